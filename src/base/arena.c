@@ -1,0 +1,58 @@
+#include "base/arena.h"
+
+#include "base/checked.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define HUGE_PAGE ((size_t)2 << 20)
+
+flux1_status arena_create(size_t size, arena *out, flux1_error *err)
+{
+    *out = (arena){0};
+    if (size == 0)
+        return FLUX1_OK;
+    long page = sysconf(_SC_PAGESIZE);
+    size_t step = page > 0 ? (size_t)page : 4096;
+    if (size > SIZE_MAX - step)
+        return error_oom(err, size, "a stage's activations");
+    size_t mapped = size_round_up(size, step);
+    void *base = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED)
+        return error_oom(err, size, "a stage's activations");
+#ifdef MADV_HUGEPAGE
+    if (mapped >= HUGE_PAGE) /* a matrix product walks many rows at once: fewer TLB misses; a hint */
+        (void)madvise(base, mapped, MADV_HUGEPAGE);
+#endif
+    *out = (arena){.base = base, .size = mapped};
+    return FLUX1_OK;
+}
+
+void arena_measure(arena *out) { *out = (arena){.size = SIZE_MAX}; }
+
+void arena_destroy(arena *a)
+{
+    if (a->base)
+        munmap(a->base, a->size);
+    *a = (arena){0};
+}
+
+flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err)
+{
+    *out = NULL;
+    if (bytes == 0)
+        return FLUX1_OK;
+    size_t end;
+    /* `used` may have been marked anywhere, but only ever holds multiples of ARENA_ALIGN */
+    if (bytes > SIZE_MAX - ARENA_ALIGN || !size_add(a->used, size_round_up(bytes, ARENA_ALIGN), &end))
+        return error_set(err, FLUX1_ERR_LIMIT, "more memory is needed than can be addressed (%zu bytes above %zu)", bytes, a->used);
+    if (end > a->size)
+        return error_set(err, FLUX1_ERR_INTERNAL, "an arena of %zu bytes is too small: %zu used, %zu more asked for; the dry run counted less", a->size,
+                         a->used, bytes);
+    if (a->base)
+        *out = a->base + a->used;
+    a->used = end;
+    if (end > a->peak)
+        a->peak = end;
+    return FLUX1_OK;
+}

@@ -1,0 +1,24 @@
+/* A thread pool of our own: `threads` workers in all, the caller being one of them. Waits block; nothing spins for longer than a few microseconds.
+ * Work is a range of indexes handed out one by one (an atomic counter), so the split never decides a result: each index writes its own outputs. */
+#ifndef FLUX1_BASE_POOL_H
+#define FLUX1_BASE_POOL_H
+
+#include "base/status.h"
+
+typedef struct pool pool;
+
+/* fn(arg, index, worker): index in [0, count), worker in [0, threads). Must not call pool_run on the same pool. */
+typedef void pool_fn(void *arg, int64_t index, int worker);
+
+/* threads >= 1; 1 starts no thread. FLUX1_ERR_MEMORY when a thread cannot be started. */
+flux1_status pool_create(int threads, pool **out, flux1_error *err);
+void pool_destroy(pool *p); /* NULL is fine */
+int pool_threads(const pool *p);
+
+/* Runs all indexes and returns when the last is done. Never fails, allocates nothing. */
+void pool_run(pool *p, int64_t count, pool_fn *fn, void *arg);
+
+/* Physical cores this process may run on (affinity, cgroup quota and SMT siblings considered), at least 1. */
+int cpu_physical_cores(void);
+
+#endif

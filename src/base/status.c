@@ -1,0 +1,115 @@
+#include "base/status.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A sentence cut in the middle of a UTF-8 character would make the whole message invalid: drop the broken tail. */
+static void trim_partial_character(char *text)
+{
+    size_t n = strlen(text), back = 0;
+    while (back < 3 && back < n && ((unsigned char)text[n - 1 - back] & 0xC0) == 0x80)
+        back++;
+    if (back == n)
+        return;
+    unsigned char lead = (unsigned char)text[n - 1 - back];
+    size_t need = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
+    if (back < need)
+        text[n - 1 - back] = '\0';
+}
+
+/* Messages quote names from files: whatever those hold, a terminal gets no control characters. */
+static void blank_controls(char *text)
+{
+    for (; *text; text++)
+        if (((unsigned char)*text < 0x20 && *text != '\n') || *text == 0x7f)
+            *text = ' ';
+}
+
+flux1_status error_set(flux1_error *err, flux1_status status, const char *format, ...)
+{
+    if (!err)
+        return status;
+    va_list ap;
+    va_start(ap, format);
+    int n = vsnprintf(err->message, sizeof err->message, format, ap);
+    va_end(ap);
+    if (n < 0)
+        err->message[0] = '\0';
+    else if ((size_t)n >= sizeof err->message)
+        trim_partial_character(err->message);
+    blank_controls(err->message);
+    err->status = status;
+    return status;
+}
+
+flux1_status error_prefix(flux1_error *err, const char *format, ...)
+{
+    if (!err)
+        return FLUX1_ERR_INTERNAL;
+    char before[FLUX1_MESSAGE_MAX], joined[2 * FLUX1_MESSAGE_MAX + 8];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(before, sizeof before, format, ap);
+    va_end(ap);
+    snprintf(joined, sizeof joined, "%s: %s", before, err->message);
+    return error_set(err, err->status, "%s", joined);
+}
+
+flux1_status error_append(flux1_error *err, const char *format, ...)
+{
+    if (!err)
+        return FLUX1_ERR_INTERNAL;
+    char more[FLUX1_MESSAGE_MAX], before[FLUX1_MESSAGE_MAX];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(more, sizeof more, format, ap);
+    va_end(ap);
+    memcpy(before, err->message, sizeof before);
+    return error_set(err, err->status, "%s%s", before, more);
+}
+
+flux1_status error_oom(flux1_error *err, size_t bytes, const char *what)
+{
+    if (bytes)
+        return error_set(err, FLUX1_ERR_MEMORY, "out of memory: %zu bytes for %s", bytes, what);
+    return error_set(err, FLUX1_ERR_MEMORY, "out of memory for %s", what);
+}
+
+flux1_status error_io(flux1_error *err, const char *path, const char *verb)
+{
+    char reason[128];
+    int number = errno;
+    /* _POSIX_C_SOURCE gives the XSI form: the text lands in the buffer */
+    if (strerror_r(number, reason, sizeof reason) != 0)
+        snprintf(reason, sizeof reason, "error %d", number);
+    return error_set(err, FLUX1_ERR_IO, "%s: cannot %s: %s", path, verb, reason);
+}
+
+void error_clear(flux1_error *err)
+{
+    if (!err)
+        return;
+    err->status = FLUX1_OK;
+    err->message[0] = '\0';
+}
+
+const char *status_name(flux1_status status)
+{
+    switch (status) {
+#define ROW(name, value, text) case FLUX1_##name: return "FLUX1_" #name;
+        FLUX1_STATUS_MAP(ROW)
+#undef ROW
+    }
+    return "FLUX1_ERR_?";
+}
+
+const char *status_text(flux1_status status)
+{
+    switch (status) {
+#define ROW(name, value, text) case FLUX1_##name: return text;
+        FLUX1_STATUS_MAP(ROW)
+#undef ROW
+    }
+    return "unknown status";
+}

@@ -1,0 +1,52 @@
+/* A weight is a recipe: a logical matrix [rows = outputs, cols = inputs] tiled by pieces of file tensors. Fused qkv, swapped halves and a rank's slice are
+ * recipes; the bytes stay where they lie in the mapped file. `ops` prepares a recipe once into the backend's own form. */
+#ifndef FLUX1_WEIGHTS_RECIPE_H
+#define FLUX1_WEIGHTS_RECIPE_H
+
+#include "weights/store.h"
+
+#define RECIPE_PIECES 8
+
+/* What may be permuted or packed by the backend. */
+typedef enum weight_role {
+    WEIGHT_LINEAR, /* [out, in] */
+    WEIGHT_VECTOR, /* [n, 1]: bias, norm weight */
+    WEIGHT_CONV,   /* file tensor [out, in, kh, kw]; logical [out, in·kh·kw] in the file's order */
+    WEIGHT_TABLE,  /* [entries, width]: embeddings, looked up by row */
+} weight_role;
+
+/* rows×cols elements of the source at (source_row, source_col), placed at (row, col) of the logical matrix. The source is seen as a matrix
+ * [shape[0], product of the rest]. */
+typedef struct recipe_piece {
+    const store_tensor *source;
+    int64_t source_row, source_col;
+    int64_t row, col;
+    int64_t rows, cols;
+} recipe_piece;
+
+typedef struct weight_recipe {
+    weight_role role;
+    int64_t rows, cols; /* either may be 0: a rank that holds nothing */
+    int kernel;         /* WEIGHT_CONV: 1 or 3; otherwise 0 */
+    int count;
+    recipe_piece piece[RECIPE_PIECES];
+} weight_recipe;
+
+/* The whole of a tensor. */
+weight_recipe recipe_whole(weight_role role, const store_tensor *source);
+
+/* Rows [begin, begin + count), or columns. */
+weight_recipe recipe_rows(const weight_recipe *r, int64_t begin, int64_t count);
+weight_recipe recipe_cols(const weight_recipe *r, int64_t begin, int64_t count);
+
+/* b below a (same cols), or b right of a (same rows). FLUX1_ERR_INTERNAL if they do not fit or the pieces are too many. */
+flux1_status recipe_stack(const weight_recipe *a, const weight_recipe *b, weight_recipe *out, flux1_error *err);
+flux1_status recipe_beside(const weight_recipe *a, const weight_recipe *b, weight_recipe *out, flux1_error *err);
+
+/* Decodes logical row `row`, columns [col, col + count), to float. */
+flux1_status recipe_decode(const weight_recipe *r, int64_t row, int64_t col, int64_t count, float *out, flux1_error *err);
+
+/* Bytes of the file this recipe covers. */
+size_t recipe_bytes(const weight_recipe *r);
+
+#endif

@@ -1,0 +1,274 @@
+#include "store_internal.h"
+
+#include "base/checked.h"
+#include "base/json.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+flux1_status grow(void **array, size_t *capacity, size_t count, size_t element, flux1_error *err)
+{
+    if (count < *capacity)
+        return FLUX1_OK;
+    size_t wanted = *capacity ? 2 * *capacity : 64, bytes = 0;
+    void *larger = size_mul(wanted, element, &bytes) ? realloc(*array, bytes) : NULL;
+    if (!larger)
+        return error_oom(err, bytes, "the list of tensors");
+    *array = larger;
+    *capacity = wanted;
+    return FLUX1_OK;
+}
+
+store_item *store_lookup(const store *s, const char *name, size_t *position)
+{
+    size_t low = 0, high = s->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(name, s->item[middle]->tensor.name);
+        if (order == 0) {
+            *position = middle;
+            return s->item[middle];
+        }
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    *position = low;
+    return NULL;
+}
+
+/* Maps and parses one more file; `path` is the store's from here on, also on failure. */
+static flux1_status add_file(store *s, char *path, flux1_error *err)
+{
+    store_file *files = realloc(s->file, (s->file_count + 1) * sizeof *files);
+    if (!files) {
+        free(path);
+        return error_oom(err, (s->file_count + 1) * sizeof *files, "the list of files");
+    }
+    s->file = files;
+    store_file *f = &s->file[s->file_count++];
+    *f = (store_file){.path = path};
+    TRY(file_map_open(path, &f->map, err));
+    return safetensors_parse(f->map.bytes, f->map.size, path, &f->header, err);
+}
+
+static flux1_status make_items(store *s, size_t count, flux1_error *err)
+{
+    size_t least = count ? count : 1;
+    s->block = calloc(least, sizeof *s->block);
+    s->item = calloc(least, sizeof *s->item);
+    if (!s->block || !s->item)
+        return error_oom(err, least * (sizeof *s->block + sizeof *s->item), "the list of tensors");
+    return FLUX1_OK;
+}
+
+static void add_item(store *s, const store_file *file, const safetensors_entry *entry)
+{
+    store_item *item = &s->block[s->count];
+    item->tensor = (store_tensor){.name = entry->name, .file = file->path, .view = entry->view};
+    s->item[s->count++] = item;
+}
+
+/* `path` is the store's, also on failure. */
+static flux1_status open_single(store *s, char *path, flux1_error *err)
+{
+    TRY(add_file(s, path, err));
+    const safetensors *header = &s->file[0].header;
+    TRY(make_items(s, header->count, err));
+    for (size_t i = 0; i < header->count; i++)
+        add_item(s, &s->file[0], &header->entry[i]);
+    return FLUX1_OK;
+}
+
+/* The shard among the files opened so far. */
+static store_file *find_file(const store *s, const char *folder, const char *shard)
+{
+    size_t folder_length = strlen(folder);
+    if (folder_length > 0 && folder[folder_length - 1] == '/')
+        folder_length--;
+    for (size_t i = s->file_count; i-- > 0;) /* an index is mostly sorted: the last one first */
+        if (strcmp(s->file[i].path + folder_length + 1, shard) == 0)
+            return &s->file[i];
+    return NULL;
+}
+
+static flux1_status open_shard(store *s, const char *folder, const char *index_path, const char *tensor_name, const char *shard, flux1_error *err)
+{
+    if (shard[0] == '\0' || strchr(shard, '/') || strchr(shard, '\\') || strcmp(shard, ".") == 0 || strcmp(shard, "..") == 0)
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" is said to be in \"%s\", which is not the name of a file beside the index", index_path,
+                         tensor_name, shard);
+    char *path = path_join(folder, shard);
+    if (!path)
+        return error_oom(err, 0, shard);
+    if (!file_exists(path)) {
+        error_set(err, FLUX1_ERR_MODEL, "%s: the shard %s is missing (%s lists it for \"%s\"); fetch it", folder, shard, index_path, tensor_name);
+        free(path);
+        return FLUX1_ERR_MODEL;
+    }
+    return add_file(s, path, err);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const store_item *const *x = a, *const *y = b;
+    return strcmp((*x)->tensor.name, (*y)->tensor.name);
+}
+
+static flux1_status open_shards(store *s, const char *folder, const json_t *map, const char *index_path, flux1_error *err)
+{
+    const char *name;
+    json_t *value;
+    /* all shards first: the items point at their paths, which the growing list may move */
+    json_object_foreach ((json_t *)(uintptr_t)map, name, value) {
+        if (!json_is_string(value))
+            return error_set(err, FLUX1_ERR_FORMAT, "%s: \"weight_map\": \"%s\" should name a file", index_path, name);
+        if (!find_file(s, folder, json_string_value(value)))
+            TRY(open_shard(s, folder, index_path, name, json_string_value(value), err));
+    }
+    TRY(make_items(s, json_object_size(map), err));
+    json_object_foreach ((json_t *)(uintptr_t)map, name, value) {
+        const store_file *file = find_file(s, folder, json_string_value(value));
+        const safetensors_entry *entry = safetensors_find(&file->header, name);
+        if (!entry)
+            return error_set(err, FLUX1_ERR_MODEL, "%s: tensor \"%s\" is missing, though %s says it is there; the two do not belong together", file->path, name,
+                             index_path);
+        add_item(s, file, entry);
+    }
+    qsort(s->item, s->count, sizeof *s->item, by_name);
+    return FLUX1_OK;
+}
+
+/* `index_path` is only read. */
+static flux1_status open_index(store *s, const char *folder, const char *index_path, flux1_error *err)
+{
+    json_t *index;
+    TRY(json_parse_file(index_path, &index, err));
+    flux1_status st = json_require(index, index_path, "weight_map", err);
+    if (st == FLUX1_OK) {
+        const json_t *map = json_object_get(index, "weight_map");
+        if (!json_is_object(map))
+            st = error_set(err, FLUX1_ERR_FORMAT, "%s: \"weight_map\" should be an object that gives each tensor's file", index_path);
+        else
+            st = open_shards(s, folder, map, index_path, err);
+    }
+    json_decref(index);
+    return st;
+}
+
+static flux1_status new_store(const char *path, store **out, flux1_error *err)
+{
+    *out = NULL;
+    store *s = calloc(1, sizeof *s);
+    if (!s || !(s->path = strdup(path))) {
+        free(s);
+        return error_oom(err, sizeof *s, path);
+    }
+    *out = s;
+    return FLUX1_OK;
+}
+
+static char *join_stem(const char *folder, const char *stem, const char *ending)
+{
+    size_t room = strlen(stem) + strlen(ending) + 1;
+    char *file = malloc(room), *path = NULL;
+    if (file) {
+        snprintf(file, room, "%s%s", stem, ending);
+        path = path_join(folder, file);
+    }
+    free(file);
+    return path;
+}
+
+/* *found tells whether the stem is there in either form. */
+static flux1_status try_stem(store *s, const char *folder, const char *stem, bool *found, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    char *single = join_stem(folder, stem, ".safetensors"), *index = join_stem(folder, stem, ".safetensors.index.json");
+    *found = false;
+    if (!single || !index) {
+        st = error_oom(err, 0, folder);
+    } else if (file_exists(single)) {
+        *found = true;
+        char *path = single;
+        single = NULL;
+        st = open_single(s, path, err);
+    } else if (file_exists(index)) {
+        *found = true;
+        st = open_index(s, folder, index, err);
+    }
+    free(single);
+    free(index);
+    return st;
+}
+
+flux1_status store_open(const char *folder, const char *const *stems, store **out, flux1_error *err)
+{
+    store *s;
+    bool found = false;
+    *out = NULL;
+    if (!file_is_directory(folder))
+        return error_set(err, FLUX1_ERR_MODEL, "%s: %s", folder, file_exists(folder) ? "is not a folder" : "there is no such folder; is the model complete?");
+    TRY(new_store(folder, &s, err));
+    flux1_status st = FLUX1_OK;
+    for (size_t i = 0; st == FLUX1_OK && !found && stems[i]; i++)
+        st = try_stem(s, folder, stems[i], &found, err);
+    if (st == FLUX1_OK && !found)
+        st = error_set(err, FLUX1_ERR_MODEL, "%s: has neither %s.safetensors nor %s.safetensors.index.json; fetch the weights (safetensors only)", folder,
+                       stems[0], stems[0]);
+    if (st != FLUX1_OK) {
+        store_close(s);
+        return st;
+    }
+    *out = s;
+    return FLUX1_OK;
+}
+
+flux1_status store_open_file(const char *path, store **out, flux1_error *err)
+{
+    store *s;
+    TRY(new_store(path, &s, err));
+    *out = NULL;
+    char *copy = strdup(path);
+    flux1_status st = copy ? open_single(s, copy, err) : error_oom(err, strlen(path) + 1, path);
+    if (st != FLUX1_OK) {
+        store_close(s);
+        return st;
+    }
+    *out = s;
+    return FLUX1_OK;
+}
+
+void store_close(store *s)
+{
+    if (!s)
+        return;
+    synthetic_free(s);
+    for (size_t i = 0; i < s->file_count; i++) {
+        safetensors_free(&s->file[i].header);
+        file_map_close(&s->file[i].map);
+        free(s->file[i].path);
+    }
+    for (size_t i = 0; i < s->fault_count; i++) {
+        free(s->fault[i].name);
+        free(s->fault[i].text);
+    }
+    free(s->fault);
+    free(s->file);
+    free(s->block);
+    free(s->item);
+    free(s->path);
+    free(s);
+}
+
+const char *store_path(const store *s) { return s->path; }
+
+const store_tensor *store_find(const store *s, const char *name)
+{
+    size_t position;
+    const store_item *item = store_lookup(s, name, &position);
+    return item ? &item->tensor : NULL;
+}
+
+size_t store_count(const store *s) { return s->count; }
+const store_tensor *store_at(const store *s, size_t index) { return &s->item[index]->tensor; }

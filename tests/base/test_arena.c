@@ -1,0 +1,102 @@
+#include "base/arena.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <cmocka.h>
+
+static void blocks_are_aligned_zero_and_apart(void **state)
+{
+    (void)state;
+    arena a;
+    void *x, *y;
+    assert_int_equal(arena_create(1000, &a, NULL), FLUX1_OK);
+    assert_int_equal((uintptr_t)a.base % 4096, 0);
+    assert_int_equal(arena_alloc(&a, 1, &x, NULL), FLUX1_OK);
+    assert_int_equal(arena_alloc(&a, 65, &y, NULL), FLUX1_OK);
+    assert_int_equal((uintptr_t)x % ARENA_ALIGN, 0);
+    assert_int_equal((unsigned char *)y - (unsigned char *)x, 64);
+    for (int i = 0; i < 65; i++)
+        assert_int_equal(((unsigned char *)y)[i], 0);
+    memset(y, 1, 65);
+    assert_int_equal(a.used, 192);
+    arena_destroy(&a);
+    assert_null(a.base);
+}
+
+static void release_goes_back_to_a_mark_and_peak_stays(void **state)
+{
+    (void)state;
+    arena a;
+    void *x, *y;
+    assert_int_equal(arena_create(4096, &a, NULL), FLUX1_OK);
+    size_t mark = arena_mark(&a);
+    assert_int_equal(arena_alloc(&a, 2048, &x, NULL), FLUX1_OK);
+    arena_release(&a, mark);
+    assert_int_equal(arena_alloc(&a, 64, &y, NULL), FLUX1_OK);
+    assert_ptr_equal(x, y);
+    assert_int_equal(a.peak, 2048);
+    arena_destroy(&a);
+}
+
+/* The dry run's promise: an arena of the measured peak holds exactly the same calls. */
+static void measured_peak_is_enough(void **state)
+{
+    (void)state;
+    arena measuring, real;
+    void *x;
+    arena_measure(&measuring);
+    for (size_t n = 1; n < 3000; n += 7)
+        assert_int_equal(arena_alloc(&measuring, n, &x, NULL), FLUX1_OK);
+    assert_null(x);
+    assert_int_equal(arena_create(measuring.peak, &real, NULL), FLUX1_OK);
+    for (size_t n = 1; n < 3000; n += 7) {
+        assert_int_equal(arena_alloc(&real, n, &x, NULL), FLUX1_OK);
+        assert_non_null(x);
+    }
+    arena_destroy(&real);
+}
+
+static void too_small_is_our_defect_and_too_large_a_status(void **state)
+{
+    (void)state;
+    arena a;
+    void *x;
+    flux1_error err = {0};
+    assert_int_equal(arena_create(4096, &a, NULL), FLUX1_OK);
+    assert_int_equal(arena_alloc(&a, 4097, &x, &err), FLUX1_ERR_INTERNAL);
+    assert_null(x);
+    assert_int_equal(a.used, 0);
+    assert_int_equal(arena_alloc(&a, 4096, &x, &err), FLUX1_OK);
+    arena_destroy(&a);
+
+    assert_int_equal(arena_create((size_t)1 << 60, &a, &err), FLUX1_ERR_MEMORY);
+    assert_non_null(strstr(err.message, "1152921504606846976 bytes"));
+    assert_int_equal(arena_create(SIZE_MAX, &a, &err), FLUX1_ERR_MEMORY);
+    arena_measure(&a);
+    assert_int_equal(arena_alloc(&a, SIZE_MAX / 2, &x, &err), FLUX1_OK);
+    assert_int_equal(arena_alloc(&a, SIZE_MAX / 2 + 64, &x, &err), FLUX1_ERR_LIMIT);
+    assert_int_equal(arena_alloc(&a, SIZE_MAX, &x, &err), FLUX1_ERR_LIMIT);
+}
+
+static void empty_arena_gives_nothing(void **state)
+{
+    (void)state;
+    arena a;
+    void *x = &a;
+    assert_int_equal(arena_create(0, &a, NULL), FLUX1_OK);
+    assert_int_equal(arena_alloc(&a, 0, &x, NULL), FLUX1_OK);
+    assert_null(x);
+    assert_int_equal(arena_alloc(&a, 1, &x, NULL), FLUX1_ERR_INTERNAL);
+    arena_destroy(&a);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(blocks_are_aligned_zero_and_apart), cmocka_unit_test(release_goes_back_to_a_mark_and_peak_stays),
+        cmocka_unit_test(measured_peak_is_enough),           cmocka_unit_test(too_small_is_our_defect_and_too_large_a_status),
+        cmocka_unit_test(empty_arena_gives_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

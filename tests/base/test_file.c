@@ -1,0 +1,320 @@
+/* A name appears only when the file is whole; what cannot be read or written is said in one sentence. */
+#include "base/file.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char folder[64], target[96];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/flux1_file_XXXXXX");
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(target, sizeof target, "%s/out.bin", folder);
+    return 0;
+}
+
+static void clear_folder(void)
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[400];
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        if (e->d_name[0] != '.' && unlink(path) != 0)
+            rmdir(path);
+    }
+    if (d)
+        closedir(d);
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    clear_folder();
+    return rmdir(folder);
+}
+
+static int entries(void)
+{
+    int n = 0;
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));)
+        n += e->d_name[0] != '.';
+    if (d)
+        closedir(d);
+    return n;
+}
+
+static void put(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void assert_content(const char *path, const char *text)
+{
+    char *bytes;
+    size_t size;
+    assert_int_equal(file_read(path, 1 << 20, &bytes, &size, NULL), FLUX1_OK);
+    assert_string_equal(bytes, text);
+    assert_int_equal(size, strlen(text));
+    free(bytes);
+}
+
+static void committed_file_replaces_the_old_one(void **state)
+{
+    (void)state;
+    clear_folder();
+    put(target, "old");
+    file_writer w;
+    assert_int_equal(file_begin(target, &w, NULL), FLUX1_OK);
+    fputs("new", w.stream);
+    assert_content(target, "old");
+    assert_int_equal(entries(), 2);
+    assert_int_equal(file_commit(&w, NULL), FLUX1_OK);
+    assert_content(target, "new");
+    assert_int_equal(entries(), 1);
+    assert_null(w.stream);
+}
+
+static void abandoned_file_leaves_nothing(void **state)
+{
+    (void)state;
+    clear_folder();
+    file_writer w;
+    assert_int_equal(file_begin(target, &w, NULL), FLUX1_OK);
+    fputs("half", w.stream);
+    file_abandon(&w);
+    file_abandon(&w); /* harmless on a zeroed one */
+    assert_int_equal(entries(), 0);
+}
+
+static void mode_follows_the_umask(void **state)
+{
+    (void)state;
+    clear_folder();
+    mode_t before = umask(027);
+    file_writer w;
+    struct stat info;
+    assert_int_equal(file_begin(target, &w, NULL), FLUX1_OK);
+    assert_int_equal(file_commit(&w, NULL), FLUX1_OK);
+    umask(before);
+    assert_int_equal(stat(target, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0640);
+}
+
+/* SIGKILL in the middle: the target is as it was. */
+static void killed_writer_leaves_the_target_unchanged(void **state)
+{
+    (void)state;
+    clear_folder();
+    put(target, "old");
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        file_writer w;
+        if (file_begin(target, &w, NULL) != FLUX1_OK)
+            _exit(1);
+        for (int i = 0; i < 100000; i++)
+            fputs("0123456789", w.stream);
+        fflush(w.stream);
+        (void)!write(ready[1], "x", 1);
+        for (;;)
+            pause();
+    }
+    char byte;
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    close(ready[0]);
+    close(ready[1]);
+    assert_content(target, "old");
+}
+
+/* A disk that fills up, played by RLIMIT_FSIZE: the write fails after some bytes, as it does with ENOSPC. */
+static void full_disk_is_a_status_and_leaves_nothing(void **state)
+{
+    (void)state;
+    clear_folder();
+    put(target, "old");
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct rlimit limit = {10000, 10000};
+        file_writer w;
+        flux1_error err = {0};
+        signal(SIGXFSZ, SIG_IGN);
+        setrlimit(RLIMIT_FSIZE, &limit);
+        if (file_begin(target, &w, &err) != FLUX1_OK)
+            _exit(1);
+        for (int i = 0; i < 10000; i++)
+            fputs("0123456789", w.stream);
+        if (file_commit(&w, &err) != FLUX1_ERR_IO || !strstr(err.message, target) || !strstr(err.message, "cannot write"))
+            _exit(2);
+        _exit(w.stream || w.path ? 3 : 0);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_content(target, "old");
+    assert_int_equal(entries(), 1);
+}
+
+/* A write that failed in the middle is remembered, though there is room again at the end. */
+static void a_hole_in_the_file_is_not_committed(void **state)
+{
+    (void)state;
+    clear_folder();
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct rlimit narrow = {10000, RLIM_INFINITY}, wide = {RLIM_INFINITY, RLIM_INFINITY};
+        file_writer w;
+        signal(SIGXFSZ, SIG_IGN);
+        if (setrlimit(RLIMIT_FSIZE, &narrow) != 0 || file_begin(target, &w, NULL) != FLUX1_OK)
+            _exit(1);
+        for (int i = 0; i < 10000; i++)
+            fputs("0123456789", w.stream);
+        setrlimit(RLIMIT_FSIZE, &wide);
+        _exit(file_commit(&w, NULL) == FLUX1_ERR_IO ? 0 : 2);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(WEXITSTATUS(status), 0);
+    assert_int_equal(entries(), 0);
+}
+
+static void expect_refusal(const char *path, const char *words)
+{
+    file_writer w;
+    flux1_error err = {0};
+    assert_int_not_equal(file_begin(path, &w, &err), FLUX1_OK);
+    assert_null(w.stream);
+    if (!strstr(err.message, words))
+        fail_msg("\"%s\" lacks \"%s\"", err.message, words);
+}
+
+static void unusable_targets_are_explained(void **state)
+{
+    (void)state;
+    char path[200], words[200];
+    clear_folder();
+    expect_refusal(folder, "is a folder");
+    snprintf(path, sizeof path, "%s/none/x.png", folder);
+    snprintf(words, sizeof words, "the folder %s/none does not exist", folder);
+    expect_refusal(path, words);
+    snprintf(path, sizeof path, "%s/none/", folder);
+    expect_refusal(path, "name a file in it");
+    put(target, "");
+    snprintf(path, sizeof path, "%s/x.png", target);
+    expect_refusal(path, "is not a folder");
+    expect_refusal("/dev/null", "not a regular file");
+    expect_refusal("", "empty");
+    assert_int_equal(access("/dev/null", W_OK), 0);
+}
+
+static void a_link_stays_a_link(void **state)
+{
+    (void)state;
+    char link_path[128];
+    struct stat info;
+    clear_folder();
+    put(target, "old");
+    snprintf(link_path, sizeof link_path, "%s/link", folder);
+    assert_int_equal(symlink(target, link_path), 0);
+    file_writer w;
+    assert_int_equal(file_begin(link_path, &w, NULL), FLUX1_OK);
+    fputs("new", w.stream);
+    assert_int_equal(file_commit(&w, NULL), FLUX1_OK);
+    assert_content(target, "new");
+    assert_int_equal(lstat(link_path, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+}
+
+static void mapping_shows_the_bytes(void **state)
+{
+    (void)state;
+    file_map map;
+    clear_folder();
+    put(target, "abc");
+    assert_int_equal(file_map_open(target, &map, NULL), FLUX1_OK);
+    assert_int_equal(map.size, 3);
+    assert_memory_equal(map.bytes, "abc", 3);
+    file_map_will_need(map.bytes + 1, 2);
+    file_map_close(&map);
+    assert_null(map.bytes);
+    put(target, "");
+    assert_int_equal(file_map_open(target, &map, NULL), FLUX1_OK);
+    assert_null(map.bytes);
+    assert_int_equal(map.size, 0);
+    file_map_close(&map);
+}
+
+static void unreadable_files_are_explained(void **state)
+{
+    (void)state;
+    char *bytes, fifo[128];
+    size_t size;
+    file_map map;
+    flux1_error err = {0};
+    clear_folder();
+    assert_int_equal(file_map_open(target, &map, &err), FLUX1_ERR_IO);
+    assert_non_null(strstr(err.message, "out.bin: cannot open: No such file"));
+    assert_int_equal(file_map_open(folder, &map, &err), FLUX1_ERR_IO);
+    assert_non_null(strstr(err.message, "is a folder"));
+    snprintf(fifo, sizeof fifo, "%s/fifo", folder);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    assert_int_equal(file_read(fifo, 100, &bytes, &size, &err), FLUX1_ERR_IO); /* and does not hang */
+    put(target, "12345");
+    assert_int_equal(file_read(target, 4, &bytes, &size, &err), FLUX1_ERR_LIMIT);
+    assert_null(bytes);
+    assert_non_null(strstr(err.message, "5 bytes, at most 4"));
+}
+
+static void paths_are_joined_with_one_slash(void **state)
+{
+    (void)state;
+    static const char *const cases[][3] = {{"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"", "b", "b"}, {"/", "b", "/b"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char *joined = path_join(cases[i][0], cases[i][1]);
+        assert_string_equal(joined, cases[i][2]);
+        free(joined);
+    }
+    assert_true(file_exists(folder) && file_is_directory(folder));
+    assert_false(file_exists("/nonexistent") || file_is_directory(target));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(committed_file_replaces_the_old_one),
+        cmocka_unit_test(abandoned_file_leaves_nothing),
+        cmocka_unit_test(mode_follows_the_umask),
+        cmocka_unit_test(killed_writer_leaves_the_target_unchanged),
+        cmocka_unit_test(full_disk_is_a_status_and_leaves_nothing),
+        cmocka_unit_test(a_hole_in_the_file_is_not_committed),
+        cmocka_unit_test(unusable_targets_are_explained),
+        cmocka_unit_test(a_link_stays_a_link),
+        cmocka_unit_test(mapping_shows_the_bytes),
+        cmocka_unit_test(unreadable_files_are_explained),
+        cmocka_unit_test(paths_are_joined_with_one_slash),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

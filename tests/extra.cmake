@@ -1,0 +1,6 @@
+add_subdirectory(fuzz)
+
+# allocations of these programs go through the test's own functions, which can fail
+if(TARGET weights_test_allocation)
+  target_link_options(weights_test_allocation PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup)
+endif()

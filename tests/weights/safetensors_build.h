@@ -1,0 +1,26 @@
+/* Makes safetensors files from a header written by hand: `build(header, data bytes)`. */
+#ifndef TESTS_SAFETENSORS_BUILD_H
+#define TESTS_SAFETENSORS_BUILD_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* 8 bytes of length, the header, then `data_size` bytes 0, 1, 2 … (or `data` if given). Freed by the caller. */
+static unsigned char *build(const char *header, const void *data, size_t data_size, size_t *size)
+{
+    size_t length = strlen(header);
+    unsigned char *bytes = malloc(8 + length + data_size);
+    if (!bytes)
+        abort();
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (unsigned char)((uint64_t)length >> (8 * i));
+    memcpy(bytes + 8, header, length);
+    for (size_t i = 0; i < data_size; i++)
+        bytes[8 + length + i] = data ? ((const unsigned char *)data)[i] : (unsigned char)i;
+    *size = 8 + length + data_size;
+    return bytes;
+}
+
+#endif

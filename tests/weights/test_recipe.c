@@ -1,0 +1,158 @@
+/* Recipes on a matrix small enough to read: element (r, c) of a source is 10·r + c, of the second 100 more. */
+#include "weights/recipe.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <cmocka.h>
+
+static float values_a[4 * 6], values_b[4 * 6], values_conv[2 * 3 * 9];
+static store_tensor a = {"a", "m.safetensors", {.type = DTYPE_F32, .dims = 2, .shape = {4, 6}, .data = values_a}};
+static store_tensor b = {"b", "m.safetensors", {.type = DTYPE_F32, .dims = 2, .shape = {4, 6}, .data = values_b}};
+static store_tensor conv = {"c", "m.safetensors", {.type = DTYPE_F32, .dims = 4, .shape = {2, 3, 3, 3}, .data = values_conv}};
+
+static int fill(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 24; i++) {
+        values_a[i] = (float)(i / 6 * 10 + i % 6);
+        values_b[i] = 100 + values_a[i];
+    }
+    for (int i = 0; i < 54; i++)
+        values_conv[i] = (float)i;
+    return 0;
+}
+
+static void expect_row(const weight_recipe *r, int64_t row, int64_t col, int64_t count, const float *expected)
+{
+    float x[32];
+    flux1_error err = {0};
+    if (recipe_decode(r, row, col, count, x, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    for (int64_t i = 0; i < count; i++)
+        assert_true(x[i] == expected[i]);
+}
+
+#define ROW(r, row, col, ...) expect_row(r, row, col, sizeof((float[]){__VA_ARGS__}) / sizeof(float), (float[]){__VA_ARGS__})
+
+static void whole_is_the_tensor(void **state)
+{
+    (void)state;
+    weight_recipe r = recipe_whole(WEIGHT_LINEAR, &a);
+    assert_true(r.rows == 4 && r.cols == 6 && r.kernel == 0 && r.count == 1);
+    ROW(&r, 0, 0, 0, 1, 2, 3, 4, 5);
+    ROW(&r, 3, 2, 32, 33);
+    assert_int_equal(recipe_bytes(&r), 96);
+    weight_recipe c = recipe_whole(WEIGHT_CONV, &conv);
+    assert_true(c.rows == 2 && c.cols == 27 && c.kernel == 3);
+    ROW(&c, 1, 25, 52, 53);
+}
+
+static void vector_is_a_column(void **state)
+{
+    (void)state;
+    store_tensor v = {"v", "m", {.type = DTYPE_F32, .dims = 1, .shape = {5}, .data = values_a}};
+    weight_recipe r = recipe_whole(WEIGHT_VECTOR, &v);
+    assert_true(r.rows == 5 && r.cols == 1);
+    ROW(&r, 4, 0, 4);
+    store_tensor scalar = {"s", "m", {.type = DTYPE_F32, .dims = 0, .data = values_b}};
+    r = recipe_whole(WEIGHT_VECTOR, &scalar);
+    assert_true(r.rows == 1 && r.cols == 1);
+    ROW(&r, 0, 0, 100);
+}
+
+static void rows_and_columns_are_cut(void **state)
+{
+    (void)state;
+    weight_recipe whole = recipe_whole(WEIGHT_LINEAR, &a), rows = recipe_rows(&whole, 1, 2), cell = recipe_cols(&rows, 3, 2);
+    assert_true(cell.rows == 2 && cell.cols == 2);
+    ROW(&cell, 0, 0, 13, 14);
+    ROW(&cell, 1, 0, 23, 24);
+    assert_int_equal(recipe_bytes(&cell), 16);
+}
+
+static void stack_and_beside_place_the_second(void **state)
+{
+    (void)state;
+    weight_recipe ra = recipe_whole(WEIGHT_LINEAR, &a), rb = recipe_whole(WEIGHT_LINEAR, &b), r, square;
+    assert_int_equal(recipe_stack(&ra, &rb, &r, NULL), FLUX1_OK);
+    assert_true(r.rows == 8 && r.cols == 6);
+    ROW(&r, 3, 5, 35);
+    ROW(&r, 4, 0, 100, 101);
+    assert_int_equal(recipe_beside(&ra, &rb, &r, NULL), FLUX1_OK);
+    assert_true(r.rows == 4 && r.cols == 12);
+    ROW(&r, 2, 4, 24, 25, 120, 121);
+    assert_int_equal(recipe_stack(&r, &r, &square, NULL), FLUX1_OK);
+    assert_true(square.rows == 8 && square.count == 4);
+    ROW(&square, 7, 5, 35, 130);
+}
+
+/* Halves swapped (final layer's adaLN) and a rank's slice across the seam. */
+static void halves_swap_and_slices_cross_the_seam(void **state)
+{
+    (void)state;
+    weight_recipe whole = recipe_whole(WEIGHT_LINEAR, &a), low = recipe_rows(&whole, 0, 2), high = recipe_rows(&whole, 2, 2), swapped;
+    assert_int_equal(recipe_stack(&high, &low, &swapped, NULL), FLUX1_OK);
+    ROW(&swapped, 0, 0, 20);
+    ROW(&swapped, 3, 0, 10);
+    weight_recipe slice = recipe_rows(&swapped, 1, 2);
+    ROW(&slice, 0, 4, 34, 35);
+    ROW(&slice, 1, 4, 4, 5);
+    slice = recipe_rows(&swapped, 2, 2);
+    assert_int_equal(slice.count, 1);
+}
+
+static void a_rank_may_hold_nothing(void **state)
+{
+    (void)state;
+    weight_recipe whole = recipe_whole(WEIGHT_LINEAR, &a), none = recipe_rows(&whole, 4, 0), r;
+    assert_true(none.rows == 0 && none.cols == 6 && none.count == 0 && recipe_bytes(&none) == 0);
+    assert_int_equal(recipe_stack(&none, &whole, &r, NULL), FLUX1_OK);
+    ROW(&r, 0, 0, 0, 1);
+    none = recipe_cols(&whole, 0, 0);
+    assert_true(none.rows == 4 && none.cols == 0);
+    expect_row(&whole, 0, 6, 0, NULL); /* no columns of a row: nothing */
+}
+
+static void what_does_not_fit_is_refused(void **state)
+{
+    (void)state;
+    weight_recipe ra = recipe_whole(WEIGHT_LINEAR, &a), cut = recipe_cols(&ra, 0, 5), table = recipe_whole(WEIGHT_TABLE, &a), r = ra;
+    float x;
+    flux1_error err = {0};
+    assert_int_equal(recipe_stack(&ra, &cut, &r, &err), FLUX1_ERR_INTERNAL);
+    assert_int_equal(recipe_stack(&ra, &table, &r, &err), FLUX1_ERR_INTERNAL);
+    weight_recipe rows = recipe_rows(&ra, 0, 3);
+    assert_int_equal(recipe_beside(&ra, &rows, &r, &err), FLUX1_ERR_INTERNAL);
+    for (int i = 1; i < RECIPE_PIECES; i++)
+        assert_int_equal(recipe_stack(&r, &ra, &r, &err), FLUX1_OK); /* out may be an operand */
+    assert_int_equal(r.rows, 4 * RECIPE_PIECES);
+    assert_int_equal(recipe_stack(&r, &ra, &r, &err), FLUX1_ERR_INTERNAL);
+    assert_int_equal(recipe_decode(&ra, 4, 0, 1, &x, &err), FLUX1_ERR_INTERNAL);
+    assert_int_equal(recipe_decode(&ra, 0, 6, 1, &x, &err), FLUX1_ERR_INTERNAL);
+    assert_int_equal(recipe_decode(&ra, -1, 0, 1, &x, &err), FLUX1_ERR_INTERNAL);
+    store_tensor dry = {"dry.w", "m.safetensors", {.type = DTYPE_F32, .dims = 1, .shape = {5}}};
+    weight_recipe none = recipe_whole(WEIGHT_VECTOR, &dry);
+    assert_int_equal(recipe_decode(&none, 0, 0, 1, &x, &err), FLUX1_ERR_INTERNAL);
+    assert_non_null(strstr(err.message, "dry.w"));
+    unsigned char byte = 0;
+    store_tensor fp8 = {"f.w", "m.safetensors", {.type = DTYPE_F8_E4M3, .dims = 1, .shape = {1}, .data = &byte}};
+    none = recipe_whole(WEIGHT_VECTOR, &fp8);
+    assert_int_equal(recipe_decode(&none, 0, 0, 1, &x, &err), FLUX1_ERR_UNSUPPORTED);
+    assert_string_equal(err.message, "m.safetensors: tensor \"f.w\": F8_E4M3 values cannot be computed with in this version");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(whole_is_the_tensor),
+        cmocka_unit_test(vector_is_a_column),
+        cmocka_unit_test(rows_and_columns_are_cut),
+        cmocka_unit_test(stack_and_beside_place_the_second),
+        cmocka_unit_test(halves_swap_and_slices_cross_the_seam),
+        cmocka_unit_test(a_rank_may_hold_nothing),
+        cmocka_unit_test(what_does_not_fit_is_refused),
+    };
+    return cmocka_run_group_tests(tests, fill, NULL);
+}

@@ -1,0 +1,327 @@
+/* A component's folder: single file or shards; every fault of it named at once. */
+#include "weights/store.h"
+
+#include "safetensors_build.h"
+
+#include <dirent.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char folder[64];
+static const char *const stems[] = {"model", NULL};
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/flux1_store_XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int clear_folder(void **state)
+{
+    (void)state;
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[400];
+        snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
+        if (e->d_name[0] != '.')
+            unlink(path);
+    }
+    if (d)
+        closedir(d);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    clear_folder(state);
+    return rmdir(folder);
+}
+
+static void put(const char *name, const void *bytes, size_t size)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    fclose(f);
+}
+
+static void put_tensors(const char *name, const char *header, size_t data_size)
+{
+    size_t size;
+    unsigned char *bytes = build(header, NULL, data_size, &size);
+    put(name, bytes, size);
+    free(bytes);
+}
+
+static void expect_fault(flux1_status status, const char *words, const char *more)
+{
+    store *s;
+    flux1_error err = {0};
+    assert_int_equal(store_open(folder, stems, &s, &err), status);
+    assert_null(s);
+    if (strncmp(err.message, folder, strlen(folder)) != 0 || !strstr(err.message, words) || !strstr(err.message, more))
+        fail_msg("\"%s\" lacks \"%s\" or \"%s\"", err.message, words, more);
+}
+
+#define SHARD_1 "{\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"extra\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[3,4]}}"
+#define SHARD_2 "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]}}"
+
+static void put_index(const char *text) { put("model.safetensors.index.json", text, strlen(text)); }
+
+static void single_file_is_opened_and_sorted(void **state)
+{
+    (void)state;
+    store *s;
+    put_tensors("model.safetensors", SHARD_1, 4);
+    assert_int_equal(store_open(folder, (const char *const[]){"other", "model", NULL}, &s, NULL), FLUX1_OK);
+    assert_int_equal(store_count(s), 2);
+    assert_string_equal(store_at(s, 0)->name, "b");
+    assert_string_equal(store_at(s, 1)->name, "extra");
+    assert_int_equal(*(unsigned char *)store_find(s, "extra")->view.data, 3);
+    assert_null(store_find(s, "none"));
+    assert_string_equal(store_path(s), folder);
+    store_close(s);
+    store_close(NULL);
+}
+
+static void shards_are_one_store(void **state)
+{
+    (void)state;
+    store *s;
+    put_tensors("m1.safetensors", SHARD_1, 4);
+    put_tensors("m2.safetensors", SHARD_2, 8);
+    put_index("{\"metadata\":{\"total_size\":11},\"weight_map\":{\"b\":\"m1.safetensors\",\"a\":\"m2.safetensors\"}}");
+    assert_int_equal(store_open(folder, stems, &s, NULL), FLUX1_OK);
+    assert_int_equal(store_count(s), 2); /* what the index does not list is not part of the model */
+    assert_string_equal(store_at(s, 0)->name, "a");
+    assert_non_null(strstr(store_find(s, "a")->file, "m2.safetensors"));
+    assert_int_equal(store_find(s, "a")->view.shape[1], 2);
+    assert_int_equal(store_find(s, "b")->view.shape[0], 3);
+    store_close(s);
+}
+
+static void faults_of_an_index_are_named(void **state)
+{
+    (void)state;
+    put_tensors("m1.safetensors", SHARD_1, 4);
+    put_index("{\"weight_map\":{\"b\":\"m1.safetensors\",\"a\":\"m2.safetensors\"}}");
+    expect_fault(FLUX1_ERR_MODEL, "m2.safetensors is missing", "\"a\"");
+    put_index("{\"weight_map\":{\"b\":\"m1.safetensors\",\"gone\":\"m1.safetensors\"}}");
+    expect_fault(FLUX1_ERR_MODEL, "m1.safetensors", "\"gone\" is missing");
+    put_index("{\"weight_map\":{\"b\":\"../m1.safetensors\"}}");
+    expect_fault(FLUX1_ERR_FORMAT, "\"b\"", "\"../m1.safetensors\"");
+    put_index("{\"weight_map\":{\"b\":\"..\"}}");
+    expect_fault(FLUX1_ERR_FORMAT, "\"b\"", "not the name of a file");
+    put_index("{\"weight_map\":{\"b\":\"/etc/passwd\"}}");
+    expect_fault(FLUX1_ERR_FORMAT, "\"b\"", "not the name of a file");
+    put_index("{\"weight_map\":{\"b\":\"\"}}");
+    expect_fault(FLUX1_ERR_FORMAT, "\"b\"", "not the name of a file");
+    put_index("{\"weight_map\":{\"b\":3}}");
+    expect_fault(FLUX1_ERR_FORMAT, "index.json", "\"b\" should name a file");
+    put_index("{\"weight_map\":[]}");
+    expect_fault(FLUX1_ERR_FORMAT, "index.json", "\"weight_map\"");
+    put_index("{}");
+    expect_fault(FLUX1_ERR_FORMAT, "index.json", "\"weight_map\" is missing");
+    put_index("{\"weight_map\":{\"b\":\"m1.safe");
+    expect_fault(FLUX1_ERR_FORMAT, "index.json:1:", "JSON");
+    put("m1.safetensors", "short", 5);
+    put_index("{\"weight_map\":{\"b\":\"m1.safetensors\"}}");
+    expect_fault(FLUX1_ERR_FORMAT, "m1.safetensors", "at least 8");
+}
+
+static void missing_folder_and_weights_are_named(void **state)
+{
+    (void)state;
+    store *s;
+    flux1_error err = {0};
+    assert_int_equal(store_open("/nonexistent/transformer", stems, &s, &err), FLUX1_ERR_MODEL);
+    assert_non_null(strstr(err.message, "/nonexistent/transformer: there is no such folder"));
+    expect_fault(FLUX1_ERR_MODEL, "neither model.safetensors nor model.safetensors.index.json", "");
+    put("model.safetensors", "", 0);
+    expect_fault(FLUX1_ERR_FORMAT, "model.safetensors: has 0 bytes", "");
+    assert_int_equal(store_open_file("/nonexistent.safetensors", &s, &err), FLUX1_ERR_IO);
+    assert_null(s);
+}
+
+#define CLAIMS                                                                                                                                                 \
+    "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},\"b\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[24,36]},"                     \
+    "\"c\":{\"dtype\":\"F8_E4M3\",\"shape\":[2],\"data_offsets\":[36,38]},\"d.position_ids\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[38,46]},"      \
+    "\"e\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[46,47]}}"
+
+static void all_faults_come_in_one_message(void **state)
+{
+    (void)state;
+    store *s;
+    const store_tensor *t;
+    char path[128];
+    flux1_error err = {0};
+    put_tensors("model.safetensors", CLAIMS, 47);
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    assert_int_equal(store_open_file(path, &s, NULL), FLUX1_OK);
+
+    assert_int_equal(store_claim(s, "a", 2, (int64_t[]){2, 3}, &t, NULL), FLUX1_OK);
+    assert_ptr_equal(t, store_find(s, "a"));
+    assert_int_equal(store_check(s, false, NULL, &err), FLUX1_OK);
+    for (int twice = 0; twice < 2; twice++) {
+        assert_int_equal(store_claim(s, "b", 2, (int64_t[]){3, 1}, &t, NULL), FLUX1_OK);
+        assert_null(t);
+        assert_int_equal(store_claim(s, "gone", 1, (int64_t[]){3}, &t, NULL), FLUX1_OK);
+        assert_null(t);
+    }
+    assert_int_equal(store_claim(s, "c", 1, (int64_t[]){2}, &t, NULL), FLUX1_OK);
+    assert_null(t);
+
+    assert_int_equal(store_check(s, true, (const char *const[]){"*position_ids", NULL}, &err), FLUX1_ERR_MODEL);
+    assert_non_null(strstr(err.message, path));
+    assert_non_null(strstr(err.message, "1 tensor is missing: \"gone\""));
+    assert_non_null(strstr(err.message, "tensor \"b\" has shape [3], the configuration asks for [3, 1]"));
+    assert_non_null(strstr(err.message, "tensor \"c\" is F8_E4M3, which this version cannot compute with"));
+    assert_non_null(strstr(err.message, "1 tensor that such a model does not have: \"e\""));
+    assert_null(strstr(err.message, "position_ids"));
+    assert_int_equal(store_check(s, false, NULL, &err), FLUX1_ERR_MODEL);
+    assert_null(strstr(err.message, "\"e\""));
+    store_close(s);
+}
+
+static void unclaimed_tensors_are_named_unless_ignored(void **state)
+{
+    (void)state;
+    store *s;
+    const store_tensor *t;
+    flux1_error err = {0};
+    put_tensors("model.safetensors", SHARD_1, 4);
+    assert_int_equal(store_open(folder, stems, &s, NULL), FLUX1_OK);
+    assert_int_equal(store_check(s, true, NULL, &err), FLUX1_ERR_MODEL);
+    assert_non_null(strstr(err.message, "2 tensors that such a model does not have: \"b\", \"extra\""));
+    assert_int_equal(store_check(s, true, (const char *const[]){"*tra", "b", NULL}, &err), FLUX1_OK);
+    assert_int_equal(store_check(s, true, (const char *const[]){"*xextra", "xtra", "b", NULL}, &err), FLUX1_ERR_MODEL);
+    assert_int_equal(store_claim(s, "b", 1, (int64_t[]){3}, &t, NULL), FLUX1_OK); /* U8 does not decode: a fault, yet claimed */
+    assert_int_equal(store_check(s, true, (const char *const[]){"extra", NULL}, &err), FLUX1_ERR_MODEL);
+    assert_null(strstr(err.message, "does not have"));
+    store_close(s);
+}
+
+static void many_names_are_counted(void **state)
+{
+    (void)state;
+    store *s;
+    const store_tensor *t;
+    flux1_error err = {0};
+    put_tensors("model.safetensors", "{}", 0);
+    assert_int_equal(store_open(folder, stems, &s, NULL), FLUX1_OK);
+    for (int i = 0; i < 1160; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "transformer_blocks.%d.attn.to_q.weight", i);
+        assert_int_equal(store_claim(s, name, 0, NULL, &t, NULL), FLUX1_OK);
+    }
+    assert_int_equal(store_check(s, false, NULL, &err), FLUX1_ERR_MODEL);
+    assert_non_null(strstr(err.message, "1160 tensors are missing"));
+    assert_non_null(strstr(err.message, "and 1144 more"));
+    store_close(s);
+}
+
+static double deviation(const store_tensor *t, double *mean)
+{
+    int64_t n = tensor_elements(&t->view);
+    double sum = 0, squares = 0;
+    for (int64_t i = 0; i < n; i++) {
+        float x;
+        assert_int_equal(tensor_decode(&t->view, i, 1, &x, NULL), FLUX1_OK);
+        sum += x;
+        squares += (double)x * x;
+    }
+    *mean = sum / (double)n;
+    return sqrt(squares / (double)n - *mean * *mean);
+}
+
+static void synthetic_weights_have_the_asked_shape_and_scale(void **state)
+{
+    (void)state;
+    static const dtype types[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    for (int i = 0; i < 3; i++) {
+        store *s;
+        const store_tensor *w, *norm, *bias, *again;
+        double mean;
+        assert_int_equal(store_synthetic(types[i], true, &s, NULL), FLUX1_OK);
+        assert_int_equal(store_claim(s, "blocks.0.to_q.weight", 2, (int64_t[]){500, 1024}, &w, NULL), FLUX1_OK);
+        assert_int_equal(store_claim(s, "blocks.0.norm_q.weight", 1, (int64_t[]){4000}, &norm, NULL), FLUX1_OK);
+        assert_int_equal(store_claim(s, "blocks.0.to_q.bias", 1, (int64_t[]){4000}, &bias, NULL), FLUX1_OK);
+        assert_true(w->view.type == types[i] && w->view.shape[1] == 1024);
+        double d = deviation(w, &mean);
+        assert_true(fabs(d * 32 - 1) < 0.02 && fabs(mean) < 1e-3);
+        d = deviation(norm, &mean);
+        assert_true(fabs(d - 0.1) < 0.01 && fabs(mean - 1) < 0.01);
+        d = deviation(bias, &mean);
+        assert_true(fabs(d - 0.125) < 0.01 && fabs(mean) < 0.01);
+        assert_int_equal(store_claim(s, "blocks.0.to_q.bias", 1, (int64_t[]){4000}, &again, NULL), FLUX1_OK);
+        assert_ptr_equal(again, bias);
+        assert_int_equal(store_claim(s, "blocks.1.to_q.weight", 2, (int64_t[]){500, 1024}, &again, NULL), FLUX1_OK);
+        assert_ptr_not_equal(again->view.data, w->view.data);
+        assert_int_equal(store_count(s), 4);
+        assert_string_equal(store_at(s, 0)->name, "blocks.0.norm_q.weight");
+        assert_int_equal(store_check(s, true, NULL, NULL), FLUX1_OK);
+        store_close(s);
+    }
+}
+
+/* The last element of the largest tensor lies in its buffer, also when larger ones come later. */
+static void synthetic_buffers_grow_and_old_tensors_stay(void **state)
+{
+    (void)state;
+    store *s;
+    const store_tensor *t[4];
+    float x;
+    assert_int_equal(store_synthetic(DTYPE_BF16, true, &s, NULL), FLUX1_OK);
+    for (int i = 0; i < 4; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "w%d", i);
+        assert_int_equal(store_claim(s, name, 2, (int64_t[]){(int64_t)1000 << (2 * i), 1024}, &t[i], NULL), FLUX1_OK);
+    }
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(tensor_decode(&t[i]->view, 0, 1, &x, NULL), FLUX1_OK);
+        assert_int_equal(tensor_decode(&t[i]->view, tensor_elements(&t[i]->view) - 1, 1, &x, NULL), FLUX1_OK);
+        assert_true(isfinite(x));
+    }
+    store_close(s);
+}
+
+static void a_plan_needs_no_memory(void **state)
+{
+    (void)state;
+    store *s;
+    const store_tensor *t;
+    flux1_error err = {0};
+    assert_int_equal(store_synthetic(DTYPE_BF16, false, &s, NULL), FLUX1_OK);
+    assert_int_equal(store_claim(s, "w", 2, (int64_t[]){(int64_t)1 << 30, (int64_t)1 << 30}, &t, NULL), FLUX1_OK);
+    assert_null(t->view.data);
+    assert_int_equal(store_claim(s, "v", 2, (int64_t[]){(int64_t)1 << 40, (int64_t)1 << 40}, &t, &err), FLUX1_ERR_LIMIT);
+    assert_non_null(strstr(err.message, "\"v\""));
+    assert_int_equal(store_claim(s, "w", 1, (int64_t[]){1}, &t, NULL), FLUX1_OK);
+    assert_null(t);
+    assert_int_equal(store_check(s, false, NULL, &err), FLUX1_ERR_MODEL);
+    store_close(s);
+    assert_int_equal(store_synthetic(DTYPE_I64, false, &s, &err), FLUX1_ERR_UNSUPPORTED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(single_file_is_opened_and_sorted, clear_folder),
+        cmocka_unit_test_teardown(shards_are_one_store, clear_folder),
+        cmocka_unit_test_teardown(faults_of_an_index_are_named, clear_folder),
+        cmocka_unit_test_teardown(missing_folder_and_weights_are_named, clear_folder),
+        cmocka_unit_test_teardown(all_faults_come_in_one_message, clear_folder),
+        cmocka_unit_test_teardown(unclaimed_tensors_are_named_unless_ignored, clear_folder),
+        cmocka_unit_test_teardown(many_names_are_counted, clear_folder),
+        cmocka_unit_test(synthetic_weights_have_the_asked_shape_and_scale),
+        cmocka_unit_test(synthetic_buffers_grow_and_old_tensors_stay),
+        cmocka_unit_test(a_plan_needs_no_memory),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
