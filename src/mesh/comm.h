@@ -1,0 +1,44 @@
+/* Communicators: what ranks of one axis exchange. Memory comes from the backend's `exchange`; a communicator pairs with the backends whose memory it can reach.
+ * Calls are collective: all ranks of the communicator make them in the same order with the same sizes. Waits block. */
+#ifndef FLUX1_MESH_COMM_H
+#define FLUX1_MESH_COMM_H
+
+#include "base/status.h"
+
+typedef struct comm comm;
+
+typedef struct comm_table {
+    const char *name; /* "self", "threads", "dry" */
+    /* recv[r] = rank r's send; `bytes` each */
+    flux1_status (*all_gather)(comm *c, const void *send, void *recv, size_t bytes);
+    /* recv[i] = Σ over ranks of their send[rank·count + i], in rank order; float32 */
+    flux1_status (*reduce_scatter)(comm *c, const float *send, float *recv, size_t count);
+    /* Starts receiving `bytes` from rank + distance (round the ring) while this rank's `send` goes to rank − distance. Both buffers stay untouched until shift_end.
+     * One shift at a time. */
+    flux1_status (*shift_begin)(comm *c, const void *send, void *recv, size_t bytes, int distance);
+    flux1_status (*shift_end)(comm *c);
+    void (*destroy)(comm *c);
+} comm_table;
+
+struct comm {
+    const comm_table *fn;
+    int size, rank;
+    flux1_error *err;
+};
+
+/* One rank: moves nothing (a gather copies). */
+flux1_status comm_self_create(flux1_error *err, comm **out);
+
+/* A rank of `size` that counts what it would send into *exchanged and moves nothing. */
+flux1_status comm_dry_create(int size, int rank, size_t *exchanged, flux1_error *err, comm **out);
+
+/* Ranks that are threads of one process share a group. Destroy it after its communicators. */
+typedef struct comm_group comm_group;
+flux1_status comm_group_create(int size, flux1_error *err, comm_group **out);
+void comm_group_destroy(comm_group *g);
+flux1_status comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out);
+
+/* A rank has failed: every wait in the group, now and later, returns FLUX1_ERR_COMM. From any thread. */
+void comm_group_abort(comm_group *g);
+
+#endif

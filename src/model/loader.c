@@ -1,0 +1,118 @@
+#include "model/loader.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define NAME_MAX_BYTES 256
+
+flux1_status load_block(loader *l, const char *format, ...)
+{
+    char name[NAME_MAX_BYTES];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(name, sizeof name, format, ap);
+    va_end(ap);
+    return l->m->o->fn->block_create(l->m->o, name, &l->block);
+}
+
+flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape, weight_recipe *out)
+{
+    const store_tensor *t = NULL;
+    if (l->claim)
+        TRY(store_claim(l->s, name, dims, shape, &t, l->m->err));
+    else if (!(t = store_find(l->s, name)))
+        return error_set(l->m->err, FLUX1_ERR_INTERNAL, "%s: tensor \"%s\" was there when the folder was opened", store_path(l->s), name);
+    if (!t) {
+        l->missing = (store_tensor){.name = name, .file = store_path(l->s), .view = {.type = DTYPE_F32, .dims = dims}};
+        memcpy(l->missing.view.shape, shape, (size_t)dims * sizeof shape[0]);
+        t = &l->missing;
+    }
+    *out = recipe_whole(role, t);
+    return FLUX1_OK;
+}
+
+static flux1_status load_named(loader *l, weight_role role, const char *name, const char *suffix, int dims, const int64_t *shape, weight_recipe *out)
+{
+    char full[NAME_MAX_BYTES];
+    snprintf(full, sizeof full, "%s%s", name, suffix);
+    return load_recipe(l, role, full, dims, shape, out);
+}
+
+static flux1_status prepare(loader *l, const weight_recipe *w, const weight_recipe *bias, weight **out)
+{
+    return l->m->o->fn->prepare(l->m->o, l->block, w, bias, out);
+}
+
+flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, bool bias, linear_cut how, int64_t unit, weight **w)
+{
+    weight_recipe r, b;
+    TRY(load_named(l, WEIGHT_LINEAR, name, ".weight", 2, (int64_t[]){out, in}, &r));
+    if (bias)
+        TRY(load_named(l, WEIGHT_VECTOR, name, ".bias", 1, &out, &b));
+    if (how == LINEAR_COLUMN) {
+        r = mesh_column_slice(l->m, &r, unit);
+        if (bias)
+            b = mesh_column_slice(l->m, &b, unit);
+    }
+    if (how == LINEAR_ROW) {
+        r = mesh_row_slice(l->m, &r, unit);
+        bias = bias && l->m->tp_rank == 0; /* the ranks' sums are added: the bias counts once */
+    }
+    return prepare(l, &r, bias ? &b : NULL, w);
+}
+
+flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, int64_t heads, int64_t dim, int64_t in, bool bias, weight **w)
+{
+    const char *names[] = {q, k, v};
+    weight_recipe all = {0}, all_bias = {0}, one, joined;
+    int64_t out = heads * dim;
+    for (int i = 0; i < 3; i++) {
+        TRY(load_named(l, WEIGHT_LINEAR, names[i], ".weight", 2, (int64_t[]){out, in}, &one));
+        one = mesh_column_slice(l->m, &one, dim);
+        if (i)
+            TRY(recipe_stack(&all, &one, &joined, l->m->err));
+        all = i ? joined : one;
+        if (!bias)
+            continue;
+        TRY(load_named(l, WEIGHT_VECTOR, names[i], ".bias", 1, &out, &one));
+        one = mesh_column_slice(l->m, &one, dim);
+        if (i)
+            TRY(recipe_stack(&all_bias, &one, &joined, l->m->err));
+        all_bias = i ? joined : one;
+    }
+    return prepare(l, &all, bias ? &all_bias : NULL, w);
+}
+
+flux1_status load_norm(loader *l, const char *name, int64_t n, bool bias, weight **w)
+{
+    weight_recipe r, b;
+    TRY(load_named(l, WEIGHT_VECTOR, name, ".weight", 1, &n, &r));
+    if (bias)
+        TRY(load_named(l, WEIGHT_VECTOR, name, ".bias", 1, &n, &b));
+    return prepare(l, &r, bias ? &b : NULL, w);
+}
+
+flux1_status load_conv(loader *l, const char *name, int64_t out, int64_t in, int kernel, weight **w)
+{
+    weight_recipe r, b;
+    TRY(load_named(l, WEIGHT_CONV, name, ".weight", 4, (int64_t[]){out, in, kernel, kernel}, &r));
+    TRY(load_named(l, WEIGHT_VECTOR, name, ".bias", 1, &out, &b));
+    r.kernel = kernel;
+    return prepare(l, &r, &b, w);
+}
+
+flux1_status load_table(loader *l, const char *name, int64_t entries, int64_t width, weight **w)
+{
+    weight_recipe r;
+    TRY(load_recipe(l, WEIGHT_TABLE, name, 2, (int64_t[]){entries, width}, &r));
+    return prepare(l, &r, NULL, w);
+}
+
+flux1_status finite_report(mesh *m, const char *model, const char *const *names, const char *where)
+{
+    int slot;
+    TRY(m->o->fn->finite_first(m->o, &slot));
+    if (slot < 0)
+        return FLUX1_OK;
+    return error_set(m->err, FLUX1_ERR_NUMERIC, "%s: NaN or infinity in %s%s; flux1 info --verify looks for a damaged weight", model, names[slot], where);
+}

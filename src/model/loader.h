@@ -1,0 +1,44 @@
+/* From named tensors to prepared weights: what the four models share when they are built. */
+#ifndef FLUX1_MODEL_LOADER_H
+#define FLUX1_MODEL_LOADER_H
+
+#include "mesh/mesh.h"
+
+/* Where a model is built: on which rank, from which store. */
+typedef struct loader {
+    mesh *m;
+    store *s;
+    bool claim;           /* note faults in the store (opening a folder); otherwise every tensor is known to be there */
+    block *block;         /* what is loaded next belongs to this */
+    store_tensor missing; /* stands in for a tensor that is not there, while claiming */
+} loader;
+
+/* Called after each block of a model, on every rank, in order: progress, and the dry run's way to know what a block costs. */
+typedef flux1_status model_tick(void *user, mesh *m);
+
+flux1_status load_block(loader *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The tensor `name` of this shape, as a recipe. */
+flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape, weight_recipe *out);
+
+typedef enum linear_cut { LINEAR_WHOLE, LINEAR_COLUMN, LINEAR_ROW } linear_cut;
+
+/* `<name>.weight` [out, in] and, if asked, `<name>.bias`, cut by units of `unit` rows or columns. */
+flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, bool bias, linear_cut how, int64_t unit, weight **w);
+
+/* q, k and v, each [heads·dim, in], cut by heads and stacked into one matrix. */
+flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, int64_t heads, int64_t dim, int64_t in, bool bias, weight **w);
+
+/* `<name>.weight` [n] and, if asked, `<name>.bias`. */
+flux1_status load_norm(loader *l, const char *name, int64_t n, bool bias, weight **w);
+
+/* `<name>.weight` [out, in, kernel, kernel] and `<name>.bias`. */
+flux1_status load_conv(loader *l, const char *name, int64_t out, int64_t in, int kernel, weight **w);
+
+/* An embedding table `name` [entries, width]. */
+flux1_status load_table(loader *l, const char *name, int64_t entries, int64_t width, weight **w);
+
+/* FLUX1_ERR_NUMERIC naming the block, if one of the checks (ops finite; slot = index into names) has failed. */
+flux1_status finite_report(mesh *m, const char *model, const char *const *names, const char *where);
+
+#endif

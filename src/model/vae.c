@@ -1,0 +1,468 @@
+#include "model/vae.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NORM_EPS 1e-6f
+#define NAME_BYTES 128
+
+typedef struct resnet {
+    weight *norm1, *conv1, *norm2, *conv2, *shortcut; /* shortcut NULL where channels do not change */
+    int64_t in, out;
+} resnet;
+
+typedef struct attention_block {
+    weight *norm, *qkv, *out;
+} attention_block;
+
+/* One resolution: resnets, then a change of resolution (NULL at the last). */
+typedef struct level {
+    block *block;
+    resnet *resnets;
+    weight *resample;
+    char name[48];
+} level;
+
+/* Both halves have the same parts: conv_in, levels, the middle, norm_out, conv_out; the decoder passes the middle first. */
+typedef struct half {
+    vae_config config;
+    const char *side; /* "encoder" or "decoder" */
+    int64_t per_level;
+    block *ends, *mid;
+    weight *conv_in, *norm_out, *conv_out, *quant;
+    resnet mid_resnet[2];
+    attention_block attention;
+    level level[VAE_LEVELS_MAX];
+    const char *names[VAE_LEVELS_MAX + 3]; /* by finite slot */
+    resnet *resnets;
+} half;
+
+struct vae_decoder {
+    half h;
+};
+struct vae_encoder {
+    half h;
+};
+
+/* ---- weights ---- */
+
+static flux1_status load_resnet(loader *l, const char *base, int64_t in, int64_t out, resnet *r)
+{
+    char name[NAME_BYTES];
+    *r = (resnet){.in = in, .out = out};
+    snprintf(name, sizeof name, "%s.norm1", base);
+    TRY(load_norm(l, name, in, true, &r->norm1));
+    snprintf(name, sizeof name, "%s.conv1", base);
+    TRY(load_conv(l, name, out, in, 3, &r->conv1));
+    snprintf(name, sizeof name, "%s.norm2", base);
+    TRY(load_norm(l, name, out, true, &r->norm2));
+    snprintf(name, sizeof name, "%s.conv2", base);
+    TRY(load_conv(l, name, out, out, 3, &r->conv2));
+    snprintf(name, sizeof name, "%s.conv_shortcut", base);
+    return in == out ? FLUX1_OK : load_conv(l, name, out, in, 1, &r->shortcut);
+}
+
+static flux1_status load_attention(loader *l, const char *base, int64_t c, attention_block *a)
+{
+    static const char *const names[] = {"group_norm", "to_q", "to_k", "to_v", "to_out.0"};
+    char n[5][NAME_BYTES];
+    weight_recipe all = {0}, all_bias = {0}, w, b, joined;
+    for (int i = 0; i < 5; i++)
+        snprintf(n[i], sizeof n[i], "%s.%s", base, names[i]);
+    TRY(load_norm(l, n[0], c, true, &a->norm));
+    for (int i = 0; i < 3; i++) { /* whole on every rank: this attention is cut by pixels, not by heads */
+        char full[NAME_BYTES + 8];
+        snprintf(full, sizeof full, "%s.weight", n[1 + i]);
+        TRY(load_recipe(l, WEIGHT_LINEAR, full, 2, (int64_t[]){c, c}, &w));
+        if (i)
+            TRY(recipe_stack(&all, &w, &joined, l->m->err));
+        all = i ? joined : w;
+        snprintf(full, sizeof full, "%s.bias", n[1 + i]);
+        TRY(load_recipe(l, WEIGHT_VECTOR, full, 1, &c, &b));
+        if (i)
+            TRY(recipe_stack(&all_bias, &b, &joined, l->m->err));
+        all_bias = i ? joined : b;
+    }
+    TRY(l->m->o->fn->prepare(l->m->o, l->block, &all, &all_bias, &a->qkv));
+    return load_linear(l, n[4], c, c, true, LINEAR_WHOLE, 1, &a->out);
+}
+
+static flux1_status load_mid(loader *l, half *h)
+{
+    char name[NAME_BYTES];
+    int64_t c = h->config.channels[h->config.levels - 1];
+    TRY(load_block(l, "%s.mid_block", h->side));
+    h->mid = l->block;
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "%s.mid_block.resnets.%d", h->side, i);
+        TRY(load_resnet(l, name, c, c, &h->mid_resnet[i]));
+    }
+    snprintf(name, sizeof name, "%s.mid_block.attentions.0", h->side);
+    return h->config.mid_attention ? load_attention(l, name, c, &h->attention) : FLUX1_OK;
+}
+
+/* Level i in the order it is passed: `kind` "up" or "down", channels in → out, `resampler` the name of the change of resolution. */
+static flux1_status load_level(loader *l, half *h, int64_t i, const char *kind, int64_t in, int64_t out, bool resample)
+{
+    char name[NAME_BYTES];
+    level *v = &h->level[i];
+    v->resnets = h->resnets + i * h->per_level;
+    snprintf(v->name, sizeof v->name, "%s.%s_blocks.%d", h->side, kind, (int)i);
+    TRY(load_block(l, "%s", v->name));
+    v->block = l->block;
+    for (int64_t r = 0; r < h->per_level; r++) {
+        snprintf(name, sizeof name, "%s.resnets.%d", v->name, (int)r);
+        TRY(load_resnet(l, name, r ? out : in, out, &v->resnets[r]));
+    }
+    if (!resample)
+        return FLUX1_OK;
+    snprintf(name, sizeof name, "%s.%ssamplers.0.conv", v->name, kind);
+    return load_conv(l, name, out, out, 3, &v->resample);
+}
+
+static flux1_status partsprepare(loader *l, half *h, const vae_config *c, const char *side, int64_t per_level)
+{
+    h->config = *c;
+    h->side = side;
+    h->per_level = per_level;
+    h->resnets = calloc((size_t)(c->levels * per_level), sizeof *h->resnets);
+    return h->resnets ? FLUX1_OK : error_oom(l->m->err, 0, "the VAE");
+}
+
+static flux1_status load_ends(loader *l, half *h, int64_t in, int64_t first, int64_t last, int64_t out)
+{
+    char name[NAME_BYTES];
+    TRY(load_block(l, "%s", h->side));
+    h->ends = l->block;
+    snprintf(name, sizeof name, "%s.conv_in", h->side);
+    TRY(load_conv(l, name, first, in, 3, &h->conv_in));
+    snprintf(name, sizeof name, "%s.conv_norm_out", h->side);
+    TRY(load_norm(l, name, last, true, &h->norm_out));
+    snprintf(name, sizeof name, "%s.conv_out", h->side);
+    return load_conv(l, name, out, last, 3, &h->conv_out);
+}
+
+flux1_status vae_decoder_create(loader *l, const vae_config *c, vae_decoder **out)
+{
+    vae_decoder *v = calloc(1, sizeof *v);
+    if (!v)
+        return error_oom(l->m->err, sizeof *v, "the VAE");
+    *out = v;
+    half *h = &v->h;
+    int64_t last = c->levels - 1;
+    TRY(partsprepare(l, h, c, "decoder", c->layers + 1));
+    TRY(load_ends(l, h, c->latent_channels, c->channels[last], c->channels[0], c->out_channels));
+    if (c->post_quant_conv)
+        TRY(load_conv(l, "post_quant_conv", c->latent_channels, c->latent_channels, 1, &h->quant));
+    TRY(load_mid(l, h));
+    h->names[0] = "decoder.conv_in";
+    h->names[1] = "decoder.mid_block";
+    for (int64_t i = 0; i < c->levels; i++) {
+        TRY(load_level(l, h, i, "up", c->channels[i ? c->levels - i : last], c->channels[last - i], i < last));
+        h->names[2 + i] = h->level[i].name;
+    }
+    h->names[2 + c->levels] = "decoder.conv_out";
+    return FLUX1_OK;
+}
+
+flux1_status vae_encoder_create(loader *l, const vae_config *c, vae_encoder **out)
+{
+    vae_encoder *v = calloc(1, sizeof *v);
+    if (!v)
+        return error_oom(l->m->err, sizeof *v, "the VAE");
+    *out = v;
+    half *h = &v->h;
+    int64_t last = c->levels - 1;
+    TRY(partsprepare(l, h, c, "encoder", c->layers));
+    TRY(load_ends(l, h, c->in_channels, c->channels[0], c->channels[last], 2 * c->latent_channels));
+    if (c->quant_conv)
+        TRY(load_conv(l, "quant_conv", 2 * c->latent_channels, 2 * c->latent_channels, 1, &h->quant));
+    h->names[0] = "encoder.conv_in";
+    for (int64_t i = 0; i < c->levels; i++) {
+        TRY(load_level(l, h, i, "down", c->channels[i ? i - 1 : 0], c->channels[i], i < last));
+        h->names[1 + i] = h->level[i].name;
+    }
+    TRY(load_mid(l, h));
+    h->names[1 + c->levels] = "encoder.mid_block";
+    h->names[2 + c->levels] = "encoder.conv_out";
+    return FLUX1_OK;
+}
+
+static void partsdestroy(half *h) { free(h->resnets); }
+
+void vae_decoder_destroy(vae_decoder *v)
+{
+    if (!v)
+        return;
+    partsdestroy(&v->h);
+    free(v);
+}
+
+void vae_encoder_destroy(vae_encoder *v)
+{
+    if (!v)
+        return;
+    partsdestroy(&v->h);
+    free(v);
+}
+
+/* ---- running ---- */
+
+typedef struct run {
+    mesh *m;
+    const half *h;
+    plane_cut p;
+    int64_t latent_width;
+    model_tick *tick;
+    void *user;
+} run;
+
+static flux1_status plane(const run *r, int64_t height, int64_t width, int64_t channels, act *out)
+{
+    return r->m->o->fn->create(r->m->o, ACT_PLANE, shape_plane(1, height, width, channels), out);
+}
+
+static flux1_status plane_like(const run *r, act a, int64_t channels, act *out)
+{
+    return plane(r, a.buffer->shape.height, a.buffer->shape.width, channels, out);
+}
+
+/* normalised → conv: out = conv(silu(norm(in))) (+ residual); the normalised plane lives only here. */
+static flux1_status norm_conv(const run *r, act in, const weight *norm_weight, const weight *conv, act residual, act out)
+{
+    ops *o = r->m->o;
+    size_t mark = o->fn->mark(o);
+    act normed;
+    TRY(plane_like(r, in, in.cols, &normed));
+    TRY(mesh_group_norm(r->m, in, r->h->config.groups, norm_weight, NORM_EPS, true, normed));
+    TRY(mesh_conv(r->m, &r->p, normed, conv, 1, residual, out));
+    o->fn->release(o, mark);
+    return FLUX1_OK;
+}
+
+static flux1_status run_resnet(const run *r, const resnet *w, act in, act out)
+{
+    ops *o = r->m->o;
+    size_t mark = o->fn->mark(o);
+    act hidden, shortcut = in;
+    TRY(plane_like(r, in, w->out, &hidden));
+    TRY(norm_conv(r, in, w->norm1, w->conv1, (act){0}, hidden));
+    if (w->shortcut) {
+        TRY(plane_like(r, in, w->out, &shortcut));
+        TRY(mesh_conv(r->m, &r->p, in, w->shortcut, 1, (act){0}, shortcut));
+    }
+    TRY(norm_conv(r, hidden, w->norm2, w->conv2, shortcut, out));
+    o->fn->release(o, mark);
+    return FLUX1_OK;
+}
+
+/* out = x + to_out(attention(group_norm(x))), one head over all pixels. */
+static flux1_status run_attention(const run *r, const attention_block *w, act x, act out)
+{
+    ops *o = r->m->o;
+    size_t mark = o->fn->mark(o);
+    int64_t c = x.cols, rows = act_rows(x);
+    attention_args a = {.heads = 1, .scale = (float)(1 / sqrt((double)c))};
+    act normed, in, qkv, att, y;
+    TRY(plane_like(r, x, c, &normed));
+    TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, 0, rows, c), &in));
+    TRY(o->fn->create(o, ACT_HEADS, shape_rows(1, 0, rows, 3 * c), &qkv));
+    TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, 0, rows, c), &att));
+    TRY(o->fn->create(o, ACT_RESIDUAL, shape_rows(1, 0, rows, c), &y));
+    TRY(mesh_group_norm(r->m, x, r->h->config.groups, w->norm, NORM_EPS, false, normed));
+    TRY(o->fn->cast(o, normed, in));
+    TRY(o->fn->linear(o, in, w->qkv, &(epilogue){0}, qkv));
+    TRY(mesh_plane_attention(r->m, &r->p, r->latent_width, act_columns(qkv, 0, c), act_columns(qkv, c, c), act_columns(qkv, 2 * c, c), &a, att));
+    TRY(o->fn->linear(o, att, w->out, &(epilogue){0}, y));
+    TRY(o->fn->add(o, x, 1, (act){0}, y, out));
+    o->fn->release(o, mark);
+    return FLUX1_OK;
+}
+
+static flux1_status done(const run *r, act x, int slot)
+{
+    TRY(r->m->o->fn->finite(r->m->o, x, slot));
+    return r->tick(r->user, r->m);
+}
+
+static flux1_status run_mid(const run *r, act x, act out)
+{
+    ops *o = r->m->o;
+    const half *h = r->h;
+    size_t mark = o->fn->mark(o);
+    act a, b;
+    TRY(plane_like(r, x, x.cols, &a));
+    TRY(plane_like(r, x, x.cols, &b));
+    TRY(o->fn->block_begin(o, h->mid));
+    TRY(run_resnet(r, &h->mid_resnet[0], x, a));
+    if (h->config.mid_attention)
+        TRY(run_attention(r, &h->attention, a, b));
+    TRY(run_resnet(r, &h->mid_resnet[1], h->config.mid_attention ? b : a, out));
+    TRY(o->fn->block_end(o, h->mid));
+    o->fn->release(o, mark);
+    return FLUX1_OK;
+}
+
+/* The level's resnets, through two planes in turn; *last is the one with the result. */
+static flux1_status run_resnets(const run *r, const level *v, act x, act *last)
+{
+    act turn[2];
+    for (int i = 0; i < 2; i++)
+        TRY(plane_like(r, x, v->resnets[0].out, &turn[i]));
+    for (int64_t i = 0; i < r->h->per_level; i++) {
+        TRY(run_resnet(r, &v->resnets[i], x, turn[i % 2]));
+        x = turn[i % 2];
+    }
+    *last = x;
+    return FLUX1_OK;
+}
+
+/* A level of the decoder: out is twice as high and wide, except at the last. */
+static flux1_status run_up(const run *r, const level *v, act x, act out)
+{
+    ops *o = r->m->o;
+    size_t mark = o->fn->mark(o);
+    act last, wide;
+    TRY(o->fn->block_begin(o, v->block));
+    TRY(run_resnets(r, v, x, &last));
+    if (v->resample) {
+        TRY(plane_like(r, out, out.cols, &wide));
+        TRY(o->fn->upsample(o, last, wide));
+        TRY(mesh_conv(r->m, &r->p, wide, v->resample, 1, (act){0}, out));
+    } else {
+        TRY(o->fn->cast(o, last, out));
+    }
+    TRY(o->fn->block_end(o, v->block));
+    o->fn->release(o, mark);
+    return FLUX1_OK;
+}
+
+/* A level of the encoder: out is half as high and wide, except at the last. */
+static flux1_status run_down(const run *r, const level *v, act x, act out)
+{
+    ops *o = r->m->o;
+    size_t mark = o->fn->mark(o);
+    act last;
+    TRY(o->fn->block_begin(o, v->block));
+    TRY(run_resnets(r, v, x, &last));
+    if (v->resample)
+        TRY(mesh_conv(r->m, &r->p, last, v->resample, 2, (act){0}, out));
+    else
+        TRY(o->fn->cast(o, last, out));
+    TRY(o->fn->block_end(o, v->block));
+    o->fn->release(o, mark);
+    return FLUX1_OK;
+}
+
+/* A host image's rows [begin, begin + count) of `width` pixels as a plane. */
+static flux1_status upload_plane(const run *r, const tensor *host, int64_t begin, act out)
+{
+    const act_shape *s = &out.buffer->shape;
+    tensor rows = {.type = DTYPE_F32, .dims = 3, .shape = {1, s->height * s->width, s->cols}, .data = host->data};
+    if (host->data) /* a dry run has shapes only */
+        rows.data = (float *)host->data + begin * s->width * s->cols;
+    return r->m->o->fn->upload(r->m->o, &rows, out);
+}
+
+static flux1_status run_out(const run *r, act x, act out)
+{
+    ops *o = r->m->o;
+    TRY(o->fn->block_begin(o, r->h->ends));
+    TRY(norm_conv(r, x, r->h->norm_out, r->h->conv_out, (act){0}, out));
+    return o->fn->block_end(o, r->h->ends);
+}
+
+flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h, int64_t w, tensor *pixels, model_tick *tick, void *user)
+{
+    ops *o = m->o;
+    const half *parts = &v->h;
+    const vae_config *c = &parts->config;
+    run r = {.m = m, .h = parts, .p = mesh_plane_cut(m, h), .latent_width = w, .tick = tick, .user = user};
+    size_t mark = o->fn->mark(o);
+    int64_t rows = r.p.mine.count, width = w, top = c->channels[c->levels - 1];
+    act z, x, next;
+    TRY(plane(&r, rows, w, c->latent_channels, &z));
+    TRY(upload_plane(&r, latent, r.p.mine.begin, z));
+    TRY(o->fn->block_begin(o, parts->ends));
+    if (parts->quant) {
+        TRY(plane(&r, rows, w, c->latent_channels, &x));
+        TRY(mesh_conv(m, &r.p, z, parts->quant, 1, (act){0}, x));
+        z = x;
+    }
+    TRY(plane(&r, rows, w, top, &x));
+    TRY(mesh_conv(m, &r.p, z, parts->conv_in, 1, (act){0}, x));
+    TRY(o->fn->block_end(o, parts->ends));
+    TRY(done(&r, x, 0));
+    TRY(plane(&r, rows, w, top, &next));
+    TRY(run_mid(&r, x, next));
+    x = next;
+    TRY(done(&r, x, 1));
+    for (int64_t i = 0; i < c->levels; i++) {
+        const level *l = &parts->level[i];
+        if (l->resample) {
+            rows *= 2;
+            width *= 2;
+        }
+        TRY(plane(&r, rows, width, l->resnets[0].out, &next));
+        TRY(run_up(&r, l, x, next));
+        x = next;
+        TRY(done(&r, x, 2 + (int)i));
+    }
+    TRY(plane(&r, rows, width, c->out_channels, &next));
+    TRY(run_out(&r, x, next));
+    TRY(done(&r, next, 2 + (int)c->levels));
+    TRY(finite_report(m, "vae", parts->names, ""));
+    TRY(mesh_plane_collect(m, &r.p, next, h * vae_scale(c) * width, pixels));
+    o->fn->release(o, mark);
+    return FLUX1_OK;
+}
+
+flux1_status vae_encode(vae_encoder *v, mesh *m, const tensor *pixels, int64_t height, int64_t width, tensor *moments, model_tick *tick, void *user)
+{
+    ops *o = m->o;
+    const half *parts = &v->h;
+    const vae_config *c = &parts->config;
+    int64_t scale = vae_scale(c), h = height / scale, w = width / scale;
+    run r = {.m = m, .h = parts, .p = mesh_plane_cut(m, h), .latent_width = w, .tick = tick, .user = user};
+    size_t mark = o->fn->mark(o);
+    bool last = r.p.mine.count > 0 && r.p.mine.begin + r.p.mine.count == h; /* rows that no latent row stands for belong to the last rank */
+    int64_t rows = r.p.mine.count * scale + (last ? height - h * scale : 0);
+    act x, next;
+    TRY(plane(&r, rows, width, c->in_channels, &x));
+    TRY(upload_plane(&r, pixels, r.p.mine.begin * scale, x));
+    TRY(plane(&r, rows, width, c->channels[0], &next));
+    TRY(o->fn->block_begin(o, parts->ends));
+    TRY(mesh_conv(m, &r.p, x, parts->conv_in, 1, (act){0}, next));
+    TRY(o->fn->block_end(o, parts->ends));
+    x = next;
+    TRY(done(&r, x, 0));
+    for (int64_t i = 0; i < c->levels; i++) {
+        const level *l = &parts->level[i];
+        if (l->resample) {
+            rows /= 2;
+            width /= 2;
+        }
+        TRY(plane(&r, rows, width, l->resnets[0].out, &next));
+        TRY(run_down(&r, l, x, next));
+        x = next;
+        TRY(done(&r, x, 1 + (int)i));
+    }
+    TRY(plane(&r, rows, width, x.cols, &next));
+    TRY(run_mid(&r, x, next));
+    TRY(done(&r, next, 1 + (int)c->levels));
+    TRY(plane(&r, rows, width, 2 * c->latent_channels, &x));
+    TRY(run_out(&r, next, x));
+    if (parts->quant) {
+        TRY(plane(&r, rows, width, 2 * c->latent_channels, &next));
+        TRY(o->fn->block_begin(o, parts->ends));
+        TRY(mesh_conv(m, &r.p, x, parts->quant, 1, (act){0}, next));
+        TRY(o->fn->block_end(o, parts->ends));
+        x = next;
+    }
+    TRY(done(&r, x, 2 + (int)c->levels));
+    TRY(finite_report(m, "vae", parts->names, ""));
+    TRY(mesh_plane_collect(m, &r.p, x, h * w, moments));
+    o->fn->release(o, mark);
+    return FLUX1_OK;
+}

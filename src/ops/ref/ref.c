@@ -1,0 +1,217 @@
+/* The reference backend: memory, weights and order. Its arithmetic (ref_linear.c, ref_attention.c, ref_image.c) is the definition of every entry,
+ * in the fewest readable lines: float32 values, sums in double, one thread. */
+#include "ops/ref/ref.h"
+
+#include "base/checked.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const ops_table ref_table_of_functions = {
+    .name = "ref",
+#define ROW(ret, name, args) .name = ref_##name,
+    OPS_PRIMITIVES(ROW)
+#undef ROW
+#define ROW(ret, name, args) .name = composite_##name,
+    OPS_COMPOSITES(ROW)
+#undef ROW
+};
+
+flux1_status ops_ref_create(const ops_config *c, ops **out)
+{
+    ref_ops *o = calloc(1, sizeof *o);
+    if (!o)
+        return error_oom(c->err, sizeof *o, "the reference backend");
+    o->head = (ops){.fn = &ref_table_of_functions, .err = c->err, .cancel = c->cancel};
+    *out = &o->head;
+    return FLUX1_OK;
+}
+
+void ref_destroy(ops *base)
+{
+    ref_ops *o = (ref_ops *)base;
+    if (!o)
+        return;
+    for (ref_weight *w = o->weights, *next; w; w = next) {
+        next = w->next;
+        free(w->w);
+        free(w->bias);
+        free(w);
+    }
+    for (ref_block *b = o->blocks, *next; b; b = next) {
+        next = b->next;
+        free(b->head.name);
+        free(b);
+    }
+    arena_destroy(&o->memory);
+    free(o);
+}
+
+flux1_status ref_begin(const ops *o, const char *operation, const weight *w)
+{
+    if (o->cancel && atomic_load_explicit(o->cancel, memory_order_relaxed))
+        return error_set(o->err, FLUX1_ERR_CANCELLED, "cancelled");
+    if (w && !w->owner->held)
+        return error_set(o->err, FLUX1_ERR_INTERNAL, "%s uses a weight of block \"%s\" outside its bracket", operation, w->owner->name);
+    return FLUX1_OK;
+}
+
+flux1_status ref_fits(const ops *o, bool ok, const char *operation)
+{
+    return ok ? FLUX1_OK : error_set(o->err, FLUX1_ERR_INTERNAL, "%s: shapes do not fit", operation);
+}
+
+/* ---- memory ---- */
+
+static size_t ref_act_bytes(const ops_config *c, act_role role, const act_shape *s)
+{
+    (void)c, (void)role;
+    size_t data = (size_t)(s->batch * (s->rows[0] + s->rows[1]) * s->cols) * sizeof(float);
+    return size_round_up(sizeof(ref_buffer), ARENA_ALIGN) + size_round_up(data, ARENA_ALIGN);
+}
+
+static size_t ref_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
+{
+    (void)c, (void)m, (void)k, (void)heads;
+    return work == WORK_ATTENTION ? size_round_up((size_t)n * sizeof(double), ARENA_ALIGN) : 0;
+}
+
+const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes, .scratch = ref_scratch};
+
+flux1_status ref_reserve(ops *base, size_t bytes)
+{
+    ref_ops *o = (ref_ops *)base;
+    arena_destroy(&o->memory);
+    return arena_create(bytes, &o->memory, base->err);
+}
+
+flux1_status ref_create(ops *base, act_role role, act_shape shape, act *out)
+{
+    ref_ops *o = (ref_ops *)base;
+    size_t data = (size_t)(shape.batch * (shape.rows[0] + shape.rows[1]) * shape.cols) * sizeof(float);
+    void *head, *cells;
+    TRY(arena_alloc(&o->memory, sizeof(ref_buffer), &head, base->err));
+    TRY(arena_alloc(&o->memory, data, &cells, base->err));
+    ref_buffer *f = head;
+    *f = (ref_buffer){.head = {.shape = shape, .role = role}, .data = cells};
+    *out = (act){.buffer = &f->head, .part = PART_WHOLE, .cols = shape.cols};
+    return FLUX1_OK;
+}
+
+size_t ref_mark(ops *o) { return arena_mark(&((ref_ops *)o)->memory); }
+void ref_release(ops *o, size_t mark) { arena_release(&((ref_ops *)o)->memory, mark); }
+
+flux1_status ref_exchange(ops *base, size_t bytes, void **out)
+{
+    ref_ops *o = (ref_ops *)base;
+    return arena_alloc(&o->memory, bytes, out, base->err);
+}
+
+static bool host_fits(const tensor *host, act a)
+{
+    dtype type = a.buffer->role == ACT_IDS ? DTYPE_I32 : DTYPE_F32;
+    return host->type == type && tensor_elements(host) == act_batch(a) * act_rows(a) * a.cols;
+}
+
+flux1_status ref_upload(ops *o, const tensor *host, act out)
+{
+    TRY(ref_begin(o, "upload", NULL));
+    TRY(ref_fits(o, host_fits(host, out), "upload"));
+    const char *from = host->data;
+    size_t bytes = (size_t)out.cols * 4;
+    for (int64_t b = 0; b < act_batch(out); b++)
+        for (int64_t r = 0; r < act_rows(out); r++, from += bytes)
+            memcpy(ref_row(out, b, r), from, bytes);
+    return FLUX1_OK;
+}
+
+flux1_status ref_download(ops *o, act in, tensor *host)
+{
+    TRY(ref_begin(o, "download", NULL));
+    TRY(ref_fits(o, host_fits(host, in), "download"));
+    char *to = host->data;
+    size_t bytes = (size_t)in.cols * 4;
+    for (int64_t b = 0; b < act_batch(in); b++)
+        for (int64_t r = 0; r < act_rows(in); r++, to += bytes)
+            memcpy(to, ref_row(in, b, r), bytes);
+    return FLUX1_OK;
+}
+
+/* ---- weights ---- */
+
+flux1_status ref_block_create(ops *base, const char *name, block **out)
+{
+    ref_ops *o = (ref_ops *)base;
+    ref_block *b = calloc(1, sizeof *b);
+    if (!b || !(b->head.name = strdup(name))) {
+        free(b);
+        return error_oom(base->err, sizeof *b, "a weight block");
+    }
+    b->next = o->blocks;
+    o->blocks = b;
+    *out = &b->head;
+    return FLUX1_OK;
+}
+
+static flux1_status decode_matrix(const weight_recipe *r, float **out, flux1_error *err)
+{
+    size_t count = (size_t)(r->rows * r->cols);
+    float *w = malloc(count ? count * sizeof *w : 1);
+    if (!w)
+        return error_oom(err, count * sizeof *w, "a weight matrix");
+    for (int64_t i = 0; i < r->rows; i++) {
+        flux1_status st = recipe_decode(r, i, 0, r->cols, w + i * r->cols, err);
+        if (st != FLUX1_OK) {
+            free(w);
+            return st;
+        }
+    }
+    *out = w;
+    return FLUX1_OK;
+}
+
+flux1_status ref_prepare(ops *base, block *b, const weight_recipe *w, const weight_recipe *bias, weight **out)
+{
+    ref_ops *o = (ref_ops *)base;
+    ref_weight *p = calloc(1, sizeof *p);
+    if (!p)
+        return error_oom(base->err, sizeof *p, "a weight");
+    p->head = (weight){.role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
+    p->next = o->weights;
+    o->weights = p;
+    TRY(decode_matrix(w, &p->w, base->err));
+    if (bias)
+        TRY(decode_matrix(bias, &p->bias, base->err));
+    *out = &p->head;
+    return FLUX1_OK;
+}
+
+flux1_status ref_block_begin(ops *o, block *b)
+{
+    TRY(ref_begin(o, "block_begin", NULL));
+    if (b->held)
+        return error_set(o->err, FLUX1_ERR_INTERNAL, "block \"%s\" is begun twice", b->name);
+    b->held = true;
+    return FLUX1_OK;
+}
+
+flux1_status ref_block_end(ops *o, block *b)
+{
+    (void)o;
+    b->held = false;
+    return FLUX1_OK;
+}
+
+/* ---- order ---- */
+
+flux1_status ref_step_set(ops *o, int64_t step)
+{
+    ((ref_ops *)o)->step = step;
+    return FLUX1_OK;
+}
+
+flux1_status ref_sync(ops *o)
+{
+    (void)o;
+    return FLUX1_OK;
+}

@@ -1,0 +1,60 @@
+/* The reference backend's insides: row-major float32, [batch][text rows, image rows][cols]; int32 ids in the same cells. */
+#ifndef FLUX1_OPS_REF_REF_H
+#define FLUX1_OPS_REF_REF_H
+
+#include "ops/ops.h"
+
+#define REF_SLOTS 4096
+
+typedef struct ref_buffer {
+    act_buffer head;
+    float *data;
+} ref_buffer;
+
+typedef struct ref_weight {
+    weight head;
+    float *w;    /* [rows, cols] */
+    float *bias; /* [rows] or NULL */
+    struct ref_weight *next;
+} ref_weight;
+
+typedef struct ref_block {
+    block head;
+    struct ref_block *next;
+} ref_block;
+
+typedef struct ref_ops {
+    ops head;
+    arena memory;
+    ref_weight *weights;
+    ref_block *blocks;
+    int64_t step;
+    unsigned char bad[REF_SLOTS];
+} ref_ops;
+
+/* Row `r` of the named part, from the window's first column. */
+static inline float *ref_row(act a, int64_t b, int64_t r)
+{
+    const ref_buffer *f = (const ref_buffer *)a.buffer;
+    const act_shape *s = &f->head.shape;
+    return f->data + ((b * (s->rows[0] + s->rows[1]) + act_first_row(a) + r) * s->cols + a.col);
+}
+
+/* A table's row at the step counter; NULL for a table left out. */
+static inline const float *ref_table(const ref_ops *o, act t) { return act_present(t) ? ref_row(t, 0, o->step) : NULL; }
+
+static inline const ref_weight *ref_w(const weight *w) { return (const ref_weight *)w; }
+
+/* Every operation begins with this: cancelled, or a weight (may be NULL) used outside its block's bracket. */
+flux1_status ref_begin(const ops *o, const char *operation, const weight *w);
+
+/* FLUX1_ERR_INTERNAL unless `ok`: a model asked for shapes that do not fit. */
+flux1_status ref_fits(const ops *o, bool ok, const char *operation);
+
+float ref_activation(activation f, float x);
+
+#define REF_DECLARE(ret, name, args) ret ref_##name args;
+OPS_PRIMITIVES(REF_DECLARE)
+#undef REF_DECLARE
+
+#endif

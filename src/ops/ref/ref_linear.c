@@ -1,0 +1,244 @@
+/* The reference backend: linear layers, norms, element-wise operations, moves. */
+#include "ops/ref/ref.h"
+
+#include <math.h>
+#include <string.h>
+
+float ref_activation(activation f, float x)
+{
+    double v = x;
+    switch (f) {
+    case ACTIVATION_NONE: return x;
+    case ACTIVATION_GELU_TANH: return (float)(0.5 * v * (1 + tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)))); /* √(2/π) */
+    case ACTIVATION_QUICK_GELU: return (float)(v / (1 + exp(-1.702 * v)));
+    case ACTIVATION_GELU: return (float)(0.5 * v * (1 + erf(v * 0.7071067811865476)));
+    case ACTIVATION_SILU: return (float)(v / (1 + exp(-v)));
+    }
+    return x;
+}
+
+flux1_status ref_linear(ops *base, act in, const weight *w, const epilogue *e, act out)
+{
+    const ref_weight *p = ref_w(w);
+    TRY(ref_begin(base, "linear", w));
+    TRY(ref_fits(base, in.cols == w->cols && out.cols == w->rows && act_rows(in) == act_rows(out) && act_batch(in) == act_batch(out), "linear"));
+    const float *gate = ref_table((ref_ops *)base, e->gate);
+    for (int64_t b = 0; b < act_batch(in); b++)
+        for (int64_t r = 0; r < act_rows(in); r++) {
+            const float *x = ref_row(in, b, r);
+            const float *mul = act_present(e->mul) ? ref_row(e->mul, b, r) : NULL, *residual = act_present(e->residual) ? ref_row(e->residual, b, r) : NULL;
+            float *y = ref_row(out, b, r);
+            for (int64_t n = 0; n < w->rows; n++) {
+                double sum = p->bias ? p->bias[n] : 0;
+                for (int64_t k = 0; k < w->cols; k++)
+                    sum += (double)x[k] * p->w[n * w->cols + k];
+                float v = ref_activation(e->f, (float)sum);
+                v *= mul ? mul[n] : 1;
+                v *= gate ? gate[n] : 1;
+                y[n] = v + (residual ? residual[n] : 0);
+            }
+        }
+    return FLUX1_OK;
+}
+
+flux1_status ref_layer_norm(ops *base, act in, const weight *w, act shift, act scale, float eps, act out)
+{
+    TRY(ref_begin(base, "layer_norm", w));
+    TRY(ref_fits(base, in.cols == out.cols && act_rows(in) == act_rows(out) && (!w || w->rows == in.cols), "layer_norm"));
+    const float *add = ref_table((ref_ops *)base, shift), *times = ref_table((ref_ops *)base, scale);
+    int64_t n = in.cols;
+    for (int64_t b = 0; b < act_batch(in); b++)
+        for (int64_t r = 0; r < act_rows(in); r++) {
+            const float *x = ref_row(in, b, r);
+            float *y = ref_row(out, b, r);
+            double mean = 0, variance = 0;
+            for (int64_t i = 0; i < n; i++)
+                mean += x[i];
+            mean /= (double)n;
+            for (int64_t i = 0; i < n; i++)
+                variance += (x[i] - mean) * (x[i] - mean);
+            double inverse = 1 / sqrt(variance / (double)n + eps);
+            for (int64_t i = 0; i < n; i++) {
+                double v = (x[i] - mean) * inverse;
+                if (w)
+                    v = v * ref_w(w)->w[i] + (ref_w(w)->bias ? ref_w(w)->bias[i] : 0);
+                y[i] = (float)(v * (times ? 1.0 + times[i] : 1) + (add ? add[i] : 0));
+            }
+        }
+    return FLUX1_OK;
+}
+
+flux1_status ref_rms_norm(ops *base, act in, const weight *w, float eps, act out)
+{
+    TRY(ref_begin(base, "rms_norm", w));
+    TRY(ref_fits(base, in.cols == out.cols && act_rows(in) == act_rows(out) && w->rows == in.cols, "rms_norm"));
+    for (int64_t b = 0; b < act_batch(in); b++)
+        for (int64_t r = 0; r < act_rows(in); r++) {
+            const float *x = ref_row(in, b, r);
+            float *y = ref_row(out, b, r);
+            double squares = 0;
+            for (int64_t i = 0; i < in.cols; i++)
+                squares += (double)x[i] * x[i];
+            double inverse = 1 / sqrt(squares / (double)in.cols + eps);
+            for (int64_t i = 0; i < in.cols; i++)
+                y[i] = (float)(x[i] * inverse * ref_w(w)->w[i]);
+        }
+    return FLUX1_OK;
+}
+
+static void head_norm(float *x, int64_t n, const float *w, float eps)
+{
+    double squares = 0;
+    for (int64_t i = 0; i < n; i++)
+        squares += (double)x[i] * x[i];
+    double inverse = 1 / sqrt(squares / (double)n + eps);
+    for (int64_t i = 0; i < n; i++)
+        x[i] = (float)(x[i] * inverse * w[i]);
+}
+
+static void rotate(float *x, int64_t n, const float *table)
+{
+    for (int64_t i = 0; i < n; i += 2) {
+        float a = x[i], b = x[i + 1], cosine = table[i], sine = table[i + 1];
+        x[i] = a * cosine - b * sine;
+        x[i + 1] = b * cosine + a * sine;
+    }
+}
+
+flux1_status ref_head_norm_rope(ops *base, act x, int64_t heads, const weight *w, float eps, act rope)
+{
+    TRY(ref_begin(base, "head_norm_rope", w));
+    if (heads == 0)
+        return FLUX1_OK;
+    int64_t dim = x.cols / heads;
+    TRY(ref_fits(base, dim * heads == x.cols && (!w || w->rows == dim) && (!act_present(rope) || (rope.cols == dim && act_rows(rope) == act_rows(x))), "head_norm_rope"));
+    for (int64_t b = 0; b < act_batch(x); b++)
+        for (int64_t r = 0; r < act_rows(x); r++)
+            for (int64_t h = 0; h < heads; h++) {
+                float *v = ref_row(x, b, r) + h * dim;
+                if (w)
+                    head_norm(v, dim, ref_w(w)->w, eps);
+                if (act_present(rope))
+                    rotate(v, dim, ref_row(rope, 0, r));
+            }
+    return FLUX1_OK;
+}
+
+flux1_status ref_embed(ops *base, act ids, const weight *table, const weight *positions, int64_t first, act out)
+{
+    TRY(ref_begin(base, "embed", table));
+    TRY(ref_fits(base, table->cols == out.cols && act_rows(ids) == act_rows(out) && (!positions || first + act_rows(out) <= positions->rows), "embed"));
+    for (int64_t b = 0; b < act_batch(out); b++)
+        for (int64_t r = 0; r < act_rows(out); r++) {
+            int32_t id;
+            memcpy(&id, ref_row(ids, b, r), sizeof id);
+            if (id < 0 || id >= table->rows)
+                return error_set(base->err, FLUX1_ERR_ARGUMENT, "token id %d is outside the embedding table of %lld entries: tokenizer and text encoder do not belong together",
+                                 id, (long long)table->rows);
+            float *y = ref_row(out, b, r);
+            memcpy(y, ref_w(table)->w + id * table->cols, (size_t)out.cols * sizeof *y);
+            for (int64_t i = 0; positions && i < out.cols; i++)
+                y[i] += ref_w(positions)->w[(first + r) * positions->cols + i];
+        }
+    return FLUX1_OK;
+}
+
+flux1_status ref_activate(ops *base, activation f, act in, act out)
+{
+    TRY(ref_begin(base, "activate", NULL));
+    TRY(ref_fits(base, in.cols == out.cols && act_rows(in) == act_rows(out), "activate"));
+    for (int64_t b = 0; b < act_batch(in); b++)
+        for (int64_t r = 0; r < act_rows(in); r++)
+            for (int64_t i = 0; i < in.cols; i++)
+                ref_row(out, b, r)[i] = ref_activation(f, ref_row(in, b, r)[i]);
+    return FLUX1_OK;
+}
+
+flux1_status ref_add(ops *base, act x, float s, act gate, act y, act out)
+{
+    TRY(ref_begin(base, "add", NULL));
+    TRY(ref_fits(base, x.cols == out.cols && y.cols == out.cols && act_rows(x) == act_rows(out) && (act_rows(y) == act_rows(x) || act_rows(y) == 1), "add"));
+    const float *times = ref_table((ref_ops *)base, gate);
+    for (int64_t b = 0; b < act_batch(x); b++)
+        for (int64_t r = 0; r < act_rows(x); r++) {
+            const float *p = ref_row(x, b, r), *q = ref_row(y, b, act_rows(y) == 1 ? 0 : r);
+            float *z = ref_row(out, b, r);
+            for (int64_t i = 0; i < x.cols; i++)
+                z[i] = p[i] + s * (times ? times[i] : 1) * q[i];
+        }
+    return FLUX1_OK;
+}
+
+flux1_status ref_euler(ops *base, act x, act v, act dsigma)
+{
+    TRY(ref_begin(base, "euler", NULL));
+    TRY(ref_fits(base, x.cols == v.cols && act_rows(x) == act_rows(v), "euler"));
+    float step = *ref_table((ref_ops *)base, dsigma);
+    for (int64_t b = 0; b < act_batch(x); b++)
+        for (int64_t r = 0; r < act_rows(x); r++)
+            for (int64_t i = 0; i < x.cols; i++)
+                ref_row(x, b, r)[i] += step * ref_row(v, b, r)[i];
+    return FLUX1_OK;
+}
+
+flux1_status ref_copy_rows(ops *base, act in, int64_t first, act out)
+{
+    TRY(ref_begin(base, "copy_rows", NULL));
+    TRY(ref_fits(base, in.cols == out.cols && first + act_rows(out) <= act_rows(in), "copy_rows"));
+    for (int64_t b = 0; b < act_batch(out); b++)
+        for (int64_t r = 0; r < act_rows(out); r++)
+            memcpy(ref_row(out, b, r), ref_row(in, b, first + r), (size_t)out.cols * sizeof(float));
+    return FLUX1_OK;
+}
+
+flux1_status ref_cast(ops *base, act in, act out) { return ref_copy_rows(base, in, 0, out); }
+
+size_t ref_pack_bytes(ops *o, act a, int64_t rows)
+{
+    (void)o;
+    return (size_t)(act_batch(a) * rows * a.cols) * sizeof(float);
+}
+
+flux1_status ref_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
+{
+    TRY(ref_begin(o, "pack", NULL));
+    TRY(ref_fits(o, first + rows <= act_rows(in), "pack"));
+    float *to = bytes;
+    for (int64_t b = 0; b < act_batch(in); b++)
+        for (int64_t r = 0; r < rows; r++, to += in.cols)
+            memcpy(to, ref_row(in, b, first + r), (size_t)in.cols * sizeof *to);
+    return FLUX1_OK;
+}
+
+flux1_status ref_unpack(ops *o, const void *bytes, act out, int64_t first, int64_t rows)
+{
+    TRY(ref_begin(o, "unpack", NULL));
+    TRY(ref_fits(o, first + rows <= act_rows(out), "unpack"));
+    const float *from = bytes;
+    for (int64_t b = 0; b < act_batch(out); b++)
+        for (int64_t r = 0; r < rows; r++, from += out.cols)
+            memcpy(ref_row(out, b, first + r), from, (size_t)out.cols * sizeof *from);
+    return FLUX1_OK;
+}
+
+flux1_status ref_finite(ops *base, act a, int slot)
+{
+    ref_ops *o = (ref_ops *)base;
+    TRY(ref_begin(base, "finite", NULL));
+    TRY(ref_fits(base, slot >= 0 && slot < REF_SLOTS, "finite"));
+    for (int64_t b = 0; b < act_batch(a); b++)
+        for (int64_t r = 0; r < act_rows(a); r++)
+            for (int64_t i = 0; i < a.cols; i++)
+                if (!isfinite(ref_row(a, b, r)[i]))
+                    o->bad[slot] = 1;
+    return FLUX1_OK;
+}
+
+flux1_status ref_finite_first(ops *base, int *slot)
+{
+    ref_ops *o = (ref_ops *)base;
+    const unsigned char *bad = memchr(o->bad, 1, REF_SLOTS);
+    *slot = bad ? (int)(bad - o->bad) : -1;
+    memset(o->bad, 0, sizeof o->bad);
+    return FLUX1_OK;
+}

@@ -1,0 +1,145 @@
+/* The context, and the small calls of the public interface. */
+#include "pipeline/context.h"
+
+#include "base/checked.h"
+#include "base/pool.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TEXT2(x) #x
+#define TEXT(x) TEXT2(x)
+
+const char *flux1_version(void) { return TEXT(FLUX1_VERSION_MAJOR) "." TEXT(FLUX1_VERSION_MINOR) "." TEXT(FLUX1_VERSION_PATCH); }
+const char *flux1_status_name(flux1_status status) { return status_name(status); }
+const char *flux1_status_text(flux1_status status) { return status_text(status); }
+
+void flux1_context_params_defaults(flux1_context_params *p) { *p = (flux1_context_params){.size = sizeof *p}; }
+
+static flux1_status choose_device(const char *name, mesh_device *d, flux1_error *err)
+{
+    if (!name || !*name || strcmp(name, "cpu") == 0) {
+        d->create = ops_cpu_create;
+        d->sizing = &ops_cpu_sizing;
+        return FLUX1_OK;
+    }
+    if (strcmp(name, "ref") == 0) {
+        d->create = ops_ref_create;
+        d->sizing = &ops_ref_sizing;
+        return FLUX1_OK;
+    }
+    return error_set(err, FLUX1_ERR_UNSUPPORTED, "device \"%s\": this build has cpu and ref", name);
+}
+
+static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error *err)
+{
+    bool ref = d->create == ops_ref_create;
+    switch (wanted) {
+    case FLUX1_DTYPE_AUTO: d->config.arithmetic = !ref && ops_cpu_multiplies_bf16() ? DTYPE_BF16 : DTYPE_F32; return FLUX1_OK;
+    case FLUX1_DTYPE_F32: d->config.arithmetic = DTYPE_F32; return FLUX1_OK;
+    case FLUX1_DTYPE_BF16:
+        if (ref)
+            return error_set(err, FLUX1_ERR_UNSUPPORTED, "device ref computes in f32 only");
+        d->config.arithmetic = DTYPE_BF16;
+        return FLUX1_OK;
+    }
+    return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %d: it should be one of flux1_dtype", (int)wanted);
+}
+
+static uint64_t machine_memory(void)
+{
+    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
+}
+
+static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
+{
+    c->log = p->log;
+    c->log_user = p->log_user;
+    c->max_memory = p->max_memory ? p->max_memory : machine_memory();
+    TRY(mesh_parse(p->mesh, p->sp, p->tp, &c->mesh, &c->error));
+    TRY(choose_device(p->device, &c->device, &c->error));
+    TRY(choose_dtype(p->dtype, &c->device, &c->error));
+    if (p->threads < 0 || p->threads > 4096)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
+    c->device.config.threads = p->threads ? p->threads : cpu_physical_cores();
+    c->device.config.cancel = &c->cancel;
+    return FLUX1_OK;
+}
+
+flux1_status flux1_context_create(const flux1_context_params *params, flux1_context **out)
+{
+    flux1_context_params p;
+    flux1_context_params_defaults(&p);
+    *out = NULL;
+    if (params) {
+        if (params->size < offsetof(flux1_context_params, reserved))
+            return FLUX1_ERR_ARGUMENT;
+        memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
+    }
+    flux1_context *c = calloc(1, sizeof *c);
+    if (!c)
+        return FLUX1_ERR_MEMORY;
+    *out = c;
+    return set_up(c, &p);
+}
+
+void flux1_context_destroy(flux1_context *context) { free(context); }
+
+const char *flux1_context_message(const flux1_context *context) { return context ? context->error.message : "out of memory"; }
+
+void flux1_cancel(flux1_context *context)
+{
+    if (context)
+        atomic_store_explicit(&context->cancel, 1, memory_order_relaxed);
+}
+
+void context_begin(flux1_context *c)
+{
+    error_clear(&c->error);
+    atomic_store_explicit(&c->cancel, 0, memory_order_relaxed);
+}
+
+void context_log(flux1_context *c, flux1_log_level level, const char *format, ...)
+{
+    if (!c->log)
+        return;
+    char line[1024];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(line, sizeof line, format, ap);
+    va_end(ap);
+    c->log(c->log_user, level, line);
+}
+
+flux1_status flux1_model_open(flux1_context *context, const char *path, flux1_model **out)
+{
+    context_begin(context);
+    *out = NULL;
+    if (!path || !*path)
+        return error_set(&context->error, FLUX1_ERR_ARGUMENT, "no model: give the path of a FLUX.1 pipeline folder");
+    return folder_open(path, out, &context->error);
+}
+
+void flux1_model_close(flux1_model *model) { folder_close(model); }
+
+flux1_status flux1_model_get_info(const flux1_model *m, flux1_model_info *info)
+{
+    flux1_model_info all = {
+        .size = info->size,
+        .guidance = m->dit.guidance,
+        .default_steps = m->dit.guidance ? 28 : 4,
+        .default_guidance = 3.5f,
+        .default_width = (int)m->vae.sample_size,
+        .default_height = (int)m->vae.sample_size,
+        .default_sequence_length = m->t5_length,
+        .max_sequence_length = m->t5_length_max,
+        .size_multiple = (int)folder_size_multiple(m),
+    };
+    if (info->size < offsetof(flux1_model_info, reserved))
+        return FLUX1_ERR_ARGUMENT;
+    memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
+    return FLUX1_OK;
+}

@@ -1,0 +1,23 @@
+/* The context's insides: where a run happens, and what it says. */
+#ifndef FLUX1_PIPELINE_CONTEXT_H
+#define FLUX1_PIPELINE_CONTEXT_H
+
+#include "mesh/mesh.h"
+#include "pipeline/folder.h"
+
+struct flux1_context {
+    mesh_config mesh;
+    mesh_device device;
+    uint64_t max_memory; /* bytes */
+    void (*log)(void *user, flux1_log_level level, const char *message);
+    void *log_user;
+    atomic_int cancel;
+    flux1_error error;
+};
+
+void context_log(flux1_context *c, flux1_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Every public call begins here: the last message goes, a cancel that came before is forgotten. */
+void context_begin(flux1_context *c);
+
+#endif

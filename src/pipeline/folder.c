@@ -1,0 +1,243 @@
+#include "pipeline/folder.h"
+
+#include "base/file.h"
+#include "flux1.h"
+#include "pipeline/stages.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const FOLDERS[] = {
+#define ROW(name, folder, stem) folder,
+    COMPONENT_MAP(ROW)
+#undef ROW
+};
+
+static const char *const STEMS[] = {
+#define ROW(name, folder, stem) stem,
+    COMPONENT_MAP(ROW)
+#undef ROW
+};
+
+const char *component_folder(component c) { return FOLDERS[c]; }
+
+/* Everything that a pipeline folder must have, so that what is missing can be said at once. */
+static flux1_status check_parts(const char *path, flux1_error *err)
+{
+    static const char *const needed[] = {"model_index.json", "scheduler/scheduler_config.json", "tokenizer",  "tokenizer_2",      "text_encoder/config.json",
+                                         "text_encoder_2/config.json", "transformer/config.json",         "vae/config.json"};
+    char missing[512] = "";
+    size_t used = 0;
+    int count = 0;
+    if (!file_exists(path))
+        return error_set(err, FLUX1_ERR_MODEL, "%s: no such folder; --model takes a FLUX.1 pipeline folder as Hugging Face lays it out", path);
+    if (!file_is_directory(path))
+        return error_set(err, FLUX1_ERR_MODEL, "%s: a file, but --model takes a FLUX.1 pipeline folder (model_index.json, transformer/, vae/, …)", path);
+    for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        char *full = path_join(path, needed[i]);
+        if (!full)
+            return error_oom(err, 0, "a path");
+        if (!file_exists(full)) {
+            used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", count ? ", " : "", needed[i]);
+            count++;
+        }
+        free(full);
+    }
+    if (count)
+        return error_set(err, FLUX1_ERR_MODEL, "%s: not a whole FLUX.1 pipeline folder, %s %s missing", path, missing, count > 1 ? "are" : "is");
+    return FLUX1_OK;
+}
+
+/* Reads path/part as JSON and lets `read` make a config of it. */
+#define READ_CONFIG(path, part, read, out, err)                        \
+    do {                                                               \
+        char *full_ = path_join(path, part);                           \
+        json_t *json_ = NULL;                                          \
+        flux1_status st_ = full_ ? json_parse_file(full_, &json_, err) \
+                                 : error_oom(err, 0, "a path");        \
+        if (st_ == FLUX1_OK)                                           \
+            st_ = read(json_, full_, out, err);                        \
+        json_decref(json_);                                            \
+        free(full_);                                                   \
+        if (st_ != FLUX1_OK)                                           \
+            return st_;                                                \
+    } while (0)
+
+static flux1_status index_read(const json_t *j, const char *name, void *unused, flux1_error *err)
+{
+    (void)unused;
+    const char *class_name = NULL;
+    TRY(json_require(j, name, "_class_name", err));
+    TRY(json_get_string(j, name, "_class_name", &class_name, err));
+    if (strcmp(class_name, "FluxPipeline") != 0)
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: a %s; this version makes pictures with FluxPipeline folders (FLUX.1 schnell and dev)", name, class_name);
+    return FLUX1_OK;
+}
+
+static flux1_status read_configs(struct flux1_model *m, flux1_error *err)
+{
+    READ_CONFIG(m->path, "model_index.json", index_read, NULL, err);
+    READ_CONFIG(m->path, "scheduler/scheduler_config.json", scheduler_config_read, &m->scheduler, err);
+    READ_CONFIG(m->path, "text_encoder/config.json", clip_config_read, &m->clip, err);
+    READ_CONFIG(m->path, "text_encoder_2/config.json", t5_config_read, &m->t5, err);
+    READ_CONFIG(m->path, "transformer/config.json", dit_config_read, &m->dit, err);
+    READ_CONFIG(m->path, "vae/config.json", vae_config_read, &m->vae, err);
+    return FLUX1_OK;
+}
+
+static flux1_status agree(const char *path, const char *a, int64_t x, const char *b, int64_t y, flux1_error *err)
+{
+    if (x == y)
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_MODEL, "%s: the parts do not fit together: %s is %lld, %s is %lld", path, a, (long long)x, b, (long long)y);
+}
+
+static flux1_status check_agreement(const struct flux1_model *m, flux1_error *err)
+{
+    TRY(agree(m->path, "text_encoder hidden_size", m->clip.hidden, "transformer pooled_projection_dim", m->dit.pooled_dim, err));
+    TRY(agree(m->path, "text_encoder_2 d_model", m->t5.d_model, "transformer joint_attention_dim", m->dit.joint_dim, err));
+    return agree(m->path, "4 × vae latent_channels", 4 * m->vae.latent_channels, "transformer in_channels", m->dit.in_channels, err);
+}
+
+static flux1_status check_vocabulary(const char *path, const char *tokenizer, int64_t entries, int64_t table, flux1_error *err)
+{
+    if (entries <= table)
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_MODEL, "%s: the %s has %lld entries, its text encoder's embedding table only %lld", path, tokenizer, (long long)entries,
+                     (long long)table);
+}
+
+static flux1_status check_tokenizers(const struct flux1_model *m, flux1_error *err)
+{
+    TRY(check_vocabulary(m->path, "tokenizer", clip_tokenizer_vocabulary(m->clip_tokens), m->clip.vocab, err));
+    TRY(check_vocabulary(m->path, "tokenizer_2", t5_tokenizer_vocabulary(m->t5_tokens), m->t5.vocab, err));
+    if (clip_tokenizer_length(m->clip_tokens) > m->clip.positions)
+        return error_set(err, FLUX1_ERR_MODEL, "%s: the tokenizer's model_max_length is %d, but text_encoder has only %lld positions", m->path,
+                         clip_tokenizer_length(m->clip_tokens), (long long)m->clip.positions);
+    return FLUX1_OK;
+}
+
+static flux1_status open_stores(struct flux1_model *m, flux1_error *err)
+{
+    for (int c = 0; c < COMPONENTS; c++) {
+        char *folder = path_join(m->path, FOLDERS[c]);
+        if (!folder)
+            return error_oom(err, 0, "a path");
+        flux1_status st = store_open(folder, (const char *const[]){STEMS[c], NULL}, &m->store[c], err);
+        free(folder);
+        if (st != FLUX1_OK)
+            return st;
+    }
+    return FLUX1_OK;
+}
+
+/* Builds every model once on the dry backend, so that each claims its tensors, and puts all faults into one message. */
+static flux1_status check_tensors(struct flux1_model *m, flux1_error *err)
+{
+    static const char *const ignore[] = {"*position_ids", "encoder.embed_tokens.weight", "shared.weight", NULL};
+    flux1_error one, all = {0};
+    TRY(stage_claim_all(m, err));
+    for (int c = 0; c < COMPONENTS; c++) {
+        if (store_check(m->store[c], true, ignore, &one) == FLUX1_OK)
+            continue;
+        if (all.status == FLUX1_OK)
+            all = one;
+        else
+            error_append(&all, "; %s", one.message);
+    }
+    return all.status == FLUX1_OK ? FLUX1_OK : error_set(err, all.status, "%s", all.message);
+}
+
+static void set_lengths(struct flux1_model *m)
+{
+    m->clip_length = m->clip_tokens ? clip_tokenizer_length(m->clip_tokens) : (int)m->clip.positions;
+    int length = m->t5_tokens ? t5_tokenizer_length(m->t5_tokens) : T5_LENGTH_MAX;
+    m->t5_length_max = T5_LENGTH_MAX;
+    m->t5_length = length < T5_LENGTH_MAX ? length : T5_LENGTH_MAX;
+    if (!m->dit.guidance && m->t5_length > 256) /* schnell was made with 256 */
+        m->t5_length = 256;
+}
+
+flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out, flux1_error *err)
+{
+    char *folder = path_join(path, "tokenizer"), *folder_2 = path_join(path, "tokenizer_2");
+    flux1_status st = folder && folder_2 ? FLUX1_OK : error_oom(err, 0, "a path");
+    if (st == FLUX1_OK)
+        st = clip_tokenizer_open(folder, clip_out, err);
+    if (st == FLUX1_OK)
+        st = t5_tokenizer_open(folder_2, t5_out, err);
+    free(folder);
+    free(folder_2);
+    return st;
+}
+
+flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err)
+{
+    flux1_status st;
+    TRY(check_parts(path, err));
+    struct flux1_model *m = calloc(1, sizeof *m);
+    if (!m || !(m->path = strdup(path))) {
+        free(m);
+        return error_oom(err, 0, "the model");
+    }
+    TRY_CLEANUP(read_configs(m, err));
+    TRY_CLEANUP(check_agreement(m, err));
+    TRY_CLEANUP(folder_open_tokenizers(path, &m->clip_tokens, &m->t5_tokens, err));
+    TRY_CLEANUP(check_tokenizers(m, err));
+    set_lengths(m);
+    TRY_CLEANUP(open_stores(m, err));
+    TRY_CLEANUP(check_tensors(m, err));
+    *out = m;
+    return FLUX1_OK;
+cleanup:
+    folder_close(m);
+    return st;
+}
+
+void folder_close(struct flux1_model *m)
+{
+    if (!m)
+        return;
+    for (int c = 0; c < COMPONENTS; c++)
+        store_close(m->store[c]);
+    clip_tokenizer_close(m->clip_tokens);
+    t5_tokenizer_close(m->t5_tokens);
+    free(m->path);
+    free(m);
+}
+
+/* The real configs of both models differ in two things. */
+static void true_size(struct flux1_model *m, bool dev)
+{
+    m->clip = (clip_config){.vocab = 49408, .positions = 77, .hidden = 768, .layers = 12, .heads = 12, .mlp = 3072, .eos = 2, .act = ACTIVATION_QUICK_GELU, .eps = 1e-5};
+    m->t5 = (t5_config){.vocab = 32128, .d_model = 4096, .d_kv = 64, .d_ff = 10240, .layers = 24, .heads = 64, .buckets = 32, .max_distance = 128, .eps = 1e-6};
+    m->dit = (dit_config){.in_channels = 64, .out_channels = 64, .layers = 19, .single_layers = 38, .head_dim = 128, .heads = 24, .joint_dim = 4096,
+                          .pooled_dim = 768, .axes = {16, 56, 56}, .axis_count = 3, .guidance = dev};
+    m->vae = (vae_config){.in_channels = 3, .out_channels = 3, .latent_channels = 16, .layers = 2, .groups = 32, .levels = 4, .channels = {128, 256, 512, 512},
+                          .sample_size = 1024, .scaling = 0.3611, .shift = 0.1159, .mid_attention = true};
+    m->scheduler = (scheduler_config){.dynamic = dev, .shift = dev ? 3 : 1, .base_shift = 0.5, .max_shift = 1.15, .base_tokens = 256, .max_tokens = 4096};
+}
+
+flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    bool dev = strcmp(variant, "dev") == 0;
+    if (!dev && strcmp(variant, "schnell") != 0)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "variant \"%s\": it should be schnell or dev", variant);
+    struct flux1_model *m = calloc(1, sizeof *m);
+    if (!m || !(m->path = strdup(variant))) {
+        free(m);
+        return error_oom(err, 0, "the model");
+    }
+    true_size(m, dev);
+    set_lengths(m);
+    for (int c = 0; c < COMPONENTS; c++)
+        TRY_CLEANUP(store_synthetic(weights, with_data, &m->store[c], err));
+    TRY_CLEANUP(check_tensors(m, err));
+    *out = m;
+    return FLUX1_OK;
+cleanup:
+    folder_close(m);
+    return st;
+}

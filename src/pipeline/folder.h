@@ -1,0 +1,56 @@
+/* An opened pipeline folder: configs, tokenizers, mapped weights. Immutable once open. */
+#ifndef FLUX1_PIPELINE_FOLDER_H
+#define FLUX1_PIPELINE_FOLDER_H
+
+#include "model/config.h"
+#include "pipeline/scheduler.h"
+#include "text/text.h"
+#include "weights/store.h"
+
+/* One row a component with weights: index, folder, file stem. */
+#define COMPONENT_MAP(X)                                              \
+    X(CLIP, "text_encoder", "model")                                  \
+    X(T5, "text_encoder_2", "model")                                  \
+    X(DIT, "transformer", "diffusion_pytorch_model")                  \
+    X(VAE, "vae", "diffusion_pytorch_model")
+
+typedef enum component {
+#define COMPONENT_ENUM(name, folder, stem) COMPONENT_##name,
+    COMPONENT_MAP(COMPONENT_ENUM)
+#undef COMPONENT_ENUM
+    COMPONENTS
+} component;
+
+const char *component_folder(component c);
+
+struct flux1_model {
+    char *path;
+    clip_config clip;
+    t5_config t5;
+    dit_config dit;
+    vae_config vae;
+    scheduler_config scheduler;
+    store *store[COMPONENTS];
+    clip_tokenizer *clip_tokens; /* NULL for synthetic models */
+    t5_tokenizer *t5_tokens;
+    int clip_length;
+    int t5_length, t5_length_max;
+};
+
+#define T5_LENGTH_MAX 512 /* diffusers' limit */
+
+/* Checks that all parts are there, reads the configs, opens tokenizers and stores, and holds every tensor's name and shape to the configs. */
+flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err);
+
+/* A model of FLUX.1's true size with synthetic weights of `weights`: variant "schnell" or "dev". No tokenizers. */
+flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out, flux1_error *err);
+
+void folder_close(struct flux1_model *m);
+
+/* Only the tokenizers of a folder: path/tokenizer and path/tokenizer_2. */
+flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out, flux1_error *err);
+
+/* Pixels that width and height are multiples of: two latent cells. */
+static inline int64_t folder_size_multiple(const struct flux1_model *m) { return 2 * vae_scale(&m->vae); }
+
+#endif

@@ -1,0 +1,70 @@
+#include "pipeline/progress.h"
+
+#include <time.h>
+
+static const char *const STAGE_NAMES[] = {"load", "text encoders", "denoise", "decode"};
+
+double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+void progress_begin(progress *p, flux1_context *c, const request *r, double total_flops)
+{
+    *p = (progress){.context = c, .request = r, .total = total_flops, .began = seconds_now(), .worked = -1};
+    p->state = (flux1_progress){.size = sizeof p->state, .stage_name = STAGE_NAMES[FLUX1_STAGE_LOAD], .images = (int)r->count, .seconds_left = -1};
+}
+
+flux1_status progress_report(progress *p, flux1_error *err)
+{
+    const request *r = p->request;
+    if (!r->progress)
+        return FLUX1_OK;
+    p->state.seconds = seconds_now() - p->began;
+    if (r->progress(r->progress_user, &p->state) == 0)
+        return FLUX1_OK;
+    flux1_cancel(p->context);
+    return error_set(err, FLUX1_ERR_CANCELLED, "cancelled by the progress callback");
+}
+
+/* `done` FLOPs of the request; within the stage `stage_fraction`. */
+static void set_fractions(progress *p, double done, double stage_fraction)
+{
+    double now = seconds_now();
+    if (p->worked < 0)
+        p->worked = now;
+    p->state.stage_fraction = stage_fraction;
+    p->state.fraction = p->total > 0 ? done / p->total : 0;
+    if (p->state.fraction > 1)
+        p->state.fraction = 1;
+    p->state.seconds_left = p->state.fraction > 0.01 ? (now - p->began) * (1 - p->state.fraction) / p->state.fraction : -1;
+}
+
+static flux1_status on_tick(void *user, size_t tick, flux1_error *err)
+{
+    progress *p = user;
+    const stage_plan *s = p->plan;
+    double done = tick < s->tick_count ? s->ticks[tick] : s->count.flops;
+    set_fractions(p, p->before + done - p->base, s->count.flops > 0 ? done / s->count.flops : 1);
+    return progress_report(p, err);
+}
+
+void progress_stage(progress *p, flux1_stage stage, const stage_plan *plan, ticker *t)
+{
+    p->plan = plan;
+    p->base = 0;
+    p->state.stage = stage;
+    p->state.stage_name = STAGE_NAMES[stage];
+    p->state.stage_fraction = 0;
+    p->state.step = p->state.steps = 0;
+    p->state.preview = NULL;
+    *t = (ticker){.report = on_tick, .user = p};
+}
+
+void progress_advance(progress *p, double flops)
+{
+    p->before += flops;
+    set_fractions(p, p->before, p->state.stage_fraction);
+}

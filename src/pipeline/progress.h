@@ -1,0 +1,32 @@
+/* From the models' ticks to the caller's progress: fractions and time left follow the FLOPs that the dry run counted. */
+#ifndef FLUX1_PIPELINE_PROGRESS_H
+#define FLUX1_PIPELINE_PROGRESS_H
+
+#include "pipeline/request.h"
+#include "pipeline/stages.h"
+
+typedef struct progress {
+    flux1_context *context;
+    const request *request;
+    double total;            /* FLOPs of the whole request */
+    double before;           /* of the stages done */
+    const stage_plan *plan;  /* of the stage that runs */
+    double base;             /* FLOPs of this plan that belong to earlier pictures or to its opening */
+    double began, worked;    /* seconds: the request's start, the first FLOP's */
+    flux1_progress state;
+} progress;
+
+void progress_begin(progress *p, flux1_context *c, const request *r, double total_flops);
+
+/* The stage that runs from now on; `t` reports here. */
+void progress_stage(progress *p, flux1_stage stage, const stage_plan *plan, ticker *t);
+
+/* `flops` of the request are done, whatever the ticks said. */
+void progress_advance(progress *p, double flops);
+
+/* Calls the caller's function; a value other than 0 cancels. */
+flux1_status progress_report(progress *p, flux1_error *err);
+
+double seconds_now(void);
+
+#endif

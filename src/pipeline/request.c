@@ -1,0 +1,69 @@
+#include "pipeline/request.h"
+
+#include <math.h>
+#include <string.h>
+
+void flux1_generate_params_defaults(flux1_generate_params *p)
+{
+    *p = (flux1_generate_params){.size = sizeof *p, .steps = -1, .guidance = -1, .count = 1};
+}
+
+/* A side in pixels: the default for 0, rounded down to the model's unit, and said. */
+static flux1_status take_size(flux1_context *c, const flux1_model *m, const char *name, int wanted, int64_t *out)
+{
+    int64_t unit = folder_size_multiple(m), value = wanted ? wanted : m->vae.sample_size;
+    if (value < 0)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s %d: it should be a positive number of pixels", name, wanted);
+    if (value < unit)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s %lld: this model's pictures are at least %lld pixels %s", name, (long long)value, (long long)unit,
+                         name[0] == 'w' ? "wide" : "high");
+    if (value > SIZE_LIMIT)
+        return error_set(&c->error, FLUX1_ERR_LIMIT, "%s %lld: at most %d pixels", name, (long long)value, SIZE_LIMIT);
+    *out = value / unit * unit;
+    if (*out != value)
+        context_log(c, FLUX1_LOG_WARNING, "%s %lld is not a multiple of %lld: rounded down to %lld", name, (long long)value, (long long)unit, (long long)*out);
+    return FLUX1_OK;
+}
+
+static flux1_status take_counts(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *r)
+{
+    flux1_error *err = &c->error;
+    r->steps = p->steps == -1 ? (m->dit.guidance ? 28 : 4) : p->steps;
+    if (r->steps < 1)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "steps %d: it should be at least 1", p->steps);
+    if (r->steps > STEPS_LIMIT)
+        return error_set(err, FLUX1_ERR_LIMIT, "steps %d: at most %d", p->steps, STEPS_LIMIT);
+    if (p->count < 1)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "count %d: it should be at least 1", p->count);
+    if (p->count > COUNT_LIMIT)
+        return error_set(err, FLUX1_ERR_LIMIT, "count %d: at most %d", p->count, COUNT_LIMIT);
+    if (p->max_sequence_length < 0)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "max_sequence_length %d: it should be 1 to %d", p->max_sequence_length, m->t5_length_max);
+    if (p->max_sequence_length > m->t5_length_max)
+        return error_set(err, FLUX1_ERR_LIMIT, "max_sequence_length %d: at most %d", p->max_sequence_length, m->t5_length_max);
+    if (p->preview_every < 0)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "preview_every %d: it should be a number of steps, or 0 for none", p->preview_every);
+    r->count = p->count;
+    r->length = p->max_sequence_length ? p->max_sequence_length : m->t5_length;
+    r->preview_every = p->progress ? p->preview_every : 0;
+    return FLUX1_OK;
+}
+
+flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, request *r)
+{
+    flux1_generate_params p;
+    flux1_generate_params_defaults(&p);
+    if (!params || params->size < offsetof(flux1_generate_params, reserved))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_generate_params_defaults");
+    memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
+    *r = (request){.prompt = p.prompt ? p.prompt : "", .seed = p.seed, .dump = p.dump, .progress = p.progress, .progress_user = p.progress_user};
+    TRY(take_size(c, m, "width", p.width, &r->width));
+    TRY(take_size(c, m, "height", p.height, &r->height));
+    TRY(take_counts(c, m, &p, r));
+    if (isnan(p.guidance) || isinf(p.guidance))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "guidance: it should be a finite number, such as 3.5");
+    r->guidance = p.guidance < 0 ? 3.5f : p.guidance;
+    if (p.guidance >= 0 && !m->dit.guidance)
+        context_log(c, FLUX1_LOG_WARNING, "guidance %g is ignored: this model has no guidance embedding", (double)p.guidance);
+    return FLUX1_OK;
+}

@@ -1,0 +1,31 @@
+/* A request with every default filled in and every value checked. */
+#ifndef FLUX1_PIPELINE_REQUEST_H
+#define FLUX1_PIPELINE_REQUEST_H
+
+#include "pipeline/context.h"
+
+#define SIZE_LIMIT 65536 /* pixels a side: beyond it sizes are a slip of the keyboard */
+#define STEPS_LIMIT 10000
+#define COUNT_LIMIT 10000
+
+typedef struct request {
+    const char *prompt;
+    int64_t width, height; /* multiples of the model's unit */
+    int64_t steps;
+    float guidance;
+    uint64_t seed;
+    int64_t count;
+    int length; /* T5 tokens */
+    int preview_every;
+    const char *dump;
+    flux1_progress_fn *progress;
+    void *progress_user;
+} request;
+
+/* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT, one sentence. Roundings and ignored values are logged. */
+flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);
+
+static inline int64_t request_grid_h(const request *r, const flux1_model *m) { return r->height / folder_size_multiple(m); }
+static inline int64_t request_grid_w(const request *r, const flux1_model *m) { return r->width / folder_size_multiple(m); }
+
+#endif
