@@ -59,7 +59,7 @@ void builder_format(builder *b, const char *format, ...)
     va_end(ap);
 }
 
-int utf8_length(const char *text)
+int utf8_char_bytes(const char *text)
 {
     const unsigned char *s = (const unsigned char *)text;
     if (s[0] < 0x80)
@@ -79,10 +79,10 @@ int utf8_length(const char *text)
     return 0;
 }
 
-bool utf8_valid(const char *text)
+bool utf8_is_valid(const char *text)
 {
     while (*text) {
-        int n = utf8_length(text);
+        int n = utf8_char_bytes(text);
         if (n == 0)
             return false;
         text += n;
@@ -95,7 +95,7 @@ void builder_json_string(builder *b, const char *text)
     builder_add(b, "\"");
     while (*text) {
         unsigned char c = (unsigned char)*text;
-        int n = utf8_length(text);
+        int n = utf8_char_bytes(text);
         if (n == 0) {
             builder_add(b, "\xEF\xBF\xBD");
             n = 1;

@@ -29,7 +29,7 @@ void builder_free(builder *b);
 
 /* Bytes of the UTF-8 character that `text` begins with (1 to 4), 0 if it does not begin with one: overlong forms, surrogates and values above U+10FFFF
  * are refused. `text` ends in NUL. */
-int utf8_length(const char *text);
-bool utf8_valid(const char *text);
+int utf8_char_bytes(const char *text);
+bool utf8_is_valid(const char *text);
 
 #endif

@@ -9,7 +9,7 @@
 
 typedef struct slot {
     const void *send;
-    unsigned long published, consumed; /* shifts begun by this rank, and read by its receiver */
+    unsigned long published, consumed; /* the number of the last shift this rank has begun, and of the last one that its receiver has read */
 } slot;
 
 struct comm_group {
@@ -28,6 +28,7 @@ typedef struct thread_comm {
     void *recv;
     size_t bytes;
     int distance;
+    unsigned long round; /* shifts so far: the same on all ranks, which is what tells one shift's bytes from another's */
 } thread_comm;
 
 flux1_status comm_group_create(int size, flux1_error *err, comm_group **out)
@@ -131,7 +132,7 @@ static flux1_status threads_shift_begin(comm *c, const void *send, void *recv, s
     comm_group *g = t->group;
     pthread_mutex_lock(&g->lock);
     g->rank[c->rank].send = send;
-    g->rank[c->rank].published++;
+    t->round = ++g->rank[c->rank].published;
     pthread_cond_broadcast(&g->changed);
     pthread_mutex_unlock(&g->lock);
     return FLUX1_OK;
@@ -143,7 +144,7 @@ static flux1_status threads_shift_end(comm *c)
     comm_group *g = t->group;
     slot *mine = &g->rank[c->rank], *from = &g->rank[((c->rank + t->distance) % c->size + c->size) % c->size];
     pthread_mutex_lock(&g->lock);
-    while (from->consumed == from->published && !g->aborted) /* its shift of this round has not begun */
+    while (from->published < t->round && !g->aborted) /* its shift of this round has not begun */
         pthread_cond_wait(&g->changed, &g->lock);
     bool ok = !g->aborted;
     const void *send = from->send;
@@ -153,9 +154,9 @@ static flux1_status threads_shift_end(comm *c)
     if (t->bytes)
         memcpy(t->recv, send, t->bytes);
     pthread_mutex_lock(&g->lock);
-    from->consumed++;
+    from->consumed = t->round;
     pthread_cond_broadcast(&g->changed);
-    while (mine->consumed != mine->published && !g->aborted) /* my own send is still being read */
+    while (mine->consumed < t->round && !g->aborted) /* my own send is still being read */
         pthread_cond_wait(&g->changed, &g->lock);
     ok = !g->aborted;
     pthread_mutex_unlock(&g->lock);

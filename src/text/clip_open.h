@@ -1,0 +1,22 @@
+/* The CLIP tokenizer's insides, and opening it from memory (a folder's files already read; tests and fuzzing). */
+#ifndef FLUX1_TEXT_CLIP_OPEN_H
+#define FLUX1_TEXT_CLIP_OPEN_H
+
+#include "text/clip_bpe.h"
+#include "text/settings.h"
+#include "text/text.h"
+
+struct clip_tokenizer {
+    bpe pairs;
+    prompt_cutter cutter;
+    cut_token *tokens;
+    int32_t bos, eos, pad;
+    int32_t literal[2]; /* "<|startoftext|>" and "<|endoftext|>" found by the splitting pattern */
+    int32_t vocabulary; /* largest id + 1 */
+    int length;
+};
+
+/* The files are only read from; names must be set (messages), bytes NULL where a file is absent. */
+flux1_status clip_tokenizer_open_files(const tokenizer_files *files, clip_tokenizer **out, flux1_error *err);
+
+#endif
