@@ -149,14 +149,17 @@ static flux1_status check_tensors(struct flux1_model *m, flux1_error *err)
     return all.status == FLUX1_OK ? FLUX1_OK : error_set(err, all.status, "%s", all.message);
 }
 
+int folder_default_length(int tokenizer_length, bool guidance)
+{
+    int most = guidance ? T5_LENGTH_MAX : 256;
+    return tokenizer_length < most ? tokenizer_length : most;
+}
+
 static void set_lengths(struct flux1_model *m)
 {
     m->clip_length = m->clip_tokens ? clip_tokenizer_length(m->clip_tokens) : (int)m->clip.positions;
-    int length = m->t5_tokens ? t5_tokenizer_length(m->t5_tokens) : T5_LENGTH_MAX;
     m->t5_length_max = T5_LENGTH_MAX;
-    m->t5_length = length < T5_LENGTH_MAX ? length : T5_LENGTH_MAX;
-    if (!m->dit.guidance && m->t5_length > 256) /* schnell was made with 256 */
-        m->t5_length = 256;
+    m->t5_length = folder_default_length(m->t5_tokens ? t5_tokenizer_length(m->t5_tokens) : T5_LENGTH_MAX, m->dit.guidance);
 }
 
 flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out, flux1_error *err)

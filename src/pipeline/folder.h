@@ -50,6 +50,9 @@ void folder_close(struct flux1_model *m);
 /* Only the tokenizers of a folder: path/tokenizer and path/tokenizer_2. */
 flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out, flux1_error *err);
 
+/* T5 tokens where a request does not say: what the tokenizer is made for, up to 512, and for a model without guidance (schnell) up to 256, which it was made with. */
+int folder_default_length(int tokenizer_length, bool guidance);
+
 /* Pixels that width and height are multiples of: two latent cells. */
 static inline int64_t folder_size_multiple(const struct flux1_model *m) { return 2 * vae_scale(&m->vae); }
 

@@ -1,0 +1,63 @@
+/* flux1 bench: seconds, FLOP/s and the share of this machine's measured peak. */
+#include "cli/cli.h"
+
+#include "cli/console.h"
+#include "cli/readable.h"
+#include "flux1_tools.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void fill_bench(const options *opt, flux1_bench_params *params)
+{
+    const option_value *v = opt->values;
+    flux1_bench_params_defaults(params);
+    params->path = v[OPT_MODEL].text;
+    if (v[OPT_VARIANT].given)
+        params->variant = v[OPT_VARIANT].text;
+    if (v[OPT_STAGE].given)
+        params->stage = v[OPT_STAGE].text;
+    if (v[OPT_WIDTH].given)
+        params->width = (int)v[OPT_WIDTH].whole;
+    if (v[OPT_HEIGHT].given)
+        params->height = (int)v[OPT_HEIGHT].whole;
+    if (v[OPT_STEPS].given)
+        params->steps = (int)v[OPT_STEPS].whole;
+    if (v[OPT_MAX_SEQUENCE_LENGTH].given)
+        params->sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
+    if (v[OPT_REPEATS].given)
+        params->repeats = (int)v[OPT_REPEATS].whole;
+    if (v[OPT_WEIGHTS].given)
+        params->weights = strcmp(v[OPT_WEIGHTS].text, "f32") == 0 ? FLUX1_DTYPE_F32 : FLUX1_DTYPE_BF16;
+}
+
+int bench_run(const options *opt)
+{
+    const option_value *v = opt->values;
+    flux1_context *context = NULL;
+    flux1_bench_params params;
+    flux1_error err = {0};
+    char *json = NULL;
+    if (v[OPT_MODEL].given && (v[OPT_VARIANT].given || v[OPT_WEIGHTS].given)) {
+        complain("--%s: synthetic weights only, a folder given by --model has its own", v[OPT_VARIANT].given ? "variant" : "weights");
+        return EXIT_USAGE;
+    }
+    fill_bench(opt, &params);
+    catch_signals();
+    int status = open_context(opt, &context);
+    if (status == EXIT_DONE) {
+        watch_signals(context);
+        flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_bench_json(context, &params, &json);
+        watch_signals(NULL);
+        status = report(context, st);
+    }
+    if (status == EXIT_DONE && v[OPT_JSON].given)
+        puts(json);
+    else if (status == EXIT_DONE && readable_print(json, &err) != FLUX1_OK) {
+        complain("%s", err.message);
+        status = EXIT_FAILED;
+    }
+    flux1_string_free(json);
+    flux1_context_destroy(context);
+    return finish_output(status);
+}

@@ -1,0 +1,47 @@
+/* What the commands share: exit statuses, the model folder, the prompt, a context made from options, signals. */
+#ifndef FLUX1_CLI_CLI_H
+#define FLUX1_CLI_CLI_H
+
+#include "cli/options.h"
+#include "flux1.h"
+
+#include <stddef.h>
+
+enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
+
+/* One function a command; options are parsed, the return value is the exit status. */
+int generate_run(const options *opt);
+int tokenize_run(const options *opt);
+int info_run(const options *opt);
+int bench_run(const options *opt);
+
+/* What the tables say, on standard output. */
+void help_overview(void);
+void help_command(command cmd);
+void help_man_page(void);
+bool help_completion(const char *shell); /* false: no such shell */
+
+/* --model, or the environment's FLUX1_MODEL; says how to get one and returns NULL if there is neither. */
+const char *model_folder(const options *opt);
+
+/* The prompt from --prompt or --prompt-file, malloc'd in *prompt. On failure complains and returns the exit status. */
+int read_prompt(const options *opt, char **prompt, size_t *bytes);
+
+/* The numbers of a request that a command offers. */
+void fill_request(const options *opt, flux1_generate_params *params);
+
+/* A context as --device, --mesh, --threads and so on ask. On failure complains and returns the exit status; *out may be NULL. */
+int open_context(const options *opt, flux1_context **out);
+
+/* Complains with the context's message (NULL: out of memory) and gives the exit status that goes with the failure. */
+int report(flux1_context *context, flux1_status status);
+
+/* From here on SIGINT, SIGTERM and SIGHUP are remembered (was_interrupted) and cancel the watched context, if any; a second one ends the process at once. */
+void catch_signals(void);
+void watch_signals(flux1_context *context); /* NULL: none */
+bool was_interrupted(void);
+
+/* Standard output reached its reader, or a complaint: the exit status. */
+int finish_output(int status);
+
+#endif

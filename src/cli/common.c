@@ -1,0 +1,178 @@
+#include "cli/cli.h"
+
+#include "base/builder.h"
+#include "base/file.h"
+#include "cli/console.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PROMPT_MAX ((size_t)1 << 20)
+
+const char *model_folder(const options *opt)
+{
+    const option_value *model = &opt->values[OPT_MODEL];
+    const char *folder = model->given ? model->text : getenv("FLUX1_MODEL");
+    if (folder && folder[0])
+        return folder;
+    complain("no model: name a pipeline folder with --model DIR or in the environment as FLUX1_MODEL"
+             " (hf download black-forest-labs/FLUX.1-schnell --local-dir DIR fetches one)");
+    return NULL;
+}
+
+/* Standard input to its end, at most PROMPT_MAX bytes. */
+static flux1_status read_standard_input(char **text, size_t *bytes, flux1_error *err)
+{
+    builder b = {0};
+    char block[4096];
+    size_t n;
+    while (b.length <= PROMPT_MAX && (n = fread(block, 1, sizeof block, stdin)) > 0)
+        builder_add_bytes(&b, block, n);
+    *bytes = b.length;
+    if (ferror(stdin)) {
+        builder_free(&b);
+        return error_io(err, "standard input", "read");
+    }
+    if (b.length > PROMPT_MAX) {
+        builder_free(&b);
+        return error_set(err, FLUX1_ERR_LIMIT, "standard input: has more than %zu bytes, a prompt may not", PROMPT_MAX);
+    }
+    return builder_take(&b, "the prompt", text, err);
+}
+
+int read_prompt(const options *opt, char **prompt, size_t *bytes)
+{
+    const option_value *text = &opt->values[OPT_PROMPT], *file = &opt->values[OPT_PROMPT_FILE];
+    flux1_error err = {0};
+    flux1_status st;
+    *prompt = NULL;
+    if (text->given == file->given) {
+        complain(text->given ? "--prompt and --prompt-file: give one of the two" : "%s needs a prompt: --prompt TEXT or --prompt-file FILE",
+                 command_rows[opt->command].name);
+        return EXIT_USAGE;
+    }
+    if (text->given) {
+        *bytes = strlen(text->text);
+        st = (*prompt = strdup(text->text)) ? FLUX1_OK : error_oom(&err, *bytes, "the prompt");
+    } else if (strcmp(file->text, "-") == 0)
+        st = read_standard_input(prompt, bytes, &err);
+    else
+        st = file_read(file->text, PROMPT_MAX, prompt, bytes, &err);
+    if (st != FLUX1_OK) {
+        complain("%s", err.message);
+        return EXIT_FAILED;
+    }
+    if (file->given && *bytes > 0 && (*prompt)[*bytes - 1] == '\n') /* the editor's, not the prompt's */
+        (*prompt)[--*bytes] = '\0';
+    if (strlen(*prompt) != *bytes) {
+        complain("%s: holds a zero byte, a prompt is text", file->text);
+        free(*prompt);
+        *prompt = NULL;
+        return EXIT_FAILED;
+    }
+    return EXIT_DONE;
+}
+
+void fill_request(const options *opt, flux1_generate_params *params)
+{
+    const option_value *v = opt->values;
+    flux1_generate_params_defaults(params);
+    if (v[OPT_WIDTH].given)
+        params->width = (int)v[OPT_WIDTH].whole;
+    if (v[OPT_HEIGHT].given)
+        params->height = (int)v[OPT_HEIGHT].whole;
+    if (v[OPT_STEPS].given)
+        params->steps = (int)v[OPT_STEPS].whole;
+    if (v[OPT_GUIDANCE].given)
+        params->guidance = (float)v[OPT_GUIDANCE].real;
+    if (v[OPT_COUNT].given)
+        params->count = (int)v[OPT_COUNT].whole;
+    if (v[OPT_MAX_SEQUENCE_LENGTH].given)
+        params->max_sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
+    if (v[OPT_DUMP].given)
+        params->dump = v[OPT_DUMP].text;
+}
+
+static void on_log(void *user, flux1_log_level level, const char *message)
+{
+    (void)user;
+    note("%s%s", level == FLUX1_LOG_WARNING ? "warning: " : "", message);
+}
+
+int open_context(const options *opt, flux1_context **out)
+{
+    const option_value *v = opt->values;
+    flux1_context_params params;
+    flux1_context_params_defaults(&params);
+    if (v[OPT_DEVICE].given)
+        params.device = v[OPT_DEVICE].text;
+    params.mesh = v[OPT_MESH].text;
+    params.sp = v[OPT_SP].text;
+    params.tp = v[OPT_TP].text;
+    params.threads = (int)v[OPT_THREADS].whole;
+    params.max_memory = v[OPT_MAX_MEMORY].seed;
+    if (v[OPT_DTYPE].given)
+        params.dtype = strcmp(v[OPT_DTYPE].text, "f32") == 0 ? FLUX1_DTYPE_F32 : strcmp(v[OPT_DTYPE].text, "bf16") == 0 ? FLUX1_DTYPE_BF16 : FLUX1_DTYPE_AUTO;
+    params.log = on_log;
+    flux1_status st = flux1_context_create(&params, out);
+    return st == FLUX1_OK ? EXIT_DONE : report(*out, st);
+}
+
+int report(flux1_context *context, flux1_status status)
+{
+    if (status == FLUX1_OK)
+        return EXIT_DONE;
+    if (status == FLUX1_ERR_CANCELLED && was_interrupted()) {
+        complain("interrupted");
+        return EXIT_INTERRUPTED;
+    }
+    const char *message = context ? flux1_context_message(context) : "";
+    complain("%s", message[0] ? message : flux1_status_text(status));
+    return status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
+/* ---- signals ----------------------------------------------------------------------------------------------------------------- */
+
+static flux1_context *volatile watched;
+static volatile sig_atomic_t interrupts;
+
+static void on_signal(int number)
+{
+    flux1_context *context = watched;
+    int saved = errno;
+    (void)number;
+    if (interrupts++)
+        _exit(EXIT_INTERRUPTED);
+    if (context)
+        flux1_cancel(context);
+    errno = saved;
+}
+
+void catch_signals(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action = {.sa_handler = on_signal}, before;
+    sigemptyset(&action.sa_mask);
+    action.sa_flags = SA_RESTART;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        /* nohup and a shell's & say that a signal is to be ignored: it stays so */
+        if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+            sigaction(numbers[i], &action, NULL);
+}
+
+void watch_signals(flux1_context *context) { watched = context; }
+
+bool was_interrupted(void) { return interrupts != 0; }
+
+int finish_output(int status)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return status;
+    if (status == EXIT_DONE)
+        complain("standard output: cannot write: %s", errno ? strerror(errno) : "the disk may be full");
+    return status == EXIT_DONE ? EXIT_FAILED : status;
+}

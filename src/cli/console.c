@@ -1,0 +1,70 @@
+#include "cli/console.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+/* There is one standard error in a process. */
+static bool quiet_mode, line_shown;
+
+void console_quiet(bool quiet) { quiet_mode = quiet; }
+
+bool console_is_terminal(void)
+{
+    const char *term = getenv("TERM");
+    return isatty(STDERR_FILENO) && !(term && strcmp(term, "dumb") == 0);
+}
+
+void console_wipe(void)
+{
+    if (line_shown)
+        fputs("\r\033[K", stderr);
+    line_shown = false;
+}
+
+/* One write a line, so that lines of several processes don't mix. Control characters in a file name or a prompt must not steer the terminal. */
+static void print_line(const char *format, va_list ap)
+{
+    char line[8192] = "flux1: ";
+    int n = vsnprintf(line + 7, sizeof line - 8, format, ap);
+    size_t end = n < 0 ? 7 : (size_t)n + 7 < sizeof line - 2 ? (size_t)n + 7 : sizeof line - 2;
+    for (size_t i = 7; i < end; i++)
+        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+            line[i] = line[i] == '\n' ? ' ' : '?';
+    line[end] = '\n';
+    console_wipe();
+    fwrite(line, 1, end + 1, stderr);
+    fflush(stderr);
+}
+
+void complain(const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    print_line(format, ap);
+    va_end(ap);
+}
+
+void note(const char *format, ...)
+{
+    va_list ap;
+    if (quiet_mode)
+        return;
+    va_start(ap, format);
+    print_line(format, ap);
+    va_end(ap);
+}
+
+void console_redraw(const char *text)
+{
+    struct winsize size;
+    int width = 79;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
+        width = size.ws_col - 1;
+    fprintf(stderr, "\r%.*s\033[K", width, text);
+    fflush(stderr);
+    line_shown = true;
+}

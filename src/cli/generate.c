@@ -1,0 +1,232 @@
+/* flux1 generate: a prompt becomes pictures. */
+#include "cli/cli.h"
+
+#include "base/builder.h"
+#include "cli/console.h"
+#include "cli/output.h"
+#include "cli/progress.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+typedef struct run {
+    const options *opt;
+    char *prompt;
+    flux1_generate_params params;
+    char **names; /* one a picture */
+    flux1_context *context;
+    flux1_context *writer; /* for previews: the run's own context is busy then */
+    flux1_model *model;
+    flux1_image *images;
+    progress progress;
+    double began, load_seconds, write_seconds;
+    bool preview_failed;
+} run;
+
+/* 32 bits are enough to choose from, and short enough to be typed again. */
+static uint64_t random_seed(void)
+{
+    uint32_t seed = 0;
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    bool good = fd >= 0 && read(fd, &seed, sizeof seed) == (ssize_t)sizeof seed;
+    if (fd >= 0)
+        close(fd);
+    if (!good) {
+        struct timespec now = {0};
+        clock_gettime(CLOCK_REALTIME, &now);
+        seed = (uint32_t)now.tv_nsec ^ (uint32_t)now.tv_sec ^ (uint32_t)getpid() << 16;
+    }
+    return seed;
+}
+
+static int usage(const flux1_error *err)
+{
+    complain("%s", err->message);
+    return err->status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
+/* Everything that can be refused before a model is opened. */
+static int prepare(run *r)
+{
+    const option_value *v = r->opt->values;
+    const char *output = v[OPT_OUTPUT].text;
+    flux1_error err = {0};
+    size_t bytes;
+    int status = read_prompt(r->opt, &r->prompt, &bytes);
+    if (status != EXIT_DONE)
+        return status;
+    if (v[OPT_PREVIEW_EVERY].given && !v[OPT_PREVIEW].given) {
+        complain("--preview-every %s: needs --preview FILE as well", v[OPT_PREVIEW_EVERY].text);
+        return EXIT_USAGE;
+    }
+    if (output && output_check_format(output, &err) != FLUX1_OK)
+        return usage(&err);
+    fill_request(r->opt, &r->params);
+    r->params.prompt = r->prompt;
+    r->params.seed = v[OPT_SEED].given ? v[OPT_SEED].seed : random_seed();
+    if (r->params.seed > UINT64_MAX - (uint64_t)(r->params.count - 1)) {
+        complain("--seed %" PRIu64 " --count %d: the last picture's seed would be beyond 18446744073709551615", r->params.seed, r->params.count);
+        return EXIT_USAGE;
+    }
+    if (v[OPT_PREVIEW].given)
+        r->params.preview_every = v[OPT_PREVIEW_EVERY].given ? (int)v[OPT_PREVIEW_EVERY].whole : 1;
+    return EXIT_DONE;
+}
+
+/* Names the files and makes sure that they can be written, before minutes of work go into them. */
+static int prepare_files(run *r)
+{
+    const option_value *v = r->opt->values;
+    flux1_error err = {0};
+    if (!(r->names = calloc((size_t)r->params.count, sizeof *r->names))) {
+        complain("out of memory for %d file names", r->params.count);
+        return EXIT_FAILED;
+    }
+    for (int i = 0; i < r->params.count; i++) {
+        r->names[i] = output_name(v[OPT_OUTPUT].text, r->prompt, r->params.seed + (uint64_t)i, i, r->params.count);
+        if (!r->names[i]) {
+            complain("out of memory for a file name");
+            return EXIT_FAILED;
+        }
+    }
+    const char *last = r->names[r->params.count - 1];
+    if (output_check_writable(r->names[0], &err) != FLUX1_OK || output_check_writable(last, &err) != FLUX1_OK ||
+        (v[OPT_DUMP].given && output_check_writable(v[OPT_DUMP].text, &err) != FLUX1_OK) ||
+        (v[OPT_PREVIEW].given && output_check_writable(v[OPT_PREVIEW].text, &err) != FLUX1_OK))
+        return usage(&err);
+    return EXIT_DONE;
+}
+
+static int on_progress(void *user, const flux1_progress *now)
+{
+    run *r = user;
+    progress_update(&r->progress, now);
+    if (now->preview && r->writer && !r->preview_failed) {
+        flux1_status st = flux1_image_write_png(r->writer, now->preview, r->model, &r->params, r->opt->values[OPT_PREVIEW].text);
+        if (st != FLUX1_OK) {
+            r->preview_failed = true; /* the picture itself may still come out */
+            note("warning: no more previews: %s", flux1_context_message(r->writer));
+        }
+    }
+    return was_interrupted();
+}
+
+static int open_all(run *r)
+{
+    const char *folder = model_folder(r->opt);
+    if (!folder)
+        return EXIT_USAGE;
+    int status = open_context(r->opt, &r->context);
+    if (status != EXIT_DONE)
+        return status;
+    watch_signals(r->context);
+    double start = monotonic_seconds();
+    flux1_status st = flux1_model_open(r->context, folder, &r->model);
+    if (st != FLUX1_OK)
+        return report(r->context, st);
+    r->load_seconds = monotonic_seconds() - start;
+    if (r->params.preview_every > 0) {
+        flux1_context_params params;
+        flux1_context_params_defaults(&params);
+        params.threads = 1;
+        if ((st = flux1_context_create(&params, &r->writer)) != FLUX1_OK)
+            return report(r->writer, st);
+    }
+    return EXIT_DONE;
+}
+
+static int write_images(run *r)
+{
+    const char *output = r->opt->values[OPT_OUTPUT].text;
+    double start = monotonic_seconds();
+    for (int i = 0; i < r->params.count; i++) {
+        if (was_interrupted())
+            return report(r->context, FLUX1_ERR_CANCELLED);
+        if (!output) { /* someone may have taken the name meanwhile */
+            char *name = output_name(NULL, r->prompt, r->images[i].seed, i, r->params.count);
+            free(r->names[i]);
+            if (!(r->names[i] = name))
+                return report(NULL, FLUX1_ERR_MEMORY);
+        }
+        flux1_status st = flux1_image_write_png(r->context, &r->images[i], r->model, &r->params, r->names[i]);
+        if (st != FLUX1_OK)
+            return report(r->context, st);
+    }
+    r->write_seconds = monotonic_seconds() - start;
+    return EXIT_DONE;
+}
+
+static void print_json(const run *r, double total)
+{
+    builder b = {0};
+    struct rusage used = {0};
+    char *text = NULL;
+    builder_add(&b, "{\"images\": [");
+    for (int i = 0; i < r->params.count; i++) {
+        const flux1_image *image = &r->images[i];
+        builder_add(&b, i ? ", {\"file\": " : "{\"file\": ");
+        builder_json_string(&b, r->names[i]);
+        builder_format(&b, ", \"seed\": %" PRIu64 ", \"width\": %d, \"height\": %d}", image->seed, image->width, image->height);
+    }
+    builder_add(&b, "], \"seconds\": {");
+    for (int s = 0; s < STAGES; s++)
+        builder_format(&b, "\"%s\": %.3f, ", progress_stage_keys[s], r->progress.seconds[s] + (s == FLUX1_STAGE_LOAD ? r->load_seconds : 0));
+    getrusage(RUSAGE_SELF, &used);
+    builder_format(&b, "\"write\": %.3f, \"total\": %.3f}, \"peak_rss_bytes\": %lld}", r->write_seconds, total, (long long)used.ru_maxrss * 1024);
+    if (builder_take(&b, "the result", &text, NULL) == FLUX1_OK)
+        puts(text);
+    free(text);
+}
+
+static void print_results(const run *r)
+{
+    double total = monotonic_seconds() - r->began;
+    if (r->opt->values[OPT_JSON].given)
+        print_json(r, total);
+    else
+        for (int i = 0; i < r->params.count; i++)
+            puts(r->names[i]);
+    note("done in %.1f s, seed %" PRIu64 "%s", total, r->params.seed, r->opt->values[OPT_SEED].given ? "" : " (random: repeat with --seed)");
+}
+
+int generate_run(const options *opt)
+{
+    run r = {.opt = opt, .began = monotonic_seconds()};
+    catch_signals();
+    int status = prepare(&r);
+    if (status == EXIT_DONE)
+        status = open_all(&r);
+    if (status == EXIT_DONE)
+        status = prepare_files(&r);
+    if (status == EXIT_DONE) {
+        progress_begin(&r.progress, opt->values[OPT_QUIET].given);
+        r.params.progress = on_progress;
+        r.params.progress_user = &r;
+        flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_generate(r.context, r.model, &r.params, &r.images);
+        progress_end(&r.progress, st == FLUX1_OK);
+        status = report(r.context, st);
+    }
+    if (status == EXIT_DONE)
+        status = write_images(&r);
+    if (status == EXIT_DONE) {
+        print_results(&r);
+        status = finish_output(status);
+    }
+    watch_signals(NULL);
+    if (r.images)
+        flux1_images_free(r.images, r.params.count);
+    flux1_model_close(r.model);
+    flux1_context_destroy(r.writer);
+    flux1_context_destroy(r.context);
+    for (int i = 0; r.names && i < r.params.count; i++)
+        free(r.names[i]);
+    free(r.names);
+    free(r.prompt);
+    return status;
+}

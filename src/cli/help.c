@@ -1,0 +1,278 @@
+/* Everything the two tables can be turned into for reading: --help, the man page, the shells' completions. */
+#include "cli/cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define HELP_COLUMN 32
+#define HELP_WIDTH 110
+
+static const char exit_statuses[] = "0 done, 1 failed, 2 wrong usage, 130 interrupted";
+
+/* `text` from `column` on, broken between words at HELP_WIDTH. */
+static void print_wrapped(const char *text, int column)
+{
+    int at = column;
+    while (*text) {
+        int n = (int)strcspn(text, " ");
+        if (at > column && at + 1 + n > HELP_WIDTH) {
+            printf("\n%*s", column, "");
+            at = column;
+        } else if (at > column)
+            at += printf(" ");
+        at += printf("%.*s", n, text);
+        text += n;
+        text += strspn(text, " ");
+    }
+    putchar('\n');
+}
+
+static bool has_option(command cmd, int row) { return (option_rows[row].in & 1u << cmd) != 0; }
+
+void help_overview(void)
+{
+    printf("flux1 %s: FLUX.1 text to image\n\n  flux1 generate --model DIR --prompt \"a red fox\"\n\nCommands:\n", flux1_version());
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        printf("  %-12s %s\n", command_rows[i].name, command_rows[i].help);
+    puts("  help         flux1 help COMMAND, or flux1 COMMAND --help, lists a command's options");
+    puts("  version      show the version");
+    puts("  completion   flux1 completion bash|zsh|fish prints a completion script");
+    printf("\nResults go to standard output, progress and complaints to standard error. Exit status: %s.\n", exit_statuses);
+}
+
+void help_command(command cmd)
+{
+    const command_row *row = &command_rows[cmd];
+    printf("flux1 %s [options]%s%s: %s\n\n", row->name, row->operand ? " " : "", row->operand ? row->operand : "", row->help);
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const option_row *o = &option_rows[i];
+        char left[80];
+        if (!has_option(cmd, i))
+            continue;
+        snprintf(left, sizeof left, "  %c%c%c --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? ',' : ' ', o->name,
+                 o->argument ? " " : "", o->argument ? o->argument : "");
+        printf("%-*s", HELP_COLUMN, left);
+        if (strlen(left) >= HELP_COLUMN)
+            printf("\n%*s", HELP_COLUMN, "");
+        print_wrapped(o->help, HELP_COLUMN);
+    }
+    printf("\nExit status: %s.\n", exit_statuses);
+}
+
+/* ---- man page ---------------------------------------------------------------------------------------------------------------- */
+
+/* Text as roff wants it: hyphens that can be copied, no accidental requests. */
+static void roff(const char *text)
+{
+    if (*text == '.' || *text == '\'')
+        fputs("\\&", stdout);
+    for (; *text; text++) {
+        if (*text == '\\')
+            fputs("\\e", stdout);
+        else if (*text == '-')
+            fputs("\\-", stdout);
+        else
+            putchar(*text);
+    }
+}
+
+static void man_option(const option_row *o)
+{
+    fputs(".TP\n\\fB", stdout);
+    if (o->letter)
+        printf("\\-%c\\fR, \\fB", o->letter);
+    roff("--");
+    roff(o->name);
+    fputs("\\fR", stdout);
+    if (o->argument) {
+        fputs(" \\fI", stdout);
+        roff(o->argument);
+        fputs("\\fR", stdout);
+    }
+    putchar('\n');
+    roff(o->help);
+    fputs(".\n", stdout);
+}
+
+void help_man_page(void)
+{
+    printf(".TH FLUX1 1 \"\" \"flux1 %s\" \"User commands\"\n.SH NAME\nflux1 \\- FLUX.1 text to image\n.SH SYNOPSIS\n", flux1_version());
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        printf("%s.B flux1 %s\n[\\fIoptions\\fR]%s%s\n", i ? ".br\n" : "", command_rows[i].name, command_rows[i].operand ? " " : "",
+               command_rows[i].operand ? command_rows[i].operand : "");
+    puts(".br\n.B flux1 completion\nbash|zsh|fish\n.SH DESCRIPTION\n"
+         "Makes pictures from text with FLUX.1 models (schnell, dev), read from a pipeline folder as Hugging Face lays it out. Results (the names of the files\n"
+         "written, or JSON) go to standard output; progress, notes and complaints to standard error. A picture's name appears only when the file is whole.\n"
+         "Width and height are rounded down to what the model's autoencoder can make, usually a multiple of 16. Without \\fB\\-\\-output\\fR a name is made\n"
+         "from prompt and seed that no file has yet.");
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        fputs(".SH \"", stdout);
+        for (const char *s = command_rows[c].name; *s; s++)
+            putchar(*s >= 'a' && *s <= 'z' ? *s - 'a' + 'A' : *s);
+        puts(" OPTIONS\"");
+        printf("\\fBflux1 %s\\fR: %s.\n", command_rows[c].name, command_rows[c].help);
+        for (int i = 0; i < OPTION_COUNT; i++)
+            if (has_option((command)c, i))
+                man_option(&option_rows[i]);
+    }
+    puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\npipeline folder to use where none is named.");
+    printf(".SH EXIT STATUS\n%s.\n", exit_statuses);
+    puts(".SH EXAMPLES\n.nf\nhf download black\\-forest\\-labs/FLUX.1\\-schnell \\-\\-local\\-dir FLUX.1\\-schnell\n"
+         "flux1 generate \\-m FLUX.1\\-schnell \\-p \"a red fox\" \\-o fox.png\n"
+         "flux1 info FLUX.1\\-schnell\n"
+         "echo '{\"prompt\": \"a red fox\"}' | flux1 tokenize \\-m FLUX.1\\-schnell \\-\\-jsonl\n.fi");
+}
+
+/* ---- completion -------------------------------------------------------------------------------------------------------------- */
+
+static void print_words(const char *choices)
+{
+    for (; *choices; choices++)
+        putchar(*choices == '|' ? ' ' : *choices);
+}
+
+static void print_commands(void)
+{
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        printf("%s ", command_rows[i].name);
+    fputs("help version completion", stdout);
+}
+
+static void bash_completion(void)
+{
+    puts("# bash completion for flux1\n_flux1()\n{\n    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} options=\n    COMPREPLY=()");
+    puts("    case $previous in");
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const option_row *o = &option_rows[i];
+        if (!o->argument)
+            continue;
+        fputs("    ", stdout);
+        if (o->letter)
+            printf("-%c|", o->letter);
+        printf("--%s) ", o->name);
+        if (o->kind == OPTION_CHOICE) {
+            fputs("COMPREPLY=($(compgen -W '", stdout);
+            print_words(o->argument);
+            fputs("' -- \"$current\")); ", stdout);
+        } else if (o->kind == OPTION_FILE || o->kind == OPTION_FOLDER)
+            printf("compopt -o filenames; mapfile -t COMPREPLY < <(compgen %s -- \"$current\"); ", o->kind == OPTION_FILE ? "-f" : "-d");
+        puts("return ;;");
+    }
+    puts("    esac\n    case ${COMP_WORDS[1]} in");
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        printf("    %s) options='", command_rows[c].name);
+        for (int i = 0; i < OPTION_COUNT; i++)
+            if (has_option((command)c, i))
+                printf("--%s ", option_rows[i].name);
+        puts("' ;;");
+    }
+    puts("    completion) options='bash zsh fish' ;;\n    esac\n    if ((COMP_CWORD == 1)); then");
+    fputs("        COMPREPLY=($(compgen -W '", stdout);
+    print_commands();
+    puts("' -- \"$current\"))\n"
+         "    elif [[ ${COMP_WORDS[1]} == info && $current != -* ]]; then\n"
+         "        compopt -o filenames\n        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")\n"
+         "    else\n        COMPREPLY=($(compgen -W \"$options\" -- \"$current\"))\n    fi\n}\ncomplete -F _flux1 flux1");
+}
+
+/* Text between single quotes; `special` are escaped with a backslash. */
+static void print_quoted(const char *text, const char *special)
+{
+    for (; *text; text++) {
+        if (*text == '\'')
+            fputs("'\\''", stdout);
+        else if (strchr(special, *text))
+            printf("\\%c", *text);
+        else
+            putchar(*text);
+    }
+}
+
+static void zsh_option(const option_row *o)
+{
+    fputs("        '", stdout);
+    if (o->letter)
+        printf("(-%c --%s)'{-%c,--%s}'", o->letter, o->name, o->letter, o->name);
+    else
+        printf("--%s", o->name);
+    putchar('[');
+    print_quoted(o->help, "[]:\\");
+    putchar(']');
+    if (o->argument && o->kind == OPTION_CHOICE) {
+        printf(":%s:(", o->name);
+        print_words(o->argument);
+        putchar(')');
+    } else if (o->argument)
+        printf(":%s:%s", o->name, o->kind == OPTION_FILE ? "_files" : o->kind == OPTION_FOLDER ? "_files -/" : "");
+    puts("' \\");
+}
+
+static void zsh_completion(void)
+{
+    puts("#compdef flux1\n# zsh completion for flux1\n_flux1() {\n    if ((CURRENT == 2)); then\n        local -a commands=(");
+    for (int i = 0; i < COMMAND_COUNT; i++) {
+        printf("            '%s:", command_rows[i].name);
+        print_quoted(command_rows[i].help, ":\\");
+        puts("'");
+    }
+    puts("            'help:list a command'\\''s options'\n            'version:show the version'\n            'completion:print a completion script'\n        )");
+    puts("        _describe command commands\n        return\n    fi\n    local command=$words[2]\n    shift words\n    ((CURRENT--))\n    case $command in");
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        printf("    %s)\n        _arguments -s \\\n", command_rows[c].name);
+        for (int i = 0; i < OPTION_COUNT; i++)
+            if (has_option((command)c, i))
+                zsh_option(&option_rows[i]);
+        puts(command_rows[c].operand ? "        ':path:_files' ;;" : "        ;;");
+    }
+    fputs("    completion)\n        _values shell bash zsh fish ;;\n    help)\n        _values command", stdout);
+    for (int c = 0; c < COMMAND_COUNT; c++)
+        printf(" %s", command_rows[c].name);
+    puts(" ;;\n    esac\n}\n"
+         "if [[ $funcstack[1] == _flux1 ]]; then\n    _flux1 \"$@\"\nelse\n    compdef _flux1 flux1\nfi");
+}
+
+static void fish_completion(void)
+{
+    puts("# fish completion for flux1\ncomplete -c flux1 -f");
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        printf("complete -c flux1 -n __fish_use_subcommand -a %s -d '", command_rows[c].name);
+        print_quoted(command_rows[c].help, "\\");
+        puts("'");
+    }
+    puts("complete -c flux1 -n __fish_use_subcommand -a 'help version completion'\n"
+         "complete -c flux1 -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n"
+         "complete -c flux1 -n '__fish_seen_subcommand_from info' -F");
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const option_row *o = &option_rows[i];
+        fputs("complete -c flux1 -n '__fish_seen_subcommand_from", stdout);
+        for (int c = 0; c < COMMAND_COUNT; c++)
+            if (has_option((command)c, i))
+                printf(" %s", command_rows[c].name);
+        printf("' -l %s", o->name);
+        if (o->letter)
+            printf(" -s %c", o->letter);
+        if (o->argument)
+            fputs(o->kind == OPTION_FILE || o->kind == OPTION_FOLDER ? " -r -F" : " -x", stdout);
+        if (o->kind == OPTION_CHOICE) {
+            fputs(" -a '", stdout);
+            print_words(o->argument);
+            putchar('\'');
+        }
+        fputs(" -d '", stdout);
+        print_quoted(o->help, "\\");
+        puts("'");
+    }
+}
+
+bool help_completion(const char *shell)
+{
+    if (strcmp(shell, "bash") == 0)
+        bash_completion();
+    else if (strcmp(shell, "zsh") == 0)
+        zsh_completion();
+    else if (strcmp(shell, "fish") == 0)
+        fish_completion();
+    else
+        return false;
+    return true;
+}

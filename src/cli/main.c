@@ -1,0 +1,93 @@
+/* flux1: the command line. Finds the command, parses its options, runs it; the exit status is 0 done, 1 failed, 2 wrong usage, 130 interrupted. */
+#include "cli/cli.h"
+
+#include "cli/console.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+typedef int command_fn(const options *opt);
+static command_fn *const runs[COMMAND_COUNT] = {generate_run, tokenize_run, info_run, bench_run};
+
+static const char *const other_names[] = {"help", "version", "completion"};
+
+static const char *command_name(int index)
+{
+    if (index < COMMAND_COUNT)
+        return command_rows[index].name;
+    index -= COMMAND_COUNT;
+    return index < (int)(sizeof other_names / sizeof *other_names) ? other_names[index] : NULL;
+}
+
+static int find_command(const char *name)
+{
+    for (int i = 0; i < COMMAND_COUNT; i++)
+        if (strcmp(name, command_rows[i].name) == 0)
+            return i;
+    return -1;
+}
+
+static int unknown_command(const char *name)
+{
+    const char *near = nearest_name(name + strspn(name, "-"), command_name);
+    if (near)
+        complain("unknown command \"%s\": did you mean %s?", name, near);
+    else
+        complain("unknown command \"%s\": flux1 --help lists what there is", name);
+    return EXIT_USAGE;
+}
+
+static int help_run(const char *topic)
+{
+    int cmd = topic ? find_command(topic) : -1;
+    if (topic && cmd < 0)
+        return unknown_command(topic);
+    if (topic)
+        help_command((command)cmd);
+    else
+        help_overview();
+    return finish_output(EXIT_DONE);
+}
+
+static int completion_run(const char *shell)
+{
+    if (shell && help_completion(shell))
+        return finish_output(EXIT_DONE);
+    complain("completion %s: name a shell, one of bash, zsh, fish", shell ? shell : "");
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    const char *name = argc > 1 ? argv[1] : NULL;
+    options opt;
+    /* a closed pipe and a file's size limit become errors of write, which are told */
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+    if (!name) {
+        complain("no command: try flux1 generate --model DIR --prompt \"a red fox\", or flux1 --help");
+        return EXIT_USAGE;
+    }
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
+        return help_run(argc > 2 ? argv[2] : NULL);
+    if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
+        printf("flux1 %s\n", flux1_version());
+        return finish_output(EXIT_DONE);
+    }
+    if (strcmp(name, "--man") == 0) {
+        help_man_page();
+        return finish_output(EXIT_DONE);
+    }
+    if (strcmp(name, "completion") == 0)
+        return completion_run(argc > 2 ? argv[2] : NULL);
+    int cmd = find_command(name);
+    if (cmd < 0)
+        return unknown_command(name);
+    if (!options_parse((command)cmd, argc - 1, argv + 1, &opt))
+        return EXIT_USAGE;
+    if (opt.values[OPT_HELP].given)
+        return help_run(name);
+    console_quiet(opt.values[OPT_QUIET].given);
+    return runs[cmd](&opt);
+}

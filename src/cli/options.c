@@ -1,0 +1,281 @@
+#include "cli/options.h"
+
+#include "cli/console.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const option_row option_rows[OPTION_COUNT] = {
+#define ROW(id, name, letter, kind, argument, lowest, highest, in, help) {name, letter, OPTION_##kind, argument, lowest, highest, in, help},
+    OPTION_TABLE(ROW)
+#undef ROW
+};
+
+const command_row command_rows[COMMAND_COUNT] = {
+#define ROW(id, name, operand, help) {name, operand, help},
+    COMMAND_TABLE(ROW)
+#undef ROW
+};
+
+/* ---- the nearest name -------------------------------------------------------------------------------------------------------- */
+
+/* Levenshtein distance of two words shorter than 64 bytes. */
+static int distance(const char *a, const char *b)
+{
+    int row[64];
+    int n = (int)strlen(b);
+    for (int j = 0; j <= n; j++)
+        row[j] = j;
+    for (int i = 1; a[i - 1]; i++) {
+        int diagonal = row[0];
+        row[0] = i;
+        for (int j = 1; j <= n; j++) {
+            int above = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
+            best = above + 1 < best ? above + 1 : best;
+            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
+            diagonal = above;
+            row[j] = best;
+        }
+    }
+    return row[n];
+}
+
+const char *nearest_name(const char *word, const char *(*next)(int index))
+{
+    const char *best = NULL;
+    int least = (int)strlen(word) / 3 + 1; /* farther than that is another word */
+    if (strlen(word) >= 64)
+        return NULL;
+    for (int i = 0; next(i); i++) {
+        int d = distance(word, next(i));
+        if (d <= least && (!best || d < least)) {
+            least = d;
+            best = next(i);
+        }
+    }
+    return best;
+}
+
+static const char *option_name(int index) { return index < OPTION_COUNT ? option_rows[index].name : NULL; }
+
+/* ---- one value --------------------------------------------------------------------------------------------------------------- */
+
+/* All digits, and below 2^64. */
+static bool parse_unsigned(const char *text, uint64_t *out)
+{
+    char *end;
+    if (text[0] == '\0' || strspn(text, "0123456789") != strlen(text))
+        return false;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return errno == 0 && *end == '\0';
+}
+
+static bool parse_whole(const option_row *row, const char *text, option_value *out)
+{
+    uint64_t n = 0;
+    if (parse_unsigned(text, &n) && (double)n >= row->lowest && (double)n <= row->highest) {
+        out->whole = (int64_t)n;
+        return true;
+    }
+    complain("--%s %s: must be a whole number from %.0f to %.0f", row->name, text, row->lowest, row->highest);
+    return false;
+}
+
+static bool parse_real(const option_row *row, const char *text, option_value *out)
+{
+    char *end;
+    out->real = strtod(text, &end);
+    bool plain = text[0] != '\0' && *end == '\0' && strspn(text, "0123456789.eE+-") == strlen(text);
+    if (plain && isfinite(out->real) && out->real >= row->lowest && out->real <= row->highest)
+        return true;
+    complain("--%s %s: must be a number from %g to %g", row->name, text, row->lowest, row->highest);
+    return false;
+}
+
+static bool parse_seed(const option_row *row, const char *text, option_value *out)
+{
+    if (parse_unsigned(text, &out->seed))
+        return true;
+    complain("--%s %s: must be a whole number from 0 to 18446744073709551615", row->name, text);
+    return false;
+}
+
+/* Digits, perhaps with a fraction, then nothing or K, M, G, T (powers of 1024), then nothing, B or iB. */
+static bool parse_bytes(const option_row *row, const char *text, option_value *out)
+{
+    static const char units[] = "KMGT";
+    size_t digits = strspn(text, "0123456789.");
+    char *end;
+    double value = digits > 0 ? strtod(text, &end) : 0;
+    const char *rest = text + digits;
+    const char *unit = *rest ? strchr(units, *rest >= 'a' ? *rest - 'a' + 'A' : *rest) : NULL;
+    if (unit) {
+        value = ldexp(value, 10 * (int)(unit - units + 1));
+        rest++;
+    }
+    bool tail = *rest == '\0' || strcmp(rest, "B") == 0 || (unit && strcmp(rest, "iB") == 0);
+    if (digits > 0 && end == text + digits && tail && value >= 1 && value < 0x1p63) {
+        out->seed = (uint64_t)value;
+        return true;
+    }
+    complain("--%s %s: must be a size such as 8G or 512M", row->name, text);
+    return false;
+}
+
+static bool parse_choice(const option_row *row, const char *text, option_value *out)
+{
+    size_t n = strlen(text);
+    (void)out;
+    for (const char *word = row->argument; word; word = strchr(word, '|') ? strchr(word, '|') + 1 : NULL)
+        if (n > 0 && strcspn(word, "|") == n && memcmp(word, text, n) == 0)
+            return true;
+    complain("--%s %s: must be one of %s", row->name, text, row->argument);
+    return false;
+}
+
+static bool parse_text(const option_row *row, const char *text, option_value *out)
+{
+    (void)out;
+    if (text[0] != '\0' || row->kind == OPTION_TEXT)
+        return true;
+    complain("--%s: needs a name, not an empty text", row->name);
+    return false;
+}
+
+static bool parse_value(const option_row *row, const char *text, option_value *out)
+{
+    if (out->given && row->kind != OPTION_FLAG) {
+        complain("--%s is given twice: say it once", row->name);
+        return false;
+    }
+    out->given = true;
+    out->text = text;
+    switch (row->kind) {
+    case OPTION_FLAG:
+        return true;
+    case OPTION_TEXT:
+    case OPTION_FILE:
+    case OPTION_FOLDER:
+        return parse_text(row, text, out);
+    case OPTION_WHOLE:
+        return parse_whole(row, text, out);
+    case OPTION_REAL:
+        return parse_real(row, text, out);
+    case OPTION_SEED:
+        return parse_seed(row, text, out);
+    case OPTION_BYTES:
+        return parse_bytes(row, text, out);
+    case OPTION_CHOICE:
+        return parse_choice(row, text, out);
+    }
+    return false;
+}
+
+/* ---- the whole line ---------------------------------------------------------------------------------------------------------- */
+
+#define LONG_BASE 256 /* getopt_long's values for the rows: above every letter */
+
+/* getopt's two descriptions, out of the table. */
+static void describe(struct option longs[OPTION_COUNT + 1], char letters[2 * OPTION_COUNT + 2])
+{
+    char *to = letters;
+    *to++ = ':'; /* a missing argument is ':' and not '?' */
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const option_row *row = &option_rows[i];
+        longs[i] = (struct option){row->name, row->argument ? required_argument : no_argument, NULL, LONG_BASE + i};
+        if (!row->letter)
+            continue;
+        *to++ = row->letter;
+        if (row->argument)
+            *to++ = ':';
+    }
+    *to = '\0';
+    longs[OPTION_COUNT] = (struct option){0};
+}
+
+static int row_of(int code)
+{
+    for (int i = 0; i < OPTION_COUNT; i++)
+        if (code == LONG_BASE + i || (option_rows[i].letter && code == option_rows[i].letter))
+            return i;
+    return -1;
+}
+
+/* getopt's '?': an unknown option, an abbreviation of several, or an argument where none belongs. */
+static void complain_unknown(command cmd, const char *word)
+{
+    const char *name = command_rows[cmd].name;
+    char plain[64] = "";
+    int row = row_of(optopt);
+    if (row >= 0) {
+        complain("--%s takes no argument", option_rows[row].name);
+        return;
+    }
+    if (optopt) {
+        complain("unknown option -%c: flux1 %s --help lists what there is", optopt, name);
+        return;
+    }
+    word += strspn(word, "-");
+    size_t n = strcspn(word, "=");
+    if (n < sizeof plain) {
+        memcpy(plain, word, n);
+        plain[n] = '\0';
+    }
+    const char *near = plain[0] ? nearest_name(plain, option_name) : NULL;
+    if (near)
+        complain("unknown option --%.*s: did you mean --%s?", (int)n, word, near);
+    else
+        complain("unknown option --%.*s: flux1 %s --help lists what there is", (int)n, word, name);
+}
+
+static bool take_operands(command cmd, int argc, char **argv, options *out)
+{
+    const char *name = command_rows[cmd].name, *operand = command_rows[cmd].operand;
+    if (optind == argc)
+        return true;
+    if (!operand) {
+        complain("%s: unexpected argument \"%s\": %s", name, argv[optind],
+                 cmd == COMMAND_GENERATE || cmd == COMMAND_TOKENIZE ? "put the whole prompt in quotes behind -p" : "only options are expected here");
+        return false;
+    }
+    if (argc - optind > 1) {
+        complain("%s: takes one %s, \"%s\" is too much", name, operand, argv[optind + 1]);
+        return false;
+    }
+    out->operand = argv[optind];
+    return true;
+}
+
+bool options_parse(command cmd, int argc, char **argv, options *out)
+{
+    struct option longs[OPTION_COUNT + 1];
+    char letters[2 * OPTION_COUNT + 2];
+    describe(longs, letters);
+    *out = (options){.command = cmd};
+    opterr = 0;
+    optind = 1;
+    for (int code; (code = getopt_long(argc, argv, letters, longs, NULL)) != -1;) {
+        int row = code == ':' || code == '?' ? -1 : row_of(code);
+        if (code == ':') {
+            row = row_of(optopt);
+            complain("--%s needs an argument: %s", row < 0 ? "?" : option_rows[row].name, row < 0 ? "?" : option_rows[row].argument);
+            return false;
+        }
+        if (row < 0) {
+            complain_unknown(cmd, argv[optind - 1]);
+            return false;
+        }
+        if (!(option_rows[row].in & 1u << cmd)) {
+            complain("%s has no option --%s: flux1 %s --help lists what there is", command_rows[cmd].name, option_rows[row].name, command_rows[cmd].name);
+            return false;
+        }
+        if (!parse_value(&option_rows[row], optarg, &out->values[row]))
+            return false;
+    }
+    return take_operands(cmd, argc, argv, out);
+}

@@ -1,0 +1,208 @@
+#include "cli/readable.h"
+
+#include "base/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define CELL 160
+#define COLUMNS 24
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* 12345678 → "12.35 M" in the given base and unit. */
+static void scaled(double value, double base, const char *unit, char out[CELL])
+{
+    static const char *const prefixes[] = {"", "k", "M", "G", "T", "P"};
+    int p = 0;
+    while (fabs(value) >= base && p < 5) {
+        value /= base;
+        p++;
+    }
+    const char *binary = base > 1000 && p > 0 ? "i" : "";
+    snprintf(out, CELL, p == 0 ? "%.0f %s%s%s" : "%.2f %s%s%s", value, base > 1000 && p == 1 ? "K" : prefixes[p], binary, unit);
+}
+
+/* The key says what a number counts. */
+static void number_text(const char *key, const json_t *value, char out[CELL])
+{
+    double x = json_number_value(value);
+    if (strstr(key, "bytes") || ends_with(key, "memory"))
+        scaled(x, 1024, "B", out);
+    else if (ends_with(key, "flops_per_second"))
+        scaled(x, 1000, "FLOP/s", out);
+    else if (strstr(key, "flop"))
+        scaled(x, 1000, "FLOP", out);
+    else if (strstr(key, "share") || strstr(key, "fraction"))
+        snprintf(out, CELL, "%.1f %%", 100 * x);
+    else if (strstr(key, "seconds"))
+        snprintf(out, CELL, "%.3f s", x);
+    else if (json_is_integer(value))
+        snprintf(out, CELL, "%lld", (long long)json_integer_value(value));
+    else
+        snprintf(out, CELL, "%.6g", x);
+}
+
+static bool is_leaf(const json_t *value) { return !json_is_object(value) && !json_is_array(value); }
+
+static void leaf_text(const char *key, const json_t *value, char out[CELL])
+{
+    if (json_is_string(value))
+        snprintf(out, CELL, "%s", json_string_value(value));
+    else if (json_is_number(value))
+        number_text(key, value, out);
+    else
+        snprintf(out, CELL, "%s", json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-");
+}
+
+static void print_key(const char *key, int indent, int width)
+{
+    printf("%*s", indent, "");
+    int n = 0;
+    for (; key[n]; n++)
+        putchar(key[n] == '_' ? ' ' : key[n]);
+    printf("%*s", width > n ? width - n : 0, "");
+}
+
+/* Objects whose members are all leaves make a table; the first one's keys are the columns. */
+static bool is_table(const json_t *list)
+{
+    if (json_array_size(list) < 1 || !json_is_object(json_array_get(list, 0)) || json_object_size(json_array_get(list, 0)) > COLUMNS)
+        return false;
+    size_t i;
+    json_t *row;
+    json_array_foreach(list, i, row)
+    {
+        const char *key;
+        json_t *value;
+        if (!json_is_object(row))
+            return false;
+        json_object_foreach(row, key, value)
+        {
+            if (!is_leaf(value))
+                return false;
+        }
+    }
+    return true;
+}
+
+/* Width in characters, not bytes. */
+static int text_width(const char *text)
+{
+    int n = 0;
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}
+
+static void print_cell(const char *text, int width, bool right)
+{
+    int pad = width > text_width(text) ? width - text_width(text) : 0;
+    printf("%*s%s%*s", right ? pad : 0, "", text, right ? 0 : pad, "");
+}
+
+static void print_table(json_t *list, int indent)
+{
+    const char *keys[COLUMNS], *key;
+    int widths[COLUMNS], columns = 0;
+    size_t i;
+    json_t *row, *value;
+    char cell[CELL];
+    json_object_foreach(json_array_get(list, 0), key, value)
+    {
+        keys[columns] = key;
+        widths[columns++] = text_width(key);
+    }
+    json_array_foreach(list, i, row)
+    {
+        for (int c = 0; c < columns; c++) {
+            leaf_text(keys[c], json_object_get(row, keys[c]), cell);
+            widths[c] = text_width(cell) > widths[c] ? text_width(cell) : widths[c];
+        }
+    }
+    for (int c = 0; c < columns; c++)
+        print_key(keys[c], c ? 2 : indent, c + 1 < columns ? widths[c] : 0);
+    putchar('\n');
+    json_array_foreach(list, i, row)
+    {
+        for (int c = 0; c < columns; c++) {
+            const json_t *v = json_object_get(row, keys[c]);
+            leaf_text(keys[c], v, cell);
+            printf("%*s", c ? 2 : indent, "");
+            print_cell(cell, c + 1 < columns || json_is_number(v) ? widths[c] : 0, json_is_number(v));
+        }
+        putchar('\n');
+    }
+}
+
+static void print_object(json_t *object, int indent);
+
+/* Short lists of leaves stay on the key's line; everything else goes below it. */
+static void print_member(const char *key, json_t *value, int indent, int width)
+{
+    char cell[CELL];
+    size_t i;
+    json_t *item;
+    bool inline_value = is_leaf(value) || (json_is_array(value) && !json_is_object(json_array_get(value, 0)));
+    print_key(key, indent, inline_value ? width : 0);
+    if (is_leaf(value)) {
+        if (json_is_string(value))
+            printf("  %s\n", json_string_value(value));
+        else {
+            leaf_text(key, value, cell);
+            printf("  %s\n", cell);
+        }
+        return;
+    }
+    if (json_is_object(value)) {
+        puts("");
+        print_object(value, indent + 2);
+    } else if (is_table(value)) {
+        puts("");
+        print_table(value, indent + 2);
+    } else if (json_array_size(value) == 0)
+        puts("  none");
+    else if (json_is_string(json_array_get(value, 0)) || !is_leaf(json_array_get(value, 0))) {
+        puts("");
+        json_array_foreach(value, i, item)
+        {
+            if (json_is_object(item))
+                print_object(item, indent + 2);
+            else
+                printf("%*s%s\n", indent + 2, "", json_is_string(item) ? json_string_value(item) : "");
+        }
+    } else {
+        json_array_foreach(value, i, item)
+        {
+            leaf_text(key, item, cell);
+            printf("%s%s", i ? ", " : "  ", cell);
+        }
+        puts("");
+    }
+}
+
+static void print_object(json_t *object, int indent)
+{
+    const char *key;
+    json_t *value;
+    int width = 0;
+    json_object_foreach(object, key, value) width = text_width(key) > width ? text_width(key) : width;
+    json_object_foreach(object, key, value) print_member(key, value, indent, width);
+}
+
+flux1_status readable_print(const char *json, flux1_error *err)
+{
+    json_t *root;
+    TRY(json_parse(json, strlen(json), "the result", &root, err));
+    if (json_is_object(root))
+        print_object(root, 0);
+    else
+        puts(json);
+    json_decref(root);
+    return FLUX1_OK;
+}

@@ -1,0 +1,138 @@
+/* flux1 tokenize: what the text encoders are given. */
+#include "cli/cli.h"
+
+#include "base/json.h"
+#include "cli/console.h"
+#include "flux1_tools.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void print_ids(const int32_t *ids, int count, const char *separator)
+{
+    for (int i = 0; i < count; i++)
+        printf("%s%d", i ? separator : "", ids[i]);
+}
+
+static void print_json_line(const flux1_tokens *tokens)
+{
+    fputs("{\"clip\": [", stdout);
+    print_ids(tokens->clip, tokens->clip_count, ", ");
+    fputs("], \"t5\": [", stdout);
+    print_ids(tokens->t5, tokens->t5_count, ", ");
+    puts("]}");
+}
+
+static void print_text(const flux1_tokens *tokens)
+{
+    printf("clip (%d%s): ", tokens->clip_count, tokens->clip_truncated ? ", the prompt is longer" : "");
+    print_ids(tokens->clip, tokens->clip_count, " ");
+    printf("\nt5 (%d%s): ", tokens->t5_count, tokens->t5_truncated ? ", the prompt is longer" : "");
+    print_ids(tokens->t5, tokens->t5_count, " ");
+    puts("");
+}
+
+/* The prompt in one line of JSON, borrowed from *root. */
+static flux1_status line_prompt(const char *line, size_t bytes, const char *name, json_t **root, const char **prompt, size_t *prompt_bytes, flux1_error *err)
+{
+    TRY(json_parse(line, bytes, name, root, err));
+    const json_t *value = json_object_get(*root, "prompt");
+    if (!json_is_string(value))
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: must be an object such as {\"prompt\": \"a red fox\"}", name);
+    *prompt = json_string_value(value);
+    *prompt_bytes = json_string_length(value);
+    return FLUX1_OK;
+}
+
+/* One line in, one line out. */
+static int tokenize_line(flux1_context *context, const flux1_tokenizer *tokenizer, const char *line, size_t bytes, long number, int length)
+{
+    char name[64];
+    json_t *root = NULL;
+    const char *prompt = NULL;
+    size_t prompt_bytes = 0;
+    flux1_tokens tokens = {0};
+    flux1_error err = {0};
+    int status = EXIT_DONE;
+    snprintf(name, sizeof name, "standard input, line %ld", number);
+    if (line_prompt(line, bytes, name, &root, &prompt, &prompt_bytes, &err) != FLUX1_OK) {
+        complain("%s", err.message);
+        status = EXIT_FAILED;
+    } else if (flux1_tokenizer_run(context, tokenizer, prompt, prompt_bytes, length, &tokens) != FLUX1_OK) {
+        complain("%s: %s", name, flux1_context_message(context));
+        status = EXIT_FAILED;
+    } else
+        print_json_line(&tokens);
+    flux1_tokens_free(&tokens);
+    json_decref(root);
+    return status;
+}
+
+static int tokenize_lines(flux1_context *context, const flux1_tokenizer *tokenizer, int length)
+{
+    char *line = NULL;
+    size_t capacity = 0;
+    int status = EXIT_DONE;
+    errno = 0;
+    for (long number = 1; status == EXIT_DONE; number++) {
+        ssize_t n = getline(&line, &capacity, stdin);
+        if (n < 0)
+            break;
+        if (n > 0 && line[n - 1] == '\n')
+            n--;
+        status = tokenize_line(context, tokenizer, line, (size_t)n, number, length);
+    }
+    if (status == EXIT_DONE && !feof(stdin)) {
+        complain("standard input: cannot read: %s", strerror(errno));
+        status = EXIT_FAILED;
+    }
+    free(line);
+    return status;
+}
+
+static int tokenize_one(const options *opt, flux1_context *context, const flux1_tokenizer *tokenizer, int length)
+{
+    char *prompt;
+    size_t bytes;
+    flux1_tokens tokens = {0};
+    int status = read_prompt(opt, &prompt, &bytes);
+    if (status != EXIT_DONE)
+        return status;
+    flux1_status st = flux1_tokenizer_run(context, tokenizer, prompt, bytes, length, &tokens);
+    if (st == FLUX1_OK && opt->values[OPT_JSON].given)
+        print_json_line(&tokens);
+    else if (st == FLUX1_OK)
+        print_text(&tokens);
+    flux1_tokens_free(&tokens);
+    free(prompt);
+    return report(context, st);
+}
+
+int tokenize_run(const options *opt)
+{
+    const option_value *v = opt->values;
+    int length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
+    flux1_context *context = NULL;
+    flux1_tokenizer *tokenizer = NULL;
+    if (v[OPT_JSONL].given && (v[OPT_PROMPT].given || v[OPT_PROMPT_FILE].given)) {
+        complain("--jsonl: reads its prompts from standard input, --prompt and --prompt-file have no place beside it");
+        return EXIT_USAGE;
+    }
+    if (!v[OPT_JSONL].given && v[OPT_PROMPT].given == v[OPT_PROMPT_FILE].given) {
+        complain(v[OPT_PROMPT].given ? "--prompt and --prompt-file: give one of the two" : "tokenize needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl");
+        return EXIT_USAGE;
+    }
+    const char *folder = model_folder(opt);
+    if (!folder)
+        return EXIT_USAGE;
+    int status = open_context(opt, &context);
+    if (status == EXIT_DONE)
+        status = report(context, flux1_tokenizer_open(context, folder, &tokenizer));
+    if (status == EXIT_DONE)
+        status = v[OPT_JSONL].given ? tokenize_lines(context, tokenizer, length) : tokenize_one(opt, context, tokenizer, length);
+    flux1_tokenizer_close(tokenizer);
+    flux1_context_destroy(context);
+    return finish_output(status);
+}

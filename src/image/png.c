@@ -1,0 +1,308 @@
+#include "image/png.h"
+
+#include "base/builder.h"
+#include "base/checked.h"
+#include "base/file.h"
+
+#include <errno.h>
+#include <png.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PNG_SIDE_MAX 32768 /* of pictures read: 3 GiB of pixels at most */
+
+/* What libpng's callbacks share with us. libpng reports errors by longjmp: everything that must survive one lives here, not in locals. */
+typedef struct session {
+    const char *path;
+    flux1_error *err;
+    flux1_status st;
+    png_structp png;
+    png_infop info;
+    file_writer writer;      /* writing */
+    const uint8_t *source;   /* writing: the whole picture */
+    png_text *texts;         /* writing: what png_set_text is given */
+    char **latin1;           /* writing: texts converted for tEXt */
+    size_t text_count;
+    file_map map;            /* reading */
+    size_t position;
+    png_bytepp rows;         /* reading: pointers into the picture */
+    png_picture *picture;
+    bool out_of_memory;
+} session;
+
+/* malloc's failures reach us through libpng's own allocations too. */
+static png_voidp session_malloc(png_structp png, png_alloc_size_t size)
+{
+    session *s = png_get_mem_ptr(png);
+    void *memory = malloc(size);
+    if (!memory && s)
+        s->out_of_memory = true;
+    return memory;
+}
+
+static void session_free(png_structp png, png_voidp memory)
+{
+    (void)png;
+    free(memory);
+}
+
+static void on_error(png_structp png, png_const_charp message)
+{
+    session *s = png_get_error_ptr(png);
+    if (s->st == FLUX1_OK) {
+        if (s->out_of_memory)
+            s->st = error_oom(s->err, 0, s->path);
+        else
+            s->st = error_set(s->err, FLUX1_ERR_FORMAT, "%s: is not a PNG that can be read: %s", s->path, message);
+    }
+    png_longjmp(png, 1);
+}
+
+/* libpng warns of oddities it can live with, such as an unknown colour profile; so can we. */
+static void on_warning(png_structp png, png_const_charp message)
+{
+    (void)png;
+    (void)message;
+}
+
+static void session_end(session *s)
+{
+    if (s->png && s->picture)
+        png_destroy_read_struct(&s->png, &s->info, NULL);
+    else if (s->png)
+        png_destroy_write_struct(&s->png, &s->info);
+    for (size_t i = 0; s->latin1 && i < s->text_count; i++)
+        free(s->latin1[i]);
+    free(s->latin1);
+    free(s->texts);
+    free(s->rows);
+    file_abandon(&s->writer);
+    file_map_close(&s->map);
+}
+
+/* ---- writing ---------------------------------------------------------------------------------------------------------------- */
+
+static void write_bytes(png_structp png, png_bytep bytes, size_t count)
+{
+    session *s = png_get_io_ptr(png);
+    errno = 0;
+    if (fwrite(bytes, 1, count, s->writer.stream) == count)
+        return;
+    s->st = errno ? error_io(s->err, s->path, "write") : error_set(s->err, FLUX1_ERR_IO, "%s: cannot write: the disk may be full", s->path);
+    png_error(png, "write error");
+}
+
+static void flush_bytes(png_structp png) { (void)png; } /* file_commit does it, and checks */
+
+/* UTF-8 text as Latin-1, malloc'd in *out; *out is NULL if a character has no place there. PNG forbids control characters other than newline in tEXt. */
+static flux1_status latin1_from_utf8(const char *text, char **out, flux1_error *err)
+{
+    *out = NULL;
+    char *latin1 = malloc(strlen(text) + 1), *to = latin1;
+    if (!latin1)
+        return error_oom(err, strlen(text) + 1, "a PNG's text");
+    for (const char *from = text; *from; to++) {
+        unsigned char c = (unsigned char)from[0];
+        int n = utf8_char_bytes(from);
+        unsigned value = n == 1 ? c : n == 2 ? (unsigned)(c & 0x1F) << 6 | ((unsigned char)from[1] & 0x3F) : 0x100;
+        if (value > 0xFF || (value < 0x20 && value != '\n') || (value >= 0x7F && value < 0xA0)) {
+            free(latin1);
+            return FLUX1_OK;
+        }
+        *to = (char)value;
+        from += n;
+    }
+    *to = '\0';
+    *out = latin1;
+    return FLUX1_OK;
+}
+
+/* Fills s->texts. Pointers into the caller's strings are copied by png_set_text. */
+static flux1_status prepare_texts(session *s, const image_text *texts, size_t count)
+{
+    if (count == 0)
+        return FLUX1_OK;
+    s->texts = calloc(count, sizeof *s->texts);
+    s->latin1 = calloc(count, sizeof *s->latin1);
+    if (!s->texts || !s->latin1)
+        return error_oom(s->err, count * sizeof *s->texts, s->path);
+    s->text_count = count;
+    for (size_t i = 0; i < count; i++) {
+        png_text *t = &s->texts[i];
+        if (!utf8_is_valid(texts[i].text))
+            return error_set(s->err, FLUX1_ERR_ARGUMENT, "%s: the text \"%s\" is not valid UTF-8", s->path, texts[i].key);
+        TRY(latin1_from_utf8(texts[i].text, &s->latin1[i], s->err));
+        t->key = (png_charp)(uintptr_t)texts[i].key;
+        t->text = s->latin1[i] ? s->latin1[i] : (png_charp)(uintptr_t)texts[i].text;
+        t->compression = s->latin1[i] ? PNG_TEXT_COMPRESSION_NONE : PNG_ITXT_COMPRESSION_NONE;
+        /* libpng fills text_length (tEXt) and itxt_length (iTXt) itself */
+    }
+    return FLUX1_OK;
+}
+
+/* Everything that may longjmp; no local is changed after setjmp. */
+static flux1_status write_through(session *s, int width, int height)
+{
+    if (setjmp(png_jmpbuf(s->png)))
+        return s->st;
+    png_set_write_fn(s->png, s, write_bytes, flush_bytes);
+    png_set_user_limits(s->png, 0x7fffffff, 0x7fffffff);
+    png_set_IHDR(s->png, s->info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+                 PNG_FILTER_TYPE_DEFAULT);
+    png_set_sRGB(s->png, s->info, PNG_sRGB_INTENT_PERCEPTUAL);
+    if (s->text_count > 0)
+        png_set_text(s->png, s->info, s->texts, (int)s->text_count);
+    if (s->out_of_memory)
+        png_error(s->png, "out of memory"); /* png_set_text only warns */
+    png_write_info(s->png, s->info);
+    for (int y = 0; y < height; y++)
+        png_write_row(s->png, s->source + (size_t)y * 3u * (size_t)width);
+    png_write_end(s->png, s->info);
+    return FLUX1_OK;
+}
+
+flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts, size_t text_count, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    session s = {.path = path, .err = err, .source = rgb};
+    size_t bytes;
+    if (width < 1 || height < 1 || !size_mul((size_t)width, 3, &bytes) || !size_mul(bytes, (size_t)height, &bytes))
+        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", path, width, height);
+
+    TRY_CLEANUP(prepare_texts(&s, texts, text_count));
+    TRY_CLEANUP(file_begin(path, &s.writer, err));
+    s.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &s, on_error, on_warning, &s, session_malloc, session_free);
+    if (!s.png || !(s.info = png_create_info_struct(s.png))) {
+        st = error_oom(err, 0, path);
+        goto cleanup;
+    }
+    TRY_CLEANUP(write_through(&s, width, height));
+    st = file_commit(&s.writer, err);
+cleanup:
+    session_end(&s);
+    return st;
+}
+
+/* ---- reading ---------------------------------------------------------------------------------------------------------------- */
+
+static void read_bytes(png_structp png, png_bytep bytes, size_t count)
+{
+    session *s = png_get_io_ptr(png);
+    if (count > s->map.size - s->position)
+        png_error(png, "it is cut short");
+    memcpy(bytes, s->map.bytes + s->position, count);
+    s->position += count;
+}
+
+/* tEXt and zTXt are Latin-1, iTXt is UTF-8. */
+static char *text_to_utf8(const png_text *t)
+{
+    builder b = {0};
+    char *text = NULL;
+    bool latin1 = t->compression < PNG_ITXT_COMPRESSION_NONE;
+    for (const unsigned char *c = (const unsigned char *)t->text; c && *c; c++) {
+        char two[2] = {(char)(0xC0 | *c >> 6), (char)(0x80 | (*c & 0x3F))};
+        if (latin1 && *c >= 0x80)
+            builder_add_bytes(&b, two, 2);
+        else
+            builder_add_bytes(&b, (const char *)c, 1);
+    }
+    builder_take(&b, "a PNG's text", &text, NULL);
+    return text;
+}
+
+static flux1_status take_texts(session *s)
+{
+    png_textp texts = NULL;
+    int count = 0;
+    png_get_text(s->png, s->info, &texts, &count);
+    if (count <= 0)
+        return FLUX1_OK;
+    if (!(s->picture->texts = calloc((size_t)count, sizeof *s->picture->texts)))
+        return error_oom(s->err, 0, s->path);
+    for (size_t i = 0; i < (size_t)count; i++) {
+        image_text *t = &s->picture->texts[i];
+        t->key = strdup(texts[i].key);
+        t->text = text_to_utf8(&texts[i]);
+        s->picture->text_count = i + 1;
+        if (!t->key || !t->text)
+            return error_oom(s->err, 0, s->path);
+    }
+    return FLUX1_OK;
+}
+
+/* The picture's memory, once its size is known. */
+static flux1_status make_picture(session *s)
+{
+    png_picture *p = s->picture;
+    size_t row = 3u * png_get_image_width(s->png, s->info), height = png_get_image_height(s->png, s->info), bytes;
+    if (png_get_rowbytes(s->png, s->info) != row || !size_mul(row, height, &bytes))
+        return error_set(s->err, FLUX1_ERR_FORMAT, "%s: its rows have an unexpected size", s->path);
+    p->rgb = malloc(bytes);
+    s->rows = malloc(height * sizeof *s->rows);
+    if (!p->rgb || !s->rows)
+        return error_oom(s->err, bytes, s->path);
+    for (size_t y = 0; y < height; y++)
+        s->rows[y] = p->rgb + y * row;
+    p->width = (int)(row / 3);
+    p->height = (int)height;
+    return FLUX1_OK;
+}
+
+static flux1_status read_header(session *s)
+{
+    if (setjmp(png_jmpbuf(s->png)))
+        return s->st;
+    png_set_read_fn(s->png, s, read_bytes);
+    png_set_user_limits(s->png, PNG_SIDE_MAX, PNG_SIDE_MAX);
+    png_read_info(s->png, s->info);
+    png_set_expand(s->png);
+    png_set_scale_16(s->png);
+    png_set_gray_to_rgb(s->png);
+    png_set_strip_alpha(s->png);
+    png_set_interlace_handling(s->png);
+    png_read_update_info(s->png, s->info);
+    return FLUX1_OK;
+}
+
+static flux1_status read_pixels(session *s)
+{
+    if (setjmp(png_jmpbuf(s->png)))
+        return s->st;
+    png_read_image(s->png, s->rows);
+    png_read_end(s->png, s->info);
+    return FLUX1_OK;
+}
+
+flux1_status png_file_read(const char *path, png_picture *out, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    session s = {.path = path, .err = err, .picture = out};
+    *out = (png_picture){0};
+    TRY_CLEANUP(file_map_open(path, &s.map, err));
+    s.png = png_create_read_struct_2(PNG_LIBPNG_VER_STRING, &s, on_error, on_warning, &s, session_malloc, session_free);
+    if (!s.png || !(s.info = png_create_info_struct(s.png))) {
+        st = error_oom(err, 0, path);
+        goto cleanup;
+    }
+    TRY_CLEANUP(read_header(&s));
+    TRY_CLEANUP(make_picture(&s));
+    TRY_CLEANUP(read_pixels(&s));
+    st = take_texts(&s);
+cleanup:
+    session_end(&s);
+    if (st != FLUX1_OK)
+        png_picture_free(out);
+    return st;
+}
+
+void png_picture_free(png_picture *picture)
+{
+    for (size_t i = 0; i < picture->text_count; i++) {
+        free((void *)(uintptr_t)picture->texts[i].key);
+        free((void *)(uintptr_t)picture->texts[i].text);
+    }
+    free(picture->texts);
+    free(picture->rgb);
+    *picture = (png_picture){0};
+}

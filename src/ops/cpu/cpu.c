@@ -1,0 +1,331 @@
+/* The CPU backend: choice of instruction set, memory, order. */
+#include "ops/cpu/cpu.h"
+
+#include "base/checked.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const ops_table cpu_table_of_functions = {
+    .name = "cpu",
+#define ROW(ret, name, args) .name = cpu_##name,
+    OPS_PRIMITIVES(ROW)
+#undef ROW
+#define ROW(ret, name, args) .name = composite_##name,
+    OPS_COMPOSITES(ROW)
+#undef ROW
+};
+
+/* ---- instruction sets, best first ---- */
+
+static bool always(void) { return true; }
+#if defined(__x86_64__)
+static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+static bool has_avx512(void)
+{
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+}
+static bool has_avx512bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+#endif
+
+typedef struct instruction_set {
+    bool (*present)(void);
+    const cpu_kernels *f32, *bf16; /* by arithmetic */
+    const char *name;
+} instruction_set;
+
+static const instruction_set sets[] = {
+#if defined(__x86_64__)
+    {has_avx512bf16, &cpu_kernels_avx512, &cpu_kernels_avx512bf16, "avx512bf16"},
+    {has_avx512, &cpu_kernels_avx512, &cpu_kernels_avx512, "avx512"},
+    {has_avx2, &cpu_kernels_avx2, &cpu_kernels_avx2, "avx2"},
+#endif
+    {always, &cpu_kernels_portable, &cpu_kernels_portable, "portable"},
+};
+enum { SETS = sizeof sets / sizeof *sets };
+
+/* The best that the machine has, or the one that FLUX1_CPU_ISA names: for tests, and for a machine that lies. */
+static flux1_status choose_set(const instruction_set **out, flux1_error *err)
+{
+    const char *wish = getenv("FLUX1_CPU_ISA");
+    for (int i = 0; i < SETS; i++) {
+        if (wish && *wish && strcmp(wish, sets[i].name))
+            continue;
+        if (sets[i].present()) {
+            *out = &sets[i];
+            return FLUX1_OK;
+        }
+        if (wish && *wish)
+            return error_set(err, FLUX1_ERR_UNSUPPORTED, "FLUX1_CPU_ISA asks for %s, which this machine does not have; unset it", wish);
+    }
+    return error_set(err, FLUX1_ERR_ARGUMENT, "FLUX1_CPU_ISA is \"%s\"; it should be portable, avx2, avx512 or avx512bf16, or unset", wish ? wish : "");
+}
+
+const char *ops_cpu_isa(void)
+{
+    const instruction_set *set;
+    return choose_set(&set, NULL) == FLUX1_OK ? set->name : "none";
+}
+
+bool ops_cpu_multiplies_bf16(void)
+{
+    const instruction_set *set;
+    return choose_set(&set, NULL) == FLUX1_OK && set->bf16->bf16;
+}
+
+/* ---- life ---- */
+
+flux1_status ops_cpu_create(const ops_config *c, ops **out)
+{
+    flux1_status st = FLUX1_OK;
+    const instruction_set *set = NULL;
+    TRY(choose_set(&set, c->err));
+    cpu_ops *o = calloc(1, sizeof *o);
+    if (!o)
+        return error_oom(c->err, sizeof *o, "the CPU backend");
+    o->head = (ops){.fn = &cpu_table_of_functions, .err = c->err, .cancel = c->cancel};
+    o->half = c->arithmetic == DTYPE_BF16;
+    o->threads = c->threads > 1 ? c->threads : 1;
+    o->kernels = o->half ? set->bf16 : set->f32;
+    o->last_block = &o->blocks;
+    size_t bytes = (size_t)o->threads * GEMM_SCRATCH * sizeof(float);
+    o->scratch = aligned_alloc(ARENA_ALIGN, size_round_up(bytes, ARENA_ALIGN));
+    o->partials = malloc(STATS_PARTIALS * sizeof *o->partials);
+    if (!o->scratch || !o->partials) {
+        st = error_oom(c->err, bytes, "the CPU backend's scratch memory");
+        goto cleanup;
+    }
+    TRY_CLEANUP(pool_create(o->threads, &o->workers, c->err));
+    *out = &o->head;
+    return FLUX1_OK;
+cleanup:
+    cpu_destroy(&o->head);
+    return st;
+}
+
+static void free_weights(cpu_weight *w)
+{
+    for (cpu_weight *next; w; w = next) {
+        next = w->next;
+        free(w->vector);
+        free(w->bias);
+        free(w->owned);
+        free(w);
+    }
+}
+
+void cpu_destroy(ops *base)
+{
+    if (!base)
+        return;
+    cpu_ops *o = cpu_self(base);
+    for (cpu_block *b = o->blocks, *next; b; b = next) {
+        next = b->next;
+        free_weights(b->weights);
+        free(b->head.name);
+        free(b);
+    }
+    pool_destroy(o->workers);
+    arena_destroy(&o->memory);
+    free(o->scratch);
+    free(o->partials);
+    free(o);
+}
+
+/* ---- memory ---- */
+
+static bool half_role(bool half, act_role role) { return half && (role == ACT_LINEAR || role == ACT_HEADS || role == ACT_PLANE); }
+
+/* Bytes of the elements; SIZE_MAX for a shape too large to address (the arena refuses that). */
+static size_t data_bytes(bool half, act_role role, const act_shape *s)
+{
+    int64_t rows, count;
+    size_t bytes;
+    if (!i64_add(s->rows[0], s->rows[1], &rows) || !i64_mul(rows, s->batch, &rows) || !i64_mul(rows, s->cols, &count) ||
+        !size_mul((size_t)count, half_role(half, role) ? 2 : 4, &bytes) || bytes > SIZE_MAX - 4096)
+        return SIZE_MAX;
+    return size_round_up(bytes, ARENA_ALIGN);
+}
+
+static size_t cpu_act_bytes(const ops_config *c, act_role role, const act_shape *s)
+{
+    size_t data = data_bytes(c->arithmetic == DTYPE_BF16, role, s), all;
+    return size_add(data, size_round_up(sizeof(cpu_buffer), ARENA_ALIGN), &all) ? all : SIZE_MAX;
+}
+
+static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
+{
+    (void)m, (void)n;
+    return work == WORK_ATTENTION && heads > 0 ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k) : 0;
+}
+
+const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes, .scratch = cpu_scratch};
+
+flux1_status cpu_reserve(ops *base, size_t bytes)
+{
+    cpu_ops *o = cpu_self(base);
+    arena_destroy(&o->memory);
+    return arena_create(bytes, &o->memory, base->err);
+}
+
+flux1_status cpu_create(ops *base, act_role role, act_shape shape, act *out)
+{
+    cpu_ops *o = cpu_self(base);
+    void *head, *data;
+    TRY(arena_alloc(&o->memory, sizeof(cpu_buffer), &head, base->err));
+    TRY(arena_alloc(&o->memory, data_bytes(o->half, role, &shape), &data, base->err));
+    cpu_buffer *f = head;
+    *f = (cpu_buffer){.head = {.shape = shape, .role = role}, .data = data, .half = half_role(o->half, role)};
+    *out = (act){.buffer = &f->head, .part = PART_WHOLE, .cols = shape.cols};
+    return FLUX1_OK;
+}
+
+size_t cpu_mark(ops *o) { return arena_mark(&cpu_self(o)->memory); }
+void cpu_release(ops *o, size_t mark) { arena_release(&cpu_self(o)->memory, mark); }
+flux1_status cpu_exchange(ops *o, size_t bytes, void **out) { return arena_alloc(&cpu_self(o)->memory, bytes, out, o->err); }
+
+view cpu_view(act a)
+{
+    if (!act_present(a))
+        return (view){0};
+    const cpu_buffer *f = (const cpu_buffer *)a.buffer;
+    const act_shape *s = &f->head.shape;
+    size_t element = f->half ? 2 : 4;
+    int64_t all = s->rows[0] + s->rows[1], rows = act_rows(a);
+    view v = {.ld = s->cols, .batch_stride = all * s->cols, .rows = rows, .cols = a.cols, .half = f->half};
+    /* an empty buffer has no memory, but an operand that is there must not look left out */
+    static unsigned char nothing[4];
+    v.data = f->data ? f->data + (size_t)(act_first_row(a) * s->cols + a.col) * element : nothing;
+    return v;
+}
+
+const float *cpu_table(const cpu_ops *o, act t)
+{
+    if (!act_present(t))
+        return NULL;
+    view v = cpu_view(t);
+    return (const float *)(const void *)v.data + o->step * v.ld;
+}
+
+static flux1_status host_view(ops *o, const tensor *host, act a, const char *operation, view *out)
+{
+    dtype type = a.buffer->role == ACT_IDS ? DTYPE_I32 : DTYPE_F32;
+    TRY(cpu_fits(o, host->type == type && tensor_elements(host) == act_batch(a) * act_rows(a) * a.cols, operation));
+    *out = (view){.data = host->data, .ld = a.cols, .batch_stride = act_rows(a) * a.cols, .rows = act_rows(a), .cols = a.cols};
+    return FLUX1_OK;
+}
+
+static void copy_views(cpu_ops *o, const view *in, int64_t first, const view *out, int64_t batch)
+{
+    rows_job j = {.in = *in, .out = *out, .first = first, .rows = batch * out->rows, .cols = out->cols};
+    cpu_rows(o, o->kernels->copy, &j);
+}
+
+flux1_status cpu_upload(ops *o, const tensor *host, act out)
+{
+    view from, to = cpu_view(out);
+    TRY(cpu_begin(o, "upload", NULL));
+    TRY(host_view(o, host, out, "upload", &from));
+    copy_views(cpu_self(o), &from, 0, &to, act_batch(out));
+    return FLUX1_OK;
+}
+
+flux1_status cpu_download(ops *o, act in, tensor *host)
+{
+    view from = cpu_view(in), to;
+    TRY(cpu_begin(o, "download", NULL));
+    TRY(host_view(o, host, in, "download", &to));
+    copy_views(cpu_self(o), &from, 0, &to, act_batch(in));
+    return FLUX1_OK;
+}
+
+flux1_status cpu_copy_rows(ops *o, act in, int64_t first, act out)
+{
+    view from = cpu_view(in), to = cpu_view(out);
+    TRY(cpu_begin(o, "copy_rows", NULL));
+    TRY(cpu_fits(o, in.cols == out.cols && act_batch(in) == act_batch(out) && first >= 0 && first + act_rows(out) <= act_rows(in), "copy_rows"));
+    copy_views(cpu_self(o), &from, first, &to, act_batch(out));
+    return FLUX1_OK;
+}
+
+flux1_status cpu_cast(ops *o, act in, act out) { return cpu_copy_rows(o, in, 0, out); }
+
+size_t cpu_pack_bytes(ops *o, act a, int64_t rows)
+{
+    (void)o;
+    return (size_t)(act_batch(a) * rows * a.cols) * (((const cpu_buffer *)a.buffer)->half ? 2 : 4);
+}
+
+/* Rows of an act as they lie in exchange memory: dense, in the act's own type. */
+static view packed(void *bytes, act a, int64_t rows)
+{
+    return (view){.data = bytes, .ld = a.cols, .batch_stride = rows * a.cols, .rows = rows, .cols = a.cols, .half = ((const cpu_buffer *)a.buffer)->half};
+}
+
+flux1_status cpu_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
+{
+    TRY(cpu_begin(o, "pack", NULL));
+    TRY(cpu_fits(o, first >= 0 && first + rows <= act_rows(in), "pack"));
+    view from = cpu_view(in), to = packed(bytes, in, rows);
+    copy_views(cpu_self(o), &from, first, &to, act_batch(in));
+    return FLUX1_OK;
+}
+
+flux1_status cpu_unpack(ops *o, const void *bytes, act out, int64_t first, int64_t rows)
+{
+    TRY(cpu_begin(o, "unpack", NULL));
+    TRY(cpu_fits(o, first >= 0 && first + rows <= act_rows(out), "unpack"));
+    view from = packed((void *)(uintptr_t)bytes, out, rows), to = cpu_view(out); /* only read */
+    to.data += (size_t)(first * to.ld) * (to.half ? 2 : 4);
+    to.rows = rows;
+    copy_views(cpu_self(o), &from, 0, &to, act_batch(out));
+    return FLUX1_OK;
+}
+
+/* ---- order ---- */
+
+flux1_status cpu_step_set(ops *o, int64_t step)
+{
+    cpu_self(o)->step = step;
+    return FLUX1_OK;
+}
+
+flux1_status cpu_sync(ops *o)
+{
+    (void)o; /* every operation is done when it returns */
+    return FLUX1_OK;
+}
+
+flux1_status cpu_end(const ops *o)
+{
+    if (o->cancel && atomic_load_explicit(o->cancel, memory_order_relaxed))
+        return error_set(o->err, FLUX1_ERR_CANCELLED, "cancelled");
+    return FLUX1_OK;
+}
+
+flux1_status cpu_begin(const ops *o, const char *operation, const weight *w)
+{
+    TRY(cpu_end(o));
+    if (w && !w->owner->held)
+        return error_set(o->err, FLUX1_ERR_INTERNAL, "%s uses a weight of block \"%s\" outside its bracket", operation, w->owner->name);
+    return FLUX1_OK;
+}
+
+flux1_status cpu_fits(const ops *o, bool ok, const char *operation)
+{
+    return ok ? FLUX1_OK : error_set(o->err, FLUX1_ERR_INTERNAL, "%s: shapes do not fit", operation);
+}
+
+void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job)
+{
+    enum { ELEMENTS = 16384 };
+    if (job->rows <= 0 || job->cols <= 0)
+        return;
+    job->chunk = i64_max(1, ELEMENTS / job->cols);
+    int64_t count = i64_ceil_div(job->rows, job->chunk);
+    if (count == 1)
+        fn(job, 0, 0);
+    else
+        pool_run(o->workers, count, fn, job);
+}

@@ -1,0 +1,13 @@
+/* The kernels for AVX-512 F, BW, DQ and VL. */
+#if defined(__x86_64__)
+#define SIMD_AVX512
+#include "ops/cpu/kernels_attention.h"
+#include "ops/cpu/kernels_gemm.h"
+#include "ops/cpu/kernels_rows.h"
+
+#define KERNELS cpu_kernels_avx512
+#define KERNELS_NAME "avx512"
+#include "ops/cpu/kernels_table.h"
+#else
+typedef int no_such_machine; /* a C file may not be empty */
+#endif

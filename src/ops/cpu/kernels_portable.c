@@ -1,0 +1,8 @@
+/* The kernels for any machine: the compiler's baseline. */
+#include "ops/cpu/kernels_attention.h"
+#include "ops/cpu/kernels_gemm.h"
+#include "ops/cpu/kernels_rows.h"
+
+#define KERNELS cpu_kernels_portable
+#define KERNELS_NAME "portable"
+#include "ops/cpu/kernels_table.h"

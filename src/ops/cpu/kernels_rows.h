@@ -1,0 +1,285 @@
+/* Everything that goes row by row: norms, rotation, element-wise operations, moves, group statistics. Bound by memory; included once per instruction set. */
+#ifndef FLUX1_OPS_CPU_KERNELS_ROWS_H
+#define FLUX1_OPS_CPU_KERNELS_ROWS_H
+
+#include "base/checked.h"
+#include "ops/cpu/cpu.h"
+#include "ops/cpu/simd.h"
+
+#include <math.h>
+
+#define EACH_ROW(j, m) for (int64_t m = index * (j)->chunk, last_ = i64_min((j)->rows, (index + 1) * (j)->chunk); m < last_; m++)
+#define EACH_VECTOR(i, n, count) for (int64_t i = 0, n = vcount(count); i < (count); i += VW, n = vcount((count) - i))
+
+/* Σ x, and Σ (x − mean)²: four chains of sums a lane. */
+SIMD_INLINE float row_sum(const void *x, bool half, int64_t count)
+{
+    vf s[4] = {vzero(), vzero(), vzero(), vzero()};
+    int64_t i = 0;
+    for (; i + 4 * VW <= count; i += 4 * VW)
+        for (int j = 0; j < 4; j++)
+            s[j] = vadd(s[j], vld(x, half, i + j * VW));
+    for (; i < count; i += VW)
+        s[0] = vadd(s[0], vldn(x, half, i, vcount(count - i)));
+    return vsum(vadd(vadd(s[0], s[1]), vadd(s[2], s[3])));
+}
+
+SIMD_INLINE float row_squares(const void *x, bool half, int64_t count, float mean)
+{
+    const vf m = vset1(mean);
+    vf s[4] = {vzero(), vzero(), vzero(), vzero()};
+    int64_t i = 0;
+    for (; i + 4 * VW <= count; i += 4 * VW)
+        for (int j = 0; j < 4; j++) {
+            vf d = vsub(vld(x, half, i + j * VW), m);
+            s[j] = vfma(d, d, s[j]);
+        }
+    float tail = 0;
+    for (; i < count; i += VW) {
+        int n = vcount(count - i);
+        vf d = vsub(vldn(x, half, i, n), m);
+        if (n == VW) {
+            s[0] = vfma(d, d, s[0]);
+        } else { /* lanes beyond hold −mean */
+            float lanes[VW];
+            vstore(lanes, vmul(d, d));
+            for (int l = 0; l < n; l++)
+                tail += lanes[l];
+        }
+    }
+    return vsum(vadd(vadd(s[0], s[1]), vadd(s[2], s[3]))) + tail;
+}
+
+static void layer_norm(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    (void)worker;
+    EACH_ROW(j, m) {
+        const void *x = view_row(&j->in, m);
+        void *y = view_row(&j->out, m);
+        const bool half = j->in.half;
+        float mean = row_sum(x, half, j->cols) / (float)j->cols;
+        vf inverse = vset1(1.0f / sqrtf(row_squares(x, half, j->cols, mean) / (float)j->cols + j->eps)), middle = vset1(mean);
+        EACH_VECTOR(i, n, j->cols) {
+            vf v = vmul(vsub(vldn(x, half, i, (int)n), middle), inverse);
+            if (j->w)
+                v = vmul(v, vldn(j->w, false, i, (int)n));
+            if (j->b)
+                v = vadd(v, vldn(j->b, false, i, (int)n));
+            if (j->scale)
+                v = vmul(v, vadd(vset1(1.0f), vldn(j->scale, false, i, (int)n)));
+            if (j->shift)
+                v = vadd(v, vldn(j->shift, false, i, (int)n));
+            vstn(y, j->out.half, i, v, (int)n);
+        }
+    }
+}
+
+static void rms_norm(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    (void)worker;
+    EACH_ROW(j, m) {
+        const void *x = view_row(&j->in, m);
+        void *y = view_row(&j->out, m);
+        vf inverse = vset1(1.0f / sqrtf(row_squares(x, j->in.half, j->cols, 0) / (float)j->cols + j->eps));
+        EACH_VECTOR(i, n, j->cols)
+            vstn(y, j->out.half, i, vmul(vmul(vldn(x, j->in.half, i, (int)n), inverse), vldn(j->w, false, i, (int)n)), (int)n);
+    }
+}
+
+static void head_norm_rope(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    (void)worker;
+    EACH_ROW(j, m) {
+        unsigned char *row = view_row(&j->out, m);
+        const bool half = j->out.half;
+        const void *turn = j->rope.data ? view_row(&j->rope, m % j->out.rows) : NULL;
+        for (int64_t h = 0; h < j->heads; h++) {
+            unsigned char *x = row + (size_t)(h * j->dim) * (half ? 2 : 4);
+            vf inverse = j->w ? vset1(1.0f / sqrtf(row_squares(x, half, j->dim, 0) / (float)j->dim + j->eps)) : vset1(1.0f);
+            EACH_VECTOR(i, n, j->dim) {
+                vf v = vldn(x, half, i, (int)n);
+                if (j->w)
+                    v = vmul(vmul(v, inverse), vldn(j->w, false, i, (int)n));
+                if (turn)
+                    v = vrotate(v, vldn(turn, j->rope.half, i, (int)n));
+                vstn(x, half, i, v, (int)n);
+            }
+        }
+    }
+}
+
+/* Columns [0, cols) of a table's row, added to y when `add`. */
+static void look_up(const matrix *t, int64_t row, unsigned char *y, bool half, bool add)
+{
+    for (int k = 0; k < t->count; k++) {
+        const matrix_piece *p = &t->piece[k];
+        if (row < p->row || row >= p->row + p->rows)
+            continue;
+        const size_t bytes = p->type == DTYPE_F32 ? 4 : 2;
+        const unsigned char *x = p->data + (size_t)((row - p->row) * p->ld) * bytes;
+        EACH_VECTOR(i, n, p->cols) {
+            const unsigned char *q = x + (size_t)i * bytes;
+            vf v = p->type == DTYPE_F32 ? vloadn(q, (int)n) : p->type == DTYPE_BF16 ? vload_bf16n(q, (int)n) : vload_f16n(q, (int)n);
+            if (add)
+                v = vadd(v, vldn(y, half, p->col + i, (int)n));
+            vstn(y, half, p->col + i, v, (int)n);
+        }
+    }
+}
+
+static void embed(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    (void)worker;
+    EACH_ROW(j, m) {
+        int32_t id;
+        memcpy(&id, view_row(&j->in, m), sizeof id);
+        unsigned char *y = view_row(&j->out, m);
+        look_up(j->table, id, y, j->out.half, false);
+        if (j->positions)
+            look_up(j->positions, j->first + m % j->out.rows, y, j->out.half, true);
+    }
+}
+
+static void activate(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    (void)worker;
+    EACH_ROW(j, m) {
+        const void *x = view_row(&j->in, m);
+        void *y = view_row(&j->out, m);
+        EACH_VECTOR(i, n, j->cols)
+            vstn(y, j->out.half, i, vactivate(j->f, vldn(x, j->in.half, i, (int)n)), (int)n);
+    }
+}
+
+/* out = in + s·scale⊙y; a y of one row meets every row of its batch item. */
+static void add(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    const vf s = vset1(j->s);
+    (void)worker;
+    EACH_ROW(j, m) {
+        const void *x = view_row(&j->in, m), *y = view_row(&j->y, j->y.rows == j->in.rows ? m : m / j->in.rows);
+        void *z = view_row(&j->out, m);
+        EACH_VECTOR(i, n, j->cols) {
+            vf times = j->scale ? vmul(s, vldn(j->scale, false, i, (int)n)) : s;
+            vstn(z, j->out.half, i, vfma(times, vldn(y, j->y.half, i, (int)n), vldn(x, j->in.half, i, (int)n)), (int)n);
+        }
+    }
+}
+
+/* Rows of a batch item from row `first` of the same item on, between any two types. */
+static void copy(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    (void)worker;
+    EACH_ROW(j, m) {
+        int64_t b = m / j->out.rows;
+        const void *x = view_row(&j->in, b * j->in.rows + j->first + (m - b * j->out.rows));
+        void *y = view_row(&j->out, m);
+        if (j->in.half == j->out.half) {
+            memcpy(y, x, (size_t)j->cols * (j->in.half ? 2 : 4));
+            continue;
+        }
+        EACH_VECTOR(i, n, j->cols)
+            vstn(y, j->out.half, i, vldn(x, j->in.half, i, (int)n), (int)n);
+    }
+}
+
+static void check_finite(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    bool good = true;
+    (void)worker;
+    EACH_ROW(j, m) {
+        const void *x = view_row(&j->in, m);
+        EACH_VECTOR(i, n, j->cols)
+            good = good && vfinite(vldn(x, j->in.half, i, (int)n));
+    }
+    if (!good)
+        atomic_store_explicit(j->flag, 1, memory_order_relaxed);
+}
+
+/* ---- group norm ---- */
+
+/* Moments of `rows` rows, at most STATS_ROWS, still in cache for the second pass: float sums a channel, doubles a group. */
+static void block_moments(const rows_job *j, int64_t m, int64_t rows, float *sum, float *mean, moments *group)
+{
+    const int64_t width = j->cols / j->heads;
+    memset(sum, 0, (size_t)j->cols * sizeof *sum);
+    for (int64_t r = 0; r < rows; r++) {
+        const void *x = view_row(&j->in, m + r);
+        EACH_VECTOR(i, n, j->cols)
+            vstn(sum, false, i, vadd(vldn(sum, false, i, (int)n), vldn(x, j->in.half, i, (int)n)), (int)n);
+    }
+    const double count = (double)(rows * width);
+    for (int64_t g = 0; g < j->heads; g++) {
+        double s = 0;
+        for (int64_t i = 0; i < width; i++)
+            s += sum[g * width + i];
+        for (int64_t i = 0; i < width; i++)
+            mean[g * width + i] = (float)(s / count);
+    }
+    memset(sum, 0, (size_t)j->cols * sizeof *sum);
+    for (int64_t r = 0; r < rows; r++) {
+        const void *x = view_row(&j->in, m + r);
+        EACH_VECTOR(i, n, j->cols) {
+            vf d = vsub(vldn(x, j->in.half, i, (int)n), vldn(mean, false, i, (int)n));
+            vstn(sum, false, i, vfma(d, d, vldn(sum, false, i, (int)n)), (int)n);
+        }
+    }
+    for (int64_t g = 0; g < j->heads; g++) {
+        double s = 0;
+        for (int64_t i = 0; i < width; i++)
+            s += sum[g * width + i];
+        moments_merge(&group[g], count, mean[g * width], s); /* around the rounded mean: its error counts squared */
+    }
+}
+
+/* Chunk `index` of the rows: moments of each of the `heads` groups. The chunks are the same for any number of threads. */
+static void group_stats(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    float *sum = j->scratch + (int64_t)worker * GEMM_SCRATCH, *mean = sum + j->cols;
+    moments *group = j->partial + index * j->heads;
+    memset(group, 0, (size_t)j->heads * sizeof *group);
+    int64_t end = i64_min(j->rows, (index + 1) * j->chunk);
+    for (int64_t m = index * j->chunk; m < end; m += STATS_ROWS)
+        block_moments(j, j->first + m, i64_min(STATS_ROWS, end - m), sum, mean, group);
+}
+
+/* out = (in − shift)·scale + b a channel, then SiLU if asked, for one batch item's rows from `first`. */
+static void group_apply(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    (void)worker;
+    EACH_ROW(j, m) {
+        const void *x = view_row(&j->in, j->first + m);
+        void *y = view_row(&j->out, j->first + m);
+        EACH_VECTOR(i, n, j->cols) {
+            vf v = vmul(vsub(vldn(x, j->in.half, i, (int)n), vldn(j->shift, false, i, (int)n)), vldn(j->scale, false, i, (int)n));
+            if (j->b)
+                v = vadd(v, vldn(j->b, false, i, (int)n));
+            vstn(y, j->out.half, i, j->silu ? vmul(v, vsigmoid(v)) : v, (int)n);
+        }
+    }
+}
+
+/* Output rows of pixels: m counts lines of the output plane over all batch items. */
+static void upsample(void *arg, int64_t index, int worker)
+{
+    const rows_job *j = arg;
+    const size_t bytes = (size_t)j->cols * (j->out.half ? 2 : 4);
+    (void)worker;
+    EACH_ROW(j, line) {
+        int64_t b = line / (2 * j->height), y = line - b * 2 * j->height;
+        for (int64_t x = 0; x < 2 * j->width; x++)
+            memcpy(view_row(&j->out, line * 2 * j->width + x), view_row(&j->in, (b * j->height + y / 2) * j->width + x / 2), bytes);
+    }
+}
+
+#endif

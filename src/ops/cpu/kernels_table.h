@@ -1,0 +1,21 @@
+/* The last lines of each kernels_<isa>.c: one row of the dispatch. */
+const cpu_kernels KERNELS = {
+    .name = KERNELS_NAME,
+    .bf16 = PER_WORD == 2,
+    .tile_cols = TILE_COLS,
+    .gemm = gemm,
+    .gemv = gemv,
+    .attention = attention,
+    .attention_merge = attention_merge,
+    .layer_norm = layer_norm,
+    .rms_norm = rms_norm,
+    .head_norm_rope = head_norm_rope,
+    .embed = embed,
+    .activate = activate,
+    .add = add,
+    .copy = copy,
+    .finite = check_finite,
+    .group_stats = group_stats,
+    .group_apply = group_apply,
+    .upsample = upsample,
+};

@@ -1,0 +1,90 @@
+/* 24 independent chains (8 on AVX2's 16 registers) hide the latency; the compiler cannot drop them, as their sum is stored. */
+#include "ops/cpu/peak.h"
+
+#include <stdint.h>
+#include <time.h>
+
+static double read_clock(clockid_t id)
+{
+    struct timespec t;
+    clock_gettime(id, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+double now(void) { return read_clock(CLOCK_MONOTONIC); }
+double now_cpu(void) { return read_clock(CLOCK_PROCESS_CPUTIME_ID); }
+double now_thread(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+static volatile float sink;
+enum { TURNS = 100000 };
+
+#define CHAINS_12(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
+#define CHAINS_24(F) CHAINS_12(F) F(12) F(13) F(14) F(15) F(16) F(17) F(18) F(19) F(20) F(21) F(22) F(23)
+
+__attribute__((target("avx2,fma"))) static void turns_avx2(void)
+{
+    const __m256 a = _mm256_set1_ps(1.0f), b = _mm256_set1_ps(1e-9f);
+#define START(i) __m256 s##i = _mm256_set1_ps((float)(i));
+#define STEP(i) s##i = _mm256_fmadd_ps(s##i, a, b);
+#define KEEP(i) __asm__ volatile("" : "+x"(s##i));
+    CHAINS_12(START)
+    for (int t = 0; t < TURNS; t++) {
+        CHAINS_12(STEP)
+        CHAINS_12(KEEP)
+    }
+    sink = _mm256_cvtss_f32(s0);
+}
+#undef START
+#undef STEP
+#undef KEEP
+
+#define KEEP(i) __asm__ volatile("" : "+v"(s##i));
+__attribute__((target("avx512f"))) static void turns_avx512(void)
+{
+    const __m512 a = _mm512_set1_ps(1.0f), b = _mm512_set1_ps(1e-9f);
+#define START(i) __m512 s##i = _mm512_set1_ps((float)(i));
+#define STEP(i) s##i = _mm512_fmadd_ps(s##i, a, b);
+    CHAINS_24(START)
+    for (int t = 0; t < TURNS; t++) {
+        CHAINS_24(STEP)
+        CHAINS_24(KEEP)
+    }
+    sink = _mm512_cvtss_f32(s0);
+}
+#undef STEP
+
+__attribute__((target("avx512f,avx512bf16"))) static void turns_avx512bf16(void)
+{
+    const __m512bh a = (__m512bh)_mm512_set1_epi32(0x3f803f80), b = a;
+#define STEP(i) s##i = _mm512_dpbf16_ps(s##i, a, b);
+    CHAINS_24(START)
+    for (int t = 0; t < TURNS; t++) {
+        CHAINS_24(STEP)
+        CHAINS_24(KEEP)
+    }
+    sink = _mm512_cvtss_f32(s0);
+}
+
+static double rate(void (*turns)(void), double flops_a_turn, double seconds)
+{
+    double begin = now_thread(), end;
+    int64_t count = 0;
+    do {
+        turns();
+        count++;
+        end = now_thread();
+    } while (end - begin < seconds);
+    return (double)count * TURNS * flops_a_turn / (end - begin);
+}
+
+double peak_avx2(double seconds) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? rate(turns_avx2, 12 * 8 * 2, seconds) : 0; }
+double peak_avx512(double seconds) { return __builtin_cpu_supports("avx512f") ? rate(turns_avx512, 24 * 16 * 2, seconds) : 0; }
+double peak_avx512bf16(double seconds) { return __builtin_cpu_supports("avx512bf16") ? rate(turns_avx512bf16, 24 * 32 * 2, seconds) : 0; }
+#else
+double peak_avx2(double seconds) { return (void)seconds, 0; }
+double peak_avx512(double seconds) { return (void)seconds, 0; }
+double peak_avx512bf16(double seconds) { return (void)seconds, 0; }
+#endif

@@ -1,0 +1,140 @@
+/* Norms, element-wise operations, lookups: arguments checked, rows cut into tasks (kernels_rows.h). */
+#include "ops/cpu/cpu.h"
+
+#include <string.h>
+
+static bool rows_like(act a, act b) { return act_rows(a) == act_rows(b) && act_batch(a) == act_batch(b); }
+static rows_job job_of(act in, act out)
+{
+    return (rows_job){.in = cpu_view(in), .out = cpu_view(out), .rows = act_batch(in) * act_rows(in), .cols = in.cols};
+}
+
+flux1_status cpu_layer_norm(ops *base, act in, const weight *w, act shift, act scale, float eps, act out)
+{
+    cpu_ops *o = cpu_self(base);
+    TRY(cpu_begin(base, "layer_norm", w));
+    TRY(cpu_fits(base, in.cols == out.cols && rows_like(in, out) && (!w || w->rows == in.cols), "layer_norm"));
+    rows_job j = job_of(in, out);
+    j.w = w ? cpu_w(w)->vector : NULL;
+    j.b = w ? cpu_w(w)->bias : NULL;
+    j.shift = cpu_table(o, shift);
+    j.scale = cpu_table(o, scale);
+    j.eps = eps;
+    cpu_rows(o, o->kernels->layer_norm, &j);
+    return FLUX1_OK;
+}
+
+flux1_status cpu_rms_norm(ops *base, act in, const weight *w, float eps, act out)
+{
+    cpu_ops *o = cpu_self(base);
+    TRY(cpu_begin(base, "rms_norm", w));
+    TRY(cpu_fits(base, in.cols == out.cols && rows_like(in, out) && w->rows == in.cols, "rms_norm"));
+    rows_job j = job_of(in, out);
+    j.w = cpu_w(w)->vector;
+    j.eps = eps;
+    cpu_rows(o, o->kernels->rms_norm, &j);
+    return FLUX1_OK;
+}
+
+flux1_status cpu_head_norm_rope(ops *base, act x, int64_t heads, const weight *w, float eps, act rope)
+{
+    cpu_ops *o = cpu_self(base);
+    TRY(cpu_begin(base, "head_norm_rope", w));
+    if (heads == 0 || (!w && !act_present(rope)))
+        return FLUX1_OK;
+    int64_t dim = x.cols / heads;
+    bool turns = !act_present(rope) || (rope.cols == dim && dim % 2 == 0 && act_rows(rope) == act_rows(x));
+    TRY(cpu_fits(base, dim * heads == x.cols && (!w || w->rows == dim) && turns, "head_norm_rope"));
+    rows_job j = job_of(x, x);
+    j.rope = cpu_view(rope);
+    j.w = w ? cpu_w(w)->vector : NULL;
+    j.eps = eps;
+    j.heads = heads;
+    j.dim = dim;
+    cpu_rows(o, o->kernels->head_norm_rope, &j);
+    return FLUX1_OK;
+}
+
+flux1_status cpu_embed(ops *base, act ids, const weight *table, const weight *positions, int64_t first, act out)
+{
+    cpu_ops *o = cpu_self(base);
+    TRY(cpu_begin(base, "embed", table));
+    TRY(cpu_begin(base, "embed", positions));
+    TRY(cpu_fits(base, table->cols == out.cols && rows_like(ids, out) &&
+                           (!positions || (positions->cols == out.cols && first >= 0 && first + act_rows(out) <= positions->rows)),
+                 "embed"));
+    rows_job j = job_of(ids, out);
+    for (int64_t m = 0; m < j.rows; m++) {
+        int32_t id;
+        memcpy(&id, view_row(&j.in, m), sizeof id);
+        if (id < 0 || id >= table->rows)
+            return error_set(base->err, FLUX1_ERR_ARGUMENT,
+                             "token id %d is outside the embedding table of %lld entries: tokenizer and text encoder do not belong together", (int)id,
+                             (long long)table->rows);
+    }
+    j.cols = out.cols;
+    j.table = &cpu_w(table)->m;
+    j.positions = positions ? &cpu_w(positions)->m : NULL;
+    j.first = first;
+    cpu_rows(o, o->kernels->embed, &j);
+    return FLUX1_OK;
+}
+
+flux1_status cpu_activate(ops *base, activation f, act in, act out)
+{
+    cpu_ops *o = cpu_self(base);
+    TRY(cpu_begin(base, "activate", NULL));
+    TRY(cpu_fits(base, in.cols == out.cols && rows_like(in, out), "activate"));
+    rows_job j = job_of(in, out);
+    j.f = f;
+    cpu_rows(o, o->kernels->activate, &j);
+    return FLUX1_OK;
+}
+
+static flux1_status add(ops *base, act x, float s, const float *scale, act y, act out, const char *operation)
+{
+    cpu_ops *o = cpu_self(base);
+    TRY(cpu_fits(base, x.cols == out.cols && y.cols == out.cols && rows_like(x, out) && act_batch(y) == act_batch(x) &&
+                           (act_rows(y) == act_rows(x) || act_rows(y) == 1),
+                 operation));
+    rows_job j = job_of(x, out);
+    j.y = cpu_view(y);
+    j.s = s;
+    j.scale = scale;
+    cpu_rows(o, o->kernels->add, &j);
+    return FLUX1_OK;
+}
+
+flux1_status cpu_add(ops *base, act x, float s, act gate, act y, act out)
+{
+    TRY(cpu_begin(base, "add", NULL));
+    return add(base, x, s, cpu_table(cpu_self(base), gate), y, out, "add");
+}
+
+flux1_status cpu_euler(ops *base, act x, act v, act dsigma)
+{
+    TRY(cpu_begin(base, "euler", NULL));
+    TRY(cpu_fits(base, act_rows(v) == act_rows(x), "euler"));
+    return add(base, x, *cpu_table(cpu_self(base), dsigma), NULL, v, x, "euler");
+}
+
+flux1_status cpu_finite(ops *base, act a, int slot)
+{
+    cpu_ops *o = cpu_self(base);
+    TRY(cpu_begin(base, "finite", NULL));
+    TRY(cpu_fits(base, slot >= 0 && slot < CPU_SLOTS, "finite"));
+    rows_job j = job_of(a, a);
+    j.flag = &o->bad[slot];
+    cpu_rows(o, o->kernels->finite, &j);
+    return FLUX1_OK;
+}
+
+flux1_status cpu_finite_first(ops *base, int *slot)
+{
+    cpu_ops *o = cpu_self(base);
+    *slot = -1;
+    for (int i = CPU_SLOTS - 1; i >= 0; i--)
+        if (atomic_exchange_explicit(&o->bad[i], 0, memory_order_relaxed))
+            *slot = i;
+    return FLUX1_OK;
+}

@@ -1,0 +1,228 @@
+/* flux1 bench: the stages at true size, timed, beside the machine's own multiply-add peak measured in the same run. */
+#include "pipeline/text_to_image.h"
+
+#include "base/pool.h"
+#include "flux1_tools.h"
+#include "ops/cpu/peak.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define REPEATS_MAX 100
+
+void flux1_bench_params_defaults(flux1_bench_params *p)
+{
+    *p = (flux1_bench_params){.size = sizeof *p, .variant = "schnell", .stage = "all", .width = 256, .height = 256, .steps = 1, .sequence_length = 256, .repeats = 3,
+                              .weights = FLUX1_DTYPE_BF16};
+}
+
+/* ---- the machine's peak ---- */
+
+typedef struct peak_job {
+    double (*one)(double seconds);
+    double rate[256];
+} peak_job;
+
+static void peak_task(void *arg, int64_t index, int worker)
+{
+    (void)worker;
+    peak_job *job = arg;
+    job->rate[index] = job->one(0.2);
+}
+
+/* FLOP/s of all threads together in register-only multiply-adds of this arithmetic; 0 where it cannot be measured. */
+static flux1_status measure_peak(flux1_context *c, double *rate)
+{
+    const char *isa = ops_cpu_isa();
+    bool bf16 = c->device.config.arithmetic == DTYPE_BF16 && ops_cpu_multiplies_bf16();
+    int threads = c->device.config.threads < 256 ? c->device.config.threads : 256;
+    peak_job job = {.one = bf16 ? peak_avx512bf16 : strncmp(isa, "avx512", 6) == 0 ? peak_avx512 : peak_avx2};
+    pool *workers;
+    TRY(pool_create(threads, &workers, &c->error));
+    pool_run(workers, threads, peak_task, &job);
+    pool_destroy(workers);
+    *rate = 0;
+    for (int i = 0; i < threads; i++)
+        *rate += job.rate[i];
+    return FLUX1_OK;
+}
+
+/* ---- stages ---- */
+
+typedef struct bench {
+    flux1_context *c;
+    const flux1_model *m;
+    request r;
+    int repeats;
+    double peak;
+    json_t *rows;
+} bench;
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static flux1_status add_row(bench *b, const char *name, double *seconds, int count, double flops, const stage_plan *p)
+{
+    qsort(seconds, (size_t)count, sizeof *seconds, by_value);
+    double median = count % 2 ? seconds[count / 2] : (seconds[count / 2 - 1] + seconds[count / 2]) / 2;
+    json_t *row = json_pack("{s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:I}", "stage", name, "seconds", median, "seconds_min", seconds[0], "seconds_max", seconds[count - 1], "flops",
+                            flops, "flops_per_second", flops / median, "share_of_peak", b->peak > 0 ? flops / median / b->peak : 0.0, "memory_bytes", (json_int_t)p->memory,
+                            "weight_bytes", (json_int_t)p->count.weight_bytes);
+    if (!row || json_array_append_new(b->rows, row) != 0)
+        return error_oom(&b->c->error, 0, "the table");
+    return FLUX1_OK;
+}
+
+static flux1_status bench_body(bench *b, const char *name, const stage_plan *p, mesh_body *body, void *job)
+{
+    double seconds[REPEATS_MAX];
+    for (int i = 0; i < b->repeats; i++) {
+        double begin = seconds_now();
+        TRY(stage_run(&b->c->mesh, &b->c->device, p, body, job, &b->c->error));
+        seconds[i] = seconds_now() - begin;
+    }
+    return add_row(b, name, seconds, b->repeats, p->count.flops, p);
+}
+
+static flux1_status bench_text(bench *b, bool clip_too, bool t5_too)
+{
+    flux1_text *text = NULL;
+    text_plan plan;
+    TRY(text_tokenize(b->m, "a photo", 7, b->r.length, &text, NULL, NULL, &b->c->error));
+    flux1_status st = text_plan_make(b->c, b->m, text, &plan);
+    if (st == FLUX1_OK) {
+        if (clip_too)
+            st = bench_body(b, "clip", &plan.clip, clip_body, &plan.job);
+        if (st == FLUX1_OK && t5_too)
+            st = bench_body(b, "t5", &plan.t5, t5_body, &plan.job);
+        text_plan_free(&plan);
+    }
+    flux1_text_free(text);
+    return st;
+}
+
+/* The opening (tables of all steps) and the steps have a row each. */
+static flux1_status time_denoiser(bench *b, denoiser *d, const tensor *noise)
+{
+    double opening[1], step[REPEATS_MAX], begin = seconds_now();
+    TRY(denoiser_open(d, NULL));
+    opening[0] = seconds_now() - begin;
+    TRY(denoiser_start(d, noise));
+    for (int i = 0; i < b->repeats; i++) {
+        begin = seconds_now();
+        TRY(denoiser_step(d, i % b->r.steps));
+        step[i] = seconds_now() - begin;
+    }
+    double first = d->plan.ticks[0];
+    TRY(add_row(b, "dit opening", opening, 1, first, &d->plan));
+    return add_row(b, "dit step", step, b->repeats, (d->plan.count.flops - first) / (double)b->r.steps, &d->plan);
+}
+
+static flux1_status bench_dit(bench *b)
+{
+    flux1_text *text = NULL;
+    denoiser d = {0};
+    tensor noise = {0};
+    flux1_error *err = &b->c->error;
+    flux1_status st;
+    TRY(text_tokenize(b->m, "a photo", 7, b->r.length, &text, NULL, NULL, err));
+    TRY_CLEANUP(tensor_create(DTYPE_F32, 2, (int64_t[]){1, b->m->clip.hidden}, &text->pooled, err));
+    TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, b->r.length, b->m->t5.d_model}, &text->embeds, err));
+    TRY_CLEANUP(make_noise(b->m, &b->r, 0, &noise, err));
+    TRY_CLEANUP(denoiser_plan(b->c, b->m, &b->r, text, &d));
+    st = time_denoiser(b, &d, &noise);
+    denoiser_close(&d);
+cleanup:
+    tensor_free(&noise);
+    flux1_text_free(text);
+    return st;
+}
+
+static flux1_status bench_vae(bench *b)
+{
+    decoder d;
+    vae_job *job = &d.job;
+    int64_t scale = vae_scale(&b->m->vae);
+    TRY(decoder_plan(b->c, b->m, &b->r, &d));
+    flux1_status st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w, b->m->vae.latent_channels}, &job->in, &b->c->error);
+    if (st == FLUX1_OK)
+        st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w * scale * scale, 3}, &job->out, &b->c->error);
+    if (st == FLUX1_OK)
+        st = bench_body(b, "vae decode", &d.plan, vae_decode_body, job);
+    tensor_free(&job->in);
+    tensor_free(&job->out);
+    decoder_close(&d);
+    return st;
+}
+
+static flux1_status run_stages(bench *b, const char *stage)
+{
+    bool all = strcmp(stage, "all") == 0, is_clip = all || strcmp(stage, "clip") == 0, is_t5 = all || strcmp(stage, "t5") == 0;
+    bool is_dit = all || strcmp(stage, "dit") == 0, is_vae = all || strcmp(stage, "vae") == 0;
+    if (!is_clip && !is_t5 && !is_dit && !is_vae)
+        return error_set(&b->c->error, FLUX1_ERR_ARGUMENT, "stage \"%s\": it should be all, clip, t5, dit or vae", stage);
+    if (is_clip || is_t5)
+        TRY(bench_text(b, is_clip, is_t5));
+    if (is_dit)
+        TRY(bench_dit(b));
+    return is_vae ? bench_vae(b) : FLUX1_OK;
+}
+
+static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, flux1_model **m, bench *b)
+{
+    flux1_generate_params g;
+    flux1_generate_params_defaults(&g);
+    g.width = p->width;
+    g.height = p->height;
+    g.steps = p->steps;
+    g.max_sequence_length = p->sequence_length;
+    if (p->repeats < 1 || p->repeats > REPEATS_MAX)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "repeats %d: it should be 1 to %d", p->repeats, REPEATS_MAX);
+    if (p->path)
+        TRY(folder_open(p->path, m, &c->error));
+    else
+        TRY(folder_synthetic(p->variant, p->weights == FLUX1_DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16, true, m, &c->error));
+    *b = (bench){.c = c, .m = *m, .repeats = p->repeats};
+    return request_make(c, *m, &g, &b->r);
+}
+
+static flux1_status describe(const bench *b, const flux1_bench_params *p, char **json)
+{
+    struct rusage use;
+    getrusage(RUSAGE_SELF, &use);
+    const char *dtype_text = b->c->device.config.arithmetic == DTYPE_BF16 ? "bf16" : "f32";
+    json_t *root = json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:i,s:f,s:I,s:O}", "model", p->path ? p->path : p->variant, "dtype", dtype_text, "isa", ops_cpu_isa(), "threads",
+                             b->c->device.config.threads, "width", (json_int_t)b->r.width, "height", (json_int_t)b->r.height, "steps", (json_int_t)b->r.steps,
+                             "max_sequence_length", b->r.length, "peak_flops_per_second", b->peak, "peak_rss_bytes", (json_int_t)use.ru_maxrss * 1024, "stages", b->rows);
+    *json = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    json_decref(root);
+    return *json ? FLUX1_OK : error_oom(&b->c->error, 0, "the table");
+}
+
+flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params, char **json)
+{
+    bench b = {0};
+    flux1_model *m = NULL;
+    flux1_status st;
+    context_begin(c);
+    *json = NULL;
+    if (!params || params->size < offsetof(flux1_bench_params, reserved))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_bench_params_defaults");
+    TRY_CLEANUP(take_params(c, params, &m, &b));
+    if (!(b.rows = json_array())) {
+        st = error_oom(&c->error, 0, "the table");
+        goto cleanup;
+    }
+    TRY_CLEANUP(measure_peak(c, &b.peak));
+    TRY_CLEANUP(run_stages(&b, params->stage));
+    st = describe(&b, params, json);
+cleanup:
+    json_decref(b.rows);
+    folder_close(m);
+    return st;
+}

@@ -1,0 +1,106 @@
+/* flux1_tokenize: the ids that the pipeline would make, from the tokenizers' folders alone. */
+#include "pipeline/context.h"
+
+#include "base/file.h"
+#include "flux1_tools.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct flux1_tokenizer {
+    clip_tokenizer *clip;
+    t5_tokenizer *t5;
+    int clip_length, t5_length;
+};
+
+/* Where the folder has a transformer, its kind decides the default length, as for a picture. */
+static flux1_status default_length(const char *folder, int *length, flux1_error *err)
+{
+    json_t *json = NULL;
+    dit_config dit = {.guidance = true};
+    flux1_status st = FLUX1_OK;
+    char *path = path_join(folder, "transformer/config.json");
+    if (!path)
+        return error_oom(err, 0, "a path");
+    if (file_exists(path)) {
+        st = json_parse_file(path, &json, err);
+        if (st == FLUX1_OK)
+            st = dit_config_read(json, path, &dit, err);
+    }
+    json_decref(json);
+    free(path);
+    *length = folder_default_length(*length, dit.guidance);
+    return st;
+}
+
+flux1_status flux1_tokenizer_open(flux1_context *c, const char *folder, flux1_tokenizer **out)
+{
+    context_begin(c);
+    *out = NULL;
+    if (!file_is_directory(folder))
+        return error_set(&c->error, FLUX1_ERR_MODEL, "%s: no such folder; it should hold tokenizer/ and tokenizer_2/", folder);
+    flux1_tokenizer *t = calloc(1, sizeof *t);
+    if (!t)
+        return error_oom(&c->error, sizeof *t, "the tokenizers");
+    flux1_status st = folder_open_tokenizers(folder, &t->clip, &t->t5, &c->error);
+    if (st == FLUX1_OK) {
+        t->clip_length = clip_tokenizer_length(t->clip);
+        t->t5_length = t5_tokenizer_length(t->t5);
+        st = default_length(folder, &t->t5_length, &c->error);
+    }
+    if (st == FLUX1_OK)
+        *out = t;
+    else
+        flux1_tokenizer_close(t);
+    return st;
+}
+
+flux1_status flux1_tokenizer_run(flux1_context *c, const flux1_tokenizer *t, const char *prompt, size_t bytes, int t5_length, flux1_tokens *out)
+{
+    context_begin(c);
+    bool clip_cut = false, t5_cut = false;
+    int length = t5_length ? t5_length : t->t5_length;
+    *out = (flux1_tokens){0};
+    if (length < 1 || length > T5_LENGTH_MAX)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "max_sequence_length %d: it should be 1 to %d", length, T5_LENGTH_MAX);
+    out->clip_count = t->clip_length;
+    out->t5_count = length;
+    out->clip = calloc((size_t)t->clip_length, sizeof *out->clip);
+    out->t5 = calloc((size_t)length, sizeof *out->t5);
+    flux1_status st = out->clip && out->t5 ? FLUX1_OK : error_oom(&c->error, 0, "the tokens");
+    if (st == FLUX1_OK)
+        st = clip_tokenize(t->clip, prompt, bytes, t->clip_length, out->clip, NULL, &clip_cut, &c->error);
+    if (st == FLUX1_OK)
+        st = t5_tokenize(t->t5, prompt, bytes, length, out->t5, NULL, &t5_cut, &c->error);
+    out->clip_truncated = clip_cut;
+    out->t5_truncated = t5_cut;
+    if (st != FLUX1_OK)
+        flux1_tokens_free(out);
+    return st;
+}
+
+void flux1_tokenizer_close(flux1_tokenizer *t)
+{
+    if (!t)
+        return;
+    clip_tokenizer_close(t->clip);
+    t5_tokenizer_close(t->t5);
+    free(t);
+}
+
+flux1_status flux1_tokenize(flux1_context *c, const char *folder, const char *prompt, size_t bytes, int t5_length, flux1_tokens *out)
+{
+    flux1_tokenizer *t;
+    *out = (flux1_tokens){0};
+    TRY(flux1_tokenizer_open(c, folder, &t));
+    flux1_status st = flux1_tokenizer_run(c, t, prompt, bytes, t5_length, out);
+    flux1_tokenizer_close(t);
+    return st;
+}
+
+void flux1_tokens_free(flux1_tokens *tokens)
+{
+    free(tokens->clip);
+    free(tokens->t5);
+    *tokens = (flux1_tokens){0};
+}

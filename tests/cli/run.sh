@@ -1,0 +1,99 @@
+#!/bin/sh
+# Good runs: pictures, names, sizes, texts, JSON; the same bytes on any number of threads.
+. "$(dirname "$0")/lib.sh"
+
+flux1 generate -m "$tiny" -p "a red fox" -o fox.png -S 7
+expect_status 0 "a first picture"
+[ "$(cat ../out)" = fox.png ] || fail "standard output names the file: $(cat ../out)"
+case $("$PICTURE" fox.png) in 64x64\ *) ;; *) fail "the folder's size is 64x64: $("$PICTURE" fox.png)" ;; esac
+"$PICTURE" fox.png parameters | grep -q '^a red fox$' || fail "parameters begin with the prompt"
+"$PICTURE" fox.png parameters | grep -Eq '^Steps: 4, Sampler: Euler, Schedule type: [A-Za-z]+, CFG scale: 1, Seed: 7, Size: 64x64, Model: [^,]+, Version: flux1 [0-9.]+$' ||
+    fail "parameters: $("$PICTURE" fox.png parameters)"
+[ "$("$PICTURE" fox.png flux1 | "$VALUE" prompt)" = "a red fox" ] || fail "the flux1 chunk holds the prompt"
+[ "$("$PICTURE" fox.png flux1 | "$VALUE" seed)" = 7 ] || fail "the flux1 chunk holds the seed"
+
+for threads in 1 2 3; do
+    flux1 generate -m "$tiny" -p "a red fox" -o "threads$threads.png" -S 7 --threads $threads
+    expect_status 0 "--threads $threads"
+    [ "$("$PICTURE" fox.png)" = "$("$PICTURE" "threads$threads.png")" ] || fail "--threads $threads changes the picture"
+done
+
+flux1 generate -m "$tiny" -p "a red fox" -o other.png -S 8
+[ "$("$PICTURE" fox.png)" != "$("$PICTURE" other.png)" ] || fail "another seed gives another picture"
+FLUX1_MODEL=$tiny "$FLUX1" generate -p "a red fox" -o env.png -S 7 --quiet >../out 2>../err || fail "FLUX1_MODEL names the folder"
+[ ! -s ../err ] || fail "--quiet is quiet"
+[ "$("$PICTURE" fox.png)" = "$("$PICTURE" env.png)" ] || fail "FLUX1_MODEL gives the same picture"
+
+# a prompt from a file and from standard input; one newline at the end belongs to the file
+printf 'a red fox\n' >prompt.txt
+flux1 generate -m "$tiny" --prompt-file prompt.txt -o file.png -S 7
+[ "$("$PICTURE" fox.png)" = "$("$PICTURE" file.png)" ] || fail "--prompt-file gives the same picture"
+"$FLUX1" generate -m "$tiny" --prompt-file - -o input.png -S 7 <prompt.txt >../out 2>../err || fail "--prompt-file -"
+[ "$("$PICTURE" fox.png)" = "$("$PICTURE" input.png)" ] || fail "--prompt-file - gives the same picture"
+
+# sizes are rounded down, and it is said
+flux1 generate -m "$tiny" -p x -W 79 -H 33 -o odd.png -S 1
+expect_status 0 "odd sizes"
+case $("$PICTURE" odd.png) in 64x32\ *) ;; *) fail "79x33 becomes 64x32: $("$PICTURE" odd.png)" ;; esac
+grep -q 64 ../err && grep -q 79 ../err || fail "rounding is said"
+
+# several pictures: seeds and names
+flux1 generate -m "$tiny" -p x -n 3 -S 7 -o many.png --json
+expect_status 0 "--count 3"
+for i in 1 2 3; do exists many-$i.png; done
+absent many.png
+[ "$("$VALUE" images.# <../out)" = 3 ] || fail "--json lists three pictures"
+[ "$("$VALUE" images.2.file <../out)" = many-3.png ] || fail "--json names the third file"
+[ "$("$VALUE" images.2.seed <../out)" = 9 ] || fail "the third picture's seed is 7 + 2"
+for key in seconds.load seconds.text seconds.denoise seconds.decode seconds.total peak_rss_bytes; do
+    "$VALUE" $key <../out >/dev/null || fail "--json has $key"
+done
+flux1 generate -m "$tiny" -p x -S 9 -o single.png
+[ "$("$PICTURE" single.png)" = "$("$PICTURE" many-3.png)" ] || fail "image i of --count is the picture of seed + i"
+
+# names made from prompt and seed, never one that exists
+flux1 generate -m "$tiny" -p "A red fox, at dawn!" -S 42
+exists a-red-fox-at-dawn_seed42.png
+flux1 generate -m "$tiny" -p "A red fox, at dawn!" -S 42
+exists a-red-fox-at-dawn_seed42-2.png
+flux1 generate -m "$tiny" -p "../../etc" -S 1
+exists etc_seed1.png
+flux1 generate -m "$tiny" -p "" -S 18446744073709551615
+expect_status 0 "the largest seed and an empty prompt"
+exists image_seed18446744073709551615.png
+flux1 generate -m "$tiny" -p "any seed"
+grep -Eq 'seed [0-9]+' ../err || fail "a random seed is printed"
+
+# --output replaces; a preview and a dump are written beside it
+flux1 generate -m "$tiny" -p x -S 1 -o fox.png --preview preview.png --preview-every 2 --dump dump.safetensors
+expect_status 0 "preview and dump"
+exists preview.png
+exists dump.safetensors
+"$PICTURE" preview.png >/dev/null || fail "the preview is a picture"
+[ "$("$PICTURE" fox.png)" = "$("$PICTURE" single.png)" ] && fail "fox.png was replaced by another seed's picture"
+
+# meshes of threads give the picture within rounding: the run must work and the size be right
+flux1 generate -m "$tiny" -p x -S 1 -o mesh.png --mesh 1x2
+expect_status 0 "--mesh 1x2"
+flux1 generate -m "$tiny" -p x -S 1 -o mesh.png --mesh 2x2 --sp 2@0 --tp 2@1
+expect_status 0 "--mesh 2x2"
+
+[ -z "$(find . -name '*.tmp')" ] || fail "temporary files were left: $(find . -name '*.tmp')"
+
+# info and bench
+flux1 info "$tiny"
+expect_status 0 "info"
+[ -s ../out ] || fail "info prints something"
+flux1 info "$tiny" --json --verify
+expect_status 0 "info --json --verify"
+"$VALUE" <../out >/dev/null || fail "info --json is JSON"
+flux1 bench --model "$tiny" --repeats 1 --json
+expect_status 0 "bench --json"
+"$VALUE" <../out >/dev/null || fail "bench --json is JSON"
+flux1 bench --model "$tiny" --repeats 1
+expect_status 0 "bench"
+
+# a reader that went away is a failure, not a success
+"$FLUX1" info "$tiny" >/dev/full 2>../err
+[ $? -eq 1 ] || fail "a full standard output is told"
+finish

@@ -1,0 +1,687 @@
+/* Every entry and composite of ops/cpu against ops/ref: each instruction set that this machine has, float32 and bf16, 1, 2 and 3 threads, on random and
+ * worst-case shapes: no rows, one row, odd sizes, parts, windows, batches. Outputs begin as NaN and whole buffers are compared, so that a cell
+ * not written, or written outside the window, shows. `--bench` instead times the entries at true sizes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/half.h"
+#include "ops/cpu/cpu.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MAX_TENSORS 16
+#define ARENA ((size_t)256 << 20)
+
+/* One run of a case on one backend. Everything random comes from `random`, so the same case draws the same shapes and values on every backend. */
+typedef struct run {
+    ops *o;
+    flux1_error err;
+    bool rounded; /* inputs hold bf16 values only */
+    bool dry;
+    uint64_t random;
+    float *out; /* whole output buffers, one after the other */
+    size_t count, room;
+    store_tensor tensors[MAX_TENSORS];
+    int tensor_count;
+    block *held;
+} run;
+
+static uint64_t draw(run *r)
+{
+    r->random ^= r->random << 13;
+    r->random ^= r->random >> 7;
+    r->random ^= r->random << 17;
+    return r->random * 0x2545f4914f6cdd1dull;
+}
+static int64_t below(run *r, int64_t n) { return (int64_t)((draw(r) >> 33) % (uint64_t)n); }
+static float value(run *r)
+{
+    float x = (float)((double)(draw(r) >> 11) * 0x1p-53 * 2 - 1) * 1.7f;
+    return r->rounded ? bf16_round(x) : x;
+}
+#define PICK(r, ...) pick(r, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__})
+static int64_t pick(run *r, size_t n, const int64_t *list) { return list[below(r, (int64_t)n)]; }
+
+static void ok(run *r, flux1_status st)
+{
+    if (st != FLUX1_OK)
+        print_error("%s\n", r->err.message);
+    assert_int_equal(st, FLUX1_OK);
+}
+
+static act whole(act a) { return (act){.buffer = a.buffer, .part = PART_WHOLE, .cols = a.buffer->shape.cols}; }
+
+static void fill(run *r, act a, bool poison)
+{
+    act all = whole(a);
+    int64_t shape[3] = {act_batch(all), act_rows(all), all.cols};
+    tensor t;
+    ok(r, tensor_create(DTYPE_F32, 3, shape, &t, &r->err));
+    for (int64_t i = 0; i < tensor_elements(&t); i++) {
+        float x = value(r);
+        ((float *)t.data)[i] = poison ? NAN : x;
+    }
+    if (tensor_elements(&t) > 0)
+        ok(r, r->o->fn->upload(r->o, &t, all));
+    tensor_free(&t);
+}
+
+/* A window [batch, rows, cols] of a buffer that may be wider, and a part of it that may have company. */
+static act make(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols, bool poison)
+{
+    int64_t left = PICK(r, 0, 0, 8, 5), right = PICK(r, 0, 0, 16, 3), other = PICK(r, 0, 3, 1), kind = below(r, 3);
+    act_shape shape = shape_rows(batch, 0, rows, left + cols + right);
+    if (kind == 0) {
+        shape.rows[0] = rows / 3;
+        shape.rows[1] = rows - rows / 3;
+    } else if (kind == 1) {
+        shape.rows[0] = rows;
+        shape.rows[1] = other;
+    } else {
+        shape.rows[0] = other;
+    }
+    act a;
+    ok(r, r->o->fn->create(r->o, role, shape, &a));
+    fill(r, a, poison);
+    return act_columns(act_of(a, kind == 0 ? PART_WHOLE : kind == 1 ? PART_TEXT : PART_IMAGE), left, cols);
+}
+static act input(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols) { return make(r, role, batch, rows, cols, false); }
+static act output(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols) { return make(r, role, batch, rows, cols, true); }
+static act plane(run *r, int64_t batch, int64_t height, int64_t width, int64_t channels, bool poison)
+{
+    act a;
+    ok(r, r->o->fn->create(r->o, ACT_PLANE, shape_plane(batch, height, width, channels), &a));
+    fill(r, a, poison);
+    return a;
+}
+/* A table of 3 steps; the step counter stands at 1. */
+static act table(run *r, int64_t cols)
+{
+    act a;
+    ok(r, r->o->fn->create(r->o, ACT_TABLE, shape_rows(1, 0, 3, cols + 4), &a));
+    fill(r, a, false);
+    return act_columns(a, 4, cols);
+}
+static act maybe(run *r, act a) { return below(r, 2) ? a : (act){0}; }
+
+/* Keeps the whole buffer behind an output for comparison. */
+static void keep(run *r, act a)
+{
+    act all = whole(a);
+    int64_t shape[3] = {act_batch(all), act_rows(all), all.cols};
+    tensor t;
+    ok(r, tensor_create(DTYPE_F32, 3, shape, &t, &r->err));
+    size_t n = (size_t)tensor_elements(&t);
+    if (n == 0)
+        return tensor_free(&t);
+    ok(r, r->o->fn->download(r->o, all, &t));
+    if (r->count + n > r->room)
+        assert_non_null(r->out = realloc(r->out, (r->room = 2 * (r->count + n)) * sizeof(float)));
+    memcpy(r->out + r->count, t.data, n * sizeof(float));
+    r->count += n;
+    tensor_free(&t);
+}
+
+/* ---- weights in memory ---- */
+
+static const dtype weight_types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16};
+
+static const store_tensor *weight_tensor(run *r, dtype type, int dims, const int64_t *shape)
+{
+    assert_true(r->tensor_count < MAX_TENSORS);
+    store_tensor *t = &r->tensors[r->tensor_count++];
+    *t = (store_tensor){.name = "w", .file = "memory"};
+    ok(r, tensor_create(type, dims, shape, &t->view, &r->err));
+    for (int64_t i = 0; i < tensor_elements(&t->view); i++) {
+        float x = value(r);
+        if (type == DTYPE_F32)
+            ((float *)t->view.data)[i] = x;
+        else if (type == DTYPE_F64)
+            ((double *)t->view.data)[i] = x;
+        else
+            ((uint16_t *)t->view.data)[i] = type == DTYPE_BF16 ? bf16_from_f32(x) : f16_from_f32(x);
+    }
+    return t;
+}
+
+static weight_recipe matrix_recipe(run *r, weight_role role, int64_t rows, int64_t cols)
+{
+    return recipe_whole(role, weight_tensor(r, weight_types[below(r, 3)], 2, (int64_t[]){rows, cols}));
+}
+
+/* [rows, cols] of one tensor, a slice of a larger one, or tiled by several of different types. */
+static weight_recipe linear_recipe(run *r, int64_t rows, int64_t cols)
+{
+    weight_recipe a, b, w;
+    int64_t at;
+    switch (below(r, 4)) {
+    case 0:
+        w = matrix_recipe(r, WEIGHT_LINEAR, rows + 5, cols + 3);
+        w = recipe_rows(&w, 2, rows);
+        return recipe_cols(&w, 3, cols);
+    case 1:
+        at = rows / 3;
+        a = matrix_recipe(r, WEIGHT_LINEAR, at, cols);
+        b = matrix_recipe(r, WEIGHT_LINEAR, rows - at, cols);
+        ok(r, recipe_stack(&a, &b, &w, &r->err));
+        return w;
+    case 2:
+        at = cols / 3;
+        a = matrix_recipe(r, WEIGHT_LINEAR, rows, at);
+        b = matrix_recipe(r, WEIGHT_LINEAR, rows, cols - at);
+        ok(r, recipe_beside(&a, &b, &w, &r->err));
+        return w;
+    default: return matrix_recipe(r, WEIGHT_LINEAR, rows, cols);
+    }
+}
+static weight *prepare(run *r, const weight_recipe *w, bool bias)
+{
+    weight *out;
+    weight_recipe b = {0};
+    if (bias)
+        b = recipe_whole(WEIGHT_VECTOR, weight_tensor(r, weight_types[below(r, 3)], 1, (int64_t[]){w->rows}));
+    ok(r, r->o->fn->prepare(r->o, r->held, w, bias ? &b : NULL, &out));
+    return out;
+}
+static weight *linear_weight(run *r, int64_t rows, int64_t cols, bool bias)
+{
+    weight_recipe w = linear_recipe(r, rows, cols);
+    return prepare(r, &w, bias);
+}
+static weight *vector_weight(run *r, int64_t n, bool bias)
+{
+    weight_recipe w = recipe_whole(WEIGHT_VECTOR, weight_tensor(r, weight_types[below(r, 3)], 1, (int64_t[]){n}));
+    return prepare(r, &w, bias);
+}
+
+/* ---- the cases ---- */
+
+static act_role linear_input(run *r) { return (act_role)PICK(r, ACT_LINEAR, ACT_LINEAR, ACT_HEADS, ACT_RESIDUAL, ACT_TABLE); }
+static act_role linear_output(run *r) { return (act_role)PICK(r, ACT_LINEAR, ACT_HEADS, ACT_RESIDUAL, ACT_PARTIAL); }
+
+static void case_linear(run *r)
+{
+    int64_t batch = PICK(r, 1, 1, 2), rows = PICK(r, 0, 1, 2, 3, 4, 5, 8, 9, 13, 14, 15, 29, 70, 131), k = PICK(r, 0, 1, 3, 16, 31, 64, 65, 257, 515, 600),
+            n = PICK(r, 0, 1, 3, 16, 31, 33, 64, 100, 130);
+    act_role role = linear_output(r);
+    weight *w = linear_weight(r, n, k, below(r, 2));
+    epilogue e = {.f = (activation)below(r, 5), .mul = maybe(r, input(r, ACT_LINEAR, batch, rows, n)), .gate = maybe(r, table(r, n))};
+    act in = input(r, linear_input(r), batch, rows, k), residual = input(r, ACT_RESIDUAL, batch, rows, n), out = output(r, role, batch, rows, n);
+    int64_t with = below(r, 3);
+    e.residual = with ? residual : (act){0};
+    if (with == 2) /* in place */
+        out = residual;
+    ok(r, r->o->fn->linear(r->o, in, w, &e, out));
+    keep(r, out);
+}
+
+/* More than one block of rows, columns and k. */
+static void case_linear_blocks(run *r)
+{
+    int64_t rows = PICK(r, GEMM_ROWS + 1, 2 * GEMM_ROWS, 500), k = PICK(r, 300, 257), n = PICK(r, GEMM_COLS + 1, 600);
+    weight *w = linear_weight(r, n, k, true);
+    act in = input(r, ACT_LINEAR, 1, rows, k), out = output(r, ACT_LINEAR, 1, rows, n);
+    ok(r, r->o->fn->linear(r->o, in, w, &(epilogue){.f = ACTIVATION_GELU_TANH}, out));
+    keep(r, out);
+}
+
+static void case_layer_norm(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030);
+    weight *w = below(r, 2) ? vector_weight(r, cols, below(r, 2)) : NULL;
+    act shift = maybe(r, table(r, cols)), scale = maybe(r, table(r, cols));
+    act in = input(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols), out = output(r, ACT_LINEAR, batch, rows, cols);
+    ok(r, r->o->fn->layer_norm(r->o, in, w, shift, scale, 1e-3f, out));
+    keep(r, out);
+}
+
+static void case_rms_norm(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030);
+    weight *w = vector_weight(r, cols, false);
+    act in = input(r, ACT_RESIDUAL, batch, rows, cols), out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
+    ok(r, r->o->fn->rms_norm(r->o, in, w, 1e-6f, out));
+    keep(r, out);
+}
+
+static void case_head_norm_rope(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), heads = PICK(r, 0, 1, 3), dim = PICK(r, 2, 16, 18, 40, 128);
+    weight *w = below(r, 2) ? vector_weight(r, dim, false) : NULL;
+    act rope = maybe(r, input(r, ACT_ROPE, 1, rows, dim)), x = input(r, ACT_HEADS, batch, rows, heads * dim);
+    ok(r, r->o->fn->head_norm_rope(r->o, x, heads, w, 1e-6f, rope));
+    keep(r, x);
+}
+
+static void case_attention(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 0, 1, 2, 3), dim = PICK(r, 1, 16, 17, 33, 64, 128), queries = PICK(r, 0, 1, 5, 77, 130, 200),
+            keys = PICK(r, 0, 1, 5, 77, 255, 257, 300);
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .causal = below(r, 2)};
+    if (below(r, 3) == 0) {
+        keys = queries = PICK(r, 1, 7, 77, 260);
+        a.bias = input(r, ACT_TABLE, 1, heads, 2 * queries - 1);
+    }
+    if (keys == 0)
+        a.causal = false;
+    act q = input(r, ACT_HEADS, batch, queries, heads * dim), k = input(r, ACT_HEADS, batch, keys, heads * dim), v = input(r, ACT_HEADS, batch, keys, heads * dim);
+    act out = output(r, ACT_HEADS, batch, queries, heads * dim);
+    ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
+    keep(r, out);
+}
+
+/* A head wider than a k block. */
+static void case_attention_wide(run *r)
+{
+    int64_t dim = PICK(r, 300, 512, 515), rows = PICK(r, 3, 140);
+    attention_args a = {.heads = 1, .scale = 1.0f / sqrtf((float)dim)};
+    act q = input(r, ACT_HEADS, 1, rows, dim), k = input(r, ACT_HEADS, 1, rows, dim), v = input(r, ACT_HEADS, 1, rows, dim), out = output(r, ACT_HEADS, 1, rows, dim);
+    ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
+    keep(r, out);
+}
+
+/* Large scores: the maximum must be taken off, and grows from block to block. */
+static void case_attention_steep(run *r)
+{
+    attention_args a = {.heads = 2, .scale = 4.0f};
+    act q = input(r, ACT_HEADS, 1, 20, 64), k = input(r, ACT_HEADS, 1, 600, 64), v = input(r, ACT_HEADS, 1, 600, 64), out = output(r, ACT_HEADS, 1, 20, 64);
+    ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
+    keep(r, out);
+}
+
+static void case_attention_parts(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 16, 33), queries = PICK(r, 1, 130), keys[2] = {PICK(r, 0, 1, 70), PICK(r, 0, 5, 300)};
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
+    act q = input(r, ACT_HEADS, batch, queries, heads * dim), out[2], lse[2];
+    for (int i = 0; i < 2; i++) {
+        act k = input(r, ACT_HEADS, batch, keys[i], heads * dim), v = input(r, ACT_HEADS, batch, keys[i], heads * dim);
+        out[i] = output(r, ACT_PARTIAL, batch, queries, heads * dim);
+        lse[i] = output(r, ACT_STATS, batch, queries, heads);
+        ok(r, r->o->fn->attention_part(r->o, q, k, v, &a, out[i], lse[i]));
+        keep(r, out[i]);
+        keep(r, lse[i]);
+    }
+    ok(r, r->o->fn->attention_merge(r->o, heads, out[0], lse[0], out[1], lse[1]));
+    keep(r, out[0]);
+    keep(r, lse[0]);
+}
+
+static void case_conv(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 2, 7, 12), width = PICK(r, 1, 2, 9, 33), in_channels = PICK(r, 1, 3, 16, 35), out_channels = PICK(r, 1, 3, 16, 40);
+    int stride = (int)PICK(r, 1, 1, 2), kernel = stride == 2 ? 3 : (int)PICK(r, 1, 3);
+    if (stride == 2)
+        height += height % 2, width += width % 2;
+    dtype type = weight_types[below(r, 3)];
+    weight_recipe w = recipe_whole(WEIGHT_CONV, weight_tensor(r, type, 4, (int64_t[]){out_channels + 2, in_channels, kernel, kernel}));
+    w.kernel = kernel;
+    w = recipe_rows(&w, 1, out_channels);
+    weight *p = prepare(r, &w, below(r, 2));
+    act in = plane(r, batch, height, width, in_channels, false), top = plane(r, batch, 1, width, in_channels, false), bottom = plane(r, batch, 1, width, in_channels, false);
+    act out = plane(r, batch, height / stride, width / stride, out_channels, true), residual = plane(r, batch, height / stride, width / stride, out_channels, false);
+    bool halo = kernel == 3 && stride == 1;
+    top = maybe(r, top), bottom = maybe(r, bottom), residual = maybe(r, residual);
+    ok(r, r->o->fn->conv(r->o, in, halo ? top : (act){0}, halo ? bottom : (act){0}, p, stride, residual, out));
+    keep(r, out);
+}
+
+static void case_group_norm(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 5, 40), width = PICK(r, 1, 7, 33), groups = PICK(r, 1, 2, 4), channels = groups * PICK(r, 1, 3, 8, 40);
+    weight *w = vector_weight(r, channels, below(r, 2));
+    act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, height, width, channels, true), again = plane(r, batch, height, width, channels, true);
+    act stats;
+    ok(r, r->o->fn->create(r->o, ACT_STATS, shape_rows(batch, 0, 2 * groups, 3), &stats));
+    fill(r, stats, false);
+    act one;
+    ok(r, r->o->fn->create(r->o, ACT_STATS, shape_rows(batch, groups, groups, 3), &one));
+    fill(r, one, false);
+    ok(r, r->o->fn->group_stats(r->o, in, groups, act_of(one, PART_TEXT)));
+    ok(r, r->o->fn->group_stats(r->o, in, groups, act_of(one, PART_IMAGE)));
+    ok(r, r->o->fn->group_apply(r->o, in, one, groups, w, 1e-6f, below(r, 2), out));
+    keep(r, one);
+    keep(r, out);
+    ok(r, r->o->fn->group_norm(r->o, in, groups, w, 1e-6f, below(r, 2), again));
+    keep(r, again);
+}
+
+static void case_upsample(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 0, 1, 5), width = PICK(r, 1, 6), channels = PICK(r, 1, 3, 40);
+    act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, 2 * height, 2 * width, channels, true);
+    ok(r, r->o->fn->upsample(r->o, in, out));
+    keep(r, out);
+}
+
+static void case_embed(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9), cols = PICK(r, 1, 17, 64), entries = 20;
+    weight_recipe w = linear_recipe(r, entries, cols), p = matrix_recipe(r, WEIGHT_TABLE, 40, cols);
+    w.role = WEIGHT_TABLE;
+    weight *t = prepare(r, &w, false), *positions = prepare(r, &p, false);
+    act ids, out = output(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols);
+    ok(r, r->o->fn->create(r->o, ACT_IDS, shape_rows(batch, rows, 0, 1), &ids));
+    tensor host;
+    ok(r, tensor_create(DTYPE_I32, 2, (int64_t[]){batch, rows}, &host, &r->err));
+    for (int64_t i = 0; i < batch * rows; i++)
+        ((int32_t *)host.data)[i] = (int32_t)below(r, entries);
+    ok(r, r->o->fn->upload(r->o, &host, ids));
+    tensor_free(&host);
+    ok(r, r->o->fn->embed(r->o, ids, t, below(r, 2) ? positions : NULL, 7, out));
+    keep(r, out);
+}
+
+static void case_activate(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100);
+    act in = input(r, ACT_RESIDUAL, batch, rows, cols), out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
+    ok(r, r->o->fn->add(r->o, in, 4.0f, (act){0}, in, in)); /* as far as ±8.5 */
+    ok(r, r->o->fn->activate(r->o, (activation)below(r, 5), in, out));
+    keep(r, out);
+}
+
+static void case_add_euler(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100);
+    act x = input(r, ACT_RESIDUAL, batch, rows, cols), y = input(r, ACT_LINEAR, batch, below(r, 2) ? rows : 1, cols), out = output(r, ACT_RESIDUAL, batch, rows, cols);
+    ok(r, r->o->fn->add(r->o, x, 0.7f, maybe(r, table(r, cols)), y, out));
+    keep(r, out);
+    act v = input(r, ACT_LINEAR, batch, rows, cols);
+    ok(r, r->o->fn->euler(r->o, x, v, table(r, 1)));
+    keep(r, x);
+}
+
+static void case_moves(run *r)
+{
+    static const act_role roles[] = {ACT_RESIDUAL, ACT_LINEAR, ACT_HEADS, ACT_PARTIAL};
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100), first = below(r, rows + 1), some = rows - first;
+    act in = input(r, roles[below(r, 4)], batch, rows, cols), out = output(r, roles[below(r, 4)], batch, rows, cols), part = output(r, roles[below(r, 4)], batch, some, cols);
+    ok(r, r->o->fn->cast(r->o, in, out));
+    ok(r, r->o->fn->copy_rows(r->o, in, first, part));
+    keep(r, out);
+    keep(r, part);
+    act again = output(r, in.buffer->role, batch, rows, cols);
+    void *bytes;
+    size_t most = (size_t)(batch * some * cols) * sizeof(float);
+    assert_true(r->o->fn->pack_bytes(r->o, in, some) <= most);
+    ok(r, r->o->fn->exchange(r->o, most, &bytes));
+    if (!r->dry) {
+        ok(r, r->o->fn->pack(r->o, in, first, some, bytes));
+        ok(r, r->o->fn->unpack(r->o, bytes, again, first, some));
+    }
+    keep(r, again);
+}
+
+static void case_composites(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 1, 12, 40), width = PICK(r, 24, 65), heads = PICK(r, 1, 3), dim = PICK(r, 8, 18), hidden = PICK(r, 33, 96);
+    qkv_weights w = {.qkv = linear_weight(r, 3 * heads * dim, width, below(r, 2)), .heads = heads, .eps = 1e-6f};
+    w.norm_q = vector_weight(r, dim, false);
+    w.norm_k = vector_weight(r, dim, false);
+    weight *up = linear_weight(r, hidden, width, true), *down = linear_weight(r, width, hidden, true);
+    act in = input(r, ACT_LINEAR, batch, rows, width), rope = input(r, ACT_ROPE, 1, rows, dim);
+    act qkv = output(r, ACT_HEADS, batch, rows, 3 * heads * dim), wide = output(r, ACT_LINEAR, batch, rows, hidden), out = output(r, ACT_RESIDUAL, batch, rows, width);
+    ok(r, r->o->fn->single_products(r->o, in, &w, rope, qkv, up, wide));
+    keep(r, qkv);
+    keep(r, wide);
+    ok(r, r->o->fn->mlp(r->o, in, up, ACTIVATION_GELU_TANH, down, &(epilogue){.gate = table(r, width)}, out));
+    keep(r, out);
+}
+
+typedef struct check {
+    const char *name;
+    void (*body)(run *r);
+    int variants;
+    double f32, bf16; /* bounds of the relative L2 error */
+} check;
+
+static const check checks[] = {
+    {"linear", case_linear, 120, 1e-6, 6e-3},
+    {"linear, several blocks", case_linear_blocks, 2, 1e-6, 6e-3},
+    {"layer_norm", case_layer_norm, 25, 1e-6, 5e-3},
+    {"rms_norm", case_rms_norm, 15, 1e-6, 5e-3},
+    {"head_norm_rope", case_head_norm_rope, 20, 1e-6, 5e-3},
+    {"attention", case_attention, 40, 2e-6, 8e-3},
+    {"attention, wide heads", case_attention_wide, 3, 2e-6, 8e-3},
+    {"attention, steep scores", case_attention_steep, 1, 5e-6, 2e-2},
+    {"attention_part, attention_merge", case_attention_parts, 10, 2e-6, 8e-3},
+    {"conv", case_conv, 40, 1e-6, 6e-3},
+    {"group_stats, group_apply, group_norm", case_group_norm, 20, 3e-6, 5e-3}, /* groups of a few values: x − mean cancels */
+    {"upsample", case_upsample, 6, 0, 0},
+    {"embed", case_embed, 12, 1e-7, 5e-3},
+    {"activate", case_activate, 20, 1e-6, 5e-3},
+    {"add, euler", case_add_euler, 12, 1e-6, 5e-3},
+    {"cast, copy_rows, pack, unpack", case_moves, 20, 0, 5e-3},
+    {"qkv_norm_rope, single_products, mlp", case_composites, 8, 2e-6, 1e-2},
+};
+
+/* ---- running a case on a backend ---- */
+
+static void open_run(run *r, const char *backend, dtype arithmetic, int threads, bool rounded, uint64_t seed)
+{
+    *r = (run){.rounded = rounded, .random = seed * 0x9e3779b97f4a7c15ull + 1, .dry = !strcmp(backend, "dry")};
+    ops_config c = {.arithmetic = arithmetic, .threads = threads, .err = &r->err};
+    if (!strcmp(backend, "ref"))
+        ok(r, ops_ref_create(&c, &r->o));
+    else if (r->dry)
+        ok(r, ops_dry_create(&c, &ops_cpu_sizing, &r->o));
+    else {
+        setenv("FLUX1_CPU_ISA", backend, 1);
+        ok(r, ops_cpu_create(&c, &r->o));
+    }
+    ok(r, r->o->fn->reserve(r->o, ARENA));
+    ok(r, r->o->fn->block_create(r->o, "the block", &r->held));
+    ok(r, r->o->fn->block_begin(r->o, r->held));
+    ok(r, r->o->fn->step_set(r->o, 1));
+}
+
+static void close_run(run *r)
+{
+    r->o->fn->destroy(r->o);
+    for (int i = 0; i < r->tensor_count; i++)
+        tensor_free(&r->tensors[i].view);
+    free(r->out);
+}
+
+/* NaN in the same cells, and the relative L2 distance of the rest. */
+static double distance(const run *a, const run *b)
+{
+    double difference = 0, size = 0;
+    assert_int_equal(a->count, b->count);
+    for (size_t i = 0; i < a->count; i++) {
+        if (isnan(a->out[i]) != isnan(b->out[i]))
+            fail_msg("cell %zu is %g, should be %g", i, (double)b->out[i], (double)a->out[i]);
+        if (isnan(a->out[i]) || a->out[i] == b->out[i])
+            continue;
+        difference += pow((double)a->out[i] - b->out[i], 2);
+        size += pow(a->out[i], 2);
+    }
+    return size > 0 ? sqrt(difference / size) : difference > 0 ? INFINITY : 0;
+}
+
+static const char *const isas[] = {"portable", "avx2", "avx512", "avx512bf16"};
+enum { ISAS = 4 };
+
+static bool machine_has(const char *isa)
+{
+    setenv("FLUX1_CPU_ISA", isa, 1);
+    return !strcmp(ops_cpu_isa(), isa);
+}
+
+/* The case on ref, on cpu with 1 thread, and with 2 and 3, which must agree to the bit; the arena's peak is what the dry run counts. Returns the error. */
+static double compare(const check *c, const char *isa, dtype arithmetic, int variant)
+{
+    bool rounded = arithmetic == DTYPE_BF16;
+    run ref, one, more, dry;
+    open_run(&ref, "ref", DTYPE_F32, 1, rounded, (uint64_t)variant);
+    c->body(&ref);
+    open_run(&one, isa, arithmetic, 1, rounded, (uint64_t)variant);
+    c->body(&one);
+    open_run(&dry, "dry", arithmetic, 1, rounded, (uint64_t)variant);
+    c->body(&dry);
+    assert_int_equal(ops_dry_count(dry.o)->arena_peak, ((cpu_ops *)one.o)->memory.peak);
+    for (int threads = 2; threads <= 3; threads++) {
+        open_run(&more, isa, arithmetic, threads, rounded, (uint64_t)variant);
+        c->body(&more);
+        assert_int_equal(one.count, more.count);
+        assert_memory_equal(one.out, more.out, one.count * sizeof(float));
+        close_run(&more);
+    }
+    double error = distance(&ref, &one);
+    close_run(&ref);
+    close_run(&one);
+    close_run(&dry);
+    return error;
+}
+
+static void every_entry_of_cpu_is_what_ref_says(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        for (int isa = 0; isa < ISAS; isa++)
+            for (int half = 0; half < 2; half++) {
+                if (!machine_has(isas[isa]))
+                    continue;
+                const check *c = &checks[i];
+                double worst = 0;
+                for (int v = 1; v <= c->variants; v++) {
+                    double error = compare(c, isas[isa], half ? DTYPE_BF16 : DTYPE_F32, v);
+                    if (error > (half ? c->bf16 : c->f32))
+                        fail_msg("%s on %s %s, variant %d: error %g", c->name, isas[isa], half ? "bf16" : "f32", v, error);
+                    worst = error > worst ? error : worst;
+                }
+                print_message("%-38s %-10s %-4s worst error %.1e\n", c->name, isas[isa], half ? "bf16" : "f32", worst);
+            }
+    unsetenv("FLUX1_CPU_ISA");
+}
+
+/* ---- rules that are not arithmetic ---- */
+
+static void finite_remembers_the_lowest_slot(void **state)
+{
+    (void)state;
+    for (int half = 0; half < 2; half++) {
+        run r;
+        int slot;
+        open_run(&r, "portable", half ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
+        act good = input(&r, ACT_LINEAR, 2, 300, 33), bad = output(&r, ACT_LINEAR, 1, 3, 5);
+        ok(&r, r.o->fn->finite(r.o, good, 4));
+        ok(&r, r.o->fn->finite_first(r.o, &slot));
+        assert_int_equal(slot, -1);
+        ok(&r, r.o->fn->finite(r.o, bad, CPU_SLOTS - 1));
+        ok(&r, r.o->fn->finite(r.o, bad, 7));
+        ok(&r, r.o->fn->finite_first(r.o, &slot));
+        assert_int_equal(slot, 7);
+        ok(&r, r.o->fn->finite_first(r.o, &slot));
+        assert_int_equal(slot, -1);
+        assert_int_equal(r.o->fn->finite(r.o, bad, CPU_SLOTS), FLUX1_ERR_INTERNAL);
+        close_run(&r);
+    }
+}
+
+static void a_nan_passes_through_attention_and_activations(void **state)
+{
+    (void)state;
+    for (int isa = 0; isa < ISAS; isa++) {
+        if (!machine_has(isas[isa]))
+            continue;
+        for (int half = 0; half < 2; half++) {
+            run r;
+            int slot;
+            open_run(&r, isas[isa], half ? DTYPE_BF16 : DTYPE_F32, 1, false, 3);
+            act q = output(&r, ACT_HEADS, 1, 4, 32), k = input(&r, ACT_HEADS, 1, 40, 32), out = input(&r, ACT_HEADS, 1, 4, 32);
+            ok(&r, r.o->fn->attention(r.o, q, k, k, &(attention_args){.heads = 2, .scale = 1}, out));
+            ok(&r, r.o->fn->finite(r.o, out, 0));
+            ok(&r, r.o->fn->finite_first(r.o, &slot));
+            assert_int_equal(slot, 0);
+            for (int f = 0; f < 5; f++) {
+                act y = input(&r, ACT_HEADS, 1, 4, 32);
+                ok(&r, r.o->fn->activate(r.o, (activation)f, q, y));
+                ok(&r, r.o->fn->finite(r.o, y, f));
+                ok(&r, r.o->fn->finite_first(r.o, &slot));
+                assert_int_equal(slot, f);
+            }
+            close_run(&r);
+        }
+    }
+}
+
+static void a_weight_outside_its_bracket_is_refused(void **state)
+{
+    (void)state;
+    run r;
+    open_run(&r, "portable", DTYPE_F32, 1, false, 1);
+    weight *w = linear_weight(&r, 4, 4, false);
+    act in = input(&r, ACT_LINEAR, 1, 2, 4), out = output(&r, ACT_LINEAR, 1, 2, 4);
+    assert_int_equal(r.o->fn->block_begin(r.o, r.held), FLUX1_ERR_INTERNAL);
+    ok(&r, r.o->fn->block_end(r.o, r.held));
+    assert_int_equal(r.o->fn->linear(r.o, in, w, &(epilogue){0}, out), FLUX1_ERR_INTERNAL);
+    assert_non_null(strstr(r.err.message, "the block"));
+    close_run(&r);
+}
+
+static void a_token_outside_the_table_is_an_argument_error(void **state)
+{
+    (void)state;
+    run r;
+    open_run(&r, "portable", DTYPE_F32, 1, false, 1);
+    weight_recipe t = matrix_recipe(&r, WEIGHT_TABLE, 20, 4);
+    weight *w = prepare(&r, &t, false);
+    act ids, out = output(&r, ACT_RESIDUAL, 1, 1, 4);
+    ok(&r, r.o->fn->create(r.o, ACT_IDS, shape_rows(1, 1, 0, 1), &ids));
+    for (int32_t id = -1; id <= 20; id += 21) {
+        ok(&r, r.o->fn->upload(r.o, &(tensor){.type = DTYPE_I32, .dims = 1, .shape = {1}, .data = &id}, ids));
+        assert_int_equal(r.o->fn->embed(r.o, ids, w, NULL, 0, out), FLUX1_ERR_ARGUMENT);
+    }
+    close_run(&r);
+}
+
+static void a_cancel_stops_every_operation(void **state)
+{
+    (void)state;
+    run r;
+    atomic_int cancel = 0;
+    open_run(&r, "portable", DTYPE_F32, 2, false, 1);
+    r.o->cancel = &cancel;
+    weight *w = linear_weight(&r, 100, 40, false);
+    act in = input(&r, ACT_LINEAR, 1, 40, 40), out = output(&r, ACT_LINEAR, 1, 40, 100);
+    cancel = 1;
+    assert_int_equal(r.o->fn->linear(r.o, in, w, &(epilogue){0}, out), FLUX1_ERR_CANCELLED);
+    assert_int_equal(r.o->fn->attention(r.o, in, in, in, &(attention_args){.heads = 1, .scale = 1}, in), FLUX1_ERR_CANCELLED);
+    assert_int_equal(r.o->fn->activate(r.o, ACTIVATION_SILU, in, in), FLUX1_ERR_CANCELLED);
+    close_run(&r);
+}
+
+static void an_unknown_instruction_set_is_refused(void **state)
+{
+    (void)state;
+    flux1_error err;
+    ops *o;
+    setenv("FLUX1_CPU_ISA", "sse9", 1);
+    assert_int_equal(ops_cpu_create(&(ops_config){.arithmetic = DTYPE_F32, .threads = 1, .err = &err}, &o), FLUX1_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "sse9"));
+    unsetenv("FLUX1_CPU_ISA");
+}
+
+int main(int argc, char **argv)
+{
+    (void)argc, (void)argv;
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_entry_of_cpu_is_what_ref_says),
+        cmocka_unit_test(finite_remembers_the_lowest_slot),
+        cmocka_unit_test(a_nan_passes_through_attention_and_activations),
+        cmocka_unit_test(a_weight_outside_its_bracket_is_refused),
+        cmocka_unit_test(a_token_outside_the_table_is_an_argument_error),
+        cmocka_unit_test(a_cancel_stops_every_operation),
+        cmocka_unit_test(an_unknown_instruction_set_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
