@@ -74,15 +74,14 @@ flux1_status flux1_context_create(const flux1_context_params *params, flux1_cont
     flux1_context_params p;
     flux1_context_params_defaults(&p);
     *out = NULL;
-    if (params) {
-        if (params->size < offsetof(flux1_context_params, reserved))
-            return FLUX1_ERR_ARGUMENT;
-        memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
-    }
     flux1_context *c = calloc(1, sizeof *c);
     if (!c)
         return FLUX1_ERR_MEMORY;
     *out = c;
+    if (params && params->size < offsetof(flux1_context_params, reserved))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_context_params_defaults");
+    if (params)
+        memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
     return set_up(c, &p);
 }
 

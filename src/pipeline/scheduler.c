@@ -36,6 +36,8 @@ flux1_status scheduler_config_read(const json_t *j, const char *name, scheduler_
         return error_set(err, FLUX1_ERR_FORMAT, "%s: \"max_image_seq_len\" should be larger than \"base_image_seq_len\"", name);
     if (!(c->shift > 0))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: \"shift\" should be positive", name);
+    if (!(c->terminal >= 0 && c->terminal < 1))
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: \"shift_terminal\" should be from 0 to less than 1", name);
     return FLUX1_OK;
 }
 
@@ -57,7 +59,7 @@ void scheduler_sigmas(const scheduler_config *c, int64_t steps, int64_t tokens, 
         double even = k && k == steps - 1 ? last : 1.0 + (double)k * spacing; /* numpy.linspace(1, 1/n, n) */
         sigmas[k] = shifted(c, (float)even, mu);
     }
-    if (c->terminal != 0) { /* stretched so that the last level is the terminal one */
+    if (c->terminal != 0 && sigmas[steps - 1] < 1) { /* stretched so that the last level is the terminal one; a single level has nothing to stretch */
         float scale = (1.0f - sigmas[steps - 1]) / (float)(1 - c->terminal);
         for (int64_t k = 0; k < steps; k++)
             sigmas[k] = 1.0f - (1.0f - sigmas[k]) / scale;

@@ -54,7 +54,9 @@ static void lay_values(const attention_job *t, const attention_state *s, int64_t
     const size_t bytes = half ? 2 : 4;
     const unsigned char *row = (const unsigned char *)view_row(&t->v, b * t->keys + key) + (size_t)(h * t->dim) * bytes;
     const size_t stride = (size_t)t->v.ld * bytes;
-    for (int64_t i = 0; i < keys; i += PER_WORD, row += PER_WORD * stride)
+    for (int64_t i = 0; i < keys; i += PER_WORD, row += PER_WORD * stride) {
+        for (int64_t ahead = 2 * ROWS_AHEAD; ahead < 2 * ROWS_AHEAD + PER_WORD; ahead++)
+            touch(row + (size_t)ahead * stride, (size_t)t->dim * bytes);
         for (int64_t d = 0; d < s->width; d += VW) {
             float *to = s->kv + d / TILE_COLS * PANEL + i / PER_WORD * TILE_COLS + d % TILE_COLS;
             int n = (int)i64_max(0, i64_min(VW, t->dim - d));
@@ -64,6 +66,7 @@ static void lay_values(const attention_job *t, const attention_state *s, int64_t
             vstore(to, vldn(row, half, d, n));
 #endif
         }
+    }
 }
 
 /* The first n lanes, and `rest` in the others. */

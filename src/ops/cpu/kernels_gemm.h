@@ -110,7 +110,7 @@ static void lay_row(float *to, int64_t at, const void *p, bool half, int64_t cou
 }
 
 /* Rows lie kilobytes apart, where the processor does not look by itself. */
-enum { ROWS_AHEAD = 4, BYTES_AHEAD = 256 };
+enum { ROWS_AHEAD = 4 };
 SIMD_INLINE void touch(const unsigned char *p, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i += 64)
@@ -180,7 +180,7 @@ static void transpose_rows(const unsigned char *p, dtype type, size_t row_bytes,
         int n = (int)i64_min(step, count - k);
         for (int i = 0; i < VW; i++) {
             const unsigned char *q = p + (size_t)(i < lanes ? i : lanes - 1) * row_bytes + (size_t)k * type_bytes(type);
-            __builtin_prefetch(q + BYTES_AHEAD);
+            __builtin_prefetch(q + (size_t)VW * row_bytes); /* the rows after these are next */
             r[i] = type != DTYPE_BF16 ? load_weight(q, type, n) : n == 2 * VW ? vraw(q) : vrawn(q, n);
         }
         vtranspose(r);
@@ -213,7 +213,7 @@ static void transpose_rows(const unsigned char *p, dtype type, size_t row_bytes,
         int n = (int)i64_min(2 * VW, count - k);
         for (int i = 0; i < VW; i++) {
             const unsigned char *q = p + (size_t)(i < lanes ? i : lanes - 1) * row_bytes + (size_t)k * type_bytes(type);
-            __builtin_prefetch(q + BYTES_AHEAD);
+            __builtin_prefetch(q + (size_t)VW * row_bytes); /* the rows after these are next */
             if (type == DTYPE_BF16)
                 r[i] = n == 2 * VW ? vraw(q) : vrawn(q, n);
             else
