@@ -38,17 +38,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(c, &err);
     flux1_status t = t5_config_read(root, "f.json", &m.t5, &err);
     check(t, &err);
-    flux1_status dit = dit_config_read(root, "f.json", &m.dit, &err);
-    check(dit, &err);
-    flux1_status vae = vae_config_read(root, "f.json", &m.vae, &err);
-    check(vae, &err);
+    flux1_status d = dit_config_read(root, "f.json", &m.dit, &err);
+    check(d, &err);
+    flux1_status v = vae_config_read(root, "f.json", &m.vae, &err);
+    check(v, &err);
     flux1_status scheduler = scheduler_config_read(root, "f.json", &m.scheduler, &err);
     check(scheduler, &err);
     if (scheduler == FLUX1_OK) {
         float sigmas[9];
         scheduler_sigmas(&m.scheduler, 8, 4096, sigmas);
     }
-    if (!c && !t && !dit && !vae)
+    if (!c && !t && !d && !v)
         build(&m);
     json_decref(root);
     return 0;
