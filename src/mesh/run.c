@@ -190,11 +190,14 @@ static flux1_status create_rank(mesh_session *s, int rank, size_t arena_bytes, f
     flux1_status st = s->device.create(&config, &m->o);
     if (st == FLUX1_OK)
         st = m->o->fn->reserve(m->o, arena_bytes);
+    if (st == FLUX1_OK)
+        st = create_comm(s->groups.of_sp[m->tp_rank], m->sp, m->sp_rank, &r->error, &m->sp_comm);
+    if (st == FLUX1_OK)
+        st = create_comm(s->groups.of_tp[m->sp_rank], m->tp, m->tp_rank, &r->error, &m->tp_comm);
+    if (st == FLUX1_OK)
+        st = create_comm(s->groups.all, m->ranks, m->rank, &r->error, &m->all);
     if (st != FLUX1_OK)
         return error_set(err, st, "%s", r->error.message);
-    TRY(create_comm(s->groups.of_sp[m->tp_rank], m->sp, m->sp_rank, &r->error, &m->sp_comm));
-    TRY(create_comm(s->groups.of_tp[m->sp_rank], m->tp, m->tp_rank, &r->error, &m->tp_comm));
-    TRY(create_comm(s->groups.all, m->ranks, m->rank, &r->error, &m->all));
     m->err = &r->error;
     return FLUX1_OK;
 }

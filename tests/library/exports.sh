@@ -9,7 +9,7 @@ dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 nm -g --defined-only "$1" | awk 'NF == 3 { print $3 }' | sort -u >"$dir/static"
 nm -D --defined-only "$2" | awk 'NF == 3 && $2 != "A" { sub(/@.*/, "", $3); print $3 }' | sort -u >"$dir/shared"
-tr '\n' ' ' <"$3/flux1.h" | cat - "$3/flux1_tools.h" | tr '\n' ' ' | grep -o 'FLUX1_API [^;(]*(' | sed 's/($//; s/.*[ *]//' | sort -u >"$dir/declared"
+sed '/^#/d' "$3/flux1.h" "$3/flux1_tools.h" | tr '\n' ' ' | grep -o 'FLUX1_API [^;(]*(' | sed 's/($//; s/.*[ *]//' | sort -u >"$dir/declared"
 [ -s "$dir/declared" ] || { echo "no declarations found"; exit 1; }
 for kind in static shared; do
     if grep -v '^flux1_' "$dir/$kind"; then

@@ -1,0 +1,80 @@
+/* Growing texts, JSON strings, shortest floats, and which bytes are UTF-8. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/builder.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void expect(builder *b, const char *expected)
+{
+    char *text;
+    assert_int_equal(builder_take(b, "a test", &text, NULL), FLUX1_OK);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void texts_grow_and_are_handed_over(void **state)
+{
+    (void)state;
+    builder b = {0};
+    expect(&b, "");
+    builder_add(&b, "a");
+    builder_format(&b, "%d%s", 12, "bc");
+    builder_add_bytes(&b, "defg", 2);
+    expect(&b, "a12bcde");
+    for (int i = 0; i < 1000; i++)
+        builder_add(&b, "0123456789");
+    assert_int_equal(b.length, 10000);
+    assert_int_equal(strlen(b.text), 10000);
+    builder_free(&b);
+    expect(&b, "");
+}
+
+static void json_strings_are_escaped_as_python_does(void **state)
+{
+    (void)state;
+    builder b = {0};
+    builder_json_string(&b, "\"\\/\n\r\t\b\f\x01\x7f \xC3\xA9 \xF0\x9F\xA6\x8A");
+    expect(&b, "\"\\\"\\\\/\\n\\r\\t\\b\\f\\u0001\x7f \xC3\xA9 \xF0\x9F\xA6\x8A\"");
+    builder_json_string(&b, "a\xFF" "b\xC3");
+    expect(&b, "\"a\xEF\xBF\xBD" "b\xEF\xBF\xBD\"");
+}
+
+static void floats_are_the_shortest_that_read_back(void **state)
+{
+    (void)state;
+    const struct { float value; const char *text; } cases[] = {{3.5f, "3.5"}, {0.1f, "0.1"}, {0, "0"}, {1e10f, "1e+10"}, {16777216.0f, "16777216"}, {1.0f / 3, "0.33333334"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        builder b = {0};
+        builder_float(&b, cases[i].value);
+        assert_true(strtof(b.text, NULL) == cases[i].value);
+        expect(&b, cases[i].text);
+    }
+}
+
+static void only_utf8_is_utf8(void **state)
+{
+    (void)state;
+    const char *good[] = {"", "a", "\xC2\x80", "\xDF\xBF", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80", "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"};
+    const char *bad[] = {"\x80", "\xC0\x80", "\xC1\xBF", "\xC2", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xE2\x82", "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_true(utf8_is_valid(good[i]));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(utf8_is_valid(bad[i]));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(texts_grow_and_are_handed_over),
+        cmocka_unit_test(json_strings_are_escaped_as_python_does),
+        cmocka_unit_test(floats_are_the_shortest_that_read_back),
+        cmocka_unit_test(only_utf8_is_utf8),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
