@@ -7,3 +7,11 @@ endif()
 if(TARGET text_test_allocation)
   target_link_options(text_test_allocation PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup)
 endif()
+if(TARGET pipeline_test_allocation)
+  target_link_options(pipeline_test_allocation PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=strdup,--wrap=posix_memalign,--wrap=aligned_alloc)
+endif()
+
+# and those of this one are counted
+if(TARGET pipeline_test_steploop)
+  target_link_options(pipeline_test_steploop PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign,--wrap=aligned_alloc)
+endif()

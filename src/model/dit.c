@@ -332,9 +332,8 @@ static flux1_status create_streams(dit *model, mesh *m, int64_t tokens)
 }
 
 /* Rows [begin, begin + count) of a host tensor [1, rows, cols]. */
-static tensor host_rows(const tensor *t, cut rows)
+static tensor host_rows(const tensor *t, cut rows, int64_t cols)
 {
-    int64_t cols = t->shape[t->dims - 1];
     float *data = t->data ? (float *)t->data + rows.begin * cols : NULL; /* a dry run has shapes only */
     return (tensor){.type = t->type, .dims = 3, .shape = {1, rows.count, cols}, .data = data};
 }
@@ -343,7 +342,7 @@ static flux1_status embed_prompt(dit *model, mesh *m)
 {
     ops *o = m->o;
     cut mine = mesh_rows(m, PART_TEXT, model->request.text_rows);
-    tensor rows = host_rows(model->request.prompt_embeds, mine);
+    tensor rows = host_rows(model->request.prompt_embeds, mine, model->config.joint_dim);
     size_t mark = o->fn->mark(o);
     act prompt;
     TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, mine.count, 0, model->config.joint_dim), &prompt));
@@ -391,7 +390,7 @@ flux1_status dit_begin(dit *model, mesh *m, const dit_request *r, model_tick *ti
 
 flux1_status dit_start(dit *model, mesh *m, const tensor *noise)
 {
-    tensor mine = host_rows(noise, mesh_rows(m, PART_IMAGE, model->request.grid_h * model->request.grid_w));
+    tensor mine = host_rows(noise, mesh_rows(m, PART_IMAGE, model->request.grid_h * model->request.grid_w), model->config.in_channels);
     return m->o->fn->upload(m->o, &mine, model->latent);
 }
 

@@ -75,6 +75,18 @@ flux1_status dump_add(dump *d, const char *name, dtype type, int dims, const int
     return FLUX1_OK;
 }
 
+/* NULL when out of memory. */
+static json_t *shape_list(const tensor *t)
+{
+    json_t *list = json_array();
+    for (int k = 0; list && k < t->dims; k++)
+        if (json_array_append_new(list, json_integer(t->shape[k])) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
 /* {"name":{"dtype":"F32","shape":[…],"data_offsets":[begin,end]},…}, padded with spaces to a multiple of 8. */
 static char *header_text(const dump *d, size_t *length)
 {
@@ -83,10 +95,7 @@ static char *header_text(const dump *d, size_t *length)
     char *text = NULL;
     for (size_t i = 0; root && i < d->count; i++) {
         const tensor *t = &d->entries[i].values;
-        json_t *shape = json_array();
-        for (int k = 0; shape && k < t->dims; k++)
-            json_array_append_new(shape, json_integer(t->shape[k]));
-        one = json_pack("{s:s,s:o,s:[I,I]}", "dtype", t->type == DTYPE_I32 ? "I32" : "F32", "shape", shape, "data_offsets", (json_int_t)offset,
+        one = json_pack("{s:s,s:o,s:[I,I]}", "dtype", t->type == DTYPE_I32 ? "I32" : "F32", "shape", shape_list(t), "data_offsets", (json_int_t)offset,
                         (json_int_t)(offset + tensor_bytes(t)));
         offset += tensor_bytes(t);
         if (!one || json_object_set_new(root, d->entries[i].name, one) != 0) {

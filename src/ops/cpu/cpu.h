@@ -64,7 +64,6 @@ typedef struct cpu_weight {
     float *vector; /* VECTOR: [rows] */
     float *bias;   /* [rows] or NULL */
     void *owned;   /* what m points at when that is not the file */
-    weight_recipe recipe;
     struct cpu_weight *next;
 } cpu_weight;
 

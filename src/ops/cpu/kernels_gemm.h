@@ -304,6 +304,8 @@ static void gemm(void *arg, int64_t index, int worker)
         memset(c, 0, GEMM_ROWS * GEMM_LDC * sizeof *c);
     for (int64_t k = 0; k < g->k; k += BLOCK_K) {
         int64_t count = i64_min(BLOCK_K, g->k - k);
+        if (stopped(g->cancel))
+            return;
         if (g->kernel)
             lay_pixels(g, m, rows, k, count, a);
         else
@@ -319,37 +321,57 @@ static void gemm(void *arg, int64_t index, int worker)
 
 enum { FEW_OUTPUTS = 4, FEW_ROWS = TILE_ROWS > 6 ? 4 : 2 };
 
+typedef vf few_sums[FEW_OUTPUTS][FEW_ROWS];
+
+/* One vector of each weight row and each input row, n elements of it. */
+SIMD_INLINE void dot_step(few_sums acc, const unsigned char *const *w, const dtype type, const unsigned char *const *x, bool half, int64_t k, const int rows, int n)
+{
+    vf xs[FEW_ROWS];
+    SIMD_UNROLL
+    for (int j = 0; j < rows; j++)
+        xs[j] = vldn(x[j], half, k, n);
+    SIMD_UNROLL
+    for (int i = 0; i < FEW_OUTPUTS; i++) {
+        vf wi = load_weight(w[i] + (size_t)k * type_bytes(type), type, n);
+        SIMD_UNROLL
+        for (int j = 0; j < rows; j++)
+            acc[i][j] = vfma(wi, xs[j], acc[i][j]);
+    }
+}
+
 /* sum[j, i] += piece row (row + i)·input row (m + j), over the piece's columns. */
 SIMD_INLINE void dot_body(const gemm_job *g, const matrix_piece *p, const dtype type, int64_t row, int outputs, int64_t m, const int rows, float *sum)
 {
-    const unsigned char *w[FEW_OUTPUTS];
-    const unsigned char *x[FEW_ROWS];
-    vf acc[FEW_OUTPUTS][FEW_ROWS];
+    const unsigned char *w[FEW_OUTPUTS], *x[FEW_ROWS];
+    const size_t row_bytes = (size_t)p->ld * type_bytes(type);
     const bool half = g->in.half;
+    few_sums acc;
+    SIMD_UNROLL
     for (int i = 0; i < FEW_OUTPUTS; i++)
-        w[i] = p->data + (size_t)((row - p->row + (i < outputs ? i : outputs - 1)) * p->ld) * type_bytes(type);
+        w[i] = p->data + (size_t)(row - p->row + (i < outputs ? i : outputs - 1)) * row_bytes;
+    SIMD_UNROLL
     for (int j = 0; j < rows; j++)
         x[j] = (const unsigned char *)view_row(&g->in, m + j) + (size_t)p->col * (half ? 2 : 4);
+    SIMD_UNROLL
     for (int i = 0; i < FEW_OUTPUTS; i++)
+        SIMD_UNROLL
         for (int j = 0; j < rows; j++)
             acc[i][j] = vzero();
-    for (int64_t k = 0; k < p->cols; k += VW) {
-        int n = vcount(p->cols - k);
-        vf xs[FEW_ROWS];
+    int64_t k = 0;
+    for (; k + VW <= p->cols; k += VW) {
         SIMD_UNROLL
-        for (int j = 0; j < rows; j++)
-            xs[j] = vldn(x[j], half, k, n);
-        SIMD_UNROLL
-        for (int i = 0; i < FEW_OUTPUTS; i++) {
-            vf wi = load_weight(w[i] + (size_t)k * type_bytes(type), type, n);
-            SIMD_UNROLL
-            for (int j = 0; j < rows; j++)
-                acc[i][j] = vfma(wi, xs[j], acc[i][j]);
-        }
+        for (int i = 0; i < FEW_OUTPUTS; i++) /* the rows after these are next */
+            __builtin_prefetch(w[i] + FEW_OUTPUTS * row_bytes + (size_t)k * type_bytes(type));
+        dot_step(acc, w, type, x, half, k, rows, VW);
     }
-    for (int i = 0; i < outputs; i++)
+    if (k < p->cols)
+        dot_step(acc, w, type, x, half, k, rows, (int)(p->cols - k));
+    SIMD_UNROLL
+    for (int i = 0; i < FEW_OUTPUTS; i++)
+        SIMD_UNROLL
         for (int j = 0; j < rows; j++)
-            sum[j * FEW_OUTPUTS + i] += vsum(acc[i][j]);
+            if (i < outputs)
+                sum[j * FEW_OUTPUTS + i] += vsum(acc[i][j]);
 }
 
 #define DOT(rows)                                                                                                    \

@@ -206,38 +206,59 @@ static void check_finite(void *arg, int64_t index, int worker)
 
 /* ---- group norm ---- */
 
-/* Moments of `rows` rows, at most STATS_ROWS, still in cache for the second pass: float sums a channel, doubles a group. */
+/* A channel's Σ x, or Σ (x − mean)², over `rows` rows of vectors·VW channels from channel i. */
+SIMD_INLINE void channel_sums(const rows_job *j, int64_t m, int64_t rows, int64_t i, const int vectors, int n, const float *mean, float *sum)
+{
+    vf s[4], middle[4];
+    SIMD_UNROLL
+    for (int v = 0; v < vectors; v++) {
+        s[v] = vzero();
+        middle[v] = mean ? vldn(mean, false, i + v * VW, n) : vzero();
+    }
+    const unsigned char *x = view_row(&j->in, m);
+    for (int64_t r = 0; r < rows; r++, x += (size_t)j->in.ld * (j->in.half ? 2 : 4)) {
+        SIMD_UNROLL
+        for (int v = 0; v < vectors; v++) {
+            vf d = vsub(vldn(x, j->in.half, i + v * VW, n), middle[v]);
+            s[v] = mean ? vfma(d, d, s[v]) : vadd(s[v], d);
+        }
+    }
+    SIMD_UNROLL
+    for (int v = 0; v < vectors; v++)
+        vstn(sum, false, i + v * VW, s[v], n);
+}
+
+static void all_channel_sums(const rows_job *j, int64_t m, int64_t rows, const float *mean, float *sum)
+{
+    int64_t i = 0;
+    for (; i + 4 * VW <= j->cols; i += 4 * VW)
+        channel_sums(j, m, rows, i, 4, VW, mean, sum);
+    for (; i < j->cols; i += VW)
+        channel_sums(j, m, rows, i, 1, vcount(j->cols - i), mean, sum);
+}
+
+static double group_total(const float *sum, int64_t width)
+{
+    double s = 0;
+    for (int64_t i = 0; i < width; i++)
+        s += sum[i];
+    return s;
+}
+
+/* Moments of `rows` rows of one batch item, at most STATS_ROWS, still in cache for the second pass: float sums a channel, doubles a group. */
 static void block_moments(const rows_job *j, int64_t m, int64_t rows, float *sum, float *mean, moments *group)
 {
     const int64_t width = j->cols / j->heads;
-    memset(sum, 0, (size_t)j->cols * sizeof *sum);
-    for (int64_t r = 0; r < rows; r++) {
-        const void *x = view_row(&j->in, m + r);
-        EACH_VECTOR(i, n, j->cols)
-            vstn(sum, false, i, vadd(vldn(sum, false, i, (int)n), vldn(x, j->in.half, i, (int)n)), (int)n);
-    }
     const double count = (double)(rows * width);
+    all_channel_sums(j, m, rows, NULL, sum);
     for (int64_t g = 0; g < j->heads; g++) {
-        double s = 0;
+        float middle = (float)(group_total(sum + g * width, width) / count);
         for (int64_t i = 0; i < width; i++)
-            s += sum[g * width + i];
-        for (int64_t i = 0; i < width; i++)
-            mean[g * width + i] = (float)(s / count);
+            mean[g * width + i] = middle;
     }
-    memset(sum, 0, (size_t)j->cols * sizeof *sum);
-    for (int64_t r = 0; r < rows; r++) {
-        const void *x = view_row(&j->in, m + r);
-        EACH_VECTOR(i, n, j->cols) {
-            vf d = vsub(vldn(x, j->in.half, i, (int)n), vldn(mean, false, i, (int)n));
-            vstn(sum, false, i, vfma(d, d, vldn(sum, false, i, (int)n)), (int)n);
-        }
-    }
-    for (int64_t g = 0; g < j->heads; g++) {
-        double s = 0;
-        for (int64_t i = 0; i < width; i++)
-            s += sum[g * width + i];
-        moments_merge(&group[g], count, mean[g * width], s); /* around the rounded mean: its error counts squared */
-    }
+    all_channel_sums(j, m, rows, mean, sum);
+    for (int64_t g = 0; g < j->heads; g++) /* around the rounded mean: its error counts squared */
+        moments_merge(&group[g], count, mean[g * width], group_total(sum + g * width, width));
 }
 
 /* Chunk `index` of the rows: moments of each of the `heads` groups. The chunks are the same for any number of threads. */
@@ -269,16 +290,18 @@ static void group_apply(void *arg, int64_t index, int worker)
     }
 }
 
-/* Output rows of pixels: m counts lines of the output plane over all batch items. */
+/* Line `index` of the output planes, counted over all batch items. */
 static void upsample(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
-    const size_t bytes = (size_t)j->cols * (j->out.half ? 2 : 4);
+    const size_t element = j->out.half ? 2 : 4, bytes = (size_t)j->cols * element, stride = (size_t)j->out.ld * element;
+    const int64_t b = index / (2 * j->height), y = index - b * 2 * j->height;
+    const unsigned char *in = view_row(&j->in, (b * j->height + y / 2) * j->width);
+    unsigned char *out = view_row(&j->out, index * 2 * j->width);
     (void)worker;
-    EACH_ROW(j, line) {
-        int64_t b = line / (2 * j->height), y = line - b * 2 * j->height;
-        for (int64_t x = 0; x < 2 * j->width; x++)
-            memcpy(view_row(&j->out, line * 2 * j->width + x), view_row(&j->in, (b * j->height + y / 2) * j->width + x / 2), bytes);
+    for (int64_t x = 0; x < j->width; x++, in += (size_t)j->in.ld * element, out += 2 * stride) {
+        memcpy(out, in, bytes);
+        memcpy(out + stride, in, bytes);
     }
 }
 

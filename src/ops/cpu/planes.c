@@ -71,7 +71,8 @@ flux1_status cpu_upsample(ops *base, act in, act out)
     TRY(cpu_begin(base, "upsample", NULL));
     const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
     TRY(cpu_fits(base, t->height == 2 * s->height && t->width == 2 * s->width && t->batch == s->batch && in.cols == out.cols, "upsample"));
-    rows_job j = {.in = cpu_view(in), .out = cpu_view(out), .rows = s->batch * t->height, .cols = out.cols, .height = s->height, .width = s->width};
-    cpu_rows(o, o->kernels->upsample, &j);
+    rows_job j = {.in = cpu_view(in), .out = cpu_view(out), .cols = out.cols, .height = s->height, .width = s->width};
+    if (j.cols > 0 && j.width > 0)
+        pool_run(o->workers, s->batch * t->height, o->kernels->upsample, &j);
     return FLUX1_OK;
 }

@@ -135,7 +135,6 @@ flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_
     if (!w)
         return error_oom(o->err, sizeof *w, "a weight");
     w->head = (weight){.role = r->role, .rows = r->rows, .cols = r->cols, .kernel = r->kernel, .has_bias = bias != NULL, .owner = b};
-    w->recipe = *r;
     w->next = ((cpu_block *)b)->weights;
     ((cpu_block *)b)->weights = w; /* freed with the backend, also if what follows fails */
     if (r->role == WEIGHT_VECTOR)
