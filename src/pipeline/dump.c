@@ -1,8 +1,7 @@
 #include "pipeline/dump.h"
 
-#include "base/checked.h"
+#include "base/builder.h"
 #include "base/file.h"
-#include "base/json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,46 +74,27 @@ flux1_status dump_add(dump *d, const char *name, dtype type, int dims, const int
     return FLUX1_OK;
 }
 
-/* NULL when out of memory. */
-static json_t *shape_list(const tensor *t)
+/* {"name":{"dtype":"F32","shape":[…],"data_offsets":[begin,end]},…}, padded with spaces to a multiple of 8. jansson's writer is not used: out of memory, it
+ * may write less and not say so. */
+static flux1_status header_text(const dump *d, char **text, size_t *length, flux1_error *err)
 {
-    json_t *list = json_array();
-    for (int k = 0; list && k < t->dims; k++)
-        if (json_array_append_new(list, json_integer(t->shape[k])) != 0) {
-            json_decref(list);
-            list = NULL;
-        }
-    return list;
-}
-
-/* {"name":{"dtype":"F32","shape":[…],"data_offsets":[begin,end]},…}, padded with spaces to a multiple of 8. */
-static char *header_text(const dump *d, size_t *length)
-{
+    builder b = {0};
     size_t offset = 0;
-    json_t *root = json_object(), *one;
-    char *text = NULL;
-    for (size_t i = 0; root && i < d->count; i++) {
+    for (size_t i = 0; i < d->count; i++) {
         const tensor *t = &d->entries[i].values;
-        one = json_pack("{s:s,s:o,s:[I,I]}", "dtype", t->type == DTYPE_I32 ? "I32" : "F32", "shape", shape_list(t), "data_offsets", (json_int_t)offset,
-                        (json_int_t)(offset + tensor_bytes(t)));
+        builder_add(&b, i ? "," : "{");
+        builder_json_string(&b, d->entries[i].name);
+        builder_format(&b, ":{\"dtype\":\"%s\",\"shape\":[", dtype_describe(t->type)->name);
+        for (int k = 0; k < t->dims; k++)
+            builder_format(&b, k ? ",%lld" : "%lld", (long long)t->shape[k]);
+        builder_format(&b, "],\"data_offsets\":[%zu,%zu]}", offset, offset + tensor_bytes(t));
         offset += tensor_bytes(t);
-        if (!one || json_object_set_new(root, d->entries[i].name, one) != 0) {
-            json_decref(root);
-            return NULL;
-        }
     }
-    char *compact = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    json_decref(root);
-    if (!compact)
-        return NULL;
-    size_t n = strlen(compact), padded = size_round_up(n, 8);
-    if ((text = malloc(padded))) {
-        memcpy(text, compact, n);
-        memset(text + n, ' ', padded - n);
-        *length = padded;
-    }
-    free(compact);
-    return text;
+    builder_add(&b, d->count ? "}" : "{}");
+    while (!b.failed && b.length % 8)
+        builder_add(&b, " ");
+    *length = b.length;
+    return builder_take(&b, "the dump's header", text, err);
 }
 
 flux1_status dump_write(const dump *d, const char *path, flux1_error *err)
@@ -123,9 +103,8 @@ flux1_status dump_write(const dump *d, const char *path, flux1_error *err)
     file_writer w = {0};
     size_t length = 0;
     unsigned char prefix[8];
-    char *header = header_text(d, &length);
-    if (!header)
-        return error_oom(err, 0, "the dump's header");
+    char *header;
+    TRY(header_text(d, &header, &length, err));
     for (int i = 0; i < 8; i++)
         prefix[i] = (unsigned char)(length >> (8 * i));
     TRY_CLEANUP(file_begin(path, &w, err));

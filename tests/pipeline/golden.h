@@ -89,6 +89,49 @@ static inline flux1_context *context_of(const flux1_context_params *p)
     return c;
 }
 
+/* A context on `device` with these ranks ("" for one), threads and arithmetic. */
+static inline flux1_context *context_on(const char *device, const char *shape, int threads, flux1_dtype arithmetic)
+{
+    flux1_context_params p;
+    flux1_context_params_defaults(&p);
+    p.device = device;
+    p.mesh = shape;
+    p.threads = threads;
+    p.dtype = arithmetic;
+    return context_of(&p);
+}
+
+static inline flux1_model *model_of(flux1_context *c, const char *folder)
+{
+    flux1_model *m;
+    if (flux1_model_open(c, folder, &m) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    return m;
+}
+
+/* The committed pipeline of this name. */
+static inline flux1_model *pipeline_of(flux1_context *c, const char *pipeline)
+{
+    char folder[512];
+    snprintf(folder, sizeof folder, "%s/pipelines/%s", TEST_DATA, pipeline);
+    return model_of(c, folder);
+}
+
+/* All names that FLUX1_CPU_ISA can have; those that this machine lacks are passed over by isa_choose. */
+static const char *const ISA_NAMES[] = {"portable", "avx2", "avx512", "avx512bf16"};
+#define ISA_COUNT (sizeof ISA_NAMES / sizeof ISA_NAMES[0])
+
+/* From now on the CPU backend computes with this instruction set; false where the machine has it not. NULL: its own choice again. */
+static inline bool isa_choose(const char *name)
+{
+    if (!name)
+        return unsetenv("FLUX1_CPU_ISA") == 0;
+    return setenv("FLUX1_CPU_ISA", name, 1) == 0 && strcmp(ops_cpu_isa(), name) == 0;
+}
+
+static const char *const PIPELINES[] = {"schnell", "dev", "mixed", "single", "double", "wide", "patchwork"};
+#define PIPELINE_COUNT (sizeof PIPELINES / sizeof PIPELINES[0])
+
 static inline char *scratch_path(const char *name)
 {
     static char path[256];

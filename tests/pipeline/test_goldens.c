@@ -99,18 +99,9 @@ static void run_pipeline(flux1_context *c, const char *pipeline, const char *onl
     assert_true(cases > 0);
 }
 
-static const char *const PIPELINES[] = {"schnell", "dev", "mixed", "single", "double", "wide", "patchwork"};
-#define PIPELINE_COUNT (sizeof PIPELINES / sizeof PIPELINES[0])
-
 static void run_all(const char *device, const char *shape, int threads)
 {
-    flux1_context_params p;
-    flux1_context_params_defaults(&p);
-    p.device = device;
-    p.mesh = shape;
-    p.threads = threads;
-    p.dtype = FLUX1_DTYPE_F32;
-    flux1_context *c = context_of(&p);
+    flux1_context *c = context_on(device, shape, threads, FLUX1_DTYPE_F32);
     for (size_t i = 0; i < PIPELINE_COUNT; i++)
         run_pipeline(c, PIPELINES[i], NULL);
     flux1_context_destroy(c);
@@ -146,10 +137,7 @@ static void a_trained_pipeline_equals_the_oracle(void **state)
         printf("skipped: the trained pipeline is not beside this checkout\n");
         skip();
     }
-    flux1_context_params p;
-    flux1_context_params_defaults(&p);
-    p.dtype = FLUX1_DTYPE_F32;
-    flux1_context *c = context_of(&p);
+    flux1_context *c = context_on("cpu", NULL, 0, FLUX1_DTYPE_F32);
     run_pipeline(c, "mini-trial", NULL);
     flux1_context_destroy(c);
 }

@@ -1,0 +1,191 @@
+/* A copy of a pipeline folder to be damaged: folders are real, files are links to the original until they are changed. */
+#ifndef TESTS_PIPELINE_DAMAGE_H
+#define TESTS_PIPELINE_DAMAGE_H
+
+#include "golden.h"
+
+#include "base/file.h"
+#include "base/json.h"
+
+#include <dirent.h>
+
+typedef struct copy {
+    char path[64], original[512];
+} copy;
+
+static inline void copy_tree(const char *from, const char *to)
+{
+    DIR *d = opendir(from);
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));) {
+        struct stat s;
+        if (e->d_name[0] == '.')
+            continue;
+        char *source = path_join(from, e->d_name), *target = path_join(to, e->d_name);
+        assert_true(source && target);
+        assert_int_equal(stat(source, &s), 0);
+        if (S_ISDIR(s.st_mode)) {
+            assert_int_equal(mkdir(target, 0700), 0);
+            copy_tree(source, target);
+        } else
+            assert_int_equal(symlink(source, target), 0);
+        free(source);
+        free(target);
+    }
+    closedir(d);
+}
+
+static inline void remove_tree(const char *path)
+{
+    DIR *d = opendir(path);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        char *one = path_join(path, e->d_name);
+        assert_non_null(one);
+        if (unlink(one) != 0)
+            remove_tree(one);
+        free(one);
+    }
+    if (d)
+        closedir(d);
+    rmdir(path);
+}
+
+static inline copy copy_of(const char *pipeline)
+{
+    copy k = {"/tmp/flux1-test-XXXXXX", ""};
+    snprintf(k.original, sizeof k.original, "%s/pipelines/%s", TEST_DATA, pipeline);
+    assert_non_null(mkdtemp(k.path));
+    copy_tree(k.original, k.path);
+    return k;
+}
+
+static inline void copy_free(copy *k) { remove_tree(k->path); }
+
+static inline const char *copy_path(const copy *k, const char *part)
+{
+    static char path[512];
+    snprintf(path, sizeof path, "%s/%s", k->path, part);
+    return path;
+}
+
+/* A file's or a folder's disappearance. */
+static inline void copy_lose(const copy *k, const char *part)
+{
+    const char *path = copy_path(k, part);
+    if (unlink(path) != 0)
+        remove_tree(path);
+    assert_false(is_there(path));
+}
+
+/* A changed or lost file is the original again. */
+static inline void copy_mend(const copy *k, const char *part)
+{
+    const char *path = copy_path(k, part);
+    char *source = path_join(k->original, part);
+    assert_non_null(source);
+    if (unlink(path) != 0)
+        remove_tree(path);
+    assert_int_equal(symlink(source, path), 0);
+    free(source);
+}
+
+static inline void copy_write(const copy *k, const char *part, const void *bytes, size_t size)
+{
+    const char *path = copy_path(k, part);
+    unlink(path);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    fclose(f);
+}
+
+static inline unsigned char *copy_read(const copy *k, const char *part, size_t *size)
+{
+    FILE *f = fopen(copy_path(k, part), "rb");
+    assert_non_null(f);
+    fseek(f, 0, SEEK_END);
+    *size = (size_t)ftell(f);
+    rewind(f);
+    unsigned char *bytes = malloc(*size + 1);
+    assert_non_null(bytes);
+    assert_int_equal(fread(bytes, 1, *size, f), *size);
+    fclose(f);
+    return bytes;
+}
+
+/* Only the first `keep` of 1000 parts of a file stay. */
+static inline void copy_cut(const copy *k, const char *part, size_t keep)
+{
+    size_t size;
+    unsigned char *bytes = copy_read(k, part, &size);
+    copy_write(k, part, bytes, size * keep / 1000);
+    free(bytes);
+}
+
+/* Sets `key` of a JSON file to the value of that JSON text; NULL: takes it away. */
+static inline void copy_set(const copy *k, const char *part, const char *key, const char *value)
+{
+    json_t *j = json_load_file(copy_path(k, part), 0, NULL);
+    assert_non_null(j);
+    assert_int_equal(value ? json_object_set_new(j, key, json_loads(value, JSON_DECODE_ANY, NULL)) : json_object_del(j, key), 0);
+    char *text = json_dumps(j, 0);
+    copy_write(k, part, text, strlen(text));
+    free(text);
+    json_decref(j);
+}
+
+/* A safetensors file taken apart. */
+typedef struct tensors {
+    unsigned char *bytes;
+    size_t size, data; /* offset of the data */
+    json_t *header;
+} tensors;
+
+static inline tensors tensors_read(const copy *k, const char *part)
+{
+    tensors t;
+    uint64_t length = 0;
+    t.bytes = copy_read(k, part, &t.size);
+    for (int i = 7; i >= 0; i--)
+        length = length << 8 | t.bytes[i];
+    t.data = 8 + (size_t)length;
+    t.header = json_loadb((const char *)t.bytes + 8, (size_t)length, 0, NULL);
+    assert_non_null(t.header);
+    return t;
+}
+
+static inline void tensors_write(const copy *k, const char *part, tensors *t)
+{
+    char *header = json_dumps(t->header, JSON_COMPACT);
+    size_t length = strlen(header), data = t->size - t->data;
+    unsigned char *all = malloc(8 + length + data);
+    assert_non_null(all);
+    for (int i = 0; i < 8; i++)
+        all[i] = (unsigned char)((uint64_t)length >> (8 * i));
+    memcpy(all + 8, header, length);
+    memcpy(all + 8 + length, t->bytes + t->data, data);
+    copy_write(k, part, all, 8 + length + data);
+    free(all);
+    free(header);
+    free(t->bytes);
+    json_decref(t->header);
+}
+
+/* Writes NaN, or else infinity, into the element `index` of a tensor. */
+static inline void copy_poison(const copy *k, const char *part, const char *name, size_t index, bool nan)
+{
+    tensors t = tensors_read(k, part);
+    json_t *one = json_object_get(t.header, name);
+    if (!one)
+        fail_msg("no tensor %s in %s", name, part);
+    const char *type = json_string_value(json_object_get(one, "dtype"));
+    size_t begin = (size_t)json_integer_value(json_array_get(json_object_get(one, "data_offsets"), 0)), wide = type[0] == 'B' || type[1] == '1' ? 2 : 4;
+    uint32_t value = strcmp(type, "F32") == 0 ? (nan ? 0x7FC00000 : 0x7F800000) : type[0] == 'B' ? (nan ? 0x7FC0 : 0x7F80) : (nan ? 0x7E00 : 0x7C00);
+    for (size_t i = 0; i < wide; i++)
+        t.bytes[t.data + begin + index * wide + i] = (unsigned char)(value >> (8 * i));
+    tensors_write(k, part, &t);
+}
+
+#endif

@@ -1,0 +1,172 @@
+/* One stage alone, through the bodies of pipeline/stages.h, on the tensors of a golden. */
+#ifndef TESTS_PIPELINE_STAGE_RUNS_H
+#define TESTS_PIPELINE_STAGE_RUNS_H
+
+#include "golden.h"
+#include "pipeline/text_to_image.h"
+
+static inline const tensor *golden_tensor(const store *s, const char *name)
+{
+    const store_tensor *t = store_find(s, name);
+    if (!t)
+        fail_msg("the golden has no %s", name);
+    return &t->view;
+}
+
+static inline tensor new_tensor(int dims, const int64_t *shape)
+{
+    tensor t;
+    flux1_error err = {0};
+    assert_int_equal(tensor_create(DTYPE_F32, dims, shape, &t, &err), FLUX1_OK);
+    return t;
+}
+
+/* [1, channels, h, w] → [1, h·w, channels] */
+static inline tensor rows_of_planes(const tensor *planes)
+{
+    int64_t channels = planes->shape[1], size = planes->shape[2] * planes->shape[3];
+    tensor rows = new_tensor(3, (int64_t[]){1, size, channels});
+    for (int64_t i = 0; i < size; i++)
+        for (int64_t c = 0; c < channels; c++)
+            ((float *)rows.data)[i * channels + c] = ((const float *)planes->data)[c * size + i];
+    return rows;
+}
+
+/* Relative L2 of columns [first, first + channels of `want`) of rows against planes. */
+static inline double rows_against_planes(const tensor *rows, int64_t first, const tensor *want)
+{
+    int64_t channels = want->shape[1], size = want->shape[2] * want->shape[3], all = rows->shape[2];
+    assert_int_equal(rows->shape[1], size);
+    float *planes = malloc((size_t)(channels * size) * sizeof *planes);
+    assert_non_null(planes);
+    for (int64_t i = 0; i < size; i++)
+        for (int64_t c = 0; c < channels; c++)
+            planes[c * size + i] = ((const float *)rows->data)[i * all + first + c];
+    double error = relative_l2(planes, want->data, channels * size);
+    free(planes);
+    return error;
+}
+
+static inline void run_stage(flux1_context *c, mesh_body *body, void *job, ticker *t)
+{
+    stage_plan plan;
+    flux1_error err = {0};
+    if (stage_plan_make(&c->mesh, &c->device, body, job, t, &plan, &err) != FLUX1_OK)
+        fail_msg("plan: %s", err.message);
+    *t = (ticker){0};
+    if (stage_run(&c->mesh, &c->device, &plan, body, job, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    stage_plan_free(&plan);
+}
+
+/* A denoiser open on given embeddings; sigmas [steps + 1] are its own to read. */
+typedef struct dit_run {
+    flux1_context *context;
+    dit_job job;
+    stage_plan plan;
+    mesh_session *session;
+    flux1_error err;
+} dit_run;
+
+static inline void dit_run_open(flux1_context *c, const flux1_model *m, const dit_request *conditions, dit_run *r)
+{
+    *r = (dit_run){.context = c, .job = {.model = m, .request = *conditions}};
+    r->job.rank = calloc((size_t)mesh_ranks(&c->mesh), sizeof *r->job.rank);
+    assert_non_null(r->job.rank);
+    if (stage_plan_make(&c->mesh, &c->device, dit_dry_body, &r->job, &r->job.ticker, &r->plan, &r->err) != FLUX1_OK)
+        fail_msg("plan: %s", r->err.message);
+    r->job.ticker = (ticker){0};
+    if (mesh_open(&c->mesh, &c->device, r->plan.arena, &r->session, &r->err) != FLUX1_OK || mesh_run(r->session, dit_open_body, &r->job, &r->err) != FLUX1_OK)
+        fail_msg("%s", r->err.message);
+}
+
+static inline void dit_run_body(dit_run *r, mesh_body *body)
+{
+    if (mesh_run(r->session, body, &r->job, &r->err) != FLUX1_OK)
+        fail_msg("%s", r->err.message);
+}
+
+static inline void dit_run_start(dit_run *r, const tensor *noise)
+{
+    r->job.noise = noise;
+    dit_run_body(r, dit_start_body);
+}
+
+/* Step k, and the latent after it. */
+static inline void dit_run_step(dit_run *r, int64_t k, tensor *latent)
+{
+    r->job.step = k;
+    dit_run_body(r, dit_step_body);
+    r->job.latent = latent;
+    r->job.sigma_next = NULL;
+    dit_run_body(r, dit_latent_body);
+}
+
+static inline void dit_run_close(dit_run *r)
+{
+    mesh_close(r->session);
+    dit_job_close(&r->job, mesh_ranks(&r->context->mesh));
+    stage_plan_free(&r->plan);
+}
+
+/* What a `stages` golden holds about the denoiser, against one step: its relative L2. */
+static inline double velocity_error(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w)
+{
+    const tensor *in = golden_tensor(g, "dit.input.latents"), *embeds = golden_tensor(g, "dit.input.prompt_embeds");
+    float sigma = *(const float *)golden_tensor(g, "dit.input.sigma")->data;
+    /* so long a step that the latent it began from hardly counts */
+    float sigmas[] = {sigma, sigma - 1024}, step = sigmas[1] - sigmas[0];
+    dit_request conditions = {.text_rows = embeds->shape[1],
+                              .grid_h = in->shape[1] / grid_w,
+                              .grid_w = grid_w,
+                              .steps = 1,
+                              .sigmas = sigmas,
+                              .guidance = *(const float *)golden_tensor(g, "dit.input.guidance")->data,
+                              .prompt_embeds = embeds,
+                              .pooled = golden_tensor(g, "dit.input.pooled_prompt_embeds")};
+    dit_run r;
+    tensor latent = new_tensor(3, in->shape);
+    dit_run_open(c, m, &conditions, &r);
+    dit_run_start(&r, in);
+    dit_run_step(&r, 0, &latent);
+    dit_run_close(&r);
+    float *v = latent.data;
+    for (int64_t i = 0; i < tensor_elements(in); i++)
+        v[i] = (float)(((double)v[i] - ((const float *)in->data)[i]) / step);
+    double error = relative_l2(v, golden_tensor(g, "dit.velocity")->data, tensor_elements(in));
+    tensor_free(&latent);
+    return error;
+}
+
+static inline double decode_error(flux1_context *c, const flux1_model *m, const store *g)
+{
+    const tensor *in = golden_tensor(g, "vae.decode.input"), *want = golden_tensor(g, "vae.decode.output");
+    vae_job job = {.model = m, .h = in->shape[2], .w = in->shape[3], .in = rows_of_planes(in)};
+    job.out = new_tensor(3, (int64_t[]){1, want->shape[2] * want->shape[3], want->shape[1]});
+    run_stage(c, vae_decode_body, &job, &job.ticker);
+    double error = rows_against_planes(&job.out, 0, want);
+    tensor_free(&job.in);
+    tensor_free(&job.out);
+    return error;
+}
+
+/* Of the mean and of the log-variance. */
+static inline void encode_errors(flux1_context *c, const flux1_model *m, const store *g, double *mean, double *logvar)
+{
+    const tensor *in = golden_tensor(g, "vae.encode.image"), *want = golden_tensor(g, "vae.encode.mean");
+    vae_job job = {.model = m, .h = in->shape[2], .w = in->shape[3], .in = rows_of_planes(in)};
+    job.out = new_tensor(3, (int64_t[]){1, want->shape[2] * want->shape[3], 2 * want->shape[1]});
+    run_stage(c, vae_encode_body, &job, &job.ticker);
+    *mean = rows_against_planes(&job.out, 0, want);
+    *logvar = rows_against_planes(&job.out, want->shape[1], golden_tensor(g, "vae.encode.logvar"));
+    tensor_free(&job.in);
+    tensor_free(&job.out);
+}
+
+/* Image tokens in a row of the `stages` golden's picture. */
+static inline int64_t stages_grid_w(const store *g, const flux1_model *m)
+{
+    return *(const int64_t *)golden_tensor(g, "width")->data / folder_size_multiple(m);
+}
+
+#endif
