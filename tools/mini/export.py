@@ -1,0 +1,64 @@
+"""Writes models/mini-schnell and models/mini-dev as diffusers folders in bf16; dev's encoders, tokenizers and VAE are relative links into schnell's."""
+import json
+import shutil
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
+
+from models import tokenizers
+from words import everything
+
+SHARED = ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae")
+
+
+def schedulers():
+    """As FLUX.1's own: schnell unshifted, dev shifted by the number of image tokens."""
+    return dict(schnell=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=1.0, use_dynamic_shifting=False),
+                dev=FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=3.0, use_dynamic_shifting=True, base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096))
+
+
+def write(ctx, models, vae, text, students):
+    """models: the folder to write into; students: {"schnell": transformer, "dev": transformer}."""
+    scale = json.loads(ctx.path("latents.json").read_text())
+    vae.register_to_config(scaling_factor=round(1 / scale["std"], 6), shift_factor=scale["shift"])
+    clip_tokenizer, t5_tokenizer = tokenizers(ctx.work)
+    for kind, scheduler in schedulers().items():
+        out = models / f"mini-{kind}"
+        shutil.rmtree(out, ignore_errors=True)
+        p = FluxPipeline(scheduler=scheduler, vae=vae, text_encoder=text["clip"], tokenizer=clip_tokenizer, text_encoder_2=text["t5"], tokenizer_2=t5_tokenizer, transformer=students[kind])
+        p.to(device="cpu", dtype=torch.bfloat16).save_pretrained(out)
+        (out / "tokenizer_2" / "tokenizer.json").unlink(missing_ok=True)
+        for f in out.rglob("*"):
+            if f.is_file():
+                f.chmod(0o644)   # save_pretrained makes weights private
+    for part in SHARED:
+        shutil.rmtree(models / "mini-dev" / part)
+        (models / "mini-dev" / part).symlink_to(f"../mini-schnell/{part}")
+    (models / "mini").mkdir(exist_ok=True)
+    (models / "mini" / "README.md").write_text(card(ctx))
+
+
+def card(ctx):
+    words = everything()
+    lines = [f"* **{kind}**: " + "; ".join(", ".join(forms) for forms in table.values()) for kind, table in words.items()]
+    scores = ctx.path("scores.md")
+    return f"""# Mini FLUX: what it is
+
+A FLUX.1 of about seven million weights in four true parts, trained by `tools/mini` on pictures that `tools/mini/data.py` paints: for demonstrations and tests, not for art.
+`mini-schnell` wants 4 steps and takes no guidance; `mini-dev` wants 20 and follows `--guidance` from 1 to 7. Best at 128 x 128; 96 to 192 px a side work, in multiples of 16.
+
+## Words it knows
+
+{chr(10).join(lines)}
+
+One object, two objects with a relation, two to four of a kind, or one object at a place; a scene or a plain colour behind. Other words have arbitrary effects.
+
+## Scores
+
+{scores.read_text() if scores.exists() else "Not measured yet: `tools/mini/evaluate.py`."}
+
+## Sources
+
+The objects in the training pictures are Noto Emoji by Google (artwork Apache-2.0; font SIL OFL 1.1), as packaged in Debian's `fonts-noto-color-emoji`; scenes and captions are this
+repository's own code. Neither the font nor its pictures are shipped. The weights are under this repository's licence.
+"""

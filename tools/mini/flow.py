@@ -1,0 +1,82 @@
+"""Joint training of the transformer and both text encoders by rectified flow: v = noise - picture at x = (1 - t) picture + t noise.
+
+t is a sigmoid of a normal around 0.5 (most weight where layout is decided); one caption in ten is empty, so that guidance has something to push away from;
+T5's padding varies, so that other text lengths look right. Object shapes appear suddenly after a plateau: do not judge a run by its first quarter."""
+import torch
+import torch.nn.functional as F
+
+import text as text_stage
+import vae as vae_stage
+from common import fit, generator, load, load_average, normal
+from models import PADDINGS, encode_text, tokenize, tokenizers, transformer, velocity
+
+
+class Latents:
+    """All training latents on the device, by picture size; batch(g) draws from one size, in proportion to its pictures."""
+
+    def __init__(self, ctx):
+        self.ctx, self.buckets = ctx, []
+        for (w, h), _ in vae_stage.sizes(ctx):
+            d = load(ctx.path(f"latents-{w}x{h}.pt"))
+            self.buckets.append((h // 16, w // 16, d["z"].to(ctx.device), d["clip"].to(ctx.device), d["t5"].to(ctx.device)))
+        self.kept = max(4, min(256, len(self.buckets[0][2]) // 8))   # of the first bucket, for validation
+        self.weights = torch.tensor([float(len(b[2])) for b in self.buckets])
+        self.empty = [t.to(ctx.device) for t in tokenize(tokenizers(ctx.work), [""])]
+
+    def batch(self, g, n, dropout):
+        """height, width in tokens; z, clip ids, t5 ids. n counts 128 x 128 pictures: larger ones come fewer at a time."""
+        k = int(torch.multinomial(self.weights, 1, generator=g))
+        h, w, z, clip, t5 = self.buckets[k]
+        n = max(2, round(n * 64 / (h * w)))
+        i = torch.randint(0, len(z) - (self.kept if k == 0 else 0), (n,), generator=g).to(z.device)
+        j = torch.randint(0, clip.size(1), (n,), generator=g).to(z.device)
+        clip, t5 = clip[i, j].long(), t5[i, j].long()
+        drop = (torch.rand(n, 1, generator=g) < dropout).to(z.device)
+        clip, t5 = torch.where(drop, self.empty[0], clip), torch.where(drop, self.empty[1], t5)
+        longer = PADDINGS[int(torch.randint(0, len(PADDINGS), (), generator=g))] - t5.size(1)
+        return h, w, z[i].float(), clip, F.pad(t5, (0, longer))
+
+    def validation(self):
+        h, w, z, clip, t5 = self.buckets[0]
+        return h, w, z[-self.kept:].float(), clip[-self.kept:, 0].long(), t5[-self.kept:, 0].long()
+
+
+def is_matrix(k, p):
+    """Muon: every matrix incl. modulations and embedders of time, text and context; not the tables, not the ends."""
+    ends = k.endswith("x_embedder.weight") or k in ("dit.proj_out.weight", "proj_out.weight") or "relative_attention" in k
+    return p.ndim == 2 and not ends and ("dit." in k or "blocks" in k or "embedder" in k or "layers" in k or ".block." in k or "norm_out" in k)
+
+
+def build(ctx, text):
+    return torch.nn.ModuleDict(dict(text=text, dit=transformer())).to(ctx.device)
+
+
+def train(ctx):
+    """The trained ModuleDict(text, dit)."""
+    b = ctx.budget["flow"]
+    if ctx.path("flow.pt").exists():
+        return load_average(build(ctx, text_stage.build(ctx)), load(ctx.path("flow.pt"))).eval()
+    model, latents = build(ctx, text_stage.train(ctx)), Latents(ctx)
+
+    def errors(h, w, z, clip, t5, t, noise):
+        with ctx.autocast():
+            sequence, pooled = encode_text(model["text"], clip, t5)
+            v = velocity(model["dit"], (1 - t) * z + t * noise, t, sequence, pooled, h, w)
+        return ((v.float() - (noise - z)) ** 2).mean((1, 2))
+
+    def loss_at(step):
+        g = generator(3, step)
+        h, w, z, clip, t5 = latents.batch(g, b["batch"], 0.1)
+        t = torch.sigmoid(torch.randn(len(z), 1, 1, generator=g) * 1.2 + 0.5).to(z.device)
+        return errors(h, w, z, clip, t5, t, normal(z, g)).mean()
+
+    @torch.no_grad()
+    def report():
+        h, w, z, clip, t5 = latents.validation()
+        n = len(z)
+        t = ((torch.arange(n) + 0.5) / n)[:, None, None].to(z.device)
+        noise = normal(z, generator(3))
+        e = torch.cat([errors(h, w, z[i:i + 64], clip[i:i + 64], t5[i:i + 64], t[i:i + 64], noise[i:i + 64]) for i in range(0, n, 64)])
+        return f"validation {e.mean():.4f}; by quarters of t " + " ".join(f"{q.mean():.3f}" for q in e.chunk(4))
+
+    return load_average(model, fit(ctx, "flow", model, loss_at, b["steps"], 0.02, 2e-3, is_matrix, report=report)).eval()
