@@ -359,3 +359,24 @@ flux1_status mesh_plane_collect(mesh *m, const plane_cut *p, act x, int64_t tota
     o->fn->release(o, mark);
     return FLUX1_OK;
 }
+
+flux1_status mesh_lowest(mesh *m, int *value)
+{
+    ops *o = m->o;
+    if (m->ranks == 1)
+        return FLUX1_OK;
+    size_t mark = o->fn->mark(o);
+    act mine, all;
+    float one = (float)*value, every[MESH_RANKS_MAX]; /* no allocation: the step loop comes here */
+    tensor from = {.type = DTYPE_F32, .dims = 1, .shape = {1}, .data = &one}, to = {.type = DTYPE_F32, .dims = 1, .shape = {m->ranks}, .data = every};
+    TRY(o->fn->create(o, ACT_PARTIAL, shape_rows(1, 0, 1, 1), &mine));
+    TRY(o->fn->create(o, ACT_PARTIAL, shape_rows(1, 0, m->ranks, 1), &all));
+    TRY(o->fn->upload(o, &from, mine));
+    TRY(gather_rows(m, m->all, mine, all, 1));
+    TRY(o->fn->download(o, all, &to));
+    for (int r = 0; r < m->ranks && !ops_counts_only(o); r++)
+        if (every[r] >= 0 && (*value < 0 || (int)every[r] < *value))
+            *value = (int)every[r];
+    o->fn->release(o, mark);
+    return FLUX1_OK;
+}

@@ -116,6 +116,9 @@ flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *
 /* Image rows of every rank into a host tensor [batch, total rows, cols] on all ranks that pass one (others NULL). */
 flux1_status mesh_collect(mesh *m, act x, int64_t total, tensor *host);
 
+/* The lowest of all ranks' values, on all of them: values from 0 to 2^24, or −1 for none. Waits. */
+flux1_status mesh_lowest(mesh *m, int *value);
+
 /* ---- forms for image planes: rows over all ranks ---- */
 
 typedef struct plane_cut {

@@ -112,6 +112,7 @@ flux1_status finite_report(mesh *m, const char *model, const char *const *names,
 {
     int slot;
     TRY(m->o->fn->finite_first(m->o, &slot));
+    TRY(mesh_lowest(m, &slot)); /* a NaN is one rank's at first; the block that made it is the one to name */
     if (slot < 0)
         return FLUX1_OK;
     return error_set(m->err, FLUX1_ERR_NUMERIC, "%s: NaN or infinity in %s%s; flux1 info --verify looks for a damaged weight", model, names[slot], where);

@@ -2,7 +2,7 @@
 import torch
 
 
-def orthogonalise(g, steps=5):
+def orthogonalise(g, steps=4):
     """[n, rows, columns] -> nearest semi-orthogonal matrices, about, by Newton-Schulz in bf16."""
     a, b, c = 3.4445, -4.7750, 2.0315
     x = g.bfloat16()
