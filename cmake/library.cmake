@@ -8,7 +8,7 @@ set(library_objects "")
 foreach(room ${room_objects})
   list(APPEND library_objects $<TARGET_OBJECTS:${room}>)
 endforeach()
-set(library_needs Threads::Threads m PkgConfig::JANSSON PkgConfig::PNG PkgConfig::UTF8PROC)
+set(library_needs Threads::Threads m ${CMAKE_DL_LIBS} PkgConfig::JANSSON PkgConfig::PNG PkgConfig::UTF8PROC)
 
 # shared: the version script hides everything else
 add_library(flux1_shared SHARED ${library_objects})
@@ -39,12 +39,16 @@ target_link_libraries(flux1_static INTERFACE ${static_library} ${library_needs})
 file(GLOB cli_sources CONFIGURE_DEPENDS src/cli/*.c)
 add_executable(flux1 ${cli_sources})
 target_include_directories(flux1 PRIVATE src)
+target_compile_definitions(flux1 PRIVATE FLUX1_SOURCE_MODELS="${CMAKE_SOURCE_DIR}/models")
 target_link_libraries(flux1 PRIVATE flux1_static room_base)
 set_property(TARGET flux1 APPEND PROPERTY LINK_DEPENDS ${static_library})
 
 # the interface's first user
 add_executable(example_generate examples/generate.c)
 target_link_libraries(example_generate PRIVATE flux1_shared)
+
+add_executable(contact_sheet examples/contact_sheet.c)
+target_link_libraries(contact_sheet PRIVATE flux1_static)
 
 # completions are made by the program itself; the man page too, and its committed copy is held equal by a test
 foreach(shell bash zsh fish)
@@ -70,3 +74,4 @@ install(FILES docs/flux1.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES ${CMAKE_BINARY_DIR}/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME flux1)
 install(FILES ${CMAKE_BINARY_DIR}/completion.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _flux1)
 install(FILES ${CMAKE_BINARY_DIR}/completion.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME flux1.fish)
+install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/flux1/models OPTIONAL) # links stay links

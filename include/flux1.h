@@ -61,15 +61,17 @@ typedef enum flux1_log_level { FLUX1_LOG_INFO = 0, FLUX1_LOG_WARNING = 1 } flux1
 
 typedef struct flux1_context_params {
     size_t size;         /* set by the defaults function; tells the library which version of the struct this is */
-    const char *device;  /* "cpu" (default), or "ref": the slow plain-C definition */
+    const char *device;  /* "cpu" (default); "cuda" or "cuda:N", the N-th GPU; or "ref": the slow plain-C definition */
     const char *mesh;    /* "RxC", such as "2x4"; NULL or "": one device. On a CPU the ranks are threads of this process */
     const char *sp, *tp; /* "FACTOR@AXIS", such as "2@0" and "4@1"; NULL: sp takes axis 0 and tp axis 1 */
     int threads;         /* in all; 0: as many as there are physical cores */
     flux1_dtype dtype;   /* AUTO: bf16 where the hardware multiplies it, else f32 */
-    uint64_t max_memory; /* bytes that activations may take before a request is refused; 0: what the machine has */
+    uint64_t max_memory; /* bytes that activations may take before a request is refused; 0: what the machine (or the GPU) has */
     void (*log)(void *user, flux1_log_level level, const char *message); /* one line, no newline, on the thread that called; may be NULL */
     void *log_user;
-    uint64_t reserved[16];
+    const char *encoder_device; /* of the text encoders: as device, or "host" for the CPU; NULL or "": the same as device */
+    int eager;           /* 1: a GPU's steps are not recorded and replayed as a graph */
+    uint64_t reserved[14];
 } flux1_context_params;
 
 FLUX1_API void flux1_context_params_defaults(flux1_context_params *params);

@@ -28,6 +28,9 @@ FLUX1_API void flux1_tokenizer_close(flux1_tokenizer *tokenizer);
  * With verify, every weight is read and a NaN or infinity is named. malloc'd in *json, also when something is missing (the status says so). */
 FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path, const flux1_generate_params *request, int verify, char **json);
 
+/* A JSON list of what --device can name here: the CPU with its instruction set, GPUs with memory, capability and library versions, and why there are none. */
+FLUX1_API flux1_status flux1_devices_json(flux1_context *context, char **json);
+
 /* Runs stages at a model's true size with synthetic weights (variant "schnell" or "dev"; stage "all", "clip", "t5", "dit", "vae"), or of a folder's own configs
  * (path not NULL; its weights are used). JSON: seconds a stage, FLOP/s, share of the machine's measured peak, bytes. */
 typedef struct flux1_bench_params {

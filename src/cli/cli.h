@@ -21,7 +21,7 @@ void help_command(command cmd);
 void help_man_page(void);
 bool help_completion(const char *shell); /* false: no such shell */
 
-/* --model, or the environment's FLUX1_MODEL; says how to get one and returns NULL if there is neither. */
+/* --model, or the environment's FLUX1_MODEL, or (with a note) the mini model that comes with flux1; says how to get one and returns NULL if there is none. */
 const char *model_folder(const options *opt);
 
 /* The prompt from --prompt or --prompt-file, malloc'd in *prompt. On failure complains and returns the exit status. */

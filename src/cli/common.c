@@ -2,6 +2,7 @@
 
 #include "base/builder.h"
 #include "base/file.h"
+#include "cli/builtin.h"
 #include "cli/console.h"
 
 #include <errno.h>
@@ -17,10 +18,16 @@ const char *model_folder(const options *opt)
 {
     const option_value *model = &opt->values[OPT_MODEL];
     const char *folder = model->given ? model->text : getenv("FLUX1_MODEL");
+    static char mini[BUILTIN_PATH_MAX];
     if (folder && folder[0])
         return folder;
-    complain("no model: name a pipeline folder with --model DIR or in the environment as FLUX1_MODEL"
-             " (hf download black-forest-labs/FLUX.1-schnell --local-dir DIR fetches one)");
+    if (builtin_model(mini, sizeof mini)) {
+        note("no model named: this is the mini model that comes with flux1 (its words: models/mini/README.md); for FLUX.1 itself,"
+             " hf download black-forest-labs/FLUX.1-schnell --local-dir DIR, then --model DIR");
+        return mini;
+    }
+    complain("no model: name a pipeline folder with --model DIR or in the environment as FLUX1_MODEL (hf download black-forest-labs/FLUX.1-schnell --local-dir DIR"
+             " fetches one); the mini model that comes with flux1 is in none of FLUX1_MODELS, ../models and ../share/flux1/models beside the program");
     return NULL;
 }
 
@@ -110,6 +117,8 @@ int open_context(const options *opt, flux1_context **out)
     flux1_context_params_defaults(&params);
     if (v[OPT_DEVICE].given)
         params.device = v[OPT_DEVICE].text;
+    params.encoder_device = v[OPT_ENCODER_DEVICE].text;
+    params.eager = v[OPT_TRACED].given && strcmp(v[OPT_TRACED].text, "no") == 0;
     params.mesh = v[OPT_MESH].text;
     params.sp = v[OPT_SP].text;
     params.tp = v[OPT_TP].text;

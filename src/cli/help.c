@@ -115,7 +115,8 @@ void help_man_page(void)
             if (has_option((command)c, i))
                 man_option(&option_rows[i]);
     }
-    puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\npipeline folder to use where none is named.");
+    puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\npipeline folder to use where none is named.\n.TP\n.B FLUX1_MODELS\n"
+         "folder in which the mini model lies, \"\" for none (default: beside the program).");
     printf(".SH EXIT STATUS\n%s.\n", exit_statuses);
     puts(".SH EXAMPLES\n.nf\nhf download black\\-forest\\-labs/FLUX.1\\-schnell \\-\\-local\\-dir FLUX.1\\-schnell\n"
          "flux1 generate \\-m FLUX.1\\-schnell \\-p \"a red fox\" \\-o fox.png\n"

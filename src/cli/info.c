@@ -1,4 +1,4 @@
-/* flux1 info: what a folder holds. */
+/* flux1 info: what a folder holds, or what devices there are. */
 #include "cli/cli.h"
 
 #include "cli/console.h"
@@ -27,14 +27,15 @@ int info_run(const options *opt)
     flux1_generate_params request;
     char *json = NULL;
     const char *path = opt->operand ? opt->operand : getenv("FLUX1_MODEL");
-    if (!path || !path[0]) {
+    bool devices = opt->values[OPT_DEVICES].given;
+    if (!devices && (!path || !path[0])) {
         complain("info needs a PATH: a pipeline folder (or FLUX1_MODEL in the environment)");
         return EXIT_USAGE;
     }
     fill_request(opt, &request);
     int status = open_context(opt, &context);
     if (status == EXIT_DONE) {
-        flux1_status st = flux1_info_json(context, path, &request, opt->values[OPT_VERIFY].given, &json);
+        flux1_status st = devices ? flux1_devices_json(context, &json) : flux1_info_json(context, path, &request, opt->values[OPT_VERIFY].given, &json);
         int printed = json ? print_result(opt, json) : EXIT_DONE;
         fflush(stdout);
         status = report(context, st);

@@ -44,7 +44,7 @@ typedef enum option_kind {
 /* id, long name, short name or 0, kind, argument, lowest, highest, in, help */
 #define OPTION_TABLE(X)                                                                                                                                  \
     X(MODEL, "model", 'm', FOLDER, "DIR", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH,                                                                   \
-      "pipeline folder as Hugging Face lays it out; without it, the environment's FLUX1_MODEL (bench: synthetic weights)")                               \
+      "pipeline folder as Hugging Face lays it out; without it, the environment's FLUX1_MODEL, or the mini model (bench: synthetic weights)")                               \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                                                    \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE, "read the prompt from FILE, or from standard input if FILE is -")     \
     X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_GENERATE,                                                                                            \
@@ -60,13 +60,16 @@ typedef enum option_kind {
     X(PREVIEW_EVERY, "preview-every", 0, WHOLE, "N", 1, 10000, IN_GENERATE, "steps between previews (default: 1)")                                        \
     X(DUMP, "dump", 0, FILE, "FILE", 0, 0, IN_GENERATE, "write each stage's tensors to FILE (safetensors, diffusers' names)")                            \
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_TOKENIZE, "read lines {\"prompt\": TEXT} from standard input, write lines {\"clip\": [ids], \"t5\": [ids]}") \
+    X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices that this machine and this build have, instead of a folder")                    \
     X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO, "read every weight and name the tensors that hold NaN or infinity")                                \
     X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH, "whose sizes to use with synthetic weights (default: schnell)")                       \
     X(STAGE, "stage", 0, CHOICE, "all|clip|t5|dit|vae", 0, 0, IN_BENCH, "what to time (default: all)")                                                   \
     X(REPEATS, "repeats", 0, WHOLE, "N", 1, 1000, IN_BENCH, "times to run each stage; the median counts (default: 3)")                                    \
     X(WEIGHTS, "weights", 0, CHOICE, "bf16|f32", 0, 0, IN_BENCH, "dtype of synthetic weights (default: bf16)")                                           \
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16", 0, 0, IN_RUNS, "what activations are stored and multiplied in (default: auto)")                         \
-    X(DEVICE, "device", 0, CHOICE, "cpu|ref", 0, 0, IN_RUNS, "where to compute; ref is the slow plain-C definition (default: cpu)")                       \
+    X(DEVICE, "device", 0, TEXT, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS, "where to compute: cuda:N is the N-th GPU, ref the slow plain-C definition (default: cpu)") \
+    X(ENCODER_DEVICE, "encoder-device", 0, TEXT, "host|cuda[:N]", 0, 0, IN_RUNS, "where to encode prompts (default: as --device)")                        \
+    X(TRACED, "traced", 0, CHOICE, "yes|no", 0, 0, IN_RUNS, "record a step's calls on a GPU once and replay them (default: yes)")                          \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS, "threads in all (default: one a physical core)")                                             \
     X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS, "shape of the mesh, such as 2x4; on a CPU its ranks are threads (default: one device)")                \
     X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS, "how many ranks share the image's tokens, along which axis of the mesh (default: axis 0)")          \

@@ -481,13 +481,12 @@ static flux1_status enter_stream(dit *model, mesh *m)
     return o->fn->finite(o, model->x, 0);
 }
 
-flux1_status dit_step(dit *model, mesh *m, int64_t k, model_tick *tick, void *user)
+/* The calls of a step: the same every time, whatever the step. */
+static flux1_status run_step(dit *model, mesh *m, model_tick *tick, void *user)
 {
     ops *o = m->o;
     const dit_config *c = &model->config;
-    char where[48];
     int slot = 1;
-    TRY(o->fn->step_set(o, k));
     TRY(enter_stream(model, m));
     for (int64_t i = 0; i < c->layers; i++) {
         TRY(run_joint(model, m, &model->joint[i]));
@@ -501,9 +500,26 @@ flux1_status dit_step(dit *model, mesh *m, int64_t k, model_tick *tick, void *us
     }
     TRY(exit_stream(model, m));
     TRY(o->fn->finite(o, model->velocity, slot));
-    TRY(o->fn->euler(o, model->latent, model->velocity, model->dsigma));
+    return o->fn->euler(o, model->latent, model->velocity, model->dsigma);
+}
+
+flux1_status dit_step(dit *model, mesh *m, int64_t k, model_tick *tick, void *user)
+{
+    ops *o = m->o;
+    char where[48];
+    bool replayed;
     snprintf(where, sizeof where, " at step %lld", (long long)k + 1);
-    return finite_report(m, "transformer", model->names, where);
+    TRY(o->fn->step_set(o, k));
+    TRY(o->fn->step_replay(o, &replayed));
+    if (!replayed) {
+        TRY(run_step(model, m, tick, user));
+        TRY(o->fn->step_record(o));
+        return finite_report(m, "transformer", model->names, where);
+    }
+    TRY(finite_report(m, "transformer", model->names, where));
+    for (int64_t i = 0; i < model->config.layers + model->config.single_layers; i++)
+        TRY(tick(user, m)); /* all at once: a replayed step has no middle */
+    return FLUX1_OK;
 }
 
 flux1_status dit_latent(dit *model, mesh *m, const float *sigma_next, tensor *host)

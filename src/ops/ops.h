@@ -113,6 +113,9 @@ typedef struct attention_args {
  *   block_begin    holds the block's weights until block_end; operations may use a weight only in between. Not nested with itself
  * order
  *   step_set       the step counter
+ *   step_replay    at the head of a step, after step_set: *done if the calls of an earlier step, recorded, have been enqueued again whole; otherwise the caller
+ *                  makes them, on the same acts in the same order as in every step, and then calls step_record
+ *   step_record    their end
  *   sync           waits for everything enqueued
  * arithmetic (sums in float32 or better)
  *   linear         out[rows, n] = epilogue(in[rows, k] · Wᵀ + b)
@@ -151,6 +154,8 @@ typedef struct attention_args {
     X(flux1_status, block_begin, (ops *o, block *b))                                                                                            \
     X(flux1_status, block_end, (ops *o, block *b))                                                                                              \
     X(flux1_status, step_set, (ops *o, int64_t step))                                                                                           \
+    X(flux1_status, step_replay, (ops *o, bool *done))                                                                                          \
+    X(flux1_status, step_record, (ops *o))                                                                                                      \
     X(flux1_status, sync, (ops *o))                                                                                                             \
     X(flux1_status, linear, (ops *o, act in, const weight *w, const epilogue *e, act out))                                                      \
     X(flux1_status, layer_norm, (ops *o, act in, const weight *w, act shift, act scale, float eps, act out))                                    \
@@ -233,6 +238,8 @@ typedef struct ops_config {
     int threads;
     flux1_error *err;
     const atomic_int *cancel;
+    struct cuda_device *device; /* ops_cuda: from ops_cuda_open; outlives the backend */
+    bool eager;                 /* ops_cuda: steps are not recorded */
 } ops_config;
 
 /* How much memory a backend takes, for the dry run. */
@@ -249,6 +256,24 @@ flux1_status ops_ref_create(const ops_config *c, ops **out);
 flux1_status ops_cpu_create(const ops_config *c, ops **out);
 const char *ops_cpu_isa(void);              /* "avx512bf16", "avx512", "avx2", "portable": what the dispatch chose */
 bool ops_cpu_multiplies_bf16(void);         /* the hardware has bf16 multiply-add */
+
+/* The CUDA backend. In a build without it, or on a machine without NVIDIA's driver, opening and listing say so (FLUX1_ERR_UNSUPPORTED). */
+typedef struct cuda_device cuda_device;
+typedef struct ops_cuda_info {
+    char name[128];
+    size_t memory;
+    int capability, multiprocessors; /* 90: sm_90 */
+    int driver;                      /* 13000: 13.0 */
+    size_t cublas, cudnn;            /* versions; 0: not found, kernels of our own do their work */
+} ops_cuda_info;
+
+extern const ops_sizing ops_cuda_sizing;
+flux1_status ops_cuda_list(ops_cuda_info *list, int room, int *count, flux1_error *err); /* describes at most `room` of *count GPUs */
+flux1_status ops_cuda_open(int ordinal, cuda_device **out, flux1_error *err);             /* libraries, kernels; counted, so that contexts share one and its weights */
+void ops_cuda_close(cuda_device *d);                                                       /* NULL is fine */
+size_t ops_cuda_memory(const cuda_device *d);                                              /* bytes */
+const char *ops_cuda_name(const cuda_device *d);
+flux1_status ops_cuda_create(const ops_config *c, ops **out);
 
 /* What the dry backend counted since its creation or the last ops_dry_reset. */
 typedef struct ops_count {

@@ -4,6 +4,7 @@
 #include "base/checked.h"
 #include "base/pool.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,26 +19,48 @@ const char *flux1_status_text(flux1_status status) { return status_text(status);
 
 void flux1_context_params_defaults(flux1_context_params *p) { *p = (flux1_context_params){.size = sizeof *p}; }
 
+/* "cuda" or "cuda:N". */
+static bool names_gpu(const char *name, int *ordinal)
+{
+    char *end;
+    *ordinal = 0;
+    if (strncmp(name, "cuda", 4) != 0)
+        return false;
+    if (!name[4])
+        return true;
+    if (name[4] != ':' || name[5] < '0' || name[5] > '9')
+        return false;
+    long n = strtol(name + 5, &end, 10);
+    *ordinal = (int)(n < INT_MAX ? n : INT_MAX);
+    return !*end;
+}
+
 static flux1_status choose_device(const char *name, mesh_device *d, flux1_error *err)
 {
+    int ordinal;
     if (!name || !*name || strcmp(name, "cpu") == 0) {
         d->create = ops_cpu_create;
         d->sizing = &ops_cpu_sizing;
         return FLUX1_OK;
+    }
+    if (names_gpu(name, &ordinal)) {
+        d->create = ops_cuda_create;
+        d->sizing = &ops_cuda_sizing;
+        return ops_cuda_open(ordinal, &d->config.device, err);
     }
     if (strcmp(name, "ref") == 0) {
         d->create = ops_ref_create;
         d->sizing = &ops_ref_sizing;
         return FLUX1_OK;
     }
-    return error_set(err, FLUX1_ERR_UNSUPPORTED, "device \"%s\": this build has cpu and ref", name);
+    return error_set(err, FLUX1_ERR_UNSUPPORTED, "device \"%s\": it should be cpu, cuda, cuda:N (the N-th GPU, from 0) or ref", name);
 }
 
 static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error *err)
 {
-    bool ref = d->create == ops_ref_create;
+    bool ref = d->create == ops_ref_create, multiplies = d->config.device || ops_cpu_multiplies_bf16();
     switch (wanted) {
-    case FLUX1_DTYPE_AUTO: d->config.arithmetic = !ref && ops_cpu_multiplies_bf16() ? DTYPE_BF16 : DTYPE_F32; return FLUX1_OK;
+    case FLUX1_DTYPE_AUTO: d->config.arithmetic = !ref && multiplies ? DTYPE_BF16 : DTYPE_F32; return FLUX1_OK;
     case FLUX1_DTYPE_F32: d->config.arithmetic = DTYPE_F32; return FLUX1_OK;
     case FLUX1_DTYPE_BF16:
         if (ref)
@@ -54,19 +77,31 @@ static uint64_t machine_memory(void)
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
 }
 
+static flux1_status set_up_device(flux1_context *c, const flux1_context_params *p, const char *name, mesh_device *d)
+{
+    TRY(choose_device(name, d, &c->error));
+    TRY(choose_dtype(p->dtype, d, &c->error));
+    d->config.threads = p->threads ? p->threads : cpu_physical_cores();
+    d->config.cancel = &c->cancel;
+    d->config.eager = p->eager != 0;
+    return FLUX1_OK;
+}
+
 static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
 {
     c->log = p->log;
     c->log_user = p->log_user;
-    c->max_memory = p->max_memory ? p->max_memory : machine_memory();
     TRY(mesh_parse(p->mesh, p->sp, p->tp, &c->mesh, &c->error));
-    TRY(choose_device(p->device, &c->device, &c->error));
-    TRY(choose_dtype(p->dtype, &c->device, &c->error));
     if (p->threads < 0 || p->threads > 4096)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
-    c->device.config.threads = p->threads ? p->threads : cpu_physical_cores();
-    c->device.config.cancel = &c->cancel;
-    return FLUX1_OK;
+    TRY(set_up_device(c, p, p->device, &c->device));
+    c->max_memory = p->max_memory ? p->max_memory : c->device.config.device ? ops_cuda_memory(c->device.config.device) : machine_memory();
+    if (!p->encoder_device || !*p->encoder_device) {
+        c->text_device = c->device;
+        return FLUX1_OK;
+    }
+    c->has_text_device = true;
+    return set_up_device(c, p, strcmp(p->encoder_device, "host") == 0 ? "cpu" : p->encoder_device, &c->text_device);
 }
 
 flux1_status flux1_context_create(const flux1_context_params *params, flux1_context **out)
@@ -85,7 +120,15 @@ flux1_status flux1_context_create(const flux1_context_params *params, flux1_cont
     return set_up(c, &p);
 }
 
-void flux1_context_destroy(flux1_context *context) { free(context); }
+void flux1_context_destroy(flux1_context *context)
+{
+    if (!context)
+        return;
+    if (context->has_text_device)
+        ops_cuda_close(context->text_device.config.device);
+    ops_cuda_close(context->device.config.device);
+    free(context);
+}
 
 const char *flux1_context_message(const flux1_context *context) { return context ? context->error.message : "out of memory"; }
 

@@ -8,6 +8,8 @@
 struct flux1_context {
     mesh_config mesh;
     mesh_device device;
+    mesh_device text_device; /* of the encoders: `device`, or one of their own */
+    bool has_text_device;
     uint64_t max_memory; /* bytes */
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;

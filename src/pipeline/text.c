@@ -45,9 +45,9 @@ flux1_status text_plan_make(flux1_context *c, const flux1_model *m, flux1_text *
 {
     flux1_status st;
     *out = (text_plan){.job = {.model = m, .clip_ids = text->clip_ids, .t5_ids = text->t5_ids, .clip_length = text->clip_length, .t5_length = text->t5_length}};
-    st = stage_plan_make(&c->mesh, &c->device, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
+    st = stage_plan_make(&c->mesh, &c->text_device, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
     if (st == FLUX1_OK)
-        st = stage_plan_make(&c->mesh, &c->device, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);
+        st = stage_plan_make(&c->mesh, &c->text_device, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);
     if (st != FLUX1_OK)
         text_plan_free(out);
     return st;
@@ -69,10 +69,10 @@ flux1_status text_encode(flux1_context *c, text_plan *plan, flux1_text *text, pr
     job->embeds = text->embeds;
     progress_stage(p, FLUX1_STAGE_TEXT, &plan->clip, &job->ticker);
     TRY(progress_report(p, &c->error));
-    TRY(stage_run(&c->mesh, &c->device, &plan->clip, clip_body, job, &c->error));
+    TRY(stage_run(&c->mesh, &c->text_device, &plan->clip, clip_body, job, &c->error));
     progress_advance(p, plan->clip.count.flops);
     progress_stage(p, FLUX1_STAGE_TEXT, &plan->t5, &job->ticker);
-    TRY(stage_run(&c->mesh, &c->device, &plan->t5, t5_body, job, &c->error));
+    TRY(stage_run(&c->mesh, &c->text_device, &plan->t5, t5_body, job, &c->error));
     progress_advance(p, plan->t5.count.flops);
     return FLUX1_OK;
 }

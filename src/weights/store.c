@@ -3,6 +3,7 @@
 #include "base/checked.h"
 #include "base/json.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -66,7 +67,7 @@ static flux1_status make_items(store *s, size_t count, flux1_error *err)
 static void add_item(store *s, const store_file *file, const safetensors_entry *entry)
 {
     store_item *item = &s->block[s->count];
-    item->tensor = (store_tensor){.name = entry->name, .file = file->path, .view = entry->view};
+    item->tensor = (store_tensor){.name = entry->name, .file = file->path, .view = entry->view, .store = s->number};
     s->item[s->count++] = item;
 }
 
@@ -156,6 +157,12 @@ static flux1_status open_index(store *s, const char *folder, const char *index_p
     return st;
 }
 
+uint64_t store_number(void)
+{
+    static atomic_ullong last;
+    return atomic_fetch_add(&last, 1) + 1;
+}
+
 static flux1_status new_store(const char *path, store **out, flux1_error *err)
 {
     *out = NULL;
@@ -164,6 +171,7 @@ static flux1_status new_store(const char *path, store **out, flux1_error *err)
         free(s);
         return error_oom(err, sizeof *s, path);
     }
+    s->number = store_number();
     *out = s;
     return FLUX1_OK;
 }

@@ -13,6 +13,7 @@ typedef struct store_tensor {
     const char *name;
     const char *file; /* path of the file that holds it */
     tensor view;
+    uint64_t store;   /* its store's number: no two stores of a process have the same, also when one is closed before the other opens */
 } store_tensor;
 
 /* Opens `folder` (such as MODEL/transformer): `<stem>.safetensors`, or `<stem>.safetensors.index.json` and its shards.

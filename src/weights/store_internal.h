@@ -28,6 +28,7 @@ typedef struct synthetic synthetic;
 
 struct store {
     char *path;
+    uint64_t number;
     store_file *file;
     size_t file_count;
     store_item **item; /* sorted by name */
@@ -40,6 +41,8 @@ struct store {
 
 /* The item of that name, or NULL; *position is where it is or would be. */
 store_item *store_lookup(const store *s, const char *name, size_t *position);
+
+uint64_t store_number(void); /* the next unused one */
 
 /* The synthetic store's part of a claim: makes the tensor. */
 flux1_status synthetic_add(store *s, const char *name, size_t position, int dims, const int64_t *shape, store_item **out, flux1_error *err);

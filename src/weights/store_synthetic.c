@@ -40,6 +40,7 @@ flux1_status store_synthetic(dtype type, bool with_data, store **out, flux1_erro
         store_close(s);
         return error_oom(err, sizeof *s + sizeof *s->synthetic, "synthetic weights");
     }
+    s->number = store_number();
     s->synthetic->type = type;
     s->synthetic->with_data = with_data;
     *out = s;
@@ -181,7 +182,7 @@ flux1_status synthetic_add(store *s, const char *name, size_t position, int dims
         free(copy);
         return error_oom(err, sizeof *item + strlen(name) + 1, "synthetic weights");
     }
-    item->tensor = (store_tensor){.name = copy, .file = s->path, .view = view};
+    item->tensor = (store_tensor){.name = copy, .file = s->path, .view = view, .store = s->number};
     memmove(s->item + position + 1, s->item + position, (s->count - position) * sizeof *s->item);
     s->item[position] = item;
     s->count++;

@@ -9,6 +9,7 @@ cd "$work" || exit 1
 mkdir run
 cd run || exit 1
 unset FLUX1_MODEL
+export FLUX1_MODELS= # no mini model but where a test says so
 tiny=$PIPELINES/schnell
 
 fail() { # what

@@ -19,6 +19,12 @@
 #include "pipeline/context.h"
 #include "weights/store.h"
 
+#ifdef TEST_DEVICE /* tests/cuda.cmake builds some of these programs again for "cuda" */
+#include "ops/cuda_emulator/install.h"
+#else
+#define TEST_DEVICE "cpu"
+#endif
+
 typedef struct golden {
     store *file;
     char prompt[4096];

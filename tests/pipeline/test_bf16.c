@@ -172,11 +172,11 @@ static void run_stages(flux1_context *c, const flux1_model *m, const char *pipel
     store_close(g);
 }
 
-static void run_isa(const char *isa)
+static void run_device(const char *device, const char *isa)
 {
     row_count = 0;
     memset(rows, 0, sizeof rows);
-    flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_BF16), *f32 = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    flux1_context *c = context_on(device, NULL, 1, FLUX1_DTYPE_BF16), *f32 = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     for (size_t i = 0; i < PIPELINE_COUNT; i++) {
         flux1_model *m = pipeline_of(c, PIPELINES[i]);
         assert_true(run_cases(c, f32, m, PIPELINES[i]) > 0);
@@ -200,7 +200,7 @@ static void bf16_is_as_near_as_torch_on_every_instruction_set(void **state)
             printf("%s: not on this machine\n", ISA_NAMES[i]);
             continue;
         }
-        run_isa(ISA_NAMES[i]);
+        run_device("cpu", ISA_NAMES[i]);
         run++;
     }
     isa_choose(NULL);
@@ -208,8 +208,18 @@ static void bf16_is_as_near_as_torch_on_every_instruction_set(void **state)
     assert_int_equal(too_far, 0);
 }
 
+static void bf16_on_a_gpu_is_as_near_as_torch(void **state)
+{
+    (void)state;
+    too_far = 0;
+    run_device(TEST_DEVICE, TEST_DEVICE);
+    assert_int_equal(too_far, 0);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(bf16_is_as_near_as_torch_on_every_instruction_set)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest on_cpu[] = {cmocka_unit_test(bf16_is_as_near_as_torch_on_every_instruction_set)}, on_gpu[] = {cmocka_unit_test(bf16_on_a_gpu_is_as_near_as_torch)};
+    if (strcmp(TEST_DEVICE, "cpu") != 0)
+        return cmocka_run_group_tests(on_gpu, NULL, NULL);
+    return cmocka_run_group_tests(on_cpu, NULL, NULL);
 }

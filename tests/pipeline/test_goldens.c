@@ -115,10 +115,10 @@ static void reference_backend_equals_the_oracle(void **state)
     run_all("ref", NULL, 1);
 }
 
-static void cpu_backend_equals_the_oracle(void **state)
+static void device_equals_the_oracle(void **state)
 {
     (void)state;
-    run_all("cpu", NULL, 2);
+    run_all(TEST_DEVICE, NULL, 2);
 }
 
 /* Shapes that divide, and shapes that do not: more ranks than heads, rows, features. */
@@ -142,13 +142,25 @@ static void a_trained_pipeline_equals_the_oracle(void **state)
     flux1_context_destroy(c);
 }
 
+/* Ranks that share a GPU: what they exchange passes through the host. */
+static void a_mesh_on_the_device_equals_the_oracle(void **state)
+{
+    (void)state;
+    run_all(TEST_DEVICE, "1x2", 1);
+    run_all(TEST_DEVICE, "3x1", 1);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest on_cpu[] = {
         cmocka_unit_test(reference_backend_equals_the_oracle),
-        cmocka_unit_test(cpu_backend_equals_the_oracle),
+        cmocka_unit_test(device_equals_the_oracle),
         cmocka_unit_test(every_mesh_equals_the_oracle),
         cmocka_unit_test(a_trained_pipeline_equals_the_oracle),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest on_gpu[] = {
+        cmocka_unit_test(device_equals_the_oracle),
+        cmocka_unit_test(a_mesh_on_the_device_equals_the_oracle),
+    };
+    return strcmp(TEST_DEVICE, "cpu") == 0 ? cmocka_run_group_tests(on_cpu, NULL, NULL) : cmocka_run_group_tests(on_gpu, NULL, NULL);
 }

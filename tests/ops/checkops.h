@@ -1,0 +1,532 @@
+/* Every entry and composite of a backend against ops/ref, on random and worst-case shapes: no rows, one row, odd sizes, parts, windows, batches. Outputs begin as
+ * NaN and whole buffers are compared, so that a cell not written, or written outside the window, shows. test_checkops.c runs the cases on ops/cpu,
+ * test_checkops_cuda.c on ops/cuda. */
+#ifndef FLUX1_TESTS_CHECKOPS_H
+#define FLUX1_TESTS_CHECKOPS_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "base/half.h"
+#include "ops/cpu/cpu.h" /* sizes of its blocks: what lies on either side of them is worth a try on every backend */
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define MAX_TENSORS 16
+#define MAX_KEPT 8
+#ifndef ARENA
+#define ARENA ((size_t)256 << 20)
+#endif
+
+/* One run of a case on one backend. Everything random comes from `random`, so the same case draws the same shapes and values on every backend. */
+typedef struct run {
+    ops *o;
+    flux1_error err;
+    bool rounded; /* inputs hold bf16 values only */
+    bool dry;
+    uint64_t random;
+    float *out; /* whole output buffers, one after the other */
+    size_t count, room;
+    size_t end[MAX_KEPT]; /* of each in `out` */
+    int kept;
+    store_tensor tensors[MAX_TENSORS];
+    int tensor_count;
+    block *held; /* of the weight prepared last */
+} run;
+
+static uint64_t draw(run *r)
+{
+    r->random ^= r->random << 13;
+    r->random ^= r->random >> 7;
+    r->random ^= r->random << 17;
+    return r->random * 0x2545f4914f6cdd1dull;
+}
+static int64_t below(run *r, int64_t n) { return (int64_t)((draw(r) >> 33) % (uint64_t)n); }
+static float value(run *r)
+{
+    float x = (float)((double)(draw(r) >> 11) * 0x1p-53 * 2 - 1) * 1.7f;
+    return r->rounded ? bf16_round(x) : x;
+}
+#define PICK(r, ...) pick(r, sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t), (int64_t[]){__VA_ARGS__})
+static int64_t pick(run *r, size_t n, const int64_t *list) { return list[below(r, (int64_t)n)]; }
+
+static void ok(run *r, flux1_status st)
+{
+    if (st != FLUX1_OK)
+        print_error("%s\n", r->err.message);
+    assert_int_equal(st, FLUX1_OK);
+}
+
+static act whole(act a) { return (act){.buffer = a.buffer, .part = PART_WHOLE, .cols = a.buffer->shape.cols}; }
+
+static void fill(run *r, act a, bool poison)
+{
+    act all = whole(a);
+    int64_t shape[3] = {act_batch(all), act_rows(all), all.cols};
+    tensor t;
+    ok(r, tensor_create(DTYPE_F32, 3, shape, &t, &r->err));
+    for (int64_t i = 0; i < tensor_elements(&t); i++) {
+        float x = value(r);
+        ((float *)t.data)[i] = poison ? NAN : x;
+    }
+    if (tensor_elements(&t) > 0)
+        ok(r, r->o->fn->upload(r->o, &t, all));
+    tensor_free(&t);
+}
+
+/* A window [batch, rows, cols] of a buffer that may be wider, and a part of it that may have company. */
+static act make(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols, bool poison)
+{
+    int64_t left = PICK(r, 0, 0, 8, 5), right = PICK(r, 0, 0, 16, 3), other = PICK(r, 0, 3, 1), kind = below(r, 3);
+    act_shape shape = shape_rows(batch, 0, rows, left + cols + right);
+    if (kind == 0) {
+        shape.rows[0] = rows / 3;
+        shape.rows[1] = rows - rows / 3;
+    } else if (kind == 1) {
+        shape.rows[0] = rows;
+        shape.rows[1] = other;
+    } else {
+        shape.rows[0] = other;
+    }
+    act a;
+    ok(r, r->o->fn->create(r->o, role, shape, &a));
+    fill(r, a, poison);
+    return act_columns(act_of(a, kind == 0 ? PART_WHOLE : kind == 1 ? PART_TEXT : PART_IMAGE), left, cols);
+}
+static act input(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols) { return make(r, role, batch, rows, cols, false); }
+static act output(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols) { return make(r, role, batch, rows, cols, true); }
+static act plane(run *r, int64_t batch, int64_t height, int64_t width, int64_t channels, bool poison)
+{
+    act a;
+    ok(r, r->o->fn->create(r->o, ACT_PLANE, shape_plane(batch, height, width, channels), &a));
+    fill(r, a, poison);
+    return a;
+}
+/* A table of 3 steps; the step counter stands at 1. */
+static act table(run *r, int64_t cols)
+{
+    act a;
+    ok(r, r->o->fn->create(r->o, ACT_TABLE, shape_rows(1, 0, 3, cols + 4), &a));
+    fill(r, a, false);
+    return act_columns(a, 4, cols);
+}
+static act maybe(run *r, act a) { return below(r, 2) ? a : (act){0}; }
+
+/* Keeps the whole buffer behind an output for comparison. */
+static void keep(run *r, act a)
+{
+    act all = whole(a);
+    int64_t shape[3] = {act_batch(all), act_rows(all), all.cols};
+    tensor t;
+    ok(r, tensor_create(DTYPE_F32, 3, shape, &t, &r->err));
+    size_t n = (size_t)tensor_elements(&t);
+    if (n == 0)
+        return tensor_free(&t);
+    ok(r, r->o->fn->download(r->o, all, &t));
+    if (r->count + n > r->room)
+        assert_non_null(r->out = realloc(r->out, (r->room = 2 * (r->count + n)) * sizeof(float)));
+    memcpy(r->out + r->count, t.data, n * sizeof(float));
+    r->count += n;
+    assert_true(r->kept < MAX_KEPT);
+    r->end[r->kept++] = r->count;
+    tensor_free(&t);
+}
+
+/* ---- weights in memory ---- */
+
+static const dtype weight_types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64}; /* the last one is decoded when prepared */
+
+static const store_tensor *weight_tensor(run *r, dtype type, int dims, const int64_t *shape)
+{
+    assert_true(r->tensor_count < MAX_TENSORS);
+    store_tensor *t = &r->tensors[r->tensor_count++];
+    *t = (store_tensor){.name = "w", .file = "memory"};
+    ok(r, tensor_create(type, dims, shape, &t->view, &r->err));
+    for (int64_t i = 0; i < tensor_elements(&t->view); i++) {
+        float x = value(r);
+        if (type == DTYPE_F32)
+            ((float *)t->view.data)[i] = x;
+        else if (type == DTYPE_F64)
+            ((double *)t->view.data)[i] = x;
+        else
+            ((uint16_t *)t->view.data)[i] = type == DTYPE_BF16 ? bf16_from_f32(x) : f16_from_f32(x);
+    }
+    return t;
+}
+
+static weight_recipe matrix_recipe(run *r, weight_role role, int64_t rows, int64_t cols)
+{
+    return recipe_whole(role, weight_tensor(r, weight_types[below(r, 4)], 2, (int64_t[]){rows, cols}));
+}
+
+/* [rows, cols] of one tensor, a slice of a larger one, or tiled by several of different types. */
+static weight_recipe linear_recipe(run *r, int64_t rows, int64_t cols)
+{
+    weight_recipe a, b, w;
+    int64_t at;
+    switch (below(r, 4)) {
+    case 0:
+        w = matrix_recipe(r, WEIGHT_LINEAR, rows + 5, cols + 3);
+        w = recipe_rows(&w, 2, rows);
+        return recipe_cols(&w, 3, cols);
+    case 1:
+        at = rows / 3;
+        a = matrix_recipe(r, WEIGHT_LINEAR, at, cols);
+        b = matrix_recipe(r, WEIGHT_LINEAR, rows - at, cols);
+        ok(r, recipe_stack(&a, &b, &w, &r->err));
+        return w;
+    case 2:
+        at = cols / 3;
+        a = matrix_recipe(r, WEIGHT_LINEAR, rows, at);
+        b = matrix_recipe(r, WEIGHT_LINEAR, rows, cols - at);
+        ok(r, recipe_beside(&a, &b, &w, &r->err));
+        return w;
+    default: return matrix_recipe(r, WEIGHT_LINEAR, rows, cols);
+    }
+}
+static weight *prepare(run *r, const weight_recipe *w, bool bias)
+{
+    weight *out;
+    weight_recipe b = {0};
+    if (bias)
+        b = recipe_whole(WEIGHT_VECTOR, weight_tensor(r, weight_types[below(r, 4)], 1, (int64_t[]){w->rows}));
+    ok(r, r->o->fn->block_create(r->o, "the block", &r->held)); /* one each: a block's weights are all known before it is begun */
+    ok(r, r->o->fn->prepare(r->o, r->held, w, bias ? &b : NULL, &out));
+    ok(r, r->o->fn->block_begin(r->o, r->held));
+    return out;
+}
+static weight *linear_weight(run *r, int64_t rows, int64_t cols, bool bias)
+{
+    weight_recipe w = linear_recipe(r, rows, cols);
+    return prepare(r, &w, bias);
+}
+static weight *vector_weight(run *r, int64_t n, bool bias)
+{
+    weight_recipe w = recipe_whole(WEIGHT_VECTOR, weight_tensor(r, weight_types[below(r, 4)], 1, (int64_t[]){n}));
+    return prepare(r, &w, bias);
+}
+
+/* ---- the cases ---- */
+
+static act_role linear_input(run *r) { return (act_role)PICK(r, ACT_LINEAR, ACT_LINEAR, ACT_HEADS, ACT_RESIDUAL, ACT_TABLE); }
+static act_role linear_output(run *r) { return (act_role)PICK(r, ACT_LINEAR, ACT_HEADS, ACT_RESIDUAL, ACT_PARTIAL); }
+
+static void case_linear(run *r)
+{
+    int64_t batch = PICK(r, 1, 1, 2), rows = PICK(r, 0, 1, 2, 3, 4, 5, 8, 9, 13, 14, 15, 29, 70, 131), k = PICK(r, 0, 1, 3, 16, 31, 64, 65, GEMM_STEPS, GEMM_STEPS + 1, 2 * GEMM_STEPS + 1, 600),
+            n = PICK(r, 0, 1, 3, 16, 31, 33, 64, 100, 130);
+    act_role role = linear_output(r);
+    weight *w = linear_weight(r, n, k, below(r, 2));
+    epilogue e = {.f = (activation)below(r, 5), .mul = maybe(r, input(r, ACT_LINEAR, batch, rows, n)), .gate = maybe(r, table(r, n))};
+    act in = input(r, linear_input(r), batch, rows, k), residual = input(r, ACT_RESIDUAL, batch, rows, n), out = output(r, role, batch, rows, n);
+    int64_t with = below(r, 3);
+    e.residual = with ? residual : (act){0};
+    if (with == 2) /* in place */
+        out = residual;
+    ok(r, r->o->fn->linear(r->o, in, w, &e, out));
+    keep(r, out);
+}
+
+/* More than one block of rows, columns and k. */
+static void case_linear_blocks(run *r)
+{
+    int64_t rows = PICK(r, GEMM_ROWS + 1, 2 * GEMM_ROWS, 500), k = PICK(r, 300, 257), n = PICK(r, GEMM_COLS + 1, 600);
+    weight *w = linear_weight(r, n, k, true);
+    act in = input(r, ACT_LINEAR, 1, rows, k), out = output(r, ACT_LINEAR, 1, rows, n);
+    ok(r, r->o->fn->linear(r->o, in, w, &(epilogue){.f = ACTIVATION_GELU_TANH}, out));
+    keep(r, out);
+}
+
+static void case_layer_norm(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030);
+    weight *w = below(r, 2) ? vector_weight(r, cols, below(r, 2)) : NULL;
+    act shift = maybe(r, table(r, cols)), scale = maybe(r, table(r, cols));
+    act in = input(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols), out = output(r, ACT_LINEAR, batch, rows, cols);
+    ok(r, r->o->fn->layer_norm(r->o, in, w, shift, scale, 1e-3f, out));
+    keep(r, out);
+}
+
+static void case_rms_norm(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030);
+    weight *w = vector_weight(r, cols, false);
+    act in = input(r, ACT_RESIDUAL, batch, rows, cols), out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
+    ok(r, r->o->fn->rms_norm(r->o, in, w, 1e-6f, out));
+    keep(r, out);
+}
+
+static void case_head_norm_rope(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), heads = PICK(r, 0, 1, 3), dim = PICK(r, 2, 16, 18, 40, 128);
+    weight *w = below(r, 2) ? vector_weight(r, dim, false) : NULL;
+    act rope = maybe(r, input(r, ACT_ROPE, 1, rows, dim)), x = input(r, ACT_HEADS, batch, rows, heads * dim);
+    ok(r, r->o->fn->head_norm_rope(r->o, x, heads, w, 1e-6f, rope));
+    keep(r, x);
+}
+
+static void case_attention(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 0, 1, 2, 3), dim = PICK(r, 1, 16, 17, 33, 64, 128), queries = PICK(r, 0, 1, 5, 77, 130, ATTENTION_QUERIES + 9),
+            keys = PICK(r, 0, 1, 5, 77, ATTENTION_KEYS - 1, ATTENTION_KEYS, 2 * ATTENTION_KEYS + 1);
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .causal = below(r, 2)};
+    if (below(r, 3) == 0) {
+        keys = queries = PICK(r, 1, 7, 77, 260);
+        a.bias = input(r, ACT_TABLE, 1, heads, 2 * queries - 1);
+    }
+    if (keys == 0)
+        a.causal = false;
+    act q = input(r, ACT_HEADS, batch, queries, heads * dim), k = input(r, ACT_HEADS, batch, keys, heads * dim), v = input(r, ACT_HEADS, batch, keys, heads * dim);
+    act out = output(r, ACT_HEADS, batch, queries, heads * dim);
+    ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
+    keep(r, out);
+}
+
+/* A head wider than a k block. */
+static void case_attention_wide(run *r)
+{
+    int64_t dim = PICK(r, 300, 512, 515), rows = PICK(r, 3, 140);
+    attention_args a = {.heads = 1, .scale = 1.0f / sqrtf((float)dim)};
+    act q = input(r, ACT_HEADS, 1, rows, dim), k = input(r, ACT_HEADS, 1, rows, dim), v = input(r, ACT_HEADS, 1, rows, dim), out = output(r, ACT_HEADS, 1, rows, dim);
+    ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
+    keep(r, out);
+}
+
+/* Large scores: the maximum must be taken off, and grows from block to block. */
+static void case_attention_steep(run *r)
+{
+    attention_args a = {.heads = 2, .scale = 4.0f};
+    act q = input(r, ACT_HEADS, 1, 20, 64), k = input(r, ACT_HEADS, 1, 600, 64), v = input(r, ACT_HEADS, 1, 600, 64), out = output(r, ACT_HEADS, 1, 20, 64);
+    ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
+    keep(r, out);
+}
+
+static void case_attention_parts(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 16, 33), queries = PICK(r, 1, 130), keys[2] = {PICK(r, 0, 1, 70), PICK(r, 0, 5, 300)};
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
+    act q = input(r, ACT_HEADS, batch, queries, heads * dim), out[2], lse[2];
+    for (int i = 0; i < 2; i++) {
+        act k = input(r, ACT_HEADS, batch, keys[i], heads * dim), v = input(r, ACT_HEADS, batch, keys[i], heads * dim);
+        out[i] = output(r, ACT_PARTIAL, batch, queries, heads * dim);
+        lse[i] = output(r, ACT_STATS, batch, queries, heads);
+        ok(r, r->o->fn->attention_part(r->o, q, k, v, &a, out[i], lse[i]));
+        keep(r, out[i]);
+        keep(r, lse[i]);
+    }
+    ok(r, r->o->fn->attention_merge(r->o, heads, out[0], lse[0], out[1], lse[1]));
+    keep(r, out[0]);
+    keep(r, lse[0]);
+}
+
+static void case_conv(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 2, 7, 12), width = PICK(r, 1, 2, 9, 33), in_channels = PICK(r, 1, 3, 16, 35), out_channels = PICK(r, 1, 3, 16, 40);
+    int stride = (int)PICK(r, 1, 1, 2), kernel = stride == 2 ? 3 : (int)PICK(r, 1, 3);
+    if (stride == 2)
+        height += height % 2, width += width % 2;
+    dtype type = weight_types[below(r, 4)];
+    weight_recipe w = recipe_whole(WEIGHT_CONV, weight_tensor(r, type, 4, (int64_t[]){out_channels + 2, in_channels, kernel, kernel}));
+    w.kernel = kernel;
+    w = recipe_rows(&w, 1, out_channels);
+    weight *p = prepare(r, &w, below(r, 2));
+    act in = plane(r, batch, height, width, in_channels, false), top = plane(r, batch, 1, width, in_channels, false), bottom = plane(r, batch, 1, width, in_channels, false);
+    act out = plane(r, batch, height / stride, width / stride, out_channels, true), residual = plane(r, batch, height / stride, width / stride, out_channels, false);
+    bool halo = kernel == 3 && stride == 1;
+    top = maybe(r, top), bottom = maybe(r, bottom), residual = maybe(r, residual);
+    ok(r, r->o->fn->conv(r->o, in, halo ? top : (act){0}, halo ? bottom : (act){0}, p, stride, residual, out));
+    keep(r, out);
+}
+
+/* More than one block of rows and k, as rows of several lines. */
+static void case_conv_blocks(run *r)
+{
+    weight_recipe w = recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){33, 70, 3, 3}));
+    w.kernel = 3;
+    weight *p = prepare(r, &w, true);
+    act in = plane(r, 1, 26, 25, 70, false), out = plane(r, 1, 26, 25, 33, true);
+    ok(r, r->o->fn->conv(r->o, in, (act){0}, (act){0}, p, 1, (act){0}, out));
+    keep(r, out);
+}
+
+static void case_group_norm(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 5, 40), width = PICK(r, 1, 7, 33), groups = PICK(r, 1, 2, 4), channels = groups * PICK(r, 1, 3, 8, 40);
+    weight *w = vector_weight(r, channels, below(r, 2));
+    act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, height, width, channels, true), again = plane(r, batch, height, width, channels, true);
+    act stats;
+    ok(r, r->o->fn->create(r->o, ACT_STATS, shape_rows(batch, 0, 2 * groups, 3), &stats));
+    fill(r, stats, false);
+    act one;
+    ok(r, r->o->fn->create(r->o, ACT_STATS, shape_rows(batch, groups, groups, 3), &one));
+    fill(r, one, false);
+    ok(r, r->o->fn->group_stats(r->o, in, groups, act_of(one, PART_TEXT)));
+    ok(r, r->o->fn->group_stats(r->o, in, groups, act_of(one, PART_IMAGE)));
+    ok(r, r->o->fn->group_apply(r->o, in, one, groups, w, 1e-6f, below(r, 2), out));
+    keep(r, one);
+    keep(r, out);
+    ok(r, r->o->fn->group_norm(r->o, in, groups, w, 1e-6f, below(r, 2), again));
+    keep(r, again);
+}
+
+static void case_upsample(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 0, 1, 5), width = PICK(r, 1, 6), channels = PICK(r, 1, 3, 40);
+    act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, 2 * height, 2 * width, channels, true);
+    ok(r, r->o->fn->upsample(r->o, in, out));
+    keep(r, out);
+}
+
+static void case_embed(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9), cols = PICK(r, 1, 17, 64), entries = 20;
+    weight_recipe w = linear_recipe(r, entries, cols), p = matrix_recipe(r, WEIGHT_TABLE, 40, cols);
+    w.role = WEIGHT_TABLE;
+    weight *t = prepare(r, &w, false), *positions = prepare(r, &p, false);
+    act ids, out = output(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols);
+    ok(r, r->o->fn->create(r->o, ACT_IDS, shape_rows(batch, rows, 0, 1), &ids));
+    tensor host;
+    ok(r, tensor_create(DTYPE_I32, 2, (int64_t[]){batch, rows}, &host, &r->err));
+    for (int64_t i = 0; i < batch * rows; i++)
+        ((int32_t *)host.data)[i] = (int32_t)below(r, entries);
+    ok(r, r->o->fn->upload(r->o, &host, ids));
+    tensor_free(&host);
+    ok(r, r->o->fn->embed(r->o, ids, t, below(r, 2) ? positions : NULL, 7, out));
+    keep(r, out);
+}
+
+static void case_activate(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100);
+    act in = input(r, ACT_RESIDUAL, batch, rows, cols), out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
+    ok(r, r->o->fn->add(r->o, in, 4.0f, (act){0}, in, in)); /* as far as ±8.5 */
+    ok(r, r->o->fn->activate(r->o, (activation)below(r, 5), in, out));
+    keep(r, out);
+}
+
+static void case_add_euler(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100);
+    act x = input(r, ACT_RESIDUAL, batch, rows, cols), y = input(r, ACT_LINEAR, batch, below(r, 2) ? rows : 1, cols), out = output(r, ACT_RESIDUAL, batch, rows, cols);
+    ok(r, r->o->fn->add(r->o, x, 0.7f, maybe(r, table(r, cols)), y, out));
+    keep(r, out);
+    act v = input(r, ACT_LINEAR, batch, rows, cols);
+    ok(r, r->o->fn->euler(r->o, x, v, table(r, 1)));
+    keep(r, x);
+}
+
+static void case_moves(run *r)
+{
+    static const act_role roles[] = {ACT_RESIDUAL, ACT_LINEAR, ACT_HEADS, ACT_PARTIAL};
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100), first = below(r, rows + 1), some = rows - first;
+    act in = input(r, roles[below(r, 4)], batch, rows, cols), out = output(r, roles[below(r, 4)], batch, rows, cols), part = output(r, roles[below(r, 4)], batch, some, cols);
+    ok(r, r->o->fn->cast(r->o, in, out));
+    ok(r, r->o->fn->copy_rows(r->o, in, first, part));
+    keep(r, out);
+    keep(r, part);
+    act again = output(r, in.buffer->role, batch, rows, cols);
+    void *bytes;
+    size_t most = (size_t)(batch * some * cols) * sizeof(float);
+    assert_true(r->o->fn->pack_bytes(r->o, in, some) <= most);
+    ok(r, r->o->fn->exchange(r->o, most, &bytes));
+    if (!r->dry) {
+        ok(r, r->o->fn->pack(r->o, in, first, some, bytes));
+        ok(r, r->o->fn->unpack(r->o, bytes, again, first, some));
+    }
+    keep(r, again);
+}
+
+static void case_composites(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 1, 12, 40), width = PICK(r, 24, 65), heads = PICK(r, 1, 3), dim = PICK(r, 8, 18), hidden = PICK(r, 33, 96);
+    qkv_weights w = {.qkv = linear_weight(r, 3 * heads * dim, width, below(r, 2)), .heads = heads, .eps = 1e-6f};
+    w.norm_q = vector_weight(r, dim, false);
+    w.norm_k = vector_weight(r, dim, false);
+    weight *up = linear_weight(r, hidden, width, true), *down = linear_weight(r, width, hidden, true);
+    act in = input(r, ACT_LINEAR, batch, rows, width), rope = input(r, ACT_ROPE, 1, rows, dim);
+    act qkv = output(r, ACT_HEADS, batch, rows, 3 * heads * dim), wide = output(r, ACT_LINEAR, batch, rows, hidden), out = output(r, ACT_RESIDUAL, batch, rows, width);
+    ok(r, r->o->fn->single_products(r->o, in, &w, rope, qkv, up, wide));
+    keep(r, qkv);
+    keep(r, wide);
+    ok(r, r->o->fn->mlp(r->o, in, up, ACTIVATION_GELU_TANH, down, &(epilogue){.gate = table(r, width)}, out));
+    keep(r, out);
+}
+
+typedef struct check {
+    const char *name;
+    void (*body)(run *r);
+    int variants;
+    double f32, bf16; /* bounds of the relative L2 error */
+} check;
+
+static const check checks[] = {
+    {"linear", case_linear, 120, 1e-6, 6e-3},
+    {"linear, several blocks", case_linear_blocks, 2, 1e-6, 6e-3},
+    {"layer_norm", case_layer_norm, 25, 1e-6, 5e-3},
+    {"rms_norm", case_rms_norm, 15, 1e-6, 5e-3},
+    {"head_norm_rope", case_head_norm_rope, 20, 1e-6, 5e-3},
+    {"attention", case_attention, 40, 2e-6, 8e-3},
+    {"attention, wide heads", case_attention_wide, 3, 2e-6, 8e-3},
+    {"attention, steep scores", case_attention_steep, 1, 5e-6, 2e-2},
+    {"attention_part, attention_merge", case_attention_parts, 10, 2e-6, 8e-3},
+    {"conv", case_conv, 40, 1e-6, 6e-3},
+    {"conv, several blocks", case_conv_blocks, 1, 1e-6, 6e-3},
+    {"group_stats, group_apply, group_norm", case_group_norm, 20, 1e-6, 5e-3},
+    {"upsample", case_upsample, 6, 0, 0},
+    {"embed", case_embed, 12, 1e-7, 5e-3},
+    {"activate", case_activate, 20, 1e-6, 5e-3},
+    {"add, euler", case_add_euler, 12, 1e-6, 5e-3},
+    {"cast, copy_rows, pack, unpack", case_moves, 20, 0, 5e-3},
+    {"qkv_norm_rope, single_products, mlp", case_composites, 8, 2e-6, 1e-2},
+};
+
+/* ---- running a case on a backend ---- */
+
+/* `create`: NULL for the dry backend. */
+static void start_run(run *r, flux1_status (*create)(const ops_config *, ops **), const ops_sizing *sizing, const ops_config *config, bool rounded, uint64_t seed)
+{
+    *r = (run){.rounded = rounded, .random = seed * 0x9e3779b97f4a7c15ull + 1, .dry = !create};
+    ops_config c = *config;
+    c.err = &r->err;
+    ok(r, create ? create(&c, &r->o) : ops_dry_create(&c, sizing, &r->o));
+    ok(r, r->o->fn->reserve(r->o, ARENA));
+    ok(r, r->o->fn->step_set(r->o, 1));
+}
+
+static void close_run(run *r)
+{
+    r->o->fn->destroy(r->o);
+    for (int i = 0; i < r->tensor_count; i++)
+        tensor_free(&r->tensors[i].view);
+    free(r->out);
+}
+
+/* NaN in the same cells, and the relative L2 distance of the rest: the worst of the outputs kept, so that a large one does not hide a small one. */
+static double distance(const run *a, const run *b)
+{
+    double worst = 0;
+    size_t i = 0;
+    assert_int_equal(a->count, b->count);
+    for (int k = 0; k < a->kept; k++) {
+        double difference = 0, size = 0;
+        for (; i < a->end[k]; i++) {
+            if (isnan(a->out[i]) != isnan(b->out[i]))
+                fail_msg("cell %zu is %g, should be %g", i, (double)b->out[i], (double)a->out[i]);
+            if (isnan(a->out[i]))
+                continue;
+            difference += a->out[i] == b->out[i] ? 0 : pow((double)a->out[i] - b->out[i], 2); /* equal infinities */
+            size += isinf(a->out[i]) ? 0 : pow(a->out[i], 2);
+        }
+        worst = fmax(worst, size > 0 ? sqrt(difference / size) : difference > 0 ? INFINITY : 0);
+    }
+    return worst;
+}
+
+#endif
