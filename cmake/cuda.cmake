@@ -1,6 +1,6 @@
 # The CUDA backend, where CUDA's compiler and headers are: src/ops/cuda and its kernels, one fat binary for all architectures, linked in as bytes. NVIDIA's libraries
 # are found at run time (src/ops/cuda/libraries.c), so the same program runs where there are none.
-set(FLUX1_CUDA OFF CACHE STRING "CUDA backend: AUTO (if CUDA is installed), ON, OFF")
+set(FLUX1_CUDA AUTO CACHE STRING "CUDA backend: AUTO (if CUDA is installed), ON, OFF")
 set(FLUX1_CUDA_ARCHITECTURES "80;89;90a;100" CACHE STRING "GPU architectures to compile for")
 set_property(CACHE FLUX1_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(FLUX1_HAS_CUDA OFF)

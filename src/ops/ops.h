@@ -246,8 +246,9 @@ typedef struct ops_config {
 typedef enum ops_work { WORK_LINEAR, WORK_ATTENTION, WORK_CONV } ops_work;
 typedef struct ops_sizing {
     size_t (*act_bytes)(const ops_config *c, act_role role, const act_shape *shape);
-    /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries, n keys, k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
+    /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries of all batches, n keys, k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
+    size_t unit; /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
 } ops_sizing;
 
 extern const ops_sizing ops_ref_sizing, ops_cpu_sizing;

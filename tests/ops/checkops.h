@@ -146,8 +146,9 @@ static const dtype weight_types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64
 static const store_tensor *weight_tensor(run *r, dtype type, int dims, const int64_t *shape)
 {
     assert_true(r->tensor_count < MAX_TENSORS);
+    static uint64_t stores; /* each tensor is as if of a store of its own: memory that is used again has other contents */
     store_tensor *t = &r->tensors[r->tensor_count++];
-    *t = (store_tensor){.name = "w", .file = "memory"};
+    *t = (store_tensor){.name = "w", .file = "memory", .store = ++stores};
     ok(r, tensor_create(type, dims, shape, &t->view, &r->err));
     for (int64_t i = 0; i < tensor_elements(&t->view); i++) {
         float x = value(r);

@@ -208,6 +208,29 @@ static void bf16_is_as_near_as_torch_on_every_instruction_set(void **state)
     assert_int_equal(too_far, 0);
 }
 
+/* Trained weights: as far from random ones as it gets. */
+static void bf16_of_the_mini_models_is_as_near_as_torch(void **state)
+{
+    (void)state;
+    need_mini_models();
+    too_far = 0;
+    row_count = 0;
+    memset(rows, 0, sizeof rows);
+    flux1_context *c = context_on(TEST_DEVICE, NULL, 2, FLUX1_DTYPE_BF16), *f32 = context_on("cpu", NULL, 2, FLUX1_DTYPE_F32);
+    for (size_t i = 0; i < MINI_COUNT; i++) {
+        char folder[512];
+        snprintf(folder, sizeof folder, "%s/%s", SOURCE_MODELS, MINI_MODELS[i]);
+        flux1_model *m = model_of(c, folder);
+        assert_true(run_cases(c, f32, m, MINI_MODELS[i]) > 0);
+        flux1_model_close(m);
+    }
+    flux1_context_destroy(c);
+    flux1_context_destroy(f32);
+    for (size_t i = 0; i < row_count; i++)
+        printf("mini %-22s %8.3f %10.2e %10.2e   %s\n", rows[i].stage, rows[i].ratio, rows[i].ours, rows[i].torch, rows[i].where);
+    assert_int_equal(too_far, 0);
+}
+
 static void bf16_on_a_gpu_is_as_near_as_torch(void **state)
 {
     (void)state;
@@ -218,7 +241,9 @@ static void bf16_on_a_gpu_is_as_near_as_torch(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest on_cpu[] = {cmocka_unit_test(bf16_is_as_near_as_torch_on_every_instruction_set)}, on_gpu[] = {cmocka_unit_test(bf16_on_a_gpu_is_as_near_as_torch)};
+    const struct CMUnitTest on_cpu[] = {cmocka_unit_test(bf16_is_as_near_as_torch_on_every_instruction_set),
+                                         cmocka_unit_test(bf16_of_the_mini_models_is_as_near_as_torch)},
+                            on_gpu[] = {cmocka_unit_test(bf16_on_a_gpu_is_as_near_as_torch)};
     if (strcmp(TEST_DEVICE, "cpu") != 0)
         return cmocka_run_group_tests(on_gpu, NULL, NULL);
     return cmocka_run_group_tests(on_cpu, NULL, NULL);

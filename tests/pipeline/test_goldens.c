@@ -142,6 +142,19 @@ static void a_trained_pipeline_equals_the_oracle(void **state)
     flux1_context_destroy(c);
 }
 
+static void the_mini_models_equal_the_oracle(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {NULL, "1x2", "2x2", "3x1"}; /* three heads: 1x2 does not divide them */
+    need_mini_models();
+    for (size_t s = 0; s < sizeof shapes / sizeof shapes[0]; s++) {
+        flux1_context *c = context_on(TEST_DEVICE, shapes[s], s ? 1 : 2, FLUX1_DTYPE_F32);
+        for (size_t i = 0; i < MINI_COUNT; i++)
+            run_pipeline(c, MINI_MODELS[i], NULL);
+        flux1_context_destroy(c);
+    }
+}
+
 /* Ranks that share a GPU: what they exchange passes through the host. */
 static void a_mesh_on_the_device_equals_the_oracle(void **state)
 {
@@ -157,6 +170,7 @@ int main(void)
         cmocka_unit_test(device_equals_the_oracle),
         cmocka_unit_test(every_mesh_equals_the_oracle),
         cmocka_unit_test(a_trained_pipeline_equals_the_oracle),
+        cmocka_unit_test(the_mini_models_equal_the_oracle),
     };
     const struct CMUnitTest on_gpu[] = {
         cmocka_unit_test(device_equals_the_oracle),

@@ -94,6 +94,17 @@ MINI_TRIAL = [Case(f"{name}-{seed}", prompt, 128, 128, 4, seed=seed, length=32)
               for name, prompt in (("car", CAR), ("owls", "two owls at night"), ("rocket", "a rocket in space")) for seed in (0, 7)]
 MINI_TRIAL.append(Case("rocket-96x160", "a rocket in space", 96, 160, 4, seed=0, length=32))
 
+# models/: trained, committed; 96 to 192 pixels a side, T5 lengths on both sides of the default
+MINI = {
+    "mini-schnell": [Case("ducks", "two yellow ducks on a beach", 128, 128, 4, seed=0, length=40, bf16=True, decoded=False),
+                     Case("fox-160x96", "a red fox beside a blue house at night", 160, 96, 4, seed=1, length=64, decoded=False),
+                     Case("robot-192", "a big robot in the city", 192, 192, 2, seed=2, length=128, decoded=False),
+                     Case("unknown", "\u732b \U0001f642 zyzzyva, gl\u00fccklich", 96, 128, 4, seed=3, length=40, decoded=False)],
+    "mini-dev": [Case("ducks", "two yellow ducks on a beach", 128, 128, 20, seed=0, guidance=3.5, length=40, bf16=True, decoded=False),
+                 Case("star-192x128", "a golden star on a purple background", 192, 128, 6, seed=4, guidance=1.0, length=64, decoded=False),
+                 Case("cow", "a purple cow in the mountains", 128, 128, 4, seed=5, guidance=7.0, length=128, decoded=False)],
+}
+
 SCHEDULES = {
     "dynamic": {"use_dynamic_shifting": True, "shift": 3.0},
     "other": {"use_dynamic_shifting": True, "base_shift": 0.3, "max_shift": 0.9, "base_image_seq_len": 16, "max_image_seq_len": 1024},

@@ -1,6 +1,8 @@
 /* The dry backend: the same model code on shapes alone. It counts the arena a real backend would need (by that backend's ops_sizing), FLOPs and weight bytes. */
 #include "ops/ops.h"
 
+#include "base/checked.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,6 +127,8 @@ static flux1_status dry_exchange(ops *o, size_t bytes, void **out)
 {
     static char nowhere; /* an address to count offsets from; nothing is read or written there */
     dry_ops *d = self(o);
+    if (d->sizing->unit)
+        bytes = size_round_up(bytes ? bytes : 1, d->sizing->unit);
     TRY(arena_alloc(&d->memory, bytes, out, o->err));
     note_peak(d, 0);
     *out = &nowhere;
@@ -224,7 +228,7 @@ static flux1_status dry_attention(ops *o, act q, act k, act v, const attention_a
 {
     (void)v, (void)out;
     product(o, &self(o)->count.attention_flops, 4.0 * (double)act_batch(q) * (double)act_rows(q) * (double)act_rows(k) * (double)q.cols);
-    scratch(o, WORK_ATTENTION, act_rows(q), act_rows(k), a->heads ? q.cols / a->heads : 0, a->heads);
+    scratch(o, WORK_ATTENTION, act_batch(q) * act_rows(q), act_rows(k), a->heads ? q.cols / a->heads : 0, a->heads);
     return counted(o);
 }
 

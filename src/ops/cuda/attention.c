@@ -1,0 +1,105 @@
+/* Attention: cuDNN's fused operation, in place on windows of the qkv buffer, for bf16 without bias or mask; a kernel of our own for the rest (T5's bias, CLIP's mask,
+ * float32, head sizes and layouts that cuDNN refuses, no keys). */
+#include "ops/cuda/graphs.h"
+
+#include "base/checked.h"
+
+/* The fused operation on views, if cuDNN takes it; *done tells. */
+static flux1_status fused(cuda_ops *o, const cuda_view *q, const cuda_view *k, const cuda_view *v, const attention_args *a, const cuda_view *out, const cuda_view *lse, int64_t batch,
+                          bool *done)
+{
+    const cuda_view *views[] = {q, k, v, out};
+    dnn_attention_shape s = {.batch = batch, .heads = a->heads, .dim = q->cols / a->heads, .queries = q->rows, .keys = k->rows};
+    const cuda_graph *g;
+    *done = false;
+    for (int i = 0; i < 4; i++) {
+        if (!views[i]->half || !views[i]->wide || views[i]->rows == 0)
+            return FLUX1_OK;
+        s.ld[i] = views[i]->ld;
+        s.batch_stride[i] = views[i]->batch_stride;
+    }
+    if (lse->data) {
+        if ((uintptr_t)lse->data % 16) /* as the descriptors promise */
+            return FLUX1_OK;
+        s.stats = 1, s.stats_ld = lse->ld, s.stats_batch_stride = lse->batch_stride;
+    }
+    TRY(cuda_graph_attention(o, &s, &g));
+    if (!g->plan)
+        return FLUX1_OK;
+    float scale = a->scale;
+    const int64_t numbers[] = {DNN_Q, DNN_K, DNN_V, DNN_OUT, DNN_SCALE, DNN_STATS};
+    void *pointers[] = {q->data, k->data, v->data, out->data, &scale, lse->data};
+    *done = true;
+    return cuda_graph_run(o, g, lse->data ? 6 : 5, numbers, pointers, "an attention");
+}
+
+static flux1_status own(cuda_ops *o, const cuda_view *q, const cuda_view *k, const cuda_view *v, const attention_args *a, const cuda_view *out, const cuda_view *lse, int64_t batch)
+{
+    cuda_view bias = cuda_view_of(a->bias);
+    cuda_attention_args t = {.q = *q, .k = *k, .v = *v, .out = *out, .lse = *lse, .bias = bias.data, .bias_ld = bias.ld, .dim = q->cols / a->heads, .heads = a->heads, .scale = a->scale,
+                             .causal = a->causal};
+    return cuda_launch(o, CUDA_KERNEL_attention, i64_ceil_div(q->rows, CUDA_ATTENTION_QUERIES), a->heads, batch, CUDA_ATTENTION_THREADS, &t);
+}
+
+static cuda_view dense_half(CUdeviceptr p, const cuda_view *like)
+{
+    cuda_view v = {.data = (void *)(uintptr_t)p, .ld = like->cols, .batch_stride = like->rows * like->cols, .rows = like->rows, .cols = like->cols, .half = true};
+    v.wide = cuda_is_wide(&v);
+    return v;
+}
+
+/* A float32 result through bf16 scratch, as the fused operation gives it. */
+static flux1_status fused_partial(cuda_ops *o, const cuda_view *q, const cuda_view *k, const cuda_view *v, const attention_args *a, const cuda_view *out, const cuda_view *lse, int64_t batch,
+                                  bool *done)
+{
+    CUdeviceptr p;
+    size_t mark = o->arena_used;
+    TRY(cuda_scratch(o, (size_t)(batch * out->rows * out->cols) * 2, &p));
+    cuda_element_args widen = {.in = dense_half(p, out), .out = *out, .batch = batch};
+    TRY(fused(o, q, k, v, a, &widen.in, lse, batch, done));
+    if (*done)
+        TRY(cuda_launch_elements(o, CUDA_KERNEL_copy, &widen));
+    cuda_release(&o->head, mark);
+    return FLUX1_OK;
+}
+
+static flux1_status attend(ops *base, act q, act k, act v, const attention_args *a, act out, act lse)
+{
+    cuda_ops *o = cuda_self(base);
+    TRY(cuda_begin(base, "attention", NULL));
+    if (a->heads == 0)
+        return FLUX1_OK;
+    int64_t dim = q.cols / a->heads, batch = act_batch(q);
+    bool square = !act_present(a->bias) || (act_rows(q) == act_rows(k) && a->bias.cols == 2 * act_rows(q) - 1 && act_rows(a->bias) >= a->heads), done = false;
+    TRY(cuda_fits(base, dim * a->heads == q.cols && k.cols == q.cols && v.cols == q.cols && out.cols == q.cols && act_rows(k) == act_rows(v) && act_rows(q) == act_rows(out) &&
+                            act_batch(k) == batch && act_batch(v) == batch && act_batch(out) == batch && square &&
+                            (!act_present(lse) || (lse.cols >= a->heads && act_rows(lse) == act_rows(q))),
+                  "attention"));
+    cuda_view vq = cuda_view_of(q), vk = cuda_view_of(k), vv = cuda_view_of(v), vout = cuda_view_of(out), vlse = cuda_view_of(lse);
+    if (vq.rows == 0 || q.cols == 0)
+        return FLUX1_OK;
+    if (o->half && !a->causal && !act_present(a->bias) && vk.rows > 0)
+        TRY(vout.half ? fused(o, &vq, &vk, &vv, a, &vout, &vlse, batch, &done) : fused_partial(o, &vq, &vk, &vv, a, &vout, &vlse, batch, &done));
+    return done ? FLUX1_OK : own(o, &vq, &vk, &vv, a, &vout, &vlse, batch);
+}
+
+flux1_status cuda_attention(ops *o, act q, act k, act v, const attention_args *a, act out) { return attend(o, q, k, v, a, out, (act){0}); }
+
+flux1_status cuda_attention_part(ops *o, act q, act k, act v, const attention_args *a, act out, act lse) { return attend(o, q, k, v, a, out, lse); }
+
+flux1_status cuda_attention_merge(ops *base, int64_t heads, act out, act lse, act other, act other_lse)
+{
+    TRY(cuda_begin(base, "attention_merge", NULL));
+    if (heads == 0)
+        return FLUX1_OK;
+    TRY(cuda_fits(base, out.cols % heads == 0 && other.cols == out.cols && act_rows(out) == act_rows(other) && act_rows(lse) == act_rows(out) && act_rows(other_lse) == act_rows(out) &&
+                            lse.cols >= heads && other_lse.cols >= heads,
+                  "attention_merge"));
+    cuda_merge_args m = {.out = cuda_view_of(out), .lse = cuda_view_of(lse), .other = cuda_view_of(other), .other_lse = cuda_view_of(other_lse), .heads = heads, .dim = out.cols / heads};
+    return cuda_launch(cuda_self(base), CUDA_KERNEL_attention_merge, act_rows(out), act_batch(out), 1, CUDA_ROW_THREADS, &m);
+}
+
+size_t cuda_attention_scratch(const ops_config *c, int64_t queries, int64_t heads, int64_t dim)
+{
+    return c->arithmetic == DTYPE_BF16 ? size_round_up((size_t)queries * (size_t)heads * (size_t)dim * 2 + 1, CUDA_ALIGN) : 0;
+}

@@ -1,0 +1,117 @@
+/* Convolutions of channels-last planes. In bf16: cuDNN, with bias and residual fused behind it where an engine does that. Otherwise (float32, channel counts that cuDNN
+ * refuses, rows of a neighbour's image): patches laid out as rows, a piece at a time, and a product. 1×1 is a linear layer over pixels. */
+#include "ops/cuda/graphs.h"
+
+#include "base/checked.h"
+
+#define PATCHES ((size_t)64 << 20) /* bytes of patches at a time */
+
+/* One convolution: shapes, operands. */
+typedef struct conv {
+    const cuda_weight *w;
+    cuda_view in, top, bottom, residual, out;
+    int64_t batch, height, width, out_height, out_width;
+    int stride;
+} conv;
+
+/* Bias and residual behind what lies in out already. */
+static flux1_status finish(cuda_ops *o, const conv *c)
+{
+    cuda_element_args e = {.in = c->out, .out = c->out, .residual = c->residual, .bias = (const float *)(uintptr_t)c->w->bias, .batch = c->batch};
+    return e.bias || e.residual.data ? cuda_launch_elements(o, CUDA_KERNEL_epilogue, &e) : FLUX1_OK;
+}
+
+static flux1_status through_cudnn(cuda_ops *o, const conv *c, bool whole, bool *done)
+{
+    bool bias = whole && c->w->bias, residual = whole && c->residual.data;
+    dnn_convolution_shape s = {.batch = c->batch, .height = c->height, .width = c->width, .in = c->in.cols, .out_height = c->out_height, .out_width = c->out_width, .out = c->out.cols,
+                               .kernel = c->w->head.kernel, .stride = c->stride, .bias = bias, .residual = residual, .in_ld = c->in.ld, .out_ld = c->out.ld,
+                               .residual_ld = residual ? c->residual.ld : 0};
+    const cuda_graph *g;
+    TRY(cuda_graph_convolution(o, &s, &g));
+    *done = g->plan != NULL;
+    if (!*done)
+        return FLUX1_OK;
+    int64_t numbers[DNN_TENSORS] = {DNN_X, DNN_W, DNN_Y};
+    void *pointers[DNN_TENSORS] = {c->in.data, (void *)(uintptr_t)c->w->data, c->out.data};
+    int count = 3;
+    if (bias)
+        numbers[count] = DNN_BIAS, pointers[count++] = (void *)(uintptr_t)c->w->bias;
+    if (residual)
+        numbers[count] = DNN_RESIDUAL, pointers[count++] = c->residual.data;
+    TRY(cuda_graph_run(o, g, count, numbers, pointers, "a convolution"));
+    return whole ? FLUX1_OK : finish(o, c);
+}
+
+/* What the descriptors say: bf16, planes one behind the other, first pixels at multiples of 16 bytes. Which channel counts go is cuDNN's own answer. */
+static bool suits(const cuda_view *v) { return !v->data || (v->half && (uintptr_t)v->data % 16 == 0 && v->batch_stride == v->rows * v->ld); }
+
+static bool suits_cudnn(const cuda_ops *o, const conv *c)
+{
+    return o->half && c->w->half && suits(&c->in) && suits(&c->out) && suits(&c->residual) && !c->top.data && !c->bottom.data;
+}
+
+/* Output pixels [first, first + count) of all batches. */
+static flux1_status patch_product(cuda_ops *o, const conv *c, CUdeviceptr patches, int64_t first, int64_t count)
+{
+    cuda_im2col_args a = {.in = c->in, .top = c->top, .bottom = c->bottom, .patches = (void *)(uintptr_t)patches, .first = first, .count = count, .height = c->height, .width = c->width,
+                          .out_height = c->out_height, .out_width = c->out_width, .channels = c->in.cols, .kernel = c->w->head.kernel, .stride = c->stride};
+    cuda_view rows = {.data = a.patches, .ld = c->w->head.cols, .batch_stride = count * c->w->head.cols, .rows = count, .cols = c->w->head.cols, .half = c->in.half}, out = c->out;
+    out.data = (char *)out.data + (size_t)(first * out.ld) * (out.half ? 2 : 4);
+    out.rows = count;
+    out.batch_stride = count * out.ld;
+    int64_t elements = count * c->w->head.cols, blocks = i64_min(i64_ceil_div(elements, 8 * CUDA_ROW_THREADS), 16 * (int64_t)cuda_device_multiprocessors(o->device));
+    TRY(cuda_launch(o, CUDA_KERNEL_im2col, blocks, 1, 1, CUDA_ROW_THREADS, &a));
+    return cuda_product(o, &rows, c->w, &out);
+}
+
+static int64_t pixels_at_a_time(int64_t pixels, int64_t cols, size_t element)
+{
+    int64_t most = (int64_t)(PATCHES / ((size_t)i64_max(1, cols) * element));
+    return i64_min(i64_max(1, most), pixels);
+}
+
+static flux1_status through_patches(cuda_ops *o, const conv *c)
+{
+    size_t mark = o->arena_used, element = c->in.half ? 2 : 4;
+    int64_t pixels = c->batch * c->out.rows, most = pixels_at_a_time(pixels, c->w->head.cols, element);
+    CUdeviceptr patches;
+    TRY(cuda_fits(&o->head, c->out.batch_stride == c->out.rows * c->out.ld, "conv"));
+    TRY(cuda_scratch(o, (size_t)(most * c->w->head.cols) * element, &patches));
+    for (int64_t first = 0; first < pixels; first += most)
+        TRY(patch_product(o, c, patches, first, i64_min(most, pixels - first)));
+    cuda_release(&o->head, mark);
+    return finish(o, c);
+}
+
+static bool rows_like(act a, act b) { return act_rows(a) == act_rows(b) && act_batch(a) == act_batch(b); }
+
+flux1_status cuda_conv(ops *base, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
+{
+    cuda_ops *o = cuda_self(base);
+    const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
+    bool done = false;
+    TRY(cuda_begin(base, "conv", w));
+    TRY(cuda_fits(base, w->cols == in.cols * w->kernel * w->kernel && w->rows == out.cols && t->height == s->height / stride && t->width == s->width / stride && s->batch == t->batch &&
+                            (!act_present(residual) || (residual.cols == out.cols && rows_like(residual, out) && residual.buffer != out.buffer)),
+                  "conv"));
+    if (act_rows(out) == 0 || act_batch(out) == 0)
+        return FLUX1_OK;
+    if (w->kernel == 1)
+        return base->fn->linear(base, in, w, &(epilogue){.residual = residual}, out);
+    conv c = {.w = cuda_w(w), .in = cuda_view_of(in), .top = cuda_view_of(top), .bottom = cuda_view_of(bottom), .residual = cuda_view_of(residual), .out = cuda_view_of(out),
+              .batch = s->batch, .height = s->height, .width = s->width, .out_height = t->height, .out_width = t->width, .stride = stride};
+    if (suits_cudnn(o, &c)) {
+        TRY(through_cudnn(o, &c, true, &done));
+        if (!done && (c.w->bias || c.residual.data))
+            TRY(through_cudnn(o, &c, false, &done));
+    }
+    return done ? FLUX1_OK : through_patches(o, &c);
+}
+
+size_t cuda_conv_scratch(const ops_config *c, int64_t pixels, int64_t out_channels, int64_t in_taps)
+{
+    size_t element = c->arithmetic == DTYPE_BF16 ? 2 : 4;
+    (void)out_channels;
+    return size_round_up((size_t)(pixels_at_a_time(pixels, in_taps, element) * in_taps) * element + 1, CUDA_ALIGN);
+}

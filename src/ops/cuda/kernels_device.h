@@ -1,0 +1,235 @@
+/* What the kernels have in common: bf16, loads and stores of 1, 4 or 8 elements of a view, sums over a warp or a block, walks without divisions, activations.
+ * Compiled by nvcc for the GPU, and by g++ with tests/ops/cuda_emulator/emulate.h, which stands for the language's device part, for the tests. */
+#ifndef FLUX1_OPS_CUDA_KERNELS_DEVICE_H
+#define FLUX1_OPS_CUDA_KERNELS_DEVICE_H
+
+#include "ops/cuda/kernels.h"
+
+#ifdef __CUDACC__
+#define INLINE static __device__ __forceinline__
+#define UNROLL _Pragma("unroll")
+#define UNROLL_TWICE _Pragma("unroll 2")
+#else
+#include "ops/cuda_emulator/emulate.h"
+#define INLINE static inline
+#define UNROLL
+#define UNROLL_TWICE
+#endif
+#define ALIGNED(p, T) ((uintptr_t)(p) % sizeof(T) == 0)
+
+/* The memory at p as a vector of 8 or 16 bytes, at a multiple of that; the emulator looks. */
+template <class T> INLINE T &as(void *p)
+{
+#ifndef __CUDACC__
+    if (!ALIGNED(p, T))
+        emulate_fail("a vector of %d bytes lies at %p", (int)sizeof(T), p);
+#endif
+    return *(T *)p;
+}
+template <class T> INLINE const T &as(const void *p) { return as<T>((void *)p); }
+
+#define KERNEL(name, args, threads) extern "C" __global__ void __launch_bounds__(threads) flux1_##name(const __grid_constant__ args a)
+
+enum { WARP = 32 };
+#define ALL_LANES 0xffffffffu
+
+/* ---- bf16 ---- */
+
+INLINE float bf16_low(uint32_t pair) { return __uint_as_float(pair << 16); }
+INLINE float bf16_high(uint32_t pair) { return __uint_as_float(pair & 0xffff0000u); }
+
+/* To nearest, ties to even; NaN stays NaN. */
+INLINE uint32_t bf16_pair(float low, float high)
+{
+#ifdef __CUDACC__
+    uint32_t pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+#else
+    const float value[2] = {low, high};
+    uint32_t half[2];
+    for (int i = 0; i < 2; i++) {
+        uint32_t u = __float_as_uint(value[i]);
+        half[i] = (u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+    }
+    return half[0] | half[1] << 16;
+#endif
+}
+
+/* ---- elements ---- */
+
+template <int N> struct pack {
+    float v[N];
+};
+
+/* Elements i … i + N − 1; for N > 1 they begin at a multiple of 16 bytes (N = 8, or 4 of float32) or of 8 (4 of bf16). */
+template <int N> INLINE pack<N> load(const void *data, int half, int64_t i)
+{
+    pack<N> x;
+    if constexpr (N == 1) {
+        x.v[0] = half ? bf16_low(((const uint16_t *)data)[i]) : ((const float *)data)[i];
+    } else if (half) {
+        uint32_t pairs[N / 2];
+        if constexpr (N == 8) {
+            uint4 q = as<uint4>((const uint16_t *)data + i);
+            pairs[0] = q.x, pairs[1] = q.y, pairs[2] = q.z, pairs[3] = q.w;
+        } else {
+            uint2 q = as<uint2>((const uint16_t *)data + i);
+            pairs[0] = q.x, pairs[1] = q.y;
+        }
+        UNROLL for (int j = 0; j < N / 2; j++) {
+            x.v[2 * j] = bf16_low(pairs[j]);
+            x.v[2 * j + 1] = bf16_high(pairs[j]);
+        }
+    } else {
+        UNROLL for (int j = 0; j < N; j += 4) {
+            float4 four = as<float4>((const float *)data + i + j);
+            x.v[j] = four.x, x.v[j + 1] = four.y, x.v[j + 2] = four.z, x.v[j + 3] = four.w;
+        }
+    }
+    return x;
+}
+
+template <int N> INLINE void store(void *data, int half, int64_t i, const pack<N> &x)
+{
+    if constexpr (N == 1) {
+        if (half)
+            ((uint16_t *)data)[i] = (uint16_t)bf16_pair(x.v[0], 0);
+        else
+            ((float *)data)[i] = x.v[0];
+    } else if (half) {
+        uint32_t pairs[N / 2];
+        UNROLL for (int j = 0; j < N / 2; j++)
+            pairs[j] = bf16_pair(x.v[2 * j], x.v[2 * j + 1]);
+        if constexpr (N == 8)
+            as<uint4>((uint16_t *)data + i) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
+        else
+            as<uint2>((uint16_t *)data + i) = make_uint2(pairs[0], pairs[1]);
+    } else {
+        UNROLL for (int j = 0; j < N; j += 4)
+            as<float4>((float *)data + i + j) = make_float4(x.v[j], x.v[j + 1], x.v[j + 2], x.v[j + 3]);
+    }
+}
+
+INLINE int64_t place(const cuda_view &v, int64_t b, int64_t r) { return b * v.batch_stride + r * v.ld; }
+template <int N> INLINE pack<N> load(const cuda_view &v, int64_t b, int64_t r, int c) { return load<N>(v.data, v.half, place(v, b, r) + c); }
+template <int N> INLINE void store(const cuda_view &v, int64_t b, int64_t r, int c, const pack<N> &x) { store<N>(v.data, v.half, place(v, b, r) + c, x); }
+
+/* Absent, or good for eight elements at a time. */
+INLINE bool wide(const cuda_view &v) { return !v.data || v.wide; }
+
+/* A float32 vector over columns: a norm's weight, a bias, a table's row at the step counter. NULL: left out. */
+struct line {
+    const float *p;
+    bool aligned;
+};
+INLINE line line_of(const float *p) { return {p, (uintptr_t)p % 16 == 0}; }
+INLINE line line_of(const cuda_table_view &t) { return line_of(t.data ? t.data + *t.step * t.ld : nullptr); }
+template <int N> INLINE pack<N> load(const line &l, int c)
+{
+    if (N > 1 && l.aligned)
+        return load<N>(l.p, 0, c);
+    pack<N> x;
+    UNROLL for (int j = 0; j < N; j++)
+        x.v[j] = l.p[c + j];
+    return x;
+}
+
+/* ---- sums ---- */
+
+INLINE float warp_sum(float x)
+{
+    UNROLL for (int o = WARP / 2; o > 0; o /= 2)
+        x += __shfl_xor_sync(ALL_LANES, x, o);
+    return x;
+}
+
+/* The block's sum, in every thread. part: shared, one float a warp, not used by an earlier call without a barrier in between. */
+template <int THREADS> INLINE float block_sum(float x, float *part)
+{
+    x = warp_sum(x);
+    if (threadIdx.x % WARP == 0)
+        part[threadIdx.x / WARP] = x;
+    __syncthreads();
+    x = 0;
+    UNROLL for (int w = 0; w < THREADS / WARP; w++)
+        x += part[w];
+    return x;
+}
+
+/* ---- walks ---- */
+
+/* Nearly all sizes are below 2^31, where a division takes a quarter of the time. */
+INLINE int64_t quotient(int64_t a, int64_t b)
+{
+    return ((uint64_t)a | (uint64_t)b) >> 31 ? a / b : (int64_t)((uint32_t)a / (uint32_t)b);
+}
+
+/* A number of N digits, most significant first, each below its radix (the first: any). It grows by a fixed step with at most one carry a digit, so that
+ * grid-stride loops divide only before they begin. No radix may be 0. */
+template <int N> struct counter {
+    int at[N], radix[N], step[N];
+
+    static __device__ void split(int64_t n, const int *radix, int *digit)
+    {
+        UNROLL for (int i = N - 1; i > 0; i--) {
+            int64_t q = quotient(n, radix[i]);
+            digit[i] = (int)(n - q * radix[i]);
+            n = q;
+        }
+        digit[0] = (int)n;
+    }
+    __device__ void begin(int64_t start, int64_t stride)
+    {
+        split(start, radix, at);
+        split(stride, radix, step);
+    }
+    __device__ void advance()
+    {
+        int carry = 0;
+        UNROLL for (int i = N - 1; i > 0; i--) {
+            int n = at[i] + step[i] + carry; /* below twice the radix: no overflow for sizes below 2^30 */
+            carry = n >= radix[i];
+            at[i] = carry ? n - radix[i] : n;
+        }
+        at[0] += step[0] + carry;
+    }
+};
+
+INLINE int64_t thread_of_grid() { return blockIdx.x * (int64_t)blockDim.x + threadIdx.x; }
+INLINE int64_t threads_of_grid() { return gridDim.x * (int64_t)blockDim.x; }
+
+/* f(batch, row, column) for every N columns of every row, the grid's x-axis sharing them out. */
+template <int N, class F> INLINE void each_element(int64_t batch, int64_t rows, int64_t cols, F f)
+{
+    int64_t groups = cols / N, total = batch * rows * groups, stride = threads_of_grid();
+    if (total == 0)
+        return;
+    counter<3> c;
+    c.radix[0] = 0, c.radix[1] = (int)rows, c.radix[2] = (int)groups;
+    c.begin(thread_of_grid(), stride);
+    for (int64_t i = thread_of_grid(); i < total; i += stride, c.advance())
+        f(c.at[0], c.at[1], c.at[2] * N);
+}
+
+/* ---- activations ---- */
+
+/* x/(1 + e^−y): y = x is SiLU, 1.702 x quick GELU, and 2u GELU's tanh form, as (1 + tanh u)/2 = 1/(1 + e^−2u). Where e^−y overflows the quotient is 0. */
+INLINE float x_sigmoid(float x, float y) { return __fdividef(x, 1 + expf(-y)); }
+
+INLINE float silu(float x) { return x_sigmoid(x, x); }
+
+enum { F_NONE, F_GELU_TANH, F_QUICK_GELU, F_GELU, F_SILU }; /* ops.h's `activation` */
+
+INLINE float activation_of(int f, float x)
+{
+    switch (f) {
+    case F_GELU_TANH: return x_sigmoid(x, 1.5957691216057308f * (x + 0.044715f * x * x * x)); /* 2·√(2/π) */
+    case F_QUICK_GELU: return x_sigmoid(x, 1.702f * x);
+    case F_GELU: return 0.5f * x * (1 + erff(x * 0.70710678118654752f));
+    case F_SILU: return silu(x);
+    default: return x;
+    }
+}
+
+#endif

@@ -1,0 +1,53 @@
+/* NVIDIA's libraries, found at run time: the same binary runs on machines that have none of them. Each list names the functions that are used; a struct of
+ * pointers, the look-up and the tests' stand-ins come out of it. */
+#ifndef FLUX1_OPS_CUDA_LIBRARIES_H
+#define FLUX1_OPS_CUDA_LIBRARIES_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <cublasLt.h>
+#include <cuda.h>
+#include <cudnn.h>
+
+#define CUDA_DRIVER_FUNCTIONS(X)                                                                                                                \
+    X(cuInit) X(cuDriverGetVersion) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute)           \
+    X(cuDeviceTotalMem) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent)                                             \
+    X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuFuncSetAttribute) X(cuLaunchKernel)                                        \
+    X(cuMemAlloc) X(cuMemFree) X(cuMemGetInfo) X(cuMemHostAlloc) X(cuMemFreeHost)                                                               \
+    X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuMemsetD32Async)                                       \
+    X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamWaitEvent)                                                            \
+    X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime)                                             \
+    X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuGraphInstantiate) X(cuGraphLaunch) X(cuGraphExecDestroy) X(cuGraphDestroy)
+
+#define CUDA_BLAS_FUNCTIONS(X)                                                                                                                  \
+    X(cublasLtCreate) X(cublasLtDestroy) X(cublasLtGetVersion) X(cublasLtGetStatusString) X(cublasLtMatmul) X(cublasLtMatmulAlgoGetHeuristic)   \
+    X(cublasLtMatmulAlgoCheck) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute)                       \
+    X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy) X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy)           \
+    X(cublasLtMatmulPreferenceSetAttribute)
+
+#define CUDA_DNN_FUNCTIONS(X)                                                                                                                   \
+    X(cudnnGetVersion) X(cudnnGetErrorString) X(cudnnGetLastErrorString) X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream)                       \
+    X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor) X(cudnnBackendSetAttribute) X(cudnnBackendGetAttribute)                    \
+    X(cudnnBackendFinalize) X(cudnnBackendExecute)
+
+typedef struct cuda_libraries {
+#ifdef __cplusplus /* the tests' stand-in */
+#define CUDA_POINTER(name) decltype(::name) *name;
+#else
+#define CUDA_POINTER(name) __typeof__(name) *name;
+#endif
+    CUDA_DRIVER_FUNCTIONS(CUDA_POINTER)
+    CUDA_BLAS_FUNCTIONS(CUDA_POINTER)
+    CUDA_DNN_FUNCTIONS(CUDA_POINTER)
+#undef CUDA_POINTER
+    bool blas, dnn; /* found; without cuDNN kernels of our own do its work, without cuBLASLt too (slowly: for proof) */
+} cuda_libraries;
+
+/* Loads the libraries once a process. FLUX1_ERR_UNSUPPORTED says what is missing: the driver is needed, the others are not. */
+flux1_status cuda_libraries_load(const cuda_libraries **out, flux1_error *err);
+
+/* What cuda_libraries_load gives from now on: a device made of plain C, for tests. NULL: the real ones again. Call before any device is open. */
+void cuda_libraries_replace(const cuda_libraries *stand_in);
+
+#endif

@@ -1,0 +1,484 @@
+/* Linear layers through cuBLASLt. Row-major out[m][n] = in[m][k]·W[n][k]ᵀ is the column-major D(n×m) = Aᵀ·B with A = W (k×n) and B = in (k×m), so nothing is
+ * transposed and windows are leading dimensions. Bias, and GELU behind it, are cuBLASLt's epilogue; what it has not (gate, residual, other activations) is one pass
+ * of the `epilogue` kernel. An algorithm is chosen once a shape, by time where it matters, and remembered between runs. What cuBLASLt refuses (leading dimensions
+ * it cannot align, k = 0) goes to the kernel `gemm`. */
+#include "ops/cuda/cuda.h"
+
+#include "base/builder.h"
+#include "base/checked.h"
+#include "base/file.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CANDIDATES = 16, RUNS = 3, TABLE = 512, REMEMBERED = 4096 };
+#define WORTH_TIMING 2e9 /* multiply-adds: below, the first answer will do */
+#define FILE_NAME "cublaslt-algorithms.txt"
+#define FILE_MOST ((size_t)16 << 20)
+
+typedef enum tail { TAIL_NONE, TAIL_BIAS, TAIL_GELU_BIAS } tail; /* cuBLASLt's epilogue */
+
+/* What an algorithm depends on. */
+typedef struct shape {
+    int64_t m, n, k, ld_in, ld_out;
+    int32_t half_in, half_out, tail, align; /* align: bytes that all operands' addresses and rows are multiples of, at most 256 */
+} shape;
+
+typedef struct plan {
+    shape key;
+    bool used, own; /* own: the kernel gemm */
+    cublasLtMatmulDesc_t product;
+    cublasLtMatrixLayout_t a, b, d;
+    cublasLtMatmulAlgo_t algorithm;
+} plan;
+
+typedef struct remembered {
+    shape key;
+    cublasLtMatmulAlgo_t algorithm;
+} remembered;
+
+struct cuda_linear_plans {
+    plan table[TABLE]; /* open addressing; where sixteen places in a row are taken, the first makes room */
+    remembered *known;
+    size_t known_count, read_count; /* read_count of them come from the file */
+};
+
+/* The operands of one product. */
+typedef struct operands {
+    const void *in, *w, *bias;
+    void *out;
+} operands;
+
+/* ---- algorithms remembered between runs: a line each, "identity|shape|bytes in hex". Other backends write there too: lines are added, not the file replaced ---- */
+
+static char *memory_path(const cuda_ops *o)
+{
+    const char *folder = cuda_device_folder(o->device);
+    return folder ? path_join(folder, FILE_NAME) : NULL;
+}
+
+static bool is_of(const char *line, const char *identity)
+{
+    size_t n = strlen(identity);
+    return strncmp(line, identity, n) == 0 && line[n] == '|';
+}
+
+static bool parse_hex(const char *text, unsigned char *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++, text += 2) {
+        unsigned byte;
+        if (!isxdigit((unsigned char)text[0]) || !isxdigit((unsigned char)text[1]) || sscanf(text, "%2x", &byte) != 1)
+            return false;
+        bytes[i] = (unsigned char)byte;
+    }
+    return *text == '\n' || !*text;
+}
+
+static bool parse_line(const char *line, const char *identity, remembered *r)
+{
+    long long v[9];
+    int used = 0;
+    if (!is_of(line, identity))
+        return false;
+    line += strlen(identity) + 1;
+    if (sscanf(line, "%lld %lld %lld %lld %lld %lld %lld %lld %lld|%n", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7], &v[8], &used) != 9 || !used)
+        return false;
+    r->key = (shape){v[0], v[1], v[2], v[3], v[4], (int32_t)v[5], (int32_t)v[6], (int32_t)v[7], (int32_t)v[8]};
+    return parse_hex(line + used, (unsigned char *)&r->algorithm, sizeof r->algorithm);
+}
+
+/* Lines of this identity that can be read; a missing or damaged file is no more than unknown algorithms. */
+static void recall(const cuda_ops *o, struct cuda_linear_plans *p)
+{
+    char *path = memory_path(o), *text = NULL;
+    size_t size;
+    p->known = calloc(REMEMBERED, sizeof *p->known);
+    if (p->known && path && file_exists(path) && file_read(path, FILE_MOST, &text, &size, NULL) == FLUX1_OK)
+        for (char *line = text, *end; *line && p->known_count < REMEMBERED; line = end + 1) {
+            end = strchr(line, '\n');
+            p->known_count += parse_line(line, cuda_device_identity(o->device), &p->known[p->known_count]);
+            if (!end)
+                break;
+        }
+    p->read_count = p->known_count;
+    free(text);
+    free(path);
+}
+
+static void write_line(builder *b, const char *identity, const remembered *r)
+{
+    const shape *s = &r->key;
+    const unsigned char *bytes = (const unsigned char *)&r->algorithm;
+    builder_format(b, "%s|%lld %lld %lld %lld %lld %d %d %d %d|", identity, (long long)s->m, (long long)s->n, (long long)s->k, (long long)s->ld_in, (long long)s->ld_out, (int)s->half_in,
+                   (int)s->half_out, (int)s->tail, (int)s->align);
+    for (size_t i = 0; i < sizeof r->algorithm; i++)
+        builder_format(b, "%02x", bytes[i]);
+    builder_add(b, "\n");
+}
+
+static bool same(const shape *a, const shape *b) { return memcmp(a, b, sizeof *a) == 0; } /* no padding: 5 × 8 + 4 × 4 bytes */
+
+/* A line to leave out when the file is written anew: damaged, or of a shape that was searched for again. Other identities' lines are none of ours. */
+static bool is_stale(const char *line, const char *identity, const struct cuda_linear_plans *p)
+{
+    remembered r;
+    if (!is_of(line, identity))
+        return false;
+    if (!parse_line(line, identity, &r))
+        return true;
+    for (size_t i = p->read_count; i < p->known_count; i++)
+        if (same(&p->known[i].key, &r.key))
+            return true;
+    return false;
+}
+
+/* Whatever fails here costs the next run a search, nothing else. */
+static void remember(const cuda_ops *o, const struct cuda_linear_plans *p)
+{
+    const char *identity = cuda_device_identity(o->device);
+    char *path = memory_path(o), *old = NULL, *text = NULL;
+    size_t size;
+    builder b = {0};
+    file_writer w = {0};
+    if (!path)
+        return;
+    if (file_exists(path) && file_read(path, FILE_MOST, &old, &size, NULL) == FLUX1_OK)
+        for (char *line = old, *end; (end = strchr(line, '\n')); line = end + 1)
+            if (!is_stale(line, identity, p))
+                builder_add_bytes(&b, line, (size_t)(end - line) + 1);
+    for (size_t i = p->read_count; i < p->known_count; i++)
+        write_line(&b, identity, &p->known[i]);
+    if (builder_take(&b, "algorithms", &text, NULL) == FLUX1_OK && file_begin(path, &w, NULL) == FLUX1_OK) {
+        if (fputs(text, w.stream) >= 0)
+            file_commit(&w, NULL);
+        else
+            file_abandon(&w);
+    }
+    free(text);
+    free(old);
+    free(path);
+}
+
+static void note_algorithm(struct cuda_linear_plans *p, const plan *q)
+{
+    if (!p->known || p->known_count == REMEMBERED)
+        return;
+    p->known[p->known_count++] = (remembered){q->key, q->algorithm};
+}
+
+/* ---- plans ---- */
+
+static void free_plan(const cuda_libraries *lib, plan *q)
+{
+    if (q->product)
+        lib->cublasLtMatmulDescDestroy(q->product);
+    cublasLtMatrixLayout_t layouts[] = {q->a, q->b, q->d};
+    for (int i = 0; i < 3; i++)
+        if (layouts[i])
+            lib->cublasLtMatrixLayoutDestroy(layouts[i]);
+    *q = (plan){0};
+}
+
+void cuda_linear_free(cuda_ops *o)
+{
+    struct cuda_linear_plans *p = o->linear_plans;
+    if (!p)
+        return;
+    if (p->known_count > p->read_count)
+        remember(o, p);
+    for (int i = 0; i < TABLE; i++)
+        free_plan(o->lib, &p->table[i]);
+    free(p->known);
+    free(p);
+    o->linear_plans = NULL;
+}
+
+#define LT(call) ((call) == CUBLAS_STATUS_SUCCESS)
+
+static bool set_bias(const cuda_libraries *lib, plan *q, const operands *x)
+{
+    return q->key.tail == TAIL_NONE || LT(lib->cublasLtMatmulDescSetAttribute(q->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &x->bias, sizeof x->bias));
+}
+
+static bool describe(const cuda_libraries *lib, plan *q, const operands *x)
+{
+    const shape *s = &q->key;
+    cudaDataType_t in = s->half_in ? CUDA_R_16BF : CUDA_R_32F, out = s->half_out ? CUDA_R_16BF : CUDA_R_32F;
+    const cublasOperation_t transposed = CUBLAS_OP_T;
+    const cublasLtEpilogue_t tails[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
+    bool good = LT(lib->cublasLtMatmulDescCreate(&q->product, CUBLAS_COMPUTE_32F, CUDA_R_32F)) &&
+                LT(lib->cublasLtMatmulDescSetAttribute(q->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed)) &&
+                LT(lib->cublasLtMatrixLayoutCreate(&q->a, in, (uint64_t)s->k, (uint64_t)s->n, s->k)) &&
+                LT(lib->cublasLtMatrixLayoutCreate(&q->b, in, (uint64_t)s->k, (uint64_t)s->m, s->ld_in)) &&
+                LT(lib->cublasLtMatrixLayoutCreate(&q->d, out, (uint64_t)s->n, (uint64_t)s->m, s->ld_out));
+    if (good && s->tail != TAIL_NONE)
+        good = LT(lib->cublasLtMatmulDescSetAttribute(q->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &tails[s->tail], sizeof tails[0])) &&
+               LT(lib->cublasLtMatmulDescSetAttribute(q->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &out, sizeof out)); /* bf16 behind bf16, float32 behind float32: what is documented for both */
+    return good && set_bias(lib, q, x); /* the heuristic takes the bias' alignment from its address */
+}
+
+static bool run_plan(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulAlgo_t *algorithm)
+{
+    const float one = 1, zero = 0;
+    return set_bias(o->lib, q, x) && LT(o->lib->cublasLtMatmul(cuda_device_blas(o->device), q->product, &one, x->w, q->a, x->in, q->b, &zero, x->out, q->d, x->out, q->d, algorithm,
+                                     (void *)(uintptr_t)o->workspace, CUDA_WORKSPACE, o->stream));
+}
+
+/* Answers of the library's heuristic, best guess first; their count. */
+static int candidates(cuda_ops *o, const plan *q, cublasLtMatmulHeuristicResult_t *found)
+{
+    const cuda_libraries *lib = o->lib;
+    cublasLtMatmulPreference_t wish = NULL;
+    const size_t workspace = CUDA_WORKSPACE;
+    const uint32_t align = (uint32_t)q->key.align, reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    int count = 0, good_count = 0;
+    static const cublasLtMatmulPreferenceAttributes_t alignments[] = {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                                                                      CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    bool good = LT(lib->cublasLtMatmulPreferenceCreate(&wish)) &&
+                LT(lib->cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
+    for (int i = 0; i < 4; i++)
+        good = good && LT(lib->cublasLtMatmulPreferenceSetAttribute(wish, alignments[i], &align, sizeof align));
+    if (good) /* where k is split, its parts are summed in float32; a library that does not know the wish does as it likes */
+        lib->cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions);
+    if (!good || !LT(lib->cublasLtMatmulAlgoGetHeuristic(cuda_device_blas(o->device), q->product, q->a, q->b, q->d, q->d, wish, CANDIDATES, found, &count)))
+        count = 0;
+    for (int i = 0; i < count; i++)
+        if (found[i].state == CUBLAS_STATUS_SUCCESS)
+            found[good_count++] = found[i];
+    if (wish)
+        lib->cublasLtMatmulPreferenceDestroy(wish);
+    return good_count;
+}
+
+/* Milliseconds of RUNS products; negative if it does not run. The result is written each time: it is the same. */
+static float time_algorithm(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulAlgo_t *algorithm, CUevent begin, CUevent end)
+{
+    float ms = -1;
+    if (!run_plan(o, q, x, algorithm)) /* also the warm-up */
+        return -1;
+    o->lib->cuEventRecord(begin, o->stream);
+    for (int i = 0; i < RUNS; i++)
+        run_plan(o, q, x, algorithm);
+    o->lib->cuEventRecord(end, o->stream);
+    if (o->lib->cuEventSynchronize(end) != CUDA_SUCCESS || o->lib->cuEventElapsedTime(&ms, begin, end) != CUDA_SUCCESS)
+        return -1;
+    return ms;
+}
+
+/* The place of the fastest, −1 if none runs. */
+static int fastest(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulHeuristicResult_t *found, int count)
+{
+    CUevent begin = NULL, end = NULL;
+    int best = -1;
+    float least = -1;
+    if (o->lib->cuEventCreate(&begin, CU_EVENT_DEFAULT) == CUDA_SUCCESS && o->lib->cuEventCreate(&end, CU_EVENT_DEFAULT) == CUDA_SUCCESS)
+        for (int i = 0; i < count; i++) {
+            float ms = time_algorithm(o, q, x, &found[i].algo, begin, end);
+            if (ms >= 0 && (least < 0 || ms < least))
+                least = ms, best = i;
+        }
+    if (begin)
+        o->lib->cuEventDestroy(begin);
+    if (end)
+        o->lib->cuEventDestroy(end);
+    return best;
+}
+
+/* An algorithm for a described product: a remembered one, or the fastest answer, or while a step is recorded the first. False if there is none. */
+static bool choose(cuda_ops *o, struct cuda_linear_plans *p, plan *q, const operands *x)
+{
+    cublasLtMatmulHeuristicResult_t found[CANDIDATES] = {0};
+    for (size_t i = 0; i < p->known_count; i++)
+        if (same(&p->known[i].key, &q->key) &&
+            LT(o->lib->cublasLtMatmulAlgoCheck(cuda_device_blas(o->device), q->product, q->a, q->b, q->d, q->d, &p->known[i].algorithm, &found[0])) &&
+            found[0].workspaceSize <= CUDA_WORKSPACE) {
+            q->algorithm = p->known[i].algorithm;
+            return true;
+        }
+    int count = candidates(o, q, found), best = 0;
+    bool timed = count > 1 && !o->capture.recording && (double)q->key.m * (double)q->key.n * (double)q->key.k >= WORTH_TIMING;
+    if (timed)
+        best = fastest(o, q, x, found, count);
+    if (count == 0 || best < 0)
+        return false;
+    q->algorithm = found[best].algo;
+    if (timed)
+        note_algorithm(p, q);
+    return true;
+}
+
+static plan *place_of(struct cuda_linear_plans *p, const shape *key)
+{
+    uint64_t h = 1469598103934665603u; /* FNV-1a */
+    const unsigned char *bytes = (const unsigned char *)key;
+    for (size_t i = 0; i < sizeof *key; i++)
+        h = (h ^ bytes[i]) * 1099511628211u;
+    for (int probe = 0; probe < 16; probe++) {
+        plan *q = &p->table[(h + (uint64_t)probe) % TABLE];
+        if (!q->used || same(&q->key, key))
+            return q;
+    }
+    return &p->table[h % TABLE]; /* sixteen others in a row: this one makes room */
+}
+
+static flux1_status plan_of(cuda_ops *o, const shape *key, const operands *x, plan **out)
+{
+    if (!o->linear_plans) {
+        if (!(o->linear_plans = calloc(1, sizeof *o->linear_plans)))
+            return error_oom(o->head.err, sizeof *o->linear_plans, "the products' plans");
+        recall(o, o->linear_plans);
+    }
+    plan *q = place_of(o->linear_plans, key);
+    if (!q->used || !same(&q->key, key)) {
+        free_plan(o->lib, q);
+        q->key = *key;
+        q->used = true;
+        q->own = !o->lib->blas || key->k == 0 || !describe(o->lib, q, x) || !choose(o, o->linear_plans, q, x);
+    }
+    *out = q;
+    return FLUX1_OK;
+}
+
+/* ---- products ---- */
+
+static int32_t alignment(const cuda_view *in, const cuda_view *out, const cuda_weight *w)
+{
+    size_t in_size = in->half ? 2 : 4, out_size = out->half ? 2 : 4;
+    uintptr_t all = (uintptr_t)in->data | (uintptr_t)out->data | (uintptr_t)w->data | (uintptr_t)((size_t)in->ld * in_size) | (uintptr_t)((size_t)out->ld * out_size) |
+                    (uintptr_t)((size_t)in->batch_stride * in_size) | (uintptr_t)((size_t)out->batch_stride * out_size) | (uintptr_t)((size_t)w->head.cols * in_size) | 256;
+    return (int32_t)(all & -all);
+}
+
+static flux1_status run_own(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out)
+{
+    cuda_gemm_args a = {.in = *in, .out = *out, .w = (const void *)(uintptr_t)w->data, .n = w->head.rows, .k = w->head.cols, .w_half = w->half};
+    enum { TALLEST_GRID = 65535 }; /* the kernel shares its tiles over any grid */
+    return cuda_launch(o, CUDA_KERNEL_gemm, i64_ceil_div(a.n, CUDA_GEMM_TILE), i64_min(TALLEST_GRID, i64_ceil_div(in->rows, CUDA_GEMM_TILE)), 1, 256, &a);
+}
+
+/* out = in·wᵀ for one batch, with as much of `wanted` behind it as the library does: *done tells. */
+static flux1_status product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out, tail wanted, tail *done)
+{
+    plan *q = NULL;
+    operands x = {.in = in->data, .w = (const void *)(uintptr_t)w->data, .bias = (const void *)(uintptr_t)(out->half ? w->bias_half : w->bias), .out = out->data};
+    *done = TAIL_NONE;
+    if (in->rows == 0 || w->head.rows == 0)
+        return FLUX1_OK;
+    if (in->half != (int32_t)w->half) /* the library multiplies equal types only */
+        return run_own(o, in, w, out);
+    for (int tail_now = wanted;; tail_now = tail_now == TAIL_GELU_BIAS ? TAIL_BIAS : TAIL_NONE) {
+        shape key = {.m = in->rows, .n = w->head.rows, .k = w->head.cols, .ld_in = in->ld, .ld_out = out->ld, .half_in = in->half, .half_out = out->half, .tail = tail_now,
+                     .align = alignment(in, out, w)};
+        TRY(plan_of(o, &key, &x, &q));
+        if (q->own && tail_now != TAIL_NONE)
+            continue; /* less behind the product may be possible */
+        if (q->own)
+            return run_own(o, in, w, out);
+        *done = (tail)tail_now;
+        return run_plan(o, q, &x, &q->algorithm) ? FLUX1_OK
+                                                 : error_set(o->head.err, FLUX1_ERR_INTERNAL, "device cuda: cuBLASLt fails on a product of %lld × %lld × %lld that it had accepted",
+                                                             (long long)key.m, (long long)key.n, (long long)key.k);
+    }
+}
+
+flux1_status cuda_product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out)
+{
+    tail done;
+    return product(o, in, w, out, TAIL_NONE, &done);
+}
+
+/* Batches as one where the rows of both follow each other without a gap. */
+static int64_t merged(cuda_view *in, cuda_view *out, int64_t batch)
+{
+    if (batch > 1 && in->batch_stride == in->rows * in->ld && out->batch_stride == out->rows * out->ld) {
+        in->rows *= batch;
+        out->rows *= batch;
+        return 1;
+    }
+    return batch;
+}
+
+static cuda_view of_batch(cuda_view v, int64_t b)
+{
+    v.data = (char *)v.data + (size_t)(b * v.batch_stride) * (v.half ? 2 : 4);
+    return v;
+}
+
+static flux1_status products(cuda_ops *o, cuda_view in, const cuda_weight *w, cuda_view out, int64_t batch, tail wanted, tail *done)
+{
+    *done = wanted;
+    batch = merged(&in, &out, batch);
+    for (int64_t b = 0; b < batch; b++) {
+        cuda_view x = of_batch(in, b), y = of_batch(out, b);
+        TRY(product(o, &x, w, &y, wanted, done)); /* alike for every batch: shape and alignment are the same */
+        wanted = *done;
+    }
+    return FLUX1_OK;
+}
+
+static cuda_view dense(CUdeviceptr p, int64_t rows, int64_t cols, bool half)
+{
+    cuda_view v = {.data = (void *)(uintptr_t)p, .ld = cols, .batch_stride = rows * cols, .rows = rows, .cols = cols, .half = half};
+    v.wide = cuda_is_wide(&v);
+    return v;
+}
+
+/* The input in the weights' type. */
+static flux1_status as_operand(cuda_ops *o, cuda_view *in, int64_t batch)
+{
+    CUdeviceptr p;
+    if (!o->half || in->half)
+        return FLUX1_OK;
+    TRY(cuda_scratch(o, (size_t)(batch * in->rows * in->cols) * 2, &p));
+    cuda_element_args cast = {.in = *in, .out = dense(p, in->rows, in->cols, true), .batch = batch};
+    *in = cast.out;
+    return cuda_launch_elements(o, CUDA_KERNEL_copy, &cast);
+}
+
+static bool rows_like(act a, act b) { return act_rows(a) == act_rows(b) && act_batch(a) == act_batch(b); }
+static bool absent_or_like(act a, act out) { return !act_present(a) || (a.cols == out.cols && rows_like(a, out)); }
+
+/* Everything behind the product that the library has not done. */
+static flux1_status finish(cuda_ops *o, const cuda_weight *w, const epilogue *e, const cuda_view *from, act out, tail done)
+{
+    cuda_element_args a = {.in = *from, .out = cuda_view_of(out), .mul = cuda_view_of(e->mul), .residual = cuda_view_of(e->residual), .gate = cuda_table_of(o, e->gate),
+                           .bias = done == TAIL_NONE ? (const float *)(uintptr_t)w->bias : NULL, .batch = act_batch(out),
+                           .f = done == TAIL_GELU_BIAS ? ACTIVATION_NONE : (int32_t)e->f};
+    bool nothing = !a.bias && a.f == ACTIVATION_NONE && !a.mul.data && !a.residual.data && !a.gate.data && a.in.data == a.out.data;
+    return nothing ? FLUX1_OK : cuda_launch_elements(o, CUDA_KERNEL_epilogue, &a);
+}
+
+flux1_status cuda_linear(ops *base, act in, const weight *matrix, const epilogue *e, act out)
+{
+    cuda_ops *o = cuda_self(base);
+    const cuda_weight *w = cuda_w(matrix);
+    TRY(cuda_begin(base, "linear", matrix));
+    TRY(cuda_fits(base, in.cols == matrix->cols && out.cols == matrix->rows && rows_like(in, out) && absent_or_like(e->mul, out) && absent_or_like(e->residual, out) &&
+                            (!act_present(e->gate) || e->gate.cols == out.cols),
+                  "linear"));
+    size_t mark = o->arena_used;
+    int64_t batch = act_batch(in);
+    cuda_view x = cuda_view_of(in), y = cuda_view_of(out), to = y;
+    if (y.rows == 0 || y.cols == 0)
+        return FLUX1_OK;
+    TRY(as_operand(o, &x, batch));
+    if (act_present(e->residual) && e->residual.buffer == out.buffer) { /* the product must not overwrite what is added to it */
+        CUdeviceptr p;
+        TRY(cuda_scratch(o, (size_t)(batch * y.rows * y.cols) * (o->half ? 2 : 4), &p));
+        to = dense(p, y.rows, y.cols, o->half);
+    }
+    tail wanted = !matrix->has_bias ? TAIL_NONE : e->f == ACTIVATION_GELU_TANH && to.half ? TAIL_GELU_BIAS : TAIL_BIAS, done;
+    TRY(products(o, x, w, to, batch, wanted, &done));
+    TRY(finish(o, w, e, &to, out, done));
+    cuda_release(base, mark);
+    return FLUX1_OK;
+}
+
+size_t cuda_linear_scratch(const ops_config *c, int64_t m, int64_t n, int64_t k)
+{
+    bool half = c->arithmetic == DTYPE_BF16;
+    size_t cast = half ? (size_t)m * (size_t)k * 2 : 0, result = (size_t)m * (size_t)n * (half ? 2 : 4);
+    return size_round_up(cast + 1, CUDA_ALIGN) + size_round_up(result + 1, CUDA_ALIGN);
+}

@@ -1,0 +1,161 @@
+/* cuBLASLt's functions: D = epilogue(Aᵀ·B), column-major, as the backend asks for it. */
+#include "ops/cuda_emulator/device.h"
+#include "ops/cuda_emulator/emulate.h"
+
+#include <vector>
+
+namespace {
+
+struct product {
+    cublasOperation_t transa = CUBLAS_OP_N;
+    cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
+    const void *bias = nullptr;
+    cudaDataType_t bias_type = CUDA_R_32F;
+};
+struct layout {
+    cudaDataType_t type;
+    uint64_t rows, cols;
+    int64_t ld;
+};
+struct preference {
+    uint32_t align[4] = {256, 256, 256, 256};
+    size_t workspace = 0;
+};
+
+product *of(cublasLtMatmulDesc_t d) { return (product *)d; }
+layout *of(cublasLtMatrixLayout_t d) { return (layout *)d; }
+
+cublasStatus_t create(cublasLtHandle_t *h) { return emulator_counters.live_objects++, *h = (cublasLtHandle_t)1, CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t destroy(cublasLtHandle_t) { return emulator_counters.live_objects--, CUBLAS_STATUS_SUCCESS; }
+size_t version(void) { return 130100; }
+const char *status_string(cublasStatus_t) { return "an emulated failure"; }
+
+cublasStatus_t product_create(cublasLtMatmulDesc_t *d, cublasComputeType_t compute, cudaDataType_t scale)
+{
+    if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F)
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    emulator_counters.live_objects++;
+    *d = (cublasLtMatmulDesc_t) new product();
+    return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t product_destroy(cublasLtMatmulDesc_t d) { return emulator_counters.live_objects--, delete of(d), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t product_set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t a, const void *value, size_t)
+{
+    product *p = of(d);
+    switch (a) {
+    case CUBLASLT_MATMUL_DESC_TRANSA: memcpy(&p->transa, value, sizeof p->transa); return CUBLAS_STATUS_SUCCESS;
+    case CUBLASLT_MATMUL_DESC_EPILOGUE: memcpy(&p->epilogue, value, sizeof p->epilogue); return CUBLAS_STATUS_SUCCESS;
+    case CUBLASLT_MATMUL_DESC_BIAS_POINTER: memcpy(&p->bias, value, sizeof p->bias); return CUBLAS_STATUS_SUCCESS;
+    case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: memcpy(&p->bias_type, value, sizeof p->bias_type); return CUBLAS_STATUS_SUCCESS;
+    default: return CUBLAS_STATUS_NOT_SUPPORTED;
+    }
+}
+cublasStatus_t layout_create(cublasLtMatrixLayout_t *l, cudaDataType type, uint64_t rows, uint64_t cols, int64_t ld)
+{
+    if (ld < (int64_t)rows)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    emulator_counters.live_objects++;
+    *l = (cublasLtMatrixLayout_t) new layout{type, rows, cols, ld};
+    return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t layout_destroy(cublasLtMatrixLayout_t l) { return emulator_counters.live_objects--, delete of(l), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t preference_create(cublasLtMatmulPreference_t *p) { return emulator_counters.live_objects++, *p = (cublasLtMatmulPreference_t) new preference(), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t preference_destroy(cublasLtMatmulPreference_t p) { return emulator_counters.live_objects--, delete (preference *)p, CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t preference_set(cublasLtMatmulPreference_t handle, cublasLtMatmulPreferenceAttributes_t a, const void *value, size_t)
+{
+    preference *p = (preference *)handle;
+    if (a == CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES)
+        memcpy(&p->workspace, value, sizeof p->workspace);
+    else if (a >= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES && a <= CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES)
+        memcpy(&p->align[a - CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES], value, sizeof p->align[0]);
+    else
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+bool half(const layout *l) { return l->type == CUDA_R_16BF; }
+
+/* What a strict library takes: operands of one type, rows and addresses at multiples of 4 bytes, biases of the result's type. */
+bool takes(const product *p, const layout *a, const layout *b, const layout *d)
+{
+    bool biased = p->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+    return p->transa == CUBLAS_OP_T && a->type == b->type && a->rows > 0 && a->rows == b->rows && a->cols == d->rows && b->cols == d->cols && (half(a) || !half(d)) &&
+           (!half(a) || (a->ld % 2 == 0 && b->ld % 2 == 0)) && (!half(d) || d->ld % 2 == 0) && (!biased || p->bias_type == d->type) &&
+           (p->epilogue != CUBLASLT_EPILOGUE_GELU_BIAS || half(d));
+}
+
+cublasStatus_t heuristic(cublasLtHandle_t, cublasLtMatmulDesc_t p, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
+                         cublasLtMatmulPreference_t wish, int room, cublasLtMatmulHeuristicResult_t found[], int *count)
+{
+    const preference *w = (const preference *)wish;
+    bool good = takes(of(p), of(a), of(b), of(d)) && room > 0;
+    for (int i = 0; i < 4; i++)
+        good = good && w->align[i] >= 4;
+    *count = good ? 1 : 0;
+    if (!good)
+        return emulator_counters.refused_matmuls++, CUBLAS_STATUS_NOT_SUPPORTED;
+    found[0] = {};
+    found[0].algo.data[0] = 42;
+    found[0].workspaceSize = 1024;
+    return CUBLAS_STATUS_SUCCESS;
+}
+cublasStatus_t check(cublasLtHandle_t, cublasLtMatmulDesc_t p, cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t, cublasLtMatrixLayout_t d,
+                     const cublasLtMatmulAlgo_t *algo, cublasLtMatmulHeuristicResult_t *result)
+{
+    *result = {};
+    return algo->data[0] == 42 && takes(of(p), of(a), of(b), of(d)) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+std::vector<float> widened(const void *p, const layout *l, const char *what)
+{
+    size_t element = half(l) ? 2 : 4;
+    emulator_check(p, ((size_t)(l->cols - 1) * (size_t)l->ld + l->rows) * element, what);
+    if ((uintptr_t)p % 4)
+        emulate_fail("%s: an address at no multiple of 4", what);
+    std::vector<float> x(l->rows * l->cols);
+    for (uint64_t c = 0; c < l->cols; c++)
+        for (uint64_t r = 0; r < l->rows; r++)
+            x[c * l->rows + r] = emulator_load(p, half(l), (int64_t)(c * (uint64_t)l->ld + r));
+    return x;
+}
+
+float gelu(float x) { return (float)(0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * (double)x * x * x)))); }
+
+void multiply(const product p, const void *a, const layout la, const void *b, const layout lb, void *d, const layout ld)
+{
+    std::vector<float> x = widened(a, &la, "product, A"), y = widened(b, &lb, "product, B");
+    bool biased = p.epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+    emulator_check(d, ((size_t)(ld.cols - 1) * (size_t)ld.ld + ld.rows) * (half(&ld) ? 2 : 4), "product, D");
+    if (biased)
+        emulator_check(p.bias, ld.rows * (half(&ld) ? 2 : 4), "product, bias");
+    for (uint64_t j = 0; j < ld.cols; j++)
+        for (uint64_t i = 0; i < ld.rows; i++) {
+            double sum = biased ? emulator_load(p.bias, p.bias_type == CUDA_R_16BF, (int64_t)i) : 0;
+            for (uint64_t k = 0; k < la.rows; k++)
+                sum += (double)x[i * la.rows + k] * y[j * lb.rows + k];
+            emulator_store(d, half(&ld), (int64_t)(j * (uint64_t)ld.ld + i), p.epilogue == CUBLASLT_EPILOGUE_GELU_BIAS ? gelu((float)sum) : (float)sum);
+        }
+    emulator_counters.matmuls++;
+}
+
+cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void *alpha, const void *a, cublasLtMatrixLayout_t la, const void *b, cublasLtMatrixLayout_t lb, const void *beta,
+                      const void *, cublasLtMatrixLayout_t, void *d, cublasLtMatrixLayout_t ld, const cublasLtMatmulAlgo_t *algo, void *workspace, size_t bytes, cudaStream_t stream)
+{
+    if (*(const float *)alpha != 1 || *(const float *)beta != 0 || !algo || algo->data[0] != 42 || !takes(of(p), of(la), of(lb), of(ld)))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    emulator_check(workspace, bytes, "product, workspace");
+    product now = *of(p);
+    layout x = *of(la), y = *of(lb), z = *of(ld);
+    emulator_enqueue((CUstream)stream, [=]() { multiply(now, a, x, b, y, d, z); });
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+} // namespace
+
+void emulator_fill_blas(cuda_libraries *t)
+{
+    t->cublasLtCreate = create, t->cublasLtDestroy = destroy, t->cublasLtGetVersion = version, t->cublasLtGetStatusString = status_string, t->cublasLtMatmul = matmul;
+    t->cublasLtMatmulAlgoGetHeuristic = heuristic, t->cublasLtMatmulAlgoCheck = check, t->cublasLtMatmulDescCreate = product_create, t->cublasLtMatmulDescDestroy = product_destroy;
+    t->cublasLtMatmulDescSetAttribute = product_set, t->cublasLtMatrixLayoutCreate = layout_create, t->cublasLtMatrixLayoutDestroy = layout_destroy;
+    t->cublasLtMatmulPreferenceCreate = preference_create, t->cublasLtMatmulPreferenceDestroy = preference_destroy, t->cublasLtMatmulPreferenceSetAttribute = preference_set;
+}

@@ -1,0 +1,40 @@
+/* What driver.cpp, blas.cpp and dnn.cpp share: the device's memory, streams that record, counters. */
+#ifndef FLUX1_TESTS_CUDA_DEVICE_H
+#define FLUX1_TESTS_CUDA_DEVICE_H
+
+#include "ops/cuda_emulator/emulator.h"
+
+#include <functional>
+
+/* Ends the program unless [p, p + bytes) lies within one allocation. */
+void emulator_check(const void *p, size_t bytes, const char *what);
+
+/* Does the work now, or keeps it for the graph that the stream records. */
+CUresult emulator_enqueue(CUstream stream, std::function<void()> work);
+
+extern cuda_emulator_counters emulator_counters;
+
+/* bf16 or float32 element. */
+static inline float emulator_load(const void *p, bool bf16, int64_t i)
+{
+    if (!bf16)
+        return ((const float *)p)[i];
+    uint32_t u = (uint32_t)((const uint16_t *)p)[i] << 16;
+    float x;
+    __builtin_memcpy(&x, &u, sizeof x);
+    return x;
+}
+static inline void emulator_store(void *p, bool bf16, int64_t i, float x)
+{
+    uint32_t u;
+    __builtin_memcpy(&u, &x, sizeof u);
+    if (bf16)
+        ((uint16_t *)p)[i] = (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16); /* to nearest even; NaN stays NaN */
+    else
+        ((float *)p)[i] = x;
+}
+
+void emulator_fill_blas(cuda_libraries *table);
+void emulator_fill_dnn(cuda_libraries *table);
+
+#endif

@@ -1,0 +1,229 @@
+/* Threads of a block as fibers on stacks of their own. A switch saves six registers and the stack pointer (x86-64), or is ucontext's elsewhere.
+ *
+ * Warps run in turn: each lane to its next shuffle, until all lanes have come to it, and so on until every thread has ended or stands at the block's barrier.
+ * A turn in which nothing moves is a deadlock. */
+#include "ops/cuda_emulator/emulate.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#ifndef __x86_64__
+#include <ucontext.h>
+#endif
+
+dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+enum { LANES = 32, MOST_THREADS = 1024, STACK = 128 << 10 };
+
+enum place { RUNNING, AT_WARP, AT_BARRIER, ENDED };
+
+struct fiber {
+#ifdef __x86_64__
+    void *stack_pointer;
+#else
+    ucontext_t context;
+#endif
+    char *stack;
+    place at;
+    unsigned turn; /* AT_WARP: the warp's exchange that it waits for */
+};
+
+struct warp {
+    int arrived, source_line;
+    unsigned turn;             /* exchanges completed */
+    unsigned value[2][LANES];  /* of this exchange and the last: a lane may be one ahead of another, never two */
+};
+
+static fiber fibers[MOST_THREADS], scheduler;
+static warp warps[MOST_THREADS / LANES];
+static int current, threads, waiting, barrier_line;
+static const char *kernel_name;
+static void (*kernel_body)(const void *);
+static const void *kernel_args;
+
+extern char __start_cuda_shared[], __stop_cuda_shared[]; /* the linker's names for the section */
+
+void emulate_fail(const char *format, ...)
+{
+    va_list list;
+    va_start(list, format);
+    if (kernel_name)
+        fprintf(stderr, "cuda emulator: kernel %s, block (%u, %u, %u) of (%u, %u, %u), thread %d: ", kernel_name, blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x, gridDim.y,
+                gridDim.z, current);
+    else
+        fprintf(stderr, "cuda emulator: ");
+    vfprintf(stderr, format, list);
+    fputc('\n', stderr);
+    va_end(list);
+    abort();
+}
+
+/* ---- switching ---- */
+
+static void fiber_main(void);
+
+#ifdef __x86_64__
+extern "C" void cuda_fiber_switch(void **save, void *load);
+__asm__(".text\n"
+        ".type cuda_fiber_switch,@function\n"
+        "cuda_fiber_switch:\n"
+        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    movq %rsp, (%rdi)\n"
+        "    movq %rsi, %rsp\n"
+        "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n    popq %rbx\n    popq %rbp\n"
+        "    ret\n"
+        ".size cuda_fiber_switch, .-cuda_fiber_switch\n");
+
+static void make_fiber(fiber *f)
+{
+    void **top = (void **)(f->stack + STACK);
+    *--top = nullptr;            /* where fiber_main would return to; also puts its frame at the alignment of a call */
+    *--top = (void *)fiber_main; /* what the first switch returns to */
+    for (int i = 0; i < 6; i++)
+        *--top = nullptr;
+    f->stack_pointer = top;
+}
+static void switch_fiber(fiber *from, fiber *to) { cuda_fiber_switch(&from->stack_pointer, to->stack_pointer); }
+#else
+static void make_fiber(fiber *f)
+{
+    getcontext(&f->context);
+    f->context.uc_stack.ss_sp = f->stack;
+    f->context.uc_stack.ss_size = STACK;
+    f->context.uc_link = nullptr;
+    makecontext(&f->context, fiber_main, 0);
+}
+static void switch_fiber(fiber *from, fiber *to) { swapcontext(&from->context, &to->context); }
+#endif
+
+static void leave(place at)
+{
+    fibers[current].at = at;
+    switch_fiber(&fibers[current], &scheduler);
+}
+
+static void fiber_main(void)
+{
+    kernel_body(kernel_args);
+    leave(ENDED);
+    abort(); /* an ended fiber is not resumed */
+}
+
+static void resume(int thread)
+{
+    current = thread;
+    threadIdx = {(unsigned)thread, 0, 0};
+    fibers[thread].at = RUNNING;
+    switch_fiber(&scheduler, &fibers[thread]);
+}
+
+/* ---- meeting ---- */
+
+int emulate_lane(void) { return current % LANES; }
+
+void emulate_exchange(int source_line, unsigned mask, unsigned *value, int from)
+{
+    warp *w = &warps[current / LANES];
+    const int lane = current % LANES;
+    const unsigned turn = w->turn;
+    if (mask != 0xffffffffu)
+        emulate_fail("a shuffle of some lanes (mask %08x) at line %d is not emulated", mask, source_line);
+    if (from < 0 || from >= LANES)
+        emulate_fail("a shuffle from lane %d at line %d", from, source_line);
+    if (w->arrived++ == 0)
+        w->source_line = source_line;
+    else if (w->source_line != source_line)
+        emulate_fail("the warp diverges: this lane shuffles at line %d, others at line %d", source_line, w->source_line);
+    w->value[turn % 2][lane] = *value;
+    if (w->arrived == LANES) {
+        w->arrived = 0;
+        w->turn++;
+    } else {
+        fibers[current].turn = turn;
+        leave(AT_WARP);
+    }
+    *value = w->value[turn % 2][from];
+}
+
+void emulate_barrier(int source_line)
+{
+    if (waiting++ == 0)
+        barrier_line = source_line;
+    else if (barrier_line != source_line)
+        emulate_fail("the block diverges: this thread waits at the barrier of line %d, others at line %d", source_line, barrier_line);
+    leave(AT_BARRIER);
+}
+
+/* Lanes of one warp until each has ended or waits for the block. */
+static void run_warp(int first)
+{
+    for (;;) {
+        bool moved = false;
+        int stuck = -1;
+        for (int t = first; t < first + LANES; t++) {
+            fiber *f = &fibers[t];
+            if (f->at == RUNNING || (f->at == AT_WARP && f->turn != warps[first / LANES].turn)) {
+                resume(t);
+                moved = true;
+            } else if (f->at == AT_WARP) {
+                stuck = t;
+            }
+        }
+        if (moved)
+            continue;
+        if (stuck < 0)
+            return;
+        current = stuck;
+        emulate_fail("this lane shuffles at line %d, another of its warp never comes there", warps[first / LANES].source_line);
+    }
+}
+
+static void run_block(void)
+{
+    memset(__start_cuda_shared, 0xff, (size_t)(__stop_cuda_shared - __start_cuda_shared));
+    memset(warps, 0, sizeof warps);
+    for (int t = 0; t < threads; t++) {
+        make_fiber(&fibers[t]);
+        fibers[t].at = RUNNING;
+    }
+    for (;;) {
+        waiting = 0;
+        for (int t = 0; t < threads; t += LANES)
+            run_warp(t);
+        if (waiting == 0)
+            return;
+        if (waiting != threads) {
+            for (current = 0; fibers[current].at == AT_BARRIER;)
+                current++;
+            emulate_fail("this thread has ended, others wait for it at the barrier of line %d", barrier_line);
+        }
+        for (int t = 0; t < threads; t++)
+            fibers[t].at = RUNNING;
+    }
+}
+
+void emulate_launch(const char *kernel, void (*body)(const void *args), const void *args, dim3 grid, dim3 block)
+{
+    static char *stacks;
+    if (!stacks) {
+        stacks = (char *)mmap(nullptr, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (stacks == MAP_FAILED)
+            emulate_fail("no memory for the stacks");
+        for (int t = 0; t < MOST_THREADS; t++)
+            fibers[t].stack = stacks + (size_t)t * STACK;
+    }
+    kernel_name = kernel;
+    kernel_body = body;
+    kernel_args = args;
+    gridDim = grid;
+    blockDim = block;
+    threads = (int)block.x;
+    if (block.y != 1 || block.z != 1 || threads % LANES != 0 || threads > MOST_THREADS)
+        emulate_fail("blocks of (%u, %u, %u) threads are not emulated", block.x, block.y, block.z);
+    for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
+        for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
+            for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++)
+                run_block();
+    kernel_name = nullptr;
+}

@@ -1,0 +1,50 @@
+/* A GPU made of plain C++: a complete table of NVIDIA's functions (src/ops/cuda/libraries.h) whose device is this process's memory and whose kernels are
+ * src/ops/cuda/kernels.cu compiled by g++. It proves logic without a GPU; it says nothing about time.
+ *
+ * Stricter than the real one where that finds mistakes: fresh device memory is NaN, every allocation ends at a page that cannot be touched, copies, products,
+ * attention and convolutions are checked to lie within one allocation, a barrier that not all threads of a block reach ends the program, misaligned vectors do
+ * too, and the libraries refuse what they may refuse (odd leading dimensions, head sizes, channel counts), so that the fallbacks run.
+ * More forgiving in one respect: streams do their work at once, in the order of the calls, so a missing wait between two streams is not found.
+ *
+ * emulate.h/.cpp: the language (threads as fibers); kernels.cpp: the kernels; driver.cpp, blas.cpp, dnn.cpp: the libraries. */
+#ifndef FLUX1_TESTS_CUDA_EMULATOR_H
+#define FLUX1_TESTS_CUDA_EMULATOR_H
+
+#include "ops/cuda/kernels.h"
+#include "ops/cuda/libraries.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* For cuda_libraries_replace. One device, an H200 with 64 GiB. Any number of threads may call. */
+const cuda_libraries *cuda_emulator(void);
+
+/* The size of the device's memory from now on. What is allocated stays. */
+void cuda_emulator_memory(size_t total_bytes);
+
+/* Which libraries cuda_emulator's table has from now on (both, at first). */
+void cuda_emulator_libraries(bool blas, bool dnn);
+
+/* The nth call from now of a kind that can run out of memory (cuMemAlloc, cuMemHostAlloc) fails; 0: none. */
+void cuda_emulator_fail_allocation(int64_t nth);
+
+/* Since the start of the process; a replayed graph counts what it runs. */
+typedef struct cuda_emulator_counters {
+    int64_t kernels, matmuls, sdpas, convs, graph_launches;
+    int64_t kernel[CUDA_KERNEL_COUNT];     /* launches of each */
+    int64_t refused_matmuls, refused_graphs; /* NOT_SUPPORTED answers of cuBLASLt and cuDNN */
+    size_t uploaded_bytes, downloaded_bytes;
+    int64_t live_allocations;              /* device and pinned host memory not yet freed */
+    int64_t live_objects;                  /* streams, events, graphs, modules, cuBLASLt's and cuDNN's descriptors and handles */
+    size_t device_bytes;                   /* allocated now */
+} cuda_emulator_counters;
+cuda_emulator_counters cuda_emulator_counts(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

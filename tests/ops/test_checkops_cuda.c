@@ -1,0 +1,321 @@
+/* ops/cuda against ops/ref (checkops.h): on an emulated GPU (cuda_emulator/: the same kernels compiled for this processor, NVIDIA's libraries made of plain C), or with
+ * --gpu on the real one. Then what only this backend has: weights that stay or are streamed, steps that are recorded and replayed, memory that runs out. */
+#define ARENA ((size_t)24 << 20)
+#include "ops/checkops.h"
+#include "ops/cuda/cuda.h"
+#include "ops/cuda_emulator/emulator.h"
+
+static cuda_device *gpu;
+static bool emulated = true;
+
+static void open_cuda(run *r, dtype arithmetic, bool rounded, uint64_t seed)
+{
+    start_run(r, ops_cuda_create, &ops_cuda_sizing, &(ops_config){.arithmetic = arithmetic, .threads = 2, .device = gpu}, rounded, seed);
+}
+
+static int open_gpu(void **state)
+{
+    (void)state;
+    flux1_error err = {0};
+    if (emulated)
+        cuda_libraries_replace(cuda_emulator());
+    if (ops_cuda_open(0, &gpu, &err) != FLUX1_OK) {
+        print_error("%s\n", err.message);
+        return 1;
+    }
+    print_message("%s\n", ops_cuda_name(gpu));
+    return 0;
+}
+
+static int close_gpu(void **state)
+{
+    (void)state;
+    ops_cuda_close(gpu);
+    if (emulated)
+        assert_int_equal(cuda_emulator_counts().live_allocations, 0);
+    return 0;
+}
+
+/* ---- every entry ---- */
+
+static double compare(const check *c, dtype arithmetic, int variant)
+{
+    bool rounded = arithmetic == DTYPE_BF16;
+    run ref, one, dry;
+    start_run(&ref, ops_ref_create, NULL, &(ops_config){.arithmetic = DTYPE_F32, .threads = 1}, rounded, (uint64_t)variant);
+    c->body(&ref);
+    open_cuda(&one, arithmetic, rounded, (uint64_t)variant);
+    c->body(&one);
+    start_run(&dry, NULL, &ops_cuda_sizing, &(ops_config){.arithmetic = arithmetic, .threads = 2}, rounded, (uint64_t)variant);
+    c->body(&dry);
+    if (cuda_self(one.o)->arena_peak > ops_dry_count(dry.o)->arena_peak)
+        fail_msg("%s, variant %d: %zu bytes of the arena were used, the dry run counts %zu", c->name, variant, cuda_self(one.o)->arena_peak, ops_dry_count(dry.o)->arena_peak);
+    double error = distance(&ref, &one);
+    close_run(&ref);
+    close_run(&one);
+    close_run(&dry);
+    return error;
+}
+
+static void every_entry_of_cuda_is_what_ref_says(void **state)
+{
+    (void)state;
+    int wrong = 0;
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        for (int half = 0; half < 2; half++) {
+            const check *c = &checks[i];
+            double worst = 0;
+            for (int v = 1; v <= c->variants; v++) {
+                double error = compare(c, half ? DTYPE_BF16 : DTYPE_F32, v);
+                if (!(error <= (half ? c->bf16 : c->f32))) {
+                    print_error("%s, %s, variant %d: error %g\n", c->name, half ? "bf16" : "f32", v, error);
+                    wrong++;
+                }
+                worst = error > worst ? error : worst;
+            }
+            print_message("%-38s %-4s worst error %.1e\n", c->name, half ? "bf16" : "f32", worst);
+        }
+    assert_int_equal(wrong, 0);
+}
+
+/* ---- a small model: blocks of one square weight each, x ← gate[step]·(x·Wᵀ + b) + x ---- */
+
+enum { MODEL_BLOCKS = 9, MODEL_WIDTH = 64, MODEL_ROWS = 10, MODEL_STEPS = 5 };
+
+typedef struct model {
+    run r;
+    block *b[MODEL_BLOCKS];
+    weight *w[MODEL_BLOCKS];
+    act x, in, gate;
+} model;
+
+static void open_model(model *m, const tensor *weights, bool eager)
+{
+    static const int64_t width = MODEL_WIDTH;
+    start_run(&m->r, ops_cuda_create, &ops_cuda_sizing, &(ops_config){.arithmetic = DTYPE_F32, .threads = 2, .device = gpu, .eager = eager}, false, 7);
+    run *r = &m->r;
+    for (int i = 0; i < MODEL_BLOCKS; i++) {
+        store_tensor *t = &r->tensors[r->tensor_count]; /* borrowed: not freed with the run */
+        *t = (store_tensor){.name = "w", .file = "memory", .view = weights[i], .store = 77};
+        weight_recipe w = recipe_whole(WEIGHT_LINEAR, t);
+        w.piece[0].source = t;
+        ok(r, r->o->fn->block_create(r->o, "a block", &m->b[i]));
+        ok(r, r->o->fn->prepare(r->o, m->b[i], &w, NULL, &m->w[i]));
+    }
+    ok(r, r->o->fn->create(r->o, ACT_RESIDUAL, shape_rows(1, 0, MODEL_ROWS, width), &m->x));
+    ok(r, r->o->fn->create(r->o, ACT_LINEAR, shape_rows(1, 0, MODEL_ROWS, width), &m->in));
+    ok(r, r->o->fn->create(r->o, ACT_TABLE, shape_rows(1, 0, MODEL_STEPS, width), &m->gate));
+    fill(r, m->x, false);
+    fill(r, m->gate, false);
+}
+
+static bool run_model_step(model *m, int64_t step)
+{
+    ops *o = m->r.o;
+    bool replayed;
+    ok(&m->r, o->fn->step_set(o, step));
+    ok(&m->r, o->fn->step_replay(o, &replayed));
+    for (int i = 0; i < MODEL_BLOCKS && !replayed; i++) {
+        ok(&m->r, o->fn->block_begin(o, m->b[i]));
+        ok(&m->r, o->fn->cast(o, m->x, m->in));
+        ok(&m->r, o->fn->linear(o, m->in, m->w[i], &(epilogue){.gate = m->gate, .residual = m->x}, m->x));
+        ok(&m->r, o->fn->block_end(o, m->b[i]));
+    }
+    if (!replayed)
+        ok(&m->r, o->fn->step_record(o));
+    return replayed;
+}
+
+/* All steps; the result goes to `out` [MODEL_ROWS · MODEL_WIDTH]. Returns how many steps were replayed. */
+static int run_model(const tensor *weights, bool eager, float *out)
+{
+    model m;
+    int replayed = 0;
+    open_model(&m, weights, eager);
+    for (int k = 0; k < MODEL_STEPS; k++)
+        replayed += run_model_step(&m, k);
+    keep(&m.r, m.x);
+    memcpy(out, m.r.out, m.r.count * sizeof *out);
+    close_run(&m.r);
+    return replayed;
+}
+
+static void make_weights(tensor *weights)
+{
+    run r = {.random = 99};
+    for (int i = 0; i < MODEL_BLOCKS; i++) {
+        ok(&r, tensor_create(DTYPE_F32, 2, (int64_t[]){MODEL_WIDTH, MODEL_WIDTH}, &weights[i], &r.err));
+        for (int64_t k = 0; k < tensor_elements(&weights[i]); k++)
+            ((float *)weights[i].data)[k] = value(&r) * 0.1f;
+    }
+}
+
+static void free_weights(tensor *weights)
+{
+    for (int i = 0; i < MODEL_BLOCKS; i++)
+        tensor_free(&weights[i]);
+}
+
+static void replayed_steps_give_what_eager_ones_give(void **state)
+{
+    (void)state;
+    tensor weights[MODEL_BLOCKS];
+    float eager[MODEL_ROWS * MODEL_WIDTH], recorded[MODEL_ROWS * MODEL_WIDTH];
+    make_weights(weights);
+    assert_int_equal(run_model(weights, true, eager), 0);
+    assert_int_equal(run_model(weights, false, recorded), MODEL_STEPS - 2); /* the first runs as it is, the second is recorded */
+    assert_memory_equal(eager, recorded, sizeof eager);
+    free_weights(weights);
+}
+
+static void weights_stay_for_the_next_backend(void **state)
+{
+    (void)state;
+    tensor weights[MODEL_BLOCKS];
+    float first[MODEL_ROWS * MODEL_WIDTH], second[MODEL_ROWS * MODEL_WIDTH];
+    if (!emulated)
+        skip();
+    make_weights(weights);
+    run_model(weights, false, first);
+    size_t before = cuda_emulator_counts().uploaded_bytes;
+    run_model(weights, false, second);
+    size_t uploaded = cuda_emulator_counts().uploaded_bytes - before, one_weight = MODEL_WIDTH * MODEL_WIDTH * sizeof(float);
+    assert_true(uploaded < one_weight); /* activations only */
+    assert_memory_equal(first, second, sizeof first);
+    free_weights(weights);
+}
+
+/* Memory for a few blocks beside the arena: the others are streamed, step after step, and the result is the same. */
+static void weights_that_do_not_fit_are_streamed(void **state)
+{
+    (void)state;
+    tensor weights[MODEL_BLOCKS];
+    float resident[MODEL_ROWS * MODEL_WIDTH], streamed[MODEL_ROWS * MODEL_WIDTH];
+    if (!emulated)
+        skip();
+    make_weights(weights);
+    run_model(weights, true, resident);
+    for (int i = 0; i < MODEL_BLOCKS; i++) { /* other weights by content, so that none is found on the device */
+        tensor copy = weights[i];
+        ok(&(run){0}, tensor_create(DTYPE_F32, 2, copy.shape, &weights[i], NULL));
+        memcpy(weights[i].data, copy.data, tensor_bytes(&copy));
+        tensor_free(&copy);
+    }
+    cuda_emulator_memory((size_t)256 << 20); /* less than is left free for the libraries */
+    size_t before = cuda_emulator_counts().uploaded_bytes;
+    assert_int_equal(run_model(weights, false, streamed), 0);
+    assert_true(cuda_emulator_counts().uploaded_bytes - before >= (size_t)MODEL_STEPS * (MODEL_BLOCKS - 3) * MODEL_WIDTH * MODEL_WIDTH * sizeof(float));
+    assert_memory_equal(resident, streamed, sizeof resident);
+    cuda_emulator_memory((size_t)64 << 30);
+    free_weights(weights);
+}
+
+static void lack_of_memory_says_how_much_was_needed(void **state)
+{
+    (void)state;
+    run r;
+    if (!emulated)
+        skip();
+    open_cuda(&r, DTYPE_F32, false, 1);
+    cuda_emulator_memory((size_t)300 << 20);
+    assert_int_equal(r.o->fn->reserve(r.o, (size_t)1 << 30), FLUX1_ERR_MEMORY);
+    assert_non_null(strstr(r.err.message, "1024 MiB"));
+    assert_non_null(strstr(r.err.message, "activations"));
+    cuda_emulator_memory((size_t)64 << 30);
+    close_run(&r);
+}
+
+/* ---- rules that are not arithmetic ---- */
+
+static void finite_remembers_the_lowest_slot(void **state)
+{
+    (void)state;
+    run r;
+    int slot;
+    open_cuda(&r, DTYPE_BF16, false, 1);
+    act good = input(&r, ACT_LINEAR, 2, 300, 33), bad = output(&r, ACT_LINEAR, 1, 3, 5);
+    ok(&r, r.o->fn->finite(r.o, good, 4));
+    ok(&r, r.o->fn->finite_first(r.o, &slot));
+    assert_int_equal(slot, -1);
+    ok(&r, r.o->fn->finite(r.o, bad, CUDA_SLOTS - 1));
+    ok(&r, r.o->fn->finite(r.o, bad, 7));
+    ok(&r, r.o->fn->finite_first(r.o, &slot));
+    assert_int_equal(slot, 7);
+    ok(&r, r.o->fn->finite_first(r.o, &slot));
+    assert_int_equal(slot, -1);
+    assert_int_equal(r.o->fn->finite(r.o, bad, CUDA_SLOTS), FLUX1_ERR_INTERNAL);
+    close_run(&r);
+}
+
+static void a_weight_outside_its_bracket_is_refused(void **state)
+{
+    (void)state;
+    run r;
+    open_cuda(&r, DTYPE_F32, false, 1);
+    weight *w = linear_weight(&r, 4, 4, false);
+    act in = input(&r, ACT_LINEAR, 1, 2, 4), out = output(&r, ACT_LINEAR, 1, 2, 4);
+    assert_int_equal(r.o->fn->block_begin(r.o, r.held), FLUX1_ERR_INTERNAL);
+    ok(&r, r.o->fn->block_end(r.o, r.held));
+    assert_int_equal(r.o->fn->linear(r.o, in, w, &(epilogue){0}, out), FLUX1_ERR_INTERNAL);
+    assert_non_null(strstr(r.err.message, "the block"));
+    close_run(&r);
+}
+
+static void a_token_outside_the_table_is_an_argument_error(void **state)
+{
+    (void)state;
+    run r;
+    open_cuda(&r, DTYPE_F32, false, 1);
+    weight_recipe t = matrix_recipe(&r, WEIGHT_TABLE, 20, 4);
+    weight *w = prepare(&r, &t, false);
+    act ids, out = output(&r, ACT_RESIDUAL, 1, 1, 4);
+    ok(&r, r.o->fn->create(r.o, ACT_IDS, shape_rows(1, 1, 0, 1), &ids));
+    for (int32_t id = -1; id <= 20; id += 21) {
+        ok(&r, r.o->fn->upload(r.o, &(tensor){.type = DTYPE_I32, .dims = 1, .shape = {1}, .data = &id}, ids));
+        assert_int_equal(r.o->fn->embed(r.o, ids, w, NULL, 0, out), FLUX1_ERR_ARGUMENT);
+    }
+    close_run(&r);
+}
+
+/* In the middle of a recording too: the next step begins from nothing. */
+static void a_cancel_stops_every_operation(void **state)
+{
+    (void)state;
+    tensor weights[MODEL_BLOCKS];
+    model m;
+    atomic_int cancel = 0;
+    bool replayed;
+    make_weights(weights);
+    open_model(&m, weights, false);
+    ops *o = m.r.o;
+    o->cancel = &cancel;
+    run_model_step(&m, 0);
+    ok(&m.r, o->fn->step_replay(o, &replayed));
+    ok(&m.r, o->fn->cast(o, m.x, m.in));
+    cancel = 1;
+    assert_int_equal(o->fn->cast(o, m.x, m.in), FLUX1_ERR_CANCELLED);
+    assert_int_equal(o->fn->activate(o, ACTIVATION_SILU, m.x, m.x), FLUX1_ERR_CANCELLED);
+    cancel = 0;
+    for (int k = 1; k < MODEL_STEPS; k++)
+        replayed = run_model_step(&m, k);
+    assert_true(replayed);
+    close_run(&m.r);
+    free_weights(weights);
+}
+
+int main(int argc, char **argv)
+{
+    emulated = !(argc > 1 && !strcmp(argv[1], "--gpu"));
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_entry_of_cuda_is_what_ref_says),
+        cmocka_unit_test(replayed_steps_give_what_eager_ones_give),
+        cmocka_unit_test(weights_stay_for_the_next_backend),
+        cmocka_unit_test(weights_that_do_not_fit_are_streamed),
+        cmocka_unit_test(lack_of_memory_says_how_much_was_needed),
+        cmocka_unit_test(finite_remembers_the_lowest_slot),
+        cmocka_unit_test(a_weight_outside_its_bracket_is_refused),
+        cmocka_unit_test(a_token_outside_the_table_is_an_argument_error),
+        cmocka_unit_test(a_cancel_stops_every_operation),
+    };
+    return cmocka_run_group_tests(tests, open_gpu, close_gpu);
+}
