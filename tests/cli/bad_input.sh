@@ -154,4 +154,16 @@ refused_when_full() {
 }
 refused_when_full
 refused_when_full --dump x.safetensors
+# devices
+refused 1 'device "tpu".*cuda' generate -m "$tiny" -p x --device tpu
+refused 1 'device "cuda:x"' generate -m "$tiny" -p x --device cuda:x
+refused 1 'device "cuda-0"' generate -m "$tiny" -p x --encoder-device cuda-0
+flux1 info --devices --json
+expect_status 0 "info --devices"
+"$VALUE" devices.0.isa <../out >/dev/null || fail "info --devices describes the CPU"
+if "$VALUE" 'no GPU' <../out >/dev/null 2>&1; then
+    refused 1 'device cuda.*--device cpu' generate -m "$tiny" -p x --device cuda
+    flux1 generate -m "$tiny" -p x -S 1 -o host.png --encoder-device host
+    expect_status 0 "--encoder-device host"
+fi
 finish
