@@ -9,16 +9,26 @@
 enum { COLUMNS = 4, ROWS = 3, GAP = 4 };
 
 static const char *const prompts[COLUMNS * ROWS] = {
-    "a red fox beside a blue house at night", "two yellow ducks on a beach",       "a penguin in the snow",          "a rocket in space",
-    "a purple cow in the mountains",          "three strawberries on a pink background", "a kitten in a room",       "a unicorn under a rainbow",
-    "a big robot in the city",                "a turtle under water",              "a golden star on a purple background", "a sailboat at sunset",
+    "a red fox beside a blue house at night",
+    "two yellow ducks on a beach",
+    "a penguin in the snow",
+    "a rocket in space",
+    "a purple cow in the mountains",
+    "three strawberries on a pink background",
+    "a kitten in a room",
+    "a unicorn under a rainbow",
+    "a big robot in the city",
+    "a turtle under water",
+    "a golden star on a purple background",
+    "a sailboat at sunset",
 };
 
 static void put(flux1_image *sheet, const flux1_image *picture, int place)
 {
     int left = place % COLUMNS * (picture->width + GAP), top = place / COLUMNS * (picture->height + GAP);
     for (int y = 0; y < picture->height; y++)
-        memcpy(sheet->pixels + 3 * ((size_t)(top + y) * (size_t)sheet->width + (size_t)left), picture->pixels + 3 * (size_t)y * (size_t)picture->width, 3 * (size_t)picture->width);
+        memcpy(sheet->pixels + 3 * ((size_t)(top + y) * (size_t)sheet->width + (size_t)left), picture->pixels + 3 * (size_t)y * (size_t)picture->width,
+               3 * (size_t)picture->width);
 }
 
 /* White, as large as the first picture makes it. */

@@ -8,44 +8,53 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifndef FLUX1_SOURCE_MODELS /* the source tree's models/, as CMake knows it */
-#define FLUX1_SOURCE_MODELS ""
-#endif
-
 #define MINI_MODEL "mini-schnell"
 
-/* The folder of this program's file, or "" where the system does not tell. */
-static void program_folder(char *out, size_t room)
+/* Where models/ may lie: as built in the source tree, as installed, and (whatever the build folder) the source tree as CMake knows it. */
+static const struct place {
+    bool beside; /* below the folder that holds the program's folder */
+    const char *path;
+} places[] = {{true, "/models"}, {true, "/share/flux1/models"}, {false, FLUX1_SOURCE_MODELS}};
+
+/* The folder that holds the program's folder ("" for /): /usr of /usr/bin/flux1. Links are followed. False where the system does not tell. */
+static bool program_prefix(char *out, size_t room)
 {
     ssize_t n = readlink("/proc/self/exe", out, room - 1);
     out[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(out, '/');
-    if (slash)
-        *slash = '\0';
+    for (int up = 0; up < 2; up++) {
+        char *slash = strrchr(out, '/');
+        if (slash)
+            *slash = '\0';
+    }
+    return n > 0;
 }
 
-static bool try_folder(const char *models, char *out, size_t room)
+static bool try_folder(const char *prefix, const char *models, builder *looked, char *out, size_t room)
 {
     char index[BUILTIN_PATH_MAX + 32];
-    int n = snprintf(out, room, "%s/" MINI_MODEL, models);
-    if (!models[0] || n < 0 || (size_t)n >= room)
+    int n = snprintf(out, room, "%s%s", prefix, models);
+    if (n < 0 || (size_t)n + sizeof "/" MINI_MODEL > room)
         return false;
+    if (!looked->text || !strstr(looked->text, out)) /* build/ in the source tree: two places are one */
+        builder_format(looked, "%s%s", looked->length ? ", " : "", out);
+    strcat(out, "/" MINI_MODEL);
     snprintf(index, sizeof index, "%s/model_index.json", out);
     return file_exists(index);
 }
 
-bool builtin_model(char *out, size_t room)
+bool builtin_model(char *out, size_t room, builder *looked)
 {
-    char folder[BUILTIN_PATH_MAX], models[BUILTIN_PATH_MAX + 32];
+    char prefix[BUILTIN_PATH_MAX];
     const char *chosen = getenv("FLUX1_MODELS");
+    bool known = program_prefix(prefix, sizeof prefix);
+    if (chosen && !chosen[0]) {
+        builder_add(looked, "FLUX1_MODELS (it is empty)");
+        return false;
+    }
     if (chosen)
-        return try_folder(chosen, out, room);
-    program_folder(folder, sizeof folder);
-    snprintf(models, sizeof models, "%s/../models", folder);
-    if (folder[0] && try_folder(models, out, room))
-        return true;
-    snprintf(models, sizeof models, "%s/../share/flux1/models", folder);
-    if (folder[0] && try_folder(models, out, room))
-        return true;
-    return try_folder(FLUX1_SOURCE_MODELS, out, room);
+        return try_folder("", chosen, looked, out, room);
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++)
+        if ((known || !places[i].beside) && try_folder(places[i].beside ? prefix : "", places[i].path, looked, out, room))
+            return true;
+    return false;
 }

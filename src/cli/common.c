@@ -13,22 +13,25 @@
 #include <unistd.h>
 
 #define PROMPT_MAX ((size_t)1 << 20)
+#define FETCH_MODEL "hf download black-forest-labs/FLUX.1-schnell --local-dir DIR"
 
 const char *model_folder(const options *opt)
 {
+    static char mini[BUILTIN_PATH_MAX];
     const option_value *model = &opt->values[OPT_MODEL];
     const char *folder = model->given ? model->text : getenv("FLUX1_MODEL");
-    static char mini[BUILTIN_PATH_MAX];
+    builder looked = {0};
     if (folder && folder[0])
         return folder;
-    if (builtin_model(mini, sizeof mini)) {
-        note("no model named: this is the mini model that comes with flux1 (its words: models/mini/README.md); for FLUX.1 itself,"
-             " hf download black-forest-labs/FLUX.1-schnell --local-dir DIR, then --model DIR");
-        return mini;
-    }
-    complain("no model: name a pipeline folder with --model DIR or in the environment as FLUX1_MODEL (hf download black-forest-labs/FLUX.1-schnell --local-dir DIR"
-             " fetches one); the mini model that comes with flux1 is in none of FLUX1_MODELS, ../models and ../share/flux1/models beside the program");
-    return NULL;
+    folder = builtin_model(mini, sizeof mini, &looked) ? mini : NULL;
+    if (folder)
+        note("no --model: using the mini model %s (a real one: " FETCH_MODEL ", then --model DIR)", folder);
+    else
+        complain("no model: the mini model that comes with flux1 is not in %s; name a pipeline folder with --model DIR or in FLUX1_MODEL (" FETCH_MODEL
+                 " fetches one), or the folder that holds mini-schnell in FLUX1_MODELS",
+                 looked.text ? looked.text : "any folder");
+    builder_free(&looked);
+    return folder;
 }
 
 /* Standard input to its end, at most PROMPT_MAX bytes. */

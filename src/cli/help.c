@@ -31,7 +31,9 @@ static bool has_option(command cmd, int row) { return (option_rows[row].in & 1u 
 
 void help_overview(void)
 {
-    printf("flux1 %s: FLUX.1 text to image\n\n  flux1 generate --model DIR --prompt \"a red fox\"\n\nCommands:\n", flux1_version());
+    printf("flux1 %s: FLUX.1 text to image\n\n", flux1_version());
+    puts("  flux1 generate --prompt \"a red fox\"                  with the mini model that comes with flux1\n"
+         "  flux1 generate --model DIR --prompt \"a red fox\"      with a pipeline folder of FLUX.1\n\nCommands:");
     for (int i = 0; i < COMMAND_COUNT; i++)
         printf("  %-12s %s\n", command_rows[i].name, command_rows[i].help);
     puts("  help         flux1 help COMMAND, or flux1 COMMAND --help, lists a command's options");
@@ -100,11 +102,12 @@ void help_man_page(void)
     for (int i = 0; i < COMMAND_COUNT; i++)
         printf("%s.B flux1 %s\n[\\fIoptions\\fR]%s%s\n", i ? ".br\n" : "", command_rows[i].name, command_rows[i].operand ? " " : "",
                command_rows[i].operand ? command_rows[i].operand : "");
-    puts(".br\n.B flux1 completion\nbash|zsh|fish\n.SH DESCRIPTION\n"
-         "Makes pictures from text with FLUX.1 models (schnell, dev), read from a pipeline folder as Hugging Face lays it out. Results (the names of the files\n"
-         "written, or JSON) go to standard output; progress, notes and complaints to standard error. A picture's name appears only when the file is whole.\n"
-         "Width and height are rounded down to what the model's autoencoder can make, usually a multiple of 16. Without \\fB\\-\\-output\\fR a name is made\n"
-         "from prompt and seed that no file has yet.");
+    puts(
+        ".br\n.B flux1 completion\nbash|zsh|fish\n.SH DESCRIPTION\n"
+        "Makes pictures from text with FLUX.1 models (schnell, dev), read from a pipeline folder as Hugging Face lays it out. Results (the names of the files\n"
+        "written, or JSON) go to standard output; progress, notes and complaints to standard error. A picture's name appears only when the file is whole.\n"
+        "Width and height are rounded down to what the model's autoencoder can make, usually a multiple of 16. Without \\fB\\-\\-output\\fR a name is made\n"
+        "from prompt and seed that no file has yet.");
     for (int c = 0; c < COMMAND_COUNT; c++) {
         fputs(".SH \"", stdout);
         for (const char *s = command_rows[c].name; *s; s++)
@@ -116,9 +119,10 @@ void help_man_page(void)
                 man_option(&option_rows[i]);
     }
     puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\npipeline folder to use where none is named.\n.TP\n.B FLUX1_MODELS\n"
-         "folder in which the mini model lies, \"\" for none (default: beside the program).");
+         "folder in which the mini model lies, \"\" for none (default: ../models or ../share/flux1/models beside the program, or models in the source tree).");
     printf(".SH EXIT STATUS\n%s.\n", exit_statuses);
-    puts(".SH EXAMPLES\n.nf\nhf download black\\-forest\\-labs/FLUX.1\\-schnell \\-\\-local\\-dir FLUX.1\\-schnell\n"
+    puts(".SH EXAMPLES\n.nf\nflux1 generate \\-p \"two yellow ducks on a beach\" \\-o ducks.png\n"
+         "hf download black\\-forest\\-labs/FLUX.1\\-schnell \\-\\-local\\-dir FLUX.1\\-schnell\n"
          "flux1 generate \\-m FLUX.1\\-schnell \\-p \"a red fox\" \\-o fox.png\n"
          "flux1 info FLUX.1\\-schnell\n"
          "echo '{\"prompt\": \"a red fox\"}' | flux1 tokenize \\-m FLUX.1\\-schnell \\-\\-jsonl\n.fi");
@@ -141,7 +145,8 @@ static void print_commands(void)
 
 static void bash_completion(void)
 {
-    puts("# bash completion for flux1\n_flux1()\n{\n    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} options=\n    COMPREPLY=()");
+    puts("# bash completion for flux1\n_flux1()\n{\n    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} options=\n    "
+         "COMPREPLY=()");
     puts("    case $previous in");
     for (int i = 0; i < OPTION_COUNT; i++) {
         const option_row *o = &option_rows[i];
@@ -216,7 +221,8 @@ static void zsh_completion(void)
         print_quoted(command_rows[i].help, ":\\");
         puts("'");
     }
-    puts("            'help:list a command'\\''s options'\n            'version:show the version'\n            'completion:print a completion script'\n        )");
+    puts("            'help:list a command'\\''s options'\n            'version:show the version'\n            'completion:print a completion script'\n        "
+         ")");
     puts("        _describe command commands\n        return\n    fi\n    local command=$words[2]\n    shift words\n    ((CURRENT--))\n    case $command in");
     for (int c = 0; c < COMMAND_COUNT; c++) {
         printf("    %s)\n        _arguments -s \\\n", command_rows[c].name);

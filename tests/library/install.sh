@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs into an empty folder and builds the example there through pkg-config, against the shared and the static library; both make the same picture.
-# usage: install.sh BUILD_FOLDER EXAMPLE_SOURCE PIPELINE CC
+# The mini models, where the source tree's MODELS folder has them, are installed with their links kept, and the installed program finds its own copy.
+# usage: install.sh BUILD_FOLDER EXAMPLE_SOURCE PIPELINE CC MODELS
 set -eu
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
@@ -23,3 +24,16 @@ LD_LIBRARY_PATH=$lib "$dir/shared" "$3" "a red fox" "$dir/shared.png" 2>/dev/nul
 cmp "$dir/shared.png" "$dir/static.png"
 "$dir/usr/bin/flux1" generate -m "$3" -p "a red fox" -S 42 -o "$dir/cli.png" --quiet >/dev/null
 cmp "$dir/shared.png" "$dir/cli.png"
+
+if [ ! -f "$5/mini-schnell/model_index.json" ]; then
+    echo "the mini models are not in this checkout: their installation is not tested"
+    exit 0
+fi
+models=$dir/usr/share/flux1/models
+(cd "$5" && find . -type l) >"$dir/links"
+while read -r link; do
+    [ "$(readlink "$models/$link")" = "$(readlink "$5/$link")" ] || { echo "$link: a link in $5, not the same link in $models"; exit 1; }
+done <"$dir/links"
+env -u FLUX1_MODEL -u FLUX1_MODELS "$dir/usr/bin/flux1" generate -p "a red fox" -S 42 -o "$dir/mini.png" >/dev/null 2>"$dir/err"
+grep -q "using the mini model $models/mini-schnell " "$dir/err" || { echo "the installed program does not use the installed model:"; cat "$dir/err"; exit 1; }
+"$dir/usr/bin/flux1" generate -m "$models/mini-dev" -p "a red fox" -S 42 -s 2 -o "$dir/dev.png" --quiet >/dev/null
