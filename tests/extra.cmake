@@ -15,3 +15,8 @@ endif()
 if(TARGET pipeline_test_steploop)
   target_link_options(pipeline_test_steploop PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign,--wrap=aligned_alloc)
 endif()
+
+# twenty steps at true sizes, instrumented
+if(TARGET pipeline_test_mini)
+  set_tests_properties(pipeline_test_mini PROPERTIES TIMEOUT 900)
+endif()

@@ -47,7 +47,8 @@ static inline double golden_number(const store *s, const char *name)
     return (double)*(const float *)t->view.data;
 }
 
-/* The case `pipeline/name` under tests/data/goldens; its folder is tests/data/pipelines/<pipeline>, or the trained one beside the checkout. */
+/* The case `pipeline/name` under tests/data/goldens; its folder is tests/data/pipelines/<pipeline>, for "mini/<model>" models/<model>, for
+ * "mini-trial" the trained one beside the checkout. */
 static inline void golden_open(const char *pipeline, const char *name, golden *g)
 {
     char path[512];
@@ -58,8 +59,8 @@ static inline void golden_open(const char *pipeline, const char *name, golden *g
         fail_msg("%s", err.message);
     if (strcmp(pipeline, "mini-trial") == 0)
         snprintf(g->folder, sizeof g->folder, "%s/mini-trial", SHARED_DATA);
-    else if (strncmp(pipeline, "mini-", 5) == 0)
-        snprintf(g->folder, sizeof g->folder, "%s/%s", SOURCE_MODELS, pipeline);
+    else if (strncmp(pipeline, "mini/", 5) == 0)
+        snprintf(g->folder, sizeof g->folder, "%s/%s", SOURCE_MODELS, pipeline + 5);
     else
         snprintf(g->folder, sizeof g->folder, "%s/pipelines/%s", TEST_DATA, pipeline);
     const store_tensor *prompt = store_find(g->file, "prompt");
@@ -117,15 +118,6 @@ static inline flux1_model *model_of(flux1_context *c, const char *folder)
     return m;
 }
 
-/* Skips the test where the trained models are not in this checkout. */
-static inline void need_mini_models(void)
-{
-    if (is_there(SOURCE_MODELS "/mini-schnell/model_index.json") && is_there(TEST_DATA "/goldens/mini-schnell"))
-        return;
-    printf("skipped: models/mini-schnell is not in this checkout\n");
-    skip();
-}
-
 /* The committed pipeline of this name. */
 static inline flux1_model *pipeline_of(flux1_context *c, const char *pipeline)
 {
@@ -147,8 +139,6 @@ static inline bool isa_choose(const char *name)
 }
 
 static const char *const PIPELINES[] = {"schnell", "dev", "mixed", "single", "double", "wide", "patchwork"};
-static const char *const MINI_MODELS[] = {"mini-schnell", "mini-dev"}; /* in models/ */
-#define MINI_COUNT 2
 #define PIPELINE_COUNT (sizeof PIPELINES / sizeof PIPELINES[0])
 
 static inline char *scratch_path(const char *name)

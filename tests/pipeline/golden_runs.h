@@ -1,0 +1,109 @@
+/* Whole requests against their goldens: every tensor that golden and dump both have, and the picture. */
+#ifndef TESTS_PIPELINE_GOLDEN_RUNS_H
+#define TESTS_PIPELINE_GOLDEN_RUNS_H
+
+#include "golden.h"
+
+#include <dirent.h>
+
+/* Bounds of relative L2 in float32 arithmetic; ids and sigmas are equal to the bit. */
+typedef struct bound {
+    const char *prefix;
+    double limit;
+} bound;
+
+static const bound BOUNDS[] = {{"noise", 1e-7}, {"pooled_prompt_embeds", 1e-5}, {"prompt_embeds", 1e-5}, {"latents.", 3e-5}, {"decoded", 3e-5}};
+
+static double worst[sizeof BOUNDS / sizeof BOUNDS[0]];
+
+static inline void compare_tensor(const store_tensor *want, const store_tensor *got, const char *where)
+{
+    int64_t n = tensor_elements(&want->view);
+    assert_int_equal(n, tensor_elements(&got->view));
+    bool exact = strcmp(want->name, "sigmas") == 0 || want->view.type == DTYPE_I32;
+    if (exact) {
+        if (memcmp(want->view.data, got->view.data, tensor_bytes(&want->view)) != 0)
+            fail_msg("%s: %s differs", where, want->name);
+        return;
+    }
+    for (size_t b = 0; b < sizeof BOUNDS / sizeof BOUNDS[0]; b++)
+        if (strncmp(want->name, BOUNDS[b].prefix, strlen(BOUNDS[b].prefix)) == 0) {
+            double error = relative_l2(got->view.data, want->view.data, n);
+            worst[b] = fmax(worst[b], error);
+            if (!(error <= BOUNDS[b].limit))
+                fail_msg("%s: %s is off by %.3g (relative L2), the bound is %.3g", where, want->name, error, BOUNDS[b].limit);
+        }
+}
+
+static inline void compare_image(const golden *g, const flux1_image *image, const char *where)
+{
+    const store_tensor *want = store_find(g->file, "image");
+    assert_non_null(want);
+    assert_int_equal(want->view.shape[0], image->height);
+    assert_int_equal(want->view.shape[1], image->width);
+    const uint8_t *bytes = want->view.data;
+    for (int64_t i = 0; i < tensor_elements(&want->view); i++)
+        if (abs(bytes[i] - image->pixels[i]) > 1)
+            fail_msg("%s: byte %lld of the picture is %d, the oracle's %d", where, (long long)i, image->pixels[i], bytes[i]);
+}
+
+static inline void run_case(flux1_context *c, const flux1_model *m, golden *g, const char *where)
+{
+    flux1_image *image;
+    flux1_error err = {0};
+    store *dumped;
+    char *path = scratch_path("goldens.safetensors");
+    int compared = 0;
+    g->params.dump = path;
+    if (flux1_generate(c, m, &g->params, &image) != FLUX1_OK)
+        fail_msg("%s: %s", where, flux1_context_message(c));
+    assert_int_equal(store_open_file(path, &dumped, &err), FLUX1_OK);
+    for (size_t i = 0; i < store_count(g->file); i++) {
+        const store_tensor *want = store_at(g->file, i), *got = store_find(dumped, want->name);
+        if (!got)
+            continue;
+        compare_tensor(want, got, where);
+        compared++;
+    }
+    assert_true(compared >= 4);
+    compare_image(g, image, where);
+    store_close(dumped);
+    unlink(path);
+    flux1_images_free(image, 1);
+}
+
+/* All cases of a pipeline in one context. */
+static inline void run_pipeline(flux1_context *c, const char *pipeline)
+{
+    char folder[512], where[512];
+    flux1_model *m = NULL;
+    snprintf(folder, sizeof folder, "%s/goldens/%s", TEST_DATA, pipeline);
+    DIR *d = opendir(folder);
+    assert_non_null(d);
+    int cases = 0;
+    for (struct dirent *e; (e = readdir(d));) {
+        char *dot = strrchr(e->d_name, '.');
+        if (!dot || strcmp(dot, ".safetensors") != 0 || strcmp(e->d_name, "stages.safetensors") == 0)
+            continue;
+        *dot = '\0';
+        golden g;
+        golden_open(pipeline, e->d_name, &g);
+        if (!m && flux1_model_open(c, g.folder, &m) != FLUX1_OK)
+            fail_msg("%s", flux1_context_message(c));
+        snprintf(where, sizeof where, "%s/%s", pipeline, e->d_name);
+        run_case(c, m, &g, where);
+        golden_close(&g);
+        cases++;
+    }
+    closedir(d);
+    flux1_model_close(m);
+    assert_true(cases > 0);
+}
+
+static inline void print_worst(const char *device, const char *shape)
+{
+    for (size_t b = 0; b < sizeof BOUNDS / sizeof BOUNDS[0]; b++)
+        printf("%s %s: %-22s worst %.2e, bound %.0e\n", device, shape ? shape : "1x1", BOUNDS[b].prefix, worst[b], BOUNDS[b].limit);
+}
+
+#endif
