@@ -1,6 +1,6 @@
 """Regenerates tests/data/pipelines and tests/data/goldens.
 
-usage: make_goldens.py [NAME …] [--mini-trial DIR]       names of pipelines, `scheduler`, `mini-trial`, `mini-schnell`, `mini-dev`; without any: all
+usage: make_goldens.py [NAME …] [--mini-trial DIR]       names of pipelines, `scheduler`, `mini-trial`; without any: all
 """
 import environment
 import argparse
@@ -14,9 +14,6 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from diffusers.pipelines.flux.pipeline_flux import calculate_shift, retrieve_timesteps
 
 PIPELINES, GOLDENS = os.path.join(environment.TEST_DATA, "pipelines"), os.path.join(environment.TEST_DATA, "goldens")
-
-
-MODELS = os.path.join(environment.TEST_DATA, "../../models")
 
 
 def golden_path(*names):
@@ -94,21 +91,6 @@ def make_mini_trial(folder):
         record.save(golden_path("mini-trial", case.name), {k: out[k] for k in names}, case)
 
 
-def make_mini(name):
-    """Pictures, embeddings and last latents of a model of models/, which diffusers opens as it is."""
-    pipe = record.load(os.path.join(MODELS, name))
-    half = record.in_bf16(pipe)
-    for case in catalog.MINI[name]:
-        out = record.run(pipe, case)
-        names = ["clip.input_ids", "t5.input_ids", "pooled_prompt_embeds", "sigmas", "image"]
-        names += ["noise", *(f"latents.{k + 1}" for k in range(case.steps))] if case.bf16 else [f"latents.{case.steps}"]
-        tensors = {k: out[k] for k in names}
-        if case.bf16:
-            tensors.update(record.bf16_errors(half, case, out))
-        record.save(golden_path(name, case.name), tensors, case)
-        print(f"{name}/{case.name}")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
@@ -120,9 +102,6 @@ def main():
             make_pipeline(spec, cases, stages)
     if wanted("scheduler"):
         make_scheduler()
-    for name in catalog.MINI:
-        if wanted(name) and os.path.isdir(os.path.join(MODELS, name)):
-            make_mini(name)
     if wanted("mini-trial") and os.path.isdir(options.mini_trial):
         make_mini_trial(options.mini_trial)
 
