@@ -16,7 +16,7 @@ if(TARGET pipeline_test_steploop)
   target_link_options(pipeline_test_steploop PRIVATE -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc,--wrap=posix_memalign,--wrap=aligned_alloc)
 endif()
 
-# twenty steps at true sizes, instrumented
+# twenty steps at true sizes take long when instrumented; a checkout without the models is told apart from a passed test
 if(TARGET pipeline_test_mini)
-  set_tests_properties(pipeline_test_mini PROPERTIES TIMEOUT 900)
+  set_tests_properties(pipeline_test_mini PROPERTIES TIMEOUT 900 SKIP_REGULAR_EXPRESSION "skipped: this checkout has no")
 endif()
