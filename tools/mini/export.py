@@ -42,6 +42,9 @@ def card(ctx):
     words = everything()
     lines = [f"* **{kind}**: " + "; ".join(", ".join(forms) for forms in table.values()) for kind, table in words.items()]
     scores = ctx.path("scores.md")
+    b = ctx.budget
+    made = (f"Steps x batch: VAE {b['vae']['steps']} x {b['vae']['batch']}, text encoders {b['text']['steps']} x {b['text']['batch']}, flow {b['flow']['steps']} x {b['flow']['batch']}, "
+            f"schnell {b['schnell']['steps']}, dev {b['dev']['steps']}. The flow's loss was still falling when its schedule ended.")
     return f"""# Mini FLUX: what it is
 
 A FLUX.1 of about seven million weights in four true parts, trained by `tools/mini` on pictures that `tools/mini/data.py` paints: for demonstrations and tests, not for art.
@@ -56,6 +59,10 @@ One object, two objects with a relation, two to four of a kind, or one object at
 ## Scores
 
 {scores.read_text() if scores.exists() else "Not measured yet: `tools/mini/evaluate.py`."}
+
+## How it was made
+
+`python tools/mini/make.py --work W --budget cpu --vae-from VAE` on two CPU cores, the VAE from an earlier trial's. {made}
 
 ## Sources
 
