@@ -37,11 +37,11 @@ static void attention(int64_t tokens, int64_t heads, int64_t dim, int64_t ld_in,
 {
     char what[128];
     dnn_attention_shape s = {.batch = 1, .heads = heads, .dim = dim, .queries = tokens, .keys = tokens, .ld = {ld_in, ld_in, ld_in, ld_out},
-                             .batch_stride = {tokens * ld_in, tokens * ld_in, tokens * ld_in, tokens * ld_out}, .stats = stats, .stats_ld = heads, .stats_batch_stride = tokens * heads};
+                             .batch_stride = {tokens * ld_in, tokens * ld_in, tokens * ld_in, tokens * ld_out}, .stats = stats};
     dnn_builder b = {.lib = lib, .property = property};
     dnn_attention_graph(&b, &s);
     snprintf(what, sizeof what, "attention %lld x %lld x %lld, rows %lld -> %lld%s", (long long)tokens, (long long)heads, (long long)dim, (long long)ld_in, (long long)ld_out,
-             stats ? ", log-sum-exp by row" : "");
+             stats ? ", with log-sum-exp" : "");
     answer(what, &b);
 }
 

@@ -5,6 +5,7 @@ T5's padding varies, so that other text lengths look right. Object shapes appear
 import torch
 import torch.nn.functional as F
 
+import resume
 import text as text_stage
 import vae as vae_stage
 from common import fit, generator, load, load_average, normal
@@ -56,7 +57,9 @@ def train(ctx):
     b = ctx.budget["flow"]
     if ctx.path("flow.pt").exists():
         return load_average(build(ctx, text_stage.build(ctx)), load(ctx.path("flow.pt"))).eval()
-    model, latents = build(ctx, text_stage.train(ctx)), Latents(ctx)
+    start = ctx.path(resume.START)
+    model = load_average(build(ctx, text_stage.build(ctx)), load(start)) if start.exists() else build(ctx, text_stage.train(ctx))
+    latents = Latents(ctx)
 
     def errors(h, w, z, clip, t5, t, noise):
         with ctx.autocast():

@@ -14,6 +14,7 @@ import evaluate
 import export
 import flow
 import quick
+import resume
 import text
 import vae
 import vocab
@@ -44,7 +45,7 @@ def run(ctx, a):
     autoencoder = vae.train(ctx, a.vae_from) if wanted("vae") else None
     if wanted("latents"):
         vae.latents(ctx, autoencoder)
-    if wanted("text"):
+    if wanted("text") and not ctx.path(resume.START).exists():
         text.train(ctx)
     model = flow.train(ctx) if wanted("flow") else None
     students = {kind: distill.train(ctx, kind, model) for kind in ("schnell", "dev") if wanted(kind)}
@@ -63,6 +64,7 @@ def main():
     p.add_argument("--until", choices=STAGES, default=STAGES[-1], help="stop after this stage")
     p.add_argument("--stop-after", type=float, metavar="SECONDS", help="save and stop by then, to go on in another run (exit status 75)")
     p.add_argument("--vae-from", type=Path, metavar="DIR", help="a vae folder of the same shape to start the VAE from")
+    p.add_argument("--go-on", type=Path, metavar="DIR", help="start from the finished models of DIR (the repository's models/), beginning with the flow")
     a = p.parse_args()
     if a.threads:
         torch.set_num_threads(a.threads)
@@ -79,6 +81,8 @@ def main():
     if used.exists() and used.read_text() != name:
         sys.exit(f"{a.work} holds a run of budget {used.read_text()}: give --budget {used.read_text()} or another --work.")
     used.write_text(name)
+    if a.go_on:
+        resume.prepare(ctx, a.go_on)
     try:
         run(ctx, a)
     except OutOfTime as stage:

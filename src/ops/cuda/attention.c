@@ -4,33 +4,27 @@
 
 #include "base/checked.h"
 
-/* The fused operation on views, if cuDNN takes it; *done tells. */
-static flux1_status fused(cuda_ops *o, const cuda_view *q, const cuda_view *k, const cuda_view *v, const attention_args *a, const cuda_view *out, const cuda_view *lse, int64_t batch,
-                          bool *done)
+/* The fused operation on views, if cuDNN takes it; *done tells. stats: dense [batch][heads][queries], or NULL. */
+static flux1_status fused(cuda_ops *o, const cuda_view *q, const cuda_view *k, const cuda_view *v, const attention_args *a, const cuda_view *out, float *stats, int64_t batch, bool *done)
 {
     const cuda_view *views[] = {q, k, v, out};
-    dnn_attention_shape s = {.batch = batch, .heads = a->heads, .dim = q->cols / a->heads, .queries = q->rows, .keys = k->rows};
+    dnn_attention_shape s = {.batch = batch, .heads = a->heads, .dim = q->cols / a->heads, .queries = q->rows, .keys = k->rows, .stats = stats != NULL};
     const cuda_graph *g;
     *done = false;
     for (int i = 0; i < 4; i++) {
-        if (!views[i]->half || !views[i]->wide || views[i]->rows == 0)
+        if (!views[i]->half || !views[i]->wide || views[i]->rows == 0) /* as the descriptors promise */
             return FLUX1_OK;
         s.ld[i] = views[i]->ld;
         s.batch_stride[i] = views[i]->batch_stride;
-    }
-    if (lse->data) {
-        if ((uintptr_t)lse->data % 16) /* as the descriptors promise */
-            return FLUX1_OK;
-        s.stats = 1, s.stats_ld = lse->ld, s.stats_batch_stride = lse->batch_stride;
     }
     TRY(cuda_graph_attention(o, &s, &g));
     if (!g->plan)
         return FLUX1_OK;
     float scale = a->scale;
     const int64_t numbers[] = {DNN_Q, DNN_K, DNN_V, DNN_OUT, DNN_SCALE, DNN_STATS};
-    void *pointers[] = {q->data, k->data, v->data, out->data, &scale, lse->data};
+    void *pointers[] = {q->data, k->data, v->data, out->data, &scale, stats};
     *done = true;
-    return cuda_graph_run(o, g, lse->data ? 6 : 5, numbers, pointers, "an attention");
+    return cuda_graph_run(o, g, stats ? 6 : 5, numbers, pointers, "an attention");
 }
 
 static flux1_status own(cuda_ops *o, const cuda_view *q, const cuda_view *k, const cuda_view *v, const attention_args *a, const cuda_view *out, const cuda_view *lse, int64_t batch)
@@ -48,17 +42,32 @@ static cuda_view dense_half(CUdeviceptr p, const cuda_view *like)
     return v;
 }
 
-/* A float32 result through bf16 scratch, as the fused operation gives it. */
+/* [batch][heads][queries] into rows of heads: a head is the copy's batch, whose columns lie beside each other. */
+static flux1_status spread_stats(cuda_ops *o, float *stats, int64_t heads, const cuda_view *lse, int64_t batch)
+{
+    for (int64_t b = 0; b < batch; b++) {
+        cuda_element_args spread = {.in = {.data = stats + b * heads * lse->rows, .ld = 1, .batch_stride = lse->rows, .rows = lse->rows, .cols = 1},
+                                    .out = {.data = (float *)lse->data + b * lse->batch_stride, .ld = lse->ld, .batch_stride = 1, .rows = lse->rows, .cols = 1}, .batch = heads};
+        TRY(cuda_launch_elements(o, CUDA_KERNEL_copy, &spread));
+    }
+    return FLUX1_OK;
+}
+
+/* A float32 result, and its log-sum-exp if there is a place for it, through scratch in the form that the fused operation gives them. */
 static flux1_status fused_partial(cuda_ops *o, const cuda_view *q, const cuda_view *k, const cuda_view *v, const attention_args *a, const cuda_view *out, const cuda_view *lse, int64_t batch,
                                   bool *done)
 {
-    CUdeviceptr p;
+    CUdeviceptr p, s = 0;
     size_t mark = o->arena_used;
     TRY(cuda_scratch(o, (size_t)(batch * out->rows * out->cols) * 2, &p));
+    if (lse->data)
+        TRY(cuda_scratch(o, (size_t)(batch * out->rows * a->heads) * sizeof(float), &s));
     cuda_element_args widen = {.in = dense_half(p, out), .out = *out, .batch = batch};
-    TRY(fused(o, q, k, v, a, &widen.in, lse, batch, done));
+    TRY(fused(o, q, k, v, a, &widen.in, (float *)(uintptr_t)s, batch, done));
     if (*done)
         TRY(cuda_launch_elements(o, CUDA_KERNEL_copy, &widen));
+    if (*done && lse->data)
+        TRY(spread_stats(o, (float *)(uintptr_t)s, a->heads, lse, batch));
     cuda_release(&o->head, mark);
     return FLUX1_OK;
 }
@@ -79,7 +88,7 @@ static flux1_status attend(ops *base, act q, act k, act v, const attention_args 
     if (vq.rows == 0 || q.cols == 0)
         return FLUX1_OK;
     if (o->half && !a->causal && !act_present(a->bias) && vk.rows > 0)
-        TRY(vout.half ? fused(o, &vq, &vk, &vv, a, &vout, &vlse, batch, &done) : fused_partial(o, &vq, &vk, &vv, a, &vout, &vlse, batch, &done));
+        TRY(vout.half && !vlse.data ? fused(o, &vq, &vk, &vv, a, &vout, NULL, batch, &done) : fused_partial(o, &vq, &vk, &vv, a, &vout, &vlse, batch, &done));
     return done ? FLUX1_OK : own(o, &vq, &vk, &vv, a, &vout, &vlse, batch);
 }
 
@@ -101,5 +110,6 @@ flux1_status cuda_attention_merge(ops *base, int64_t heads, act out, act lse, ac
 
 size_t cuda_attention_scratch(const ops_config *c, int64_t queries, int64_t heads, int64_t dim)
 {
-    return c->arithmetic == DTYPE_BF16 ? size_round_up((size_t)queries * (size_t)heads * (size_t)dim * 2 + 1, CUDA_ALIGN) : 0;
+    size_t rows = (size_t)queries * (size_t)heads;
+    return c->arithmetic == DTYPE_BF16 ? size_round_up(rows * (size_t)dim * 2 + 1, CUDA_ALIGN) + size_round_up(rows * sizeof(float) + 1, CUDA_ALIGN) : 0;
 }

@@ -150,7 +150,7 @@ void dnn_attention_graph(dnn_builder *b, const dnn_attention_shape *s)
         t[i] = dnn_tensor_make(b, DNN_Q + i, CUDNN_DATA_BFLOAT16, dims, strides);
     }
     if (s->stats) {
-        const int64_t dims[4] = {s->batch, s->heads, s->queries, 1}, strides[4] = {s->stats_batch_stride, 1, s->stats_ld, 1};
+        const int64_t dims[4] = {s->batch, s->heads, s->queries, 1}, strides[4] = {s->heads * s->queries, s->queries, 1, 1};
         stats = dnn_tensor_make(b, DNN_STATS, CUDNN_DATA_FLOAT, dims, strides);
     }
     dnn_attention(b, t[0], t[1], t[2], t[3], dnn_tensor_scalar(b, DNN_SCALE), stats);

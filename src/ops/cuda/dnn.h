@@ -27,7 +27,7 @@ dnn_tensor dnn_tensor_make(dnn_builder *b, int64_t number, cudnnDataType_t type,
 dnn_tensor dnn_tensor_virtual(dnn_builder *b, int64_t number, const int64_t dims[4], const int64_t strides[4]);
 dnn_tensor dnn_tensor_scalar(dnn_builder *b, int64_t number); /* one float, read from the host when the plan runs */
 
-/* o = softmax(q·kᵀ·scale)·v; dims [batch, heads, rows, head size]; stats may be NULL: log-sum-exp, float32 [batch, heads, rows, 1]. */
+/* o = softmax(q·kᵀ·scale)·v; dims [batch, heads, rows, head size]; stats may be NULL: log-sum-exp, float32 [batch, heads, rows, 1], dense. */
 void dnn_attention(dnn_builder *b, dnn_tensor q, dnn_tensor k, dnn_tensor v, dnn_tensor o, dnn_tensor scale, dnn_tensor stats);
 /* y = conv(x, w); dims [n, channels, height, width] and [out, in, kernel, kernel]; zeros before and behind in both directions. */
 void dnn_convolution(dnn_builder *b, dnn_tensor x, dnn_tensor w, dnn_tensor y, int64_t stride, int64_t before, int64_t behind);
@@ -40,7 +40,8 @@ enum { DNN_Q = 1, DNN_K, DNN_V, DNN_OUT, DNN_SCALE, DNN_STATS }; /* numbers of a
 typedef struct dnn_attention_shape {
     int64_t batch, heads, dim, queries, keys;
     int64_t ld[4], batch_stride[4];               /* of q, k, v, out: bf16, columns heads × dim */
-    int64_t stats, stats_ld, stats_batch_stride;  /* stats: 1 with a log-sum-exp, [queries, heads] in rows of stats_ld */
+    int64_t stats;                                /* 1: with a log-sum-exp, dense [batch][heads][queries]: other strides are accepted, but before cuDNN 9.26 not heeded
+                                                   * everywhere (NVIDIA/cudnn-frontend #304) */
 } dnn_attention_shape;
 
 enum { DNN_X = 1, DNN_W, DNN_Y, DNN_BIAS, DNN_RESIDUAL, DNN_SUM, DNN_BIASED }; /* of a convolution's; the last two are virtual */
