@@ -1,5 +1,5 @@
-/* Every entry and composite of a backend against ops/ref, on random and worst-case shapes: no rows, one row, odd sizes, parts, windows, batches. Outputs begin as
- * NaN and whole buffers are compared, so that a cell not written, or written outside the window, shows. test_checkops.c runs the cases on ops/cpu,
+/* Every entry and composite of a backend against ops/ref, on random and worst-case shapes: no rows, one row, odd sizes, parts, windows, batches. Outputs begin
+ * as NaN and whole buffers are compared, so that a cell not written, or written outside the window, shows. test_checkops.c runs the cases on ops/cpu,
  * test_checkops_cuda.c on ops/cuda. */
 #ifndef FLUX1_TESTS_CHECKOPS_H
 #define FLUX1_TESTS_CHECKOPS_H
@@ -221,8 +221,8 @@ static act_role linear_output(run *r) { return (act_role)PICK(r, ACT_LINEAR, ACT
 
 static void case_linear(run *r)
 {
-    int64_t batch = PICK(r, 1, 1, 2), rows = PICK(r, 0, 1, 2, 3, 4, 5, 8, 9, 13, 14, 15, 29, 70, 131), k = PICK(r, 0, 1, 3, 16, 31, 64, 65, GEMM_STEPS, GEMM_STEPS + 1, 2 * GEMM_STEPS + 1, 600),
-            n = PICK(r, 0, 1, 3, 16, 31, 33, 64, 100, 130);
+    int64_t batch = PICK(r, 1, 1, 2), rows = PICK(r, 0, 1, 2, 3, 4, 5, 8, 9, 13, 14, 15, 29, 70, 131),
+            k = PICK(r, 0, 1, 3, 16, 31, 64, 65, GEMM_STEPS, GEMM_STEPS + 1, 2 * GEMM_STEPS + 1, 600), n = PICK(r, 0, 1, 3, 16, 31, 33, 64, 100, 130);
     act_role role = linear_output(r);
     weight *w = linear_weight(r, n, k, below(r, 2));
     epilogue e = {.f = (activation)below(r, 5), .mul = maybe(r, input(r, ACT_LINEAR, batch, rows, n)), .gate = maybe(r, table(r, n))};
@@ -275,8 +275,8 @@ static void case_head_norm_rope(run *r)
 
 static void case_attention(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 0, 1, 2, 3), dim = PICK(r, 1, 16, 17, 33, 64, 128), queries = PICK(r, 0, 1, 5, 77, 130, ATTENTION_QUERIES + 9),
-            keys = PICK(r, 0, 1, 5, 77, ATTENTION_KEYS - 1, ATTENTION_KEYS, 2 * ATTENTION_KEYS + 1);
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 0, 1, 2, 3), dim = PICK(r, 1, 16, 17, 33, 64, 128),
+            queries = PICK(r, 0, 1, 5, 77, 130, ATTENTION_QUERIES + 9), keys = PICK(r, 0, 1, 5, 77, ATTENTION_KEYS - 1, ATTENTION_KEYS, 2 * ATTENTION_KEYS + 1);
     attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .causal = below(r, 2)};
     if (below(r, 3) == 0) {
         keys = queries = PICK(r, 1, 7, 77, 260);
@@ -284,7 +284,8 @@ static void case_attention(run *r)
     }
     if (keys == 0)
         a.causal = false;
-    act q = input(r, ACT_HEADS, batch, queries, heads * dim), k = input(r, ACT_HEADS, batch, keys, heads * dim), v = input(r, ACT_HEADS, batch, keys, heads * dim);
+    act q = input(r, ACT_HEADS, batch, queries, heads * dim), k = input(r, ACT_HEADS, batch, keys, heads * dim),
+        v = input(r, ACT_HEADS, batch, keys, heads * dim);
     act out = output(r, ACT_HEADS, batch, queries, heads * dim);
     ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
     keep(r, out);
@@ -295,7 +296,8 @@ static void case_attention_wide(run *r)
 {
     int64_t dim = PICK(r, 300, 512, 515), rows = PICK(r, 3, 140);
     attention_args a = {.heads = 1, .scale = 1.0f / sqrtf((float)dim)};
-    act q = input(r, ACT_HEADS, 1, rows, dim), k = input(r, ACT_HEADS, 1, rows, dim), v = input(r, ACT_HEADS, 1, rows, dim), out = output(r, ACT_HEADS, 1, rows, dim);
+    act q = input(r, ACT_HEADS, 1, rows, dim), k = input(r, ACT_HEADS, 1, rows, dim), v = input(r, ACT_HEADS, 1, rows, dim),
+        out = output(r, ACT_HEADS, 1, rows, dim);
     ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
     keep(r, out);
 }
@@ -329,7 +331,8 @@ static void case_attention_parts(run *r)
 
 static void case_conv(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 2, 7, 12), width = PICK(r, 1, 2, 9, 33), in_channels = PICK(r, 1, 3, 16, 35), out_channels = PICK(r, 1, 3, 16, 40);
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 2, 7, 12), width = PICK(r, 1, 2, 9, 33), in_channels = PICK(r, 1, 3, 16, 35),
+            out_channels = PICK(r, 1, 3, 16, 40);
     int stride = (int)PICK(r, 1, 1, 2), kernel = stride == 2 ? 3 : (int)PICK(r, 1, 3);
     if (stride == 2)
         height += height % 2, width += width % 2;
@@ -338,8 +341,10 @@ static void case_conv(run *r)
     w.kernel = kernel;
     w = recipe_rows(&w, 1, out_channels);
     weight *p = prepare(r, &w, below(r, 2));
-    act in = plane(r, batch, height, width, in_channels, false), top = plane(r, batch, 1, width, in_channels, false), bottom = plane(r, batch, 1, width, in_channels, false);
-    act out = plane(r, batch, height / stride, width / stride, out_channels, true), residual = plane(r, batch, height / stride, width / stride, out_channels, false);
+    act in = plane(r, batch, height, width, in_channels, false), top = plane(r, batch, 1, width, in_channels, false),
+        bottom = plane(r, batch, 1, width, in_channels, false);
+    act out = plane(r, batch, height / stride, width / stride, out_channels, true),
+        residual = plane(r, batch, height / stride, width / stride, out_channels, false);
     bool halo = kernel == 3 && stride == 1;
     top = maybe(r, top), bottom = maybe(r, bottom), residual = maybe(r, residual);
     ok(r, r->o->fn->conv(r->o, in, halo ? top : (act){0}, halo ? bottom : (act){0}, p, stride, residual, out));
@@ -361,7 +366,8 @@ static void case_group_norm(run *r)
 {
     int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 5, 40), width = PICK(r, 1, 7, 33), groups = PICK(r, 1, 2, 4), channels = groups * PICK(r, 1, 3, 8, 40);
     weight *w = vector_weight(r, channels, below(r, 2));
-    act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, height, width, channels, true), again = plane(r, batch, height, width, channels, true);
+    act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, height, width, channels, true),
+        again = plane(r, batch, height, width, channels, true);
     act stats;
     ok(r, r->o->fn->create(r->o, ACT_STATS, shape_rows(batch, 0, 2 * groups, 3), &stats));
     fill(r, stats, false);
@@ -415,7 +421,8 @@ static void case_activate(run *r)
 static void case_add_euler(run *r)
 {
     int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100);
-    act x = input(r, ACT_RESIDUAL, batch, rows, cols), y = input(r, ACT_LINEAR, batch, below(r, 2) ? rows : 1, cols), out = output(r, ACT_RESIDUAL, batch, rows, cols);
+    act x = input(r, ACT_RESIDUAL, batch, rows, cols), y = input(r, ACT_LINEAR, batch, below(r, 2) ? rows : 1, cols),
+        out = output(r, ACT_RESIDUAL, batch, rows, cols);
     ok(r, r->o->fn->add(r->o, x, 0.7f, maybe(r, table(r, cols)), y, out));
     keep(r, out);
     act v = input(r, ACT_LINEAR, batch, rows, cols);
@@ -427,7 +434,8 @@ static void case_moves(run *r)
 {
     static const act_role roles[] = {ACT_RESIDUAL, ACT_LINEAR, ACT_HEADS, ACT_PARTIAL};
     int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100), first = below(r, rows + 1), some = rows - first;
-    act in = input(r, roles[below(r, 4)], batch, rows, cols), out = output(r, roles[below(r, 4)], batch, rows, cols), part = output(r, roles[below(r, 4)], batch, some, cols);
+    act in = input(r, roles[below(r, 4)], batch, rows, cols), out = output(r, roles[below(r, 4)], batch, rows, cols),
+        part = output(r, roles[below(r, 4)], batch, some, cols);
     ok(r, r->o->fn->cast(r->o, in, out));
     ok(r, r->o->fn->copy_rows(r->o, in, first, part));
     keep(r, out);
@@ -452,11 +460,88 @@ static void case_composites(run *r)
     w.norm_k = vector_weight(r, dim, false);
     weight *up = linear_weight(r, hidden, width, true), *down = linear_weight(r, width, hidden, true);
     act in = input(r, ACT_LINEAR, batch, rows, width), rope = input(r, ACT_ROPE, 1, rows, dim);
-    act qkv = output(r, ACT_HEADS, batch, rows, 3 * heads * dim), wide = output(r, ACT_LINEAR, batch, rows, hidden), out = output(r, ACT_RESIDUAL, batch, rows, width);
+    act qkv = output(r, ACT_HEADS, batch, rows, 3 * heads * dim), wide = output(r, ACT_LINEAR, batch, rows, hidden),
+        out = output(r, ACT_RESIDUAL, batch, rows, width);
     ok(r, r->o->fn->single_products(r->o, in, &w, rope, qkv, up, wide));
     keep(r, qkv);
     keep(r, wide);
     ok(r, r->o->fn->mlp(r->o, in, up, ACTIVATION_GELU_TANH, down, &(epilogue){.gate = table(r, width)}, out));
+    keep(r, out);
+}
+
+/* ---- shapes and windows as the model makes them (multiples of eight, aligned): what vendors' libraries take rather than our own kernels ---- */
+
+static act joint(run *r, act_role role, int64_t batch, int64_t text, int64_t image, int64_t cols, bool poison)
+{
+    act a;
+    ok(r, r->o->fn->create(r->o, role, shape_rows(batch, text, image, cols), &a));
+    fill(r, a, poison);
+    return a;
+}
+
+/* q, k, v windows of one buffer, the result into the first columns of another; a part of the queries at times. */
+static void case_aligned_attention(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 8, 64, 128), text = PICK(r, 0, 8, 13), image = PICK(r, 1, 16, 75), width = heads * dim;
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
+    act qkv = joint(r, ACT_HEADS, batch, text, image, 3 * width, false), both = joint(r, ACT_LINEAR, batch, text, image, width + 64, true);
+    act_part part = text > 0 && below(r, 2) ? PART_IMAGE : PART_WHOLE;
+    ok(r, r->o->fn->attention(r->o, act_of(act_columns(qkv, 0, width), part), act_columns(qkv, width, width), act_columns(qkv, 2 * width, width), &a,
+                              act_of(act_columns(both, 0, width), part)));
+    keep(r, both);
+}
+
+static void case_aligned_attention_part(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 16, 64), text = PICK(r, 0, 8), image = PICK(r, 3, 66), width = heads * dim,
+            keys = PICK(r, 0, 1, 40);
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
+    act qkv = joint(r, ACT_HEADS, batch, text, image, 3 * width, false), kv = joint(r, ACT_HEADS, batch, 0, keys, 2 * width, false),
+        q = act_columns(qkv, 0, width);
+    act out[2], lse[2];
+    for (int i = 0; i < 2; i++) {
+        out[i] = joint(r, ACT_PARTIAL, batch, text, image, width, true);
+        lse[i] = joint(r, ACT_STATS, batch, text, image, heads, true);
+    }
+    ok(r, r->o->fn->attention_part(r->o, q, act_columns(qkv, width, width), act_columns(qkv, 2 * width, width), &a, out[0], lse[0]));
+    ok(r, r->o->fn->attention_part(r->o, q, act_columns(kv, 0, width), act_columns(kv, width, width), &a, out[1], lse[1]));
+    for (int i = 0; i < 2; i++) {
+        keep(r, out[i]);
+        keep(r, lse[i]);
+    }
+    ok(r, r->o->fn->attention_merge(r->o, heads, out[0], lse[0], out[1], lse[1]));
+    keep(r, out[0]);
+    keep(r, lse[0]);
+}
+
+static void case_aligned_linear(run *r)
+{
+    static const activation functions[] = {ACTIVATION_NONE, ACTIVATION_NONE, ACTIVATION_GELU_TANH, ACTIVATION_SILU};
+    int64_t batch = PICK(r, 1, 2), text = PICK(r, 0, 16), image = PICK(r, 1, 40), k = PICK(r, 8, 64, 192), n = PICK(r, 8, 96);
+    act_part part = text > 0 && below(r, 2) ? (act_part)below(r, 2) : PART_WHOLE;
+    weight *w = linear_weight(r, n, k, below(r, 4) > 0);
+    epilogue e = {.f = functions[below(r, 4)],
+                  .gate = maybe(r, table(r, n)),
+                  .mul = below(r, 4) == 0 ? act_of(joint(r, ACT_LINEAR, batch, text, image, n, false), part) : (act){0}};
+    act in = act_of(act_columns(joint(r, linear_input(r), batch, text, image, k + 64, false), 32, k), part);
+    act out = act_of(act_columns(joint(r, below(r, 2) ? ACT_LINEAR : ACT_PARTIAL, batch, text, image, n + 32, true), 32, n), part),
+        x = act_of(joint(r, ACT_RESIDUAL, batch, text, image, n, false), part);
+    int64_t with = below(r, 3);
+    e.residual = with ? x : (act){0};
+    out = with == 2 ? x : out;
+    ok(r, r->o->fn->linear(r->o, in, w, &e, out));
+    keep(r, out);
+}
+
+static void case_aligned_conv(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 2, 6), width = PICK(r, 2, 8), in_channels = PICK(r, 8, 16, 3), out_channels = PICK(r, 8, 40, 3);
+    int stride = (int)PICK(r, 1, 1, 2), kernel = stride == 2 ? 3 : (int)PICK(r, 1, 3, 3);
+    weight_recipe w = recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){out_channels, in_channels, kernel, kernel}));
+    w.kernel = kernel;
+    weight *p = prepare(r, &w, below(r, 2));
+    act in = plane(r, batch, height, width, in_channels, false), out = plane(r, batch, height / stride, width / stride, out_channels, true);
+    ok(r, r->o->fn->conv(r->o, in, (act){0}, (act){0}, p, stride, maybe(r, plane(r, batch, height / stride, width / stride, out_channels, false)), out));
     keep(r, out);
 }
 
@@ -486,12 +571,17 @@ static const check checks[] = {
     {"add, euler", case_add_euler, 12, 1e-6, 5e-3},
     {"cast, copy_rows, pack, unpack", case_moves, 20, 0, 5e-3},
     {"qkv_norm_rope, single_products, mlp", case_composites, 8, 2e-6, 1e-2},
+    {"attention, aligned", case_aligned_attention, 20, 2e-6, 8e-3},
+    {"attention_part, aligned", case_aligned_attention_part, 12, 2e-6, 8e-3},
+    {"linear, aligned", case_aligned_linear, 40, 1e-6, 6e-3},
+    {"conv, aligned", case_aligned_conv, 20, 1e-6, 6e-3},
 };
 
 /* ---- running a case on a backend ---- */
 
 /* `create`: NULL for the dry backend. */
-static void start_run(run *r, flux1_status (*create)(const ops_config *, ops **), const ops_sizing *sizing, const ops_config *config, bool rounded, uint64_t seed)
+static void start_run(run *r, flux1_status (*create)(const ops_config *, ops **), const ops_sizing *sizing, const ops_config *config, bool rounded,
+                      uint64_t seed)
 {
     *r = (run){.rounded = rounded, .random = seed * 0x9e3779b97f4a7c15ull + 1, .dry = !create};
     ops_config c = *config;
