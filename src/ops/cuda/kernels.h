@@ -30,7 +30,8 @@ typedef struct cuda_norm_args {
 } cuda_norm_args;
 
 /* head_norm_rope, in place, on up to two windows of the same rows (q and k): per head RMS norm with w[dim] (NULL: left out), then rotation of pairs by rope
- * (rows as x's, float32; data NULL: none). One warp a head: grid (⌈rows·heads / warps⌉, batch, windows). */
+ * (rows as x's, float32; data NULL: none). At most one warp a head, two heads a warp up to 128 columns: the grid's x-axis shares heads out, any size will do;
+ * ⌈rows·heads / CUDA_HEAD_WARPS⌉ is never too small. y: batch, z: windows. */
 typedef struct cuda_head_args {
     cuda_view x[2];
     const float *w[2];
@@ -49,14 +50,16 @@ typedef struct cuda_attention_args {
     int32_t causal;
 } cuda_attention_args;
 
-/* attention_merge: (out, lse) ← the merge of (out, lse) and (other, other_lse). */
+/* attention_merge: (out, lse) ← the merge of (out, lse) and (other, other_lse). A warp a row's head; the grid's x-axis shares them out. y: batch. */
 typedef struct cuda_merge_args {
     cuda_view out, lse, other, other_lse;
     int64_t heads, dim;
 } cuda_merge_args;
 
 /* group_stats: partial (count, mean, M2) of every group over CUDA_GROUP_ROWS pixels: grid (chunks, groups, batch) into partial [batch][chunks][groups][3];
- * group_merge: merges `chunks` partials of each group into stats rows (float32 [batch][groups][3]); group_apply: sets·groups rows of stats, normalise, SiLU. */
+ * group_merge: merges `chunks` partials of each group into stats rows (float32 [batch][groups][3]), a block a group at a time: grid (groups or fewer, batch);
+ * group_apply: sets·groups rows of stats, normalise, SiLU; grid as group_stats. Where 64 channels are whole groups, blocks share out slices of 64 channels
+ * instead of groups, so that they read whole lines; the grid is the same. */
 typedef struct cuda_group_args {
     cuda_view in, out, stats;
     float *partial;
@@ -66,14 +69,14 @@ typedef struct cuda_group_args {
     int32_t silu;
 } cuda_group_args;
 
-/* upsample: nearest ×2. in is height × width. */
+/* upsample: nearest ×2. in is height × width. The grid's x-axis shares input pixels out; y: batch. */
 typedef struct cuda_upsample_args {
     cuda_view in, out;
     int64_t height, width;
 } cuda_upsample_args;
 
 /* embed: out[row] = table[ids[row]] (+ positions[first + row]); ids int32 in a float-sized view. Tables are float32 or bf16, dense. An id outside the table
- * writes NaN (the host has checked them before). */
+ * writes NaN (the host has checked them before). Grid (rows, batch). */
 typedef struct cuda_embed_args {
     cuda_view ids, out;
     const void *table, *positions; /* positions may be NULL */
@@ -96,7 +99,7 @@ typedef struct cuda_element_args {
 } cuda_element_args;
 
 /* im2col: rows of patches of output pixels [first, first + count) of the batch-major list of all output pixels, as columns (ky, kx, channel), dense,
- * in the input's own type: patches[count][kernel·kernel·channels]. top and bottom rows stand in for zeros above and below. */
+ * in the input's own type: patches[count][kernel·kernel·channels]. top and bottom rows stand in for zeros above and below. The grid's x-axis shares them out. */
 typedef struct cuda_im2col_args {
     cuda_view in, top, bottom;
     void *patches;
@@ -105,7 +108,8 @@ typedef struct cuda_im2col_args {
     int32_t kernel, stride;
 } cuda_im2col_args;
 
-/* gemm: out[m][n] = in·wᵀ, sums in float32; for what cuBLASLt refuses. in: view of one batch; w dense [n][k]; out float32 or bf16. Tiles of 64 × 64. */
+/* gemm: out[m][n] = in·wᵀ, sums in float32; for what cuBLASLt refuses. in: view of one batch; w dense [n][k]; out float32 or bf16. Tiles of 64 × 64, shared out
+ * over a grid of any shape. */
 typedef struct cuda_gemm_args {
     cuda_view in, out;
     const void *w;

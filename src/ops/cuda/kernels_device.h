@@ -8,7 +8,11 @@
 #ifdef __CUDACC__
 #define INLINE static __device__ __forceinline__
 #define UNROLL _Pragma("unroll")
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 #define UNROLL_TWICE _Pragma("unroll 2")
+#else
+#define UNROLL_TWICE _Pragma("unroll 1") /* twice, and ptxas 13.0 spills for sm_80 */
+#endif
 #else
 #include "ops/cuda_emulator/emulate.h"
 #define INLINE static inline

@@ -25,8 +25,8 @@ struct preference {
 product *of(cublasLtMatmulDesc_t d) { return (product *)d; }
 layout *of(cublasLtMatrixLayout_t d) { return (layout *)d; }
 
-cublasStatus_t create(cublasLtHandle_t *h) { return emulator_counters.live_objects++, *h = (cublasLtHandle_t)1, CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t destroy(cublasLtHandle_t) { return emulator_counters.live_objects--, CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t create(cublasLtHandle_t *h) { return emulator_object(1), *h = (cublasLtHandle_t)1, CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t destroy(cublasLtHandle_t) { return emulator_object(-1), CUBLAS_STATUS_SUCCESS; }
 size_t version(void) { return 130100; }
 const char *status_string(cublasStatus_t) { return "an emulated failure"; }
 
@@ -34,11 +34,11 @@ cublasStatus_t product_create(cublasLtMatmulDesc_t *d, cublasComputeType_t compu
 {
     if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F)
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    emulator_counters.live_objects++;
+    emulator_object(1);
     *d = (cublasLtMatmulDesc_t) new product();
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t product_destroy(cublasLtMatmulDesc_t d) { return emulator_counters.live_objects--, delete of(d), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t product_destroy(cublasLtMatmulDesc_t d) { return emulator_object(-1), delete of(d), CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t product_set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_t a, const void *value, size_t)
 {
     product *p = of(d);
@@ -54,13 +54,13 @@ cublasStatus_t layout_create(cublasLtMatrixLayout_t *l, cudaDataType type, uint6
 {
     if (ld < (int64_t)rows)
         return CUBLAS_STATUS_INVALID_VALUE;
-    emulator_counters.live_objects++;
+    emulator_object(1);
     *l = (cublasLtMatrixLayout_t) new layout{type, rows, cols, ld};
     return CUBLAS_STATUS_SUCCESS;
 }
-cublasStatus_t layout_destroy(cublasLtMatrixLayout_t l) { return emulator_counters.live_objects--, delete of(l), CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t preference_create(cublasLtMatmulPreference_t *p) { return emulator_counters.live_objects++, *p = (cublasLtMatmulPreference_t) new preference(), CUBLAS_STATUS_SUCCESS; }
-cublasStatus_t preference_destroy(cublasLtMatmulPreference_t p) { return emulator_counters.live_objects--, delete (preference *)p, CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t layout_destroy(cublasLtMatrixLayout_t l) { return emulator_object(-1), delete of(l), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t preference_create(cublasLtMatmulPreference_t *p) { return emulator_object(1), *p = (cublasLtMatmulPreference_t) new preference(), CUBLAS_STATUS_SUCCESS; }
+cublasStatus_t preference_destroy(cublasLtMatmulPreference_t p) { return emulator_object(-1), delete (preference *)p, CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t preference_set(cublasLtMatmulPreference_t handle, cublasLtMatmulPreferenceAttributes_t a, const void *value, size_t)
 {
     preference *p = (preference *)handle;
@@ -96,6 +96,8 @@ cublasStatus_t heuristic(cublasLtHandle_t, cublasLtMatmulDesc_t p, cublasLtMatri
         return emulator_counters.refused_matmuls++, CUBLAS_STATUS_NOT_SUPPORTED;
     found[0] = {};
     found[0].algo.data[0] = 42;
+    for (int i = 0; i < 4; i++)
+        found[0].algo.data[1 + i] = w->align[i]; /* of A, B, C, D: what this algorithm counts on */
     found[0].workspaceSize = 1024;
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -106,12 +108,17 @@ cublasStatus_t check(cublasLtHandle_t, cublasLtMatmulDesc_t p, cublasLtMatrixLay
     return algo->data[0] == 42 && takes(of(p), of(a), of(b), of(d)) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
+/* Address and rows at the multiples that the algorithm was asked for with. */
+void check_alignment(const void *p, const layout *l, uint64_t align, const char *what)
+{
+    if ((uintptr_t)p % align || (l->cols > 1 && (size_t)l->ld * (half(l) ? 2 : 4) % align))
+        emulate_fail("%s: at %p, rows of %lld elements, but multiples of %llu bytes were promised", what, p, (long long)l->ld, (unsigned long long)align);
+}
+
 std::vector<float> widened(const void *p, const layout *l, const char *what)
 {
     size_t element = half(l) ? 2 : 4;
     emulator_check(p, ((size_t)(l->cols - 1) * (size_t)l->ld + l->rows) * element, what);
-    if ((uintptr_t)p % 4)
-        emulate_fail("%s: an address at no multiple of 4", what);
     std::vector<float> x(l->rows * l->cols);
     for (uint64_t c = 0; c < l->cols; c++)
         for (uint64_t r = 0; r < l->rows; r++)
@@ -131,8 +138,7 @@ void multiply(const product p, const void *a, const layout la, const void *b, co
     for (uint64_t j = 0; j < ld.cols; j++)
         for (uint64_t i = 0; i < ld.rows; i++) {
             double sum = biased ? emulator_load(p.bias, p.bias_type == CUDA_R_16BF, (int64_t)i) : 0;
-            for (uint64_t k = 0; k < la.rows; k++)
-                sum += (double)x[i * la.rows + k] * y[j * lb.rows + k];
+            sum += emulator_dot(&x[i * la.rows], &y[j * lb.rows], la.rows);
             emulator_store(d, half(&ld), (int64_t)(j * (uint64_t)ld.ld + i), p.epilogue == CUBLASLT_EPILOGUE_GELU_BIAS ? gelu((float)sum) : (float)sum);
         }
     emulator_counters.matmuls++;
@@ -144,6 +150,9 @@ cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void *alph
     if (*(const float *)alpha != 1 || *(const float *)beta != 0 || !algo || algo->data[0] != 42 || !takes(of(p), of(la), of(lb), of(ld)))
         return CUBLAS_STATUS_INVALID_VALUE;
     emulator_check(workspace, bytes, "product, workspace");
+    check_alignment(a, of(la), algo->data[1], "product, A");
+    check_alignment(b, of(lb), algo->data[2], "product, B");
+    check_alignment(d, of(ld), algo->data[4], "product, D");
     product now = *of(p);
     layout x = *of(la), y = *of(lb), z = *of(ld);
     emulator_enqueue((CUstream)stream, [=]() { multiply(now, a, x, b, y, d, z); });
@@ -151,6 +160,18 @@ cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void *alph
 }
 
 } // namespace
+
+double emulator_dot(const float *x, const float *y, size_t n)
+{
+    double sum[4] = {0, 0, 0, 0};
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4)
+        for (size_t j = 0; j < 4; j++)
+            sum[j] += (double)x[i + j] * y[i + j];
+    for (; i < n; i++)
+        sum[0] += (double)x[i] * y[i];
+    return sum[0] + sum[1] + sum[2] + sum[3];
+}
 
 void emulator_fill_blas(cuda_libraries *t)
 {

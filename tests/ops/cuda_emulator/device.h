@@ -9,10 +9,14 @@
 /* Ends the program unless [p, p + bytes) lies within one allocation. */
 void emulator_check(const void *p, size_t bytes, const char *what);
 
-/* Does the work now, or keeps it for the graph that the stream records. */
+/* Work for a stream, done when something waits for it (driver.cpp); or kept for the graph that the stream records. */
 CUresult emulator_enqueue(CUstream stream, std::function<void()> work);
 
-extern cuda_emulator_counters emulator_counters;
+extern cuda_emulator_counters emulator_counters; /* changed by work that is enqueued, under the driver's lock */
+void emulator_object(int change);                /* one more, or less, of live_objects */
+
+/* Σ x·y of n elements, in double. */
+double emulator_dot(const float *x, const float *y, size_t n);
 
 /* bf16 or float32 element. */
 static inline float emulator_load(const void *p, bool bf16, int64_t i)

@@ -32,11 +32,11 @@ cudnnStatus_t create(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t
 {
     ref *r = new ref(new descriptor());
     (*r)->type = type;
-    emulator_counters.live_objects++;
+    emulator_object(1);
     *d = r;
     return CUDNN_STATUS_SUCCESS;
 }
-cudnnStatus_t destroy(cudnnBackendDescriptor_t d) { return emulator_counters.live_objects--, delete (ref *)d, CUDNN_STATUS_SUCCESS; }
+cudnnStatus_t destroy(cudnnBackendDescriptor_t d) { return emulator_object(-1), delete (ref *)d, CUDNN_STATUS_SUCCESS; }
 cudnnStatus_t set(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count, const void *values)
 {
     descriptor *t = ((ref *)d)->get();
@@ -79,6 +79,8 @@ struct tensor {
 };
 tensor tensor_of(const ref &d)
 {
+    if (!d)
+        emulate_fail("a tensor of an operation is missing");
     return {list<int64_t>(d, CUDNN_ATTR_TENSOR_DIMENSIONS), list<int64_t>(d, CUDNN_ATTR_TENSOR_STRIDES), one<int>(d, CUDNN_ATTR_TENSOR_DATA_TYPE) == CUDNN_DATA_BFLOAT16,
             one<char>(d, CUDNN_ATTR_TENSOR_IS_VIRTUAL) != 0, one<int64_t>(d, CUDNN_ATTR_TENSOR_UNIQUE_ID)};
 }
@@ -104,6 +106,16 @@ bool takes_attention(const ref &op)
     return q.half && dim % 8 == 0 && (dim <= 256 || dim == 512) && q.strides[3] == 1;
 }
 
+/* The rows of a head, dense. */
+std::vector<float> rows_of(const tensor &t, const void *p, int64_t b, int64_t h)
+{
+    std::vector<float> x;
+    for (int64_t i = 0; i < t.dims[2]; i++)
+        for (int64_t c = 0; c < t.dims[3]; c++)
+            x.push_back(emulator_load(p, t.half, at(t, b, h, i, c)));
+    return x;
+}
+
 void attend(const ref &op, const data &pointers)
 {
     tensor q = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC)), k = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC));
@@ -113,32 +125,32 @@ void attend(const ref &op, const data &pointers)
     void *po = pointers.at(o.number), *ps = stats_part ? pointers.at(tensor_of(stats_part).number) : nullptr;
     float scale = *(const float *)pointers.at(tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_SCALEDESC)).number);
     check_tensor(q, pq), check_tensor(k, pk), check_tensor(v, pv), check_tensor(o, po);
+    tensor stats = o;
     if (ps)
-        check_tensor(tensor_of(stats_part), ps);
+        check_tensor(stats = tensor_of(stats_part), ps);
     int64_t keys = k.dims[2], dim = q.dims[3];
     std::vector<double> p((size_t)keys);
     for (int64_t b = 0; b < q.dims[0]; b++)
-        for (int64_t h = 0; h < q.dims[1]; h++)
+        for (int64_t h = 0; h < q.dims[1]; h++) {
+            std::vector<float> fq = rows_of(q, pq, b, h), fk = rows_of(k, pk, b, h), fv = rows_of(v, pv, b, h);
             for (int64_t i = 0; i < q.dims[2]; i++) {
                 double top = -INFINITY, sum = 0;
                 for (int64_t j = 0; j < keys; j++) {
-                    double s = 0;
-                    for (int64_t c = 0; c < dim; c++)
-                        s += (double)emulator_load(pq, true, at(q, b, h, i, c)) * emulator_load(pk, true, at(k, b, h, j, c));
-                    p[(size_t)j] = s * scale;
+                    p[(size_t)j] = emulator_dot(&fq[(size_t)(i * dim)], &fk[(size_t)(j * dim)], (size_t)dim) * scale;
                     top = p[(size_t)j] > top || p[(size_t)j] != p[(size_t)j] ? p[(size_t)j] : top;
                 }
                 for (double &x : p)
                     sum += x = exp(x - top);
-                for (int64_t c = 0; c < dim; c++) {
-                    double s = 0;
-                    for (int64_t j = 0; j < keys; j++)
-                        s += p[(size_t)j] * emulator_load(pv, true, at(v, b, h, j, c));
-                    emulator_store(po, true, at(o, b, h, i, c), (float)(s / sum));
-                }
+                std::vector<double> y((size_t)dim);
+                for (int64_t j = 0; j < keys; j++)
+                    for (int64_t c = 0; c < dim; c++)
+                        y[(size_t)c] += p[(size_t)j] * fv[(size_t)(j * dim + c)];
+                for (int64_t c = 0; c < dim; c++)
+                    emulator_store(po, true, at(o, b, h, i, c), (float)(y[(size_t)c] / sum));
                 if (ps)
-                    ((float *)ps)[at(tensor_of(stats_part), b, h, i, 0)] = (float)(top + log(sum));
+                    ((float *)ps)[at(stats, b, h, i, 0)] = (float)(top + log(sum));
             }
+        }
     emulator_counters.sdpas++;
 }
 
@@ -149,21 +161,36 @@ bool takes_convolution(const std::vector<ref> &ops)
     return x.half && x.dims[1] % 8 == 0 && y.dims[1] % 8 == 0 && x.strides[1] == 1 && (ops.size() == 1 || !plain_only);
 }
 
-/* The convolution's value at an output place. */
-double convolved(const ref &op, const tensor &x, const void *px, const tensor &w, const void *pw, int64_t n, int64_t k, int64_t row, int64_t col)
+/* What lies under the filter at an output place, as (row, column, channel). */
+void patch(const tensor &x, const void *px, const tensor &w, int64_t n, int64_t top, int64_t left, std::vector<float> &to)
 {
-    ref c = part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
-    std::vector<int64_t> stride = list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES), before = list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
-    double sum = 0;
-    for (int64_t i = 0; i < w.dims[2]; i++)
-        for (int64_t j = 0; j < w.dims[3]; j++) {
-            int64_t r = row * stride[0] + i - before[0], s = col * stride[1] + j - before[1];
-            if (r < 0 || s < 0 || r >= x.dims[2] || s >= x.dims[3])
-                continue;
-            for (int64_t ch = 0; ch < x.dims[1]; ch++)
-                sum += (double)emulator_load(px, x.half, at(x, n, ch, r, s)) * emulator_load(pw, w.half, at(w, k, ch, i, j));
-        }
-    return sum;
+    size_t k = 0;
+    for (int64_t r = top; r < top + w.dims[2]; r++)
+        for (int64_t s = left; s < left + w.dims[3]; s++)
+            for (int64_t ch = 0; ch < x.dims[1]; ch++, k++)
+                to[k] = r < 0 || s < 0 || r >= x.dims[2] || s >= x.dims[3] ? 0 : emulator_load(px, x.half, at(x, n, ch, r, s));
+}
+
+std::vector<float> filters(const tensor &w, const void *pw)
+{
+    std::vector<float> f;
+    for (int64_t k = 0; k < w.dims[0]; k++)
+        for (int64_t i = 0; i < w.dims[2]; i++)
+            for (int64_t j = 0; j < w.dims[3]; j++)
+                for (int64_t ch = 0; ch < w.dims[1]; ch++)
+                    f.push_back(emulator_load(pw, w.half, at(w, k, ch, i, j)));
+    return f;
+}
+
+/* Strides and paddings that give the output its size. */
+void check_convolution(const tensor &x, const tensor &w, const tensor &y, const std::vector<int64_t> &stride, const std::vector<int64_t> &before, const std::vector<int64_t> &behind)
+{
+    for (size_t i = 0; i < 2; i++)
+        if ((x.dims[2 + i] + before[i] + behind[i] - w.dims[2 + i]) / stride[i] + 1 != y.dims[2 + i])
+            emulate_fail("a convolution's output has %lld places where its paddings and stride make %lld", (long long)y.dims[2 + i],
+                         (long long)((x.dims[2 + i] + before[i] + behind[i] - w.dims[2 + i]) / stride[i] + 1));
+    if (x.dims[1] != w.dims[1] || y.dims[1] != w.dims[0] || x.dims[0] != y.dims[0])
+        emulate_fail("a convolution's operands do not fit");
 }
 
 int64_t folded(int64_t i, int64_t dim) { return dim == 1 ? 0 : i; }
@@ -184,15 +211,21 @@ void convolve(const std::vector<ref> &ops, const data &pointers)
     check_tensor(x, pointers.at(x.number)), check_tensor(w, pointers.at(w.number)), check_tensor(out, po);
     for (tensor &t : added)
         check_tensor(t, pointers.at(t.number));
+    ref c = part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
+    std::vector<int64_t> stride = list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES), before = list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
+    check_convolution(x, w, y, stride, before, list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS));
+    std::vector<float> f = filters(w, pointers.at(w.number)), under(f.size() / (size_t)w.dims[0]);
     for (int64_t n = 0; n < y.dims[0]; n++)
-        for (int64_t k = 0; k < y.dims[1]; k++)
-            for (int64_t r = 0; r < y.dims[2]; r++)
-                for (int64_t c = 0; c < y.dims[3]; c++) {
-                    double v = convolved(op, x, pointers.at(x.number), w, pointers.at(w.number), n, k, r, c);
+        for (int64_t row = 0; row < y.dims[2]; row++)
+            for (int64_t col = 0; col < y.dims[3]; col++) {
+                patch(x, pointers.at(x.number), w, n, row * stride[0] - before[0], col * stride[1] - before[1], under);
+                for (int64_t k = 0; k < y.dims[1]; k++) {
+                    double v = emulator_dot(under.data(), &f[(size_t)k * under.size()], under.size());
                     for (tensor &t : added)
-                        v += emulator_load(pointers.at(t.number), t.half, at(t, folded(n, t.dims[0]), k, folded(r, t.dims[2]), folded(c, t.dims[3])));
-                    emulator_store(po, out.half, at(out, n, k, r, c), (float)v);
+                        v += emulator_load(pointers.at(t.number), t.half, at(t, folded(n, t.dims[0]), k, folded(row, t.dims[2]), folded(col, t.dims[3])));
+                    emulator_store(po, out.half, at(out, n, k, row, col), (float)v);
                 }
+            }
     emulator_counters.convs++;
 }
 
@@ -266,12 +299,12 @@ cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnn
 size_t version(void) { return 91900; }
 const char *error_string(cudnnStatus_t) { return "an emulated failure"; }
 void last_error(char *text, size_t room) { snprintf(text, room, "an emulated failure"); }
-cudnnStatus_t open(cudnnHandle_t *h) { return emulator_counters.live_objects++, *h = (cudnnHandle_t) new CUstream *(new CUstream()), CUDNN_STATUS_SUCCESS; }
+cudnnStatus_t open(cudnnHandle_t *h) { return emulator_object(1), *h = (cudnnHandle_t) new CUstream *(new CUstream()), CUDNN_STATUS_SUCCESS; }
 cudnnStatus_t close(cudnnHandle_t h)
 {
     delete *(CUstream **)h;
     delete (CUstream **)h;
-    emulator_counters.live_objects--;
+    emulator_object(-1);
     return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t set_stream(cudnnHandle_t h, cudaStream_t s) { return **(CUstream **)h = (CUstream)s, CUDNN_STATUS_SUCCESS; }

@@ -1,9 +1,16 @@
-/* The driver's functions over this process's memory. */
+/* The driver's functions over this process's memory.
+ *
+ * Work waits in its stream's queue until something waits for it: a synchronisation, an event, another stream, the end of memory. So it runs as late as the real one
+ * may run it, and what is not waited for shows: a kernel before its upload, a buffer filled again before its copy, a result read too early. With
+ * FLUX1_EMULATOR_EAGER in the environment it runs at once instead, so that a debugger shows who asked for it. */
 #include "ops/cuda_emulator/device.h"
 #include "ops/cuda_emulator/emulate.h"
 
+#include <deque>
 #include <map>
 #include <mutex>
+#include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <vector>
@@ -12,18 +19,26 @@ cuda_emulator_counters emulator_counters;
 
 namespace {
 
-enum : size_t { PAGE = 4096, ALIGNMENT = 256, POISON_MOST = (size_t)32 << 20 };
+enum : size_t { PAGE = 4096, ALIGNMENT = 256, POISON = (size_t)16 << 20, POISON_BY_HAND = (size_t)64 << 10 };
 
 struct allocation {
     size_t bytes;
     void *mapping;
     size_t mapped;
+    bool host;
 };
+
+typedef std::function<void()> call;
 
 std::recursive_mutex lock;
 std::map<uintptr_t, allocation> memory;
+std::vector<CUstream> streams;
 size_t total = (size_t)64 << 30;
 int64_t failing; /* allocations until one fails */
+int64_t captures;
+
+thread_local bool has_context;
+thread_local CUstream recorded; /* the stream that this thread records, and only it may end */
 
 typedef std::lock_guard<std::recursive_mutex> guard;
 
@@ -32,37 +47,108 @@ bool fails_now(void) { return failing > 0 && --failing == 0; }
 } // namespace
 
 struct CUstream_st {
-    bool recording;
-    std::vector<std::function<void()>> calls;
+    bool recording, invalid; /* invalid: something that cannot be recorded was asked for */
+    int64_t capture;         /* number of the recording */
+    std::vector<call> calls; /* recorded */
+    std::deque<call> queue;
+    uint64_t queued, done;   /* calls so far */
 };
 struct CUgraph_st {
-    std::vector<std::function<void()>> calls;
+    std::vector<call> calls;
 };
 struct CUgraphExec_st {
-    std::vector<std::function<void()>> calls;
+    std::vector<call> calls;
 };
 struct CUevent_st {
-    int unused;
+    CUstream stream;  /* where it was last recorded; NULL: nowhere yet */
+    uint64_t ticket;  /* that stream's calls that precede it */
+    int64_t capture;  /* the recording it was recorded in, or 0 */
 };
+
+namespace {
+
+/* Runs a stream's calls until `ticket` of them are done. A call may itself wait for another stream. */
+void run_until(CUstream s, uint64_t ticket)
+{
+    while (s->done < ticket && !s->queue.empty()) {
+        call next = std::move(s->queue.front());
+        s->queue.pop_front();
+        s->done++;
+        next();
+    }
+}
+void run_all(void)
+{
+    for (CUstream s : streams)
+        run_until(s, s->queued);
+}
+bool known(CUstream s)
+{
+    for (CUstream t : streams)
+        if (t == s)
+            return true;
+    return false;
+}
+
+void count(int64_t *counter, int64_t change)
+{
+    guard hold(lock);
+    *counter += change;
+}
+
+/* What a thread that records may not ask for. */
+CUresult outside_recordings(void)
+{
+    if (!has_context)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (!recorded)
+        return CUDA_SUCCESS;
+    recorded->invalid = true;
+    return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+}
+
+} // namespace
+
+void emulator_object(int change) { count(&emulator_counters.live_objects, change); }
 
 void emulator_check(const void *p, size_t bytes, const char *what)
 {
     guard hold(lock);
+    if (bytes == 0)
+        return;
     auto at = memory.upper_bound((uintptr_t)p);
-    if (at == memory.begin() || bytes == 0)
-        return bytes ? emulate_fail("%s: %p is no device memory", what, p) : (void)0;
-    --at;
+    if (at == memory.begin() || (--at)->second.host)
+        emulate_fail("%s: %p is no device memory", what, p);
     if ((uintptr_t)p + bytes > at->first + at->second.bytes)
         emulate_fail("%s: %zu bytes from offset %zu of an allocation of %zu", what, bytes, (size_t)((uintptr_t)p - at->first), at->second.bytes);
 }
 
+/* For emulate.cpp: what lies at an address that cannot be touched. */
+void emulate_describe(const void *p, char *text, size_t room)
+{
+    auto at = memory.upper_bound((uintptr_t)p);
+    if (at == memory.begin() || (uintptr_t)p >= (uintptr_t)(--at)->second.mapping + at->second.mapped)
+        snprintf(text, room, "no memory of this device");
+    else
+        snprintf(text, room, "%lld bytes behind the end of an allocation of %zu", (long long)((uintptr_t)p - at->first - at->second.bytes), at->second.bytes);
+}
+
 CUresult emulator_enqueue(CUstream stream, std::function<void()> work)
 {
+    static const bool eager = getenv("FLUX1_EMULATOR_EAGER");
     guard hold(lock);
-    if (stream && stream->recording)
+    if (!has_context)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    if (!known(stream))
+        emulate_fail("work for a stream that does not exist (the default stream is not emulated)");
+    if (stream->recording) {
         stream->calls.push_back(std::move(work));
-    else
-        work();
+        return CUDA_SUCCESS;
+    }
+    stream->queue.push_back(std::move(work));
+    stream->queued++;
+    if (eager)
+        run_all();
     return CUDA_SUCCESS;
 }
 
@@ -70,22 +156,61 @@ namespace {
 
 CUresult init(unsigned) { return CUDA_SUCCESS; }
 CUresult driver_version(int *v) { return *v = 13000, CUDA_SUCCESS; }
-CUresult error_string(CUresult r, const char **text) { return *text = r == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory" : "an emulated failure", CUDA_SUCCESS; }
+CUresult error_string(CUresult r, const char **text)
+{
+    static const struct {
+        CUresult code;
+        const char *text;
+    } texts[] = {
+        {CUDA_ERROR_INVALID_VALUE, "invalid argument"},
+        {CUDA_ERROR_OUT_OF_MEMORY, "out of memory"},
+        {CUDA_ERROR_INVALID_CONTEXT, "invalid device context"},
+        {CUDA_ERROR_INVALID_HANDLE, "invalid resource handle"},
+        {CUDA_ERROR_NOT_FOUND, "named symbol not found"},
+        {CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "too many resources requested for launch"},
+        {CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"},
+        {CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "operation failed due to a previous error during capture"},
+        {CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "dependency created on uncaptured work in another stream"},
+        {CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "attempt to terminate a thread-local capture sequence from another thread"},
+    };
+    *text = "an emulated failure";
+    for (const auto &t : texts)
+        if (t.code == r)
+            *text = t.text;
+    return CUDA_SUCCESS;
+}
 CUresult device_count(int *n) { return *n = 1, CUDA_SUCCESS; }
 CUresult device_get(CUdevice *d, int) { return *d = 0, CUDA_SUCCESS; }
 CUresult device_name(char *name, int room, CUdevice) { return snprintf(name, (size_t)room, "emulated GPU"), CUDA_SUCCESS; }
 CUresult device_memory(size_t *bytes, CUdevice) { return *bytes = total, CUDA_SUCCESS; }
 CUresult device_attribute(int *value, CUdevice_attribute a, CUdevice)
 {
-    *value = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? 9 : a == CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT ? 132 : 0;
-    return CUDA_SUCCESS;
+    static const struct {
+        CUdevice_attribute attribute;
+        int value;
+    } h200[] = {
+        {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 9}, {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 0}, {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 132},
+        {CU_DEVICE_ATTRIBUTE_WARP_SIZE, 32}, {CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 1024}, {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, 49152},
+        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 232448}, {CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 62914560}, {CU_DEVICE_ATTRIBUTE_CLOCK_RATE, 1980000},
+        {CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, 3201000}, {CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, 6144},
+    };
+    for (const auto &row : h200)
+        if (row.attribute == a)
+            return *value = row.value, CUDA_SUCCESS;
+    return CUDA_ERROR_INVALID_VALUE;
 }
 CUresult context_retain(CUcontext *c, CUdevice) { return *c = (CUcontext)1, CUDA_SUCCESS; }
 CUresult context_release(CUdevice) { return CUDA_SUCCESS; }
-CUresult context_set(CUcontext) { return CUDA_SUCCESS; }
+CUresult context_set(CUcontext c) { return has_context = c != nullptr, CUDA_SUCCESS; }
 
-CUresult module_load(CUmodule *m, const void *) { return emulator_counters.live_objects++, *m = (CUmodule)1, CUDA_SUCCESS; }
-CUresult module_unload(CUmodule) { return emulator_counters.live_objects--, CUDA_SUCCESS; }
+CUresult module_load(CUmodule *m, const void *)
+{
+    CUresult r = outside_recordings();
+    if (r == CUDA_SUCCESS)
+        emulator_object(1), *m = (CUmodule)1;
+    return r;
+}
+CUresult module_unload(CUmodule) { return emulator_object(-1), CUDA_SUCCESS; }
 CUresult module_function(CUfunction *f, CUmodule, const char *name)
 {
     for (const emulated_kernel *k = emulated_kernels; k->name; k++)
@@ -97,11 +222,13 @@ CUresult module_function(CUfunction *f, CUmodule, const char *name)
 }
 CUresult function_attribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
 
-CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned, CUstream stream, void **parameters, void **)
+CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream stream, void **parameters, void **extra)
 {
     const emulated_kernel *k = (const emulated_kernel *)(uintptr_t)f;
-    if (!gx || !gy || !gz || bx > 1024 || gy > 65535 || gz > 65535)
+    if (!gx || !gy || !gz || !bx || gx > 0x7fffffffu || gy > 65535 || gz > 65535 || by != 1 || bz != 1 || shared || extra)
         return CUDA_ERROR_INVALID_VALUE;
+    if (bx > k->most_threads)
+        return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     std::vector<char> args((const char *)parameters[0], (const char *)parameters[0] + k->bytes);
     return emulator_enqueue(stream, [=]() {
         emulator_counters.kernels++;
@@ -112,55 +239,85 @@ CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
     });
 }
 
-void *map_memory(size_t bytes, bool poison)
+/* Pages of a file of 0xff bytes, copied when written: what is never touched costs nothing. */
+void poison(char *p, char *end)
+{
+    static int file = -1;
+    if (file < 0) {
+        file = memfd_create("poison", MFD_CLOEXEC);
+        void *all = file >= 0 && ftruncate(file, POISON) == 0 ? mmap(nullptr, POISON, PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
+        if (all == MAP_FAILED)
+            emulate_fail("no memory for poison");
+        memset(all, 0xff, POISON);
+        munmap(all, POISON);
+    }
+    for (; p < end; p += POISON)
+        if (mmap(p, (size_t)(end - p) < POISON ? (size_t)(end - p) : POISON, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, 0) == MAP_FAILED)
+            emulate_fail("no memory for poison");
+}
+
+/* Memory that ends (but for the rest of ALIGNMENT) at a page that cannot be touched. */
+void *map_memory(size_t bytes, bool host)
 {
     size_t used = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, mapped = (used + PAGE - 1) / PAGE * PAGE + PAGE;
     char *base = (char *)mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         return nullptr;
-    mprotect(base + mapped - PAGE, PAGE, PROT_NONE);
-    char *p = base + mapped - PAGE - used;
-    if (poison)
-        memset(p, 0xff, bytes);
-    memory[(uintptr_t)p] = {bytes, base, mapped};
+    char *end = base + mapped - PAGE, *p = end - used;
+    mprotect(end, PAGE, PROT_NONE);
+    if (mapped <= POISON_BY_HAND)
+        memset(base, 0xff, mapped - PAGE);
+    else
+        poison(base, end);
+    memory[(uintptr_t)p] = {bytes, base, mapped, host};
     emulator_counters.live_allocations++;
     return p;
 }
 
-void unmap_memory(void *p)
+CUresult unmap_memory(void *p, bool host)
 {
+    guard hold(lock);
+    CUresult r = outside_recordings();
+    if (r != CUDA_SUCCESS)
+        return r;
+    run_all(); /* frees wait for the device */
     auto at = memory.find((uintptr_t)p);
-    if (at == memory.end())
+    if (at == memory.end() || at->second.host != host)
         emulate_fail("%p is freed, but was not allocated", p);
+    for (const char *c = (const char *)p + at->second.bytes; (uintptr_t)c % ALIGNMENT; c++)
+        if (*c != (char)0xff)
+            emulate_fail("byte %zu of an allocation of %zu was written", (size_t)(c - (const char *)p), at->second.bytes);
+    if (!host)
+        emulator_counters.device_bytes -= at->second.bytes;
     munmap(at->second.mapping, at->second.mapped);
     memory.erase(at);
     emulator_counters.live_allocations--;
+    return CUDA_SUCCESS;
 }
 
 CUresult mem_alloc(CUdeviceptr *p, size_t bytes)
 {
     guard hold(lock);
+    CUresult r = outside_recordings();
+    if (r != CUDA_SUCCESS)
+        return r;
+    if (bytes == 0)
+        return CUDA_ERROR_INVALID_VALUE;
     if (fails_now() || bytes > total || emulator_counters.device_bytes > total - bytes)
         return CUDA_ERROR_OUT_OF_MEMORY;
-    void *m = map_memory(bytes, bytes <= POISON_MOST);
+    void *m = map_memory(bytes, false);
     if (!m)
         return CUDA_ERROR_OUT_OF_MEMORY;
     emulator_counters.device_bytes += bytes;
     *p = (CUdeviceptr)(uintptr_t)m;
     return CUDA_SUCCESS;
 }
-CUresult mem_free(CUdeviceptr p)
-{
-    guard hold(lock);
-    auto at = memory.find((uintptr_t)p);
-    if (at != memory.end())
-        emulator_counters.device_bytes -= at->second.bytes;
-    unmap_memory((void *)(uintptr_t)p);
-    return CUDA_SUCCESS;
-}
+CUresult mem_free(CUdeviceptr p) { return unmap_memory((void *)(uintptr_t)p, false); }
 CUresult mem_info(size_t *left, size_t *all)
 {
     guard hold(lock);
+    if (!has_context)
+        return CUDA_ERROR_INVALID_CONTEXT;
     *all = total;
     *left = total > emulator_counters.device_bytes ? total - emulator_counters.device_bytes : 0;
     return CUDA_SUCCESS;
@@ -168,19 +325,28 @@ CUresult mem_info(size_t *left, size_t *all)
 CUresult host_alloc(void **p, size_t bytes, unsigned)
 {
     guard hold(lock);
-    return fails_now() || !(*p = map_memory(bytes, false)) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+    CUresult r = outside_recordings();
+    if (r != CUDA_SUCCESS)
+        return r;
+    return fails_now() || !(*p = map_memory(bytes, true)) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
 }
-CUresult host_free(void *p)
+CUresult host_free(void *p) { return unmap_memory(p, true); }
+
+bool pinned(const void *p)
 {
-    guard hold(lock);
-    unmap_memory(p);
-    return CUDA_SUCCESS;
+    auto at = memory.upper_bound((uintptr_t)p);
+    return at != memory.begin() && (--at)->second.host && (uintptr_t)p < at->first + at->second.bytes;
 }
 
+/* Pageable memory is read before the call returns; pinned memory, and what a graph copies, when the copy runs. */
 CUresult to_device(CUdeviceptr to, const void *from, size_t bytes, CUstream s)
 {
+    guard hold(lock);
     emulator_check((void *)(uintptr_t)to, bytes, "copy to the device");
-    return emulator_enqueue(s, [=]() { emulator_counters.uploaded_bytes += bytes, memcpy((void *)(uintptr_t)to, from, bytes); });
+    if (pinned(from) || !known(s) || s->recording)
+        return emulator_enqueue(s, [=]() { emulator_counters.uploaded_bytes += bytes, memcpy((void *)(uintptr_t)to, from, bytes); });
+    std::vector<char> now((const char *)from, (const char *)from + bytes);
+    return emulator_enqueue(s, [=]() { emulator_counters.uploaded_bytes += bytes, memcpy((void *)(uintptr_t)to, now.data(), bytes); });
 }
 CUresult to_host(void *to, CUdeviceptr from, size_t bytes, CUstream s)
 {
@@ -207,42 +373,141 @@ CUresult set_words(CUdeviceptr p, unsigned value, size_t n, CUstream s)
     });
 }
 
-CUresult stream_create(CUstream *s, unsigned) { return emulator_counters.live_objects++, *s = new CUstream_st(), CUDA_SUCCESS; }
-CUresult stream_destroy(CUstream s) { return emulator_counters.live_objects--, delete s, CUDA_SUCCESS; }
-CUresult stream_synchronize(CUstream s) { return s->recording ? CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED : CUDA_SUCCESS; }
-CUresult stream_wait(CUstream, CUevent, unsigned) { return CUDA_SUCCESS; }
-CUresult event_create(CUevent *e, unsigned) { return emulator_counters.live_objects++, *e = new CUevent_st(), CUDA_SUCCESS; }
-CUresult event_destroy(CUevent e) { return emulator_counters.live_objects--, delete e, CUDA_SUCCESS; }
-CUresult event_record(CUevent, CUstream) { return CUDA_SUCCESS; }
-CUresult event_synchronize(CUevent) { return CUDA_SUCCESS; }
-CUresult event_elapsed(float *ms, CUevent, CUevent) { return *ms = 1, CUDA_SUCCESS; }
+/* ---- order ---- */
+
+CUresult stream_create(CUstream *s, unsigned)
+{
+    guard hold(lock);
+    if (!has_context)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    streams.push_back(*s = new CUstream_st());
+    return emulator_object(1), CUDA_SUCCESS;
+}
+CUresult stream_destroy(CUstream s)
+{
+    guard hold(lock);
+    if (!known(s))
+        emulate_fail("a stream that does not exist is destroyed");
+    run_until(s, s->queued);
+    if (recorded == s)
+        recorded = nullptr;
+    for (size_t i = 0; i < streams.size(); i++)
+        if (streams[i] == s)
+            streams.erase(streams.begin() + (ptrdiff_t)i--);
+    delete s;
+    return emulator_object(-1), CUDA_SUCCESS;
+}
+CUresult stream_synchronize(CUstream s)
+{
+    guard hold(lock);
+    if (s->recording) {
+        s->invalid = true;
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    }
+    run_until(s, s->queued);
+    return CUDA_SUCCESS;
+}
+
+CUresult event_create(CUevent *e, unsigned) { return emulator_object(1), *e = new CUevent_st(), CUDA_SUCCESS; }
+CUresult event_destroy(CUevent e) { return emulator_object(-1), delete e, CUDA_SUCCESS; }
+CUresult event_record(CUevent e, CUstream s)
+{
+    guard hold(lock);
+    *e = {s, s->queued, s->recording ? s->capture : 0};
+    return CUDA_SUCCESS;
+}
+/* What follows on this stream waits for what precedes the event on its own. */
+CUresult stream_wait(CUstream s, CUevent e, unsigned)
+{
+    guard hold(lock);
+    CUstream other = e->stream;
+    const uint64_t ticket = e->ticket;
+    if (!other || (s == other && e->capture == (s->recording ? s->capture : 0)))
+        return CUDA_SUCCESS;
+    if (s->recording) {
+        s->invalid = true;
+        return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
+    }
+    if (e->capture)
+        emulate_fail("a stream waits for an event of another stream's recording: that it joins it is not emulated");
+    return emulator_enqueue(s, [=]() {
+        if (known(other))
+            run_until(other, ticket);
+    });
+}
+CUresult event_synchronize(CUevent e)
+{
+    guard hold(lock);
+    if (e->capture)
+        return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+    if (e->stream && known(e->stream))
+        run_until(e->stream, e->ticket);
+    return CUDA_SUCCESS;
+}
+CUresult event_elapsed(float *ms, CUevent begin, CUevent end)
+{
+    guard hold(lock);
+    if (!begin->stream || !end->stream || begin->capture || end->capture)
+        return CUDA_ERROR_INVALID_HANDLE;
+    if (known(end->stream) && end->stream->done < end->ticket)
+        return CUDA_ERROR_NOT_READY;
+    return *ms = 1, CUDA_SUCCESS;
+}
 
 CUresult begin_capture(CUstream s, CUstreamCaptureMode)
 {
-    if (s->recording)
+    guard hold(lock);
+    if (s->recording || recorded)
         return CUDA_ERROR_ILLEGAL_STATE;
     s->recording = true;
+    s->invalid = false;
+    s->capture = ++captures;
+    recorded = s;
     return CUDA_SUCCESS;
 }
 CUresult end_capture(CUstream s, CUgraph *g)
 {
+    guard hold(lock);
+    *g = nullptr;
     if (!s->recording)
         return CUDA_ERROR_ILLEGAL_STATE;
+    if (recorded != s)
+        return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
+    std::vector<call> calls;
+    calls.swap(s->calls);
     s->recording = false;
+    recorded = nullptr;
+    if (s->invalid)
+        return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
     *g = new CUgraph_st();
-    (*g)->calls.swap(s->calls);
-    return emulator_counters.live_objects++, CUDA_SUCCESS;
+    (*g)->calls.swap(calls);
+    return emulator_object(1), CUDA_SUCCESS;
 }
-CUresult instantiate(CUgraphExec *e, CUgraph g, unsigned long long) { return emulator_counters.live_objects++, *e = new CUgraphExec_st{g->calls}, CUDA_SUCCESS; }
+CUresult instantiate(CUgraphExec *e, CUgraph g, unsigned long long)
+{
+    CUresult r = outside_recordings();
+    if (r == CUDA_SUCCESS)
+        emulator_object(1), *e = new CUgraphExec_st{g->calls};
+    return r;
+}
 CUresult graph_launch(CUgraphExec e, CUstream s)
 {
+    guard hold(lock);
     emulator_counters.graph_launches++;
-    for (auto &call : e->calls)
-        emulator_enqueue(s, call);
+    for (const call &c : e->calls) {
+        CUresult r = emulator_enqueue(s, c);
+        if (r != CUDA_SUCCESS)
+            return r;
+    }
     return CUDA_SUCCESS;
 }
-CUresult exec_destroy(CUgraphExec e) { return emulator_counters.live_objects--, delete e, CUDA_SUCCESS; }
-CUresult graph_destroy(CUgraph g) { return emulator_counters.live_objects--, delete g, CUDA_SUCCESS; }
+CUresult exec_destroy(CUgraphExec e)
+{
+    guard hold(lock);
+    run_all(); /* a graph under way is destroyed when it has run */
+    return emulator_object(-1), delete e, CUDA_SUCCESS;
+}
+CUresult graph_destroy(CUgraph g) { return emulator_object(-1), delete g, CUDA_SUCCESS; }
 
 cuda_libraries table;
 
@@ -274,7 +539,20 @@ extern "C" const cuda_libraries *cuda_emulator(void)
     return &table;
 }
 
-extern "C" void cuda_emulator_memory(size_t bytes) { total = bytes; }
+extern "C" void cuda_emulator_memory(size_t bytes)
+{
+    guard hold(lock);
+    total = bytes;
+}
 extern "C" void cuda_emulator_libraries(bool blas, bool dnn) { cuda_emulator(), table.blas = blas, table.dnn = dnn; }
-extern "C" void cuda_emulator_fail_allocation(int64_t nth) { failing = nth; }
-extern "C" cuda_emulator_counters cuda_emulator_counts(void) { return emulator_counters; }
+extern "C" void cuda_emulator_fail_allocation(int64_t nth)
+{
+    guard hold(lock);
+    failing = nth;
+}
+extern "C" cuda_emulator_counters cuda_emulator_counts(void)
+{
+    guard hold(lock);
+    run_all();
+    return emulator_counters;
+}

@@ -4,6 +4,7 @@
  * A turn in which nothing moves is a deadlock. */
 #include "ops/cuda_emulator/emulate.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,6 +204,31 @@ static void run_block(void)
     }
 }
 
+/* A kernel touched what it must not. Otherwise a test's harness would catch the signal and go on with the driver's lock held. */
+static void on_fault(int, siginfo_t *info, void *)
+{
+    char text[128];
+    emulate_describe(info->si_addr, text, sizeof text);
+    emulate_fail("touches %p: %s", info->si_addr, text);
+}
+
+struct fault_guard {
+    struct sigaction segv, bus;
+    fault_guard()
+    {
+        struct sigaction mine = {};
+        mine.sa_sigaction = on_fault;
+        mine.sa_flags = SA_SIGINFO;
+        sigaction(SIGSEGV, &mine, &segv);
+        sigaction(SIGBUS, &mine, &bus);
+    }
+    ~fault_guard()
+    {
+        sigaction(SIGSEGV, &segv, nullptr);
+        sigaction(SIGBUS, &bus, nullptr);
+    }
+};
+
 void emulate_launch(const char *kernel, void (*body)(const void *args), const void *args, dim3 grid, dim3 block)
 {
     static char *stacks;
@@ -221,6 +247,7 @@ void emulate_launch(const char *kernel, void (*body)(const void *args), const vo
     threads = (int)block.x;
     if (block.y != 1 || block.z != 1 || threads % LANES != 0 || threads > MOST_THREADS)
         emulate_fail("blocks of (%u, %u, %u) threads are not emulated", block.x, block.y, block.z);
+    fault_guard guard;
     for (blockIdx.z = 0; blockIdx.z < grid.z; blockIdx.z++)
         for (blockIdx.y = 0; blockIdx.y < grid.y; blockIdx.y++)
             for (blockIdx.x = 0; blockIdx.x < grid.x; blockIdx.x++)

@@ -67,6 +67,9 @@ static inline float __fdividef(float x, float y) { return fabsf(y) > 0x1p126f &&
 /* Prints kernel, block, thread and the sentence, and ends the program. */
 [[noreturn]] void emulate_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
+/* driver.cpp says what lies at an address that a kernel could not touch. */
+void emulate_describe(const void *p, char *text, size_t room);
+
 /* Ends where all threads of the block stand at this line; a thread that ended, or stands elsewhere, is an error. */
 void emulate_barrier(int source_line);
 #define __syncthreads() emulate_barrier(__LINE__)
@@ -103,6 +106,7 @@ void emulate_launch(const char *kernel, void (*body)(const void *args), const vo
 struct emulated_kernel {
     const char *name;
     size_t bytes; /* of its struct of arguments */
+    unsigned most_threads; /* __launch_bounds__ */
     void (*body)(const void *args);
 };
 extern const emulated_kernel emulated_kernels[];

@@ -1,10 +1,11 @@
 /* A GPU made of plain C++: a complete table of NVIDIA's functions (src/ops/cuda/libraries.h) whose device is this process's memory and whose kernels are
  * src/ops/cuda/kernels.cu compiled by g++. It proves logic without a GPU; it says nothing about time.
  *
- * Stricter than the real one where that finds mistakes: fresh device memory is NaN, every allocation ends at a page that cannot be touched, copies, products,
- * attention and convolutions are checked to lie within one allocation, a barrier that not all threads of a block reach ends the program, misaligned vectors do
- * too, and the libraries refuse what they may refuse (odd leading dimensions, head sizes, channel counts), so that the fallbacks run.
- * More forgiving in one respect: streams do their work at once, in the order of the calls, so a missing wait between two streams is not found.
+ * Stricter than the real one where that finds mistakes. Fresh memory is NaN; an allocation ends at a page that cannot be touched; copies, products, attention and
+ * convolutions must lie within one allocation and keep the alignment that was promised for them; misaligned vectors, a barrier or shuffle that not all threads come
+ * to, a launch of more threads than the kernel is bound to, and calls without a current context end the program or fail. Streams work as late as they may, so that
+ * what is not waited for shows. While a step is recorded, what cannot be recorded fails and spoils the recording. The libraries refuse what they may refuse (odd
+ * leading dimensions, head sizes, channel counts), so that the fallbacks run.
  *
  * emulate.h/.cpp: the language (threads as fibers); kernels.cpp: the kernels; driver.cpp, blas.cpp, dnn.cpp: the libraries. */
 #ifndef FLUX1_TESTS_CUDA_EMULATOR_H
