@@ -37,7 +37,7 @@ static bool try_folder(const char *prefix, const char *models, builder *looked, 
         return false;
     if (!looked->text || !strstr(looked->text, out)) /* build/ in the source tree: two places are one */
         builder_format(looked, "%s%s", looked->length ? ", " : "", out);
-    strcat(out, "/" MINI_MODEL);
+    snprintf(out + n, room - (size_t)n, "/" MINI_MODEL);
     snprintf(index, sizeof index, "%s/model_index.json", out);
     return file_exists(index);
 }

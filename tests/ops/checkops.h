@@ -620,4 +620,68 @@ static double distance(const run *a, const run *b)
     return worst;
 }
 
+/* ---- rules that are not arithmetic: on a run that is open already, which is closed ---- */
+
+/* slots: how many the backend has. */
+static void hold_finite(run *r, int slots)
+{
+    int slot;
+    act good = input(r, ACT_LINEAR, 2, 300, 33), bad = output(r, ACT_LINEAR, 1, 3, 5);
+    ok(r, r->o->fn->finite(r->o, good, 4));
+    ok(r, r->o->fn->finite_first(r->o, &slot));
+    assert_int_equal(slot, -1);
+    ok(r, r->o->fn->finite(r->o, bad, slots - 1));
+    ok(r, r->o->fn->finite(r->o, bad, 7));
+    ok(r, r->o->fn->finite_first(r->o, &slot));
+    assert_int_equal(slot, 7);
+    ok(r, r->o->fn->finite_first(r->o, &slot));
+    assert_int_equal(slot, -1);
+    assert_int_equal(r->o->fn->finite(r->o, bad, slots), FLUX1_ERR_INTERNAL);
+    close_run(r);
+}
+
+/* A NaN passes through attention and activations. */
+static void hold_nan(run *r)
+{
+    int slot;
+    act q = output(r, ACT_HEADS, 1, 4, 32), k = input(r, ACT_HEADS, 1, 40, 32), out = input(r, ACT_HEADS, 1, 4, 32);
+    ok(r, r->o->fn->attention(r->o, q, k, k, &(attention_args){.heads = 2, .scale = 1}, out));
+    ok(r, r->o->fn->finite(r->o, out, 0));
+    ok(r, r->o->fn->finite_first(r->o, &slot));
+    assert_int_equal(slot, 0);
+    for (int f = 0; f < 5; f++) {
+        act y = input(r, ACT_HEADS, 1, 4, 32);
+        ok(r, r->o->fn->activate(r->o, (activation)f, q, y));
+        ok(r, r->o->fn->finite(r->o, y, f));
+        ok(r, r->o->fn->finite_first(r->o, &slot));
+        assert_int_equal(slot, f);
+    }
+    close_run(r);
+}
+
+/* A weight outside its block's bracket is refused, and a block that is begun twice. */
+static void hold_bracket(run *r)
+{
+    weight *w = linear_weight(r, 4, 4, false);
+    act in = input(r, ACT_LINEAR, 1, 2, 4), out = output(r, ACT_LINEAR, 1, 2, 4);
+    assert_int_equal(r->o->fn->block_begin(r->o, r->held), FLUX1_ERR_INTERNAL);
+    ok(r, r->o->fn->block_end(r->o, r->held));
+    assert_int_equal(r->o->fn->linear(r->o, in, w, &(epilogue){0}, out), FLUX1_ERR_INTERNAL);
+    assert_non_null(strstr(r->err.message, "the block"));
+    close_run(r);
+}
+
+static void hold_tokens(run *r)
+{
+    weight_recipe t = matrix_recipe(r, WEIGHT_TABLE, 20, 4);
+    weight *w = prepare(r, &t, false);
+    act ids, out = output(r, ACT_RESIDUAL, 1, 1, 4);
+    ok(r, r->o->fn->create(r->o, ACT_IDS, shape_rows(1, 1, 0, 1), &ids));
+    for (int32_t id = -1; id <= 20; id += 21) {
+        ok(r, r->o->fn->upload(r->o, &(tensor){.type = DTYPE_I32, .dims = 1, .shape = {1}, .data = &id}, ids));
+        assert_int_equal(r->o->fn->embed(r->o, ids, w, NULL, 0, out), FLUX1_ERR_ARGUMENT);
+    }
+    close_run(r);
+}
+
 #endif

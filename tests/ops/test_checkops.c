@@ -72,50 +72,22 @@ static void every_entry_of_cpu_is_what_ref_says(void **state)
 static void finite_remembers_the_lowest_slot(void **state)
 {
     (void)state;
+    run r;
     for (int half = 0; half < 2; half++) {
-        run r;
-        int slot;
         open_run(&r, "portable", half ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
-        act good = input(&r, ACT_LINEAR, 2, 300, 33), bad = output(&r, ACT_LINEAR, 1, 3, 5);
-        ok(&r, r.o->fn->finite(r.o, good, 4));
-        ok(&r, r.o->fn->finite_first(r.o, &slot));
-        assert_int_equal(slot, -1);
-        ok(&r, r.o->fn->finite(r.o, bad, CPU_SLOTS - 1));
-        ok(&r, r.o->fn->finite(r.o, bad, 7));
-        ok(&r, r.o->fn->finite_first(r.o, &slot));
-        assert_int_equal(slot, 7);
-        ok(&r, r.o->fn->finite_first(r.o, &slot));
-        assert_int_equal(slot, -1);
-        assert_int_equal(r.o->fn->finite(r.o, bad, CPU_SLOTS), FLUX1_ERR_INTERNAL);
-        close_run(&r);
+        hold_finite(&r, CPU_SLOTS);
     }
 }
 
 static void a_nan_passes_through_attention_and_activations(void **state)
 {
     (void)state;
-    for (int isa = 0; isa < ISAS; isa++) {
-        if (!machine_has(isas[isa]))
-            continue;
-        for (int half = 0; half < 2; half++) {
-            run r;
-            int slot;
+    run r;
+    for (int isa = 0; isa < ISAS; isa++)
+        for (int half = 0; half < 2 && machine_has(isas[isa]); half++) {
             open_run(&r, isas[isa], half ? DTYPE_BF16 : DTYPE_F32, 1, false, 3);
-            act q = output(&r, ACT_HEADS, 1, 4, 32), k = input(&r, ACT_HEADS, 1, 40, 32), out = input(&r, ACT_HEADS, 1, 4, 32);
-            ok(&r, r.o->fn->attention(r.o, q, k, k, &(attention_args){.heads = 2, .scale = 1}, out));
-            ok(&r, r.o->fn->finite(r.o, out, 0));
-            ok(&r, r.o->fn->finite_first(r.o, &slot));
-            assert_int_equal(slot, 0);
-            for (int f = 0; f < 5; f++) {
-                act y = input(&r, ACT_HEADS, 1, 4, 32);
-                ok(&r, r.o->fn->activate(r.o, (activation)f, q, y));
-                ok(&r, r.o->fn->finite(r.o, y, f));
-                ok(&r, r.o->fn->finite_first(r.o, &slot));
-                assert_int_equal(slot, f);
-            }
-            close_run(&r);
+            hold_nan(&r);
         }
-    }
 }
 
 static void a_weight_outside_its_bracket_is_refused(void **state)
@@ -123,13 +95,7 @@ static void a_weight_outside_its_bracket_is_refused(void **state)
     (void)state;
     run r;
     open_run(&r, "portable", DTYPE_F32, 1, false, 1);
-    weight *w = linear_weight(&r, 4, 4, false);
-    act in = input(&r, ACT_LINEAR, 1, 2, 4), out = output(&r, ACT_LINEAR, 1, 2, 4);
-    assert_int_equal(r.o->fn->block_begin(r.o, r.held), FLUX1_ERR_INTERNAL);
-    ok(&r, r.o->fn->block_end(r.o, r.held));
-    assert_int_equal(r.o->fn->linear(r.o, in, w, &(epilogue){0}, out), FLUX1_ERR_INTERNAL);
-    assert_non_null(strstr(r.err.message, "the block"));
-    close_run(&r);
+    hold_bracket(&r);
 }
 
 static void a_token_outside_the_table_is_an_argument_error(void **state)
@@ -137,15 +103,7 @@ static void a_token_outside_the_table_is_an_argument_error(void **state)
     (void)state;
     run r;
     open_run(&r, "portable", DTYPE_F32, 1, false, 1);
-    weight_recipe t = matrix_recipe(&r, WEIGHT_TABLE, 20, 4);
-    weight *w = prepare(&r, &t, false);
-    act ids, out = output(&r, ACT_RESIDUAL, 1, 1, 4);
-    ok(&r, r.o->fn->create(r.o, ACT_IDS, shape_rows(1, 1, 0, 1), &ids));
-    for (int32_t id = -1; id <= 20; id += 21) {
-        ok(&r, r.o->fn->upload(r.o, &(tensor){.type = DTYPE_I32, .dims = 1, .shape = {1}, .data = &id}, ids));
-        assert_int_equal(r.o->fn->embed(r.o, ids, w, NULL, 0, out), FLUX1_ERR_ARGUMENT);
-    }
-    close_run(&r);
+    hold_tokens(&r);
 }
 
 static void a_cancel_stops_every_operation(void **state)

@@ -236,20 +236,20 @@ static void finite_remembers_the_lowest_slot(void **state)
 {
     (void)state;
     run r;
-    int slot;
-    open_cuda(&r, DTYPE_BF16, false, 1);
-    act good = input(&r, ACT_LINEAR, 2, 300, 33), bad = output(&r, ACT_LINEAR, 1, 3, 5);
-    ok(&r, r.o->fn->finite(r.o, good, 4));
-    ok(&r, r.o->fn->finite_first(r.o, &slot));
-    assert_int_equal(slot, -1);
-    ok(&r, r.o->fn->finite(r.o, bad, CUDA_SLOTS - 1));
-    ok(&r, r.o->fn->finite(r.o, bad, 7));
-    ok(&r, r.o->fn->finite_first(r.o, &slot));
-    assert_int_equal(slot, 7);
-    ok(&r, r.o->fn->finite_first(r.o, &slot));
-    assert_int_equal(slot, -1);
-    assert_int_equal(r.o->fn->finite(r.o, bad, CUDA_SLOTS), FLUX1_ERR_INTERNAL);
-    close_run(&r);
+    for (int half = 0; half < 2; half++) {
+        open_cuda(&r, half ? DTYPE_BF16 : DTYPE_F32, false, 1);
+        hold_finite(&r, CUDA_SLOTS);
+    }
+}
+
+static void a_nan_passes_through_attention_and_activations(void **state)
+{
+    (void)state;
+    run r;
+    for (int half = 0; half < 2; half++) {
+        open_cuda(&r, half ? DTYPE_BF16 : DTYPE_F32, false, 3);
+        hold_nan(&r);
+    }
 }
 
 static void a_weight_outside_its_bracket_is_refused(void **state)
@@ -257,13 +257,7 @@ static void a_weight_outside_its_bracket_is_refused(void **state)
     (void)state;
     run r;
     open_cuda(&r, DTYPE_F32, false, 1);
-    weight *w = linear_weight(&r, 4, 4, false);
-    act in = input(&r, ACT_LINEAR, 1, 2, 4), out = output(&r, ACT_LINEAR, 1, 2, 4);
-    assert_int_equal(r.o->fn->block_begin(r.o, r.held), FLUX1_ERR_INTERNAL);
-    ok(&r, r.o->fn->block_end(r.o, r.held));
-    assert_int_equal(r.o->fn->linear(r.o, in, w, &(epilogue){0}, out), FLUX1_ERR_INTERNAL);
-    assert_non_null(strstr(r.err.message, "the block"));
-    close_run(&r);
+    hold_bracket(&r);
 }
 
 static void a_token_outside_the_table_is_an_argument_error(void **state)
@@ -271,15 +265,7 @@ static void a_token_outside_the_table_is_an_argument_error(void **state)
     (void)state;
     run r;
     open_cuda(&r, DTYPE_F32, false, 1);
-    weight_recipe t = matrix_recipe(&r, WEIGHT_TABLE, 20, 4);
-    weight *w = prepare(&r, &t, false);
-    act ids, out = output(&r, ACT_RESIDUAL, 1, 1, 4);
-    ok(&r, r.o->fn->create(r.o, ACT_IDS, shape_rows(1, 1, 0, 1), &ids));
-    for (int32_t id = -1; id <= 20; id += 21) {
-        ok(&r, r.o->fn->upload(r.o, &(tensor){.type = DTYPE_I32, .dims = 1, .shape = {1}, .data = &id}, ids));
-        assert_int_equal(r.o->fn->embed(r.o, ids, w, NULL, 0, out), FLUX1_ERR_ARGUMENT);
-    }
-    close_run(&r);
+    hold_tokens(&r);
 }
 
 /* In the middle of a recording too: the next step begins from nothing. */
@@ -318,6 +304,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(weights_that_do_not_fit_are_streamed),
         cmocka_unit_test(lack_of_memory_says_how_much_was_needed),
         cmocka_unit_test(finite_remembers_the_lowest_slot),
+        cmocka_unit_test(a_nan_passes_through_attention_and_activations),
         cmocka_unit_test(a_weight_outside_its_bracket_is_refused),
         cmocka_unit_test(a_token_outside_the_table_is_an_argument_error),
         cmocka_unit_test(a_cancel_stops_every_operation),

@@ -48,7 +48,7 @@ def card(ctx):
     return f"""# Mini FLUX: what it is
 
 A FLUX.1 of about seven million weights in four true parts, trained by `tools/mini` on pictures that `tools/mini/data.py` paints: for demonstrations and tests, not for art.
-`mini-schnell` wants 4 steps and takes no guidance; `mini-dev` wants 20 and follows `--guidance` from 1 to 7. Best at 128 x 128; 96 to 192 px a side work, in multiples of 16.
+`mini-schnell` wants 4 steps and takes no guidance; `mini-dev` wants 20 and follows `--guidance` from 1 to 7. Meant for 128 x 128; it has also seen 96 to 192 px a side, in multiples of 16.
 
 ## Words it knows
 

@@ -1,7 +1,7 @@
 /* The CPU backend: choice of instruction set, memory, order. */
 #include "ops/cpu/cpu.h"
 
-#include "base/checked.h"
+#include "ops/layout.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -144,22 +144,9 @@ void cpu_destroy(ops *base)
 
 /* ---- memory ---- */
 
-static bool half_role(bool half, act_role role) { return half && (role == ACT_LINEAR || role == ACT_HEADS || role == ACT_PLANE); }
-
-/* Bytes of the elements; SIZE_MAX for a shape too large to address (the arena refuses that). */
-static size_t data_bytes(bool half, act_role role, const act_shape *s)
-{
-    int64_t rows, count;
-    size_t bytes;
-    if (!i64_add(s->rows[0], s->rows[1], &rows) || !i64_mul(rows, s->batch, &rows) || !i64_mul(rows, s->cols, &count) ||
-        !size_mul((size_t)count, half_role(half, role) ? 2 : 4, &bytes) || bytes > SIZE_MAX - 4096)
-        return SIZE_MAX;
-    return size_round_up(bytes, ARENA_ALIGN);
-}
-
 static size_t cpu_act_bytes(const ops_config *c, act_role role, const act_shape *s)
 {
-    size_t data = data_bytes(c->arithmetic == DTYPE_BF16, role, s), all;
+    size_t data = layout_bytes(c->arithmetic == DTYPE_BF16, role, s, ARENA_ALIGN), all;
     return size_add(data, size_round_up(sizeof(cpu_buffer), ARENA_ALIGN), &all) ? all : SIZE_MAX;
 }
 
@@ -183,9 +170,9 @@ flux1_status cpu_create(ops *base, act_role role, act_shape shape, act *out)
     cpu_ops *o = cpu_self(base);
     void *head, *data;
     TRY(arena_alloc(&o->memory, sizeof(cpu_buffer), &head, base->err));
-    TRY(arena_alloc(&o->memory, data_bytes(o->half, role, &shape), &data, base->err));
+    TRY(arena_alloc(&o->memory, layout_bytes(o->half, role, &shape, ARENA_ALIGN), &data, base->err));
     cpu_buffer *f = head;
-    *f = (cpu_buffer){.head = {.shape = shape, .role = role}, .data = data, .half = half_role(o->half, role)};
+    *f = (cpu_buffer){.head = {.shape = shape, .role = role}, .data = data, .half = layout_half(o->half, role)};
     *out = (act){.buffer = &f->head, .part = PART_WHOLE, .cols = shape.cols};
     return FLUX1_OK;
 }

@@ -35,13 +35,6 @@ static flux1_status own(cuda_ops *o, const cuda_view *q, const cuda_view *k, con
     return cuda_launch(o, CUDA_KERNEL_attention, i64_ceil_div(q->rows, CUDA_ATTENTION_QUERIES), a->heads, batch, CUDA_ATTENTION_THREADS, &t);
 }
 
-static cuda_view dense_half(CUdeviceptr p, const cuda_view *like)
-{
-    cuda_view v = {.data = (void *)(uintptr_t)p, .ld = like->cols, .batch_stride = like->rows * like->cols, .rows = like->rows, .cols = like->cols, .half = true};
-    v.wide = cuda_is_wide(&v);
-    return v;
-}
-
 /* [batch][heads][queries] into rows of heads: a head is the copy's batch, whose columns lie beside each other. */
 static flux1_status spread_stats(cuda_ops *o, float *stats, int64_t heads, const cuda_view *lse, int64_t batch)
 {
@@ -62,7 +55,7 @@ static flux1_status fused_partial(cuda_ops *o, const cuda_view *q, const cuda_vi
     TRY(cuda_scratch(o, (size_t)(batch * out->rows * out->cols) * 2, &p));
     if (lse->data)
         TRY(cuda_scratch(o, (size_t)(batch * out->rows * a->heads) * sizeof(float), &s));
-    cuda_element_args widen = {.in = dense_half(p, out), .out = *out, .batch = batch};
+    cuda_element_args widen = {.in = cuda_dense_view(p, out->rows, out->cols, true), .out = *out, .batch = batch};
     TRY(fused(o, q, k, v, a, &widen.in, (float *)(uintptr_t)s, batch, done));
     if (*done)
         TRY(cuda_launch_elements(o, CUDA_KERNEL_copy, &widen));

@@ -1,7 +1,7 @@
 /* The CUDA backend: memory, order, capture, launches. */
 #include "ops/cuda/cuda.h"
 
-#include "base/checked.h"
+#include "ops/layout.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -174,17 +174,11 @@ static flux1_status new_header(cuda_ops *o, cuda_buffer **out)
     return FLUX1_OK;
 }
 
-static bool half_role(bool half, act_role role) { return half && (role == ACT_LINEAR || role == ACT_HEADS || role == ACT_PLANE); }
-
-/* Bytes of the elements, at least one unit so that every handle has a place of its own; SIZE_MAX for a shape too large to address. */
+/* At least one unit, so that every handle has a place of its own. */
 static size_t data_bytes(bool half, act_role role, const act_shape *s)
 {
-    int64_t rows, count;
-    size_t bytes;
-    if (!i64_add(s->rows[0], s->rows[1], &rows) || !i64_mul(rows, s->batch, &rows) || !i64_mul(rows, s->cols, &count) ||
-        !size_mul((size_t)count, half_role(half, role) ? 2 : 4, &bytes) || bytes > SIZE_MAX - 4096)
-        return SIZE_MAX;
-    return size_round_up(bytes ? bytes : 1, CUDA_ALIGN);
+    size_t bytes = layout_bytes(half, role, s, CUDA_ALIGN);
+    return bytes ? bytes : CUDA_ALIGN;
 }
 
 static size_t act_bytes(const ops_config *c, act_role role, const act_shape *s) { return data_bytes(c->arithmetic == DTYPE_BF16, role, s); }
@@ -240,7 +234,7 @@ flux1_status cuda_create(ops *base, act_role role, act_shape shape, act *out)
     size_t offset = 0;
     TRY(take(o, data_bytes(o->half, role, &shape), &offset));
     TRY(new_header(o, &b));
-    *b = (cuda_buffer){.head = {.shape = shape, .role = role}, .data = o->arena + offset, .offset = offset, .half = half_role(o->half, role)};
+    *b = (cuda_buffer){.head = {.shape = shape, .role = role}, .data = o->arena + offset, .offset = offset, .half = layout_half(o->half, role)};
     *out = (act){.buffer = &b->head, .part = PART_WHOLE, .cols = shape.cols};
     return FLUX1_OK;
 }
@@ -285,6 +279,13 @@ cuda_view cuda_view_of(act a)
     size_t element = f->half ? 2 : 4;
     cuda_view v = {.ld = s->cols, .batch_stride = (s->rows[0] + s->rows[1]) * s->cols, .rows = act_rows(a), .cols = a.cols, .half = f->half};
     v.data = (void *)(uintptr_t)(f->data + (CUdeviceptr)(act_first_row(a) * s->cols + a.col) * element);
+    v.wide = cuda_is_wide(&v);
+    return v;
+}
+
+cuda_view cuda_dense_view(CUdeviceptr p, int64_t rows, int64_t cols, bool half)
+{
+    cuda_view v = {.data = (void *)(uintptr_t)p, .ld = cols, .batch_stride = rows * cols, .rows = rows, .cols = cols, .half = half};
     v.wide = cuda_is_wide(&v);
     return v;
 }
@@ -338,13 +339,6 @@ static flux1_status copy_views(cuda_ops *o, const cuda_view *in, int64_t first, 
     return cuda_launch_elements(o, CUDA_KERNEL_copy, &a);
 }
 
-static cuda_view dense_view(CUdeviceptr p, int64_t rows, int64_t cols, bool half)
-{
-    cuda_view v = {.data = (void *)(uintptr_t)p, .ld = cols, .batch_stride = rows * cols, .rows = rows, .cols = cols, .half = half};
-    v.wide = cuda_is_wide(&v);
-    return v;
-}
-
 static cuda_view row_range(cuda_view v, int64_t batch, int64_t first, int64_t rows)
 {
     v.data = (char *)v.data + (size_t)(batch * v.batch_stride + first * v.ld) * (v.half ? 2 : 4);
@@ -358,7 +352,7 @@ typedef enum direction { TO_DEVICE, TO_HOST } direction;
 /* Part of a line of columns at a time where one row is larger than the buffer, otherwise as many rows as fit. */
 static flux1_status move_rows(cuda_ops *o, direction way, float *host, const cuda_view *v, int64_t batch, int64_t first, int64_t rows)
 {
-    cuda_view far = row_range(*v, batch, first, rows), near = dense_view(o->bounce, rows, v->cols, false);
+    cuda_view far = row_range(*v, batch, first, rows), near = cuda_dense_view(o->bounce, rows, v->cols, false);
     size_t bytes = (size_t)(rows * v->cols) * sizeof(float);
     if (way == TO_DEVICE) {
         TRY(cuda_check(&o->head, o->lib->cuMemcpyHtoDAsync(o->bounce, host, bytes, o->stream), "cannot copy to the GPU"));
@@ -414,7 +408,7 @@ flux1_status cuda_pack(ops *base, act in, int64_t first, int64_t rows, void *byt
     cuda_ops *o = cuda_self(base);
     TRY(cuda_begin(base, "pack", NULL));
     TRY(cuda_fits(base, first >= 0 && first + rows <= act_rows(in), "pack"));
-    cuda_view from = cuda_view_of(in), to = dense_view(behind(o, bytes), rows, in.cols, from.half);
+    cuda_view from = cuda_view_of(in), to = cuda_dense_view(behind(o, bytes), rows, in.cols, from.half);
     TRY(copy_views(o, &from, first, &to, act_batch(in)));
     TRY(cuda_check(base, o->lib->cuMemcpyDtoHAsync(bytes, behind(o, bytes), cuda_pack_bytes(base, in, rows), o->stream), "cannot copy from the GPU"));
     return cuda_check(base, o->lib->cuStreamSynchronize(o->stream), "the GPU reports a failure");
@@ -425,7 +419,7 @@ flux1_status cuda_unpack(ops *base, const void *bytes, act out, int64_t first, i
     cuda_ops *o = cuda_self(base);
     TRY(cuda_begin(base, "unpack", NULL));
     TRY(cuda_fits(base, first >= 0 && first + rows <= act_rows(out), "unpack"));
-    cuda_view to = row_range(cuda_view_of(out), 0, first, rows), from = dense_view(behind(o, bytes), rows, out.cols, to.half);
+    cuda_view to = row_range(cuda_view_of(out), 0, first, rows), from = cuda_dense_view(behind(o, bytes), rows, out.cols, to.half);
     TRY(cuda_check(base, o->lib->cuMemcpyHtoDAsync(behind(o, bytes), bytes, cuda_pack_bytes(base, out, rows), o->stream), "cannot copy to the GPU"));
     TRY(copy_views(o, &from, 0, &to, act_batch(out)));
     return cuda_check(base, o->lib->cuStreamSynchronize(o->stream), "the GPU reports a failure"); /* the host memory is the caller's again */

@@ -78,7 +78,8 @@ flux1_status cuda_fits(const ops *o, bool ok, const char *operation);
 /* The status of a driver, cuBLASLt or cuDNN call; a failure's sentence has the library's own words. */
 flux1_status cuda_check(const ops *o, CUresult r, const char *what);
 
-int cuda_is_wide(const cuda_view *v);
+cuda_view cuda_dense_view(CUdeviceptr p, int64_t rows, int64_t cols, bool half); /* rows of one batch; batches follow each other */
+int cuda_is_wide(const cuda_view *v);                      /* kernels.h: `wide` */
 void cuda_headers_free(cuda_ops *o);
 
 /* Scratch from the arena until the caller's mark is released; what ops_cuda_sizing.scratch promised for this operation. */

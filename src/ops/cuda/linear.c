@@ -418,13 +418,6 @@ static flux1_status products(cuda_ops *o, cuda_view in, const cuda_weight *w, cu
     return FLUX1_OK;
 }
 
-static cuda_view dense(CUdeviceptr p, int64_t rows, int64_t cols, bool half)
-{
-    cuda_view v = {.data = (void *)(uintptr_t)p, .ld = cols, .batch_stride = rows * cols, .rows = rows, .cols = cols, .half = half};
-    v.wide = cuda_is_wide(&v);
-    return v;
-}
-
 /* The input in the weights' type. */
 static flux1_status as_operand(cuda_ops *o, cuda_view *in, int64_t batch)
 {
@@ -432,7 +425,7 @@ static flux1_status as_operand(cuda_ops *o, cuda_view *in, int64_t batch)
     if (!o->half || in->half)
         return FLUX1_OK;
     TRY(cuda_scratch(o, (size_t)(batch * in->rows * in->cols) * 2, &p));
-    cuda_element_args cast = {.in = *in, .out = dense(p, in->rows, in->cols, true), .batch = batch};
+    cuda_element_args cast = {.in = *in, .out = cuda_dense_view(p, in->rows, in->cols, true), .batch = batch};
     *in = cast.out;
     return cuda_launch_elements(o, CUDA_KERNEL_copy, &cast);
 }
@@ -467,7 +460,7 @@ flux1_status cuda_linear(ops *base, act in, const weight *matrix, const epilogue
     if (act_present(e->residual) && e->residual.buffer == out.buffer) { /* the product must not overwrite what is added to it */
         CUdeviceptr p;
         TRY(cuda_scratch(o, (size_t)(batch * y.rows * y.cols) * (o->half ? 2 : 4), &p));
-        to = dense(p, y.rows, y.cols, o->half);
+        to = cuda_dense_view(p, y.rows, y.cols, o->half);
     }
     tail wanted = !matrix->has_bias ? TAIL_NONE : e->f == ACTIVATION_GELU_TANH && to.half ? TAIL_GELU_BIAS : TAIL_BIAS, done;
     TRY(products(o, x, w, to, batch, wanted, &done));

@@ -131,7 +131,7 @@ flux1_status cuda_group_stats(ops *base, act in, int64_t groups, act stats)
                          .chunks = i64_ceil_div(i64_max(1, act_rows(in)), CUDA_GROUP_ROWS)};
     TRY(cuda_fits(base, (size_t)(act_batch(in) * a.chunks * groups * 3) * sizeof(float) <= CUDA_WORKSPACE, "group_stats"));
     TRY(cuda_launch(o, CUDA_KERNEL_group_stats, a.chunks, groups, act_batch(in), CUDA_GROUP_THREADS, &a));
-    return cuda_launch(o, CUDA_KERNEL_group_merge, i64_ceil_div(groups, CUDA_GROUP_THREADS), act_batch(in), 1, CUDA_GROUP_THREADS, &a);
+    return cuda_launch(o, CUDA_KERNEL_group_merge, groups, act_batch(in), 1, CUDA_GROUP_THREADS, &a);
 }
 
 flux1_status cuda_group_apply(ops *base, act in, act stats, int64_t groups, const weight *w, float eps, bool silu, act out)
