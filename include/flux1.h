@@ -133,6 +133,10 @@ typedef struct flux1_progress {
 /* Called on the caller's thread. A return value other than 0 cancels. */
 typedef int flux1_progress_fn(void *user, const flux1_progress *progress);
 
+/* Decoding a picture larger than the VAE's sample_size in overlapping tiles takes the memory of one tile; tones may differ slightly between tiles.
+ * AUTO: where the whole picture would take more memory than max_memory allows. */
+typedef enum flux1_tiling { FLUX1_TILING_AUTO = 0, FLUX1_TILING_YES = 1, FLUX1_TILING_NO = 2 } flux1_tiling;
+
 typedef struct flux1_generate_params {
     size_t size;
     const char *prompt;         /* UTF-8 */
@@ -146,7 +150,8 @@ typedef struct flux1_generate_params {
     flux1_progress_fn *progress;
     void *progress_user;
     const char *dump;           /* path of a safetensors file for the stages' tensors; NULL: none */
-    uint64_t reserved[16];
+    flux1_tiling tiling;        /* of the VAE */
+    uint64_t reserved[15];
 } flux1_generate_params;
 
 FLUX1_API void flux1_generate_params_defaults(flux1_generate_params *params);

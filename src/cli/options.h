@@ -75,6 +75,8 @@ typedef enum option_kind {
     X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS, "how many ranks share the image's tokens, along which axis of the mesh (default: axis 0)")          \
     X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS, "how many ranks share heads and features, along which axis of the mesh (default: axis 1)")          \
     X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS, "refuse what needs more than SIZE (8G, 512M) for activations (default: what there is)")   \
+    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no", 0, 0, IN_GENERATE | IN_INFO,                                                                    \
+      "decode a large picture in overlapping tiles, which takes less memory (default: auto, where the whole does not fit)")                               \
     X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_ALL, "print the result as JSON")                                                                           \
     X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_ALL, "no progress and no notes on standard error")                                                       \
     X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_ALL, "show this help")

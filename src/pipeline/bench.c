@@ -150,7 +150,7 @@ static flux1_status bench_vae(bench *b)
     decoder d;
     vae_job *job = &d.job;
     int64_t scale = vae_scale(&b->m->vae);
-    TRY(decoder_plan(b->c, b->m, &b->r, &d));
+    TRY(decoder_plan(b->c, b->m, &b->r, 0, &d));
     flux1_status st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w, b->m->vae.latent_channels}, &job->in, &b->c->error);
     if (st == FLUX1_OK)
         st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w * scale * scale, 3}, &job->out, &b->c->error);
@@ -183,6 +183,7 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
     g.height = p->height;
     g.steps = p->steps;
     g.max_sequence_length = p->sequence_length;
+    g.tiling = FLUX1_TILING_NO;
     if (p->repeats < 1 || p->repeats > REPEATS_MAX)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "repeats %d: it should be 1 to %d", p->repeats, REPEATS_MAX);
     if (p->path)

@@ -1,18 +1,94 @@
-/* The decoding stage: packed latent to 8-bit picture. */
+/* The decoding stage: packed latent to 8-bit picture, whole or in tiles. */
 #include "pipeline/text_to_image.h"
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
-flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, decoder *d)
+/* ---- plans ---- */
+
+/* The plan of a picture, or of a tile of one, of h × w latents. */
+static flux1_status plan_part(decoder *d, int64_t h, int64_t w, stage_plan *out)
 {
-    int64_t scale = vae_scale(&m->vae);
-    *d = (decoder){.context = c, .model = m};
-    d->job = (vae_job){.model = m, .h = r->height / scale, .w = r->width / scale};
-    return stage_plan_make(&c->mesh, &c->device, vae_decode_body, &d->job, &d->job.ticker, &d->plan, &c->error);
+    flux1_context *c = d->context;
+    d->job.h = h;
+    d->job.w = w;
+    return stage_plan_make(&c->mesh, &c->device, vae_decode_body, &d->job, &d->job.ticker, out, &c->error);
 }
 
-void decoder_close(decoder *d) { stage_plan_free(&d->plan); }
+static const stage_plan *tile_plan_of(const decoder *d, int64_t h, int64_t w)
+{
+    for (int i = 0; i < d->tile_plans; i++)
+        if (d->tile[i].h == h && d->tile[i].w == w)
+            return &d->tile[i].plan;
+    return NULL;
+}
+
+/* One more tile: its work comes behind that of the others. */
+static flux1_status append_tile(stage_plan *all, const stage_plan *one, flux1_error *err)
+{
+    double *ticks = realloc(all->ticks, (all->tick_count + one->tick_count + 1) * sizeof *ticks);
+    if (!ticks)
+        return error_oom(err, 0, "the plan");
+    all->ticks = ticks;
+    for (size_t i = 0; i < one->tick_count; i++)
+        ticks[all->tick_count++] = all->count.flops + one->ticks[i];
+    all->count.flops += one->count.flops;
+    all->count.exchanged += one->count.exchanged;
+    all->count.weight_bytes = one->count.weight_bytes;
+    all->memory = one->memory > all->memory ? one->memory : all->memory;
+    return FLUX1_OK;
+}
+
+static flux1_status plan_tile(decoder *d, int64_t h, int64_t w)
+{
+    if (!tile_plan_of(d, h, w)) {
+        tile_plan *t = &d->tile[d->tile_plans];
+        TRY(plan_part(d, h, w, &t->plan));
+        t->h = h;
+        t->w = w;
+        d->tile_plans++;
+    }
+    return append_tile(&d->plan, tile_plan_of(d, h, w), &d->context->error);
+}
+
+static flux1_status plan_tiles(decoder *d)
+{
+    const tile_grid *g = &d->grid;
+    for (int64_t i = 0; i < tile_rows(g); i++)
+        for (int64_t j = 0; j < tile_columns(g); j++)
+            TRY(plan_tile(d, tile_extent(g, g->h, i), tile_extent(g, g->w, j)));
+    return FLUX1_OK;
+}
+
+flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, size_t memory, decoder *d)
+{
+    int64_t scale = vae_scale(&m->vae), h = r->height / scale, w = r->width / scale;
+    *d = (decoder){.context = c, .model = m, .grid = tile_grid_make(h, w, scale, m->vae.sample_size)};
+    d->job.model = m;
+    TRY(plan_part(d, h, w, &d->plan));
+    size_t whole = d->plan.memory;
+    if (!tile_grid_divides(&d->grid) || r->tiling == FLUX1_TILING_NO || (r->tiling == FLUX1_TILING_AUTO && whole <= memory))
+        return FLUX1_OK;
+    stage_plan_free(&d->plan);
+    flux1_status st = plan_tiles(d);
+    if (st != FLUX1_OK)
+        decoder_close(d);
+    else if (r->tiling == FLUX1_TILING_AUTO)
+        context_log(c, FLUX1_LOG_WARNING, "the picture is decoded in %lld tiles, since whole it would take %.1f GiB of memory; tones may differ slightly between them",
+                    (long long)(tile_rows(&d->grid) * tile_columns(&d->grid)), (double)whole / 0x1p30);
+    return st;
+}
+
+void decoder_close(decoder *d)
+{
+    stage_plan_free(&d->plan);
+    for (int i = 0; i < d->tile_plans; i++)
+        stage_plan_free(&d->tile[i].plan);
+    d->tile_plans = 0;
+}
+
+/* ---- before and behind the VAE ---- */
 
 /* [1, h·w, channels] rows of x/scaling + shift, from packed tokens (see pack_latent in denoise.c). */
 static void unpack_latent(const vae_config *c, const float *tokens, int64_t h, int64_t w, float *rows)
@@ -33,10 +109,9 @@ static uint8_t to_byte(float x)
     return (uint8_t)rintf(v * 255.0f);
 }
 
-static flux1_status make_picture(const vae_job *job, int64_t scale, tensor *decoded, flux1_image *image, flux1_error *err)
+static flux1_status make_picture(const tile_grid *g, const float *pixels, tensor *decoded, flux1_image *image, flux1_error *err)
 {
-    int64_t height = job->h * scale, width = job->w * scale, size = height * width;
-    const float *pixels = job->out.data;
+    int64_t height = g->h * g->scale, width = g->w * g->scale, size = height * width;
     image->pixels = malloc((size_t)(3 * size));
     if (!image->pixels)
         return error_oom(err, (size_t)(3 * size), "the picture");
@@ -49,26 +124,69 @@ static flux1_status make_picture(const vae_job *job, int64_t scale, tensor *deco
     return FLUX1_OK;
 }
 
-flux1_status decoder_run(decoder *d, const tensor *latent, progress *p, tensor *decoded, flux1_image *image)
+/* ---- the VAE ---- */
+
+typedef struct work {
+    decoder *d;
+    const float *latent; /* [h·w, channels] */
+    tensor tile;         /* one tile's part of it */
+} work;
+
+static flux1_status run_part(decoder *d, const stage_plan *p, int64_t h, int64_t w, float *latent, float *pixels)
 {
     flux1_context *c = d->context;
     vae_job *job = &d->job;
+    int64_t scale = d->grid.scale;
+    job->h = h;
+    job->w = w;
+    job->in = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w, d->model->vae.latent_channels}, .data = latent};
+    job->out = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w * scale * scale, 3}, .data = pixels};
+    return stage_run(&c->mesh, &c->device, p, vae_decode_body, job, &c->error);
+}
+
+static flux1_status run_tile(void *user, int64_t y, int64_t x, int64_t height, int64_t width, float *pixels)
+{
+    work *k = user;
+    decoder *d = k->d;
+    int64_t channels = d->model->vae.latent_channels;
+    float *rows = k->tile.data;
+    for (int64_t i = 0; i < height; i++)
+        memcpy(rows + i * width * channels, k->latent + ((y + i) * d->grid.w + x) * channels, (size_t)(width * channels) * sizeof *rows);
+    return run_part(d, tile_plan_of(d, height, width), height, width, rows, pixels);
+}
+
+static flux1_status run_vae(decoder *d, tensor *latent, tensor *pixels)
+{
+    const tile_grid *g = &d->grid;
+    flux1_error *err = &d->context->error;
+    if (d->tile_plans == 0)
+        return run_part(d, &d->plan, g->h, g->w, latent->data, pixels->data);
+    work k = {.d = d, .latent = latent->data};
+    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->side * g->side, d->model->vae.latent_channels}, &k.tile, err));
+    flux1_status st = tiles_decode(g, run_tile, &k, pixels->data, err);
+    tensor_free(&k.tile);
+    return st;
+}
+
+flux1_status decoder_run(decoder *d, const tensor *latent, progress *p, tensor *decoded, flux1_image *image)
+{
+    flux1_error *err = &d->context->error;
     const vae_config *v = &d->model->vae;
-    int64_t scale = vae_scale(v);
+    const tile_grid *g = &d->grid;
+    tensor rows = {0}, pixels = {0};
     flux1_status st;
-    job->ticker = (ticker){0};
+    d->job.ticker = (ticker){0};
     if (p)
-        progress_stage(p, FLUX1_STAGE_DECODE, &d->plan, &job->ticker);
-    TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w, v->latent_channels}, &job->in, &c->error));
-    TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w * scale * scale, 3}, &job->out, &c->error));
-    unpack_latent(v, latent->data, job->h, job->w, job->in.data);
-    TRY_CLEANUP(stage_run(&c->mesh, &c->device, &d->plan, vae_decode_body, job, &c->error));
-    TRY_CLEANUP(make_picture(job, scale, decoded, image, &c->error));
+        progress_stage(p, FLUX1_STAGE_DECODE, &d->plan, &d->job.ticker);
+    TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->h * g->w, v->latent_channels}, &rows, err));
+    TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->h * g->w * g->scale * g->scale, 3}, &pixels, err));
+    unpack_latent(v, latent->data, g->h, g->w, rows.data);
+    TRY_CLEANUP(run_vae(d, &rows, &pixels));
+    TRY_CLEANUP(make_picture(g, pixels.data, decoded, image, err));
     if (p)
         progress_advance(p, d->plan.count.flops);
 cleanup:
-    tensor_free(&job->in);
-    tensor_free(&job->out);
-    job->in = job->out = (tensor){0};
+    tensor_free(&rows);
+    tensor_free(&pixels);
     return st;
 }

@@ -13,6 +13,8 @@ flux1_status check_memory(flux1_context *c, const request *r, const char *stage,
                      (long long)r->width, (long long)r->height, (double)bytes / 0x1p30, stage, (double)c->max_memory / 0x1p30);
 }
 
+size_t memory_beside(const flux1_context *c, size_t taken) { return c->max_memory > taken ? c->max_memory - taken : 0; }
+
 typedef struct run {
     flux1_context *c;
     const flux1_model *m;
@@ -39,14 +41,15 @@ static flux1_status plan(run *g)
     else if (clip_cut)
         context_log(c, FLUX1_LOG_INFO, "the prompt is longer than CLIP's %d tokens: T5 sees it whole, CLIP its beginning", g->m->clip_length);
     TRY(text_plan_make(c, g->m, g->text, &g->text_plan));
+    TRY(check_memory(c, &g->r, "encode its prompt", g->text_plan.t5.memory));
     TRY(denoiser_plan(c, g->m, &g->r, g->text, &g->denoiser));
     g->denoiser_planned = true;
-    TRY(decoder_plan(c, g->m, &g->r, &g->decoder));
+    size_t denoise = g->denoiser.plan.memory;
+    TRY(check_memory(c, &g->r, "denoise", denoise));
+    TRY(decoder_plan(c, g->m, &g->r, memory_beside(c, g->r.preview_every ? denoise : 0), &g->decoder));
     g->decoder_planned = true;
-    size_t denoise = g->denoiser.plan.memory, decode = g->decoder.plan.memory;
-    TRY(check_memory(c, &g->r, "encode its prompt", g->text_plan.t5.memory));
-    TRY(check_memory(c, &g->r, "denoise", denoise + (g->r.preview_every ? decode : 0)));
-    return check_memory(c, &g->r, "decode", decode);
+    size_t decode = g->decoder.plan.memory;
+    return g->r.preview_every ? check_memory(c, &g->r, "denoise with previews", denoise + decode) : check_memory(c, &g->r, "decode", decode);
 }
 
 static double total_flops(const run *g)

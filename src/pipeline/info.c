@@ -96,7 +96,7 @@ static flux1_status describe_request(flux1_context *c, const flux1_model *m, con
     TRY(text_tokenize(m, "", 0, r.length, &text, NULL, NULL, &c->error));
     TRY_CLEANUP(text_plan_make(c, m, text, &texts));
     TRY_CLEANUP(denoiser_plan(c, m, &r, text, &denoise));
-    st = decoder_plan(c, m, &r, &decode);
+    st = decoder_plan(c, m, &r, memory_beside(c, 0), &decode);
     if (st == FLUX1_OK) {
         json_t *o = json_object(), *list = json_array();
         put(o, "width", json_integer(r.width), ok);

@@ -43,6 +43,9 @@ static flux1_status take_counts(flux1_context *c, const flux1_model *m, const fl
         return error_set(err, FLUX1_ERR_LIMIT, "max_sequence_length %d: at most %d", p->max_sequence_length, m->t5_length_max);
     if (p->preview_every < 0)
         return error_set(err, FLUX1_ERR_ARGUMENT, "preview_every %d: it should be a number of steps, or 0 for none", p->preview_every);
+    if (p->tiling < FLUX1_TILING_AUTO || p->tiling > FLUX1_TILING_NO)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "tiling %d: it should be one of flux1_tiling", (int)p->tiling);
+    r->tiling = p->tiling;
     r->count = p->count;
     r->length = p->max_sequence_length ? p->max_sequence_length : m->t5_length;
     r->preview_every = p->progress ? p->preview_every : 0;

@@ -17,6 +17,7 @@ typedef struct request {
     int64_t count;
     int length; /* T5 tokens */
     int preview_every;
+    flux1_tiling tiling;
     const char *dump;
     flux1_progress_fn *progress;
     void *progress_user;

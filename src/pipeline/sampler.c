@@ -57,7 +57,8 @@ flux1_status flux1_sampler_create(flux1_context *c, const flux1_model *m, const 
     TRY_CLEANUP(request_make(c, m, params, &s->request));
     TRY_CLEANUP(denoiser_plan(c, m, &s->request, text, &s->denoiser));
     s->denoiser_planned = true;
-    TRY_CLEANUP(decoder_plan(c, m, &s->request, &s->decoder));
+    TRY_CLEANUP(check_memory(c, &s->request, "denoise", s->denoiser.plan.memory));
+    TRY_CLEANUP(decoder_plan(c, m, &s->request, memory_beside(c, s->denoiser.plan.memory), &s->decoder));
     s->decoder_planned = true;
     TRY_CLEANUP(check_memory(c, &s->request, "denoise and decode", s->denoiser.plan.memory + s->decoder.plan.memory));
     TRY_CLEANUP(make_noise(m, &s->request, s->request.seed, &s->latent, &c->error));

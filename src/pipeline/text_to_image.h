@@ -6,6 +6,7 @@
 #include "pipeline/progress.h"
 #include "pipeline/request.h"
 #include "pipeline/stages.h"
+#include "pipeline/tiles.h"
 
 /* An encoded prompt. */
 struct flux1_text {
@@ -50,16 +51,31 @@ void denoiser_close(denoiser *d);
 flux1_status make_noise(const flux1_model *m, const request *r, uint64_t seed, tensor *out, flux1_error *err);
 
 /* The decoder. */
+#define TILE_SHAPES 9 /* a side has whole tiles and two that its end cuts off */
+
+typedef struct tile_plan {
+    int64_t h, w; /* latent rows and columns */
+    stage_plan plan;
+} tile_plan;
+
 typedef struct decoder {
     flux1_context *context;
     const flux1_model *model;
     vae_job job;
-    stage_plan plan;
+    tile_grid grid;
+    stage_plan plan; /* of the whole picture, or of all its tiles in turn: then it has no arena of its own */
+    tile_plan tile[TILE_SHAPES];
+    int tile_plans;  /* 0: the picture is decoded whole */
 } decoder;
-flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, decoder *out);
+
+/* `memory`: bytes that FLUX1_TILING_AUTO may take. */
+flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, size_t memory, decoder *out);
 /* packed latent [1, tokens, channels] → picture; decoded (may be NULL) gets [3, height, width] in about [−1, 1]. */
 flux1_status decoder_run(decoder *d, const tensor *latent, progress *p, tensor *decoded, flux1_image *image);
 void decoder_close(decoder *d);
+
+/* Bytes that the context allows beside those taken. */
+size_t memory_beside(const flux1_context *c, size_t taken);
 
 /* FLUX1_ERR_LIMIT if a plan needs more than the context allows. */
 flux1_status check_memory(flux1_context *c, const request *r, const char *stage, size_t bytes);

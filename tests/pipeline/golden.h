@@ -74,6 +74,7 @@ static inline void golden_open(const char *pipeline, const char *name, golden *g
     g->params.steps = (int)golden_number(g->file, "steps");
     g->params.guidance = (float)golden_number(g->file, "guidance");
     g->params.max_sequence_length = (int)golden_number(g->file, "max_sequence_length");
+    g->params.tiling = store_find(g->file, "tiled") ? FLUX1_TILING_YES : FLUX1_TILING_AUTO;
     g->params.seed = (uint64_t)*(const int64_t *)store_find(g->file, "seed")->view.data;
 }
 

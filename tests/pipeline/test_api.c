@@ -412,6 +412,7 @@ static void a_request_beyond_the_memory_is_refused_with_its_size(void **state)
     flux1_generate_params_defaults(&p);
     p.prompt = "a car";
     p.width = p.height = 1024;
+    p.tiling = FLUX1_TILING_NO; /* in tiles it would fit */
     assert_int_equal(flux1_generate(c, m, &p, &image), FLUX1_ERR_LIMIT);
     assert_non_null(strstr(flux1_context_message(c), "1024x1024"));
     assert_non_null(strstr(flux1_context_message(c), "GiB"));
@@ -422,6 +423,66 @@ static void a_request_beyond_the_memory_is_refused_with_its_size(void **state)
     assert_int_equal(flux1_generate(c, m, &p, &image), FLUX1_OK); /* the context is none the worse */
     flux1_images_free(image, 1);
     flux1_text_free(text);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+}
+
+static int decode_goes_forward(void *user, const flux1_progress *p)
+{
+    double *last = user;
+    if (p->stage == FLUX1_STAGE_DECODE) {
+        assert_true(p->stage_fraction >= *last && p->stage_fraction <= 1 && p->fraction <= 1);
+        *last = p->stage_fraction;
+    }
+    return 0;
+}
+
+/* Of the picture whose whole decoding takes 9 MB, a tile 1.2: what the tiles are is held to the oracle by test_goldens. */
+static void a_picture_too_large_to_decode_whole_is_decoded_in_tiles(void **state)
+{
+    (void)state;
+    log_lines lines = {0};
+    flux1_context_params cp;
+    flux1_generate_params p;
+    double last = 0;
+    flux1_context_params_defaults(&cp);
+    cp.dtype = FLUX1_DTYPE_F32;
+    cp.threads = 1;
+    cp.log = keep_line;
+    cp.log_user = &lines;
+    cp.max_memory = 4 << 20;
+    flux1_context *c = context_of(&cp);
+    flux1_model *m = pipeline_of(c, "schnell");
+    flux1_generate_params_defaults(&p);
+    p.steps = 1;
+    p.prompt = "a car";
+    p.width = p.height = 256;
+    p.progress = decode_goes_forward;
+    p.progress_user = &last;
+    flux1_image *tiled = generate(c, m, &p);
+    assert_int_equal(lines.count, 1);
+    assert_non_null(strstr(lines.last, "36 tiles"));
+    assert_true(last > 0.99);
+    p.progress = NULL;
+    p.tiling = FLUX1_TILING_YES;
+    flux1_image *asked = generate(c, m, &p);
+    assert_int_equal(lines.count, 1);
+    assert_same_picture(tiled, asked);
+    p.tiling = FLUX1_TILING_NO;
+    flux1_image *none;
+    assert_int_equal(flux1_generate(c, m, &p, &none), FLUX1_ERR_LIMIT);
+    p.tiling = (flux1_tiling)3;
+    assert_int_equal(flux1_generate(c, m, &p, &none), FLUX1_ERR_ARGUMENT);
+    flux1_context_destroy(c);
+    cp.max_memory = 0;
+    c = context_of(&cp);
+    p.tiling = FLUX1_TILING_AUTO;
+    flux1_image *whole = generate(c, m, &p);
+    assert_int_equal(lines.count, 1);
+    assert_memory_not_equal(whole->pixels, tiled->pixels, 3 * 256 * 256);
+    flux1_images_free(tiled, 1);
+    flux1_images_free(asked, 1);
+    flux1_images_free(whole, 1);
     flux1_model_close(m);
     flux1_context_destroy(c);
 }
@@ -494,6 +555,7 @@ int main(void)
         cmocka_unit_test(requests_are_refused_in_one_sentence),
         cmocka_unit_test(what_is_rounded_or_ignored_is_logged),
         cmocka_unit_test(a_request_beyond_the_memory_is_refused_with_its_size),
+        cmocka_unit_test(a_picture_too_large_to_decode_whole_is_decoded_in_tiles),
         cmocka_unit_test(the_largest_picture_is_refused_at_once),
         cmocka_unit_test(a_dump_that_cannot_be_written_is_an_error),
     };

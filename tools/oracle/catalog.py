@@ -42,7 +42,8 @@ def pipelines():
           Case("tall", EMOJI, 64, 256, 1, seed=7, guidance=7.0, length=256, decoded=False),
           Case("empty", "", 80, 48, 2, seed=2 ** 33 + 5, length=512, embeds=True),
           Case("long", LONG, 48, 48, 5, seed=3, length=128, bf16=True),
-          Case("rounded", SCRIPTS, 100, 75, 1, seed=11, length=32)],
+          Case("rounded", SCRIPTS, 100, 75, 1, seed=11, length=32),
+          Case("tiled", CAR, 112, 96, 1, seed=13, length=32, tiled=True)],           # tiles of 8, 8 and 2 latents by 8 and 6
          {"grid": (3, 2), "image_size": (37, 29), "vae_levels": True}),
         (Spec("dev", seed=2, clip=clip(16, 4, 40, layers=3), t5=t5(24, 3, 8, 40, layers=3),  # guidance, dynamic shift, bf16, sharded DiT and T5
               dit=dit(64, 2, 1, 3, (4, 4, 4), 24, 16, True), vae=vae((8, 8, 8, 16), 1, 16, 8, 128), scheduler=DYNAMIC,
@@ -85,7 +86,8 @@ def pipelines():
               scheduler={"shift": 1.7}, dtype=dict.fromkeys(("text_encoder", "text_encoder_2", "transformer", "vae"), "MIXED"),
               shards={"transformer": "150KB", "vae": "40KB"}, t5_length=64),
          [Case("owls", "two owls at night", 40, 24, 4, seed=33, guidance=2.25, length=64, embeds=True, bf16=True),
-          Case("emoji", EMOJI, 24, 64, 1, seed=34, guidance=0.0, length=512)],
+          Case("emoji", EMOJI, 24, 64, 1, seed=34, guidance=0.0, length=512),
+          Case("tiled", EMOJI, 80, 24, 2, seed=35, guidance=1.0, length=64, tiled=True)],
          {"grid": (3, 3), "image_size": (24, 16)}),
     ]
 

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 @dataclasses.dataclass
 class Case:
-    """One picture. `embeds` stores prompt_embeds, `hidden` the encoders' hidden states, `bf16` the errors of torch's own bf16."""
+    """One picture. `embeds` stores prompt_embeds, `hidden` the encoders' hidden states, `bf16` the errors of torch's own bf16; `tiled` decodes in tiles."""
     name: str
     prompt: str
     width: int
@@ -29,6 +29,7 @@ class Case:
     hidden: bool = False
     bf16: bool = False
     decoded: bool = True
+    tiled: bool = False
 
 
 def load(folder):
@@ -98,6 +99,7 @@ def call_arguments(case):
 def run(pipe, case):
     """All `--dump` tensors of a case and `image`, fp32."""
     clip, t5 = token_ids(pipe, case.prompt, case.length)
+    pipe.vae.use_tiling = case.tiled
     with watch(pipe, "encode_prompt") as embeds:
         out = generate(pipe, prompt=case.prompt, generator=torch.Generator().manual_seed(case.seed), **call_arguments(case))
     out["prompt_embeds"], out["pooled_prompt_embeds"] = embeds[0][0], embeds[0][1]
@@ -198,7 +200,8 @@ def vae_stages(pipe, half, case, out, image_size):
 
 def parameters(case):
     """The case's inputs as tensors, for readers that do not look at the metadata."""
-    whole = {"width": case.width, "height": case.height, "steps": case.steps, "seed": case.seed, "max_sequence_length": case.length}
+    whole = {"width": case.width, "height": case.height, "steps": case.steps, "seed": case.seed, "max_sequence_length": case.length,
+             **({"tiled": 1} if case.tiled else {})}
     text = torch.tensor(list(case.prompt.encode()), dtype=torch.uint8)
     return {**{k: torch.tensor([v], dtype=torch.int64) for k, v in whole.items()}, "guidance": torch.tensor([case.guidance]), "prompt": text}
 

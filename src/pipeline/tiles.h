@@ -1,0 +1,36 @@
+/* A picture in overlapping tiles, decoded one by one and blended: the arithmetic of diffusers' AutoencoderKL.tiled_decode. Each tile has its own group norms and
+ * attention, so that tones may differ slightly from those of a picture decoded whole. */
+#ifndef FLUX1_PIPELINE_TILES_H
+#define FLUX1_PIPELINE_TILES_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct tile_grid {
+    int64_t h, w;    /* of the latent */
+    int64_t scale;   /* pixels a latent row */
+    int64_t side;    /* of a tile, latent rows; those at the right and lower border are cut off */
+    int64_t step;    /* from one tile's beginning to the next's */
+} tile_grid;
+
+/* Tiles of sample_size pixels that overlap by a quarter, as the VAE was trained for. */
+tile_grid tile_grid_make(int64_t h, int64_t w, int64_t scale, int64_t sample_size);
+
+/* Whether there is more than one tile. */
+bool tile_grid_divides(const tile_grid *g);
+
+int64_t tile_rows(const tile_grid *g);
+int64_t tile_columns(const tile_grid *g);
+
+/* Latent rows or columns of tile i along a side of `whole`. */
+int64_t tile_extent(const tile_grid *g, int64_t whole, int64_t i);
+
+/* Decodes the tile of height × width latents at (y, x) into pixels [height·scale, width·scale, 3]. */
+typedef flux1_status decode_tile(void *user, int64_t y, int64_t x, int64_t height, int64_t width, float *pixels);
+
+/* All tiles into out [h·scale, w·scale, 3]. */
+flux1_status tiles_decode(const tile_grid *g, decode_tile *decode, void *user, float *out, flux1_error *err);
+
+#endif
