@@ -4,6 +4,7 @@ set(FLUX1_CUDA AUTO CACHE STRING "CUDA backend: AUTO (if CUDA is installed), ON,
 set(FLUX1_CUDA_ARCHITECTURES "80;89;90a;100" CACHE STRING "GPU architectures to compile for")
 set_property(CACHE FLUX1_CUDA PROPERTY STRINGS AUTO ON OFF)
 set(FLUX1_HAS_CUDA OFF)
+set(FLUX1_HAS_NCCL OFF)
 if(FLUX1_CUDA STREQUAL OFF)
   return()
 endif()
@@ -34,3 +35,7 @@ add_custom_command(
   COMMENT "Compiling kernels for ${FLUX1_CUDA_ARCHITECTURES}" VERBATIM)
 set_source_files_properties(${CMAKE_SOURCE_DIR}/src/ops/cuda/embedded.c PROPERTIES OBJECT_DEPENDS ${FLUX1_FATBIN} COMPILE_DEFINITIONS FATBIN="${FLUX1_FATBIN}")
 set(FLUX1_HAS_CUDA ON)
+find_path(FLUX1_NCCL_INCLUDE nccl.h HINTS ${FLUX1_CUDA_INCLUDE}) # between GPUs; without it they exchange through the host
+if(FLUX1_NCCL_INCLUDE)
+  set(FLUX1_HAS_NCCL ON)
+endif()

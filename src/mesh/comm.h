@@ -8,7 +8,7 @@
 typedef struct comm comm;
 
 typedef struct comm_table {
-    const char *name; /* "self", "threads", "dry" */
+    const char *name; /* "self", "threads", "nccl", "dry" */
     /* recv[r] = rank r's send; `bytes` each */
     flux1_status (*all_gather)(comm *c, const void *send, void *recv, size_t bytes);
     /* recv[i] = Σ over ranks of their send[rank·count + i], in rank order; float32 */
@@ -17,6 +17,8 @@ typedef struct comm_table {
      * One shift at a time. */
     flux1_status (*shift_begin)(comm *c, const void *send, void *recv, size_t bytes, int distance);
     flux1_status (*shift_end)(comm *c);
+    /* A rank has failed: every wait of this communicator's ranks, now and later, returns FLUX1_ERR_COMM. From any thread. */
+    void (*abort)(comm *c);
     void (*destroy)(comm *c);
 } comm_table;
 
@@ -38,7 +40,8 @@ flux1_status comm_group_create(int size, flux1_error *err, comm_group **out);
 void comm_group_destroy(comm_group *g);
 flux1_status comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out);
 
-/* A rank has failed: every wait in the group, now and later, returns FLUX1_ERR_COMM. From any thread. */
-void comm_group_abort(comm_group *g);
+/* Ranks with a GPU each, over NCCL: o is the rank's backend, `id` of ops_cuda_link_id the same on all of them. */
+struct ops;
+flux1_status comm_nccl_create(struct ops *o, const unsigned char *id, int size, int rank, flux1_error *err, comm **out);
 
 #endif

@@ -59,15 +59,16 @@ void comm_group_destroy(comm_group *g)
     free(g);
 }
 
-void comm_group_abort(comm_group *g)
+static comm_group *group_of(comm *c) { return ((thread_comm *)c)->group; }
+
+static void threads_abort(comm *c)
 {
+    comm_group *g = group_of(c);
     pthread_mutex_lock(&g->lock);
     g->aborted = true;
     pthread_cond_broadcast(&g->changed);
     pthread_mutex_unlock(&g->lock);
 }
-
-static comm_group *group_of(comm *c) { return ((thread_comm *)c)->group; }
 
 static flux1_status gone(comm *c) { return error_set(c->err, FLUX1_ERR_COMM, "rank %d: another rank of the mesh has failed", c->rank); }
 
@@ -165,7 +166,7 @@ static flux1_status threads_shift_end(comm *c)
 
 static void threads_destroy(comm *c) { free(c); }
 
-static const comm_table threads_table = {"threads", threads_all_gather, threads_reduce_scatter, threads_shift_begin, threads_shift_end, threads_destroy};
+static const comm_table threads_table = {"threads", threads_all_gather, threads_reduce_scatter, threads_shift_begin, threads_shift_end, threads_abort, threads_destroy};
 
 flux1_status comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out)
 {

@@ -48,6 +48,7 @@ typedef struct mesh_device {
     flux1_status (*create)(const ops_config *c, ops **out);
     const ops_sizing *sizing;
     ops_config config; /* threads: of all ranks together */
+    struct cuda_device **gpus; /* [ranks]: one each, joined by NCCL where that is there; NULL: config.device is everybody's */
 } mesh_device;
 
 /* What a rank does; must be the same sequence of collective calls on all ranks. */

@@ -106,13 +106,20 @@ cleanup:
     return st;
 }
 
-/* All the groups of a session: one per column of ranks, one per row, one for all. */
-typedef struct groups {
+/* Where the ranks of one communicator meet: in this process's memory, or over NCCL under this number. */
+typedef struct meeting {
+    comm_group *group;
+    unsigned char id[OPS_CUDA_LINK_ID];
+} meeting;
+
+/* All of a session: one per column of ranks, one per row, one for all. */
+typedef struct meetings {
     int sp, tp;
-    comm_group **of_sp; /* [tp]: ranks that share tp_rank */
-    comm_group **of_tp; /* [sp] */
-    comm_group *all;
-} groups;
+    bool nccl;
+    meeting *of_sp; /* [tp]: ranks that share tp_rank */
+    meeting *of_tp; /* [sp] */
+    meeting all;
+} meetings;
 
 typedef struct rank_state {
     mesh_session *session;
@@ -126,7 +133,7 @@ typedef struct rank_state {
 struct mesh_session {
     mesh_config config;
     mesh_device device;
-    groups groups;
+    meetings meetings;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     unsigned long turn; /* bodies handed out */
@@ -138,48 +145,47 @@ struct mesh_session {
     rank_state rank[];
 };
 
-static void groups_destroy(groups *g)
+static void meetings_destroy(meetings *g)
 {
     for (int i = 0; g->of_sp && i < g->tp; i++)
-        comm_group_destroy(g->of_sp[i]);
+        comm_group_destroy(g->of_sp[i].group);
     for (int i = 0; g->of_tp && i < g->sp; i++)
-        comm_group_destroy(g->of_tp[i]);
-    comm_group_destroy(g->all);
+        comm_group_destroy(g->of_tp[i].group);
+    comm_group_destroy(g->all.group);
     free(g->of_sp);
     free(g->of_tp);
 }
 
-static flux1_status groups_create(const mesh_config *c, groups *g, flux1_error *err)
+static flux1_status arrange(const meetings *g, int size, meeting *m, flux1_error *err)
 {
-    *g = (groups){.sp = c->sp, .tp = c->tp};
-    g->of_sp = calloc((size_t)c->tp, sizeof(comm_group *));
-    g->of_tp = calloc((size_t)c->sp, sizeof(comm_group *));
+    return g->nccl && size > 1 ? ops_cuda_link_id(m->id, err) : comm_group_create(size, err, &m->group);
+}
+
+static flux1_status meetings_create(const mesh_config *c, bool nccl, meetings *g, flux1_error *err)
+{
+    *g = (meetings){.sp = c->sp, .tp = c->tp, .nccl = nccl};
+    g->of_sp = calloc((size_t)c->tp, sizeof *g->of_sp);
+    g->of_tp = calloc((size_t)c->sp, sizeof *g->of_tp);
     if (!g->of_sp || !g->of_tp)
         return error_oom(err, 0, "the mesh");
     for (int i = 0; i < c->tp; i++)
-        TRY(comm_group_create(c->sp, err, &g->of_sp[i]));
+        TRY(arrange(g, c->sp, &g->of_sp[i], err));
     for (int i = 0; i < c->sp; i++)
-        TRY(comm_group_create(c->tp, err, &g->of_tp[i]));
-    return comm_group_create(c->sp * c->tp, err, &g->all);
+        TRY(arrange(g, c->tp, &g->of_tp[i], err));
+    return arrange(g, c->sp * c->tp, &g->all, err);
 }
 
-static void groups_abort(groups *g)
+static flux1_status join(const meetings *g, const meeting *at, int size, int rank, mesh *m, flux1_error *err, comm **out)
 {
-    for (int i = 0; i < g->tp; i++)
-        comm_group_abort(g->of_sp[i]);
-    for (int i = 0; i < g->sp; i++)
-        comm_group_abort(g->of_tp[i]);
-    comm_group_abort(g->all);
-}
-
-static flux1_status create_comm(comm_group *g, int size, int rank, flux1_error *err, comm **out)
-{
-    return size == 1 ? comm_self_create(err, out) : comm_threads_create(g, rank, err, out);
+    if (size == 1)
+        return comm_self_create(err, out);
+    return g->nccl ? comm_nccl_create(m->o, at->id, size, rank, err, out) : comm_threads_create(at->group, rank, err, out);
 }
 
 static flux1_status create_rank(mesh_session *s, int rank, size_t arena_bytes, flux1_error *err)
 {
     rank_state *r = &s->rank[rank];
+    const meetings *g = &s->meetings;
     mesh *m = &r->m;
     r->session = s;
     m->err = err;
@@ -187,19 +193,30 @@ static flux1_status create_rank(mesh_session *s, int rank, size_t arena_bytes, f
     ops_config config = s->device.config;
     config.err = &r->error;
     config.threads = (int)i64_max(1, config.threads / m->ranks);
+    if (s->device.gpus)
+        config.device = s->device.gpus[rank];
     flux1_status st = s->device.create(&config, &m->o);
     if (st == FLUX1_OK)
         st = m->o->fn->reserve(m->o, arena_bytes);
     if (st == FLUX1_OK)
-        st = create_comm(s->groups.of_sp[m->tp_rank], m->sp, m->sp_rank, &r->error, &m->sp_comm);
+        st = join(g, &g->of_sp[m->tp_rank], m->sp, m->sp_rank, m, &r->error, &m->sp_comm);
     if (st == FLUX1_OK)
-        st = create_comm(s->groups.of_tp[m->sp_rank], m->tp, m->tp_rank, &r->error, &m->tp_comm);
+        st = join(g, &g->of_tp[m->sp_rank], m->tp, m->tp_rank, m, &r->error, &m->tp_comm);
     if (st == FLUX1_OK)
-        st = create_comm(s->groups.all, m->ranks, m->rank, &r->error, &m->all);
+        st = join(g, &g->all, m->ranks, m->rank, m, &r->error, &m->all);
     if (st != FLUX1_OK)
         return error_set(err, st, "%s", r->error.message);
     m->err = &r->error;
     return FLUX1_OK;
+}
+
+static void abort_all(mesh_session *s)
+{
+    for (int i = 0; i < s->ranks; i++) {
+        comm *all[] = {s->rank[i].m.sp_comm, s->rank[i].m.tp_comm, s->rank[i].m.all};
+        for (int k = 0; k < 3; k++)
+            all[k]->fn->abort(all[k]);
+    }
 }
 
 static void run_body(mesh_session *s, rank_state *r)
@@ -207,7 +224,7 @@ static void run_body(mesh_session *s, rank_state *r)
     error_clear(&r->error);
     r->status = s->body(s->arg, &r->m);
     if (r->status != FLUX1_OK)
-        groups_abort(&s->groups);
+        abort_all(s);
 }
 
 /* Ranks other than 0: wait for a body, run it, say so. */
@@ -261,7 +278,7 @@ flux1_status mesh_open(const mesh_config *c, const mesh_device *d, const size_t 
     s->config = *c;
     s->device = *d;
     s->ranks = ranks;
-    flux1_status st = groups_create(c, &s->groups, err);
+    flux1_status st = meetings_create(c, d->gpus && ops_cuda_link_possible(), &s->meetings, err);
     for (int i = 0; st == FLUX1_OK && i < ranks; i++)
         st = create_rank(s, i, arena_bytes[i], err);
     if (st == FLUX1_OK)
@@ -289,7 +306,7 @@ void mesh_close(mesh_session *s)
         if (s->rank[i].m.o)
             s->rank[i].m.o->fn->destroy(s->rank[i].m.o);
     }
-    groups_destroy(&s->groups);
+    meetings_destroy(&s->meetings);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);

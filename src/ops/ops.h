@@ -266,6 +266,7 @@ typedef struct ops_cuda_info {
     int capability, multiprocessors; /* 90: sm_90 */
     int driver;                      /* 13000: 13.0 */
     size_t cublas, cudnn;            /* versions; 0: not found, kernels of our own do their work */
+    size_t nccl;                     /* version; 0: not found, GPUs exchange through the host */
 } ops_cuda_info;
 
 extern const ops_sizing ops_cuda_sizing;
@@ -275,6 +276,20 @@ void ops_cuda_close(cuda_device *d);                                            
 size_t ops_cuda_memory(const cuda_device *d);                                              /* bytes */
 const char *ops_cuda_name(const cuda_device *d);
 flux1_status ops_cuda_create(const ops_config *c, ops **out);
+
+/* NCCL between backends on GPUs of their own, for mesh/comm_nccl.c: the calls of comm.h, enqueued. From its first link on a backend's exchange memory is the GPU's. */
+#define OPS_CUDA_LINK_ID 128
+typedef struct cuda_link cuda_link;
+bool ops_cuda_link_possible(void);                             /* NCCL is there */
+flux1_status ops_cuda_link_id(unsigned char *id, flux1_error *err); /* one for all ranks of a link */
+/* Returns before the other ranks have come; they are waited for at the first use. o outlives the link. */
+flux1_status ops_cuda_link_create(ops *o, const unsigned char *id, int size, int rank, cuda_link **out);
+void ops_cuda_link_destroy(cuda_link *l);                      /* NULL is fine */
+void ops_cuda_link_abort(cuda_link *l);                        /* from any thread: what is under way ends, what comes returns FLUX1_ERR_COMM */
+flux1_status ops_cuda_link_all_gather(cuda_link *l, const void *send, void *recv, size_t bytes);
+flux1_status ops_cuda_link_reduce_scatter(cuda_link *l, const float *send, float *recv, size_t count); /* summed in NCCL's order */
+flux1_status ops_cuda_link_shift_begin(cuda_link *l, const void *send, void *recv, size_t bytes, int distance);
+flux1_status ops_cuda_link_shift_end(cuda_link *l);
 
 /* What the dry backend counted since its creation or the last ops_dry_reset. */
 typedef struct ops_count {

@@ -35,8 +35,37 @@ static bool names_gpu(const char *name, int *ordinal)
     return !*end;
 }
 
-static flux1_status choose_device(const char *name, mesh_device *d, flux1_error *err)
+static void close_gpus(const mesh_device *d, int ranks)
 {
+    for (int r = 0; d->gpus && r < ranks; r++)
+        ops_cuda_close(d->gpus[r]);
+    free(d->gpus);
+    ops_cuda_close(d->config.device);
+}
+
+/* From `first` on a GPU for each rank, where there are as many; otherwise the ranks share it. */
+static flux1_status open_gpus(flux1_context *c, int first, mesh_device *d)
+{
+    int ranks = mesh_ranks(&c->mesh), count = 0;
+    TRY(ops_cuda_open(first, &d->config.device, &c->error));
+    if (ranks == 1)
+        return FLUX1_OK;
+    TRY(ops_cuda_list(NULL, 0, &count, &c->error));
+    if (count - first < ranks) {
+        context_log(c, FLUX1_LOG_WARNING, "the mesh has %d ranks and this machine %d GPU%s from cuda:%d on: they share that one, which is slow", ranks, count - first,
+                    count - first == 1 ? "" : "s", first);
+        return FLUX1_OK;
+    }
+    if (!(d->gpus = calloc((size_t)ranks, sizeof *d->gpus)))
+        return error_oom(&c->error, 0, "the mesh's GPUs");
+    for (int r = 0; r < ranks; r++)
+        TRY(ops_cuda_open(first + r, &d->gpus[r], &c->error));
+    return FLUX1_OK;
+}
+
+static flux1_status choose_device(flux1_context *c, const char *name, mesh_device *d)
+{
+    flux1_error *err = &c->error;
     int ordinal;
     if (!name || !*name || strcmp(name, "cpu") == 0) {
         d->create = ops_cpu_create;
@@ -46,7 +75,7 @@ static flux1_status choose_device(const char *name, mesh_device *d, flux1_error 
     if (names_gpu(name, &ordinal)) {
         d->create = ops_cuda_create;
         d->sizing = &ops_cuda_sizing;
-        return ops_cuda_open(ordinal, &d->config.device, err);
+        return open_gpus(c, ordinal, d);
     }
     if (strcmp(name, "ref") == 0) {
         d->create = ops_ref_create;
@@ -77,9 +106,15 @@ static uint64_t machine_memory(void)
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
 }
 
+/* Of all ranks together, as plans count it. */
+static uint64_t gpu_memory(const flux1_context *c)
+{
+    return ops_cuda_memory(c->device.config.device) * (c->device.gpus ? (uint64_t)mesh_ranks(&c->mesh) : 1);
+}
+
 static flux1_status set_up_device(flux1_context *c, const flux1_context_params *p, const char *name, mesh_device *d)
 {
-    TRY(choose_device(name, d, &c->error));
+    TRY(choose_device(c, name, d));
     TRY(choose_dtype(p->dtype, d, &c->error));
     d->config.threads = p->threads ? p->threads : cpu_physical_cores();
     d->config.cancel = &c->cancel;
@@ -95,7 +130,7 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     if (p->threads < 0 || p->threads > 4096)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
     TRY(set_up_device(c, p, p->device, &c->device));
-    c->max_memory = p->max_memory ? p->max_memory : c->device.config.device ? ops_cuda_memory(c->device.config.device) : machine_memory();
+    c->max_memory = p->max_memory ? p->max_memory : c->device.config.device ? gpu_memory(c) : machine_memory();
     if (!p->encoder_device || !*p->encoder_device) {
         c->text_device = c->device;
         return FLUX1_OK;
@@ -125,8 +160,8 @@ void flux1_context_destroy(flux1_context *context)
     if (!context)
         return;
     if (context->has_text_device)
-        ops_cuda_close(context->text_device.config.device);
-    ops_cuda_close(context->device.config.device);
+        close_gpus(&context->text_device, mesh_ranks(&context->mesh));
+    close_gpus(&context->device, mesh_ranks(&context->mesh));
     free(context);
 }
 

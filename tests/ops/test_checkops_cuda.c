@@ -294,6 +294,48 @@ static void a_cancel_stops_every_operation(void **state)
     free_weights(weights);
 }
 
+/* NCCL with nobody else (several GPUs: test_goldens.c): gathered, reduced and sent to itself, in that order, five rows of three are what they were. */
+static void a_link_of_one_gives_back_what_it_is_given(void **state)
+{
+    (void)state;
+    if (!ops_cuda_link_possible()) {
+        printf("skipped: NCCL is not there\n");
+        skip();
+    }
+    enum { ROWS = 5, COLS = 3 };
+    float numbers[ROWS * COLS], back[ROWS * COLS];
+    tensor from = {.type = DTYPE_F32, .dims = 2, .shape = {ROWS, COLS}, .data = numbers}, to = from;
+    unsigned char id[OPS_CUDA_LINK_ID];
+    run r;
+    act x, y;
+    cuda_link *l;
+    void *at[4];
+    for (int i = 0; i < ROWS * COLS; i++)
+        numbers[i] = (float)i - 7.25f;
+    to.data = back;
+    open_cuda(&r, DTYPE_F32, false, 1);
+    ops *o = r.o;
+    ok(&r, ops_cuda_link_id(id, o->err));
+    ok(&r, ops_cuda_link_create(o, id, 1, 0, &l));
+    ok(&r, o->fn->create(o, ACT_PARTIAL, shape_rows(1, 0, ROWS, COLS), &x));
+    ok(&r, o->fn->create(o, ACT_PARTIAL, shape_rows(1, 0, ROWS, COLS), &y));
+    ok(&r, o->fn->upload(o, &from, x));
+    for (int i = 0; i < 4; i++)
+        ok(&r, o->fn->exchange(o, sizeof numbers, &at[i]));
+    ok(&r, o->fn->pack(o, x, 0, ROWS, at[0]));
+    ok(&r, ops_cuda_link_all_gather(l, at[0], at[1], sizeof numbers));
+    ok(&r, ops_cuda_link_reduce_scatter(l, at[1], at[2], ROWS * COLS));
+    ok(&r, ops_cuda_link_shift_begin(l, at[2], at[3], sizeof numbers, 1));
+    ok(&r, ops_cuda_link_shift_end(l));
+    ok(&r, o->fn->unpack(o, at[3], y, 0, ROWS));
+    ok(&r, o->fn->download(o, y, &to));
+    assert_memory_equal(numbers, back, sizeof numbers);
+    ops_cuda_link_abort(l);
+    assert_int_equal(ops_cuda_link_all_gather(l, at[0], at[1], sizeof numbers), FLUX1_ERR_COMM);
+    ops_cuda_link_destroy(l);
+    close_run(&r);
+}
+
 int main(int argc, char **argv)
 {
     emulated = !(argc > 1 && !strcmp(argv[1], "--gpu"));
@@ -308,6 +350,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_weight_outside_its_bracket_is_refused),
         cmocka_unit_test(a_token_outside_the_table_is_an_argument_error),
         cmocka_unit_test(a_cancel_stops_every_operation),
+        cmocka_unit_test(a_link_of_one_gives_back_what_it_is_given),
     };
     return cmocka_run_group_tests(tests, open_gpu, close_gpu);
 }

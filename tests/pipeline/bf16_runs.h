@@ -123,7 +123,7 @@ static inline void compare_decoded(flux1_context *c, const flux1_model *m, golde
     flux1_image image = {0};
     snprintf(name, sizeof name, "latents.%d", g->params.steps);
     tensor latent = rounded(golden_tensor(g->file, name)), decoded = new_tensor(3, want->view.shape + 1);
-    assert_int_equal(decoder_plan(c, m, &r, &d), FLUX1_OK);
+    assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &d), FLUX1_OK);
     assert_int_equal(decoder_run(&d, &latent, NULL, &decoded, &image), FLUX1_OK);
     hold("decoded", where, relative_l2(decoded.data, want->view.data, tensor_elements(&decoded)), torch_error(g->file, "decoded"));
     decoder_close(&d);

@@ -10,16 +10,84 @@ static void run_all(const char *device, const char *shape, int threads)
     print_worst(device, shape);
 }
 
-static void reference_backend_equals_the_oracle(void **state)
-{
-    (void)state;
-    run_all("ref", NULL, 1);
-}
-
 static void device_equals_the_oracle(void **state)
 {
     (void)state;
     run_all(TEST_DEVICE, NULL, 2);
+}
+
+#ifdef FLUX1_TESTS_CUDA_INSTALL_H
+
+/* Ranks that share a GPU: what they exchange passes through the host. */
+static void a_mesh_that_shares_a_gpu_equals_the_oracle(void **state)
+{
+    (void)state;
+    run_all(TEST_DEVICE, "1x2", 1);
+    run_all(TEST_DEVICE, "3x1", 1);
+}
+
+/* Ranks with a GPU each: NCCL moves what they exchange, and steps are recorded with it. */
+static void a_mesh_of_gpus_equals_the_oracle(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {"3x1", "2x2"};
+    int64_t launches = cuda_emulator_counts().graph_launches;
+    cuda_emulator_devices(4);
+    for (size_t i = 0; i < PIPELINE_COUNT; i++) { /* in turns: emulated exchanges are slow */
+        flux1_context *c = context_on(TEST_DEVICE, shapes[i % 2], 1, FLUX1_DTYPE_F32);
+        run_pipeline(c, PIPELINES[i]);
+        flux1_context_destroy(c);
+    }
+    print_worst(TEST_DEVICE, "3x1 2x2");
+    cuda_emulator_devices(1);
+    assert_true(getenv("FLUX1_TEST_GPU") || cuda_emulator_counts().graph_launches > launches);
+}
+
+static int cancel_in_step(void *user, const flux1_progress *p)
+{
+    return p->stage == FLUX1_STAGE_DENOISE && p->step >= *(const int *)user;
+}
+
+/* The first rank stops in the middle of what the others wait for: before anything is recorded, and in a replayed step. */
+static void a_cancel_ends_all_gpus(void **state)
+{
+    (void)state;
+    golden g;
+    cuda_emulator_devices(4);
+    golden_open("schnell", "car", &g);
+    flux1_context *c = context_on(TEST_DEVICE, "2x2", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, g.folder);
+    for (int step = 0; step < 4; step += 3) {
+        flux1_image *image;
+        g.params.progress = cancel_in_step;
+        g.params.progress_user = &step;
+        assert_int_equal(flux1_generate(c, m, &g.params, &image), FLUX1_ERR_CANCELLED);
+    }
+    g.params.progress = NULL;
+    run_case(c, m, &g, "after a cancel");
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+    cuda_emulator_devices(1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(device_equals_the_oracle),
+        cmocka_unit_test(a_mesh_that_shares_a_gpu_equals_the_oracle),
+        cmocka_unit_test(a_mesh_of_gpus_equals_the_oracle),
+        cmocka_unit_test(a_cancel_ends_all_gpus),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+#else
+
+static void reference_backend_equals_the_oracle(void **state)
+{
+    (void)state;
+    run_all("ref", NULL, 1);
 }
 
 /* Shapes that divide, and shapes that do not: more ranks than heads, rows, features. */
@@ -43,25 +111,15 @@ static void a_trained_pipeline_equals_the_oracle(void **state)
     flux1_context_destroy(c);
 }
 
-/* Ranks that share a GPU: what they exchange passes through the host. */
-static void a_mesh_on_the_device_equals_the_oracle(void **state)
-{
-    (void)state;
-    run_all(TEST_DEVICE, "1x2", 1);
-    run_all(TEST_DEVICE, "3x1", 1);
-}
-
 int main(void)
 {
-    const struct CMUnitTest on_cpu[] = {
+    const struct CMUnitTest tests[] = {
         cmocka_unit_test(reference_backend_equals_the_oracle),
         cmocka_unit_test(device_equals_the_oracle),
         cmocka_unit_test(every_mesh_equals_the_oracle),
         cmocka_unit_test(a_trained_pipeline_equals_the_oracle),
     };
-    const struct CMUnitTest on_gpu[] = {
-        cmocka_unit_test(device_equals_the_oracle),
-        cmocka_unit_test(a_mesh_on_the_device_equals_the_oracle),
-    };
-    return strcmp(TEST_DEVICE, "cpu") == 0 ? cmocka_run_group_tests(on_cpu, NULL, NULL) : cmocka_run_group_tests(on_gpu, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
+
+#endif

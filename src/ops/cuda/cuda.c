@@ -259,6 +259,10 @@ flux1_status cuda_exchange(ops *base, size_t bytes, void **out)
     cuda_ops *o = cuda_self(base);
     size_t offset = 0;
     TRY(take(o, bytes, &offset));
+    if (o->linked) {
+        *out = (void *)(uintptr_t)(o->arena + offset);
+        return FLUX1_OK;
+    }
     if (!o->mirror) {
         TRY(cuda_begin(base, "exchange", NULL));
         TRY(cuda_check(base, o->lib->cuMemHostAlloc(&o->mirror, o->arena_size, 0), "cannot take pinned memory for what the ranks exchange"));
@@ -393,7 +397,7 @@ flux1_status cuda_copy_rows(ops *o, act in, int64_t first, act out)
 
 flux1_status cuda_cast(ops *o, act in, act out) { return cuda_copy_rows(o, in, 0, out); }
 
-/* ---- what ranks exchange: packed on the device at the mirror's own offset, then copied to the host ---- */
+/* ---- what ranks exchange: packed on the device; where no link moves it from there, at the mirror's own offset, then copied to the host ---- */
 
 size_t cuda_pack_bytes(ops *o, act a, int64_t rows)
 {
@@ -401,7 +405,10 @@ size_t cuda_pack_bytes(ops *o, act a, int64_t rows)
     return (size_t)(act_batch(a) * rows * a.cols) * (((const cuda_buffer *)a.buffer)->half ? 2 : 4);
 }
 
-static CUdeviceptr behind(const cuda_ops *o, const void *bytes) { return o->arena + (CUdeviceptr)((const char *)bytes - (const char *)o->mirror); }
+static CUdeviceptr behind(const cuda_ops *o, const void *bytes)
+{
+    return o->linked ? (CUdeviceptr)(uintptr_t)bytes : o->arena + (CUdeviceptr)((const char *)bytes - (const char *)o->mirror);
+}
 
 flux1_status cuda_pack(ops *base, act in, int64_t first, int64_t rows, void *bytes)
 {
@@ -410,6 +417,8 @@ flux1_status cuda_pack(ops *base, act in, int64_t first, int64_t rows, void *byt
     TRY(cuda_fits(base, first >= 0 && first + rows <= act_rows(in), "pack"));
     cuda_view from = cuda_view_of(in), to = cuda_dense_view(behind(o, bytes), rows, in.cols, from.half);
     TRY(copy_views(o, &from, first, &to, act_batch(in)));
+    if (o->linked)
+        return FLUX1_OK;
     TRY(cuda_check(base, o->lib->cuMemcpyDtoHAsync(bytes, behind(o, bytes), cuda_pack_bytes(base, in, rows), o->stream), "cannot copy from the GPU"));
     return cuda_check(base, o->lib->cuStreamSynchronize(o->stream), "the GPU reports a failure");
 }
@@ -420,6 +429,8 @@ flux1_status cuda_unpack(ops *base, const void *bytes, act out, int64_t first, i
     TRY(cuda_begin(base, "unpack", NULL));
     TRY(cuda_fits(base, first >= 0 && first + rows <= act_rows(out), "unpack"));
     cuda_view to = row_range(cuda_view_of(out), 0, first, rows), from = cuda_dense_view(behind(o, bytes), rows, out.cols, to.half);
+    if (o->linked)
+        return copy_views(o, &from, 0, &to, act_batch(out));
     TRY(cuda_check(base, o->lib->cuMemcpyHtoDAsync(behind(o, bytes), bytes, cuda_pack_bytes(base, out, rows), o->stream), "cannot copy to the GPU"));
     TRY(copy_views(o, &from, 0, &to, act_batch(out)));
     return cuda_check(base, o->lib->cuStreamSynchronize(o->stream), "the GPU reports a failure"); /* the host memory is the caller's again */

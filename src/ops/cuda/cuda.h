@@ -53,7 +53,8 @@ typedef struct cuda_ops {
     CUdeviceptr arena;
     size_t arena_size, arena_used, arena_peak;
     struct cuda_headers *headers;
-    void *mirror;           /* host memory as large as the arena, made when something is exchanged; NULL on one rank and with NCCL */
+    void *mirror;           /* host memory as large as the arena, made when something is exchanged; NULL on one rank and where linked */
+    bool linked;            /* NCCL moves what is exchanged: link.c */
     CUdeviceptr step;       /* int32: the step counter */
     CUdeviceptr flags;      /* int32[CUDA_SLOTS]: finite */
     CUdeviceptr workspace;  /* CUDA_WORKSPACE bytes */

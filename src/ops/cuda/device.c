@@ -202,6 +202,18 @@ void ops_cuda_close(cuda_device *d)
     pthread_mutex_unlock(&devices_lock);
 }
 
+static size_t nccl_version(const cuda_libraries *lib)
+{
+    int version = 0;
+#if FLUX1_HAS_NCCL
+    if (lib->nccl)
+        lib->ncclGetVersion(&version);
+#else
+    (void)lib;
+#endif
+    return (size_t)version;
+}
+
 flux1_status ops_cuda_list(ops_cuda_info *list, int room, int *count, flux1_error *err)
 {
     const cuda_libraries *lib;
@@ -212,7 +224,7 @@ flux1_status ops_cuda_list(ops_cuda_info *list, int room, int *count, flux1_erro
     for (int i = 0; i < *count && i < room; i++) {
         CUdevice handle;
         int major = 0, minor = 0;
-        list[i] = (ops_cuda_info){.cublas = lib->blas ? lib->cublasLtGetVersion() : 0, .cudnn = lib->dnn ? lib->cudnnGetVersion() : 0};
+        list[i] = (ops_cuda_info){.cublas = lib->blas ? lib->cublasLtGetVersion() : 0, .cudnn = lib->dnn ? lib->cudnnGetVersion() : 0, .nccl = nccl_version(lib)};
         if (lib->cuDeviceGet(&handle, i) != CUDA_SUCCESS)
             continue;
         lib->cuDeviceGetName(list[i].name, sizeof list[i].name, handle);

@@ -18,6 +18,9 @@ typedef struct entry {
 static const entry driver_entries[] = {CUDA_DRIVER_FUNCTIONS(ENTRY)};
 static const entry blas_entries[] = {CUDA_BLAS_FUNCTIONS(ENTRY)};
 static const entry dnn_entries[] = {CUDA_DNN_FUNCTIONS(ENTRY)};
+#if FLUX1_HAS_NCCL
+static const entry nccl_entries[] = {CUDA_NCCL_FUNCTIONS(ENTRY)};
+#endif
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static cuda_libraries loaded;
@@ -61,6 +64,9 @@ flux1_status cuda_libraries_load(const cuda_libraries **out, flux1_error *err)
             tried = true;
             loaded.blas = LOAD(NAMES("libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so"), blas_entries);
             loaded.dnn = LOAD(NAMES("libcudnn.so.9", "libcudnn.so"), dnn_entries);
+#if FLUX1_HAS_NCCL
+            loaded.nccl = LOAD(NAMES("libnccl.so.2", "libnccl.so"), nccl_entries);
+#endif
             found = LOAD(NAMES("libcuda.so.1"), driver_entries);
         }
         *out = &loaded;

@@ -31,6 +31,15 @@
     X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor) X(cudnnBackendSetAttribute) X(cudnnBackendGetAttribute)                    \
     X(cudnnBackendFinalize) X(cudnnBackendExecute)
 
+#if FLUX1_HAS_NCCL
+#include <nccl.h>
+#define CUDA_NCCL_FUNCTIONS(X)                                                                                                                  \
+    X(ncclGetVersion) X(ncclGetErrorString) X(ncclGetUniqueId) X(ncclCommInitRankConfig) X(ncclCommAbort) X(ncclCommGetAsyncError)              \
+    X(ncclAllGather) X(ncclReduceScatter) X(ncclSend) X(ncclRecv) X(ncclGroupStart) X(ncclGroupEnd)
+#else
+#define CUDA_NCCL_FUNCTIONS(X)
+#endif
+
 typedef struct cuda_libraries {
 #ifdef __cplusplus /* the tests' stand-in */
 #define CUDA_POINTER(name) decltype(::name) *name;
@@ -40,8 +49,10 @@ typedef struct cuda_libraries {
     CUDA_DRIVER_FUNCTIONS(CUDA_POINTER)
     CUDA_BLAS_FUNCTIONS(CUDA_POINTER)
     CUDA_DNN_FUNCTIONS(CUDA_POINTER)
+    CUDA_NCCL_FUNCTIONS(CUDA_POINTER)
 #undef CUDA_POINTER
     bool blas, dnn; /* found; without cuDNN kernels of our own do its work, without cuBLASLt too (slowly: for proof) */
+    bool nccl;      /* found; without it GPUs exchange through the host */
 } cuda_libraries;
 
 /* Loads the libraries once a process. FLUX1_ERR_UNSUPPORTED says what is missing: the driver is needed, the others are not. */

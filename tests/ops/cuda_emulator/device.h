@@ -38,6 +38,20 @@ static inline void emulator_store(void *p, bool bf16, int64_t i, float x)
         ((float *)p)[i] = x;
 }
 
+/* The lock under which everything here happens, held for a scope; calls that are made under it may hold it again. */
+struct emulator_hold {
+    emulator_hold(void);
+    ~emulator_hold();
+};
+
+/* The device of this thread's context. */
+int emulator_device(void);
+
+/* For work: waits, without the lock, until `holds` does; emulator_changed() lets all that wait look again. The stream that runs the work stays where it is. */
+void emulator_wait(std::function<bool()> holds);
+void emulator_changed(void);
+
+void emulator_fill_nccl(cuda_libraries *table);
 void emulator_fill_blas(cuda_libraries *table);
 void emulator_fill_dnn(cuda_libraries *table);
 

@@ -6,12 +6,14 @@
 #include "ops/cuda_emulator/device.h"
 #include "ops/cuda_emulator/emulate.h"
 
+#include <condition_variable>
 #include <deque>
 #include <map>
 #include <mutex>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
@@ -36,8 +38,11 @@ std::vector<CUstream> streams;
 size_t total = (size_t)64 << 30;
 int64_t failing; /* allocations until one fails */
 int64_t captures;
+int device_number = 1;
+int waiting; /* threads in emulator_wait */
+std::condition_variable_any changed;
 
-thread_local bool has_context;
+thread_local int current; /* 1 + the device of this thread's context; 0: none */
 thread_local CUstream recorded; /* the stream that this thread records, and only it may end */
 
 typedef std::lock_guard<std::recursive_mutex> guard;
@@ -47,6 +52,11 @@ bool fails_now(void) { return failing > 0 && --failing == 0; }
 } // namespace
 
 struct CUstream_st {
+    int device;
+    bool demanded;           /* a thread is about to run its calls */
+    std::thread::id runner;  /* who runs its calls, and may be waiting for another rank */
+    CUstream joined;         /* the recording stream whose event it waited for: what it is given is recorded there */
+    bool apart;              /* and something that stream has not waited for */
     bool recording, invalid; /* invalid: something that cannot be recorded was asked for */
     int64_t capture;         /* number of the recording */
     std::vector<call> calls; /* recorded */
@@ -67,27 +77,62 @@ struct CUevent_st {
 
 namespace {
 
-/* Runs a stream's calls until `ticket` of them are done. A call may itself wait for another stream. */
-void run_until(CUstream s, uint64_t ticket)
-{
-    while (s->done < ticket && !s->queue.empty()) {
-        call next = std::move(s->queue.front());
-        s->queue.pop_front();
-        s->done++;
-        next();
-    }
-}
-void run_all(void)
-{
-    for (CUstream s : streams)
-        run_until(s, s->queued);
-}
 bool known(CUstream s)
 {
     for (CUstream t : streams)
         if (t == s)
             return true;
     return false;
+}
+
+/* Runs a stream's calls until `ticket` of them are done. A call may itself wait for another stream. */
+void run_until(CUstream s, uint64_t ticket)
+{
+    const std::thread::id me = std::this_thread::get_id(), nobody;
+    while (s->runner != nobody && s->runner != me && s->done < ticket)
+        changed.wait(lock);
+    if (s->done >= ticket)
+        return;
+    if (s->runner == me)
+        emulate_fail("a stream waits for itself");
+    s->runner = me;
+    while (s->done < ticket && !s->queue.empty()) {
+        call next = std::move(s->queue.front());
+        s->queue.pop_front();
+        next();
+        s->done++;
+        changed.notify_all();
+    }
+    s->runner = nobody;
+    changed.notify_all();
+}
+/* A device waits for another, whose host may have nothing to wait for: a real one would be at work, so each of the others' streams gets a thread that runs it. */
+void set_others_going(void)
+{
+    for (CUstream s : streams) {
+        if (s->device == current || s->queue.empty() || s->demanded || s->runner != std::thread::id())
+            continue;
+        s->demanded = true;
+        std::thread([s]() {
+            guard hold(lock);
+            if (!known(s))
+                return;
+            current = s->device;
+            s->demanded = false;
+            run_until(s, s->queued);
+        }).detach();
+    }
+}
+/* All streams of this thread's device. */
+void run_all(void)
+{
+    std::vector<CUstream> mine;
+    for (CUstream s : streams)
+        if (s->device == current)
+            mine.push_back(s);
+    for (CUstream s : mine)
+        if (known(s))
+            run_until(s, s->queued);
 }
 
 void count(int64_t *counter, int64_t change)
@@ -99,7 +144,7 @@ void count(int64_t *counter, int64_t change)
 /* What a thread that records may not ask for. */
 CUresult outside_recordings(void)
 {
-    if (!has_context)
+    if (!current)
         return CUDA_ERROR_INVALID_CONTEXT;
     if (!recorded)
         return CUDA_SUCCESS;
@@ -137,16 +182,25 @@ CUresult emulator_enqueue(CUstream stream, std::function<void()> work)
 {
     static const bool eager = getenv("FLUX1_EMULATOR_EAGER");
     guard hold(lock);
-    if (!has_context)
+    if (!current)
         return CUDA_ERROR_INVALID_CONTEXT;
     if (!known(stream))
         emulate_fail("work for a stream that does not exist (the default stream is not emulated)");
+    if (stream->device != current)
+        emulate_fail("work for a stream of device %d while device %d is current", stream->device - 1, current - 1);
+    if (stream->joined) {
+        stream->apart = true;
+        stream->joined->calls.push_back(std::move(work));
+        return CUDA_SUCCESS;
+    }
     if (stream->recording) {
         stream->calls.push_back(std::move(work));
         return CUDA_SUCCESS;
     }
     stream->queue.push_back(std::move(work));
     stream->queued++;
+    if (waiting)
+        changed.notify_all();
     if (eager)
         run_all();
     return CUDA_SUCCESS;
@@ -179,8 +233,8 @@ CUresult error_string(CUresult r, const char **text)
             *text = t.text;
     return CUDA_SUCCESS;
 }
-CUresult device_count(int *n) { return *n = 1, CUDA_SUCCESS; }
-CUresult device_get(CUdevice *d, int) { return *d = 0, CUDA_SUCCESS; }
+CUresult device_count(int *n) { return *n = device_number, CUDA_SUCCESS; }
+CUresult device_get(CUdevice *d, int n) { return *d = n, n < device_number ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE; }
 CUresult device_name(char *name, int room, CUdevice) { return snprintf(name, (size_t)room, "emulated GPU"), CUDA_SUCCESS; }
 CUresult device_memory(size_t *bytes, CUdevice) { return *bytes = total, CUDA_SUCCESS; }
 CUresult device_attribute(int *value, CUdevice_attribute a, CUdevice)
@@ -199,9 +253,9 @@ CUresult device_attribute(int *value, CUdevice_attribute a, CUdevice)
             return *value = row.value, CUDA_SUCCESS;
     return CUDA_ERROR_INVALID_VALUE;
 }
-CUresult context_retain(CUcontext *c, CUdevice) { return *c = (CUcontext)1, CUDA_SUCCESS; }
+CUresult context_retain(CUcontext *c, CUdevice d) { return *c = (CUcontext)(uintptr_t)(d + 1), CUDA_SUCCESS; }
 CUresult context_release(CUdevice) { return CUDA_SUCCESS; }
-CUresult context_set(CUcontext c) { return has_context = c != nullptr, CUDA_SUCCESS; }
+CUresult context_set(CUcontext c) { return current = (int)(uintptr_t)c, CUDA_SUCCESS; }
 
 CUresult module_load(CUmodule *m, const void *)
 {
@@ -316,7 +370,7 @@ CUresult mem_free(CUdeviceptr p) { return unmap_memory((void *)(uintptr_t)p, fal
 CUresult mem_info(size_t *left, size_t *all)
 {
     guard hold(lock);
-    if (!has_context)
+    if (!current)
         return CUDA_ERROR_INVALID_CONTEXT;
     *all = total;
     *left = total > emulator_counters.device_bytes ? total - emulator_counters.device_bytes : 0;
@@ -378,9 +432,10 @@ CUresult set_words(CUdeviceptr p, unsigned value, size_t n, CUstream s)
 CUresult stream_create(CUstream *s, unsigned)
 {
     guard hold(lock);
-    if (!has_context)
+    if (!current)
         return CUDA_ERROR_INVALID_CONTEXT;
     streams.push_back(*s = new CUstream_st());
+    (*s)->device = current;
     return emulator_object(1), CUDA_SUCCESS;
 }
 CUresult stream_destroy(CUstream s)
@@ -413,7 +468,7 @@ CUresult event_destroy(CUevent e) { return emulator_object(-1), delete e, CUDA_S
 CUresult event_record(CUevent e, CUstream s)
 {
     guard hold(lock);
-    *e = {s, s->queued, s->recording ? s->capture : 0};
+    *e = {s, s->queued, s->joined ? s->joined->capture : s->recording ? s->capture : 0};
     return CUDA_SUCCESS;
 }
 /* What follows on this stream waits for what precedes the event on its own. */
@@ -424,12 +479,22 @@ CUresult stream_wait(CUstream s, CUevent e, unsigned)
     const uint64_t ticket = e->ticket;
     if (!other || (s == other && e->capture == (s->recording ? s->capture : 0)))
         return CUDA_SUCCESS;
-    if (s->recording) {
-        s->invalid = true;
+    if (s->recording && e->capture == s->capture && other->joined == s) { /* all that it was given is recorded before what follows here */
+        other->apart = false;
+        return CUDA_SUCCESS;
+    }
+    if (s->recording || (s->joined && e->capture != s->joined->capture)) {
+        (s->recording ? s : s->joined)->invalid = true;
         return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
     }
-    if (e->capture)
-        emulate_fail("a stream waits for an event of another stream's recording: that it joins it is not emulated");
+    if (s->joined)
+        return CUDA_SUCCESS;
+    if (e->capture) {
+        if (!other->recording || other->capture != e->capture)
+            emulate_fail("a stream waits for an event of a recording that has ended");
+        s->joined = other;
+        return CUDA_SUCCESS;
+    }
     return emulator_enqueue(s, [=]() {
         if (known(other))
             run_until(other, ticket);
@@ -477,8 +542,17 @@ CUresult end_capture(CUstream s, CUgraph *g)
     calls.swap(s->calls);
     s->recording = false;
     recorded = nullptr;
+    bool apart = false;
+    for (CUstream t : streams)
+        if (t->joined == s) {
+            apart = apart || t->apart;
+            t->joined = nullptr;
+            t->apart = false;
+        }
     if (s->invalid)
         return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
+    if (apart)
+        return CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
     *g = new CUgraph_st();
     (*g)->calls.swap(calls);
     return emulator_object(1), CUDA_SUCCESS;
@@ -526,6 +600,7 @@ void fill(void)
     table.cuGraphExecDestroy = exec_destroy, table.cuGraphDestroy = graph_destroy;
     emulator_fill_blas(&table);
     emulator_fill_dnn(&table);
+    emulator_fill_nccl(&table);
     table.blas = table.dnn = true;
 }
 
@@ -539,6 +614,24 @@ extern "C" const cuda_libraries *cuda_emulator(void)
     return &table;
 }
 
+emulator_hold::emulator_hold(void) { lock.lock(); }
+emulator_hold::~emulator_hold() { lock.unlock(); }
+int emulator_device(void) { return current - 1; }
+void emulator_wait(std::function<bool()> holds)
+{
+    waiting++;
+    while (!holds()) {
+        set_others_going();
+        changed.wait(lock);
+    }
+    waiting--;
+}
+void emulator_changed(void) { changed.notify_all(); }
+extern "C" void cuda_emulator_devices(int count)
+{
+    guard hold(lock);
+    device_number = count;
+}
 extern "C" void cuda_emulator_memory(size_t bytes)
 {
     guard hold(lock);

@@ -21,8 +21,11 @@
 extern "C" {
 #endif
 
-/* For cuda_libraries_replace. One device, an H200 with 64 GiB. Any number of threads may call. */
+/* For cuda_libraries_replace. One device, an H200; all devices share 64 GiB. Any number of threads may call. */
 const cuda_libraries *cuda_emulator(void);
+
+/* How many devices there are from now on. */
+void cuda_emulator_devices(int count);
 
 /* The size of the device's memory from now on. What is allocated stays. */
 void cuda_emulator_memory(size_t total_bytes);
