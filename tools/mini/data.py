@@ -152,15 +152,14 @@ def put(im, sp, cx, foot, shadow):
     im[y0:y1, x0:x1] = im[y0:y1, x0:x1] * (1 - q[..., 3:]) + q[..., :3] * 255
 
 
-def render(s, r, size=SIZE):
-    """[height, width, 3] uint8. Small pictures use the next smaller sprites, large ones the next larger: the sizes are shared."""
+def placements(s, size=SIZE):
+    """[(name, tint, sprite's longer side, x of its centre, y of its foot)], the later ones in front. Small pictures use the next smaller sprites, large ones the
+    next larger: the sizes are shared."""
     W, H = size
     small, middle, large = {0: (40, 56, 80), 1: (56, 80, 104), 2: (80, 104, 128)}[(min(W, H) >= 128) + (min(W, H) >= 160)]
-    im = background(s["background"], r.randrange(VARIANTS), W, H).astype(np.float32)
-    shadow = s["background"] not in PLAIN_SHADOWLESS
     left, centre, right = W // 4, W // 2, W - W // 4
     bottom, ground, upper, lone = H - 4, H - 20, H // 2 - 4, H // 2 + 28   # 124, 108, 60, 92 at 128
-    objects = in_picture_order(s)
+    objects, px = in_picture_order(s), small
     if s["kind"] == "one":
         px = {None: middle, "big": large, "small": small}[s["size"]]
         spots = [(centre, H - 12 if px == large else ground)]
@@ -172,10 +171,37 @@ def render(s, r, size=SIZE):
         objects = objects * s["n"]
     else:
         spots = [(left if "left" in s["place"] else right, upper if "top" in s["place"] else bottom if "bottom" in s["place"] else lone)]
-    px = px if s["kind"] == "one" else small
-    for (name, tint), (x, y) in zip(objects, spots):
-        put(im, sprite(name, px, tint), x, y, shadow)
+    return [(name, tint, px, x, y) for (name, tint), (x, y) in zip(objects, spots)]
+
+
+def render(s, r, size=SIZE):
+    """[height, width, 3] uint8."""
+    im = background(s["background"], r.randrange(VARIANTS), *size).astype(np.float32)
+    for name, tint, px, x, y in placements(s, size):
+        put(im, sprite(name, px, tint), x, y, s["background"] not in PLAIN_SHADOWLESS)
     return im.clip(0, 255).astype(np.uint8)
+
+
+SPRITE_SIZES = (40, 56, 80, 104, 128)
+REGION_HEADS = dict(object=len(NAMES) + 1, tint=len(TINTS) + 2, size=len(SPRITE_SIZES) + 1, across=10, up=10)
+
+
+def regions(s, size=SIZE):
+    """[tokens, 5] uint8, what each token of 16 x 16 px shows, class 0 being the background: object, tint (1: none), sprite size, and where in the sprite the token
+    lies: columns from its centre + 5, rows above its foot + 1. A sprite owns the tokens that it covers by a fifth."""
+    W, H = size
+    out = np.zeros((H // 16, W // 16, 5), np.uint8)
+    for name, tint, px, x, foot in placements(s, size):
+        alpha = sprite(name, px)[..., 3]
+        h, w = alpha.shape
+        top, left = foot - h, round(x - w / 2)
+        cover = np.zeros((H + 256, W + 256), np.float32)
+        cover[128 + top:128 + top + h, 128 + left:128 + left + w] = alpha
+        cover = cover[128:128 + H, 128:128 + W].reshape(H // 16, 16, W // 16, 16).mean((1, 3))
+        for row, column in zip(*np.nonzero(cover > 0.2)):
+            out[row, column] = (1 + NAMES.index(name), 1 + (0 if tint is None else 1 + list(TINTS).index(tint)), 1 + SPRITE_SIZES.index(px),
+                                np.clip(column - x // 16 + 5, 1, 9), np.clip((foot - 1) // 16 - row + 1, 1, 9))
+    return out.reshape(-1, 5)
 
 
 # ---- captions

@@ -1,15 +1,21 @@
 """Joint training of the transformer and both text encoders by rectified flow: v = noise - picture at x = (1 - t) picture + t noise.
 
 t is a sigmoid of a normal around 0.5 (most weight where layout is decided); one caption in ten is empty, so that guidance has something to push away from;
-T5's padding varies, so that other text lengths look right. Object shapes appear suddenly after a plateau: do not judge a run by its first quarter."""
+T5's padding varies, so that other text lengths look right. Object shapes appear suddenly after a plateau: do not judge a run by its first quarter.
+
+Two helps, since the generator knows what it drew where (data.regions): tokens of objects weigh twice as much as background, and heads on the middle of the
+transformer, thrown away afterwards, have to name each token's object, tint and place in it. The noise says little of that, so it must come from the words."""
 import torch
 import torch.nn.functional as F
 
+import data
 import resume
 import text as text_stage
 import vae as vae_stage
 from common import fit, generator, load, load_average, normal
 from models import PADDINGS, encode_text, tokenize, tokenizers, transformer, velocity
+
+REGIONS = 0.1   # weight of the heads' cross entropies
 
 
 class Latents:
@@ -17,17 +23,18 @@ class Latents:
 
     def __init__(self, ctx):
         self.ctx, self.buckets = ctx, []
-        for (w, h), _ in vae_stage.sizes(ctx):
+        for k, ((w, h), _) in enumerate(vae_stage.sizes(ctx)):
             d = load(ctx.path(f"latents-{w}x{h}.pt"))
-            self.buckets.append((h // 16, w // 16, d["z"].to(ctx.device), d["clip"].to(ctx.device), d["t5"].to(ctx.device)))
+            shown = vae_stage.regions(ctx, k, (w, h), len(d["z"]))
+            self.buckets.append((h // 16, w // 16, d["z"].to(ctx.device), d["clip"].to(ctx.device), d["t5"].to(ctx.device), shown.to(ctx.device)))
         self.kept = max(4, min(256, len(self.buckets[0][2]) // 8))   # of the first bucket, for validation
         self.weights = torch.tensor([float(len(b[2])) for b in self.buckets])
         self.empty = [t.to(ctx.device) for t in tokenize(tokenizers(ctx.work), [""])]
 
     def batch(self, g, n, dropout):
-        """height, width in tokens; z, clip ids, t5 ids. n counts 128 x 128 pictures: larger ones come fewer at a time."""
+        """height, width in tokens; z, clip ids, t5 ids, regions. n counts 128 x 128 pictures: larger ones come fewer at a time."""
         k = int(torch.multinomial(self.weights, 1, generator=g))
-        h, w, z, clip, t5 = self.buckets[k]
+        h, w, z, clip, t5, shown = self.buckets[k]
         n = max(2, round(n * 64 / (h * w)))
         i = torch.randint(0, len(z) - (self.kept if k == 0 else 0), (n,), generator=g).to(z.device)
         j = torch.randint(0, clip.size(1), (n,), generator=g).to(z.device)
@@ -35,11 +42,28 @@ class Latents:
         drop = (torch.rand(n, 1, generator=g) < dropout).to(z.device)
         clip, t5 = torch.where(drop, self.empty[0], clip), torch.where(drop, self.empty[1], t5)
         longer = PADDINGS[int(torch.randint(0, len(PADDINGS), (), generator=g))] - t5.size(1)
-        return h, w, z[i].float(), clip, F.pad(t5, (0, longer))
+        return h, w, z[i].float(), clip, F.pad(t5, (0, longer)), shown[i].long()
 
     def validation(self):
-        h, w, z, clip, t5 = self.buckets[0]
-        return h, w, z[-self.kept:].float(), clip[-self.kept:, 0].long(), t5[-self.kept:, 0].long()
+        h, w, z, clip, t5, shown = self.buckets[0]
+        return h, w, z[-self.kept:].float(), clip[-self.kept:, 0].long(), t5[-self.kept:, 0].long(), shown[-self.kept:].long()
+
+
+class Regions(torch.nn.Module):
+    """Names what each image token shows, from the transformer's stream after its second single block."""
+
+    def __init__(self, dit):
+        super().__init__()
+        self.read = torch.nn.Linear(dit.inner_dim, sum(data.REGION_HEADS.values()))
+        self.seen = None
+        dit.single_transformer_blocks[1].register_forward_hook(self.keep)
+
+    def keep(self, block, inputs, outputs):
+        self.seen = outputs[1]
+
+    def forward(self):
+        """Logits by head, [n, tokens, classes]; of the velocity() just computed."""
+        return self.read(F.layer_norm(self.seen.float(), self.seen.shape[-1:])).split(list(data.REGION_HEADS.values()), -1)
 
 
 def is_matrix(k, p):
@@ -52,34 +76,48 @@ def build(ctx, text):
     return torch.nn.ModuleDict(dict(text=text, dit=transformer())).to(ctx.device)
 
 
+def drawing(ctx, weights):
+    """The model of a fit() result, without the heads that only training needs."""
+    return load_average(build(ctx, text_stage.build(ctx)), {k: v for k, v in weights.items() if not k.startswith("regions.")}).eval()
+
+
 def train(ctx):
     """The trained ModuleDict(text, dit)."""
     b = ctx.budget["flow"]
     if ctx.path("flow.pt").exists():
-        return load_average(build(ctx, text_stage.build(ctx)), load(ctx.path("flow.pt"))).eval()
+        return drawing(ctx, load(ctx.path("flow.pt")))
     start = ctx.path(resume.START)
     model = load_average(build(ctx, text_stage.build(ctx)), load(start)) if start.exists() else build(ctx, text_stage.train(ctx))
     latents = Latents(ctx)
+    torch.manual_seed(3)
+    model["regions"] = Regions(model["dit"]).to(ctx.device)
 
     def errors(h, w, z, clip, t5, t, noise):
+        """By token."""
         with ctx.autocast():
             sequence, pooled = encode_text(model["text"], clip, t5)
             v = velocity(model["dit"], (1 - t) * z + t * noise, t, sequence, pooled, h, w)
-        return ((v.float() - (noise - z)) ** 2).mean((1, 2))
+        return ((v.float() - (noise - z)) ** 2).mean(2)
 
     def loss_at(step):
         g = generator(3, step)
-        h, w, z, clip, t5 = latents.batch(g, b["batch"], 0.1)
+        h, w, z, clip, t5, shown = latents.batch(g, b["batch"], 0.1)
         t = torch.sigmoid(torch.randn(len(z), 1, 1, generator=g) * 1.2 + 0.5).to(z.device)
-        return errors(h, w, z, clip, t5, t, normal(z, g)).mean()
+        weights = 1.0 + (shown[..., 0] > 0)
+        e = (errors(h, w, z, clip, t5, t, normal(z, g)) * weights).sum() / weights.sum()
+        return e + REGIONS * sum(F.cross_entropy(o.flatten(0, 1), shown[..., k].flatten()) for k, o in enumerate(model["regions"]()))
 
     @torch.no_grad()
     def report():
-        h, w, z, clip, t5 = latents.validation()
+        h, w, z, clip, t5, shown = latents.validation()
         n = len(z)
         t = ((torch.arange(n) + 0.5) / n)[:, None, None].to(z.device)
-        noise = normal(z, generator(3))
-        e = torch.cat([errors(h, w, z[i:i + 64], clip[i:i + 64], t5[i:i + 64], t[i:i + 64], noise[i:i + 64]) for i in range(0, n, 64)])
-        return f"validation {e.mean():.4f}; by quarters of t " + " ".join(f"{q.mean():.3f}" for q in e.chunk(4))
+        noise, e, right = normal(z, generator(3)), [], []
+        for i in range(0, n, 64):
+            e.append(errors(h, w, z[i:i + 64], clip[i:i + 64], t5[i:i + 64], t[i:i + 64], noise[i:i + 64]).mean(1))
+            right += [(o.argmax(-1) == shown[i:i + 64, :, k])[shown[i:i + 64, :, 0] > 0].float().mean() * 100 for k, o in enumerate(model["regions"]()) if k < 2]
+        e = torch.cat(e)
+        return (f"validation {e.mean():.4f}; by quarters of t " + " ".join(f"{q.mean():.3f}" for q in e.chunk(4))
+                + f"; object tokens named in the noisiest quarter: object {right[-2]:.1f} tint {right[-1]:.1f}")
 
-    return load_average(model, fit(ctx, "flow", model, loss_at, b["steps"], 0.02, 2e-3, is_matrix, report=report)).eval()
+    return drawing(ctx, fit(ctx, "flow", model, loss_at, b["steps"], 0.02, 2e-3, is_matrix, report=report))

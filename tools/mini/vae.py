@@ -77,6 +77,15 @@ class Captions(Dataset):
         return tuple(t.to(torch.int16) for t in tokenize(self.toks, data.captions(data.spec(random.Random(seed)), seed, PHRASINGS)))
 
 
+def regions(ctx, k, size, n):
+    """What each token shows in the pictures of latents-WxH.pt: data.regions, [n, tokens, 5] uint8; kept in regions-WxH.pt."""
+    path = ctx.path("regions-%dx%d.pt" % size)
+    if not path.exists():
+        first = LATENT_SEED + k * 10**7
+        save(torch.stack([torch.from_numpy(data.regions(data.spec(random.Random(first + i)), size)) for i in range(n)]), path)
+    return load(path)
+
+
 def sizes(ctx):
     """[(width, height), pictures]: 128 x 128 mostly, the others for the rest."""
     n = ctx.budget["pictures"]
