@@ -42,6 +42,7 @@ struct dit {
     /* the run */
     dit_request request;
     act latent, velocity, context, x, full, qkv, att, join, rope, dsigma, final_table;
+    bool replayed[OPS_STEPS_AHEAD]; /* the last steps */
 };
 
 /* ---- weights ---- */
@@ -506,18 +507,24 @@ static flux1_status run_step(dit *model, mesh *m, model_tick *tick, void *user)
 flux1_status dit_step(dit *model, mesh *m, int64_t k, model_tick *tick, void *user)
 {
     ops *o = m->o;
-    char where[48];
-    bool replayed;
-    snprintf(where, sizeof where, " at step %lld", (long long)k + 1);
+    bool *replayed = &model->replayed[k % OPS_STEPS_AHEAD];
     TRY(o->fn->step_set(o, k));
-    TRY(o->fn->step_replay(o, &replayed));
-    if (!replayed) {
+    TRY(o->fn->step_replay(o, replayed));
+    if (!*replayed) {
         TRY(run_step(model, m, tick, user));
         TRY(o->fn->step_record(o));
-        return finite_report(m, "transformer", model->names, where);
     }
-    TRY(finite_report(m, "transformer", model->names, where));
-    for (int64_t i = 0; i < model->config.layers + model->config.single_layers; i++)
+    return o->fn->step_end(o, k);
+}
+
+flux1_status dit_step_end(dit *model, mesh *m, int64_t k, model_tick *tick, void *user)
+{
+    char where[48];
+    int slot;
+    snprintf(where, sizeof where, " at step %lld", (long long)k + 1);
+    TRY(m->o->fn->step_wait(m->o, k, &slot));
+    TRY(finite_told(m, slot, "transformer", model->names, where));
+    for (int64_t i = 0; model->replayed[k % OPS_STEPS_AHEAD] && i < model->config.layers + model->config.single_layers; i++)
         TRY(tick(user, m)); /* all at once: a replayed step has no middle */
     return FLUX1_OK;
 }

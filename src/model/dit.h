@@ -28,8 +28,12 @@ flux1_status dit_begin(dit *model, mesh *m, const dit_request *r, model_tick *ti
 /* A picture begins: noise [1, grid_h·grid_w, in_channels], float32. Any number of pictures may follow one dit_begin. */
 flux1_status dit_start(dit *model, mesh *m, const tensor *noise);
 
-/* Step k: latent += (σ[k+1] − σ[k]) · velocity(latent, σ[k]). */
+/* Enqueues step k: latent += (σ[k+1] − σ[k]) · velocity(latent, σ[k]). On a GPU it may not even have begun when this returns; one more step may be enqueued
+ * behind it before dit_step_end. */
 flux1_status dit_step(dit *model, mesh *m, int64_t k, model_tick *tick, void *user);
+
+/* Waits for step k. FLUX1_ERR_NUMERIC if it made a NaN or infinity. */
+flux1_status dit_step_end(dit *model, mesh *m, int64_t k, model_tick *tick, void *user);
 
 /* The latent of all ranks, [1, tokens, in_channels], on ranks that pass a host tensor. With `sigma_next` (σ[k+1]), the picture that step k's velocity points at
  * (x − σ[k+1]·v) in its place: call it after dit_step(k). */

@@ -112,6 +112,11 @@ flux1_status finite_report(mesh *m, const char *model, const char *const *names,
 {
     int slot;
     TRY(m->o->fn->finite_first(m->o, &slot));
+    return finite_told(m, slot, model, names, where);
+}
+
+flux1_status finite_told(mesh *m, int slot, const char *model, const char *const *names, const char *where)
+{
     TRY(mesh_lowest(m, &slot)); /* a NaN is one rank's at first; the block that made it is the one to name */
     if (slot < 0)
         return FLUX1_OK;

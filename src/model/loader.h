@@ -40,5 +40,7 @@ flux1_status load_table(loader *l, const char *name, int64_t entries, int64_t wi
 
 /* FLUX1_ERR_NUMERIC naming the block, if one of the checks (ops finite; slot = index into names) has failed. */
 flux1_status finite_report(mesh *m, const char *model, const char *const *names, const char *where);
+/* The same for a slot that is known already, or −1. */
+flux1_status finite_told(mesh *m, int slot, const char *model, const char *const *names, const char *where);
 
 #endif

@@ -116,6 +116,8 @@ typedef struct attention_args {
  *   step_replay    at the head of a step, after step_set: *done if the calls of an earlier step, recorded, have been enqueued again whole; otherwise the caller
  *                  makes them, on the same acts in the same order as in every step, and then calls step_record
  *   step_record    their end
+ *   step_end       the step is enqueued whole; what finite remembers up to here belongs to it. At most OPS_STEPS_AHEAD steps that nobody has waited for
+ *   step_wait      waits until a step that was ended is done, not for what was enqueued behind it; *slot: the lowest that finite remembered in it, or −1
  *   sync           waits for everything enqueued
  * arithmetic (sums in float32 or better)
  *   linear         out[rows, n] = epilogue(in[rows, k] · Wᵀ + b)
@@ -140,6 +142,8 @@ typedef struct attention_args {
  *   pack, unpack   rows [first, first + rows) of the act to or from exchange memory, densely
  *   finite         remembers in slot whether the act holds a NaN or infinity
  *   finite_first   the lowest such slot since the last call, or −1; waits */
+#define OPS_STEPS_AHEAD 2
+
 #define OPS_PRIMITIVES(X)                                                                                                                       \
     X(void, destroy, (ops *o))                                                                                                                  \
     X(flux1_status, reserve, (ops *o, size_t arena_bytes))                                                                                      \
@@ -156,6 +160,8 @@ typedef struct attention_args {
     X(flux1_status, step_set, (ops *o, int64_t step))                                                                                           \
     X(flux1_status, step_replay, (ops *o, bool *done))                                                                                          \
     X(flux1_status, step_record, (ops *o))                                                                                                      \
+    X(flux1_status, step_end, (ops *o, int64_t step))                                                                                           \
+    X(flux1_status, step_wait, (ops *o, int64_t step, int *slot))                                                                               \
     X(flux1_status, sync, (ops *o))                                                                                                             \
     X(flux1_status, linear, (ops *o, act in, const weight *w, const epilogue *e, act out))                                                      \
     X(flux1_status, layer_norm, (ops *o, act in, const weight *w, act shift, act scale, float eps, act out))                                    \

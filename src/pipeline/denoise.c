@@ -76,11 +76,20 @@ flux1_status denoiser_start(denoiser *d, const tensor *noise)
     return mesh_run(d->session, dit_start_body, &d->job, &d->context->error);
 }
 
-flux1_status denoiser_step(denoiser *d, int64_t k)
+static flux1_status run_at(denoiser *d, int64_t k, mesh_body *body)
 {
     d->job.step = k;
-    return mesh_run(d->session, dit_step_body, &d->job, &d->context->error);
+    return mesh_run(d->session, body, &d->job, &d->context->error);
 }
+
+flux1_status denoiser_step(denoiser *d, int64_t k) { return run_at(d, k, dit_whole_step_body); }
+
+flux1_status denoiser_submit(denoiser *d, int64_t k) { return run_at(d, k, dit_step_body); }
+
+flux1_status denoiser_wait(denoiser *d, int64_t k) { return run_at(d, k, dit_step_end_body); }
+
+/* On one GPU. Elsewhere a step is done when it is submitted, or its ranks exchange what they have found at its end, which would wait for the step behind it too. */
+bool denoiser_runs_ahead(const denoiser *d) { return d->context->device.config.device && mesh_ranks(&d->context->mesh) == 1; }
 
 flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent)
 {

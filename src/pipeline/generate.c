@@ -27,6 +27,7 @@ typedef struct run {
     progress p;
     dump *dump;
     tensor *latents; /* [count], each [1, tokens, channels] */
+    tensor expected; /* a preview's latent, to be decoded */
     flux1_image *images;
 } run;
 
@@ -71,24 +72,33 @@ static flux1_status dump_text(run *g)
     return dump_add(g->dump, "sigmas", DTYPE_F32, 1, (int64_t[]){g->r.steps + 1}, -1, g->denoiser.sigmas, err);
 }
 
-static flux1_status show_preview(run *g, int64_t image, int64_t k)
+static bool is_previewed(const run *g, int64_t k) { return g->r.preview_every && (k + 1) % g->r.preview_every == 0 && k + 1 < g->r.steps; }
+
+/* The picture as expected after step k, which has been waited for and has no step behind it yet. */
+static flux1_status take_preview(run *g, int64_t image, int64_t k)
 {
-    tensor expected = {0};
+    tensor_free(&g->expected);
+    TRY(tensor_create(DTYPE_F32, 3, g->latents[image].shape, &g->expected, &g->c->error));
+    return denoiser_latent(&g->denoiser, k, &g->expected);
+}
+
+static flux1_status show_preview(run *g, int64_t image)
+{
     flux1_image picture = {.seed = g->r.seed + (uint64_t)image};
-    flux1_status st;
-    TRY_CLEANUP(tensor_create(DTYPE_F32, 3, g->latents[image].shape, &expected, &g->c->error));
-    TRY_CLEANUP(denoiser_latent(&g->denoiser, k, &expected));
-    TRY_CLEANUP(decoder_run(&g->decoder, &expected, NULL, NULL, &picture));
-    g->p.state.preview = &picture;
-    st = progress_report(&g->p, &g->c->error);
-    g->p.state.preview = NULL;
-cleanup:
-    tensor_free(&expected);
+    if (!g->expected.data)
+        return FLUX1_OK;
+    flux1_status st = decoder_run(&g->decoder, &g->expected, NULL, NULL, &picture);
+    tensor_free(&g->expected);
+    if (st == FLUX1_OK) {
+        g->p.state.preview = &picture;
+        st = progress_report(&g->p, &g->c->error);
+        g->p.state.preview = NULL;
+    }
     free(picture.pixels);
     return st;
 }
 
-/* What is told after a step: the latent to the dump, the step and perhaps a preview to the caller. */
+/* What the caller is told of a step that is done; what is read here of the latent is step k's only if no other is submitted yet. */
 static flux1_status after_step(run *g, int64_t image, int64_t k)
 {
     tensor *latent = &g->latents[image];
@@ -102,8 +112,25 @@ static flux1_status after_step(run *g, int64_t image, int64_t k)
     }
     g->p.state.step = (int)k + 1;
     TRY(progress_report(&g->p, &g->c->error));
-    if (g->r.preview_every && (k + 1) % g->r.preview_every == 0 && !last)
-        return show_preview(g, image, k);
+    return is_previewed(g, k) ? take_preview(g, image, k) : FLUX1_OK;
+}
+
+/* A GPU has the next step before it is done with this one, unless the latent between them is wanted; a preview is decoded beside the next step. */
+static flux1_status run_steps(run *g, int64_t image)
+{
+    bool ahead = denoiser_runs_ahead(&g->denoiser) && !g->dump;
+    int64_t waited = 0;
+    for (int64_t k = 0; k < g->r.steps; k++) {
+        TRY(denoiser_submit(&g->denoiser, k));
+        TRY(show_preview(g, image));
+        bool alone = !ahead || k + 1 == g->r.steps || is_previewed(g, k);
+        for (; waited < (alone ? k + 1 : k); waited++) {
+            TRY(denoiser_wait(&g->denoiser, waited));
+            TRY(after_step(g, image, waited));
+        }
+        if (!ahead)
+            TRY(show_preview(g, image));
+    }
     return FLUX1_OK;
 }
 
@@ -120,10 +147,7 @@ static flux1_status denoise_one(run *g, int64_t image)
     g->p.state.image = (int)image;
     g->p.state.steps = (int)g->r.steps;
     g->p.state.step = 0;
-    for (int64_t k = 0; k < g->r.steps; k++) {
-        TRY(denoiser_step(&g->denoiser, k));
-        TRY(after_step(g, image, k));
-    }
+    TRY(run_steps(g, image));
     progress_advance(&g->p, plan->count.flops - opening);
     return FLUX1_OK;
 }
@@ -192,6 +216,7 @@ flux1_status flux1_generate(flux1_context *context, const flux1_model *model, co
     if (g.decoder_planned)
         decoder_close(&g.decoder);
     flux1_text_free(g.text);
+    tensor_free(&g.expected);
     dump_destroy(g.dump);
     for (int64_t i = 0; g.latents && i < g.r.count; i++)
         tensor_free(&g.latents[i]);

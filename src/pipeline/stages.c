@@ -113,6 +113,18 @@ flux1_status dit_step_body(void *arg, mesh *m)
     return dit_step(job->rank[m->rank], m, job->step, tick, &job->ticker);
 }
 
+flux1_status dit_step_end_body(void *arg, mesh *m)
+{
+    dit_job *job = arg;
+    return dit_step_end(job->rank[m->rank], m, job->step, tick, &job->ticker);
+}
+
+flux1_status dit_whole_step_body(void *arg, mesh *m)
+{
+    TRY(dit_step_body(arg, m));
+    return dit_step_end_body(arg, m);
+}
+
 flux1_status dit_latent_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
@@ -138,8 +150,10 @@ flux1_status dit_dry_body(void *arg, mesh *m)
     TRY_CLEANUP(dit_create(&l, &job->model->dit, &model));
     TRY_CLEANUP(dit_begin(model, m, &job->request, tick, &job->ticker));
     TRY_CLEANUP(dit_start(model, m, &noise));
-    for (int64_t k = 0; k < job->request.steps; k++)
+    for (int64_t k = 0; k < job->request.steps; k++) {
         TRY_CLEANUP(dit_step(model, m, k, tick, &job->ticker));
+        TRY_CLEANUP(dit_step_end(model, m, k, tick, &job->ticker));
+    }
     TRY_CLEANUP(dit_latent(model, m, &sigma, NULL));
 cleanup:
     dit_destroy(model);

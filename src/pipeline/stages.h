@@ -50,6 +50,8 @@ flux1_status dit_dry_body(void *job, mesh *m);   /* all below, on shapes */
 flux1_status dit_open_body(void *job, mesh *m);
 flux1_status dit_start_body(void *job, mesh *m);
 flux1_status dit_step_body(void *job, mesh *m);
+flux1_status dit_step_end_body(void *job, mesh *m);
+flux1_status dit_whole_step_body(void *job, mesh *m); /* both */
 flux1_status dit_latent_body(void *job, mesh *m);
 void dit_job_close(dit_job *job, int ranks);
 

@@ -42,7 +42,11 @@ typedef struct denoiser {
 flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request *r, const flux1_text *text, denoiser *out);
 flux1_status denoiser_open(denoiser *d, progress *p); /* the text must be encoded by now */
 flux1_status denoiser_start(denoiser *d, const tensor *noise);
-flux1_status denoiser_step(denoiser *d, int64_t k);
+flux1_status denoiser_step(denoiser *d, int64_t k); /* submits and waits */
+/* Where steps run ahead, step k + 1 may be submitted before step k is waited for. */
+bool denoiser_runs_ahead(const denoiser *d);
+flux1_status denoiser_submit(denoiser *d, int64_t k);
+flux1_status denoiser_wait(denoiser *d, int64_t k);
 /* latent [1, tokens, channels], or, after step k, the latent that its velocity points at. */
 flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent);
 void denoiser_close(denoiser *d);

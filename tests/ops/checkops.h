@@ -636,6 +636,18 @@ static void hold_finite(run *r, int slots)
     assert_int_equal(slot, 7);
     ok(r, r->o->fn->finite_first(r->o, &slot));
     assert_int_equal(slot, -1);
+    ok(r, r->o->fn->finite(r->o, bad, 9)); /* two steps that end before anybody asks */
+    ok(r, r->o->fn->step_end(r->o, 4));
+    ok(r, r->o->fn->finite(r->o, good, 3));
+    ok(r, r->o->fn->finite(r->o, bad, slots - 2));
+    ok(r, r->o->fn->step_end(r->o, 5));
+    ok(r, r->o->fn->step_wait(r->o, 4, &slot));
+    assert_int_equal(slot, 9);
+    ok(r, r->o->fn->step_wait(r->o, 5, &slot));
+    assert_int_equal(slot, slots - 2);
+    ok(r, r->o->fn->step_end(r->o, 6));
+    ok(r, r->o->fn->step_wait(r->o, 6, &slot));
+    assert_int_equal(slot, -1);
     assert_int_equal(r->o->fn->finite(r->o, bad, slots), FLUX1_ERR_INTERNAL);
     close_run(r);
 }

@@ -96,7 +96,7 @@ static inline void dit_run_start(dit_run *r, const tensor *noise)
 static inline void dit_run_step(dit_run *r, int64_t k, tensor *latent)
 {
     r->job.step = k;
-    dit_run_body(r, dit_step_body);
+    dit_run_body(r, dit_whole_step_body);
     r->job.latent = latent;
     r->job.sigma_next = NULL;
     dit_run_body(r, dit_latent_body);

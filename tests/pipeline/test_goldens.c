@@ -43,6 +43,51 @@ static void a_mesh_of_gpus_equals_the_oracle(void **state)
     assert_true(getenv("FLUX1_TEST_GPU") || cuda_emulator_counts().graph_launches > launches);
 }
 
+/* How many steps had been replayed when a step was told to be done. */
+typedef struct submitted {
+    int64_t before, at[8];
+    int previews;
+} submitted;
+
+static int note_submitted(void *user, const flux1_progress *p)
+{
+    submitted *s = user;
+    if (p->stage == FLUX1_STAGE_DENOISE && p->step && !s->at[p->step]) /* the ticks of the next step come later */
+        s->at[p->step] = cuda_emulator_counts().graph_launches - s->before;
+    s->previews += p->preview != NULL;
+    return 0;
+}
+
+/* Step 1 runs as it is, step 2 is recorded, 3 and 4 are replayed. A GPU has each before the one in front is done, but where that one's latent is wanted. */
+static void steps_are_submitted_ahead(void **state)
+{
+    (void)state;
+    golden g;
+    if (getenv("FLUX1_TEST_GPU"))
+        skip();
+    golden_open("schnell", "car", &g);
+    flux1_context *c = context_on(TEST_DEVICE, NULL, 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, g.folder);
+    for (int every = 0; every < 3; every += 2) {
+        submitted s = {.before = cuda_emulator_counts().graph_launches};
+        flux1_image *image;
+        g.params.progress = note_submitted;
+        g.params.progress_user = &s;
+        g.params.preview_every = every;
+        assert_int_equal(flux1_generate(c, m, &g.params, &image), FLUX1_OK);
+        compare_image(&g, image, "ahead");
+        flux1_images_free(image, 1);
+        assert_int_equal(s.previews, every ? 1 : 0);
+        assert_int_equal(s.at[1], 1);
+        assert_int_equal(s.at[2], every ? 1 : 2); /* step 2 is shown */
+        assert_int_equal(s.at[3], 3);
+        assert_int_equal(s.at[4], 3);
+    }
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
 static int cancel_in_step(void *user, const flux1_progress *p)
 {
     return p->stage == FLUX1_STAGE_DENOISE && p->step >= *(const int *)user;
@@ -77,6 +122,7 @@ int main(void)
         cmocka_unit_test(device_equals_the_oracle),
         cmocka_unit_test(a_mesh_that_shares_a_gpu_equals_the_oracle),
         cmocka_unit_test(a_mesh_of_gpus_equals_the_oracle),
+        cmocka_unit_test(steps_are_submitted_ahead),
         cmocka_unit_test(a_cancel_ends_all_gpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

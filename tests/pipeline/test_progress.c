@@ -272,7 +272,7 @@ static flux1_status step_but_one_fails(void *arg, mesh *m)
     failing *f = arg;
     if (m->rank == f->rank)
         return error_set(m->err, FLUX1_ERR_IO, "rank %d cannot go on", m->rank);
-    return dit_step_body(f->job, m);
+    return dit_whole_step_body(f->job, m);
 }
 
 /* The error is the failing rank's own, not its peers' that lost it. */
@@ -304,7 +304,7 @@ static void a_failing_rank_stops_the_others(void **state)
             assert_int_equal(mesh_run(r.session, step_but_one_fails, &f, &err), FLUX1_ERR_IO);
             snprintf(want, sizeof want, "rank %d cannot go on", rank);
             assert_string_equal(err.message, want);
-            assert_int_equal(mesh_run(r.session, dit_step_body, &r.job, &err), FLUX1_ERR_COMM); /* the session's use has ended */
+            assert_int_equal(mesh_run(r.session, dit_whole_step_body, &r.job, &err), FLUX1_ERR_COMM); /* the session's use has ended */
             assert_non_null(strstr(err.message, "failed before"));
             dit_run_close(&r);
         }

@@ -151,6 +151,7 @@ typedef struct cpu_ops {
     cpu_block *blocks, **last_block;
     int64_t step;
     atomic_int bad[CPU_SLOTS];
+    int ended[OPS_STEPS_AHEAD];      /* lowest bad slot of the last steps */
 } cpu_ops;
 
 static inline cpu_ops *cpu_self(ops *o) { return (cpu_ops *)o; }

@@ -138,3 +138,11 @@ flux1_status cpu_finite_first(ops *base, int *slot)
             *slot = i;
     return FLUX1_OK;
 }
+
+flux1_status cpu_step_end(ops *o, int64_t step) { return cpu_finite_first(o, &cpu_self(o)->ended[step % OPS_STEPS_AHEAD]); }
+
+flux1_status cpu_step_wait(ops *o, int64_t step, int *slot)
+{
+    *slot = cpu_self(o)->ended[step % OPS_STEPS_AHEAD];
+    return FLUX1_OK;
+}

@@ -53,7 +53,9 @@ static flux1_status allocate_all(cuda_ops *o, flux1_error *err)
     TRY(cuda_device_allocate(o->device, CUDA_BOUNCE, "the copies' buffer", &o->bounce, err));
     TRY(cuda_device_allocate(o->device, CUDA_SLOTS * sizeof(int32_t), "the checks' flags", &o->flags, err));
     TRY(cuda_device_allocate(o->device, sizeof(int32_t), "the step counter", &o->step, err));
-    TRY(cuda_check(&o->head, o->lib->cuMemHostAlloc((void **)&o->host_flags, CUDA_SLOTS * sizeof(int32_t), 0), "cannot take pinned memory"));
+    TRY(cuda_check(&o->head, o->lib->cuMemHostAlloc((void **)&o->host_flags, (1 + OPS_STEPS_AHEAD) * CUDA_SLOTS * sizeof(int32_t), 0), "cannot take pinned memory"));
+    for (int i = 0; i < OPS_STEPS_AHEAD; i++)
+        TRY(cuda_check(&o->head, o->lib->cuEventCreate(&o->ended[i], CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC), "cannot make an event"));
     TRY(cuda_check(&o->head, o->lib->cuMemsetD8Async(o->flags, 0, CUDA_SLOTS * sizeof(int32_t), o->stream), "cannot clear the flags"));
     return cuda_check(&o->head, o->lib->cuMemsetD32Async(o->step, 0, 1, o->stream), "cannot set the step");
 }
@@ -127,6 +129,9 @@ void cuda_destroy(ops *base)
     cuda_device_release(o->device, o->step);
     if (o->host_flags)
         o->lib->cuMemFreeHost(o->host_flags);
+    for (int i = 0; i < OPS_STEPS_AHEAD; i++)
+        if (o->ended[i])
+            o->lib->cuEventDestroy(o->ended[i]);
     if (o->stream)
         o->lib->cuStreamDestroy(o->stream);
     free(o);
@@ -496,16 +501,48 @@ flux1_status cuda_finite(ops *base, act a, int slot)
     return cuda_launch_elements(o, CUDA_KERNEL_finite, &j);
 }
 
+/* The flags into one of the host's rows, and none of them on the device any more. */
+static flux1_status take_flags(cuda_ops *o, int row)
+{
+    int32_t *to = o->host_flags + (size_t)row * CUDA_SLOTS;
+    TRY(cuda_check(&o->head, o->lib->cuMemcpyDtoHAsync(to, o->flags, CUDA_SLOTS * sizeof *to, o->stream), "cannot copy from the GPU"));
+    return cuda_check(&o->head, o->lib->cuMemsetD8Async(o->flags, 0, CUDA_SLOTS * sizeof *to, o->stream), "cannot clear the flags");
+}
+
+static int lowest_flag(const cuda_ops *o, int row)
+{
+    const int32_t *flags = o->host_flags + (size_t)row * CUDA_SLOTS;
+    for (int i = 0; i < CUDA_SLOTS; i++)
+        if (flags[i])
+            return i;
+    return -1;
+}
+
 flux1_status cuda_finite_first(ops *base, int *slot)
 {
     cuda_ops *o = cuda_self(base);
-    *slot = -1;
     TRY(cuda_begin(base, "finite_first", NULL));
-    TRY(cuda_check(base, o->lib->cuMemcpyDtoHAsync(o->host_flags, o->flags, CUDA_SLOTS * sizeof(int32_t), o->stream), "cannot copy from the GPU"));
-    TRY(cuda_check(base, o->lib->cuMemsetD8Async(o->flags, 0, CUDA_SLOTS * sizeof(int32_t), o->stream), "cannot clear the flags"));
+    TRY(take_flags(o, 0));
     TRY(cuda_check(base, o->lib->cuStreamSynchronize(o->stream), "the GPU reports a failure"));
-    for (int i = CUDA_SLOTS - 1; i >= 0; i--)
-        if (o->host_flags[i])
-            *slot = i;
+    *slot = lowest_flag(o, 0);
+    return FLUX1_OK;
+}
+
+static int row_of(int64_t step) { return 1 + (int)(step % OPS_STEPS_AHEAD); }
+
+flux1_status cuda_step_end(ops *base, int64_t step)
+{
+    cuda_ops *o = cuda_self(base);
+    TRY(cuda_begin(base, "step_end", NULL));
+    TRY(take_flags(o, row_of(step)));
+    return cuda_check(base, o->lib->cuEventRecord(o->ended[row_of(step) - 1], o->stream), "cannot mark a step's end");
+}
+
+flux1_status cuda_step_wait(ops *base, int64_t step, int *slot)
+{
+    cuda_ops *o = cuda_self(base);
+    TRY(cuda_begin(base, "step_wait", NULL));
+    TRY(cuda_check(base, o->lib->cuEventSynchronize(o->ended[row_of(step) - 1]), "the GPU reports a failure"));
+    *slot = lowest_flag(o, row_of(step));
     return FLUX1_OK;
 }

@@ -59,7 +59,8 @@ typedef struct cuda_ops {
     CUdeviceptr flags;      /* int32[CUDA_SLOTS]: finite */
     CUdeviceptr workspace;  /* CUDA_WORKSPACE bytes */
     CUdeviceptr bounce;     /* CUDA_BOUNCE bytes: host tensors on their way */
-    int32_t *host_flags;    /* pinned */
+    int32_t *host_flags;    /* pinned, int32[1 + OPS_STEPS_AHEAD][CUDA_SLOTS]: finite_first's, then the last steps' */
+    CUevent ended[OPS_STEPS_AHEAD]; /* behind a step and its flags */
     cuda_capture capture;
     struct cuda_blocks *blocks; /* weights.c */
     cuda_linear_plans *linear_plans;

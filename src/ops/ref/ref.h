@@ -30,6 +30,7 @@ typedef struct ref_ops {
     ref_block *blocks;
     int64_t step;
     unsigned char bad[REF_SLOTS];
+    int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */
 } ref_ops;
 
 /* Row `r` of the named part, from the window's first column. */

@@ -242,3 +242,11 @@ flux1_status ref_finite_first(ops *base, int *slot)
     memset(o->bad, 0, sizeof o->bad);
     return FLUX1_OK;
 }
+
+flux1_status ref_step_end(ops *o, int64_t step) { return ref_finite_first(o, &((ref_ops *)o)->ended[step % OPS_STEPS_AHEAD]); }
+
+flux1_status ref_step_wait(ops *o, int64_t step, int *slot)
+{
+    *slot = ((ref_ops *)o)->ended[step % OPS_STEPS_AHEAD];
+    return FLUX1_OK;
+}
