@@ -247,7 +247,7 @@ static void case_linear_blocks(run *r)
 
 static void case_layer_norm(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030);
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030, 3072);
     weight *w = below(r, 2) ? vector_weight(r, cols, below(r, 2)) : NULL;
     act shift = maybe(r, table(r, cols)), scale = maybe(r, table(r, cols));
     act in = input(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols), out = output(r, ACT_LINEAR, batch, rows, cols);
@@ -257,7 +257,7 @@ static void case_layer_norm(run *r)
 
 static void case_rms_norm(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030);
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030, 3072);
     weight *w = vector_weight(r, cols, false);
     act in = input(r, ACT_RESIDUAL, batch, rows, cols), out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
     ok(r, r->o->fn->rms_norm(r->o, in, w, 1e-6f, out));
@@ -364,7 +364,7 @@ static void case_conv_blocks(run *r)
 
 static void case_group_norm(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 5, 40), width = PICK(r, 1, 7, 33), groups = PICK(r, 1, 2, 4), channels = groups * PICK(r, 1, 3, 8, 40);
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 5, 40), width = PICK(r, 1, 7, 33), groups = PICK(r, 1, 2, 4, 32), channels = groups * PICK(r, 1, 3, 4, 8, 40);
     weight *w = vector_weight(r, channels, below(r, 2));
     act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, height, width, channels, true),
         again = plane(r, batch, height, width, channels, true);
@@ -385,7 +385,7 @@ static void case_group_norm(run *r)
 
 static void case_upsample(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), height = PICK(r, 0, 1, 5), width = PICK(r, 1, 6), channels = PICK(r, 1, 3, 40);
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 0, 1, 5), width = PICK(r, 1, 6), channels = PICK(r, 1, 3, 40, 64);
     act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, 2 * height, 2 * width, channels, true);
     ok(r, r->o->fn->upsample(r->o, in, out));
     keep(r, out);
@@ -411,7 +411,7 @@ static void case_embed(run *r)
 
 static void case_activate(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100);
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 64, 100, 3072);
     act in = input(r, ACT_RESIDUAL, batch, rows, cols), out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
     ok(r, r->o->fn->add(r->o, in, 4.0f, (act){0}, in, in)); /* as far as ±8.5 */
     ok(r, r->o->fn->activate(r->o, (activation)below(r, 5), in, out));
@@ -420,7 +420,7 @@ static void case_activate(run *r)
 
 static void case_add_euler(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100);
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 64, 100, 3072);
     act x = input(r, ACT_RESIDUAL, batch, rows, cols), y = input(r, ACT_LINEAR, batch, below(r, 2) ? rows : 1, cols),
         out = output(r, ACT_RESIDUAL, batch, rows, cols);
     ok(r, r->o->fn->add(r->o, x, 0.7f, maybe(r, table(r, cols)), y, out));
@@ -433,7 +433,7 @@ static void case_add_euler(run *r)
 static void case_moves(run *r)
 {
     static const act_role roles[] = {ACT_RESIDUAL, ACT_LINEAR, ACT_HEADS, ACT_PARTIAL};
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 100), first = below(r, rows + 1), some = rows - first;
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 64, 100, 3072), first = below(r, rows + 1), some = rows - first;
     act in = input(r, roles[below(r, 4)], batch, rows, cols), out = output(r, roles[below(r, 4)], batch, rows, cols),
         part = output(r, roles[below(r, 4)], batch, some, cols);
     ok(r, r->o->fn->cast(r->o, in, out));

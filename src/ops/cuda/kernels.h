@@ -30,8 +30,8 @@ typedef struct cuda_norm_args {
 } cuda_norm_args;
 
 /* head_norm_rope, in place, on up to two windows of the same rows (q and k): per head RMS norm with w[dim] (NULL: left out), then rotation of pairs by rope
- * (rows as x's, float32; data NULL: none). At most one warp a head, two heads a warp up to 128 columns: the grid's x-axis shares heads out, any size will do;
- * ⌈rows·heads / CUDA_HEAD_WARPS⌉ is never too small. y: batch, z: windows. */
+ * (rows as x's, float32; data NULL: none). At most one warp a head, two heads a warp up to 128 columns: the grid's x-axis shares heads out, any size
+ * will do; ⌈rows·heads / CUDA_HEAD_WARPS⌉, half of it up to 128 columns, has one for each. y: batch, z: windows. */
 typedef struct cuda_head_args {
     cuda_view x[2];
     const float *w[2];

@@ -31,8 +31,8 @@ flux1_status cuda_rms_norm(ops *base, act in, const weight *w, float eps, act ou
 
 static flux1_status launch_heads(ops *base, const cuda_head_args *a, int64_t batch, int windows)
 {
-    int64_t warps = a->x[0].rows * a->heads;
-    return cuda_launch(cuda_self(base), CUDA_KERNEL_head_norm_rope, i64_ceil_div(warps, CUDA_HEAD_WARPS), batch, windows, 32 * CUDA_HEAD_WARPS, a);
+    int64_t heads_a_block = CUDA_HEAD_WARPS * (a->dim <= 128 ? 2 : 1), heads = a->x[0].rows * a->heads;
+    return cuda_launch(cuda_self(base), CUDA_KERNEL_head_norm_rope, i64_ceil_div(heads, heads_a_block), batch, windows, 32 * CUDA_HEAD_WARPS, a);
 }
 
 flux1_status cuda_head_norm_rope(ops *base, act x, int64_t heads, const weight *w, float eps, act rope)
