@@ -38,9 +38,11 @@ static flux1_status gone(const cuda_link *l) { return error_set(l->o->head.err, 
 /* Waits for a call that NCCL answered with `r`. */
 static flux1_status settle(cuda_link *l, ncclResult_t r, const char *what)
 {
+    enum { IMPATIENT = 64 }; /* most calls are answered at once */
     const struct timespec pause = {0, 20000};
-    while (r == ncclInProgress) {
-        nanosleep(&pause, NULL);
+    for (int looks = 0; r == ncclInProgress; looks++) {
+        if (looks >= IMPATIENT)
+            nanosleep(&pause, NULL);
         TRY(cuda_begin(&l->o->head, what, NULL)); /* cancelled? */
         pthread_mutex_lock(&l->lock);
         bool aborted = l->aborted;
