@@ -39,7 +39,7 @@ def train(ctx, kind, model):
 
     def loss_at(step):
         rng = generator(4 if kind == "dev" else 5, step)
-        h, w, z, clip, t5, _ = latents.batch(rng, b["batch"], 0.02)
+        h, w, z, clip, t5, *_ = latents.batch(rng, b["batch"], 0.02)
         n = len(z)
         with torch.no_grad(), ctx.autocast():
             cond = encode_text(text, clip, t5)

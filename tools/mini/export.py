@@ -44,7 +44,7 @@ def card(ctx):
     scores = ctx.path("scores.md")
     b = ctx.budget
     made = (f"Steps x batch: VAE {b['vae']['steps']} x {b['vae']['batch']}, text encoders {b['text']['steps']} x {b['text']['batch']}, flow {b['flow']['steps']} x {b['flow']['batch']}, "
-            f"schnell {b['schnell']['steps']}, dev {b['dev']['steps']}. The flow's loss was still falling when its schedule ended.")
+            f"schnell {b['schnell']['steps']}, dev {b['dev']['steps']}. The flow went on from an earlier one of 5400 steps, and its recipe changed on the way: tools/mini/README.md.")
     return f"""# Mini FLUX: what it is
 
 A FLUX.1 of about seven million weights in four true parts, trained by `tools/mini` on pictures that `tools/mini/data.py` paints: for demonstrations and tests, not for art.

@@ -86,6 +86,14 @@ def regions(ctx, k, size, n):
     return load(path)
 
 
+def objects(k, n):
+    """What the captions of latents-WxH.pt name: object, tint, object, tint in picture order, [n, 4] uint8, 0 being none."""
+    first = LATENT_SEED + k * 10**7
+    labels = torch.tensor([data.labels(data.spec(random.Random(first + i))) for i in range(n)])[:, :4]
+    labels[:, 0] += 1   # there always is a first object; data.HEADS counts it from 0
+    return labels.to(torch.uint8)
+
+
 def sizes(ctx):
     """[(width, height), pictures]: 128 x 128 mostly, the others for the rest."""
     n = ctx.budget["pictures"]
