@@ -115,6 +115,8 @@ static flux1_status make_picture(subject *s)
 static flux1_status step_by_step(subject *s)
 {
     flux1_generate_params p = small_request(NULL);
+    p.width = 80; /* two tiles */
+    p.tiling = FLUX1_TILING_YES;
     flux1_text *text = NULL;
     flux1_sampler *sampler = NULL;
     flux1_image *image = NULL;
