@@ -22,7 +22,7 @@ from common import Context, OutOfTime, log
 
 BUDGETS = {   # steps x batch; "pictures" of 128 x 128 are encoded once and drawn from, other sizes add 28 %
     "cpu": dict(corpus=60000, judge=dict(steps=1600, batch=48), vae=dict(steps=2800, batch=16), pictures=26000, text=dict(steps=1200, batch=128, captions=120000),
-                flow=dict(steps=10350, batch=32), schnell=dict(steps=450, batch=32), dev=dict(steps=250, batch=32), prompts=340),
+                flow=dict(steps=10350, batch=32), schnell=dict(steps=450, batch=32), dev=dict(steps=640, batch=32), prompts=340),
     "gpu": dict(corpus=60000, judge=dict(steps=3000, batch=128), vae=dict(steps=8000, batch=64), pictures=200000, text=dict(steps=3000, batch=256, captions=300000),
                 flow=dict(steps=24000, batch=256), schnell=dict(steps=3000, batch=256), dev=dict(steps=3000, batch=256), prompts=340),
     "smoke": dict(corpus=4000, judge=dict(steps=4, batch=8), vae=dict(steps=4, batch=4), pictures=24, text=dict(steps=4, batch=16, captions=200),
