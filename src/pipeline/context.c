@@ -52,7 +52,7 @@ static flux1_status open_gpus(flux1_context *c, int first, mesh_device *d)
         return FLUX1_OK;
     TRY(ops_cuda_list(NULL, 0, &count, &c->error));
     if (count - first < ranks) {
-        context_log(c, FLUX1_LOG_WARNING, "the mesh has %d ranks and this machine %d GPU%s from cuda:%d on: they share that one, which is slow", ranks, count - first,
+        context_log(c, FLUX1_LOG_WARNING, "the mesh has %d ranks and this machine %d GPU%s from cuda:%d on: they share that one and exchange through the host", ranks, count - first,
                     count - first == 1 ? "" : "s", first);
         return FLUX1_OK;
     }

@@ -77,7 +77,6 @@ static bool is_previewed(const run *g, int64_t k) { return g->r.preview_every &&
 /* The picture as expected after step k, which has been waited for and has no step behind it yet. */
 static flux1_status take_preview(run *g, int64_t image, int64_t k)
 {
-    tensor_free(&g->expected);
     TRY(tensor_create(DTYPE_F32, 3, g->latents[image].shape, &g->expected, &g->c->error));
     return denoiser_latent(&g->denoiser, k, &g->expected);
 }

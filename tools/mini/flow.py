@@ -30,7 +30,7 @@ class Latents:
             self.buckets.append(tuple(x.to(ctx.device) if torch.is_tensor(x) else x for x in (h // 16, w // 16, d["z"], d["clip"], d["t5"], shown, told)))
         self.kept = max(4, min(256, len(self.buckets[0][2]) // 8))   # of the first bucket, for validation
         self.weights = torch.tensor([float(len(b[2])) for b in self.buckets])
-        self.picked = [1.0 + 2 * two_objects(b[5]) + 0.6 * (b[5][..., 1] > 1).any(1) for b in self.buckets]
+        self.picked = [(1.0 + 2 * two_objects(b[5]) + 0.6 * (b[5][..., 1] > 1).any(1)).cpu() for b in self.buckets]
         self.picked[0][-self.kept:] = 0
         self.empty = [t.to(ctx.device) for t in tokenize(tokenizers(ctx.work), [""])]
 
@@ -40,7 +40,7 @@ class Latents:
         k = int(torch.multinomial(self.weights, 1, generator=g))
         h, w, z, clip, t5, shown, told = self.buckets[k]
         n = max(2, round(n * 64 / (h * w)))
-        i = torch.multinomial(self.picked[k].cpu(), n, True, generator=g).to(z.device)
+        i = torch.multinomial(self.picked[k], n, True, generator=g).to(z.device)
         j = torch.randint(0, clip.size(1), (n,), generator=g).to(z.device)
         clip, t5 = clip[i, j].long(), t5[i, j].long()
         drop = (torch.rand(n, 1, generator=g) < dropout).to(z.device)
