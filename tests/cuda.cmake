@@ -14,7 +14,7 @@ target_link_libraries(ops_test_checkops_cuda PRIVATE cuda_emulator)
 set_target_properties(ops_test_checkops_cuda PROPERTIES LINKER_LANGUAGE CXX)
 
 # the pipeline's goldens again, on device "cuda"
-foreach(test goldens bf16)
+foreach(test goldens bf16 fp8)
   set(target pipeline_test_${test}_cuda)
   add_executable(${target} pipeline/test_${test}.c)
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests LINKER_LANGUAGE CXX)

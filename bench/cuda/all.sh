@@ -11,7 +11,7 @@ began=$SECONDS
 step() { printf '\n== %4d s  %s\n' $((SECONDS - began)) "$*"; }
 
 step "build"
-cmake -S . -B "$build" -G Ninja -DFLUX1_CUDA=ON >"$out/configure.log" 2>&1 && ninja -C "$build" flux1 ops_test_checkops_cuda pipeline_test_goldens_cuda pipeline_test_bf16_cuda >"$out/build.log" 2>&1 ||
+cmake -S . -B "$build" -G Ninja -DFLUX1_CUDA=ON >"$out/configure.log" 2>&1 && ninja -C "$build" flux1 ops_test_checkops_cuda pipeline_test_goldens_cuda pipeline_test_bf16_cuda pipeline_test_fp8_cuda >"$out/build.log" 2>&1 ||
     { tail -n 30 "$out/configure.log" "$out/build.log"; exit 1; }
 "$build/flux1" info --devices | tee "$out/devices.txt"
 
@@ -26,6 +26,7 @@ correct() { # name, command…
 correct checkops "$build/tests/ops_test_checkops_cuda" --gpu
 correct goldens env FLUX1_TEST_GPU=1 "$build/tests/pipeline_test_goldens_cuda"
 correct bf16 env FLUX1_TEST_GPU=1 "$build/tests/pipeline_test_bf16_cuda"
+correct fp8 env FLUX1_TEST_GPU=1 "$build/tests/pipeline_test_fp8_cuda"
 [ "${1:-}" = quick ] && { step "$failed failed"; exit $((failed > 0)); }
 
 bench() { # name, flux1 bench's arguments
@@ -37,6 +38,8 @@ bench() { # name, flux1 bench's arguments
 }
 bench schnell --variant schnell --width 1024 --height 1024 --steps 4 --max-sequence-length 256 --repeats 12
 bench dev --variant dev --width 1024 --height 1024 --steps 28 --max-sequence-length 512 --repeats 28
+bench schnell-fp8 --variant schnell --stage dit --width 1024 --height 1024 --steps 4 --max-sequence-length 256 --repeats 12 --dtype fp8
+bench dev-fp8 --variant dev --stage dit --width 1024 --height 1024 --steps 28 --max-sequence-length 512 --repeats 28 --dtype fp8
 bench dev-eager --variant dev --stage dit --width 1024 --height 1024 --steps 28 --max-sequence-length 512 --repeats 12 --traced no
 
 if [ -n "${PEER:-}" ]; then

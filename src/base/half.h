@@ -33,4 +33,29 @@ static inline float f16_to_f32(uint16_t h)
 
 uint16_t f16_from_f32(float f);
 
+/* e4m3 (OCP 8-bit floating point, 2023; "e4m3fn"): 4 bits of exponent, 3 of mantissa, no infinity. What is larger than 448 becomes 448. */
+#define E4M3_MAX 448.0f
+
+static inline uint8_t e4m3_from_f32(float f)
+{
+    uint32_t u = f32_bits(f), sign = (u >> 24) & 0x80u, size = u & 0x7fffffffu;
+    if (size > 0x7f800000u)
+        return (uint8_t)(sign | 0x7fu);
+    if (size >= 0x43e00000u) /* 448 */
+        return (uint8_t)(sign | 0x7eu);
+    if (size < 0x3c800000u) /* below 2^-6 steps are 2^-9: those of a float at 2^14 */
+        return (uint8_t)(sign | (f32_bits(f32_from_bits(size) + 0x1p14f) - f32_bits(0x1p14f)));
+    return (uint8_t)(sign | (((size + 0x7ffffu + ((size >> 20) & 1u)) >> 20) - (120u << 3)));
+}
+
+static inline float e4m3_to_f32(uint8_t q)
+{
+    uint32_t size = q & 0x7fu;
+    float f = size == 0x7fu ? f32_from_bits(0x7fc00000u) : size < 8 ? (float)size * 0x1p-9f : f32_from_bits((size << 20) + (120u << 23));
+    return q & 0x80u ? -f : f;
+}
+
+/* What a row whose largest magnitude is `largest` is divided by before it is rounded to e4m3. A row of zeros has a scale too. */
+static inline float e4m3_scale(float largest) { return (largest > 1e-12f ? largest : 1e-12f) / E4M3_MAX; }
+
 #endif

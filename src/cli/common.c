@@ -115,6 +115,15 @@ static void on_log(void *user, flux1_log_level level, const char *message)
     note("%s%s", level == FLUX1_LOG_WARNING ? "warning: " : "", message);
 }
 
+static flux1_dtype dtype_named(const char *name)
+{
+    static const char *const names[] = {"auto", "f32", "bf16", "fp8"}; /* in flux1_dtype's order */
+    int i = FLUX1_DTYPE_FP8;
+    while (i > FLUX1_DTYPE_AUTO && strcmp(names[i], name) != 0)
+        i--;
+    return (flux1_dtype)i;
+}
+
 int open_context(const options *opt, flux1_context **out)
 {
     const option_value *v = opt->values;
@@ -130,7 +139,7 @@ int open_context(const options *opt, flux1_context **out)
     params.threads = (int)v[OPT_THREADS].whole;
     params.max_memory = v[OPT_MAX_MEMORY].seed;
     if (v[OPT_DTYPE].given)
-        params.dtype = strcmp(v[OPT_DTYPE].text, "f32") == 0 ? FLUX1_DTYPE_F32 : strcmp(v[OPT_DTYPE].text, "bf16") == 0 ? FLUX1_DTYPE_BF16 : FLUX1_DTYPE_AUTO;
+        params.dtype = dtype_named(v[OPT_DTYPE].text);
     params.log = on_log;
     flux1_status st = flux1_context_create(&params, out);
     return st == FLUX1_OK ? EXIT_DONE : report(*out, st);

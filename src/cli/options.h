@@ -66,7 +66,8 @@ typedef enum option_kind {
     X(STAGE, "stage", 0, CHOICE, "all|clip|t5|dit|vae", 0, 0, IN_BENCH, "what to time (default: all)")                                                   \
     X(REPEATS, "repeats", 0, WHOLE, "N", 1, 1000, IN_BENCH, "times to run each stage; the median counts (default: 3)")                                    \
     X(WEIGHTS, "weights", 0, CHOICE, "bf16|f32", 0, 0, IN_BENCH, "dtype of synthetic weights (default: bf16)")                                           \
-    X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16", 0, 0, IN_RUNS, "what activations are stored and multiplied in (default: auto)")                         \
+    X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS,                                                                                       \
+      "what activations are stored and multiplied in; fp8: bf16, with the transformer's large products in e4m3, on GPUs that have it (default: auto)")        \
     X(DEVICE, "device", 0, TEXT, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS, "where to compute: cuda:N is the N-th GPU, ref the slow plain-C definition (default: cpu)") \
     X(ENCODER_DEVICE, "encoder-device", 0, TEXT, "host|cuda[:N]", 0, 0, IN_RUNS, "where to encode prompts (default: as --device)")                        \
     X(TRACED, "traced", 0, CHOICE, "yes|no", 0, 0, IN_RUNS, "record a step's calls on a GPU once and replay them (default: yes)")                          \

@@ -89,7 +89,7 @@ static flux1_status load_single_out(loader *l, const dit *model, const char *nam
     TRY(recipe_beside(&att, &mlp, &slice, l->m->err));
     snprintf(full, sizeof full, "%s.bias", name);
     TRY(load_recipe(l, WEIGHT_VECTOR, full, 1, &d, &bias));
-    return l->m->o->fn->prepare(l->m->o, l->block, &slice, l->m->tp_rank == 0 ? &bias : NULL, w);
+    return load_prepared(l, &slice, l->m->tp_rank == 0 ? &bias : NULL, w);
 }
 
 static flux1_status load_single(loader *l, const dit *model, int64_t i, single_block *b)
@@ -181,6 +181,7 @@ flux1_status dit_create(loader *l, const dit_config *c, dit **out)
     TRY(load_embedders(l, model));
     TRY(load_modulations(l, model));
     TRY(load_ends(l, model));
+    l->coarse = true; /* the blocks' own products bear 8 bits; embedders, modulations and the exit, which every value passes through, are too small to gain */
     for (int64_t i = 0; i < c->layers; i++) {
         TRY(load_joint(l, model, i, &model->joint[i]));
         *name++ = model->joint[i].name;
@@ -189,6 +190,7 @@ flux1_status dit_create(loader *l, const dit_config *c, dit **out)
         TRY(load_single(l, model, i, &model->single[i]));
         *name++ = model->single[i].name;
     }
+    l->coarse = false;
     *name = "proj_out";
     return FLUX1_OK;
 }

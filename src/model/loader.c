@@ -38,8 +38,9 @@ static flux1_status load_named(loader *l, weight_role role, const char *name, co
     return load_recipe(l, role, full, dims, shape, out);
 }
 
-static flux1_status prepare(loader *l, const weight_recipe *w, const weight_recipe *bias, weight **out)
+flux1_status load_prepared(loader *l, weight_recipe *w, const weight_recipe *bias, weight **out)
 {
+    w->coarse = l->coarse && w->role == WEIGHT_LINEAR;
     return l->m->o->fn->prepare(l->m->o, l->block, w, bias, out);
 }
 
@@ -58,7 +59,7 @@ flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, b
         r = mesh_row_slice(l->m, &r, unit);
         bias = bias && l->m->tp_rank == 0; /* the ranks' sums are added: the bias counts once */
     }
-    return prepare(l, &r, bias ? &b : NULL, w);
+    return load_prepared(l, &r, bias ? &b : NULL, w);
 }
 
 flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, int64_t heads, int64_t dim, int64_t in, bool bias, weight **w)
@@ -80,7 +81,7 @@ flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, in
             TRY(recipe_stack(&all_bias, &one, &joined, l->m->err));
         all_bias = i ? joined : one;
     }
-    return prepare(l, &all, bias ? &all_bias : NULL, w);
+    return load_prepared(l, &all, bias ? &all_bias : NULL, w);
 }
 
 flux1_status load_norm(loader *l, const char *name, int64_t n, bool bias, weight **w)
@@ -89,7 +90,7 @@ flux1_status load_norm(loader *l, const char *name, int64_t n, bool bias, weight
     TRY(load_named(l, WEIGHT_VECTOR, name, ".weight", 1, &n, &r));
     if (bias)
         TRY(load_named(l, WEIGHT_VECTOR, name, ".bias", 1, &n, &b));
-    return prepare(l, &r, bias ? &b : NULL, w);
+    return load_prepared(l, &r, bias ? &b : NULL, w);
 }
 
 flux1_status load_conv(loader *l, const char *name, int64_t out, int64_t in, int kernel, weight **w)
@@ -98,14 +99,14 @@ flux1_status load_conv(loader *l, const char *name, int64_t out, int64_t in, int
     TRY(load_named(l, WEIGHT_CONV, name, ".weight", 4, (int64_t[]){out, in, kernel, kernel}, &r));
     TRY(load_named(l, WEIGHT_VECTOR, name, ".bias", 1, &out, &b));
     r.kernel = kernel;
-    return prepare(l, &r, &b, w);
+    return load_prepared(l, &r, &b, w);
 }
 
 flux1_status load_table(loader *l, const char *name, int64_t entries, int64_t width, weight **w)
 {
     weight_recipe r;
     TRY(load_recipe(l, WEIGHT_TABLE, name, 2, (int64_t[]){entries, width}, &r));
-    return prepare(l, &r, NULL, w);
+    return load_prepared(l, &r, NULL, w);
 }
 
 flux1_status finite_report(mesh *m, const char *model, const char *const *names, const char *where)

@@ -10,6 +10,7 @@ typedef struct loader {
     store *s;
     bool claim;           /* note faults in the store (opening a folder); otherwise every tensor is known to be there */
     block *block;         /* what is loaded next belongs to this */
+    bool coarse;          /* linear weights loaded next are marked so */
     store_tensor missing; /* stands in for a tensor that is not there, while claiming */
 } loader;
 
@@ -34,6 +35,9 @@ flux1_status load_norm(loader *l, const char *name, int64_t n, bool bias, weight
 
 /* `<name>.weight` [out, in, kernel, kernel] and `<name>.bias`. */
 flux1_status load_conv(loader *l, const char *name, int64_t out, int64_t in, int kernel, weight **w);
+
+/* A recipe that a model made by itself, into the block. bias may be NULL. */
+flux1_status load_prepared(loader *l, weight_recipe *w, const weight_recipe *bias, weight **out);
 
 /* An embedding table `name` [entries, width]. */
 flux1_status load_table(loader *l, const char *name, int64_t entries, int64_t width, weight **w);

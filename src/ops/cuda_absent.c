@@ -24,6 +24,12 @@ flux1_status ops_cuda_open(int ordinal, cuda_device **out, flux1_error *err)
 
 void ops_cuda_close(cuda_device *d) { (void)d; }
 
+bool ops_cuda_multiplies_fp8(const cuda_device *d)
+{
+    (void)d;
+    return false;
+}
+
 size_t ops_cuda_memory(const cuda_device *d)
 {
     (void)d;

@@ -239,8 +239,13 @@ struct block {
 /* Shapes alone are being counted: values given to upload are not read, so they need not be made. */
 static inline bool ops_counts_only(const ops *o) { return o->fn->name[0] == 'd'; }
 
+/* Products with coarse weights in e4m3: each row of both operands, or each operand as a whole, is divided by its largest magnitude / 448 and rounded to nearest even;
+ * sums are float32, or as the hardware adds e4m3; the scales follow. A GPU that scales no rows takes FP8_ROWS as FP8_WHOLE. */
+typedef enum ops_fp8 { FP8_NO, FP8_ROWS, FP8_WHOLE } ops_fp8;
+
 typedef struct ops_config {
     dtype arithmetic;  /* DTYPE_F32 or DTYPE_BF16: what activations are stored and multiplied in */
+    ops_fp8 fp8;       /* ops_ref, ops_cuda */
     int threads;
     flux1_error *err;
     const atomic_int *cancel;
@@ -281,6 +286,7 @@ flux1_status ops_cuda_open(int ordinal, cuda_device **out, flux1_error *err);   
 void ops_cuda_close(cuda_device *d);                                                       /* NULL is fine */
 size_t ops_cuda_memory(const cuda_device *d);                                              /* bytes */
 const char *ops_cuda_name(const cuda_device *d);
+bool ops_cuda_multiplies_fp8(const cuda_device *d);                                        /* the hardware has e4m3 products: compute capability 8.9 or later */
 flux1_status ops_cuda_create(const ops_config *c, ops **out);
 
 /* NCCL between backends on GPUs of their own, for mesh/comm_nccl.c: the calls of comm.h, enqueued. From its first link on a backend's exchange memory is the GPU's. */

@@ -198,8 +198,7 @@ static flux1_status describe(const bench *b, const flux1_bench_params *p, char *
 {
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
-    const char *dtype_text = b->c->device.config.arithmetic == DTYPE_BF16 ? "bf16" : "f32";
-    json_t *root = json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:i,s:f,s:I,s:O}", "model", p->path ? p->path : p->variant, "dtype", dtype_text, "isa", b->c->device.config.device ? ops_cuda_name(b->c->device.config.device) : ops_cpu_isa(), "threads",
+    json_t *root = json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:i,s:f,s:I,s:O}", "model", p->path ? p->path : p->variant, "dtype", context_dtype(b->c), "isa", b->c->device.config.device ? ops_cuda_name(b->c->device.config.device) : ops_cpu_isa(), "threads",
                              b->c->device.config.threads, "width", (json_int_t)b->r.width, "height", (json_int_t)b->r.height, "steps", (json_int_t)b->r.steps,
                              "max_sequence_length", b->r.length, "peak_flops_per_second", b->peak, "peak_rss_bytes", (json_int_t)use.ru_maxrss * 1024, "stages", b->rows);
     *json = root ? json_dumps(root, JSON_INDENT(2)) : NULL;

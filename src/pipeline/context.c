@@ -85,7 +85,22 @@ static flux1_status choose_device(flux1_context *c, const char *name, mesh_devic
     return error_set(err, FLUX1_ERR_UNSUPPORTED, "device \"%s\": it should be cpu, cuda, cuda:N (the N-th GPU, from 0) or ref", name);
 }
 
-static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error *err)
+static flux1_status choose_fp8(mesh_device *d, int ranks, flux1_error *err)
+{
+    bool ref = d->create == ops_ref_create;
+    if (!ref && !d->config.device)
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "dtype fp8 wants a GPU (device cuda); device cpu multiplies f32 and bf16");
+    for (int r = 0; !ref && r < ranks; r++) {
+        const cuda_device *gpu = d->gpus ? d->gpus[r] : d->config.device;
+        if (!ops_cuda_multiplies_fp8(gpu))
+            return error_set(err, FLUX1_ERR_UNSUPPORTED, "dtype fp8: %s does not multiply it, GPUs of compute capability 8.9 (Ada) or later do; dtype bf16 works here", ops_cuda_name(gpu));
+    }
+    d->config.arithmetic = ref ? DTYPE_F32 : DTYPE_BF16;
+    d->config.fp8 = FP8_ROWS;
+    return FLUX1_OK;
+}
+
+static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, int ranks, flux1_error *err)
 {
     bool ref = d->create == ops_ref_create, multiplies = d->config.device || ops_cpu_multiplies_bf16();
     switch (wanted) {
@@ -96,6 +111,7 @@ static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error
             return error_set(err, FLUX1_ERR_UNSUPPORTED, "device ref computes in f32 only");
         d->config.arithmetic = DTYPE_BF16;
         return FLUX1_OK;
+    case FLUX1_DTYPE_FP8: return choose_fp8(d, ranks, err);
     }
     return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %d: it should be one of flux1_dtype", (int)wanted);
 }
@@ -112,10 +128,10 @@ static uint64_t gpu_memory(const flux1_context *c)
     return ops_cuda_memory(c->device.config.device) * (c->device.gpus ? (uint64_t)mesh_ranks(&c->mesh) : 1);
 }
 
-static flux1_status set_up_device(flux1_context *c, const flux1_context_params *p, const char *name, mesh_device *d)
+static flux1_status set_up_device(flux1_context *c, const flux1_context_params *p, const char *name, flux1_dtype wanted, mesh_device *d)
 {
     TRY(choose_device(c, name, d));
-    TRY(choose_dtype(p->dtype, d, &c->error));
+    TRY(choose_dtype(wanted, d, mesh_ranks(&c->mesh), &c->error));
     d->config.threads = p->threads ? p->threads : cpu_physical_cores();
     d->config.cancel = &c->cancel;
     d->config.eager = p->eager != 0;
@@ -129,14 +145,21 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     TRY(mesh_parse(p->mesh, p->sp, p->tp, &c->mesh, &c->error));
     if (p->threads < 0 || p->threads > 4096)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
-    TRY(set_up_device(c, p, p->device, &c->device));
+    TRY(set_up_device(c, p, p->device, p->dtype, &c->device));
     c->max_memory = p->max_memory ? p->max_memory : c->device.config.device ? gpu_memory(c) : machine_memory();
     if (!p->encoder_device || !*p->encoder_device) {
         c->text_device = c->device;
+        c->text_device.config.fp8 = FP8_NO; /* the encoders have nothing that is coarse */
         return FLUX1_OK;
     }
     c->has_text_device = true;
-    return set_up_device(c, p, strcmp(p->encoder_device, "host") == 0 ? "cpu" : p->encoder_device, &c->text_device);
+    const flux1_dtype wanted = p->dtype == FLUX1_DTYPE_FP8 ? FLUX1_DTYPE_AUTO : p->dtype;
+    return set_up_device(c, p, strcmp(p->encoder_device, "host") == 0 ? "cpu" : p->encoder_device, wanted, &c->text_device);
+}
+
+const char *context_dtype(const flux1_context *c)
+{
+    return c->device.config.fp8 ? "fp8" : c->device.config.arithmetic == DTYPE_BF16 ? "bf16" : "f32";
 }
 
 flux1_status flux1_context_create(const flux1_context_params *params, flux1_context **out)

@@ -19,6 +19,9 @@ struct flux1_context {
 
 void context_log(flux1_context *c, flux1_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* "f32", "bf16" or "fp8": what flux1_dtype came to. */
+const char *context_dtype(const flux1_context *c);
+
 /* Every public call begins here: the last message goes, a cancel that came before is forgotten. */
 void context_begin(flux1_context *c);
 

@@ -37,7 +37,7 @@ static flux1_status write_with_texts(flux1_context *c, const flux1_image *image,
                         .guidance = r->guidance,
                         .seed = image->seed,
                         .max_sequence_length = r->length,
-                        .dtype = c->device.config.arithmetic == DTYPE_BF16 ? "bf16" : "f32",
+                        .dtype = context_dtype(c),
                         .device = c->device.create == ops_ref_create ? "ref" : c->device.config.device ? "cuda" : "cpu",
                         .mesh = mesh_text};
     TRY_CLEANUP(metadata_parameters(&d, &parameters, &c->error));

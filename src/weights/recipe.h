@@ -28,6 +28,7 @@ typedef struct weight_recipe {
     weight_role role;
     int64_t rows, cols; /* either may be 0: a rank that holds nothing */
     int kernel;         /* WEIGHT_CONV: 1 or 3; otherwise 0 */
+    bool coarse;        /* WEIGHT_LINEAR: the model bears products with it in 8 bits (ops.h, ops_config.fp8) */
     int count;
     recipe_piece piece[RECIPE_PIECES];
 } weight_recipe;

@@ -56,12 +56,45 @@ static void large_values_become_infinite(void **state)
     assert_int_equal(f16_from_f32(-0.0f), 0x8000);
 }
 
+/* The table of the OCP specification at its corners, and every code there and back. */
+static void every_e4m3_survives_a_round_trip(void **state)
+{
+    (void)state;
+    assert_true(e4m3_to_f32(0x7e) == 448.0f && e4m3_to_f32(0x08) == 0x1p-6f && e4m3_to_f32(0x07) == 0x1.cp-7f && e4m3_to_f32(0x01) == 0x1p-9f && e4m3_to_f32(0x38) == 1.0f);
+    for (uint32_t q = 0; q < 256; q++) {
+        float f = e4m3_to_f32((uint8_t)q);
+        if ((q & 0x7f) == 0x7f)
+            assert_true(isnan(f));
+        assert_int_equal(e4m3_from_f32(f), isnan(f) ? (signbit(f) ? 0xff : 0x7f) : q);
+    }
+}
+
+static void floats_round_to_the_nearest_e4m3_ties_to_even(void **state)
+{
+    (void)state;
+    for (uint8_t q = 0; q < 0x7e; q++) {
+        float a = e4m3_to_f32(q), b = e4m3_to_f32((uint8_t)(q + 1)), middle = 0.5f * (a + b);
+        uint8_t even = (uint8_t)(q & 1 ? q + 1 : q);
+        assert_int_equal(e4m3_from_f32(middle), even);
+        assert_int_equal(e4m3_from_f32(nextafterf(middle, a)), q);
+        assert_int_equal(e4m3_from_f32(nextafterf(middle, b)), q + 1);
+        assert_int_equal(e4m3_from_f32(-middle), even | 0x80);
+    }
+    assert_int_equal(e4m3_from_f32(449.0f), 0x7e); /* there is no infinity */
+    assert_int_equal(e4m3_from_f32(-1e30f), 0xfe);
+    assert_int_equal(e4m3_from_f32(INFINITY), 0x7e);
+    assert_int_equal(e4m3_from_f32(1e-40f), 0);
+    assert_true(e4m3_scale(448.0f) == 1.0f && e4m3_scale(0.0f) > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_half_survives_a_round_trip),
         cmocka_unit_test(floats_round_to_the_nearest_half_ties_to_even),
         cmocka_unit_test(large_values_become_infinite),
+        cmocka_unit_test(every_e4m3_survives_a_round_trip),
+        cmocka_unit_test(floats_round_to_the_nearest_e4m3_ties_to_even),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ done
 refused 2 '--seed 18446744073709551615 --count 2' generate -m "$tiny" -p x -S 18446744073709551615 -n 2
 for bad in nan inf -1 1e999 3,5 "" 0x3; do refused 2 '^flux1: --guidance .*must be a number' generate -m "$tiny" -p x -g "$bad"; done
 for bad in 0 8X G -1 "" 1.2.3G; do refused 2 '^flux1: --max-memory .*8G' generate -m "$tiny" -p x --max-memory "$bad"; done
-refused 2 'auto\|f32\|bf16' generate -m "$tiny" -p x --dtype f8
+refused 2 'auto\|f32\|bf16\|fp8' generate -m "$tiny" -p x --dtype f8
 refused 2 '--preview FILE' generate -m "$tiny" -p x --preview-every 2
 refused 2 'PNG' generate -m "$tiny" -p x -o fox.jpg
 refused 2 'standard output' generate -m "$tiny" -p x -o -

@@ -8,10 +8,12 @@
 static cuda_device *gpu;
 static bool emulated = true;
 
-static void open_cuda(run *r, dtype arithmetic, bool rounded, uint64_t seed)
+static void open_fp8(run *r, dtype arithmetic, ops_fp8 fp8, bool rounded, uint64_t seed)
 {
-    start_run(r, ops_cuda_create, &ops_cuda_sizing, &(ops_config){.arithmetic = arithmetic, .threads = 2, .device = gpu}, rounded, seed);
+    start_run(r, ops_cuda_create, &ops_cuda_sizing, &(ops_config){.arithmetic = arithmetic, .fp8 = fp8, .threads = 2, .device = gpu}, rounded, seed);
 }
+
+static void open_cuda(run *r, dtype arithmetic, bool rounded, uint64_t seed) { open_fp8(r, arithmetic, FP8_NO, rounded, seed); }
 
 static int open_gpu(void **state)
 {
@@ -38,15 +40,15 @@ static int close_gpu(void **state)
 
 /* ---- every entry ---- */
 
-static double compare(const check *c, dtype arithmetic, int variant)
+static double compare(const check *c, dtype arithmetic, ops_fp8 fp8, int variant)
 {
     bool rounded = arithmetic == DTYPE_BF16;
     run ref, one, dry;
-    start_run(&ref, ops_ref_create, NULL, &(ops_config){.arithmetic = DTYPE_F32, .threads = 1}, rounded, (uint64_t)variant);
+    start_run(&ref, ops_ref_create, NULL, &(ops_config){.arithmetic = DTYPE_F32, .fp8 = fp8, .threads = 1}, rounded, (uint64_t)variant);
     c->body(&ref);
-    open_cuda(&one, arithmetic, rounded, (uint64_t)variant);
+    open_fp8(&one, arithmetic, fp8, rounded, (uint64_t)variant);
     c->body(&one);
-    start_run(&dry, NULL, &ops_cuda_sizing, &(ops_config){.arithmetic = arithmetic, .threads = 2}, rounded, (uint64_t)variant);
+    start_run(&dry, NULL, &ops_cuda_sizing, &(ops_config){.arithmetic = arithmetic, .fp8 = fp8, .threads = 2}, rounded, (uint64_t)variant);
     c->body(&dry);
     if (cuda_self(one.o)->arena_peak > ops_dry_count(dry.o)->arena_peak)
         fail_msg("%s, variant %d: %zu bytes of the arena were used, the dry run counts %zu", c->name, variant, cuda_self(one.o)->arena_peak, ops_dry_count(dry.o)->arena_peak);
@@ -57,25 +59,47 @@ static double compare(const check *c, dtype arithmetic, int variant)
     return error;
 }
 
-static void every_entry_of_cuda_is_what_ref_says(void **state)
+/* How many variants are further off than they may be. */
+static int compare_all(const check *list, size_t count, ops_fp8 fp8)
 {
-    (void)state;
     int wrong = 0;
-    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+    for (size_t i = 0; i < count; i++)
         for (int half = 0; half < 2; half++) {
-            const check *c = &checks[i];
+            const check *c = &list[i];
             double worst = 0;
             for (int v = 1; v <= c->variants; v++) {
-                double error = compare(c, half ? DTYPE_BF16 : DTYPE_F32, v);
+                double error = compare(c, half ? DTYPE_BF16 : DTYPE_F32, fp8, v);
                 if (!(error <= (half ? c->bf16 : c->f32))) {
                     print_error("%s, %s, variant %d: error %g\n", c->name, half ? "bf16" : "f32", v, error);
                     wrong++;
                 }
                 worst = error > worst ? error : worst;
             }
-            print_message("%-38s %-4s worst error %.1e\n", c->name, half ? "bf16" : "f32", worst);
+            print_message("%-41s %-4s worst error %.1e\n", c->name, half ? "bf16" : "f32", worst);
         }
-    assert_int_equal(wrong, 0);
+    return wrong;
+}
+
+static void every_entry_of_cuda_is_what_ref_says(void **state)
+{
+    (void)state;
+    assert_int_equal(compare_all(checks, sizeof checks / sizeof *checks, FP8_NO), 0);
+}
+
+/* With a scale a row, and with one for a whole operand. Where the library is there, it does the products whose sizes it takes. */
+static void products_in_fp8_are_what_ref_says(void **state)
+{
+    (void)state;
+    if (!ops_cuda_multiplies_fp8(gpu)) {
+        printf("skipped: this GPU has no fp8\n");
+        skip();
+    }
+    for (ops_fp8 fp8 = FP8_ROWS; fp8 <= FP8_WHOLE; fp8++) {
+        int64_t before = cuda_emulator_counts().matmuls;
+        assert_int_equal(compare_all(fp8_checks, sizeof fp8_checks / sizeof *fp8_checks, fp8), 0);
+        if (emulated)
+            assert_true(cuda_emulator_counts().matmuls > before);
+    }
 }
 
 /* ---- a small model: blocks of one square weight each, x ← gate[step]·(x·Wᵀ + b) + x ---- */
@@ -91,17 +115,19 @@ typedef struct model {
 
 /* The store of the weights at hand: memory that is used again has other contents, so other weights are of another store. */
 static uint64_t model_store = 77;
+static ops_fp8 model_fp8; /* FP8_NO but where a test says otherwise */
 
 static void open_model(model *m, const tensor *weights, bool eager)
 {
     static const int64_t width = MODEL_WIDTH;
-    start_run(&m->r, ops_cuda_create, &ops_cuda_sizing, &(ops_config){.arithmetic = DTYPE_F32, .threads = 2, .device = gpu, .eager = eager}, false, 7);
+    start_run(&m->r, ops_cuda_create, &ops_cuda_sizing, &(ops_config){.arithmetic = DTYPE_F32, .fp8 = model_fp8, .threads = 2, .device = gpu, .eager = eager}, false, 7);
     run *r = &m->r;
     for (int i = 0; i < MODEL_BLOCKS; i++) {
         store_tensor *t = &r->tensors[i]; /* borrowed: not freed with the run */
         *t = (store_tensor){.name = "w", .file = "memory", .view = weights[i], .store = model_store};
         weight_recipe w = recipe_whole(WEIGHT_LINEAR, t);
         w.piece[0].source = t;
+        w.coarse = true;
         ok(r, r->o->fn->block_create(r->o, "a block", &m->b[i]));
         ok(r, r->o->fn->prepare(r->o, m->b[i], &w, NULL, &m->w[i]));
     }
@@ -190,13 +216,10 @@ static void weights_stay_for_the_next_backend(void **state)
 }
 
 /* Memory for a few blocks beside the arena: the others are streamed, step after step, and the result is the same. */
-static void weights_that_do_not_fit_are_streamed(void **state)
+static void hold_streaming(void)
 {
-    (void)state;
     tensor weights[MODEL_BLOCKS];
     float resident[MODEL_ROWS * MODEL_WIDTH], streamed[MODEL_ROWS * MODEL_WIDTH];
-    if (!emulated)
-        skip();
     make_weights(weights);
     run_model(weights, true, resident);
     for (int i = 0; i < MODEL_BLOCKS; i++) { /* other weights by content, so that none is found on the device */
@@ -212,6 +235,34 @@ static void weights_that_do_not_fit_are_streamed(void **state)
     assert_true(cuda_emulator_counts().uploaded_bytes - before >= (size_t)MODEL_STEPS * (MODEL_BLOCKS - 3) * MODEL_WIDTH * MODEL_WIDTH * sizeof(float));
     assert_memory_equal(resident, streamed, sizeof resident);
     cuda_emulator_memory((size_t)64 << 30);
+    free_weights(weights);
+}
+
+static void weights_that_do_not_fit_are_streamed(void **state)
+{
+    (void)state;
+    if (!emulated)
+        skip();
+    for (model_fp8 = FP8_NO; model_fp8 <= FP8_WHOLE; model_fp8++)
+        hold_streaming();
+    model_fp8 = FP8_NO;
+}
+
+/* The same weights in bf16, in fp8 by rows and as wholes are three things, and each is found again. */
+static void weights_in_fp8_are_not_taken_for_others(void **state)
+{
+    (void)state;
+    tensor weights[MODEL_BLOCKS];
+    float out[3][MODEL_ROWS * MODEL_WIDTH], again[MODEL_ROWS * MODEL_WIDTH];
+    make_weights(weights);
+    for (model_fp8 = FP8_NO; model_fp8 <= FP8_WHOLE; model_fp8++, model_store++) /* of three stores, for what each should be */
+        run_model(weights, false, out[model_fp8]);
+    for (model_fp8 = FP8_NO; model_fp8 <= FP8_WHOLE; model_fp8++) {
+        run_model(weights, false, again);
+        assert_memory_equal(again, out[model_fp8], sizeof again);
+        assert_memory_not_equal(out[model_fp8], out[(model_fp8 + 1) % 3], sizeof again);
+    }
+    model_fp8 = FP8_NO;
     free_weights(weights);
 }
 
@@ -249,6 +300,40 @@ static void a_nan_passes_through_attention_and_activations(void **state)
     for (int half = 0; half < 2; half++) {
         open_cuda(&r, half ? DTYPE_BF16 : DTYPE_F32, false, 3);
         hold_nan(&r);
+    }
+}
+
+/* A NaN, or an infinity, in a product with coarse weights is seen behind it, in its own row at least. */
+static void hold_nan_in_product(run *r)
+{
+    static const float bad[] = {NAN, -INFINITY};
+    enum { K = 32, N = 48 };
+    weight *w = linear_weight(r, N, K, true);
+    for (int i = 0; i < 2; i++) {
+        int slot;
+        act in = input(r, ACT_LINEAR, 1, 3, K), out = output(r, ACT_LINEAR, 1, 3, N), one = act_columns(in, 5, 1);
+        tensor t;
+        ok(r, tensor_create(DTYPE_F32, 3, (int64_t[]){1, 3, 1}, &t, &r->err));
+        ((float *)t.data)[1] = bad[i];
+        ok(r, r->o->fn->upload(r->o, &t, one));
+        ok(r, r->o->fn->linear(r->o, in, w, &(epilogue){0}, out));
+        ok(r, r->o->fn->finite(r->o, out, i));
+        ok(r, r->o->fn->finite_first(r->o, &slot));
+        assert_int_equal(slot, i);
+        tensor_free(&t);
+    }
+    close_run(r);
+}
+
+static void a_nan_passes_through_products_in_fp8(void **state)
+{
+    (void)state;
+    run r;
+    for (ops_fp8 fp8 = FP8_ROWS; fp8 <= FP8_WHOLE; fp8++) {
+        open_fp8(&r, DTYPE_BF16, fp8, true, 5);
+        hold_nan_in_product(&r);
+        start_run(&r, ops_ref_create, NULL, &(ops_config){.arithmetic = DTYPE_F32, .fp8 = fp8, .threads = 1}, true, 5);
+        hold_nan_in_product(&r);
     }
 }
 
@@ -341,12 +426,15 @@ int main(int argc, char **argv)
     emulated = !(argc > 1 && !strcmp(argv[1], "--gpu"));
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_entry_of_cuda_is_what_ref_says),
+        cmocka_unit_test(products_in_fp8_are_what_ref_says),
         cmocka_unit_test(replayed_steps_give_what_eager_ones_give),
         cmocka_unit_test(weights_stay_for_the_next_backend),
         cmocka_unit_test(weights_that_do_not_fit_are_streamed),
+        cmocka_unit_test(weights_in_fp8_are_not_taken_for_others),
         cmocka_unit_test(lack_of_memory_says_how_much_was_needed),
         cmocka_unit_test(finite_remembers_the_lowest_slot),
         cmocka_unit_test(a_nan_passes_through_attention_and_activations),
+        cmocka_unit_test(a_nan_passes_through_products_in_fp8),
         cmocka_unit_test(a_weight_outside_its_bracket_is_refused),
         cmocka_unit_test(a_token_outside_the_table_is_an_argument_error),
         cmocka_unit_test(a_cancel_stops_every_operation),

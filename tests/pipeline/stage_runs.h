@@ -109,8 +109,8 @@ static inline void dit_run_close(dit_run *r)
     stage_plan_free(&r->plan);
 }
 
-/* What a `stages` golden holds about the denoiser, against one step: its relative L2. */
-static inline double velocity_error(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w)
+/* The velocity of one step from what a `stages` golden has as the denoiser's input. */
+static inline tensor velocity_of(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w)
 {
     const tensor *in = golden_tensor(g, "dit.input.latents"), *embeds = golden_tensor(g, "dit.input.prompt_embeds");
     float sigma = *(const float *)golden_tensor(g, "dit.input.sigma")->data;
@@ -133,8 +133,15 @@ static inline double velocity_error(flux1_context *c, const flux1_model *m, cons
     float *v = latent.data;
     for (int64_t i = 0; i < tensor_elements(in); i++)
         v[i] = (float)(((double)v[i] - ((const float *)in->data)[i]) / step);
-    double error = relative_l2(v, golden_tensor(g, "dit.velocity")->data, tensor_elements(in));
-    tensor_free(&latent);
+    return latent;
+}
+
+/* The same against the golden's: its relative L2. */
+static inline double velocity_error(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w)
+{
+    tensor v = velocity_of(c, m, g, grid_w);
+    double error = relative_l2(v.data, golden_tensor(g, "dit.velocity")->data, tensor_elements(&v));
+    tensor_free(&v);
     return error;
 }
 

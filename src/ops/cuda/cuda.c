@@ -14,7 +14,6 @@ static const ops_table cuda_table_of_functions = {
     OPS_PRIMITIVES(ROW)
 /* one composite has a launch of its own */
 #define cuda_mlp composite_mlp
-#define cuda_single_products composite_single_products
 #define cuda_group_norm composite_group_norm
     OPS_COMPOSITES(ROW)
 #undef ROW
@@ -69,6 +68,8 @@ flux1_status ops_cuda_create(const ops_config *c, ops **out)
     o->device = c->device;
     o->lib = cuda_device_libraries(c->device);
     o->half = c->arithmetic == DTYPE_BF16;
+    o->fp8 = c->fp8 != FP8_NO;
+    o->scales_rows = c->fp8 == FP8_ROWS && cuda_device_scales_rows(c->device);
     o->capture.off = c->eager;
     flux1_status st = cuda_device_current(o->device, c->err);
     if (st == FLUX1_OK)
@@ -315,7 +316,7 @@ cuda_table_view cuda_table_of(const cuda_ops *o, act t)
 
 /* ---- launches ---- */
 
-flux1_status cuda_launch(cuda_ops *o, cuda_kernel k, int64_t grid_x, int64_t grid_y, int64_t grid_z, int threads, const void *args)
+flux1_status cuda_launch_on(cuda_ops *o, CUstream stream, cuda_kernel k, int64_t grid_x, int64_t grid_y, int64_t grid_z, int threads, const void *args)
 {
     static const char *const names[] = {
 #define NAME(name, type) "cannot launch the kernel " #name,
@@ -328,7 +329,12 @@ flux1_status cuda_launch(cuda_ops *o, cuda_kernel k, int64_t grid_x, int64_t gri
         return error_set(o->head.err, FLUX1_ERR_LIMIT, "%s: more blocks than a GPU takes; ask for a smaller picture", names[k]);
     void *parameters[] = {(void *)(uintptr_t)args};
     return cuda_check(&o->head, o->lib->cuLaunchKernel(cuda_device_kernel(o->device, k), (unsigned)grid_x, (unsigned)grid_y, (unsigned)grid_z, (unsigned)threads, 1, 1, 0,
-                                                       o->stream, parameters, NULL), names[k]);
+                                                       stream, parameters, NULL), names[k]);
+}
+
+flux1_status cuda_launch(cuda_ops *o, cuda_kernel k, int64_t grid_x, int64_t grid_y, int64_t grid_z, int threads, const void *args)
+{
+    return cuda_launch_on(o, o->stream, k, grid_x, grid_y, grid_z, threads, args);
 }
 
 flux1_status cuda_launch_elements(cuda_ops *o, cuda_kernel k, cuda_element_args *a)

@@ -29,8 +29,9 @@ typedef struct cuda_weight {
     weight head;
     CUdeviceptr data; /* LINEAR [rows][cols], CONV [rows][ky][kx][in], TABLE [rows][cols]: bf16 or float32, dense. VECTOR: float32 [rows]. Valid in the bracket */
     CUdeviceptr bias, bias_half; /* [rows], float32 and (in bf16 arithmetic) bf16; or 0 */
-    bool half;
-    size_t at, bias_at, bias_half_at; /* in the block's memory */
+    CUdeviceptr scales;          /* of e4m3: float32, one a row or one in all; or 0 */
+    bool half, e4m3;             /* e4m3: data are bytes [rows][cols] */
+    size_t at, bias_at, bias_half_at, scales_at; /* in the block's memory */
     weight_recipe recipe, bias_recipe;
     struct cuda_weight *next;
 } cuda_weight;
@@ -49,6 +50,8 @@ typedef struct cuda_ops {
     const cuda_libraries *lib;
     CUstream stream;
     bool half; /* arithmetic is bf16 */
+    bool fp8;  /* coarse weights are e4m3 */
+    bool scales_rows; /* of e4m3 operands; otherwise a whole operand has one scale */
     /* the arena and what lies in it: cuda.c */
     CUdeviceptr arena;
     size_t arena_size, arena_used, arena_peak;
@@ -89,6 +92,9 @@ flux1_status cuda_scratch(cuda_ops *o, size_t bytes, CUdeviceptr *out);
 
 /* Enqueues a kernel; args: its struct. Nothing is launched for an empty grid. */
 flux1_status cuda_launch(cuda_ops *o, cuda_kernel k, int64_t grid_x, int64_t grid_y, int64_t grid_z, int threads, const void *args);
+flux1_status cuda_launch_on(cuda_ops *o, CUstream stream, cuda_kernel k, int64_t grid_x, int64_t grid_y, int64_t grid_z, int threads, const void *args);
+/* `in`, a matrix or batches of one, to e4m3 at `to`, dense, and its scales: one a row, or one in all. spare: 4 bytes, used in the second case. */
+flux1_status cuda_quantise(cuda_ops *o, CUstream stream, const cuda_view *in, int64_t batch, CUdeviceptr to, CUdeviceptr scales, CUdeviceptr spare);
 /* Element-wise kernels over view.rows × batch rows. */
 flux1_status cuda_launch_elements(cuda_ops *o, cuda_kernel k, cuda_element_args *a);
 
@@ -100,6 +106,7 @@ CUfunction cuda_device_kernel(const cuda_device *d, cuda_kernel k);
 cublasLtHandle_t cuda_device_blas(const cuda_device *d);
 int cuda_device_multiprocessors(const cuda_device *d);
 int cuda_device_capability(const cuda_device *d);          /* 90 for sm_90 */
+bool cuda_device_scales_rows(const cuda_device *d);        /* cuBLASLt can, on this GPU */
 const char *cuda_device_folder(const cuda_device *d);      /* where algorithms are remembered between runs; NULL: nowhere */
 const char *cuda_device_identity(const cuda_device *d);    /* GPU, driver and library versions: what a remembered algorithm is good for */
 
@@ -130,6 +137,16 @@ flux1_status cuda_blocks_create(cuda_ops *o, int threads);
 void cuda_blocks_free(cuda_ops *o);
 
 /* ---- linear.c ---- */
+
+/* A linear layer's input as it is multiplied: in its own place, cast, or quantised, both in the arena. */
+typedef struct cuda_operand {
+    cuda_view view;     /* half: 0, 1 or CUDA_E4M3; batches of e4m3 follow each other */
+    const float *scales; /* of e4m3 */
+    int64_t batch;
+} cuda_operand;
+flux1_status cuda_operand_of(cuda_ops *o, act in, const cuda_weight *w, cuda_operand *out);
+/* linear with an input that is ready; more than one may use it. */
+flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *w, const epilogue *e, act out);
 void cuda_linear_free(cuda_ops *o);
 /* out[m][n] = in·wᵀ with nothing behind it, for conv.c's patches; batch 1. */
 flux1_status cuda_product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out);
@@ -144,5 +161,6 @@ size_t cuda_conv_scratch(const ops_config *c, int64_t pixels, int64_t out_channe
 OPS_PRIMITIVES(CUDA_DECLARE)
 #undef CUDA_DECLARE
 flux1_status cuda_qkv_norm_rope(ops *o, act in, const qkv_weights *w, act rope, act qkv);
+flux1_status cuda_single_products(ops *o, act in, const qkv_weights *w, act rope, act qkv, const weight *up, act hidden);
 
 #endif

@@ -10,7 +10,7 @@ typedef struct cuda_view {
     void *data;           /* on the device; NULL: left out */
     int64_t ld, batch_stride;
     int64_t rows, cols;   /* of one batch */
-    int32_t half;         /* bf16 */
+    int32_t half;         /* bf16; CUDA_E4M3 where `gemm` takes that */
     int32_t wide;         /* rows begin at multiples of 16 bytes and cols is a multiple of 8: eight elements at a time */
 } cuda_view;
 
@@ -109,13 +109,24 @@ typedef struct cuda_im2col_args {
 } cuda_im2col_args;
 
 /* gemm: out[m][n] = in·wᵀ, sums in float32; for what cuBLASLt refuses. in: view of one batch; w dense [n][k]; out float32 or bf16. Tiles of 64 × 64, shared out
- * over a grid of any shape. */
+ * over a grid of any shape. Of e4m3 operands (half and w_half CUDA_E4M3) the result is multiplied by both scales: a row's own, or one for all. */
 typedef struct cuda_gemm_args {
     cuda_view in, out;
     const void *w;
     int64_t n, k;
     int32_t w_half;
+    int32_t scales_a_row;
+    const float *in_scales, *w_scales;
 } cuda_gemm_args;
+
+/* largest: *largest = the largest magnitude of `in` (it must be 0 before; NaN are passed over); a block a row. quantise: out = e4m3 of in divided by its scale, dense
+ * [batch][rows][cols], and the scales: of each row [batch][rows], or where `largest` is given of the whole, one. NaN stays NaN, and infinity becomes it. */
+typedef struct cuda_quantise_args {
+    cuda_view in;
+    uint8_t *out;
+    float *scales;
+    float *largest;       /* NULL: a scale a row */
+} cuda_quantise_args;
 
 #define CUDA_KERNELS(X)                           \
     X(layer_norm, cuda_norm_args)                 \
@@ -135,7 +146,9 @@ typedef struct cuda_gemm_args {
     X(finite, cuda_element_args)                  \
     X(epilogue, cuda_element_args)                \
     X(im2col, cuda_im2col_args)                   \
-    X(gemm, cuda_gemm_args)
+    X(gemm, cuda_gemm_args)                       \
+    X(largest, cuda_quantise_args)                \
+    X(quantise, cuda_quantise_args)
 
 typedef enum cuda_kernel {
 #define CUDA_KERNEL_ENUM(name, args) CUDA_KERNEL_##name,
@@ -154,6 +167,7 @@ enum {
     CUDA_GROUP_THREADS = 256,
     CUDA_GROUP_ROWS = 1024,      /* pixels a partial */
     CUDA_GEMM_TILE = 64,         /* 256 threads */
+    CUDA_E4M3 = 2,               /* the type beside float32 (0) and bf16 (1) */
 };
 
 #endif

@@ -63,6 +63,36 @@ INLINE uint32_t bf16_pair(float low, float high)
 #endif
 }
 
+/* ---- e4m3: base/half.h in the GPU's words ---- */
+
+INLINE float e4m3_value(uint32_t q)
+{
+    const uint32_t size = q & 0x7fu;
+    const float f = size == 0x7fu ? NAN : size < 8 ? (float)size * 0x1p-9f : __uint_as_float((size << 20) + (120u << 23));
+    return q & 0x80u ? -f : f;
+}
+
+INLINE uint32_t e4m3_code(float f)
+{
+    const uint32_t u = __float_as_uint(f), sign = (u >> 24) & 0x80u, size = u & 0x7fffffffu;
+    if (size >= 0x43e00000u)
+        return sign | (size > 0x7f800000u ? 0x7fu : 0x7eu);
+    if (size < 0x3c800000u)
+        return sign | (__float_as_uint(__uint_as_float(size) + 0x1p14f) - __float_as_uint(0x1p14f));
+    return sign | (((size + 0x7ffffu + ((size >> 20) & 1u)) >> 20) - (120u << 3));
+}
+
+INLINE uint32_t e4m3_pair(float low, float high)
+{
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 890
+    uint16_t pair;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(pair) : "f"(high), "f"(low));
+    return pair;
+#else
+    return e4m3_code(low) | e4m3_code(high) << 8;
+#endif
+}
+
 /* ---- elements ---- */
 
 template <int N> struct pack {
@@ -161,6 +191,20 @@ template <int THREADS> INLINE float block_sum(float x, float *part)
     x = 0;
     UNROLL for (int w = 0; w < THREADS / WARP; w++)
         x += part[w];
+    return x;
+}
+
+/* The same for the largest of values that are not negative. */
+template <int THREADS> INLINE float block_largest(float x, float *part)
+{
+    UNROLL for (int o = WARP / 2; o > 0; o /= 2)
+        x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, o));
+    if (threadIdx.x % WARP == 0)
+        part[threadIdx.x / WARP] = x;
+    __syncthreads();
+    x = 0;
+    UNROLL for (int w = 0; w < THREADS / WARP; w++)
+        x = fmaxf(x, part[w]);
     return x;
 }
 

@@ -1,4 +1,4 @@
-/* out = in·wᵀ for what cuBLASLt refuses: any m, n, k, any leading dimension and address, float32 and bf16 mixed. Float32 multiply-adds.
+/* out = in·wᵀ for what cuBLASLt refuses: any m, n, k, any leading dimension and address, float32, bf16 and e4m3 mixed. Float32 multiply-adds.
  *
  * A block makes a tile of 64 × 64, a thread 4 × 4 of it; 16 columns of both operands lie in shared memory, columns first, while the next 16 are on their way
  * from global memory to registers. Each 16 columns are summed by themselves and then added: the error grows with √(k/16), not √k.
@@ -18,6 +18,12 @@ INLINE pack<4> fetch_four(const void *data, int half, int64_t at, bool inside, i
     pack<4> x = {};
     if (!inside || k >= depth)
         return x;
+    if (half == CUDA_E4M3) {
+        UNROLL for (int j = 0; j < 4; j++)
+            if (k + j < depth)
+                x.v[j] = e4m3_value(((const uint8_t *)data)[at + k + j]);
+        return x;
+    }
     if (fours)
         return load<4>(data, half, at + k);
     UNROLL for (int j = 0; j < 4; j++)
@@ -32,6 +38,11 @@ INLINE void put_four(float (*to)[GEMM_PITCH], int row, int k, const pack<4> &x)
 {
     UNROLL for (int j = 0; j < 4; j++)
         to[k + j][row] = x.v[j];
+}
+
+INLINE float scale_of(const cuda_gemm_args &a, int64_t r, int64_t c)
+{
+    return a.in_scales ? a.in_scales[a.scales_a_row ? r : 0] * a.w_scales[a.scales_a_row ? c : 0] : 1;
 }
 
 struct alignas(16) gemm_room {
@@ -70,7 +81,7 @@ INLINE void gemm_tile(const cuda_gemm_args &a, int64_t first_row, int64_t first_
         UNROLL for (int j = 0; j < 4; j++) {
             const int64_t r = first_row + 4 * row + i, c = first_col + 4 * col + j;
             if (r < a.in.rows && c < a.n)
-                store<1>(a.out.data, a.out.half, r * a.out.ld + c, {{sum[i][j]}});
+                store<1>(a.out.data, a.out.half, r * a.out.ld + c, {{sum[i][j] * scale_of(a, r, c)}});
         }
 }
 

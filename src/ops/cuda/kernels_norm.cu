@@ -2,6 +2,7 @@
  *
  * layer_norm, rms_norm: one block a row, four columns at a time, up to 8192 columns in registers (3072 columns: 12 a thread), so mean and variance are two
  * true passes without a second read. Longer rows and rows at odd addresses are read again for each pass, from cache. One barrier a sum.
+ * quantise, largest: the same walk; four columns become four bytes.
  * head_norm_rope: eight columns a lane, as many lanes a head as that takes (128 columns: 16 lanes, two heads a warp), q and k in one launch. */
 #include "ops/cuda/kernels_device.h"
 
@@ -116,6 +117,65 @@ KERNEL(rms_norm, cuda_norm_args, CUDA_NORM_THREADS)
 {
     __shared__ float part[2][NORM_WARPS];
     norm_any<false>(a, part);
+}
+
+/* ---- rows in e4m3 ---- */
+
+template <int N, int KEEP> INLINE float largest_of(const norm_row<N, KEEP> &row, float *part)
+{
+    float most = 0;
+    row.each([&](int, const pack<N> &x) {
+        UNROLL for (int j = 0; j < N; j++)
+            most = fmaxf(most, fabsf(x.v[j]));
+    });
+    return block_largest<CUDA_NORM_THREADS>(most, part);
+}
+
+template <int N, int KEEP> INLINE void raise_largest(const cuda_quantise_args &a, float *part)
+{
+    norm_row<N, KEEP> row = {};
+    row.begin(a.in);
+    const float most = largest_of(row, part);
+    if (threadIdx.x == 0)
+        atomicMax((unsigned *)a.largest, __float_as_uint(most)); /* floats that are not negative are ordered as their bits */
+}
+
+template <int N, int KEEP> INLINE void quantise(const cuda_quantise_args &a, float *part)
+{
+    norm_row<N, KEEP> row = {};
+    row.begin(a.in);
+    const float most = a.largest ? *a.largest : largest_of(row, part), scale = fmaxf(most, 1e-12f) / 448.0f, inverse = 1 / scale;
+    const int64_t r = blockIdx.y * a.in.rows + blockIdx.x;
+    if (threadIdx.x == 0 && (!a.largest || r == 0))
+        a.scales[a.largest ? 0 : r] = scale;
+    uint8_t *to = a.out + r * a.in.cols;
+    row.each([&](int c, const pack<N> &x) {
+        if constexpr (N == 4)
+            as<uint32_t>(to + c) = e4m3_pair(x.v[0] * inverse, x.v[1] * inverse) | e4m3_pair(x.v[2] * inverse, x.v[3] * inverse) << 16;
+        else
+            to[c] = (uint8_t)e4m3_pair(x.v[0] * inverse, 0);
+    });
+}
+
+KERNEL(largest, cuda_quantise_args, CUDA_NORM_THREADS)
+{
+    __shared__ float part[NORM_WARPS];
+    if (a.in.wide)
+        raise_largest<4, 0>(a, part);
+    else
+        raise_largest<1, 0>(a, part);
+}
+
+KERNEL(quantise, cuda_quantise_args, CUDA_NORM_THREADS)
+{
+    __shared__ float part[NORM_WARPS];
+    const int64_t share = 4 * CUDA_NORM_THREADS;
+    if (!a.in.wide)
+        quantise<1, 0>(a, part);
+    else if (a.in.cols <= 3 * share)
+        quantise<4, 3>(a, part);
+    else
+        quantise<4, 0>(a, part); /* the second reading comes from cache */
 }
 
 /* ---- heads ---- */

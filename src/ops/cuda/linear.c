@@ -1,6 +1,6 @@
 /* Linear layers through cuBLASLt. Row-major out[m][n] = in[m][k]·W[n][k]ᵀ is the column-major D(n×m) = Aᵀ·B with A = W (k×n) and B = in (k×m), so nothing is
  * transposed and windows are leading dimensions. Bias, and GELU behind it, are cuBLASLt's epilogue; what it has not (gate, residual, other activations) is one pass
- * of the `epilogue` kernel. An algorithm is chosen once a shape, by time where it matters, and remembered between runs. What cuBLASLt refuses (leading dimensions
+ * of the `epilogue` kernel. Coarse weights in fp8 are e4m3 with scales, and so is their input, quantised here (rows.c). An algorithm is chosen once a shape, by time where it matters, and remembered between runs. What cuBLASLt refuses (leading dimensions
  * it cannot align, k = 0) goes to the kernel `gemm`. */
 #include "ops/cuda/cuda.h"
 
@@ -23,7 +23,7 @@ typedef enum tail { TAIL_NONE, TAIL_BIAS, TAIL_GELU_BIAS } tail; /* cuBLASLt's e
 /* What an algorithm depends on. */
 typedef struct shape {
     int64_t m, n, k, ld_in, ld_out;
-    int32_t half_in, half_out, tail, align; /* align: bytes that all operands' addresses and rows are multiples of, at most 256 */
+    int32_t half_in, half_out, tail, align; /* half_in: 0, 1 or CUDA_E4M3; align: bytes that all operands' addresses and rows are multiples of, at most 256 */
 } shape;
 
 typedef struct plan {
@@ -49,6 +49,7 @@ struct cuda_linear_plans {
 typedef struct operands {
     const void *in, *w, *bias;
     void *out;
+    const float *in_scales, *w_scales; /* of e4m3 */
 } operands;
 
 /* ---- algorithms remembered between runs: a line each, "identity|shape|bytes in hex". Other backends write there too: lines are added, not the file replaced ---- */
@@ -197,32 +198,53 @@ void cuda_linear_free(cuda_ops *o)
 
 #define LT(call) ((call) == CUBLAS_STATUS_SUCCESS)
 
-static bool set_bias(const cuda_libraries *lib, plan *q, const operands *x)
+static bool set_product(const cuda_libraries *lib, plan *q, cublasLtMatmulDescAttributes_t name, const void *value, size_t bytes)
 {
-    return q->key.tail == TAIL_NONE || LT(lib->cublasLtMatmulDescSetAttribute(q->product, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &x->bias, sizeof x->bias));
+    return LT(lib->cublasLtMatmulDescSetAttribute(q->product, name, value, bytes));
 }
 
-static bool describe(const cuda_libraries *lib, plan *q, const operands *x)
+/* What belongs to the operands rather than to the shape. */
+static bool set_pointers(const cuda_libraries *lib, plan *q, const operands *x)
 {
+    bool good = q->key.tail == TAIL_NONE || set_product(lib, q, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &x->bias, sizeof x->bias);
+    if (q->key.half_in == CUDA_E4M3)
+        good = good && set_product(lib, q, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &x->w_scales, sizeof x->w_scales) &&
+               set_product(lib, q, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &x->in_scales, sizeof x->in_scales);
+    return good;
+}
+
+/* Sums within the tensor cores are as precise as those are (FAST_ACCUM): on Hopper promoting them to float32 on the way costs time, and e4m3 has lost more already. */
+static bool describe_e4m3(const cuda_ops *o, plan *q)
+{
+    const int8_t fast = 1;
+    const int32_t rows = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    return set_product(o->lib, q, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast) &&
+           (!o->scales_rows || (set_product(o->lib, q, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &rows, sizeof rows) &&
+                                                    set_product(o->lib, q, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &rows, sizeof rows)));
+}
+
+static bool describe(const cuda_ops *o, plan *q, const operands *x)
+{
+    const cuda_libraries *lib = o->lib;
     const shape *s = &q->key;
-    cudaDataType_t in = s->half_in ? CUDA_R_16BF : CUDA_R_32F, out = s->half_out ? CUDA_R_16BF : CUDA_R_32F;
+    const cudaDataType_t types[] = {CUDA_R_32F, CUDA_R_16BF, CUDA_R_8F_E4M3}, in = types[s->half_in], out = types[s->half_out];
     const cublasOperation_t transposed = CUBLAS_OP_T;
     const cublasLtEpilogue_t tails[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
     bool good = LT(lib->cublasLtMatmulDescCreate(&q->product, CUBLAS_COMPUTE_32F, CUDA_R_32F)) &&
-                LT(lib->cublasLtMatmulDescSetAttribute(q->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed)) &&
+                set_product(lib, q, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed) && (s->half_in != CUDA_E4M3 || describe_e4m3(o, q)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->a, in, (uint64_t)s->k, (uint64_t)s->n, s->k)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->b, in, (uint64_t)s->k, (uint64_t)s->m, s->ld_in)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->d, out, (uint64_t)s->n, (uint64_t)s->m, s->ld_out));
     if (good && s->tail != TAIL_NONE)
-        good = LT(lib->cublasLtMatmulDescSetAttribute(q->product, CUBLASLT_MATMUL_DESC_EPILOGUE, &tails[s->tail], sizeof tails[0])) &&
-               LT(lib->cublasLtMatmulDescSetAttribute(q->product, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &out, sizeof out)); /* bf16 behind bf16, float32 behind float32: what is documented for both */
-    return good && set_bias(lib, q, x); /* the heuristic takes the bias' alignment from its address */
+        good = set_product(lib, q, CUBLASLT_MATMUL_DESC_EPILOGUE, &tails[s->tail], sizeof tails[0]) &&
+               set_product(lib, q, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &out, sizeof out); /* bf16 behind bf16, float32 behind float32: what is documented for both */
+    return good && set_pointers(lib, q, x); /* the heuristic takes the bias' alignment from its address */
 }
 
 static bool run_plan(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulAlgo_t *algorithm)
 {
     const float one = 1, zero = 0;
-    return set_bias(o->lib, q, x) && LT(o->lib->cublasLtMatmul(cuda_device_blas(o->device), q->product, &one, x->w, q->a, x->in, q->b, &zero, x->out, q->d, x->out, q->d, algorithm,
+    return set_pointers(o->lib, q, x) && LT(o->lib->cublasLtMatmul(cuda_device_blas(o->device), q->product, &one, x->w, q->a, x->in, q->b, &zero, x->out, q->d, x->out, q->d, algorithm,
                                      (void *)(uintptr_t)o->workspace, CUDA_WORKSPACE, o->stream));
 }
 
@@ -335,7 +357,7 @@ static flux1_status plan_of(cuda_ops *o, const shape *key, const operands *x, pl
         free_plan(o->lib, q);
         q->key = *key;
         q->used = true;
-        q->own = !o->lib->blas || key->k == 0 || !describe(o->lib, q, x) || !choose(o, o->linear_plans, q, x);
+        q->own = !o->lib->blas || key->k == 0 || !describe(o, q, x) || !choose(o, o->linear_plans, q, x);
     }
     *out = q;
     return FLUX1_OK;
@@ -343,31 +365,36 @@ static flux1_status plan_of(cuda_ops *o, const shape *key, const operands *x, pl
 
 /* ---- products ---- */
 
+static size_t element_bytes(int32_t half) { return half == CUDA_E4M3 ? 1 : half ? 2 : 4; }
+static int32_t weight_type(const cuda_weight *w) { return w->e4m3 ? CUDA_E4M3 : w->half; }
+
 static int32_t alignment(const cuda_view *in, const cuda_view *out, const cuda_weight *w)
 {
-    size_t in_size = in->half ? 2 : 4, out_size = out->half ? 2 : 4;
+    size_t in_size = element_bytes(in->half), out_size = element_bytes(out->half);
     uintptr_t all = (uintptr_t)in->data | (uintptr_t)out->data | (uintptr_t)w->data | (uintptr_t)((size_t)in->ld * in_size) | (uintptr_t)((size_t)out->ld * out_size) |
                     (uintptr_t)((size_t)in->batch_stride * in_size) | (uintptr_t)((size_t)out->batch_stride * out_size) | (uintptr_t)((size_t)w->head.cols * in_size) | 256;
     return (int32_t)(all & -all);
 }
 
-static flux1_status run_own(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out)
+static flux1_status run_own(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w, const cuda_view *out)
 {
-    cuda_gemm_args a = {.in = *in, .out = *out, .w = (const void *)(uintptr_t)w->data, .n = w->head.rows, .k = w->head.cols, .w_half = w->half};
+    cuda_gemm_args a = {.in = *in, .out = *out, .w = (const void *)(uintptr_t)w->data, .n = w->head.rows, .k = w->head.cols, .w_half = weight_type(w),
+                        .in_scales = scales, .w_scales = (const float *)(uintptr_t)w->scales, .scales_a_row = o->scales_rows};
     enum { TALLEST_GRID = 65535 }; /* the kernel shares its tiles over any grid */
     return cuda_launch(o, CUDA_KERNEL_gemm, i64_ceil_div(a.n, CUDA_GEMM_TILE), i64_min(TALLEST_GRID, i64_ceil_div(in->rows, CUDA_GEMM_TILE)), 1, 256, &a);
 }
 
-/* out = in·wᵀ for one batch, with as much of `wanted` behind it as the library does: *done tells. */
-static flux1_status product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out, tail wanted, tail *done)
+/* out = in·wᵀ for one batch, with as much of `wanted` behind it as the library does: *done tells. scales: of an e4m3 input. */
+static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w, const cuda_view *out, tail wanted, tail *done)
 {
     plan *q = NULL;
-    operands x = {.in = in->data, .w = (const void *)(uintptr_t)w->data, .bias = (const void *)(uintptr_t)(out->half ? w->bias_half : w->bias), .out = out->data};
+    operands x = {.in = in->data, .w = (const void *)(uintptr_t)w->data, .bias = (const void *)(uintptr_t)(out->half ? w->bias_half : w->bias), .out = out->data,
+                  .in_scales = scales, .w_scales = (const float *)(uintptr_t)w->scales};
     *done = TAIL_NONE;
     if (in->rows == 0 || w->head.rows == 0)
         return FLUX1_OK;
-    if (in->half != (int32_t)w->half) /* the library multiplies equal types only */
-        return run_own(o, in, w, out);
+    if (in->half != weight_type(w)) /* the library multiplies equal types only */
+        return run_own(o, in, scales, w, out);
     for (int tail_now = wanted;; tail_now = tail_now == TAIL_GELU_BIAS ? TAIL_BIAS : TAIL_NONE) {
         shape key = {.m = in->rows, .n = w->head.rows, .k = w->head.cols, .ld_in = in->ld, .ld_out = out->ld, .half_in = in->half, .half_out = out->half, .tail = tail_now,
                      .align = alignment(in, out, w)};
@@ -375,7 +402,7 @@ static flux1_status product(cuda_ops *o, const cuda_view *in, const cuda_weight 
         if (q->own && tail_now != TAIL_NONE)
             continue; /* less behind the product may be possible */
         if (q->own)
-            return run_own(o, in, w, out);
+            return run_own(o, in, scales, w, out);
         *done = (tail)tail_now;
         return run_plan(o, q, &x, &q->algorithm) ? FLUX1_OK
                                                  : error_set(o->head.err, FLUX1_ERR_INTERNAL, "device cuda: cuBLASLt fails on a product of %lld × %lld × %lld that it had accepted",
@@ -386,7 +413,7 @@ static flux1_status product(cuda_ops *o, const cuda_view *in, const cuda_weight 
 flux1_status cuda_product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out)
 {
     tail done;
-    return product(o, in, w, out, TAIL_NONE, &done);
+    return product(o, in, NULL, w, out, TAIL_NONE, &done);
 }
 
 /* Batches as one where the rows of both follow each other without a gap. */
@@ -402,31 +429,52 @@ static int64_t merged(cuda_view *in, cuda_view *out, int64_t batch)
 
 static cuda_view of_batch(cuda_view v, int64_t b)
 {
-    v.data = (char *)v.data + (size_t)(b * v.batch_stride) * (v.half ? 2 : 4);
+    v.data = (char *)v.data + (size_t)(b * v.batch_stride) * element_bytes(v.half);
     return v;
 }
 
-static flux1_status products(cuda_ops *o, cuda_view in, const cuda_weight *w, cuda_view out, int64_t batch, tail wanted, tail *done)
+static flux1_status products(cuda_ops *o, const cuda_operand *operand, const cuda_weight *w, cuda_view out, tail wanted, tail *done)
 {
+    cuda_view in = operand->view;
+    int64_t rows = in.rows, batch = merged(&in, &out, operand->batch);
     *done = wanted;
-    batch = merged(&in, &out, batch);
     for (int64_t b = 0; b < batch; b++) {
         cuda_view x = of_batch(in, b), y = of_batch(out, b);
-        TRY(product(o, &x, w, &y, wanted, done)); /* alike for every batch: shape and alignment are the same */
+        const float *scales = operand->scales && o->scales_rows ? operand->scales + b * rows : operand->scales;
+        TRY(product(o, &x, scales, w, &y, wanted, done)); /* alike for every batch: shape and alignment are the same */
         wanted = *done;
     }
     return FLUX1_OK;
 }
 
-/* The input in the weights' type. */
-static flux1_status as_operand(cuda_ops *o, cuda_view *in, int64_t batch)
+/* Bytes of a quantised input: rows, then their scales, or one and what finding it takes. */
+static size_t quantised_scales(int64_t rows, int64_t cols) { return size_round_up((size_t)(rows * cols), CUDA_ALIGN); }
+static size_t quantised_bytes(int64_t rows, int64_t cols) { return quantised_scales(rows, cols) + (size_t)rows * sizeof(float) + 2 * sizeof(float); }
+
+static flux1_status quantise_input(cuda_ops *o, cuda_operand *x)
+{
+    CUdeviceptr p, scales;
+    const cuda_view in = x->view;
+    TRY(cuda_scratch(o, quantised_bytes(x->batch * in.rows, in.cols), &p));
+    scales = p + quantised_scales(x->batch * in.rows, in.cols);
+    x->scales = (const float *)(uintptr_t)scales;
+    x->view = cuda_dense_view(p, in.rows, in.cols, true);
+    x->view.half = CUDA_E4M3;
+    return cuda_quantise(o, o->stream, &in, x->batch, p, scales, scales + sizeof(float));
+}
+
+flux1_status cuda_operand_of(cuda_ops *o, act in, const cuda_weight *w, cuda_operand *out)
 {
     CUdeviceptr p;
-    if (!o->half || in->half)
+    *out = (cuda_operand){.view = cuda_view_of(in), .batch = act_batch(in)};
+    TRY(cuda_fits(&o->head, in.cols == w->head.cols, "linear"));
+    if (w->e4m3)
+        return quantise_input(o, out);
+    if (!o->half || out->view.half)
         return FLUX1_OK;
-    TRY(cuda_scratch(o, (size_t)(batch * in->rows * in->cols) * 2, &p));
-    cuda_element_args cast = {.in = *in, .out = cuda_dense_view(p, in->rows, in->cols, true), .batch = batch};
-    *in = cast.out;
+    TRY(cuda_scratch(o, (size_t)(out->batch * out->view.rows * out->view.cols) * 2, &p));
+    cuda_element_args cast = {.in = out->view, .out = cuda_dense_view(p, out->view.rows, out->view.cols, true), .batch = out->batch};
+    out->view = cast.out;
     return cuda_launch_elements(o, CUDA_KERNEL_copy, &cast);
 }
 
@@ -443,28 +491,38 @@ static flux1_status finish(cuda_ops *o, const cuda_weight *w, const epilogue *e,
     return nothing ? FLUX1_OK : cuda_launch_elements(o, CUDA_KERNEL_epilogue, &a);
 }
 
-flux1_status cuda_linear(ops *base, act in, const weight *matrix, const epilogue *e, act out)
+flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *matrix, const epilogue *e, act out)
 {
-    cuda_ops *o = cuda_self(base);
     const cuda_weight *w = cuda_w(matrix);
-    TRY(cuda_begin(base, "linear", matrix));
-    TRY(cuda_fits(base, in.cols == matrix->cols && out.cols == matrix->rows && rows_like(in, out) && absent_or_like(e->mul, out) && absent_or_like(e->residual, out) &&
-                            (!act_present(e->gate) || e->gate.cols == out.cols),
+    int64_t batch = in->batch;
+    TRY(cuda_begin(&o->head, "linear", matrix));
+    TRY(cuda_fits(&o->head, in->view.cols == matrix->cols && out.cols == matrix->rows && act_rows(out) == in->view.rows && act_batch(out) == batch && absent_or_like(e->mul, out) &&
+                                absent_or_like(e->residual, out) && (!act_present(e->gate) || e->gate.cols == out.cols),
                   "linear"));
     size_t mark = o->arena_used;
-    int64_t batch = act_batch(in);
-    cuda_view x = cuda_view_of(in), y = cuda_view_of(out), to = y;
+    cuda_view y = cuda_view_of(out), to = y;
     if (y.rows == 0 || y.cols == 0)
         return FLUX1_OK;
-    TRY(as_operand(o, &x, batch));
     if (act_present(e->residual) && e->residual.buffer == out.buffer) { /* the product must not overwrite what is added to it */
         CUdeviceptr p;
         TRY(cuda_scratch(o, (size_t)(batch * y.rows * y.cols) * (o->half ? 2 : 4), &p));
         to = cuda_dense_view(p, y.rows, y.cols, o->half);
     }
     tail wanted = !matrix->has_bias ? TAIL_NONE : e->f == ACTIVATION_GELU_TANH && to.half ? TAIL_GELU_BIAS : TAIL_BIAS, done;
-    TRY(products(o, x, w, to, batch, wanted, &done));
+    TRY(products(o, in, w, to, wanted, &done));
     TRY(finish(o, w, e, &to, out, done));
+    cuda_release(&o->head, mark);
+    return FLUX1_OK;
+}
+
+flux1_status cuda_linear(ops *base, act in, const weight *matrix, const epilogue *e, act out)
+{
+    cuda_ops *o = cuda_self(base);
+    size_t mark = o->arena_used;
+    cuda_operand x;
+    TRY(cuda_begin(base, "linear", matrix));
+    TRY(cuda_operand_of(o, in, cuda_w(matrix), &x));
+    TRY(cuda_linear_of(o, &x, matrix, e, out));
     cuda_release(base, mark);
     return FLUX1_OK;
 }
@@ -472,6 +530,7 @@ flux1_status cuda_linear(ops *base, act in, const weight *matrix, const epilogue
 size_t cuda_linear_scratch(const ops_config *c, int64_t m, int64_t n, int64_t k)
 {
     bool half = c->arithmetic == DTYPE_BF16;
-    size_t cast = half ? (size_t)m * (size_t)k * 2 : 0, result = (size_t)m * (size_t)n * (half ? 2 : 4);
+    size_t cast = half ? (size_t)m * (size_t)k * 2 : 0, quantised = c->fp8 ? quantised_bytes(m, k) : 0, result = (size_t)m * (size_t)n * (half ? 2 : 4);
+    cast = quantised > cast ? quantised : cast;
     return size_round_up(cast + 1, CUDA_ALIGN) + size_round_up(result + 1, CUDA_ALIGN);
 }

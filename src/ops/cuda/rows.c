@@ -47,10 +47,9 @@ flux1_status cuda_head_norm_rope(ops *base, act x, int64_t heads, const weight *
     return launch_heads(base, &a, act_batch(x), 1);
 }
 
-/* The composite: q and k in one launch. */
-flux1_status cuda_qkv_norm_rope(ops *base, act in, const qkv_weights *w, act rope, act qkv)
+/* q and k in one launch. */
+static flux1_status norm_and_turn(ops *base, const qkv_weights *w, act rope, act qkv)
 {
-    TRY(base->fn->linear(base, in, w->qkv, &(epilogue){0}, qkv));
     if (w->heads == 0 || !w->norm_q || !w->norm_k)
         return FLUX1_OK;
     int64_t width = qkv.cols / 3, dim = width / w->heads;
@@ -60,6 +59,41 @@ flux1_status cuda_qkv_norm_rope(ops *base, act in, const qkv_weights *w, act rop
     cuda_head_args a = {.x = {cuda_view_of(act_columns(qkv, 0, width)), cuda_view_of(act_columns(qkv, width, width))},
                         .w = {floats(cuda_w(w->norm_q)->data), floats(cuda_w(w->norm_k)->data)}, .rope = cuda_view_of(rope), .heads = w->heads, .dim = dim, .eps = w->eps};
     return launch_heads(base, &a, act_batch(qkv), 2);
+}
+
+flux1_status cuda_qkv_norm_rope(ops *base, act in, const qkv_weights *w, act rope, act qkv)
+{
+    TRY(cuda_linear(base, in, w->qkv, &(epilogue){0}, qkv));
+    return norm_and_turn(base, w, rope, qkv);
+}
+
+/* Both products read one input, which is made ready once. */
+flux1_status cuda_single_products(ops *base, act in, const qkv_weights *w, act rope, act qkv, const weight *up, act hidden)
+{
+    cuda_ops *o = cuda_self(base);
+    size_t mark = o->arena_used;
+    cuda_operand x;
+    if (cuda_w(w->qkv)->e4m3 != cuda_w(up)->e4m3) /* a rank without heads */
+        return composite_single_products(base, in, w, rope, qkv, up, hidden);
+    TRY(cuda_begin(base, "single_products", up));
+    TRY(cuda_operand_of(o, in, cuda_w(up), &x));
+    TRY(cuda_linear_of(o, &x, w->qkv, &(epilogue){0}, qkv));
+    TRY(norm_and_turn(base, w, rope, qkv));
+    TRY(cuda_linear_of(o, &x, up, &(epilogue){.f = ACTIVATION_GELU_TANH}, hidden));
+    cuda_release(base, mark);
+    return FLUX1_OK;
+}
+
+flux1_status cuda_quantise(cuda_ops *o, CUstream stream, const cuda_view *in, int64_t batch, CUdeviceptr to, CUdeviceptr scales, CUdeviceptr spare)
+{
+    cuda_quantise_args a = {.in = *in, .out = (uint8_t *)(uintptr_t)to, .scales = (float *)(uintptr_t)scales};
+    int64_t rows = in->cols ? in->rows : 0;
+    if (!o->scales_rows) {
+        a.largest = (float *)(uintptr_t)spare;
+        TRY(cuda_check(&o->head, o->lib->cuMemsetD8Async(spare, 0, sizeof(float), stream), "cannot clear a scale"));
+        TRY(cuda_launch_on(o, stream, CUDA_KERNEL_largest, rows, batch, 1, CUDA_NORM_THREADS, &a));
+    }
+    return cuda_launch_on(o, stream, CUDA_KERNEL_quantise, rows, batch, 1, CUDA_NORM_THREADS, &a);
 }
 
 /* Token ids come from the host and are looked at once, before the lookup. */

@@ -45,6 +45,8 @@ struct cuda_blocks {
     CUevent staged[2];       /* the buffer has been read */
     int turn;
     pool *workers;
+    CUdeviceptr plain;       /* a coarse weight on its way to e4m3 */
+    size_t plain_bytes, plain_room; /* the largest's so far; what there is room for */
     float *rows;             /* a decoded row each worker: room_floats each */
     size_t row_floats, room_floats; /* the longest row of all weights so far; what there is room for */
     int threads;
@@ -108,6 +110,7 @@ void cuda_blocks_free(cuda_ops *o)
     }
     if (b->stream)
         o->lib->cuStreamDestroy(b->stream);
+    cuda_device_release(o->device, b->plain);
     pool_destroy(b->workers);
     free(b->rows);
     free(b);
@@ -124,7 +127,7 @@ flux1_status cuda_block_create(ops *base, const char *name, block **out)
     }
     b->last = &b->weights;
     b->slot = -1;
-    b->key[0] = 0x9E3779B97F4A7C15u ^ (uint64_t)cuda_self(base)->half, b->key[1] = 0xD1B54A32D192ED03u;
+    b->key[0] = 0x9E3779B97F4A7C15u ^ (uint64_t)cuda_self(base)->half ^ (uint64_t)cuda_self(base)->fp8 << 1 ^ (uint64_t)cuda_self(base)->scales_rows << 2, b->key[1] = 0xD1B54A32D192ED03u;
     *all->last = b;
     all->last = &b->next;
     *out = &b->head;
@@ -165,6 +168,14 @@ static size_t place(cuda_block *b, size_t count, size_t element)
     return at;
 }
 
+static void place_scales(cuda_ops *o, cuda_block *b, cuda_weight *w)
+{
+    struct cuda_blocks *all = o->blocks;
+    size_t plain = (size_t)(w->head.rows * w->head.cols) * (w->half ? 2 : 4);
+    w->scales_at = place(b, o->scales_rows ? (size_t)w->head.rows : 1, sizeof(float));
+    all->plain_bytes = plain > all->plain_bytes ? plain : all->plain_bytes;
+}
+
 flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const weight_recipe *bias, weight **out)
 {
     cuda_ops *o = cuda_self(base);
@@ -178,8 +189,11 @@ flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const 
     w->head = (weight){.role = r->role, .rows = r->rows, .cols = r->cols, .kernel = r->kernel, .has_bias = bias != NULL, .owner = into};
     w->recipe = *r;
     w->half = is_half(o, r);
+    w->e4m3 = o->fp8 && r->coarse && r->rows > 0 && r->cols > 0;
     mix_recipe(b->key, r);
-    w->at = place(b, (size_t)(r->rows * r->cols), w->half ? 2 : 4);
+    w->at = place(b, (size_t)(r->rows * r->cols), w->e4m3 ? 1 : w->half ? 2 : 4);
+    if (w->e4m3)
+        place_scales(o, b, w);
     if (bias) {
         w->bias_recipe = *bias;
         mix_recipe(b->key, bias);
@@ -298,8 +312,30 @@ static flux1_status copy_matrix(cuda_ops *o, const weight_recipe *r, bool half, 
     return FLUX1_OK;
 }
 
+/* The largest weight in the arithmetic's type, and behind it CUDA_ALIGN bytes for its largest magnitude. */
+static flux1_status room_for_plain(cuda_ops *o)
+{
+    struct cuda_blocks *all = o->blocks;
+    if (all->plain_room >= all->plain_bytes)
+        return FLUX1_OK;
+    TRY(cuda_check(&o->head, o->lib->cuStreamSynchronize(all->stream), "the GPU reports a failure"));
+    cuda_device_release(o->device, all->plain);
+    all->plain = 0;
+    all->plain_room = 0;
+    TRY(cuda_device_allocate(o->device, size_round_up(all->plain_bytes, CUDA_ALIGN) + CUDA_ALIGN, "a weight on its way to fp8", &all->plain, o->head.err));
+    all->plain_room = all->plain_bytes;
+    return FLUX1_OK;
+}
 
-
+/* To the GPU as it is, and there to e4m3: the copies' stream does both, so that the next weight may take its place. */
+static flux1_status copy_quantised(cuda_ops *o, const cuda_weight *w, CUdeviceptr to)
+{
+    struct cuda_blocks *all = o->blocks;
+    TRY(room_for_plain(o));
+    TRY(copy_matrix(o, &w->recipe, w->half, all->plain));
+    cuda_view plain = cuda_dense_view(all->plain, w->head.rows, w->head.cols, w->half);
+    return cuda_quantise(o, all->stream, &plain, 1, to + w->at, to + w->scales_at, all->plain + size_round_up(all->plain_room, CUDA_ALIGN));
+}
 
 static flux1_status room_for_rows(cuda_ops *o)
 {
@@ -317,7 +353,7 @@ static flux1_status copy_block(cuda_ops *o, const cuda_block *b, CUdeviceptr to)
     TRY(room_for_rows(o));
     for (const cuda_weight *w = b->weights; w; w = w->next) {
         TRY(cuda_begin(&o->head, "uploading weights", NULL)); /* a cancel is seen between weights */
-        TRY(copy_matrix(o, &w->recipe, w->half, to + w->at));
+        TRY(w->e4m3 ? copy_quantised(o, w, to) : copy_matrix(o, &w->recipe, w->half, to + w->at));
         if (w->head.has_bias)
             TRY(copy_matrix(o, &w->bias_recipe, false, to + w->bias_at));
         if (w->head.has_bias && o->half)
@@ -367,6 +403,7 @@ static void point(const cuda_ops *o, cuda_block *b, CUdeviceptr data)
 {
     for (cuda_weight *w = b->weights; w; w = w->next) {
         w->data = data + w->at;
+        w->scales = w->e4m3 ? data + w->scales_at : 0;
         w->bias = w->head.has_bias ? data + w->bias_at : 0;
         w->bias_half = w->head.has_bias && o->half ? data + w->bias_half_at : 0;
     }

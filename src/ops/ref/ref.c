@@ -23,6 +23,7 @@ flux1_status ops_ref_create(const ops_config *c, ops **out)
     if (!o)
         return error_oom(c->err, sizeof *o, "the reference backend");
     o->head = (ops){.fn = &ref_table_of_functions, .err = c->err, .cancel = c->cancel};
+    o->fp8 = c->fp8;
     *out = &o->head;
     return FLUX1_OK;
 }
@@ -72,7 +73,9 @@ static size_t ref_act_bytes(const ops_config *c, act_role role, const act_shape 
 
 static size_t ref_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
-    (void)c, (void)m, (void)k, (void)heads;
+    (void)heads;
+    if (work == WORK_LINEAR)
+        return c->fp8 ? size_round_up((size_t)(m * k) * sizeof(float), ARENA_ALIGN) : 0;
     return work == WORK_ATTENTION ? size_round_up((size_t)n * sizeof(double), ARENA_ALIGN) : 0;
 }
 
@@ -180,6 +183,9 @@ flux1_status ref_prepare(ops *base, block *b, const weight_recipe *w, const weig
     p->next = o->weights;
     o->weights = p;
     TRY(decode_matrix(w, &p->w, base->err));
+    p->coarse = o->fp8 && w->coarse;
+    if (p->coarse)
+        ref_e4m3(o->fp8, p->w, w->rows, w->cols);
     if (bias)
         TRY(decode_matrix(bias, &p->bias, base->err));
     *out = &p->head;

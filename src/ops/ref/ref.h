@@ -15,6 +15,7 @@ typedef struct ref_weight {
     weight head;
     float *w;    /* [rows, cols] */
     float *bias; /* [rows] or NULL */
+    bool coarse; /* w holds e4m3 values times their scale */
     struct ref_weight *next;
 } ref_weight;
 
@@ -29,6 +30,7 @@ typedef struct ref_ops {
     ref_weight *weights;
     ref_block *blocks;
     int64_t step;
+    ops_fp8 fp8;
     unsigned char bad[REF_SLOTS];
     int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */
 } ref_ops;
@@ -53,6 +55,9 @@ flux1_status ref_begin(const ops *o, const char *operation, const weight *w);
 flux1_status ref_fits(const ops *o, bool ok, const char *operation);
 
 float ref_activation(activation f, float x);
+
+/* Rounds `rows` of n floats to e4m3 values times their scale: each its own, or FP8_WHOLE, one. */
+void ref_e4m3(ops_fp8 how, float *x, int64_t rows, int64_t n);
 
 #define REF_DECLARE(ret, name, args) ret ref_##name args;
 OPS_PRIMITIVES(REF_DECLARE)

@@ -1,6 +1,8 @@
 /* The reference backend: linear layers, norms, element-wise operations, moves. */
 #include "ops/ref/ref.h"
 
+#include "base/half.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -17,15 +19,51 @@ float ref_activation(activation f, float x)
     return x;
 }
 
+static float largest(const float *x, int64_t n)
+{
+    float most = 0;
+    for (int64_t i = 0; i < n; i++)
+        most = fmaxf(most, fabsf(x[i]));
+    return most;
+}
+
+void ref_e4m3(ops_fp8 how, float *x, int64_t rows, int64_t n)
+{
+    float all = largest(x, rows * n);
+    for (int64_t r = 0; r < rows; r++, x += n) {
+        float scale = e4m3_scale(how == FP8_WHOLE ? all : largest(x, n)), inverse = 1 / scale;
+        for (int64_t i = 0; i < n; i++)
+            x[i] = e4m3_to_f32(e4m3_from_f32(x[i] * inverse)) * scale;
+    }
+}
+
+/* The input as it is multiplied with a coarse weight: dense rows of all batches. */
+static flux1_status quantise(ref_ops *o, act in, float **out)
+{
+    int64_t rows = act_rows(in), all = act_batch(in) * rows;
+    void *x;
+    TRY(arena_alloc(&o->memory, (size_t)(all * in.cols) * sizeof(float), &x, o->head.err));
+    *out = x;
+    for (int64_t i = 0; i < all; i++)
+        memcpy(*out + i * in.cols, ref_row(in, i / rows, i % rows), (size_t)in.cols * sizeof(float));
+    ref_e4m3(o->fp8, *out, all, in.cols);
+    return FLUX1_OK;
+}
+
 flux1_status ref_linear(ops *base, act in, const weight *w, const epilogue *e, act out)
 {
     const ref_weight *p = ref_w(w);
+    arena *memory = &((ref_ops *)base)->memory;
+    size_t mark = arena_mark(memory);
+    float *coarse = NULL;
     TRY(ref_begin(base, "linear", w));
     TRY(ref_fits(base, in.cols == w->cols && out.cols == w->rows && act_rows(in) == act_rows(out) && act_batch(in) == act_batch(out), "linear"));
+    if (p->coarse)
+        TRY(quantise((ref_ops *)base, in, &coarse));
     const float *gate = ref_table((ref_ops *)base, e->gate);
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t r = 0; r < act_rows(in); r++) {
-            const float *x = ref_row(in, b, r);
+            const float *x = coarse ? coarse + (b * act_rows(in) + r) * in.cols : ref_row(in, b, r);
             const float *mul = act_present(e->mul) ? ref_row(e->mul, b, r) : NULL, *residual = act_present(e->residual) ? ref_row(e->residual, b, r) : NULL;
             float *y = ref_row(out, b, r);
             for (int64_t n = 0; n < w->rows; n++) {
@@ -38,6 +76,7 @@ flux1_status ref_linear(ops *base, act in, const weight *w, const epilogue *e, a
                 y[n] = v + (residual ? residual[n] : 0);
             }
         }
+    arena_release(memory, mark);
     return FLUX1_OK;
 }
 

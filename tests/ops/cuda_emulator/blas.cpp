@@ -2,6 +2,8 @@
 #include "ops/cuda_emulator/device.h"
 #include "ops/cuda_emulator/emulate.h"
 
+#include "base/half.h"
+
 #include <vector>
 
 namespace {
@@ -11,6 +13,8 @@ struct product {
     cublasLtEpilogue_t epilogue = CUBLASLT_EPILOGUE_DEFAULT;
     const void *bias = nullptr;
     cudaDataType_t bias_type = CUDA_R_32F;
+    int32_t scale_mode[2] = {CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F, CUBLASLT_MATMUL_MATRIX_SCALE_SCALAR_32F}; /* of A, B */
+    const float *scale[2] = {nullptr, nullptr};
 };
 struct layout {
     cudaDataType_t type;
@@ -47,6 +51,11 @@ cublasStatus_t product_set(cublasLtMatmulDesc_t d, cublasLtMatmulDescAttributes_
     case CUBLASLT_MATMUL_DESC_EPILOGUE: memcpy(&p->epilogue, value, sizeof p->epilogue); return CUBLAS_STATUS_SUCCESS;
     case CUBLASLT_MATMUL_DESC_BIAS_POINTER: memcpy(&p->bias, value, sizeof p->bias); return CUBLAS_STATUS_SUCCESS;
     case CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE: memcpy(&p->bias_type, value, sizeof p->bias_type); return CUBLAS_STATUS_SUCCESS;
+    case CUBLASLT_MATMUL_DESC_A_SCALE_MODE: memcpy(&p->scale_mode[0], value, sizeof p->scale_mode[0]); return CUBLAS_STATUS_SUCCESS;
+    case CUBLASLT_MATMUL_DESC_B_SCALE_MODE: memcpy(&p->scale_mode[1], value, sizeof p->scale_mode[1]); return CUBLAS_STATUS_SUCCESS;
+    case CUBLASLT_MATMUL_DESC_A_SCALE_POINTER: memcpy(&p->scale[0], value, sizeof p->scale[0]); return CUBLAS_STATUS_SUCCESS;
+    case CUBLASLT_MATMUL_DESC_B_SCALE_POINTER: memcpy(&p->scale[1], value, sizeof p->scale[1]); return CUBLAS_STATUS_SUCCESS;
+    case CUBLASLT_MATMUL_DESC_FAST_ACCUM: return CUBLAS_STATUS_SUCCESS;
     default: return CUBLAS_STATUS_NOT_SUPPORTED;
     }
 }
@@ -74,12 +83,24 @@ cublasStatus_t preference_set(cublasLtMatmulPreference_t handle, cublasLtMatmulP
 }
 
 bool half(const layout *l) { return l->type == CUDA_R_16BF; }
+bool e4m3(const layout *l) { return l->type == CUDA_R_8F_E4M3; }
+size_t element(const layout *l) { return e4m3(l) ? 1 : half(l) ? 2 : 4; }
+
+/* e4m3: sizes in multiples of 16, both operands scaled in one way (by rows on Hopper only), a bf16 bias. */
+bool takes_e4m3(const product *p, const layout *a, const layout *b, const layout *d)
+{
+    bool rows = p->scale_mode[0] == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F, biased = p->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+    return a->rows % 16 == 0 && a->cols % 16 == 0 && a->ld % 16 == 0 && b->ld % 16 == 0 && d->ld % 16 == 0 && p->scale[0] && p->scale[1] && emulator_capability >= 89 &&
+           p->scale_mode[0] == p->scale_mode[1] && (!rows || emulator_capability == 90) && (!biased || p->bias_type == CUDA_R_16BF);
+}
 
 /* What a strict library takes: operands of one type, rows and addresses at multiples of 4 bytes, biases of the result's type. */
 bool takes(const product *p, const layout *a, const layout *b, const layout *d)
 {
     bool biased = p->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
-    return p->transa == CUBLAS_OP_T && a->type == b->type && a->rows > 0 && a->rows == b->rows && a->cols == d->rows && b->cols == d->cols && (half(a) || !half(d)) &&
+    if (e4m3(a) && !takes_e4m3(p, a, b, d))
+        return false;
+    return p->transa == CUBLAS_OP_T && a->type == b->type && a->rows > 0 && a->rows == b->rows && a->cols == d->rows && b->cols == d->cols && (half(a) || e4m3(a) || !half(d)) &&
            (!half(a) || (a->ld % 2 == 0 && b->ld % 2 == 0)) && (!half(d) || d->ld % 2 == 0) && (!biased || p->bias_type == d->type) &&
            (p->epilogue != CUBLASLT_EPILOGUE_GELU_BIAS || half(d));
 }
@@ -90,7 +111,7 @@ cublasStatus_t heuristic(cublasLtHandle_t, cublasLtMatmulDesc_t p, cublasLtMatri
     const preference *w = (const preference *)wish;
     bool good = takes(of(p), of(a), of(b), of(d)) && room > 0;
     for (int i = 0; i < 4; i++)
-        good = good && w->align[i] >= 4;
+        good = good && w->align[i] >= (e4m3(of(a)) ? 16u : 4u);
     *count = good ? 1 : 0;
     if (!good)
         return emulator_counters.refused_matmuls++, CUBLAS_STATUS_NOT_SUPPORTED;
@@ -111,18 +132,17 @@ cublasStatus_t check(cublasLtHandle_t, cublasLtMatmulDesc_t p, cublasLtMatrixLay
 /* Address and rows at the multiples that the algorithm was asked for with. */
 void check_alignment(const void *p, const layout *l, uint64_t align, const char *what)
 {
-    if ((uintptr_t)p % align || (l->cols > 1 && (size_t)l->ld * (half(l) ? 2 : 4) % align))
+    if ((uintptr_t)p % align || (l->cols > 1 && (size_t)l->ld * element(l) % align))
         emulate_fail("%s: at %p, rows of %lld elements, but multiples of %llu bytes were promised", what, p, (long long)l->ld, (unsigned long long)align);
 }
 
 std::vector<float> widened(const void *p, const layout *l, const char *what)
 {
-    size_t element = half(l) ? 2 : 4;
-    emulator_check(p, ((size_t)(l->cols - 1) * (size_t)l->ld + l->rows) * element, what);
+    emulator_check(p, ((size_t)(l->cols - 1) * (size_t)l->ld + l->rows) * element(l), what);
     std::vector<float> x(l->rows * l->cols);
     for (uint64_t c = 0; c < l->cols; c++)
         for (uint64_t r = 0; r < l->rows; r++)
-            x[c * l->rows + r] = emulator_load(p, half(l), (int64_t)(c * (uint64_t)l->ld + r));
+            x[c * l->rows + r] = e4m3(l) ? e4m3_to_f32(((const uint8_t *)p)[c * (uint64_t)l->ld + r]) : emulator_load(p, half(l), (int64_t)(c * (uint64_t)l->ld + r));
     return x;
 }
 
@@ -131,14 +151,18 @@ float gelu(float x) { return (float)(0.5 * x * (1 + tanh(0.7978845608028654 * (x
 void multiply(const product p, const void *a, const layout la, const void *b, const layout lb, void *d, const layout ld)
 {
     std::vector<float> x = widened(a, &la, "product, A"), y = widened(b, &lb, "product, B");
-    bool biased = p.epilogue != CUBLASLT_EPILOGUE_DEFAULT;
+    bool biased = p.epilogue != CUBLASLT_EPILOGUE_DEFAULT, rows = p.scale_mode[0] == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    for (int i = 0; e4m3(&la) && i < 2; i++)
+        emulator_check(p.scale[i], (rows ? (i ? lb.cols : la.cols) : 1) * sizeof(float), "product, scales");
     emulator_check(d, ((size_t)(ld.cols - 1) * (size_t)ld.ld + ld.rows) * (half(&ld) ? 2 : 4), "product, D");
     if (biased)
         emulator_check(p.bias, ld.rows * (half(&ld) ? 2 : 4), "product, bias");
     for (uint64_t j = 0; j < ld.cols; j++)
         for (uint64_t i = 0; i < ld.rows; i++) {
-            double sum = biased ? emulator_load(p.bias, p.bias_type == CUDA_R_16BF, (int64_t)i) : 0;
-            sum += emulator_dot(&x[i * la.rows], &y[j * lb.rows], la.rows);
+            double sum = emulator_dot(&x[i * la.rows], &y[j * lb.rows], la.rows);
+            if (e4m3(&la))
+                sum *= (double)p.scale[0][rows ? i : 0] * p.scale[1][rows ? j : 0];
+            sum += biased ? emulator_load(p.bias, p.bias_type == CUDA_R_16BF, (int64_t)i) : 0;
             emulator_store(d, half(&ld), (int64_t)(j * (uint64_t)ld.ld + i), p.epilogue == CUBLASLT_EPILOGUE_GELU_BIAS ? gelu((float)sum) : (float)sum);
         }
     emulator_counters.matmuls++;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include <vector>
 
+int emulator_capability = 90;
 cuda_emulator_counters emulator_counters;
 
 namespace {
@@ -243,11 +244,13 @@ CUresult device_attribute(int *value, CUdevice_attribute a, CUdevice)
         CUdevice_attribute attribute;
         int value;
     } h200[] = {
-        {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 9}, {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 0}, {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 132},
+        {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 132},
         {CU_DEVICE_ATTRIBUTE_WARP_SIZE, 32}, {CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 1024}, {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, 49152},
         {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 232448}, {CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 62914560}, {CU_DEVICE_ATTRIBUTE_CLOCK_RATE, 1980000},
         {CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, 3201000}, {CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, 6144},
     };
+    if (a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR || a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)
+        return *value = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? emulator_capability / 10 : emulator_capability % 10, CUDA_SUCCESS;
     for (const auto &row : h200)
         if (row.attribute == a)
             return *value = row.value, CUDA_SUCCESS;
@@ -627,6 +630,11 @@ void emulator_wait(std::function<bool()> holds)
     waiting--;
 }
 void emulator_changed(void) { changed.notify_all(); }
+extern "C" void cuda_emulator_capability(int capability)
+{
+    guard hold(lock);
+    emulator_capability = capability;
+}
 extern "C" void cuda_emulator_devices(int count)
 {
     guard hold(lock);

@@ -99,6 +99,14 @@ static inline unsigned emulate_shuffle(int source_line, unsigned mask, unsigned 
 }
 static inline int emulate_shuffle(int source_line, unsigned mask, int value, int from) { return (int)emulate_shuffle(source_line, mask, (unsigned)value, from); }
 
+/* One thread runs at a time. */
+static inline unsigned atomicMax(unsigned *at, unsigned value)
+{
+    unsigned old = *at;
+    *at = value > old ? value : old;
+    return old;
+}
+
 /* Runs a grid of body(args). Not reentrant: the driver's lock is held. */
 void emulate_launch(const char *kernel, void (*body)(const void *args), const void *args, dim3 grid, dim3 block);
 

@@ -30,6 +30,9 @@ void cuda_emulator_devices(int count);
 /* The size of the device's memory from now on. What is allocated stays. */
 void cuda_emulator_memory(size_t total_bytes);
 
+/* The compute capability of devices that are opened from now on: 90 at first, an H200's. */
+void cuda_emulator_capability(int capability);
+
 /* Which libraries cuda_emulator's table has from now on (both, at first). */
 void cuda_emulator_libraries(bool blas, bool dnn);
 
