@@ -139,6 +139,8 @@ typedef int flux1_progress_fn(void *user, const flux1_progress *progress);
  * AUTO: where the whole picture would take more memory than max_memory allows. */
 typedef enum flux1_tiling { FLUX1_TILING_AUTO = 0, FLUX1_TILING_YES = 1, FLUX1_TILING_NO = 2 } flux1_tiling;
 
+typedef struct flux1_text flux1_text; /* an encoded prompt: usable with any number of requests and samplers of the same model, also on other contexts */
+
 typedef struct flux1_generate_params {
     size_t size;
     const char *prompt;         /* UTF-8 */
@@ -153,7 +155,9 @@ typedef struct flux1_generate_params {
     void *progress_user;
     const char *dump;           /* path of a safetensors file for the stages' tensors; NULL: none */
     flux1_tiling tiling;        /* of the VAE */
-    uint64_t reserved[15];
+    const flux1_text *text;     /* flux1_generate: `prompt`, encoded before (flux1_encode_text with the same model, prompt and max_sequence_length), on this context or on
+                                 * another one beside the request in front; NULL: it is encoded here */
+    uint64_t reserved[14];
 } flux1_generate_params;
 
 FLUX1_API void flux1_generate_params_defaults(flux1_generate_params *params);
@@ -169,7 +173,6 @@ FLUX1_API flux1_status flux1_image_write_png(flux1_context *context, const flux1
 
 /* ---- the same in stages ------------------------------------------------------------------------------------------------------ */
 
-typedef struct flux1_text flux1_text;       /* encoded prompt: usable with any number of samplers of the same model, also on other contexts */
 typedef struct flux1_sampler flux1_sampler; /* one picture on its way through the steps; belongs to its context */
 
 FLUX1_API flux1_status flux1_encode_text(flux1_context *context, const flux1_model *model, const flux1_generate_params *params, flux1_text **out);

@@ -25,7 +25,7 @@ target_link_libraries(picture_info PRIVATE room_image)
 set_target_properties(json_value picture_info PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 set(cli_environment FLUX1=$<TARGET_FILE:flux1> VALUE=$<TARGET_FILE:json_value> PICTURE=$<TARGET_FILE:picture_info> PIPELINES=${FLUX1_TEST_DATA}/pipelines
                     DOCS=${CMAKE_SOURCE_DIR}/docs DEMO=${CMAKE_SOURCE_DIR}/scripts/demo SHEET=$<TARGET_FILE:contact_sheet> MODELS=${CMAKE_SOURCE_DIR}/models)
-foreach(script usage run tokenize bad_input interrupt mini mini_trained demo)
+foreach(script usage run batch tokenize bad_input interrupt mini mini_trained demo)
   add_test(NAME cli_${script} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/cli/${script}.sh)
   set_tests_properties(cli_${script} PROPERTIES ENVIRONMENT "${cli_environment}" TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()

@@ -61,7 +61,7 @@ int read_prompt(const options *opt, char **prompt, size_t *bytes)
     flux1_status st;
     *prompt = NULL;
     if (text->given == file->given) {
-        complain(text->given ? "--prompt and --prompt-file: give one of the two" : "%s needs a prompt: --prompt TEXT or --prompt-file FILE",
+        complain(text->given ? "--prompt and --prompt-file: give one of the two" : "%s needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl",
                  command_rows[opt->command].name);
         return EXIT_USAGE;
     }
@@ -124,7 +124,7 @@ static flux1_dtype dtype_named(const char *name)
     return (flux1_dtype)i;
 }
 
-int open_context(const options *opt, flux1_context **out)
+static int open_telling(const options *opt, void (*log)(void *, flux1_log_level, const char *), flux1_context **out)
 {
     const option_value *v = opt->values;
     flux1_context_params params;
@@ -140,10 +140,13 @@ int open_context(const options *opt, flux1_context **out)
     params.max_memory = v[OPT_MAX_MEMORY].seed;
     if (v[OPT_DTYPE].given)
         params.dtype = dtype_named(v[OPT_DTYPE].text);
-    params.log = on_log;
+    params.log = log;
     flux1_status st = flux1_context_create(&params, out);
     return st == FLUX1_OK ? EXIT_DONE : report(*out, st);
 }
+
+int open_context(const options *opt, flux1_context **out) { return open_telling(opt, on_log, out); }
+int open_silent_context(const options *opt, flux1_context **out) { return open_telling(opt, NULL, out); }
 
 int report(flux1_context *context, flux1_status status)
 {

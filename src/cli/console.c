@@ -9,8 +9,11 @@
 
 /* There is one standard error in a process. */
 static bool quiet_mode, line_shown;
+static char subject[80];
 
 void console_quiet(bool quiet) { quiet_mode = quiet; }
+
+void console_subject(const char *text) { snprintf(subject, sizeof subject, "%s", text ? text : ""); }
 
 bool console_is_terminal(void)
 {
@@ -26,12 +29,13 @@ void console_wipe(void)
 }
 
 /* One write a line, so that lines of several processes don't mix. Control characters in a file name or a prompt must not steer the terminal. */
-static void print_line(const char *format, va_list ap)
+static void print_line(const char *about, const char *format, va_list ap)
 {
-    char line[8192] = "flux1: ";
-    int n = vsnprintf(line + 7, sizeof line - 8, format, ap);
-    size_t end = n < 0 ? 7 : (size_t)n + 7 < sizeof line - 2 ? (size_t)n + 7 : sizeof line - 2;
-    for (size_t i = 7; i < end; i++)
+    char line[8192];
+    size_t begin = (size_t)snprintf(line, sizeof line, "flux1: %s", about);
+    int n = vsnprintf(line + begin, sizeof line - begin - 1, format, ap);
+    size_t end = n < 0 ? begin : (size_t)n + begin < sizeof line - 2 ? (size_t)n + begin : sizeof line - 2;
+    for (size_t i = begin; i < end; i++)
         if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
             line[i] = line[i] == '\n' ? ' ' : '?';
     line[end] = '\n';
@@ -44,7 +48,7 @@ void complain(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
-    print_line(format, ap);
+    print_line(subject, format, ap);
     va_end(ap);
 }
 
@@ -54,7 +58,7 @@ void note(const char *format, ...)
     if (quiet_mode)
         return;
     va_start(ap, format);
-    print_line(format, ap);
+    print_line("", format, ap);
     va_end(ap);
 }
 

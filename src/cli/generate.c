@@ -1,5 +1,5 @@
 /* flux1 generate: a prompt becomes pictures. */
-#include "cli/cli.h"
+#include "cli/generate.h"
 
 #include "base/builder.h"
 #include "cli/console.h"
@@ -16,16 +16,15 @@
 #include <unistd.h>
 
 typedef struct run {
+    session *s;
     const options *opt;
+    request_company company;
     char *prompt;
     flux1_generate_params params;
     char **names; /* one a picture */
-    flux1_context *context;
-    flux1_context *writer; /* for previews: the run's own context is busy then */
-    flux1_model *model;
     flux1_image *images;
     progress progress;
-    double began, load_seconds, write_seconds;
+    double began, write_seconds;
     bool preview_failed;
 } run;
 
@@ -107,38 +106,55 @@ static int on_progress(void *user, const flux1_progress *now)
 {
     run *r = user;
     progress_update(&r->progress, now);
-    if (now->preview && r->writer && !r->preview_failed) {
-        flux1_status st = flux1_image_write_png(r->writer, now->preview, r->model, &r->params, r->opt->values[OPT_PREVIEW].text);
+    if (r->company.reached)
+        r->company.reached(r->company.user, now->stage);
+    if (now->preview && r->s->writer && !r->preview_failed) {
+        flux1_status st = flux1_image_write_png(r->s->writer, now->preview, r->s->model, &r->params, r->opt->values[OPT_PREVIEW].text);
         if (st != FLUX1_OK) {
             r->preview_failed = true; /* the picture itself may still come out */
-            note("warning: no more previews: %s", flux1_context_message(r->writer));
+            note("warning: no more previews: %s", flux1_context_message(r->s->writer));
         }
     }
     return was_interrupted();
 }
 
-static int open_all(run *r)
+static int open_once(session *s)
 {
-    const char *folder = model_folder(r->opt);
+    const char *folder = model_folder(s->opt);
     if (!folder)
         return EXIT_USAGE;
-    int status = open_context(r->opt, &r->context);
+    int status = open_context(s->opt, &s->context);
     if (status != EXIT_DONE)
         return status;
-    watch_signals(r->context);
+    watch_signals(s->context);
     double start = monotonic_seconds();
-    flux1_status st = flux1_model_open(r->context, folder, &r->model);
+    flux1_status st = flux1_model_open(s->context, folder, &s->model);
     if (st != FLUX1_OK)
-        return report(r->context, st);
-    r->load_seconds = monotonic_seconds() - start;
-    if (r->params.preview_every > 0) {
+        return report(s->context, st);
+    s->load_seconds = monotonic_seconds() - start;
+    if (s->opt->values[OPT_PREVIEW].given) {
         flux1_context_params params;
         flux1_context_params_defaults(&params);
         params.threads = 1;
-        if ((st = flux1_context_create(&params, &r->writer)) != FLUX1_OK)
-            return report(r->writer, st);
+        if ((st = flux1_context_create(&params, &s->writer)) != FLUX1_OK)
+            return report(s->writer, st);
     }
     return EXIT_DONE;
+}
+
+static int session_open(session *s)
+{
+    int status = s->model ? EXIT_DONE : open_once(s);
+    s->failed = status != EXIT_DONE;
+    return status;
+}
+
+void session_close(session *s)
+{
+    watch_signals(NULL);
+    flux1_model_close(s->model);
+    flux1_context_destroy(s->writer);
+    flux1_context_destroy(s->context);
 }
 
 static int write_images(run *r)
@@ -147,16 +163,16 @@ static int write_images(run *r)
     double start = monotonic_seconds();
     for (int i = 0; i < r->params.count; i++) {
         if (was_interrupted())
-            return report(r->context, FLUX1_ERR_CANCELLED);
+            return report(r->s->context, FLUX1_ERR_CANCELLED);
         if (!output) { /* someone may have taken the name meanwhile */
             char *name = output_name(NULL, r->prompt, r->images[i].seed, i, r->params.count);
             free(r->names[i]);
             if (!(r->names[i] = name))
                 return report(NULL, FLUX1_ERR_MEMORY);
         }
-        flux1_status st = flux1_image_write_png(r->context, &r->images[i], r->model, &r->params, r->names[i]);
+        flux1_status st = flux1_image_write_png(r->s->context, &r->images[i], r->s->model, &r->params, r->names[i]);
         if (st != FLUX1_OK)
-            return report(r->context, st);
+            return report(r->s->context, st);
     }
     r->write_seconds = monotonic_seconds() - start;
     return EXIT_DONE;
@@ -176,7 +192,7 @@ static void print_json(const run *r, double total)
     }
     builder_add(&b, "], \"seconds\": {");
     for (int s = 0; s < STAGES; s++)
-        builder_format(&b, "\"%s\": %.3f, ", progress_stage_keys[s], r->progress.seconds[s] + (s == FLUX1_STAGE_LOAD ? r->load_seconds : 0));
+        builder_format(&b, "\"%s\": %.3f, ", progress_stage_keys[s], r->progress.seconds[s] + (s == FLUX1_STAGE_LOAD ? r->s->load_seconds : 0));
     getrusage(RUSAGE_SELF, &used);
     builder_format(&b, "\"write\": %.3f, \"total\": %.3f}, \"peak_rss_bytes\": %lld}", r->write_seconds, total, (long long)used.ru_maxrss * 1024);
     if (builder_take(&b, "the result", &text, NULL) == FLUX1_OK)
@@ -192,41 +208,56 @@ static void print_results(const run *r)
     else
         for (int i = 0; i < r->params.count; i++)
             puts(r->names[i]);
+    r->s->load_seconds = 0;
     note("done in %.1f s, seed %" PRIu64 "%s", total, r->params.seed, r->opt->values[OPT_SEED].given ? "" : " (random: repeat with --seed)");
 }
 
-int generate_run(const options *opt)
+static void free_run(run *r)
 {
-    run r = {.opt = opt, .began = monotonic_seconds()};
-    catch_signals();
+    if (r->images)
+        flux1_images_free(r->images, r->params.count);
+    for (int i = 0; r->names && i < r->params.count; i++)
+        free(r->names[i]);
+    free(r->names);
+    free(r->prompt);
+}
+
+int generate_request(session *s, const options *opt, const request_company *company)
+{
+    run r = {.s = s, .opt = opt, .began = monotonic_seconds()};
     int status = prepare(&r);
+    if (company)
+        r.company = *company;
     if (status == EXIT_DONE)
-        status = open_all(&r);
+        status = session_open(s);
     if (status == EXIT_DONE)
         status = prepare_files(&r);
     if (status == EXIT_DONE) {
         progress_begin(&r.progress, opt->values[OPT_QUIET].given);
+        r.params.text = r.company.text;
         r.params.progress = on_progress;
         r.params.progress_user = &r;
-        flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_generate(r.context, r.model, &r.params, &r.images);
+        flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_generate(s->context, s->model, &r.params, &r.images);
         progress_end(&r.progress, st == FLUX1_OK);
-        status = report(r.context, st);
+        status = report(s->context, st);
     }
     if (status == EXIT_DONE)
         status = write_images(&r);
-    if (status == EXIT_DONE) {
+    if (status == EXIT_DONE)
         print_results(&r);
+    free_run(&r);
+    return status;
+}
+
+int generate_run(const options *opt)
+{
+    session s = {.opt = opt};
+    catch_signals();
+    if (opt->values[OPT_JSONL].given)
+        return batch_run(opt);
+    int status = generate_request(&s, opt, NULL);
+    if (status == EXIT_DONE)
         status = finish_output(status);
-    }
-    watch_signals(NULL);
-    if (r.images)
-        flux1_images_free(r.images, r.params.count);
-    flux1_model_close(r.model);
-    flux1_context_destroy(r.writer);
-    flux1_context_destroy(r.context);
-    for (int i = 0; r.names && i < r.params.count; i++)
-        free(r.names[i]);
-    free(r.names);
-    free(r.prompt);
+    session_close(&s);
     return status;
 }

@@ -176,6 +176,24 @@ static bool parse_value(const option_row *row, const char *text, option_value *o
     return false;
 }
 
+int option_named(const char *name)
+{
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const char *a = name, *b = option_rows[i].name;
+        while (*a && (*a == *b || (*a == '_' && *b == '-')))
+            a++, b++;
+        if (!*a && !*b)
+            return i;
+    }
+    return -1;
+}
+
+bool options_replace(options *o, option_id id, const char *text)
+{
+    o->values[id] = (option_value){0};
+    return parse_value(&option_rows[id], text, &o->values[id]);
+}
+
 /* ---- the whole line ---------------------------------------------------------------------------------------------------------- */
 
 #define LONG_BASE 256 /* getopt_long's values for the rows: above every letter */

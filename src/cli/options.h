@@ -59,7 +59,9 @@ typedef enum option_kind {
     X(PREVIEW, "preview", 0, FILE, "FILE", 0, 0, IN_GENERATE, "keep writing the picture as expected so far to FILE (PNG)")                               \
     X(PREVIEW_EVERY, "preview-every", 0, WHOLE, "N", 1, 10000, IN_GENERATE, "steps between previews (default: 1)")                                        \
     X(DUMP, "dump", 0, FILE, "FILE", 0, 0, IN_GENERATE, "write each stage's tensors to FILE (safetensors, diffusers' names)")                            \
-    X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_TOKENIZE, "read lines {\"prompt\": TEXT} from standard input, write lines {\"clip\": [ids], \"t5\": [ids]}") \
+    X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                                                       \
+      "read lines {\"prompt\": TEXT} from standard input. generate: a request a line, which may have its own output, width, height, steps, guidance, seed, count, " \
+      "max_sequence_length and vae_tiling; tokenize: write lines {\"clip\": [ids], \"t5\": [ids]}")                                                           \
     X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices that this machine and this build have, instead of a folder")                    \
     X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO, "read every weight and name the tensors that hold NaN or infinity")                                \
     X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH, "whose sizes to use with synthetic weights (default: schnell)")                       \
@@ -125,6 +127,11 @@ typedef struct options {
 
 /* argv[0] is the command's name. On a mistake says one sentence on standard error and returns false: exit status 2. */
 bool options_parse(command cmd, int argc, char **argv, options *out);
+
+/* The option of this long name, '_' being as good as '-'; -1 if there is none. */
+int option_named(const char *name);
+/* Gives option `id` the value that `text` says, in place of the one it has; text must outlive *o. On a mistake complains and returns false. */
+bool options_replace(options *o, option_id id, const char *text);
 
 /* The name in a list nearest to `word`, NULL if none is near. next(i) gives the i-th name, NULL behind the last. */
 const char *nearest_name(const char *word, const char *(*next)(int index));

@@ -19,7 +19,8 @@ typedef struct run {
     flux1_context *c;
     const flux1_model *m;
     request r;
-    flux1_text *text;
+    flux1_text *own;         /* made here */
+    const flux1_text *text;  /* own, or the caller's */
     text_plan text_plan;
     denoiser denoiser;
     decoder decoder;
@@ -31,18 +32,41 @@ typedef struct run {
     flux1_image *images;
 } run;
 
-/* Ids, and the plan of every stage, before anything is computed. */
-static flux1_status plan(run *g)
+/* The caller's text is of this model and these tokens. */
+static flux1_status take_text(run *g)
+{
+    const flux1_text *given = g->r.text, *own = g->own;
+    if (given->model != g->m)
+        return error_set(&g->c->error, FLUX1_ERR_ARGUMENT, "the text was encoded with another model");
+    if (given->clip_length != own->clip_length || given->t5_length != own->t5_length ||
+        memcmp(given->clip_ids, own->clip_ids, (size_t)own->clip_length * sizeof *own->clip_ids) != 0 ||
+        memcmp(given->t5_ids, own->t5_ids, (size_t)own->t5_length * sizeof *own->t5_ids) != 0)
+        return error_set(&g->c->error, FLUX1_ERR_ARGUMENT, "the text was encoded from another prompt, or with another max_sequence_length");
+    g->text = given;
+    return FLUX1_OK;
+}
+
+static flux1_status plan_text(run *g)
 {
     flux1_context *c = g->c;
     bool clip_cut = false, t5_cut = false;
-    TRY(text_tokenize(g->m, g->r.prompt, strlen(g->r.prompt), g->r.length, &g->text, &clip_cut, &t5_cut, &c->error));
+    TRY(text_tokenize(g->m, g->r.prompt, strlen(g->r.prompt), g->r.length, &g->own, &clip_cut, &t5_cut, &c->error));
+    g->text = g->own;
     if (t5_cut)
         context_log(c, FLUX1_LOG_WARNING, "the prompt is longer than %d T5 tokens: the rest is not seen", g->r.length);
     else if (clip_cut)
         context_log(c, FLUX1_LOG_INFO, "the prompt is longer than CLIP's %d tokens: T5 sees it whole, CLIP its beginning", g->m->clip_length);
-    TRY(text_plan_make(c, g->m, g->text, &g->text_plan));
-    TRY(check_memory(c, &g->r, "encode its prompt", g->text_plan.t5.memory));
+    if (g->r.text)
+        return take_text(g);
+    TRY(text_plan_make(c, g->m, g->own, &g->text_plan));
+    return check_memory(c, &g->r, "encode its prompt", g->text_plan.t5.memory);
+}
+
+/* Ids, and the plan of every stage, before anything is computed. */
+static flux1_status plan(run *g)
+{
+    flux1_context *c = g->c;
+    TRY(plan_text(g));
     TRY(denoiser_plan(c, g->m, &g->r, g->text, &g->denoiser));
     g->denoiser_planned = true;
     size_t denoise = g->denoiser.plan.memory;
@@ -190,7 +214,8 @@ static flux1_status run_all(run *g)
         TRY(dump_create(g->r.count, &g->dump, err));
     progress_begin(&g->p, g->c, &g->r, total_flops(g));
     TRY(progress_report(&g->p, err));
-    TRY(text_encode(g->c, &g->text_plan, g->text, &g->p));
+    if (!g->r.text)
+        TRY(text_encode(g->c, &g->text_plan, g->own, &g->p));
     if (g->dump)
         TRY(dump_text(g));
     TRY(denoise(g));
@@ -214,7 +239,7 @@ flux1_status flux1_generate(flux1_context *context, const flux1_model *model, co
         denoiser_close(&g.denoiser);
     if (g.decoder_planned)
         decoder_close(&g.decoder);
-    flux1_text_free(g.text);
+    flux1_text_free(g.own);
     tensor_free(&g.expected);
     dump_destroy(g.dump);
     for (int64_t i = 0; g.latents && i < g.r.count; i++)

@@ -59,7 +59,7 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
     if (!params || params->size < offsetof(flux1_generate_params, reserved))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_generate_params_defaults");
     memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
-    *r = (request){.prompt = p.prompt ? p.prompt : "", .seed = p.seed, .dump = p.dump, .progress = p.progress, .progress_user = p.progress_user};
+    *r = (request){.prompt = p.prompt ? p.prompt : "", .seed = p.seed, .text = p.text, .dump = p.dump, .progress = p.progress, .progress_user = p.progress_user};
     TRY(take_size(c, m, "width", p.width, &r->width));
     TRY(take_size(c, m, "height", p.height, &r->height));
     TRY(take_counts(c, m, &p, r));

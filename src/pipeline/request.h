@@ -18,6 +18,7 @@ typedef struct request {
     int length; /* T5 tokens */
     int preview_every;
     flux1_tiling tiling;
+    const flux1_text *text; /* given by the caller, or NULL */
     const char *dump;
     flux1_progress_fn *progress;
     void *progress_user;

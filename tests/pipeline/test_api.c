@@ -123,6 +123,43 @@ static void contexts_refuse_what_they_cannot_be(void **state)
 
 /* ---- staged calls, several pictures ---- */
 
+/* Encoded on another context, the prompt gives the same picture without being encoded again; a text that belongs to something else is refused. */
+static void a_text_encoded_before_is_taken(void **state)
+{
+    (void)state;
+    golden g;
+    flux1_text *text;
+    flux1_image *refused;
+    golden_open("dev", "scripts", &g);
+    flux1_context *c = context_on("cpu", NULL, 2, FLUX1_DTYPE_F32), *other = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, g.folder), *twin = model_of(c, g.folder);
+    flux1_image *whole = generate(c, m, &g.params);
+    assert_int_equal(flux1_encode_text(other, m, &g.params, &text), FLUX1_OK);
+    flux1_generate_params given = g.params;
+    given.text = text;
+    for (int i = 0; i < 2; i++) { /* it may be used again */
+        flux1_image *image = generate(c, m, &given);
+        assert_same_picture(whole, image);
+        flux1_images_free(image, 1);
+    }
+    given.prompt = "something else";
+    assert_int_equal(flux1_generate(c, m, &given, &refused), FLUX1_ERR_ARGUMENT);
+    assert_non_null(strstr(flux1_context_message(c), "another prompt"));
+    given.prompt = g.params.prompt;
+    given.max_sequence_length = 16;
+    assert_int_equal(flux1_generate(c, m, &given, &refused), FLUX1_ERR_ARGUMENT);
+    given.max_sequence_length = g.params.max_sequence_length;
+    assert_int_equal(flux1_generate(c, twin, &given, &refused), FLUX1_ERR_ARGUMENT);
+    assert_non_null(strstr(flux1_context_message(c), "another model"));
+    flux1_images_free(whole, 1);
+    flux1_text_free(text);
+    flux1_model_close(twin);
+    flux1_model_close(m);
+    flux1_context_destroy(other);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
 static void staged_calls_equal_the_whole_request(void **state)
 {
     (void)state;
@@ -548,6 +585,7 @@ int main(void)
         cmocka_unit_test(older_and_newer_structs_are_accepted),
         cmocka_unit_test(structs_that_were_not_set_up_are_refused),
         cmocka_unit_test(contexts_refuse_what_they_cannot_be),
+        cmocka_unit_test(a_text_encoded_before_is_taken),
         cmocka_unit_test(staged_calls_equal_the_whole_request),
         cmocka_unit_test(a_text_of_another_model_is_refused),
         cmocka_unit_test(image_i_of_a_request_is_that_of_seed_plus_i),

@@ -1,6 +1,8 @@
 /* Every stage of every committed pipeline equals the oracle's: noise, ids, sigmas, both encoders, the latents of each step, the decoded picture, its bytes. */
 #include "golden_runs.h"
 
+#include <pthread.h>
+
 static void run_all(const char *device, const char *shape, int threads)
 {
     flux1_context *c = context_on(device, shape, threads, FLUX1_DTYPE_F32);
@@ -116,6 +118,69 @@ static void a_cancel_ends_all_gpus(void **state)
     cuda_emulator_devices(1);
 }
 
+/* What is encoded beside a request, from the stage `from` of that one on. */
+typedef struct beside {
+    flux1_context *context;
+    flux1_model *model;
+    const flux1_generate_params *params;
+    flux1_stage from;
+    pthread_t thread;
+    bool started;
+    flux1_status status;
+    flux1_text *text;
+} beside;
+
+static void *encode_beside(void *arg)
+{
+    beside *b = arg;
+    b->status = flux1_encode_text(b->context, b->model, b->params, &b->text);
+    return NULL;
+}
+
+static int start_beside(void *user, const flux1_progress *p)
+{
+    beside *b = user;
+    if (!b->started && p->stage >= b->from && p->stage_fraction > 0) {
+        b->started = true;
+        assert_int_equal(pthread_create(&b->thread, NULL, encode_beside, b), 0);
+    }
+    return 0;
+}
+
+/* The next request's prompt, on another context: while this one's steps are recorded and replayed, and while it is decoded. Both pictures are the oracle's. */
+static void the_next_prompt_is_encoded_beside(void **state)
+{
+    (void)state;
+    golden first, next;
+    golden_open("schnell", "car", &first);
+    golden_open("schnell", "long", &next);
+    flux1_context *c = context_on(TEST_DEVICE, NULL, 1, FLUX1_DTYPE_F32), *other = context_on(TEST_DEVICE, NULL, 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, first.folder);
+    for (flux1_stage from = FLUX1_STAGE_DENOISE; from <= FLUX1_STAGE_DECODE; from++) {
+        beside b = {.context = other, .model = m, .params = &next.params, .from = from};
+        flux1_image *image;
+        flux1_generate_params params = first.params, then = next.params;
+        params.progress = start_beside;
+        params.progress_user = &b;
+        assert_int_equal(flux1_generate(c, m, &params, &image), FLUX1_OK);
+        compare_image(&first, image, "in front");
+        flux1_images_free(image, 1);
+        assert_true(b.started);
+        pthread_join(b.thread, NULL);
+        assert_int_equal(b.status, FLUX1_OK);
+        then.text = b.text;
+        assert_int_equal(flux1_generate(c, m, &then, &image), FLUX1_OK);
+        compare_image(&next, image, "encoded beside");
+        flux1_images_free(image, 1);
+        flux1_text_free(b.text);
+    }
+    flux1_model_close(m);
+    flux1_context_destroy(other);
+    flux1_context_destroy(c);
+    golden_close(&next);
+    golden_close(&first);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -124,6 +189,7 @@ int main(void)
         cmocka_unit_test(a_mesh_of_gpus_equals_the_oracle),
         cmocka_unit_test(steps_are_submitted_ahead),
         cmocka_unit_test(a_cancel_ends_all_gpus),
+        cmocka_unit_test(the_next_prompt_is_encoded_beside),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,112 @@
+#!/bin/sh
+# generate --jsonl: a request a line gives the pictures that single runs give; bad lines are told and passed over; what waits for input can be interrupted.
+. "$(dirname "$0")/lib.sh"
+
+flux1 generate -m "$tiny" -p "a red fox" -S 7 -o fox.png
+flux1 generate -m "$tiny" -p "a red car" -S 8 -s 2 -W 32 -H 48 -o car.png
+flux1 generate -m "$tiny" -p "an owl" -S 9 -n 2 --max-sequence-length 32 -o owl.png
+cat >../three <<'END'
+{"prompt": "a red fox", "seed": 7, "output": "b-fox.png"}
+
+{"prompt": "a red car", "seed": 8, "steps": 2, "width": 32, "height": 48, "output": "b-car.png"}
+{"prompt": "an owl", "seed": "9", "count": 2, "max_sequence_length": 32, "output": "b-owl.png"}
+END
+
+# alone, and with the next prompt encoded beside (which on a CPU only a device of their own for the encoders asks for)
+for options in "" "--encoder-device host"; do
+    rm -f b-*.png
+    # shellcheck disable=SC2086
+    flux1 generate -m "$tiny" --jsonl $options <../three
+    expect_status 0 "three lines $options"
+    printf 'b-fox.png\nb-car.png\nb-owl-1.png\nb-owl-2.png\n' | cmp -s - ../out || fail "the files are named in order: $(tr '\n' ' ' <../out)"
+    for name in fox car owl-1 owl-2; do
+        [ "$("$PICTURE" $name.png)" = "$("$PICTURE" b-$name.png)" ] || fail "$name.png and b-$name.png differ $options"
+    done
+done
+"$PICTURE" b-car.png parameters | grep -q '^a red car$' || fail "each picture has its own prompt in it"
+# encoded beside: only the first prompt is a stage of its own
+[ "$(grep -c 'text encoders' ../err)" = 1 ] || fail "the second and third prompt were encoded beside: $(grep -c 'text encoders' ../err)"
+
+# the command line's values hold for every line that does not say otherwise; JSON is a line a request; the last line needs no newline
+printf '{"prompt": "a red car", "seed": 8, "height": 48, "output": "x.png"}\n{"prompt": "a red car", "seed": 8, "width": 48, "output": "y.png"}' >../lines
+flux1 generate -m "$tiny" --jsonl --json -s 2 -W 32 -H 32 <../lines
+expect_status 0 "options for all lines"
+[ "$("$PICTURE" car.png)" = "$("$PICTURE" x.png)" ] || fail "--steps and --width hold for a line without them"
+case $("$PICTURE" y.png) in 48x32\ *) ;; *) fail "a line's width is its own: $("$PICTURE" y.png)" ;; esac
+[ "$(wc -l <../out)" = 2 ] || fail "--json writes a line a request"
+[ "$(head -n 1 ../out | "$VALUE" images.0.file)" = x.png ] || fail "--json names the file"
+
+# names of their own
+printf '{"prompt": "A red fox", "seed": 42}\n' >../lines
+flux1 generate -m "$tiny" --jsonl <../lines
+exists a-red-fox_seed42.png
+flux1 generate -m "$tiny" --jsonl </dev/null
+expect_status 0 "no lines at all"
+
+# a bad line is one sentence with its number, and the others come out
+bad() { # status, pattern, line
+    rm -f good-*.png
+    printf '{"prompt": "x", "seed": 1, "output": "good-1.png"}\n%s\n{"prompt": "x", "seed": 2, "output": "good-3.png"}\n' "$3" >../lines
+    flux1 generate -m "$tiny" --jsonl -q <../lines
+    expect_status "$1" "$3"
+    [ "$(wc -l <../err)" = 1 ] || fail "$3: one sentence"
+    grep -Eq "standard input, line 2: .*$2" ../err || fail "$3: the sentence does not match /$2/"
+    exists good-1.png
+    exists good-3.png
+}
+bad 1 'JSON' '{"prompt": "x"'
+bad 1 'prompt' '{"seed": 3}'
+bad 1 'prompt' '["x"]'
+bad 1 'colour' '{"prompt": "x", "colour": "red"}'
+bad 1 'model' '{"prompt": "x", "model": "other"}'
+bad 1 'steps.*whole number' '{"prompt": "x", "steps": 2.5}'
+bad 1 'width 0' '{"prompt": "x", "width": 0}'
+bad 1 '"seed" should be' '{"prompt": "x", "seed": 18446744073709551615}'
+bad 1 '"prompt" should be' '{"prompt": null}'
+bad 1 'twice|duplicate' '{"prompt": "x", "prompt": "y"}'
+bad 2 'PNG' '{"prompt": "x", "output": "x.gif"}'
+bad 1 'no-such' '{"prompt": "x", "output": "no-such/x.png"}'
+bad 1 'at most' '{"prompt": "x", "max_sequence_length": 65536}'
+
+# beside what one request alone can have
+refused 2 'jsonl.*--prompt ' generate -m "$tiny" --jsonl -p x
+refused 2 'jsonl.*"output"' generate -m "$tiny" --jsonl -o x.png
+refused 2 'jsonl.*--dump' generate -m "$tiny" --jsonl --dump x.safetensors
+printf '{"prompt": "x"}\n{"prompt": "y"}\n' >../two
+"$FLUX1" generate -m ./nowhere --jsonl <../two >../out 2>../err
+[ $? = 1 ] && [ "$(wc -l <../err)" = 1 ] || fail "a model that cannot be opened is told once"
+
+# requests come when they come: the first picture is there before the second line
+rm -f -- *.png
+mkfifo ../pipe
+timeout 60 "$FLUX1" generate -m "$tiny" --jsonl --encoder-device host <../pipe >../out 2>../err &
+exec 9>../pipe
+printf '{"prompt": "x", "seed": 1, "output": "first.png"}\n' >&9
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    [ -f first.png ] && break
+    sleep 0.25
+done
+exists first.png
+printf '{"prompt": "x", "seed": 1, "output": "second.png"}\n' >&9
+exec 9>&-
+wait $!
+status=$?
+expect_status 0 "lines from a pipe"
+exists second.png
+
+# waiting for a line, or in the middle of one with the next prompt's encoding beside it: 130, and nothing half done
+rm -f -- *.png
+for delay in 0.3 0.6 1.2; do
+    (printf '{"prompt": "x", "steps": 10000, "width": 256, "height": 256, "output": "x.png"}\n{"prompt": "y", "output": "y.png"}\n'; exec sleep 2) |
+        timeout --foreground -k 30 --preserve-status -s INT $delay "$FLUX1" generate -m "$tiny" --jsonl --encoder-device host >../out 2>../err &
+    wait $!
+    status=$?
+    expect_status 130 "SIGINT in a batch after $delay s"
+    nothing_left "SIGINT in a batch after $delay s"
+done
+mkfifo ../silent
+(exec 8>../silent; exec sleep 3) &
+timeout --foreground -k 30 --preserve-status -s INT 0.5 "$FLUX1" generate -m "$tiny" --jsonl <../silent >../out 2>../err
+status=$?
+expect_status 130 "SIGINT while waiting for a line"
+finish
