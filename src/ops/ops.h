@@ -260,6 +260,8 @@ typedef struct ops_sizing {
     /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries of all batches, n keys, k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
     size_t unit; /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
+    /* device memory that a prepared weight takes, at most; NULL: weights stay in the mapped file, but for what is small or has to be put in another order */
+    size_t (*weight_bytes)(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);
 } ops_sizing;
 
 extern const ops_sizing ops_ref_sizing, ops_cpu_sizing;
@@ -307,6 +309,7 @@ flux1_status ops_cuda_link_shift_end(cuda_link *l);
 typedef struct ops_count {
     size_t arena_peak;      /* bytes, scratch included */
     size_t weight_bytes;    /* bytes of files behind prepared weights */
+    size_t held_bytes;      /* of those weights on the device: ops_sizing.weight_bytes */
     double flops;           /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
     size_t exchanged;       /* bytes sent by this rank (counted by the mesh) */

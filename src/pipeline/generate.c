@@ -62,6 +62,20 @@ static flux1_status plan_text(run *g)
     return check_memory(c, &g->r, "encode its prompt", g->text_plan.t5.memory);
 }
 
+/* By size alone; what else lies on the GPU shows when the weights come. */
+static void tell_of_streaming(const run *g)
+{
+    flux1_context *c = g->c;
+    const cuda_device *gpu = c->device.config.device;
+    const stage_plan *d = &g->denoiser.plan;
+    size_t weights = d->count.held_bytes * (c->device.gpus ? 1 : (size_t)mesh_ranks(&c->mesh));
+    if (!gpu || weights + d->memory <= ops_cuda_memory(gpu))
+        return;
+    bool smaller = !c->device.config.fp8 && ops_cuda_multiplies_fp8(gpu);
+    context_log(c, FLUX1_LOG_WARNING, "the transformer's weights take %.1f GiB, more than %s has: they are streamed to it in every step, which is slow%s", (double)weights / 0x1p30,
+                ops_cuda_name(gpu), smaller ? "; --dtype fp8 takes half" : "");
+}
+
 /* Ids, and the plan of every stage, before anything is computed. */
 static flux1_status plan(run *g)
 {
@@ -71,6 +85,7 @@ static flux1_status plan(run *g)
     g->denoiser_planned = true;
     size_t denoise = g->denoiser.plan.memory;
     TRY(check_memory(c, &g->r, "denoise", denoise));
+    tell_of_streaming(g);
     TRY(decoder_plan(c, g->m, &g->r, memory_beside(c, g->r.preview_every ? denoise : 0), &g->decoder));
     g->decoder_planned = true;
     size_t decode = g->decoder.plan.memory;

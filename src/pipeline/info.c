@@ -79,6 +79,8 @@ static json_t *describe_stage(const char *name, const stage_plan *p, bool *ok)
     put(o, "flops", json_real(p->count.flops), ok);
     put(o, "memory_bytes", json_integer((json_int_t)p->memory), ok);
     put(o, "weight_bytes", json_integer((json_int_t)p->count.weight_bytes), ok);
+    if (p->count.held_bytes)
+        put(o, "device_weight_bytes", json_integer((json_int_t)p->count.held_bytes), ok);
     put(o, "exchanged_bytes", json_integer((json_int_t)p->count.exchanged), ok);
     return o;
 }

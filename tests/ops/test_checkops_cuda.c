@@ -255,8 +255,13 @@ static void weights_in_fp8_are_not_taken_for_others(void **state)
     tensor weights[MODEL_BLOCKS];
     float out[3][MODEL_ROWS * MODEL_WIDTH], again[MODEL_ROWS * MODEL_WIDTH];
     make_weights(weights);
-    for (model_fp8 = FP8_NO; model_fp8 <= FP8_WHOLE; model_fp8++, model_store++) /* of three stores, for what each should be */
+    for (model_fp8 = FP8_NO; model_fp8 <= FP8_WHOLE; model_fp8++, model_store++) { /* of three stores, for what each should be */
+        weight_recipe w = {.role = WEIGHT_LINEAR, .rows = MODEL_WIDTH, .cols = MODEL_WIDTH, .coarse = true};
+        size_t before = cuda_emulator_counts().device_bytes, one = ops_cuda_sizing.weight_bytes(&(ops_config){.arithmetic = DTYPE_F32, .fp8 = model_fp8}, &w, NULL);
         run_model(weights, false, out[model_fp8]);
+        if (emulated)
+            assert_int_equal(cuda_emulator_counts().device_bytes - before, MODEL_BLOCKS * one);
+    }
     for (model_fp8 = FP8_NO; model_fp8 <= FP8_WHOLE; model_fp8++) {
         run_model(weights, false, again);
         assert_memory_equal(again, out[model_fp8], sizeof again);

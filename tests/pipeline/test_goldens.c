@@ -181,6 +181,42 @@ static void the_next_prompt_is_encoded_beside(void **state)
     golden_close(&first);
 }
 
+static void note_streaming(void *user, flux1_log_level level, const char *message)
+{
+    if (level == FLUX1_LOG_WARNING && strstr(message, "streamed") && strstr(message, "--dtype fp8"))
+        ++*(int *)user;
+}
+
+/* A GPU that says it has 64 KiB. */
+static void that_weights_will_not_fit_is_told(void **state)
+{
+    (void)state;
+    golden g;
+    flux1_image *image;
+    flux1_context_params p;
+    int told = 0;
+    if (getenv("FLUX1_TEST_GPU"))
+        skip();
+    golden_open("schnell", "car", &g);
+    flux1_context_params_defaults(&p);
+    p.device = TEST_DEVICE;
+    p.max_memory = (uint64_t)1 << 30;
+    p.log = note_streaming;
+    p.log_user = &told;
+    for (int small = 0; small < 2; small++) {
+        cuda_emulator_memory((size_t)(small ? 64 << 10 : 1 << 30));
+        flux1_context *c = context_of(&p);
+        cuda_emulator_memory((size_t)64 << 30);
+        flux1_model *m = model_of(c, g.folder);
+        assert_int_equal(flux1_generate(c, m, &g.params, &image), FLUX1_OK);
+        assert_int_equal(told, small);
+        flux1_images_free(image, 1);
+        flux1_model_close(m);
+        flux1_context_destroy(c);
+    }
+    golden_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +226,7 @@ int main(void)
         cmocka_unit_test(steps_are_submitted_ahead),
         cmocka_unit_test(a_cancel_ends_all_gpus),
         cmocka_unit_test(the_next_prompt_is_encoded_beside),
+        cmocka_unit_test(that_weights_will_not_fit_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -199,7 +199,7 @@ static size_t scratch_bytes(const ops_config *c, ops_work work, int64_t m, int64
     return 0;
 }
 
-const ops_sizing ops_cuda_sizing = {.act_bytes = act_bytes, .scratch = scratch_bytes, .unit = CUDA_ALIGN};
+const ops_sizing ops_cuda_sizing = {.act_bytes = act_bytes, .scratch = scratch_bytes, .unit = CUDA_ALIGN, .weight_bytes = cuda_weight_bytes};
 
 flux1_status cuda_reserve(ops *base, size_t bytes)
 {

@@ -135,6 +135,7 @@ size_t cuda_device_free_bytes(cuda_device *d);
 
 flux1_status cuda_blocks_create(cuda_ops *o, int threads);
 void cuda_blocks_free(cuda_ops *o);
+size_t cuda_weight_bytes(const ops_config *c, const weight_recipe *r, const weight_recipe *bias);
 
 /* ---- linear.c ---- */
 

@@ -64,6 +64,7 @@ flux1_status cuda_blocks_create(cuda_ops *o, int threads)
         return error_oom(o->head.err, sizeof *b, "the weights' blocks");
     o->blocks = b;
     b->last = &b->first;
+    b->row_floats = 1; /* a bias: beside a matrix without columns there is no other row */
     b->threads = threads > 1 ? threads : 1;
     TRY(cuda_check(&o->head, o->lib->cuStreamCreate(&b->stream, CU_STREAM_NON_BLOCKING), "cannot make a stream"));
     for (int i = 0; i < 2; i++) {
@@ -159,21 +160,32 @@ static void mix_recipe(uint64_t key[2], const weight_recipe *r)
     }
 }
 
-static bool is_half(const cuda_ops *o, const weight_recipe *r) { return o->half && r->role != WEIGHT_VECTOR; }
-
-static size_t place(cuda_block *b, size_t count, size_t element)
+static size_t place(size_t *end, int64_t count, size_t element)
 {
-    size_t at = b->bytes;
-    b->bytes += size_round_up(count * element, CUDA_ALIGN);
+    size_t at = *end;
+    *end += size_round_up((size_t)count * element, CUDA_ALIGN);
     return at;
 }
 
-static void place_scales(cuda_ops *o, cuda_block *b, cuda_weight *w)
+/* Type and places of a weight's parts behind *end, which moves on. */
+static void lay_out(cuda_weight *w, const weight_recipe *r, const weight_recipe *bias, bool half, bool fp8, bool scales_rows, size_t *end)
 {
-    struct cuda_blocks *all = o->blocks;
-    size_t plain = (size_t)(w->head.rows * w->head.cols) * (w->half ? 2 : 4);
-    w->scales_at = place(b, o->scales_rows ? (size_t)w->head.rows : 1, sizeof(float));
-    all->plain_bytes = plain > all->plain_bytes ? plain : all->plain_bytes;
+    w->half = half && r->role != WEIGHT_VECTOR;
+    w->e4m3 = fp8 && r->coarse && r->rows > 0 && r->cols > 0;
+    w->at = place(end, r->rows * r->cols, w->e4m3 ? 1 : w->half ? 2 : 4);
+    if (w->e4m3)
+        w->scales_at = place(end, scales_rows ? r->rows : 1, sizeof(float));
+    if (bias)
+        w->bias_at = place(end, bias->rows, 4);
+    if (bias && half)
+        w->bias_half_at = place(end, bias->rows, 2);
+}
+
+size_t cuda_weight_bytes(const ops_config *c, const weight_recipe *r, const weight_recipe *bias)
+{
+    size_t bytes = 0;
+    lay_out(&(cuda_weight){0}, r, bias, c->arithmetic == DTYPE_BF16, c->fp8 != FP8_NO, true, &bytes);
+    return bytes;
 }
 
 flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const weight_recipe *bias, weight **out)
@@ -188,21 +200,15 @@ flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const 
     b->last = &w->next;
     w->head = (weight){.role = r->role, .rows = r->rows, .cols = r->cols, .kernel = r->kernel, .has_bias = bias != NULL, .owner = into};
     w->recipe = *r;
-    w->half = is_half(o, r);
-    w->e4m3 = o->fp8 && r->coarse && r->rows > 0 && r->cols > 0;
+    lay_out(w, r, bias, o->half, o->fp8, o->scales_rows, &b->bytes);
     mix_recipe(b->key, r);
-    w->at = place(b, (size_t)(r->rows * r->cols), w->e4m3 ? 1 : w->half ? 2 : 4);
-    if (w->e4m3)
-        place_scales(o, b, w);
     if (bias) {
         w->bias_recipe = *bias;
         mix_recipe(b->key, bias);
-        w->bias_at = place(b, (size_t)bias->rows, 4);
-        if (o->half)
-            w->bias_half_at = place(b, (size_t)bias->rows, 2);
     }
-    if ((size_t)r->cols > all->row_floats)
-        all->row_floats = (size_t)r->cols;
+    size_t plain = w->e4m3 ? (size_t)(r->rows * r->cols) * (w->half ? 2 : 4) : 0;
+    all->plain_bytes = plain > all->plain_bytes ? plain : all->plain_bytes;
+    all->row_floats = (size_t)r->cols > all->row_floats ? (size_t)r->cols : all->row_floats;
     *out = &w->head;
     return FLUX1_OK;
 }

@@ -157,6 +157,8 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     p->next = self(o)->weights;
     self(o)->weights = p;
     self(o)->count.weight_bytes += recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
+    if (self(o)->sizing->weight_bytes)
+        self(o)->count.held_bytes += self(o)->sizing->weight_bytes(&self(o)->config, w, bias);
     *out = &p->head;
     return FLUX1_OK;
 }
