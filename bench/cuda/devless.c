@@ -57,6 +57,36 @@ static void convolution(int64_t size, int64_t in, int64_t out, int64_t stride, b
     answer(what, &b);
 }
 
+/* cuBLASLt makes no plan without a GPU; but it says whether it knows the attributes that an e4m3 product is described with (linear.c), in these sizes. */
+static void product_attributes(void)
+{
+    const int32_t rows = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    const int8_t fast = 1;
+    const void *pointer = NULL;
+    const struct {
+        const char *name;
+        cublasLtMatmulDescAttributes_t attribute;
+        const void *value;
+        size_t bytes;
+    } list[] = {{"A's scales by rows", CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &rows, sizeof rows},
+                {"B's scales by rows", CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &rows, sizeof rows},
+                {"A's scales", CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &pointer, sizeof pointer},
+                {"B's scales", CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &pointer, sizeof pointer},
+                {"fast sums", CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast}};
+    cublasLtMatmulDesc_t product = NULL;
+    if (!lib->blas || lib->cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F) != CUBLAS_STATUS_SUCCESS) {
+        printf("cuBLASLt: not found\n");
+        return;
+    }
+    printf("cuBLASLt %zu\n", lib->cublasLtGetVersion());
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        bool taken = lib->cublasLtMatmulDescSetAttribute(product, list[i].attribute, list[i].value, list[i].bytes) == CUBLAS_STATUS_SUCCESS;
+        printf("e4m3 product: %-52s %s\n", list[i].name, taken ? "taken" : "refused");
+        refused += !taken;
+    }
+    lib->cublasLtMatmulDescDestroy(product);
+}
+
 static bool describe_device(const char *path)
 {
     char *json;
@@ -96,6 +126,7 @@ int main(int argc, char **argv)
     convolution(1024, 3, 128, 1, true, false);        /* and from it */
     for (int64_t size = 1024, channels = 128; size >= 256; size /= 2, channels *= 2)
         convolution(size, channels, channels, 2, true, false);
+    product_attributes();
     printf("%d refused\n", refused);
     return refused > 0;
 }

@@ -50,7 +50,7 @@ static flux1_status fault(reader *r, const char *at, const char *format, ...)
 static flux1_status unexpected(reader *r, const char *wanted)
 {
     if (r->p == r->end)
-        return fault(r, r->p, "the JSON is cut short, %s should follow; fetch the file again", wanted);
+        return fault(r, r->p, "the JSON is cut short, %s should follow; get the whole of it", wanted);
     unsigned char c = (unsigned char)*r->p;
     if (c > 0x20 && c < 0x7f)
         return fault(r, r->p, "not valid JSON: '%c' where %s should stand", c, wanted);
@@ -168,7 +168,7 @@ static flux1_status scan_string(reader *r, const char **closing, bool *escapes)
         p += n;
     }
     if (p >= r->end)
-        return fault(r, r->end, "the JSON is cut short in a text; fetch the file again");
+        return fault(r, r->end, "the JSON is cut short in a text; get the whole of it");
     *closing = p;
     return FLUX1_OK;
 }

@@ -76,8 +76,9 @@ def table(rows):
     return "\n".join(lines)
 
 
-def run(ctx, models, flux1, n, judge):
-    """Prints the table and writes it to scores.md in the work folder."""
+def run(ctx, models, flux1, n, judge, kinds=("schnell", "dev"), options=""):
+    """Prints the table and writes it to scores.md in the work folder. options: more for flux1, such as "--device ref --dtype fp8"."""
+    tag = "".join(c if c.isalnum() else "-" for c in options)
     prompts = data.held_prompts(n)
     specs = [s for s, _, _ in prompts]
     real = np.stack([data.render(s, random.Random(seed)) for s, _, seed in prompts])
@@ -90,14 +91,16 @@ def run(ctx, models, flux1, n, judge):
     rows = [("real renders (ceiling)", judged(real)), ("VAE alone", judged(reconstructed(ctx, vae, real)))]
     for kind, steps in (("schnell", 4), ("dev", 20)):
         model = models / f"mini-{kind}"
-        images = pictures(flux1, model, prompts, ctx.path("evaluation") / f"{kind}-{stamp(model)}", ctx.workers, "--steps", str(steps))
-        rows += [(f"{kind}, {steps} steps", judged(images)), (f"{kind}, shuffled prompts (floor)", judged(images, shuffled(specs)))]
+        if kind not in kinds:
+            continue
+        images = pictures(flux1, model, prompts, ctx.path("evaluation") / f"{kind}-{stamp(model)}{tag}", ctx.workers, "--steps", str(steps), *options.split())
+        rows += [(f"{kind}, {steps} steps {options}".rstrip(), judged(images)), (f"{kind}, shuffled prompts (floor)", judged(images, shuffled(specs)))]
     low = [r for r, (right, asked) in rows[0][1].items() if 100 * right < CEILING * asked]
     text = table(rows) + f"\n\nPer cent right, {n} prompts with a held-out pair, one seed each; VAE {psnr:.2f} dB (goal ≥ 30)."
     if low:
         text += f" The judge itself is below {CEILING} % on real renders for {', '.join(low)}: train it longer before trusting this table."
     print(text)
-    ctx.path("scores.md").write_text(text + "\n")
+    ctx.path(f"scores{tag}.md").write_text(text + "\n")
 
 
 def sheet(flux1, model, path, folder):
@@ -134,6 +137,8 @@ def main():
     a = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     arguments(a)
     a.add_argument("-n", type=int, default=340, help="prompts")
+    a.add_argument("--kinds", default="schnell,dev", help="which of the models")
+    a.add_argument("--options", default="", help='more options for flux1, in one word: --options="--device ref --dtype fp8"')
     a.add_argument("--sheet", type=Path, help="write mini-schnell's contact sheet and stop")
     a.add_argument("--strip", type=Path, help="write mini-dev's guidance strip and stop")
     a = a.parse_args()
@@ -148,7 +153,7 @@ def main():
         strip(a.flux1, a.models / "mini-dev", a.strip, a.work / "evaluation" / ("strip-" + stamp(a.models / "mini-dev")))
     if not (a.sheet or a.strip):
         log("judge")
-        run(ctx, a.models, a.flux1, a.n, classifier.train(ctx))
+        run(ctx, a.models, a.flux1, a.n, classifier.train(ctx), a.kinds.split(","), a.options)
 
 
 if __name__ == "__main__":
