@@ -27,6 +27,8 @@ correct checkops "$build/tests/ops_test_checkops_cuda" --gpu
 correct goldens env FLUX1_TEST_GPU=1 "$build/tests/pipeline_test_goldens_cuda"
 correct bf16 env FLUX1_TEST_GPU=1 "$build/tests/pipeline_test_bf16_cuda"
 correct fp8 env FLUX1_TEST_GPU=1 "$build/tests/pipeline_test_fp8_cuda"
+step "entries at true size"
+timeout 120 "$build/tests/ops_test_checkops_cuda" --gpu --bench | tee "$out/entries.txt"
 [ "${1:-}" = quick ] && { step "$failed failed"; exit $((failed > 0)); }
 
 bench() { # name, flux1 bench's arguments

@@ -493,6 +493,18 @@ static void case_aligned_attention(run *r)
     keep(r, both);
 }
 
+/* T5's and CLIP's kinds: a bias by distance or a causal mask, more queries and keys than a tile, no company in the buffer. */
+static void case_aligned_attention_masked(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 64, 64, 128), rows = PICK(r, 1, 16, 63, 77, 150), width = heads * dim;
+    attention_args a = {.heads = heads, .scale = below(r, 2) ? 1 : 1.0f / sqrtf((float)dim), .causal = below(r, 2)};
+    if (below(r, 2))
+        a.bias = input(r, ACT_TABLE, 1, heads, 2 * rows - 1);
+    act qkv = joint(r, ACT_HEADS, batch, rows, 0, 3 * width, false), out = joint(r, ACT_HEADS, batch, rows, 0, width, true);
+    ok(r, r->o->fn->attention(r->o, act_columns(qkv, 0, width), act_columns(qkv, width, width), act_columns(qkv, 2 * width, width), &a, out));
+    keep(r, out);
+}
+
 static void case_aligned_attention_part(run *r)
 {
     int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 16, 64), text = PICK(r, 0, 8), image = PICK(r, 3, 66), width = heads * dim,
@@ -574,6 +586,7 @@ static const check checks[] = {
     {"cast, copy_rows, pack, unpack", case_moves, 20, 0, 5e-3},
     {"qkv_norm_rope, single_products, mlp", case_composites, 8, 2e-6, 1e-2},
     {"attention, aligned", case_aligned_attention, 20, 2e-6, 8e-3},
+    {"attention, aligned, masked", case_aligned_attention_masked, 24, 2e-6, 8e-3},
     {"attention_part, aligned", case_aligned_attention_part, 12, 2e-6, 8e-3},
     {"linear, aligned", case_aligned_linear, 40, 1e-6, 6e-3},
     {"conv, aligned", case_aligned_conv, 20, 1e-6, 6e-3},

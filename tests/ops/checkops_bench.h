@@ -1,5 +1,5 @@
-/* test_checkops --bench: each entry of the best CPU backend at true sizes (DiT at 1024², VAE at 512²), one line an entry: milliseconds, and GFLOP/s for
- * products or GB/s (bytes read and written once) for the rest. Included by test_checkops.c, whose helpers it uses. */
+/* test_checkops --bench, test_checkops_cuda --gpu --bench: each entry at true sizes (DiT at 1024², VAE at 512²), one line an entry: milliseconds, and GFLOP/s for
+ * products or GB/s (bytes read and written once) for the rest. Included by those programs, whose helpers it uses; stored_half says how an activation is stored. */
 #ifndef CHECKOPS_BENCH_H
 #define CHECKOPS_BENCH_H
 
@@ -30,7 +30,7 @@ static weight *plain_weight(run *r, weight_role role, int dims, const int64_t *s
 #define VECTOR(r, n) plain_weight(r, WEIGHT_VECTOR, 1, (int64_t[]){n}, 0)
 
 static double cells(act a) { return (double)act_batch(a) * (double)act_rows(a) * (double)a.cols; }
-static double bytes_of(act a) { return cells(a) * (((const cpu_buffer *)a.buffer)->half ? 2 : 4); }
+static double bytes_of(act a) { return cells(a) * (stored_half(a) ? 2 : 4); }
 
 static double set_linear(run *r, timing *t)
 {
@@ -55,6 +55,18 @@ static flux1_status do_attention(ops *o, const timing *t)
 {
     act q = act_columns(t->x[0], 0, WIDTH), k = act_columns(q, WIDTH, WIDTH), v = act_columns(k, WIDTH, WIDTH);
     return o->fn->attention(o, q, k, v, &(attention_args){.heads = HEADS, .scale = 0.088f}, t->x[1]);
+}
+
+/* T5's, with its bias. */
+static double set_attention_bias(run *r, timing *t)
+{
+    t->x[0] = plain(r, ACT_HEADS, shape_rows(1, 512, 0, 3 * 4096)), t->x[1] = plain(r, ACT_HEADS, shape_rows(1, 512, 0, 4096)), t->x[2] = plain(r, ACT_TABLE, shape_rows(1, 0, 64, 1023));
+    return 4.0 * 512 * 512 * 4096;
+}
+static flux1_status do_attention_bias(ops *o, const timing *t)
+{
+    act q = act_columns(t->x[0], 0, 4096), k = act_columns(q, 4096, 4096), v = act_columns(k, 4096, 4096);
+    return o->fn->attention(o, q, k, v, &(attention_args){.heads = 64, .scale = 1, .bias = t->x[2]}, t->x[1]);
 }
 
 static double set_merge(run *r, timing *t)
@@ -145,6 +157,7 @@ static const struct {
     {"linear 4608 x 3072 x 3072, gelu", set_linear, do_linear, true},
     {"linear 4 x 18432 x 3072 (weights)", set_linear_row, do_linear_row, false},
     {"attention 4608, 24 x 128", set_attention, do_attention, true},
+    {"attention 512, 64 x 64, bias", set_attention_bias, do_attention_bias, true},
     {"attention_merge 4608 x 3072", set_merge, do_merge, false},
     {"conv 3x3 256^2, 256 -> 256", set_conv, do_conv, true},
     {"layer_norm 4608 x 3072, modulated", set_layer_norm, do_layer_norm, false},
@@ -159,6 +172,8 @@ static const struct {
     {"pack 4608 x 3072", set_pack, do_pack, false},
 };
 
+enum { TIMINGS = sizeof timings / sizeof *timings };
+
 static double seconds(void)
 {
     struct timespec t;
@@ -166,27 +181,24 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* The best of as many turns as fit half a second, at least 3. */
-static void time_entries(dtype arithmetic, int threads)
+/* Seconds of entry i on an open run, which is closed: the best of as many turns as fit half a second, at least 3, each of `calls` calls and a wait. */
+static double time_entry(run *r, size_t i, int calls, double *work)
 {
-    for (size_t i = 0; i < sizeof timings / sizeof *timings; i++) {
-        run r;
-        timing t = {0};
-        unsetenv("FLUX1_CPU_ISA");
-        open_run(&r, ops_cpu_isa(), arithmetic, threads, false, 1);
-        ok(&r, r.o->fn->reserve(r.o, (size_t)2 << 30));
-        double work = timings[i].set(&r, &t), best = INFINITY, begin = seconds(), last = begin;
-        for (int turn = 0; turn < 4 || seconds() - begin < 0.5; turn++) {
-            ok(&r, timings[i].once(r.o, &t));
-            double here = seconds();
-            if (turn > 0 && here - last < best) /* the first touches memory */
-                best = here - last;
-            last = here;
-        }
-        printf("%-36s %-4s %d threads %9.3f ms %8.1f %s\n", timings[i].name, arithmetic == DTYPE_F32 ? "f32" : "bf16", threads, best * 1e3, work / best * 1e-9,
-               timings[i].flops ? "GFLOP/s" : "GB/s");
-        close_run(&r);
+    timing t = {0};
+    ok(r, r->o->fn->reserve(r->o, (size_t)2 << 30));
+    *work = timings[i].set(r, &t);
+    double best = INFINITY, begin = seconds(), last = begin;
+    for (int turn = 0; turn < 4 || seconds() - begin < 0.5; turn++) {
+        for (int k = 0; k < calls; k++)
+            ok(r, timings[i].once(r->o, &t));
+        ok(r, r->o->fn->sync(r->o));
+        double here = seconds();
+        if (turn > 0 && here - last < best) /* the first touches memory */
+            best = here - last;
+        last = here;
     }
+    close_run(r);
+    return best / calls;
 }
 
 #endif

@@ -133,7 +133,22 @@ static void an_unknown_instruction_set_is_refused(void **state)
     unsetenv("FLUX1_CPU_ISA");
 }
 
+static bool stored_half(act a) { return ((const cpu_buffer *)a.buffer)->half; }
+
 #include "ops/checkops_bench.h"
+
+static void time_entries(dtype arithmetic, int threads)
+{
+    unsetenv("FLUX1_CPU_ISA");
+    for (size_t i = 0; i < TIMINGS; i++) {
+        run r;
+        double work;
+        open_run(&r, ops_cpu_isa(), arithmetic, threads, false, 1);
+        double best = time_entry(&r, i, 1, &work);
+        printf("%-36s %-4s %d threads %9.3f ms %8.1f %s\n", timings[i].name, arithmetic == DTYPE_F32 ? "f32" : "bf16", threads, best * 1e3, work / best * 1e-9,
+               timings[i].flops ? "GFLOP/s" : "GB/s");
+    }
+}
 
 int main(int argc, char **argv)
 {

@@ -1,5 +1,5 @@
 /* ops/cuda against ops/ref (checkops.h): on an emulated GPU (cuda_emulator/: the same kernels compiled for this processor, NVIDIA's libraries made of plain C), or with
- * --gpu on the real one. Then what only this backend has: weights that stay or are streamed, steps that are recorded and replayed, memory that runs out. */
+ * --gpu on the real one; --gpu --bench times the entries there instead, beside a copy. Then what only this backend has: weights that stay or are streamed, steps that are recorded and replayed, memory that runs out. */
 #define ARENA ((size_t)24 << 20)
 #include "ops/checkops.h"
 #include "ops/cuda/cuda.h"
@@ -84,6 +84,25 @@ static void every_entry_of_cuda_is_what_ref_says(void **state)
 {
     (void)state;
     assert_int_equal(compare_all(checks, sizeof checks / sizeof *checks, FP8_NO), 0);
+}
+
+/* Attention where cuDNN is not there: kernels of our own do all of it, those on tensor cores what they take. */
+static void attention_without_cudnn_is_what_ref_says(void **state)
+{
+    (void)state;
+    const cuda_emulator_counters before = cuda_emulator_counts();
+    if (!emulated)
+        skip();
+    cuda_emulator_libraries(true, false);
+    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+        if (strncmp(checks[i].name, "attention", 9) == 0)
+            assert_int_equal(compare_all(&checks[i], 1, FP8_NO), 0);
+    cuda_emulator_libraries(true, true);
+    const cuda_emulator_counters after = cuda_emulator_counts();
+    assert_int_equal(after.sdpas, before.sdpas);
+    assert_true(after.kernel[CUDA_KERNEL_attention] > before.kernel[CUDA_KERNEL_attention]);
+    assert_true(after.kernel[CUDA_KERNEL_attention_64] > before.kernel[CUDA_KERNEL_attention_64]);
+    assert_true(after.kernel[CUDA_KERNEL_attention_128] > before.kernel[CUDA_KERNEL_attention_128]);
 }
 
 /* With a scale a row, and with one for a whole operand. Where the library is there, it does the products whose sizes it takes. */
@@ -426,11 +445,71 @@ static void a_link_of_one_gives_back_what_it_is_given(void **state)
     close_run(&r);
 }
 
+/* ---- --bench ---- */
+
+static bool stored_half(act a) { return ((const cuda_buffer *)a.buffer)->half; }
+
+#include "ops/checkops_bench.h"
+
+/* Bytes a second, read and written, of the driver's own copy between two pieces of 1 GiB. */
+static double copy_rate(void)
+{
+    enum { CALLS = 10 };
+    const size_t bytes = (size_t)1 << 30;
+    const cuda_libraries *lib = cuda_device_libraries(gpu);
+    run r;
+    CUdeviceptr at[2];
+    open_cuda(&r, DTYPE_BF16, false, 1);
+    cuda_ops *o = cuda_self(r.o);
+    for (int i = 0; i < 2; i++)
+        ok(&r, cuda_device_allocate(gpu, bytes, "a copy", &at[i], &r.err));
+    double best = INFINITY;
+    for (int turn = 0; turn < 6; turn++) {
+        double begin = seconds();
+        for (int k = 0; k < CALLS; k++)
+            assert_int_equal(lib->cuMemcpyDtoDAsync(at[1], at[0], bytes, o->stream), CUDA_SUCCESS);
+        ok(&r, r.o->fn->sync(r.o));
+        best = turn > 0 ? fmin(best, (seconds() - begin) / CALLS) : best;
+    }
+    for (int i = 0; i < 2; i++)
+        cuda_device_release(gpu, at[i]);
+    close_run(&r);
+    return 2.0 * (double)bytes / best;
+}
+
+/* What fits the L2 cache may come out above the copy. */
+static void time_entries(dtype arithmetic, double copy)
+{
+    for (size_t i = 0; i < TIMINGS; i++) {
+        run r;
+        double work;
+        open_cuda(&r, arithmetic, false, 1);
+        double best = time_entry(&r, i, 20, &work);
+        printf("%-36s %-4s %9.4f ms %9.1f %s", timings[i].name, arithmetic == DTYPE_F32 ? "f32" : "bf16", best * 1e3, work / best * 1e-9, timings[i].flops ? "GFLOP/s\n" : "GB/s");
+        if (!timings[i].flops)
+            printf(", %.0f %% of a copy\n", 100 * work / best / copy);
+    }
+}
+
+static int bench(void)
+{
+    if (open_gpu(NULL) != 0)
+        return 1;
+    double copy = copy_rate();
+    printf("copy of 1 GiB: %.1f GB/s read and written\n", copy * 1e-9);
+    time_entries(DTYPE_BF16, copy);
+    time_entries(DTYPE_F32, copy);
+    return close_gpu(NULL);
+}
+
 int main(int argc, char **argv)
 {
     emulated = !(argc > 1 && !strcmp(argv[1], "--gpu"));
+    if (argc > 2 && !strcmp(argv[2], "--bench"))
+        return bench();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_entry_of_cuda_is_what_ref_says),
+        cmocka_unit_test(attention_without_cudnn_is_what_ref_says),
         cmocka_unit_test(products_in_fp8_are_what_ref_says),
         cmocka_unit_test(replayed_steps_give_what_eager_ones_give),
         cmocka_unit_test(weights_stay_for_the_next_backend),

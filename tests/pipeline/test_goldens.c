@@ -28,6 +28,23 @@ static void a_mesh_that_shares_a_gpu_equals_the_oracle(void **state)
     run_all(TEST_DEVICE, "3x1", 1);
 }
 
+/* Kernels of our own for everything: a machine with a driver and nothing else. */
+static void without_cublas_and_cudnn_it_equals_the_oracle(void **state)
+{
+    (void)state;
+    if (getenv("FLUX1_TEST_GPU"))
+        skip();
+    const cuda_emulator_counters before = cuda_emulator_counts();
+    cuda_emulator_libraries(false, false);
+    flux1_context *c = context_on(TEST_DEVICE, NULL, 2, FLUX1_DTYPE_F32);
+    run_pipeline(c, "schnell");
+    run_pipeline(c, "patchwork");
+    flux1_context_destroy(c);
+    cuda_emulator_libraries(true, true);
+    const cuda_emulator_counters after = cuda_emulator_counts();
+    assert_int_equal(after.matmuls + after.sdpas + after.convs, before.matmuls + before.sdpas + before.convs);
+}
+
 /* Ranks with a GPU each: NCCL moves what they exchange, and steps are recorded with it. */
 static void a_mesh_of_gpus_equals_the_oracle(void **state)
 {
@@ -222,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(device_equals_the_oracle),
         cmocka_unit_test(a_mesh_that_shares_a_gpu_equals_the_oracle),
+        cmocka_unit_test(without_cublas_and_cudnn_it_equals_the_oracle),
         cmocka_unit_test(a_mesh_of_gpus_equals_the_oracle),
         cmocka_unit_test(steps_are_submitted_ahead),
         cmocka_unit_test(a_cancel_ends_all_gpus),

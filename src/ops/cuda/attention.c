@@ -1,5 +1,5 @@
-/* Attention: cuDNN's fused operation, in place on windows of the qkv buffer, for bf16 without bias or mask; a kernel of our own for the rest (T5's bias, CLIP's mask,
- * float32, head sizes and layouts that cuDNN refuses, no keys). */
+/* Attention: cuDNN's fused operation, in place on windows of the qkv buffer, for bf16 without bias or mask; kernels of our own for the rest: on tensor cores for T5's bias,
+ * CLIP's mask and where there is no cuDNN; in float32 for float32, and for head sizes and layouts that nothing else takes. */
 #include "ops/cuda/graphs.h"
 
 #include "base/checked.h"
@@ -27,11 +27,15 @@ static flux1_status fused(cuda_ops *o, const cuda_view *q, const cuda_view *k, c
     return cuda_graph_run(o, g, stats ? 6 : 5, numbers, pointers, "an attention");
 }
 
+static bool fits_tensor_cores(const cuda_view *v) { return v->half == 1 && v->wide && v->rows < 1 << 30; }
+
 static flux1_status own(cuda_ops *o, const cuda_view *q, const cuda_view *k, const cuda_view *v, const attention_args *a, const cuda_view *out, const cuda_view *lse, int64_t batch)
 {
     cuda_view bias = cuda_view_of(a->bias);
     cuda_attention_args t = {.q = *q, .k = *k, .v = *v, .out = *out, .lse = *lse, .bias = bias.data, .bias_ld = bias.ld, .dim = q->cols / a->heads, .heads = a->heads, .scale = a->scale,
                              .causal = a->causal};
+    if ((t.dim == 64 || t.dim == 128) && k->rows > 0 && fits_tensor_cores(q) && fits_tensor_cores(k) && fits_tensor_cores(v) && out->wide)
+        return cuda_launch(o, t.dim == 64 ? CUDA_KERNEL_attention_64 : CUDA_KERNEL_attention_128, i64_ceil_div(q->rows, CUDA_TENSOR_QUERIES), a->heads, batch, 2 * CUDA_TENSOR_QUERIES, &t);
     return cuda_launch(o, CUDA_KERNEL_attention, i64_ceil_div(q->rows, CUDA_ATTENTION_QUERIES), a->heads, batch, CUDA_ATTENTION_THREADS, &t);
 }
 

@@ -40,8 +40,9 @@ typedef struct cuda_head_args {
     float eps;
 } cuda_head_args;
 
-/* softmax(q·kᵀ·scale + bias)·v for any head size, with a causal mask, a bias by distance, or a log-sum-exp: what cuDNN's fused operation does not do.
- * One block for CUDA_ATTENTION_QUERIES queries of a head: grid (⌈queries / that⌉, heads, batch). lse: float32 [rows, heads]. */
+/* softmax(q·kᵀ·scale + bias)·v with a causal mask, a bias by distance, or a log-sum-exp: what cuDNN's fused operation does not do. attention: any head size and type,
+ * one block for CUDA_ATTENTION_QUERIES queries of a head: grid (⌈queries / that⌉, heads, batch). attention_64, attention_128: heads of that size, on tensor cores; q, k, v
+ * bf16, out bf16 or float32, all wide, at least one key; one block for CUDA_TENSOR_QUERIES. lse: float32 [rows, heads]. */
 typedef struct cuda_attention_args {
     cuda_view q, k, v, out, lse;
     const float *bias;    /* [heads][bias_ld], score(q, k) gets column k − q + queries − 1; NULL: none */
@@ -133,6 +134,8 @@ typedef struct cuda_quantise_args {
     X(rms_norm, cuda_norm_args)                   \
     X(head_norm_rope, cuda_head_args)             \
     X(attention, cuda_attention_args)             \
+    X(attention_64, cuda_attention_args)          \
+    X(attention_128, cuda_attention_args)         \
     X(attention_merge, cuda_merge_args)           \
     X(group_stats, cuda_group_args)               \
     X(group_merge, cuda_group_args)               \
@@ -163,6 +166,7 @@ enum {
     CUDA_HEAD_WARPS = 8,         /* 256 threads */
     CUDA_ATTENTION_THREADS = 128,
     CUDA_ATTENTION_QUERIES = 32,
+    CUDA_TENSOR_QUERIES = 64,    /* 128 threads */
     CUDA_ROW_THREADS = 256,
     CUDA_GROUP_THREADS = 256,
     CUDA_GROUP_ROWS = 1024,      /* pixels a partial */

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <vector>
 #ifndef __x86_64__
 #include <ucontext.h>
 #endif
@@ -147,6 +148,88 @@ void emulate_exchange(int source_line, unsigned mask, unsigned *value, int from)
     *value = w->value[turn % 2][from];
 }
 
+/* ---- tensor cores ---- */
+
+static unsigned operand_of[MOST_THREADS][6];
+static const unsigned char *row_of[MOST_THREADS];
+
+static float half_of(unsigned pair, int which) { return __uint_as_float(which ? pair & 0xffff0000u : pair << 16); }
+
+void emulate_multiply_16x8(int source_line, float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1)
+{
+    const int first = current / LANES * LANES, g = current % LANES / 4, t = current % LANES % 4;
+    unsigned *mine = operand_of[current];
+    memcpy(mine, a, sizeof a);
+    mine[4] = b0, mine[5] = b1;
+    emulate_sync_warp(source_line);
+    for (int i = 0; i < 4; i++) {
+        double sum = c[i];
+        for (int k = 0; k < 16; k++) {
+            const unsigned *x = operand_of[first + 4 * g + k % 8 / 2], *y = operand_of[first + 4 * (2 * t + i % 2) + k % 8 / 2];
+            sum += (double)half_of(x[k / 8 * 2 + i / 2], k % 2) * half_of(y[4 + k / 8], k % 2);
+        }
+        c[i] = (float)sum;
+    }
+    emulate_sync_warp(source_line);
+}
+
+void emulate_load_matrices(int source_line, unsigned (&m)[4], const void *row, bool transposed)
+{
+    const int first = current / LANES * LANES, g = current % LANES / 4, t = current % LANES % 4;
+    if ((const char *)row < __start_cuda_shared || (const char *)row + 16 > __stop_cuda_shared || (uintptr_t)row % 16)
+        emulate_fail("a matrix's row at %p, line %d, is not 16 aligned bytes of shared memory", row, source_line);
+    row_of[current] = (const unsigned char *)row;
+    emulate_sync_warp(source_line);
+    for (int i = 0; i < 4; i++) {
+        uint16_t pair[2];
+        for (int j = 0; j < 2; j++)
+            memcpy(&pair[j], row_of[first + 8 * i + (transposed ? 2 * t + j : g)] + 2 * (transposed ? g : 2 * t + j), 2);
+        m[i] = pair[0] | (unsigned)pair[1] << 16;
+    }
+    emulate_sync_warp(source_line);
+}
+
+/* ---- copies to shared memory: every other one happens at once, so that what is still being read shows, the rest as late as it may, so that what is not waited for does ---- */
+
+struct async_copy {
+    void *to;
+    const void *from;
+    bool there;
+    int group;
+};
+static std::vector<async_copy> copies[MOST_THREADS];
+static int groups[MOST_THREADS]; /* committed by each thread */
+
+static void do_copy(const async_copy &c)
+{
+    if (c.there)
+        memcpy(c.to, c.from, 16);
+    else
+        memset(c.to, 0, 16);
+}
+
+void emulate_copy_async(void *to, const void *from, bool there)
+{
+    if ((char *)to < __start_cuda_shared || (char *)to + 16 > __stop_cuda_shared || (uintptr_t)to % 16 || (uintptr_t)from % 16)
+        emulate_fail("an asynchronous copy from %p to %p: 16 aligned bytes go to shared memory", from, to);
+    const async_copy c = {to, from, there, groups[current]};
+    if (((uintptr_t)to / 16 + blockIdx.x) % 2)
+        do_copy(c);
+    else
+        copies[current].push_back(c);
+}
+
+void emulate_commit_copies(void) { groups[current]++; }
+
+void emulate_wait_copies(int pending)
+{
+    std::vector<async_copy> &all = copies[current];
+    while (!all.empty() && all.front().group < groups[current] - pending) {
+        do_copy(all.front());
+        all.erase(all.begin());
+    }
+}
+
 void emulate_barrier(int source_line)
 {
     if (waiting++ == 0)
@@ -185,6 +268,8 @@ static void run_block(void)
     memset(__start_cuda_shared, 0xff, (size_t)(__stop_cuda_shared - __start_cuda_shared));
     memset(warps, 0, sizeof warps);
     for (int t = 0; t < threads; t++) {
+        copies[t].clear();
+        groups[t] = 0;
         make_fiber(&fibers[t]);
         fibers[t].at = RUNNING;
     }

@@ -99,6 +99,13 @@ static inline unsigned emulate_shuffle(int source_line, unsigned mask, unsigned 
 }
 static inline int emulate_shuffle(int source_line, unsigned mask, int value, int from) { return (int)emulate_shuffle(source_line, mask, (unsigned)value, from); }
 
+/* Tensor cores and asynchronous copies: src/ops/cuda/kernels_tensor.h says what a lane holds. A copy happens at once or when it is waited for. */
+void emulate_multiply_16x8(int source_line, float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1);
+void emulate_load_matrices(int source_line, unsigned (&m)[4], const void *row, bool transposed);
+void emulate_copy_async(void *to, const void *from, bool there);
+void emulate_commit_copies(void);
+void emulate_wait_copies(int pending);
+
 /* One thread runs at a time. */
 static inline unsigned atomicMax(unsigned *at, unsigned value)
 {
