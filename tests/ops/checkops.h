@@ -679,13 +679,16 @@ static void hold_finite(run *r, int slots)
 static void hold_nan(run *r)
 {
     int slot;
-    act q = output(r, ACT_HEADS, 1, 4, 32), k = input(r, ACT_HEADS, 1, 40, 32), out = input(r, ACT_HEADS, 1, 4, 32);
-    ok(r, r->o->fn->attention(r->o, q, k, k, &(attention_args){.heads = 2, .scale = 1}, out));
-    ok(r, r->o->fn->finite(r->o, out, 0));
-    ok(r, r->o->fn->finite_first(r->o, &slot));
-    assert_int_equal(slot, 0);
+    act q = joint(r, ACT_HEADS, 1, 0, 4, 128, true), k = joint(r, ACT_HEADS, 1, 0, 40, 128, false);
+    for (int kind = 0; kind < 4; kind++) { /* heads of 64 and of 16, with and without a mask */
+        act out = joint(r, ACT_HEADS, 1, 0, 4, 128, false);
+        ok(r, r->o->fn->attention(r->o, q, k, k, &(attention_args){.heads = kind / 2 ? 8 : 2, .scale = 1, .causal = kind % 2}, out));
+        ok(r, r->o->fn->finite(r->o, out, 0));
+        ok(r, r->o->fn->finite_first(r->o, &slot));
+        assert_int_equal(slot, 0);
+    }
     for (int f = 0; f < 5; f++) {
-        act y = input(r, ACT_HEADS, 1, 4, 32);
+        act y = joint(r, ACT_HEADS, 1, 0, 4, 128, false);
         ok(r, r->o->fn->activate(r->o, (activation)f, q, y));
         ok(r, r->o->fn->finite(r->o, y, f));
         ok(r, r->o->fn->finite_first(r->o, &slot));
