@@ -75,6 +75,10 @@ static flux1_status add_row(bench *b, const char *name, double *seconds, int cou
     json_t *row = json_pack("{s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:I}", "stage", name, "seconds", median, "seconds_min", seconds[0], "seconds_max", seconds[count - 1], "flops",
                             flops, "flops_per_second", flops / median, "share_of_peak", b->peak > 0 ? flops / median / b->peak : 0.0, "memory_bytes", (json_int_t)p->memory,
                             "weight_bytes", (json_int_t)p->count.weight_bytes);
+    if (p->count.held_bytes && json_object_set_new(row, "device_weight_bytes", json_integer((json_int_t)p->count.held_bytes)) != 0) {
+        json_decref(row);
+        row = NULL;
+    }
     if (!row || json_array_append_new(b->rows, row) != 0)
         return error_oom(&b->c->error, 0, "the table");
     return FLUX1_OK;
