@@ -146,14 +146,14 @@ static void fetch(batch *b, bool wait)
     char *line;
     size_t bytes;
     while (!b->next && !b->ended) {
+        console_subject(NULL);
         line_state st = lines_next(&b->lines, wait, &line, &bytes);
+        console_subject(b->now ? b->now->subject : NULL);
         if (st == LINE_NONE)
             return;
         b->ended = st != LINE_READ;
         if (st == LINE_FAILED)
             note_status(b, EXIT_FAILED);
-        if (st == LINE_INTERRUPTED)
-            note_status(b, report(NULL, FLUX1_ERR_CANCELLED));
         if (b->ended || strspn(line, " \t\r") == bytes)
             continue;
         if (!(b->next = make_ticket(b, line, bytes)))
@@ -171,23 +171,30 @@ static void *encode(void *arg)
     return NULL;
 }
 
-/* On the thread of the request in front, from its progress. */
-static void start_encoder(void *user, flux1_stage stage)
+static int until_interrupted(void *user, const flux1_progress *progress)
+{
+    (void)user, (void)progress;
+    return was_interrupted();
+}
+
+/* On the thread of the request in front, from its progress. Of several pictures the last one's decoding is waited for: before, each takes memory anew. */
+static void start_encoder(void *user, const flux1_progress *progress)
 {
     batch *b = user;
     encoder *e = &b->ahead;
-    if (!e->wanted || e->running || stage < e->from)
+    if (!e->wanted || e->running || progress->stage < e->from || (progress->stage == FLUX1_STAGE_DECODE && progress->image + 1 < progress->images))
         return;
     fetch(b, false);
     if (!b->next || b->next->text)
         return;
-    if (!e->context && open_silent_context(b->opt, &e->context) != EXIT_DONE) {
+    if (!e->context && !open_silent_context(b->opt, &e->context)) {
         e->wanted = false;
         return;
     }
     e->model = b->session.model;
     fill_request(&b->next->opt, &e->params);
     e->params.prompt = b->next->opt.values[OPT_PROMPT].text;
+    e->params.progress = until_interrupted;
     e->running = pthread_create(&e->thread, NULL, encode, e) == 0;
 }
 
@@ -196,20 +203,27 @@ static void finish_encoder(batch *b)
     encoder *e = &b->ahead;
     if (!e->running)
         return;
-    if (was_interrupted())
-        flux1_cancel(e->context);
     pthread_join(e->thread, NULL);
     e->running = false;
     b->next->text = e->text;
     e->text = NULL;
 }
 
-/* On one CPU both would wait for the same cores, unless the encoders are given a device by name. */
+/* A device by the one name that it has. */
+static const char *plain_name(const option_value *device)
+{
+    if (!device->given || strcmp(device->text, "host") == 0)
+        return "cpu";
+    return strcmp(device->text, "cuda") == 0 ? "cuda:0" : device->text;
+}
+
+/* On one CPU both would wait for the same cores, unless the encoders are given a device by name. Not on a mesh: two sets of communicators on the same GPUs need one order. */
 static void plan_encoder(batch *b)
 {
     const option_value *device = &b->opt->values[OPT_DEVICE], *own = &b->opt->values[OPT_ENCODER_DEVICE];
-    b->ahead.wanted = own->given || (device->given && strncmp(device->text, "cuda", 4) == 0);
-    b->ahead.from = own->given && !(device->given && strcmp(own->text, device->text) == 0) ? FLUX1_STAGE_DENOISE : FLUX1_STAGE_DECODE;
+    bool gpu = strncmp(plain_name(device), "cuda", 4) == 0, same = !own->given || strcmp(plain_name(own), plain_name(device)) == 0;
+    b->ahead.wanted = !b->opt->values[OPT_MESH].given && (own->given || gpu);
+    b->ahead.from = same && gpu ? FLUX1_STAGE_DECODE : FLUX1_STAGE_DENOISE;
 }
 
 /* ---- all of them ---- */
@@ -231,22 +245,27 @@ int batch_run(const options *opt)
     batch b = {.opt = opt, .session = {.opt = opt}};
     if (!usable(opt))
         return EXIT_USAGE;
+    int last = EXIT_DONE;
     plan_encoder(&b);
     for (fetch(&b, true); b.next; fetch(&b, true)) {
         b.now = b.next;
         b.next = NULL;
         console_subject(b.now->subject);
-        int status = generate_request(&b.session, &b.now->opt, &(request_company){.text = b.now->text, .reached = start_encoder, .user = &b});
+        last = generate_request(&b.session, &b.now->opt, &(request_company){.text = b.now->text, .reached = start_encoder, .user = &b});
         finish_encoder(&b);
-        note_status(&b, status);
+        note_status(&b, last);
         free_ticket(b.now);
         b.now = NULL;
         console_subject(NULL);
-        if (finish_output(EXIT_DONE) != EXIT_DONE)
-            note_status(&b, EXIT_FAILED), b.ended = true;
+        if (finish_output(EXIT_DONE) != EXIT_DONE) {
+            note_status(&b, EXIT_FAILED);
+            break;
+        }
         if (was_interrupted() || b.session.failed)
             break;
     }
+    if (was_interrupted()) /* not told yet: between two requests, or while a line was waited for */
+        b.status = last == EXIT_INTERRUPTED ? last : report(NULL, FLUX1_ERR_CANCELLED);
     free_ticket(b.next);
     lines_free(&b.lines);
     flux1_context_destroy(b.ahead.context);

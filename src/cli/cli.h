@@ -32,8 +32,8 @@ void fill_request(const options *opt, flux1_generate_params *params);
 
 /* A context as --device, --mesh, --threads and so on ask. On failure complains and returns the exit status; *out may be NULL. */
 int open_context(const options *opt, flux1_context **out);
-/* Another one like it, that says nothing: for work beside the first. */
-int open_silent_context(const options *opt, flux1_context **out);
+/* Another one like it, that says nothing, not even why it failed: for work beside the first. */
+bool open_silent_context(const options *opt, flux1_context **out);
 
 /* Complains with the context's message (NULL: out of memory) and gives the exit status that goes with the failure. */
 int report(flux1_context *context, flux1_status status);

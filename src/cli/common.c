@@ -124,7 +124,7 @@ static flux1_dtype dtype_named(const char *name)
     return (flux1_dtype)i;
 }
 
-static int open_telling(const options *opt, void (*log)(void *, flux1_log_level, const char *), flux1_context **out)
+static flux1_status create_context(const options *opt, void (*log)(void *, flux1_log_level, const char *), flux1_context **out)
 {
     const option_value *v = opt->values;
     flux1_context_params params;
@@ -141,12 +141,16 @@ static int open_telling(const options *opt, void (*log)(void *, flux1_log_level,
     if (v[OPT_DTYPE].given)
         params.dtype = dtype_named(v[OPT_DTYPE].text);
     params.log = log;
-    flux1_status st = flux1_context_create(&params, out);
+    return flux1_context_create(&params, out);
+}
+
+int open_context(const options *opt, flux1_context **out)
+{
+    flux1_status st = create_context(opt, on_log, out);
     return st == FLUX1_OK ? EXIT_DONE : report(*out, st);
 }
 
-int open_context(const options *opt, flux1_context **out) { return open_telling(opt, on_log, out); }
-int open_silent_context(const options *opt, flux1_context **out) { return open_telling(opt, NULL, out); }
+bool open_silent_context(const options *opt, flux1_context **out) { return create_context(opt, NULL, out) == FLUX1_OK; }
 
 int report(flux1_context *context, flux1_status status)
 {

@@ -107,7 +107,7 @@ static int on_progress(void *user, const flux1_progress *now)
     run *r = user;
     progress_update(&r->progress, now);
     if (r->company.reached)
-        r->company.reached(r->company.user, now->stage);
+        r->company.reached(r->company.user, now);
     if (now->preview && r->s->writer && !r->preview_failed) {
         flux1_status st = flux1_image_write_png(r->s->writer, now->preview, r->s->model, &r->params, r->opt->values[OPT_PREVIEW].text);
         if (st != FLUX1_OK) {

@@ -17,8 +17,8 @@ void session_close(session *s);
 
 /* What may be done beside a request. */
 typedef struct request_company {
-    const flux1_text *text;                         /* its prompt, encoded before; NULL: it is encoded within */
-    void (*reached)(void *user, flux1_stage stage); /* the request has come to this stage; may be NULL */
+    const flux1_text *text;                                    /* its prompt, encoded before; NULL: it is encoded within */
+    void (*reached)(void *user, const flux1_progress *progress); /* how far the request has come; may be NULL */
     void *user;
 } request_company;
 

@@ -287,6 +287,7 @@ flux1_status ops_cuda_list(ops_cuda_info *list, int room, int *count, flux1_erro
 flux1_status ops_cuda_open(int ordinal, cuda_device **out, flux1_error *err);             /* libraries, kernels; counted, so that contexts share one and its weights */
 void ops_cuda_close(cuda_device *d);                                                       /* NULL is fine */
 size_t ops_cuda_memory(const cuda_device *d);                                              /* bytes */
+#define OPS_CUDA_SPARE ((size_t)512 << 20)                                                 /* of those, left to the libraries when weights are to stay */
 const char *ops_cuda_name(const cuda_device *d);
 bool ops_cuda_multiplies_fp8(const cuda_device *d);                                        /* the hardware has e4m3 products: compute capability 8.9 or later */
 flux1_status ops_cuda_create(const ops_config *c, ops **out);

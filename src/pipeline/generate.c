@@ -68,12 +68,12 @@ static void tell_of_streaming(const run *g)
     flux1_context *c = g->c;
     const cuda_device *gpu = c->device.config.device;
     const stage_plan *d = &g->denoiser.plan;
-    size_t weights = d->count.held_bytes * (c->device.gpus ? 1 : (size_t)mesh_ranks(&c->mesh));
-    if (!gpu || weights + d->memory <= ops_cuda_memory(gpu))
+    size_t ranks = (size_t)mesh_ranks(&c->mesh), weights = d->count.held_bytes * (c->device.gpus ? 1 : ranks), activations = d->memory / (c->device.gpus ? ranks : 1);
+    if (!gpu || weights + activations + OPS_CUDA_SPARE <= ops_cuda_memory(gpu))
         return;
     bool smaller = !c->device.config.fp8 && ops_cuda_multiplies_fp8(gpu);
-    context_log(c, FLUX1_LOG_WARNING, "the transformer's weights take %.1f GiB, more than %s has: they are streamed to it in every step, which is slow%s", (double)weights / 0x1p30,
-                ops_cuda_name(gpu), smaller ? "; --dtype fp8 takes half" : "");
+    context_log(c, FLUX1_LOG_WARNING, "the transformer's weights (%.1f GiB) and activations (%.1f GiB) do not fit %s: weights are streamed to it in every step, which is slow%s",
+                (double)weights / 0x1p30, (double)activations / 0x1p30, ops_cuda_name(gpu), smaller ? "; --dtype fp8 takes about two thirds of them" : "");
 }
 
 /* Ids, and the plan of every stage, before anything is computed. */

@@ -38,7 +38,8 @@ cublasLtHandle_t cuda_device_blas(const cuda_device *d) { return d->blas; }
 int cuda_device_multiprocessors(const cuda_device *d) { return d->multiprocessors; }
 int cuda_device_capability(const cuda_device *d) { return d->capability; }
 bool ops_cuda_multiplies_fp8(const cuda_device *d) { return d->capability >= 89; }
-bool cuda_device_scales_rows(const cuda_device *d) { return d->capability == 90; } /* cuBLASLt's CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F: on Hopper only */
+/* cuBLASLt's CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F: since 12.9, and on Hopper only. The kernel gemm can always. */
+bool cuda_device_scales_rows(const cuda_device *d) { return !d->lib->blas || (d->capability == 90 && d->lib->cublasLtGetVersion() >= 120900); }
 const char *cuda_device_folder(const cuda_device *d) { return d->folder; }
 const char *cuda_device_identity(const cuda_device *d) { return d->identity; }
 const cuda_libraries *cuda_device_libraries(const cuda_device *d) { return d->lib; }

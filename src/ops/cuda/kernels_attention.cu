@@ -1,4 +1,4 @@
-/* softmax(q·kᵀ·scale + bias)·v for what cuDNN does not take: T5's bias, CLIP's causal mask, odd head sizes, and all of it in float32.
+/* softmax(q·kᵀ·scale + bias)·v for what neither cuDNN nor kernels_attention_tensor.cu takes: odd head sizes and layouts, and all of it in float32.
  *
  * A block has 32 queries of one head and walks over the keys 64 at a time with the online softmax (Milakov, Gimelshein 2018): a running maximum and sum per
  * query, in registers. A thread computes 4 queries × 4 keys of the scores and 4 queries × 4 (or 8) columns of the result, from shared memory in float4s:

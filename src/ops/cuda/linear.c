@@ -213,7 +213,7 @@ static bool set_pointers(const cuda_libraries *lib, plan *q, const operands *x)
     return good;
 }
 
-/* Sums within the tensor cores are as precise as those are (FAST_ACCUM): on Hopper promoting them to float32 on the way costs time, and e4m3 has lost more already. */
+/* FAST_ACCUM: sums stay in the tensor cores; on Hopper those hold fewer bits than float32, and moving them out on the way takes time. What either costs is to be measured. */
 static bool describe_e4m3(const cuda_ops *o, plan *q)
 {
     const int8_t fast = 1;

@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define STAGING ((size_t)32 << 20)
-#define KEEP_FREE ((size_t)512 << 20) /* left to the libraries when deciding whether all weights fit */
 
 enum { SLOTS = 3 };
 
@@ -401,7 +400,8 @@ static flux1_status settle(cuda_ops *o)
     if (all->policy != POLICY_OPEN)
         return FLUX1_OK;
     size_t left = cuda_device_free_bytes(o->device), wanted = missing_bytes(o);
-    all->policy = wanted == 0 || (left > KEEP_FREE && wanted <= left - KEEP_FREE) ? POLICY_RESIDENT : POLICY_STREAMED;
+    wanted += wanted ? all->plain_bytes : 0;
+    all->policy = wanted == 0 || (left > OPS_CUDA_SPARE && wanted <= left - OPS_CUDA_SPARE) ? POLICY_RESIDENT : POLICY_STREAMED;
     return all->policy == POLICY_STREAMED ? make_slots(o) : FLUX1_OK;
 }
 
@@ -436,6 +436,7 @@ static flux1_status begin_resident(cuda_ops *o, cuda_block *b)
     flux1_status st = upload_kept(o, b);
     pthread_mutex_unlock(&upload_lock);
     if (st != FLUX1_OK) {
+        o->lib->cuStreamSynchronize(o->blocks->stream); /* copies on their way: whoever gets this memory next must not find them coming */
         cuda_device_unkeep(o->device, b->kept);
         b->kept = NULL;
         return st;
