@@ -3,9 +3,9 @@
 
 #include "base/json.h"
 #include "cli/console.h"
+#include "cli/lines.h"
 #include "flux1_tools.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,23 +72,16 @@ static int tokenize_line(flux1_context *context, const flux1_tokenizer *tokenize
 
 static int tokenize_lines(flux1_context *context, const flux1_tokenizer *tokenizer, int length)
 {
-    char *line = NULL;
-    size_t capacity = 0;
+    lines input = {0};
+    char *line;
+    size_t bytes;
     int status = EXIT_DONE;
-    errno = 0;
-    for (long number = 1; status == EXIT_DONE; number++) {
-        ssize_t n = getline(&line, &capacity, stdin);
-        if (n < 0)
-            break;
-        if (n > 0 && line[n - 1] == '\n')
-            n--;
-        status = tokenize_line(context, tokenizer, line, (size_t)n, number, length);
-    }
-    if (status == EXIT_DONE && !feof(stdin)) {
-        complain("standard input: cannot read: %s", strerror(errno));
+    line_state st = LINE_READ;
+    while (status == EXIT_DONE && (st = lines_next(&input, true, &line, &bytes)) == LINE_READ)
+        status = tokenize_line(context, tokenizer, line, bytes, input.number, length);
+    if (st == LINE_FAILED)
         status = EXIT_FAILED;
-    }
-    free(line);
+    lines_free(&input);
     return status;
 }
 

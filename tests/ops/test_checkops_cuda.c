@@ -290,6 +290,44 @@ static void weights_in_fp8_are_not_taken_for_others(void **state)
     free_weights(weights);
 }
 
+/* Where the library scales no rows (Ada, or before 12.9), fp8 by rows is fp8 by wholes, and the library still does the products. */
+static void where_rows_cannot_be_scaled_operands_are(void **state)
+{
+    static const struct {
+        int capability;
+        size_t cublas;
+    } without[] = {{89, 130100}, {100, 130100}, {90, 120800}};
+    tensor weights[MODEL_BLOCKS];
+    float whole[MODEL_ROWS * MODEL_WIDTH], rows[MODEL_ROWS * MODEL_WIDTH];
+    cuda_device *hopper = gpu;
+    (void)state;
+    if (!emulated)
+        skip();
+    make_weights(weights);
+    model_fp8 = FP8_WHOLE;
+    run_model(weights, false, whole);
+    cuda_emulator_devices(2);
+    for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
+        flux1_error err = {0};
+        cuda_emulator_capability(without[i].capability);
+        cuda_emulator_cublas(without[i].cublas);
+        assert_int_equal(ops_cuda_open(1, &gpu, &err), FLUX1_OK);
+        assert_true(ops_cuda_multiplies_fp8(gpu));
+        int64_t before = cuda_emulator_counts().matmuls;
+        model_fp8 = FP8_ROWS;
+        run_model(weights, true, rows);
+        assert_int_equal(cuda_emulator_counts().matmuls - before, MODEL_STEPS * MODEL_BLOCKS);
+        assert_memory_equal(rows, whole, sizeof rows);
+        ops_cuda_close(gpu);
+    }
+    gpu = hopper;
+    model_fp8 = FP8_NO;
+    cuda_emulator_devices(1);
+    cuda_emulator_capability(90);
+    cuda_emulator_cublas(130100);
+    free_weights(weights);
+}
+
 static void lack_of_memory_says_how_much_was_needed(void **state)
 {
     (void)state;
@@ -515,6 +553,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(weights_stay_for_the_next_backend),
         cmocka_unit_test(weights_that_do_not_fit_are_streamed),
         cmocka_unit_test(weights_in_fp8_are_not_taken_for_others),
+        cmocka_unit_test(where_rows_cannot_be_scaled_operands_are),
         cmocka_unit_test(lack_of_memory_says_how_much_was_needed),
         cmocka_unit_test(finite_remembers_the_lowest_slot),
         cmocka_unit_test(a_nan_passes_through_attention_and_activations),

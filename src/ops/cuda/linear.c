@@ -1,7 +1,7 @@
 /* Linear layers through cuBLASLt. Row-major out[m][n] = in[m][k]·W[n][k]ᵀ is the column-major D(n×m) = Aᵀ·B with A = W (k×n) and B = in (k×m), so nothing is
  * transposed and windows are leading dimensions. Bias, and GELU behind it, are cuBLASLt's epilogue; what it has not (gate, residual, other activations) is one pass
- * of the `epilogue` kernel. Coarse weights in fp8 are e4m3 with scales, and so is their input, quantised here (rows.c). An algorithm is chosen once a shape, by time where it matters, and remembered between runs. What cuBLASLt refuses (leading dimensions
- * it cannot align, k = 0) goes to the kernel `gemm`. */
+ * of the `epilogue` kernel. Coarse weights in fp8 are e4m3 with scales, and so is their input, quantised here (rows.c). An algorithm is chosen once a shape, by time
+ * where it matters, and remembered between runs. What cuBLASLt refuses (leading dimensions it cannot align, k = 0) goes to the kernel `gemm`. */
 #include "ops/cuda/cuda.h"
 
 #include "base/builder.h"
@@ -219,8 +219,8 @@ static bool describe_e4m3(const cuda_ops *o, plan *q)
     const int8_t fast = 1;
     const int32_t rows = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
     return set_product(o->lib, q, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast) &&
-           (!o->scales_rows || (set_product(o->lib, q, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &rows, sizeof rows) &&
-                                                    set_product(o->lib, q, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &rows, sizeof rows)));
+           (!o->scales_rows ||
+            (set_product(o->lib, q, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &rows, sizeof rows) && set_product(o->lib, q, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &rows, sizeof rows)));
 }
 
 static bool describe(const cuda_ops *o, plan *q, const operands *x)

@@ -31,7 +31,8 @@ layout *of(cublasLtMatrixLayout_t d) { return (layout *)d; }
 
 cublasStatus_t create(cublasLtHandle_t *h) { return emulator_object(1), *h = (cublasLtHandle_t)1, CUBLAS_STATUS_SUCCESS; }
 cublasStatus_t destroy(cublasLtHandle_t) { return emulator_object(-1), CUBLAS_STATUS_SUCCESS; }
-size_t version(void) { return 130100; }
+size_t blas_version = 130100;
+size_t version(void) { return blas_version; }
 const char *status_string(cublasStatus_t) { return "an emulated failure"; }
 
 cublasStatus_t product_create(cublasLtMatmulDesc_t *d, cublasComputeType_t compute, cudaDataType_t scale)
@@ -91,7 +92,7 @@ bool takes_e4m3(const product *p, const layout *a, const layout *b, const layout
 {
     bool rows = p->scale_mode[0] == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F, biased = p->epilogue != CUBLASLT_EPILOGUE_DEFAULT;
     return a->rows % 16 == 0 && a->cols % 16 == 0 && a->ld % 16 == 0 && b->ld % 16 == 0 && d->ld % 16 == 0 && p->scale[0] && p->scale[1] && emulator_capability >= 89 &&
-           p->scale_mode[0] == p->scale_mode[1] && (!rows || emulator_capability == 90) && (!biased || p->bias_type == CUDA_R_16BF);
+           p->scale_mode[0] == p->scale_mode[1] && (!rows || (emulator_capability == 90 && blas_version >= 120900)) && (!biased || p->bias_type == CUDA_R_16BF);
 }
 
 /* What a strict library takes: operands of one type, rows and addresses at multiples of 4 bytes, biases of the result's type. */
@@ -196,6 +197,8 @@ double emulator_dot(const float *x, const float *y, size_t n)
         sum[0] += (double)x[i] * y[i];
     return sum[0] + sum[1] + sum[2] + sum[3];
 }
+
+extern "C" void cuda_emulator_cublas(size_t version) { blas_version = version; }
 
 void emulator_fill_blas(cuda_libraries *t)
 {

@@ -33,6 +33,9 @@ void cuda_emulator_memory(size_t total_bytes);
 /* The compute capability of devices that are opened from now on: 90 at first, an H200's. */
 void cuda_emulator_capability(int capability);
 
+/* cuBLASLt's version from now on: 130100 at first. From 120900 on it scales rows. */
+void cuda_emulator_cublas(size_t version);
+
 /* Which libraries cuda_emulator's table has from now on (both, at first). */
 void cuda_emulator_libraries(bool blas, bool dnn);
 
