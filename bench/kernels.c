@@ -1,8 +1,9 @@
-/* bench_kernels: the CPU backend's products at true sizes beside the machine's multiply-add peak and OpenBLAS, all in one run and interleaved, so that
- * what else the machine does falls on all alike. Prints medians and ratios.
+/* bench_kernels: the CPU backend's products at true sizes beside the machine's multiply-add peak and OpenBLAS, all in
+ * one run and interleaved, so that what else the machine does falls on all alike. Prints medians and ratios.
  *   bench_kernels [linear|attention|conv|all] [threads] [repetitions] [wall|cpu]
- * FLUX1_CPU_ISA chooses our instruction set, OPENBLAS_CORETYPE=SkylakeX OpenBLAS's AVX-512 kernels where it does not know the processor.
- * "cpu" divides processor time by threads instead of taking wall time: for a machine that others use too. */
+ * FLUX1_CPU_ISA chooses our instruction set, OPENBLAS_CORETYPE=SkylakeX OpenBLAS's AVX-512 kernels where it does not
+ * know the processor. "cpu" divides processor time by threads instead of taking wall time: for a machine that others
+ * use too. */
 #include "ops/cpu/peak.h"
 
 #include "base/half.h"
@@ -84,9 +85,9 @@ static rig open_rig(dtype arithmetic)
 {
     rig r;
     must(ops_cpu_create(&(ops_config){.arithmetic = arithmetic, .threads = threads, .err = &err}, &r.o));
-    must(r.o->fn->reserve(r.o, (size_t)6 << 30));
-    must(r.o->fn->block_create(r.o, "bench", &r.b));
-    must(r.o->fn->block_begin(r.o, r.b));
+    must(ops_reserve(r.o, (size_t)6 << 30));
+    must(ops_block_create(r.o, "bench", &r.b));
+    must(ops_block_begin(r.o, r.b));
     return r;
 }
 
@@ -103,11 +104,11 @@ static act random_act(rig *r, act_role role, act_shape shape)
 {
     act a;
     tensor t;
-    must(r->o->fn->create(r->o, role, shape, &a));
+    must(ops_create(r->o, role, shape, &a));
     must(tensor_create(DTYPE_F32, 3, (int64_t[]){shape.batch, act_rows(a), shape.cols}, &t, &err));
     for (int64_t i = 0; i < tensor_elements(&t); i++)
         ((float *)t.data)[i] = random_value();
-    must(r->o->fn->upload(r->o, &t, a));
+    must(ops_upload(r->o, &t, a));
     tensor_free(&t);
     return a;
 }
@@ -127,7 +128,8 @@ static store_tensor random_weight(dtype type, int dims, const int64_t *shape)
 
 static void settle(void)
 {
-    nanosleep(&(struct timespec){.tv_nsec = 120000000}, NULL); /* OpenBLAS's threads spin for a while after their work */
+    nanosleep(&(struct timespec){.tv_nsec = 120000000},
+              NULL); /* OpenBLAS's threads spin for a while after their work */
 }
 
 /* ---- linear ---- */
@@ -136,7 +138,9 @@ enum { KINDS = 3, MOST = 64 };
 static const struct {
     const char *name;
     dtype arithmetic, weights;
-} kinds[KINDS] = {{"f32 x f32", DTYPE_F32, DTYPE_F32}, {"f32 x bf16", DTYPE_F32, DTYPE_BF16}, {"bf16 x bf16", DTYPE_BF16, DTYPE_BF16}};
+} kinds[KINDS] = {{"f32 x f32", DTYPE_F32, DTYPE_F32},
+                  {"f32 x bf16", DTYPE_F32, DTYPE_BF16},
+                  {"bf16 x bf16", DTYPE_BF16, DTYPE_BF16}};
 
 static void bench_linear(int64_t m, int64_t n, int64_t k)
 {
@@ -148,10 +152,10 @@ static void bench_linear(int64_t m, int64_t n, int64_t k)
     for (int i = 0; i < KINDS; i++) {
         rigs[i] = open_rig(kinds[i].arithmetic);
         in[i] = random_act(&rigs[i], ACT_LINEAR, shape_rows(1, 0, m, k));
-        must(rigs[i].o->fn->create(rigs[i].o, ACT_LINEAR, shape_rows(1, 0, m, n), &out[i]));
+        must(ops_create(rigs[i].o, ACT_LINEAR, shape_rows(1, 0, m, n), &out[i]));
         tensors[i] = random_weight(kinds[i].weights, 2, (int64_t[]){n, k});
         weight_recipe r = recipe_whole(WEIGHT_LINEAR, &tensors[i]);
-        must(rigs[i].o->fn->prepare(rigs[i].o, rigs[i].b, &r, NULL, &w[i]));
+        must(ops_prepare(rigs[i].o, rigs[i].b, &r, NULL, &w[i]));
     }
     float *a = malloc((size_t)(m * k) * sizeof *a), *c = malloc((size_t)(m * n) * sizeof *c);
     if (!a || !c)
@@ -162,21 +166,23 @@ static void bench_linear(int64_t m, int64_t n, int64_t k)
         int at = t < 0 ? 0 : t;
         tops[at] = peak_f32();
         double begin = clock_now();
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)n, (int)k, 1, a, (int)k, tensors[0].view.data, (int)k, 0, c, (int)n);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (int)m, (int)n, (int)k, 1, a, (int)k, tensors[0].view.data,
+                    (int)k, 0, c, (int)n);
         times[KINDS][at] = clock_now() - begin;
         settle();
         for (int i = 0; i < KINDS; i++) {
             begin = clock_now();
-            must(rigs[i].o->fn->linear(rigs[i].o, in[i], w[i], &(epilogue){0}, out[i]));
+            must(ops_product(rigs[i].o, in[i], w[i], &(epilogue){0}, out[i]));
             times[i][at] = clock_now() - begin;
         }
     }
     double blas = flops / median(times[KINDS], repetitions), top = median(tops, repetitions);
-    printf("linear %5lld x %5lld x %5lld  OpenBLAS %6.1f GFLOP/s (%3.0f%% of peak %.0f)", (long long)m, (long long)n, (long long)k, blas * 1e-9, 100 * blas / top, top * 1e-9);
+    printf("linear %5lld x %5lld x %5lld  OpenBLAS %6.1f GFLOP/s (%3.0f%% of peak %.0f)", (long long)m, (long long)n,
+           (long long)k, blas * 1e-9, 100 * blas / top, top * 1e-9);
     for (int i = 0; i < KINDS; i++) {
         double ours = flops / median(times[i], repetitions);
         printf("  %s %6.1f = %3.0f%%", kinds[i].name, ours * 1e-9, 100 * ours / blas);
-        rigs[i].o->fn->destroy(rigs[i].o);
+        ops_destroy(rigs[i].o);
         tensor_free(&tensors[i].view);
     }
     printf("\n");
@@ -190,8 +196,9 @@ static void bench_linear(int64_t m, int64_t n, int64_t k)
 static void report(const char *what, dtype arithmetic, double flops, double *times, double *tops)
 {
     double rate = flops / median(times, repetitions), top = median(tops, repetitions);
-    printf("%s %-4s %7.1f ms %6.1f GFLOP/s = %3.0f%% of f32 FMA peak %.0f\n", what, arithmetic == DTYPE_F32 ? "f32" : "bf16", median(times, repetitions) * 1e3, rate * 1e-9,
-           100 * rate / top, top * 1e-9);
+    printf("%s %-4s %7.1f ms %6.1f GFLOP/s = %3.0f%% of f32 FMA peak %.0f\n", what,
+           arithmetic == DTYPE_F32 ? "f32" : "bf16", median(times, repetitions) * 1e3, rate * 1e-9, 100 * rate / top,
+           top * 1e-9);
     fflush(stdout);
 }
 
@@ -201,17 +208,19 @@ static void bench_attention(int64_t rows, int64_t heads, int64_t dim, dtype arit
     double times[MOST], tops[MOST];
     char name[80];
     act qkv = random_act(&r, ACT_HEADS, shape_rows(1, 512, rows - 512, 3 * heads * dim)), out;
-    must(r.o->fn->create(r.o, ACT_HEADS, shape_rows(1, 512, rows - 512, heads * dim), &out));
+    must(ops_create(r.o, ACT_HEADS, shape_rows(1, 512, rows - 512, heads * dim), &out));
     attention_args a = {.heads = heads, .scale = 0.088f};
     for (int t = -1; t < repetitions; t++) {
         tops[t < 0 ? 0 : t] = peak_f32();
         double begin = clock_now();
-        must(r.o->fn->attention(r.o, act_columns(qkv, 0, heads * dim), act_columns(qkv, heads * dim, heads * dim), act_columns(qkv, 2 * heads * dim, heads * dim), &a, out));
+        must(ops_attention(r.o, act_columns(qkv, 0, heads * dim), act_columns(qkv, heads * dim, heads * dim),
+                           act_columns(qkv, 2 * heads * dim, heads * dim), &a, out));
         times[t < 0 ? 0 : t] = clock_now() - begin;
     }
-    snprintf(name, sizeof name, "attention %lld tokens, %lld x %lld", (long long)rows, (long long)heads, (long long)dim);
+    snprintf(name, sizeof name, "attention %lld tokens, %lld x %lld", (long long)rows, (long long)heads,
+             (long long)dim);
     report(name, arithmetic, 4.0 * (double)rows * (double)rows * (double)(heads * dim), times, tops);
-    r.o->fn->destroy(r.o);
+    ops_destroy(r.o);
 }
 
 static void bench_conv(int64_t size, int64_t in_channels, int64_t out_channels, dtype arithmetic)
@@ -220,21 +229,22 @@ static void bench_conv(int64_t size, int64_t in_channels, int64_t out_channels, 
     double times[MOST], tops[MOST];
     char name[80];
     act in = random_act(&r, ACT_PLANE, shape_plane(1, size, size, in_channels)), out;
-    must(r.o->fn->create(r.o, ACT_PLANE, shape_plane(1, size, size, out_channels), &out));
+    must(ops_create(r.o, ACT_PLANE, shape_plane(1, size, size, out_channels), &out));
     store_tensor t = random_weight(arithmetic, 4, (int64_t[]){out_channels, in_channels, 3, 3});
     weight_recipe recipe = recipe_whole(WEIGHT_CONV, &t);
     recipe.kernel = 3;
     weight *w;
-    must(r.o->fn->prepare(r.o, r.b, &recipe, NULL, &w));
+    must(ops_prepare(r.o, r.b, &recipe, NULL, &w));
     for (int i = -1; i < repetitions; i++) {
         tops[i < 0 ? 0 : i] = peak_f32();
         double begin = clock_now();
-        must(r.o->fn->conv(r.o, in, (act){0}, (act){0}, w, 1, (act){0}, out));
+        must(ops_conv(r.o, in, (act){0}, (act){0}, w, 1, (act){0}, out));
         times[i < 0 ? 0 : i] = clock_now() - begin;
     }
-    snprintf(name, sizeof name, "conv 3x3 %3lld^2, %3lld -> %3lld", (long long)size, (long long)in_channels, (long long)out_channels);
+    snprintf(name, sizeof name, "conv 3x3 %3lld^2, %3lld -> %3lld", (long long)size, (long long)in_channels,
+             (long long)out_channels);
     report(name, arithmetic, 2.0 * (double)(size * size) * 9 * (double)(in_channels * out_channels), times, tops);
-    r.o->fn->destroy(r.o);
+    ops_destroy(r.o);
     tensor_free(&t.view);
 }
 
@@ -245,16 +255,21 @@ int main(int argc, char **argv)
     threads = argc > 2 ? atoi(argv[2]) : cpu_physical_cores();
     repetitions = argc > 3 ? atoi(argv[3]) : 5;
     by_cpu = argc > 4 && !strcmp(argv[4], "cpu");
-    if (!(all || !strcmp(what, "linear") || !strcmp(what, "attention") || !strcmp(what, "conv")) || threads < 1 || threads > 64 || repetitions < 1 || repetitions > MOST) {
-        fprintf(stderr, "usage: bench_kernels [linear|attention|conv|all] [threads 1..64] [repetitions 1..%d] [wall|cpu]\n", MOST);
+    if (!(all || !strcmp(what, "linear") || !strcmp(what, "attention") || !strcmp(what, "conv")) || threads < 1 ||
+        threads > 64 || repetitions < 1 || repetitions > MOST) {
+        fprintf(stderr,
+                "usage: bench_kernels [linear|attention|conv|all] [threads 1..64] [repetitions 1..%d] [wall|cpu]\n",
+                MOST);
         return 2;
     }
     must(pool_create(threads, &workers, &err));
     openblas_set_num_threads(threads);
-    printf("%s, %d threads; peak GFLOP/s: avx2 %.0f, avx512 %.0f, bf16 pairs %.0f; OpenBLAS: %s\n", ops_cpu_isa(), threads, peak(peak_avx2) * 1e-9,
-           peak(peak_avx512) * 1e-9, peak(peak_avx512bf16) * 1e-9, openblas_get_config());
+    printf("%s, %d threads; peak GFLOP/s: avx2 %.0f, avx512 %.0f, bf16 pairs %.0f; OpenBLAS: %s\n", ops_cpu_isa(),
+           threads, peak(peak_avx2) * 1e-9, peak(peak_avx512) * 1e-9, peak(peak_avx512bf16) * 1e-9,
+           openblas_get_config());
     if (all || !strcmp(what, "linear")) {
-        static const int64_t shapes[][2] = {{3072, 3072}, {9216, 3072}, {12288, 3072}, {3072, 12288}, {3072, 15360}}, rows[] = {512, 4608};
+        static const int64_t shapes[][2] = {{3072, 3072}, {9216, 3072}, {12288, 3072}, {3072, 12288}, {3072, 15360}},
+                             rows[] = {512, 4608};
         for (int m = 0; m < 2; m++)
             for (int s = 0; s < 5; s++)
                 bench_linear(rows[m], shapes[s][0], shapes[s][1]);
@@ -265,7 +280,9 @@ int main(int argc, char **argv)
         bench_attention(4096 + 512, 1, 512, DTYPE_F32);
     }
     if (all || !strcmp(what, "conv")) {
-        static const int64_t convs[][3] = {{64, 16, 512}, {64, 512, 512}, {128, 512, 512}, {256, 512, 512}, {256, 512, 256}, {256, 256, 256}, {512, 256, 128}, {512, 128, 128}, {512, 128, 3}};
+        static const int64_t convs[][3] = {{64, 16, 512},   {64, 512, 512},  {128, 512, 512},
+                                           {256, 512, 512}, {256, 512, 256}, {256, 256, 256},
+                                           {512, 256, 128}, {512, 128, 128}, {512, 128, 3}};
         for (int half = 0; half < 2; half++)
             for (int i = 0; i < 9; i++)
                 bench_conv(convs[i][0], convs[i][1], convs[i][2], half ? DTYPE_BF16 : DTYPE_F32);

@@ -1,5 +1,5 @@
-/* Twelve pictures on one sheet, with nothing but the public interface: prompts from a list, seeds 0, 1, 2, …, the model's own size and steps, none left out.
- *   contact_sheet MODEL_FOLDER FILE.png */
+/* Twelve pictures on one sheet, with nothing but the public interface: prompts from a list, seeds 0, 1, 2, …, the
+ * model's own size and steps, none left out. contact_sheet MODEL_FOLDER FILE.png */
 #include <flux1.h>
 
 #include <stdio.h>
@@ -27,8 +27,8 @@ static void put(flux1_image *sheet, const flux1_image *picture, int place)
 {
     int left = place % COLUMNS * (picture->width + GAP), top = place / COLUMNS * (picture->height + GAP);
     for (int y = 0; y < picture->height; y++)
-        memcpy(sheet->pixels + 3 * ((size_t)(top + y) * (size_t)sheet->width + (size_t)left), picture->pixels + 3 * (size_t)y * (size_t)picture->width,
-               3 * (size_t)picture->width);
+        memcpy(sheet->pixels + 3 * ((size_t)(top + y) * (size_t)sheet->width + (size_t)left),
+               picture->pixels + 3 * (size_t)y * (size_t)picture->width, 3 * (size_t)picture->width);
 }
 
 /* White, as large as the first picture makes it. */

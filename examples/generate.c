@@ -34,7 +34,8 @@ int main(int argc, char **argv)
     if (st == FLUX1_OK)
         st = flux1_image_write_png(context, image, model, &params, argv[3]);
     if (st == FLUX1_OK)
-        fprintf(stderr, "\n%s: %d×%d, seed %llu\n", argv[3], image->width, image->height, (unsigned long long)image->seed);
+        fprintf(stderr, "\n%s: %d×%d, seed %llu\n", argv[3], image->width, image->height,
+                (unsigned long long)image->seed);
     else
         fprintf(stderr, "\n%s: %s\n", flux1_status_name(st), context ? flux1_context_message(context) : "");
 

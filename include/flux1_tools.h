@@ -14,35 +14,40 @@ typedef struct flux1_tokens {
     int clip_count, t5_count;         /* padded lengths */
     int clip_truncated, t5_truncated; /* 1: the prompt was longer */
 } flux1_tokens;
-FLUX1_API flux1_status flux1_tokenize(flux1_context *context, const char *model_folder, const char *prompt, size_t prompt_bytes, int t5_length, flux1_tokens *out);
+FLUX1_API flux1_status flux1_tokenize(flux1_context *context, const char *model_folder, const char *prompt,
+                                      size_t prompt_bytes, int t5_length, flux1_tokens *out);
 FLUX1_API void flux1_tokens_free(flux1_tokens *tokens);
 
 /* A tokenizer pair kept open for many prompts (flux1 tokenize --jsonl). */
 typedef struct flux1_tokenizer flux1_tokenizer;
 FLUX1_API flux1_status flux1_tokenizer_open(flux1_context *context, const char *model_folder, flux1_tokenizer **out);
-FLUX1_API flux1_status flux1_tokenizer_run(flux1_context *context, const flux1_tokenizer *tokenizer, const char *prompt, size_t prompt_bytes, int t5_length,
-                                           flux1_tokens *out);
+FLUX1_API flux1_status flux1_tokenizer_run(flux1_context *context, const flux1_tokenizer *tokenizer, const char *prompt,
+                                           size_t prompt_bytes, int t5_length, flux1_tokens *out);
 FLUX1_API void flux1_tokenizer_close(flux1_tokenizer *tokenizer);
 
-/* A JSON text that describes a folder: parts, what is missing, sizes, dtypes, parameters, bytes, and the memory and FLOPs a request of the given size takes.
- * With verify, every weight is read and a NaN or infinity is named. malloc'd in *json, also when something is missing (the status says so). */
-FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path, const flux1_generate_params *request, int verify, char **json);
+/* A JSON text that describes a folder: parts, what is missing, sizes, dtypes, parameters, bytes, and the memory and
+ * FLOPs a request of the given size takes. With verify, every weight is read and a NaN or infinity is named. malloc'd
+ * in *json, also when something is missing (the status says so). */
+FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path, const flux1_generate_params *request,
+                                       int verify, char **json);
 
-/* A JSON list of what --device can name here: the CPU with its instruction set, GPUs with memory, capability and library versions, and why there are none. */
+/* A JSON list of what --device can name here: the CPU with its instruction set, GPUs with memory, capability and
+ * library versions, and why there are none. */
 FLUX1_API flux1_status flux1_devices_json(flux1_context *context, char **json);
 
-/* Runs stages at a model's true size with synthetic weights (variant "schnell" or "dev"; stage "all", "clip", "t5", "dit", "vae"), or of a folder's own configs
- * (path not NULL; its weights are used). JSON: seconds a stage, FLOP/s, share of the machine's measured peak, bytes. */
+/* Runs stages at a model's true size with synthetic weights (variant "schnell" or "dev"; stage "all", "clip", "t5",
+ * "dit", "vae"), or of a folder's own configs (path not NULL; its weights are used). JSON: seconds a stage, FLOP/s,
+ * share of the machine's measured peak, bytes. */
 typedef struct flux1_bench_params {
     size_t size;
-    const char *variant;   /* "schnell" */
-    const char *stage;     /* "all" */
-    const char *path;      /* NULL: synthetic weights */
-    int width, height;     /* 256 */
-    int steps;             /* 1 */
-    int sequence_length;   /* 256 */
-    int repeats;           /* 3: the median is reported */
-    flux1_dtype weights;   /* dtype of synthetic weights: BF16 */
+    const char *variant; /* "schnell" */
+    const char *stage;   /* "all" */
+    const char *path;    /* NULL: synthetic weights */
+    int width, height;   /* 256 */
+    int steps;           /* 1 */
+    int sequence_length; /* 256 */
+    int repeats;         /* 3: the median is reported */
+    flux1_dtype weights; /* dtype of synthetic weights: BF16 */
     uint64_t reserved[8];
 } flux1_bench_params;
 FLUX1_API void flux1_bench_params_defaults(flux1_bench_params *params);

@@ -1,7 +1,10 @@
-/* Which of this backend's cuDNN graphs an H200 would take, asked of the real library without a GPU: the backend's own descriptors (dnn.c), a device property from a JSON
- * file in place of a handle. Plans are made (run-time compilation included), nothing is run. Exit status 1: something was refused. libcuda.so.1 may be the toolkit's stub:
- *   cc -std=c11 -D_DEFAULT_SOURCE -Iinclude -Isrc -isystem /usr/local/cuda/include bench/cuda/devless.c src/ops/cuda/dnn.c src/ops/cuda/libraries.c src/base/file.c src/base/status.c -o devless
- *   mkdir stub && ln -s /usr/local/cuda/lib64/stubs/libcuda.so stub/libcuda.so.1 && LD_LIBRARY_PATH=stub:/usr/local/cuda/lib64 ./devless bench/cuda/h200.json */
+/* Which of this backend's cuDNN graphs an H200 would take, asked of the real library without a GPU: the backend's own
+ * descriptors (dnn.c), a device property from a JSON file in place of a handle. Plans are made (run-time compilation
+ * included), nothing is run. Exit status 1: something was refused. libcuda.so.1 may be the toolkit's stub: cc -std=c11
+ * -D_DEFAULT_SOURCE -Iinclude -Isrc -isystem /usr/local/cuda/include bench/cuda/devless.c src/ops/cuda/dnn.c
+ * src/ops/cuda/libraries.c src/base/file.c src/base/status.c -o devless mkdir stub && ln -s
+ * /usr/local/cuda/lib64/stubs/libcuda.so stub/libcuda.so.1 && LD_LIBRARY_PATH=stub:/usr/local/cuda/lib64 ./devless
+ * bench/cuda/h200.json */
 #include "base/file.h"
 #include "ops/cuda/cuda.h"
 #include "ops/cuda/dnn.h"
@@ -24,7 +27,11 @@ static void answer(const char *what, dnn_builder *b)
         lib->cudnnGetLastErrorString(words, sizeof words);
         refused++;
     }
-    printf("%-66s %s", what, plan ? "taken" : b->compiled ? "taken (compiled; not loaded, there is no driver)\n" : built ? "refused: " : "descriptor refused: ");
+    printf("%-66s %s", what,
+           plan          ? "taken"
+           : b->compiled ? "taken (compiled; not loaded, there is no driver)\n"
+           : built       ? "refused: "
+                         : "descriptor refused: ");
     if (plan)
         printf(", workspace %zu\n", needed);
     else if (!b->compiled)
@@ -36,28 +43,47 @@ static void answer(const char *what, dnn_builder *b)
 static void attention(int64_t tokens, int64_t heads, int64_t dim, int64_t ld_in, int64_t ld_out, bool stats)
 {
     char what[128];
-    dnn_attention_shape s = {.batch = 1, .heads = heads, .dim = dim, .queries = tokens, .keys = tokens, .ld = {ld_in, ld_in, ld_in, ld_out},
-                             .batch_stride = {tokens * ld_in, tokens * ld_in, tokens * ld_in, tokens * ld_out}, .stats = stats};
+    dnn_attention_shape s = {.batch = 1,
+                             .heads = heads,
+                             .dim = dim,
+                             .queries = tokens,
+                             .keys = tokens,
+                             .ld = {ld_in, ld_in, ld_in, ld_out},
+                             .batch_stride = {tokens * ld_in, tokens * ld_in, tokens * ld_in, tokens * ld_out},
+                             .stats = stats};
     dnn_builder b = {.lib = lib, .property = property};
     dnn_attention_graph(&b, &s);
-    snprintf(what, sizeof what, "attention %lld x %lld x %lld, rows %lld -> %lld%s", (long long)tokens, (long long)heads, (long long)dim, (long long)ld_in, (long long)ld_out,
-             stats ? ", with log-sum-exp" : "");
+    snprintf(what, sizeof what, "attention %lld x %lld x %lld, rows %lld -> %lld%s", (long long)tokens,
+             (long long)heads, (long long)dim, (long long)ld_in, (long long)ld_out, stats ? ", with log-sum-exp" : "");
     answer(what, &b);
 }
 
 static void convolution(int64_t size, int64_t in, int64_t out, int64_t stride, bool bias, bool residual)
 {
     char what[128];
-    dnn_convolution_shape s = {.batch = 1, .height = size, .width = size, .in = in, .out_height = size / stride, .out_width = size / stride, .out = out, .kernel = 3, .stride = stride,
-                               .bias = bias, .residual = residual, .in_ld = in, .out_ld = out, .residual_ld = out};
+    dnn_convolution_shape s = {.batch = 1,
+                               .height = size,
+                               .width = size,
+                               .in = in,
+                               .out_height = size / stride,
+                               .out_width = size / stride,
+                               .out = out,
+                               .kernel = 3,
+                               .stride = stride,
+                               .bias = bias,
+                               .residual = residual,
+                               .in_ld = in,
+                               .out_ld = out,
+                               .residual_ld = out};
     dnn_builder b = {.lib = lib, .property = property};
     dnn_convolution_graph(&b, &s);
-    snprintf(what, sizeof what, "convolution %lld^2, %lld -> %lld, stride %lld%s%s", (long long)size, (long long)in, (long long)out, (long long)stride, bias ? " + bias" : "",
-             residual ? " + residual" : "");
+    snprintf(what, sizeof what, "convolution %lld^2, %lld -> %lld, stride %lld%s%s", (long long)size, (long long)in,
+             (long long)out, (long long)stride, bias ? " + bias" : "", residual ? " + residual" : "");
     answer(what, &b);
 }
 
-/* cuBLASLt makes no plan without a GPU; but it says whether it knows the attributes that an e4m3 product is described with (linear.c), in these sizes. */
+/* cuBLASLt makes no plan without a GPU; but it says whether it knows the attributes that an e4m3 product is described
+ * with (linear.c), in these sizes. */
 static void product_attributes(void)
 {
     const int32_t rows = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
@@ -74,13 +100,15 @@ static void product_attributes(void)
                 {"B's scales", CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &pointer, sizeof pointer},
                 {"fast sums", CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast}};
     cublasLtMatmulDesc_t product = NULL;
-    if (!lib->blas || lib->cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F) != CUBLAS_STATUS_SUCCESS) {
+    if (!lib->blas ||
+        lib->cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F) != CUBLAS_STATUS_SUCCESS) {
         printf("cuBLASLt: not found\n");
         return;
     }
     printf("cuBLASLt %zu\n", lib->cublasLtGetVersion());
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
-        bool taken = lib->cublasLtMatmulDescSetAttribute(product, list[i].attribute, list[i].value, list[i].bytes) == CUBLAS_STATUS_SUCCESS;
+        bool taken = lib->cublasLtMatmulDescSetAttribute(product, list[i].attribute, list[i].value, list[i].bytes) ==
+                     CUBLAS_STATUS_SUCCESS;
         printf("e4m3 product: %-52s %s\n", list[i].name, taken ? "taken" : "refused");
         refused += !taken;
     }
@@ -96,9 +124,11 @@ static bool describe_device(const char *path)
         fprintf(stderr, "%s\n", err.message);
         return false;
     }
-    bool good = lib->cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &property) == CUDNN_STATUS_SUCCESS &&
-                lib->cudnnBackendSetAttribute(property, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR, (int64_t)size, json) == CUDNN_STATUS_SUCCESS &&
-                lib->cudnnBackendFinalize(property) == CUDNN_STATUS_SUCCESS;
+    bool good =
+        lib->cudnnBackendCreateDescriptor(CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR, &property) == CUDNN_STATUS_SUCCESS &&
+        lib->cudnnBackendSetAttribute(property, CUDNN_ATTR_DEVICEPROP_JSON_REPRESENTATION, CUDNN_TYPE_CHAR,
+                                      (int64_t)size, json) == CUDNN_STATUS_SUCCESS &&
+        lib->cudnnBackendFinalize(property) == CUDNN_STATUS_SUCCESS;
     free(json);
     return good;
 }
@@ -112,18 +142,21 @@ int main(int argc, char **argv)
     }
     printf("cuDNN %zu\n", lib->cudnnGetVersion());
     for (int stats = 0; stats < 2; stats++) {
-        attention(4608, 24, 128, 9216, 3072, stats);  /* a joint block: q, k, v windows of 9216 columns */
-        attention(4608, 24, 128, 9216, 15360, stats); /* a single block: into the first 3072 columns of attention | mlp */
+        attention(4608, 24, 128, 9216, 3072, stats); /* a joint block: q, k, v windows of 9216 columns */
+        attention(4608, 24, 128, 9216, 15360,
+                  stats); /* a single block: into the first 3072 columns of attention | mlp */
         attention(4352, 24, 128, 9216, 15360, stats); /* schnell, 256 tokens of text */
         attention(1153, 12, 128, 4608, 1536, stats);  /* a rank's share, an odd number of tokens */
     }
-    attention(16384, 1, 512, 1536, 512, false);       /* the VAE's middle at 1024 squared */
-    static const int64_t shapes[][3] = {{128, 16, 512}, {128, 512, 512}, {256, 512, 512}, {512, 512, 512}, {512, 512, 256}, {512, 256, 256}, {1024, 256, 256}, {1024, 256, 128}, {1024, 128, 128}};
+    attention(16384, 1, 512, 1536, 512, false); /* the VAE's middle at 1024 squared */
+    static const int64_t shapes[][3] = {{128, 16, 512},   {128, 512, 512},  {256, 512, 512},
+                                        {512, 512, 512},  {512, 512, 256},  {512, 256, 256},
+                                        {1024, 256, 256}, {1024, 256, 128}, {1024, 128, 128}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
         for (int how = 0; how < 3; how++)
             convolution(shapes[i][0], shapes[i][1], shapes[i][2], 1, how > 0, how > 1);
-    convolution(1024, 128, 3, 1, true, false);        /* to the picture: three channels */
-    convolution(1024, 3, 128, 1, true, false);        /* and from it */
+    convolution(1024, 128, 3, 1, true, false); /* to the picture: three channels */
+    convolution(1024, 3, 128, 1, true, false); /* and from it */
     for (int64_t size = 1024, channels = 128; size >= 256; size /= 2, channels *= 2)
         convolution(size, channels, channels, 2, true, false);
     product_attributes();

@@ -45,10 +45,12 @@ flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err)
     size_t end;
     /* `used` may have been marked anywhere, but only ever holds multiples of ARENA_ALIGN */
     if (bytes > SIZE_MAX - ARENA_ALIGN || !size_add(a->used, size_round_up(bytes, ARENA_ALIGN), &end))
-        return error_set(err, FLUX1_ERR_LIMIT, "more memory is needed than can be addressed (%zu bytes above %zu)", bytes, a->used);
+        return error_set(err, FLUX1_ERR_LIMIT, "more memory is needed than can be addressed (%zu bytes above %zu)",
+                         bytes, a->used);
     if (end > a->size)
-        return error_set(err, FLUX1_ERR_INTERNAL, "an arena of %zu bytes is too small: %zu used, %zu more asked for; the dry run counted less", a->size,
-                         a->used, bytes);
+        return error_set(err, FLUX1_ERR_INTERNAL,
+                         "an arena of %zu bytes is too small: %zu used, %zu more asked for; the dry run counted less",
+                         a->size, a->used, bytes);
     if (a->base)
         *out = a->base + a->used;
     a->used = end;

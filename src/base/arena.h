@@ -1,5 +1,6 @@
 /* One block of memory, taken apart from the front and given back to a mark: a stage's activations and scratch.
- * An arena without memory ("measuring") hands out offsets only: the dry run uses it to learn the size the real one must have. */
+ * An arena without memory ("measuring") hands out offsets only: the dry run uses it to learn the size the real one must
+ * have. */
 #ifndef FLUX1_BASE_ARENA_H
 #define FLUX1_BASE_ARENA_H
 
@@ -13,15 +14,17 @@ typedef struct arena {
     unsigned char *base; /* NULL while measuring */
     size_t size;         /* capacity; SIZE_MAX while measuring */
     size_t used;
-    size_t peak;         /* highest `used` so far */
+    size_t peak; /* highest `used` so far */
 } arena;
 
-/* Memory is page-aligned, mapped (not touched), zero at first. size 0 makes an empty arena. FLUX1_ERR_MEMORY names the bytes. */
+/* Memory is page-aligned, mapped (not touched), zero at first. size 0 makes an empty arena. FLUX1_ERR_MEMORY names the
+ * bytes. */
 flux1_status arena_create(size_t size, arena *out, flux1_error *err);
 void arena_measure(arena *out); /* a measuring arena */
 void arena_destroy(arena *a);
 
-/* `bytes` aligned to ARENA_ALIGN; *out is NULL while measuring (and for 0 bytes). FLUX1_ERR_INTERNAL if a real arena is too small: the dry run was wrong. */
+/* `bytes` aligned to ARENA_ALIGN; *out is NULL while measuring (and for 0 bytes). FLUX1_ERR_INTERNAL if a real arena is
+ * too small: the dry run was wrong. */
 flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err);
 
 static inline size_t arena_mark(const arena *a) { return a->used; }

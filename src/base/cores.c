@@ -1,4 +1,5 @@
-/* How many threads are worth starting: the affinity mask, one of each set of SMT siblings, bounded by the cgroup's quota. */
+/* How many threads are worth starting: the affinity mask, one of each set of SMT siblings, bounded by the cgroup's
+ * quota. */
 #define _GNU_SOURCE /* sched_getaffinity, CPU_ALLOC */
 #include "base/pool.h"
 
@@ -22,7 +23,8 @@ static bool read_line(const char *path, char *buffer, size_t size)
     return ok;
 }
 
-/* True if a sibling with a lower number is in the mask too: then that one stands for the core. `list` is as "0,64" or "0-1". */
+/* True if a sibling with a lower number is in the mask too: then that one stands for the core. `list` is as "0,64" or
+ * "0-1". */
 static bool sibling_counted(const char *list, int cpu, const cpu_set_t *mask, size_t mask_bytes)
 {
     while (*list >= '0' && *list <= '9') {
@@ -75,7 +77,8 @@ static long quota_of(const char *folder)
     char path[4200], line[128];
     long long quota, period;
     snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", folder);
-    if (!read_line(path, line, sizeof line) || sscanf(line, "%lld %lld", &quota, &period) != 2 || quota <= 0 || period <= 0)
+    if (!read_line(path, line, sizeof line) || sscanf(line, "%lld %lld", &quota, &period) != 2 || quota <= 0 ||
+        period <= 0)
         return 0;
     return (long)((quota + period - 1) / period);
 }

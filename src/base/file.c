@@ -27,7 +27,8 @@ static flux1_status open_regular(const char *path, int *fd, size_t *size, flux1_
     }
     if (!S_ISREG(info.st_mode)) {
         close(opened);
-        return error_set(err, FLUX1_ERR_IO, "%s: %s, a file is needed here", path, S_ISDIR(info.st_mode) ? "is a folder" : "is not a regular file");
+        return error_set(err, FLUX1_ERR_IO, "%s: %s, a file is needed here", path,
+                         S_ISDIR(info.st_mode) ? "is a folder" : "is not a regular file");
     }
     *fd = opened;
     *size = (size_t)info.st_size;
@@ -78,7 +79,8 @@ flux1_status file_read(const char *path, size_t limit, char **bytes, size_t *siz
     *size = 0;
     TRY(open_regular(path, &fd, &expected, err));
     if (expected > limit) {
-        st = error_set(err, FLUX1_ERR_LIMIT, "%s: has %zu bytes, at most %zu are read from such a file", path, expected, limit);
+        st = error_set(err, FLUX1_ERR_LIMIT, "%s: has %zu bytes, at most %zu are read from such a file", path, expected,
+                       limit);
         goto cleanup;
     }
     if (!(buffer = malloc(expected + 1))) {
@@ -133,7 +135,8 @@ char *path_join(const char *a, const char *b)
     return joined;
 }
 
-/* What stands at the target's name: nothing, or a regular file; anything else must not be renamed over (root could replace /dev/null). */
+/* What stands at the target's name: nothing, or a regular file; anything else must not be renamed over (root could
+ * replace /dev/null). */
 static flux1_status check_target(const char *path, flux1_error *err)
 {
     struct stat info;
@@ -175,7 +178,8 @@ static unsigned long long name_noise(unsigned attempt)
 {
     struct timespec now = {0};
     clock_gettime(CLOCK_MONOTONIC, &now);
-    unsigned long long x = (unsigned long long)now.tv_nsec ^ ((unsigned long long)now.tv_sec << 30) ^ ((unsigned long long)getpid() << 40) ^ attempt;
+    unsigned long long x = (unsigned long long)now.tv_nsec ^ ((unsigned long long)now.tv_sec << 30) ^
+                           ((unsigned long long)getpid() << 40) ^ attempt;
     x *= 0x9E3779B97F4A7C15ull;
     return x ^ (x >> 29);
 }

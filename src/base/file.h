@@ -19,17 +19,19 @@ void file_map_close(file_map *map);
 /* Asks the kernel to read [offset, offset + length) ahead; a hint, never fails. */
 void file_map_will_need(const void *bytes, size_t length);
 
-/* Reads a whole file of at most `limit` bytes into malloc'd memory with a NUL behind it. FLUX1_ERR_IO, FLUX1_ERR_LIMIT, FLUX1_ERR_MEMORY. */
+/* Reads a whole file of at most `limit` bytes into malloc'd memory with a NUL behind it. FLUX1_ERR_IO, FLUX1_ERR_LIMIT,
+ * FLUX1_ERR_MEMORY. */
 flux1_status file_read(const char *path, size_t limit, char **bytes, size_t *size, flux1_error *err);
 
-bool file_exists(const char *path);      /* anything of that name */
+bool file_exists(const char *path); /* anything of that name */
 bool file_is_directory(const char *path);
 
 /* malloc'd "a/b"; NULL when out of memory. */
 char *path_join(const char *a, const char *b);
 
-/* A file being written. file_begin creates `<path>.<random>.tmp` beside the target (exclusive, mode by umask); write to `stream`;
- * file_commit flushes, fsyncs, renames and frees; file_abandon closes, removes the temporary file and frees. Either ends it. */
+/* A file being written. file_begin creates `<path>.<random>.tmp` beside the target (exclusive, mode by umask); write to
+ * `stream`; file_commit flushes, fsyncs, renames and frees; file_abandon closes, removes the temporary file and frees.
+ * Either ends it. */
 typedef struct file_writer {
     FILE *stream;
     char *temporary;
@@ -38,6 +40,6 @@ typedef struct file_writer {
 
 flux1_status file_begin(const char *path, file_writer *out, flux1_error *err);
 flux1_status file_commit(file_writer *writer, flux1_error *err); /* on failure abandons */
-void file_abandon(file_writer *writer);                         /* harmless on a zeroed writer */
+void file_abandon(file_writer *writer);                          /* harmless on a zeroed writer */
 
 #endif

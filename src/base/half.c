@@ -14,6 +14,7 @@ uint16_t f16_from_f32(float f)
         uint32_t whole = mantissa >> shift, rest = mantissa & ((1u << shift) - 1u), half = 1u << (shift - 1u);
         return (uint16_t)(sign | (whole + (rest > half || (rest == half && (whole & 1u)))));
     }
-    uint32_t rebased = magnitude - 0x38000000u; /* exponent bias 127 → 15; a carry out of the mantissa rightly raises the exponent */
+    uint32_t rebased =
+        magnitude - 0x38000000u; /* exponent bias 127 → 15; a carry out of the mantissa rightly raises the exponent */
     return (uint16_t)(sign | ((rebased + 0xfffu + ((rebased >> 13) & 1u)) >> 13));
 }

@@ -5,8 +5,18 @@
 #include <stdint.h>
 #include <string.h>
 
-static inline float f32_from_bits(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
-static inline uint32_t f32_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
+static inline float f32_from_bits(uint32_t u)
+{
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
+static inline uint32_t f32_bits(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+}
 
 static inline float bf16_to_f32(uint16_t h) { return f32_from_bits((uint32_t)h << 16); }
 
@@ -33,7 +43,8 @@ static inline float f16_to_f32(uint16_t h)
 
 uint16_t f16_from_f32(float f);
 
-/* e4m3 (OCP 8-bit floating point, 2023; "e4m3fn"): 4 bits of exponent, 3 of mantissa, no infinity. What is larger than 448 becomes 448. */
+/* e4m3 (OCP 8-bit floating point, 2023; "e4m3fn"): 4 bits of exponent, 3 of mantissa, no infinity. What is larger than
+ * 448 becomes 448. */
 #define E4M3_MAX 448.0f
 
 static inline uint8_t e4m3_from_f32(float f)
@@ -51,11 +62,14 @@ static inline uint8_t e4m3_from_f32(float f)
 static inline float e4m3_to_f32(uint8_t q)
 {
     uint32_t size = q & 0x7fu;
-    float f = size == 0x7fu ? f32_from_bits(0x7fc00000u) : size < 8 ? (float)size * 0x1p-9f : f32_from_bits((size << 20) + (120u << 23));
+    float f = size == 0x7fu ? f32_from_bits(0x7fc00000u)
+              : size < 8    ? (float)size * 0x1p-9f
+                            : f32_from_bits((size << 20) + (120u << 23));
     return q & 0x80u ? -f : f;
 }
 
-/* What a row whose largest magnitude is `largest` is divided by before it is rounded to e4m3. A row of zeros has a scale too. */
+/* What a row whose largest magnitude is `largest` is divided by before it is rounded to e4m3. A row of zeros has a
+ * scale too. */
 static inline float e4m3_scale(float largest) { return (largest > 1e-12f ? largest : 1e-12f) / E4M3_MAX; }
 
 #endif

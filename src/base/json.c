@@ -46,7 +46,8 @@ static const char *describe(const json_t *value, char *buffer, size_t size)
 }
 
 /* *value NULL when the member is absent or null. */
-static flux1_status member(const json_t *object, const char *name, const char *key, const json_t **value, flux1_error *err)
+static flux1_status member(const json_t *object, const char *name, const char *key, const json_t **value,
+                           flux1_error *err)
 {
     char text[96];
     *value = NULL;
@@ -59,10 +60,12 @@ static flux1_status member(const json_t *object, const char *name, const char *k
     return FLUX1_OK;
 }
 
-static flux1_status wrong(const char *name, const char *key, const json_t *value, const char *expected, flux1_error *err)
+static flux1_status wrong(const char *name, const char *key, const json_t *value, const char *expected,
+                          flux1_error *err)
 {
     char text[96];
-    return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" is %s, it should be %s", name, key, describe(value, text, sizeof text), expected);
+    return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" is %s, it should be %s", name, key,
+                     describe(value, text, sizeof text), expected);
 }
 
 /* 64.0 is the integer 64; doubles hold integers exactly up to 2^53. */
@@ -81,7 +84,8 @@ static bool integer_of(const json_t *value, int64_t *out)
     return true;
 }
 
-static flux1_status int_range_fault(const char *name, const char *key, const json_t *value, const char *what, int64_t min, int64_t max, flux1_error *err)
+static flux1_status int_range_fault(const char *name, const char *key, const json_t *value, const char *what,
+                                    int64_t min, int64_t max, flux1_error *err)
 {
     char expected[128];
     if (max == INT64_MAX)
@@ -91,7 +95,8 @@ static flux1_status int_range_fault(const char *name, const char *key, const jso
     return wrong(name, key, value, expected, err);
 }
 
-flux1_status json_get_int(const json_t *object, const char *name, const char *key, int64_t min, int64_t max, int64_t *out, flux1_error *err)
+flux1_status json_get_int(const json_t *object, const char *name, const char *key, int64_t min, int64_t max,
+                          int64_t *out, flux1_error *err)
 {
     const json_t *value;
     int64_t number;
@@ -128,7 +133,8 @@ flux1_status json_get_bool(const json_t *object, const char *name, const char *k
     return FLUX1_OK;
 }
 
-flux1_status json_get_string(const json_t *object, const char *name, const char *key, const char **out, flux1_error *err)
+flux1_status json_get_string(const json_t *object, const char *name, const char *key, const char **out,
+                             flux1_error *err)
 {
     const json_t *value;
     TRY(member(object, name, key, &value, err));
@@ -140,8 +146,8 @@ flux1_status json_get_string(const json_t *object, const char *name, const char 
     return FLUX1_OK;
 }
 
-flux1_status json_get_ints(const json_t *object, const char *name, const char *key, int64_t min, int64_t max, int64_t *out, size_t capacity, size_t *count,
-                           flux1_error *err)
+flux1_status json_get_ints(const json_t *object, const char *name, const char *key, int64_t min, int64_t max,
+                           int64_t *out, size_t capacity, size_t *count, flux1_error *err)
 {
     const json_t *value;
     TRY(member(object, name, key, &value, err));
@@ -151,7 +157,8 @@ flux1_status json_get_ints(const json_t *object, const char *name, const char *k
         return wrong(name, key, value, "a list of integers", err);
     size_t n = json_array_size(value);
     if (n > capacity)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" is a list of %zu, it should have at most %zu", name, key, n, capacity);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" is a list of %zu, it should have at most %zu", name, key, n,
+                         capacity);
     for (size_t i = 0; i < n; i++) {
         const json_t *element = json_array_get(value, i);
         int64_t number;

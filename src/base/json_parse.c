@@ -1,5 +1,6 @@
-/* The parser. jansson's values, but not its loader: that one (2.14) runs over its buffers when an allocation fails in a string, recurses 2048 deep, and refuses
- * a whole file for one integer beyond 64 bits. RFC 8259, with what we add: an object or a list at the top, depth 64, no duplicate keys, no NUL in a string. */
+/* The parser. jansson's values, but not its loader: that one (2.14) runs over its buffers when an allocation fails in a
+ * string, recurses 2048 deep, and refuses a whole file for one integer beyond 64 bits. RFC 8259, with what we add: an
+ * object or a list at the top, depth 64, no duplicate keys, no NUL in a string. */
 #include "base/json.h"
 
 #include <errno.h>
@@ -63,16 +64,23 @@ static void skip_space(reader *r)
         r->p++;
 }
 
-/* Length of the UTF-8 character at p, 0 if it is none (Unicode 15, table 3-7: no overlong forms, no surrogates, nothing above U+10FFFF). */
+/* Length of the UTF-8 character at p, 0 if it is none (Unicode 15, table 3-7: no overlong forms, no surrogates, nothing
+ * above U+10FFFF). */
 static size_t utf8_length(const unsigned char *p, const unsigned char *end)
 {
-    size_t room = (size_t)(end - p), n = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : p[0] < 0xF5 ? 4 : 0;
+    size_t room = (size_t)(end - p), n = p[0] < 0x80   ? 1
+                                         : p[0] < 0xC2 ? 0
+                                         : p[0] < 0xE0 ? 2
+                                         : p[0] < 0xF0 ? 3
+                                         : p[0] < 0xF5 ? 4
+                                                       : 0;
     if (n == 0 || n > room)
         return 0;
     for (size_t i = 1; i < n; i++)
         if ((p[i] & 0xC0) != 0x80)
             return 0;
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) || (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
+    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) || (p[0] == 0xF0 && p[1] < 0x90) ||
+        (p[0] == 0xF4 && p[1] > 0x8F))
         return 0;
     return n;
 }
@@ -85,7 +93,10 @@ static long hex4(const char *p, const char *end)
         return -1;
     for (int i = 0; i < 4; i++) {
         char c = p[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                           : -1;
         if (digit < 0)
             return -1;
         value = value * 16 + digit;
@@ -117,7 +128,8 @@ static size_t put_utf8(char *out, long c)
     return 4;
 }
 
-/* The escape at *p (behind the backslash) into out; *p moves behind it. The escape is never shorter than what it stands for. */
+/* The escape at *p (behind the backslash) into out; *p moves behind it. The escape is never shorter than what it stands
+ * for. */
 static flux1_status unescape(reader *r, const char **p, const char *end, char **out)
 {
     static const char plain[] = "\"\"\\\\//b\bf\fn\nr\rt\t"; /* pairs: letter, character */
@@ -148,7 +160,8 @@ static flux1_status unescape(reader *r, const char **p, const char *end, char **
     return FLUX1_OK;
 }
 
-/* Finds the closing quote, checking every character on the way; *escapes tells whether there is anything to decode. r->p is behind the opening quote. */
+/* Finds the closing quote, checking every character on the way; *escapes tells whether there is anything to decode.
+ * r->p is behind the opening quote. */
 static flux1_status scan_string(reader *r, const char **closing, bool *escapes)
 {
     const char *p = r->p;
@@ -313,7 +326,8 @@ static flux1_status read_container(reader *r, json_t **out)
     bool object = *r->p == '{';
     char closing = object ? '}' : ']';
     if (++r->depth > DEPTH_MAX)
-        return fault(r, r->p, "JSON nested more than %d levels deep; a model's own files are never that deep", DEPTH_MAX);
+        return fault(r, r->p, "JSON nested more than %d levels deep; a model's own files are never that deep",
+                     DEPTH_MAX);
     json_t *container = object ? json_object() : json_array();
     if (!container)
         return error_oom(r->err, 0, r->name);

@@ -6,9 +6,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-/* How it runs: pool_run opens a job under the lock; workers that see it in time enter, everybody takes indexes from one counter until they are gone;
- * then the caller closes the job and waits only for the workers that entered. One that wakes late finds the job closed: a small job never waits for a
- * thread to be scheduled. Both waits look at an atomic for a few microseconds before they block, since the next small job is often that near. */
+/* How it runs: pool_run opens a job under the lock; workers that see it in time enter, everybody takes indexes from one
+ * counter until they are gone; then the caller closes the job and waits only for the workers that entered. One that
+ * wakes late finds the job closed: a small job never waits for a thread to be scheduled. Both waits look at an atomic
+ * for a few microseconds before they block, since the next small job is often that near. */
 #define SPIN_TURNS 100
 
 typedef struct worker {
@@ -62,7 +63,8 @@ static void *worker_main(void *argument)
     pool *p = w->owner;
     unsigned seen = 0;
     for (;;) {
-        for (int turn = 0; turn < SPIN_TURNS && atomic_load_explicit(&p->generation, memory_order_relaxed) == seen; turn++)
+        for (int turn = 0; turn < SPIN_TURNS && atomic_load_explicit(&p->generation, memory_order_relaxed) == seen;
+             turn++)
             relax();
         pthread_mutex_lock(&p->lock);
         while (!p->quit && atomic_load_explicit(&p->generation, memory_order_relaxed) == seen) {
@@ -94,7 +96,8 @@ static void *worker_main(void *argument)
     }
 }
 
-/* A program's signals belong to its own threads: ours take none (an interrupt must reach the thread that installed for it). */
+/* A program's signals belong to its own threads: ours take none (an interrupt must reach the thread that installed for
+ * it). */
 static int start_thread(worker *w)
 {
     sigset_t all, before;

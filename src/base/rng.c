@@ -71,7 +71,8 @@ static void uniforms(rng *r, float *out, size_t count)
         out[i] = (float)(rng_u32(r) & 0xffffffu) * 0x1p-24f;
 }
 
-/* Box-Muller over a block of 16 uniforms, in place. The angle is torch's fp32 product; a double one would be another number (1.4e-7 off). */
+/* Box-Muller over a block of 16 uniforms, in place. The angle is torch's fp32 product; a double one would be another
+ * number (1.4e-7 off). */
 static void normals_from_uniforms(float *d)
 {
     for (int j = 0; j < BLOCK / 2; j++) {

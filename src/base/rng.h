@@ -1,5 +1,6 @@
-/* torch's CPU random numbers: mt19937 and torch's way of making normals from it (formula: ATen/native/cpu/DistributionTemplates.h;
- * measured: fewer than 16 values bit-equal, otherwise within 1e-7 relative L2 of torch 2.13). */
+/* torch's CPU random numbers: mt19937 and torch's way of making normals from it (formula:
+ * ATen/native/cpu/DistributionTemplates.h; measured: fewer than 16 values bit-equal, otherwise within 1e-7 relative L2
+ * of torch 2.13). */
 #ifndef FLUX1_BASE_RNG_H
 #define FLUX1_BASE_RNG_H
 
@@ -21,7 +22,8 @@ uint32_t rng_u32(rng *r);
 /* torch.randn(count, generator=r, dtype=float32). */
 void rng_normal(rng *r, float *out, size_t count);
 
-/* torch.randn(count, generator=r, dtype=bfloat16) of torch 2.13, widened to float. Order differs from rng_normal when count is not a multiple of 16. */
+/* torch.randn(count, generator=r, dtype=bfloat16) of torch 2.13, widened to float. Order differs from rng_normal when
+ * count is not a multiple of 16. */
 void rng_normal_bf16(rng *r, float *out, size_t count);
 
 #endif

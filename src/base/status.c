@@ -97,7 +97,8 @@ void error_clear(flux1_error *err)
 const char *status_name(flux1_status status)
 {
     switch (status) {
-#define ROW(name, value, text) case FLUX1_##name: return "FLUX1_" #name;
+#define ROW(name, value, text) \
+    case FLUX1_##name: return "FLUX1_" #name;
         FLUX1_STATUS_MAP(ROW)
 #undef ROW
     }
@@ -107,7 +108,8 @@ const char *status_name(flux1_status status)
 const char *status_text(flux1_status status)
 {
     switch (status) {
-#define ROW(name, value, text) case FLUX1_##name: return text;
+#define ROW(name, value, text) \
+    case FLUX1_##name: return text;
         FLUX1_STATUS_MAP(ROW)
 #undef ROW
     }

@@ -1,5 +1,6 @@
 /* Errors are values: a status and one sentence that names the thing, the place and the way out.
- * Every fallible function takes `flux1_error *err` last and returns the status; the innermost function that knows the facts writes the sentence. */
+ * Every fallible function takes `flux1_error *err` last and returns the status; the innermost function that knows the
+ * facts writes the sentence. */
 #ifndef FLUX1_BASE_STATUS_H
 #define FLUX1_BASE_STATUS_H
 
@@ -15,24 +16,26 @@ typedef struct flux1_error {
 } flux1_error;
 
 /* Returns on the first failure; for functions that own nothing yet. */
-#define TRY(call)                                   \
-    do {                                            \
-        flux1_status try_status_ = (call);          \
-        if (try_status_ != FLUX1_OK)                \
-            return try_status_;                     \
+#define TRY(call)                          \
+    do {                                   \
+        flux1_status try_status_ = (call); \
+        if (try_status_ != FLUX1_OK)       \
+            return try_status_;            \
     } while (0)
 
 /* The same for functions with a single `cleanup:` exit and a local `flux1_status st`. */
-#define TRY_CLEANUP(call)                           \
-    do {                                            \
-        if ((st = (call)) != FLUX1_OK)              \
-            goto cleanup;                           \
+#define TRY_CLEANUP(call)              \
+    do {                               \
+        if ((st = (call)) != FLUX1_OK) \
+            goto cleanup;              \
     } while (0)
 
 /* Writes status and sentence (printf form) and returns the status; err may be NULL. */
-flux1_status error_set(flux1_error *err, flux1_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+flux1_status error_set(flux1_error *err, flux1_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the sentence already there and returns its status. For a caller that knows the file while the callee knew the fault. */
+/* Puts "prefix: " before the sentence already there and returns its status. For a caller that knows the file while the
+ * callee knew the fault. */
 flux1_status error_prefix(flux1_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Puts more behind the sentence already there and returns its status. */

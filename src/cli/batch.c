@@ -1,6 +1,7 @@
-/* flux1 generate --jsonl: a request a line of standard input, one after the other on one open model. A line that cannot be used, or fails, is complained of and the next
- * one comes; the exit status then is that of the first failure. On a GPU the next line's prompt is encoded while the request in front of it is decoded, on a context of its
- * own; where the encoders have a device of their own, from the denoising on. */
+/* flux1 generate --jsonl: a request a line of standard input, one after the other on one open model. A line that cannot
+ * be used, or fails, is complained of and the next one comes; the exit status then is that of the first failure. On a
+ * GPU the next line's prompt is encoded while the request in front of it is decoded, on a context of its own; where the
+ * encoders have a device of their own, from the denoising on. */
 #include "cli/generate.h"
 
 #include "base/json.h"
@@ -13,22 +14,25 @@
 #include <string.h>
 
 /* What a line may say of its own. */
-static const option_id of_a_line[] = {OPT_PROMPT, OPT_OUTPUT, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_GUIDANCE, OPT_SEED, OPT_COUNT, OPT_MAX_SEQUENCE_LENGTH, OPT_VAE_TILING};
+static const option_id of_a_line[] = {OPT_PROMPT,    OPT_OUTPUT, OPT_WIDTH,
+                                      OPT_HEIGHT,    OPT_STEPS,  OPT_GUIDANCE,
+                                      OPT_SEED,      OPT_COUNT,  OPT_MAX_SEQUENCE_LENGTH,
+                                      OPT_VAE_TILING};
 enum { OF_A_LINE = sizeof of_a_line / sizeof *of_a_line, NUMBER_ROOM = 40 };
 
 /* A line as a request. */
 typedef struct ticket {
-    options opt;                         /* its texts are the JSON's and the numbers' */
+    options opt; /* its texts are the JSON's and the numbers' */
     json_t *root;
     char number[OPTION_COUNT][NUMBER_ROOM];
     char subject[64];
-    flux1_text *text;                    /* once encoded beside another request */
+    flux1_text *text; /* once encoded beside another request */
 } ticket;
 
 /* A prompt that is encoded in a thread. */
 typedef struct encoder {
     bool wanted;
-    flux1_stage from;                    /* the request in front has come so far */
+    flux1_stage from; /* the request in front has come so far */
     flux1_context *context;
     const flux1_model *model;
     flux1_generate_params params;
@@ -42,7 +46,7 @@ typedef struct batch {
     session session;
     lines lines;
     ticket *now, *next;
-    bool ended;                          /* no more lines */
+    bool ended; /* no more lines */
     encoder ahead;
     int status;
 } batch;
@@ -92,7 +96,9 @@ static bool read_member(ticket *t, const char *key, const json_t *value)
 {
     int id = option_named(key);
     if (id < 0 || !may_say(id)) {
-        complain("\"%s\" is nothing that a line can say; it knows prompt, output, width, height, steps, guidance, seed, count, max_sequence_length and vae_tiling", key);
+        complain("\"%s\" is nothing that a line can say; it knows prompt, output, width, height, steps, guidance, "
+                 "seed, count, max_sequence_length and vae_tiling",
+                 key);
         return false;
     }
     const char *text = as_text(t, id, value);
@@ -111,7 +117,7 @@ static bool read_members(ticket *t)
         complain("must be an object such as {\"prompt\": \"a red fox\"}");
         return false;
     }
-    json_object_foreach(t->root, key, value)
+    json_object_foreach (t->root, key, value)
         if (!read_member(t, key, value))
             return false;
     return true;
@@ -177,12 +183,14 @@ static int until_interrupted(void *user, const flux1_progress *progress)
     return was_interrupted();
 }
 
-/* On the thread of the request in front, from its progress. Of several pictures the last one's decoding is waited for: before, each takes memory anew. */
+/* On the thread of the request in front, from its progress. Of several pictures the last one's decoding is waited for:
+ * before, each takes memory anew. */
 static void start_encoder(void *user, const flux1_progress *progress)
 {
     batch *b = user;
     encoder *e = &b->ahead;
-    if (!e->wanted || e->running || progress->stage < e->from || (progress->stage == FLUX1_STAGE_DECODE && progress->image + 1 < progress->images))
+    if (!e->wanted || e->running || progress->stage < e->from ||
+        (progress->stage == FLUX1_STAGE_DECODE && progress->image + 1 < progress->images))
         return;
     fetch(b, false);
     if (!b->next || b->next->text)
@@ -217,11 +225,13 @@ static const char *plain_name(const option_value *device)
     return strcmp(device->text, "cuda") == 0 ? "cuda:0" : device->text;
 }
 
-/* On one CPU both would wait for the same cores, unless the encoders are given a device by name. Not on a mesh: two sets of communicators on the same GPUs need one order. */
+/* On one CPU both would wait for the same cores, unless the encoders are given a device by name. Not on a mesh: two
+ * sets of communicators on the same GPUs need one order. */
 static void plan_encoder(batch *b)
 {
     const option_value *device = &b->opt->values[OPT_DEVICE], *own = &b->opt->values[OPT_ENCODER_DEVICE];
-    bool gpu = strncmp(plain_name(device), "cuda", 4) == 0, same = !own->given || strcmp(plain_name(own), plain_name(device)) == 0;
+    bool gpu = strncmp(plain_name(device), "cuda", 4) == 0,
+         same = !own->given || strcmp(plain_name(own), plain_name(device)) == 0;
     b->ahead.wanted = !b->opt->values[OPT_MESH].given && (own->given || gpu);
     b->ahead.from = same && gpu ? FLUX1_STAGE_DECODE : FLUX1_STAGE_DENOISE;
 }
@@ -233,8 +243,8 @@ static bool usable(const options *opt)
     static const option_id others[] = {OPT_PROMPT, OPT_PROMPT_FILE, OPT_OUTPUT, OPT_DUMP};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (opt->values[others[i]].given) {
-            complain("--jsonl: reads its requests from standard input, --%s has no place beside it%s", option_rows[others[i]].name,
-                     others[i] == OPT_OUTPUT ? "; a line may have an \"output\"" : "");
+            complain("--jsonl: reads its requests from standard input, --%s has no place beside it%s",
+                     option_rows[others[i]].name, others[i] == OPT_OUTPUT ? "; a line may have an \"output\"" : "");
             return false;
         }
     return true;
@@ -251,7 +261,8 @@ int batch_run(const options *opt)
         b.now = b.next;
         b.next = NULL;
         console_subject(b.now->subject);
-        last = generate_request(&b.session, &b.now->opt, &(request_company){.text = b.now->text, .reached = start_encoder, .user = &b});
+        last = generate_request(&b.session, &b.now->opt,
+                                &(request_company){.text = b.now->text, .reached = start_encoder, .user = &b});
         finish_encoder(&b);
         note_status(&b, last);
         free_ticket(b.now);

@@ -39,7 +39,8 @@ int bench_run(const options *opt)
     flux1_error err = {0};
     char *json = NULL;
     if (v[OPT_MODEL].given && (v[OPT_VARIANT].given || v[OPT_WEIGHTS].given)) {
-        complain("--%s: synthetic weights only, a folder given by --model has its own", v[OPT_VARIANT].given ? "variant" : "weights");
+        complain("--%s: synthetic weights only, a folder given by --model has its own",
+                 v[OPT_VARIANT].given ? "variant" : "weights");
         return EXIT_USAGE;
     }
     fill_bench(opt, &params);

@@ -10,13 +10,15 @@
 
 #define MINI_MODEL "mini-schnell"
 
-/* Where models/ may lie: as built in the source tree, as installed, and (whatever the build folder) the source tree as CMake knows it. */
+/* Where models/ may lie: as built in the source tree, as installed, and (whatever the build folder) the source tree as
+ * CMake knows it. */
 static const struct place {
     bool beside; /* below the folder that holds the program's folder */
     const char *path;
 } places[] = {{true, "/models"}, {true, "/share/flux1/models"}, {false, FLUX1_SOURCE_MODELS}};
 
-/* The folder that holds the program's folder ("" for /): /usr of /usr/bin/flux1. Links are followed. False where the system does not tell. */
+/* The folder that holds the program's folder ("" for /): /usr of /usr/bin/flux1. Links are followed. False where the
+ * system does not tell. */
 static bool program_prefix(char *out, size_t room)
 {
     ssize_t n = readlink("/proc/self/exe", out, room - 1);
@@ -54,7 +56,8 @@ bool builtin_model(char *out, size_t room, builder *looked)
     if (chosen)
         return try_folder("", chosen, looked, out, room);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++)
-        if ((known || !places[i].beside) && try_folder(places[i].beside ? prefix : "", places[i].path, looked, out, room))
+        if ((known || !places[i].beside) &&
+            try_folder(places[i].beside ? prefix : "", places[i].path, looked, out, room))
             return true;
     return false;
 }

@@ -27,7 +27,8 @@ const char *model_folder(const options *opt)
     if (folder)
         note("no --model: using the mini model %s (a real one: " FETCH_MODEL ", then --model DIR)", folder);
     else
-        complain("no model: the mini model that comes with flux1 is not in %s; name a pipeline folder with --model DIR or in FLUX1_MODEL (" FETCH_MODEL
+        complain("no model: the mini model that comes with flux1 is not in %s; name a pipeline folder with --model DIR "
+                 "or in FLUX1_MODEL (" FETCH_MODEL
                  " fetches one), or the folder that holds mini-schnell in FLUX1_MODELS",
                  looked.text ? looked.text : "any folder");
     builder_free(&looked);
@@ -61,7 +62,8 @@ int read_prompt(const options *opt, char **prompt, size_t *bytes)
     flux1_status st;
     *prompt = NULL;
     if (text->given == file->given) {
-        complain(text->given ? "--prompt and --prompt-file: give one of the two" : "%s needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl",
+        complain(text->given ? "--prompt and --prompt-file: give one of the two"
+                             : "%s needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl",
                  command_rows[opt->command].name);
         return EXIT_USAGE;
     }
@@ -104,7 +106,9 @@ void fill_request(const options *opt, flux1_generate_params *params)
     if (v[OPT_MAX_SEQUENCE_LENGTH].given)
         params->max_sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
     if (v[OPT_VAE_TILING].given)
-        params->tiling = strcmp(v[OPT_VAE_TILING].text, "yes") == 0 ? FLUX1_TILING_YES : strcmp(v[OPT_VAE_TILING].text, "no") == 0 ? FLUX1_TILING_NO : FLUX1_TILING_AUTO;
+        params->tiling = strcmp(v[OPT_VAE_TILING].text, "yes") == 0  ? FLUX1_TILING_YES
+                         : strcmp(v[OPT_VAE_TILING].text, "no") == 0 ? FLUX1_TILING_NO
+                                                                     : FLUX1_TILING_AUTO;
     if (v[OPT_DUMP].given)
         params->dump = v[OPT_DUMP].text;
 }
@@ -124,7 +128,8 @@ static flux1_dtype dtype_named(const char *name)
     return (flux1_dtype)i;
 }
 
-static flux1_status create_context(const options *opt, void (*log)(void *, flux1_log_level, const char *), flux1_context **out)
+static flux1_status create_context(const options *opt, void (*log)(void *, flux1_log_level, const char *),
+                                   flux1_context **out)
 {
     const option_value *v = opt->values;
     flux1_context_params params;
@@ -165,7 +170,8 @@ int report(flux1_context *context, flux1_status status)
     return status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
-/* ---- signals ----------------------------------------------------------------------------------------------------------------- */
+/* ---- signals
+ * ----------------------------------------------------------------------------------------------------------------- */
 
 static flux1_context *volatile watched;
 static volatile sig_atomic_t interrupts;

@@ -28,7 +28,8 @@ void console_wipe(void)
     line_shown = false;
 }
 
-/* One write a line, so that lines of several processes don't mix. Control characters in a file name or a prompt must not steer the terminal. */
+/* One write a line, so that lines of several processes don't mix. Control characters in a file name or a prompt must
+ * not steer the terminal. */
 static void print_line(const char *about, const char *format, va_list ap)
 {
     char line[8192];

@@ -14,7 +14,8 @@ void console_quiet(bool quiet);
 /* What complaints are about from here on ("standard input, line 3: "), said in front of each; NULL: nothing. */
 void console_subject(const char *subject);
 
-/* Draws `text` over the line drawn before, cut to the terminal's width; wiped by the next complaint or note. Only where console_is_terminal(). */
+/* Draws `text` over the line drawn before, cut to the terminal's width; wiped by the next complaint or note. Only where
+ * console_is_terminal(). */
 void console_redraw(const char *text);
 void console_wipe(void);
 bool console_is_terminal(void);

@@ -70,7 +70,8 @@ static int prepare(run *r)
     r->params.prompt = r->prompt;
     r->params.seed = v[OPT_SEED].given ? v[OPT_SEED].seed : random_seed();
     if (r->params.seed > UINT64_MAX - (uint64_t)(r->params.count - 1)) {
-        complain("--seed %" PRIu64 " --count %d: the last picture's seed would be beyond 18446744073709551615", r->params.seed, r->params.count);
+        complain("--seed %" PRIu64 " --count %d: the last picture's seed would be beyond 18446744073709551615",
+                 r->params.seed, r->params.count);
         return EXIT_USAGE;
     }
     if (v[OPT_PREVIEW].given)
@@ -109,7 +110,8 @@ static int on_progress(void *user, const flux1_progress *now)
     if (r->company.reached)
         r->company.reached(r->company.user, now);
     if (now->preview && r->s->writer && !r->preview_failed) {
-        flux1_status st = flux1_image_write_png(r->s->writer, now->preview, r->s->model, &r->params, r->opt->values[OPT_PREVIEW].text);
+        flux1_status st = flux1_image_write_png(r->s->writer, now->preview, r->s->model, &r->params,
+                                                r->opt->values[OPT_PREVIEW].text);
         if (st != FLUX1_OK) {
             r->preview_failed = true; /* the picture itself may still come out */
             note("warning: no more previews: %s", flux1_context_message(r->s->writer));
@@ -188,13 +190,16 @@ static void print_json(const run *r, double total)
         const flux1_image *image = &r->images[i];
         builder_add(&b, i ? ", {\"file\": " : "{\"file\": ");
         builder_json_string(&b, r->names[i]);
-        builder_format(&b, ", \"seed\": %" PRIu64 ", \"width\": %d, \"height\": %d}", image->seed, image->width, image->height);
+        builder_format(&b, ", \"seed\": %" PRIu64 ", \"width\": %d, \"height\": %d}", image->seed, image->width,
+                       image->height);
     }
     builder_add(&b, "], \"seconds\": {");
     for (int s = 0; s < STAGES; s++)
-        builder_format(&b, "\"%s\": %.3f, ", progress_stage_keys[s], r->progress.seconds[s] + (s == FLUX1_STAGE_LOAD ? r->s->load_seconds : 0));
+        builder_format(&b, "\"%s\": %.3f, ", progress_stage_keys[s],
+                       r->progress.seconds[s] + (s == FLUX1_STAGE_LOAD ? r->s->load_seconds : 0));
     getrusage(RUSAGE_SELF, &used);
-    builder_format(&b, "\"write\": %.3f, \"total\": %.3f}, \"peak_rss_bytes\": %lld}", r->write_seconds, total, (long long)used.ru_maxrss * 1024);
+    builder_format(&b, "\"write\": %.3f, \"total\": %.3f}, \"peak_rss_bytes\": %lld}", r->write_seconds, total,
+                   (long long)used.ru_maxrss * 1024);
     if (builder_take(&b, "the result", &text, NULL) == FLUX1_OK)
         puts(text);
     free(text);
@@ -209,7 +214,8 @@ static void print_results(const run *r)
         for (int i = 0; i < r->params.count; i++)
             puts(r->names[i]);
     r->s->load_seconds = 0;
-    note("done in %.1f s, seed %" PRIu64 "%s", total, r->params.seed, r->opt->values[OPT_SEED].given ? "" : " (random: repeat with --seed)");
+    note("done in %.1f s, seed %" PRIu64 "%s", total, r->params.seed,
+         r->opt->values[OPT_SEED].given ? "" : " (random: repeat with --seed)");
 }
 
 static void free_run(run *r)
@@ -237,7 +243,8 @@ int generate_request(session *s, const options *opt, const request_company *comp
         r.params.text = r.company.text;
         r.params.progress = on_progress;
         r.params.progress_user = &r;
-        flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_generate(s->context, s->model, &r.params, &r.images);
+        flux1_status st =
+            was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_generate(s->context, s->model, &r.params, &r.images);
         progress_end(&r.progress, st == FLUX1_OK);
         status = report(s->context, st);
     }

@@ -39,20 +39,22 @@ void help_overview(void)
     puts("  help         flux1 help COMMAND, or flux1 COMMAND --help, lists a command's options");
     puts("  version      show the version");
     puts("  completion   flux1 completion bash|zsh|fish prints a completion script");
-    printf("\nResults go to standard output, progress and complaints to standard error. Exit status: %s.\n", exit_statuses);
+    printf("\nResults go to standard output, progress and complaints to standard error. Exit status: %s.\n",
+           exit_statuses);
 }
 
 void help_command(command cmd)
 {
     const command_row *row = &command_rows[cmd];
-    printf("flux1 %s [options]%s%s: %s\n\n", row->name, row->operand ? " " : "", row->operand ? row->operand : "", row->help);
+    printf("flux1 %s [options]%s%s: %s\n\n", row->name, row->operand ? " " : "", row->operand ? row->operand : "",
+           row->help);
     for (int i = 0; i < OPTION_COUNT; i++) {
         const option_row *o = &option_rows[i];
         char left[80];
         if (!has_option(cmd, i))
             continue;
-        snprintf(left, sizeof left, "  %c%c%c --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ', o->letter ? ',' : ' ', o->name,
-                 o->argument ? " " : "", o->argument ? o->argument : "");
+        snprintf(left, sizeof left, "  %c%c%c --%s%s%s", o->letter ? '-' : ' ', o->letter ? o->letter : ' ',
+                 o->letter ? ',' : ' ', o->name, o->argument ? " " : "", o->argument ? o->argument : "");
         printf("%-*s", HELP_COLUMN, left);
         if (strlen(left) >= HELP_COLUMN)
             printf("\n%*s", HELP_COLUMN, "");
@@ -61,7 +63,8 @@ void help_command(command cmd)
     printf("\nExit status: %s.\n", exit_statuses);
 }
 
-/* ---- man page ---------------------------------------------------------------------------------------------------------------- */
+/* ---- man page
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 /* Text as roff wants it: hyphens that can be copied, no accidental requests. */
 static void roff(const char *text)
@@ -98,16 +101,19 @@ static void man_option(const option_row *o)
 
 void help_man_page(void)
 {
-    printf(".TH FLUX1 1 \"\" \"flux1 %s\" \"User commands\"\n.SH NAME\nflux1 \\- FLUX.1 text to image\n.SH SYNOPSIS\n", flux1_version());
+    printf(".TH FLUX1 1 \"\" \"flux1 %s\" \"User commands\"\n.SH NAME\nflux1 \\- FLUX.1 text to image\n.SH SYNOPSIS\n",
+           flux1_version());
     for (int i = 0; i < COMMAND_COUNT; i++)
-        printf("%s.B flux1 %s\n[\\fIoptions\\fR]%s%s\n", i ? ".br\n" : "", command_rows[i].name, command_rows[i].operand ? " " : "",
-               command_rows[i].operand ? command_rows[i].operand : "");
-    puts(
-        ".br\n.B flux1 completion\nbash|zsh|fish\n.SH DESCRIPTION\n"
-        "Makes pictures from text with FLUX.1 models (schnell, dev), read from a pipeline folder as Hugging Face lays it out. Results (the names of the files\n"
-        "written, or JSON) go to standard output; progress, notes and complaints to standard error. A picture's name appears only when the file is whole.\n"
-        "Width and height are rounded down to what the model's autoencoder can make, usually a multiple of 16. Without \\fB\\-\\-output\\fR a name is made\n"
-        "from prompt and seed that no file has yet.");
+        printf("%s.B flux1 %s\n[\\fIoptions\\fR]%s%s\n", i ? ".br\n" : "", command_rows[i].name,
+               command_rows[i].operand ? " " : "", command_rows[i].operand ? command_rows[i].operand : "");
+    puts(".br\n.B flux1 completion\nbash|zsh|fish\n.SH DESCRIPTION\n"
+         "Makes pictures from text with FLUX.1 models (schnell, dev), read from a pipeline folder as Hugging Face lays "
+         "it out. Results (the names of the files\n"
+         "written, or JSON) go to standard output; progress, notes and complaints to standard error. A picture's name "
+         "appears only when the file is whole.\n"
+         "Width and height are rounded down to what the model's autoencoder can make, usually a multiple of 16. "
+         "Without \\fB\\-\\-output\\fR a name is made\n"
+         "from prompt and seed that no file has yet.");
     for (int c = 0; c < COMMAND_COUNT; c++) {
         fputs(".SH \"", stdout);
         for (const char *s = command_rows[c].name; *s; s++)
@@ -119,7 +125,8 @@ void help_man_page(void)
                 man_option(&option_rows[i]);
     }
     puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\npipeline folder to use where none is named.\n.TP\n.B FLUX1_MODELS\n"
-         "folder in which the mini model lies, \"\" for none (default: ../models or ../share/flux1/models beside the program, or models in the source tree).");
+         "folder in which the mini model lies, \"\" for none (default: ../models or ../share/flux1/models beside the "
+         "program, or models in the source tree).");
     printf(".SH EXIT STATUS\n%s.\n", exit_statuses);
     puts(".SH EXAMPLES\n.nf\nflux1 generate \\-p \"two yellow ducks on a beach\" \\-o ducks.png\n"
          "hf download black\\-forest\\-labs/FLUX.1\\-schnell \\-\\-local\\-dir FLUX.1\\-schnell\n"
@@ -128,7 +135,8 @@ void help_man_page(void)
          "echo '{\"prompt\": \"a red fox\"}' | flux1 tokenize \\-m FLUX.1\\-schnell \\-\\-jsonl\n.fi");
 }
 
-/* ---- completion -------------------------------------------------------------------------------------------------------------- */
+/* ---- completion
+ * -------------------------------------------------------------------------------------------------------------- */
 
 static void print_words(const char *choices)
 {
@@ -145,7 +153,8 @@ static void print_commands(void)
 
 static void bash_completion(void)
 {
-    puts("# bash completion for flux1\n_flux1()\n{\n    local current=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]} options=\n    "
+    puts("# bash completion for flux1\n_flux1()\n{\n    local current=${COMP_WORDS[COMP_CWORD]} "
+         "previous=${COMP_WORDS[COMP_CWORD-1]} options=\n    "
          "COMPREPLY=()");
     puts("    case $previous in");
     for (int i = 0; i < OPTION_COUNT; i++) {
@@ -161,7 +170,8 @@ static void bash_completion(void)
             print_words(o->argument);
             fputs("' -- \"$current\")); ", stdout);
         } else if (o->kind == OPTION_FILE || o->kind == OPTION_FOLDER)
-            printf("compopt -o filenames; mapfile -t COMPREPLY < <(compgen %s -- \"$current\"); ", o->kind == OPTION_FILE ? "-f" : "-d");
+            printf("compopt -o filenames; mapfile -t COMPREPLY < <(compgen %s -- \"$current\"); ",
+                   o->kind == OPTION_FILE ? "-f" : "-d");
         puts("return ;;");
     }
     puts("    esac\n    case ${COMP_WORDS[1]} in");
@@ -178,7 +188,8 @@ static void bash_completion(void)
     puts("' -- \"$current\"))\n"
          "    elif [[ ${COMP_WORDS[1]} == info && $current != -* ]]; then\n"
          "        compopt -o filenames\n        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")\n"
-         "    else\n        COMPREPLY=($(compgen -W \"$options\" -- \"$current\"))\n    fi\n}\ncomplete -F _flux1 flux1");
+         "    else\n        COMPREPLY=($(compgen -W \"$options\" -- \"$current\"))\n    fi\n}\ncomplete -F _flux1 "
+         "flux1");
 }
 
 /* Text between single quotes; `special` are escaped with a backslash. */
@@ -215,15 +226,18 @@ static void zsh_option(const option_row *o)
 
 static void zsh_completion(void)
 {
-    puts("#compdef flux1\n# zsh completion for flux1\n_flux1() {\n    if ((CURRENT == 2)); then\n        local -a commands=(");
+    puts("#compdef flux1\n# zsh completion for flux1\n_flux1() {\n    if ((CURRENT == 2)); then\n        local -a "
+         "commands=(");
     for (int i = 0; i < COMMAND_COUNT; i++) {
         printf("            '%s:", command_rows[i].name);
         print_quoted(command_rows[i].help, ":\\");
         puts("'");
     }
-    puts("            'help:list a command'\\''s options'\n            'version:show the version'\n            'completion:print a completion script'\n        "
+    puts("            'help:list a command'\\''s options'\n            'version:show the version'\n            "
+         "'completion:print a completion script'\n        "
          ")");
-    puts("        _describe command commands\n        return\n    fi\n    local command=$words[2]\n    shift words\n    ((CURRENT--))\n    case $command in");
+    puts("        _describe command commands\n        return\n    fi\n    local command=$words[2]\n    shift words\n   "
+         " ((CURRENT--))\n    case $command in");
     for (int c = 0; c < COMMAND_COUNT; c++) {
         printf("    %s)\n        _arguments -s \\\n", command_rows[c].name);
         for (int i = 0; i < OPTION_COUNT; i++)

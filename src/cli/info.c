@@ -35,7 +35,8 @@ int info_run(const options *opt)
     fill_request(opt, &request);
     int status = open_context(opt, &context);
     if (status == EXIT_DONE) {
-        flux1_status st = devices ? flux1_devices_json(context, &json) : flux1_info_json(context, path, &request, opt->values[OPT_VERIFY].given, &json);
+        flux1_status st = devices ? flux1_devices_json(context, &json)
+                                  : flux1_info_json(context, path, &request, opt->values[OPT_VERIFY].given, &json);
         int printed = json ? print_result(opt, json) : EXIT_DONE;
         fflush(stdout);
         status = report(context, st);

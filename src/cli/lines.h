@@ -7,20 +7,21 @@
 
 typedef enum line_state {
     LINE_READ,
-    LINE_NONE,       /* none is there yet (not waiting) */
+    LINE_NONE, /* none is there yet (not waiting) */
     LINE_END,
     LINE_INTERRUPTED,
-    LINE_FAILED      /* a complaint was made */
+    LINE_FAILED /* a complaint was made */
 } line_state;
 
 typedef struct lines {
     char *data;
     size_t begin, end, room; /* what was read and not given yet: [begin, end) */
     bool ended;
-    long number;             /* of the line given last, from 1 */
+    long number; /* of the line given last, from 1 */
 } lines;
 
-/* The next line without its newline, ended by NUL, good until the next call; the last line needs no newline. wait: until there is one, the end, or a signal. */
+/* The next line without its newline, ended by NUL, good until the next call; the last line needs no newline. wait:
+ * until there is one, the end, or a signal. */
 line_state lines_next(lines *l, bool wait, char **line, size_t *bytes);
 void lines_free(lines *l);
 

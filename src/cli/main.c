@@ -1,4 +1,5 @@
-/* flux1: the command line. Finds the command, parses its options, runs it; the exit status is 0 done, 1 failed, 2 wrong usage, 130 interrupted. */
+/* flux1: the command line. Finds the command, parses its options, runs it; the exit status is 0 done, 1 failed, 2 wrong
+ * usage, 130 interrupted. */
 #include "cli/cli.h"
 
 #include "cli/console.h"

@@ -10,7 +10,8 @@
 #include <string.h>
 
 const option_row option_rows[OPTION_COUNT] = {
-#define ROW(id, name, letter, kind, argument, lowest, highest, in, help) {name, letter, OPTION_##kind, argument, lowest, highest, in, help},
+#define ROW(id, name, letter, kind, argument, lowest, highest, in, help) \
+    {name, letter, OPTION_##kind, argument, lowest, highest, in, help},
     OPTION_TABLE(ROW)
 #undef ROW
 };
@@ -21,7 +22,8 @@ const command_row command_rows[COMMAND_COUNT] = {
 #undef ROW
 };
 
-/* ---- the nearest name -------------------------------------------------------------------------------------------------------- */
+/* ---- the nearest name
+ * -------------------------------------------------------------------------------------------------------- */
 
 /* Levenshtein distance of two words shorter than 64 bytes. */
 static int distance(const char *a, const char *b)
@@ -62,7 +64,8 @@ const char *nearest_name(const char *word, const char *(*next)(int index))
 
 static const char *option_name(int index) { return index < OPTION_COUNT ? option_rows[index].name : NULL; }
 
-/* ---- one value --------------------------------------------------------------------------------------------------------------- */
+/* ---- one value
+ * --------------------------------------------------------------------------------------------------------------- */
 
 /* All digits, and below 2^64. */
 static bool parse_unsigned(const char *text, uint64_t *out)
@@ -156,22 +159,15 @@ static bool parse_value(const option_row *row, const char *text, option_value *o
     out->given = true;
     out->text = text;
     switch (row->kind) {
-    case OPTION_FLAG:
-        return true;
+    case OPTION_FLAG: return true;
     case OPTION_TEXT:
     case OPTION_FILE:
-    case OPTION_FOLDER:
-        return parse_text(row, text, out);
-    case OPTION_WHOLE:
-        return parse_whole(row, text, out);
-    case OPTION_REAL:
-        return parse_real(row, text, out);
-    case OPTION_SEED:
-        return parse_seed(row, text, out);
-    case OPTION_BYTES:
-        return parse_bytes(row, text, out);
-    case OPTION_CHOICE:
-        return parse_choice(row, text, out);
+    case OPTION_FOLDER: return parse_text(row, text, out);
+    case OPTION_WHOLE: return parse_whole(row, text, out);
+    case OPTION_REAL: return parse_real(row, text, out);
+    case OPTION_SEED: return parse_seed(row, text, out);
+    case OPTION_BYTES: return parse_bytes(row, text, out);
+    case OPTION_CHOICE: return parse_choice(row, text, out);
     }
     return false;
 }
@@ -194,7 +190,8 @@ bool options_replace(options *o, option_id id, const char *text)
     return parse_value(&option_rows[id], text, &o->values[id]);
 }
 
-/* ---- the whole line ---------------------------------------------------------------------------------------------------------- */
+/* ---- the whole line
+ * ---------------------------------------------------------------------------------------------------------- */
 
 #define LONG_BASE 256 /* getopt_long's values for the rows: above every letter */
 
@@ -258,7 +255,8 @@ static bool take_operands(command cmd, int argc, char **argv, options *out)
         return true;
     if (!operand) {
         complain("%s: unexpected argument \"%s\": %s", name, argv[optind],
-                 cmd == COMMAND_GENERATE || cmd == COMMAND_TOKENIZE ? "put the whole prompt in quotes behind -p" : "only options are expected here");
+                 cmd == COMMAND_GENERATE || cmd == COMMAND_TOKENIZE ? "put the whole prompt in quotes behind -p"
+                                                                    : "only options are expected here");
         return false;
     }
     if (argc - optind > 1) {
@@ -281,7 +279,8 @@ bool options_parse(command cmd, int argc, char **argv, options *out)
         int row = code == ':' || code == '?' ? -1 : row_of(code);
         if (code == ':') {
             row = row_of(optopt);
-            complain("--%s needs an argument: %s", row < 0 ? "?" : option_rows[row].name, row < 0 ? "?" : option_rows[row].argument);
+            complain("--%s needs an argument: %s", row < 0 ? "?" : option_rows[row].name,
+                     row < 0 ? "?" : option_rows[row].argument);
             return false;
         }
         if (row < 0) {
@@ -289,7 +288,8 @@ bool options_parse(command cmd, int argc, char **argv, options *out)
             return false;
         }
         if (!(option_rows[row].in & 1u << cmd)) {
-            complain("%s has no option --%s: flux1 %s --help lists what there is", command_rows[cmd].name, option_rows[row].name, command_rows[cmd].name);
+            complain("%s has no option --%s: flux1 %s --help lists what there is", command_rows[cmd].name,
+                     option_rows[row].name, command_rows[cmd].name);
             return false;
         }
         if (!parse_value(&option_rows[row], optarg, &out->values[row]))

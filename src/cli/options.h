@@ -1,4 +1,5 @@
-/* The command line's one table of commands and options. The parser, --help, the man page and the shells' completions all come out of it. */
+/* The command line's one table of commands and options. The parser, --help, the man page and the shells' completions
+ * all come out of it. */
 #ifndef FLUX1_CLI_OPTIONS_H
 #define FLUX1_CLI_OPTIONS_H
 
@@ -6,17 +7,17 @@
 #include <stdint.h>
 
 /* id, name, what follows the options (NULL: nothing), one line of help */
-#define COMMAND_TABLE(X)                                                                           \
-    X(GENERATE, "generate", NULL, "make pictures from a prompt")                                   \
-    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders are given")           \
-    X(INFO, "info", "PATH", "tell what a folder holds, what is missing and what it will take")     \
+#define COMMAND_TABLE(X)                                                                       \
+    X(GENERATE, "generate", NULL, "make pictures from a prompt")                               \
+    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders are given")       \
+    X(INFO, "info", "PATH", "tell what a folder holds, what is missing and what it will take") \
     X(BENCH, "bench", NULL, "time the stages at true size, against what this machine can do")
 
 typedef enum command {
 #define COMMAND_ENUM(id, name, operand, help) COMMAND_##id,
     COMMAND_TABLE(COMMAND_ENUM)
 #undef COMMAND_ENUM
-    COMMAND_COUNT
+        COMMAND_COUNT
 } command;
 
 /* Sets of commands, for the table's column "in". */
@@ -42,53 +43,75 @@ typedef enum option_kind {
 #define WHOLE_MAX 2147483647
 
 /* id, long name, short name or 0, kind, argument, lowest, highest, in, help */
-#define OPTION_TABLE(X)                                                                                                                                  \
-    X(MODEL, "model", 'm', FOLDER, "DIR", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH,                                                                   \
-      "pipeline folder as Hugging Face lays it out; without it, the environment's FLUX1_MODEL, or the mini model (bench: synthetic weights)")                               \
-    X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                                                    \
-    X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE, "read the prompt from FILE, or from standard input if FILE is -")     \
-    X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_GENERATE,                                                                                            \
-      "PNG file to write, replacing one of that name; with --count N: FILE-1.png to FILE-N.png (default: a new name from the prompt and the seed)")      \
-    X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS, "width of the picture (default: the model's)")                                        \
-    X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS, "height of the picture (default: the model's)")                                     \
-    X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_GENERATE | IN_BENCH, "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")   \
-    X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE, "how closely to follow the prompt; models with a guidance embedding only (3.5)")    \
-    X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE, "seed of the noise; image i of --count uses N + i (default: random, and printed)")                 \
-    X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE, "pictures to make (default: 1)")                                                           \
-    X(MAX_SEQUENCE_LENGTH, "max-sequence-length", 0, WHOLE, "TOKENS", 1, 65536, IN_ALL, "T5 tokens of the prompt (default: the model's; bench: 256)")     \
-    X(PREVIEW, "preview", 0, FILE, "FILE", 0, 0, IN_GENERATE, "keep writing the picture as expected so far to FILE (PNG)")                               \
-    X(PREVIEW_EVERY, "preview-every", 0, WHOLE, "N", 1, 10000, IN_GENERATE, "steps between previews (default: 1)")                                        \
-    X(DUMP, "dump", 0, FILE, "FILE", 0, 0, IN_GENERATE, "write each stage's tensors to FILE (safetensors, diffusers' names)")                            \
-    X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                                                       \
-      "read lines {\"prompt\": TEXT} from standard input. generate: a request a line, which may have its own output, width, height, steps, guidance, seed, count, " \
-      "max_sequence_length and vae_tiling; tokenize: write lines {\"clip\": [ids], \"t5\": [ids]}")                                                           \
-    X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices that this machine and this build have, instead of a folder")                    \
-    X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO, "read every weight and name the tensors that hold NaN or infinity")                                \
-    X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH, "whose sizes to use with synthetic weights (default: schnell)")                       \
-    X(STAGE, "stage", 0, CHOICE, "all|clip|t5|dit|vae", 0, 0, IN_BENCH, "what to time (default: all)")                                                   \
-    X(REPEATS, "repeats", 0, WHOLE, "N", 1, 1000, IN_BENCH, "times to run each stage; the median counts (default: 3)")                                    \
-    X(WEIGHTS, "weights", 0, CHOICE, "bf16|f32", 0, 0, IN_BENCH, "dtype of synthetic weights (default: bf16)")                                           \
-    X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS,                                                                                       \
-      "what activations are stored and multiplied in; fp8: bf16, with the transformer's large products in e4m3, on GPUs that have it (default: auto)")        \
-    X(DEVICE, "device", 0, TEXT, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS, "where to compute: cuda:N is the N-th GPU, ref the slow plain-C definition (default: cpu)") \
-    X(ENCODER_DEVICE, "encoder-device", 0, TEXT, "host|cuda[:N]", 0, 0, IN_RUNS, "where to encode prompts (default: as --device)")                        \
-    X(TRACED, "traced", 0, CHOICE, "yes|no", 0, 0, IN_RUNS, "record a step's calls on a GPU once and replay them (default: yes)")                          \
-    X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS, "threads in all (default: one a physical core)")                                             \
-    X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS, "shape of the mesh, such as 2x4; on a CPU its ranks are threads (default: one device)")                \
-    X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS, "how many ranks share the image's tokens, along which axis of the mesh (default: axis 0)")          \
-    X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS, "how many ranks share heads and features, along which axis of the mesh (default: axis 1)")          \
-    X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS, "refuse what needs more than SIZE (8G, 512M) for activations (default: what there is)")   \
-    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no", 0, 0, IN_GENERATE | IN_INFO,                                                                    \
-      "decode a large picture in overlapping tiles, which takes less memory (default: auto, where the whole does not fit)")                               \
-    X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_ALL, "print the result as JSON")                                                                           \
-    X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_ALL, "no progress and no notes on standard error")                                                       \
+#define OPTION_TABLE(X)                                                                                                \
+    X(MODEL, "model", 'm', FOLDER, "DIR", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH,                                  \
+      "pipeline folder as Hugging Face lays it out; without it, the environment's FLUX1_MODEL, or the mini model "     \
+      "(bench: synthetic weights)")                                                                                    \
+    X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
+    X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
+      "read the prompt from FILE, or from standard input if FILE is -")                                                \
+    X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
+      "PNG file to write, replacing one of that name; with --count N: FILE-1.png to FILE-N.png (default: a new name "  \
+      "from the prompt and the seed)")                                                                                 \
+    X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS, "width of the picture (default: the model's)")      \
+    X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS, "height of the picture (default: the model's)")   \
+    X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_GENERATE | IN_BENCH,                                               \
+      "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")                                   \
+    X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE,                                                  \
+      "how closely to follow the prompt; models with a guidance embedding only (3.5)")                                 \
+    X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE,                                                                 \
+      "seed of the noise; image i of --count uses N + i (default: random, and printed)")                               \
+    X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE, "pictures to make (default: 1)")                         \
+    X(MAX_SEQUENCE_LENGTH, "max-sequence-length", 0, WHOLE, "TOKENS", 1, 65536, IN_ALL,                                \
+      "T5 tokens of the prompt (default: the model's; bench: 256)")                                                    \
+    X(PREVIEW, "preview", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
+      "keep writing the picture as expected so far to FILE (PNG)")                                                     \
+    X(PREVIEW_EVERY, "preview-every", 0, WHOLE, "N", 1, 10000, IN_GENERATE, "steps between previews (default: 1)")     \
+    X(DUMP, "dump", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                                \
+      "write each stage's tensors to FILE (safetensors, diffusers' names)")                                            \
+    X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
+      "read lines {\"prompt\": TEXT} from standard input. generate: a request a line, which may have its own output, " \
+      "width, height, steps, guidance, seed, count, "                                                                  \
+      "max_sequence_length and vae_tiling; tokenize: write lines {\"clip\": [ids], \"t5\": [ids]}")                    \
+    X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO,                                                                \
+      "list the devices that this machine and this build have, instead of a folder")                                   \
+    X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO,                                                                  \
+      "read every weight and name the tensors that hold NaN or infinity")                                              \
+    X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH,                                                    \
+      "whose sizes to use with synthetic weights (default: schnell)")                                                  \
+    X(STAGE, "stage", 0, CHOICE, "all|clip|t5|dit|vae", 0, 0, IN_BENCH, "what to time (default: all)")                 \
+    X(REPEATS, "repeats", 0, WHOLE, "N", 1, 1000, IN_BENCH, "times to run each stage; the median counts (default: 3)") \
+    X(WEIGHTS, "weights", 0, CHOICE, "bf16|f32", 0, 0, IN_BENCH, "dtype of synthetic weights (default: bf16)")         \
+    X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS,                                                   \
+      "what activations are stored and multiplied in; fp8: bf16, with the transformer's large products in e4m3, on "   \
+      "GPUs that have it (default: auto)")                                                                             \
+    X(DEVICE, "device", 0, TEXT, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                    \
+      "where to compute: cuda:N is the N-th GPU, ref the slow plain-C definition (default: cpu)")                      \
+    X(ENCODER_DEVICE, "encoder-device", 0, TEXT, "host|cuda[:N]", 0, 0, IN_RUNS,                                       \
+      "where to encode prompts (default: as --device)")                                                                \
+    X(TRACED, "traced", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                            \
+      "record a step's calls on a GPU once and replay them (default: yes)")                                            \
+    X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS, "threads in all (default: one a physical core)")            \
+    X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS,                                                                     \
+      "shape of the mesh, such as 2x4; on a CPU its ranks are threads (default: one device)")                          \
+    X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \
+      "how many ranks share the image's tokens, along which axis of the mesh (default: axis 0)")                       \
+    X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \
+      "how many ranks share heads and features, along which axis of the mesh (default: axis 1)")                       \
+    X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                                       \
+      "refuse what needs more than SIZE (8G, 512M) for activations (default: what there is)")                          \
+    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no", 0, 0, IN_GENERATE | IN_INFO,                                 \
+      "decode a large picture in overlapping tiles, which takes less memory (default: auto, where the whole does not " \
+      "fit)")                                                                                                          \
+    X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_ALL, "print the result as JSON")                                           \
+    X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_ALL, "no progress and no notes on standard error")                     \
     X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_ALL, "show this help")
 
 typedef enum option_id {
 #define OPTION_ENUM(id, name, letter, kind, argument, lowest, highest, in, help) OPT_##id,
     OPTION_TABLE(OPTION_ENUM)
 #undef OPTION_ENUM
-    OPTION_COUNT
+        OPTION_COUNT
 } option_id;
 
 typedef struct option_row {
@@ -130,7 +153,8 @@ bool options_parse(command cmd, int argc, char **argv, options *out);
 
 /* The option of this long name, '_' being as good as '-'; -1 if there is none. */
 int option_named(const char *name);
-/* Gives option `id` the value that `text` says, in place of the one it has; text must outlive *o. On a mistake complains and returns false. */
+/* Gives option `id` the value that `text` says, in place of the one it has; text must outlive *o. On a mistake
+ * complains and returns false. */
 bool options_replace(options *o, option_id id, const char *text);
 
 /* The name in a list nearest to `word`, NULL if none is near. next(i) gives the i-th name, NULL behind the last. */

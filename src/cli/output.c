@@ -19,7 +19,8 @@ static const char *extension(const char *path)
     return dot && dot != name ? dot : name + strlen(name);
 }
 
-/* The prompt's ASCII letters and digits, small, with one dash between words: "A red fox, at dawn!" → "a-red-fox-at-dawn". */
+/* The prompt's ASCII letters and digits, small, with one dash between words: "A red fox, at dawn!" →
+ * "a-red-fox-at-dawn". */
 static void slug(const char *prompt, char out[SLUG_MAX + 1])
 {
     size_t n = 0, word = 0; /* word: where the last whole word ends */
@@ -80,12 +81,15 @@ char *output_name(const char *output, const char *prompt, uint64_t seed, int ind
 
 flux1_status output_check_format(const char *output, flux1_error *err)
 {
-    static const char *const others[] = {".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl", ".ppm"};
+    static const char *const others[] = {".jpg", ".jpeg", ".webp", ".gif", ".bmp",
+                                         ".tif", ".tiff", ".avif", ".jxl", ".ppm"};
     if (strcmp(output, "-") == 0)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "--output -: a picture goes to a file, not to standard output; name one");
+        return error_set(err, FLUX1_ERR_ARGUMENT,
+                         "--output -: a picture goes to a file, not to standard output; name one");
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (strcasecmp(extension(output), others[i]) == 0)
-            return error_set(err, FLUX1_ERR_ARGUMENT, "--output %s: pictures are written as PNG; name a file that ends in .png", output);
+            return error_set(err, FLUX1_ERR_ARGUMENT,
+                             "--output %s: pictures are written as PNG; name a file that ends in .png", output);
     return FLUX1_OK;
 }
 

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 
 /* The name of picture `index` of `count`, malloc'd; NULL when out of memory.
- * With output: output itself, or of several pictures name-1.png, name-2.png, … Without: a name from prompt and seed ("a-red-fox_seed42.png") that no file
- * has yet ("a-red-fox_seed42-2.png", …). */
+ * With output: output itself, or of several pictures name-1.png, name-2.png, … Without: a name from prompt and seed
+ * ("a-red-fox_seed42.png") that no file has yet ("a-red-fox_seed42-2.png", …). */
 char *output_name(const char *output, const char *prompt, uint64_t seed, int index, int count);
 
 /* --output names a PNG: refuses other picture formats' endings and "-". */

@@ -18,7 +18,10 @@ double monotonic_seconds(void)
     return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
-void progress_begin(progress *p, bool quiet) { *p = (progress){.quiet = quiet, .terminal = console_is_terminal(), .drawn = -1}; }
+void progress_begin(progress *p, bool quiet)
+{
+    *p = (progress){.quiet = quiet, .terminal = console_is_terminal(), .drawn = -1};
+}
 
 /* "image 2/3, " where there are several. */
 static void image_prefix(const progress *p, char text[48])
@@ -68,7 +71,8 @@ static void draw(const progress *p, const flux1_progress *now)
     for (int i = 0; i < BAR; i++)
         bar[i] = i < full ? '#' : '.';
     bar[BAR] = '\0';
-    snprintf(line, sizeof line, "%s%s%s  [%s] %3.0f%%%s", prefix, stage_titles[p->stage], steps, bar, 100 * now->fraction, left);
+    snprintf(line, sizeof line, "%s%s%s  [%s] %3.0f%%%s", prefix, stage_titles[p->stage], steps, bar,
+             100 * now->fraction, left);
     console_redraw(line);
 }
 

@@ -1,4 +1,5 @@
-/* A run's progress on standard error: one redrawn line on a terminal, otherwise a line a stage; and the seconds each stage took. */
+/* A run's progress on standard error: one redrawn line on a terminal, otherwise a line a stage; and the seconds each
+ * stage took. */
 #ifndef FLUX1_CLI_PROGRESS_H
 #define FLUX1_CLI_PROGRESS_H
 
@@ -14,8 +15,8 @@ typedef struct progress {
     int stage, image, images, steps; /* of the last call */
     double last;                     /* its time, in seconds since the request began */
     double stage_start;
-    double drawn;                    /* time of the last redraw */
-    double seconds[STAGES];          /* spent in each stage, all images together */
+    double drawn;           /* time of the last redraw */
+    double seconds[STAGES]; /* spent in each stage, all images together */
 } progress;
 
 extern const char *const progress_stage_keys[STAGES]; /* "load", "text", "denoise", "decode" */

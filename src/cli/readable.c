@@ -25,7 +25,8 @@ static void scaled(double value, double base, const char *unit, char out[CELL])
         p++;
     }
     const char *binary = base > 1000 && p > 0 ? "i" : "";
-    snprintf(out, CELL, p == 0 ? "%.0f %s%s%s" : "%.2f %s%s%s", value, base > 1000 && p == 1 ? "K" : prefixes[p], binary, unit);
+    snprintf(out, CELL, p == 0 ? "%.0f %s%s%s" : "%.2f %s%s%s", value, base > 1000 && p == 1 ? "K" : prefixes[p],
+             binary, unit);
 }
 
 /* The key says what a number counts. */
@@ -72,18 +73,17 @@ static void print_key(const char *key, int indent, int width)
 /* Objects whose members are all leaves make a table; the first one's keys are the columns. */
 static bool is_table(const json_t *list)
 {
-    if (json_array_size(list) < 1 || !json_is_object(json_array_get(list, 0)) || json_object_size(json_array_get(list, 0)) > COLUMNS)
+    if (json_array_size(list) < 1 || !json_is_object(json_array_get(list, 0)) ||
+        json_object_size(json_array_get(list, 0)) > COLUMNS)
         return false;
     size_t i;
     json_t *row;
-    json_array_foreach(list, i, row)
-    {
+    json_array_foreach (list, i, row) {
         const char *key;
         json_t *value;
         if (!json_is_object(row))
             return false;
-        json_object_foreach(row, key, value)
-        {
+        json_object_foreach (row, key, value) {
             if (!is_leaf(value))
                 return false;
         }
@@ -113,13 +113,11 @@ static void print_table(json_t *list, int indent)
     size_t i;
     json_t *row, *value;
     char cell[CELL];
-    json_object_foreach(json_array_get(list, 0), key, value)
-    {
+    json_object_foreach (json_array_get(list, 0), key, value) {
         keys[columns] = key;
         widths[columns++] = text_width(key);
     }
-    json_array_foreach(list, i, row)
-    {
+    json_array_foreach (list, i, row) {
         for (int c = 0; c < columns; c++) {
             leaf_text(keys[c], json_object_get(row, keys[c]), cell);
             widths[c] = text_width(cell) > widths[c] ? text_width(cell) : widths[c];
@@ -128,8 +126,7 @@ static void print_table(json_t *list, int indent)
     for (int c = 0; c < columns; c++)
         print_key(keys[c], c ? 2 : indent, c + 1 < columns ? widths[c] : 0);
     putchar('\n');
-    json_array_foreach(list, i, row)
-    {
+    json_array_foreach (list, i, row) {
         for (int c = 0; c < columns; c++) {
             const json_t *v = json_object_get(row, keys[c]);
             leaf_text(keys[c], v, cell);
@@ -169,16 +166,14 @@ static void print_member(const char *key, json_t *value, int indent, int width)
         puts("  none");
     else if (json_is_string(json_array_get(value, 0)) || !is_leaf(json_array_get(value, 0))) {
         puts("");
-        json_array_foreach(value, i, item)
-        {
+        json_array_foreach (value, i, item) {
             if (json_is_object(item))
                 print_object(item, indent + 2);
             else
                 printf("%*s%s\n", indent + 2, "", json_is_string(item) ? json_string_value(item) : "");
         }
     } else {
-        json_array_foreach(value, i, item)
-        {
+        json_array_foreach (value, i, item) {
             leaf_text(key, item, cell);
             printf("%s%s", i ? ", " : "  ", cell);
         }
@@ -191,8 +186,10 @@ static void print_object(json_t *object, int indent)
     const char *key;
     json_t *value;
     int width = 0;
-    json_object_foreach(object, key, value) width = text_width(key) > width ? text_width(key) : width;
-    json_object_foreach(object, key, value) print_member(key, value, indent, width);
+    json_object_foreach (object, key, value)
+        width = text_width(key) > width ? text_width(key) : width;
+    json_object_foreach (object, key, value)
+        print_member(key, value, indent, width);
 }
 
 flux1_status readable_print(const char *json, flux1_error *err)

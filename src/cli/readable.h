@@ -1,4 +1,5 @@
-/* A JSON value for people: nested lists as indentation, lists of like objects as tables, bytes and FLOPs with their units. */
+/* A JSON value for people: nested lists as indentation, lists of like objects as tables, bytes and FLOPs with their
+ * units. */
 #ifndef FLUX1_CLI_READABLE_H
 #define FLUX1_CLI_READABLE_H
 

@@ -35,7 +35,8 @@ static void print_text(const flux1_tokens *tokens)
 }
 
 /* The prompt in one line of JSON, borrowed from *root. */
-static flux1_status line_prompt(const char *line, size_t bytes, const char *name, json_t **root, const char **prompt, size_t *prompt_bytes, flux1_error *err)
+static flux1_status line_prompt(const char *line, size_t bytes, const char *name, json_t **root, const char **prompt,
+                                size_t *prompt_bytes, flux1_error *err)
 {
     TRY(json_parse(line, bytes, name, root, err));
     const json_t *value = json_object_get(*root, "prompt");
@@ -47,7 +48,8 @@ static flux1_status line_prompt(const char *line, size_t bytes, const char *name
 }
 
 /* One line in, one line out. */
-static int tokenize_line(flux1_context *context, const flux1_tokenizer *tokenizer, const char *line, size_t bytes, long number, int length)
+static int tokenize_line(flux1_context *context, const flux1_tokenizer *tokenizer, const char *line, size_t bytes,
+                         long number, int length)
 {
     char name[64];
     json_t *root = NULL;
@@ -114,7 +116,8 @@ int tokenize_run(const options *opt)
         return EXIT_USAGE;
     }
     if (!v[OPT_JSONL].given && v[OPT_PROMPT].given == v[OPT_PROMPT_FILE].given) {
-        complain(v[OPT_PROMPT].given ? "--prompt and --prompt-file: give one of the two" : "tokenize needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl");
+        complain(v[OPT_PROMPT].given ? "--prompt and --prompt-file: give one of the two"
+                                     : "tokenize needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl");
         return EXIT_USAGE;
     }
     const char *folder = model_folder(opt);
@@ -124,7 +127,8 @@ int tokenize_run(const options *opt)
     if (status == EXIT_DONE)
         status = report(context, flux1_tokenizer_open(context, folder, &tokenizer));
     if (status == EXIT_DONE)
-        status = v[OPT_JSONL].given ? tokenize_lines(context, tokenizer, length) : tokenize_one(opt, context, tokenizer, length);
+        status = v[OPT_JSONL].given ? tokenize_lines(context, tokenizer, length)
+                                    : tokenize_one(opt, context, tokenizer, length);
     flux1_tokenizer_close(tokenizer);
     flux1_context_destroy(context);
     return finish_output(status);

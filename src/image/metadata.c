@@ -5,7 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* The web UI's rule for quoting, and for what would not survive its parser's stripping: spaces at an end, a quote in front. */
+/* The web UI's rule for quoting, and for what would not survive its parser's stripping: spaces at an end, a quote in
+ * front. */
 static void add_value(builder *b, const char *value)
 {
     size_t n = strlen(value);

@@ -12,17 +12,18 @@ typedef struct image_metadata {
     const char *model;   /* name of the model (the folder's); NULL: left out */
     const char *version; /* flux1's */
     int width, height, steps;
-    bool has_guidance;   /* the model has a guidance embedding: `guidance` was used */
+    bool has_guidance; /* the model has a guidance embedding: `guidance` was used */
     float guidance;
     uint64_t seed;
-    int max_sequence_length;      /* T5 tokens; 0: left out */
-    const char *dtype, *device;   /* of the arithmetic ("f32", "cpu"); NULL: left out */
-    const char *mesh;             /* "2x4"; NULL: left out */
+    int max_sequence_length;    /* T5 tokens; 0: left out */
+    const char *dtype, *device; /* of the arithmetic ("f32", "cpu"); NULL: left out */
+    const char *mesh;           /* "2x4"; NULL: left out */
 } image_metadata;
 
 /* Keyword "parameters", as AUTOMATIC1111's web UI writes and reads it: the prompt, then one line of `Key: value` pairs,
- *   Steps: 4, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 1, Size: 1024x1024, Model: name, Version: flux1 0.1.0
- * A value with a comma, colon or newline is a JSON string. The distilled scale stands only with guidance. malloc'd in *out. FLUX1_ERR_MEMORY. */
+ *   Steps: 4, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 1, Size: 1024x1024,
+ * Model: name, Version: flux1 0.1.0 A value with a comma, colon or newline is a JSON string. The distilled scale stands
+ * only with guidance. malloc'd in *out. FLUX1_ERR_MEMORY. */
 flux1_status metadata_parameters(const image_metadata *m, char **out, flux1_error *err);
 
 /* Keyword "flux1": one JSON object with every member above under its own name. malloc'd in *out. FLUX1_ERR_MEMORY. */

@@ -11,21 +11,22 @@
 
 #define PNG_SIDE_MAX 32768 /* of pictures read: 3 GiB of pixels at most */
 
-/* What libpng's callbacks share with us. libpng reports errors by longjmp: everything that must survive one lives here, not in locals. */
+/* What libpng's callbacks share with us. libpng reports errors by longjmp: everything that must survive one lives here,
+ * not in locals. */
 typedef struct session {
     const char *path;
     flux1_error *err;
     flux1_status st;
     png_structp png;
     png_infop info;
-    file_writer writer;      /* writing */
-    const uint8_t *source;   /* writing: the whole picture */
-    png_text *texts;         /* writing: what png_set_text is given */
-    char **latin1;           /* writing: texts converted for tEXt */
+    file_writer writer;    /* writing */
+    const uint8_t *source; /* writing: the whole picture */
+    png_text *texts;       /* writing: what png_set_text is given */
+    char **latin1;         /* writing: texts converted for tEXt */
     size_t text_count;
-    file_map map;            /* reading */
+    file_map map; /* reading */
     size_t position;
-    png_bytepp rows;         /* reading: pointers into the picture */
+    png_bytepp rows; /* reading: pointers into the picture */
     png_picture *picture;
     bool out_of_memory;
 } session;
@@ -80,7 +81,8 @@ static void session_end(session *s)
     file_map_close(&s->map);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------------------------------------- */
+/* ---- writing
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static void write_bytes(png_structp png, png_bytep bytes, size_t count)
 {
@@ -88,13 +90,15 @@ static void write_bytes(png_structp png, png_bytep bytes, size_t count)
     errno = 0;
     if (fwrite(bytes, 1, count, s->writer.stream) == count)
         return;
-    s->st = errno ? error_io(s->err, s->path, "write") : error_set(s->err, FLUX1_ERR_IO, "%s: cannot write: the disk may be full", s->path);
+    s->st = errno ? error_io(s->err, s->path, "write")
+                  : error_set(s->err, FLUX1_ERR_IO, "%s: cannot write: the disk may be full", s->path);
     png_error(png, "write error");
 }
 
 static void flush_bytes(png_structp png) { (void)png; } /* file_commit does it, and checks */
 
-/* UTF-8 text as Latin-1, malloc'd in *out; *out is NULL if a character has no place there. PNG forbids control characters other than newline in tEXt. */
+/* UTF-8 text as Latin-1, malloc'd in *out; *out is NULL if a character has no place there. PNG forbids control
+ * characters other than newline in tEXt. */
 static flux1_status latin1_from_utf8(const char *text, char **out, flux1_error *err)
 {
     *out = NULL;
@@ -130,7 +134,8 @@ static flux1_status prepare_texts(session *s, const image_text *texts, size_t co
     for (size_t i = 0; i < count; i++) {
         png_text *t = &s->texts[i];
         if (!utf8_is_valid(texts[i].text))
-            return error_set(s->err, FLUX1_ERR_ARGUMENT, "%s: the text \"%s\" is not valid UTF-8", s->path, texts[i].key);
+            return error_set(s->err, FLUX1_ERR_ARGUMENT, "%s: the text \"%s\" is not valid UTF-8", s->path,
+                             texts[i].key);
         TRY(latin1_from_utf8(texts[i].text, &s->latin1[i], s->err));
         t->key = (png_charp)(uintptr_t)texts[i].key;
         t->text = s->latin1[i] ? s->latin1[i] : (png_charp)(uintptr_t)texts[i].text;
@@ -147,8 +152,8 @@ static flux1_status write_through(session *s, int width, int height)
         return s->st;
     png_set_write_fn(s->png, s, write_bytes, flush_bytes);
     png_set_user_limits(s->png, 0x7fffffff, 0x7fffffff);
-    png_set_IHDR(s->png, s->info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
-                 PNG_FILTER_TYPE_DEFAULT);
+    png_set_IHDR(s->png, s->info, (png_uint_32)width, (png_uint_32)height, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+                 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_set_sRGB(s->png, s->info, PNG_sRGB_INTENT_PERCEPTUAL);
     if (s->text_count > 0)
         png_set_text(s->png, s->info, s->texts, (int)s->text_count);
@@ -161,7 +166,8 @@ static flux1_status write_through(session *s, int width, int height)
     return FLUX1_OK;
 }
 
-flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts, size_t text_count, flux1_error *err)
+flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts,
+                            size_t text_count, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     session s = {.path = path, .err = err, .source = rgb};
@@ -171,7 +177,8 @@ flux1_status png_file_write(const char *path, int width, int height, const uint8
 
     TRY_CLEANUP(prepare_texts(&s, texts, text_count));
     TRY_CLEANUP(file_begin(path, &s.writer, err));
-    s.png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &s, on_error, on_warning, &s, session_malloc, session_free);
+    s.png =
+        png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &s, on_error, on_warning, &s, session_malloc, session_free);
     if (!s.png || !(s.info = png_create_info_struct(s.png))) {
         st = error_oom(err, 0, path);
         goto cleanup;
@@ -183,7 +190,8 @@ cleanup:
     return st;
 }
 
-/* ---- reading ---------------------------------------------------------------------------------------------------------------- */
+/* ---- reading
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 static void read_bytes(png_structp png, png_bytep bytes, size_t count)
 {

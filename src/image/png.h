@@ -10,10 +10,12 @@ typedef struct image_text {
     const char *text;
 } image_text;
 
-/* Writes rgb (3·width·height bytes, rows from the top) to `path` through a temporary file beside it; the name appears only when the picture is whole.
- * Each text becomes a tEXt chunk where Latin-1 can say it, otherwise iTXt. Width and height are 1 to 2³¹ − 1.
- * FLUX1_ERR_IO names the path and the reason (no folder, no permission, disk full); FLUX1_ERR_ARGUMENT if a text is not UTF-8; FLUX1_ERR_MEMORY. */
-flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts, size_t text_count, flux1_error *err);
+/* Writes rgb (3·width·height bytes, rows from the top) to `path` through a temporary file beside it; the name appears
+ * only when the picture is whole. Each text becomes a tEXt chunk where Latin-1 can say it, otherwise iTXt. Width and
+ * height are 1 to 2³¹ − 1. FLUX1_ERR_IO names the path and the reason (no folder, no permission, disk full);
+ * FLUX1_ERR_ARGUMENT if a text is not UTF-8; FLUX1_ERR_MEMORY. */
+flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts,
+                            size_t text_count, flux1_error *err);
 
 /* A picture read from a file, with its texts as UTF-8. All memory is its own: png_picture_free. */
 typedef struct png_picture {
@@ -24,7 +26,8 @@ typedef struct png_picture {
 } png_picture;
 
 /* Reads a PNG of any colour type as 8-bit RGB (alpha is dropped, 16 bits are scaled to 8). At most 32768×32768.
- * FLUX1_ERR_IO, FLUX1_ERR_FORMAT (what libpng has to say, with the path), FLUX1_ERR_LIMIT, FLUX1_ERR_MEMORY; *out is zeroed on failure. */
+ * FLUX1_ERR_IO, FLUX1_ERR_FORMAT (what libpng has to say, with the path), FLUX1_ERR_LIMIT, FLUX1_ERR_MEMORY; *out is
+ * zeroed on failure. */
 flux1_status png_file_read(const char *path, png_picture *out, flux1_error *err);
 void png_picture_free(png_picture *picture); /* harmless on a zeroed one */
 

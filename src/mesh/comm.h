@@ -1,5 +1,6 @@
-/* Communicators: what ranks of one axis exchange. Memory comes from the backend's `exchange`; a communicator pairs with the backends whose memory it can reach.
- * Calls are collective: all ranks of the communicator make them in the same order with the same sizes. Waits block. */
+/* Communicators: what ranks of one axis exchange. Memory comes from the backend's `exchange`; a communicator pairs with
+ * the backends whose memory it can reach. Calls are collective: all ranks of the communicator make them in the same
+ * order with the same sizes. Waits block. */
 #ifndef FLUX1_MESH_COMM_H
 #define FLUX1_MESH_COMM_H
 
@@ -13,11 +14,12 @@ typedef struct comm_table {
     flux1_status (*all_gather)(comm *c, const void *send, void *recv, size_t bytes);
     /* recv[i] = Σ over ranks of their send[rank·count + i], in rank order; float32 */
     flux1_status (*reduce_scatter)(comm *c, const float *send, float *recv, size_t count);
-    /* Starts receiving `bytes` from rank + distance (round the ring) while this rank's `send` goes to rank − distance. Both buffers stay untouched until shift_end.
-     * One shift at a time. */
+    /* Starts receiving `bytes` from rank + distance (round the ring) while this rank's `send` goes to rank − distance.
+     * Both buffers stay untouched until shift_end. One shift at a time. */
     flux1_status (*shift_begin)(comm *c, const void *send, void *recv, size_t bytes, int distance);
     flux1_status (*shift_end)(comm *c);
-    /* A rank has failed: every wait of this communicator's ranks, now and later, returns FLUX1_ERR_COMM. From any thread. */
+    /* A rank has failed: every wait of this communicator's ranks, now and later, returns FLUX1_ERR_COMM. From any
+     * thread. */
     void (*abort)(comm *c);
     void (*destroy)(comm *c);
 } comm_table;

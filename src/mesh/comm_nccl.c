@@ -1,4 +1,5 @@
-/* Ranks that have a GPU each: NCCL over the GPUs' own connections (ops/cuda/link.c). Calls are enqueued; the backend's next wait is theirs too. */
+/* Ranks that have a GPU each: NCCL over the GPUs' own connections (ops/cuda/link.c). Calls are enqueued; the backend's
+ * next wait is theirs too. */
 #include "mesh/comm.h"
 
 #include "ops/ops.h"
@@ -12,7 +13,10 @@ typedef struct nccl_comm {
 
 static cuda_link *link_of(comm *c) { return ((nccl_comm *)c)->link; }
 
-static flux1_status nccl_all_gather(comm *c, const void *send, void *recv, size_t bytes) { return ops_cuda_link_all_gather(link_of(c), send, recv, bytes); }
+static flux1_status nccl_all_gather(comm *c, const void *send, void *recv, size_t bytes)
+{
+    return ops_cuda_link_all_gather(link_of(c), send, recv, bytes);
+}
 
 static flux1_status nccl_reduce_scatter(comm *c, const float *send, float *recv, size_t count)
 {
@@ -34,7 +38,8 @@ static void nccl_destroy(comm *c)
     free(c);
 }
 
-static const comm_table nccl_table = {"nccl", nccl_all_gather, nccl_reduce_scatter, nccl_shift_begin, nccl_shift_end, nccl_abort, nccl_destroy};
+static const comm_table nccl_table = {"nccl",         nccl_all_gather, nccl_reduce_scatter, nccl_shift_begin,
+                                      nccl_shift_end, nccl_abort,      nccl_destroy};
 
 flux1_status comm_nccl_create(struct ops *o, const unsigned char *id, int size, int rank, flux1_error *err, comm **out)
 {

@@ -34,7 +34,8 @@ static void nobody_to_tell(comm *c) { (void)c; }
 
 static void plain_destroy(comm *c) { free(c); }
 
-static const comm_table self_table = {"self", self_all_gather, self_reduce_scatter, self_shift_begin, no_wait, nobody_to_tell, plain_destroy};
+static const comm_table self_table = {"self",  self_all_gather, self_reduce_scatter, self_shift_begin,
+                                      no_wait, nobody_to_tell,  plain_destroy};
 
 flux1_status comm_self_create(flux1_error *err, comm **out)
 {
@@ -74,7 +75,8 @@ static flux1_status dry_shift_begin(comm *c, const void *send, void *recv, size_
     return FLUX1_OK;
 }
 
-static const comm_table dry_table = {"dry", dry_all_gather, dry_reduce_scatter, dry_shift_begin, no_wait, nobody_to_tell, plain_destroy};
+static const comm_table dry_table = {"dry",   dry_all_gather, dry_reduce_scatter, dry_shift_begin,
+                                     no_wait, nobody_to_tell, plain_destroy};
 
 flux1_status comm_dry_create(int size, int rank, size_t *exchanged, flux1_error *err, comm **out)
 {

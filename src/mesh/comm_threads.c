@@ -1,5 +1,6 @@
-/* Ranks that are threads of one process. A rank publishes the address of what it sends; the others read it there. One mutex and one condition serve a group:
- * the exchanges are few and large, and waiting ranks must leave their cores to the others. */
+/* Ranks that are threads of one process. A rank publishes the address of what it sends; the others read it there. One
+ * mutex and one condition serve a group: the exchanges are few and large, and waiting ranks must leave their cores to
+ * the others. */
 #include "mesh/comm.h"
 
 #include <pthread.h>
@@ -9,15 +10,16 @@
 
 typedef struct slot {
     const void *send;
-    unsigned long published, consumed; /* the number of the last shift this rank has begun, and of the last one that its receiver has read */
+    unsigned long published,
+        consumed; /* the number of the last shift this rank has begun, and of the last one that its receiver has read */
 } slot;
 
 struct comm_group {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     int size;
-    int waiting;           /* ranks at the barrier */
-    unsigned long turn;    /* barriers passed */
+    int waiting;        /* ranks at the barrier */
+    unsigned long turn; /* barriers passed */
     bool aborted;
     slot rank[];
 };
@@ -28,7 +30,8 @@ typedef struct thread_comm {
     void *recv;
     size_t bytes;
     int distance;
-    unsigned long round; /* shifts so far: the same on all ranks, which is what tells one shift's bytes from another's */
+    unsigned long
+        round; /* shifts so far: the same on all ranks, which is what tells one shift's bytes from another's */
 } thread_comm;
 
 flux1_status comm_group_create(int size, flux1_error *err, comm_group **out)
@@ -70,7 +73,10 @@ static void threads_abort(comm *c)
     pthread_mutex_unlock(&g->lock);
 }
 
-static flux1_status gone(comm *c) { return error_set(c->err, FLUX1_ERR_COMM, "rank %d: another rank of the mesh has failed", c->rank); }
+static flux1_status gone(comm *c)
+{
+    return error_set(c->err, FLUX1_ERR_COMM, "rank %d: another rank of the mesh has failed", c->rank);
+}
 
 /* Called with the lock held; returns with it held. */
 static bool barrier_locked(comm_group *g)
@@ -166,7 +172,9 @@ static flux1_status threads_shift_end(comm *c)
 
 static void threads_destroy(comm *c) { free(c); }
 
-static const comm_table threads_table = {"threads", threads_all_gather, threads_reduce_scatter, threads_shift_begin, threads_shift_end, threads_abort, threads_destroy};
+static const comm_table threads_table = {"threads",           threads_all_gather, threads_reduce_scatter,
+                                         threads_shift_begin, threads_shift_end,  threads_abort,
+                                         threads_destroy};
 
 flux1_status comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out)
 {

@@ -1,4 +1,5 @@
-/* The parallel forms for token streams: default versions, which pack, move bytes and unpack. On one rank each is the plain operation. */
+/* The parallel forms for token streams: default versions, which pack, move bytes and unpack. On one rank each is the
+ * plain operation. */
 #include "mesh/mesh.h"
 
 #include "base/checked.h"
@@ -42,24 +43,24 @@ static flux1_status gather_rows(mesh *m, comm *c, act x, act full, int64_t unit)
 {
     ops *o = m->o;
     int64_t units = act_rows(full) / unit, most = i64_ceil_div(units, c->size) * unit;
-    size_t mark = o->fn->mark(o), bytes = o->fn->pack_bytes(o, x, most);
+    size_t mark = ops_mark(o), bytes = ops_pack_bytes(o, x, most);
     void *send, *recv;
-    TRY(o->fn->exchange(o, bytes, &send));
-    TRY(o->fn->exchange(o, bytes * (size_t)c->size, &recv));
-    TRY(o->fn->pack(o, x, 0, act_rows(x), send));
+    TRY(ops_exchange(o, bytes, &send));
+    TRY(ops_exchange(o, bytes * (size_t)c->size, &recv));
+    TRY(ops_pack(o, x, 0, act_rows(x), send));
     TRY(c->fn->all_gather(c, send, recv, bytes));
     for (int r = 0; r < c->size; r++) {
         cut theirs = cut_of(units, c->size, r);
-        TRY(o->fn->unpack(o, (char *)recv + (size_t)r * bytes, full, theirs.begin * unit, theirs.count * unit));
+        TRY(ops_unpack(o, (char *)recv + (size_t)r * bytes, full, theirs.begin * unit, theirs.count * unit));
     }
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
 flux1_status mesh_gather(mesh *m, act x, act full)
 {
     if (m->tp == 1)
-        return m->o->fn->cast(m->o, x, full);
+        return ops_cast(m->o, x, full);
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
         if (part_selected(x, p) && part_rows(full, p) > 0)
             TRY(gather_rows(m, m->tp_comm, act_of(x, p), act_of(full, p), 1));
@@ -69,11 +70,11 @@ flux1_status mesh_gather(mesh *m, act x, act full)
 static flux1_status apply_norm(ops *o, const norm *n, act x, act out)
 {
     switch (n->kind) {
-    case NORM_LAYER: return o->fn->layer_norm(o, x, n->w, n->shift, n->scale, n->eps, out);
-    case NORM_RMS: return o->fn->rms_norm(o, x, n->w, n->eps, out);
+    case NORM_LAYER: return ops_layer_norm(o, x, n->w, n->shift, n->scale, n->eps, out);
+    case NORM_RMS: return ops_rms_norm(o, x, n->w, n->eps, out);
     case NORM_NONE: break;
     }
-    return o->fn->cast(o, x, out);
+    return ops_cast(o, x, out);
 }
 
 /* Rows of the selected part(s) only. */
@@ -90,13 +91,13 @@ flux1_status mesh_enter(mesh *m, const norm *n, act x, act full)
     ops *o = m->o;
     if (m->tp == 1)
         return apply_norm(o, n, x, full);
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     act normed;
-    TRY(o->fn->create(o, ACT_LINEAR, shape_like(x, x.cols), &normed));
-    normed.part = x.part;
+    TRY(ops_create(o, ACT_LINEAR, shape_like(x, x.cols), &normed));
+    normed = act_of(normed, x.part);
     TRY(apply_norm(o, n, x, normed));
     TRY(mesh_gather(m, normed, full));
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
@@ -106,77 +107,78 @@ static flux1_status scatter_part(mesh *m, act partial, act gate, act x)
     ops *o = m->o;
     comm *c = m->tp_comm;
     int64_t rows = act_rows(partial), most = i64_ceil_div(rows, c->size);
-    size_t mark = o->fn->mark(o), bytes = o->fn->pack_bytes(o, partial, most);
+    size_t mark = ops_mark(o), bytes = ops_pack_bytes(o, partial, most);
     void *send, *recv;
     act sum;
-    TRY(o->fn->exchange(o, bytes * (size_t)c->size, &send));
-    TRY(o->fn->exchange(o, bytes, &recv));
+    TRY(ops_exchange(o, bytes * (size_t)c->size, &send));
+    TRY(ops_exchange(o, bytes, &recv));
     for (int r = 0; r < c->size; r++) {
         cut theirs = cut_of(rows, c->size, r);
-        TRY(o->fn->pack(o, partial, theirs.begin, theirs.count, (char *)send + (size_t)r * bytes));
+        TRY(ops_pack(o, partial, theirs.begin, theirs.count, (char *)send + (size_t)r * bytes));
     }
     TRY(c->fn->reduce_scatter(c, send, recv, bytes / sizeof(float)));
-    TRY(o->fn->create(o, ACT_PARTIAL, shape_rows(act_batch(x), 0, act_rows(x), x.cols), &sum));
-    TRY(o->fn->unpack(o, recv, sum, 0, act_rows(x)));
-    TRY(o->fn->add(o, x, 1, gate, sum, x));
-    o->fn->release(o, mark);
+    TRY(ops_create(o, ACT_PARTIAL, shape_rows(act_batch(x), 0, act_rows(x), x.cols), &sum));
+    TRY(ops_unpack(o, recv, sum, 0, act_rows(x)));
+    TRY(ops_add(o, x, 1, gate, sum, x));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
-flux1_status mesh_leave(mesh *m, act in, const weight *w, act gate, act x)
+flux1_status mesh_leave(mesh *m, act in, const linear_weight *w, act gate, act x)
 {
     ops *o = m->o;
     if (m->tp == 1)
-        return o->fn->linear(o, in, w, &(epilogue){.gate = gate, .residual = x}, x);
-    size_t mark = o->fn->mark(o);
+        return ops_linear(o, in, w, &(epilogue){.gate = gate, .residual = x}, x);
+    size_t mark = ops_mark(o);
     act partial;
-    TRY(o->fn->create(o, ACT_PARTIAL, shape_like(in, x.cols), &partial));
-    partial.part = in.part;
-    TRY(o->fn->linear(o, in, w, &(epilogue){0}, partial));
+    TRY(ops_create(o, ACT_PARTIAL, shape_like(in, x.cols), &partial));
+    partial = act_of(partial, in.part);
+    TRY(ops_linear(o, in, w, &(epilogue){0}, partial));
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
         if (part_selected(in, p) && part_rows(in, p) > 0)
             TRY(scatter_part(m, act_of(partial, p), gate, act_of(x, p)));
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
-flux1_status mesh_mlp(mesh *m, act in, const weight *up, activation f, const weight *down, act gate, act x)
+flux1_status mesh_mlp(mesh *m, act in, const linear_weight *up, activation f, const linear_weight *down, act gate,
+                      act x)
 {
     ops *o = m->o;
     if (m->tp == 1)
-        return o->fn->mlp(o, in, up, f, down, &(epilogue){.gate = gate, .residual = x}, x);
-    size_t mark = o->fn->mark(o);
+        return ops_mlp(o, in, up, f, down, &(epilogue){.gate = gate, .residual = x}, x);
+    size_t mark = ops_mark(o);
     act hidden;
-    TRY(o->fn->create(o, ACT_LINEAR, shape_like(in, up->rows), &hidden));
-    hidden.part = in.part;
-    TRY(o->fn->linear(o, in, up, &(epilogue){.f = f}, hidden));
+    TRY(ops_create(o, ACT_LINEAR, shape_like(in, up->w->rows), &hidden));
+    hidden = act_of(hidden, in.part);
+    TRY(ops_linear(o, in, up, &(epilogue){.f = f}, hidden));
     TRY(mesh_leave(m, hidden, down, gate, x));
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
-flux1_status mesh_table(mesh *m, act in, const weight *w, act table)
+flux1_status mesh_table(mesh *m, act in, const linear_weight *w, act table)
 {
     ops *o = m->o;
     comm *c = m->tp_comm;
     if (m->tp == 1)
-        return o->fn->linear(o, in, w, &(epilogue){0}, table);
-    size_t mark = o->fn->mark(o);
+        return ops_linear(o, in, w, &(epilogue){0}, table);
+    size_t mark = ops_mark(o);
     int64_t rows = act_rows(table), most = i64_ceil_div(table.cols, c->size);
     act mine;
-    TRY(o->fn->create(o, ACT_TABLE, shape_rows(1, 0, rows, w->rows), &mine));
-    TRY(o->fn->linear(o, in, w, &(epilogue){0}, mine));
-    size_t bytes = o->fn->pack_bytes(o, act_columns(table, 0, most), rows);
+    TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, rows, w->w->rows), &mine));
+    TRY(ops_linear(o, in, w, &(epilogue){0}, mine));
+    size_t bytes = ops_pack_bytes(o, act_columns(table, 0, most), rows);
     void *send, *recv;
-    TRY(o->fn->exchange(o, bytes, &send));
-    TRY(o->fn->exchange(o, bytes * (size_t)c->size, &recv));
-    TRY(o->fn->pack(o, mine, 0, rows, send));
+    TRY(ops_exchange(o, bytes, &send));
+    TRY(ops_exchange(o, bytes * (size_t)c->size, &recv));
+    TRY(ops_pack(o, mine, 0, rows, send));
     TRY(c->fn->all_gather(c, send, recv, bytes));
     for (int r = 0; r < c->size; r++) {
         cut theirs = cut_of(table.cols, c->size, r);
-        TRY(o->fn->unpack(o, (char *)recv + (size_t)r * bytes, act_columns(table, theirs.begin, theirs.count), 0, rows));
+        TRY(ops_unpack(o, (char *)recv + (size_t)r * bytes, act_columns(table, theirs.begin, theirs.count), 0, rows));
     }
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
@@ -196,28 +198,28 @@ static flux1_status ring_create(ring *r, act k)
 {
     ops *o = r->m->o;
     act_shape s = shape_like(r->q, r->q.cols), l = shape_like(r->q, r->args->heads);
-    r->bytes = o->fn->pack_bytes(o, act_of(k, PART_IMAGE), i64_ceil_div(r->units, r->c->size) * r->unit);
-    TRY(o->fn->create(o, ACT_PARTIAL, s, &r->sum));
-    TRY(o->fn->create(o, ACT_PARTIAL, s, &r->part));
-    TRY(o->fn->create(o, ACT_STATS, l, &r->lse));
-    return o->fn->create(o, ACT_STATS, l, &r->part_lse);
+    r->bytes = ops_pack_bytes(o, act_of(k, PART_IMAGE), i64_ceil_div(r->units, r->c->size) * r->unit);
+    TRY(ops_create(o, ACT_PARTIAL, s, &r->sum));
+    TRY(ops_create(o, ACT_PARTIAL, s, &r->part));
+    TRY(ops_create(o, ACT_STATS, l, &r->lse));
+    return ops_create(o, ACT_STATS, l, &r->part_lse);
 }
 
 /* Attention over the k and v that came from rank `source`, merged into the sum. */
 static flux1_status ring_merge(ring *r, const char *bytes, int source)
 {
     ops *o = r->m->o;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     int64_t rows = cut_of(r->units, r->c->size, source).count * r->unit;
     act k, v;
     act_shape s = shape_rows(act_batch(r->q), 0, rows, r->q.cols);
-    TRY(o->fn->create(o, ACT_HEADS, s, &k));
-    TRY(o->fn->create(o, ACT_HEADS, s, &v));
-    TRY(o->fn->unpack(o, bytes, k, 0, rows));
-    TRY(o->fn->unpack(o, bytes + r->bytes, v, 0, rows));
-    TRY(o->fn->attention_part(o, r->q, k, v, r->args, r->part, r->part_lse));
-    TRY(o->fn->attention_merge(o, r->args->heads, r->sum, r->lse, r->part, r->part_lse));
-    o->fn->release(o, mark);
+    TRY(ops_create(o, ACT_HEADS, s, &k));
+    TRY(ops_create(o, ACT_HEADS, s, &v));
+    TRY(ops_unpack(o, bytes, k, 0, rows));
+    TRY(ops_unpack(o, bytes + r->bytes, v, 0, rows));
+    TRY(ops_attention_part(o, r->q, k, v, r->args, r->part, r->part_lse));
+    TRY(ops_attention_merge(o, r->args->heads, r->sum, r->lse, r->part, r->part_lse));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
@@ -225,15 +227,15 @@ static flux1_status ring_attention(ring *r, act k, act v, act out)
 {
     ops *o = r->m->o;
     comm *c = r->c;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     void *here, *next;
     TRY(ring_create(r, k));
-    TRY(o->fn->exchange(o, 2 * r->bytes, &here));
-    TRY(o->fn->exchange(o, 2 * r->bytes, &next));
-    TRY(o->fn->pack(o, act_of(k, PART_IMAGE), 0, part_rows(k, PART_IMAGE), here));
-    TRY(o->fn->pack(o, act_of(v, PART_IMAGE), 0, part_rows(v, PART_IMAGE), (char *)here + r->bytes));
+    TRY(ops_exchange(o, 2 * r->bytes, &here));
+    TRY(ops_exchange(o, 2 * r->bytes, &next));
+    TRY(ops_pack(o, act_of(k, PART_IMAGE), 0, part_rows(k, PART_IMAGE), here));
+    TRY(ops_pack(o, act_of(v, PART_IMAGE), 0, part_rows(v, PART_IMAGE), (char *)here + r->bytes));
     TRY(c->fn->shift_begin(c, here, next, 2 * r->bytes, 1));
-    TRY(o->fn->attention_part(o, r->q, k, v, r->args, r->sum, r->lse));
+    TRY(ops_attention_part(o, r->q, k, v, r->args, r->sum, r->lse));
     for (int turn = 1; turn < c->size; turn++) {
         TRY(c->fn->shift_end(c));
         void *arrived = next;
@@ -243,15 +245,15 @@ static flux1_status ring_attention(ring *r, act k, act v, act out)
             TRY(c->fn->shift_begin(c, here, next, 2 * r->bytes, 1));
         TRY(ring_merge(r, here, (c->rank + turn) % c->size));
     }
-    TRY(o->fn->cast(o, r->sum, out));
-    o->fn->release(o, mark);
+    TRY(ops_cast(o, r->sum, out));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
 flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *a, int64_t image_rows, act out)
 {
     if (m->sp == 1)
-        return m->o->fn->attention(m->o, q, k, v, a, out);
+        return ops_attention(m->o, q, k, v, a, out);
     ring r = {.m = m, .c = m->sp_comm, .q = q, .args = a, .units = image_rows, .unit = 1};
     return ring_attention(&r, k, v, out);
 }
@@ -259,47 +261,52 @@ flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *
 flux1_status mesh_collect(mesh *m, act x, int64_t total, tensor *host)
 {
     ops *o = m->o;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     act span = x, all;
     if (m->tp > 1) {
-        TRY(o->fn->create(o, x.buffer->role, shape_rows(act_batch(x), 0, mesh_span(m, PART_IMAGE, total).count, x.cols), &span));
+        TRY(ops_create(o, x.buffer->role, shape_rows(act_batch(x), 0, mesh_span(m, PART_IMAGE, total).count, x.cols),
+                       &span));
         TRY(gather_rows(m, m->tp_comm, x, span, 1));
     }
     all = span;
     if (m->sp > 1) {
-        TRY(o->fn->create(o, x.buffer->role, shape_rows(act_batch(x), 0, total, x.cols), &all));
+        TRY(ops_create(o, x.buffer->role, shape_rows(act_batch(x), 0, total, x.cols), &all));
         TRY(gather_rows(m, m->sp_comm, span, all, 1));
     }
     if (host)
-        TRY(o->fn->download(o, all, host));
-    o->fn->release(o, mark);
+        TRY(ops_download(o, all, host));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
 /* ---- image planes ---- */
 
-plane_cut mesh_plane_cut(const mesh *m, int64_t latent_rows) { return (plane_cut){latent_rows, cut_of(latent_rows, m->ranks, m->rank)}; }
+plane_cut mesh_plane_cut(const mesh *m, int64_t latent_rows)
+{
+    return (plane_cut){latent_rows, cut_of(latent_rows, m->ranks, m->rank)};
+}
 
-/* One row of `in` from the rank at `distance`, where there is one with rows; a zeroed act at the picture's border. `row` is the one to send the other way. */
+/* One row of `in` from the rank at `distance`, where there is one with rows; a zeroed act at the picture's border.
+ * `row` is the one to send the other way. */
 static flux1_status halo_row(mesh *m, act in, int64_t row, int distance, bool wanted, act *out)
 {
     ops *o = m->o;
     comm *c = m->all;
     int64_t width = in.buffer->shape.width;
-    size_t bytes = o->fn->pack_bytes(o, in, width);
+    size_t bytes = ops_pack_bytes(o, in, width);
     void *send, *recv;
     act halo;
-    TRY(o->fn->create(o, ACT_PLANE, shape_plane(act_batch(in), 1, width, in.cols), &halo));
-    TRY(o->fn->exchange(o, bytes, &send));
-    TRY(o->fn->exchange(o, bytes, &recv));
+    TRY(ops_create(o, ACT_PLANE, shape_plane(act_batch(in), 1, width, in.cols), &halo));
+    TRY(ops_exchange(o, bytes, &send));
+    TRY(ops_exchange(o, bytes, &recv));
     if (act_rows(in) > 0)
-        TRY(o->fn->pack(o, in, row * width, width, send));
+        TRY(ops_pack(o, in, row * width, width, send));
     TRY(c->fn->shift_begin(c, send, recv, bytes, distance));
     TRY(c->fn->shift_end(c));
     *out = (act){0};
     if (!wanted)
         return FLUX1_OK;
-    TRY(o->fn->unpack(o, recv, halo, 0, width));
+    TRY(ops_unpack(o, recv, halo, 0, width));
     *out = halo;
     return FLUX1_OK;
 }
@@ -308,16 +315,16 @@ flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int
 {
     ops *o = m->o;
     if (m->ranks == 1 || w->kernel == 1)
-        return o->fn->conv(o, in, (act){0}, (act){0}, w, stride, residual, out);
-    size_t mark = o->fn->mark(o);
+        return ops_conv(o, in, (act){0}, (act){0}, w, stride, residual, out);
+    size_t mark = ops_mark(o);
     act top = {0}, bottom;
     int64_t last = in.buffer->shape.height - 1;
     bool mine = p->mine.count > 0;
     TRY(halo_row(m, in, 0, 1, mine && p->mine.begin + p->mine.count < p->total, &bottom));
     if (stride == 1)
         TRY(halo_row(m, in, last, -1, mine && p->mine.begin > 0, &top));
-    TRY(o->fn->conv(o, in, top, bottom, w, stride, residual, out));
-    o->fn->release(o, mark);
+    TRY(ops_conv(o, in, top, bottom, w, stride, residual, out));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
@@ -325,22 +332,23 @@ flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, f
 {
     ops *o = m->o;
     if (m->ranks == 1)
-        return o->fn->group_norm(o, in, groups, w, eps, silu, out);
-    size_t mark = o->fn->mark(o);
+        return ops_group_norm(o, in, groups, w, eps, silu, out);
+    size_t mark = ops_mark(o);
     act mine, all;
-    TRY(o->fn->create(o, ACT_STATS, shape_rows(act_batch(in), 0, groups, 3), &mine));
-    TRY(o->fn->create(o, ACT_STATS, shape_rows(act_batch(in), 0, groups * m->ranks, 3), &all));
-    TRY(o->fn->group_stats(o, in, groups, mine));
+    TRY(ops_create(o, ACT_STATS, shape_rows(act_batch(in), 0, groups, 3), &mine));
+    TRY(ops_create(o, ACT_STATS, shape_rows(act_batch(in), 0, groups * m->ranks, 3), &all));
+    TRY(ops_group_stats(o, in, groups, mine));
     TRY(gather_rows(m, m->all, mine, all, groups));
-    TRY(o->fn->group_apply(o, in, all, groups, w, eps, silu, out));
-    o->fn->release(o, mark);
+    TRY(ops_group_apply(o, in, all, groups, w, eps, silu, out));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
-flux1_status mesh_plane_attention(mesh *m, const plane_cut *p, int64_t width, act q, act k, act v, const attention_args *a, act out)
+flux1_status mesh_plane_attention(mesh *m, const plane_cut *p, int64_t width, act q, act k, act v,
+                                  const attention_args *a, act out)
 {
     if (m->ranks == 1)
-        return m->o->fn->attention(m->o, q, k, v, a, out);
+        return ops_attention(m->o, q, k, v, a, out);
     ring r = {.m = m, .c = m->all, .q = q, .args = a, .units = p->total, .unit = width};
     return ring_attention(&r, k, v, out);
 }
@@ -348,15 +356,15 @@ flux1_status mesh_plane_attention(mesh *m, const plane_cut *p, int64_t width, ac
 flux1_status mesh_plane_collect(mesh *m, const plane_cut *p, act x, int64_t total_rows, tensor *host)
 {
     ops *o = m->o;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     act all = x;
     if (m->ranks > 1) {
-        TRY(o->fn->create(o, x.buffer->role, shape_rows(act_batch(x), 0, total_rows, x.cols), &all));
+        TRY(ops_create(o, x.buffer->role, shape_rows(act_batch(x), 0, total_rows, x.cols), &all));
         TRY(gather_rows(m, m->all, x, all, total_rows / p->total));
     }
     if (host)
-        TRY(o->fn->download(o, all, host));
-    o->fn->release(o, mark);
+        TRY(ops_download(o, all, host));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
@@ -365,18 +373,19 @@ flux1_status mesh_lowest(mesh *m, int *value)
     ops *o = m->o;
     if (m->ranks == 1)
         return FLUX1_OK;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     act mine, all;
     float one = (float)*value, every[MESH_RANKS_MAX]; /* no allocation: the step loop comes here */
-    tensor from = {.type = DTYPE_F32, .dims = 1, .shape = {1}, .data = &one}, to = {.type = DTYPE_F32, .dims = 1, .shape = {m->ranks}, .data = every};
-    TRY(o->fn->create(o, ACT_PARTIAL, shape_rows(1, 0, 1, 1), &mine));
-    TRY(o->fn->create(o, ACT_PARTIAL, shape_rows(1, 0, m->ranks, 1), &all));
-    TRY(o->fn->upload(o, &from, mine));
+    tensor from = {.type = DTYPE_F32, .dims = 1, .shape = {1}, .data = &one},
+           to = {.type = DTYPE_F32, .dims = 1, .shape = {m->ranks}, .data = every};
+    TRY(ops_create(o, ACT_PARTIAL, shape_rows(1, 0, 1, 1), &mine));
+    TRY(ops_create(o, ACT_PARTIAL, shape_rows(1, 0, m->ranks, 1), &all));
+    TRY(ops_upload(o, &from, mine));
     TRY(gather_rows(m, m->all, mine, all, 1));
-    TRY(o->fn->download(o, all, &to));
+    TRY(ops_download(o, all, &to));
     for (int r = 0; r < m->ranks && !ops_counts_only(o); r++)
         if (every[r] >= 0 && (*value < 0 || (int)every[r] < *value))
             *value = (int)every[r];
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }

@@ -1,20 +1,24 @@
-/* The mesh: its shape, the ranks that run on it, and the parallel forms of operations that model code calls in place of the plain ones.
+/* The mesh: its shape, the ranks that run on it, and the parallel forms of operations that model code calls in place of
+ * the plain ones.
  *
- * SPMD: every rank runs the same model code; 1×1 is a mesh too, on which each form is the plain operation. Model code never calls a communicator.
+ * SPMD: every rank runs the same model code; 1×1 is a mesh too, on which each form is the plain operation. Model code
+ * never calls a communicator.
  *
- * How tensors are cut (the one table; `cut` is ceil-sized, so only the last ranks hold less, or nothing; nothing is padded):
+ * How tensors are cut (the one table; `cut` is ceil-sized, so only the last ranks hold less, or nothing; nothing is
+ * padded):
  *
  *   tensor                              over sp                       over tp
  *   prompt rows of the residual         replicated                    rows
  *   image rows of the residual, latent  rows                          that range's rows again
- *   prompt, image inside a block        as above                      all rows, after mesh_enter; columns (heads, features) are the rank's own
- *   q, k, v, attention output           image rows of this sp rank    heads
- *   column-parallel weights             replicated                    output rows, by unit (a head, a feature)
- *   row-parallel weights                replicated                    input columns, by the same unit; bias on tp rank 0
- *   modulation and other tables         replicated                    computed by rows of their weights, then gathered whole
- *   VAE planes                          rows, over all ranks (sp × tp) together, in units of one latent row
+ *   prompt, image inside a block        as above                      all rows, after mesh_enter; columns (heads,
+ * features) are the rank's own q, k, v, attention output           image rows of this sp rank    heads column-parallel
+ * weights             replicated                    output rows, by unit (a head, a feature) row-parallel weights
+ * replicated                    input columns, by the same unit; bias on tp rank 0 modulation and other tables
+ * replicated                    computed by rows of their weights, then gathered whole VAE planes rows, over all ranks
+ * (sp × tp) together, in units of one latent row
  *
- * The residual lies by tokens between blocks: norms need whole rows, so no statistics are exchanged; a block is entered by a gather and left by a reduce_scatter. */
+ * The residual lies by tokens between blocks: norms need whole rows, so no statistics are exchanged; a block is entered
+ * by a gather and left by a reduce_scatter. */
 #ifndef FLUX1_MESH_MESH_H
 #define FLUX1_MESH_MESH_H
 
@@ -29,8 +33,9 @@ typedef struct mesh_config {
     int tp, tp_axis;
 } mesh_config;
 
-/* "2x4", "2@0", "4@1"; NULL or "" for the defaults (1x1; sp takes axis 0, tp axis 1). A factor is its axis's size, or 1: then that axis's other devices would
- * repeat the same work and stay idle. FLUX1_ERR_ARGUMENT says which part is wrong. */
+/* "2x4", "2@0", "4@1"; NULL or "" for the defaults (1x1; sp takes axis 0, tp axis 1). A factor is its axis's size, or
+ * 1: then that axis's other devices would repeat the same work and stay idle. FLUX1_ERR_ARGUMENT says which part is
+ * wrong. */
 flux1_status mesh_parse(const char *shape, const char *sp, const char *tp, mesh_config *out, flux1_error *err);
 
 static inline int mesh_ranks(const mesh_config *c) { return c->sp * c->tp; }
@@ -48,22 +53,26 @@ typedef struct mesh_device {
     flux1_status (*create)(const ops_config *c, ops **out);
     const ops_sizing *sizing;
     ops_config config; /* threads: of all ranks together */
-    struct cuda_device **gpus; /* [ranks]: one each, joined by NCCL where that is there; NULL: config.device is everybody's */
+    struct cuda_device *
+        *gpus; /* [ranks]: one each, joined by NCCL where that is there; NULL: config.device is everybody's */
 } mesh_device;
 
 /* What a rank does; must be the same sequence of collective calls on all ranks. */
 typedef flux1_status mesh_body(void *arg, mesh *m);
 
 /* Runs body on the dry backend as rank `rank` would run it, with what it counted. */
-flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, mesh_body *body, void *arg, ops_count *count, flux1_error *err);
+flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, mesh_body *body, void *arg,
+                          ops_count *count, flux1_error *err);
 
-/* Ranks that stay: each with its backend, an arena of `arena_bytes[rank]` and, but for rank 0, a thread. What a body leaves on a backend is there for the next. */
+/* Ranks that stay: each with its backend, an arena of `arena_bytes[rank]` and, but for rank 0, a thread. What a body
+ * leaves on a backend is there for the next. */
 typedef struct mesh_session mesh_session;
-flux1_status mesh_open(const mesh_config *c, const mesh_device *d, const size_t *arena_bytes, mesh_session **out, flux1_error *err);
+flux1_status mesh_open(const mesh_config *c, const mesh_device *d, const size_t *arena_bytes, mesh_session **out,
+                       flux1_error *err);
 void mesh_close(mesh_session *s); /* NULL is fine */
 
-/* Runs body on all ranks, rank 0 on the caller's thread. A failing rank aborts the others and, on more than one rank, ends the session's use; the first real
- * failure is the one reported. */
+/* Runs body on all ranks, rank 0 on the caller's thread. A failing rank aborts the others and, on more than one rank,
+ * ends the session's use; the first real failure is the one reported. */
 flux1_status mesh_run(mesh_session *s, mesh_body *body, void *arg, flux1_error *err);
 
 /* ---- cuts ---- */
@@ -75,8 +84,8 @@ typedef struct cut {
 /* Rank's share of n things: ceil(n / size) each, the last ranks fewer. */
 cut cut_of(int64_t n, int size, int rank);
 
-/* Rows of a part of `total` rows: this sp rank's span (all of them for the prompt), and within it the rows this rank keeps of the residual.
- * `begin` counts from the part's first row in the whole picture. */
+/* Rows of a part of `total` rows: this sp rank's span (all of them for the prompt), and within it the rows this rank
+ * keeps of the residual. `begin` counts from the part's first row in the whole picture. */
 cut mesh_span(const mesh *m, act_part part, int64_t total);
 cut mesh_rows(const mesh *m, act_part part, int64_t total);
 
@@ -94,24 +103,28 @@ typedef struct norm {
     float eps;
 } norm;
 
-/* Entering a block: full = gather over tp of norm(x). x: this rank's residual rows (a part or the whole); full: LINEAR, all rows of the span. */
+/* Entering a block: full = gather over tp of norm(x). x: this rank's residual rows (a part or the whole); full: LINEAR,
+ * all rows of the span. */
 flux1_status mesh_enter(mesh *m, const norm *n, act x, act full);
 
-/* Leaving it: x += gate[step] ⊙ Σ over tp of in·Wᵀ + b; in: LINEAR, all rows of the span, this rank's columns; x: this rank's residual rows. gate may be left out. */
-flux1_status mesh_leave(mesh *m, act in, const weight *w, act gate, act x);
+/* Leaving it: x += gate[step] ⊙ Σ over tp of in·Wᵀ + b; in: LINEAR, all rows of the span, this rank's columns; x: this
+ * rank's residual rows. gate may be left out. */
+flux1_status mesh_leave(mesh *m, act in, const linear_weight *w, act gate, act x);
 
 /* x += gate[step] ⊙ down(f(up(in))), up column-parallel, down row-parallel; rows as in mesh_leave. */
-flux1_status mesh_mlp(mesh *m, act in, const weight *up, activation f, const weight *down, act gate, act x);
+flux1_status mesh_mlp(mesh *m, act in, const linear_weight *up, activation f, const linear_weight *down, act gate,
+                      act x);
 
 /* full = gather over tp of x's rows. */
 flux1_status mesh_gather(mesh *m, act x, act full);
 
 /* table = gather over tp, by columns, of in·Wᵀ + b; W column-parallel with units of 1; table [rows, all outputs]. */
-flux1_status mesh_table(mesh *m, act in, const weight *w, act table);
+flux1_status mesh_table(mesh *m, act in, const linear_weight *w, act table);
 
-/* Attention where every sp rank holds its own span of the image's k and v (and all of the prompt's): softmax over all of them. The next rank's k and v are under
- * way while these are used; partial results merge by log-sum-exp; the prompt's keys count once. `image_rows`: of the whole picture.
- * (Liu et al., arXiv:2310.01889.) out: LINEAR, rows as q. No bias, not causal when sp > 1. */
+/* Attention where every sp rank holds its own span of the image's k and v (and all of the prompt's): softmax over all
+ * of them. The next rank's k and v are under way while these are used; partial results merge by log-sum-exp; the
+ * prompt's keys count once. `image_rows`: of the whole picture. (Liu et al., arXiv:2310.01889.) out: LINEAR, rows as q.
+ * No bias, not causal when sp > 1. */
 flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *a, int64_t image_rows, act out);
 
 /* Image rows of every rank into a host tensor [batch, total rows, cols] on all ranks that pass one (others NULL). */
@@ -132,9 +145,12 @@ plane_cut mesh_plane_cut(const mesh *m, int64_t latent_rows);
 /* conv of the whole picture: neighbours' rows at the seams, zeros at the borders. */
 flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int stride, act residual, act out);
 flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, float eps, bool silu, act out);
-/* q, k, v: HEADS of one head over this rank's pixels of a plane of latent size, `width` wide; attention over all ranks' pixels. */
-flux1_status mesh_plane_attention(mesh *m, const plane_cut *p, int64_t width, act q, act k, act v, const attention_args *a, act out);
-/* All ranks' pixels (height·width == total_rows) into host [batch, total_rows, channels] on all ranks that pass one (others NULL). */
+/* q, k, v: HEADS of one head over this rank's pixels of a plane of latent size, `width` wide; attention over all ranks'
+ * pixels. */
+flux1_status mesh_plane_attention(mesh *m, const plane_cut *p, int64_t width, act q, act k, act v,
+                                  const attention_args *a, act out);
+/* All ranks' pixels (height·width == total_rows) into host [batch, total_rows, channels] on all ranks that pass one
+ * (others NULL). */
 flux1_status mesh_plane_collect(mesh *m, const plane_cut *p, act x, int64_t total_rows, tensor *host);
 
 #endif

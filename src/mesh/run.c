@@ -20,16 +20,19 @@ static bool parse_pair(const char *text, char separator, long *a, long *b)
     return *end == '\0';
 }
 
-static flux1_status parse_factor(const char *name, const char *text, const mesh_config *c, int *factor, int *axis, flux1_error *err)
+static flux1_status parse_factor(const char *name, const char *text, const mesh_config *c, int *factor, int *axis,
+                                 flux1_error *err)
 {
     long f, a;
     if (!text || !*text)
         return FLUX1_OK;
     if (!parse_pair(text, '@', &f, &a) || a > 1)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "--%s %s: it should be FACTOR@AXIS with axis 0 or 1, such as 2@0", name, text);
+        return error_set(err, FLUX1_ERR_ARGUMENT, "--%s %s: it should be FACTOR@AXIS with axis 0 or 1, such as 2@0",
+                         name, text);
     if (f != 1 && f != c->shape[a])
-        return error_set(err, FLUX1_ERR_ARGUMENT, "--%s %s: axis %ld of mesh %dx%d has %d devices, so the factor should be %d or 1", name, text, a, c->shape[0],
-                         c->shape[1], c->shape[a], c->shape[a]);
+        return error_set(err, FLUX1_ERR_ARGUMENT,
+                         "--%s %s: axis %ld of mesh %dx%d has %d devices, so the factor should be %d or 1", name, text,
+                         a, c->shape[0], c->shape[1], c->shape[a], c->shape[a]);
     *factor = (int)f;
     *axis = (int)a;
     return FLUX1_OK;
@@ -60,7 +63,8 @@ flux1_status mesh_parse(const char *shape, const char *sp, const char *tp, mesh_
     c.sp = sp_given ? c.sp : c.shape[c.sp_axis];
     c.tp = tp_given ? c.tp : c.shape[c.tp_axis];
     if (c.sp_axis == c.tp_axis && c.sp > 1 && c.tp > 1)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "--sp and --tp both take axis %d of the mesh; give them different axes", c.sp_axis);
+        return error_set(err, FLUX1_ERR_ARGUMENT,
+                         "--sp and --tp both take axis %d of the mesh; give them different axes", c.sp_axis);
     *out = c;
     return FLUX1_OK;
 }
@@ -83,7 +87,8 @@ static void destroy_comms(mesh *m)
             all[i]->fn->destroy(all[i]);
 }
 
-flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, mesh_body *body, void *arg, ops_count *count, flux1_error *err)
+flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, mesh_body *body, void *arg,
+                          ops_count *count, flux1_error *err)
 {
     flux1_status st;
     mesh m = {.err = err};
@@ -102,7 +107,7 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
 cleanup:
     destroy_comms(&m);
     if (m.o)
-        m.o->fn->destroy(m.o);
+        ops_destroy(m.o);
     return st;
 }
 
@@ -175,11 +180,13 @@ static flux1_status meetings_create(const mesh_config *c, bool nccl, meetings *g
     return arrange(g, c->sp * c->tp, &g->all, err);
 }
 
-static flux1_status join(const meetings *g, const meeting *at, int size, int rank, mesh *m, flux1_error *err, comm **out)
+static flux1_status join(const meetings *g, const meeting *at, int size, int rank, mesh *m, flux1_error *err,
+                         comm **out)
 {
     if (size == 1)
         return comm_self_create(err, out);
-    return g->nccl ? comm_nccl_create(m->o, at->id, size, rank, err, out) : comm_threads_create(at->group, rank, err, out);
+    return g->nccl ? comm_nccl_create(m->o, at->id, size, rank, err, out)
+                   : comm_threads_create(at->group, rank, err, out);
 }
 
 static flux1_status create_rank(mesh_session *s, int rank, size_t arena_bytes, flux1_error *err)
@@ -197,7 +204,7 @@ static flux1_status create_rank(mesh_session *s, int rank, size_t arena_bytes, f
         config.device = s->device.gpus[rank];
     flux1_status st = s->device.create(&config, &m->o);
     if (st == FLUX1_OK)
-        st = m->o->fn->reserve(m->o, arena_bytes);
+        st = ops_reserve(m->o, arena_bytes);
     if (st == FLUX1_OK)
         st = join(g, &g->of_sp[m->tp_rank], m->sp, m->sp_rank, m, &r->error, &m->sp_comm);
     if (st == FLUX1_OK)
@@ -260,7 +267,8 @@ static flux1_status start_threads(mesh_session *s, flux1_error *err)
     return FLUX1_OK;
 }
 
-flux1_status mesh_open(const mesh_config *c, const mesh_device *d, const size_t *arena_bytes, mesh_session **out, flux1_error *err)
+flux1_status mesh_open(const mesh_config *c, const mesh_device *d, const size_t *arena_bytes, mesh_session **out,
+                       flux1_error *err)
 {
     int ranks = mesh_ranks(c);
     mesh_session *s = calloc(1, sizeof *s + (size_t)ranks * sizeof s->rank[0]);
@@ -304,7 +312,7 @@ void mesh_close(mesh_session *s)
             pthread_join(s->rank[i].thread, NULL);
         destroy_comms(&s->rank[i].m);
         if (s->rank[i].m.o)
-            s->rank[i].m.o->fn->destroy(s->rank[i].m.o);
+            ops_destroy(s->rank[i].m.o);
     }
     meetings_destroy(&s->meetings);
     pthread_cond_destroy(&s->changed);

@@ -6,7 +6,8 @@
 
 typedef struct clip_layer {
     block *block;
-    weight *norm1, *qkv, *out, *norm2, *fc1, *fc2;
+    linear_weight qkv, out, fc1, fc2;
+    weight *norm1, *norm2;
     char name[48];
 } clip_layer;
 
@@ -95,15 +96,16 @@ static flux1_status run_layer(clip *model, mesh *m, const clip_layer *b, const c
     ops *o = m->o;
     int64_t width = r->qkv.cols / 3;
     attention_args a = {.heads = r->heads, .scale = (float)(1 / sqrt((double)(c->hidden / c->heads))), .causal = true};
-    act q = act_columns(r->qkv, 0, width), k = act_columns(r->qkv, width, width), v = act_columns(r->qkv, 2 * width, width);
-    TRY(o->fn->block_begin(o, b->block));
+    act q = act_columns(r->qkv, 0, width), k = act_columns(r->qkv, width, width),
+        v = act_columns(r->qkv, 2 * width, width);
+    TRY(ops_block_begin(o, b->block));
     TRY(mesh_enter(m, &(norm){.kind = NORM_LAYER, .w = b->norm1, .eps = (float)c->eps}, r->x, r->full));
-    TRY(o->fn->linear(o, r->full, b->qkv, &(epilogue){0}, r->qkv));
-    TRY(o->fn->attention(o, q, k, v, &a, r->att));
-    TRY(mesh_leave(m, r->att, b->out, (act){0}, r->x));
+    TRY(ops_linear(o, r->full, &b->qkv, &(epilogue){0}, r->qkv));
+    TRY(ops_attention(o, q, k, v, &a, r->att));
+    TRY(mesh_leave(m, r->att, &b->out, (act){0}, r->x));
     TRY(mesh_enter(m, &(norm){.kind = NORM_LAYER, .w = b->norm2, .eps = (float)c->eps}, r->x, r->full));
-    TRY(mesh_mlp(m, r->full, b->fc1, c->act, b->fc2, (act){0}, r->x));
-    return o->fn->block_end(o, b->block);
+    TRY(mesh_mlp(m, r->full, &b->fc1, c->act, &b->fc2, (act){0}, r->x));
+    return ops_block_end(o, b->block);
 }
 
 static flux1_status begin(clip *model, mesh *m, const int32_t *ids, int64_t length, clip_run *r)
@@ -114,47 +116,49 @@ static flux1_status begin(clip *model, mesh *m, const int32_t *ids, int64_t leng
     int64_t width = heads.count * (c->hidden / c->heads);
     act tokens;
     r->heads = heads.count;
-    TRY(o->fn->create(o, ACT_RESIDUAL, shape_rows(1, mine.count, 0, c->hidden), &r->x));
-    TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, length, 0, c->hidden), &r->full));
-    TRY(o->fn->create(o, ACT_HEADS, shape_rows(1, length, 0, 3 * width), &r->qkv));
-    TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, length, 0, width), &r->att));
-    TRY(o->fn->create(o, ACT_IDS, shape_rows(1, mine.count, 0, 1), &tokens));
-    tensor host = {.type = DTYPE_I32, .dims = 2, .shape = {mine.count, 1}, .data = (void *)(uintptr_t)(ids + mine.begin)};
-    TRY(o->fn->upload(o, &host, tokens));
-    TRY(o->fn->block_begin(o, model->embeddings));
-    TRY(o->fn->embed(o, tokens, model->tokens, model->positions, mine.begin, r->x));
-    TRY(o->fn->finite(o, r->x, 0));
-    return o->fn->block_end(o, model->embeddings);
+    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, mine.count, 0, c->hidden), &r->x));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, c->hidden), &r->full));
+    TRY(ops_create(o, ACT_HEADS, shape_rows(1, length, 0, 3 * width), &r->qkv));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, width), &r->att));
+    TRY(ops_create(o, ACT_IDS, shape_rows(1, mine.count, 0, 1), &tokens));
+    tensor host = {
+        .type = DTYPE_I32, .dims = 2, .shape = {mine.count, 1}, .data = (void *)(uintptr_t)(ids + mine.begin)};
+    TRY(ops_upload(o, &host, tokens));
+    TRY(ops_block_begin(o, model->embeddings));
+    TRY(ops_embed(o, tokens, model->tokens, model->positions, mine.begin, r->x));
+    TRY(ops_finite(o, r->x, 0));
+    return ops_block_end(o, model->embeddings);
 }
 
 static flux1_status pool(clip *model, mesh *m, const clip_run *r, int64_t position, tensor *pooled)
 {
     ops *o = m->o;
     act all, row, out;
-    TRY(o->fn->create(o, ACT_RESIDUAL, r->full.buffer->shape, &all));
-    TRY(o->fn->create(o, ACT_RESIDUAL, shape_rows(1, 1, 0, model->config.hidden), &row));
-    TRY(o->fn->create(o, ACT_RESIDUAL, shape_rows(1, 1, 0, model->config.hidden), &out));
+    TRY(ops_create(o, ACT_RESIDUAL, r->full.buffer->shape, &all));
+    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, 1, 0, model->config.hidden), &row));
+    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, 1, 0, model->config.hidden), &out));
     TRY(mesh_gather(m, r->x, all));
-    TRY(o->fn->copy_rows(o, all, position, row));
-    TRY(o->fn->block_begin(o, model->final));
-    TRY(o->fn->layer_norm(o, row, model->norm, (act){0}, (act){0}, (float)model->config.eps, out));
-    TRY(o->fn->block_end(o, model->final));
+    TRY(ops_copy_rows(o, all, position, row));
+    TRY(ops_block_begin(o, model->final));
+    TRY(ops_layer_norm(o, row, model->norm, (act){0}, (act){0}, (float)model->config.eps, out));
+    TRY(ops_block_end(o, model->final));
     TRY(finite_report(m, "text_encoder (CLIP)", model->names, ""));
-    return pooled ? o->fn->download(o, out, pooled) : FLUX1_OK;
+    return pooled ? ops_download(o, out, pooled) : FLUX1_OK;
 }
 
-flux1_status clip_encode(clip *model, mesh *m, const int32_t *ids, int64_t length, tensor *pooled, model_tick *tick, void *user)
+flux1_status clip_encode(clip *model, mesh *m, const int32_t *ids, int64_t length, tensor *pooled, model_tick *tick,
+                         void *user)
 {
     ops *o = m->o;
     clip_run r;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     TRY(begin(model, m, ids, length, &r));
     for (int64_t i = 0; i < model->config.layers; i++) {
         TRY(run_layer(model, m, &model->layer[i], &r));
-        TRY(o->fn->finite(o, r.x, (int)i + 1));
+        TRY(ops_finite(o, r.x, (int)i + 1));
         TRY(tick(user, m));
     }
     TRY(pool(model, m, &r, pooled_position(&model->config, ids, length), pooled));
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }

@@ -23,18 +23,24 @@ static flux1_status read_ints(const json_t *j, const char *name, const int_row *
     return FLUX1_OK;
 }
 
-static flux1_status divides(const char *name, const char *what, int64_t whole, const char *by, int64_t part, flux1_error *err)
+static flux1_status divides(const char *name, const char *what, int64_t whole, const char *by, int64_t part,
+                            flux1_error *err)
 {
     if (whole % part == 0)
         return FLUX1_OK;
-    return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" is %lld, which \"%s\" = %lld does not divide", name, what, (long long)whole, by, (long long)part);
+    return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" is %lld, which \"%s\" = %lld does not divide", name, what,
+                     (long long)whole, by, (long long)part);
 }
 
 flux1_status clip_config_read(const json_t *j, const char *name, clip_config *c, flux1_error *err)
 {
     const int_row rows[] = {
-        {"vocab_size", 1, 1 << 24, &c->vocab},         {"max_position_embeddings", 1, 1 << 16, &c->positions}, {"hidden_size", 1, WIDTH_MAX, &c->hidden},
-        {"num_hidden_layers", 1, COUNT_MAX, &c->layers}, {"num_attention_heads", 1, COUNT_MAX, &c->heads},       {"intermediate_size", 1, WIDTH_MAX, &c->mlp},
+        {"vocab_size", 1, 1 << 24, &c->vocab},
+        {"max_position_embeddings", 1, 1 << 16, &c->positions},
+        {"hidden_size", 1, WIDTH_MAX, &c->hidden},
+        {"num_hidden_layers", 1, COUNT_MAX, &c->layers},
+        {"num_attention_heads", 1, COUNT_MAX, &c->heads},
+        {"intermediate_size", 1, WIDTH_MAX, &c->mlp},
     };
     *c = (clip_config){.eos = 49407, .eps = 1e-5};
     TRY(read_ints(j, name, rows, sizeof rows / sizeof rows[0], err));
@@ -47,15 +53,17 @@ flux1_status clip_config_read(const json_t *j, const char *name, clip_config *c,
     else if (strcmp(function, "gelu") == 0)
         c->act = ACTIVATION_GELU;
     else
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: \"hidden_act\" is \"%s\"; quick_gelu and gelu are supported", name, function);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: \"hidden_act\" is \"%s\"; quick_gelu and gelu are supported",
+                         name, function);
     return divides(name, "hidden_size", c->hidden, "num_attention_heads", c->heads, err);
 }
 
 flux1_status t5_config_read(const json_t *j, const char *name, t5_config *c, flux1_error *err)
 {
     const int_row rows[] = {
-        {"vocab_size", 1, 1 << 24, &c->vocab}, {"d_model", 1, WIDTH_MAX, &c->d_model}, {"d_kv", 1, 1 << 14, &c->d_kv},
-        {"d_ff", 1, WIDTH_MAX, &c->d_ff},      {"num_layers", 1, COUNT_MAX, &c->layers}, {"num_heads", 1, COUNT_MAX, &c->heads},
+        {"vocab_size", 1, 1 << 24, &c->vocab},    {"d_model", 1, WIDTH_MAX, &c->d_model},
+        {"d_kv", 1, 1 << 14, &c->d_kv},           {"d_ff", 1, WIDTH_MAX, &c->d_ff},
+        {"num_layers", 1, COUNT_MAX, &c->layers}, {"num_heads", 1, COUNT_MAX, &c->heads},
     };
     *c = (t5_config){.buckets = 32, .max_distance = 128, .eps = 1e-6};
     TRY(read_ints(j, name, rows, sizeof rows / sizeof rows[0], err));
@@ -65,18 +73,25 @@ flux1_status t5_config_read(const json_t *j, const char *name, t5_config *c, flu
     const char *projection = "gated-gelu";
     TRY(json_get_string(j, name, "feed_forward_proj", &projection, err));
     if (strcmp(projection, "gated-gelu") != 0)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: \"feed_forward_proj\" is \"%s\"; FLUX.1's text encoder has gated-gelu", name, projection);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                         "%s: \"feed_forward_proj\" is \"%s\"; FLUX.1's text encoder has gated-gelu", name, projection);
     if (c->max_distance <= c->buckets / 4)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: \"relative_attention_max_distance\" is %lld; with %lld buckets it should be more than %lld", name,
-                         (long long)c->max_distance, (long long)c->buckets, (long long)(c->buckets / 4));
+        return error_set(
+            err, FLUX1_ERR_FORMAT,
+            "%s: \"relative_attention_max_distance\" is %lld; with %lld buckets it should be more than %lld", name,
+            (long long)c->max_distance, (long long)c->buckets, (long long)(c->buckets / 4));
     return FLUX1_OK;
 }
 
 flux1_status dit_config_read(const json_t *j, const char *name, dit_config *c, flux1_error *err)
 {
     const int_row rows[] = {
-        {"num_layers", 0, COUNT_MAX, &c->layers},         {"num_single_layers", 0, COUNT_MAX, &c->single_layers}, {"attention_head_dim", 2, 1 << 12, &c->head_dim},
-        {"num_attention_heads", 1, COUNT_MAX, &c->heads}, {"joint_attention_dim", 1, WIDTH_MAX, &c->joint_dim},   {"pooled_projection_dim", 1, WIDTH_MAX, &c->pooled_dim},
+        {"num_layers", 0, COUNT_MAX, &c->layers},
+        {"num_single_layers", 0, COUNT_MAX, &c->single_layers},
+        {"attention_head_dim", 2, 1 << 12, &c->head_dim},
+        {"num_attention_heads", 1, COUNT_MAX, &c->heads},
+        {"joint_attention_dim", 1, WIDTH_MAX, &c->joint_dim},
+        {"pooled_projection_dim", 1, WIDTH_MAX, &c->pooled_dim},
     };
     *c = (dit_config){.in_channels = 64, .axes = {16, 56, 56}, .axis_count = 3};
     int64_t patch = 1, sum = 0;
@@ -88,32 +103,43 @@ flux1_status dit_config_read(const json_t *j, const char *name, dit_config *c, f
     TRY(json_get_int(j, name, "patch_size", 1, 1 << 16, &patch, err));
     TRY(json_get_ints(j, name, "axes_dims_rope", 0, 1 << 12, c->axes, ROPE_AXES_MAX, &c->axis_count, err));
     if (patch != 1)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: \"patch_size\" is %lld; FLUX.1 has 1", name, (long long)patch);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: \"patch_size\" is %lld; FLUX.1 has 1", name,
+                         (long long)patch);
     if (c->out_channels != c->in_channels || c->in_channels % 4)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: in_channels %lld and out_channels %lld; text to image needs them equal and a multiple of 4", name,
-                         (long long)c->in_channels, (long long)c->out_channels);
+        return error_set(
+            err, FLUX1_ERR_UNSUPPORTED,
+            "%s: in_channels %lld and out_channels %lld; text to image needs them equal and a multiple of 4", name,
+            (long long)c->in_channels, (long long)c->out_channels);
     if (c->axis_count != 3)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: \"axes_dims_rope\" has %zu entries; FLUX.1 has 3", name, c->axis_count);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: \"axes_dims_rope\" has %zu entries; FLUX.1 has 3", name,
+                         c->axis_count);
     for (size_t i = 0; i < c->axis_count; i++) {
         sum += c->axes[i];
         if (c->axes[i] % 2)
-            return error_set(err, FLUX1_ERR_FORMAT, "%s: \"axes_dims_rope\" has the odd entry %lld; each should be even", name, (long long)c->axes[i]);
+            return error_set(err, FLUX1_ERR_FORMAT,
+                             "%s: \"axes_dims_rope\" has the odd entry %lld; each should be even", name,
+                             (long long)c->axes[i]);
     }
     if (sum != c->head_dim)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: \"axes_dims_rope\" adds up to %lld, it should be attention_head_dim = %lld", name, (long long)sum,
-                         (long long)c->head_dim);
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: \"axes_dims_rope\" adds up to %lld, it should be attention_head_dim = %lld", name,
+                         (long long)sum, (long long)c->head_dim);
     if (dit_hidden(c) > WIDTH_MAX)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: %lld heads of %lld are wider than any transformer", name, (long long)c->heads, (long long)c->head_dim);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: %lld heads of %lld are wider than any transformer", name,
+                         (long long)c->heads, (long long)c->head_dim);
     return FLUX1_OK;
 }
 
 /* Every entry of a list of block types must be the one that FLUX.1's VAE has. */
-static flux1_status check_block_types(const json_t *j, const char *name, const char *key, const char *type, flux1_error *err)
+static flux1_status check_block_types(const json_t *j, const char *name, const char *key, const char *type,
+                                      flux1_error *err)
 {
     const json_t *list = json_object_get(j, key), *entry;
     size_t i;
-    json_array_foreach(list, i, entry) if (!json_is_string(entry) || strcmp(json_string_value(entry), type) != 0) return error_set(
-        err, FLUX1_ERR_UNSUPPORTED, "%s: \"%s\" has an entry other than %s, the one FLUX.1's VAE is made of", name, key, type);
+    json_array_foreach (list, i, entry)
+        if (!json_is_string(entry) || strcmp(json_string_value(entry), type) != 0)
+            return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                             "%s: \"%s\" has an entry other than %s, the one FLUX.1's VAE is made of", name, key, type);
     return FLUX1_OK;
 }
 
@@ -124,7 +150,13 @@ flux1_status vae_config_read(const json_t *j, const char *name, vae_config *c, f
         {"layers_per_block", 1, 64, &c->layers},
         {"norm_num_groups", 1, 1 << 12, &c->groups},
     };
-    *c = (vae_config){.in_channels = 3, .out_channels = 3, .sample_size = 1024, .scaling = 0.18215, .mid_attention = true, .quant_conv = true, .post_quant_conv = true};
+    *c = (vae_config){.in_channels = 3,
+                      .out_channels = 3,
+                      .sample_size = 1024,
+                      .scaling = 0.18215,
+                      .mid_attention = true,
+                      .quant_conv = true,
+                      .post_quant_conv = true};
     size_t levels = 0;
     TRY(read_ints(j, name, rows, sizeof rows / sizeof rows[0], err));
     TRY(json_require(j, name, "block_out_channels", err));
@@ -143,7 +175,8 @@ flux1_status vae_config_read(const json_t *j, const char *name, vae_config *c, f
         return error_set(err, FLUX1_ERR_FORMAT, "%s: \"block_out_channels\" is empty", name);
     c->levels = (int64_t)levels;
     if (c->in_channels != 3 || c->out_channels != 3)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: %lld channels in and %lld out; pictures have 3", name, (long long)c->in_channels, (long long)c->out_channels);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: %lld channels in and %lld out; pictures have 3", name,
+                         (long long)c->in_channels, (long long)c->out_channels);
     if (c->scaling == 0)
         return error_set(err, FLUX1_ERR_FORMAT, "%s: \"scaling_factor\" is 0", name);
     const char *function = "silu";

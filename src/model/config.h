@@ -1,4 +1,5 @@
-/* What the config.json files of a pipeline say. Every size is checked here once: positive, and small enough that no product of a few of them overflows. */
+/* What the config.json files of a pipeline say. Every size is checked here once: positive, and small enough that no
+ * product of a few of them overflows. */
 #ifndef FLUX1_MODEL_CONFIG_H
 #define FLUX1_MODEL_CONFIG_H
 
@@ -13,7 +14,8 @@
 
 typedef struct clip_config {
     int64_t vocab, positions, hidden, layers, heads, mlp;
-    int64_t eos; /* 2 selects the rule "position of the largest id" (transformers' legacy), any other its first position, or 0 */
+    int64_t eos; /* 2 selects the rule "position of the largest id" (transformers' legacy), any other its first
+                    position, or 0 */
     activation act;
     double eps;
 } clip_config;

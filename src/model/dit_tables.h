@@ -6,12 +6,13 @@
 
 #define TIME_CHANNELS 256
 
-/* Sinusoidal embedding of a phase t (1000·σ or 1000·guidance): out[0..127] = cos(t·f_i), out[128..255] = sin(t·f_i), f_i = 10000^(−i/128).
- * Equal to torch's to the bit of f: phases reach 30,000, so the last bit of f matters. */
+/* Sinusoidal embedding of a phase t (1000·σ or 1000·guidance): out[0..127] = cos(t·f_i), out[128..255] = sin(t·f_i),
+ * f_i = 10000^(−i/128). Equal to torch's to the bit of f: phases reach 30,000, so the last bit of f matters. */
 void time_embedding(float t, float out[TIME_CHANNELS]);
 
-/* (cos, sin) pairs, head_dim values a row, of rows that lie at (0, y, x): axis a turns pair d by position_a·10000^(−2d/axes[a]), in double, rounded once.
- * Rows of the grid from `first` on, `count` of them; the prompt's rows are all at (0, 0, 0): grid_w 0. */
+/* (cos, sin) pairs, head_dim values a row, of rows that lie at (0, y, x): axis a turns pair d by
+ * position_a·10000^(−2d/axes[a]), in double, rounded once. Rows of the grid from `first` on, `count` of them; the
+ * prompt's rows are all at (0, 0, 0): grid_w 0. */
 void rope_table(const dit_config *c, int64_t grid_w, int64_t first, int64_t count, float *out);
 
 #endif

@@ -12,16 +12,18 @@ flux1_status load_block(loader *l, const char *format, ...)
     va_start(ap, format);
     vsnprintf(name, sizeof name, format, ap);
     va_end(ap);
-    return l->m->o->fn->block_create(l->m->o, name, &l->block);
+    return ops_block_create(l->m->o, name, &l->block);
 }
 
-flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape, weight_recipe *out)
+flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape,
+                         weight_recipe *out)
 {
     const store_tensor *t = NULL;
     if (l->claim)
         TRY(store_claim(l->s, name, dims, shape, &t, l->m->err));
     else if (!(t = store_find(l->s, name)))
-        return error_set(l->m->err, FLUX1_ERR_INTERNAL, "%s: tensor \"%s\" was there when the folder was opened", store_path(l->s), name);
+        return error_set(l->m->err, FLUX1_ERR_INTERNAL, "%s: tensor \"%s\" was there when the folder was opened",
+                         store_path(l->s), name);
     if (!t) {
         l->missing = (store_tensor){.name = name, .file = store_path(l->s), .view = {.type = DTYPE_F32, .dims = dims}};
         memcpy(l->missing.view.shape, shape, (size_t)dims * sizeof shape[0]);
@@ -31,7 +33,8 @@ flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims
     return FLUX1_OK;
 }
 
-static flux1_status load_named(loader *l, weight_role role, const char *name, const char *suffix, int dims, const int64_t *shape, weight_recipe *out)
+static flux1_status load_named(loader *l, weight_role role, const char *name, const char *suffix, int dims,
+                               const int64_t *shape, weight_recipe *out)
 {
     char full[NAME_MAX_BYTES];
     snprintf(full, sizeof full, "%s%s", name, suffix);
@@ -40,11 +43,12 @@ static flux1_status load_named(loader *l, weight_role role, const char *name, co
 
 flux1_status load_prepared(loader *l, weight_recipe *w, const weight_recipe *bias, weight **out)
 {
-    w->coarse = l->coarse && w->role == WEIGHT_LINEAR;
-    return l->m->o->fn->prepare(l->m->o, l->block, w, bias, out);
+    w->coarse = l->coarse && (w->role == WEIGHT_LINEAR || w->role == WEIGHT_QKV);
+    return ops_prepare(l->m->o, l->block, w, bias, out);
 }
 
-flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, bool bias, linear_cut how, int64_t unit, weight **w)
+flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, bool bias, linear_cut how, int64_t unit,
+                         linear_weight *w)
 {
     weight_recipe r, b;
     TRY(load_named(l, WEIGHT_LINEAR, name, ".weight", 2, (int64_t[]){out, in}, &r));
@@ -59,10 +63,12 @@ flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, b
         r = mesh_row_slice(l->m, &r, unit);
         bias = bias && l->m->tp_rank == 0; /* the ranks' sums are added: the bias counts once */
     }
-    return load_prepared(l, &r, bias ? &b : NULL, w);
+    *w = (linear_weight){0};
+    return load_prepared(l, &r, bias ? &b : NULL, &w->w);
 }
 
-flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, int64_t heads, int64_t dim, int64_t in, bool bias, weight **w)
+flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, int64_t heads, int64_t dim, int64_t in,
+                      bool bias, linear_weight *w)
 {
     const char *names[] = {q, k, v};
     weight_recipe all = {0}, all_bias = {0}, one, joined;
@@ -81,7 +87,10 @@ flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, in
             TRY(recipe_stack(&all_bias, &one, &joined, l->m->err));
         all_bias = i ? joined : one;
     }
-    return load_prepared(l, &all, bias ? &all_bias : NULL, w);
+    *w = (linear_weight){0};
+    all.role = WEIGHT_QKV;
+    all.heads = all.rows / dim / 3;
+    return load_prepared(l, &all, bias ? &all_bias : NULL, &w->w);
 }
 
 flux1_status load_norm(loader *l, const char *name, int64_t n, bool bias, weight **w)
@@ -112,7 +121,7 @@ flux1_status load_table(loader *l, const char *name, int64_t entries, int64_t wi
 flux1_status finite_report(mesh *m, const char *model, const char *const *names, const char *where)
 {
     int slot;
-    TRY(m->o->fn->finite_first(m->o, &slot));
+    TRY(ops_finite_first(m->o, &slot));
     return finite_told(m, slot, model, names, where);
 }
 
@@ -121,5 +130,7 @@ flux1_status finite_told(mesh *m, int slot, const char *model, const char *const
     TRY(mesh_lowest(m, &slot)); /* a NaN is one rank's at first; the block that made it is the one to name */
     if (slot < 0)
         return FLUX1_OK;
-    return error_set(m->err, FLUX1_ERR_NUMERIC, "%s: NaN or infinity in %s%s; flux1 info --verify looks for a damaged weight", model, names[slot], where);
+    return error_set(m->err, FLUX1_ERR_NUMERIC,
+                     "%s: NaN or infinity in %s%s; flux1 info --verify looks for a damaged weight", model, names[slot],
+                     where);
 }

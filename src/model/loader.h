@@ -14,21 +14,25 @@ typedef struct loader {
     store_tensor missing; /* stands in for a tensor that is not there, while claiming */
 } loader;
 
-/* Called after each block of a model, on every rank, in order: progress, and the dry run's way to know what a block costs. */
+/* Called after each block of a model, on every rank, in order: progress, and the dry run's way to know what a block
+ * costs. */
 typedef flux1_status model_tick(void *user, mesh *m);
 
 flux1_status load_block(loader *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* The tensor `name` of this shape, as a recipe. */
-flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape, weight_recipe *out);
+flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape,
+                         weight_recipe *out);
 
 typedef enum linear_cut { LINEAR_WHOLE, LINEAR_COLUMN, LINEAR_ROW } linear_cut;
 
 /* `<name>.weight` [out, in] and, if asked, `<name>.bias`, cut by units of `unit` rows or columns. */
-flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, bool bias, linear_cut how, int64_t unit, weight **w);
+flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, bool bias, linear_cut how, int64_t unit,
+                         linear_weight *w);
 
 /* q, k and v, each [heads·dim, in], cut by heads and stacked into one matrix. */
-flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, int64_t heads, int64_t dim, int64_t in, bool bias, weight **w);
+flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, int64_t heads, int64_t dim, int64_t in,
+                      bool bias, linear_weight *w);
 
 /* `<name>.weight` [n] and, if asked, `<name>.bias`. */
 flux1_status load_norm(loader *l, const char *name, int64_t n, bool bias, weight **w);

@@ -7,7 +7,8 @@
 
 typedef struct t5_layer {
     block *block;
-    weight *norm1, *qkv, *o, *norm2, *wi0, *wi1, *wo;
+    linear_weight qkv, o, wi0, wi1, wo;
+    weight *norm1, *norm2;
     char name[48];
 } t5_layer;
 
@@ -33,7 +34,8 @@ static flux1_status load_layer(loader *l, const t5_config *c, int64_t i, t5_laye
     out->block = l->block;
     TRY(load_qkv(l, name[0], name[1], name[2], c->heads, c->d_kv, c->d_model, false, &out->qkv));
     TRY(load_linear(l, name[3], c->d_model, inner, false, LINEAR_ROW, c->d_kv, &out->o));
-    const char *parts[] = {"0.layer_norm", "1.layer_norm", "1.DenseReluDense.wi_0", "1.DenseReluDense.wi_1", "1.DenseReluDense.wo"};
+    const char *parts[] = {"0.layer_norm", "1.layer_norm", "1.DenseReluDense.wi_0", "1.DenseReluDense.wi_1",
+                           "1.DenseReluDense.wo"};
     for (int p = 0; p < 5; p++)
         snprintf(name[p], sizeof name[p], "%s%s", base, parts[p]);
     TRY(load_norm(l, name[0], c->d_model, false, &out->norm1));
@@ -62,7 +64,8 @@ flux1_status t5_create(loader *l, const t5_config *c, t5 **out)
     TRY(load_block(l, "shared"));
     model->embeddings = l->block;
     TRY(load_table(l, embedding_name(l->s), c->vocab, c->d_model, &model->tokens));
-    TRY(load_recipe(l, WEIGHT_TABLE, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", 2, (int64_t[]){c->buckets, c->heads}, &model->bias));
+    TRY(load_recipe(l, WEIGHT_TABLE, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", 2,
+                    (int64_t[]){c->buckets, c->heads}, &model->bias));
     model->names[0] = "the embeddings";
     for (int64_t i = 0; i < c->layers; i++) {
         TRY(load_layer(l, c, i, &model->layer[i]));
@@ -82,12 +85,14 @@ void t5_destroy(t5 *model)
     free(model);
 }
 
-/* The bucket of key − query (transformers: T5Attention._relative_position_bucket, bidirectional; its logarithms are float32). */
+/* The bucket of key − query (transformers: T5Attention._relative_position_bucket, bidirectional; its logarithms are
+ * float32). */
 static int64_t relative_bucket(const t5_config *c, int64_t relative)
 {
     int64_t half = c->buckets / 2, exact = half / 2, distance = relative < 0 ? -relative : relative, bucket = distance;
     if (distance >= exact) {
-        float scaled = logf((float)distance / (float)exact) / (float)log((double)c->max_distance / (double)exact) * (float)(half - exact);
+        float scaled = logf((float)distance / (float)exact) / (float)log((double)c->max_distance / (double)exact) *
+                       (float)(half - exact);
         bucket = exact + (int64_t)scaled;
         bucket = bucket < half - 1 ? bucket : half - 1;
     }
@@ -102,7 +107,8 @@ static flux1_status upload_bias(t5 *model, mesh *m, cut heads, int64_t length, a
     flux1_status st = FLUX1_OK;
     if (ops_counts_only(m->o))
         return FLUX1_OK;
-    float *row = calloc((size_t)c->heads, sizeof *row), *values = calloc((size_t)(heads.count * width) + 1, sizeof *values);
+    float *row = calloc((size_t)c->heads, sizeof *row),
+          *values = calloc((size_t)(heads.count * width) + 1, sizeof *values);
     if (!row || !values) {
         st = error_oom(m->err, (size_t)(heads.count * width) * sizeof *values, "T5's relative bias");
         goto cleanup;
@@ -113,7 +119,7 @@ static flux1_status upload_bias(t5 *model, mesh *m, cut heads, int64_t length, a
             values[h * width + i] = row[heads.begin + h];
     }
     tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {heads.count, width}, .data = values};
-    st = m->o->fn->upload(m->o, &host, table);
+    st = ops_upload(m->o, &host, table);
 cleanup:
     free(row);
     free(values);
@@ -129,24 +135,26 @@ static flux1_status begin(t5 *model, mesh *m, const int32_t *ids, int64_t length
 {
     const t5_config *c = &model->config;
     ops *o = m->o;
-    cut mine = mesh_rows(m, PART_TEXT, length), heads = cut_of(c->heads, m->tp, m->tp_rank), ff = cut_of(c->d_ff, m->tp, m->tp_rank);
+    cut mine = mesh_rows(m, PART_TEXT, length), heads = cut_of(c->heads, m->tp, m->tp_rank),
+        ff = cut_of(c->d_ff, m->tp, m->tp_rank);
     act tokens;
     r->heads = heads.count;
-    TRY(o->fn->create(o, ACT_RESIDUAL, shape_rows(1, mine.count, 0, c->d_model), &r->x));
-    TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, length, 0, c->d_model), &r->full));
-    TRY(o->fn->create(o, ACT_HEADS, shape_rows(1, length, 0, 3 * heads.count * c->d_kv), &r->qkv));
-    TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, length, 0, heads.count * c->d_kv), &r->att));
-    TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, length, 0, ff.count), &r->hidden));
-    TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, length, 0, ff.count), &r->gate));
-    TRY(o->fn->create(o, ACT_TABLE, shape_rows(1, 0, heads.count, 2 * length - 1), &r->bias));
-    TRY(o->fn->create(o, ACT_IDS, shape_rows(1, mine.count, 0, 1), &tokens));
+    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, mine.count, 0, c->d_model), &r->x));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, c->d_model), &r->full));
+    TRY(ops_create(o, ACT_HEADS, shape_rows(1, length, 0, 3 * heads.count * c->d_kv), &r->qkv));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, heads.count * c->d_kv), &r->att));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, ff.count), &r->hidden));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, ff.count), &r->gate));
+    TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, heads.count, 2 * length - 1), &r->bias));
+    TRY(ops_create(o, ACT_IDS, shape_rows(1, mine.count, 0, 1), &tokens));
     TRY(upload_bias(model, m, heads, length, r->bias));
-    tensor host = {.type = DTYPE_I32, .dims = 2, .shape = {mine.count, 1}, .data = (void *)(uintptr_t)(ids + mine.begin)};
-    TRY(o->fn->upload(o, &host, tokens));
-    TRY(o->fn->block_begin(o, model->embeddings));
-    TRY(o->fn->embed(o, tokens, model->tokens, NULL, 0, r->x));
-    TRY(o->fn->finite(o, r->x, 0));
-    return o->fn->block_end(o, model->embeddings);
+    tensor host = {
+        .type = DTYPE_I32, .dims = 2, .shape = {mine.count, 1}, .data = (void *)(uintptr_t)(ids + mine.begin)};
+    TRY(ops_upload(o, &host, tokens));
+    TRY(ops_block_begin(o, model->embeddings));
+    TRY(ops_embed(o, tokens, model->tokens, NULL, 0, r->x));
+    TRY(ops_finite(o, r->x, 0));
+    return ops_block_end(o, model->embeddings);
 }
 
 static flux1_status run_layer(t5 *model, mesh *m, const t5_layer *b, const t5_run *r)
@@ -154,42 +162,44 @@ static flux1_status run_layer(t5 *model, mesh *m, const t5_layer *b, const t5_ru
     ops *o = m->o;
     int64_t width = r->qkv.cols / 3;
     attention_args a = {.heads = r->heads, .scale = 1, .bias = r->bias}; /* T5 does not scale its logits */
-    act q = act_columns(r->qkv, 0, width), k = act_columns(r->qkv, width, width), v = act_columns(r->qkv, 2 * width, width);
-    TRY(o->fn->block_begin(o, b->block));
+    act q = act_columns(r->qkv, 0, width), k = act_columns(r->qkv, width, width),
+        v = act_columns(r->qkv, 2 * width, width);
+    TRY(ops_block_begin(o, b->block));
     TRY(mesh_enter(m, &(norm){.kind = NORM_RMS, .w = b->norm1, .eps = (float)model->config.eps}, r->x, r->full));
-    TRY(o->fn->linear(o, r->full, b->qkv, &(epilogue){0}, r->qkv));
-    TRY(o->fn->attention(o, q, k, v, &a, r->att));
-    TRY(mesh_leave(m, r->att, b->o, (act){0}, r->x));
+    TRY(ops_linear(o, r->full, &b->qkv, &(epilogue){0}, r->qkv));
+    TRY(ops_attention(o, q, k, v, &a, r->att));
+    TRY(mesh_leave(m, r->att, &b->o, (act){0}, r->x));
     TRY(mesh_enter(m, &(norm){.kind = NORM_RMS, .w = b->norm2, .eps = (float)model->config.eps}, r->x, r->full));
-    TRY(o->fn->linear(o, r->full, b->wi1, &(epilogue){0}, r->gate));
-    TRY(o->fn->linear(o, r->full, b->wi0, &(epilogue){.f = ACTIVATION_GELU_TANH, .mul = r->gate}, r->hidden));
-    TRY(mesh_leave(m, r->hidden, b->wo, (act){0}, r->x));
-    return o->fn->block_end(o, b->block);
+    TRY(ops_linear(o, r->full, &b->wi1, &(epilogue){0}, r->gate));
+    TRY(ops_linear(o, r->full, &b->wi0, &(epilogue){.f = ACTIVATION_GELU_TANH, .mul = r->gate}, r->hidden));
+    TRY(mesh_leave(m, r->hidden, &b->wo, (act){0}, r->x));
+    return ops_block_end(o, b->block);
 }
 
-flux1_status t5_encode(t5 *model, mesh *m, const int32_t *ids, int64_t length, tensor *embeds, model_tick *tick, void *user)
+flux1_status t5_encode(t5 *model, mesh *m, const int32_t *ids, int64_t length, tensor *embeds, model_tick *tick,
+                       void *user)
 {
     const t5_config *c = &model->config;
     ops *o = m->o;
     t5_run r;
     act last, all;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     TRY(begin(model, m, ids, length, &r));
     for (int64_t i = 0; i < c->layers; i++) {
         TRY(run_layer(model, m, &model->layer[i], &r));
-        TRY(o->fn->finite(o, r.x, (int)i + 1));
+        TRY(ops_finite(o, r.x, (int)i + 1));
         TRY(tick(user, m));
     }
-    TRY(o->fn->create(o, ACT_RESIDUAL, r.x.buffer->shape, &last));
-    TRY(o->fn->create(o, ACT_RESIDUAL, shape_rows(1, length, 0, c->d_model), &all));
-    TRY(o->fn->block_begin(o, model->final));
-    TRY(o->fn->rms_norm(o, r.x, model->norm, (float)c->eps, last));
-    TRY(o->fn->block_end(o, model->final));
-    TRY(o->fn->finite(o, last, (int)c->layers + 1));
+    TRY(ops_create(o, ACT_RESIDUAL, r.x.buffer->shape, &last));
+    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, length, 0, c->d_model), &all));
+    TRY(ops_block_begin(o, model->final));
+    TRY(ops_rms_norm(o, r.x, model->norm, (float)c->eps, last));
+    TRY(ops_block_end(o, model->final));
+    TRY(ops_finite(o, last, (int)c->layers + 1));
     TRY(mesh_gather(m, last, all));
     TRY(finite_report(m, "text_encoder_2 (T5)", model->names, ""));
     if (embeds)
-        TRY(o->fn->download(o, all, embeds));
-    o->fn->release(o, mark);
+        TRY(ops_download(o, all, embeds));
+    ops_release(o, mark);
     return FLUX1_OK;
 }

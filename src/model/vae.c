@@ -13,7 +13,8 @@ typedef struct resnet {
 } resnet;
 
 typedef struct attention_block {
-    weight *norm, *qkv, *out;
+    linear_weight qkv, out;
+    weight *norm;
 } attention_block;
 
 /* One resolution: resnets, then a change of resolution (NULL at the last). */
@@ -24,8 +25,9 @@ typedef struct level {
     char name[48];
 } level;
 
-/* Both halves have the same parts: conv_in, levels, the middle, norm_out, conv_out; the decoder passes the middle first. */
-typedef struct half {
+/* Both halves have the same parts: conv_in, levels, the middle, norm_out, conv_out; the decoder passes the middle
+ * first. */
+typedef struct vae_side {
     vae_config config;
     const char *side; /* "encoder" or "decoder" */
     int64_t per_level;
@@ -36,13 +38,13 @@ typedef struct half {
     level level[VAE_LEVELS_MAX];
     const char *names[VAE_LEVELS_MAX + 3]; /* by finite slot */
     resnet *resnets;
-} half;
+} vae_side;
 
 struct vae_decoder {
-    half h;
+    vae_side h;
 };
 struct vae_encoder {
-    half h;
+    vae_side h;
 };
 
 /* ---- weights ---- */
@@ -84,11 +86,13 @@ static flux1_status load_attention(loader *l, const char *base, int64_t c, atten
             TRY(recipe_stack(&all_bias, &b, &joined, l->m->err));
         all_bias = i ? joined : b;
     }
-    TRY(l->m->o->fn->prepare(l->m->o, l->block, &all, &all_bias, &a->qkv));
+    all.role = WEIGHT_QKV;
+    all.heads = 1;
+    TRY(ops_prepare(l->m->o, l->block, &all, &all_bias, &a->qkv.w));
     return load_linear(l, n[4], c, c, true, LINEAR_WHOLE, 1, &a->out);
 }
 
-static flux1_status load_mid(loader *l, half *h)
+static flux1_status load_mid(loader *l, vae_side *h)
 {
     char name[NAME_BYTES];
     int64_t c = h->config.channels[h->config.levels - 1];
@@ -102,8 +106,10 @@ static flux1_status load_mid(loader *l, half *h)
     return h->config.mid_attention ? load_attention(l, name, c, &h->attention) : FLUX1_OK;
 }
 
-/* Level i in the order it is passed: `kind` "up" or "down", channels in → out, `resampler` the name of the change of resolution. */
-static flux1_status load_level(loader *l, half *h, int64_t i, const char *kind, int64_t in, int64_t out, bool resample)
+/* Level i in the order it is passed: `kind` "up" or "down", channels in → out, `resampler` the name of the change of
+ * resolution. */
+static flux1_status load_level(loader *l, vae_side *h, int64_t i, const char *kind, int64_t in, int64_t out,
+                               bool resample)
 {
     char name[NAME_BYTES];
     level *v = &h->level[i];
@@ -121,7 +127,7 @@ static flux1_status load_level(loader *l, half *h, int64_t i, const char *kind, 
     return load_conv(l, name, out, out, 3, &v->resample);
 }
 
-static flux1_status partsprepare(loader *l, half *h, const vae_config *c, const char *side, int64_t per_level)
+static flux1_status load_side(loader *l, vae_side *h, const vae_config *c, const char *side, int64_t per_level)
 {
     h->config = *c;
     h->side = side;
@@ -130,7 +136,7 @@ static flux1_status partsprepare(loader *l, half *h, const vae_config *c, const 
     return h->resnets ? FLUX1_OK : error_oom(l->m->err, 0, "the VAE");
 }
 
-static flux1_status load_ends(loader *l, half *h, int64_t in, int64_t first, int64_t last, int64_t out)
+static flux1_status load_ends(loader *l, vae_side *h, int64_t in, int64_t first, int64_t last, int64_t out)
 {
     char name[NAME_BYTES];
     TRY(load_block(l, "%s", h->side));
@@ -149,9 +155,9 @@ flux1_status vae_decoder_create(loader *l, const vae_config *c, vae_decoder **ou
     if (!v)
         return error_oom(l->m->err, sizeof *v, "the VAE");
     *out = v;
-    half *h = &v->h;
+    vae_side *h = &v->h;
     int64_t last = c->levels - 1;
-    TRY(partsprepare(l, h, c, "decoder", c->layers + 1));
+    TRY(load_side(l, h, c, "decoder", c->layers + 1));
     TRY(load_ends(l, h, c->latent_channels, c->channels[last], c->channels[0], c->out_channels));
     if (c->post_quant_conv)
         TRY(load_conv(l, "post_quant_conv", c->latent_channels, c->latent_channels, 1, &h->quant));
@@ -172,9 +178,9 @@ flux1_status vae_encoder_create(loader *l, const vae_config *c, vae_encoder **ou
     if (!v)
         return error_oom(l->m->err, sizeof *v, "the VAE");
     *out = v;
-    half *h = &v->h;
+    vae_side *h = &v->h;
     int64_t last = c->levels - 1;
-    TRY(partsprepare(l, h, c, "encoder", c->layers));
+    TRY(load_side(l, h, c, "encoder", c->layers));
     TRY(load_ends(l, h, c->in_channels, c->channels[0], c->channels[last], 2 * c->latent_channels));
     if (c->quant_conv)
         TRY(load_conv(l, "quant_conv", 2 * c->latent_channels, 2 * c->latent_channels, 1, &h->quant));
@@ -189,13 +195,13 @@ flux1_status vae_encoder_create(loader *l, const vae_config *c, vae_encoder **ou
     return FLUX1_OK;
 }
 
-static void partsdestroy(half *h) { free(h->resnets); }
+static void free_side(vae_side *h) { free(h->resnets); }
 
 void vae_decoder_destroy(vae_decoder *v)
 {
     if (!v)
         return;
-    partsdestroy(&v->h);
+    free_side(&v->h);
     free(v);
 }
 
@@ -203,7 +209,7 @@ void vae_encoder_destroy(vae_encoder *v)
 {
     if (!v)
         return;
-    partsdestroy(&v->h);
+    free_side(&v->h);
     free(v);
 }
 
@@ -211,7 +217,7 @@ void vae_encoder_destroy(vae_encoder *v)
 
 typedef struct run {
     mesh *m;
-    const half *h;
+    const vae_side *h;
     plane_cut p;
     int64_t latent_width;
     model_tick *tick;
@@ -220,7 +226,7 @@ typedef struct run {
 
 static flux1_status plane(const run *r, int64_t height, int64_t width, int64_t channels, act *out)
 {
-    return r->m->o->fn->create(r->m->o, ACT_PLANE, shape_plane(1, height, width, channels), out);
+    return ops_create(r->m->o, ACT_PLANE, shape_plane(1, height, width, channels), out);
 }
 
 static flux1_status plane_like(const run *r, act a, int64_t channels, act *out)
@@ -229,22 +235,23 @@ static flux1_status plane_like(const run *r, act a, int64_t channels, act *out)
 }
 
 /* normalised → conv: out = conv(silu(norm(in))) (+ residual); the normalised plane lives only here. */
-static flux1_status norm_conv(const run *r, act in, const weight *norm_weight, const weight *conv, act residual, act out)
+static flux1_status norm_conv(const run *r, act in, const weight *norm_weight, const weight *conv, act residual,
+                              act out)
 {
     ops *o = r->m->o;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     act normed;
     TRY(plane_like(r, in, in.cols, &normed));
     TRY(mesh_group_norm(r->m, in, r->h->config.groups, norm_weight, NORM_EPS, true, normed));
     TRY(mesh_conv(r->m, &r->p, normed, conv, 1, residual, out));
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
 static flux1_status run_resnet(const run *r, const resnet *w, act in, act out)
 {
     ops *o = r->m->o;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     act hidden, shortcut = in;
     TRY(plane_like(r, in, w->out, &hidden));
     TRY(norm_conv(r, in, w->norm1, w->conv1, (act){0}, hidden));
@@ -253,7 +260,7 @@ static flux1_status run_resnet(const run *r, const resnet *w, act in, act out)
         TRY(mesh_conv(r->m, &r->p, in, w->shortcut, 1, (act){0}, shortcut));
     }
     TRY(norm_conv(r, hidden, w->norm2, w->conv2, shortcut, out));
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
@@ -261,46 +268,47 @@ static flux1_status run_resnet(const run *r, const resnet *w, act in, act out)
 static flux1_status run_attention(const run *r, const attention_block *w, act x, act out)
 {
     ops *o = r->m->o;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     int64_t c = x.cols, rows = act_rows(x);
     attention_args a = {.heads = 1, .scale = (float)(1 / sqrt((double)c))};
     act normed, in, qkv, att, y;
     TRY(plane_like(r, x, c, &normed));
-    TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, 0, rows, c), &in));
-    TRY(o->fn->create(o, ACT_HEADS, shape_rows(1, 0, rows, 3 * c), &qkv));
-    TRY(o->fn->create(o, ACT_LINEAR, shape_rows(1, 0, rows, c), &att));
-    TRY(o->fn->create(o, ACT_RESIDUAL, shape_rows(1, 0, rows, c), &y));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, 0, rows, c), &in));
+    TRY(ops_create(o, ACT_HEADS, shape_rows(1, 0, rows, 3 * c), &qkv));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, 0, rows, c), &att));
+    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, 0, rows, c), &y));
     TRY(mesh_group_norm(r->m, x, r->h->config.groups, w->norm, NORM_EPS, false, normed));
-    TRY(o->fn->cast(o, normed, in));
-    TRY(o->fn->linear(o, in, w->qkv, &(epilogue){0}, qkv));
-    TRY(mesh_plane_attention(r->m, &r->p, r->latent_width, act_columns(qkv, 0, c), act_columns(qkv, c, c), act_columns(qkv, 2 * c, c), &a, att));
-    TRY(o->fn->linear(o, att, w->out, &(epilogue){0}, y));
-    TRY(o->fn->add(o, x, 1, (act){0}, y, out));
-    o->fn->release(o, mark);
+    TRY(ops_cast(o, normed, in));
+    TRY(ops_linear(o, in, &w->qkv, &(epilogue){0}, qkv));
+    TRY(mesh_plane_attention(r->m, &r->p, r->latent_width, act_columns(qkv, 0, c), act_columns(qkv, c, c),
+                             act_columns(qkv, 2 * c, c), &a, att));
+    TRY(ops_linear(o, att, &w->out, &(epilogue){0}, y));
+    TRY(ops_add(o, x, 1, (act){0}, y, out));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
 static flux1_status done(const run *r, act x, int slot)
 {
-    TRY(r->m->o->fn->finite(r->m->o, x, slot));
+    TRY(ops_finite(r->m->o, x, slot));
     return r->tick(r->user, r->m);
 }
 
 static flux1_status run_mid(const run *r, act x, act out)
 {
     ops *o = r->m->o;
-    const half *h = r->h;
-    size_t mark = o->fn->mark(o);
+    const vae_side *h = r->h;
+    size_t mark = ops_mark(o);
     act a, b;
     TRY(plane_like(r, x, x.cols, &a));
     TRY(plane_like(r, x, x.cols, &b));
-    TRY(o->fn->block_begin(o, h->mid));
+    TRY(ops_block_begin(o, h->mid));
     TRY(run_resnet(r, &h->mid_resnet[0], x, a));
     if (h->config.mid_attention)
         TRY(run_attention(r, &h->attention, a, b));
     TRY(run_resnet(r, &h->mid_resnet[1], h->config.mid_attention ? b : a, out));
-    TRY(o->fn->block_end(o, h->mid));
-    o->fn->release(o, mark);
+    TRY(ops_block_end(o, h->mid));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
@@ -322,19 +330,19 @@ static flux1_status run_resnets(const run *r, const level *v, act x, act *last)
 static flux1_status run_up(const run *r, const level *v, act x, act out)
 {
     ops *o = r->m->o;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     act last, wide;
-    TRY(o->fn->block_begin(o, v->block));
+    TRY(ops_block_begin(o, v->block));
     TRY(run_resnets(r, v, x, &last));
     if (v->resample) {
         TRY(plane_like(r, out, out.cols, &wide));
-        TRY(o->fn->upsample(o, last, wide));
+        TRY(ops_upsample(o, last, wide));
         TRY(mesh_conv(r->m, &r->p, wide, v->resample, 1, (act){0}, out));
     } else {
-        TRY(o->fn->cast(o, last, out));
+        TRY(ops_cast(o, last, out));
     }
-    TRY(o->fn->block_end(o, v->block));
-    o->fn->release(o, mark);
+    TRY(ops_block_end(o, v->block));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
@@ -342,16 +350,16 @@ static flux1_status run_up(const run *r, const level *v, act x, act out)
 static flux1_status run_down(const run *r, const level *v, act x, act out)
 {
     ops *o = r->m->o;
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     act last;
-    TRY(o->fn->block_begin(o, v->block));
+    TRY(ops_block_begin(o, v->block));
     TRY(run_resnets(r, v, x, &last));
     if (v->resample)
         TRY(mesh_conv(r->m, &r->p, last, v->resample, 2, (act){0}, out));
     else
-        TRY(o->fn->cast(o, last, out));
-    TRY(o->fn->block_end(o, v->block));
-    o->fn->release(o, mark);
+        TRY(ops_cast(o, last, out));
+    TRY(ops_block_end(o, v->block));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
@@ -362,29 +370,30 @@ static flux1_status upload_plane(const run *r, const tensor *host, int64_t begin
     tensor rows = {.type = DTYPE_F32, .dims = 3, .shape = {1, s->height * s->width, s->cols}, .data = host->data};
     if (host->data) /* a dry run has shapes only */
         rows.data = (float *)host->data + begin * s->width * s->cols;
-    return r->m->o->fn->upload(r->m->o, &rows, out);
+    return ops_upload(r->m->o, &rows, out);
 }
 
 static flux1_status run_out(const run *r, act x, act out)
 {
     ops *o = r->m->o;
-    TRY(o->fn->block_begin(o, r->h->ends));
+    TRY(ops_block_begin(o, r->h->ends));
     TRY(norm_conv(r, x, r->h->norm_out, r->h->conv_out, (act){0}, out));
-    return o->fn->block_end(o, r->h->ends);
+    return ops_block_end(o, r->h->ends);
 }
 
-flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h, int64_t w, tensor *pixels, model_tick *tick, void *user)
+flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h, int64_t w, tensor *pixels,
+                        model_tick *tick, void *user)
 {
     ops *o = m->o;
-    const half *parts = &v->h;
+    const vae_side *parts = &v->h;
     const vae_config *c = &parts->config;
     run r = {.m = m, .h = parts, .p = mesh_plane_cut(m, h), .latent_width = w, .tick = tick, .user = user};
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     int64_t rows = r.p.mine.count, width = w, top = c->channels[c->levels - 1];
     act z, x, next;
     TRY(plane(&r, rows, w, c->latent_channels, &z));
     TRY(upload_plane(&r, latent, r.p.mine.begin, z));
-    TRY(o->fn->block_begin(o, parts->ends));
+    TRY(ops_block_begin(o, parts->ends));
     if (parts->quant) {
         TRY(plane(&r, rows, w, c->latent_channels, &x));
         TRY(mesh_conv(m, &r.p, z, parts->quant, 1, (act){0}, x));
@@ -392,7 +401,7 @@ flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h
     }
     TRY(plane(&r, rows, w, top, &x));
     TRY(mesh_conv(m, &r.p, z, parts->conv_in, 1, (act){0}, x));
-    TRY(o->fn->block_end(o, parts->ends));
+    TRY(ops_block_end(o, parts->ends));
     TRY(done(&r, x, 0));
     TRY(plane(&r, rows, w, top, &next));
     TRY(run_mid(&r, x, next));
@@ -414,27 +423,29 @@ flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h
     TRY(done(&r, next, 2 + (int)c->levels));
     TRY(finite_report(m, "vae", parts->names, ""));
     TRY(mesh_plane_collect(m, &r.p, next, h * vae_scale(c) * width, pixels));
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
-flux1_status vae_encode(vae_encoder *v, mesh *m, const tensor *pixels, int64_t height, int64_t width, tensor *moments, model_tick *tick, void *user)
+flux1_status vae_encode(vae_encoder *v, mesh *m, const tensor *pixels, int64_t height, int64_t width, tensor *moments,
+                        model_tick *tick, void *user)
 {
     ops *o = m->o;
-    const half *parts = &v->h;
+    const vae_side *parts = &v->h;
     const vae_config *c = &parts->config;
     int64_t scale = vae_scale(c), h = height / scale, w = width / scale;
     run r = {.m = m, .h = parts, .p = mesh_plane_cut(m, h), .latent_width = w, .tick = tick, .user = user};
-    size_t mark = o->fn->mark(o);
-    bool last = r.p.mine.count > 0 && r.p.mine.begin + r.p.mine.count == h; /* rows that no latent row stands for belong to the last rank */
+    size_t mark = ops_mark(o);
+    bool last = r.p.mine.count > 0 &&
+                r.p.mine.begin + r.p.mine.count == h; /* rows that no latent row stands for belong to the last rank */
     int64_t rows = r.p.mine.count * scale + (last ? height - h * scale : 0);
     act x, next;
     TRY(plane(&r, rows, width, c->in_channels, &x));
     TRY(upload_plane(&r, pixels, r.p.mine.begin * scale, x));
     TRY(plane(&r, rows, width, c->channels[0], &next));
-    TRY(o->fn->block_begin(o, parts->ends));
+    TRY(ops_block_begin(o, parts->ends));
     TRY(mesh_conv(m, &r.p, x, parts->conv_in, 1, (act){0}, next));
-    TRY(o->fn->block_end(o, parts->ends));
+    TRY(ops_block_end(o, parts->ends));
     x = next;
     TRY(done(&r, x, 0));
     for (int64_t i = 0; i < c->levels; i++) {
@@ -455,14 +466,14 @@ flux1_status vae_encode(vae_encoder *v, mesh *m, const tensor *pixels, int64_t h
     TRY(run_out(&r, next, x));
     if (parts->quant) {
         TRY(plane(&r, rows, width, 2 * c->latent_channels, &next));
-        TRY(o->fn->block_begin(o, parts->ends));
+        TRY(ops_block_begin(o, parts->ends));
         TRY(mesh_conv(m, &r.p, x, parts->quant, 1, (act){0}, next));
-        TRY(o->fn->block_end(o, parts->ends));
+        TRY(ops_block_end(o, parts->ends));
         x = next;
     }
     TRY(done(&r, x, 2 + (int)c->levels));
     TRY(finite_report(m, "vae", parts->names, ""));
     TRY(mesh_plane_collect(m, &r.p, x, h * w, moments));
-    o->fn->release(o, mark);
+    ops_release(o, mark);
     return FLUX1_OK;
 }

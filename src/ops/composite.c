@@ -1,50 +1,84 @@
 /* The composites' defaults: what each fusion means, in primitives. */
 #include "ops/ops.h"
 
-flux1_status composite_qkv_norm_rope(ops *o, act in, const qkv_weights *w, act rope, act qkv)
-{
-    int64_t width = qkv.cols / 3;
-    TRY(o->fn->linear(o, in, w->qkv, &(epilogue){0}, qkv));
-    TRY(o->fn->head_norm_rope(o, act_columns(qkv, 0, width), w->heads, w->norm_q, w->eps, rope));
-    return o->fn->head_norm_rope(o, act_columns(qkv, width, width), w->heads, w->norm_k, w->eps, rope);
-}
-
-/* Rows of one part, as a tensor of its own with the same parts. */
+/* The rows that `a` names, as a tensor of its own with the same parts. */
 static act_shape shape_like(act a, int64_t cols)
 {
     const act_shape *s = &a.buffer->shape;
-    act_shape shape = {.batch = s->batch, .cols = cols};
-    if (a.part != PART_IMAGE)
-        shape.rows[PART_TEXT] = s->rows[PART_TEXT];
-    if (a.part != PART_TEXT)
-        shape.rows[PART_IMAGE] = s->rows[PART_IMAGE];
-    return shape;
+    if (a.part == PART_WHOLE && a.rows == s->rows[0] + s->rows[1])
+        return shape_rows(s->batch, s->rows[0], s->rows[1], cols);
+    return a.part == PART_TEXT ? shape_rows(s->batch, a.rows, 0, cols) : shape_rows(s->batch, 0, a.rows, cols);
 }
 
-flux1_status composite_mlp(ops *o, act in, const weight *up, activation f, const weight *down, const epilogue *e, act out)
+/* sum += scale · in·downᵀ·upᵀ, or = where there is no sum yet. */
+static flux1_status add_adapter(ops *o, act in, const adapter *a, act addend, act sum)
 {
-    size_t mark = o->fn->mark(o);
-    act hidden;
-    TRY(o->fn->create(o, ACT_LINEAR, shape_like(in, up->rows), &hidden));
-    TRY(o->fn->linear(o, in, up, &(epilogue){.f = f}, hidden));
-    TRY(o->fn->linear(o, hidden, down, e, out));
-    o->fn->release(o, mark);
+    size_t mark = ops_mark(o);
+    act low;
+    TRY(ops_create(o, ACT_LINEAR, shape_like(in, a->down->rows), &low));
+    low = act_of(low, in.part);
+    TRY(ops_product(o, in, a->down, &(epilogue){0}, low));
+    TRY(ops_add(o, low, a->scale - 1, (act){0}, low, low));
+    TRY(ops_product(o, low, a->up, &(epilogue){.addend = addend}, sum));
+    ops_release(o, mark);
     return FLUX1_OK;
 }
 
-flux1_status composite_single_products(ops *o, act in, const qkv_weights *w, act rope, act qkv, const weight *up, act hidden)
+flux1_status composite_linear(ops *o, act in, const linear_weight *w, const epilogue *e, act out)
 {
-    TRY(o->fn->qkv_norm_rope(o, in, w, rope, qkv));
-    return o->fn->linear(o, in, up, &(epilogue){.f = ACTIVATION_GELU_TANH}, hidden);
+    if (w->adapter_count == 0)
+        return ops_product(o, in, w->w, e, out);
+    size_t mark = ops_mark(o);
+    epilogue with = *e;
+    act sum[2]; /* by turns: a product may not read what it writes */
+    for (int i = 0; i < 2 && i < w->adapter_count; i++) {
+        TRY(ops_create(o, ACT_PARTIAL, shape_like(out, out.cols), &sum[i]));
+        sum[i] = act_of(sum[i], out.part);
+    }
+    for (int i = 0; i < w->adapter_count; i++) {
+        TRY(add_adapter(o, in, &w->adapters[i], with.addend, sum[i % 2]));
+        with.addend = sum[i % 2];
+    }
+    TRY(ops_product(o, in, w->w, &with, out));
+    ops_release(o, mark);
+    return FLUX1_OK;
+}
+
+flux1_status composite_qkv_norm_rope(ops *o, act in, const qkv_weights *w, act rope, act qkv)
+{
+    int64_t width = qkv.cols / 3;
+    TRY(ops_linear(o, in, &w->qkv, &(epilogue){0}, qkv));
+    TRY(ops_head_norm_rope(o, act_columns(qkv, 0, width), w->heads, w->norm_q, w->eps, rope));
+    return ops_head_norm_rope(o, act_columns(qkv, width, width), w->heads, w->norm_k, w->eps, rope);
+}
+
+flux1_status composite_mlp(ops *o, act in, const linear_weight *up, activation f, const linear_weight *down,
+                           const epilogue *e, act out)
+{
+    size_t mark = ops_mark(o);
+    act hidden;
+    TRY(ops_create(o, ACT_LINEAR, shape_like(in, up->w->rows), &hidden));
+    hidden = act_of(hidden, in.part);
+    TRY(ops_linear(o, in, up, &(epilogue){.f = f}, hidden));
+    TRY(ops_linear(o, hidden, down, e, out));
+    ops_release(o, mark);
+    return FLUX1_OK;
+}
+
+flux1_status composite_single_products(ops *o, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up,
+                                       act hidden)
+{
+    TRY(ops_qkv_norm_rope(o, in, w, rope, qkv));
+    return ops_linear(o, in, up, &(epilogue){.f = ACTIVATION_GELU_TANH}, hidden);
 }
 
 flux1_status composite_group_norm(ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out)
 {
-    size_t mark = o->fn->mark(o);
+    size_t mark = ops_mark(o);
     act stats;
-    TRY(o->fn->create(o, ACT_STATS, shape_rows(act_batch(in), 0, groups, 3), &stats));
-    TRY(o->fn->group_stats(o, in, groups, stats));
-    TRY(o->fn->group_apply(o, in, stats, groups, w, eps, silu, out));
-    o->fn->release(o, mark);
+    TRY(ops_create(o, ACT_STATS, shape_rows(act_batch(in), 0, groups, 3), &stats));
+    TRY(ops_group_stats(o, in, groups, stats));
+    TRY(ops_group_apply(o, in, stats, groups, w, eps, silu, out));
+    ops_release(o, mark);
     return FLUX1_OK;
 }

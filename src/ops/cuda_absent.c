@@ -3,7 +3,9 @@
 
 static flux1_status absent(flux1_error *err)
 {
-    return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda: this build has no CUDA; build it where CUDA 12.9 or later is installed (cmake -DFLUX1_CUDA=ON), or use --device cpu");
+    return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                     "device cuda: this build has no CUDA; build it where CUDA 12.9 or later is installed (cmake "
+                     "-DFLUX1_CUDA=ON), or use --device cpu");
 }
 
 const ops_sizing ops_cuda_sizing = {0};

@@ -1,7 +1,10 @@
 /* A build without NCCL: ranks on GPUs exchange through the host. */
 #include "ops/ops.h"
 
-static flux1_status absent(flux1_error *err) { return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda: this build has no NCCL"); }
+static flux1_status absent(flux1_error *err)
+{
+    return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda: this build has no NCCL");
+}
 
 bool ops_cuda_link_possible(void) { return false; }
 

@@ -1,12 +1,14 @@
 /* The narrow waist: everything a backend can do, and all that model code may ask of one.
  *
- * Model code says what is computed, never where or in which layout: it creates activations by logical shape and role, passes handles, and reads shapes back.
- * It takes no pointer, computes no stride, copies no bytes (DESIGN.md "The waist", rules 1-7). Operations are enqueued in order; a status that comes back is
- * about the enqueueing, on a CPU also about the work. Messages go to o->err. `ops/ref` is the definition of every entry; tests/checkops holds the others to it.
+ * Model code says what is computed, never where or in which layout: it creates activations by logical shape and role,
+ * passes handles, and reads shapes back. It takes no pointer, computes no stride, copies no bytes (DESIGN.md "The
+ * waist", rules 1-7). Operations are enqueued in order; a status that comes back is about the enqueueing, on a CPU also
+ * about the work. Messages go to o->err. `ops/ref` is the definition of every entry; tests/checkops holds the others to
+ * it.
  *
- * Handles: an `act` names a whole buffer, one part of it (prompt or image rows of a joint tensor) and a window of its columns, so that fused products
- * (q|k|v, attention|mlp, shift|scale|gate) are one buffer and nothing is ever concatenated. A zeroed act means "left out".
- * Windows begin at multiples of a head size or of the model's width. */
+ * Handles: an `act` names a whole buffer, one part of it (prompt or image rows of a joint tensor) and a window of its
+ * columns, so that fused products (q|k|v, attention|mlp, shift|scale|gate) are one buffer and nothing is ever
+ * concatenated. A zeroed act means "left out". Windows begin at multiples of a head size or of the model's width. */
 #ifndef FLUX1_OPS_OPS_H
 #define FLUX1_OPS_OPS_H
 
@@ -34,8 +36,9 @@ typedef enum act_role {
 
 typedef enum act_part { PART_WHOLE = -1, PART_TEXT = 0, PART_IMAGE = 1 } act_part;
 
-/* batch × (text rows, then image rows) × cols. A tensor of one part keeps it in rows[PART_IMAGE] or rows[PART_TEXT], the other being 0.
- * height × width == rows[PART_IMAGE] for planes, otherwise both 0. Any count may be 0 (a rank that holds nothing). */
+/* batch × (text rows, then image rows) × cols. A tensor of one part keeps it in rows[PART_IMAGE] or rows[PART_TEXT],
+ * the other being 0. height × width == rows[PART_IMAGE] for planes, otherwise both 0. Any count may be 0 (a rank that
+ * holds nothing). */
 typedef struct act_shape {
     int64_t batch;
     int64_t rows[2];
@@ -49,21 +52,39 @@ typedef struct act_buffer {
     act_role role;
 } act_buffer;
 
+/* A part of a buffer, some of its rows, some of its columns. */
 typedef struct act {
     act_buffer *buffer;
     act_part part;
-    int64_t col, cols; /* window */
+    int64_t row, rows; /* window: from the part's first row on */
+    int64_t col, cols;
 } act;
 
 static inline bool act_present(act a) { return a.buffer != NULL; }
-static inline act act_of(act a, act_part part) { a.part = part; return a; }
-static inline act act_columns(act a, int64_t col, int64_t cols) { a.col += col; a.cols = cols; return a; }
-static inline int64_t act_rows(act a)
+static inline act act_of(act a, act_part part)
 {
     const int64_t *r = a.buffer->shape.rows;
-    return a.part == PART_WHOLE ? r[0] + r[1] : r[a.part];
+    a.part = part;
+    a.row = 0;
+    a.rows = part == PART_WHOLE ? r[0] + r[1] : r[part];
+    return a;
 }
-static inline int64_t act_first_row(act a) { return a.part == PART_IMAGE ? a.buffer->shape.rows[0] : 0; }
+static inline act act_whole(act_buffer *b) { return act_of((act){.buffer = b, .cols = b->shape.cols}, PART_WHOLE); }
+static inline act act_columns(act a, int64_t col, int64_t cols)
+{
+    a.col += col;
+    a.cols = cols;
+    return a;
+}
+/* Rows [row, row + rows) of every batch entry. */
+static inline act act_slice(act a, int64_t row, int64_t rows)
+{
+    a.row += row;
+    a.rows = rows;
+    return a;
+}
+static inline int64_t act_rows(act a) { return a.rows; }
+static inline int64_t act_first_row(act a) { return a.row + (a.part == PART_IMAGE ? a.buffer->shape.rows[0] : 0); }
 static inline int64_t act_batch(act a) { return a.buffer->shape.batch; }
 
 static inline act_shape shape_rows(int64_t batch, int64_t text, int64_t image, int64_t cols)
@@ -75,17 +96,40 @@ static inline act_shape shape_plane(int64_t batch, int64_t height, int64_t width
     return (act_shape){.batch = batch, .rows = {0, height * width}, .cols = channels, .height = height, .width = width};
 }
 
-typedef enum activation { ACTIVATION_NONE, ACTIVATION_GELU_TANH, ACTIVATION_QUICK_GELU, ACTIVATION_GELU, ACTIVATION_SILU } activation;
+typedef enum activation {
+    ACTIVATION_NONE,
+    ACTIVATION_GELU_TANH,
+    ACTIVATION_QUICK_GELU,
+    ACTIVATION_GELU,
+    ACTIVATION_SILU
+} activation;
 
 typedef struct ops ops;
 typedef struct weight weight; /* a prepared recipe, backend's */
 typedef struct block block;   /* the weights held between block_begin and block_end */
 
-/* y = f(x·Wᵀ + b); y ⊙= mul; y ⊙= gate[step]; y += residual. Each part may be left out. residual may be the output itself. */
+/* A low-rank term of the context beside a weight: scale · x·downᵀ·upᵀ, down [rank, in], up [out, rank]. Both are
+ * prepared weights whose blocks are held while the term is used. */
+typedef struct adapter {
+    const weight *down, *up;
+    float scale;
+} adapter;
+
+/* What a linear layer takes: the weight, and what is added to its product before the epilogue. The list is the
+ * context's. */
+typedef struct linear_weight {
+    weight *w;
+    const adapter *adapters;
+    int adapter_count;
+} linear_weight;
+
+/* y = f(x·Wᵀ + b + addend); y ⊙= mul; y ⊙= gate[step]; y += residual. Each part may be left out. residual may be the
+ * output itself. */
 typedef struct epilogue {
+    act addend; /* PARTIAL, shape of the output */
     activation f;
     act mul;
-    act gate;     /* TABLE window: one row a step */
+    act gate; /* TABLE window: one row a step and batch entry */
     act residual;
 } epilogue;
 
@@ -93,11 +137,14 @@ typedef struct attention_args {
     int64_t heads;
     float scale;
     bool causal; /* key row <= query row */
-    act bias;    /* TABLE, rows = heads, cols = 2·L−1: added to score(q, k) at column k − q + L − 1 (T5's relative bias); left out otherwise */
+    act bias; /* TABLE, rows = heads, cols = 2·L−1: added to score(q, k) at column k − q + L − 1 (T5's relative bias);
+                 left out otherwise */
 } attention_args;
 
-/* Primitives: return type, name, arguments. `rows` below are the rows of the part an act names; unless said otherwise, in and out have the same rows and batch,
- * out may not overlap an input, and 0 rows or 0 columns are legal. "[step]" is the row of a TABLE at the step counter (batch 1; row step).
+/* Primitives: return type, name, arguments. `rows` below are the rows of the part an act names; unless said otherwise,
+ * in and out have the same rows and batch, out may not overlap an input, and 0 rows or 0 columns are legal. "[step]" is
+ * a row of a TABLE, for batch entry b of the output row step·batch + b, step being the step counter and batch the
+ * output's (the table itself has batch 1).
  *
  * memory
  *   destroy        frees everything, weights too
@@ -109,124 +156,142 @@ typedef struct attention_args {
  *   exchange       `bytes` of the arena that a communicator paired with this backend may read and write
  * weights
  *   block_create   an empty block; `name` is copied, for messages
- *   prepare        recipe + bias (may be NULL) into *out, belonging to the block. WEIGHT_VECTOR: the bias recipe is the norm's beta
- *   block_begin    holds the block's weights until block_end; operations may use a weight only in between. Not nested with itself
- * order
- *   step_set       the step counter
- *   step_replay    at the head of a step, after step_set: *done if the calls of an earlier step, recorded, have been enqueued again whole; otherwise the caller
- *                  makes them, on the same acts in the same order as in every step, and then calls step_record
- *   step_record    their end
- *   step_end       the step is enqueued whole; what finite remembers up to here belongs to it. At most OPS_STEPS_AHEAD steps that nobody has waited for
- *   step_wait      waits until a step that was ended is done, not for what was enqueued behind it; *slot: the lowest that finite remembered in it, or −1
- *   sync           waits for everything enqueued
- * arithmetic (sums in float32 or better)
- *   linear         out[rows, n] = epilogue(in[rows, k] · Wᵀ + b)
- *   layer_norm     (x − mean)/√(var + eps) [· w + b] [· (1 + scale[step]) + shift[step]]; w may be NULL
- *   rms_norm       x/√(mean x² + eps) · w
- *   head_norm_rope in place: per head RMS norm with w[head_dim] (NULL: left out), then rotation of pairs (2i, 2i+1) by rope (left out: none), whose rows match x's
- *   attention      softmax(q·kᵀ·scale + bias)·v per head and batch; q, k, v as heads × head_dim columns; k and v have the same rows
- *   attention_part the same over this k, v alone, and its log-sum-exp: out PARTIAL [q rows, heads·dim], lse STATS [q rows, heads] (−inf and zeros for no keys)
- *   attention_merge out, lse ← the merge of (out, lse) and (other, other_lse): the result over both sets of keys
- *   conv           3×3 (padding 1) or 1×1, stride 1; or stride 2: 3×3 with one row and column of zeros below and right only. in, out PLANE. top and bottom are
- *                  rows of the neighbours' image ([1 × width] planes) that take the place of the zero padding; left out: zeros. residual (out's shape) is added
- *   group_stats    stats[batch, groups, 3] = count, mean, M2 of each group of channels over the plane's rows
- *   group_apply    (x − mean)/√(var + eps)·w + b, then SiLU if asked; stats has sets·groups rows, set after set: they are merged (Chan et al. 1979) first
- *   upsample       nearest ×2: out is 2·height × 2·width
- *   embed          out[row] = table[ids[row]] (+ positions[first + row], if not NULL)
- *   activate       out = f(in); out may be in
- *   add            out = x + s·gate[step]⊙y; gate may be left out; y of one row is added to every row; out may be x
- *   euler          x += dsigma[step]·v; dsigma TABLE [steps, 1]
- *   cast           out = in, between roles
- *   copy_rows      out's rows = in's rows [first, first + out rows), batch by batch
- *   pack_bytes     bytes of `rows` rows of this act, all batches, as pack writes them (float32 for PARTIAL, TABLE and STATS)
- *   pack, unpack   rows [first, first + rows) of the act to or from exchange memory, densely
- *   finite         remembers in slot whether the act holds a NaN or infinity
- *   finite_first   the lowest such slot since the last call, or −1; waits */
+ *   prepare        recipe + bias (may be NULL) into *out, belonging to the block. WEIGHT_VECTOR: the bias recipe is the
+ * norm's beta block_begin    holds the block's weights until block_end; operations may use a weight only in between.
+ * Not nested with itself order step_set       the step counter step_replay    at the head of a step, after step_set:
+ * *done if the calls of an earlier step, recorded, have been enqueued again whole; otherwise the caller makes them, on
+ * the same acts in the same order as in every step, and then calls step_record step_record    their end step_end the
+ * step is enqueued whole; what finite remembers up to here belongs to it. At most OPS_STEPS_AHEAD steps that nobody has
+ * waited for step_wait      waits until a step that was ended is done, not for what was enqueued behind it; *slot: the
+ * lowest that finite remembered in it, or −1 sync           waits for everything enqueued arithmetic (sums in float32
+ * or better) product        out[rows, n] = epilogue(in[rows, k] · Wᵀ + b) layer_norm     (x − mean)/√(var + eps) [· w +
+ * b] [· (1 + scale[step]) + shift[step]]; w may be NULL rms_norm       x/√(mean x² + eps) · w head_norm_rope in place:
+ * per head RMS norm with w[head_dim] (NULL: left out), then rotation of pairs (2i, 2i+1) by rope (left out: none),
+ * whose rows match x's and whose batch is 1: it serves every batch entry attention      softmax(q·kᵀ·scale + bias)·v
+ * per head and batch; q, k, v as heads × head_dim columns; k and v have the same rows attention_part the same over this
+ * k, v alone, and its log-sum-exp: out PARTIAL [q rows, heads·dim], lse STATS [q rows, heads] (−inf and zeros for no
+ * keys) attention_merge out, lse ← the merge of (out, lse) and (other, other_lse): the result over both sets of keys
+ *   conv           3×3 (padding 1) or 1×1, stride 1; or stride 2: 3×3 with one row and column of zeros below and right
+ * only. in, out PLANE. top and bottom are rows of the neighbours' image ([1 × width] planes) that take the place of the
+ * zero padding; left out: zeros. residual (out's shape) is added group_stats    stats[batch, groups, 3] = count, mean,
+ * M2 of each group of channels over the plane's rows group_apply    (x − mean)/√(var + eps)·w + b, then SiLU if asked;
+ * stats has sets·groups rows, set after set: they are merged (Chan et al. 1979) first upsample       nearest ×2: out is
+ * 2·height × 2·width embed          out[row] = table[ids[row]] (+ positions[first + row], if not NULL) activate out =
+ * f(in); out may be in add            out = x + s·gate[step]⊙y; gate may be left out; y of one row is added to every
+ * row; out may be x, and y may be x euler          x += dsigma[step]·v; dsigma TABLE [steps·batch, 1] cast out = in,
+ * between roles copy_rows      out's rows = in's rows [first, first + out rows), batch by batch pack_bytes     bytes of
+ * `rows` rows of this act, all batches, as pack writes them (float32 for PARTIAL, TABLE and STATS) pack, unpack   rows
+ * [first, first + rows) of the act to or from exchange memory, densely finite         remembers in slot whether the act
+ * holds a NaN or infinity finite_first   the lowest such slot since the last call, or −1; waits */
 #define OPS_STEPS_AHEAD 2
 
-#define OPS_PRIMITIVES(X)                                                                                                                       \
-    X(void, destroy, (ops *o))                                                                                                                  \
-    X(flux1_status, reserve, (ops *o, size_t arena_bytes))                                                                                      \
-    X(flux1_status, create, (ops *o, act_role role, act_shape shape, act *out))                                                                 \
-    X(size_t, mark, (ops *o))                                                                                                                   \
-    X(void, release, (ops *o, size_t mark))                                                                                                     \
-    X(flux1_status, upload, (ops *o, const tensor *host, act out))                                                                              \
-    X(flux1_status, download, (ops *o, act in, tensor *host))                                                                                   \
-    X(flux1_status, exchange, (ops *o, size_t bytes, void **out))                                                                               \
-    X(flux1_status, block_create, (ops *o, const char *name, block **out))                                                                      \
-    X(flux1_status, prepare, (ops *o, block *b, const weight_recipe *w, const weight_recipe *bias, weight **out))                               \
-    X(flux1_status, block_begin, (ops *o, block *b))                                                                                            \
-    X(flux1_status, block_end, (ops *o, block *b))                                                                                              \
-    X(flux1_status, step_set, (ops *o, int64_t step))                                                                                           \
-    X(flux1_status, step_replay, (ops *o, bool *done))                                                                                          \
-    X(flux1_status, step_record, (ops *o))                                                                                                      \
-    X(flux1_status, step_end, (ops *o, int64_t step))                                                                                           \
-    X(flux1_status, step_wait, (ops *o, int64_t step, int *slot))                                                                               \
-    X(flux1_status, sync, (ops *o))                                                                                                             \
-    X(flux1_status, linear, (ops *o, act in, const weight *w, const epilogue *e, act out))                                                      \
-    X(flux1_status, layer_norm, (ops *o, act in, const weight *w, act shift, act scale, float eps, act out))                                    \
-    X(flux1_status, rms_norm, (ops *o, act in, const weight *w, float eps, act out))                                                            \
-    X(flux1_status, head_norm_rope, (ops *o, act x, int64_t heads, const weight *w, float eps, act rope))                                       \
-    X(flux1_status, attention, (ops *o, act q, act k, act v, const attention_args *a, act out))                                                 \
-    X(flux1_status, attention_part, (ops *o, act q, act k, act v, const attention_args *a, act out, act lse))                                   \
-    X(flux1_status, attention_merge, (ops *o, int64_t heads, act out, act lse, act other, act other_lse))                                       \
-    X(flux1_status, conv, (ops *o, act in, act top, act bottom, const weight *w, int stride, act residual, act out))                            \
-    X(flux1_status, group_stats, (ops *o, act in, int64_t groups, act stats))                                                                   \
-    X(flux1_status, group_apply, (ops *o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu, act out))                   \
-    X(flux1_status, upsample, (ops *o, act in, act out))                                                                                        \
-    X(flux1_status, embed, (ops *o, act ids, const weight *table, const weight *positions, int64_t first, act out))                             \
-    X(flux1_status, activate, (ops *o, activation f, act in, act out))                                                                          \
-    X(flux1_status, add, (ops *o, act x, float s, act gate, act y, act out))                                                                    \
-    X(flux1_status, euler, (ops *o, act x, act v, act dsigma))                                                                                  \
-    X(flux1_status, cast, (ops *o, act in, act out))                                                                                            \
-    X(flux1_status, copy_rows, (ops *o, act in, int64_t first, act out))                                                                        \
-    X(size_t, pack_bytes, (ops *o, act a, int64_t rows))                                                                                        \
-    X(flux1_status, pack, (ops *o, act in, int64_t first, int64_t rows, void *bytes))                                                           \
-    X(flux1_status, unpack, (ops *o, const void *bytes, act out, int64_t first, int64_t rows))                                                  \
-    X(flux1_status, finite, (ops *o, act a, int slot))                                                                                          \
-    X(flux1_status, finite_first, (ops *o, int *slot))
+#define OPS_PRIMITIVES(X)                                                                                              \
+    X(void, destroy, (ops * o), (o))                                                                                   \
+    X(flux1_status, reserve, (ops * o, size_t arena_bytes), (o, arena_bytes))                                          \
+    X(flux1_status, create, (ops * o, act_role role, act_shape shape, act * out), (o, role, shape, out))               \
+    X(size_t, mark, (ops * o), (o))                                                                                    \
+    X(void, release, (ops * o, size_t mark), (o, mark))                                                                \
+    X(flux1_status, upload, (ops * o, const tensor *host, act out), (o, host, out))                                    \
+    X(flux1_status, download, (ops * o, act in, tensor * host), (o, in, host))                                         \
+    X(flux1_status, exchange, (ops * o, size_t bytes, void **out), (o, bytes, out))                                    \
+    X(flux1_status, block_create, (ops * o, const char *name, block **out), (o, name, out))                            \
+    X(flux1_status, prepare, (ops * o, block * b, const weight_recipe *w, const weight_recipe *bias, weight **out),    \
+      (o, b, w, bias, out))                                                                                            \
+    X(flux1_status, block_begin, (ops * o, block * b), (o, b))                                                         \
+    X(flux1_status, block_end, (ops * o, block * b), (o, b))                                                           \
+    X(flux1_status, step_set, (ops * o, int64_t step), (o, step))                                                      \
+    X(flux1_status, step_replay, (ops * o, bool *done), (o, done))                                                     \
+    X(flux1_status, step_record, (ops * o), (o))                                                                       \
+    X(flux1_status, step_end, (ops * o, int64_t step), (o, step))                                                      \
+    X(flux1_status, step_wait, (ops * o, int64_t step, int *slot), (o, step, slot))                                    \
+    X(flux1_status, sync, (ops * o), (o))                                                                              \
+    X(flux1_status, product, (ops * o, act in, const weight *w, const epilogue *e, act out), (o, in, w, e, out))       \
+    X(flux1_status, layer_norm, (ops * o, act in, const weight *w, act shift, act scale, float eps, act out),          \
+      (o, in, w, shift, scale, eps, out))                                                                              \
+    X(flux1_status, rms_norm, (ops * o, act in, const weight *w, float eps, act out), (o, in, w, eps, out))            \
+    X(flux1_status, head_norm_rope, (ops * o, act x, int64_t heads, const weight *w, float eps, act rope),             \
+      (o, x, heads, w, eps, rope))                                                                                     \
+    X(flux1_status, attention, (ops * o, act q, act k, act v, const attention_args *a, act out), (o, q, k, v, a, out)) \
+    X(flux1_status, attention_part, (ops * o, act q, act k, act v, const attention_args *a, act out, act lse),         \
+      (o, q, k, v, a, out, lse))                                                                                       \
+    X(flux1_status, attention_merge, (ops * o, int64_t heads, act out, act lse, act other, act other_lse),             \
+      (o, heads, out, lse, other, other_lse))                                                                          \
+    X(flux1_status, conv, (ops * o, act in, act top, act bottom, const weight *w, int stride, act residual, act out),  \
+      (o, in, top, bottom, w, stride, residual, out))                                                                  \
+    X(flux1_status, group_stats, (ops * o, act in, int64_t groups, act stats), (o, in, groups, stats))                 \
+    X(flux1_status, group_apply,                                                                                       \
+      (ops * o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu, act out),                    \
+      (o, in, stats, groups, w, eps, silu, out))                                                                       \
+    X(flux1_status, upsample, (ops * o, act in, act out), (o, in, out))                                                \
+    X(flux1_status, embed, (ops * o, act ids, const weight *table, const weight *positions, int64_t first, act out),   \
+      (o, ids, table, positions, first, out))                                                                          \
+    X(flux1_status, activate, (ops * o, activation f, act in, act out), (o, f, in, out))                               \
+    X(flux1_status, add, (ops * o, act x, float s, act gate, act y, act out), (o, x, s, gate, y, out))                 \
+    X(flux1_status, euler, (ops * o, act x, act v, act dsigma), (o, x, v, dsigma))                                     \
+    X(flux1_status, cast, (ops * o, act in, act out), (o, in, out))                                                    \
+    X(flux1_status, copy_rows, (ops * o, act in, int64_t first, act out), (o, in, first, out))                         \
+    X(size_t, pack_bytes, (ops * o, act a, int64_t rows), (o, a, rows))                                                \
+    X(flux1_status, pack, (ops * o, act in, int64_t first, int64_t rows, void *bytes), (o, in, first, rows, bytes))    \
+    X(flux1_status, unpack, (ops * o, const void *bytes, act out, int64_t first, int64_t rows),                        \
+      (o, bytes, out, first, rows))                                                                                    \
+    X(flux1_status, finite, (ops * o, act a, int slot), (o, a, slot))                                                  \
+    X(flux1_status, finite_first, (ops * o, int *slot), (o, slot))
 
-/* Composites: one default each over the primitives (composite.c); a backend may put its own fusion in the table instead.
- *   qkv_norm_rope  qkv[rows, 3·heads·dim] = in·Wᵀ + b, then head_norm_rope on the q and k windows
- *   mlp            out = e(act(in·Upᵀ)·Downᵀ); scratch for the hidden rows comes from the arena
- *   single_products the single block's two products of one input: qkv as above, and hidden = gelu_tanh(in·Wᵀ + b)
- *   group_norm     group_stats and group_apply in one, on one rank */
+/* Composites: one default each over the primitives (composite.c); a backend may put its own fusion in the table
+ * instead. linear         product with the weight's adapters: each adds its term to the addend qkv_norm_rope  qkv[rows,
+ * 3·heads·dim] = in·Wᵀ + b, then head_norm_rope on the q and k windows mlp            out = e(act(in·Upᵀ)·Downᵀ);
+ * scratch for the hidden rows comes from the arena single_products the single block's two products of one input: qkv as
+ * above, and hidden = gelu_tanh(in·Wᵀ + b) group_norm     group_stats and group_apply in one, on one rank */
 typedef struct qkv_weights {
-    const weight *qkv, *norm_q, *norm_k;
+    linear_weight qkv;
+    const weight *norm_q, *norm_k;
     int64_t heads;
     float eps;
 } qkv_weights;
 
-#define OPS_COMPOSITES(X)                                                                                                                       \
-    X(flux1_status, qkv_norm_rope, (ops *o, act in, const qkv_weights *w, act rope, act qkv))                                                   \
-    X(flux1_status, mlp, (ops *o, act in, const weight *up, activation f, const weight *down, const epilogue *e, act out))                      \
-    X(flux1_status, single_products, (ops *o, act in, const qkv_weights *w, act rope, act qkv, const weight *up, act hidden))                   \
-    X(flux1_status, group_norm, (ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out))
+#define OPS_COMPOSITES(X)                                                                                              \
+    X(flux1_status, linear, (ops * o, act in, const linear_weight *w, const epilogue *e, act out), (o, in, w, e, out)) \
+    X(flux1_status, qkv_norm_rope, (ops * o, act in, const qkv_weights *w, act rope, act qkv), (o, in, w, rope, qkv))  \
+    X(flux1_status, mlp,                                                                                               \
+      (ops * o, act in, const linear_weight *up, activation f, const linear_weight *down, const epilogue *e, act out), \
+      (o, in, up, f, down, e, out))                                                                                    \
+    X(flux1_status, single_products,                                                                                   \
+      (ops * o, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up, act hidden),                 \
+      (o, in, w, rope, qkv, up, hidden))                                                                               \
+    X(flux1_status, group_norm, (ops * o, act in, int64_t groups, const weight *w, float eps, bool silu, act out),     \
+      (o, in, groups, w, eps, silu, out))
 
 typedef struct ops_table {
     const char *name; /* "ref", "cpu", "dry" */
-#define OPS_FIELD(ret, name, args) ret(*name) args;
+#define OPS_FIELD(ret, name, args, call) ret(*name) args;
     OPS_PRIMITIVES(OPS_FIELD)
     OPS_COMPOSITES(OPS_FIELD)
 #undef OPS_FIELD
 } ops_table;
 
-#define OPS_DECLARE_COMPOSITE(ret, name, args) ret composite_##name args;
+#define OPS_DECLARE_COMPOSITE(ret, name, args, call) ret composite_##name args;
 OPS_COMPOSITES(OPS_DECLARE_COMPOSITE)
 #undef OPS_DECLARE_COMPOSITE
 
 /* What every backend's state begins with. */
 struct ops {
     const ops_table *fn;
-    flux1_error *err;          /* the rank's message; outlives the backend */
-    const atomic_int *cancel;  /* non-zero: operations return FLUX1_ERR_CANCELLED; may be NULL */
+    flux1_error *err;         /* the rank's message; outlives the backend */
+    const atomic_int *cancel; /* non-zero: operations return FLUX1_ERR_CANCELLED; may be NULL */
 };
+
+/* What model code calls: ops_linear(o, …) and so on. */
+#define OPS_WRAPPER(ret, name, args, call) \
+    static inline ret ops_##name args { return o->fn->name call; }
+OPS_PRIMITIVES(OPS_WRAPPER)
+OPS_COMPOSITES(OPS_WRAPPER)
+#undef OPS_WRAPPER
 
 /* The head every backend's weight and block begin with. */
 struct weight {
     weight_role role;
     int64_t rows, cols;
-    int kernel;     /* convolutions: 1 or 3 */
+    int kernel; /* convolutions: 1 or 3 */
     bool has_bias;
     block *owner;
 };
@@ -239,13 +304,14 @@ struct block {
 /* Shapes alone are being counted: values given to upload are not read, so they need not be made. */
 static inline bool ops_counts_only(const ops *o) { return o->fn->name[0] == 'd'; }
 
-/* Products with coarse weights in e4m3: each row of both operands, or each operand as a whole, is divided by its largest magnitude / 448 and rounded to nearest even;
- * sums are float32, or as the hardware adds e4m3; the scales follow. A GPU that scales no rows takes FP8_ROWS as FP8_WHOLE. */
+/* Products with coarse weights in e4m3: each row of both operands, or each operand as a whole, is divided by its
+ * largest magnitude / 448 and rounded to nearest even; sums are float32, or as the hardware adds e4m3; the scales
+ * follow. A GPU that scales no rows takes FP8_ROWS as FP8_WHOLE. */
 typedef enum ops_fp8 { FP8_NO, FP8_ROWS, FP8_WHOLE } ops_fp8;
 
 typedef struct ops_config {
-    dtype arithmetic;  /* DTYPE_F32 or DTYPE_BF16: what activations are stored and multiplied in */
-    ops_fp8 fp8;       /* ops_ref, ops_cuda */
+    dtype arithmetic; /* DTYPE_F32 or DTYPE_BF16: what activations are stored and multiplied in */
+    ops_fp8 fp8;      /* ops_ref, ops_cuda */
     int threads;
     flux1_error *err;
     const atomic_int *cancel;
@@ -257,10 +323,12 @@ typedef struct ops_config {
 typedef enum ops_work { WORK_LINEAR, WORK_ATTENTION, WORK_CONV } ops_work;
 typedef struct ops_sizing {
     size_t (*act_bytes)(const ops_config *c, act_role role, const act_shape *shape);
-    /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries of all batches, n keys, k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
+    /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries of all batches, n keys, k head
+     * size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
     size_t unit; /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
-    /* device memory that a prepared weight takes, at most; NULL: weights stay in the mapped file, but for what is small or has to be put in another order */
+    /* device memory that a prepared weight takes, at most; NULL: weights stay in the mapped file, but for what is small
+     * or has to be put in another order */
     size_t (*weight_bytes)(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);
 } ops_sizing;
 
@@ -268,10 +336,11 @@ extern const ops_sizing ops_ref_sizing, ops_cpu_sizing;
 
 flux1_status ops_ref_create(const ops_config *c, ops **out);
 flux1_status ops_cpu_create(const ops_config *c, ops **out);
-const char *ops_cpu_isa(void);              /* "avx512bf16", "avx512", "avx2", "portable": what the dispatch chose */
-bool ops_cpu_multiplies_bf16(void);         /* the hardware has bf16 multiply-add */
+const char *ops_cpu_isa(void);      /* "avx512bf16", "avx512", "avx2", "portable": what the dispatch chose */
+bool ops_cpu_multiplies_bf16(void); /* the hardware has bf16 multiply-add */
 
-/* The CUDA backend. In a build without it, or on a machine without NVIDIA's driver, opening and listing say so (FLUX1_ERR_UNSUPPORTED). */
+/* The CUDA backend. In a build without it, or on a machine without NVIDIA's driver, opening and listing say so
+ * (FLUX1_ERR_UNSUPPORTED). */
 typedef struct cuda_device cuda_device;
 typedef struct ops_cuda_info {
     char name[128];
@@ -283,37 +352,43 @@ typedef struct ops_cuda_info {
 } ops_cuda_info;
 
 extern const ops_sizing ops_cuda_sizing;
-flux1_status ops_cuda_list(ops_cuda_info *list, int room, int *count, flux1_error *err); /* describes at most `room` of *count GPUs */
-flux1_status ops_cuda_open(int ordinal, cuda_device **out, flux1_error *err);             /* libraries, kernels; counted, so that contexts share one and its weights */
-void ops_cuda_close(cuda_device *d);                                                       /* NULL is fine */
-size_t ops_cuda_memory(const cuda_device *d);                                              /* bytes */
-#define OPS_CUDA_SPARE ((size_t)512 << 20)                                                 /* of those, left to the libraries when weights are to stay */
+flux1_status ops_cuda_list(ops_cuda_info *list, int room, int *count,
+                           flux1_error *err); /* describes at most `room` of *count GPUs */
+flux1_status
+ops_cuda_open(int ordinal, cuda_device **out,
+              flux1_error *err);     /* libraries, kernels; counted, so that contexts share one and its weights */
+void ops_cuda_close(cuda_device *d); /* NULL is fine */
+size_t ops_cuda_memory(const cuda_device *d); /* bytes */
+#define OPS_CUDA_SPARE ((size_t)512 << 20)    /* of those, left to the libraries when weights are to stay */
 const char *ops_cuda_name(const cuda_device *d);
-bool ops_cuda_multiplies_fp8(const cuda_device *d);                                        /* the hardware has e4m3 products: compute capability 8.9 or later */
+bool ops_cuda_multiplies_fp8(
+    const cuda_device *d); /* the hardware has e4m3 products: compute capability 8.9 or later */
 flux1_status ops_cuda_create(const ops_config *c, ops **out);
 
-/* NCCL between backends on GPUs of their own, for mesh/comm_nccl.c: the calls of comm.h, enqueued. From its first link on a backend's exchange memory is the GPU's. */
+/* NCCL between backends on GPUs of their own, for mesh/comm_nccl.c: the calls of comm.h, enqueued. From its first link
+ * on a backend's exchange memory is the GPU's. */
 #define OPS_CUDA_LINK_ID 128
 typedef struct cuda_link cuda_link;
-bool ops_cuda_link_possible(void);                             /* NCCL is there */
+bool ops_cuda_link_possible(void);                                  /* NCCL is there */
 flux1_status ops_cuda_link_id(unsigned char *id, flux1_error *err); /* one for all ranks of a link */
 /* Returns before the other ranks have come; they are waited for at the first use. o outlives the link. */
 flux1_status ops_cuda_link_create(ops *o, const unsigned char *id, int size, int rank, cuda_link **out);
-void ops_cuda_link_destroy(cuda_link *l);                      /* NULL is fine */
-void ops_cuda_link_abort(cuda_link *l);                        /* from any thread: what is under way ends, what comes returns FLUX1_ERR_COMM */
+void ops_cuda_link_destroy(cuda_link *l); /* NULL is fine */
+void ops_cuda_link_abort(cuda_link *l); /* from any thread: what is under way ends, what comes returns FLUX1_ERR_COMM */
 flux1_status ops_cuda_link_all_gather(cuda_link *l, const void *send, void *recv, size_t bytes);
-flux1_status ops_cuda_link_reduce_scatter(cuda_link *l, const float *send, float *recv, size_t count); /* summed in NCCL's order */
+flux1_status ops_cuda_link_reduce_scatter(cuda_link *l, const float *send, float *recv,
+                                          size_t count); /* summed in NCCL's order */
 flux1_status ops_cuda_link_shift_begin(cuda_link *l, const void *send, void *recv, size_t bytes, int distance);
 flux1_status ops_cuda_link_shift_end(cuda_link *l);
 
 /* What the dry backend counted since its creation or the last ops_dry_reset. */
 typedef struct ops_count {
-    size_t arena_peak;      /* bytes, scratch included */
-    size_t weight_bytes;    /* bytes of files behind prepared weights */
-    size_t held_bytes;      /* of those weights on the device: ops_sizing.weight_bytes */
-    double flops;           /* 2 per multiply-add, linear + attention + conv */
+    size_t arena_peak;   /* bytes, scratch included */
+    size_t weight_bytes; /* bytes of files behind prepared weights */
+    size_t held_bytes;   /* of those weights on the device: ops_sizing.weight_bytes */
+    double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
-    size_t exchanged;       /* bytes sent by this rank (counted by the mesh) */
+    size_t exchanged; /* bytes sent by this rank (counted by the mesh) */
     int64_t operations;
 } ops_count;
 

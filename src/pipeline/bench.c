@@ -14,7 +14,14 @@
 
 void flux1_bench_params_defaults(flux1_bench_params *p)
 {
-    *p = (flux1_bench_params){.size = sizeof *p, .variant = "schnell", .stage = "all", .width = 256, .height = 256, .steps = 1, .sequence_length = 256, .repeats = 3,
+    *p = (flux1_bench_params){.size = sizeof *p,
+                              .variant = "schnell",
+                              .stage = "all",
+                              .width = 256,
+                              .height = 256,
+                              .steps = 1,
+                              .sequence_length = 256,
+                              .repeats = 3,
                               .weights = FLUX1_DTYPE_BF16};
 }
 
@@ -72,10 +79,12 @@ static flux1_status add_row(bench *b, const char *name, double *seconds, int cou
 {
     qsort(seconds, (size_t)count, sizeof *seconds, by_value);
     double median = count % 2 ? seconds[count / 2] : (seconds[count / 2 - 1] + seconds[count / 2]) / 2;
-    json_t *row = json_pack("{s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:I}", "stage", name, "seconds", median, "seconds_min", seconds[0], "seconds_max", seconds[count - 1], "flops",
-                            flops, "flops_per_second", flops / median, "share_of_peak", b->peak > 0 ? flops / median / b->peak : 0.0, "memory_bytes", (json_int_t)p->memory,
-                            "weight_bytes", (json_int_t)p->count.weight_bytes);
-    if (p->count.held_bytes && json_object_set_new(row, "device_weight_bytes", json_integer((json_int_t)p->count.held_bytes)) != 0) {
+    json_t *row = json_pack("{s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:I}", "stage", name, "seconds", median, "seconds_min",
+                            seconds[0], "seconds_max", seconds[count - 1], "flops", flops, "flops_per_second",
+                            flops / median, "share_of_peak", b->peak > 0 ? flops / median / b->peak : 0.0,
+                            "memory_bytes", (json_int_t)p->memory, "weight_bytes", (json_int_t)p->count.weight_bytes);
+    if (p->count.held_bytes &&
+        json_object_set_new(row, "device_weight_bytes", json_integer((json_int_t)p->count.held_bytes)) != 0) {
         json_decref(row);
         row = NULL;
     }
@@ -155,7 +164,8 @@ static flux1_status bench_vae(bench *b)
     vae_job *job = &d.job;
     int64_t scale = vae_scale(&b->m->vae);
     TRY(decoder_plan(b->c, b->m, &b->r, 0, &d));
-    flux1_status st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w, b->m->vae.latent_channels}, &job->in, &b->c->error);
+    flux1_status st =
+        tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w, b->m->vae.latent_channels}, &job->in, &b->c->error);
     if (st == FLUX1_OK)
         st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w * scale * scale, 3}, &job->out, &b->c->error);
     if (st == FLUX1_OK)
@@ -168,10 +178,12 @@ static flux1_status bench_vae(bench *b)
 
 static flux1_status run_stages(bench *b, const char *stage)
 {
-    bool all = strcmp(stage, "all") == 0, is_clip = all || strcmp(stage, "clip") == 0, is_t5 = all || strcmp(stage, "t5") == 0;
+    bool all = strcmp(stage, "all") == 0, is_clip = all || strcmp(stage, "clip") == 0,
+         is_t5 = all || strcmp(stage, "t5") == 0;
     bool is_dit = all || strcmp(stage, "dit") == 0, is_vae = all || strcmp(stage, "vae") == 0;
     if (!is_clip && !is_t5 && !is_dit && !is_vae)
-        return error_set(&b->c->error, FLUX1_ERR_ARGUMENT, "stage \"%s\": it should be all, clip, t5, dit or vae", stage);
+        return error_set(&b->c->error, FLUX1_ERR_ARGUMENT, "stage \"%s\": it should be all, clip, t5, dit or vae",
+                         stage);
     if (is_clip || is_t5)
         TRY(bench_text(b, is_clip, is_t5));
     if (is_dit)
@@ -202,9 +214,13 @@ static flux1_status describe(const bench *b, const flux1_bench_params *p, char *
 {
     struct rusage use;
     getrusage(RUSAGE_SELF, &use);
-    json_t *root = json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:i,s:f,s:I,s:O}", "model", p->path ? p->path : p->variant, "dtype", context_dtype(b->c), "isa", b->c->device.config.device ? ops_cuda_name(b->c->device.config.device) : ops_cpu_isa(), "threads",
-                             b->c->device.config.threads, "width", (json_int_t)b->r.width, "height", (json_int_t)b->r.height, "steps", (json_int_t)b->r.steps,
-                             "max_sequence_length", b->r.length, "peak_flops_per_second", b->peak, "peak_rss_bytes", (json_int_t)use.ru_maxrss * 1024, "stages", b->rows);
+    json_t *root =
+        json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:i,s:f,s:I,s:O}", "model", p->path ? p->path : p->variant, "dtype",
+                  context_dtype(b->c), "isa",
+                  b->c->device.config.device ? ops_cuda_name(b->c->device.config.device) : ops_cpu_isa(), "threads",
+                  b->c->device.config.threads, "width", (json_int_t)b->r.width, "height", (json_int_t)b->r.height,
+                  "steps", (json_int_t)b->r.steps, "max_sequence_length", b->r.length, "peak_flops_per_second", b->peak,
+                  "peak_rss_bytes", (json_int_t)use.ru_maxrss * 1024, "stages", b->rows);
     *json = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     return *json ? FLUX1_OK : error_oom(&b->c->error, 0, "the table");
@@ -218,7 +234,8 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
     context_begin(c);
     *json = NULL;
     if (!params || params->size < offsetof(flux1_bench_params, reserved))
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_bench_params_defaults");
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "the parameters were not set up by flux1_bench_params_defaults");
     TRY_CLEANUP(take_params(c, params, &m, &b));
     if (!(b.rows = json_array())) {
         st = error_oom(&c->error, 0, "the table");

@@ -13,7 +13,10 @@
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
 
-const char *flux1_version(void) { return TEXT(FLUX1_VERSION_MAJOR) "." TEXT(FLUX1_VERSION_MINOR) "." TEXT(FLUX1_VERSION_PATCH); }
+const char *flux1_version(void)
+{
+    return TEXT(FLUX1_VERSION_MAJOR) "." TEXT(FLUX1_VERSION_MINOR) "." TEXT(FLUX1_VERSION_PATCH);
+}
 const char *flux1_status_name(flux1_status status) { return status_name(status); }
 const char *flux1_status_text(flux1_status status) { return status_text(status); }
 
@@ -52,8 +55,10 @@ static flux1_status open_gpus(flux1_context *c, int first, mesh_device *d)
         return FLUX1_OK;
     TRY(ops_cuda_list(NULL, 0, &count, &c->error));
     if (count - first < ranks) {
-        context_log(c, FLUX1_LOG_WARNING, "the mesh has %d ranks and this machine %d GPU%s from cuda:%d on: they share that one and exchange through the host", ranks, count - first,
-                    count - first == 1 ? "" : "s", first);
+        context_log(c, FLUX1_LOG_WARNING,
+                    "the mesh has %d ranks and this machine %d GPU%s from cuda:%d on: they share that one and exchange "
+                    "through the host",
+                    ranks, count - first, count - first == 1 ? "" : "s", first);
         return FLUX1_OK;
     }
     if (!(d->gpus = calloc((size_t)ranks, sizeof *d->gpus)))
@@ -82,18 +87,23 @@ static flux1_status choose_device(flux1_context *c, const char *name, mesh_devic
         d->sizing = &ops_ref_sizing;
         return FLUX1_OK;
     }
-    return error_set(err, FLUX1_ERR_UNSUPPORTED, "device \"%s\": it should be cpu, cuda, cuda:N (the N-th GPU, from 0) or ref", name);
+    return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                     "device \"%s\": it should be cpu, cuda, cuda:N (the N-th GPU, from 0) or ref", name);
 }
 
 static flux1_status choose_fp8(mesh_device *d, int ranks, flux1_error *err)
 {
     bool ref = d->create == ops_ref_create;
     if (!ref && !d->config.device)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "dtype fp8 wants a GPU (device cuda); device cpu multiplies f32 and bf16");
+        return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                         "dtype fp8 wants a GPU (device cuda); device cpu multiplies f32 and bf16");
     for (int r = 0; !ref && r < ranks; r++) {
         const cuda_device *gpu = d->gpus ? d->gpus[r] : d->config.device;
         if (!ops_cuda_multiplies_fp8(gpu))
-            return error_set(err, FLUX1_ERR_UNSUPPORTED, "dtype fp8: %s does not multiply it, GPUs of compute capability 8.9 (Ada) or later do; dtype bf16 works here", ops_cuda_name(gpu));
+            return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                             "dtype fp8: %s does not multiply it, GPUs of compute capability 8.9 (Ada) or later do; "
+                             "dtype bf16 works here",
+                             ops_cuda_name(gpu));
     }
     d->config.arithmetic = ref ? DTYPE_F32 : DTYPE_BF16;
     d->config.fp8 = FP8_ROWS;
@@ -128,7 +138,8 @@ static uint64_t gpu_memory(const flux1_context *c)
     return ops_cuda_memory(c->device.config.device) * (c->device.gpus ? (uint64_t)mesh_ranks(&c->mesh) : 1);
 }
 
-static flux1_status set_up_device(flux1_context *c, const flux1_context_params *p, const char *name, flux1_dtype wanted, mesh_device *d)
+static flux1_status set_up_device(flux1_context *c, const flux1_context_params *p, const char *name, flux1_dtype wanted,
+                                  mesh_device *d)
 {
     TRY(choose_device(c, name, d));
     TRY(choose_dtype(wanted, d, mesh_ranks(&c->mesh), &c->error));
@@ -144,7 +155,8 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     c->log_user = p->log_user;
     TRY(mesh_parse(p->mesh, p->sp, p->tp, &c->mesh, &c->error));
     if (p->threads < 0 || p->threads > 4096)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
     TRY(set_up_device(c, p, p->device, p->dtype, &c->device));
     c->max_memory = p->max_memory ? p->max_memory : c->device.config.device ? gpu_memory(c) : machine_memory();
     if (!p->encoder_device || !*p->encoder_device) {
@@ -154,7 +166,8 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     }
     c->has_text_device = true;
     const flux1_dtype wanted = p->dtype == FLUX1_DTYPE_FP8 ? FLUX1_DTYPE_AUTO : p->dtype;
-    return set_up_device(c, p, strcmp(p->encoder_device, "host") == 0 ? "cpu" : p->encoder_device, wanted, &c->text_device);
+    return set_up_device(c, p, strcmp(p->encoder_device, "host") == 0 ? "cpu" : p->encoder_device, wanted,
+                         &c->text_device);
 }
 
 const char *context_dtype(const flux1_context *c)
@@ -172,7 +185,8 @@ flux1_status flux1_context_create(const flux1_context_params *params, flux1_cont
         return FLUX1_ERR_MEMORY;
     *out = c;
     if (params && params->size < offsetof(flux1_context_params, reserved))
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_context_params_defaults");
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "the parameters were not set up by flux1_context_params_defaults");
     if (params)
         memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
     return set_up(c, &p);
@@ -188,7 +202,10 @@ void flux1_context_destroy(flux1_context *context)
     free(context);
 }
 
-const char *flux1_context_message(const flux1_context *context) { return context ? context->error.message : "out of memory"; }
+const char *flux1_context_message(const flux1_context *context)
+{
+    return context ? context->error.message : "out of memory";
+}
 
 void flux1_cancel(flux1_context *context)
 {

@@ -17,7 +17,8 @@ struct flux1_context {
     flux1_error error;
 };
 
-void context_log(flux1_context *c, flux1_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void context_log(flux1_context *c, flux1_log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* "f32", "bf16" or "fp8": what flux1_dtype came to. */
 const char *context_dtype(const flux1_context *c);

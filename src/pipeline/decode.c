@@ -68,14 +68,17 @@ flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request 
     d->job.model = m;
     TRY(plan_part(d, h, w, &d->plan));
     size_t whole = d->plan.memory;
-    if (!tile_grid_divides(&d->grid) || r->tiling == FLUX1_TILING_NO || (r->tiling == FLUX1_TILING_AUTO && whole <= memory))
+    if (!tile_grid_divides(&d->grid) || r->tiling == FLUX1_TILING_NO ||
+        (r->tiling == FLUX1_TILING_AUTO && whole <= memory))
         return FLUX1_OK;
     stage_plan_free(&d->plan);
     flux1_status st = plan_tiles(d);
     if (st != FLUX1_OK)
         decoder_close(d);
     else if (r->tiling == FLUX1_TILING_AUTO)
-        context_log(c, FLUX1_LOG_WARNING, "the picture is decoded in %lld tiles, since whole it would take %.1f GiB of memory; tones may differ slightly between them",
+        context_log(c, FLUX1_LOG_WARNING,
+                    "the picture is decoded in %lld tiles, since whole it would take %.1f GiB of memory; tones may "
+                    "differ slightly between them",
                     (long long)(tile_rows(&d->grid) * tile_columns(&d->grid)), (double)whole / 0x1p30);
     return st;
 }
@@ -109,7 +112,8 @@ static uint8_t to_byte(float x)
     return (uint8_t)rintf(v * 255.0f);
 }
 
-static flux1_status make_picture(const tile_grid *g, const float *pixels, tensor *decoded, flux1_image *image, flux1_error *err)
+static flux1_status make_picture(const tile_grid *g, const float *pixels, tensor *decoded, flux1_image *image,
+                                 flux1_error *err)
 {
     int64_t height = g->h * g->scale, width = g->w * g->scale, size = height * width;
     image->pixels = malloc((size_t)(3 * size));
@@ -139,7 +143,8 @@ static flux1_status run_part(decoder *d, const stage_plan *p, int64_t h, int64_t
     int64_t scale = d->grid.scale;
     job->h = h;
     job->w = w;
-    job->in = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w, d->model->vae.latent_channels}, .data = latent};
+    job->in =
+        (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w, d->model->vae.latent_channels}, .data = latent};
     job->out = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w * scale * scale, 3}, .data = pixels};
     return stage_run(&c->mesh, &c->device, p, vae_decode_body, job, &c->error);
 }
@@ -151,7 +156,8 @@ static flux1_status run_tile(void *user, int64_t y, int64_t x, int64_t height, i
     int64_t channels = d->model->vae.latent_channels;
     float *rows = k->tile.data;
     for (int64_t i = 0; i < height; i++)
-        memcpy(rows + i * width * channels, k->latent + ((y + i) * d->grid.w + x) * channels, (size_t)(width * channels) * sizeof *rows);
+        memcpy(rows + i * width * channels, k->latent + ((y + i) * d->grid.w + x) * channels,
+               (size_t)(width * channels) * sizeof *rows);
     return run_part(d, tile_plan_of(d, height, width), height, width, rows, pixels);
 }
 

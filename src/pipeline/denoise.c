@@ -35,7 +35,8 @@ flux1_status make_noise(const flux1_model *m, const request *r, uint64_t seed, t
     return st;
 }
 
-flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request *r, const flux1_text *text, denoiser *d)
+flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request *r, const flux1_text *text,
+                           denoiser *d)
 {
     *d = (denoiser){.context = c, .model = m, .channels = m->dit.in_channels};
     d->tokens = request_grid_h(r, m) * request_grid_w(r, m);
@@ -88,8 +89,12 @@ flux1_status denoiser_submit(denoiser *d, int64_t k) { return run_at(d, k, dit_s
 
 flux1_status denoiser_wait(denoiser *d, int64_t k) { return run_at(d, k, dit_step_end_body); }
 
-/* On one GPU. Elsewhere a step is done when it is submitted, or its ranks exchange what they have found at its end, which would wait for the step behind it too. */
-bool denoiser_runs_ahead(const denoiser *d) { return d->context->device.config.device && mesh_ranks(&d->context->mesh) == 1; }
+/* On one GPU. Elsewhere a step is done when it is submitted, or its ranks exchange what they have found at its end,
+ * which would wait for the step behind it too. */
+bool denoiser_runs_ahead(const denoiser *d)
+{
+    return d->context->device.config.device && mesh_ranks(&d->context->mesh) == 1;
+}
 
 flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent)
 {

@@ -9,15 +9,18 @@ enum { GPUS_MOST = 64 };
 
 static json_t *describe_cpu(void)
 {
-    return json_pack("{s:s,s:s,s:i,s:b}", "device", "cpu", "isa", ops_cpu_isa(), "cores", cpu_physical_cores(), "multiplies bf16", ops_cpu_multiplies_bf16());
+    return json_pack("{s:s,s:s,s:i,s:b}", "device", "cpu", "isa", ops_cpu_isa(), "cores", cpu_physical_cores(),
+                     "multiplies bf16", ops_cpu_multiplies_bf16());
 }
 
 static json_t *describe_gpu(int ordinal, const ops_cuda_info *g)
 {
     char name[32];
     snprintf(name, sizeof name, "cuda:%d", ordinal);
-    return json_pack("{s:s,s:s,s:I,s:i,s:i,s:i,s:I,s:I,s:I}", "device", name, "name", g->name, "memory", (json_int_t)g->memory, "capability", g->capability, "multiprocessors",
-                     g->multiprocessors, "driver", g->driver, "cublasLt", (json_int_t)g->cublas, "cudnn", (json_int_t)g->cudnn, "nccl", (json_int_t)g->nccl);
+    return json_pack("{s:s,s:s,s:I,s:i,s:i,s:i,s:I,s:I,s:I}", "device", name, "name", g->name, "memory",
+                     (json_int_t)g->memory, "capability", g->capability, "multiprocessors", g->multiprocessors,
+                     "driver", g->driver, "cublasLt", (json_int_t)g->cublas, "cudnn", (json_int_t)g->cudnn, "nccl",
+                     (json_int_t)g->nccl);
 }
 
 flux1_status flux1_devices_json(flux1_context *c, char **json)

@@ -55,7 +55,8 @@ static flux1_status add_entry(dump *d, const char *name, dtype type, int dims, c
     return FLUX1_OK;
 }
 
-flux1_status dump_add(dump *d, const char *name, dtype type, int dims, const int64_t *shape, int64_t index, const void *data, flux1_error *err)
+flux1_status dump_add(dump *d, const char *name, dtype type, int dims, const int64_t *shape, int64_t index,
+                      const void *data, flux1_error *err)
 {
     if (!d)
         return FLUX1_OK;
@@ -74,8 +75,8 @@ flux1_status dump_add(dump *d, const char *name, dtype type, int dims, const int
     return FLUX1_OK;
 }
 
-/* {"name":{"dtype":"F32","shape":[…],"data_offsets":[begin,end]},…}, padded with spaces to a multiple of 8. jansson's writer is not used: out of memory, it
- * may write less and not say so. */
+/* {"name":{"dtype":"F32","shape":[…],"data_offsets":[begin,end]},…}, padded with spaces to a multiple of 8. jansson's
+ * writer is not used: out of memory, it may write less and not say so. */
 static flux1_status header_text(const dump *d, char **text, size_t *length, flux1_error *err)
 {
     builder b = {0};

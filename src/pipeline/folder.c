@@ -25,15 +25,25 @@ const char *component_folder(component c) { return FOLDERS[c]; }
 /* Everything that a pipeline folder must have, so that what is missing can be said at once. */
 static flux1_status check_parts(const char *path, flux1_error *err)
 {
-    static const char *const needed[] = {"model_index.json", "scheduler/scheduler_config.json", "tokenizer",  "tokenizer_2",      "text_encoder/config.json",
-                                         "text_encoder_2/config.json", "transformer/config.json",         "vae/config.json"};
+    static const char *const needed[] = {"model_index.json",
+                                         "scheduler/scheduler_config.json",
+                                         "tokenizer",
+                                         "tokenizer_2",
+                                         "text_encoder/config.json",
+                                         "text_encoder_2/config.json",
+                                         "transformer/config.json",
+                                         "vae/config.json"};
     char missing[512] = "";
     size_t used = 0;
     int count = 0;
     if (!file_exists(path))
-        return error_set(err, FLUX1_ERR_MODEL, "%s: no such folder; --model takes a FLUX.1 pipeline folder as Hugging Face lays it out", path);
+        return error_set(err, FLUX1_ERR_MODEL,
+                         "%s: no such folder; --model takes a FLUX.1 pipeline folder as Hugging Face lays it out",
+                         path);
     if (!file_is_directory(path))
-        return error_set(err, FLUX1_ERR_MODEL, "%s: a file, but --model takes a FLUX.1 pipeline folder (model_index.json, transformer/, vae/, …)", path);
+        return error_set(
+            err, FLUX1_ERR_MODEL,
+            "%s: a file, but --model takes a FLUX.1 pipeline folder (model_index.json, transformer/, vae/, …)", path);
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
         char *full = path_join(path, needed[i]);
         if (!full)
@@ -45,23 +55,23 @@ static flux1_status check_parts(const char *path, flux1_error *err)
         free(full);
     }
     if (count)
-        return error_set(err, FLUX1_ERR_MODEL, "%s: not a whole FLUX.1 pipeline folder, %s %s missing", path, missing, count > 1 ? "are" : "is");
+        return error_set(err, FLUX1_ERR_MODEL, "%s: not a whole FLUX.1 pipeline folder, %s %s missing", path, missing,
+                         count > 1 ? "are" : "is");
     return FLUX1_OK;
 }
 
 /* Reads path/part as JSON and lets `read` make a config of it. */
-#define READ_CONFIG(path, part, read, out, err)                        \
-    do {                                                               \
-        char *full_ = path_join(path, part);                           \
-        json_t *json_ = NULL;                                          \
-        flux1_status st_ = full_ ? json_parse_file(full_, &json_, err) \
-                                 : error_oom(err, 0, "a path");        \
-        if (st_ == FLUX1_OK)                                           \
-            st_ = read(json_, full_, out, err);                        \
-        json_decref(json_);                                            \
-        free(full_);                                                   \
-        if (st_ != FLUX1_OK)                                           \
-            return st_;                                                \
+#define READ_CONFIG(path, part, read, out, err)                                                       \
+    do {                                                                                              \
+        char *full_ = path_join(path, part);                                                          \
+        json_t *json_ = NULL;                                                                         \
+        flux1_status st_ = full_ ? json_parse_file(full_, &json_, err) : error_oom(err, 0, "a path"); \
+        if (st_ == FLUX1_OK)                                                                          \
+            st_ = read(json_, full_, out, err);                                                       \
+        json_decref(json_);                                                                           \
+        free(full_);                                                                                  \
+        if (st_ != FLUX1_OK)                                                                          \
+            return st_;                                                                               \
     } while (0)
 
 static flux1_status index_read(const json_t *j, const char *name, void *unused, flux1_error *err)
@@ -71,7 +81,9 @@ static flux1_status index_read(const json_t *j, const char *name, void *unused, 
     TRY(json_require(j, name, "_class_name", err));
     TRY(json_get_string(j, name, "_class_name", &class_name, err));
     if (strcmp(class_name, "FluxPipeline") != 0)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: a %s; this version makes pictures with FluxPipeline folders (FLUX.1 schnell and dev)", name, class_name);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                         "%s: a %s; this version makes pictures with FluxPipeline folders (FLUX.1 schnell and dev)",
+                         name, class_name);
     return FLUX1_OK;
 }
 
@@ -90,22 +102,27 @@ static flux1_status agree(const char *path, const char *a, int64_t x, const char
 {
     if (x == y)
         return FLUX1_OK;
-    return error_set(err, FLUX1_ERR_MODEL, "%s: the parts do not fit together: %s is %lld, %s is %lld", path, a, (long long)x, b, (long long)y);
+    return error_set(err, FLUX1_ERR_MODEL, "%s: the parts do not fit together: %s is %lld, %s is %lld", path, a,
+                     (long long)x, b, (long long)y);
 }
 
 static flux1_status check_agreement(const struct flux1_model *m, flux1_error *err)
 {
-    TRY(agree(m->path, "text_encoder hidden_size", m->clip.hidden, "transformer pooled_projection_dim", m->dit.pooled_dim, err));
-    TRY(agree(m->path, "text_encoder_2 d_model", m->t5.d_model, "transformer joint_attention_dim", m->dit.joint_dim, err));
-    return agree(m->path, "4 × vae latent_channels", 4 * m->vae.latent_channels, "transformer in_channels", m->dit.in_channels, err);
+    TRY(agree(m->path, "text_encoder hidden_size", m->clip.hidden, "transformer pooled_projection_dim",
+              m->dit.pooled_dim, err));
+    TRY(agree(m->path, "text_encoder_2 d_model", m->t5.d_model, "transformer joint_attention_dim", m->dit.joint_dim,
+              err));
+    return agree(m->path, "4 × vae latent_channels", 4 * m->vae.latent_channels, "transformer in_channels",
+                 m->dit.in_channels, err);
 }
 
-static flux1_status check_vocabulary(const char *path, const char *tokenizer, int64_t entries, int64_t table, flux1_error *err)
+static flux1_status check_vocabulary(const char *path, const char *tokenizer, int64_t entries, int64_t table,
+                                     flux1_error *err)
 {
     if (entries <= table)
         return FLUX1_OK;
-    return error_set(err, FLUX1_ERR_MODEL, "%s: the %s has %lld entries, its text encoder's embedding table only %lld", path, tokenizer, (long long)entries,
-                     (long long)table);
+    return error_set(err, FLUX1_ERR_MODEL, "%s: the %s has %lld entries, its text encoder's embedding table only %lld",
+                     path, tokenizer, (long long)entries, (long long)table);
 }
 
 static flux1_status check_tokenizers(const struct flux1_model *m, flux1_error *err)
@@ -113,8 +130,9 @@ static flux1_status check_tokenizers(const struct flux1_model *m, flux1_error *e
     TRY(check_vocabulary(m->path, "tokenizer", clip_tokenizer_vocabulary(m->clip_tokens), m->clip.vocab, err));
     TRY(check_vocabulary(m->path, "tokenizer_2", t5_tokenizer_vocabulary(m->t5_tokens), m->t5.vocab, err));
     if (clip_tokenizer_length(m->clip_tokens) > m->clip.positions)
-        return error_set(err, FLUX1_ERR_MODEL, "%s: the tokenizer's model_max_length is %d, but text_encoder has only %lld positions", m->path,
-                         clip_tokenizer_length(m->clip_tokens), (long long)m->clip.positions);
+        return error_set(err, FLUX1_ERR_MODEL,
+                         "%s: the tokenizer's model_max_length is %d, but text_encoder has only %lld positions",
+                         m->path, clip_tokenizer_length(m->clip_tokens), (long long)m->clip.positions);
     return FLUX1_OK;
 }
 
@@ -159,10 +177,12 @@ static void set_lengths(struct flux1_model *m)
 {
     m->clip_length = m->clip_tokens ? clip_tokenizer_length(m->clip_tokens) : (int)m->clip.positions;
     m->t5_length_max = T5_LENGTH_MAX;
-    m->t5_length = folder_default_length(m->t5_tokens ? t5_tokenizer_length(m->t5_tokens) : T5_LENGTH_MAX, m->dit.guidance);
+    m->t5_length =
+        folder_default_length(m->t5_tokens ? t5_tokenizer_length(m->t5_tokens) : T5_LENGTH_MAX, m->dit.guidance);
 }
 
-flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out, flux1_error *err)
+flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out,
+                                    flux1_error *err)
 {
     char *folder = path_join(path, "tokenizer"), *folder_2 = path_join(path, "tokenizer_2");
     flux1_status st = folder && folder_2 ? FLUX1_OK : error_oom(err, 0, "a path");
@@ -213,16 +233,56 @@ void folder_close(struct flux1_model *m)
 /* The real configs of both models differ in two things. */
 static void true_size(struct flux1_model *m, bool dev)
 {
-    m->clip = (clip_config){.vocab = 49408, .positions = 77, .hidden = 768, .layers = 12, .heads = 12, .mlp = 3072, .eos = 2, .act = ACTIVATION_QUICK_GELU, .eps = 1e-5};
-    m->t5 = (t5_config){.vocab = 32128, .d_model = 4096, .d_kv = 64, .d_ff = 10240, .layers = 24, .heads = 64, .buckets = 32, .max_distance = 128, .eps = 1e-6};
-    m->dit = (dit_config){.in_channels = 64, .out_channels = 64, .layers = 19, .single_layers = 38, .head_dim = 128, .heads = 24, .joint_dim = 4096,
-                          .pooled_dim = 768, .axes = {16, 56, 56}, .axis_count = 3, .guidance = dev};
-    m->vae = (vae_config){.in_channels = 3, .out_channels = 3, .latent_channels = 16, .layers = 2, .groups = 32, .levels = 4, .channels = {128, 256, 512, 512},
-                          .sample_size = 1024, .scaling = 0.3611, .shift = 0.1159, .mid_attention = true};
-    m->scheduler = (scheduler_config){.dynamic = dev, .shift = dev ? 3 : 1, .base_shift = 0.5, .max_shift = 1.15, .base_tokens = 256, .max_tokens = 4096};
+    m->clip = (clip_config){.vocab = 49408,
+                            .positions = 77,
+                            .hidden = 768,
+                            .layers = 12,
+                            .heads = 12,
+                            .mlp = 3072,
+                            .eos = 2,
+                            .act = ACTIVATION_QUICK_GELU,
+                            .eps = 1e-5};
+    m->t5 = (t5_config){.vocab = 32128,
+                        .d_model = 4096,
+                        .d_kv = 64,
+                        .d_ff = 10240,
+                        .layers = 24,
+                        .heads = 64,
+                        .buckets = 32,
+                        .max_distance = 128,
+                        .eps = 1e-6};
+    m->dit = (dit_config){.in_channels = 64,
+                          .out_channels = 64,
+                          .layers = 19,
+                          .single_layers = 38,
+                          .head_dim = 128,
+                          .heads = 24,
+                          .joint_dim = 4096,
+                          .pooled_dim = 768,
+                          .axes = {16, 56, 56},
+                          .axis_count = 3,
+                          .guidance = dev};
+    m->vae = (vae_config){.in_channels = 3,
+                          .out_channels = 3,
+                          .latent_channels = 16,
+                          .layers = 2,
+                          .groups = 32,
+                          .levels = 4,
+                          .channels = {128, 256, 512, 512},
+                          .sample_size = 1024,
+                          .scaling = 0.3611,
+                          .shift = 0.1159,
+                          .mid_attention = true};
+    m->scheduler = (scheduler_config){.dynamic = dev,
+                                      .shift = dev ? 3 : 1,
+                                      .base_shift = 0.5,
+                                      .max_shift = 1.15,
+                                      .base_tokens = 256,
+                                      .max_tokens = 4096};
 }
 
-flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out, flux1_error *err)
+flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out,
+                              flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     bool dev = strcmp(variant, "dev") == 0;

@@ -8,17 +8,17 @@
 #include "weights/store.h"
 
 /* One row a component with weights: index, folder, file stem. */
-#define COMPONENT_MAP(X)                                              \
-    X(CLIP, "text_encoder", "model")                                  \
-    X(T5, "text_encoder_2", "model")                                  \
-    X(DIT, "transformer", "diffusion_pytorch_model")                  \
+#define COMPONENT_MAP(X)                             \
+    X(CLIP, "text_encoder", "model")                 \
+    X(T5, "text_encoder_2", "model")                 \
+    X(DIT, "transformer", "diffusion_pytorch_model") \
     X(VAE, "vae", "diffusion_pytorch_model")
 
 typedef enum component {
 #define COMPONENT_ENUM(name, folder, stem) COMPONENT_##name,
     COMPONENT_MAP(COMPONENT_ENUM)
 #undef COMPONENT_ENUM
-    COMPONENTS
+        COMPONENTS
 } component;
 
 const char *component_folder(component c);
@@ -39,18 +39,22 @@ struct flux1_model {
 
 #define T5_LENGTH_MAX 512 /* diffusers' limit */
 
-/* Checks that all parts are there, reads the configs, opens tokenizers and stores, and holds every tensor's name and shape to the configs. */
+/* Checks that all parts are there, reads the configs, opens tokenizers and stores, and holds every tensor's name and
+ * shape to the configs. */
 flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err);
 
 /* A model of FLUX.1's true size with synthetic weights of `weights`: variant "schnell" or "dev". No tokenizers. */
-flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out, flux1_error *err);
+flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out,
+                              flux1_error *err);
 
 void folder_close(struct flux1_model *m);
 
 /* Only the tokenizers of a folder: path/tokenizer and path/tokenizer_2. */
-flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out, flux1_error *err);
+flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out,
+                                    flux1_error *err);
 
-/* T5 tokens where a request does not say: what the tokenizer is made for, up to 512, and for a model without guidance (schnell) up to 256, which it was made with. */
+/* T5 tokens where a request does not say: what the tokenizer is made for, up to 512, and for a model without guidance
+ * (schnell) up to 256, which it was made with. */
 int folder_default_length(int tokenizer_length, bool guidance);
 
 /* Pixels that width and height are multiples of: two latent cells. */

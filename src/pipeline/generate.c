@@ -1,4 +1,5 @@
-/* A whole request: plan all stages, refuse what does not fit, then run them, one after the other, each with its own memory. */
+/* A whole request: plan all stages, refuse what does not fit, then run them, one after the other, each with its own
+ * memory. */
 #include "pipeline/text_to_image.h"
 
 #include <stdio.h>
@@ -9,8 +10,11 @@ flux1_status check_memory(flux1_context *c, const request *r, const char *stage,
 {
     if (bytes <= c->max_memory)
         return FLUX1_OK;
-    return error_set(&c->error, FLUX1_ERR_LIMIT, "a picture of %lldx%lld takes %.1f GiB of memory to %s, more than the %.1f GiB there are for it; choose a smaller size",
-                     (long long)r->width, (long long)r->height, (double)bytes / 0x1p30, stage, (double)c->max_memory / 0x1p30);
+    return error_set(&c->error, FLUX1_ERR_LIMIT,
+                     "a picture of %lldx%lld takes %.1f GiB of memory to %s, more than the %.1f GiB there are for it; "
+                     "choose a smaller size",
+                     (long long)r->width, (long long)r->height, (double)bytes / 0x1p30, stage,
+                     (double)c->max_memory / 0x1p30);
 }
 
 size_t memory_beside(const flux1_context *c, size_t taken) { return c->max_memory > taken ? c->max_memory - taken : 0; }
@@ -19,8 +23,8 @@ typedef struct run {
     flux1_context *c;
     const flux1_model *m;
     request r;
-    flux1_text *own;         /* made here */
-    const flux1_text *text;  /* own, or the caller's */
+    flux1_text *own;        /* made here */
+    const flux1_text *text; /* own, or the caller's */
     text_plan text_plan;
     denoiser denoiser;
     decoder decoder;
@@ -41,7 +45,8 @@ static flux1_status take_text(run *g)
     if (given->clip_length != own->clip_length || given->t5_length != own->t5_length ||
         memcmp(given->clip_ids, own->clip_ids, (size_t)own->clip_length * sizeof *own->clip_ids) != 0 ||
         memcmp(given->t5_ids, own->t5_ids, (size_t)own->t5_length * sizeof *own->t5_ids) != 0)
-        return error_set(&g->c->error, FLUX1_ERR_ARGUMENT, "the text was encoded from another prompt, or with another max_sequence_length");
+        return error_set(&g->c->error, FLUX1_ERR_ARGUMENT,
+                         "the text was encoded from another prompt, or with another max_sequence_length");
     g->text = given;
     return FLUX1_OK;
 }
@@ -55,7 +60,9 @@ static flux1_status plan_text(run *g)
     if (t5_cut)
         context_log(c, FLUX1_LOG_WARNING, "the prompt is longer than %d T5 tokens: the rest is not seen", g->r.length);
     else if (clip_cut)
-        context_log(c, FLUX1_LOG_INFO, "the prompt is longer than CLIP's %d tokens: T5 sees it whole, CLIP its beginning", g->m->clip_length);
+        context_log(c, FLUX1_LOG_INFO,
+                    "the prompt is longer than CLIP's %d tokens: T5 sees it whole, CLIP its beginning",
+                    g->m->clip_length);
     if (g->r.text)
         return take_text(g);
     TRY(text_plan_make(c, g->m, g->own, &g->text_plan));
@@ -68,12 +75,16 @@ static void tell_of_streaming(const run *g)
     flux1_context *c = g->c;
     const cuda_device *gpu = c->device.config.device;
     const stage_plan *d = &g->denoiser.plan;
-    size_t ranks = (size_t)mesh_ranks(&c->mesh), weights = d->count.held_bytes * (c->device.gpus ? 1 : ranks), activations = d->memory / (c->device.gpus ? ranks : 1);
+    size_t ranks = (size_t)mesh_ranks(&c->mesh), weights = d->count.held_bytes * (c->device.gpus ? 1 : ranks),
+           activations = d->memory / (c->device.gpus ? ranks : 1);
     if (!gpu || weights + activations + OPS_CUDA_SPARE <= ops_cuda_memory(gpu))
         return;
     bool smaller = !c->device.config.fp8 && ops_cuda_multiplies_fp8(gpu);
-    context_log(c, FLUX1_LOG_WARNING, "the transformer's weights (%.1f GiB) and activations (%.1f GiB) do not fit %s: weights are streamed to it in every step, which is slow%s",
-                (double)weights / 0x1p30, (double)activations / 0x1p30, ops_cuda_name(gpu), smaller ? "; --dtype fp8 takes about two thirds of them" : "");
+    context_log(c, FLUX1_LOG_WARNING,
+                "the transformer's weights (%.1f GiB) and activations (%.1f GiB) do not fit %s: weights are streamed "
+                "to it in every step, which is slow%s",
+                (double)weights / 0x1p30, (double)activations / 0x1p30, ops_cuda_name(gpu),
+                smaller ? "; --dtype fp8 takes about two thirds of them" : "");
 }
 
 /* Ids, and the plan of every stage, before anything is computed. */
@@ -89,29 +100,36 @@ static flux1_status plan(run *g)
     TRY(decoder_plan(c, g->m, &g->r, memory_beside(c, g->r.preview_every ? denoise : 0), &g->decoder));
     g->decoder_planned = true;
     size_t decode = g->decoder.plan.memory;
-    return g->r.preview_every ? check_memory(c, &g->r, "denoise with previews", denoise + decode) : check_memory(c, &g->r, "decode", decode);
+    return g->r.preview_every ? check_memory(c, &g->r, "denoise with previews", denoise + decode)
+                              : check_memory(c, &g->r, "decode", decode);
 }
 
 static double total_flops(const run *g)
 {
     const stage_plan *d = &g->denoiser.plan;
     double opening = d->tick_count ? d->ticks[0] : 0, pictures = (double)g->r.count;
-    return g->text_plan.clip.count.flops + g->text_plan.t5.count.flops + opening + pictures * (d->count.flops - opening + g->decoder.plan.count.flops);
+    return g->text_plan.clip.count.flops + g->text_plan.t5.count.flops + opening +
+           pictures * (d->count.flops - opening + g->decoder.plan.count.flops);
 }
 
 static flux1_status dump_text(run *g)
 {
     flux1_error *err = &g->c->error;
     for (int64_t i = 0; i < g->r.count; i++) {
-        TRY(dump_add(g->dump, "clip.input_ids", DTYPE_I32, 1, (int64_t[]){g->text->clip_length}, i, g->text->clip_ids, err));
+        TRY(dump_add(g->dump, "clip.input_ids", DTYPE_I32, 1, (int64_t[]){g->text->clip_length}, i, g->text->clip_ids,
+                     err));
         TRY(dump_add(g->dump, "t5.input_ids", DTYPE_I32, 1, (int64_t[]){g->text->t5_length}, i, g->text->t5_ids, err));
-        TRY(dump_add(g->dump, "pooled_prompt_embeds", DTYPE_F32, 1, g->text->pooled.shape + 1, i, g->text->pooled.data, err));
+        TRY(dump_add(g->dump, "pooled_prompt_embeds", DTYPE_F32, 1, g->text->pooled.shape + 1, i, g->text->pooled.data,
+                     err));
         TRY(dump_add(g->dump, "prompt_embeds", DTYPE_F32, 2, g->text->embeds.shape + 1, i, g->text->embeds.data, err));
     }
     return dump_add(g->dump, "sigmas", DTYPE_F32, 1, (int64_t[]){g->r.steps + 1}, -1, g->denoiser.sigmas, err);
 }
 
-static bool is_previewed(const run *g, int64_t k) { return g->r.preview_every && (k + 1) % g->r.preview_every == 0 && k + 1 < g->r.steps; }
+static bool is_previewed(const run *g, int64_t k)
+{
+    return g->r.preview_every && (k + 1) % g->r.preview_every == 0 && k + 1 < g->r.steps;
+}
 
 /* The picture as expected after step k, which has been waited for and has no step behind it yet. */
 static flux1_status take_preview(run *g, int64_t image, int64_t k)
@@ -136,7 +154,8 @@ static flux1_status show_preview(run *g, int64_t image)
     return st;
 }
 
-/* What the caller is told of a step that is done; what is read here of the latent is step k's only if no other is submitted yet. */
+/* What the caller is told of a step that is done; what is read here of the latent is step k's only if no other is
+ * submitted yet. */
 static flux1_status after_step(run *g, int64_t image, int64_t k)
 {
     tensor *latent = &g->latents[image];
@@ -153,7 +172,8 @@ static flux1_status after_step(run *g, int64_t image, int64_t k)
     return is_previewed(g, k) ? take_preview(g, image, k) : FLUX1_OK;
 }
 
-/* A GPU has the next step before it is done with this one, unless the latent between them is wanted; a preview is decoded beside the next step. */
+/* A GPU has the next step before it is done with this one, unless the latent between them is wanted; a preview is
+ * decoded beside the next step. */
 static flux1_status run_steps(run *g, int64_t image)
 {
     bool ahead = denoiser_runs_ahead(&g->denoiser) && !g->dump;
@@ -242,7 +262,8 @@ static flux1_status run_all(run *g)
     return g->dump ? dump_write(g->dump, g->r.dump, err) : FLUX1_OK;
 }
 
-flux1_status flux1_generate(flux1_context *context, const flux1_model *model, const flux1_generate_params *params, flux1_image **images)
+flux1_status flux1_generate(flux1_context *context, const flux1_model *model, const flux1_generate_params *params,
+                            flux1_image **images)
 {
     run g = {.c = context, .m = model};
     context_begin(context);

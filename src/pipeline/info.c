@@ -37,7 +37,8 @@ static json_t *describe_component(component part, const store *s, bool *ok)
     }
     for (int t = 0; t < DTYPE_COUNT; t++)
         if (count[t] && used < sizeof dtypes)
-            used += (size_t)snprintf(dtypes + used, sizeof dtypes - used, "%s%s", used ? " " : "", dtype_describe(t)->name);
+            used +=
+                (size_t)snprintf(dtypes + used, sizeof dtypes - used, "%s%s", used ? " " : "", dtype_describe(t)->name);
     json_t *o = json_object();
     put(o, "component", json_string(component_folder(part)), ok);
     put(o, "tensors", json_integer((json_int_t)store_count(s)), ok);
@@ -68,7 +69,10 @@ static void describe_defaults(json_t *root, const flux1_model *m, bool *ok)
         put(o, "guidance", json_real((double)info.default_guidance), ok);
     put(o, "max_sequence_length", json_integer(info.default_sequence_length), ok);
     put(o, "size_multiple", json_integer(info.size_multiple), ok);
-    put(root, "kind", json_string(info.guidance ? "FLUX.1 dev (with guidance embedding)" : "FLUX.1 schnell (without guidance embedding)"), ok);
+    put(root, "kind",
+        json_string(info.guidance ? "FLUX.1 dev (with guidance embedding)"
+                                  : "FLUX.1 schnell (without guidance embedding)"),
+        ok);
     put(root, "defaults", o, ok);
 }
 
@@ -86,7 +90,8 @@ static json_t *describe_stage(const char *name, const stage_plan *p, bool *ok)
 }
 
 /* Dry runs of all stages for one picture. */
-static flux1_status describe_request(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, json_t *root, bool *ok)
+static flux1_status describe_request(flux1_context *c, const flux1_model *m, const flux1_generate_params *params,
+                                     json_t *root, bool *ok)
 {
     request r;
     flux1_text *text = NULL;
@@ -187,7 +192,8 @@ static void describe_remains(json_t *root, const char *path, bool *ok)
 {
     store *stores[COMPONENTS] = {0};
     for (int p = 0; p < COMPONENTS; p++) {
-        const char *const stem[] = {p == COMPONENT_CLIP || p == COMPONENT_T5 ? "model" : "diffusion_pytorch_model", NULL};
+        const char *const stem[] = {p == COMPONENT_CLIP || p == COMPONENT_T5 ? "model" : "diffusion_pytorch_model",
+                                    NULL};
         char *folder = path_join(path, component_folder(p));
         if (folder && store_open(folder, stem, &stores[p], NULL) != FLUX1_OK)
             stores[p] = NULL;
@@ -198,7 +204,8 @@ static void describe_remains(json_t *root, const char *path, bool *ok)
         store_close(stores[p]);
 }
 
-flux1_status flux1_info_json(flux1_context *c, const char *path, const flux1_generate_params *params, int verify, char **json)
+flux1_status flux1_info_json(flux1_context *c, const char *path, const flux1_generate_params *params, int verify,
+                             char **json)
 {
     flux1_model *m = NULL;
     bool ok = true;

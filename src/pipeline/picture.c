@@ -20,7 +20,8 @@ static void base_name(const char *path, char *out, size_t size)
     snprintf(out, size, "%.*s", (int)(end - begin), path + begin);
 }
 
-static flux1_status write_with_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r, const char *path)
+static flux1_status write_with_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r,
+                                     const char *path)
 {
     char name[256], mesh_text[32];
     char *parameters = NULL, *json = NULL;
@@ -38,7 +39,9 @@ static flux1_status write_with_texts(flux1_context *c, const flux1_image *image,
                         .seed = image->seed,
                         .max_sequence_length = r->length,
                         .dtype = context_dtype(c),
-                        .device = c->device.create == ops_ref_create ? "ref" : c->device.config.device ? "cuda" : "cpu",
+                        .device = c->device.create == ops_ref_create ? "ref"
+                                  : c->device.config.device          ? "cuda"
+                                                                     : "cpu",
                         .mesh = mesh_text};
     TRY_CLEANUP(metadata_parameters(&d, &parameters, &c->error));
     TRY_CLEANUP(metadata_json(&d, &json, &c->error));
@@ -50,7 +53,8 @@ cleanup:
     return st;
 }
 
-flux1_status flux1_image_write_png(flux1_context *c, const flux1_image *image, const flux1_model *model, const flux1_generate_params *params, const char *path)
+flux1_status flux1_image_write_png(flux1_context *c, const flux1_image *image, const flux1_model *model,
+                                   const flux1_generate_params *params, const char *path)
 {
     context_begin(c);
     if (!model || !params)

@@ -14,7 +14,10 @@ double seconds_now(void)
 void progress_begin(progress *p, flux1_context *c, const request *r, double total_flops)
 {
     *p = (progress){.context = c, .request = r, .total = total_flops, .began = seconds_now(), .worked = -1};
-    p->state = (flux1_progress){.size = sizeof p->state, .stage_name = STAGE_NAMES[FLUX1_STAGE_LOAD], .images = (int)r->count, .seconds_left = -1};
+    p->state = (flux1_progress){.size = sizeof p->state,
+                                .stage_name = STAGE_NAMES[FLUX1_STAGE_LOAD],
+                                .images = (int)r->count,
+                                .seconds_left = -1};
 }
 
 flux1_status progress_report(progress *p, flux1_error *err)
@@ -39,7 +42,8 @@ static void set_fractions(progress *p, double done, double stage_fraction)
     p->state.fraction = p->total > 0 ? done / p->total : 0;
     if (p->state.fraction > 1)
         p->state.fraction = 1;
-    p->state.seconds_left = p->state.fraction > 0.01 ? (now - p->began) * (1 - p->state.fraction) / p->state.fraction : -1;
+    p->state.seconds_left =
+        p->state.fraction > 0.01 ? (now - p->began) * (1 - p->state.fraction) / p->state.fraction : -1;
 }
 
 static flux1_status on_tick(void *user, size_t tick, flux1_error *err)

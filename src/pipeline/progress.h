@@ -1,4 +1,5 @@
-/* From the models' ticks to the caller's progress: fractions and time left follow the FLOPs that the dry run counted. */
+/* From the models' ticks to the caller's progress: fractions and time left follow the FLOPs that the dry run counted.
+ */
 #ifndef FLUX1_PIPELINE_PROGRESS_H
 #define FLUX1_PIPELINE_PROGRESS_H
 
@@ -8,11 +9,11 @@
 typedef struct progress {
     flux1_context *context;
     const request *request;
-    double total;            /* FLOPs of the whole request */
-    double before;           /* of the stages done */
-    const stage_plan *plan;  /* of the stage that runs */
-    double base;             /* FLOPs of this plan that belong to earlier pictures or to its opening */
-    double began, worked;    /* seconds: the request's start, the first FLOP's */
+    double total;           /* FLOPs of the whole request */
+    double before;          /* of the stages done */
+    const stage_plan *plan; /* of the stage that runs */
+    double base;            /* FLOPs of this plan that belong to earlier pictures or to its opening */
+    double began, worked;   /* seconds: the request's start, the first FLOP's */
     flux1_progress state;
 } progress;
 

@@ -13,15 +13,17 @@ static flux1_status take_size(flux1_context *c, const flux1_model *m, const char
 {
     int64_t unit = folder_size_multiple(m), value = wanted ? wanted : m->vae.sample_size;
     if (value < 0)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s %d: it should be a positive number of pixels", name, wanted);
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s %d: it should be a positive number of pixels", name,
+                         wanted);
     if (value < unit)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s %lld: this model's pictures are at least %lld pixels %s", name, (long long)value, (long long)unit,
-                         name[0] == 'w' ? "wide" : "high");
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s %lld: this model's pictures are at least %lld pixels %s",
+                         name, (long long)value, (long long)unit, name[0] == 'w' ? "wide" : "high");
     if (value > SIZE_LIMIT)
         return error_set(&c->error, FLUX1_ERR_LIMIT, "%s %lld: at most %d pixels", name, (long long)value, SIZE_LIMIT);
     *out = value / unit * unit;
     if (*out != value)
-        context_log(c, FLUX1_LOG_WARNING, "%s %lld is not a multiple of %lld: rounded down to %lld", name, (long long)value, (long long)unit, (long long)*out);
+        context_log(c, FLUX1_LOG_WARNING, "%s %lld is not a multiple of %lld: rounded down to %lld", name,
+                    (long long)value, (long long)unit, (long long)*out);
     return FLUX1_OK;
 }
 
@@ -38,11 +40,14 @@ static flux1_status take_counts(flux1_context *c, const flux1_model *m, const fl
     if (p->count > COUNT_LIMIT)
         return error_set(err, FLUX1_ERR_LIMIT, "count %d: at most %d", p->count, COUNT_LIMIT);
     if (p->max_sequence_length < 0)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "max_sequence_length %d: it should be 1 to %d", p->max_sequence_length, m->t5_length_max);
+        return error_set(err, FLUX1_ERR_ARGUMENT, "max_sequence_length %d: it should be 1 to %d",
+                         p->max_sequence_length, m->t5_length_max);
     if (p->max_sequence_length > m->t5_length_max)
-        return error_set(err, FLUX1_ERR_LIMIT, "max_sequence_length %d: at most %d", p->max_sequence_length, m->t5_length_max);
+        return error_set(err, FLUX1_ERR_LIMIT, "max_sequence_length %d: at most %d", p->max_sequence_length,
+                         m->t5_length_max);
     if (p->preview_every < 0)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "preview_every %d: it should be a number of steps, or 0 for none", p->preview_every);
+        return error_set(err, FLUX1_ERR_ARGUMENT, "preview_every %d: it should be a number of steps, or 0 for none",
+                         p->preview_every);
     if (p->tiling < FLUX1_TILING_AUTO || p->tiling > FLUX1_TILING_NO)
         return error_set(err, FLUX1_ERR_ARGUMENT, "tiling %d: it should be one of flux1_tiling", (int)p->tiling);
     r->tiling = p->tiling;
@@ -57,9 +62,15 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
     flux1_generate_params p;
     flux1_generate_params_defaults(&p);
     if (!params || params->size < offsetof(flux1_generate_params, reserved))
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_generate_params_defaults");
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "the parameters were not set up by flux1_generate_params_defaults");
     memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
-    *r = (request){.prompt = p.prompt ? p.prompt : "", .seed = p.seed, .text = p.text, .dump = p.dump, .progress = p.progress, .progress_user = p.progress_user};
+    *r = (request){.prompt = p.prompt ? p.prompt : "",
+                   .seed = p.seed,
+                   .text = p.text,
+                   .dump = p.dump,
+                   .progress = p.progress,
+                   .progress_user = p.progress_user};
     TRY(take_size(c, m, "width", p.width, &r->width));
     TRY(take_size(c, m, "height", p.height, &r->height));
     TRY(take_counts(c, m, &p, r));
@@ -67,6 +78,7 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "guidance: it should be a finite number, such as 3.5");
     r->guidance = p.guidance < 0 ? 3.5f : p.guidance;
     if (p.guidance >= 0 && !m->dit.guidance)
-        context_log(c, FLUX1_LOG_WARNING, "guidance %g is ignored: this model has no guidance embedding", (double)p.guidance);
+        context_log(c, FLUX1_LOG_WARNING, "guidance %g is ignored: this model has no guidance embedding",
+                    (double)p.guidance);
     return FLUX1_OK;
 }

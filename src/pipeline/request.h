@@ -27,7 +27,13 @@ typedef struct request {
 /* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT, one sentence. Roundings and ignored values are logged. */
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);
 
-static inline int64_t request_grid_h(const request *r, const flux1_model *m) { return r->height / folder_size_multiple(m); }
-static inline int64_t request_grid_w(const request *r, const flux1_model *m) { return r->width / folder_size_multiple(m); }
+static inline int64_t request_grid_h(const request *r, const flux1_model *m)
+{
+    return r->height / folder_size_multiple(m);
+}
+static inline int64_t request_grid_w(const request *r, const flux1_model *m)
+{
+    return r->width / folder_size_multiple(m);
+}
 
 #endif

@@ -17,7 +17,8 @@ struct flux1_sampler {
     int64_t step;
 };
 
-flux1_status flux1_encode_text(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, flux1_text **out)
+flux1_status flux1_encode_text(flux1_context *c, const flux1_model *m, const flux1_generate_params *params,
+                               flux1_text **out)
 {
     request r;
     text_plan plan;
@@ -42,7 +43,8 @@ flux1_status flux1_encode_text(flux1_context *c, const flux1_model *m, const flu
     return st;
 }
 
-flux1_status flux1_sampler_create(flux1_context *c, const flux1_model *m, const flux1_text *text, const flux1_generate_params *params, flux1_sampler **out)
+flux1_status flux1_sampler_create(flux1_context *c, const flux1_model *m, const flux1_text *text,
+                                  const flux1_generate_params *params, flux1_sampler **out)
 {
     flux1_status st;
     flux1_sampler *s = NULL;
@@ -75,7 +77,8 @@ flux1_status flux1_sampler_step(flux1_sampler *s, int *steps_left)
 {
     context_begin(s->context);
     if (s->step == s->request.steps)
-        return error_set(&s->context->error, FLUX1_ERR_ARGUMENT, "all %lld steps are done", (long long)s->request.steps);
+        return error_set(&s->context->error, FLUX1_ERR_ARGUMENT, "all %lld steps are done",
+                         (long long)s->request.steps);
     TRY(denoiser_step(&s->denoiser, s->step));
     s->step++;
     if (steps_left)

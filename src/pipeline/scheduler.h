@@ -1,4 +1,5 @@
-/* Flow-match Euler: the noise levels of a run. (diffusers: schedulers/scheduling_flow_match_euler_discrete.py, pipelines/flux/pipeline_flux.py.) */
+/* Flow-match Euler: the noise levels of a run. (diffusers: schedulers/scheduling_flow_match_euler_discrete.py,
+ * pipelines/flux/pipeline_flux.py.) */
 #ifndef FLUX1_PIPELINE_SCHEDULER_H
 #define FLUX1_PIPELINE_SCHEDULER_H
 
@@ -8,12 +9,12 @@
 #include <stdint.h>
 
 typedef struct scheduler_config {
-    bool dynamic;      /* use_dynamic_shifting: the shift follows the number of image tokens */
-    bool linear;       /* time_shift_type "linear" in place of "exponential" */
-    double shift;      /* used where it is not dynamic */
+    bool dynamic; /* use_dynamic_shifting: the shift follows the number of image tokens */
+    bool linear;  /* time_shift_type "linear" in place of "exponential" */
+    double shift; /* used where it is not dynamic */
     double base_shift, max_shift;
     int64_t base_tokens, max_tokens;
-    double terminal;   /* shift_terminal; 0: none */
+    double terminal; /* shift_terminal; 0: none */
 } scheduler_config;
 
 /* FLUX1_ERR_UNSUPPORTED for schedules that FLUX.1 does not use (Karras, exponential, beta, inverted, stochastic). */

@@ -23,7 +23,8 @@ static flux1_status tick(void *user, mesh *m)
     return FLUX1_OK;
 }
 
-flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, ticker *t, stage_plan *out, flux1_error *err)
+flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, ticker *t,
+                             stage_plan *out, flux1_error *err)
 {
     int ranks = mesh_ranks(c);
     flux1_status st = FLUX1_OK;
@@ -55,7 +56,8 @@ void stage_plan_free(stage_plan *p)
     *p = (stage_plan){0};
 }
 
-flux1_status stage_run(const mesh_config *c, const mesh_device *d, const stage_plan *p, mesh_body *body, void *job, flux1_error *err)
+flux1_status stage_run(const mesh_config *c, const mesh_device *d, const stage_plan *p, mesh_body *body, void *job,
+                       flux1_error *err)
 {
     mesh_session *s = NULL;
     TRY(mesh_open(c, d, p->arena, &s, err));
@@ -146,7 +148,9 @@ flux1_status dit_dry_body(void *arg, mesh *m)
     loader l = {.m = m, .s = job->model->store[COMPONENT_DIT]};
     flux1_status st;
     float sigma = 0;
-    tensor noise = {.type = DTYPE_F32, .dims = 3, .shape = {1, job->request.grid_h * job->request.grid_w, job->model->dit.in_channels}};
+    tensor noise = {.type = DTYPE_F32,
+                    .dims = 3,
+                    .shape = {1, job->request.grid_h * job->request.grid_w, job->model->dit.in_channels}};
     TRY_CLEANUP(dit_create(&l, &job->model->dit, &model));
     TRY_CLEANUP(dit_begin(model, m, &job->request, tick, &job->ticker));
     TRY_CLEANUP(dit_start(model, m, &noise));

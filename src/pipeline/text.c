@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t bytes, int t5_length, flux1_text **out, bool *clip_cut, bool *t5_cut, flux1_error *err)
+flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t bytes, int t5_length, flux1_text **out,
+                           bool *clip_cut, bool *t5_cut, flux1_error *err)
 {
     flux1_status st;
     flux1_text *t = calloc(1, sizeof *t);
@@ -44,7 +45,11 @@ void flux1_text_free(flux1_text *t)
 flux1_status text_plan_make(flux1_context *c, const flux1_model *m, flux1_text *text, text_plan *out)
 {
     flux1_status st;
-    *out = (text_plan){.job = {.model = m, .clip_ids = text->clip_ids, .t5_ids = text->t5_ids, .clip_length = text->clip_length, .t5_length = text->t5_length}};
+    *out = (text_plan){.job = {.model = m,
+                               .clip_ids = text->clip_ids,
+                               .t5_ids = text->t5_ids,
+                               .clip_length = text->clip_length,
+                               .t5_length = text->t5_length}};
     st = stage_plan_make(&c->mesh, &c->text_device, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
     if (st == FLUX1_OK)
         st = stage_plan_make(&c->mesh, &c->text_device, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);

@@ -18,7 +18,8 @@ struct flux1_text {
 };
 
 /* Ids only; pooled and embeds are still empty. */
-flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t bytes, int t5_length, flux1_text **out, bool *clip_cut, bool *t5_cut, flux1_error *err);
+flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t bytes, int t5_length, flux1_text **out,
+                           bool *clip_cut, bool *t5_cut, flux1_error *err);
 
 /* The plans of both encoders, and the encoding itself. */
 typedef struct text_plan {
@@ -36,10 +37,11 @@ typedef struct denoiser {
     dit_job job;
     stage_plan plan;
     mesh_session *session;
-    float *sigmas;   /* [steps + 1] */
+    float *sigmas; /* [steps + 1] */
     int64_t tokens, channels;
 } denoiser;
-flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request *r, const flux1_text *text, denoiser *out);
+flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request *r, const flux1_text *text,
+                           denoiser *out);
 flux1_status denoiser_open(denoiser *d, progress *p); /* the text must be encoded by now */
 flux1_status denoiser_start(denoiser *d, const tensor *noise);
 flux1_status denoiser_step(denoiser *d, int64_t k); /* submits and waits */
@@ -69,7 +71,7 @@ typedef struct decoder {
     tile_grid grid;
     stage_plan plan; /* of the whole picture, or of all its tiles in turn: then it has no arena of its own */
     tile_plan tile[TILE_SHAPES];
-    int tile_plans;  /* 0: the picture is decoded whole */
+    int tile_plans; /* 0: the picture is decoded whole */
 } decoder;
 
 /* `memory`: bytes that FLUX1_TILING_AUTO may take. */

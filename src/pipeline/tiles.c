@@ -45,19 +45,23 @@ static void blend_right(const tile *a, tile *b, int64_t overlap)
     int64_t extent = i64_min(overlap, i64_min(a->width, b->width));
     for (int64_t y = 0; y < b->height; y++)
         for (int64_t x = 0; x < extent; x++)
-            fade(a->pixels + CHANNELS * ((y + 1) * a->width - extent + x), b->pixels + CHANNELS * (y * b->width + x), CHANNELS, (float)x / (float)extent);
+            fade(a->pixels + CHANNELS * ((y + 1) * a->width - extent + x), b->pixels + CHANNELS * (y * b->width + x),
+                 CHANNELS, (float)x / (float)extent);
 }
 
 /* What the next tiles do not begin with. */
 static void keep(const tile_grid *g, int64_t i, int64_t j, const tile *t, float *out)
 {
-    int64_t step = g->step * g->scale, height = i64_min(t->height, step), width = i64_min(t->width, step), row = g->w * g->scale;
+    int64_t step = g->step * g->scale, height = i64_min(t->height, step), width = i64_min(t->width, step),
+            row = g->w * g->scale;
     for (int64_t y = 0; y < height; y++)
-        memcpy(out + CHANNELS * ((i * step + y) * row + j * step), t->pixels + CHANNELS * y * t->width, (size_t)(CHANNELS * width) * sizeof(float));
+        memcpy(out + CHANNELS * ((i * step + y) * row + j * step), t->pixels + CHANNELS * y * t->width,
+               (size_t)(CHANNELS * width) * sizeof(float));
 }
 
 /* Row i of tiles; `above` is the finished row before it. */
-static flux1_status decode_row(const tile_grid *g, int64_t i, const tile *above, tile *row, decode_tile *decode, void *user, float *out)
+static flux1_status decode_row(const tile_grid *g, int64_t i, const tile *above, tile *row, decode_tile *decode,
+                               void *user, float *out)
 {
     int64_t overlap = (g->side - g->step) * g->scale, height = tile_extent(g, g->h, i);
     for (int64_t j = 0; j < tile_columns(g); j++) {

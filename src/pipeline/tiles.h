@@ -1,5 +1,6 @@
-/* A picture in overlapping tiles, decoded one by one and blended: the arithmetic of diffusers' AutoencoderKL.tiled_decode. Each tile has its own group norms and
- * attention, so that tones may differ slightly from those of a picture decoded whole. */
+/* A picture in overlapping tiles, decoded one by one and blended: the arithmetic of diffusers'
+ * AutoencoderKL.tiled_decode. Each tile has its own group norms and attention, so that tones may differ slightly from
+ * those of a picture decoded whole. */
 #ifndef FLUX1_PIPELINE_TILES_H
 #define FLUX1_PIPELINE_TILES_H
 
@@ -9,10 +10,10 @@
 #include <stdint.h>
 
 typedef struct tile_grid {
-    int64_t h, w;    /* of the latent */
-    int64_t scale;   /* pixels a latent row */
-    int64_t side;    /* of a tile, latent rows; those at the right and lower border are cut off */
-    int64_t step;    /* from one tile's beginning to the next's */
+    int64_t h, w;  /* of the latent */
+    int64_t scale; /* pixels a latent row */
+    int64_t side;  /* of a tile, latent rows; those at the right and lower border are cut off */
+    int64_t step;  /* from one tile's beginning to the next's */
 } tile_grid;
 
 /* Tiles of sample_size pixels that overlap by a quarter, as the VAE was trained for. */

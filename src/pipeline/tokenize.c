@@ -38,7 +38,8 @@ flux1_status flux1_tokenizer_open(flux1_context *c, const char *folder, flux1_to
     context_begin(c);
     *out = NULL;
     if (!file_is_directory(folder))
-        return error_set(&c->error, FLUX1_ERR_MODEL, "%s: no such folder; it should hold tokenizer/ and tokenizer_2/", folder);
+        return error_set(&c->error, FLUX1_ERR_MODEL, "%s: no such folder; it should hold tokenizer/ and tokenizer_2/",
+                         folder);
     flux1_tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_oom(&c->error, sizeof *t, "the tokenizers");
@@ -55,14 +56,16 @@ flux1_status flux1_tokenizer_open(flux1_context *c, const char *folder, flux1_to
     return st;
 }
 
-flux1_status flux1_tokenizer_run(flux1_context *c, const flux1_tokenizer *t, const char *prompt, size_t bytes, int t5_length, flux1_tokens *out)
+flux1_status flux1_tokenizer_run(flux1_context *c, const flux1_tokenizer *t, const char *prompt, size_t bytes,
+                                 int t5_length, flux1_tokens *out)
 {
     context_begin(c);
     bool clip_cut = false, t5_cut = false;
     int length = t5_length ? t5_length : t->t5_length;
     *out = (flux1_tokens){0};
     if (length < 1 || length > T5_LENGTH_MAX)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "max_sequence_length %d: it should be 1 to %d", length, T5_LENGTH_MAX);
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "max_sequence_length %d: it should be 1 to %d", length,
+                         T5_LENGTH_MAX);
     out->clip_count = t->clip_length;
     out->t5_count = length;
     out->clip = calloc((size_t)t->clip_length, sizeof *out->clip);
@@ -88,7 +91,8 @@ void flux1_tokenizer_close(flux1_tokenizer *t)
     free(t);
 }
 
-flux1_status flux1_tokenize(flux1_context *c, const char *folder, const char *prompt, size_t bytes, int t5_length, flux1_tokens *out)
+flux1_status flux1_tokenize(flux1_context *c, const char *folder, const char *prompt, size_t bytes, int t5_length,
+                            flux1_tokens *out)
 {
     flux1_tokenizer *t;
     *out = (flux1_tokens){0};

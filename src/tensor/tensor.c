@@ -37,10 +37,12 @@ flux1_status tensor_decode(const tensor *t, int64_t first, int64_t count, float 
 {
     assert(first >= 0 && count >= 0 && first <= tensor_elements(t) - count);
     if (!dtype_describe(t->type)->decodes)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s values cannot be computed with in this version", dtype_describe(t->type)->name);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s values cannot be computed with in this version",
+                         dtype_describe(t->type)->name);
     if (count == 0)
         return FLUX1_OK;
-    const unsigned char *p = (const unsigned char *)t->data + (size_t)first * (size_t)dtype_describe(t->type)->block_bytes;
+    const unsigned char *p =
+        (const unsigned char *)t->data + (size_t)first * (size_t)dtype_describe(t->type)->block_bytes;
     switch (t->type) {
     case DTYPE_F32: memcpy(out, p, (size_t)count * sizeof *out); break;
     case DTYPE_BF16:
@@ -74,9 +76,12 @@ flux1_status tensor_create(dtype type, int dims, const int64_t *shape, tensor *o
         return error_set(err, FLUX1_ERR_ARGUMENT, "a tensor cannot have %d dimensions (0 to %d)", dims, TENSOR_DIMS);
     for (int i = 0; i < dims; i++)
         if (shape[i] < 0 || !i64_mul(elements, shape[i], &elements))
-            return error_set(err, FLUX1_ERR_ARGUMENT, "a tensor cannot have the shape %s", tensor_shape_text(dims, shape, text, sizeof text));
-    if (elements % info->block_elements != 0 || !size_mul((size_t)(elements / info->block_elements), (size_t)info->block_bytes, &bytes))
-        return error_set(err, FLUX1_ERR_ARGUMENT, "a tensor of %s cannot have the shape %s", info->name, tensor_shape_text(dims, shape, text, sizeof text));
+            return error_set(err, FLUX1_ERR_ARGUMENT, "a tensor cannot have the shape %s",
+                             tensor_shape_text(dims, shape, text, sizeof text));
+    if (elements % info->block_elements != 0 ||
+        !size_mul((size_t)(elements / info->block_elements), (size_t)info->block_bytes, &bytes))
+        return error_set(err, FLUX1_ERR_ARGUMENT, "a tensor of %s cannot have the shape %s", info->name,
+                         tensor_shape_text(dims, shape, text, sizeof text));
     /* one byte for an empty one: its data is not NULL either */
     void *data = calloc(bytes ? bytes : 1, 1);
     if (!data)

@@ -1,4 +1,5 @@
-/* Host tensors: what lies in files and passes between stages. Activations inside a stage are the backend's (ops/ops.h). */
+/* Host tensors: what lies in files and passes between stages. Activations inside a stage are the backend's (ops/ops.h).
+ */
 #ifndef FLUX1_TENSOR_TENSOR_H
 #define FLUX1_TENSOR_TENSOR_H
 
@@ -7,32 +8,33 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One row a storage type: name, safetensors' name, elements in a block, bytes of a block, and whether tensor_decode knows it.
- * Types that do not decode are named so that a file holding one can be described and refused in one sentence. */
-#define DTYPE_MAP(X)              \
-    X(F32, "F32", 1, 4, 1)        \
-    X(F16, "F16", 1, 2, 1)        \
-    X(BF16, "BF16", 1, 2, 1)      \
-    X(F64, "F64", 1, 8, 1)        \
-    X(I64, "I64", 1, 8, 0)        \
-    X(I32, "I32", 1, 4, 0)        \
-    X(I16, "I16", 1, 2, 0)        \
-    X(I8, "I8", 1, 1, 0)          \
-    X(U64, "U64", 1, 8, 0)        \
-    X(U32, "U32", 1, 4, 0)        \
-    X(U16, "U16", 1, 2, 0)        \
-    X(U8, "U8", 1, 1, 0)          \
-    X(BOOL, "BOOL", 1, 1, 0)      \
-    X(C64, "C64", 1, 8, 0)        \
-    X(F8_E4M3, "F8_E4M3", 1, 1, 0)\
-    X(F8_E5M2, "F8_E5M2", 1, 1, 0)\
+/* One row a storage type: name, safetensors' name, elements in a block, bytes of a block, and whether tensor_decode
+ * knows it. Types that do not decode are named so that a file holding one can be described and refused in one sentence.
+ */
+#define DTYPE_MAP(X)               \
+    X(F32, "F32", 1, 4, 1)         \
+    X(F16, "F16", 1, 2, 1)         \
+    X(BF16, "BF16", 1, 2, 1)       \
+    X(F64, "F64", 1, 8, 1)         \
+    X(I64, "I64", 1, 8, 0)         \
+    X(I32, "I32", 1, 4, 0)         \
+    X(I16, "I16", 1, 2, 0)         \
+    X(I8, "I8", 1, 1, 0)           \
+    X(U64, "U64", 1, 8, 0)         \
+    X(U32, "U32", 1, 4, 0)         \
+    X(U16, "U16", 1, 2, 0)         \
+    X(U8, "U8", 1, 1, 0)           \
+    X(BOOL, "BOOL", 1, 1, 0)       \
+    X(C64, "C64", 1, 8, 0)         \
+    X(F8_E4M3, "F8_E4M3", 1, 1, 0) \
+    X(F8_E5M2, "F8_E5M2", 1, 1, 0) \
     X(F8_E8M0, "F8_E8M0", 1, 1, 0)
 
 typedef enum dtype {
 #define DTYPE_ENUM(name, file_name, block, bytes, decodes) DTYPE_##name,
     DTYPE_MAP(DTYPE_ENUM)
 #undef DTYPE_ENUM
-    DTYPE_COUNT
+        DTYPE_COUNT
 } dtype;
 
 typedef struct dtype_info {

@@ -1,5 +1,5 @@
-/* CLIP: cut at special strings, clean (BERT's BasicTokenizer without punctuation splitting), split each word by CLIP's pattern, merge byte pairs.
- * (transformers 4.57.1, CLIPTokenizer without ftfy.) */
+/* CLIP: cut at special strings, clean (BERT's BasicTokenizer without punctuation splitting), split each word by CLIP's
+ * pattern, merge byte pairs. (transformers 4.57.1, CLIPTokenizer without ftfy.) */
 #include "text/clip_open.h"
 #include "text/unicode.h"
 
@@ -20,8 +20,8 @@ static bool is_ideograph(int32_t c)
     return false;
 }
 
-/* Valid UTF-8 to code points: control and unassigned characters go, white space becomes a space, ideographs get a space on both sides.
- * `out` holds 3 * bytes at most (an ideograph has three bytes). */
+/* Valid UTF-8 to code points: control and unassigned characters go, white space becomes a space, ideographs get a space
+ * on both sides. `out` holds 3 * bytes at most (an ideograph has three bytes). */
 static size_t clean(const char *text, size_t bytes, int32_t *out)
 {
     size_t n = 0;
@@ -47,9 +47,11 @@ static size_t clean(const char *text, size_t bytes, int32_t *out)
 }
 
 /* ---- the pattern, on one lower-cased word ----
- * <|startoftext|> | <|endoftext|> | 's 't 're 've 'm 'll 'd | letters | one number | anything else but white space, regardless of case */
+ * <|startoftext|> | <|endoftext|> | 's 't 're 've 'm 'll 'd | letters | one number | anything else but white space,
+ * regardless of case */
 
-/* Case-insensitive equality with a lower-case ASCII letter leaves one character that lower-casing does not: the long s. */
+/* Case-insensitive equality with a lower-case ASCII letter leaves one character that lower-casing does not: the long s.
+ */
 static bool literal_at(const int32_t *word, size_t count, const char *literal)
 {
     size_t n = strlen(literal);
@@ -67,11 +69,17 @@ typedef enum character_kind { KIND_NONE, KIND_LETTER, KIND_NUMBER, KIND_OTHER } 
 static character_kind kind_of(int32_t c)
 {
     if (c < 0x80)
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ? KIND_LETTER : c >= '0' && c <= '9' ? KIND_NUMBER : KIND_OTHER;
-    return c == 0x345 ? KIND_NONE : unicode_is_letter(c) ? KIND_LETTER : unicode_is_number(c) ? KIND_NUMBER : KIND_OTHER;
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ? KIND_LETTER
+               : c >= '0' && c <= '9'                           ? KIND_NUMBER
+                                                                : KIND_OTHER;
+    return c == 0x345             ? KIND_NONE
+           : unicode_is_letter(c) ? KIND_LETTER
+           : unicode_is_number(c) ? KIND_NUMBER
+                                  : KIND_OTHER;
 }
 
-/* Length of the match at the word's start; 0 if nothing matches. *literal is 0 or 1 for the two special strings in their exact form, else -1. */
+/* Length of the match at the word's start; 0 if nothing matches. *literal is 0 or 1 for the two special strings in
+ * their exact form, else -1. */
 static size_t match(const int32_t *word, size_t count, int *literal)
 {
     static const char *const special[2] = {"<|startoftext|>", "<|endoftext|>"};
@@ -100,7 +108,8 @@ static size_t match(const int32_t *word, size_t count, int *literal)
 }
 
 /* `bytes`: scratch of 4 * count. */
-static flux1_status encode_word(const clip_tokenizer *t, const int32_t *word, size_t count, char *bytes, id_list *out, flux1_error *err)
+static flux1_status encode_word(const clip_tokenizer *t, const int32_t *word, size_t count, char *bytes, id_list *out,
+                                flux1_error *err)
 {
     for (size_t at = 0; at < count && !out->full;) {
         int literal;
@@ -153,10 +162,12 @@ cleanup:
     return st;
 }
 
-flux1_status clip_tokenize(const clip_tokenizer *t, const char *prompt, size_t bytes, int length, int32_t *ids, int *used, bool *truncated, flux1_error *err)
+flux1_status clip_tokenize(const clip_tokenizer *t, const char *prompt, size_t bytes, int length, int32_t *ids,
+                           int *used, bool *truncated, flux1_error *err)
 {
     if (length < 2)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "a CLIP prompt of %d tokens has no room for its start and end; ask for at least 2", length);
+        return error_set(err, FLUX1_ERR_ARGUMENT,
+                         "a CLIP prompt of %d tokens has no room for its start and end; ask for at least 2", length);
     TRY(utf8_check_prompt(prompt, bytes, err));
     id_list list = {ids + 1, 0, (size_t)length - 2, false};
     cut_position position = {0};

@@ -48,8 +48,9 @@ void bpe_free(bpe *b)
 }
 
 /* ---- merging ----
- * A word is a doubly linked list of symbols in arrays; pairs that have a rule wait in a heap ordered by (rank, place). All pairs of the lowest rank are
- * merged from left to right before any pair that this creates is looked at, even one of lower rank: that is what the reference's passes over the word do. */
+ * A word is a doubly linked list of symbols in arrays; pairs that have a rule wait in a heap ordered by (rank, place).
+ * All pairs of the lowest rank are merged from left to right before any pair that this creates is looked at, even one
+ * of lower rank: that is what the reference's passes over the word do. */
 
 typedef struct waiting_pair {
     uint32_t rank, place;
@@ -62,7 +63,10 @@ typedef struct bpe_word {
     size_t heap_count, batch_count;
 } bpe_word;
 
-static bool before(const waiting_pair *a, const waiting_pair *b) { return a->rank != b->rank ? a->rank < b->rank : a->place < b->place; }
+static bool before(const waiting_pair *a, const waiting_pair *b)
+{
+    return a->rank != b->rank ? a->rank < b->rank : a->place < b->place;
+}
 
 static void heap_push(bpe_word *w, waiting_pair pair)
 {

@@ -1,4 +1,5 @@
-/* Byte pair merging as CLIP does it: symbols are strings, the last one of a word carries "</w>", and the earliest merge rule goes first. */
+/* Byte pair merging as CLIP does it: symbols are strings, the last one of a word carries "</w>", and the earliest merge
+ * rule goes first. */
 #ifndef FLUX1_TEXT_CLIP_BPE_H
 #define FLUX1_TEXT_CLIP_BPE_H
 
@@ -25,7 +26,8 @@ flux1_status bpe_reserve(bpe *b, size_t rules, flux1_error *err);
 void bpe_add_rule(bpe *b, merge_rule rule);
 void bpe_free(bpe *b);
 
-/* Merges the bytes of one word (count > 0) and appends the ids; stops early only when the list is full. FLUX1_ERR_MEMORY. n log n. */
+/* Merges the bytes of one word (count > 0) and appends the ids; stops early only when the list is full.
+ * FLUX1_ERR_MEMORY. n log n. */
 flux1_status bpe_encode(const bpe *b, const unsigned char *word, size_t count, id_list *out, flux1_error *err);
 
 #endif

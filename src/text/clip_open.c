@@ -1,4 +1,5 @@
-/* Opening a CLIP tokenizer: the vocabulary and merges of either file layout become symbols with ids and merge rules between symbols. */
+/* Opening a CLIP tokenizer: the vocabulary and merges of either file layout become symbols with ids and merge rules
+ * between symbols. */
 #include "text/clip_open.h"
 
 #include "base/checked.h"
@@ -53,14 +54,16 @@ static flux1_status read_vocabulary(clip_source *s, clip_tokenizer *t, flux1_err
     const char *key;
     json_t *value;
     if (!json_is_object(s->vocab) || count == 0)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the vocabulary should be an object of strings and their ids", s->vocab_name);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: the vocabulary should be an object of strings and their ids",
+                         s->vocab_name);
     string_entry *entries = size_mul(count, sizeof *entries, &bytes) ? malloc(bytes) : NULL;
     if (!entries)
         return error_oom(err, bytes, s->vocab_name);
     json_object_foreach ((json_t *)(uintptr_t)s->vocab, key, value) {
         json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
         if (id < 0 || id >= INT32_MAX) {
-            st = error_set(err, FLUX1_ERR_FORMAT, "%s: the id of \"%s\" should be an integer from 0 to 2147483646", s->vocab_name, key);
+            st = error_set(err, FLUX1_ERR_FORMAT, "%s: the id of \"%s\" should be an integer from 0 to 2147483646",
+                           s->vocab_name, key);
             goto cleanup;
         }
         if (id >= t->vocabulary)
@@ -132,9 +135,11 @@ static flux1_status read_merges_json(const json_t *list, const char *name, clip_
         merge_text *m = &s->merges[s->merge_count++];
         if (json_is_string(item) && split_merge(json_string_value(item), json_string_length(item), m))
             continue;
-        if (json_array_size(item) != 2 || !json_is_string(left) || !json_is_string(right) || !json_string_length(left) || !json_string_length(right))
+        if (json_array_size(item) != 2 || !json_is_string(left) || !json_is_string(right) ||
+            !json_string_length(left) || !json_string_length(right))
             return error_set(err, FLUX1_ERR_FORMAT, "%s: merge number %zu should be two symbols", name, i);
-        *m = (merge_text){json_string_value(left), json_string_value(right), json_string_length(left), json_string_length(right)};
+        *m = (merge_text){json_string_value(left), json_string_value(right), json_string_length(left),
+                          json_string_length(right)};
     }
     return FLUX1_OK;
 }
@@ -149,8 +154,11 @@ static flux1_status check_model(const json_t *model, const char *name, flux1_err
     TRY(json_get_string(model, name, "type", &type, err));
     TRY(json_get_string(model, name, "end_of_word_suffix", &suffix, err));
     if ((*type && strcmp(type, "BPE") != 0) || strcmp(suffix, WORD_END) != 0)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED,
-                         "%s: the model is no CLIP tokenizer: its type should be \"BPE\" and its end_of_word_suffix \"" WORD_END "\"", name);
+        return error_set(
+            err, FLUX1_ERR_UNSUPPORTED,
+            "%s: the model is no CLIP tokenizer: its type should be \"BPE\" and its end_of_word_suffix \"" WORD_END
+            "\"",
+            name);
     return FLUX1_OK;
 }
 
@@ -159,7 +167,9 @@ static flux1_status read_source(const tokenizer_files *files, clip_source *s, cl
     bool plain = files->vocab.bytes && files->merges.bytes;
     if (!plain && !files->tokenizer.bytes) {
         const text_file *gone = files->vocab.bytes ? &files->merges : &files->vocab;
-        return error_set(err, FLUX1_ERR_MODEL, "%s: no such file; a CLIP tokenizer needs vocab.json and merges.txt, or tokenizer.json", gone->name);
+        return error_set(err, FLUX1_ERR_MODEL,
+                         "%s: no such file; a CLIP tokenizer needs vocab.json and merges.txt, or tokenizer.json",
+                         gone->name);
     }
     s->settings.role[ROLE_BOS] = literal_text[0];
     s->settings.role[ROLE_EOS] = s->settings.role[ROLE_UNK] = s->settings.role[ROLE_PAD] = literal_text[1];
@@ -198,7 +208,9 @@ static flux1_status give_ids(clip_source *s, clip_tokenizer *t, flux1_error *err
         next += !string_table_find(&s->ids, set->added[i].content, strlen(set->added[i].content), &id);
     for (size_t i = 0; i < set->added_count; i++) {
         if (set->added[i].id < 0)
-            set->added[i].id = string_table_find(&s->ids, set->added[i].content, strlen(set->added[i].content), &id) ? (int64_t)id : next++;
+            set->added[i].id = string_table_find(&s->ids, set->added[i].content, strlen(set->added[i].content), &id)
+                                   ? (int64_t)id
+                                   : next++;
         if (set->added[i].id >= t->vocabulary)
             t->vocabulary = (int32_t)set->added[i].id + 1;
     }
@@ -207,7 +219,8 @@ static flux1_status give_ids(clip_source *s, clip_tokenizer *t, flux1_error *err
     t->eos = (int32_t)added_id(set, set->role[ROLE_EOS], strlen(set->role[ROLE_EOS]));
     t->pad = (int32_t)added_id(set, set->role[ROLE_PAD], strlen(set->role[ROLE_PAD]));
     if (t->bos < 0 || t->eos < 0 || t->pad < 0)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the start, end and padding tokens must not be empty", s->vocab_name);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: the start, end and padding tokens must not be empty",
+                         s->vocab_name);
     return FLUX1_OK;
 }
 
@@ -234,7 +247,8 @@ cleanup:
 
 /* ---- symbols ---- */
 
-/* GPT-2's printable stand-in for a byte: itself where Latin-1 prints it, else the next free code point from U+0100. Its UTF-8, 1 or 2 bytes. */
+/* GPT-2's printable stand-in for a byte: itself where Latin-1 prints it, else the next free code point from U+0100. Its
+ * UTF-8, 1 or 2 bytes. */
 static size_t byte_symbol(unsigned b, char *out)
 {
     bool printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
@@ -242,7 +256,8 @@ static size_t byte_symbol(unsigned b, char *out)
     return utf8_encode((int32_t)(printable ? b : 256 + earlier), out);
 }
 
-/* All symbols there are: 256 bytes, the same at a word's end, and what the merges name and make. byte_text: 512 strings of up to 8 bytes. */
+/* All symbols there are: 256 bytes, the same at a word's end, and what the merges name and make. byte_text: 512 strings
+ * of up to 8 bytes. */
 static flux1_status collect_symbols(clip_source *s, char (*byte_text)[8], size_t *byte_length, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
@@ -251,7 +266,9 @@ static flux1_status collect_symbols(clip_source *s, char (*byte_text)[8], size_t
         total += s->merges[i].left_length + s->merges[i].right_length;
     s->product_bytes = malloc(total + 1);
     string_entry *entries =
-        size_mul(s->merge_count, 3, &count) && size_add(count, 512, &count) && size_mul(count, sizeof *entries, &bytes) ? malloc(bytes) : NULL;
+        size_mul(s->merge_count, 3, &count) && size_add(count, 512, &count) && size_mul(count, sizeof *entries, &bytes)
+            ? malloc(bytes)
+            : NULL;
     if (!entries || !s->product_bytes) {
         st = error_oom(err, total, "symbols");
         goto cleanup;
@@ -282,7 +299,8 @@ cleanup:
     return st;
 }
 
-/* The id of a string that merging produced: an added token's, the vocabulary's, the unknown token's; -1 when none of these is there. */
+/* The id of a string that merging produced: an added token's, the vocabulary's, the unknown token's; -1 when none of
+ * these is there. */
 static int64_t id_of(const clip_source *s, const clip_tokenizer *t, const char *bytes, size_t length)
 {
     uint32_t value;
@@ -300,13 +318,17 @@ static flux1_status give_symbol_ids(const clip_source *s, clip_tokenizer *t, flu
     for (size_t i = 0; i < s->symbols.count; i++) {
         int64_t id = id_of(s, t, s->symbols.entries[i].bytes, s->symbols.entries[i].length);
         if (id < 0)
-            return error_set(err, FLUX1_ERR_MODEL, "%s: the symbol \"%.*s\" has no id, and neither has the unknown token \"%s\"; the vocabulary is incomplete",
-                             s->vocab_name, (int)s->symbols.entries[i].length, s->symbols.entries[i].bytes, s->settings.role[ROLE_UNK]);
+            return error_set(err, FLUX1_ERR_MODEL,
+                             "%s: the symbol \"%.*s\" has no id, and neither has the unknown token \"%s\"; the "
+                             "vocabulary is incomplete",
+                             s->vocab_name, (int)s->symbols.entries[i].length, s->symbols.entries[i].bytes,
+                             s->settings.role[ROLE_UNK]);
         b->ids[i] = (int32_t)id;
     }
     for (int i = 0; i < 2; i++) {
         int64_t id = id_of(s, t, literal_text[i], strlen(literal_text[i]));
-        t->literal[i] = (int32_t)(id < 0 ? t->eos : id); /* without an unknown token every symbol has an id: these two strings alone may lack one */
+        t->literal[i] = (int32_t)(id < 0 ? t->eos : id); /* without an unknown token every symbol has an id: these two
+                                                            strings alone may lack one */
     }
     return FLUX1_OK;
 }
@@ -319,7 +341,8 @@ static flux1_status build_pairs(clip_source *s, clip_tokenizer *t, flux1_error *
     TRY(collect_symbols(s, byte_text, byte_length, err));
     TRY(give_symbol_ids(s, t, err));
     for (unsigned i = 0; i < 512; i++)
-        (void)string_table_find(&s->symbols, byte_text[i], byte_length[i], i < 256 ? &t->pairs.byte[i] : &t->pairs.last_byte[i - 256]);
+        (void)string_table_find(&s->symbols, byte_text[i], byte_length[i],
+                                i < 256 ? &t->pairs.byte[i] : &t->pairs.last_byte[i - 256]);
     TRY(bpe_reserve(&t->pairs, s->merge_count, err));
     const char *made = s->product_bytes;
     for (size_t i = 0; i < s->merge_count; i++) {

@@ -21,7 +21,8 @@ typedef struct prompt_piece {
     int32_t id;
 } prompt_piece;
 
-/* The piece behind `at` (0 at first): leftmost added token, longest of those that begin there. A stretch of text may be cut again: call until false. */
+/* The piece behind `at` (0 at first): leftmost added token, longest of those that begin there. A stretch of text may be
+ * cut again: call until false. */
 typedef struct cut_position {
     size_t at;
     prompt_piece pending; /* a token found while looking for the end of text; begin == end: none */

@@ -24,7 +24,8 @@ flux1_status tokenizer_files_read(const char *folder, tokenizer_files *out, flux
 {
     memset(out, 0, sizeof *out);
     if (!file_is_directory(folder))
-        return error_set(err, FLUX1_ERR_IO, "%s: no such folder; a FLUX.1 model keeps its tokenizer's files there", folder);
+        return error_set(err, FLUX1_ERR_IO, "%s: no such folder; a FLUX.1 model keeps its tokenizer's files there",
+                         folder);
 #define ROW(member, name) TRY(read_one(folder, name, &out->member, err));
     TOKENIZER_FILES(ROW)
 #undef ROW
@@ -33,8 +34,8 @@ flux1_status tokenizer_files_read(const char *folder, tokenizer_files *out, flux
 
 void tokenizer_files_free(tokenizer_files *f)
 {
-#define ROW(member, file_name)                                                                                                                                 \
-    free(f->member.name);                                                                                                                                      \
+#define ROW(member, file_name) \
+    free(f->member.name);      \
     free(f->member.bytes);
     TOKENIZER_FILES(ROW)
 #undef ROW
@@ -51,10 +52,12 @@ flux1_status settings_add(tokenizer_settings *s, const char *name, added_token t
         if (strcmp(s->added[i].content, token.content) == 0)
             return FLUX1_OK;
     if (s->added_count == ADDED_TOKENS_MAX)
-        return error_set(err, FLUX1_ERR_LIMIT, "%s: more than %d added tokens; remove those that no prompt uses", name, ADDED_TOKENS_MAX);
+        return error_set(err, FLUX1_ERR_LIMIT, "%s: more than %d added tokens; remove those that no prompt uses", name,
+                         ADDED_TOKENS_MAX);
     if (token.single_word)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: the added token \"%s\" has single_word set, which flux1 cannot follow; set it to false", name,
-                         token.content);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                         "%s: the added token \"%s\" has single_word set, which flux1 cannot follow; set it to false",
+                         name, token.content);
     if (!s->added && !(s->added = malloc(ADDED_TOKENS_MAX * sizeof *s->added)))
         return error_oom(err, ADDED_TOKENS_MAX * sizeof *s->added, "added tokens");
     s->added[s->added_count++] = token;
@@ -74,7 +77,8 @@ flux1_status settings_parse_token(const json_t *object, const char *name, added_
 }
 
 /* A special token stands in the files as a string or as an object with its content; null says nothing. */
-static flux1_status parse_special(const json_t *value, const char *name, const char *key, added_token *out, flux1_error *err)
+static flux1_status parse_special(const json_t *value, const char *name, const char *key, added_token *out,
+                                  flux1_error *err)
 {
     memset(out, 0, sizeof *out);
     out->id = -1;
@@ -87,13 +91,15 @@ static flux1_status parse_special(const json_t *value, const char *name, const c
     return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" should be a string or an object with \"content\"", name, key);
 }
 
-static const char *const role_keys[ROLE_COUNT] = {"bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"};
+static const char *const role_keys[ROLE_COUNT] = {"bos_token", "eos_token", "unk_token", "sep_token",
+                                                  "pad_token", "cls_token", "mask_token"};
 
 typedef struct role_tokens {
     added_token token[ROLE_COUNT];
 } role_tokens;
 
-static flux1_status read_roles(const json_t *object, const char *name, tokenizer_settings *s, role_tokens *tokens, flux1_error *err)
+static flux1_status read_roles(const json_t *object, const char *name, tokenizer_settings *s, role_tokens *tokens,
+                               flux1_error *err)
 {
     for (int r = 0; r < ROLE_COUNT; r++) {
         const json_t *value = json_object_get(object, role_keys[r]);
@@ -126,7 +132,8 @@ static flux1_status add_special_list(const json_t *object, const char *name, tok
 
 static flux1_status id_out_of_range(const char *name, const char *content, flux1_error *err)
 {
-    return error_set(err, FLUX1_ERR_FORMAT, "%s: the id of the added token \"%s\" should be an integer from 0 to 2147483646", name, content);
+    return error_set(err, FLUX1_ERR_FORMAT,
+                     "%s: the id of the added token \"%s\" should be an integer from 0 to 2147483646", name, content);
 }
 
 static flux1_status parse_id(const char *text, const char *name, int64_t *out, flux1_error *err)
@@ -212,7 +219,8 @@ static flux1_status refuse_left(const json_t *config, const char *name, const ch
     const char *side = "right";
     TRY(json_get_string(config, name, key, &side, err));
     if (strcmp(side, "right") != 0)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: \"%s\" is \"%s\", flux1 knows only \"right\", which FLUX.1 uses", name, key, side);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                         "%s: \"%s\" is \"%s\", flux1 knows only \"right\", which FLUX.1 uses", name, key, side);
     return FLUX1_OK;
 }
 
@@ -223,13 +231,15 @@ static flux1_status read_config(const json_t *config, const char *name, tokenize
     TRY(json_get_real(config, name, "model_max_length", &length, err));
     if (json_object_get(config, "model_max_length") && !json_is_null(json_object_get(config, "model_max_length"))) {
         if (!(length >= 2) || floor(length) != length)
-            return error_set(err, FLUX1_ERR_FORMAT, "%s: \"model_max_length\" is %g, it should be a whole number of at least 2", name, length);
+            return error_set(err, FLUX1_ERR_FORMAT,
+                             "%s: \"model_max_length\" is %g, it should be a whole number of at least 2", name, length);
         s->length = length > LENGTH_MAX ? 0 : (int)length;
     }
     TRY(json_get_real(config, name, "extra_ids", &extra, err));
     if (json_object_get(config, "extra_ids") && !json_is_null(json_object_get(config, "extra_ids"))) {
         if (!(extra >= 0) || extra > ADDED_TOKENS_MAX || floor(extra) != extra)
-            return error_set(err, FLUX1_ERR_FORMAT, "%s: \"extra_ids\" is %g, it should be a whole number from 0 to %d", name, extra, ADDED_TOKENS_MAX);
+            return error_set(err, FLUX1_ERR_FORMAT, "%s: \"extra_ids\" is %g, it should be a whole number from 0 to %d",
+                             name, extra, ADDED_TOKENS_MAX);
         s->extra_ids = (int64_t)extra;
     }
     const json_t *prefix = json_object_get(config, "add_prefix_space");
@@ -239,7 +249,8 @@ static flux1_status read_config(const json_t *config, const char *name, tokenize
     TRY(json_get_bool(config, name, "legacy", &s->legacy, err));
     TRY(json_get_bool(config, name, "split_special_tokens", &split, err));
     if (split)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: \"split_special_tokens\" is true, which flux1 cannot follow; set it to false", name);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                         "%s: \"split_special_tokens\" is true, which flux1 cannot follow; set it to false", name);
     TRY(refuse_left(config, name, "padding_side", err));
     return refuse_left(config, name, "truncation_side", err);
 }
@@ -270,7 +281,8 @@ static flux1_status read_tokens(const tokenizer_files *files, tokenizer_settings
     return decoder ? FLUX1_OK : add_special_list(s->special, files->special.name, s, err);
 }
 
-flux1_status tokenizer_settings_read(const tokenizer_files *files, bool with_tokenizer, tokenizer_settings *out, flux1_error *err)
+flux1_status tokenizer_settings_read(const tokenizer_files *files, bool with_tokenizer, tokenizer_settings *out,
+                                     flux1_error *err)
 {
     out->legacy = out->prefix_space = true;
     out->extra_ids = -1;

@@ -1,6 +1,6 @@
 /* What the small JSON files beside a vocabulary say, and the special strings that result: shared by both tokenizers.
- * The order of authority is transformers' own: tokenizer_config.json with its added_tokens_decoder; where that list is absent, special_tokens_map.json,
- * added_tokens.json and tokenizer.json's added_tokens as well. */
+ * The order of authority is transformers' own: tokenizer_config.json with its added_tokens_decoder; where that list is
+ * absent, special_tokens_map.json, added_tokens.json and tokenizer.json's added_tokens as well. */
 #ifndef FLUX1_TEXT_SETTINGS_H
 #define FLUX1_TEXT_SETTINGS_H
 
@@ -19,13 +19,13 @@ typedef struct text_file {
 } text_file;
 
 /* One row a file a tokenizer folder may have: member, name. */
-#define TOKENIZER_FILES(X)                                                                                                                                     \
-    X(vocab, "vocab.json")                                                                                                                                     \
-    X(merges, "merges.txt")                                                                                                                                    \
-    X(tokenizer, "tokenizer.json")                                                                                                                             \
-    X(model, "spiece.model")                                                                                                                                   \
-    X(config, "tokenizer_config.json")                                                                                                                         \
-    X(special, "special_tokens_map.json")                                                                                                                      \
+#define TOKENIZER_FILES(X)                \
+    X(vocab, "vocab.json")                \
+    X(merges, "merges.txt")               \
+    X(tokenizer, "tokenizer.json")        \
+    X(model, "spiece.model")              \
+    X(config, "tokenizer_config.json")    \
+    X(special, "special_tokens_map.json") \
     X(added, "added_tokens.json")
 
 typedef struct tokenizer_files {
@@ -45,13 +45,22 @@ typedef struct added_token {
     bool strip_left, strip_right, single_word, normalized;
 } added_token;
 
-typedef enum special_role { ROLE_BOS, ROLE_EOS, ROLE_UNK, ROLE_SEP, ROLE_PAD, ROLE_CLS, ROLE_MASK, ROLE_COUNT } special_role;
+typedef enum special_role {
+    ROLE_BOS,
+    ROLE_EOS,
+    ROLE_UNK,
+    ROLE_SEP,
+    ROLE_PAD,
+    ROLE_CLS,
+    ROLE_MASK,
+    ROLE_COUNT
+} special_role;
 
 typedef struct tokenizer_settings {
     json_t *config, *special, *added_file, *tokenizer; /* each may be NULL */
     int length;                                        /* model_max_length; 0: none said */
     const char *role[ROLE_COUNT];                      /* NULL: none said */
-    added_token *added;                                /* listed with an id, ascending; then the roles; then additional special tokens */
+    added_token *added; /* listed with an id, ascending; then the roles; then additional special tokens */
     size_t added_count;
     size_t listed; /* of these come from lists with ids */
     bool has_prefix_space, prefix_space, legacy;
@@ -59,9 +68,11 @@ typedef struct tokenizer_settings {
     bool has_extra_id_tokens; /* additional_special_tokens names <extra_id_…> itself */
 } tokenizer_settings;
 
-/* `role` holds the class's defaults on entry. out->tokenizer is there when with_tokenizer (it is the vocabulary) or when its list of added tokens counts.
- * FLUX1_ERR_FORMAT, FLUX1_ERR_UNSUPPORTED (padding or truncation on the left, whole-word tokens), FLUX1_ERR_LIMIT. Free in any case. */
-flux1_status tokenizer_settings_read(const tokenizer_files *files, bool with_tokenizer, tokenizer_settings *out, flux1_error *err);
+/* `role` holds the class's defaults on entry. out->tokenizer is there when with_tokenizer (it is the vocabulary) or
+ * when its list of added tokens counts. FLUX1_ERR_FORMAT, FLUX1_ERR_UNSUPPORTED (padding or truncation on the left,
+ * whole-word tokens), FLUX1_ERR_LIMIT. Free in any case. */
+flux1_status tokenizer_settings_read(const tokenizer_files *files, bool with_tokenizer, tokenizer_settings *out,
+                                     flux1_error *err);
 /* out->tokenizer, when it was not read before. */
 flux1_status tokenizer_settings_load_tokenizer(const tokenizer_files *files, tokenizer_settings *s, flux1_error *err);
 void tokenizer_settings_free(tokenizer_settings *s);

@@ -24,7 +24,8 @@ static void keep_last_of_equals(string_table *t)
 {
     size_t kept = 0;
     for (size_t i = 0; i < t->count; i++) {
-        if (i + 1 < t->count && compare(t->entries[i].bytes, t->entries[i].length, t->entries[i + 1].bytes, t->entries[i + 1].length) == 0)
+        if (i + 1 < t->count &&
+            compare(t->entries[i].bytes, t->entries[i].length, t->entries[i + 1].bytes, t->entries[i + 1].length) == 0)
             continue;
         t->entries[kept++] = t->entries[i];
     }
@@ -41,7 +42,8 @@ static void index_first_bytes(string_table *t)
     }
 }
 
-flux1_status string_table_build(const string_entry *entries, size_t count, const char *what, string_table *out, flux1_error *err)
+flux1_status string_table_build(const string_entry *entries, size_t count, const char *what, string_table *out,
+                                flux1_error *err)
 {
     size_t total = 0, bytes;
     memset(out, 0, sizeof *out);
@@ -97,7 +99,8 @@ bool string_table_find(const string_table *t, const char *bytes, size_t length, 
     return false;
 }
 
-/* First entry in [low, high) whose byte at `depth` is at least `byte`; an entry that ends at `depth` comes before all. */
+/* First entry in [low, high) whose byte at `depth` is at least `byte`; an entry that ends at `depth` comes before all.
+ */
 static uint32_t lower_bound(const string_table *t, uint32_t low, uint32_t high, uint32_t depth, unsigned byte)
 {
     while (low < high) {

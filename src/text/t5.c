@@ -1,5 +1,5 @@
-/* T5: cut at special strings, normalise each stretch by the character map, mark words with U+2581, split every word by Unigram.
- * (transformers 4.57.1, T5TokenizerFast; tokenizers 0.22.2) */
+/* T5: cut at special strings, normalise each stretch by the character map, mark words with U+2581, split every word by
+ * Unigram. (transformers 4.57.1, T5TokenizerFast; tokenizers 0.22.2) */
 #include "text/t5_open.h"
 #include "text/unicode.h"
 
@@ -9,7 +9,10 @@
 static const char word_mark[] = "\xE2\x96\x81";
 #define WORD_MARK_BYTES (sizeof word_mark - 1)
 
-static bool begins_with_mark(const char *s, size_t size) { return size >= WORD_MARK_BYTES && memcmp(s, word_mark, WORD_MARK_BYTES) == 0; }
+static bool begins_with_mark(const char *s, size_t size)
+{
+    return size >= WORD_MARK_BYTES && memcmp(s, word_mark, WORD_MARK_BYTES) == 0;
+}
 
 static void strip(const t5_steps *steps, const char **text, size_t *size)
 {
@@ -30,7 +33,8 @@ static void strip(const t5_steps *steps, const char **text, size_t *size)
 }
 
 /* Spaces become word marks: two and more become one where the normalizer collapses them, each one its own otherwise. */
-static flux1_status mark_words(const t5_steps *steps, const char *text, size_t size, bool at_start, byte_buffer *out, flux1_error *err)
+static flux1_status mark_words(const t5_steps *steps, const char *text, size_t size, bool at_start, byte_buffer *out,
+                               flux1_error *err)
 {
     size_t run;
     if (size == 0)
@@ -68,7 +72,8 @@ static flux1_status encode_segments(const t5_tokenizer *t, const byte_buffer *ma
     return FLUX1_OK;
 }
 
-static flux1_status encode_text(const t5_tokenizer *t, const char *text, size_t bytes, bool at_start, id_list *out, flux1_error *err)
+static flux1_status encode_text(const t5_tokenizer *t, const char *text, size_t bytes, bool at_start, id_list *out,
+                                flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     byte_buffer normal = {0}, marked = {0};
@@ -76,7 +81,8 @@ static flux1_status encode_text(const t5_tokenizer *t, const char *text, size_t 
     const char *stripped = normal.bytes;
     size_t size = normal.size;
     strip(&t->steps, &stripped, &size);
-    TRY_CLEANUP(mark_words(&t->steps, stripped, size, at_start && stripped == normal.bytes, &marked, err)); /* what is stripped was the start */
+    TRY_CLEANUP(mark_words(&t->steps, stripped, size, at_start && stripped == normal.bytes, &marked,
+                           err)); /* what is stripped was the start */
     TRY_CLEANUP(encode_segments(t, &marked, out, err));
 cleanup:
     free(normal.bytes);
@@ -84,10 +90,12 @@ cleanup:
     return st;
 }
 
-flux1_status t5_tokenize(const t5_tokenizer *t, const char *prompt, size_t bytes, int length, int32_t *ids, int *used, bool *truncated, flux1_error *err)
+flux1_status t5_tokenize(const t5_tokenizer *t, const char *prompt, size_t bytes, int length, int32_t *ids, int *used,
+                         bool *truncated, flux1_error *err)
 {
     if (length < 1)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "a T5 prompt of %d tokens has no room for its end; ask for at least 1", length);
+        return error_set(err, FLUX1_ERR_ARGUMENT,
+                         "a T5 prompt of %d tokens has no room for its end; ask for at least 1", length);
     TRY(utf8_check_prompt(prompt, bytes, err));
     id_list list = {ids, 0, (size_t)length - t->steps.end_token, false};
     cut_position position = {0};

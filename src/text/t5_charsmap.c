@@ -1,4 +1,5 @@
-/* The character map of sentencepiece models, applied as the tokenizers library does it: by grapheme clusters, shortest matching prefix first. */
+/* The character map of sentencepiece models, applied as the tokenizers library does it: by grapheme clusters, shortest
+ * matching prefix first. */
 #include "text/t5_open.h"
 
 #include "base/checked.h"
@@ -27,10 +28,13 @@ flux1_status charsmap_parse(const char *bytes, size_t size, const char *name, ch
         return FLUX1_OK;
     size_t trie = size >= 4 ? read_u32(bytes) : 0;
     if (size < 4 || trie == 0 || trie % 4 || trie > size - 4)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the character map says its trie has %zu bytes, which do not fit its %zu bytes; fetch the file again", name,
-                         trie, size);
+        return error_set(
+            err, FLUX1_ERR_FORMAT,
+            "%s: the character map says its trie has %zu bytes, which do not fit its %zu bytes; fetch the file again",
+            name, trie, size);
     if (!utf8_valid(bytes + 4 + trie, size - 4 - trie))
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the character map's replacements are not valid UTF-8; fetch the file again", name);
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: the character map's replacements are not valid UTF-8; fetch the file again", name);
     out->unit_count = trie / 4;
     out->replacement_bytes = size - 4 - trie;
     out->units = malloc(trie);
@@ -53,7 +57,8 @@ void charsmap_free(charsmap *m)
     memset(m, 0, sizeof *m);
 }
 
-/* Replacement of the shortest prefix of `text` that the trie knows; NULL if there is none. A trie that points outside itself knows nothing there. */
+/* Replacement of the shortest prefix of `text` that the trie knows; NULL if there is none. A trie that points outside
+ * itself knows nothing there. */
 static const char *replacement_of(const charsmap *m, const char *text, size_t bytes)
 {
     size_t place = unit_offset(m->units[0]);
@@ -81,7 +86,8 @@ flux1_status byte_buffer_reserve(byte_buffer *b, size_t more, flux1_error *err)
     if (more <= b->capacity - b->size)
         return FLUX1_OK;
     if (more > T5_NORMALIZED_MAX - b->size)
-        return error_set(err, FLUX1_ERR_LIMIT, "the prompt grows beyond %zu bytes when normalised: shorten it", T5_NORMALIZED_MAX);
+        return error_set(err, FLUX1_ERR_LIMIT, "the prompt grows beyond %zu bytes when normalised: shorten it",
+                         T5_NORMALIZED_MAX);
     size_t capacity = b->capacity ? b->capacity : 256;
     while (capacity < b->size + more)
         capacity *= 2;

@@ -10,8 +10,10 @@
 
 static flux1_status unsupported(const char *name, const char *what, flux1_error *err)
 {
-    return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: %s is not what a T5 tokenizer has; put the model's spiece.model beside it and set add_prefix_space", name,
-                     what);
+    return error_set(
+        err, FLUX1_ERR_UNSUPPORTED,
+        "%s: %s is not what a T5 tokenizer has; put the model's spiece.model beside it and set add_prefix_space", name,
+        what);
 }
 
 static bool is_type(const json_t *object, const char *type)
@@ -47,7 +49,8 @@ static flux1_status decode_charsmap(const json_t *value, const char *name, t5_so
     for (size_t i = 0; i < size; i++) {
         int digit = base64_digit(text[i]);
         if (digit < 0)
-            return error_set(err, FLUX1_ERR_FORMAT, "%s: \"precompiled_charsmap\" is not base64: character %zu", name, i);
+            return error_set(err, FLUX1_ERR_FORMAT, "%s: \"precompiled_charsmap\" is not base64: character %zu", name,
+                             i);
         bits = bits << 6 | (uint32_t)digit;
         if (i % 4 > 0)
             s->owned_charsmap[n++] = (char)(bits >> (6 - 2 * (i % 4)));
@@ -60,7 +63,8 @@ static flux1_status decode_charsmap(const json_t *value, const char *name, t5_so
 /* The steps have one order: character map, strip, collapse spaces. Each may be missing. */
 typedef enum normal_step { STEP_NONE, STEP_MAP, STEP_STRIP, STEP_COLLAPSE } normal_step;
 
-static flux1_status read_normal_step(const json_t *object, const char *name, t5_source *s, normal_step *last, flux1_error *err)
+static flux1_status read_normal_step(const json_t *object, const char *name, t5_source *s, normal_step *last,
+                                     flux1_error *err)
 {
     normal_step step = is_type(object, "Precompiled") ? STEP_MAP
                        : is_type(object, "Strip")     ? STEP_STRIP
@@ -132,14 +136,17 @@ static flux1_status read_template(const json_t *post, const char *name, t5_sourc
     const json_t *single = json_object_get(post, "single");
     size_t count = json_array_size(single);
     const json_t *end = json_object_get(json_array_get(single, 1), "SpecialToken");
-    if (!is_type(post, "TemplateProcessing") || count < 1 || count > 2 || !json_object_get(json_array_get(single, 0), "Sequence") || (count == 2 && !end))
+    if (!is_type(post, "TemplateProcessing") || count < 1 || count > 2 ||
+        !json_object_get(json_array_get(single, 0), "Sequence") || (count == 2 && !end))
         return unsupported(name, "the post_processor", err);
     if (count == 1)
         return FLUX1_OK;
     const char *key = json_string_value(json_object_get(end, "id"));
-    const json_t *ids = json_object_get(json_object_get(json_object_get(post, "special_tokens"), key ? key : ""), "ids");
+    const json_t *ids =
+        json_object_get(json_object_get(json_object_get(post, "special_tokens"), key ? key : ""), "ids");
     const json_t *id = json_array_get(ids, 0);
-    if (json_array_size(ids) != 1 || !json_is_integer(id) || json_integer_value(id) < 0 || json_integer_value(id) >= INT32_MAX)
+    if (json_array_size(ids) != 1 || !json_is_integer(id) || json_integer_value(id) < 0 ||
+        json_integer_value(id) >= INT32_MAX)
         return unsupported(name, "the post_processor's end token", err);
     s->steps.end_token = true;
     s->end = json_integer_value(id);
@@ -148,8 +155,9 @@ static flux1_status read_template(const json_t *post, const char *name, t5_sourc
 
 /* ---- model ---- */
 
-/* The oracle's JSON reader rounds twice: it takes the digits as an integer, in double, and divides by a power of ten (serde_json without float_roundtrip).
- * A quarter of T5's scores come out one unit off, which decides between segmentations of equal score. Files have the shortest digits that give `value`. */
+/* The oracle's JSON reader rounds twice: it takes the digits as an integer, in double, and divides by a power of ten
+ * (serde_json without float_roundtrip). A quarter of T5's scores come out one unit off, which decides between
+ * segmentations of equal score. Files have the shortest digits that give `value`. */
 static double score_as_read(double value)
 {
     char text[40];
@@ -179,13 +187,19 @@ static double score_as_read(double value)
 static flux1_status read_vocabulary(const json_t *vocab, const char *name, t5_source *s, flux1_error *err)
 {
     if (!json_is_array(vocab))
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: \"model\" should have an array \"vocab\" of pieces and scores", name);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: \"model\" should have an array \"vocab\" of pieces and scores",
+                         name);
     for (size_t i = 0; i < json_array_size(vocab); i++) {
-        const json_t *item = json_array_get(vocab, i), *text = json_array_get(item, 0), *score = json_array_get(item, 1);
+        const json_t *item = json_array_get(vocab, i), *text = json_array_get(item, 0),
+                     *score = json_array_get(item, 1);
         if (!json_is_string(text) || !json_is_number(score) || json_string_length(text) > T5_PIECE_BYTES_MAX)
-            return error_set(err, FLUX1_ERR_FORMAT, "%s: entry %zu of the vocabulary should be a string of at most %d bytes and a number", name, i,
-                             T5_PIECE_BYTES_MAX);
-        TRY(t5_source_add(s, (t5_piece){json_string_value(text), (uint32_t)json_string_length(text), false, score_as_read(json_number_value(score))}, err));
+            return error_set(err, FLUX1_ERR_FORMAT,
+                             "%s: entry %zu of the vocabulary should be a string of at most %d bytes and a number",
+                             name, i, T5_PIECE_BYTES_MAX);
+        TRY(t5_source_add(s,
+                          (t5_piece){json_string_value(text), (uint32_t)json_string_length(text), false,
+                                     score_as_read(json_number_value(score))},
+                          err));
     }
     return FLUX1_OK;
 }

@@ -1,4 +1,5 @@
-/* Opening a T5 tokenizer: which file serves, which strings are cut out of the prompt and what ids they get (transformers 4.57.1, T5TokenizerFast). */
+/* Opening a T5 tokenizer: which file serves, which strings are cut out of the prompt and what ids they get
+ * (transformers 4.57.1, T5TokenizerFast). */
 #include "text/t5_open.h"
 
 #include "base/checked.h"
@@ -19,7 +20,8 @@ flux1_status t5_source_add(t5_source *s, t5_piece piece, flux1_error *err)
         return error_set(err, FLUX1_ERR_FORMAT, "%s: the score of piece %zu is not finite", s->name, s->piece_count);
     if (s->piece_count == s->piece_capacity) {
         size_t capacity = s->piece_capacity ? s->piece_capacity : 1024, bytes = 0;
-        if (!size_mul(capacity, 2, &capacity) || capacity > INT32_MAX / 2 || !size_mul(capacity, sizeof *s->pieces, &bytes))
+        if (!size_mul(capacity, 2, &capacity) || capacity > INT32_MAX / 2 ||
+            !size_mul(capacity, sizeof *s->pieces, &bytes))
             return error_set(err, FLUX1_ERR_LIMIT, "%s: more pieces than a vocabulary can have", s->name);
         t5_piece *grown = realloc(s->pieces, bytes);
         if (!grown)
@@ -63,7 +65,8 @@ static flux1_status read_spiece(const text_file *file, t5_source *s, flux1_error
         TRY(t5_source_add(s, (t5_piece){name, (uint32_t)strlen(name), false, 0}, err));
     }
     prefix_scheme prefix = !s->settings.prefix_space ? PREFIX_NEVER : s->settings.legacy ? PREFIX_ALWAYS : PREFIX_FIRST;
-    s->steps = (t5_steps){.strip_right = true, .collapse_spaces = true, .split = true, .end_token = true, .prefix = prefix};
+    s->steps =
+        (t5_steps){.strip_right = true, .collapse_spaces = true, .split = true, .end_token = true, .prefix = prefix};
     s->end = -1; /* "</s>", looked up when the table stands */
     return FLUX1_OK;
 }
@@ -74,7 +77,8 @@ static flux1_status read_source(const tokenizer_files *files, t5_source *s, flux
     s->settings.role[ROLE_UNK] = "<unk>";
     s->settings.role[ROLE_PAD] = "<pad>";
     if (!files->model.bytes && !files->tokenizer.bytes)
-        return error_set(err, FLUX1_ERR_MODEL, "%s: no such file; a T5 tokenizer needs spiece.model or tokenizer.json", files->model.name);
+        return error_set(err, FLUX1_ERR_MODEL, "%s: no such file; a T5 tokenizer needs spiece.model or tokenizer.json",
+                         files->model.name);
     TRY(tokenizer_settings_read(files, !files->model.bytes, &s->settings, err));
     bool from_spiece = files->model.bytes && (s->settings.has_prefix_space || !files->tokenizer.bytes);
     s->name = from_spiece ? files->model.name : files->tokenizer.name;
@@ -92,8 +96,8 @@ static flux1_status build_model(const t5_source *s, t5_tokenizer *t, flux1_error
     if (s->piece_count == 0)
         return error_set(err, FLUX1_ERR_FORMAT, "%s: the vocabulary has no pieces; is this a T5 tokenizer?", s->name);
     if (s->unknown >= (int64_t)s->piece_count)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the unknown piece's id is %lld, the vocabulary has %zu pieces", s->name, (long long)s->unknown,
-                         s->piece_count);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: the unknown piece's id is %lld, the vocabulary has %zu pieces",
+                         s->name, (long long)s->unknown, s->piece_count);
     string_entry *entries = size_mul(s->piece_count, sizeof *entries, &bytes) ? malloc(bytes) : NULL;
     t->model.scores = malloc(s->piece_count * sizeof *t->model.scores);
     if (!entries || !t->model.scores) {
@@ -126,9 +130,10 @@ typedef struct cut_list {
     int64_t next; /* the id that the next unknown string gets */
 } cut_list;
 
-/* A string the vocabulary has keeps its id, another one goes behind all; said twice, its flags are the later ones if `update`. */
-static flux1_status cut_list_add(cut_list *l, const t5_tokenizer *t, const char *bytes, size_t length, added_token flags, bool update, const char *name,
-                                 flux1_error *err)
+/* A string the vocabulary has keeps its id, another one goes behind all; said twice, its flags are the later ones if
+ * `update`. */
+static flux1_status cut_list_add(cut_list *l, const t5_tokenizer *t, const char *bytes, size_t length,
+                                 added_token flags, bool update, const char *name, flux1_error *err)
 {
     size_t i = 0;
     uint32_t id;
@@ -137,7 +142,8 @@ static flux1_status cut_list_add(cut_list *l, const t5_tokenizer *t, const char 
     if (length == 0 || (i < l->count && !update))
         return FLUX1_OK;
     if (i == ADDED_TOKENS_MAX)
-        return error_set(err, FLUX1_ERR_LIMIT, "%s: more than %d added tokens; remove those that no prompt uses", name, ADDED_TOKENS_MAX);
+        return error_set(err, FLUX1_ERR_LIMIT, "%s: more than %d added tokens; remove those that no prompt uses", name,
+                         ADDED_TOKENS_MAX);
     if (i == l->count) {
         l->count++;
         l->strings[i] = (string_entry){bytes, (uint32_t)length, (uint32_t)i};
@@ -156,15 +162,18 @@ static flux1_status add_from_tokenizer(cut_list *l, const t5_tokenizer *t, const
         added_token token = {0};
         TRY(settings_parse_token(json_array_get(list, i), s->name, &token, err));
         if (token.single_word)
-            return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: the added token \"%s\" has single_word set, which flux1 cannot follow; set it to false", s->name,
-                             token.content);
+            return error_set(
+                err, FLUX1_ERR_UNSUPPORTED,
+                "%s: the added token \"%s\" has single_word set, which flux1 cannot follow; set it to false", s->name,
+                token.content);
         TRY(cut_list_add(l, t, token.content, strlen(token.content), token, true, s->name, err));
     }
     return FLUX1_OK;
 }
 
 /* In the order in which transformers adds them, since new ones are numbered as they come. */
-static flux1_status collect_tokens(cut_list *l, const t5_tokenizer *t, const t5_source *s, bool from_json, flux1_error *err)
+static flux1_status collect_tokens(cut_list *l, const t5_tokenizer *t, const t5_source *s, bool from_json,
+                                   flux1_error *err)
 {
     const tokenizer_settings *set = &s->settings;
     const added_token plain = {0};
@@ -174,7 +183,8 @@ static flux1_status collect_tokens(cut_list *l, const t5_tokenizer *t, const t5_
         if (s->pieces[i].added)
             TRY(cut_list_add(l, t, s->pieces[i].bytes, s->pieces[i].length, plain, true, s->name, err));
     for (size_t i = 0; i < set->added_count; i++)
-        TRY(cut_list_add(l, t, set->added[i].content, strlen(set->added[i].content), set->added[i], i < set->listed, s->name, err));
+        TRY(cut_list_add(l, t, set->added[i].content, strlen(set->added[i].content), set->added[i], i < set->listed,
+                         s->name, err));
     for (int64_t i = 0; i < set->extra_ids && !set->has_extra_id_tokens; i++) {
         const char *name = s->extra_names + i * EXTRA_NAME_MAX;
         TRY(cut_list_add(l, t, name, strlen(name), plain, false, s->name, err));
@@ -182,8 +192,9 @@ static flux1_status collect_tokens(cut_list *l, const t5_tokenizer *t, const t5_
     for (size_t i = 0; i < l->count; i++)
         if (l->normalized[i])
             return error_set(err, FLUX1_ERR_UNSUPPORTED,
-                             "%s: the added token \"%.*s\" is matched after normalisation, which flux1 cannot follow; set its \"normalized\" to false", s->name,
-                             (int)l->strings[i].length, l->strings[i].bytes);
+                             "%s: the added token \"%.*s\" is matched after normalisation, which flux1 cannot follow; "
+                             "set its \"normalized\" to false",
+                             s->name, (int)l->strings[i].length, l->strings[i].bytes);
     return FLUX1_OK;
 }
 
@@ -215,9 +226,11 @@ static flux1_status build_cutter(const t5_source *s, t5_tokenizer *t, bool from_
     t->pad = (int32_t)id_of(t, s->settings.role[ROLE_PAD]);
     t->end = (int32_t)(s->end >= 0 || !s->steps.end_token ? s->end : id_of(t, "</s>"));
     if (t->pad < 0 || (s->steps.end_token && t->end < 0))
-        st = error_set(err, FLUX1_ERR_MODEL, "%s: the vocabulary has no %s", s->name, t->pad < 0 ? s->settings.role[ROLE_PAD] : "</s>");
+        st = error_set(err, FLUX1_ERR_MODEL, "%s: the vocabulary has no %s", s->name,
+                       t->pad < 0 ? s->settings.role[ROLE_PAD] : "</s>");
     else if (t->end >= t->vocabulary)
-        st = error_set(err, FLUX1_ERR_FORMAT, "%s: the end token's id %d lies outside the vocabulary of %d", s->name, t->end, t->vocabulary);
+        st = error_set(err, FLUX1_ERR_FORMAT, "%s: the end token's id %d lies outside the vocabulary of %d", s->name,
+                       t->end, t->vocabulary);
 cleanup:
     free(list);
     return st;

@@ -7,9 +7,11 @@
 #include "text/text.h"
 
 #define T5_PIECE_BYTES_MAX 1024              /* longest vocabulary entry taken; real ones stay under 64 */
-#define T5_NORMALIZED_MAX ((size_t)16 << 20) /* a prompt after normalisation; nmt_nfkc makes at most 11 bytes of one */
+#define T5_NORMALIZED_MAX ((size_t)16 << 20) /* a prompt after normalisation; nmt_nfkc makes at most 11 bytes of one \
+                                              */
 
-/* ---- the character map: a Darts double array over UTF-8 prefixes, and the replacements one behind the other, each ended by NUL ---- */
+/* ---- the character map: a Darts double array over UTF-8 prefixes, and the replacements one behind the other, each
+ * ended by NUL ---- */
 
 typedef struct charsmap {
     uint32_t *units; /* NULL: no map, text stays as it is */
@@ -18,7 +20,8 @@ typedef struct charsmap {
     size_t replacement_bytes;
 } charsmap;
 
-/* sentencepiece's precompiled_charsmap: u32 size of the trie in bytes, trie, replacements. Empty: no map. `name` for messages. */
+/* sentencepiece's precompiled_charsmap: u32 size of the trie in bytes, trie, replacements. Empty: no map. `name` for
+ * messages. */
 flux1_status charsmap_parse(const char *bytes, size_t size, const char *name, charsmap *out, flux1_error *err);
 void charsmap_free(charsmap *m);
 
@@ -42,8 +45,9 @@ typedef struct unigram {
     int32_t unknown; /* id; -1: the model has none */
 } unigram;
 
-/* Splits one segment (size > 0, valid UTF-8) into the pieces of the highest total score and appends their ids; adjacent unknowns become one.
- * FLUX1_ERR_MODEL when an unknown character meets a model without unknown piece; FLUX1_ERR_MEMORY. */
+/* Splits one segment (size > 0, valid UTF-8) into the pieces of the highest total score and appends their ids; adjacent
+ * unknowns become one. FLUX1_ERR_MODEL when an unknown character meets a model without unknown piece; FLUX1_ERR_MEMORY.
+ */
 flux1_status unigram_encode(const unigram *u, const char *text, size_t size, id_list *out, flux1_error *err);
 
 /* ---- the tokenizer ---- */

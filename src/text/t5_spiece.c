@@ -63,7 +63,9 @@ static bool read_field(const char **at, const char *end, proto_field *out)
 
 static flux1_status broken(const char *name, size_t offset, flux1_error *err)
 {
-    return error_set(err, FLUX1_ERR_FORMAT, "%s: not a sentencepiece model, or cut short: no valid field at byte %zu; fetch the file again", name, offset);
+    return error_set(err, FLUX1_ERR_FORMAT,
+                     "%s: not a sentencepiece model, or cut short: no valid field at byte %zu; fetch the file again",
+                     name, offset);
 }
 
 /* ModelProto.SentencePiece: piece = 1, score = 2, type = 3. */
@@ -79,7 +81,8 @@ static flux1_status read_piece(const text_file *file, const proto_field *message
             return broken(file->name, (size_t)(begin - file->bytes), err);
         if (f.number == 1 && f.wire == WIRE_BYTES) {
             if (f.size > T5_PIECE_BYTES_MAX || !utf8_valid(f.bytes, f.size))
-                return error_set(err, FLUX1_ERR_FORMAT, "%s: piece %zu is not valid UTF-8 of at most %d bytes", file->name, s->piece_count, T5_PIECE_BYTES_MAX);
+                return error_set(err, FLUX1_ERR_FORMAT, "%s: piece %zu is not valid UTF-8 of at most %d bytes",
+                                 file->name, s->piece_count, T5_PIECE_BYTES_MAX);
             piece.bytes = f.bytes;
             piece.length = (uint32_t)f.size;
         } else if (f.number == 2 && f.wire == WIRE_32) {
@@ -92,7 +95,8 @@ static flux1_status read_piece(const text_file *file, const proto_field *message
     return t5_source_add(s, piece, err);
 }
 
-/* TrainerSpec: model_type = 3, unk_id = 40. NormalizerSpec: precompiled_charsmap = 2; the converter of transformers looks at nothing else. */
+/* TrainerSpec: model_type = 3, unk_id = 40. NormalizerSpec: precompiled_charsmap = 2; the converter of transformers
+ * looks at nothing else. */
 static flux1_status read_trainer(const text_file *file, const proto_field *message, t5_source *s, flux1_error *err)
 {
     const char *at = message->bytes, *end = at + message->size;
@@ -102,7 +106,8 @@ static flux1_status read_trainer(const text_file *file, const proto_field *messa
         if (!read_field(&at, end, &f))
             return broken(file->name, (size_t)(begin - file->bytes), err);
         if (f.number == 3 && f.wire == WIRE_VARINT && f.value != MODEL_UNIGRAM)
-            return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: the model is not of type Unigram, which T5 uses", file->name);
+            return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: the model is not of type Unigram, which T5 uses",
+                             file->name);
         if (f.number == 40 && f.wire == WIRE_VARINT)
             s->unknown = f.value <= INT32_MAX ? (int64_t)f.value : -1;
     }
@@ -148,12 +153,14 @@ flux1_status t5_read_spiece(const text_file *file, t5_source *s, flux1_error *er
         normalizer = normalizer || f.number == 3;
     }
     if (s->piece_count == 0 || !trainer || !normalizer)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: has no %s, so it is not a sentencepiece model or was cut short; fetch the file again", file->name,
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: has no %s, so it is not a sentencepiece model or was cut short; fetch the file again",
+                         file->name,
                          s->piece_count == 0 ? "pieces"
                          : !trainer          ? "trainer_spec"
                                              : "normalizer_spec");
     if (s->unknown < 0 || s->unknown >= (int64_t)s->piece_count)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the unknown piece's id is %lld, the vocabulary has %zu pieces", file->name, (long long)s->unknown,
-                         s->piece_count);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: the unknown piece's id is %lld, the vocabulary has %zu pieces",
+                         file->name, (long long)s->unknown, s->piece_count);
     return FLUX1_OK;
 }

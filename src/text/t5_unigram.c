@@ -1,11 +1,13 @@
-/* Unigram segmentation: the path of highest total score through all vocabulary pieces (tokenizers' Unigram, encode_optimized). */
+/* Unigram segmentation: the path of highest total score through all vocabulary pieces (tokenizers' Unigram,
+ * encode_optimized). */
 #include "text/t5_open.h"
 
 #include "text/unicode.h"
 
 #include <stdlib.h>
 
-/* The best path that ends at a byte. `link` is where its last piece begins, and on the way back out where the piece that begins here ends. */
+/* The best path that ends at a byte. `link` is where its last piece begins, and on the way back out where the piece
+ * that begins here ends. */
 typedef struct lattice_node {
     double score;
     uint32_t link;
@@ -37,8 +39,10 @@ static flux1_status fill_lattice(const unigram *u, const char *text, size_t size
         }
         if (!known) {
             if (u->unknown < 0)
-                return error_set(err, FLUX1_ERR_MODEL, "the prompt has U+%04X, which the T5 vocabulary lacks, and the vocabulary names no unknown piece",
-                                 (unsigned)c);
+                return error_set(
+                    err, FLUX1_ERR_MODEL,
+                    "the prompt has U+%04X, which the T5 vocabulary lacks, and the vocabulary names no unknown piece",
+                    (unsigned)c);
             offer(&node[at + character], u->unknown_score + node[at].score, (uint32_t)at, u->unknown);
         }
         at += character;

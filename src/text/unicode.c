@@ -59,11 +59,14 @@ bool utf8_valid(const char *s, size_t size) { return valid_prefix(s, size) == si
 flux1_status utf8_check_prompt(const char *s, size_t size, flux1_error *err)
 {
     if (size > TEXT_PROMPT_MAX)
-        return error_set(err, FLUX1_ERR_LIMIT, "the prompt has %zu bytes, at most %zu are taken: shorten it", size, TEXT_PROMPT_MAX);
+        return error_set(err, FLUX1_ERR_LIMIT, "the prompt has %zu bytes, at most %zu are taken: shorten it", size,
+                         TEXT_PROMPT_MAX);
     size_t good = valid_prefix(s, size);
     if (good < size)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "the prompt is not valid UTF-8: byte 0x%02x at offset %zu begins no character; convert the text to UTF-8",
-                         (unsigned char)s[good], good);
+        return error_set(
+            err, FLUX1_ERR_ARGUMENT,
+            "the prompt is not valid UTF-8: byte 0x%02x at offset %zu begins no character; convert the text to UTF-8",
+            (unsigned char)s[good], good);
     return FLUX1_OK;
 }
 
@@ -89,11 +92,12 @@ bool unicode_is_space_mark(int32_t c) { return utf8proc_category(c) == UTF8PROC_
 
 bool unicode_is_white_space(int32_t c)
 {
-    return (c >= 0x9 && c <= 0xD) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= 0x9 && c <= 0xD) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-/* ---- NFC. utf8proc's own canonical ordering is an insertion sort, quadratic on long runs of marks: runs are sorted here by counting. ---- */
+/* ---- NFC. utf8proc's own canonical ordering is an insertion sort, quadratic on long runs of marks: runs are sorted
+ * here by counting. ---- */
 
 /* Stable sort by combining class of a run without starters; `scratch` holds as many. */
 static void order_marks(int32_t *run, size_t count, int32_t *scratch)
@@ -144,15 +148,18 @@ flux1_status unicode_nfc(const int32_t *text, size_t count, int32_t **out, size_
     }
     for (size_t i = 0; i < count; i++) {
         int last_class = 0;
-        utf8proc_ssize_t got = utf8proc_decompose_char(text[i], whole + n, (utf8proc_ssize_t)(room - n), UTF8PROC_DECOMPOSE, &last_class);
+        utf8proc_ssize_t got =
+            utf8proc_decompose_char(text[i], whole + n, (utf8proc_ssize_t)(room - n), UTF8PROC_DECOMPOSE, &last_class);
         if (got < 0 || (size_t)got > room - n) {
-            st = error_set(err, FLUX1_ERR_INTERNAL, "U+%04X cannot be decomposed: %s", (unsigned)text[i], utf8proc_errmsg(got));
+            st = error_set(err, FLUX1_ERR_INTERNAL, "U+%04X cannot be decomposed: %s", (unsigned)text[i],
+                           utf8proc_errmsg(got));
             goto cleanup;
         }
         n += (size_t)got;
     }
     order_canonically(whole, n, scratch);
-    utf8proc_ssize_t composed = utf8proc_normalize_utf32(whole, (utf8proc_ssize_t)n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+    utf8proc_ssize_t composed =
+        utf8proc_normalize_utf32(whole, (utf8proc_ssize_t)n, UTF8PROC_STABLE | UTF8PROC_COMPOSE);
     if (composed < 0) {
         st = error_set(err, FLUX1_ERR_INTERNAL, "a prompt cannot be composed: %s", utf8proc_errmsg(composed));
         goto cleanup;
@@ -168,8 +175,8 @@ cleanup:
 
 /* ---- lower case ---- */
 
-/* SpecialCasing's Final_Sigma, as CPython evaluates it: a cased character before, none after, case-ignorable ones not counting.
- * `cased` here excludes the characters that are both. */
+/* SpecialCasing's Final_Sigma, as CPython evaluates it: a cased character before, none after, case-ignorable ones not
+ * counting. `cased` here excludes the characters that are both. */
 static bool sigma_is_final(const int32_t *word, size_t count, size_t at)
 {
     size_t i = at;
@@ -210,7 +217,8 @@ typedef struct cluster_state {
 
 static void cluster_remember(cluster_state *s, int32_t c)
 {
-    bool extend = code_point_in(&unicode_cluster_extend, c) && !code_point_in(&unicode_cluster_spacing, c); /* the joiner U+200D counts as spacing */
+    bool extend = code_point_in(&unicode_cluster_extend, c) &&
+                  !code_point_in(&unicode_cluster_spacing, c); /* the joiner U+200D counts as spacing */
     bool conjunct_extend = c == 0x200D || (extend && c != 0x200C);
     if (code_point_in(&unicode_conjunct_consonant, c))
         s->conjunct = CONJUNCT_CONSONANT;
@@ -224,7 +232,8 @@ static void cluster_remember(cluster_state *s, int32_t c)
         s->picture = PICTURE_NONE;
     else
         s->picture = c == 0x200D ? PICTURE_ZWJ : extend ? PICTURE : PICTURE_NONE;
-    s->regional_indicators = utf8proc_get_property(c)->boundclass == UTF8PROC_BOUNDCLASS_REGIONAL_INDICATOR ? s->regional_indicators + 1 : 0;
+    s->regional_indicators =
+        utf8proc_get_property(c)->boundclass == UTF8PROC_BOUNDCLASS_REGIONAL_INDICATOR ? s->regional_indicators + 1 : 0;
 }
 
 static bool is_control(int32_t c)
@@ -237,7 +246,8 @@ static bool hangul_joins(int32_t a, int32_t b)
 {
     int x = utf8proc_get_property(a)->boundclass, y = utf8proc_get_property(b)->boundclass;
     if (x == UTF8PROC_BOUNDCLASS_L)
-        return y == UTF8PROC_BOUNDCLASS_L || y == UTF8PROC_BOUNDCLASS_V || y == UTF8PROC_BOUNDCLASS_LV || y == UTF8PROC_BOUNDCLASS_LVT;
+        return y == UTF8PROC_BOUNDCLASS_L || y == UTF8PROC_BOUNDCLASS_V || y == UTF8PROC_BOUNDCLASS_LV ||
+               y == UTF8PROC_BOUNDCLASS_LVT;
     if (x == UTF8PROC_BOUNDCLASS_LV || x == UTF8PROC_BOUNDCLASS_V)
         return y == UTF8PROC_BOUNDCLASS_V || y == UTF8PROC_BOUNDCLASS_T;
     return (x == UTF8PROC_BOUNDCLASS_LVT || x == UTF8PROC_BOUNDCLASS_T) && y == UTF8PROC_BOUNDCLASS_T;
@@ -261,7 +271,8 @@ static bool cluster_goes_on(const cluster_state *s, int32_t a, int32_t b)
         return true;
     if (s->picture == PICTURE_ZWJ && code_point_in(&unicode_cluster_pictographic, b))
         return true;
-    return s->regional_indicators % 2 == 1 && utf8proc_get_property(b)->boundclass == UTF8PROC_BOUNDCLASS_REGIONAL_INDICATOR;
+    return s->regional_indicators % 2 == 1 &&
+           utf8proc_get_property(b)->boundclass == UTF8PROC_BOUNDCLASS_REGIONAL_INDICATOR;
 }
 
 size_t unicode_cluster(const char *s, size_t size)

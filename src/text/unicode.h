@@ -1,4 +1,5 @@
-/* Unicode as the oracle's tokenizers see it. Categories, case and normalisation come from utf8proc; where versions matter, from our own tables. */
+/* Unicode as the oracle's tokenizers see it. Categories, case and normalisation come from utf8proc; where versions
+ * matter, from our own tables. */
 #ifndef FLUX1_TEXT_UNICODE_H
 #define FLUX1_TEXT_UNICODE_H
 
@@ -13,12 +14,14 @@ typedef struct code_point_set {
 } code_point_set;
 
 extern const code_point_set unicode_assigned, unicode_cased, unicode_case_ignorable;
-extern const code_point_set unicode_cluster_extend, unicode_cluster_spacing, unicode_cluster_prepend, unicode_cluster_pictographic;
+extern const code_point_set unicode_cluster_extend, unicode_cluster_spacing, unicode_cluster_prepend,
+    unicode_cluster_pictographic;
 extern const code_point_set unicode_conjunct_consonant, unicode_conjunct_linker;
 
 bool code_point_in(const code_point_set *set, int32_t c);
 
-/* Bytes of the character at `s` (of `size` > 0 bytes) and its code point; 0 if it is not well-formed UTF-8 (overlong, surrogate, beyond U+10FFFF, cut). */
+/* Bytes of the character at `s` (of `size` > 0 bytes) and its code point; 0 if it is not well-formed UTF-8 (overlong,
+ * surrogate, beyond U+10FFFF, cut). */
 size_t utf8_decode(const char *s, size_t size, int32_t *c);
 
 /* Writes 1 to 4 bytes of a valid code point. */
@@ -34,10 +37,12 @@ bool unicode_is_other(int32_t c);       /* C*, unassigned in Unicode 14.0 includ
 bool unicode_is_space_mark(int32_t c);  /* Zs */
 bool unicode_is_white_space(int32_t c); /* White_Space */
 
-/* Canonical composition (NFC) of text[count] in a fresh buffer. Linear but for sorting runs of marks. FLUX1_ERR_MEMORY. */
+/* Canonical composition (NFC) of text[count] in a fresh buffer. Linear but for sorting runs of marks. FLUX1_ERR_MEMORY.
+ */
 flux1_status unicode_nfc(const int32_t *text, size_t count, int32_t **out, size_t *out_count, flux1_error *err);
 
-/* Python's str.lower() of one word: full mapping, final sigma seen within the word. out holds up to 2 * count. Returns its length. */
+/* Python's str.lower() of one word: full mapping, final sigma seen within the word. out holds up to 2 * count. Returns
+ * its length. */
 size_t unicode_lower_word(const int32_t *word, size_t count, int32_t *out);
 
 /* Bytes of the extended grapheme cluster (UAX #29) at the start of valid UTF-8 of size > 0. */

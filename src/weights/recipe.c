@@ -62,12 +62,14 @@ weight_recipe recipe_cols(const weight_recipe *r, int64_t begin, int64_t count)
 }
 
 /* a's pieces, then b's moved by (rows, cols). */
-static flux1_status join(const weight_recipe *a, const weight_recipe *b, int64_t rows, int64_t cols, weight_recipe *out, flux1_error *err)
+static flux1_status join(const weight_recipe *a, const weight_recipe *b, int64_t rows, int64_t cols, weight_recipe *out,
+                         flux1_error *err)
 {
     if (a->role != b->role || a->kernel != b->kernel)
         return error_set(err, FLUX1_ERR_INTERNAL, "weights of two roles cannot be one matrix");
     if (a->count + b->count > RECIPE_PIECES)
-        return error_set(err, FLUX1_ERR_INTERNAL, "a weight of %d pieces, at most %d are possible", a->count + b->count, RECIPE_PIECES);
+        return error_set(err, FLUX1_ERR_INTERNAL, "a weight of %d pieces, at most %d are possible", a->count + b->count,
+                         RECIPE_PIECES);
     weight_recipe joined = *a;
     for (int i = 0; i < b->count; i++) {
         recipe_piece p = b->piece[i];
@@ -83,7 +85,8 @@ flux1_status recipe_stack(const weight_recipe *a, const weight_recipe *b, weight
 {
     int64_t rows;
     if (a->cols != b->cols || !i64_add(a->rows, b->rows, &rows))
-        return error_set(err, FLUX1_ERR_INTERNAL, "a matrix of %" PRId64 " columns cannot stand below one of %" PRId64, b->cols, a->cols);
+        return error_set(err, FLUX1_ERR_INTERNAL, "a matrix of %" PRId64 " columns cannot stand below one of %" PRId64,
+                         b->cols, a->cols);
     TRY(join(a, b, a->rows, 0, out, err));
     out->rows = rows;
     return FLUX1_OK;
@@ -93,17 +96,20 @@ flux1_status recipe_beside(const weight_recipe *a, const weight_recipe *b, weigh
 {
     int64_t cols;
     if (a->rows != b->rows || !i64_add(a->cols, b->cols, &cols))
-        return error_set(err, FLUX1_ERR_INTERNAL, "a matrix of %" PRId64 " rows cannot stand beside one of %" PRId64, b->rows, a->rows);
+        return error_set(err, FLUX1_ERR_INTERNAL, "a matrix of %" PRId64 " rows cannot stand beside one of %" PRId64,
+                         b->rows, a->rows);
     TRY(join(a, b, 0, a->cols, out, err));
     out->cols = cols;
     return FLUX1_OK;
 }
 
-flux1_status recipe_decode(const weight_recipe *r, int64_t row, int64_t col, int64_t count, float *out, flux1_error *err)
+flux1_status recipe_decode(const weight_recipe *r, int64_t row, int64_t col, int64_t count, float *out,
+                           flux1_error *err)
 {
     if (row < 0 || row >= r->rows || col < 0 || count < 0 || col > r->cols - count)
-        return error_set(err, FLUX1_ERR_INTERNAL, "row %" PRId64 ", columns %" PRId64 "+%" PRId64 " of a weight [%" PRId64 ", %" PRId64 "]", row, col, count,
-                         r->rows, r->cols);
+        return error_set(err, FLUX1_ERR_INTERNAL,
+                         "row %" PRId64 ", columns %" PRId64 "+%" PRId64 " of a weight [%" PRId64 ", %" PRId64 "]", row,
+                         col, count, r->rows, r->cols);
     for (int i = 0; i < r->count; i++) {
         const recipe_piece *p = &r->piece[i];
         int64_t first = i64_max(p->col, col), last = i64_min(p->col + p->cols, col + count);

@@ -6,24 +6,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A value costs jansson about 100 bytes: a hostile header must not turn 100 MB into many GB. FLUX.1's largest has some 12,000. */
+/* A value costs jansson about 100 bytes: a hostile header must not turn 100 MB into many GB. FLUX.1's largest has some
+ * 12,000. */
 #define HEADER_VALUES_MAX 4000000u
 
-static flux1_status header_length(const unsigned char *bytes, size_t size, const char *path, size_t *length, flux1_error *err)
+static flux1_status header_length(const unsigned char *bytes, size_t size, const char *path, size_t *length,
+                                  flux1_error *err)
 {
     if (size < 8)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: has %zu bytes, a safetensors file has at least 8; fetch it again", path, size);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: has %zu bytes, a safetensors file has at least 8; fetch it again",
+                         path, size);
     uint64_t n = 0;
     for (int i = 7; i >= 0; i--)
         n = n << 8 | bytes[i];
     if (n > SAFETENSORS_HEADER_MAX)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: its first 8 bytes ask for a header of %llu bytes, at most %u are allowed; this is not a safetensors file",
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: its first 8 bytes ask for a header of %llu bytes, at most %u are allowed; this is not a "
+                         "safetensors file",
                          path, (unsigned long long)n, SAFETENSORS_HEADER_MAX);
     if (n > size - 8)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the header should have %llu bytes, but the file ends after %zu of them; fetch it again", path,
-                         (unsigned long long)n, size - 8);
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: the header should have %llu bytes, but the file ends after %zu of them; fetch it again",
+                         path, (unsigned long long)n, size - 8);
     if (n == 0 || bytes[8] != '{')
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the header does not begin with '{'; this is not a safetensors file", path);
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: the header does not begin with '{'; this is not a safetensors file", path);
     *length = (size_t)n;
     return FLUX1_OK;
 }
@@ -34,7 +41,8 @@ static flux1_status check_value_count(const char *header, size_t length, const c
     for (size_t i = 0; i < length; i++)
         values += header[i] == ',' || header[i] == '{' || header[i] == '[';
     if (values > HEADER_VALUES_MAX)
-        return error_set(err, FLUX1_ERR_LIMIT, "%s: the header holds more than %u values; no FLUX.1 file does", path, HEADER_VALUES_MAX);
+        return error_set(err, FLUX1_ERR_LIMIT, "%s: the header holds more than %u values; no FLUX.1 file does", path,
+                         HEADER_VALUES_MAX);
     return FLUX1_OK;
 }
 
@@ -76,8 +84,8 @@ static flux1_status parse_type(const json_t *object, const char *where, tensor *
     return FLUX1_OK;
 }
 
-static flux1_status parse_entry(const json_t *object, const char *where, const unsigned char *data, size_t data_size, safetensors_entry *entry,
-                                flux1_error *err)
+static flux1_status parse_entry(const json_t *object, const char *where, const unsigned char *data, size_t data_size,
+                                safetensors_entry *entry, flux1_error *err)
 {
     int64_t range[2] = {0, 0};
     size_t count = 0, bytes = 0;
@@ -92,16 +100,20 @@ static flux1_status parse_entry(const json_t *object, const char *where, const u
     entry->begin = (size_t)range[0];
     entry->end = (size_t)range[1];
     if (entry->end > data_size)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: its data ends at byte %zu of the data section, but the file has only %zu; fetch it again", where,
-                         entry->end, data_size);
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: its data ends at byte %zu of the data section, but the file has only %zu; fetch it again",
+                         where, entry->end, data_size);
     if (entry->end - entry->begin != bytes)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: its data has %zu bytes, the shape %s of %s needs %zu", where, entry->end - entry->begin,
-                         tensor_shape_text(entry->view.dims, entry->view.shape, text, sizeof text), dtype_describe(entry->view.type)->name, bytes);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: its data has %zu bytes, the shape %s of %s needs %zu", where,
+                         entry->end - entry->begin,
+                         tensor_shape_text(entry->view.dims, entry->view.shape, text, sizeof text),
+                         dtype_describe(entry->view.type)->name, bytes);
     entry->view.data = (void *)(uintptr_t)(data + entry->begin);
     return FLUX1_OK;
 }
 
-static flux1_status parse_entries(const json_t *root, const unsigned char *data, size_t data_size, const char *path, safetensors *out, flux1_error *err)
+static flux1_status parse_entries(const json_t *root, const unsigned char *data, size_t data_size, const char *path,
+                                  safetensors *out, flux1_error *err)
 {
     const char *key;
     json_t *value;
@@ -137,7 +149,10 @@ static int by_offset(const void *a, const void *b)
     return (x->end > y->end) - (x->end < y->end);
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(((const safetensors_entry *)a)->name, ((const safetensors_entry *)b)->name); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const safetensors_entry *)a)->name, ((const safetensors_entry *)b)->name);
+}
 
 /* The tensors tile the data section: from 0 to its end, without holes or overlap. */
 static flux1_status check_tiling(const safetensors *s, size_t data_size, const char *path, flux1_error *err)
@@ -146,19 +161,25 @@ static flux1_status check_tiling(const safetensors *s, size_t data_size, const c
     for (size_t i = 0; i < s->count; i++) {
         const safetensors_entry *e = &s->entry[i];
         if (e->begin < end)
-            return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" begins at byte %zu of the data section and overlaps \"%s\", which ends at %zu", path,
-                             e->name, e->begin, s->entry[i - 1].name, end);
+            return error_set(
+                err, FLUX1_ERR_FORMAT,
+                "%s: tensor \"%s\" begins at byte %zu of the data section and overlaps \"%s\", which ends at %zu", path,
+                e->name, e->begin, s->entry[i - 1].name, end);
         if (e->begin > end)
-            return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" begins at byte %zu of the data section, but the one before it ends at %zu: a hole", path,
-                             e->name, e->begin, end);
+            return error_set(
+                err, FLUX1_ERR_FORMAT,
+                "%s: tensor \"%s\" begins at byte %zu of the data section, but the one before it ends at %zu: a hole",
+                path, e->name, e->begin, end);
         end = e->end;
     }
     if (end != data_size)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the tensors end at byte %zu of the data section, which has %zu", path, end, data_size);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: the tensors end at byte %zu of the data section, which has %zu",
+                         path, end, data_size);
     return FLUX1_OK;
 }
 
-flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const char *path, safetensors *out, flux1_error *err)
+flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const char *path, safetensors *out,
+                               flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     safetensors parsed = {0};

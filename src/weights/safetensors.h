@@ -1,5 +1,6 @@
-/* The header of a safetensors file: u64 little-endian length, then JSON {name: {dtype, shape, data_offsets}}, then the tensors' bytes, back to back.
- * Parsed strictly (the format's own rules, huggingface/safetensors README): whatever passes can be used without another check. */
+/* The header of a safetensors file: u64 little-endian length, then JSON {name: {dtype, shape, data_offsets}}, then the
+ * tensors' bytes, back to back. Parsed strictly (the format's own rules, huggingface/safetensors README): whatever
+ * passes can be used without another check. */
 #ifndef FLUX1_WEIGHTS_SAFETENSORS_H
 #define FLUX1_WEIGHTS_SAFETENSORS_H
 
@@ -18,10 +19,12 @@ typedef struct safetensors {
     safetensors_entry *entry; /* sorted by name (strcmp) */
 } safetensors;
 
-/* Parses a whole file lying at bytes[0..size); `path` is for messages. Reads the header only, never the tensors' bytes. The views point into `bytes`, which
- * must outlive them. FLUX1_ERR_FORMAT (file and tensor named), FLUX1_ERR_UNSUPPORTED for a dtype that DTYPE_MAP does not have, FLUX1_ERR_LIMIT for a header of
- * absurdly many values, FLUX1_ERR_MEMORY. */
-flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const char *path, safetensors *out, flux1_error *err);
+/* Parses a whole file lying at bytes[0..size); `path` is for messages. Reads the header only, never the tensors' bytes.
+ * The views point into `bytes`, which must outlive them. FLUX1_ERR_FORMAT (file and tensor named),
+ * FLUX1_ERR_UNSUPPORTED for a dtype that DTYPE_MAP does not have, FLUX1_ERR_LIMIT for a header of absurdly many values,
+ * FLUX1_ERR_MEMORY. */
+flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const char *path, safetensors *out,
+                               flux1_error *err);
 
 void safetensors_free(safetensors *s); /* harmless on a zeroed one */
 

@@ -94,16 +94,20 @@ static store_file *find_file(const store *s, const char *folder, const char *sha
     return NULL;
 }
 
-static flux1_status open_shard(store *s, const char *folder, const char *index_path, const char *tensor_name, const char *shard, flux1_error *err)
+static flux1_status open_shard(store *s, const char *folder, const char *index_path, const char *tensor_name,
+                               const char *shard, flux1_error *err)
 {
-    if (shard[0] == '\0' || strchr(shard, '/') || strchr(shard, '\\') || strcmp(shard, ".") == 0 || strcmp(shard, "..") == 0)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" is said to be in \"%s\", which is not the name of a file beside the index", index_path,
-                         tensor_name, shard);
+    if (shard[0] == '\0' || strchr(shard, '/') || strchr(shard, '\\') || strcmp(shard, ".") == 0 ||
+        strcmp(shard, "..") == 0)
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: tensor \"%s\" is said to be in \"%s\", which is not the name of a file beside the index",
+                         index_path, tensor_name, shard);
     char *path = path_join(folder, shard);
     if (!path)
         return error_oom(err, 0, shard);
     if (!file_exists(path)) {
-        error_set(err, FLUX1_ERR_MODEL, "%s: the shard %s is missing (%s lists it for \"%s\"); fetch it", folder, shard, index_path, tensor_name);
+        error_set(err, FLUX1_ERR_MODEL, "%s: the shard %s is missing (%s lists it for \"%s\"); fetch it", folder, shard,
+                  index_path, tensor_name);
         free(path);
         return FLUX1_ERR_MODEL;
     }
@@ -116,7 +120,8 @@ static int by_name(const void *a, const void *b)
     return strcmp((*x)->tensor.name, (*y)->tensor.name);
 }
 
-static flux1_status open_shards(store *s, const char *folder, const json_t *map, const char *index_path, flux1_error *err)
+static flux1_status open_shards(store *s, const char *folder, const json_t *map, const char *index_path,
+                                flux1_error *err)
 {
     const char *name;
     json_t *value;
@@ -132,8 +137,9 @@ static flux1_status open_shards(store *s, const char *folder, const json_t *map,
         const store_file *file = find_file(s, folder, json_string_value(value));
         const safetensors_entry *entry = safetensors_find(&file->header, name);
         if (!entry)
-            return error_set(err, FLUX1_ERR_MODEL, "%s: tensor \"%s\" is missing, though %s says it is there; the two do not belong together", file->path, name,
-                             index_path);
+            return error_set(err, FLUX1_ERR_MODEL,
+                             "%s: tensor \"%s\" is missing, though %s says it is there; the two do not belong together",
+                             file->path, name, index_path);
         add_item(s, file, entry);
     }
     qsort(s->item, s->count, sizeof *s->item, by_name);
@@ -149,7 +155,8 @@ static flux1_status open_index(store *s, const char *folder, const char *index_p
     if (st == FLUX1_OK) {
         const json_t *map = json_object_get(index, "weight_map");
         if (!json_is_object(map))
-            st = error_set(err, FLUX1_ERR_FORMAT, "%s: \"weight_map\" should be an object that gives each tensor's file", index_path);
+            st = error_set(err, FLUX1_ERR_FORMAT,
+                           "%s: \"weight_map\" should be an object that gives each tensor's file", index_path);
         else
             st = open_shards(s, folder, map, index_path, err);
     }
@@ -216,14 +223,17 @@ flux1_status store_open(const char *folder, const char *const *stems, store **ou
     bool found = false;
     *out = NULL;
     if (!file_is_directory(folder))
-        return error_set(err, FLUX1_ERR_MODEL, "%s: %s", folder, file_exists(folder) ? "is not a folder" : "there is no such folder; is the model complete?");
+        return error_set(err, FLUX1_ERR_MODEL, "%s: %s", folder,
+                         file_exists(folder) ? "is not a folder" : "there is no such folder; is the model complete?");
     TRY(new_store(folder, &s, err));
     flux1_status st = FLUX1_OK;
     for (size_t i = 0; st == FLUX1_OK && !found && stems[i]; i++)
         st = try_stem(s, folder, stems[i], &found, err);
     if (st == FLUX1_OK && !found)
-        st = error_set(err, FLUX1_ERR_MODEL, "%s: has neither %s.safetensors nor %s.safetensors.index.json; fetch the weights (safetensors only)", folder,
-                       stems[0], stems[0]);
+        st = error_set(
+            err, FLUX1_ERR_MODEL,
+            "%s: has neither %s.safetensors nor %s.safetensors.index.json; fetch the weights (safetensors only)",
+            folder, stems[0], stems[0]);
     if (st != FLUX1_OK) {
         store_close(s);
         return st;

@@ -1,5 +1,6 @@
 /* A component's weights by name: one safetensors file, or shards behind an index, mapped and never read whole.
- * The model claims each tensor it wants by name and shape; what is missing, misshapen or left over is collected, so that one message names all of it. */
+ * The model claims each tensor it wants by name and shape; what is missing, misshapen or left over is collected, so
+ * that one message names all of it. */
 #ifndef FLUX1_WEIGHTS_STORE_H
 #define FLUX1_WEIGHTS_STORE_H
 
@@ -13,7 +14,8 @@ typedef struct store_tensor {
     const char *name;
     const char *file; /* path of the file that holds it */
     tensor view;
-    uint64_t store;   /* its store's number: no two stores of a process have the same, also when one is closed before the other opens */
+    uint64_t store; /* its store's number: no two stores of a process have the same, also when one is closed before the
+                       other opens */
 } store_tensor;
 
 /* Opens `folder` (such as MODEL/transformer): `<stem>.safetensors`, or `<stem>.safetensors.index.json` and its shards.
@@ -23,8 +25,9 @@ flux1_status store_open(const char *folder, const char *const *stems, store **ou
 /* A store of a single safetensors file. */
 flux1_status store_open_file(const char *path, store **out, flux1_error *err);
 
-/* A store that has whatever is claimed from it: each claim makes a tensor of `type` over one shared buffer of random values (scaled as 1/sqrt of the row length),
- * for benchmarks and plans. With `with_data` false the tensors have no data at all (dry runs only). */
+/* A store that has whatever is claimed from it: each claim makes a tensor of `type` over one shared buffer of random
+ * values (scaled as 1/sqrt of the row length), for benchmarks and plans. With `with_data` false the tensors have no
+ * data at all (dry runs only). */
 flux1_status store_synthetic(dtype type, bool with_data, store **out, flux1_error *err);
 
 void store_close(store *s);
@@ -34,13 +37,15 @@ const char *store_path(const store *s); /* for messages */
 /* NULL if there is none of that name; does not claim. */
 const store_tensor *store_find(const store *s, const char *name);
 
-/* Claims `name`, which must have exactly this shape. A fault is noted in the store and *out set to NULL; the call itself fails only for lack of memory,
- * so a model can claim all its tensors and then ask store_check for the one message. A tensor may be claimed several times. Not thread-safe. */
-flux1_status store_claim(store *s, const char *name, int dims, const int64_t *shape, const store_tensor **out, flux1_error *err);
+/* Claims `name`, which must have exactly this shape. A fault is noted in the store and *out set to NULL; the call
+ * itself fails only for lack of memory, so a model can claim all its tensors and then ask store_check for the one
+ * message. A tensor may be claimed several times. Not thread-safe. */
+flux1_status store_claim(store *s, const char *name, int dims, const int64_t *shape, const store_tensor **out,
+                         flux1_error *err);
 
 /* FLUX1_ERR_MODEL with every missing and misshapen tensor so far, and, if `unclaimed_too`, every tensor nobody claimed
- * (position_ids and duplicates of a tied embedding aside: those named in `ignore`, NULL-terminated, as whole names or "*suffix").
- * Many names are listed up to a limit, then counted. */
+ * (position_ids and duplicates of a tied embedding aside: those named in `ignore`, NULL-terminated, as whole names or
+ * "*suffix"). Many names are listed up to a limit, then counted. */
 flux1_status store_check(const store *s, bool unclaimed_too, const char *const *ignore, flux1_error *err);
 
 /* Iteration, sorted by name. */

@@ -34,7 +34,8 @@ static bool same_shape(const tensor *t, int dims, const int64_t *shape)
     return true;
 }
 
-flux1_status store_claim(store *s, const char *name, int dims, const int64_t *shape, const store_tensor **out, flux1_error *err)
+flux1_status store_claim(store *s, const char *name, int dims, const int64_t *shape, const store_tensor **out,
+                         flux1_error *err)
 {
     size_t position;
     *out = NULL;
@@ -47,7 +48,8 @@ flux1_status store_claim(store *s, const char *name, int dims, const int64_t *sh
     const tensor *t = &item->tensor.view;
     if (!same_shape(t, dims, shape)) {
         char has[200], wanted[200], text[480];
-        snprintf(text, sizeof text, "has shape %s, the configuration asks for %s", tensor_shape_text(t->dims, t->shape, has, sizeof has),
+        snprintf(text, sizeof text, "has shape %s, the configuration asks for %s",
+                 tensor_shape_text(t->dims, t->shape, has, sizeof has),
                  tensor_shape_text(dims, shape, wanted, sizeof wanted));
         return note_fault(s, FAULT_SHAPE, name, text, err);
     }

@@ -45,7 +45,8 @@ store_item *store_lookup(const store *s, const char *name, size_t *position);
 uint64_t store_number(void); /* the next unused one */
 
 /* The synthetic store's part of a claim: makes the tensor. */
-flux1_status synthetic_add(store *s, const char *name, size_t position, int dims, const int64_t *shape, store_item **out, flux1_error *err);
+flux1_status synthetic_add(store *s, const char *name, size_t position, int dims, const int64_t *shape,
+                           store_item **out, flux1_error *err);
 void synthetic_free(store *s);
 
 /* Room for one more element in a growing array. */

@@ -1,5 +1,6 @@
-/* Weights without a file: claims are cut from a few shared buffers of random values, one for each scale that occurs (powers of two nearest to the root of the
- * row length), so that 24 GB of matrices take the memory of the largest ones. Values: sums of four uniforms, near enough to normal for a benchmark. */
+/* Weights without a file: claims are cut from a few shared buffers of random values, one for each scale that occurs
+ * (powers of two nearest to the root of the row length), so that 24 GB of matrices take the memory of the largest ones.
+ * Values: sums of four uniforms, near enough to normal for a benchmark. */
 #include "store_internal.h"
 
 #include "base/checked.h"
@@ -34,7 +35,8 @@ flux1_status store_synthetic(dtype type, bool with_data, store **out, flux1_erro
 {
     *out = NULL;
     if (type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "synthetic weights can be F32, F16 or BF16, not %s", dtype_describe(type)->name);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "synthetic weights can be F32, F16 or BF16, not %s",
+                         dtype_describe(type)->name);
     store *s = calloc(1, sizeof *s);
     if (!s || !(s->path = strdup("synthetic weights")) || !(s->synthetic = calloc(1, sizeof *s->synthetic))) {
         store_close(s);
@@ -74,15 +76,18 @@ static uint64_t mix(uint64_t *state)
 static float near_normal(uint64_t *state)
 {
     uint64_t z = mix(state);
-    int32_t sum = (int32_t)(z & 0xffff) + (int32_t)(z >> 16 & 0xffff) + (int32_t)(z >> 32 & 0xffff) + (int32_t)(z >> 48);
+    int32_t sum =
+        (int32_t)(z & 0xffff) + (int32_t)(z >> 16 & 0xffff) + (int32_t)(z >> 32 & 0xffff) + (int32_t)(z >> 48);
     return (float)(sum - 131070) * (1.0f / 37837.0f);
 }
 
 static void fill(const buffer *b, dtype type)
 {
-    size_t width = (size_t)dtype_describe(type)->block_bytes, total = b->size / width, first = total < PERIOD ? total : PERIOD;
+    size_t width = (size_t)dtype_describe(type)->block_bytes, total = b->size / width,
+           first = total < PERIOD ? total : PERIOD;
     uint64_t state = (uint64_t)b->scale + 1;
-    float factor = b->scale == SCALE_NORM ? 0.1f : ldexpf(1.0f, -b->scale), offset = b->scale == SCALE_NORM ? 1.0f : 0.0f;
+    float factor = b->scale == SCALE_NORM ? 0.1f : ldexpf(1.0f, -b->scale),
+          offset = b->scale == SCALE_NORM ? 1.0f : 0.0f;
     for (size_t i = 0; i < first; i++) {
         float x = offset + factor * near_normal(&state);
         uint16_t half = type == DTYPE_BF16 ? bf16_from_f32(x) : f16_from_f32(x);
@@ -128,7 +133,9 @@ static int scale_of(const char *name, int dims, const int64_t *shape)
 {
     size_t length = strlen(name), ending = strlen(".weight");
     if (dims < 2)
-        return strstr(name, "norm") && length >= ending && strcmp(name + length - ending, ".weight") == 0 ? SCALE_NORM : SCALE_VECTOR;
+        return strstr(name, "norm") && length >= ending && strcmp(name + length - ending, ".weight") == 0
+                   ? SCALE_NORM
+                   : SCALE_VECTOR;
     double cols = 1;
     for (int i = 1; i < dims; i++)
         cols *= (double)shape[i];
@@ -146,7 +153,8 @@ static size_t place_of(const char *name, size_t room)
 }
 
 /* Dimensions, and the bytes they come to. */
-static flux1_status make_view(const synthetic *y, const char *name, int dims, const int64_t *shape, tensor *view, size_t *bytes, flux1_error *err)
+static flux1_status make_view(const synthetic *y, const char *name, int dims, const int64_t *shape, tensor *view,
+                              size_t *bytes, flux1_error *err)
 {
     int64_t elements = 1;
     bool fits = dims >= 0 && dims <= TENSOR_DIMS;
@@ -161,7 +169,8 @@ static flux1_status make_view(const synthetic *y, const char *name, int dims, co
     return FLUX1_OK;
 }
 
-flux1_status synthetic_add(store *s, const char *name, size_t position, int dims, const int64_t *shape, store_item **out, flux1_error *err)
+flux1_status synthetic_add(store *s, const char *name, size_t position, int dims, const int64_t *shape,
+                           store_item **out, flux1_error *err)
 {
     synthetic *y = s->synthetic;
     tensor view;

@@ -94,8 +94,10 @@ static void empty_arena_gives_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(blocks_are_aligned_zero_and_apart), cmocka_unit_test(release_goes_back_to_a_mark_and_peak_stays),
-        cmocka_unit_test(measured_peak_is_enough),           cmocka_unit_test(too_small_is_our_defect_and_too_large_a_status),
+        cmocka_unit_test(blocks_are_aligned_zero_and_apart),
+        cmocka_unit_test(release_goes_back_to_a_mark_and_peak_stays),
+        cmocka_unit_test(measured_peak_is_enough),
+        cmocka_unit_test(too_small_is_our_defect_and_too_large_a_status),
         cmocka_unit_test(empty_arena_gives_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

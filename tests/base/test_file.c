@@ -166,7 +166,8 @@ static void full_disk_is_a_status_and_leaves_nothing(void **state)
             _exit(1);
         for (int i = 0; i < 10000; i++)
             fputs("0123456789", w.stream);
-        if (file_commit(&w, &err) != FLUX1_ERR_IO || !strstr(err.message, target) || !strstr(err.message, "cannot write"))
+        if (file_commit(&w, &err) != FLUX1_ERR_IO || !strstr(err.message, target) ||
+            !strstr(err.message, "cannot write"))
             _exit(2);
         _exit(w.stream || w.path ? 3 : 0);
     }

@@ -60,7 +60,8 @@ static void large_values_become_infinite(void **state)
 static void every_e4m3_survives_a_round_trip(void **state)
 {
     (void)state;
-    assert_true(e4m3_to_f32(0x7e) == 448.0f && e4m3_to_f32(0x08) == 0x1p-6f && e4m3_to_f32(0x07) == 0x1.cp-7f && e4m3_to_f32(0x01) == 0x1p-9f && e4m3_to_f32(0x38) == 1.0f);
+    assert_true(e4m3_to_f32(0x7e) == 448.0f && e4m3_to_f32(0x08) == 0x1p-6f && e4m3_to_f32(0x07) == 0x1.cp-7f &&
+                e4m3_to_f32(0x01) == 0x1p-9f && e4m3_to_f32(0x38) == 1.0f);
     for (uint32_t q = 0; q < 256; q++) {
         float f = e4m3_to_f32((uint8_t)q);
         if ((q & 0x7f) == 0x7f)

@@ -40,11 +40,47 @@ static void faults_name_line_and_column(void **state)
     expect_fault("12", "c.json:1:");
     expect_fault("{\"a\": 1e999}", "too large");
     expect_fault("{\"a\": \"\\u0000\"}", "c.json:1:8: not valid JSON: a NUL");
-    static const char *const bad[] = {
-        "[01]", "[1.]",  "[.5]",      "[-]",           "[+1]",     "[1e]",       "[1e+]",    "[0x10]",   "[NaN]",     "[Infinity]", "[tru]",
-        "[nul", "[1 2]", "[,1]",      "[1,]",          "[1,,2]",   "{,}",        "{\"a\"}",  "{\"a\":}", "{\"a\" 1}", "{a:1}",      "{\"a\":1 \"b\":2}",
-        "[}",   "{]",    "[\"\\x\"]", "[\"\\u12g4\"]", "[\"\\u12", "[\"a\nb\"]", "[\"\\\"]", "[1]]",     "['a']",     "[1] // x",   "\xef\xbb\xbf[]",
-        "[1",   "[",     "{",         "{\"a",          "{\"a\"",   "{\"a\":",    "{\"a\":1", "{\"a\":1,"};
+    static const char *const bad[] = {"[01]",
+                                      "[1.]",
+                                      "[.5]",
+                                      "[-]",
+                                      "[+1]",
+                                      "[1e]",
+                                      "[1e+]",
+                                      "[0x10]",
+                                      "[NaN]",
+                                      "[Infinity]",
+                                      "[tru]",
+                                      "[nul",
+                                      "[1 2]",
+                                      "[,1]",
+                                      "[1,]",
+                                      "[1,,2]",
+                                      "{,}",
+                                      "{\"a\"}",
+                                      "{\"a\":}",
+                                      "{\"a\" 1}",
+                                      "{a:1}",
+                                      "{\"a\":1 \"b\":2}",
+                                      "[}",
+                                      "{]",
+                                      "[\"\\x\"]",
+                                      "[\"\\u12g4\"]",
+                                      "[\"\\u12",
+                                      "[\"a\nb\"]",
+                                      "[\"\\\"]",
+                                      "[1]]",
+                                      "['a']",
+                                      "[1] // x",
+                                      "\xef\xbb\xbf[]",
+                                      "[1",
+                                      "[",
+                                      "{",
+                                      "{\"a",
+                                      "{\"a\"",
+                                      "{\"a\":",
+                                      "{\"a\":1",
+                                      "{\"a\":1,"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         expect_fault(bad[i], "c.json:1:");
 }
@@ -52,14 +88,16 @@ static void faults_name_line_and_column(void **state)
 static void values_are_what_was_written(void **state)
 {
     (void)state;
-    json_t *root = parse(" [ \"\\u00e9\\ud83d\\ude00\\\"\\\\\\/\\b\\f\\n\\r\\tx\" , -0 , 9223372036854775807 , -1.5e-2 , true , false , null , [ ] , { } , "
+    json_t *root = parse(" [ \"\\u00e9\\ud83d\\ude00\\\"\\\\\\/\\b\\f\\n\\r\\tx\" , -0 , 9223372036854775807 , -1.5e-2 "
+                         ", true , false , null , [ ] , { } , "
                          "9223372036854775808 ]\r\n\t ");
     assert_int_equal(json_array_size(root), 10);
     assert_string_equal(json_string_value(json_array_get(root, 0)), "\xc3\xa9\xf0\x9f\x98\x80\"\\/\b\f\n\r\tx");
     assert_int_equal(json_integer_value(json_array_get(root, 1)), 0);
     assert_true(json_integer_value(json_array_get(root, 2)) == INT64_MAX);
     assert_true(json_real_value(json_array_get(root, 3)) == -1.5e-2);
-    assert_true(json_is_true(json_array_get(root, 4)) && json_is_false(json_array_get(root, 5)) && json_is_null(json_array_get(root, 6)));
+    assert_true(json_is_true(json_array_get(root, 4)) && json_is_false(json_array_get(root, 5)) &&
+                json_is_null(json_array_get(root, 6)));
     assert_true(json_is_array(json_array_get(root, 7)) && json_is_object(json_array_get(root, 8)));
     assert_true(json_real_value(json_array_get(root, 9)) == 0x1p63);
     json_decref(root);
@@ -188,7 +226,8 @@ static void wrong_types_are_explained(void **state)
     assert_int_equal(json_get_bool(root, "c.json", "big", &b, &err), FLUX1_ERR_FORMAT);
     assert_int_equal(json_get_string(root, "c.json", "big", &s, &err), FLUX1_ERR_FORMAT);
     assert_int_equal(json_get_ints(root, "c.json", "l", 0, 9, list, 2, &count, &err), FLUX1_ERR_FORMAT);
-    assert_string_equal(err.message, "c.json: \"l\" is the text \"x\", it should be (element 1) an integer from 0 to 9");
+    assert_string_equal(err.message,
+                        "c.json: \"l\" is the text \"x\", it should be (element 1) an integer from 0 to 9");
     assert_int_equal(json_get_ints(root, "c.json", "long", 0, 9, list, 2, &count, &err), FLUX1_ERR_FORMAT);
     assert_int_equal(json_get_ints(root, "c.json", "big", 0, 9, list, 2, &count, &err), FLUX1_ERR_FORMAT);
     assert_int_equal(json_require(root, "c.json", "x", &err), FLUX1_ERR_FORMAT);

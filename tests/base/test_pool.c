@@ -192,8 +192,12 @@ static void this_machine_has_a_core(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_index_runs_exactly_once), cmocka_unit_test(many_tiny_runs_see_each_other), cmocka_unit_test(a_late_worker_never_runs_an_old_job),
-        cmocka_unit_test(caller_waits_for_slow_workers), cmocka_unit_test(a_pool_may_run_inside_another), cmocka_unit_test(pools_come_and_go),
+        cmocka_unit_test(every_index_runs_exactly_once),
+        cmocka_unit_test(many_tiny_runs_see_each_other),
+        cmocka_unit_test(a_late_worker_never_runs_an_old_job),
+        cmocka_unit_test(caller_waits_for_slow_workers),
+        cmocka_unit_test(a_pool_may_run_inside_another),
+        cmocka_unit_test(pools_come_and_go),
         cmocka_unit_test(this_machine_has_a_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

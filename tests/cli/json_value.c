@@ -1,4 +1,5 @@
-/* json_value a.0.b < JSON: prints the value at that path (a list's or object's count with # at the end); exit 1 if the text is not one JSON value or has none there. */
+/* json_value a.0.b < JSON: prints the value at that path (a list's or object's count with # at the end); exit 1 if the
+ * text is not one JSON value or has none there. */
 #include <jansson.h>
 
 #include <stdbool.h>

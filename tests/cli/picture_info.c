@@ -1,4 +1,5 @@
-/* picture_info FILE.png [KEY]: prints "WIDTHxHEIGHT CRC" of the picture, or its text of that key; exit 1 if it cannot be read or has none. */
+/* picture_info FILE.png [KEY]: prints "WIDTHxHEIGHT CRC" of the picture, or its text of that key; exit 1 if it cannot
+ * be read or has none. */
 #include "image/png.h"
 
 #include <stdio.h>

@@ -1,4 +1,5 @@
-/* What a harness is: one function, called with one input after another. It returns 0; a fault is a crash, a sanitizer's report or an abort. */
+/* What a harness is: one function, called with one input after another. It returns 0; a fault is a crash, a sanitizer's
+ * report or an abort. */
 #ifndef TESTS_FUZZ_H
 #define TESTS_FUZZ_H
 

@@ -1,4 +1,5 @@
-/* The five configs of a pipeline: any JSON gives sizes that the models can be built from on shapes alone, or one sentence. */
+/* The five configs of a pipeline: any JSON gives sizes that the models can be built from on shapes alone, or one
+ * sentence. */
 #include "fuzz.h"
 
 #include "pipeline/stages.h"
@@ -12,7 +13,8 @@ static void check(flux1_status st, const flux1_error *err)
         abort();
 }
 
-/* All models of a folder whose configs were accepted, without weights: sizes must not overflow, blocks must fit together. */
+/* All models of a folder whose configs were accepted, without weights: sizes must not overflow, blocks must fit
+ * together. */
 static void build(struct flux1_model *m)
 {
     flux1_error err = {0};

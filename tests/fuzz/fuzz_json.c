@@ -9,7 +9,8 @@
 /* The promise every refusal makes. */
 static void check_refusal(flux1_status status, const flux1_error *err)
 {
-    if (status != FLUX1_OK && (err->status != status || strncmp(err->message, "f.json", 6) != 0 || strlen(err->message) >= FLUX1_MESSAGE_MAX))
+    if (status != FLUX1_OK &&
+        (err->status != status || strncmp(err->message, "f.json", 6) != 0 || strlen(err->message) >= FLUX1_MESSAGE_MAX))
         abort();
 }
 

@@ -1,4 +1,5 @@
-/* Prompts: any bytes become ids of the vocabulary, and the same ones at a shorter length; bytes that are no UTF-8 are refused by both tokenizers alike. */
+/* Prompts: any bytes become ids of the vocabulary, and the same ones at a shorter length; bytes that are no UTF-8 are
+ * refused by both tokenizers alike. */
 #include "fuzz.h"
 
 #include "text/text.h"
@@ -14,13 +15,15 @@ static t5_tokenizer *t5[2];
 static void open_once(void)
 {
     flux1_error err;
-    if (!clip && (clip_tokenizer_open(TEST_DATA "/tokenizers/clip", &clip, &err) || t5_tokenizer_open(TEST_DATA "/tokenizers/t5", &t5[0], &err) ||
+    if (!clip && (clip_tokenizer_open(TEST_DATA "/tokenizers/clip", &clip, &err) ||
+                  t5_tokenizer_open(TEST_DATA "/tokenizers/t5", &t5[0], &err) ||
                   t5_tokenizer_open(TEST_DATA "/tokenizers/t5_json", &t5[1], &err)))
         abort();
 }
 
 /* The shorter row begins as the longer one, up to its end token. */
-static void check(const int32_t *longer, int longer_used, const int32_t *shorter, int shorter_used, bool cut, int32_t vocabulary)
+static void check(const int32_t *longer, int longer_used, const int32_t *shorter, int shorter_used, bool cut,
+                  int32_t vocabulary)
 {
     if (cut != (longer_used > SHORT) || shorter_used != (cut ? SHORT : longer_used) ||
         memcmp(longer, shorter, (size_t)(shorter_used - 1) * sizeof *longer) != 0)

@@ -1,4 +1,5 @@
-/* Safetensors files: what the parser accepts must really lie in the block it was given; every accepted float tensor is read through. */
+/* Safetensors files: what the parser accepts must really lie in the block it was given; every accepted float tensor is
+ * read through. */
 #include "fuzz.h"
 
 #include "weights/safetensors.h"
@@ -10,7 +11,8 @@ static void check_entry(const safetensors *s, const safetensors_entry *entry, co
 {
     const uint8_t *begin = entry->view.data;
     size_t bytes = tensor_bytes(&entry->view);
-    if (begin < data || begin > data + size || bytes > (size_t)(data + size - begin) || safetensors_find(s, entry->name) != entry)
+    if (begin < data || begin > data + size || bytes > (size_t)(data + size - begin) ||
+        safetensors_find(s, entry->name) != entry)
         abort();
     if (!dtype_describe(entry->view.type)->decodes)
         return;
@@ -32,7 +34,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_entry(&s, &s.entry[i], data, size);
     safetensors_free(&s);
 
-    /* without the 8 bytes of length, which a fuzzer rarely gets right: the input is the header and 16 bytes of data follow */
+    /* without the 8 bytes of length, which a fuzzer rarely gets right: the input is the header and 16 bytes of data
+     * follow */
     size_t whole = 8 + size + 16;
     uint8_t *file = calloc(1, whole);
     if (!file)

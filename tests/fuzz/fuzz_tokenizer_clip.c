@@ -1,6 +1,6 @@
 /* CLIP's files: any bytes in place of one of them (or of two) give a tokenizer that works or one sentence.
- * The first byte chooses: v vocab.json, m merges.txt, j tokenizer.json, c tokenizer_config.json, s special_tokens_map.json, b vocab.json and merges.txt
- * with a byte 0xff between them. */
+ * The first byte chooses: v vocab.json, m merges.txt, j tokenizer.json, c tokenizer_config.json, s
+ * special_tokens_map.json, b vocab.json and merges.txt with a byte 0xff between them. */
 #include "fuzz.h"
 
 #include "text/clip_open.h"
@@ -8,18 +8,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char vocab[] = "{\"<|startoftext|>\": 8, \"<|endoftext|>\": 9, \"a\": 0, \"b\": 1, \"a</w>\": 2, \"ab\": 3, \"ab</w>\": 4, \"\xc4\xa0\": 5}";
+static char vocab[] = "{\"<|startoftext|>\": 8, \"<|endoftext|>\": 9, \"a\": 0, \"b\": 1, \"a</w>\": 2, \"ab\": 3, "
+                      "\"ab</w>\": 4, \"\xc4\xa0\": 5}";
 static char merges[] = "#version: 0.2\na b\na b</w>\nab ab</w>\n";
 
 static void check(const clip_tokenizer *t)
 {
     enum { LENGTH = 24 };
-    static const char prompt[] = "abab a<|endoftext|>b 'S \xce\x91\xce\xa3 \xe7\x8c\xab\xcc\x81\xcc\xa3 \xf0\x9f\x99\x82!";
+    static const char prompt[] =
+        "abab a<|endoftext|>b 'S \xce\x91\xce\xa3 \xe7\x8c\xab\xcc\x81\xcc\xa3 \xf0\x9f\x99\x82!";
     int32_t ids[LENGTH];
     int used;
     bool truncated;
     flux1_error err = {0};
-    if (clip_tokenize(t, prompt, sizeof prompt, LENGTH, ids, &used, &truncated, &err) != FLUX1_OK || used < 2 || used > LENGTH)
+    if (clip_tokenize(t, prompt, sizeof prompt, LENGTH, ids, &used, &truncated, &err) != FLUX1_OK || used < 2 ||
+        used > LENGTH)
         abort();
     for (int i = 0; i < LENGTH; i++)
         if (ids[i] < 0 || ids[i] >= clip_tokenizer_vocabulary(t))

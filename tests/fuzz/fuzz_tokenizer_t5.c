@@ -7,14 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char json[] =
-    "{\"model\":{\"type\":\"Unigram\",\"unk_id\":2,\"vocab\":[[\"<pad>\",0],[\"</s>\",0],[\"<unk>\",0],[\"\xe2\x96\x81\",-2],[\"a\",-3],[\"ab\",-3.5]]},"
-    "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\"}}";
+static char json[] = "{\"model\":{\"type\":\"Unigram\",\"unk_id\":2,\"vocab\":[[\"<pad>\",0],[\"</"
+                     "s>\",0],[\"<unk>\",0],[\"\xe2\x96\x81\",-2],[\"a\",-3],[\"ab\",-3.5]]},"
+                     "\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\"}}";
 
 static void check(const t5_tokenizer *t)
 {
     enum { LENGTH = 24 };
-    static const char prompt[] = "abab  a</s>b \xef\xac\x81\xcc\x81 e\xcc\x82\xcc\x81 \xc2\xbd \xe7\x8c\xab\r\n<extra_id_0> \xf0\x9f\x99\x82 \xef\xb7\xba";
+    static const char prompt[] = "abab  a</s>b \xef\xac\x81\xcc\x81 e\xcc\x82\xcc\x81 \xc2\xbd "
+                                 "\xe7\x8c\xab\r\n<extra_id_0> \xf0\x9f\x99\x82 \xef\xb7\xba";
     int32_t ids[LENGTH];
     int used = 0;
     bool truncated;
@@ -38,8 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     memcpy(text, data + 1, size - 1);
     text_file input = {(char[]){"f"}, text, size - 1};
-    tokenizer_files files = {{(char[]){"v"}, NULL, 0}, {(char[]){"m"}, NULL, 0}, {(char[]){"j"}, NULL, 0}, {(char[]){"s"}, NULL, 0},
-                             {(char[]){"c"}, NULL, 0}, {(char[]){"p"}, NULL, 0}, {(char[]){"a"}, NULL, 0}};
+    tokenizer_files files = {{(char[]){"v"}, NULL, 0}, {(char[]){"m"}, NULL, 0}, {(char[]){"j"}, NULL, 0},
+                             {(char[]){"s"}, NULL, 0}, {(char[]){"c"}, NULL, 0}, {(char[]){"p"}, NULL, 0},
+                             {(char[]){"a"}, NULL, 0}};
     if (data[0] == 's')
         files.model = input;
     else if (data[0] == 'j')

@@ -12,8 +12,8 @@ static int run_file(const char *path)
     FILE *f = fopen(path, "rb");
     long size;
     uint8_t *bytes = NULL;
-    if (!f || fseek(f, 0, SEEK_END) != 0 || (size = ftell(f)) < 0 || fseek(f, 0, SEEK_SET) != 0 || !(bytes = malloc((size_t)size + !size)) ||
-        fread(bytes, 1, (size_t)size, f) != (size_t)size) {
+    if (!f || fseek(f, 0, SEEK_END) != 0 || (size = ftell(f)) < 0 || fseek(f, 0, SEEK_SET) != 0 ||
+        !(bytes = malloc((size_t)size + !size)) || fread(bytes, 1, (size_t)size, f) != (size_t)size) {
         fprintf(stderr, "%s: cannot read\n", path);
         if (f)
             fclose(f);

@@ -1,5 +1,6 @@
 /* The texts in a PNG: the web UI's `parameters` text as its own rule reads it back, and the JSON object.
- * Rule (AUTOMATIC1111, infotext): the last line is parsed with  \s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)  and needs three pairs. */
+ * Rule (AUTOMATIC1111, infotext): the last line is parsed with  \s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)
+ * and needs three pairs. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const image_metadata schnell = {.prompt = "a red fox", .model = "FLUX.1-schnell", .version = "0.1.0", .width = 1024, .height = 512, .steps = 4, .seed = 1};
+static const image_metadata schnell = {.prompt = "a red fox",
+                                       .model = "FLUX.1-schnell",
+                                       .version = "0.1.0",
+                                       .width = 1024,
+                                       .height = 512,
+                                       .steps = 4,
+                                       .seed = 1};
 
 static char *parameters(const image_metadata *m)
 {
@@ -95,7 +102,8 @@ static void schnell_text_is_exactly_this(void **state)
 {
     (void)state;
     char *text = parameters(&schnell);
-    assert_string_equal(text, "a red fox\nSteps: 4, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Seed: 1, Size: 1024x512, Model: FLUX.1-schnell, Version: flux1 0.1.0");
+    assert_string_equal(text, "a red fox\nSteps: 4, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Seed: 1, "
+                              "Size: 1024x512, Model: FLUX.1-schnell, Version: flux1 0.1.0");
     free(text);
 }
 
@@ -128,7 +136,8 @@ static void guidance_stands_only_where_it_was_used(void **state)
 static void awkward_model_names_survive(void **state)
 {
     (void)state;
-    const char *names[] = {"a, b", "C: drive", "two\nlines", "say \"yes\", twice", "\"quoted\"", " spaced ", "back\\slash, comma", "лиса: \xF0\x9F\xA6\x8A"};
+    const char *names[] = {"a, b",       "C: drive", "two\nlines",         "say \"yes\", twice",
+                           "\"quoted\"", " spaced ", "back\\slash, comma", "лиса: \xF0\x9F\xA6\x8A"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         image_metadata m = schnell;
         m.model = names[i];
@@ -204,9 +213,9 @@ static void numbers_have_a_point_in_every_locale(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(schnell_text_is_exactly_this),       cmocka_unit_test(every_value_reads_back_by_the_rule),
+        cmocka_unit_test(schnell_text_is_exactly_this),           cmocka_unit_test(every_value_reads_back_by_the_rule),
         cmocka_unit_test(guidance_stands_only_where_it_was_used), cmocka_unit_test(awkward_model_names_survive),
-        cmocka_unit_test(a_prompt_of_many_lines_stays_in_front), cmocka_unit_test(json_holds_every_parameter),
+        cmocka_unit_test(a_prompt_of_many_lines_stays_in_front),  cmocka_unit_test(json_holds_every_parameter),
         cmocka_unit_test(numbers_have_a_point_in_every_locale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

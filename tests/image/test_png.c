@@ -99,7 +99,11 @@ static void texts_come_back_in_every_script(void **state)
 {
     (void)state;
     const image_text texts[] = {
-        {"parameters", "a red fox\nSteps: 4"}, {"latin1", "caf\xC3\xA9 \xC3\xBF"}, {"beyond", "\xE7\x8B\x90 \xF0\x9F\xA6\x8A"}, {"control", "tab\there"}, {"empty", ""},
+        {"parameters", "a red fox\nSteps: 4"},
+        {"latin1", "caf\xC3\xA9 \xC3\xBF"},
+        {"beyond", "\xE7\x8B\x90 \xF0\x9F\xA6\x8A"},
+        {"control", "tab\there"},
+        {"empty", ""},
     };
     round_trip(8, 8, texts, sizeof texts / sizeof *texts);
 }

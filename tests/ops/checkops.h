@@ -1,6 +1,6 @@
-/* Every entry and composite of a backend against ops/ref, on random and worst-case shapes: no rows, one row, odd sizes, parts, windows, batches. Outputs begin
- * as NaN and whole buffers are compared, so that a cell not written, or written outside the window, shows. test_checkops.c runs the cases on ops/cpu,
- * test_checkops_cuda.c on ops/cuda. */
+/* Every entry and composite of a backend against ops/ref, on random and worst-case shapes: no rows, one row, odd sizes,
+ * parts, windows, batches. Outputs begin as NaN and whole buffers are compared, so that a cell not written, or written
+ * outside the window, shows. test_checkops.c runs the cases on ops/cpu, test_checkops_cuda.c on ops/cuda. */
 #ifndef FLUX1_TESTS_CHECKOPS_H
 #define FLUX1_TESTS_CHECKOPS_H
 
@@ -25,7 +25,8 @@
 #define ARENA ((size_t)256 << 20)
 #endif
 
-/* One run of a case on one backend. Everything random comes from `random`, so the same case draws the same shapes and values on every backend. */
+/* One run of a case on one backend. Everything random comes from `random`, so the same case draws the same shapes and
+ * values on every backend. */
 typedef struct run {
     ops *o;
     flux1_error err;
@@ -65,7 +66,7 @@ static void ok(run *r, flux1_status st)
     assert_int_equal(st, FLUX1_OK);
 }
 
-static act whole(act a) { return (act){.buffer = a.buffer, .part = PART_WHOLE, .cols = a.buffer->shape.cols}; }
+static act whole(act a) { return act_whole(a.buffer); }
 
 static void fill(run *r, act a, bool poison)
 {
@@ -78,7 +79,7 @@ static void fill(run *r, act a, bool poison)
         ((float *)t.data)[i] = poison ? NAN : x;
     }
     if (tensor_elements(&t) > 0)
-        ok(r, r->o->fn->upload(r->o, &t, all));
+        ok(r, ops_upload(r->o, &t, all));
     tensor_free(&t);
 }
 
@@ -97,16 +98,22 @@ static act make(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols
         shape.rows[0] = other;
     }
     act a;
-    ok(r, r->o->fn->create(r->o, role, shape, &a));
+    ok(r, ops_create(r->o, role, shape, &a));
     fill(r, a, poison);
     return act_columns(act_of(a, kind == 0 ? PART_WHOLE : kind == 1 ? PART_TEXT : PART_IMAGE), left, cols);
 }
-static act input(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols) { return make(r, role, batch, rows, cols, false); }
-static act output(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols) { return make(r, role, batch, rows, cols, true); }
+static act input(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols)
+{
+    return make(r, role, batch, rows, cols, false);
+}
+static act output(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols)
+{
+    return make(r, role, batch, rows, cols, true);
+}
 static act plane(run *r, int64_t batch, int64_t height, int64_t width, int64_t channels, bool poison)
 {
     act a;
-    ok(r, r->o->fn->create(r->o, ACT_PLANE, shape_plane(batch, height, width, channels), &a));
+    ok(r, ops_create(r->o, ACT_PLANE, shape_plane(batch, height, width, channels), &a));
     fill(r, a, poison);
     return a;
 }
@@ -114,7 +121,7 @@ static act plane(run *r, int64_t batch, int64_t height, int64_t width, int64_t c
 static act table(run *r, int64_t cols)
 {
     act a;
-    ok(r, r->o->fn->create(r->o, ACT_TABLE, shape_rows(1, 0, 3, cols + 4), &a));
+    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, 3, cols + 4), &a));
     fill(r, a, false);
     return act_columns(a, 4, cols);
 }
@@ -130,7 +137,7 @@ static void keep(run *r, act a)
     size_t n = (size_t)tensor_elements(&t);
     if (n == 0)
         return tensor_free(&t);
-    ok(r, r->o->fn->download(r->o, all, &t));
+    ok(r, ops_download(r->o, all, &t));
     if (r->count + n > r->room)
         assert_non_null(r->out = realloc(r->out, (r->room = 2 * (r->count + n)) * sizeof(float)));
     memcpy(r->out + r->count, t.data, n * sizeof(float));
@@ -142,12 +149,14 @@ static void keep(run *r, act a)
 
 /* ---- weights in memory ---- */
 
-static const dtype weight_types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16, DTYPE_F64}; /* the last one is decoded when prepared */
+static const dtype weight_types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16,
+                                     DTYPE_F64}; /* the last one is decoded when prepared */
 
 static const store_tensor *weight_tensor(run *r, dtype type, int dims, const int64_t *shape)
 {
     assert_true(r->tensor_count < MAX_TENSORS);
-    static uint64_t stores; /* each tensor is as if of a store of its own: memory that is used again has other contents */
+    static uint64_t
+        stores; /* each tensor is as if of a store of its own: memory that is used again has other contents */
     store_tensor *t = &r->tensors[r->tensor_count++];
     *t = (store_tensor){.name = "w", .file = "memory", .store = ++stores};
     ok(r, tensor_create(type, dims, shape, &t->view, &r->err));
@@ -199,12 +208,13 @@ static weight *prepare(run *r, const weight_recipe *w, bool bias)
     weight_recipe b = {0};
     if (bias)
         b = recipe_whole(WEIGHT_VECTOR, weight_tensor(r, weight_types[below(r, 4)], 1, (int64_t[]){w->rows}));
-    ok(r, r->o->fn->block_create(r->o, "the block", &r->held)); /* one each: a block's weights are all known before it is begun */
-    ok(r, r->o->fn->prepare(r->o, r->held, w, bias ? &b : NULL, &out));
-    ok(r, r->o->fn->block_begin(r->o, r->held));
+    ok(r, ops_block_create(r->o, "the block",
+                           &r->held)); /* one each: a block's weights are all known before it is begun */
+    ok(r, ops_prepare(r->o, r->held, w, bias ? &b : NULL, &out));
+    ok(r, ops_block_begin(r->o, r->held));
     return out;
 }
-static weight *linear_weight(run *r, int64_t rows, int64_t cols, bool bias)
+static weight *linear_of(run *r, int64_t rows, int64_t cols, bool bias)
 {
     weight_recipe w = linear_recipe(r, rows, cols);
     w.coarse = r->coarse;
@@ -218,22 +228,29 @@ static weight *vector_weight(run *r, int64_t n, bool bias)
 
 /* ---- the cases ---- */
 
-static act_role linear_input(run *r) { return (act_role)PICK(r, ACT_LINEAR, ACT_LINEAR, ACT_HEADS, ACT_RESIDUAL, ACT_TABLE); }
+static act_role linear_input(run *r)
+{
+    return (act_role)PICK(r, ACT_LINEAR, ACT_LINEAR, ACT_HEADS, ACT_RESIDUAL, ACT_TABLE);
+}
 static act_role linear_output(run *r) { return (act_role)PICK(r, ACT_LINEAR, ACT_HEADS, ACT_RESIDUAL, ACT_PARTIAL); }
 
 static void case_linear(run *r)
 {
     int64_t batch = PICK(r, 1, 1, 2), rows = PICK(r, 0, 1, 2, 3, 4, 5, 8, 9, 13, 14, 15, 29, 70, 131),
-            k = PICK(r, 0, 1, 3, 16, 31, 64, 65, GEMM_STEPS, GEMM_STEPS + 1, 2 * GEMM_STEPS + 1, 600), n = PICK(r, 0, 1, 3, 16, 31, 33, 64, 100, 130);
+            k = PICK(r, 0, 1, 3, 16, 31, 64, 65, GEMM_STEPS, GEMM_STEPS + 1, 2 * GEMM_STEPS + 1, 600),
+            n = PICK(r, 0, 1, 3, 16, 31, 33, 64, 100, 130);
     act_role role = linear_output(r);
-    weight *w = linear_weight(r, n, k, below(r, 2));
-    epilogue e = {.f = (activation)below(r, 5), .mul = maybe(r, input(r, ACT_LINEAR, batch, rows, n)), .gate = maybe(r, table(r, n))};
-    act in = input(r, linear_input(r), batch, rows, k), residual = input(r, ACT_RESIDUAL, batch, rows, n), out = output(r, role, batch, rows, n);
+    weight *w = linear_of(r, n, k, below(r, 2));
+    epilogue e = {.f = (activation)below(r, 5),
+                  .mul = maybe(r, input(r, ACT_LINEAR, batch, rows, n)),
+                  .gate = maybe(r, table(r, n))};
+    act in = input(r, linear_input(r), batch, rows, k), residual = input(r, ACT_RESIDUAL, batch, rows, n),
+        out = output(r, role, batch, rows, n);
     int64_t with = below(r, 3);
     e.residual = with ? residual : (act){0};
     if (with == 2) /* in place */
         out = residual;
-    ok(r, r->o->fn->linear(r->o, in, w, &e, out));
+    ok(r, ops_product(r->o, in, w, &e, out));
     keep(r, out);
 }
 
@@ -241,9 +258,9 @@ static void case_linear(run *r)
 static void case_linear_blocks(run *r)
 {
     int64_t rows = PICK(r, GEMM_ROWS + 1, 2 * GEMM_ROWS, 500), k = PICK(r, 300, 257), n = PICK(r, GEMM_COLS + 1, 600);
-    weight *w = linear_weight(r, n, k, true);
+    weight *w = linear_of(r, n, k, true);
     act in = input(r, ACT_LINEAR, 1, rows, k), out = output(r, ACT_LINEAR, 1, rows, n);
-    ok(r, r->o->fn->linear(r->o, in, w, &(epilogue){.f = ACTIVATION_GELU_TANH}, out));
+    ok(r, ops_product(r->o, in, w, &(epilogue){.f = ACTIVATION_GELU_TANH}, out));
     keep(r, out);
 }
 
@@ -252,8 +269,9 @@ static void case_layer_norm(run *r)
     int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030, 3072);
     weight *w = below(r, 2) ? vector_weight(r, cols, below(r, 2)) : NULL;
     act shift = maybe(r, table(r, cols)), scale = maybe(r, table(r, cols));
-    act in = input(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols), out = output(r, ACT_LINEAR, batch, rows, cols);
-    ok(r, r->o->fn->layer_norm(r->o, in, w, shift, scale, 1e-3f, out));
+    act in = input(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols),
+        out = output(r, ACT_LINEAR, batch, rows, cols);
+    ok(r, ops_layer_norm(r->o, in, w, shift, scale, 1e-3f, out));
     keep(r, out);
 }
 
@@ -261,24 +279,27 @@ static void case_rms_norm(run *r)
 {
     int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030, 3072);
     weight *w = vector_weight(r, cols, false);
-    act in = input(r, ACT_RESIDUAL, batch, rows, cols), out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
-    ok(r, r->o->fn->rms_norm(r->o, in, w, 1e-6f, out));
+    act in = input(r, ACT_RESIDUAL, batch, rows, cols),
+        out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
+    ok(r, ops_rms_norm(r->o, in, w, 1e-6f, out));
     keep(r, out);
 }
 
 static void case_head_norm_rope(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), heads = PICK(r, 0, 1, 3), dim = PICK(r, 2, 16, 18, 40, 128);
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), heads = PICK(r, 0, 1, 3),
+            dim = PICK(r, 2, 16, 18, 40, 128);
     weight *w = below(r, 2) ? vector_weight(r, dim, false) : NULL;
     act rope = maybe(r, input(r, ACT_ROPE, 1, rows, dim)), x = input(r, ACT_HEADS, batch, rows, heads * dim);
-    ok(r, r->o->fn->head_norm_rope(r->o, x, heads, w, 1e-6f, rope));
+    ok(r, ops_head_norm_rope(r->o, x, heads, w, 1e-6f, rope));
     keep(r, x);
 }
 
 static void case_attention(run *r)
 {
     int64_t batch = PICK(r, 1, 2), heads = PICK(r, 0, 1, 2, 3), dim = PICK(r, 1, 16, 17, 33, 64, 128),
-            queries = PICK(r, 0, 1, 5, 77, 130, ATTENTION_QUERIES + 9), keys = PICK(r, 0, 1, 5, 77, ATTENTION_KEYS - 1, ATTENTION_KEYS, 2 * ATTENTION_KEYS + 1);
+            queries = PICK(r, 0, 1, 5, 77, 130, ATTENTION_QUERIES + 9),
+            keys = PICK(r, 0, 1, 5, 77, ATTENTION_KEYS - 1, ATTENTION_KEYS, 2 * ATTENTION_KEYS + 1);
     attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .causal = below(r, 2)};
     if (below(r, 3) == 0) {
         keys = queries = PICK(r, 1, 7, 77, 260);
@@ -289,7 +310,7 @@ static void case_attention(run *r)
     act q = input(r, ACT_HEADS, batch, queries, heads * dim), k = input(r, ACT_HEADS, batch, keys, heads * dim),
         v = input(r, ACT_HEADS, batch, keys, heads * dim);
     act out = output(r, ACT_HEADS, batch, queries, heads * dim);
-    ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
+    ok(r, ops_attention(r->o, q, k, v, &a, out));
     keep(r, out);
 }
 
@@ -298,9 +319,9 @@ static void case_attention_wide(run *r)
 {
     int64_t dim = PICK(r, 300, 512, 515), rows = PICK(r, 3, 140);
     attention_args a = {.heads = 1, .scale = 1.0f / sqrtf((float)dim)};
-    act q = input(r, ACT_HEADS, 1, rows, dim), k = input(r, ACT_HEADS, 1, rows, dim), v = input(r, ACT_HEADS, 1, rows, dim),
-        out = output(r, ACT_HEADS, 1, rows, dim);
-    ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
+    act q = input(r, ACT_HEADS, 1, rows, dim), k = input(r, ACT_HEADS, 1, rows, dim),
+        v = input(r, ACT_HEADS, 1, rows, dim), out = output(r, ACT_HEADS, 1, rows, dim);
+    ok(r, ops_attention(r->o, q, k, v, &a, out));
     keep(r, out);
 }
 
@@ -308,38 +329,41 @@ static void case_attention_wide(run *r)
 static void case_attention_steep(run *r)
 {
     attention_args a = {.heads = 2, .scale = 4.0f};
-    act q = input(r, ACT_HEADS, 1, 20, 64), k = input(r, ACT_HEADS, 1, 600, 64), v = input(r, ACT_HEADS, 1, 600, 64), out = output(r, ACT_HEADS, 1, 20, 64);
-    ok(r, r->o->fn->attention(r->o, q, k, v, &a, out));
+    act q = input(r, ACT_HEADS, 1, 20, 64), k = input(r, ACT_HEADS, 1, 600, 64), v = input(r, ACT_HEADS, 1, 600, 64),
+        out = output(r, ACT_HEADS, 1, 20, 64);
+    ok(r, ops_attention(r->o, q, k, v, &a, out));
     keep(r, out);
 }
 
 static void case_attention_parts(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 16, 33), queries = PICK(r, 1, 130), keys[2] = {PICK(r, 0, 1, 70), PICK(r, 0, 5, 300)};
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 16, 33), queries = PICK(r, 1, 130),
+            keys[2] = {PICK(r, 0, 1, 70), PICK(r, 0, 5, 300)};
     attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
     act q = input(r, ACT_HEADS, batch, queries, heads * dim), out[2], lse[2];
     for (int i = 0; i < 2; i++) {
         act k = input(r, ACT_HEADS, batch, keys[i], heads * dim), v = input(r, ACT_HEADS, batch, keys[i], heads * dim);
         out[i] = output(r, ACT_PARTIAL, batch, queries, heads * dim);
         lse[i] = output(r, ACT_STATS, batch, queries, heads);
-        ok(r, r->o->fn->attention_part(r->o, q, k, v, &a, out[i], lse[i]));
+        ok(r, ops_attention_part(r->o, q, k, v, &a, out[i], lse[i]));
         keep(r, out[i]);
         keep(r, lse[i]);
     }
-    ok(r, r->o->fn->attention_merge(r->o, heads, out[0], lse[0], out[1], lse[1]));
+    ok(r, ops_attention_merge(r->o, heads, out[0], lse[0], out[1], lse[1]));
     keep(r, out[0]);
     keep(r, lse[0]);
 }
 
 static void case_conv(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 2, 7, 12), width = PICK(r, 1, 2, 9, 33), in_channels = PICK(r, 1, 3, 16, 35),
-            out_channels = PICK(r, 1, 3, 16, 40);
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 2, 7, 12), width = PICK(r, 1, 2, 9, 33),
+            in_channels = PICK(r, 1, 3, 16, 35), out_channels = PICK(r, 1, 3, 16, 40);
     int stride = (int)PICK(r, 1, 1, 2), kernel = stride == 2 ? 3 : (int)PICK(r, 1, 3);
     if (stride == 2)
         height += height % 2, width += width % 2;
     dtype type = weight_types[below(r, 4)];
-    weight_recipe w = recipe_whole(WEIGHT_CONV, weight_tensor(r, type, 4, (int64_t[]){out_channels + 2, in_channels, kernel, kernel}));
+    weight_recipe w = recipe_whole(
+        WEIGHT_CONV, weight_tensor(r, type, 4, (int64_t[]){out_channels + 2, in_channels, kernel, kernel}));
     w.kernel = kernel;
     w = recipe_rows(&w, 1, out_channels);
     weight *p = prepare(r, &w, below(r, 2));
@@ -349,7 +373,7 @@ static void case_conv(run *r)
         residual = plane(r, batch, height / stride, width / stride, out_channels, false);
     bool halo = kernel == 3 && stride == 1;
     top = maybe(r, top), bottom = maybe(r, bottom), residual = maybe(r, residual);
-    ok(r, r->o->fn->conv(r->o, in, halo ? top : (act){0}, halo ? bottom : (act){0}, p, stride, residual, out));
+    ok(r, ops_conv(r->o, in, halo ? top : (act){0}, halo ? bottom : (act){0}, p, stride, residual, out));
     keep(r, out);
 }
 
@@ -360,36 +384,38 @@ static void case_conv_blocks(run *r)
     w.kernel = 3;
     weight *p = prepare(r, &w, true);
     act in = plane(r, 1, 26, 25, 70, false), out = plane(r, 1, 26, 25, 33, true);
-    ok(r, r->o->fn->conv(r->o, in, (act){0}, (act){0}, p, 1, (act){0}, out));
+    ok(r, ops_conv(r->o, in, (act){0}, (act){0}, p, 1, (act){0}, out));
     keep(r, out);
 }
 
 static void case_group_norm(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 5, 40), width = PICK(r, 1, 7, 33), groups = PICK(r, 1, 2, 4, 32), channels = groups * PICK(r, 1, 3, 4, 8, 40);
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 5, 40), width = PICK(r, 1, 7, 33), groups = PICK(r, 1, 2, 4, 32),
+            channels = groups * PICK(r, 1, 3, 4, 8, 40);
     weight *w = vector_weight(r, channels, below(r, 2));
     act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, height, width, channels, true),
         again = plane(r, batch, height, width, channels, true);
     act stats;
-    ok(r, r->o->fn->create(r->o, ACT_STATS, shape_rows(batch, 0, 2 * groups, 3), &stats));
+    ok(r, ops_create(r->o, ACT_STATS, shape_rows(batch, 0, 2 * groups, 3), &stats));
     fill(r, stats, false);
     act one;
-    ok(r, r->o->fn->create(r->o, ACT_STATS, shape_rows(batch, groups, groups, 3), &one));
+    ok(r, ops_create(r->o, ACT_STATS, shape_rows(batch, groups, groups, 3), &one));
     fill(r, one, false);
-    ok(r, r->o->fn->group_stats(r->o, in, groups, act_of(one, PART_TEXT)));
-    ok(r, r->o->fn->group_stats(r->o, in, groups, act_of(one, PART_IMAGE)));
-    ok(r, r->o->fn->group_apply(r->o, in, one, groups, w, 1e-6f, below(r, 2), out));
+    ok(r, ops_group_stats(r->o, in, groups, act_of(one, PART_TEXT)));
+    ok(r, ops_group_stats(r->o, in, groups, act_of(one, PART_IMAGE)));
+    ok(r, ops_group_apply(r->o, in, one, groups, w, 1e-6f, below(r, 2), out));
     keep(r, one);
     keep(r, out);
-    ok(r, r->o->fn->group_norm(r->o, in, groups, w, 1e-6f, below(r, 2), again));
+    ok(r, ops_group_norm(r->o, in, groups, w, 1e-6f, below(r, 2), again));
     keep(r, again);
 }
 
 static void case_upsample(run *r)
 {
     int64_t batch = PICK(r, 1, 2), height = PICK(r, 0, 1, 5), width = PICK(r, 1, 6), channels = PICK(r, 1, 3, 40, 64);
-    act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, 2 * height, 2 * width, channels, true);
-    ok(r, r->o->fn->upsample(r->o, in, out));
+    act in = plane(r, batch, height, width, channels, false),
+        out = plane(r, batch, 2 * height, 2 * width, channels, true);
+    ok(r, ops_upsample(r->o, in, out));
     keep(r, out);
 }
 
@@ -400,23 +426,24 @@ static void case_embed(run *r)
     w.role = WEIGHT_TABLE;
     weight *t = prepare(r, &w, false), *positions = prepare(r, &p, false);
     act ids, out = output(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols);
-    ok(r, r->o->fn->create(r->o, ACT_IDS, shape_rows(batch, rows, 0, 1), &ids));
+    ok(r, ops_create(r->o, ACT_IDS, shape_rows(batch, rows, 0, 1), &ids));
     tensor host;
     ok(r, tensor_create(DTYPE_I32, 2, (int64_t[]){batch, rows}, &host, &r->err));
     for (int64_t i = 0; i < batch * rows; i++)
         ((int32_t *)host.data)[i] = (int32_t)below(r, entries);
-    ok(r, r->o->fn->upload(r->o, &host, ids));
+    ok(r, ops_upload(r->o, &host, ids));
     tensor_free(&host);
-    ok(r, r->o->fn->embed(r->o, ids, t, below(r, 2) ? positions : NULL, 7, out));
+    ok(r, ops_embed(r->o, ids, t, below(r, 2) ? positions : NULL, 7, out));
     keep(r, out);
 }
 
 static void case_activate(run *r)
 {
     int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 64, 100, 3072);
-    act in = input(r, ACT_RESIDUAL, batch, rows, cols), out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
-    ok(r, r->o->fn->add(r->o, in, 4.0f, (act){0}, in, in)); /* as far as ±8.5 */
-    ok(r, r->o->fn->activate(r->o, (activation)below(r, 5), in, out));
+    act in = input(r, ACT_RESIDUAL, batch, rows, cols),
+        out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
+    ok(r, ops_add(r->o, in, 4.0f, (act){0}, in, in)); /* as far as ±8.5 */
+    ok(r, ops_activate(r->o, (activation)below(r, 5), in, out));
     keep(r, out);
 }
 
@@ -425,58 +452,61 @@ static void case_add_euler(run *r)
     int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 64, 100, 3072);
     act x = input(r, ACT_RESIDUAL, batch, rows, cols), y = input(r, ACT_LINEAR, batch, below(r, 2) ? rows : 1, cols),
         out = output(r, ACT_RESIDUAL, batch, rows, cols);
-    ok(r, r->o->fn->add(r->o, x, 0.7f, maybe(r, table(r, cols)), y, out));
+    ok(r, ops_add(r->o, x, 0.7f, maybe(r, table(r, cols)), y, out));
     keep(r, out);
     act v = input(r, ACT_LINEAR, batch, rows, cols);
-    ok(r, r->o->fn->euler(r->o, x, v, table(r, 1)));
+    ok(r, ops_euler(r->o, x, v, table(r, 1)));
     keep(r, x);
 }
 
 static void case_moves(run *r)
 {
     static const act_role roles[] = {ACT_RESIDUAL, ACT_LINEAR, ACT_HEADS, ACT_PARTIAL};
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 64, 100, 3072), first = below(r, rows + 1), some = rows - first;
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 64, 100, 3072),
+            first = below(r, rows + 1), some = rows - first;
     act in = input(r, roles[below(r, 4)], batch, rows, cols), out = output(r, roles[below(r, 4)], batch, rows, cols),
         part = output(r, roles[below(r, 4)], batch, some, cols);
-    ok(r, r->o->fn->cast(r->o, in, out));
-    ok(r, r->o->fn->copy_rows(r->o, in, first, part));
+    ok(r, ops_cast(r->o, in, out));
+    ok(r, ops_copy_rows(r->o, in, first, part));
     keep(r, out);
     keep(r, part);
     act again = output(r, in.buffer->role, batch, rows, cols);
     void *bytes;
     size_t most = (size_t)(batch * some * cols) * sizeof(float);
-    assert_true(r->o->fn->pack_bytes(r->o, in, some) <= most);
-    ok(r, r->o->fn->exchange(r->o, most, &bytes));
+    assert_true(ops_pack_bytes(r->o, in, some) <= most);
+    ok(r, ops_exchange(r->o, most, &bytes));
     if (!r->dry) {
-        ok(r, r->o->fn->pack(r->o, in, first, some, bytes));
-        ok(r, r->o->fn->unpack(r->o, bytes, again, first, some));
+        ok(r, ops_pack(r->o, in, first, some, bytes));
+        ok(r, ops_unpack(r->o, bytes, again, first, some));
     }
     keep(r, again);
 }
 
 static void case_composites(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 1, 12, 40), width = PICK(r, 24, 32, 65), heads = PICK(r, 1, 3), dim = PICK(r, 8, 16, 18), hidden = PICK(r, 33, 96);
-    qkv_weights w = {.qkv = linear_weight(r, 3 * heads * dim, width, below(r, 2)), .heads = heads, .eps = 1e-6f};
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 1, 12, 40), width = PICK(r, 24, 32, 65), heads = PICK(r, 1, 3),
+            dim = PICK(r, 8, 16, 18), hidden = PICK(r, 33, 96);
+    qkv_weights w = {.qkv = {.w = linear_of(r, 3 * heads * dim, width, below(r, 2))}, .heads = heads, .eps = 1e-6f};
     w.norm_q = vector_weight(r, dim, false);
     w.norm_k = vector_weight(r, dim, false);
-    weight *up = linear_weight(r, hidden, width, true), *down = linear_weight(r, width, hidden, true);
+    linear_weight up = {.w = linear_of(r, hidden, width, true)}, down = {.w = linear_of(r, width, hidden, true)};
     act in = input(r, ACT_LINEAR, batch, rows, width), rope = input(r, ACT_ROPE, 1, rows, dim);
     act qkv = output(r, ACT_HEADS, batch, rows, 3 * heads * dim), wide = output(r, ACT_LINEAR, batch, rows, hidden),
         out = output(r, ACT_RESIDUAL, batch, rows, width);
-    ok(r, r->o->fn->single_products(r->o, in, &w, rope, qkv, up, wide));
+    ok(r, ops_single_products(r->o, in, &w, rope, qkv, &up, wide));
     keep(r, qkv);
     keep(r, wide);
-    ok(r, r->o->fn->mlp(r->o, in, up, ACTIVATION_GELU_TANH, down, &(epilogue){.gate = table(r, width)}, out));
+    ok(r, ops_mlp(r->o, in, &up, ACTIVATION_GELU_TANH, &down, &(epilogue){.gate = table(r, width)}, out));
     keep(r, out);
 }
 
-/* ---- shapes and windows as the model makes them (multiples of eight, aligned): what vendors' libraries take rather than our own kernels ---- */
+/* ---- shapes and windows as the model makes them (multiples of eight, aligned): what vendors' libraries take rather
+ * than our own kernels ---- */
 
 static act joint(run *r, act_role role, int64_t batch, int64_t text, int64_t image, int64_t cols, bool poison)
 {
     act a;
-    ok(r, r->o->fn->create(r->o, role, shape_rows(batch, text, image, cols), &a));
+    ok(r, ops_create(r->o, role, shape_rows(batch, text, image, cols), &a));
     fill(r, a, poison);
     return a;
 }
@@ -484,46 +514,53 @@ static act joint(run *r, act_role role, int64_t batch, int64_t text, int64_t ima
 /* q, k, v windows of one buffer, the result into the first columns of another; a part of the queries at times. */
 static void case_aligned_attention(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 8, 64, 128), text = PICK(r, 0, 8, 13), image = PICK(r, 1, 16, 75), width = heads * dim;
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 8, 64, 128), text = PICK(r, 0, 8, 13),
+            image = PICK(r, 1, 16, 75), width = heads * dim;
     attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
-    act qkv = joint(r, ACT_HEADS, batch, text, image, 3 * width, false), both = joint(r, ACT_LINEAR, batch, text, image, width + 64, true);
+    act qkv = joint(r, ACT_HEADS, batch, text, image, 3 * width, false),
+        both = joint(r, ACT_LINEAR, batch, text, image, width + 64, true);
     act_part part = text > 0 && below(r, 2) ? PART_IMAGE : PART_WHOLE;
-    ok(r, r->o->fn->attention(r->o, act_of(act_columns(qkv, 0, width), part), act_columns(qkv, width, width), act_columns(qkv, 2 * width, width), &a,
-                              act_of(act_columns(both, 0, width), part)));
+    ok(r, ops_attention(r->o, act_of(act_columns(qkv, 0, width), part), act_columns(qkv, width, width),
+                        act_columns(qkv, 2 * width, width), &a, act_of(act_columns(both, 0, width), part)));
     keep(r, both);
 }
 
-/* T5's and CLIP's kinds: a bias by distance or a causal mask, more queries and keys than a tile, no company in the buffer. */
+/* T5's and CLIP's kinds: a bias by distance or a causal mask, more queries and keys than a tile, no company in the
+ * buffer. */
 static void case_aligned_attention_masked(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 64, 64, 128), rows = PICK(r, 1, 16, 63, 77, 150), width = heads * dim;
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 64, 64, 128),
+            rows = PICK(r, 1, 16, 63, 77, 150), width = heads * dim;
     attention_args a = {.heads = heads, .scale = below(r, 2) ? 1 : 1.0f / sqrtf((float)dim), .causal = below(r, 2)};
     if (below(r, 2))
         a.bias = input(r, ACT_TABLE, 1, heads, 2 * rows - 1);
-    act qkv = joint(r, ACT_HEADS, batch, rows, 0, 3 * width, false), out = joint(r, ACT_HEADS, batch, rows, 0, width, true);
-    ok(r, r->o->fn->attention(r->o, act_columns(qkv, 0, width), act_columns(qkv, width, width), act_columns(qkv, 2 * width, width), &a, out));
+    act qkv = joint(r, ACT_HEADS, batch, rows, 0, 3 * width, false),
+        out = joint(r, ACT_HEADS, batch, rows, 0, width, true);
+    ok(r, ops_attention(r->o, act_columns(qkv, 0, width), act_columns(qkv, width, width),
+                        act_columns(qkv, 2 * width, width), &a, out));
     keep(r, out);
 }
 
 static void case_aligned_attention_part(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 16, 64), text = PICK(r, 0, 8), image = PICK(r, 3, 66), width = heads * dim,
-            keys = PICK(r, 0, 1, 40);
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 16, 64), text = PICK(r, 0, 8),
+            image = PICK(r, 3, 66), width = heads * dim, keys = PICK(r, 0, 1, 40);
     attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
-    act qkv = joint(r, ACT_HEADS, batch, text, image, 3 * width, false), kv = joint(r, ACT_HEADS, batch, 0, keys, 2 * width, false),
-        q = act_columns(qkv, 0, width);
+    act qkv = joint(r, ACT_HEADS, batch, text, image, 3 * width, false),
+        kv = joint(r, ACT_HEADS, batch, 0, keys, 2 * width, false), q = act_columns(qkv, 0, width);
     act out[2], lse[2];
     for (int i = 0; i < 2; i++) {
         out[i] = joint(r, ACT_PARTIAL, batch, text, image, width, true);
         lse[i] = joint(r, ACT_STATS, batch, text, image, heads, true);
     }
-    ok(r, r->o->fn->attention_part(r->o, q, act_columns(qkv, width, width), act_columns(qkv, 2 * width, width), &a, out[0], lse[0]));
-    ok(r, r->o->fn->attention_part(r->o, q, act_columns(kv, 0, width), act_columns(kv, width, width), &a, out[1], lse[1]));
+    ok(r, ops_attention_part(r->o, q, act_columns(qkv, width, width), act_columns(qkv, 2 * width, width), &a, out[0],
+                             lse[0]));
+    ok(r, ops_attention_part(r->o, q, act_columns(kv, 0, width), act_columns(kv, width, width), &a, out[1], lse[1]));
     for (int i = 0; i < 2; i++) {
         keep(r, out[i]);
         keep(r, lse[i]);
     }
-    ok(r, r->o->fn->attention_merge(r->o, heads, out[0], lse[0], out[1], lse[1]));
+    ok(r, ops_attention_merge(r->o, heads, out[0], lse[0], out[1], lse[1]));
     keep(r, out[0]);
     keep(r, lse[0]);
 }
@@ -531,31 +568,39 @@ static void case_aligned_attention_part(run *r)
 static void case_aligned_linear(run *r)
 {
     static const activation functions[] = {ACTIVATION_NONE, ACTIVATION_NONE, ACTIVATION_GELU_TANH, ACTIVATION_SILU};
-    int64_t batch = PICK(r, 1, 2), text = PICK(r, 0, 16), image = PICK(r, 1, 40), k = PICK(r, 8, 64, 192), n = PICK(r, 8, 96, 96);
+    int64_t batch = PICK(r, 1, 2), text = PICK(r, 0, 16), image = PICK(r, 1, 40), k = PICK(r, 8, 64, 192),
+            n = PICK(r, 8, 96, 96);
     act_part part = text > 0 && below(r, 2) ? (act_part)below(r, 2) : PART_WHOLE;
-    weight *w = linear_weight(r, n, k, below(r, 4) > 0);
+    weight *w = linear_of(r, n, k, below(r, 4) > 0);
     epilogue e = {.f = functions[below(r, 4)],
                   .gate = maybe(r, table(r, n)),
-                  .mul = below(r, 4) == 0 ? act_of(joint(r, ACT_LINEAR, batch, text, image, n, false), part) : (act){0}};
+                  .mul =
+                      below(r, 4) == 0 ? act_of(joint(r, ACT_LINEAR, batch, text, image, n, false), part) : (act){0}};
     act in = act_of(act_columns(joint(r, linear_input(r), batch, text, image, k + 64, false), 32, k), part);
-    act out = act_of(act_columns(joint(r, below(r, 2) ? ACT_LINEAR : ACT_PARTIAL, batch, text, image, n + 32, true), 32, n), part),
+    act out = act_of(
+            act_columns(joint(r, below(r, 2) ? ACT_LINEAR : ACT_PARTIAL, batch, text, image, n + 32, true), 32, n),
+            part),
         x = act_of(joint(r, ACT_RESIDUAL, batch, text, image, n, false), part);
     int64_t with = below(r, 3);
     e.residual = with ? x : (act){0};
     out = with == 2 ? x : out;
-    ok(r, r->o->fn->linear(r->o, in, w, &e, out));
+    ok(r, ops_product(r->o, in, w, &e, out));
     keep(r, out);
 }
 
 static void case_aligned_conv(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), height = PICK(r, 2, 6), width = PICK(r, 2, 8), in_channels = PICK(r, 8, 16, 3), out_channels = PICK(r, 8, 40, 3);
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 2, 6), width = PICK(r, 2, 8), in_channels = PICK(r, 8, 16, 3),
+            out_channels = PICK(r, 8, 40, 3);
     int stride = (int)PICK(r, 1, 1, 2), kernel = stride == 2 ? 3 : (int)PICK(r, 1, 3, 3);
-    weight_recipe w = recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){out_channels, in_channels, kernel, kernel}));
+    weight_recipe w = recipe_whole(
+        WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){out_channels, in_channels, kernel, kernel}));
     w.kernel = kernel;
     weight *p = prepare(r, &w, below(r, 2));
-    act in = plane(r, batch, height, width, in_channels, false), out = plane(r, batch, height / stride, width / stride, out_channels, true);
-    ok(r, r->o->fn->conv(r->o, in, (act){0}, (act){0}, p, stride, maybe(r, plane(r, batch, height / stride, width / stride, out_channels, false)), out));
+    act in = plane(r, batch, height, width, in_channels, false),
+        out = plane(r, batch, height / stride, width / stride, out_channels, true);
+    ok(r, ops_conv(r->o, in, (act){0}, (act){0}, p, stride,
+                   maybe(r, plane(r, batch, height / stride, width / stride, out_channels, false)), out));
     keep(r, out);
 }
 
@@ -592,7 +637,8 @@ static const check checks[] = {
     {"conv, aligned", case_aligned_conv, 20, 1e-6, 6e-3},
 };
 
-/* Products with coarse weights in e4m3: the operands are the same to the bit, but for a hidden row within (bf16 on one side only, it may round the other way). */
+/* Products with coarse weights in e4m3: the operands are the same to the bit, but for a hidden row within (bf16 on one
+ * side only, it may round the other way). */
 static const check fp8_checks[] = {
     {"linear, fp8", case_linear, 120, 1e-6, 6e-3},
     {"linear, several blocks, fp8", case_linear_blocks, 2, 1e-6, 6e-3},
@@ -603,26 +649,30 @@ static const check fp8_checks[] = {
 /* ---- running a case on a backend ---- */
 
 /* `create`: NULL for the dry backend. */
-static void start_run(run *r, flux1_status (*create)(const ops_config *, ops **), const ops_sizing *sizing, const ops_config *config, bool rounded,
-                      uint64_t seed)
+static void start_run(run *r, flux1_status (*create)(const ops_config *, ops **), const ops_sizing *sizing,
+                      const ops_config *config, bool rounded, uint64_t seed)
 {
-    *r = (run){.rounded = rounded, .coarse = config->fp8 != FP8_NO, .random = seed * 0x9e3779b97f4a7c15ull + 1, .dry = !create};
+    *r = (run){.rounded = rounded,
+               .coarse = config->fp8 != FP8_NO,
+               .random = seed * 0x9e3779b97f4a7c15ull + 1,
+               .dry = !create};
     ops_config c = *config;
     c.err = &r->err;
     ok(r, create ? create(&c, &r->o) : ops_dry_create(&c, sizing, &r->o));
-    ok(r, r->o->fn->reserve(r->o, ARENA));
-    ok(r, r->o->fn->step_set(r->o, 1));
+    ok(r, ops_reserve(r->o, ARENA));
+    ok(r, ops_step_set(r->o, 1));
 }
 
 static void close_run(run *r)
 {
-    r->o->fn->destroy(r->o);
+    ops_destroy(r->o);
     for (int i = 0; i < r->tensor_count; i++)
         tensor_free(&r->tensors[i].view);
     free(r->out);
 }
 
-/* NaN in the same cells, and the relative L2 distance of the rest: the worst of the outputs kept, so that a large one does not hide a small one. */
+/* NaN in the same cells, and the relative L2 distance of the rest: the worst of the outputs kept, so that a large one
+ * does not hide a small one. */
 static double distance(const run *a, const run *b)
 {
     double worst = 0;
@@ -650,28 +700,28 @@ static void hold_finite(run *r, int slots)
 {
     int slot;
     act good = input(r, ACT_LINEAR, 2, 300, 33), bad = output(r, ACT_LINEAR, 1, 3, 5);
-    ok(r, r->o->fn->finite(r->o, good, 4));
-    ok(r, r->o->fn->finite_first(r->o, &slot));
+    ok(r, ops_finite(r->o, good, 4));
+    ok(r, ops_finite_first(r->o, &slot));
     assert_int_equal(slot, -1);
-    ok(r, r->o->fn->finite(r->o, bad, slots - 1));
-    ok(r, r->o->fn->finite(r->o, bad, 7));
-    ok(r, r->o->fn->finite_first(r->o, &slot));
+    ok(r, ops_finite(r->o, bad, slots - 1));
+    ok(r, ops_finite(r->o, bad, 7));
+    ok(r, ops_finite_first(r->o, &slot));
     assert_int_equal(slot, 7);
-    ok(r, r->o->fn->finite_first(r->o, &slot));
+    ok(r, ops_finite_first(r->o, &slot));
     assert_int_equal(slot, -1);
-    ok(r, r->o->fn->finite(r->o, bad, 9)); /* two steps that end before anybody asks */
-    ok(r, r->o->fn->step_end(r->o, 4));
-    ok(r, r->o->fn->finite(r->o, good, 3));
-    ok(r, r->o->fn->finite(r->o, bad, slots - 2));
-    ok(r, r->o->fn->step_end(r->o, 5));
-    ok(r, r->o->fn->step_wait(r->o, 4, &slot));
+    ok(r, ops_finite(r->o, bad, 9)); /* two steps that end before anybody asks */
+    ok(r, ops_step_end(r->o, 4));
+    ok(r, ops_finite(r->o, good, 3));
+    ok(r, ops_finite(r->o, bad, slots - 2));
+    ok(r, ops_step_end(r->o, 5));
+    ok(r, ops_step_wait(r->o, 4, &slot));
     assert_int_equal(slot, 9);
-    ok(r, r->o->fn->step_wait(r->o, 5, &slot));
+    ok(r, ops_step_wait(r->o, 5, &slot));
     assert_int_equal(slot, slots - 2);
-    ok(r, r->o->fn->step_end(r->o, 6));
-    ok(r, r->o->fn->step_wait(r->o, 6, &slot));
+    ok(r, ops_step_end(r->o, 6));
+    ok(r, ops_step_wait(r->o, 6, &slot));
     assert_int_equal(slot, -1);
-    assert_int_equal(r->o->fn->finite(r->o, bad, slots), FLUX1_ERR_INTERNAL);
+    assert_int_equal(ops_finite(r->o, bad, slots), FLUX1_ERR_INTERNAL);
     close_run(r);
 }
 
@@ -682,16 +732,17 @@ static void hold_nan(run *r)
     act q = joint(r, ACT_HEADS, 1, 0, 4, 128, true), k = joint(r, ACT_HEADS, 1, 0, 40, 128, false);
     for (int kind = 0; kind < 4; kind++) { /* heads of 64 and of 16, with and without a mask */
         act out = joint(r, ACT_HEADS, 1, 0, 4, 128, false);
-        ok(r, r->o->fn->attention(r->o, q, k, k, &(attention_args){.heads = kind / 2 ? 8 : 2, .scale = 1, .causal = kind % 2}, out));
-        ok(r, r->o->fn->finite(r->o, out, 0));
-        ok(r, r->o->fn->finite_first(r->o, &slot));
+        ok(r, ops_attention(r->o, q, k, k, &(attention_args){.heads = kind / 2 ? 8 : 2, .scale = 1, .causal = kind % 2},
+                            out));
+        ok(r, ops_finite(r->o, out, 0));
+        ok(r, ops_finite_first(r->o, &slot));
         assert_int_equal(slot, 0);
     }
     for (int f = 0; f < 5; f++) {
         act y = joint(r, ACT_HEADS, 1, 0, 4, 128, false);
-        ok(r, r->o->fn->activate(r->o, (activation)f, q, y));
-        ok(r, r->o->fn->finite(r->o, y, f));
-        ok(r, r->o->fn->finite_first(r->o, &slot));
+        ok(r, ops_activate(r->o, (activation)f, q, y));
+        ok(r, ops_finite(r->o, y, f));
+        ok(r, ops_finite_first(r->o, &slot));
         assert_int_equal(slot, f);
     }
     close_run(r);
@@ -700,11 +751,11 @@ static void hold_nan(run *r)
 /* A weight outside its block's bracket is refused, and a block that is begun twice. */
 static void hold_bracket(run *r)
 {
-    weight *w = linear_weight(r, 4, 4, false);
+    weight *w = linear_of(r, 4, 4, false);
     act in = input(r, ACT_LINEAR, 1, 2, 4), out = output(r, ACT_LINEAR, 1, 2, 4);
-    assert_int_equal(r->o->fn->block_begin(r->o, r->held), FLUX1_ERR_INTERNAL);
-    ok(r, r->o->fn->block_end(r->o, r->held));
-    assert_int_equal(r->o->fn->linear(r->o, in, w, &(epilogue){0}, out), FLUX1_ERR_INTERNAL);
+    assert_int_equal(ops_block_begin(r->o, r->held), FLUX1_ERR_INTERNAL);
+    ok(r, ops_block_end(r->o, r->held));
+    assert_int_equal(ops_product(r->o, in, w, &(epilogue){0}, out), FLUX1_ERR_INTERNAL);
     assert_non_null(strstr(r->err.message, "the block"));
     close_run(r);
 }
@@ -714,10 +765,10 @@ static void hold_tokens(run *r)
     weight_recipe t = matrix_recipe(r, WEIGHT_TABLE, 20, 4);
     weight *w = prepare(r, &t, false);
     act ids, out = output(r, ACT_RESIDUAL, 1, 1, 4);
-    ok(r, r->o->fn->create(r->o, ACT_IDS, shape_rows(1, 1, 0, 1), &ids));
+    ok(r, ops_create(r->o, ACT_IDS, shape_rows(1, 1, 0, 1), &ids));
     for (int32_t id = -1; id <= 20; id += 21) {
-        ok(r, r->o->fn->upload(r->o, &(tensor){.type = DTYPE_I32, .dims = 1, .shape = {1}, .data = &id}, ids));
-        assert_int_equal(r->o->fn->embed(r->o, ids, w, NULL, 0, out), FLUX1_ERR_ARGUMENT);
+        ok(r, ops_upload(r->o, &(tensor){.type = DTYPE_I32, .dims = 1, .shape = {1}, .data = &id}, ids));
+        assert_int_equal(ops_embed(r->o, ids, w, NULL, 0, out), FLUX1_ERR_ARGUMENT);
     }
     close_run(r);
 }

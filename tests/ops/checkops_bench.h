@@ -1,5 +1,6 @@
-/* test_checkops --bench, test_checkops_cuda --gpu --bench: each entry at true sizes (DiT at 1024², VAE at 512²), one line an entry: milliseconds, and GFLOP/s for
- * products or GB/s (bytes read and written once) for the rest. Included by those programs, whose helpers it uses; stored_half says how an activation is stored. */
+/* test_checkops --bench, test_checkops_cuda --gpu --bench: each entry at true sizes (DiT at 1024², VAE at 512²), one
+ * line an entry: milliseconds, and GFLOP/s for products or GB/s (bytes read and written once) for the rest. Included by
+ * those programs, whose helpers it uses; stored_bf16 says how an activation is stored. */
 #ifndef CHECKOPS_BENCH_H
 #define CHECKOPS_BENCH_H
 
@@ -14,12 +15,18 @@ typedef struct timing {
 static act plain(run *r, act_role role, act_shape shape)
 {
     act a;
-    ok(r, r->o->fn->create(r->o, role, shape, &a));
+    ok(r, ops_create(r->o, role, shape, &a));
     fill(r, a, false);
     return a;
 }
-static act tokens(run *r, act_role role, int64_t cols) { return plain(r, role, shape_rows(1, 512, TOKENS - 512, cols)); }
-static act square_plane(run *r, int64_t size, int64_t channels) { return plain(r, ACT_PLANE, shape_plane(1, size, size, channels)); }
+static act tokens(run *r, act_role role, int64_t cols)
+{
+    return plain(r, role, shape_rows(1, 512, TOKENS - 512, cols));
+}
+static act square_plane(run *r, int64_t size, int64_t channels)
+{
+    return plain(r, ACT_PLANE, shape_plane(1, size, size, channels));
+}
 static weight *plain_weight(run *r, weight_role role, int dims, const int64_t *shape, int kernel)
 {
     weight_recipe w = recipe_whole(role, weight_tensor(r, DTYPE_BF16, dims, shape));
@@ -30,21 +37,28 @@ static weight *plain_weight(run *r, weight_role role, int dims, const int64_t *s
 #define VECTOR(r, n) plain_weight(r, WEIGHT_VECTOR, 1, (int64_t[]){n}, 0)
 
 static double cells(act a) { return (double)act_batch(a) * (double)act_rows(a) * (double)a.cols; }
-static double bytes_of(act a) { return cells(a) * (stored_half(a) ? 2 : 4); }
+static double bytes_of(act a) { return cells(a) * (stored_bf16(a) ? 2 : 4); }
 
 static double set_linear(run *r, timing *t)
 {
     t->x[0] = tokens(r, ACT_LINEAR, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH), t->w[0] = MATRIX(r, WIDTH, WIDTH);
     return 2.0 * TOKENS * WIDTH * WIDTH;
 }
-static flux1_status do_linear(ops *o, const timing *t) { return o->fn->linear(o, t->x[0], t->w[0], &(epilogue){.f = ACTIVATION_GELU_TANH}, t->x[1]); }
+static flux1_status do_linear(ops *o, const timing *t)
+{
+    return ops_product(o, t->x[0], t->w[0], &(epilogue){.f = ACTIVATION_GELU_TANH}, t->x[1]);
+}
 
 static double set_linear_row(run *r, timing *t)
 {
-    t->x[0] = plain(r, ACT_TABLE, shape_rows(1, 0, 4, WIDTH)), t->x[1] = plain(r, ACT_TABLE, shape_rows(1, 0, 4, 6 * WIDTH)), t->w[0] = MATRIX(r, 6 * WIDTH, WIDTH);
+    t->x[0] = plain(r, ACT_TABLE, shape_rows(1, 0, 4, WIDTH)),
+    t->x[1] = plain(r, ACT_TABLE, shape_rows(1, 0, 4, 6 * WIDTH)), t->w[0] = MATRIX(r, 6 * WIDTH, WIDTH);
     return 2.0 * 6 * WIDTH * WIDTH;
 }
-static flux1_status do_linear_row(ops *o, const timing *t) { return o->fn->linear(o, t->x[0], t->w[0], &(epilogue){0}, t->x[1]); }
+static flux1_status do_linear_row(ops *o, const timing *t)
+{
+    return ops_product(o, t->x[0], t->w[0], &(epilogue){0}, t->x[1]);
+}
 
 static double set_attention(run *r, timing *t)
 {
@@ -54,99 +68,122 @@ static double set_attention(run *r, timing *t)
 static flux1_status do_attention(ops *o, const timing *t)
 {
     act q = act_columns(t->x[0], 0, WIDTH), k = act_columns(q, WIDTH, WIDTH), v = act_columns(k, WIDTH, WIDTH);
-    return o->fn->attention(o, q, k, v, &(attention_args){.heads = HEADS, .scale = 0.088f}, t->x[1]);
+    return ops_attention(o, q, k, v, &(attention_args){.heads = HEADS, .scale = 0.088f}, t->x[1]);
 }
 
 /* T5's, with its bias. */
 static double set_attention_bias(run *r, timing *t)
 {
-    t->x[0] = plain(r, ACT_HEADS, shape_rows(1, 512, 0, 3 * 4096)), t->x[1] = plain(r, ACT_HEADS, shape_rows(1, 512, 0, 4096)), t->x[2] = plain(r, ACT_TABLE, shape_rows(1, 0, 64, 1023));
+    t->x[0] = plain(r, ACT_HEADS, shape_rows(1, 512, 0, 3 * 4096)),
+    t->x[1] = plain(r, ACT_HEADS, shape_rows(1, 512, 0, 4096)),
+    t->x[2] = plain(r, ACT_TABLE, shape_rows(1, 0, 64, 1023));
     return 4.0 * 512 * 512 * 4096;
 }
 static flux1_status do_attention_bias(ops *o, const timing *t)
 {
     act q = act_columns(t->x[0], 0, 4096), k = act_columns(q, 4096, 4096), v = act_columns(k, 4096, 4096);
-    return o->fn->attention(o, q, k, v, &(attention_args){.heads = 64, .scale = 1, .bias = t->x[2]}, t->x[1]);
+    return ops_attention(o, q, k, v, &(attention_args){.heads = 64, .scale = 1, .bias = t->x[2]}, t->x[1]);
 }
 
 static double set_merge(run *r, timing *t)
 {
-    t->x[0] = tokens(r, ACT_PARTIAL, WIDTH), t->x[1] = tokens(r, ACT_STATS, HEADS), t->x[2] = tokens(r, ACT_PARTIAL, WIDTH), t->x[3] = tokens(r, ACT_STATS, HEADS);
+    t->x[0] = tokens(r, ACT_PARTIAL, WIDTH), t->x[1] = tokens(r, ACT_STATS, HEADS),
+    t->x[2] = tokens(r, ACT_PARTIAL, WIDTH), t->x[3] = tokens(r, ACT_STATS, HEADS);
     return 3 * bytes_of(t->x[0]);
 }
-static flux1_status do_merge(ops *o, const timing *t) { return o->fn->attention_merge(o, HEADS, t->x[0], t->x[1], t->x[2], t->x[3]); }
+static flux1_status do_merge(ops *o, const timing *t)
+{
+    return ops_attention_merge(o, HEADS, t->x[0], t->x[1], t->x[2], t->x[3]);
+}
 
 static double set_conv(run *r, timing *t)
 {
-    t->x[0] = square_plane(r, 256, 256), t->x[1] = square_plane(r, 256, 256), t->w[0] = plain_weight(r, WEIGHT_CONV, 4, (int64_t[]){256, 256, 3, 3}, 3);
+    t->x[0] = square_plane(r, 256, 256), t->x[1] = square_plane(r, 256, 256),
+    t->w[0] = plain_weight(r, WEIGHT_CONV, 4, (int64_t[]){256, 256, 3, 3}, 3);
     return 2.0 * 256 * 256 * 256 * 256 * 9;
 }
-static flux1_status do_conv(ops *o, const timing *t) { return o->fn->conv(o, t->x[0], (act){0}, (act){0}, t->w[0], 1, (act){0}, t->x[1]); }
+static flux1_status do_conv(ops *o, const timing *t)
+{
+    return ops_conv(o, t->x[0], (act){0}, (act){0}, t->w[0], 1, (act){0}, t->x[1]);
+}
 
 static double set_layer_norm(run *r, timing *t)
 {
-    t->x[0] = tokens(r, ACT_RESIDUAL, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH), t->x[2] = table(r, WIDTH), t->x[3] = table(r, WIDTH);
+    t->x[0] = tokens(r, ACT_RESIDUAL, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH), t->x[2] = table(r, WIDTH),
+    t->x[3] = table(r, WIDTH);
     return bytes_of(t->x[0]) + bytes_of(t->x[1]);
 }
-static flux1_status do_layer_norm(ops *o, const timing *t) { return o->fn->layer_norm(o, t->x[0], NULL, t->x[2], t->x[3], 1e-6f, t->x[1]); }
+static flux1_status do_layer_norm(ops *o, const timing *t)
+{
+    return ops_layer_norm(o, t->x[0], NULL, t->x[2], t->x[3], 1e-6f, t->x[1]);
+}
 
 static double set_rms_norm(run *r, timing *t)
 {
     t->x[0] = tokens(r, ACT_RESIDUAL, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH), t->w[0] = VECTOR(r, WIDTH);
     return bytes_of(t->x[0]) + bytes_of(t->x[1]);
 }
-static flux1_status do_rms_norm(ops *o, const timing *t) { return o->fn->rms_norm(o, t->x[0], t->w[0], 1e-6f, t->x[1]); }
+static flux1_status do_rms_norm(ops *o, const timing *t) { return ops_rms_norm(o, t->x[0], t->w[0], 1e-6f, t->x[1]); }
 
 static double set_rope(run *r, timing *t)
 {
     t->x[0] = tokens(r, ACT_HEADS, WIDTH), t->x[1] = tokens(r, ACT_ROPE, DIM), t->w[0] = VECTOR(r, DIM);
     return 2 * bytes_of(t->x[0]);
 }
-static flux1_status do_rope(ops *o, const timing *t) { return o->fn->head_norm_rope(o, t->x[0], HEADS, t->w[0], 1e-6f, t->x[1]); }
+static flux1_status do_rope(ops *o, const timing *t)
+{
+    return ops_head_norm_rope(o, t->x[0], HEADS, t->w[0], 1e-6f, t->x[1]);
+}
 
 static double set_group_norm(run *r, timing *t)
 {
     t->x[0] = square_plane(r, 512, 128), t->x[1] = square_plane(r, 512, 128), t->w[0] = VECTOR(r, 128);
     return 2 * bytes_of(t->x[0]) + bytes_of(t->x[1]);
 }
-static flux1_status do_group_norm(ops *o, const timing *t) { return o->fn->group_norm(o, t->x[0], 32, t->w[0], 1e-6f, true, t->x[1]); }
+static flux1_status do_group_norm(ops *o, const timing *t)
+{
+    return ops_group_norm(o, t->x[0], 32, t->w[0], 1e-6f, true, t->x[1]);
+}
 
 static double set_upsample(run *r, timing *t)
 {
     t->x[0] = square_plane(r, 256, 256), t->x[1] = square_plane(r, 512, 256);
     return bytes_of(t->x[0]) + bytes_of(t->x[1]);
 }
-static flux1_status do_upsample(ops *o, const timing *t) { return o->fn->upsample(o, t->x[0], t->x[1]); }
+static flux1_status do_upsample(ops *o, const timing *t) { return ops_upsample(o, t->x[0], t->x[1]); }
 
 static double set_activate(run *r, timing *t)
 {
     t->x[0] = tokens(r, ACT_LINEAR, 4 * WIDTH), t->x[1] = tokens(r, ACT_LINEAR, 4 * WIDTH);
     return bytes_of(t->x[0]) + bytes_of(t->x[1]);
 }
-static flux1_status do_activate(ops *o, const timing *t) { return o->fn->activate(o, ACTIVATION_GELU_TANH, t->x[0], t->x[1]); }
+static flux1_status do_activate(ops *o, const timing *t)
+{
+    return ops_activate(o, ACTIVATION_GELU_TANH, t->x[0], t->x[1]);
+}
 
 static double set_add(run *r, timing *t)
 {
     t->x[0] = tokens(r, ACT_RESIDUAL, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH), t->x[2] = table(r, WIDTH);
     return 2 * bytes_of(t->x[0]) + bytes_of(t->x[1]);
 }
-static flux1_status do_add(ops *o, const timing *t) { return o->fn->add(o, t->x[0], 1, t->x[2], t->x[1], t->x[0]); }
+static flux1_status do_add(ops *o, const timing *t) { return ops_add(o, t->x[0], 1, t->x[2], t->x[1], t->x[0]); }
 
 static double set_cast(run *r, timing *t)
 {
     t->x[0] = tokens(r, ACT_RESIDUAL, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH);
     return bytes_of(t->x[0]) + bytes_of(t->x[1]);
 }
-static flux1_status do_cast(ops *o, const timing *t) { return o->fn->cast(o, t->x[0], t->x[1]); }
-static flux1_status do_finite(ops *o, const timing *t) { return o->fn->finite(o, t->x[0], 0); }
+static flux1_status do_cast(ops *o, const timing *t) { return ops_cast(o, t->x[0], t->x[1]); }
+static flux1_status do_finite(ops *o, const timing *t) { return ops_finite(o, t->x[0], 0); }
 
 static double set_pack(run *r, timing *t)
 {
     t->x[0] = tokens(r, ACT_HEADS, WIDTH);
-    ok(r, r->o->fn->exchange(r->o, r->o->fn->pack_bytes(r->o, t->x[0], TOKENS), &t->bytes));
+    ok(r, ops_exchange(r->o, ops_pack_bytes(r->o, t->x[0], TOKENS), &t->bytes));
     return 2 * bytes_of(t->x[0]);
 }
-static flux1_status do_pack(ops *o, const timing *t) { return o->fn->pack(o, t->x[0], 0, TOKENS, t->bytes); }
+static flux1_status do_pack(ops *o, const timing *t) { return ops_pack(o, t->x[0], 0, TOKENS, t->bytes); }
 
 static const struct {
     const char *name;
@@ -181,17 +218,18 @@ static double seconds(void)
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* Seconds of entry i on an open run, which is closed: the best of as many turns as fit half a second, at least 3, each of `calls` calls and a wait. */
+/* Seconds of entry i on an open run, which is closed: the best of as many turns as fit half a second, at least 3, each
+ * of `calls` calls and a wait. */
 static double time_entry(run *r, size_t i, int calls, double *work)
 {
     timing t = {0};
-    ok(r, r->o->fn->reserve(r->o, (size_t)2 << 30));
+    ok(r, ops_reserve(r->o, (size_t)2 << 30));
     *work = timings[i].set(r, &t);
     double best = INFINITY, begin = seconds(), last = begin;
     for (int turn = 0; turn < 4 || seconds() - begin < 0.5; turn++) {
         for (int k = 0; k < calls; k++)
             ok(r, timings[i].once(r->o, &t));
-        ok(r, r->o->fn->sync(r->o));
+        ok(r, ops_sync(r->o));
         double here = seconds();
         if (turn > 0 && here - last < best) /* the first touches memory */
             best = here - last;

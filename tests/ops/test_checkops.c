@@ -1,5 +1,5 @@
-/* ops/cpu against ops/ref (checkops.h): each instruction set that this machine has, float32 and bf16, 1, 2 and 3 threads. `--bench` instead times the entries
- * at true sizes. */
+/* ops/cpu against ops/ref (checkops.h): each instruction set that this machine has, float32 and bf16, 1, 2 and 3
+ * threads. `--bench` instead times the entries at true sizes. */
 #include "ops/checkops.h"
 
 static const char *const isas[] = {"portable", "avx2", "avx512", "avx512bf16"};
@@ -20,7 +20,8 @@ static void open_run(run *r, const char *backend, dtype arithmetic, int threads,
     start_run(r, dry ? NULL : ref ? ops_ref_create : ops_cpu_create, &ops_cpu_sizing, &c, rounded, seed);
 }
 
-/* The case on ref, on cpu with 1 thread, and with 2 and 3, which must agree to the bit; the arena's peak is what the dry run counts. Returns the error. */
+/* The case on ref, on cpu with 1 thread, and with 2 and 3, which must agree to the bit; the arena's peak is what the
+ * dry run counts. Returns the error. */
 static double compare(const check *c, const char *isa, dtype arithmetic, int variant)
 {
     bool rounded = arithmetic == DTYPE_BF16;
@@ -51,18 +52,19 @@ static void every_entry_of_cpu_is_what_ref_says(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
         for (int isa = 0; isa < ISAS; isa++)
-            for (int half = 0; half < 2; half++) {
+            for (int bf16 = 0; bf16 < 2; bf16++) {
                 if (!machine_has(isas[isa]))
                     continue;
                 const check *c = &checks[i];
                 double worst = 0;
                 for (int v = 1; v <= c->variants; v++) {
-                    double error = compare(c, isas[isa], half ? DTYPE_BF16 : DTYPE_F32, v);
-                    if (error > (half ? c->bf16 : c->f32))
-                        fail_msg("%s on %s %s, variant %d: error %g", c->name, isas[isa], half ? "bf16" : "f32", v, error);
+                    double error = compare(c, isas[isa], bf16 ? DTYPE_BF16 : DTYPE_F32, v);
+                    if (error > (bf16 ? c->bf16 : c->f32))
+                        fail_msg("%s on %s %s, variant %d: error %g", c->name, isas[isa], bf16 ? "bf16" : "f32", v,
+                                 error);
                     worst = error > worst ? error : worst;
                 }
-                print_message("%-38s %-10s %-4s worst error %.1e\n", c->name, isas[isa], half ? "bf16" : "f32", worst);
+                print_message("%-38s %-10s %-4s worst error %.1e\n", c->name, isas[isa], bf16 ? "bf16" : "f32", worst);
             }
     unsetenv("FLUX1_CPU_ISA");
 }
@@ -73,8 +75,8 @@ static void finite_remembers_the_lowest_slot(void **state)
 {
     (void)state;
     run r;
-    for (int half = 0; half < 2; half++) {
-        open_run(&r, "portable", half ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        open_run(&r, "portable", bf16 ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
         hold_finite(&r, CPU_SLOTS);
     }
 }
@@ -84,8 +86,8 @@ static void a_nan_passes_through_attention_and_activations(void **state)
     (void)state;
     run r;
     for (int isa = 0; isa < ISAS; isa++)
-        for (int half = 0; half < 2 && machine_has(isas[isa]); half++) {
-            open_run(&r, isas[isa], half ? DTYPE_BF16 : DTYPE_F32, 1, false, 3);
+        for (int bf16 = 0; bf16 < 2 && machine_has(isas[isa]); bf16++) {
+            open_run(&r, isas[isa], bf16 ? DTYPE_BF16 : DTYPE_F32, 1, false, 3);
             hold_nan(&r);
         }
 }
@@ -113,12 +115,13 @@ static void a_cancel_stops_every_operation(void **state)
     atomic_int cancel = 0;
     open_run(&r, "portable", DTYPE_F32, 2, false, 1);
     r.o->cancel = &cancel;
-    weight *w = linear_weight(&r, 100, 40, false);
+    weight *w = linear_of(&r, 100, 40, false);
     act in = input(&r, ACT_LINEAR, 1, 40, 40), out = output(&r, ACT_LINEAR, 1, 40, 100);
     cancel = 1;
-    assert_int_equal(r.o->fn->linear(r.o, in, w, &(epilogue){0}, out), FLUX1_ERR_CANCELLED);
-    assert_int_equal(r.o->fn->attention(r.o, in, in, in, &(attention_args){.heads = 1, .scale = 1}, in), FLUX1_ERR_CANCELLED);
-    assert_int_equal(r.o->fn->activate(r.o, ACTIVATION_SILU, in, in), FLUX1_ERR_CANCELLED);
+    assert_int_equal(ops_product(r.o, in, w, &(epilogue){0}, out), FLUX1_ERR_CANCELLED);
+    assert_int_equal(ops_attention(r.o, in, in, in, &(attention_args){.heads = 1, .scale = 1}, in),
+                     FLUX1_ERR_CANCELLED);
+    assert_int_equal(ops_activate(r.o, ACTIVATION_SILU, in, in), FLUX1_ERR_CANCELLED);
     close_run(&r);
 }
 
@@ -128,12 +131,13 @@ static void an_unknown_instruction_set_is_refused(void **state)
     flux1_error err;
     ops *o;
     setenv("FLUX1_CPU_ISA", "sse9", 1);
-    assert_int_equal(ops_cpu_create(&(ops_config){.arithmetic = DTYPE_F32, .threads = 1, .err = &err}, &o), FLUX1_ERR_ARGUMENT);
+    assert_int_equal(ops_cpu_create(&(ops_config){.arithmetic = DTYPE_F32, .threads = 1, .err = &err}, &o),
+                     FLUX1_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "sse9"));
     unsetenv("FLUX1_CPU_ISA");
 }
 
-static bool stored_half(act a) { return ((const cpu_buffer *)a.buffer)->half; }
+static bool stored_bf16(act a) { return ((const cpu_buffer *)a.buffer)->bf16; }
 
 #include "ops/checkops_bench.h"
 
@@ -145,8 +149,8 @@ static void time_entries(dtype arithmetic, int threads)
         double work;
         open_run(&r, ops_cpu_isa(), arithmetic, threads, false, 1);
         double best = time_entry(&r, i, 1, &work);
-        printf("%-36s %-4s %d threads %9.3f ms %8.1f %s\n", timings[i].name, arithmetic == DTYPE_F32 ? "f32" : "bf16", threads, best * 1e3, work / best * 1e-9,
-               timings[i].flops ? "GFLOP/s" : "GB/s");
+        printf("%-36s %-4s %d threads %9.3f ms %8.1f %s\n", timings[i].name, arithmetic == DTYPE_F32 ? "f32" : "bf16",
+               threads, best * 1e3, work / best * 1e-9, timings[i].flops ? "GFLOP/s" : "GB/s");
     }
 }
 

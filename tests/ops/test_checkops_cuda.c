@@ -1,5 +1,7 @@
-/* ops/cuda against ops/ref (checkops.h): on an emulated GPU (cuda_emulator/: the same kernels compiled for this processor, NVIDIA's libraries made of plain C), or with
- * --gpu on the real one; --gpu --bench times the entries there instead, beside a copy. Then what only this backend has: weights that stay or are streamed, steps that are recorded and replayed, memory that runs out. */
+/* ops/cuda against ops/ref (checkops.h): on an emulated GPU (cuda_emulator/: the same kernels compiled for this
+ * processor, NVIDIA's libraries made of plain C), or with
+ * --gpu on the real one; --gpu --bench times the entries there instead, beside a copy. Then what only this backend has:
+ * weights that stay or are streamed, steps that are recorded and replayed, memory that runs out. */
 #define ARENA ((size_t)24 << 20)
 #include "ops/checkops.h"
 #include "ops/cuda/cuda.h"
@@ -10,10 +12,14 @@ static bool emulated = true;
 
 static void open_fp8(run *r, dtype arithmetic, ops_fp8 fp8, bool rounded, uint64_t seed)
 {
-    start_run(r, ops_cuda_create, &ops_cuda_sizing, &(ops_config){.arithmetic = arithmetic, .fp8 = fp8, .threads = 2, .device = gpu}, rounded, seed);
+    start_run(r, ops_cuda_create, &ops_cuda_sizing,
+              &(ops_config){.arithmetic = arithmetic, .fp8 = fp8, .threads = 2, .device = gpu}, rounded, seed);
 }
 
-static void open_cuda(run *r, dtype arithmetic, bool rounded, uint64_t seed) { open_fp8(r, arithmetic, FP8_NO, rounded, seed); }
+static void open_cuda(run *r, dtype arithmetic, bool rounded, uint64_t seed)
+{
+    open_fp8(r, arithmetic, FP8_NO, rounded, seed);
+}
 
 static int open_gpu(void **state)
 {
@@ -44,14 +50,17 @@ static double compare(const check *c, dtype arithmetic, ops_fp8 fp8, int variant
 {
     bool rounded = arithmetic == DTYPE_BF16;
     run ref, one, dry;
-    start_run(&ref, ops_ref_create, NULL, &(ops_config){.arithmetic = DTYPE_F32, .fp8 = fp8, .threads = 1}, rounded, (uint64_t)variant);
+    start_run(&ref, ops_ref_create, NULL, &(ops_config){.arithmetic = DTYPE_F32, .fp8 = fp8, .threads = 1}, rounded,
+              (uint64_t)variant);
     c->body(&ref);
     open_fp8(&one, arithmetic, fp8, rounded, (uint64_t)variant);
     c->body(&one);
-    start_run(&dry, NULL, &ops_cuda_sizing, &(ops_config){.arithmetic = arithmetic, .fp8 = fp8, .threads = 2}, rounded, (uint64_t)variant);
+    start_run(&dry, NULL, &ops_cuda_sizing, &(ops_config){.arithmetic = arithmetic, .fp8 = fp8, .threads = 2}, rounded,
+              (uint64_t)variant);
     c->body(&dry);
     if (cuda_self(one.o)->arena_peak > ops_dry_count(dry.o)->arena_peak)
-        fail_msg("%s, variant %d: %zu bytes of the arena were used, the dry run counts %zu", c->name, variant, cuda_self(one.o)->arena_peak, ops_dry_count(dry.o)->arena_peak);
+        fail_msg("%s, variant %d: %zu bytes of the arena were used, the dry run counts %zu", c->name, variant,
+                 cuda_self(one.o)->arena_peak, ops_dry_count(dry.o)->arena_peak);
     double error = distance(&ref, &one);
     close_run(&ref);
     close_run(&one);
@@ -64,18 +73,18 @@ static int compare_all(const check *list, size_t count, ops_fp8 fp8)
 {
     int wrong = 0;
     for (size_t i = 0; i < count; i++)
-        for (int half = 0; half < 2; half++) {
+        for (int bf16 = 0; bf16 < 2; bf16++) {
             const check *c = &list[i];
             double worst = 0;
             for (int v = 1; v <= c->variants; v++) {
-                double error = compare(c, half ? DTYPE_BF16 : DTYPE_F32, fp8, v);
-                if (!(error <= (half ? c->bf16 : c->f32))) {
-                    print_error("%s, %s, variant %d: error %g\n", c->name, half ? "bf16" : "f32", v, error);
+                double error = compare(c, bf16 ? DTYPE_BF16 : DTYPE_F32, fp8, v);
+                if (!(error <= (bf16 ? c->bf16 : c->f32))) {
+                    print_error("%s, %s, variant %d: error %g\n", c->name, bf16 ? "bf16" : "f32", v, error);
                     wrong++;
                 }
                 worst = error > worst ? error : worst;
             }
-            print_message("%-41s %-4s worst error %.1e\n", c->name, half ? "bf16" : "f32", worst);
+            print_message("%-41s %-4s worst error %.1e\n", c->name, bf16 ? "bf16" : "f32", worst);
         }
     return wrong;
 }
@@ -105,7 +114,8 @@ static void attention_without_cudnn_is_what_ref_says(void **state)
     assert_true(after.kernel[CUDA_KERNEL_attention_128] > before.kernel[CUDA_KERNEL_attention_128]);
 }
 
-/* With a scale a row, and with one for a whole operand. Where the library is there, it does the products whose sizes it takes. */
+/* With a scale a row, and with one for a whole operand. Where the library is there, it does the products whose sizes it
+ * takes. */
 static void products_in_fp8_are_what_ref_says(void **state)
 {
     (void)state;
@@ -132,14 +142,17 @@ typedef struct model {
     act x, in, gate;
 } model;
 
-/* The store of the weights at hand: memory that is used again has other contents, so other weights are of another store. */
+/* The store of the weights at hand: memory that is used again has other contents, so other weights are of another
+ * store. */
 static uint64_t model_store = 77;
 static ops_fp8 model_fp8; /* FP8_NO but where a test says otherwise */
 
 static void open_model(model *m, const tensor *weights, bool eager)
 {
     static const int64_t width = MODEL_WIDTH;
-    start_run(&m->r, ops_cuda_create, &ops_cuda_sizing, &(ops_config){.arithmetic = DTYPE_F32, .fp8 = model_fp8, .threads = 2, .device = gpu, .eager = eager}, false, 7);
+    start_run(&m->r, ops_cuda_create, &ops_cuda_sizing,
+              &(ops_config){.arithmetic = DTYPE_F32, .fp8 = model_fp8, .threads = 2, .device = gpu, .eager = eager},
+              false, 7);
     run *r = &m->r;
     for (int i = 0; i < MODEL_BLOCKS; i++) {
         store_tensor *t = &r->tensors[i]; /* borrowed: not freed with the run */
@@ -147,12 +160,12 @@ static void open_model(model *m, const tensor *weights, bool eager)
         weight_recipe w = recipe_whole(WEIGHT_LINEAR, t);
         w.piece[0].source = t;
         w.coarse = true;
-        ok(r, r->o->fn->block_create(r->o, "a block", &m->b[i]));
-        ok(r, r->o->fn->prepare(r->o, m->b[i], &w, NULL, &m->w[i]));
+        ok(r, ops_block_create(r->o, "a block", &m->b[i]));
+        ok(r, ops_prepare(r->o, m->b[i], &w, NULL, &m->w[i]));
     }
-    ok(r, r->o->fn->create(r->o, ACT_RESIDUAL, shape_rows(1, 0, MODEL_ROWS, width), &m->x));
-    ok(r, r->o->fn->create(r->o, ACT_LINEAR, shape_rows(1, 0, MODEL_ROWS, width), &m->in));
-    ok(r, r->o->fn->create(r->o, ACT_TABLE, shape_rows(1, 0, MODEL_STEPS, width), &m->gate));
+    ok(r, ops_create(r->o, ACT_RESIDUAL, shape_rows(1, 0, MODEL_ROWS, width), &m->x));
+    ok(r, ops_create(r->o, ACT_LINEAR, shape_rows(1, 0, MODEL_ROWS, width), &m->in));
+    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, MODEL_STEPS, width), &m->gate));
     fill(r, m->x, false);
     fill(r, m->gate, false);
 }
@@ -161,16 +174,16 @@ static bool run_model_step(model *m, int64_t step)
 {
     ops *o = m->r.o;
     bool replayed;
-    ok(&m->r, o->fn->step_set(o, step));
-    ok(&m->r, o->fn->step_replay(o, &replayed));
+    ok(&m->r, ops_step_set(o, step));
+    ok(&m->r, ops_step_replay(o, &replayed));
     for (int i = 0; i < MODEL_BLOCKS && !replayed; i++) {
-        ok(&m->r, o->fn->block_begin(o, m->b[i]));
-        ok(&m->r, o->fn->cast(o, m->x, m->in));
-        ok(&m->r, o->fn->linear(o, m->in, m->w[i], &(epilogue){.gate = m->gate, .residual = m->x}, m->x));
-        ok(&m->r, o->fn->block_end(o, m->b[i]));
+        ok(&m->r, ops_block_begin(o, m->b[i]));
+        ok(&m->r, ops_cast(o, m->x, m->in));
+        ok(&m->r, ops_product(o, m->in, m->w[i], &(epilogue){.gate = m->gate, .residual = m->x}, m->x));
+        ok(&m->r, ops_block_end(o, m->b[i]));
     }
     if (!replayed)
-        ok(&m->r, o->fn->step_record(o));
+        ok(&m->r, ops_step_record(o));
     return replayed;
 }
 
@@ -212,7 +225,8 @@ static void replayed_steps_give_what_eager_ones_give(void **state)
     float eager[MODEL_ROWS * MODEL_WIDTH], recorded[MODEL_ROWS * MODEL_WIDTH];
     make_weights(weights);
     assert_int_equal(run_model(weights, true, eager), 0);
-    assert_int_equal(run_model(weights, false, recorded), MODEL_STEPS - 2); /* the first runs as it is, the second is recorded */
+    assert_int_equal(run_model(weights, false, recorded),
+                     MODEL_STEPS - 2); /* the first runs as it is, the second is recorded */
     assert_memory_equal(eager, recorded, sizeof eager);
     free_weights(weights);
 }
@@ -228,7 +242,8 @@ static void weights_stay_for_the_next_backend(void **state)
     run_model(weights, false, first);
     size_t before = cuda_emulator_counts().uploaded_bytes;
     run_model(weights, false, second);
-    size_t uploaded = cuda_emulator_counts().uploaded_bytes - before, one_weight = MODEL_WIDTH * MODEL_WIDTH * sizeof(float);
+    size_t uploaded = cuda_emulator_counts().uploaded_bytes - before,
+           one_weight = MODEL_WIDTH * MODEL_WIDTH * sizeof(float);
     assert_true(uploaded < one_weight); /* activations only */
     assert_memory_equal(first, second, sizeof first);
     free_weights(weights);
@@ -251,7 +266,8 @@ static void hold_streaming(void)
     cuda_emulator_memory((size_t)256 << 20); /* less than is left free for the libraries */
     size_t before = cuda_emulator_counts().uploaded_bytes;
     assert_int_equal(run_model(weights, false, streamed), 0);
-    assert_true(cuda_emulator_counts().uploaded_bytes - before >= (size_t)MODEL_STEPS * (MODEL_BLOCKS - 3) * MODEL_WIDTH * MODEL_WIDTH * sizeof(float));
+    assert_true(cuda_emulator_counts().uploaded_bytes - before >=
+                (size_t)MODEL_STEPS * (MODEL_BLOCKS - 3) * MODEL_WIDTH * MODEL_WIDTH * sizeof(float));
     assert_memory_equal(resident, streamed, sizeof resident);
     cuda_emulator_memory((size_t)64 << 30);
     free_weights(weights);
@@ -274,9 +290,11 @@ static void weights_in_fp8_are_not_taken_for_others(void **state)
     tensor weights[MODEL_BLOCKS];
     float out[3][MODEL_ROWS * MODEL_WIDTH], again[MODEL_ROWS * MODEL_WIDTH];
     make_weights(weights);
-    for (model_fp8 = FP8_NO; model_fp8 <= FP8_WHOLE; model_fp8++, model_store++) { /* of three stores, for what each should be */
+    for (model_fp8 = FP8_NO; model_fp8 <= FP8_WHOLE;
+         model_fp8++, model_store++) { /* of three stores, for what each should be */
         weight_recipe w = {.role = WEIGHT_LINEAR, .rows = MODEL_WIDTH, .cols = MODEL_WIDTH, .coarse = true};
-        size_t before = cuda_emulator_counts().device_bytes, one = ops_cuda_sizing.weight_bytes(&(ops_config){.arithmetic = DTYPE_F32, .fp8 = model_fp8}, &w, NULL);
+        size_t before = cuda_emulator_counts().device_bytes,
+               one = ops_cuda_sizing.weight_bytes(&(ops_config){.arithmetic = DTYPE_F32, .fp8 = model_fp8}, &w, NULL);
         run_model(weights, false, out[model_fp8]);
         if (emulated)
             assert_int_equal(cuda_emulator_counts().device_bytes - before, MODEL_BLOCKS * one);
@@ -290,7 +308,8 @@ static void weights_in_fp8_are_not_taken_for_others(void **state)
     free_weights(weights);
 }
 
-/* Where the library scales no rows (Ada, or before 12.9), fp8 by rows is fp8 by wholes, and the library still does the products. */
+/* Where the library scales no rows (Ada, or before 12.9), fp8 by rows is fp8 by wholes, and the library still does the
+ * products. */
 static void where_rows_cannot_be_scaled_operands_are(void **state)
 {
     static const struct {
@@ -336,7 +355,7 @@ static void lack_of_memory_says_how_much_was_needed(void **state)
         skip();
     open_cuda(&r, DTYPE_F32, false, 1);
     cuda_emulator_memory((size_t)300 << 20);
-    assert_int_equal(r.o->fn->reserve(r.o, (size_t)1 << 30), FLUX1_ERR_MEMORY);
+    assert_int_equal(ops_reserve(r.o, (size_t)1 << 30), FLUX1_ERR_MEMORY);
     assert_non_null(strstr(r.err.message, "1024 MiB"));
     assert_non_null(strstr(r.err.message, "activations"));
     cuda_emulator_memory((size_t)64 << 30);
@@ -349,8 +368,8 @@ static void finite_remembers_the_lowest_slot(void **state)
 {
     (void)state;
     run r;
-    for (int half = 0; half < 2; half++) {
-        open_cuda(&r, half ? DTYPE_BF16 : DTYPE_F32, false, 1);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        open_cuda(&r, bf16 ? DTYPE_BF16 : DTYPE_F32, false, 1);
         hold_finite(&r, CUDA_SLOTS);
     }
 }
@@ -359,8 +378,8 @@ static void a_nan_passes_through_attention_and_activations(void **state)
 {
     (void)state;
     run r;
-    for (int half = 0; half < 2; half++) {
-        open_cuda(&r, half ? DTYPE_BF16 : DTYPE_F32, false, 3);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        open_cuda(&r, bf16 ? DTYPE_BF16 : DTYPE_F32, false, 3);
         hold_nan(&r);
     }
 }
@@ -370,17 +389,17 @@ static void hold_nan_in_product(run *r)
 {
     static const float bad[] = {NAN, -INFINITY};
     enum { K = 32, N = 48 };
-    weight *w = linear_weight(r, N, K, true);
+    weight *w = linear_of(r, N, K, true);
     for (int i = 0; i < 2; i++) {
         int slot;
         act in = input(r, ACT_LINEAR, 1, 3, K), out = output(r, ACT_LINEAR, 1, 3, N), one = act_columns(in, 5, 1);
         tensor t;
         ok(r, tensor_create(DTYPE_F32, 3, (int64_t[]){1, 3, 1}, &t, &r->err));
         ((float *)t.data)[1] = bad[i];
-        ok(r, r->o->fn->upload(r->o, &t, one));
-        ok(r, r->o->fn->linear(r->o, in, w, &(epilogue){0}, out));
-        ok(r, r->o->fn->finite(r->o, out, i));
-        ok(r, r->o->fn->finite_first(r->o, &slot));
+        ok(r, ops_upload(r->o, &t, one));
+        ok(r, ops_product(r->o, in, w, &(epilogue){0}, out));
+        ok(r, ops_finite(r->o, out, i));
+        ok(r, ops_finite_first(r->o, &slot));
         assert_int_equal(slot, i);
         tensor_free(&t);
     }
@@ -428,11 +447,11 @@ static void a_cancel_stops_every_operation(void **state)
     ops *o = m.r.o;
     o->cancel = &cancel;
     run_model_step(&m, 0);
-    ok(&m.r, o->fn->step_replay(o, &replayed));
-    ok(&m.r, o->fn->cast(o, m.x, m.in));
+    ok(&m.r, ops_step_replay(o, &replayed));
+    ok(&m.r, ops_cast(o, m.x, m.in));
     cancel = 1;
-    assert_int_equal(o->fn->cast(o, m.x, m.in), FLUX1_ERR_CANCELLED);
-    assert_int_equal(o->fn->activate(o, ACTIVATION_SILU, m.x, m.x), FLUX1_ERR_CANCELLED);
+    assert_int_equal(ops_cast(o, m.x, m.in), FLUX1_ERR_CANCELLED);
+    assert_int_equal(ops_activate(o, ACTIVATION_SILU, m.x, m.x), FLUX1_ERR_CANCELLED);
     cancel = 0;
     for (int k = 1; k < MODEL_STEPS; k++)
         replayed = run_model_step(&m, k);
@@ -441,7 +460,8 @@ static void a_cancel_stops_every_operation(void **state)
     free_weights(weights);
 }
 
-/* NCCL with nobody else (several GPUs: test_goldens.c): gathered, reduced and sent to itself, in that order, five rows of three are what they were. */
+/* NCCL with nobody else (several GPUs: test_goldens.c): gathered, reduced and sent to itself, in that order, five rows
+ * of three are what they were. */
 static void a_link_of_one_gives_back_what_it_is_given(void **state)
 {
     (void)state;
@@ -464,18 +484,18 @@ static void a_link_of_one_gives_back_what_it_is_given(void **state)
     ops *o = r.o;
     ok(&r, ops_cuda_link_id(id, o->err));
     ok(&r, ops_cuda_link_create(o, id, 1, 0, &l));
-    ok(&r, o->fn->create(o, ACT_PARTIAL, shape_rows(1, 0, ROWS, COLS), &x));
-    ok(&r, o->fn->create(o, ACT_PARTIAL, shape_rows(1, 0, ROWS, COLS), &y));
-    ok(&r, o->fn->upload(o, &from, x));
+    ok(&r, ops_create(o, ACT_PARTIAL, shape_rows(1, 0, ROWS, COLS), &x));
+    ok(&r, ops_create(o, ACT_PARTIAL, shape_rows(1, 0, ROWS, COLS), &y));
+    ok(&r, ops_upload(o, &from, x));
     for (int i = 0; i < 4; i++)
-        ok(&r, o->fn->exchange(o, sizeof numbers, &at[i]));
-    ok(&r, o->fn->pack(o, x, 0, ROWS, at[0]));
+        ok(&r, ops_exchange(o, sizeof numbers, &at[i]));
+    ok(&r, ops_pack(o, x, 0, ROWS, at[0]));
     ok(&r, ops_cuda_link_all_gather(l, at[0], at[1], sizeof numbers));
     ok(&r, ops_cuda_link_reduce_scatter(l, at[1], at[2], ROWS * COLS));
     ok(&r, ops_cuda_link_shift_begin(l, at[2], at[3], sizeof numbers, 1));
     ok(&r, ops_cuda_link_shift_end(l));
-    ok(&r, o->fn->unpack(o, at[3], y, 0, ROWS));
-    ok(&r, o->fn->download(o, y, &to));
+    ok(&r, ops_unpack(o, at[3], y, 0, ROWS));
+    ok(&r, ops_download(o, y, &to));
     assert_memory_equal(numbers, back, sizeof numbers);
     ops_cuda_link_abort(l);
     assert_int_equal(ops_cuda_link_all_gather(l, at[0], at[1], sizeof numbers), FLUX1_ERR_COMM);
@@ -485,7 +505,7 @@ static void a_link_of_one_gives_back_what_it_is_given(void **state)
 
 /* ---- --bench ---- */
 
-static bool stored_half(act a) { return ((const cuda_buffer *)a.buffer)->half; }
+static bool stored_bf16(act a) { return ((const cuda_buffer *)a.buffer)->bf16; }
 
 #include "ops/checkops_bench.h"
 
@@ -506,7 +526,7 @@ static double copy_rate(void)
         double begin = seconds();
         for (int k = 0; k < CALLS; k++)
             assert_int_equal(lib->cuMemcpyDtoDAsync(at[1], at[0], bytes, o->stream), CUDA_SUCCESS);
-        ok(&r, r.o->fn->sync(r.o));
+        ok(&r, ops_sync(r.o));
         best = turn > 0 ? fmin(best, (seconds() - begin) / CALLS) : best;
     }
     for (int i = 0; i < 2; i++)
@@ -523,7 +543,8 @@ static void time_entries(dtype arithmetic, double copy)
         double work;
         open_cuda(&r, arithmetic, false, 1);
         double best = time_entry(&r, i, 20, &work);
-        printf("%-36s %-4s %9.4f ms %9.1f %s", timings[i].name, arithmetic == DTYPE_F32 ? "f32" : "bf16", best * 1e3, work / best * 1e-9, timings[i].flops ? "GFLOP/s\n" : "GB/s");
+        printf("%-36s %-4s %9.4f ms %9.1f %s", timings[i].name, arithmetic == DTYPE_F32 ? "f32" : "bf16", best * 1e3,
+               work / best * 1e-9, timings[i].flops ? "GFLOP/s\n" : "GB/s");
         if (!timings[i].flops)
             printf(", %.0f %% of a copy\n", 100 * work / best / copy);
     }

@@ -1,4 +1,5 @@
-/* Whole requests in bf16 against float32 goldens, each stage from the golden's own input: how much further off we are than torch's bf16. */
+/* Whole requests in bf16 against float32 goldens, each stage from the golden's own input: how much further off we are
+ * than torch's bf16. */
 #ifndef TESTS_PIPELINE_BF16_RUNS_H
 #define TESTS_PIPELINE_BF16_RUNS_H
 
@@ -50,8 +51,10 @@ static inline double torch_error(const store *g, const char *name)
     return store_find(g, full) ? golden_number(g, full) : -1;
 }
 
-/* The embeddings in float32: the golden's, or where it has only the pooled one, our own (held to the oracle by test_goldens). */
-static inline void true_embeddings(flux1_context *f32, const flux1_model *m, golden *g, flux1_text **text, tensor *embeds)
+/* The embeddings in float32: the golden's, or where it has only the pooled one, our own (held to the oracle by
+ * test_goldens). */
+static inline void true_embeddings(flux1_context *f32, const flux1_model *m, golden *g, flux1_text **text,
+                                   tensor *embeds)
 {
     if (flux1_encode_text(f32, m, &g->params, text) != FLUX1_OK)
         fail_msg("%s", flux1_context_message(f32));
@@ -59,14 +62,17 @@ static inline void true_embeddings(flux1_context *f32, const flux1_model *m, gol
     *embeds = t ? t->view : (*text)->embeds;
 }
 
-static inline void compare_text(flux1_context *c, const flux1_model *m, golden *g, const tensor *embeds, const char *where)
+static inline void compare_text(flux1_context *c, const flux1_model *m, golden *g, const tensor *embeds,
+                                const char *where)
 {
     flux1_text *text;
     const tensor *pooled = golden_tensor(g->file, "pooled_prompt_embeds");
     if (flux1_encode_text(c, m, &g->params, &text) != FLUX1_OK)
         fail_msg("%s", flux1_context_message(c));
-    hold("pooled_prompt_embeds", where, relative_l2(text->pooled.data, pooled->data, tensor_elements(pooled)), torch_error(g->file, "pooled_prompt_embeds"));
-    hold("prompt_embeds", where, relative_l2(text->embeds.data, embeds->data, tensor_elements(embeds)), torch_error(g->file, "prompt_embeds"));
+    hold("pooled_prompt_embeds", where, relative_l2(text->pooled.data, pooled->data, tensor_elements(pooled)),
+         torch_error(g->file, "pooled_prompt_embeds"));
+    hold("prompt_embeds", where, relative_l2(text->embeds.data, embeds->data, tensor_elements(embeds)),
+         torch_error(g->file, "prompt_embeds"));
     flux1_text_free(text);
 }
 
@@ -79,11 +85,13 @@ static inline tensor rounded(const tensor *t)
 }
 
 /* Every recorded step from the float32 embeddings and noise, cast to bf16 as the oracle's were. */
-static inline void compare_latents(flux1_context *c, const flux1_model *m, golden *g, const tensor *embeds, const char *where)
+static inline void compare_latents(flux1_context *c, const flux1_model *m, golden *g, const tensor *embeds,
+                                   const char *where)
 {
     if (!store_find(g->file, "noise"))
         return;
-    tensor noise = rounded(golden_tensor(g->file, "noise")), text = rounded(embeds), pooled = rounded(golden_tensor(g->file, "pooled_prompt_embeds"));
+    tensor noise = rounded(golden_tensor(g->file, "noise")), text = rounded(embeds),
+           pooled = rounded(golden_tensor(g->file, "pooled_prompt_embeds"));
     int64_t unit = folder_size_multiple(m);
     dit_request conditions = {.text_rows = embeds->shape[1],
                               .grid_h = g->params.height / unit,
@@ -103,7 +111,8 @@ static inline void compare_latents(flux1_context *c, const flux1_model *m, golde
         dit_run_step(&r, k, &latent);
         if (!store_find(g->file, name))
             continue;
-        hold("latents", where, relative_l2(latent.data, golden_tensor(g->file, name)->data, tensor_elements(&latent)), torch_error(g->file, name));
+        hold("latents", where, relative_l2(latent.data, golden_tensor(g->file, name)->data, tensor_elements(&latent)),
+             torch_error(g->file, name));
     }
     dit_run_close(&r);
     tensor_free(&latent);
@@ -125,7 +134,8 @@ static inline void compare_decoded(flux1_context *c, const flux1_model *m, golde
     tensor latent = rounded(golden_tensor(g->file, name)), decoded = new_tensor(3, want->view.shape + 1);
     assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &d), FLUX1_OK);
     assert_int_equal(decoder_run(&d, &latent, NULL, &decoded, &image), FLUX1_OK);
-    hold("decoded", where, relative_l2(decoded.data, want->view.data, tensor_elements(&decoded)), torch_error(g->file, "decoded"));
+    hold("decoded", where, relative_l2(decoded.data, want->view.data, tensor_elements(&decoded)),
+         torch_error(g->file, "decoded"));
     decoder_close(&d);
     free(image.pixels);
     tensor_free(&latent);
@@ -176,8 +186,8 @@ static inline void print_rows(const char *isa)
 {
     printf("%-10s %-22s %8s %8s %10s %10s   worst at\n", isa, "stage", "mean", "ratio", "ours", "torch");
     for (size_t i = 0; i < row_count; i++)
-        printf("%-10s %-22s %8.3f %8.3f %10.2e %10.2e   %s\n", isa, rows[i].stage, mean_ratio(&rows[i]), rows[i].ratio, rows[i].ours, rows[i].torch,
-               rows[i].where);
+        printf("%-10s %-22s %8.3f %8.3f %10.2e %10.2e   %s\n", isa, rows[i].stage, mean_ratio(&rows[i]), rows[i].ratio,
+               rows[i].ours, rows[i].torch, rows[i].where);
 }
 
 #endif

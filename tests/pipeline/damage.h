@@ -1,4 +1,5 @@
-/* A copy of a pipeline folder to be damaged: folders are real, files are links to the original until they are changed. */
+/* A copy of a pipeline folder to be damaged: folders are real, files are links to the original until they are changed.
+ */
 #ifndef TESTS_PIPELINE_DAMAGE_H
 #define TESTS_PIPELINE_DAMAGE_H
 
@@ -129,7 +130,8 @@ static inline void copy_set(const copy *k, const char *part, const char *key, co
 {
     json_t *j = json_load_file(copy_path(k, part), 0, NULL);
     assert_non_null(j);
-    assert_int_equal(value ? json_object_set_new(j, key, json_loads(value, JSON_DECODE_ANY, NULL)) : json_object_del(j, key), 0);
+    assert_int_equal(
+        value ? json_object_set_new(j, key, json_loads(value, JSON_DECODE_ANY, NULL)) : json_object_del(j, key), 0);
     char *text = json_dumps(j, 0);
     copy_write(k, part, text, strlen(text));
     free(text);
@@ -181,8 +183,11 @@ static inline void copy_poison(const copy *k, const char *part, const char *name
     if (!one)
         fail_msg("no tensor %s in %s", name, part);
     const char *type = json_string_value(json_object_get(one, "dtype"));
-    size_t begin = (size_t)json_integer_value(json_array_get(json_object_get(one, "data_offsets"), 0)), wide = type[0] == 'B' || type[1] == '1' ? 2 : 4;
-    uint32_t value = strcmp(type, "F32") == 0 ? (nan ? 0x7FC00000 : 0x7F800000) : type[0] == 'B' ? (nan ? 0x7FC0 : 0x7F80) : (nan ? 0x7E00 : 0x7C00);
+    size_t begin = (size_t)json_integer_value(json_array_get(json_object_get(one, "data_offsets"), 0)),
+           wide = type[0] == 'B' || type[1] == '1' ? 2 : 4;
+    uint32_t value = strcmp(type, "F32") == 0 ? (nan ? 0x7FC00000 : 0x7F800000)
+                     : type[0] == 'B'         ? (nan ? 0x7FC0 : 0x7F80)
+                                              : (nan ? 0x7E00 : 0x7C00);
     for (size_t i = 0; i < wide; i++)
         t.bytes[t.data + begin + index * wide + i] = (unsigned char)(value >> (8 * i));
     tensors_write(k, part, &t);

@@ -47,8 +47,8 @@ static inline double golden_number(const store *s, const char *name)
     return (double)*(const float *)t->view.data;
 }
 
-/* The case `pipeline/name` under tests/data/goldens; its folder is tests/data/pipelines/<pipeline>, for "mini/<model>" models/<model>, for
- * "mini-trial" the trained one beside the checkout. */
+/* The case `pipeline/name` under tests/data/goldens; its folder is tests/data/pipelines/<pipeline>, for "mini/<model>"
+ * models/<model>, for "mini-trial" the trained one beside the checkout. */
 static inline void golden_open(const char *pipeline, const char *name, golden *g)
 {
     char path[512];
@@ -75,7 +75,7 @@ static inline void golden_open(const char *pipeline, const char *name, golden *g
     g->params.guidance = (float)golden_number(g->file, "guidance");
     g->params.max_sequence_length = (int)golden_number(g->file, "max_sequence_length");
     g->params.tiling = store_find(g->file, "tiled") ? FLUX1_TILING_YES : FLUX1_TILING_AUTO;
-    g->params.seed = (uint64_t)*(const int64_t *)store_find(g->file, "seed")->view.data;
+    g->params.seed = (uint64_t) * (const int64_t *)store_find(g->file, "seed")->view.data;
 }
 
 static inline void golden_close(golden *g) { store_close(g->file); }
@@ -131,7 +131,8 @@ static inline flux1_model *pipeline_of(flux1_context *c, const char *pipeline)
 static const char *const ISA_NAMES[] = {"portable", "avx2", "avx512", "avx512bf16"};
 #define ISA_COUNT (sizeof ISA_NAMES / sizeof ISA_NAMES[0])
 
-/* From now on the CPU backend computes with this instruction set; false where the machine has it not. NULL: its own choice again. */
+/* From now on the CPU backend computes with this instruction set; false where the machine has it not. NULL: its own
+ * choice again. */
 static inline bool isa_choose(const char *name)
 {
     if (!name)

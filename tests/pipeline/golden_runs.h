@@ -12,7 +12,8 @@ typedef struct bound {
     double limit;
 } bound;
 
-static const bound BOUNDS[] = {{"noise", 1e-7}, {"pooled_prompt_embeds", 1e-5}, {"prompt_embeds", 1e-5}, {"latents.", 3e-5}, {"decoded", 3e-5}};
+static const bound BOUNDS[] = {
+    {"noise", 1e-7}, {"pooled_prompt_embeds", 1e-5}, {"prompt_embeds", 1e-5}, {"latents.", 3e-5}, {"decoded", 3e-5}};
 
 static double worst[sizeof BOUNDS / sizeof BOUNDS[0]];
 
@@ -31,7 +32,8 @@ static inline void compare_tensor(const store_tensor *want, const store_tensor *
             double error = relative_l2(got->view.data, want->view.data, n);
             worst[b] = fmax(worst[b], error);
             if (!(error <= BOUNDS[b].limit))
-                fail_msg("%s: %s is off by %.3g (relative L2), the bound is %.3g", where, want->name, error, BOUNDS[b].limit);
+                fail_msg("%s: %s is off by %.3g (relative L2), the bound is %.3g", where, want->name, error,
+                         BOUNDS[b].limit);
         }
 }
 
@@ -44,7 +46,8 @@ static inline void compare_image(const golden *g, const flux1_image *image, cons
     const uint8_t *bytes = want->view.data;
     for (int64_t i = 0; i < tensor_elements(&want->view); i++)
         if (abs(bytes[i] - image->pixels[i]) > 1)
-            fail_msg("%s: byte %lld of the picture is %d, the oracle's %d", where, (long long)i, image->pixels[i], bytes[i]);
+            fail_msg("%s: byte %lld of the picture is %d, the oracle's %d", where, (long long)i, image->pixels[i],
+                     bytes[i]);
 }
 
 static inline void run_case(flux1_context *c, const flux1_model *m, golden *g, const char *where)
@@ -103,7 +106,8 @@ static inline void run_pipeline(flux1_context *c, const char *pipeline)
 static inline void print_worst(const char *device, const char *shape)
 {
     for (size_t b = 0; b < sizeof BOUNDS / sizeof BOUNDS[0]; b++)
-        printf("%s %s: %-22s worst %.2e, bound %.0e\n", device, shape ? shape : "1x1", BOUNDS[b].prefix, worst[b], BOUNDS[b].limit);
+        printf("%s %s: %-22s worst %.2e, bound %.0e\n", device, shape ? shape : "1x1", BOUNDS[b].prefix, worst[b],
+               BOUNDS[b].limit);
 }
 
 #endif

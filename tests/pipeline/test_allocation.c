@@ -1,5 +1,6 @@
-/* Every allocation of a tiny run fails once (the library's through the linker's --wrap, jansson's through its hook): each run ends in FLUX1_ERR_MEMORY, leaves no
- * file behind and nothing allocated (seen by the sanitizer). Runs of more allocations than POINTS are sampled evenly; FLUX1_ALLOC_POINTS sets another number. */
+/* Every allocation of a tiny run fails once (the library's through the linker's --wrap, jansson's through its hook):
+ * each run ends in FLUX1_ERR_MEMORY, leaves no file behind and nothing allocated (seen by the sanitizer). Runs of more
+ * allocations than POINTS are sampled evenly; FLUX1_ALLOC_POINTS sets another number. */
 #include "damage.h"
 
 #include <stdatomic.h>
@@ -40,8 +41,14 @@ void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); 
 void *__wrap_calloc(size_t count, size_t size) { return fails() ? NULL : __real_calloc(count, size); }
 void *__wrap_realloc(void *old, size_t size) { return fails() ? NULL : __real_realloc(old, size); }
 char *__wrap_strdup(const char *text) { return fails() ? NULL : __real_strdup(text); }
-int __wrap_posix_memalign(void **out, size_t alignment, size_t size) { return fails() ? 12 : __real_posix_memalign(out, alignment, size); }
-void *__wrap_aligned_alloc(size_t alignment, size_t size) { return fails() ? NULL : __real_aligned_alloc(alignment, size); }
+int __wrap_posix_memalign(void **out, size_t alignment, size_t size)
+{
+    return fails() ? 12 : __real_posix_memalign(out, alignment, size);
+}
+void *__wrap_aligned_alloc(size_t alignment, size_t size)
+{
+    return fails() ? NULL : __real_aligned_alloc(alignment, size);
+}
 
 /* ---- the runs ---- */
 
@@ -170,7 +177,8 @@ static bool fail_at(run *body, subject *s, long point, const char *what)
     atomic_store(&fuse, -1);
     bool failed = atomic_load(&burnt);
     if (failed && st != FLUX1_ERR_MEMORY)
-        fail_msg("%s, allocation %ld: %s, \"%s\"", what, point, flux1_status_name(st), flux1_context_message(s->context));
+        fail_msg("%s, allocation %ld: %s, \"%s\"", what, point, flux1_status_name(st),
+                 flux1_context_message(s->context));
     if (failed && s->context && flux1_context_message(s->context)[0] == '\0')
         fail_msg("%s, allocation %ld: no message", what, point);
     if (!failed && st != FLUX1_OK)
@@ -208,12 +216,16 @@ static void fail_everywhere(run *body, subject *s, long share, const char *what)
     printf("%s: %ld allocations, %ld of them failed\n", what, all, tried);
 }
 
-static void find_pipeline(subject *s, const char *name) { snprintf(s->folder, sizeof s->folder, "%s/pipelines/%s", TEST_DATA, name); }
+static void find_pipeline(subject *s, const char *name)
+{
+    snprintf(s->folder, sizeof s->folder, "%s/pipelines/%s", TEST_DATA, name);
+}
 
 static void opening_a_model_survives(void **state)
 {
     (void)state;
-    static const char *const pipelines[] = {"schnell", "dev"}; /* tokenizer.json and one file; spiece.model and shards */
+    static const char *const pipelines[] = {"schnell",
+                                            "dev"}; /* tokenizer.json and one file; spiece.model and shards */
     for (int i = 0; i < 2; i++) {
         subject s = {.shape = NULL, .threads = 1};
         find_pipeline(&s, pipelines[i]);

@@ -1,4 +1,5 @@
-/* The public interface's promises: struct sizes, staged calls, several pictures, refusals. (Progress and cancelling: test_progress.c.) */
+/* The public interface's promises: struct sizes, staged calls, several pictures, refusals. (Progress and cancelling:
+ * test_progress.c.) */
 #include "golden.h"
 
 #include <pthread.h>
@@ -95,11 +96,16 @@ static void contexts_refuse_what_they_cannot_be(void **state)
         flux1_status status;
         const char *named;
     } wrong[] = {
-        {"gpu", NULL, NULL, NULL, 0, 0, FLUX1_ERR_UNSUPPORTED, "gpu"},         {"cpu", "2", NULL, NULL, 0, 0, FLUX1_ERR_ARGUMENT, "--mesh 2"},
-        {"cpu", "0x1", NULL, NULL, 0, 0, FLUX1_ERR_ARGUMENT, "0x1"},           {"cpu", "99999x9", NULL, NULL, 0, 0, FLUX1_ERR_LIMIT, "99999x9"},
-        {"cpu", "2x2", "3@0", NULL, 0, 0, FLUX1_ERR_ARGUMENT, "--sp 3@0"},     {"cpu", "2x2", NULL, "2@2", 0, 0, FLUX1_ERR_ARGUMENT, "--tp 2@2"},
-        {"cpu", "2x2", "2@0", "2@0", 0, 0, FLUX1_ERR_ARGUMENT, "axis 0"},      {"cpu", NULL, NULL, NULL, -1, 0, FLUX1_ERR_ARGUMENT, "threads -1"},
-        {"cpu", NULL, NULL, NULL, 5000, 0, FLUX1_ERR_ARGUMENT, "threads 5000"}, {"cpu", NULL, NULL, NULL, 0, 7, FLUX1_ERR_ARGUMENT, "dtype 7"},
+        {"gpu", NULL, NULL, NULL, 0, 0, FLUX1_ERR_UNSUPPORTED, "gpu"},
+        {"cpu", "2", NULL, NULL, 0, 0, FLUX1_ERR_ARGUMENT, "--mesh 2"},
+        {"cpu", "0x1", NULL, NULL, 0, 0, FLUX1_ERR_ARGUMENT, "0x1"},
+        {"cpu", "99999x9", NULL, NULL, 0, 0, FLUX1_ERR_LIMIT, "99999x9"},
+        {"cpu", "2x2", "3@0", NULL, 0, 0, FLUX1_ERR_ARGUMENT, "--sp 3@0"},
+        {"cpu", "2x2", NULL, "2@2", 0, 0, FLUX1_ERR_ARGUMENT, "--tp 2@2"},
+        {"cpu", "2x2", "2@0", "2@0", 0, 0, FLUX1_ERR_ARGUMENT, "axis 0"},
+        {"cpu", NULL, NULL, NULL, -1, 0, FLUX1_ERR_ARGUMENT, "threads -1"},
+        {"cpu", NULL, NULL, NULL, 5000, 0, FLUX1_ERR_ARGUMENT, "threads 5000"},
+        {"cpu", NULL, NULL, NULL, 0, 7, FLUX1_ERR_ARGUMENT, "dtype 7"},
         {"ref", NULL, NULL, NULL, 0, FLUX1_DTYPE_BF16, FLUX1_ERR_UNSUPPORTED, "f32"},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
@@ -123,7 +129,8 @@ static void contexts_refuse_what_they_cannot_be(void **state)
 
 /* ---- staged calls, several pictures ---- */
 
-/* Encoded on another context, the prompt gives the same picture without being encoded again; a text that belongs to something else is refused. */
+/* Encoded on another context, the prompt gives the same picture without being encoded again; a text that belongs to
+ * something else is refused. */
 static void a_text_encoded_before_is_taken(void **state)
 {
     (void)state;
@@ -131,7 +138,8 @@ static void a_text_encoded_before_is_taken(void **state)
     flux1_text *text;
     flux1_image *refused;
     golden_open("dev", "scripts", &g);
-    flux1_context *c = context_on("cpu", NULL, 2, FLUX1_DTYPE_F32), *other = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    flux1_context *c = context_on("cpu", NULL, 2, FLUX1_DTYPE_F32),
+                  *other = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     flux1_model *m = model_of(c, g.folder), *twin = model_of(c, g.folder);
     flux1_image *whole = generate(c, m, &g.params);
     assert_int_equal(flux1_encode_text(other, m, &g.params, &text), FLUX1_OK);
@@ -176,7 +184,8 @@ static void staged_calls_equal_the_whole_request(void **state)
         int left;
         char *path = scratch_path("staged.safetensors");
         golden_open("dev", "scripts", &g);
-        flux1_context *c = context_on("cpu", shapes[i], 2, FLUX1_DTYPE_AUTO), *other = context_on("cpu", shapes[i], 1, FLUX1_DTYPE_AUTO);
+        flux1_context *c = context_on("cpu", shapes[i], 2, FLUX1_DTYPE_AUTO),
+                      *other = context_on("cpu", shapes[i], 1, FLUX1_DTYPE_AUTO);
         flux1_model *m = model_of(c, g.folder);
         g.params.dump = path;
         flux1_image *whole = generate(c, m, &g.params);
@@ -474,7 +483,8 @@ static int decode_goes_forward(void *user, const flux1_progress *p)
     return 0;
 }
 
-/* Of the picture whose whole decoding takes 9 MB, a tile 1.2: what the tiles are is held to the oracle by test_goldens. */
+/* Of the picture whose whole decoding takes 9 MB, a tile 1.2: what the tiles are is held to the oracle by test_goldens.
+ */
 static void a_picture_too_large_to_decode_whole_is_decoded_in_tiles(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* In bf16 every stage is as near to the float32 golden as torch's own bf16 is: at most 1.5 times its distance, on each instruction set of this machine. */
+/* In bf16 every stage is as near to the float32 golden as torch's own bf16 is: at most 1.5 times its distance, on each
+ * instruction set of this machine. */
 #include "bf16_runs.h"
 
 static void run_stages(flux1_context *c, const flux1_model *m, const char *pipeline)
@@ -19,7 +20,8 @@ static void run_stages(flux1_context *c, const flux1_model *m, const char *pipel
 static void run_device(const char *device, const char *isa)
 {
     forget_rows();
-    flux1_context *c = context_on(device, NULL, 1, FLUX1_DTYPE_BF16), *f32 = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    flux1_context *c = context_on(device, NULL, 1, FLUX1_DTYPE_BF16),
+                  *f32 = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     for (size_t i = 0; i < PIPELINE_COUNT; i++) {
         flux1_model *m = pipeline_of(c, PIPELINES[i]);
         assert_true(run_cases(c, f32, m, PIPELINES[i]) > 0);
@@ -59,7 +61,8 @@ static void bf16_on_a_gpu_is_as_near_as_torch(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest on_cpu[] = {cmocka_unit_test(bf16_is_as_near_as_torch_on_every_instruction_set)}, on_gpu[] = {cmocka_unit_test(bf16_on_a_gpu_is_as_near_as_torch)};
+    const struct CMUnitTest on_cpu[] = {cmocka_unit_test(bf16_is_as_near_as_torch_on_every_instruction_set)},
+                            on_gpu[] = {cmocka_unit_test(bf16_on_a_gpu_is_as_near_as_torch)};
     if (strcmp(TEST_DEVICE, "cpu") != 0)
         return cmocka_run_group_tests(on_gpu, NULL, NULL);
     return cmocka_run_group_tests(on_cpu, NULL, NULL);

@@ -1,5 +1,6 @@
-/* fp8: the transformer's products in e4m3. On `ref` the velocity equals what torch makes of the same products (tools/oracle/fp8_goldens.py); everywhere it is as near
- * to float32 as torch's fp8 is, within the ratio that bf16 is held to. Over steps the two part: values that two sums in float32 round to different neighbours add up. */
+/* fp8: the transformer's products in e4m3. On `ref` the velocity equals what torch makes of the same products
+ * (tools/oracle/fp8_goldens.py); everywhere it is as near to float32 as torch's fp8 is, within the ratio that bf16 is
+ * held to. Over steps the two part: values that two sums in float32 round to different neighbours add up. */
 #ifdef TEST_DEVICE /* built again for a GPU: tests/cuda.cmake */
 #define ON_A_GPU
 #endif
@@ -10,7 +11,8 @@
 #endif
 
 #define RATIO 1.5
-#define NEAR 2e-3 /* 2e-7 seen; one value that goes to its other neighbour may cost 1e-3, other operands or scales cost 2e-2 */
+#define NEAR \
+    2e-3 /* 2e-7 seen; one value that goes to its other neighbour may cost 1e-3, other operands or scales cost 2e-2 */
 
 static void fp8_golden(const char *name, store **out)
 {
@@ -21,13 +23,16 @@ static void fp8_golden(const char *name, store **out)
         fail_msg("%s", err.message);
 }
 
-/* `got` against the fp8 golden and against float32. exact: in float32 besides the products, as the golden; near: how near to it then. */
-static void hold(const char *where, const float *got, const tensor *fp8, const tensor *truth, const store *g, const char *name, bool exact, double near)
+/* `got` against the fp8 golden and against float32. exact: in float32 besides the products, as the golden; near: how
+ * near to it then. */
+static void hold(const char *where, const float *got, const tensor *fp8, const tensor *truth, const store *g,
+                 const char *name, bool exact, double near)
 {
     char key[64];
     int64_t n = tensor_elements(truth);
     snprintf(key, sizeof key, "%s.%s", exact ? "fp8_error" : "fp8_bf16_error", name);
-    double torch = golden_number(g, key), error = relative_l2(got, truth->data, n), apart = relative_l2(got, fp8->data, n);
+    double torch = golden_number(g, key), error = relative_l2(got, truth->data, n),
+           apart = relative_l2(got, fp8->data, n);
     printf("%-28s %-14s off by %.2e, torch's fp8 by %.2e; apart %.2e\n", where, name, error, torch, apart);
     assert_int_equal(tensor_elements(fp8), n);
     assert_true(error <= RATIO * torch);
@@ -45,7 +50,8 @@ static void hold_velocity(flux1_context *c, const char *pipeline, const char *wh
     assert_int_equal(store_open_file(path, &stages, &err), FLUX1_OK);
     fp8_golden(pipeline, &fp8);
     tensor v = velocity_of(c, m, stages, stages_grid_w(stages, m));
-    hold(where, v.data, golden_tensor(fp8, "dit.velocity"), golden_tensor(stages, "dit.velocity"), fp8, "dit.velocity", exact, exact ? NEAR : INFINITY);
+    hold(where, v.data, golden_tensor(fp8, "dit.velocity"), golden_tensor(stages, "dit.velocity"), fp8, "dit.velocity",
+         exact, exact ? NEAR : INFINITY);
     tensor_free(&v);
     store_close(fp8);
     store_close(stages);
@@ -138,7 +144,8 @@ static void a_gpu_without_it_refuses_it(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_gpu_without_it_refuses_it), cmocka_unit_test(on_a_gpu_it_is_as_near_as_torch)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(a_gpu_without_it_refuses_it),
+                                       cmocka_unit_test(on_a_gpu_it_is_as_near_as_torch)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 

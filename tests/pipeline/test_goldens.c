@@ -1,4 +1,5 @@
-/* Every stage of every committed pipeline equals the oracle's: noise, ids, sigmas, both encoders, the latents of each step, the decoded picture, its bytes. */
+/* Every stage of every committed pipeline equals the oracle's: noise, ids, sigmas, both encoders, the latents of each
+ * step, the decoded picture, its bytes. */
 #include "golden_runs.h"
 
 #include <pthread.h>
@@ -77,7 +78,8 @@ static int note_submitted(void *user, const flux1_progress *p)
     return 0;
 }
 
-/* Step 1 runs as it is, step 2 is recorded, 3 and 4 are replayed. A GPU has each before the one in front is done, but where that one's latent is wanted. */
+/* Step 1 runs as it is, step 2 is recorded, 3 and 4 are replayed. A GPU has each before the one in front is done, but
+ * where that one's latent is wanted. */
 static void steps_are_submitted_ahead(void **state)
 {
     (void)state;
@@ -112,7 +114,8 @@ static int cancel_in_step(void *user, const flux1_progress *p)
     return p->stage == FLUX1_STAGE_DENOISE && p->step >= *(const int *)user;
 }
 
-/* The first rank stops in the middle of what the others wait for: before anything is recorded, and in a replayed step. */
+/* The first rank stops in the middle of what the others wait for: before anything is recorded, and in a replayed step.
+ */
 static void a_cancel_ends_all_gpus(void **state)
 {
     (void)state;
@@ -164,14 +167,16 @@ static int start_beside(void *user, const flux1_progress *p)
     return 0;
 }
 
-/* The next request's prompt, on another context: while this one's steps are recorded and replayed, and while it is decoded. Both pictures are the oracle's. */
+/* The next request's prompt, on another context: while this one's steps are recorded and replayed, and while it is
+ * decoded. Both pictures are the oracle's. */
 static void the_next_prompt_is_encoded_beside(void **state)
 {
     (void)state;
     golden first, next;
     golden_open("schnell", "car", &first);
     golden_open("schnell", "long", &next);
-    flux1_context *c = context_on(TEST_DEVICE, NULL, 1, FLUX1_DTYPE_F32), *other = context_on(TEST_DEVICE, NULL, 1, FLUX1_DTYPE_F32);
+    flux1_context *c = context_on(TEST_DEVICE, NULL, 1, FLUX1_DTYPE_F32),
+                  *other = context_on(TEST_DEVICE, NULL, 1, FLUX1_DTYPE_F32);
     flux1_model *m = model_of(c, first.folder);
     for (flux1_stage from = FLUX1_STAGE_DENOISE; from <= FLUX1_STAGE_DECODE; from++) {
         beside b = {.context = other, .model = m, .params = &next.params, .from = from};

@@ -1,4 +1,5 @@
-/* A damaged folder is refused in one sentence that names what is wrong and where, and a damaged weight by the block that it spoils. */
+/* A damaged folder is refused in one sentence that names what is wrong and where, and a damaged weight by the block
+ * that it spoils. */
 #include "damage.h"
 
 static flux1_context *context;
@@ -35,11 +36,14 @@ static void a_folder_that_is_not_there_is_refused(void **state)
 {
     (void)state;
     flux1_model *m;
-    expect(flux1_model_open(context, "/tmp/no such folder", &m), FLUX1_ERR_MODEL, "/tmp/no such folder|no such folder", "no folder");
-    expect(flux1_model_open(context, TEST_DATA "/pipelines/schnell/model_index.json", &m), FLUX1_ERR_MODEL, "model_index.json|a file", "a file");
+    expect(flux1_model_open(context, "/tmp/no such folder", &m), FLUX1_ERR_MODEL, "/tmp/no such folder|no such folder",
+           "no folder");
+    expect(flux1_model_open(context, TEST_DATA "/pipelines/schnell/model_index.json", &m), FLUX1_ERR_MODEL,
+           "model_index.json|a file", "a file");
     expect(flux1_model_open(context, "", &m), FLUX1_ERR_ARGUMENT, "model", "nothing");
     expect(flux1_model_open(context, NULL, &m), FLUX1_ERR_ARGUMENT, "model", "NULL");
-    expect(flux1_model_open(context, TEST_DATA "/tokenizers", &m), FLUX1_ERR_MODEL, "model_index.json|transformer/config.json|vae/config.json", "another folder");
+    expect(flux1_model_open(context, TEST_DATA "/tokenizers", &m), FLUX1_ERR_MODEL,
+           "model_index.json|transformer/config.json|vae/config.json", "another folder");
 }
 
 static void each_missing_part_is_named(void **state)
@@ -74,7 +78,8 @@ static void each_missing_part_is_named(void **state)
     copy_lose(&k, "vae");
     copy_lose(&k, "scheduler");
     copy_lose(&k, "tokenizer_2");
-    expect_refused(&k, FLUX1_ERR_MODEL, "vae/config.json|scheduler/scheduler_config.json|tokenizer_2|are missing", "three parts");
+    expect_refused(&k, FLUX1_ERR_MODEL, "vae/config.json|scheduler/scheduler_config.json|tokenizer_2|are missing",
+                   "three parts");
     copy_free(&k);
 }
 
@@ -83,8 +88,9 @@ static void each_missing_part_is_named(void **state)
 static void unreadable_json_is_refused(void **state)
 {
     (void)state;
-    static const char *const files[] = {"model_index.json",        "scheduler/scheduler_config.json", "text_encoder/config.json",
-                                        "text_encoder_2/config.json", "transformer/config.json",      "vae/config.json"};
+    static const char *const files[] = {"model_index.json",         "scheduler/scheduler_config.json",
+                                        "text_encoder/config.json", "text_encoder_2/config.json",
+                                        "transformer/config.json",  "vae/config.json"};
     copy k = copy_of("schnell");
     for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
         copy_cut(&k, files[i], 600);
@@ -120,27 +126,34 @@ static void every_wrong_value_of_a_config_is_named(void **state)
 {
     (void)state;
     static const change changes[] = {
-        {"model_index.json", "_class_name", "\"FluxFillPipeline\"", FLUX1_ERR_UNSUPPORTED, "model_index.json|FluxFillPipeline"},
+        {"model_index.json", "_class_name", "\"FluxFillPipeline\"", FLUX1_ERR_UNSUPPORTED,
+         "model_index.json|FluxFillPipeline"},
         {"model_index.json", "_class_name", "7", FLUX1_ERR_FORMAT, "model_index.json|_class_name"},
         {"model_index.json", "_class_name", NULL, FLUX1_ERR_FORMAT, "model_index.json|_class_name"},
         {"scheduler/scheduler_config.json", "_class_name", "\"DDIMScheduler\"", FLUX1_ERR_UNSUPPORTED, "DDIMScheduler"},
         {"scheduler/scheduler_config.json", "use_karras_sigmas", "true", FLUX1_ERR_UNSUPPORTED, "use_karras_sigmas"},
-        {"text_encoder/config.json", "hidden_act", "\"relu\"", FLUX1_ERR_UNSUPPORTED, "text_encoder/config.json|hidden_act|relu"},
+        {"text_encoder/config.json", "hidden_act", "\"relu\"", FLUX1_ERR_UNSUPPORTED,
+         "text_encoder/config.json|hidden_act|relu"},
         {"text_encoder/config.json", "hidden_size", "\"16\"", FLUX1_ERR_FORMAT, "text_encoder/config.json|hidden_size"},
         {"text_encoder/config.json", "hidden_size", "16.5", FLUX1_ERR_FORMAT, "text_encoder/config.json|hidden_size"},
         {"text_encoder/config.json", "hidden_size", "0", FLUX1_ERR_FORMAT, "text_encoder/config.json|hidden_size"},
-        {"text_encoder/config.json", "hidden_size", "9223372036854775807", FLUX1_ERR_FORMAT, "text_encoder/config.json|hidden_size"},
+        {"text_encoder/config.json", "hidden_size", "9223372036854775807", FLUX1_ERR_FORMAT,
+         "text_encoder/config.json|hidden_size"},
         {"text_encoder/config.json", "hidden_size", NULL, FLUX1_ERR_FORMAT, "text_encoder/config.json|hidden_size"},
         {"text_encoder/config.json", "num_attention_heads", "3", FLUX1_ERR_FORMAT, "num_attention_heads"},
         {"text_encoder/config.json", "num_hidden_layers", "-1", FLUX1_ERR_FORMAT, "num_hidden_layers"},
         {"text_encoder/config.json", "max_position_embeddings", "20", FLUX1_ERR_MODEL, "20 positions"},
         {"text_encoder/config.json", "vocab_size", "100", FLUX1_ERR_MODEL, "tokenizer|100"},
         {"text_encoder_2/config.json", "vocab_size", "100", FLUX1_ERR_MODEL, "tokenizer_2|100"},
-        {"text_encoder_2/config.json", "feed_forward_proj", "\"relu\"", FLUX1_ERR_UNSUPPORTED, "text_encoder_2/config.json|feed_forward_proj|relu"},
-        {"text_encoder_2/config.json", "d_model", "24", FLUX1_ERR_MODEL, "text_encoder_2 d_model is 24|joint_attention_dim is 16"},
+        {"text_encoder_2/config.json", "feed_forward_proj", "\"relu\"", FLUX1_ERR_UNSUPPORTED,
+         "text_encoder_2/config.json|feed_forward_proj|relu"},
+        {"text_encoder_2/config.json", "d_model", "24", FLUX1_ERR_MODEL,
+         "text_encoder_2 d_model is 24|joint_attention_dim is 16"},
         {"text_encoder_2/config.json", "num_layers", "1e30", FLUX1_ERR_FORMAT, "num_layers"},
-        {"text_encoder_2/config.json", "relative_attention_num_buckets", "2", FLUX1_ERR_FORMAT, "relative_attention_num_buckets"},
-        {"text_encoder_2/config.json", "relative_attention_max_distance", "4", FLUX1_ERR_FORMAT, "relative_attention_max_distance"},
+        {"text_encoder_2/config.json", "relative_attention_num_buckets", "2", FLUX1_ERR_FORMAT,
+         "relative_attention_num_buckets"},
+        {"text_encoder_2/config.json", "relative_attention_max_distance", "4", FLUX1_ERR_FORMAT,
+         "relative_attention_max_distance"},
         {"transformer/config.json", "patch_size", "2", FLUX1_ERR_UNSUPPORTED, "patch_size"},
         {"transformer/config.json", "in_channels", "32", FLUX1_ERR_MODEL, "in_channels is 32"},
         {"transformer/config.json", "out_channels", "32", FLUX1_ERR_UNSUPPORTED, "out_channels 32"},
@@ -150,7 +163,8 @@ static void every_wrong_value_of_a_config_is_named(void **state)
         {"transformer/config.json", "axes_dims_rope", "[1,1,1,1,1,1,1,1,1,1]", FLUX1_ERR_FORMAT, "axes_dims_rope"},
         {"transformer/config.json", "axes_dims_rope", "\"16\"", FLUX1_ERR_FORMAT, "axes_dims_rope"},
         {"transformer/config.json", "guidance_embeds", "1", FLUX1_ERR_FORMAT, "guidance_embeds"},
-        {"transformer/config.json", "pooled_projection_dim", "768", FLUX1_ERR_MODEL, "pooled_projection_dim is 768|hidden_size is 16"},
+        {"transformer/config.json", "pooled_projection_dim", "768", FLUX1_ERR_MODEL,
+         "pooled_projection_dim is 768|hidden_size is 16"},
         {"transformer/config.json", "num_layers", "4097", FLUX1_ERR_FORMAT, "num_layers"},
         {"vae/config.json", "act_fn", "\"gelu\"", FLUX1_ERR_UNSUPPORTED, "vae/config.json|act_fn|gelu"},
         {"vae/config.json", "latent_channels", "4", FLUX1_ERR_MODEL, "latent_channels is 16"},
@@ -159,7 +173,8 @@ static void every_wrong_value_of_a_config_is_named(void **state)
         {"vae/config.json", "block_out_channels", "[4,4,4,4,4,4,4,4,4]", FLUX1_ERR_FORMAT, "block_out_channels"},
         {"vae/config.json", "scaling_factor", "0", FLUX1_ERR_FORMAT, "scaling_factor"},
         {"vae/config.json", "in_channels", "4", FLUX1_ERR_UNSUPPORTED, "4 channels"},
-        {"vae/config.json", "up_block_types", "[\"UpDecoderBlock2D\",\"AttnUpDecoderBlock2D\"]", FLUX1_ERR_UNSUPPORTED, "up_block_types"},
+        {"vae/config.json", "up_block_types", "[\"UpDecoderBlock2D\",\"AttnUpDecoderBlock2D\"]", FLUX1_ERR_UNSUPPORTED,
+         "up_block_types"},
     };
     copy k = copy_of("schnell");
     for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
@@ -204,14 +219,17 @@ static void all_faults_of_all_components_are_in_one_message(void **state)
 {
     (void)state;
     copy k = copy_of("schnell");
-    rename_tensor(&k, CLIP, "text_model.encoder.layers.0.mlp.fc1.bias", "text_model.encoder.layers.7.mlp.fc1.bias"); /* one missing, one extra */
+    rename_tensor(&k, CLIP, "text_model.encoder.layers.0.mlp.fc1.bias",
+                  "text_model.encoder.layers.7.mlp.fc1.bias"); /* one missing, one extra */
     turn_tensor(&k, T5, "encoder.block.1.layer.1.DenseReluDense.wo.weight");
     rename_tensor(&k, DIT, "transformer_blocks.0.attn.to_out.0.bias", "lora.extra");
     turn_tensor(&k, DIT, "single_transformer_blocks.1.proj_out.weight");
     rename_tensor(&k, VAE, "encoder.conv_in.bias", "encoder.conv_inn.bias");
     expect_refused(&k, FLUX1_ERR_MODEL,
-                   "text_model.encoder.layers.0.mlp.fc1.bias|text_model.encoder.layers.7.mlp.fc1.bias|encoder.block.1.layer.1.DenseReluDense.wo.weight|"
-                   "transformer_blocks.0.attn.to_out.0.bias|lora.extra|single_transformer_blocks.1.proj_out.weight|encoder.conv_in.bias|encoder.conv_inn.bias|"
+                   "text_model.encoder.layers.0.mlp.fc1.bias|text_model.encoder.layers.7.mlp.fc1.bias|encoder.block.1."
+                   "layer.1.DenseReluDense.wo.weight|"
+                   "transformer_blocks.0.attn.to_out.0.bias|lora.extra|single_transformer_blocks.1.proj_out.weight|"
+                   "encoder.conv_in.bias|encoder.conv_inn.bias|"
                    "text_encoder|text_encoder_2|transformer|vae",
                    "faults everywhere");
     copy_free(&k);
@@ -233,7 +251,8 @@ static void cut_and_lost_weight_files_are_refused(void **state)
     copy_free(&k);
     k = copy_of("dev");
     copy_lose(&k, "transformer/diffusion_pytorch_model-00002-of-00003.safetensors");
-    expect_refused(&k, FLUX1_ERR_MODEL, "transformer|diffusion_pytorch_model-00002-of-00003.safetensors", "a missing shard");
+    expect_refused(&k, FLUX1_ERR_MODEL, "transformer|diffusion_pytorch_model-00002-of-00003.safetensors",
+                   "a missing shard");
     copy_mend(&k, "transformer/diffusion_pytorch_model-00002-of-00003.safetensors");
     copy_cut(&k, "text_encoder_2/model-00003-of-00003.safetensors", 700);
     expect_refused(&k, FLUX1_ERR_FORMAT, "text_encoder_2/model-00003-of-00003.safetensors", "a cut shard");
@@ -257,7 +276,8 @@ static const poison POISONS[] = {
     {"schnell", CLIP, "text_model.embeddings.position_embedding.weight", "text_encoder (CLIP)|embeddings"},
     {"schnell", T5, "encoder.block.0.layer.0.SelfAttention.v.weight", "text_encoder_2 (T5)|encoder.block.0"},
     {"schnell", T5, "encoder.block.1.layer.1.DenseReluDense.wo.weight", "text_encoder_2 (T5)|encoder.block.1"},
-    {"schnell", T5, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", "text_encoder_2 (T5)|encoder.block.0"},
+    {"schnell", T5, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
+     "text_encoder_2 (T5)|encoder.block.0"},
     {"schnell", T5, "encoder.final_layer_norm.weight", "text_encoder_2 (T5)|encoder.final_layer_norm"},
     {"schnell", DIT, "transformer_blocks.0.attn.to_q.weight", "transformer|transformer_blocks.0|step 1"},
     {"schnell", DIT, "transformer_blocks.0.attn.add_k_proj.bias", "transformer|transformer_blocks.0"},
@@ -273,8 +293,10 @@ static const poison POISONS[] = {
     {"schnell", VAE, "decoder.up_blocks.1.resnets.0.conv1.weight", "vae|decoder.up_blocks.1"},
     {"schnell", VAE, "decoder.up_blocks.3.resnets.2.norm2.weight", "vae|decoder.up_blocks.3"},
     {"schnell", VAE, "decoder.conv_out.bias", "vae|decoder.conv_out"},
-    {"double", "transformer/diffusion_pytorch_model.safetensors", "transformer_blocks.1.attn.to_v.weight", "transformer|transformer_blocks.1"}, /* BF16 */
-    {"single", DIT, "single_transformer_blocks.1.attn.to_v.weight", "transformer|single_transformer_blocks.1"},                             /* F16 */
+    {"double", "transformer/diffusion_pytorch_model.safetensors", "transformer_blocks.1.attn.to_v.weight",
+     "transformer|transformer_blocks.1"}, /* BF16 */
+    {"single", DIT, "single_transformer_blocks.1.attn.to_v.weight",
+     "transformer|single_transformer_blocks.1"}, /* F16 */
 };
 
 /* One request for a small picture. */
@@ -290,7 +312,8 @@ static void run_poisoned(const copy *k, const poison *p, bool nan, const char *s
     request.prompt = "a car";
     request.width = request.height = 32;
     request.steps = 2;
-    snprintf(what, sizeof what, "%s, %s, %s on %s, %s", p->tensor, nan ? "NaN" : "infinity", shape, ops_cpu_isa(), type == FLUX1_DTYPE_F32 ? "f32" : "bf16");
+    snprintf(what, sizeof what, "%s, %s, %s on %s, %s", p->tensor, nan ? "NaN" : "infinity", shape, ops_cpu_isa(),
+             type == FLUX1_DTYPE_F32 ? "f32" : "bf16");
     flux1_status st = flux1_generate(context, m, &request, &image);
     expect(st, FLUX1_ERR_NUMERIC, p->named, what);
     assert_null(image);

@@ -1,5 +1,6 @@
-/* The trained models of models/ equal the oracle at the sizes and text lengths that they were trained for, on meshes too; in bf16 they are as near as torch's
- * own bf16. Skipped where a checkout lacks the models or their goldens (tools/oracle/mini_goldens.py). */
+/* The trained models of models/ equal the oracle at the sizes and text lengths that they were trained for, on meshes
+ * too; in bf16 they are as near as torch's own bf16. Skipped where a checkout lacks the models or their goldens
+ * (tools/oracle/mini_goldens.py). */
 #include "bf16_runs.h"
 #include "golden_runs.h"
 
@@ -58,7 +59,8 @@ static void hold_rows(void)
 {
     for (size_t i = 0; i < row_count; i++)
         if (!(rows[i].ratio <= RATIO))
-            fail_msg("%s at %s: the error is %.2f times torch's, the bound is %.1f", rows[i].stage, rows[i].where, rows[i].ratio, RATIO);
+            fail_msg("%s at %s: the error is %.2f times torch's, the bound is %.1f", rows[i].stage, rows[i].where,
+                     rows[i].ratio, RATIO);
 }
 
 static void mini_models_in_bf16_are_as_near_as_torch(void **state)

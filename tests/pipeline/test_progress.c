@@ -1,4 +1,5 @@
-/* Progress tells the truth and on the caller's thread; a request can be cancelled at every stage and from any thread; a failing rank stops the others. */
+/* Progress tells the truth and on the caller's thread; a request can be cancelled at every stage and from any thread; a
+ * failing rank stops the others. */
 #include "stage_runs.h"
 
 #include <dirent.h>
@@ -81,9 +82,9 @@ static void progress_rises_from_0_to_1_through_the_stages(void **state)
         assert_int_equal(w.last.stage, FLUX1_STAGE_DECODE);
         for (int i = 0; i < 4; i++)
             assert_true(w.per_stage[i] > 0);
-        assert_true(w.per_stage[FLUX1_STAGE_TEXT] >= 6);         /* every layer of both encoders */
+        assert_true(w.per_stage[FLUX1_STAGE_TEXT] >= 6);            /* every layer of both encoders */
         assert_true(w.per_stage[FLUX1_STAGE_DENOISE] >= 2 * 5 * 4); /* every block of every step */
-        assert_int_equal(w.previews, 2 * 2);                     /* after steps 2 and 4; the last step's is the picture itself */
+        assert_int_equal(w.previews, 2 * 2); /* after steps 2 and 4; the last step's is the picture itself */
         assert_true(w.preview_sum > 0);
         for (int i = 0; i < 2; i++) /* looking changes nothing */
             assert_memory_equal(seen[i].pixels, unseen[i].pixels, 3 * 80 * 48);
@@ -97,8 +98,8 @@ static void progress_rises_from_0_to_1_through_the_stages(void **state)
 
 /* ---- cancelling ---- */
 
-/* When the request has come to `stage` (and image, for a later picture), cancels it: by the callback's own answer, or by another thread's call while the
- * callback waits, so that the next operation finds it. */
+/* When the request has come to `stage` (and image, for a later picture), cancels it: by the callback's own answer, or
+ * by another thread's call while the callback waits, so that the next operation finds it. */
 typedef struct canceller {
     flux1_context *context;
     flux1_stage stage;
@@ -175,7 +176,8 @@ static void a_request_is_cancelled_in_every_stage(void **state)
     static const struct {
         flux1_stage stage;
         int step;
-    } points[] = {{FLUX1_STAGE_LOAD, 0}, {FLUX1_STAGE_TEXT, 0}, {FLUX1_STAGE_DENOISE, 0}, {FLUX1_STAGE_DENOISE, 1}, {FLUX1_STAGE_DENOISE, 2}, {FLUX1_STAGE_DECODE, 0}};
+    } points[] = {{FLUX1_STAGE_LOAD, 0},    {FLUX1_STAGE_TEXT, 0},    {FLUX1_STAGE_DENOISE, 0},
+                  {FLUX1_STAGE_DENOISE, 1}, {FLUX1_STAGE_DENOISE, 2}, {FLUX1_STAGE_DECODE, 0}};
     for (int s = 0; s < 2; s++) {
         golden g;
         flux1_image *before, *after;
@@ -304,7 +306,8 @@ static void a_failing_rank_stops_the_others(void **state)
             assert_int_equal(mesh_run(r.session, step_but_one_fails, &f, &err), FLUX1_ERR_IO);
             snprintf(want, sizeof want, "rank %d cannot go on", rank);
             assert_string_equal(err.message, want);
-            assert_int_equal(mesh_run(r.session, dit_whole_step_body, &r.job, &err), FLUX1_ERR_COMM); /* the session's use has ended */
+            assert_int_equal(mesh_run(r.session, dit_whole_step_body, &r.job, &err),
+                             FLUX1_ERR_COMM); /* the session's use has ended */
             assert_non_null(strstr(err.message, "failed before"));
             dit_run_close(&r);
         }

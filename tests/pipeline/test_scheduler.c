@@ -20,7 +20,8 @@ typedef struct schedule {
 /* The schedules of tools/oracle/catalog.py. */
 static const schedule SCHEDULES[] = {
     {"dynamic", "{\"use_dynamic_shifting\":true,\"shift\":3.0}"},
-    {"other", "{\"use_dynamic_shifting\":true,\"base_shift\":0.3,\"max_shift\":0.9,\"base_image_seq_len\":16,\"max_image_seq_len\":1024}"},
+    {"other", "{\"use_dynamic_shifting\":true,\"base_shift\":0.3,\"max_shift\":0.9,\"base_image_seq_len\":16,\"max_"
+              "image_seq_len\":1024}"},
     {"static1", "{\"shift\":1.0}"},
     {"static3", "{\"shift\":3.0}"},
 };
@@ -57,7 +58,8 @@ static void sigmas_equal_the_oracle_to_the_bit(void **state)
     store_close(g);
 }
 
-/* Where time_shift_type is linear or shift_terminal is set, by the formulas (mu and the last level are known in closed form). */
+/* Where time_shift_type is linear or shift_terminal is set, by the formulas (mu and the last level are known in closed
+ * form). */
 static void linear_shift_and_terminal_follow_their_formulas(void **state)
 {
     (void)state;
@@ -113,7 +115,8 @@ static void other_schedules_are_refused_by_name(void **state)
         json_t *j = json_loads(refusals[i].config, 0, NULL);
         flux1_status st = scheduler_config_read(j, "scheduler_config.json", &c, &err);
         json_decref(j);
-        if (st != refusals[i].status || !strstr(err.message, refusals[i].named) || !strstr(err.message, "scheduler_config.json"))
+        if (st != refusals[i].status || !strstr(err.message, refusals[i].named) ||
+            !strstr(err.message, "scheduler_config.json"))
             fail_msg("%s: %s, \"%s\"", refusals[i].config, flux1_status_name(st), err.message);
     }
 }

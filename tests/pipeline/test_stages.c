@@ -1,4 +1,5 @@
-/* The denoiser's velocity and both halves of the VAE, each alone, equal the oracle's in float32: on both backends and on meshes that cut unevenly. */
+/* The denoiser's velocity and both halves of the VAE, each alone, equal the oracle's in float32: on both backends and
+ * on meshes that cut unevenly. */
 #include "stage_runs.h"
 
 #define BOUND 1e-5
@@ -34,7 +35,8 @@ static void run_all(const char *device, const char *shape, int threads)
     for (size_t i = 0; i < PIPELINE_COUNT; i++)
         run_pipeline(c, PIPELINES[i]);
     flux1_context_destroy(c);
-    printf("%s %s: velocity %.1e, decode %.1e, encode %.1e and %.1e\n", device, shape, worst[0], worst[1], worst[2], worst[3]);
+    printf("%s %s: velocity %.1e, decode %.1e, encode %.1e and %.1e\n", device, shape, worst[0], worst[1], worst[2],
+           worst[3]);
 }
 
 static void stages_equal_the_oracle_on_the_reference_backend(void **state)

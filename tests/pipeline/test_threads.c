@@ -1,4 +1,5 @@
-/* The same bits whatever the number of threads and however often, and every instruction set within the goldens' bounds. */
+/* The same bits whatever the number of threads and however often, and every instruction set within the goldens' bounds.
+ */
 #include "golden.h"
 
 typedef struct result {
@@ -62,7 +63,8 @@ static void same_bits_on_any_number_of_threads(void **state)
             result_free(&again);
             for (int threads = 2; threads <= 3; threads++) {
                 char where[128];
-                snprintf(where, sizeof where, "%s/%s, %s, %d threads", PLACES[p].pipeline, PLACES[p].name, t ? "bf16" : "f32", threads);
+                snprintf(where, sizeof where, "%s/%s, %s, %d threads", PLACES[p].pipeline, PLACES[p].name,
+                         t ? "bf16" : "f32", threads);
                 flux1_context *c = context_on("cpu", NULL, threads, types[t]);
                 again = run(c, m, &g);
                 assert_same(&first, &again, where);
@@ -114,7 +116,8 @@ static void assert_near_golden(const golden *g, const result *r, const char *whe
 static void every_instruction_set_is_within_the_goldens_bounds(void **state)
 {
     (void)state;
-    static const place places[] = {{"dev", "large"}, {"schnell", "car"}, {"mixed", "car"}, {"single", "fox"}, {"double", "night"}, {"wide", "long"}, {"patchwork", "owls"}};
+    static const place places[] = {{"dev", "large"},    {"schnell", "car"}, {"mixed", "car"},     {"single", "fox"},
+                                   {"double", "night"}, {"wide", "long"},   {"patchwork", "owls"}};
     for (size_t i = 0; i < ISA_COUNT; i++) {
         if (!isa_choose(ISA_NAMES[i])) {
             printf("%s: not on this machine\n", ISA_NAMES[i]);

@@ -38,7 +38,8 @@ static void decoding_reads_each_type_at_any_address(void **state)
     static const unsigned char f32[] = {9, 0, 0, 128, 63, 0, 0, 0, 192, 0, 0, 0, 63, 0, 0, 128, 127};
     static const unsigned char bf16[] = {9, 128, 63, 0, 192, 0, 63, 128, 127};
     static const unsigned char f16[] = {9, 0, 60, 0, 192, 0, 56, 0, 124};
-    static const unsigned char f64[] = {9, 0, 0, 0, 0, 0, 0, 240, 63, 0, 0, 0, 0, 0, 0, 0, 192, 0, 0, 0, 0, 0, 0, 224, 63, 0, 0, 0, 0, 0, 0, 240, 127};
+    static const unsigned char f64[] = {9, 0, 0, 0, 0, 0, 0,   240, 63, 0, 0, 0, 0, 0, 0,   0,  192,
+                                        0, 0, 0, 0, 0, 0, 224, 63,  0,  0, 0, 0, 0, 0, 240, 127};
     static const struct {
         dtype type;
         const unsigned char *bytes;

@@ -1,4 +1,5 @@
-/* Shared by the tokenizer tests: the oracle's ids (tests/data/tokens, made by tools/oracle/tokens.py) and tokenizers made of texts in memory. */
+/* Shared by the tokenizer tests: the oracle's ids (tests/data/tokens, made by tools/oracle/tokens.py) and tokenizers
+ * made of texts in memory. */
 #ifndef TESTS_TEXT_GOLDEN_H
 #define TESTS_TEXT_GOLDEN_H
 
@@ -31,7 +32,8 @@ static inline golden golden_open(const char *name)
     flux1_error err = {0};
     char path[4096];
     snprintf(path, sizeof path, "%s/tokens/%s.bin", TEST_DATA, name);
-    if (file_read(TEST_DATA "/tokens/prompts.bin", SIZE_MAX - 1, &g.prompts, &g.prompts_size, &err) || file_read(path, SIZE_MAX - 1, &g.ids, &g.ids_size, &err))
+    if (file_read(TEST_DATA "/tokens/prompts.bin", SIZE_MAX - 1, &g.prompts, &g.prompts_size, &err) ||
+        file_read(path, SIZE_MAX - 1, &g.ids, &g.ids_size, &err))
         fail_msg("%s", err.message);
     g.length = golden_u32(g.ids);
     g.vocabulary = golden_u32(g.ids + 4);
@@ -47,8 +49,8 @@ static inline void golden_close(golden *g)
     free(g->ids);
 }
 
-typedef flux1_status golden_tokenize(const void *tokenizer, const char *prompt, size_t bytes, int length, int32_t *ids, int *used, bool *truncated,
-                                     flux1_error *err);
+typedef flux1_status golden_tokenize(const void *tokenizer, const char *prompt, size_t bytes, int length, int32_t *ids,
+                                     int *used, bool *truncated, flux1_error *err);
 
 /* Every prompt's ids, count and cut mark equal the oracle's; what follows is padding. */
 static inline void golden_check(const char *name, const void *tokenizer, golden_tokenize *tokenize, int32_t vocabulary)
@@ -68,8 +70,8 @@ static inline void golden_check(const char *name, const void *tokenizer, golden_
             fail_msg("%s, prompt %u: %s", name, i, err.message);
         memcpy(&head, expected, 2);
         if (used != (head & 0x7FFF) || truncated != head >> 15)
-            fail_msg("%s, prompt %u \"%.*s\": %d ids%s, the oracle has %d%s", name, i, (int)bytes, prompt + 4, used, truncated ? " (cut)" : "", head & 0x7FFF,
-                     head >> 15 ? " (cut)" : "");
+            fail_msg("%s, prompt %u \"%.*s\": %d ids%s, the oracle has %d%s", name, i, (int)bytes, prompt + 4, used,
+                     truncated ? " (cut)" : "", head & 0x7FFF, head >> 15 ? " (cut)" : "");
         for (int k = 0; k < (int)g.length; k++) {
             int32_t want = (int32_t)g.pad;
             if (k < used) {
@@ -77,7 +79,8 @@ static inline void golden_check(const char *name, const void *tokenizer, golden_
                 want = id;
             }
             if (ids[k] != want)
-                fail_msg("%s, prompt %u \"%.*s\": id %d is %d, the oracle has %d", name, i, (int)bytes, prompt + 4, k, ids[k], want);
+                fail_msg("%s, prompt %u \"%.*s\": id %d is %d, the oracle has %d", name, i, (int)bytes, prompt + 4, k,
+                         ids[k], want);
         }
         expected += 2 + 2 * used;
         prompt += 4 + bytes;
@@ -113,7 +116,10 @@ static inline void file_set(text_file *f, const char *name, const char *bytes, s
     f->bytes[size] = '\0';
 }
 
-static inline void file_set_text(text_file *f, const char *name, const char *text) { file_set(f, name, text, strlen(text)); }
+static inline void file_set_text(text_file *f, const char *name, const char *text)
+{
+    file_set(f, name, text, strlen(text));
+}
 
 static inline void files_name(tokenizer_files *f)
 {

@@ -3,7 +3,8 @@
 
 #define SMALL TEST_DATA "/tokenizers/clip"
 
-static flux1_status tokenize(const void *t, const char *prompt, size_t bytes, int length, int32_t *ids, int *used, bool *truncated, flux1_error *err)
+static flux1_status tokenize(const void *t, const char *prompt, size_t bytes, int length, int32_t *ids, int *used,
+                             bool *truncated, flux1_error *err)
 {
     return clip_tokenize(t, prompt, bytes, length, ids, used, truncated, err);
 }
@@ -123,7 +124,8 @@ static void shortest_length_holds_start_and_end(void **state)
     clip_tokenizer_close(t);
 }
 
-/* One word, one run of marks, one run of punctuation, of the largest size each: seconds at worst if anything were quadratic it would be hours. */
+/* One word, one run of marks, one run of punctuation, of the largest size each: seconds at worst if anything were
+ * quadratic it would be hours. */
 static void longest_prompts_take_no_quadratic_time(void **state)
 {
     (void)state;
@@ -131,7 +133,8 @@ static void longest_prompts_take_no_quadratic_time(void **state)
     flux1_error err = {0};
     int32_t ids[77];
     char *prompt = malloc(TEXT_PROMPT_MAX + 1);
-    static const char *const units[] = {"a", "ing", "!", "\xcc\x81\xcc\xa3", "\xe7\x8c\xab", " ", "<|endoftext|", "\xce\xa3"};
+    static const char *const units[] = {"a", "ing",          "!",       "\xcc\x81\xcc\xa3", "\xe7\x8c\xab",
+                                        " ", "<|endoftext|", "\xce\xa3"};
     assert_non_null(prompt);
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
         size_t n = strlen(units[i]), size = TEXT_PROMPT_MAX / n * n;
@@ -147,7 +150,8 @@ static void longest_prompts_take_no_quadratic_time(void **state)
     clip_tokenizer_close(t);
 }
 
-/* Marks in descending order of class must come out sorted and composed however long their run is: e, 300 acutes, 300 dots below. */
+/* Marks in descending order of class must come out sorted and composed however long their run is: e, 300 acutes, 300
+ * dots below. */
 static void long_runs_of_marks_are_put_in_canonical_order(void **state)
 {
     (void)state;
@@ -171,7 +175,8 @@ static void long_runs_of_marks_are_put_in_canonical_order(void **state)
 
 /* ---- opening ---- */
 
-static flux1_status open_texts(const char *vocab, const char *merges, const char *config, clip_tokenizer **t, flux1_error *err)
+static flux1_status open_texts(const char *vocab, const char *merges, const char *config, clip_tokenizer **t,
+                               flux1_error *err)
 {
     tokenizer_files f;
     files_name(&f);
@@ -190,7 +195,8 @@ static flux1_status open_texts(const char *vocab, const char *merges, const char
     return st;
 }
 
-static void expect_refusal(const char *vocab, const char *merges, const char *config, flux1_status status, const char *words)
+static void expect_refusal(const char *vocab, const char *merges, const char *config, flux1_status status,
+                           const char *words)
 {
     clip_tokenizer *t;
     flux1_error err = {0};
@@ -221,7 +227,8 @@ static void faulty_files_are_refused_by_name(void **state)
     expect_refusal(NULL, NULL, "{\"pad_token\": 3}", FLUX1_ERR_FORMAT, "\"pad_token\" should be a string");
     expect_refusal(NULL, NULL, "{\"pad_token\": \"\"}", FLUX1_ERR_FORMAT, "must not be empty");
     expect_refusal(NULL, NULL, "{\"added_tokens_decoder\": {\"x\": {\"content\": \"y\"}}}", FLUX1_ERR_FORMAT, "\"x\"");
-    expect_refusal(NULL, NULL, "{\"added_tokens_decoder\": {\"5\": {\"content\": \"y\", \"single_word\": true}}}", FLUX1_ERR_UNSUPPORTED, "single_word");
+    expect_refusal(NULL, NULL, "{\"added_tokens_decoder\": {\"5\": {\"content\": \"y\", \"single_word\": true}}}",
+                   FLUX1_ERR_UNSUPPORTED, "single_word");
     expect_refusal(NULL, NULL, "{\"added_tokens_decoder\": {\"5\": {}}}", FLUX1_ERR_FORMAT, "\"content\" is missing");
 }
 
@@ -241,7 +248,8 @@ static void placeholder_length_means_77(void **state)
     (void)state;
     clip_tokenizer *t;
     flux1_error err = {0};
-    static const char *const configs[] = {"{}", "{\"model_max_length\": null}", "{\"model_max_length\": 1000000000000000019884624838656}",
+    static const char *const configs[] = {"{}", "{\"model_max_length\": null}",
+                                          "{\"model_max_length\": 1000000000000000019884624838656}",
                                           "{\"model_max_length\": 1e30}"};
     for (size_t i = 0; i < 4; i++) {
         if (open_texts(NULL, NULL, configs[i], &t, &err))
@@ -251,14 +259,16 @@ static void placeholder_length_means_77(void **state)
     }
 }
 
-/* Merges may come in an order that no training gives: "a b" before the rules for its own parts. The reference merges all pairs of the lowest rank, left to
- * right, before it looks again: "cabab" with rules (c ab), (a b) becomes c ab ab, then cab ab. */
+/* Merges may come in an order that no training gives: "a b" before the rules for its own parts. The reference merges
+ * all pairs of the lowest rank, left to right, before it looks again: "cabab" with rules (c ab), (a b) becomes c ab ab,
+ * then cab ab. */
 static void pairs_of_one_rank_are_merged_before_new_ones(void **state)
 {
     (void)state;
     clip_tokenizer *t;
     flux1_error err = {0};
-    const char *vocab = "{\"<|endoftext|>\": 0, \"<|startoftext|>\": 1, \"ab\": 2, \"ab</w>\": 3, \"cab\": 4, \"abab</w>\": 5, \"c\": 6}";
+    const char *vocab = "{\"<|endoftext|>\": 0, \"<|startoftext|>\": 1, \"ab\": 2, \"ab</w>\": 3, \"cab\": 4, "
+                        "\"abab</w>\": 5, \"c\": 6}";
     if (open_texts(vocab, "#version\nc ab\nab ab</w>\na b\na b</w>", NULL, &t, &err))
         fail_msg("%s", err.message);
     int32_t ids[6];

@@ -5,7 +5,8 @@
 #define REAL SHARED_DATA "/tokenizers/t5"
 #define FLUX_CONFIG "{\"add_prefix_space\": true, \"legacy\": true, \"extra_ids\": 100, \"model_max_length\": 512}"
 
-static flux1_status tokenize(const void *t, const char *prompt, size_t bytes, int length, int32_t *ids, int *used, bool *truncated, flux1_error *err)
+static flux1_status tokenize(const void *t, const char *prompt, size_t bytes, int length, int32_t *ids, int *used,
+                             bool *truncated, flux1_error *err)
 {
     return t5_tokenize(t, prompt, bytes, length, ids, used, truncated, err);
 }
@@ -112,7 +113,9 @@ static void longest_prompts_take_no_quadratic_time(void **state)
     int32_t ids[512];
     char *prompt = malloc(TEXT_PROMPT_MAX);
     /* U+FDFA grows elevenfold; e + marks is one endless cluster; U+1F1E6 pairs up */
-    static const char *const units[] = {"a", "\xcc\x81", " ", "\xef\xb7\xba", "<extra_id_", "\xf0\x9f\x87\xa6", "\xe0\xa4\x95\xe0\xa5\x8d", "\xe2\x96\x81"};
+    static const char *const units[] = {
+        "a",           "\xcc\x81", " ", "\xef\xb7\xba", "<extra_id_", "\xf0\x9f\x87\xa6", "\xe0\xa4\x95\xe0\xa5\x8d",
+        "\xe2\x96\x81"};
     assert_non_null(prompt);
     for (size_t i = 0; i < sizeof units / sizeof units[0]; i++) {
         size_t n = strlen(units[i]), size = TEXT_PROMPT_MAX / n * n;
@@ -165,20 +168,28 @@ static void faulty_tokenizer_json_is_refused_by_name(void **state)
     expect_json_refusal("[]", FLUX1_ERR_FORMAT, "tokenizer.json: should be a JSON object");
     expect_json_refusal("{}", FLUX1_ERR_FORMAT, "\"model\"");
     expect_json_refusal("{\"model\":{\"type\":\"BPE\"}}", FLUX1_ERR_UNSUPPORTED, "the model's type");
-    expect_json_refusal("{\"model\":{\"type\":\"Unigram\",\"byte_fallback\":true}}", FLUX1_ERR_UNSUPPORTED, "byte_fallback");
+    expect_json_refusal("{\"model\":{\"type\":\"Unigram\",\"byte_fallback\":true}}", FLUX1_ERR_UNSUPPORTED,
+                        "byte_fallback");
     expect_json_refusal("{" MODEL("[\"a\"]") "}", FLUX1_ERR_FORMAT, "entry 0");
     expect_json_refusal("{" MODEL("[\"a\",\"b\"]") "}", FLUX1_ERR_FORMAT, "entry 0");
     expect_json_refusal("{" MODEL("") "," META "}", FLUX1_ERR_FORMAT, "no pieces");
     expect_json_refusal("{" MODEL("[\"a\",0]") "," META "}", FLUX1_ERR_FORMAT, "the unknown piece's id is 2");
     expect_json_refusal("{" MODEL(THREE) "}", FLUX1_ERR_UNSUPPORTED, "the pre_tokenizer");
-    expect_json_refusal("{" MODEL(THREE) "," META ",\"normalizer\":{\"type\":\"Lowercase\"}}", FLUX1_ERR_UNSUPPORTED, "the normalizer");
-    expect_json_refusal("{" MODEL(THREE) "," META ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"??\"}}", FLUX1_ERR_FORMAT, "base64");
-    expect_json_refusal("{" MODEL(THREE) "," META ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAQAAAAA\"}}", FLUX1_ERR_FORMAT,
-                        "trie");
-    expect_json_refusal("{" MODEL(THREE) "," META ",\"post_processor\":{\"type\":\"Bert\"}}", FLUX1_ERR_UNSUPPORTED, "the post_processor");
-    expect_json_refusal("{" MODEL(THREE) "," META ",\"added_tokens\":[{\"id\":7,\"content\":\"x\",\"normalized\":true}]}", FLUX1_ERR_UNSUPPORTED,
-                        "after normalisation");
-    expect_json_refusal("{" MODEL(THREE) "," META ",\"added_tokens\":[{\"content\":\"x\"}]}", FLUX1_ERR_FORMAT, "\"id\" is missing");
+    expect_json_refusal("{" MODEL(THREE) "," META ",\"normalizer\":{\"type\":\"Lowercase\"}}", FLUX1_ERR_UNSUPPORTED,
+                        "the normalizer");
+    expect_json_refusal("{" MODEL(THREE) "," META
+                                         ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"??\"}}",
+                        FLUX1_ERR_FORMAT, "base64");
+    expect_json_refusal(
+        "{" MODEL(THREE) "," META ",\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"AAQAAAAA\"}}",
+        FLUX1_ERR_FORMAT, "trie");
+    expect_json_refusal("{" MODEL(THREE) "," META ",\"post_processor\":{\"type\":\"Bert\"}}", FLUX1_ERR_UNSUPPORTED,
+                        "the post_processor");
+    expect_json_refusal("{" MODEL(THREE) "," META
+                                         ",\"added_tokens\":[{\"id\":7,\"content\":\"x\",\"normalized\":true}]}",
+                        FLUX1_ERR_UNSUPPORTED, "after normalisation");
+    expect_json_refusal("{" MODEL(THREE) "," META ",\"added_tokens\":[{\"content\":\"x\"}]}", FLUX1_ERR_FORMAT,
+                        "\"id\" is missing");
 }
 
 static void faulty_spiece_is_refused_by_name(void **state)
@@ -189,12 +200,15 @@ static void faulty_spiece_is_refused_by_name(void **state)
     expect_spiece_refusal("\x0a\x03\x0a\x01\x61\x12\x00", 7, FLUX1_ERR_FORMAT, "has no normalizer_spec");
     expect_spiece_refusal("\x0a\x7f", 2, FLUX1_ERR_FORMAT, "no valid field at byte 0");
     expect_spiece_refusal("\x0a\x06\x0a\x01\x61\x15\x00\x00", 8, FLUX1_ERR_FORMAT, "no valid field at byte 5");
-    expect_spiece_refusal("\x0a\x08\x0a\x01\x61\x15\x00\x00\x80\x7f", 10, FLUX1_ERR_FORMAT, "score of piece 0 is not finite");
+    expect_spiece_refusal("\x0a\x08\x0a\x01\x61\x15\x00\x00\x80\x7f", 10, FLUX1_ERR_FORMAT,
+                          "score of piece 0 is not finite");
     expect_spiece_refusal("\x0a\x03\x0a\x01\xff", 5, FLUX1_ERR_FORMAT, "piece 0 is not valid UTF-8");
     expect_spiece_refusal("\x12\x02\x18\x02", 4, FLUX1_ERR_UNSUPPORTED, "not of type Unigram");
-    expect_spiece_refusal("\x0a\x03\x0a\x01\x61\x12\x03\xc0\x02\x05\x1a\x00", 12, FLUX1_ERR_FORMAT, "the unknown piece's id is 5");
+    expect_spiece_refusal("\x0a\x03\x0a\x01\x61\x12\x03\xc0\x02\x05\x1a\x00", 12, FLUX1_ERR_FORMAT,
+                          "the unknown piece's id is 5");
     expect_spiece_refusal("\x0b\x00", 2, FLUX1_ERR_FORMAT, "no valid field");
-    expect_spiece_refusal("\x0a\x03\x0a\x01\x61\x12\x00\x1a\x05\x12\x03\x01\x02\x03", 14, FLUX1_ERR_FORMAT, "character map");
+    expect_spiece_refusal("\x0a\x03\x0a\x01\x61\x12\x00\x1a\x05\x12\x03\x01\x02\x03", 14, FLUX1_ERR_FORMAT,
+                          "character map");
 }
 
 static void vocabulary_without_its_end_piece_is_refused(void **state)
@@ -245,7 +259,9 @@ static void missing_unknown_piece_shows_when_it_is_needed(void **state)
     flux1_error err = {0};
     int32_t ids[4];
     files_name(&f);
-    file_set_text(&f.tokenizer, "tokenizer.json", "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"<pad>\",0],[\"a\",0],[\"\xe2\x96\x81\",0]]}," META "}");
+    file_set_text(&f.tokenizer, "tokenizer.json",
+                  "{\"model\":{\"type\":\"Unigram\",\"vocab\":[[\"<pad>\",0],[\"a\",0],[\"\xe2\x96\x81\",0]]}," META
+                  "}");
     t5_tokenizer *t = open_files(&f);
     assert_int_equal(t5_tokenize(t, "aa", 2, 4, ids, NULL, NULL, &err), FLUX1_OK);
     assert_true(ids[0] == 2 && ids[1] == 1 && ids[2] == 1 && ids[3] == 0);
@@ -254,8 +270,8 @@ static void missing_unknown_piece_shows_when_it_is_needed(void **state)
     t5_tokenizer_close(t);
 }
 
-/* Three paths of equal score in decimal: the oracle reads -3.2623619336775054 from JSON as the double above the nearest one and so prefers the last of them.
- * ids from tokenizers 0.22.2. */
+/* Three paths of equal score in decimal: the oracle reads -3.2623619336775054 from JSON as the double above the nearest
+ * one and so prefers the last of them. ids from tokenizers 0.22.2. */
 static void scores_of_tokenizer_json_round_as_the_oracle_reads_them(void **state)
 {
     (void)state;
@@ -263,14 +279,12 @@ static void scores_of_tokenizer_json_round_as_the_oracle_reads_them(void **state
     int32_t ids[5];
     const char *prompt = "a a\xe2\x96\x81";
     files_name(&f);
-    file_set_text(
-        &f.tokenizer, "tokenizer.json",
-        "{" MODEL(
-            THREE
-            ",[\"\xe2\x96\x81\x61\xe2\x96\x81\",-7.0],[\"a\",-3.2623619336775054],[\"b\",-8.406016633748697]") ","
-                                                                                                               "\"pre_tokenizer\":{\"type\":\"Metaspace\","
-                                                                                                               "\"replacement\":\"\xe2\x96\x81\",\"prepend_"
-                                                                                                               "scheme\":\"always\",\"split\":false}}");
+    file_set_text(&f.tokenizer, "tokenizer.json",
+                  "{" MODEL(THREE ",[\"\xe2\x96\x81\x61\xe2\x96\x81\",-7.0],[\"a\",-3.2623619336775054],[\"b\",-8."
+                                  "406016633748697]") ","
+                                                      "\"pre_tokenizer\":{\"type\":\"Metaspace\","
+                                                      "\"replacement\":\"\xe2\x96\x81\",\"prepend_"
+                                                      "scheme\":\"always\",\"split\":false}}");
     t5_tokenizer *t = open_files(&f);
     assert_int_equal(t5_tokenize(t, prompt, strlen(prompt), 5, ids, NULL, NULL, NULL), FLUX1_OK);
     assert_true(ids[0] == 3 && ids[1] == 4 && ids[2] == 2 && ids[3] == 0);

@@ -1,5 +1,5 @@
-/* Every allocation fails once (ours through the linker's --wrap, jansson's through its hook): each run ends in a status, and nothing leaks (seen by the
- * sanitizer). */
+/* Every allocation fails once (ours through the linker's --wrap, jansson's through its hook): each run ends in a
+ * status, and nothing leaks (seen by the sanitizer). */
 #include "base/file.h"
 #include "base/json.h"
 #include "base/pool.h"
@@ -45,7 +45,9 @@ static int make_folder(void **state)
 {
     (void)state;
     size_t size;
-    unsigned char *bytes = build("{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,8]}}", NULL, 8, &size);
+    unsigned char *bytes =
+        build("{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,8]}}",
+              NULL, 8, &size);
     const char *index = "{\"metadata\":[1,2.5,true,null,\"\\n\"],\"weight_map\":{\"a\":\"m1.safetensors\"}}";
     strcpy(folder, "/tmp/flux1_alloc_XXXXXX");
     if (!mkdtemp(folder))

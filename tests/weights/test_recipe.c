@@ -10,7 +10,8 @@
 static float values_a[4 * 6], values_b[4 * 6], values_conv[2 * 3 * 9];
 static store_tensor a = {"a", "m.safetensors", {.type = DTYPE_F32, .dims = 2, .shape = {4, 6}, .data = values_a}, 0};
 static store_tensor b = {"b", "m.safetensors", {.type = DTYPE_F32, .dims = 2, .shape = {4, 6}, .data = values_b}, 0};
-static store_tensor conv = {"c", "m.safetensors", {.type = DTYPE_F32, .dims = 4, .shape = {2, 3, 3, 3}, .data = values_conv}, 0};
+static store_tensor conv = {
+    "c", "m.safetensors", {.type = DTYPE_F32, .dims = 4, .shape = {2, 3, 3, 3}, .data = values_conv}, 0};
 
 static int fill(void **state)
 {
@@ -34,7 +35,8 @@ static void expect_row(const weight_recipe *r, int64_t row, int64_t col, int64_t
         assert_true(x[i] == expected[i]);
 }
 
-#define ROW(r, row, col, ...) expect_row(r, row, col, sizeof((float[]){__VA_ARGS__}) / sizeof(float), (float[]){__VA_ARGS__})
+#define ROW(r, row, col, ...) \
+    expect_row(r, row, col, sizeof((float[]){__VA_ARGS__}) / sizeof(float), (float[]){__VA_ARGS__})
 
 static void whole_is_the_tensor(void **state)
 {
@@ -65,7 +67,8 @@ static void vector_is_a_column(void **state)
 static void rows_and_columns_are_cut(void **state)
 {
     (void)state;
-    weight_recipe whole = recipe_whole(WEIGHT_LINEAR, &a), rows = recipe_rows(&whole, 1, 2), cell = recipe_cols(&rows, 3, 2);
+    weight_recipe whole = recipe_whole(WEIGHT_LINEAR, &a), rows = recipe_rows(&whole, 1, 2),
+                  cell = recipe_cols(&rows, 3, 2);
     assert_true(cell.rows == 2 && cell.cols == 2);
     ROW(&cell, 0, 0, 13, 14);
     ROW(&cell, 1, 0, 23, 24);
@@ -92,7 +95,8 @@ static void stack_and_beside_place_the_second(void **state)
 static void halves_swap_and_slices_cross_the_seam(void **state)
 {
     (void)state;
-    weight_recipe whole = recipe_whole(WEIGHT_LINEAR, &a), low = recipe_rows(&whole, 0, 2), high = recipe_rows(&whole, 2, 2), swapped;
+    weight_recipe whole = recipe_whole(WEIGHT_LINEAR, &a), low = recipe_rows(&whole, 0, 2),
+                  high = recipe_rows(&whole, 2, 2), swapped;
     assert_int_equal(recipe_stack(&high, &low, &swapped, NULL), FLUX1_OK);
     ROW(&swapped, 0, 0, 20);
     ROW(&swapped, 3, 0, 10);
@@ -118,7 +122,8 @@ static void a_rank_may_hold_nothing(void **state)
 static void what_does_not_fit_is_refused(void **state)
 {
     (void)state;
-    weight_recipe ra = recipe_whole(WEIGHT_LINEAR, &a), cut = recipe_cols(&ra, 0, 5), table = recipe_whole(WEIGHT_TABLE, &a), r = ra;
+    weight_recipe ra = recipe_whole(WEIGHT_LINEAR, &a), cut = recipe_cols(&ra, 0, 5),
+                  table = recipe_whole(WEIGHT_TABLE, &a), r = ra;
     float x;
     flux1_error err = {0};
     assert_int_equal(recipe_stack(&ra, &cut, &r, &err), FLUX1_ERR_INTERNAL);
@@ -140,7 +145,8 @@ static void what_does_not_fit_is_refused(void **state)
     store_tensor fp8 = {"f.w", "m.safetensors", {.type = DTYPE_F8_E4M3, .dims = 1, .shape = {1}, .data = &byte}, 0};
     none = recipe_whole(WEIGHT_VECTOR, &fp8);
     assert_int_equal(recipe_decode(&none, 0, 0, 1, &x, &err), FLUX1_ERR_UNSUPPORTED);
-    assert_string_equal(err.message, "m.safetensors: tensor \"f.w\": F8_E4M3 values cannot be computed with in this version");
+    assert_string_equal(err.message,
+                        "m.safetensors: tensor \"f.w\": F8_E4M3 values cannot be computed with in this version");
 }
 
 int main(void)

@@ -1,4 +1,5 @@
-/* The format's rules (huggingface/safetensors, README and its tests of bad files): what breaks one is refused, with file and tensor named. */
+/* The format's rules (huggingface/safetensors, README and its tests of bad files): what breaks one is refused, with
+ * file and tensor named. */
 #include "weights/safetensors.h"
 
 #include "safetensors_build.h"
@@ -7,7 +8,8 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
-static void expect_status(const char *header, size_t data_size, flux1_status status, const char *tensor_name, const char *words)
+static void expect_status(const char *header, size_t data_size, flux1_status status, const char *tensor_name,
+                          const char *words)
 {
     size_t size;
     safetensors s;
@@ -16,7 +18,8 @@ static void expect_status(const char *header, size_t data_size, flux1_status sta
     assert_int_equal(safetensors_parse(bytes, size, "m.safetensors", &s, &err), status);
     assert_int_equal(s.count, 0);
     assert_null(s.entry);
-    if (strncmp(err.message, "m.safetensors: ", 15) != 0 || !strstr(err.message, tensor_name) || !strstr(err.message, words))
+    if (strncmp(err.message, "m.safetensors: ", 15) != 0 || !strstr(err.message, tensor_name) ||
+        !strstr(err.message, words))
         fail_msg("\"%s\" lacks \"%s\" or \"%s\"", err.message, tensor_name, words);
     free(bytes);
 }
@@ -41,9 +44,10 @@ static void tensors_are_found_where_they_lie(void **state)
 {
     (void)state;
     unsigned char *bytes;
-    safetensors s = parse("{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[4,12]},"
-                          "\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]}}   ",
-                          12, &bytes);
+    safetensors s =
+        parse("{\"__metadata__\":{\"format\":\"pt\"},\"b\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[4,12]},"
+              "\"a\":{\"dtype\":\"BF16\",\"shape\":[2],\"data_offsets\":[0,4]}}   ",
+              12, &bytes);
     assert_int_equal(s.count, 2);
     assert_string_equal(s.entry[0].name, "a");
     const safetensors_entry *b = safetensors_find(&s, "b");
@@ -68,8 +72,10 @@ static void empty_tensors_scalars_and_empty_files_are_legal(void **state)
     assert_null(safetensors_find(&s, "a"));
     safetensors_free(&s);
     free(bytes);
-    s = parse("{\"s\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]},\"e\":{\"dtype\":\"F32\",\"shape\":[2,0],\"data_offsets\":[4,4]},"
-              "\"z\":{\"dtype\":\"I64\",\"shape\":[0],\"data_offsets\":[0,0]},\"f\":{\"dtype\":\"F8_E4M3\",\"shape\":[3],\"data_offsets\":[4,7]}}",
+    s = parse("{\"s\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]},\"e\":{\"dtype\":\"F32\",\"shape\":[2,0],"
+              "\"data_offsets\":[4,4]},"
+              "\"z\":{\"dtype\":\"I64\",\"shape\":[0],\"data_offsets\":[0,0]},\"f\":{\"dtype\":\"F8_E4M3\",\"shape\":["
+              "3],\"data_offsets\":[4,7]}}",
               7, &bytes);
     assert_int_equal(s.count, 4);
     assert_int_equal(safetensors_find(&s, "s")->view.dims, 0);
@@ -130,15 +136,24 @@ static void members_of_a_wrong_type_are_refused(void **state)
     expect_fault("{\"a.w\":{\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "\"dtype\" is missing");
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "\"shape\" is missing");
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1]}}", 4, "tensor \"a.w\"", "\"data_offsets\" is missing");
-    expect_fault("{\"a.w\":{\"dtype\":null,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "\"dtype\" is missing");
-    expect_fault("{\"a.w\":{\"dtype\":32,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "\"dtype\" is 32");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":4,\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "\"shape\" is 4");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "\"shape\"");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "\"shape\"");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "\"shape\"");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "list of 9");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "tensor \"a.w\"", "begin and an end");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 4, "tensor \"a.w\"", "at most 2");
+    expect_fault("{\"a.w\":{\"dtype\":null,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"",
+                 "\"dtype\" is missing");
+    expect_fault("{\"a.w\":{\"dtype\":32,\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"",
+                 "\"dtype\" is 32");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":4,\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"",
+                 "\"shape\" is 4");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"",
+                 "\"shape\"");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"",
+                 "\"shape\"");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"",
+                 "\"shape\"");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
+                 "tensor \"a.w\"", "list of 9");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "tensor \"a.w\"",
+                 "begin and an end");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4,8]}}", 4, "tensor \"a.w\"",
+                 "at most 2");
     expect_fault("{\"__metadata__\":{\"x\":1}}", 0, "__metadata__", "not a text");
     expect_fault("{\"__metadata__\":[]}", 0, "__metadata__", "not an object");
 }
@@ -146,47 +161,67 @@ static void members_of_a_wrong_type_are_refused(void **state)
 static void unknown_dtypes_are_named(void **state)
 {
     (void)state;
-    expect_status("{\"a.w\":{\"dtype\":\"F4\",\"shape\":[2],\"data_offsets\":[0,1]}}", 1, FLUX1_ERR_UNSUPPORTED, "tensor \"a.w\"", "\"F4\"");
-    expect_status("{\"a.w\":{\"dtype\":\"f32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, FLUX1_ERR_UNSUPPORTED, "tensor \"a.w\"", "\"f32\"");
-    expect_status("{\"a.w\":{\"dtype\":\"\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, FLUX1_ERR_UNSUPPORTED, "tensor \"a.w\"", "\"\"");
+    expect_status("{\"a.w\":{\"dtype\":\"F4\",\"shape\":[2],\"data_offsets\":[0,1]}}", 1, FLUX1_ERR_UNSUPPORTED,
+                  "tensor \"a.w\"", "\"F4\"");
+    expect_status("{\"a.w\":{\"dtype\":\"f32\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, FLUX1_ERR_UNSUPPORTED,
+                  "tensor \"a.w\"", "\"f32\"");
+    expect_status("{\"a.w\":{\"dtype\":\"\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, FLUX1_ERR_UNSUPPORTED,
+                  "tensor \"a.w\"", "\"\"");
 }
 
 static void overflowing_shapes_are_refused(void **state)
 {
     (void)state;
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "more elements");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,0],\"data_offsets\":[0,0]}}", 0, "tensor \"a.w\"", "more elements");
-    expect_fault("{\"a.w\":{\"dtype\":\"F64\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "more bytes");
-    expect_fault("{\"a.w\":{\"dtype\":\"U8\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "needs 9223372036854775807");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[18446744073709551614],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "\"shape\"");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[2,9223372036854775807],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "more elements");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,4]}}", 4,
+                 "tensor \"a.w\"", "more elements");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296,0],\"data_offsets\":[0,0]}}", 0,
+                 "tensor \"a.w\"", "more elements");
+    expect_fault("{\"a.w\":{\"dtype\":\"F64\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}", 4,
+                 "tensor \"a.w\"", "more bytes");
+    expect_fault("{\"a.w\":{\"dtype\":\"U8\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}", 4,
+                 "tensor \"a.w\"", "needs 9223372036854775807");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[18446744073709551614],\"data_offsets\":[0,4]}}", 4,
+                 "tensor \"a.w\"", "\"shape\"");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[2,9223372036854775807],\"data_offsets\":[0,4]}}", 4,
+                 "tensor \"a.w\"", "more elements");
 }
 
 static void offsets_must_fit_shape_and_file(void **state)
 {
     (void)state;
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"", "needs 8");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 7, "tensor \"a.w\"", "has only 7");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "tensor \"a.w\"", "begin and an end");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9223372036854775800,9223372036854775804]}}", 4, "tensor \"a.w\"", "has only 4");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,18446744073709551615]}}", 4, "tensor \"a.w\"", "data_offsets");
-    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, "tensor \"a.w\"", "data_offsets");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 7, "tensor \"a.w\"",
+                 "has only 7");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4, "tensor \"a.w\"",
+                 "begin and an end");
+    expect_fault(
+        "{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[9223372036854775800,9223372036854775804]}}", 4,
+        "tensor \"a.w\"", "has only 4");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,18446744073709551615]}}", 4,
+                 "tensor \"a.w\"", "data_offsets");
+    expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[-4,0]}}", 4, "tensor \"a.w\"",
+                 "data_offsets");
 }
 
 static void tensors_must_tile_the_data(void **state)
 {
     (void)state;
-    expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b.w\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[2,6]}}", 6,
-                 "\"b.w\"", "overlaps \"a\"");
-    expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b.w\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 4,
-                 "\"b.w\"", "overlaps");
-    expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b.w\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[6,8]}}", 8,
-                 "\"b.w\"", "hole");
+    expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b.w\":{\"dtype\":\"U8\",\"shape\":["
+                 "4],\"data_offsets\":[2,6]}}",
+                 6, "\"b.w\"", "overlaps \"a\"");
+    expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b.w\":{\"dtype\":\"U8\",\"shape\":["
+                 "4],\"data_offsets\":[0,4]}}",
+                 4, "\"b.w\"", "overlaps");
+    expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"b.w\":{\"dtype\":\"U8\",\"shape\":["
+                 "2],\"data_offsets\":[6,8]}}",
+                 8, "\"b.w\"", "hole");
     expect_fault("{\"a.w\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[1,5]}}", 5, "\"a.w\"", "hole");
-    expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 5, "", "end at byte 4 of the data section, which has 5");
+    expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", 5, "",
+                 "end at byte 4 of the data section, which has 5");
     expect_fault("{}", 1, "", "end at byte 0");
-    expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"z.w\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[2,2]}}", 4,
-                 "\"z.w\"", "overlaps");
+    expect_fault("{\"a\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]},\"z.w\":{\"dtype\":\"U8\",\"shape\":["
+                 "0],\"data_offsets\":[2,2]}}",
+                 4, "\"z.w\"", "overlaps");
 }
 
 /* 4 million values in 9 MB would become half a GB in the parser. */
@@ -223,11 +258,16 @@ static void every_cut_of_a_file_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tensors_are_found_where_they_lie),    cmocka_unit_test(empty_tensors_scalars_and_empty_files_are_legal),
-        cmocka_unit_test(header_length_must_lie_in_the_file),  cmocka_unit_test(header_must_be_strict_json),
-        cmocka_unit_test(members_of_a_wrong_type_are_refused), cmocka_unit_test(unknown_dtypes_are_named),
-        cmocka_unit_test(overflowing_shapes_are_refused),      cmocka_unit_test(offsets_must_fit_shape_and_file),
-        cmocka_unit_test(tensors_must_tile_the_data),          cmocka_unit_test(absurdly_many_values_are_refused_before_parsing),
+        cmocka_unit_test(tensors_are_found_where_they_lie),
+        cmocka_unit_test(empty_tensors_scalars_and_empty_files_are_legal),
+        cmocka_unit_test(header_length_must_lie_in_the_file),
+        cmocka_unit_test(header_must_be_strict_json),
+        cmocka_unit_test(members_of_a_wrong_type_are_refused),
+        cmocka_unit_test(unknown_dtypes_are_named),
+        cmocka_unit_test(overflowing_shapes_are_refused),
+        cmocka_unit_test(offsets_must_fit_shape_and_file),
+        cmocka_unit_test(tensors_must_tile_the_data),
+        cmocka_unit_test(absurdly_many_values_are_refused_before_parsing),
         cmocka_unit_test(every_cut_of_a_file_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

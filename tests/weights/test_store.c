@@ -69,7 +69,9 @@ static void expect_fault(flux1_status status, const char *words, const char *mor
         fail_msg("\"%s\" lacks \"%s\" or \"%s\"", err.message, words, more);
 }
 
-#define SHARD_1 "{\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"extra\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[3,4]}}"
+#define SHARD_1                                                                                                        \
+    "{\"b\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]},\"extra\":{\"dtype\":\"U8\",\"shape\":[1],\"data_" \
+    "offsets\":[3,4]}}"
 #define SHARD_2 "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]}}"
 
 static void put_index(const char *text) { put("model.safetensors.index.json", text, strlen(text)); }
@@ -149,9 +151,11 @@ static void missing_folder_and_weights_are_named(void **state)
     assert_null(s);
 }
 
-#define CLAIMS                                                                                                                                                 \
-    "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},\"b\":{\"dtype\":\"F32\",\"shape\":[3],\"data_offsets\":[24,36]},"                     \
-    "\"c\":{\"dtype\":\"F8_E4M3\",\"shape\":[2],\"data_offsets\":[36,38]},\"d.position_ids\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[38,46]},"      \
+#define CLAIMS                                                                                                    \
+    "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},\"b\":{\"dtype\":\"F32\",\"shape\":[3],"  \
+    "\"data_offsets\":[24,36]},"                                                                                  \
+    "\"c\":{\"dtype\":\"F8_E4M3\",\"shape\":[2],\"data_offsets\":[36,38]},\"d.position_ids\":{\"dtype\":\"I64\"," \
+    "\"shape\":[1],\"data_offsets\":[38,46]},"                                                                    \
     "\"e\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[46,47]}}"
 
 static void all_faults_come_in_one_message(void **state)
@@ -201,7 +205,8 @@ static void unclaimed_tensors_are_named_unless_ignored(void **state)
     assert_non_null(strstr(err.message, "2 tensors that such a model does not have: \"b\", \"extra\""));
     assert_int_equal(store_check(s, true, (const char *const[]){"*tra", "b", NULL}, &err), FLUX1_OK);
     assert_int_equal(store_check(s, true, (const char *const[]){"*xextra", "xtra", "b", NULL}, &err), FLUX1_ERR_MODEL);
-    assert_int_equal(store_claim(s, "b", 1, (int64_t[]){3}, &t, NULL), FLUX1_OK); /* U8 does not decode: a fault, yet claimed */
+    assert_int_equal(store_claim(s, "b", 1, (int64_t[]){3}, &t, NULL),
+                     FLUX1_OK); /* U8 does not decode: a fault, yet claimed */
     assert_int_equal(store_check(s, true, (const char *const[]){"extra", NULL}, &err), FLUX1_ERR_MODEL);
     assert_null(strstr(err.message, "does not have"));
     store_close(s);
@@ -300,7 +305,8 @@ static void a_plan_needs_no_memory(void **state)
     assert_int_equal(store_synthetic(DTYPE_BF16, false, &s, NULL), FLUX1_OK);
     assert_int_equal(store_claim(s, "w", 2, (int64_t[]){(int64_t)1 << 30, (int64_t)1 << 30}, &t, NULL), FLUX1_OK);
     assert_null(t->view.data);
-    assert_int_equal(store_claim(s, "v", 2, (int64_t[]){(int64_t)1 << 40, (int64_t)1 << 40}, &t, &err), FLUX1_ERR_LIMIT);
+    assert_int_equal(store_claim(s, "v", 2, (int64_t[]){(int64_t)1 << 40, (int64_t)1 << 40}, &t, &err),
+                     FLUX1_ERR_LIMIT);
     assert_non_null(strstr(err.message, "\"v\""));
     assert_int_equal(store_claim(s, "w", 1, (int64_t[]){1}, &t, NULL), FLUX1_OK);
     assert_null(t);

@@ -1,4 +1,5 @@
-/* Attention: arguments checked, one task a head and block of queries (kernels_attention.h); the merge of partial results. */
+/* Attention: arguments checked, one task a head and block of queries (kernels_attention.h); the merge of partial
+ * results. */
 #include "ops/cpu/cpu.h"
 
 #include "base/checked.h"
@@ -12,7 +13,8 @@ size_t cpu_attention_scratch(int64_t dim)
     return size_round_up(floats * sizeof(float), ARENA_ALIGN);
 }
 
-/* As few blocks as fit the scratch (each reads all keys again), but so many that all threads end at about the same time. */
+/* As few blocks as fit the scratch (each reads all keys again), but so many that all threads end at about the same
+ * time. */
 static int64_t blocks_of_queries(const attention_job *t, int64_t threads)
 {
     enum { FEWEST_QUERIES = 64 };
@@ -34,14 +36,29 @@ static flux1_status attend(ops *base, act q, act k, act v, const attention_args 
     if (a->heads == 0)
         return FLUX1_OK;
     int64_t dim = q.cols / a->heads;
-    bool square = !act_present(a->bias) || (act_rows(q) == act_rows(k) && a->bias.cols == 2 * act_rows(q) - 1 && act_rows(a->bias) >= a->heads);
-    TRY(cpu_fits(base, dim * a->heads == q.cols && k.cols == q.cols && v.cols == q.cols && out.cols == q.cols && act_rows(k) == act_rows(v) &&
-                           act_rows(q) == act_rows(out) && act_batch(q) == act_batch(k) && act_batch(q) == act_batch(v) && act_batch(q) == act_batch(out) && square &&
-                           (!act_present(lse) || (lse.cols >= a->heads && act_rows(lse) == act_rows(q))),
+    bool square = !act_present(a->bias) ||
+                  (act_rows(q) == act_rows(k) && a->bias.cols == 2 * act_rows(q) - 1 && act_rows(a->bias) >= a->heads);
+    TRY(cpu_fits(base,
+                 dim * a->heads == q.cols && k.cols == q.cols && v.cols == q.cols && out.cols == q.cols &&
+                     act_rows(k) == act_rows(v) && act_rows(q) == act_rows(out) && act_batch(q) == act_batch(k) &&
+                     act_batch(q) == act_batch(v) && act_batch(q) == act_batch(out) && square &&
+                     (!act_present(lse) || (lse.cols >= a->heads && act_rows(lse) == act_rows(q))),
                  "attention"));
-    attention_job t = {.q = cpu_view(q), .k = cpu_view(k), .v = cpu_view(v), .out = cpu_view(out), .lse = cpu_view(lse), .bias = cpu_view(a->bias),
-                       .batch = act_batch(q), .heads = a->heads, .dim = dim, .queries = act_rows(q), .keys = act_rows(k), .scale = a->scale, .causal = a->causal,
-                       .scratch_stride = cpu_attention_scratch(dim), .cancel = base->cancel};
+    attention_job t = {.q = cpu_view(q),
+                       .k = cpu_view(k),
+                       .v = cpu_view(v),
+                       .out = cpu_view(out),
+                       .lse = cpu_view(lse),
+                       .bias = cpu_view(a->bias),
+                       .batch = act_batch(q),
+                       .heads = a->heads,
+                       .dim = dim,
+                       .queries = act_rows(q),
+                       .keys = act_rows(k),
+                       .scale = a->scale,
+                       .causal = a->causal,
+                       .scratch_stride = cpu_attention_scratch(dim),
+                       .cancel = base->cancel};
     t.blocks = blocks_of_queries(&t, o->threads);
     t.block = i64_ceil_div(t.queries, i64_max(1, t.blocks));
     size_t mark = arena_mark(&o->memory);
@@ -53,9 +70,15 @@ static flux1_status attend(ops *base, act q, act k, act v, const attention_args 
     return cpu_end(base);
 }
 
-flux1_status cpu_attention(ops *o, act q, act k, act v, const attention_args *a, act out) { return attend(o, q, k, v, a, out, (act){0}); }
+flux1_status cpu_attention(ops *o, act q, act k, act v, const attention_args *a, act out)
+{
+    return attend(o, q, k, v, a, out, (act){0});
+}
 
-flux1_status cpu_attention_part(ops *o, act q, act k, act v, const attention_args *a, act out, act lse) { return attend(o, q, k, v, a, out, lse); }
+flux1_status cpu_attention_part(ops *o, act q, act k, act v, const attention_args *a, act out, act lse)
+{
+    return attend(o, q, k, v, a, out, lse);
+}
 
 flux1_status cpu_attention_merge(ops *base, int64_t heads, act out, act lse, act other, act other_lse)
 {
@@ -63,11 +86,19 @@ flux1_status cpu_attention_merge(ops *base, int64_t heads, act out, act lse, act
     TRY(cpu_begin(base, "attention_merge", NULL));
     if (heads == 0)
         return FLUX1_OK;
-    TRY(cpu_fits(base, out.cols % heads == 0 && other.cols == out.cols && act_rows(out) == act_rows(other) && act_rows(lse) == act_rows(out) &&
-                           act_rows(other_lse) == act_rows(out) && lse.cols >= heads && other_lse.cols >= heads,
+    TRY(cpu_fits(base,
+                 out.cols % heads == 0 && other.cols == out.cols && act_rows(out) == act_rows(other) &&
+                     act_rows(lse) == act_rows(out) && act_rows(other_lse) == act_rows(out) && lse.cols >= heads &&
+                     other_lse.cols >= heads,
                  "attention_merge"));
-    rows_job j = {.in = cpu_view(lse), .out = cpu_view(out), .y = cpu_view(other), .rope = cpu_view(other_lse), .rows = act_batch(out) * act_rows(out),
-                  .cols = out.cols, .heads = heads, .dim = out.cols / heads};
+    rows_job j = {.in = cpu_view(lse),
+                  .out = cpu_view(out),
+                  .y = cpu_view(other),
+                  .rope = cpu_view(other_lse),
+                  .rows = act_batch(out) * act_rows(out),
+                  .cols = out.cols,
+                  .heads = heads,
+                  .dim = out.cols / heads};
     cpu_rows(o, o->kernels->attention_merge, &j);
     return FLUX1_OK;
 }

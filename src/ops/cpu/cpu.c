@@ -9,13 +9,12 @@
 #include <cpuid.h>
 #endif
 
-static const ops_table cpu_table_of_functions = {
-    .name = "cpu",
-#define ROW(ret, name, args) .name = cpu_##name,
-    OPS_PRIMITIVES(ROW)
+static const ops_table cpu_table_of_functions = {.name = "cpu",
+#define ROW(ret, name, args, call) .name = cpu_##name,
+                                                 OPS_PRIMITIVES(ROW)
 #undef ROW
-#define ROW(ret, name, args) .name = composite_##name,
-    OPS_COMPOSITES(ROW)
+#define ROW(ret, name, args, call) .name = composite_##name,
+                                                     OPS_COMPOSITES(ROW)
 #undef ROW
 };
 
@@ -32,8 +31,8 @@ static bool has_f16c(void)
 static bool has_avx2(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
 static bool has_avx512(void)
 {
-    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl");
+    return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 static bool has_avx512bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 #endif
@@ -66,9 +65,12 @@ static flux1_status choose_set(const instruction_set **out, flux1_error *err)
             return FLUX1_OK;
         }
         if (wish && *wish)
-            return error_set(err, FLUX1_ERR_UNSUPPORTED, "FLUX1_CPU_ISA asks for %s, which this machine does not have; unset it", wish);
+            return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                             "FLUX1_CPU_ISA asks for %s, which this machine does not have; unset it", wish);
     }
-    return error_set(err, FLUX1_ERR_ARGUMENT, "FLUX1_CPU_ISA is \"%s\"; it should be portable, avx2, avx512 or avx512bf16, or unset", wish ? wish : "");
+    return error_set(err, FLUX1_ERR_ARGUMENT,
+                     "FLUX1_CPU_ISA is \"%s\"; it should be portable, avx2, avx512 or avx512bf16, or unset",
+                     wish ? wish : "");
 }
 
 const char *ops_cpu_isa(void)
@@ -94,9 +96,9 @@ flux1_status ops_cpu_create(const ops_config *c, ops **out)
     if (!o)
         return error_oom(c->err, sizeof *o, "the CPU backend");
     o->head = (ops){.fn = &cpu_table_of_functions, .err = c->err, .cancel = c->cancel};
-    o->half = c->arithmetic == DTYPE_BF16;
+    o->bf16 = c->arithmetic == DTYPE_BF16;
     o->threads = c->threads > 1 ? c->threads : 1;
-    o->kernels = o->half ? set->bf16 : set->f32;
+    o->kernels = o->bf16 ? set->bf16 : set->f32;
     o->last_block = &o->blocks;
     size_t bytes = (size_t)o->threads * GEMM_SCRATCH * sizeof(float);
     o->scratch = aligned_alloc(ARENA_ALIGN, size_round_up(bytes, ARENA_ALIGN));
@@ -153,7 +155,8 @@ static size_t cpu_act_bytes(const ops_config *c, act_role role, const act_shape 
 static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
     (void)m, (void)n;
-    return work == WORK_ATTENTION && heads > 0 ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k) : 0;
+    return work == WORK_ATTENTION && heads > 0 ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k)
+                                               : 0;
 }
 
 const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes, .scratch = cpu_scratch};
@@ -170,16 +173,19 @@ flux1_status cpu_create(ops *base, act_role role, act_shape shape, act *out)
     cpu_ops *o = cpu_self(base);
     void *head, *data;
     TRY(arena_alloc(&o->memory, sizeof(cpu_buffer), &head, base->err));
-    TRY(arena_alloc(&o->memory, layout_bytes(o->half, role, &shape, ARENA_ALIGN), &data, base->err));
+    TRY(arena_alloc(&o->memory, layout_bytes(o->bf16, role, &shape, ARENA_ALIGN), &data, base->err));
     cpu_buffer *f = head;
-    *f = (cpu_buffer){.head = {.shape = shape, .role = role}, .data = data, .half = layout_half(o->half, role)};
-    *out = (act){.buffer = &f->head, .part = PART_WHOLE, .cols = shape.cols};
+    *f = (cpu_buffer){.head = {.shape = shape, .role = role}, .data = data, .bf16 = layout_bf16(o->bf16, role)};
+    *out = act_whole(&f->head);
     return FLUX1_OK;
 }
 
 size_t cpu_mark(ops *o) { return arena_mark(&cpu_self(o)->memory); }
 void cpu_release(ops *o, size_t mark) { arena_release(&cpu_self(o)->memory, mark); }
-flux1_status cpu_exchange(ops *o, size_t bytes, void **out) { return arena_alloc(&cpu_self(o)->memory, bytes, out, o->err); }
+flux1_status cpu_exchange(ops *o, size_t bytes, void **out)
+{
+    return arena_alloc(&cpu_self(o)->memory, bytes, out, o->err);
+}
 
 view cpu_view(act a)
 {
@@ -187,9 +193,9 @@ view cpu_view(act a)
         return (view){0};
     const cpu_buffer *f = (const cpu_buffer *)a.buffer;
     const act_shape *s = &f->head.shape;
-    size_t element = f->half ? 2 : 4;
+    size_t element = f->bf16 ? 2 : 4;
     int64_t all = s->rows[0] + s->rows[1], rows = act_rows(a);
-    view v = {.ld = s->cols, .batch_stride = all * s->cols, .rows = rows, .cols = a.cols, .half = f->half};
+    view v = {.ld = s->cols, .batch_stride = all * s->cols, .rows = rows, .cols = a.cols, .bf16 = f->bf16};
     /* an empty buffer has no memory, but an operand that is there must not look left out */
     static unsigned char nothing[4];
     v.data = f->data ? f->data + (size_t)(act_first_row(a) * s->cols + a.col) * element : nothing;
@@ -208,7 +214,8 @@ static flux1_status host_view(ops *o, const tensor *host, act a, const char *ope
 {
     dtype type = a.buffer->role == ACT_IDS ? DTYPE_I32 : DTYPE_F32;
     TRY(cpu_fits(o, host->type == type && tensor_elements(host) == act_batch(a) * act_rows(a) * a.cols, operation));
-    *out = (view){.data = host->data, .ld = a.cols, .batch_stride = act_rows(a) * a.cols, .rows = act_rows(a), .cols = a.cols};
+    *out = (view){
+        .data = host->data, .ld = a.cols, .batch_stride = act_rows(a) * a.cols, .rows = act_rows(a), .cols = a.cols};
     return FLUX1_OK;
 }
 
@@ -240,7 +247,10 @@ flux1_status cpu_copy_rows(ops *o, act in, int64_t first, act out)
 {
     view from = cpu_view(in), to = cpu_view(out);
     TRY(cpu_begin(o, "copy_rows", NULL));
-    TRY(cpu_fits(o, in.cols == out.cols && act_batch(in) == act_batch(out) && first >= 0 && first + act_rows(out) <= act_rows(in), "copy_rows"));
+    TRY(cpu_fits(o,
+                 in.cols == out.cols && act_batch(in) == act_batch(out) && first >= 0 &&
+                     first + act_rows(out) <= act_rows(in),
+                 "copy_rows"));
     copy_views(cpu_self(o), &from, first, &to, act_batch(out));
     return FLUX1_OK;
 }
@@ -250,13 +260,18 @@ flux1_status cpu_cast(ops *o, act in, act out) { return cpu_copy_rows(o, in, 0, 
 size_t cpu_pack_bytes(ops *o, act a, int64_t rows)
 {
     (void)o;
-    return (size_t)(act_batch(a) * rows * a.cols) * (((const cpu_buffer *)a.buffer)->half ? 2 : 4);
+    return (size_t)(act_batch(a) * rows * a.cols) * (((const cpu_buffer *)a.buffer)->bf16 ? 2 : 4);
 }
 
 /* Rows of an act as they lie in exchange memory: dense, in the act's own type. */
 static view packed(void *bytes, act a, int64_t rows)
 {
-    return (view){.data = bytes, .ld = a.cols, .batch_stride = rows * a.cols, .rows = rows, .cols = a.cols, .half = ((const cpu_buffer *)a.buffer)->half};
+    return (view){.data = bytes,
+                  .ld = a.cols,
+                  .batch_stride = rows * a.cols,
+                  .rows = rows,
+                  .cols = a.cols,
+                  .bf16 = ((const cpu_buffer *)a.buffer)->bf16};
 }
 
 flux1_status cpu_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
@@ -273,7 +288,7 @@ flux1_status cpu_unpack(ops *o, const void *bytes, act out, int64_t first, int64
     TRY(cpu_begin(o, "unpack", NULL));
     TRY(cpu_fits(o, first >= 0 && first + rows <= act_rows(out), "unpack"));
     view from = packed((void *)(uintptr_t)bytes, out, rows), to = cpu_view(out); /* only read */
-    to.data += (size_t)(first * to.ld) * (to.half ? 2 : 4);
+    to.data += (size_t)(first * to.ld) * (to.bf16 ? 2 : 4);
     to.rows = rows;
     copy_views(cpu_self(o), &from, 0, &to, act_batch(out));
     return FLUX1_OK;
@@ -317,7 +332,8 @@ flux1_status cpu_begin(const ops *o, const char *operation, const weight *w)
 {
     TRY(cpu_end(o));
     if (w && !w->owner->held)
-        return error_set(o->err, FLUX1_ERR_INTERNAL, "%s uses a weight of block \"%s\" outside its bracket", operation, w->owner->name);
+        return error_set(o->err, FLUX1_ERR_INTERNAL, "%s uses a weight of block \"%s\" outside its bracket", operation,
+                         w->owner->name);
     return FLUX1_OK;
 }
 

@@ -1,9 +1,11 @@
-/* The CPU backend's insides. cpu.c holds memory and order, weights.c blocks and recipes; linear.c, attention.c, rows.c and planes.c check arguments and cut
- * an entry into tasks for the pool; the tasks themselves are the kernels_*.h, compiled once per instruction set (kernels_<isa>.c) over the vectors of simd.h.
+/* The CPU backend's insides. cpu.c holds memory and order, weights.c blocks and recipes; linear.c, attention.c, rows.c
+ * and planes.c check arguments and cut an entry into tasks for the pool; the tasks themselves are the kernels_*.h,
+ * compiled once per instruction set (kernels_<isa>.c) over the vectors of simd.h.
  *
- * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic. Weights stay as the file has them and are
- * converted, transposed and laid into panels block by block, in scratch that each worker has from the start.
- * A task's result depends only on its outputs' coordinates, never on how many tasks or threads there are. */
+ * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic.
+ * Weights stay as the file has them and are converted, transposed and laid into panels block by block, in scratch that
+ * each worker has from the start. A task's result depends only on its outputs' coordinates, never on how many tasks or
+ * threads there are. */
 #ifndef FLUX1_OPS_CPU_CPU_H
 #define FLUX1_OPS_CPU_CPU_H
 
@@ -12,12 +14,20 @@
 
 #define CPU_SLOTS 4096
 
-/* One k block of a product: 256 steps of one float32 or of two bf16. A panels are rows of LDA words: not a multiple of a page, so that a tile's rows do not
- * share cache sets; and wide enough for the last vector to run over. */
-enum { GEMM_STEPS = 192, GEMM_LDA = GEMM_STEPS + 16, GEMM_ROWS = 576, GEMM_COLS = 1024, GEMM_LDC = GEMM_COLS + 16, GEMM_FEW = 8 };
+/* One k block of a product: 256 steps of one float32 or of two bf16. A panels are rows of LDA words: not a multiple of
+ * a page, so that a tile's rows do not share cache sets; and wide enough for the last vector to run over. */
+enum {
+    GEMM_STEPS = 192,
+    GEMM_LDA = GEMM_STEPS + 16,
+    GEMM_ROWS = 576,
+    GEMM_COLS = 1024,
+    GEMM_LDC = GEMM_COLS + 16,
+    GEMM_FEW = 8
+};
 enum { GEMM_SCRATCH = GEMM_ROWS * GEMM_LDA + GEMM_COLS * GEMM_STEPS + GEMM_ROWS * GEMM_LDC }; /* floats a worker */
 
-/* Attention: at most so many queries a task, and keys a block (the score tile is an A panel, so no more than GEMM_STEPS). */
+/* Attention: at most so many queries a task, and keys a block (the score tile is an A panel, so no more than
+ * GEMM_STEPS). */
 enum { ATTENTION_QUERIES = 252, ATTENTION_KEYS = GEMM_STEPS };
 
 enum { STATS_PARTIALS = 16384, STATS_CHUNKS = 64, STATS_ROWS = 32 };
@@ -25,23 +35,23 @@ enum { STATS_PARTIALS = 16384, STATS_CHUNKS = 64, STATS_ROWS = 32 };
 typedef struct cpu_buffer {
     act_buffer head;
     unsigned char *data;
-    bool half; /* bf16 */
+    bool bf16; /* bf16 */
 } cpu_buffer;
 
 /* Rows of a part, all batches, from the window's first column. */
 typedef struct view {
     unsigned char *data;
-    int64_t ld;            /* elements between rows */
-    int64_t batch_stride;  /* elements between batches */
-    int64_t rows;          /* of one batch */
+    int64_t ld;           /* elements between rows */
+    int64_t batch_stride; /* elements between batches */
+    int64_t rows;         /* of one batch */
     int64_t cols;
-    bool half;
+    bool bf16;
 } view;
 
 static inline void *view_row(const view *v, int64_t m)
 {
     int64_t b = v->rows ? m / v->rows : 0;
-    return v->data + (size_t)(b * v->batch_stride + (m - b * v->rows) * v->ld) * (v->half ? 2 : 4);
+    return v->data + (size_t)(b * v->batch_stride + (m - b * v->rows) * v->ld) * (v->bf16 ? 2 : 4);
 }
 
 /* A logical matrix [rows, cols] tiled by pieces of f32, f16 or bf16 bytes, which may lie at odd addresses. */
@@ -80,16 +90,16 @@ typedef struct gemm_job {
     const matrix *w;
     const float *bias, *gate;
     activation f;
-    float *scratch;              /* GEMM_SCRATCH floats a worker */
+    float *scratch; /* GEMM_SCRATCH floats a worker */
     const atomic_int *cancel;
     /* convolution: 0 for a linear layer */
     int kernel, stride;
     int64_t height, width, out_height, out_width, channels;
-    view top, bottom;            /* data NULL: zeros */
+    view top, bottom; /* data NULL: zeros */
 } gemm_job;
 
 typedef struct attention_job {
-    view q, k, v, out, lse, bias; /* lse, bias: data NULL when left out */
+    view q, k, v, out, lse, bias;                            /* lse, bias: data NULL when left out */
     int64_t batch, heads, dim, queries, keys, block, blocks; /* `blocks` tasks of `block` queries a head */
     float scale;
     bool causal;
@@ -124,8 +134,8 @@ typedef struct rows_job {
     bool silu;
     activation f;
     atomic_int *flag;
-    moments *partial;   /* group_stats: [chunks][groups] */
-    float *scratch;     /* GEMM_SCRATCH floats a worker */
+    moments *partial; /* group_stats: [chunks][groups] */
+    float *scratch;   /* GEMM_SCRATCH floats a worker */
 } rows_job;
 
 /* One instruction set: the shape of its register tile, and the tasks. */
@@ -134,7 +144,8 @@ typedef struct cpu_kernels {
     bool bf16; /* products of bf16 pairs */
     int tile_cols;
     pool_fn *gemm, *gemv, *attention, *attention_merge;
-    pool_fn *layer_norm, *rms_norm, *head_norm_rope, *embed, *activate, *add, *copy, *finite, *group_stats, *group_apply, *upsample;
+    pool_fn *layer_norm, *rms_norm, *head_norm_rope, *embed, *activate, *add, *copy, *finite, *group_stats,
+        *group_apply, *upsample;
 } cpu_kernels;
 
 extern const cpu_kernels cpu_kernels_portable, cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_avx512bf16;
@@ -142,23 +153,23 @@ extern const cpu_kernels cpu_kernels_portable, cpu_kernels_avx2, cpu_kernels_avx
 typedef struct cpu_ops {
     ops head;
     const cpu_kernels *kernels;
-    bool half;                       /* arithmetic is bf16 */
+    bool bf16; /* arithmetic is bf16 */
     int threads;
     pool *workers;
     arena memory;
-    float *scratch;                  /* threads × GEMM_SCRATCH */
-    moments *partials;               /* STATS_PARTIALS */
+    float *scratch;    /* threads × GEMM_SCRATCH */
+    moments *partials; /* STATS_PARTIALS */
     cpu_block *blocks, **last_block;
     int64_t step;
     atomic_int bad[CPU_SLOTS];
-    int ended[OPS_STEPS_AHEAD];      /* lowest bad slot of the last steps */
+    int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */
 } cpu_ops;
 
 static inline cpu_ops *cpu_self(ops *o) { return (cpu_ops *)o; }
 static inline const cpu_weight *cpu_w(const weight *w) { return (const cpu_weight *)w; }
 
-view cpu_view(act a);                                   /* zeroed for an act left out */
-const float *cpu_table(const cpu_ops *o, act t);        /* the row at the step counter; NULL for a table left out */
+view cpu_view(act a);                            /* zeroed for an act left out */
+const float *cpu_table(const cpu_ops *o, act t); /* the row at the step counter; NULL for a table left out */
 
 /* Every operation begins with this: cancelled, or a weight (may be NULL) used outside its block's bracket. */
 flux1_status cpu_begin(const ops *o, const char *operation, const weight *w);
@@ -170,9 +181,9 @@ flux1_status cpu_fits(const ops *o, bool ok, const char *operation);
 /* Runs a rows job in chunks of about 16k elements. */
 void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);
 
-size_t cpu_attention_scratch(int64_t dim);              /* bytes a worker */
+size_t cpu_attention_scratch(int64_t dim); /* bytes a worker */
 
-#define CPU_DECLARE(ret, name, args) ret cpu_##name args;
+#define CPU_DECLARE(ret, name, args, call) ret cpu_##name args;
 OPS_PRIMITIVES(CPU_DECLARE)
 #undef CPU_DECLARE
 

@@ -1,8 +1,11 @@
-/* Attention that never stores the score matrix (the online softmax of Milakov and Gimelshein 2018, blocked as in FlashAttention). Included per instruction set.
+/* Attention that never stores the score matrix (the online softmax of Milakov and Gimelshein 2018, blocked as in
+ * FlashAttention). Included per instruction set.
  *
- * A task is one head and a block of queries. For each block of keys: scores [queries × keys] = q·kᵀ by the GEMM tile (q laid as A, k's rows transposed into
- * panels as if they were weights); softmax in base 2 with a running maximum and sum a row; then out = out·2^(old max − new max) + p·v with the score tile as A
- * and v's rows as panels. All blocks together fit the L2 cache. The softmax is some 12 vector operations for 16 scores beside 2·dim multiply-adds for each. */
+ * A task is one head and a block of queries. For each block of keys: scores [queries × keys] = q·kᵀ by the GEMM tile (q
+ * laid as A, k's rows transposed into panels as if they were weights); softmax in base 2 with a running maximum and sum
+ * a row; then out = out·2^(old max − new max) + p·v with the score tile as A and v's rows as panels. All blocks
+ * together fit the L2 cache. The softmax is some 12 vector operations for 16 scores beside 2·dim multiply-adds for
+ * each. */
 #ifndef FLUX1_OPS_CPU_KERNELS_ATTENTION_H
 #define FLUX1_OPS_CPU_KERNELS_ATTENTION_H
 
@@ -13,12 +16,12 @@
 #define LOG2_E 1.44269504088896341
 
 typedef struct attention_state {
-    float *q;     /* [head chunks][queries][LDA words] */
-    float *score; /* [queries][LDA] */
-    float *kv;    /* panels of k, then of v */
-    float *out;   /* [queries][width] */
+    float *q;         /* [head chunks][queries][LDA words] */
+    float *score;     /* [queries][LDA] */
+    float *kv;        /* panels of k, then of v */
+    float *out;       /* [queries][width] */
     float *top, *sum; /* a query: maximum (base 2, scaled), Σ 2^(score − maximum) */
-    int64_t width; /* dim in whole tiles */
+    int64_t width;    /* dim in whole tiles */
 } attention_state;
 
 static void attention_state_at(const attention_job *t, int worker, attention_state *s)
@@ -35,23 +38,31 @@ static void attention_state_at(const attention_job *t, int worker, attention_sta
 }
 
 /* scores[rows, keys] = q·kᵀ, over the head in chunks of BLOCK_K. */
-static void scores(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t rows, int64_t key, int64_t keys)
+static void scores(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t rows, int64_t key,
+                   int64_t keys)
 {
-    const bool half = t->k.half;
-    const unsigned char *data = (const unsigned char *)view_row(&t->k, b * t->keys + key) + (size_t)(h * t->dim) * (half ? 2 : 4);
-    matrix k = {.rows = keys, .cols = t->dim, .count = 1, .piece = {{.data = data, .type = half ? DTYPE_BF16 : DTYPE_F32, .ld = t->k.ld, .rows = keys, .cols = t->dim}}};
+    const bool bf16 = t->k.bf16;
+    const unsigned char *data =
+        (const unsigned char *)view_row(&t->k, b * t->keys + key) + (size_t)(h * t->dim) * (bf16 ? 2 : 4);
+    matrix k = {
+        .rows = keys,
+        .cols = t->dim,
+        .count = 1,
+        .piece = {{.data = data, .type = bf16 ? DTYPE_BF16 : DTYPE_F32, .ld = t->k.ld, .rows = keys, .cols = t->dim}}};
     for (int64_t d = 0, chunk = 0; d < t->dim; d += BLOCK_K, chunk++) {
         int64_t count = i64_min(BLOCK_K, t->dim - d);
         lay_panels(&k, 0, keys, d, count, s->kv);
-        multiply(rows, keys, (count + PER_WORD - 1) / PER_WORD, s->q + chunk * ATTENTION_QUERIES * GEMM_LDA, s->kv, s->score, GEMM_LDA, d > 0);
+        multiply(rows, keys, (count + PER_WORD - 1) / PER_WORD, s->q + chunk * ATTENTION_QUERIES * GEMM_LDA, s->kv,
+                 s->score, GEMM_LDA, d > 0);
     }
 }
 
 /* Rows of v as panels of columns: [key, TILE_COLS], or pairs of keys. */
-static void lay_values(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t key, int64_t keys)
+static void lay_values(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t key,
+                       int64_t keys)
 {
-    const bool half = t->v.half;
-    const size_t bytes = half ? 2 : 4;
+    const bool bf16 = t->v.bf16;
+    const size_t bytes = bf16 ? 2 : 4;
     const unsigned char *row = (const unsigned char *)view_row(&t->v, b * t->keys + key) + (size_t)(h * t->dim) * bytes;
     const size_t stride = (size_t)t->v.ld * bytes;
     for (int64_t i = 0; i < keys; i += PER_WORD, row += PER_WORD * stride) {
@@ -61,9 +72,9 @@ static void lay_values(const attention_job *t, const attention_state *s, int64_t
             float *to = s->kv + d / TILE_COLS * PANEL + i / PER_WORD * TILE_COLS + d % TILE_COLS;
             int n = (int)i64_max(0, i64_min(VW, t->dim - d));
 #if defined(SIMD_BF16)
-            vstore(to, vinterleave(vldn(row, half, d, n), i + 1 < keys ? vldn(row + stride, half, d, n) : vzero()));
+            vstore(to, vinterleave(vldn(row, bf16, d, n), i + 1 < keys ? vldn(row + stride, bf16, d, n) : vzero()));
 #else
-            vstore(to, vldn(row, half, d, n));
+            vstore(to, vldn(row, bf16, d, n));
 #endif
         }
     }
@@ -79,7 +90,8 @@ SIMD_INLINE vf vkeep(vf v, int n, float rest)
     return vload(lanes);
 }
 
-/* Scores, scaled to base 2 and biased, and their maximum over the first `allowed`. Without a bias nothing is stored: soften() scales again. */
+/* Scores, scaled to base 2 and biased, and their maximum over the first `allowed`. Without a bias nothing is stored:
+ * soften() scales again. */
 SIMD_INLINE vf scaled(const float *x, const float *bias, int64_t k, vf scale, int n)
 {
     vf y = vmul(vload(x + k), scale);
@@ -105,7 +117,8 @@ SIMD_INLINE float highest(float *x, const float *bias, vf scale, int64_t allowed
     return vtop(high);
 }
 
-/* Probabilities go where the scores were: bf16 ones take half the room and so never overtake the scores still to be read. */
+/* Probabilities go where the scores were: bf16 ones take half the room and so never overtake the scores still to be
+ * read. */
 SIMD_INLINE void store_probability(float *x, int64_t k, vf p)
 {
 #if defined(SIMD_BF16)
@@ -115,7 +128,8 @@ SIMD_INLINE void store_probability(float *x, int64_t k, vf p)
 #endif
 }
 
-/* One row of scores to probabilities relative to the new maximum: the first `allowed` keys; zeros from there up to `keys` (whole vectors). Returns their sum. */
+/* One row of scores to probabilities relative to the new maximum: the first `allowed` keys; zeros from there up to
+ * `keys` (whole vectors). Returns their sum. */
 SIMD_INLINE float exponentials(float *x, bool biased, vf scale, float shift, int64_t allowed, int64_t keys)
 {
     const vf less = vset1(-shift), by = biased ? vset1(1.0f) : scale;
@@ -134,7 +148,8 @@ SIMD_INLINE float exponentials(float *x, bool biased, vf scale, float shift, int
     return vsum(sum);
 }
 
-static void soften(const attention_job *t, attention_state *s, int64_t i, const float *bias, int64_t allowed, int64_t keys)
+static void soften(const attention_job *t, attention_state *s, int64_t i, const float *bias, int64_t allowed,
+                   int64_t keys)
 {
     float *x = s->score + i * GEMM_LDA;
     const vf scale = vset1((float)(t->scale * LOG2_E));
@@ -153,15 +168,18 @@ static void soften(const attention_job *t, attention_state *s, int64_t i, const 
     s->sum[i] += sum;
 }
 
-static void attention_finish(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t first, int64_t rows)
+static void attention_finish(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t first,
+                             int64_t rows)
 {
     for (int64_t i = 0; i < rows; i++) {
-        unsigned char *out = (unsigned char *)view_row(&t->out, b * t->queries + first + i) + (size_t)(h * t->dim) * (t->out.half ? 2 : 4);
+        unsigned char *out = (unsigned char *)view_row(&t->out, b * t->queries + first + i) +
+                             (size_t)(h * t->dim) * (t->out.bf16 ? 2 : 4);
         float inverse = t->keys ? 1.0f / s->sum[i] : 0.0f;
         for (int64_t d = 0; d < t->dim; d += VW)
-            vstn(out, t->out.half, d, vmul(vload(s->out + i * s->width + d), vset1(inverse)), vcount(t->dim - d));
+            vstn(out, t->out.bf16, d, vmul(vload(s->out + i * s->width + d), vset1(inverse)), vcount(t->dim - d));
         if (t->lse.data)
-            ((float *)view_row(&t->lse, b * t->queries + first + i))[h] = t->keys ? (float)((s->top[i] + log2((double)s->sum[i])) / LOG2_E) : -INFINITY;
+            ((float *)view_row(&t->lse, b * t->queries + first + i))[h] =
+                t->keys ? (float)((s->top[i] + log2((double)s->sum[i])) / LOG2_E) : -INFINITY;
     }
 }
 
@@ -175,9 +193,10 @@ static void attention(void *arg, int64_t index, int worker)
     if (rows <= 0)
         return;
     view q = t->q;
-    q.data += (size_t)(h * t->dim) * (q.half ? 2 : 4);
+    q.data += (size_t)(h * t->dim) * (q.bf16 ? 2 : 4);
     for (int64_t d = 0, chunk = 0; d < t->dim; d += BLOCK_K, chunk++)
-        lay_rows(&q, b * t->queries + first, rows, d, i64_min(BLOCK_K, t->dim - d), s.q + chunk * ATTENTION_QUERIES * GEMM_LDA);
+        lay_rows(&q, b * t->queries + first, rows, d, i64_min(BLOCK_K, t->dim - d),
+                 s.q + chunk * ATTENTION_QUERIES * GEMM_LDA);
     memset(s.out, 0, (size_t)(rows * s.width) * sizeof *s.out);
     for (int64_t i = 0; i < rows; i++)
         s.top[i] = -INFINITY, s.sum[i] = 0;
@@ -186,7 +205,8 @@ static void attention(void *arg, int64_t index, int worker)
         int64_t keys = i64_min(ATTENTION_KEYS, visible - key);
         scores(t, &s, b, h, rows, key, keys);
         for (int64_t i = 0; i < rows; i++) {
-            const float *bias = t->bias.data ? (const float *)view_row(&t->bias, h) + key - (first + i) + t->queries - 1 : NULL;
+            const float *bias =
+                t->bias.data ? (const float *)view_row(&t->bias, h) + key - (first + i) + t->queries - 1 : NULL;
             int64_t allowed = t->causal ? i64_max(0, i64_min(keys, first + i + 1 - key)) : keys;
             soften(t, &s, i, bias, allowed, i64_ceil_div(keys, VW) * VW);
         }
@@ -212,7 +232,8 @@ static void attention_merge(void *arg, int64_t index, int worker)
             const unsigned char *y = view_row(&j->y, m);
             for (int64_t i = h * j->dim; i < (h + 1) * j->dim; i += VW) {
                 int n = vcount((h + 1) * j->dim - i);
-                vstn(x, j->out.half, i, vfma(vldn(x, j->out.half, i, n), keep, vmul(vldn(y, j->y.half, i, n), take)), n);
+                vstn(x, j->out.bf16, i, vfma(vldn(x, j->out.bf16, i, n), keep, vmul(vldn(y, j->y.bf16, i, n), take)),
+                     n);
             }
             *mine = (float)(top + log(p + q));
         }

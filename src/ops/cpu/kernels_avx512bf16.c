@@ -1,4 +1,5 @@
-/* The kernels for AVX-512 with products of bf16 pairs: linear layers, convolutions and attention when the arithmetic is bf16. */
+/* The kernels for AVX-512 with products of bf16 pairs: linear layers, convolutions and attention when the arithmetic is
+ * bf16. */
 #if defined(__x86_64__)
 #define SIMD_AVX512
 #define SIMD_BF16

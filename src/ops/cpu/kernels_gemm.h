@@ -1,12 +1,14 @@
-/* Matrix products, for linear layers, convolutions and (by their parts) attention. Included once per instruction set, over simd.h.
+/* Matrix products, for linear layers, convolutions and (by their parts) attention. Included once per instruction set,
+ * over simd.h.
  *
- * Idea: a task owns a block of the output, up to GEMM_ROWS × GEMM_COLS, summed in float32 in its worker's scratch over k blocks of GEMM_STEPS words.
- * A "word" is one float, or two neighbouring bf16 along k where the machine multiplies those (SIMD_BF16): everything but vmadd is the same.
- *   A  rows of LDA words, copied (converted, gathered from an image) as they lie: the tile broadcasts its words. Stays in the L2 cache.
- *   B  panels of TILE_COLS columns × k, transposed on the way from the file's rows. One panel stays in the L1 cache while all of A passes.
- *   tile TILE_ROWS × TILE_VECTORS sums in registers; rows are dealt out so that tiles differ by one row at most.
- * Each output is one chain of multiply-adds a k block, added block by block: the same for every way of cutting the output.
- * The last step of a task is the epilogue, row by row, while the sums are still in cache. */
+ * Idea: a task owns a block of the output, up to GEMM_ROWS × GEMM_COLS, summed in float32 in its worker's scratch over
+ * k blocks of GEMM_STEPS words. A "word" is one float, or two neighbouring bf16 along k where the machine multiplies
+ * those (SIMD_BF16): everything but vmadd is the same. A  rows of LDA words, copied (converted, gathered from an image)
+ * as they lie: the tile broadcasts its words. Stays in the L2 cache. B  panels of TILE_COLS columns × k, transposed on
+ * the way from the file's rows. One panel stays in the L1 cache while all of A passes. tile TILE_ROWS × TILE_VECTORS
+ * sums in registers; rows are dealt out so that tiles differ by one row at most. Each output is one chain of
+ * multiply-adds a k block, added block by block: the same for every way of cutting the output. The last step of a task
+ * is the epilogue, row by row, while the sums are still in cache. */
 #ifndef FLUX1_OPS_CPU_KERNELS_GEMM_H
 #define FLUX1_OPS_CPU_KERNELS_GEMM_H
 
@@ -26,14 +28,15 @@ enum { BLOCK_K = GEMM_STEPS * PER_WORD, PANEL = TILE_COLS * GEMM_STEPS };
 
 /* ---- the tile: c[rows, TILE_COLS] (+)= a[rows, steps]·b[steps, TILE_COLS] ---- */
 
-SIMD_INLINE void tile_body(const int rows, int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add)
+SIMD_INLINE void tile_body(const int rows, int64_t steps, const float *a, const float *b, float *c, int64_t ldc,
+                           bool add)
 {
     vf sum[TILE_ROWS][TILE_VECTORS];
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
-        for (int j = 0; j < TILE_VECTORS; j++)
-            sum[i][j] = vzero();
+    for (int j = 0; j < TILE_VECTORS; j++)
+        sum[i][j] = vzero();
     for (int64_t k = 0; k < steps; k++, b += TILE_COLS) {
         vf bj[TILE_VECTORS];
         SIMD_UNROLL
@@ -50,33 +53,39 @@ SIMD_INLINE void tile_body(const int rows, int64_t steps, const float *a, const 
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
-        for (int j = 0; j < TILE_VECTORS; j++) {
-            float *p = c + i * ldc + j * VW;
-            vstore(p, add ? vadd(vload(p), sum[i][j]) : sum[i][j]);
-        }
+    for (int j = 0; j < TILE_VECTORS; j++) {
+        float *p = c + i * ldc + j * VW;
+        vstore(p, add ? vadd(vload(p), sum[i][j]) : sum[i][j]);
+    }
 }
 
 typedef void tile_fn(int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add);
-#define TILE(rows) \
-    static void tile_##rows(int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add) { tile_body(rows, steps, a, b, c, ldc, add); }
-TILE(1) TILE(2) TILE(3) TILE(4)
+#define TILE(rows)                                                                                          \
+    static void tile_##rows(int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add) \
+    {                                                                                                       \
+        tile_body(rows, steps, a, b, c, ldc, add);                                                          \
+    }
+TILE(1)
+TILE(2) TILE(3) TILE(4)
 #if TILE_ROWS > 4
-TILE(5) TILE(6)
+    TILE(5) TILE(6)
 #endif
 #if TILE_ROWS > 6
-TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
+        TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
 #endif
-static tile_fn *const tiles[TILE_ROWS + 1] = {NULL, tile_1, tile_2, tile_3, tile_4,
+            static tile_fn *const tiles[TILE_ROWS + 1] = {
+                NULL,   tile_1, tile_2, tile_3,  tile_4,
 #if TILE_ROWS > 4
-                                              tile_5, tile_6,
+                tile_5, tile_6,
 #endif
 #if TILE_ROWS > 6
-                                              tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14,
+                tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14,
 #endif
 };
 
 /* c[rows, cols] (+)= a·b; cols rounded up to whole panels. */
-static void multiply(int64_t rows, int64_t cols, int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add)
+static void multiply(int64_t rows, int64_t cols, int64_t steps, const float *a, const float *b, float *c, int64_t ldc,
+                     bool add)
 {
     int64_t count = i64_ceil_div(rows, TILE_ROWS), width = count ? rows / count : 0, wider = count ? rows % count : 0;
     for (int64_t n = 0; n < cols; n += TILE_COLS, b += PANEL)
@@ -89,8 +98,9 @@ static void multiply(int64_t rows, int64_t cols, int64_t steps, const float *a, 
 
 /* ---- A ---- */
 
-/* count elements to word row `to` from element `at` on; p NULL: zeros. May write up to a vector of zeros beyond; pairs come out whole. */
-static void lay_row(float *to, int64_t at, const void *p, bool half, int64_t count)
+/* count elements to word row `to` from element `at` on; p NULL: zeros. May write up to a vector of zeros beyond; pairs
+ * come out whole. */
+static void lay_row(float *to, int64_t at, const void *p, bool bf16, int64_t count)
 {
 #if defined(SIMD_BF16)
     uint16_t *h = (uint16_t *)to + at;
@@ -98,14 +108,15 @@ static void lay_row(float *to, int64_t at, const void *p, bool half, int64_t cou
         int n = (int)i64_min(count - i, 2 * VW);
         if (!p)
             vstore(h + i, vzero());
-        else if (half)
+        else if (bf16)
             vstore(h + i, vrawn((const uint16_t *)p + i, n));
         else
-            vstore(h + i, vpairs(vldn(p, false, i, n < VW ? n : VW), n > VW ? vldn(p, false, i + VW, n - VW) : vzero()));
+            vstore(h + i,
+                   vpairs(vldn(p, false, i, n < VW ? n : VW), n > VW ? vldn(p, false, i + VW, n - VW) : vzero()));
     }
 #else
     for (int64_t i = 0; i < count; i += VW)
-        vstore(to + at + i, p ? vldn(p, half, i, vcount(count - i)) : vzero());
+        vstore(to + at + i, p ? vldn(p, bf16, i, vcount(count - i)) : vzero());
 #endif
 }
 
@@ -119,12 +130,13 @@ SIMD_INLINE void touch(const unsigned char *p, size_t bytes)
 
 static void lay_rows(const view *in, int64_t m, int64_t rows, int64_t k, int64_t count, float *a)
 {
-    const size_t bytes = in->half ? 2 : 4;
+    const size_t bytes = in->bf16 ? 2 : 4;
     for (int64_t i = 0; i < rows; i++) {
         const unsigned char *p = (const unsigned char *)view_row(in, m + i) + (size_t)k * bytes;
         if (i + ROWS_AHEAD < rows)
-            touch(p + (size_t)(ROWS_AHEAD * in->ld) * bytes, (size_t)count * bytes); /* the next batch item's rows lie elsewhere: no harm */
-        lay_row(a + i * GEMM_LDA, 0, p, in->half, count);
+            touch(p + (size_t)(ROWS_AHEAD * in->ld) * bytes,
+                  (size_t)count * bytes); /* the next batch item's rows lie elsewhere: no harm */
+        lay_row(a + i * GEMM_LDA, 0, p, in->bf16, count);
     }
 }
 
@@ -140,7 +152,8 @@ static const unsigned char *pixel_at(const gemm_job *g, int64_t b, int64_t y, in
     return view_row(&g->in, (b * g->height + y) * g->width + x);
 }
 
-/* Output pixels [m, m + rows) as rows of A: their neighbourhoods in the order (ky, kx, channel), elements [k, k + count). */
+/* Output pixels [m, m + rows) as rows of A: their neighbourhoods in the order (ky, kx, channel), elements [k, k +
+ * count). */
 static void lay_pixels(const gemm_job *g, int64_t m, int64_t rows, int64_t k, int64_t count, float *a)
 {
     const int64_t before = g->kernel == 3 && g->stride == 1 ? 1 : 0, plane = g->out_height * g->out_width;
@@ -150,7 +163,7 @@ static void lay_pixels(const gemm_job *g, int64_t m, int64_t rows, int64_t k, in
         for (int64_t at = 0; at < count; tap++, channel = 0) {
             int64_t n = i64_min(g->channels - channel, count - at), ky = tap / g->kernel, kx = tap - ky * g->kernel;
             const unsigned char *p = pixel_at(g, b, y * g->stride + ky - before, x * g->stride + kx - before);
-            lay_row(a + i * GEMM_LDA, at, p ? p + (size_t)channel * (g->in.half ? 2 : 4) : NULL, g->in.half, n);
+            lay_row(a + i * GEMM_LDA, at, p ? p + (size_t)channel * (g->in.bf16 ? 2 : 4) : NULL, g->in.bf16, n);
             at += n;
         }
     }
@@ -171,7 +184,8 @@ SIMD_INLINE vf load_weight(const unsigned char *p, dtype type, int n)
 SIMD_INLINE size_t type_bytes(dtype type) { return type == DTYPE_F32 ? 4 : 2; }
 
 #if !defined(SIMD_BF16)
-/* `lanes` rows of the piece at p, `count` elements each, become columns of the panel. bf16 rows are transposed as pairs and then widened: half the shuffles. */
+/* `lanes` rows of the piece at p, `count` elements each, become columns of the panel. bf16 rows are transposed as pairs
+ * and then widened: half the shuffles. */
 static void transpose_rows(const unsigned char *p, dtype type, size_t row_bytes, int lanes, int64_t count, float *b)
 {
     const int64_t step = type == DTYPE_BF16 ? 2 * VW : VW;
@@ -201,9 +215,11 @@ static void transpose_rows(const unsigned char *p, dtype type, size_t row_bytes,
 static void lay_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t at, float *b)
 {
     size_t row_bytes = (size_t)p->ld * type_bytes(p->type);
-    const unsigned char *data = p->data + (size_t)(row - p->row) * row_bytes + (size_t)(col - p->col) * type_bytes(p->type);
+    const unsigned char *data =
+        p->data + (size_t)(row - p->row) * row_bytes + (size_t)(col - p->col) * type_bytes(p->type);
     for (int64_t r = 0; r < rows; r += VW)
-        transpose_rows(data + (size_t)r * row_bytes, p->type, row_bytes, vcount(rows - r), cols, b + at * TILE_COLS + r);
+        transpose_rows(data + (size_t)r * row_bytes, p->type, row_bytes, vcount(rows - r), cols,
+                       b + at * TILE_COLS + r);
 }
 #else
 static void transpose_rows(const unsigned char *p, dtype type, size_t row_bytes, int lanes, int64_t count, float *b)
@@ -217,7 +233,8 @@ static void transpose_rows(const unsigned char *p, dtype type, size_t row_bytes,
             if (type == DTYPE_BF16)
                 r[i] = n == 2 * VW ? vraw(q) : vrawn(q, n);
             else
-                r[i] = vpairs(load_weight(q, type, n < VW ? n : VW), n > VW ? load_weight(q + VW * type_bytes(type), type, n - VW) : vzero());
+                r[i] = vpairs(load_weight(q, type, n < VW ? n : VW),
+                              n > VW ? load_weight(q + VW * type_bytes(type), type, n - VW) : vzero());
         }
         vtranspose(r);
         for (int i = 0; i < n; i += 2)
@@ -239,7 +256,8 @@ static void lay_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t 
     const unsigned char *data = p->data + (size_t)(row - p->row) * row_bytes + (size_t)(col - p->col) * bytes;
     int64_t whole = at & 1 ? 0 : cols & ~(int64_t)1;
     for (int64_t r = 0; r < rows; r += VW)
-        transpose_rows(data + (size_t)r * row_bytes, p->type, row_bytes, vcount(rows - r), whole, b + at / 2 * TILE_COLS + r);
+        transpose_rows(data + (size_t)r * row_bytes, p->type, row_bytes, vcount(rows - r), whole,
+                       b + at / 2 * TILE_COLS + r);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t k = whole; k < cols; k++)
             lay_element(data + (size_t)r * row_bytes + (size_t)k * bytes, p->type, at + k, r, b);
@@ -272,7 +290,8 @@ static void lay_panels(const matrix *w, int64_t row, int64_t rows, int64_t k, in
 static void finish_row(const gemm_job *g, int64_t m, int64_t n, int64_t count, const float *sum)
 {
     unsigned char *out = view_row(&g->out, m);
-    const void *mul = g->mul.data ? view_row(&g->mul, m) : NULL, *residual = g->residual.data ? view_row(&g->residual, m) : NULL;
+    const void *mul = g->mul.data ? view_row(&g->mul, m) : NULL,
+               *residual = g->residual.data ? view_row(&g->residual, m) : NULL;
     for (int64_t i = 0; i < count; i += VW) {
         int lanes = vcount(count - i);
         vf y = vldn(sum, false, i, lanes);
@@ -280,12 +299,12 @@ static void finish_row(const gemm_job *g, int64_t m, int64_t n, int64_t count, c
             y = vadd(y, vldn(g->bias, false, n + i, lanes));
         y = vactivate(g->f, y);
         if (mul)
-            y = vmul(y, vldn(mul, g->mul.half, n + i, lanes));
+            y = vmul(y, vldn(mul, g->mul.bf16, n + i, lanes));
         if (g->gate)
             y = vmul(y, vldn(g->gate, false, n + i, lanes));
         if (residual)
-            y = vadd(y, vldn(residual, g->residual.half, n + i, lanes));
-        vstn(out, g->out.half, n + i, y, lanes);
+            y = vadd(y, vldn(residual, g->residual.bf16, n + i, lanes));
+        vstn(out, g->out.bf16, n + i, y, lanes);
     }
 }
 
@@ -296,7 +315,8 @@ static void gemm(void *arg, int64_t index, int worker)
     const gemm_job *g = arg;
     if (stopped(g->cancel))
         return;
-    float *a = g->scratch + (int64_t)worker * GEMM_SCRATCH, *b = a + GEMM_ROWS * GEMM_LDA, *c = b + GEMM_COLS * GEMM_STEPS;
+    float *a = g->scratch + (int64_t)worker * GEMM_SCRATCH, *b = a + GEMM_ROWS * GEMM_LDA,
+          *c = b + GEMM_COLS * GEMM_STEPS;
     /* blocks of rows pass under one block of columns: its weights are read from the file once */
     int64_t n = index / g->blocks_m * g->block_n, m = index % g->blocks_m * g->block_m;
     int64_t cols = i64_min(g->block_n, g->n - n), rows = i64_min(g->block_m, g->m - m);
@@ -324,12 +344,13 @@ enum { FEW_OUTPUTS = 4, FEW_ROWS = TILE_ROWS > 6 ? 4 : 2 };
 typedef vf few_sums[FEW_OUTPUTS][FEW_ROWS];
 
 /* One vector of each weight row and each input row, n elements of it. */
-SIMD_INLINE void dot_step(few_sums acc, const unsigned char *const *w, const dtype type, const unsigned char *const *x, bool half, int64_t k, const int rows, int n)
+SIMD_INLINE void dot_step(few_sums acc, const unsigned char *const *w, const dtype type, const unsigned char *const *x,
+                          bool bf16, int64_t k, const int rows, int n)
 {
     vf xs[FEW_ROWS];
     SIMD_UNROLL
     for (int j = 0; j < rows; j++)
-        xs[j] = vldn(x[j], half, k, n);
+        xs[j] = vldn(x[j], bf16, k, n);
     SIMD_UNROLL
     for (int i = 0; i < FEW_OUTPUTS; i++) {
         vf wi = load_weight(w[i] + (size_t)k * type_bytes(type), type, n);
@@ -340,49 +361,50 @@ SIMD_INLINE void dot_step(few_sums acc, const unsigned char *const *w, const dty
 }
 
 /* sum[j, i] += piece row (row + i)·input row (m + j), over the piece's columns. */
-SIMD_INLINE void dot_body(const gemm_job *g, const matrix_piece *p, const dtype type, int64_t row, int outputs, int64_t m, const int rows, float *sum)
+SIMD_INLINE void dot_body(const gemm_job *g, const matrix_piece *p, const dtype type, int64_t row, int outputs,
+                          int64_t m, const int rows, float *sum)
 {
     const unsigned char *w[FEW_OUTPUTS], *x[FEW_ROWS];
     const size_t row_bytes = (size_t)p->ld * type_bytes(type);
-    const bool half = g->in.half;
+    const bool bf16 = g->in.bf16;
     few_sums acc;
     SIMD_UNROLL
     for (int i = 0; i < FEW_OUTPUTS; i++)
         w[i] = p->data + (size_t)(row - p->row + (i < outputs ? i : outputs - 1)) * row_bytes;
     SIMD_UNROLL
     for (int j = 0; j < rows; j++)
-        x[j] = (const unsigned char *)view_row(&g->in, m + j) + (size_t)p->col * (half ? 2 : 4);
+        x[j] = (const unsigned char *)view_row(&g->in, m + j) + (size_t)p->col * (bf16 ? 2 : 4);
     SIMD_UNROLL
     for (int i = 0; i < FEW_OUTPUTS; i++)
         SIMD_UNROLL
-        for (int j = 0; j < rows; j++)
-            acc[i][j] = vzero();
+    for (int j = 0; j < rows; j++)
+        acc[i][j] = vzero();
     int64_t k = 0;
     for (; k + VW <= p->cols; k += VW) {
         SIMD_UNROLL
         for (int i = 0; i < FEW_OUTPUTS; i++) /* the rows after these are next */
             __builtin_prefetch(w[i] + FEW_OUTPUTS * row_bytes + (size_t)k * type_bytes(type));
-        dot_step(acc, w, type, x, half, k, rows, VW);
+        dot_step(acc, w, type, x, bf16, k, rows, VW);
     }
     if (k < p->cols)
-        dot_step(acc, w, type, x, half, k, rows, (int)(p->cols - k));
+        dot_step(acc, w, type, x, bf16, k, rows, (int)(p->cols - k));
     SIMD_UNROLL
     for (int i = 0; i < FEW_OUTPUTS; i++)
         SIMD_UNROLL
-        for (int j = 0; j < rows; j++)
-            if (i < outputs)
-                sum[j * FEW_OUTPUTS + i] += vsum(acc[i][j]);
+    for (int j = 0; j < rows; j++)
+        if (i < outputs)
+            sum[j * FEW_OUTPUTS + i] += vsum(acc[i][j]);
 }
 
-#define DOT(rows)                                                                                                    \
+#define DOT(rows)                                                                                                     \
     static void dot_##rows(const gemm_job *g, const matrix_piece *p, int64_t row, int outputs, int64_t m, float *sum) \
-    {                                                                                                                \
-        if (p->type == DTYPE_BF16)                                                                                   \
-            dot_body(g, p, DTYPE_BF16, row, outputs, m, rows, sum);                                                  \
-        else if (p->type == DTYPE_F16)                                                                               \
-            dot_body(g, p, DTYPE_F16, row, outputs, m, rows, sum);                                                   \
-        else                                                                                                         \
-            dot_body(g, p, DTYPE_F32, row, outputs, m, rows, sum);                                                   \
+    {                                                                                                                 \
+        if (p->type == DTYPE_BF16)                                                                                    \
+            dot_body(g, p, DTYPE_BF16, row, outputs, m, rows, sum);                                                   \
+        else if (p->type == DTYPE_F16)                                                                                \
+            dot_body(g, p, DTYPE_F16, row, outputs, m, rows, sum);                                                    \
+        else                                                                                                          \
+            dot_body(g, p, DTYPE_F32, row, outputs, m, rows, sum);                                                    \
     }
 DOT(1)
 DOT(2)

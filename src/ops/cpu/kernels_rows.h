@@ -1,4 +1,5 @@
-/* Everything that goes row by row: norms, rotation, element-wise operations, moves, group statistics. Bound by memory; included once per instruction set. */
+/* Everything that goes row by row: norms, rotation, element-wise operations, moves, group statistics. Bound by memory;
+ * included once per instruction set. */
 #ifndef FLUX1_OPS_CPU_KERNELS_ROWS_H
 #define FLUX1_OPS_CPU_KERNELS_ROWS_H
 
@@ -8,36 +9,37 @@
 
 #include <math.h>
 
-#define EACH_ROW(j, m) for (int64_t m = index * (j)->chunk, last_ = i64_min((j)->rows, (index + 1) * (j)->chunk); m < last_; m++)
-#define EACH_VECTOR(i, n, count) for (int64_t i = 0, n = vcount(count); i < (count); i += VW, n = vcount((count) - i))
+#define EACH_ROW(j, m) \
+    for (int64_t m = index * (j)->chunk, last_ = i64_min((j)->rows, (index + 1) * (j)->chunk); m < last_; m++)
+#define EACH_VECTOR(i, n, count) for (int64_t i = 0, n = vcount(count); i < (count); i += VW, n = vcount((count)-i))
 
 /* Σ x, and Σ (x − mean)²: four chains of sums a lane. */
-SIMD_INLINE float row_sum(const void *x, bool half, int64_t count)
+SIMD_INLINE float row_sum(const void *x, bool bf16, int64_t count)
 {
     vf s[4] = {vzero(), vzero(), vzero(), vzero()};
     int64_t i = 0;
     for (; i + 4 * VW <= count; i += 4 * VW)
         for (int j = 0; j < 4; j++)
-            s[j] = vadd(s[j], vld(x, half, i + j * VW));
+            s[j] = vadd(s[j], vld(x, bf16, i + j * VW));
     for (; i < count; i += VW)
-        s[0] = vadd(s[0], vldn(x, half, i, vcount(count - i)));
+        s[0] = vadd(s[0], vldn(x, bf16, i, vcount(count - i)));
     return vsum(vadd(vadd(s[0], s[1]), vadd(s[2], s[3])));
 }
 
-SIMD_INLINE float row_squares(const void *x, bool half, int64_t count, float mean)
+SIMD_INLINE float row_squares(const void *x, bool bf16, int64_t count, float mean)
 {
     const vf m = vset1(mean);
     vf s[4] = {vzero(), vzero(), vzero(), vzero()};
     int64_t i = 0;
     for (; i + 4 * VW <= count; i += 4 * VW)
         for (int j = 0; j < 4; j++) {
-            vf d = vsub(vld(x, half, i + j * VW), m);
+            vf d = vsub(vld(x, bf16, i + j * VW), m);
             s[j] = vfma(d, d, s[j]);
         }
     float tail = 0;
     for (; i < count; i += VW) {
         int n = vcount(count - i);
-        vf d = vsub(vldn(x, half, i, n), m);
+        vf d = vsub(vldn(x, bf16, i, n), m);
         if (n == VW) {
             s[0] = vfma(d, d, s[0]);
         } else { /* lanes beyond hold −mean */
@@ -54,14 +56,17 @@ static void layer_norm(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
     (void)worker;
-    EACH_ROW(j, m) {
+    EACH_ROW(j, m)
+    {
         const void *x = view_row(&j->in, m);
         void *y = view_row(&j->out, m);
-        const bool half = j->in.half;
-        float mean = row_sum(x, half, j->cols) / (float)j->cols;
-        vf inverse = vset1(1.0f / sqrtf(row_squares(x, half, j->cols, mean) / (float)j->cols + j->eps)), middle = vset1(mean);
-        EACH_VECTOR(i, n, j->cols) {
-            vf v = vmul(vsub(vldn(x, half, i, (int)n), middle), inverse);
+        const bool bf16 = j->in.bf16;
+        float mean = row_sum(x, bf16, j->cols) / (float)j->cols;
+        vf inverse = vset1(1.0f / sqrtf(row_squares(x, bf16, j->cols, mean) / (float)j->cols + j->eps)),
+           middle = vset1(mean);
+        EACH_VECTOR(i, n, j->cols)
+        {
+            vf v = vmul(vsub(vldn(x, bf16, i, (int)n), middle), inverse);
             if (j->w)
                 v = vmul(v, vldn(j->w, false, i, (int)n));
             if (j->b)
@@ -70,7 +75,7 @@ static void layer_norm(void *arg, int64_t index, int worker)
                 v = vmul(v, vadd(vset1(1.0f), vldn(j->scale, false, i, (int)n)));
             if (j->shift)
                 v = vadd(v, vldn(j->shift, false, i, (int)n));
-            vstn(y, j->out.half, i, v, (int)n);
+            vstn(y, j->out.bf16, i, v, (int)n);
         }
     }
 }
@@ -79,12 +84,14 @@ static void rms_norm(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
     (void)worker;
-    EACH_ROW(j, m) {
+    EACH_ROW(j, m)
+    {
         const void *x = view_row(&j->in, m);
         void *y = view_row(&j->out, m);
-        vf inverse = vset1(1.0f / sqrtf(row_squares(x, j->in.half, j->cols, 0) / (float)j->cols + j->eps));
+        vf inverse = vset1(1.0f / sqrtf(row_squares(x, j->in.bf16, j->cols, 0) / (float)j->cols + j->eps));
         EACH_VECTOR(i, n, j->cols)
-            vstn(y, j->out.half, i, vmul(vmul(vldn(x, j->in.half, i, (int)n), inverse), vldn(j->w, false, i, (int)n)), (int)n);
+        vstn(y, j->out.bf16, i, vmul(vmul(vldn(x, j->in.bf16, i, (int)n), inverse), vldn(j->w, false, i, (int)n)),
+             (int)n);
     }
 }
 
@@ -92,27 +99,30 @@ static void head_norm_rope(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
     (void)worker;
-    EACH_ROW(j, m) {
+    EACH_ROW(j, m)
+    {
         unsigned char *row = view_row(&j->out, m);
-        const bool half = j->out.half;
+        const bool bf16 = j->out.bf16;
         const void *turn = j->rope.data ? view_row(&j->rope, m % j->out.rows) : NULL;
         for (int64_t h = 0; h < j->heads; h++) {
-            unsigned char *x = row + (size_t)(h * j->dim) * (half ? 2 : 4);
-            vf inverse = j->w ? vset1(1.0f / sqrtf(row_squares(x, half, j->dim, 0) / (float)j->dim + j->eps)) : vset1(1.0f);
-            EACH_VECTOR(i, n, j->dim) {
-                vf v = vldn(x, half, i, (int)n);
+            unsigned char *x = row + (size_t)(h * j->dim) * (bf16 ? 2 : 4);
+            vf inverse =
+                j->w ? vset1(1.0f / sqrtf(row_squares(x, bf16, j->dim, 0) / (float)j->dim + j->eps)) : vset1(1.0f);
+            EACH_VECTOR(i, n, j->dim)
+            {
+                vf v = vldn(x, bf16, i, (int)n);
                 if (j->w)
                     v = vmul(vmul(v, inverse), vldn(j->w, false, i, (int)n));
                 if (turn)
-                    v = vrotate(v, vldn(turn, j->rope.half, i, (int)n));
-                vstn(x, half, i, v, (int)n);
+                    v = vrotate(v, vldn(turn, j->rope.bf16, i, (int)n));
+                vstn(x, bf16, i, v, (int)n);
             }
         }
     }
 }
 
 /* Columns [0, cols) of a table's row, added to y when `add`. */
-static void look_up(const matrix *t, int64_t row, unsigned char *y, bool half, bool add)
+static void look_up(const matrix *t, int64_t row, unsigned char *y, bool bf16, bool add)
 {
     for (int k = 0; k < t->count; k++) {
         const matrix_piece *p = &t->piece[k];
@@ -120,12 +130,15 @@ static void look_up(const matrix *t, int64_t row, unsigned char *y, bool half, b
             continue;
         const size_t bytes = p->type == DTYPE_F32 ? 4 : 2;
         const unsigned char *x = p->data + (size_t)((row - p->row) * p->ld) * bytes;
-        EACH_VECTOR(i, n, p->cols) {
+        EACH_VECTOR(i, n, p->cols)
+        {
             const unsigned char *q = x + (size_t)i * bytes;
-            vf v = p->type == DTYPE_F32 ? vloadn(q, (int)n) : p->type == DTYPE_BF16 ? vload_bf16n(q, (int)n) : vload_f16n(q, (int)n);
+            vf v = p->type == DTYPE_F32    ? vloadn(q, (int)n)
+                   : p->type == DTYPE_BF16 ? vload_bf16n(q, (int)n)
+                                           : vload_f16n(q, (int)n);
             if (add)
-                v = vadd(v, vldn(y, half, p->col + i, (int)n));
-            vstn(y, half, p->col + i, v, (int)n);
+                v = vadd(v, vldn(y, bf16, p->col + i, (int)n));
+            vstn(y, bf16, p->col + i, v, (int)n);
         }
     }
 }
@@ -134,13 +147,14 @@ static void embed(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
     (void)worker;
-    EACH_ROW(j, m) {
+    EACH_ROW(j, m)
+    {
         int32_t id;
         memcpy(&id, view_row(&j->in, m), sizeof id);
         unsigned char *y = view_row(&j->out, m);
-        look_up(j->table, id, y, j->out.half, false);
+        look_up(j->table, id, y, j->out.bf16, false);
         if (j->positions)
-            look_up(j->positions, j->first + m % j->out.rows, y, j->out.half, true);
+            look_up(j->positions, j->first + m % j->out.rows, y, j->out.bf16, true);
     }
 }
 
@@ -148,11 +162,12 @@ static void activate(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
     (void)worker;
-    EACH_ROW(j, m) {
+    EACH_ROW(j, m)
+    {
         const void *x = view_row(&j->in, m);
         void *y = view_row(&j->out, m);
         EACH_VECTOR(i, n, j->cols)
-            vstn(y, j->out.half, i, vactivate(j->f, vldn(x, j->in.half, i, (int)n)), (int)n);
+        vstn(y, j->out.bf16, i, vactivate(j->f, vldn(x, j->in.bf16, i, (int)n)), (int)n);
     }
 }
 
@@ -162,12 +177,14 @@ static void add(void *arg, int64_t index, int worker)
     const rows_job *j = arg;
     const vf s = vset1(j->s);
     (void)worker;
-    EACH_ROW(j, m) {
+    EACH_ROW(j, m)
+    {
         const void *x = view_row(&j->in, m), *y = view_row(&j->y, j->y.rows == j->in.rows ? m : m / j->in.rows);
         void *z = view_row(&j->out, m);
-        EACH_VECTOR(i, n, j->cols) {
+        EACH_VECTOR(i, n, j->cols)
+        {
             vf times = j->scale ? vmul(s, vldn(j->scale, false, i, (int)n)) : s;
-            vstn(z, j->out.half, i, vfma(times, vldn(y, j->y.half, i, (int)n), vldn(x, j->in.half, i, (int)n)), (int)n);
+            vstn(z, j->out.bf16, i, vfma(times, vldn(y, j->y.bf16, i, (int)n), vldn(x, j->in.bf16, i, (int)n)), (int)n);
         }
     }
 }
@@ -177,16 +194,17 @@ static void copy(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
     (void)worker;
-    EACH_ROW(j, m) {
+    EACH_ROW(j, m)
+    {
         int64_t b = m / j->out.rows;
         const void *x = view_row(&j->in, b * j->in.rows + j->first + (m - b * j->out.rows));
         void *y = view_row(&j->out, m);
-        if (j->in.half == j->out.half) {
-            memcpy(y, x, (size_t)j->cols * (j->in.half ? 2 : 4));
+        if (j->in.bf16 == j->out.bf16) {
+            memcpy(y, x, (size_t)j->cols * (j->in.bf16 ? 2 : 4));
             continue;
         }
         EACH_VECTOR(i, n, j->cols)
-            vstn(y, j->out.half, i, vldn(x, j->in.half, i, (int)n), (int)n);
+        vstn(y, j->out.bf16, i, vldn(x, j->in.bf16, i, (int)n), (int)n);
     }
 }
 
@@ -195,10 +213,11 @@ static void check_finite(void *arg, int64_t index, int worker)
     const rows_job *j = arg;
     bool good = true;
     (void)worker;
-    EACH_ROW(j, m) {
+    EACH_ROW(j, m)
+    {
         const void *x = view_row(&j->in, m);
         EACH_VECTOR(i, n, j->cols)
-            good = good && vfinite(vldn(x, j->in.half, i, (int)n));
+        good = good && vfinite(vldn(x, j->in.bf16, i, (int)n));
     }
     if (!good)
         atomic_store_explicit(j->flag, 1, memory_order_relaxed);
@@ -207,7 +226,8 @@ static void check_finite(void *arg, int64_t index, int worker)
 /* ---- group norm ---- */
 
 /* A channel's Σ x, or Σ (x − mean)², over `rows` rows of vectors·VW channels from channel i. */
-SIMD_INLINE void channel_sums(const rows_job *j, int64_t m, int64_t rows, int64_t i, const int vectors, int n, const float *mean, float *sum)
+SIMD_INLINE void channel_sums(const rows_job *j, int64_t m, int64_t rows, int64_t i, const int vectors, int n,
+                              const float *mean, float *sum)
 {
     vf s[4], middle[4];
     SIMD_UNROLL
@@ -216,10 +236,10 @@ SIMD_INLINE void channel_sums(const rows_job *j, int64_t m, int64_t rows, int64_
         middle[v] = mean ? vldn(mean, false, i + v * VW, n) : vzero();
     }
     const unsigned char *x = view_row(&j->in, m);
-    for (int64_t r = 0; r < rows; r++, x += (size_t)j->in.ld * (j->in.half ? 2 : 4)) {
+    for (int64_t r = 0; r < rows; r++, x += (size_t)j->in.ld * (j->in.bf16 ? 2 : 4)) {
         SIMD_UNROLL
         for (int v = 0; v < vectors; v++) {
-            vf d = vsub(vldn(x, j->in.half, i + v * VW, n), middle[v]);
+            vf d = vsub(vldn(x, j->in.bf16, i + v * VW, n), middle[v]);
             s[v] = mean ? vfma(d, d, s[v]) : vadd(s[v], d);
         }
     }
@@ -245,7 +265,8 @@ static double group_total(const float *sum, int64_t width)
     return s;
 }
 
-/* Moments of `rows` rows of one batch item, at most STATS_ROWS, still in cache for the second pass: float sums a channel, doubles a group. */
+/* Moments of `rows` rows of one batch item, at most STATS_ROWS, still in cache for the second pass: float sums a
+ * channel, doubles a group. */
 static void block_moments(const rows_job *j, int64_t m, int64_t rows, float *sum, float *mean, moments *group)
 {
     const int64_t width = j->cols / j->heads;
@@ -261,7 +282,8 @@ static void block_moments(const rows_job *j, int64_t m, int64_t rows, float *sum
         moments_merge(&group[g], count, mean[g * width], group_total(sum + g * width, width));
 }
 
-/* Chunk `index` of the rows: moments of each of the `heads` groups. The chunks are the same for any number of threads. */
+/* Chunk `index` of the rows: moments of each of the `heads` groups. The chunks are the same for any number of threads.
+ */
 static void group_stats(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
@@ -278,14 +300,17 @@ static void group_apply(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
     (void)worker;
-    EACH_ROW(j, m) {
+    EACH_ROW(j, m)
+    {
         const void *x = view_row(&j->in, j->first + m);
         void *y = view_row(&j->out, j->first + m);
-        EACH_VECTOR(i, n, j->cols) {
-            vf v = vmul(vsub(vldn(x, j->in.half, i, (int)n), vldn(j->shift, false, i, (int)n)), vldn(j->scale, false, i, (int)n));
+        EACH_VECTOR(i, n, j->cols)
+        {
+            vf v = vmul(vsub(vldn(x, j->in.bf16, i, (int)n), vldn(j->shift, false, i, (int)n)),
+                        vldn(j->scale, false, i, (int)n));
             if (j->b)
                 v = vadd(v, vldn(j->b, false, i, (int)n));
-            vstn(y, j->out.half, i, j->silu ? vmul(v, vsigmoid(v)) : v, (int)n);
+            vstn(y, j->out.bf16, i, j->silu ? vmul(v, vsigmoid(v)) : v, (int)n);
         }
     }
 }
@@ -294,7 +319,7 @@ static void group_apply(void *arg, int64_t index, int worker)
 static void upsample(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
-    const size_t element = j->out.half ? 2 : 4, bytes = (size_t)j->cols * element, stride = (size_t)j->out.ld * element;
+    const size_t element = j->out.bf16 ? 2 : 4, bytes = (size_t)j->cols * element, stride = (size_t)j->out.ld * element;
     const int64_t b = index / (2 * j->height), y = index - b * 2 * j->height;
     const unsigned char *in = view_row(&j->in, (b * j->height + y / 2) * j->width);
     unsigned char *out = view_row(&j->out, index * 2 * j->width);

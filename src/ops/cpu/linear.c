@@ -3,7 +3,8 @@
 
 #include "base/checked.h"
 
-/* Blocks of columns for `blocks_m` blocks of rows: as wide as the scratch, but so many that all threads end at about the same time. */
+/* Blocks of columns for `blocks_m` blocks of rows: as wide as the scratch, but so many that all threads end at about
+ * the same time. */
 static int64_t columns_of_block(const gemm_job *g, int64_t threads, int64_t tile)
 {
     int64_t fewest = i64_ceil_div(g->n, GEMM_COLS), most = i64_max(fewest, g->n / (2 * tile)), best = fewest;
@@ -39,15 +40,25 @@ static flux1_status run_gemm(cpu_ops *o, gemm_job *g)
 static bool rows_like(act a, act b) { return act_rows(a) == act_rows(b) && act_batch(a) == act_batch(b); }
 static bool absent_or_like(act a, act out) { return !act_present(a) || (a.cols == out.cols && rows_like(a, out)); }
 
-flux1_status cpu_linear(ops *base, act in, const weight *w, const epilogue *e, act out)
+flux1_status cpu_product(ops *base, act in, const weight *w, const epilogue *e, act out)
 {
     cpu_ops *o = cpu_self(base);
     TRY(cpu_begin(base, "linear", w));
-    TRY(cpu_fits(base, in.cols == w->cols && out.cols == w->rows && rows_like(in, out) && absent_or_like(e->mul, out) && absent_or_like(e->residual, out) &&
-                           (!act_present(e->gate) || e->gate.cols == out.cols),
+    TRY(cpu_fits(base,
+                 in.cols == w->cols && out.cols == w->rows && rows_like(in, out) && absent_or_like(e->mul, out) &&
+                     absent_or_like(e->residual, out) && (!act_present(e->gate) || e->gate.cols == out.cols),
                  "linear"));
-    gemm_job g = {.m = act_batch(in) * act_rows(in), .n = w->rows, .k = w->cols, .in = cpu_view(in), .out = cpu_view(out), .mul = cpu_view(e->mul),
-                  .residual = cpu_view(e->residual), .w = &cpu_w(w)->m, .bias = cpu_w(w)->bias, .gate = cpu_table(o, e->gate), .f = e->f};
+    gemm_job g = {.m = act_batch(in) * act_rows(in),
+                  .n = w->rows,
+                  .k = w->cols,
+                  .in = cpu_view(in),
+                  .out = cpu_view(out),
+                  .mul = cpu_view(e->mul),
+                  .residual = cpu_view(e->residual),
+                  .w = &cpu_w(w)->m,
+                  .bias = cpu_w(w)->bias,
+                  .gate = cpu_table(o, e->gate),
+                  .f = e->f};
     return run_gemm(o, &g);
 }
 
@@ -55,11 +66,26 @@ flux1_status cpu_conv(ops *base, act in, act top, act bottom, const weight *w, i
 {
     TRY(cpu_begin(base, "conv", w));
     const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
-    TRY(cpu_fits(base, w->cols == in.cols * w->kernel * w->kernel && w->rows == out.cols && t->height == s->height / stride && t->width == s->width / stride &&
-                           s->batch == t->batch && absent_or_like(residual, out),
+    TRY(cpu_fits(base,
+                 w->cols == in.cols * w->kernel * w->kernel && w->rows == out.cols && t->height == s->height / stride &&
+                     t->width == s->width / stride && s->batch == t->batch && absent_or_like(residual, out),
                  "conv"));
-    gemm_job g = {.m = t->batch * t->height * t->width, .n = w->rows, .k = w->cols, .in = cpu_view(in), .out = cpu_view(out), .residual = cpu_view(residual),
-                  .w = &cpu_w(w)->m, .bias = cpu_w(w)->bias, .kernel = w->kernel, .stride = stride, .height = s->height, .width = s->width,
-                  .out_height = t->height, .out_width = t->width, .channels = in.cols, .top = cpu_view(top), .bottom = cpu_view(bottom)};
+    gemm_job g = {.m = t->batch * t->height * t->width,
+                  .n = w->rows,
+                  .k = w->cols,
+                  .in = cpu_view(in),
+                  .out = cpu_view(out),
+                  .residual = cpu_view(residual),
+                  .w = &cpu_w(w)->m,
+                  .bias = cpu_w(w)->bias,
+                  .kernel = w->kernel,
+                  .stride = stride,
+                  .height = s->height,
+                  .width = s->width,
+                  .out_height = t->height,
+                  .out_width = t->width,
+                  .channels = in.cols,
+                  .top = cpu_view(top),
+                  .bottom = cpu_view(bottom)};
     return run_gemm(cpu_self(base), &g);
 }

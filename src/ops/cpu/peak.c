@@ -1,4 +1,5 @@
-/* 24 independent chains (12 on AVX2's 16 registers) hide the latency; the compiler cannot drop them, as their sum is stored. */
+/* 24 independent chains (12 on AVX2's 16 registers) hide the latency; the compiler cannot drop them, as their sum is
+ * stored. */
 #include "ops/cpu/peak.h"
 
 #include <stdint.h>
@@ -80,9 +81,18 @@ static double rate(void (*turns)(void), double flops_a_turn, double seconds)
     return (double)count * TURNS * flops_a_turn / (end - begin);
 }
 
-double peak_avx2(double seconds) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? rate(turns_avx2, 12 * 8 * 2, seconds) : 0; }
-double peak_avx512(double seconds) { return __builtin_cpu_supports("avx512f") ? rate(turns_avx512, 24 * 16 * 2, seconds) : 0; }
-double peak_avx512bf16(double seconds) { return __builtin_cpu_supports("avx512bf16") ? rate(turns_avx512bf16, 24 * 32 * 2, seconds) : 0; }
+double peak_avx2(double seconds)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? rate(turns_avx2, 12 * 8 * 2, seconds) : 0;
+}
+double peak_avx512(double seconds)
+{
+    return __builtin_cpu_supports("avx512f") ? rate(turns_avx512, 24 * 16 * 2, seconds) : 0;
+}
+double peak_avx512bf16(double seconds)
+{
+    return __builtin_cpu_supports("avx512bf16") ? rate(turns_avx512bf16, 24 * 32 * 2, seconds) : 0;
+}
 #else
 double peak_avx2(double seconds) { return (void)seconds, 0; }
 double peak_avx512(double seconds) { return (void)seconds, 0; }

@@ -2,7 +2,8 @@
 #ifndef FLUX1_BENCH_PEAK_H
 #define FLUX1_BENCH_PEAK_H
 
-/* FLOP/s of one thread over about `seconds` of its processor time; 0 where the machine lacks the unit. Multiply and add count as two. */
+/* FLOP/s of one thread over about `seconds` of its processor time; 0 where the machine lacks the unit. Multiply and add
+ * count as two. */
 double peak_avx2(double seconds);
 double peak_avx512(double seconds);
 double peak_avx512bf16(double seconds); /* pairs: 64 a vector instruction */

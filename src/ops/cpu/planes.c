@@ -11,12 +11,23 @@ flux1_status cpu_group_stats(ops *base, act in, int64_t groups, act stats)
     TRY(cpu_begin(base, "group_stats", NULL));
     if (groups == 0)
         return FLUX1_OK;
-    TRY(cpu_fits(base, in.cols % groups == 0 && act_rows(stats) == groups && stats.cols == 3 && act_batch(stats) == act_batch(in), "group_stats"));
+    TRY(cpu_fits(base,
+                 in.cols % groups == 0 && act_rows(stats) == groups && stats.cols == 3 &&
+                     act_batch(stats) == act_batch(in),
+                 "group_stats"));
     if (groups > STATS_PARTIALS || 2 * in.cols > GEMM_SCRATCH)
-        return error_set(base->err, FLUX1_ERR_LIMIT, "a plane of %lld channels in %lld groups is more than the CPU backend normalises", (long long)in.cols,
-                         (long long)groups);
-    int64_t rows = act_rows(in), chunks = i64_max(1, i64_min(i64_min(STATS_CHUNKS, STATS_PARTIALS / groups), i64_ceil_div(rows, 4 * STATS_ROWS)));
-    rows_job j = {.in = cpu_view(in), .rows = rows, .cols = in.cols, .heads = groups, .partial = o->partials, .scratch = o->scratch};
+        return error_set(base->err, FLUX1_ERR_LIMIT,
+                         "a plane of %lld channels in %lld groups is more than the CPU backend normalises",
+                         (long long)in.cols, (long long)groups);
+    int64_t rows = act_rows(in),
+            chunks =
+                i64_max(1, i64_min(i64_min(STATS_CHUNKS, STATS_PARTIALS / groups), i64_ceil_div(rows, 4 * STATS_ROWS)));
+    rows_job j = {.in = cpu_view(in),
+                  .rows = rows,
+                  .cols = in.cols,
+                  .heads = groups,
+                  .partial = o->partials,
+                  .scratch = o->scratch};
     view to = cpu_view(stats);
     j.chunk = i64_ceil_div(i64_ceil_div(rows, chunks), STATS_ROWS) * STATS_ROWS;
     for (int64_t b = 0; b < act_batch(in); b++) {
@@ -35,19 +46,29 @@ flux1_status cpu_group_stats(ops *base, act in, int64_t groups, act stats)
     return FLUX1_OK;
 }
 
-flux1_status cpu_group_apply(ops *base, act in, act stats, int64_t groups, const weight *w, float eps, bool silu, act out)
+flux1_status cpu_group_apply(ops *base, act in, act stats, int64_t groups, const weight *w, float eps, bool silu,
+                             act out)
 {
     cpu_ops *o = cpu_self(base);
     TRY(cpu_begin(base, "group_apply", w));
     if (groups == 0 || in.cols == 0)
         return FLUX1_OK;
-    TRY(cpu_fits(base, in.cols % groups == 0 && act_rows(stats) % groups == 0 && w->rows == in.cols && in.cols == out.cols && act_rows(in) == act_rows(out) &&
-                           act_batch(in) == act_batch(out) && act_batch(stats) == act_batch(in) && 2 * in.cols <= GEMM_SCRATCH,
+    TRY(cpu_fits(base,
+                 in.cols % groups == 0 && act_rows(stats) % groups == 0 && w->rows == in.cols && in.cols == out.cols &&
+                     act_rows(in) == act_rows(out) && act_batch(in) == act_batch(out) &&
+                     act_batch(stats) == act_batch(in) && 2 * in.cols <= GEMM_SCRATCH,
                  "group_apply"));
     int64_t width = in.cols / groups, sets = act_rows(stats) / groups;
     float *mean = o->scratch, *scale = mean + in.cols; /* the tasks read them and write only the output */
     view from = cpu_view(stats);
-    rows_job j = {.in = cpu_view(in), .out = cpu_view(out), .rows = act_rows(in), .cols = in.cols, .shift = mean, .scale = scale, .b = cpu_w(w)->bias, .silu = silu};
+    rows_job j = {.in = cpu_view(in),
+                  .out = cpu_view(out),
+                  .rows = act_rows(in),
+                  .cols = in.cols,
+                  .shift = mean,
+                  .scale = scale,
+                  .b = cpu_w(w)->bias,
+                  .silu = silu};
     for (int64_t b = 0; b < act_batch(in); b++) {
         for (int64_t g = 0; g < groups; g++) {
             moments all = {0};
@@ -70,7 +91,9 @@ flux1_status cpu_upsample(ops *base, act in, act out)
     cpu_ops *o = cpu_self(base);
     TRY(cpu_begin(base, "upsample", NULL));
     const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
-    TRY(cpu_fits(base, t->height == 2 * s->height && t->width == 2 * s->width && t->batch == s->batch && in.cols == out.cols, "upsample"));
+    TRY(cpu_fits(base,
+                 t->height == 2 * s->height && t->width == 2 * s->width && t->batch == s->batch && in.cols == out.cols,
+                 "upsample"));
     rows_job j = {.in = cpu_view(in), .out = cpu_view(out), .cols = out.cols, .height = s->height, .width = s->width};
     if (j.cols > 0 && j.width > 0)
         pool_run(o->workers, s->batch * t->height, o->kernels->upsample, &j);

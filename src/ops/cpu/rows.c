@@ -60,17 +60,20 @@ flux1_status cpu_embed(ops *base, act ids, const weight *table, const weight *po
     cpu_ops *o = cpu_self(base);
     TRY(cpu_begin(base, "embed", table));
     TRY(cpu_begin(base, "embed", positions));
-    TRY(cpu_fits(base, table->cols == out.cols && rows_like(ids, out) &&
-                           (!positions || (positions->cols == out.cols && first >= 0 && first + act_rows(out) <= positions->rows)),
-                 "embed"));
+    TRY(cpu_fits(
+        base,
+        table->cols == out.cols && rows_like(ids, out) &&
+            (!positions || (positions->cols == out.cols && first >= 0 && first + act_rows(out) <= positions->rows)),
+        "embed"));
     rows_job j = job_of(ids, out);
     for (int64_t m = 0; m < j.rows; m++) {
         int32_t id;
         memcpy(&id, view_row(&j.in, m), sizeof id);
         if (id < 0 || id >= table->rows)
             return error_set(base->err, FLUX1_ERR_ARGUMENT,
-                             "token id %d is outside the embedding table of %lld entries: tokenizer and text encoder do not belong together", (int)id,
-                             (long long)table->rows);
+                             "token id %d is outside the embedding table of %lld entries: tokenizer and text encoder "
+                             "do not belong together",
+                             (int)id, (long long)table->rows);
     }
     j.cols = out.cols;
     j.table = &cpu_w(table)->m;
@@ -94,8 +97,9 @@ flux1_status cpu_activate(ops *base, activation f, act in, act out)
 static flux1_status add(ops *base, act x, float s, const float *scale, act y, act out, const char *operation)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_fits(base, x.cols == out.cols && y.cols == out.cols && rows_like(x, out) && act_batch(y) == act_batch(x) &&
-                           (act_rows(y) == act_rows(x) || act_rows(y) == 1),
+    TRY(cpu_fits(base,
+                 x.cols == out.cols && y.cols == out.cols && rows_like(x, out) && act_batch(y) == act_batch(x) &&
+                     (act_rows(y) == act_rows(x) || act_rows(y) == 1),
                  operation));
     rows_job j = job_of(x, out);
     j.y = cpu_view(y);
@@ -139,7 +143,10 @@ flux1_status cpu_finite_first(ops *base, int *slot)
     return FLUX1_OK;
 }
 
-flux1_status cpu_step_end(ops *o, int64_t step) { return cpu_finite_first(o, &cpu_self(o)->ended[step % OPS_STEPS_AHEAD]); }
+flux1_status cpu_step_end(ops *o, int64_t step)
+{
+    return cpu_finite_first(o, &cpu_self(o)->ended[step % OPS_STEPS_AHEAD]);
+}
 
 flux1_status cpu_step_wait(ops *o, int64_t step, int *slot)
 {

@@ -1,6 +1,6 @@
-/* The vectors the kernels are written in. One of SIMD_AVX512 or SIMD_AVX2 may be defined by the including file, SIMD_BF16 beside the first; neither: plain C.
- *   VW             floats in a vector `vf`
- *   vload, vstore  any address; the forms with n touch only the first n (0..VW) elements, the others load as 0
+/* The vectors the kernels are written in. One of SIMD_AVX512 or SIMD_AVX2 may be defined by the including file,
+ * SIMD_BF16 beside the first; neither: plain C. VW             floats in a vector `vf` vload, vstore  any address; the
+ * forms with n touch only the first n (0..VW) elements, the others load as 0
  *   *_bf16, *_f16  convert from and to float
  *   vraw, vrawn    2·VW 16-bit values as they are: VW pairs; vpair_lo, vpair_hi widen a pair's bf16 halves to float
  *   vmax, vmin     the second operand when either is NaN
@@ -34,18 +34,21 @@
 SIMD_INLINE int vcount(int64_t left) { return left < VW ? (int)left : VW; }
 
 /* Elements [i, i + VW) of a float or bf16 row. */
-SIMD_INLINE vf vld(const void *p, bool half, int64_t i) { return half ? vload_bf16((const uint16_t *)p + i) : vload((const float *)p + i); }
-SIMD_INLINE vf vldn(const void *p, bool half, int64_t i, int n)
+SIMD_INLINE vf vld(const void *p, bool bf16, int64_t i)
+{
+    return bf16 ? vload_bf16((const uint16_t *)p + i) : vload((const float *)p + i);
+}
+SIMD_INLINE vf vldn(const void *p, bool bf16, int64_t i, int n)
 {
     if (n == VW)
-        return vld(p, half, i);
-    return half ? vload_bf16n((const uint16_t *)p + i, n) : vloadn((const float *)p + i, n);
+        return vld(p, bf16, i);
+    return bf16 ? vload_bf16n((const uint16_t *)p + i, n) : vloadn((const float *)p + i, n);
 }
-SIMD_INLINE void vstn(void *p, bool half, int64_t i, vf v, int n)
+SIMD_INLINE void vstn(void *p, bool bf16, int64_t i, vf v, int n)
 {
-    if (half && n == VW)
+    if (bf16 && n == VW)
         vstore_bf16((uint16_t *)p + i, v);
-    else if (half)
+    else if (bf16)
         vstore_bf16n((uint16_t *)p + i, v, n);
     else if (n == VW)
         vstore((float *)p + i, v);
@@ -53,7 +56,8 @@ SIMD_INLINE void vstn(void *p, bool half, int64_t i, vf v, int n)
         vstoren((float *)p + i, v, n);
 }
 
-/* 2^x, relative error below 2e-7 with the argument's own rounding aside; 0 below the normal range, infinity above it; NaN stays. Minimax on [−½, ½]. */
+/* 2^x, relative error below 2e-7 with the argument's own rounding aside; 0 below the normal range, infinity above it;
+ * NaN stays. Minimax on [−½, ½]. */
 SIMD_INLINE vf vexp2(vf x)
 {
     x = vmin(vset1(129.0f), vmax(vset1(-160.0f), x));
@@ -117,8 +121,8 @@ SIMD_INLINE vf vactivate(activation f, vf x)
     case ACTIVATION_SILU: return vmul(x, vsigmoid(x));
     case ACTIVATION_GELU: {
         vf minus = vsub(vset1(0.0f), x);
-        vf half = vmul(vset1(0.5f), verfc(vmul(vmax(minus, x), vset1(0.70710678118654752f))));
-        return vmul(x, vselect_lt(x, vset1(0.0f), half, vsub(vset1(1.0f), half)));
+        vf bf16 = vmul(vset1(0.5f), verfc(vmul(vmax(minus, x), vset1(0.70710678118654752f))));
+        return vmul(x, vselect_lt(x, vset1(0.0f), bf16, vsub(vset1(1.0f), bf16)));
     }
     }
     return x;

@@ -57,7 +57,10 @@ static inline vf vrawn(const void *p, int n)
     return vraw(h);
 }
 static inline vf vpair_lo(vf v) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 16)); }
-static inline vf vpair_hi(vf v) { return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32((int)0xffff0000u))); }
+static inline vf vpair_hi(vf v)
+{
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32((int)0xffff0000u)));
+}
 
 static inline vf vadd(vf a, vf b) { return _mm256_add_ps(a, b); }
 static inline vf vsub(vf a, vf b) { return _mm256_sub_ps(a, b); }
@@ -71,7 +74,8 @@ static inline vf vround(vf v) { return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_
 /* v·2^n through the exponent's bits: 0 below 2^−126, infinity at 2^128. */
 static inline vf vscale2(vf v, vf n)
 {
-    __m256i bits = _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(128.0f), n)), _mm256_set1_epi32(127)), 23);
+    __m256i bits = _mm256_slli_epi32(
+        _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(128.0f), n)), _mm256_set1_epi32(127)), 23);
     return vselect_lt(n, _mm256_set1_ps(-126.0f), _mm256_setzero_ps(), _mm256_mul_ps(v, _mm256_castsi256_ps(bits)));
 }
 static inline float vsum(vf v)
@@ -86,11 +90,15 @@ static inline float vtop(vf v)
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
-static inline bool vfinite(vf v) { return _mm256_movemask_ps(_mm256_cmp_ps(_mm256_sub_ps(v, v), _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0; }
+static inline bool vfinite(vf v)
+{
+    return _mm256_movemask_ps(_mm256_cmp_ps(_mm256_sub_ps(v, v), _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0;
+}
 
 static inline vf vrotate(vf v, vf r)
 {
-    return _mm256_fmaddsub_ps(v, _mm256_moveldup_ps(r), _mm256_mul_ps(_mm256_permute_ps(v, 0xb1), _mm256_movehdup_ps(r)));
+    return _mm256_fmaddsub_ps(v, _mm256_moveldup_ps(r),
+                              _mm256_mul_ps(_mm256_permute_ps(v, 0xb1), _mm256_movehdup_ps(r)));
 }
 
 static inline void vtranspose(vf r[VW])

@@ -38,9 +38,15 @@ static inline void vstore_bf16(void *p, vf v) { _mm256_storeu_si256((__m256i *)p
 static inline void vstore_bf16n(void *p, vf v, int n) { _mm256_mask_storeu_epi16(p, vmask(n), vnarrow(v)); }
 
 static inline vf vraw(const void *p) { return _mm512_castsi512_ps(_mm512_loadu_si512(p)); }
-static inline vf vrawn(const void *p, int n) { return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16((__mmask32)((1ull << n) - 1), p)); }
+static inline vf vrawn(const void *p, int n)
+{
+    return _mm512_castsi512_ps(_mm512_maskz_loadu_epi16((__mmask32)((1ull << n) - 1), p));
+}
 static inline vf vpair_lo(vf v) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 16)); }
-static inline vf vpair_hi(vf v) { return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32((int)0xffff0000u))); }
+static inline vf vpair_hi(vf v)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32((int)0xffff0000u)));
+}
 
 static inline vf vadd(vf a, vf b) { return _mm512_add_ps(a, b); }
 static inline vf vsub(vf a, vf b) { return _mm512_sub_ps(a, b); }
@@ -49,17 +55,24 @@ static inline vf vdiv(vf a, vf b) { return _mm512_div_ps(a, b); }
 static inline vf vfma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }
 static inline vf vmax(vf a, vf b) { return _mm512_max_ps(a, b); }
 static inline vf vmin(vf a, vf b) { return _mm512_min_ps(a, b); }
-static inline vf vselect_lt(vf a, vf b, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
+static inline vf vselect_lt(vf a, vf b, vf x, vf y)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
 static inline vf vround(vf v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 static inline vf vscale2(vf v, vf n) { return _mm512_scalef_ps(v, n); }
 static inline float vsum(vf v) { return _mm512_reduce_add_ps(v); }
 static inline float vtop(vf v) { return _mm512_reduce_max_ps(v); }
-static inline bool vfinite(vf v) { return _mm512_cmp_ps_mask(_mm512_sub_ps(v, v), _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0; }
+static inline bool vfinite(vf v)
+{
+    return _mm512_cmp_ps_mask(_mm512_sub_ps(v, v), _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0;
+}
 
 /* pairs (a, b) turned by (cos, sin): (a·cos − b·sin, b·cos + a·sin) */
 static inline vf vrotate(vf v, vf r)
 {
-    return _mm512_fmaddsub_ps(v, _mm512_moveldup_ps(r), _mm512_mul_ps(_mm512_permute_ps(v, 0xb1), _mm512_movehdup_ps(r)));
+    return _mm512_fmaddsub_ps(v, _mm512_moveldup_ps(r),
+                              _mm512_mul_ps(_mm512_permute_ps(v, 0xb1), _mm512_movehdup_ps(r)));
 }
 
 /* 16×16 words in place. */
@@ -95,7 +108,8 @@ static inline vf vpairs(vf first, vf second) { return (vf)_mm512_cvtne2ps_pbh(se
 /* pairs (lo[i], hi[i]). */
 static inline vf vinterleave(vf lo, vf hi)
 {
-    static const uint16_t order[32] = {0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    static const uint16_t order[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
     return (vf)_mm512_permutexvar_epi16(_mm512_loadu_si512(order), (__m512i)_mm512_cvtne2ps_pbh(hi, lo));
 }
 #else

@@ -1,4 +1,5 @@
-/* simd.h in C: vectors of four by the compiler's vector type, so that any machine's baseline unit (SSE2, NEON) is used. */
+/* simd.h in C: vectors of four by the compiler's vector type, so that any machine's baseline unit (SSE2, NEON) is used.
+ */
 #ifndef FLUX1_OPS_CPU_SIMD_PORTABLE_H
 #define FLUX1_OPS_CPU_SIMD_PORTABLE_H
 
@@ -82,7 +83,11 @@ static inline bool vfinite(vf v)
     vi same = (vi)((v - v) == vzero());
     return (same[0] & same[1] & same[2] & same[3]) != 0;
 }
-static inline vf vrotate(vf v, vf r) { return (vf){v[0] * r[0] - v[1] * r[1], v[1] * r[0] + v[0] * r[1], v[2] * r[2] - v[3] * r[3], v[3] * r[2] + v[2] * r[3]}; }
+static inline vf vrotate(vf v, vf r)
+{
+    return (vf){v[0] * r[0] - v[1] * r[1], v[1] * r[0] + v[0] * r[1], v[2] * r[2] - v[3] * r[3],
+                v[3] * r[2] + v[2] * r[3]};
+}
 static inline void vtranspose(vf r[VW])
 {
     vf a = r[0], b = r[1], c = r[2], d = r[3];

@@ -1,4 +1,5 @@
-/* Blocks, and recipes made ready: matrices stay where the file is mapped, vectors become float32, 3×3 filters are put in the order (ky, kx, in). */
+/* Blocks, and recipes made ready: matrices stay where the file is mapped, vectors become float32, 3×3 filters are put
+ * in the order (ky, kx, in). */
 #include "ops/cpu/cpu.h"
 
 #include "base/checked.h"
@@ -53,7 +54,10 @@ static dtype common_type(const weight_recipe *r)
 
 static matrix dense(void *data, dtype type, int64_t rows, int64_t cols)
 {
-    return (matrix){.rows = rows, .cols = cols, .count = 1, .piece = {{.data = data, .type = type, .ld = cols, .rows = rows, .cols = cols}}};
+    return (matrix){.rows = rows,
+                    .cols = cols,
+                    .count = 1,
+                    .piece = {{.data = data, .type = type, .ld = cols, .rows = rows, .cols = cols}}};
 }
 
 static const unsigned char *piece_data(const recipe_piece *p, int64_t *ld)
@@ -62,7 +66,8 @@ static const unsigned char *piece_data(const recipe_piece *p, int64_t *ld)
     *ld = 1;
     for (int i = 1; i < t->dims; i++)
         *ld *= t->shape[i];
-    return (const unsigned char *)t->data + (size_t)(p->source_row * *ld + p->source_col) * (size_t)dtype_describe(t->type)->block_bytes;
+    return (const unsigned char *)t->data +
+           (size_t)(p->source_row * *ld + p->source_col) * (size_t)dtype_describe(t->type)->block_bytes;
 }
 
 /* The mapped bytes themselves, or float32 for a type the kernels do not read. */
@@ -134,7 +139,8 @@ flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_
     cpu_weight *w = calloc(1, sizeof *w);
     if (!w)
         return error_oom(o->err, sizeof *w, "a weight");
-    w->head = (weight){.role = r->role, .rows = r->rows, .cols = r->cols, .kernel = r->kernel, .has_bias = bias != NULL, .owner = b};
+    w->head = (weight){
+        .role = r->role, .rows = r->rows, .cols = r->cols, .kernel = r->kernel, .has_bias = bias != NULL, .owner = b};
     w->next = ((cpu_block *)b)->weights;
     ((cpu_block *)b)->weights = w; /* freed with the backend, also if what follows fails */
     if (r->role == WEIGHT_VECTOR)
@@ -149,7 +155,8 @@ flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_
     return FLUX1_OK;
 }
 
-/* Asks for the pages behind the block's mapped weights, once until it is begun. Whole row ranges: a rank's columns lie in the same pages anyway. */
+/* Asks for the pages behind the block's mapped weights, once until it is begun. Whole row ranges: a rank's columns lie
+ * in the same pages anyway. */
 static void read_ahead(cpu_block *b)
 {
     if (b->hinted)
@@ -159,7 +166,8 @@ static void read_ahead(cpu_block *b)
         for (int i = 0; !w->vector && !w->owned && i < w->m.count; i++) {
             const matrix_piece *p = &w->m.piece[i];
             if (p->data && p->rows > 0 && w->head.role != WEIGHT_TABLE) /* a table is read by a few rows */
-                file_map_will_need(p->data, ((size_t)((p->rows - 1) * p->ld) + (size_t)p->cols) * (p->type == DTYPE_F32 ? 4 : 2));
+                file_map_will_need(p->data, ((size_t)((p->rows - 1) * p->ld) + (size_t)p->cols) *
+                                                (p->type == DTYPE_F32 ? 4 : 2));
         }
 }
 

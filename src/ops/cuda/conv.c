@@ -1,5 +1,6 @@
-/* Convolutions of channels-last planes. In bf16: cuDNN, with bias and residual fused behind it where an engine does that. Otherwise (float32, channel counts that cuDNN
- * refuses, rows of a neighbour's image): patches laid out as rows, a piece at a time, and a product. 1×1 is a linear layer over pixels. */
+/* Convolutions of channels-last planes. In bf16: cuDNN, with bias and residual fused behind it where an engine does
+ * that. Otherwise (float32, channel counts that cuDNN refuses, rows of a neighbour's image): patches laid out as rows,
+ * a piece at a time, and a product. 1×1 is a linear layer over pixels. */
 #include "ops/cuda/graphs.h"
 
 #include "base/checked.h"
@@ -17,15 +18,30 @@ typedef struct conv {
 /* Bias and residual behind what lies in out already. */
 static flux1_status finish(cuda_ops *o, const conv *c)
 {
-    cuda_element_args e = {.in = c->out, .out = c->out, .residual = c->residual, .bias = (const float *)(uintptr_t)c->w->bias, .batch = c->batch};
+    cuda_element_args e = {.in = c->out,
+                           .out = c->out,
+                           .residual = c->residual,
+                           .bias = (const float *)(uintptr_t)c->w->bias,
+                           .batch = c->batch};
     return e.bias || e.residual.data ? cuda_launch_elements(o, CUDA_KERNEL_epilogue, &e) : FLUX1_OK;
 }
 
 static flux1_status through_cudnn(cuda_ops *o, const conv *c, bool whole, bool *done)
 {
     bool bias = whole && c->w->bias, residual = whole && c->residual.data;
-    dnn_convolution_shape s = {.batch = c->batch, .height = c->height, .width = c->width, .in = c->in.cols, .out_height = c->out_height, .out_width = c->out_width, .out = c->out.cols,
-                               .kernel = c->w->head.kernel, .stride = c->stride, .bias = bias, .residual = residual, .in_ld = c->in.ld, .out_ld = c->out.ld,
+    dnn_convolution_shape s = {.batch = c->batch,
+                               .height = c->height,
+                               .width = c->width,
+                               .in = c->in.cols,
+                               .out_height = c->out_height,
+                               .out_width = c->out_width,
+                               .out = c->out.cols,
+                               .kernel = c->w->head.kernel,
+                               .stride = c->stride,
+                               .bias = bias,
+                               .residual = residual,
+                               .in_ld = c->in.ld,
+                               .out_ld = c->out.ld,
                                .residual_ld = residual ? c->residual.ld : 0};
     const cuda_graph *g;
     TRY(cuda_graph_convolution(o, &s, &g));
@@ -43,26 +59,49 @@ static flux1_status through_cudnn(cuda_ops *o, const conv *c, bool whole, bool *
     return whole ? FLUX1_OK : finish(o, c);
 }
 
-/* What the descriptors say: bf16, planes one behind the other, first pixels at multiples of 16 bytes. Which channel counts go is cuDNN's own answer. */
-static bool suits(const cuda_view *v) { return !v->data || (v->half && (uintptr_t)v->data % 16 == 0 && v->batch_stride == v->rows * v->ld); }
+/* What the descriptors say: bf16, planes one behind the other, first pixels at multiples of 16 bytes. Which channel
+ * counts go is cuDNN's own answer. */
+static bool suits(const cuda_view *v)
+{
+    return !v->data || (v->bf16 && (uintptr_t)v->data % 16 == 0 && v->batch_stride == v->rows * v->ld);
+}
 
 static bool suits_cudnn(const cuda_ops *o, const conv *c)
 {
-    return o->half && c->w->half && suits(&c->in) && suits(&c->out) && suits(&c->residual) && !c->top.data && !c->bottom.data;
+    return o->bf16 && c->w->bf16 && suits(&c->in) && suits(&c->out) && suits(&c->residual) && !c->top.data &&
+           !c->bottom.data;
 }
 
 /* Output pixels [first, first + count) of all batches. */
 static flux1_status patch_product(cuda_ops *o, const conv *c, CUdeviceptr patches, int64_t first, int64_t count)
 {
-    cuda_im2col_args a = {.in = c->in, .top = c->top, .bottom = c->bottom, .patches = (void *)(uintptr_t)patches, .first = first, .count = count, .height = c->height, .width = c->width,
-                          .out_height = c->out_height, .out_width = c->out_width, .channels = c->in.cols, .kernel = c->w->head.kernel, .stride = c->stride};
-    cuda_view rows = {.data = a.patches, .ld = c->w->head.cols, .batch_stride = count * c->w->head.cols, .rows = count, .cols = c->w->head.cols, .half = c->in.half}, out = c->out;
-    out.data = (char *)out.data + (size_t)(first * out.ld) * (out.half ? 2 : 4);
+    cuda_im2col_args a = {.in = c->in,
+                          .top = c->top,
+                          .bottom = c->bottom,
+                          .patches = (void *)(uintptr_t)patches,
+                          .first = first,
+                          .count = count,
+                          .height = c->height,
+                          .width = c->width,
+                          .out_height = c->out_height,
+                          .out_width = c->out_width,
+                          .channels = c->in.cols,
+                          .kernel = c->w->head.kernel,
+                          .stride = c->stride};
+    cuda_view rows = {.data = a.patches,
+                      .ld = c->w->head.cols,
+                      .batch_stride = count * c->w->head.cols,
+                      .rows = count,
+                      .cols = c->w->head.cols,
+                      .bf16 = c->in.bf16},
+              out = c->out;
+    out.data = (char *)out.data + (size_t)(first * out.ld) * (out.bf16 ? 2 : 4);
     out.rows = count;
     out.batch_stride = count * out.ld;
-    int64_t elements = count * c->w->head.cols, blocks = i64_min(i64_ceil_div(elements, 8 * CUDA_ROW_THREADS), 16 * (int64_t)cuda_device_multiprocessors(o->device));
+    int64_t elements = count * c->w->head.cols, blocks = i64_min(i64_ceil_div(elements, 8 * CUDA_ROW_THREADS),
+                                                                 16 * (int64_t)cuda_device_multiprocessors(o->device));
     TRY(cuda_launch(o, CUDA_KERNEL_im2col, blocks, 1, 1, CUDA_ROW_THREADS, &a));
-    return cuda_product(o, &rows, c->w, &out);
+    return cuda_plain_product(o, &rows, c->w, &out);
 }
 
 static int64_t pixels_at_a_time(int64_t pixels, int64_t cols, size_t element)
@@ -73,7 +112,7 @@ static int64_t pixels_at_a_time(int64_t pixels, int64_t cols, size_t element)
 
 static flux1_status through_patches(cuda_ops *o, const conv *c)
 {
-    size_t mark = o->arena_used, element = c->in.half ? 2 : 4;
+    size_t mark = o->arena_used, element = c->in.bf16 ? 2 : 4;
     int64_t pixels = c->batch * c->out.rows, most = pixels_at_a_time(pixels, c->w->head.cols, element);
     CUdeviceptr patches;
     TRY(cuda_fits(&o->head, c->out.batch_stride == c->out.rows * c->out.ld, "conv"));
@@ -92,15 +131,28 @@ flux1_status cuda_conv(ops *base, act in, act top, act bottom, const weight *w, 
     const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
     bool done = false;
     TRY(cuda_begin(base, "conv", w));
-    TRY(cuda_fits(base, w->cols == in.cols * w->kernel * w->kernel && w->rows == out.cols && t->height == s->height / stride && t->width == s->width / stride && s->batch == t->batch &&
-                            (!act_present(residual) || (residual.cols == out.cols && rows_like(residual, out) && residual.buffer != out.buffer)),
+    TRY(cuda_fits(base,
+                  w->cols == in.cols * w->kernel * w->kernel && w->rows == out.cols &&
+                      t->height == s->height / stride && t->width == s->width / stride && s->batch == t->batch &&
+                      (!act_present(residual) ||
+                       (residual.cols == out.cols && rows_like(residual, out) && residual.buffer != out.buffer)),
                   "conv"));
     if (act_rows(out) == 0 || act_batch(out) == 0)
         return FLUX1_OK;
     if (w->kernel == 1)
-        return base->fn->linear(base, in, w, &(epilogue){.residual = residual}, out);
-    conv c = {.w = cuda_w(w), .in = cuda_view_of(in), .top = cuda_view_of(top), .bottom = cuda_view_of(bottom), .residual = cuda_view_of(residual), .out = cuda_view_of(out),
-              .batch = s->batch, .height = s->height, .width = s->width, .out_height = t->height, .out_width = t->width, .stride = stride};
+        return ops_product(base, in, w, &(epilogue){.residual = residual}, out);
+    conv c = {.w = cuda_w(w),
+              .in = cuda_view_of(in),
+              .top = cuda_view_of(top),
+              .bottom = cuda_view_of(bottom),
+              .residual = cuda_view_of(residual),
+              .out = cuda_view_of(out),
+              .batch = s->batch,
+              .height = s->height,
+              .width = s->width,
+              .out_height = t->height,
+              .out_width = t->width,
+              .stride = stride};
     if (suits_cudnn(o, &c)) {
         TRY(through_cudnn(o, &c, true, &done));
         if (!done && (c.w->bias || c.residual.data))

@@ -8,14 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const ops_table cuda_table_of_functions = {
-    .name = "cuda",
-#define ROW(ret, name, args) .name = cuda_##name,
-    OPS_PRIMITIVES(ROW)
+static const ops_table cuda_table_of_functions = {.name = "cuda",
+#define ROW(ret, name, args, call) .name = cuda_##name,
+                                                  OPS_PRIMITIVES(ROW)
 /* one composite has a launch of its own */
+#define cuda_linear composite_linear
 #define cuda_mlp composite_mlp
 #define cuda_group_norm composite_group_norm
-    OPS_COMPOSITES(ROW)
+                                                      OPS_COMPOSITES(ROW)
 #undef ROW
 };
 
@@ -27,7 +27,8 @@ flux1_status cuda_check(const ops *o, CUresult r, const char *what)
         return FLUX1_OK;
     const char *text = NULL;
     ((const cuda_ops *)o)->lib->cuGetErrorString(r, &text);
-    return error_set(o->err, r == CUDA_ERROR_OUT_OF_MEMORY ? FLUX1_ERR_MEMORY : FLUX1_ERR_UNSUPPORTED, "device cuda: %s: %s", what, text ? text : "unknown error");
+    return error_set(o->err, r == CUDA_ERROR_OUT_OF_MEMORY ? FLUX1_ERR_MEMORY : FLUX1_ERR_UNSUPPORTED,
+                     "device cuda: %s: %s", what, text ? text : "unknown error");
 }
 
 flux1_status cuda_begin(const ops *o, const char *operation, const weight *w)
@@ -35,7 +36,8 @@ flux1_status cuda_begin(const ops *o, const char *operation, const weight *w)
     if (o->cancel && atomic_load_explicit(o->cancel, memory_order_relaxed))
         return error_set(o->err, FLUX1_ERR_CANCELLED, "cancelled");
     if (w && !w->owner->held)
-        return error_set(o->err, FLUX1_ERR_INTERNAL, "%s uses a weight of block \"%s\" outside its bracket", operation, w->owner->name);
+        return error_set(o->err, FLUX1_ERR_INTERNAL, "%s uses a weight of block \"%s\" outside its bracket", operation,
+                         w->owner->name);
     return cuda_device_current(((const cuda_ops *)o)->device, o->err);
 }
 
@@ -52,10 +54,15 @@ static flux1_status allocate_all(cuda_ops *o, flux1_error *err)
     TRY(cuda_device_allocate(o->device, CUDA_BOUNCE, "the copies' buffer", &o->bounce, err));
     TRY(cuda_device_allocate(o->device, CUDA_SLOTS * sizeof(int32_t), "the checks' flags", &o->flags, err));
     TRY(cuda_device_allocate(o->device, sizeof(int32_t), "the step counter", &o->step, err));
-    TRY(cuda_check(&o->head, o->lib->cuMemHostAlloc((void **)&o->host_flags, (1 + OPS_STEPS_AHEAD) * CUDA_SLOTS * sizeof(int32_t), 0), "cannot take pinned memory"));
+    TRY(cuda_check(
+        &o->head,
+        o->lib->cuMemHostAlloc((void **)&o->host_flags, (1 + OPS_STEPS_AHEAD) * CUDA_SLOTS * sizeof(int32_t), 0),
+        "cannot take pinned memory"));
     for (int i = 0; i < OPS_STEPS_AHEAD; i++)
-        TRY(cuda_check(&o->head, o->lib->cuEventCreate(&o->ended[i], CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC), "cannot make an event"));
-    TRY(cuda_check(&o->head, o->lib->cuMemsetD8Async(o->flags, 0, CUDA_SLOTS * sizeof(int32_t), o->stream), "cannot clear the flags"));
+        TRY(cuda_check(&o->head, o->lib->cuEventCreate(&o->ended[i], CU_EVENT_DISABLE_TIMING | CU_EVENT_BLOCKING_SYNC),
+                       "cannot make an event"));
+    TRY(cuda_check(&o->head, o->lib->cuMemsetD8Async(o->flags, 0, CUDA_SLOTS * sizeof(int32_t), o->stream),
+                   "cannot clear the flags"));
     return cuda_check(&o->head, o->lib->cuMemsetD32Async(o->step, 0, 1, o->stream), "cannot set the step");
 }
 
@@ -67,7 +74,7 @@ flux1_status ops_cuda_create(const ops_config *c, ops **out)
     o->head = (ops){.fn = &cuda_table_of_functions, .err = c->err, .cancel = c->cancel};
     o->device = c->device;
     o->lib = cuda_device_libraries(c->device);
-    o->half = c->arithmetic == DTYPE_BF16;
+    o->bf16 = c->arithmetic == DTYPE_BF16;
     o->fp8 = c->fp8 != FP8_NO;
     o->scales_rows = c->fp8 == FP8_ROWS && cuda_device_scales_rows(c->device);
     o->capture.off = c->eager;
@@ -138,15 +145,16 @@ void cuda_destroy(ops *base)
     free(o);
 }
 
-/* ---- the arena: offsets into one piece of device memory; the handles' heads lie on the host in chunks that are kept ---- */
+/* ---- the arena: offsets into one piece of device memory; the handles' heads lie on the host in chunks that are kept
+ * ---- */
 
 enum { HEADERS = 256 }; /* a chunk */
 
 typedef struct cuda_headers {
     cuda_buffer buffer[HEADERS];
     int used;
-    struct cuda_headers *below;   /* older */
-    struct cuda_headers *above;   /* emptied by a release, kept for the next creates */
+    struct cuda_headers *below; /* older */
+    struct cuda_headers *above; /* emptied by a release, kept for the next creates */
 } cuda_headers;
 
 void cuda_headers_free(cuda_ops *o)
@@ -181,13 +189,16 @@ static flux1_status new_header(cuda_ops *o, cuda_buffer **out)
 }
 
 /* At least one unit, so that every handle has a place of its own. */
-static size_t data_bytes(bool half, act_role role, const act_shape *s)
+static size_t data_bytes(bool bf16, act_role role, const act_shape *s)
 {
-    size_t bytes = layout_bytes(half, role, s, CUDA_ALIGN);
+    size_t bytes = layout_bytes(bf16, role, s, CUDA_ALIGN);
     return bytes ? bytes : CUDA_ALIGN;
 }
 
-static size_t act_bytes(const ops_config *c, act_role role, const act_shape *s) { return data_bytes(c->arithmetic == DTYPE_BF16, role, s); }
+static size_t act_bytes(const ops_config *c, act_role role, const act_shape *s)
+{
+    return data_bytes(c->arithmetic == DTYPE_BF16, role, s);
+}
 
 static size_t scratch_bytes(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
@@ -199,7 +210,8 @@ static size_t scratch_bytes(const ops_config *c, ops_work work, int64_t m, int64
     return 0;
 }
 
-const ops_sizing ops_cuda_sizing = {.act_bytes = act_bytes, .scratch = scratch_bytes, .unit = CUDA_ALIGN, .weight_bytes = cuda_weight_bytes};
+const ops_sizing ops_cuda_sizing = {
+    .act_bytes = act_bytes, .scratch = scratch_bytes, .unit = CUDA_ALIGN, .weight_bytes = cuda_weight_bytes};
 
 flux1_status cuda_reserve(ops *base, size_t bytes)
 {
@@ -216,8 +228,9 @@ static flux1_status take(cuda_ops *o, size_t bytes, size_t *offset)
 {
     bytes = bytes > SIZE_MAX - CUDA_ALIGN ? SIZE_MAX : size_round_up(bytes ? bytes : 1, CUDA_ALIGN);
     if (bytes > o->arena_size - o->arena_used)
-        return error_set(o->head.err, FLUX1_ERR_INTERNAL, "the GPU's arena of %zu bytes has %zu left, %zu are needed: the dry run was wrong", o->arena_size,
-                         o->arena_size - o->arena_used, bytes);
+        return error_set(o->head.err, FLUX1_ERR_INTERNAL,
+                         "the GPU's arena of %zu bytes has %zu left, %zu are needed: the dry run was wrong",
+                         o->arena_size, o->arena_size - o->arena_used, bytes);
     *offset = o->arena_used;
     o->arena_used += bytes;
     if (o->arena_peak < o->arena_used)
@@ -238,10 +251,13 @@ flux1_status cuda_create(ops *base, act_role role, act_shape shape, act *out)
     cuda_ops *o = cuda_self(base);
     cuda_buffer *b = NULL;
     size_t offset = 0;
-    TRY(take(o, data_bytes(o->half, role, &shape), &offset));
+    TRY(take(o, data_bytes(o->bf16, role, &shape), &offset));
     TRY(new_header(o, &b));
-    *b = (cuda_buffer){.head = {.shape = shape, .role = role}, .data = o->arena + offset, .offset = offset, .half = layout_half(o->half, role)};
-    *out = (act){.buffer = &b->head, .part = PART_WHOLE, .cols = shape.cols};
+    *b = (cuda_buffer){.head = {.shape = shape, .role = role},
+                       .data = o->arena + offset,
+                       .offset = offset,
+                       .bf16 = layout_bf16(o->bf16, role)};
+    *out = act_whole(&b->head);
     return FLUX1_OK;
 }
 
@@ -271,7 +287,8 @@ flux1_status cuda_exchange(ops *base, size_t bytes, void **out)
     }
     if (!o->mirror) {
         TRY(cuda_begin(base, "exchange", NULL));
-        TRY(cuda_check(base, o->lib->cuMemHostAlloc(&o->mirror, o->arena_size, 0), "cannot take pinned memory for what the ranks exchange"));
+        TRY(cuda_check(base, o->lib->cuMemHostAlloc(&o->mirror, o->arena_size, 0),
+                       "cannot take pinned memory for what the ranks exchange"));
     }
     o->capture.off = true; /* the bytes pass through the host, which a graph's replay does not */
     *out = (char *)o->mirror + offset;
@@ -286,24 +303,34 @@ cuda_view cuda_view_of(act a)
         return (cuda_view){0};
     const cuda_buffer *f = (const cuda_buffer *)a.buffer;
     const act_shape *s = &f->head.shape;
-    size_t element = f->half ? 2 : 4;
-    cuda_view v = {.ld = s->cols, .batch_stride = (s->rows[0] + s->rows[1]) * s->cols, .rows = act_rows(a), .cols = a.cols, .half = f->half};
+    size_t element = f->bf16 ? 2 : 4;
+    cuda_view v = {.ld = s->cols,
+                   .batch_stride = (s->rows[0] + s->rows[1]) * s->cols,
+                   .rows = act_rows(a),
+                   .cols = a.cols,
+                   .bf16 = f->bf16};
     v.data = (void *)(uintptr_t)(f->data + (CUdeviceptr)(act_first_row(a) * s->cols + a.col) * element);
     v.wide = cuda_is_wide(&v);
     return v;
 }
 
-cuda_view cuda_dense_view(CUdeviceptr p, int64_t rows, int64_t cols, bool half)
+cuda_view cuda_dense_view(CUdeviceptr p, int64_t rows, int64_t cols, bool bf16)
 {
-    cuda_view v = {.data = (void *)(uintptr_t)p, .ld = cols, .batch_stride = rows * cols, .rows = rows, .cols = cols, .half = half};
+    cuda_view v = {.data = (void *)(uintptr_t)p,
+                   .ld = cols,
+                   .batch_stride = rows * cols,
+                   .rows = rows,
+                   .cols = cols,
+                   .bf16 = bf16};
     v.wide = cuda_is_wide(&v);
     return v;
 }
 
 int cuda_is_wide(const cuda_view *v)
 {
-    size_t element = v->half ? 2 : 4;
-    return (uintptr_t)v->data % 16 == 0 && (size_t)v->ld * element % 16 == 0 && (size_t)v->batch_stride * element % 16 == 0 && v->cols % 8 == 0;
+    size_t element = v->bf16 ? 2 : 4;
+    return (uintptr_t)v->data % 16 == 0 && (size_t)v->ld * element % 16 == 0 &&
+           (size_t)v->batch_stride * element % 16 == 0 && v->cols % 8 == 0;
 }
 
 cuda_table_view cuda_table_of(const cuda_ops *o, act t)
@@ -316,7 +343,8 @@ cuda_table_view cuda_table_of(const cuda_ops *o, act t)
 
 /* ---- launches ---- */
 
-flux1_status cuda_launch_on(cuda_ops *o, CUstream stream, cuda_kernel k, int64_t grid_x, int64_t grid_y, int64_t grid_z, int threads, const void *args)
+flux1_status cuda_launch_on(cuda_ops *o, CUstream stream, cuda_kernel k, int64_t grid_x, int64_t grid_y, int64_t grid_z,
+                            int threads, const void *args)
 {
     static const char *const names[] = {
 #define NAME(name, type) "cannot launch the kernel " #name,
@@ -326,13 +354,17 @@ flux1_status cuda_launch_on(cuda_ops *o, CUstream stream, cuda_kernel k, int64_t
     if (grid_x <= 0 || grid_y <= 0 || grid_z <= 0)
         return FLUX1_OK;
     if (grid_x > INT32_MAX || grid_y > 65535 || grid_z > 65535)
-        return error_set(o->head.err, FLUX1_ERR_LIMIT, "%s: more blocks than a GPU takes; ask for a smaller picture", names[k]);
+        return error_set(o->head.err, FLUX1_ERR_LIMIT, "%s: more blocks than a GPU takes; ask for a smaller picture",
+                         names[k]);
     void *parameters[] = {(void *)(uintptr_t)args};
-    return cuda_check(&o->head, o->lib->cuLaunchKernel(cuda_device_kernel(o->device, k), (unsigned)grid_x, (unsigned)grid_y, (unsigned)grid_z, (unsigned)threads, 1, 1, 0,
-                                                       stream, parameters, NULL), names[k]);
+    return cuda_check(&o->head,
+                      o->lib->cuLaunchKernel(cuda_device_kernel(o->device, k), (unsigned)grid_x, (unsigned)grid_y,
+                                             (unsigned)grid_z, (unsigned)threads, 1, 1, 0, stream, parameters, NULL),
+                      names[k]);
 }
 
-flux1_status cuda_launch(cuda_ops *o, cuda_kernel k, int64_t grid_x, int64_t grid_y, int64_t grid_z, int threads, const void *args)
+flux1_status cuda_launch(cuda_ops *o, cuda_kernel k, int64_t grid_x, int64_t grid_y, int64_t grid_z, int threads,
+                         const void *args)
 {
     return cuda_launch_on(o, o->stream, k, grid_x, grid_y, grid_z, threads, args);
 }
@@ -342,7 +374,8 @@ flux1_status cuda_launch_elements(cuda_ops *o, cuda_kernel k, cuda_element_args 
     enum { ELEMENTS_A_THREAD = 8, BLOCKS_A_PROCESSOR = 16 };
     const cuda_view *v = a->out.data ? &a->out : &a->in;
     int64_t elements = a->batch * v->rows * v->cols;
-    int64_t blocks = i64_min(i64_ceil_div(elements, ELEMENTS_A_THREAD * CUDA_ROW_THREADS), (int64_t)cuda_device_multiprocessors(o->device) * BLOCKS_A_PROCESSOR);
+    int64_t blocks = i64_min(i64_ceil_div(elements, ELEMENTS_A_THREAD * CUDA_ROW_THREADS),
+                             (int64_t)cuda_device_multiprocessors(o->device) * BLOCKS_A_PROCESSOR);
     return elements ? cuda_launch(o, k, blocks, 1, 1, CUDA_ROW_THREADS, a) : FLUX1_OK;
 }
 
@@ -356,7 +389,7 @@ static flux1_status copy_views(cuda_ops *o, const cuda_view *in, int64_t first, 
 
 static cuda_view row_range(cuda_view v, int64_t batch, int64_t first, int64_t rows)
 {
-    v.data = (char *)v.data + (size_t)(batch * v.batch_stride + first * v.ld) * (v.half ? 2 : 4);
+    v.data = (char *)v.data + (size_t)(batch * v.batch_stride + first * v.ld) * (v.bf16 ? 2 : 4);
     v.rows = rows;
     v.wide = cuda_is_wide(&v);
     return v;
@@ -365,12 +398,14 @@ static cuda_view row_range(cuda_view v, int64_t batch, int64_t first, int64_t ro
 typedef enum direction { TO_DEVICE, TO_HOST } direction;
 
 /* Part of a line of columns at a time where one row is larger than the buffer, otherwise as many rows as fit. */
-static flux1_status move_rows(cuda_ops *o, direction way, float *host, const cuda_view *v, int64_t batch, int64_t first, int64_t rows)
+static flux1_status move_rows(cuda_ops *o, direction way, float *host, const cuda_view *v, int64_t batch, int64_t first,
+                              int64_t rows)
 {
     cuda_view far = row_range(*v, batch, first, rows), near = cuda_dense_view(o->bounce, rows, v->cols, false);
     size_t bytes = (size_t)(rows * v->cols) * sizeof(float);
     if (way == TO_DEVICE) {
-        TRY(cuda_check(&o->head, o->lib->cuMemcpyHtoDAsync(o->bounce, host, bytes, o->stream), "cannot copy to the GPU"));
+        TRY(cuda_check(&o->head, o->lib->cuMemcpyHtoDAsync(o->bounce, host, bytes, o->stream),
+                       "cannot copy to the GPU"));
         return copy_views(o, &near, 0, &far, 1);
     }
     TRY(copy_views(o, &far, 0, &near, 1));
@@ -391,7 +426,8 @@ static flux1_status move_host(ops *base, direction way, const tensor *host, act 
     TRY(cuda_fits(base, most > 0, operation));
     for (int64_t b = 0; b < act_batch(a); b++)
         for (int64_t r = 0; r < v.rows; r += most)
-            TRY(move_rows(o, way, (float *)host->data + (b * v.rows + r) * v.cols, &v, b, r, i64_min(most, v.rows - r)));
+            TRY(move_rows(o, way, (float *)host->data + (b * v.rows + r) * v.cols, &v, b, r,
+                          i64_min(most, v.rows - r)));
     return FLUX1_OK;
 }
 
@@ -402,23 +438,28 @@ flux1_status cuda_copy_rows(ops *o, act in, int64_t first, act out)
 {
     cuda_view from = cuda_view_of(in), to = cuda_view_of(out);
     TRY(cuda_begin(o, "copy_rows", NULL));
-    TRY(cuda_fits(o, in.cols == out.cols && act_batch(in) == act_batch(out) && first >= 0 && first + act_rows(out) <= act_rows(in), "copy_rows"));
+    TRY(cuda_fits(o,
+                  in.cols == out.cols && act_batch(in) == act_batch(out) && first >= 0 &&
+                      first + act_rows(out) <= act_rows(in),
+                  "copy_rows"));
     return copy_views(cuda_self(o), &from, first, &to, act_batch(out));
 }
 
 flux1_status cuda_cast(ops *o, act in, act out) { return cuda_copy_rows(o, in, 0, out); }
 
-/* ---- what ranks exchange: packed on the device; where no link moves it from there, at the mirror's own offset, then copied to the host ---- */
+/* ---- what ranks exchange: packed on the device; where no link moves it from there, at the mirror's own offset, then
+ * copied to the host ---- */
 
 size_t cuda_pack_bytes(ops *o, act a, int64_t rows)
 {
     (void)o;
-    return (size_t)(act_batch(a) * rows * a.cols) * (((const cuda_buffer *)a.buffer)->half ? 2 : 4);
+    return (size_t)(act_batch(a) * rows * a.cols) * (((const cuda_buffer *)a.buffer)->bf16 ? 2 : 4);
 }
 
 static CUdeviceptr behind(const cuda_ops *o, const void *bytes)
 {
-    return o->linked ? (CUdeviceptr)(uintptr_t)bytes : o->arena + (CUdeviceptr)((const char *)bytes - (const char *)o->mirror);
+    return o->linked ? (CUdeviceptr)(uintptr_t)bytes
+                     : o->arena + (CUdeviceptr)((const char *)bytes - (const char *)o->mirror);
 }
 
 flux1_status cuda_pack(ops *base, act in, int64_t first, int64_t rows, void *bytes)
@@ -426,11 +467,12 @@ flux1_status cuda_pack(ops *base, act in, int64_t first, int64_t rows, void *byt
     cuda_ops *o = cuda_self(base);
     TRY(cuda_begin(base, "pack", NULL));
     TRY(cuda_fits(base, first >= 0 && first + rows <= act_rows(in), "pack"));
-    cuda_view from = cuda_view_of(in), to = cuda_dense_view(behind(o, bytes), rows, in.cols, from.half);
+    cuda_view from = cuda_view_of(in), to = cuda_dense_view(behind(o, bytes), rows, in.cols, from.bf16);
     TRY(copy_views(o, &from, first, &to, act_batch(in)));
     if (o->linked)
         return FLUX1_OK;
-    TRY(cuda_check(base, o->lib->cuMemcpyDtoHAsync(bytes, behind(o, bytes), cuda_pack_bytes(base, in, rows), o->stream), "cannot copy from the GPU"));
+    TRY(cuda_check(base, o->lib->cuMemcpyDtoHAsync(bytes, behind(o, bytes), cuda_pack_bytes(base, in, rows), o->stream),
+                   "cannot copy from the GPU"));
     return cuda_check(base, o->lib->cuStreamSynchronize(o->stream), "the GPU reports a failure");
 }
 
@@ -439,12 +481,16 @@ flux1_status cuda_unpack(ops *base, const void *bytes, act out, int64_t first, i
     cuda_ops *o = cuda_self(base);
     TRY(cuda_begin(base, "unpack", NULL));
     TRY(cuda_fits(base, first >= 0 && first + rows <= act_rows(out), "unpack"));
-    cuda_view to = row_range(cuda_view_of(out), 0, first, rows), from = cuda_dense_view(behind(o, bytes), rows, out.cols, to.half);
+    cuda_view to = row_range(cuda_view_of(out), 0, first, rows),
+              from = cuda_dense_view(behind(o, bytes), rows, out.cols, to.bf16);
     if (o->linked)
         return copy_views(o, &from, 0, &to, act_batch(out));
-    TRY(cuda_check(base, o->lib->cuMemcpyHtoDAsync(behind(o, bytes), bytes, cuda_pack_bytes(base, out, rows), o->stream), "cannot copy to the GPU"));
+    TRY(cuda_check(base,
+                   o->lib->cuMemcpyHtoDAsync(behind(o, bytes), bytes, cuda_pack_bytes(base, out, rows), o->stream),
+                   "cannot copy to the GPU"));
     TRY(copy_views(o, &from, 0, &to, act_batch(out)));
-    return cuda_check(base, o->lib->cuStreamSynchronize(o->stream), "the GPU reports a failure"); /* the host memory is the caller's again */
+    return cuda_check(base, o->lib->cuStreamSynchronize(o->stream),
+                      "the GPU reports a failure"); /* the host memory is the caller's again */
 }
 
 /* ---- order ---- */
@@ -476,7 +522,8 @@ flux1_status cuda_step_replay(ops *base, bool *done)
         *done = true;
         return cuda_check(base, o->lib->cuGraphLaunch(c->graph, o->stream), "cannot replay a step");
     }
-    TRY(cuda_check(base, o->lib->cuStreamBeginCapture(o->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL), "cannot record a step"));
+    TRY(cuda_check(base, o->lib->cuStreamBeginCapture(o->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+                   "cannot record a step"));
     c->recording = true;
     return FLUX1_OK;
 }
@@ -491,7 +538,8 @@ flux1_status cuda_step_record(ops *base)
     CUgraph graph = NULL;
     c->recording = false;
     TRY(cuda_check(base, o->lib->cuStreamEndCapture(o->stream, &graph), "cannot record a step"));
-    flux1_status st = cuda_check(base, o->lib->cuGraphInstantiate(&c->graph, graph, 0), "cannot make a graph of a step");
+    flux1_status st =
+        cuda_check(base, o->lib->cuGraphInstantiate(&c->graph, graph, 0), "cannot make a graph of a step");
     o->lib->cuGraphDestroy(graph);
     return st == FLUX1_OK ? cuda_check(base, o->lib->cuGraphLaunch(c->graph, o->stream), "cannot replay a step") : st;
 }
@@ -511,8 +559,10 @@ flux1_status cuda_finite(ops *base, act a, int slot)
 static flux1_status take_flags(cuda_ops *o, int row)
 {
     int32_t *to = o->host_flags + (size_t)row * CUDA_SLOTS;
-    TRY(cuda_check(&o->head, o->lib->cuMemcpyDtoHAsync(to, o->flags, CUDA_SLOTS * sizeof *to, o->stream), "cannot copy from the GPU"));
-    return cuda_check(&o->head, o->lib->cuMemsetD8Async(o->flags, 0, CUDA_SLOTS * sizeof *to, o->stream), "cannot clear the flags");
+    TRY(cuda_check(&o->head, o->lib->cuMemcpyDtoHAsync(to, o->flags, CUDA_SLOTS * sizeof *to, o->stream),
+                   "cannot copy from the GPU"));
+    return cuda_check(&o->head, o->lib->cuMemsetD8Async(o->flags, 0, CUDA_SLOTS * sizeof *to, o->stream),
+                      "cannot clear the flags");
 }
 
 static int lowest_flag(const cuda_ops *o, int row)

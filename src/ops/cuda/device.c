@@ -39,7 +39,10 @@ int cuda_device_multiprocessors(const cuda_device *d) { return d->multiprocessor
 int cuda_device_capability(const cuda_device *d) { return d->capability; }
 bool ops_cuda_multiplies_fp8(const cuda_device *d) { return d->capability >= 89; }
 /* cuBLASLt's CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F: since 12.9, and on Hopper only. The kernel gemm can always. */
-bool cuda_device_scales_rows(const cuda_device *d) { return !d->lib->blas || (d->capability == 90 && d->lib->cublasLtGetVersion() >= 120900); }
+bool cuda_device_scales_rows(const cuda_device *d)
+{
+    return !d->lib->blas || (d->capability == 90 && d->lib->cublasLtGetVersion() >= 120900);
+}
 const char *cuda_device_folder(const cuda_device *d) { return d->folder; }
 const char *cuda_device_identity(const cuda_device *d) { return d->identity; }
 const cuda_libraries *cuda_device_libraries(const cuda_device *d) { return d->lib; }
@@ -48,13 +51,14 @@ static flux1_status failed(const cuda_libraries *lib, CUresult r, const char *wh
 {
     const char *text = NULL;
     lib->cuGetErrorString(r, &text);
-    return error_set(err, r == CUDA_ERROR_OUT_OF_MEMORY ? FLUX1_ERR_MEMORY : FLUX1_ERR_UNSUPPORTED, "device cuda: %s: %s", what, text ? text : "unknown error");
+    return error_set(err, r == CUDA_ERROR_OUT_OF_MEMORY ? FLUX1_ERR_MEMORY : FLUX1_ERR_UNSUPPORTED,
+                     "device cuda: %s: %s", what, text ? text : "unknown error");
 }
 
-#define CUDA_TRY(call, what)                         \
-    do {                                             \
-        CUresult result_ = (call);                   \
-        if (result_ != CUDA_SUCCESS)                 \
+#define CUDA_TRY(call, what)                           \
+    do {                                               \
+        CUresult result_ = (call);                     \
+        if (result_ != CUDA_SUCCESS)                   \
             return failed(d->lib, result_, what, err); \
     } while (0)
 
@@ -68,7 +72,10 @@ flux1_status cuda_device_current(const cuda_device *d, flux1_error *err)
 static char *cache_folder(void)
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char *parent = base && *base ? strdup(base) : home && *home ? path_join(home, ".cache") : NULL, *folder = parent ? path_join(parent, "flux1") : NULL;
+    char *parent = base && *base   ? strdup(base)
+                   : home && *home ? path_join(home, ".cache")
+                                   : NULL,
+         *folder = parent ? path_join(parent, "flux1") : NULL;
     if (folder) {
         mkdir(parent, 0777);
         mkdir(folder, 0777);
@@ -86,15 +93,20 @@ static flux1_status describe(cuda_device *d, flux1_error *err)
     int major = 0, minor = 0, driver = 0;
     CUDA_TRY(d->lib->cuDeviceGetName(d->name, sizeof d->name, d->handle), "cannot read the GPU's name");
     CUDA_TRY(d->lib->cuDeviceTotalMem(&d->memory, d->handle), "cannot read the GPU's memory");
-    CUDA_TRY(d->lib->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, d->handle), "cannot read the GPU's capability");
-    CUDA_TRY(d->lib->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, d->handle), "cannot read the GPU's capability");
-    CUDA_TRY(d->lib->cuDeviceGetAttribute(&d->multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, d->handle), "cannot read the GPU's size");
+    CUDA_TRY(d->lib->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, d->handle),
+             "cannot read the GPU's capability");
+    CUDA_TRY(d->lib->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, d->handle),
+             "cannot read the GPU's capability");
+    CUDA_TRY(d->lib->cuDeviceGetAttribute(&d->multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, d->handle),
+             "cannot read the GPU's size");
     CUDA_TRY(d->lib->cuDriverGetVersion(&driver), "cannot read the driver's version");
     d->capability = 10 * major + minor;
     if (d->capability < 80)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda:%d: %s has compute capability %d.%d; 8.0 (Ampere) or later is needed for bf16", d->ordinal, d->name, major, minor);
-    snprintf(d->identity, sizeof d->identity, "%s sm_%d driver %d cublasLt %zu cudnn %zu", d->name, d->capability, driver, d->lib->blas ? d->lib->cublasLtGetVersion() : 0,
-             d->lib->dnn ? d->lib->cudnnGetVersion() : 0);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                         "device cuda:%d: %s has compute capability %d.%d; 8.0 (Ampere) or later is needed for bf16",
+                         d->ordinal, d->name, major, minor);
+    snprintf(d->identity, sizeof d->identity, "%s sm_%d driver %d cublasLt %zu cudnn %zu", d->name, d->capability,
+             driver, d->lib->blas ? d->lib->cublasLtGetVersion() : 0, d->lib->dnn ? d->lib->cudnnGetVersion() : 0);
     return FLUX1_OK;
 }
 
@@ -105,7 +117,8 @@ static flux1_status load_kernels(cuda_device *d, flux1_error *err)
         CUDA_KERNELS(NAME)
 #undef NAME
     };
-    CUDA_TRY(d->lib->cuModuleLoadData(&d->module, cuda_kernels_fatbin), "cannot load the kernels (was this build made for another GPU?)");
+    CUDA_TRY(d->lib->cuModuleLoadData(&d->module, cuda_kernels_fatbin),
+             "cannot load the kernels (was this build made for another GPU?)");
     for (int k = 0; k < CUDA_KERNEL_COUNT; k++)
         CUDA_TRY(d->lib->cuModuleGetFunction(&d->kernel[k], d->module, names[k]), names[k]);
     return FLUX1_OK;
@@ -118,7 +131,8 @@ static flux1_status set_up(cuda_device *d, flux1_error *err)
     CUDA_TRY(d->lib->cuInit(0), "cannot start the driver");
     CUDA_TRY(d->lib->cuDeviceGetCount(&count), "cannot count the GPUs");
     if (d->ordinal >= count)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda:%d: this machine has %d GPU%s, counted from 0", d->ordinal, count, count == 1 ? "" : "s");
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda:%d: this machine has %d GPU%s, counted from 0",
+                         d->ordinal, count, count == 1 ? "" : "s");
     CUDA_TRY(d->lib->cuDeviceGet(&d->handle, d->ordinal), "cannot open the GPU");
     TRY(describe(d, err));
     CUDA_TRY(d->lib->cuDevicePrimaryCtxRetain(&d->context, d->handle), "cannot make a context on the GPU");
@@ -227,7 +241,9 @@ flux1_status ops_cuda_list(ops_cuda_info *list, int room, int *count, flux1_erro
     for (int i = 0; i < *count && i < room; i++) {
         CUdevice handle;
         int major = 0, minor = 0;
-        list[i] = (ops_cuda_info){.cublas = lib->blas ? lib->cublasLtGetVersion() : 0, .cudnn = lib->dnn ? lib->cudnnGetVersion() : 0, .nccl = nccl_version(lib)};
+        list[i] = (ops_cuda_info){.cublas = lib->blas ? lib->cublasLtGetVersion() : 0,
+                                  .cudnn = lib->dnn ? lib->cudnnGetVersion() : 0,
+                                  .nccl = nccl_version(lib)};
         if (lib->cuDeviceGet(&handle, i) != CUDA_SUCCESS)
             continue;
         lib->cuDeviceGetName(list[i].name, sizeof list[i].name, handle);
@@ -281,7 +297,9 @@ flux1_status cuda_device_allocate(cuda_device *d, size_t bytes, const char *what
         d->lib->cuMemGetInfo(&left, &all);
     pthread_mutex_unlock(&d->lock);
     if (r == CUDA_ERROR_OUT_OF_MEMORY)
-        return error_set(err, FLUX1_ERR_MEMORY, "device cuda:%d: %s needs %zu MiB, %zu of %zu MiB are free; ask for a smaller picture, end other programs on the GPU, or use --device cpu",
+        return error_set(err, FLUX1_ERR_MEMORY,
+                         "device cuda:%d: %s needs %zu MiB, %zu of %zu MiB are free; ask for a smaller picture, end "
+                         "other programs on the GPU, or use --device cpu",
                          d->ordinal, what, bytes >> 20, left >> 20, all >> 20);
     return r == CUDA_SUCCESS ? FLUX1_OK : failed(d->lib, r, what, err);
 }

@@ -18,13 +18,15 @@ static cudnnBackendDescriptor_t make(dnn_builder *b, cudnnBackendDescriptorType_
     return b->made[b->made_count++] = d;
 }
 
-static void set(dnn_builder *b, cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count, const void *values)
+static void set(dnn_builder *b, cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                cudnnBackendAttributeType_t type, int64_t count, const void *values)
 {
     if (!b->failed)
         ok(b, b->lib->cudnnBackendSetAttribute(d, name, type, count, values));
 }
 
-static void set_descriptor(dnn_builder *b, cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendDescriptor_t value)
+static void set_descriptor(dnn_builder *b, cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name,
+                           cudnnBackendDescriptor_t value)
 {
     set(b, d, name, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &value);
 }
@@ -40,7 +42,8 @@ static cudnnBackendDescriptor_t finalised(dnn_builder *b, cudnnBackendDescriptor
 
 typedef enum tensor_kind { TENSOR_DATA, TENSOR_VIRTUAL, TENSOR_SCALAR } tensor_kind;
 
-static dnn_tensor tensor_of(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t *dims, const int64_t *strides, tensor_kind kind)
+static dnn_tensor tensor_of(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t *dims,
+                            const int64_t *strides, tensor_kind kind)
 {
     const int64_t alignment = 16;
     const bool yes = true;
@@ -57,7 +60,8 @@ static dnn_tensor tensor_of(dnn_builder *b, int64_t number, cudnnDataType_t type
     return finalised(b, t);
 }
 
-dnn_tensor dnn_tensor_make(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t dims[4], const int64_t strides[4])
+dnn_tensor dnn_tensor_make(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t dims[4],
+                           const int64_t strides[4])
 {
     return tensor_of(b, number, type, dims, strides, TENSOR_DATA);
 }
@@ -82,7 +86,8 @@ static void append(dnn_builder *b, cudnnBackendDescriptor_t operation)
         b->operation[b->operation_count++] = operation;
 }
 
-void dnn_attention(dnn_builder *b, dnn_tensor q, dnn_tensor k, dnn_tensor v, dnn_tensor o, dnn_tensor scale, dnn_tensor stats)
+void dnn_attention(dnn_builder *b, dnn_tensor q, dnn_tensor k, dnn_tensor v, dnn_tensor o, dnn_tensor scale,
+                   dnn_tensor stats)
 {
     cudnnBackendDescriptor_t d = make(b, CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR);
     set_descriptor(b, d, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC, q);
@@ -99,7 +104,8 @@ static cudnnBackendDescriptor_t convolution_of(dnn_builder *b, int64_t stride, i
 {
     const cudnnDataType_t compute = CUDNN_DATA_FLOAT;
     const cudnnConvolutionMode_t mode = CUDNN_CROSS_CORRELATION;
-    const int64_t dims = 2, strides[] = {stride, stride}, pre[] = {before, before}, post[] = {behind, behind}, dilations[] = {1, 1};
+    const int64_t dims = 2, strides[] = {stride, stride}, pre[] = {before, before}, post[] = {behind, behind},
+                  dilations[] = {1, 1};
     cudnnBackendDescriptor_t c = make(b, CUDNN_BACKEND_CONVOLUTION_DESCRIPTOR);
     set(b, c, CUDNN_ATTR_CONVOLUTION_COMP_TYPE, CUDNN_TYPE_DATA_TYPE, 1, &compute);
     set(b, c, CUDNN_ATTR_CONVOLUTION_CONV_MODE, CUDNN_TYPE_CONVOLUTION_MODE, 1, &mode);
@@ -111,10 +117,12 @@ static cudnnBackendDescriptor_t convolution_of(dnn_builder *b, int64_t stride, i
     return finalised(b, c);
 }
 
-void dnn_convolution(dnn_builder *b, dnn_tensor x, dnn_tensor w, dnn_tensor y, int64_t stride, int64_t before, int64_t behind)
+void dnn_convolution(dnn_builder *b, dnn_tensor x, dnn_tensor w, dnn_tensor y, int64_t stride, int64_t before,
+                     int64_t behind)
 {
     const float one = 1, zero = 0;
-    cudnnBackendDescriptor_t c = convolution_of(b, stride, before, behind), d = make(b, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
+    cudnnBackendDescriptor_t c = convolution_of(b, stride, before, behind),
+                             d = make(b, CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR);
     set_descriptor(b, d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, c);
     set_descriptor(b, d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, x);
     set_descriptor(b, d, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, w);
@@ -146,18 +154,21 @@ void dnn_attention_graph(dnn_builder *b, const dnn_attention_shape *s)
 {
     dnn_tensor t[4], stats = NULL;
     for (int i = 0; i < 4; i++) {
-        const int64_t dims[4] = {s->batch, s->heads, i == 1 || i == 2 ? s->keys : s->queries, s->dim}, strides[4] = {s->batch_stride[i], s->dim, s->ld[i], 1};
+        const int64_t dims[4] = {s->batch, s->heads, i == 1 || i == 2 ? s->keys : s->queries, s->dim},
+                      strides[4] = {s->batch_stride[i], s->dim, s->ld[i], 1};
         t[i] = dnn_tensor_make(b, DNN_Q + i, CUDNN_DATA_BFLOAT16, dims, strides);
     }
     if (s->stats) {
-        const int64_t dims[4] = {s->batch, s->heads, s->queries, 1}, strides[4] = {s->heads * s->queries, s->queries, 1, 1};
+        const int64_t dims[4] = {s->batch, s->heads, s->queries, 1},
+                      strides[4] = {s->heads * s->queries, s->queries, 1, 1};
         stats = dnn_tensor_make(b, DNN_STATS, CUDNN_DATA_FLOAT, dims, strides);
     }
     dnn_attention(b, t[0], t[1], t[2], t[3], dnn_tensor_scalar(b, DNN_SCALE), stats);
 }
 
 /* dims and strides of channels-last rows of `ld`. */
-static void plane(int64_t batch, int64_t channels, int64_t height, int64_t width, int64_t ld, int64_t dims[4], int64_t strides[4])
+static void plane(int64_t batch, int64_t channels, int64_t height, int64_t width, int64_t ld, int64_t dims[4],
+                  int64_t strides[4])
 {
     dims[0] = batch, dims[1] = channels, dims[2] = height, dims[3] = width;
     strides[0] = height * width * ld, strides[1] = 1, strides[2] = width * ld, strides[3] = ld;
@@ -169,7 +180,8 @@ void dnn_convolution_graph(dnn_builder *b, const dnn_convolution_shape *s)
     const int64_t filter[4] = {s->out, s->in, k, k}, filter_strides[4] = {k * k * s->in, 1, k * s->in, s->in};
     const int64_t bias_dims[4] = {1, s->out, 1, 1}, bias_strides[4] = {s->out, 1, s->out, s->out};
     plane(s->batch, s->in, s->height, s->width, s->in_ld, dims, strides);
-    dnn_tensor x = dnn_tensor_make(b, DNN_X, CUDNN_DATA_BFLOAT16, dims, strides), w = dnn_tensor_make(b, DNN_W, CUDNN_DATA_BFLOAT16, filter, filter_strides);
+    dnn_tensor x = dnn_tensor_make(b, DNN_X, CUDNN_DATA_BFLOAT16, dims, strides),
+               w = dnn_tensor_make(b, DNN_W, CUDNN_DATA_BFLOAT16, filter, filter_strides);
     plane(s->batch, s->out, s->out_height, s->out_width, s->out_ld, dims, strides);
     dnn_tensor y = dnn_tensor_make(b, DNN_Y, CUDNN_DATA_BFLOAT16, dims, strides), now;
     now = s->bias || s->residual ? dnn_tensor_virtual(b, DNN_SUM, dims, strides) : y;
@@ -188,21 +200,26 @@ void dnn_convolution_graph(dnn_builder *b, const dnn_convolution_shape *s)
 /* ---- plans ---- */
 
 /* A plan of this configuration, if it is supported and small enough; NULL otherwise. */
-static cudnnBackendDescriptor_t try_configuration(dnn_builder *b, cudnnBackendDescriptor_t configuration, size_t workspace, size_t *needed)
+static cudnnBackendDescriptor_t try_configuration(dnn_builder *b, cudnnBackendDescriptor_t configuration,
+                                                  size_t workspace, size_t *needed)
 {
     const cuda_libraries *lib = b->lib;
     cudnnBackendDescriptor_t plan = NULL;
     int64_t bytes = 0, count = 0;
     if (lib->cudnnBackendCreateDescriptor(CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR, &plan) != CUDNN_STATUS_SUCCESS)
         return NULL;
-    bool good = lib->cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &configuration) == CUDNN_STATUS_SUCCESS;
+    bool good = lib->cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG,
+                                              CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &configuration) == CUDNN_STATUS_SUCCESS;
     if (good && b->handle)
-        good = lib->cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1, &b->handle) == CUDNN_STATUS_SUCCESS;
+        good = lib->cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_HANDLE, CUDNN_TYPE_HANDLE, 1,
+                                             &b->handle) == CUDNN_STATUS_SUCCESS;
     if (good && b->property)
-        good = lib->cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &b->property) == CUDNN_STATUS_SUCCESS;
+        good = lib->cudnnBackendSetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_DEVICEPROP, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                             1, &b->property) == CUDNN_STATUS_SUCCESS;
     good = good && lib->cudnnBackendFinalize(plan) == CUDNN_STATUS_SUCCESS &&
-           lib->cudnnBackendGetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &count, &bytes) == CUDNN_STATUS_SUCCESS && bytes >= 0 &&
-           (size_t)bytes <= workspace;
+           lib->cudnnBackendGetAttribute(plan, CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &count,
+                                         &bytes) == CUDNN_STATUS_SUCCESS &&
+           bytes >= 0 && (size_t)bytes <= workspace;
     if (!good && b->property) {
         char words[512] = "";
         lib->cudnnGetLastErrorString(words, sizeof words);
@@ -219,22 +236,27 @@ static cudnnBackendDescriptor_t try_configuration(dnn_builder *b, cudnnBackendDe
 enum { CONFIGURATIONS = 16 };
 
 /* The first of the heuristic's answers that makes a plan. */
-static cudnnBackendDescriptor_t ask(dnn_builder *b, cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode, size_t workspace, size_t *needed)
+static cudnnBackendDescriptor_t ask(dnn_builder *b, cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode,
+                                    size_t workspace, size_t *needed)
 {
-    cudnnBackendDescriptor_t h = make(b, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR), answers[CONFIGURATIONS] = {0}, plan = NULL;
+    cudnnBackendDescriptor_t h = make(b, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR), answers[CONFIGURATIONS] = {0},
+                             plan = NULL;
     int64_t count = 0, got = 0;
     set_descriptor(b, h, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
     set(b, h, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode);
     if (b->property)
         set_descriptor(b, h, CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, b->property);
     if (b->failed || b->lib->cudnnBackendFinalize(h) != CUDNN_STATUS_SUCCESS ||
-        b->lib->cudnnBackendGetAttribute(h, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count, NULL) != CUDNN_STATUS_SUCCESS)
+        b->lib->cudnnBackendGetAttribute(h, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, 0, &count,
+                                         NULL) != CUDNN_STATUS_SUCCESS)
         return NULL;
     count = count < CONFIGURATIONS ? count : CONFIGURATIONS;
     for (int64_t i = 0; i < count; i++)
-        if (b->lib->cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &answers[i]) != CUDNN_STATUS_SUCCESS)
+        if (b->lib->cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR, &answers[i]) !=
+            CUDNN_STATUS_SUCCESS)
             count = i;
-    if (count > 0 && b->lib->cudnnBackendGetAttribute(h, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, count, &got, answers) == CUDNN_STATUS_SUCCESS)
+    if (count > 0 && b->lib->cudnnBackendGetAttribute(h, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                                      count, &got, answers) == CUDNN_STATUS_SUCCESS)
         for (int64_t i = 0; i < got && i < count && !plan; i++)
             plan = try_configuration(b, answers[i], workspace, needed);
     for (int64_t i = 0; i < CONFIGURATIONS; i++)
@@ -259,15 +281,20 @@ cudnnBackendDescriptor_t dnn_finish(dnn_builder *b, size_t workspace, size_t *ne
     return plan;
 }
 
-bool dnn_run(const cuda_libraries *lib, cudnnHandle_t handle, cudnnBackendDescriptor_t plan, int count, const int64_t *numbers, void *const *pointers, void *workspace)
+bool dnn_run(const cuda_libraries *lib, cudnnHandle_t handle, cudnnBackendDescriptor_t plan, int count,
+             const int64_t *numbers, void *const *pointers, void *workspace)
 {
     cudnnBackendDescriptor_t pack = NULL;
     if (lib->cudnnBackendCreateDescriptor(CUDNN_BACKEND_VARIANT_PACK_DESCRIPTOR, &pack) != CUDNN_STATUS_SUCCESS)
         return false;
-    bool good = lib->cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count, numbers) == CUDNN_STATUS_SUCCESS &&
-                lib->cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count, pointers) == CUDNN_STATUS_SUCCESS &&
-                lib->cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1, &workspace) == CUDNN_STATUS_SUCCESS &&
-                lib->cudnnBackendFinalize(pack) == CUDNN_STATUS_SUCCESS && lib->cudnnBackendExecute(handle, plan, pack) == CUDNN_STATUS_SUCCESS;
+    bool good = lib->cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS, CUDNN_TYPE_INT64, count,
+                                              numbers) == CUDNN_STATUS_SUCCESS &&
+                lib->cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS, CUDNN_TYPE_VOID_PTR, count,
+                                              pointers) == CUDNN_STATUS_SUCCESS &&
+                lib->cudnnBackendSetAttribute(pack, CUDNN_ATTR_VARIANT_PACK_WORKSPACE, CUDNN_TYPE_VOID_PTR, 1,
+                                              &workspace) == CUDNN_STATUS_SUCCESS &&
+                lib->cudnnBackendFinalize(pack) == CUDNN_STATUS_SUCCESS &&
+                lib->cudnnBackendExecute(handle, plan, pack) == CUDNN_STATUS_SUCCESS;
     lib->cudnnBackendDestroyDescriptor(pack);
     return good;
 }

@@ -1,5 +1,6 @@
-/* Small operation graphs over cuDNN's backend interface: tensors, one to three operations, a plan. A graph that no engine takes is an answer, not an error: the caller
- * has another way. With a device property in place of a handle a plan is made without a GPU (bench/cuda/devless.c). */
+/* Small operation graphs over cuDNN's backend interface: tensors, one to three operations, a plan. A graph that no
+ * engine takes is an answer, not an error: the caller has another way. With a device property in place of a handle a
+ * plan is made without a GPU (bench/cuda/devless.c). */
 #ifndef FLUX1_OPS_CUDA_DNN_H
 #define FLUX1_OPS_CUDA_DNN_H
 
@@ -12,52 +13,70 @@ enum { DNN_DESCRIPTORS = 32, DNN_TENSORS = 8 };
 
 typedef struct dnn_builder {
     const cuda_libraries *lib;
-    cudnnHandle_t handle;                  /* NULL: device-less, with `property` */
+    cudnnHandle_t handle; /* NULL: device-less, with `property` */
     cudnnBackendDescriptor_t property;
     cudnnBackendDescriptor_t made[DNN_DESCRIPTORS], operation[4];
     int made_count, operation_count;
-    bool compiled;                         /* device-less: an engine took the graph and compiled its kernel, which no driver was there to load */
-    bool failed;                           /* something was refused on the way: dnn_finish says no */
+    bool
+        compiled; /* device-less: an engine took the graph and compiled its kernel, which no driver was there to load */
+    bool failed;  /* something was refused on the way: dnn_finish says no */
 } dnn_builder;
 
 typedef cudnnBackendDescriptor_t dnn_tensor;
 
-/* A tensor of up to four dimensions. Its number is what data is handed over under; a virtual one exists between two operations only, and has float32 values. */
-dnn_tensor dnn_tensor_make(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t dims[4], const int64_t strides[4]);
+/* A tensor of up to four dimensions. Its number is what data is handed over under; a virtual one exists between two
+ * operations only, and has float32 values. */
+dnn_tensor dnn_tensor_make(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t dims[4],
+                           const int64_t strides[4]);
 dnn_tensor dnn_tensor_virtual(dnn_builder *b, int64_t number, const int64_t dims[4], const int64_t strides[4]);
 dnn_tensor dnn_tensor_scalar(dnn_builder *b, int64_t number); /* one float, read from the host when the plan runs */
 
-/* o = softmax(q·kᵀ·scale)·v; dims [batch, heads, rows, head size]; stats may be NULL: log-sum-exp, float32 [batch, heads, rows, 1], dense. */
-void dnn_attention(dnn_builder *b, dnn_tensor q, dnn_tensor k, dnn_tensor v, dnn_tensor o, dnn_tensor scale, dnn_tensor stats);
-/* y = conv(x, w); dims [n, channels, height, width] and [out, in, kernel, kernel]; zeros before and behind in both directions. */
-void dnn_convolution(dnn_builder *b, dnn_tensor x, dnn_tensor w, dnn_tensor y, int64_t stride, int64_t before, int64_t behind);
+/* o = softmax(q·kᵀ·scale)·v; dims [batch, heads, rows, head size]; stats may be NULL: log-sum-exp, float32 [batch,
+ * heads, rows, 1], dense. */
+void dnn_attention(dnn_builder *b, dnn_tensor q, dnn_tensor k, dnn_tensor v, dnn_tensor o, dnn_tensor scale,
+                   dnn_tensor stats);
+/* y = conv(x, w); dims [n, channels, height, width] and [out, in, kernel, kernel]; zeros before and behind in both
+ * directions. */
+void dnn_convolution(dnn_builder *b, dnn_tensor x, dnn_tensor w, dnn_tensor y, int64_t stride, int64_t before,
+                     int64_t behind);
 void dnn_add(dnn_builder *b, dnn_tensor x, dnn_tensor y, dnn_tensor out);
 
-/* ---- the two graphs that the backend asks for: attention.c and conv.c fill in the shapes, bench/cuda/devless.c asks for the same without a GPU.
- * Shapes are int64s alone: they are also the keys that plans are found by. ---- */
+/* ---- the two graphs that the backend asks for: attention.c and conv.c fill in the shapes, bench/cuda/devless.c asks
+ * for the same without a GPU. Shapes are int64s alone: they are also the keys that plans are found by. ---- */
 
 enum { DNN_Q = 1, DNN_K, DNN_V, DNN_OUT, DNN_SCALE, DNN_STATS }; /* numbers of attention's tensors */
 typedef struct dnn_attention_shape {
     int64_t batch, heads, dim, queries, keys;
-    int64_t ld[4], batch_stride[4];               /* of q, k, v, out: bf16, columns heads × dim */
-    int64_t stats;                                /* 1: with a log-sum-exp, dense [batch][heads][queries]: other strides are accepted, but before cuDNN 9.26 not heeded
-                                                   * everywhere (NVIDIA/cudnn-frontend #304) */
+    int64_t ld[4], batch_stride[4]; /* of q, k, v, out: bf16, columns heads × dim */
+    int64_t stats; /* 1: with a log-sum-exp, dense [batch][heads][queries]: other strides are accepted, but before
+                    * cuDNN 9.26 not heeded everywhere (NVIDIA/cudnn-frontend #304) */
 } dnn_attention_shape;
 
-enum { DNN_X = 1, DNN_W, DNN_Y, DNN_BIAS, DNN_RESIDUAL, DNN_SUM, DNN_BIASED }; /* of a convolution's; the last two are virtual */
+enum {
+    DNN_X = 1,
+    DNN_W,
+    DNN_Y,
+    DNN_BIAS,
+    DNN_RESIDUAL,
+    DNN_SUM,
+    DNN_BIASED
+}; /* of a convolution's; the last two are virtual */
 typedef struct dnn_convolution_shape {
-    int64_t batch, height, width, in, out_height, out_width, out, kernel, stride; /* stride 1: zeros on all sides; 2: below and right */
-    int64_t bias, residual;                       /* 1: added behind it (bias float32) */
-    int64_t in_ld, out_ld, residual_ld;           /* bf16, [batch][height · width] rows, filters [out][ky][kx][in] */
+    int64_t batch, height, width, in, out_height, out_width, out, kernel,
+        stride;                         /* stride 1: zeros on all sides; 2: below and right */
+    int64_t bias, residual;             /* 1: added behind it (bias float32) */
+    int64_t in_ld, out_ld, residual_ld; /* bf16, [batch][height · width] rows, filters [out][ky][kx][in] */
 } dnn_convolution_shape;
 
 void dnn_attention_graph(dnn_builder *b, const dnn_attention_shape *s);
 void dnn_convolution_graph(dnn_builder *b, const dnn_convolution_shape *s);
 
-/* A plan for the operations so far that needs at most `workspace` bytes; NULL if there is none. Frees what the builder made. */
+/* A plan for the operations so far that needs at most `workspace` bytes; NULL if there is none. Frees what the builder
+ * made. */
 cudnnBackendDescriptor_t dnn_finish(dnn_builder *b, size_t workspace, size_t *needed);
 
 /* Enqueues it: pointers[i] is the data of tensor numbers[i]. */
-bool dnn_run(const cuda_libraries *lib, cudnnHandle_t handle, cudnnBackendDescriptor_t plan, int count, const int64_t *numbers, void *const *pointers, void *workspace);
+bool dnn_run(const cuda_libraries *lib, cudnnHandle_t handle, cudnnBackendDescriptor_t plan, int count,
+             const int64_t *numbers, void *const *pointers, void *workspace);
 
 #endif

@@ -31,7 +31,8 @@ static flux1_status open_library(cuda_ops *o)
         return error_oom(o->head.err, sizeof *p, "cuDNN's plans");
     if (p->handle || !o->lib->dnn)
         return FLUX1_OK;
-    if (o->lib->cudnnCreate(&p->handle) != CUDNN_STATUS_SUCCESS || o->lib->cudnnSetStream(p->handle, (cudaStream_t)o->stream) != CUDNN_STATUS_SUCCESS)
+    if (o->lib->cudnnCreate(&p->handle) != CUDNN_STATUS_SUCCESS ||
+        o->lib->cudnnSetStream(p->handle, (cudaStream_t)o->stream) != CUDNN_STATUS_SUCCESS)
         return error_set(o->head.err, FLUX1_ERR_UNSUPPORTED, "device cuda: cuDNN does not start");
     return FLUX1_OK;
 }
@@ -82,17 +83,27 @@ static flux1_status graph_of(cuda_ops *o, graph_kind kind, const void *shape, si
     return FLUX1_OK;
 }
 
-_Static_assert(sizeof(dnn_attention_shape) < sizeof(int64_t[GRAPH_KEY]) && sizeof(dnn_convolution_shape) < sizeof(int64_t[GRAPH_KEY]), "a shape fits a key");
+_Static_assert(sizeof(dnn_attention_shape) < sizeof(int64_t[GRAPH_KEY]) &&
+                   sizeof(dnn_convolution_shape) < sizeof(int64_t[GRAPH_KEY]),
+               "a shape fits a key");
 
-flux1_status cuda_graph_attention(cuda_ops *o, const dnn_attention_shape *s, const cuda_graph **out) { return graph_of(o, GRAPH_ATTENTION, s, sizeof *s, out); }
+flux1_status cuda_graph_attention(cuda_ops *o, const dnn_attention_shape *s, const cuda_graph **out)
+{
+    return graph_of(o, GRAPH_ATTENTION, s, sizeof *s, out);
+}
 
-flux1_status cuda_graph_convolution(cuda_ops *o, const dnn_convolution_shape *s, const cuda_graph **out) { return graph_of(o, GRAPH_CONVOLUTION, s, sizeof *s, out); }
+flux1_status cuda_graph_convolution(cuda_ops *o, const dnn_convolution_shape *s, const cuda_graph **out)
+{
+    return graph_of(o, GRAPH_CONVOLUTION, s, sizeof *s, out);
+}
 
-flux1_status cuda_graph_run(cuda_ops *o, const cuda_graph *g, int count, const int64_t *numbers, void *const *pointers, const char *what)
+flux1_status cuda_graph_run(cuda_ops *o, const cuda_graph *g, int count, const int64_t *numbers, void *const *pointers,
+                            const char *what)
 {
     if (dnn_run(o->lib, o->dnn_plans->handle, g->plan, count, numbers, pointers, (void *)(uintptr_t)o->workspace))
         return FLUX1_OK;
     char words[256] = "";
     o->lib->cudnnGetLastErrorString(words, sizeof words);
-    return error_set(o->head.err, FLUX1_ERR_INTERNAL, "device cuda: cuDNN fails on %s that it had accepted: %s", what, words);
+    return error_set(o->head.err, FLUX1_ERR_INTERNAL, "device cuda: cuDNN fails on %s that it had accepted: %s", what,
+                     words);
 }

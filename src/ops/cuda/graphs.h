@@ -16,6 +16,7 @@ typedef struct cuda_graph {
 /* The graph of this shape, built at first use. plan is NULL where cuDNN is absent or refuses. */
 flux1_status cuda_graph_attention(cuda_ops *o, const dnn_attention_shape *s, const cuda_graph **out);
 flux1_status cuda_graph_convolution(cuda_ops *o, const dnn_convolution_shape *s, const cuda_graph **out);
-flux1_status cuda_graph_run(cuda_ops *o, const cuda_graph *g, int count, const int64_t *numbers, void *const *pointers, const char *what);
+flux1_status cuda_graph_run(cuda_ops *o, const cuda_graph *g, int count, const int64_t *numbers, void *const *pointers,
+                            const char *what);
 
 #endif

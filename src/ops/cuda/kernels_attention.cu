@@ -1,9 +1,11 @@
-/* softmax(q·kᵀ·scale + bias)·v for what neither cuDNN nor kernels_attention_tensor.cu takes: odd head sizes and layouts, and all of it in float32.
+/* softmax(q·kᵀ·scale + bias)·v for what neither cuDNN nor kernels_attention_tensor.cu takes: odd head sizes and
+ * layouts, and all of it in float32.
  *
- * A block has 32 queries of one head and walks over the keys 64 at a time with the online softmax (Milakov, Gimelshein 2018): a running maximum and sum per
- * query, in registers. A thread computes 4 queries × 4 keys of the scores and 4 queries × 4 (or 8) columns of the result, from shared memory in float4s:
- * 8 reads of 16 bytes for 64 multiply-adds, so the float32 pipes are the bound (4·queries·keys·dim / 67 TFLOP/s on an H200). Heads wider than 64 pass through
- * shared memory in slices of 64 columns; wider than 128, the scores are computed anew for each 128 columns of the result. */
+ * A block has 32 queries of one head and walks over the keys 64 at a time with the online softmax (Milakov, Gimelshein
+ * 2018): a running maximum and sum per query, in registers. A thread computes 4 queries × 4 keys of the scores and 4
+ * queries × 4 (or 8) columns of the result, from shared memory in float4s: 8 reads of 16 bytes for 64 multiply-adds, so
+ * the float32 pipes are the bound (4·queries·keys·dim / 67 TFLOP/s on an H200). Heads wider than 64 pass through shared
+ * memory in slices of 64 columns; wider than 128, the scores are computed anew for each 128 columns of the result. */
 #include "ops/cuda/kernels_device.h"
 
 enum {
@@ -13,7 +15,8 @@ enum {
     PITCH = SLICE + 4, /* rows four banks apart: eight lanes' float4s of eight rows don't collide */
     LANES = 16,        /* threads that share four queries */
 };
-static_assert(CUDA_ATTENTION_THREADS == QUERIES / 4 * LANES && KEYS == 4 * LANES && SLICE == 4 * LANES && KEYS == SLICE, "four by four a thread");
+static_assert(CUDA_ATTENTION_THREADS == QUERIES / 4 * LANES && KEYS == 4 * LANES && SLICE == 4 * LANES && KEYS == SLICE,
+              "four by four a thread");
 
 struct alignas(16) attention_room {
     float q[QUERIES][PITCH], p[QUERIES][PITCH], kv[KEYS][PITCH];
@@ -21,22 +24,24 @@ struct alignas(16) attention_room {
 };
 
 /* Rows [row, row + ROWS) and columns [col, col + SLICE) of a head that begins at `at` in v; zeros beyond its end. */
-template <int ROWS> INLINE void fetch(float (*to)[PITCH], const cuda_view &v, int64_t at, int64_t row, int col, int dim, bool eights)
+template <int ROWS>
+INLINE void fetch(float (*to)[PITCH], const cuda_view &v, int64_t at, int64_t row, int col, int dim, bool eights)
 {
     const int rows = v.rows - row < ROWS ? (int)(v.rows - row) : ROWS, cols = dim - col;
     if (eights) {
-        UNROLL for (int i = 0; i < ROWS * SLICE / 8 / CUDA_ATTENTION_THREADS; i++) {
+        UNROLL for (int i = 0; i < ROWS * SLICE / 8 / CUDA_ATTENTION_THREADS; i++)
+        {
             int n = (int)threadIdx.x + i * CUDA_ATTENTION_THREADS, r = n / (SLICE / 8), c = n % (SLICE / 8) * 8;
             pack<8> x = {};
             if (r < rows && c < cols)
-                x = load<8>(v.data, v.half, at + (row + r) * v.ld + col + c);
+                x = load<8>(v.data, v.bf16, at + (row + r) * v.ld + col + c);
             as<float4>(&to[r][c]) = make_float4(x.v[0], x.v[1], x.v[2], x.v[3]);
             as<float4>(&to[r][c + 4]) = make_float4(x.v[4], x.v[5], x.v[6], x.v[7]);
         }
     } else {
         for (int n = (int)threadIdx.x; n < ROWS * SLICE; n += CUDA_ATTENTION_THREADS) {
             int r = n / SLICE, c = n % SLICE;
-            to[r][c] = r < rows && c < cols ? load<1>(v.data, v.half, at + (row + r) * v.ld + col + c).v[0] : 0;
+            to[r][c] = r < rows && c < cols ? load<1>(v.data, v.bf16, at + (row + r) * v.ld + col + c).v[0] : 0;
         }
     }
 }
@@ -51,14 +56,12 @@ INLINE void multiply_add(float &sum, const float4 &x, const float4 &y)
 
 INLINE float most_of_lanes(float x)
 {
-    UNROLL for (int o = LANES / 2; o > 0; o /= 2)
-        x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, o));
+    UNROLL for (int o = LANES / 2; o > 0; o /= 2) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, o));
     return x;
 }
 INLINE float sum_of_lanes(float x)
 {
-    UNROLL for (int o = LANES / 2; o > 0; o /= 2)
-        x += __shfl_xor_sync(ALL_LANES, x, o);
+    UNROLL for (int o = LANES / 2; o > 0; o /= 2) x += __shfl_xor_sync(ALL_LANES, x, o);
     return x;
 }
 
@@ -67,16 +70,16 @@ struct attention_place {
     int64_t batch, head, query; /* first */
     int64_t keys;               /* that any of these queries sees */
     int64_t q, k, v, out;       /* offsets of the head in the views */
-    int dim, row, lane;         /* this thread's queries: row … row + 3; its keys: lane + 16·j; its columns: 4·lane … 4·lane + 3 of a slice */
-    bool eights[3];             /* of q, k, v */
+    int dim, row, lane; /* this thread's queries: row … row + 3; its keys: lane + 16·j; its columns: 4·lane … 4·lane + 3
+                           of a slice */
+    bool eights[3]; /* of q, k, v */
 };
 
 /* score[i][j] of query row + i and key first + lane + 16·j, before scale and mask. */
-INLINE void scores(const cuda_attention_args &a, const attention_place &at, attention_room &room, int64_t first, float (&score)[4][4])
+INLINE void scores(const cuda_attention_args &a, const attention_place &at, attention_room &room, int64_t first,
+                   float (&score)[4][4])
 {
-    UNROLL for (int i = 0; i < 4; i++)
-        UNROLL for (int j = 0; j < 4; j++)
-            score[i][j] = 0;
+    UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++) score[i][j] = 0;
     for (int col = 0; col < at.dim; col += SLICE) {
         __syncthreads(); /* nobody reads the last tile any more */
         if (first == 0 || at.dim > SLICE)
@@ -84,15 +87,12 @@ INLINE void scores(const cuda_attention_args &a, const attention_place &at, atte
         fetch<KEYS>(room.kv, a.k, at.k, first, col, at.dim, at.eights[1]);
         __syncthreads();
         const int depth = at.dim - col < SLICE ? at.dim - col : SLICE;
-        UNROLL_TWICE for (int d = 0; d < depth; d += 4) {
+        UNROLL_TWICE for (int d = 0; d < depth; d += 4)
+        {
             float4 q[4], k[4];
-            UNROLL for (int i = 0; i < 4; i++)
-                q[i] = as<float4>(&room.q[at.row + i][d]);
-            UNROLL for (int j = 0; j < 4; j++)
-                k[j] = as<float4>(&room.kv[at.lane + LANES * j][d]);
-            UNROLL for (int i = 0; i < 4; i++)
-                UNROLL for (int j = 0; j < 4; j++)
-                    multiply_add(score[i][j], q[i], k[j]);
+            UNROLL for (int i = 0; i < 4; i++) q[i] = as<float4>(&room.q[at.row + i][d]);
+            UNROLL for (int j = 0; j < 4; j++) k[j] = as<float4>(&room.kv[at.lane + LANES * j][d]);
+            UNROLL for (int i = 0; i < 4; i++) UNROLL for (int j = 0; j < 4; j++) multiply_add(score[i][j], q[i], k[j]);
         }
     }
 }
@@ -107,11 +107,11 @@ INLINE void fetch_bias(const cuda_attention_args &a, const attention_place &at, 
 }
 
 /* 64 · SLICES columns of the result, from `pass` on. */
-template <int SLICES> INLINE void attend(const cuda_attention_args &a, const attention_place &at, attention_room &room, int pass)
+template <int SLICES>
+INLINE void attend(const cuda_attention_args &a, const attention_place &at, attention_room &room, int pass)
 {
     float sum[SLICES][4][4] = {}, top[4], total[4] = {};
-    UNROLL for (int i = 0; i < 4; i++)
-        top[i] = -INFINITY;
+    UNROLL for (int i = 0; i < 4; i++) top[i] = -INFINITY;
     for (int64_t first = 0; first < at.keys; first += KEYS) {
         float score[4][4];
         scores(a, at, room, first, score);
@@ -119,9 +119,11 @@ template <int SLICES> INLINE void attend(const cuda_attention_args &a, const att
             fetch_bias(a, at, room, first);
             __syncthreads();
         }
-        UNROLL for (int i = 0; i < 4; i++) {
+        UNROLL for (int i = 0; i < 4; i++)
+        {
             float most = -INFINITY, weight = 0;
-            UNROLL for (int j = 0; j < 4; j++) {
+            UNROLL for (int j = 0; j < 4; j++)
+            {
                 const int64_t key = first + at.lane + LANES * j;
                 score[i][j] *= a.scale;
                 if (a.bias)
@@ -133,30 +135,30 @@ template <int SLICES> INLINE void attend(const cuda_attention_args &a, const att
             most = fmaxf(top[i], most_of_lanes(most));
             const float base = most == -INFINITY ? 0 : most, rescale = expf(top[i] - base);
             top[i] = most;
-            UNROLL for (int j = 0; j < 4; j++) {
+            UNROLL for (int j = 0; j < 4; j++)
+            {
                 float p = expf(score[i][j] - base);
                 weight += p;
                 room.p[at.row + i][at.lane + LANES * j] = p;
             }
             total[i] = total[i] * rescale + sum_of_lanes(weight);
-            UNROLL for (int s = 0; s < SLICES; s++)
-                UNROLL for (int c = 0; c < 4; c++)
-                    sum[s][i][c] *= rescale;
+            UNROLL for (int s = 0; s < SLICES; s++) UNROLL for (int c = 0; c < 4; c++) sum[s][i][c] *= rescale;
         }
         const int depth = at.keys - first < KEYS ? (int)(at.keys - first) : KEYS;
-        UNROLL for (int s = 0; s < SLICES; s++) {
+        UNROLL for (int s = 0; s < SLICES; s++)
+        {
             if (pass + s * SLICE >= at.dim)
                 break;
             __syncthreads(); /* the last tile is read, the probabilities are written */
             fetch<KEYS>(room.kv, a.v, at.v, first, pass + s * SLICE, at.dim, at.eights[2]);
             __syncthreads();
-            UNROLL_TWICE for (int k = 0; k < depth; k += 4) { /* beyond the last key: zeros times zeros */
+            UNROLL_TWICE for (int k = 0; k < depth; k += 4)
+            { /* beyond the last key: zeros times zeros */
                 float4 p[4], v[4];
+                UNROLL for (int i = 0; i < 4; i++) p[i] = as<float4>(&room.p[at.row + i][k]);
+                UNROLL for (int j = 0; j < 4; j++) v[j] = as<float4>(&room.kv[k + j][4 * at.lane]);
                 UNROLL for (int i = 0; i < 4; i++)
-                    p[i] = as<float4>(&room.p[at.row + i][k]);
-                UNROLL for (int j = 0; j < 4; j++)
-                    v[j] = as<float4>(&room.kv[k + j][4 * at.lane]);
-                UNROLL for (int i = 0; i < 4; i++) {
+                {
                     multiply_add(sum[s][i][0], p[i], make_float4(v[0].x, v[1].x, v[2].x, v[3].x));
                     multiply_add(sum[s][i][1], p[i], make_float4(v[0].y, v[1].y, v[2].y, v[3].y));
                     multiply_add(sum[s][i][2], p[i], make_float4(v[0].z, v[1].z, v[2].z, v[3].z));
@@ -165,28 +167,29 @@ template <int SLICES> INLINE void attend(const cuda_attention_args &a, const att
             }
         }
     }
-    UNROLL for (int i = 0; i < 4; i++) {
+    UNROLL for (int i = 0; i < 4; i++)
+    {
         const int64_t row = at.query + at.row + i;
         if (row >= a.q.rows)
             break;
         const float share = a.k.rows > 0 ? 1 / total[i] : 0;
-        UNROLL for (int s = 0; s < SLICES; s++) {
+        UNROLL for (int s = 0; s < SLICES; s++)
+        {
             const int col = pass + s * SLICE + 4 * at.lane;
             const int64_t to = at.out + row * a.out.ld + col;
             pack<4> y;
-            UNROLL for (int c = 0; c < 4; c++)
-                y.v[c] = sum[s][i][c] * share;
+            UNROLL for (int c = 0; c < 4; c++) y.v[c] = sum[s][i][c] * share;
             if (a.out.wide && at.dim % 4 == 0) {
                 if (col < at.dim)
-                    store<4>(a.out.data, a.out.half, to, y);
+                    store<4>(a.out.data, a.out.bf16, to, y);
             } else {
-                UNROLL for (int c = 0; c < 4; c++)
-                    if (col + c < at.dim)
-                        store<1>(a.out.data, a.out.half, to + c, {{y.v[c]}});
+                UNROLL for (int c = 0; c < 4; c++) if (col + c < at.dim)
+                    store<1>(a.out.data, a.out.bf16, to + c, {{y.v[c]}});
             }
         }
         if (a.lse.data && pass == 0 && at.lane == 0)
-            ((float *)a.lse.data)[place(a.lse, at.batch, row) + at.head] = a.k.rows > 0 ? top[i] + logf(total[i]) : -INFINITY;
+            ((float *)a.lse.data)[place(a.lse, at.batch, row) + at.head] =
+                a.k.rows > 0 ? top[i] + logf(total[i]) : -INFINITY;
     }
 }
 
@@ -215,7 +218,8 @@ KERNEL(attention, cuda_attention_args, CUDA_ATTENTION_THREADS)
             attend<2>(a, at, room, pass);
 }
 
-/* The union of two results by their log-sum-exp, a warp for a row's head; the grid's x-axis shares them out, y is the batch. */
+/* The union of two results by their log-sum-exp, a warp for a row's head; the grid's x-axis shares them out, y is the
+ * batch. */
 KERNEL(attention_merge, cuda_merge_args, CUDA_ROW_THREADS)
 {
     const int lane = (int)threadIdx.x % WARP;
@@ -228,7 +232,8 @@ KERNEL(attention_merge, cuda_merge_args, CUDA_ROW_THREADS)
             continue;
         const float top = fmaxf(own, other), p = expf(own - top), q = expf(other - top), share = 1 / (p + q);
         for (int c = lane; c < a.dim; c += WARP) {
-            float x = load<1>(a.out, blockIdx.y, row, (int)(head * a.dim) + c).v[0], y = load<1>(a.other, blockIdx.y, row, (int)(head * a.dim) + c).v[0];
+            float x = load<1>(a.out, blockIdx.y, row, (int)(head * a.dim) + c).v[0],
+                  y = load<1>(a.other, blockIdx.y, row, (int)(head * a.dim) + c).v[0];
             store<1>(a.out, blockIdx.y, row, (int)(head * a.dim) + c, {{(p * x + q * y) * share}});
         }
         __syncwarp(); /* all lanes have read it */

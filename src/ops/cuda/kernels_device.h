@@ -1,5 +1,6 @@
-/* What the kernels have in common: bf16, loads and stores of 1, 4 or 8 elements of a view, sums over a warp or a block, walks without divisions, activations.
- * Compiled by nvcc for the GPU, and by g++ with tests/ops/cuda_emulator/emulate.h, which stands for the language's device part, for the tests. */
+/* What the kernels have in common: bf16, loads and stores of 1, 4 or 8 elements of a view, sums over a warp or a block,
+ * walks without divisions, activations. Compiled by nvcc for the GPU, and by g++ with
+ * tests/ops/cuda_emulator/emulate.h, which stands for the language's device part, for the tests. */
 #ifndef FLUX1_OPS_CUDA_KERNELS_DEVICE_H
 #define FLUX1_OPS_CUDA_KERNELS_DEVICE_H
 
@@ -33,7 +34,7 @@ template <class T> INLINE T &as(void *p)
 template <class T> INLINE const T &as(const void *p) { return as<T>((void *)p); }
 
 /* A kernel of kernels.h, launched with at most `threads` threads a block. */
-#define KERNEL(name, args, threads)          \
+#define KERNEL(name, args, threads)         \
     enum { threads_of_##name = (threads) }; \
     extern "C" __global__ void __launch_bounds__(threads) flux1_##name(const __grid_constant__ args a)
 
@@ -54,12 +55,12 @@ INLINE uint32_t bf16_pair(float low, float high)
     return pair;
 #else
     const float value[2] = {low, high};
-    uint32_t half[2];
+    uint32_t word[2];
     for (int i = 0; i < 2; i++) {
         uint32_t u = __float_as_uint(value[i]);
-        half[i] = (u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+        word[i] = (u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
     }
-    return half[0] | half[1] << 16;
+    return word[0] | word[1] << 16;
 #endif
 }
 
@@ -68,7 +69,9 @@ INLINE uint32_t bf16_pair(float low, float high)
 INLINE float e4m3_value(uint32_t q)
 {
     const uint32_t size = q & 0x7fu;
-    const float f = size == 0x7fu ? NAN : size < 8 ? (float)size * 0x1p-9f : __uint_as_float((size << 20) + (120u << 23));
+    const float f = size == 0x7fu ? NAN
+                    : size < 8    ? (float)size * 0x1p-9f
+                                  : __uint_as_float((size << 20) + (120u << 23));
     return q & 0x80u ? -f : f;
 }
 
@@ -99,13 +102,14 @@ template <int N> struct pack {
     float v[N];
 };
 
-/* Elements i … i + N − 1; for N > 1 they begin at a multiple of 16 bytes (N = 8, or 4 of float32) or of 8 (4 of bf16). */
-template <int N> INLINE pack<N> load(const void *data, int half, int64_t i)
+/* Elements i … i + N − 1; for N > 1 they begin at a multiple of 16 bytes (N = 8, or 4 of float32) or of 8 (4 of bf16).
+ */
+template <int N> INLINE pack<N> load(const void *data, int bf16, int64_t i)
 {
     pack<N> x;
     if constexpr (N == 1) {
-        x.v[0] = half ? bf16_low(((const uint16_t *)data)[i]) : ((const float *)data)[i];
-    } else if (half) {
+        x.v[0] = bf16 ? bf16_low(((const uint16_t *)data)[i]) : ((const float *)data)[i];
+    } else if (bf16) {
         uint32_t pairs[N / 2];
         if constexpr (N == 8) {
             uint4 q = as<uint4>((const uint16_t *)data + i);
@@ -114,12 +118,14 @@ template <int N> INLINE pack<N> load(const void *data, int half, int64_t i)
             uint2 q = as<uint2>((const uint16_t *)data + i);
             pairs[0] = q.x, pairs[1] = q.y;
         }
-        UNROLL for (int j = 0; j < N / 2; j++) {
+        UNROLL for (int j = 0; j < N / 2; j++)
+        {
             x.v[2 * j] = bf16_low(pairs[j]);
             x.v[2 * j + 1] = bf16_high(pairs[j]);
         }
     } else {
-        UNROLL for (int j = 0; j < N; j += 4) {
+        UNROLL for (int j = 0; j < N; j += 4)
+        {
             float4 four = as<float4>((const float *)data + i + j);
             x.v[j] = four.x, x.v[j + 1] = four.y, x.v[j + 2] = four.z, x.v[j + 3] = four.w;
         }
@@ -127,30 +133,35 @@ template <int N> INLINE pack<N> load(const void *data, int half, int64_t i)
     return x;
 }
 
-template <int N> INLINE void store(void *data, int half, int64_t i, const pack<N> &x)
+template <int N> INLINE void store(void *data, int bf16, int64_t i, const pack<N> &x)
 {
     if constexpr (N == 1) {
-        if (half)
+        if (bf16)
             ((uint16_t *)data)[i] = (uint16_t)bf16_pair(x.v[0], 0);
         else
             ((float *)data)[i] = x.v[0];
-    } else if (half) {
+    } else if (bf16) {
         uint32_t pairs[N / 2];
-        UNROLL for (int j = 0; j < N / 2; j++)
-            pairs[j] = bf16_pair(x.v[2 * j], x.v[2 * j + 1]);
+        UNROLL for (int j = 0; j < N / 2; j++) pairs[j] = bf16_pair(x.v[2 * j], x.v[2 * j + 1]);
         if constexpr (N == 8)
             as<uint4>((uint16_t *)data + i) = make_uint4(pairs[0], pairs[1], pairs[2], pairs[3]);
         else
             as<uint2>((uint16_t *)data + i) = make_uint2(pairs[0], pairs[1]);
     } else {
-        UNROLL for (int j = 0; j < N; j += 4)
-            as<float4>((float *)data + i + j) = make_float4(x.v[j], x.v[j + 1], x.v[j + 2], x.v[j + 3]);
+        UNROLL for (int j = 0; j < N; j += 4) as<float4>((float *)data + i + j) =
+            make_float4(x.v[j], x.v[j + 1], x.v[j + 2], x.v[j + 3]);
     }
 }
 
 INLINE int64_t place(const cuda_view &v, int64_t b, int64_t r) { return b * v.batch_stride + r * v.ld; }
-template <int N> INLINE pack<N> load(const cuda_view &v, int64_t b, int64_t r, int c) { return load<N>(v.data, v.half, place(v, b, r) + c); }
-template <int N> INLINE void store(const cuda_view &v, int64_t b, int64_t r, int c, const pack<N> &x) { store<N>(v.data, v.half, place(v, b, r) + c, x); }
+template <int N> INLINE pack<N> load(const cuda_view &v, int64_t b, int64_t r, int c)
+{
+    return load<N>(v.data, v.bf16, place(v, b, r) + c);
+}
+template <int N> INLINE void store(const cuda_view &v, int64_t b, int64_t r, int c, const pack<N> &x)
+{
+    store<N>(v.data, v.bf16, place(v, b, r) + c, x);
+}
 
 /* Absent, or good for eight elements at a time. */
 INLINE bool wide(const cuda_view &v) { return !v.data || v.wide; }
@@ -167,8 +178,7 @@ template <int N> INLINE pack<N> load(const line &l, int c)
     if (N > 1 && l.aligned)
         return load<N>(l.p, 0, c);
     pack<N> x;
-    UNROLL for (int j = 0; j < N; j++)
-        x.v[j] = l.p[c + j];
+    UNROLL for (int j = 0; j < N; j++) x.v[j] = l.p[c + j];
     return x;
 }
 
@@ -176,12 +186,12 @@ template <int N> INLINE pack<N> load(const line &l, int c)
 
 INLINE float warp_sum(float x)
 {
-    UNROLL for (int o = WARP / 2; o > 0; o /= 2)
-        x += __shfl_xor_sync(ALL_LANES, x, o);
+    UNROLL for (int o = WARP / 2; o > 0; o /= 2) x += __shfl_xor_sync(ALL_LANES, x, o);
     return x;
 }
 
-/* The block's sum, in every thread. part: shared, one float a warp, not used by an earlier call without a barrier in between. */
+/* The block's sum, in every thread. part: shared, one float a warp, not used by an earlier call without a barrier in
+ * between. */
 template <int THREADS> INLINE float block_sum(float x, float *part)
 {
     x = warp_sum(x);
@@ -189,22 +199,19 @@ template <int THREADS> INLINE float block_sum(float x, float *part)
         part[threadIdx.x / WARP] = x;
     __syncthreads();
     x = 0;
-    UNROLL for (int w = 0; w < THREADS / WARP; w++)
-        x += part[w];
+    UNROLL for (int w = 0; w < THREADS / WARP; w++) x += part[w];
     return x;
 }
 
 /* The same for the largest of values that are not negative. */
 template <int THREADS> INLINE float block_largest(float x, float *part)
 {
-    UNROLL for (int o = WARP / 2; o > 0; o /= 2)
-        x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, o));
+    UNROLL for (int o = WARP / 2; o > 0; o /= 2) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, o));
     if (threadIdx.x % WARP == 0)
         part[threadIdx.x / WARP] = x;
     __syncthreads();
     x = 0;
-    UNROLL for (int w = 0; w < THREADS / WARP; w++)
-        x = fmaxf(x, part[w]);
+    UNROLL for (int w = 0; w < THREADS / WARP; w++) x = fmaxf(x, part[w]);
     return x;
 }
 
@@ -216,14 +223,15 @@ INLINE int64_t quotient(int64_t a, int64_t b)
     return ((uint64_t)a | (uint64_t)b) >> 31 ? a / b : (int64_t)((uint32_t)a / (uint32_t)b);
 }
 
-/* A number of N digits, most significant first, each below its radix (the first: any). It grows by a fixed step with at most one carry a digit, so that
- * grid-stride loops divide only before they begin. No radix may be 0. */
+/* A number of N digits, most significant first, each below its radix (the first: any). It grows by a fixed step with at
+ * most one carry a digit, so that grid-stride loops divide only before they begin. No radix may be 0. */
 template <int N> struct counter {
     int at[N], radix[N], step[N];
 
     static __device__ void split(int64_t n, const int *radix, int *digit)
     {
-        UNROLL for (int i = N - 1; i > 0; i--) {
+        UNROLL for (int i = N - 1; i > 0; i--)
+        {
             int64_t q = quotient(n, radix[i]);
             digit[i] = (int)(n - q * radix[i]);
             n = q;
@@ -238,7 +246,8 @@ template <int N> struct counter {
     __device__ void advance()
     {
         int carry = 0;
-        UNROLL for (int i = N - 1; i > 0; i--) {
+        UNROLL for (int i = N - 1; i > 0; i--)
+        {
             int n = at[i] + step[i] + carry; /* below twice the radix: no overflow for sizes below 2^30 */
             carry = n >= radix[i];
             at[i] = carry ? n - radix[i] : n;
@@ -265,7 +274,8 @@ template <int N, class F> INLINE void each_element(int64_t batch, int64_t rows, 
 
 /* ---- activations ---- */
 
-/* x/(1 + e^−y): y = x is SiLU, 1.702 x quick GELU, and 2u GELU's tanh form, as (1 + tanh u)/2 = 1/(1 + e^−2u). Where e^−y overflows the quotient is 0. */
+/* x/(1 + e^−y): y = x is SiLU, 1.702 x quick GELU, and 2u GELU's tanh form, as (1 + tanh u)/2 = 1/(1 + e^−2u). Where
+ * e^−y overflows the quotient is 0. */
 INLINE float x_sigmoid(float x, float y) { return __fdividef(x, 1 + expf(-y)); }
 
 INLINE float silu(float x) { return x_sigmoid(x, x); }

@@ -1,14 +1,17 @@
-/* Norms over a row, and over a head with the rotation behind it. Bound by memory: each element is read once and written once.
+/* Norms over a row, and over a head with the rotation behind it. Bound by memory: each element is read once and written
+ * once.
  *
- * layer_norm, rms_norm: one block a row, four columns at a time, up to 8192 columns in registers (3072 columns: 12 a thread), so mean and variance are two
- * true passes without a second read. Longer rows and rows at odd addresses are read again for each pass, from cache. One barrier a sum.
- * quantise, largest: the same walk; four columns become four bytes.
- * head_norm_rope: eight columns a lane, as many lanes a head as that takes (128 columns: 16 lanes, two heads a warp), q and k in one launch. */
+ * layer_norm, rms_norm: one block a row, four columns at a time, up to 8192 columns in registers (3072 columns: 12 a
+ * thread), so mean and variance are two true passes without a second read. Longer rows and rows at odd addresses are
+ * read again for each pass, from cache. One barrier a sum. quantise, largest: the same walk; four columns become four
+ * bytes. head_norm_rope: eight columns a lane, as many lanes a head as that takes (128 columns: 16 lanes, two heads a
+ * warp), q and k in one launch. */
 #include "ops/cuda/kernels_device.h"
 
 enum { NORM_WARPS = CUDA_NORM_THREADS / WARP };
 
-/* A row's columns as one thread sees them: N at a time, KEEP times N of them in registers, or (KEEP 0) read again each time. */
+/* A row's columns as one thread sees them: N at a time, KEEP times N of them in registers, or (KEEP 0) read again each
+ * time. */
 template <int N, int KEEP> struct norm_row {
     pack<N> x[KEEP ? KEEP : 1];
     const cuda_view *in;
@@ -21,21 +24,18 @@ template <int N, int KEEP> struct norm_row {
         at = place(view, blockIdx.y, blockIdx.x);
         cols = (int)view.cols;
         if constexpr (KEEP > 0)
-            UNROLL for (int i = 0; i < KEEP; i++)
-                if (column(i) < cols)
-                    x[i] = load<N>(in->data, in->half, at + column(i));
+            UNROLL for (int i = 0; i < KEEP; i++) if (column(i) < cols) x[i] =
+                load<N>(in->data, in->bf16, at + column(i));
     }
     static __device__ int column(int i) { return ((int)threadIdx.x + i * CUDA_NORM_THREADS) * N; }
 
     template <class F> __device__ void each(F f) const
     {
         if constexpr (KEEP > 0) {
-            UNROLL for (int i = 0; i < KEEP; i++)
-                if (column(i) < cols)
-                    f(column(i), x[i]);
+            UNROLL for (int i = 0; i < KEEP; i++) if (column(i) < cols) f(column(i), x[i]);
         } else {
             for (int c = column(0); c < cols; c += CUDA_NORM_THREADS * N)
-                f(c, load<N>(in->data, in->half, at + c));
+                f(c, load<N>(in->data, in->bf16, at + c));
         }
     }
 };
@@ -47,14 +47,12 @@ template <bool CENTRED, int N, int KEEP> INLINE void norm(const cuda_norm_args &
     float mean = 0, squares = 0;
     if constexpr (CENTRED) {
         float sum = 0;
-        row.each([&](int, const pack<N> &x) {
-            UNROLL for (int j = 0; j < N; j++)
-                sum += x.v[j];
-        });
+        row.each([&](int, const pack<N> &x) { UNROLL for (int j = 0; j < N; j++) sum += x.v[j]; });
         mean = block_sum<CUDA_NORM_THREADS>(sum, part[0]) / (float)row.cols;
     }
     row.each([&](int, const pack<N> &x) {
-        UNROLL for (int j = 0; j < N; j++) {
+        UNROLL for (int j = 0; j < N; j++)
+        {
             float d = x.v[j] - mean;
             squares += d * d;
         }
@@ -64,29 +62,24 @@ template <bool CENTRED, int N, int KEEP> INLINE void norm(const cuda_norm_args &
     const int64_t to = place(a.out, blockIdx.y, blockIdx.x);
     row.each([&](int c, const pack<N> &x) {
         pack<N> y;
-        UNROLL for (int j = 0; j < N; j++)
-            y.v[j] = (x.v[j] - mean) * inverse;
+        UNROLL for (int j = 0; j < N; j++) y.v[j] = (x.v[j] - mean) * inverse;
         if (w.p) {
             pack<N> times = load<N>(w, c);
-            UNROLL for (int j = 0; j < N; j++)
-                y.v[j] *= times.v[j];
+            UNROLL for (int j = 0; j < N; j++) y.v[j] *= times.v[j];
         }
         if (b.p) {
             pack<N> plus = load<N>(b, c);
-            UNROLL for (int j = 0; j < N; j++)
-                y.v[j] += plus.v[j];
+            UNROLL for (int j = 0; j < N; j++) y.v[j] += plus.v[j];
         }
         if (scale.p) {
             pack<N> times = load<N>(scale, c);
-            UNROLL for (int j = 0; j < N; j++)
-                y.v[j] *= 1 + times.v[j];
+            UNROLL for (int j = 0; j < N; j++) y.v[j] *= 1 + times.v[j];
         }
         if (shift.p) {
             pack<N> plus = load<N>(shift, c);
-            UNROLL for (int j = 0; j < N; j++)
-                y.v[j] += plus.v[j];
+            UNROLL for (int j = 0; j < N; j++) y.v[j] += plus.v[j];
         }
-        store<N>(a.out.data, a.out.half, to + c, y);
+        store<N>(a.out.data, a.out.bf16, to + c, y);
     });
 }
 
@@ -124,10 +117,7 @@ KERNEL(rms_norm, cuda_norm_args, CUDA_NORM_THREADS)
 template <int N, int KEEP> INLINE float largest_of(const norm_row<N, KEEP> &row, float *part)
 {
     float most = 0;
-    row.each([&](int, const pack<N> &x) {
-        UNROLL for (int j = 0; j < N; j++)
-            most = fmaxf(most, fabsf(x.v[j]));
-    });
+    row.each([&](int, const pack<N> &x) { UNROLL for (int j = 0; j < N; j++) most = fmaxf(most, fabsf(x.v[j])); });
     return block_largest<CUDA_NORM_THREADS>(most, part);
 }
 
@@ -137,21 +127,24 @@ template <int N, int KEEP> INLINE void raise_largest(const cuda_quantise_args &a
     row.begin(a.in);
     const float most = largest_of(row, part);
     if (threadIdx.x == 0)
-        atomicMax((unsigned *)a.largest, __float_as_uint(most)); /* floats that are not negative are ordered as their bits */
+        atomicMax((unsigned *)a.largest,
+                  __float_as_uint(most)); /* floats that are not negative are ordered as their bits */
 }
 
 template <int N, int KEEP> INLINE void quantise(const cuda_quantise_args &a, float *part)
 {
     norm_row<N, KEEP> row = {};
     row.begin(a.in);
-    const float most = a.largest ? *a.largest : largest_of(row, part), scale = fmaxf(most, 1e-12f) / 448.0f, inverse = 1 / scale;
+    const float most = a.largest ? *a.largest : largest_of(row, part), scale = fmaxf(most, 1e-12f) / 448.0f,
+                inverse = 1 / scale;
     const int64_t r = blockIdx.y * a.in.rows + blockIdx.x;
     if (threadIdx.x == 0 && (!a.largest || r == 0))
         a.scales[a.largest ? 0 : r] = scale;
     uint8_t *to = a.out + r * a.in.cols;
     row.each([&](int c, const pack<N> &x) {
         if constexpr (N == 4)
-            as<uint32_t>(to + c) = e4m3_pair(x.v[0] * inverse, x.v[1] * inverse) | e4m3_pair(x.v[2] * inverse, x.v[3] * inverse) << 16;
+            as<uint32_t>(to + c) =
+                e4m3_pair(x.v[0] * inverse, x.v[1] * inverse) | e4m3_pair(x.v[2] * inverse, x.v[3] * inverse) << 16;
         else
             to[c] = (uint8_t)e4m3_pair(x.v[0] * inverse, 0);
     });
@@ -183,42 +176,46 @@ KERNEL(quantise, cuda_quantise_args, CUDA_NORM_THREADS)
 /* Dims that are multiples of 8, to 256: `lanes` lanes a head. */
 INLINE void heads_in_registers(const cuda_head_args &a, const cuda_view &x, const line &w)
 {
-    const int dim = (int)a.dim, lanes = dim <= 32 ? 4 : dim <= 64 ? 8 : dim <= 128 ? 16 : 32, teams = (int)blockDim.x / lanes;
+    const int dim = (int)a.dim,
+              lanes = dim <= 32    ? 4
+                      : dim <= 64  ? 8
+                      : dim <= 128 ? 16
+                                   : 32,
+              teams = (int)blockDim.x / lanes;
     const int c = (int)threadIdx.x % lanes * 8;
     const float share = 1.0f / (float)dim;
     const int64_t units = x.rows * a.heads, stride = gridDim.x * (int64_t)teams;
-    for (int64_t first = blockIdx.x * (int64_t)teams; first < units; first += stride) { /* the same for all threads: they shuffle */
+    for (int64_t first = blockIdx.x * (int64_t)teams; first < units;
+         first += stride) { /* the same for all threads: they shuffle */
         const int64_t unit = first + threadIdx.x / lanes, row = quotient(unit, a.heads), head = unit - row * a.heads;
         const bool mine = unit < units && c < dim;
         const int64_t at = place(x, blockIdx.y, row) + head * dim + c;
         pack<8> v = {};
         if (mine)
-            v = load<8>(x.data, x.half, at);
+            v = load<8>(x.data, x.bf16, at);
         if (w.p) {
             float squares = 0;
-            UNROLL for (int j = 0; j < 8; j++)
-                squares += v.v[j] * v.v[j];
-            UNROLL for (int o = WARP / 2; o > 0; o /= 2)
-                if (o < lanes)
-                    squares += __shfl_xor_sync(ALL_LANES, squares, o);
+            UNROLL for (int j = 0; j < 8; j++) squares += v.v[j] * v.v[j];
+            UNROLL for (int o = WARP / 2; o > 0; o /= 2) if (o < lanes) squares +=
+                __shfl_xor_sync(ALL_LANES, squares, o);
             const float inverse = rsqrtf(squares * share + a.eps);
             if (mine) {
                 pack<8> times = load<8>(w, c);
-                UNROLL for (int j = 0; j < 8; j++)
-                    v.v[j] *= inverse * times.v[j];
+                UNROLL for (int j = 0; j < 8; j++) v.v[j] *= inverse * times.v[j];
             }
         }
         if (!mine)
             continue;
         if (a.rope.data) {
             pack<8> turn = load<8>(a.rope, 0, row, c);
-            UNROLL for (int j = 0; j < 8; j += 2) {
+            UNROLL for (int j = 0; j < 8; j += 2)
+            {
                 float p = v.v[j], q = v.v[j + 1];
                 v.v[j] = p * turn.v[j] - q * turn.v[j + 1];
                 v.v[j + 1] = q * turn.v[j] + p * turn.v[j + 1];
             }
         }
-        store<8>(x.data, x.half, at, v);
+        store<8>(x.data, x.bf16, at, v);
     }
 }
 
@@ -227,37 +224,39 @@ INLINE void heads_by_pairs(const cuda_head_args &a, const cuda_view &x, const li
 {
     const int dim = (int)a.dim, lane = (int)threadIdx.x % WARP, warps = (int)blockDim.x / WARP;
     const int64_t units = x.rows * a.heads;
-    for (int64_t unit = blockIdx.x * (int64_t)warps + threadIdx.x / WARP; unit < units; unit += gridDim.x * (int64_t)warps) { /* the same for a warp's lanes */
+    for (int64_t unit = blockIdx.x * (int64_t)warps + threadIdx.x / WARP; unit < units;
+         unit += gridDim.x * (int64_t)warps) { /* the same for a warp's lanes */
         const int64_t row = quotient(unit, a.heads), at = place(x, blockIdx.y, row) + (unit - row * a.heads) * dim;
         float inverse = 1;
         if (w.p) {
             float squares = 0;
             for (int c = lane; c < dim; c += WARP) {
-                float v = load<1>(x.data, x.half, at + c).v[0];
+                float v = load<1>(x.data, x.bf16, at + c).v[0];
                 squares += v * v;
             }
             inverse = rsqrtf(warp_sum(squares) / (float)dim + a.eps);
         }
         for (int c = 2 * lane; c < dim; c += 2 * WARP) {
             const bool pair = c + 1 < dim;
-            float p = load<1>(x.data, x.half, at + c).v[0], q = pair ? load<1>(x.data, x.half, at + c + 1).v[0] : 0;
+            float p = load<1>(x.data, x.bf16, at + c).v[0], q = pair ? load<1>(x.data, x.bf16, at + c + 1).v[0] : 0;
             if (w.p) {
                 p *= inverse * w.p[c];
                 q *= pair ? inverse * w.p[c + 1] : 0;
             }
             if (a.rope.data) {
-                float cosine = load<1>(a.rope, 0, row, c).v[0], sine = load<1>(a.rope, 0, row, c + 1).v[0], turned = p * cosine - q * sine;
+                float cosine = load<1>(a.rope, 0, row, c).v[0], sine = load<1>(a.rope, 0, row, c + 1).v[0],
+                      turned = p * cosine - q * sine;
                 q = q * cosine + p * sine;
                 p = turned;
             }
-            store<1>(x.data, x.half, at + c, {{p}});
+            store<1>(x.data, x.bf16, at + c, {{p}});
             if (pair)
-                store<1>(x.data, x.half, at + c + 1, {{q}});
+                store<1>(x.data, x.bf16, at + c + 1, {{q}});
         }
     }
 }
 
-KERNEL(head_norm_rope, cuda_head_args, WARP * CUDA_HEAD_WARPS)
+KERNEL(head_norm_rope, cuda_head_args, WARP *CUDA_HEAD_WARPS)
 {
     const cuda_view &x = a.x[blockIdx.z];
     const line w = line_of(a.w[blockIdx.z]);

@@ -1,9 +1,12 @@
-/* Image planes: group statistics and normalisation, nearest ×2, patches for a convolution as a product. Bound by memory.
+/* Image planes: group statistics and normalisation, nearest ×2, patches for a convolution as a product. Bound by
+ * memory.
  *
- * A group of FLUX's VAE is 4 to 16 channels, 8 to 32 bytes of a pixel: read group by group, most of each 128-byte line would be fetched for nothing. So a block
- * takes 64 channels, a whole line of bf16: eight lanes a pixel, eight channels a lane, 32 pixels a turn, and the statistics run per channel in registers
- * (Welford 1962), merged by Chan, Golub, LeVeque 1979 over lanes, warps and the channels of a group. The grid's y-axis, which has one place a group, is used for
- * the slices of 64 channels first; what is left shares out pixels (group_apply) or leaves at once (group_stats). Other shapes go element by element. */
+ * A group of FLUX's VAE is 4 to 16 channels, 8 to 32 bytes of a pixel: read group by group, most of each 128-byte line
+ * would be fetched for nothing. So a block takes 64 channels, a whole line of bf16: eight lanes a pixel, eight channels
+ * a lane, 32 pixels a turn, and the statistics run per channel in registers (Welford 1962), merged by Chan, Golub,
+ * LeVeque 1979 over lanes, warps and the channels of a group. The grid's y-axis, which has one place a group, is used
+ * for the slices of 64 channels first; what is left shares out pixels (group_apply) or leaves at once (group_stats).
+ * Other shapes go element by element. */
 #include "ops/cuda/kernels_device.h"
 
 enum {
@@ -35,8 +38,10 @@ INLINE moments merged(const moments &a, const moments &b)
 /* The block's union, in thread 0. part: shared, one a warp. */
 INLINE moments merged_over_block(moments s, moments *part)
 {
-    UNROLL for (int o = WARP / 2; o > 0; o /= 2) {
-        moments other = {__shfl_xor_sync(ALL_LANES, s.count, o), __shfl_xor_sync(ALL_LANES, s.mean, o), __shfl_xor_sync(ALL_LANES, s.m2, o)};
+    UNROLL for (int o = WARP / 2; o > 0; o /= 2)
+    {
+        moments other = {__shfl_xor_sync(ALL_LANES, s.count, o), __shfl_xor_sync(ALL_LANES, s.mean, o),
+                         __shfl_xor_sync(ALL_LANES, s.m2, o)};
         s = merged(s, other);
     }
     if (threadIdx.x % WARP == 0)
@@ -48,7 +53,10 @@ INLINE moments merged_over_block(moments s, moments *part)
     return s;
 }
 
-INLINE bool in_slices(const cuda_view &v, int64_t width) { return v.wide && v.cols % SLICE_CHANNELS == 0 && SLICE_CHANNELS % width == 0; }
+INLINE bool in_slices(const cuda_view &v, int64_t width)
+{
+    return v.wide && v.cols % SLICE_CHANNELS == 0 && SLICE_CHANNELS % width == 0;
+}
 
 INLINE void write_partial(const cuda_group_args &a, int64_t group, const moments &s)
 {
@@ -65,7 +73,8 @@ INLINE void add_pixel(float &count, float (&mean)[8], float (&m2)[8], const pack
 {
     count += 1;
     const float share = 1 / count;
-    UNROLL for (int j = 0; j < 8; j++) {
+    UNROLL for (int j = 0; j < 8; j++)
+    {
         float d = x.v[j] - mean[j];
         mean[j] += d * share;
         m2[j] += d * (x.v[j] - mean[j]);
@@ -76,7 +85,8 @@ INLINE void stats_of_slice(const cuda_group_args &a, int width, slice_room &room
 {
     const int lane = (int)threadIdx.x % SLICE_LANES, warp = (int)threadIdx.x / WARP;
     const int col = (int)blockIdx.y * SLICE_CHANNELS + 8 * lane;
-    const int64_t begin = blockIdx.x * (int64_t)CUDA_GROUP_ROWS, end = begin + CUDA_GROUP_ROWS < a.in.rows ? begin + CUDA_GROUP_ROWS : a.in.rows;
+    const int64_t begin = blockIdx.x * (int64_t)CUDA_GROUP_ROWS,
+                  end = begin + CUDA_GROUP_ROWS < a.in.rows ? begin + CUDA_GROUP_ROWS : a.in.rows;
     float count = 0, mean[8] = {}, m2[8] = {};
     for (int64_t r = begin + threadIdx.x / SLICE_LANES; r < end; r += 2 * SLICE_PIXELS) { /* two loads under way */
         const bool two = r + SLICE_PIXELS < end;
@@ -87,9 +97,12 @@ INLINE void stats_of_slice(const cuda_group_args &a, int width, slice_room &room
         if (two)
             add_pixel(count, mean, m2, y);
     }
-    UNROLL for (int o = SLICE_LANES; o < WARP; o *= 2) {
-        const float other = __shfl_xor_sync(ALL_LANES, count, o), sum = count + other, share = sum > 0 ? other / sum : 0, cross = count * share;
-        UNROLL for (int j = 0; j < 8; j++) {
+    UNROLL for (int o = SLICE_LANES; o < WARP; o *= 2)
+    {
+        const float other = __shfl_xor_sync(ALL_LANES, count, o), sum = count + other,
+                    share = sum > 0 ? other / sum : 0, cross = count * share;
+        UNROLL for (int j = 0; j < 8; j++)
+        {
             const float d = __shfl_xor_sync(ALL_LANES, mean[j], o) - mean[j];
             m2[j] += __shfl_xor_sync(ALL_LANES, m2[j], o) + d * d * cross;
             mean[j] += d * share;
@@ -97,7 +110,8 @@ INLINE void stats_of_slice(const cuda_group_args &a, int width, slice_room &room
         count = sum;
     }
     if (threadIdx.x % WARP < SLICE_LANES) {
-        UNROLL for (int j = 0; j < 8; j++) {
+        UNROLL for (int j = 0; j < 8; j++)
+        {
             room.mean[warp][8 * lane + j] = mean[j];
             room.m2[warp][8 * lane + j] = m2[j];
         }
@@ -130,7 +144,8 @@ KERNEL(group_stats, cuda_group_args, CUDA_GROUP_THREADS)
             stats_of_slice(a, (int)width, room);
         return;
     }
-    const int64_t begin = blockIdx.x * (int64_t)CUDA_GROUP_ROWS, left = a.in.rows - begin, count = (left < CUDA_GROUP_ROWS ? left : (int64_t)CUDA_GROUP_ROWS) * width;
+    const int64_t begin = blockIdx.x * (int64_t)CUDA_GROUP_ROWS, left = a.in.rows - begin,
+                  count = (left < CUDA_GROUP_ROWS ? left : (int64_t)CUDA_GROUP_ROWS) * width;
     moments s = {0, 0, 0};
     for (int64_t i = threadIdx.x; i < count; i += CUDA_GROUP_THREADS) {
         int64_t r = quotient(i, width);
@@ -194,15 +209,18 @@ INLINE void apply_to_slice(const cuda_group_args &a, int64_t width, apply_room &
     __syncthreads();
     const int lane = (int)threadIdx.x % SLICE_LANES, col = (int)slice * SLICE_CHANNELS + 8 * lane;
     float mean[8], scale[8], shift[8];
-    UNROLL for (int j = 0; j < 8; j++) {
+    UNROLL for (int j = 0; j < 8; j++)
+    {
         mean[j] = room.mean[8 * lane + j];
         scale[j] = room.scale[8 * lane + j];
         shift[j] = room.shift[8 * lane + j];
     }
-    const int64_t begin = blockIdx.x * (int64_t)CUDA_GROUP_ROWS, end = begin + CUDA_GROUP_ROWS < a.in.rows ? begin + CUDA_GROUP_ROWS : a.in.rows;
+    const int64_t begin = blockIdx.x * (int64_t)CUDA_GROUP_ROWS,
+                  end = begin + CUDA_GROUP_ROWS < a.in.rows ? begin + CUDA_GROUP_ROWS : a.in.rows;
     for (int64_t r = begin + part * SLICE_PIXELS + threadIdx.x / SLICE_LANES; r < end; r += parts * SLICE_PIXELS) {
         pack<8> x = load<8>(a.in, blockIdx.z, r, col);
-        UNROLL for (int j = 0; j < 8; j++) {
+        UNROLL for (int j = 0; j < 8; j++)
+        {
             float y = (x.v[j] - mean[j]) * scale[j] + shift[j];
             x.v[j] = a.silu ? silu(y) : y;
         }
@@ -217,7 +235,8 @@ KERNEL(group_apply, cuda_group_args, CUDA_GROUP_THREADS)
     if (in_slices(a.in, width) && a.out.wide)
         return apply_to_slice(a, width, room);
     const float2 m = mean_and_inverse(a, blockIdx.y);
-    const int64_t begin = blockIdx.x * (int64_t)CUDA_GROUP_ROWS, left = a.in.rows - begin, count = (left < CUDA_GROUP_ROWS ? left : (int64_t)CUDA_GROUP_ROWS) * width;
+    const int64_t begin = blockIdx.x * (int64_t)CUDA_GROUP_ROWS, left = a.in.rows - begin,
+                  count = (left < CUDA_GROUP_ROWS ? left : (int64_t)CUDA_GROUP_ROWS) * width;
     for (int64_t i = threadIdx.x; i < count; i += CUDA_GROUP_THREADS) {
         const int64_t r = quotient(i, width);
         const int c = (int)(blockIdx.y * width + (i - r * width));
@@ -259,26 +278,29 @@ INLINE const char *pixel(const cuda_im2col_args &a, int64_t b, int64_t y, int64_
     const cuda_view &v = y < 0 ? a.top : y >= a.height ? a.bottom : a.in;
     if (x < 0 || x >= a.width || !v.data)
         return nullptr;
-    return (const char *)v.data + place(v, b, y < 0 || y >= a.height ? x : y * a.width + x) * (v.half ? 2 : 4);
+    return (const char *)v.data + place(v, b, y < 0 || y >= a.height ? x : y * a.width + x) * (v.bf16 ? 2 : 4);
 }
 
 template <int N> INLINE void im2col(const cuda_im2col_args &a)
 {
-    const int64_t groups = a.channels / N, taps = a.kernel * a.kernel, per_pixel = taps * groups, stride = threads_of_grid(), end = (a.first + a.count) * per_pixel;
+    const int64_t groups = a.channels / N, taps = a.kernel * a.kernel, per_pixel = taps * groups,
+                  stride = threads_of_grid(), end = (a.first + a.count) * per_pixel;
     const int before = a.kernel == 3 && a.stride == 1 ? 1 : 0;
     if (a.count * per_pixel == 0)
         return;
     counter<5> c; /* batch, y, x, tap, column */
-    c.radix[0] = 0, c.radix[1] = (int)a.out_height, c.radix[2] = (int)a.out_width, c.radix[3] = (int)taps, c.radix[4] = (int)groups;
+    c.radix[0] = 0, c.radix[1] = (int)a.out_height, c.radix[2] = (int)a.out_width, c.radix[3] = (int)taps,
+    c.radix[4] = (int)groups;
     const int64_t start = a.first * per_pixel + thread_of_grid();
     c.begin(start, stride);
     for (int64_t i = start; i < end; i += stride, c.advance()) {
         const int ky = c.at[3] / a.kernel, kx = c.at[3] - ky * a.kernel;
-        const char *from = pixel(a, c.at[0], c.at[1] * (int64_t)a.stride + ky - before, c.at[2] * (int64_t)a.stride + kx - before);
+        const char *from =
+            pixel(a, c.at[0], c.at[1] * (int64_t)a.stride + ky - before, c.at[2] * (int64_t)a.stride + kx - before);
         pack<N> x = {};
         if (from)
-            x = load<N>(from, a.in.half, c.at[4] * N);
-        store<N>(a.patches, a.in.half, (i - a.first * per_pixel) * N, x);
+            x = load<N>(from, a.in.bf16, c.at[4] * N);
+        store<N>(a.patches, a.in.bf16, (i - a.first * per_pixel) * N, x);
     }
 }
 

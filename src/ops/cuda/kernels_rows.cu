@@ -1,5 +1,5 @@
-/* Element-wise operations, copies, lookups. Bound by memory: eight elements (16 bytes of bf16) a thread and turn where all views allow it, one otherwise;
- * a grid of any size shares them out by its x-axis. */
+/* Element-wise operations, copies, lookups. Bound by memory: eight elements (16 bytes of bf16) a thread and turn where
+ * all views allow it, one otherwise; a grid of any size shares them out by its x-axis. */
 #include "ops/cuda/kernels_device.h"
 
 /* Runs body<8> or body<1>. */
@@ -9,8 +9,7 @@ template <int N> INLINE void activate(const cuda_element_args &a)
 {
     each_element<N>(a.batch, a.out.rows, a.out.cols, [&](int b, int r, int c) {
         pack<N> x = load<N>(a.in, b, r, c);
-        UNROLL for (int j = 0; j < N; j++)
-            x.v[j] = activation_of(a.f, x.v[j]);
+        UNROLL for (int j = 0; j < N; j++) x.v[j] = activation_of(a.f, x.v[j]);
         store<N>(a.out, b, r, c, x);
     });
 }
@@ -24,11 +23,9 @@ template <int N> INLINE void add(const cuda_element_args &a)
         pack<N> x = load<N>(a.in, b, r, c), y = load<N>(a.y, b, one ? 0 : r, c);
         if (gate.p) {
             pack<N> times = load<N>(gate, c);
-            UNROLL for (int j = 0; j < N; j++)
-                x.v[j] += a.s * times.v[j] * y.v[j];
+            UNROLL for (int j = 0; j < N; j++) x.v[j] += a.s * times.v[j] * y.v[j];
         } else {
-            UNROLL for (int j = 0; j < N; j++)
-                x.v[j] += a.s * y.v[j];
+            UNROLL for (int j = 0; j < N; j++) x.v[j] += a.s * y.v[j];
         }
         store<N>(a.out, b, r, c, x);
     });
@@ -40,8 +37,7 @@ template <int N> INLINE void euler(const cuda_element_args &a)
     const float step = *line_of(a.gate).p;
     each_element<N>(a.batch, a.out.rows, a.out.cols, [&](int b, int r, int c) {
         pack<N> x = load<N>(a.in, b, r, c), v = load<N>(a.y, b, r, c);
-        UNROLL for (int j = 0; j < N; j++)
-            x.v[j] += step * v.v[j];
+        UNROLL for (int j = 0; j < N; j++) x.v[j] += step * v.v[j];
         store<N>(a.out, b, r, c, x);
     });
 }
@@ -52,17 +48,18 @@ template <int N> INLINE void copy(const cuda_element_args &a)
 {
     each_element<N>(a.batch, a.out.rows, a.out.cols, [&](int b, int r, int c) {
         const int64_t from = place(a.in, b, a.first + r) + c, to = place(a.out, b, r) + c;
-        if (a.in.half != a.out.half) {
-            store<N>(a.out.data, a.out.half, to, load<N>(a.in.data, a.in.half, from));
+        if (a.in.bf16 != a.out.bf16) {
+            store<N>(a.out.data, a.out.bf16, to, load<N>(a.in.data, a.in.bf16, from));
         } else if constexpr (N == 1) {
-            if (a.in.half)
+            if (a.in.bf16)
                 ((uint16_t *)a.out.data)[to] = ((const uint16_t *)a.in.data)[from];
             else
                 ((uint32_t *)a.out.data)[to] = ((const uint32_t *)a.in.data)[from];
-        } else if (a.in.half) {
+        } else if (a.in.bf16) {
             as<uint4>((uint16_t *)a.out.data + to) = as<uint4>((const uint16_t *)a.in.data + from);
         } else {
-            const uint4 low = as<uint4>((const uint32_t *)a.in.data + from), high = as<uint4>((const uint32_t *)a.in.data + from + 4);
+            const uint4 low = as<uint4>((const uint32_t *)a.in.data + from),
+                        high = as<uint4>((const uint32_t *)a.in.data + from + 4);
             as<uint4>((uint32_t *)a.out.data + to) = low;
             as<uint4>((uint32_t *)a.out.data + to + 4) = high;
         }
@@ -75,8 +72,7 @@ template <int N> INLINE void finite(const cuda_element_args &a)
     bool bad = false;
     each_element<N>(a.batch, a.in.rows, a.in.cols, [&](int b, int r, int c) {
         pack<N> x = load<N>(a.in, b, r, c);
-        UNROLL for (int j = 0; j < N; j++)
-            bad |= (__float_as_uint(x.v[j]) & 0x7f800000u) == 0x7f800000u;
+        UNROLL for (int j = 0; j < N; j++) bad |= (__float_as_uint(x.v[j]) & 0x7f800000u) == 0x7f800000u;
     });
     if (bad)
         *a.flag = 1; /* whoever writes, writes the same */
@@ -90,31 +86,29 @@ template <int N> INLINE void epilogue(const cuda_element_args &a)
         pack<N> x = load<N>(a.in, b, r, c);
         if (bias.p) {
             pack<N> plus = load<N>(bias, c);
-            UNROLL for (int j = 0; j < N; j++)
-                x.v[j] += plus.v[j];
+            UNROLL for (int j = 0; j < N; j++) x.v[j] += plus.v[j];
         }
         if (a.f)
-            UNROLL for (int j = 0; j < N; j++)
-                x.v[j] = activation_of(a.f, x.v[j]);
+            UNROLL for (int j = 0; j < N; j++) x.v[j] = activation_of(a.f, x.v[j]);
         if (a.mul.data) {
             pack<N> times = load<N>(a.mul, b, r, c);
-            UNROLL for (int j = 0; j < N; j++)
-                x.v[j] *= times.v[j];
+            UNROLL for (int j = 0; j < N; j++) x.v[j] *= times.v[j];
         }
         if (gate.p) {
             pack<N> times = load<N>(gate, c);
-            UNROLL for (int j = 0; j < N; j++)
-                x.v[j] *= times.v[j];
+            UNROLL for (int j = 0; j < N; j++) x.v[j] *= times.v[j];
         }
         if (a.residual.data) {
             pack<N> plus = load<N>(a.residual, b, r, c);
-            UNROLL for (int j = 0; j < N; j++)
-                x.v[j] += plus.v[j];
+            UNROLL for (int j = 0; j < N; j++) x.v[j] += plus.v[j];
         }
         store<N>(a.out, b, r, c, x);
     });
 }
-KERNEL(epilogue, cuda_element_args, CUDA_ROW_THREADS) { BY_WIDTH(wide(a.in) && wide(a.out) && wide(a.mul) && wide(a.residual), epilogue, a); }
+KERNEL(epilogue, cuda_element_args, CUDA_ROW_THREADS)
+{
+    BY_WIDTH(wide(a.in) && wide(a.out) && wide(a.mul) && wide(a.residual), epilogue, a);
+}
 
 /* One block a token. */
 template <int N> INLINE void embed(const cuda_embed_args &a)
@@ -125,20 +119,19 @@ template <int N> INLINE void embed(const cuda_embed_args &a)
     for (int c = (int)threadIdx.x * N; c < cols; c += (int)blockDim.x * N) {
         pack<N> x;
         if (known) {
-            x = load<N>(a.table, a.table_half, id * cols + c);
+            x = load<N>(a.table, a.table_bf16, id * cols + c);
         } else {
-            UNROLL for (int j = 0; j < N; j++)
-                x.v[j] = NAN;
+            UNROLL for (int j = 0; j < N; j++) x.v[j] = NAN;
         }
         if (a.positions) {
-            pack<N> plus = load<N>(a.positions, a.positions_half, (a.first + row) * cols + c);
-            UNROLL for (int j = 0; j < N; j++)
-                x.v[j] += plus.v[j];
+            pack<N> plus = load<N>(a.positions, a.positions_bf16, (a.first + row) * cols + c);
+            UNROLL for (int j = 0; j < N; j++) x.v[j] += plus.v[j];
         }
         store<N>(a.out, blockIdx.y, row, c, x);
     }
 }
 KERNEL(embed, cuda_embed_args, CUDA_ROW_THREADS)
 {
-    BY_WIDTH(a.out.wide && ((uintptr_t)a.table | (uintptr_t)a.positions) % 16 == 0, embed, a); /* dense rows of a multiple of 8: as wide as their first */
+    BY_WIDTH(a.out.wide && ((uintptr_t)a.table | (uintptr_t)a.positions) % 16 == 0, embed,
+             a); /* dense rows of a multiple of 8: as wide as their first */
 }

@@ -12,7 +12,9 @@ typedef struct entry {
 } entry;
 
 #define TEXT2(x) #x
-#define TEXT(x) TEXT2(x) /* the header renames functions (cuMemAlloc is cuMemAlloc_v2): the name after renaming is the library's */
+#define TEXT(x)                                                                                                      \
+    TEXT2(x) /* the header renames functions (cuMemAlloc is cuMemAlloc_v2): the name after renaming is the library's \
+              */
 #define ENTRY(function) {TEXT(function), offsetof(cuda_libraries, function)},
 
 static const entry driver_entries[] = {CUDA_DRIVER_FUNCTIONS(ENTRY)};
@@ -28,7 +30,8 @@ static const cuda_libraries *replacement;
 static bool tried, found;
 static char reason[512];
 
-/* All functions of a library, from the first of its names that opens; false, with the reason, if one is not there. Never closed: the pointers stay. */
+/* All functions of a library, from the first of its names that opens; false, with the reason, if one is not there.
+ * Never closed: the pointers stay. */
 static bool load(const char *const *names, const entry *entries, size_t count)
 {
     void *handle = NULL;
@@ -42,7 +45,8 @@ static bool load(const char *const *names, const entry *entries, size_t count)
     for (size_t i = 0; i < count; i++) {
         void *symbol = dlsym(handle, entries[i].name);
         if (!symbol) {
-            snprintf(reason, sizeof reason, "the library has no %s: it is older than this build needs", entries[i].name);
+            snprintf(reason, sizeof reason, "the library has no %s: it is older than this build needs",
+                     entries[i].name);
             return false;
         }
         memcpy((char *)&loaded + entries[i].offset, &symbol, sizeof symbol);
@@ -71,7 +75,8 @@ flux1_status cuda_libraries_load(const cuda_libraries **out, flux1_error *err)
         }
         *out = &loaded;
         if (!found)
-            st = error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda: NVIDIA's driver is not usable here (%s); use --device cpu", reason);
+            st = error_set(err, FLUX1_ERR_UNSUPPORTED,
+                           "device cuda: NVIDIA's driver is not usable here (%s); use --device cpu", reason);
     }
     pthread_mutex_unlock(&lock);
     return st;

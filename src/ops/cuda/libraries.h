@@ -1,5 +1,5 @@
-/* NVIDIA's libraries, found at run time: the same binary runs on machines that have none of them. Each list names the functions that are used; a struct of
- * pointers, the look-up and the tests' stand-ins come out of it. */
+/* NVIDIA's libraries, found at run time: the same binary runs on machines that have none of them. Each list names the
+ * functions that are used; a struct of pointers, the look-up and the tests' stand-ins come out of it. */
 #ifndef FLUX1_OPS_CUDA_LIBRARIES_H
 #define FLUX1_OPS_CUDA_LIBRARIES_H
 
@@ -10,32 +10,39 @@
 #include <cuda.h>
 #include <cudnn.h>
 
-#define CUDA_DRIVER_FUNCTIONS(X)                                                                                                                \
-    X(cuInit) X(cuDriverGetVersion) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute)           \
-    X(cuDeviceTotalMem) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent)                                             \
-    X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuFuncSetAttribute) X(cuLaunchKernel)                                        \
-    X(cuMemAlloc) X(cuMemFree) X(cuMemGetInfo) X(cuMemHostAlloc) X(cuMemFreeHost)                                                               \
-    X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuMemsetD32Async)                                       \
-    X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) X(cuStreamWaitEvent)                                                            \
-    X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuEventElapsedTime)                                             \
-    X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuGraphInstantiate) X(cuGraphLaunch) X(cuGraphExecDestroy) X(cuGraphDestroy)
+#define CUDA_DRIVER_FUNCTIONS(X)                                                                                       \
+    X(cuInit)                                                                                                          \
+    X(cuDriverGetVersion) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName)                    \
+        X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)           \
+            X(cuCtxSetCurrent) X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuFuncSetAttribute)      \
+                X(cuLaunchKernel) X(cuMemAlloc) X(cuMemFree) X(cuMemGetInfo) X(cuMemHostAlloc) X(cuMemFreeHost)        \
+                    X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async)                  \
+                        X(cuMemsetD32Async) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize)                \
+                            X(cuStreamWaitEvent) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord)                   \
+                                X(cuEventSynchronize) X(cuEventElapsedTime) X(cuStreamBeginCapture)                    \
+                                    X(cuStreamEndCapture) X(cuGraphInstantiate) X(cuGraphLaunch) X(cuGraphExecDestroy) \
+                                        X(cuGraphDestroy)
 
-#define CUDA_BLAS_FUNCTIONS(X)                                                                                                                  \
-    X(cublasLtCreate) X(cublasLtDestroy) X(cublasLtGetVersion) X(cublasLtGetStatusString) X(cublasLtMatmul) X(cublasLtMatmulAlgoGetHeuristic)   \
-    X(cublasLtMatmulAlgoCheck) X(cublasLtMatmulDescCreate) X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute)                       \
-    X(cublasLtMatrixLayoutCreate) X(cublasLtMatrixLayoutDestroy) X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy)           \
-    X(cublasLtMatmulPreferenceSetAttribute)
+#define CUDA_BLAS_FUNCTIONS(X)                                                                                      \
+    X(cublasLtCreate)                                                                                               \
+    X(cublasLtDestroy) X(cublasLtGetVersion) X(cublasLtGetStatusString) X(cublasLtMatmul)                           \
+        X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmulAlgoCheck) X(cublasLtMatmulDescCreate)                    \
+            X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate)            \
+                X(cublasLtMatrixLayoutDestroy) X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) \
+                    X(cublasLtMatmulPreferenceSetAttribute)
 
-#define CUDA_DNN_FUNCTIONS(X)                                                                                                                   \
-    X(cudnnGetVersion) X(cudnnGetErrorString) X(cudnnGetLastErrorString) X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream)                       \
-    X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor) X(cudnnBackendSetAttribute) X(cudnnBackendGetAttribute)                    \
-    X(cudnnBackendFinalize) X(cudnnBackendExecute)
+#define CUDA_DNN_FUNCTIONS(X)                                                                          \
+    X(cudnnGetVersion)                                                                                 \
+    X(cudnnGetErrorString) X(cudnnGetLastErrorString) X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) \
+        X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor) X(cudnnBackendSetAttribute)   \
+            X(cudnnBackendGetAttribute) X(cudnnBackendFinalize) X(cudnnBackendExecute)
 
 #if FLUX1_HAS_NCCL
 #include <nccl.h>
-#define CUDA_NCCL_FUNCTIONS(X)                                                                                                                  \
-    X(ncclGetVersion) X(ncclGetErrorString) X(ncclGetUniqueId) X(ncclCommInitRankConfig) X(ncclCommAbort) X(ncclCommGetAsyncError)              \
-    X(ncclAllGather) X(ncclReduceScatter) X(ncclSend) X(ncclRecv) X(ncclGroupStart) X(ncclGroupEnd)
+#define CUDA_NCCL_FUNCTIONS(X)                                                                                   \
+    X(ncclGetVersion)                                                                                            \
+    X(ncclGetErrorString) X(ncclGetUniqueId) X(ncclCommInitRankConfig) X(ncclCommAbort) X(ncclCommGetAsyncError) \
+        X(ncclAllGather) X(ncclReduceScatter) X(ncclSend) X(ncclRecv) X(ncclGroupStart) X(ncclGroupEnd)
 #else
 #define CUDA_NCCL_FUNCTIONS(X)
 #endif
@@ -55,10 +62,12 @@ typedef struct cuda_libraries {
     bool nccl;      /* found; without it GPUs exchange through the host */
 } cuda_libraries;
 
-/* Loads the libraries once a process. FLUX1_ERR_UNSUPPORTED says what is missing: the driver is needed, the others are not. */
+/* Loads the libraries once a process. FLUX1_ERR_UNSUPPORTED says what is missing: the driver is needed, the others are
+ * not. */
 flux1_status cuda_libraries_load(const cuda_libraries **out, flux1_error *err);
 
-/* What cuda_libraries_load gives from now on: a device made of plain C, for tests. NULL: the real ones again. Call before any device is open. */
+/* What cuda_libraries_load gives from now on: a device made of plain C, for tests. NULL: the real ones again. Call
+ * before any device is open. */
 void cuda_libraries_replace(const cuda_libraries *stand_in);
 
 #endif

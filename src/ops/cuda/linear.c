@@ -1,7 +1,9 @@
-/* Linear layers through cuBLASLt. Row-major out[m][n] = in[m][k]·W[n][k]ᵀ is the column-major D(n×m) = Aᵀ·B with A = W (k×n) and B = in (k×m), so nothing is
- * transposed and windows are leading dimensions. Bias, and GELU behind it, are cuBLASLt's epilogue; what it has not (gate, residual, other activations) is one pass
- * of the `epilogue` kernel. Coarse weights in fp8 are e4m3 with scales, and so is their input, quantised here (rows.c). An algorithm is chosen once a shape, by time
- * where it matters, and remembered between runs. What cuBLASLt refuses (leading dimensions it cannot align, k = 0) goes to the kernel `gemm`. */
+/* Linear layers through cuBLASLt. Row-major out[m][n] = in[m][k]·W[n][k]ᵀ is the column-major D(n×m) = Aᵀ·B with A = W
+ * (k×n) and B = in (k×m), so nothing is transposed and windows are leading dimensions. Bias, and GELU behind it, are
+ * cuBLASLt's epilogue; what it has not (gate, residual, other activations) is one pass of the `epilogue` kernel. Coarse
+ * weights in fp8 are e4m3 with scales, and so is their input, quantised here (rows.c). An algorithm is chosen once a
+ * shape, by time where it matters, and remembered between runs. What cuBLASLt refuses (leading dimensions it cannot
+ * align, k = 0) goes to the kernel `gemm`. */
 #include "ops/cuda/cuda.h"
 
 #include "base/builder.h"
@@ -23,7 +25,8 @@ typedef enum tail { TAIL_NONE, TAIL_BIAS, TAIL_GELU_BIAS } tail; /* cuBLASLt's e
 /* What an algorithm depends on. */
 typedef struct shape {
     int64_t m, n, k, ld_in, ld_out;
-    int32_t half_in, half_out, tail, align; /* half_in: 0, 1 or CUDA_E4M3; align: bytes that all operands' addresses and rows are multiples of, at most 256 */
+    int32_t bf16_in, bf16_out, tail, align; /* bf16_in: 0, 1 or CUDA_E4M3; align: bytes that all operands' addresses and
+                                               rows are multiples of, at most 256 */
 } shape;
 
 typedef struct plan {
@@ -52,7 +55,8 @@ typedef struct operands {
     const float *in_scales, *w_scales; /* of e4m3 */
 } operands;
 
-/* ---- algorithms remembered between runs: a line each, "identity|shape|bytes in hex". Other backends write there too: lines are added, not the file replaced ---- */
+/* ---- algorithms remembered between runs: a line each, "identity|shape|bytes in hex". Other backends write there too:
+ * lines are added, not the file replaced ---- */
 
 static char *memory_path(const cuda_ops *o)
 {
@@ -84,7 +88,9 @@ static bool parse_line(const char *line, const char *identity, remembered *r)
     if (!is_of(line, identity))
         return false;
     line += strlen(identity) + 1;
-    if (sscanf(line, "%lld %lld %lld %lld %lld %lld %lld %lld %lld|%n", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6], &v[7], &v[8], &used) != 9 || !used)
+    if (sscanf(line, "%lld %lld %lld %lld %lld %lld %lld %lld %lld|%n", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6],
+               &v[7], &v[8], &used) != 9 ||
+        !used)
         return false;
     r->key = (shape){v[0], v[1], v[2], v[3], v[4], (int32_t)v[5], (int32_t)v[6], (int32_t)v[7], (int32_t)v[8]};
     return parse_hex(line + used, (unsigned char *)&r->algorithm, sizeof r->algorithm);
@@ -112,16 +118,21 @@ static void write_line(builder *b, const char *identity, const remembered *r)
 {
     const shape *s = &r->key;
     const unsigned char *bytes = (const unsigned char *)&r->algorithm;
-    builder_format(b, "%s|%lld %lld %lld %lld %lld %d %d %d %d|", identity, (long long)s->m, (long long)s->n, (long long)s->k, (long long)s->ld_in, (long long)s->ld_out, (int)s->half_in,
-                   (int)s->half_out, (int)s->tail, (int)s->align);
+    builder_format(b, "%s|%lld %lld %lld %lld %lld %d %d %d %d|", identity, (long long)s->m, (long long)s->n,
+                   (long long)s->k, (long long)s->ld_in, (long long)s->ld_out, (int)s->bf16_in, (int)s->bf16_out,
+                   (int)s->tail, (int)s->align);
     for (size_t i = 0; i < sizeof r->algorithm; i++)
         builder_format(b, "%02x", bytes[i]);
     builder_add(b, "\n");
 }
 
-static bool same(const shape *a, const shape *b) { return memcmp(a, b, sizeof *a) == 0; } /* no padding: 5 × 8 + 4 × 4 bytes */
+static bool same(const shape *a, const shape *b)
+{
+    return memcmp(a, b, sizeof *a) == 0;
+} /* no padding: 5 × 8 + 4 × 4 bytes */
 
-/* A line to leave out when the file is written anew: damaged, or of a shape that was searched for again. Other identities' lines are none of ours. */
+/* A line to leave out when the file is written anew: damaged, or of a shape that was searched for again. Other
+ * identities' lines are none of ours. */
 static bool is_stale(const char *line, const char *identity, const struct cuda_linear_plans *p)
 {
     remembered r;
@@ -198,7 +209,8 @@ void cuda_linear_free(cuda_ops *o)
 
 #define LT(call) ((call) == CUBLAS_STATUS_SUCCESS)
 
-static bool set_product(const cuda_libraries *lib, plan *q, cublasLtMatmulDescAttributes_t name, const void *value, size_t bytes)
+static bool set_product(const cuda_libraries *lib, plan *q, cublasLtMatmulDescAttributes_t name, const void *value,
+                        size_t bytes)
 {
     return LT(lib->cublasLtMatmulDescSetAttribute(q->product, name, value, bytes));
 }
@@ -206,46 +218,53 @@ static bool set_product(const cuda_libraries *lib, plan *q, cublasLtMatmulDescAt
 /* What belongs to the operands rather than to the shape. */
 static bool set_pointers(const cuda_libraries *lib, plan *q, const operands *x)
 {
-    bool good = q->key.tail == TAIL_NONE || set_product(lib, q, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &x->bias, sizeof x->bias);
-    if (q->key.half_in == CUDA_E4M3)
+    bool good =
+        q->key.tail == TAIL_NONE || set_product(lib, q, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &x->bias, sizeof x->bias);
+    if (q->key.bf16_in == CUDA_E4M3)
         good = good && set_product(lib, q, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &x->w_scales, sizeof x->w_scales) &&
                set_product(lib, q, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &x->in_scales, sizeof x->in_scales);
     return good;
 }
 
-/* FAST_ACCUM: sums stay in the tensor cores; on Hopper those hold fewer bits than float32, and moving them out on the way takes time. What either costs is to be measured. */
+/* FAST_ACCUM: sums stay in the tensor cores; on Hopper those hold fewer bits than float32, and moving them out on the
+ * way takes time. What either costs is to be measured. */
 static bool describe_e4m3(const cuda_ops *o, plan *q)
 {
     const int8_t fast = 1;
     const int32_t rows = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
     return set_product(o->lib, q, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast) &&
-           (!o->scales_rows ||
-            (set_product(o->lib, q, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &rows, sizeof rows) && set_product(o->lib, q, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &rows, sizeof rows)));
+           (!o->scales_rows || (set_product(o->lib, q, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &rows, sizeof rows) &&
+                                set_product(o->lib, q, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &rows, sizeof rows)));
 }
 
 static bool describe(const cuda_ops *o, plan *q, const operands *x)
 {
     const cuda_libraries *lib = o->lib;
     const shape *s = &q->key;
-    const cudaDataType_t types[] = {CUDA_R_32F, CUDA_R_16BF, CUDA_R_8F_E4M3}, in = types[s->half_in], out = types[s->half_out];
+    const cudaDataType_t types[] = {CUDA_R_32F, CUDA_R_16BF, CUDA_R_8F_E4M3}, in = types[s->bf16_in],
+                         out = types[s->bf16_out];
     const cublasOperation_t transposed = CUBLAS_OP_T;
     const cublasLtEpilogue_t tails[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
     bool good = LT(lib->cublasLtMatmulDescCreate(&q->product, CUBLAS_COMPUTE_32F, CUDA_R_32F)) &&
-                set_product(lib, q, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed) && (s->half_in != CUDA_E4M3 || describe_e4m3(o, q)) &&
+                set_product(lib, q, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed) &&
+                (s->bf16_in != CUDA_E4M3 || describe_e4m3(o, q)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->a, in, (uint64_t)s->k, (uint64_t)s->n, s->k)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->b, in, (uint64_t)s->k, (uint64_t)s->m, s->ld_in)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->d, out, (uint64_t)s->n, (uint64_t)s->m, s->ld_out));
     if (good && s->tail != TAIL_NONE)
         good = set_product(lib, q, CUBLASLT_MATMUL_DESC_EPILOGUE, &tails[s->tail], sizeof tails[0]) &&
-               set_product(lib, q, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &out, sizeof out); /* bf16 behind bf16, float32 behind float32: what is documented for both */
+               set_product(lib, q, CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &out,
+                           sizeof out);     /* bf16 behind bf16, float32 behind float32: what is documented for both */
     return good && set_pointers(lib, q, x); /* the heuristic takes the bias' alignment from its address */
 }
 
 static bool run_plan(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulAlgo_t *algorithm)
 {
     const float one = 1, zero = 0;
-    return set_pointers(o->lib, q, x) && LT(o->lib->cublasLtMatmul(cuda_device_blas(o->device), q->product, &one, x->w, q->a, x->in, q->b, &zero, x->out, q->d, x->out, q->d, algorithm,
-                                     (void *)(uintptr_t)o->workspace, CUDA_WORKSPACE, o->stream));
+    return set_pointers(o->lib, q, x) &&
+           LT(o->lib->cublasLtMatmul(cuda_device_blas(o->device), q->product, &one, x->w, q->a, x->in, q->b, &zero,
+                                     x->out, q->d, x->out, q->d, algorithm, (void *)(uintptr_t)o->workspace,
+                                     CUDA_WORKSPACE, o->stream));
 }
 
 /* Answers of the library's heuristic, best guess first; their count. */
@@ -256,15 +275,20 @@ static int candidates(cuda_ops *o, const plan *q, cublasLtMatmulHeuristicResult_
     const size_t workspace = CUDA_WORKSPACE;
     const uint32_t align = (uint32_t)q->key.align, reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     int count = 0, good_count = 0;
-    static const cublasLtMatmulPreferenceAttributes_t alignments[] = {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                                                                      CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    static const cublasLtMatmulPreferenceAttributes_t alignments[] = {
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+        CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
     bool good = LT(lib->cublasLtMatmulPreferenceCreate(&wish)) &&
-                LT(lib->cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace));
+                LT(lib->cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace,
+                                                             sizeof workspace));
     for (int i = 0; i < 4; i++)
         good = good && LT(lib->cublasLtMatmulPreferenceSetAttribute(wish, alignments[i], &align, sizeof align));
-    if (good) /* where k is split, its parts are summed in float32; a library that does not know the wish does as it likes */
-        lib->cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions);
-    if (!good || !LT(lib->cublasLtMatmulAlgoGetHeuristic(cuda_device_blas(o->device), q->product, q->a, q->b, q->d, q->d, wish, CANDIDATES, found, &count)))
+    if (good) /* where k is split, its parts are summed in float32; a library that does not know the wish does as it
+                 likes */
+        lib->cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions,
+                                                  sizeof reductions);
+    if (!good || !LT(lib->cublasLtMatmulAlgoGetHeuristic(cuda_device_blas(o->device), q->product, q->a, q->b, q->d,
+                                                         q->d, wish, CANDIDATES, found, &count)))
         count = 0;
     for (int i = 0; i < count; i++)
         if (found[i].state == CUBLAS_STATUS_SUCCESS)
@@ -275,7 +299,8 @@ static int candidates(cuda_ops *o, const plan *q, cublasLtMatmulHeuristicResult_
 }
 
 /* Milliseconds of RUNS products; negative if it does not run. The result is written each time: it is the same. */
-static float time_algorithm(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulAlgo_t *algorithm, CUevent begin, CUevent end)
+static float time_algorithm(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulAlgo_t *algorithm,
+                            CUevent begin, CUevent end)
 {
     float ms = -1;
     if (!run_plan(o, q, x, algorithm)) /* also the warm-up */
@@ -295,7 +320,8 @@ static int fastest(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmul
     CUevent begin = NULL, end = NULL;
     int best = -1;
     float least = -1;
-    if (o->lib->cuEventCreate(&begin, CU_EVENT_DEFAULT) == CUDA_SUCCESS && o->lib->cuEventCreate(&end, CU_EVENT_DEFAULT) == CUDA_SUCCESS)
+    if (o->lib->cuEventCreate(&begin, CU_EVENT_DEFAULT) == CUDA_SUCCESS &&
+        o->lib->cuEventCreate(&end, CU_EVENT_DEFAULT) == CUDA_SUCCESS)
         for (int i = 0; i < count; i++) {
             float ms = time_algorithm(o, q, x, &found[i].algo, begin, end);
             if (ms >= 0 && (least < 0 || ms < least))
@@ -308,19 +334,22 @@ static int fastest(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmul
     return best;
 }
 
-/* An algorithm for a described product: a remembered one, or the fastest answer, or while a step is recorded the first. False if there is none. */
+/* An algorithm for a described product: a remembered one, or the fastest answer, or while a step is recorded the first.
+ * False if there is none. */
 static bool choose(cuda_ops *o, struct cuda_linear_plans *p, plan *q, const operands *x)
 {
     cublasLtMatmulHeuristicResult_t found[CANDIDATES] = {0};
     for (size_t i = 0; i < p->known_count; i++)
         if (same(&p->known[i].key, &q->key) &&
-            LT(o->lib->cublasLtMatmulAlgoCheck(cuda_device_blas(o->device), q->product, q->a, q->b, q->d, q->d, &p->known[i].algorithm, &found[0])) &&
+            LT(o->lib->cublasLtMatmulAlgoCheck(cuda_device_blas(o->device), q->product, q->a, q->b, q->d, q->d,
+                                               &p->known[i].algorithm, &found[0])) &&
             found[0].workspaceSize <= CUDA_WORKSPACE) {
             q->algorithm = p->known[i].algorithm;
             return true;
         }
     int count = candidates(o, q, found), best = 0;
-    bool timed = count > 1 && !o->capture.recording && (double)q->key.m * (double)q->key.n * (double)q->key.k >= WORTH_TIMING;
+    bool timed =
+        count > 1 && !o->capture.recording && (double)q->key.m * (double)q->key.n * (double)q->key.k >= WORTH_TIMING;
     if (timed)
         best = fastest(o, q, x, found, count);
     if (count == 0 || best < 0)
@@ -365,38 +394,62 @@ static flux1_status plan_of(cuda_ops *o, const shape *key, const operands *x, pl
 
 /* ---- products ---- */
 
-static size_t element_bytes(int32_t half) { return half == CUDA_E4M3 ? 1 : half ? 2 : 4; }
-static int32_t weight_type(const cuda_weight *w) { return w->e4m3 ? CUDA_E4M3 : w->half; }
+static size_t element_bytes(int32_t bf16) { return bf16 == CUDA_E4M3 ? 1 : bf16 ? 2 : 4; }
+static int32_t weight_type(const cuda_weight *w) { return w->e4m3 ? CUDA_E4M3 : w->bf16; }
 
 static int32_t alignment(const cuda_view *in, const cuda_view *out, const cuda_weight *w)
 {
-    size_t in_size = element_bytes(in->half), out_size = element_bytes(out->half);
-    uintptr_t all = (uintptr_t)in->data | (uintptr_t)out->data | (uintptr_t)w->data | (uintptr_t)((size_t)in->ld * in_size) | (uintptr_t)((size_t)out->ld * out_size) |
-                    (uintptr_t)((size_t)in->batch_stride * in_size) | (uintptr_t)((size_t)out->batch_stride * out_size) | (uintptr_t)((size_t)w->head.cols * in_size) | 256;
+    size_t in_size = element_bytes(in->bf16), out_size = element_bytes(out->bf16);
+    uintptr_t all =
+        (uintptr_t)in->data | (uintptr_t)out->data | (uintptr_t)w->data | (uintptr_t)((size_t)in->ld * in_size) |
+        (uintptr_t)((size_t)out->ld * out_size) | (uintptr_t)((size_t)in->batch_stride * in_size) |
+        (uintptr_t)((size_t)out->batch_stride * out_size) | (uintptr_t)((size_t)w->head.cols * in_size) | 256;
     return (int32_t)(all & -all);
 }
 
-static flux1_status run_own(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w, const cuda_view *out)
+static flux1_status run_own(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w,
+                            const cuda_view *out)
 {
-    cuda_gemm_args a = {.in = *in, .out = *out, .w = (const void *)(uintptr_t)w->data, .n = w->head.rows, .k = w->head.cols, .w_half = weight_type(w),
-                        .in_scales = scales, .w_scales = (const float *)(uintptr_t)w->scales, .scales_a_row = o->scales_rows};
+    cuda_gemm_args a = {.in = *in,
+                        .out = *out,
+                        .w = (const void *)(uintptr_t)w->data,
+                        .n = w->head.rows,
+                        .k = w->head.cols,
+                        .w_bf16 = weight_type(w),
+                        .in_scales = scales,
+                        .w_scales = (const float *)(uintptr_t)w->scales,
+                        .scales_a_row = o->scales_rows};
     enum { TALLEST_GRID = 65535 }; /* the kernel shares its tiles over any grid */
-    return cuda_launch(o, CUDA_KERNEL_gemm, i64_ceil_div(a.n, CUDA_GEMM_TILE), i64_min(TALLEST_GRID, i64_ceil_div(in->rows, CUDA_GEMM_TILE)), 1, 256, &a);
+    return cuda_launch(o, CUDA_KERNEL_gemm, i64_ceil_div(a.n, CUDA_GEMM_TILE),
+                       i64_min(TALLEST_GRID, i64_ceil_div(in->rows, CUDA_GEMM_TILE)), 1, 256, &a);
 }
 
-/* out = in·wᵀ for one batch, with as much of `wanted` behind it as the library does: *done tells. scales: of an e4m3 input. */
-static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w, const cuda_view *out, tail wanted, tail *done)
+/* out = in·wᵀ for one batch, with as much of `wanted` behind it as the library does: *done tells. scales: of an e4m3
+ * input. */
+static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w,
+                            const cuda_view *out, tail wanted, tail *done)
 {
     plan *q = NULL;
-    operands x = {.in = in->data, .w = (const void *)(uintptr_t)w->data, .bias = (const void *)(uintptr_t)(out->half ? w->bias_half : w->bias), .out = out->data,
-                  .in_scales = scales, .w_scales = (const float *)(uintptr_t)w->scales};
+    operands x = {.in = in->data,
+                  .w = (const void *)(uintptr_t)w->data,
+                  .bias = (const void *)(uintptr_t)(out->bf16 ? w->bias_bf16 : w->bias),
+                  .out = out->data,
+                  .in_scales = scales,
+                  .w_scales = (const float *)(uintptr_t)w->scales};
     *done = TAIL_NONE;
     if (in->rows == 0 || w->head.rows == 0)
         return FLUX1_OK;
-    if (in->half != weight_type(w)) /* the library multiplies equal types only */
+    if (in->bf16 != weight_type(w)) /* the library multiplies equal types only */
         return run_own(o, in, scales, w, out);
     for (int tail_now = wanted;; tail_now = tail_now == TAIL_GELU_BIAS ? TAIL_BIAS : TAIL_NONE) {
-        shape key = {.m = in->rows, .n = w->head.rows, .k = w->head.cols, .ld_in = in->ld, .ld_out = out->ld, .half_in = in->half, .half_out = out->half, .tail = tail_now,
+        shape key = {.m = in->rows,
+                     .n = w->head.rows,
+                     .k = w->head.cols,
+                     .ld_in = in->ld,
+                     .ld_out = out->ld,
+                     .bf16_in = in->bf16,
+                     .bf16_out = out->bf16,
+                     .tail = tail_now,
                      .align = alignment(in, out, w)};
         TRY(plan_of(o, &key, &x, &q));
         if (q->own && tail_now != TAIL_NONE)
@@ -404,13 +457,15 @@ static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scale
         if (q->own)
             return run_own(o, in, scales, w, out);
         *done = (tail)tail_now;
-        return run_plan(o, q, &x, &q->algorithm) ? FLUX1_OK
-                                                 : error_set(o->head.err, FLUX1_ERR_INTERNAL, "device cuda: cuBLASLt fails on a product of %lld × %lld × %lld that it had accepted",
-                                                             (long long)key.m, (long long)key.n, (long long)key.k);
+        return run_plan(o, q, &x, &q->algorithm)
+                   ? FLUX1_OK
+                   : error_set(o->head.err, FLUX1_ERR_INTERNAL,
+                               "device cuda: cuBLASLt fails on a product of %lld × %lld × %lld that it had accepted",
+                               (long long)key.m, (long long)key.n, (long long)key.k);
     }
 }
 
-flux1_status cuda_product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out)
+flux1_status cuda_plain_product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out)
 {
     tail done;
     return product(o, in, NULL, w, out, TAIL_NONE, &done);
@@ -429,11 +484,12 @@ static int64_t merged(cuda_view *in, cuda_view *out, int64_t batch)
 
 static cuda_view of_batch(cuda_view v, int64_t b)
 {
-    v.data = (char *)v.data + (size_t)(b * v.batch_stride) * element_bytes(v.half);
+    v.data = (char *)v.data + (size_t)(b * v.batch_stride) * element_bytes(v.bf16);
     return v;
 }
 
-static flux1_status products(cuda_ops *o, const cuda_operand *operand, const cuda_weight *w, cuda_view out, tail wanted, tail *done)
+static flux1_status products(cuda_ops *o, const cuda_operand *operand, const cuda_weight *w, cuda_view out, tail wanted,
+                             tail *done)
 {
     cuda_view in = operand->view;
     int64_t rows = in.rows, batch = merged(&in, &out, operand->batch);
@@ -449,7 +505,10 @@ static flux1_status products(cuda_ops *o, const cuda_operand *operand, const cud
 
 /* Bytes of a quantised input: rows, then their scales, or one and what finding it takes. */
 static size_t quantised_scales(int64_t rows, int64_t cols) { return size_round_up((size_t)(rows * cols), CUDA_ALIGN); }
-static size_t quantised_bytes(int64_t rows, int64_t cols) { return quantised_scales(rows, cols) + (size_t)rows * sizeof(float) + 2 * sizeof(float); }
+static size_t quantised_bytes(int64_t rows, int64_t cols)
+{
+    return quantised_scales(rows, cols) + (size_t)rows * sizeof(float) + 2 * sizeof(float);
+}
 
 static flux1_status quantise_input(cuda_ops *o, cuda_operand *x)
 {
@@ -459,7 +518,7 @@ static flux1_status quantise_input(cuda_ops *o, cuda_operand *x)
     scales = p + quantised_scales(x->batch * in.rows, in.cols);
     x->scales = (const float *)(uintptr_t)scales;
     x->view = cuda_dense_view(p, in.rows, in.cols, true);
-    x->view.half = CUDA_E4M3;
+    x->view.bf16 = CUDA_E4M3;
     return cuda_quantise(o, o->stream, &in, x->batch, p, scales, scales + sizeof(float));
 }
 
@@ -470,10 +529,11 @@ flux1_status cuda_operand_of(cuda_ops *o, act in, const cuda_weight *w, cuda_ope
     TRY(cuda_fits(&o->head, in.cols == w->head.cols, "linear"));
     if (w->e4m3)
         return quantise_input(o, out);
-    if (!o->half || out->view.half)
+    if (!o->bf16 || out->view.bf16)
         return FLUX1_OK;
     TRY(cuda_scratch(o, (size_t)(out->batch * out->view.rows * out->view.cols) * 2, &p));
-    cuda_element_args cast = {.in = out->view, .out = cuda_dense_view(p, out->view.rows, out->view.cols, true), .batch = out->batch};
+    cuda_element_args cast = {
+        .in = out->view, .out = cuda_dense_view(p, out->view.rows, out->view.cols, true), .batch = out->batch};
     out->view = cast.out;
     return cuda_launch_elements(o, CUDA_KERNEL_copy, &cast);
 }
@@ -482,12 +542,19 @@ static bool rows_like(act a, act b) { return act_rows(a) == act_rows(b) && act_b
 static bool absent_or_like(act a, act out) { return !act_present(a) || (a.cols == out.cols && rows_like(a, out)); }
 
 /* Everything behind the product that the library has not done. */
-static flux1_status finish(cuda_ops *o, const cuda_weight *w, const epilogue *e, const cuda_view *from, act out, tail done)
+static flux1_status finish(cuda_ops *o, const cuda_weight *w, const epilogue *e, const cuda_view *from, act out,
+                           tail done)
 {
-    cuda_element_args a = {.in = *from, .out = cuda_view_of(out), .mul = cuda_view_of(e->mul), .residual = cuda_view_of(e->residual), .gate = cuda_table_of(o, e->gate),
-                           .bias = done == TAIL_NONE ? (const float *)(uintptr_t)w->bias : NULL, .batch = act_batch(out),
+    cuda_element_args a = {.in = *from,
+                           .out = cuda_view_of(out),
+                           .mul = cuda_view_of(e->mul),
+                           .residual = cuda_view_of(e->residual),
+                           .gate = cuda_table_of(o, e->gate),
+                           .bias = done == TAIL_NONE ? (const float *)(uintptr_t)w->bias : NULL,
+                           .batch = act_batch(out),
                            .f = done == TAIL_GELU_BIAS ? ACTIVATION_NONE : (int32_t)e->f};
-    bool nothing = !a.bias && a.f == ACTIVATION_NONE && !a.mul.data && !a.residual.data && !a.gate.data && a.in.data == a.out.data;
+    bool nothing =
+        !a.bias && a.f == ACTIVATION_NONE && !a.mul.data && !a.residual.data && !a.gate.data && a.in.data == a.out.data;
     return nothing ? FLUX1_OK : cuda_launch_elements(o, CUDA_KERNEL_epilogue, &a);
 }
 
@@ -496,26 +563,32 @@ flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *m
     const cuda_weight *w = cuda_w(matrix);
     int64_t batch = in->batch;
     TRY(cuda_begin(&o->head, "linear", matrix));
-    TRY(cuda_fits(&o->head, in->view.cols == matrix->cols && out.cols == matrix->rows && act_rows(out) == in->view.rows && act_batch(out) == batch && absent_or_like(e->mul, out) &&
-                                absent_or_like(e->residual, out) && (!act_present(e->gate) || e->gate.cols == out.cols),
+    TRY(cuda_fits(&o->head,
+                  in->view.cols == matrix->cols && out.cols == matrix->rows && act_rows(out) == in->view.rows &&
+                      act_batch(out) == batch && absent_or_like(e->mul, out) && absent_or_like(e->residual, out) &&
+                      (!act_present(e->gate) || e->gate.cols == out.cols),
                   "linear"));
     size_t mark = o->arena_used;
     cuda_view y = cuda_view_of(out), to = y;
     if (y.rows == 0 || y.cols == 0)
         return FLUX1_OK;
-    if (act_present(e->residual) && e->residual.buffer == out.buffer) { /* the product must not overwrite what is added to it */
+    if (act_present(e->residual) &&
+        e->residual.buffer == out.buffer) { /* the product must not overwrite what is added to it */
         CUdeviceptr p;
-        TRY(cuda_scratch(o, (size_t)(batch * y.rows * y.cols) * (o->half ? 2 : 4), &p));
-        to = cuda_dense_view(p, y.rows, y.cols, o->half);
+        TRY(cuda_scratch(o, (size_t)(batch * y.rows * y.cols) * (o->bf16 ? 2 : 4), &p));
+        to = cuda_dense_view(p, y.rows, y.cols, o->bf16);
     }
-    tail wanted = !matrix->has_bias ? TAIL_NONE : e->f == ACTIVATION_GELU_TANH && to.half ? TAIL_GELU_BIAS : TAIL_BIAS, done;
+    tail wanted = !matrix->has_bias                         ? TAIL_NONE
+                  : e->f == ACTIVATION_GELU_TANH && to.bf16 ? TAIL_GELU_BIAS
+                                                            : TAIL_BIAS,
+         done;
     TRY(products(o, in, w, to, wanted, &done));
     TRY(finish(o, w, e, &to, out, done));
     cuda_release(&o->head, mark);
     return FLUX1_OK;
 }
 
-flux1_status cuda_linear(ops *base, act in, const weight *matrix, const epilogue *e, act out)
+flux1_status cuda_product(ops *base, act in, const weight *matrix, const epilogue *e, act out)
 {
     cuda_ops *o = cuda_self(base);
     size_t mark = o->arena_used;
@@ -529,8 +602,9 @@ flux1_status cuda_linear(ops *base, act in, const weight *matrix, const epilogue
 
 size_t cuda_linear_scratch(const ops_config *c, int64_t m, int64_t n, int64_t k)
 {
-    bool half = c->arithmetic == DTYPE_BF16;
-    size_t cast = half ? (size_t)m * (size_t)k * 2 : 0, quantised = c->fp8 ? quantised_bytes(m, k) : 0, result = (size_t)m * (size_t)n * (half ? 2 : 4);
+    bool bf16 = c->arithmetic == DTYPE_BF16;
+    size_t cast = bf16 ? (size_t)m * (size_t)k * 2 : 0, quantised = c->fp8 ? quantised_bytes(m, k) : 0,
+           result = (size_t)m * (size_t)n * (bf16 ? 2 : 4);
     cast = quantised > cast ? quantised : cast;
     return size_round_up(cast + 1, CUDA_ALIGN) + size_round_up(result + 1, CUDA_ALIGN);
 }

@@ -1,7 +1,9 @@
-/* NCCL between GPUs that hold one rank each. What is exchanged stays on the devices: all_gather and reduce_scatter in the backend's stream, a shift in a stream of
- * its own, so that it runs beside the arithmetic that is enqueued between its begin and its end.
+/* NCCL between GPUs that hold one rank each. What is exchanged stays on the devices: all_gather and reduce_scatter in
+ * the backend's stream, a shift in a stream of its own, so that it runs beside the arithmetic that is enqueued between
+ * its begin and its end.
  *
- * NCCL's calls do not block here (ncclConfig_t.blocking): whoever waits for one looks, now and then, whether the link was aborted. */
+ * NCCL's calls do not block here (ncclConfig_t.blocking): whoever waits for one looks, now and then, whether the link
+ * was aborted. */
 #include "ops/cuda/cuda.h"
 
 #include <pthread.h>
@@ -15,10 +17,10 @@ struct cuda_link {
     cuda_ops *o;
     ncclComm_t comm;
     int size, rank;
-    CUstream stream;          /* of shifts */
+    CUstream stream; /* of shifts */
     CUevent packed, arrived;
     bool connected, shifting;
-    pthread_mutex_t lock;     /* of what follows, and of the calls on comm */
+    pthread_mutex_t lock; /* of what follows, and of the calls on comm */
     bool aborted;
 };
 
@@ -30,10 +32,14 @@ bool ops_cuda_link_possible(void)
 
 static flux1_status failure(const cuda_link *l, ncclResult_t r, const char *what)
 {
-    return error_set(l->o->head.err, FLUX1_ERR_COMM, "rank %d: NCCL cannot %s: %s", l->rank, what, l->o->lib->ncclGetErrorString(r));
+    return error_set(l->o->head.err, FLUX1_ERR_COMM, "rank %d: NCCL cannot %s: %s", l->rank, what,
+                     l->o->lib->ncclGetErrorString(r));
 }
 
-static flux1_status gone(const cuda_link *l) { return error_set(l->o->head.err, FLUX1_ERR_COMM, "rank %d: another rank of the mesh has failed", l->rank); }
+static flux1_status gone(const cuda_link *l)
+{
+    return error_set(l->o->head.err, FLUX1_ERR_COMM, "rank %d: another rank of the mesh has failed", l->rank);
+}
 
 /* Waits for a call that NCCL answered with `r`. */
 static flux1_status settle(cuda_link *l, ncclResult_t r, const char *what)
@@ -136,8 +142,8 @@ void ops_cuda_link_abort(cuda_link *l)
     pthread_mutex_unlock(&l->lock);
 }
 
-/* ncclCommAbort, not ncclCommDestroy: when all that was enqueued is done it has nothing to break off, and it does not wait for ranks that this thread has yet to
- * close. */
+/* ncclCommAbort, not ncclCommDestroy: when all that was enqueued is done it has nothing to break off, and it does not
+ * wait for ranks that this thread has yet to close. */
 void ops_cuda_link_destroy(cuda_link *l)
 {
     if (!l)
@@ -164,7 +170,8 @@ flux1_status ops_cuda_link_all_gather(cuda_link *l, const void *send, void *recv
     if (bytes == 0)
         return FLUX1_OK;
     TRY(enter(l, "gather"));
-    return leave(l, l->o->lib->ncclAllGather(send, recv, bytes, ncclUint8, l->comm, (cudaStream_t)l->o->stream), "gather");
+    return leave(l, l->o->lib->ncclAllGather(send, recv, bytes, ncclUint8, l->comm, (cudaStream_t)l->o->stream),
+                 "gather");
 }
 
 flux1_status ops_cuda_link_reduce_scatter(cuda_link *l, const float *send, float *recv, size_t count)
@@ -172,18 +179,22 @@ flux1_status ops_cuda_link_reduce_scatter(cuda_link *l, const float *send, float
     if (count == 0)
         return FLUX1_OK;
     TRY(enter(l, "reduce"));
-    return leave(l, l->o->lib->ncclReduceScatter(send, recv, count, ncclFloat32, ncclSum, l->comm, (cudaStream_t)l->o->stream), "reduce");
+    return leave(
+        l, l->o->lib->ncclReduceScatter(send, recv, count, ncclFloat32, ncclSum, l->comm, (cudaStream_t)l->o->stream),
+        "reduce");
 }
 
 static ncclResult_t send_and_receive(cuda_link *l, const void *send, void *recv, size_t bytes, int distance)
 {
     const cuda_libraries *lib = l->o->lib;
-    int from = ((l->rank + distance) % l->size + l->size) % l->size, to = ((l->rank - distance) % l->size + l->size) % l->size;
+    int from = ((l->rank + distance) % l->size + l->size) % l->size,
+        to = ((l->rank - distance) % l->size + l->size) % l->size;
     ncclResult_t r = lib->ncclGroupStart();
     if (r != ncclSuccess)
         return r;
     r = lib->ncclSend(send, bytes, ncclUint8, to, l->comm, (cudaStream_t)l->stream);
-    ncclResult_t s = lib->ncclRecv(recv, bytes, ncclUint8, from, l->comm, (cudaStream_t)l->stream), end = lib->ncclGroupEnd();
+    ncclResult_t s = lib->ncclRecv(recv, bytes, ncclUint8, from, l->comm, (cudaStream_t)l->stream),
+                 end = lib->ncclGroupEnd();
     return r != ncclSuccess ? r : s != ncclSuccess ? s : end;
 }
 
@@ -205,5 +216,6 @@ flux1_status ops_cuda_link_shift_end(cuda_link *l)
     TRY(cuda_begin(&l->o->head, "shift", NULL));
     if (!l->shifting) /* nothing was sent; the event is another shift's */
         return FLUX1_OK;
-    return cuda_check(&l->o->head, l->o->lib->cuStreamWaitEvent(l->o->stream, l->arrived, 0), "cannot wait for what arrives");
+    return cuda_check(&l->o->head, l->o->lib->cuStreamWaitEvent(l->o->stream, l->arrived, 0),
+                      "cannot wait for what arrives");
 }

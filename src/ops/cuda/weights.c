@@ -1,6 +1,7 @@
-/* Blocks of weights on the GPU. A block is one piece of memory, filled when it is first begun: kept for good where all of a model's blocks fit (and found again by
- * the next backend that wants the same), otherwise streamed through a few slots of the largest block's size, the next block being copied while one is used.
- * The host's part of a copy (reading the mapped file, changing type and order) is spread over threads, into two pinned buffers in turn. */
+/* Blocks of weights on the GPU. A block is one piece of memory, filled when it is first begun: kept for good where all
+ * of a model's blocks fit (and found again by the next backend that wants the same), otherwise streamed through a few
+ * slots of the largest block's size, the next block being copied while one is used. The host's part of a copy (reading
+ * the mapped file, changing type and order) is spread over threads, into two pinned buffers in turn. */
 #include "ops/cuda/cuda.h"
 
 #include "base/checked.h"
@@ -21,9 +22,9 @@ typedef struct cuda_block {
     cuda_weight *weights, **last;
     size_t bytes;
     uint64_t key[2];
-    cuda_kept *kept;          /* resident */
-    int slot;                 /* streamed: where it lies, or −1 */
-    struct cuda_block *next;  /* in creation order */
+    cuda_kept *kept;         /* resident */
+    int slot;                /* streamed: where it lies, or −1 */
+    struct cuda_block *next; /* in creation order */
 } cuda_block;
 
 typedef struct slot {
@@ -39,14 +40,14 @@ struct cuda_blocks {
     policy policy;
     slot slot[SLOTS];
     int next_slot;
-    CUstream stream;         /* of copies */
+    CUstream stream; /* of copies */
     unsigned char *staging[2];
-    CUevent staged[2];       /* the buffer has been read */
+    CUevent staged[2]; /* the buffer has been read */
     int turn;
     pool *workers;
-    CUdeviceptr plain;       /* a coarse weight on its way to e4m3 */
+    CUdeviceptr plain;              /* a coarse weight on its way to e4m3 */
     size_t plain_bytes, plain_room; /* the largest's so far; what there is room for */
-    float *rows;             /* a decoded row each worker: room_floats each */
+    float *rows;                    /* a decoded row each worker: room_floats each */
     size_t row_floats, room_floats; /* the longest row of all weights so far; what there is room for */
     int threads;
 };
@@ -67,8 +68,10 @@ flux1_status cuda_blocks_create(cuda_ops *o, int threads)
     b->threads = threads > 1 ? threads : 1;
     TRY(cuda_check(&o->head, o->lib->cuStreamCreate(&b->stream, CU_STREAM_NON_BLOCKING), "cannot make a stream"));
     for (int i = 0; i < 2; i++) {
-        TRY(cuda_check(&o->head, o->lib->cuMemHostAlloc((void **)&b->staging[i], STAGING, 0), "cannot take pinned memory"));
-        TRY(cuda_check(&o->head, o->lib->cuEventCreate(&b->staged[i], CU_EVENT_DISABLE_TIMING), "cannot make an event"));
+        TRY(cuda_check(&o->head, o->lib->cuMemHostAlloc((void **)&b->staging[i], STAGING, 0),
+                       "cannot take pinned memory"));
+        TRY(cuda_check(&o->head, o->lib->cuEventCreate(&b->staged[i], CU_EVENT_DISABLE_TIMING),
+                       "cannot make an event"));
     }
     return pool_create(b->threads, &b->workers, o->head.err);
 }
@@ -127,7 +130,9 @@ flux1_status cuda_block_create(ops *base, const char *name, block **out)
     }
     b->last = &b->weights;
     b->slot = -1;
-    b->key[0] = 0x9E3779B97F4A7C15u ^ (uint64_t)cuda_self(base)->half ^ (uint64_t)cuda_self(base)->fp8 << 1 ^ (uint64_t)cuda_self(base)->scales_rows << 2, b->key[1] = 0xD1B54A32D192ED03u;
+    b->key[0] = 0x9E3779B97F4A7C15u ^ (uint64_t)cuda_self(base)->bf16 ^ (uint64_t)cuda_self(base)->fp8 << 1 ^
+                (uint64_t)cuda_self(base)->scales_rows << 2,
+    b->key[1] = 0xD1B54A32D192ED03u;
     *all->last = b;
     all->last = &b->next;
     *out = &b->head;
@@ -145,7 +150,8 @@ static void mix(uint64_t key[2], uint64_t value)
     }
 }
 
-/* What a block's bytes are made of: the store's number tells a closed folder's tensors from those of another one opened at the same address. */
+/* What a block's bytes are made of: the store's number tells a closed folder's tensors from those of another one opened
+ * at the same address. */
 static void mix_recipe(uint64_t key[2], const weight_recipe *r)
 {
     mix(key, (uint64_t)r->role << 32 | (uint64_t)(unsigned)r->kernel);
@@ -167,17 +173,18 @@ static size_t place(size_t *end, int64_t count, size_t element)
 }
 
 /* Type and places of a weight's parts behind *end, which moves on. */
-static void lay_out(cuda_weight *w, const weight_recipe *r, const weight_recipe *bias, bool half, bool fp8, bool scales_rows, size_t *end)
+static void lay_out(cuda_weight *w, const weight_recipe *r, const weight_recipe *bias, bool bf16, bool fp8,
+                    bool scales_rows, size_t *end)
 {
-    w->half = half && r->role != WEIGHT_VECTOR;
+    w->bf16 = bf16 && r->role != WEIGHT_VECTOR;
     w->e4m3 = fp8 && r->coarse && r->rows > 0 && r->cols > 0;
-    w->at = place(end, r->rows * r->cols, w->e4m3 ? 1 : w->half ? 2 : 4);
+    w->at = place(end, r->rows * r->cols, w->e4m3 ? 1 : w->bf16 ? 2 : 4);
     if (w->e4m3)
         w->scales_at = place(end, scales_rows ? r->rows : 1, sizeof(float));
     if (bias)
         w->bias_at = place(end, bias->rows, 4);
-    if (bias && half)
-        w->bias_half_at = place(end, bias->rows, 2);
+    if (bias && bf16)
+        w->bias_bf16_at = place(end, bias->rows, 2);
 }
 
 size_t cuda_weight_bytes(const ops_config *c, const weight_recipe *r, const weight_recipe *bias)
@@ -197,15 +204,20 @@ flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const 
         return error_oom(base->err, sizeof *w, "a weight");
     *b->last = w;
     b->last = &w->next;
-    w->head = (weight){.role = r->role, .rows = r->rows, .cols = r->cols, .kernel = r->kernel, .has_bias = bias != NULL, .owner = into};
+    w->head = (weight){.role = r->role,
+                       .rows = r->rows,
+                       .cols = r->cols,
+                       .kernel = r->kernel,
+                       .has_bias = bias != NULL,
+                       .owner = into};
     w->recipe = *r;
-    lay_out(w, r, bias, o->half, o->fp8, o->scales_rows, &b->bytes);
+    lay_out(w, r, bias, o->bf16, o->fp8, o->scales_rows, &b->bytes);
     mix_recipe(b->key, r);
     if (bias) {
         w->bias_recipe = *bias;
         mix_recipe(b->key, bias);
     }
-    size_t plain = w->e4m3 ? (size_t)(r->rows * r->cols) * (w->half ? 2 : 4) : 0;
+    size_t plain = w->e4m3 ? (size_t)(r->rows * r->cols) * (w->bf16 ? 2 : 4) : 0;
     all->plain_bytes = plain > all->plain_bytes ? plain : all->plain_bytes;
     all->row_floats = (size_t)r->cols > all->row_floats ? (size_t)r->cols : all->row_floats;
     *out = &w->head;
@@ -218,7 +230,7 @@ flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const 
 typedef struct fill_job {
     const cuda_weight *w;
     const weight_recipe *recipe;
-    bool half;
+    bool bf16;
     int64_t first, count, chunk;
     unsigned char *out;
     float *rows;
@@ -233,14 +245,15 @@ static const unsigned char *piece_row(const recipe_piece *p, int64_t row)
     int64_t ld = 1;
     for (int i = 1; i < t->dims; i++)
         ld *= t->shape[i];
-    return (const unsigned char *)t->data + (size_t)((p->source_row + row - p->row) * ld + p->source_col) * (size_t)dtype_describe(t->type)->block_bytes;
+    return (const unsigned char *)t->data +
+           (size_t)((p->source_row + row - p->row) * ld + p->source_col) * (size_t)dtype_describe(t->type)->block_bytes;
 }
 
 /* Copies the row as it lies in the file, if all of it has the type that is wanted; false otherwise. */
 static bool copy_row(const fill_job *j, int64_t row, unsigned char *out)
 {
-    const dtype type = j->half ? DTYPE_BF16 : DTYPE_F32;
-    const size_t element = j->half ? 2 : 4;
+    const dtype type = j->bf16 ? DTYPE_BF16 : DTYPE_F32;
+    const size_t element = j->bf16 ? 2 : 4;
     int64_t copied = 0;
     for (int i = 0; i < j->recipe->count; i++) {
         const recipe_piece *p = &j->recipe->piece[i];
@@ -268,7 +281,7 @@ static flux1_status decode_row(const fill_job *j, int64_t row, float *line, unsi
     TRY(recipe_decode(r, row, 0, r->cols, line, err));
     for (int64_t i = 0; i < r->cols; i++) {
         float x = line[permuted ? filter_source(r, i) : i];
-        if (j->half)
+        if (j->bf16)
             ((uint16_t *)(void *)out)[i] = bf16_from_f32(x);
         else
             ((float *)(void *)out)[i] = x;
@@ -280,7 +293,7 @@ static void fill_rows(void *arg, int64_t index, int worker)
 {
     fill_job *j = arg;
     const weight_recipe *r = j->recipe;
-    size_t row_bytes = (size_t)r->cols * (j->half ? 2 : 4);
+    size_t row_bytes = (size_t)r->cols * (j->bf16 ? 2 : 4);
     int64_t last = i64_min(j->count, (index + 1) * j->chunk);
     bool plain = r->role != WEIGHT_CONV || r->kernel == 1;
     for (int64_t i = index * j->chunk; i < last; i++) {
@@ -295,23 +308,34 @@ static void fill_rows(void *arg, int64_t index, int worker)
     }
 }
 
-static flux1_status copy_matrix(cuda_ops *o, const weight_recipe *r, bool half, CUdeviceptr to)
+static flux1_status copy_matrix(cuda_ops *o, const weight_recipe *r, bool bf16, CUdeviceptr to)
 {
     struct cuda_blocks *b = o->blocks;
-    size_t row_bytes = (size_t)r->cols * (half ? 2 : 4);
+    size_t row_bytes = (size_t)r->cols * (bf16 ? 2 : 4);
     if (r->rows == 0 || r->cols == 0)
         return FLUX1_OK;
     if (row_bytes > STAGING)
-        return error_set(o->head.err, FLUX1_ERR_LIMIT, "device cuda: a weight with rows of %zu bytes; at most %zu are possible", row_bytes, STAGING);
+        return error_set(o->head.err, FLUX1_ERR_LIMIT,
+                         "device cuda: a weight with rows of %zu bytes; at most %zu are possible", row_bytes, STAGING);
     int64_t most = (int64_t)(STAGING / row_bytes);
     for (int64_t first = 0; first < r->rows; first += most, b->turn ^= 1) {
-        fill_job j = {.recipe = r, .half = half, .first = first, .count = i64_min(most, r->rows - first), .out = b->staging[b->turn], .rows = b->rows, .row_floats = b->room_floats, .err = o->head.err};
+        fill_job j = {.recipe = r,
+                      .bf16 = bf16,
+                      .first = first,
+                      .count = i64_min(most, r->rows - first),
+                      .out = b->staging[b->turn],
+                      .rows = b->rows,
+                      .row_floats = b->room_floats,
+                      .err = o->head.err};
         j.chunk = i64_max(1, i64_ceil_div(j.count, 8 * (int64_t)b->threads));
         TRY(cuda_check(&o->head, o->lib->cuEventSynchronize(b->staged[b->turn]), "the GPU reports a failure"));
         pool_run(b->workers, i64_ceil_div(j.count, j.chunk), fill_rows, &j);
         if (atomic_load(&j.status) != FLUX1_OK)
             return (flux1_status)atomic_load(&j.status);
-        TRY(cuda_check(&o->head, o->lib->cuMemcpyHtoDAsync(to + (CUdeviceptr)((size_t)first * row_bytes), j.out, (size_t)j.count * row_bytes, b->stream), "cannot copy to the GPU"));
+        TRY(cuda_check(&o->head,
+                       o->lib->cuMemcpyHtoDAsync(to + (CUdeviceptr)((size_t)first * row_bytes), j.out,
+                                                 (size_t)j.count * row_bytes, b->stream),
+                       "cannot copy to the GPU"));
         TRY(cuda_check(&o->head, o->lib->cuEventRecord(b->staged[b->turn], b->stream), "cannot record an event"));
     }
     return FLUX1_OK;
@@ -327,7 +351,8 @@ static flux1_status room_for_plain(cuda_ops *o)
     cuda_device_release(o->device, all->plain);
     all->plain = 0;
     all->plain_room = 0;
-    TRY(cuda_device_allocate(o->device, size_round_up(all->plain_bytes, CUDA_ALIGN) + CUDA_ALIGN, "a weight on its way to fp8", &all->plain, o->head.err));
+    TRY(cuda_device_allocate(o->device, size_round_up(all->plain_bytes, CUDA_ALIGN) + CUDA_ALIGN,
+                             "a weight on its way to fp8", &all->plain, o->head.err));
     all->plain_room = all->plain_bytes;
     return FLUX1_OK;
 }
@@ -337,9 +362,10 @@ static flux1_status copy_quantised(cuda_ops *o, const cuda_weight *w, CUdevicept
 {
     struct cuda_blocks *all = o->blocks;
     TRY(room_for_plain(o));
-    TRY(copy_matrix(o, &w->recipe, w->half, all->plain));
-    cuda_view plain = cuda_dense_view(all->plain, w->head.rows, w->head.cols, w->half);
-    return cuda_quantise(o, all->stream, &plain, 1, to + w->at, to + w->scales_at, all->plain + size_round_up(all->plain_room, CUDA_ALIGN));
+    TRY(copy_matrix(o, &w->recipe, w->bf16, all->plain));
+    cuda_view plain = cuda_dense_view(all->plain, w->head.rows, w->head.cols, w->bf16);
+    return cuda_quantise(o, all->stream, &plain, 1, to + w->at, to + w->scales_at,
+                         all->plain + size_round_up(all->plain_room, CUDA_ALIGN));
 }
 
 static flux1_status room_for_rows(cuda_ops *o)
@@ -350,7 +376,9 @@ static flux1_status room_for_rows(cuda_ops *o)
     free(all->rows);
     all->room_floats = all->row_floats;
     all->rows = malloc((size_t)all->threads * (all->room_floats + 1) * sizeof *all->rows);
-    return all->rows ? FLUX1_OK : error_oom(o->head.err, (size_t)all->threads * all->room_floats * sizeof *all->rows, "a weight's rows");
+    return all->rows
+               ? FLUX1_OK
+               : error_oom(o->head.err, (size_t)all->threads * all->room_floats * sizeof *all->rows, "a weight's rows");
 }
 
 static flux1_status copy_block(cuda_ops *o, const cuda_block *b, CUdeviceptr to)
@@ -358,11 +386,11 @@ static flux1_status copy_block(cuda_ops *o, const cuda_block *b, CUdeviceptr to)
     TRY(room_for_rows(o));
     for (const cuda_weight *w = b->weights; w; w = w->next) {
         TRY(cuda_begin(&o->head, "uploading weights", NULL)); /* a cancel is seen between weights */
-        TRY(w->e4m3 ? copy_quantised(o, w, to) : copy_matrix(o, &w->recipe, w->half, to + w->at));
+        TRY(w->e4m3 ? copy_quantised(o, w, to) : copy_matrix(o, &w->recipe, w->bf16, to + w->at));
         if (w->head.has_bias)
             TRY(copy_matrix(o, &w->bias_recipe, false, to + w->bias_at));
-        if (w->head.has_bias && o->half)
-            TRY(copy_matrix(o, &w->bias_recipe, true, to + w->bias_half_at));
+        if (w->head.has_bias && o->bf16)
+            TRY(copy_matrix(o, &w->bias_recipe, true, to + w->bias_bf16_at));
     }
     return FLUX1_OK;
 }
@@ -385,9 +413,13 @@ static flux1_status make_slots(cuda_ops *o)
     for (const cuda_block *b = all->first; b; b = b->next)
         largest = b->bytes > largest ? b->bytes : largest;
     for (int i = 0; i < SLOTS; i++) {
-        TRY(cuda_device_allocate(o->device, largest, "a block of weights (they are streamed, since all of them do not fit)", &all->slot[i].data, o->head.err));
-        TRY(cuda_check(&o->head, o->lib->cuEventCreate(&all->slot[i].loaded, CU_EVENT_DISABLE_TIMING), "cannot make an event"));
-        TRY(cuda_check(&o->head, o->lib->cuEventCreate(&all->slot[i].done, CU_EVENT_DISABLE_TIMING), "cannot make an event"));
+        TRY(cuda_device_allocate(o->device, largest,
+                                 "a block of weights (they are streamed, since all of them do not fit)",
+                                 &all->slot[i].data, o->head.err));
+        TRY(cuda_check(&o->head, o->lib->cuEventCreate(&all->slot[i].loaded, CU_EVENT_DISABLE_TIMING),
+                       "cannot make an event"));
+        TRY(cuda_check(&o->head, o->lib->cuEventCreate(&all->slot[i].done, CU_EVENT_DISABLE_TIMING),
+                       "cannot make an event"));
     }
     o->capture.off = true; /* the host takes part in every step */
     return FLUX1_OK;
@@ -401,7 +433,8 @@ static flux1_status settle(cuda_ops *o)
         return FLUX1_OK;
     size_t left = cuda_device_free_bytes(o->device), wanted = missing_bytes(o);
     wanted += wanted ? all->plain_bytes : 0;
-    all->policy = wanted == 0 || (left > OPS_CUDA_SPARE && wanted <= left - OPS_CUDA_SPARE) ? POLICY_RESIDENT : POLICY_STREAMED;
+    all->policy =
+        wanted == 0 || (left > OPS_CUDA_SPARE && wanted <= left - OPS_CUDA_SPARE) ? POLICY_RESIDENT : POLICY_STREAMED;
     return all->policy == POLICY_STREAMED ? make_slots(o) : FLUX1_OK;
 }
 
@@ -411,7 +444,7 @@ static void point(const cuda_ops *o, cuda_block *b, CUdeviceptr data)
         w->data = data + w->at;
         w->scales = w->e4m3 ? data + w->scales_at : 0;
         w->bias = w->head.has_bias ? data + w->bias_at : 0;
-        w->bias_half = w->head.has_bias && o->half ? data + w->bias_half_at : 0;
+        w->bias_bf16 = w->head.has_bias && o->bf16 ? data + w->bias_bf16_at : 0;
     }
 }
 
@@ -419,7 +452,10 @@ static flux1_status upload_kept(cuda_ops *o, cuda_block *b)
 {
     TRY(cuda_device_keep(o->device, b->key, b->bytes, &b->kept, o->head.err));
     if (!b->kept)
-        return error_set(o->head.err, FLUX1_ERR_MEMORY, "device cuda: %zu MiB for the weights of \"%s\" are not free any more; another program took them", b->bytes >> 20, b->head.name);
+        return error_set(
+            o->head.err, FLUX1_ERR_MEMORY,
+            "device cuda: %zu MiB for the weights of \"%s\" are not free any more; another program took them",
+            b->bytes >> 20, b->head.name);
     if (b->kept->whole)
         return FLUX1_OK;
     TRY(copy_block(o, b, b->kept->data));
@@ -436,7 +472,8 @@ static flux1_status begin_resident(cuda_ops *o, cuda_block *b)
     flux1_status st = upload_kept(o, b);
     pthread_mutex_unlock(&upload_lock);
     if (st != FLUX1_OK) {
-        o->lib->cuStreamSynchronize(o->blocks->stream); /* copies on their way: whoever gets this memory next must not find them coming */
+        o->lib->cuStreamSynchronize(
+            o->blocks->stream); /* copies on their way: whoever gets this memory next must not find them coming */
         cuda_device_unkeep(o->device, b->kept);
         b->kept = NULL;
         return st;
@@ -471,7 +508,8 @@ static flux1_status begin_streamed(cuda_ops *o, cuda_block *b)
 {
     TRY(fetch(o, b));
     point(o, b, o->blocks->slot[b->slot].data);
-    return cuda_check(&o->head, o->lib->cuStreamWaitEvent(o->stream, o->blocks->slot[b->slot].loaded, 0), "cannot wait for an event");
+    return cuda_check(&o->head, o->lib->cuStreamWaitEvent(o->stream, o->blocks->slot[b->slot].loaded, 0),
+                      "cannot wait for an event");
 }
 
 flux1_status cuda_block_begin(ops *base, block *head)

@@ -1,4 +1,5 @@
-/* The dry backend: the same model code on shapes alone. It counts the arena a real backend would need (by that backend's ops_sizing), FLOPs and weight bytes. */
+/* The dry backend: the same model code on shapes alone. It counts the arena a real backend would need (by that
+ * backend's ops_sizing), FLOPs and weight bytes. */
 #include "ops/ops.h"
 
 #include "base/checked.h"
@@ -8,7 +9,7 @@
 
 typedef struct dry_buffer {
     act_buffer head;
-    size_t offset;           /* arena position it was created at */
+    size_t offset; /* arena position it was created at */
     struct dry_buffer *below;
 } dry_buffer;
 
@@ -26,7 +27,7 @@ typedef struct dry_ops {
     ops head;
     ops_config config;
     const ops_sizing *sizing;
-    arena memory; /* measuring */
+    arena memory;        /* measuring */
     dry_buffer *buffers; /* newest first */
     dry_weight *weights;
     dry_block *blocks;
@@ -105,7 +106,7 @@ static flux1_status dry_create(ops *o, act_role role, act_shape shape, act *out)
     void *none;
     TRY(arena_alloc(&d->memory, d->sizing->act_bytes(&d->config, role, &shape), &none, o->err));
     note_peak(d, 0);
-    *out = (act){.buffer = &b->head, .part = PART_WHOLE, .cols = shape.cols};
+    *out = act_whole(&b->head);
     return FLUX1_OK;
 }
 
@@ -153,7 +154,8 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     dry_weight *p = calloc(1, sizeof *p);
     if (!p)
         return error_oom(o->err, sizeof *p, "a weight");
-    p->head = (weight){.role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
+    p->head = (weight){
+        .role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
     p->next = self(o)->weights;
     self(o)->weights = p;
     self(o)->count.weight_bytes += recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
@@ -199,7 +201,7 @@ static void product(ops *o, double *kind, double flops)
     self(o)->count.flops += flops;
 }
 
-static flux1_status dry_linear(ops *o, act in, const weight *w, const epilogue *e, act out)
+static flux1_status dry_product(ops *o, act in, const weight *w, const epilogue *e, act out)
 {
     (void)e, (void)out;
     int64_t m = act_batch(in) * act_rows(in);
@@ -229,7 +231,8 @@ static flux1_status dry_head_norm_rope(ops *o, act x, int64_t heads, const weigh
 static flux1_status dry_attention(ops *o, act q, act k, act v, const attention_args *a, act out)
 {
     (void)v, (void)out;
-    product(o, &self(o)->count.attention_flops, 4.0 * (double)act_batch(q) * (double)act_rows(q) * (double)act_rows(k) * (double)q.cols);
+    product(o, &self(o)->count.attention_flops,
+            4.0 * (double)act_batch(q) * (double)act_rows(q) * (double)act_rows(k) * (double)q.cols);
     scratch(o, WORK_ATTENTION, act_batch(q) * act_rows(q), act_rows(k), a->heads ? q.cols / a->heads : 0, a->heads);
     return counted(o);
 }
@@ -261,7 +264,8 @@ static flux1_status dry_group_stats(ops *o, act in, int64_t groups, act stats)
     return counted(o);
 }
 
-static flux1_status dry_group_apply(ops *o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu, act out)
+static flux1_status dry_group_apply(ops *o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu,
+                                    act out)
 {
     (void)in, (void)stats, (void)groups, (void)w, (void)eps, (void)silu, (void)out;
     return counted(o);
@@ -352,13 +356,12 @@ static flux1_status dry_step_wait(ops *o, int64_t step, int *slot)
     return dry_finite_first(o, slot);
 }
 
-static const ops_table dry_table = {
-    .name = "dry",
-#define ROW(ret, name, args) .name = dry_##name,
-    OPS_PRIMITIVES(ROW)
+static const ops_table dry_table = {.name = "dry",
+#define ROW(ret, name, args, call) .name = dry_##name,
+                                    OPS_PRIMITIVES(ROW)
 #undef ROW
-#define ROW(ret, name, args) .name = composite_##name,
-    OPS_COMPOSITES(ROW)
+#define ROW(ret, name, args, call) .name = composite_##name,
+                                        OPS_COMPOSITES(ROW)
 #undef ROW
 };
 

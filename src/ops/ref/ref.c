@@ -1,5 +1,5 @@
-/* The reference backend: memory, weights and order. Its arithmetic (ref_linear.c, ref_attention.c, ref_image.c) is the definition of every entry,
- * in the fewest readable lines: float32 values, sums in double, one thread. */
+/* The reference backend: memory, weights and order. Its arithmetic (ref_linear.c, ref_attention.c, ref_image.c) is the
+ * definition of every entry, in the fewest readable lines: float32 values, sums in double, one thread. */
 #include "ops/ref/ref.h"
 
 #include "base/checked.h"
@@ -7,13 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const ops_table ref_table_of_functions = {
-    .name = "ref",
-#define ROW(ret, name, args) .name = ref_##name,
-    OPS_PRIMITIVES(ROW)
+static const ops_table ref_table_of_functions = {.name = "ref",
+#define ROW(ret, name, args, call) .name = ref_##name,
+                                                 OPS_PRIMITIVES(ROW)
 #undef ROW
-#define ROW(ret, name, args) .name = composite_##name,
-    OPS_COMPOSITES(ROW)
+#define ROW(ret, name, args, call) .name = composite_##name,
+                                                     OPS_COMPOSITES(ROW)
 #undef ROW
 };
 
@@ -53,7 +52,8 @@ flux1_status ref_begin(const ops *o, const char *operation, const weight *w)
     if (o->cancel && atomic_load_explicit(o->cancel, memory_order_relaxed))
         return error_set(o->err, FLUX1_ERR_CANCELLED, "cancelled");
     if (w && !w->owner->held)
-        return error_set(o->err, FLUX1_ERR_INTERNAL, "%s uses a weight of block \"%s\" outside its bracket", operation, w->owner->name);
+        return error_set(o->err, FLUX1_ERR_INTERNAL, "%s uses a weight of block \"%s\" outside its bracket", operation,
+                         w->owner->name);
     return FLUX1_OK;
 }
 
@@ -97,7 +97,7 @@ flux1_status ref_create(ops *base, act_role role, act_shape shape, act *out)
     TRY(arena_alloc(&o->memory, data, &cells, base->err));
     ref_buffer *f = head;
     *f = (ref_buffer){.head = {.shape = shape, .role = role}, .data = cells};
-    *out = (act){.buffer = &f->head, .part = PART_WHOLE, .cols = shape.cols};
+    *out = act_whole(&f->head);
     return FLUX1_OK;
 }
 
@@ -179,7 +179,8 @@ flux1_status ref_prepare(ops *base, block *b, const weight_recipe *w, const weig
     ref_weight *p = calloc(1, sizeof *p);
     if (!p)
         return error_oom(base->err, sizeof *p, "a weight");
-    p->head = (weight){.role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
+    p->head = (weight){
+        .role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
     p->next = o->weights;
     o->weights = p;
     TRY(decode_matrix(w, &p->w, base->err));

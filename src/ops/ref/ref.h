@@ -1,4 +1,5 @@
-/* The reference backend's insides: row-major float32, [batch][text rows, image rows][cols]; int32 ids in the same cells. */
+/* The reference backend's insides: row-major float32, [batch][text rows, image rows][cols]; int32 ids in the same
+ * cells. */
 #ifndef FLUX1_OPS_REF_REF_H
 #define FLUX1_OPS_REF_REF_H
 
@@ -59,7 +60,7 @@ float ref_activation(activation f, float x);
 /* Rounds `rows` of n floats to e4m3 values times their scale: each its own, or FP8_WHOLE, one. */
 void ref_e4m3(ops_fp8 how, float *x, int64_t rows, int64_t n);
 
-#define REF_DECLARE(ret, name, args) ret ref_##name args;
+#define REF_DECLARE(ret, name, args, call) ret ref_##name args;
 OPS_PRIMITIVES(REF_DECLARE)
 #undef REF_DECLARE
 

@@ -4,7 +4,8 @@
 #include <math.h>
 
 /* Scores of one query into score[0..keys); returns their maximum, −inf for no allowed key. */
-static double scores(act q, act k, const attention_args *a, int64_t b, int64_t h, int64_t row, int64_t dim, double *score)
+static double scores(act q, act k, const attention_args *a, int64_t b, int64_t h, int64_t row, int64_t dim,
+                     double *score)
 {
     int64_t keys = act_rows(k);
     const float *x = ref_row(q, b, row) + h * dim;
@@ -24,7 +25,8 @@ static double scores(act q, act k, const attention_args *a, int64_t b, int64_t h
 }
 
 /* softmax(scores)·v of one query and head into out[0..dim); returns the log-sum-exp. */
-static float one_query(act q, act k, act v, const attention_args *a, int64_t b, int64_t h, int64_t row, int64_t dim, double *score, float *out)
+static float one_query(act q, act k, act v, const attention_args *a, int64_t b, int64_t h, int64_t row, int64_t dim,
+                       double *score, float *out)
 {
     int64_t keys = act_rows(k);
     double top = scores(q, k, a, b, h, row, dim, score), sum = 0;
@@ -49,7 +51,10 @@ static flux1_status attend(ops *base, act q, act k, act v, const attention_args 
         return FLUX1_OK;
     int64_t dim = q.cols / a->heads;
     bool square = !act_present(a->bias) || (act_rows(q) == act_rows(k) && a->bias.cols == 2 * act_rows(q) - 1);
-    TRY(ref_fits(base, dim * a->heads == q.cols && k.cols == q.cols && v.cols == q.cols && out.cols == q.cols && act_rows(k) == act_rows(v) && square, "attention"));
+    TRY(ref_fits(base,
+                 dim * a->heads == q.cols && k.cols == q.cols && v.cols == q.cols && out.cols == q.cols &&
+                     act_rows(k) == act_rows(v) && square,
+                 "attention"));
     size_t mark = arena_mark(&o->memory);
     void *score;
     TRY(arena_alloc(&o->memory, (size_t)act_rows(k) * sizeof(double), &score, base->err));
@@ -64,9 +69,15 @@ static flux1_status attend(ops *base, act q, act k, act v, const attention_args 
     return FLUX1_OK;
 }
 
-flux1_status ref_attention(ops *o, act q, act k, act v, const attention_args *a, act out) { return attend(o, q, k, v, a, out, (act){0}); }
+flux1_status ref_attention(ops *o, act q, act k, act v, const attention_args *a, act out)
+{
+    return attend(o, q, k, v, a, out, (act){0});
+}
 
-flux1_status ref_attention_part(ops *o, act q, act k, act v, const attention_args *a, act out, act lse) { return attend(o, q, k, v, a, out, lse); }
+flux1_status ref_attention_part(ops *o, act q, act k, act v, const attention_args *a, act out, act lse)
+{
+    return attend(o, q, k, v, a, out, lse);
+}
 
 flux1_status ref_attention_merge(ops *o, int64_t heads, act out, act lse, act other, act other_lse)
 {

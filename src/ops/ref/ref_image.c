@@ -17,7 +17,8 @@ static const float *pixel(act in, act top, act bottom, int64_t b, int64_t y, int
     return ref_row(in, b, y * width + x);
 }
 
-static double conv_at(act in, act top, act bottom, const weight *w, int stride, int64_t b, int64_t y, int64_t x, int64_t n)
+static double conv_at(act in, act top, act bottom, const weight *w, int stride, int64_t b, int64_t y, int64_t x,
+                      int64_t n)
 {
     int64_t kernel = w->kernel, before = kernel == 3 && stride == 1 ? 1 : 0;
     const float *filter = ref_w(w)->w + n * w->cols;
@@ -35,7 +36,10 @@ flux1_status ref_conv(ops *o, act in, act top, act bottom, const weight *w, int 
 {
     TRY(ref_begin(o, "conv", w));
     const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
-    TRY(ref_fits(o, w->cols == in.cols * w->kernel * w->kernel && w->rows == out.cols && t->height == s->height / stride && t->width == s->width / stride, "conv"));
+    TRY(ref_fits(o,
+                 w->cols == in.cols * w->kernel * w->kernel && w->rows == out.cols && t->height == s->height / stride &&
+                     t->width == s->width / stride,
+                 "conv"));
     for (int64_t b = 0; b < s->batch; b++)
         for (int64_t y = 0; y < t->height; y++)
             for (int64_t x = 0; x < t->width; x++)
@@ -86,7 +90,10 @@ static void merge_stats(act stats, int64_t groups, int64_t b, int64_t g, double 
 flux1_status ref_group_apply(ops *o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu, act out)
 {
     TRY(ref_begin(o, "group_apply", w));
-    TRY(ref_fits(o, in.cols % groups == 0 && act_rows(stats) % groups == 0 && w->rows == in.cols && act_rows(in) == act_rows(out), "group_apply"));
+    TRY(ref_fits(o,
+                 in.cols % groups == 0 && act_rows(stats) % groups == 0 && w->rows == in.cols &&
+                     act_rows(in) == act_rows(out),
+                 "group_apply"));
     int64_t width = in.cols / groups;
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t g = 0; g < groups; g++) {
@@ -95,7 +102,8 @@ flux1_status ref_group_apply(ops *o, act in, act stats, int64_t groups, const we
             double inverse = 1 / sqrt(variance + eps);
             for (int64_t r = 0; r < act_rows(in); r++)
                 for (int64_t i = g * width; i < (g + 1) * width; i++) {
-                    float v = (float)((ref_row(in, b, r)[i] - mean) * inverse * ref_w(w)->w[i] + (ref_w(w)->bias ? ref_w(w)->bias[i] : 0));
+                    float v = (float)((ref_row(in, b, r)[i] - mean) * inverse * ref_w(w)->w[i] +
+                                      (ref_w(w)->bias ? ref_w(w)->bias[i] : 0));
                     ref_row(out, b, r)[i] = silu ? ref_activation(ACTIVATION_SILU, v) : v;
                 }
         }
@@ -110,6 +118,7 @@ flux1_status ref_upsample(ops *o, act in, act out)
     for (int64_t b = 0; b < s->batch; b++)
         for (int64_t y = 0; y < t->height; y++)
             for (int64_t x = 0; x < t->width; x++)
-                memcpy(ref_row(out, b, y * t->width + x), ref_row(in, b, y / 2 * s->width + x / 2), (size_t)in.cols * sizeof(float));
+                memcpy(ref_row(out, b, y * t->width + x), ref_row(in, b, y / 2 * s->width + x / 2),
+                       (size_t)in.cols * sizeof(float));
     return FLUX1_OK;
 }

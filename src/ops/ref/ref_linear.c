@@ -11,7 +11,8 @@ float ref_activation(activation f, float x)
     double v = x;
     switch (f) {
     case ACTIVATION_NONE: return x;
-    case ACTIVATION_GELU_TANH: return (float)(0.5 * v * (1 + tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)))); /* √(2/π) */
+    case ACTIVATION_GELU_TANH:
+        return (float)(0.5 * v * (1 + tanh(0.7978845608028654 * (v + 0.044715 * v * v * v)))); /* √(2/π) */
     case ACTIVATION_QUICK_GELU: return (float)(v / (1 + exp(-1.702 * v)));
     case ACTIVATION_GELU: return (float)(0.5 * v * (1 + erf(v * 0.7071067811865476)));
     case ACTIVATION_SILU: return (float)(v / (1 + exp(-v)));
@@ -50,21 +51,25 @@ static flux1_status quantise(ref_ops *o, act in, float **out)
     return FLUX1_OK;
 }
 
-flux1_status ref_linear(ops *base, act in, const weight *w, const epilogue *e, act out)
+flux1_status ref_product(ops *base, act in, const weight *w, const epilogue *e, act out)
 {
     const ref_weight *p = ref_w(w);
     arena *memory = &((ref_ops *)base)->memory;
     size_t mark = arena_mark(memory);
     float *coarse = NULL;
     TRY(ref_begin(base, "linear", w));
-    TRY(ref_fits(base, in.cols == w->cols && out.cols == w->rows && act_rows(in) == act_rows(out) && act_batch(in) == act_batch(out), "linear"));
+    TRY(ref_fits(base,
+                 in.cols == w->cols && out.cols == w->rows && act_rows(in) == act_rows(out) &&
+                     act_batch(in) == act_batch(out),
+                 "linear"));
     if (p->coarse)
         TRY(quantise((ref_ops *)base, in, &coarse));
     const float *gate = ref_table((ref_ops *)base, e->gate);
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t r = 0; r < act_rows(in); r++) {
             const float *x = coarse ? coarse + (b * act_rows(in) + r) * in.cols : ref_row(in, b, r);
-            const float *mul = act_present(e->mul) ? ref_row(e->mul, b, r) : NULL, *residual = act_present(e->residual) ? ref_row(e->residual, b, r) : NULL;
+            const float *mul = act_present(e->mul) ? ref_row(e->mul, b, r) : NULL,
+                        *residual = act_present(e->residual) ? ref_row(e->residual, b, r) : NULL;
             float *y = ref_row(out, b, r);
             for (int64_t n = 0; n < w->rows; n++) {
                 double sum = p->bias ? p->bias[n] : 0;
@@ -83,7 +88,8 @@ flux1_status ref_linear(ops *base, act in, const weight *w, const epilogue *e, a
 flux1_status ref_layer_norm(ops *base, act in, const weight *w, act shift, act scale, float eps, act out)
 {
     TRY(ref_begin(base, "layer_norm", w));
-    TRY(ref_fits(base, in.cols == out.cols && act_rows(in) == act_rows(out) && (!w || w->rows == in.cols), "layer_norm"));
+    TRY(ref_fits(base, in.cols == out.cols && act_rows(in) == act_rows(out) && (!w || w->rows == in.cols),
+                 "layer_norm"));
     const float *add = ref_table((ref_ops *)base, shift), *times = ref_table((ref_ops *)base, scale);
     int64_t n = in.cols;
     for (int64_t b = 0; b < act_batch(in); b++)
@@ -150,7 +156,10 @@ flux1_status ref_head_norm_rope(ops *base, act x, int64_t heads, const weight *w
     if (heads == 0)
         return FLUX1_OK;
     int64_t dim = x.cols / heads;
-    TRY(ref_fits(base, dim * heads == x.cols && (!w || w->rows == dim) && (!act_present(rope) || (rope.cols == dim && act_rows(rope) == act_rows(x))), "head_norm_rope"));
+    TRY(ref_fits(base,
+                 dim * heads == x.cols && (!w || w->rows == dim) &&
+                     (!act_present(rope) || (rope.cols == dim && act_rows(rope) == act_rows(x))),
+                 "head_norm_rope"));
     for (int64_t b = 0; b < act_batch(x); b++)
         for (int64_t r = 0; r < act_rows(x); r++)
             for (int64_t h = 0; h < heads; h++) {
@@ -166,13 +175,18 @@ flux1_status ref_head_norm_rope(ops *base, act x, int64_t heads, const weight *w
 flux1_status ref_embed(ops *base, act ids, const weight *table, const weight *positions, int64_t first, act out)
 {
     TRY(ref_begin(base, "embed", table));
-    TRY(ref_fits(base, table->cols == out.cols && act_rows(ids) == act_rows(out) && (!positions || first + act_rows(out) <= positions->rows), "embed"));
+    TRY(ref_fits(base,
+                 table->cols == out.cols && act_rows(ids) == act_rows(out) &&
+                     (!positions || first + act_rows(out) <= positions->rows),
+                 "embed"));
     for (int64_t b = 0; b < act_batch(out); b++)
         for (int64_t r = 0; r < act_rows(out); r++) {
             int32_t id;
             memcpy(&id, ref_row(ids, b, r), sizeof id);
             if (id < 0 || id >= table->rows)
-                return error_set(base->err, FLUX1_ERR_ARGUMENT, "token id %d is outside the embedding table of %lld entries: tokenizer and text encoder do not belong together",
+                return error_set(base->err, FLUX1_ERR_ARGUMENT,
+                                 "token id %d is outside the embedding table of %lld entries: tokenizer and text "
+                                 "encoder do not belong together",
                                  id, (long long)table->rows);
             float *y = ref_row(out, b, r);
             memcpy(y, ref_w(table)->w + id * table->cols, (size_t)out.cols * sizeof *y);
@@ -196,7 +210,10 @@ flux1_status ref_activate(ops *base, activation f, act in, act out)
 flux1_status ref_add(ops *base, act x, float s, act gate, act y, act out)
 {
     TRY(ref_begin(base, "add", NULL));
-    TRY(ref_fits(base, x.cols == out.cols && y.cols == out.cols && act_rows(x) == act_rows(out) && (act_rows(y) == act_rows(x) || act_rows(y) == 1), "add"));
+    TRY(ref_fits(base,
+                 x.cols == out.cols && y.cols == out.cols && act_rows(x) == act_rows(out) &&
+                     (act_rows(y) == act_rows(x) || act_rows(y) == 1),
+                 "add"));
     const float *times = ref_table((ref_ops *)base, gate);
     for (int64_t b = 0; b < act_batch(x); b++)
         for (int64_t r = 0; r < act_rows(x); r++) {
@@ -282,7 +299,10 @@ flux1_status ref_finite_first(ops *base, int *slot)
     return FLUX1_OK;
 }
 
-flux1_status ref_step_end(ops *o, int64_t step) { return ref_finite_first(o, &((ref_ops *)o)->ended[step % OPS_STEPS_AHEAD]); }
+flux1_status ref_step_end(ops *o, int64_t step)
+{
+    return ref_finite_first(o, &((ref_ops *)o)->ended[step % OPS_STEPS_AHEAD]);
+}
 
 flux1_status ref_step_wait(ops *o, int64_t step, int *slot)
 {

@@ -35,7 +35,9 @@ static inline void emulator_store(void *p, bool bf16, int64_t i, float x)
     uint32_t u;
     __builtin_memcpy(&u, &x, sizeof u);
     if (bf16)
-        ((uint16_t *)p)[i] = (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu : (u + 0x7fffu + ((u >> 16) & 1u)) >> 16); /* to nearest even; NaN stays NaN */
+        ((uint16_t *)p)[i] = (uint16_t)((u & 0x7fffffffu) > 0x7f800000u ? 0x7fffu
+                                                                        : (u + 0x7fffu + ((u >> 16) & 1u)) >>
+                                                                              16); /* to nearest even; NaN stays NaN */
     else
         ((float *)p)[i] = x;
 }
@@ -49,7 +51,8 @@ struct emulator_hold {
 /* The device of this thread's context. */
 int emulator_device(void);
 
-/* For work: waits, without the lock, until `holds` does; emulator_changed() lets all that wait look again. The stream that runs the work stays where it is. */
+/* For work: waits, without the lock, until `holds` does; emulator_changed() lets all that wait look again. The stream
+ * that runs the work stays where it is. */
 void emulator_wait(std::function<bool()> holds);
 void emulator_changed(void);
 

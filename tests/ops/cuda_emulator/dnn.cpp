@@ -1,4 +1,5 @@
-/* cuDNN's backend interface: descriptors keep what they are given; attention and convolutions with additions behind them are computed from that. */
+/* cuDNN's backend interface: descriptors keep what they are given; attention and convolutions with additions behind
+ * them are computed from that. */
 #include "ops/cuda_emulator/device.h"
 #include "ops/cuda_emulator/emulate.h"
 
@@ -6,7 +7,8 @@
 #include <memory>
 #include <vector>
 
-namespace {
+namespace
+{
 
 struct descriptor {
     cudnnBackendDescriptorType_t type;
@@ -37,7 +39,8 @@ cudnnStatus_t create(cudnnBackendDescriptorType_t type, cudnnBackendDescriptor_t
     return CUDNN_STATUS_SUCCESS;
 }
 cudnnStatus_t destroy(cudnnBackendDescriptor_t d) { return emulator_object(-1), delete (ref *)d, CUDNN_STATUS_SUCCESS; }
-cudnnStatus_t set(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type, int64_t count, const void *values)
+cudnnStatus_t set(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t type,
+                  int64_t count, const void *values)
 {
     descriptor *t = ((ref *)d)->get();
     if (t->final)
@@ -74,14 +77,15 @@ ref part(const ref &d, int name) { return d->parts[name].empty() ? nullptr : d->
 
 struct tensor {
     std::vector<int64_t> dims, strides;
-    bool half, is_virtual;
+    bool bf16, is_virtual;
     int64_t number;
 };
 tensor tensor_of(const ref &d)
 {
     if (!d)
         emulate_fail("a tensor of an operation is missing");
-    return {list<int64_t>(d, CUDNN_ATTR_TENSOR_DIMENSIONS), list<int64_t>(d, CUDNN_ATTR_TENSOR_STRIDES), one<int>(d, CUDNN_ATTR_TENSOR_DATA_TYPE) == CUDNN_DATA_BFLOAT16,
+    return {list<int64_t>(d, CUDNN_ATTR_TENSOR_DIMENSIONS), list<int64_t>(d, CUDNN_ATTR_TENSOR_STRIDES),
+            one<int>(d, CUDNN_ATTR_TENSOR_DATA_TYPE) == CUDNN_DATA_BFLOAT16,
             one<char>(d, CUDNN_ATTR_TENSOR_IS_VIRTUAL) != 0, one<int64_t>(d, CUDNN_ATTR_TENSOR_UNIQUE_ID)};
 }
 void check_tensor(const tensor &t, const void *p)
@@ -89,11 +93,14 @@ void check_tensor(const tensor &t, const void *p)
     int64_t last = 0;
     for (int i = 0; i < 4; i++)
         last += (t.dims[(size_t)i] - 1) * t.strides[(size_t)i];
-    emulator_check(p, (size_t)(last + 1) * (t.half ? 2 : 4), "a tensor of cuDNN's");
+    emulator_check(p, (size_t)(last + 1) * (t.bf16 ? 2 : 4), "a tensor of cuDNN's");
     if ((uintptr_t)p % 16)
         emulate_fail("a tensor of cuDNN's is not at a multiple of 16 bytes, as its descriptor says");
 }
-int64_t at(const tensor &t, int64_t a, int64_t b, int64_t c, int64_t d) { return a * t.strides[0] + b * t.strides[1] + c * t.strides[2] + d * t.strides[3]; }
+int64_t at(const tensor &t, int64_t a, int64_t b, int64_t c, int64_t d)
+{
+    return a * t.strides[0] + b * t.strides[1] + c * t.strides[2] + d * t.strides[3];
+}
 
 typedef std::map<int64_t, void *> data;
 
@@ -103,7 +110,7 @@ bool takes_attention(const ref &op)
 {
     tensor q = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC));
     int64_t dim = q.dims[3];
-    return q.half && dim % 8 == 0 && (dim <= 256 || dim == 512) && q.strides[3] == 1;
+    return q.bf16 && dim % 8 == 0 && (dim <= 256 || dim == 512) && q.strides[3] == 1;
 }
 
 /* The rows of a head, dense. */
@@ -112,14 +119,16 @@ std::vector<float> rows_of(const tensor &t, const void *p, int64_t b, int64_t h)
     std::vector<float> x;
     for (int64_t i = 0; i < t.dims[2]; i++)
         for (int64_t c = 0; c < t.dims[3]; c++)
-            x.push_back(emulator_load(p, t.half, at(t, b, h, i, c)));
+            x.push_back(emulator_load(p, t.bf16, at(t, b, h, i, c)));
     return x;
 }
 
 void attend(const ref &op, const data &pointers)
 {
-    tensor q = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC)), k = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC));
-    tensor v = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC)), o = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC));
+    tensor q = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_QDESC)),
+           k = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_KDESC));
+    tensor v = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_VDESC)),
+           o = tensor_of(part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_ODESC));
     ref stats_part = part(op, CUDNN_ATTR_OPERATION_SDPA_FWD_STATSDESC);
     const void *pq = pointers.at(q.number), *pk = pointers.at(k.number), *pv = pointers.at(v.number);
     void *po = pointers.at(o.number), *ps = stats_part ? pointers.at(tensor_of(stats_part).number) : nullptr;
@@ -156,19 +165,23 @@ void attend(const ref &op, const data &pointers)
 
 bool takes_convolution(const std::vector<ref> &ops)
 {
-    tensor x = tensor_of(part(ops[0], CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X)), y = tensor_of(part(ops[0], CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y));
+    tensor x = tensor_of(part(ops[0], CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X)),
+           y = tensor_of(part(ops[0], CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y));
     bool plain_only = y.dims[1] == 40; /* some engines fuse nothing */
-    return x.half && x.dims[1] % 8 == 0 && y.dims[1] % 8 == 0 && x.strides[1] == 1 && (ops.size() == 1 || !plain_only);
+    return x.bf16 && x.dims[1] % 8 == 0 && y.dims[1] % 8 == 0 && x.strides[1] == 1 && (ops.size() == 1 || !plain_only);
 }
 
 /* What lies under the filter at an output place, as (row, column, channel). */
-void patch(const tensor &x, const void *px, const tensor &w, int64_t n, int64_t top, int64_t left, std::vector<float> &to)
+void patch(const tensor &x, const void *px, const tensor &w, int64_t n, int64_t top, int64_t left,
+           std::vector<float> &to)
 {
     size_t k = 0;
     for (int64_t r = top; r < top + w.dims[2]; r++)
         for (int64_t s = left; s < left + w.dims[3]; s++)
             for (int64_t ch = 0; ch < x.dims[1]; ch++, k++)
-                to[k] = r < 0 || s < 0 || r >= x.dims[2] || s >= x.dims[3] ? 0 : emulator_load(px, x.half, at(x, n, ch, r, s));
+                to[k] = r < 0 || s < 0 || r >= x.dims[2] || s >= x.dims[3]
+                            ? 0
+                            : emulator_load(px, x.bf16, at(x, n, ch, r, s));
 }
 
 std::vector<float> filters(const tensor &w, const void *pw)
@@ -178,16 +191,18 @@ std::vector<float> filters(const tensor &w, const void *pw)
         for (int64_t i = 0; i < w.dims[2]; i++)
             for (int64_t j = 0; j < w.dims[3]; j++)
                 for (int64_t ch = 0; ch < w.dims[1]; ch++)
-                    f.push_back(emulator_load(pw, w.half, at(w, k, ch, i, j)));
+                    f.push_back(emulator_load(pw, w.bf16, at(w, k, ch, i, j)));
     return f;
 }
 
 /* Strides and paddings that give the output its size. */
-void check_convolution(const tensor &x, const tensor &w, const tensor &y, const std::vector<int64_t> &stride, const std::vector<int64_t> &before, const std::vector<int64_t> &behind)
+void check_convolution(const tensor &x, const tensor &w, const tensor &y, const std::vector<int64_t> &stride,
+                       const std::vector<int64_t> &before, const std::vector<int64_t> &behind)
 {
     for (size_t i = 0; i < 2; i++)
         if ((x.dims[2 + i] + before[i] + behind[i] - w.dims[2 + i]) / stride[i] + 1 != y.dims[2 + i])
-            emulate_fail("a convolution's output has %lld places where its paddings and stride make %lld", (long long)y.dims[2 + i],
+            emulate_fail("a convolution's output has %lld places where its paddings and stride make %lld",
+                         (long long)y.dims[2 + i],
                          (long long)((x.dims[2 + i] + before[i] + behind[i] - w.dims[2 + i]) / stride[i] + 1));
     if (x.dims[1] != w.dims[1] || y.dims[1] != w.dims[0] || x.dims[0] != y.dims[0])
         emulate_fail("a convolution's operands do not fit");
@@ -198,7 +213,8 @@ int64_t folded(int64_t i, int64_t dim) { return dim == 1 ? 0 : i; }
 void convolve(const std::vector<ref> &ops, const data &pointers)
 {
     const ref &op = ops[0];
-    tensor x = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X)), w = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W));
+    tensor x = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X)),
+           w = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W));
     tensor y = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y)), out = y;
     std::vector<tensor> added;
     for (size_t i = 1; i < ops.size(); i++) {
@@ -212,7 +228,8 @@ void convolve(const std::vector<ref> &ops, const data &pointers)
     for (tensor &t : added)
         check_tensor(t, pointers.at(t.number));
     ref c = part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
-    std::vector<int64_t> stride = list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES), before = list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
+    std::vector<int64_t> stride = list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES),
+                         before = list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
     check_convolution(x, w, y, stride, before, list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_POST_PADDINGS));
     std::vector<float> f = filters(w, pointers.at(w.number)), under(f.size() / (size_t)w.dims[0]);
     for (int64_t n = 0; n < y.dims[0]; n++)
@@ -222,8 +239,10 @@ void convolve(const std::vector<ref> &ops, const data &pointers)
                 for (int64_t k = 0; k < y.dims[1]; k++) {
                     double v = emulator_dot(under.data(), &f[(size_t)k * under.size()], under.size());
                     for (tensor &t : added)
-                        v += emulator_load(pointers.at(t.number), t.half, at(t, folded(n, t.dims[0]), k, folded(row, t.dims[2]), folded(col, t.dims[3])));
-                    emulator_store(po, out.half, at(out, n, k, row, col), (float)v);
+                        v += emulator_load(
+                            pointers.at(t.number), t.bf16,
+                            at(t, folded(n, t.dims[0]), k, folded(row, t.dims[2]), folded(col, t.dims[3])));
+                    emulator_store(po, out.bf16, at(out, n, k, row, col), (float)v);
                 }
             }
     emulator_counters.convs++;
@@ -249,7 +268,8 @@ cudnnStatus_t finalize(cudnnBackendDescriptor_t d)
     return CUDNN_STATUS_SUCCESS;
 }
 
-cudnnStatus_t get(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t, int64_t room, int64_t *count, void *values)
+cudnnStatus_t get(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, cudnnBackendAttributeType_t,
+                  int64_t room, int64_t *count, void *values)
 {
     ref r = *(ref *)d;
     if (name == CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE) {
@@ -273,7 +293,8 @@ cudnnStatus_t get(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, 
 
 cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t pack)
 {
-    ref p = *(ref *)plan, v = *(ref *)pack, graph = part(part(p, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), CUDNN_ATTR_ENGINECFG_ENGINE);
+    ref p = *(ref *)plan, v = *(ref *)pack,
+        graph = part(part(p, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), CUDNN_ATTR_ENGINECFG_ENGINE);
     std::vector<int64_t> numbers = list<int64_t>(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);
     std::vector<void *> pointers = list<void *>(v, CUDNN_ATTR_VARIANT_PACK_DATA_POINTERS);
     emulator_check(one<void *>(v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE), 4096, "cuDNN's workspace");
@@ -299,7 +320,10 @@ cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnn
 size_t version(void) { return 91900; }
 const char *error_string(cudnnStatus_t) { return "an emulated failure"; }
 void last_error(char *text, size_t room) { snprintf(text, room, "an emulated failure"); }
-cudnnStatus_t open(cudnnHandle_t *h) { return emulator_object(1), *h = (cudnnHandle_t) new CUstream *(new CUstream()), CUDNN_STATUS_SUCCESS; }
+cudnnStatus_t open(cudnnHandle_t *h)
+{
+    return emulator_object(1), *h = (cudnnHandle_t) new CUstream *(new CUstream()), CUDNN_STATUS_SUCCESS;
+}
 cudnnStatus_t close(cudnnHandle_t h)
 {
     delete *(CUstream **)h;
@@ -307,13 +331,18 @@ cudnnStatus_t close(cudnnHandle_t h)
     emulator_object(-1);
     return CUDNN_STATUS_SUCCESS;
 }
-cudnnStatus_t set_stream(cudnnHandle_t h, cudaStream_t s) { return **(CUstream **)h = (CUstream)s, CUDNN_STATUS_SUCCESS; }
+cudnnStatus_t set_stream(cudnnHandle_t h, cudaStream_t s)
+{
+    return **(CUstream **)h = (CUstream)s, CUDNN_STATUS_SUCCESS;
+}
 
 } // namespace
 
 void emulator_fill_dnn(cuda_libraries *t)
 {
-    t->cudnnGetVersion = version, t->cudnnGetErrorString = error_string, t->cudnnGetLastErrorString = last_error, t->cudnnCreate = open, t->cudnnDestroy = close;
-    t->cudnnSetStream = set_stream, t->cudnnBackendCreateDescriptor = create, t->cudnnBackendDestroyDescriptor = destroy, t->cudnnBackendSetAttribute = set;
+    t->cudnnGetVersion = version, t->cudnnGetErrorString = error_string, t->cudnnGetLastErrorString = last_error,
+    t->cudnnCreate = open, t->cudnnDestroy = close;
+    t->cudnnSetStream = set_stream, t->cudnnBackendCreateDescriptor = create,
+    t->cudnnBackendDestroyDescriptor = destroy, t->cudnnBackendSetAttribute = set;
     t->cudnnBackendGetAttribute = get, t->cudnnBackendFinalize = finalize, t->cudnnBackendExecute = execute;
 }

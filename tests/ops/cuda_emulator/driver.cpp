@@ -1,8 +1,9 @@
 /* The driver's functions over this process's memory.
  *
- * Work waits in its stream's queue until something waits for it: a synchronisation, an event, another stream, the end of memory. So it runs as late as the real one
- * may run it, and what is not waited for shows: a kernel before its upload, a buffer filled again before its copy, a result read too early. With
- * FLUX1_EMULATOR_EAGER in the environment it runs at once instead, so that a debugger shows who asked for it. */
+ * Work waits in its stream's queue until something waits for it: a synchronisation, an event, another stream, the end
+ * of memory. So it runs as late as the real one may run it, and what is not waited for shows: a kernel before its
+ * upload, a buffer filled again before its copy, a result read too early. With FLUX1_EMULATOR_EAGER in the environment
+ * it runs at once instead, so that a debugger shows who asked for it. */
 #include "ops/cuda_emulator/device.h"
 #include "ops/cuda_emulator/emulate.h"
 
@@ -20,7 +21,8 @@
 int emulator_capability = 90;
 cuda_emulator_counters emulator_counters;
 
-namespace {
+namespace
+{
 
 enum : size_t { PAGE = 4096, ALIGNMENT = 256, POISON = (size_t)16 << 20, POISON_BY_HAND = (size_t)64 << 10 };
 
@@ -43,7 +45,7 @@ int device_number = 1;
 int waiting; /* threads in emulator_wait */
 std::condition_variable_any changed;
 
-thread_local int current; /* 1 + the device of this thread's context; 0: none */
+thread_local int current;       /* 1 + the device of this thread's context; 0: none */
 thread_local CUstream recorded; /* the stream that this thread records, and only it may end */
 
 typedef std::lock_guard<std::recursive_mutex> guard;
@@ -62,7 +64,7 @@ struct CUstream_st {
     int64_t capture;         /* number of the recording */
     std::vector<call> calls; /* recorded */
     std::deque<call> queue;
-    uint64_t queued, done;   /* calls so far */
+    uint64_t queued, done; /* calls so far */
 };
 struct CUgraph_st {
     std::vector<call> calls;
@@ -71,12 +73,13 @@ struct CUgraphExec_st {
     std::vector<call> calls;
 };
 struct CUevent_st {
-    CUstream stream;  /* where it was last recorded; NULL: nowhere yet */
-    uint64_t ticket;  /* that stream's calls that precede it */
-    int64_t capture;  /* the recording it was recorded in, or 0 */
+    CUstream stream; /* where it was last recorded; NULL: nowhere yet */
+    uint64_t ticket; /* that stream's calls that precede it */
+    int64_t capture; /* the recording it was recorded in, or 0 */
 };
 
-namespace {
+namespace
+{
 
 bool known(CUstream s)
 {
@@ -107,7 +110,8 @@ void run_until(CUstream s, uint64_t ticket)
     s->runner = nobody;
     changed.notify_all();
 }
-/* A device waits for another, whose host may have nothing to wait for: a real one would be at work, so each of the others' streams gets a thread that runs it. */
+/* A device waits for another, whose host may have nothing to wait for: a real one would be at work, so each of the
+ * others' streams gets a thread that runs it. */
 void set_others_going(void)
 {
     for (CUstream s : streams) {
@@ -166,7 +170,8 @@ void emulator_check(const void *p, size_t bytes, const char *what)
     if (at == memory.begin() || (--at)->second.host)
         emulate_fail("%s: %p is no device memory", what, p);
     if ((uintptr_t)p + bytes > at->first + at->second.bytes)
-        emulate_fail("%s: %zu bytes from offset %zu of an allocation of %zu", what, bytes, (size_t)((uintptr_t)p - at->first), at->second.bytes);
+        emulate_fail("%s: %zu bytes from offset %zu of an allocation of %zu", what, bytes,
+                     (size_t)((uintptr_t)p - at->first), at->second.bytes);
 }
 
 /* For emulate.cpp: what lies at an address that cannot be touched. */
@@ -176,7 +181,8 @@ void emulate_describe(const void *p, char *text, size_t room)
     if (at == memory.begin() || (uintptr_t)p >= (uintptr_t)(--at)->second.mapping + at->second.mapped)
         snprintf(text, room, "no memory of this device");
     else
-        snprintf(text, room, "%lld bytes behind the end of an allocation of %zu", (long long)((uintptr_t)p - at->first - at->second.bytes), at->second.bytes);
+        snprintf(text, room, "%lld bytes behind the end of an allocation of %zu",
+                 (long long)((uintptr_t)p - at->first - at->second.bytes), at->second.bytes);
 }
 
 CUresult emulator_enqueue(CUstream stream, std::function<void()> work)
@@ -207,7 +213,8 @@ CUresult emulator_enqueue(CUstream stream, std::function<void()> work)
     return CUDA_SUCCESS;
 }
 
-namespace {
+namespace
+{
 
 CUresult init(unsigned) { return CUDA_SUCCESS; }
 CUresult driver_version(int *v) { return *v = 13000, CUDA_SUCCESS; }
@@ -226,7 +233,8 @@ CUresult error_string(CUresult r, const char **text)
         {CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"},
         {CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "operation failed due to a previous error during capture"},
         {CUDA_ERROR_STREAM_CAPTURE_ISOLATION, "dependency created on uncaptured work in another stream"},
-        {CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD, "attempt to terminate a thread-local capture sequence from another thread"},
+        {CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD,
+         "attempt to terminate a thread-local capture sequence from another thread"},
     };
     *text = "an emulated failure";
     for (const auto &t : texts)
@@ -236,7 +244,10 @@ CUresult error_string(CUresult r, const char **text)
 }
 CUresult device_count(int *n) { return *n = device_number, CUDA_SUCCESS; }
 CUresult device_get(CUdevice *d, int n) { return *d = n, n < device_number ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE; }
-CUresult device_name(char *name, int room, CUdevice) { return snprintf(name, (size_t)room, "emulated GPU"), CUDA_SUCCESS; }
+CUresult device_name(char *name, int room, CUdevice)
+{
+    return snprintf(name, (size_t)room, "emulated GPU"), CUDA_SUCCESS;
+}
 CUresult device_memory(size_t *bytes, CUdevice) { return *bytes = total, CUDA_SUCCESS; }
 CUresult device_attribute(int *value, CUdevice_attribute a, CUdevice)
 {
@@ -245,12 +256,19 @@ CUresult device_attribute(int *value, CUdevice_attribute a, CUdevice)
         int value;
     } h200[] = {
         {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 132},
-        {CU_DEVICE_ATTRIBUTE_WARP_SIZE, 32}, {CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 1024}, {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, 49152},
-        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 232448}, {CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 62914560}, {CU_DEVICE_ATTRIBUTE_CLOCK_RATE, 1980000},
-        {CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, 3201000}, {CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, 6144},
+        {CU_DEVICE_ATTRIBUTE_WARP_SIZE, 32},
+        {CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 1024},
+        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, 49152},
+        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 232448},
+        {CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 62914560},
+        {CU_DEVICE_ATTRIBUTE_CLOCK_RATE, 1980000},
+        {CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, 3201000},
+        {CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH, 6144},
     };
     if (a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR || a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)
-        return *value = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? emulator_capability / 10 : emulator_capability % 10, CUDA_SUCCESS;
+        return *value = a == CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR ? emulator_capability / 10
+                                                                          : emulator_capability % 10,
+               CUDA_SUCCESS;
     for (const auto &row : h200)
         if (row.attribute == a)
             return *value = row.value, CUDA_SUCCESS;
@@ -279,10 +297,12 @@ CUresult module_function(CUfunction *f, CUmodule, const char *name)
 }
 CUresult function_attribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
 
-CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, CUstream stream, void **parameters, void **extra)
+CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
+                unsigned shared, CUstream stream, void **parameters, void **extra)
 {
     const emulated_kernel *k = (const emulated_kernel *)(uintptr_t)f;
-    if (!gx || !gy || !gz || !bx || gx > 0x7fffffffu || gy > 65535 || gz > 65535 || by != 1 || bz != 1 || shared || extra)
+    if (!gx || !gy || !gz || !bx || gx > 0x7fffffffu || gy > 65535 || gz > 65535 || by != 1 || bz != 1 || shared ||
+        extra)
         return CUDA_ERROR_INVALID_VALUE;
     if (bx > k->most_threads)
         return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
@@ -302,14 +322,16 @@ void poison(char *p, char *end)
     static int file = -1;
     if (file < 0) {
         file = memfd_create("poison", MFD_CLOEXEC);
-        void *all = file >= 0 && ftruncate(file, POISON) == 0 ? mmap(nullptr, POISON, PROT_WRITE, MAP_SHARED, file, 0) : MAP_FAILED;
+        void *all = file >= 0 && ftruncate(file, POISON) == 0 ? mmap(nullptr, POISON, PROT_WRITE, MAP_SHARED, file, 0)
+                                                              : MAP_FAILED;
         if (all == MAP_FAILED)
             emulate_fail("no memory for poison");
         memset(all, 0xff, POISON);
         munmap(all, POISON);
     }
     for (; p < end; p += POISON)
-        if (mmap(p, (size_t)(end - p) < POISON ? (size_t)(end - p) : POISON, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, 0) == MAP_FAILED)
+        if (mmap(p, (size_t)(end - p) < POISON ? (size_t)(end - p) : POISON, PROT_READ | PROT_WRITE,
+                 MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, 0) == MAP_FAILED)
             emulate_fail("no memory for poison");
 }
 
@@ -317,7 +339,8 @@ void poison(char *p, char *end)
 void *map_memory(size_t bytes, bool host)
 {
     size_t used = (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT, mapped = (used + PAGE - 1) / PAGE * PAGE + PAGE;
-    char *base = (char *)mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *base =
+        (char *)mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (base == MAP_FAILED)
         return nullptr;
     char *end = base + mapped - PAGE, *p = end - used;
@@ -343,7 +366,8 @@ CUresult unmap_memory(void *p, bool host)
         emulate_fail("%p is freed, but was not allocated", p);
     for (const char *c = (const char *)p + at->second.bytes; (uintptr_t)c % ALIGNMENT; c++)
         if (*c != (char)0xff)
-            emulate_fail("byte %zu of an allocation of %zu was written", (size_t)(c - (const char *)p), at->second.bytes);
+            emulate_fail("byte %zu of an allocation of %zu was written", (size_t)(c - (const char *)p),
+                         at->second.bytes);
     if (!host)
         emulator_counters.device_bytes -= at->second.bytes;
     munmap(at->second.mapping, at->second.mapped);
@@ -401,14 +425,17 @@ CUresult to_device(CUdeviceptr to, const void *from, size_t bytes, CUstream s)
     guard hold(lock);
     emulator_check((void *)(uintptr_t)to, bytes, "copy to the device");
     if (pinned(from) || !known(s) || s->recording)
-        return emulator_enqueue(s, [=]() { emulator_counters.uploaded_bytes += bytes, memcpy((void *)(uintptr_t)to, from, bytes); });
+        return emulator_enqueue(
+            s, [=]() { emulator_counters.uploaded_bytes += bytes, memcpy((void *)(uintptr_t)to, from, bytes); });
     std::vector<char> now((const char *)from, (const char *)from + bytes);
-    return emulator_enqueue(s, [=]() { emulator_counters.uploaded_bytes += bytes, memcpy((void *)(uintptr_t)to, now.data(), bytes); });
+    return emulator_enqueue(
+        s, [=]() { emulator_counters.uploaded_bytes += bytes, memcpy((void *)(uintptr_t)to, now.data(), bytes); });
 }
 CUresult to_host(void *to, CUdeviceptr from, size_t bytes, CUstream s)
 {
     emulator_check((void *)(uintptr_t)from, bytes, "copy to the host");
-    return emulator_enqueue(s, [=]() { emulator_counters.downloaded_bytes += bytes, memcpy(to, (void *)(uintptr_t)from, bytes); });
+    return emulator_enqueue(
+        s, [=]() { emulator_counters.downloaded_bytes += bytes, memcpy(to, (void *)(uintptr_t)from, bytes); });
 }
 CUresult within(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream s)
 {
@@ -482,7 +509,8 @@ CUresult stream_wait(CUstream s, CUevent e, unsigned)
     const uint64_t ticket = e->ticket;
     if (!other || (s == other && e->capture == (s->recording ? s->capture : 0)))
         return CUDA_SUCCESS;
-    if (s->recording && e->capture == s->capture && other->joined == s) { /* all that it was given is recorded before what follows here */
+    if (s->recording && e->capture == s->capture &&
+        other->joined == s) { /* all that it was given is recorded before what follows here */
         other->apart = false;
         return CUDA_SUCCESS;
     }
@@ -590,16 +618,26 @@ cuda_libraries table;
 
 void fill(void)
 {
-    table.cuInit = init, table.cuDriverGetVersion = driver_version, table.cuGetErrorString = error_string, table.cuDeviceGetCount = device_count;
-    table.cuDeviceGet = device_get, table.cuDeviceGetName = device_name, table.cuDeviceTotalMem = device_memory, table.cuDeviceGetAttribute = device_attribute;
-    table.cuDevicePrimaryCtxRetain = context_retain, table.cuDevicePrimaryCtxRelease = context_release, table.cuCtxSetCurrent = context_set;
-    table.cuModuleLoadData = module_load, table.cuModuleUnload = module_unload, table.cuModuleGetFunction = module_function, table.cuFuncSetAttribute = function_attribute;
-    table.cuLaunchKernel = launch, table.cuMemAlloc = mem_alloc, table.cuMemFree = mem_free, table.cuMemGetInfo = mem_info, table.cuMemHostAlloc = host_alloc;
-    table.cuMemFreeHost = host_free, table.cuMemcpyHtoDAsync = to_device, table.cuMemcpyDtoHAsync = to_host, table.cuMemcpyDtoDAsync = within;
-    table.cuMemsetD8Async = set_bytes, table.cuMemsetD32Async = set_words, table.cuStreamCreate = stream_create, table.cuStreamDestroy = stream_destroy;
-    table.cuStreamSynchronize = stream_synchronize, table.cuStreamWaitEvent = stream_wait, table.cuEventCreate = event_create, table.cuEventDestroy = event_destroy;
-    table.cuEventRecord = event_record, table.cuEventSynchronize = event_synchronize, table.cuEventElapsedTime = event_elapsed;
-    table.cuStreamBeginCapture = begin_capture, table.cuStreamEndCapture = end_capture, table.cuGraphInstantiate = instantiate, table.cuGraphLaunch = graph_launch;
+    table.cuInit = init, table.cuDriverGetVersion = driver_version, table.cuGetErrorString = error_string,
+    table.cuDeviceGetCount = device_count;
+    table.cuDeviceGet = device_get, table.cuDeviceGetName = device_name, table.cuDeviceTotalMem = device_memory,
+    table.cuDeviceGetAttribute = device_attribute;
+    table.cuDevicePrimaryCtxRetain = context_retain, table.cuDevicePrimaryCtxRelease = context_release,
+    table.cuCtxSetCurrent = context_set;
+    table.cuModuleLoadData = module_load, table.cuModuleUnload = module_unload,
+    table.cuModuleGetFunction = module_function, table.cuFuncSetAttribute = function_attribute;
+    table.cuLaunchKernel = launch, table.cuMemAlloc = mem_alloc, table.cuMemFree = mem_free,
+    table.cuMemGetInfo = mem_info, table.cuMemHostAlloc = host_alloc;
+    table.cuMemFreeHost = host_free, table.cuMemcpyHtoDAsync = to_device, table.cuMemcpyDtoHAsync = to_host,
+    table.cuMemcpyDtoDAsync = within;
+    table.cuMemsetD8Async = set_bytes, table.cuMemsetD32Async = set_words, table.cuStreamCreate = stream_create,
+    table.cuStreamDestroy = stream_destroy;
+    table.cuStreamSynchronize = stream_synchronize, table.cuStreamWaitEvent = stream_wait,
+    table.cuEventCreate = event_create, table.cuEventDestroy = event_destroy;
+    table.cuEventRecord = event_record, table.cuEventSynchronize = event_synchronize,
+    table.cuEventElapsedTime = event_elapsed;
+    table.cuStreamBeginCapture = begin_capture, table.cuStreamEndCapture = end_capture,
+    table.cuGraphInstantiate = instantiate, table.cuGraphLaunch = graph_launch;
     table.cuGraphExecDestroy = exec_destroy, table.cuGraphDestroy = graph_destroy;
     emulator_fill_blas(&table);
     emulator_fill_dnn(&table);

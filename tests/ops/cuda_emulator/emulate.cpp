@@ -1,7 +1,8 @@
-/* Threads of a block as fibers on stacks of their own. A switch saves six registers and the stack pointer (x86-64), or is ucontext's elsewhere.
+/* Threads of a block as fibers on stacks of their own. A switch saves six registers and the stack pointer (x86-64), or
+ * is ucontext's elsewhere.
  *
- * Warps run in turn: each lane to its next shuffle, until all lanes have come to it, and so on until every thread has ended or stands at the block's barrier.
- * A turn in which nothing moves is a deadlock. */
+ * Warps run in turn: each lane to its next shuffle, until all lanes have come to it, and so on until every thread has
+ * ended or stands at the block's barrier. A turn in which nothing moves is a deadlock. */
 #include "ops/cuda_emulator/emulate.h"
 
 #include <signal.h>
@@ -33,8 +34,8 @@ struct fiber {
 
 struct warp {
     int arrived, source_line;
-    unsigned turn;             /* exchanges completed */
-    unsigned value[2][LANES];  /* of this exchange and the last: a lane may be one ahead of another, never two */
+    unsigned turn;            /* exchanges completed */
+    unsigned value[2][LANES]; /* of this exchange and the last: a lane may be one ahead of another, never two */
 };
 
 static fiber fibers[MOST_THREADS], scheduler;
@@ -51,8 +52,8 @@ void emulate_fail(const char *format, ...)
     va_list list;
     va_start(list, format);
     if (kernel_name)
-        fprintf(stderr, "cuda emulator: kernel %s, block (%u, %u, %u) of (%u, %u, %u), thread %d: ", kernel_name, blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x, gridDim.y,
-                gridDim.z, current);
+        fprintf(stderr, "cuda emulator: kernel %s, block (%u, %u, %u) of (%u, %u, %u), thread %d: ", kernel_name,
+                blockIdx.x, blockIdx.y, blockIdx.z, gridDim.x, gridDim.y, gridDim.z, current);
     else
         fprintf(stderr, "cuda emulator: ");
     vfprintf(stderr, format, list);
@@ -136,7 +137,8 @@ void emulate_exchange(int source_line, unsigned mask, unsigned *value, int from)
     if (w->arrived++ == 0)
         w->source_line = source_line;
     else if (w->source_line != source_line)
-        emulate_fail("the warp diverges: this lane shuffles at line %d, others at line %d", source_line, w->source_line);
+        emulate_fail("the warp diverges: this lane shuffles at line %d, others at line %d", source_line,
+                     w->source_line);
     w->value[turn % 2][lane] = *value;
     if (w->arrived == LANES) {
         w->arrived = 0;
@@ -165,7 +167,8 @@ void emulate_multiply_16x8(int source_line, float (&c)[4], const unsigned (&a)[4
     for (int i = 0; i < 4; i++) {
         double sum = c[i];
         for (int k = 0; k < 16; k++) {
-            const unsigned *x = operand_of[first + 4 * g + k % 8 / 2], *y = operand_of[first + 4 * (2 * t + i % 2) + k % 8 / 2];
+            const unsigned *x = operand_of[first + 4 * g + k % 8 / 2],
+                           *y = operand_of[first + 4 * (2 * t + i % 2) + k % 8 / 2];
             sum += (double)half_of(x[k / 8 * 2 + i / 2], k % 2) * half_of(y[4 + k / 8], k % 2);
         }
         c[i] = (float)sum;
@@ -183,13 +186,15 @@ void emulate_load_matrices(int source_line, unsigned (&m)[4], const void *row, b
     for (int i = 0; i < 4; i++) {
         uint16_t pair[2];
         for (int j = 0; j < 2; j++)
-            memcpy(&pair[j], row_of[first + 8 * i + (transposed ? 2 * t + j : g)] + 2 * (transposed ? g : 2 * t + j), 2);
+            memcpy(&pair[j], row_of[first + 8 * i + (transposed ? 2 * t + j : g)] + 2 * (transposed ? g : 2 * t + j),
+                   2);
         m[i] = pair[0] | (unsigned)pair[1] << 16;
     }
     emulate_sync_warp(source_line);
 }
 
-/* ---- copies to shared memory: every other one happens at once, so that what is still being read shows, the rest as late as it may, so that what is not waited for does ---- */
+/* ---- copies to shared memory: every other one happens at once, so that what is still being read shows, the rest as
+ * late as it may, so that what is not waited for does ---- */
 
 struct async_copy {
     void *to;
@@ -210,7 +215,8 @@ static void do_copy(const async_copy &c)
 
 void emulate_copy_async(void *to, const void *from, bool there)
 {
-    if ((char *)to < __start_cuda_shared || (char *)to + 16 > __stop_cuda_shared || (uintptr_t)to % 16 || (uintptr_t)from % 16)
+    if ((char *)to < __start_cuda_shared || (char *)to + 16 > __stop_cuda_shared || (uintptr_t)to % 16 ||
+        (uintptr_t)from % 16)
         emulate_fail("an asynchronous copy from %p to %p: 16 aligned bytes go to shared memory", from, to);
     const async_copy c = {to, from, there, groups[current]};
     if (((uintptr_t)to / 16 + blockIdx.x) % 2)
@@ -235,7 +241,8 @@ void emulate_barrier(int source_line)
     if (waiting++ == 0)
         barrier_line = source_line;
     else if (barrier_line != source_line)
-        emulate_fail("the block diverges: this thread waits at the barrier of line %d, others at line %d", source_line, barrier_line);
+        emulate_fail("the block diverges: this thread waits at the barrier of line %d, others at line %d", source_line,
+                     barrier_line);
     leave(AT_BARRIER);
 }
 
@@ -259,7 +266,8 @@ static void run_warp(int first)
         if (stuck < 0)
             return;
         current = stuck;
-        emulate_fail("this lane shuffles at line %d, another of its warp never comes there", warps[first / LANES].source_line);
+        emulate_fail("this lane shuffles at line %d, another of its warp never comes there",
+                     warps[first / LANES].source_line);
     }
 }
 
@@ -289,7 +297,8 @@ static void run_block(void)
     }
 }
 
-/* A kernel touched what it must not. Otherwise a test's harness would catch the signal and go on with the driver's lock held. */
+/* A kernel touched what it must not. Otherwise a test's harness would catch the signal and go on with the driver's lock
+ * held. */
 static void on_fault(int, siginfo_t *info, void *)
 {
     char text[128];
@@ -318,7 +327,8 @@ void emulate_launch(const char *kernel, void (*body)(const void *args), const vo
 {
     static char *stacks;
     if (!stacks) {
-        stacks = (char *)mmap(nullptr, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        stacks = (char *)mmap(nullptr, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (stacks == MAP_FAILED)
             emulate_fail("no memory for the stacks");
         for (int t = 0; t < MOST_THREADS; t++)

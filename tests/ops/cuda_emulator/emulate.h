@@ -1,5 +1,5 @@
-/* The device part of CUDA C++ for g++: what src/ops/cuda/kernels*.cu use of it. Blocks run one after another; a block's threads are fibers, each of which runs to its
- * next barrier or shuffle. */
+/* The device part of CUDA C++ for g++: what src/ops/cuda/kernels*.cu use of it. Blocks run one after another; a block's
+ * threads are fibers, each of which runs to its next barrier or shuffle. */
 #ifndef FLUX1_TESTS_CUDA_EMULATE_H
 #define FLUX1_TESTS_CUDA_EMULATE_H
 
@@ -62,7 +62,10 @@ static inline float __uint_as_float(unsigned u)
     return x;
 }
 static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
-static inline float __fdividef(float x, float y) { return fabsf(y) > 0x1p126f && fabsf(y) < INFINITY ? (isinf(x) ? NAN : 0) : x / y; }
+static inline float __fdividef(float x, float y)
+{
+    return fabsf(y) > 0x1p126f && fabsf(y) < INFINITY ? (isinf(x) ? NAN : 0) : x / y;
+}
 
 /* Prints kernel, block, thread and the sentence, and ends the program. */
 [[noreturn]] void emulate_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -97,9 +100,13 @@ static inline unsigned emulate_shuffle(int source_line, unsigned mask, unsigned 
     emulate_exchange(source_line, mask, &value, from);
     return value;
 }
-static inline int emulate_shuffle(int source_line, unsigned mask, int value, int from) { return (int)emulate_shuffle(source_line, mask, (unsigned)value, from); }
+static inline int emulate_shuffle(int source_line, unsigned mask, int value, int from)
+{
+    return (int)emulate_shuffle(source_line, mask, (unsigned)value, from);
+}
 
-/* Tensor cores and asynchronous copies: src/ops/cuda/kernels_tensor.h says what a lane holds. A copy happens at once or when it is waited for. */
+/* Tensor cores and asynchronous copies: src/ops/cuda/kernels_tensor.h says what a lane holds. A copy happens at once or
+ * when it is waited for. */
 void emulate_multiply_16x8(int source_line, float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1);
 void emulate_load_matrices(int source_line, unsigned (&m)[4], const void *row, bool transposed);
 void emulate_copy_async(void *to, const void *from, bool there);
@@ -120,7 +127,7 @@ void emulate_launch(const char *kernel, void (*body)(const void *args), const vo
 /* A kernel by its name, for the module. */
 struct emulated_kernel {
     const char *name;
-    size_t bytes; /* of its struct of arguments */
+    size_t bytes;          /* of its struct of arguments */
     unsigned most_threads; /* __launch_bounds__ */
     void (*body)(const void *args);
 };

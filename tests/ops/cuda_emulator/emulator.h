@@ -1,13 +1,17 @@
-/* A GPU made of plain C++: a complete table of NVIDIA's functions (src/ops/cuda/libraries.h) whose device is this process's memory and whose kernels are
- * src/ops/cuda/kernels.cu compiled by g++. It proves logic without a GPU; it says nothing about time.
+/* A GPU made of plain C++: a complete table of NVIDIA's functions (src/ops/cuda/libraries.h) whose device is this
+ * process's memory and whose kernels are src/ops/cuda/kernels.cu compiled by g++. It proves logic without a GPU; it
+ * says nothing about time.
  *
- * Stricter than the real one where that finds mistakes. Fresh memory is NaN; an allocation ends at a page that cannot be touched; copies, products, attention and
- * convolutions must lie within one allocation and keep the alignment that was promised for them; misaligned vectors, a barrier or shuffle that not all threads come
- * to, a launch of more threads than the kernel is bound to, and calls without a current context end the program or fail. Streams work as late as they may, so that
- * what is not waited for shows. While a step is recorded, what cannot be recorded fails and spoils the recording. The libraries refuse what they may refuse (odd
- * leading dimensions, head sizes, channel counts), so that the fallbacks run.
+ * Stricter than the real one where that finds mistakes. Fresh memory is NaN; an allocation ends at a page that cannot
+ * be touched; copies, products, attention and convolutions must lie within one allocation and keep the alignment that
+ * was promised for them; misaligned vectors, a barrier or shuffle that not all threads come to, a launch of more
+ * threads than the kernel is bound to, and calls without a current context end the program or fail. Streams work as
+ * late as they may, so that what is not waited for shows. While a step is recorded, what cannot be recorded fails and
+ * spoils the recording. The libraries refuse what they may refuse (odd leading dimensions, head sizes, channel counts),
+ * so that the fallbacks run.
  *
- * emulate.h/.cpp: the language (threads as fibers); kernels.cpp: the kernels; driver.cpp, blas.cpp, dnn.cpp: the libraries. */
+ * emulate.h/.cpp: the language (threads as fibers); kernels.cpp: the kernels; driver.cpp, blas.cpp, dnn.cpp: the
+ * libraries. */
 #ifndef FLUX1_TESTS_CUDA_EMULATOR_H
 #define FLUX1_TESTS_CUDA_EMULATOR_H
 
@@ -45,12 +49,12 @@ void cuda_emulator_fail_allocation(int64_t nth);
 /* Since the start of the process; a replayed graph counts what it runs. */
 typedef struct cuda_emulator_counters {
     int64_t kernels, matmuls, sdpas, convs, graph_launches;
-    int64_t kernel[CUDA_KERNEL_COUNT];     /* launches of each */
+    int64_t kernel[CUDA_KERNEL_COUNT];       /* launches of each */
     int64_t refused_matmuls, refused_graphs; /* NOT_SUPPORTED answers of cuBLASLt and cuDNN */
     size_t uploaded_bytes, downloaded_bytes;
-    int64_t live_allocations;              /* device and pinned host memory not yet freed */
-    int64_t live_objects;                  /* streams, events, graphs, modules, cuBLASLt's and cuDNN's descriptors and handles */
-    size_t device_bytes;                   /* allocated now */
+    int64_t live_allocations; /* device and pinned host memory not yet freed */
+    int64_t live_objects;     /* streams, events, graphs, modules, cuBLASLt's and cuDNN's descriptors and handles */
+    size_t device_bytes;      /* allocated now */
 } cuda_emulator_counters;
 cuda_emulator_counters cuda_emulator_counts(void);
 

@@ -1,5 +1,6 @@
-/* NCCL's functions over this process's memory: each rank's call waits, when its stream comes to it, for the other ranks' calls, and then takes what it is to receive.
- * Like the real one it refuses two ranks on one device, connects in the background, and answers a call with ncclInProgress first. */
+/* NCCL's functions over this process's memory: each rank's call waits, when its stream comes to it, for the other
+ * ranks' calls, and then takes what it is to receive. Like the real one it refuses two ranks on one device, connects in
+ * the background, and answers a call with ncclInProgress first. */
 #include "ops/cuda_emulator/device.h"
 #include "ops/cuda_emulator/emulate.h"
 
@@ -10,13 +11,14 @@
 #include <string>
 #include <vector>
 
-namespace {
+namespace
+{
 
 struct call {
     const void *send;
     void *recv;
     size_t bytes;
-    int to, from;    /* of a shift; -1 for collectives */
+    int to, from; /* of a shift; -1 for collectives */
 };
 
 /* The ranks of one id. */
@@ -38,17 +40,21 @@ struct ncclComm {
     party *p;
     std::string id;
     int rank;
-    bool busy;   /* the next ncclCommGetAsyncError says so once */
-    bool sends;  /* half of a shift has been given */
+    bool busy;  /* the next ncclCommGetAsyncError says so once */
+    bool sends; /* half of a shift has been given */
     call shift;
     cudaStream_t stream;
 };
 
-namespace {
+namespace
+{
 
 thread_local ncclComm *grouped; /* of a group that has begun */
 
-const char *error_text(ncclResult_t r) { return r == ncclInvalidUsage ? "invalid usage (two ranks on one device?)" : "an emulated failure"; }
+const char *error_text(ncclResult_t r)
+{
+    return r == ncclInvalidUsage ? "invalid usage (two ranks on one device?)" : "an emulated failure";
+}
 ncclResult_t version(int *v) { return *v = NCCL_VERSION_CODE, ncclSuccess; }
 
 ncclResult_t unique_id(ncclUniqueId *id)
@@ -97,7 +103,8 @@ ncclResult_t abort(ncclComm_t c)
     return ncclSuccess;
 }
 
-/* Runs when a rank's stream comes to its call: `take` copies once all have come, and nobody leaves before all have copied. */
+/* Runs when a rank's stream comes to its call: `take` copies once all have come, and nobody leaves before all have
+ * copied. */
 template <class F> void meet(party *p, int rank, const call &mine, F take)
 {
     emulator_wait([=]() { return p->departed == 0 || p->aborted; }); /* the meeting before has ended */
@@ -141,7 +148,8 @@ ncclResult_t all_gather(const void *send, void *recv, size_t count, ncclDataType
     return answer(c);
 }
 
-ncclResult_t reduce_scatter(const void *send, void *recv, size_t count, ncclDataType_t type, ncclRedOp_t op, ncclComm_t c, cudaStream_t s)
+ncclResult_t reduce_scatter(const void *send, void *recv, size_t count, ncclDataType_t type, ncclRedOp_t op,
+                            ncclComm_t c, cudaStream_t s)
 {
     party *p = c->p;
     int rank = c->rank;
@@ -208,8 +216,10 @@ ncclResult_t group_end(void)
 
 void emulator_fill_nccl(cuda_libraries *t)
 {
-    t->ncclGetVersion = version, t->ncclGetErrorString = error_text, t->ncclGetUniqueId = unique_id, t->ncclCommInitRankConfig = init, t->ncclCommAbort = abort;
-    t->ncclCommGetAsyncError = async_error, t->ncclAllGather = all_gather, t->ncclReduceScatter = reduce_scatter, t->ncclSend = send, t->ncclRecv = receive;
+    t->ncclGetVersion = version, t->ncclGetErrorString = error_text, t->ncclGetUniqueId = unique_id,
+    t->ncclCommInitRankConfig = init, t->ncclCommAbort = abort;
+    t->ncclCommGetAsyncError = async_error, t->ncclAllGather = all_gather, t->ncclReduceScatter = reduce_scatter,
+    t->ncclSend = send, t->ncclRecv = receive;
     t->ncclGroupStart = group_start, t->ncclGroupEnd = group_end;
     t->nccl = true;
 }
