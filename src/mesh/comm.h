@@ -4,12 +4,12 @@
 #ifndef FLUX1_MESH_COMM_H
 #define FLUX1_MESH_COMM_H
 
-#include "base/status.h"
+#include "ops/device.h"
 
 typedef struct comm comm;
 
 typedef struct comm_table {
-    const char *name; /* "self", "threads", "nccl", "dry" */
+    const char *name; /* "self", "threads", "link", "dry" */
     /* recv[r] = rank r's send; `bytes` each */
     flux1_status (*all_gather)(comm *c, const void *send, void *recv, size_t bytes);
     /* recv[i] = Σ over ranks of their send[rank·count + i], in rank order; float32 */
@@ -42,8 +42,9 @@ flux1_status comm_group_create(int size, flux1_error *err, comm_group **out);
 void comm_group_destroy(comm_group *g);
 flux1_status comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out);
 
-/* Ranks with a GPU each, over NCCL: o is the rank's backend, `id` of ops_cuda_link_id the same on all of them. */
-struct ops;
-flux1_status comm_nccl_create(struct ops *o, const unsigned char *id, int size, int rank, flux1_error *err, comm **out);
+/* Ranks with a device each, joined by their kind's links (ops/device.h): o is the rank's backend, `id` of link_id the
+ * same on all of them. */
+flux1_status comm_link_create(const ops_device_kind *kind, ops *o, const unsigned char *id, int size, int rank,
+                              flux1_error *err, comm **out);
 
 #endif

@@ -23,7 +23,7 @@
 #define FLUX1_MESH_MESH_H
 
 #include "mesh/comm.h"
-#include "ops/ops.h"
+#include "ops/device.h"
 
 #define MESH_RANKS_MAX 1024
 
@@ -49,12 +49,12 @@ typedef struct mesh {
     flux1_error *err;
 } mesh;
 
+/* What the ranks compute on. */
 typedef struct mesh_device {
-    flux1_status (*create)(const ops_config *c, ops **out);
-    const ops_sizing *sizing;
-    ops_config config; /* threads: of all ranks together */
-    struct cuda_device *
-        *gpus; /* [ranks]: one each, joined by NCCL where that is there; NULL: config.device is everybody's */
+    const ops_device_kind *kind; /* enough for a dry run */
+    ops_device *device;          /* everybody's; NULL for dry runs alone */
+    ops_device **own;            /* [ranks]: one each, linked where the kind has links; NULL: they share `device` */
+    ops_config config;           /* threads: of all ranks together */
 } mesh_device;
 
 /* What a rank does; must be the same sequence of collective calls on all ranks. */

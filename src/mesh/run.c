@@ -97,7 +97,7 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
     config.err = err;
     config.threads = (int)i64_max(1, config.threads / m.ranks);
     size_t exchanged = 0;
-    TRY_CLEANUP(ops_dry_create(&config, d->sizing, &m.o));
+    TRY_CLEANUP(ops_dry_create(&config, d->kind->sizing, &m.o));
     TRY_CLEANUP(comm_dry_create(m.sp, m.sp_rank, &exchanged, err, &m.sp_comm));
     TRY_CLEANUP(comm_dry_create(m.tp, m.tp_rank, &exchanged, err, &m.tp_comm));
     TRY_CLEANUP(comm_dry_create(m.ranks, m.rank, &exchanged, err, &m.all));
@@ -111,18 +111,18 @@ cleanup:
     return st;
 }
 
-/* Where the ranks of one communicator meet: in this process's memory, or over NCCL under this number. */
+/* Where the ranks of one communicator meet: in this process's memory, or over their devices' link of this number. */
 typedef struct meeting {
     comm_group *group;
-    unsigned char id[OPS_CUDA_LINK_ID];
+    unsigned char id[OPS_LINK_ID];
 } meeting;
 
 /* All of a session: one per column of ranks, one per row, one for all. */
 typedef struct meetings {
     int sp, tp;
-    bool nccl;
-    meeting *of_sp; /* [tp]: ranks that share tp_rank */
-    meeting *of_tp; /* [sp] */
+    const ops_device_kind *linked; /* the kind whose links join the ranks; NULL: this process's memory */
+    meeting *of_sp;                /* [tp]: ranks that share tp_rank */
+    meeting *of_tp;                /* [sp] */
     meeting all;
 } meetings;
 
@@ -163,12 +163,12 @@ static void meetings_destroy(meetings *g)
 
 static flux1_status arrange(const meetings *g, int size, meeting *m, flux1_error *err)
 {
-    return g->nccl && size > 1 ? ops_cuda_link_id(m->id, err) : comm_group_create(size, err, &m->group);
+    return g->linked && size > 1 ? g->linked->link_id(m->id, err) : comm_group_create(size, err, &m->group);
 }
 
-static flux1_status meetings_create(const mesh_config *c, bool nccl, meetings *g, flux1_error *err)
+static flux1_status meetings_create(const mesh_config *c, const ops_device_kind *linked, meetings *g, flux1_error *err)
 {
-    *g = (meetings){.sp = c->sp, .tp = c->tp, .nccl = nccl};
+    *g = (meetings){.sp = c->sp, .tp = c->tp, .linked = linked};
     g->of_sp = calloc((size_t)c->tp, sizeof *g->of_sp);
     g->of_tp = calloc((size_t)c->sp, sizeof *g->of_tp);
     if (!g->of_sp || !g->of_tp)
@@ -185,8 +185,8 @@ static flux1_status join(const meetings *g, const meeting *at, int size, int ran
 {
     if (size == 1)
         return comm_self_create(err, out);
-    return g->nccl ? comm_nccl_create(m->o, at->id, size, rank, err, out)
-                   : comm_threads_create(at->group, rank, err, out);
+    return g->linked ? comm_link_create(g->linked, m->o, at->id, size, rank, err, out)
+                     : comm_threads_create(at->group, rank, err, out);
 }
 
 static flux1_status create_rank(mesh_session *s, int rank, size_t arena_bytes, flux1_error *err)
@@ -200,9 +200,8 @@ static flux1_status create_rank(mesh_session *s, int rank, size_t arena_bytes, f
     ops_config config = s->device.config;
     config.err = &r->error;
     config.threads = (int)i64_max(1, config.threads / m->ranks);
-    if (s->device.gpus)
-        config.device = s->device.gpus[rank];
-    flux1_status st = s->device.create(&config, &m->o);
+    config.device = s->device.own ? s->device.own[rank] : s->device.device;
+    flux1_status st = s->device.kind->create(&config, &m->o);
     if (st == FLUX1_OK)
         st = ops_reserve(m->o, arena_bytes);
     if (st == FLUX1_OK)
@@ -286,7 +285,8 @@ flux1_status mesh_open(const mesh_config *c, const mesh_device *d, const size_t 
     s->config = *c;
     s->device = *d;
     s->ranks = ranks;
-    flux1_status st = meetings_create(c, d->gpus && ops_cuda_link_possible(), &s->meetings, err);
+    flux1_status st = meetings_create(c, d->own && d->kind->link_possible && d->kind->link_possible() ? d->kind : NULL,
+                                      &s->meetings, err);
     for (int i = 0; st == FLUX1_OK && i < ranks; i++)
         st = create_rank(s, i, arena_bytes[i], err);
     if (st == FLUX1_OK)

@@ -529,7 +529,7 @@ flux1_status dit_step(dit *model, mesh *m, int64_t k, model_tick *tick, void *us
     ops *o = m->o;
     bool *replayed = &model->replayed[k % OPS_STEPS_AHEAD];
     TRY(ops_step_set(o, k));
-    TRY(ops_step_replay(o, replayed));
+    TRY(ops_step_replay(o, 1, replayed));
     if (!*replayed) {
         TRY(run_step(model, m, tick, user));
         TRY(ops_step_record(o));

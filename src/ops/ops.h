@@ -156,86 +156,93 @@ typedef struct attention_args {
  *   exchange       `bytes` of the arena that a communicator paired with this backend may read and write
  * weights
  *   block_create   an empty block; `name` is copied, for messages
- *   prepare        recipe + bias (may be NULL) into *out, belonging to the block. WEIGHT_VECTOR: the bias recipe is the
- * norm's beta block_begin    holds the block's weights until block_end; operations may use a weight only in between.
- * Not nested with itself order step_set       the step counter step_replay    at the head of a step, after step_set:
- * *done if the calls of an earlier step, recorded, have been enqueued again whole; otherwise the caller makes them, on
- * the same acts in the same order as in every step, and then calls step_record step_record    their end step_end the
- * step is enqueued whole; what finite remembers up to here belongs to it. At most OPS_STEPS_AHEAD steps that nobody has
- * waited for step_wait      waits until a step that was ended is done, not for what was enqueued behind it; *slot: the
- * lowest that finite remembered in it, or −1 sync           waits for everything enqueued arithmetic (sums in float32
- * or better) product        out[rows, n] = epilogue(in[rows, k] · Wᵀ + b) layer_norm     (x − mean)/√(var + eps) [· w +
- * b] [· (1 + scale[step]) + shift[step]]; w may be NULL rms_norm       x/√(mean x² + eps) · w head_norm_rope in place:
- * per head RMS norm with w[head_dim] (NULL: left out), then rotation of pairs (2i, 2i+1) by rope (left out: none),
- * whose rows match x's and whose batch is 1: it serves every batch entry attention      softmax(q·kᵀ·scale + bias)·v
- * per head and batch; q, k, v as heads × head_dim columns; k and v have the same rows attention_part the same over this
- * k, v alone, and its log-sum-exp: out PARTIAL [q rows, heads·dim], lse STATS [q rows, heads] (−inf and zeros for no
- * keys) attention_merge out, lse ← the merge of (out, lse) and (other, other_lse): the result over both sets of keys
- *   conv           3×3 (padding 1) or 1×1, stride 1; or stride 2: 3×3 with one row and column of zeros below and right
- * only. in, out PLANE. top and bottom are rows of the neighbours' image ([1 × width] planes) that take the place of the
- * zero padding; left out: zeros. residual (out's shape) is added group_stats    stats[batch, groups, 3] = count, mean,
- * M2 of each group of channels over the plane's rows group_apply    (x − mean)/√(var + eps)·w + b, then SiLU if asked;
- * stats has sets·groups rows, set after set: they are merged (Chan et al. 1979) first upsample       nearest ×2: out is
- * 2·height × 2·width embed          out[row] = table[ids[row]] (+ positions[first + row], if not NULL) activate out =
- * f(in); out may be in add            out = x + s·gate[step]⊙y; gate may be left out; y of one row is added to every
- * row; out may be x, and y may be x euler          x += dsigma[step]·v; dsigma TABLE [steps·batch, 1] cast out = in,
- * between roles copy_rows      out's rows = in's rows [first, first + out rows), batch by batch pack_bytes     bytes of
- * `rows` rows of this act, all batches, as pack writes them (float32 for PARTIAL, TABLE and STATS) pack, unpack   rows
- * [first, first + rows) of the act to or from exchange memory, densely finite         remembers in slot whether the act
- * holds a NaN or infinity finite_first   the lowest such slot since the last call, or −1; waits */
+ *   block_destroy  frees the block and its weights; nothing enqueued may still use them, and no recording that does is
+ * replayed again. NULL is fine prepare        recipe + bias (may be NULL) into *out, belonging to the block.
+ * WEIGHT_VECTOR: the bias recipe is the norm's beta block_begin    holds the block's weights until block_end;
+ * operations may use a weight only in between. Not nested with itself order step_set       the step counter step_replay
+ * at the head of a step, after step_set: *done if the calls of an earlier step, recorded, have been enqueued again
+ * whole; otherwise the caller makes them, on the same acts in the same order as in every step, and then calls
+ * step_record step_record    their end step_end the step is enqueued whole; what finite remembers up to here belongs to
+ * it. At most OPS_STEPS_AHEAD steps that nobody has waited for step_wait      waits until a step that was ended is
+ * done, not for what was enqueued behind it; *slot: the lowest that finite remembered in it, or −1 sync           waits
+ * for everything enqueued arithmetic (sums in float32 or better) product        out[rows, n] = epilogue(in[rows, k] ·
+ * Wᵀ + b) layer_norm     (x − mean)/√(var + eps) [· w + b] [· (1 + scale[step]) + shift[step]]; w may be NULL rms_norm
+ * x/√(mean x² + eps) · w head_norm_rope in place: per head RMS norm with w[head_dim] (NULL: left out), then rotation of
+ * pairs (2i, 2i+1) by rope (left out: none), whose rows match x's and whose batch is 1: it serves every batch entry
+ * attention      softmax(q·kᵀ·scale + bias)·v per head and batch; q, k, v as heads × head_dim columns; k and v have the
+ * same rows attention_part the same over this k, v alone, and its log-sum-exp: out PARTIAL [q rows, heads·dim], lse
+ * STATS [q rows, heads] (−inf and zeros for no keys) attention_merge out, lse ← the merge of (out, lse) and (other,
+ * other_lse): the result over both sets of keys conv           3×3 (padding 1) or 1×1, stride 1; or stride 2: 3×3 with
+ * one row and column of zeros below and right only. in, out PLANE. top and bottom are rows of the neighbours' image ([1
+ * × width] planes) that take the place of the zero padding; left out: zeros. residual (out's shape) is added
+ * group_stats    stats[batch, groups, 3] = count, mean, M2 of each group of channels over the plane's rows group_apply
+ * (x − mean)/√(var + eps)·w + b, then SiLU if asked; stats has sets·groups rows, set after set: they are merged (Chan
+ * et al. 1979) first upsample       nearest ×2: out is 2·height × 2·width embed          out[row] = table[ids[row]] (+
+ * positions[first + row], if not NULL) activate out = f(in); out may be in add            out = x + s·gate[step]⊙y;
+ * gate may be left out; y of one row is added to every row; out may be x, and y may be x euler          x +=
+ * dsigma[step]·v; dsigma TABLE [steps·batch, 1] cast out = in, between roles copy_rows      out's rows = in's rows
+ * [first, first + out rows), batch by batch pack_bytes     bytes of `rows` rows of this act, all batches, as pack
+ * writes them (float32 for PARTIAL, TABLE and STATS) pack, unpack   rows [first, first + rows) of the act to or from
+ * exchange memory, densely finite         remembers in slot whether the act holds a NaN or infinity finite_first   the
+ * lowest such slot since the last call, or −1; waits */
 #define OPS_STEPS_AHEAD 2
 
-#define OPS_PRIMITIVES(X)                                                                                              \
-    X(void, destroy, (ops * o), (o))                                                                                   \
-    X(flux1_status, reserve, (ops * o, size_t arena_bytes), (o, arena_bytes))                                          \
-    X(flux1_status, create, (ops * o, act_role role, act_shape shape, act * out), (o, role, shape, out))               \
-    X(size_t, mark, (ops * o), (o))                                                                                    \
-    X(void, release, (ops * o, size_t mark), (o, mark))                                                                \
-    X(flux1_status, upload, (ops * o, const tensor *host, act out), (o, host, out))                                    \
-    X(flux1_status, download, (ops * o, act in, tensor * host), (o, in, host))                                         \
-    X(flux1_status, exchange, (ops * o, size_t bytes, void **out), (o, bytes, out))                                    \
-    X(flux1_status, block_create, (ops * o, const char *name, block **out), (o, name, out))                            \
-    X(flux1_status, prepare, (ops * o, block * b, const weight_recipe *w, const weight_recipe *bias, weight **out),    \
-      (o, b, w, bias, out))                                                                                            \
-    X(flux1_status, block_begin, (ops * o, block * b), (o, b))                                                         \
-    X(flux1_status, block_end, (ops * o, block * b), (o, b))                                                           \
-    X(flux1_status, step_set, (ops * o, int64_t step), (o, step))                                                      \
-    X(flux1_status, step_replay, (ops * o, bool *done), (o, done))                                                     \
-    X(flux1_status, step_record, (ops * o), (o))                                                                       \
-    X(flux1_status, step_end, (ops * o, int64_t step), (o, step))                                                      \
-    X(flux1_status, step_wait, (ops * o, int64_t step, int *slot), (o, step, slot))                                    \
-    X(flux1_status, sync, (ops * o), (o))                                                                              \
-    X(flux1_status, product, (ops * o, act in, const weight *w, const epilogue *e, act out), (o, in, w, e, out))       \
-    X(flux1_status, layer_norm, (ops * o, act in, const weight *w, act shift, act scale, float eps, act out),          \
-      (o, in, w, shift, scale, eps, out))                                                                              \
-    X(flux1_status, rms_norm, (ops * o, act in, const weight *w, float eps, act out), (o, in, w, eps, out))            \
-    X(flux1_status, head_norm_rope, (ops * o, act x, int64_t heads, const weight *w, float eps, act rope),             \
-      (o, x, heads, w, eps, rope))                                                                                     \
-    X(flux1_status, attention, (ops * o, act q, act k, act v, const attention_args *a, act out), (o, q, k, v, a, out)) \
-    X(flux1_status, attention_part, (ops * o, act q, act k, act v, const attention_args *a, act out, act lse),         \
-      (o, q, k, v, a, out, lse))                                                                                       \
-    X(flux1_status, attention_merge, (ops * o, int64_t heads, act out, act lse, act other, act other_lse),             \
-      (o, heads, out, lse, other, other_lse))                                                                          \
-    X(flux1_status, conv, (ops * o, act in, act top, act bottom, const weight *w, int stride, act residual, act out),  \
-      (o, in, top, bottom, w, stride, residual, out))                                                                  \
-    X(flux1_status, group_stats, (ops * o, act in, int64_t groups, act stats), (o, in, groups, stats))                 \
-    X(flux1_status, group_apply,                                                                                       \
-      (ops * o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu, act out),                    \
-      (o, in, stats, groups, w, eps, silu, out))                                                                       \
-    X(flux1_status, upsample, (ops * o, act in, act out), (o, in, out))                                                \
-    X(flux1_status, embed, (ops * o, act ids, const weight *table, const weight *positions, int64_t first, act out),   \
-      (o, ids, table, positions, first, out))                                                                          \
-    X(flux1_status, activate, (ops * o, activation f, act in, act out), (o, f, in, out))                               \
-    X(flux1_status, add, (ops * o, act x, float s, act gate, act y, act out), (o, x, s, gate, y, out))                 \
-    X(flux1_status, euler, (ops * o, act x, act v, act dsigma), (o, x, v, dsigma))                                     \
-    X(flux1_status, cast, (ops * o, act in, act out), (o, in, out))                                                    \
-    X(flux1_status, copy_rows, (ops * o, act in, int64_t first, act out), (o, in, first, out))                         \
-    X(size_t, pack_bytes, (ops * o, act a, int64_t rows), (o, a, rows))                                                \
-    X(flux1_status, pack, (ops * o, act in, int64_t first, int64_t rows, void *bytes), (o, in, first, rows, bytes))    \
-    X(flux1_status, unpack, (ops * o, const void *bytes, act out, int64_t first, int64_t rows),                        \
-      (o, bytes, out, first, rows))                                                                                    \
-    X(flux1_status, finite, (ops * o, act a, int slot), (o, a, slot))                                                  \
-    X(flux1_status, finite_first, (ops * o, int *slot), (o, slot))
+/* clang-format off */
+#define OPS_PRIMITIVES(X) \
+    X(void, destroy, (ops *o), (o)) \
+    X(flux1_status, reserve, (ops *o, size_t arena_bytes), (o, arena_bytes)) \
+    X(flux1_status, create, (ops *o, act_role role, act_shape shape, act *out), (o, role, shape, out)) \
+    X(size_t, mark, (ops *o), (o)) \
+    X(void, release, (ops *o, size_t mark), (o, mark)) \
+    X(flux1_status, upload, (ops *o, const tensor *host, act out), (o, host, out)) \
+    X(flux1_status, download, (ops *o, act in, tensor *host), (o, in, host)) \
+    X(flux1_status, exchange, (ops *o, size_t bytes, void **out), (o, bytes, out)) \
+    X(flux1_status, block_create, (ops *o, const char *name, block **out), (o, name, out)) \
+    X(void, block_destroy, (ops *o, block *b), (o, b)) \
+    X(flux1_status, prepare, (ops *o, block *b, const weight_recipe *w, const weight_recipe *bias, weight **out), \
+      (o, b, w, bias, out)) \
+    X(flux1_status, block_begin, (ops *o, block *b), (o, b)) \
+    X(flux1_status, block_end, (ops *o, block *b), (o, b)) \
+    X(void, rest, (ops *o), (o)) \
+    X(flux1_status, step_set, (ops *o, int64_t step), (o, step)) \
+    X(flux1_status, step_replay, (ops *o, uint64_t recording, bool *done), (o, recording, done)) \
+    X(flux1_status, step_record, (ops *o), (o)) \
+    X(flux1_status, step_end, (ops *o, int64_t step), (o, step)) \
+    X(flux1_status, step_wait, (ops *o, int64_t step, int *slot), (o, step, slot)) \
+    X(void, step_unwind, (ops *o, size_t mark), (o, mark)) \
+    X(flux1_status, sync, (ops *o), (o)) \
+    X(flux1_status, product, (ops *o, act in, const weight *w, const epilogue *e, act out), (o, in, w, e, out)) \
+    X(flux1_status, layer_norm, (ops *o, act in, const weight *w, act shift, act scale, float eps, act out), \
+      (o, in, w, shift, scale, eps, out)) \
+    X(flux1_status, rms_norm, (ops *o, act in, const weight *w, float eps, act out), (o, in, w, eps, out)) \
+    X(flux1_status, head_norm_rope, (ops *o, act x, int64_t heads, const weight *w, float eps, act rope), \
+      (o, x, heads, w, eps, rope)) \
+    X(flux1_status, attention, (ops *o, act q, act k, act v, const attention_args *a, act out), \
+      (o, q, k, v, a, out)) \
+    X(flux1_status, attention_part, (ops *o, act q, act k, act v, const attention_args *a, act out, act lse), \
+      (o, q, k, v, a, out, lse)) \
+    X(flux1_status, attention_merge, (ops *o, int64_t heads, act out, act lse, act other, act other_lse), \
+      (o, heads, out, lse, other, other_lse)) \
+    X(flux1_status, conv, (ops *o, act in, act top, act bottom, const weight *w, int stride, act residual, act out), \
+      (o, in, top, bottom, w, stride, residual, out)) \
+    X(flux1_status, group_stats, (ops *o, act in, int64_t groups, act stats), (o, in, groups, stats)) \
+    X(flux1_status, group_apply, (ops *o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu, act out), \
+      (o, in, stats, groups, w, eps, silu, out)) \
+    X(flux1_status, upsample, (ops *o, act in, act out), (o, in, out)) \
+    X(flux1_status, embed, (ops *o, act ids, const weight *table, const weight *positions, int64_t first, act out), \
+      (o, ids, table, positions, first, out)) \
+    X(flux1_status, activate, (ops *o, activation f, act in, act out), (o, f, in, out)) \
+    X(flux1_status, add, (ops *o, act x, float s, act gate, act y, act out), (o, x, s, gate, y, out)) \
+    X(flux1_status, euler, (ops *o, act x, act v, act dsigma), (o, x, v, dsigma)) \
+    X(flux1_status, cast, (ops *o, act in, act out), (o, in, out)) \
+    X(flux1_status, copy_rows, (ops *o, act in, int64_t first, act out), (o, in, first, out)) \
+    X(size_t, pack_bytes, (ops *o, act a, int64_t rows), (o, a, rows)) \
+    X(flux1_status, pack, (ops *o, act in, int64_t first, int64_t rows, void *bytes), (o, in, first, rows, bytes)) \
+    X(flux1_status, unpack, (ops *o, const void *bytes, act out, int64_t first, int64_t rows), \
+      (o, bytes, out, first, rows)) \
+    X(flux1_status, finite, (ops *o, act a, int slot), (o, a, slot)) \
+    X(flux1_status, finite_first, (ops *o, int *slot), (o, slot))
+/* clang-format on */
 
 /* Composites: one default each over the primitives (composite.c); a backend may put its own fusion in the table
  * instead. linear         product with the weight's adapters: each adds its term to the addend qkv_norm_rope  qkv[rows,
@@ -249,17 +256,19 @@ typedef struct qkv_weights {
     float eps;
 } qkv_weights;
 
-#define OPS_COMPOSITES(X)                                                                                              \
-    X(flux1_status, linear, (ops * o, act in, const linear_weight *w, const epilogue *e, act out), (o, in, w, e, out)) \
-    X(flux1_status, qkv_norm_rope, (ops * o, act in, const qkv_weights *w, act rope, act qkv), (o, in, w, rope, qkv))  \
-    X(flux1_status, mlp,                                                                                               \
-      (ops * o, act in, const linear_weight *up, activation f, const linear_weight *down, const epilogue *e, act out), \
-      (o, in, up, f, down, e, out))                                                                                    \
-    X(flux1_status, single_products,                                                                                   \
-      (ops * o, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up, act hidden),                 \
-      (o, in, w, rope, qkv, up, hidden))                                                                               \
-    X(flux1_status, group_norm, (ops * o, act in, int64_t groups, const weight *w, float eps, bool silu, act out),     \
+/* clang-format off */
+#define OPS_COMPOSITES(X) \
+    X(flux1_status, linear, (ops *o, act in, const linear_weight *w, const epilogue *e, act out), \
+      (o, in, w, e, out)) \
+    X(flux1_status, qkv_norm_rope, (ops *o, act in, const qkv_weights *w, act rope, act qkv), \
+      (o, in, w, rope, qkv)) \
+    X(flux1_status, mlp, (ops *o, act in, const linear_weight *up, activation f, const linear_weight *down, const epilogue *e, act out), \
+      (o, in, up, f, down, e, out)) \
+    X(flux1_status, single_products, (ops *o, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up, act hidden), \
+      (o, in, w, rope, qkv, up, hidden)) \
+    X(flux1_status, group_norm, (ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out), \
       (o, in, groups, w, eps, silu, out))
+/* clang-format on */
 
 typedef struct ops_table {
     const char *name; /* "ref", "cpu", "dry" */
@@ -309,14 +318,43 @@ static inline bool ops_counts_only(const ops *o) { return o->fn->name[0] == 'd';
  * follow. A GPU that scales no rows takes FP8_ROWS as FP8_WHOLE. */
 typedef enum ops_fp8 { FP8_NO, FP8_ROWS, FP8_WHOLE } ops_fp8;
 
+/* What the dry run tells of each call, in order: the plan. Arena sizes, FLOP counts, progress, refusals and `bench
+ * --events` are sinks of it. A collective's event comes from the mesh's dry communicator. */
+typedef enum ops_event_kind {
+    EVENT_COMPUTE,
+    EVENT_COLLECTIVE,
+    EVENT_WEIGHTS,
+    EVENT_MEMORY,
+    EVENT_ORDER
+} ops_event_kind;
+
+typedef struct ops_event {
+    ops_event_kind kind;
+    const char *operation;  /* the entry's name, or all_gather, reduce_scatter, shift_begin, shift_end */
+    const char *block;      /* of the weights it uses, or the block begun; NULL: none */
+    int64_t batch, m, n, k; /* product and conv: rows of one batch entry, outputs, inputs; attention: queries, keys,
+                               head size; others: rows, columns */
+    int64_t heads;
+    double flops;                              /* 2 per multiply-add; products, attention and convolutions only */
+    size_t bytes_in, bytes_out, bytes_weights; /* activations read and written, file bytes of weights read */
+    size_t bytes_moved;                        /* collectives: sent by this rank */
+    int ranks;                                 /* collectives: of the communicator */
+    bool overlaps;                             /* shift_begin: everything up to its shift_end may hide it */
+    size_t arena;                              /* bytes in use when it runs, scratch included */
+} ops_event;
+
+typedef void ops_event_sink(void *user, const ops_event *e);
+
 typedef struct ops_config {
     dtype arithmetic; /* DTYPE_F32 or DTYPE_BF16: what activations are stored and multiplied in */
-    ops_fp8 fp8;      /* ops_ref, ops_cuda */
+    ops_fp8 fp8;
     int threads;
     flux1_error *err;
     const atomic_int *cancel;
-    struct cuda_device *device; /* ops_cuda: from ops_cuda_open; outlives the backend */
-    bool eager;                 /* ops_cuda: steps are not recorded */
+    struct ops_device *device; /* device.h; outlives the backend */
+    bool eager;                /* steps are not recorded */
+    ops_event_sink *event;     /* the dry backend's; may be NULL */
+    void *event_user;
 } ops_config;
 
 /* How much memory a backend takes, for the dry run. */
@@ -326,7 +364,8 @@ typedef struct ops_sizing {
     /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries of all batches, n keys, k head
      * size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
-    size_t unit; /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
+    size_t spare; /* of a device's own memory, bytes left to its libraries where weights are to stay */
+    size_t unit;  /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
     /* device memory that a prepared weight takes, at most; NULL: weights stay in the mapped file, but for what is small
      * or has to be put in another order */
     size_t (*weight_bytes)(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);
@@ -338,48 +377,6 @@ flux1_status ops_ref_create(const ops_config *c, ops **out);
 flux1_status ops_cpu_create(const ops_config *c, ops **out);
 const char *ops_cpu_isa(void);      /* "avx512bf16", "avx512", "avx2", "portable": what the dispatch chose */
 bool ops_cpu_multiplies_bf16(void); /* the hardware has bf16 multiply-add */
-
-/* The CUDA backend. In a build without it, or on a machine without NVIDIA's driver, opening and listing say so
- * (FLUX1_ERR_UNSUPPORTED). */
-typedef struct cuda_device cuda_device;
-typedef struct ops_cuda_info {
-    char name[128];
-    size_t memory;
-    int capability, multiprocessors; /* 90: sm_90 */
-    int driver;                      /* 13000: 13.0 */
-    size_t cublas, cudnn;            /* versions; 0: not found, kernels of our own do their work */
-    size_t nccl;                     /* version; 0: not found, GPUs exchange through the host */
-} ops_cuda_info;
-
-extern const ops_sizing ops_cuda_sizing;
-flux1_status ops_cuda_list(ops_cuda_info *list, int room, int *count,
-                           flux1_error *err); /* describes at most `room` of *count GPUs */
-flux1_status
-ops_cuda_open(int ordinal, cuda_device **out,
-              flux1_error *err);     /* libraries, kernels; counted, so that contexts share one and its weights */
-void ops_cuda_close(cuda_device *d); /* NULL is fine */
-size_t ops_cuda_memory(const cuda_device *d); /* bytes */
-#define OPS_CUDA_SPARE ((size_t)512 << 20)    /* of those, left to the libraries when weights are to stay */
-const char *ops_cuda_name(const cuda_device *d);
-bool ops_cuda_multiplies_fp8(
-    const cuda_device *d); /* the hardware has e4m3 products: compute capability 8.9 or later */
-flux1_status ops_cuda_create(const ops_config *c, ops **out);
-
-/* NCCL between backends on GPUs of their own, for mesh/comm_nccl.c: the calls of comm.h, enqueued. From its first link
- * on a backend's exchange memory is the GPU's. */
-#define OPS_CUDA_LINK_ID 128
-typedef struct cuda_link cuda_link;
-bool ops_cuda_link_possible(void);                                  /* NCCL is there */
-flux1_status ops_cuda_link_id(unsigned char *id, flux1_error *err); /* one for all ranks of a link */
-/* Returns before the other ranks have come; they are waited for at the first use. o outlives the link. */
-flux1_status ops_cuda_link_create(ops *o, const unsigned char *id, int size, int rank, cuda_link **out);
-void ops_cuda_link_destroy(cuda_link *l); /* NULL is fine */
-void ops_cuda_link_abort(cuda_link *l); /* from any thread: what is under way ends, what comes returns FLUX1_ERR_COMM */
-flux1_status ops_cuda_link_all_gather(cuda_link *l, const void *send, void *recv, size_t bytes);
-flux1_status ops_cuda_link_reduce_scatter(cuda_link *l, const float *send, float *recv,
-                                          size_t count); /* summed in NCCL's order */
-flux1_status ops_cuda_link_shift_begin(cuda_link *l, const void *send, void *recv, size_t bytes, int distance);
-flux1_status ops_cuda_link_shift_end(cuda_link *l);
 
 /* What the dry backend counted since its creation or the last ops_dry_reset. */
 typedef struct ops_count {

@@ -44,7 +44,7 @@ static flux1_status measure_peak(flux1_context *c, double *rate)
 {
     const char *isa = ops_cpu_isa();
     *rate = 0;
-    if (c->device.config.device)
+    if (c->device.device->info.memory)
         return FLUX1_OK; /* a GPU's peak takes its own libraries to reach: bench/cuda */
     bool bf16 = c->device.config.arithmetic == DTYPE_BF16 && ops_cpu_multiplies_bf16();
     int threads = c->device.config.threads < 256 ? c->device.config.threads : 256;
@@ -216,11 +216,10 @@ static flux1_status describe(const bench *b, const flux1_bench_params *p, char *
     getrusage(RUSAGE_SELF, &use);
     json_t *root =
         json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:i,s:f,s:I,s:O}", "model", p->path ? p->path : p->variant, "dtype",
-                  context_dtype(b->c), "isa",
-                  b->c->device.config.device ? ops_cuda_name(b->c->device.config.device) : ops_cpu_isa(), "threads",
-                  b->c->device.config.threads, "width", (json_int_t)b->r.width, "height", (json_int_t)b->r.height,
-                  "steps", (json_int_t)b->r.steps, "max_sequence_length", b->r.length, "peak_flops_per_second", b->peak,
-                  "peak_rss_bytes", (json_int_t)use.ru_maxrss * 1024, "stages", b->rows);
+                  context_dtype(b->c), "isa", b->c->device.device->info.name, "threads", b->c->device.config.threads,
+                  "width", (json_int_t)b->r.width, "height", (json_int_t)b->r.height, "steps", (json_int_t)b->r.steps,
+                  "max_sequence_length", b->r.length, "peak_flops_per_second", b->peak, "peak_rss_bytes",
+                  (json_int_t)use.ru_maxrss * 1024, "stages", b->rows);
     *json = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     return *json ? FLUX1_OK : error_oom(&b->c->error, 0, "the table");

@@ -22,103 +22,63 @@ const char *flux1_status_text(flux1_status status) { return status_text(status);
 
 void flux1_context_params_defaults(flux1_context_params *p) { *p = (flux1_context_params){.size = sizeof *p}; }
 
-/* "cuda" or "cuda:N". */
-static bool names_gpu(const char *name, int *ordinal)
+static void close_devices(const mesh_device *d, int ranks)
 {
-    char *end;
-    *ordinal = 0;
-    if (strncmp(name, "cuda", 4) != 0)
-        return false;
-    if (!name[4])
-        return true;
-    if (name[4] != ':' || name[5] < '0' || name[5] > '9')
-        return false;
-    long n = strtol(name + 5, &end, 10);
-    *ordinal = (int)(n < INT_MAX ? n : INT_MAX);
-    return !*end;
+    for (int r = 0; d->own && r < ranks; r++)
+        ops_device_close(d->own[r]);
+    free(d->own);
+    ops_device_close(d->device);
 }
 
-static void close_gpus(const mesh_device *d, int ranks)
+/* Where devices of this kind can exchange directly, from `first` on one for each rank if there are as many; otherwise
+ * the ranks share it. */
+static flux1_status open_devices(flux1_context *c, const char *name, mesh_device *d)
 {
-    for (int r = 0; d->gpus && r < ranks; r++)
-        ops_cuda_close(d->gpus[r]);
-    free(d->gpus);
-    ops_cuda_close(d->config.device);
-}
-
-/* From `first` on a GPU for each rank, where there are as many; otherwise the ranks share it. */
-static flux1_status open_gpus(flux1_context *c, int first, mesh_device *d)
-{
-    int ranks = mesh_ranks(&c->mesh), count = 0;
-    TRY(ops_cuda_open(first, &d->config.device, &c->error));
-    if (ranks == 1)
+    int ranks = mesh_ranks(&c->mesh), first, count = 0;
+    TRY(ops_device_find(name, &d->kind, &first, &c->error));
+    TRY(d->kind->open(first, &d->device, &c->error));
+    if (ranks == 1 || !d->device->info.memory)
         return FLUX1_OK;
-    TRY(ops_cuda_list(NULL, 0, &count, &c->error));
+    TRY(d->kind->count(&count, &c->error));
     if (count - first < ranks) {
         context_log(c, FLUX1_LOG_WARNING,
-                    "the mesh has %d ranks and this machine %d GPU%s from cuda:%d on: they share that one and exchange "
+                    "the mesh has %d ranks and this machine %d device%s from %s on: they share that one and exchange "
                     "through the host",
-                    ranks, count - first, count - first == 1 ? "" : "s", first);
+                    ranks, count - first, count - first == 1 ? "" : "s", d->device->info.id);
         return FLUX1_OK;
     }
-    if (!(d->gpus = calloc((size_t)ranks, sizeof *d->gpus)))
-        return error_oom(&c->error, 0, "the mesh's GPUs");
+    if (!(d->own = calloc((size_t)ranks, sizeof *d->own)))
+        return error_oom(&c->error, 0, "the mesh's devices");
     for (int r = 0; r < ranks; r++)
-        TRY(ops_cuda_open(first + r, &d->gpus[r], &c->error));
+        TRY(d->kind->open(first + r, &d->own[r], &c->error));
     return FLUX1_OK;
-}
-
-static flux1_status choose_device(flux1_context *c, const char *name, mesh_device *d)
-{
-    flux1_error *err = &c->error;
-    int ordinal;
-    if (!name || !*name || strcmp(name, "cpu") == 0) {
-        d->create = ops_cpu_create;
-        d->sizing = &ops_cpu_sizing;
-        return FLUX1_OK;
-    }
-    if (names_gpu(name, &ordinal)) {
-        d->create = ops_cuda_create;
-        d->sizing = &ops_cuda_sizing;
-        return open_gpus(c, ordinal, d);
-    }
-    if (strcmp(name, "ref") == 0) {
-        d->create = ops_ref_create;
-        d->sizing = &ops_ref_sizing;
-        return FLUX1_OK;
-    }
-    return error_set(err, FLUX1_ERR_UNSUPPORTED,
-                     "device \"%s\": it should be cpu, cuda, cuda:N (the N-th GPU, from 0) or ref", name);
 }
 
 static flux1_status choose_fp8(mesh_device *d, int ranks, flux1_error *err)
 {
-    bool ref = d->create == ops_ref_create;
-    if (!ref && !d->config.device)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED,
-                         "dtype fp8 wants a GPU (device cuda); device cpu multiplies f32 and bf16");
-    for (int r = 0; !ref && r < ranks; r++) {
-        const cuda_device *gpu = d->gpus ? d->gpus[r] : d->config.device;
-        if (!ops_cuda_multiplies_fp8(gpu))
-            return error_set(err, FLUX1_ERR_UNSUPPORTED,
-                             "dtype fp8: %s does not multiply it, GPUs of compute capability 8.9 (Ada) or later do; "
-                             "dtype bf16 works here",
-                             ops_cuda_name(gpu));
+    for (int r = 0; r < ranks; r++) {
+        const ops_device_info *info = d->own ? &d->own[r]->info : &d->device->info;
+        if (!info->fp8)
+            return error_set(
+                err, FLUX1_ERR_UNSUPPORTED,
+                "dtype fp8 wants a GPU of compute capability 8.9 (Ada) or later; %s (%s) does not multiply it, "
+                "dtype %s works here",
+                info->id, info->name, info->bf16 ? "bf16" : "f32");
     }
-    d->config.arithmetic = ref ? DTYPE_F32 : DTYPE_BF16;
+    d->config.arithmetic = d->device->info.bf16 ? DTYPE_BF16 : DTYPE_F32;
     d->config.fp8 = FP8_ROWS;
     return FLUX1_OK;
 }
 
 static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, int ranks, flux1_error *err)
 {
-    bool ref = d->create == ops_ref_create, multiplies = d->config.device || ops_cpu_multiplies_bf16();
+    const ops_device_info *info = &d->device->info;
     switch (wanted) {
-    case FLUX1_DTYPE_AUTO: d->config.arithmetic = !ref && multiplies ? DTYPE_BF16 : DTYPE_F32; return FLUX1_OK;
+    case FLUX1_DTYPE_AUTO: d->config.arithmetic = info->bf16_native ? DTYPE_BF16 : DTYPE_F32; return FLUX1_OK;
     case FLUX1_DTYPE_F32: d->config.arithmetic = DTYPE_F32; return FLUX1_OK;
     case FLUX1_DTYPE_BF16:
-        if (ref)
-            return error_set(err, FLUX1_ERR_UNSUPPORTED, "device ref computes in f32 only");
+        if (!info->bf16)
+            return error_set(err, FLUX1_ERR_UNSUPPORTED, "device %s computes in f32 only", info->id);
         d->config.arithmetic = DTYPE_BF16;
         return FLUX1_OK;
     case FLUX1_DTYPE_FP8: return choose_fp8(d, ranks, err);
@@ -132,16 +92,16 @@ static uint64_t machine_memory(void)
     return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
 }
 
-/* Of all ranks together, as plans count it. */
-static uint64_t gpu_memory(const flux1_context *c)
+/* Of all ranks together, as plans count it; 0 where the device computes in the host's memory. */
+static uint64_t device_memory(const flux1_context *c)
 {
-    return ops_cuda_memory(c->device.config.device) * (c->device.gpus ? (uint64_t)mesh_ranks(&c->mesh) : 1);
+    return c->device.device->info.memory * (c->device.own ? (uint64_t)mesh_ranks(&c->mesh) : 1);
 }
 
 static flux1_status set_up_device(flux1_context *c, const flux1_context_params *p, const char *name, flux1_dtype wanted,
                                   mesh_device *d)
 {
-    TRY(choose_device(c, name, d));
+    TRY(open_devices(c, name, d));
     TRY(choose_dtype(wanted, d, mesh_ranks(&c->mesh), &c->error));
     d->config.threads = p->threads ? p->threads : cpu_physical_cores();
     d->config.cancel = &c->cancel;
@@ -158,7 +118,7 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
     TRY(set_up_device(c, p, p->device, p->dtype, &c->device));
-    c->max_memory = p->max_memory ? p->max_memory : c->device.config.device ? gpu_memory(c) : machine_memory();
+    c->max_memory = p->max_memory ? p->max_memory : device_memory(c) ? device_memory(c) : machine_memory();
     if (!p->encoder_device || !*p->encoder_device) {
         c->text_device = c->device;
         c->text_device.config.fp8 = FP8_NO; /* the encoders have nothing that is coarse */
@@ -197,8 +157,8 @@ void flux1_context_destroy(flux1_context *context)
     if (!context)
         return;
     if (context->has_text_device)
-        close_gpus(&context->text_device, mesh_ranks(&context->mesh));
-    close_gpus(&context->device, mesh_ranks(&context->mesh));
+        close_devices(&context->text_device, mesh_ranks(&context->mesh));
+    close_devices(&context->device, mesh_ranks(&context->mesh));
     free(context);
 }
 

@@ -93,7 +93,7 @@ flux1_status denoiser_wait(denoiser *d, int64_t k) { return run_at(d, k, dit_ste
  * which would wait for the step behind it too. */
 bool denoiser_runs_ahead(const denoiser *d)
 {
-    return d->context->device.config.device && mesh_ranks(&d->context->mesh) == 1;
+    return d->context->device.device->info.runs_ahead && mesh_ranks(&d->context->mesh) == 1;
 }
 
 flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent)

@@ -1,43 +1,50 @@
 /* What --device can name on this machine. */
-#include "base/pool.h"
 #include "flux1_tools.h"
 #include "pipeline/context.h"
 
 #include <jansson.h>
+#include <stdio.h>
 
-enum { GPUS_MOST = 64 };
-
-static json_t *describe_cpu(void)
+static json_t *describe(const ops_device_info *d)
 {
-    return json_pack("{s:s,s:s,s:i,s:b}", "device", "cpu", "isa", ops_cpu_isa(), "cores", cpu_physical_cores(),
-                     "multiplies bf16", ops_cpu_multiplies_bf16());
+    json_t *o = json_pack("{s:s,s:s,s:I,s:b,s:b}", "device", d->id, "name", d->name, "memory", (json_int_t)d->memory,
+                          "multiplies bf16", d->bf16_native, "multiplies fp8", d->fp8);
+    for (int i = 0; o && i < d->facts; i++) {
+        const ops_fact *f = &d->fact[i];
+        if (json_object_set_new(o, f->name, f->text[0] ? json_string(f->text) : json_integer(f->number)) != 0) {
+            json_decref(o);
+            o = NULL;
+        }
+    }
+    return o;
 }
 
-static json_t *describe_gpu(int ordinal, const ops_cuda_info *g)
+/* All devices of one kind, or why there are none. */
+static bool add_kind(json_t *root, json_t *list, const ops_device_kind *kind)
 {
-    char name[32];
-    snprintf(name, sizeof name, "cuda:%d", ordinal);
-    return json_pack("{s:s,s:s,s:I,s:i,s:i,s:i,s:I,s:I,s:I}", "device", name, "name", g->name, "memory",
-                     (json_int_t)g->memory, "capability", g->capability, "multiprocessors", g->multiprocessors,
-                     "driver", g->driver, "cublasLt", (json_int_t)g->cublas, "cudnn", (json_int_t)g->cudnn, "nccl",
-                     (json_int_t)g->nccl);
+    int count = 0;
+    flux1_error none = {0};
+    if (kind->count(&count, &none) != FLUX1_OK)
+        return false;
+    for (int i = 0; i < count; i++) {
+        ops_device_info info;
+        if (kind->describe(i, &info, &none) == FLUX1_OK && json_array_append_new(list, describe(&info)) != 0)
+            return false;
+    }
+    char key[40];
+    snprintf(key, sizeof key, "no %s", kind->name);
+    return !none.message[0] || json_object_set_new(root, key, json_string(none.message)) == 0;
 }
 
 flux1_status flux1_devices_json(flux1_context *c, char **json)
 {
-    ops_cuda_info gpu[GPUS_MOST];
-    int count = 0;
-    flux1_error none = {0};
     context_begin(c);
     json_t *root = json_object(), *list = json_array();
-    flux1_status st = ops_cuda_list(gpu, GPUS_MOST, &count, &none);
-    bool bad = !root || !list || json_array_append_new(list, describe_cpu()) != 0;
-    for (int i = 0; i < count && i < GPUS_MOST; i++)
-        bad = bad || json_array_append_new(list, describe_gpu(i, &gpu[i])) != 0;
-    if (st != FLUX1_OK)
-        bad = bad || json_object_set_new(root, "no GPU", json_string(none.message)) != 0;
-    bad = bad || json_object_set_new(root, "devices", json_incref(list)) != 0;
-    *json = bad ? NULL : json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    bool good = root && list;
+    for (const ops_device_kind *const *k = ops_device_kinds; good && *k; k++)
+        good = add_kind(root, list, *k);
+    good = good && json_object_set_new(root, "devices", json_incref(list)) == 0;
+    *json = good ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(list);
     json_decref(root);
     return *json ? FLUX1_OK : error_oom(&c->error, 0, "the list of devices");

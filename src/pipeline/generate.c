@@ -69,22 +69,21 @@ static flux1_status plan_text(run *g)
     return check_memory(c, &g->r, "encode its prompt", g->text_plan.t5.memory);
 }
 
-/* By size alone; what else lies on the GPU shows when the weights come. */
+/* By size alone; what else lies on the device shows when the weights come. */
 static void tell_of_streaming(const run *g)
 {
     flux1_context *c = g->c;
-    const cuda_device *gpu = c->device.config.device;
+    const ops_device_info *info = &c->device.device->info;
     const stage_plan *d = &g->denoiser.plan;
-    size_t ranks = (size_t)mesh_ranks(&c->mesh), weights = d->count.held_bytes * (c->device.gpus ? 1 : ranks),
-           activations = d->memory / (c->device.gpus ? ranks : 1);
-    if (!gpu || weights + activations + OPS_CUDA_SPARE <= ops_cuda_memory(gpu))
+    size_t ranks = (size_t)mesh_ranks(&c->mesh), weights = d->count.held_bytes * (c->device.own ? 1 : ranks),
+           activations = d->memory / (c->device.own ? ranks : 1);
+    if (!info->memory || weights + activations + c->device.kind->sizing->spare <= info->memory)
         return;
-    bool smaller = !c->device.config.fp8 && ops_cuda_multiplies_fp8(gpu);
     context_log(c, FLUX1_LOG_WARNING,
                 "the transformer's weights (%.1f GiB) and activations (%.1f GiB) do not fit %s: weights are streamed "
                 "to it in every step, which is slow%s",
-                (double)weights / 0x1p30, (double)activations / 0x1p30, ops_cuda_name(gpu),
-                smaller ? "; --dtype fp8 takes about two thirds of them" : "");
+                (double)weights / 0x1p30, (double)activations / 0x1p30, info->name,
+                !c->device.config.fp8 && info->fp8 ? "; dtype fp8 takes about two thirds of them" : "");
 }
 
 /* Ids, and the plan of every stage, before anything is computed. */

@@ -39,9 +39,7 @@ static flux1_status write_with_texts(flux1_context *c, const flux1_image *image,
                         .seed = image->seed,
                         .max_sequence_length = r->length,
                         .dtype = context_dtype(c),
-                        .device = c->device.create == ops_ref_create ? "ref"
-                                  : c->device.config.device          ? "cuda"
-                                                                     : "cpu",
+                        .device = c->device.kind->name,
                         .mesh = mesh_text};
     TRY_CLEANUP(metadata_parameters(&d, &parameters, &c->error));
     TRY_CLEANUP(metadata_json(&d, &json, &c->error));

@@ -214,7 +214,7 @@ cleanup:
 flux1_status stage_claim_all(struct flux1_model *m, flux1_error *err)
 {
     mesh_config one = {.shape = {1, 1}, .sp = 1, .tp = 1, .tp_axis = 1};
-    mesh_device shapes = {.sizing = &ops_ref_sizing, .config = {.arithmetic = DTYPE_F32, .threads = 1}};
+    mesh_device shapes = {.kind = &ops_ref_device, .config = {.arithmetic = DTYPE_F32, .threads = 1}};
     ops_count count;
     return mesh_dry_run(&one, &shapes, 0, claim_body, m, &count, err);
 }

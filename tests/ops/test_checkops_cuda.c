@@ -7,7 +7,7 @@
 #include "ops/cuda/cuda.h"
 #include "ops/cuda_emulator/emulator.h"
 
-static cuda_device *gpu;
+static ops_device *gpu;
 static bool emulated = true;
 
 static void open_fp8(run *r, dtype arithmetic, ops_fp8 fp8, bool rounded, uint64_t seed)
@@ -27,18 +27,18 @@ static int open_gpu(void **state)
     flux1_error err = {0};
     if (emulated)
         cuda_libraries_replace(cuda_emulator());
-    if (ops_cuda_open(0, &gpu, &err) != FLUX1_OK) {
+    if (ops_cuda_device.open(0, &gpu, &err) != FLUX1_OK) {
         print_error("%s\n", err.message);
         return 1;
     }
-    print_message("%s\n", ops_cuda_name(gpu));
+    print_message("%s\n", gpu->info.name);
     return 0;
 }
 
 static int close_gpu(void **state)
 {
     (void)state;
-    ops_cuda_close(gpu);
+    ops_cuda_device.close(gpu);
     if (emulated)
         assert_int_equal(cuda_emulator_counts().live_allocations, 0);
     return 0;
@@ -119,7 +119,7 @@ static void attention_without_cudnn_is_what_ref_says(void **state)
 static void products_in_fp8_are_what_ref_says(void **state)
 {
     (void)state;
-    if (!ops_cuda_multiplies_fp8(gpu)) {
+    if (!gpu->info.fp8) {
         printf("skipped: this GPU has no fp8\n");
         skip();
     }
@@ -175,7 +175,7 @@ static bool run_model_step(model *m, int64_t step)
     ops *o = m->r.o;
     bool replayed;
     ok(&m->r, ops_step_set(o, step));
-    ok(&m->r, ops_step_replay(o, &replayed));
+    ok(&m->r, ops_step_replay(o, 1, &replayed));
     for (int i = 0; i < MODEL_BLOCKS && !replayed; i++) {
         ok(&m->r, ops_block_begin(o, m->b[i]));
         ok(&m->r, ops_cast(o, m->x, m->in));
@@ -318,7 +318,7 @@ static void where_rows_cannot_be_scaled_operands_are(void **state)
     } without[] = {{89, 130100}, {100, 130100}, {90, 120800}};
     tensor weights[MODEL_BLOCKS];
     float whole[MODEL_ROWS * MODEL_WIDTH], rows[MODEL_ROWS * MODEL_WIDTH];
-    cuda_device *hopper = gpu;
+    ops_device *hopper = gpu;
     (void)state;
     if (!emulated)
         skip();
@@ -330,14 +330,14 @@ static void where_rows_cannot_be_scaled_operands_are(void **state)
         flux1_error err = {0};
         cuda_emulator_capability(without[i].capability);
         cuda_emulator_cublas(without[i].cublas);
-        assert_int_equal(ops_cuda_open(1, &gpu, &err), FLUX1_OK);
-        assert_true(ops_cuda_multiplies_fp8(gpu));
+        assert_int_equal(ops_cuda_device.open(1, &gpu, &err), FLUX1_OK);
+        assert_true(gpu->info.fp8);
         int64_t before = cuda_emulator_counts().matmuls;
         model_fp8 = FP8_ROWS;
         run_model(weights, true, rows);
         assert_int_equal(cuda_emulator_counts().matmuls - before, MODEL_STEPS * MODEL_BLOCKS);
         assert_memory_equal(rows, whole, sizeof rows);
-        ops_cuda_close(gpu);
+        ops_cuda_device.close(gpu);
     }
     gpu = hopper;
     model_fp8 = FP8_NO;
@@ -447,7 +447,7 @@ static void a_cancel_stops_every_operation(void **state)
     ops *o = m.r.o;
     o->cancel = &cancel;
     run_model_step(&m, 0);
-    ok(&m.r, ops_step_replay(o, &replayed));
+    ok(&m.r, ops_step_replay(o, 1, &replayed));
     ok(&m.r, ops_cast(o, m.x, m.in));
     cancel = 1;
     assert_int_equal(ops_cast(o, m.x, m.in), FLUX1_ERR_CANCELLED);
@@ -465,41 +465,41 @@ static void a_cancel_stops_every_operation(void **state)
 static void a_link_of_one_gives_back_what_it_is_given(void **state)
 {
     (void)state;
-    if (!ops_cuda_link_possible()) {
+    if (!cuda_link_possible()) {
         printf("skipped: NCCL is not there\n");
         skip();
     }
     enum { ROWS = 5, COLS = 3 };
     float numbers[ROWS * COLS], back[ROWS * COLS];
     tensor from = {.type = DTYPE_F32, .dims = 2, .shape = {ROWS, COLS}, .data = numbers}, to = from;
-    unsigned char id[OPS_CUDA_LINK_ID];
+    unsigned char id[OPS_LINK_ID];
     run r;
     act x, y;
-    cuda_link *l;
+    ops_link *l;
     void *at[4];
     for (int i = 0; i < ROWS * COLS; i++)
         numbers[i] = (float)i - 7.25f;
     to.data = back;
     open_cuda(&r, DTYPE_F32, false, 1);
     ops *o = r.o;
-    ok(&r, ops_cuda_link_id(id, o->err));
-    ok(&r, ops_cuda_link_create(o, id, 1, 0, &l));
+    ok(&r, cuda_link_id(id, o->err));
+    ok(&r, cuda_link_create(o, id, 1, 0, &l));
     ok(&r, ops_create(o, ACT_PARTIAL, shape_rows(1, 0, ROWS, COLS), &x));
     ok(&r, ops_create(o, ACT_PARTIAL, shape_rows(1, 0, ROWS, COLS), &y));
     ok(&r, ops_upload(o, &from, x));
     for (int i = 0; i < 4; i++)
         ok(&r, ops_exchange(o, sizeof numbers, &at[i]));
     ok(&r, ops_pack(o, x, 0, ROWS, at[0]));
-    ok(&r, ops_cuda_link_all_gather(l, at[0], at[1], sizeof numbers));
-    ok(&r, ops_cuda_link_reduce_scatter(l, at[1], at[2], ROWS * COLS));
-    ok(&r, ops_cuda_link_shift_begin(l, at[2], at[3], sizeof numbers, 1));
-    ok(&r, ops_cuda_link_shift_end(l));
+    ok(&r, cuda_link_all_gather(l, at[0], at[1], sizeof numbers));
+    ok(&r, cuda_link_reduce_scatter(l, at[1], at[2], ROWS * COLS));
+    ok(&r, cuda_link_shift_begin(l, at[2], at[3], sizeof numbers, 1));
+    ok(&r, cuda_link_shift_end(l));
     ok(&r, ops_unpack(o, at[3], y, 0, ROWS));
     ok(&r, ops_download(o, y, &to));
     assert_memory_equal(numbers, back, sizeof numbers);
-    ops_cuda_link_abort(l);
-    assert_int_equal(ops_cuda_link_all_gather(l, at[0], at[1], sizeof numbers), FLUX1_ERR_COMM);
-    ops_cuda_link_destroy(l);
+    cuda_link_abort(l);
+    assert_int_equal(cuda_link_all_gather(l, at[0], at[1], sizeof numbers), FLUX1_ERR_COMM);
+    cuda_link_destroy(l);
     close_run(&r);
 }
 
@@ -514,13 +514,13 @@ static double copy_rate(void)
 {
     enum { CALLS = 10 };
     const size_t bytes = (size_t)1 << 30;
-    const cuda_libraries *lib = cuda_device_libraries(gpu);
+    const cuda_libraries *lib = cuda_device_libraries((cuda_device *)gpu);
     run r;
     CUdeviceptr at[2];
     open_cuda(&r, DTYPE_BF16, false, 1);
     cuda_ops *o = cuda_self(r.o);
     for (int i = 0; i < 2; i++)
-        ok(&r, cuda_device_allocate(gpu, bytes, "a copy", &at[i], &r.err));
+        ok(&r, cuda_device_allocate((cuda_device *)gpu, bytes, "a copy", &at[i], &r.err));
     double best = INFINITY;
     for (int turn = 0; turn < 6; turn++) {
         double begin = seconds();
@@ -530,7 +530,7 @@ static double copy_rate(void)
         best = turn > 0 ? fmin(best, (seconds() - begin) / CALLS) : best;
     }
     for (int i = 0; i < 2; i++)
-        cuda_device_release(gpu, at[i]);
+        cuda_device_release((cuda_device *)gpu, at[i]);
     close_run(&r);
     return 2.0 * (double)bytes / best;
 }

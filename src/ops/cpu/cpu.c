@@ -1,8 +1,11 @@
 /* The CPU backend: choice of instruction set, memory, order. */
 #include "ops/cpu/cpu.h"
 
+#include "ops/device.h"
 #include "ops/layout.h"
 
+#include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -115,17 +118,6 @@ cleanup:
     return st;
 }
 
-static void free_weights(cpu_weight *w)
-{
-    for (cpu_weight *next; w; w = next) {
-        next = w->next;
-        free(w->vector);
-        free(w->bias);
-        free(w->owned);
-        free(w);
-    }
-}
-
 void cpu_destroy(ops *base)
 {
     if (!base)
@@ -133,7 +125,7 @@ void cpu_destroy(ops *base)
     cpu_ops *o = cpu_self(base);
     for (cpu_block *b = o->blocks, *next; b; b = next) {
         next = b->next;
-        free_weights(b->weights);
+        cpu_free_weights(b->weights);
         free(b->head.name);
         free(b);
     }
@@ -302,8 +294,9 @@ flux1_status cpu_step_set(ops *o, int64_t step)
     return FLUX1_OK;
 }
 
-flux1_status cpu_step_replay(ops *o, bool *done)
+flux1_status cpu_step_replay(ops *o, uint64_t recording, bool *done)
 {
+    (void)recording;
     (void)o;
     *done = false; /* a call costs nothing beside its work here */
     return FLUX1_OK;
@@ -354,3 +347,67 @@ void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job)
     else
         pool_run(o->workers, count, fn, job);
 }
+
+/* ---- the device ---- */
+
+static flux1_status cpu_count(int *count, flux1_error *err)
+{
+    (void)err;
+    *count = 1;
+    return FLUX1_OK;
+}
+
+static flux1_status cpu_describe(int ordinal, ops_device_info *out, flux1_error *err)
+{
+    const instruction_set *set;
+    if (ordinal)
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cpu:%d: there is one CPU device, cpu", ordinal);
+    *out = (ops_device_info){.id = "cpu", .bf16 = true, .bf16_native = ops_cpu_multiplies_bf16()};
+    snprintf(out->name, sizeof out->name, "%s", choose_set(&set, NULL) == FLUX1_OK ? set->name : "none");
+    out->fact[out->facts++] = (ops_fact){.name = "cores", .number = cpu_physical_cores()};
+    return FLUX1_OK;
+}
+
+static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
+static ops_device *device; /* all contexts' */
+static int device_users;
+
+static flux1_status cpu_open(int ordinal, ops_device **out, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    pthread_mutex_lock(&device_lock);
+    if (!device) {
+        ops_device *d = calloc(1, sizeof *d);
+        st = d ? cpu_describe(ordinal, &d->info, err) : error_oom(err, sizeof *d, "the CPU device");
+        if (st == FLUX1_OK) {
+            d->kind = &ops_cpu_device;
+            device = d;
+        } else
+            free(d);
+    }
+    device_users += st == FLUX1_OK;
+    *out = device;
+    pthread_mutex_unlock(&device_lock);
+    return st;
+}
+
+static void cpu_close(ops_device *d)
+{
+    pthread_mutex_lock(&device_lock);
+    if (--device_users == 0) {
+        free(d);
+        device = NULL;
+    }
+    pthread_mutex_unlock(&device_lock);
+}
+
+const ops_device_kind ops_cpu_device = {
+    .name = "cpu",
+    .syntax = "cpu",
+    .count = cpu_count,
+    .describe = cpu_describe,
+    .open = cpu_open,
+    .close = cpu_close,
+    .create = ops_cpu_create,
+    .sizing = &ops_cpu_sizing,
+};

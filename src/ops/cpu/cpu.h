@@ -178,6 +178,8 @@ flux1_status cpu_end(const ops *o);
 /* FLUX1_ERR_INTERNAL unless `ok`: a model asked for shapes that do not fit. */
 flux1_status cpu_fits(const ops *o, bool ok, const char *operation);
 
+void cpu_free_weights(cpu_weight *first);
+
 /* Runs a rows job in chunks of about 16k elements. */
 void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);
 

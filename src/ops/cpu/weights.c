@@ -21,6 +21,42 @@ flux1_status cpu_block_create(ops *base, const char *name, block **out)
     return FLUX1_OK;
 }
 
+void cpu_free_weights(cpu_weight *w)
+{
+    for (cpu_weight *next; w; w = next) {
+        next = w->next;
+        free(w->vector);
+        free(w->bias);
+        free(w->owned);
+        free(w);
+    }
+}
+
+void cpu_block_destroy(ops *base, block *b)
+{
+    cpu_ops *o = cpu_self(base);
+    cpu_block **at = &o->blocks, *mine = (cpu_block *)b;
+    if (!b)
+        return;
+    while (*at != mine)
+        at = &(*at)->next;
+    *at = mine->next;
+    if (!*at)
+        o->last_block = at;
+    cpu_free_weights(mine->weights);
+    free(b->name);
+    free(mine);
+}
+
+void cpu_rest(ops *o) { (void)o; }
+
+void cpu_step_unwind(ops *o, size_t mark)
+{
+    for (cpu_block *b = cpu_self(o)->blocks; b; b = b->next)
+        b->head.held = b->hinted = false;
+    cpu_release(o, mark);
+}
+
 static flux1_status allocate(size_t rows, size_t cols, size_t element, void **out, flux1_error *err)
 {
     size_t bytes = 0;

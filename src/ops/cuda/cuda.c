@@ -72,11 +72,11 @@ flux1_status ops_cuda_create(const ops_config *c, ops **out)
     if (!o)
         return error_oom(c->err, sizeof *o, "the CUDA backend");
     o->head = (ops){.fn = &cuda_table_of_functions, .err = c->err, .cancel = c->cancel};
-    o->device = c->device;
-    o->lib = cuda_device_libraries(c->device);
+    o->device = (cuda_device *)c->device;
+    o->lib = cuda_device_libraries(o->device);
     o->bf16 = c->arithmetic == DTYPE_BF16;
     o->fp8 = c->fp8 != FP8_NO;
-    o->scales_rows = c->fp8 == FP8_ROWS && cuda_device_scales_rows(c->device);
+    o->scales_rows = c->fp8 == FP8_ROWS && cuda_device_scales_rows(o->device);
     o->capture.off = c->eager;
     flux1_status st = cuda_device_current(o->device, c->err);
     if (st == FLUX1_OK)
@@ -210,8 +210,11 @@ static size_t scratch_bytes(const ops_config *c, ops_work work, int64_t m, int64
     return 0;
 }
 
-const ops_sizing ops_cuda_sizing = {
-    .act_bytes = act_bytes, .scratch = scratch_bytes, .unit = CUDA_ALIGN, .weight_bytes = cuda_weight_bytes};
+const ops_sizing ops_cuda_sizing = {.act_bytes = act_bytes,
+                                    .scratch = scratch_bytes,
+                                    .spare = OPS_CUDA_SPARE,
+                                    .unit = CUDA_ALIGN,
+                                    .weight_bytes = cuda_weight_bytes};
 
 flux1_status cuda_reserve(ops *base, size_t bytes)
 {
@@ -509,13 +512,20 @@ flux1_status cuda_sync(ops *base)
     return cuda_check(base, o->lib->cuStreamSynchronize(o->stream), "the GPU reports a failure");
 }
 
-flux1_status cuda_step_replay(ops *base, bool *done)
+flux1_status cuda_step_replay(ops *base, uint64_t recording, bool *done)
 {
     cuda_ops *o = cuda_self(base);
     cuda_capture *c = &o->capture;
     *done = false;
     TRY(cuda_begin(base, "step_replay", NULL));
     drop_recording(o);
+    if (c->number != recording) {
+        if (c->graph)
+            o->lib->cuGraphExecDestroy(c->graph);
+        c->graph = NULL;
+        c->warm = false;
+        c->number = recording;
+    }
     if (c->off || !c->warm)
         return FLUX1_OK;
     if (c->graph) {
@@ -542,6 +552,16 @@ flux1_status cuda_step_record(ops *base)
         cuda_check(base, o->lib->cuGraphInstantiate(&c->graph, graph, 0), "cannot make a graph of a step");
     o->lib->cuGraphDestroy(graph);
     return st == FLUX1_OK ? cuda_check(base, o->lib->cuGraphLaunch(c->graph, o->stream), "cannot replay a step") : st;
+}
+
+void cuda_step_unwind(ops *base, size_t mark)
+{
+    cuda_ops *o = cuda_self(base);
+    if (cuda_device_current(o->device, NULL) != FLUX1_OK)
+        return;
+    drop_recording(o);
+    cuda_blocks_unwind(o);
+    cuda_release(base, mark);
 }
 
 /* ---- checks ---- */

@@ -10,7 +10,7 @@
 
 #include "ops/cuda/kernels.h"
 #include "ops/cuda/libraries.h"
-#include "ops/ops.h"
+#include "ops/device.h"
 
 #define CUDA_SLOTS 4096
 #define CUDA_ALIGN 256                    /* of every activation and weight */
@@ -45,8 +45,11 @@ typedef struct cuda_capture {
     bool off;  /* not wanted, or not possible: weights are streamed, or bytes go through the host */
     bool warm; /* one step has run */
     bool recording;
+    uint64_t number; /* the recording's */
     CUgraphExec graph;
 } cuda_capture;
+
+typedef struct cuda_device cuda_device;
 
 typedef struct cuda_ops {
     ops head;
@@ -112,6 +115,11 @@ flux1_status cuda_launch_elements(cuda_ops *o, cuda_kernel k, cuda_element_args 
 
 /* ---- the device: device.c ---- */
 
+extern const ops_sizing ops_cuda_sizing;
+extern const ops_device_kind ops_cuda_device;
+flux1_status ops_cuda_create(const ops_config *c, ops **out);
+#define OPS_CUDA_SPARE ((size_t)512 << 20) /* of the device's bytes, left to the libraries when weights are to stay */
+
 const cuda_libraries *cuda_device_libraries(const cuda_device *d);
 flux1_status cuda_device_current(const cuda_device *d, flux1_error *err); /* makes the GPU this thread's */
 CUfunction cuda_device_kernel(const cuda_device *d, cuda_kernel k);
@@ -146,10 +154,23 @@ bool cuda_device_has(cuda_device *d, const uint64_t key[2]);
 /* Bytes that could be allocated if all unused weights were given back. */
 size_t cuda_device_free_bytes(cuda_device *d);
 
+/* ---- link.c (where NCCL's header is): the link entries of ops_device_kind ---- */
+
+bool cuda_link_possible(void);
+flux1_status cuda_link_id(unsigned char *id, flux1_error *err);
+flux1_status cuda_link_create(ops *o, const unsigned char *id, int size, int rank, ops_link **out);
+void cuda_link_destroy(ops_link *l);
+void cuda_link_abort(ops_link *l);
+flux1_status cuda_link_all_gather(ops_link *l, const void *send, void *recv, size_t bytes);
+flux1_status cuda_link_reduce_scatter(ops_link *l, const float *send, float *recv, size_t count); /* in NCCL's order */
+flux1_status cuda_link_shift_begin(ops_link *l, const void *send, void *recv, size_t bytes, int distance);
+flux1_status cuda_link_shift_end(ops_link *l);
+
 /* ---- weights.c ---- */
 
 flux1_status cuda_blocks_create(cuda_ops *o, int threads);
 void cuda_blocks_free(cuda_ops *o);
+void cuda_blocks_unwind(cuda_ops *o); /* no block is held any more */
 size_t cuda_weight_bytes(const ops_config *c, const weight_recipe *r, const weight_recipe *bias);
 
 /* ---- linear.c ---- */

@@ -10,7 +10,8 @@
 #include <sys/stat.h>
 
 struct cuda_device {
-    int ordinal, users;
+    ops_device head;
+    int users;
     const cuda_libraries *lib;
     CUdevice handle;
     CUcontext context;
@@ -18,8 +19,7 @@ struct cuda_device {
     CUfunction kernel[CUDA_KERNEL_COUNT];
     cublasLtHandle_t blas;
     int multiprocessors, capability;
-    size_t memory;
-    char name[128], identity[256], *folder;
+    char identity[256], *folder;
     pthread_mutex_t lock; /* of what follows */
     cuda_kept *kept;
     unsigned long clock;
@@ -37,7 +37,6 @@ CUfunction cuda_device_kernel(const cuda_device *d, cuda_kernel k) { return d->k
 cublasLtHandle_t cuda_device_blas(const cuda_device *d) { return d->blas; }
 int cuda_device_multiprocessors(const cuda_device *d) { return d->multiprocessors; }
 int cuda_device_capability(const cuda_device *d) { return d->capability; }
-bool ops_cuda_multiplies_fp8(const cuda_device *d) { return d->capability >= 89; }
 /* cuBLASLt's CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F: since 12.9, and on Hopper only. The kernel gemm can always. */
 bool cuda_device_scales_rows(const cuda_device *d)
 {
@@ -88,25 +87,69 @@ static char *cache_folder(void)
     return folder;
 }
 
-static flux1_status describe(cuda_device *d, flux1_error *err)
+static size_t nccl_version(const cuda_libraries *lib)
 {
-    int major = 0, minor = 0, driver = 0;
-    CUDA_TRY(d->lib->cuDeviceGetName(d->name, sizeof d->name, d->handle), "cannot read the GPU's name");
-    CUDA_TRY(d->lib->cuDeviceTotalMem(&d->memory, d->handle), "cannot read the GPU's memory");
-    CUDA_TRY(d->lib->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, d->handle),
+    int version = 0;
+#if FLUX1_HAS_NCCL
+    if (lib->nccl)
+        lib->ncclGetVersion(&version);
+#else
+    (void)lib;
+#endif
+    return (size_t)version;
+}
+
+static void add_fact(ops_device_info *info, const char *name, int64_t number)
+{
+    ops_fact *f = &info->fact[info->facts++];
+    *f = (ops_fact){.number = number};
+    snprintf(f->name, sizeof f->name, "%s", name);
+}
+
+#define DESCRIBE(call, what)                        \
+    do {                                            \
+        CUresult result_ = (call);                  \
+        if (result_ != CUDA_SUCCESS)                \
+            return failed(lib, result_, what, err); \
+    } while (0)
+
+/* What the driver says of the GPU `handle`. */
+static flux1_status describe(const cuda_libraries *lib, CUdevice handle, int ordinal, ops_device_info *info,
+                             flux1_error *err)
+{
+    int major = 0, minor = 0, driver = 0, multiprocessors = 0;
+    *info = (ops_device_info){.bf16 = true, .bf16_native = true, .runs_ahead = true};
+    snprintf(info->id, sizeof info->id, "cuda:%d", ordinal);
+    DESCRIBE(lib->cuDeviceGetName(info->name, sizeof info->name, handle), "cannot read the GPU's name");
+    DESCRIBE(lib->cuDeviceTotalMem(&info->memory, handle), "cannot read the GPU's memory");
+    DESCRIBE(lib->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, handle),
              "cannot read the GPU's capability");
-    CUDA_TRY(d->lib->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, d->handle),
+    DESCRIBE(lib->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, handle),
              "cannot read the GPU's capability");
-    CUDA_TRY(d->lib->cuDeviceGetAttribute(&d->multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, d->handle),
+    DESCRIBE(lib->cuDeviceGetAttribute(&multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, handle),
              "cannot read the GPU's size");
-    CUDA_TRY(d->lib->cuDriverGetVersion(&driver), "cannot read the driver's version");
-    d->capability = 10 * major + minor;
+    DESCRIBE(lib->cuDriverGetVersion(&driver), "cannot read the driver's version");
+    info->fp8 = 10 * major + minor >= 89;
+    add_fact(info, "capability", 10 * major + minor);
+    add_fact(info, "multiprocessors", multiprocessors);
+    add_fact(info, "driver", driver);
+    add_fact(info, "cublasLt", lib->blas ? (int64_t)lib->cublasLtGetVersion() : 0);
+    add_fact(info, "cudnn", lib->dnn ? (int64_t)lib->cudnnGetVersion() : 0);
+    add_fact(info, "nccl", (int64_t)nccl_version(lib));
+    return FLUX1_OK;
+}
+
+static flux1_status check_capability(cuda_device *d, flux1_error *err)
+{
+    const ops_fact *fact = d->head.info.fact;
+    d->capability = (int)fact[0].number;
+    d->multiprocessors = (int)fact[1].number;
     if (d->capability < 80)
         return error_set(err, FLUX1_ERR_UNSUPPORTED,
                          "device cuda:%d: %s has compute capability %d.%d; 8.0 (Ampere) or later is needed for bf16",
-                         d->ordinal, d->name, major, minor);
-    snprintf(d->identity, sizeof d->identity, "%s sm_%d driver %d cublasLt %zu cudnn %zu", d->name, d->capability,
-             driver, d->lib->blas ? d->lib->cublasLtGetVersion() : 0, d->lib->dnn ? d->lib->cudnnGetVersion() : 0);
+                         d->head.ordinal, d->head.info.name, d->capability / 10, d->capability % 10);
+    snprintf(d->identity, sizeof d->identity, "%s sm_%d driver %d cublasLt %zu cudnn %zu", d->head.info.name,
+             d->capability, (int)fact[2].number, (size_t)fact[3].number, (size_t)fact[4].number);
     return FLUX1_OK;
 }
 
@@ -130,16 +173,17 @@ static flux1_status set_up(cuda_device *d, flux1_error *err)
     TRY(cuda_libraries_load(&d->lib, err));
     CUDA_TRY(d->lib->cuInit(0), "cannot start the driver");
     CUDA_TRY(d->lib->cuDeviceGetCount(&count), "cannot count the GPUs");
-    if (d->ordinal >= count)
+    if (d->head.ordinal >= count)
         return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda:%d: this machine has %d GPU%s, counted from 0",
-                         d->ordinal, count, count == 1 ? "" : "s");
-    CUDA_TRY(d->lib->cuDeviceGet(&d->handle, d->ordinal), "cannot open the GPU");
-    TRY(describe(d, err));
+                         d->head.ordinal, count, count == 1 ? "" : "s");
+    CUDA_TRY(d->lib->cuDeviceGet(&d->handle, d->head.ordinal), "cannot open the GPU");
+    TRY(describe(d->lib, d->handle, d->head.ordinal, &d->head.info, err));
+    TRY(check_capability(d, err));
     CUDA_TRY(d->lib->cuDevicePrimaryCtxRetain(&d->context, d->handle), "cannot make a context on the GPU");
     TRY(cuda_device_current(d, err));
     TRY(load_kernels(d, err));
     if (d->lib->blas && d->lib->cublasLtCreate(&d->blas) != CUBLAS_STATUS_SUCCESS)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda:%d: cuBLASLt does not start", d->ordinal);
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda:%d: cuBLASLt does not start", d->head.ordinal);
     d->folder = cache_folder();
     return FLUX1_OK;
 }
@@ -173,7 +217,8 @@ static flux1_status open_new(int ordinal, cuda_device **out, flux1_error *err)
         free(d);
         return error_oom(err, 0, "the GPU's lock");
     }
-    d->ordinal = ordinal;
+    d->head.kind = &ops_cuda_device;
+    d->head.ordinal = ordinal;
     flux1_status st = set_up(d, err);
     if (st != FLUX1_OK) {
         tear_down(d);
@@ -183,12 +228,12 @@ static flux1_status open_new(int ordinal, cuda_device **out, flux1_error *err)
     return FLUX1_OK;
 }
 
-flux1_status ops_cuda_open(int ordinal, cuda_device **out, flux1_error *err)
+static flux1_status cuda_open(int ordinal, ops_device **out, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     pthread_mutex_lock(&devices_lock);
     cuda_device *d = devices;
-    while (d && d->ordinal != ordinal)
+    while (d && d->head.ordinal != ordinal)
         d = d->next;
     if (!d) {
         st = open_new(ordinal, &d, err);
@@ -199,15 +244,14 @@ flux1_status ops_cuda_open(int ordinal, cuda_device **out, flux1_error *err)
     }
     if (st == FLUX1_OK)
         d->users++;
-    *out = st == FLUX1_OK ? d : NULL;
+    *out = st == FLUX1_OK ? &d->head : NULL;
     pthread_mutex_unlock(&devices_lock);
     return st;
 }
 
-void ops_cuda_close(cuda_device *d)
+static void cuda_close(ops_device *base)
 {
-    if (!d)
-        return;
+    cuda_device *d = (cuda_device *)base;
     pthread_mutex_lock(&devices_lock);
     if (--d->users == 0) {
         cuda_device **at = &devices;
@@ -219,46 +263,50 @@ void ops_cuda_close(cuda_device *d)
     pthread_mutex_unlock(&devices_lock);
 }
 
-static size_t nccl_version(const cuda_libraries *lib)
-{
-    int version = 0;
-#if FLUX1_HAS_NCCL
-    if (lib->nccl)
-        lib->ncclGetVersion(&version);
-#else
-    (void)lib;
-#endif
-    return (size_t)version;
-}
-
-flux1_status ops_cuda_list(ops_cuda_info *list, int room, int *count, flux1_error *err)
+static flux1_status cuda_count(int *count, flux1_error *err)
 {
     const cuda_libraries *lib;
     *count = 0;
-    TRY(cuda_libraries_load(&lib, err));
+    if (cuda_libraries_load(&lib, err) != FLUX1_OK)
+        return FLUX1_OK;
     if (lib->cuInit(0) != CUDA_SUCCESS || lib->cuDeviceGetCount(count) != CUDA_SUCCESS)
         *count = 0;
-    for (int i = 0; i < *count && i < room; i++) {
-        CUdevice handle;
-        int major = 0, minor = 0;
-        list[i] = (ops_cuda_info){.cublas = lib->blas ? lib->cublasLtGetVersion() : 0,
-                                  .cudnn = lib->dnn ? lib->cudnnGetVersion() : 0,
-                                  .nccl = nccl_version(lib)};
-        if (lib->cuDeviceGet(&handle, i) != CUDA_SUCCESS)
-            continue;
-        lib->cuDeviceGetName(list[i].name, sizeof list[i].name, handle);
-        lib->cuDeviceTotalMem(&list[i].memory, handle);
-        lib->cuDeviceGetAttribute(&major, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, handle);
-        lib->cuDeviceGetAttribute(&minor, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, handle);
-        lib->cuDeviceGetAttribute(&list[i].multiprocessors, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, handle);
-        lib->cuDriverGetVersion(&list[i].driver);
-        list[i].capability = 10 * major + minor;
-    }
     return FLUX1_OK;
 }
 
-size_t ops_cuda_memory(const cuda_device *d) { return d->memory; }
-const char *ops_cuda_name(const cuda_device *d) { return d->name; }
+static flux1_status cuda_describe(int ordinal, ops_device_info *out, flux1_error *err)
+{
+    const cuda_libraries *lib;
+    CUdevice handle;
+    TRY(cuda_libraries_load(&lib, err));
+    DESCRIBE(lib->cuDeviceGet(&handle, ordinal), "cannot open the GPU");
+    return describe(lib, handle, ordinal, out, err);
+}
+
+static size_t cuda_free_memory(ops_device *d) { return cuda_device_free_bytes((cuda_device *)d); }
+
+const ops_device_kind ops_cuda_device = {
+    .name = "cuda",
+    .syntax = "cuda or cuda:N (the N-th GPU, from 0)",
+    .count = cuda_count,
+    .describe = cuda_describe,
+    .open = cuda_open,
+    .close = cuda_close,
+    .create = ops_cuda_create,
+    .sizing = &ops_cuda_sizing,
+    .free_memory = cuda_free_memory,
+#if FLUX1_HAS_NCCL
+    .link_possible = cuda_link_possible,
+    .link_id = cuda_link_id,
+    .link_create = cuda_link_create,
+    .link_destroy = cuda_link_destroy,
+    .link_abort = cuda_link_abort,
+    .link_all_gather = cuda_link_all_gather,
+    .link_reduce_scatter = cuda_link_reduce_scatter,
+    .link_shift_begin = cuda_link_shift_begin,
+    .link_shift_end = cuda_link_shift_end,
+#endif
+};
 
 /* ---- memory ---- */
 
@@ -300,7 +348,7 @@ flux1_status cuda_device_allocate(cuda_device *d, size_t bytes, const char *what
         return error_set(err, FLUX1_ERR_MEMORY,
                          "device cuda:%d: %s needs %zu MiB, %zu of %zu MiB are free; ask for a smaller picture, end "
                          "other programs on the GPU, or use --device cpu",
-                         d->ordinal, what, bytes >> 20, left >> 20, all >> 20);
+                         d->head.ordinal, what, bytes >> 20, left >> 20, all >> 20);
     return r == CUDA_SUCCESS ? FLUX1_OK : failed(d->lib, r, what, err);
 }
 

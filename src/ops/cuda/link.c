@@ -11,9 +11,9 @@
 #include <string.h>
 #include <time.h>
 
-_Static_assert(sizeof(ncclUniqueId) == OPS_CUDA_LINK_ID, "an id is NCCL's");
+_Static_assert(sizeof(ncclUniqueId) == OPS_LINK_ID, "an id is NCCL's");
 
-struct cuda_link {
+struct ops_link {
     cuda_ops *o;
     ncclComm_t comm;
     int size, rank;
@@ -24,25 +24,25 @@ struct cuda_link {
     bool aborted;
 };
 
-bool ops_cuda_link_possible(void)
+bool cuda_link_possible(void)
 {
     const cuda_libraries *lib;
     return cuda_libraries_load(&lib, NULL) == FLUX1_OK && lib->nccl;
 }
 
-static flux1_status failure(const cuda_link *l, ncclResult_t r, const char *what)
+static flux1_status failure(const ops_link *l, ncclResult_t r, const char *what)
 {
     return error_set(l->o->head.err, FLUX1_ERR_COMM, "rank %d: NCCL cannot %s: %s", l->rank, what,
                      l->o->lib->ncclGetErrorString(r));
 }
 
-static flux1_status gone(const cuda_link *l)
+static flux1_status gone(const ops_link *l)
 {
     return error_set(l->o->head.err, FLUX1_ERR_COMM, "rank %d: another rank of the mesh has failed", l->rank);
 }
 
 /* Waits for a call that NCCL answered with `r`. */
-static flux1_status settle(cuda_link *l, ncclResult_t r, const char *what)
+static flux1_status settle(ops_link *l, ncclResult_t r, const char *what)
 {
     enum { IMPATIENT = 64 }; /* most calls are answered at once */
     const struct timespec pause = {0, 20000};
@@ -62,7 +62,7 @@ static flux1_status settle(cuda_link *l, ncclResult_t r, const char *what)
 }
 
 /* Before each use; with the lock held behind it, if it succeeds. */
-static flux1_status enter(cuda_link *l, const char *what)
+static flux1_status enter(ops_link *l, const char *what)
 {
     TRY(cuda_begin(&l->o->head, what, NULL));
     if (!l->connected)
@@ -75,13 +75,13 @@ static flux1_status enter(cuda_link *l, const char *what)
     return gone(l);
 }
 
-static flux1_status leave(cuda_link *l, ncclResult_t r, const char *what)
+static flux1_status leave(ops_link *l, ncclResult_t r, const char *what)
 {
     pthread_mutex_unlock(&l->lock);
     return settle(l, r, what);
 }
 
-flux1_status ops_cuda_link_id(unsigned char *id, flux1_error *err)
+flux1_status cuda_link_id(unsigned char *id, flux1_error *err)
 {
     const cuda_libraries *lib;
     ncclUniqueId made;
@@ -93,7 +93,7 @@ flux1_status ops_cuda_link_id(unsigned char *id, flux1_error *err)
     return FLUX1_OK;
 }
 
-static flux1_status connect(cuda_link *l, const unsigned char *id)
+static flux1_status connect(ops_link *l, const unsigned char *id)
 {
     const cuda_libraries *lib = l->o->lib;
     const ops *o = &l->o->head;
@@ -112,9 +112,9 @@ static flux1_status connect(cuda_link *l, const unsigned char *id)
     return FLUX1_OK;
 }
 
-flux1_status ops_cuda_link_create(ops *o, const unsigned char *id, int size, int rank, cuda_link **out)
+flux1_status cuda_link_create(ops *o, const unsigned char *id, int size, int rank, ops_link **out)
 {
-    cuda_link *l = calloc(1, sizeof *l);
+    ops_link *l = calloc(1, sizeof *l);
     if (!l)
         return error_oom(o->err, sizeof *l, "a link between GPUs");
     if (pthread_mutex_init(&l->lock, NULL) != 0) {
@@ -126,14 +126,14 @@ flux1_status ops_cuda_link_create(ops *o, const unsigned char *id, int size, int
     l->rank = rank;
     flux1_status st = connect(l, id);
     if (st != FLUX1_OK) {
-        ops_cuda_link_destroy(l);
+        cuda_link_destroy(l);
         return st;
     }
     *out = l;
     return FLUX1_OK;
 }
 
-void ops_cuda_link_abort(cuda_link *l)
+void cuda_link_abort(ops_link *l)
 {
     pthread_mutex_lock(&l->lock);
     if (!l->aborted && l->comm)
@@ -144,7 +144,7 @@ void ops_cuda_link_abort(cuda_link *l)
 
 /* ncclCommAbort, not ncclCommDestroy: when all that was enqueued is done it has nothing to break off, and it does not
  * wait for ranks that this thread has yet to close. */
-void ops_cuda_link_destroy(cuda_link *l)
+void cuda_link_destroy(ops_link *l)
 {
     if (!l)
         return;
@@ -154,7 +154,7 @@ void ops_cuda_link_destroy(cuda_link *l)
         lib->cuStreamSynchronize(l->o->stream);
         lib->cuStreamSynchronize(l->stream);
     }
-    ops_cuda_link_abort(l);
+    cuda_link_abort(l);
     if (l->packed)
         lib->cuEventDestroy(l->packed);
     if (l->arrived)
@@ -165,7 +165,7 @@ void ops_cuda_link_destroy(cuda_link *l)
     free(l);
 }
 
-flux1_status ops_cuda_link_all_gather(cuda_link *l, const void *send, void *recv, size_t bytes)
+flux1_status cuda_link_all_gather(ops_link *l, const void *send, void *recv, size_t bytes)
 {
     if (bytes == 0)
         return FLUX1_OK;
@@ -174,7 +174,7 @@ flux1_status ops_cuda_link_all_gather(cuda_link *l, const void *send, void *recv
                  "gather");
 }
 
-flux1_status ops_cuda_link_reduce_scatter(cuda_link *l, const float *send, float *recv, size_t count)
+flux1_status cuda_link_reduce_scatter(ops_link *l, const float *send, float *recv, size_t count)
 {
     if (count == 0)
         return FLUX1_OK;
@@ -184,7 +184,7 @@ flux1_status ops_cuda_link_reduce_scatter(cuda_link *l, const float *send, float
         "reduce");
 }
 
-static ncclResult_t send_and_receive(cuda_link *l, const void *send, void *recv, size_t bytes, int distance)
+static ncclResult_t send_and_receive(ops_link *l, const void *send, void *recv, size_t bytes, int distance)
 {
     const cuda_libraries *lib = l->o->lib;
     int from = ((l->rank + distance) % l->size + l->size) % l->size,
@@ -198,7 +198,7 @@ static ncclResult_t send_and_receive(cuda_link *l, const void *send, void *recv,
     return r != ncclSuccess ? r : s != ncclSuccess ? s : end;
 }
 
-flux1_status ops_cuda_link_shift_begin(cuda_link *l, const void *send, void *recv, size_t bytes, int distance)
+flux1_status cuda_link_shift_begin(ops_link *l, const void *send, void *recv, size_t bytes, int distance)
 {
     const ops *o = &l->o->head;
     l->shifting = bytes > 0;
@@ -211,7 +211,7 @@ flux1_status ops_cuda_link_shift_begin(cuda_link *l, const void *send, void *rec
     return cuda_check(o, l->o->lib->cuEventRecord(l->arrived, l->stream), "cannot mark what arrives");
 }
 
-flux1_status ops_cuda_link_shift_end(cuda_link *l)
+flux1_status cuda_link_shift_end(ops_link *l)
 {
     TRY(cuda_begin(&l->o->head, "shift", NULL));
     if (!l->shifting) /* nothing was sent; the event is another shift's */

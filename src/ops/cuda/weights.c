@@ -139,6 +139,35 @@ flux1_status cuda_block_create(ops *base, const char *name, block **out)
     return FLUX1_OK;
 }
 
+void cuda_block_destroy(ops *base, block *head)
+{
+    struct cuda_blocks *all = cuda_self(base)->blocks;
+    cuda_block *b = (cuda_block *)head, **at = &all->first;
+    if (!b)
+        return;
+    while (*at != b)
+        at = &(*at)->next;
+    *at = b->next;
+    if (!*at)
+        all->last = at;
+    for (int i = 0; i < SLOTS; i++)
+        if (all->slot[i].holds == b)
+            all->slot[i].holds = NULL;
+    free_block(cuda_self(base), b);
+}
+
+void cuda_rest(ops *o) { (void)o; }
+
+/* What was enqueued with a block that was begun and not ended may still read it. */
+void cuda_blocks_unwind(cuda_ops *o)
+{
+    for (cuda_block *b = o->blocks->first; b; b = b->next) {
+        if (b->head.held && b->slot >= 0)
+            o->lib->cuEventRecord(o->blocks->slot[b->slot].done, o->stream);
+        b->head.held = false;
+    }
+}
+
 /* splitmix64's finisher (Steele, Lea, Flood 2014) over two lanes. */
 static void mix(uint64_t key[2], uint64_t value)
 {

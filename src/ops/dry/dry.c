@@ -149,6 +149,10 @@ static flux1_status dry_block_create(ops *o, const char *name, block **out)
     return FLUX1_OK;
 }
 
+static void dry_block_destroy(ops *o, block *b) { (void)o, (void)b; } /* its count stays */
+
+static void dry_rest(ops *o) { (void)o; }
+
 static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const weight_recipe *bias, weight **out)
 {
     dry_weight *p = calloc(1, sizeof *p);
@@ -183,13 +187,16 @@ static flux1_status dry_step_set(ops *o, int64_t step)
     return counted(o);
 }
 
-static flux1_status dry_step_replay(ops *o, bool *done)
+static flux1_status dry_step_replay(ops *o, uint64_t recording, bool *done)
 {
+    (void)recording;
     *done = false;
     return counted(o);
 }
 
 static flux1_status dry_step_record(ops *o) { return counted(o); }
+
+static void dry_step_unwind(ops *o, size_t mark) { dry_release(o, mark); }
 
 static flux1_status dry_sync(ops *o) { return counted(o); }
 

@@ -3,6 +3,7 @@
 #include "ops/ref/ref.h"
 
 #include "base/checked.h"
+#include "ops/device.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -142,6 +143,39 @@ flux1_status ref_download(ops *o, act in, tensor *host)
 
 /* ---- weights ---- */
 
+void ref_block_destroy(ops *base, block *b)
+{
+    ref_ops *o = (ref_ops *)base;
+    ref_block **block_at = &o->blocks;
+    if (!b)
+        return;
+    for (ref_weight **at = &o->weights, *w; (w = *at);) {
+        if (w->head.owner != b) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        free(w->w);
+        free(w->bias);
+        free(w);
+    }
+    while (&(*block_at)->head != b)
+        block_at = &(*block_at)->next;
+    *block_at = (*block_at)->next;
+    free(b->name);
+    free(b);
+}
+
+void ref_rest(ops *o) { (void)o; }
+
+void ref_step_unwind(ops *base, size_t mark)
+{
+    ref_ops *o = (ref_ops *)base;
+    for (ref_block *b = o->blocks; b; b = b->next)
+        b->head.held = false;
+    ref_release(base, mark);
+}
+
 flux1_status ref_block_create(ops *base, const char *name, block **out)
 {
     ref_ops *o = (ref_ops *)base;
@@ -217,8 +251,9 @@ flux1_status ref_step_set(ops *o, int64_t step)
     return FLUX1_OK;
 }
 
-flux1_status ref_step_replay(ops *o, bool *done)
+flux1_status ref_step_replay(ops *o, uint64_t recording, bool *done)
 {
+    (void)recording;
     (void)o;
     *done = false; /* a call costs nothing beside its work here */
     return FLUX1_OK;
@@ -235,3 +270,48 @@ flux1_status ref_sync(ops *o)
     (void)o;
     return FLUX1_OK;
 }
+
+/* ---- the device: nothing to open, nothing to count ---- */
+
+static flux1_status ref_count(int *count, flux1_error *err)
+{
+    (void)err;
+    *count = 1;
+    return FLUX1_OK;
+}
+
+static flux1_status ref_describe(int ordinal, ops_device_info *out, flux1_error *err)
+{
+    if (ordinal)
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "device ref:%d: there is one reference device, ref", ordinal);
+    *out = (ops_device_info){.id = "ref", .name = "the definition of every operation in plain C", .fp8 = true};
+    return FLUX1_OK;
+}
+
+static flux1_status ref_open(int ordinal, ops_device **out, flux1_error *err)
+{
+    ops_device *d = calloc(1, sizeof *d);
+    if (!d)
+        return error_oom(err, sizeof *d, "the reference device");
+    d->kind = &ops_ref_device;
+    flux1_status st = ref_describe(ordinal, &d->info, err);
+    if (st != FLUX1_OK) {
+        free(d);
+        return st;
+    }
+    *out = d;
+    return FLUX1_OK;
+}
+
+static void ref_close(ops_device *d) { free(d); }
+
+const ops_device_kind ops_ref_device = {
+    .name = "ref",
+    .syntax = "ref (plain C, slow)",
+    .count = ref_count,
+    .describe = ref_describe,
+    .open = ref_open,
+    .close = ref_close,
+    .create = ops_ref_create,
+    .sizing = &ops_ref_sizing,
+};
