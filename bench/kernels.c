@@ -4,7 +4,7 @@
  * FLUX1_CPU_ISA chooses our instruction set, OPENBLAS_CORETYPE=SkylakeX OpenBLAS's AVX-512 kernels where it does not
  * know the processor. "cpu" divides processor time by threads instead of taking wall time: for a machine that others
  * use too. */
-#include "ops/cpu/peak.h"
+#include "tools/peak.h"
 
 #include "base/half.h"
 #include "base/pool.h"

@@ -3,7 +3,7 @@
 
 #include "base/pool.h"
 #include "flux1_tools.h"
-#include "ops/cpu/peak.h"
+#include "tools/peak.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* 24 independent chains (12 on AVX2's 16 registers) hide the latency; the compiler cannot drop them, as their sum is
  * stored. */
-#include "ops/cpu/peak.h"
+#include "tools/peak.h"
 
 #include <stdint.h>
 #include <time.h>

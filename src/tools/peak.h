@@ -1,6 +1,6 @@
 /* The machine's own limit: multiply-adds on registers alone. */
-#ifndef FLUX1_BENCH_PEAK_H
-#define FLUX1_BENCH_PEAK_H
+#ifndef FLUX1_TOOLS_PEAK_H
+#define FLUX1_TOOLS_PEAK_H
 
 /* FLOP/s of one thread over about `seconds` of its processor time; 0 where the machine lacks the unit. Multiply and add
  * count as two. */

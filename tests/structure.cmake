@@ -1,0 +1,12 @@
+# Tests of the source tree itself: what includes and what uses what, and that CMake's lists hold every source file.
+set(objects $<TARGET_OBJECTS:flux1>)
+foreach(module ${FLUX1_MODULES})
+  list(APPEND objects $<TARGET_OBJECTS:module_${module}>)
+endforeach()
+file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/objects.txt CONTENT "$<JOIN:${objects},\n>\n")
+foreach(script layers circles sources)
+  add_test(NAME ${script}_self_test COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/${script}.sh --self-test ${CMAKE_C_COMPILER})
+endforeach()
+add_test(NAME layers COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/layers.sh ${CMAKE_SOURCE_DIR})
+add_test(NAME circles COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/circles.sh ${CMAKE_BINARY_DIR}/objects.txt)
+add_test(NAME sources COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/sources.sh ${CMAKE_SOURCE_DIR})
