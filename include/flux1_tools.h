@@ -48,7 +48,8 @@ typedef struct flux1_bench_params {
     int sequence_length; /* 256 */
     int repeats;         /* 3: the median is reported */
     flux1_dtype weights; /* dtype of synthetic weights: BF16 */
-    uint64_t reserved[8];
+    const char *events;  /* path of a file for the plan's events, a line of JSON each; NULL: none */
+    uint64_t reserved[7];
 } flux1_bench_params;
 FLUX1_API void flux1_bench_params_defaults(flux1_bench_params *params);
 FLUX1_API flux1_status flux1_bench_json(flux1_context *context, const flux1_bench_params *params, char **json);

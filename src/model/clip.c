@@ -13,6 +13,7 @@ typedef struct clip_layer {
 
 struct clip {
     clip_config config;
+    block_list blocks;
     block *embeddings, *final;
     weight *tokens, *positions, *norm;
     const char **names; /* by finite slot */
@@ -50,6 +51,7 @@ flux1_status clip_create(loader *l, const clip_config *c, clip **out)
     }
     model->config = *c;
     *out = model;
+    l->made = &model->blocks;
     TRY(load_block(l, "text_model.embeddings"));
     model->embeddings = l->block;
     TRY(load_table(l, "text_model.embeddings.token_embedding.weight", c->vocab, c->hidden, &model->tokens));
@@ -68,6 +70,7 @@ void clip_destroy(clip *model)
 {
     if (!model)
         return;
+    block_list_free(&model->blocks);
     free(model->names);
     free(model);
 }
@@ -112,7 +115,7 @@ static flux1_status begin(clip *model, mesh *m, const int32_t *ids, int64_t leng
 {
     const clip_config *c = &model->config;
     ops *o = m->o;
-    cut mine = mesh_rows(m, PART_TEXT, length), heads = cut_of(c->heads, m->tp, m->tp_rank);
+    cut mine = mesh_rows(m, PART_TEXT, length), heads = mesh_heads(m, c->heads);
     int64_t width = heads.count * (c->hidden / c->heads);
     act tokens;
     r->heads = heads.count;

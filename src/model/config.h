@@ -25,6 +25,8 @@ typedef struct t5_config {
     double eps;
 } t5_config;
 
+#define DIT_ID_AXES 3 /* columns of a table of positions */
+
 typedef struct dit_config {
     int64_t in_channels, out_channels, layers, single_layers, head_dim, heads, joint_dim, pooled_dim;
     int64_t axes[ROPE_AXES_MAX];

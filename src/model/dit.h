@@ -1,43 +1,72 @@
-/* The FLUX.1 transformer: joint (double) blocks on prompt and image, then single blocks on both together, predicting
- * the velocity of rectified flow. (diffusers: models/transformers/transformer_flux.py; BFL: src/flux/model.py.) */
+/* The FLUX.1 transformer: joint (double) blocks on prompt and image, then single blocks on both together, predicting the
+ * velocity of rectified flow. (diffusers: models/transformers/transformer_flux.py; BFL: src/flux/model.py.)
+ *
+ * Three things, each made once and used many times: the weights of a rank, what a batch is conditioned on (prompts, guidance and
+ * noise levels), and the activations of a batch on its way through the steps. All belong to one rank and one backend; conditions
+ * and streams lie in the backend's arena from their creation on, and are given back by releasing it. */
 #ifndef FLUX1_MODEL_DIT_H
 #define FLUX1_MODEL_DIT_H
 
 #include "model/config.h"
 #include "model/loader.h"
 
-typedef struct dit dit;
+typedef struct dit_weights dit_weights;
+typedef struct dit_condition dit_condition;
+typedef struct dit_stream dit_stream;
 
-/* One picture's conditions, on the host. */
-typedef struct dit_request {
-    int64_t text_rows;      /* prompt tokens */
-    int64_t grid_h, grid_w; /* image tokens, row-major */
+flux1_status dit_weights_create(loader *l, const dit_config *c, dit_weights **out);
+void dit_weights_destroy(dit_weights *w); /* NULL is fine */
+
+/* What the rows of a batch are conditioned on, on the host. Read during dit_condition_create only. */
+typedef struct dit_prompts {
+    int64_t batch;
+    int64_t text_rows;           /* prompt tokens, the same for all */
     int64_t steps;
-    const float *sigmas;         /* [steps + 1], the last 0 */
-    float guidance;              /* used where the model has the embedding */
-    const tensor *prompt_embeds; /* [1, text_rows, joint_dim] */
-    const tensor *pooled;        /* [1, pooled_dim] */
-} dit_request;
+    const float *sigmas;         /* [steps + 1], the last 0; the same for all */
+    const float *guidance;       /* [batch]; used where the model has the embedding */
+    const tensor *prompt_embeds; /* [batch, text_rows, joint_dim]; no data in a dry run */
+    const tensor *pooled;        /* [batch, pooled_dim] */
+} dit_prompts;
 
-flux1_status dit_create(loader *l, const dit_config *c, dit **out);
-void dit_destroy(dit *model);
+/* Everything that does not change from step to step: the embedded prompts, the modulation of all steps and blocks. */
+flux1_status dit_condition_create(const dit_weights *w, mesh *m, const dit_prompts *p, model_tick *tick, void *user,
+                                  dit_condition **out);
+void dit_condition_destroy(dit_condition *c); /* the host's part; NULL is fine */
 
-/* Uploads, and everything that does not change from step to step: embedded prompt, RoPE table, modulation of all steps
- * and blocks. */
-flux1_status dit_begin(dit *model, mesh *m, const dit_request *r, model_tick *tick, void *user);
+/* Where the rows of a batch lie: the positions that RoPE turns by, text rows first (diffusers: txt_ids, img_ids). */
+typedef struct dit_layout {
+    int64_t batch, text_rows, image_rows;
+    const float *text_ids, *image_ids; /* [rows, DIT_ID_AXES] */
+    int passes;                        /* 1, or 2: a negative condition too (true CFG) */
+} dit_layout;
 
-/* A picture begins: noise [1, grid_h·grid_w, in_channels], float32. Any number of pictures may follow one dit_begin. */
-flux1_status dit_start(dit *model, mesh *m, const tensor *noise);
+flux1_status dit_stream_create(const dit_weights *w, mesh *m, const dit_layout *l, dit_stream **out);
+void dit_stream_destroy(dit_stream *s); /* NULL is fine */
 
-/* Enqueues step k: latent += (σ[k+1] − σ[k]) · velocity(latent, σ[k]). On a GPU it may not even have begun when this
- * returns; one more step may be enqueued behind it before dit_step_end. */
-flux1_status dit_step(dit *model, mesh *m, int64_t k, model_tick *tick, void *user);
+/* Pictures begin: noise [batch, image_rows, in_channels], float32. Any number may follow one another on a stream. */
+flux1_status dit_stream_start(const dit_weights *w, mesh *m, dit_stream *s, const tensor *noise);
 
-/* Waits for step k. FLUX1_ERR_NUMERIC if it made a NaN or infinity. */
-flux1_status dit_step_end(dit *model, mesh *m, int64_t k, model_tick *tick, void *user);
+/* The calls of one step, the same every time: latent += (σ[k+1] − σ[k]) · velocity(latent, σ[k]) at the step counter k.
+ * negative (NULL: none): velocity = v(negative) + scale·(v(positive) − v(negative)), true CFG as diffusers has it. */
+typedef struct dit_step_args {
+    const dit_weights *weights;
+    const dit_condition *positive, *negative;
+    float scale;
+    dit_stream *stream;
+} dit_step_args;
+flux1_status dit_step(const dit_step_args *a, mesh *m, model_tick *tick, void *user);
 
-/* The latent of all ranks, [1, tokens, in_channels], on ranks that pass a host tensor. With `sigma_next` (σ[k+1]), the
- * picture that step k's velocity points at (x − σ[k+1]·v) in its place: call it after dit_step(k). */
-flux1_status dit_latent(dit *model, mesh *m, const float *sigma_next, tensor *host);
+/* Ticks that dit_step gives. */
+int64_t dit_ticks(const dit_config *c, int passes);
+
+/* Before a step, outside what is recorded of it: keeps the latent; `again`, after the same step has failed: goes back to what was kept. */
+flux1_status dit_stream_keep(dit_stream *s, mesh *m, bool again);
+
+/* FLUX1_ERR_NUMERIC if `slot` (of mesh_step_wait) is one: the block that made a NaN or infinity. */
+flux1_status dit_told(const dit_weights *w, mesh *m, int slot, int64_t step);
+
+/* The latents of all ranks, [batch, image_rows, in_channels], on ranks that pass a host tensor. With `sigma_next` (σ[k+1]), the pictures
+ * that step k's velocity points at (x − σ[k+1]·v) in their place. */
+flux1_status dit_latent(const dit_stream *s, mesh *m, const float *sigma_next, tensor *host);
 
 #endif

@@ -24,15 +24,13 @@ void time_embedding(float t, float out[TIME_CHANNELS])
     }
 }
 
-void rope_table(const dit_config *c, int64_t grid_w, int64_t first, int64_t count, float *out)
+void rope_table(const dit_config *c, const float *ids, int64_t rows, float *out)
 {
-    for (int64_t r = first; r < first + count; r++) {
-        double position[3] = {0, grid_w ? (double)(r / grid_w) : 0, grid_w ? (double)(r % grid_w) : 0};
+    for (int64_t r = 0; r < rows; r++, ids += DIT_ID_AXES)
         for (size_t a = 0; a < c->axis_count; a++)
             for (int64_t d = 0; d < c->axes[a]; d += 2) {
-                double angle = position[a] * (1.0 / pow(10000.0, (double)d / (double)c->axes[a]));
+                double angle = (double)ids[a] * (1.0 / pow(10000.0, (double)d / (double)c->axes[a]));
                 *out++ = (float)cos(angle);
                 *out++ = (float)sin(angle);
             }
-    }
 }

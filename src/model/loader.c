@@ -1,6 +1,7 @@
 #include "model/loader.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define NAME_MAX_BYTES 256
@@ -12,7 +13,27 @@ flux1_status load_block(loader *l, const char *format, ...)
     va_start(ap, format);
     vsnprintf(name, sizeof name, format, ap);
     va_end(ap);
-    return ops_block_create(l->m->o, name, &l->block);
+    block_list *made = l->made;
+    made->o = l->m->o;
+    if (made->count == made->room) {
+        size_t room = 2 * made->room + 16;
+        block **more = realloc(made->block, room * sizeof(block *));
+        if (!more)
+            return error_oom(l->m->err, room * sizeof(block *), "a model's blocks");
+        made->block = more;
+        made->room = room;
+    }
+    TRY(ops_block_create(l->m->o, name, &l->block));
+    made->block[made->count++] = l->block;
+    return FLUX1_OK;
+}
+
+void block_list_free(block_list *l)
+{
+    for (size_t i = l->count; i-- > 0;)
+        ops_block_destroy(l->o, l->block[i]);
+    free(l->block);
+    *l = (block_list){0};
 }
 
 flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape,
@@ -61,7 +82,7 @@ flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, b
     }
     if (how == LINEAR_ROW) {
         r = mesh_row_slice(l->m, &r, unit);
-        bias = bias && l->m->tp_rank == 0; /* the ranks' sums are added: the bias counts once */
+        bias = bias && mesh_adds_bias(l->m); /* the ranks' sums are added: the bias counts once */
     }
     *w = (linear_weight){0};
     return load_prepared(l, &r, bias ? &b : NULL, &w->w);
@@ -122,12 +143,12 @@ flux1_status finite_report(mesh *m, const char *model, const char *const *names,
 {
     int slot;
     TRY(ops_finite_first(m->o, &slot));
+    TRY(mesh_lowest(m, &slot)); /* a NaN is one rank's at first; the block that made it is the one to name */
     return finite_told(m, slot, model, names, where);
 }
 
 flux1_status finite_told(mesh *m, int slot, const char *model, const char *const *names, const char *where)
 {
-    TRY(mesh_lowest(m, &slot)); /* a NaN is one rank's at first; the block that made it is the one to name */
     if (slot < 0)
         return FLUX1_OK;
     return error_set(m->err, FLUX1_ERR_NUMERIC,

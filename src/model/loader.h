@@ -4,15 +4,25 @@
 
 #include "mesh/mesh.h"
 
+/* The blocks that a model has made on its backend: given back with it, while the backend lives on. */
+typedef struct block_list {
+    ops *o;
+    block **block;
+    size_t count, room;
+} block_list;
+
 /* Where a model is built: on which rank, from which store. */
 typedef struct loader {
     mesh *m;
     store *s;
+    block_list *made;     /* the model's */
     bool claim;           /* note faults in the store (opening a folder); otherwise every tensor is known to be there */
     block *block;         /* what is loaded next belongs to this */
     bool coarse;          /* linear weights loaded next are marked so */
     store_tensor missing; /* stands in for a tensor that is not there, while claiming */
 } loader;
+
+void block_list_free(block_list *l); /* the blocks too */
 
 /* Called after each block of a model, on every rank, in order: progress, and the dry run's way to know what a block
  * costs. */
@@ -48,7 +58,7 @@ flux1_status load_table(loader *l, const char *name, int64_t entries, int64_t wi
 
 /* FLUX1_ERR_NUMERIC naming the block, if one of the checks (ops finite; slot = index into names) has failed. */
 flux1_status finite_report(mesh *m, const char *model, const char *const *names, const char *where);
-/* The same for a slot that is known already, or −1. */
+/* The same for a slot that all ranks know already, or −1. */
 flux1_status finite_told(mesh *m, int slot, const char *model, const char *const *names, const char *where);
 
 #endif

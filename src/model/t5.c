@@ -14,6 +14,7 @@ typedef struct t5_layer {
 
 struct t5 {
     t5_config config;
+    block_list blocks;
     block *embeddings, *final;
     weight *tokens, *norm;
     weight_recipe bias; /* [buckets, heads] of block 0, shared by all blocks */
@@ -61,6 +62,7 @@ flux1_status t5_create(loader *l, const t5_config *c, t5 **out)
     }
     model->config = *c;
     *out = model;
+    l->made = &model->blocks;
     TRY(load_block(l, "shared"));
     model->embeddings = l->block;
     TRY(load_table(l, embedding_name(l->s), c->vocab, c->d_model, &model->tokens));
@@ -81,6 +83,7 @@ void t5_destroy(t5 *model)
 {
     if (!model)
         return;
+    block_list_free(&model->blocks);
     free(model->names);
     free(model);
 }
@@ -135,8 +138,8 @@ static flux1_status begin(t5 *model, mesh *m, const int32_t *ids, int64_t length
 {
     const t5_config *c = &model->config;
     ops *o = m->o;
-    cut mine = mesh_rows(m, PART_TEXT, length), heads = cut_of(c->heads, m->tp, m->tp_rank),
-        ff = cut_of(c->d_ff, m->tp, m->tp_rank);
+    cut mine = mesh_rows(m, PART_TEXT, length), heads = mesh_heads(m, c->heads),
+        ff = mesh_features(m, c->d_ff);
     act tokens;
     r->heads = heads.count;
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, mine.count, 0, c->d_model), &r->x));

@@ -28,6 +28,7 @@ typedef struct level {
 /* Both halves have the same parts: conv_in, levels, the middle, norm_out, conv_out; the decoder passes the middle
  * first. */
 typedef struct vae_side {
+    block_list blocks;
     vae_config config;
     const char *side; /* "encoder" or "decoder" */
     int64_t per_level;
@@ -156,6 +157,7 @@ flux1_status vae_decoder_create(loader *l, const vae_config *c, vae_decoder **ou
         return error_oom(l->m->err, sizeof *v, "the VAE");
     *out = v;
     vae_side *h = &v->h;
+    l->made = &h->blocks;
     int64_t last = c->levels - 1;
     TRY(load_side(l, h, c, "decoder", c->layers + 1));
     TRY(load_ends(l, h, c->latent_channels, c->channels[last], c->channels[0], c->out_channels));
@@ -179,6 +181,7 @@ flux1_status vae_encoder_create(loader *l, const vae_config *c, vae_encoder **ou
         return error_oom(l->m->err, sizeof *v, "the VAE");
     *out = v;
     vae_side *h = &v->h;
+    l->made = &h->blocks;
     int64_t last = c->levels - 1;
     TRY(load_side(l, h, c, "encoder", c->layers));
     TRY(load_ends(l, h, c->in_channels, c->channels[0], c->channels[last], 2 * c->latent_channels));
@@ -195,7 +198,11 @@ flux1_status vae_encoder_create(loader *l, const vae_config *c, vae_encoder **ou
     return FLUX1_OK;
 }
 
-static void free_side(vae_side *h) { free(h->resnets); }
+static void free_side(vae_side *h)
+{
+    block_list_free(&h->blocks);
+    free(h->resnets);
+}
 
 void vae_decoder_destroy(vae_decoder *v)
 {

@@ -385,6 +385,7 @@ typedef struct ops_count {
     size_t held_bytes;   /* of those weights on the device: ops_sizing.weight_bytes */
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
+    size_t block_bytes; /* file bytes of two blocks in a row, at most: one is used while the next is read */
     size_t exchanged; /* bytes sent by this rank (counted by the mesh) */
     int64_t operations;
 } ops_count;

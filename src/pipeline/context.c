@@ -1,6 +1,8 @@
 /* The context, and the small calls of the public interface. */
 #include "pipeline/context.h"
 
+#include "pipeline/session.h"
+
 #include "base/checked.h"
 #include "base/pool.h"
 
@@ -118,13 +120,12 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
     TRY(set_up_device(c, p, p->device, p->dtype, &c->device));
-    c->max_memory = p->max_memory ? p->max_memory : device_memory(c) ? device_memory(c) : machine_memory();
-    if (!p->encoder_device || !*p->encoder_device) {
-        c->text_device = c->device;
-        c->text_device.config.fp8 = FP8_NO; /* the encoders have nothing that is coarse */
+    c->max_memory = p->max_memory ? p->max_memory : machine_memory();
+    if (device_memory(c))
+        c->max_device_memory = p->max_device_memory ? p->max_device_memory : device_memory(c);
+    if (!p->encoder_device || !*p->encoder_device)
         return FLUX1_OK;
-    }
-    c->has_text_device = true;
+    c->has_text_device = true; /* the encoders have nothing to multiply in 8 bits */
     const flux1_dtype wanted = p->dtype == FLUX1_DTYPE_FP8 ? FLUX1_DTYPE_AUTO : p->dtype;
     return set_up_device(c, p, strcmp(p->encoder_device, "host") == 0 ? "cpu" : p->encoder_device, wanted,
                          &c->text_device);
@@ -138,6 +139,8 @@ const char *context_dtype(const flux1_context *c)
 flux1_status flux1_context_create(const flux1_context_params *params, flux1_context **out)
 {
     flux1_context_params p;
+    if (!out)
+        return FLUX1_ERR_ARGUMENT;
     flux1_context_params_defaults(&p);
     *out = NULL;
     flux1_context *c = calloc(1, sizeof *c);
@@ -156,6 +159,7 @@ void flux1_context_destroy(flux1_context *context)
 {
     if (!context)
         return;
+    sessions_close(context);
     if (context->has_text_device)
         close_devices(&context->text_device, mesh_ranks(&context->mesh));
     close_devices(&context->device, mesh_ranks(&context->mesh));
@@ -164,19 +168,45 @@ void flux1_context_destroy(flux1_context *context)
 
 const char *flux1_context_message(const flux1_context *context)
 {
-    return context ? context->error.message : "out of memory";
+    return context ? context->error.message : "out of memory, or no context";
 }
 
-void flux1_cancel(flux1_context *context)
+flux1_status context_begin(flux1_context *c)
 {
-    if (context)
-        atomic_store_explicit(&context->cancel, 1, memory_order_relaxed);
-}
-
-void context_begin(flux1_context *c)
-{
+    if (!c)
+        return FLUX1_ERR_ARGUMENT;
     error_clear(&c->error);
     atomic_store_explicit(&c->cancel, 0, memory_order_relaxed);
+    return FLUX1_OK;
+}
+
+flux1_status context_needs(flux1_context *c, const void *p, const char *name)
+{
+    return p ? FLUX1_OK : error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s is NULL", name);
+}
+
+flux1_status flux1_context_get_info(flux1_context *c, flux1_context_info *info)
+{
+    TRY(context_begin(c));
+    TRY(context_needs(c, info, "info"));
+    if (info->size < offsetof(flux1_context_info, reserved))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "info->size is not set");
+    TRY(context_needs(c, c->device.device, "the context's device"));
+    const ops_device_info *d = &c->device.device->info;
+    flux1_context_info all = {
+        .size = info->size,
+        .device = d->id,
+        .device_name = d->name,
+        .dtype = context_dtype(c),
+        .ranks = mesh_ranks(&c->mesh),
+        .threads = c->device.config.threads,
+        .runs_ahead = d->runs_ahead,
+        .encoders_apart = c->has_text_device && c->text_device.device != c->device.device,
+        .max_memory = c->max_memory,
+        .max_device_memory = c->max_device_memory,
+    };
+    memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
+    return FLUX1_OK;
 }
 
 void context_log(flux1_context *c, flux1_log_level level, const char *format, ...)
@@ -193,7 +223,8 @@ void context_log(flux1_context *c, flux1_log_level level, const char *format, ..
 
 flux1_status flux1_model_open(flux1_context *context, const char *path, flux1_model **out)
 {
-    context_begin(context);
+    TRY(context_begin(context));
+    TRY(context_needs(context, out, "out"));
     *out = NULL;
     if (!path || !*path)
         return error_set(&context->error, FLUX1_ERR_ARGUMENT, "no model: give the path of a FLUX.1 pipeline folder");
@@ -204,6 +235,8 @@ void flux1_model_close(flux1_model *model) { folder_close(model); }
 
 flux1_status flux1_model_get_info(const flux1_model *m, flux1_model_info *info)
 {
+    if (!m || !info || info->size < offsetof(flux1_model_info, reserved))
+        return FLUX1_ERR_ARGUMENT;
     flux1_model_info all = {
         .size = info->size,
         .guidance = m->dit.guidance,
@@ -215,8 +248,6 @@ flux1_status flux1_model_get_info(const flux1_model *m, flux1_model_info *info)
         .max_sequence_length = m->t5_length_max,
         .size_multiple = (int)folder_size_multiple(m),
     };
-    if (info->size < offsetof(flux1_model_info, reserved))
-        return FLUX1_ERR_ARGUMENT;
     memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
     return FLUX1_OK;
 }

@@ -5,15 +5,20 @@
 #include "mesh/mesh.h"
 #include "pipeline/folder.h"
 
+struct session;
+
 struct flux1_context {
     mesh_config mesh;
     mesh_device device;
     mesh_device text_device; /* of the encoders: `device`, or one of their own */
     bool has_text_device;
-    uint64_t max_memory; /* bytes */
+    uint64_t max_memory;        /* bytes of the host's */
+    uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
+    struct session *sessions;
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
     atomic_int cancel;
+    flux1_cancel_token *token; /* of the call that runs, or NULL */
     flux1_error error;
 };
 
@@ -23,7 +28,14 @@ void context_log(flux1_context *c, flux1_log_level level, const char *format, ..
 /* "f32", "bf16" or "fp8": what flux1_dtype came to. */
 const char *context_dtype(const flux1_context *c);
 
-/* Every public call begins here: the last message goes, a cancel that came before is forgotten. */
-void context_begin(flux1_context *c);
+/* Every public call begins here: the last message goes, a cancel that came before is forgotten. FLUX1_ERR_ARGUMENT for NULL. */
+flux1_status context_begin(flux1_context *c);
+
+/* FLUX1_ERR_ARGUMENT: "name: NULL is not possible here", unless p is there. */
+flux1_status context_needs(flux1_context *c, const void *p, const char *name);
+
+/* From now until token_leave the token (NULL is fine) cancels this context too. FLUX1_ERR_CANCELLED if it is cancelled already. */
+flux1_status token_enter(flux1_context *c, flux1_cancel_token *token);
+void token_leave(flux1_context *c);
 
 #endif

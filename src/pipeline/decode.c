@@ -1,6 +1,8 @@
 /* The decoding stage: packed latent to 8-bit picture, whole or in tiles. */
 #include "pipeline/text_to_image.h"
 
+#include "base/units.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +34,8 @@ static flux1_status append_tile(stage_plan *all, const stage_plan *one, flux1_er
         return error_oom(err, 0, "the plan");
     all->ticks = ticks;
     for (size_t i = 0; i < one->tick_count; i++)
-        ticks[all->tick_count++] = all->count.flops + one->ticks[i];
+        ticks[all->tick_count++] = all->flops + one->ticks[i];
+    all->flops += one->flops;
     all->count.flops += one->count.flops;
     all->count.exchanged += one->count.exchanged;
     all->count.weight_bytes = one->count.weight_bytes;
@@ -61,34 +64,65 @@ static flux1_status plan_tiles(decoder *d)
     return FLUX1_OK;
 }
 
+/* The arena of a picture in tiles serves the largest of them. */
+static flux1_status largest_arena(decoder *d)
+{
+    int ranks = mesh_ranks(&d->context->mesh);
+    d->plan.arena = calloc((size_t)ranks, sizeof *d->plan.arena);
+    if (!d->plan.arena)
+        return error_oom(&d->context->error, 0, "the plan");
+    d->plan.memory = 0;
+    for (int r = 0; r < ranks; r++) {
+        for (int i = 0; i < d->tile_plans; i++)
+            if (d->tile[i].plan.arena[r] > d->plan.arena[r])
+                d->plan.arena[r] = d->tile[i].plan.arena[r];
+        d->plan.memory += d->plan.arena[r];
+    }
+    return FLUX1_OK;
+}
+
 flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, size_t memory, decoder *d)
 {
     int64_t scale = vae_scale(&m->vae), h = r->height / scale, w = r->width / scale;
     *d = (decoder){.context = c, .model = m, .grid = tile_grid_make(h, w, scale, m->vae.sample_size)};
     d->job.model = m;
     TRY(plan_part(d, h, w, &d->plan));
-    size_t whole = d->plan.memory;
+    memory_need whole = memory_of(&c->device, &d->plan);
     if (!tile_grid_divides(&d->grid) || r->tiling == FLUX1_TILING_NO ||
-        (r->tiling == FLUX1_TILING_AUTO && whole <= memory))
+        (r->tiling == FLUX1_TILING_AUTO && whole.activations + whole.weights <= memory))
         return FLUX1_OK;
     stage_plan_free(&d->plan);
     flux1_status st = plan_tiles(d);
+    if (st == FLUX1_OK)
+        st = largest_arena(d);
     if (st != FLUX1_OK)
         decoder_close(d);
-    else if (r->tiling == FLUX1_TILING_AUTO)
+    else if (r->tiling == FLUX1_TILING_AUTO) {
+        char bytes[32];
+        format_bytes(bytes, sizeof bytes, (double)whole.activations);
         context_log(c, FLUX1_LOG_WARNING,
-                    "the picture is decoded in %lld tiles, since whole it would take %.1f GiB of memory; tones may "
-                    "differ slightly between them",
-                    (long long)(tile_rows(&d->grid) * tile_columns(&d->grid)), (double)whole / 0x1p30);
+                    "the picture is decoded in %lld tiles, since whole it would take %s of memory; tones may differ "
+                    "slightly between them",
+                    (long long)(tile_rows(&d->grid) * tile_columns(&d->grid)), bytes);
+    }
     return st;
+}
+
+void decoder_rest(decoder *d)
+{
+    session_give(d->context, d->session);
+    d->session = NULL;
 }
 
 void decoder_close(decoder *d)
 {
+    if (!d->context)
+        return;
+    decoder_rest(d);
     stage_plan_free(&d->plan);
     for (int i = 0; i < d->tile_plans; i++)
         stage_plan_free(&d->tile[i].plan);
-    d->tile_plans = 0;
+    *d = (decoder){0};
 }
 
 /* ---- before and behind the VAE ---- */
@@ -119,6 +153,7 @@ static flux1_status make_picture(const tile_grid *g, const float *pixels, tensor
     image->pixels = malloc((size_t)(3 * size));
     if (!image->pixels)
         return error_oom(err, (size_t)(3 * size), "the picture");
+    image->size = sizeof *image;
     image->width = (int)width;
     image->height = (int)height;
     for (int64_t i = 0; i < 3 * size; i++)
@@ -136,17 +171,19 @@ typedef struct work {
     tensor tile;         /* one tile's part of it */
 } work;
 
-static flux1_status run_part(decoder *d, const stage_plan *p, int64_t h, int64_t w, float *latent, float *pixels)
+static flux1_status run_part(decoder *d, int64_t h, int64_t w, float *latent, float *pixels)
 {
-    flux1_context *c = d->context;
     vae_job *job = &d->job;
     int64_t scale = d->grid.scale;
+    job->session = d->session;
     job->h = h;
     job->w = w;
-    job->in =
-        (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w, d->model->vae.latent_channels}, .data = latent};
+    job->in = (tensor){.type = DTYPE_F32,
+                       .dims = 3,
+                       .shape = {1, h * w, d->model->vae.latent_channels},
+                       .data = latent};
     job->out = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w * scale * scale, 3}, .data = pixels};
-    return stage_run(&c->mesh, &c->device, p, vae_decode_body, job, &c->error);
+    return mesh_run(d->session->mesh, vae_decode_body, job, &d->context->error);
 }
 
 static flux1_status run_tile(void *user, int64_t y, int64_t x, int64_t height, int64_t width, float *pixels)
@@ -158,7 +195,7 @@ static flux1_status run_tile(void *user, int64_t y, int64_t x, int64_t height, i
     for (int64_t i = 0; i < height; i++)
         memcpy(rows + i * width * channels, k->latent + ((y + i) * d->grid.w + x) * channels,
                (size_t)(width * channels) * sizeof *rows);
-    return run_part(d, tile_plan_of(d, height, width), height, width, rows, pixels);
+    return run_part(d, height, width, rows, pixels);
 }
 
 static flux1_status run_vae(decoder *d, tensor *latent, tensor *pixels)
@@ -166,7 +203,7 @@ static flux1_status run_vae(decoder *d, tensor *latent, tensor *pixels)
     const tile_grid *g = &d->grid;
     flux1_error *err = &d->context->error;
     if (d->tile_plans == 0)
-        return run_part(d, &d->plan, g->h, g->w, latent->data, pixels->data);
+        return run_part(d, g->h, g->w, latent->data, pixels->data);
     work k = {.d = d, .latent = latent->data};
     TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->side * g->side, d->model->vae.latent_channels}, &k.tile, err));
     flux1_status st = tiles_decode(g, run_tile, &k, pixels->data, err);
@@ -174,7 +211,20 @@ static flux1_status run_vae(decoder *d, tensor *latent, tensor *pixels)
     return st;
 }
 
-flux1_status decoder_run(decoder *d, const tensor *latent, progress *p, tensor *decoded, flux1_image *image)
+static flux1_status take_session(decoder *d, const size_t *reserve)
+{
+    flux1_context *c = d->context;
+    if (d->session)
+        return FLUX1_OK;
+    TRY(session_take(c, &c->device, d->model, &d->session));
+    flux1_status st = mesh_reserve(d->session->mesh, reserve ? reserve : d->plan.arena, &c->error);
+    if (st != FLUX1_OK)
+        decoder_rest(d);
+    return st;
+}
+
+flux1_status decoder_run(decoder *d, const float *latent, const size_t *reserve, progress *p, tensor *decoded,
+                         flux1_image *image)
 {
     flux1_error *err = &d->context->error;
     const vae_config *v = &d->model->vae;
@@ -184,13 +234,14 @@ flux1_status decoder_run(decoder *d, const tensor *latent, progress *p, tensor *
     d->job.ticker = (ticker){0};
     if (p)
         progress_stage(p, FLUX1_STAGE_DECODE, &d->plan, &d->job.ticker);
+    TRY_CLEANUP(take_session(d, reserve));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->h * g->w, v->latent_channels}, &rows, err));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->h * g->w * g->scale * g->scale, 3}, &pixels, err));
-    unpack_latent(v, latent->data, g->h, g->w, rows.data);
+    unpack_latent(v, latent, g->h, g->w, rows.data);
     TRY_CLEANUP(run_vae(d, &rows, &pixels));
     TRY_CLEANUP(make_picture(g, pixels.data, decoded, image, err));
     if (p)
-        progress_advance(p, d->plan.count.flops);
+        progress_advance(p, d->plan.flops);
 cleanup:
     tensor_free(&rows);
     tensor_free(&pixels);

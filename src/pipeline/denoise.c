@@ -1,4 +1,4 @@
-/* The denoising stage: noise, sigmas, and the steps on an open mesh. */
+/* The denoising stage: noise, sigmas, positions, and the steps of batches on a session. */
 #include "pipeline/text_to_image.h"
 
 #include "base/rng.h"
@@ -17,80 +17,188 @@ static void pack_latent(const float *planes, int64_t channels, int64_t grid_h, i
                     *tokens++ = planes[c * size + (2 * i + k / 2) * width + 2 * j + k % 2];
 }
 
-flux1_status make_noise(const flux1_model *m, const request *r, uint64_t seed, tensor *out, flux1_error *err)
+flux1_status make_noise(const flux1_model *m, const request *r, uint64_t seed, float *out, flux1_error *err)
 {
     int64_t h = request_grid_h(r, m), w = request_grid_w(r, m);
     size_t count = (size_t)(h * w * m->dit.in_channels);
     float *planes = malloc(count * sizeof *planes);
     if (!planes)
         return error_oom(err, count * sizeof *planes, "the noise");
-    flux1_status st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, h * w, m->dit.in_channels}, out, err);
-    if (st == FLUX1_OK) {
-        rng generator;
-        rng_seed(&generator, seed);
-        rng_normal(&generator, planes, count);
-        pack_latent(planes, m->vae.latent_channels, h, w, out->data);
-    }
+    rng generator;
+    rng_seed(&generator, seed);
+    rng_normal(&generator, planes, count);
+    pack_latent(planes, m->vae.latent_channels, h, w, out);
     free(planes);
-    return st;
+    return FLUX1_OK;
 }
 
-flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request *r, const flux1_text *text,
-                           denoiser *d)
+/* The prompt's tokens are all at (0, 0, 0), the image's at (0, row, column). */
+static void fill_ids(float *ids, int64_t text_rows, int64_t grid_h, int64_t grid_w)
 {
-    *d = (denoiser){.context = c, .model = m, .channels = m->dit.in_channels};
-    d->tokens = request_grid_h(r, m) * request_grid_w(r, m);
+    memset(ids, 0, (size_t)(text_rows * DIT_ID_AXES) * sizeof *ids);
+    ids += text_rows * DIT_ID_AXES;
+    for (int64_t i = 0; i < grid_h; i++)
+        for (int64_t j = 0; j < grid_w; j++) {
+            *ids++ = 0;
+            *ids++ = (float)i;
+            *ids++ = (float)j;
+        }
+}
+
+static flux1_status allocate_tables(denoiser *d, const request *r)
+{
+    size_t rows = (size_t)(r->length + d->tokens);
     d->sigmas = malloc((size_t)(r->steps + 1) * sizeof *d->sigmas);
-    d->job.rank = calloc((size_t)mesh_ranks(&c->mesh), sizeof *d->job.rank);
-    if (!d->sigmas || !d->job.rank) {
-        denoiser_close(d);
-        return error_oom(&c->error, 0, "the denoiser");
+    d->ids = malloc(rows * DIT_ID_AXES * sizeof *d->ids);
+    d->guidance = malloc((size_t)d->batch * sizeof *d->guidance);
+    d->rows = calloc((size_t)d->batch, sizeof *d->rows);
+    d->job.rank = calloc((size_t)mesh_ranks(&d->context->mesh), sizeof *d->job.rank);
+    return d->sigmas && d->ids && d->guidance && d->rows && d->job.rank
+               ? FLUX1_OK
+               : error_oom(&d->context->error, rows * DIT_ID_AXES * sizeof *d->ids, "the denoiser");
+}
+
+static void describe_job(denoiser *d, const request *r)
+{
+    d->job.model = d->model;
+    d->job.scale = r->true_cfg_scale;
+    d->job.layout = (dit_layout){.batch = d->batch,
+                                 .text_rows = r->length,
+                                 .image_rows = d->tokens,
+                                 .text_ids = d->ids,
+                                 .image_ids = d->ids + r->length * DIT_ID_AXES,
+                                 .passes = r->passes};
+    for (int i = 0; i < 2; i++) {
+        d->embeds[i] = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {d->batch, r->length, d->model->t5.d_model}};
+        d->pooled[i] = (tensor){.type = DTYPE_F32, .dims = 2, .shape = {d->batch, d->model->clip.hidden}};
+        d->job.prompts[i] = (dit_prompts){.batch = d->batch,
+                                          .text_rows = r->length,
+                                          .steps = r->steps,
+                                          .sigmas = d->sigmas,
+                                          .guidance = d->guidance,
+                                          .prompt_embeds = &d->embeds[i],
+                                          .pooled = &d->pooled[i]};
     }
-    scheduler_sigmas(&m->scheduler, r->steps, d->tokens, d->sigmas);
-    d->job.model = m;
-    d->job.request = (dit_request){.text_rows = text->t5_length,
-                                   .grid_h = request_grid_h(r, m),
-                                   .grid_w = request_grid_w(r, m),
-                                   .steps = r->steps,
-                                   .sigmas = d->sigmas,
-                                   .guidance = r->guidance,
-                                   .prompt_embeds = &text->embeds,
-                                   .pooled = &text->pooled};
-    flux1_status st = stage_plan_make(&c->mesh, &c->device, dit_dry_body, &d->job, &d->job.ticker, &d->plan, &c->error);
-    if (st != FLUX1_OK)
+}
+
+flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request *r, int64_t batch, denoiser *d)
+{
+    *d = (denoiser){.context = c, .model = m, .batch = batch, .channels = m->dit.in_channels};
+    int64_t h = request_grid_h(r, m), w = request_grid_w(r, m);
+    d->tokens = h * w;
+    d->shape = (step_shape){batch, r->length, h, w, r->steps, r->passes, r->true_cfg_scale};
+    flux1_status st = allocate_tables(d, r);
+    if (st == FLUX1_OK) {
+        scheduler_sigmas(&m->scheduler, r->steps, d->tokens, d->sigmas);
+        fill_ids(d->ids, r->length, h, w);
+        describe_job(d, r);
+        st = stage_plan_make(&c->mesh, &c->device, dit_dry_body, &d->job, &d->job.ticker, &d->plan, &c->error);
+    }
+    if (st == FLUX1_OK)
+        stage_plan_repeat(&d->plan, r->steps);
+    else
         denoiser_close(d);
     return st;
 }
 
-flux1_status denoiser_open(denoiser *d, progress *p)
+/* The rows' texts one behind the other; of one row they are taken where they are. */
+static flux1_status gather_texts(denoiser *d, int which)
+{
+    const flux1_text *first = which ? d->rows[0].negative : d->rows[0].text;
+    tensor *all[] = {&d->embeds[which], &d->pooled[which]};
+    for (int i = 0; i < 2; i++) {
+        tensor *t = all[i];
+        if (d->batch == 1) {
+            t->data = i ? first->pooled.data : first->embeds.data;
+            continue;
+        }
+        if (!t->data)
+            TRY(tensor_create(t->type, t->dims, t->shape, t, &d->context->error));
+        size_t bytes = tensor_bytes(t) / (size_t)d->batch;
+        for (int64_t b = 0; b < d->batch; b++) {
+            const flux1_text *text = which ? d->rows[b].negative : d->rows[b].text;
+            memcpy((char *)t->data + (size_t)b * bytes, i ? text->pooled.data : text->embeds.data, bytes);
+        }
+    }
+    return FLUX1_OK;
+}
+
+static bool equal_rows(const denoiser *d, const batch_row *rows)
+{
+    for (int64_t b = 0; b < d->batch; b++)
+        if (d->rows[b].text != rows[b].text || d->rows[b].negative != rows[b].negative ||
+            d->rows[b].guidance != rows[b].guidance)
+            return false;
+    return true;
+}
+
+static flux1_status open_for(denoiser *d, const size_t *reserve)
 {
     flux1_context *c = d->context;
+    for (int64_t b = 0; b < d->batch; b++)
+        d->guidance[b] = d->rows[b].guidance;
+    for (int i = 0; i < d->job.layout.passes; i++)
+        TRY(gather_texts(d, i));
+    TRY(session_take(c, &c->device, d->model, &d->session));
+    d->job.session = d->session;
+    d->job.recording = session_recording(d->session, &d->shape);
+    TRY(mesh_reserve(d->session->mesh, reserve ? reserve : d->plan.arena, &c->error));
+    return mesh_run(d->session->mesh, dit_open_body, &d->job, &c->error);
+}
+
+flux1_status denoiser_open(denoiser *d, const batch_row *rows, const size_t *reserve, progress *p, double *opening)
+{
+    bool again = d->open && equal_rows(d, rows);
     if (p)
         progress_stage(p, FLUX1_STAGE_DENOISE, &d->plan, &d->job.ticker);
-    TRY(mesh_open(&c->mesh, &c->device, d->plan.arena, &d->session, &c->error));
-    return mesh_run(d->session, dit_open_body, &d->job, &c->error);
+    d->job.ticker.next = again ? d->plan.opening_ticks : 0;
+    *opening = again ? 0 : d->plan.opening;
+    if (again)
+        return FLUX1_OK;
+    denoiser_rest(d);
+    memcpy(d->rows, rows, (size_t)d->batch * sizeof *rows);
+    flux1_status st = open_for(d, reserve);
+    d->open = st == FLUX1_OK;
+    if (st != FLUX1_OK)
+        denoiser_rest(d);
+    return st;
 }
 
 flux1_status denoiser_start(denoiser *d, const tensor *noise)
 {
     d->job.noise = noise;
-    return mesh_run(d->session, dit_start_body, &d->job, &d->context->error);
+    d->failed = false;
+    return mesh_run(d->session->mesh, dit_start_body, &d->job, &d->context->error);
 }
 
 static flux1_status run_at(denoiser *d, int64_t k, mesh_body *body)
 {
+    d->job.again = d->failed && d->job.step == k;
     d->job.step = k;
-    return mesh_run(d->session, body, &d->job, &d->context->error);
+    flux1_status st = mesh_run(d->session->mesh, body, &d->job, &d->context->error);
+    d->failed = st != FLUX1_OK;
+    return st;
 }
 
-flux1_status denoiser_step(denoiser *d, int64_t k) { return run_at(d, k, dit_whole_step_body); }
+flux1_status denoiser_step(denoiser *d, int64_t k)
+{
+    size_t ticks = d->job.ticker.next;
+    flux1_status st = run_at(d, k, dit_whole_step_body);
+    if (st != FLUX1_OK)
+        d->job.ticker.next = ticks;
+    return st;
+}
 
 flux1_status denoiser_submit(denoiser *d, int64_t k) { return run_at(d, k, dit_step_body); }
 
-flux1_status denoiser_wait(denoiser *d, int64_t k) { return run_at(d, k, dit_step_end_body); }
+flux1_status denoiser_wait(denoiser *d, int64_t k)
+{
+    d->job.step = k;
+    return mesh_run(d->session->mesh, dit_step_end_body, &d->job, &d->context->error);
+}
 
-/* On one GPU. Elsewhere a step is done when it is submitted, or its ranks exchange what they have found at its end,
- * which would wait for the step behind it too. */
+/* On one device of its own. Elsewhere a step is done when it is submitted, or its ranks exchange what they have found at
+ * its end, which would wait for the step behind it too. */
 bool denoiser_runs_ahead(const denoiser *d)
 {
     return d->context->device.device->info.runs_ahead && mesh_ranks(&d->context->mesh) == 1;
@@ -100,15 +208,31 @@ flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent)
 {
     d->job.sigma_next = expected_of < 0 ? NULL : &d->sigmas[expected_of + 1];
     d->job.latent = latent;
-    return mesh_run(d->session, dit_latent_body, &d->job, &d->context->error);
+    return mesh_run(d->session->mesh, dit_latent_body, &d->job, &d->context->error);
+}
+
+void denoiser_rest(denoiser *d)
+{
+    dit_job_close(&d->job, mesh_ranks(&d->context->mesh));
+    session_give(d->context, d->session);
+    d->session = NULL;
+    d->open = false;
 }
 
 void denoiser_close(denoiser *d)
 {
-    mesh_close(d->session);
-    dit_job_close(&d->job, mesh_ranks(&d->context->mesh));
+    if (!d->context)
+        return;
+    denoiser_rest(d);
     stage_plan_free(&d->plan);
+    for (int i = 0; i < 2 && d->batch > 1; i++) {
+        tensor_free(&d->embeds[i]);
+        tensor_free(&d->pooled[i]);
+    }
+    free(d->job.rank);
+    free(d->rows);
+    free(d->guidance);
+    free(d->ids);
     free(d->sigmas);
-    d->session = NULL;
-    d->sigmas = NULL;
+    *d = (denoiser){0};
 }

@@ -4,6 +4,7 @@
 #include "flux1.h"
 #include "pipeline/stages.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,15 +196,26 @@ flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out,
     return st;
 }
 
+/* A model whose address may be another one's later is told apart by its number. */
+static struct flux1_model *new_model(const char *path)
+{
+    static atomic_ullong last;
+    struct flux1_model *m = calloc(1, sizeof *m);
+    if (!m || !(m->path = strdup(path))) {
+        free(m);
+        return NULL;
+    }
+    m->number = atomic_fetch_add(&last, 1) + 1;
+    return m;
+}
+
 flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err)
 {
     flux1_status st;
     TRY(check_parts(path, err));
-    struct flux1_model *m = calloc(1, sizeof *m);
-    if (!m || !(m->path = strdup(path))) {
-        free(m);
+    struct flux1_model *m = new_model(path);
+    if (!m)
         return error_oom(err, 0, "the model");
-    }
     TRY_CLEANUP(read_configs(m, err));
     TRY_CLEANUP(check_agreement(m, err));
     TRY_CLEANUP(folder_open_tokenizers(path, &m->clip_tokens, &m->t5_tokens, err));
@@ -288,11 +300,9 @@ flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data
     bool dev = strcmp(variant, "dev") == 0;
     if (!dev && strcmp(variant, "schnell") != 0)
         return error_set(err, FLUX1_ERR_ARGUMENT, "variant \"%s\": it should be schnell or dev", variant);
-    struct flux1_model *m = calloc(1, sizeof *m);
-    if (!m || !(m->path = strdup(variant))) {
-        free(m);
+    struct flux1_model *m = new_model(variant);
+    if (!m)
         return error_oom(err, 0, "the model");
-    }
     true_size(m, dev);
     set_lengths(m);
     for (int c = 0; c < COMPONENTS; c++)

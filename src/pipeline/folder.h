@@ -24,6 +24,7 @@ typedef enum component {
 const char *component_folder(component c);
 
 struct flux1_model {
+    uint64_t number; /* no two models of a process have the same */
     char *path;
     clip_config clip;
     t5_config t5;

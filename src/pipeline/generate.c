@@ -1,290 +1,336 @@
-/* A whole request: plan all stages, refuse what does not fit, then run them, one after the other, each with its own
- * memory. */
-#include "pipeline/text_to_image.h"
+/* Whole requests: plan all stages, refuse what does not fit, then encode, denoise batch by batch, and decode. */
+#include "pipeline/run.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-flux1_status check_memory(flux1_context *c, const request *r, const char *stage, size_t bytes)
+/* ---- encoding ---- */
+
+static double text_flops(const run *g) { return g->text_plan.clip.flops + g->text_plan.t5.flops; }
+
+static flux1_status encode_all(run *g)
 {
-    if (bytes <= c->max_memory)
-        return FLUX1_OK;
-    return error_set(&c->error, FLUX1_ERR_LIMIT,
-                     "a picture of %lldx%lld takes %.1f GiB of memory to %s, more than the %.1f GiB there are for it; "
-                     "choose a smaller size",
-                     (long long)r->width, (long long)r->height, (double)bytes / 0x1p30, stage,
-                     (double)c->max_memory / 0x1p30);
-}
-
-size_t memory_beside(const flux1_context *c, size_t taken) { return c->max_memory > taken ? c->max_memory - taken : 0; }
-
-typedef struct run {
-    flux1_context *c;
-    const flux1_model *m;
-    request r;
-    flux1_text *own;        /* made here */
-    const flux1_text *text; /* own, or the caller's */
-    text_plan text_plan;
-    denoiser denoiser;
-    decoder decoder;
-    bool denoiser_planned, decoder_planned;
-    progress p;
-    dump *dump;
-    tensor *latents; /* [count], each [1, tokens, channels] */
-    tensor expected; /* a preview's latent, to be decoded */
-    flux1_image *images;
-} run;
-
-/* The caller's text is of this model and these tokens. */
-static flux1_status take_text(run *g)
-{
-    const flux1_text *given = g->r.text, *own = g->own;
-    if (given->model != g->m)
-        return error_set(&g->c->error, FLUX1_ERR_ARGUMENT, "the text was encoded with another model");
-    if (given->clip_length != own->clip_length || given->t5_length != own->t5_length ||
-        memcmp(given->clip_ids, own->clip_ids, (size_t)own->clip_length * sizeof *own->clip_ids) != 0 ||
-        memcmp(given->t5_ids, own->t5_ids, (size_t)own->t5_length * sizeof *own->t5_ids) != 0)
-        return error_set(&g->c->error, FLUX1_ERR_ARGUMENT,
-                         "the text was encoded from another prompt, or with another max_sequence_length");
-    g->text = given;
+    for (int i = 0; i < g->n; i++)
+        for (int w = 0; w < 2; w++) {
+            prompt_text *t = &g->texts[i].of[w];
+            if (t->own && t->text == t->own)
+                TRY(text_encode(g->c, g->m, &g->text_plan, t->own, &g->p));
+        }
     return FLUX1_OK;
 }
 
-static flux1_status plan_text(run *g)
+static double texts_to_encode(const run *g)
 {
-    flux1_context *c = g->c;
-    bool clip_cut = false, t5_cut = false;
-    TRY(text_tokenize(g->m, g->r.prompt, strlen(g->r.prompt), g->r.length, &g->own, &clip_cut, &t5_cut, &c->error));
-    g->text = g->own;
-    if (t5_cut)
-        context_log(c, FLUX1_LOG_WARNING, "the prompt is longer than %d T5 tokens: the rest is not seen", g->r.length);
-    else if (clip_cut)
-        context_log(c, FLUX1_LOG_INFO,
-                    "the prompt is longer than CLIP's %d tokens: T5 sees it whole, CLIP its beginning",
-                    g->m->clip_length);
-    if (g->r.text)
-        return take_text(g);
-    TRY(text_plan_make(c, g->m, g->own, &g->text_plan));
-    return check_memory(c, &g->r, "encode its prompt", g->text_plan.t5.memory);
+    double count = 0;
+    for (int i = 0; i < g->n; i++)
+        for (int w = 0; w < 2; w++)
+            count += g->texts[i].of[w].own && g->texts[i].of[w].text == g->texts[i].of[w].own;
+    return count;
 }
 
-/* By size alone; what else lies on the device shows when the weights come. */
-static void tell_of_streaming(const run *g)
+/* ---- pictures and batches ---- */
+
+static batch_row row_of(const run *g, int64_t picture)
 {
-    flux1_context *c = g->c;
-    const ops_device_info *info = &c->device.device->info;
-    const stage_plan *d = &g->denoiser.plan;
-    size_t ranks = (size_t)mesh_ranks(&c->mesh), weights = d->count.held_bytes * (c->device.own ? 1 : ranks),
-           activations = d->memory / (c->device.own ? ranks : 1);
-    if (!info->memory || weights + activations + c->device.kind->sizing->spare <= info->memory)
-        return;
-    context_log(c, FLUX1_LOG_WARNING,
-                "the transformer's weights (%.1f GiB) and activations (%.1f GiB) do not fit %s: weights are streamed "
-                "to it in every step, which is slow%s",
-                (double)weights / 0x1p30, (double)activations / 0x1p30, info->name,
-                !c->device.config.fp8 && info->fp8 ? "; dtype fp8 takes about two thirds of them" : "");
+    const picture_place *p = &g->place[picture];
+    const request_texts *t = &g->texts[p->request];
+    return (batch_row){.text = t->of[0].text, .negative = t->of[1].text, .guidance = g->r[p->request].guidance};
 }
 
-/* Ids, and the plan of every stage, before anything is computed. */
-static flux1_status plan(run *g)
+static bool same_row(batch_row a, batch_row b)
 {
-    flux1_context *c = g->c;
-    TRY(plan_text(g));
-    TRY(denoiser_plan(c, g->m, &g->r, g->text, &g->denoiser));
-    g->denoiser_planned = true;
-    size_t denoise = g->denoiser.plan.memory;
-    TRY(check_memory(c, &g->r, "denoise", denoise));
-    tell_of_streaming(g);
-    TRY(decoder_plan(c, g->m, &g->r, memory_beside(c, g->r.preview_every ? denoise : 0), &g->decoder));
-    g->decoder_planned = true;
-    size_t decode = g->decoder.plan.memory;
-    return g->r.preview_every ? check_memory(c, &g->r, "denoise with previews", denoise + decode)
-                              : check_memory(c, &g->r, "decode", decode);
+    return a.text == b.text && a.negative == b.negative && a.guidance == b.guidance;
+}
+
+int64_t run_batch_size(const run *g, int64_t first)
+{
+    int64_t left = g->count - first;
+    return left < g->batch ? left : g->batch;
+}
+
+static denoiser *denoiser_for(run *g, int64_t size) { return size == g->batch ? &g->denoiser : &g->rest; }
+
+/* Whether a batch goes on with the conditions of the one before. */
+static bool follows(const run *g, int64_t first)
+{
+    int64_t size = run_batch_size(g, first);
+    if (first < g->batch || size != g->batch)
+        return false;
+    for (int64_t i = 0; i < size; i++)
+        if (!same_row(row_of(g, first + i), row_of(g, first + i - g->batch)))
+            return false;
+    return true;
 }
 
 static double total_flops(const run *g)
 {
-    const stage_plan *d = &g->denoiser.plan;
-    double opening = d->tick_count ? d->ticks[0] : 0, pictures = (double)g->r.count;
-    return g->text_plan.clip.count.flops + g->text_plan.t5.count.flops + opening +
-           pictures * (d->count.flops - opening + g->decoder.plan.count.flops);
+    double sum = texts_to_encode(g) * text_flops(g) + (double)g->count * g->decoder.plan.flops;
+    for (int64_t first = 0; first < g->count; first += g->batch) {
+        const denoiser *d = run_batch_size(g, first) == g->batch ? &g->denoiser : &g->rest;
+        sum += d->plan.flops - (follows(g, first) ? d->plan.opening : 0);
+    }
+    return sum;
 }
 
-static flux1_status dump_text(run *g)
-{
-    flux1_error *err = &g->c->error;
-    for (int64_t i = 0; i < g->r.count; i++) {
-        TRY(dump_add(g->dump, "clip.input_ids", DTYPE_I32, 1, (int64_t[]){g->text->clip_length}, i, g->text->clip_ids,
-                     err));
-        TRY(dump_add(g->dump, "t5.input_ids", DTYPE_I32, 1, (int64_t[]){g->text->t5_length}, i, g->text->t5_ids, err));
-        TRY(dump_add(g->dump, "pooled_prompt_embeds", DTYPE_F32, 1, g->text->pooled.shape + 1, i, g->text->pooled.data,
-                     err));
-        TRY(dump_add(g->dump, "prompt_embeds", DTYPE_F32, 2, g->text->embeds.shape + 1, i, g->text->embeds.data, err));
-    }
-    return dump_add(g->dump, "sigmas", DTYPE_F32, 1, (int64_t[]){g->r.steps + 1}, -1, g->denoiser.sigmas, err);
-}
+/* ---- steps ---- */
 
 static bool is_previewed(const run *g, int64_t k)
 {
-    return g->r.preview_every && (k + 1) % g->r.preview_every == 0 && k + 1 < g->r.steps;
+    return g->r[0].preview_every && (k + 1) % g->r[0].preview_every == 0 && k + 1 < g->r[0].steps;
 }
 
-/* The picture as expected after step k, which has been waited for and has no step behind it yet. */
-static flux1_status take_preview(run *g, int64_t image, int64_t k)
+static float *latent_of(const run *g, const tensor *batch, int64_t i)
 {
-    TRY(tensor_create(DTYPE_F32, 3, g->latents[image].shape, &g->expected, &g->c->error));
-    return denoiser_latent(&g->denoiser, k, &g->expected);
+    return (float *)batch->data + i * g->denoiser.tokens * g->denoiser.channels;
 }
 
-static flux1_status show_preview(run *g, int64_t image)
+static flux1_image blank_picture(const run *g, int64_t picture)
 {
-    flux1_image picture = {.seed = g->r.seed + (uint64_t)image};
-    if (!g->expected.data)
-        return FLUX1_OK;
-    flux1_status st = decoder_run(&g->decoder, &g->expected, NULL, NULL, &picture);
-    tensor_free(&g->expected);
-    if (st == FLUX1_OK) {
-        g->p.state.preview = &picture;
-        st = progress_report(&g->p, &g->c->error);
-        g->p.state.preview = NULL;
+    const picture_place *p = &g->place[picture];
+    return (flux1_image){.size = sizeof(flux1_image), .seed = p->seed, .request = p->request, .index = p->index};
+}
+
+/* The pictures as expected after the step that `expected` was taken behind. */
+static flux1_status show_previews(run *g, batch *b)
+{
+    flux1_status st = FLUX1_OK;
+    for (int64_t i = 0; b->has_expected && st == FLUX1_OK && i < b->size; i++) {
+        flux1_image picture = blank_picture(g, b->first + i);
+        st = decoder_run(&g->decoder, latent_of(g, &b->expected, i), NULL, NULL, NULL, &picture);
+        if (st == FLUX1_OK) {
+            g->p.state.image = (int)(b->first + i);
+            g->p.state.preview = &picture;
+            st = progress_report(&g->p, &g->c->error);
+            g->p.state.preview = NULL;
+            g->p.state.image = (int)b->first;
+        }
+        free(picture.pixels);
     }
-    free(picture.pixels);
+    b->has_expected = false;
     return st;
 }
 
 /* What the caller is told of a step that is done; what is read here of the latent is step k's only if no other is
  * submitted yet. */
-static flux1_status after_step(run *g, int64_t image, int64_t k)
+static flux1_status after_step(run *g, batch *b, int64_t k)
 {
-    tensor *latent = &g->latents[image];
-    bool last = k + 1 == g->r.steps;
-    if (g->dump || last)
-        TRY(denoiser_latent(&g->denoiser, -1, latent));
-    if (g->dump) {
-        char name[32];
-        snprintf(name, sizeof name, "latents.%lld", (long long)k + 1);
-        TRY(dump_add(g->dump, name, DTYPE_F32, 2, latent->shape + 1, image, latent->data, &g->c->error));
-    }
+    if (g->dump || k + 1 == g->r[0].steps)
+        TRY(denoiser_latent(b->denoiser, -1, &b->latents));
+    if (g->dump)
+        TRY(run_dump_latents(g, b, k + 1));
     g->p.state.step = (int)k + 1;
     TRY(progress_report(&g->p, &g->c->error));
-    return is_previewed(g, k) ? take_preview(g, image, k) : FLUX1_OK;
+    if (!is_previewed(g, k))
+        return FLUX1_OK;
+    b->has_expected = true;
+    return denoiser_latent(b->denoiser, k, &b->expected);
 }
 
-/* A GPU has the next step before it is done with this one, unless the latent between them is wanted; a preview is
- * decoded beside the next step. */
-static flux1_status run_steps(run *g, int64_t image)
+/* A device that runs ahead has the next step before it is done with this one, unless the latent between them is wanted; a
+ * preview is decoded beside the next step. */
+static flux1_status run_steps(run *g, batch *b)
 {
-    bool ahead = denoiser_runs_ahead(&g->denoiser) && !g->dump;
-    int64_t waited = 0;
-    for (int64_t k = 0; k < g->r.steps; k++) {
-        TRY(denoiser_submit(&g->denoiser, k));
-        TRY(show_preview(g, image));
-        bool alone = !ahead || k + 1 == g->r.steps || is_previewed(g, k);
+    bool ahead = denoiser_runs_ahead(b->denoiser) && !g->dump;
+    int64_t waited = 0, steps = g->r[0].steps;
+    for (int64_t k = 0; k < steps; k++) {
+        TRY(denoiser_submit(b->denoiser, k));
+        TRY(show_previews(g, b));
+        bool alone = !ahead || k + 1 == steps || is_previewed(g, k);
         for (; waited < (alone ? k + 1 : k); waited++) {
-            TRY(denoiser_wait(&g->denoiser, waited));
-            TRY(after_step(g, image, waited));
+            TRY(denoiser_wait(b->denoiser, waited));
+            TRY(after_step(g, b, waited));
         }
         if (!ahead)
-            TRY(show_preview(g, image));
+            TRY(show_previews(g, b));
     }
     return FLUX1_OK;
 }
 
-static flux1_status denoise_one(run *g, int64_t image)
+static flux1_status start_batch(run *g, batch *b)
 {
-    tensor *latent = &g->latents[image];
-    const stage_plan *plan = &g->denoiser.plan;
-    double opening = plan->ticks[0];
-    TRY(make_noise(g->m, &g->r, g->r.seed + (uint64_t)image, latent, &g->c->error));
-    TRY(dump_add(g->dump, "noise", DTYPE_F32, 2, latent->shape + 1, image, latent->data, &g->c->error));
-    TRY(denoiser_start(&g->denoiser, latent));
-    g->denoiser.job.ticker.next = 1; /* the first tick is the opening's */
-    g->p.base = opening;
-    g->p.state.image = (int)image;
-    g->p.state.steps = (int)g->r.steps;
+    for (int64_t i = 0; i < b->size; i++) {
+        g->rows[i] = row_of(g, b->first + i);
+        TRY(make_noise(g->m, &g->r[0], g->place[b->first + i].seed, latent_of(g, &b->latents, i), &g->c->error));
+    }
+    if (g->dump)
+        TRY(run_dump_latents(g, b, 0));
+    return denoiser_start(b->denoiser, &b->latents);
+}
+
+static flux1_status denoise_batch(run *g, batch *b)
+{
+    double opening;
+    const stage_plan *plan = &b->denoiser->plan;
+    for (int64_t i = 0; i < b->size; i++)
+        g->rows[i] = row_of(g, b->first + i);
+    if (b->denoiser == &g->rest)
+        denoiser_rest(&g->denoiser);
+    TRY(denoiser_open(b->denoiser, g->rows, g->reserve, &g->p, &opening));
+    progress_advance(&g->p, opening);
+    TRY(start_batch(g, b));
+    g->p.base = plan->opening;
+    g->p.state.image = (int)b->first;
+    g->p.state.steps = (int)g->r[0].steps;
     g->p.state.step = 0;
-    TRY(run_steps(g, image));
-    progress_advance(&g->p, plan->count.flops - opening);
+    TRY(run_steps(g, b));
+    progress_advance(&g->p, plan->flops - plan->opening);
     return FLUX1_OK;
 }
 
-static flux1_status denoise(run *g)
+/* ---- pictures ---- */
+
+static flux1_status hand_out(run *g, const flux1_image *image)
 {
-    TRY(denoiser_open(&g->denoiser, &g->p));
-    progress_advance(&g->p, g->denoiser.plan.ticks[0]);
-    for (int64_t i = 0; i < g->r.count; i++)
-        TRY(denoise_one(g, i));
-    mesh_close(g->denoiser.session); /* its memory goes before the decoder's comes */
-    g->denoiser.session = NULL;
-    return FLUX1_OK;
+    const request *r = &g->r[0];
+    if (!r->image || r->image(r->image_user, image) == 0)
+        return FLUX1_OK;
+    return error_set(&g->c->error, FLUX1_ERR_CANCELLED, "cancelled by the image callback");
 }
 
-static flux1_status decode_one(run *g, int64_t i)
+static flux1_status decode_one(run *g, const batch *b, int64_t i)
 {
+    flux1_image picture = blank_picture(g, b->first + i);
     tensor decoded = {0};
     flux1_status st;
     if (g->dump)
-        TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){3, g->r.height, g->r.width}, &decoded, &g->c->error));
-    g->p.state.image = (int)i;
-    TRY_CLEANUP(decoder_run(&g->decoder, &g->latents[i], &g->p, g->dump ? &decoded : NULL, &g->images[i]));
-    g->images[i].seed = g->r.seed + (uint64_t)i;
+        TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){3, g->r[0].height, g->r[0].width}, &decoded, &g->c->error));
+    g->p.state.image = (int)(b->first + i);
+    TRY_CLEANUP(decoder_run(&g->decoder, latent_of(g, &b->latents, i), b->denoiser->open ? NULL : g->reserve, &g->p,
+                            g->dump ? &decoded : NULL, &picture));
     if (g->dump)
-        st = dump_add(g->dump, "decoded", DTYPE_F32, 3, decoded.shape, i, decoded.data, &g->c->error);
+        TRY_CLEANUP(run_dump_decoded(g, b->first + i, &decoded));
+    TRY_CLEANUP(hand_out(g, &picture));
+    if (g->images) {
+        g->images[b->first + i] = picture;
+        picture.pixels = NULL;
+    }
 cleanup:
+    free(picture.pixels);
     tensor_free(&decoded);
     return st;
 }
 
-static flux1_status run_all(run *g)
+static flux1_status decode_batch(run *g, const batch *b)
+{
+    for (int64_t i = 0; i < b->size; i++)
+        TRY(decode_one(g, b, i));
+    return FLUX1_OK;
+}
+
+static flux1_status batch_create(run *g, int64_t first, batch *b)
+{
+    *b = (batch){.first = first, .size = run_batch_size(g, first)};
+    b->denoiser = denoiser_for(g, b->size);
+    int64_t shape[] = {b->size, g->denoiser.tokens, g->denoiser.channels};
+    TRY(tensor_create(DTYPE_F32, 3, shape, &b->latents, &g->c->error));
+    return g->r[0].preview_every ? tensor_create(DTYPE_F32, 3, shape, &b->expected, &g->c->error) : FLUX1_OK;
+}
+
+static void batch_free(batch *b)
+{
+    tensor_free(&b->latents);
+    tensor_free(&b->expected);
+}
+
+/* Batch by batch, each decoded before the next; where the memory does not allow both at a time all are denoised first. */
+static flux1_status run_batches(run *g)
+{
+    int64_t batches = (g->count + g->batch - 1) / g->batch, made = 0;
+    flux1_status st = FLUX1_OK;
+    batch *all = calloc((size_t)batches, sizeof *all);
+    if (!all)
+        return error_oom(&g->c->error, 0, "the batches");
+    for (; st == FLUX1_OK && made < batches; made++) {
+        batch *b = &all[made];
+        st = batch_create(g, made * g->batch, b);
+        if (st == FLUX1_OK)
+            st = denoise_batch(g, b);
+        if (st == FLUX1_OK && made + 1 == batches)
+            denoiser_rest(b->denoiser); /* its memory is the decoder's now */
+        if (st == FLUX1_OK && g->alternate)
+            st = decode_batch(g, b);
+        if (g->alternate)
+            batch_free(b);
+    }
+    for (int64_t i = 0; st == FLUX1_OK && !g->alternate && i < batches; i++)
+        st = decode_batch(g, &all[i]);
+    for (int64_t i = 0; i < made; i++)
+        batch_free(&all[i]);
+    free(all);
+    return st;
+}
+
+/* ---- all of it ---- */
+
+static flux1_status run_all(run *g, bool keep)
 {
     flux1_error *err = &g->c->error;
-    TRY(plan(g));
-    g->latents = calloc((size_t)g->r.count, sizeof *g->latents);
-    g->images = calloc((size_t)g->r.count, sizeof *g->images);
-    if (!g->latents || !g->images)
+    TRY(run_plan(g));
+    if (keep && !(g->images = calloc((size_t)g->count, sizeof *g->images)))
         return error_oom(err, 0, "the pictures");
-    if (g->r.dump)
-        TRY(dump_create(g->r.count, &g->dump, err));
-    progress_begin(&g->p, g->c, &g->r, total_flops(g));
+    if (g->r[0].dump)
+        TRY(dump_create(g->count, &g->dump, err));
+    progress_begin(&g->p, g->c, &g->r[0], g->count, total_flops(g));
     TRY(progress_report(&g->p, err));
-    if (!g->r.text)
-        TRY(text_encode(g->c, &g->text_plan, g->own, &g->p));
+    TRY(encode_all(g));
     if (g->dump)
-        TRY(dump_text(g));
-    TRY(denoise(g));
-    for (int64_t i = 0; i < g->r.count; i++)
-        TRY(decode_one(g, i));
+        TRY(run_dump_texts(g));
+    TRY(run_batches(g));
     g->p.state.stage_fraction = g->p.state.fraction = 1;
     g->p.state.seconds_left = 0;
     TRY(progress_report(&g->p, err));
-    return g->dump ? dump_write(g->dump, g->r.dump, err) : FLUX1_OK;
+    return g->dump ? dump_write(g->dump, g->r[0].dump, err) : FLUX1_OK;
+}
+
+static void run_free(run *g)
+{
+    denoiser_close(&g->denoiser);
+    denoiser_close(&g->rest);
+    decoder_close(&g->decoder);
+    text_plan_free(&g->text_plan);
+    for (int i = 0; g->texts && i < g->n; i++)
+        for (int w = 0; w < 2; w++)
+            flux1_text_free(g->texts[i].of[w].own);
+    dump_destroy(g->dump);
+    free(g->texts);
+    free(g->place);
+    free(g->rows);
+    free(g->reserve);
+    free(g->r);
+}
+
+flux1_status flux1_generate_many(flux1_context *c, const flux1_model *model, const flux1_generate_params *const *params,
+                                 int n, flux1_image **images)
+{
+    run g = {.c = c, .m = model, .n = n};
+    flux1_status st;
+    TRY(context_begin(c));
+    if (images)
+        *images = NULL;
+    TRY(context_needs(c, model, "model"));
+    TRY(context_needs(c, params, "params"));
+    TRY_CLEANUP(run_take_requests(&g, params));
+    if (!images && !g.r[0].image) {
+        st = error_set(&c->error, FLUX1_ERR_ARGUMENT, "images is NULL and params->image too: nobody would see a picture");
+        goto cleanup;
+    }
+    st = token_enter(c, g.r[0].cancel);
+    if (st == FLUX1_OK)
+        st = run_all(&g, images != NULL);
+    token_leave(c);
+cleanup:
+    if (st == FLUX1_OK && images)
+        *images = g.images;
+    else
+        flux1_images_free(g.images, (int)g.count);
+    run_free(&g);
+    return st;
 }
 
 flux1_status flux1_generate(flux1_context *context, const flux1_model *model, const flux1_generate_params *params,
                             flux1_image **images)
 {
-    run g = {.c = context, .m = model};
-    context_begin(context);
-    *images = NULL;
-    TRY(request_make(context, model, params, &g.r));
-    flux1_status st = run_all(&g);
-    text_plan_free(&g.text_plan);
-    if (g.denoiser_planned)
-        denoiser_close(&g.denoiser);
-    if (g.decoder_planned)
-        decoder_close(&g.decoder);
-    flux1_text_free(g.own);
-    tensor_free(&g.expected);
-    dump_destroy(g.dump);
-    for (int64_t i = 0; g.latents && i < g.r.count; i++)
-        tensor_free(&g.latents[i]);
-    free(g.latents);
-    if (st == FLUX1_OK)
-        *images = g.images;
-    else
-        flux1_images_free(g.images, (int)g.r.count);
-    return st;
+    return flux1_generate_many(context, model, &params, 1, images);
 }
 
 void flux1_images_free(flux1_image *images, int count)

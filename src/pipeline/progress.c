@@ -11,12 +11,12 @@ double seconds_now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-void progress_begin(progress *p, flux1_context *c, const request *r, double total_flops)
+void progress_begin(progress *p, flux1_context *c, const request *r, int64_t images, double total_flops)
 {
-    *p = (progress){.context = c, .request = r, .total = total_flops, .began = seconds_now(), .worked = -1};
+    *p = (progress){.context = c, .request = r, .total = total_flops, .began = seconds_now()};
     p->state = (flux1_progress){.size = sizeof p->state,
                                 .stage_name = STAGE_NAMES[FLUX1_STAGE_LOAD],
-                                .images = (int)r->count,
+                                .images = (int)images,
                                 .seconds_left = -1};
 }
 
@@ -36,8 +36,6 @@ flux1_status progress_report(progress *p, flux1_error *err)
 static void set_fractions(progress *p, double done, double stage_fraction)
 {
     double now = seconds_now();
-    if (p->worked < 0)
-        p->worked = now;
     p->state.stage_fraction = stage_fraction;
     p->state.fraction = p->total > 0 ? done / p->total : 0;
     if (p->state.fraction > 1)
@@ -50,8 +48,8 @@ static flux1_status on_tick(void *user, size_t tick, flux1_error *err)
 {
     progress *p = user;
     const stage_plan *s = p->plan;
-    double done = tick < s->tick_count ? s->ticks[tick] : s->count.flops;
-    set_fractions(p, p->before + done - p->base, s->count.flops > 0 ? done / s->count.flops : 1);
+    double done = stage_plan_done(s, tick);
+    set_fractions(p, p->before + done - p->base, s->flops > 0 ? done / s->flops : 1);
     return progress_report(p, err);
 }
 

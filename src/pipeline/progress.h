@@ -13,11 +13,11 @@ typedef struct progress {
     double before;          /* of the stages done */
     const stage_plan *plan; /* of the stage that runs */
     double base;            /* FLOPs of this plan that belong to earlier pictures or to its opening */
-    double began, worked;   /* seconds: the request's start, the first FLOP's */
+    double began;   /* seconds: the request's start */
     flux1_progress state;
 } progress;
 
-void progress_begin(progress *p, flux1_context *c, const request *r, double total_flops);
+void progress_begin(progress *p, flux1_context *c, const request *r, int64_t images, double total_flops);
 
 /* The stage that runs from now on; `t` reports here. */
 void progress_stage(progress *p, flux1_stage stage, const stage_plan *plan, ticker *t);

@@ -5,7 +5,7 @@
 
 void flux1_generate_params_defaults(flux1_generate_params *p)
 {
-    *p = (flux1_generate_params){.size = sizeof *p, .steps = -1, .guidance = -1, .count = 1};
+    *p = (flux1_generate_params){.size = sizeof *p, .steps = -1, .guidance = -1, .count = 1, .true_cfg_scale = 1};
 }
 
 /* A side in pixels: the default for 0, rounded down to the model's unit, and said. */
@@ -50,10 +50,36 @@ static flux1_status take_counts(flux1_context *c, const flux1_model *m, const fl
                          p->preview_every);
     if (p->tiling < FLUX1_TILING_AUTO || p->tiling > FLUX1_TILING_NO)
         return error_set(err, FLUX1_ERR_ARGUMENT, "tiling %d: it should be one of flux1_tiling", (int)p->tiling);
+    if (p->batch < 0)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "batch %d: it should be a number of pictures, or 0", p->batch);
+    if (p->seed > UINT64_MAX - (uint64_t)(p->count - 1))
+        return error_set(err, FLUX1_ERR_ARGUMENT,
+                         "seed %llu with count %d: the last picture's seed would be beyond 18446744073709551615",
+                         (unsigned long long)p->seed, p->count);
+    r->batch = p->batch;
     r->tiling = p->tiling;
     r->count = p->count;
     r->length = p->max_sequence_length ? p->max_sequence_length : m->t5_length;
     r->preview_every = p->progress ? p->preview_every : 0;
+    return FLUX1_OK;
+}
+
+/* diffusers' FluxPipeline: true CFG is on with a negative prompt (an empty one counts) and a scale above 1. */
+static flux1_status take_true_cfg(flux1_context *c, const flux1_generate_params *p, request *r)
+{
+    if (isnan(p->true_cfg_scale) || isinf(p->true_cfg_scale))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "true_cfg_scale: it should be a finite number, such as 4");
+    r->true_cfg_scale = p->true_cfg_scale;
+    r->passes = p->negative_prompt && p->true_cfg_scale > 1 ? 2 : 1;
+    if (p->negative_prompt && r->passes == 1)
+        context_log(c, FLUX1_LOG_WARNING,
+                    "the negative prompt is ignored: true_cfg_scale is %g, it takes effect above 1",
+                    (double)p->true_cfg_scale);
+    else if (!p->negative_prompt && p->true_cfg_scale > 1)
+        context_log(c, FLUX1_LOG_WARNING, "true_cfg_scale %g is ignored: there is no negative prompt",
+                    (double)p->true_cfg_scale);
+    if (r->passes == 1)
+        r->true_cfg_scale = 1;
     return FLUX1_OK;
 }
 
@@ -65,7 +91,12 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "the parameters were not set up by flux1_generate_params_defaults");
     memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
-    *r = (request){.prompt = p.prompt ? p.prompt : "",
+    *r = (request){.negative_prompt = p.negative_prompt,
+                   .negative_text = p.negative_text,
+                   .image = p.image,
+                   .image_user = p.image_user,
+                   .cancel = p.cancel,
+                   .prompt = p.prompt ? p.prompt : "",
                    .seed = p.seed,
                    .text = p.text,
                    .dump = p.dump,
@@ -80,5 +111,5 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
     if (p.guidance >= 0 && !m->dit.guidance)
         context_log(c, FLUX1_LOG_WARNING, "guidance %g is ignored: this model has no guidance embedding",
                     (double)p.guidance);
-    return FLUX1_OK;
+    return take_true_cfg(c, &p, r);
 }

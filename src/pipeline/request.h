@@ -18,10 +18,17 @@ typedef struct request {
     int length; /* T5 tokens */
     int preview_every;
     flux1_tiling tiling;
-    const flux1_text *text; /* given by the caller, or NULL */
+    const char *negative_prompt; /* NULL: none */
+    float true_cfg_scale;
+    int passes;                  /* 2 with true CFG, otherwise 1 */
+    int64_t batch;               /* 0: to be chosen */
+    const flux1_text *text, *negative_text; /* given by the caller, or NULL */
     const char *dump;
     flux1_progress_fn *progress;
     void *progress_user;
+    flux1_image_fn *image;
+    void *image_user;
+    flux1_cancel_token *cancel;
 } request;
 
 /* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT, one sentence. Roundings and ignored values are logged. */

@@ -1,41 +1,34 @@
 /* The same in stages: encode a prompt, step by step, decode. */
 #include "pipeline/text_to_image.h"
 
-#include "base/checked.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 struct flux1_sampler {
     flux1_context *context;
-    const flux1_model *model;
-    request request;
+    request request; /* its texts are not read after flux1_sampler_create */
     denoiser denoiser;
     decoder decoder;
-    bool denoiser_planned, decoder_planned;
     tensor latent;
     int64_t step;
 };
 
-flux1_status flux1_encode_text(flux1_context *c, const flux1_model *m, const flux1_generate_params *params,
-                               flux1_text **out)
+/* One prompt, planned and encoded. */
+static flux1_status encode_prompt(flux1_context *c, const flux1_model *m, const request *r, const char *prompt,
+                                  flux1_text **out)
 {
-    request r;
-    text_plan plan;
+    text_plan plan = {0};
     progress p;
     flux1_text *text = NULL;
-    context_begin(c);
-    *out = NULL;
-    TRY(request_make(c, m, params, &r));
-    TRY(text_tokenize(m, r.prompt, strlen(r.prompt), r.length, &text, NULL, NULL, &c->error));
-    flux1_status st = text_plan_make(c, m, text, &plan);
-    if (st == FLUX1_OK) {
-        st = check_memory(c, &r, "encode its prompt", plan.t5.memory);
-        progress_begin(&p, c, &r, plan.clip.count.flops + plan.t5.count.flops);
-        if (st == FLUX1_OK)
-            st = text_encode(c, &plan, text, &p);
-        text_plan_free(&plan);
-    }
+    flux1_status st;
+    TRY(text_tokenize(m, prompt, strlen(prompt), r->length, &text, NULL, NULL, &c->error));
+    TRY_CLEANUP(text_plan_make(c, m, text, &plan));
+    TRY_CLEANUP(memory_check(c, memory_of(text_device(c), &plan.clip), "encoding the prompt (CLIP)", 0));
+    TRY_CLEANUP(memory_check(c, memory_of(text_device(c), &plan.t5), "encoding the prompt (T5)", HINT_TEXT));
+    progress_begin(&p, c, r, 1, plan.clip.flops + plan.t5.flops);
+    st = text_encode(c, m, &plan, text, &p);
+cleanup:
+    text_plan_free(&plan);
     if (st == FLUX1_OK)
         *out = text;
     else
@@ -43,69 +36,152 @@ flux1_status flux1_encode_text(flux1_context *c, const flux1_model *m, const flu
     return st;
 }
 
+flux1_status flux1_encode_text(flux1_context *c, const flux1_model *m, const flux1_generate_params *params,
+                               flux1_text **out)
+{
+    request r;
+    TRY(context_begin(c));
+    TRY(context_needs(c, out, "out"));
+    *out = NULL;
+    TRY(context_needs(c, m, "model"));
+    TRY(request_make(c, m, params, &r));
+    flux1_status st = token_enter(c, r.cancel);
+    if (st == FLUX1_OK)
+        st = encode_prompt(c, m, &r, r.prompt, out);
+    token_leave(c);
+    return st;
+}
+
+/* The caller's text is of this model and this prompt. */
+static flux1_status check_text(flux1_context *c, const flux1_model *m, const request *r, const char *prompt,
+                               const flux1_text *given, const char *name)
+{
+    flux1_text *ids = NULL;
+    TRY(text_tokenize(m, prompt, strlen(prompt), r->length, &ids, NULL, NULL, &c->error));
+    flux1_status st = text_check(c, m, given, ids, name);
+    flux1_text_free(ids);
+    return st;
+}
+
+static flux1_status plan_sampler(flux1_sampler *s, const flux1_model *m)
+{
+    flux1_context *c = s->context;
+    TRY(denoiser_plan(c, m, &s->request, 1, &s->denoiser));
+    memory_need denoise = memory_of(&c->device, &s->denoiser.plan);
+    TRY(memory_check(c, denoise, "denoising", HINT_SIZE));
+    TRY(decoder_plan(c, m, &s->request, memory_beside(c, &c->device, denoise), &s->decoder));
+    return memory_check(c, memory_sum(denoise, memory_of(&c->device, &s->decoder.plan)), "denoising and decoding",
+                        HINT_SIZE | (s->request.tiling == FLUX1_TILING_NO ? HINT_TILING : 0));
+}
+
+static flux1_status start_sampler(flux1_sampler *s, const flux1_model *m, const batch_row *row)
+{
+    flux1_context *c = s->context;
+    double opening;
+    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, s->denoiser.tokens, s->denoiser.channels}, &s->latent, &c->error));
+    TRY(make_noise(m, &s->request, s->request.seed, s->latent.data, &c->error));
+    TRY(denoiser_open(&s->denoiser, row, NULL, NULL, &opening));
+    return denoiser_start(&s->denoiser, &s->latent);
+}
+
+static flux1_status create(flux1_sampler *s, const flux1_model *m, const flux1_text *text)
+{
+    flux1_context *c = s->context;
+    const request *r = &s->request;
+    flux1_text *negative = NULL;
+    flux1_status st;
+    TRY(check_text(c, m, r, r->prompt, text, "the text"));
+    if (r->passes > 1 && r->negative_text)
+        TRY(check_text(c, m, r, r->negative_prompt, r->negative_text, "the negative text"));
+    TRY(plan_sampler(s, m));
+    if (r->passes > 1 && !r->negative_text)
+        TRY(encode_prompt(c, m, r, r->negative_prompt, &negative));
+    batch_row row = {text, negative ? negative : r->passes > 1 ? r->negative_text : NULL, r->guidance};
+    st = start_sampler(s, m, &row);
+    flux1_text_free(negative);
+    return st;
+}
+
 flux1_status flux1_sampler_create(flux1_context *c, const flux1_model *m, const flux1_text *text,
                                   const flux1_generate_params *params, flux1_sampler **out)
 {
-    flux1_status st;
-    flux1_sampler *s = NULL;
-    context_begin(c);
+    TRY(context_begin(c));
+    TRY(context_needs(c, out, "out"));
     *out = NULL;
-    if (text->model != m)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the text was encoded with another model");
-    if (!(s = calloc(1, sizeof *s)))
+    TRY(context_needs(c, m, "model"));
+    TRY(context_needs(c, text, "text"));
+    flux1_sampler *s = calloc(1, sizeof *s);
+    if (!s)
         return error_oom(&c->error, sizeof *s, "the sampler");
     s->context = c;
-    s->model = m;
-    TRY_CLEANUP(request_make(c, m, params, &s->request));
-    TRY_CLEANUP(denoiser_plan(c, m, &s->request, text, &s->denoiser));
-    s->denoiser_planned = true;
-    TRY_CLEANUP(check_memory(c, &s->request, "denoise", s->denoiser.plan.memory));
-    TRY_CLEANUP(decoder_plan(c, m, &s->request, memory_beside(c, s->denoiser.plan.memory), &s->decoder));
-    s->decoder_planned = true;
-    TRY_CLEANUP(check_memory(c, &s->request, "denoise and decode", s->denoiser.plan.memory + s->decoder.plan.memory));
-    TRY_CLEANUP(make_noise(m, &s->request, s->request.seed, &s->latent, &c->error));
-    TRY_CLEANUP(denoiser_open(&s->denoiser, NULL));
-    TRY_CLEANUP(denoiser_start(&s->denoiser, &s->latent));
-    *out = s;
-    return FLUX1_OK;
-cleanup:
-    flux1_sampler_free(s);
+    flux1_status st = request_make(c, m, params, &s->request);
+    if (st == FLUX1_OK)
+        st = token_enter(c, s->request.cancel);
+    s->request.progress = NULL; /* a sampler's caller knows how far it is */
+    if (st == FLUX1_OK)
+        st = create(s, m, text);
+    token_leave(c);
+    if (st == FLUX1_OK)
+        *out = s;
+    else
+        flux1_sampler_free(s);
+    return st;
+}
+
+/* Every call on a sampler begins here. */
+static flux1_status begin(flux1_sampler *s)
+{
+    if (!s)
+        return FLUX1_ERR_ARGUMENT;
+    TRY(context_begin(s->context));
+    flux1_status st = token_enter(s->context, s->request.cancel);
+    if (st != FLUX1_OK)
+        token_leave(s->context);
     return st;
 }
 
 flux1_status flux1_sampler_step(flux1_sampler *s, int *steps_left)
 {
-    context_begin(s->context);
-    if (s->step == s->request.steps)
-        return error_set(&s->context->error, FLUX1_ERR_ARGUMENT, "all %lld steps are done",
-                         (long long)s->request.steps);
-    TRY(denoiser_step(&s->denoiser, s->step));
-    s->step++;
-    if (steps_left)
-        *steps_left = (int)(s->request.steps - s->step);
-    return FLUX1_OK;
+    TRY(begin(s));
+    flux1_status st;
+    if (s->step == s->denoiser.shape.steps)
+        st = error_set(&s->context->error, FLUX1_ERR_ARGUMENT, "all %lld steps are done", (long long)s->step);
+    else
+        st = denoiser_step(&s->denoiser, s->step);
+    if (st == FLUX1_OK)
+        s->step++;
+    if (st == FLUX1_OK && steps_left)
+        *steps_left = (int)(s->denoiser.shape.steps - s->step);
+    token_leave(s->context);
+    return st;
 }
 
 flux1_status flux1_sampler_latents(flux1_sampler *s, const float **latents, int64_t *tokens, int64_t *channels)
 {
-    context_begin(s->context);
-    TRY(denoiser_latent(&s->denoiser, -1, &s->latent));
+    TRY(begin(s));
+    flux1_status st = context_needs(s->context, latents, "latents");
+    if (st == FLUX1_OK)
+        st = denoiser_latent(&s->denoiser, -1, &s->latent);
+    token_leave(s->context);
+    if (st != FLUX1_OK)
+        return st;
     *latents = s->latent.data;
-    *tokens = s->denoiser.tokens;
-    *channels = s->denoiser.channels;
+    if (tokens)
+        *tokens = s->denoiser.tokens;
+    if (channels)
+        *channels = s->denoiser.channels;
     return FLUX1_OK;
 }
 
-flux1_status flux1_sampler_decode(flux1_sampler *s, flux1_image **image)
+static flux1_status decode(flux1_sampler *s, flux1_image **image)
 {
-    context_begin(s->context);
-    *image = NULL;
     TRY(denoiser_latent(&s->denoiser, -1, &s->latent));
     flux1_image *picture = calloc(1, sizeof *picture);
     if (!picture)
         return error_oom(&s->context->error, sizeof *picture, "the picture");
     picture->seed = s->request.seed;
-    flux1_status st = decoder_run(&s->decoder, &s->latent, NULL, NULL, picture);
+    flux1_status st = decoder_run(&s->decoder, s->latent.data, NULL, NULL, NULL, picture);
+    decoder_rest(&s->decoder);
     if (st == FLUX1_OK)
         *image = picture;
     else
@@ -113,14 +189,24 @@ flux1_status flux1_sampler_decode(flux1_sampler *s, flux1_image **image)
     return st;
 }
 
+flux1_status flux1_sampler_decode(flux1_sampler *s, flux1_image **image)
+{
+    TRY(begin(s));
+    flux1_status st = context_needs(s->context, image, "image");
+    if (st == FLUX1_OK) {
+        *image = NULL;
+        st = decode(s, image);
+    }
+    token_leave(s->context);
+    return st;
+}
+
 void flux1_sampler_free(flux1_sampler *s)
 {
     if (!s)
         return;
-    if (s->denoiser_planned)
-        denoiser_close(&s->denoiser);
-    if (s->decoder_planned)
-        decoder_close(&s->decoder);
+    denoiser_close(&s->denoiser);
+    decoder_close(&s->decoder);
     tensor_free(&s->latent);
     free(s);
 }

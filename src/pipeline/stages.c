@@ -5,14 +5,8 @@
 
 /* ---- ticks and plans ---- */
 
-static flux1_status tick(void *user, mesh *m)
+static flux1_status record_tick(stage_plan *p, mesh *m)
 {
-    ticker *t = user;
-    if (m->rank != 0)
-        return FLUX1_OK;
-    if (!t->recording)
-        return t->report ? t->report(t->user, t->next++, m->err) : FLUX1_OK;
-    stage_plan *p = t->recording;
     if ((p->tick_count & (p->tick_count + 1)) == 0) { /* 0, 1, 3, 7, …: room for twice as many */
         double *more = realloc(p->ticks, 2 * (p->tick_count + 1) * sizeof *more);
         if (!more)
@@ -21,6 +15,29 @@ static flux1_status tick(void *user, mesh *m)
     }
     p->ticks[p->tick_count++] = ops_dry_count(m->o)->flops;
     return FLUX1_OK;
+}
+
+static flux1_status tick(void *user, mesh *m)
+{
+    ticker *t = user;
+    if (!mesh_leads(m))
+        return FLUX1_OK;
+    if (t->recording)
+        return record_tick(t->recording, m);
+    return t->report ? t->report(t->user, t->next++, m->err) : FLUX1_OK;
+}
+
+static void add_counts(ops_count *sum, const ops_count *one)
+{
+    sum->arena_peak += one->arena_peak;
+    sum->weight_bytes += one->weight_bytes;
+    sum->held_bytes += one->held_bytes;
+    sum->flops += one->flops;
+    sum->linear_flops += one->linear_flops;
+    sum->attention_flops += one->attention_flops;
+    sum->conv_flops += one->conv_flops;
+    sum->exchanged += one->exchanged;
+    sum->operations += one->operations;
 }
 
 flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, ticker *t,
@@ -38,7 +55,8 @@ flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_bo
         if (st != FLUX1_OK)
             break;
         if (r == 0)
-            out->count = count;
+            out->flops = count.flops;
+        add_counts(&out->count, &count);
         out->arena[r] = count.arena_peak;
         out->memory += count.arena_peak;
     }
@@ -49,6 +67,35 @@ flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_bo
     return st;
 }
 
+/* a + steps·(b − a) of what adds up from step to step. */
+static void repeat_counts(ops_count *b, const ops_count *a, double steps)
+{
+    b->flops = a->flops + steps * (b->flops - a->flops);
+    b->linear_flops = a->linear_flops + steps * (b->linear_flops - a->linear_flops);
+    b->attention_flops = a->attention_flops + steps * (b->attention_flops - a->attention_flops);
+    b->conv_flops = a->conv_flops + steps * (b->conv_flops - a->conv_flops);
+    b->exchanged = a->exchanged + (size_t)steps * (b->exchanged - a->exchanged);
+    b->operations = a->operations + (int64_t)steps * (b->operations - a->operations);
+}
+
+void stage_plan_repeat(stage_plan *p, int64_t steps)
+{
+    p->steps = steps;
+    p->step = p->flops - p->opening;
+    p->flops = p->opening + (double)steps * p->step;
+    repeat_counts(&p->count, &p->before, (double)steps);
+}
+
+double stage_plan_done(const stage_plan *p, size_t tick)
+{
+    size_t in_step = p->tick_count - p->opening_ticks;
+    if (p->steps == 0 || tick < p->opening_ticks)
+        return tick < p->tick_count ? p->ticks[tick] : p->flops;
+    size_t k = (tick - p->opening_ticks) / in_step, i = p->opening_ticks + (tick - p->opening_ticks) % in_step;
+    double done = p->ticks[i] + (double)k * p->step;
+    return done < p->flops ? done : p->flops;
+}
+
 void stage_plan_free(stage_plan *p)
 {
     free(p->arena);
@@ -56,69 +103,110 @@ void stage_plan_free(stage_plan *p)
     *p = (stage_plan){0};
 }
 
-flux1_status stage_run(const mesh_config *c, const mesh_device *d, const stage_plan *p, mesh_body *body, void *job,
-                       flux1_error *err)
-{
-    mesh_session *s = NULL;
-    TRY(mesh_open(c, d, p->arena, &s, err));
-    flux1_status st = mesh_run(s, body, job, err);
-    mesh_close(s);
-    return st;
-}
-
 /* ---- bodies ---- */
 
-/* The result goes to rank 0. */
-static tensor *for_rank(mesh *m, tensor *t) { return m->rank == 0 && t->data ? t : NULL; }
+/* The result goes to one rank. */
+static tensor *for_rank(const mesh *m, tensor *t) { return mesh_leads(m) && t->data ? t : NULL; }
 
 flux1_status clip_body(void *arg, mesh *m)
 {
     text_job *job = arg;
-    clip *model = NULL;
-    loader l = {.m = m, .s = job->model->store[COMPONENT_CLIP]};
-    flux1_status st = clip_create(&l, &job->model->clip, &model);
-    if (st == FLUX1_OK)
-        st = clip_encode(model, m, job->clip_ids, job->clip_length, for_rank(m, &job->pooled), tick, &job->ticker);
-    clip_destroy(model);
+    void *model = NULL;
+    TRY(session_model(job->session, job->model, BUILT_CLIP, m, &model));
+    flux1_status st =
+        clip_encode(model, m, job->clip_ids, job->clip_length, for_rank(m, &job->pooled), tick, &job->ticker);
+    session_model_done(job->session, BUILT_CLIP, model);
     return st;
 }
 
 flux1_status t5_body(void *arg, mesh *m)
 {
     text_job *job = arg;
-    t5 *model = NULL;
-    loader l = {.m = m, .s = job->model->store[COMPONENT_T5]};
-    flux1_status st = t5_create(&l, &job->model->t5, &model);
-    if (st == FLUX1_OK)
-        st = t5_encode(model, m, job->t5_ids, job->t5_length, for_rank(m, &job->embeds), tick, &job->ticker);
-    t5_destroy(model);
+    void *model = NULL;
+    TRY(session_model(job->session, job->model, BUILT_T5, m, &model));
+    flux1_status st = t5_encode(model, m, job->t5_ids, job->t5_length, for_rank(m, &job->embeds), tick, &job->ticker);
+    session_model_done(job->session, BUILT_T5, model);
     return st;
+}
+
+/* Weights, conditions and a stream, for `job->rank` or a dry run's own. */
+static flux1_status open_rank(dit_job *job, mesh *m, dit_rank *r)
+{
+    void *weights = NULL;
+    TRY(session_model(job->session, job->model, BUILT_DIT, m, &weights));
+    r->weights = weights;
+    for (int i = 0; i < job->layout.passes; i++)
+        TRY(dit_condition_create(r->weights, m, &job->prompts[i], tick, &job->ticker, &r->condition[i]));
+    return dit_stream_create(r->weights, m, &job->layout, &r->stream);
+}
+
+static void close_rank(dit_rank *r)
+{
+    dit_condition_destroy(r->condition[0]);
+    dit_condition_destroy(r->condition[1]);
+    dit_stream_destroy(r->stream);
+    *r = (dit_rank){0};
 }
 
 flux1_status dit_open_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
-    loader l = {.m = m, .s = job->model->store[COMPONENT_DIT]};
-    TRY(dit_create(&l, &job->model->dit, &job->rank[m->rank]));
-    return dit_begin(job->rank[m->rank], m, &job->request, tick, &job->ticker);
+    return open_rank(job, m, &job->rank[m->rank]);
 }
 
 flux1_status dit_start_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
-    return dit_start(job->rank[m->rank], m, job->noise);
+    const dit_rank *r = &job->rank[m->rank];
+    return dit_stream_start(r->weights, m, r->stream, job->noise);
+}
+
+typedef struct step_calls {
+    dit_job *job;
+    const dit_rank *rank;
+} step_calls;
+
+static flux1_status make_step_calls(void *arg, mesh *m)
+{
+    const step_calls *s = arg;
+    const dit_rank *r = s->rank;
+    dit_step_args a = {.weights = r->weights,
+                       .positive = r->condition[0],
+                       .negative = r->condition[1],
+                       .scale = s->job->scale,
+                       .stream = r->stream};
+    return dit_step(&a, m, tick, &s->job->ticker);
+}
+
+static flux1_status step_of(dit_job *job, mesh *m, dit_rank *r)
+{
+    step_calls calls = {job, r};
+    TRY(dit_stream_keep(r->stream, m, job->again));
+    return mesh_step(m, job->step, job->recording, make_step_calls, &calls,
+                     &r->replayed[job->step % OPS_STEPS_AHEAD]);
+}
+
+static flux1_status end_of_step(dit_job *job, mesh *m, const dit_rank *r)
+{
+    int slot;
+    TRY(mesh_step_wait(m, job->step, &slot));
+    TRY(dit_told(r->weights, m, slot, job->step));
+    int64_t ticks = r->replayed[job->step % OPS_STEPS_AHEAD] ? dit_ticks(&job->model->dit, job->layout.passes) : 0;
+    for (int64_t i = 0; i < ticks; i++)
+        TRY(tick(&job->ticker, m)); /* all at once: a replayed step has no middle */
+    return FLUX1_OK;
 }
 
 flux1_status dit_step_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
-    return dit_step(job->rank[m->rank], m, job->step, tick, &job->ticker);
+    return step_of(job, m, &job->rank[m->rank]);
 }
 
 flux1_status dit_step_end_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
-    return dit_step_end(job->rank[m->rank], m, job->step, tick, &job->ticker);
+    return end_of_step(job, m, &job->rank[m->rank]);
 }
 
 flux1_status dit_whole_step_body(void *arg, mesh *m)
@@ -130,61 +218,64 @@ flux1_status dit_whole_step_body(void *arg, mesh *m)
 flux1_status dit_latent_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
-    return dit_latent(job->rank[m->rank], m, job->sigma_next, job->latent ? for_rank(m, job->latent) : NULL);
+    return dit_latent(job->rank[m->rank].stream, m, job->sigma_next, job->latent ? for_rank(m, job->latent) : NULL);
 }
 
 void dit_job_close(dit_job *job, int ranks)
 {
     for (int r = 0; job->rank && r < ranks; r++)
-        dit_destroy(job->rank[r]);
-    free(job->rank);
-    job->rank = NULL;
+        close_rank(&job->rank[r]);
+}
+
+/* What was counted so far comes once, what follows at every step. */
+static void end_of_opening(stage_plan *p, mesh *m)
+{
+    const ops_count *count = ops_dry_count(m->o);
+    add_counts(&p->before, count);
+    if (mesh_leads(m)) {
+        p->opening = count->flops;
+        p->opening_ticks = p->tick_count;
+    }
 }
 
 flux1_status dit_dry_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
-    dit *model = NULL;
-    loader l = {.m = m, .s = job->model->store[COMPONENT_DIT]};
+    dit_rank r = {0};
     flux1_status st;
     float sigma = 0;
     tensor noise = {.type = DTYPE_F32,
                     .dims = 3,
-                    .shape = {1, job->request.grid_h * job->request.grid_w, job->model->dit.in_channels}};
-    TRY_CLEANUP(dit_create(&l, &job->model->dit, &model));
-    TRY_CLEANUP(dit_begin(model, m, &job->request, tick, &job->ticker));
-    TRY_CLEANUP(dit_start(model, m, &noise));
-    for (int64_t k = 0; k < job->request.steps; k++) {
-        TRY_CLEANUP(dit_step(model, m, k, tick, &job->ticker));
-        TRY_CLEANUP(dit_step_end(model, m, k, tick, &job->ticker));
-    }
-    TRY_CLEANUP(dit_latent(model, m, &sigma, NULL));
+                    .shape = {job->layout.batch, job->layout.image_rows, job->model->dit.in_channels}};
+    TRY_CLEANUP(open_rank(job, m, &r));
+    TRY_CLEANUP(dit_stream_start(r.weights, m, r.stream, &noise));
+    TRY_CLEANUP(dit_latent(r.stream, m, &sigma, NULL));
+    end_of_opening(job->ticker.recording, m);
+    TRY_CLEANUP(step_of(job, m, &r));
+    TRY_CLEANUP(end_of_step(job, m, &r));
 cleanup:
-    dit_destroy(model);
+    session_model_done(NULL, BUILT_DIT, r.weights);
+    close_rank(&r);
     return st;
 }
 
 flux1_status vae_decode_body(void *arg, mesh *m)
 {
     vae_job *job = arg;
-    vae_decoder *model = NULL;
-    loader l = {.m = m, .s = job->model->store[COMPONENT_VAE]};
-    flux1_status st = vae_decoder_create(&l, &job->model->vae, &model);
-    if (st == FLUX1_OK)
-        st = vae_decode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
-    vae_decoder_destroy(model);
+    void *model = NULL;
+    TRY(session_model(job->session, job->model, BUILT_DECODER, m, &model));
+    flux1_status st = vae_decode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
+    session_model_done(job->session, BUILT_DECODER, model);
     return st;
 }
 
 flux1_status vae_encode_body(void *arg, mesh *m)
 {
     vae_job *job = arg;
-    vae_encoder *model = NULL;
-    loader l = {.m = m, .s = job->model->store[COMPONENT_VAE]};
-    flux1_status st = vae_encoder_create(&l, &job->model->vae, &model);
-    if (st == FLUX1_OK)
-        st = vae_encode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
-    vae_encoder_destroy(model);
+    void *model = NULL;
+    TRY(session_model(job->session, job->model, BUILT_ENCODER, m, &model));
+    flux1_status st = vae_encode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
+    session_model_done(job->session, BUILT_ENCODER, model);
     return st;
 }
 
@@ -194,18 +285,18 @@ static flux1_status claim_body(void *arg, mesh *m)
     flux1_status st;
     clip *c = NULL;
     t5 *t = NULL;
-    dit *d = NULL;
+    dit_weights *d = NULL;
     vae_decoder *v = NULL;
     vae_encoder *e = NULL;
     TRY_CLEANUP(clip_create(&(loader){.m = m, .s = f->store[COMPONENT_CLIP], .claim = true}, &f->clip, &c));
     TRY_CLEANUP(t5_create(&(loader){.m = m, .s = f->store[COMPONENT_T5], .claim = true}, &f->t5, &t));
-    TRY_CLEANUP(dit_create(&(loader){.m = m, .s = f->store[COMPONENT_DIT], .claim = true}, &f->dit, &d));
+    TRY_CLEANUP(dit_weights_create(&(loader){.m = m, .s = f->store[COMPONENT_DIT], .claim = true}, &f->dit, &d));
     TRY_CLEANUP(vae_decoder_create(&(loader){.m = m, .s = f->store[COMPONENT_VAE], .claim = true}, &f->vae, &v));
     TRY_CLEANUP(vae_encoder_create(&(loader){.m = m, .s = f->store[COMPONENT_VAE], .claim = true}, &f->vae, &e));
 cleanup:
     clip_destroy(c);
     t5_destroy(t);
-    dit_destroy(d);
+    dit_weights_destroy(d);
     vae_decoder_destroy(v);
     vae_encoder_destroy(e);
     return st;

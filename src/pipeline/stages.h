@@ -1,23 +1,28 @@
-/* The three stages as bodies of a mesh, and what the dry run says of each before it runs. Only host tensors pass
- * between stages. */
+/* The three stages as bodies of a mesh, and what the dry run says of each before it runs. Only host tensors pass between stages. */
 #ifndef FLUX1_PIPELINE_STAGES_H
 #define FLUX1_PIPELINE_STAGES_H
 
-#include "mesh/mesh.h"
 #include "model/dit.h"
 #include "model/encoders.h"
 #include "model/vae.h"
-#include "pipeline/folder.h"
+#include "pipeline/session.h"
 
-/* What a stage will take: arena bytes of each rank, counts of rank 0, and the FLOPs that rank 0 has done at each tick.
- */
+/* What a stage will take. Of a stage with steps, one step is planned and the others are like it. */
 typedef struct stage_plan {
-    size_t *arena; /* [ranks] */
-    size_t memory; /* of all ranks */
-    ops_count count;
-    double *ticks;
+    size_t *arena;   /* [ranks]: bytes */
+    size_t memory;   /* of activations, of all ranks */
+    ops_count count; /* of all ranks and steps */
+    double flops;    /* of rank 0 and all steps: what its ticks count */
+    double *ticks;   /* rank 0's FLOPs at each of its ticks, as far as it was planned */
     size_t tick_count;
+    double opening, step; /* a stage with steps: rank 0's FLOPs before the first one (at ticks[0 … opening_ticks)), and of each */
+    size_t opening_ticks;
+    int64_t steps;   /* 0: a stage without */
+    ops_count before; /* `count` as it was before the first step */
 } stage_plan;
+
+/* Rank 0's FLOPs when its tick number `tick` comes. */
+double stage_plan_done(const stage_plan *p, size_t tick);
 
 /* Receives a body's ticks on rank 0: records them in the dry run, reports them in the real one. */
 typedef struct ticker {
@@ -29,6 +34,7 @@ typedef struct ticker {
 
 typedef struct text_job {
     const struct flux1_model *model;
+    session *session; /* NULL: a dry run */
     const int32_t *clip_ids, *t5_ids;
     int clip_length, t5_length;
     tensor pooled, embeds; /* out: [1, hidden], [1, length, d_model]; data NULL in the dry run */
@@ -37,28 +43,43 @@ typedef struct text_job {
 flux1_status clip_body(void *job, mesh *m);
 flux1_status t5_body(void *job, mesh *m);
 
+/* One rank's part of a batch on its way. */
+typedef struct dit_rank {
+    dit_weights *weights;
+    dit_condition *condition[2]; /* positive, negative */
+    dit_stream *stream;
+    bool replayed[OPS_STEPS_AHEAD]; /* the last steps */
+} dit_rank;
+
 typedef struct dit_job {
     const struct flux1_model *model;
-    dit_request request;
-    dit **rank; /* [ranks], made by dit_open_body */
-    const tensor *noise;
+    session *session;
+    dit_prompts prompts[2]; /* positive, and negative where layout.passes is 2 */
+    dit_layout layout;
+    float scale;            /* of true CFG */
+    dit_rank *rank;         /* [ranks], filled by dit_open_body */
+    const tensor *noise;    /* [batch, tokens, channels] */
     int64_t step;
+    bool again;             /* the step has failed before */
+    uint64_t recording;
     const float *sigma_next; /* dit_latent_body: see dit_latent */
     tensor *latent;
-    bool preview; /* the dry run counts previews too */
     ticker ticker;
 } dit_job;
-flux1_status dit_dry_body(void *job, mesh *m); /* all below, on shapes */
+flux1_status dit_dry_body(void *job, mesh *m); /* all below, on shapes, with one step */
 flux1_status dit_open_body(void *job, mesh *m);
 flux1_status dit_start_body(void *job, mesh *m);
+/* Enqueues the step. On a device that runs ahead it may not even have begun when this returns; one more may be enqueued behind it
+ * before dit_step_end_body, which waits. */
 flux1_status dit_step_body(void *job, mesh *m);
 flux1_status dit_step_end_body(void *job, mesh *m);
 flux1_status dit_whole_step_body(void *job, mesh *m); /* both */
 flux1_status dit_latent_body(void *job, mesh *m);
-void dit_job_close(dit_job *job, int ranks);
+void dit_job_close(dit_job *job, int ranks); /* conditions and streams; weights stay with the session */
 
 typedef struct vae_job {
     const struct flux1_model *model;
+    session *session;
     int64_t h, w; /* of the latent (decode), or height and width of the picture (encode) */
     tensor in, out;
     ticker ticker;
@@ -66,14 +87,12 @@ typedef struct vae_job {
 flux1_status vae_decode_body(void *job, mesh *m);
 flux1_status vae_encode_body(void *job, mesh *m);
 
-/* Dry-runs body for every rank. `t` is the job's ticker. */
+/* Dry-runs body for every rank. `t` is the job's ticker; the job's session must be NULL. */
 flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, ticker *t,
                              stage_plan *out, flux1_error *err);
+/* The plan was of one step: it stands for `steps`. */
+void stage_plan_repeat(stage_plan *p, int64_t steps);
 void stage_plan_free(stage_plan *p);
-
-/* Opens a session of the plan's size, runs body once, closes it. */
-flux1_status stage_run(const mesh_config *c, const mesh_device *d, const stage_plan *p, mesh_body *body, void *job,
-                       flux1_error *err);
 
 /* Builds all models of a folder on shapes, each claiming its tensors. */
 flux1_status stage_claim_all(struct flux1_model *m, flux1_error *err);

@@ -11,7 +11,7 @@ flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t byte
     flux1_text *t = calloc(1, sizeof *t);
     if (!t)
         return error_oom(err, sizeof *t, "the prompt");
-    t->model = m;
+    t->model = m->number;
     t->clip_length = m->clip_length;
     t->t5_length = t5_length;
     t->clip_ids = calloc((size_t)t->clip_length, sizeof *t->clip_ids);
@@ -42,17 +42,31 @@ void flux1_text_free(flux1_text *t)
     free(t);
 }
 
-flux1_status text_plan_make(flux1_context *c, const flux1_model *m, flux1_text *text, text_plan *out)
+flux1_status text_check(flux1_context *c, const flux1_model *m, const flux1_text *given, const flux1_text *ids,
+                        const char *name)
+{
+    if (given->model != m->number)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s was encoded with another model", name);
+    if (given->clip_length != ids->clip_length || given->t5_length != ids->t5_length ||
+        memcmp(given->clip_ids, ids->clip_ids, (size_t)ids->clip_length * sizeof *ids->clip_ids) != 0 ||
+        memcmp(given->t5_ids, ids->t5_ids, (size_t)ids->t5_length * sizeof *ids->t5_ids) != 0)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "%s was encoded from another prompt, or with another max_sequence_length", name);
+    return FLUX1_OK;
+}
+
+flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const flux1_text *ids, text_plan *out)
 {
     flux1_status st;
+    const mesh_device *d = text_device(c);
     *out = (text_plan){.job = {.model = m,
-                               .clip_ids = text->clip_ids,
-                               .t5_ids = text->t5_ids,
-                               .clip_length = text->clip_length,
-                               .t5_length = text->t5_length}};
-    st = stage_plan_make(&c->mesh, &c->text_device, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
+                               .clip_ids = ids->clip_ids,
+                               .t5_ids = ids->t5_ids,
+                               .clip_length = ids->clip_length,
+                               .t5_length = ids->t5_length}};
+    st = stage_plan_make(&c->mesh, d, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
     if (st == FLUX1_OK)
-        st = stage_plan_make(&c->mesh, &c->text_device, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);
+        st = stage_plan_make(&c->mesh, d, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);
     if (st != FLUX1_OK)
         text_plan_free(out);
     return st;
@@ -64,20 +78,29 @@ void text_plan_free(text_plan *plan)
     stage_plan_free(&plan->t5);
 }
 
-flux1_status text_encode(flux1_context *c, text_plan *plan, flux1_text *text, progress *p)
+static flux1_status run_encoder(flux1_context *c, text_job *job, const stage_plan *plan, mesh_body *body, progress *p)
 {
-    const flux1_model *m = text->model;
-    text_job *job = &plan->job;
+    progress_stage(p, FLUX1_STAGE_TEXT, plan, &job->ticker);
+    TRY(progress_report(p, &c->error));
+    TRY(mesh_reserve(job->session->mesh, plan->arena, &c->error));
+    TRY(mesh_run(job->session->mesh, body, job, &c->error));
+    progress_advance(p, plan->flops);
+    return FLUX1_OK;
+}
+
+flux1_status text_encode(flux1_context *c, const flux1_model *m, text_plan *plan, flux1_text *text, progress *p)
+{
+    text_job job = plan->job;
     TRY(tensor_create(DTYPE_F32, 2, (int64_t[]){1, m->clip.hidden}, &text->pooled, &c->error));
     TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, text->t5_length, m->t5.d_model}, &text->embeds, &c->error));
-    job->pooled = text->pooled;
-    job->embeds = text->embeds;
-    progress_stage(p, FLUX1_STAGE_TEXT, &plan->clip, &job->ticker);
-    TRY(progress_report(p, &c->error));
-    TRY(stage_run(&c->mesh, &c->text_device, &plan->clip, clip_body, job, &c->error));
-    progress_advance(p, plan->clip.count.flops);
-    progress_stage(p, FLUX1_STAGE_TEXT, &plan->t5, &job->ticker);
-    TRY(stage_run(&c->mesh, &c->text_device, &plan->t5, t5_body, job, &c->error));
-    progress_advance(p, plan->t5.count.flops);
-    return FLUX1_OK;
+    job.clip_ids = text->clip_ids;
+    job.t5_ids = text->t5_ids;
+    job.pooled = text->pooled;
+    job.embeds = text->embeds;
+    TRY(session_take(c, text_device(c), m, &job.session));
+    flux1_status st = run_encoder(c, &job, &plan->clip, clip_body, p);
+    if (st == FLUX1_OK)
+        st = run_encoder(c, &job, &plan->t5, t5_body, p);
+    session_give(c, job.session);
+    return st;
 }

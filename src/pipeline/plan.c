@@ -1,0 +1,215 @@
+/* Before anything is computed: requests checked, prompts in tokens, batches chosen, every stage planned, memory compared with what there is. */
+#include "pipeline/run.h"
+
+#include "base/units.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- requests ---- */
+
+/* Requests may differ in what a batch's rows may differ in, and in nothing else. */
+static flux1_status check_alike(run *g, int i)
+{
+    const request *a = &g->r[0], *b = &g->r[i];
+    const char *what = a->width != b->width || a->height != b->height ? "size"
+                       : a->steps != b->steps                         ? "steps"
+                       : a->length != b->length                       ? "max_sequence_length"
+                       : a->passes != b->passes                       ? "use of true CFG"
+                       : a->true_cfg_scale != b->true_cfg_scale       ? "true_cfg_scale"
+                       : a->tiling != b->tiling                       ? "tiling"
+                                                                      : NULL;
+    if (!what)
+        return FLUX1_OK;
+    return error_set(&g->c->error, FLUX1_ERR_ARGUMENT,
+                     "request %d has another %s than request 0; only prompts, seeds, counts and guidance may differ", i,
+                     what);
+}
+
+static flux1_status place_pictures(run *g)
+{
+    for (int i = 0; i < g->n; i++)
+        g->count += g->r[i].count;
+    if (g->count > COUNT_LIMIT)
+        return error_set(&g->c->error, FLUX1_ERR_LIMIT, "%lld pictures: at most %d", (long long)g->count, COUNT_LIMIT);
+    if (!(g->place = calloc((size_t)g->count, sizeof *g->place)))
+        return error_oom(&g->c->error, 0, "the pictures");
+    picture_place *p = g->place;
+    for (int i = 0; i < g->n; i++)
+        for (int64_t k = 0; k < g->r[i].count; k++)
+            *p++ = (picture_place){.request = i, .index = (int)k, .seed = g->r[i].seed + (uint64_t)k};
+    return FLUX1_OK;
+}
+
+flux1_status run_take_requests(run *g, const flux1_generate_params *const *params)
+{
+    flux1_context *c = g->c;
+    if (g->n < 1 || g->n > COUNT_LIMIT)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "n is %d: it should be 1 to %d", g->n, COUNT_LIMIT);
+    g->r = calloc((size_t)g->n, sizeof *g->r);
+    g->texts = calloc((size_t)g->n, sizeof *g->texts);
+    if (!g->r || !g->texts)
+        return error_oom(&c->error, 0, "the requests");
+    for (int i = 0; i < g->n; i++) {
+        TRY(request_make(c, g->m, params[i], &g->r[i]));
+        TRY(check_alike(g, i));
+    }
+    return place_pictures(g);
+}
+
+/* ---- prompts ---- */
+
+static flux1_status take_prompt(run *g, const request *r, const char *prompt, const flux1_text *given,
+                                const char *name, prompt_text *out)
+{
+    flux1_context *c = g->c;
+    bool clip_cut = false, t5_cut = false;
+    TRY(text_tokenize(g->m, prompt, strlen(prompt), r->length, &out->own, &clip_cut, &t5_cut, &c->error));
+    out->text = out->own;
+    if (t5_cut)
+        context_log(c, FLUX1_LOG_WARNING, "the %s is longer than %d T5 tokens: the rest is not seen", name, r->length);
+    else if (clip_cut)
+        context_log(c, FLUX1_LOG_INFO,
+                    "the %s is longer than CLIP's %d tokens: T5 sees it whole, CLIP its beginning", name,
+                    g->m->clip_length);
+    if (!given)
+        return FLUX1_OK;
+    out->text = given;
+    return text_check(c, g->m, given, out->own, strcmp(name, "prompt") == 0 ? "the text" : "the negative text");
+}
+
+static bool encodes(const run *g)
+{
+    for (int i = 0; i < g->n; i++)
+        for (int w = 0; w < 2; w++)
+            if (g->texts[i].of[w].own && g->texts[i].of[w].text == g->texts[i].of[w].own)
+                return true;
+    return false;
+}
+
+static flux1_status plan_texts(run *g)
+{
+    flux1_context *c = g->c;
+    for (int i = 0; i < g->n; i++) {
+        const request *r = &g->r[i];
+        TRY(take_prompt(g, r, r->prompt, r->text, "prompt", &g->texts[i].of[0]));
+        if (r->passes > 1)
+            TRY(take_prompt(g, r, r->negative_prompt, r->negative_text, "negative prompt", &g->texts[i].of[1]));
+    }
+    if (!encodes(g))
+        return FLUX1_OK;
+    TRY(text_plan_make(c, g->m, g->texts[0].of[0].own, &g->text_plan));
+    TRY(memory_check(c, memory_of(text_device(c), &g->text_plan.clip), "encoding the prompt (CLIP)", 0));
+    return memory_check(c, memory_of(text_device(c), &g->text_plan.t5), "encoding the prompt (T5)", HINT_TEXT);
+}
+
+/* ---- batches ---- */
+
+/* Rows of a product below which pictures are computed faster together than one by one: see docs/performance.md. */
+enum { BATCH_ROWS = 0 };
+
+static int64_t wanted_batch(const run *g)
+{
+    const request *r = &g->r[0];
+    int64_t rows = r->length + request_grid_h(r, g->m) * request_grid_w(r, g->m), most = r->batch;
+    if (!most)
+        most = rows < BATCH_ROWS ? BATCH_ROWS / rows : 1;
+    return most < g->count ? most : g->count;
+}
+
+static unsigned denoise_hints(const run *g)
+{
+    const request *r = &g->r[0];
+    const dit_config *d = &g->m->dit;
+    /* the modulation tables are what grows with the steps */
+    double tables = (double)(r->steps * g->batch * dit_hidden(d) * (12 * d->layers + 3 * d->single_layers)) * 4;
+    return HINT_SIZE | (g->batch > 1 ? HINT_BATCH : 0) | (tables > (double)g->denoiser.plan.memory / 4 ? HINT_STEPS : 0) |
+           (r->length > request_grid_h(r, g->m) * request_grid_w(r, g->m) ? HINT_TEXT : 0);
+}
+
+/* The largest batch of those wanted that fits, if the size was left to us. */
+static flux1_status plan_denoiser(run *g)
+{
+    flux1_context *c = g->c;
+    g->batch = wanted_batch(g);
+    for (;; g->batch = (g->batch + 1) / 2) {
+        TRY(denoiser_plan(c, g->m, &g->r[0], g->batch, &g->denoiser));
+        memory_need need = memory_of(&c->device, &g->denoiser.plan);
+        if (memory_fits(c, need) || g->r[0].batch || g->batch == 1)
+            break;
+        denoiser_close(&g->denoiser);
+    }
+    TRY(memory_check(c, memory_of(&c->device, &g->denoiser.plan), "denoising", denoise_hints(g)));
+    int64_t rest = g->count % g->batch;
+    if (rest)
+        TRY(denoiser_plan(c, g->m, &g->r[0], rest, &g->rest));
+    g->rows = calloc((size_t)g->batch, sizeof *g->rows);
+    return g->rows ? FLUX1_OK : error_oom(&c->error, 0, "a batch");
+}
+
+/* By size alone; what else lies on the device shows when the weights come. */
+static void tell_of_streaming(const run *g)
+{
+    flux1_context *c = g->c;
+    const ops_device_info *info = &c->device.device->info;
+    const stage_plan *d = &g->denoiser.plan;
+    char weights[32], activations[32];
+    if (!info->memory || (uint64_t)d->count.held_bytes + d->memory + c->device.kind->sizing->spare <= c->max_device_memory)
+        return;
+    format_bytes(weights, sizeof weights, (double)d->count.held_bytes);
+    format_bytes(activations, sizeof activations, (double)d->memory);
+    context_log(c, FLUX1_LOG_WARNING,
+                "the transformer's weights (%s) and activations (%s) do not fit %s: weights are streamed to it in every "
+                "step, which is slow%s",
+                weights, activations, info->name,
+                !c->device.config.fp8 && info->fp8 ? "; dtype fp8 takes about two thirds of them" : "");
+}
+
+/* ---- decoding, and both ---- */
+
+static flux1_status plan_decoder(run *g)
+{
+    flux1_context *c = g->c;
+    const request *r = &g->r[0];
+    memory_need denoise = memory_of(&c->device, &g->denoiser.plan), none = {.device = denoise.device};
+    unsigned hints = HINT_SIZE | (r->tiling == FLUX1_TILING_NO ? HINT_TILING : 0);
+    TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, r->preview_every ? denoise : none), &g->decoder));
+    memory_need decode = memory_of(&c->device, &g->decoder.plan), both = memory_sum(denoise, decode);
+    g->alternate = g->count <= g->batch || memory_fits(c, both);
+    return r->preview_every ? memory_check(c, both, "denoising with previews", hints | HINT_PREVIEWS)
+                            : memory_check(c, decode, "decoding", hints);
+}
+
+/* One arena for all stages, so that it need not move between them; where a device's memory is too small for that beside the largest
+ * stage's weights, each stage has its own. */
+static flux1_status plan_reserve(run *g)
+{
+    flux1_context *c = g->c;
+    int ranks = mesh_ranks(&c->mesh);
+    const stage_plan *all[] = {&g->denoiser.plan, &g->decoder.plan, c->has_text_device ? NULL : &g->text_plan.clip,
+                               c->has_text_device ? NULL : &g->text_plan.t5};
+    uint64_t memory = 0, weights = 0;
+    if (!(g->reserve = calloc((size_t)ranks, sizeof *g->reserve)))
+        return error_oom(&c->error, 0, "the plan");
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        for (int r = 0; all[i] && all[i]->arena && r < ranks; r++)
+            g->reserve[r] = all[i]->arena[r] > g->reserve[r] ? all[i]->arena[r] : g->reserve[r];
+    for (int r = 0; r < ranks; r++)
+        memory += g->reserve[r];
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        weights = all[i] && all[i]->count.held_bytes > weights ? all[i]->count.held_bytes : weights;
+    if (c->device.device->info.memory && weights + memory + c->device.kind->sizing->spare > c->max_device_memory) {
+        free(g->reserve);
+        g->reserve = NULL;
+    }
+    return FLUX1_OK;
+}
+
+flux1_status run_plan(run *g)
+{
+    TRY(plan_texts(g));
+    TRY(plan_denoiser(g));
+    tell_of_streaming(g);
+    TRY(plan_decoder(g));
+    return plan_reserve(g);
+}

@@ -1,0 +1,67 @@
+/* One call of flux1_generate or flux1_generate_many: what was asked, what was planned, what is under way. plan.c fills the first half,
+ * generate.c runs it. */
+#ifndef FLUX1_PIPELINE_RUN_H
+#define FLUX1_PIPELINE_RUN_H
+
+#include "pipeline/dump.h"
+#include "pipeline/text_to_image.h"
+
+typedef struct prompt_text {
+    flux1_text *own;        /* ids, and what was encoded here; NULL: there is no such prompt */
+    const flux1_text *text; /* own, or the caller's */
+} prompt_text;
+
+typedef struct request_texts {
+    prompt_text of[2]; /* prompt, negative prompt */
+} request_texts;
+
+/* Whose picture it is. */
+typedef struct picture_place {
+    int request, index;
+    uint64_t seed;
+} picture_place;
+
+typedef struct run {
+    flux1_context *c;
+    const flux1_model *m;
+    int n;
+    request *r;             /* [n]; size, steps and so on are r[0]'s */
+    request_texts *texts;   /* [n] */
+    int64_t count;          /* pictures of all requests */
+    picture_place *place;   /* [count] */
+    int64_t batch;          /* pictures in a batch; the last one may be smaller */
+    text_plan text_plan;
+    denoiser denoiser, rest; /* of a whole batch, and of the last one if that is smaller */
+    decoder decoder;
+    bool alternate;         /* a batch is decoded before the next is denoised */
+    size_t *reserve;        /* [ranks]: arena bytes for all stages, or NULL: each takes its own */
+    batch_row *rows;        /* [batch] */
+    progress p;
+    dump *dump;
+    flux1_image *images;    /* [count], or NULL: none are kept */
+} run;
+
+/* A batch on its way. */
+typedef struct batch {
+    int64_t first, size;
+    denoiser *denoiser;
+    tensor latents;  /* [size, tokens, channels]: noise, then the last latents */
+    tensor expected; /* a preview's */
+    bool has_expected;
+} batch;
+
+/* Pictures of the batch that begins with picture `first`. */
+int64_t run_batch_size(const run *g, int64_t first);
+
+/* Checks the requests, and that they may share batches. */
+flux1_status run_take_requests(run *g, const flux1_generate_params *const *params);
+
+/* Ids, batches, and the plan of every stage, before anything is computed. FLUX1_ERR_LIMIT if something does not fit. */
+flux1_status run_plan(run *g);
+
+/* What goes into the dump. after: steps done, 0 for the noise. */
+flux1_status run_dump_texts(run *g);
+flux1_status run_dump_latents(run *g, const batch *b, int64_t after);
+flux1_status run_dump_decoded(run *g, int64_t picture, const tensor *decoded);
+
+#endif
