@@ -67,7 +67,8 @@ flux1_status denoiser_open(denoiser *d, progress *p)
     flux1_context *c = d->context;
     if (p)
         progress_stage(p, FLUX1_STAGE_DENOISE, &d->plan, &d->job.ticker);
-    TRY(mesh_open(&c->mesh, &c->device, d->plan.arena, &d->session, &c->error));
+    TRY(mesh_open(&c->mesh, &c->device, &d->session, &c->error));
+    TRY(mesh_reserve(d->session, d->plan.arena, &c->error));
     return mesh_run(d->session, dit_open_body, &d->job, &c->error);
 }
 

@@ -60,8 +60,10 @@ flux1_status stage_run(const mesh_config *c, const mesh_device *d, const stage_p
                        flux1_error *err)
 {
     mesh_session *s = NULL;
-    TRY(mesh_open(c, d, p->arena, &s, err));
-    flux1_status st = mesh_run(s, body, job, err);
+    TRY(mesh_open(c, d, &s, err));
+    flux1_status st = mesh_reserve(s, p->arena, err);
+    if (st == FLUX1_OK)
+        st = mesh_run(s, body, job, err);
     mesh_close(s);
     return st;
 }

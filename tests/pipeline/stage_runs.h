@@ -76,7 +76,8 @@ static inline void dit_run_open(flux1_context *c, const flux1_model *m, const di
     if (stage_plan_make(&c->mesh, &c->device, dit_dry_body, &r->job, &r->job.ticker, &r->plan, &r->err) != FLUX1_OK)
         fail_msg("plan: %s", r->err.message);
     r->job.ticker = (ticker){0};
-    if (mesh_open(&c->mesh, &c->device, r->plan.arena, &r->session, &r->err) != FLUX1_OK ||
+    if (mesh_open(&c->mesh, &c->device, &r->session, &r->err) != FLUX1_OK ||
+        mesh_reserve(r->session, r->plan.arena, &r->err) != FLUX1_OK ||
         mesh_run(r->session, dit_open_body, &r->job, &r->err) != FLUX1_OK)
         fail_msg("%s", r->err.message);
 }

@@ -156,6 +156,9 @@ const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes, .scratch = cpu_sc
 flux1_status cpu_reserve(ops *base, size_t bytes)
 {
     cpu_ops *o = cpu_self(base);
+    arena_release(&o->memory, 0);
+    if (bytes <= o->memory.size)
+        return FLUX1_OK;
     arena_destroy(&o->memory);
     return arena_create(bytes, &o->memory, base->err);
 }

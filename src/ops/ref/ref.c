@@ -85,6 +85,9 @@ const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes, .scratch = ref_sc
 flux1_status ref_reserve(ops *base, size_t bytes)
 {
     ref_ops *o = (ref_ops *)base;
+    arena_release(&o->memory, 0);
+    if (bytes <= o->memory.size)
+        return FLUX1_OK;
     arena_destroy(&o->memory);
     return arena_create(bytes, &o->memory, base->err);
 }
