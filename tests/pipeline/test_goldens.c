@@ -1,6 +1,6 @@
 /* Every stage of every committed pipeline equals the oracle's: noise, ids, sigmas, both encoders, the latents of each
  * step, the decoded picture, its bytes. */
-#include "golden_runs.h"
+#include "support/golden_runs.h"
 
 #include <pthread.h>
 
