@@ -1,6 +1,6 @@
 /* Progress tells the truth and on the caller's thread; a request can be cancelled at every stage and from any thread; a
  * failing rank stops the others. */
-#include "stage_runs.h"
+#include "support/stage_runs.h"
 
 #include <dirent.h>
 #include <pthread.h>

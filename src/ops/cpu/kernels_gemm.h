@@ -66,20 +66,30 @@ typedef void tile_fn(int64_t steps, const float *a, const float *b, float *c, in
         tile_body(rows, steps, a, b, c, ldc, add);                                                          \
     }
 TILE(1)
-TILE(2) TILE(3) TILE(4)
+TILE(2)
+TILE(3)
+TILE(4)
 #if TILE_ROWS > 4
-    TILE(5) TILE(6)
+TILE(5)
+TILE(6)
 #endif
 #if TILE_ROWS > 6
-        TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
+TILE(7)
+TILE(8)
+TILE(9)
+TILE(10)
+TILE(11)
+TILE(12)
+TILE(13)
+TILE(14)
 #endif
-            static tile_fn *const tiles[TILE_ROWS + 1] = {
-                NULL,   tile_1, tile_2, tile_3,  tile_4,
+static tile_fn *const tiles[TILE_ROWS + 1] = {
+    NULL,   tile_1, tile_2, tile_3,  tile_4,
 #if TILE_ROWS > 4
-                tile_5, tile_6,
+    tile_5, tile_6,
 #endif
 #if TILE_ROWS > 6
-                tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14,
+    tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14,
 #endif
 };
 
