@@ -300,18 +300,22 @@ static void lay_panels(const matrix *w, int64_t row, int64_t rows, int64_t k, in
 static void finish_row(const gemm_job *g, int64_t m, int64_t n, int64_t count, const float *sum)
 {
     unsigned char *out = view_row(&g->out, m);
-    const void *mul = g->mul.data ? view_row(&g->mul, m) : NULL,
+    const float *gate = table_row(&g->gate, m / g->out.rows);
+    const void *addend = g->addend.data ? view_row(&g->addend, m) : NULL,
+               *mul = g->mul.data ? view_row(&g->mul, m) : NULL,
                *residual = g->residual.data ? view_row(&g->residual, m) : NULL;
     for (int64_t i = 0; i < count; i += VW) {
         int lanes = vcount(count - i);
         vf y = vldn(sum, false, i, lanes);
         if (g->bias)
             y = vadd(y, vldn(g->bias, false, n + i, lanes));
+        if (addend)
+            y = vadd(y, vldn(addend, g->addend.bf16, n + i, lanes));
         y = vactivate(g->f, y);
         if (mul)
             y = vmul(y, vldn(mul, g->mul.bf16, n + i, lanes));
-        if (g->gate)
-            y = vmul(y, vldn(g->gate, false, n + i, lanes));
+        if (gate)
+            y = vmul(y, vldn(gate, false, n + i, lanes));
         if (residual)
             y = vadd(y, vldn(residual, g->residual.bf16, n + i, lanes));
         vstn(out, g->out.bf16, n + i, y, lanes);
