@@ -151,7 +151,8 @@ typedef struct cuda_kept {
  * do not fit. */
 flux1_status cuda_device_keep(cuda_device *d, const uint64_t key[2], size_t bytes, cuda_kept **out, flux1_error *err);
 void cuda_device_unkeep(cuda_device *d, cuda_kept *k);
-bool cuda_device_has(cuda_device *d, const uint64_t key[2]);
+/* The same for a block that is there, whole; NULL otherwise. */
+cuda_kept *cuda_device_find(cuda_device *d, const uint64_t key[2]);
 /* Bytes that could be allocated if all unused weights were given back. */
 size_t cuda_device_free_bytes(cuda_device *d);
 
