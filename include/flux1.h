@@ -223,9 +223,10 @@ typedef struct flux1_generate_params {
     const flux1_text *text; /* `prompt`, encoded before (flux1_encode_text with the same model, prompt and
                              * max_sequence_length), on this context or on another one; NULL: it is encoded here */
     const char
-        *negative_prompt;  /* true CFG, as diffusers' FluxPipeline has it: what the picture should not show. NULL: none;
-                            * "" is one. Takes effect with true_cfg_scale > 1, and then twice the time */
-    float true_cfg_scale;  /* default 1: off. velocity = negative + scale · (positive − negative) */
+        *negative_prompt; /* true CFG, as diffusers' FluxPipeline has it: what the picture should not show. NULL: none;
+                           * "" is one. Takes effect with true_cfg_scale > 1, and then twice the time */
+    const flux1_text *negative_text; /* negative_prompt, encoded before; NULL: it is encoded where it is needed */
+    float true_cfg_scale;            /* default 1: off. velocity = negative + scale · (positive − negative) */
     int batch;             /* pictures computed together; 0: chosen by size and memory. The pictures are the same */
     flux1_image_fn *image; /* NULL: pictures come at the end only */
     void *image_user;

@@ -7,15 +7,18 @@
  * How tensors are cut (the one table; `cut` is ceil-sized, so only the last ranks hold less, or nothing; nothing is
  * padded):
  *
- *   tensor                              over sp                       over tp
- *   prompt rows of the residual         replicated                    rows
- *   image rows of the residual, latent  rows                          that range's rows again
- *   prompt, image inside a block        as above                      all rows, after mesh_enter; columns (heads,
- * features) are the rank's own q, k, v, attention output           image rows of this sp rank    heads column-parallel
- * weights             replicated                    output rows, by unit (a head, a feature) row-parallel weights
- * replicated                    input columns, by the same unit; bias on tp rank 0 modulation and other tables
- * replicated                    computed by rows of their weights, then gathered whole VAE planes rows, over all ranks
- * (sp × tp) together, in units of one latent row
+ *   tensor                             over sp              over tp
+ *   prompt rows of the residual        replicated           rows
+ *   image rows of the residual,        rows                 that range's rows again
+ *     latent
+ *   prompt, image inside a block       as above             all rows, after mesh_enter; columns (heads, features) are
+ *                                                           the rank's own
+ *   q, k, v, attention output          image rows of        heads
+ *                                      this sp rank
+ *   column-parallel weights            replicated           output rows, by unit (a head, a feature)
+ *   row-parallel weights               replicated           input columns, by the same unit; bias on tp rank 0
+ *   modulation and other tables        replicated           computed by rows of their weights, then gathered whole
+ *   VAE planes                         rows, over all ranks (sp × tp) together, in units of one latent row
  *
  * The residual lies by tokens between blocks: norms need whole rows, so no statistics are exchanged; a block is entered
  * by a gather and left by a reduce_scatter. */
@@ -64,16 +67,32 @@ typedef flux1_status mesh_body(void *arg, mesh *m);
 flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, mesh_body *body, void *arg,
                           ops_count *count, flux1_error *err);
 
-/* Ranks that stay: each with its backend, an arena of `arena_bytes[rank]` and, but for rank 0, a thread. What a body
- * leaves on a backend is there for the next. */
+/* Ranks that stay: each with its backend and, but for rank 0, a thread, joined by communicators. What a body leaves on
+ * a backend (weights, activations) is there for the next. */
 typedef struct mesh_session mesh_session;
-flux1_status mesh_open(const mesh_config *c, const mesh_device *d, const size_t *arena_bytes, mesh_session **out,
-                       flux1_error *err);
+flux1_status mesh_open(const mesh_config *c, const mesh_device *d, mesh_session **out, flux1_error *err);
 void mesh_close(mesh_session *s); /* NULL is fine */
+int mesh_session_ranks(const mesh_session *s);
 
-/* Runs body on all ranks, rank 0 on the caller's thread. A failing rank aborts the others and, on more than one rank,
- * ends the session's use; the first real failure is the one reported. */
+/* Gives each rank an empty arena of at least arena_bytes[rank]; activations that were left there are gone, weights
+ * stay. An arena that is large enough is kept. After a failure some ranks may have none: reserve again. */
+flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_error *err);
+
+/* Runs body on all ranks, rank 0 on the caller's thread. A rank that fails (or finds itself cancelled) aborts the
+ * others; when all have returned, err has the message of the one that failed first, and each rank's arena, brackets and
+ * recording are as they were before the body: it leaves nothing but weights, and the next body runs. */
 flux1_status mesh_run(mesh_session *s, mesh_body *body, void *arg, flux1_error *err);
+
+/* ---- steps ---- */
+
+/* One step of a loop: `calls` enqueues it, or it is replayed where a step of this recording (a number that stands for
+ * these calls on these activations) was recorded before. Up to OPS_STEPS_AHEAD steps may be enqueued before the first
+ * is waited for. *replayed, which may be NULL: calls were not made. */
+flux1_status mesh_step(mesh *m, int64_t step, uint64_t recording, mesh_body *calls, void *arg, bool *replayed);
+
+/* Waits until the step is done on all ranks; *slot: the lowest that ops_finite remembered in it on any of them, or −1.
+ */
+flux1_status mesh_step_wait(mesh *m, int64_t step, int *slot);
 
 /* ---- cuts ---- */
 
@@ -83,6 +102,16 @@ typedef struct cut {
 
 /* Rank's share of n things: ceil(n / size) each, the last ranks fewer. */
 cut cut_of(int64_t n, int size, int rank);
+
+/* This rank's share of heads, or of features (the hidden units of an MLP), over tp. */
+static inline cut mesh_heads(const mesh *m, int64_t heads) { return cut_of(heads, m->tp, m->tp_rank); }
+static inline cut mesh_features(const mesh *m, int64_t features) { return cut_of(features, m->tp, m->tp_rank); }
+
+/* Of what all tp ranks add up, a bias counts once: on this rank. */
+static inline bool mesh_adds_bias(const mesh *m) { return m->tp_rank == 0; }
+
+/* The rank that talks to the caller. */
+static inline bool mesh_leads(const mesh *m) { return m->rank == 0; }
 
 /* Rows of a part of `total` rows: this sp rank's span (all of them for the prompt), and within it the rows this rank
  * keeps of the residual. `begin` counts from the part's first row in the whole picture. */

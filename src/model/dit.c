@@ -10,11 +10,11 @@
 #define NORM_EPS 1e-6f
 
 struct dit_stream {
-    dit_layout layout; /* its tables of ids are not kept */
-    act latent, before;              /* before: the latent that the step began from */
-    act velocity, negative;          /* negative: of the second pass; left out where there is one */
+    dit_layout layout;      /* its tables of ids are not kept */
+    act latent, before;     /* before: the latent that the step began from */
+    act velocity, negative; /* negative: of the second pass; left out where there is one */
     act x, full, qkv, att, join, rope;
-    bool kept;                       /* `before` is the beginning of the step that was begun last */
+    bool kept; /* `before` is the beginning of the step that was begun last */
 };
 
 /* ---- streams ---- */

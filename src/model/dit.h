@@ -1,9 +1,10 @@
-/* The FLUX.1 transformer: joint (double) blocks on prompt and image, then single blocks on both together, predicting the
- * velocity of rectified flow. (diffusers: models/transformers/transformer_flux.py; BFL: src/flux/model.py.)
+/* The FLUX.1 transformer: joint (double) blocks on prompt and image, then single blocks on both together, predicting
+ * the velocity of rectified flow. (diffusers: models/transformers/transformer_flux.py; BFL: src/flux/model.py.)
  *
- * Three things, each made once and used many times: the weights of a rank, what a batch is conditioned on (prompts, guidance and
- * noise levels), and the activations of a batch on its way through the steps. All belong to one rank and one backend; conditions
- * and streams lie in the backend's arena from their creation on, and are given back by releasing it. */
+ * Three things, each made once and used many times: the weights of a rank, what a batch is conditioned on (prompts,
+ * guidance and noise levels), and the activations of a batch on its way through the steps. All belong to one rank and
+ * one backend; conditions and streams lie in the backend's arena from their creation on, and are given back by
+ * releasing it. */
 #ifndef FLUX1_MODEL_DIT_H
 #define FLUX1_MODEL_DIT_H
 
@@ -20,7 +21,7 @@ void dit_weights_destroy(dit_weights *w); /* NULL is fine */
 /* What the rows of a batch are conditioned on, on the host. Read during dit_condition_create only. */
 typedef struct dit_prompts {
     int64_t batch;
-    int64_t text_rows;           /* prompt tokens, the same for all */
+    int64_t text_rows; /* prompt tokens, the same for all */
     int64_t steps;
     const float *sigmas;         /* [steps + 1], the last 0; the same for all */
     const float *guidance;       /* [batch]; used where the model has the embedding */
@@ -59,14 +60,15 @@ flux1_status dit_step(const dit_step_args *a, mesh *m, model_tick *tick, void *u
 /* Ticks that dit_step gives. */
 int64_t dit_ticks(const dit_config *c, int passes);
 
-/* Before a step, outside what is recorded of it: keeps the latent; `again`, after the same step has failed: goes back to what was kept. */
+/* Before a step, outside what is recorded of it: keeps the latent; `again`, after the same step has failed: goes back
+ * to what was kept. */
 flux1_status dit_stream_keep(dit_stream *s, mesh *m, bool again);
 
 /* FLUX1_ERR_NUMERIC if `slot` (of mesh_step_wait) is one: the block that made a NaN or infinity. */
 flux1_status dit_told(const dit_weights *w, mesh *m, int slot, int64_t step);
 
-/* The latents of all ranks, [batch, image_rows, in_channels], on ranks that pass a host tensor. With `sigma_next` (σ[k+1]), the pictures
- * that step k's velocity points at (x − σ[k+1]·v) in their place. */
+/* The latents of all ranks, [batch, image_rows, in_channels], on ranks that pass a host tensor. With `sigma_next`
+ * (σ[k+1]), the pictures that step k's velocity points at (x − σ[k+1]·v) in their place. */
 flux1_status dit_latent(const dit_stream *s, mesh *m, const float *sigma_next, tensor *host);
 
 #endif

@@ -153,7 +153,8 @@ static flux1_status fill(dit_condition *t, const dit_weights *w, mesh *m, const 
     ops *o = m->o;
     int64_t d = dit_hidden(&w->config), rows = p->steps * p->batch;
     act vec;
-    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(p->batch, mesh_rows(m, PART_TEXT, p->text_rows).count, 0, d), &t->context));
+    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(p->batch, mesh_rows(m, PART_TEXT, p->text_rows).count, 0, d),
+                   &t->context));
     TRY(create_tables(t, &w->config, o, rows));
     TRY(upload_dsigma(t, p, o));
     size_t mark = ops_mark(o);

@@ -5,8 +5,9 @@
 #include "model/dit_weights.h"
 
 struct dit_condition {
-    act context;        /* RESIDUAL [batch, this rank's prompt rows, hidden]: the embedded prompts */
-    act *joint;         /* TABLE [steps·batch, 6·hidden]: 2·layers of them, block by block, the text's before the image's (act_part) */
+    act context; /* RESIDUAL [batch, this rank's prompt rows, hidden]: the embedded prompts */
+    act *joint;  /* TABLE [steps·batch, 6·hidden]: 2·layers of them, block by block, the text's before the image's
+                    (act_part) */
     act *single, final; /* TABLE [steps·batch, 3·hidden], [steps·batch, 2·hidden] */
     act dsigma;         /* TABLE [steps·batch, 1] */
     act tables[];

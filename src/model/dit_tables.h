@@ -10,8 +10,8 @@
  * f_i = 10000^(−i/128). Equal to torch's to the bit of f: phases reach 30,000, so the last bit of f matters. */
 void time_embedding(float t, float out[TIME_CHANNELS]);
 
-/* (cos, sin) pairs, head_dim values a row, of rows that lie at ids [rows, 3]: axis a turns pair d by ids[a]·10000^(−2d/axes[a]), in double,
- * rounded once. */
+/* (cos, sin) pairs, head_dim values a row, of rows that lie at ids [rows, 3]: axis a turns pair d by
+ * ids[a]·10000^(−2d/axes[a]), in double, rounded once. */
 void rope_table(const dit_config *c, const float *ids, int64_t rows, float *out);
 
 #endif

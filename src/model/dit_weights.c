@@ -1,5 +1,6 @@
 #include "model/dit.h"
 
+#include "model/dit_tables.h"
 #include "model/dit_weights.h"
 
 #include <stdio.h>
@@ -13,7 +14,8 @@ static const char *const TEXT_NAMES[] = {"norm1_context.linear", "attn.add_q_pro
                                          "attn.add_v_proj",      "attn.norm_added_q",     "attn.norm_added_k",
                                          "attn.to_add_out",      "ff_context.net.0.proj", "ff_context.net.2"};
 
-static flux1_status load_stream(loader *l, const dit_weights *model, const char *base, const char *const *names, joint_stream *s)
+static flux1_status load_stream(loader *l, const dit_weights *model, const char *base, const char *const *names,
+                                joint_stream *s)
 {
     char n[9][160];
     int64_t d = dit_hidden(&model->config), dim = model->config.head_dim;

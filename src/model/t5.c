@@ -138,8 +138,7 @@ static flux1_status begin(t5 *model, mesh *m, const int32_t *ids, int64_t length
 {
     const t5_config *c = &model->config;
     ops *o = m->o;
-    cut mine = mesh_rows(m, PART_TEXT, length), heads = mesh_heads(m, c->heads),
-        ff = mesh_features(m, c->d_ff);
+    cut mine = mesh_rows(m, PART_TEXT, length), heads = mesh_heads(m, c->heads), ff = mesh_features(m, c->d_ff);
     act tokens;
     r->heads = heads.count;
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, mine.count, 0, c->d_model), &r->x));

@@ -3,7 +3,7 @@
  * what a device can do.
  *
  * A device is opened by name, counted, and shared by all contexts of the process; weights that backends prepare belong
- * to it and outlive them (kept.h). */
+ * to it and outlive them. */
 #ifndef FLUX1_OPS_DEVICE_H
 #define FLUX1_OPS_DEVICE_H
 
@@ -55,6 +55,21 @@ typedef struct ops_device_kind {
     /* Bytes that activations and weights could have if everything unused were given back; of the device's own memory.
      * NULL: the host's. */
     size_t (*free_memory)(ops_device *d);
+
+    /* Kept weights: blocks in the device's own form, which outlive the backend that prepared them and are found again
+     * by key. All four entries are there, or none: then this kind keeps nothing.
+     * kept_budget   bytes that blocks which no backend needs now may hold, the oldest being given back first; 0, as at
+     *               first: as much as there is. What is needed counts, but is never given back
+     * block_key     of a block whose weights are all prepared: what it holds, in which form, and how many bytes
+     * kept_export   the bytes of the block of that key to `out`; waits. FLUX1_ERR_ARGUMENT unless the device holds it,
+     *               whole, with exactly `bytes`
+     * kept_adopt    the reverse: `n` bytes that kept_export gave on a device whose block_key gives the same key. A block
+     *               of that key then needs no upload. Nothing happens if it is there already; FLUX1_ERR_MEMORY if there
+     *               is no room beside what is needed now and the budget */
+    void (*kept_budget)(ops_device *d, size_t bytes);
+    void (*block_key)(ops *o, const block *b, uint64_t key[2], size_t *bytes);
+    flux1_status (*kept_export)(ops_device *d, const uint64_t key[2], void *out, size_t bytes, flux1_error *err);
+    flux1_status (*kept_adopt)(ops_device *d, const uint64_t key[2], const void *bytes, size_t n, flux1_error *err);
 
     bool (*link_possible)(void);
     flux1_status (*link_id)(unsigned char *id, flux1_error *err); /* one for all ranks of a link, OPS_LINK_ID bytes */

@@ -28,13 +28,15 @@ void context_log(flux1_context *c, flux1_log_level level, const char *format, ..
 /* "f32", "bf16" or "fp8": what flux1_dtype came to. */
 const char *context_dtype(const flux1_context *c);
 
-/* Every public call begins here: the last message goes, a cancel that came before is forgotten. FLUX1_ERR_ARGUMENT for NULL. */
+/* Every public call begins here: the last message goes, a cancel that came before is forgotten. FLUX1_ERR_ARGUMENT for
+ * NULL. */
 flux1_status context_begin(flux1_context *c);
 
 /* FLUX1_ERR_ARGUMENT: "name: NULL is not possible here", unless p is there. */
 flux1_status context_needs(flux1_context *c, const void *p, const char *name);
 
-/* From now until token_leave the token (NULL is fine) cancels this context too. FLUX1_ERR_CANCELLED if it is cancelled already. */
+/* From now until token_leave the token (NULL is fine) cancels this context too. FLUX1_ERR_CANCELLED if it is cancelled
+ * already. */
 flux1_status token_enter(flux1_context *c, flux1_cancel_token *token);
 void token_leave(flux1_context *c);
 

@@ -178,10 +178,8 @@ static flux1_status run_part(decoder *d, int64_t h, int64_t w, float *latent, fl
     job->session = d->session;
     job->h = h;
     job->w = w;
-    job->in = (tensor){.type = DTYPE_F32,
-                       .dims = 3,
-                       .shape = {1, h * w, d->model->vae.latent_channels},
-                       .data = latent};
+    job->in =
+        (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w, d->model->vae.latent_channels}, .data = latent};
     job->out = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w * scale * scale, 3}, .data = pixels};
     return mesh_run(d->session->mesh, vae_decode_body, job, &d->context->error);
 }

@@ -197,8 +197,8 @@ flux1_status denoiser_wait(denoiser *d, int64_t k)
     return mesh_run(d->session->mesh, dit_step_end_body, &d->job, &d->context->error);
 }
 
-/* On one device of its own. Elsewhere a step is done when it is submitted, or its ranks exchange what they have found at
- * its end, which would wait for the step behind it too. */
+/* On one device of its own. Elsewhere a step is done when it is submitted, or its ranks exchange what they have found
+ * at its end, which would wait for the step behind it too. */
 bool denoiser_runs_ahead(const denoiser *d)
 {
     return d->context->device.device->info.runs_ahead && mesh_ranks(&d->context->mesh) == 1;

@@ -79,9 +79,9 @@ static bool is_previewed(const run *g, int64_t k)
     return g->r[0].preview_every && (k + 1) % g->r[0].preview_every == 0 && k + 1 < g->r[0].steps;
 }
 
-static float *latent_of(const run *g, const tensor *batch, int64_t i)
+static float *latent_of(const run *g, const tensor *latents, int64_t i)
 {
-    return (float *)batch->data + i * g->denoiser.tokens * g->denoiser.channels;
+    return (float *)latents->data + i * g->denoiser.tokens * g->denoiser.channels;
 }
 
 static flux1_image blank_picture(const run *g, int64_t picture)
@@ -126,8 +126,8 @@ static flux1_status after_step(run *g, batch *b, int64_t k)
     return denoiser_latent(b->denoiser, k, &b->expected);
 }
 
-/* A device that runs ahead has the next step before it is done with this one, unless the latent between them is wanted; a
- * preview is decoded beside the next step. */
+/* A device that runs ahead has the next step before it is done with this one, unless the latent between them is wanted;
+ * a preview is decoded beside the next step. */
 static flux1_status run_steps(run *g, batch *b)
 {
     bool ahead = denoiser_runs_ahead(b->denoiser) && !g->dump;
@@ -232,7 +232,8 @@ static void batch_free(batch *b)
     tensor_free(&b->expected);
 }
 
-/* Batch by batch, each decoded before the next; where the memory does not allow both at a time all are denoised first. */
+/* Batch by batch, each decoded before the next; where the memory does not allow both at a time all are denoised first.
+ */
 static flux1_status run_batches(run *g)
 {
     int64_t batches = (g->count + g->batch - 1) / g->batch, made = 0;
@@ -311,7 +312,8 @@ flux1_status flux1_generate_many(flux1_context *c, const flux1_model *model, con
     TRY(context_needs(c, params, "params"));
     TRY_CLEANUP(run_take_requests(&g, params));
     if (!images && !g.r[0].image) {
-        st = error_set(&c->error, FLUX1_ERR_ARGUMENT, "images is NULL and params->image too: nobody would see a picture");
+        st = error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                       "images is NULL and params->image too: nobody would see a picture");
         goto cleanup;
     }
     st = token_enter(c, g.r[0].cancel);

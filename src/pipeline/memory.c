@@ -31,12 +31,8 @@ bool memory_fits(const flux1_context *c, memory_need n)
     return (uint64_t)n.activations + n.weights <= limit_of(c, n.device);
 }
 
-static const char *const HINTS[] = {"a smaller picture",
-                                    "decoding in tiles",
-                                    "a smaller batch",
-                                    "no previews",
-                                    "fewer steps",
-                                    "a smaller max_sequence_length",
+static const char *const HINTS[] = {"a smaller picture", "decoding in tiles", "a smaller batch",
+                                    "no previews",       "fewer steps",       "a smaller max_sequence_length",
                                     "dtype bf16"};
 
 static void add_hints(builder *b, unsigned hints)

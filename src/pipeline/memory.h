@@ -24,13 +24,13 @@ bool memory_fits(const flux1_context *c, memory_need n);
 
 /* What would make a request smaller. */
 typedef enum memory_hint {
-    HINT_SIZE = 1,      /* a smaller picture */
-    HINT_TILING = 2,    /* decoding in tiles */
-    HINT_BATCH = 4,     /* fewer pictures at a time */
-    HINT_PREVIEWS = 8,  /* no previews */
-    HINT_STEPS = 16,    /* fewer steps */
-    HINT_TEXT = 32,     /* a smaller max_sequence_length */
-    HINT_DTYPE = 64     /* bf16 */
+    HINT_SIZE = 1,     /* a smaller picture */
+    HINT_TILING = 2,   /* decoding in tiles */
+    HINT_BATCH = 4,    /* fewer pictures at a time */
+    HINT_PREVIEWS = 8, /* no previews */
+    HINT_STEPS = 16,   /* fewer steps */
+    HINT_TEXT = 32,    /* a smaller max_sequence_length */
+    HINT_DTYPE = 64    /* bf16 */
 } memory_hint;
 
 /* FLUX1_ERR_LIMIT if it does not fit: "to <doing> takes …". */

@@ -54,7 +54,9 @@ cleanup:
 flux1_status flux1_image_write_png(flux1_context *c, const flux1_image *image, const flux1_model *model,
                                    const flux1_generate_params *params, const char *path)
 {
-    context_begin(c);
+    TRY(context_begin(c));
+    TRY(context_needs(c, image, "image"));
+    TRY(context_needs(c, path, "path"));
     if (!model || !params)
         return png_file_write(path, image->width, image->height, image->pixels, NULL, 0, &c->error);
     request r;

@@ -1,4 +1,5 @@
-/* Before anything is computed: requests checked, prompts in tokens, batches chosen, every stage planned, memory compared with what there is. */
+/* Before anything is computed: requests checked, prompts in tokens, batches chosen, every stage planned, memory
+ * compared with what there is. */
 #include "pipeline/run.h"
 
 #include "base/units.h"
@@ -59,8 +60,8 @@ flux1_status run_take_requests(run *g, const flux1_generate_params *const *param
 
 /* ---- prompts ---- */
 
-static flux1_status take_prompt(run *g, const request *r, const char *prompt, const flux1_text *given,
-                                const char *name, prompt_text *out)
+static flux1_status take_prompt(run *g, const request *r, const char *prompt, const flux1_text *given, const char *name,
+                                prompt_text *out)
 {
     flux1_context *c = g->c;
     bool clip_cut = false, t5_cut = false;
@@ -69,9 +70,8 @@ static flux1_status take_prompt(run *g, const request *r, const char *prompt, co
     if (t5_cut)
         context_log(c, FLUX1_LOG_WARNING, "the %s is longer than %d T5 tokens: the rest is not seen", name, r->length);
     else if (clip_cut)
-        context_log(c, FLUX1_LOG_INFO,
-                    "the %s is longer than CLIP's %d tokens: T5 sees it whole, CLIP its beginning", name,
-                    g->m->clip_length);
+        context_log(c, FLUX1_LOG_INFO, "the %s is longer than CLIP's %d tokens: T5 sees it whole, CLIP its beginning",
+                    name, g->m->clip_length);
     if (!given)
         return FLUX1_OK;
     out->text = given;
@@ -123,7 +123,8 @@ static unsigned denoise_hints(const run *g)
     const dit_config *d = &g->m->dit;
     /* the modulation tables are what grows with the steps */
     double tables = (double)(r->steps * g->batch * dit_hidden(d) * (12 * d->layers + 3 * d->single_layers)) * 4;
-    return HINT_SIZE | (g->batch > 1 ? HINT_BATCH : 0) | (tables > (double)g->denoiser.plan.memory / 4 ? HINT_STEPS : 0) |
+    return HINT_SIZE | (g->batch > 1 ? HINT_BATCH : 0) |
+           (tables > (double)g->denoiser.plan.memory / 4 ? HINT_STEPS : 0) |
            (r->length > request_grid_h(r, g->m) * request_grid_w(r, g->m) ? HINT_TEXT : 0);
 }
 
@@ -154,15 +155,17 @@ static void tell_of_streaming(const run *g)
     const ops_device_info *info = &c->device.device->info;
     const stage_plan *d = &g->denoiser.plan;
     char weights[32], activations[32];
-    if (!info->memory || (uint64_t)d->count.held_bytes + d->memory + c->device.kind->sizing->spare <= c->max_device_memory)
+    if (!info->memory ||
+        (uint64_t)d->count.held_bytes + d->memory + c->device.kind->sizing->spare <= c->max_device_memory)
         return;
     format_bytes(weights, sizeof weights, (double)d->count.held_bytes);
     format_bytes(activations, sizeof activations, (double)d->memory);
-    context_log(c, FLUX1_LOG_WARNING,
-                "the transformer's weights (%s) and activations (%s) do not fit %s: weights are streamed to it in every "
-                "step, which is slow%s",
-                weights, activations, info->name,
-                !c->device.config.fp8 && info->fp8 ? "; dtype fp8 takes about two thirds of them" : "");
+    context_log(
+        c, FLUX1_LOG_WARNING,
+        "the transformer's weights (%s) and activations (%s) do not fit %s: weights are streamed to it in every "
+        "step, which is slow%s",
+        weights, activations, info->name,
+        !c->device.config.fp8 && info->fp8 ? "; dtype fp8 takes about two thirds of them" : "");
 }
 
 /* ---- decoding, and both ---- */
@@ -180,8 +183,8 @@ static flux1_status plan_decoder(run *g)
                             : memory_check(c, decode, "decoding", hints);
 }
 
-/* One arena for all stages, so that it need not move between them; where a device's memory is too small for that beside the largest
- * stage's weights, each stage has its own. */
+/* One arena for all stages, so that it need not move between them; where a device's memory is too small for that beside
+ * the largest stage's weights, each stage has its own. */
 static flux1_status plan_reserve(run *g)
 {
     flux1_context *c = g->c;

@@ -13,7 +13,7 @@ typedef struct progress {
     double before;          /* of the stages done */
     const stage_plan *plan; /* of the stage that runs */
     double base;            /* FLOPs of this plan that belong to earlier pictures or to its opening */
-    double began;   /* seconds: the request's start */
+    double began;           /* seconds: the request's start */
     flux1_progress state;
 } progress;
 

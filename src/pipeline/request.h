@@ -20,8 +20,8 @@ typedef struct request {
     flux1_tiling tiling;
     const char *negative_prompt; /* NULL: none */
     float true_cfg_scale;
-    int passes;                  /* 2 with true CFG, otherwise 1 */
-    int64_t batch;               /* 0: to be chosen */
+    int passes;                             /* 2 with true CFG, otherwise 1 */
+    int64_t batch;                          /* 0: to be chosen */
     const flux1_text *text, *negative_text; /* given by the caller, or NULL */
     const char *dump;
     flux1_progress_fn *progress;

@@ -1,5 +1,5 @@
-/* One call of flux1_generate or flux1_generate_many: what was asked, what was planned, what is under way. plan.c fills the first half,
- * generate.c runs it. */
+/* One call of flux1_generate or flux1_generate_many: what was asked, what was planned, what is under way. plan.c fills
+ * the first half, generate.c runs it. */
 #ifndef FLUX1_PIPELINE_RUN_H
 #define FLUX1_PIPELINE_RUN_H
 
@@ -25,20 +25,20 @@ typedef struct run {
     flux1_context *c;
     const flux1_model *m;
     int n;
-    request *r;             /* [n]; size, steps and so on are r[0]'s */
-    request_texts *texts;   /* [n] */
-    int64_t count;          /* pictures of all requests */
-    picture_place *place;   /* [count] */
-    int64_t batch;          /* pictures in a batch; the last one may be smaller */
+    request *r;           /* [n]; size, steps and so on are r[0]'s */
+    request_texts *texts; /* [n] */
+    int64_t count;        /* pictures of all requests */
+    picture_place *place; /* [count] */
+    int64_t batch;        /* pictures in a batch; the last one may be smaller */
     text_plan text_plan;
     denoiser denoiser, rest; /* of a whole batch, and of the last one if that is smaller */
     decoder decoder;
-    bool alternate;         /* a batch is decoded before the next is denoised */
-    size_t *reserve;        /* [ranks]: arena bytes for all stages, or NULL: each takes its own */
-    batch_row *rows;        /* [batch] */
+    bool alternate;  /* a batch is decoded before the next is denoised */
+    size_t *reserve; /* [ranks]: arena bytes for all stages, or NULL: each takes its own */
+    batch_row *rows; /* [batch] */
     progress p;
     dump *dump;
-    flux1_image *images;    /* [count], or NULL: none are kept */
+    flux1_image *images; /* [count], or NULL: none are kept */
 } run;
 
 /* A batch on its way. */

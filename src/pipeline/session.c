@@ -16,14 +16,14 @@ typedef struct kind {
     void (*destroy)(void *model);
 } kind;
 
-#define DEFINE(type, config)                                                            \
-    static flux1_status create_##type(loader *l, const flux1_model *m, void **out)      \
-    {                                                                                   \
-        type *made = NULL;                                                              \
-        flux1_status st = type##_create(l, &m->config, &made);                          \
-        *out = made;                                                                    \
-        return st;                                                                      \
-    }                                                                                   \
+#define DEFINE(type, config)                                                       \
+    static flux1_status create_##type(loader *l, const flux1_model *m, void **out) \
+    {                                                                              \
+        type *made = NULL;                                                         \
+        flux1_status st = type##_create(l, &m->config, &made);                     \
+        *out = made;                                                               \
+        return st;                                                                 \
+    }                                                                              \
     static void destroy_##type(void *model) { type##_destroy(model); }
 DEFINE(clip, clip)
 DEFINE(t5, t5)

@@ -1,6 +1,6 @@
-/* Sessions of a context: ranks on one of its devices, with the models built on them and the last recorded step. A stage takes one, runs on
- * it and gives it back; it stays open for the next stage and the next request, until the context is destroyed. A context has as many as
- * were ever taken at the same time. */
+/* Sessions of a context: ranks on one of its devices, with the models built on them and the last recorded step. A stage
+ * takes one, runs on it and gives it back; it stays open for the next stage and the next request, until the context is
+ * destroyed. A context has as many as were ever taken at the same time. */
 #ifndef FLUX1_PIPELINE_SESSION_H
 #define FLUX1_PIPELINE_SESSION_H
 
@@ -8,18 +8,18 @@
 #include "pipeline/folder.h"
 
 /* One row a model that is built on ranks: name, component, type. */
-#define BUILT_MAP(X)                          \
-    X(CLIP, COMPONENT_CLIP, clip)             \
-    X(T5, COMPONENT_T5, t5)                   \
-    X(DIT, COMPONENT_DIT, dit_weights)        \
-    X(DECODER, COMPONENT_VAE, vae_decoder)    \
+#define BUILT_MAP(X)                       \
+    X(CLIP, COMPONENT_CLIP, clip)          \
+    X(T5, COMPONENT_T5, t5)                \
+    X(DIT, COMPONENT_DIT, dit_weights)     \
+    X(DECODER, COMPONENT_VAE, vae_decoder) \
     X(ENCODER, COMPONENT_VAE, vae_encoder)
 
 typedef enum built {
 #define BUILT_ENUM(name, part, type) BUILT_##name,
     BUILT_MAP(BUILT_ENUM)
 #undef BUILT_ENUM
-    BUILTS
+        BUILTS
 } built;
 
 /* What the calls of a recorded step depend on: equal shapes on one session make the same calls on the same memory. */
@@ -32,10 +32,10 @@ typedef struct session {
     mesh_session *mesh;
     const mesh_device *device;
     bool busy;
-    uint64_t model;         /* number of the flux1_model whose parts are built; 0: none */
-    void **rank[BUILTS];    /* [ranks] each, NULL where not built */
+    uint64_t model;      /* number of the flux1_model whose parts are built; 0: none */
+    void **rank[BUILTS]; /* [ranks] each, NULL where not built */
     step_shape recorded;
-    uint64_t recording;     /* its number */
+    uint64_t recording; /* its number */
     struct session *next;
 } session;
 

@@ -182,8 +182,7 @@ static flux1_status step_of(dit_job *job, mesh *m, dit_rank *r)
 {
     step_calls calls = {job, r};
     TRY(dit_stream_keep(r->stream, m, job->again));
-    return mesh_step(m, job->step, job->recording, make_step_calls, &calls,
-                     &r->replayed[job->step % OPS_STEPS_AHEAD]);
+    return mesh_step(m, job->step, job->recording, make_step_calls, &calls, &r->replayed[job->step % OPS_STEPS_AHEAD]);
 }
 
 static flux1_status end_of_step(dit_job *job, mesh *m, const dit_rank *r)

@@ -1,4 +1,5 @@
-/* The three stages as bodies of a mesh, and what the dry run says of each before it runs. Only host tensors pass between stages. */
+/* The three stages as bodies of a mesh, and what the dry run says of each before it runs. Only host tensors pass
+ * between stages. */
 #ifndef FLUX1_PIPELINE_STAGES_H
 #define FLUX1_PIPELINE_STAGES_H
 
@@ -15,9 +16,10 @@ typedef struct stage_plan {
     double flops;    /* of rank 0 and all steps: what its ticks count */
     double *ticks;   /* rank 0's FLOPs at each of its ticks, as far as it was planned */
     size_t tick_count;
-    double opening, step; /* a stage with steps: rank 0's FLOPs before the first one (at ticks[0 … opening_ticks)), and of each */
+    double opening,
+        step; /* a stage with steps: rank 0's FLOPs before the first one (at ticks[0 … opening_ticks)), and of each */
     size_t opening_ticks;
-    int64_t steps;   /* 0: a stage without */
+    int64_t steps;    /* 0: a stage without */
     ops_count before; /* `count` as it was before the first step */
 } stage_plan;
 
@@ -56,11 +58,11 @@ typedef struct dit_job {
     session *session;
     dit_prompts prompts[2]; /* positive, and negative where layout.passes is 2 */
     dit_layout layout;
-    float scale;            /* of true CFG */
-    dit_rank *rank;         /* [ranks], filled by dit_open_body */
-    const tensor *noise;    /* [batch, tokens, channels] */
+    float scale;         /* of true CFG */
+    dit_rank *rank;      /* [ranks], filled by dit_open_body */
+    const tensor *noise; /* [batch, tokens, channels] */
     int64_t step;
-    bool again;             /* the step has failed before */
+    bool again; /* the step has failed before */
     uint64_t recording;
     const float *sigma_next; /* dit_latent_body: see dit_latent */
     tensor *latent;
@@ -69,8 +71,8 @@ typedef struct dit_job {
 flux1_status dit_dry_body(void *job, mesh *m); /* all below, on shapes, with one step */
 flux1_status dit_open_body(void *job, mesh *m);
 flux1_status dit_start_body(void *job, mesh *m);
-/* Enqueues the step. On a device that runs ahead it may not even have begun when this returns; one more may be enqueued behind it
- * before dit_step_end_body, which waits. */
+/* Enqueues the step. On a device that runs ahead it may not even have begun when this returns; one more may be enqueued
+ * behind it before dit_step_end_body, which waits. */
 flux1_status dit_step_body(void *job, mesh *m);
 flux1_status dit_step_end_body(void *job, mesh *m);
 flux1_status dit_whole_step_body(void *job, mesh *m); /* both */

@@ -53,18 +53,18 @@ typedef struct denoiser {
     dit_job job;
     stage_plan plan;
     session *session;
-    batch_row *rows;              /* [batch] that it is open for */
-    bool open, failed;            /* failed: the last step that was begun */
-    float *sigmas;                /* [steps + 1] */
-    float *ids;                   /* [text rows + tokens, DIT_ID_AXES] */
-    float *guidance;              /* [batch] */
-    tensor embeds[2], pooled[2];  /* of a batch of several; of one they are the text's own */
+    batch_row *rows;             /* [batch] that it is open for */
+    bool open, failed;           /* failed: the last step that was begun */
+    float *sigmas;               /* [steps + 1] */
+    float *ids;                  /* [text rows + tokens, DIT_ID_AXES] */
+    float *guidance;             /* [batch] */
+    tensor embeds[2], pooled[2]; /* of a batch of several; of one they are the text's own */
     int64_t batch, tokens, channels;
     step_shape shape;
 } denoiser;
 flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request *r, int64_t batch, denoiser *out);
-/* The texts must be encoded by now. reserve: bytes each rank's arena should have beyond what the plan says; NULL: no more. *opening: its
- * FLOPs, 0 where it was open for equal rows. */
+/* The texts must be encoded by now. reserve: bytes each rank's arena should have beyond what the plan says; NULL: no
+ * more. *opening: its FLOPs, 0 where it was open for equal rows. */
 flux1_status denoiser_open(denoiser *d, const batch_row *rows, const size_t *reserve, progress *p, double *opening);
 flux1_status denoiser_start(denoiser *d, const tensor *noise); /* [batch, tokens, channels] */
 flux1_status denoiser_step(denoiser *d, int64_t k);            /* submits and waits */
@@ -74,7 +74,7 @@ flux1_status denoiser_submit(denoiser *d, int64_t k);
 flux1_status denoiser_wait(denoiser *d, int64_t k);
 /* latent [batch, tokens, channels], or, after step k, the latent that its velocity points at. */
 flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent);
-void denoiser_rest(denoiser *d);  /* the session goes back; the plan stays */
+void denoiser_rest(denoiser *d); /* the session goes back; the plan stays */
 void denoiser_close(denoiser *d);
 
 /* torch's noise of one seed, packed: [tokens, channels]. */
@@ -101,8 +101,8 @@ typedef struct decoder {
 
 /* memory: what FLUX1_TILING_AUTO may take (see memory.h). */
 flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, size_t memory, decoder *out);
-/* packed latent [tokens, channels] → picture; decoded (may be NULL) gets [3, height, width] in about [−1, 1]. The session is taken with
- * the first picture. */
+/* packed latent [tokens, channels] → picture; decoded (may be NULL) gets [3, height, width] in about [−1, 1]. The
+ * session is taken with the first picture. */
 flux1_status decoder_run(decoder *d, const float *latent, const size_t *reserve, progress *p, tensor *decoded,
                          flux1_image *image);
 void decoder_rest(decoder *d);

@@ -6,9 +6,9 @@
 #include "text/settings.h"
 #include "text/text.h"
 
-#define T5_PIECE_BYTES_MAX 1024              /* longest vocabulary entry taken; real ones stay under 64 */
-#define T5_NORMALIZED_MAX ((size_t)16 << 20) /* a prompt after normalisation; nmt_nfkc makes at most 11 bytes of one \
-                                              */
+#define T5_PIECE_BYTES_MAX 1024 /* longest vocabulary entry taken; real ones stay under 64 */
+/* Bytes of a prompt after normalisation; nmt_nfkc makes at most 11 bytes of one. */
+#define T5_NORMALIZED_MAX ((size_t)16 << 20)
 
 /* ---- the character map: a Darts double array over UTF-8 prefixes, and the replacements one behind the other, each
  * ended by NUL ---- */

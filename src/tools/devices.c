@@ -38,7 +38,7 @@ static bool add_kind(json_t *root, json_t *list, const ops_device_kind *kind)
 
 flux1_status flux1_devices_json(flux1_context *c, char **json)
 {
-    context_begin(c);
+    TRY(context_begin(c));
     json_t *root = json_object(), *list = json_array();
     bool good = root && list;
     for (const ops_device_kind *const *k = ops_device_kinds; good && *k; k++)

@@ -89,7 +89,23 @@ static json_t *describe_stage(const char *name, const stage_plan *p, bool *ok)
     return o;
 }
 
-/* Dry runs of all stages for one picture. */
+static void describe_plans(json_t *root, const request *r, const text_plan *texts, const denoiser *denoise,
+                           const decoder *decode, bool *ok)
+{
+    json_t *o = json_object(), *list = json_array();
+    put(o, "width", json_integer(r->width), ok);
+    put(o, "height", json_integer(r->height), ok);
+    put(o, "steps", json_integer(r->steps), ok);
+    put(o, "max_sequence_length", json_integer(r->length), ok);
+    json_array_append_new(list, describe_stage("CLIP", &texts->clip, ok));
+    json_array_append_new(list, describe_stage("T5", &texts->t5, ok));
+    json_array_append_new(list, describe_stage("denoise", &denoise->plan, ok));
+    json_array_append_new(list, describe_stage("decode", &decode->plan, ok));
+    put(o, "stages", list, ok);
+    put(root, "request", o, ok);
+}
+
+/* Dry runs of all stages for one picture; sums are over all ranks. */
 static flux1_status describe_request(flux1_context *c, const flux1_model *m, const flux1_generate_params *params,
                                      json_t *root, bool *ok)
 {
@@ -102,24 +118,12 @@ static flux1_status describe_request(flux1_context *c, const flux1_model *m, con
     TRY(request_make(c, m, params, &r));
     TRY(text_tokenize(m, "", 0, r.length, &text, NULL, NULL, &c->error));
     TRY_CLEANUP(text_plan_make(c, m, text, &texts));
-    TRY_CLEANUP(denoiser_plan(c, m, &r, text, &denoise));
-    st = decoder_plan(c, m, &r, memory_beside(c, 0), &decode);
-    if (st == FLUX1_OK) {
-        json_t *o = json_object(), *list = json_array();
-        put(o, "width", json_integer(r.width), ok);
-        put(o, "height", json_integer(r.height), ok);
-        put(o, "steps", json_integer(r.steps), ok);
-        put(o, "max_sequence_length", json_integer(r.length), ok);
-        json_array_append_new(list, describe_stage("CLIP", &texts.clip, ok));
-        json_array_append_new(list, describe_stage("T5", &texts.t5, ok));
-        json_array_append_new(list, describe_stage("denoise", &denoise.plan, ok));
-        json_array_append_new(list, describe_stage("decode", &decode.plan, ok));
-        put(o, "stages", list, ok);
-        put(root, "request", o, ok);
-        decoder_close(&decode);
-    }
-    denoiser_close(&denoise);
+    TRY_CLEANUP(denoiser_plan(c, m, &r, 1, &denoise));
+    TRY_CLEANUP(decoder_plan(c, m, &r, memory_beside(c, &c->device, (memory_need){0}), &decode));
+    describe_plans(root, &r, &texts, &denoise, &decode, ok);
 cleanup:
+    decoder_close(&decode);
+    denoiser_close(&denoise);
     text_plan_free(&texts);
     flux1_text_free(text);
     return st;
@@ -209,8 +213,10 @@ flux1_status flux1_info_json(flux1_context *c, const char *path, const flux1_gen
 {
     flux1_model *m = NULL;
     bool ok = true;
-    context_begin(c);
+    TRY(context_begin(c));
+    TRY(context_needs(c, json, "json"));
     *json = NULL;
+    TRY(context_needs(c, path, "path"));
     json_t *root = json_object();
     if (!root)
         return error_oom(&c->error, 0, "the description");

@@ -35,7 +35,7 @@ static flux1_status default_length(const char *folder, int *length, flux1_error 
 
 flux1_status flux1_tokenizer_open(flux1_context *c, const char *folder, flux1_tokenizer **out)
 {
-    context_begin(c);
+    TRY(context_begin(c));
     *out = NULL;
     if (!file_is_directory(folder))
         return error_set(&c->error, FLUX1_ERR_MODEL, "%s: no such folder; it should hold tokenizer/ and tokenizer_2/",
@@ -59,7 +59,7 @@ flux1_status flux1_tokenizer_open(flux1_context *c, const char *folder, flux1_to
 flux1_status flux1_tokenizer_run(flux1_context *c, const flux1_tokenizer *t, const char *prompt, size_t bytes,
                                  int t5_length, flux1_tokens *out)
 {
-    context_begin(c);
+    TRY(context_begin(c));
     bool clip_cut = false, t5_cut = false;
     int length = t5_length ? t5_length : t->t5_length;
     *out = (flux1_tokens){0};

@@ -19,7 +19,7 @@
 #include <string.h>
 #include <time.h>
 
-#define MAX_TENSORS 16
+#define MAX_TENSORS 24
 #define MAX_KEPT 8
 #ifndef ARENA
 #define ARENA ((size_t)256 << 20)
@@ -32,7 +32,7 @@ typedef struct run {
     flux1_error err;
     bool rounded; /* inputs hold bf16 values only */
     bool coarse;  /* linear weights are marked so */
-    bool dry;
+    bool dry, ref;
     uint64_t random;
     float *out; /* whole output buffers, one after the other */
     size_t count, room;
@@ -83,24 +83,22 @@ static void fill(run *r, act a, bool poison)
     tensor_free(&t);
 }
 
-/* A window [batch, rows, cols] of a buffer that may be wider, and a part of it that may have company. */
+/* A window [batch, rows, cols] of a buffer that may be wider, in a part of it that may have company and rows before and
+ * after the window. */
 static act make(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols, bool poison)
 {
-    int64_t left = PICK(r, 0, 0, 8, 5), right = PICK(r, 0, 0, 16, 3), other = PICK(r, 0, 3, 1), kind = below(r, 3);
-    act_shape shape = shape_rows(batch, 0, rows, left + cols + right);
-    if (kind == 0) {
-        shape.rows[0] = rows / 3;
-        shape.rows[1] = rows - rows / 3;
-    } else if (kind == 1) {
-        shape.rows[0] = rows;
-        shape.rows[1] = other;
-    } else {
-        shape.rows[0] = other;
-    }
+    int64_t left = PICK(r, 0, 0, 8, 5), right = PICK(r, 0, 0, 16, 3), other = PICK(r, 0, 3, 1),
+            above = PICK(r, 0, 0, 0, 1, 7), under = PICK(r, 0, 0, 2, 5), all = above + rows + under;
+    act_part part = (act_part)(below(r, 3) - 1);
+    act_shape shape = shape_rows(batch, other, all, left + cols + right);
+    if (part == PART_WHOLE)
+        shape.rows[0] = all / 3, shape.rows[1] = all - all / 3;
+    else if (part == PART_TEXT)
+        shape.rows[0] = all, shape.rows[1] = other;
     act a;
     ok(r, ops_create(r->o, role, shape, &a));
     fill(r, a, poison);
-    return act_columns(act_of(a, kind == 0 ? PART_WHOLE : kind == 1 ? PART_TEXT : PART_IMAGE), left, cols);
+    return act_slice(act_columns(act_of(a, part), left, cols), above, rows);
 }
 static act input(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols)
 {
@@ -117,14 +115,15 @@ static act plane(run *r, int64_t batch, int64_t height, int64_t width, int64_t c
     fill(r, a, poison);
     return a;
 }
-/* A table of 3 steps; the step counter stands at 1. */
-static act table(run *r, int64_t cols)
+/* A table of 3 steps for `batch` entries; the step counter stands at 1, or where any_step puts it. */
+static act table(run *r, int64_t batch, int64_t cols)
 {
     act a;
-    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, 3, cols + 4), &a));
+    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, 3 * batch, cols + 4), &a));
     fill(r, a, false);
     return act_columns(a, 4, cols);
 }
+static void any_step(run *r) { ok(r, ops_step_set(r->o, below(r, 3))); }
 static act maybe(run *r, act a) { return below(r, 2) ? a : (act){0}; }
 
 /* Keeps the whole buffer behind an output for comparison. */
@@ -202,17 +201,21 @@ static weight_recipe linear_recipe(run *r, int64_t rows, int64_t cols)
     default: return matrix_recipe(r, WEIGHT_LINEAR, rows, cols);
     }
 }
-static weight *prepare(run *r, const weight_recipe *w, bool bias)
+static weight *prepare_with(run *r, const weight_recipe *w, const weight_recipe *bias)
 {
     weight *out;
+    ok(r, ops_block_create(r->o, "the block",
+                           &r->held)); /* one each: a block's weights are all known before it is begun */
+    ok(r, ops_prepare(r->o, r->held, w, bias, &out));
+    ok(r, ops_block_begin(r->o, r->held));
+    return out;
+}
+static weight *prepare(run *r, const weight_recipe *w, bool bias)
+{
     weight_recipe b = {0};
     if (bias)
         b = recipe_whole(WEIGHT_VECTOR, weight_tensor(r, weight_types[below(r, 4)], 1, (int64_t[]){w->rows}));
-    ok(r, ops_block_create(r->o, "the block",
-                           &r->held)); /* one each: a block's weights are all known before it is begun */
-    ok(r, ops_prepare(r->o, r->held, w, bias ? &b : NULL, &out));
-    ok(r, ops_block_begin(r->o, r->held));
-    return out;
+    return prepare_with(r, w, bias ? &b : NULL);
 }
 static weight *linear_of(run *r, int64_t rows, int64_t cols, bool bias)
 {
@@ -236,14 +239,16 @@ static act_role linear_output(run *r) { return (act_role)PICK(r, ACT_LINEAR, ACT
 
 static void case_linear(run *r)
 {
-    int64_t batch = PICK(r, 1, 1, 2), rows = PICK(r, 0, 1, 2, 3, 4, 5, 8, 9, 13, 14, 15, 29, 70, 131),
+    int64_t batch = PICK(r, 1, 1, 2, 3), rows = PICK(r, 0, 1, 2, 3, 4, 5, 8, 9, 13, 14, 15, 29, 70, 131),
             k = PICK(r, 0, 1, 3, 16, 31, 64, 65, GEMM_STEPS, GEMM_STEPS + 1, 2 * GEMM_STEPS + 1, 600),
             n = PICK(r, 0, 1, 3, 16, 31, 33, 64, 100, 130);
     act_role role = linear_output(r);
     weight *w = linear_of(r, n, k, below(r, 2));
-    epilogue e = {.f = (activation)below(r, 5),
+    any_step(r);
+    epilogue e = {.addend = maybe(r, input(r, ACT_PARTIAL, batch, rows, n)),
+                  .f = (activation)below(r, 5),
                   .mul = maybe(r, input(r, ACT_LINEAR, batch, rows, n)),
-                  .gate = maybe(r, table(r, n))};
+                  .gate = maybe(r, table(r, batch, n))};
     act in = input(r, linear_input(r), batch, rows, k), residual = input(r, ACT_RESIDUAL, batch, rows, n),
         out = output(r, role, batch, rows, n);
     int64_t with = below(r, 3);
@@ -264,11 +269,77 @@ static void case_linear_blocks(run *r)
     keep(r, out);
 }
 
+/* m + scale · up·down, in float32. */
+static void merge(run *r, float *m, const weight_recipe *up, const weight_recipe *down, float scale)
+{
+    float *low = malloc((size_t)(down->rows * down->cols + up->cols) * sizeof *low), *line;
+    assert_non_null(low);
+    line = low + down->rows * down->cols;
+    for (int64_t i = 0; i < down->rows; i++)
+        ok(r, recipe_decode(down, i, 0, down->cols, low + i * down->cols, &r->err));
+    for (int64_t n = 0; n < up->rows; n++) {
+        ok(r, recipe_decode(up, n, 0, up->cols, line, &r->err));
+        for (int64_t k = 0; k < down->cols; k++) {
+            double sum = 0;
+            for (int64_t i = 0; i < up->cols; i++)
+                sum += (double)line[i] * low[i * down->cols + k];
+            m[n * down->cols + k] += (float)(scale * sum);
+        }
+    }
+    free(low);
+}
+
+/* A weight with adapters is what the merged matrix W + Σ scale · up·down would be: ref multiplies with that in the end.
+ */
+static void case_adapters(run *r)
+{
+    int64_t batch = PICK(r, 1, 2, 3), rows = PICK(r, 0, 1, 5, 8, 9, 70), k = PICK(r, 1, 16, 65, 200),
+            n = PICK(r, 1, 16, 33, 130);
+    weight_recipe w = linear_recipe(r, n, k), bias = {0}, merged;
+    bool biased = below(r, 2);
+    w.role = below(r, 2) ? WEIGHT_LINEAR : WEIGHT_QKV;
+    if (biased)
+        bias = recipe_whole(WEIGHT_VECTOR, weight_tensor(r, DTYPE_F32, 1, &n));
+    store_tensor *sum = &r->tensors[r->tensor_count++];
+    *sum = (store_tensor){.name = "merged", .file = "memory"};
+    ok(r, tensor_create(DTYPE_F32, 2, (int64_t[]){n, k}, &sum->view, &r->err));
+    for (int64_t i = 0; i < n; i++)
+        ok(r, recipe_decode(&w, i, 0, k, (float *)sum->view.data + i * k, &r->err));
+    adapter list[3];
+    linear_weight l = {
+        .w = prepare_with(r, &w, biased ? &bias : NULL), .adapters = list, .adapter_count = (int)PICK(r, 1, 2, 3)};
+    for (int i = 0; i < l.adapter_count; i++) {
+        int64_t rank = PICK(r, 1, 4, 9);
+        weight_recipe up = linear_recipe(r, n, rank), down = linear_recipe(r, rank, k);
+        list[i] = (adapter){.up = prepare_with(r, &up, NULL),
+                            .down = prepare_with(r, &down, NULL),
+                            .scale = (float)PICK(r, -2, 0, 1, 3) / 4};
+        merge(r, sum->view.data, &up, &down, list[i].scale);
+    }
+    merged = recipe_whole(WEIGHT_LINEAR, sum);
+    weight *one = prepare_with(r, &merged, biased ? &bias : NULL);
+    any_step(r);
+    act in = input(r, linear_input(r), batch, rows, k), x = input(r, ACT_RESIDUAL, batch, rows, n),
+        out = output(r, linear_output(r), batch, rows, n), again = output(r, linear_output(r), batch, rows, n);
+    epilogue e = {.addend = maybe(r, input(r, ACT_PARTIAL, batch, rows, n)),
+                  .f = (activation)below(r, 5),
+                  .gate = maybe(r, table(r, batch, n)),
+                  .residual = maybe(r, x)};
+    ok(r, ops_linear(r->o, in, &l, &e, out));
+    keep(r, out);
+    if (r->ref)
+        ok(r, ops_product(r->o, in, one, &e, again));
+    else
+        ok(r, ops_linear(r->o, in, &l, &e, again));
+    keep(r, again);
+}
+
 static void case_layer_norm(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 1, 7, 64, 100, 1030, 3072);
+    int64_t batch = PICK(r, 1, 2, 3), rows = PICK(r, 0, 1, 5, 67), cols = PICK(r, 0, 1, 7, 64, 100, 1030, 3072);
     weight *w = below(r, 2) ? vector_weight(r, cols, below(r, 2)) : NULL;
-    act shift = maybe(r, table(r, cols)), scale = maybe(r, table(r, cols));
+    any_step(r);
+    act shift = maybe(r, table(r, batch, cols)), scale = maybe(r, table(r, batch, cols));
     act in = input(r, (act_role)PICK(r, ACT_RESIDUAL, ACT_LINEAR), batch, rows, cols),
         out = output(r, ACT_LINEAR, batch, rows, cols);
     ok(r, ops_layer_norm(r->o, in, w, shift, scale, 1e-3f, out));
@@ -287,7 +358,7 @@ static void case_rms_norm(run *r)
 
 static void case_head_norm_rope(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 5, 67), heads = PICK(r, 0, 1, 3),
+    int64_t batch = PICK(r, 1, 2, 3), rows = PICK(r, 0, 1, 5, 67), heads = PICK(r, 0, 1, 3),
             dim = PICK(r, 2, 16, 18, 40, 128);
     weight *w = below(r, 2) ? vector_weight(r, dim, false) : NULL;
     act rope = maybe(r, input(r, ACT_ROPE, 1, rows, dim)), x = input(r, ACT_HEADS, batch, rows, heads * dim);
@@ -449,13 +520,16 @@ static void case_activate(run *r)
 
 static void case_add_euler(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 64, 100, 3072);
+    int64_t batch = PICK(r, 1, 2, 3), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 64, 100, 3072);
     act x = input(r, ACT_RESIDUAL, batch, rows, cols), y = input(r, ACT_LINEAR, batch, below(r, 2) ? rows : 1, cols),
         out = output(r, ACT_RESIDUAL, batch, rows, cols);
-    ok(r, ops_add(r->o, x, 0.7f, maybe(r, table(r, cols)), y, out));
+    any_step(r);
+    ok(r, ops_add(r->o, x, 0.7f, maybe(r, table(r, batch, cols)), y, out));
     keep(r, out);
     act v = input(r, ACT_LINEAR, batch, rows, cols);
-    ok(r, ops_euler(r->o, x, v, table(r, 1)));
+    ok(r, ops_euler(r->o, x, v, table(r, batch, 1)));
+    keep(r, x);
+    ok(r, ops_add(r->o, x, -0.4f, maybe(r, table(r, batch, cols)), x, x)); /* x is y and out, too */
     keep(r, x);
 }
 
@@ -484,7 +558,7 @@ static void case_moves(run *r)
 
 static void case_composites(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 1, 12, 40), width = PICK(r, 24, 32, 65), heads = PICK(r, 1, 3),
+    int64_t batch = PICK(r, 1, 2, 3), rows = PICK(r, 1, 12, 40), width = PICK(r, 24, 32, 65), heads = PICK(r, 1, 3),
             dim = PICK(r, 8, 16, 18), hidden = PICK(r, 33, 96);
     qkv_weights w = {.qkv = {.w = linear_of(r, 3 * heads * dim, width, below(r, 2))}, .heads = heads, .eps = 1e-6f};
     w.norm_q = vector_weight(r, dim, false);
@@ -496,7 +570,7 @@ static void case_composites(run *r)
     ok(r, ops_single_products(r->o, in, &w, rope, qkv, &up, wide));
     keep(r, qkv);
     keep(r, wide);
-    ok(r, ops_mlp(r->o, in, &up, ACTIVATION_GELU_TANH, &down, &(epilogue){.gate = table(r, width)}, out));
+    ok(r, ops_mlp(r->o, in, &up, ACTIVATION_GELU_TANH, &down, &(epilogue){.gate = table(r, batch, width)}, out));
     keep(r, out);
 }
 
@@ -573,7 +647,7 @@ static void case_aligned_linear(run *r)
     act_part part = text > 0 && below(r, 2) ? (act_part)below(r, 2) : PART_WHOLE;
     weight *w = linear_of(r, n, k, below(r, 4) > 0);
     epilogue e = {.f = functions[below(r, 4)],
-                  .gate = maybe(r, table(r, n)),
+                  .gate = maybe(r, table(r, batch, n)),
                   .mul =
                       below(r, 4) == 0 ? act_of(joint(r, ACT_LINEAR, batch, text, image, n, false), part) : (act){0}};
     act in = act_of(act_columns(joint(r, linear_input(r), batch, text, image, k + 64, false), 32, k), part);
@@ -614,6 +688,7 @@ typedef struct check {
 static const check checks[] = {
     {"linear", case_linear, 120, 1e-6, 6e-3},
     {"linear, several blocks", case_linear_blocks, 2, 1e-6, 6e-3},
+    {"linear with adapters", case_adapters, 40, 2e-6, 2e-2},
     {"layer_norm", case_layer_norm, 25, 1e-6, 5e-3},
     {"rms_norm", case_rms_norm, 15, 1e-6, 5e-3},
     {"head_norm_rope", case_head_norm_rope, 20, 1e-6, 5e-3},
@@ -654,6 +729,7 @@ static void start_run(run *r, flux1_status (*create)(const ops_config *, ops **)
 {
     *r = (run){.rounded = rounded,
                .coarse = config->fp8 != FP8_NO,
+               .ref = create == ops_ref_create,
                .random = seed * 0x9e3779b97f4a7c15ull + 1,
                .dry = !create};
     ops_config c = *config;
@@ -757,6 +833,75 @@ static void hold_bracket(run *r)
     ok(r, ops_block_end(r->o, r->held));
     assert_int_equal(ops_product(r->o, in, w, &(epilogue){0}, out), FLUX1_ERR_INTERNAL);
     assert_non_null(strstr(r->err.message, "the block"));
+    close_run(r);
+}
+
+/* A block that is destroyed gives back its weights and nobody else's; the others go on. */
+static void hold_block_destroy(run *r)
+{
+    block *blocks[3];
+    weight *w[3];
+    act in = joint(r, ACT_LINEAR, 2, 3, 0, 7, false), out[2];
+    ops_block_destroy(r->o, NULL);
+    for (int i = 0; i < 3; i++) {
+        w[i] = linear_of(r, 5, 7, true);
+        blocks[i] = r->held;
+        ok(r, ops_block_end(r->o, blocks[i]));
+    }
+    for (int i = 0; i < 2; i++) { /* the middle one, then the last */
+        ops_block_destroy(r->o, blocks[2 - (i + 1) % 2]);
+        out[i] = joint(r, ACT_LINEAR, 2, 3, 0, 5, true);
+        ok(r, ops_block_begin(r->o, blocks[0]));
+        ok(r, ops_product(r->o, in, w[0], &(epilogue){0}, out[i]));
+        ok(r, ops_block_end(r->o, blocks[0]));
+        keep(r, out[i]);
+    }
+    assert_memory_equal(r->out, r->out + r->end[0], r->end[0] * sizeof *r->out);
+    w[1] = linear_of(r, 5, 7, true); /* and new ones come behind */
+    ok(r, ops_product(r->o, in, w[1], &(epilogue){0}, out[1]));
+    ok(r, ops_block_end(r->o, r->held));
+    ok(r, ops_block_begin(r->o, blocks[0]));
+    close_run(r);
+}
+
+/* A step that failed between its brackets is unwound: the next one works, from the same mark of the arena, and what the
+ * failed one found not finite is forgotten. */
+static void hold_unwind(run *r)
+{
+    weight *w = linear_of(r, 5, 7, true);
+    act in = joint(r, ACT_LINEAR, 1, 3, 0, 7, false), out = joint(r, ACT_LINEAR, 1, 3, 0, 5, true), scratch;
+    int slot;
+    ok(r, ops_block_end(r->o, r->held));
+    size_t mark = ops_mark(r->o);
+    for (int step = 0; step < 4; step++) {
+        bool fails = step % 2, done;
+        ok(r, ops_step_set(r->o, step));
+        ok(r, ops_step_replay(r->o, 7, &done));
+        if (!done) {
+            ok(r, ops_block_begin(r->o, r->held));
+            ok(r, ops_create(r->o, ACT_LINEAR, shape_rows(1, 3, 0, 5), &scratch));
+            ok(r, ops_finite(r->o, out, 2));
+            if (fails) {
+                assert_int_equal(ops_rms_norm(r->o, in, w, 1e-6f, in), FLUX1_ERR_INTERNAL);
+                ops_step_unwind(r->o, mark);
+                assert_int_equal(ops_mark(r->o), mark);
+                assert_int_equal(ops_product(r->o, in, w, &(epilogue){0}, out), FLUX1_ERR_INTERNAL); /* not held */
+                ok(r, ops_finite_first(r->o, &slot));
+                assert_int_equal(slot, -1);
+                continue;
+            }
+            ok(r, ops_product(r->o, in, w, &(epilogue){0}, scratch));
+            ok(r, ops_cast(r->o, scratch, out));
+            ok(r, ops_block_end(r->o, r->held));
+            ops_release(r->o, mark);
+            ok(r, ops_step_record(r->o));
+        }
+        ok(r, ops_step_end(r->o, step));
+        ok(r, ops_step_wait(r->o, step, &slot));
+        keep(r, out);
+    }
+    assert_int_equal(r->kept, 2);
+    assert_memory_equal(r->out, r->out + r->end[0], r->end[0] * sizeof *r->out);
     close_run(r);
 }
 

@@ -109,8 +109,8 @@ static flux1_status do_conv(ops *o, const timing *t)
 
 static double set_layer_norm(run *r, timing *t)
 {
-    t->x[0] = tokens(r, ACT_RESIDUAL, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH), t->x[2] = table(r, WIDTH),
-    t->x[3] = table(r, WIDTH);
+    t->x[0] = tokens(r, ACT_RESIDUAL, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH), t->x[2] = table(r, 1, WIDTH),
+    t->x[3] = table(r, 1, WIDTH);
     return bytes_of(t->x[0]) + bytes_of(t->x[1]);
 }
 static flux1_status do_layer_norm(ops *o, const timing *t)
@@ -164,7 +164,7 @@ static flux1_status do_activate(ops *o, const timing *t)
 
 static double set_add(run *r, timing *t)
 {
-    t->x[0] = tokens(r, ACT_RESIDUAL, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH), t->x[2] = table(r, WIDTH);
+    t->x[0] = tokens(r, ACT_RESIDUAL, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH), t->x[2] = table(r, 1, WIDTH);
     return 2 * bytes_of(t->x[0]) + bytes_of(t->x[1]);
 }
 static flux1_status do_add(ops *o, const timing *t) { return ops_add(o, t->x[0], 1, t->x[2], t->x[1], t->x[0]); }

@@ -1,6 +1,7 @@
 /* ops/cpu against ops/ref (checkops.h): each instruction set that this machine has, float32 and bf16, 1, 2 and 3
  * threads. `--bench` instead times the entries at true sizes. */
 #include "ops/checkops.h"
+#include "ops/ref/ref.h"
 
 static const char *const isas[] = {"portable", "avx2", "avx512", "avx512bf16"};
 enum { ISAS = 4 };
@@ -25,9 +26,15 @@ static void open_run(run *r, const char *backend, dtype arithmetic, int threads,
 static double compare(const check *c, const char *isa, dtype arithmetic, int variant)
 {
     bool rounded = arithmetic == DTYPE_BF16;
-    run ref, one, more, dry;
+    run ref, one, more, dry, dry_ref;
     open_run(&ref, "ref", DTYPE_F32, 1, rounded, (uint64_t)variant);
     c->body(&ref);
+    start_run(&dry_ref, NULL, &ops_ref_sizing, &(ops_config){.arithmetic = DTYPE_F32, .threads = 1}, rounded,
+              (uint64_t)variant);
+    dry_ref.ref = true;
+    c->body(&dry_ref);
+    assert_int_equal(ops_dry_count(dry_ref.o)->arena_peak, ((ref_ops *)ref.o)->memory.peak);
+    close_run(&dry_ref);
     open_run(&one, isa, arithmetic, 1, rounded, (uint64_t)variant);
     c->body(&one);
     open_run(&dry, "dry", arithmetic, 1, rounded, (uint64_t)variant);
@@ -100,6 +107,26 @@ static void a_weight_outside_its_bracket_is_refused(void **state)
     hold_bracket(&r);
 }
 
+static void a_destroyed_block_takes_its_own_weights_only(void **state)
+{
+    (void)state;
+    run r;
+    for (int ref = 0; ref < 2; ref++) {
+        open_run(&r, ref ? "ref" : "portable", DTYPE_F32, 1, false, 1);
+        hold_block_destroy(&r);
+    }
+}
+
+static void a_failed_step_is_unwound(void **state)
+{
+    (void)state;
+    run r;
+    for (int ref = 0; ref < 2; ref++) {
+        open_run(&r, ref ? "ref" : "portable", DTYPE_F32, 1, false, 1);
+        hold_unwind(&r);
+    }
+}
+
 static void a_token_outside_the_table_is_an_argument_error(void **state)
 {
     (void)state;
@@ -166,6 +193,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(finite_remembers_the_lowest_slot),
         cmocka_unit_test(a_nan_passes_through_attention_and_activations),
         cmocka_unit_test(a_weight_outside_its_bracket_is_refused),
+        cmocka_unit_test(a_destroyed_block_takes_its_own_weights_only),
+        cmocka_unit_test(a_failed_step_is_unwound),
         cmocka_unit_test(a_token_outside_the_table_is_an_argument_error),
         cmocka_unit_test(a_cancel_stops_every_operation),
         cmocka_unit_test(an_unknown_instruction_set_is_refused),

@@ -283,6 +283,59 @@ static void weights_that_do_not_fit_are_streamed(void **state)
     model_fp8 = FP8_NO;
 }
 
+/* A run of blocks of 64 MiB, one after the other, beside an arena; uploaded: bytes. */
+enum { LARGE_BLOCKS = 12, LARGE_WIDTH = 4096 };
+
+static void run_large(const tensor *weights, size_t arena_bytes, size_t *uploaded)
+{
+    static store_tensor tensors[LARGE_BLOCKS];
+    flux1_error err = {0};
+    run r = {0};
+    block *b[LARGE_BLOCKS];
+    weight *w;
+    ok(&r, ops_cuda_create(&(ops_config){.arithmetic = DTYPE_F32, .threads = 2, .err = &err, .device = gpu}, &r.o));
+    ok(&r, ops_reserve(r.o, arena_bytes));
+    for (int i = 0; i < LARGE_BLOCKS; i++) {
+        tensors[i] =
+            (store_tensor){.name = "w", .file = "memory", .view = *weights, .store = model_store + (uint64_t)i};
+        weight_recipe recipe = recipe_whole(WEIGHT_LINEAR, &tensors[i]);
+        ok(&r, ops_block_create(r.o, "a large block", &b[i]));
+        ok(&r, ops_prepare(r.o, b[i], &recipe, NULL, &w));
+    }
+    size_t before = cuda_emulator_counts().uploaded_bytes;
+    for (int i = 0; i < LARGE_BLOCKS; i++) {
+        flux1_status st = ops_block_begin(r.o, b[i]);
+        if (st != FLUX1_OK)
+            fail_msg("block %d: %s", i, err.message);
+        ok(&r, ops_block_end(r.o, b[i]));
+    }
+    *uploaded = cuda_emulator_counts().uploaded_bytes - before;
+    ops_destroy(r.o);
+}
+
+/* The first picture leaves all blocks on the GPU. The second's activations take the place of two, and the ten that are
+ * left are no room for those two: they are wanted themselves. */
+static void a_larger_picture_after_a_smaller_one_streams(void **state)
+{
+    (void)state;
+    tensor weights;
+    const size_t one = (size_t)LARGE_WIDTH * LARGE_WIDTH * sizeof(float), least = (size_t)1 << 20;
+    size_t uploaded;
+    if (!emulated)
+        skip();
+    flux1_error err = {0};
+    assert_int_equal(tensor_create(DTYPE_F32, 2, (int64_t[]){LARGE_WIDTH, LARGE_WIDTH}, &weights, &err), FLUX1_OK);
+    model_store += LARGE_BLOCKS;
+    cuda_emulator_memory(cuda_emulator_counts().device_bytes + LARGE_BLOCKS * one + ((size_t)612 << 20));
+    run_large(&weights, least, &uploaded);
+    assert_int_equal(uploaded, LARGE_BLOCKS * one);
+    run_large(&weights, ((size_t)612 << 20) + 2 * one - ((size_t)100 << 20), &uploaded);
+    assert_true(uploaded <= LARGE_BLOCKS * one);
+    cuda_emulator_memory((size_t)64 << 30);
+    model_store += LARGE_BLOCKS;
+    tensor_free(&weights);
+}
+
 /* The same weights in bf16, in fp8 by rows and as wholes are three things, and each is found again. */
 static void weights_in_fp8_are_not_taken_for_others(void **state)
 {
@@ -573,6 +626,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(replayed_steps_give_what_eager_ones_give),
         cmocka_unit_test(weights_stay_for_the_next_backend),
         cmocka_unit_test(weights_that_do_not_fit_are_streamed),
+        cmocka_unit_test(a_larger_picture_after_a_smaller_one_streams),
         cmocka_unit_test(weights_in_fp8_are_not_taken_for_others),
         cmocka_unit_test(where_rows_cannot_be_scaled_operands_are),
         cmocka_unit_test(lack_of_memory_says_how_much_was_needed),
@@ -584,5 +638,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_cancel_stops_every_operation),
         cmocka_unit_test(a_link_of_one_gives_back_what_it_is_given),
     };
+    if (argc > 2 && !strcmp(argv[1], "--only"))
+        cmocka_set_test_filter(argv[2]);
     return cmocka_run_group_tests(tests, open_gpu, close_gpu);
 }

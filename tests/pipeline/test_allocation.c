@@ -1,8 +1,9 @@
 /* Every allocation of a tiny run fails once (the library's through the linker's --wrap, jansson's through its hook):
  * each run ends in FLUX1_ERR_MEMORY, leaves no file behind and nothing allocated (seen by the sanitizer). Runs of more
  * allocations than POINTS are sampled evenly; FLUX1_ALLOC_POINTS sets another number. */
-#include "damage.h"
+#include "support/damage.h"
 
+#include <dirent.h>
 #include <stdatomic.h>
 
 void *__real_malloc(size_t size);

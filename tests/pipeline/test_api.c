@@ -1,6 +1,6 @@
 /* The public interface's promises: struct sizes, staged calls, several pictures, refusals. (Progress and cancelling:
  * test_progress.c.) */
-#include "golden.h"
+#include "support/golden.h"
 
 #include <pthread.h>
 #include <time.h>

@@ -4,7 +4,7 @@
 #ifdef TEST_DEVICE /* built again for a GPU: tests/cuda.cmake */
 #define ON_A_GPU
 #endif
-#include "stage_runs.h"
+#include "support/stage_runs.h"
 
 #ifdef ON_A_GPU
 #include "ops/cuda_emulator/emulator.h"

@@ -1,6 +1,6 @@
 /* Every stage of every committed pipeline equals the oracle's: noise, ids, sigmas, both encoders, the latents of each
  * step, the decoded picture, its bytes. */
-#include "golden_runs.h"
+#include "support/golden_runs.h"
 
 #include <pthread.h>
 
@@ -205,7 +205,7 @@ static void the_next_prompt_is_encoded_beside(void **state)
 
 static void note_streaming(void *user, flux1_log_level level, const char *message)
 {
-    if (level == FLUX1_LOG_WARNING && strstr(message, "streamed") && strstr(message, "--dtype fp8"))
+    if (level == FLUX1_LOG_WARNING && strstr(message, "streamed") && strstr(message, "dtype fp8"))
         ++*(int *)user;
 }
 

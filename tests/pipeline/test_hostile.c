@@ -1,6 +1,8 @@
 /* A damaged folder is refused in one sentence that names what is wrong and where, and a damaged weight by the block
  * that it spoils. */
-#include "damage.h"
+#include "support/damage.h"
+
+#include <sys/stat.h>
 
 static flux1_context *context;
 

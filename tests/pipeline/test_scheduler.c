@@ -1,5 +1,5 @@
 /* Noise levels equal the oracle's to the bit, and schedules that FLUX.1 does not use are refused. */
-#include "golden.h"
+#include "support/golden.h"
 
 static scheduler_config config_of(const char *text)
 {

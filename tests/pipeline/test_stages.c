@@ -1,6 +1,6 @@
 /* The denoiser's velocity and both halves of the VAE, each alone, equal the oracle's in float32: on both backends and
  * on meshes that cut unevenly. */
-#include "stage_runs.h"
+#include "support/stage_runs.h"
 
 #define BOUND 1e-5
 

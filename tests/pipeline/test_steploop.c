@@ -1,6 +1,6 @@
 /* The step loop allocates nothing: every allocation of the program goes through the linker's --wrap and is counted
  * between the steps. */
-#include "golden.h"
+#include "support/golden.h"
 
 #include <stdatomic.h>
 

@@ -1,6 +1,6 @@
 /* The same bits whatever the number of threads and however often, and every instruction set within the goldens' bounds.
  */
-#include "golden.h"
+#include "support/golden.h"
 
 typedef struct result {
     flux1_image *image;

@@ -1,6 +1,6 @@
 /* Every allocation fails once (ours through the linker's --wrap, jansson's through its hook): opening and tokenizing
  * end in a status, nothing leaks (seen by the sanitizer), and the same call without the fault works. */
-#include "golden.h"
+#include "support/token_golden.h"
 #include "text/clip_open.h"
 #include "text/t5_open.h"
 

@@ -1,4 +1,4 @@
-#include "golden.h"
+#include "support/token_golden.h"
 #include "text/clip_open.h"
 
 #define SMALL TEST_DATA "/tokenizers/clip"

@@ -5,10 +5,14 @@
 #include "base/pool.h"
 #include "weights/store.h"
 
-#include "safetensors_build.h"
+#include "support/safetensors_build.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -45,9 +49,9 @@ static int make_folder(void **state)
 {
     (void)state;
     size_t size;
-    unsigned char *bytes =
-        build("{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,8]}}",
-              NULL, 8, &size);
+    unsigned char *bytes = safetensors_build(
+        "{\"__metadata__\":{\"format\":\"pt\"},\"a\":{\"dtype\":\"F32\",\"shape\":[2,1],\"data_offsets\":[0,8]}}", NULL,
+        8, &size);
     const char *index = "{\"metadata\":[1,2.5,true,null,\"\\n\"],\"weight_map\":{\"a\":\"m1.safetensors\"}}";
     strcpy(folder, "/tmp/flux1_alloc_XXXXXX");
     if (!mkdtemp(folder))

@@ -2,10 +2,14 @@
  * file and tensor named. */
 #include "weights/safetensors.h"
 
-#include "safetensors_build.h"
+#include "support/safetensors_build.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <cmocka.h>
 
 static void expect_status(const char *header, size_t data_size, flux1_status status, const char *tensor_name,
@@ -14,7 +18,7 @@ static void expect_status(const char *header, size_t data_size, flux1_status sta
     size_t size;
     safetensors s;
     flux1_error err = {0};
-    unsigned char *bytes = build(header, NULL, data_size, &size);
+    unsigned char *bytes = safetensors_build(header, NULL, data_size, &size);
     assert_int_equal(safetensors_parse(bytes, size, "m.safetensors", &s, &err), status);
     assert_int_equal(s.count, 0);
     assert_null(s.entry);
@@ -34,7 +38,7 @@ static safetensors parse(const char *header, size_t data_size, unsigned char **b
     size_t size;
     safetensors s;
     flux1_error err = {0};
-    *bytes = build(header, NULL, data_size, &size);
+    *bytes = safetensors_build(header, NULL, data_size, &size);
     if (safetensors_parse(*bytes, size, "m.safetensors", &s, &err) != FLUX1_OK)
         fail_msg("%s", err.message);
     return s;
@@ -243,7 +247,8 @@ static void every_cut_of_a_file_is_refused(void **state)
 {
     (void)state;
     size_t size;
-    unsigned char *whole = build("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", NULL, 4, &size);
+    unsigned char *whole =
+        safetensors_build("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", NULL, 4, &size);
     for (size_t n = 0; n < size; n++) {
         safetensors s;
         unsigned char *cut = malloc(n ? n : 1); /* its own block: the sanitizer sees a read beyond it */

@@ -1,12 +1,16 @@
 /* A component's folder: single file or shards; every fault of it named at once. */
 #include "weights/store.h"
 
-#include "safetensors_build.h"
+#include "support/safetensors_build.h"
 
 #include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -54,7 +58,7 @@ static void put(const char *name, const void *bytes, size_t size)
 static void put_tensors(const char *name, const char *header, size_t data_size)
 {
     size_t size;
-    unsigned char *bytes = build(header, NULL, data_size, &size);
+    unsigned char *bytes = safetensors_build(header, NULL, data_size, &size);
     put(name, bytes, size);
     free(bytes);
 }

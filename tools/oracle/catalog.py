@@ -92,6 +92,33 @@ def pipelines():
     ]
 
 
+# <pipeline>/cfg: two passes a step where the scale is above 1 and there is a negative prompt, one otherwise. bf16 where 1000·sigma and 1000·guidance stay exact
+# in bf16, at least in the first step.
+UNWANTED = "blurry, grey, a blue car"
+CFG = {
+    "schnell": [Case("one", CAR, 48, 32, 2, seed=51, length=24, decoded=False, negative=UNWANTED, scale=1.0),           # one pass
+                Case("none", CAR, 32, 48, 2, seed=52, length=24, decoded=False, scale=4.0),                             # one pass
+                Case("empty", EMOJI, 64, 48, 3, seed=53, length=40, embeds=True, negative="", scale=2.5),
+                Case("words", CAR, 32, 80, 4, seed=54, length=77, embeds=True, negative=SCRIPTS, scale=4.0),
+                Case("bf16", CAR, 48, 64, 2, seed=55, length=32, embeds=True, bf16=True, negative=UNWANTED, scale=2.5)],
+    "dev": [Case("one", EMOJI, 32, 48, 2, seed=61, guidance=2.25, length=24, decoded=False, negative="", scale=1.0),    # one pass
+            Case("words", CAR, 64, 48, 3, seed=62, guidance=3.5, length=40, embeds=True, negative=UNWANTED, scale=2.5),
+            Case("empty", SCRIPTS, 48, 80, 4, seed=63, guidance=0.0, length=77, embeds=True, negative="", scale=4.0),
+            Case("bf16", CAR, 48, 32, 2, seed=64, guidance=2.0, length=32, embeds=True, bf16=True, negative=SCRIPTS, scale=4.0)],
+    "mixed": [Case("below", CAR, 40, 24, 2, seed=71, length=24, decoded=False, negative=UNWANTED, scale=0.5),           # one pass
+              Case("empty", CAR, 40, 24, 3, seed=72, length=40, embeds=True, negative="", scale=4.0),
+              Case("long", CAR, 24, 56, 2, seed=73, length=32, embeds=True, bf16=True, negative=LONG, scale=2.5)],      # both tokenizers cut the negative prompt
+}
+
+# <pipeline>/batch: rows that differ in all that a row may have of its own.
+ROWS = (CAR, EMOJI, "")
+BATCHES = {
+    "schnell": [Case("rows", ROWS, 48, 32, 3, seed=(0, 7, 2 ** 33 + 5), guidance=(0.0, 0.0, 0.0), length=40, embeds=True),
+                Case("cfg", ROWS, 32, 48, 2, seed=(81, 82, 83), guidance=(0.0, 0.0, 0.0), length=24, embeds=True, negative=("", LONG, UNWANTED), scale=2.5)],
+    "dev": [Case("rows", (SCRIPTS, "", LONG), 64, 48, 3, seed=(9, 9, 2 ** 40 + 1), guidance=(3.5, 0.0, 7.0), length=40, embeds=True),
+            Case("cfg", ROWS, 48, 32, 2, seed=(91, 92, 91), guidance=(1.0, 3.5, 2.25), length=32, embeds=True, negative=(UNWANTED, "", SCRIPTS), scale=4.0)],
+}
+
 MINI_TRIAL = [Case(f"{name}-{seed}", prompt, 128, 128, 4, seed=seed, length=32)
               for name, prompt in (("car", CAR), ("owls", "two owls at night"), ("rocket", "a rocket in space")) for seed in (0, 7)]
 MINI_TRIAL.append(Case("rocket-96x160", "a rocket in space", 96, 160, 4, seed=0, length=32))

@@ -1,6 +1,7 @@
 """Compares a `flux1 generate --dump` file with the oracle, tensor by tensor; for any pipeline folder.
 
-usage: compare.py MODEL DUMP --prompt TEXT --width W --height H --steps N [--guidance G] [--seed S] [--max-sequence-length L] [--image out.png] [--bf16]
+usage: compare.py MODEL DUMP --prompt TEXT --width W --height H --steps N [--guidance G] [--seed S] [--max-sequence-length L]
+       [--negative-prompt TEXT --true-cfg-scale X] [--image out.png] [--bf16]
 
 Prints the relative L2 error of every tensor and exits with 1 if one is over its bound (fp32's, from docs/architecture.md), missing or misshapen.
 With --bf16 the bound is 1.5 times the error of torch's own bf16 run from the same noise.
@@ -15,7 +16,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-EXACT = ("clip.input_ids", "t5.input_ids", "sigmas")
+EXACT = ("clip.input_ids", "t5.input_ids", "negative.clip.input_ids", "negative.t5.input_ids", "sigmas")
 NOISE_BOUND, STAGE_BOUND, LATENTS_BOUND = 1e-7, 1e-5, 3e-5
 
 
@@ -29,6 +30,8 @@ def parse():
     parser.add_argument("--guidance", type=float, default=3.5)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--max-sequence-length", type=int, default=512)
+    parser.add_argument("--negative-prompt")
+    parser.add_argument("--true-cfg-scale", type=float)
     parser.add_argument("--image", help="the PNG that flux1 wrote")
     parser.add_argument("--bf16", action="store_true", help="the dump comes from a run with --dtype bf16")
     return parser.parse_args()
@@ -70,7 +73,7 @@ def check_image(path, truth, bf16):
 
 def main():
     o = parse()
-    case = record.Case("", o.prompt, o.width, o.height, o.steps, o.seed, o.guidance, o.max_sequence_length)
+    case = record.Case("", o.prompt, o.width, o.height, o.steps, o.seed, o.guidance, o.max_sequence_length, negative=o.negative_prompt, scale=o.true_cfg_scale)
     pipe, dump = record.load(o.model), load_file(o.dump)
     truth = record.run(pipe, case)
     image = truth.pop("image")

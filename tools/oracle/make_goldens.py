@@ -1,6 +1,6 @@
 """Regenerates tests/data/pipelines and tests/data/goldens.
 
-usage: make_goldens.py [NAME …] [--mini-trial DIR]       names of pipelines, `scheduler`, `mini-trial`; without any: all
+usage: make_goldens.py [NAME …] [--mini-trial DIR]       names of pipelines, `cfg`, `batch`, `scheduler`, `mini-trial`; without any: all
 """
 import environment
 import argparse
@@ -22,7 +22,7 @@ def golden_path(*names):
 
 def kept(case, out):
     """What of a case goes into its file: the large tensors only where asked for."""
-    dropped = [name for name, keep in (("prompt_embeds", case.embeds), ("decoded", case.decoded)) if not keep]
+    dropped = [name for name, keep in (("prompt_embeds", case.embeds), ("negative_prompt_embeds", case.embeds), ("decoded", case.decoded)) if not keep]
     return {k: v for k, v in out.items() if k not in dropped}
 
 
@@ -59,6 +59,15 @@ def make_pipeline(spec, cases, stages):
     for case in cases:
         make_case(pipe, half, spec.name, case)
     make_stages(pipe, half, spec, stages)
+
+
+def make_more(kind, cases):
+    """<pipeline>/<kind>/<case> for the cases of pipelines that are there."""
+    for name in cases:
+        pipe = record.load(os.path.join(PIPELINES, name))
+        half = record.in_bf16(pipe)
+        for case in cases[name]:
+            make_case(pipe, half, os.path.join(name, kind), case)
 
 
 def schedule(config, tokens, steps):
@@ -100,6 +109,9 @@ def main():
     for spec, cases, stages in catalog.pipelines():
         if wanted(spec.name):
             make_pipeline(spec, cases, stages)
+    for kind, cases in (("cfg", catalog.CFG), ("batch", catalog.BATCHES)):
+        if wanted(kind):
+            make_more(kind, cases)
     if wanted("scheduler"):
         make_scheduler()
     if wanted("mini-trial") and os.path.isdir(options.mini_trial):

@@ -16,20 +16,33 @@ from safetensors.torch import save_file
 
 @dataclasses.dataclass
 class Case:
-    """One picture. `embeds` stores prompt_embeds, `hidden` the encoders' hidden states, `bf16` the errors of torch's own bf16; `tiled` decodes in tiles."""
+    """One picture. `embeds` stores prompt_embeds, `hidden` the encoders' hidden states, `bf16` the errors of torch's own bf16; `tiled` decodes in tiles.
+
+    `scale` and `negative` are true CFG's; without a scale nothing is said of it. A tuple of prompts is a batch: seed, guidance and negative are tuples then, too.
+    """
     name: str
-    prompt: str
+    prompt: str | tuple
     width: int
     height: int
     steps: int
-    seed: int = 0
-    guidance: float = 0.0
+    seed: int | tuple = 0
+    guidance: float | tuple = 0.0
     length: int = 77
     embeds: bool = False
     hidden: bool = False
     bf16: bool = False
     decoded: bool = True
     tiled: bool = False
+    negative: str | tuple | None = None
+    scale: float | None = None
+
+    @property
+    def batch(self):
+        return isinstance(self.prompt, tuple)
+
+
+def rows(value):
+    return list(value) if isinstance(value, tuple) else [value]
 
 
 def load(folder):
@@ -69,10 +82,25 @@ def hooked(modules):
             h.remove()
 
 
+@contextlib.contextmanager
+def guidance_of_rows(dit, guidance):
+    """FluxPipeline has one guidance for all rows of a batch; the transformer takes one a row, in both passes of true CFG."""
+    def replace(_, args, named):
+        return args, named if named["guidance"] is None else {**named, "guidance": torch.tensor(guidance)}
+
+    handles = [dit.register_forward_pre_hook(replace, with_kwargs=True)] if len(guidance) > 1 else []
+    try:
+        yield
+    finally:
+        for h in handles:
+            h.remove()
+
+
 def token_ids(pipe, prompt, length):
     common = {"padding": "max_length", "truncation": True, "return_tensors": "pt"}
-    return (pipe.tokenizer(prompt, max_length=pipe.tokenizer_max_length, **common).input_ids,
-            pipe.tokenizer_2(prompt, max_length=length, **common).input_ids)
+    clip = pipe.tokenizer(prompt, max_length=pipe.tokenizer_max_length, **common).input_ids
+    t5 = pipe.tokenizer_2(prompt, max_length=length, **common).input_ids
+    return {"clip.input_ids": clip.to(torch.int32), "t5.input_ids": t5.to(torch.int32)}
 
 
 def generate(pipe, **arguments):
@@ -84,26 +112,32 @@ def generate(pipe, **arguments):
         return {}
 
     with watch(pipe, "prepare_latents") as noise, watch(pipe.vae, "decode") as decoded:
-        picture = pipe(callback_on_step_end=keep, output_type="pil", **arguments).images[0]
+        pictures = pipe(callback_on_step_end=keep, output_type="pil", **arguments).images
     out["noise"] = noise[0][0]
     out["sigmas"] = pipe.scheduler.sigmas.clone()
     out["decoded"] = decoded[0][0]
-    out["image"] = torch.from_numpy(np.array(picture))
+    images = [torch.from_numpy(np.array(picture)) for picture in pictures]
+    out["image"] = torch.stack(images) if len(images) > 1 else images[0]
     return out
 
 
 def call_arguments(case):
-    return {"width": case.width, "height": case.height, "num_inference_steps": case.steps, "guidance_scale": case.guidance, "max_sequence_length": case.length}
+    cfg = {} if case.scale is None else {"true_cfg_scale": case.scale}
+    return {"width": case.width, "height": case.height, "num_inference_steps": case.steps, "guidance_scale": rows(case.guidance)[0],
+            "max_sequence_length": case.length, **cfg}
 
 
 def run(pipe, case):
-    """All `--dump` tensors of a case and `image`, fp32."""
-    clip, t5 = token_ids(pipe, case.prompt, case.length)
+    """All `--dump` tensors of a case and `image`, fp32. Those of the negative prompt are there when diffusers encoded one."""
+    prompts = {name: list(value) if case.batch and value else value for name, value in (("prompt", case.prompt), ("negative_prompt", case.negative))}
+    generators = [torch.Generator().manual_seed(seed) for seed in rows(case.seed)]
     pipe.vae.use_tiling = case.tiled
-    with watch(pipe, "encode_prompt") as embeds:
-        out = generate(pipe, prompt=case.prompt, generator=torch.Generator().manual_seed(case.seed), **call_arguments(case))
-    out["prompt_embeds"], out["pooled_prompt_embeds"] = embeds[0][0], embeds[0][1]
-    out["clip.input_ids"], out["t5.input_ids"] = clip.to(torch.int32), t5.to(torch.int32)
+    with watch(pipe, "encode_prompt") as embeds, guidance_of_rows(pipe.transformer, rows(case.guidance)):
+        out = generate(pipe, generator=generators if case.batch else generators[0], **prompts, **call_arguments(case))
+    for prefix, (text, pooled, _) in zip(("", "negative_"), embeds):
+        out[prefix + "prompt_embeds"], out[prefix + "pooled_prompt_embeds"] = text, pooled
+        ids = token_ids(pipe, prompts[prefix + "prompt"], case.length)
+        out.update({prefix.replace("_", ".") + name: value for name, value in ids.items()})
     return out
 
 
@@ -136,14 +170,14 @@ def unpack(pipe, latents, case):
 
 def bf16_errors(half, case, out):
     """Relative L2 of torch's bf16 against fp32: each stage fed the fp32 run's input, and the whole chain (end_to_end) from the prompt and the fp32 noise."""
-    b = torch.bfloat16
-    embeds, pooled, _ = half.encode_prompt(case.prompt, max_sequence_length=case.length)
-    staged = generate(half, prompt_embeds=out["prompt_embeds"].to(b), pooled_prompt_embeds=out["pooled_prompt_embeds"].to(b),
-                      latents=out["noise"].to(b), **call_arguments(case))
-    chained = generate(half, prompt_embeds=embeds, pooled_prompt_embeds=pooled, latents=out["noise"].to(b), **call_arguments(case))
+    b, embeds = torch.bfloat16, {}
+    for prefix, prompt in (("", case.prompt), ("negative_", case.negative)):
+        if prefix + "prompt_embeds" in out:
+            embeds[prefix + "prompt_embeds"], embeds[prefix + "pooled_prompt_embeds"], _ = half.encode_prompt(prompt, max_sequence_length=case.length)
+    staged = generate(half, **{name: out[name].to(b) for name in embeds}, latents=out["noise"].to(b), **call_arguments(case))
+    chained = generate(half, **embeds, latents=out["noise"].to(b), **call_arguments(case))
     decoded = half.vae.decode(unpack(half, out[f"latents.{case.steps}"].to(b), case), return_dict=False)[0]
-    errors = {"prompt_embeds": (embeds, "prompt_embeds"), "pooled_prompt_embeds": (pooled, "pooled_prompt_embeds"), "decoded": (decoded, "decoded"),
-              "end_to_end.decoded": (chained["decoded"], "decoded")}
+    errors = {**{name: (value, name) for name, value in embeds.items()}, "decoded": (decoded, "decoded"), "end_to_end.decoded": (chained["decoded"], "decoded")}
     for k in range(1, case.steps + 1):
         errors[f"latents.{k}"] = (staged[f"latents.{k}"], f"latents.{k}")
         errors[f"end_to_end.latents.{k}"] = (chained[f"latents.{k}"], f"latents.{k}")
@@ -198,12 +232,21 @@ def vae_stages(pipe, half, case, out, image_size):
             **{f"vae.{k}": v for k, v in seen.items()}, **{f"bf16_error.{k}": torch.tensor([v]) for k, v in errors.items()}}
 
 
+def texts(case):
+    """{name: text} of a case's prompts; those of a batch are prompt.0, prompt.1 …"""
+    given = {name: value for name, value in (("prompt", case.prompt), ("negative_prompt", case.negative)) if value is not None}
+    if not case.batch:
+        return given
+    return {f"{name}.{row}": text for name, value in given.items() for row, text in enumerate(value)}
+
+
 def parameters(case):
     """The case's inputs as tensors, for readers that do not look at the metadata."""
     whole = {"width": case.width, "height": case.height, "steps": case.steps, "seed": case.seed, "max_sequence_length": case.length,
              **({"tiled": 1} if case.tiled else {})}
-    text = torch.tensor(list(case.prompt.encode()), dtype=torch.uint8)
-    return {**{k: torch.tensor([v], dtype=torch.int64) for k, v in whole.items()}, "guidance": torch.tensor([case.guidance]), "prompt": text}
+    cfg = {} if case.scale is None else {"true_cfg_scale": torch.tensor([case.scale])}
+    return {**{k: torch.tensor(rows(v), dtype=torch.int64) for k, v in whole.items()}, "guidance": torch.tensor(rows(case.guidance)), **cfg,
+            **{name: torch.tensor(list(text.encode()), dtype=torch.uint8) for name, text in texts(case).items()}}
 
 
 def versions():
@@ -227,8 +270,9 @@ def save(path, tensors, case=None):
     metadata = versions()
     if case:
         tensors = {**tensors, **parameters(case)}
-        metadata.update(prompt=case.prompt, width=str(case.width), height=str(case.height), steps=str(case.steps), guidance=str(case.guidance),
-                        seed=str(case.seed), max_sequence_length=str(case.length))
+        joined = lambda value: ", ".join(map(str, rows(value)))
+        metadata.update(texts(case), width=str(case.width), height=str(case.height), steps=str(case.steps), guidance=joined(case.guidance),
+                        seed=joined(case.seed), max_sequence_length=str(case.length), **({} if case.scale is None else {"true_cfg_scale": str(case.scale)}))
     os.makedirs(os.path.dirname(path), exist_ok=True)
     save_file({k: v.detach().clone().contiguous() for k, v in tensors.items()}, path, metadata=metadata)
     sort_metadata(path)

@@ -156,6 +156,9 @@ const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes, .scratch = cpu_sc
 flux1_status cpu_reserve(ops *base, size_t bytes)
 {
     cpu_ops *o = cpu_self(base);
+    arena_release(&o->memory, 0);
+    if (bytes <= o->memory.size)
+        return FLUX1_OK;
     arena_destroy(&o->memory);
     return arena_create(bytes, &o->memory, base->err);
 }
@@ -194,12 +197,12 @@ view cpu_view(act a)
     return v;
 }
 
-const float *cpu_table(const cpu_ops *o, act t)
+table_rows cpu_table(const cpu_ops *o, act t, int64_t batch)
 {
     if (!act_present(t))
-        return NULL;
+        return (table_rows){0};
     view v = cpu_view(t);
-    return (const float *)(const void *)v.data + o->step * v.ld;
+    return (table_rows){(const float *)(const void *)v.data + o->step * batch * v.ld, v.ld};
 }
 
 static flux1_status host_view(ops *o, const tensor *host, act a, const char *operation, view *out)

@@ -54,6 +54,14 @@ static inline void *view_row(const view *v, int64_t m)
     return v->data + (size_t)(b * v->batch_stride + (m - b * v->rows) * v->ld) * (v->bf16 ? 2 : 4);
 }
 
+/* Rows of a table, one a batch entry: entry b's at row + b·ld. row NULL: left out. */
+typedef struct table_rows {
+    const float *row;
+    int64_t ld;
+} table_rows;
+
+static inline const float *table_row(const table_rows *t, int64_t b) { return t->row ? t->row + b * t->ld : NULL; }
+
 /* A logical matrix [rows, cols] tiled by pieces of f32, f16 or bf16 bytes, which may lie at odd addresses. */
 typedef struct matrix_piece {
     const unsigned char *data;
@@ -86,9 +94,10 @@ typedef struct cpu_block {
 
 typedef struct gemm_job {
     int64_t m, n, k, block_m, block_n, blocks_m;
-    view in, out, mul, residual; /* mul, residual: data NULL when left out */
+    view in, out, addend, mul, residual; /* addend, mul, residual: data NULL when left out */
     const matrix *w;
-    const float *bias, *gate;
+    const float *bias;
+    table_rows gate;
     activation f;
     float *scratch; /* GEMM_SCRATCH floats a worker */
     const atomic_int *cancel;
@@ -128,7 +137,8 @@ static inline void moments_merge(moments *a, double count, double mean, double m
 typedef struct rows_job {
     view in, out, y, rope;
     int64_t rows, chunk, cols, heads, dim, first, width, height;
-    const float *w, *b, *shift, *scale;
+    const float *w, *b;
+    table_rows shift, scale, factor; /* of the step and batch entry */
     const matrix *table, *positions;
     float eps, s;
     bool silu;
@@ -168,8 +178,9 @@ typedef struct cpu_ops {
 static inline cpu_ops *cpu_self(ops *o) { return (cpu_ops *)o; }
 static inline const cpu_weight *cpu_w(const weight *w) { return (const cpu_weight *)w; }
 
-view cpu_view(act a);                            /* zeroed for an act left out */
-const float *cpu_table(const cpu_ops *o, act t); /* the row at the step counter; NULL for a table left out */
+view cpu_view(act a); /* zeroed for an act left out */
+/* A table's rows at the step counter, for an output of `batch` entries. */
+table_rows cpu_table(const cpu_ops *o, act t, int64_t batch);
 
 /* Every operation begins with this: cancelled, or a weight (may be NULL) used outside its block's bracket. */
 flux1_status cpu_begin(const ops *o, const char *operation, const weight *w);

@@ -66,20 +66,30 @@ typedef void tile_fn(int64_t steps, const float *a, const float *b, float *c, in
         tile_body(rows, steps, a, b, c, ldc, add);                                                          \
     }
 TILE(1)
-TILE(2) TILE(3) TILE(4)
+TILE(2)
+TILE(3)
+TILE(4)
 #if TILE_ROWS > 4
-    TILE(5) TILE(6)
+TILE(5)
+TILE(6)
 #endif
 #if TILE_ROWS > 6
-        TILE(7) TILE(8) TILE(9) TILE(10) TILE(11) TILE(12) TILE(13) TILE(14)
+TILE(7)
+TILE(8)
+TILE(9)
+TILE(10)
+TILE(11)
+TILE(12)
+TILE(13)
+TILE(14)
 #endif
-            static tile_fn *const tiles[TILE_ROWS + 1] = {
-                NULL,   tile_1, tile_2, tile_3,  tile_4,
+static tile_fn *const tiles[TILE_ROWS + 1] = {
+    NULL,   tile_1, tile_2, tile_3,  tile_4,
 #if TILE_ROWS > 4
-                tile_5, tile_6,
+    tile_5, tile_6,
 #endif
 #if TILE_ROWS > 6
-                tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14,
+    tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14,
 #endif
 };
 
@@ -290,18 +300,22 @@ static void lay_panels(const matrix *w, int64_t row, int64_t rows, int64_t k, in
 static void finish_row(const gemm_job *g, int64_t m, int64_t n, int64_t count, const float *sum)
 {
     unsigned char *out = view_row(&g->out, m);
-    const void *mul = g->mul.data ? view_row(&g->mul, m) : NULL,
+    const float *gate = table_row(&g->gate, m / g->out.rows);
+    const void *addend = g->addend.data ? view_row(&g->addend, m) : NULL,
+               *mul = g->mul.data ? view_row(&g->mul, m) : NULL,
                *residual = g->residual.data ? view_row(&g->residual, m) : NULL;
     for (int64_t i = 0; i < count; i += VW) {
         int lanes = vcount(count - i);
         vf y = vldn(sum, false, i, lanes);
         if (g->bias)
             y = vadd(y, vldn(g->bias, false, n + i, lanes));
+        if (addend)
+            y = vadd(y, vldn(addend, g->addend.bf16, n + i, lanes));
         y = vactivate(g->f, y);
         if (mul)
             y = vmul(y, vldn(mul, g->mul.bf16, n + i, lanes));
-        if (g->gate)
-            y = vmul(y, vldn(g->gate, false, n + i, lanes));
+        if (gate)
+            y = vmul(y, vldn(gate, false, n + i, lanes));
         if (residual)
             y = vadd(y, vldn(residual, g->residual.bf16, n + i, lanes));
         vstn(out, g->out.bf16, n + i, y, lanes);

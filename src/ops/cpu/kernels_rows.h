@@ -61,6 +61,8 @@ static void layer_norm(void *arg, int64_t index, int worker)
         const void *x = view_row(&j->in, m);
         void *y = view_row(&j->out, m);
         const bool bf16 = j->in.bf16;
+        const int64_t b = m / j->in.rows;
+        const float *shift = table_row(&j->shift, b), *scale = table_row(&j->scale, b);
         float mean = row_sum(x, bf16, j->cols) / (float)j->cols;
         vf inverse = vset1(1.0f / sqrtf(row_squares(x, bf16, j->cols, mean) / (float)j->cols + j->eps)),
            middle = vset1(mean);
@@ -71,10 +73,10 @@ static void layer_norm(void *arg, int64_t index, int worker)
                 v = vmul(v, vldn(j->w, false, i, (int)n));
             if (j->b)
                 v = vadd(v, vldn(j->b, false, i, (int)n));
-            if (j->scale)
-                v = vmul(v, vadd(vset1(1.0f), vldn(j->scale, false, i, (int)n)));
-            if (j->shift)
-                v = vadd(v, vldn(j->shift, false, i, (int)n));
+            if (scale)
+                v = vmul(v, vadd(vset1(1.0f), vldn(scale, false, i, (int)n)));
+            if (shift)
+                v = vadd(v, vldn(shift, false, i, (int)n));
             vstn(y, j->out.bf16, i, v, (int)n);
         }
     }
@@ -171,19 +173,21 @@ static void activate(void *arg, int64_t index, int worker)
     }
 }
 
-/* out = in + s·scale⊙y; a y of one row meets every row of its batch item. */
+/* out = in + s·factor·scale⊙y; a y of one row meets every row of its batch item. */
 static void add(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
-    const vf s = vset1(j->s);
     (void)worker;
     EACH_ROW(j, m)
     {
-        const void *x = view_row(&j->in, m), *y = view_row(&j->y, j->y.rows == j->in.rows ? m : m / j->in.rows);
+        const int64_t b = m / j->in.rows;
+        const float *factor = table_row(&j->factor, b), *scale = table_row(&j->scale, b);
+        const void *x = view_row(&j->in, m), *y = view_row(&j->y, j->y.rows == j->in.rows ? m : b);
         void *z = view_row(&j->out, m);
+        const vf s = vset1(factor ? j->s * *factor : j->s);
         EACH_VECTOR(i, n, j->cols)
         {
-            vf times = j->scale ? vmul(s, vldn(j->scale, false, i, (int)n)) : s;
+            vf times = scale ? vmul(s, vldn(scale, false, i, (int)n)) : s;
             vstn(z, j->out.bf16, i, vfma(times, vldn(y, j->y.bf16, i, (int)n), vldn(x, j->in.bf16, i, (int)n)), (int)n);
         }
     }
@@ -306,8 +310,8 @@ static void group_apply(void *arg, int64_t index, int worker)
         void *y = view_row(&j->out, j->first + m);
         EACH_VECTOR(i, n, j->cols)
         {
-            vf v = vmul(vsub(vldn(x, j->in.bf16, i, (int)n), vldn(j->shift, false, i, (int)n)),
-                        vldn(j->scale, false, i, (int)n));
+            vf v = vmul(vsub(vldn(x, j->in.bf16, i, (int)n), vldn(j->shift.row, false, i, (int)n)),
+                        vldn(j->scale.row, false, i, (int)n));
             if (j->b)
                 v = vadd(v, vldn(j->b, false, i, (int)n));
             vstn(y, j->out.bf16, i, j->silu ? vmul(v, vsigmoid(v)) : v, (int)n);

@@ -45,19 +45,21 @@ flux1_status cpu_product(ops *base, act in, const weight *w, const epilogue *e, 
     cpu_ops *o = cpu_self(base);
     TRY(cpu_begin(base, "linear", w));
     TRY(cpu_fits(base,
-                 in.cols == w->cols && out.cols == w->rows && rows_like(in, out) && absent_or_like(e->mul, out) &&
-                     absent_or_like(e->residual, out) && (!act_present(e->gate) || e->gate.cols == out.cols),
+                 in.cols == w->cols && out.cols == w->rows && rows_like(in, out) && absent_or_like(e->addend, out) &&
+                     absent_or_like(e->mul, out) && absent_or_like(e->residual, out) &&
+                     (!act_present(e->gate) || e->gate.cols == out.cols),
                  "linear"));
     gemm_job g = {.m = act_batch(in) * act_rows(in),
                   .n = w->rows,
                   .k = w->cols,
                   .in = cpu_view(in),
                   .out = cpu_view(out),
+                  .addend = cpu_view(e->addend),
                   .mul = cpu_view(e->mul),
                   .residual = cpu_view(e->residual),
                   .w = &cpu_w(w)->m,
                   .bias = cpu_w(w)->bias,
-                  .gate = cpu_table(o, e->gate),
+                  .gate = cpu_table(o, e->gate, act_batch(out)),
                   .f = e->f};
     return run_gemm(o, &g);
 }

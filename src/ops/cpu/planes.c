@@ -65,8 +65,8 @@ flux1_status cpu_group_apply(ops *base, act in, act stats, int64_t groups, const
                   .out = cpu_view(out),
                   .rows = act_rows(in),
                   .cols = in.cols,
-                  .shift = mean,
-                  .scale = scale,
+                  .shift = {.row = mean},
+                  .scale = {.row = scale},
                   .b = cpu_w(w)->bias,
                   .silu = silu};
     for (int64_t b = 0; b < act_batch(in); b++) {

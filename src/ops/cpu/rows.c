@@ -17,8 +17,8 @@ flux1_status cpu_layer_norm(ops *base, act in, const weight *w, act shift, act s
     rows_job j = job_of(in, out);
     j.w = w ? cpu_w(w)->vector : NULL;
     j.b = w ? cpu_w(w)->bias : NULL;
-    j.shift = cpu_table(o, shift);
-    j.scale = cpu_table(o, scale);
+    j.shift = cpu_table(o, shift, act_batch(out));
+    j.scale = cpu_table(o, scale, act_batch(out));
     j.eps = eps;
     cpu_rows(o, o->kernels->layer_norm, &j);
     return FLUX1_OK;
@@ -94,7 +94,8 @@ flux1_status cpu_activate(ops *base, activation f, act in, act out)
     return FLUX1_OK;
 }
 
-static flux1_status add(ops *base, act x, float s, const float *scale, act y, act out, const char *operation)
+static flux1_status add(ops *base, act x, float s, table_rows scale, table_rows factor, act y, act out,
+                        const char *operation)
 {
     cpu_ops *o = cpu_self(base);
     TRY(cpu_fits(base,
@@ -105,6 +106,7 @@ static flux1_status add(ops *base, act x, float s, const float *scale, act y, ac
     j.y = cpu_view(y);
     j.s = s;
     j.scale = scale;
+    j.factor = factor;
     cpu_rows(o, o->kernels->add, &j);
     return FLUX1_OK;
 }
@@ -112,14 +114,14 @@ static flux1_status add(ops *base, act x, float s, const float *scale, act y, ac
 flux1_status cpu_add(ops *base, act x, float s, act gate, act y, act out)
 {
     TRY(cpu_begin(base, "add", NULL));
-    return add(base, x, s, cpu_table(cpu_self(base), gate), y, out, "add");
+    return add(base, x, s, cpu_table(cpu_self(base), gate, act_batch(out)), (table_rows){0}, y, out, "add");
 }
 
 flux1_status cpu_euler(ops *base, act x, act v, act dsigma)
 {
     TRY(cpu_begin(base, "euler", NULL));
     TRY(cpu_fits(base, act_rows(v) == act_rows(x), "euler"));
-    return add(base, x, *cpu_table(cpu_self(base), dsigma), NULL, v, x, "euler");
+    return add(base, x, 1, (table_rows){0}, cpu_table(cpu_self(base), dsigma, act_batch(x)), v, x, "euler");
 }
 
 flux1_status cpu_finite(ops *base, act a, int slot)

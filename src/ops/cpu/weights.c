@@ -54,6 +54,7 @@ void cpu_step_unwind(ops *o, size_t mark)
 {
     for (cpu_block *b = cpu_self(o)->blocks; b; b = b->next)
         b->head.held = b->hinted = false;
+    cpu_finite_first(o, &(int){0});
     cpu_release(o, mark);
 }
 

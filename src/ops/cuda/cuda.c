@@ -336,12 +336,12 @@ int cuda_is_wide(const cuda_view *v)
            (size_t)v->batch_stride * element % 16 == 0 && v->cols % 8 == 0;
 }
 
-cuda_table_view cuda_table_of(const cuda_ops *o, act t)
+cuda_table_view cuda_table_of(const cuda_ops *o, act t, int64_t batch)
 {
     if (!act_present(t))
         return (cuda_table_view){0};
     cuda_view v = cuda_view_of(t);
-    return (cuda_table_view){.data = v.data, .ld = v.ld, .step = (const int32_t *)(uintptr_t)o->step};
+    return (cuda_table_view){.data = v.data, .ld = v.ld, .batch = batch, .step = (const int32_t *)(uintptr_t)o->step};
 }
 
 /* ---- launches ---- */

@@ -81,8 +81,9 @@ typedef struct cuda_ops {
 static inline cuda_ops *cuda_self(ops *o) { return (cuda_ops *)o; }
 static inline const cuda_weight *cuda_w(const weight *w) { return (const cuda_weight *)w; }
 
-cuda_view cuda_view_of(act a);                           /* data NULL for an act left out */
-cuda_table_view cuda_table_of(const cuda_ops *o, act t); /* data NULL for a table left out */
+cuda_view cuda_view_of(act a); /* data NULL for an act left out */
+/* For an output of `batch` entries; data NULL for a table left out. */
+cuda_table_view cuda_table_of(const cuda_ops *o, act t, int64_t batch);
 
 /* Every operation begins with this: cancelled, or a weight (may be NULL) used outside its block's bracket. Makes the
  * device's context current. */
@@ -150,7 +151,8 @@ typedef struct cuda_kept {
  * do not fit. */
 flux1_status cuda_device_keep(cuda_device *d, const uint64_t key[2], size_t bytes, cuda_kept **out, flux1_error *err);
 void cuda_device_unkeep(cuda_device *d, cuda_kept *k);
-bool cuda_device_has(cuda_device *d, const uint64_t key[2]);
+/* The same for a block that is there, whole; NULL otherwise. */
+cuda_kept *cuda_device_find(cuda_device *d, const uint64_t key[2]);
 /* Bytes that could be allocated if all unused weights were given back. */
 size_t cuda_device_free_bytes(cuda_device *d);
 

@@ -377,12 +377,18 @@ static cuda_kept *find(const cuda_device *d, const uint64_t key[2])
     return k;
 }
 
-bool cuda_device_has(cuda_device *d, const uint64_t key[2])
+cuda_kept *cuda_device_find(cuda_device *d, const uint64_t key[2])
 {
     pthread_mutex_lock(&d->lock);
-    bool there = find(d, key) != NULL;
+    cuda_kept *k = find(d, key);
+    if (k && !k->whole)
+        k = NULL;
+    if (k) {
+        k->users++;
+        k->used = ++d->clock;
+    }
     pthread_mutex_unlock(&d->lock);
-    return there;
+    return k;
 }
 
 flux1_status cuda_device_keep(cuda_device *d, const uint64_t key[2], size_t bytes, cuda_kept **out, flux1_error *err)

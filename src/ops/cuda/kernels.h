@@ -16,10 +16,10 @@ typedef struct cuda_view {
     int32_t wide;       /* rows begin at multiples of 16 bytes and cols is a multiple of 8: eight elements at a time */
 } cuda_view;
 
-/* A TABLE window: the row in force is data + *step · ld; data NULL: left out. */
+/* A TABLE window: the row for batch entry b is row *step · batch + b; data NULL: left out. */
 typedef struct cuda_table_view {
     const float *data;
-    int64_t ld;
+    int64_t ld, batch;   /* batch: rows a step */
     const int32_t *step; /* the step counter, on the device */
 } cuda_table_view;
 
@@ -93,11 +93,11 @@ typedef struct cuda_embed_args {
 } cuda_embed_args;
 
 /* activate: out = f(in). add: out = x + s·gate⊙y (y of one row goes to every row). euler: x += step size·v. copy: out =
- * in's rows from `first`. finite: *flag = 1 if in has a NaN or infinity. epilogue: out = f(in + b)⊙mul⊙gate + residual,
- * each left out when absent; in may be out. Element-wise: CUDA_ROW_THREADS threads, one block for as many rows as make
- * a good load; grid-stride. */
+ * in's rows from `first`. finite: *flag = 1 if in has a NaN or infinity. epilogue: out = f(in + b + addend)⊙mul⊙gate +
+ * residual, each left out when absent; in may be out. Element-wise: CUDA_ROW_THREADS threads, one block for as many
+ * rows as make a good load; grid-stride. */
 typedef struct cuda_element_args {
-    cuda_view in, out, y, mul, residual;
+    cuda_view in, out, y, addend, mul, residual;
     cuda_table_view gate;
     const float *bias; /* [cols] or NULL */
     int64_t first;

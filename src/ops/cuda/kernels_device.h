@@ -166,13 +166,12 @@ template <int N> INLINE void store(const cuda_view &v, int64_t b, int64_t r, int
 /* Absent, or good for eight elements at a time. */
 INLINE bool wide(const cuda_view &v) { return !v.data || v.wide; }
 
-/* A float32 vector over columns: a norm's weight, a bias, a table's row at the step counter. NULL: left out. */
+/* A float32 vector over columns: a norm's weight, a bias, a table's row. NULL: left out. */
 struct line {
     const float *p;
     bool aligned;
 };
 INLINE line line_of(const float *p) { return {p, (uintptr_t)p % 16 == 0}; }
-INLINE line line_of(const cuda_table_view &t) { return line_of(t.data ? t.data + *t.step * t.ld : nullptr); }
 template <int N> INLINE pack<N> load(const line &l, int c)
 {
     if (N > 1 && l.aligned)
@@ -180,6 +179,20 @@ template <int N> INLINE pack<N> load(const line &l, int c)
     pack<N> x;
     UNROLL for (int j = 0; j < N; j++) x.v[j] = l.p[c + j];
     return x;
+}
+
+/* A table's rows at the step counter, one a batch entry. NULL: left out. */
+struct table_rows {
+    const float *p;
+    int64_t ld;
+    bool aligned;
+
+    __device__ line of(int64_t b) const { return {p ? p + b * ld : nullptr, aligned}; }
+};
+INLINE table_rows rows_of(const cuda_table_view &t)
+{
+    const float *p = t.data ? t.data + *t.step * t.batch * t.ld : nullptr;
+    return {p, t.ld, (uintptr_t)p % 16 == 0 && t.ld % 4 == 0};
 }
 
 /* ---- sums ---- */

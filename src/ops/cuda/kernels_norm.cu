@@ -58,7 +58,8 @@ template <bool CENTRED, int N, int KEEP> INLINE void norm(const cuda_norm_args &
         }
     });
     const float inverse = 1.0f / sqrtf(block_sum<CUDA_NORM_THREADS>(squares, part[1]) / (float)row.cols + a.eps);
-    const line w = line_of(a.w), b = line_of(a.b), scale = line_of(a.scale), shift = line_of(a.shift);
+    const line w = line_of(a.w), b = line_of(a.b), scale = rows_of(a.scale).of(blockIdx.y),
+               shift = rows_of(a.shift).of(blockIdx.y);
     const int64_t to = place(a.out, blockIdx.y, blockIdx.x);
     row.each([&](int c, const pack<N> &x) {
         pack<N> y;

@@ -17,12 +17,12 @@ KERNEL(activate, cuda_element_args, CUDA_ROW_THREADS) { BY_WIDTH(wide(a.in) && w
 
 template <int N> INLINE void add(const cuda_element_args &a)
 {
-    const line gate = line_of(a.gate);
+    const table_rows gate = rows_of(a.gate);
     const bool one = a.y.rows == 1;
     each_element<N>(a.batch, a.out.rows, a.out.cols, [&](int b, int r, int c) {
         pack<N> x = load<N>(a.in, b, r, c), y = load<N>(a.y, b, one ? 0 : r, c);
         if (gate.p) {
-            pack<N> times = load<N>(gate, c);
+            pack<N> times = load<N>(gate.of(b), c);
             UNROLL for (int j = 0; j < N; j++) x.v[j] += a.s * times.v[j] * y.v[j];
         } else {
             UNROLL for (int j = 0; j < N; j++) x.v[j] += a.s * y.v[j];
@@ -34,10 +34,10 @@ KERNEL(add, cuda_element_args, CUDA_ROW_THREADS) { BY_WIDTH(wide(a.in) && wide(a
 
 template <int N> INLINE void euler(const cuda_element_args &a)
 {
-    const float step = *line_of(a.gate).p;
+    const table_rows step = rows_of(a.gate);
     each_element<N>(a.batch, a.out.rows, a.out.cols, [&](int b, int r, int c) {
         pack<N> x = load<N>(a.in, b, r, c), v = load<N>(a.y, b, r, c);
-        UNROLL for (int j = 0; j < N; j++) x.v[j] += step * v.v[j];
+        UNROLL for (int j = 0; j < N; j++) x.v[j] += *step.of(b).p * v.v[j];
         store<N>(a.out, b, r, c, x);
     });
 }
@@ -81,11 +81,16 @@ KERNEL(finite, cuda_element_args, CUDA_ROW_THREADS) { BY_WIDTH(wide(a.in), finit
 
 template <int N> INLINE void epilogue(const cuda_element_args &a)
 {
-    const line gate = line_of(a.gate), bias = line_of(a.bias);
+    const table_rows gate = rows_of(a.gate);
+    const line bias = line_of(a.bias);
     each_element<N>(a.batch, a.out.rows, a.out.cols, [&](int b, int r, int c) {
         pack<N> x = load<N>(a.in, b, r, c);
         if (bias.p) {
             pack<N> plus = load<N>(bias, c);
+            UNROLL for (int j = 0; j < N; j++) x.v[j] += plus.v[j];
+        }
+        if (a.addend.data) {
+            pack<N> plus = load<N>(a.addend, b, r, c);
             UNROLL for (int j = 0; j < N; j++) x.v[j] += plus.v[j];
         }
         if (a.f)
@@ -95,7 +100,7 @@ template <int N> INLINE void epilogue(const cuda_element_args &a)
             UNROLL for (int j = 0; j < N; j++) x.v[j] *= times.v[j];
         }
         if (gate.p) {
-            pack<N> times = load<N>(gate, c);
+            pack<N> times = load<N>(gate.of(b), c);
             UNROLL for (int j = 0; j < N; j++) x.v[j] *= times.v[j];
         }
         if (a.residual.data) {
@@ -107,7 +112,7 @@ template <int N> INLINE void epilogue(const cuda_element_args &a)
 }
 KERNEL(epilogue, cuda_element_args, CUDA_ROW_THREADS)
 {
-    BY_WIDTH(wide(a.in) && wide(a.out) && wide(a.mul) && wide(a.residual), epilogue, a);
+    BY_WIDTH(wide(a.in) && wide(a.out) && wide(a.addend) && wide(a.mul) && wide(a.residual), epilogue, a);
 }
 
 /* One block a token. */

@@ -10,39 +10,95 @@
 #include <cuda.h>
 #include <cudnn.h>
 
-#define CUDA_DRIVER_FUNCTIONS(X)                                                                                       \
-    X(cuInit)                                                                                                          \
-    X(cuDriverGetVersion) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet) X(cuDeviceGetName)                    \
-        X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease)           \
-            X(cuCtxSetCurrent) X(cuModuleLoadData) X(cuModuleUnload) X(cuModuleGetFunction) X(cuFuncSetAttribute)      \
-                X(cuLaunchKernel) X(cuMemAlloc) X(cuMemFree) X(cuMemGetInfo) X(cuMemHostAlloc) X(cuMemFreeHost)        \
-                    X(cuMemcpyHtoDAsync) X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async)                  \
-                        X(cuMemsetD32Async) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize)                \
-                            X(cuStreamWaitEvent) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord)                   \
-                                X(cuEventSynchronize) X(cuEventElapsedTime) X(cuStreamBeginCapture)                    \
-                                    X(cuStreamEndCapture) X(cuGraphInstantiate) X(cuGraphLaunch) X(cuGraphExecDestroy) \
-                                        X(cuGraphDestroy)
+#define CUDA_DRIVER_FUNCTIONS(X) \
+    X(cuInit)                    \
+    X(cuDriverGetVersion)        \
+    X(cuGetErrorString)          \
+    X(cuDeviceGetCount)          \
+    X(cuDeviceGet)               \
+    X(cuDeviceGetName)           \
+    X(cuDeviceGetAttribute)      \
+    X(cuDeviceTotalMem)          \
+    X(cuDevicePrimaryCtxRetain)  \
+    X(cuDevicePrimaryCtxRelease) \
+    X(cuCtxSetCurrent)           \
+    X(cuModuleLoadData)          \
+    X(cuModuleUnload)            \
+    X(cuModuleGetFunction)       \
+    X(cuFuncSetAttribute)        \
+    X(cuLaunchKernel)            \
+    X(cuMemAlloc)                \
+    X(cuMemFree)                 \
+    X(cuMemGetInfo)              \
+    X(cuMemHostAlloc)            \
+    X(cuMemFreeHost)             \
+    X(cuMemcpyHtoDAsync)         \
+    X(cuMemcpyDtoHAsync)         \
+    X(cuMemcpyDtoDAsync)         \
+    X(cuMemsetD8Async)           \
+    X(cuMemsetD32Async)          \
+    X(cuStreamCreate)            \
+    X(cuStreamDestroy)           \
+    X(cuStreamSynchronize)       \
+    X(cuStreamWaitEvent)         \
+    X(cuEventCreate)             \
+    X(cuEventDestroy)            \
+    X(cuEventRecord)             \
+    X(cuEventSynchronize)        \
+    X(cuEventElapsedTime)        \
+    X(cuStreamBeginCapture)      \
+    X(cuStreamEndCapture)        \
+    X(cuGraphInstantiate)        \
+    X(cuGraphLaunch)             \
+    X(cuGraphExecDestroy)        \
+    X(cuGraphDestroy)
 
-#define CUDA_BLAS_FUNCTIONS(X)                                                                                      \
-    X(cublasLtCreate)                                                                                               \
-    X(cublasLtDestroy) X(cublasLtGetVersion) X(cublasLtGetStatusString) X(cublasLtMatmul)                           \
-        X(cublasLtMatmulAlgoGetHeuristic) X(cublasLtMatmulAlgoCheck) X(cublasLtMatmulDescCreate)                    \
-            X(cublasLtMatmulDescDestroy) X(cublasLtMatmulDescSetAttribute) X(cublasLtMatrixLayoutCreate)            \
-                X(cublasLtMatrixLayoutDestroy) X(cublasLtMatmulPreferenceCreate) X(cublasLtMatmulPreferenceDestroy) \
-                    X(cublasLtMatmulPreferenceSetAttribute)
+#define CUDA_BLAS_FUNCTIONS(X)         \
+    X(cublasLtCreate)                  \
+    X(cublasLtDestroy)                 \
+    X(cublasLtGetVersion)              \
+    X(cublasLtGetStatusString)         \
+    X(cublasLtMatmul)                  \
+    X(cublasLtMatmulAlgoGetHeuristic)  \
+    X(cublasLtMatmulAlgoCheck)         \
+    X(cublasLtMatmulDescCreate)        \
+    X(cublasLtMatmulDescDestroy)       \
+    X(cublasLtMatmulDescSetAttribute)  \
+    X(cublasLtMatrixLayoutCreate)      \
+    X(cublasLtMatrixLayoutDestroy)     \
+    X(cublasLtMatmulPreferenceCreate)  \
+    X(cublasLtMatmulPreferenceDestroy) \
+    X(cublasLtMatmulPreferenceSetAttribute)
 
-#define CUDA_DNN_FUNCTIONS(X)                                                                          \
-    X(cudnnGetVersion)                                                                                 \
-    X(cudnnGetErrorString) X(cudnnGetLastErrorString) X(cudnnCreate) X(cudnnDestroy) X(cudnnSetStream) \
-        X(cudnnBackendCreateDescriptor) X(cudnnBackendDestroyDescriptor) X(cudnnBackendSetAttribute)   \
-            X(cudnnBackendGetAttribute) X(cudnnBackendFinalize) X(cudnnBackendExecute)
+#define CUDA_DNN_FUNCTIONS(X)        \
+    X(cudnnGetVersion)               \
+    X(cudnnGetErrorString)           \
+    X(cudnnGetLastErrorString)       \
+    X(cudnnCreate)                   \
+    X(cudnnDestroy)                  \
+    X(cudnnSetStream)                \
+    X(cudnnBackendCreateDescriptor)  \
+    X(cudnnBackendDestroyDescriptor) \
+    X(cudnnBackendSetAttribute)      \
+    X(cudnnBackendGetAttribute)      \
+    X(cudnnBackendFinalize)          \
+    X(cudnnBackendExecute)
 
 #if FLUX1_HAS_NCCL
 #include <nccl.h>
-#define CUDA_NCCL_FUNCTIONS(X)                                                                                   \
-    X(ncclGetVersion)                                                                                            \
-    X(ncclGetErrorString) X(ncclGetUniqueId) X(ncclCommInitRankConfig) X(ncclCommAbort) X(ncclCommGetAsyncError) \
-        X(ncclAllGather) X(ncclReduceScatter) X(ncclSend) X(ncclRecv) X(ncclGroupStart) X(ncclGroupEnd)
+#define CUDA_NCCL_FUNCTIONS(X) \
+    X(ncclGetVersion)          \
+    X(ncclGetErrorString)      \
+    X(ncclGetUniqueId)         \
+    X(ncclCommInitRankConfig)  \
+    X(ncclCommAbort)           \
+    X(ncclCommGetAsyncError)   \
+    X(ncclAllGather)           \
+    X(ncclReduceScatter)       \
+    X(ncclSend)                \
+    X(ncclRecv)                \
+    X(ncclGroupStart)          \
+    X(ncclGroupEnd)
 #else
 #define CUDA_NCCL_FUNCTIONS(X)
 #endif

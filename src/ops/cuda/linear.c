@@ -547,14 +547,15 @@ static flux1_status finish(cuda_ops *o, const cuda_weight *w, const epilogue *e,
 {
     cuda_element_args a = {.in = *from,
                            .out = cuda_view_of(out),
+                           .addend = cuda_view_of(e->addend),
                            .mul = cuda_view_of(e->mul),
                            .residual = cuda_view_of(e->residual),
-                           .gate = cuda_table_of(o, e->gate),
+                           .gate = cuda_table_of(o, e->gate, act_batch(out)),
                            .bias = done == TAIL_NONE ? (const float *)(uintptr_t)w->bias : NULL,
                            .batch = act_batch(out),
                            .f = done == TAIL_GELU_BIAS ? ACTIVATION_NONE : (int32_t)e->f};
-    bool nothing =
-        !a.bias && a.f == ACTIVATION_NONE && !a.mul.data && !a.residual.data && !a.gate.data && a.in.data == a.out.data;
+    bool nothing = !a.bias && !a.addend.data && a.f == ACTIVATION_NONE && !a.mul.data && !a.residual.data &&
+                   !a.gate.data && a.in.data == a.out.data;
     return nothing ? FLUX1_OK : cuda_launch_elements(o, CUDA_KERNEL_epilogue, &a);
 }
 
@@ -565,8 +566,8 @@ flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *m
     TRY(cuda_begin(&o->head, "linear", matrix));
     TRY(cuda_fits(&o->head,
                   in->view.cols == matrix->cols && out.cols == matrix->rows && act_rows(out) == in->view.rows &&
-                      act_batch(out) == batch && absent_or_like(e->mul, out) && absent_or_like(e->residual, out) &&
-                      (!act_present(e->gate) || e->gate.cols == out.cols),
+                      act_batch(out) == batch && absent_or_like(e->addend, out) && absent_or_like(e->mul, out) &&
+                      absent_or_like(e->residual, out) && (!act_present(e->gate) || e->gate.cols == out.cols),
                   "linear"));
     size_t mark = o->arena_used;
     cuda_view y = cuda_view_of(out), to = y;
@@ -578,10 +579,8 @@ flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *m
         TRY(cuda_scratch(o, (size_t)(batch * y.rows * y.cols) * (o->bf16 ? 2 : 4), &p));
         to = cuda_dense_view(p, y.rows, y.cols, o->bf16);
     }
-    tail wanted = !matrix->has_bias                         ? TAIL_NONE
-                  : e->f == ACTIVATION_GELU_TANH && to.bf16 ? TAIL_GELU_BIAS
-                                                            : TAIL_BIAS,
-         done;
+    bool gelu = e->f == ACTIVATION_GELU_TANH && to.bf16 && !act_present(e->addend); /* the addend comes before f */
+    tail wanted = !matrix->has_bias ? TAIL_NONE : gelu ? TAIL_GELU_BIAS : TAIL_BIAS, done;
     TRY(products(o, in, w, to, wanted, &done));
     TRY(finish(o, w, e, &to, out, done));
     cuda_release(&o->head, mark);

@@ -15,8 +15,8 @@ flux1_status cuda_layer_norm(ops *base, act in, const weight *w, act shift, act 
     TRY(cuda_fits(base, in.cols == out.cols && rows_like(in, out) && (!w || w->rows == in.cols), "layer_norm"));
     cuda_norm_args a = {.in = cuda_view_of(in),
                         .out = cuda_view_of(out),
-                        .shift = cuda_table_of(o, shift),
-                        .scale = cuda_table_of(o, scale),
+                        .shift = cuda_table_of(o, shift, act_batch(out)),
+                        .scale = cuda_table_of(o, scale, act_batch(out)),
                         .eps = eps};
     if (w) {
         a.w = floats(cuda_w(w)->data);
@@ -48,7 +48,8 @@ flux1_status cuda_head_norm_rope(ops *base, act x, int64_t heads, const weight *
     if (heads == 0 || (!w && !act_present(rope)))
         return FLUX1_OK;
     int64_t dim = x.cols / heads;
-    bool turns = !act_present(rope) || (rope.cols == dim && dim % 2 == 0 && act_rows(rope) == act_rows(x));
+    bool turns = !act_present(rope) ||
+                 (rope.cols == dim && dim % 2 == 0 && act_rows(rope) == act_rows(x) && act_batch(rope) == 1);
     TRY(cuda_fits(base, dim * heads == x.cols && (!w || w->rows == dim) && turns, "head_norm_rope"));
     cuda_head_args a = {.x = {cuda_view_of(x)},
                         .w = {w ? floats(cuda_w(w)->data) : NULL},
@@ -68,7 +69,7 @@ static flux1_status norm_and_turn(ops *base, const qkv_weights *w, act rope, act
     TRY(cuda_begin(base, "qkv_norm_rope", w->norm_q));
     TRY(cuda_fits(base,
                   dim * w->heads == width && w->norm_q->rows == dim && w->norm_k->rows == dim && rope.cols == dim &&
-                      dim % 2 == 0 && act_rows(rope) == act_rows(qkv),
+                      dim % 2 == 0 && act_rows(rope) == act_rows(qkv) && act_batch(rope) == 1,
                   "qkv_norm_rope"));
     cuda_head_args a = {.x = {cuda_view_of(act_columns(qkv, 0, width)), cuda_view_of(act_columns(qkv, width, width))},
                         .w = {floats(cuda_w(w->norm_q)->data), floats(cuda_w(w->norm_k)->data)},
@@ -179,7 +180,7 @@ flux1_status cuda_add(ops *base, act x, float s, act gate, act y, act out)
     cuda_element_args a = {.in = cuda_view_of(x),
                            .out = cuda_view_of(out),
                            .y = cuda_view_of(y),
-                           .gate = cuda_table_of(o, gate),
+                           .gate = cuda_table_of(o, gate, act_batch(out)),
                            .batch = act_batch(x),
                            .s = s};
     return cuda_launch_elements(o, CUDA_KERNEL_add, &a);
@@ -193,7 +194,7 @@ flux1_status cuda_euler(ops *base, act x, act v, act dsigma)
     cuda_element_args a = {.in = cuda_view_of(x),
                            .out = cuda_view_of(x),
                            .y = cuda_view_of(v),
-                           .gate = cuda_table_of(o, dsigma),
+                           .gate = cuda_table_of(o, dsigma, act_batch(x)),
                            .batch = act_batch(x)};
     return cuda_launch_elements(o, CUDA_KERNEL_euler, &a);
 }

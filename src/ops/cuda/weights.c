@@ -426,13 +426,37 @@ static flux1_status copy_block(cuda_ops *o, const cuda_block *b, CUdeviceptr to)
 
 /* ---- policy ---- */
 
-static size_t missing_bytes(const cuda_ops *o)
+static void locate(const cuda_ops *o, cuda_block *b, CUdeviceptr data)
+{
+    for (cuda_weight *w = b->weights; w; w = w->next) {
+        w->data = data + w->at;
+        w->scales = w->e4m3 ? data + w->scales_at : 0;
+        w->bias = w->head.has_bias ? data + w->bias_at : 0;
+        w->bias_bf16 = w->head.has_bias && o->bf16 ? data + w->bias_bf16_at : 0;
+    }
+}
+
+/* Takes the blocks that are on the device already, so that they count as room no more; bytes of the others. */
+static size_t take_present(cuda_ops *o)
 {
     size_t bytes = 0;
-    for (const cuda_block *b = o->blocks->first; b; b = b->next)
-        if (!cuda_device_has(o->device, b->key))
+    for (cuda_block *b = o->blocks->first; b; b = b->next) {
+        b->kept = cuda_device_find(o->device, b->key);
+        if (b->kept)
+            locate(o, b, b->kept->data);
+        else
             bytes += b->bytes;
+    }
     return bytes;
+}
+
+/* Blocks that are streamed need no other place. */
+static void give_back(cuda_ops *o)
+{
+    for (cuda_block *b = o->blocks->first; b; b = b->next) {
+        cuda_device_unkeep(o->device, b->kept);
+        b->kept = NULL;
+    }
 }
 
 static flux1_status make_slots(cuda_ops *o)
@@ -455,26 +479,19 @@ static flux1_status make_slots(cuda_ops *o)
 }
 
 /* All blocks are known when the first is begun. */
-static flux1_status settle(cuda_ops *o)
+static flux1_status choose_policy(cuda_ops *o)
 {
     struct cuda_blocks *all = o->blocks;
     if (all->policy != POLICY_OPEN)
         return FLUX1_OK;
-    size_t left = cuda_device_free_bytes(o->device), wanted = missing_bytes(o);
+    size_t wanted = take_present(o), left = cuda_device_free_bytes(o->device);
     wanted += wanted ? all->plain_bytes : 0;
     all->policy =
         wanted == 0 || (left > OPS_CUDA_SPARE && wanted <= left - OPS_CUDA_SPARE) ? POLICY_RESIDENT : POLICY_STREAMED;
-    return all->policy == POLICY_STREAMED ? make_slots(o) : FLUX1_OK;
-}
-
-static void point(const cuda_ops *o, cuda_block *b, CUdeviceptr data)
-{
-    for (cuda_weight *w = b->weights; w; w = w->next) {
-        w->data = data + w->at;
-        w->scales = w->e4m3 ? data + w->scales_at : 0;
-        w->bias = w->head.has_bias ? data + w->bias_at : 0;
-        w->bias_bf16 = w->head.has_bias && o->bf16 ? data + w->bias_bf16_at : 0;
-    }
+    if (all->policy == POLICY_RESIDENT)
+        return FLUX1_OK;
+    give_back(o);
+    return make_slots(o);
 }
 
 static flux1_status upload_kept(cuda_ops *o, cuda_block *b)
@@ -507,7 +524,7 @@ static flux1_status begin_resident(cuda_ops *o, cuda_block *b)
         b->kept = NULL;
         return st;
     }
-    point(o, b, b->kept->data);
+    locate(o, b, b->kept->data);
     return FLUX1_OK;
 }
 
@@ -536,7 +553,7 @@ static flux1_status fetch(cuda_ops *o, cuda_block *b)
 static flux1_status begin_streamed(cuda_ops *o, cuda_block *b)
 {
     TRY(fetch(o, b));
-    point(o, b, o->blocks->slot[b->slot].data);
+    locate(o, b, o->blocks->slot[b->slot].data);
     return cuda_check(&o->head, o->lib->cuStreamWaitEvent(o->stream, o->blocks->slot[b->slot].loaded, 0),
                       "cannot wait for an event");
 }
@@ -548,7 +565,7 @@ flux1_status cuda_block_begin(ops *base, block *head)
     TRY(cuda_begin(base, "block_begin", NULL));
     if (head->held)
         return error_set(base->err, FLUX1_ERR_INTERNAL, "block \"%s\" is begun twice", head->name);
-    TRY(settle(o));
+    TRY(choose_policy(o));
     TRY(o->blocks->policy == POLICY_RESIDENT ? begin_resident(o, b) : begin_streamed(o, b));
     head->held = true;
     return FLUX1_OK;

@@ -74,10 +74,9 @@ static size_t ref_act_bytes(const ops_config *c, act_role role, const act_shape 
 
 static size_t ref_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
-    (void)heads;
     if (work == WORK_LINEAR)
         return c->fp8 ? size_round_up((size_t)(m * k) * sizeof(float), ARENA_ALIGN) : 0;
-    return work == WORK_ATTENTION ? size_round_up((size_t)n * sizeof(double), ARENA_ALIGN) : 0;
+    return work == WORK_ATTENTION && heads > 0 ? size_round_up((size_t)n * sizeof(double), ARENA_ALIGN) : 0;
 }
 
 const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes, .scratch = ref_scratch};
@@ -85,6 +84,9 @@ const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes, .scratch = ref_sc
 flux1_status ref_reserve(ops *base, size_t bytes)
 {
     ref_ops *o = (ref_ops *)base;
+    arena_release(&o->memory, 0);
+    if (bytes <= o->memory.size)
+        return FLUX1_OK;
     arena_destroy(&o->memory);
     return arena_create(bytes, &o->memory, base->err);
 }
@@ -173,6 +175,7 @@ void ref_step_unwind(ops *base, size_t mark)
     ref_ops *o = (ref_ops *)base;
     for (ref_block *b = o->blocks; b; b = b->next)
         b->head.held = false;
+    ref_finite_first(base, &(int){0});
     ref_release(base, mark);
 }
 

@@ -44,8 +44,11 @@ static inline float *ref_row(act a, int64_t b, int64_t r)
     return f->data + ((b * (s->rows[0] + s->rows[1]) + act_first_row(a) + r) * s->cols + a.col);
 }
 
-/* A table's row at the step counter; NULL for a table left out. */
-static inline const float *ref_table(const ref_ops *o, act t) { return act_present(t) ? ref_row(t, 0, o->step) : NULL; }
+/* A table's row at the step counter for entry b of `batch`; NULL for a table left out. */
+static inline const float *ref_table(const ops *o, act t, int64_t batch, int64_t b)
+{
+    return act_present(t) ? ref_row(t, 0, ((const ref_ops *)o)->step * batch + b) : NULL;
+}
 
 static inline const ref_weight *ref_w(const weight *w) { return (const ref_weight *)w; }
 

@@ -64,18 +64,19 @@ flux1_status ref_product(ops *base, act in, const weight *w, const epilogue *e, 
                  "linear"));
     if (p->coarse)
         TRY(quantise((ref_ops *)base, in, &coarse));
-    const float *gate = ref_table((ref_ops *)base, e->gate);
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t r = 0; r < act_rows(in); r++) {
             const float *x = coarse ? coarse + (b * act_rows(in) + r) * in.cols : ref_row(in, b, r);
-            const float *mul = act_present(e->mul) ? ref_row(e->mul, b, r) : NULL,
+            const float *gate = ref_table(base, e->gate, act_batch(out), b),
+                        *addend = act_present(e->addend) ? ref_row(e->addend, b, r) : NULL,
+                        *mul = act_present(e->mul) ? ref_row(e->mul, b, r) : NULL,
                         *residual = act_present(e->residual) ? ref_row(e->residual, b, r) : NULL;
             float *y = ref_row(out, b, r);
             for (int64_t n = 0; n < w->rows; n++) {
                 double sum = p->bias ? p->bias[n] : 0;
                 for (int64_t k = 0; k < w->cols; k++)
                     sum += (double)x[k] * p->w[n * w->cols + k];
-                float v = ref_activation(e->f, (float)sum);
+                float v = ref_activation(e->f, (float)(sum + (addend ? addend[n] : 0)));
                 v *= mul ? mul[n] : 1;
                 v *= gate ? gate[n] : 1;
                 y[n] = v + (residual ? residual[n] : 0);
@@ -90,10 +91,11 @@ flux1_status ref_layer_norm(ops *base, act in, const weight *w, act shift, act s
     TRY(ref_begin(base, "layer_norm", w));
     TRY(ref_fits(base, in.cols == out.cols && act_rows(in) == act_rows(out) && (!w || w->rows == in.cols),
                  "layer_norm"));
-    const float *add = ref_table((ref_ops *)base, shift), *times = ref_table((ref_ops *)base, scale);
     int64_t n = in.cols;
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t r = 0; r < act_rows(in); r++) {
+            const float *add = ref_table(base, shift, act_batch(out), b),
+                        *times = ref_table(base, scale, act_batch(out), b);
             const float *x = ref_row(in, b, r);
             float *y = ref_row(out, b, r);
             double mean = 0, variance = 0;
@@ -214,9 +216,9 @@ flux1_status ref_add(ops *base, act x, float s, act gate, act y, act out)
                  x.cols == out.cols && y.cols == out.cols && act_rows(x) == act_rows(out) &&
                      (act_rows(y) == act_rows(x) || act_rows(y) == 1),
                  "add"));
-    const float *times = ref_table((ref_ops *)base, gate);
     for (int64_t b = 0; b < act_batch(x); b++)
         for (int64_t r = 0; r < act_rows(x); r++) {
+            const float *times = ref_table(base, gate, act_batch(out), b);
             const float *p = ref_row(x, b, r), *q = ref_row(y, b, act_rows(y) == 1 ? 0 : r);
             float *z = ref_row(out, b, r);
             for (int64_t i = 0; i < x.cols; i++)
@@ -229,11 +231,10 @@ flux1_status ref_euler(ops *base, act x, act v, act dsigma)
 {
     TRY(ref_begin(base, "euler", NULL));
     TRY(ref_fits(base, x.cols == v.cols && act_rows(x) == act_rows(v), "euler"));
-    float step = *ref_table((ref_ops *)base, dsigma);
     for (int64_t b = 0; b < act_batch(x); b++)
         for (int64_t r = 0; r < act_rows(x); r++)
             for (int64_t i = 0; i < x.cols; i++)
-                ref_row(x, b, r)[i] += step * ref_row(v, b, r)[i];
+                ref_row(x, b, r)[i] += *ref_table(base, dsigma, act_batch(x), b) * ref_row(v, b, r)[i];
     return FLUX1_OK;
 }
 

@@ -1,9 +1,4 @@
-/* Whole requests in bf16 against float32 goldens, each stage from the golden's own input: how much further off we are
- * than torch's bf16. */
-#ifndef TESTS_PIPELINE_BF16_RUNS_H
-#define TESTS_PIPELINE_BF16_RUNS_H
-
-#include "stage_runs.h"
+#include "support/bf16_runs.h"
 
 #include "base/half.h"
 
@@ -11,7 +6,7 @@
 
 #define RATIO 1.5
 
-/* Largest ours/torch of a stage over the cases of one instruction set, and the sum of its logarithms. */
+/* Largest ours/torch of a stage since forget_rows, and the sum of its logarithms. */
 typedef struct row {
     const char *stage;
     double ratio, ours, torch, logarithms;
@@ -21,9 +16,11 @@ typedef struct row {
 
 static row rows[8];
 static size_t row_count;
-static int too_far;
+static int far;
 
-static inline void hold(const char *stage, const char *where, double ours, double torch)
+int too_far(void) { return far; }
+
+void hold(const char *stage, const char *where, double ours, double torch)
 {
     row *r = rows;
     while (r < rows + row_count && strcmp(r->stage, stage) != 0)
@@ -32,7 +29,7 @@ static inline void hold(const char *stage, const char *where, double ours, doubl
         *r = (row){.stage = stage}, row_count++;
     if (!(ours <= RATIO * torch)) {
         printf("%s: %s is off by %.3g (relative L2), torch's bf16 by %.3g\n", where, stage, ours, torch);
-        too_far++;
+        far++;
     }
     r->logarithms += log(ours / torch);
     r->count++;
@@ -44,7 +41,7 @@ static inline void hold(const char *stage, const char *where, double ours, doubl
     }
 }
 
-static inline double torch_error(const store *g, const char *name)
+double torch_error(const store *g, const char *name)
 {
     char full[64];
     snprintf(full, sizeof full, "bf16_error.%s", name);
@@ -53,8 +50,7 @@ static inline double torch_error(const store *g, const char *name)
 
 /* The embeddings in float32: the golden's, or where it has only the pooled one, our own (held to the oracle by
  * test_goldens). */
-static inline void true_embeddings(flux1_context *f32, const flux1_model *m, golden *g, flux1_text **text,
-                                   tensor *embeds)
+static void true_embeddings(flux1_context *f32, const flux1_model *m, golden *g, flux1_text **text, tensor *embeds)
 {
     if (flux1_encode_text(f32, m, &g->params, text) != FLUX1_OK)
         fail_msg("%s", flux1_context_message(f32));
@@ -62,8 +58,7 @@ static inline void true_embeddings(flux1_context *f32, const flux1_model *m, gol
     *embeds = t ? t->view : (*text)->embeds;
 }
 
-static inline void compare_text(flux1_context *c, const flux1_model *m, golden *g, const tensor *embeds,
-                                const char *where)
+static void compare_text(flux1_context *c, const flux1_model *m, golden *g, const tensor *embeds, const char *where)
 {
     flux1_text *text;
     const tensor *pooled = golden_tensor(g->file, "pooled_prompt_embeds");
@@ -76,7 +71,7 @@ static inline void compare_text(flux1_context *c, const flux1_model *m, golden *
     flux1_text_free(text);
 }
 
-static inline tensor rounded(const tensor *t)
+static tensor rounded(const tensor *t)
 {
     tensor r = new_tensor(t->dims, t->shape);
     for (int64_t i = 0; i < tensor_elements(t); i++)
@@ -85,8 +80,7 @@ static inline tensor rounded(const tensor *t)
 }
 
 /* Every recorded step from the float32 embeddings and noise, cast to bf16 as the oracle's were. */
-static inline void compare_latents(flux1_context *c, const flux1_model *m, golden *g, const tensor *embeds,
-                                   const char *where)
+static void compare_latents(flux1_context *c, const flux1_model *m, golden *g, const tensor *embeds, const char *where)
 {
     if (!store_find(g->file, "noise"))
         return;
@@ -121,7 +115,7 @@ static inline void compare_latents(flux1_context *c, const flux1_model *m, golde
     tensor_free(&pooled);
 }
 
-static inline void compare_decoded(flux1_context *c, const flux1_model *m, golden *g, const char *where)
+static void compare_decoded(flux1_context *c, const flux1_model *m, golden *g, const char *where)
 {
     char name[32];
     const store_tensor *want = store_find(g->file, "decoded");
@@ -142,7 +136,7 @@ static inline void compare_decoded(flux1_context *c, const flux1_model *m, golde
     tensor_free(&decoded);
 }
 
-static inline int run_cases(flux1_context *c, flux1_context *f32, const flux1_model *m, const char *pipeline)
+int run_cases(flux1_context *c, flux1_context *f32, const flux1_model *m, const char *pipeline)
 {
     char folder[512], where[64];
     int cases = 0;
@@ -173,21 +167,19 @@ static inline int run_cases(flux1_context *c, flux1_context *f32, const flux1_mo
     return cases;
 }
 
-static inline void forget_rows(void)
+void forget_rows(void)
 {
     row_count = 0;
     memset(rows, 0, sizeof rows);
 }
 
 /* Geometric mean of ours/torch over the cases. */
-static inline double mean_ratio(const row *r) { return exp(r->logarithms / r->count); }
+static double mean_ratio(const row *r) { return exp(r->logarithms / r->count); }
 
-static inline void print_rows(const char *isa)
+void print_rows(const char *isa)
 {
     printf("%-10s %-22s %8s %8s %10s %10s   worst at\n", isa, "stage", "mean", "ratio", "ours", "torch");
     for (size_t i = 0; i < row_count; i++)
         printf("%-10s %-22s %8.3f %8.3f %10.2e %10.2e   %s\n", isa, rows[i].stage, mean_ratio(&rows[i]), rows[i].ratio,
                rows[i].ours, rows[i].torch, rows[i].where);
 }
-
-#endif

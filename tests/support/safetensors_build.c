@@ -1,14 +1,10 @@
-/* Makes safetensors files from a header written by hand: `build(header, data bytes)`. */
-#ifndef TESTS_SAFETENSORS_BUILD_H
-#define TESTS_SAFETENSORS_BUILD_H
+#include "support/safetensors_build.h"
 
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* 8 bytes of length, the header, then `data_size` bytes 0, 1, 2 … (or `data` if given). Freed by the caller. */
-static unsigned char *build(const char *header, const void *data, size_t data_size, size_t *size)
+unsigned char *safetensors_build(const char *header, const void *data, size_t data_size, size_t *size)
 {
     size_t length = strlen(header);
     unsigned char *bytes = malloc(8 + length + data_size);
@@ -22,5 +18,3 @@ static unsigned char *build(const char *header, const void *data, size_t data_si
     *size = 8 + length + data_size;
     return bytes;
 }
-
-#endif

@@ -1,8 +1,4 @@
-/* Whole requests against their goldens: every tensor that golden and dump both have, and the picture. */
-#ifndef TESTS_PIPELINE_GOLDEN_RUNS_H
-#define TESTS_PIPELINE_GOLDEN_RUNS_H
-
-#include "golden.h"
+#include "support/golden_runs.h"
 
 #include <dirent.h>
 
@@ -17,7 +13,7 @@ static const bound BOUNDS[] = {
 
 static double worst[sizeof BOUNDS / sizeof BOUNDS[0]];
 
-static inline void compare_tensor(const store_tensor *want, const store_tensor *got, const char *where)
+static void compare_tensor(const store_tensor *want, const store_tensor *got, const char *where)
 {
     int64_t n = tensor_elements(&want->view);
     assert_int_equal(n, tensor_elements(&got->view));
@@ -37,7 +33,7 @@ static inline void compare_tensor(const store_tensor *want, const store_tensor *
         }
 }
 
-static inline void compare_image(const golden *g, const flux1_image *image, const char *where)
+void compare_image(const golden *g, const flux1_image *image, const char *where)
 {
     const store_tensor *want = store_find(g->file, "image");
     assert_non_null(want);
@@ -50,7 +46,7 @@ static inline void compare_image(const golden *g, const flux1_image *image, cons
                      bytes[i]);
 }
 
-static inline void run_case(flux1_context *c, const flux1_model *m, golden *g, const char *where)
+void run_case(flux1_context *c, const flux1_model *m, golden *g, const char *where)
 {
     flux1_image *image;
     flux1_error err = {0};
@@ -75,8 +71,7 @@ static inline void run_case(flux1_context *c, const flux1_model *m, golden *g, c
     flux1_images_free(image, 1);
 }
 
-/* All cases of a pipeline in one context. */
-static inline void run_pipeline(flux1_context *c, const char *pipeline)
+void run_pipeline(flux1_context *c, const char *pipeline)
 {
     char folder[512], where[512];
     flux1_model *m = NULL;
@@ -103,11 +98,9 @@ static inline void run_pipeline(flux1_context *c, const char *pipeline)
     assert_true(cases > 0);
 }
 
-static inline void print_worst(const char *device, const char *shape)
+void print_worst(const char *device, const char *shape)
 {
     for (size_t b = 0; b < sizeof BOUNDS / sizeof BOUNDS[0]; b++)
         printf("%s %s: %-22s worst %.2e, bound %.0e\n", device, shape ? shape : "1x1", BOUNDS[b].prefix, worst[b],
                BOUNDS[b].limit);
 }
-
-#endif

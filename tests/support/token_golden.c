@@ -1,17 +1,6 @@
-/* Shared by the tokenizer tests: the oracle's ids (tests/data/tokens, made by tools/oracle/tokens.py) and tokenizers
- * made of texts in memory. */
-#ifndef TESTS_TEXT_GOLDEN_H
-#define TESTS_TEXT_GOLDEN_H
+#include "support/token_golden.h"
 
 #include "base/file.h"
-#include "text/settings.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <cmocka.h>
 
 typedef struct golden {
     char *prompts, *ids;
@@ -19,14 +8,14 @@ typedef struct golden {
     uint32_t length, vocabulary, pad, count;
 } golden;
 
-static inline uint32_t golden_u32(const char *p)
+static uint32_t golden_u32(const char *p)
 {
     uint32_t v;
     memcpy(&v, p, 4); /* the files are little-endian, and so are the machines that test */
     return v;
 }
 
-static inline golden golden_open(const char *name)
+static golden golden_open(const char *name)
 {
     golden g;
     flux1_error err = {0};
@@ -43,17 +32,14 @@ static inline golden golden_open(const char *name)
     return g;
 }
 
-static inline void golden_close(golden *g)
+static void golden_close(golden *g)
 {
     free(g->prompts);
     free(g->ids);
 }
 
-typedef flux1_status golden_tokenize(const void *tokenizer, const char *prompt, size_t bytes, int length, int32_t *ids,
-                                     int *used, bool *truncated, flux1_error *err);
-
 /* Every prompt's ids, count and cut mark equal the oracle's; what follows is padding. */
-static inline void golden_check(const char *name, const void *tokenizer, golden_tokenize *tokenize, int32_t vocabulary)
+void golden_check(const char *name, const void *tokenizer, golden_tokenize *tokenize, int32_t vocabulary)
 {
     golden g = golden_open(name);
     flux1_error err = {0};
@@ -90,8 +76,7 @@ static inline void golden_check(const char *name, const void *tokenizer, golden_
     golden_close(&g);
 }
 
-/* SHARED_DATA is not part of the repository: tests on it skip where it is absent. */
-static inline void skip_without(const char *path)
+void skip_without(const char *path)
 {
     if (file_exists(path))
         return;
@@ -99,9 +84,7 @@ static inline void skip_without(const char *path)
     skip();
 }
 
-/* ---- tokenizers of texts in memory ---- */
-
-static inline void file_set(text_file *f, const char *name, const char *bytes, size_t size)
+void file_set(text_file *f, const char *name, const char *bytes, size_t size)
 {
     free(f->name);
     free(f->bytes);
@@ -116,12 +99,9 @@ static inline void file_set(text_file *f, const char *name, const char *bytes, s
     f->bytes[size] = '\0';
 }
 
-static inline void file_set_text(text_file *f, const char *name, const char *text)
-{
-    file_set(f, name, text, strlen(text));
-}
+void file_set_text(text_file *f, const char *name, const char *text) { file_set(f, name, text, strlen(text)); }
 
-static inline void files_name(tokenizer_files *f)
+void files_name(tokenizer_files *f)
 {
     memset(f, 0, sizeof *f);
 #define ROW(member, file_name) file_set(&f->member, file_name, NULL, 0);
@@ -129,7 +109,7 @@ static inline void files_name(tokenizer_files *f)
 #undef ROW
 }
 
-static inline void file_load(text_file *f, const char *path)
+void file_load(text_file *f, const char *path)
 {
     flux1_error err = {0};
     free(f->bytes);
@@ -137,10 +117,8 @@ static inline void file_load(text_file *f, const char *path)
         fail_msg("%s", err.message);
 }
 
-static inline void assert_message(const flux1_error *err, const char *words)
+void assert_message(const flux1_error *err, const char *words)
 {
     if (!strstr(err->message, words) || strchr(err->message, '\n'))
         fail_msg("\"%s\" lacks \"%s\"", err->message, words);
 }
-
-#endif

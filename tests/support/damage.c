@@ -1,20 +1,11 @@
-/* A copy of a pipeline folder to be damaged: folders are real, files are links to the original until they are changed.
- */
-#ifndef TESTS_PIPELINE_DAMAGE_H
-#define TESTS_PIPELINE_DAMAGE_H
-
-#include "golden.h"
+#include "support/damage.h"
 
 #include "base/file.h"
-#include "base/json.h"
 
 #include <dirent.h>
+#include <sys/stat.h>
 
-typedef struct copy {
-    char path[64], original[512];
-} copy;
-
-static inline void copy_tree(const char *from, const char *to)
+static void copy_tree(const char *from, const char *to)
 {
     DIR *d = opendir(from);
     assert_non_null(d);
@@ -36,7 +27,7 @@ static inline void copy_tree(const char *from, const char *to)
     closedir(d);
 }
 
-static inline void remove_tree(const char *path)
+static void remove_tree(const char *path)
 {
     DIR *d = opendir(path);
     for (struct dirent *e; d && (e = readdir(d));) {
@@ -53,7 +44,7 @@ static inline void remove_tree(const char *path)
     rmdir(path);
 }
 
-static inline copy copy_of(const char *pipeline)
+copy copy_of(const char *pipeline)
 {
     copy k = {"/tmp/flux1-test-XXXXXX", ""};
     snprintf(k.original, sizeof k.original, "%s/pipelines/%s", TEST_DATA, pipeline);
@@ -62,17 +53,16 @@ static inline copy copy_of(const char *pipeline)
     return k;
 }
 
-static inline void copy_free(copy *k) { remove_tree(k->path); }
+void copy_free(copy *k) { remove_tree(k->path); }
 
-static inline const char *copy_path(const copy *k, const char *part)
+const char *copy_path(const copy *k, const char *part)
 {
     static char path[512];
     snprintf(path, sizeof path, "%s/%s", k->path, part);
     return path;
 }
 
-/* A file's or a folder's disappearance. */
-static inline void copy_lose(const copy *k, const char *part)
+void copy_lose(const copy *k, const char *part)
 {
     const char *path = copy_path(k, part);
     if (unlink(path) != 0)
@@ -80,8 +70,7 @@ static inline void copy_lose(const copy *k, const char *part)
     assert_false(is_there(path));
 }
 
-/* A changed or lost file is the original again. */
-static inline void copy_mend(const copy *k, const char *part)
+void copy_mend(const copy *k, const char *part)
 {
     const char *path = copy_path(k, part);
     char *source = path_join(k->original, part);
@@ -92,7 +81,7 @@ static inline void copy_mend(const copy *k, const char *part)
     free(source);
 }
 
-static inline void copy_write(const copy *k, const char *part, const void *bytes, size_t size)
+void copy_write(const copy *k, const char *part, const void *bytes, size_t size)
 {
     const char *path = copy_path(k, part);
     unlink(path);
@@ -102,7 +91,7 @@ static inline void copy_write(const copy *k, const char *part, const void *bytes
     fclose(f);
 }
 
-static inline unsigned char *copy_read(const copy *k, const char *part, size_t *size)
+static unsigned char *copy_read(const copy *k, const char *part, size_t *size)
 {
     FILE *f = fopen(copy_path(k, part), "rb");
     assert_non_null(f);
@@ -116,8 +105,7 @@ static inline unsigned char *copy_read(const copy *k, const char *part, size_t *
     return bytes;
 }
 
-/* Only the first `keep` of 1000 parts of a file stay. */
-static inline void copy_cut(const copy *k, const char *part, size_t keep)
+void copy_cut(const copy *k, const char *part, size_t keep)
 {
     size_t size;
     unsigned char *bytes = copy_read(k, part, &size);
@@ -125,8 +113,7 @@ static inline void copy_cut(const copy *k, const char *part, size_t keep)
     free(bytes);
 }
 
-/* Sets `key` of a JSON file to the value of that JSON text; NULL: takes it away. */
-static inline void copy_set(const copy *k, const char *part, const char *key, const char *value)
+void copy_set(const copy *k, const char *part, const char *key, const char *value)
 {
     json_t *j = json_load_file(copy_path(k, part), 0, NULL);
     assert_non_null(j);
@@ -138,14 +125,7 @@ static inline void copy_set(const copy *k, const char *part, const char *key, co
     json_decref(j);
 }
 
-/* A safetensors file taken apart. */
-typedef struct tensors {
-    unsigned char *bytes;
-    size_t size, data; /* offset of the data */
-    json_t *header;
-} tensors;
-
-static inline tensors tensors_read(const copy *k, const char *part)
+tensors tensors_read(const copy *k, const char *part)
 {
     tensors t;
     uint64_t length = 0;
@@ -158,7 +138,7 @@ static inline tensors tensors_read(const copy *k, const char *part)
     return t;
 }
 
-static inline void tensors_write(const copy *k, const char *part, tensors *t)
+void tensors_write(const copy *k, const char *part, tensors *t)
 {
     char *header = json_dumps(t->header, JSON_COMPACT);
     size_t length = strlen(header), data = t->size - t->data;
@@ -175,8 +155,7 @@ static inline void tensors_write(const copy *k, const char *part, tensors *t)
     json_decref(t->header);
 }
 
-/* Writes NaN, or else infinity, into the element `index` of a tensor. */
-static inline void copy_poison(const copy *k, const char *part, const char *name, size_t index, bool nan)
+void copy_poison(const copy *k, const char *part, const char *name, size_t index, bool nan)
 {
     tensors t = tensors_read(k, part);
     json_t *one = json_object_get(t.header, name);
@@ -192,5 +171,3 @@ static inline void copy_poison(const copy *k, const char *part, const char *name
         t.bytes[t.data + begin + index * wide + i] = (unsigned char)(value >> (8 * i));
     tensors_write(k, part, &t);
 }
-
-#endif

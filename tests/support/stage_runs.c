@@ -1,11 +1,6 @@
-/* One stage alone, through the bodies of pipeline/stages.h, on the tensors of a golden. */
-#ifndef TESTS_PIPELINE_STAGE_RUNS_H
-#define TESTS_PIPELINE_STAGE_RUNS_H
+#include "support/stage_runs.h"
 
-#include "golden.h"
-#include "pipeline/text_to_image.h"
-
-static inline const tensor *golden_tensor(const store *s, const char *name)
+const tensor *golden_tensor(const store *s, const char *name)
 {
     const store_tensor *t = store_find(s, name);
     if (!t)
@@ -13,7 +8,7 @@ static inline const tensor *golden_tensor(const store *s, const char *name)
     return &t->view;
 }
 
-static inline tensor new_tensor(int dims, const int64_t *shape)
+tensor new_tensor(int dims, const int64_t *shape)
 {
     tensor t;
     flux1_error err = {0};
@@ -22,7 +17,7 @@ static inline tensor new_tensor(int dims, const int64_t *shape)
 }
 
 /* [1, channels, h, w] → [1, h·w, channels] */
-static inline tensor rows_of_planes(const tensor *planes)
+static tensor rows_of_planes(const tensor *planes)
 {
     int64_t channels = planes->shape[1], size = planes->shape[2] * planes->shape[3];
     tensor rows = new_tensor(3, (int64_t[]){1, size, channels});
@@ -33,7 +28,7 @@ static inline tensor rows_of_planes(const tensor *planes)
 }
 
 /* Relative L2 of columns [first, first + channels of `want`) of rows against planes. */
-static inline double rows_against_planes(const tensor *rows, int64_t first, const tensor *want)
+static double rows_against_planes(const tensor *rows, int64_t first, const tensor *want)
 {
     int64_t channels = want->shape[1], size = want->shape[2] * want->shape[3], all = rows->shape[2];
     assert_int_equal(rows->shape[1], size);
@@ -47,7 +42,7 @@ static inline double rows_against_planes(const tensor *rows, int64_t first, cons
     return error;
 }
 
-static inline void run_stage(flux1_context *c, mesh_body *body, void *job, ticker *t)
+static void run_stage(flux1_context *c, mesh_body *body, void *job, ticker *t)
 {
     stage_plan plan;
     flux1_error err = {0};
@@ -59,16 +54,7 @@ static inline void run_stage(flux1_context *c, mesh_body *body, void *job, ticke
     stage_plan_free(&plan);
 }
 
-/* A denoiser open on given embeddings; sigmas [steps + 1] are its own to read. */
-typedef struct dit_run {
-    flux1_context *context;
-    dit_job job;
-    stage_plan plan;
-    mesh_session *session;
-    flux1_error err;
-} dit_run;
-
-static inline void dit_run_open(flux1_context *c, const flux1_model *m, const dit_request *conditions, dit_run *r)
+void dit_run_open(flux1_context *c, const flux1_model *m, const dit_request *conditions, dit_run *r)
 {
     *r = (dit_run){.context = c, .job = {.model = m, .request = *conditions}};
     r->job.rank = calloc((size_t)mesh_ranks(&c->mesh), sizeof *r->job.rank);
@@ -76,25 +62,25 @@ static inline void dit_run_open(flux1_context *c, const flux1_model *m, const di
     if (stage_plan_make(&c->mesh, &c->device, dit_dry_body, &r->job, &r->job.ticker, &r->plan, &r->err) != FLUX1_OK)
         fail_msg("plan: %s", r->err.message);
     r->job.ticker = (ticker){0};
-    if (mesh_open(&c->mesh, &c->device, r->plan.arena, &r->session, &r->err) != FLUX1_OK ||
+    if (mesh_open(&c->mesh, &c->device, &r->session, &r->err) != FLUX1_OK ||
+        mesh_reserve(r->session, r->plan.arena, &r->err) != FLUX1_OK ||
         mesh_run(r->session, dit_open_body, &r->job, &r->err) != FLUX1_OK)
         fail_msg("%s", r->err.message);
 }
 
-static inline void dit_run_body(dit_run *r, mesh_body *body)
+static void dit_run_body(dit_run *r, mesh_body *body)
 {
     if (mesh_run(r->session, body, &r->job, &r->err) != FLUX1_OK)
         fail_msg("%s", r->err.message);
 }
 
-static inline void dit_run_start(dit_run *r, const tensor *noise)
+void dit_run_start(dit_run *r, const tensor *noise)
 {
     r->job.noise = noise;
     dit_run_body(r, dit_start_body);
 }
 
-/* Step k, and the latent after it. */
-static inline void dit_run_step(dit_run *r, int64_t k, tensor *latent)
+void dit_run_step(dit_run *r, int64_t k, tensor *latent)
 {
     r->job.step = k;
     dit_run_body(r, dit_whole_step_body);
@@ -103,15 +89,14 @@ static inline void dit_run_step(dit_run *r, int64_t k, tensor *latent)
     dit_run_body(r, dit_latent_body);
 }
 
-static inline void dit_run_close(dit_run *r)
+void dit_run_close(dit_run *r)
 {
     mesh_close(r->session);
     dit_job_close(&r->job, mesh_ranks(&r->context->mesh));
     stage_plan_free(&r->plan);
 }
 
-/* The velocity of one step from what a `stages` golden has as the denoiser's input. */
-static inline tensor velocity_of(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w)
+tensor velocity_of(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w)
 {
     const tensor *in = golden_tensor(g, "dit.input.latents"), *embeds = golden_tensor(g, "dit.input.prompt_embeds");
     float sigma = *(const float *)golden_tensor(g, "dit.input.sigma")->data;
@@ -138,7 +123,7 @@ static inline tensor velocity_of(flux1_context *c, const flux1_model *m, const s
 }
 
 /* The same against the golden's: its relative L2. */
-static inline double velocity_error(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w)
+double velocity_error(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w)
 {
     tensor v = velocity_of(c, m, g, grid_w);
     double error = relative_l2(v.data, golden_tensor(g, "dit.velocity")->data, tensor_elements(&v));
@@ -146,7 +131,7 @@ static inline double velocity_error(flux1_context *c, const flux1_model *m, cons
     return error;
 }
 
-static inline double decode_error(flux1_context *c, const flux1_model *m, const store *g)
+double decode_error(flux1_context *c, const flux1_model *m, const store *g)
 {
     const tensor *in = golden_tensor(g, "vae.decode.input"), *want = golden_tensor(g, "vae.decode.output");
     vae_job job = {.model = m, .h = in->shape[2], .w = in->shape[3], .in = rows_of_planes(in)};
@@ -158,8 +143,7 @@ static inline double decode_error(flux1_context *c, const flux1_model *m, const 
     return error;
 }
 
-/* Of the mean and of the log-variance. */
-static inline void encode_errors(flux1_context *c, const flux1_model *m, const store *g, double *mean, double *logvar)
+void encode_errors(flux1_context *c, const flux1_model *m, const store *g, double *mean, double *logvar)
 {
     const tensor *in = golden_tensor(g, "vae.encode.image"), *want = golden_tensor(g, "vae.encode.mean");
     vae_job job = {.model = m, .h = in->shape[2], .w = in->shape[3], .in = rows_of_planes(in)};
@@ -171,10 +155,7 @@ static inline void encode_errors(flux1_context *c, const flux1_model *m, const s
     tensor_free(&job.out);
 }
 
-/* Image tokens in a row of the `stages` golden's picture. */
-static inline int64_t stages_grid_w(const store *g, const flux1_model *m)
+int64_t stages_grid_w(const store *g, const flux1_model *m)
 {
     return *(const int64_t *)golden_tensor(g, "width")->data / folder_size_multiple(m);
 }
-
-#endif

@@ -1,4 +1,4 @@
-/* Mesh shapes, and the ranks that run on them. */
+/* The ranks of a mesh: threads that stay, each with its backend, and the communicators between them. */
 #include "mesh/mesh.h"
 
 #include "base/checked.h"
@@ -6,68 +6,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Two positive integers around `separator`, and nothing else. */
-static bool parse_pair(const char *text, char separator, long *a, long *b)
-{
-    char *end;
-    if (*text < '0' || *text > '9')
-        return false;
-    *a = strtol(text, &end, 10);
-    if (*end != separator || end[1] < '0' || end[1] > '9')
-        return false;
-    *b = strtol(end + 1, &end, 10);
-    return *end == '\0';
-}
-
-static flux1_status parse_factor(const char *name, const char *text, const mesh_config *c, int *factor, int *axis,
-                                 flux1_error *err)
-{
-    long f, a;
-    if (!text || !*text)
-        return FLUX1_OK;
-    if (!parse_pair(text, '@', &f, &a) || a > 1)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "--%s %s: it should be FACTOR@AXIS with axis 0 or 1, such as 2@0",
-                         name, text);
-    if (f != 1 && f != c->shape[a])
-        return error_set(err, FLUX1_ERR_ARGUMENT,
-                         "--%s %s: axis %ld of mesh %dx%d has %d devices, so the factor should be %d or 1", name, text,
-                         a, c->shape[0], c->shape[1], c->shape[a], c->shape[a]);
-    *factor = (int)f;
-    *axis = (int)a;
-    return FLUX1_OK;
-}
-
-flux1_status mesh_parse(const char *shape, const char *sp, const char *tp, mesh_config *out, flux1_error *err)
-{
-    mesh_config c = {.shape = {1, 1}};
-    long rows, cols;
-    if (shape && *shape) {
-        if (!parse_pair(shape, 'x', &rows, &cols) || rows < 1 || cols < 1)
-            return error_set(err, FLUX1_ERR_ARGUMENT, "--mesh %s: it should be ROWSxCOLUMNS, such as 2x4", shape);
-        if (rows > MESH_RANKS_MAX || cols > MESH_RANKS_MAX || rows * cols > MESH_RANKS_MAX)
-            return error_set(err, FLUX1_ERR_LIMIT, "--mesh %s: at most %d devices", shape, MESH_RANKS_MAX);
-        c.shape[0] = (int)rows;
-        c.shape[1] = (int)cols;
-    }
-    c.sp_axis = 0;
-    c.tp_axis = 1;
-    c.sp = c.tp = 0;
-    TRY(parse_factor("sp", sp, &c, &c.sp, &c.sp_axis, err));
-    TRY(parse_factor("tp", tp, &c, &c.tp, &c.tp_axis, err));
-    bool sp_given = c.sp > 0, tp_given = c.tp > 0;
-    if (!tp_given && sp_given)
-        c.tp_axis = 1 - c.sp_axis;
-    if (!sp_given && tp_given)
-        c.sp_axis = 1 - c.tp_axis;
-    c.sp = sp_given ? c.sp : c.shape[c.sp_axis];
-    c.tp = tp_given ? c.tp : c.shape[c.tp_axis];
-    if (c.sp_axis == c.tp_axis && c.sp > 1 && c.tp > 1)
-        return error_set(err, FLUX1_ERR_ARGUMENT,
-                         "--sp and --tp both take axis %d of the mesh; give them different axes", c.sp_axis);
-    *out = c;
-    return FLUX1_OK;
-}
 
 static void set_place(mesh *m, const mesh_config *c, int rank)
 {
@@ -81,10 +19,12 @@ static void set_place(mesh *m, const mesh_config *c, int rank)
 
 static void destroy_comms(mesh *m)
 {
-    comm *all[] = {m->sp_comm, m->tp_comm, m->all};
-    for (int i = 0; i < 3; i++)
-        if (all[i])
-            all[i]->fn->destroy(all[i]);
+    comm **all[] = {&m->sp_comm, &m->tp_comm, &m->all};
+    for (int i = 0; i < 3; i++) {
+        if (*all[i])
+            (*all[i])->fn->destroy(*all[i]);
+        *all[i] = NULL;
+    }
 }
 
 flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, mesh_body *body, void *arg,
@@ -131,21 +71,27 @@ typedef struct rank_state {
     mesh m;
     pthread_t thread;
     bool started;
+    size_t mark; /* of its arena when the body began */
     flux1_status status;
     flux1_error error;
 } rank_state;
+
+typedef void rank_job(rank_state *r);
 
 struct mesh_session {
     mesh_config config;
     mesh_device device;
     meetings meetings;
+    bool connected; /* the ranks have communicators; not after a failure, until the next body */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    unsigned long turn; /* bodies handed out */
-    int running;        /* ranks other than 0 that have not finished this turn */
-    bool stop, failed;
+    unsigned long turn; /* jobs handed out */
+    int running;        /* ranks other than 0 that have not finished this turn's job */
+    bool stop;
+    rank_job *job;
     mesh_body *body;
     void *arg;
+    rank_state *failed; /* the first to fail in this body; the others' failures may follow from it */
     int ranks;
     rank_state rank[];
 };
@@ -159,6 +105,7 @@ static void meetings_destroy(meetings *g)
     comm_group_destroy(g->all.group);
     free(g->of_sp);
     free(g->of_tp);
+    *g = (meetings){0};
 }
 
 static flux1_status arrange(const meetings *g, int size, meeting *m, flux1_error *err)
@@ -189,31 +136,41 @@ static flux1_status join(const meetings *g, const meeting *at, int size, int ran
                      : comm_threads_create(at->group, rank, err, out);
 }
 
-static flux1_status create_rank(mesh_session *s, int rank, size_t arena_bytes, flux1_error *err)
+/* ---- communicators ---- */
+
+static flux1_status connect_rank(mesh_session *s, mesh *m, flux1_error *err)
 {
-    rank_state *r = &s->rank[rank];
     const meetings *g = &s->meetings;
-    mesh *m = &r->m;
-    r->session = s;
-    m->err = err;
-    set_place(m, &s->config, rank);
-    ops_config config = s->device.config;
-    config.err = &r->error;
-    config.threads = (int)i64_max(1, config.threads / m->ranks);
-    config.device = s->device.own ? s->device.own[rank] : s->device.device;
-    flux1_status st = s->device.kind->create(&config, &m->o);
+    TRY(join(g, &g->of_sp[m->tp_rank], m->sp, m->sp_rank, m, err, &m->sp_comm));
+    TRY(join(g, &g->of_tp[m->sp_rank], m->tp, m->tp_rank, m, err, &m->tp_comm));
+    return join(g, &g->all, m->ranks, m->rank, m, err, &m->all);
+}
+
+static void disconnect(mesh_session *s)
+{
+    for (int i = 0; i < s->ranks; i++)
+        destroy_comms(&s->rank[i].m);
+    meetings_destroy(&s->meetings);
+    s->connected = false;
+}
+
+/* Ranks that own a device each are joined by their kind's links, where it has any. */
+static flux1_status connect_all(mesh_session *s, flux1_error *err)
+{
+    const ops_device_kind *kind = s->device.kind;
+    bool linked = s->device.own && kind->link_possible && kind->link_possible();
+    flux1_status st = meetings_create(&s->config, linked ? kind : NULL, &s->meetings, err);
+    for (int i = 0; st == FLUX1_OK && i < s->ranks; i++) {
+        rank_state *r = &s->rank[i];
+        st = connect_rank(s, &r->m, &r->error);
+        if (st != FLUX1_OK)
+            error_set(err, st, "%s", r->error.message);
+    }
     if (st == FLUX1_OK)
-        st = ops_reserve(m->o, arena_bytes);
-    if (st == FLUX1_OK)
-        st = join(g, &g->of_sp[m->tp_rank], m->sp, m->sp_rank, m, &r->error, &m->sp_comm);
-    if (st == FLUX1_OK)
-        st = join(g, &g->of_tp[m->sp_rank], m->tp, m->tp_rank, m, &r->error, &m->tp_comm);
-    if (st == FLUX1_OK)
-        st = join(g, &g->all, m->ranks, m->rank, m, &r->error, &m->all);
-    if (st != FLUX1_OK)
-        return error_set(err, st, "%s", r->error.message);
-    m->err = &r->error;
-    return FLUX1_OK;
+        s->connected = true;
+    else
+        disconnect(s);
+    return st;
 }
 
 static void abort_all(mesh_session *s)
@@ -225,15 +182,46 @@ static void abort_all(mesh_session *s)
     }
 }
 
-static void run_body(mesh_session *s, rank_state *r)
+/* ---- ranks ---- */
+
+static flux1_status create_rank(mesh_session *s, int rank, flux1_error *err)
 {
-    error_clear(&r->error);
-    r->status = s->body(s->arg, &r->m);
-    if (r->status != FLUX1_OK)
-        abort_all(s);
+    rank_state *r = &s->rank[rank];
+    r->session = s;
+    r->m.err = &r->error;
+    set_place(&r->m, &s->config, rank);
+    ops_config config = s->device.config;
+    config.err = &r->error;
+    config.threads = (int)i64_max(1, config.threads / s->ranks);
+    config.device = s->device.own ? s->device.own[rank] : s->device.device;
+    flux1_status st = s->device.kind->create(&config, &r->m.o);
+    return st == FLUX1_OK ? st : error_set(err, st, "%s", r->error.message);
 }
 
-/* Ranks other than 0: wait for a body, run it, say so. */
+static void run_body(rank_state *r)
+{
+    mesh_session *s = r->session;
+    error_clear(&r->error);
+    r->mark = ops_mark(r->m.o);
+    r->status = s->body(s->arg, &r->m);
+    if (r->status == FLUX1_OK)
+        return;
+    pthread_mutex_lock(&s->lock);
+    if (!s->failed)
+        s->failed = r;
+    pthread_mutex_unlock(&s->lock);
+    abort_all(s);
+}
+
+/* After a failure, when no rank is at work any more. On the rank's own thread: what a backend has begun to record, it
+ * can only drop there. */
+static void unwind(rank_state *r)
+{
+    ops_step_unwind(r->m.o, r->mark);
+    error_clear(&r->error);
+}
+
+/* Ranks other than 0: wait for a job, do it, say so. */
 static void *rank_main(void *arg)
 {
     rank_state *r = arg;
@@ -247,13 +235,29 @@ static void *rank_main(void *arg)
             break;
         seen = s->turn;
         pthread_mutex_unlock(&s->lock);
-        run_body(s, r);
+        s->job(r);
         pthread_mutex_lock(&s->lock);
         s->running--;
         pthread_cond_broadcast(&s->changed);
     }
     pthread_mutex_unlock(&s->lock);
     return NULL;
+}
+
+/* On every rank, rank 0's on this thread; returns when all are done. */
+static void on_all_ranks(mesh_session *s, rank_job *job)
+{
+    pthread_mutex_lock(&s->lock);
+    s->job = job;
+    s->running = s->ranks - 1;
+    s->turn++;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    job(&s->rank[0]);
+    pthread_mutex_lock(&s->lock);
+    while (s->running > 0)
+        pthread_cond_wait(&s->changed, &s->lock);
+    pthread_mutex_unlock(&s->lock);
 }
 
 static flux1_status start_threads(mesh_session *s, flux1_error *err)
@@ -266,8 +270,9 @@ static flux1_status start_threads(mesh_session *s, flux1_error *err)
     return FLUX1_OK;
 }
 
-flux1_status mesh_open(const mesh_config *c, const mesh_device *d, const size_t *arena_bytes, mesh_session **out,
-                       flux1_error *err)
+/* ---- the session ---- */
+
+flux1_status mesh_open(const mesh_config *c, const mesh_device *d, mesh_session **out, flux1_error *err)
 {
     int ranks = mesh_ranks(c);
     mesh_session *s = calloc(1, sizeof *s + (size_t)ranks * sizeof s->rank[0]);
@@ -285,10 +290,11 @@ flux1_status mesh_open(const mesh_config *c, const mesh_device *d, const size_t 
     s->config = *c;
     s->device = *d;
     s->ranks = ranks;
-    flux1_status st = meetings_create(c, d->own && d->kind->link_possible && d->kind->link_possible() ? d->kind : NULL,
-                                      &s->meetings, err);
+    flux1_status st = FLUX1_OK;
     for (int i = 0; st == FLUX1_OK && i < ranks; i++)
-        st = create_rank(s, i, arena_bytes[i], err);
+        st = create_rank(s, i, err);
+    if (st == FLUX1_OK)
+        st = connect_all(s, err);
     if (st == FLUX1_OK)
         st = start_threads(s, err);
     if (st != FLUX1_OK) {
@@ -307,48 +313,42 @@ void mesh_close(mesh_session *s)
     s->stop = true;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
-    for (int i = 0; i < s->ranks; i++) {
+    for (int i = 0; i < s->ranks; i++)
         if (s->rank[i].started)
             pthread_join(s->rank[i].thread, NULL);
-        destroy_comms(&s->rank[i].m);
+    disconnect(s);
+    for (int i = 0; i < s->ranks; i++)
         if (s->rank[i].m.o)
             ops_destroy(s->rank[i].m.o);
-    }
-    meetings_destroy(&s->meetings);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }
 
-/* The failure worth telling: a rank that only lost its peers says less than the one that failed. */
-static flux1_status first_failure(const mesh_session *s, flux1_error *err)
+int mesh_session_ranks(const mesh_session *s) { return s->ranks; }
+
+flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_error *err)
 {
-    const rank_state *worst = NULL;
     for (int i = 0; i < s->ranks; i++) {
-        const rank_state *r = &s->rank[i];
-        if (r->status != FLUX1_OK && (!worst || (worst->status == FLUX1_ERR_COMM && r->status != FLUX1_ERR_COMM)))
-            worst = r;
+        flux1_status st = ops_reserve(s->rank[i].m.o, arena_bytes[i]);
+        if (st != FLUX1_OK)
+            return error_set(err, st, "%s", s->rank[i].error.message);
     }
-    return worst ? error_set(err, worst->status, "%s", worst->error.message) : FLUX1_OK;
+    return FLUX1_OK;
 }
 
 flux1_status mesh_run(mesh_session *s, mesh_body *body, void *arg, flux1_error *err)
 {
-    if (s->failed)
-        return error_set(err, FLUX1_ERR_COMM, "the mesh has failed before; start again");
-    pthread_mutex_lock(&s->lock);
+    if (!s->connected)
+        TRY(connect_all(s, err));
     s->body = body;
     s->arg = arg;
-    s->running = s->ranks - 1;
-    s->turn++;
-    pthread_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->lock);
-    run_body(s, &s->rank[0]);
-    pthread_mutex_lock(&s->lock);
-    while (s->running > 0)
-        pthread_cond_wait(&s->changed, &s->lock);
-    pthread_mutex_unlock(&s->lock);
-    flux1_status st = first_failure(s, err);
-    s->failed = st != FLUX1_OK && s->ranks > 1;
+    s->failed = NULL;
+    on_all_ranks(s, run_body);
+    if (!s->failed)
+        return FLUX1_OK;
+    flux1_status st = error_set(err, s->failed->status, "%s", s->failed->error.message);
+    on_all_ranks(s, unwind);
+    disconnect(s); /* aborted communicators stay so: the next body gets new ones */
     return st;
 }

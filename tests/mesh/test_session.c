@@ -1,0 +1,453 @@
+/* A session outlives the failures of its ranks: whatever call fails on whatever rank, every rank returns, the message
+ * is the failing rank's own, and the next body runs with right sums on arenas as they were. TEST_DEVICE: another device
+ * than ref and cpu; the emulated GPU, with ranks that share it and with one each. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#ifdef TEST_DEVICE
+#include "ops/cuda_emulator/install.h"
+#endif
+#include "mesh/mesh.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RANKS_MAX 4
+#define ARENA ((size_t)1 << 20)
+
+static const char *const SHAPES[] = {"1x1", "2x1", "1x2", "2x2", "4x1"};
+#define SHAPE_COUNT (sizeof SHAPES / sizeof SHAPES[0])
+
+/* own: a device for each rank, joined by links */
+typedef struct kind_of_place {
+    const char *device;
+    bool own;
+} kind_of_place;
+#ifdef TEST_DEVICE
+static const kind_of_place DEVICES[] = {{TEST_DEVICE, false}, {TEST_DEVICE, true}};
+#else
+static const kind_of_place DEVICES[] = {{"ref", false}, {"cpu", false}};
+#endif
+#define DEVICE_COUNT (sizeof DEVICES / sizeof DEVICES[0])
+
+typedef struct place {
+    mesh_config shape;
+    mesh_device device;
+    ops_device *own[RANKS_MAX];
+    atomic_int cancel;
+    mesh_session *session;
+    flux1_error err;
+} place;
+
+static void place_open(const kind_of_place *k, const char *shape, place *p)
+{
+    const size_t bytes[RANKS_MAX] = {ARENA, ARENA, ARENA, ARENA};
+    *p = (place){0};
+    assert_int_equal(mesh_parse(shape, NULL, NULL, &p->shape, &p->err), FLUX1_OK);
+    if (ops_device_open(k->device, &p->device.device, &p->err) != FLUX1_OK)
+        fail_msg("%s", p->err.message);
+    p->device.kind = p->device.device->kind;
+    for (int r = 0; k->own && r < mesh_ranks(&p->shape); r++) {
+        assert_int_equal(p->device.kind->open(r, &p->own[r], &p->err), FLUX1_OK);
+        p->device.own = p->own;
+    }
+    p->device.config = (ops_config){.arithmetic = DTYPE_F32, .threads = 2, .cancel = &p->cancel};
+    if (mesh_open(&p->shape, &p->device, &p->session, &p->err) != FLUX1_OK ||
+        mesh_reserve(p->session, bytes, &p->err) != FLUX1_OK)
+        fail_msg("%s", p->err.message);
+    assert_int_equal(mesh_session_ranks(p->session), mesh_ranks(&p->shape));
+}
+
+static void place_close(place *p)
+{
+    mesh_close(p->session);
+    for (int r = 0; r < RANKS_MAX; r++)
+        ops_device_close(p->own[r]);
+    ops_device_close(p->device.device);
+}
+
+/* ---- a body of collectives ---- */
+
+typedef struct job {
+    block *kept[RANKS_MAX]; /* left on the backends by the first body */
+    size_t mark[RANKS_MAX];
+    int failing, at; /* this rank fails before its call `at`; −1: none */
+    int calls[RANKS_MAX];
+    int rounds;
+    atomic_int done;  /* rounds, by rank 0 */
+    atomic_bool over; /* mesh_run has returned */
+} job;
+
+static flux1_status next_call(job *j, mesh *m)
+{
+    if (m->rank == j->failing && j->calls[m->rank] == j->at)
+        return error_set(m->err, FLUX1_ERR_IO, "rank %d fails at call %d", m->rank, j->at);
+    j->calls[m->rank]++;
+    return FLUX1_OK;
+}
+
+static flux1_status keep_body(void *arg, mesh *m)
+{
+    job *j = arg;
+    act kept;
+    TRY(ops_block_create(m->o, "kept", &j->kept[m->rank]));
+    TRY(ops_create(m->o, ACT_PARTIAL, shape_rows(1, 0, 3, 5), &kept));
+    j->mark[m->rank] = ops_mark(m->o);
+    return FLUX1_OK;
+}
+
+static flux1_status put(mesh *m, float value, int64_t rows, act *out)
+{
+    tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {rows, 1}, .data = (float[RANKS_MAX]){0}};
+    for (int64_t i = 0; i < rows; i++)
+        ((float *)host.data)[i] = value + 10 * (float)i;
+    TRY(ops_create(m->o, ACT_PARTIAL, shape_rows(1, 0, rows, 1), out));
+    return ops_upload(m->o, &host, *out);
+}
+
+/* The rows that arrived in exchange memory. */
+static flux1_status expect(mesh *m, const void *bytes, const float *want, int64_t rows, const char *what)
+{
+    float got[RANKS_MAX];
+    tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {rows, 1}, .data = got};
+    act in;
+    TRY(ops_create(m->o, ACT_PARTIAL, shape_rows(1, 0, rows, 1), &in));
+    TRY(ops_unpack(m->o, bytes, in, 0, rows));
+    TRY(ops_download(m->o, in, &host));
+    for (int64_t i = 0; i < rows; i++)
+        if (got[i] != want[i])
+            return error_set(m->err, FLUX1_ERR_INTERNAL, "rank %d: %s row %d is %g, not %g", m->rank, what, (int)i,
+                             (double)got[i], (double)want[i]);
+    return FLUX1_OK;
+}
+
+/* Rank r of c sends r + 1 (+ 10·row). */
+static flux1_status gather(job *j, mesh *m, comm *c)
+{
+    act mine;
+    void *send, *recv;
+    float want[RANKS_MAX];
+    TRY(put(m, (float)c->rank + 1, 1, &mine));
+    TRY(ops_exchange(m->o, sizeof(float), &send));
+    TRY(ops_exchange(m->o, sizeof(float) * (size_t)c->size, &recv));
+    TRY(ops_pack(m->o, mine, 0, 1, send));
+    TRY(next_call(j, m));
+    TRY(c->fn->all_gather(c, send, recv, sizeof(float)));
+    for (int r = 0; r < c->size; r++)
+        want[r] = (float)r + 1;
+    return expect(m, recv, want, c->size, "gathered");
+}
+
+static flux1_status reduce(job *j, mesh *m, comm *c)
+{
+    act mine;
+    void *send, *recv;
+    float n = (float)c->size, want = n * (n + 1) / 2 + 10 * n * (float)c->rank;
+    TRY(put(m, (float)c->rank + 1, c->size, &mine));
+    TRY(ops_exchange(m->o, sizeof(float) * (size_t)c->size, &send));
+    TRY(ops_exchange(m->o, sizeof(float), &recv));
+    TRY(ops_pack(m->o, mine, 0, c->size, send));
+    TRY(next_call(j, m));
+    TRY(c->fn->reduce_scatter(c, send, recv, 1));
+    return expect(m, recv, &want, 1, "sum");
+}
+
+static flux1_status shift(job *j, mesh *m, comm *c)
+{
+    act mine;
+    void *send, *recv;
+    float want = (float)((c->rank + 1) % c->size) + 1;
+    TRY(put(m, (float)c->rank + 1, 1, &mine));
+    TRY(ops_exchange(m->o, sizeof(float), &send));
+    TRY(ops_exchange(m->o, sizeof(float), &recv));
+    TRY(ops_pack(m->o, mine, 0, 1, send));
+    TRY(next_call(j, m));
+    TRY(c->fn->shift_begin(c, send, recv, sizeof(float), 1));
+    TRY(next_call(j, m));
+    TRY(c->fn->shift_end(c));
+    return expect(m, recv, &want, 1, "shifted");
+}
+
+static flux1_status collectives(job *j, mesh *m)
+{
+    comm *comms[] = {m->sp_comm, m->tp_comm, m->all};
+    TRY(next_call(j, m));
+    TRY(ops_block_begin(m->o, j->kept[m->rank]));
+    for (int i = 0; i < 3; i++) {
+        if (comms[i]->size < m->ranks && comms[i]->size == 1) /* the forms never ask it either */
+            continue;
+        TRY(gather(j, m, comms[i]));
+        TRY(reduce(j, m, comms[i]));
+        TRY(shift(j, m, comms[i]));
+    }
+    TRY(ops_block_end(m->o, j->kept[m->rank]));
+    return next_call(j, m);
+}
+
+/* The work of a stage, `rounds` times. A failing round leaves its activations and its bracket behind, as models do. */
+static flux1_status rounds_body(void *arg, mesh *m)
+{
+    job *j = arg;
+    size_t mark = ops_mark(m->o);
+    if (mark != j->mark[m->rank])
+        return error_set(m->err, FLUX1_ERR_INTERNAL, "rank %d: the arena is at %zu, not at %zu", m->rank, mark,
+                         j->mark[m->rank]);
+    j->calls[m->rank] = 0;
+    for (int i = 0; i < j->rounds; i++) {
+        TRY(collectives(j, m));
+        ops_release(m->o, mark);
+        if (m->rank == 0)
+            atomic_fetch_add(&j->done, 1);
+    }
+    return FLUX1_OK;
+}
+
+static void succeeds(place *p, job *j)
+{
+    j->failing = -1;
+    j->rounds = 2;
+    if (mesh_run(p->session, rounds_body, j, &p->err) != FLUX1_OK)
+        fail_msg("%s", p->err.message);
+}
+
+typedef void scenario(place *p, job *j, const char *where);
+
+static void on_every_mesh(scenario *run)
+{
+    for (size_t d = 0; d < DEVICE_COUNT; d++)
+        for (size_t s = 0; s < SHAPE_COUNT; s++) {
+            char where[64];
+            place p;
+            job j = {.failing = -1};
+            snprintf(where, sizeof where, "%s%s %s", DEVICES[d].device, DEVICES[d].own ? ", linked" : "", SHAPES[s]);
+            place_open(&DEVICES[d], SHAPES[s], &p);
+            assert_int_equal(mesh_run(p.session, keep_body, &j, &p.err), FLUX1_OK);
+            run(&p, &j, where);
+            place_close(&p);
+        }
+}
+
+/* ---- the rules ---- */
+
+static void fails_everywhere(place *p, job *j, const char *where)
+{
+    succeeds(p, j);
+    const int calls = j->calls[0], ranks = mesh_session_ranks(p->session),
+              comms = ranks == 1 ? 3 : 1 + (p->shape.sp > 1) + (p->shape.tp > 1);
+    assert_int_equal(calls, 2 * (2 + 4 * comms)); /* rounds · (at both ends, and per communicator 1 + 1 + 2) */
+    for (int r = 0; r < ranks; r++)
+        for (int n = 0; n < calls; n++) {
+            char want[64];
+            snprintf(want, sizeof want, "rank %d fails at call %d", r, n);
+            j->failing = r;
+            j->at = n;
+            if (mesh_run(p->session, rounds_body, j, &p->err) != FLUX1_ERR_IO || strcmp(p->err.message, want) != 0)
+                fail_msg("%s: \"%s\", not \"%s\"", where, p->err.message, want);
+            succeeds(p, j);
+        }
+}
+
+static void a_session_survives_a_failure_at_any_call_of_any_rank(void **state)
+{
+    (void)state;
+    on_every_mesh(fails_everywhere);
+}
+
+static void *cancel_soon(void *arg)
+{
+    void **at = arg;
+    place *p = at[0];
+    job *j = at[1];
+    while (atomic_load(&j->done) < 3 && !atomic_load(&j->over))
+        usleep(100);
+    atomic_store(&p->cancel, 1);
+    return NULL;
+}
+
+static void cancelled_midway(place *p, job *j, const char *where)
+{
+    for (int i = 0; i < 5; i++) {
+        pthread_t other;
+        j->rounds = 1 << 30;
+        atomic_store(&j->done, 0);
+        atomic_store(&j->over, false);
+        assert_int_equal(pthread_create(&other, NULL, cancel_soon, (void *[]){p, j}), 0);
+        flux1_status st = mesh_run(p->session, rounds_body, j, &p->err);
+        atomic_store(&j->over, true);
+        pthread_join(other, NULL);
+        if (st != FLUX1_ERR_CANCELLED)
+            fail_msg("%s: %s", where, p->err.message);
+        atomic_store(&p->cancel, 0);
+        succeeds(p, j);
+    }
+}
+
+static void a_session_survives_a_cancel(void **state)
+{
+    (void)state;
+    on_every_mesh(cancelled_midway);
+}
+
+/* Rank 1 fails with FLUX1_ERR_COMM, then the others with another status: neither the rank nor the status decides. */
+static flux1_status two_fail_body(void *arg, mesh *m)
+{
+    (void)arg;
+    if (m->rank == 1)
+        return error_set(m->err, FLUX1_ERR_COMM, "rank 1 has lost its network");
+    char byte[RANKS_MAX] = {0};
+    act a;
+    void *send, *recv;
+    TRY(ops_create(m->o, ACT_PARTIAL, shape_rows(1, 0, 1, 1), &a));
+    TRY(ops_exchange(m->o, sizeof byte, &send));
+    TRY(ops_exchange(m->o, sizeof byte, &recv));
+    if (m->all->fn->all_gather(m->all, send, recv, 1) != FLUX1_OK)
+        return error_set(m->err, FLUX1_ERR_IO, "rank %d finds that its files are gone too", m->rank);
+    return FLUX1_OK;
+}
+
+static void the_first(place *p, job *j, const char *where)
+{
+    (void)j;
+    if (mesh_session_ranks(p->session) == 1)
+        return;
+    if (mesh_run(p->session, two_fail_body, NULL, &p->err) != FLUX1_ERR_COMM ||
+        strcmp(p->err.message, "rank 1 has lost its network") != 0)
+        fail_msg("%s: \"%s\"", where, p->err.message);
+}
+
+static void the_first_failure_is_told(void **state)
+{
+    (void)state;
+    on_every_mesh(the_first);
+}
+
+typedef struct taken {
+    size_t bytes;
+    void *at[RANKS_MAX];
+} taken;
+
+static flux1_status take_body(void *arg, mesh *m)
+{
+    taken *t = arg;
+    return ops_exchange(m->o, t->bytes, &t->at[m->rank]);
+}
+
+/* The arena of place_open has ARENA bytes and something on it. */
+static void reserved_again(place *p, job *j, const char *where)
+{
+    const int ranks = mesh_session_ranks(p->session);
+    size_t bytes[RANKS_MAX] = {ARENA / 2, ARENA / 2, ARENA / 2, ARENA / 2};
+    taken first = {.bytes = ARENA}, again = first; /* more than is asked for: only what was kept has it */
+    for (int i = 0; i < 2; i++)
+        if (mesh_reserve(p->session, bytes, &p->err) != FLUX1_OK ||
+            mesh_run(p->session, take_body, i ? &again : &first, &p->err) != FLUX1_OK)
+            fail_msg("%s: %s", where, p->err.message);
+    for (int r = 0; r < ranks; r++) {
+        assert_ptr_equal(first.at[r], again.at[r]);
+        bytes[r] = (size_t)(2 + r) * ARENA;
+        j->mark[r] = 0;
+    }
+    if (mesh_reserve(p->session, bytes, &p->err) != FLUX1_OK)
+        fail_msg("%s: %s", where, p->err.message);
+    succeeds(p, j); /* with the block that was left */
+}
+
+__attribute__((unused)) static void an_arena_that_is_large_enough_is_kept(void **state)
+{
+    (void)state;
+    on_every_mesh(reserved_again);
+}
+
+/* ---- steps ---- */
+
+typedef struct loop {
+    act value[RANKS_MAX];
+    int made[RANKS_MAX]; /* steps whose calls were made */
+    int bad_rank, bad_slot;
+    int64_t step;
+} loop;
+
+static flux1_status loop_open_body(void *arg, mesh *m)
+{
+    loop *l = arg;
+    return put(m, 1, 1, &l->value[m->rank]);
+}
+
+static flux1_status loop_calls(void *arg, mesh *m)
+{
+    loop *l = arg;
+    l->made[m->rank]++;
+    TRY(ops_add(m->o, l->value[m->rank], 1, (act){0}, l->value[m->rank], l->value[m->rank])); /* doubled */
+    return ops_finite(m->o, l->value[m->rank], m->rank == l->bad_rank ? l->bad_slot : 0);
+}
+
+static flux1_status loop_body(void *arg, mesh *m)
+{
+    loop *l = arg;
+    bool replayed;
+    int slot, made = l->made[m->rank];
+    TRY(mesh_step(m, l->step, 1, loop_calls, l, &replayed));
+    if (replayed != (l->made[m->rank] == made))
+        return error_set(m->err, FLUX1_ERR_INTERNAL, "a step was %s", replayed ? "replayed and made" : "not made");
+    TRY(mesh_step_wait(m, l->step, &slot));
+    if (slot != (l->step == 6 ? l->bad_slot : -1))
+        return error_set(m->err, FLUX1_ERR_INTERNAL, "rank %d hears of slot %d at step %d", m->rank, slot,
+                         (int)l->step);
+    float got;
+    tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {1, 1}, .data = &got};
+    TRY(ops_download(m->o, l->value[m->rank], &host));
+    if (l->step < 6 && got != (float)(2 << l->step))
+        return error_set(m->err, FLUX1_ERR_INTERNAL, "rank %d: %g after step %d", m->rank, (double)got, (int)l->step);
+    return FLUX1_OK;
+}
+
+static flux1_status spoil_body(void *arg, mesh *m)
+{
+    loop *l = arg;
+    float bad = m->rank == l->bad_rank ? __builtin_nanf("") : 0;
+    tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {1, 1}, .data = &bad};
+    return ops_upload(m->o, &host, l->value[m->rank]);
+}
+
+/* Six steps that double 1, then one with a NaN on the last rank alone: all ranks hear of it. */
+static void steps_agree(place *p, job *j, const char *where)
+{
+    loop l = {.bad_rank = mesh_session_ranks(p->session) - 1, .bad_slot = 3};
+    (void)j;
+    assert_int_equal(mesh_run(p->session, loop_open_body, &l, &p->err), FLUX1_OK);
+    for (l.step = 0; l.step < 7; l.step++) {
+        if (l.step == 6)
+            assert_int_equal(mesh_run(p->session, spoil_body, &l, &p->err), FLUX1_OK);
+        if (mesh_run(p->session, loop_body, &l, &p->err) != FLUX1_OK)
+            fail_msg("%s: %s", where, p->err.message);
+    }
+}
+
+static void all_ranks_hear_what_a_step_found(void **state)
+{
+    (void)state;
+    on_every_mesh(steps_agree);
+}
+
+int main(void)
+{
+#ifdef TEST_DEVICE
+    cuda_emulator_devices(RANKS_MAX);
+#endif
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_session_survives_a_failure_at_any_call_of_any_rank),
+        cmocka_unit_test(a_session_survives_a_cancel),
+        cmocka_unit_test(the_first_failure_is_told),
+#ifndef TEST_DEVICE /* ops/cuda makes its arena anew */
+        cmocka_unit_test(an_arena_that_is_large_enough_is_kept),
+#endif
+        cmocka_unit_test(all_ranks_hear_what_a_step_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,38 @@
+/* One stage alone, through the bodies of pipeline/stages.h, on the tensors of a golden. */
+#ifndef TESTS_SUPPORT_STAGE_RUNS_H
+#define TESTS_SUPPORT_STAGE_RUNS_H
+
+#include "support/golden.h"
+#include "pipeline/text_to_image.h"
+
+/* Fails the test where the golden lacks it. */
+const tensor *golden_tensor(const store *s, const char *name);
+tensor new_tensor(int dims, const int64_t *shape);
+
+/* A denoiser open on given embeddings; sigmas [steps + 1] are its own to read. */
+typedef struct dit_run {
+    flux1_context *context;
+    dit_job job;
+    stage_plan plan;
+    mesh_session *session;
+    flux1_error err;
+} dit_run;
+
+void dit_run_open(flux1_context *c, const flux1_model *m, const dit_request *conditions, dit_run *r);
+void dit_run_start(dit_run *r, const tensor *noise);
+/* Step k, and the latent after it. */
+void dit_run_step(dit_run *r, int64_t k, tensor *latent);
+void dit_run_close(dit_run *r);
+
+/* The velocity of one step from what a `stages` golden has as the denoiser's input. */
+tensor velocity_of(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w);
+/* Relative L2 of each stage's output to the golden's, from the golden's input. */
+double velocity_error(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w);
+double decode_error(flux1_context *c, const flux1_model *m, const store *g);
+/* Of the mean and of the log-variance. */
+void encode_errors(flux1_context *c, const flux1_model *m, const store *g, double *mean, double *logvar);
+
+/* Image tokens in a row of the `stages` golden's picture. */
+int64_t stages_grid_w(const store *g, const flux1_model *m);
+
+#endif
