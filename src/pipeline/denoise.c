@@ -33,41 +33,41 @@ flux1_status make_noise(const flux1_model *m, const request *r, uint64_t seed, f
 }
 
 /* The prompt's tokens are all at (0, 0, 0), the image's at (0, row, column). */
-static void fill_ids(float *ids, int64_t text_rows, int64_t grid_h, int64_t grid_w)
+static flux1_status make_positions(denoiser *d)
 {
-    memset(ids, 0, (size_t)(text_rows * DIT_ID_AXES) * sizeof *ids);
-    ids += text_rows * DIT_ID_AXES;
-    for (int64_t i = 0; i < grid_h; i++)
-        for (int64_t j = 0; j < grid_w; j++) {
-            *ids++ = 0;
-            *ids++ = (float)i;
-            *ids++ = (float)j;
+    const step_shape *s = &d->shape;
+    size_t bytes = (size_t)(s->text_rows + d->tokens) * DIT_ID_AXES * sizeof(float);
+    if (d->ids)
+        return FLUX1_OK;
+    if (!(d->ids = calloc(1, bytes)))
+        return error_oom(&d->context->error, bytes, "the tokens' positions");
+    float *id = d->ids + s->text_rows * DIT_ID_AXES;
+    d->job.layout.text_ids = d->ids;
+    d->job.layout.image_ids = id;
+    for (int64_t i = 0; i < s->grid_h; i++)
+        for (int64_t j = 0; j < s->grid_w; j++, id += DIT_ID_AXES) {
+            id[1] = (float)i;
+            id[2] = (float)j;
         }
+    return FLUX1_OK;
 }
 
 static flux1_status allocate_tables(denoiser *d, const request *r)
 {
-    size_t rows = (size_t)(r->length + d->tokens);
     d->sigmas = malloc((size_t)(r->steps + 1) * sizeof *d->sigmas);
-    d->ids = malloc(rows * DIT_ID_AXES * sizeof *d->ids);
     d->guidance = malloc((size_t)d->batch * sizeof *d->guidance);
     d->rows = calloc((size_t)d->batch, sizeof *d->rows);
     d->job.rank = calloc((size_t)mesh_ranks(&d->context->mesh), sizeof *d->job.rank);
-    return d->sigmas && d->ids && d->guidance && d->rows && d->job.rank
-               ? FLUX1_OK
-               : error_oom(&d->context->error, rows * DIT_ID_AXES * sizeof *d->ids, "the denoiser");
+    return d->sigmas && d->guidance && d->rows && d->job.rank ? FLUX1_OK
+                                                              : error_oom(&d->context->error, 0, "the denoiser");
 }
 
 static void describe_job(denoiser *d, const request *r)
 {
     d->job.model = d->model;
     d->job.scale = r->true_cfg_scale;
-    d->job.layout = (dit_layout){.batch = d->batch,
-                                 .text_rows = r->length,
-                                 .image_rows = d->tokens,
-                                 .text_ids = d->ids,
-                                 .image_ids = d->ids + r->length * DIT_ID_AXES,
-                                 .passes = r->passes};
+    d->job.layout =
+        (dit_layout){.batch = d->batch, .text_rows = r->length, .image_rows = d->tokens, .passes = r->passes};
     for (int i = 0; i < 2; i++) {
         d->embeds[i] = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {d->batch, r->length, d->model->t5.d_model}};
         d->pooled[i] = (tensor){.type = DTYPE_F32, .dims = 2, .shape = {d->batch, d->model->clip.hidden}};
@@ -90,7 +90,6 @@ flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request
     flux1_status st = allocate_tables(d, r);
     if (st == FLUX1_OK) {
         scheduler_sigmas(&m->scheduler, r->steps, d->tokens, d->sigmas);
-        fill_ids(d->ids, r->length, h, w);
         describe_job(d, r);
         st = stage_plan_make(&c->mesh, &c->device, dit_dry_body, &d->job, &d->job.ticker, &d->plan, &c->error);
     }
@@ -135,6 +134,7 @@ static bool equal_rows(const denoiser *d, const batch_row *rows)
 static flux1_status open_for(denoiser *d, const size_t *reserve)
 {
     flux1_context *c = d->context;
+    TRY(make_positions(d));
     for (int64_t b = 0; b < d->batch; b++)
         d->guidance[b] = d->rows[b].guidance;
     for (int i = 0; i < d->job.layout.passes; i++)

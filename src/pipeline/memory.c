@@ -3,6 +3,8 @@
 #include "base/builder.h"
 #include "base/units.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 memory_need memory_of(const mesh_device *d, const stage_plan *p)
@@ -49,23 +51,27 @@ static void add_hints(builder *b, unsigned hints)
         builder_add(b, " would take less");
 }
 
-flux1_status memory_check(flux1_context *c, memory_need n, const char *doing, unsigned hints)
+flux1_status memory_check(flux1_context *c, memory_need n, unsigned hints, const char *doing, ...)
 {
-    char all[32], activations[32], weights[32], limit[32];
+    char what[128], all[32], activations[32], weights[32], limit[32];
     const char *whose = n.device ? "device" : "host";
     builder b = {0};
     if (memory_fits(c, n))
         return FLUX1_OK;
+    va_list ap;
+    va_start(ap, doing);
+    vsnprintf(what, sizeof what, doing, ap);
+    va_end(ap);
     format_bytes(all, sizeof all, (double)n.activations + (double)n.weights);
     format_bytes(activations, sizeof activations, (double)n.activations);
     format_bytes(weights, sizeof weights, (double)n.weights);
     format_bytes(limit, sizeof limit, (double)limit_of(c, n.device));
     if (c->device.config.arithmetic == DTYPE_F32 && c->device.device->info.bf16)
         hints |= HINT_DTYPE;
-    builder_format(&b, "%s takes %s of %s memory (activations %s", doing, all, whose, activations);
+    builder_format(&b, "%s takes %s of %s memory", what, all, whose);
     if (n.weights)
-        builder_format(&b, ", weights %s", weights);
-    builder_format(&b, "), more than the %s that it may have (max_%smemory)", limit, n.device ? "device_" : "");
+        builder_format(&b, " (activations %s, weights %s)", activations, weights);
+    builder_format(&b, ", more than the %s that it may have (max_%smemory)", limit, n.device ? "device_" : "");
     add_hints(&b, hints);
     char *text = NULL;
     flux1_status st = builder_take(&b, "a message", &text, &c->error);

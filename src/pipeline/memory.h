@@ -33,7 +33,8 @@ typedef enum memory_hint {
     HINT_DTYPE = 64    /* bf16 */
 } memory_hint;
 
-/* FLUX1_ERR_LIMIT if it does not fit: "to <doing> takes …". */
-flux1_status memory_check(flux1_context *c, memory_need n, const char *doing, unsigned hints);
+/* FLUX1_ERR_LIMIT if it does not fit: "<doing> takes …". */
+flux1_status memory_check(flux1_context *c, memory_need n, unsigned hints, const char *doing, ...)
+    __attribute__((format(printf, 4, 5)));
 
 #endif

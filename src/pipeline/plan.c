@@ -4,6 +4,7 @@
 
 #include "base/units.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -99,8 +100,8 @@ static flux1_status plan_texts(run *g)
     if (!encodes(g))
         return FLUX1_OK;
     TRY(text_plan_make(c, g->m, g->texts[0].of[0].own, &g->text_plan));
-    TRY(memory_check(c, memory_of(text_device(c), &g->text_plan.clip), "encoding the prompt (CLIP)", 0));
-    return memory_check(c, memory_of(text_device(c), &g->text_plan.t5), "encoding the prompt (T5)", HINT_TEXT);
+    TRY(memory_check(c, memory_of(text_device(c), &g->text_plan.clip), 0, "encoding the prompt (CLIP)"));
+    return memory_check(c, memory_of(text_device(c), &g->text_plan.t5), HINT_TEXT, "encoding the prompt (T5)");
 }
 
 /* ---- batches ---- */
@@ -140,7 +141,11 @@ static flux1_status plan_denoiser(run *g)
             break;
         denoiser_close(&g->denoiser);
     }
-    TRY(memory_check(c, memory_of(&c->device, &g->denoiser.plan), "denoising", denoise_hints(g)));
+    char pictures[40] = "a picture";
+    if (g->batch > 1)
+        snprintf(pictures, sizeof pictures, "%lld pictures at a time", (long long)g->batch);
+    TRY(memory_check(c, memory_of(&c->device, &g->denoiser.plan), denoise_hints(g), "denoising %s of %lldx%lld",
+                     pictures, (long long)g->r[0].width, (long long)g->r[0].height));
     int64_t rest = g->count % g->batch;
     if (rest)
         TRY(denoiser_plan(c, g->m, &g->r[0], rest, &g->rest));
@@ -179,8 +184,9 @@ static flux1_status plan_decoder(run *g)
     TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, r->preview_every ? denoise : none), &g->decoder));
     memory_need decode = memory_of(&c->device, &g->decoder.plan), both = memory_sum(denoise, decode);
     g->alternate = g->count <= g->batch || memory_fits(c, both);
-    return r->preview_every ? memory_check(c, both, "denoising with previews", hints | HINT_PREVIEWS)
-                            : memory_check(c, decode, "decoding", hints);
+    return memory_check(c, r->preview_every ? both : decode, r->preview_every ? hints | HINT_PREVIEWS : hints,
+                        "%s a picture of %lldx%lld", r->preview_every ? "denoising and previewing" : "decoding",
+                        (long long)r->width, (long long)r->height);
 }
 
 /* One arena for all stages, so that it need not move between them; where a device's memory is too small for that beside

@@ -87,14 +87,14 @@ static void compare_latents(flux1_context *c, const flux1_model *m, golden *g, c
     tensor noise = rounded(golden_tensor(g->file, "noise")), text = rounded(embeds),
            pooled = rounded(golden_tensor(g->file, "pooled_prompt_embeds"));
     int64_t unit = folder_size_multiple(m);
-    dit_request conditions = {.text_rows = embeds->shape[1],
-                              .grid_h = g->params.height / unit,
-                              .grid_w = g->params.width / unit,
-                              .steps = g->params.steps,
-                              .sigmas = golden_tensor(g->file, "sigmas")->data,
-                              .guidance = g->params.guidance,
-                              .prompt_embeds = &text,
-                              .pooled = &pooled};
+    dit_inputs conditions = {.text_rows = embeds->shape[1],
+                             .grid_h = g->params.height / unit,
+                             .grid_w = g->params.width / unit,
+                             .steps = g->params.steps,
+                             .sigmas = golden_tensor(g->file, "sigmas")->data,
+                             .guidance = g->params.guidance,
+                             .prompt_embeds = &text,
+                             .pooled = &pooled};
     dit_run r;
     tensor latent = new_tensor(3, noise.shape);
     dit_run_open(c, m, &conditions, &r);
@@ -127,7 +127,7 @@ static void compare_decoded(flux1_context *c, const flux1_model *m, golden *g, c
     snprintf(name, sizeof name, "latents.%d", g->params.steps);
     tensor latent = rounded(golden_tensor(g->file, name)), decoded = new_tensor(3, want->view.shape + 1);
     assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &d), FLUX1_OK);
-    assert_int_equal(decoder_run(&d, &latent, NULL, &decoded, &image), FLUX1_OK);
+    assert_int_equal(decoder_run(&d, latent.data, NULL, NULL, &decoded, &image), FLUX1_OK);
     hold("decoded", where, relative_l2(decoded.data, want->view.data, tensor_elements(&decoded)),
          torch_error(g->file, "decoded"));
     decoder_close(&d);

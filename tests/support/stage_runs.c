@@ -42,59 +42,52 @@ static double rows_against_planes(const tensor *rows, int64_t first, const tenso
     return error;
 }
 
-static void run_stage(flux1_context *c, mesh_body *body, void *job, ticker *t)
+static void run_stage(flux1_context *c, const flux1_model *m, mesh_body *body, void *job, ticker *t, session **in)
 {
     stage_plan plan;
     flux1_error err = {0};
     if (stage_plan_make(&c->mesh, &c->device, body, job, t, &plan, &err) != FLUX1_OK)
         fail_msg("plan: %s", err.message);
     *t = (ticker){0};
-    if (stage_run(&c->mesh, &c->device, &plan, body, job, &err) != FLUX1_OK)
-        fail_msg("%s", err.message);
+    if (session_take(c, &c->device, m, in) != FLUX1_OK ||
+        mesh_reserve((*in)->mesh, plan.arena, &c->error) != FLUX1_OK ||
+        mesh_run((*in)->mesh, body, job, &c->error) != FLUX1_OK)
+        fail_msg("%s", c->error.message);
+    session_give(c, *in);
     stage_plan_free(&plan);
 }
 
-void dit_run_open(flux1_context *c, const flux1_model *m, const dit_request *conditions, dit_run *r)
+static void must(const dit_run *r, flux1_status st)
 {
-    *r = (dit_run){.context = c, .job = {.model = m, .request = *conditions}};
-    r->job.rank = calloc((size_t)mesh_ranks(&c->mesh), sizeof *r->job.rank);
-    assert_non_null(r->job.rank);
-    if (stage_plan_make(&c->mesh, &c->device, dit_dry_body, &r->job, &r->job.ticker, &r->plan, &r->err) != FLUX1_OK)
-        fail_msg("plan: %s", r->err.message);
-    r->job.ticker = (ticker){0};
-    if (mesh_open(&c->mesh, &c->device, &r->session, &r->err) != FLUX1_OK ||
-        mesh_reserve(r->session, r->plan.arena, &r->err) != FLUX1_OK ||
-        mesh_run(r->session, dit_open_body, &r->job, &r->err) != FLUX1_OK)
-        fail_msg("%s", r->err.message);
+    if (st != FLUX1_OK)
+        fail_msg("%s", r->denoiser.context->error.message);
 }
 
-static void dit_run_body(dit_run *r, mesh_body *body)
+void dit_run_open(flux1_context *c, const flux1_model *m, const dit_inputs *inputs, dit_run *r)
 {
-    if (mesh_run(r->session, body, &r->job, &r->err) != FLUX1_OK)
-        fail_msg("%s", r->err.message);
+    request q = {.width = inputs->grid_w * folder_size_multiple(m),
+                 .height = inputs->grid_h * folder_size_multiple(m),
+                 .steps = inputs->steps,
+                 .length = (int)inputs->text_rows,
+                 .passes = 1};
+    double opening;
+    *r = (dit_run){.text = {.model = m->number, .embeds = *inputs->prompt_embeds, .pooled = *inputs->pooled}};
+    batch_row row = {.text = &r->text, .guidance = inputs->guidance};
+    if (denoiser_plan(c, m, &q, 1, &r->denoiser) != FLUX1_OK)
+        fail_msg("%s", c->error.message);
+    memcpy(r->denoiser.sigmas, inputs->sigmas, (size_t)(inputs->steps + 1) * sizeof *inputs->sigmas);
+    must(r, denoiser_open(&r->denoiser, &row, NULL, NULL, &opening));
 }
 
-void dit_run_start(dit_run *r, const tensor *noise)
-{
-    r->job.noise = noise;
-    dit_run_body(r, dit_start_body);
-}
+void dit_run_start(dit_run *r, const tensor *noise) { must(r, denoiser_start(&r->denoiser, noise)); }
 
 void dit_run_step(dit_run *r, int64_t k, tensor *latent)
 {
-    r->job.step = k;
-    dit_run_body(r, dit_whole_step_body);
-    r->job.latent = latent;
-    r->job.sigma_next = NULL;
-    dit_run_body(r, dit_latent_body);
+    must(r, denoiser_step(&r->denoiser, k));
+    must(r, denoiser_latent(&r->denoiser, -1, latent));
 }
 
-void dit_run_close(dit_run *r)
-{
-    mesh_close(r->session);
-    dit_job_close(&r->job, mesh_ranks(&r->context->mesh));
-    stage_plan_free(&r->plan);
-}
+void dit_run_close(dit_run *r) { denoiser_close(&r->denoiser); }
 
 tensor velocity_of(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w)
 {
@@ -102,14 +95,14 @@ tensor velocity_of(flux1_context *c, const flux1_model *m, const store *g, int64
     float sigma = *(const float *)golden_tensor(g, "dit.input.sigma")->data;
     /* so long a step that the latent it began from hardly counts */
     float sigmas[] = {sigma, sigma - 1024}, step = sigmas[1] - sigmas[0];
-    dit_request conditions = {.text_rows = embeds->shape[1],
-                              .grid_h = in->shape[1] / grid_w,
-                              .grid_w = grid_w,
-                              .steps = 1,
-                              .sigmas = sigmas,
-                              .guidance = *(const float *)golden_tensor(g, "dit.input.guidance")->data,
-                              .prompt_embeds = embeds,
-                              .pooled = golden_tensor(g, "dit.input.pooled_prompt_embeds")};
+    dit_inputs conditions = {.text_rows = embeds->shape[1],
+                             .grid_h = in->shape[1] / grid_w,
+                             .grid_w = grid_w,
+                             .steps = 1,
+                             .sigmas = sigmas,
+                             .guidance = *(const float *)golden_tensor(g, "dit.input.guidance")->data,
+                             .prompt_embeds = embeds,
+                             .pooled = golden_tensor(g, "dit.input.pooled_prompt_embeds")};
     dit_run r;
     tensor latent = new_tensor(3, in->shape);
     dit_run_open(c, m, &conditions, &r);
@@ -136,7 +129,7 @@ double decode_error(flux1_context *c, const flux1_model *m, const store *g)
     const tensor *in = golden_tensor(g, "vae.decode.input"), *want = golden_tensor(g, "vae.decode.output");
     vae_job job = {.model = m, .h = in->shape[2], .w = in->shape[3], .in = rows_of_planes(in)};
     job.out = new_tensor(3, (int64_t[]){1, want->shape[2] * want->shape[3], want->shape[1]});
-    run_stage(c, vae_decode_body, &job, &job.ticker);
+    run_stage(c, m, vae_decode_body, &job, &job.ticker, &job.session);
     double error = rows_against_planes(&job.out, 0, want);
     tensor_free(&job.in);
     tensor_free(&job.out);
@@ -148,7 +141,7 @@ void encode_errors(flux1_context *c, const flux1_model *m, const store *g, doubl
     const tensor *in = golden_tensor(g, "vae.encode.image"), *want = golden_tensor(g, "vae.encode.mean");
     vae_job job = {.model = m, .h = in->shape[2], .w = in->shape[3], .in = rows_of_planes(in)};
     job.out = new_tensor(3, (int64_t[]){1, want->shape[2] * want->shape[3], 2 * want->shape[1]});
-    run_stage(c, vae_encode_body, &job, &job.ticker);
+    run_stage(c, m, vae_encode_body, &job, &job.ticker, &job.session);
     *mean = rows_against_planes(&job.out, 0, want);
     *logvar = rows_against_planes(&job.out, want->shape[1], golden_tensor(g, "vae.encode.logvar"));
     tensor_free(&job.in);

@@ -9,16 +9,21 @@
 const tensor *golden_tensor(const store *s, const char *name);
 tensor new_tensor(int dims, const int64_t *shape);
 
-/* A denoiser open on given embeddings; sigmas [steps + 1] are its own to read. */
+/* What a denoiser is given beside the model. */
+typedef struct dit_inputs {
+    int64_t text_rows, grid_h, grid_w, steps;
+    const float *sigmas; /* [steps + 1] */
+    float guidance;
+    const tensor *prompt_embeds, *pooled; /* of one row */
+} dit_inputs;
+
+/* A denoiser open on them. */
 typedef struct dit_run {
-    flux1_context *context;
-    dit_job job;
-    stage_plan plan;
-    mesh_session *session;
-    flux1_error err;
+    denoiser denoiser;
+    flux1_text text;
 } dit_run;
 
-void dit_run_open(flux1_context *c, const flux1_model *m, const dit_request *conditions, dit_run *r);
+void dit_run_open(flux1_context *c, const flux1_model *m, const dit_inputs *inputs, dit_run *r);
 void dit_run_start(dit_run *r, const tensor *noise);
 /* Step k, and the latent after it. */
 void dit_run_step(dit_run *r, int64_t k, tensor *latent);
