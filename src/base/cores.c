@@ -1,31 +1,22 @@
-/* How many threads are worth starting: the affinity mask, one of each set of SMT siblings, bounded by the cgroup's
- * quota. */
+/* How many threads are worth starting: the affinity mask, one of each set of SMT siblings, bounded by the control
+ * groups' quota. */
 #define _GNU_SOURCE /* sched_getaffinity, CPU_ALLOC */
+#include "base/limits.h"
 #include "base/pool.h"
+#include "base/sysfile.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #define CPUS_MAX 65536
 
-static bool read_line(const char *path, char *buffer, size_t size)
-{
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return false;
-    bool ok = fgets(buffer, (int)size, f) != NULL;
-    fclose(f);
-    return ok;
-}
-
 /* True if a sibling with a lower number is in the mask too: then that one stands for the core. `list` is as "0,64" or
  * "0-1". */
-static bool sibling_counted(const char *list, int cpu, const cpu_set_t *mask, size_t mask_bytes)
+static bool lower_in_mask(const char *list, int cpu, const cpu_set_t *mask, size_t mask_bytes)
 {
     while (*list >= '0' && *list <= '9') {
         char *end;
@@ -40,17 +31,25 @@ static bool sibling_counted(const char *list, int cpu, const cpu_set_t *mask, si
     return false;
 }
 
+static bool sibling_counted(int cpu, const cpu_set_t *mask, size_t mask_bytes)
+{
+    sysfile f;
+    char name[80];
+    snprintf(name, sizeof name, "/cpu%d/topology/thread_siblings_list", cpu);
+    if (!sysfile_open(&f, "/sys/devices/system/cpu", name))
+        return false;
+    const char *list = sysfile_line(&f);
+    bool counted = list && lower_in_mask(list, cpu, mask, mask_bytes);
+    sysfile_close(&f);
+    return counted;
+}
+
 static int cores_of_mask(const cpu_set_t *mask, size_t mask_bytes)
 {
     int cores = 0, cpus = (int)(8 * mask_bytes);
-    for (int cpu = 0; cpu < cpus; cpu++) {
-        if (!CPU_ISSET_S((size_t)cpu, mask_bytes, mask))
-            continue;
-        char path[96], list[1024];
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
-        if (!read_line(path, list, sizeof list) || !sibling_counted(list, cpu, mask, mask_bytes))
+    for (int cpu = 0; cpu < cpus; cpu++)
+        if (CPU_ISSET_S((size_t)cpu, mask_bytes, mask) && !sibling_counted(cpu, mask, mask_bytes))
             cores++;
-    }
     return cores;
 }
 
@@ -71,44 +70,6 @@ static int cores_by_affinity(void)
     return 0;
 }
 
-/* "quota period" or "max period"; 0 without a limit. Part of a core counts as one. */
-static long quota_of(const char *folder)
-{
-    char path[4200], line[128];
-    long long quota, period;
-    snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", folder);
-    if (!read_line(path, line, sizeof line) || sscanf(line, "%lld %lld", &quota, &period) != 2 || quota <= 0 ||
-        period <= 0)
-        return 0;
-    return (long)((quota + period - 1) / period);
-}
-
-/* The narrowest quota of this process's cgroup (version 2) and those above it; 0 without any. */
-static long cores_by_quota(void)
-{
-    char line[4096] = "", *folder = NULL;
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    if (!f)
-        return 0;
-    while (!folder && fgets(line, sizeof line, f))
-        if (strncmp(line, "0::", 3) == 0)
-            folder = line + 3;
-    fclose(f);
-    if (!folder)
-        return 0;
-    folder[strcspn(folder, "\n")] = '\0';
-    long least = 0;
-    for (;;) {
-        long quota = quota_of(strcmp(folder, "/") == 0 ? "" : folder);
-        if (quota > 0 && (least == 0 || quota < least))
-            least = quota;
-        char *slash = strrchr(folder, '/');
-        if (!slash)
-            return least;
-        *slash = '\0';
-    }
-}
-
 int cpu_physical_cores(void)
 {
     int cores = cores_by_affinity();
@@ -116,6 +77,6 @@ int cpu_physical_cores(void)
         long online = sysconf(_SC_NPROCESSORS_ONLN);
         cores = online > 0 && online < CPUS_MAX ? (int)online : 1;
     }
-    long quota = cores_by_quota();
-    return quota > 0 && quota < cores ? (int)quota : cores;
+    uint64_t quota = limits_cpu_quota();
+    return quota > 0 && quota < (uint64_t)cores ? (int)quota : cores;
 }

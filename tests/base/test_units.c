@@ -52,9 +52,12 @@ static void larger_numbers_have_three_significant_digits(void **state)
 {
     (void)state;
     static const row rows[] = {
-        {1023.5, "1.00 KiB"},     {1024, "1.00 KiB"},       {1025, "1.00 KiB"},      {1536, "1.50 KiB"},
-        {45.3 * KIB, "45.3 KiB"}, {430 * MIB, "430 MiB"},   {7.5 * GIB, "7.50 GiB"}, {1.2 * TIB, "1.20 TiB"},
-        {3.25 * PIB, "3.25 PiB"}, {UINT64_MAX, "16.0 EiB"}, {2 * ZIB, "2.00 ZiB"},   {999 * YIB, "999 YiB"},
+        {1023.5, "1.00 KiB"},     {1024, "1.00 KiB"},
+        {1025, "1.00 KiB"},       {1536, "1.50 KiB"},
+        {45.3 * KIB, "45.3 KiB"}, {430 * MIB, "430 MiB"},
+        {7.5 * GIB, "7.50 GiB"},  {1.2 * TIB, "1.20 TiB"},
+        {3.25 * PIB, "3.25 PiB"}, {(double)UINT64_MAX, "16.0 EiB"},
+        {2 * ZIB, "2.00 ZiB"},    {999 * YIB, "999 YiB"},
     };
     CHECK(rows);
 }
