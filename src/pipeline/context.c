@@ -4,13 +4,13 @@
 #include "pipeline/session.h"
 
 #include "base/checked.h"
+#include "base/limits.h"
 #include "base/pool.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
@@ -88,12 +88,6 @@ static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, int ranks, 
     return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %d: it should be one of flux1_dtype", (int)wanted);
 }
 
-static uint64_t machine_memory(void)
-{
-    long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
-    return pages > 0 && size > 0 ? (uint64_t)pages * (uint64_t)size : UINT64_MAX;
-}
-
 /* Of all ranks together, as plans count it; 0 where the device computes in the host's memory. */
 static uint64_t device_memory(const flux1_context *c)
 {
@@ -120,7 +114,7 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
     TRY(set_up_device(c, p, p->device, p->dtype, &c->device));
-    c->max_memory = p->max_memory ? p->max_memory : machine_memory();
+    c->max_memory = p->max_memory ? p->max_memory : limits_memory();
     if (device_memory(c))
         c->max_device_memory = p->max_device_memory ? p->max_device_memory : device_memory(c);
     if (!p->encoder_device || !*p->encoder_device)
