@@ -31,9 +31,4 @@ void builder_float(builder *b, float value);
 flux1_status builder_take(builder *b, const char *what, char **out, flux1_error *err);
 void builder_free(builder *b);
 
-/* Bytes of the UTF-8 character that `text` begins with (1 to 4), 0 if it does not begin with one: overlong forms,
- * surrogates and values above U+10FFFF are refused. `text` ends in NUL. */
-int utf8_char_bytes(const char *text);
-bool utf8_is_valid(const char *text);
-
 #endif

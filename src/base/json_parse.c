@@ -3,6 +3,8 @@
  * object or a list at the top, depth 64, no duplicate keys, no NUL in a string. */
 #include "base/json.h"
 
+#include "base/utf8.h"
+
 #include <errno.h>
 #include <locale.h>
 #include <math.h>
@@ -37,7 +39,7 @@ static flux1_status fault(reader *r, const char *at, const char *format, ...)
         if (*p == '\n') {
             line++;
             column = 1;
-        } else if (((unsigned char)*p & 0xC0) != 0x80) {
+        } else if (!utf8_continues(*p)) {
             column++;
         }
     }
@@ -64,27 +66,6 @@ static void skip_space(reader *r)
         r->p++;
 }
 
-/* Length of the UTF-8 character at p, 0 if it is none (Unicode 15, table 3-7: no overlong forms, no surrogates, nothing
- * above U+10FFFF). */
-static size_t utf8_length(const unsigned char *p, const unsigned char *end)
-{
-    size_t room = (size_t)(end - p), n = p[0] < 0x80   ? 1
-                                         : p[0] < 0xC2 ? 0
-                                         : p[0] < 0xE0 ? 2
-                                         : p[0] < 0xF0 ? 3
-                                         : p[0] < 0xF5 ? 4
-                                                       : 0;
-    if (n == 0 || n > room)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) || (p[0] == 0xF0 && p[1] < 0x90) ||
-        (p[0] == 0xF4 && p[1] > 0x8F))
-        return 0;
-    return n;
-}
-
 /* Four hex digits at p; -1 if they are not. */
 static long hex4(const char *p, const char *end)
 {
@@ -102,30 +83,6 @@ static long hex4(const char *p, const char *end)
         value = value * 16 + digit;
     }
     return value;
-}
-
-static size_t put_utf8(char *out, long c)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xC0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 0x3f));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xE0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3f));
-        out[2] = (char)(0x80 | (c & 0x3f));
-        return 3;
-    }
-    out[0] = (char)(0xF0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3f));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3f));
-    out[3] = (char)(0x80 | (c & 0x3f));
-    return 4;
 }
 
 /* The escape at *p (behind the backslash) into out; *p moves behind it. The escape is never shorter than what it stands
@@ -156,7 +113,7 @@ static flux1_status unescape(reader *r, const char **p, const char *end, char **
     }
     if (c == 0 || (c >= 0xD800 && c <= 0xDFFF))
         return fault(r, at, "not valid JSON: %s", c ? "half of a surrogate pair" : "a NUL character in a text");
-    *out += put_utf8(*out, c);
+    *out += utf8_encode((int32_t)c, *out);
     return FLUX1_OK;
 }
 
@@ -165,6 +122,7 @@ static flux1_status unescape(reader *r, const char **p, const char *end, char **
 static flux1_status scan_string(reader *r, const char **closing, bool *escapes)
 {
     const char *p = r->p;
+    int32_t c;
     *escapes = false;
     while (p < r->end && *p != '"') {
         size_t n = 1;
@@ -176,7 +134,7 @@ static flux1_status scan_string(reader *r, const char **closing, bool *escapes)
         }
         if ((unsigned char)*p < 0x20)
             return fault(r, p, "not valid JSON: a control character (0x%02x) in a text", (unsigned char)*p);
-        if (!(n = utf8_length((const unsigned char *)p, (const unsigned char *)r->end)))
+        if (!(n = utf8_decode(p, (size_t)(r->end - p), &c)))
             return fault(r, p, "not valid UTF-8: byte 0x%02x", (unsigned char)*p);
         p += n;
     }

@@ -1,6 +1,7 @@
 #include "cli/readable.h"
 
 #include "base/json.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -96,7 +97,7 @@ static int text_width(const char *text)
 {
     int n = 0;
     for (; *text; text++)
-        n += ((unsigned char)*text & 0xC0) != 0x80;
+        n += !utf8_continues(*text);
     return n;
 }
 

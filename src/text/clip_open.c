@@ -3,6 +3,7 @@
 #include "text/clip_open.h"
 
 #include "base/checked.h"
+#include "base/utf8.h"
 #include "text/unicode.h"
 
 #include <stdlib.h>

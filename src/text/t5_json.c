@@ -1,5 +1,5 @@
 /* tokenizer.json of a T5 model: the forms that transformers writes, and a clear refusal of others. */
-#include "text/t5_open.h"
+#include "text/t5_json.h"
 
 #include <math.h>
 #include <stdio.h>
