@@ -1,7 +1,6 @@
 #include "base/builder.h"
 
 #include "base/checked.h"
-#include "base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,28 +57,6 @@ void builder_format(builder *b, const char *format, ...)
     }
     va_end(again);
     va_end(ap);
-}
-
-void builder_json_string(builder *b, const char *text)
-{
-    int32_t c = 0;
-    builder_add(b, "\"");
-    for (size_t left = strlen(text), n; left > 0; left -= n, text += n) {
-        if ((n = utf8_decode(text, left, &c)) == 0) {
-            builder_add(b, "\xEF\xBF\xBD");
-            n = 1;
-        } else if (c == '"' || c == '\\')
-            builder_format(b, "\\%c", (int)c);
-        else if (c == '\n' || c == '\r' || c == '\t')
-            builder_add(b, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t");
-        else if (c == '\b' || c == '\f')
-            builder_add(b, c == '\b' ? "\\b" : "\\f");
-        else if (c < 0x20)
-            builder_format(b, "\\u%04x", (unsigned)c);
-        else
-            builder_add_bytes(b, text, n);
-    }
-    builder_add(b, "\"");
 }
 
 void builder_float(builder *b, float value)

@@ -18,10 +18,6 @@ void builder_add(builder *b, const char *text);
 void builder_add_bytes(builder *b, const char *bytes, size_t count);
 void builder_format(builder *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The text between quotes, as json.dumps(text, ensure_ascii=False) writes it; a byte that is not UTF-8 becomes U+FFFD.
- */
-void builder_json_string(builder *b, const char *text);
-
 /* The shortest decimal that reads back as the same float ("3.5", "0.1"), with a point in every locale. Finite values
  * only. */
 void builder_float(builder *b, float value);

@@ -6,6 +6,6 @@
 
 /* Fills pieces, unknown, charsmap, steps and end from the parsed file. FLUX1_ERR_FORMAT, FLUX1_ERR_UNSUPPORTED for what
  * transformers never writes for a T5, FLUX1_ERR_LIMIT, FLUX1_ERR_MEMORY. */
-flux1_status t5_read_json(const json_t *root, const char *name, t5_source *s, flux1_error *err);
+flux1_status t5_read_json(const json_value *root, const char *name, t5_source *s, flux1_error *err);
 
 #endif

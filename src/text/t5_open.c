@@ -131,7 +131,7 @@ static flux1_status cut_list_add(cut_list *l, const t5_tokenizer *t, const char 
 
 static flux1_status add_from_tokenizer(cut_list *l, const t5_tokenizer *t, const t5_source *s, flux1_error *err)
 {
-    const json_t *list = json_object_get(s->settings.tokenizer, "added_tokens");
+    const json_value *list = json_object_get(s->settings.tokenizer, "added_tokens");
     for (size_t i = 0; i < json_array_size(list); i++) {
         added_token token = {0};
         TRY(settings_parse_token(json_array_get(list, i), s->name, &token, err));

@@ -4,6 +4,7 @@
 #include "base/json.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,20 +121,20 @@ static int by_name(const void *a, const void *b)
     return strcmp((*x)->tensor.name, (*y)->tensor.name);
 }
 
-static flux1_status open_shards(store *s, const char *folder, const json_t *map, const char *index_path,
+static flux1_status open_shards(store *s, const char *folder, const json_value *map, const char *index_path,
                                 flux1_error *err)
 {
     const char *name;
-    json_t *value;
+    const json_value *value;
     /* all shards first: the items point at their paths, which the growing list may move */
-    json_object_foreach ((json_t *)(uintptr_t)map, name, value) {
+    for (size_t i = 0; (value = json_object_at(map, i, &name)); i++) {
         if (!json_is_string(value))
             return error_set(err, FLUX1_ERR_FORMAT, "%s: \"weight_map\": \"%s\" should name a file", index_path, name);
         if (!find_file(s, folder, json_string_value(value)))
             TRY(open_shard(s, folder, index_path, name, json_string_value(value), err));
     }
     TRY(make_items(s, json_object_size(map), err));
-    json_object_foreach ((json_t *)(uintptr_t)map, name, value) {
+    for (size_t i = 0; (value = json_object_at(map, i, &name)); i++) {
         const store_file *file = find_file(s, folder, json_string_value(value));
         const safetensors_entry *entry = safetensors_find(&file->header, name);
         if (!entry)
@@ -149,18 +150,18 @@ static flux1_status open_shards(store *s, const char *folder, const json_t *map,
 /* `index_path` is only read. */
 static flux1_status open_index(store *s, const char *folder, const char *index_path, flux1_error *err)
 {
-    json_t *index;
+    json_value *index;
     TRY(json_parse_file(index_path, &index, err));
     flux1_status st = json_require(index, index_path, "weight_map", err);
     if (st == FLUX1_OK) {
-        const json_t *map = json_object_get(index, "weight_map");
+        const json_value *map = json_object_get(index, "weight_map");
         if (!json_is_object(map))
             st = error_set(err, FLUX1_ERR_FORMAT,
                            "%s: \"weight_map\" should be an object that gives each tensor's file", index_path);
         else
             st = open_shards(s, folder, map, index_path, err);
     }
-    json_decref(index);
+    json_free(index);
     return st;
 }
 

@@ -35,18 +35,6 @@ static void texts_grow_and_are_handed_over(void **state)
     expect(&b, "");
 }
 
-static void json_strings_are_escaped_as_python_does(void **state)
-{
-    (void)state;
-    builder b = {0};
-    builder_json_string(&b, "\"\\/\n\r\t\b\f\x01\x7f \xC3\xA9 \xF0\x9F\xA6\x8A");
-    expect(&b, "\"\\\"\\\\/\\n\\r\\t\\b\\f\\u0001\x7f \xC3\xA9 \xF0\x9F\xA6\x8A\"");
-    builder_json_string(&b, "a\xFF"
-                            "b\xC3");
-    expect(&b, "\"a\xEF\xBF\xBD"
-               "b\xEF\xBF\xBD\"");
-}
-
 static void floats_are_the_shortest_that_read_back(void **state)
 {
     (void)state;
@@ -67,7 +55,6 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_grow_and_are_handed_over),
-        cmocka_unit_test(json_strings_are_escaped_as_python_does),
         cmocka_unit_test(floats_are_the_shortest_that_read_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Every allocation of a tiny run fails once (the library's through the linker's --wrap, jansson's through its hook):
+/* Every allocation of a tiny run fails once (through the linker's --wrap):
  * each run ends in FLUX1_ERR_MEMORY, leaves no file behind and nothing allocated (seen by the sanitizer). Runs of more
  * allocations than POINTS are sampled evenly; FLUX1_ALLOC_POINTS sets another number. */
 #include "support/damage.h"
@@ -293,13 +293,6 @@ static void staged_calls_survive(void **state)
     run_with_model(step_by_step, "1x1", 2, 2, false, "staged calls");
 }
 
-static int hook_jansson(void **state)
-{
-    (void)state;
-    json_set_alloc_funcs(__wrap_malloc, free);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,5 +302,5 @@ int main(void)
         cmocka_unit_test(a_request_on_a_mesh_survives),
         cmocka_unit_test(staged_calls_survive),
     };
-    return cmocka_run_group_tests(tests, hook_jansson, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
