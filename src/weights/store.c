@@ -1,44 +1,10 @@
-#include "store_internal.h"
+#include "weights/store_base.h"
 
-#include "base/checked.h"
 #include "base/json.h"
 
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-flux1_status grow(void **array, size_t *capacity, size_t count, size_t element, flux1_error *err)
-{
-    if (count < *capacity)
-        return FLUX1_OK;
-    size_t wanted = *capacity ? 2 * *capacity : 64, bytes = 0;
-    void *larger = size_mul(wanted, element, &bytes) ? realloc(*array, bytes) : NULL;
-    if (!larger)
-        return error_oom(err, bytes, "the list of tensors");
-    *array = larger;
-    *capacity = wanted;
-    return FLUX1_OK;
-}
-
-store_item *store_lookup(const store *s, const char *name, size_t *position)
-{
-    size_t low = 0, high = s->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(name, s->item[middle]->tensor.name);
-        if (order == 0) {
-            *position = middle;
-            return s->item[middle];
-        }
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    *position = low;
-    return NULL;
-}
 
 /* Maps and parses one more file; `path` is the store's from here on, also on failure. */
 static flux1_status add_file(store *s, char *path, flux1_error *err)
@@ -68,7 +34,12 @@ static flux1_status make_items(store *s, size_t count, flux1_error *err)
 static void add_item(store *s, const store_file *file, const safetensors_entry *entry)
 {
     store_item *item = &s->block[s->count];
-    item->tensor = (store_tensor){.name = entry->name, .file = file->path, .view = entry->view, .store = s->number};
+    item->tensor = (store_tensor){.name = entry->name,
+                                  .file = file->path,
+                                  .view = entry->view,
+                                  .store = s->number,
+                                  .source = file->map.identity,
+                                  .offset = (uint64_t)((const unsigned char *)entry->view.data - file->map.bytes)};
     s->item[s->count++] = item;
 }
 
@@ -165,25 +136,6 @@ static flux1_status open_index(store *s, const char *folder, const char *index_p
     return st;
 }
 
-uint64_t store_number(void)
-{
-    static atomic_ullong last;
-    return atomic_fetch_add(&last, 1) + 1;
-}
-
-static flux1_status new_store(const char *path, store **out, flux1_error *err)
-{
-    *out = NULL;
-    store *s = calloc(1, sizeof *s);
-    if (!s || !(s->path = strdup(path))) {
-        free(s);
-        return error_oom(err, sizeof *s, path);
-    }
-    s->number = store_number();
-    *out = s;
-    return FLUX1_OK;
-}
-
 static char *join_stem(const char *folder, const char *stem, const char *ending)
 {
     size_t room = strlen(stem) + strlen(ending) + 1;
@@ -226,7 +178,7 @@ flux1_status store_open(const char *folder, const char *const *stems, store **ou
     if (!file_is_directory(folder))
         return error_set(err, FLUX1_ERR_MODEL, "%s: %s", folder,
                          file_exists(folder) ? "is not a folder" : "there is no such folder; is the model complete?");
-    TRY(new_store(folder, &s, err));
+    TRY(store_create(folder, &s, err));
     flux1_status st = FLUX1_OK;
     for (size_t i = 0; st == FLUX1_OK && !found && stems[i]; i++)
         st = try_stem(s, folder, stems[i], &found, err);
@@ -246,7 +198,7 @@ flux1_status store_open(const char *folder, const char *const *stems, store **ou
 flux1_status store_open_file(const char *path, store **out, flux1_error *err)
 {
     store *s;
-    TRY(new_store(path, &s, err));
+    TRY(store_create(path, &s, err));
     *out = NULL;
     char *copy = strdup(path);
     flux1_status st = copy ? open_single(s, copy, err) : error_oom(err, strlen(path) + 1, path);
@@ -257,37 +209,3 @@ flux1_status store_open_file(const char *path, store **out, flux1_error *err)
     *out = s;
     return FLUX1_OK;
 }
-
-void store_close(store *s)
-{
-    if (!s)
-        return;
-    synthetic_free(s);
-    for (size_t i = 0; i < s->file_count; i++) {
-        safetensors_free(&s->file[i].header);
-        file_map_close(&s->file[i].map);
-        free(s->file[i].path);
-    }
-    for (size_t i = 0; i < s->fault_count; i++) {
-        free(s->fault[i].name);
-        free(s->fault[i].text);
-    }
-    free(s->fault);
-    free(s->file);
-    free(s->block);
-    free(s->item);
-    free(s->path);
-    free(s);
-}
-
-const char *store_path(const store *s) { return s->path; }
-
-const store_tensor *store_find(const store *s, const char *name)
-{
-    size_t position;
-    const store_item *item = store_lookup(s, name, &position);
-    return item ? &item->tensor : NULL;
-}
-
-size_t store_count(const store *s) { return s->count; }
-const store_tensor *store_at(const store *s, size_t index) { return &s->item[index]->tensor; }
