@@ -12,7 +12,8 @@ typedef struct int_row {
     int64_t *out;
 } int_row;
 
-static flux1_status read_ints(const json_value *j, const char *name, const int_row *rows, size_t count, flux1_error *err)
+static flux1_status read_ints(const json_value *j, const char *name, const int_row *rows, size_t count,
+                              flux1_error *err)
 {
     if (!json_is_object(j))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: it should be a JSON object", name);

@@ -64,11 +64,11 @@ static flux1_status check_parts(const char *path, flux1_error *err)
 #define READ_CONFIG(path, part, read, out, err)                                                       \
     do {                                                                                              \
         char *full_ = path_join(path, part);                                                          \
-        json_value *json_ = NULL;                                                                         \
+        json_value *json_ = NULL;                                                                     \
         flux1_status st_ = full_ ? json_parse_file(full_, &json_, err) : error_oom(err, 0, "a path"); \
         if (st_ == FLUX1_OK)                                                                          \
             st_ = read(json_, full_, out, err);                                                       \
-        json_free(json_);                                                                           \
+        json_free(json_);                                                                             \
         free(full_);                                                                                  \
         if (st_ != FLUX1_OK)                                                                          \
             return st_;                                                                               \
