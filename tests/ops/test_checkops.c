@@ -84,7 +84,7 @@ static void finite_remembers_the_lowest_slot(void **state)
     run r;
     for (int bf16 = 0; bf16 < 2; bf16++) {
         open_run(&r, "portable", bf16 ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
-        hold_finite(&r, CPU_SLOTS);
+        hold_finite(&r, OPS_SLOTS);
     }
 }
 
@@ -117,6 +117,35 @@ static void a_destroyed_block_takes_its_own_weights_only(void **state)
     }
 }
 
+static void a_window_is_the_rows_and_columns_it_names(void **state)
+{
+    (void)state;
+    run r;
+    for (int ref = 0; ref < 2; ref++) {
+        open_run(&r, ref ? "ref" : "portable", DTYPE_F32, 1, false, 1);
+        hold_windows(&r);
+    }
+}
+
+/* By the dry run, and before every backend where calls are checked, as they are here. */
+static void a_call_outside_the_contract_is_refused(void **state)
+{
+    (void)state;
+    static void (*const refusals[])(run *) = {refuse_products, refuse_rows, refuse_attention, refuse_planes,
+                                              refuse_the_rest};
+    run r;
+    for (int dry = 0; dry < 2; dry++)
+        for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+            open_run(&r, dry ? "dry" : "portable", DTYPE_F32, 1, false, 1);
+            refusals[i](&r);
+            close_run(&r);
+        }
+    open_run(&r, "dry", DTYPE_F32, 1, false, 1);
+    act x = joint(&r, ACT_LINEAR, 1, 0, 5, 4, false), y = joint(&r, ACT_LINEAR, 1, 0, 4, 4, false);
+    refused(&r, r.o->fn->cast(r.o, x, y), "cast", "in [1 x 5, 4]"); /* past the wrapper: the dry run's own */
+    close_run(&r);
+}
+
 static void a_failed_step_is_unwound(void **state)
 {
     (void)state;
@@ -143,10 +172,11 @@ static void a_cancel_stops_every_operation(void **state)
     open_run(&r, "portable", DTYPE_F32, 2, false, 1);
     r.o->cancel = &cancel;
     weight *w = linear_of(&r, 100, 40, false);
-    act in = input(&r, ACT_LINEAR, 1, 40, 40), out = output(&r, ACT_LINEAR, 1, 40, 100);
+    act in = input(&r, ACT_LINEAR, 1, 40, 40), in2 = input(&r, ACT_LINEAR, 1, 40, 40),
+        out = output(&r, ACT_LINEAR, 1, 40, 100);
     cancel = 1;
     assert_int_equal(ops_product(r.o, in, w, &(epilogue){0}, out), FLUX1_ERR_CANCELLED);
-    assert_int_equal(ops_attention(r.o, in, in, in, &(attention_args){.heads = 1, .scale = 1}, in),
+    assert_int_equal(ops_attention(r.o, in, in, in, &(attention_args){.heads = 1, .scale = 1}, in2),
                      FLUX1_ERR_CANCELLED);
     assert_int_equal(ops_activate(r.o, ACTIVATION_SILU, in, in), FLUX1_ERR_CANCELLED);
     close_run(&r);
@@ -194,6 +224,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_nan_passes_through_attention_and_activations),
         cmocka_unit_test(a_weight_outside_its_bracket_is_refused),
         cmocka_unit_test(a_destroyed_block_takes_its_own_weights_only),
+        cmocka_unit_test(a_window_is_the_rows_and_columns_it_names),
+        cmocka_unit_test(a_call_outside_the_contract_is_refused),
         cmocka_unit_test(a_failed_step_is_unwound),
         cmocka_unit_test(a_token_outside_the_table_is_an_argument_error),
         cmocka_unit_test(a_cancel_stops_every_operation),

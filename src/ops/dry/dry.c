@@ -1,6 +1,6 @@
 /* The dry backend: the same model code on shapes alone. It counts the arena a real backend would need (by that
  * backend's ops_sizing), FLOPs and weight bytes. */
-#include "ops/ops.h"
+#include "ops/check.h"
 
 #include "base/checked.h"
 
@@ -171,19 +171,19 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
 
 static flux1_status dry_block_begin(ops *o, block *b)
 {
-    (void)b;
+    b->held = true;
     return counted(o);
 }
 
 static flux1_status dry_block_end(ops *o, block *b)
 {
-    (void)b;
+    b->held = false;
     return counted(o);
 }
 
 static flux1_status dry_step_set(ops *o, int64_t step)
 {
-    (void)step;
+    o->step = step;
     return counted(o);
 }
 
@@ -196,7 +196,12 @@ static flux1_status dry_step_replay(ops *o, uint64_t recording, bool *done)
 
 static flux1_status dry_step_record(ops *o) { return counted(o); }
 
-static void dry_step_unwind(ops *o, size_t mark) { dry_release(o, mark); }
+static void dry_step_unwind(ops *o, size_t mark)
+{
+    for (dry_block *b = self(o)->blocks; b; b = b->next)
+        b->head.held = false;
+    dry_release(o, mark);
+}
 
 static flux1_status dry_sync(ops *o) { return counted(o); }
 
@@ -363,8 +368,23 @@ static flux1_status dry_step_wait(ops *o, int64_t step, int *slot)
     return dry_finite_first(o, slot);
 }
 
+/* Every entry that returns a status is checked before it counts. */
+#define CHECKED_void(name, args, call) \
+    static void checked_##name args { dry_##name call; }
+#define CHECKED_size_t(name, args, call) \
+    static size_t checked_##name args { return dry_##name call; }
+#define CHECKED_flux1_status(name, args, call) \
+    static flux1_status checked_##name args    \
+    {                                          \
+        TRY(ops_cancelled(o));                 \
+        TRY(check_##name call);                \
+        return dry_##name call;                \
+    }
+#define CHECKED(ret, name, args, call) CHECKED_##ret(name, args, call)
+OPS_PRIMITIVES(CHECKED)
+
 static const ops_table dry_table = {.name = "dry",
-#define ROW(ret, name, args, call) .name = dry_##name,
+#define ROW(ret, name, args, call) .name = checked_##name,
                                     OPS_PRIMITIVES(ROW)
 #undef ROW
 #define ROW(ret, name, args, call) .name = composite_##name,
