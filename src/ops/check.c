@@ -281,7 +281,8 @@ flux1_status check_block_create(ops *o, const char *name, block **out)
     return name ? FLUX1_OK : refuse(c, "a block without a name");
 }
 
-/* The pieces lie in the matrix and in their sources, and are as many elements as it has. */
+/* The pieces lie in the matrix and in their sources, and are as many elements as it has. A source without bytes stands
+ * for one that is missing: the store tells of that. */
 static flux1_status tiles(const call *c, const char *name, const weight_recipe *r)
 {
     int64_t elements = 0;
@@ -289,9 +290,11 @@ static flux1_status tiles(const call *c, const char *name, const weight_recipe *
         const recipe_piece *p = &r->piece[i];
         const tensor *t = &p->source->view;
         int64_t rows = t->dims ? t->shape[0] : 1, cols = rows ? tensor_elements(t) / rows : 0;
-        if (p->row < 0 || p->col < 0 || p->rows < 0 || p->cols < 0 || p->row + p->rows > r->rows ||
-            p->col + p->cols > r->cols || p->source_row < 0 || p->source_col < 0 || p->source_row + p->rows > rows ||
-            p->source_col + p->cols > cols)
+        bool inside = p->row >= 0 && p->col >= 0 && p->rows >= 0 && p->cols >= 0 && p->row + p->rows <= r->rows &&
+                      p->col + p->cols <= r->cols;
+        bool there = p->source_row >= 0 && p->source_col >= 0 && p->source_row + p->rows <= rows &&
+                     p->source_col + p->cols <= cols;
+        if (!inside || (!there && t->data))
             return refuse(c, "%s: a piece of \"%s\" is not inside of it, or not inside the recipe's matrix", name,
                           p->source->name);
         elements += p->rows * p->cols;
