@@ -370,7 +370,8 @@ static inline bool ops_counts_only(const ops *o) { return o->fn->name[0] == 'd';
 typedef enum ops_fp8 { FP8_NO, FP8_ROWS, FP8_WHOLE } ops_fp8;
 
 /* What the dry run tells of each call, in order: the plan. Arena sizes, FLOP counts, progress, refusals and `bench
- * --events` are sinks of it. A collective's event comes from the mesh's dry communicator. */
+ * --events` are sinks of it. A collective's event comes from the mesh's dry communicator. Names live as long as the
+ * backend. */
 typedef enum ops_event_kind {
     EVENT_COMPUTE,
     EVENT_COLLECTIVE,
@@ -386,12 +387,14 @@ typedef struct ops_event {
     int64_t batch, m, n, k; /* product and conv: rows of one batch entry, outputs, inputs; attention: queries, keys,
                                head size; others: rows, columns */
     int64_t heads;
-    double flops;                              /* 2 per multiply-add; products, attention and convolutions only */
-    size_t bytes_in, bytes_out, bytes_weights; /* activations read and written, file bytes of weights read */
-    size_t bytes_moved;                        /* collectives: sent by this rank */
-    int ranks;                                 /* collectives: of the communicator */
-    bool overlaps;                             /* shift_begin: everything up to its shift_end may hide it */
-    size_t arena;                              /* bytes in use when it runs, scratch included */
+    double flops; /* 2 per multiply-add; products, attention and convolutions only */
+    /* activations read and written, file bytes of weights read. prepare: bytes_weights of the file, bytes_out on the
+     * device */
+    size_t bytes_in, bytes_out, bytes_weights;
+    size_t bytes_moved; /* collectives: sent by this rank */
+    int ranks;          /* collectives: of the communicator */
+    bool overlaps;      /* shift_begin: everything up to its shift_end may hide it */
+    size_t arena;       /* bytes in use when it runs, scratch included */
 } ops_event;
 
 typedef void ops_event_sink(void *user, const ops_event *e);
@@ -412,6 +415,8 @@ typedef struct ops_config {
 typedef enum ops_work { WORK_LINEAR, WORK_ATTENTION, WORK_CONV } ops_work;
 typedef struct ops_sizing {
     size_t (*act_bytes)(const ops_config *c, act_role role, const act_shape *shape);
+    /* bytes of one cell of this role, in memory and as packed. NULL: as layout.h has it, bf16 or float32 by role */
+    size_t (*cell_bytes)(const ops_config *c, act_role role);
     /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries of all batches, n keys, k head
      * size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
@@ -436,8 +441,8 @@ typedef struct ops_count {
     size_t held_bytes;   /* of those weights on the device: ops_sizing.weight_bytes */
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
-    size_t exchanged; /* bytes sent by this rank (counted by the mesh) */
-    int64_t operations;
+    size_t exchanged;   /* bytes sent by this rank (counted by the mesh) */
+    int64_t operations; /* that compute */
 } ops_count;
 
 /* Runs the same model code on shapes alone, with the memory a backend of `sizing` would take. */

@@ -64,7 +64,13 @@ static size_t ref_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
     return work == WORK_ATTENTION && heads > 0 ? size_round_up((size_t)n * sizeof(double), ARENA_ALIGN) : 0;
 }
 
-const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes, .scratch = ref_scratch};
+static size_t ref_cell_bytes(const ops_config *c, act_role role)
+{
+    (void)c, (void)role;
+    return sizeof(float); /* whatever the arithmetic */
+}
+
+const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes, .cell_bytes = ref_cell_bytes, .scratch = ref_scratch};
 
 flux1_status ref_reserve(ops *base, size_t bytes)
 {
