@@ -28,6 +28,7 @@ target_link_libraries(cuda_emulator PUBLIC module_ops)
 
 test_program(ops_test_checkops_cuda ops/test_checkops_cuda.c ops cuda_emulator)
 set_target_properties(ops_test_checkops_cuda PROPERTIES LINKER_LANGUAGE CXX)
+target_compile_definitions(ops_test_checkops_cuda PRIVATE FLUX1_CHECK_CALLS=1)
 
 test_program(mesh_test_session_cuda mesh/test_session.c mesh cuda_emulator)
 set_target_properties(mesh_test_session_cuda PROPERTIES LINKER_LANGUAGE CXX)

@@ -37,8 +37,8 @@ typedef enum act_role {
 typedef enum act_part { PART_WHOLE = -1, PART_TEXT = 0, PART_IMAGE = 1 } act_part;
 
 /* batch × (text rows, then image rows) × cols. A tensor of one part keeps it in rows[PART_IMAGE] or rows[PART_TEXT],
- * the other being 0. height × width == rows[PART_IMAGE] for planes, otherwise both 0. Any count may be 0 (a rank that
- * holds nothing). */
+ * the other being 0. height × width == rows[PART_IMAGE] for planes, otherwise, and for a plane's rows without their
+ * geometry, both 0. Any count may be 0 (a rank that holds nothing). */
 typedef struct act_shape {
     int64_t batch;
     int64_t rows[2];
@@ -141,10 +141,11 @@ typedef struct attention_args {
                  left out otherwise */
 } attention_args;
 
+/* clang-format off */
 /* Primitives: return type, name, arguments. `rows` below are the rows of the part an act names; unless said otherwise,
  * in and out have the same rows and batch, out may not overlap an input, and 0 rows or 0 columns are legal. "[step]" is
  * a row of a TABLE, for batch entry b of the output row step·batch + b, step being the step counter and batch the
- * output's (the table itself has batch 1).
+ * output's (the table itself has batch 1). check.h holds every call to this.
  *
  * memory
  *   destroy        frees everything, weights too
@@ -153,38 +154,63 @@ typedef struct attention_args {
  *   mark, release  give back everything created since the mark
  *   upload         host float32 (int32 for ACT_IDS) dense [batch, rows, cols] into a part, whole or window
  *   download       the reverse, always float32 (int32 for ACT_IDS); waits
- *   exchange       `bytes` of the arena that a communicator paired with this backend may read and write
+ *   exchange       `bytes` of the arena that a communicator paired with this backend may read and write. In a dry run
+ *                  they are addresses to count from: nothing may be read or written there
  * weights
  *   block_create   an empty block; `name` is copied, for messages
  *   block_destroy  frees the block and its weights; nothing enqueued may still use them, and no recording that does is
- * replayed again. NULL is fine prepare        recipe + bias (may be NULL) into *out, belonging to the block.
- * WEIGHT_VECTOR: the bias recipe is the norm's beta block_begin    holds the block's weights until block_end;
- * operations may use a weight only in between. Not nested with itself order step_set       the step counter step_replay
- * at the head of a step, after step_set: *done if the calls of an earlier step, recorded, have been enqueued again
- * whole; otherwise the caller makes them, on the same acts in the same order as in every step, and then calls
- * step_record step_record    their end step_end the step is enqueued whole; what finite remembers up to here belongs to
- * it. At most OPS_STEPS_AHEAD steps that nobody has waited for step_wait      waits until a step that was ended is
- * done, not for what was enqueued behind it; *slot: the lowest that finite remembered in it, or −1 sync           waits
- * for everything enqueued arithmetic (sums in float32 or better) product        out[rows, n] = epilogue(in[rows, k] ·
- * Wᵀ + b) layer_norm     (x − mean)/√(var + eps) [· w + b] [· (1 + scale[step]) + shift[step]]; w may be NULL rms_norm
- * x/√(mean x² + eps) · w head_norm_rope in place: per head RMS norm with w[head_dim] (NULL: left out), then rotation of
- * pairs (2i, 2i+1) by rope (left out: none), whose rows match x's and whose batch is 1: it serves every batch entry
- * attention      softmax(q·kᵀ·scale + bias)·v per head and batch; q, k, v as heads × head_dim columns; k and v have the
- * same rows attention_part the same over this k, v alone, and its log-sum-exp: out PARTIAL [q rows, heads·dim], lse
- * STATS [q rows, heads] (−inf and zeros for no keys) attention_merge out, lse ← the merge of (out, lse) and (other,
- * other_lse): the result over both sets of keys conv           3×3 (padding 1) or 1×1, stride 1; or stride 2: 3×3 with
- * one row and column of zeros below and right only. in, out PLANE. top and bottom are rows of the neighbours' image ([1
- * × width] planes) that take the place of the zero padding; left out: zeros. residual (out's shape) is added
- * group_stats    stats[batch, groups, 3] = count, mean, M2 of each group of channels over the plane's rows group_apply
- * (x − mean)/√(var + eps)·w + b, then SiLU if asked; stats has sets·groups rows, set after set: they are merged (Chan
- * et al. 1979) first upsample       nearest ×2: out is 2·height × 2·width embed          out[row] = table[ids[row]] (+
- * positions[first + row], if not NULL) activate out = f(in); out may be in add            out = x + s·gate[step]⊙y;
- * gate may be left out; y of one row is added to every row; out may be x, and y may be x euler          x +=
- * dsigma[step]·v; dsigma TABLE [steps·batch, 1] cast out = in, between roles copy_rows      out's rows = in's rows
- * [first, first + out rows), batch by batch pack_bytes     bytes of `rows` rows of this act, all batches, as pack
- * writes them (float32 for PARTIAL, TABLE and STATS) pack, unpack   rows [first, first + rows) of the act to or from
- * exchange memory, densely finite         remembers in slot whether the act holds a NaN or infinity finite_first   the
- * lowest such slot since the last call, or −1; waits */
+ *                  replayed again. NULL is fine
+ *   prepare        recipe + bias (may be NULL) into *out, belonging to the block, which is not begun. WEIGHT_VECTOR:
+ *                  the bias recipe is the norm's beta
+ *   block_begin    holds the block's weights until block_end; operations may use a weight only in between. Not nested
+ *                  with itself
+ *   rest           nothing will be enqueued for a while: what was prepared may be given up where memory is wanted, and
+ *                  is prepared again when its block is begun
+ * order
+ *   step_set       the step counter
+ *   step_replay    at the head of a step, after step_set: *done if the calls of an earlier step, recorded under this
+ *                  number, have been enqueued again whole; otherwise the caller makes them, on the same acts in the same
+ *                  order as in every step of that number, and then calls step_record
+ *   step_record    their end
+ *   step_end       the step is enqueued whole; what finite remembers up to here belongs to it. At most OPS_STEPS_AHEAD
+ *                  steps that nobody has waited for
+ *   step_wait      waits until a step that was ended is done, not for what was enqueued behind it; *slot: the lowest
+ *                  that finite remembered in it, or −1
+ *   step_unwind    after a call of a step failed: waits, closes the brackets that are open, releases to the mark, drops
+ *                  the step's recording and what finite remembers since the last step_end. The next step works
+ *   sync           waits for everything enqueued
+ * arithmetic (sums in float32 or better)
+ *   product        out[rows, n] = epilogue(in[rows, k] · Wᵀ + b)
+ *   layer_norm     (x − mean)/√(var + eps) [· w + b] [· (1 + scale[step]) + shift[step]]; w may be NULL
+ *   rms_norm       x/√(mean x² + eps) · w
+ *   head_norm_rope in place: per head RMS norm with w[head_dim] (NULL: left out), then rotation of pairs (2i, 2i+1) by
+ *                  rope (left out: none), whose rows match x's and whose batch is 1: it serves every batch entry
+ *   attention      softmax(q·kᵀ·scale + bias)·v per head and batch; q, k, v as heads × head_dim columns; k and v have
+ *                  the same rows
+ *   attention_part the same over this k, v alone, and its log-sum-exp: out PARTIAL [q rows, heads·dim], lse STATS
+ *                  [q rows, heads] (−inf and zeros for no keys)
+ *   attention_merge out, lse ← the merge of (out, lse) and (other, other_lse): the result over both sets of keys
+ *   conv           3×3 (padding 1) or 1×1, stride 1; or stride 2: 3×3 with one row and column of zeros below and right
+ *                  only. in, out PLANE. top and bottom are rows of the neighbours' image ([1 × width] planes) that take
+ *                  the place of the zero padding; left out: zeros. residual (out's shape) is added; it may be out
+ *   group_stats    stats[batch, groups, 3] = count, mean, M2 of each group of channels over the plane's rows
+ *   group_apply    (x − mean)/√(var + eps)·w + b, then SiLU if asked; stats has sets·groups rows, set after set: they
+ *                  are merged (Chan et al. 1979) first. out may be in
+ *   upsample       nearest ×2: out is 2·height × 2·width
+ *   embed          out[row] = table[ids[row]] (+ positions[first + row], if not NULL)
+ *   activate       out = f(in); out may be in
+ *   add            out = x + s·gate[step]⊙y; gate may be left out; y of one row is added to every row; out may be x, and
+ *                  y may be x
+ *   euler          x += dsigma[step]·v; dsigma TABLE [steps·batch, 1]
+ *   cast           out = in, between roles
+ *   copy_rows      out's rows = in's rows [first, first + out rows), batch by batch
+ *   pack_bytes     bytes of `rows` rows of this act, all batches, as pack writes them (float32 for PARTIAL, TABLE and
+ *                  STATS)
+ *   pack, unpack   rows [first, first + rows) of the act to or from exchange memory, densely
+ *   finite         remembers in slot, of OPS_SLOTS, whether the act holds a NaN or infinity
+ *   finite_first   the lowest such slot since the last call, or −1; waits */
+/* clang-format on */
+#define OPS_SLOTS 4096
 #define OPS_STEPS_AHEAD 2
 
 /* clang-format off */
@@ -244,11 +270,15 @@ typedef struct attention_args {
     X(flux1_status, finite_first, (ops *o, int *slot), (o, slot))
 /* clang-format on */
 
+/* clang-format off */
 /* Composites: one default each over the primitives (composite.c); a backend may put its own fusion in the table
- * instead. linear         product with the weight's adapters: each adds its term to the addend qkv_norm_rope  qkv[rows,
- * 3·heads·dim] = in·Wᵀ + b, then head_norm_rope on the q and k windows mlp            out = e(act(in·Upᵀ)·Downᵀ);
- * scratch for the hidden rows comes from the arena single_products the single block's two products of one input: qkv as
- * above, and hidden = gelu_tanh(in·Wᵀ + b) group_norm     group_stats and group_apply in one, on one rank */
+ * instead.
+ *   linear         product with the weight's adapters: each adds its term to the addend
+ *   qkv_norm_rope  qkv[rows, 3·heads·dim] = in·Wᵀ + b, then head_norm_rope on the q and k windows
+ *   mlp            out = e(act(in·Upᵀ)·Downᵀ); scratch for the hidden rows comes from the arena
+ *   single_products the single block's two products of one input: qkv as above, and hidden = gelu_tanh(in·Wᵀ + b)
+ *   group_norm     group_stats and group_apply in one, on one rank */
+/* clang-format on */
 typedef struct qkv_weights {
     linear_weight qkv;
     const weight *norm_q, *norm_k;
@@ -287,11 +317,32 @@ struct ops {
     const ops_table *fn;
     flux1_error *err;         /* the rank's message; outlives the backend */
     const atomic_int *cancel; /* non-zero: operations return FLUX1_ERR_CANCELLED; may be NULL */
+    int64_t step;             /* the counter, as step_set left it */
 };
+
+/* check.h: is the call what the contract allows? For entries that return a status. */
+#define OPS_DECLARE_CHECK_void(name, args)
+#define OPS_DECLARE_CHECK_size_t(name, args)
+#define OPS_DECLARE_CHECK_flux1_status(name, args) flux1_status check_##name args;
+#define OPS_DECLARE_CHECK(ret, name, args, call) OPS_DECLARE_CHECK_##ret(name, args)
+OPS_PRIMITIVES(OPS_DECLARE_CHECK)
+OPS_COMPOSITES(OPS_DECLARE_CHECK)
+#undef OPS_DECLARE_CHECK
+
+#ifndef FLUX1_CHECK_CALLS
+#define FLUX1_CHECK_CALLS 0 /* 1: every call is checked, not the dry run's alone */
+#endif
+#define OPS_CHECK_void(name, call)
+#define OPS_CHECK_size_t(name, call)
+#if FLUX1_CHECK_CALLS
+#define OPS_CHECK_flux1_status(name, call) TRY(check_##name call);
+#else
+#define OPS_CHECK_flux1_status(name, call)
+#endif
 
 /* What model code calls: ops_linear(o, …) and so on. */
 #define OPS_WRAPPER(ret, name, args, call) \
-    static inline ret ops_##name args { return o->fn->name call; }
+    static inline ret ops_##name args { OPS_CHECK_##ret(name, call) return o->fn->name call; }
 OPS_PRIMITIVES(OPS_WRAPPER)
 OPS_COMPOSITES(OPS_WRAPPER)
 #undef OPS_WRAPPER
@@ -319,7 +370,8 @@ static inline bool ops_counts_only(const ops *o) { return o->fn->name[0] == 'd';
 typedef enum ops_fp8 { FP8_NO, FP8_ROWS, FP8_WHOLE } ops_fp8;
 
 /* What the dry run tells of each call, in order: the plan. Arena sizes, FLOP counts, progress, refusals and `bench
- * --events` are sinks of it. A collective's event comes from the mesh's dry communicator. */
+ * --events` are sinks of it. A collective's event comes from the mesh's dry communicator. Names live as long as the
+ * backend. */
 typedef enum ops_event_kind {
     EVENT_COMPUTE,
     EVENT_COLLECTIVE,
@@ -335,12 +387,14 @@ typedef struct ops_event {
     int64_t batch, m, n, k; /* product and conv: rows of one batch entry, outputs, inputs; attention: queries, keys,
                                head size; others: rows, columns */
     int64_t heads;
-    double flops;                              /* 2 per multiply-add; products, attention and convolutions only */
-    size_t bytes_in, bytes_out, bytes_weights; /* activations read and written, file bytes of weights read */
-    size_t bytes_moved;                        /* collectives: sent by this rank */
-    int ranks;                                 /* collectives: of the communicator */
-    bool overlaps;                             /* shift_begin: everything up to its shift_end may hide it */
-    size_t arena;                              /* bytes in use when it runs, scratch included */
+    double flops; /* 2 per multiply-add; products, attention and convolutions only */
+    /* activations read and written, file bytes of weights read. prepare: bytes_weights of the file, bytes_out on the
+     * device */
+    size_t bytes_in, bytes_out, bytes_weights;
+    size_t bytes_moved; /* collectives: sent by this rank */
+    int ranks;          /* collectives: of the communicator */
+    bool overlaps;      /* shift_begin: everything up to its shift_end may hide it */
+    size_t arena;       /* bytes in use when it runs, scratch included */
 } ops_event;
 
 typedef void ops_event_sink(void *user, const ops_event *e);
@@ -361,6 +415,8 @@ typedef struct ops_config {
 typedef enum ops_work { WORK_LINEAR, WORK_ATTENTION, WORK_CONV } ops_work;
 typedef struct ops_sizing {
     size_t (*act_bytes)(const ops_config *c, act_role role, const act_shape *shape);
+    /* bytes of one cell of this role, in memory and as packed. NULL: as layout.h has it, bf16 or float32 by role */
+    size_t (*cell_bytes)(const ops_config *c, act_role role);
     /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries of all batches, n keys, k head
      * size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
@@ -386,8 +442,8 @@ typedef struct ops_count {
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
     size_t block_bytes; /* file bytes of two blocks in a row, at most: one is used while the next is read */
-    size_t exchanged; /* bytes sent by this rank (counted by the mesh) */
-    int64_t operations;
+    size_t exchanged;   /* bytes sent by this rank (counted by the mesh) */
+    int64_t operations; /* that compute */
 } ops_count;
 
 /* Runs the same model code on shapes alone, with the memory a backend of `sizing` would take. */

@@ -202,13 +202,12 @@ table_rows cpu_table(const cpu_ops *o, act t, int64_t batch)
     if (!act_present(t))
         return (table_rows){0};
     view v = cpu_view(t);
-    return (table_rows){(const float *)(const void *)v.data + o->step * batch * v.ld, v.ld};
+    return (table_rows){(const float *)(const void *)v.data + o->head.step * batch * v.ld, v.ld};
 }
 
 static flux1_status host_view(ops *o, const tensor *host, act a, const char *operation, view *out)
 {
-    dtype type = a.buffer->role == ACT_IDS ? DTYPE_I32 : DTYPE_F32;
-    TRY(cpu_fits(o, host->type == type && tensor_elements(host) == act_batch(a) * act_rows(a) * a.cols, operation));
+    TRY(ops_host_fits(o, operation, host, a));
     *out = (view){
         .data = host->data, .ld = a.cols, .batch_stride = act_rows(a) * a.cols, .rows = act_rows(a), .cols = a.cols};
     return FLUX1_OK;
@@ -223,7 +222,7 @@ static void copy_views(cpu_ops *o, const view *in, int64_t first, const view *ou
 flux1_status cpu_upload(ops *o, const tensor *host, act out)
 {
     view from, to = cpu_view(out);
-    TRY(cpu_begin(o, "upload", NULL));
+    TRY(ops_begin(o, "upload", NULL));
     TRY(host_view(o, host, out, "upload", &from));
     copy_views(cpu_self(o), &from, 0, &to, act_batch(out));
     return FLUX1_OK;
@@ -232,7 +231,7 @@ flux1_status cpu_upload(ops *o, const tensor *host, act out)
 flux1_status cpu_download(ops *o, act in, tensor *host)
 {
     view from = cpu_view(in), to;
-    TRY(cpu_begin(o, "download", NULL));
+    TRY(ops_begin(o, "download", NULL));
     TRY(host_view(o, host, in, "download", &to));
     copy_views(cpu_self(o), &from, 0, &to, act_batch(in));
     return FLUX1_OK;
@@ -241,11 +240,7 @@ flux1_status cpu_download(ops *o, act in, tensor *host)
 flux1_status cpu_copy_rows(ops *o, act in, int64_t first, act out)
 {
     view from = cpu_view(in), to = cpu_view(out);
-    TRY(cpu_begin(o, "copy_rows", NULL));
-    TRY(cpu_fits(o,
-                 in.cols == out.cols && act_batch(in) == act_batch(out) && first >= 0 &&
-                     first + act_rows(out) <= act_rows(in),
-                 "copy_rows"));
+    TRY(ops_begin(o, "copy_rows", NULL));
     copy_views(cpu_self(o), &from, first, &to, act_batch(out));
     return FLUX1_OK;
 }
@@ -271,8 +266,7 @@ static view packed(void *bytes, act a, int64_t rows)
 
 flux1_status cpu_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
 {
-    TRY(cpu_begin(o, "pack", NULL));
-    TRY(cpu_fits(o, first >= 0 && first + rows <= act_rows(in), "pack"));
+    TRY(ops_begin(o, "pack", NULL));
     view from = cpu_view(in), to = packed(bytes, in, rows);
     copy_views(cpu_self(o), &from, first, &to, act_batch(in));
     return FLUX1_OK;
@@ -280,8 +274,7 @@ flux1_status cpu_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
 
 flux1_status cpu_unpack(ops *o, const void *bytes, act out, int64_t first, int64_t rows)
 {
-    TRY(cpu_begin(o, "unpack", NULL));
-    TRY(cpu_fits(o, first >= 0 && first + rows <= act_rows(out), "unpack"));
+    TRY(ops_begin(o, "unpack", NULL));
     view from = packed((void *)(uintptr_t)bytes, out, rows), to = cpu_view(out); /* only read */
     to.data += (size_t)(first * to.ld) * (to.bf16 ? 2 : 4);
     to.rows = rows;
@@ -293,7 +286,7 @@ flux1_status cpu_unpack(ops *o, const void *bytes, act out, int64_t first, int64
 
 flux1_status cpu_step_set(ops *o, int64_t step)
 {
-    cpu_self(o)->step = step;
+    o->step = step;
     return FLUX1_OK;
 }
 
@@ -315,27 +308,6 @@ flux1_status cpu_sync(ops *o)
 {
     (void)o; /* every operation is done when it returns */
     return FLUX1_OK;
-}
-
-flux1_status cpu_end(const ops *o)
-{
-    if (o->cancel && atomic_load_explicit(o->cancel, memory_order_relaxed))
-        return error_set(o->err, FLUX1_ERR_CANCELLED, "cancelled");
-    return FLUX1_OK;
-}
-
-flux1_status cpu_begin(const ops *o, const char *operation, const weight *w)
-{
-    TRY(cpu_end(o));
-    if (w && !w->owner->held)
-        return error_set(o->err, FLUX1_ERR_INTERNAL, "%s uses a weight of block \"%s\" outside its bracket", operation,
-                         w->owner->name);
-    return FLUX1_OK;
-}
-
-flux1_status cpu_fits(const ops *o, bool ok, const char *operation)
-{
-    return ok ? FLUX1_OK : error_set(o->err, FLUX1_ERR_INTERNAL, "%s: shapes do not fit", operation);
 }
 
 void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job)

@@ -10,9 +10,7 @@
 #define FLUX1_OPS_CPU_CPU_H
 
 #include "base/pool.h"
-#include "ops/ops.h"
-
-#define CPU_SLOTS 4096
+#include "ops/check.h"
 
 /* One k block of a product: 256 steps of one float32 or of two bf16. A panels are rows of LDA words: not a multiple of
  * a page, so that a tile's rows do not share cache sets; and wide enough for the last vector to run over. */
@@ -170,8 +168,7 @@ typedef struct cpu_ops {
     float *scratch;    /* threads × GEMM_SCRATCH */
     moments *partials; /* STATS_PARTIALS */
     cpu_block *blocks, **last_block;
-    int64_t step;
-    atomic_int bad[CPU_SLOTS];
+    atomic_int bad[OPS_SLOTS];
     int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */
 } cpu_ops;
 
@@ -181,13 +178,6 @@ static inline const cpu_weight *cpu_w(const weight *w) { return (const cpu_weigh
 view cpu_view(act a); /* zeroed for an act left out */
 /* A table's rows at the step counter, for an output of `batch` entries. */
 table_rows cpu_table(const cpu_ops *o, act t, int64_t batch);
-
-/* Every operation begins with this: cancelled, or a weight (may be NULL) used outside its block's bracket. */
-flux1_status cpu_begin(const ops *o, const char *operation, const weight *w);
-/* ... and a long one ends with this: its tasks stop when the flag is set. */
-flux1_status cpu_end(const ops *o);
-/* FLUX1_ERR_INTERNAL unless `ok`: a model asked for shapes that do not fit. */
-flux1_status cpu_fits(const ops *o, bool ok, const char *operation);
 
 void cpu_free_weights(cpu_weight *first);
 

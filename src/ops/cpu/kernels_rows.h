@@ -212,7 +212,7 @@ static void copy(void *arg, int64_t index, int worker)
     }
 }
 
-static void check_finite(void *arg, int64_t index, int worker)
+static void not_finite(void *arg, int64_t index, int worker)
 {
     const rows_job *j = arg;
     bool good = true;

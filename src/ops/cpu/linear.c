@@ -28,27 +28,19 @@ static flux1_status run_gemm(cpu_ops *o, gemm_job *g)
     if (g->m <= GEMM_FEW && !g->kernel) {
         g->block_n = FEW_COLS;
         pool_run(o->workers, i64_ceil_div(g->n, FEW_COLS), o->kernels->gemv, g);
-        return cpu_end(&o->head);
+        return ops_cancelled(&o->head);
     }
     g->blocks_m = i64_ceil_div(g->m, GEMM_ROWS);
     g->block_m = i64_ceil_div(g->m, g->blocks_m);
     g->block_n = columns_of_block(g, o->threads, o->kernels->tile_cols);
     pool_run(o->workers, g->blocks_m * i64_ceil_div(g->n, g->block_n), o->kernels->gemm, g);
-    return cpu_end(&o->head);
+    return ops_cancelled(&o->head);
 }
-
-static bool rows_like(act a, act b) { return act_rows(a) == act_rows(b) && act_batch(a) == act_batch(b); }
-static bool absent_or_like(act a, act out) { return !act_present(a) || (a.cols == out.cols && rows_like(a, out)); }
 
 flux1_status cpu_product(ops *base, act in, const weight *w, const epilogue *e, act out)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_begin(base, "linear", w));
-    TRY(cpu_fits(base,
-                 in.cols == w->cols && out.cols == w->rows && rows_like(in, out) && absent_or_like(e->addend, out) &&
-                     absent_or_like(e->mul, out) && absent_or_like(e->residual, out) &&
-                     (!act_present(e->gate) || e->gate.cols == out.cols),
-                 "linear"));
+    TRY(ops_begin(base, "linear", w));
     gemm_job g = {.m = act_batch(in) * act_rows(in),
                   .n = w->rows,
                   .k = w->cols,
@@ -66,12 +58,8 @@ flux1_status cpu_product(ops *base, act in, const weight *w, const epilogue *e, 
 
 flux1_status cpu_conv(ops *base, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
 {
-    TRY(cpu_begin(base, "conv", w));
+    TRY(ops_begin(base, "conv", w));
     const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
-    TRY(cpu_fits(base,
-                 w->cols == in.cols * w->kernel * w->kernel && w->rows == out.cols && t->height == s->height / stride &&
-                     t->width == s->width / stride && s->batch == t->batch && absent_or_like(residual, out),
-                 "conv"));
     gemm_job g = {.m = t->batch * t->height * t->width,
                   .n = w->rows,
                   .k = w->cols,

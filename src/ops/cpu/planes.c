@@ -5,20 +5,20 @@
 
 #include <math.h>
 
+static flux1_status narrow_enough(const ops *o, act in, int64_t groups)
+{
+    if (groups > STATS_PARTIALS || 2 * in.cols > GEMM_SCRATCH)
+        return error_set(o->err, FLUX1_ERR_LIMIT,
+                         "a plane of %lld channels in %lld groups is more than the CPU backend normalises",
+                         (long long)in.cols, (long long)groups);
+    return FLUX1_OK;
+}
+
 flux1_status cpu_group_stats(ops *base, act in, int64_t groups, act stats)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_begin(base, "group_stats", NULL));
-    if (groups == 0)
-        return FLUX1_OK;
-    TRY(cpu_fits(base,
-                 in.cols % groups == 0 && act_rows(stats) == groups && stats.cols == 3 &&
-                     act_batch(stats) == act_batch(in),
-                 "group_stats"));
-    if (groups > STATS_PARTIALS || 2 * in.cols > GEMM_SCRATCH)
-        return error_set(base->err, FLUX1_ERR_LIMIT,
-                         "a plane of %lld channels in %lld groups is more than the CPU backend normalises",
-                         (long long)in.cols, (long long)groups);
+    TRY(ops_begin(base, "group_stats", NULL));
+    TRY(narrow_enough(base, in, groups));
     int64_t rows = act_rows(in),
             chunks =
                 i64_max(1, i64_min(i64_min(STATS_CHUNKS, STATS_PARTIALS / groups), i64_ceil_div(rows, 4 * STATS_ROWS)));
@@ -50,14 +50,8 @@ flux1_status cpu_group_apply(ops *base, act in, act stats, int64_t groups, const
                              act out)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_begin(base, "group_apply", w));
-    if (groups == 0 || in.cols == 0)
-        return FLUX1_OK;
-    TRY(cpu_fits(base,
-                 in.cols % groups == 0 && act_rows(stats) % groups == 0 && w->rows == in.cols && in.cols == out.cols &&
-                     act_rows(in) == act_rows(out) && act_batch(in) == act_batch(out) &&
-                     act_batch(stats) == act_batch(in) && 2 * in.cols <= GEMM_SCRATCH,
-                 "group_apply"));
+    TRY(ops_begin(base, "group_apply", w));
+    TRY(narrow_enough(base, in, groups));
     int64_t width = in.cols / groups, sets = act_rows(stats) / groups;
     float *mean = o->scratch, *scale = mean + in.cols; /* the tasks read them and write only the output */
     view from = cpu_view(stats);
@@ -89,11 +83,8 @@ flux1_status cpu_group_apply(ops *base, act in, act stats, int64_t groups, const
 flux1_status cpu_upsample(ops *base, act in, act out)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_begin(base, "upsample", NULL));
+    TRY(ops_begin(base, "upsample", NULL));
     const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
-    TRY(cpu_fits(base,
-                 t->height == 2 * s->height && t->width == 2 * s->width && t->batch == s->batch && in.cols == out.cols,
-                 "upsample"));
     rows_job j = {.in = cpu_view(in), .out = cpu_view(out), .cols = out.cols, .height = s->height, .width = s->width};
     if (j.cols > 0 && j.width > 0)
         pool_run(o->workers, s->batch * t->height, o->kernels->upsample, &j);

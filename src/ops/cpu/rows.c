@@ -3,7 +3,6 @@
 
 #include <string.h>
 
-static bool rows_like(act a, act b) { return act_rows(a) == act_rows(b) && act_batch(a) == act_batch(b); }
 static rows_job job_of(act in, act out)
 {
     return (rows_job){.in = cpu_view(in), .out = cpu_view(out), .rows = act_batch(in) * act_rows(in), .cols = in.cols};
@@ -12,8 +11,7 @@ static rows_job job_of(act in, act out)
 flux1_status cpu_layer_norm(ops *base, act in, const weight *w, act shift, act scale, float eps, act out)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_begin(base, "layer_norm", w));
-    TRY(cpu_fits(base, in.cols == out.cols && rows_like(in, out) && (!w || w->rows == in.cols), "layer_norm"));
+    TRY(ops_begin(base, "layer_norm", w));
     rows_job j = job_of(in, out);
     j.w = w ? cpu_w(w)->vector : NULL;
     j.b = w ? cpu_w(w)->bias : NULL;
@@ -27,8 +25,7 @@ flux1_status cpu_layer_norm(ops *base, act in, const weight *w, act shift, act s
 flux1_status cpu_rms_norm(ops *base, act in, const weight *w, float eps, act out)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_begin(base, "rms_norm", w));
-    TRY(cpu_fits(base, in.cols == out.cols && rows_like(in, out) && w->rows == in.cols, "rms_norm"));
+    TRY(ops_begin(base, "rms_norm", w));
     rows_job j = job_of(in, out);
     j.w = cpu_w(w)->vector;
     j.eps = eps;
@@ -39,12 +36,10 @@ flux1_status cpu_rms_norm(ops *base, act in, const weight *w, float eps, act out
 flux1_status cpu_head_norm_rope(ops *base, act x, int64_t heads, const weight *w, float eps, act rope)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_begin(base, "head_norm_rope", w));
+    TRY(ops_begin(base, "head_norm_rope", w));
     if (heads == 0 || (!w && !act_present(rope)))
         return FLUX1_OK;
     int64_t dim = x.cols / heads;
-    bool turns = !act_present(rope) || (rope.cols == dim && dim % 2 == 0 && act_rows(rope) == act_rows(x));
-    TRY(cpu_fits(base, dim * heads == x.cols && (!w || w->rows == dim) && turns, "head_norm_rope"));
     rows_job j = job_of(x, x);
     j.rope = cpu_view(rope);
     j.w = w ? cpu_w(w)->vector : NULL;
@@ -58,13 +53,8 @@ flux1_status cpu_head_norm_rope(ops *base, act x, int64_t heads, const weight *w
 flux1_status cpu_embed(ops *base, act ids, const weight *table, const weight *positions, int64_t first, act out)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_begin(base, "embed", table));
-    TRY(cpu_begin(base, "embed", positions));
-    TRY(cpu_fits(
-        base,
-        table->cols == out.cols && rows_like(ids, out) &&
-            (!positions || (positions->cols == out.cols && first >= 0 && first + act_rows(out) <= positions->rows)),
-        "embed"));
+    TRY(ops_begin(base, "embed", table));
+    TRY(ops_begin(base, "embed", positions));
     rows_job j = job_of(ids, out);
     for (int64_t m = 0; m < j.rows; m++) {
         int32_t id;
@@ -86,22 +76,16 @@ flux1_status cpu_embed(ops *base, act ids, const weight *table, const weight *po
 flux1_status cpu_activate(ops *base, activation f, act in, act out)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_begin(base, "activate", NULL));
-    TRY(cpu_fits(base, in.cols == out.cols && rows_like(in, out), "activate"));
+    TRY(ops_begin(base, "activate", NULL));
     rows_job j = job_of(in, out);
     j.f = f;
     cpu_rows(o, o->kernels->activate, &j);
     return FLUX1_OK;
 }
 
-static flux1_status add(ops *base, act x, float s, table_rows scale, table_rows factor, act y, act out,
-                        const char *operation)
+static flux1_status add(ops *base, act x, float s, table_rows scale, table_rows factor, act y, act out)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_fits(base,
-                 x.cols == out.cols && y.cols == out.cols && rows_like(x, out) && act_batch(y) == act_batch(x) &&
-                     (act_rows(y) == act_rows(x) || act_rows(y) == 1),
-                 operation));
     rows_job j = job_of(x, out);
     j.y = cpu_view(y);
     j.s = s;
@@ -113,22 +97,20 @@ static flux1_status add(ops *base, act x, float s, table_rows scale, table_rows 
 
 flux1_status cpu_add(ops *base, act x, float s, act gate, act y, act out)
 {
-    TRY(cpu_begin(base, "add", NULL));
-    return add(base, x, s, cpu_table(cpu_self(base), gate, act_batch(out)), (table_rows){0}, y, out, "add");
+    TRY(ops_begin(base, "add", NULL));
+    return add(base, x, s, cpu_table(cpu_self(base), gate, act_batch(out)), (table_rows){0}, y, out);
 }
 
 flux1_status cpu_euler(ops *base, act x, act v, act dsigma)
 {
-    TRY(cpu_begin(base, "euler", NULL));
-    TRY(cpu_fits(base, act_rows(v) == act_rows(x), "euler"));
-    return add(base, x, 1, (table_rows){0}, cpu_table(cpu_self(base), dsigma, act_batch(x)), v, x, "euler");
+    TRY(ops_begin(base, "euler", NULL));
+    return add(base, x, 1, (table_rows){0}, cpu_table(cpu_self(base), dsigma, act_batch(x)), v, x);
 }
 
 flux1_status cpu_finite(ops *base, act a, int slot)
 {
     cpu_ops *o = cpu_self(base);
-    TRY(cpu_begin(base, "finite", NULL));
-    TRY(cpu_fits(base, slot >= 0 && slot < CPU_SLOTS, "finite"));
+    TRY(ops_begin(base, "finite", NULL));
     rows_job j = job_of(a, a);
     j.flag = &o->bad[slot];
     cpu_rows(o, o->kernels->finite, &j);
@@ -139,7 +121,7 @@ flux1_status cpu_finite_first(ops *base, int *slot)
 {
     cpu_ops *o = cpu_self(base);
     *slot = -1;
-    for (int i = CPU_SLOTS - 1; i >= 0; i--)
+    for (int i = OPS_SLOTS - 1; i >= 0; i--)
         if (atomic_exchange_explicit(&o->bad[i], 0, memory_order_relaxed))
             *slot = i;
     return FLUX1_OK;

@@ -211,9 +211,7 @@ static void read_ahead(cpu_block *b)
 flux1_status cpu_block_begin(ops *o, block *b)
 {
     cpu_block *mine = (cpu_block *)b;
-    TRY(cpu_begin(o, "block_begin", NULL));
-    if (b->held)
-        return error_set(o->err, FLUX1_ERR_INTERNAL, "block \"%s\" is begun twice", b->name);
+    TRY(ops_begin(o, "block_begin", NULL));
     b->held = true;
     read_ahead(mine);
     if (mine->next)

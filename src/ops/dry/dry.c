@@ -1,11 +1,14 @@
-/* The dry backend: the same model code on shapes alone. It counts the arena a real backend would need (by that
- * backend's ops_sizing), FLOPs and weight bytes. */
-#include "ops/ops.h"
+/* The dry backend: the same model code on shapes alone. Each call is checked, as ops.h has it, and told to the config's
+ * sink as an event, with the memory that a real backend (by its ops_sizing) would take; ops_count is the sum of the
+ * same events. */
+#include "ops/check.h"
 
 #include "base/checked.h"
+#include "ops/layout.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 typedef struct dry_buffer {
     act_buffer head;
@@ -15,6 +18,7 @@ typedef struct dry_buffer {
 
 typedef struct dry_weight {
     weight head;
+    size_t file_bytes;
     struct dry_weight *next;
 } dry_weight;
 
@@ -22,6 +26,13 @@ typedef struct dry_block {
     block head;
     struct dry_block *next;
 } dry_block;
+
+/* Addresses without memory behind them: exchange's, to count from. */
+typedef struct dry_space {
+    void *base;
+    size_t bytes;
+    struct dry_space *older;
+} dry_space;
 
 typedef struct dry_ops {
     ops head;
@@ -31,32 +42,100 @@ typedef struct dry_ops {
     dry_buffer *buffers; /* newest first */
     dry_weight *weights;
     dry_block *blocks;
+    dry_space *space; /* the largest first; exchanges share it, since nothing lies there */
     ops_count count;
 } dry_ops;
 
 static dry_ops *self(ops *o) { return (dry_ops *)o; }
 
-static void note_peak(dry_ops *o, size_t extra)
+/* ---- events ---- */
+
+/* The one sink that is always there. */
+static void add_up(ops_count *c, const ops_event *e)
 {
-    size_t now = o->memory.used + extra;
-    if (o->memory.peak < now)
-        o->memory.peak = now;
-    o->count.arena_peak = o->memory.peak;
+    if (c->arena_peak < e->arena)
+        c->arena_peak = e->arena;
+    c->operations += e->kind == EVENT_COMPUTE;
+    c->flops += e->flops;
+    if (!strcmp(e->operation, "product"))
+        c->linear_flops += e->flops;
+    else if (!strcmp(e->operation, "conv"))
+        c->conv_flops += e->flops;
+    else
+        c->attention_flops += e->flops;
+    if (!strcmp(e->operation, "prepare")) {
+        c->weight_bytes += e->bytes_weights;
+        c->held_bytes += e->bytes_out;
+    }
 }
 
-static void scratch(ops *o, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
+/* scratch: of the arena, while it runs. */
+static flux1_status tell_with(ops *o, ops_event e, size_t scratch)
 {
-    note_peak(self(o), self(o)->sizing->scratch(&self(o)->config, work, m, n, k, heads));
-}
-
-/* Every operation: one more counted, and a cancel seen. */
-static flux1_status counted(ops *o)
-{
-    self(o)->count.operations++;
+    dry_ops *d = self(o);
+    if (!size_add(d->memory.used, scratch, &e.arena))
+        e.arena = SIZE_MAX;
+    add_up(&d->count, &e);
+    if (d->config.event)
+        d->config.event(d->config.event_user, &e);
     return FLUX1_OK;
 }
 
-/* ---- memory, weights, order ---- */
+static flux1_status tell(ops *o, ops_event e) { return tell_with(o, e, 0); }
+
+static flux1_status tell_kind(ops *o, ops_event_kind kind, const char *operation, const block *b)
+{
+    return tell(o, (ops_event){.kind = kind, .operation = operation, .block = b ? b->name : NULL});
+}
+
+static size_t cell_bytes(const ops *o, act_role role)
+{
+    const dry_ops *d = (const dry_ops *)o;
+    return d->sizing->cell_bytes                                   ? d->sizing->cell_bytes(&d->config, role)
+           : layout_bf16(d->config.arithmetic == DTYPE_BF16, role) ? 2
+                                                                   : 4;
+}
+
+/* Bytes of an act, 0 for one left out. */
+static size_t bytes_of(const ops *o, act a)
+{
+    return act_present(a) ? (size_t)(act_batch(a) * act_rows(a) * a.cols) * cell_bytes(o, a.buffer->role) : 0;
+}
+
+/* Of a table: the rows that one step reads. */
+static size_t bytes_of_step(const ops *o, act table, act out)
+{
+    return act_present(table) ? (size_t)(act_batch(out) * table.cols) * cell_bytes(o, ACT_TABLE) : 0;
+}
+
+static size_t weight_bytes(const weight *w) { return w ? ((const dry_weight *)w)->file_bytes : 0; }
+
+/* An operation on rows × columns of x; w, whose bytes are all read, may be NULL. */
+static ops_event on_rows(const ops *o, const char *operation, act x, const weight *w)
+{
+    return (ops_event){.kind = EVENT_COMPUTE,
+                       .operation = operation,
+                       .block = w ? w->owner->name : NULL,
+                       .batch = act_batch(x),
+                       .m = act_rows(x),
+                       .n = x.cols,
+                       .bytes_out = bytes_of(o, x),
+                       .bytes_weights = weight_bytes(w)};
+}
+
+static ops_event moved(const ops *o, const char *operation, act x)
+{
+    ops_event e = on_rows(o, operation, x, NULL);
+    e.kind = EVENT_MEMORY;
+    return e;
+}
+
+static size_t scratch_of(ops *o, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
+{
+    return self(o)->sizing->scratch(&self(o)->config, work, m, n, k, heads);
+}
+
+/* ---- memory ---- */
 
 static void dry_release(ops *o, size_t mark)
 {
@@ -84,6 +163,11 @@ static void dry_destroy(ops *o)
         free(b->head.name);
         free(b);
     }
+    for (dry_space *s = d->space, *next; s; s = next) {
+        next = s->older;
+        munmap(s->base, s->bytes);
+        free(s);
+    }
     free(d);
 }
 
@@ -105,36 +189,59 @@ static flux1_status dry_create(ops *o, act_role role, act_shape shape, act *out)
     d->buffers = b;
     void *none;
     TRY(arena_alloc(&d->memory, d->sizing->act_bytes(&d->config, role, &shape), &none, o->err));
-    note_peak(d, 0);
     *out = act_whole(&b->head);
-    return FLUX1_OK;
+    return tell(o, moved(o, "create", *out));
 }
 
 static size_t dry_mark(ops *o) { return arena_mark(&self(o)->memory); }
 
 static flux1_status dry_upload(ops *o, const tensor *host, act out)
 {
-    (void)host, (void)out;
-    return counted(o);
+    (void)host;
+    return tell(o, moved(o, "upload", out));
 }
 
 static flux1_status dry_download(ops *o, act in, tensor *host)
 {
-    (void)in, (void)host;
-    return counted(o);
+    (void)host;
+    ops_event e = moved(o, "download", in);
+    e.bytes_in = e.bytes_out, e.bytes_out = 0;
+    return tell(o, e);
+}
+
+/* `bytes` addresses, taken in ever larger pieces that are never touched. */
+static flux1_status reserve_addresses(dry_ops *d, size_t bytes, void **out)
+{
+    enum { LEAST = 1 << 20 };
+    if (!d->space || d->space->bytes < bytes) {
+        size_t twice = d->space && d->space->bytes < SIZE_MAX / 4 ? 2 * d->space->bytes : LEAST;
+        dry_space *s = malloc(sizeof *s);
+        if (!s)
+            return error_oom(d->head.err, sizeof *s, "the dry run");
+        *s = (dry_space){.bytes = size_round_up(bytes > twice ? bytes : twice, LEAST), .older = d->space};
+        s->base = mmap(NULL, s->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (s->base == MAP_FAILED) {
+            free(s);
+            return error_oom(d->head.err, bytes, "what the ranks exchange");
+        }
+        d->space = s;
+    }
+    *out = d->space->base;
+    return FLUX1_OK;
 }
 
 static flux1_status dry_exchange(ops *o, size_t bytes, void **out)
 {
-    static char nowhere; /* an address to count offsets from; nothing is read or written there */
     dry_ops *d = self(o);
+    size_t asked = bytes;
     if (d->sizing->unit)
         bytes = size_round_up(bytes ? bytes : 1, d->sizing->unit);
     TRY(arena_alloc(&d->memory, bytes, out, o->err));
-    note_peak(d, 0);
-    *out = &nowhere;
-    return FLUX1_OK;
+    TRY(reserve_addresses(d, asked, out));
+    return tell(o, (ops_event){.kind = EVENT_MEMORY, .operation = "exchange", .bytes_out = asked});
 }
+
+/* ---- weights ---- */
 
 static flux1_status dry_block_create(ops *o, const char *name, block **out)
 {
@@ -146,225 +253,291 @@ static flux1_status dry_block_create(ops *o, const char *name, block **out)
     b->next = self(o)->blocks;
     self(o)->blocks = b;
     *out = &b->head;
-    return FLUX1_OK;
+    return tell_kind(o, EVENT_WEIGHTS, "block_create", *out);
 }
 
-static void dry_block_destroy(ops *o, block *b) { (void)o, (void)b; } /* its count stays */
+static void dry_block_destroy(ops *o, block *b) /* its count stays, and events may still name it */
+{
+    if (b)
+        (void)tell_kind(o, EVENT_WEIGHTS, "block_destroy", b);
+}
 
-static void dry_rest(ops *o) { (void)o; }
+static void dry_rest(ops *o) { (void)tell_kind(o, EVENT_WEIGHTS, "rest", NULL); }
 
 static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const weight_recipe *bias, weight **out)
 {
+    dry_ops *d = self(o);
     dry_weight *p = calloc(1, sizeof *p);
     if (!p)
         return error_oom(o->err, sizeof *p, "a weight");
     p->head = (weight){
         .role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
-    p->next = self(o)->weights;
-    self(o)->weights = p;
-    self(o)->count.weight_bytes += recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
-    if (self(o)->sizing->weight_bytes)
-        self(o)->count.held_bytes += self(o)->sizing->weight_bytes(&self(o)->config, w, bias);
+    p->file_bytes = recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
+    p->next = d->weights;
+    d->weights = p;
     *out = &p->head;
-    return FLUX1_OK;
+    return tell(o,
+                (ops_event){.kind = EVENT_WEIGHTS,
+                            .operation = "prepare",
+                            .block = b->name,
+                            .m = w->rows,
+                            .n = w->cols,
+                            .bytes_weights = p->file_bytes,
+                            .bytes_out = d->sizing->weight_bytes ? d->sizing->weight_bytes(&d->config, w, bias) : 0});
 }
 
 static flux1_status dry_block_begin(ops *o, block *b)
 {
-    (void)b;
-    return counted(o);
+    b->held = true;
+    return tell_kind(o, EVENT_WEIGHTS, "block_begin", b);
 }
 
 static flux1_status dry_block_end(ops *o, block *b)
 {
-    (void)b;
-    return counted(o);
+    b->held = false;
+    return tell_kind(o, EVENT_WEIGHTS, "block_end", b);
 }
+
+/* ---- order ---- */
 
 static flux1_status dry_step_set(ops *o, int64_t step)
 {
-    (void)step;
-    return counted(o);
+    o->step = step;
+    return tell_kind(o, EVENT_ORDER, "step_set", NULL);
 }
 
 static flux1_status dry_step_replay(ops *o, uint64_t recording, bool *done)
 {
     (void)recording;
     *done = false;
-    return counted(o);
+    return tell_kind(o, EVENT_ORDER, "step_replay", NULL);
 }
 
-static flux1_status dry_step_record(ops *o) { return counted(o); }
+static flux1_status dry_step_record(ops *o) { return tell_kind(o, EVENT_ORDER, "step_record", NULL); }
 
-static void dry_step_unwind(ops *o, size_t mark) { dry_release(o, mark); }
-
-static flux1_status dry_sync(ops *o) { return counted(o); }
-
-/* ---- arithmetic: the products count, the rest is noise beside them ---- */
-
-static void product(ops *o, double *kind, double flops)
+static void dry_step_unwind(ops *o, size_t mark)
 {
-    *kind += flops;
-    self(o)->count.flops += flops;
-}
-
-static flux1_status dry_product(ops *o, act in, const weight *w, const epilogue *e, act out)
-{
-    (void)e, (void)out;
-    int64_t m = act_batch(in) * act_rows(in);
-    product(o, &self(o)->count.linear_flops, 2.0 * (double)m * (double)w->rows * (double)w->cols);
-    scratch(o, WORK_LINEAR, m, w->rows, w->cols, 1);
-    return counted(o);
-}
-
-static flux1_status dry_layer_norm(ops *o, act in, const weight *w, act shift, act scale, float eps, act out)
-{
-    (void)in, (void)w, (void)shift, (void)scale, (void)eps, (void)out;
-    return counted(o);
-}
-
-static flux1_status dry_rms_norm(ops *o, act in, const weight *w, float eps, act out)
-{
-    (void)in, (void)w, (void)eps, (void)out;
-    return counted(o);
-}
-
-static flux1_status dry_head_norm_rope(ops *o, act x, int64_t heads, const weight *w, float eps, act rope)
-{
-    (void)x, (void)heads, (void)w, (void)eps, (void)rope;
-    return counted(o);
-}
-
-static flux1_status dry_attention(ops *o, act q, act k, act v, const attention_args *a, act out)
-{
-    (void)v, (void)out;
-    product(o, &self(o)->count.attention_flops,
-            4.0 * (double)act_batch(q) * (double)act_rows(q) * (double)act_rows(k) * (double)q.cols);
-    scratch(o, WORK_ATTENTION, act_batch(q) * act_rows(q), act_rows(k), a->heads ? q.cols / a->heads : 0, a->heads);
-    return counted(o);
-}
-
-static flux1_status dry_attention_part(ops *o, act q, act k, act v, const attention_args *a, act out, act lse)
-{
-    (void)lse;
-    return dry_attention(o, q, k, v, a, out);
-}
-
-static flux1_status dry_attention_merge(ops *o, int64_t heads, act out, act lse, act other, act other_lse)
-{
-    (void)heads, (void)out, (void)lse, (void)other, (void)other_lse;
-    return counted(o);
-}
-
-static flux1_status dry_conv(ops *o, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
-{
-    (void)in, (void)top, (void)bottom, (void)stride, (void)residual;
-    int64_t m = act_batch(out) * act_rows(out);
-    product(o, &self(o)->count.conv_flops, 2.0 * (double)m * (double)w->rows * (double)w->cols);
-    scratch(o, WORK_CONV, m, w->rows, w->cols, 1);
-    return counted(o);
-}
-
-static flux1_status dry_group_stats(ops *o, act in, int64_t groups, act stats)
-{
-    (void)in, (void)groups, (void)stats;
-    return counted(o);
-}
-
-static flux1_status dry_group_apply(ops *o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu,
-                                    act out)
-{
-    (void)in, (void)stats, (void)groups, (void)w, (void)eps, (void)silu, (void)out;
-    return counted(o);
-}
-
-static flux1_status dry_upsample(ops *o, act in, act out)
-{
-    (void)in, (void)out;
-    return counted(o);
-}
-
-static flux1_status dry_embed(ops *o, act ids, const weight *table, const weight *positions, int64_t first, act out)
-{
-    (void)ids, (void)table, (void)positions, (void)first, (void)out;
-    return counted(o);
-}
-
-static flux1_status dry_activate(ops *o, activation f, act in, act out)
-{
-    (void)f, (void)in, (void)out;
-    return counted(o);
-}
-
-static flux1_status dry_add(ops *o, act x, float s, act gate, act y, act out)
-{
-    (void)x, (void)s, (void)gate, (void)y, (void)out;
-    return counted(o);
-}
-
-static flux1_status dry_euler(ops *o, act x, act v, act dsigma)
-{
-    (void)x, (void)v, (void)dsigma;
-    return counted(o);
-}
-
-static flux1_status dry_cast(ops *o, act in, act out)
-{
-    (void)in, (void)out;
-    return counted(o);
-}
-
-static flux1_status dry_copy_rows(ops *o, act in, int64_t first, act out)
-{
-    (void)in, (void)first, (void)out;
-    return counted(o);
-}
-
-/* Nothing a backend packs is wider than float32: an upper bound is enough to size an exchange. */
-static size_t dry_pack_bytes(ops *o, act a, int64_t rows)
-{
-    (void)o;
-    return (size_t)(act_batch(a) * rows * a.cols) * sizeof(float);
-}
-
-static flux1_status dry_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
-{
-    (void)in, (void)first, (void)rows, (void)bytes;
-    return counted(o);
-}
-
-static flux1_status dry_unpack(ops *o, const void *bytes, act out, int64_t first, int64_t rows)
-{
-    (void)bytes, (void)out, (void)first, (void)rows;
-    return counted(o);
-}
-
-static flux1_status dry_finite(ops *o, act a, int slot)
-{
-    (void)a, (void)slot;
-    return counted(o);
-}
-
-static flux1_status dry_finite_first(ops *o, int *slot)
-{
-    *slot = -1;
-    return counted(o);
+    for (dry_block *b = self(o)->blocks; b; b = b->next)
+        b->head.held = false;
+    dry_release(o, mark);
+    (void)tell_kind(o, EVENT_ORDER, "step_unwind", NULL);
 }
 
 static flux1_status dry_step_end(ops *o, int64_t step)
 {
     (void)step;
-    return counted(o);
+    return tell_kind(o, EVENT_ORDER, "step_end", NULL);
 }
 
 static flux1_status dry_step_wait(ops *o, int64_t step, int *slot)
 {
     (void)step;
-    return dry_finite_first(o, slot);
+    *slot = -1;
+    return tell_kind(o, EVENT_ORDER, "step_wait", NULL);
 }
 
+static flux1_status dry_sync(ops *o) { return tell_kind(o, EVENT_ORDER, "sync", NULL); }
+
+/* ---- arithmetic ---- */
+
+static flux1_status dry_product(ops *o, act in, const weight *w, const epilogue *e, act out)
+{
+    int64_t rows = act_batch(in) * act_rows(in);
+    ops_event event = on_rows(o, "product", out, w);
+    event.k = in.cols;
+    event.flops = 2.0 * (double)rows * (double)w->rows * (double)w->cols;
+    event.bytes_in = bytes_of(o, in) + bytes_of(o, e->addend) + bytes_of(o, e->mul) + bytes_of(o, e->residual) +
+                     bytes_of_step(o, e->gate, out);
+    return tell_with(o, event, scratch_of(o, WORK_LINEAR, rows, w->rows, w->cols, 1));
+}
+
+static flux1_status dry_layer_norm(ops *o, act in, const weight *w, act shift, act scale, float eps, act out)
+{
+    (void)eps;
+    ops_event e = on_rows(o, "layer_norm", out, w);
+    e.bytes_in = bytes_of(o, in) + bytes_of_step(o, shift, out) + bytes_of_step(o, scale, out);
+    return tell(o, e);
+}
+
+static flux1_status dry_rms_norm(ops *o, act in, const weight *w, float eps, act out)
+{
+    (void)eps;
+    ops_event e = on_rows(o, "rms_norm", out, w);
+    e.bytes_in = bytes_of(o, in);
+    return tell(o, e);
+}
+
+static flux1_status dry_head_norm_rope(ops *o, act x, int64_t heads, const weight *w, float eps, act rope)
+{
+    (void)eps;
+    ops_event e = on_rows(o, "head_norm_rope", x, w);
+    e.heads = heads;
+    e.bytes_in = e.bytes_out + bytes_of(o, rope);
+    return tell(o, e);
+}
+
+static flux1_status attend(ops *o, const char *operation, act q, act k, act v, const attention_args *a, act out,
+                           act lse)
+{
+    ops_event e = on_rows(o, operation, q, NULL);
+    e.n = act_rows(k);
+    e.k = a->heads ? q.cols / a->heads : 0;
+    e.heads = a->heads;
+    e.flops = 4.0 * (double)act_batch(q) * (double)act_rows(q) * (double)act_rows(k) * (double)q.cols;
+    e.bytes_in = bytes_of(o, q) + bytes_of(o, k) + bytes_of(o, v) + bytes_of(o, a->bias);
+    e.bytes_out = bytes_of(o, out) + bytes_of(o, lse);
+    return tell_with(o, e, scratch_of(o, WORK_ATTENTION, act_batch(q) * act_rows(q), act_rows(k), e.k, a->heads));
+}
+
+static flux1_status dry_attention(ops *o, act q, act k, act v, const attention_args *a, act out)
+{
+    return attend(o, "attention", q, k, v, a, out, (act){0});
+}
+
+static flux1_status dry_attention_part(ops *o, act q, act k, act v, const attention_args *a, act out, act lse)
+{
+    return attend(o, "attention_part", q, k, v, a, out, lse);
+}
+
+static flux1_status dry_attention_merge(ops *o, int64_t heads, act out, act lse, act other, act other_lse)
+{
+    ops_event e = on_rows(o, "attention_merge", out, NULL);
+    e.heads = heads;
+    e.bytes_out += bytes_of(o, lse);
+    e.bytes_in = e.bytes_out + bytes_of(o, other) + bytes_of(o, other_lse);
+    return tell(o, e);
+}
+
+static flux1_status dry_conv(ops *o, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
+{
+    (void)stride;
+    int64_t pixels = act_batch(out) * act_rows(out);
+    ops_event e = on_rows(o, "conv", out, w);
+    e.k = w->cols;
+    e.flops = 2.0 * (double)pixels * (double)w->rows * (double)w->cols;
+    e.bytes_in = bytes_of(o, in) + bytes_of(o, top) + bytes_of(o, bottom) + bytes_of(o, residual);
+    return tell_with(o, e, scratch_of(o, WORK_CONV, pixels, w->rows, w->cols, 1));
+}
+
+static flux1_status dry_group_stats(ops *o, act in, int64_t groups, act stats)
+{
+    (void)groups;
+    ops_event e = on_rows(o, "group_stats", in, NULL);
+    e.bytes_in = e.bytes_out, e.bytes_out = bytes_of(o, stats);
+    return tell(o, e);
+}
+
+static flux1_status dry_group_apply(ops *o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu,
+                                    act out)
+{
+    (void)groups, (void)eps, (void)silu;
+    ops_event e = on_rows(o, "group_apply", out, w);
+    e.bytes_in = bytes_of(o, in) + bytes_of(o, stats);
+    return tell(o, e);
+}
+
+static flux1_status from_to(ops *o, const char *operation, act in, act out)
+{
+    ops_event e = on_rows(o, operation, out, NULL);
+    e.bytes_in = bytes_of(o, in);
+    return tell(o, e);
+}
+
+static flux1_status dry_upsample(ops *o, act in, act out) { return from_to(o, "upsample", in, out); }
+
+static flux1_status dry_embed(ops *o, act ids, const weight *table, const weight *positions, int64_t first, act out)
+{
+    (void)first;
+    ops_event e = on_rows(o, "embed", out, table);
+    int64_t all = table->rows > 0 ? table->rows : 1, rows = i64_min(act_batch(out) * act_rows(out), all);
+    e.bytes_in = bytes_of(o, ids);
+    e.bytes_weights = weight_bytes(table) / (size_t)all * (size_t)rows; /* of the table, what is looked up */
+    if (positions && positions->rows > 0)
+        e.bytes_weights += weight_bytes(positions) / (size_t)positions->rows * (size_t)act_rows(out);
+    return tell(o, e);
+}
+
+static flux1_status dry_activate(ops *o, activation f, act in, act out)
+{
+    (void)f;
+    return from_to(o, "activate", in, out);
+}
+
+static flux1_status dry_add(ops *o, act x, float s, act gate, act y, act out)
+{
+    (void)s;
+    ops_event e = on_rows(o, "add", out, NULL);
+    e.bytes_in = bytes_of(o, x) + bytes_of(o, y) + bytes_of_step(o, gate, out);
+    return tell(o, e);
+}
+
+static flux1_status dry_euler(ops *o, act x, act v, act dsigma)
+{
+    ops_event e = on_rows(o, "euler", x, NULL);
+    e.bytes_in = e.bytes_out + bytes_of(o, v) + bytes_of_step(o, dsigma, x);
+    return tell(o, e);
+}
+
+static flux1_status dry_cast(ops *o, act in, act out) { return from_to(o, "cast", in, out); }
+
+static flux1_status dry_copy_rows(ops *o, act in, int64_t first, act out)
+{
+    (void)first;
+    return from_to(o, "copy_rows", act_slice(in, 0, act_rows(out)), out);
+}
+
+static size_t dry_pack_bytes(ops *o, act a, int64_t rows) { return bytes_of(o, act_slice(a, 0, rows)); }
+
+static flux1_status packed(ops *o, const char *operation, act rows)
+{
+    ops_event e = moved(o, operation, rows);
+    e.bytes_in = e.bytes_out;
+    return tell(o, e);
+}
+
+static flux1_status dry_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
+{
+    (void)bytes;
+    return packed(o, "pack", act_slice(in, first, rows));
+}
+
+static flux1_status dry_unpack(ops *o, const void *bytes, act out, int64_t first, int64_t rows)
+{
+    (void)bytes;
+    return packed(o, "unpack", act_slice(out, first, rows));
+}
+
+static flux1_status dry_finite(ops *o, act a, int slot)
+{
+    (void)slot;
+    ops_event e = on_rows(o, "finite", a, NULL);
+    e.bytes_in = e.bytes_out, e.bytes_out = 0;
+    return tell(o, e);
+}
+
+static flux1_status dry_finite_first(ops *o, int *slot)
+{
+    *slot = -1;
+    return tell_kind(o, EVENT_ORDER, "finite_first", NULL);
+}
+
+/* Every entry that returns a status is checked before it counts. */
+#define CHECKED_void(name, args, call) \
+    static void checked_##name args { dry_##name call; }
+#define CHECKED_size_t(name, args, call) \
+    static size_t checked_##name args { return dry_##name call; }
+#define CHECKED_flux1_status(name, args, call) \
+    static flux1_status checked_##name args    \
+    {                                          \
+        TRY(ops_cancelled(o));                 \
+        TRY(check_##name call);                \
+        return dry_##name call;                \
+    }
+#define CHECKED(ret, name, args, call) CHECKED_##ret(name, args, call)
+OPS_PRIMITIVES(CHECKED)
+
 static const ops_table dry_table = {.name = "dry",
-#define ROW(ret, name, args, call) .name = dry_##name,
+#define ROW(ret, name, args, call) .name = checked_##name,
                                     OPS_PRIMITIVES(ROW)
 #undef ROW
 #define ROW(ret, name, args, call) .name = composite_##name,

@@ -48,21 +48,6 @@ void ref_destroy(ops *base)
     free(o);
 }
 
-flux1_status ref_begin(const ops *o, const char *operation, const weight *w)
-{
-    if (o->cancel && atomic_load_explicit(o->cancel, memory_order_relaxed))
-        return error_set(o->err, FLUX1_ERR_CANCELLED, "cancelled");
-    if (w && !w->owner->held)
-        return error_set(o->err, FLUX1_ERR_INTERNAL, "%s uses a weight of block \"%s\" outside its bracket", operation,
-                         w->owner->name);
-    return FLUX1_OK;
-}
-
-flux1_status ref_fits(const ops *o, bool ok, const char *operation)
-{
-    return ok ? FLUX1_OK : error_set(o->err, FLUX1_ERR_INTERNAL, "%s: shapes do not fit", operation);
-}
-
 /* ---- memory ---- */
 
 static size_t ref_act_bytes(const ops_config *c, act_role role, const act_shape *s)
@@ -79,7 +64,13 @@ static size_t ref_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
     return work == WORK_ATTENTION && heads > 0 ? size_round_up((size_t)n * sizeof(double), ARENA_ALIGN) : 0;
 }
 
-const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes, .scratch = ref_scratch};
+static size_t ref_cell_bytes(const ops_config *c, act_role role)
+{
+    (void)c, (void)role;
+    return sizeof(float); /* whatever the arithmetic */
+}
+
+const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes, .cell_bytes = ref_cell_bytes, .scratch = ref_scratch};
 
 flux1_status ref_reserve(ops *base, size_t bytes)
 {
@@ -113,16 +104,10 @@ flux1_status ref_exchange(ops *base, size_t bytes, void **out)
     return arena_alloc(&o->memory, bytes, out, base->err);
 }
 
-static bool host_fits(const tensor *host, act a)
-{
-    dtype type = a.buffer->role == ACT_IDS ? DTYPE_I32 : DTYPE_F32;
-    return host->type == type && tensor_elements(host) == act_batch(a) * act_rows(a) * a.cols;
-}
-
 flux1_status ref_upload(ops *o, const tensor *host, act out)
 {
-    TRY(ref_begin(o, "upload", NULL));
-    TRY(ref_fits(o, host_fits(host, out), "upload"));
+    TRY(ops_begin(o, "upload", NULL));
+    TRY(ops_host_fits(o, "upload", host, out));
     const char *from = host->data;
     size_t bytes = (size_t)out.cols * 4;
     for (int64_t b = 0; b < act_batch(out); b++)
@@ -133,8 +118,8 @@ flux1_status ref_upload(ops *o, const tensor *host, act out)
 
 flux1_status ref_download(ops *o, act in, tensor *host)
 {
-    TRY(ref_begin(o, "download", NULL));
-    TRY(ref_fits(o, host_fits(host, in), "download"));
+    TRY(ops_begin(o, "download", NULL));
+    TRY(ops_host_fits(o, "download", host, in));
     char *to = host->data;
     size_t bytes = (size_t)in.cols * 4;
     for (int64_t b = 0; b < act_batch(in); b++)
@@ -232,9 +217,7 @@ flux1_status ref_prepare(ops *base, block *b, const weight_recipe *w, const weig
 
 flux1_status ref_block_begin(ops *o, block *b)
 {
-    TRY(ref_begin(o, "block_begin", NULL));
-    if (b->held)
-        return error_set(o->err, FLUX1_ERR_INTERNAL, "block \"%s\" is begun twice", b->name);
+    TRY(ops_begin(o, "block_begin", NULL));
     b->held = true;
     return FLUX1_OK;
 }
@@ -250,7 +233,7 @@ flux1_status ref_block_end(ops *o, block *b)
 
 flux1_status ref_step_set(ops *o, int64_t step)
 {
-    ((ref_ops *)o)->step = step;
+    o->step = step;
     return FLUX1_OK;
 }
 

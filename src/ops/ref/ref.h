@@ -3,9 +3,7 @@
 #ifndef FLUX1_OPS_REF_REF_H
 #define FLUX1_OPS_REF_REF_H
 
-#include "ops/ops.h"
-
-#define REF_SLOTS 4096
+#include "ops/check.h"
 
 typedef struct ref_buffer {
     act_buffer head;
@@ -30,9 +28,8 @@ typedef struct ref_ops {
     arena memory;
     ref_weight *weights;
     ref_block *blocks;
-    int64_t step;
     ops_fp8 fp8;
-    unsigned char bad[REF_SLOTS];
+    unsigned char bad[OPS_SLOTS];
     int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */
 } ref_ops;
 
@@ -47,16 +44,10 @@ static inline float *ref_row(act a, int64_t b, int64_t r)
 /* A table's row at the step counter for entry b of `batch`; NULL for a table left out. */
 static inline const float *ref_table(const ops *o, act t, int64_t batch, int64_t b)
 {
-    return act_present(t) ? ref_row(t, 0, ((const ref_ops *)o)->step * batch + b) : NULL;
+    return act_present(t) ? ref_row(t, 0, o->step * batch + b) : NULL;
 }
 
 static inline const ref_weight *ref_w(const weight *w) { return (const ref_weight *)w; }
-
-/* Every operation begins with this: cancelled, or a weight (may be NULL) used outside its block's bracket. */
-flux1_status ref_begin(const ops *o, const char *operation, const weight *w);
-
-/* FLUX1_ERR_INTERNAL unless `ok`: a model asked for shapes that do not fit. */
-flux1_status ref_fits(const ops *o, bool ok, const char *operation);
 
 float ref_activation(activation f, float x);
 

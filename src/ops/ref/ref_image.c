@@ -34,12 +34,8 @@ static double conv_at(act in, act top, act bottom, const weight *w, int stride, 
 
 flux1_status ref_conv(ops *o, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
 {
-    TRY(ref_begin(o, "conv", w));
+    TRY(ops_begin(o, "conv", w));
     const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
-    TRY(ref_fits(o,
-                 w->cols == in.cols * w->kernel * w->kernel && w->rows == out.cols && t->height == s->height / stride &&
-                     t->width == s->width / stride,
-                 "conv"));
     for (int64_t b = 0; b < s->batch; b++)
         for (int64_t y = 0; y < t->height; y++)
             for (int64_t x = 0; x < t->width; x++)
@@ -52,8 +48,7 @@ flux1_status ref_conv(ops *o, act in, act top, act bottom, const weight *w, int 
 
 flux1_status ref_group_stats(ops *o, act in, int64_t groups, act stats)
 {
-    TRY(ref_begin(o, "group_stats", NULL));
-    TRY(ref_fits(o, in.cols % groups == 0 && act_rows(stats) == groups && stats.cols == 3, "group_stats"));
+    TRY(ops_begin(o, "group_stats", NULL));
     int64_t width = in.cols / groups, rows = act_rows(in);
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t g = 0; g < groups; g++) {
@@ -89,11 +84,7 @@ static void merge_stats(act stats, int64_t groups, int64_t b, int64_t g, double 
 
 flux1_status ref_group_apply(ops *o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu, act out)
 {
-    TRY(ref_begin(o, "group_apply", w));
-    TRY(ref_fits(o,
-                 in.cols % groups == 0 && act_rows(stats) % groups == 0 && w->rows == in.cols &&
-                     act_rows(in) == act_rows(out),
-                 "group_apply"));
+    TRY(ops_begin(o, "group_apply", w));
     int64_t width = in.cols / groups;
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t g = 0; g < groups; g++) {
@@ -112,9 +103,8 @@ flux1_status ref_group_apply(ops *o, act in, act stats, int64_t groups, const we
 
 flux1_status ref_upsample(ops *o, act in, act out)
 {
-    TRY(ref_begin(o, "upsample", NULL));
+    TRY(ops_begin(o, "upsample", NULL));
     const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
-    TRY(ref_fits(o, t->height == 2 * s->height && t->width == 2 * s->width && in.cols == out.cols, "upsample"));
     for (int64_t b = 0; b < s->batch; b++)
         for (int64_t y = 0; y < t->height; y++)
             for (int64_t x = 0; x < t->width; x++)

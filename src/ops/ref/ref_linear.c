@@ -57,11 +57,7 @@ flux1_status ref_product(ops *base, act in, const weight *w, const epilogue *e, 
     arena *memory = &((ref_ops *)base)->memory;
     size_t mark = arena_mark(memory);
     float *coarse = NULL;
-    TRY(ref_begin(base, "linear", w));
-    TRY(ref_fits(base,
-                 in.cols == w->cols && out.cols == w->rows && act_rows(in) == act_rows(out) &&
-                     act_batch(in) == act_batch(out),
-                 "linear"));
+    TRY(ops_begin(base, "linear", w));
     if (p->coarse)
         TRY(quantise((ref_ops *)base, in, &coarse));
     for (int64_t b = 0; b < act_batch(in); b++)
@@ -88,9 +84,7 @@ flux1_status ref_product(ops *base, act in, const weight *w, const epilogue *e, 
 
 flux1_status ref_layer_norm(ops *base, act in, const weight *w, act shift, act scale, float eps, act out)
 {
-    TRY(ref_begin(base, "layer_norm", w));
-    TRY(ref_fits(base, in.cols == out.cols && act_rows(in) == act_rows(out) && (!w || w->rows == in.cols),
-                 "layer_norm"));
+    TRY(ops_begin(base, "layer_norm", w));
     int64_t n = in.cols;
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t r = 0; r < act_rows(in); r++) {
@@ -117,8 +111,7 @@ flux1_status ref_layer_norm(ops *base, act in, const weight *w, act shift, act s
 
 flux1_status ref_rms_norm(ops *base, act in, const weight *w, float eps, act out)
 {
-    TRY(ref_begin(base, "rms_norm", w));
-    TRY(ref_fits(base, in.cols == out.cols && act_rows(in) == act_rows(out) && w->rows == in.cols, "rms_norm"));
+    TRY(ops_begin(base, "rms_norm", w));
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t r = 0; r < act_rows(in); r++) {
             const float *x = ref_row(in, b, r);
@@ -154,14 +147,10 @@ static void rotate(float *x, int64_t n, const float *table)
 
 flux1_status ref_head_norm_rope(ops *base, act x, int64_t heads, const weight *w, float eps, act rope)
 {
-    TRY(ref_begin(base, "head_norm_rope", w));
+    TRY(ops_begin(base, "head_norm_rope", w));
     if (heads == 0)
         return FLUX1_OK;
     int64_t dim = x.cols / heads;
-    TRY(ref_fits(base,
-                 dim * heads == x.cols && (!w || w->rows == dim) &&
-                     (!act_present(rope) || (rope.cols == dim && act_rows(rope) == act_rows(x))),
-                 "head_norm_rope"));
     for (int64_t b = 0; b < act_batch(x); b++)
         for (int64_t r = 0; r < act_rows(x); r++)
             for (int64_t h = 0; h < heads; h++) {
@@ -176,11 +165,7 @@ flux1_status ref_head_norm_rope(ops *base, act x, int64_t heads, const weight *w
 
 flux1_status ref_embed(ops *base, act ids, const weight *table, const weight *positions, int64_t first, act out)
 {
-    TRY(ref_begin(base, "embed", table));
-    TRY(ref_fits(base,
-                 table->cols == out.cols && act_rows(ids) == act_rows(out) &&
-                     (!positions || first + act_rows(out) <= positions->rows),
-                 "embed"));
+    TRY(ops_begin(base, "embed", table));
     for (int64_t b = 0; b < act_batch(out); b++)
         for (int64_t r = 0; r < act_rows(out); r++) {
             int32_t id;
@@ -200,8 +185,7 @@ flux1_status ref_embed(ops *base, act ids, const weight *table, const weight *po
 
 flux1_status ref_activate(ops *base, activation f, act in, act out)
 {
-    TRY(ref_begin(base, "activate", NULL));
-    TRY(ref_fits(base, in.cols == out.cols && act_rows(in) == act_rows(out), "activate"));
+    TRY(ops_begin(base, "activate", NULL));
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t r = 0; r < act_rows(in); r++)
             for (int64_t i = 0; i < in.cols; i++)
@@ -211,11 +195,7 @@ flux1_status ref_activate(ops *base, activation f, act in, act out)
 
 flux1_status ref_add(ops *base, act x, float s, act gate, act y, act out)
 {
-    TRY(ref_begin(base, "add", NULL));
-    TRY(ref_fits(base,
-                 x.cols == out.cols && y.cols == out.cols && act_rows(x) == act_rows(out) &&
-                     (act_rows(y) == act_rows(x) || act_rows(y) == 1),
-                 "add"));
+    TRY(ops_begin(base, "add", NULL));
     for (int64_t b = 0; b < act_batch(x); b++)
         for (int64_t r = 0; r < act_rows(x); r++) {
             const float *times = ref_table(base, gate, act_batch(out), b);
@@ -229,8 +209,7 @@ flux1_status ref_add(ops *base, act x, float s, act gate, act y, act out)
 
 flux1_status ref_euler(ops *base, act x, act v, act dsigma)
 {
-    TRY(ref_begin(base, "euler", NULL));
-    TRY(ref_fits(base, x.cols == v.cols && act_rows(x) == act_rows(v), "euler"));
+    TRY(ops_begin(base, "euler", NULL));
     for (int64_t b = 0; b < act_batch(x); b++)
         for (int64_t r = 0; r < act_rows(x); r++)
             for (int64_t i = 0; i < x.cols; i++)
@@ -240,8 +219,7 @@ flux1_status ref_euler(ops *base, act x, act v, act dsigma)
 
 flux1_status ref_copy_rows(ops *base, act in, int64_t first, act out)
 {
-    TRY(ref_begin(base, "copy_rows", NULL));
-    TRY(ref_fits(base, in.cols == out.cols && first + act_rows(out) <= act_rows(in), "copy_rows"));
+    TRY(ops_begin(base, "copy_rows", NULL));
     for (int64_t b = 0; b < act_batch(out); b++)
         for (int64_t r = 0; r < act_rows(out); r++)
             memcpy(ref_row(out, b, r), ref_row(in, b, first + r), (size_t)out.cols * sizeof(float));
@@ -258,8 +236,7 @@ size_t ref_pack_bytes(ops *o, act a, int64_t rows)
 
 flux1_status ref_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
 {
-    TRY(ref_begin(o, "pack", NULL));
-    TRY(ref_fits(o, first + rows <= act_rows(in), "pack"));
+    TRY(ops_begin(o, "pack", NULL));
     float *to = bytes;
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t r = 0; r < rows; r++, to += in.cols)
@@ -269,8 +246,7 @@ flux1_status ref_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
 
 flux1_status ref_unpack(ops *o, const void *bytes, act out, int64_t first, int64_t rows)
 {
-    TRY(ref_begin(o, "unpack", NULL));
-    TRY(ref_fits(o, first + rows <= act_rows(out), "unpack"));
+    TRY(ops_begin(o, "unpack", NULL));
     const float *from = bytes;
     for (int64_t b = 0; b < act_batch(out); b++)
         for (int64_t r = 0; r < rows; r++, from += out.cols)
@@ -281,8 +257,7 @@ flux1_status ref_unpack(ops *o, const void *bytes, act out, int64_t first, int64
 flux1_status ref_finite(ops *base, act a, int slot)
 {
     ref_ops *o = (ref_ops *)base;
-    TRY(ref_begin(base, "finite", NULL));
-    TRY(ref_fits(base, slot >= 0 && slot < REF_SLOTS, "finite"));
+    TRY(ops_begin(base, "finite", NULL));
     for (int64_t b = 0; b < act_batch(a); b++)
         for (int64_t r = 0; r < act_rows(a); r++)
             for (int64_t i = 0; i < a.cols; i++)
@@ -294,7 +269,7 @@ flux1_status ref_finite(ops *base, act a, int slot)
 flux1_status ref_finite_first(ops *base, int *slot)
 {
     ref_ops *o = (ref_ops *)base;
-    const unsigned char *bad = memchr(o->bad, 1, REF_SLOTS);
+    const unsigned char *bad = memchr(o->bad, 1, OPS_SLOTS);
     *slot = bad ? (int)(bad - o->bad) : -1;
     memset(o->bad, 0, sizeof o->bad);
     return FLUX1_OK;
