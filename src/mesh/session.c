@@ -38,9 +38,9 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
     config.threads = (int)i64_max(1, config.threads / m.ranks);
     size_t exchanged = 0;
     TRY_CLEANUP(ops_dry_create(&config, d->kind->sizing, &m.o));
-    TRY_CLEANUP(comm_dry_create(m.sp, m.sp_rank, &exchanged, err, &m.sp_comm));
-    TRY_CLEANUP(comm_dry_create(m.tp, m.tp_rank, &exchanged, err, &m.tp_comm));
-    TRY_CLEANUP(comm_dry_create(m.ranks, m.rank, &exchanged, err, &m.all));
+    TRY_CLEANUP(comm_dry_create(m.o, &config, m.sp, m.sp_rank, &exchanged, &m.sp_comm));
+    TRY_CLEANUP(comm_dry_create(m.o, &config, m.tp, m.tp_rank, &exchanged, &m.tp_comm));
+    TRY_CLEANUP(comm_dry_create(m.o, &config, m.ranks, m.rank, &exchanged, &m.all));
     TRY_CLEANUP(body(arg, &m));
     *count = *ops_dry_count(m.o);
     count->exchanged = exchanged;
