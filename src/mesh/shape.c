@@ -1,4 +1,4 @@
-/* Shapes of a mesh, as texts. */
+/* Shapes of a mesh, as texts, and a rank's place in one. */
 #include "mesh/mesh.h"
 
 #include <stdlib.h>
@@ -63,4 +63,14 @@ flux1_status mesh_parse(const char *shape, const char *sp, const char *tp, mesh_
                          c.sp_axis);
     *out = c;
     return FLUX1_OK;
+}
+
+void mesh_set_rank(mesh *m, const mesh_config *c, int rank)
+{
+    m->sp = c->sp;
+    m->tp = c->tp;
+    m->ranks = mesh_ranks(c);
+    m->rank = rank;
+    m->sp_rank = rank / c->tp;
+    m->tp_rank = rank % c->tp;
 }
