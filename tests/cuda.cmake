@@ -30,9 +30,12 @@ test_program(ops_test_checkops_cuda ops/test_checkops_cuda.c ops cuda_emulator)
 set_target_properties(ops_test_checkops_cuda PROPERTIES LINKER_LANGUAGE CXX)
 target_compile_definitions(ops_test_checkops_cuda PRIVATE FLUX1_CHECK_CALLS=1)
 
-test_program(mesh_test_session_cuda mesh/test_session.c mesh cuda_emulator)
-set_target_properties(mesh_test_session_cuda PROPERTIES LINKER_LANGUAGE CXX)
-target_compile_definitions(mesh_test_session_cuda PRIVATE TEST_DEVICE="cuda")
+foreach(test forms session)
+  set(target mesh_test_${test}_cuda)
+  test_program(${target} mesh/test_${test}.c mesh cuda_emulator)
+  set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)
+  target_compile_definitions(${target} PRIVATE TEST_DEVICE="cuda")
+endforeach()
 
 # the pipeline's goldens again, on device "cuda"
 foreach(test goldens bf16 fp8)

@@ -1,6 +1,7 @@
-/* Communicators without company: `self` is a mesh of one, `dry` counts bytes as if there were others. */
+/* Communicators without company: `self` is a mesh of one, `dry` tells what it would move if there were others. */
 #include "mesh/comm.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,41 +50,62 @@ flux1_status comm_self_create(flux1_error *err, comm **out)
 
 typedef struct dry_comm {
     comm head;
+    ops *o;
+    ops_event_sink *event;
+    void *event_user;
     size_t *exchanged;
 } dry_comm;
 
-static void count(comm *c, size_t bytes) { *((dry_comm *)c)->exchanged += bytes; }
+/* A communicator of one moves nothing and tells nothing. */
+static flux1_status told(comm *c, const char *operation, size_t bytes, bool overlaps)
+{
+    dry_comm *d = (dry_comm *)c;
+    if (c->size == 1)
+        return FLUX1_OK;
+    *d->exchanged += bytes;
+    if (d->event)
+        d->event(d->event_user, &(ops_event){.kind = EVENT_COLLECTIVE,
+                                             .operation = operation,
+                                             .bytes_moved = bytes,
+                                             .ranks = c->size,
+                                             .overlaps = overlaps,
+                                             .arena = ops_mark(d->o)});
+    return FLUX1_OK;
+}
 
 static flux1_status dry_all_gather(comm *c, const void *send, void *recv, size_t bytes)
 {
     (void)send, (void)recv;
-    count(c, bytes * (size_t)(c->size - 1));
-    return FLUX1_OK;
+    return told(c, "all_gather", bytes * (size_t)(c->size - 1), false);
 }
 
 static flux1_status dry_reduce_scatter(comm *c, const float *send, float *recv, size_t elements)
 {
     (void)send, (void)recv;
-    count(c, elements * sizeof(float) * (size_t)(c->size - 1));
-    return FLUX1_OK;
+    return told(c, "reduce_scatter", elements * sizeof(float) * (size_t)(c->size - 1), false);
 }
 
 static flux1_status dry_shift_begin(comm *c, const void *send, void *recv, size_t bytes, int distance)
 {
     (void)send, (void)recv, (void)distance;
-    count(c, bytes);
-    return FLUX1_OK;
+    return told(c, "shift_begin", bytes, true);
 }
 
-static const comm_table dry_table = {"dry",   dry_all_gather, dry_reduce_scatter, dry_shift_begin,
-                                     no_wait, nobody_to_tell, plain_destroy};
+static flux1_status dry_shift_end(comm *c) { return told(c, "shift_end", 0, false); }
 
-flux1_status comm_dry_create(int size, int rank, size_t *exchanged, flux1_error *err, comm **out)
+static const comm_table dry_table = {"dry",         dry_all_gather, dry_reduce_scatter, dry_shift_begin,
+                                     dry_shift_end, nobody_to_tell, plain_destroy};
+
+flux1_status comm_dry_create(ops *o, const ops_config *config, int size, int rank, size_t *exchanged, comm **out)
 {
     dry_comm *c = malloc(sizeof *c);
     if (!c)
-        return error_oom(err, sizeof *c, "a communicator");
-    *c = (dry_comm){.head = {.fn = &dry_table, .size = size, .rank = rank, .err = err}, .exchanged = exchanged};
+        return error_oom(config->err, sizeof *c, "a communicator");
+    *c = (dry_comm){.head = {.fn = &dry_table, .size = size, .rank = rank, .err = config->err},
+                    .o = o,
+                    .event = config->event,
+                    .event_user = config->event_user,
+                    .exchanged = exchanged};
     *out = &c->head;
     return FLUX1_OK;
 }

@@ -34,9 +34,31 @@ weight_recipe mesh_row_slice(const mesh *m, const weight_recipe *r, int64_t unit
     return recipe_cols(r, mine.begin * unit, mine.count * unit);
 }
 
-static bool part_selected(act a, act_part p) { return a.part == PART_WHOLE || a.part == p; }
+/* What `a` names of part p; no rows of the other part. */
+static act part_of(act a, act_part p)
+{
+    const int64_t *rows = a.buffer->shape.rows;
+    if (a.part == p)
+        return a;
+    if (a.part != PART_WHOLE)
+        return act_slice(act_of(a, p), 0, 0);
+    int64_t begin = p == PART_IMAGE ? rows[PART_TEXT] : 0, end = begin + rows[p],
+            first = i64_min(end, i64_max(begin, a.row)), last = i64_max(first, i64_min(end, a.row + a.rows));
+    return act_slice(act_of(a, p), first - begin, last - first);
+}
 
-static int64_t part_rows(act a, act_part p) { return a.buffer->shape.rows[p]; }
+/* The rows that `a` names, as a tensor of its own with the same parts. */
+static act_shape shape_like(act a, int64_t cols)
+{
+    return shape_rows(act_batch(a), act_rows(part_of(a, PART_TEXT)), act_rows(part_of(a, PART_IMAGE)), cols);
+}
+
+static flux1_status create_like(ops *o, act_role role, act a, int64_t cols, act *out)
+{
+    TRY(ops_create(o, role, shape_like(a, cols), out));
+    *out = act_of(*out, a.part);
+    return FLUX1_OK;
+}
 
 /* Rows of one part, each rank's cut (in units of `unit` rows) of full's rows, to every rank. */
 static flux1_status gather_rows(mesh *m, comm *c, act x, act full, int64_t unit)
@@ -61,9 +83,11 @@ flux1_status mesh_gather(mesh *m, act x, act full)
 {
     if (m->tp == 1)
         return ops_cast(m->o, x, full);
+    if (x.buffer->role != full.buffer->role)
+        return mesh_enter(m, &(norm){.kind = NORM_NONE}, x, full);
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
-        if (part_selected(x, p) && part_rows(full, p) > 0)
-            TRY(gather_rows(m, m->tp_comm, act_of(x, p), act_of(full, p), 1));
+        if (act_rows(part_of(full, p)) > 0)
+            TRY(gather_rows(m, m->tp_comm, part_of(x, p), part_of(full, p), 1));
     return FLUX1_OK;
 }
 
@@ -77,15 +101,6 @@ static flux1_status apply_norm(ops *o, const norm *n, act x, act out)
     return ops_cast(o, x, out);
 }
 
-/* Rows of the selected part(s) only. */
-static act_shape shape_like(act a, int64_t cols)
-{
-    act_shape s = {.batch = act_batch(a), .cols = cols};
-    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
-        s.rows[p] = part_selected(a, p) ? part_rows(a, p) : 0;
-    return s;
-}
-
 flux1_status mesh_enter(mesh *m, const norm *n, act x, act full)
 {
     ops *o = m->o;
@@ -93,8 +108,7 @@ flux1_status mesh_enter(mesh *m, const norm *n, act x, act full)
         return apply_norm(o, n, x, full);
     size_t mark = ops_mark(o);
     act normed;
-    TRY(ops_create(o, ACT_LINEAR, shape_like(x, x.cols), &normed));
-    normed = act_of(normed, x.part);
+    TRY(create_like(o, full.buffer->role, x, x.cols, &normed));
     TRY(apply_norm(o, n, x, normed));
     TRY(mesh_gather(m, normed, full));
     ops_release(o, mark);
@@ -131,12 +145,11 @@ flux1_status mesh_leave(mesh *m, act in, const linear_weight *w, act gate, act x
         return ops_linear(o, in, w, &(epilogue){.gate = gate, .residual = x}, x);
     size_t mark = ops_mark(o);
     act partial;
-    TRY(ops_create(o, ACT_PARTIAL, shape_like(in, x.cols), &partial));
-    partial = act_of(partial, in.part);
+    TRY(create_like(o, ACT_PARTIAL, in, x.cols, &partial));
     TRY(ops_linear(o, in, w, &(epilogue){0}, partial));
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
-        if (part_selected(in, p) && part_rows(in, p) > 0)
-            TRY(scatter_part(m, act_of(partial, p), gate, act_of(x, p)));
+        if (act_rows(part_of(in, p)) > 0)
+            TRY(scatter_part(m, part_of(partial, p), gate, part_of(x, p)));
     ops_release(o, mark);
     return FLUX1_OK;
 }
@@ -149,8 +162,7 @@ flux1_status mesh_mlp(mesh *m, act in, const linear_weight *up, activation f, co
         return ops_mlp(o, in, up, f, down, &(epilogue){.gate = gate, .residual = x}, x);
     size_t mark = ops_mark(o);
     act hidden;
-    TRY(ops_create(o, ACT_LINEAR, shape_like(in, up->w->rows), &hidden));
-    hidden = act_of(hidden, in.part);
+    TRY(create_like(o, ACT_LINEAR, in, up->w->rows, &hidden));
     TRY(ops_linear(o, in, up, &(epilogue){.f = f}, hidden));
     TRY(mesh_leave(m, hidden, down, gate, x));
     ops_release(o, mark);
@@ -166,7 +178,7 @@ flux1_status mesh_table(mesh *m, act in, const linear_weight *w, act table)
     size_t mark = ops_mark(o);
     int64_t rows = act_rows(table), most = i64_ceil_div(table.cols, c->size);
     act mine;
-    TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, rows, w->w->rows), &mine));
+    TRY(ops_create(o, ACT_TABLE, shape_rows(act_batch(table), 0, rows, w->w->rows), &mine));
     TRY(ops_linear(o, in, w, &(epilogue){0}, mine));
     size_t bytes = ops_pack_bytes(o, act_columns(table, 0, most), rows);
     void *send, *recv;
@@ -190,6 +202,7 @@ typedef struct ring {
     act q;
     const attention_args *args;
     int64_t units, unit; /* image rows of all ranks = units · unit, cut by units */
+    act_role role;       /* of k and v */
     size_t bytes;        /* of k or v, as exchanged */
     act sum, lse, part, part_lse;
 } ring;
@@ -198,7 +211,8 @@ static flux1_status ring_create(ring *r, act k)
 {
     ops *o = r->m->o;
     act_shape s = shape_like(r->q, r->q.cols), l = shape_like(r->q, r->args->heads);
-    r->bytes = ops_pack_bytes(o, act_of(k, PART_IMAGE), i64_ceil_div(r->units, r->c->size) * r->unit);
+    r->role = k.buffer->role;
+    r->bytes = ops_pack_bytes(o, part_of(k, PART_IMAGE), i64_ceil_div(r->units, r->c->size) * r->unit);
     TRY(ops_create(o, ACT_PARTIAL, s, &r->sum));
     TRY(ops_create(o, ACT_PARTIAL, s, &r->part));
     TRY(ops_create(o, ACT_STATS, l, &r->lse));
@@ -213,8 +227,8 @@ static flux1_status ring_merge(ring *r, const char *bytes, int source)
     int64_t rows = cut_of(r->units, r->c->size, source).count * r->unit;
     act k, v;
     act_shape s = shape_rows(act_batch(r->q), 0, rows, r->q.cols);
-    TRY(ops_create(o, ACT_HEADS, s, &k));
-    TRY(ops_create(o, ACT_HEADS, s, &v));
+    TRY(ops_create(o, r->role, s, &k));
+    TRY(ops_create(o, r->role, s, &v));
     TRY(ops_unpack(o, bytes, k, 0, rows));
     TRY(ops_unpack(o, bytes + r->bytes, v, 0, rows));
     TRY(ops_attention_part(o, r->q, k, v, r->args, r->part, r->part_lse));
@@ -232,8 +246,8 @@ static flux1_status ring_attention(ring *r, act k, act v, act out)
     TRY(ring_create(r, k));
     TRY(ops_exchange(o, 2 * r->bytes, &here));
     TRY(ops_exchange(o, 2 * r->bytes, &next));
-    TRY(ops_pack(o, act_of(k, PART_IMAGE), 0, part_rows(k, PART_IMAGE), here));
-    TRY(ops_pack(o, act_of(v, PART_IMAGE), 0, part_rows(v, PART_IMAGE), (char *)here + r->bytes));
+    TRY(ops_pack(o, part_of(k, PART_IMAGE), 0, act_rows(part_of(k, PART_IMAGE)), here));
+    TRY(ops_pack(o, part_of(v, PART_IMAGE), 0, act_rows(part_of(v, PART_IMAGE)), (char *)here + r->bytes));
     TRY(c->fn->shift_begin(c, here, next, 2 * r->bytes, 1));
     TRY(ops_attention_part(o, r->q, k, v, r->args, r->sum, r->lse));
     for (int turn = 1; turn < c->size; turn++) {

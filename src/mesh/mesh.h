@@ -52,6 +52,9 @@ typedef struct mesh {
     flux1_error *err;
 } mesh;
 
+/* Its place: all but the communicators, the backend and err. */
+void mesh_set_rank(mesh *m, const mesh_config *c, int rank);
+
 /* What the ranks compute on. */
 typedef struct mesh_device {
     const ops_device_kind *kind; /* enough for a dry run */
@@ -68,11 +71,12 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
                           ops_count *count, flux1_error *err);
 
 /* Ranks that stay: each with its backend and, but for rank 0, a thread, joined by communicators. What a body leaves on
- * a backend (weights, activations) is there for the next. */
+ * a backend (weights, activations) is there for the next. FLUX1_ERR_UNSUPPORTED: nothing runs bodies on this kind of
+ * device (runner.h). */
 typedef struct mesh_session mesh_session;
 flux1_status mesh_open(const mesh_config *c, const mesh_device *d, mesh_session **out, flux1_error *err);
-void mesh_close(mesh_session *s); /* NULL is fine */
-int mesh_session_ranks(const mesh_session *s);
+void mesh_close(mesh_session *s);              /* NULL is fine */
+int mesh_session_ranks(const mesh_session *s); /* in this process */
 
 /* Gives each rank an empty arena of at least arena_bytes[rank]; activations that were left there are gone, weights
  * stay. An arena that is large enough is kept. After a failure some ranks may have none: reserve again. */

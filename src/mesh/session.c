@@ -1,5 +1,6 @@
-/* The ranks of a mesh: threads that stay, each with its backend, and the communicators between them. */
-#include "mesh/mesh.h"
+/* The runner `ranks`: threads that stay, one for each rank of this process, each with its backend. */
+#include "mesh/runner.h"
+#include "mesh/transport.h"
 
 #include "base/checked.h"
 
@@ -7,67 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void set_place(mesh *m, const mesh_config *c, int rank)
-{
-    m->sp = c->sp;
-    m->tp = c->tp;
-    m->ranks = mesh_ranks(c);
-    m->rank = rank;
-    m->sp_rank = rank / c->tp;
-    m->tp_rank = rank % c->tp;
-}
-
-static void destroy_comms(mesh *m)
-{
-    comm **all[] = {&m->sp_comm, &m->tp_comm, &m->all};
-    for (int i = 0; i < 3; i++) {
-        if (*all[i])
-            (*all[i])->fn->destroy(*all[i]);
-        *all[i] = NULL;
-    }
-}
-
-flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, mesh_body *body, void *arg,
-                          ops_count *count, flux1_error *err)
-{
-    flux1_status st;
-    mesh m = {.err = err};
-    set_place(&m, c, rank);
-    ops_config config = d->config;
-    config.err = err;
-    config.threads = (int)i64_max(1, config.threads / m.ranks);
-    size_t exchanged = 0;
-    TRY_CLEANUP(ops_dry_create(&config, d->kind->sizing, &m.o));
-    TRY_CLEANUP(comm_dry_create(m.sp, m.sp_rank, &exchanged, err, &m.sp_comm));
-    TRY_CLEANUP(comm_dry_create(m.tp, m.tp_rank, &exchanged, err, &m.tp_comm));
-    TRY_CLEANUP(comm_dry_create(m.ranks, m.rank, &exchanged, err, &m.all));
-    TRY_CLEANUP(body(arg, &m));
-    *count = *ops_dry_count(m.o);
-    count->exchanged = exchanged;
-cleanup:
-    destroy_comms(&m);
-    if (m.o)
-        ops_destroy(m.o);
-    return st;
-}
-
-/* Where the ranks of one communicator meet: in this process's memory, or over their devices' link of this number. */
-typedef struct meeting {
-    comm_group *group;
-    unsigned char id[OPS_LINK_ID];
-} meeting;
-
-/* All of a session: one per column of ranks, one per row, one for all. */
-typedef struct meetings {
-    int sp, tp;
-    const ops_device_kind *linked; /* the kind whose links join the ranks; NULL: this process's memory */
-    meeting *of_sp;                /* [tp]: ranks that share tp_rank */
-    meeting *of_tp;                /* [sp] */
-    meeting all;
-} meetings;
+typedef struct rank_session rank_session;
 
 typedef struct rank_state {
-    mesh_session *session;
+    rank_session *session;
     mesh m;
     pthread_t thread;
     bool started;
@@ -78,10 +22,11 @@ typedef struct rank_state {
 
 typedef void rank_job(rank_state *r);
 
-struct mesh_session {
+struct rank_session {
+    mesh_session head;
     mesh_config config;
     mesh_device device;
-    meetings meetings;
+    transport *transport;
     bool connected; /* the ranks have communicators; not after a failure, until the next body */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -92,115 +37,50 @@ struct mesh_session {
     mesh_body *body;
     void *arg;
     rank_state *failed; /* the first to fail in this body; the others' failures may follow from it */
-    int ranks;
-    rank_state rank[];
+    rank_state rank[];  /* [head.ranks], of the mesh's from transport->first on */
 };
 
-static void meetings_destroy(meetings *g)
-{
-    for (int i = 0; g->of_sp && i < g->tp; i++)
-        comm_group_destroy(g->of_sp[i].group);
-    for (int i = 0; g->of_tp && i < g->sp; i++)
-        comm_group_destroy(g->of_tp[i].group);
-    comm_group_destroy(g->all.group);
-    free(g->of_sp);
-    free(g->of_tp);
-    *g = (meetings){0};
-}
+static rank_session *self(mesh_session *s) { return (rank_session *)s; }
 
-static flux1_status arrange(const meetings *g, int size, meeting *m, flux1_error *err)
+static void disconnect(rank_session *s)
 {
-    return g->linked && size > 1 ? g->linked->link_id(m->id, err) : comm_group_create(size, err, &m->group);
-}
-
-static flux1_status meetings_create(const mesh_config *c, const ops_device_kind *linked, meetings *g, flux1_error *err)
-{
-    *g = (meetings){.sp = c->sp, .tp = c->tp, .linked = linked};
-    g->of_sp = calloc((size_t)c->tp, sizeof *g->of_sp);
-    g->of_tp = calloc((size_t)c->sp, sizeof *g->of_tp);
-    if (!g->of_sp || !g->of_tp)
-        return error_oom(err, 0, "the mesh");
-    for (int i = 0; i < c->tp; i++)
-        TRY(arrange(g, c->sp, &g->of_sp[i], err));
-    for (int i = 0; i < c->sp; i++)
-        TRY(arrange(g, c->tp, &g->of_tp[i], err));
-    return arrange(g, c->sp * c->tp, &g->all, err);
-}
-
-static flux1_status join(const meetings *g, const meeting *at, int size, int rank, mesh *m, flux1_error *err,
-                         comm **out)
-{
-    if (size == 1)
-        return comm_self_create(err, out);
-    return g->linked ? comm_link_create(g->linked, m->o, at->id, size, rank, err, out)
-                     : comm_threads_create(at->group, rank, err, out);
-}
-
-/* ---- communicators ---- */
-
-static flux1_status connect_rank(mesh_session *s, mesh *m, flux1_error *err)
-{
-    const meetings *g = &s->meetings;
-    TRY(join(g, &g->of_sp[m->tp_rank], m->sp, m->sp_rank, m, err, &m->sp_comm));
-    TRY(join(g, &g->of_tp[m->sp_rank], m->tp, m->tp_rank, m, err, &m->tp_comm));
-    return join(g, &g->all, m->ranks, m->rank, m, err, &m->all);
-}
-
-static void disconnect(mesh_session *s)
-{
-    for (int i = 0; i < s->ranks; i++)
-        destroy_comms(&s->rank[i].m);
-    meetings_destroy(&s->meetings);
+    s->transport->fn->reset(s->transport);
     s->connected = false;
 }
 
-/* Ranks that own a device each are joined by their kind's links, where it has any. */
-static flux1_status connect_all(mesh_session *s, flux1_error *err)
+static flux1_status connect_all(rank_session *s, flux1_error *err)
 {
-    const ops_device_kind *kind = s->device.kind;
-    bool linked = s->device.own && kind->link_possible && kind->link_possible();
-    flux1_status st = meetings_create(&s->config, linked ? kind : NULL, &s->meetings, err);
-    for (int i = 0; st == FLUX1_OK && i < s->ranks; i++) {
+    for (int i = 0; i < s->head.ranks; i++) {
         rank_state *r = &s->rank[i];
-        st = connect_rank(s, &r->m, &r->error);
-        if (st != FLUX1_OK)
-            error_set(err, st, "%s", r->error.message);
+        flux1_status st = s->transport->fn->connect(s->transport, &r->m);
+        if (st != FLUX1_OK) {
+            disconnect(s);
+            return error_set(err, st, "%s", r->error.message);
+        }
     }
-    if (st == FLUX1_OK)
-        s->connected = true;
-    else
-        disconnect(s);
-    return st;
-}
-
-static void abort_all(mesh_session *s)
-{
-    for (int i = 0; i < s->ranks; i++) {
-        comm *all[] = {s->rank[i].m.sp_comm, s->rank[i].m.tp_comm, s->rank[i].m.all};
-        for (int k = 0; k < 3; k++)
-            all[k]->fn->abort(all[k]);
-    }
+    s->connected = true;
+    return FLUX1_OK;
 }
 
 /* ---- ranks ---- */
 
-static flux1_status create_rank(mesh_session *s, int rank, flux1_error *err)
+static flux1_status create_rank(rank_session *s, int i, flux1_error *err)
 {
-    rank_state *r = &s->rank[rank];
+    rank_state *r = &s->rank[i];
     r->session = s;
     r->m.err = &r->error;
-    set_place(&r->m, &s->config, rank);
+    mesh_set_rank(&r->m, &s->config, s->transport->first + i);
     ops_config config = s->device.config;
     config.err = &r->error;
-    config.threads = (int)i64_max(1, config.threads / s->ranks);
-    config.device = s->device.own ? s->device.own[rank] : s->device.device;
+    config.threads = (int)i64_max(1, config.threads / s->head.ranks);
+    config.device = s->device.own ? s->device.own[i] : s->device.device;
     flux1_status st = s->device.kind->create(&config, &r->m.o);
     return st == FLUX1_OK ? st : error_set(err, st, "%s", r->error.message);
 }
 
 static void run_body(rank_state *r)
 {
-    mesh_session *s = r->session;
+    rank_session *s = r->session;
     error_clear(&r->error);
     r->mark = ops_mark(r->m.o);
     r->status = s->body(s->arg, &r->m);
@@ -210,7 +90,7 @@ static void run_body(rank_state *r)
     if (!s->failed)
         s->failed = r;
     pthread_mutex_unlock(&s->lock);
-    abort_all(s);
+    s->transport->fn->abort(s->transport);
 }
 
 /* After a failure, when no rank is at work any more. On the rank's own thread: what a backend has begun to record, it
@@ -225,7 +105,7 @@ static void unwind(rank_state *r)
 static void *rank_main(void *arg)
 {
     rank_state *r = arg;
-    mesh_session *s = r->session;
+    rank_session *s = r->session;
     unsigned long seen = 0;
     pthread_mutex_lock(&s->lock);
     for (;;) {
@@ -245,11 +125,11 @@ static void *rank_main(void *arg)
 }
 
 /* On every rank, rank 0's on this thread; returns when all are done. */
-static void on_all_ranks(mesh_session *s, rank_job *job)
+static void on_all_ranks(rank_session *s, rank_job *job)
 {
     pthread_mutex_lock(&s->lock);
     s->job = job;
-    s->running = s->ranks - 1;
+    s->running = s->head.ranks - 1;
     s->turn++;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
@@ -260,9 +140,9 @@ static void on_all_ranks(mesh_session *s, rank_job *job)
     pthread_mutex_unlock(&s->lock);
 }
 
-static flux1_status start_threads(mesh_session *s, flux1_error *err)
+static flux1_status start_threads(rank_session *s, flux1_error *err)
 {
-    for (int i = 1; i < s->ranks; i++) {
+    for (int i = 1; i < s->head.ranks; i++) {
         if (pthread_create(&s->rank[i].thread, NULL, rank_main, &s->rank[i]) != 0)
             return error_set(err, FLUX1_ERR_MEMORY, "cannot start a thread for rank %d of the mesh", i);
         s->rank[i].started = true;
@@ -272,10 +152,32 @@ static flux1_status start_threads(mesh_session *s, flux1_error *err)
 
 /* ---- the session ---- */
 
-flux1_status mesh_open(const mesh_config *c, const mesh_device *d, mesh_session **out, flux1_error *err)
+static bool has_backend(const ops_device_kind *kind) { return kind->create != NULL; }
+
+static void close_ranks(mesh_session *base)
 {
-    int ranks = mesh_ranks(c);
-    mesh_session *s = calloc(1, sizeof *s + (size_t)ranks * sizeof s->rank[0]);
+    rank_session *s = self(base);
+    pthread_mutex_lock(&s->lock);
+    s->stop = true;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+    for (int i = 0; i < s->head.ranks; i++)
+        if (s->rank[i].started)
+            pthread_join(s->rank[i].thread, NULL);
+    s->transport->fn->destroy(s->transport);
+    for (int i = 0; i < s->head.ranks; i++)
+        if (s->rank[i].m.o)
+            ops_destroy(s->rank[i].m.o);
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+    free(s);
+}
+
+/* The session without ranks, on a transport that is its own from then on. */
+static flux1_status create_session(const mesh_config *c, const mesh_device *d, transport *t, rank_session **out,
+                                   flux1_error *err)
+{
+    rank_session *s = calloc(1, sizeof *s + (size_t)t->ranks * sizeof s->rank[0]);
     if (!s)
         return error_oom(err, 0, "the mesh's ranks");
     if (pthread_mutex_init(&s->lock, NULL) != 0) {
@@ -287,49 +189,39 @@ flux1_status mesh_open(const mesh_config *c, const mesh_device *d, mesh_session 
         free(s);
         return error_oom(err, 0, "the mesh's condition");
     }
+    s->head = (mesh_session){.fn = &mesh_ranks_runner, .ranks = t->ranks};
     s->config = *c;
     s->device = *d;
-    s->ranks = ranks;
-    flux1_status st = FLUX1_OK;
-    for (int i = 0; st == FLUX1_OK && i < ranks; i++)
-        st = create_rank(s, i, err);
-    if (st == FLUX1_OK)
-        st = connect_all(s, err);
-    if (st == FLUX1_OK)
-        st = start_threads(s, err);
-    if (st != FLUX1_OK) {
-        mesh_close(s);
-        return st;
-    }
+    s->transport = t;
     *out = s;
     return FLUX1_OK;
 }
 
-void mesh_close(mesh_session *s)
+static flux1_status open_ranks(const mesh_config *c, const mesh_device *d, mesh_session **out, flux1_error *err)
 {
-    if (!s)
-        return;
-    pthread_mutex_lock(&s->lock);
-    s->stop = true;
-    pthread_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->lock);
-    for (int i = 0; i < s->ranks; i++)
-        if (s->rank[i].started)
-            pthread_join(s->rank[i].thread, NULL);
-    disconnect(s);
-    for (int i = 0; i < s->ranks; i++)
-        if (s->rank[i].m.o)
-            ops_destroy(s->rank[i].m.o);
-    pthread_cond_destroy(&s->changed);
-    pthread_mutex_destroy(&s->lock);
-    free(s);
+    transport *t;
+    rank_session *s = NULL;
+    TRY(transport_open(c, d, &t, err));
+    flux1_status st = create_session(c, d, t, &s, err);
+    if (st != FLUX1_OK) {
+        t->fn->destroy(t);
+        return st;
+    }
+    for (int i = 0; i < s->head.ranks; i++)
+        TRY_CLEANUP(create_rank(s, i, err));
+    TRY_CLEANUP(connect_all(s, err));
+    TRY_CLEANUP(start_threads(s, err));
+    *out = &s->head;
+cleanup:
+    if (st != FLUX1_OK)
+        close_ranks(&s->head);
+    return st;
 }
 
-int mesh_session_ranks(const mesh_session *s) { return s->ranks; }
-
-flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_error *err)
+static flux1_status reserve_arenas(mesh_session *base, const size_t *arena_bytes, flux1_error *err)
 {
-    for (int i = 0; i < s->ranks; i++) {
+    rank_session *s = self(base);
+    for (int i = 0; i < s->head.ranks; i++) {
         flux1_status st = ops_reserve(s->rank[i].m.o, arena_bytes[i]);
         if (st != FLUX1_OK)
             return error_set(err, st, "%s", s->rank[i].error.message);
@@ -337,8 +229,9 @@ flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_erro
     return FLUX1_OK;
 }
 
-flux1_status mesh_run(mesh_session *s, mesh_body *body, void *arg, flux1_error *err)
+static flux1_status run_on_ranks(mesh_session *base, mesh_body *body, void *arg, flux1_error *err)
 {
+    rank_session *s = self(base);
     if (!s->connected)
         TRY(connect_all(s, err));
     s->body = body;
@@ -352,3 +245,12 @@ flux1_status mesh_run(mesh_session *s, mesh_body *body, void *arg, flux1_error *
     disconnect(s); /* aborted communicators stay so: the next body gets new ones */
     return st;
 }
+
+const mesh_runner mesh_ranks_runner = {
+    .name = "ranks",
+    .serves = has_backend,
+    .open = open_ranks,
+    .reserve = reserve_arenas,
+    .run = run_on_ranks,
+    .close = close_ranks,
+};

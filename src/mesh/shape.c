@@ -1,4 +1,4 @@
-/* Shapes of a mesh, as texts. */
+/* Shapes of a mesh, as texts, and a rank's place in one. */
 #include "mesh/mesh.h"
 
 #include <stdlib.h>
@@ -23,12 +23,12 @@ static flux1_status parse_factor(const char *name, const char *text, const mesh_
     if (!text || !*text)
         return FLUX1_OK;
     if (!parse_pair(text, '@', &f, &a) || a > 1)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "--%s %s: it should be FACTOR@AXIS with axis 0 or 1, such as 2@0",
+        return error_set(err, FLUX1_ERR_ARGUMENT, "%s \"%s\": it should be FACTOR@AXIS with axis 0 or 1, such as 2@0",
                          name, text);
     if (f != 1 && f != c->shape[a])
         return error_set(err, FLUX1_ERR_ARGUMENT,
-                         "--%s %s: axis %ld of mesh %dx%d has %d devices, so the factor should be %d or 1", name, text,
-                         a, c->shape[0], c->shape[1], c->shape[a], c->shape[a]);
+                         "%s \"%s\": axis %ld of mesh %dx%d has %d devices, so the factor should be %d or 1", name,
+                         text, a, c->shape[0], c->shape[1], c->shape[a], c->shape[a]);
     *factor = (int)f;
     *axis = (int)a;
     return FLUX1_OK;
@@ -40,9 +40,9 @@ flux1_status mesh_parse(const char *shape, const char *sp, const char *tp, mesh_
     long rows, cols;
     if (shape && *shape) {
         if (!parse_pair(shape, 'x', &rows, &cols) || rows < 1 || cols < 1)
-            return error_set(err, FLUX1_ERR_ARGUMENT, "--mesh %s: it should be ROWSxCOLUMNS, such as 2x4", shape);
+            return error_set(err, FLUX1_ERR_ARGUMENT, "mesh \"%s\": it should be ROWSxCOLUMNS, such as 2x4", shape);
         if (rows > MESH_RANKS_MAX || cols > MESH_RANKS_MAX || rows * cols > MESH_RANKS_MAX)
-            return error_set(err, FLUX1_ERR_LIMIT, "--mesh %s: at most %d devices", shape, MESH_RANKS_MAX);
+            return error_set(err, FLUX1_ERR_LIMIT, "mesh \"%s\": at most %d devices", shape, MESH_RANKS_MAX);
         c.shape[0] = (int)rows;
         c.shape[1] = (int)cols;
     }
@@ -59,8 +59,18 @@ flux1_status mesh_parse(const char *shape, const char *sp, const char *tp, mesh_
     c.sp = sp_given ? c.sp : c.shape[c.sp_axis];
     c.tp = tp_given ? c.tp : c.shape[c.tp_axis];
     if (c.sp_axis == c.tp_axis && c.sp > 1 && c.tp > 1)
-        return error_set(err, FLUX1_ERR_ARGUMENT,
-                         "--sp and --tp both take axis %d of the mesh; give them different axes", c.sp_axis);
+        return error_set(err, FLUX1_ERR_ARGUMENT, "sp and tp both take axis %d of the mesh; give them different axes",
+                         c.sp_axis);
     *out = c;
     return FLUX1_OK;
+}
+
+void mesh_set_rank(mesh *m, const mesh_config *c, int rank)
+{
+    m->sp = c->sp;
+    m->tp = c->tp;
+    m->ranks = mesh_ranks(c);
+    m->rank = rank;
+    m->sp_rank = rank / c->tp;
+    m->tp_rank = rank % c->tp;
 }

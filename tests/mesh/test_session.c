@@ -435,6 +435,21 @@ static void all_ranks_hear_what_a_step_found(void **state)
     on_every_mesh(steps_agree);
 }
 
+/* A kind of device may have no backend to call: a dry run's sizing is all that it needs to be planned. */
+static void a_kind_that_nothing_runs_is_refused(void **state)
+{
+    (void)state;
+    const ops_device_kind planned = {.name = "planned", .sizing = &ops_ref_sizing};
+    const mesh_device d = {.kind = &planned, .config = {.arithmetic = DTYPE_F32, .threads = 1}};
+    mesh_config c;
+    mesh_session *s = NULL;
+    flux1_error err = {0};
+    assert_int_equal(mesh_parse("2x1", NULL, NULL, &c, &err), FLUX1_OK);
+    assert_int_equal(mesh_open(&c, &d, &s, &err), FLUX1_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "device planned"));
+    assert_null(s);
+}
+
 int main(void)
 {
 #ifdef TEST_DEVICE
@@ -448,6 +463,7 @@ int main(void)
         cmocka_unit_test(an_arena_that_is_large_enough_is_kept),
 #endif
         cmocka_unit_test(all_ranks_hear_what_a_step_found),
+        cmocka_unit_test(a_kind_that_nothing_runs_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -838,7 +838,7 @@ static void hold_bracket(run *r)
 }
 
 /* Rows and columns of a window are those that its numbers name, in every batch entry. */
-static void hold_windows(run *r)
+static inline void hold_windows(run *r)
 {
     enum { BATCH = 2, TEXT = 3, IMAGE = 5, COLS = 7 };
     float host[BATCH][TEXT + IMAGE][COLS], part[BATCH * 2 * 4];
@@ -873,7 +873,7 @@ static void refused(run *r, flux1_status st, const char *entry, const char *oper
     r->err.message[0] = 0;
 }
 
-static void refuse_products(run *r)
+static inline void refuse_products(run *r)
 {
     weight *w = linear_of(r, 6, 4, true), *v = vector_weight(r, 4, false);
     act in = joint(r, ACT_LINEAR, 2, 3, 5, 4, false), out = joint(r, ACT_LINEAR, 2, 3, 5, 6, false),
@@ -923,7 +923,7 @@ static void refuse_products(run *r)
     ok(r, ops_qkv_norm_rope(r->o, in, &qkv, rope, out));
 }
 
-static void refuse_rows(run *r)
+static inline void refuse_rows(run *r)
 {
     weight *v = vector_weight(r, 4, false), *w = linear_of(r, 4, 4, false);
     weight_recipe t = matrix_recipe(r, WEIGHT_TABLE, 9, 4);
@@ -965,7 +965,7 @@ static void refuse_rows(run *r)
     refused(r, ops_finite(r->o, act_columns(in, 3, 2), 0), "finite", "a: columns");
 }
 
-static void refuse_attention(run *r)
+static inline void refuse_attention(run *r)
 {
     act q = joint(r, ACT_HEADS, 1, 0, 5, 12, false), k = joint(r, ACT_HEADS, 1, 0, 7, 12, false),
         v = joint(r, ACT_HEADS, 1, 0, 7, 12, false), out = joint(r, ACT_HEADS, 1, 0, 5, 12, false),
@@ -990,7 +990,7 @@ static void refuse_attention(run *r)
     refused(r, ops_attention_merge(r->o, 3, part, lse, other, other), "attention_merge", "other_lse is PARTIAL");
 }
 
-static void refuse_planes(run *r)
+static inline void refuse_planes(run *r)
 {
     weight_recipe f = recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_F32, 4, (int64_t[]){6, 4, 3, 3})), g;
     f.kernel = 3;
@@ -1022,7 +1022,7 @@ static void refuse_planes(run *r)
     refused(r, ops_upsample(r->o, in, again), "upsample", "out [1 x 24, 4]");
 }
 
-static void refuse_the_rest(run *r)
+static inline void refuse_the_rest(run *r)
 {
     act a;
     block *b;
@@ -1061,7 +1061,7 @@ static void refuse_the_rest(run *r)
 }
 
 /* A block that is destroyed gives back its weights and nobody else's; the others go on. */
-static void hold_block_destroy(run *r)
+static inline void hold_block_destroy(run *r)
 {
     block *blocks[3];
     weight *w[3];
@@ -1092,7 +1092,7 @@ static void hold_block_destroy(run *r)
 
 /* A step that failed between its brackets is unwound: the next one works, from the same mark of the arena, and what the
  * failed one found not finite is forgotten. */
-static void hold_unwind(run *r)
+static inline void hold_unwind(run *r)
 {
     weight *w = linear_of(r, 5, 7, true);
     act in = joint(r, ACT_LINEAR, 1, 3, 0, 7, false), out = joint(r, ACT_LINEAR, 1, 3, 0, 5, true),

@@ -97,11 +97,11 @@ static void contexts_refuse_what_they_cannot_be(void **state)
         const char *named;
     } wrong[] = {
         {"gpu", NULL, NULL, NULL, 0, 0, FLUX1_ERR_UNSUPPORTED, "gpu"},
-        {"cpu", "2", NULL, NULL, 0, 0, FLUX1_ERR_ARGUMENT, "--mesh 2"},
+        {"cpu", "2", NULL, NULL, 0, 0, FLUX1_ERR_ARGUMENT, "mesh \"2\""},
         {"cpu", "0x1", NULL, NULL, 0, 0, FLUX1_ERR_ARGUMENT, "0x1"},
         {"cpu", "99999x9", NULL, NULL, 0, 0, FLUX1_ERR_LIMIT, "99999x9"},
-        {"cpu", "2x2", "3@0", NULL, 0, 0, FLUX1_ERR_ARGUMENT, "--sp 3@0"},
-        {"cpu", "2x2", NULL, "2@2", 0, 0, FLUX1_ERR_ARGUMENT, "--tp 2@2"},
+        {"cpu", "2x2", "3@0", NULL, 0, 0, FLUX1_ERR_ARGUMENT, "sp \"3@0\""},
+        {"cpu", "2x2", NULL, "2@2", 0, 0, FLUX1_ERR_ARGUMENT, "tp \"2@2\""},
         {"cpu", "2x2", "2@0", "2@0", 0, 0, FLUX1_ERR_ARGUMENT, "axis 0"},
         {"cpu", NULL, NULL, NULL, -1, 0, FLUX1_ERR_ARGUMENT, "threads -1"},
         {"cpu", NULL, NULL, NULL, 5000, 0, FLUX1_ERR_ARGUMENT, "threads 5000"},

@@ -1,0 +1,129 @@
+/* Transports within one process: their ranks find each other at a rendezvous, one for each communicator of the mesh. */
+#include "mesh/transport.h"
+
+#include <stdlib.h>
+
+/* Made by the first rank that comes. */
+typedef struct rendezvous {
+    bool made;
+    comm_group *group;             /* threads */
+    unsigned char id[OPS_LINK_ID]; /* link */
+} rendezvous;
+
+typedef struct rank_comms {
+    comm *sp, *tp, *all;
+} rank_comms;
+
+typedef struct local_transport {
+    transport head;
+    int sp, tp;
+    const ops_device_kind *kind;
+    rendezvous *at;     /* [tp] of the sp communicators, then [sp] of the tp communicators, then that of all ranks */
+    rank_comms comms[]; /* [ranks] */
+} local_transport;
+
+static local_transport *self(transport *t) { return (local_transport *)t; }
+
+typedef flux1_status join_fn(local_transport *t, rendezvous *at, int size, int rank, mesh *m, comm **out);
+
+static flux1_status join_threads(local_transport *t, rendezvous *at, int size, int rank, mesh *m, comm **out)
+{
+    (void)t;
+    if (!at->made)
+        TRY(comm_group_create(size, m->err, &at->group));
+    at->made = true;
+    return comm_threads_create(at->group, rank, m->err, out);
+}
+
+static flux1_status join_link(local_transport *t, rendezvous *at, int size, int rank, mesh *m, comm **out)
+{
+    if (!at->made)
+        TRY(t->kind->link_id(at->id, m->err));
+    at->made = true;
+    return comm_link_create(t->kind, m->o, at->id, size, rank, m->err, out);
+}
+
+static flux1_status connect_one(local_transport *t, join_fn *join, int at, int size, int rank, mesh *m, comm **kept,
+                                comm **out)
+{
+    TRY(size == 1 ? comm_self_create(m->err, kept) : join(t, &t->at[at], size, rank, m, kept));
+    *out = *kept;
+    return FLUX1_OK;
+}
+
+static flux1_status connect_with(transport *base, join_fn *join, mesh *m)
+{
+    local_transport *t = self(base);
+    rank_comms *c = &t->comms[m->rank - base->first];
+    TRY(connect_one(t, join, m->tp_rank, m->sp, m->sp_rank, m, &c->sp, &m->sp_comm));
+    TRY(connect_one(t, join, t->tp + m->sp_rank, m->tp, m->tp_rank, m, &c->tp, &m->tp_comm));
+    return connect_one(t, join, t->tp + t->sp, m->ranks, m->rank, m, &c->all, &m->all);
+}
+
+static flux1_status threads_connect(transport *t, mesh *m) { return connect_with(t, join_threads, m); }
+static flux1_status link_connect(transport *t, mesh *m) { return connect_with(t, join_link, m); }
+
+/* Does what the table's entry of that name does, with each communicator there is. */
+static void each_comm(local_transport *t, void (*what)(comm **c))
+{
+    for (int r = 0; r < t->head.ranks; r++) {
+        what(&t->comms[r].sp);
+        what(&t->comms[r].tp);
+        what(&t->comms[r].all);
+    }
+}
+
+static void abort_comm(comm **c)
+{
+    if (*c)
+        (*c)->fn->abort(*c);
+}
+
+static void destroy_comm(comm **c)
+{
+    if (*c)
+        (*c)->fn->destroy(*c);
+    *c = NULL;
+}
+
+static void local_abort(transport *t) { each_comm(self(t), abort_comm); }
+
+static void local_reset(transport *base)
+{
+    local_transport *t = self(base);
+    each_comm(t, destroy_comm);
+    for (int i = 0; i < t->tp + t->sp + 1; i++) {
+        comm_group_destroy(t->at[i].group);
+        t->at[i] = (rendezvous){0};
+    }
+}
+
+static void local_destroy(transport *base)
+{
+    local_reset(base);
+    free(self(base)->at);
+    free(base);
+}
+
+static const transport_table threads_table = {"threads", threads_connect, local_abort, local_reset, local_destroy};
+static const transport_table link_table = {"link", link_connect, local_abort, local_reset, local_destroy};
+
+flux1_status transport_open(const mesh_config *c, const mesh_device *d, transport **out, flux1_error *err)
+{
+    int ranks = mesh_ranks(c), points = c->tp + c->sp + 1;
+    bool linked = d->own && d->kind->link_possible && d->kind->link_possible();
+    local_transport *t = calloc(1, sizeof *t + (size_t)ranks * sizeof t->comms[0]);
+    rendezvous *at = calloc((size_t)points, sizeof *at);
+    if (!t || !at) {
+        free(t);
+        free(at);
+        return error_oom(err, 0, "the mesh's communicators");
+    }
+    t->head = (transport){.fn = linked ? &link_table : &threads_table, .ranks = ranks};
+    t->sp = c->sp;
+    t->tp = c->tp;
+    t->kind = d->kind;
+    t->at = at;
+    *out = &t->head;
+    return FLUX1_OK;
+}
