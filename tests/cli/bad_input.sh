@@ -155,7 +155,7 @@ refused_when_full() {
 refused_when_full
 refused_when_full --dump x.safetensors
 # devices
-refused 1 'device "tpu".*cuda' generate -m "$tiny" -p x --device tpu
+refused 1 'device "tpu": .*cpu' generate -m "$tiny" -p x --device tpu
 refused 1 'device "cuda:x"' generate -m "$tiny" -p x --device cuda:x
 refused 1 'device "cuda-0"' generate -m "$tiny" -p x --encoder-device cuda-0
 refused 1 'dtype fp8 wants a GPU.*bf16' generate -m "$tiny" -p x --dtype fp8
