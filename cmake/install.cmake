@@ -1,4 +1,4 @@
-# What "cmake --install" installs: program, libraries, headers, pkg-config file, man page, completions, the mini models.
+# What "cmake --install" installs: program, libraries, headers, pkg-config file, CMake package, man page, completions, the mini models.
 include(GNUInstallDirs)
 
 # completions are made by the program itself; the man page too, and its committed copy is held equal by a test
@@ -8,19 +8,42 @@ foreach(shell bash zsh fish)
 endforeach()
 add_custom_target(flux1_completions ALL DEPENDS ${CMAKE_BINARY_DIR}/completion.bash ${CMAKE_BINARY_DIR}/completion.zsh ${CMAKE_BINARY_DIR}/completion.fish)
 
-foreach(kind LIBDIR INCLUDEDIR) # a prefix that moves keeps its .pc file right where the folders lie inside it
+# What a program needs beside libflux1.a. Named in Libs.private, not as Requires.private, whose compiler flags pkg-config would give everyone.
+set(FLUX1_STATIC_NEEDS ${PNG_STATIC_LIBRARIES} ${UTF8PROC_STATIC_LIBRARIES})
+list(REMOVE_ITEM FLUX1_STATIC_NEEDS m)
+list(REMOVE_DUPLICATES FLUX1_STATIC_NEEDS)
+list(TRANSFORM FLUX1_STATIC_NEEDS PREPEND "-l" OUTPUT_VARIABLE needs)
+list(JOIN needs " " FLUX1_PC_NEEDS)
+string(APPEND FLUX1_PC_NEEDS " -pthread -lm -ldl")
+
+# The pkg-config file and the CMake package find the prefix from where they lie, so that it may be another one at installation or move later.
+foreach(kind LIBDIR INCLUDEDIR)
   if(IS_ABSOLUTE "${CMAKE_INSTALL_${kind}}")
     set(FLUX1_PC_${kind} "${CMAKE_INSTALL_${kind}}")
   else()
     set(FLUX1_PC_${kind} "\${prefix}/${CMAKE_INSTALL_${kind}}")
   endif()
 endforeach()
+if(IS_ABSOLUTE "${CMAKE_INSTALL_LIBDIR}")
+  set(FLUX1_PC_PREFIX "${CMAKE_INSTALL_PREFIX}")
+else()
+  file(RELATIVE_PATH up "/prefix/${CMAKE_INSTALL_LIBDIR}/pkgconfig" "/prefix")
+  set(FLUX1_PC_PREFIX "\${pcfiledir}/${up}")
+  string(REGEX REPLACE "/$" "" FLUX1_PC_PREFIX "${FLUX1_PC_PREFIX}")
+endif()
 configure_file(${CMAKE_CURRENT_LIST_DIR}/flux1.pc.in ${CMAKE_BINARY_DIR}/flux1.pc @ONLY)
+include(CMakePackageConfigHelpers)
+set(package ${CMAKE_INSTALL_LIBDIR}/cmake/flux1)
+configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/flux1-config.cmake.in ${CMAKE_BINARY_DIR}/flux1-config.cmake.in INSTALL_DESTINATION ${package}
+                              PATH_VARS CMAKE_INSTALL_LIBDIR CMAKE_INSTALL_INCLUDEDIR)
+file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/flux1-config.cmake INPUT ${CMAKE_BINARY_DIR}/flux1-config.cmake.in)
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/flux1-config-version.cmake COMPATIBILITY SameMinorVersion)
 
 install(TARGETS flux1 flux1_shared)
-install(FILES ${static_library} TYPE LIB)
+install(FILES ${static_library} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/flux1.h include/flux1_tools.h TYPE INCLUDE)
 install(FILES ${CMAKE_BINARY_DIR}/flux1.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+install(FILES ${CMAKE_BINARY_DIR}/flux1-config.cmake ${CMAKE_BINARY_DIR}/flux1-config-version.cmake DESTINATION ${package})
 install(FILES docs/flux1.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
 install(FILES ${CMAKE_BINARY_DIR}/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME flux1)
 install(FILES ${CMAKE_BINARY_DIR}/completion.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _flux1)

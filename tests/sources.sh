@@ -1,9 +1,11 @@
 #!/bin/sh
 # Every source file stands in a list of CMake, and every file that is listed is there: the lists of a folder are its CMakeLists.txt and *.cmake, or those of
-# the nearest folder above that has a CMakeLists.txt. Headers need no list.
+# a folder above it. Headers need no list.
 # usage: sources.sh SOURCE_FOLDER          exit 0: in order; 1: each violation on a line
 #        sources.sh --self-test            shows that violations are found
 set -eu
+LC_ALL=C
+export LC_ALL
 
 # The words of a folder's lists that end like a source file, one a line.
 listed() { # folder
@@ -13,22 +15,20 @@ listed() { # folder
 check() { # folder with src/, tests/ …
     (
         cd "$1"
-        folders=
+        folders= dir=$(mktemp -d)
+        trap 'rm -rf "$dir"' EXIT
         for folder in src tests bench examples; do
             [ ! -d $folder ] || folders="$folders $folder"
         done
         # shellcheck disable=SC2086
-        find $folders -name '*.c' -o -name '*.cu' -o -name '*.cpp' | sort | while read -r file; do
-            folder=$(dirname "$file")
-            while [ ! -f "$folder/CMakeLists.txt" ] && [ "$folder" != . ]; do folder=$(dirname "$folder"); done
-            listed "$folder" | grep -qxF "${file#"$folder"/}" || echo "$file: in no list of $folder/CMakeLists.txt"
-        done
+        find $folders -name '*.c' -o -name '*.cu' -o -name '*.cpp' | sort >"$dir/files"
         # shellcheck disable=SC2086
-        find $folders -name CMakeLists.txt | sort | while read -r list; do
-            folder=$(dirname "$list")
-            listed "$folder" | while read -r file; do
-                [ -f "$folder/$file" ] || echo "$list: lists $file, which does not exist"
-            done
+        find $folders -name CMakeLists.txt | while read -r list; do
+            listed "$(dirname "$list")" | sed "s|^|$(dirname "$list")/|"
+        done | sort -u >"$dir/listed"
+        comm -23 "$dir/files" "$dir/listed" | sed 's/$/: in no list of a CMakeLists.txt above it/'
+        comm -13 "$dir/files" "$dir/listed" | while read -r file; do
+            [ -f "$file" ] || echo "$file: listed, but does not exist"
         done
     )
 }

@@ -1,12 +1,14 @@
-/* flux1 generate --jsonl: a request a line of standard input, one after the other on one open model. A line that cannot
- * be used, or fails, is complained of and the next one comes; the exit status then is that of the first failure. On a
- * GPU the next line's prompt is encoded while the request in front of it is decoded, on a context of its own; where the
- * encoders have a device of their own, from the denoising on. */
-#include "cli/generate.h"
+/* Requests from standard input run one after the other on one open model. A line that is invalid, or whose request
+ * fails, gives an error, and the next line follows; the exit status is that of the first failure. On a GPU the next
+ * line's prompt is encoded while the current request is decoded, on a context of its own; where the encoders have their
+ * own device, from the denoising on. */
+#include "cli/batch.h"
 
+#include "base/builder.h"
 #include "base/json.h"
 #include "cli/console.h"
 #include "cli/lines.h"
+#include "cli/request.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -14,26 +16,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What a line may say of its own. */
-static const option_id of_a_line[] = {OPT_PROMPT,    OPT_OUTPUT, OPT_WIDTH,
-                                      OPT_HEIGHT,    OPT_STEPS,  OPT_GUIDANCE,
-                                      OPT_SEED,      OPT_COUNT,  OPT_MAX_SEQUENCE_LENGTH,
-                                      OPT_VAE_TILING};
-enum { OF_A_LINE = sizeof of_a_line / sizeof *of_a_line, NUMBER_ROOM = 40 };
+/* The options that a line may have. */
+static const option_id line_options[] = {OPT_PROMPT,    OPT_OUTPUT, OPT_WIDTH,
+                                         OPT_HEIGHT,    OPT_STEPS,  OPT_GUIDANCE,
+                                         OPT_SEED,      OPT_COUNT,  OPT_MAX_SEQUENCE_LENGTH,
+                                         OPT_VAE_TILING};
+enum { LINE_OPTIONS = sizeof line_options / sizeof *line_options, NUMBER_BYTES = 40 };
 
-/* A line as a request. */
-typedef struct ticket {
-    options opt; /* its texts are the JSON's and the numbers' */
+/* A request that was read from a line. */
+typedef struct job {
+    options opt; /* texts belong to `root` and `number` */
     json_value *root;
-    char number[OPTION_COUNT][NUMBER_ROOM];
+    char number[OPTION_COUNT][NUMBER_BYTES];
     char subject[64];
-    flux1_text *text; /* once encoded beside another request */
-} ticket;
+    flux1_text *text; /* NULL until the prompt was encoded ahead */
+} job;
 
-/* A prompt that is encoded in a thread. */
+/* The next prompt, encoded in a thread while the current request runs. */
 typedef struct encoder {
-    bool wanted;
-    flux1_stage from; /* the request in front has come so far */
+    bool enabled;
+    flux1_stage from; /* starts when the current request has reached this stage */
     flux1_context *context;
     const flux1_model *model;
     flux1_generate_params params;
@@ -46,13 +48,13 @@ typedef struct batch {
     const options *opt;
     session session;
     lines lines;
-    ticket *now, *next;
+    job *current, *next;
     bool ended; /* no more lines */
     encoder ahead;
     int status;
 } batch;
 
-static void note_status(batch *b, int status)
+static void keep_status(batch *b, int status)
 {
     if (b->status == EXIT_DONE)
         b->status = status;
@@ -60,7 +62,7 @@ static void note_status(batch *b, int status)
 
 /* ---- a line ---- */
 
-static void free_ticket(ticket *t)
+static void free_job(job *t)
 {
     if (!t)
         return;
@@ -69,53 +71,64 @@ static void free_ticket(ticket *t)
     free(t);
 }
 
-static bool may_say(int id)
+static bool allowed_in_line(int id)
 {
-    for (int i = 0; i < OF_A_LINE; i++)
-        if ((int)of_a_line[i] == id)
+    for (int i = 0; i < LINE_OPTIONS; i++)
+        if ((int)line_options[i] == id)
             return true;
     return false;
 }
 
-/* A JSON value as the command line would have it; NULL for what has no such form. */
-static const char *as_text(ticket *t, int id, const json_value *value)
+/* "unknown key …; allowed: prompt, output, …" */
+static void unknown_key(const char *key)
+{
+    builder names = {0};
+    for (int i = 0; i < LINE_OPTIONS; i++) {
+        builder_add(&names, i ? ", " : "");
+        for (const char *c = option_rows[line_options[i]].name; *c; c++)
+            builder_add_bytes(&names, *c == '-' ? "_" : c, 1);
+    }
+    print_error("unknown key \"%s\"; allowed: %s", key, names.text ? names.text : "");
+    builder_free(&names);
+}
+
+/* A JSON value as text, as on the command line; NULL for other types. */
+static const char *as_text(job *t, int id, const json_value *value)
 {
     if (json_is_string(value))
         return strlen(json_string_value(value)) == json_string_length(value) ? json_string_value(value) : NULL;
     if (json_is_integer(value))
-        snprintf(t->number[id], NUMBER_ROOM, "%" PRId64, value->integer);
+        snprintf(t->number[id], NUMBER_BYTES, "%" PRId64, value->integer);
     else if (json_is(value, JSON_UNSIGNED))
-        snprintf(t->number[id], NUMBER_ROOM, "%" PRIu64, value->large);
+        snprintf(t->number[id], NUMBER_BYTES, "%" PRIu64, value->large);
     else if (json_is_real(value))
-        snprintf(t->number[id], NUMBER_ROOM, "%.9g", json_number_value(value));
+        snprintf(t->number[id], NUMBER_BYTES, "%.9g", json_number_value(value));
     else
         return NULL;
     return t->number[id];
 }
 
-static bool read_member(ticket *t, const char *key, const json_value *value)
+static bool read_member(job *t, const char *key, const json_value *value)
 {
     int id = option_named(key);
-    if (id < 0 || !may_say(id)) {
-        complain("\"%s\" is nothing that a line can say; it knows prompt, output, width, height, steps, guidance, "
-                 "seed, count, max_sequence_length and vae_tiling",
-                 key);
+    if (id < 0 || !allowed_in_line(id)) {
+        unknown_key(key);
         return false;
     }
     const char *text = as_text(t, id, value);
     if (!text) {
-        complain("\"%s\" should be a text or a number", key);
+        print_error("\"%s\" must be a string or a number", key);
         return false;
     }
     return options_replace(&t->opt, (option_id)id, text);
 }
 
-static bool read_members(ticket *t)
+static bool read_members(job *t)
 {
     const char *key;
     const json_value *value;
     if (!json_is_object(t->root) || !json_object_get(t->root, "prompt")) {
-        complain("must be an object such as {\"prompt\": \"a red fox\"}");
+        print_error("expected an object such as {\"prompt\": \"a red fox\"}");
         return false;
     }
     for (size_t i = 0; (value = json_object_at(t->root, i, &key)); i++)
@@ -124,13 +137,13 @@ static bool read_members(ticket *t)
     return true;
 }
 
-/* NULL after a complaint. */
-static ticket *make_ticket(batch *b, const char *line, size_t bytes)
+/* Prints an error and returns NULL on failure. */
+static job *make_job(batch *b, const char *line, size_t bytes)
 {
     flux1_error err = {0};
-    ticket *t = calloc(1, sizeof *t);
+    job *t = calloc(1, sizeof *t);
     if (!t) {
-        complain("out of memory for a request");
+        print_error("out of memory for a request");
         return NULL;
     }
     t->opt = *b->opt;
@@ -138,43 +151,43 @@ static ticket *make_ticket(batch *b, const char *line, size_t bytes)
     console_subject(t->subject);
     bool parsed = json_parse(line, bytes, "JSON", &t->root, &err) == FLUX1_OK;
     if (!parsed)
-        complain("%s", err.message);
+        print_error("%s", err.message);
     if (!parsed || !read_members(t)) {
-        free_ticket(t);
+        free_job(t);
         t = NULL;
     }
-    console_subject(b->now ? b->now->subject : NULL);
+    console_subject(b->current ? b->current->subject : NULL);
     return t;
 }
 
-/* The next usable line into b->next; wait: until there is one or the end. */
-static void fetch(batch *b, bool wait)
+/* Reads the next valid line into b->next. wait: blocks until there is one, or the end of input. */
+static void read_next(batch *b, bool wait)
 {
     char *line;
     size_t bytes;
     while (!b->next && !b->ended) {
         console_subject(NULL);
         line_state st = lines_next(&b->lines, wait, &line, &bytes);
-        console_subject(b->now ? b->now->subject : NULL);
+        console_subject(b->current ? b->current->subject : NULL);
         if (st == LINE_NONE)
             return;
         b->ended = st != LINE_READ;
         if (st == LINE_FAILED)
-            note_status(b, EXIT_FAILED);
+            keep_status(b, EXIT_FAILED);
         if (b->ended || strspn(line, " \t\r") == bytes)
             continue;
-        if (!(b->next = make_ticket(b, line, bytes)))
-            note_status(b, EXIT_FAILED);
+        if (!(b->next = make_job(b, line, bytes)))
+            keep_status(b, EXIT_FAILED);
     }
 }
 
-/* ---- the next prompt, encoded beside ---- */
+/* ---- the next prompt, encoded ahead ---- */
 
 static void *encode(void *arg)
 {
     encoder *e = arg;
     if (flux1_encode_text(e->context, e->model, &e->params, &e->text) != FLUX1_OK)
-        e->text = NULL; /* the request itself will say why */
+        e->text = NULL; /* the request encodes it again and reports the error */
     return NULL;
 }
 
@@ -184,20 +197,20 @@ static int until_interrupted(void *user, const flux1_progress *progress)
     return was_interrupted();
 }
 
-/* On the thread of the request in front, from its progress. Of several pictures the last one's decoding is waited for:
- * before, each takes memory anew. */
+/* Progress of the current request, on its thread. With several pictures it waits for the last one's decoding: earlier,
+ * each picture allocates again. */
 static void start_encoder(void *user, const flux1_progress *progress)
 {
     batch *b = user;
     encoder *e = &b->ahead;
-    if (!e->wanted || e->running || progress->stage < e->from ||
+    if (!e->enabled || e->running || progress->stage < e->from ||
         (progress->stage == FLUX1_STAGE_DECODE && progress->image + 1 < progress->images))
         return;
-    fetch(b, false);
+    read_next(b, false);
     if (!b->next || b->next->text)
         return;
     if (!e->context && !open_silent_context(b->opt, &e->context)) {
-        e->wanted = false;
+        e->enabled = false;
         return;
     }
     e->model = b->session.model;
@@ -218,34 +231,36 @@ static void finish_encoder(batch *b)
     e->text = NULL;
 }
 
-/* A device by the one name that it has. */
-static const char *plain_name(const option_value *device)
+/* A device's canonical name. */
+static const char *canonical_device(const option_value *device)
 {
     if (!device->given || strcmp(device->text, "host") == 0)
         return "cpu";
     return strcmp(device->text, "cuda") == 0 ? "cuda:0" : device->text;
 }
 
-/* On one CPU both would wait for the same cores, unless the encoders are given a device by name. Not on a mesh: two
- * sets of communicators on the same GPUs need one order. */
+/* Whether to encode ahead, and from which stage on. On one CPU both would compete for the same cores, unless the
+ * encoders were given a device by name. Not on a mesh: two sets of communicators on the same GPUs need one order. */
 static void plan_encoder(batch *b)
 {
     const option_value *device = &b->opt->values[OPT_DEVICE], *own = &b->opt->values[OPT_ENCODER_DEVICE];
-    bool gpu = strncmp(plain_name(device), "cuda", 4) == 0,
-         same = !own->given || strcmp(plain_name(own), plain_name(device)) == 0;
-    b->ahead.wanted = !b->opt->values[OPT_MESH].given && (own->given || gpu);
+    bool gpu = strncmp(canonical_device(device), "cuda", 4) == 0,
+         same = !own->given || strcmp(canonical_device(own), canonical_device(device)) == 0;
+    b->ahead.enabled = !b->opt->values[OPT_MESH].given && (own->given || gpu);
     b->ahead.from = same && gpu ? FLUX1_STAGE_DECODE : FLUX1_STAGE_DENOISE;
 }
 
 /* ---- all of them ---- */
 
-static bool usable(const options *opt)
+static bool options_fit(const options *opt)
 {
     static const option_id others[] = {OPT_PROMPT, OPT_PROMPT_FILE, OPT_OUTPUT, OPT_DUMP};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (opt->values[others[i]].given) {
-            complain("--jsonl: reads its requests from standard input, --%s has no place beside it%s",
-                     option_rows[others[i]].name, others[i] == OPT_OUTPUT ? "; a line may have an \"output\"" : "");
+            print_error("--%s cannot be combined with --jsonl%s", option_rows[others[i]].name,
+                        others[i] == OPT_DUMP     ? ""
+                        : others[i] == OPT_OUTPUT ? "; give each line an \"output\""
+                                                  : "; give each line a \"prompt\"");
             return false;
         }
     return true;
@@ -254,31 +269,31 @@ static bool usable(const options *opt)
 int batch_run(const options *opt)
 {
     batch b = {.opt = opt, .session = {.opt = opt}};
-    if (!usable(opt))
+    if (!options_fit(opt))
         return EXIT_USAGE;
     int last = EXIT_DONE;
     plan_encoder(&b);
-    for (fetch(&b, true); b.next; fetch(&b, true)) {
-        b.now = b.next;
+    for (read_next(&b, true); b.next; read_next(&b, true)) {
+        b.current = b.next;
         b.next = NULL;
-        console_subject(b.now->subject);
-        last = generate_request(&b.session, &b.now->opt,
-                                &(request_company){.text = b.now->text, .reached = start_encoder, .user = &b});
+        console_subject(b.current->subject);
+        last = request_run(&b.session, &b.current->opt,
+                           &(request_hooks){.text = b.current->text, .progress = start_encoder, .user = &b});
         finish_encoder(&b);
-        note_status(&b, last);
-        free_ticket(b.now);
-        b.now = NULL;
+        keep_status(&b, last);
+        free_job(b.current);
+        b.current = NULL;
         console_subject(NULL);
         if (finish_output(EXIT_DONE) != EXIT_DONE) {
-            note_status(&b, EXIT_FAILED);
+            keep_status(&b, EXIT_FAILED);
             break;
         }
         if (was_interrupted() || b.session.failed)
             break;
     }
-    if (was_interrupted()) /* not told yet: between two requests, or while a line was waited for */
+    if (was_interrupted()) /* between two requests or while waiting for a line: not reported yet */
         b.status = last == EXIT_INTERRUPTED ? last : report(NULL, FLUX1_ERR_CANCELLED);
-    free_ticket(b.next);
+    free_job(b.next);
     lines_free(&b.lines);
     flux1_context_destroy(b.ahead.context);
     session_close(&b.session);

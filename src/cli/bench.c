@@ -39,8 +39,8 @@ int bench_run(const options *opt)
     flux1_error err = {0};
     char *json = NULL;
     if (v[OPT_MODEL].given && (v[OPT_VARIANT].given || v[OPT_WEIGHTS].given)) {
-        complain("--%s: synthetic weights only, a folder given by --model has its own",
-                 v[OPT_VARIANT].given ? "variant" : "weights");
+        print_error("--%s cannot be combined with --model: it is for synthetic weights",
+                    v[OPT_VARIANT].given ? "variant" : "weights");
         return EXIT_USAGE;
     }
     fill_bench(opt, &params);
@@ -55,7 +55,7 @@ int bench_run(const options *opt)
     if (status == EXIT_DONE && v[OPT_JSON].given)
         puts(json);
     else if (status == EXIT_DONE && readable_print(json, &err) != FLUX1_OK) {
-        complain("%s", err.message);
+        print_error("%s", err.message);
         status = EXIT_FAILED;
     }
     flux1_string_free(json);

@@ -15,29 +15,30 @@ int tokenize_run(const options *opt);
 int info_run(const options *opt);
 int bench_run(const options *opt);
 
-/* What the tables say, on standard output. */
+/* The tables as texts, on standard output. */
 void help_overview(void);
 void help_command(command cmd);
 void help_man_page(void);
 bool help_completion(const char *shell); /* false: no such shell */
 
-/* --model, or the environment's FLUX1_MODEL, or (with a note) the mini model that comes with flux1; says how to get one
- * and returns NULL if there is none. */
+/* --model, or the environment's FLUX1_MODEL, or (with a note) the mini model that comes with flux1; prints how to get
+ * one and returns NULL if there is none. */
 const char *model_folder(const options *opt);
 
-/* The prompt from --prompt or --prompt-file, malloc'd in *prompt. On failure complains and returns the exit status. */
+/* The prompt from --prompt or --prompt-file, malloc'd in *prompt. Prints an error on failure; returns the exit status.
+ */
 int read_prompt(const options *opt, char **prompt, size_t *bytes);
 
 /* The numbers of a request that a command offers. */
 void fill_request(const options *opt, flux1_generate_params *params);
 
-/* A context as --device, --mesh, --threads and so on ask. On failure complains and returns the exit status; *out may be
- * NULL. */
+/* A context as --device, --mesh, --threads and so on ask. Prints an error on failure and returns the exit status; *out
+ * may be NULL. */
 int open_context(const options *opt, flux1_context **out);
-/* Another one like it, that says nothing, not even why it failed: for work beside the first. */
+/* Another one like it, which logs nothing and prints no error: for work in parallel with the first. */
 bool open_silent_context(const options *opt, flux1_context **out);
 
-/* Complains with the context's message (NULL: out of memory) and gives the exit status that goes with the failure. */
+/* Prints the context's message (NULL: out of memory) with the options that it is about; returns the exit status. */
 int report(flux1_context *context, flux1_status status);
 
 /* From here on SIGINT, SIGTERM and SIGHUP are remembered (was_interrupted) and cancel the watched context, if any; a
@@ -46,7 +47,7 @@ void catch_signals(void);
 void watch_signals(flux1_context *context); /* NULL: none */
 bool was_interrupted(void);
 
-/* Standard output reached its reader, or a complaint: the exit status. */
+/* Flushes standard output; prints an error where that fails. Returns the exit status. */
 int finish_output(int status);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "cli/builtin.h"
 #include "cli/console.h"
+#include "cli/hints.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -25,12 +26,12 @@ const char *model_folder(const options *opt)
         return folder;
     folder = builtin_model(mini, sizeof mini, &looked) ? mini : NULL;
     if (folder)
-        note("no --model: using the mini model %s (a real one: " FETCH_MODEL ", then --model DIR)", folder);
+        print_note("no --model: using the mini model %s (for a real one: " FETCH_MODEL ", then --model DIR)", folder);
     else
-        complain("no model: the mini model that comes with flux1 is not in %s; name a pipeline folder with --model DIR "
-                 "or in FLUX1_MODEL (" FETCH_MODEL
-                 " fetches one), or the folder that holds mini-schnell in FLUX1_MODELS",
-                 looked.text ? looked.text : "any folder");
+        print_error(
+            "no model: flux1's mini model is not in %s; name a pipeline folder with --model DIR or in FLUX1_MODEL (to "
+            "download one: " FETCH_MODEL "), or the folder that contains mini-schnell in FLUX1_MODELS",
+            looked.text ? looked.text : "any folder");
     builder_free(&looked);
     return folder;
 }
@@ -50,7 +51,8 @@ static flux1_status read_standard_input(char **text, size_t *bytes, flux1_error 
     }
     if (b.length > PROMPT_MAX) {
         builder_free(&b);
-        return error_set(err, FLUX1_ERR_LIMIT, "standard input: has more than %zu bytes, a prompt may not", PROMPT_MAX);
+        return error_set(err, FLUX1_ERR_LIMIT, "standard input: longer than %zu bytes, the limit of a prompt",
+                         PROMPT_MAX);
     }
     return builder_take(&b, "the prompt", text, err);
 }
@@ -62,9 +64,9 @@ int read_prompt(const options *opt, char **prompt, size_t *bytes)
     flux1_status st;
     *prompt = NULL;
     if (text->given == file->given) {
-        complain(text->given ? "--prompt and --prompt-file: give one of the two"
-                             : "%s needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl",
-                 command_rows[opt->command].name);
+        print_error(text->given ? "--prompt cannot be combined with --prompt-file"
+                                : "%s needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl",
+                    command_rows[opt->command].name);
         return EXIT_USAGE;
     }
     if (text->given) {
@@ -75,13 +77,13 @@ int read_prompt(const options *opt, char **prompt, size_t *bytes)
     else
         st = file_read(file->text, PROMPT_MAX, prompt, bytes, &err);
     if (st != FLUX1_OK) {
-        complain("%s", err.message);
+        print_error("%s", err.message);
         return EXIT_FAILED;
     }
     if (file->given && *bytes > 0 && (*prompt)[*bytes - 1] == '\n') /* the editor's, not the prompt's */
         (*prompt)[--*bytes] = '\0';
     if (strlen(*prompt) != *bytes) {
-        complain("%s: holds a zero byte, a prompt is text", file->text);
+        print_error("%s: a prompt must not contain zero bytes", file->text);
         free(*prompt);
         *prompt = NULL;
         return EXIT_FAILED;
@@ -116,7 +118,7 @@ void fill_request(const options *opt, flux1_generate_params *params)
 static void on_log(void *user, flux1_log_level level, const char *message)
 {
     (void)user;
-    note("%s%s", level == FLUX1_LOG_WARNING ? "warning: " : "", message);
+    print_note("%s%s", level == FLUX1_LOG_WARNING ? "warning: " : "", message);
 }
 
 static flux1_dtype dtype_named(const char *name)
@@ -162,11 +164,14 @@ int report(flux1_context *context, flux1_status status)
     if (status == FLUX1_OK)
         return EXIT_DONE;
     if (status == FLUX1_ERR_CANCELLED && was_interrupted()) {
-        complain("interrupted");
+        print_error("interrupted");
         return EXIT_INTERRUPTED;
     }
     const char *message = context ? flux1_context_message(context) : "";
-    complain("%s", message[0] ? message : flux1_status_text(status));
+    builder hints = {0};
+    hints_add(&hints, message);
+    print_error("%s%s", message[0] ? message : flux1_status_text(status), hints.text ? hints.text : "");
+    builder_free(&hints);
     return status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
@@ -209,6 +214,6 @@ int finish_output(int status)
     if (fflush(stdout) == 0 && !ferror(stdout))
         return status;
     if (status == EXIT_DONE)
-        complain("standard output: cannot write: %s", errno ? strerror(errno) : "the disk may be full");
+        print_error("standard output: cannot write: %s", errno ? strerror(errno) : "the disk may be full");
     return status == EXIT_DONE ? EXIT_FAILED : status;
 }

@@ -45,7 +45,7 @@ static void print_line(const char *about, const char *format, va_list ap)
     fflush(stderr);
 }
 
-void complain(const char *format, ...)
+void print_error(const char *format, ...)
 {
     va_list ap;
     va_start(ap, format);
@@ -53,7 +53,7 @@ void complain(const char *format, ...)
     va_end(ap);
 }
 
-void note(const char *format, ...)
+void print_note(const char *format, ...)
 {
     va_list ap;
     if (quiet_mode)

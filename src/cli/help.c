@@ -39,8 +39,7 @@ void help_overview(void)
     puts("  help         flux1 help COMMAND, or flux1 COMMAND --help, lists a command's options");
     puts("  version      show the version");
     puts("  completion   flux1 completion bash|zsh|fish prints a completion script");
-    printf("\nResults go to standard output, progress and complaints to standard error. Exit status: %s.\n",
-           exit_statuses);
+    printf("\nResults go to standard output, progress and errors to standard error. Exit status: %s.\n", exit_statuses);
 }
 
 void help_command(command cmd)
@@ -107,13 +106,13 @@ void help_man_page(void)
         printf("%s.B flux1 %s\n[\\fIoptions\\fR]%s%s\n", i ? ".br\n" : "", command_rows[i].name,
                command_rows[i].operand ? " " : "", command_rows[i].operand ? command_rows[i].operand : "");
     puts(".br\n.B flux1 completion\nbash|zsh|fish\n.SH DESCRIPTION\n"
-         "Makes pictures from text with FLUX.1 models (schnell, dev), read from a pipeline folder as Hugging Face lays "
-         "it out. Results (the names of the files\n"
-         "written, or JSON) go to standard output; progress, notes and complaints to standard error. A picture's name "
+         "Makes pictures from text with FLUX.1 models (schnell, dev), read from a pipeline folder in diffusers' "
+         "layout. Results (the names of the files\n"
+         "written, or JSON) go to standard output; progress, notes and errors to standard error. A picture's name "
          "appears only when the file is whole.\n"
-         "Width and height are rounded down to what the model's autoencoder can make, usually a multiple of 16. "
-         "Without \\fB\\-\\-output\\fR a name is made\n"
-         "from prompt and seed that no file has yet.");
+         "Width and height are rounded down to a multiple of what the model's autoencoder needs, usually 16. "
+         "Without \\fB\\-\\-output\\fR a new name is made\n"
+         "from prompt and seed; an existing file is not replaced.");
     for (int c = 0; c < COMMAND_COUNT; c++) {
         fputs(".SH \"", stdout);
         for (const char *s = command_rows[c].name; *s; s++)

@@ -15,7 +15,7 @@ static int print_result(const options *opt, const char *json)
     if (opt->values[OPT_JSON].given)
         puts(json);
     else if (readable_print(json, &err) != FLUX1_OK) {
-        complain("%s", err.message);
+        print_error("%s", err.message);
         return EXIT_FAILED;
     }
     return EXIT_DONE;
@@ -29,7 +29,7 @@ int info_run(const options *opt)
     const char *path = opt->operand ? opt->operand : getenv("FLUX1_MODEL");
     bool devices = opt->values[OPT_DEVICES].given;
     if (!devices && (!path || !path[0])) {
-        complain("info needs a PATH: a pipeline folder (or FLUX1_MODEL in the environment)");
+        print_error("info needs a PATH: a pipeline folder (or set FLUX1_MODEL)");
         return EXIT_USAGE;
     }
     fill_request(opt, &request);

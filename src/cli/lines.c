@@ -27,14 +27,14 @@ static bool make_room(lines *l)
         l->begin = 0;
     }
     if (l->end > LINE_MOST) {
-        complain("standard input, line %ld: is longer than %zu bytes", l->number + 1, LINE_MOST);
+        print_error("standard input, line %ld: longer than %zu bytes", l->number + 1, LINE_MOST);
         return false;
     }
     if (l->room - l->end > READ_BYTES)
         return true;
     char *more = realloc(l->data, l->end + 2 * READ_BYTES);
     if (!more) {
-        complain("out of memory for a line of standard input");
+        print_error("out of memory for a line of standard input");
         return false;
     }
     l->data = more;
@@ -57,7 +57,7 @@ static line_state read_more(lines *l, bool wait)
         return LINE_FAILED;
     ssize_t n = read(STDIN_FILENO, l->data + l->end, READ_BYTES);
     if (n < 0 && errno != EINTR && errno != EAGAIN) {
-        complain("standard input: cannot read: %s", strerror(errno));
+        print_error("standard input: cannot read: %s", strerror(errno));
         return LINE_FAILED;
     }
     l->ended = n == 0;

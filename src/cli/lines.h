@@ -1,4 +1,4 @@
-/* Standard input line by line, without waiting where that is not wanted. */
+/* Standard input line by line, blocking or not. */
 #ifndef FLUX1_CLI_LINES_H
 #define FLUX1_CLI_LINES_H
 
@@ -10,7 +10,7 @@ typedef enum line_state {
     LINE_NONE, /* none is there yet (not waiting) */
     LINE_END,
     LINE_INTERRUPTED,
-    LINE_FAILED /* a complaint was made */
+    LINE_FAILED /* an error was printed */
 } line_state;
 
 typedef struct lines {

@@ -3,6 +3,7 @@
 #include "cli/cli.h"
 
 #include "cli/console.h"
+#include "cli/hints.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -33,9 +34,9 @@ static int unknown_command(const char *name)
 {
     const char *near = nearest_name(name + strspn(name, "-"), command_name);
     if (near)
-        complain("unknown command \"%s\": did you mean %s?", name, near);
+        print_error("unknown command \"%s\"; did you mean %s?", name, near);
     else
-        complain("unknown command \"%s\": flux1 --help lists what there is", name);
+        print_error("unknown command \"%s\"; flux1 --help lists the commands", name);
     return EXIT_USAGE;
 }
 
@@ -55,7 +56,8 @@ static int completion_run(const char *shell)
 {
     if (shell && help_completion(shell))
         return finish_output(EXIT_DONE);
-    complain("completion %s: name a shell, one of bash, zsh, fish", shell ? shell : "");
+    print_error(shell ? "unknown shell \"%s\"; allowed: bash, zsh, fish" : "completion needs a shell: bash, zsh, fish",
+                shell);
     return EXIT_USAGE;
 }
 
@@ -63,11 +65,11 @@ int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
     options opt;
-    /* a closed pipe and a file's size limit become errors of write, which are told */
+    /* a closed pipe and a file's size limit become errors of write, which are reported */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     if (!name) {
-        complain("no command: try flux1 generate --model DIR --prompt \"a red fox\", or flux1 --help");
+        print_error("no command; try flux1 generate --prompt \"a red fox\", or flux1 --help");
         return EXIT_USAGE;
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
@@ -90,5 +92,6 @@ int main(int argc, char **argv)
     if (opt.values[OPT_HELP].given)
         return help_run(name);
     console_quiet(opt.values[OPT_QUIET].given);
+    hints_command((command)cmd);
     return runs[cmd](&opt);
 }

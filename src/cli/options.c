@@ -85,7 +85,7 @@ static bool parse_whole(const option_row *row, const char *text, option_value *o
         out->whole = (int64_t)n;
         return true;
     }
-    complain("--%s %s: must be a whole number from %.0f to %.0f", row->name, text, row->lowest, row->highest);
+    print_error("--%s %s: must be a whole number from %.0f to %.0f", row->name, text, row->lowest, row->highest);
     return false;
 }
 
@@ -96,7 +96,7 @@ static bool parse_real(const option_row *row, const char *text, option_value *ou
     bool plain = text[0] != '\0' && *end == '\0' && strspn(text, "0123456789.eE+-") == strlen(text);
     if (plain && isfinite(out->real) && out->real >= row->lowest && out->real <= row->highest)
         return true;
-    complain("--%s %s: must be a number from %g to %g", row->name, text, row->lowest, row->highest);
+    print_error("--%s %s: must be a number from %g to %g", row->name, text, row->lowest, row->highest);
     return false;
 }
 
@@ -104,7 +104,7 @@ static bool parse_seed(const option_row *row, const char *text, option_value *ou
 {
     if (parse_unsigned(text, &out->seed))
         return true;
-    complain("--%s %s: must be a whole number from 0 to 18446744073709551615", row->name, text);
+    print_error("--%s %s: must be a whole number from 0 to 18446744073709551615", row->name, text);
     return false;
 }
 
@@ -126,7 +126,7 @@ static bool parse_bytes(const option_row *row, const char *text, option_value *o
         out->seed = (uint64_t)value;
         return true;
     }
-    complain("--%s %s: must be a size such as 8G or 512M", row->name, text);
+    print_error("--%s %s: must be a size such as 8G or 512M", row->name, text);
     return false;
 }
 
@@ -137,7 +137,7 @@ static bool parse_choice(const option_row *row, const char *text, option_value *
     for (const char *word = row->argument; word; word = strchr(word, '|') ? strchr(word, '|') + 1 : NULL)
         if (n > 0 && strcspn(word, "|") == n && memcmp(word, text, n) == 0)
             return true;
-    complain("--%s %s: must be one of %s", row->name, text, row->argument);
+    print_error("--%s %s: must be one of %s", row->name, text, row->argument);
     return false;
 }
 
@@ -146,14 +146,14 @@ static bool parse_text(const option_row *row, const char *text, option_value *ou
     (void)out;
     if (text[0] != '\0' || row->kind == OPTION_TEXT)
         return true;
-    complain("--%s: needs a name, not an empty text", row->name);
+    print_error("--%s: the argument is empty", row->name);
     return false;
 }
 
 static bool parse_value(const option_row *row, const char *text, option_value *out)
 {
     if (out->given && row->kind != OPTION_FLAG) {
-        complain("--%s is given twice: say it once", row->name);
+        print_error("--%s is given twice", row->name);
         return false;
     }
     out->given = true;
@@ -222,17 +222,17 @@ static int row_of(int code)
 }
 
 /* getopt's '?': an unknown option, an abbreviation of several, or an argument where none belongs. */
-static void complain_unknown(command cmd, const char *word)
+static void unknown_option(command cmd, const char *word)
 {
     const char *name = command_rows[cmd].name;
     char plain[64] = "";
     int row = row_of(optopt);
     if (row >= 0) {
-        complain("--%s takes no argument", option_rows[row].name);
+        print_error("--%s takes no argument", option_rows[row].name);
         return;
     }
     if (optopt) {
-        complain("unknown option -%c: flux1 %s --help lists what there is", optopt, name);
+        print_error("unknown option -%c; flux1 %s --help lists the options", optopt, name);
         return;
     }
     word += strspn(word, "-");
@@ -243,9 +243,9 @@ static void complain_unknown(command cmd, const char *word)
     }
     const char *near = plain[0] ? nearest_name(plain, option_name) : NULL;
     if (near)
-        complain("unknown option --%.*s: did you mean --%s?", (int)n, word, near);
+        print_error("unknown option --%.*s; did you mean --%s?", (int)n, word, near);
     else
-        complain("unknown option --%.*s: flux1 %s --help lists what there is", (int)n, word, name);
+        print_error("unknown option --%.*s; flux1 %s --help lists the options", (int)n, word, name);
 }
 
 static bool take_operands(command cmd, int argc, char **argv, options *out)
@@ -254,13 +254,13 @@ static bool take_operands(command cmd, int argc, char **argv, options *out)
     if (optind == argc)
         return true;
     if (!operand) {
-        complain("%s: unexpected argument \"%s\": %s", name, argv[optind],
-                 cmd == COMMAND_GENERATE || cmd == COMMAND_TOKENIZE ? "put the whole prompt in quotes behind -p"
-                                                                    : "only options are expected here");
+        print_error("unexpected argument \"%s\"; %s", argv[optind],
+                    cmd == COMMAND_GENERATE || cmd == COMMAND_TOKENIZE ? "put the whole prompt in quotes after -p"
+                                                                       : "this command takes options only");
         return false;
     }
     if (argc - optind > 1) {
-        complain("%s: takes one %s, \"%s\" is too much", name, operand, argv[optind + 1]);
+        print_error("unexpected argument \"%s\"; %s takes one %s", argv[optind + 1], name, operand);
         return false;
     }
     out->operand = argv[optind];
@@ -279,17 +279,17 @@ bool options_parse(command cmd, int argc, char **argv, options *out)
         int row = code == ':' || code == '?' ? -1 : row_of(code);
         if (code == ':') {
             row = row_of(optopt);
-            complain("--%s needs an argument: %s", row < 0 ? "?" : option_rows[row].name,
-                     row < 0 ? "?" : option_rows[row].argument);
+            print_error("--%s needs an argument: %s", row < 0 ? "?" : option_rows[row].name,
+                        row < 0 ? "?" : option_rows[row].argument);
             return false;
         }
         if (row < 0) {
-            complain_unknown(cmd, argv[optind - 1]);
+            unknown_option(cmd, argv[optind - 1]);
             return false;
         }
         if (!(option_rows[row].in & 1u << cmd)) {
-            complain("%s has no option --%s: flux1 %s --help lists what there is", command_rows[cmd].name,
-                     option_rows[row].name, command_rows[cmd].name);
+            print_error("%s has no option --%s; flux1 %s --help lists its options", command_rows[cmd].name,
+                        option_rows[row].name, command_rows[cmd].name);
             return false;
         }
         if (!parse_value(&option_rows[row], optarg, &out->values[row]))

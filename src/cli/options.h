@@ -7,11 +7,11 @@
 #include <stdint.h>
 
 /* id, name, what follows the options (NULL: nothing), one line of help */
-#define COMMAND_TABLE(X)                                                                       \
-    X(GENERATE, "generate", NULL, "make pictures from a prompt")                               \
-    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders are given")       \
-    X(INFO, "info", "PATH", "tell what a folder holds, what is missing and what it will take") \
-    X(BENCH, "bench", NULL, "time the stages at true size, against what this machine can do")
+#define COMMAND_TABLE(X)                                                                              \
+    X(GENERATE, "generate", NULL, "make pictures from a prompt")                                      \
+    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                    \
+    X(INFO, "info", "PATH", "describe a pipeline folder: contents, what is missing, memory and work") \
+    X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")
 
 typedef enum command {
 #define COMMAND_ENUM(id, name, operand, help) COMMAND_##id,
@@ -45,64 +45,63 @@ typedef enum option_kind {
 /* id, long name, short name or 0, kind, argument, lowest, highest, in, help */
 #define OPTION_TABLE(X)                                                                                                \
     X(MODEL, "model", 'm', FOLDER, "DIR", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH,                                  \
-      "pipeline folder as Hugging Face lays it out; without it, the environment's FLUX1_MODEL, or the mini model "     \
-      "(bench: synthetic weights)")                                                                                    \
+      "pipeline folder in diffusers' layout (default: FLUX1_MODEL from the environment, else the mini model; "         \
+      "bench: synthetic weights)")                                                                                     \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
-      "read the prompt from FILE, or from standard input if FILE is -")                                                \
+      "read the prompt from FILE; -: from standard input")                                                             \
     X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
-      "PNG file to write, replacing one of that name; with --count N: FILE-1.png to FILE-N.png (default: a new name "  \
-      "from the prompt and the seed)")                                                                                 \
+      "PNG file to write; an existing one is replaced. With --count N: FILE-1.png to FILE-N.png (default: a new name " \
+      "made from prompt and seed)")                                                                                    \
     X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS, "width of the picture (default: the model's)")      \
     X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS, "height of the picture (default: the model's)")   \
     X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_GENERATE | IN_BENCH,                                               \
       "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")                                   \
     X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE,                                                  \
-      "how closely to follow the prompt; models with a guidance embedding only (3.5)")                                 \
+      "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5)")                         \
     X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE,                                                                 \
-      "seed of the noise; image i of --count uses N + i (default: random, and printed)")                               \
-    X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE, "pictures to make (default: 1)")                         \
+      "seed of the noise; picture i of --count uses N + i (default: random, and printed)")                             \
+    X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE, "number of pictures (default: 1)")                       \
     X(MAX_SEQUENCE_LENGTH, "max-sequence-length", 0, WHOLE, "TOKENS", 1, 65536, IN_ALL,                                \
-      "T5 tokens of the prompt (default: the model's; bench: 256)")                                                    \
+      "length of the T5 prompt in tokens (default: the model's; bench: 256)")                                          \
     X(PREVIEW, "preview", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
-      "keep writing the picture as expected so far to FILE (PNG)")                                                     \
+      "write previews of the picture to FILE (PNG) during denoising")                                                  \
     X(PREVIEW_EVERY, "preview-every", 0, WHOLE, "N", 1, 10000, IN_GENERATE, "steps between previews (default: 1)")     \
     X(DUMP, "dump", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                                \
-      "write each stage's tensors to FILE (safetensors, diffusers' names)")                                            \
+      "write every stage's tensors to FILE (safetensors, with diffusers' names)")                                      \
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
-      "read lines {\"prompt\": TEXT} from standard input. generate: a request a line, which may have its own output, " \
-      "width, height, steps, guidance, seed, count, "                                                                  \
-      "max_sequence_length and vae_tiling; tokenize: write lines {\"clip\": [ids], \"t5\": [ids]}")                    \
-    X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO,                                                                \
-      "list the devices that this machine and this build have, instead of a folder")                                   \
-    X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO,                                                                  \
-      "read every weight and name the tensors that hold NaN or infinity")                                              \
+      "read one JSON object {\"prompt\": TEXT} per line from standard input. generate: a request per line, with "      \
+      "optional keys output, width, height, steps, guidance, seed, count, max_sequence_length, vae_tiling; tokenize: " \
+      "writes a line {\"clip\": [ids], \"t5\": [ids]} for each")                                                       \
+    X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices of this machine and build instead")          \
+    X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO, "read all weights and list tensors with NaN or infinity")        \
     X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH,                                                    \
-      "whose sizes to use with synthetic weights (default: schnell)")                                                  \
+      "model whose sizes synthetic weights have (default: schnell)")                                                   \
     X(STAGE, "stage", 0, CHOICE, "all|clip|t5|dit|vae", 0, 0, IN_BENCH, "what to time (default: all)")                 \
-    X(REPEATS, "repeats", 0, WHOLE, "N", 1, 1000, IN_BENCH, "times to run each stage; the median counts (default: 3)") \
+    X(REPEATS, "repeats", 0, WHOLE, "N", 1, 1000, IN_BENCH, "runs of each stage; the median is reported (default: 3)") \
     X(WEIGHTS, "weights", 0, CHOICE, "bf16|f32", 0, 0, IN_BENCH, "dtype of synthetic weights (default: bf16)")         \
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS,                                                   \
-      "what activations are stored and multiplied in; fp8: bf16, with the transformer's large products in e4m3, on "   \
-      "GPUs that have it (default: auto)")                                                                             \
+      "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it (default: " \
+      "auto)")                                                                                                         \
     X(DEVICE, "device", 0, TEXT, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                    \
-      "where to compute: cuda:N is the N-th GPU, ref the slow plain-C definition (default: cpu)")                      \
+      "device to compute on. cuda:N: the N-th GPU; ref: the slow reference implementation (default: cpu)")             \
     X(ENCODER_DEVICE, "encoder-device", 0, TEXT, "host|cuda[:N]", 0, 0, IN_RUNS,                                       \
-      "where to encode prompts (default: as --device)")                                                                \
+      "device of the text encoders (default: --device)")                                                               \
     X(TRACED, "traced", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                            \
-      "record a step's calls on a GPU once and replay them (default: yes)")                                            \
-    X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS, "threads in all (default: one a physical core)")            \
+      "on a GPU, capture a denoising step as a graph once and replay it (default: yes)")                               \
+    X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS, "number of threads (default: one per physical core)")       \
     X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS,                                                                     \
-      "shape of the mesh, such as 2x4; on a CPU its ranks are threads (default: one device)")                          \
+      "mesh of devices, such as 2x4; on a CPU its ranks are threads (default: one device)")                            \
     X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \
-      "how many ranks share the image's tokens, along which axis of the mesh (default: axis 0)")                       \
+      "sequence parallel: FACTOR ranks along AXIS of the mesh share the image's tokens (default: all of axis 0)")      \
     X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \
-      "how many ranks share heads and features, along which axis of the mesh (default: axis 1)")                       \
+      "tensor parallel: FACTOR ranks along AXIS of the mesh share heads and features (default: all of axis 1)")        \
     X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                                       \
-      "refuse what needs more than SIZE (8G, 512M) for activations (default: what there is)")                          \
+      "refuse a request that needs more memory than SIZE, such as 8G or 512M (default: what is available)")            \
     X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no", 0, 0, IN_GENERATE | IN_INFO,                                 \
-      "decode a large picture in overlapping tiles, which takes less memory (default: auto, where the whole does not " \
-      "fit)")                                                                                                          \
+      "decode large pictures in overlapping tiles, which takes less memory (default: auto: where the whole picture "   \
+      "does "                                                                                                          \
+      "not fit)")                                                                                                      \
     X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_ALL, "print the result as JSON")                                           \
     X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_ALL, "no progress and no notes on standard error")                     \
     X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_ALL, "show this help")
@@ -148,13 +147,13 @@ typedef struct options {
     const char *operand; /* NULL: none given */
 } options;
 
-/* argv[0] is the command's name. On a mistake says one sentence on standard error and returns false: exit status 2. */
+/* argv[0] is the command's name. On a mistake prints one sentence and returns false: exit status 2. */
 bool options_parse(command cmd, int argc, char **argv, options *out);
 
 /* The option of this long name, '_' being as good as '-'; -1 if there is none. */
 int option_named(const char *name);
 /* Gives option `id` the value that `text` says, in place of the one it has; text must outlive *o. On a mistake
- * complains and returns false. */
+ * prints an error and returns false. */
 bool options_replace(options *o, option_id id, const char *text);
 
 /* The name in a list nearest to `word`, NULL if none is near. next(i) gives the i-th name, NULL behind the last. */

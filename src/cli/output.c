@@ -85,11 +85,11 @@ flux1_status output_check_format(const char *output, flux1_error *err)
                                          ".tif", ".tiff", ".avif", ".jxl", ".ppm"};
     if (strcmp(output, "-") == 0)
         return error_set(err, FLUX1_ERR_ARGUMENT,
-                         "--output -: a picture goes to a file, not to standard output; name one");
+                         "--output -: writing to standard output is not supported; name a file");
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (strcasecmp(extension(output), others[i]) == 0)
             return error_set(err, FLUX1_ERR_ARGUMENT,
-                             "--output %s: pictures are written as PNG; name a file that ends in .png", output);
+                             "--output %s: only PNG is supported; name a file that ends in .png", output);
     return FLUX1_OK;
 }
 

@@ -54,7 +54,7 @@ static void tell_stage(const progress *p, double end)
     duration(end - p->stage_start, time);
     if (p->stage == FLUX1_STAGE_DENOISE)
         snprintf(steps, sizeof steps, "%d step%s, ", p->steps, p->steps == 1 ? "" : "s");
-    note("%s%s: %s%s", prefix, stage_titles[p->stage], steps, time);
+    print_note("%s%s: %s%s", prefix, stage_titles[p->stage], steps, time);
 }
 
 static void draw(const progress *p, const flux1_progress *now)

@@ -29,7 +29,7 @@ static void print_json_line(const flux1_tokens *tokens)
     if (json_take(&w, "the result", &text, NULL) == FLUX1_OK)
         puts(text);
     else
-        complain("out of memory for the result");
+        print_error("out of memory for the result");
     free(text);
 }
 
@@ -55,7 +55,7 @@ static flux1_status line_prompt(const char *line, size_t bytes, const char *name
     TRY(json_parse(line, bytes, name, root, err));
     const json_value *value = json_object_get(*root, "prompt");
     if (!json_is_string(value))
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: must be an object such as {\"prompt\": \"a red fox\"}", name);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: expected an object such as {\"prompt\": \"a red fox\"}", name);
     *prompt = json_string_value(value);
     *prompt_bytes = json_string_length(value);
     return FLUX1_OK;
@@ -74,10 +74,10 @@ static int tokenize_line(flux1_context *context, const flux1_tokenizer *tokenize
     int status = EXIT_DONE;
     snprintf(name, sizeof name, "standard input, line %ld", number);
     if (line_prompt(line, bytes, name, &root, &prompt, &prompt_bytes, &err) != FLUX1_OK) {
-        complain("%s", err.message);
+        print_error("%s", err.message);
         status = EXIT_FAILED;
     } else if (flux1_tokenizer_run(context, tokenizer, prompt, prompt_bytes, length, &tokens) != FLUX1_OK) {
-        complain("%s: %s", name, flux1_context_message(context));
+        print_error("%s: %s", name, flux1_context_message(context));
         status = EXIT_FAILED;
     } else
         print_json_line(&tokens);
@@ -126,12 +126,12 @@ int tokenize_run(const options *opt)
     flux1_context *context = NULL;
     flux1_tokenizer *tokenizer = NULL;
     if (v[OPT_JSONL].given && (v[OPT_PROMPT].given || v[OPT_PROMPT_FILE].given)) {
-        complain("--jsonl: reads its prompts from standard input, --prompt and --prompt-file have no place beside it");
+        print_error("--%s cannot be combined with --jsonl", v[OPT_PROMPT].given ? "prompt" : "prompt-file");
         return EXIT_USAGE;
     }
     if (!v[OPT_JSONL].given && v[OPT_PROMPT].given == v[OPT_PROMPT_FILE].given) {
-        complain(v[OPT_PROMPT].given ? "--prompt and --prompt-file: give one of the two"
-                                     : "tokenize needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl");
+        print_error(v[OPT_PROMPT].given ? "--prompt cannot be combined with --prompt-file"
+                                        : "tokenize needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl");
         return EXIT_USAGE;
     }
     const char *folder = model_folder(opt);

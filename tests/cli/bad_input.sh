@@ -122,7 +122,7 @@ refused 2 'UTF-8' generate -m "$tiny" -p "$(printf 'a\377')" -o x.png --quiet
 refused 1 'max.sequence.length 60000' generate -m "$tiny" -p x -o x.png --max-sequence-length 60000 --quiet
 refused 2 'width|size|16' generate -m "$tiny" -p x -W 8 -H 64 -o x.png --quiet
 printf 'a\0b' >../zero
-refused 1 'zero byte' generate -m "$tiny" --prompt-file ../zero -o x.png
+refused 1 'zero bytes' generate -m "$tiny" --prompt-file ../zero -o x.png
 refused 1 'absent' generate -m "$tiny" --prompt-file ../absent -o x.png
 
 # ---- places to write, refused before any work
@@ -155,7 +155,7 @@ refused_when_full() {
 refused_when_full
 refused_when_full --dump x.safetensors
 # devices
-refused 1 'device "tpu".*cuda' generate -m "$tiny" -p x --device tpu
+refused 1 'device "tpu": .*cpu.*--device' generate -m "$tiny" -p x --device tpu
 refused 1 'device "cuda:x"' generate -m "$tiny" -p x --device cuda:x
 refused 1 'device "cuda-0"' generate -m "$tiny" -p x --encoder-device cuda-0
 refused 1 'dtype fp8 wants a GPU.*bf16' generate -m "$tiny" -p x --dtype fp8

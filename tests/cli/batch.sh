@@ -1,5 +1,5 @@
 #!/bin/sh
-# generate --jsonl: a request a line gives the pictures that single runs give; bad lines are told and passed over; what waits for input can be interrupted.
+# generate --jsonl: a request a line gives the pictures that single runs give; bad lines give an error and are skipped; what waits for input can be interrupted.
 . "$(dirname "$0")/lib.sh"
 
 flux1 generate -m "$tiny" -p "a red fox" -S 7 -o fox.png
@@ -12,7 +12,7 @@ cat >../three <<'END'
 {"prompt": "an owl", "seed": "9", "count": 2, "max_sequence_length": 32, "output": "b-owl.png"}
 END
 
-# alone, and with the next prompt encoded beside (which on a CPU only a device of their own for the encoders asks for)
+# alone, and with the next prompt encoded ahead (on a CPU only where --encoder-device is given)
 for options in "" "--encoder-device host"; do
     rm -f b-*.png
     # shellcheck disable=SC2086
@@ -24,8 +24,8 @@ for options in "" "--encoder-device host"; do
     done
 done
 "$PICTURE" b-car.png parameters | grep -q '^a red car$' || fail "each picture has its own prompt in it"
-# encoded beside: only the first prompt is a stage of its own
-[ "$(grep -c 'text encoders' ../err)" = 1 ] || fail "the second and third prompt were encoded beside: $(grep -c 'text encoders' ../err)"
+# encoded ahead: only the first prompt is a stage of its own
+[ "$(grep -c 'text encoders' ../err)" = 1 ] || fail "the second and third prompt were encoded ahead: $(grep -c 'text encoders' ../err)"
 
 # the command line's values hold for every line that does not say otherwise; JSON is a line a request; the last line needs no newline
 printf '{"prompt": "a red car", "seed": 8, "height": 48, "output": "x.png"}\n{"prompt": "a red car", "seed": 8, "width": 48, "output": "y.png"}' >../lines
@@ -64,25 +64,25 @@ bad() { # status, pattern, line
 bad 1 'JSON' '{"prompt": "x"'
 bad 1 'prompt' '{"seed": 3}'
 bad 1 'prompt' '["x"]'
-bad 1 'colour' '{"prompt": "x", "colour": "red"}'
+bad 1 'unknown key "colour"; allowed: prompt, output,.* max_sequence_length' '{"prompt": "x", "colour": "red"}'
 bad 1 'model' '{"prompt": "x", "model": "other"}'
 bad 1 'steps.*whole number' '{"prompt": "x", "steps": 2.5}'
 bad 1 'width 0' '{"prompt": "x", "width": 0}'
 bad 1 'seed.*whole number' '{"prompt": "x", "seed": 18446744073709551616}'
-bad 1 '"seed" should be' '{"prompt": "x", "seed": [7]}'
-bad 1 '"prompt" should be' '{"prompt": null}'
+bad 1 '"seed" must be' '{"prompt": "x", "seed": [7]}'
+bad 1 '"prompt" must be' '{"prompt": null}'
 bad 1 'twice|duplicate' '{"prompt": "x", "prompt": "y"}'
 bad 2 'PNG' '{"prompt": "x", "output": "x.gif"}'
 bad 1 'no-such' '{"prompt": "x", "output": "no-such/x.png"}'
 bad 1 'at most' '{"prompt": "x", "max_sequence_length": 65536}'
 
-# beside what one request alone can have
-refused 2 'jsonl.*--prompt ' generate -m "$tiny" --jsonl -p x
-refused 2 'jsonl.*"output"' generate -m "$tiny" --jsonl -o x.png
-refused 2 'jsonl.*--dump' generate -m "$tiny" --jsonl --dump x.safetensors
+# options of a single request
+refused 2 '--prompt cannot be combined with --jsonl' generate -m "$tiny" --jsonl -p x
+refused 2 '--output cannot be combined with --jsonl.*"output"' generate -m "$tiny" --jsonl -o x.png
+refused 2 '--dump cannot be combined with --jsonl' generate -m "$tiny" --jsonl --dump x.safetensors
 printf '{"prompt": "x"}\n{"prompt": "y"}\n' >../two
 "$FLUX1" generate -m ./nowhere --jsonl <../two >../out 2>../err
-[ $? = 1 ] && [ "$(wc -l <../err)" = 1 ] || fail "a model that cannot be opened is told once"
+[ $? = 1 ] && [ "$(wc -l <../err)" = 1 ] || fail "a model that cannot be opened gives one error"
 
 # requests come when they come: the first picture is there before the second line
 rm -f -- *.png
@@ -102,7 +102,7 @@ status=$?
 expect_status 0 "lines from a pipe"
 exists second.png
 
-# waiting for a line, or in the middle of one with the next prompt's encoding beside it: 130, and nothing half done
+# waiting for a line, or in the middle of a request while the next prompt is encoded: 130, and nothing half done
 rm -f -- *.png
 for delay in 0.3 0.6 1.2; do
     (printf '{"prompt": "x", "steps": 10000, "width": 256, "height": 256, "output": "x.png"}\n{"prompt": "y", "output": "y.png"}\n'; exec sleep 2) |

@@ -2,22 +2,22 @@
 # Wrong usage: one sentence that names the option, its value and what is right; exit status 2. Help and version work without a model.
 . "$(dirname "$0")/lib.sh"
 
-refused 2 'no command'
+refused 2 'no command; try'
 refused 2 'did you mean generate' genrate
 refused 2 'unknown command "frobnicate"' frobnicate
 refused 2 'did you mean --width' generate --widht 64
 refused 2 'unknown option -Z' generate -Z
 refused 2 '--verify' generate -m "$tiny" -p x --verify
-refused 2 'quotes' generate -m "$tiny" -p a red fox
+refused 2 'unexpected argument "red"; .*quotes' generate -m "$tiny" -p a red fox
 refused 2 '--json takes no argument' generate --json=1
 refused 2 '--prompt needs an argument' generate -m "$tiny" --prompt
-refused 2 'twice' generate -m "$tiny" -p a -p b
+refused 2 '--prompt is given twice' generate -m "$tiny" -p a -p b
 refused 2 'needs a prompt' generate -m "$tiny"
-refused 2 'one of the two' generate -m "$tiny" -p a --prompt-file b
+refused 2 'cannot be combined with --prompt-file' generate -m "$tiny" -p a --prompt-file b
 refused 2 'no model.*--model' generate -p x
-refused 2 'jsonl' tokenize -m "$tiny" --jsonl -p x
+refused 2 '--prompt cannot be combined with --jsonl' tokenize -m "$tiny" --jsonl -p x
 refused 2 'PATH' info
-refused 2 'too much' info a b
+refused 2 'unexpected argument "b"' info a b
 for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"
 done
@@ -32,8 +32,8 @@ refused 2 'auto\|f32\|bf16\|fp8' generate -m "$tiny" -p x --dtype f8
 refused 2 '--preview FILE' generate -m "$tiny" -p x --preview-every 2
 refused 2 'PNG' generate -m "$tiny" -p x -o fox.jpg
 refused 2 'standard output' generate -m "$tiny" -p x -o -
-refused 2 'mesh' generate -m "$tiny" -p x --mesh 2by4
-refused 2 'mesh|sp' generate -m "$tiny" -p x --mesh 2x2 --sp 3@0
+refused 2 'mesh .*2by4.*ROWSxCOLUMNS' generate -m "$tiny" -p x --mesh 2by4
+refused 2 'mesh|sp ' generate -m "$tiny" -p x --mesh 2x2 --sp 3@0
 refused 2 'bash, zsh, fish' completion tcsh
 
 for command in generate tokenize info bench; do

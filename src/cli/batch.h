@@ -1,0 +1,10 @@
+/* flux1 generate --jsonl: a request a line of standard input. */
+#ifndef FLUX1_CLI_BATCH_H
+#define FLUX1_CLI_BATCH_H
+
+#include "cli/options.h"
+
+/* Returns the exit status. */
+int batch_run(const options *opt);
+
+#endif

@@ -1,0 +1,57 @@
+#include "cli/hints.h"
+
+#include <ctype.h>
+#include <string.h>
+
+/* A word that could also be prose counts only where the message begins with it: mesh "2by4": it should be … */
+static const struct hint {
+    const char *word;
+    option_id option;
+    bool only_first;
+} hints[] = {
+    {"device", OPT_DEVICE, true},
+    {"dtype", OPT_DTYPE, true},
+    {"eager", OPT_TRACED, false},
+    {"encoder_device", OPT_ENCODER_DEVICE, false},
+    {"max_memory", OPT_MAX_MEMORY, false},
+    {"max_sequence_length", OPT_MAX_SEQUENCE_LENGTH, false},
+    {"mesh", OPT_MESH, true},
+    {"sp", OPT_SP, true},
+    {"threads", OPT_THREADS, true},
+    {"tiling", OPT_VAE_TILING, true},
+    {"tp", OPT_TP, true},
+};
+
+/* A process runs one command. */
+static command current;
+
+void hints_command(command cmd) { current = cmd; }
+
+static bool in_word(char c) { return isalnum((unsigned char)c) || c == '_' || c == '-'; }
+
+static bool mentions(const char *message, const char *word, bool only_first)
+{
+    size_t n = strlen(word);
+    for (const char *at = message; (at = strstr(at, word)); at += n) {
+        if (only_first && at != message)
+            return false;
+        if ((at == message || !in_word(at[-1])) && !in_word(at[n]))
+            return true;
+    }
+    return false;
+}
+
+void hints_add(builder *b, const char *message)
+{
+    bool any = false;
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
+        const option_row *row = &option_rows[hints[i].option];
+        if (!(row->in & 1u << current) || !mentions(message, hints[i].word, hints[i].only_first) ||
+            (strstr(message, "--") && strstr(message, row->name)))
+            continue;
+        builder_format(b, "%s--%s", any ? ", " : " (", row->name);
+        any = true;
+    }
+    if (any)
+        builder_add(b, ")");
+}

@@ -1,0 +1,17 @@
+/* One request of flux1 generate, from its options to its files and what is printed about them. */
+#ifndef FLUX1_CLI_REQUEST_H
+#define FLUX1_CLI_REQUEST_H
+
+#include "cli/session.h"
+
+typedef struct request_hooks {
+    const flux1_text *text; /* the prompt, encoded ahead; NULL: it is encoded as part of the request */
+    void (*progress)(void *user, const flux1_progress *progress); /* may be NULL */
+    void *user;
+} request_hooks;
+
+/* Opens the session if this is its first usable request. Prints an error on failure; returns the exit status. hooks may
+ * be NULL. */
+int request_run(session *s, const options *opt, const request_hooks *hooks);
+
+#endif

@@ -1,0 +1,21 @@
+/* What the requests of one run share: a context and a model, opened when the first request has turned out to be usable.
+ */
+#ifndef FLUX1_CLI_SESSION_H
+#define FLUX1_CLI_SESSION_H
+
+#include "cli/cli.h"
+
+typedef struct session {
+    const options *opt;
+    flux1_context *context;
+    flux1_context *writer; /* writes previews while the other context is busy */
+    flux1_model *model;
+    double load_seconds; /* not reported yet */
+    bool failed;         /* it could not be opened, and no other request can use it */
+} session;
+
+/* Does nothing where it is open. Prints an error on failure; returns the exit status. */
+int session_open(session *s);
+void session_close(session *s);
+
+#endif

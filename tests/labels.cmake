@@ -1,0 +1,35 @@
+# Labels for "ctest -L": the time that a test takes, the module that it tests.
+#   quick      a few seconds each; all together under a minute on two cores
+#   long       pipelines against their goldens, the program interrupted at many moments
+#   allocation every allocation fails once
+#   emulator   the CUDA backend on the emulated GPU
+set(FLUX1_LONG_TESTS
+  cli_batch
+  cli_interrupt
+  ops_test_checkops
+  pipeline_test_goldens
+  pipeline_test_hostile
+  pipeline_test_mini)
+
+get_property(tests DIRECTORY PROPERTY TESTS)
+foreach(test ${tests})
+  string(REGEX MATCH "^[a-z0-9]+" module ${test})
+  if(module MATCHES "layers|circles|sources")
+    set(module structure)
+  elseif(module STREQUAL header)
+    set(module library)
+  endif()
+  if(test MATCHES "_cuda$")
+    set(label emulator)
+  elseif(test MATCHES "_test_allocation$")
+    set(label allocation)
+  elseif(test IN_LIST FLUX1_LONG_TESTS)
+    set(label long)
+  else()
+    set(label quick)
+  endif()
+  set_property(TEST ${test} APPEND PROPERTY LABELS ${label} ${module})
+  if(NOT label STREQUAL quick)
+    set_property(TEST ${test} PROPERTY COST 100) # starts first, so that none is left running alone
+  endif()
+endforeach()
