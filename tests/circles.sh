@@ -10,7 +10,6 @@ export LC_ALL
 known='
 cli/batch cli/generate
 ops/cpu/attention ops/cpu/cpu ops/cpu/linear ops/cpu/planes ops/cpu/rows ops/cpu/weights
-ops/cuda/attention ops/cuda/conv ops/cuda/cuda ops/cuda/device ops/cuda/link ops/cuda/linear ops/cuda/rows ops/cuda/weights
 ops/ref/ref ops/ref/ref_attention ops/ref/ref_image ops/ref/ref_linear
 '
 
