@@ -87,9 +87,9 @@ static void steps_are_submitted_ahead(void **state)
     if (getenv("FLUX1_TEST_GPU"))
         skip();
     golden_open("schnell", "car", &g);
-    flux1_context *c = context_on(TEST_DEVICE, NULL, 1, FLUX1_DTYPE_F32);
-    flux1_model *m = model_of(c, g.folder);
     for (int every = 0; every < 3; every += 2) {
+        flux1_context *c = context_on(TEST_DEVICE, NULL, 1, FLUX1_DTYPE_F32);
+        flux1_model *m = model_of(c, g.folder);
         submitted s = {.before = cuda_emulator_counts().graph_launches};
         flux1_image *image;
         g.params.progress = note_submitted;
@@ -103,9 +103,9 @@ static void steps_are_submitted_ahead(void **state)
         assert_int_equal(s.at[2], every ? 1 : 2); /* step 2 is shown */
         assert_int_equal(s.at[3], 3);
         assert_int_equal(s.at[4], 3);
+        flux1_model_close(m);
+        flux1_context_destroy(c);
     }
-    flux1_model_close(m);
-    flux1_context_destroy(c);
     golden_close(&g);
 }
 
