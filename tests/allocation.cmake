@@ -1,9 +1,14 @@
 # Allocations of these programs go through the test's own functions, which can fail …
 set(wrap_malloc -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc)
 set(wrap_aligned -Wl,--wrap=posix_memalign,--wrap=aligned_alloc)
-target_link_options(weights_test_allocation PRIVATE ${wrap_malloc} -Wl,--wrap=strdup)
-target_link_options(text_test_allocation PRIVATE ${wrap_malloc} -Wl,--wrap=strdup)
-target_link_options(pipeline_test_allocation PRIVATE ${wrap_malloc} ${wrap_aligned} -Wl,--wrap=strdup)
+add_library(support_failing STATIC support/failing.c)
+target_include_directories(support_failing PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_libraries(support_failing PUBLIC module_base PkgConfig::CMOCKA)
+target_link_options(support_failing INTERFACE ${wrap_malloc} ${wrap_aligned} -Wl,--wrap=strdup)
+foreach(program base_test_allocation weights_test_allocation weights_test_cache text_test_allocation pipeline_test_allocation)
+  target_link_libraries(${program} PRIVATE support_failing)
+endforeach()
+target_link_options(weights_test_cache PRIVATE -Wl,--wrap=rename) # it also dies before a rename
 
 # … and those of this one are counted.
 target_link_options(pipeline_test_steploop PRIVATE ${wrap_malloc} ${wrap_aligned})

@@ -12,8 +12,6 @@ cli/batch cli/generate
 ops/cpu/attention ops/cpu/cpu ops/cpu/linear ops/cpu/planes ops/cpu/rows ops/cpu/weights
 ops/cuda/attention ops/cuda/conv ops/cuda/cuda ops/cuda/device ops/cuda/link ops/cuda/linear ops/cuda/rows ops/cuda/weights
 ops/ref/ref ops/ref/ref_attention ops/ref/ref_image ops/ref/ref_linear
-text/t5_json text/t5_open text/t5_spiece
-weights/store weights/store_synthetic
 '
 
 check() { # known circles; standard input: names of object files

@@ -10,7 +10,7 @@ set -eu
 blind='
 tensor    ^base/(file|json)[.]h$ -
 text      ^(tensor|weights)/     -
-ops       ^(weights/|base/json)  ^weights/recipe[.]h$
+ops       ^(weights/|base/json)  ^weights/(recipe|cache)[.]h$
 mesh      ^ops/.*/               -
 model     ^(ops|mesh)/           ^(ops/ops|mesh/mesh)[.]h$
 pipeline  ^ops/.*/|getopt        -

@@ -16,7 +16,7 @@ else()
 endif()
 
 add_executable(json_value cli/json_value.c)
-target_link_libraries(json_value PRIVATE PkgConfig::JANSSON)
+target_link_libraries(json_value PRIVATE module_base)
 add_executable(picture_info cli/picture_info.c)
 target_link_libraries(picture_info PRIVATE module_image)
 set_target_properties(json_value picture_info PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)

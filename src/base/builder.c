@@ -59,61 +59,6 @@ void builder_format(builder *b, const char *format, ...)
     va_end(ap);
 }
 
-int utf8_char_bytes(const char *text)
-{
-    const unsigned char *s = (const unsigned char *)text;
-    if (s[0] < 0x80)
-        return 1;
-    if (s[0] < 0xC2)
-        return 0;
-    if (s[0] < 0xE0)
-        return (s[1] & 0xC0) == 0x80 ? 2 : 0;
-    if (s[0] < 0xF0) {
-        unsigned char low = s[0] == 0xE0 ? 0xA0 : 0x80, high = s[0] == 0xED ? 0x9F : 0xBF;
-        return s[1] >= low && s[1] <= high && (s[2] & 0xC0) == 0x80 ? 3 : 0;
-    }
-    if (s[0] < 0xF5) {
-        unsigned char low = s[0] == 0xF0 ? 0x90 : 0x80, high = s[0] == 0xF4 ? 0x8F : 0xBF;
-        return s[1] >= low && s[1] <= high && (s[2] & 0xC0) == 0x80 && (s[3] & 0xC0) == 0x80 ? 4 : 0;
-    }
-    return 0;
-}
-
-bool utf8_is_valid(const char *text)
-{
-    while (*text) {
-        int n = utf8_char_bytes(text);
-        if (n == 0)
-            return false;
-        text += n;
-    }
-    return true;
-}
-
-void builder_json_string(builder *b, const char *text)
-{
-    builder_add(b, "\"");
-    while (*text) {
-        unsigned char c = (unsigned char)*text;
-        int n = utf8_char_bytes(text);
-        if (n == 0) {
-            builder_add(b, "\xEF\xBF\xBD");
-            n = 1;
-        } else if (c == '"' || c == '\\')
-            builder_format(b, "\\%c", c);
-        else if (c == '\n' || c == '\r' || c == '\t')
-            builder_add(b, c == '\n' ? "\\n" : c == '\r' ? "\\r" : "\\t");
-        else if (c == '\b' || c == '\f')
-            builder_add(b, c == '\b' ? "\\b" : "\\f");
-        else if (c < 0x20)
-            builder_format(b, "\\u%04x", c);
-        else
-            builder_add_bytes(b, text, (size_t)n);
-        text += n;
-    }
-    builder_add(b, "\"");
-}
-
 void builder_float(builder *b, float value)
 {
     char digits[40];

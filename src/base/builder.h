@@ -18,10 +18,6 @@ void builder_add(builder *b, const char *text);
 void builder_add_bytes(builder *b, const char *bytes, size_t count);
 void builder_format(builder *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* The text between quotes, as json.dumps(text, ensure_ascii=False) writes it; a byte that is not UTF-8 becomes U+FFFD.
- */
-void builder_json_string(builder *b, const char *text);
-
 /* The shortest decimal that reads back as the same float ("3.5", "0.1"), with a point in every locale. Finite values
  * only. */
 void builder_float(builder *b, float value);
@@ -30,10 +26,5 @@ void builder_float(builder *b, float value);
  * an allocation failed. */
 flux1_status builder_take(builder *b, const char *what, char **out, flux1_error *err);
 void builder_free(builder *b);
-
-/* Bytes of the UTF-8 character that `text` begins with (1 to 4), 0 if it does not begin with one: overlong forms,
- * surrogates and values above U+10FFFF are refused. `text` ends in NUL. */
-int utf8_char_bytes(const char *text);
-bool utf8_is_valid(const char *text);
 
 #endif

@@ -12,8 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Opens a regular file for reading and tells its size. */
-static flux1_status open_regular(const char *path, int *fd, size_t *size, flux1_error *err)
+/* Opens a regular file for reading and tells which it is. */
+static flux1_status open_regular(const char *path, int *fd, file_identity *identity, flux1_error *err)
 {
     struct stat info;
     /* without O_NONBLOCK a FIFO of that name would hang us before we could refuse it */
@@ -31,27 +31,35 @@ static flux1_status open_regular(const char *path, int *fd, size_t *size, flux1_
                          S_ISDIR(info.st_mode) ? "is a folder" : "is not a regular file");
     }
     *fd = opened;
-    *size = (size_t)info.st_size;
+    *identity = (file_identity){.device = (uint64_t)info.st_dev,
+                                .inode = (uint64_t)info.st_ino,
+                                .size = (uint64_t)info.st_size,
+                                .seconds = (int64_t)info.st_mtim.tv_sec,
+                                .nanoseconds = (int64_t)info.st_mtim.tv_nsec};
     return FLUX1_OK;
 }
 
 flux1_status file_map_open(const char *path, file_map *out, flux1_error *err)
 {
     int fd;
-    size_t size;
+    file_identity identity;
     *out = (file_map){0};
-    TRY(open_regular(path, &fd, &size, err));
+    TRY(open_regular(path, &fd, &identity, err));
     flux1_status st = FLUX1_OK;
+    size_t size = (size_t)identity.size;
+    out->identity = identity;
     if (size > 0) {
         void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (bytes == MAP_FAILED)
             st = errno == ENOMEM ? error_oom(err, size, path) : error_io(err, path, "map");
         else
-            *out = (file_map){bytes, size};
+            *out = (file_map){bytes, size, identity};
     }
     close(fd);
     return st;
 }
+
+bool file_identity_same(const file_identity *a, const file_identity *b) { return memcmp(a, b, sizeof *a) == 0; }
 
 void file_map_close(file_map *map)
 {
@@ -73,11 +81,13 @@ flux1_status file_read(const char *path, size_t limit, char **bytes, size_t *siz
 {
     flux1_status st = FLUX1_OK;
     int fd;
-    size_t expected, got = 0;
+    size_t got = 0;
+    file_identity identity;
     char *buffer = NULL;
     *bytes = NULL;
     *size = 0;
-    TRY(open_regular(path, &fd, &expected, err));
+    TRY(open_regular(path, &fd, &identity, err));
+    size_t expected = (size_t)identity.size;
     if (expected > limit) {
         st = error_set(err, FLUX1_ERR_LIMIT, "%s: has %zu bytes, at most %zu are read from such a file", path, expected,
                        limit);

@@ -5,12 +5,25 @@
 #include "base/status.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+
+/* Which file it was, and in which state: a file that was written to since, or replaced, has another identity. (A writer
+ * that sets the time back goes unseen.) No padding: it may be hashed and compared as bytes. */
+typedef struct file_identity {
+    uint64_t device, inode, size;
+    int64_t seconds, nanoseconds; /* of its last change */
+} file_identity;
+
+#define FILE_DEVICE_NONE UINT64_MAX /* the device of an identity that no file has */
+
+bool file_identity_same(const file_identity *a, const file_identity *b);
 
 /* A read-only mapping of a whole regular file. An empty file maps to bytes == NULL, size 0. */
 typedef struct file_map {
     const unsigned char *bytes;
     size_t size;
+    file_identity identity;
 } file_map;
 
 flux1_status file_map_open(const char *path, file_map *out, flux1_error *err);

@@ -1,30 +1,99 @@
-/* The parser. jansson's values, but not its loader: that one (2.14) runs over its buffers when an allocation fails in a
- * string, recurses 2048 deep, and refuses a whole file for one integer beyond 64 bits. RFC 8259, with what we add: an
- * object or a list at the top, depth 64, no duplicate keys, no NUL in a string. */
+/* The reader. A container's children are kept on a stack until it closes and its size is known; then they are copied
+ * behind one another into the document's memory. */
 #include "base/json.h"
 
-#include <errno.h>
-#include <locale.h>
+#include "base/checked.h"
+#include "base/file.h"
+#include "base/utf8.h"
+
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DEPTH_MAX 64
+#define FILE_BYTES_MAX ((size_t)64 << 20)
 #define NUMBER_MAX 400 /* characters; the longest double written out has 309 digits */
+#define CHUNK_LEAST ((size_t)1 << 10)
+#define CHUNK_MOST ((size_t)1 << 20)
+
+/* ---- the document's memory ---- */
+
+typedef struct chunk {
+    struct chunk *next;
+    size_t used, size;
+    max_align_t bytes[];
+} chunk;
+
+typedef struct document {
+    json_value root;
+    chunk *chunks; /* the first of them holds the document */
+} document;
+
+/* A child of a container that is still open. */
+typedef struct child {
+    json_member member;
+    const char *at; /* where its key stands */
+} child;
 
 typedef struct reader {
     const char *begin, *p, *end;
     const char *name;
+    bool python;
     int depth;
+    chunk *chunks;
+    child *stack;
+    size_t stack_count, stack_capacity;
     flux1_error *err;
 } reader;
 
-/* A string's decoded bytes: in the input itself unless it has escapes. */
-typedef struct text {
-    const char *bytes;
-    size_t length;
-    char *owned;
-} text;
+/* Memory of the document; NULL after error_oom. */
+static void *take(reader *r, size_t size)
+{
+    size_t room = 0, whole = 0;
+    size = size_round_up(size, sizeof(void *));
+    if (!r->chunks || size > r->chunks->size - r->chunks->used) {
+        room = r->chunks ? r->chunks->size * 2 : (size_t)(r->end - r->begin);
+        room = room < CHUNK_LEAST ? CHUNK_LEAST : room > CHUNK_MOST ? CHUNK_MOST : room;
+        room = room < size ? size : room;
+        chunk *c = size_add(room, sizeof *c, &whole) ? malloc(whole) : NULL;
+        if (!c) {
+            error_oom(r->err, whole, r->name);
+            return NULL;
+        }
+        *c = (chunk){.next = r->chunks, .size = room};
+        r->chunks = c;
+    }
+    void *taken = (char *)r->chunks->bytes + r->chunks->used;
+    r->chunks->used += size;
+    return taken;
+}
+
+static void free_chunks(chunk *c)
+{
+    while (c) {
+        chunk *next = c->next;
+        free(c);
+        c = next;
+    }
+}
+
+static flux1_status push(reader *r, const child *one)
+{
+    if (r->stack_count == r->stack_capacity) {
+        size_t capacity = r->stack_capacity ? r->stack_capacity : 32, bytes = 0;
+        child *grown = size_mul(capacity, 2, &capacity) && size_mul(capacity, sizeof *grown, &bytes)
+                           ? realloc(r->stack, bytes)
+                           : NULL;
+        if (!grown)
+            return error_oom(r->err, bytes, r->name);
+        r->stack = grown;
+        r->stack_capacity = capacity;
+    }
+    r->stack[r->stack_count++] = *one;
+    return FLUX1_OK;
+}
+
+/* ---- faults ---- */
 
 static flux1_status fault(reader *r, const char *at, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
@@ -37,7 +106,7 @@ static flux1_status fault(reader *r, const char *at, const char *format, ...)
         if (*p == '\n') {
             line++;
             column = 1;
-        } else if (((unsigned char)*p & 0xC0) != 0x80) {
+        } else if (!utf8_continues(*p)) {
             column++;
         }
     }
@@ -58,31 +127,12 @@ static flux1_status unexpected(reader *r, const char *wanted)
     return fault(r, r->p, "not valid JSON: byte 0x%02x where %s should stand", c, wanted);
 }
 
+/* ---- texts ---- */
+
 static void skip_space(reader *r)
 {
     while (r->p < r->end && (*r->p == ' ' || *r->p == '\n' || *r->p == '\t' || *r->p == '\r'))
         r->p++;
-}
-
-/* Length of the UTF-8 character at p, 0 if it is none (Unicode 15, table 3-7: no overlong forms, no surrogates, nothing
- * above U+10FFFF). */
-static size_t utf8_length(const unsigned char *p, const unsigned char *end)
-{
-    size_t room = (size_t)(end - p), n = p[0] < 0x80   ? 1
-                                         : p[0] < 0xC2 ? 0
-                                         : p[0] < 0xE0 ? 2
-                                         : p[0] < 0xF0 ? 3
-                                         : p[0] < 0xF5 ? 4
-                                                       : 0;
-    if (n == 0 || n > room)
-        return 0;
-    for (size_t i = 1; i < n; i++)
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) || (p[0] == 0xF0 && p[1] < 0x90) ||
-        (p[0] == 0xF4 && p[1] > 0x8F))
-        return 0;
-    return n;
 }
 
 /* Four hex digits at p; -1 if they are not. */
@@ -102,30 +152,6 @@ static long hex4(const char *p, const char *end)
         value = value * 16 + digit;
     }
     return value;
-}
-
-static size_t put_utf8(char *out, long c)
-{
-    if (c < 0x80) {
-        out[0] = (char)c;
-        return 1;
-    }
-    if (c < 0x800) {
-        out[0] = (char)(0xC0 | c >> 6);
-        out[1] = (char)(0x80 | (c & 0x3f));
-        return 2;
-    }
-    if (c < 0x10000) {
-        out[0] = (char)(0xE0 | c >> 12);
-        out[1] = (char)(0x80 | (c >> 6 & 0x3f));
-        out[2] = (char)(0x80 | (c & 0x3f));
-        return 3;
-    }
-    out[0] = (char)(0xF0 | c >> 18);
-    out[1] = (char)(0x80 | (c >> 12 & 0x3f));
-    out[2] = (char)(0x80 | (c >> 6 & 0x3f));
-    out[3] = (char)(0x80 | (c & 0x3f));
-    return 4;
 }
 
 /* The escape at *p (behind the backslash) into out; *p moves behind it. The escape is never shorter than what it stands
@@ -156,7 +182,7 @@ static flux1_status unescape(reader *r, const char **p, const char *end, char **
     }
     if (c == 0 || (c >= 0xD800 && c <= 0xDFFF))
         return fault(r, at, "not valid JSON: %s", c ? "half of a surrogate pair" : "a NUL character in a text");
-    *out += put_utf8(*out, c);
+    *out += utf8_encode((int32_t)c, *out);
     return FLUX1_OK;
 }
 
@@ -165,6 +191,7 @@ static flux1_status unescape(reader *r, const char **p, const char *end, char **
 static flux1_status scan_string(reader *r, const char **closing, bool *escapes)
 {
     const char *p = r->p;
+    int32_t c;
     *escapes = false;
     while (p < r->end && *p != '"') {
         size_t n = 1;
@@ -176,7 +203,7 @@ static flux1_status scan_string(reader *r, const char **closing, bool *escapes)
         }
         if ((unsigned char)*p < 0x20)
             return fault(r, p, "not valid JSON: a control character (0x%02x) in a text", (unsigned char)*p);
-        if (!(n = utf8_length((const unsigned char *)p, (const unsigned char *)r->end)))
+        if (!(n = utf8_decode(p, (size_t)(r->end - p), &c)))
             return fault(r, p, "not valid UTF-8: byte 0x%02x", (unsigned char)*p);
         p += n;
     }
@@ -186,33 +213,35 @@ static flux1_status scan_string(reader *r, const char **closing, bool *escapes)
     return FLUX1_OK;
 }
 
-/* r->p at the opening quote. free(out->owned) afterwards, also on failure. */
-static flux1_status read_string(reader *r, text *out)
+/* r->p at the opening quote. *out ends in NUL. */
+static flux1_status read_string(reader *r, const char **out, uint32_t *length)
 {
     const char *closing = NULL;
     bool escapes = false;
-    *out = (text){0};
     r->p++;
     TRY(scan_string(r, &closing, &escapes));
-    *out = (text){.bytes = r->p, .length = (size_t)(closing - r->p)};
-    if (escapes) {
-        if (!(out->owned = malloc(out->length)))
-            return error_oom(r->err, out->length, r->name);
-        char *end = out->owned;
-        for (const char *p = r->p; p < closing;) {
-            if (*p != '\\') {
-                *end++ = *p++;
-                continue;
-            }
+    char *text = take(r, (size_t)(closing - r->p) + 1), *end = text;
+    if (!text)
+        return FLUX1_ERR_MEMORY;
+    if (!escapes) {
+        memcpy(text, r->p, (size_t)(closing - r->p));
+        end += closing - r->p;
+    }
+    for (const char *p = r->p; escapes && p < closing;) {
+        if (*p == '\\') {
             p++;
             TRY(unescape(r, &p, closing, &end));
-        }
-        out->bytes = out->owned;
-        out->length = (size_t)(end - out->owned);
+        } else
+            *end++ = *p++;
     }
+    *end = '\0';
+    *out = text;
+    *length = (uint32_t)(end - text);
     r->p = closing + 1;
     return FLUX1_OK;
 }
+
+/* ---- numbers ---- */
 
 static const char *skip_digits(const char *p, const char *end)
 {
@@ -221,140 +250,97 @@ static const char *skip_digits(const char *p, const char *end)
     return p;
 }
 
-/* The end of the number at r->p by JSON's grammar, or a fault; *real: it has a fraction or an exponent. */
-static flux1_status scan_number(reader *r, const char **end, bool *real)
+/* A number taken apart: [-] whole [. fraction] [e exponent]. */
+typedef struct number {
+    bool negative, real; /* real: it has a fraction or an exponent */
+    const char *whole, *whole_end, *fraction, *fraction_end;
+    int exponent; /* held within what no double needs */
+} number;
+
+static int read_exponent(const char *p, const char *end)
 {
-    const char *p = r->p, *digits;
-    *real = false;
-    if (p < r->end && *p == '-')
-        p++;
-    digits = p;
-    p = skip_digits(p, r->end);
-    if (p == digits || (*digits == '0' && p - digits > 1))
+    bool negative = *p == '-';
+    int value = 0;
+    for (p += *p == '-' || *p == '+'; p < end; p++)
+        value = value < 100000 ? value * 10 + (*p - '0') : value;
+    return negative ? -value : value;
+}
+
+/* The number at r->p by JSON's grammar, or a fault; r->p moves behind it. */
+static flux1_status scan_number(reader *r, number *out)
+{
+    const char *p = r->p;
+    *out = (number){.negative = *p == '-'};
+    p += out->negative;
+    out->whole = p;
+    out->whole_end = out->fraction = out->fraction_end = p = skip_digits(p, r->end);
+    if (p == out->whole || (*out->whole == '0' && p - out->whole > 1))
         return fault(r, r->p, "not valid JSON: a malformed number");
     if (p < r->end && *p == '.') {
-        *real = true;
-        digits = ++p;
-        p = skip_digits(p, r->end);
-        if (p == digits)
+        out->real = true;
+        out->fraction = ++p;
+        out->fraction_end = p = skip_digits(p, r->end);
+        if (p == out->fraction)
             return fault(r, r->p, "not valid JSON: a malformed number");
     }
     if (p < r->end && (*p == 'e' || *p == 'E')) {
-        *real = true;
-        if (++p < r->end && (*p == '+' || *p == '-'))
-            p++;
-        digits = p;
-        p = skip_digits(p, r->end);
+        const char *exponent = ++p, *digits = p + (p < r->end && (*p == '+' || *p == '-'));
+        out->real = true;
+        p = skip_digits(digits, r->end);
         if (p == digits)
             return fault(r, r->p, "not valid JSON: a malformed number");
+        out->exponent = read_exponent(exponent, p);
     }
-    *end = p;
+    if (p - r->p > NUMBER_MAX)
+        return fault(r, r->p, "a number of %zu characters, at most %d are read", (size_t)(p - r->p), NUMBER_MAX);
+    r->p = p;
     return FLUX1_OK;
 }
 
-static flux1_status read_number(reader *r, json_t **out)
+/* False if it does not fit 64 bits. */
+static bool integer_of(const number *n, json_value *out)
 {
-    char digits[NUMBER_MAX + 1];
-    const char *end = r->p;
-    bool real = false;
-    TRY(scan_number(r, &end, &real));
-    size_t length = (size_t)(end - r->p);
-    if (length > NUMBER_MAX)
-        return fault(r, r->p, "a number of %zu characters, at most %d are read", length, NUMBER_MAX);
-    memcpy(digits, r->p, length);
-    digits[length] = '\0';
-    errno = 0;
-    if (!real) {
-        long long integer = strtoll(digits, NULL, 10);
-        /* beyond 64 bits: a double. tokenizer_config.json has such ("model_max_length": 1e30 spelled out) */
-        real = errno == ERANGE;
-        if (!real)
-            *out = json_integer(integer);
+    uint64_t value = 0;
+    for (const char *p = n->whole; p < n->whole_end; p++) {
+        unsigned digit = (unsigned)(*p - '0');
+        if (value > (UINT64_MAX - digit) / 10)
+            return false;
+        value = value * 10 + digit;
     }
-    if (real) {
-        char *point = strchr(digits, '.');
-        if (point)
-            *point = localeconv()->decimal_point[0]; /* strtod reads the locale's numbers */
-        double value = strtod(digits, NULL);
-        if (!isfinite(value))
-            return fault(r, r->p, "a number too large for a double");
-        *out = json_real(value);
-    }
-    if (!*out)
-        return error_oom(r->err, 0, r->name);
-    r->p = end;
-    return FLUX1_OK;
+    if (n->negative && value > (uint64_t)INT64_MAX + 1)
+        return false;
+    if (n->negative)
+        *out = (json_value){.kind = JSON_INTEGER, .integer = value ? -(int64_t)(value - 1) - 1 : 0};
+    else if (value <= INT64_MAX)
+        *out = (json_value){.kind = JSON_INTEGER, .integer = (int64_t)value};
+    else
+        *out = (json_value){.kind = JSON_UNSIGNED, .large = value};
+    return true;
 }
 
-static flux1_status read_value(reader *r, json_t **out);
-
-/* One `"key": value` into the object. */
-static flux1_status read_member(reader *r, json_t *object)
+/* strtod reads the locale's point, so it is given none: the digits in front and behind as one integer, and an exponent
+ * that makes up for it. */
+static double real_of(const number *n)
 {
-    text key;
-    json_t *value = NULL;
+    char digits[NUMBER_MAX + 32];
+    size_t whole = (size_t)(n->whole_end - n->whole), fraction = (size_t)(n->fraction_end - n->fraction);
+    memcpy(digits, n->whole, whole);
+    memcpy(digits + whole, n->fraction, fraction);
+    snprintf(digits + whole + fraction, sizeof digits - whole - fraction, "e%d", n->exponent - (int)fraction);
+    double value = strtod(digits, NULL);
+    return n->negative ? -value : value;
+}
+
+static flux1_status read_number(reader *r, json_value *out)
+{
+    number n;
     const char *at = r->p;
-    if (r->p == r->end || *r->p != '"')
-        return unexpected(r, "a key in quotes");
-    flux1_status st = read_string(r, &key);
-    if (st == FLUX1_OK && json_object_getn(object, key.bytes, key.length))
-        st = fault(r, at, "the key \"%.*s\" stands there twice", key.length < 1000 ? (int)key.length : 1000, key.bytes);
-    skip_space(r);
-    if (st == FLUX1_OK && (r->p == r->end || *r->p != ':'))
-        st = unexpected(r, "':'");
-    if (st == FLUX1_OK) {
-        r->p++;
-        st = read_value(r, &value);
-    }
-    /* takes the value over, also when it fails */
-    if (st == FLUX1_OK && json_object_setn_new_nocheck(object, key.bytes, key.length, value) != 0)
-        st = error_oom(r->err, 0, r->name);
-    free(key.owned);
-    return st;
-}
-
-static flux1_status read_element(reader *r, json_t *array)
-{
-    json_t *value = NULL;
-    TRY(read_value(r, &value));
-    return json_array_append_new(array, value) == 0 ? FLUX1_OK : error_oom(r->err, 0, r->name);
-}
-
-/* An object or a list: r->p at its bracket. */
-static flux1_status read_container(reader *r, json_t **out)
-{
-    bool object = *r->p == '{';
-    char closing = object ? '}' : ']';
-    if (++r->depth > DEPTH_MAX)
-        return fault(r, r->p, "JSON nested more than %d levels deep; a model's own files are never that deep",
-                     DEPTH_MAX);
-    json_t *container = object ? json_object() : json_array();
-    if (!container)
-        return error_oom(r->err, 0, r->name);
-    flux1_status st = FLUX1_OK;
-    r->p++;
-    skip_space(r);
-    bool closed = r->p < r->end && *r->p == closing;
-    while (st == FLUX1_OK && !closed) {
-        st = object ? read_member(r, container) : read_element(r, container);
-        skip_space(r);
-        closed = st == FLUX1_OK && r->p < r->end && *r->p == closing;
-        if (st != FLUX1_OK || closed)
-            break;
-        if (r->p == r->end || *r->p != ',')
-            st = unexpected(r, object ? "',' or '}'" : "',' or ']'");
-        else
-            r->p++;
-        skip_space(r);
-    }
-    if (st != FLUX1_OK) {
-        json_decref(container);
-        return st;
-    }
-    r->p++;
-    r->depth--;
-    *out = container;
-    return FLUX1_OK;
+    TRY(scan_number(r, &n));
+    /* an integer beyond 64 bits is a double: tokenizer_config.json has "model_max_length": 1e30 spelled out */
+    if (!n.real && integer_of(&n, out))
+        return FLUX1_OK;
+    *out = (json_value){.kind = JSON_REAL, .real = real_of(&n)};
+    return isfinite(out->real) || r->python ? FLUX1_OK : fault(r, at, "a number too large for a double");
 }
 
 static bool take_word(reader *r, const char *word)
@@ -366,49 +352,238 @@ static bool take_word(reader *r, const char *word)
     return true;
 }
 
-static flux1_status read_value(reader *r, json_t **out)
+/* The values that are words. */
+static bool read_word(reader *r, json_value *out)
 {
-    text string;
-    *out = NULL;
+    static const struct {
+        const char *word;
+        bool python;
+        json_value value;
+    } words[] = {
+        {"true", false, {.kind = JSON_TRUE}},
+        {"false", false, {.kind = JSON_FALSE}},
+        {"null", false, {.kind = JSON_NULL}},
+        {"NaN", true, {.kind = JSON_REAL, .real = NAN}},
+        {"Infinity", true, {.kind = JSON_REAL, .real = INFINITY}},
+        {"-Infinity", true, {.kind = JSON_REAL, .real = -INFINITY}},
+    };
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if ((r->python || !words[i].python) && take_word(r, words[i].word)) {
+            *out = words[i].value;
+            return true;
+        }
+    return false;
+}
+
+/* ---- containers ---- */
+
+/* Equal keys keep their order: the members lie one behind the other. */
+static int by_key(const void *a, const void *b)
+{
+    const json_member *const *x = a, *const *y = b;
+    int order = strcmp((*x)->key, (*y)->key);
+    return order ? order : *x < *y ? -1 : *x > *y;
+}
+
+static void sort_members(json_member *members, size_t count, const json_member **sorted)
+{
+    for (size_t i = 0; i < count; i++)
+        sorted[i] = &members[i];
+    qsort(sorted, count, sizeof *sorted, by_key);
+}
+
+/* Of members with one key, Python keeps the first one's place and the last one's value. Returns how many are left. */
+static size_t merge_duplicates(json_member *members, size_t count, const json_member **sorted)
+{
+    size_t left = 0;
+    for (size_t i = 0, next; i < count; i = next) {
+        for (next = i + 1; next < count && strcmp(sorted[next]->key, sorted[i]->key) == 0; next++)
+            members[sorted[next] - members].key = NULL;
+        members[sorted[i] - members].value = sorted[next - 1]->value;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (members[i].key)
+            members[left++] = members[i];
+    return left;
+}
+
+/* The first key that stood before: its member's index, `count` if there is none. */
+static size_t first_duplicate(const json_member *members, size_t count, const json_member **sorted)
+{
+    size_t found = count;
+    for (size_t i = 1; i < count; i++)
+        if (strcmp(sorted[i - 1]->key, sorted[i]->key) == 0 && (size_t)(sorted[i] - members) < found)
+            found = (size_t)(sorted[i] - members);
+    return found;
+}
+
+static flux1_status close_object(reader *r, size_t first, json_value *out)
+{
+    size_t count = r->stack_count - first;
+    *out = (json_value){.kind = JSON_OBJECT};
+    if (count == 0)
+        return FLUX1_OK;
+    json_member *members = take(r, count * (sizeof *members + sizeof(json_member *)));
+    if (!members)
+        return FLUX1_ERR_MEMORY;
+    for (size_t i = 0; i < count; i++)
+        members[i] = r->stack[first + i].member;
+    const json_member **sorted = (const json_member **)(members + count);
+    sort_members(members, count, sorted);
+    size_t twice = first_duplicate(members, count, sorted);
+    if (twice < count && !r->python)
+        return fault(r, r->stack[first + twice].at, "the key \"%.1000s\" stands there twice", members[twice].key);
+    if (twice < count) {
+        count = merge_duplicates(members, count, sorted);
+        sort_members(members, count, (const json_member **)(members + count));
+    }
+    out->count = (uint32_t)count;
+    out->member = members;
+    return FLUX1_OK;
+}
+
+static flux1_status close_array(reader *r, size_t first, json_value *out)
+{
+    size_t count = r->stack_count - first;
+    *out = (json_value){.kind = JSON_ARRAY, .count = (uint32_t)count};
+    if (count == 0)
+        return FLUX1_OK;
+    json_value *elements = take(r, count * sizeof *elements);
+    if (!elements)
+        return FLUX1_ERR_MEMORY;
+    for (size_t i = 0; i < count; i++)
+        elements[i] = r->stack[first + i].member.value;
+    out->element = elements;
+    return FLUX1_OK;
+}
+
+static flux1_status read_value(reader *r, json_value *out);
+
+/* One `"key": value`, or one element, onto the stack. */
+static flux1_status read_child(reader *r, bool object)
+{
+    child one = {.at = r->p};
+    uint32_t length;
+    if (object) {
+        if (r->p == r->end || *r->p != '"')
+            return unexpected(r, "a key in quotes");
+        TRY(read_string(r, &one.member.key, &length));
+        skip_space(r);
+        if (r->p == r->end || *r->p != ':')
+            return unexpected(r, "':'");
+        r->p++;
+    }
+    TRY(read_value(r, &one.member.value));
+    return push(r, &one);
+}
+
+/* An object or a list: r->p at its bracket. */
+static flux1_status read_container(reader *r, json_value *out)
+{
+    bool object = *r->p == '{';
+    char closing = object ? '}' : ']';
+    size_t first = r->stack_count;
+    if (++r->depth > JSON_DEPTH_MAX)
+        return fault(r, r->p, "JSON nested more than %d levels deep; a model's own files are never that deep",
+                     JSON_DEPTH_MAX);
+    r->p++;
+    skip_space(r);
+    while (r->p == r->end || *r->p != closing || r->stack_count > first) {
+        TRY(read_child(r, object));
+        skip_space(r);
+        if (r->p < r->end && *r->p == closing)
+            break;
+        if (r->p == r->end || *r->p != ',')
+            return unexpected(r, object ? "',' or '}'" : "',' or ']'");
+        r->p++;
+        skip_space(r);
+    }
+    r->p++;
+    r->depth--;
+    TRY(object ? close_object(r, first, out) : close_array(r, first, out));
+    r->stack_count = first;
+    return FLUX1_OK;
+}
+
+static flux1_status read_value(reader *r, json_value *out)
+{
     skip_space(r);
     if (r->p == r->end)
         return unexpected(r, "a value");
-    switch (*r->p) {
-    case '{':
-    case '[': return read_container(r, out);
-    case '"': {
-        flux1_status st = read_string(r, &string);
-        if (st == FLUX1_OK && !(*out = json_stringn_nocheck(string.bytes, string.length)))
-            st = error_oom(r->err, string.length, r->name);
-        free(string.owned);
-        return st;
+    if (*r->p == '{' || *r->p == '[')
+        return read_container(r, out);
+    if (*r->p == '"') {
+        *out = (json_value){.kind = JSON_STRING};
+        return read_string(r, &out->string, &out->count);
     }
-    case 't': *out = take_word(r, "true") ? json_true() : NULL; break;
-    case 'f': *out = take_word(r, "false") ? json_false() : NULL; break;
-    case 'n': *out = take_word(r, "null") ? json_null() : NULL; break;
-    default:
-        if (*r->p == '-' || (*r->p >= '0' && *r->p <= '9'))
-            return read_number(r, out);
-    }
-    return *out ? FLUX1_OK : unexpected(r, "a value");
+    if (read_word(r, out))
+        return FLUX1_OK;
+    if (*r->p == '-' || (*r->p >= '0' && *r->p <= '9'))
+        return read_number(r, out);
+    return unexpected(r, "a value");
 }
 
-flux1_status json_parse(const char *bytes, size_t length, const char *name, json_t **out, flux1_error *err)
+/* ---- the whole ---- */
+
+static flux1_status read_document(reader *r, document **out)
 {
+    document *d = take(r, sizeof *d);
+    if (!d)
+        return FLUX1_ERR_MEMORY;
+    skip_space(r);
+    if (r->p == r->end || (*r->p != '{' && *r->p != '['))
+        return unexpected(r, "an object or a list");
+    TRY(read_container(r, &d->root));
+    skip_space(r);
+    if (r->p != r->end)
+        return unexpected(r, "the end of the file");
+    d->chunks = r->chunks;
+    r->chunks = NULL;
+    *out = d;
+    return FLUX1_OK;
+}
+
+static flux1_status parse(bool python, const char *bytes, size_t length, const char *name, json_value **out,
+                          flux1_error *err)
+{
+    document *d = NULL;
     *out = NULL;
     if (length == 0)
         return error_set(err, FLUX1_ERR_FORMAT, "%s: the file is empty, it should be JSON", name);
-    reader r = {.begin = bytes, .p = bytes, .end = bytes + length, .name = name, .err = err};
-    skip_space(&r);
-    if (r.p == r.end || (*r.p != '{' && *r.p != '['))
-        return unexpected(&r, "an object or a list");
-    json_t *root;
-    TRY(read_container(&r, &root));
-    skip_space(&r);
-    if (r.p != r.end) {
-        json_decref(root);
-        return unexpected(&r, "the end of the file");
-    }
-    *out = root;
-    return FLUX1_OK;
+    if (length >= UINT32_MAX)
+        return error_set(err, FLUX1_ERR_LIMIT, "%s: %zu bytes of JSON, at most 4 GB are read", name, length);
+    reader r = {.begin = bytes, .p = bytes, .end = bytes + length, .name = name, .python = python, .err = err};
+    flux1_status st = read_document(&r, &d);
+    free_chunks(r.chunks);
+    free(r.stack);
+    if (st == FLUX1_OK)
+        *out = &d->root;
+    return st;
+}
+
+flux1_status json_parse(const char *bytes, size_t length, const char *name, json_value **out, flux1_error *err)
+{
+    return parse(false, bytes, length, name, out, err);
+}
+
+flux1_status json_parse_python(const char *bytes, size_t length, const char *name, json_value **out, flux1_error *err)
+{
+    return parse(true, bytes, length, name, out, err);
+}
+
+flux1_status json_parse_file(const char *path, json_value **out, flux1_error *err)
+{
+    char *bytes;
+    size_t size;
+    *out = NULL;
+    TRY(file_read(path, FILE_BYTES_MAX, &bytes, &size, err));
+    flux1_status st = json_parse_python(bytes, size, path, out, err);
+    free(bytes);
+    return st;
+}
+
+void json_free(json_value *root)
+{
+    if (root)
+        free_chunks(((document *)(void *)root)->chunks);
 }

@@ -1,5 +1,7 @@
 #include "base/status.h"
 
+#include "base/utf8.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,15 +9,10 @@
 /* A sentence cut in the middle of a UTF-8 character would make the whole message invalid: drop the broken tail. */
 static void trim_partial_character(char *text)
 {
-    size_t n = strlen(text), back = 0;
-    while (back < 3 && back < n && ((unsigned char)text[n - 1 - back] & 0xC0) == 0x80)
-        back++;
-    if (back == n)
-        return;
-    unsigned char lead = (unsigned char)text[n - 1 - back];
-    size_t need = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : lead >= 0xC0 ? 1 : 0;
-    if (back < need)
-        text[n - 1 - back] = '\0';
+    size_t n = strlen(text), last = n ? utf8_last(text, n) : 0;
+    int32_t c;
+    if (n > 0 && utf8_decode(text + last, n - last, &c) == 0 && (unsigned char)text[last] >= 0xC0)
+        text[last] = '\0';
 }
 
 /* Messages quote names from files: whatever those hold, a terminal gets no control characters. */

@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -23,7 +24,7 @@ enum { OF_A_LINE = sizeof of_a_line / sizeof *of_a_line, NUMBER_ROOM = 40 };
 /* A line as a request. */
 typedef struct ticket {
     options opt; /* its texts are the JSON's and the numbers' */
-    json_t *root;
+    json_value *root;
     char number[OPTION_COUNT][NUMBER_ROOM];
     char subject[64];
     flux1_text *text; /* once encoded beside another request */
@@ -63,7 +64,7 @@ static void free_ticket(ticket *t)
 {
     if (!t)
         return;
-    json_decref(t->root);
+    json_free(t->root);
     flux1_text_free(t->text);
     free(t);
 }
@@ -77,22 +78,22 @@ static bool may_say(int id)
 }
 
 /* A JSON value as the command line would have it; NULL for what has no such form. */
-static const char *as_text(ticket *t, int id, const json_t *value)
+static const char *as_text(ticket *t, int id, const json_value *value)
 {
     if (json_is_string(value))
         return strlen(json_string_value(value)) == json_string_length(value) ? json_string_value(value) : NULL;
     if (json_is_integer(value))
-        snprintf(t->number[id], NUMBER_ROOM, "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    else if (json_is_real(value) && json_real_value(value) >= 0x1p63 && json_real_value(value) <= 0x1p64)
-        return NULL; /* an integer beyond 64 bits with a sign has lost digits */
+        snprintf(t->number[id], NUMBER_ROOM, "%" PRId64, value->integer);
+    else if (json_is(value, JSON_UNSIGNED))
+        snprintf(t->number[id], NUMBER_ROOM, "%" PRIu64, value->large);
     else if (json_is_real(value))
-        snprintf(t->number[id], NUMBER_ROOM, "%.9g", json_real_value(value));
+        snprintf(t->number[id], NUMBER_ROOM, "%.9g", json_number_value(value));
     else
         return NULL;
     return t->number[id];
 }
 
-static bool read_member(ticket *t, const char *key, const json_t *value)
+static bool read_member(ticket *t, const char *key, const json_value *value)
 {
     int id = option_named(key);
     if (id < 0 || !may_say(id)) {
@@ -103,7 +104,7 @@ static bool read_member(ticket *t, const char *key, const json_t *value)
     }
     const char *text = as_text(t, id, value);
     if (!text) {
-        complain("\"%s\" should be a text or a number (seeds from 2^63 on: a text)", key);
+        complain("\"%s\" should be a text or a number", key);
         return false;
     }
     return options_replace(&t->opt, (option_id)id, text);
@@ -112,12 +113,12 @@ static bool read_member(ticket *t, const char *key, const json_t *value)
 static bool read_members(ticket *t)
 {
     const char *key;
-    json_t *value;
+    const json_value *value;
     if (!json_is_object(t->root) || !json_object_get(t->root, "prompt")) {
         complain("must be an object such as {\"prompt\": \"a red fox\"}");
         return false;
     }
-    json_object_foreach (t->root, key, value)
+    for (size_t i = 0; (value = json_object_at(t->root, i, &key)); i++)
         if (!read_member(t, key, value))
             return false;
     return true;

@@ -1,13 +1,14 @@
 /* flux1 generate: a prompt becomes pictures. */
 #include "cli/generate.h"
 
-#include "base/builder.h"
+#include "base/json_write.h"
 #include "cli/console.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,27 +181,40 @@ static int write_images(run *r)
     return EXIT_DONE;
 }
 
+/* Three decimals are enough for what was measured by the clock. */
+static void put_seconds(json_writer *w, const char *key, double seconds)
+{
+    json_put_real(w, key, round(seconds * 1000) / 1000);
+}
+
 static void print_json(const run *r, double total)
 {
-    builder b = {0};
+    json_writer w = {.style = JSON_LINE};
     struct rusage used = {0};
     char *text = NULL;
-    builder_add(&b, "{\"images\": [");
+    json_begin_object(&w, NULL);
+    json_begin_array(&w, "images");
     for (int i = 0; i < r->params.count; i++) {
         const flux1_image *image = &r->images[i];
-        builder_add(&b, i ? ", {\"file\": " : "{\"file\": ");
-        builder_json_string(&b, r->names[i]);
-        builder_format(&b, ", \"seed\": %" PRIu64 ", \"width\": %d, \"height\": %d}", image->seed, image->width,
-                       image->height);
+        json_begin_object(&w, NULL);
+        json_put_string(&w, "file", r->names[i]);
+        json_put_unsigned(&w, "seed", image->seed);
+        json_put_integer(&w, "width", image->width);
+        json_put_integer(&w, "height", image->height);
+        json_end_object(&w);
     }
-    builder_add(&b, "], \"seconds\": {");
+    json_end_array(&w);
+    json_begin_object(&w, "seconds");
     for (int s = 0; s < STAGES; s++)
-        builder_format(&b, "\"%s\": %.3f, ", progress_stage_keys[s],
-                       r->progress.seconds[s] + (s == FLUX1_STAGE_LOAD ? r->s->load_seconds : 0));
+        put_seconds(&w, progress_stage_keys[s],
+                    r->progress.seconds[s] + (s == FLUX1_STAGE_LOAD ? r->s->load_seconds : 0));
+    put_seconds(&w, "write", r->write_seconds);
+    put_seconds(&w, "total", total);
+    json_end_object(&w);
     getrusage(RUSAGE_SELF, &used);
-    builder_format(&b, "\"write\": %.3f, \"total\": %.3f}, \"peak_rss_bytes\": %lld}", r->write_seconds, total,
-                   (long long)used.ru_maxrss * 1024);
-    if (builder_take(&b, "the result", &text, NULL) == FLUX1_OK)
+    json_put_integer(&w, "peak_rss_bytes", (int64_t)used.ru_maxrss * 1024);
+    json_end_object(&w);
+    if (json_take(&w, "the result", &text, NULL) == FLUX1_OK)
         puts(text);
     free(text);
 }

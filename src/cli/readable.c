@@ -1,6 +1,7 @@
 #include "cli/readable.h"
 
 #include "base/json.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -30,7 +31,7 @@ static void scaled(double value, double base, const char *unit, char out[CELL])
 }
 
 /* The key says what a number counts. */
-static void number_text(const char *key, const json_t *value, char out[CELL])
+static void number_text(const char *key, const json_value *value, char out[CELL])
 {
     double x = json_number_value(value);
     if (strstr(key, "bytes") || ends_with(key, "memory"))
@@ -49,16 +50,16 @@ static void number_text(const char *key, const json_t *value, char out[CELL])
         snprintf(out, CELL, "%.6g", x);
 }
 
-static bool is_leaf(const json_t *value) { return !json_is_object(value) && !json_is_array(value); }
+static bool is_leaf(const json_value *value) { return !json_is_object(value) && !json_is_array(value); }
 
-static void leaf_text(const char *key, const json_t *value, char out[CELL])
+static void leaf_text(const char *key, const json_value *value, char out[CELL])
 {
     if (json_is_string(value))
         snprintf(out, CELL, "%s", json_string_value(value));
     else if (json_is_number(value))
         number_text(key, value, out);
     else
-        snprintf(out, CELL, "%s", json_is_true(value) ? "yes" : json_is_false(value) ? "no" : "-");
+        snprintf(out, CELL, "%s", json_is_true(value) ? "yes" : json_is(value, JSON_FALSE) ? "no" : "-");
 }
 
 static void print_key(const char *key, int indent, int width)
@@ -71,19 +72,18 @@ static void print_key(const char *key, int indent, int width)
 }
 
 /* Objects whose members are all leaves make a table; the first one's keys are the columns. */
-static bool is_table(const json_t *list)
+static bool is_table(const json_value *list)
 {
     if (json_array_size(list) < 1 || !json_is_object(json_array_get(list, 0)) ||
         json_object_size(json_array_get(list, 0)) > COLUMNS)
         return false;
-    size_t i;
-    json_t *row;
-    json_array_foreach (list, i, row) {
+    const json_value *row;
+    for (size_t r = 0; (row = json_array_get(list, r)); r++) {
         const char *key;
-        json_t *value;
+        const json_value *value;
         if (!json_is_object(row))
             return false;
-        json_object_foreach (row, key, value) {
+        for (size_t i = 0; (value = json_object_at(row, i, &key)); i++) {
             if (!is_leaf(value))
                 return false;
         }
@@ -96,7 +96,7 @@ static int text_width(const char *text)
 {
     int n = 0;
     for (; *text; text++)
-        n += ((unsigned char)*text & 0xC0) != 0x80;
+        n += !utf8_continues(*text);
     return n;
 }
 
@@ -106,18 +106,17 @@ static void print_cell(const char *text, int width, bool right)
     printf("%*s%s%*s", right ? pad : 0, "", text, right ? 0 : pad, "");
 }
 
-static void print_table(json_t *list, int indent)
+static void print_table(const json_value *list, int indent)
 {
     const char *keys[COLUMNS], *key;
     int widths[COLUMNS], columns = 0;
-    size_t i;
-    json_t *row, *value;
+    const json_value *row, *value;
     char cell[CELL];
-    json_object_foreach (json_array_get(list, 0), key, value) {
+    for (size_t i = 0; (value = json_object_at(json_array_get(list, 0), i, &key)); i++) {
         keys[columns] = key;
         widths[columns++] = text_width(key);
     }
-    json_array_foreach (list, i, row) {
+    for (size_t r = 0; (row = json_array_get(list, r)); r++) {
         for (int c = 0; c < columns; c++) {
             leaf_text(keys[c], json_object_get(row, keys[c]), cell);
             widths[c] = text_width(cell) > widths[c] ? text_width(cell) : widths[c];
@@ -126,9 +125,9 @@ static void print_table(json_t *list, int indent)
     for (int c = 0; c < columns; c++)
         print_key(keys[c], c ? 2 : indent, c + 1 < columns ? widths[c] : 0);
     putchar('\n');
-    json_array_foreach (list, i, row) {
+    for (size_t r = 0; (row = json_array_get(list, r)); r++) {
         for (int c = 0; c < columns; c++) {
-            const json_t *v = json_object_get(row, keys[c]);
+            const json_value *v = json_object_get(row, keys[c]);
             leaf_text(keys[c], v, cell);
             printf("%*s", c ? 2 : indent, "");
             print_cell(cell, c + 1 < columns || json_is_number(v) ? widths[c] : 0, json_is_number(v));
@@ -137,14 +136,13 @@ static void print_table(json_t *list, int indent)
     }
 }
 
-static void print_object(json_t *object, int indent);
+static void print_object(const json_value *object, int indent);
 
 /* Short lists of leaves stay on the key's line; everything else goes below it. */
-static void print_member(const char *key, json_t *value, int indent, int width)
+static void print_member(const char *key, const json_value *value, int indent, int width)
 {
     char cell[CELL];
-    size_t i;
-    json_t *item;
+    const json_value *item;
     bool inline_value = is_leaf(value) || (json_is_array(value) && !json_is_object(json_array_get(value, 0)));
     print_key(key, indent, inline_value ? width : 0);
     if (is_leaf(value)) {
@@ -166,14 +164,14 @@ static void print_member(const char *key, json_t *value, int indent, int width)
         puts("  none");
     else if (json_is_string(json_array_get(value, 0)) || !is_leaf(json_array_get(value, 0))) {
         puts("");
-        json_array_foreach (value, i, item) {
+        for (size_t i = 0; (item = json_array_get(value, i)); i++) {
             if (json_is_object(item))
                 print_object(item, indent + 2);
             else
                 printf("%*s%s\n", indent + 2, "", json_is_string(item) ? json_string_value(item) : "");
         }
     } else {
-        json_array_foreach (value, i, item) {
+        for (size_t i = 0; (item = json_array_get(value, i)); i++) {
             leaf_text(key, item, cell);
             printf("%s%s", i ? ", " : "  ", cell);
         }
@@ -181,25 +179,25 @@ static void print_member(const char *key, json_t *value, int indent, int width)
     }
 }
 
-static void print_object(json_t *object, int indent)
+static void print_object(const json_value *object, int indent)
 {
     const char *key;
-    json_t *value;
+    const json_value *value;
     int width = 0;
-    json_object_foreach (object, key, value)
+    for (size_t i = 0; (value = json_object_at(object, i, &key)); i++)
         width = text_width(key) > width ? text_width(key) : width;
-    json_object_foreach (object, key, value)
+    for (size_t i = 0; (value = json_object_at(object, i, &key)); i++)
         print_member(key, value, indent, width);
 }
 
 flux1_status readable_print(const char *json, flux1_error *err)
 {
-    json_t *root;
+    json_value *root;
     TRY(json_parse(json, strlen(json), "the result", &root, err));
     if (json_is_object(root))
         print_object(root, 0);
     else
         puts(json);
-    json_decref(root);
+    json_free(root);
     return FLUX1_OK;
 }

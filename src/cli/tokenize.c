@@ -1,7 +1,7 @@
 /* flux1 tokenize: what the text encoders are given. */
 #include "cli/cli.h"
 
-#include "base/json.h"
+#include "base/json_write.h"
 #include "cli/console.h"
 #include "cli/lines.h"
 #include "flux1_tools.h"
@@ -10,36 +10,50 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void print_ids(const int32_t *ids, int count, const char *separator)
+static void put_ids(json_writer *w, const char *key, const int32_t *ids, int count)
 {
+    json_begin_array(w, key);
     for (int i = 0; i < count; i++)
-        printf("%s%d", i ? separator : "", ids[i]);
+        json_put_integer(w, NULL, ids[i]);
+    json_end_array(w);
 }
 
 static void print_json_line(const flux1_tokens *tokens)
 {
-    fputs("{\"clip\": [", stdout);
-    print_ids(tokens->clip, tokens->clip_count, ", ");
-    fputs("], \"t5\": [", stdout);
-    print_ids(tokens->t5, tokens->t5_count, ", ");
-    puts("]}");
+    json_writer w = {.style = JSON_LINE};
+    char *text;
+    json_begin_object(&w, NULL);
+    put_ids(&w, "clip", tokens->clip, tokens->clip_count);
+    put_ids(&w, "t5", tokens->t5, tokens->t5_count);
+    json_end_object(&w);
+    if (json_take(&w, "the result", &text, NULL) == FLUX1_OK)
+        puts(text);
+    else
+        complain("out of memory for the result");
+    free(text);
+}
+
+static void print_ids(const int32_t *ids, int count)
+{
+    for (int i = 0; i < count; i++)
+        printf("%s%d", i ? " " : "", ids[i]);
 }
 
 static void print_text(const flux1_tokens *tokens)
 {
     printf("clip (%d%s): ", tokens->clip_count, tokens->clip_truncated ? ", the prompt is longer" : "");
-    print_ids(tokens->clip, tokens->clip_count, " ");
+    print_ids(tokens->clip, tokens->clip_count);
     printf("\nt5 (%d%s): ", tokens->t5_count, tokens->t5_truncated ? ", the prompt is longer" : "");
-    print_ids(tokens->t5, tokens->t5_count, " ");
+    print_ids(tokens->t5, tokens->t5_count);
     puts("");
 }
 
 /* The prompt in one line of JSON, borrowed from *root. */
-static flux1_status line_prompt(const char *line, size_t bytes, const char *name, json_t **root, const char **prompt,
-                                size_t *prompt_bytes, flux1_error *err)
+static flux1_status line_prompt(const char *line, size_t bytes, const char *name, json_value **root,
+                                const char **prompt, size_t *prompt_bytes, flux1_error *err)
 {
     TRY(json_parse(line, bytes, name, root, err));
-    const json_t *value = json_object_get(*root, "prompt");
+    const json_value *value = json_object_get(*root, "prompt");
     if (!json_is_string(value))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: must be an object such as {\"prompt\": \"a red fox\"}", name);
     *prompt = json_string_value(value);
@@ -52,7 +66,7 @@ static int tokenize_line(flux1_context *context, const flux1_tokenizer *tokenize
                          long number, int length)
 {
     char name[64];
-    json_t *root = NULL;
+    json_value *root = NULL;
     const char *prompt = NULL;
     size_t prompt_bytes = 0;
     flux1_tokens tokens = {0};
@@ -68,7 +82,7 @@ static int tokenize_line(flux1_context *context, const flux1_tokenizer *tokenize
     } else
         print_json_line(&tokens);
     flux1_tokens_free(&tokens);
-    json_decref(root);
+    json_free(root);
     return status;
 }
 

@@ -1,6 +1,6 @@
 #include "image/metadata.h"
 
-#include "base/builder.h"
+#include "base/json_write.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -12,7 +12,7 @@ static void add_value(builder *b, const char *value)
     size_t n = strlen(value);
     bool quote = n == 0 || strpbrk(value, ",:\n\r") || strchr(" \t\"", value[0]) || strchr(" \t", value[n - 1]);
     if (quote)
-        builder_json_string(b, value);
+        json_quote(b, value, n);
     else
         builder_add(b, value);
 }
@@ -35,32 +35,30 @@ flux1_status metadata_parameters(const image_metadata *m, char **out, flux1_erro
     return builder_take(&b, "a picture's parameters", out, err);
 }
 
-static void add_member(builder *b, const char *key, const char *value)
+static void put_known(json_writer *w, const char *key, const char *value)
 {
-    if (!value)
-        return;
-    builder_format(b, ", \"%s\": ", key);
-    builder_json_string(b, value);
+    if (value)
+        json_put_string(w, key, value);
 }
 
 flux1_status metadata_json(const image_metadata *m, char **out, flux1_error *err)
 {
-    builder b = {0};
-    builder_add(&b, "{\"prompt\": ");
-    builder_json_string(&b, m->prompt);
-    builder_format(&b, ", \"width\": %d, \"height\": %d, \"steps\": %d", m->width, m->height, m->steps);
-    if (m->has_guidance) {
-        builder_add(&b, ", \"guidance\": ");
-        builder_float(&b, m->guidance);
-    }
-    builder_format(&b, ", \"seed\": %" PRIu64, m->seed);
+    json_writer w = {.style = JSON_LINE};
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "prompt", m->prompt);
+    json_put_integer(&w, "width", m->width);
+    json_put_integer(&w, "height", m->height);
+    json_put_integer(&w, "steps", m->steps);
+    if (m->has_guidance)
+        json_put_float(&w, "guidance", m->guidance);
+    json_put_unsigned(&w, "seed", m->seed);
     if (m->max_sequence_length > 0)
-        builder_format(&b, ", \"max_sequence_length\": %d", m->max_sequence_length);
-    add_member(&b, "model", m->model);
-    add_member(&b, "dtype", m->dtype);
-    add_member(&b, "device", m->device);
-    add_member(&b, "mesh", m->mesh);
-    add_member(&b, "version", m->version);
-    builder_add(&b, "}");
-    return builder_take(&b, "a picture's parameters", out, err);
+        json_put_integer(&w, "max_sequence_length", m->max_sequence_length);
+    put_known(&w, "model", m->model);
+    put_known(&w, "dtype", m->dtype);
+    put_known(&w, "device", m->device);
+    put_known(&w, "mesh", m->mesh);
+    put_known(&w, "version", m->version);
+    json_end_object(&w);
+    return json_take(&w, "a picture's parameters", out, err);
 }

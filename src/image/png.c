@@ -3,6 +3,7 @@
 #include "base/builder.h"
 #include "base/checked.h"
 #include "base/file.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <png.h>
@@ -105,16 +106,14 @@ static flux1_status latin1_from_utf8(const char *text, char **out, flux1_error *
     char *latin1 = malloc(strlen(text) + 1), *to = latin1;
     if (!latin1)
         return error_oom(err, strlen(text) + 1, "a PNG's text");
-    for (const char *from = text; *from; to++) {
-        unsigned char c = (unsigned char)from[0];
-        int n = utf8_char_bytes(from);
-        unsigned value = n == 1 ? c : n == 2 ? (unsigned)(c & 0x1F) << 6 | ((unsigned char)from[1] & 0x3F) : 0x100;
-        if (value > 0xFF || (value < 0x20 && value != '\n') || (value >= 0x7F && value < 0xA0)) {
+    for (const char *from = text, *end = text + strlen(text); from < end; to++) {
+        int32_t c = 0x100;
+        from += utf8_decode(from, (size_t)(end - from), &c);
+        if (c > 0xFF || (c < 0x20 && c != '\n') || (c >= 0x7F && c < 0xA0)) {
             free(latin1);
             return FLUX1_OK;
         }
-        *to = (char)value;
-        from += n;
+        *to = (char)c;
     }
     *to = '\0';
     *out = latin1;
@@ -133,7 +132,7 @@ static flux1_status prepare_texts(session *s, const image_text *texts, size_t co
     s->text_count = count;
     for (size_t i = 0; i < count; i++) {
         png_text *t = &s->texts[i];
-        if (!utf8_is_valid(texts[i].text))
+        if (!utf8_valid(texts[i].text, strlen(texts[i].text)))
             return error_set(s->err, FLUX1_ERR_ARGUMENT, "%s: the text \"%s\" is not valid UTF-8", s->path,
                              texts[i].key);
         TRY(latin1_from_utf8(texts[i].text, &s->latin1[i], s->err));
@@ -209,11 +208,8 @@ static char *text_to_utf8(const png_text *t)
     char *text = NULL;
     bool latin1 = t->compression < PNG_ITXT_COMPRESSION_NONE;
     for (const unsigned char *c = (const unsigned char *)t->text; c && *c; c++) {
-        char two[2] = {(char)(0xC0 | *c >> 6), (char)(0x80 | (*c & 0x3F))};
-        if (latin1 && *c >= 0x80)
-            builder_add_bytes(&b, two, 2);
-        else
-            builder_add_bytes(&b, (const char *)c, 1);
+        char encoded[UTF8_BYTES_MAX] = {(char)*c};
+        builder_add_bytes(&b, encoded, latin1 ? utf8_encode(*c, encoded) : 1);
     }
     builder_take(&b, "a PNG's text", &text, NULL);
     return text;

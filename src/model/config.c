@@ -12,7 +12,8 @@ typedef struct int_row {
     int64_t *out;
 } int_row;
 
-static flux1_status read_ints(const json_t *j, const char *name, const int_row *rows, size_t count, flux1_error *err)
+static flux1_status read_ints(const json_value *j, const char *name, const int_row *rows, size_t count,
+                              flux1_error *err)
 {
     if (!json_is_object(j))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: it should be a JSON object", name);
@@ -32,7 +33,7 @@ static flux1_status divides(const char *name, const char *what, int64_t whole, c
                      (long long)whole, by, (long long)part);
 }
 
-flux1_status clip_config_read(const json_t *j, const char *name, clip_config *c, flux1_error *err)
+flux1_status clip_config_read(const json_value *j, const char *name, clip_config *c, flux1_error *err)
 {
     const int_row rows[] = {
         {"vocab_size", 1, 1 << 24, &c->vocab},
@@ -58,7 +59,7 @@ flux1_status clip_config_read(const json_t *j, const char *name, clip_config *c,
     return divides(name, "hidden_size", c->hidden, "num_attention_heads", c->heads, err);
 }
 
-flux1_status t5_config_read(const json_t *j, const char *name, t5_config *c, flux1_error *err)
+flux1_status t5_config_read(const json_value *j, const char *name, t5_config *c, flux1_error *err)
 {
     const int_row rows[] = {
         {"vocab_size", 1, 1 << 24, &c->vocab},    {"d_model", 1, WIDTH_MAX, &c->d_model},
@@ -83,7 +84,7 @@ flux1_status t5_config_read(const json_t *j, const char *name, t5_config *c, flu
     return FLUX1_OK;
 }
 
-flux1_status dit_config_read(const json_t *j, const char *name, dit_config *c, flux1_error *err)
+flux1_status dit_config_read(const json_value *j, const char *name, dit_config *c, flux1_error *err)
 {
     const int_row rows[] = {
         {"num_layers", 0, COUNT_MAX, &c->layers},
@@ -131,19 +132,19 @@ flux1_status dit_config_read(const json_t *j, const char *name, dit_config *c, f
 }
 
 /* Every entry of a list of block types must be the one that FLUX.1's VAE has. */
-static flux1_status check_block_types(const json_t *j, const char *name, const char *key, const char *type,
+static flux1_status check_block_types(const json_value *j, const char *name, const char *key, const char *type,
                                       flux1_error *err)
 {
-    const json_t *list = json_object_get(j, key), *entry;
+    const json_value *list = json_object_get(j, key), *entry;
     size_t i;
-    json_array_foreach (list, i, entry)
+    for (i = 0; (entry = json_array_get(list, i)); i++)
         if (!json_is_string(entry) || strcmp(json_string_value(entry), type) != 0)
             return error_set(err, FLUX1_ERR_UNSUPPORTED,
                              "%s: \"%s\" has an entry other than %s, the one FLUX.1's VAE is made of", name, key, type);
     return FLUX1_OK;
 }
 
-flux1_status vae_config_read(const json_t *j, const char *name, vae_config *c, flux1_error *err)
+flux1_status vae_config_read(const json_value *j, const char *name, vae_config *c, flux1_error *err)
 {
     const int_row rows[] = {
         {"latent_channels", 1, 1 << 12, &c->latent_channels},

@@ -41,10 +41,10 @@ typedef struct vae_config {
 } vae_config;
 
 /* `name` is the file's path for messages. FLUX1_ERR_FORMAT or FLUX1_ERR_UNSUPPORTED naming the key. */
-flux1_status clip_config_read(const json_t *j, const char *name, clip_config *out, flux1_error *err);
-flux1_status t5_config_read(const json_t *j, const char *name, t5_config *out, flux1_error *err);
-flux1_status dit_config_read(const json_t *j, const char *name, dit_config *out, flux1_error *err);
-flux1_status vae_config_read(const json_t *j, const char *name, vae_config *out, flux1_error *err);
+flux1_status clip_config_read(const json_value *j, const char *name, clip_config *out, flux1_error *err);
+flux1_status t5_config_read(const json_value *j, const char *name, t5_config *out, flux1_error *err);
+flux1_status dit_config_read(const json_value *j, const char *name, dit_config *out, flux1_error *err);
+flux1_status vae_config_read(const json_value *j, const char *name, vae_config *out, flux1_error *err);
 
 static inline int64_t dit_hidden(const dit_config *c) { return c->heads * c->head_dim; }
 

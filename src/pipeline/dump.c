@@ -1,7 +1,7 @@
 #include "pipeline/dump.h"
 
-#include "base/builder.h"
 #include "base/file.h"
+#include "base/json_write.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,27 +75,31 @@ flux1_status dump_add(dump *d, const char *name, dtype type, int dims, const int
     return FLUX1_OK;
 }
 
-/* {"name":{"dtype":"F32","shape":[…],"data_offsets":[begin,end]},…}, padded with spaces to a multiple of 8. jansson's
- * writer is not used: out of memory, it may write less and not say so. */
+/* {"name":{"dtype":"F32","shape":[…],"data_offsets":[begin,end]},…}, padded with spaces to a multiple of 8. */
 static flux1_status header_text(const dump *d, char **text, size_t *length, flux1_error *err)
 {
-    builder b = {0};
+    json_writer w = {.style = JSON_COMPACT};
     size_t offset = 0;
+    json_begin_object(&w, NULL);
     for (size_t i = 0; i < d->count; i++) {
         const tensor *t = &d->entries[i].values;
-        builder_add(&b, i ? "," : "{");
-        builder_json_string(&b, d->entries[i].name);
-        builder_format(&b, ":{\"dtype\":\"%s\",\"shape\":[", dtype_describe(t->type)->name);
+        json_begin_object(&w, d->entries[i].name);
+        json_put_string(&w, "dtype", dtype_describe(t->type)->name);
+        json_begin_array(&w, "shape");
         for (int k = 0; k < t->dims; k++)
-            builder_format(&b, k ? ",%lld" : "%lld", (long long)t->shape[k]);
-        builder_format(&b, "],\"data_offsets\":[%zu,%zu]}", offset, offset + tensor_bytes(t));
-        offset += tensor_bytes(t);
+            json_put_integer(&w, NULL, t->shape[k]);
+        json_end_array(&w);
+        json_begin_array(&w, "data_offsets");
+        json_put_unsigned(&w, NULL, offset);
+        json_put_unsigned(&w, NULL, offset += tensor_bytes(t));
+        json_end_array(&w);
+        json_end_object(&w);
     }
-    builder_add(&b, d->count ? "}" : "{}");
-    while (!b.failed && b.length % 8)
-        builder_add(&b, " ");
-    *length = b.length;
-    return builder_take(&b, "the dump's header", text, err);
+    json_end_object(&w);
+    while (!w.text.failed && w.text.length % 8)
+        builder_add(&w.text, " ");
+    *length = w.text.length;
+    return json_take(&w, "the dump's header", text, err);
 }
 
 flux1_status dump_write(const dump *d, const char *path, flux1_error *err)

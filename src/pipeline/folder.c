@@ -64,17 +64,17 @@ static flux1_status check_parts(const char *path, flux1_error *err)
 #define READ_CONFIG(path, part, read, out, err)                                                       \
     do {                                                                                              \
         char *full_ = path_join(path, part);                                                          \
-        json_t *json_ = NULL;                                                                         \
+        json_value *json_ = NULL;                                                                     \
         flux1_status st_ = full_ ? json_parse_file(full_, &json_, err) : error_oom(err, 0, "a path"); \
         if (st_ == FLUX1_OK)                                                                          \
             st_ = read(json_, full_, out, err);                                                       \
-        json_decref(json_);                                                                           \
+        json_free(json_);                                                                             \
         free(full_);                                                                                  \
         if (st_ != FLUX1_OK)                                                                          \
             return st_;                                                                               \
     } while (0)
 
-static flux1_status index_read(const json_t *j, const char *name, void *unused, flux1_error *err)
+static flux1_status index_read(const json_value *j, const char *name, void *unused, flux1_error *err)
 {
     (void)unused;
     const char *class_name = NULL;

@@ -3,7 +3,7 @@
 #include <math.h>
 #include <string.h>
 
-flux1_status scheduler_config_read(const json_t *j, const char *name, scheduler_config *c, flux1_error *err)
+flux1_status scheduler_config_read(const json_value *j, const char *name, scheduler_config *c, flux1_error *err)
 {
     static const char *const unsupported[] = {"use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas",
                                               "invert_sigmas", "stochastic_sampling"};

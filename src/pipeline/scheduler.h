@@ -18,7 +18,7 @@ typedef struct scheduler_config {
 } scheduler_config;
 
 /* FLUX1_ERR_UNSUPPORTED for schedules that FLUX.1 does not use (Karras, exponential, beta, inverted, stochastic). */
-flux1_status scheduler_config_read(const json_t *j, const char *name, scheduler_config *out, flux1_error *err);
+flux1_status scheduler_config_read(const json_value *j, const char *name, scheduler_config *out, flux1_error *err);
 
 /* sigmas[steps + 1]: from 1 down, the last 0. steps >= 1; tokens: packed image tokens. Bit-equal to diffusers 0.39. */
 void scheduler_sigmas(const scheduler_config *c, int64_t steps, int64_t tokens, float *sigmas);

@@ -3,6 +3,7 @@
 #include "text/clip_open.h"
 
 #include "base/checked.h"
+#include "base/utf8.h"
 #include "text/unicode.h"
 
 #include <stdlib.h>
@@ -24,8 +25,8 @@ typedef struct merge_text {
 /* Everything that lives only while opening. */
 typedef struct clip_source {
     tokenizer_settings settings;
-    json_t *vocab_file;  /* vocab.json parsed; NULL when tokenizer.json serves */
-    const json_t *vocab; /* borrowed */
+    json_value *vocab_file;  /* vocab.json parsed; NULL when tokenizer.json serves */
+    const json_value *vocab; /* borrowed */
     const char *vocab_name;
     string_table ids; /* the vocabulary: string to id */
     merge_text *merges;
@@ -38,7 +39,7 @@ typedef struct clip_source {
 static void clip_source_free(clip_source *s)
 {
     tokenizer_settings_free(&s->settings);
-    json_decref(s->vocab_file);
+    json_free(s->vocab_file);
     string_table_free(&s->ids);
     string_table_free(&s->symbols);
     free(s->merges);
@@ -50,17 +51,17 @@ static void clip_source_free(clip_source *s)
 static flux1_status read_vocabulary(clip_source *s, clip_tokenizer *t, flux1_error *err)
 {
     flux1_status st;
-    size_t count = json_object_size(s->vocab), bytes = 0, i = 0;
+    size_t count = json_object_size(s->vocab), bytes = 0;
     const char *key;
-    json_t *value;
+    const json_value *value;
     if (!json_is_object(s->vocab) || count == 0)
         return error_set(err, FLUX1_ERR_FORMAT, "%s: the vocabulary should be an object of strings and their ids",
                          s->vocab_name);
     string_entry *entries = size_mul(count, sizeof *entries, &bytes) ? malloc(bytes) : NULL;
     if (!entries)
         return error_oom(err, bytes, s->vocab_name);
-    json_object_foreach ((json_t *)(uintptr_t)s->vocab, key, value) {
-        json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+    for (size_t i = 0; (value = json_object_at(s->vocab, i, &key)); i++) {
+        int64_t id = json_is_integer(value) ? json_integer_value(value) : -1;
         if (id < 0 || id >= INT32_MAX) {
             st = error_set(err, FLUX1_ERR_FORMAT, "%s: the id of \"%s\" should be an integer from 0 to 2147483646",
                            s->vocab_name, key);
@@ -68,9 +69,9 @@ static flux1_status read_vocabulary(clip_source *s, clip_tokenizer *t, flux1_err
         }
         if (id >= t->vocabulary)
             t->vocabulary = (int32_t)id + 1;
-        entries[i++] = (string_entry){key, (uint32_t)strlen(key), (uint32_t)id};
+        entries[i] = (string_entry){key, (uint32_t)strlen(key), (uint32_t)id};
     }
-    st = string_table_build(entries, i, s->vocab_name, &s->ids, err);
+    st = string_table_build(entries, count, s->vocab_name, &s->ids, err);
 cleanup:
     free(entries);
     return st;
@@ -123,7 +124,7 @@ static flux1_status read_merges_text(const text_file *file, clip_source *s, flux
 }
 
 /* tokenizer.json writes a merge as ["left", "right"], older files as "left right". */
-static flux1_status read_merges_json(const json_t *list, const char *name, clip_source *s, flux1_error *err)
+static flux1_status read_merges_json(const json_value *list, const char *name, clip_source *s, flux1_error *err)
 {
     size_t bytes, count = json_array_size(list);
     if (!json_is_array(list))
@@ -131,7 +132,8 @@ static flux1_status read_merges_json(const json_t *list, const char *name, clip_
     if (!size_mul(count + 1, sizeof *s->merges, &bytes) || !(s->merges = malloc(bytes)))
         return error_oom(err, (count + 1) * sizeof *s->merges, name);
     for (size_t i = 0; i < count; i++) {
-        const json_t *item = json_array_get(list, i), *left = json_array_get(item, 0), *right = json_array_get(item, 1);
+        const json_value *item = json_array_get(list, i), *left = json_array_get(item, 0),
+                         *right = json_array_get(item, 1);
         merge_text *m = &s->merges[s->merge_count++];
         if (json_is_string(item) && split_merge(json_string_value(item), json_string_length(item), m))
             continue;
@@ -146,7 +148,7 @@ static flux1_status read_merges_json(const json_t *list, const char *name, clip_
 
 /* ---- which files ---- */
 
-static flux1_status check_model(const json_t *model, const char *name, flux1_error *err)
+static flux1_status check_model(const json_value *model, const char *name, flux1_error *err)
 {
     const char *type = "", *suffix = "";
     if (!json_is_object(model))
@@ -176,11 +178,11 @@ static flux1_status read_source(const tokenizer_files *files, clip_source *s, cl
     TRY(tokenizer_settings_read(files, !plain, &s->settings, err));
     if (plain) {
         s->vocab_name = files->vocab.name;
-        TRY(json_parse(files->vocab.bytes, files->vocab.size, files->vocab.name, &s->vocab_file, err));
+        TRY(json_parse_python(files->vocab.bytes, files->vocab.size, files->vocab.name, &s->vocab_file, err));
         s->vocab = s->vocab_file;
         TRY(read_merges_text(&files->merges, s, err));
     } else {
-        const json_t *model = json_object_get(s->settings.tokenizer, "model");
+        const json_value *model = json_object_get(s->settings.tokenizer, "model");
         s->vocab_name = files->tokenizer.name;
         TRY(check_model(model, files->tokenizer.name, err));
         s->vocab = json_object_get(model, "vocab");

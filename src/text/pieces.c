@@ -1,5 +1,6 @@
 #include "text/pieces.h"
 
+#include "base/utf8.h"
 #include "text/unicode.h"
 
 #include <string.h>
@@ -22,10 +23,8 @@ static size_t longest_token(const prompt_cutter *c, const char *s, size_t size, 
 static size_t white_space_before(const char *s, size_t begin, size_t end)
 {
     while (end > begin) {
-        size_t at = end - 1;
+        size_t at = begin + utf8_last(s + begin, end - begin);
         int32_t c;
-        while (at > begin && ((unsigned char)s[at] & 0xC0) == 0x80)
-            at--;
         if (utf8_decode(s + at, end - at, &c) == 0 || !unicode_is_white_space(c))
             break;
         end = at;

@@ -64,7 +64,7 @@ flux1_status settings_add(tokenizer_settings *s, const char *name, added_token t
     return FLUX1_OK;
 }
 
-flux1_status settings_parse_token(const json_t *object, const char *name, added_token *out, flux1_error *err)
+flux1_status settings_parse_token(const json_value *object, const char *name, added_token *out, flux1_error *err)
 {
     if (!json_is_object(object))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: an added token should be an object with \"content\"", name);
@@ -77,7 +77,7 @@ flux1_status settings_parse_token(const json_t *object, const char *name, added_
 }
 
 /* A special token stands in the files as a string or as an object with its content; null says nothing. */
-static flux1_status parse_special(const json_t *value, const char *name, const char *key, added_token *out,
+static flux1_status parse_special(const json_value *value, const char *name, const char *key, added_token *out,
                                   flux1_error *err)
 {
     memset(out, 0, sizeof *out);
@@ -98,11 +98,11 @@ typedef struct role_tokens {
     added_token token[ROLE_COUNT];
 } role_tokens;
 
-static flux1_status read_roles(const json_t *object, const char *name, tokenizer_settings *s, role_tokens *tokens,
+static flux1_status read_roles(const json_value *object, const char *name, tokenizer_settings *s, role_tokens *tokens,
                                flux1_error *err)
 {
     for (int r = 0; r < ROLE_COUNT; r++) {
-        const json_t *value = json_object_get(object, role_keys[r]);
+        const json_value *value = json_object_get(object, role_keys[r]);
         if (!value || json_is_null(value))
             continue;
         TRY(parse_special(value, name, role_keys[r], &tokens->token[r], err));
@@ -111,9 +111,10 @@ static flux1_status read_roles(const json_t *object, const char *name, tokenizer
     return FLUX1_OK;
 }
 
-static flux1_status add_special_list(const json_t *object, const char *name, tokenizer_settings *s, flux1_error *err)
+static flux1_status add_special_list(const json_value *object, const char *name, tokenizer_settings *s,
+                                     flux1_error *err)
 {
-    const json_t *list = json_object_get(object, "additional_special_tokens");
+    const json_value *list = json_object_get(object, "additional_special_tokens");
     if (!list || json_is_null(list))
         return FLUX1_OK;
     if (!json_is_array(list))
@@ -150,13 +151,13 @@ static flux1_status parse_id(const char *text, const char *name, int64_t *out, f
     return FLUX1_OK;
 }
 
-static flux1_status list_decoder(json_t *decoder, const char *name, tokenizer_settings *s, flux1_error *err)
+static flux1_status list_decoder(const json_value *decoder, const char *name, tokenizer_settings *s, flux1_error *err)
 {
     const char *key;
-    json_t *value;
+    const json_value *value;
     if (!json_is_object(decoder))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: \"added_tokens_decoder\" should be an object", name);
-    json_object_foreach (decoder, key, value) {
+    for (size_t i = 0; (value = json_object_at(decoder, i, &key)); i++) {
         added_token token = {0};
         TRY(settings_parse_token(value, name, &token, err));
         TRY(parse_id(key, name, &token.id, err));
@@ -165,11 +166,11 @@ static flux1_status list_decoder(json_t *decoder, const char *name, tokenizer_se
     return FLUX1_OK;
 }
 
-static flux1_status list_added_file(json_t *file, const char *name, tokenizer_settings *s, flux1_error *err)
+static flux1_status list_added_file(const json_value *file, const char *name, tokenizer_settings *s, flux1_error *err)
 {
     const char *key;
-    json_t *value;
-    json_object_foreach (file, key, value) {
+    const json_value *value;
+    for (size_t i = 0; (value = json_object_at(file, i, &key)); i++) {
         added_token token = {.content = key, .id = json_is_integer(value) ? json_integer_value(value) : -1};
         if (token.id < 0 || token.id >= INT32_MAX)
             return id_out_of_range(name, key, err);
@@ -178,15 +179,16 @@ static flux1_status list_added_file(json_t *file, const char *name, tokenizer_se
     return FLUX1_OK;
 }
 
-static flux1_status list_tokenizer(const json_t *tokenizer, const char *name, tokenizer_settings *s, flux1_error *err)
+static flux1_status list_tokenizer(const json_value *tokenizer, const char *name, tokenizer_settings *s,
+                                   flux1_error *err)
 {
-    const json_t *list = json_object_get(tokenizer, "added_tokens");
+    const json_value *list = json_object_get(tokenizer, "added_tokens");
     if (!list || json_is_null(list))
         return FLUX1_OK;
     if (!json_is_array(list))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: \"added_tokens\" should be an array", name);
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *item = json_array_get(list, i);
+        const json_value *item = json_array_get(list, i);
         added_token token = {0};
         TRY(settings_parse_token(item, name, &token, err));
         TRY(json_require(item, name, "id", err));
@@ -204,17 +206,20 @@ static int by_id(const void *a, const void *b)
 
 /* ---- the whole ---- */
 
-static flux1_status parse_object(const text_file *file, json_t **out, flux1_error *err)
+typedef flux1_status parser(const char *bytes, size_t length, const char *name, json_value **out, flux1_error *err);
+
+/* tokenizer.json is read by Rust, strictly; the others by Python. */
+static flux1_status parse_object(parser *parse, const text_file *file, json_value **out, flux1_error *err)
 {
     if (!file->bytes)
         return FLUX1_OK;
-    TRY(json_parse(file->bytes, file->size, file->name, out, err));
+    TRY(parse(file->bytes, file->size, file->name, out, err));
     if (!json_is_object(*out))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: should be a JSON object", file->name);
     return FLUX1_OK;
 }
 
-static flux1_status refuse_left(const json_t *config, const char *name, const char *key, flux1_error *err)
+static flux1_status refuse_left(const json_value *config, const char *name, const char *key, flux1_error *err)
 {
     const char *side = "right";
     TRY(json_get_string(config, name, key, &side, err));
@@ -224,7 +229,7 @@ static flux1_status refuse_left(const json_t *config, const char *name, const ch
     return FLUX1_OK;
 }
 
-static flux1_status read_config(const json_t *config, const char *name, tokenizer_settings *s, flux1_error *err)
+static flux1_status read_config(const json_value *config, const char *name, tokenizer_settings *s, flux1_error *err)
 {
     double length = 0, extra = -1;
     bool split = false;
@@ -242,7 +247,7 @@ static flux1_status read_config(const json_t *config, const char *name, tokenize
                              name, extra, ADDED_TOKENS_MAX);
         s->extra_ids = (int64_t)extra;
     }
-    const json_t *prefix = json_object_get(config, "add_prefix_space");
+    const json_value *prefix = json_object_get(config, "add_prefix_space");
     s->has_prefix_space = prefix && !json_is_null(prefix);
     s->prefix_space = !prefix; /* T5Tokenizer's default is true, and null is no true */
     TRY(json_get_bool(config, name, "add_prefix_space", &s->prefix_space, err));
@@ -261,7 +266,7 @@ static flux1_status read_tokens(const tokenizer_files *files, tokenizer_settings
     memset(&roles, 0, sizeof roles);
     for (int r = 0; r < ROLE_COUNT; r++)
         roles.token[r] = (added_token){.content = s->role[r], .id = -1};
-    json_t *decoder = s->config ? json_object_get(s->config, "added_tokens_decoder") : NULL;
+    const json_value *decoder = s->config ? json_object_get(s->config, "added_tokens_decoder") : NULL;
     TRY(read_roles(s->config, files->config.name, s, &roles, err));
     if (decoder) {
         TRY(list_decoder(decoder, files->config.name, s, err));
@@ -286,11 +291,11 @@ flux1_status tokenizer_settings_read(const tokenizer_files *files, bool with_tok
 {
     out->legacy = out->prefix_space = true;
     out->extra_ids = -1;
-    TRY(parse_object(&files->config, &out->config, err));
-    TRY(parse_object(&files->special, &out->special, err));
-    TRY(parse_object(&files->added, &out->added_file, err));
+    TRY(parse_object(json_parse_python, &files->config, &out->config, err));
+    TRY(parse_object(json_parse_python, &files->special, &out->special, err));
+    TRY(parse_object(json_parse_python, &files->added, &out->added_file, err));
     if (with_tokenizer || !json_object_get(out->config, "added_tokens_decoder"))
-        TRY(parse_object(&files->tokenizer, &out->tokenizer, err));
+        TRY(parse_object(json_parse, &files->tokenizer, &out->tokenizer, err));
     if (out->config)
         TRY(read_config(out->config, files->config.name, out, err));
     return read_tokens(files, out, err);
@@ -298,15 +303,15 @@ flux1_status tokenizer_settings_read(const tokenizer_files *files, bool with_tok
 
 flux1_status tokenizer_settings_load_tokenizer(const tokenizer_files *files, tokenizer_settings *s, flux1_error *err)
 {
-    return s->tokenizer ? FLUX1_OK : parse_object(&files->tokenizer, &s->tokenizer, err);
+    return s->tokenizer ? FLUX1_OK : parse_object(json_parse, &files->tokenizer, &s->tokenizer, err);
 }
 
 void tokenizer_settings_free(tokenizer_settings *s)
 {
-    json_decref(s->config);
-    json_decref(s->special);
-    json_decref(s->added_file);
-    json_decref(s->tokenizer);
+    json_free(s->config);
+    json_free(s->special);
+    json_free(s->added_file);
+    json_free(s->tokenizer);
     free(s->added);
     memset(s, 0, sizeof *s);
 }

@@ -57,9 +57,9 @@ typedef enum special_role {
 } special_role;
 
 typedef struct tokenizer_settings {
-    json_t *config, *special, *added_file, *tokenizer; /* each may be NULL */
-    int length;                                        /* model_max_length; 0: none said */
-    const char *role[ROLE_COUNT];                      /* NULL: none said */
+    json_value *config, *special, *added_file, *tokenizer; /* each may be NULL */
+    int length;                                            /* model_max_length; 0: none said */
+    const char *role[ROLE_COUNT];                          /* NULL: none said */
     added_token *added; /* listed with an id, ascending; then the roles; then additional special tokens */
     size_t added_count;
     size_t listed; /* of these come from lists with ids */
@@ -81,6 +81,6 @@ void tokenizer_settings_free(tokenizer_settings *s);
 flux1_status settings_add(tokenizer_settings *s, const char *name, added_token token, flux1_error *err);
 
 /* An entry of an added_tokens list: {"content": …, "lstrip": …}. */
-flux1_status settings_parse_token(const json_t *object, const char *name, added_token *out, flux1_error *err);
+flux1_status settings_parse_token(const json_value *object, const char *name, added_token *out, flux1_error *err);
 
 #endif

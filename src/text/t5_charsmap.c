@@ -1,8 +1,8 @@
 /* The character map of sentencepiece models, applied as the tokenizers library does it: by grapheme clusters, shortest
  * matching prefix first. */
-#include "text/t5_open.h"
+#include "text/t5_charsmap.h"
 
-#include "base/checked.h"
+#include "base/utf8.h"
 #include "text/unicode.h"
 
 #include <stdlib.h>
@@ -73,7 +73,7 @@ static const char *replacement_of(const charsmap *m, const char *text, size_t by
         if (place >= m->unit_count)
             return NULL;
         size_t at = unit_value(m->units[place]);
-        bool inside = at < m->replacement_bytes && ((unsigned char)m->replacements[at] & 0xC0) != 0x80;
+        bool inside = at < m->replacement_bytes && !utf8_continues(m->replacements[at]);
         return inside ? m->replacements + at : NULL;
     }
     return NULL;

@@ -1,5 +1,5 @@
 /* tokenizer.json of a T5 model: the forms that transformers writes, and a clear refusal of others. */
-#include "text/t5_open.h"
+#include "text/t5_json.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@ static flux1_status unsupported(const char *name, const char *what, flux1_error 
         what);
 }
 
-static bool is_type(const json_t *object, const char *type)
+static bool is_type(const json_value *object, const char *type)
 {
     const char *text = json_string_value(json_object_get(object, "type"));
     return text && strcmp(text, type) == 0;
@@ -35,7 +35,7 @@ static int base64_digit(char c)
     return c == '+' ? 62 : c == '/' ? 63 : -1;
 }
 
-static flux1_status decode_charsmap(const json_t *value, const char *name, t5_source *s, flux1_error *err)
+static flux1_status decode_charsmap(const json_value *value, const char *name, t5_source *s, flux1_error *err)
 {
     size_t size = json_string_length(value), n = 0;
     const char *text = json_string_value(value);
@@ -63,7 +63,7 @@ static flux1_status decode_charsmap(const json_t *value, const char *name, t5_so
 /* The steps have one order: character map, strip, collapse spaces. Each may be missing. */
 typedef enum normal_step { STEP_NONE, STEP_MAP, STEP_STRIP, STEP_COLLAPSE } normal_step;
 
-static flux1_status read_normal_step(const json_t *object, const char *name, t5_source *s, normal_step *last,
+static flux1_status read_normal_step(const json_value *object, const char *name, t5_source *s, normal_step *last,
                                      flux1_error *err)
 {
     normal_step step = is_type(object, "Precompiled") ? STEP_MAP
@@ -87,14 +87,14 @@ static flux1_status read_normal_step(const json_t *object, const char *name, t5_
     return FLUX1_OK;
 }
 
-static flux1_status read_normalizer(const json_t *normalizer, const char *name, t5_source *s, flux1_error *err)
+static flux1_status read_normalizer(const json_value *normalizer, const char *name, t5_source *s, flux1_error *err)
 {
     normal_step last = STEP_NONE;
     if (!normalizer || json_is_null(normalizer))
         return FLUX1_OK;
     if (!is_type(normalizer, "Sequence"))
         return read_normal_step(normalizer, name, s, &last, err);
-    const json_t *list = json_object_get(normalizer, "normalizers");
+    const json_value *list = json_object_get(normalizer, "normalizers");
     if (!json_is_array(list))
         return unsupported(name, "the normalizer", err);
     for (size_t i = 0; i < json_array_size(list); i++)
@@ -104,7 +104,7 @@ static flux1_status read_normalizer(const json_t *normalizer, const char *name, 
 
 /* ---- word marks and the end token ---- */
 
-static flux1_status read_pre_tokenizer(const json_t *pre, const char *name, t5_source *s, flux1_error *err)
+static flux1_status read_pre_tokenizer(const json_value *pre, const char *name, t5_source *s, flux1_error *err)
 {
     const char *mark = WORD_MARK, *scheme = "always";
     bool add = true;
@@ -129,22 +129,22 @@ static flux1_status read_pre_tokenizer(const json_t *pre, const char *name, t5_s
 }
 
 /* TemplateProcessing "$A" or "$A </s>"; none at all is "$A". */
-static flux1_status read_template(const json_t *post, const char *name, t5_source *s, flux1_error *err)
+static flux1_status read_template(const json_value *post, const char *name, t5_source *s, flux1_error *err)
 {
     if (!post || json_is_null(post))
         return FLUX1_OK;
-    const json_t *single = json_object_get(post, "single");
+    const json_value *single = json_object_get(post, "single");
     size_t count = json_array_size(single);
-    const json_t *end = json_object_get(json_array_get(single, 1), "SpecialToken");
+    const json_value *end = json_object_get(json_array_get(single, 1), "SpecialToken");
     if (!is_type(post, "TemplateProcessing") || count < 1 || count > 2 ||
         !json_object_get(json_array_get(single, 0), "Sequence") || (count == 2 && !end))
         return unsupported(name, "the post_processor", err);
     if (count == 1)
         return FLUX1_OK;
     const char *key = json_string_value(json_object_get(end, "id"));
-    const json_t *ids =
+    const json_value *ids =
         json_object_get(json_object_get(json_object_get(post, "special_tokens"), key ? key : ""), "ids");
-    const json_t *id = json_array_get(ids, 0);
+    const json_value *id = json_array_get(ids, 0);
     if (json_array_size(ids) != 1 || !json_is_integer(id) || json_integer_value(id) < 0 ||
         json_integer_value(id) >= INT32_MAX)
         return unsupported(name, "the post_processor's end token", err);
@@ -184,14 +184,14 @@ static double score_as_read(double value)
     return value < 0 ? -read : read;
 }
 
-static flux1_status read_vocabulary(const json_t *vocab, const char *name, t5_source *s, flux1_error *err)
+static flux1_status read_vocabulary(const json_value *vocab, const char *name, t5_source *s, flux1_error *err)
 {
     if (!json_is_array(vocab))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: \"model\" should have an array \"vocab\" of pieces and scores",
                          name);
     for (size_t i = 0; i < json_array_size(vocab); i++) {
-        const json_t *item = json_array_get(vocab, i), *text = json_array_get(item, 0),
-                     *score = json_array_get(item, 1);
+        const json_value *item = json_array_get(vocab, i), *text = json_array_get(item, 0),
+                         *score = json_array_get(item, 1);
         if (!json_is_string(text) || !json_is_number(score) || json_string_length(text) > T5_PIECE_BYTES_MAX)
             return error_set(err, FLUX1_ERR_FORMAT,
                              "%s: entry %zu of the vocabulary should be a string of at most %d bytes and a number",
@@ -204,9 +204,9 @@ static flux1_status read_vocabulary(const json_t *vocab, const char *name, t5_so
     return FLUX1_OK;
 }
 
-flux1_status t5_read_json(const json_t *root, const char *name, t5_source *s, flux1_error *err)
+flux1_status t5_read_json(const json_value *root, const char *name, t5_source *s, flux1_error *err)
 {
-    const json_t *model = json_object_get(root, "model");
+    const json_value *model = json_object_get(root, "model");
     bool fallback = false;
     if (!json_is_object(model))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: should have an object \"model\"", name);

@@ -3,8 +3,9 @@
 #include "text/t5_open.h"
 
 #include "base/checked.h"
+#include "text/t5_json.h"
+#include "text/t5_spiece.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,33 +14,6 @@
 #define EXTRA_IDS 100 /* T5TokenizerFast's default */
 #define EXTRA_NAME_MAX 32
 #define UNKNOWN_PENALTY 10.0
-
-flux1_status t5_source_add(t5_source *s, t5_piece piece, flux1_error *err)
-{
-    if (!isfinite(piece.score))
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the score of piece %zu is not finite", s->name, s->piece_count);
-    if (s->piece_count == s->piece_capacity) {
-        size_t capacity = s->piece_capacity ? s->piece_capacity : 1024, bytes = 0;
-        if (!size_mul(capacity, 2, &capacity) || capacity > INT32_MAX / 2 ||
-            !size_mul(capacity, sizeof *s->pieces, &bytes))
-            return error_set(err, FLUX1_ERR_LIMIT, "%s: more pieces than a vocabulary can have", s->name);
-        t5_piece *grown = realloc(s->pieces, bytes);
-        if (!grown)
-            return error_oom(err, bytes, s->name);
-        s->pieces = grown;
-        s->piece_capacity = capacity;
-    }
-    s->pieces[s->piece_count++] = piece;
-    return FLUX1_OK;
-}
-
-static void t5_source_free(t5_source *s)
-{
-    tokenizer_settings_free(&s->settings);
-    free(s->pieces);
-    free(s->owned_charsmap);
-    free(s->extra_names);
-}
 
 /* ---- the vocabulary ---- */
 
@@ -157,7 +131,7 @@ static flux1_status cut_list_add(cut_list *l, const t5_tokenizer *t, const char 
 
 static flux1_status add_from_tokenizer(cut_list *l, const t5_tokenizer *t, const t5_source *s, flux1_error *err)
 {
-    const json_t *list = json_object_get(s->settings.tokenizer, "added_tokens");
+    const json_value *list = json_object_get(s->settings.tokenizer, "added_tokens");
     for (size_t i = 0; i < json_array_size(list); i++) {
         added_token token = {0};
         TRY(settings_parse_token(json_array_get(list, i), s->name, &token, err));

@@ -1,9 +1,9 @@
 /* spiece.model: the few fields of sentencepiece's ModelProto that matter, read by a bounded protobuf reader.
  * (google/sentencepiece: src/sentencepiece_model.proto) */
-#include "text/t5_open.h"
+#include "text/t5_spiece.h"
 
 #include "base/half.h"
-#include "text/unicode.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <string.h>

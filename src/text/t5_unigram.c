@@ -1,8 +1,8 @@
 /* Unigram segmentation: the path of highest total score through all vocabulary pieces (tokenizers' Unigram,
  * encode_optimized). */
-#include "text/t5_open.h"
+#include "text/t5_unigram.h"
 
-#include "text/unicode.h"
+#include "base/utf8.h"
 
 #include <stdlib.h>
 

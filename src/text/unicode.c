@@ -1,6 +1,7 @@
 #include "text/unicode.h"
 
 #include "base/checked.h"
+#include "base/utf8.h"
 #include "text/text.h"
 
 #include <stdlib.h>
@@ -20,48 +21,12 @@ bool code_point_in(const code_point_set *set, int32_t c)
     return low & 1;
 }
 
-size_t utf8_decode(const char *s, size_t size, int32_t *c)
-{
-    const unsigned char *u = (const unsigned char *)s;
-    static const int32_t least[5] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t n = u[0] < 0x80 ? 1 : u[0] < 0xC2 ? 0 : u[0] < 0xE0 ? 2 : u[0] < 0xF0 ? 3 : u[0] < 0xF5 ? 4 : 0;
-    if (n == 0 || n > size)
-        return 0;
-    int32_t value = n == 1 ? u[0] : u[0] & (0x7F >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((u[i] & 0xC0) != 0x80)
-            return 0;
-        value = value << 6 | (u[i] & 0x3F);
-    }
-    if (value < least[n] || (value >= 0xD800 && value < 0xE000) || value > 0x10FFFF)
-        return 0;
-    *c = value;
-    return n;
-}
-
-size_t utf8_encode(int32_t c, char *out) { return (size_t)utf8proc_encode_char(c, (utf8proc_uint8_t *)out); }
-
-static size_t valid_prefix(const char *s, size_t size)
-{
-    size_t at = 0;
-    int32_t c;
-    while (at < size) {
-        size_t n = utf8_decode(s + at, size - at, &c);
-        if (n == 0)
-            break;
-        at += n;
-    }
-    return at;
-}
-
-bool utf8_valid(const char *s, size_t size) { return valid_prefix(s, size) == size; }
-
 flux1_status utf8_check_prompt(const char *s, size_t size, flux1_error *err)
 {
     if (size > TEXT_PROMPT_MAX)
         return error_set(err, FLUX1_ERR_LIMIT, "the prompt has %zu bytes, at most %zu are taken: shorten it", size,
                          TEXT_PROMPT_MAX);
-    size_t good = valid_prefix(s, size);
+    size_t good = utf8_valid_prefix(s, size);
     if (good < size)
         return error_set(
             err, FLUX1_ERR_ARGUMENT,

@@ -20,16 +20,8 @@ extern const code_point_set unicode_conjunct_consonant, unicode_conjunct_linker;
 
 bool code_point_in(const code_point_set *set, int32_t c);
 
-/* Bytes of the character at `s` (of `size` > 0 bytes) and its code point; 0 if it is not well-formed UTF-8 (overlong,
- * surrogate, beyond U+10FFFF, cut). */
-size_t utf8_decode(const char *s, size_t size, int32_t *c);
-
-/* Writes 1 to 4 bytes of a valid code point. */
-size_t utf8_encode(int32_t c, char *out);
-
 /* FLUX1_ERR_ARGUMENT naming the first bad byte's offset; FLUX1_ERR_LIMIT beyond TEXT_PROMPT_MAX. */
 flux1_status utf8_check_prompt(const char *s, size_t size, flux1_error *err);
-bool utf8_valid(const char *s, size_t size);
 
 bool unicode_is_letter(int32_t c);      /* general category L* */
 bool unicode_is_number(int32_t c);      /* N* */

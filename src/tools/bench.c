@@ -1,6 +1,7 @@
 /* flux1 bench: the stages at true size, timed, beside the machine's own multiply-add peak measured in the same run. */
 #include "pipeline/text_to_image.h"
 
+#include "base/json_write.h"
 #include "base/pool.h"
 #include "flux1_tools.h"
 #include "tools/peak.h"
@@ -66,7 +67,7 @@ typedef struct bench {
     request r;
     int repeats;
     double peak;
-    json_t *rows;
+    json_writer report;
 } bench;
 
 static int by_value(const void *a, const void *b)
@@ -75,22 +76,24 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static flux1_status add_row(bench *b, const char *name, double *seconds, int count, double flops, const stage_plan *p)
+static void add_row(bench *b, const char *name, double *seconds, int count, double flops, const stage_plan *p)
 {
     qsort(seconds, (size_t)count, sizeof *seconds, by_value);
     double median = count % 2 ? seconds[count / 2] : (seconds[count / 2 - 1] + seconds[count / 2]) / 2;
-    json_t *row = json_pack("{s:s,s:f,s:f,s:f,s:f,s:f,s:f,s:I,s:I}", "stage", name, "seconds", median, "seconds_min",
-                            seconds[0], "seconds_max", seconds[count - 1], "flops", flops, "flops_per_second",
-                            flops / median, "share_of_peak", b->peak > 0 ? flops / median / b->peak : 0.0,
-                            "memory_bytes", (json_int_t)p->memory, "weight_bytes", (json_int_t)p->count.weight_bytes);
-    if (p->count.held_bytes &&
-        json_object_set_new(row, "device_weight_bytes", json_integer((json_int_t)p->count.held_bytes)) != 0) {
-        json_decref(row);
-        row = NULL;
-    }
-    if (!row || json_array_append_new(b->rows, row) != 0)
-        return error_oom(&b->c->error, 0, "the table");
-    return FLUX1_OK;
+    json_writer *w = &b->report;
+    json_begin_object(w, NULL);
+    json_put_string(w, "stage", name);
+    json_put_real(w, "seconds", median);
+    json_put_real(w, "seconds_min", seconds[0]);
+    json_put_real(w, "seconds_max", seconds[count - 1]);
+    json_put_real(w, "flops", flops);
+    json_put_real(w, "flops_per_second", flops / median);
+    json_put_real(w, "share_of_peak", b->peak > 0 ? flops / median / b->peak : 0.0);
+    json_put_unsigned(w, "memory_bytes", p->memory);
+    json_put_unsigned(w, "weight_bytes", p->count.weight_bytes);
+    if (p->count.held_bytes)
+        json_put_unsigned(w, "device_weight_bytes", p->count.held_bytes);
+    json_end_object(w);
 }
 
 static flux1_status bench_body(bench *b, const char *name, const stage_plan *p, mesh_body *body, void *job)
@@ -101,7 +104,8 @@ static flux1_status bench_body(bench *b, const char *name, const stage_plan *p, 
         TRY(stage_run(&b->c->mesh, &b->c->device, p, body, job, &b->c->error));
         seconds[i] = seconds_now() - begin;
     }
-    return add_row(b, name, seconds, b->repeats, p->count.flops, p);
+    add_row(b, name, seconds, b->repeats, p->count.flops, p);
+    return FLUX1_OK;
 }
 
 static flux1_status bench_text(bench *b, bool clip_too, bool t5_too)
@@ -134,8 +138,9 @@ static flux1_status time_denoiser(bench *b, denoiser *d, const tensor *noise)
         step[i] = seconds_now() - begin;
     }
     double first = d->plan.ticks[0];
-    TRY(add_row(b, "dit opening", opening, 1, first, &d->plan));
-    return add_row(b, "dit step", step, b->repeats, (d->plan.count.flops - first) / (double)b->r.steps, &d->plan);
+    add_row(b, "dit opening", opening, 1, first, &d->plan);
+    add_row(b, "dit step", step, b->repeats, (d->plan.count.flops - first) / (double)b->r.steps, &d->plan);
+    return FLUX1_OK;
 }
 
 static flux1_status bench_dit(bench *b)
@@ -206,23 +211,36 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
         TRY(folder_open(p->path, m, &c->error));
     else
         TRY(folder_synthetic(p->variant, p->weights == FLUX1_DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16, true, m, &c->error));
-    *b = (bench){.c = c, .m = *m, .repeats = p->repeats};
+    *b = (bench){.c = c, .m = *m, .repeats = p->repeats, .report = {.style = JSON_INDENTED}};
     return request_make(c, *m, &g, &b->r);
 }
 
-static flux1_status describe(const bench *b, const flux1_bench_params *p, char **json)
+/* What stands in front of the rows. */
+static void begin_report(bench *b, const flux1_bench_params *p)
+{
+    json_writer *w = &b->report;
+    json_begin_object(w, NULL);
+    json_put_string(w, "model", p->path ? p->path : p->variant);
+    json_put_string(w, "dtype", context_dtype(b->c));
+    json_put_string(w, "isa", b->c->device.device->info.name);
+    json_put_integer(w, "threads", b->c->device.config.threads);
+    json_put_integer(w, "width", b->r.width);
+    json_put_integer(w, "height", b->r.height);
+    json_put_integer(w, "steps", b->r.steps);
+    json_put_integer(w, "max_sequence_length", b->r.length);
+    json_put_real(w, "peak_flops_per_second", b->peak);
+    json_begin_array(w, "stages");
+}
+
+static flux1_status end_report(bench *b, char **json)
 {
     struct rusage use;
+    json_writer *w = &b->report;
     getrusage(RUSAGE_SELF, &use);
-    json_t *root =
-        json_pack("{s:s,s:s,s:s,s:i,s:I,s:I,s:I,s:i,s:f,s:I,s:O}", "model", p->path ? p->path : p->variant, "dtype",
-                  context_dtype(b->c), "isa", b->c->device.device->info.name, "threads", b->c->device.config.threads,
-                  "width", (json_int_t)b->r.width, "height", (json_int_t)b->r.height, "steps", (json_int_t)b->r.steps,
-                  "max_sequence_length", b->r.length, "peak_flops_per_second", b->peak, "peak_rss_bytes",
-                  (json_int_t)use.ru_maxrss * 1024, "stages", b->rows);
-    *json = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    json_decref(root);
-    return *json ? FLUX1_OK : error_oom(&b->c->error, 0, "the table");
+    json_end_array(w);
+    json_put_integer(w, "peak_rss_bytes", (int64_t)use.ru_maxrss * 1024);
+    json_end_object(w);
+    return json_take(w, "the table", json, &b->c->error);
 }
 
 flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params, char **json)
@@ -236,15 +254,12 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "the parameters were not set up by flux1_bench_params_defaults");
     TRY_CLEANUP(take_params(c, params, &m, &b));
-    if (!(b.rows = json_array())) {
-        st = error_oom(&c->error, 0, "the table");
-        goto cleanup;
-    }
     TRY_CLEANUP(measure_peak(c, &b.peak));
+    begin_report(&b, params);
     TRY_CLEANUP(run_stages(&b, params->stage));
-    st = describe(&b, params, json);
+    st = end_report(&b, json);
 cleanup:
-    json_decref(b.rows);
+    json_abandon(&b.report);
     folder_close(m);
     return st;
 }

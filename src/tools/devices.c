@@ -1,51 +1,81 @@
 /* What --device can name on this machine. */
+#include "base/json_write.h"
 #include "flux1_tools.h"
 #include "pipeline/context.h"
 
-#include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 
-static json_t *describe(const ops_device_info *d)
+static void describe(json_writer *w, const ops_device_info *d)
 {
-    json_t *o = json_pack("{s:s,s:s,s:I,s:b,s:b}", "device", d->id, "name", d->name, "memory", (json_int_t)d->memory,
-                          "multiplies bf16", d->bf16_native, "multiplies fp8", d->fp8);
-    for (int i = 0; o && i < d->facts; i++) {
+    json_begin_object(w, NULL);
+    json_put_string(w, "device", d->id);
+    json_put_string(w, "name", d->name);
+    json_put_unsigned(w, "memory", d->memory);
+    json_put_bool(w, "multiplies bf16", d->bf16_native);
+    json_put_bool(w, "multiplies fp8", d->fp8);
+    for (int i = 0; i < d->facts; i++) {
         const ops_fact *f = &d->fact[i];
-        if (json_object_set_new(o, f->name, f->text[0] ? json_string(f->text) : json_integer(f->number)) != 0) {
-            json_decref(o);
-            o = NULL;
-        }
+        if (f->text[0])
+            json_put_string(w, f->name, f->text);
+        else
+            json_put_integer(w, f->name, f->number);
     }
-    return o;
+    json_end_object(w);
 }
 
-/* All devices of one kind, or why there are none. */
-static bool add_kind(json_t *root, json_t *list, const ops_device_kind *kind)
+static void describe_kind(json_writer *w, const ops_device_kind *kind)
 {
     int count = 0;
     flux1_error none = {0};
     if (kind->count(&count, &none) != FLUX1_OK)
-        return false;
+        return;
     for (int i = 0; i < count; i++) {
         ops_device_info info;
-        if (kind->describe(i, &info, &none) == FLUX1_OK && json_array_append_new(list, describe(&info)) != 0)
-            return false;
+        flux1_error problem = {0};
+        if (kind->describe(i, &info, &problem) == FLUX1_OK) {
+            describe(w, &info);
+            continue;
+        }
+        json_begin_object(w, NULL);
+        json_put_string(w, "device", kind->name);
+        json_put_string(w, "problem", problem.message);
+        json_end_object(w);
     }
+}
+
+/* Why there is none of this kind. */
+static flux1_status describe_absence(json_writer *w, const ops_device_kind *kind, flux1_error *err)
+{
+    int count = 0;
     char key[40];
+    flux1_error none = {0};
+    if (kind->count(&count, &none) != FLUX1_OK)
+        return error_set(err, none.status, "%s", none.message);
     snprintf(key, sizeof key, "no %s", kind->name);
-    return !none.message[0] || json_object_set_new(root, key, json_string(none.message)) == 0;
+    if (none.message[0])
+        json_put_string(w, key, none.message);
+    return FLUX1_OK;
 }
 
 flux1_status flux1_devices_json(flux1_context *c, char **json)
 {
+    flux1_status st = FLUX1_OK;
+    json_writer w = {.style = JSON_INDENTED};
     context_begin(c);
-    json_t *root = json_object(), *list = json_array();
-    bool good = root && list;
-    for (const ops_device_kind *const *k = ops_device_kinds; good && *k; k++)
-        good = add_kind(root, list, *k);
-    good = good && json_object_set_new(root, "devices", json_incref(list)) == 0;
-    *json = good ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) : NULL;
-    json_decref(list);
-    json_decref(root);
-    return *json ? FLUX1_OK : error_oom(&c->error, 0, "the list of devices");
+    *json = NULL;
+    json_begin_object(&w, NULL);
+    for (const ops_device_kind *const *k = ops_device_kinds; *k && st == FLUX1_OK; k++)
+        st = describe_absence(&w, *k, &c->error);
+    json_begin_array(&w, "devices");
+    for (const ops_device_kind *const *k = ops_device_kinds; *k; k++)
+        describe_kind(&w, *k);
+    json_end_array(&w);
+    json_end_object(&w);
+    flux1_status written = json_take(&w, "the list of devices", json, st == FLUX1_OK ? &c->error : NULL);
+    if (st == FLUX1_OK)
+        return written;
+    free(*json);
+    *json = NULL;
+    return st;
 }

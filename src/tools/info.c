@@ -3,6 +3,7 @@
 
 #include "base/checked.h"
 #include "base/file.h"
+#include "base/json_write.h"
 #include "base/pool.h"
 #include "flux1_tools.h"
 
@@ -10,13 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* Every json_… call below passes NULL through: one check at the end finds a lack of memory. */
-static void put(json_t *object, const char *key, json_t *value, bool *ok)
-{
-    if (!value || json_object_set_new(object, key, value) != 0)
-        *ok = false;
-}
 
 static double parameters(const store *s)
 {
@@ -26,7 +20,7 @@ static double parameters(const store *s)
     return sum;
 }
 
-static json_t *describe_component(component part, const store *s, bool *ok)
+static void describe_component(json_writer *w, component part, const store *s)
 {
     size_t count[DTYPE_COUNT] = {0}, bytes = 0, used = 0;
     char dtypes[256] = "";
@@ -39,59 +33,58 @@ static json_t *describe_component(component part, const store *s, bool *ok)
         if (count[t] && used < sizeof dtypes)
             used +=
                 (size_t)snprintf(dtypes + used, sizeof dtypes - used, "%s%s", used ? " " : "", dtype_describe(t)->name);
-    json_t *o = json_object();
-    put(o, "component", json_string(component_folder(part)), ok);
-    put(o, "tensors", json_integer((json_int_t)store_count(s)), ok);
-    put(o, "parameters", json_integer((json_int_t)parameters(s)), ok);
-    put(o, "bytes", json_integer((json_int_t)bytes), ok);
-    put(o, "dtypes", json_string(dtypes), ok);
-    return o;
+    json_begin_object(w, NULL);
+    json_put_string(w, "component", component_folder(part));
+    json_put_unsigned(w, "tensors", store_count(s));
+    json_put_unsigned(w, "parameters", (uint64_t)parameters(s));
+    json_put_unsigned(w, "bytes", bytes);
+    json_put_string(w, "dtypes", dtypes);
+    json_end_object(w);
 }
 
-static void describe_components(json_t *root, store *const *stores, bool *ok)
+static void describe_components(json_writer *w, store *const *stores)
 {
-    json_t *list = json_array();
+    json_begin_array(w, "components");
     for (int p = 0; p < COMPONENTS; p++)
         if (stores[p])
-            json_array_append_new(list, describe_component(p, stores[p], ok));
-    put(root, "components", list, ok);
+            describe_component(w, p, stores[p]);
+    json_end_array(w);
 }
 
-static void describe_defaults(json_t *root, const flux1_model *m, bool *ok)
+static void describe_defaults(json_writer *w, const flux1_model *m)
 {
     flux1_model_info info = {.size = sizeof info};
-    json_t *o = json_object();
     flux1_model_get_info(m, &info);
-    put(o, "width", json_integer(info.default_width), ok);
-    put(o, "height", json_integer(info.default_height), ok);
-    put(o, "steps", json_integer(info.default_steps), ok);
+    json_put_string(w, "kind",
+                    info.guidance ? "FLUX.1 dev (with guidance embedding)"
+                                  : "FLUX.1 schnell (without guidance embedding)");
+    json_begin_object(w, "defaults");
+    json_put_integer(w, "width", info.default_width);
+    json_put_integer(w, "height", info.default_height);
+    json_put_integer(w, "steps", info.default_steps);
     if (info.guidance)
-        put(o, "guidance", json_real((double)info.default_guidance), ok);
-    put(o, "max_sequence_length", json_integer(info.default_sequence_length), ok);
-    put(o, "size_multiple", json_integer(info.size_multiple), ok);
-    put(root, "kind",
-        json_string(info.guidance ? "FLUX.1 dev (with guidance embedding)"
-                                  : "FLUX.1 schnell (without guidance embedding)"),
-        ok);
-    put(root, "defaults", o, ok);
+        json_put_float(w, "guidance", info.default_guidance);
+    json_put_integer(w, "max_sequence_length", info.default_sequence_length);
+    json_put_integer(w, "size_multiple", info.size_multiple);
+    json_end_object(w);
 }
 
-static json_t *describe_stage(const char *name, const stage_plan *p, bool *ok)
+static void describe_stage(json_writer *w, const char *name, const stage_plan *p)
 {
-    json_t *o = json_object();
-    put(o, "stage", json_string(name), ok);
-    put(o, "flops", json_real(p->count.flops), ok);
-    put(o, "memory_bytes", json_integer((json_int_t)p->memory), ok);
-    put(o, "weight_bytes", json_integer((json_int_t)p->count.weight_bytes), ok);
+    json_begin_object(w, NULL);
+    json_put_string(w, "stage", name);
+    json_put_real(w, "flops", p->count.flops);
+    json_put_unsigned(w, "memory_bytes", p->memory);
+    json_put_unsigned(w, "weight_bytes", p->count.weight_bytes);
     if (p->count.held_bytes)
-        put(o, "device_weight_bytes", json_integer((json_int_t)p->count.held_bytes), ok);
-    put(o, "exchanged_bytes", json_integer((json_int_t)p->count.exchanged), ok);
-    return o;
+        json_put_unsigned(w, "device_weight_bytes", p->count.held_bytes);
+    json_put_unsigned(w, "exchanged_bytes", p->count.exchanged);
+    json_end_object(w);
 }
 
 /* Dry runs of all stages for one picture. */
 static flux1_status describe_request(flux1_context *c, const flux1_model *m, const flux1_generate_params *params,
-                                     json_t *root, bool *ok)
+                                     json_writer *w)
 {
     request r;
     flux1_text *text = NULL;
@@ -105,17 +98,18 @@ static flux1_status describe_request(flux1_context *c, const flux1_model *m, con
     TRY_CLEANUP(denoiser_plan(c, m, &r, text, &denoise));
     st = decoder_plan(c, m, &r, memory_beside(c, 0), &decode);
     if (st == FLUX1_OK) {
-        json_t *o = json_object(), *list = json_array();
-        put(o, "width", json_integer(r.width), ok);
-        put(o, "height", json_integer(r.height), ok);
-        put(o, "steps", json_integer(r.steps), ok);
-        put(o, "max_sequence_length", json_integer(r.length), ok);
-        json_array_append_new(list, describe_stage("CLIP", &texts.clip, ok));
-        json_array_append_new(list, describe_stage("T5", &texts.t5, ok));
-        json_array_append_new(list, describe_stage("denoise", &denoise.plan, ok));
-        json_array_append_new(list, describe_stage("decode", &decode.plan, ok));
-        put(o, "stages", list, ok);
-        put(root, "request", o, ok);
+        json_begin_object(w, "request");
+        json_put_integer(w, "width", r.width);
+        json_put_integer(w, "height", r.height);
+        json_put_integer(w, "steps", r.steps);
+        json_put_integer(w, "max_sequence_length", r.length);
+        json_begin_array(w, "stages");
+        describe_stage(w, "CLIP", &texts.clip);
+        describe_stage(w, "T5", &texts.t5);
+        describe_stage(w, "denoise", &denoise.plan);
+        describe_stage(w, "decode", &decode.plan);
+        json_end_array(w);
+        json_end_object(w);
         decoder_close(&decode);
     }
     denoiser_close(&denoise);
@@ -188,7 +182,7 @@ static flux1_status verify_model(flux1_context *c, store *const *stores)
 }
 
 /* What can still be said of a folder that does not open: the components whose files do. */
-static void describe_remains(json_t *root, const char *path, bool *ok)
+static void describe_remains(json_writer *w, const char *path)
 {
     store *stores[COMPONENTS] = {0};
     for (int p = 0; p < COMPONENTS; p++) {
@@ -199,7 +193,7 @@ static void describe_remains(json_t *root, const char *path, bool *ok)
             stores[p] = NULL;
         free(folder);
     }
-    describe_components(root, stores, ok);
+    describe_components(w, stores);
     for (int p = 0; p < COMPONENTS; p++)
         store_close(stores[p]);
 }
@@ -208,33 +202,29 @@ flux1_status flux1_info_json(flux1_context *c, const char *path, const flux1_gen
                              char **json)
 {
     flux1_model *m = NULL;
-    bool ok = true;
+    json_writer w = {.style = JSON_INDENTED};
     context_begin(c);
     *json = NULL;
-    json_t *root = json_object();
-    if (!root)
-        return error_oom(&c->error, 0, "the description");
-    put(root, "path", json_string(path), &ok);
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "path", path);
     flux1_status st = folder_open(path, &m, &c->error);
     if (st == FLUX1_OK) {
-        describe_defaults(root, m, &ok);
-        describe_components(root, m->store, &ok);
-        st = describe_request(c, m, params, root, &ok);
+        describe_defaults(&w, m);
+        describe_components(&w, m->store);
+        st = describe_request(c, m, params, &w);
     } else if (file_is_directory(path))
-        describe_remains(root, path, &ok);
+        describe_remains(&w, path);
     if (st == FLUX1_OK && verify) {
         st = verify_model(c, m->store);
-        put(root, "verified", json_boolean(st == FLUX1_OK), &ok);
+        json_put_bool(&w, "verified", st == FLUX1_OK);
     }
-    put(root, "complete", json_boolean(m != NULL), &ok);
+    json_put_bool(&w, "complete", m != NULL);
     if (st != FLUX1_OK)
-        put(root, "problem", json_string(c->error.message), &ok);
-    *json = ok ? json_dumps(root, JSON_INDENT(2)) : NULL;
-    json_decref(root);
+        json_put_string(&w, "problem", c->error.message);
+    json_end_object(&w);
+    flux1_status written = json_take(&w, "the description", json, st == FLUX1_OK ? &c->error : NULL);
     folder_close(m);
-    if (!*json && st == FLUX1_OK)
-        st = error_oom(&c->error, 0, "the description");
-    return st;
+    return st == FLUX1_OK ? written : st;
 }
 
 void flux1_string_free(char *text) { free(text); }

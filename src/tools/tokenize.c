@@ -16,7 +16,7 @@ struct flux1_tokenizer {
 /* Where the folder has a transformer, its kind decides the default length, as for a picture. */
 static flux1_status default_length(const char *folder, int *length, flux1_error *err)
 {
-    json_t *json = NULL;
+    json_value *json = NULL;
     dit_config dit = {.guidance = true};
     flux1_status st = FLUX1_OK;
     char *path = path_join(folder, "transformer/config.json");
@@ -27,7 +27,7 @@ static flux1_status default_length(const char *folder, int *length, flux1_error 
         if (st == FLUX1_OK)
             st = dit_config_read(json, path, &dit, err);
     }
-    json_decref(json);
+    json_free(json);
     free(path);
     *length = folder_default_length(*length, dit.guidance);
     return st;

@@ -3,11 +3,12 @@
 #include "base/checked.h"
 #include "base/json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* A value costs jansson about 100 bytes: a hostile header must not turn 100 MB into many GB. FLUX.1's largest has some
- * 12,000. */
+/* A value takes up to 100 bytes while the header is read: a hostile one must not turn 100 MB into many GB. FLUX.1's
+ * largest has some 12,000. */
 #define HEADER_VALUES_MAX 4000000u
 
 static flux1_status header_length(const unsigned char *bytes, size_t size, const char *path, size_t *length,
@@ -46,20 +47,21 @@ static flux1_status check_value_count(const char *header, size_t length, const c
     return FLUX1_OK;
 }
 
-static flux1_status check_metadata(const json_t *metadata, const char *path, flux1_error *err)
+static flux1_status check_metadata(const json_value *metadata, const char *path, flux1_error *err)
 {
     const char *key;
-    json_t *value;
+    const json_value *value;
     if (!json_is_object(metadata))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: \"__metadata__\" is not an object of texts", path);
-    json_object_foreach ((json_t *)(uintptr_t)metadata, key, value)
+    for (size_t i = 0; (value = json_object_at(metadata, i, &key)); i++)
         if (!json_is_string(value))
             return error_set(err, FLUX1_ERR_FORMAT, "%s: \"__metadata__\": \"%s\" is not a text", path, key);
     return FLUX1_OK;
 }
 
 /* dtype and shape of one tensor; *bytes is what they come to. */
-static flux1_status parse_type(const json_t *object, const char *where, tensor *view, size_t *bytes, flux1_error *err)
+static flux1_status parse_type(const json_value *object, const char *where, tensor *view, size_t *bytes,
+                               flux1_error *err)
 {
     const char *type = NULL;
     size_t dims = 0, blocks;
@@ -84,8 +86,8 @@ static flux1_status parse_type(const json_t *object, const char *where, tensor *
     return FLUX1_OK;
 }
 
-static flux1_status parse_entry(const json_t *object, const char *where, const unsigned char *data, size_t data_size,
-                                safetensors_entry *entry, flux1_error *err)
+static flux1_status parse_entry(const json_value *object, const char *where, const unsigned char *data,
+                                size_t data_size, safetensors_entry *entry, flux1_error *err)
 {
     int64_t range[2] = {0, 0};
     size_t count = 0, bytes = 0;
@@ -112,15 +114,15 @@ static flux1_status parse_entry(const json_t *object, const char *where, const u
     return FLUX1_OK;
 }
 
-static flux1_status parse_entries(const json_t *root, const unsigned char *data, size_t data_size, const char *path,
+static flux1_status parse_entries(const json_value *root, const unsigned char *data, size_t data_size, const char *path,
                                   safetensors *out, flux1_error *err)
 {
     const char *key;
-    json_t *value;
+    const json_value *value;
     size_t capacity = json_object_size(root);
     if (!(out->entry = calloc(capacity ? capacity : 1, sizeof *out->entry)))
         return error_oom(err, capacity * sizeof *out->entry, path);
-    json_object_foreach ((json_t *)(uintptr_t)root, key, value) {
+    for (size_t i = 0; (value = json_object_at(root, i, &key)); i++) {
         if (strcmp(key, "__metadata__") == 0) {
             TRY(check_metadata(value, path, err));
             continue;
@@ -183,7 +185,7 @@ flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const ch
 {
     flux1_status st = FLUX1_OK;
     safetensors parsed = {0};
-    json_t *root = NULL;
+    json_value *root = NULL;
     size_t length = 0;
     char *name = NULL;
     *out = parsed;
@@ -206,7 +208,7 @@ flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const ch
     parsed = (safetensors){0};
 cleanup:
     safetensors_free(&parsed);
-    json_decref(root);
+    json_free(root);
     free(name);
     return st;
 }

@@ -1,43 +1,10 @@
-#include "store_internal.h"
+#include "weights/store_base.h"
 
-#include "base/checked.h"
 #include "base/json.h"
 
-#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-flux1_status grow(void **array, size_t *capacity, size_t count, size_t element, flux1_error *err)
-{
-    if (count < *capacity)
-        return FLUX1_OK;
-    size_t wanted = *capacity ? 2 * *capacity : 64, bytes = 0;
-    void *larger = size_mul(wanted, element, &bytes) ? realloc(*array, bytes) : NULL;
-    if (!larger)
-        return error_oom(err, bytes, "the list of tensors");
-    *array = larger;
-    *capacity = wanted;
-    return FLUX1_OK;
-}
-
-store_item *store_lookup(const store *s, const char *name, size_t *position)
-{
-    size_t low = 0, high = s->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        int order = strcmp(name, s->item[middle]->tensor.name);
-        if (order == 0) {
-            *position = middle;
-            return s->item[middle];
-        }
-        if (order < 0)
-            high = middle;
-        else
-            low = middle + 1;
-    }
-    *position = low;
-    return NULL;
-}
 
 /* Maps and parses one more file; `path` is the store's from here on, also on failure. */
 static flux1_status add_file(store *s, char *path, flux1_error *err)
@@ -67,7 +34,12 @@ static flux1_status make_items(store *s, size_t count, flux1_error *err)
 static void add_item(store *s, const store_file *file, const safetensors_entry *entry)
 {
     store_item *item = &s->block[s->count];
-    item->tensor = (store_tensor){.name = entry->name, .file = file->path, .view = entry->view, .store = s->number};
+    item->tensor = (store_tensor){.name = entry->name,
+                                  .file = file->path,
+                                  .view = entry->view,
+                                  .store = s->number,
+                                  .source = file->map.identity,
+                                  .offset = (uint64_t)((const unsigned char *)entry->view.data - file->map.bytes)};
     s->item[s->count++] = item;
 }
 
@@ -120,20 +92,20 @@ static int by_name(const void *a, const void *b)
     return strcmp((*x)->tensor.name, (*y)->tensor.name);
 }
 
-static flux1_status open_shards(store *s, const char *folder, const json_t *map, const char *index_path,
+static flux1_status open_shards(store *s, const char *folder, const json_value *map, const char *index_path,
                                 flux1_error *err)
 {
     const char *name;
-    json_t *value;
+    const json_value *value;
     /* all shards first: the items point at their paths, which the growing list may move */
-    json_object_foreach ((json_t *)(uintptr_t)map, name, value) {
+    for (size_t i = 0; (value = json_object_at(map, i, &name)); i++) {
         if (!json_is_string(value))
             return error_set(err, FLUX1_ERR_FORMAT, "%s: \"weight_map\": \"%s\" should name a file", index_path, name);
         if (!find_file(s, folder, json_string_value(value)))
             TRY(open_shard(s, folder, index_path, name, json_string_value(value), err));
     }
     TRY(make_items(s, json_object_size(map), err));
-    json_object_foreach ((json_t *)(uintptr_t)map, name, value) {
+    for (size_t i = 0; (value = json_object_at(map, i, &name)); i++) {
         const store_file *file = find_file(s, folder, json_string_value(value));
         const safetensors_entry *entry = safetensors_find(&file->header, name);
         if (!entry)
@@ -149,38 +121,19 @@ static flux1_status open_shards(store *s, const char *folder, const json_t *map,
 /* `index_path` is only read. */
 static flux1_status open_index(store *s, const char *folder, const char *index_path, flux1_error *err)
 {
-    json_t *index;
+    json_value *index;
     TRY(json_parse_file(index_path, &index, err));
     flux1_status st = json_require(index, index_path, "weight_map", err);
     if (st == FLUX1_OK) {
-        const json_t *map = json_object_get(index, "weight_map");
+        const json_value *map = json_object_get(index, "weight_map");
         if (!json_is_object(map))
             st = error_set(err, FLUX1_ERR_FORMAT,
                            "%s: \"weight_map\" should be an object that gives each tensor's file", index_path);
         else
             st = open_shards(s, folder, map, index_path, err);
     }
-    json_decref(index);
+    json_free(index);
     return st;
-}
-
-uint64_t store_number(void)
-{
-    static atomic_ullong last;
-    return atomic_fetch_add(&last, 1) + 1;
-}
-
-static flux1_status new_store(const char *path, store **out, flux1_error *err)
-{
-    *out = NULL;
-    store *s = calloc(1, sizeof *s);
-    if (!s || !(s->path = strdup(path))) {
-        free(s);
-        return error_oom(err, sizeof *s, path);
-    }
-    s->number = store_number();
-    *out = s;
-    return FLUX1_OK;
 }
 
 static char *join_stem(const char *folder, const char *stem, const char *ending)
@@ -225,7 +178,7 @@ flux1_status store_open(const char *folder, const char *const *stems, store **ou
     if (!file_is_directory(folder))
         return error_set(err, FLUX1_ERR_MODEL, "%s: %s", folder,
                          file_exists(folder) ? "is not a folder" : "there is no such folder; is the model complete?");
-    TRY(new_store(folder, &s, err));
+    TRY(store_create(folder, &s, err));
     flux1_status st = FLUX1_OK;
     for (size_t i = 0; st == FLUX1_OK && !found && stems[i]; i++)
         st = try_stem(s, folder, stems[i], &found, err);
@@ -245,7 +198,7 @@ flux1_status store_open(const char *folder, const char *const *stems, store **ou
 flux1_status store_open_file(const char *path, store **out, flux1_error *err)
 {
     store *s;
-    TRY(new_store(path, &s, err));
+    TRY(store_create(path, &s, err));
     *out = NULL;
     char *copy = strdup(path);
     flux1_status st = copy ? open_single(s, copy, err) : error_oom(err, strlen(path) + 1, path);
@@ -256,37 +209,3 @@ flux1_status store_open_file(const char *path, store **out, flux1_error *err)
     *out = s;
     return FLUX1_OK;
 }
-
-void store_close(store *s)
-{
-    if (!s)
-        return;
-    synthetic_free(s);
-    for (size_t i = 0; i < s->file_count; i++) {
-        safetensors_free(&s->file[i].header);
-        file_map_close(&s->file[i].map);
-        free(s->file[i].path);
-    }
-    for (size_t i = 0; i < s->fault_count; i++) {
-        free(s->fault[i].name);
-        free(s->fault[i].text);
-    }
-    free(s->fault);
-    free(s->file);
-    free(s->block);
-    free(s->item);
-    free(s->path);
-    free(s);
-}
-
-const char *store_path(const store *s) { return s->path; }
-
-const store_tensor *store_find(const store *s, const char *name)
-{
-    size_t position;
-    const store_item *item = store_lookup(s, name, &position);
-    return item ? &item->tensor : NULL;
-}
-
-size_t store_count(const store *s) { return s->count; }
-const store_tensor *store_at(const store *s, size_t index) { return &s->item[index]->tensor; }

@@ -16,6 +16,9 @@ typedef struct store_tensor {
     tensor view;
     uint64_t store; /* its store's number: no two stores of a process have the same, also when one is closed before the
                        other opens */
+    file_identity source; /* of that file: with the offset it says "the same bytes", also when the folder was closed and
+                             opened again meanwhile. A synthetic store's is made up, and no other's */
+    uint64_t offset;      /* of the tensor's first byte in the file */
 } store_tensor;
 
 /* Opens `folder` (such as MODEL/transformer): `<stem>.safetensors`, or `<stem>.safetensors.index.json` and its shards.

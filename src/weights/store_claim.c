@@ -1,5 +1,5 @@
 /* Claims, and the one message that names every fault among them. */
-#include "store_internal.h"
+#include "weights/store_base.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,8 +40,8 @@ flux1_status store_claim(store *s, const char *name, int dims, const int64_t *sh
     size_t position;
     *out = NULL;
     store_item *item = store_lookup(s, name, &position);
-    if (!item && s->synthetic)
-        TRY(synthetic_add(s, name, position, dims, shape, &item, err));
+    if (!item && s->maker)
+        TRY(s->maker->add(s, name, position, dims, shape, &item, err));
     if (!item)
         return note_fault(s, FAULT_MISSING, name, "", err);
     item->claimed = true;

@@ -1,7 +1,7 @@
 /* Weights without a file: claims are cut from a few shared buffers of random values, one for each scale that occurs
  * (powers of two nearest to the root of the row length), so that 24 GB of matrices take the memory of the largest ones.
  * Values: sums of four uniforms, near enough to normal for a benchmark. */
-#include "store_internal.h"
+#include "weights/store_base.h"
 
 #include "base/checked.h"
 #include "base/half.h"
@@ -24,44 +24,15 @@ typedef struct buffer {
     int scale;
 } buffer;
 
-struct synthetic {
+typedef struct synthetic {
     dtype type;
     bool with_data;
     buffer *buffer;
     size_t count, capacity;
-};
+    uint64_t claimed; /* bytes of all tensors so far: where the next one is said to begin */
+} synthetic;
 
-flux1_status store_synthetic(dtype type, bool with_data, store **out, flux1_error *err)
-{
-    *out = NULL;
-    if (type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "synthetic weights can be F32, F16 or BF16, not %s",
-                         dtype_describe(type)->name);
-    store *s = calloc(1, sizeof *s);
-    if (!s || !(s->path = strdup("synthetic weights")) || !(s->synthetic = calloc(1, sizeof *s->synthetic))) {
-        store_close(s);
-        return error_oom(err, sizeof *s + sizeof *s->synthetic, "synthetic weights");
-    }
-    s->number = store_number();
-    s->synthetic->type = type;
-    s->synthetic->with_data = with_data;
-    *out = s;
-    return FLUX1_OK;
-}
-
-void synthetic_free(store *s)
-{
-    if (!s->synthetic)
-        return;
-    for (size_t i = 0; i < s->synthetic->count; i++)
-        munmap(s->synthetic->buffer[i].bytes, s->synthetic->buffer[i].size);
-    free(s->synthetic->buffer);
-    free(s->synthetic);
-    for (size_t i = 0; i < s->count; i++) {
-        free((void *)(uintptr_t)s->item[i]->tensor.name);
-        free(s->item[i]);
-    }
-}
+/* ---- values ---- */
 
 /* splitmix64 (Steele, Lea, Flood 2014) */
 static uint64_t mix(uint64_t *state)
@@ -169,10 +140,10 @@ static flux1_status make_view(const synthetic *y, const char *name, int dims, co
     return FLUX1_OK;
 }
 
-flux1_status synthetic_add(store *s, const char *name, size_t position, int dims, const int64_t *shape,
-                           store_item **out, flux1_error *err)
+static flux1_status synthetic_add(store *s, const char *name, size_t position, int dims, const int64_t *shape,
+                                  store_item **out, flux1_error *err)
 {
-    synthetic *y = s->synthetic;
+    synthetic *y = s->made;
     tensor view;
     size_t bytes = 0;
     TRY(make_view(y, name, dims, shape, &view, &bytes, err));
@@ -191,10 +162,53 @@ flux1_status synthetic_add(store *s, const char *name, size_t position, int dims
         free(copy);
         return error_oom(err, sizeof *item + strlen(name) + 1, "synthetic weights");
     }
-    item->tensor = (store_tensor){.name = copy, .file = s->path, .view = view, .store = s->number};
+    item->tensor = (store_tensor){.name = copy,
+                                  .file = s->path,
+                                  .view = view,
+                                  .store = s->number,
+                                  .source = {.device = FILE_DEVICE_NONE, .inode = s->number},
+                                  .offset = y->claimed};
+    y->claimed += bytes;
     memmove(s->item + position + 1, s->item + position, (s->count - position) * sizeof *s->item);
     s->item[position] = item;
     s->count++;
     *out = item;
+    return FLUX1_OK;
+}
+
+/* ---- the store ---- */
+
+static void synthetic_free(store *s)
+{
+    synthetic *y = s->made;
+    for (size_t i = 0; i < s->count; i++) {
+        free((void *)(uintptr_t)s->item[i]->tensor.name);
+        free(s->item[i]);
+    }
+    for (size_t i = 0; y && i < y->count; i++)
+        munmap(y->buffer[i].bytes, y->buffer[i].size);
+    if (y)
+        free(y->buffer);
+    free(y);
+}
+
+flux1_status store_synthetic(dtype type, bool with_data, store **out, flux1_error *err)
+{
+    static const store_maker maker = {synthetic_add, synthetic_free};
+    store *s;
+    *out = NULL;
+    if (type != DTYPE_F32 && type != DTYPE_F16 && type != DTYPE_BF16)
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "synthetic weights can be F32, F16 or BF16, not %s",
+                         dtype_describe(type)->name);
+    TRY(store_create("synthetic weights", &s, err));
+    synthetic *y = calloc(1, sizeof *y);
+    if (!y) {
+        store_close(s);
+        return error_oom(err, sizeof *y, "synthetic weights");
+    }
+    *y = (synthetic){.type = type, .with_data = with_data};
+    s->maker = &maker;
+    s->made = y;
+    *out = s;
     return FLUX1_OK;
 }

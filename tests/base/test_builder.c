@@ -35,18 +35,6 @@ static void texts_grow_and_are_handed_over(void **state)
     expect(&b, "");
 }
 
-static void json_strings_are_escaped_as_python_does(void **state)
-{
-    (void)state;
-    builder b = {0};
-    builder_json_string(&b, "\"\\/\n\r\t\b\f\x01\x7f \xC3\xA9 \xF0\x9F\xA6\x8A");
-    expect(&b, "\"\\\"\\\\/\\n\\r\\t\\b\\f\\u0001\x7f \xC3\xA9 \xF0\x9F\xA6\x8A\"");
-    builder_json_string(&b, "a\xFF"
-                            "b\xC3");
-    expect(&b, "\"a\xEF\xBF\xBD"
-               "b\xEF\xBF\xBD\"");
-}
-
 static void floats_are_the_shortest_that_read_back(void **state)
 {
     (void)state;
@@ -63,42 +51,11 @@ static void floats_are_the_shortest_that_read_back(void **state)
     }
 }
 
-static void only_utf8_is_utf8(void **state)
-{
-    (void)state;
-    const char *good[] = {"",
-                          "a",
-                          "\xC2\x80",
-                          "\xDF\xBF",
-                          "\xE0\xA0\x80",
-                          "\xED\x9F\xBF",
-                          "\xEE\x80\x80",
-                          "\xF0\x90\x80\x80",
-                          "\xF4\x8F\xBF\xBF"};
-    const char *bad[] = {"\x80",
-                         "\xC0\x80",
-                         "\xC1\xBF",
-                         "\xC2",
-                         "\xE0\x9F\xBF",
-                         "\xED\xA0\x80",
-                         "\xE2\x82",
-                         "\xF0\x8F\xBF\xBF",
-                         "\xF4\x90\x80\x80",
-                         "\xF5\x80\x80\x80",
-                         "\xFF"};
-    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        assert_true(utf8_is_valid(good[i]));
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_false(utf8_is_valid(bad[i]));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_grow_and_are_handed_over),
-        cmocka_unit_test(json_strings_are_escaped_as_python_does),
         cmocka_unit_test(floats_are_the_shortest_that_read_back),
-        cmocka_unit_test(only_utf8_is_utf8),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -302,6 +302,51 @@ static void paths_are_joined_with_one_slash(void **state)
     assert_false(file_exists("/nonexistent") || file_is_directory(target));
 }
 
+static file_identity identity_of(const char *path)
+{
+    file_map map;
+    assert_int_equal(file_map_open(path, &map, NULL), FLUX1_OK);
+    file_identity identity = map.identity;
+    file_map_close(&map);
+    return identity;
+}
+
+/* Another name is the same file; a copy, other content of the same size, and a time one nanosecond later are not. */
+static void a_file_is_known_again(void **state)
+{
+    (void)state;
+    char other[128];
+    struct timespec times[2] = {{.tv_sec = 1000000000, .tv_nsec = 1}, {.tv_sec = 1000000000, .tv_nsec = 1}};
+    clear_folder();
+    put(target, "bytes");
+    assert_int_equal(utimensat(AT_FDCWD, target, times, 0), 0);
+    file_identity first = identity_of(target), again = identity_of(target);
+    assert_true(file_identity_same(&first, &again));
+    assert_true(first.size == 5 && first.seconds == 1000000000 && first.nanoseconds == 1);
+    snprintf(other, sizeof other, "%s/other", folder);
+    assert_int_equal(link(target, other), 0);
+    again = identity_of(other);
+    assert_true(file_identity_same(&first, &again));
+    times[1].tv_nsec = 2;
+    assert_int_equal(utimensat(AT_FDCWD, target, times, 0), 0);
+    again = identity_of(target);
+    assert_false(file_identity_same(&first, &again));
+    put(target, "other");
+    file_identity written = identity_of(target);
+    assert_false(file_identity_same(&first, &written) || file_identity_same(&again, &written));
+    unlink(other);
+    put(other, "other");
+    assert_int_equal(utimensat(AT_FDCWD, other,
+                               (struct timespec[]){{.tv_nsec = UTIME_OMIT},
+                                                   {.tv_sec = written.seconds, .tv_nsec = written.nanoseconds}},
+                               0),
+                     0);
+    again = identity_of(other);
+    assert_false(file_identity_same(&again, &written));
+    put(other, "");
+    assert_int_equal(identity_of(other).size, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +360,7 @@ int main(void)
         cmocka_unit_test(a_link_stays_a_link),
         cmocka_unit_test(mapping_shows_the_bytes),
         cmocka_unit_test(unreadable_files_are_explained),
+        cmocka_unit_test(a_file_is_known_again),
         cmocka_unit_test(paths_are_joined_with_one_slash),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -64,7 +64,7 @@ fresh
 sed 's/"num_attention_heads": 2/"num_attention_heads": 1000000/' "$tiny/transformer/config.json" >$model/transformer/config.json
 run 1 'transformer'
 fresh
-printf '{"a": 1, "a": 2}' >$model/text_encoder/config.json
+printf '{"a": 1, "a": 2' >$model/text_encoder/config.json
 run 1 'text_encoder/config.json'
 
 # ---- safetensors

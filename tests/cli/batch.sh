@@ -40,6 +40,13 @@ case $("$PICTURE" y.png) in 48x32\ *) ;; *) fail "a line's width is its own: $("
 printf '{"prompt": "A red fox", "seed": 42}\n' >../lines
 flux1 generate -m "$tiny" --jsonl <../lines
 exists a-red-fox_seed42.png
+
+# seeds are exact up to 2^64 - 1
+printf '{"prompt": "x", "seed": 18446744073709551615, "output": "last.png"}\n{"prompt": "x", "seed": 9007199254740993, "output": "odd.png"}\n' >../lines
+flux1 generate -m "$tiny" --jsonl --json <../lines
+[ "$(head -n 1 ../out | "$VALUE" images.0.seed)" = 18446744073709551615 ] || fail "the largest seed is taken from a line and told"
+[ "$(tail -n 1 ../out | "$VALUE" images.0.seed)" = 9007199254740993 ] || fail "a seed beyond 2^53 is exact"
+[ "$("$PICTURE" last.png flux1 | "$VALUE" seed)" = 18446744073709551615 ] || fail "the picture has the largest seed"
 flux1 generate -m "$tiny" --jsonl </dev/null
 expect_status 0 "no lines at all"
 
@@ -61,7 +68,8 @@ bad 1 'colour' '{"prompt": "x", "colour": "red"}'
 bad 1 'model' '{"prompt": "x", "model": "other"}'
 bad 1 'steps.*whole number' '{"prompt": "x", "steps": 2.5}'
 bad 1 'width 0' '{"prompt": "x", "width": 0}'
-bad 1 '"seed" should be' '{"prompt": "x", "seed": 18446744073709551615}'
+bad 1 'seed.*whole number' '{"prompt": "x", "seed": 18446744073709551616}'
+bad 1 '"seed" should be' '{"prompt": "x", "seed": [7]}'
 bad 1 '"prompt" should be' '{"prompt": null}'
 bad 1 'twice|duplicate' '{"prompt": "x", "prompt": "y"}'
 bad 2 'PNG' '{"prompt": "x", "output": "x.gif"}'

@@ -31,7 +31,7 @@ static void build(struct flux1_model *m)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    json_t *root = NULL;
+    json_value *root = NULL;
     flux1_error err = {0};
     struct flux1_model m = {0};
     if (json_parse((const char *)data, size, "f.json", &root, &err) != FLUX1_OK)
@@ -52,6 +52,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (!c && !t && !d && !v)
         build(&m);
-    json_decref(root);
+    json_free(root);
     return 0;
 }

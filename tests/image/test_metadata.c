@@ -79,11 +79,13 @@ static char *value_of(const char *text, const char *wanted)
     }
     assert_true(pairs >= 3);
     if (found && found[0] == '"') {
-        json_t *plain = json_loads(found, JSON_DECODE_ANY, NULL);
-        assert_non_null(plain);
+        char list[sizeof value + 2];
+        json_value *plain = NULL;
+        snprintf(list, sizeof list, "[%s]", found);
+        assert_int_equal(json_parse(list, strlen(list), "a value", &plain, NULL), FLUX1_OK);
         free(found);
-        found = strdup(json_string_value(plain));
-        json_decref(plain);
+        found = strdup(json_string_value(json_array_get(plain, 0)));
+        json_free(plain);
     }
     return found;
 }
@@ -174,25 +176,21 @@ static void json_holds_every_parameter(void **state)
     flux1_error err = {0};
     char *text;
     assert_int_equal(metadata_json(&m, &text, &err), FLUX1_OK);
-    assert_non_null(strstr(text, "\"seed\": 18446744073709551615,"));
-    m.seed = 7; /* jansson's integers end at 2^63 */
-    free(text);
-    assert_int_equal(metadata_json(&m, &text, &err), FLUX1_OK);
-    json_t *root;
+    json_value *root;
     assert_int_equal(json_parse(text, strlen(text), "metadata", &root, &err), FLUX1_OK);
     assert_string_equal(json_string_value(json_object_get(root, "prompt")), m.prompt);
     assert_int_equal(json_integer_value(json_object_get(root, "width")), 1024);
     assert_int_equal(json_integer_value(json_object_get(root, "height")), 512);
     assert_int_equal(json_integer_value(json_object_get(root, "steps")), 4);
-    assert_true(json_real_value(json_object_get(root, "guidance")) == 2.25);
-    assert_int_equal(json_integer_value(json_object_get(root, "seed")), 7);
+    assert_true(json_number_value(json_object_get(root, "guidance")) == 2.25);
+    assert_true(json_object_get(root, "seed")->large == UINT64_MAX);
     assert_int_equal(json_integer_value(json_object_get(root, "max_sequence_length")), 256);
     assert_string_equal(json_string_value(json_object_get(root, "model")), "FLUX.1-schnell");
     assert_string_equal(json_string_value(json_object_get(root, "dtype")), "f32");
     assert_string_equal(json_string_value(json_object_get(root, "device")), "cpu");
     assert_string_equal(json_string_value(json_object_get(root, "mesh")), "2x4");
     assert_string_equal(json_string_value(json_object_get(root, "version")), "0.1.0");
-    json_decref(root);
+    json_free(root);
     free(text);
 }
 

@@ -1,55 +1,16 @@
-/* Every allocation of a tiny run fails once (the library's through the linker's --wrap, jansson's through its hook):
- * each run ends in FLUX1_ERR_MEMORY, leaves no file behind and nothing allocated (seen by the sanitizer). Runs of more
- * allocations than POINTS are sampled evenly; FLUX1_ALLOC_POINTS sets another number. */
+/* Every allocation of a tiny run fails once: each run ends in FLUX1_ERR_MEMORY, leaves no file behind and nothing
+ * allocated (seen by the sanitizer). Runs of more allocations than POINTS are sampled evenly; FLUX1_ALLOC_POINTS sets
+ * another number. */
 #include "support/damage.h"
+#include "support/failing.h"
 
 #include <dirent.h>
-#include <stdatomic.h>
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_realloc(void *old, size_t size);
-char *__real_strdup(const char *text);
-int __real_posix_memalign(void **out, size_t alignment, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-char *__wrap_strdup(const char *text);
-int __wrap_posix_memalign(void **out, size_t alignment, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
 
 #if defined(__SANITIZE_ADDRESS__)
 #define POINTS 400
 #else
 #define POINTS 2000
 #endif
-
-static atomic_long fuse = -1; /* allocations until one fails; negative: never. Ranks of a mesh share it */
-static atomic_bool burnt;
-
-static bool fails(void)
-{
-    if (atomic_load(&fuse) < 0)
-        return false;
-    if (atomic_fetch_sub(&fuse, 1) != 0)
-        return false;
-    atomic_store(&burnt, true);
-    return true;
-}
-
-void *__wrap_malloc(size_t size) { return fails() ? NULL : __real_malloc(size); }
-void *__wrap_calloc(size_t count, size_t size) { return fails() ? NULL : __real_calloc(count, size); }
-void *__wrap_realloc(void *old, size_t size) { return fails() ? NULL : __real_realloc(old, size); }
-char *__wrap_strdup(const char *text) { return fails() ? NULL : __real_strdup(text); }
-int __wrap_posix_memalign(void **out, size_t alignment, size_t size)
-{
-    return fails() ? 12 : __real_posix_memalign(out, alignment, size);
-}
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    return fails() ? NULL : __real_aligned_alloc(alignment, size);
-}
 
 /* ---- the runs ---- */
 
@@ -172,11 +133,10 @@ static void empty(const char *folder)
 static bool fail_at(run *body, subject *s, long point, const char *what)
 {
     s->context = NULL;
-    atomic_store(&burnt, false);
-    atomic_store(&fuse, point);
+    failing_after(point);
     flux1_status st = body(s);
-    atomic_store(&fuse, -1);
-    bool failed = atomic_load(&burnt);
+    bool failed = failing_failed();
+    failing_after(-1);
     if (failed && st != FLUX1_ERR_MEMORY)
         fail_msg("%s, allocation %ld: %s, \"%s\"", what, point, flux1_status_name(st),
                  flux1_context_message(s->context));
@@ -194,16 +154,15 @@ static bool fail_at(run *body, subject *s, long point, const char *what)
 
 static long count_allocations(run *body, subject *s)
 {
-    const long many = 1L << 40;
     s->context = NULL;
-    atomic_store(&fuse, many);
+    failing_after(-1);
     flux1_status st = body(s);
-    long left = atomic_exchange(&fuse, -1);
+    long asked = failing_asked();
     assert_int_equal(st, FLUX1_OK);
     flux1_context_destroy(s->context);
     if (s->output[0])
         empty(s->output);
-    return many - left;
+    return asked;
 }
 
 static void fail_everywhere(run *body, subject *s, long share, const char *what)
@@ -245,11 +204,10 @@ static void refusing_a_damaged_model_survives(void **state)
     long points = getenv("FLUX1_ALLOC_POINTS") ? atol(getenv("FLUX1_ALLOC_POINTS")) : POINTS, tried = 0;
     for (long i = 0; i < points / 20; i++) { /* the last ones: where faults are put together */
         s.context = NULL;
-        atomic_store(&burnt, false);
-        atomic_store(&fuse, i * 97);
+        failing_after(i * 17);
         flux1_status st = open_model(&s);
-        atomic_store(&fuse, -1);
-        assert_int_equal(st, atomic_load(&burnt) ? FLUX1_ERR_MEMORY : FLUX1_ERR_MODEL);
+        assert_int_equal(st, failing_failed() ? FLUX1_ERR_MEMORY : FLUX1_ERR_MODEL);
+        failing_after(-1);
         flux1_context_destroy(s.context);
         tried++;
     }
@@ -293,13 +251,6 @@ static void staged_calls_survive(void **state)
     run_with_model(step_by_step, "1x1", 2, 2, false, "staged calls");
 }
 
-static int hook_jansson(void **state)
-{
-    (void)state;
-    json_set_alloc_funcs(__wrap_malloc, free);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,5 +260,5 @@ int main(void)
         cmocka_unit_test(a_request_on_a_mesh_survives),
         cmocka_unit_test(staged_calls_survive),
     };
-    return cmocka_run_group_tests(tests, hook_jansson, NULL);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,11 +5,11 @@ static scheduler_config config_of(const char *text)
 {
     scheduler_config c;
     flux1_error err = {0};
-    json_t *j = json_loads(text, 0, NULL);
-    assert_non_null(j);
+    json_value *j;
+    assert_int_equal(json_parse(text, strlen(text), "scheduler_config.json", &j, NULL), FLUX1_OK);
     if (scheduler_config_read(j, "scheduler_config.json", &c, &err) != FLUX1_OK)
         fail_msg("%s", err.message);
-    json_decref(j);
+    json_free(j);
     return c;
 }
 
@@ -112,9 +112,10 @@ static void other_schedules_are_refused_by_name(void **state)
     for (size_t i = 0; i < sizeof refusals / sizeof refusals[0]; i++) {
         scheduler_config c;
         flux1_error err = {0};
-        json_t *j = json_loads(refusals[i].config, 0, NULL);
+        json_value *j;
+        assert_int_equal(json_parse_python(refusals[i].config, strlen(refusals[i].config), "x", &j, NULL), FLUX1_OK);
         flux1_status st = scheduler_config_read(j, "scheduler_config.json", &c, &err);
-        json_decref(j);
+        json_free(j);
         if (st != refusals[i].status || !strstr(err.message, refusals[i].named) ||
             !strstr(err.message, "scheduler_config.json"))
             fail_msg("%s: %s, \"%s\"", refusals[i].config, flux1_status_name(st), err.message);

@@ -1,6 +1,7 @@
 #include "support/damage.h"
 
 #include "base/file.h"
+#include "base/json_write.h"
 
 #include <dirent.h>
 #include <sys/stat.h>
@@ -115,14 +116,28 @@ void copy_cut(const copy *k, const char *part, size_t keep)
 
 void copy_set(const copy *k, const char *part, const char *key, const char *value)
 {
-    json_t *j = json_load_file(copy_path(k, part), 0, NULL);
-    assert_non_null(j);
-    assert_int_equal(
-        value ? json_object_set_new(j, key, json_loads(value, JSON_DECODE_ANY, NULL)) : json_object_del(j, key), 0);
-    char *text = json_dumps(j, 0);
+    json_value *object = NULL, *list = NULL;
+    json_writer w = {.style = JSON_LINE};
+    char bracketed[512], *text;
+    const char *name;
+    assert_int_equal(json_parse_file(copy_path(k, part), &object, NULL), FLUX1_OK);
+    snprintf(bracketed, sizeof bracketed, "[%s]", value ? value : "");
+    assert_int_equal(json_parse_python(bracketed, strlen(bracketed), key, &list, NULL), FLUX1_OK);
+    assert_true(value || json_object_get(object, key));
+    json_begin_object(&w, NULL);
+    for (size_t i = 0; i < json_object_size(object); i++) {
+        const json_value *member = json_object_at(object, i, &name);
+        if (strcmp(name, key) != 0)
+            json_put_value(&w, name, member);
+    }
+    if (value)
+        json_put_value(&w, key, json_array_get(list, 0));
+    json_end_object(&w);
+    assert_int_equal(json_take(&w, "a config", &text, NULL), FLUX1_OK);
     copy_write(k, part, text, strlen(text));
     free(text);
-    json_decref(j);
+    json_free(list);
+    json_free(object);
 }
 
 tensors tensors_read(const copy *k, const char *part)
@@ -133,14 +148,40 @@ tensors tensors_read(const copy *k, const char *part)
     for (int i = 7; i >= 0; i--)
         length = length << 8 | t.bytes[i];
     t.data = 8 + (size_t)length;
-    t.header = json_loadb((const char *)t.bytes + 8, (size_t)length, 0, NULL);
-    assert_non_null(t.header);
+    assert_int_equal(json_parse((const char *)t.bytes + 8, (size_t)length, part, &t.header, NULL), FLUX1_OK);
     return t;
 }
 
-void tensors_write(const copy *k, const char *part, tensors *t)
+/* A tensor's entry, its shape the other way round where `turned`. */
+static void tensors_put_entry(json_writer *w, const char *name, const json_value *entry, bool turned)
 {
-    char *header = json_dumps(t->header, JSON_COMPACT);
+    const json_value *shape = json_object_get(entry, "shape");
+    json_begin_object(w, name);
+    json_put_value(w, "dtype", json_object_get(entry, "dtype"));
+    json_begin_array(w, "shape");
+    for (size_t i = 0, n = json_array_size(shape); i < n; i++)
+        json_put_value(w, NULL, json_array_get(shape, turned ? n - 1 - i : i));
+    json_end_array(w);
+    json_put_value(w, "data_offsets", json_object_get(entry, "data_offsets"));
+    json_end_object(w);
+}
+
+void tensors_write(const copy *k, const char *part, tensors *t, const char *from, const char *to, bool turned)
+{
+    json_writer w = {.style = JSON_COMPACT};
+    const char *name;
+    char *header;
+    json_begin_object(&w, NULL);
+    for (size_t i = 0; i < json_object_size(t->header); i++) {
+        const json_value *entry = json_object_at(t->header, i, &name);
+        bool changed = from && strcmp(name, from) == 0;
+        if (strcmp(name, "__metadata__") == 0)
+            json_put_value(&w, name, entry);
+        else
+            tensors_put_entry(&w, changed ? to : name, entry, changed && turned);
+    }
+    json_end_object(&w);
+    assert_int_equal(json_take(&w, "a header", &header, NULL), FLUX1_OK);
     size_t length = strlen(header), data = t->size - t->data;
     unsigned char *all = malloc(8 + length + data);
     assert_non_null(all);
@@ -152,13 +193,13 @@ void tensors_write(const copy *k, const char *part, tensors *t)
     free(all);
     free(header);
     free(t->bytes);
-    json_decref(t->header);
+    json_free(t->header);
 }
 
 void copy_poison(const copy *k, const char *part, const char *name, size_t index, bool nan)
 {
     tensors t = tensors_read(k, part);
-    json_t *one = json_object_get(t.header, name);
+    const json_value *one = json_object_get(t.header, name);
     if (!one)
         fail_msg("no tensor %s in %s", name, part);
     const char *type = json_string_value(json_object_get(one, "dtype"));
@@ -169,5 +210,5 @@ void copy_poison(const copy *k, const char *part, const char *name, size_t index
                                               : (nan ? 0x7E00 : 0x7C00);
     for (size_t i = 0; i < wide; i++)
         t.bytes[t.data + begin + index * wide + i] = (unsigned char)(value >> (8 * i));
-    tensors_write(k, part, &t);
+    tensors_write(k, part, &t, NULL, NULL, false);
 }

@@ -30,12 +30,13 @@ void copy_set(const copy *k, const char *part, const char *key, const char *valu
 typedef struct tensors {
     unsigned char *bytes;
     size_t size, data; /* offset of the data */
-    json_t *header;
+    json_value *header;
 } tensors;
 
 tensors tensors_read(const copy *k, const char *part);
-/* Writes the file with t's header, as it is by now, and frees t. */
-void tensors_write(const copy *k, const char *part, tensors *t);
+/* Writes the file with its data as they are by now, and the tensor `from` (NULL: none) under the name `to`, its shape
+ * the other way round if `turned`. Frees *t. */
+void tensors_write(const copy *k, const char *part, tensors *t, const char *from, const char *to, bool turned);
 /* Writes NaN, or else infinity, into the element `index` of a tensor. */
 void copy_poison(const copy *k, const char *part, const char *name, size_t index, bool nan);
 

@@ -8,10 +8,13 @@
 #include <cmocka.h>
 
 static float values_a[4 * 6], values_b[4 * 6], values_conv[2 * 3 * 9];
-static store_tensor a = {"a", "m.safetensors", {.type = DTYPE_F32, .dims = 2, .shape = {4, 6}, .data = values_a}, 0};
-static store_tensor b = {"b", "m.safetensors", {.type = DTYPE_F32, .dims = 2, .shape = {4, 6}, .data = values_b}, 0};
-static store_tensor conv = {
-    "c", "m.safetensors", {.type = DTYPE_F32, .dims = 4, .shape = {2, 3, 3, 3}, .data = values_conv}, 0};
+static store_tensor a = {
+    .name = "a", .file = "m.safetensors", .view = {.type = DTYPE_F32, .dims = 2, .shape = {4, 6}, .data = values_a}};
+static store_tensor b = {
+    .name = "b", .file = "m.safetensors", .view = {.type = DTYPE_F32, .dims = 2, .shape = {4, 6}, .data = values_b}};
+static store_tensor conv = {.name = "c",
+                            .file = "m.safetensors",
+                            .view = {.type = DTYPE_F32, .dims = 4, .shape = {2, 3, 3, 3}, .data = values_conv}};
 
 static int fill(void **state)
 {
@@ -54,11 +57,11 @@ static void whole_is_the_tensor(void **state)
 static void vector_is_a_column(void **state)
 {
     (void)state;
-    store_tensor v = {"v", "m", {.type = DTYPE_F32, .dims = 1, .shape = {5}, .data = values_a}, 0};
+    store_tensor v = {.name = "v", .file = "m", .view = {.type = DTYPE_F32, .dims = 1, .shape = {5}, .data = values_a}};
     weight_recipe r = recipe_whole(WEIGHT_VECTOR, &v);
     assert_true(r.rows == 5 && r.cols == 1);
     ROW(&r, 4, 0, 4);
-    store_tensor scalar = {"s", "m", {.type = DTYPE_F32, .dims = 0, .data = values_b}, 0};
+    store_tensor scalar = {.name = "s", .file = "m", .view = {.type = DTYPE_F32, .dims = 0, .data = values_b}};
     r = recipe_whole(WEIGHT_VECTOR, &scalar);
     assert_true(r.rows == 1 && r.cols == 1);
     ROW(&r, 0, 0, 100);
@@ -137,12 +140,14 @@ static void what_does_not_fit_is_refused(void **state)
     assert_int_equal(recipe_decode(&ra, 4, 0, 1, &x, &err), FLUX1_ERR_INTERNAL);
     assert_int_equal(recipe_decode(&ra, 0, 6, 1, &x, &err), FLUX1_ERR_INTERNAL);
     assert_int_equal(recipe_decode(&ra, -1, 0, 1, &x, &err), FLUX1_ERR_INTERNAL);
-    store_tensor dry = {"dry.w", "m.safetensors", {.type = DTYPE_F32, .dims = 1, .shape = {5}}, 0};
+    store_tensor dry = {.name = "dry.w", .file = "m.safetensors", .view = {.type = DTYPE_F32, .dims = 1, .shape = {5}}};
     weight_recipe none = recipe_whole(WEIGHT_VECTOR, &dry);
     assert_int_equal(recipe_decode(&none, 0, 0, 1, &x, &err), FLUX1_ERR_INTERNAL);
     assert_non_null(strstr(err.message, "dry.w"));
     unsigned char byte = 0;
-    store_tensor fp8 = {"f.w", "m.safetensors", {.type = DTYPE_F8_E4M3, .dims = 1, .shape = {1}, .data = &byte}, 0};
+    store_tensor fp8 = {.name = "f.w",
+                        .file = "m.safetensors",
+                        .view = {.type = DTYPE_F8_E4M3, .dims = 1, .shape = {1}, .data = &byte}};
     none = recipe_whole(WEIGHT_VECTOR, &fp8);
     assert_int_equal(recipe_decode(&none, 0, 0, 1, &x, &err), FLUX1_ERR_UNSUPPORTED);
     assert_string_equal(err.message,

@@ -319,6 +319,61 @@ static void a_plan_needs_no_memory(void **state)
     assert_int_equal(store_synthetic(DTYPE_I64, false, &s, &err), FLUX1_ERR_UNSUPPORTED);
 }
 
+/* Closed, opened again: the same bytes are known by file and offset, though every store has a number of its own. */
+static void the_same_bytes_are_recognised(void **state)
+{
+    (void)state;
+    store_tensor first[2];
+    store *s;
+    put_tensors("m1.safetensors", SHARD_1, 4);
+    put_tensors("m2.safetensors", SHARD_2, 8);
+    put_index("{\"weight_map\":{\"b\":\"m1.safetensors\",\"extra\":\"m1.safetensors\",\"a\":\"m2.safetensors\"}}");
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(store_open(folder, stems, &s, NULL), FLUX1_OK);
+        const store_tensor *t[] = {store_find(s, "extra"), store_find(s, "a")};
+        assert_int_equal(t[0]->offset, 8 + strlen(SHARD_1) + 3);
+        assert_int_equal(t[1]->offset, 8 + strlen(SHARD_2));
+        assert_true(file_identity_same(&t[0]->source, &store_find(s, "b")->source));
+        assert_false(file_identity_same(&t[0]->source, &t[1]->source));
+        for (int i = 0; round > 0 && i < 2; i++) {
+            assert_true(t[i]->store != first[i].store);
+            assert_int_equal(file_identity_same(&t[i]->source, &first[i].source), round == 1 || i == 1);
+        }
+        first[0] = *t[0];
+        first[1] = *t[1];
+        store_close(s);
+        if (round == 1) /* the first shard comes anew: another file of the same bytes */
+            put_tensors("new.safetensors", SHARD_1, 4);
+        char from[200], to[200];
+        snprintf(from, sizeof from, "%s/new.safetensors", folder);
+        snprintf(to, sizeof to, "%s/m1.safetensors", folder);
+        if (round == 1)
+            assert_int_equal(rename(from, to), 0);
+    }
+}
+
+/* Made-up tensors are nobody else's, and do not overlap though their bytes do. */
+static void synthetic_tensors_have_an_identity_of_their_own(void **state)
+{
+    (void)state;
+    store *s[2];
+    const store_tensor *t[2][3];
+    for (int k = 0; k < 2; k++) {
+        assert_int_equal(store_synthetic(DTYPE_BF16, k == 0, &s[k], NULL), FLUX1_OK);
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(
+                store_claim(s[k], (const char *const[]){"b", "a", "c"}[i], 2, (int64_t[]){4, 8 << i}, &t[k][i], NULL),
+                FLUX1_OK);
+        for (int i = 1; i < 3; i++)
+            assert_int_equal(t[k][i]->offset, t[k][i - 1]->offset + tensor_bytes(&t[k][i - 1]->view));
+        assert_true(t[k][0]->source.device == FILE_DEVICE_NONE &&
+                    file_identity_same(&t[k][0]->source, &t[k][2]->source));
+    }
+    assert_false(file_identity_same(&t[0][0]->source, &t[1][0]->source));
+    store_close(s[0]);
+    store_close(s[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +387,8 @@ int main(void)
         cmocka_unit_test(synthetic_weights_have_the_asked_shape_and_scale),
         cmocka_unit_test(synthetic_buffers_grow_and_old_tensors_stay),
         cmocka_unit_test(a_plan_needs_no_memory),
+        cmocka_unit_test_teardown(the_same_bytes_are_recognised, clear_folder),
+        cmocka_unit_test(synthetic_tensors_have_an_identity_of_their_own),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -1,9 +1,9 @@
 /* CLIP: cut at special strings, clean (BERT's BasicTokenizer without punctuation splitting), split each word by CLIP's
  * pattern, merge byte pairs. (transformers 4.57.1, CLIPTokenizer without ftfy.) */
 #include "text/clip_open.h"
-#include "text/unicode.h"
 
-#include "base/checked.h"
+#include "base/utf8.h"
+#include "text/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
-/* What the parts of the store share: items sorted by name, the faults of claims, and the buffers of a synthetic one. */
-#ifndef FLUX1_WEIGHTS_STORE_INTERNAL_H
-#define FLUX1_WEIGHTS_STORE_INTERNAL_H
+/* What every store is made of, whether its tensors lie in files (store.c) or are made up (store_synthetic.c): items
+ * sorted by name, and the faults of claims (store_claim.c). */
+#ifndef FLUX1_WEIGHTS_STORE_BASE_H
+#define FLUX1_WEIGHTS_STORE_BASE_H
 
 #include "weights/safetensors.h"
 #include "weights/store.h"
@@ -24,7 +25,13 @@ typedef struct store_fault {
     char *text; /* what is said of it */
 } store_fault;
 
-typedef struct synthetic synthetic;
+/* A store that makes what is claimed from it. */
+typedef struct store_maker {
+    /* Makes the tensor `name`, which belongs at `position`. */
+    flux1_status (*add)(store *s, const char *name, size_t position, int dims, const int64_t *shape, store_item **out,
+                        flux1_error *err);
+    void (*free)(store *s); /* its items and `made` */
+} store_maker;
 
 struct store {
     char *path;
@@ -33,21 +40,18 @@ struct store {
     size_t file_count;
     store_item **item; /* sorted by name */
     size_t count, capacity;
-    store_item *block; /* where a file store's items lie; a synthetic one's are malloc'd one by one */
+    store_item *block; /* where a file store's items lie; a maker's are its own */
     store_fault *fault;
     size_t fault_count, fault_capacity;
-    synthetic *synthetic; /* NULL for files */
+    const store_maker *maker; /* NULL for files */
+    void *made;               /* the maker's */
 };
+
+/* An empty store with a number of its own. store_close frees it at any stage of its making. */
+flux1_status store_create(const char *path, store **out, flux1_error *err);
 
 /* The item of that name, or NULL; *position is where it is or would be. */
 store_item *store_lookup(const store *s, const char *name, size_t *position);
-
-uint64_t store_number(void); /* the next unused one */
-
-/* The synthetic store's part of a claim: makes the tensor. */
-flux1_status synthetic_add(store *s, const char *name, size_t position, int dims, const int64_t *shape,
-                           store_item **out, flux1_error *err);
-void synthetic_free(store *s);
 
 /* Room for one more element in a growing array. */
 flux1_status grow(void **array, size_t *capacity, size_t count, size_t element, flux1_error *err);

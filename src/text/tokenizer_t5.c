@@ -1,6 +1,8 @@
 /* T5: cut at special strings, normalise each stretch by the character map, mark words with U+2581, split every word by
  * Unigram. (transformers 4.57.1, T5TokenizerFast; tokenizers 0.22.2) */
 #include "text/t5_open.h"
+
+#include "base/utf8.h"
 #include "text/unicode.h"
 
 #include <stdlib.h>
@@ -23,9 +25,7 @@ static void strip(const t5_steps *steps, const char **text, size_t *size)
         *size -= n;
     }
     while (steps->strip_right && *size > 0) {
-        size_t at = *size - 1;
-        while (at > 0 && ((unsigned char)(*text)[at] & 0xC0) == 0x80)
-            at--;
+        size_t at = utf8_last(*text, *size);
         if (utf8_decode(*text + at, *size - at, &c) == 0 || !unicode_is_white_space(c))
             break;
         *size = at;

@@ -1,0 +1,34 @@
+/* UTF-8, the only encoding of texts here. Well-formed means Unicode's table 3-7: no overlong forms, no surrogates,
+ * nothing beyond U+10FFFF. */
+#ifndef FLUX1_BASE_UTF8_H
+#define FLUX1_BASE_UTF8_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define UTF8_BYTES_MAX 4 /* of one character */
+
+/* Bytes of the character at `s` (of `size` > 0 bytes) and its code point; 0 if it is not well-formed, or cut. */
+size_t utf8_decode(const char *s, size_t size, int32_t *c);
+
+/* Writes the 1 to 4 bytes of a code point that is no surrogate. */
+size_t utf8_encode(int32_t c, char *out);
+
+/* Bytes in front of the first that does not belong to a well-formed character; `size` if there is none. */
+size_t utf8_valid_prefix(const char *s, size_t size);
+bool utf8_valid(const char *s, size_t size);
+
+/* A byte that goes on with the character before it. */
+static inline bool utf8_continues(char byte) { return ((unsigned char)byte & 0xC0) == 0x80; }
+
+/* Where the last character of s[0..size) begins, size > 0. */
+static inline size_t utf8_last(const char *s, size_t size)
+{
+    size_t at = size - 1;
+    while (at > 0 && utf8_continues(s[at]))
+        at--;
+    return at;
+}
+
+#endif
