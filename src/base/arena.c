@@ -40,8 +40,11 @@ void arena_destroy(arena *a)
 flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err)
 {
     *out = NULL;
-    if (bytes == 0)
+    if (bytes == 0) {
+        if (a->base)
+            *out = a->base + a->used; /* no operand of memcpy may be NULL, not even of 0 bytes */
         return FLUX1_OK;
+    }
     size_t end;
     /* `used` may have been marked anywhere, but only ever holds multiples of ARENA_ALIGN */
     if (bytes > SIZE_MAX - ARENA_ALIGN || !size_add(a->used, size_round_up(bytes, ARENA_ALIGN), &end))

@@ -91,6 +91,21 @@ static void empty_arena_gives_nothing(void **state)
     arena_destroy(&a);
 }
 
+static void nothing_has_an_address_and_takes_no_room(void **state)
+{
+    (void)state;
+    arena a;
+    void *x, *y;
+    assert_int_equal(arena_create(ARENA_ALIGN, &a, NULL), FLUX1_OK);
+    assert_int_equal(arena_alloc(&a, 0, &x, NULL), FLUX1_OK);
+    assert_non_null(x);
+    assert_int_equal(arena_alloc(&a, ARENA_ALIGN, &y, NULL), FLUX1_OK);
+    assert_ptr_equal(x, y);
+    assert_int_equal(arena_alloc(&a, 0, &x, NULL), FLUX1_OK); /* also when it is full */
+    assert_non_null(x);
+    arena_destroy(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -99,6 +114,7 @@ int main(void)
         cmocka_unit_test(measured_peak_is_enough),
         cmocka_unit_test(too_small_is_our_defect_and_too_large_a_status),
         cmocka_unit_test(empty_arena_gives_nothing),
+        cmocka_unit_test(nothing_has_an_address_and_takes_no_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
