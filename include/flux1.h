@@ -46,7 +46,8 @@ extern "C" {
     X(ERR_NUMERIC, 8, "a computation gave NaN or infinity")                       \
     X(ERR_COMM, 9, "a rank of the mesh failed or is gone")                        \
     X(ERR_LIMIT, 10, "the request is larger than a limit allows")                 \
-    X(ERR_INTERNAL, 11, "a defect in flux1")
+    X(ERR_INTERNAL, 11, "a defect in flux1")                                      \
+    X(ERR_DEVICE, 12, "a device failed")
 
 typedef enum flux1_status {
 #define FLUX1_STATUS_ENUM(name, value, text) FLUX1_##name = value,

@@ -567,7 +567,7 @@ static double copy_rate(void)
 {
     enum { CALLS = 10 };
     const size_t bytes = (size_t)1 << 30;
-    const cuda_libraries *lib = cuda_device_libraries((cuda_device *)gpu);
+    const cuda_libraries *lib = ((cuda_device *)gpu)->lib;
     run r;
     CUdeviceptr at[2];
     open_cuda(&r, DTYPE_BF16, false, 1);

@@ -16,7 +16,6 @@ static flux1_status fused(cuda_ops *o, const cuda_view *q, const cuda_view *k, c
                              .queries = q->rows,
                              .keys = k->rows,
                              .stats = stats != NULL};
-    const cuda_graph *g;
     *done = false;
     for (int i = 0; i < 4; i++) {
         if (!views[i]->bf16 || !views[i]->wide || views[i]->rows == 0) /* as the descriptors promise */
@@ -24,14 +23,10 @@ static flux1_status fused(cuda_ops *o, const cuda_view *q, const cuda_view *k, c
         s.ld[i] = views[i]->ld;
         s.batch_stride[i] = views[i]->batch_stride;
     }
-    TRY(cuda_graph_attention(o, &s, &g));
-    if (!g->plan)
-        return FLUX1_OK;
     float scale = a->scale;
     const int64_t numbers[] = {DNN_Q, DNN_K, DNN_V, DNN_OUT, DNN_SCALE, DNN_STATS};
     void *pointers[] = {q->data, k->data, v->data, out->data, &scale, stats};
-    *done = true;
-    return cuda_graph_run(o, g, stats ? 6 : 5, numbers, pointers, "an attention");
+    return cuda_graph_attention(o, &s, stats ? 6 : 5, numbers, pointers, done);
 }
 
 static bool fits_tensor_cores(const cuda_view *v) { return v->bf16 == 1 && v->wide && v->rows < 1 << 30; }

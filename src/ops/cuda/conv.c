@@ -43,11 +43,6 @@ static flux1_status through_cudnn(cuda_ops *o, const conv *c, bool whole, bool *
                                .in_ld = c->in.ld,
                                .out_ld = c->out.ld,
                                .residual_ld = residual ? c->residual.ld : 0};
-    const cuda_graph *g;
-    TRY(cuda_graph_convolution(o, &s, &g));
-    *done = g->plan != NULL;
-    if (!*done)
-        return FLUX1_OK;
     int64_t numbers[DNN_TENSORS] = {DNN_X, DNN_W, DNN_Y};
     void *pointers[DNN_TENSORS] = {c->in.data, (void *)(uintptr_t)c->w->data, c->out.data};
     int count = 3;
@@ -55,8 +50,8 @@ static flux1_status through_cudnn(cuda_ops *o, const conv *c, bool whole, bool *
         numbers[count] = DNN_BIAS, pointers[count++] = (void *)(uintptr_t)c->w->bias;
     if (residual)
         numbers[count] = DNN_RESIDUAL, pointers[count++] = c->residual.data;
-    TRY(cuda_graph_run(o, g, count, numbers, pointers, "a convolution"));
-    return whole ? FLUX1_OK : finish(o, c);
+    TRY(cuda_graph_convolution(o, &s, count, numbers, pointers, done));
+    return *done && !whole ? finish(o, c) : FLUX1_OK;
 }
 
 /* What the descriptors say: bf16, planes one behind the other, first pixels at multiples of 16 bytes. Which channel
@@ -98,8 +93,8 @@ static flux1_status patch_product(cuda_ops *o, const conv *c, CUdeviceptr patche
     out.data = (char *)out.data + (size_t)(first * out.ld) * (out.bf16 ? 2 : 4);
     out.rows = count;
     out.batch_stride = count * out.ld;
-    int64_t elements = count * c->w->head.cols, blocks = i64_min(i64_ceil_div(elements, 8 * CUDA_ROW_THREADS),
-                                                                 16 * (int64_t)cuda_device_multiprocessors(o->device));
+    int64_t elements = count * c->w->head.cols,
+            blocks = i64_min(i64_ceil_div(elements, 8 * CUDA_ROW_THREADS), 16 * (int64_t)o->device->multiprocessors);
     TRY(cuda_launch(o, CUDA_KERNEL_im2col, blocks, 1, 1, CUDA_ROW_THREADS, &a));
     return cuda_plain_product(o, &rows, c->w, &out);
 }

@@ -1,22 +1,15 @@
-/* cuDNN plans of a backend, by shape: attention (attention.c) and convolution (conv.c) keep theirs here. */
+/* cuDNN plans of a device, by shape: attention (attention.c) and convolution (conv.c) run theirs here. */
 #ifndef FLUX1_OPS_CUDA_GRAPHS_H
 #define FLUX1_OPS_CUDA_GRAPHS_H
 
 #include "ops/cuda/cuda.h"
 #include "ops/cuda/dnn.h"
 
-enum { GRAPH_KEY = 24 };
-
-typedef struct cuda_graph {
-    int64_t key[GRAPH_KEY];        /* kind, then the shape */
-    cudnnBackendDescriptor_t plan; /* NULL: no engine takes it */
-    bool used;
-} cuda_graph;
-
-/* The graph of this shape, built at first use. plan is NULL where cuDNN is absent or refuses. */
-flux1_status cuda_graph_attention(cuda_ops *o, const dnn_attention_shape *s, const cuda_graph **out);
-flux1_status cuda_graph_convolution(cuda_ops *o, const dnn_convolution_shape *s, const cuda_graph **out);
-flux1_status cuda_graph_run(cuda_ops *o, const cuda_graph *g, int count, const int64_t *numbers, void *const *pointers,
-                            const char *what);
+/* Enqueues the graph of this shape, whose plan is built at its first use: pointers[i] is the data of tensor numbers[i].
+ * *done is false where cuDNN is absent or refuses; then nothing has happened. */
+flux1_status cuda_graph_attention(cuda_ops *o, const dnn_attention_shape *s, int count, const int64_t *numbers,
+                                  void *const *pointers, bool *done);
+flux1_status cuda_graph_convolution(cuda_ops *o, const dnn_convolution_shape *s, int count, const int64_t *numbers,
+                                    void *const *pointers, bool *done);
 
 #endif

@@ -4,30 +4,22 @@
  * weights in fp8 are e4m3 with scales, and so is their input, quantised here (rows.c). An algorithm is chosen once a
  * shape, by time where it matters, and remembered between runs. What cuBLASLt refuses (leading dimensions it cannot
  * align, k = 0) goes to the kernel `gemm`. */
+#include "ops/cuda/algorithms.h"
 #include "ops/cuda/cuda.h"
 
-#include "base/builder.h"
 #include "base/checked.h"
-#include "base/file.h"
 
-#include <ctype.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum { CANDIDATES = 16, RUNS = 3, TABLE = 512, REMEMBERED = 4096 };
+enum { CANDIDATES = 16, RUNS = 3, TABLE = 512 };
 #define WORTH_TIMING 2e9 /* multiply-adds: below, the first answer will do */
-#define FILE_NAME "cublaslt-algorithms.txt"
-#define FILE_MOST ((size_t)16 << 20)
 
 typedef enum tail { TAIL_NONE, TAIL_BIAS, TAIL_GELU_BIAS } tail; /* cuBLASLt's epilogue */
 
-/* What an algorithm depends on. */
-typedef struct shape {
-    int64_t m, n, k, ld_in, ld_out;
-    int32_t bf16_in, bf16_out, tail, align; /* bf16_in: 0, 1 or CUDA_E4M3; align: bytes that all operands' addresses and
-                                               rows are multiples of, at most 256 */
-} shape;
+/* A shape's type_in: a plan of either kind of scales is one of its own. */
+typedef enum input_type { INPUT_F32, INPUT_BF16, INPUT_E4M3_WHOLE, INPUT_E4M3_ROWS } input_type;
+
+typedef cuda_product_shape shape;
 
 typedef struct plan {
     shape key;
@@ -37,15 +29,9 @@ typedef struct plan {
     cublasLtMatmulAlgo_t algorithm;
 } plan;
 
-typedef struct remembered {
-    shape key;
-    cublasLtMatmulAlgo_t algorithm;
-} remembered;
-
+/* The device's, under its plans_lock: an operation sets a plan's pointers and enqueues it in one go. */
 struct cuda_linear_plans {
     plan table[TABLE]; /* open addressing; where sixteen places in a row are taken, the first makes room */
-    remembered *known;
-    size_t known_count, read_count; /* read_count of them come from the file */
 };
 
 /* The operands of one product. */
@@ -54,131 +40,6 @@ typedef struct operands {
     void *out;
     const float *in_scales, *w_scales; /* of e4m3 */
 } operands;
-
-/* ---- algorithms remembered between runs: a line each, "identity|shape|bytes in hex". Other backends write there too:
- * lines are added, not the file replaced ---- */
-
-static char *memory_path(const cuda_ops *o)
-{
-    const char *folder = cuda_device_folder(o->device);
-    return folder ? path_join(folder, FILE_NAME) : NULL;
-}
-
-static bool is_of(const char *line, const char *identity)
-{
-    size_t n = strlen(identity);
-    return strncmp(line, identity, n) == 0 && line[n] == '|';
-}
-
-static bool parse_hex(const char *text, unsigned char *bytes, size_t count)
-{
-    for (size_t i = 0; i < count; i++, text += 2) {
-        unsigned byte;
-        if (!isxdigit((unsigned char)text[0]) || !isxdigit((unsigned char)text[1]) || sscanf(text, "%2x", &byte) != 1)
-            return false;
-        bytes[i] = (unsigned char)byte;
-    }
-    return *text == '\n' || !*text;
-}
-
-static bool parse_line(const char *line, const char *identity, remembered *r)
-{
-    long long v[9];
-    int used = 0;
-    if (!is_of(line, identity))
-        return false;
-    line += strlen(identity) + 1;
-    if (sscanf(line, "%lld %lld %lld %lld %lld %lld %lld %lld %lld|%n", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6],
-               &v[7], &v[8], &used) != 9 ||
-        !used)
-        return false;
-    r->key = (shape){v[0], v[1], v[2], v[3], v[4], (int32_t)v[5], (int32_t)v[6], (int32_t)v[7], (int32_t)v[8]};
-    return parse_hex(line + used, (unsigned char *)&r->algorithm, sizeof r->algorithm);
-}
-
-/* Lines of this identity that can be read; a missing or damaged file is no more than unknown algorithms. */
-static void recall(const cuda_ops *o, struct cuda_linear_plans *p)
-{
-    char *path = memory_path(o), *text = NULL;
-    size_t size;
-    p->known = calloc(REMEMBERED, sizeof *p->known);
-    if (p->known && path && file_exists(path) && file_read(path, FILE_MOST, &text, &size, NULL) == FLUX1_OK)
-        for (char *line = text, *end; *line && p->known_count < REMEMBERED; line = end + 1) {
-            end = strchr(line, '\n');
-            p->known_count += parse_line(line, cuda_device_identity(o->device), &p->known[p->known_count]);
-            if (!end)
-                break;
-        }
-    p->read_count = p->known_count;
-    free(text);
-    free(path);
-}
-
-static void write_line(builder *b, const char *identity, const remembered *r)
-{
-    const shape *s = &r->key;
-    const unsigned char *bytes = (const unsigned char *)&r->algorithm;
-    builder_format(b, "%s|%lld %lld %lld %lld %lld %d %d %d %d|", identity, (long long)s->m, (long long)s->n,
-                   (long long)s->k, (long long)s->ld_in, (long long)s->ld_out, (int)s->bf16_in, (int)s->bf16_out,
-                   (int)s->tail, (int)s->align);
-    for (size_t i = 0; i < sizeof r->algorithm; i++)
-        builder_format(b, "%02x", bytes[i]);
-    builder_add(b, "\n");
-}
-
-static bool same(const shape *a, const shape *b)
-{
-    return memcmp(a, b, sizeof *a) == 0;
-} /* no padding: 5 × 8 + 4 × 4 bytes */
-
-/* A line to leave out when the file is written anew: damaged, or of a shape that was searched for again. Other
- * identities' lines are none of ours. */
-static bool is_stale(const char *line, const char *identity, const struct cuda_linear_plans *p)
-{
-    remembered r;
-    if (!is_of(line, identity))
-        return false;
-    if (!parse_line(line, identity, &r))
-        return true;
-    for (size_t i = p->read_count; i < p->known_count; i++)
-        if (same(&p->known[i].key, &r.key))
-            return true;
-    return false;
-}
-
-/* Whatever fails here costs the next run a search, nothing else. */
-static void remember(const cuda_ops *o, const struct cuda_linear_plans *p)
-{
-    const char *identity = cuda_device_identity(o->device);
-    char *path = memory_path(o), *old = NULL, *text = NULL;
-    size_t size;
-    builder b = {0};
-    file_writer w = {0};
-    if (!path)
-        return;
-    if (file_exists(path) && file_read(path, FILE_MOST, &old, &size, NULL) == FLUX1_OK)
-        for (char *line = old, *end; (end = strchr(line, '\n')); line = end + 1)
-            if (!is_stale(line, identity, p))
-                builder_add_bytes(&b, line, (size_t)(end - line) + 1);
-    for (size_t i = p->read_count; i < p->known_count; i++)
-        write_line(&b, identity, &p->known[i]);
-    if (builder_take(&b, "algorithms", &text, NULL) == FLUX1_OK && file_begin(path, &w, NULL) == FLUX1_OK) {
-        if (fputs(text, w.stream) >= 0)
-            file_commit(&w, NULL);
-        else
-            file_abandon(&w);
-    }
-    free(text);
-    free(old);
-    free(path);
-}
-
-static void note_algorithm(struct cuda_linear_plans *p, const plan *q)
-{
-    if (!p->known || p->known_count == REMEMBERED)
-        return;
-    p->known[p->known_count++] = (remembered){q->key, q->algorithm};
-}
 
 /* ---- plans ---- */
 
@@ -193,18 +54,20 @@ static void free_plan(const cuda_libraries *lib, plan *q)
     *q = (plan){0};
 }
 
-void cuda_linear_free(cuda_ops *o)
+void cuda_linear_save(cuda_device *d)
 {
-    struct cuda_linear_plans *p = o->linear_plans;
-    if (!p)
-        return;
-    if (p->known_count > p->read_count)
-        remember(o, p);
-    for (int i = 0; i < TABLE; i++)
-        free_plan(o->lib, &p->table[i]);
-    free(p->known);
-    free(p);
-    o->linear_plans = NULL;
+    pthread_mutex_lock(&d->plans_lock);
+    cuda_algorithms_save(d);
+    pthread_mutex_unlock(&d->plans_lock);
+}
+
+void cuda_linear_free(cuda_device *d)
+{
+    for (int i = 0; d->linear_plans && i < TABLE; i++)
+        free_plan(d->lib, &d->linear_plans->table[i]);
+    free(d->linear_plans);
+    d->linear_plans = NULL;
+    cuda_algorithms_free(d);
 }
 
 #define LT(call) ((call) == CUBLAS_STATUS_SUCCESS)
@@ -220,7 +83,7 @@ static bool set_pointers(const cuda_libraries *lib, plan *q, const operands *x)
 {
     bool good =
         q->key.tail == TAIL_NONE || set_product(lib, q, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &x->bias, sizeof x->bias);
-    if (q->key.bf16_in == CUDA_E4M3)
+    if (q->key.type_in >= INPUT_E4M3_WHOLE)
         good = good && set_product(lib, q, CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, &x->w_scales, sizeof x->w_scales) &&
                set_product(lib, q, CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, &x->in_scales, sizeof x->in_scales);
     return good;
@@ -233,21 +96,22 @@ static bool describe_e4m3(const cuda_ops *o, plan *q)
     const int8_t fast = 1;
     const int32_t rows = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
     return set_product(o->lib, q, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast, sizeof fast) &&
-           (!o->scales_rows || (set_product(o->lib, q, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &rows, sizeof rows) &&
-                                set_product(o->lib, q, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &rows, sizeof rows)));
+           (q->key.type_in == INPUT_E4M3_WHOLE ||
+            (set_product(o->lib, q, CUBLASLT_MATMUL_DESC_A_SCALE_MODE, &rows, sizeof rows) &&
+             set_product(o->lib, q, CUBLASLT_MATMUL_DESC_B_SCALE_MODE, &rows, sizeof rows)));
 }
 
 static bool describe(const cuda_ops *o, plan *q, const operands *x)
 {
     const cuda_libraries *lib = o->lib;
     const shape *s = &q->key;
-    const cudaDataType_t types[] = {CUDA_R_32F, CUDA_R_16BF, CUDA_R_8F_E4M3}, in = types[s->bf16_in],
+    const cudaDataType_t types[] = {CUDA_R_32F, CUDA_R_16BF, CUDA_R_8F_E4M3, CUDA_R_8F_E4M3}, in = types[s->type_in],
                          out = types[s->bf16_out];
     const cublasOperation_t transposed = CUBLAS_OP_T;
     const cublasLtEpilogue_t tails[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
     bool good = LT(lib->cublasLtMatmulDescCreate(&q->product, CUBLAS_COMPUTE_32F, CUDA_R_32F)) &&
                 set_product(lib, q, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed) &&
-                (s->bf16_in != CUDA_E4M3 || describe_e4m3(o, q)) &&
+                (s->type_in < INPUT_E4M3_WHOLE || describe_e4m3(o, q)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->a, in, (uint64_t)s->k, (uint64_t)s->n, s->k)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->b, in, (uint64_t)s->k, (uint64_t)s->m, s->ld_in)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->d, out, (uint64_t)s->n, (uint64_t)s->m, s->ld_out));
@@ -262,9 +126,9 @@ static bool run_plan(cuda_ops *o, plan *q, const operands *x, const cublasLtMatm
 {
     const float one = 1, zero = 0;
     return set_pointers(o->lib, q, x) &&
-           LT(o->lib->cublasLtMatmul(cuda_device_blas(o->device), q->product, &one, x->w, q->a, x->in, q->b, &zero,
-                                     x->out, q->d, x->out, q->d, algorithm, (void *)(uintptr_t)o->workspace,
-                                     CUDA_WORKSPACE, o->stream));
+           LT(o->lib->cublasLtMatmul(o->device->blas, q->product, &one, x->w, q->a, x->in, q->b, &zero, x->out, q->d,
+                                     x->out, q->d, algorithm, (void *)(uintptr_t)o->workspace, CUDA_WORKSPACE,
+                                     o->stream));
 }
 
 /* Answers of the library's heuristic, best guess first; their count. */
@@ -287,8 +151,8 @@ static int candidates(cuda_ops *o, const plan *q, cublasLtMatmulHeuristicResult_
                  likes */
         lib->cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions,
                                                   sizeof reductions);
-    if (!good || !LT(lib->cublasLtMatmulAlgoGetHeuristic(cuda_device_blas(o->device), q->product, q->a, q->b, q->d,
-                                                         q->d, wish, CANDIDATES, found, &count)))
+    if (!good || !LT(lib->cublasLtMatmulAlgoGetHeuristic(o->device->blas, q->product, q->a, q->b, q->d, q->d, wish,
+                                                         CANDIDATES, found, &count)))
         count = 0;
     for (int i = 0; i < count; i++)
         if (found[i].state == CUBLAS_STATUS_SUCCESS)
@@ -336,27 +200,25 @@ static int fastest(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmul
 
 /* An algorithm for a described product: a remembered one, or the fastest answer, or while a step is recorded the first.
  * False if there is none. */
-static bool choose(cuda_ops *o, struct cuda_linear_plans *p, plan *q, const operands *x)
+static bool choose(cuda_ops *o, plan *q, const operands *x)
 {
     cublasLtMatmulHeuristicResult_t found[CANDIDATES] = {0};
-    for (size_t i = 0; i < p->known_count; i++)
-        if (same(&p->known[i].key, &q->key) &&
-            LT(o->lib->cublasLtMatmulAlgoCheck(cuda_device_blas(o->device), q->product, q->a, q->b, q->d, q->d,
-                                               &p->known[i].algorithm, &found[0])) &&
-            found[0].workspaceSize <= CUDA_WORKSPACE) {
-            q->algorithm = p->known[i].algorithm;
-            return true;
-        }
+    const cublasLtMatmulAlgo_t *known = cuda_algorithm_find(o->device, &q->key);
+    if (known &&
+        LT(o->lib->cublasLtMatmulAlgoCheck(o->device->blas, q->product, q->a, q->b, q->d, q->d, known, &found[0])) &&
+        found[0].workspaceSize <= CUDA_WORKSPACE) {
+        q->algorithm = *known;
+        return true;
+    }
     int count = candidates(o, q, found), best = 0;
-    bool timed =
-        count > 1 && !o->capture.recording && (double)q->key.m * (double)q->key.n * (double)q->key.k >= WORTH_TIMING;
+    bool timed = count > 1 && !o->recording && (double)q->key.m * (double)q->key.n * (double)q->key.k >= WORTH_TIMING;
     if (timed)
         best = fastest(o, q, x, found, count);
     if (count == 0 || best < 0)
         return false;
     q->algorithm = found[best].algo;
     if (timed)
-        note_algorithm(p, q);
+        cuda_algorithm_note(o->device, &q->key, &q->algorithm);
     return true;
 }
 
@@ -368,7 +230,7 @@ static plan *place_of(struct cuda_linear_plans *p, const shape *key)
         h = (h ^ bytes[i]) * 1099511628211u;
     for (int probe = 0; probe < 16; probe++) {
         plan *q = &p->table[(h + (uint64_t)probe) % TABLE];
-        if (!q->used || same(&q->key, key))
+        if (!q->used || cuda_product_same(&q->key, key))
             return q;
     }
     return &p->table[h % TABLE]; /* sixteen others in a row: this one makes room */
@@ -376,17 +238,15 @@ static plan *place_of(struct cuda_linear_plans *p, const shape *key)
 
 static flux1_status plan_of(cuda_ops *o, const shape *key, const operands *x, plan **out)
 {
-    if (!o->linear_plans) {
-        if (!(o->linear_plans = calloc(1, sizeof *o->linear_plans)))
-            return error_oom(o->head.err, sizeof *o->linear_plans, "the products' plans");
-        recall(o, o->linear_plans);
-    }
-    plan *q = place_of(o->linear_plans, key);
-    if (!q->used || !same(&q->key, key)) {
+    cuda_device *d = o->device;
+    if (!d->linear_plans && !(d->linear_plans = calloc(1, sizeof *d->linear_plans)))
+        return error_oom(o->head.err, sizeof *d->linear_plans, "the products' plans");
+    plan *q = place_of(d->linear_plans, key);
+    if (!q->used || !cuda_product_same(&q->key, key)) {
         free_plan(o->lib, q);
         q->key = *key;
         q->used = true;
-        q->own = !o->lib->blas || key->k == 0 || !describe(o, q, x) || !choose(o, o->linear_plans, q, x);
+        q->own = !describe(o, q, x) || !choose(o, q, x);
     }
     *out = q;
     return FLUX1_OK;
@@ -424,45 +284,64 @@ static flux1_status run_own(cuda_ops *o, const cuda_view *in, const float *scale
                        i64_min(TALLEST_GRID, i64_ceil_div(in->rows, CUDA_GEMM_TILE)), 1, 256, &a);
 }
 
+static input_type input_type_of(const cuda_ops *o, const cuda_view *in)
+{
+    return in->bf16 != CUDA_E4M3 ? (in->bf16 ? INPUT_BF16 : INPUT_F32)
+           : o->scales_rows      ? INPUT_E4M3_ROWS
+                                 : INPUT_E4M3_WHOLE;
+}
+
+/* Through cuBLASLt with as much of *t behind the product as it does; false if it does not do the product at all. */
+static flux1_status run_library(cuda_ops *o, const cuda_view *in, const cuda_view *out, const cuda_weight *w,
+                                const operands *x, tail *t, bool *done)
+{
+    plan *q = NULL;
+    shape key = {.m = in->rows,
+                 .n = w->head.rows,
+                 .k = w->head.cols,
+                 .ld_in = in->ld,
+                 .ld_out = out->ld,
+                 .type_in = input_type_of(o, in),
+                 .bf16_out = out->bf16,
+                 .tail = *t,
+                 .align = alignment(in, out, w)};
+    TRY(plan_of(o, &key, x, &q));
+    while (q->own && key.tail != TAIL_NONE) { /* less behind it may be possible */
+        key.tail = key.tail == TAIL_GELU_BIAS ? TAIL_BIAS : TAIL_NONE;
+        TRY(plan_of(o, &key, x, &q));
+    }
+    *done = !q->own;
+    *t = (tail)key.tail;
+    if (*done && !run_plan(o, q, x, &q->algorithm))
+        return cuda_library_failed(o, "cuBLASLt fails on a product that it had accepted");
+    return FLUX1_OK;
+}
+
 /* out = in·wᵀ for one batch, with as much of `wanted` behind it as the library does: *done tells. scales: of an e4m3
  * input. */
 static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w,
                             const cuda_view *out, tail wanted, tail *done)
 {
-    plan *q = NULL;
     operands x = {.in = in->data,
                   .w = (const void *)(uintptr_t)w->data,
                   .bias = (const void *)(uintptr_t)(out->bf16 ? w->bias_bf16 : w->bias),
                   .out = out->data,
                   .in_scales = scales,
                   .w_scales = (const float *)(uintptr_t)w->scales};
+    bool by_library = false;
     *done = TAIL_NONE;
     if (in->rows == 0 || w->head.rows == 0)
         return FLUX1_OK;
-    if (in->bf16 != weight_type(w)) /* the library multiplies equal types only */
-        return run_own(o, in, scales, w, out);
-    for (int tail_now = wanted;; tail_now = tail_now == TAIL_GELU_BIAS ? TAIL_BIAS : TAIL_NONE) {
-        shape key = {.m = in->rows,
-                     .n = w->head.rows,
-                     .k = w->head.cols,
-                     .ld_in = in->ld,
-                     .ld_out = out->ld,
-                     .bf16_in = in->bf16,
-                     .bf16_out = out->bf16,
-                     .tail = tail_now,
-                     .align = alignment(in, out, w)};
-        TRY(plan_of(o, &key, &x, &q));
-        if (q->own && tail_now != TAIL_NONE)
-            continue; /* less behind the product may be possible */
-        if (q->own)
-            return run_own(o, in, scales, w, out);
-        *done = (tail)tail_now;
-        return run_plan(o, q, &x, &q->algorithm)
-                   ? FLUX1_OK
-                   : error_set(o->head.err, FLUX1_ERR_INTERNAL,
-                               "device cuda: cuBLASLt fails on a product of %lld × %lld × %lld that it had accepted",
-                               (long long)key.m, (long long)key.n, (long long)key.k);
+    if (o->lib->blas && in->bf16 == weight_type(w) && w->head.cols > 0) { /* the library multiplies equal types only */
+        pthread_mutex_lock(&o->device->plans_lock);
+        flux1_status st = run_library(o, in, out, w, &x, &wanted, &by_library);
+        pthread_mutex_unlock(&o->device->plans_lock);
+        TRY(st);
     }
+    if (!by_library)
+        return run_own(o, in, scales, w, out);
+    *done = wanted;
+    return FLUX1_OK;
 }
 
 flux1_status cuda_plain_product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out)

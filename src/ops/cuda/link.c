@@ -42,7 +42,7 @@ static flux1_status gone(const ops_link *l)
 }
 
 /* Waits for a call that NCCL answered with `r`. */
-static flux1_status settle(ops_link *l, ncclResult_t r, const char *what)
+static flux1_status await(ops_link *l, ncclResult_t r, const char *what)
 {
     enum { IMPATIENT = 64 }; /* most calls are answered at once */
     const struct timespec pause = {0, 20000};
@@ -62,11 +62,11 @@ static flux1_status settle(ops_link *l, ncclResult_t r, const char *what)
 }
 
 /* Before each use; with the lock held behind it, if it succeeds. */
-static flux1_status enter(ops_link *l, const char *what)
+static flux1_status begin_use(ops_link *l, const char *what)
 {
     TRY(cuda_begin(&l->o->head, what, NULL));
     if (!l->connected)
-        TRY(settle(l, ncclInProgress, "connect the ranks"));
+        TRY(await(l, ncclInProgress, "connect the ranks"));
     l->connected = true;
     pthread_mutex_lock(&l->lock);
     if (!l->aborted)
@@ -75,10 +75,10 @@ static flux1_status enter(ops_link *l, const char *what)
     return gone(l);
 }
 
-static flux1_status leave(ops_link *l, ncclResult_t r, const char *what)
+static flux1_status end_use(ops_link *l, ncclResult_t r, const char *what)
 {
     pthread_mutex_unlock(&l->lock);
-    return settle(l, r, what);
+    return await(l, r, what);
 }
 
 flux1_status cuda_link_id(unsigned char *id, flux1_error *err)
@@ -150,6 +150,7 @@ void cuda_link_destroy(ops_link *l)
         return;
     const cuda_libraries *lib = l->o->lib;
     bool usable = cuda_device_current(l->o->device, NULL) == FLUX1_OK;
+    cuda_recordings_drop(l->o); /* they use the communicator */
     if (usable && l->comm && !l->aborted) {
         lib->cuStreamSynchronize(l->o->stream);
         lib->cuStreamSynchronize(l->stream);
@@ -169,17 +170,17 @@ flux1_status cuda_link_all_gather(ops_link *l, const void *send, void *recv, siz
 {
     if (bytes == 0)
         return FLUX1_OK;
-    TRY(enter(l, "gather"));
-    return leave(l, l->o->lib->ncclAllGather(send, recv, bytes, ncclUint8, l->comm, (cudaStream_t)l->o->stream),
-                 "gather");
+    TRY(begin_use(l, "gather"));
+    return end_use(l, l->o->lib->ncclAllGather(send, recv, bytes, ncclUint8, l->comm, (cudaStream_t)l->o->stream),
+                   "gather");
 }
 
 flux1_status cuda_link_reduce_scatter(ops_link *l, const float *send, float *recv, size_t count)
 {
     if (count == 0)
         return FLUX1_OK;
-    TRY(enter(l, "reduce"));
-    return leave(
+    TRY(begin_use(l, "reduce"));
+    return end_use(
         l, l->o->lib->ncclReduceScatter(send, recv, count, ncclFloat32, ncclSum, l->comm, (cudaStream_t)l->o->stream),
         "reduce");
 }
@@ -206,8 +207,8 @@ flux1_status cuda_link_shift_begin(ops_link *l, const void *send, void *recv, si
         return FLUX1_OK;
     TRY(cuda_check(o, l->o->lib->cuEventRecord(l->packed, l->o->stream), "cannot mark what is sent"));
     TRY(cuda_check(o, l->o->lib->cuStreamWaitEvent(l->stream, l->packed, 0), "cannot wait for what is sent"));
-    TRY(enter(l, "shift"));
-    TRY(leave(l, send_and_receive(l, send, recv, bytes, distance), "shift"));
+    TRY(begin_use(l, "shift"));
+    TRY(end_use(l, send_and_receive(l, send, recv, bytes, distance), "shift"));
     return cuda_check(o, l->o->lib->cuEventRecord(l->arrived, l->stream), "cannot mark what arrives");
 }
 

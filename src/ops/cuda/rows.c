@@ -105,19 +105,6 @@ flux1_status cuda_single_products(ops *base, act in, const qkv_weights *w, act r
     return FLUX1_OK;
 }
 
-flux1_status cuda_quantise(cuda_ops *o, CUstream stream, const cuda_view *in, int64_t batch, CUdeviceptr to,
-                           CUdeviceptr scales, CUdeviceptr spare)
-{
-    cuda_quantise_args a = {.in = *in, .out = (uint8_t *)(uintptr_t)to, .scales = (float *)(uintptr_t)scales};
-    int64_t rows = in->cols ? in->rows : 0;
-    if (!o->scales_rows) {
-        a.largest = (float *)(uintptr_t)spare;
-        TRY(cuda_check(&o->head, o->lib->cuMemsetD8Async(spare, 0, sizeof(float), stream), "cannot clear a scale"));
-        TRY(cuda_launch_on(o, stream, CUDA_KERNEL_largest, rows, batch, 1, CUDA_NORM_THREADS, &a));
-    }
-    return cuda_launch_on(o, stream, CUDA_KERNEL_quantise, rows, batch, 1, CUDA_NORM_THREADS, &a);
-}
-
 /* Token ids come from the host and are looked at once, before the lookup. */
 static flux1_status check_ids(ops *base, act ids, int64_t entries)
 {
@@ -252,7 +239,6 @@ flux1_status cuda_upsample(ops *base, act in, act out)
                   "upsample"));
     cuda_upsample_args a = {.in = cuda_view_of(in), .out = cuda_view_of(out), .height = s->height, .width = s->width};
     int64_t elements = t->height * t->width * out.cols,
-            blocks = i64_min(i64_ceil_div(elements, 8 * CUDA_ROW_THREADS),
-                             16 * (int64_t)cuda_device_multiprocessors(o->device));
+            blocks = i64_min(i64_ceil_div(elements, 8 * CUDA_ROW_THREADS), 16 * (int64_t)o->device->multiprocessors);
     return cuda_launch(o, CUDA_KERNEL_upsample, blocks, t->batch, 1, CUDA_ROW_THREADS, &a);
 }

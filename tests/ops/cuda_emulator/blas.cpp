@@ -45,6 +45,7 @@ cublasStatus_t product_create(cublasLtMatmulDesc_t *d, cublasComputeType_t compu
     if (compute != CUBLAS_COMPUTE_32F || scale != CUDA_R_32F)
         return CUBLAS_STATUS_NOT_SUPPORTED;
     emulator_object(1);
+    emulator_counters.plans++;
     *d = (cublasLtMatmulDesc_t) new product();
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -213,6 +214,8 @@ cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void *alph
                       const void *, cublasLtMatrixLayout_t, void *d, cublasLtMatrixLayout_t ld,
                       const cublasLtMatmulAlgo_t *algo, void *workspace, size_t bytes, cudaStream_t stream)
 {
+    if (emulator_broken())
+        return CUBLAS_STATUS_EXECUTION_FAILED;
     if (*(const float *)alpha != 1 || *(const float *)beta != 0 || !algo || algo->data[0] != 42 ||
         !takes(of(p), of(la), of(lb), of(ld)))
         return CUBLAS_STATUS_INVALID_VALUE;

@@ -265,6 +265,7 @@ cudnnStatus_t finalize(cudnnBackendDescriptor_t d)
     if (r->type == CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR && r->values[CUDNN_ATTR_OPERATIONGRAPH_HANDLE].empty())
         return CUDNN_STATUS_BAD_PARAM;
     r->final = true;
+    emulator_counters.plans += r->type == CUDNN_BACKEND_EXECUTION_PLAN_DESCRIPTOR;
     return CUDNN_STATUS_SUCCESS;
 }
 
@@ -293,6 +294,8 @@ cudnnStatus_t get(cudnnBackendDescriptor_t d, cudnnBackendAttributeName_t name, 
 
 cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnnBackendDescriptor_t pack)
 {
+    if (emulator_broken())
+        return CUDNN_STATUS_EXECUTION_FAILED;
     ref p = *(ref *)plan, v = *(ref *)pack,
         graph = part(part(p, CUDNN_ATTR_EXECUTION_PLAN_ENGINE_CONFIG), CUDNN_ATTR_ENGINECFG_ENGINE);
     std::vector<int64_t> numbers = list<int64_t>(v, CUDNN_ATTR_VARIANT_PACK_UNIQUE_IDS);

@@ -40,6 +40,9 @@ std::map<uintptr_t, allocation> memory;
 std::vector<CUstream> streams;
 size_t total = (size_t)64 << 30;
 int64_t failing; /* allocations until one fails */
+int64_t failing_kernel;          /* the same of kernels */
+bool broken;                     /* one has */
+int contexts;                    /* retained */
 int64_t captures;
 int device_number = 1;
 int waiting; /* threads in emulator_wait */
@@ -103,7 +106,8 @@ void run_until(CUstream s, uint64_t ticket)
     while (s->done < ticket && !s->queue.empty()) {
         call next = std::move(s->queue.front());
         s->queue.pop_front();
-        next();
+        if (!broken)
+            next();
         s->done++;
         changed.notify_all();
     }
@@ -160,6 +164,12 @@ CUresult outside_recordings(void)
 } // namespace
 
 void emulator_object(int change) { count(&emulator_counters.live_objects, change); }
+
+bool emulator_broken(void)
+{
+    guard hold(lock);
+    return broken;
+}
 
 void emulator_check(const void *p, size_t bytes, const char *what)
 {
@@ -229,6 +239,7 @@ CUresult error_string(CUresult r, const char **text)
         {CUDA_ERROR_INVALID_CONTEXT, "invalid device context"},
         {CUDA_ERROR_INVALID_HANDLE, "invalid resource handle"},
         {CUDA_ERROR_NOT_FOUND, "named symbol not found"},
+        {CUDA_ERROR_ILLEGAL_ADDRESS, "an illegal memory access was encountered"},
         {CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES, "too many resources requested for launch"},
         {CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "operation not permitted when stream is capturing"},
         {CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, "operation failed due to a previous error during capture"},
@@ -274,8 +285,19 @@ CUresult device_attribute(int *value, CUdevice_attribute a, CUdevice)
             return *value = row.value, CUDA_SUCCESS;
     return CUDA_ERROR_INVALID_VALUE;
 }
-CUresult context_retain(CUcontext *c, CUdevice d) { return *c = (CUcontext)(uintptr_t)(d + 1), CUDA_SUCCESS; }
-CUresult context_release(CUdevice) { return CUDA_SUCCESS; }
+CUresult context_retain(CUcontext *c, CUdevice d)
+{
+    guard hold(lock);
+    contexts++;
+    return *c = (CUcontext)(uintptr_t)(d + 1), CUDA_SUCCESS;
+}
+CUresult context_release(CUdevice)
+{
+    guard hold(lock);
+    if (--contexts == 0)
+        broken = false;
+    return CUDA_SUCCESS;
+}
 CUresult context_set(CUcontext c) { return current = (int)(uintptr_t)c, CUDA_SUCCESS; }
 
 CUresult module_load(CUmodule *m, const void *)
@@ -308,6 +330,10 @@ CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
         return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
     std::vector<char> args((const char *)parameters[0], (const char *)parameters[0] + k->bytes);
     return emulator_enqueue(stream, [=]() {
+        if (failing_kernel > 0 && --failing_kernel == 0) {
+            broken = true;
+            return;
+        }
         emulator_counters.kernels++;
         emulator_counters.kernel[k - emulated_kernels]++;
         alignas(16) char copy[1024];
@@ -351,6 +377,7 @@ void *map_memory(size_t bytes, bool host)
         poison(base, end);
     memory[(uintptr_t)p] = {bytes, base, mapped, host};
     emulator_counters.live_allocations++;
+    emulator_counters.allocations++;
     return p;
 }
 
@@ -614,6 +641,28 @@ CUresult exec_destroy(CUgraphExec e)
 }
 CUresult graph_destroy(CUgraph g) { return emulator_object(-1), delete g, CUDA_SUCCESS; }
 
+/* A function of the driver that fails once a kernel has: before and behind its own work, which may be what runs that
+ * kernel. */
+template <auto F> struct failing_call;
+template <class... A, CUresult (*F)(A...)> struct failing_call<F> {
+    static CUresult call(A... a)
+    {
+        CUresult r = emulator_broken() ? CUDA_ERROR_ILLEGAL_ADDRESS : F(a...);
+        return emulator_broken() ? CUDA_ERROR_ILLEGAL_ADDRESS : r;
+    }
+};
+/* The same of one that gives something back, which it does. */
+template <auto F> struct failing_return;
+template <class... A, CUresult (*F)(A...)> struct failing_return<F> {
+    static CUresult call(A... a)
+    {
+        CUresult r = F(a...);
+        return emulator_broken() ? CUDA_ERROR_ILLEGAL_ADDRESS : r;
+    }
+};
+#define FAILING(f) failing_call<f>::call
+#define RETURNING(f) failing_return<f>::call
+
 cuda_libraries table;
 
 void fill(void)
@@ -624,21 +673,21 @@ void fill(void)
     table.cuDeviceGetAttribute = device_attribute;
     table.cuDevicePrimaryCtxRetain = context_retain, table.cuDevicePrimaryCtxRelease = context_release,
     table.cuCtxSetCurrent = context_set;
-    table.cuModuleLoadData = module_load, table.cuModuleUnload = module_unload,
-    table.cuModuleGetFunction = module_function, table.cuFuncSetAttribute = function_attribute;
-    table.cuLaunchKernel = launch, table.cuMemAlloc = mem_alloc, table.cuMemFree = mem_free,
-    table.cuMemGetInfo = mem_info, table.cuMemHostAlloc = host_alloc;
-    table.cuMemFreeHost = host_free, table.cuMemcpyHtoDAsync = to_device, table.cuMemcpyDtoHAsync = to_host,
-    table.cuMemcpyDtoDAsync = within;
-    table.cuMemsetD8Async = set_bytes, table.cuMemsetD32Async = set_words, table.cuStreamCreate = stream_create,
-    table.cuStreamDestroy = stream_destroy;
-    table.cuStreamSynchronize = stream_synchronize, table.cuStreamWaitEvent = stream_wait,
-    table.cuEventCreate = event_create, table.cuEventDestroy = event_destroy;
-    table.cuEventRecord = event_record, table.cuEventSynchronize = event_synchronize,
-    table.cuEventElapsedTime = event_elapsed;
-    table.cuStreamBeginCapture = begin_capture, table.cuStreamEndCapture = end_capture,
-    table.cuGraphInstantiate = instantiate, table.cuGraphLaunch = graph_launch;
-    table.cuGraphExecDestroy = exec_destroy, table.cuGraphDestroy = graph_destroy;
+    table.cuModuleLoadData = FAILING(module_load), table.cuModuleUnload = RETURNING(module_unload),
+    table.cuModuleGetFunction = FAILING(module_function), table.cuFuncSetAttribute = FAILING(function_attribute);
+    table.cuLaunchKernel = FAILING(launch), table.cuMemAlloc = FAILING(mem_alloc), table.cuMemFree = RETURNING(mem_free),
+    table.cuMemGetInfo = FAILING(mem_info), table.cuMemHostAlloc = FAILING(host_alloc);
+    table.cuMemFreeHost = RETURNING(host_free), table.cuMemcpyHtoDAsync = FAILING(to_device), table.cuMemcpyDtoHAsync = FAILING(to_host),
+    table.cuMemcpyDtoDAsync = FAILING(within);
+    table.cuMemsetD8Async = FAILING(set_bytes), table.cuMemsetD32Async = FAILING(set_words), table.cuStreamCreate = FAILING(stream_create),
+    table.cuStreamDestroy = RETURNING(stream_destroy);
+    table.cuStreamSynchronize = FAILING(stream_synchronize), table.cuStreamWaitEvent = FAILING(stream_wait),
+    table.cuEventCreate = FAILING(event_create), table.cuEventDestroy = RETURNING(event_destroy);
+    table.cuEventRecord = FAILING(event_record), table.cuEventSynchronize = FAILING(event_synchronize),
+    table.cuEventElapsedTime = FAILING(event_elapsed);
+    table.cuStreamBeginCapture = FAILING(begin_capture), table.cuStreamEndCapture = RETURNING(end_capture),
+    table.cuGraphInstantiate = FAILING(instantiate), table.cuGraphLaunch = FAILING(graph_launch);
+    table.cuGraphExecDestroy = RETURNING(exec_destroy), table.cuGraphDestroy = RETURNING(graph_destroy);
     emulator_fill_blas(&table);
     emulator_fill_dnn(&table);
     emulator_fill_nccl(&table);
@@ -688,6 +737,11 @@ extern "C" void cuda_emulator_fail_allocation(int64_t nth)
 {
     guard hold(lock);
     failing = nth;
+}
+extern "C" void cuda_emulator_fail_kernel(int64_t nth)
+{
+    guard hold(lock);
+    failing_kernel = nth;
 }
 extern "C" cuda_emulator_counters cuda_emulator_counts(void)
 {

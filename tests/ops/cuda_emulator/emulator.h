@@ -46,12 +46,19 @@ void cuda_emulator_libraries(bool blas, bool dnn);
 /* The nth call from now of a kind that can run out of memory (cuMemAlloc, cuMemHostAlloc) fails; 0: none. */
 void cuda_emulator_fail_allocation(int64_t nth);
 
+/* The nth kernel that runs from now on fails, as one that touches what it must not (0: none): it and what is enqueued
+ * behind it have no effect, and every call of a library that may fail does, until the last context is given back. Memory
+ * and handles are given back all the same. */
+void cuda_emulator_fail_kernel(int64_t nth);
+
 /* Since the start of the process; a replayed graph counts what it runs. */
 typedef struct cuda_emulator_counters {
     int64_t kernels, matmuls, sdpas, convs, graph_launches;
     int64_t kernel[CUDA_KERNEL_COUNT];       /* launches of each */
     int64_t refused_matmuls, refused_graphs; /* NOT_SUPPORTED answers of cuBLASLt and cuDNN */
     size_t uploaded_bytes, downloaded_bytes;
+    int64_t allocations;      /* cuMemAlloc, cuMemHostAlloc */
+    int64_t plans;            /* cuBLASLt's products and cuDNN's execution plans described */
     int64_t live_allocations; /* device and pinned host memory not yet freed */
     int64_t live_objects;     /* streams, events, graphs, modules, cuBLASLt's and cuDNN's descriptors and handles */
     size_t device_bytes;      /* allocated now */

@@ -1,0 +1,282 @@
+/* Recipes to device memory. The host's part of a copy (reading the mapped file, changing type and order) is spread over
+ * threads, into two pinned buffers in turn; the copies have a stream of their own. */
+#include "ops/cuda/cuda.h"
+
+#include "base/checked.h"
+#include "base/half.h"
+#include "base/pool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STAGING ((size_t)32 << 20)
+
+struct cuda_upload {
+    bool ready;
+    CUstream stream;
+    unsigned char *staging[2];
+    CUevent staged[2]; /* the buffer has been read */
+    int turn, threads;
+    pool *workers;
+    CUdeviceptr
+        plain; /* a coarse weight on its way to e4m3, and behind it CUDA_ALIGN bytes for its largest magnitude */
+    size_t plain_bytes;
+    float *rows; /* a decoded row each worker: row_floats each */
+    size_t row_floats;
+};
+
+flux1_status cuda_upload_create(cuda_ops *o, int threads)
+{
+    o->upload = calloc(1, sizeof *o->upload);
+    if (!o->upload)
+        return error_oom(o->head.err, sizeof *o->upload, "the weights' copies");
+    o->upload->threads = threads > 1 ? threads : 1;
+    return FLUX1_OK;
+}
+
+/* Everything that a copy needs but for memory of a weight's size; what was made before an error stays. */
+static flux1_status make_ready(cuda_ops *o)
+{
+    struct cuda_upload *u = o->upload;
+    if (u->ready)
+        return FLUX1_OK;
+    if (!u->stream)
+        TRY(cuda_check(&o->head, o->lib->cuStreamCreate(&u->stream, CU_STREAM_NON_BLOCKING), "cannot make a stream"));
+    for (int i = 0; i < 2; i++) {
+        if (!u->staging[i])
+            TRY(cuda_check(&o->head, o->lib->cuMemHostAlloc((void **)&u->staging[i], STAGING, 0),
+                           "cannot take pinned memory"));
+        if (!u->staged[i])
+            TRY(cuda_check(&o->head, o->lib->cuEventCreate(&u->staged[i], CU_EVENT_DISABLE_TIMING),
+                           "cannot make an event"));
+    }
+    if (!u->workers)
+        TRY(pool_create(u->threads, &u->workers, o->head.err));
+    u->ready = true;
+    return FLUX1_OK;
+}
+
+void cuda_upload_rest(cuda_ops *o)
+{
+    struct cuda_upload *u = o->upload;
+    if (!u || !u->stream)
+        return;
+    o->lib->cuStreamSynchronize(u->stream);
+    cuda_device_release(o->device, u->plain);
+    u->plain = 0;
+    u->plain_bytes = 0;
+}
+
+void cuda_upload_free(cuda_ops *o)
+{
+    struct cuda_upload *u = o->upload;
+    if (!u)
+        return;
+    cuda_upload_rest(o);
+    for (int i = 0; i < 2; i++) {
+        if (u->staging[i])
+            o->lib->cuMemFreeHost(u->staging[i]);
+        if (u->staged[i])
+            o->lib->cuEventDestroy(u->staged[i]);
+    }
+    if (u->stream)
+        o->lib->cuStreamDestroy(u->stream);
+    pool_destroy(u->workers);
+    free(u->rows);
+    free(u);
+    o->upload = NULL;
+}
+
+flux1_status cuda_upload_wait(cuda_ops *o)
+{
+    return o->upload->stream
+               ? cuda_check(&o->head, o->lib->cuStreamSynchronize(o->upload->stream), "the GPU reports a failure")
+               : FLUX1_OK;
+}
+
+flux1_status cuda_upload_after(cuda_ops *o, CUevent event)
+{
+    TRY(make_ready(o));
+    return cuda_check(&o->head, o->lib->cuStreamWaitEvent(o->upload->stream, event, 0), "cannot wait for an event");
+}
+
+flux1_status cuda_upload_record(cuda_ops *o, CUevent event)
+{
+    TRY(make_ready(o));
+    return cuda_check(&o->head, o->lib->cuEventRecord(event, o->upload->stream), "cannot record an event");
+}
+
+/* ---- the host's part ---- */
+
+/* One weight's rows [first, first + count) on their way into pinned memory. */
+typedef struct fill_job {
+    const weight_recipe *recipe;
+    bool bf16;
+    int64_t first, count, chunk;
+    unsigned char *out;
+    float *rows;
+    size_t row_floats;
+    flux1_error *err;
+    atomic_int status;
+} fill_job;
+
+static const unsigned char *piece_row(const recipe_piece *p, int64_t row)
+{
+    const tensor *t = &p->source->view;
+    int64_t ld = 1;
+    for (int i = 1; i < t->dims; i++)
+        ld *= t->shape[i];
+    return (const unsigned char *)t->data +
+           (size_t)((p->source_row + row - p->row) * ld + p->source_col) * (size_t)dtype_describe(t->type)->block_bytes;
+}
+
+/* Copies the row as it lies in the file, if all of it has the type that is wanted; false otherwise. */
+static bool copy_row(const fill_job *j, int64_t row, unsigned char *out)
+{
+    const dtype type = j->bf16 ? DTYPE_BF16 : DTYPE_F32;
+    const size_t element = j->bf16 ? 2 : 4;
+    int64_t copied = 0;
+    for (int i = 0; i < j->recipe->count; i++) {
+        const recipe_piece *p = &j->recipe->piece[i];
+        if (row < p->row || row >= p->row + p->rows)
+            continue;
+        if (p->source->view.type != type)
+            return false;
+        memcpy(out + (size_t)p->col * element, piece_row(p, row), (size_t)p->cols * element);
+        copied += p->cols;
+    }
+    return copied == j->recipe->cols;
+}
+
+/* A filter's row [in, ky, kx] in the order (ky, kx, in). */
+static int64_t filter_source(const weight_recipe *r, int64_t i)
+{
+    int64_t taps = (int64_t)r->kernel * r->kernel, channels = r->cols / taps;
+    return i % channels * taps + i / channels;
+}
+
+static flux1_status decode_row(const fill_job *j, int64_t row, float *line, unsigned char *out, flux1_error *err)
+{
+    const weight_recipe *r = j->recipe;
+    bool permuted = r->role == WEIGHT_CONV && r->kernel > 1;
+    TRY(recipe_decode(r, row, 0, r->cols, line, err));
+    for (int64_t i = 0; i < r->cols; i++) {
+        float x = line[permuted ? filter_source(r, i) : i];
+        if (j->bf16)
+            ((uint16_t *)(void *)out)[i] = bf16_from_f32(x);
+        else
+            ((float *)(void *)out)[i] = x;
+    }
+    return FLUX1_OK;
+}
+
+static void fill_rows(void *arg, int64_t index, int worker)
+{
+    fill_job *j = arg;
+    const weight_recipe *r = j->recipe;
+    size_t row_bytes = (size_t)r->cols * (j->bf16 ? 2 : 4);
+    int64_t last = i64_min(j->count, (index + 1) * j->chunk);
+    bool plain = r->role != WEIGHT_CONV || r->kernel == 1;
+    for (int64_t i = index * j->chunk; i < last; i++) {
+        unsigned char *out = j->out + (size_t)i * row_bytes;
+        if (plain && copy_row(j, j->first + i, out))
+            continue;
+        flux1_error err = {0};
+        int none = FLUX1_OK;
+        flux1_status st = decode_row(j, j->first + i, j->rows + (size_t)worker * j->row_floats, out, &err);
+        if (st != FLUX1_OK && atomic_compare_exchange_strong(&j->status, &none, (int)st))
+            error_set(j->err, st, "%s", err.message);
+    }
+}
+
+/* ---- copies ---- */
+
+static flux1_status room_for_row(cuda_ops *o, size_t floats)
+{
+    struct cuda_upload *u = o->upload;
+    if (u->rows && u->row_floats >= floats)
+        return FLUX1_OK;
+    free(u->rows);
+    u->row_floats = floats;
+    u->rows = malloc((size_t)u->threads * (floats + 1) * sizeof *u->rows);
+    return u->rows ? FLUX1_OK
+                   : error_oom(o->head.err, (size_t)u->threads * floats * sizeof *u->rows, "a weight's rows");
+}
+
+/* Rows [first, first + count) into the pinned buffer whose turn it is, and on to `to`. */
+static flux1_status copy_rows(cuda_ops *o, const weight_recipe *r, bool bf16, int64_t first, int64_t count,
+                              CUdeviceptr to)
+{
+    struct cuda_upload *u = o->upload;
+    size_t row_bytes = (size_t)r->cols * (bf16 ? 2 : 4);
+    fill_job j = {.recipe = r,
+                  .bf16 = bf16,
+                  .first = first,
+                  .count = count,
+                  .chunk = i64_max(1, i64_ceil_div(count, 8 * (int64_t)u->threads)),
+                  .out = u->staging[u->turn],
+                  .rows = u->rows,
+                  .row_floats = u->row_floats,
+                  .err = o->head.err};
+    TRY(cuda_check(&o->head, o->lib->cuEventSynchronize(u->staged[u->turn]), "the GPU reports a failure"));
+    pool_run(u->workers, i64_ceil_div(count, j.chunk), fill_rows, &j);
+    if (atomic_load(&j.status) != FLUX1_OK)
+        return (flux1_status)atomic_load(&j.status);
+    TRY(cuda_check(&o->head,
+                   o->lib->cuMemcpyHtoDAsync(to + (CUdeviceptr)((size_t)first * row_bytes), j.out,
+                                             (size_t)count * row_bytes, u->stream),
+                   "cannot copy to the GPU"));
+    TRY(cuda_check(&o->head, o->lib->cuEventRecord(u->staged[u->turn], u->stream), "cannot record an event"));
+    u->turn ^= 1;
+    return FLUX1_OK;
+}
+
+static flux1_status copy_matrix(cuda_ops *o, const weight_recipe *r, bool bf16, CUdeviceptr to)
+{
+    size_t row_bytes = (size_t)r->cols * (bf16 ? 2 : 4);
+    if (r->rows == 0 || r->cols == 0)
+        return FLUX1_OK;
+    if (row_bytes > STAGING)
+        return error_set(o->head.err, FLUX1_ERR_LIMIT,
+                         "device cuda: a weight with rows of %zu bytes; at most %zu are possible", row_bytes, STAGING);
+    TRY(room_for_row(o, (size_t)r->cols));
+    int64_t most = (int64_t)(STAGING / row_bytes);
+    for (int64_t first = 0; first < r->rows; first += most)
+        TRY(copy_rows(o, r, bf16, first, i64_min(most, r->rows - first), to));
+    return FLUX1_OK;
+}
+
+static flux1_status room_for_plain(cuda_ops *o, size_t bytes)
+{
+    struct cuda_upload *u = o->upload;
+    if (u->plain_bytes >= bytes)
+        return FLUX1_OK;
+    cuda_upload_rest(o);
+    TRY(cuda_device_allocate(o->device, size_round_up(bytes, CUDA_ALIGN) + CUDA_ALIGN, "a weight on its way to fp8",
+                             &u->plain, o->head.err));
+    u->plain_bytes = bytes;
+    return FLUX1_OK;
+}
+
+/* To the GPU as it is, and there to e4m3: the copies' stream does both, so that the next weight may take its place. */
+static flux1_status copy_quantised(cuda_ops *o, const cuda_weight *w, CUdeviceptr to)
+{
+    struct cuda_upload *u = o->upload;
+    TRY(room_for_plain(o, (size_t)(w->head.rows * w->head.cols) * (w->bf16 ? 2 : 4)));
+    TRY(copy_matrix(o, &w->recipe, w->bf16, u->plain));
+    cuda_view plain = cuda_dense_view(u->plain, w->head.rows, w->head.cols, w->bf16);
+    return cuda_quantise(o, u->stream, &plain, 1, to + w->at, to + w->scales_at,
+                         u->plain + size_round_up(u->plain_bytes, CUDA_ALIGN));
+}
+
+flux1_status cuda_upload_weight(cuda_ops *o, const cuda_weight *w, CUdeviceptr to)
+{
+    TRY(cuda_begin(&o->head, "uploading weights", NULL)); /* a cancel is seen between weights */
+    TRY(make_ready(o));
+    TRY(w->e4m3 ? copy_quantised(o, w, to) : copy_matrix(o, &w->recipe, w->bf16, to + w->at));
+    if (w->head.has_bias)
+        TRY(copy_matrix(o, &w->bias_recipe, false, to + w->bias_at));
+    if (w->head.has_bias && o->bf16)
+        TRY(copy_matrix(o, &w->bias_recipe, true, to + w->bias_bf16_at));
+    return FLUX1_OK;
+}
