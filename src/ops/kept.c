@@ -210,12 +210,13 @@ void kept_key(uint64_t key[2], const char *kind, uint64_t layout, uint64_t optio
     kept_key_add(key, options);
 }
 
-/* Which bytes a tensor is. The store's number tells a closed folder's tensors from those of another one that was opened
- * at the same address. */
+/* Which bytes a tensor is: of which file in which state, and where. */
 static void add_source(uint64_t key[2], const store_tensor *t)
 {
-    kept_key_add(key, t->store);
-    kept_key_add(key, (uint64_t)(uintptr_t)t->view.data);
+    const file_identity *f = &t->source;
+    kept_key_add(key, f->device), kept_key_add(key, f->inode), kept_key_add(key, f->size);
+    kept_key_add(key, (uint64_t)f->seconds), kept_key_add(key, (uint64_t)f->nanoseconds);
+    kept_key_add(key, t->offset);
 }
 
 void kept_key_recipe(uint64_t key[2], const weight_recipe *r)

@@ -151,13 +151,20 @@ static void keep(run *r, act a)
 static const dtype weight_types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16,
                                      DTYPE_F64}; /* the last one is decoded when prepared */
 
+/* Each tensor is as if of a store and a file of its own: memory that is used again has other contents. */
+static store_tensor *new_tensor(run *r)
+{
+    static uint64_t stores;
+    assert_true(r->tensor_count < MAX_TENSORS);
+    store_tensor *t = &r->tensors[r->tensor_count++];
+    *t = (store_tensor){
+        .name = "w", .file = "memory", .store = ++stores, .source = {.device = FILE_DEVICE_NONE, .inode = stores}};
+    return t;
+}
+
 static const store_tensor *weight_tensor(run *r, dtype type, int dims, const int64_t *shape)
 {
-    assert_true(r->tensor_count < MAX_TENSORS);
-    static uint64_t
-        stores; /* each tensor is as if of a store of its own: memory that is used again has other contents */
-    store_tensor *t = &r->tensors[r->tensor_count++];
-    *t = (store_tensor){.name = "w", .file = "memory", .store = ++stores};
+    store_tensor *t = new_tensor(r);
     ok(r, tensor_create(type, dims, shape, &t->view, &r->err));
     for (int64_t i = 0; i < tensor_elements(&t->view); i++) {
         float x = value(r);
@@ -301,8 +308,7 @@ static void case_adapters(run *r)
     w.heads = w.role == WEIGHT_QKV;
     if (biased)
         bias = recipe_whole(WEIGHT_VECTOR, weight_tensor(r, DTYPE_F32, 1, &n));
-    store_tensor *sum = &r->tensors[r->tensor_count++];
-    *sum = (store_tensor){.name = "merged", .file = "memory"};
+    store_tensor *sum = new_tensor(r);
     ok(r, tensor_create(DTYPE_F32, 2, (int64_t[]){n, k}, &sum->view, &r->err));
     for (int64_t i = 0; i < n; i++)
         ok(r, recipe_decode(&w, i, 0, k, (float *)sum->view.data + i * k, &r->err));

@@ -180,13 +180,14 @@ static void a_key_is_of_all_that_the_bytes_are_made_of(void **state)
 {
     (void)state;
     float x[24] = {0};
-    store_tensor t = {.name = "w", .file = "f", .view = {DTYPE_F32, 2, {6, 4}, x}, .store = 3}, u;
+    store_tensor t = {.name = "w", .file = "f", .view = {DTYPE_F32, 2, {6, 4}, x}, .source = {.inode = 3}, .offset = 8},
+                 u;
     const weight_recipe w = recipe_whole(WEIGHT_LINEAR, &t);
     uint64_t key[2], same[2];
     key_of(&w, 5, key);
     key_of(&w, 5, same);
     assert_memory_equal(key, same, sizeof key);
-    for (int what = 0; what < 12; what++) {
+    for (int what = 0; what < 13; what++) {
         weight_recipe v = w;
         u = t;
         v.piece[0].source = &u;
@@ -199,10 +200,11 @@ static void a_key_is_of_all_that_the_bytes_are_made_of(void **state)
         case 5: v = recipe_rows(&w, 1, 5); break;
         case 6: v = recipe_cols(&w, 0, 3); break;
         case 7: u.view.type = DTYPE_F16; break;
-        case 8: u.view.data = x + 1; break;
-        case 9: u.store = 4; break;
+        case 8: u.offset = 12; break;
+        case 9: u.source.inode = 4; break;
         case 10: u.view.shape[0] = 4, u.view.shape[1] = 6; break;
         case 11: v.piece[0].row = 1; break;
+        case 12: u.source.nanoseconds = 1; break; /* written to since */
         }
         key_of(&v, 5, same);
         if (!memcmp(key, same, sizeof key))
@@ -230,8 +232,9 @@ static void make_filters(filters *f, uint64_t number)
         f->w[i] = (float)(i % 7) - 3;
     for (int i = 0; i < OUT; i++)
         f->b[i] = (float)i;
-    f->tensor = (store_tensor){.name = "w", .view = {DTYPE_F32, 4, {OUT, IN, 3, 3}, f->w}, .store = number};
-    f->bias = (store_tensor){.name = "b", .view = {DTYPE_F32, 1, {OUT}, f->b}, .store = number};
+    f->tensor = (store_tensor){.name = "w", .view = {DTYPE_F32, 4, {OUT, IN, 3, 3}, f->w}, .source = {.inode = number}};
+    f->bias =
+        (store_tensor){.name = "b", .view = {DTYPE_F32, 1, {OUT}, f->b}, .source = {.inode = number}, .offset = 8};
 }
 
 typedef struct backend {
