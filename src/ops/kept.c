@@ -180,6 +180,17 @@ size_t kept_unused(kept *k)
     return bytes;
 }
 
+bool kept_room(kept *k, size_t bytes)
+{
+    size_t needed = 0;
+    pthread_mutex_lock(&k->lock);
+    for (const kept_block *b = k->blocks; b; b = b->next)
+        needed += b->users > 0 ? b->bytes : 0;
+    bool room = !k->budget || (needed <= k->budget && bytes <= k->budget - needed);
+    pthread_mutex_unlock(&k->lock);
+    return room;
+}
+
 bool kept_allocate(kept *k, size_t bytes, uint64_t *data)
 {
     pthread_mutex_lock(&k->lock);

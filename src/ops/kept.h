@@ -48,6 +48,8 @@ kept_block *kept_find(kept *k, const uint64_t key[2]);
 /* Bytes that all blocks together may hold where some are unused; 0, as at first: as much as there is. */
 void kept_budget(kept *k, size_t bytes);
 size_t kept_unused(kept *k); /* bytes of blocks that nobody uses */
+/* A new block of so many bytes would stay when nobody uses it. */
+bool kept_room(kept *k, size_t bytes);
 
 /* Memory of the device for anything else: gives back unused blocks until it fits. False: it does not. */
 bool kept_allocate(kept *k, size_t bytes, uint64_t *data);

@@ -101,6 +101,7 @@ static void unused_blocks_are_held_to_the_budget(void **state)
     kept_budget(k, 70);
     assert_true(there(k, 1) && there(k, 4));
     assert_false(there(k, 2) || there(k, 3));
+    assert_true(kept_room(k, 40) && !kept_room(k, 41));
     kept_block *b = filled(k, 5, 60); /* what is needed may exceed it */
     assert_false(there(k, 4));
     kept_leave(k, a); /* not the one that is left: the one that makes room */
@@ -332,7 +333,14 @@ static void the_cpu_exports_and_adopts_a_block(void **state)
     f.w[0] += 100;
     ok(ops_device_open("cpu", &d, &err));
     ok(d->kind->kept_adopt(d, key, saved, bytes, &err));
+    d->kind->kept_budget(d, bytes);
     ok(d->kind->kept_adopt(d, key, saved, bytes, &err)); /* twice is fine */
+    key[0]++;
+    d->kind->kept_budget(d, bytes - 1);
+    assert_int_equal(d->kind->kept_adopt(d, key, saved, bytes, &err), FLUX1_ERR_MEMORY);
+    d->kind->kept_budget(d, 0);
+    key[0]--;
+    ok(d->kind->kept_adopt(d, key, saved, bytes, &err));
     a = open_backend(d, &f);
     result(&a, again);
     assert_memory_equal(first, again, sizeof first);

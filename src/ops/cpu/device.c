@@ -25,6 +25,9 @@ static flux1_status cpu_describe(int ordinal, ops_device_info *out, flux1_error 
     return FLUX1_OK;
 }
 
+/* What is kept beside what is needed, at first: a VAE's filters, but not a model decoded from 8 bits. */
+#define UNUSED_BYTES ((size_t)512 << 20)
+
 static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
 static cpu_device *device; /* all contexts' */
 static int device_users;
@@ -44,6 +47,7 @@ static flux1_status open_new(int ordinal, cpu_device **out, flux1_error *err)
     d->head.kind = &ops_cpu_device;
     TRY_CLEANUP(cpu_describe(ordinal, &d->head.info, err));
     TRY_CLEANUP(kept_create(&cpu_kept_memory, NULL, &d->kept, err));
+    kept_budget(d->kept, UNUSED_BYTES);
     *out = d;
     return FLUX1_OK;
 cleanup:
@@ -95,7 +99,12 @@ static flux1_status cpu_kept_adopt(ops_device *d, const uint64_t key[2], const v
 {
     kept *k = ((cpu_device *)d)->kept;
     kept_block *b;
-    TRY(kept_take(k, key, n, &b, err));
+    if (!(b = kept_find(k, key))) {
+        if (!kept_room(k, n))
+            return error_set(err, FLUX1_ERR_MEMORY, "device cpu: a block of weights of %zu bytes exceeds the budget",
+                             n);
+        TRY(kept_take(k, key, n, &b, err));
+    }
     if (!b)
         return error_oom(err, n, "a block of weights");
     if (!b->whole) {
