@@ -1,6 +1,5 @@
-/* One block of memory, taken apart from the front and given back to a mark: a stage's activations and scratch.
- * An arena without memory ("measuring") hands out offsets only: the dry run uses it to learn the size the real one must
- * have. */
+/* One block of memory, allocated from the front and released back to a mark: a stage's activations and scratch. A
+ * measuring arena has no memory and hands out offsets only: it tells which size a real one must have. */
 #ifndef FLUX1_BASE_ARENA_H
 #define FLUX1_BASE_ARENA_H
 
