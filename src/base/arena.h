@@ -22,7 +22,7 @@ flux1_status arena_create(size_t size, arena *out, flux1_error *err);
 void arena_measure(arena *out); /* a measuring arena */
 void arena_destroy(arena *a);
 
-/* `bytes` aligned to ARENA_ALIGN; *out is NULL while measuring, and for 0 bytes an address that takes no room.
+/* `bytes` aligned to ARENA_ALIGN; *out is NULL while measuring, and for 0 bytes an address that takes no space.
  * FLUX1_ERR_INTERNAL if a real arena is too small: the dry run was wrong. */
 flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err);
 
