@@ -57,8 +57,8 @@ typedef struct ops_device_kind {
 
     /* Kept weights: blocks in the device's own form, which outlive the backend that prepared them and are found again
      * by key. All four entries are there, or none: then this kind keeps nothing.
-     * kept_budget   bytes that blocks may hold when no backend needs them; the oldest are freed first. 0 (the initial
-     *               value): as much as there is. Blocks that are needed count, but are never freed
+     * kept_budget   bytes that blocks may hold when no backend needs them; the oldest are freed first. 0: as much as
+     *               there is. At first 0, on the CPU 512 MiB. Blocks that are needed count, but are never freed
      * block_key     of a block whose weights are all prepared: a key of its contents and form, and its bytes
      * kept_export   copies the block of that key to `out`; waits. FLUX1_ERR_ARGUMENT unless the device holds all of
      *               it, with exactly `bytes`

@@ -1,0 +1,66 @@
+/* Weights that a device keeps: blocks in the device's own form, which outlive the backend that made them and are found
+ * again by key. One list per device, for all backends on it, from any thread. A kind of device says how its memory is
+ * allocated and freed.
+ *
+ * An unused block stays until its memory is needed or the budget is exceeded; the least recently used one is freed
+ * first. A block in use is never freed. */
+#ifndef FLUX1_OPS_KEPT_H
+#define FLUX1_OPS_KEPT_H
+
+#include "base/status.h"
+#include "weights/recipe.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct kept kept;
+
+typedef struct kept_block {
+    uint64_t key[2];
+    uint64_t data; /* the device's address */
+    size_t bytes;
+    bool whole;         /* filled completely: nobody writes it any more */
+    int users;          /* this and the following members belong to kept.c */
+    unsigned long used; /* time of last use */
+    struct kept_block *next;
+} kept_block;
+
+/* Memory of `device`. take: false if there is none left. */
+typedef struct kept_memory {
+    bool (*take)(void *device, size_t bytes, uint64_t *data);
+    void (*give_back)(void *device, uint64_t data);
+} kept_memory;
+
+flux1_status kept_create(const kept_memory *m, void *device, kept **out, flux1_error *err);
+void kept_destroy(kept *k); /* NULL is fine; no block may be in use */
+
+/* The block of that key, with one more user. If `whole` is false (the block is new, or its last user left before it was
+ * filled), the caller fills it and calls kept_whole, or leaves it. Waits while another thread fills it. *out is NULL if
+ * `bytes` do not fit even after everything unused is freed. */
+flux1_status kept_take(kept *k, const uint64_t key[2], size_t bytes, kept_block **out, flux1_error *err);
+void kept_whole(kept *k, kept_block *b);
+void kept_leave(kept *k, kept_block *b); /* NULL is fine */
+
+/* As kept_take, for a block that is there and whole; otherwise NULL. */
+kept_block *kept_find(kept *k, const uint64_t key[2]);
+
+/* Bytes that all blocks together may hold while some are unused. 0 (the initial value): as much as there is. */
+void kept_budget(kept *k, size_t bytes);
+size_t kept_unused(kept *k); /* bytes of unused blocks */
+/* Whether a new block of this size would stay when it is unused. */
+bool kept_room(kept *k, size_t bytes);
+
+/* Memory of the device for anything else: frees unused blocks until it fits. False if it does not. */
+bool kept_allocate(kept *k, size_t bytes, uint64_t *data);
+
+/* ---- keys: two 64-bit hashes of everything that determines a block's bytes ---- */
+
+/* The key of an empty block, for a kind of device, version `layout` of its form, and `options` that the form depends on
+ * (arithmetic, fp8, …). */
+void kept_key(uint64_t key[2], const char *kind, uint64_t layout, uint64_t options);
+void kept_key_add(uint64_t key[2], uint64_t value);
+/* Adds where the bytes come from, how they are placed, and the role. */
+void kept_key_recipe(uint64_t key[2], const weight_recipe *r);
+
+#endif
