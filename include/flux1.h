@@ -228,7 +228,8 @@ typedef struct flux1_generate_params {
                            * "" is one. Takes effect with true_cfg_scale > 1, and then twice the time */
     const flux1_text *negative_text; /* negative_prompt, encoded before; NULL: it is encoded where it is needed */
     float true_cfg_scale;            /* default 1: off. velocity = negative + scale · (positive − negative) */
-    int batch;             /* pictures computed together; 0: chosen by size and memory. The pictures are the same */
+    int batch;             /* pictures computed together; 0: chosen by size and memory. The pictures are the same,
+                            * but for rounding */
     flux1_image_fn *image; /* NULL: pictures come at the end only */
     void *image_user;
     flux1_cancel_token *cancel; /* may be NULL */

@@ -111,8 +111,10 @@ static flux1_status gather_texts(denoiser *d, int which)
             t->data = i ? first->pooled.data : first->embeds.data;
             continue;
         }
-        if (!t->data)
-            TRY(tensor_create(t->type, t->dims, t->shape, t, &d->context->error));
+        if (!t->data) {
+            const tensor like = *t;
+            TRY(tensor_create(like.type, like.dims, like.shape, t, &d->context->error));
+        }
         size_t bytes = tensor_bytes(t) / (size_t)d->batch;
         for (int64_t b = 0; b < d->batch; b++) {
             const flux1_text *text = which ? d->rows[b].negative : d->rows[b].text;
