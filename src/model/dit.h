@@ -60,9 +60,9 @@ flux1_status dit_step(const dit_step_args *a, mesh *m, model_tick *tick, void *u
 /* Ticks that dit_step gives. */
 int64_t dit_ticks(const dit_config *c, int passes);
 
-/* Before a step, outside what is recorded of it: keeps the latent; `again`, after the same step has failed: goes back
- * to what was kept. */
-flux1_status dit_stream_keep(dit_stream *s, mesh *m, bool again);
+/* Before a step, outside what is recorded of it: keeps the latent; where this rank has begun the same step before,
+ * which then failed here or elsewhere, goes back to what was kept. */
+flux1_status dit_stream_keep(dit_stream *s, mesh *m, int64_t step);
 
 /* FLUX1_ERR_NUMERIC if `slot` (of mesh_step_wait) is one: the block that made a NaN or infinity. */
 flux1_status dit_told(const dit_weights *w, mesh *m, int slot, int64_t step);
