@@ -17,9 +17,10 @@
 #include <string.h>
 
 /* The options that a line may have. */
-static const option_id line_options[] = {OPT_PROMPT,    OPT_OUTPUT, OPT_WIDTH,
-                                         OPT_HEIGHT,    OPT_STEPS,  OPT_GUIDANCE,
-                                         OPT_SEED,      OPT_COUNT,  OPT_MAX_SEQUENCE_LENGTH,
+static const option_id line_options[] = {OPT_PROMPT,    OPT_OUTPUT,          OPT_WIDTH,
+                                         OPT_HEIGHT,    OPT_STEPS,           OPT_GUIDANCE,
+                                         OPT_SEED,      OPT_COUNT,           OPT_MAX_SEQUENCE_LENGTH,
+                                         OPT_BATCH,     OPT_NEGATIVE_PROMPT, OPT_TRUE_CFG_SCALE,
                                          OPT_VAE_TILING};
 enum { LINE_OPTIONS = sizeof line_options / sizeof *line_options, NUMBER_BYTES = 40 };
 
@@ -29,17 +30,17 @@ typedef struct job {
     json_value *root;
     char number[OPTION_COUNT][NUMBER_BYTES];
     char subject[64];
-    flux1_text *text; /* NULL until the prompt was encoded ahead */
+    flux1_text *text, *negative_text; /* NULL until encoded ahead */
 } job;
 
 /* The next prompt, encoded in a thread while the current request runs. */
 typedef struct encoder {
-    bool enabled;
+    bool planned, enabled;
     flux1_stage from; /* starts when the current request has reached this stage */
     flux1_context *context;
     const flux1_model *model;
     flux1_generate_params params;
-    flux1_text *text;
+    flux1_text *text, *negative_text;
     pthread_t thread;
     bool running;
 } encoder;
@@ -68,6 +69,7 @@ static void free_job(job *t)
         return;
     json_free(t->root);
     flux1_text_free(t->text);
+    flux1_text_free(t->negative_text);
     free(t);
 }
 
@@ -183,11 +185,17 @@ static void read_next(batch *b, bool wait)
 
 /* ---- the next prompt, encoded ahead ---- */
 
+/* Where this fails, the request encodes again and reports the error. */
 static void *encode(void *arg)
 {
     encoder *e = arg;
+    flux1_generate_params negative = e->params;
+    negative.prompt = e->params.negative_prompt;
     if (flux1_encode_text(e->context, e->model, &e->params, &e->text) != FLUX1_OK)
-        e->text = NULL; /* the request encodes it again and reports the error */
+        e->text = NULL;
+    else if (negative.prompt && e->params.true_cfg_scale > 1 &&
+             flux1_encode_text(e->context, e->model, &negative, &e->negative_text) != FLUX1_OK)
+        e->negative_text = NULL;
     return NULL;
 }
 
@@ -197,12 +205,24 @@ static int until_interrupted(void *user, const flux1_progress *progress)
     return was_interrupted();
 }
 
+/* Whether to encode ahead, and from which stage on. On one CPU both would compete for the same cores, unless the
+ * encoders were given a device by name. Not on a mesh: two sets of communicators on the same GPUs need one order. */
+static void plan_encoder(batch *b)
+{
+    const flux1_context_info *info = &b->session.info;
+    b->ahead.planned = true;
+    b->ahead.enabled = info->ranks == 1 && (info->runs_ahead || b->opt->values[OPT_ENCODER_DEVICE].given);
+    b->ahead.from = info->runs_ahead && !info->encoders_apart ? FLUX1_STAGE_DECODE : FLUX1_STAGE_DENOISE;
+}
+
 /* Progress of the current request, on its thread. With several pictures it waits for the last one's decoding: earlier,
  * each picture allocates again. */
 static void start_encoder(void *user, const flux1_progress *progress)
 {
     batch *b = user;
     encoder *e = &b->ahead;
+    if (!e->planned)
+        plan_encoder(b);
     if (!e->enabled || e->running || progress->stage < e->from ||
         (progress->stage == FLUX1_STAGE_DECODE && progress->image + 1 < progress->images))
         return;
@@ -228,26 +248,8 @@ static void finish_encoder(batch *b)
     pthread_join(e->thread, NULL);
     e->running = false;
     b->next->text = e->text;
-    e->text = NULL;
-}
-
-/* A device's canonical name. */
-static const char *canonical_device(const option_value *device)
-{
-    if (!device->given || strcmp(device->text, "host") == 0)
-        return "cpu";
-    return strcmp(device->text, "cuda") == 0 ? "cuda:0" : device->text;
-}
-
-/* Whether to encode ahead, and from which stage on. On one CPU both would compete for the same cores, unless the
- * encoders were given a device by name. Not on a mesh: two sets of communicators on the same GPUs need one order. */
-static void plan_encoder(batch *b)
-{
-    const option_value *device = &b->opt->values[OPT_DEVICE], *own = &b->opt->values[OPT_ENCODER_DEVICE];
-    bool gpu = strncmp(canonical_device(device), "cuda", 4) == 0,
-         same = !own->given || strcmp(canonical_device(own), canonical_device(device)) == 0;
-    b->ahead.enabled = !b->opt->values[OPT_MESH].given && (own->given || gpu);
-    b->ahead.from = same && gpu ? FLUX1_STAGE_DECODE : FLUX1_STAGE_DENOISE;
+    b->next->negative_text = e->negative_text;
+    e->text = e->negative_text = NULL;
 }
 
 /* ---- all of them ---- */
@@ -272,13 +274,15 @@ int batch_run(const options *opt)
     if (!options_fit(opt))
         return EXIT_USAGE;
     int last = EXIT_DONE;
-    plan_encoder(&b);
     for (read_next(&b, true); b.next; read_next(&b, true)) {
         b.current = b.next;
         b.next = NULL;
         console_subject(b.current->subject);
         last = request_run(&b.session, &b.current->opt,
-                           &(request_hooks){.text = b.current->text, .progress = start_encoder, .user = &b});
+                           &(request_hooks){.text = b.current->text,
+                                            .negative_text = b.current->negative_text,
+                                            .progress = start_encoder,
+                                            .user = &b});
         finish_encoder(&b);
         keep_status(&b, last);
         free_job(b.current);

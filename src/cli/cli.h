@@ -45,6 +45,8 @@ int report(flux1_context *context, flux1_status status);
  * second one ends the process at once. */
 void catch_signals(void);
 void watch_signals(flux1_context *context); /* NULL: none */
+/* Cancelled by the first signal; for one request at a time. May be NULL. */
+flux1_cancel_token *signal_token(void);
 bool was_interrupted(void);
 
 /* Flushes standard output; prints an error where that fails. Returns the exit status. */

@@ -105,6 +105,11 @@ void fill_request(const options *opt, flux1_generate_params *params)
         params->guidance = (float)v[OPT_GUIDANCE].real;
     if (v[OPT_COUNT].given)
         params->count = (int)v[OPT_COUNT].whole;
+    if (v[OPT_BATCH].given)
+        params->batch = (int)v[OPT_BATCH].whole;
+    params->negative_prompt = v[OPT_NEGATIVE_PROMPT].text;
+    if (v[OPT_TRUE_CFG_SCALE].given)
+        params->true_cfg_scale = (float)v[OPT_TRUE_CFG_SCALE].real;
     if (v[OPT_MAX_SEQUENCE_LENGTH].given)
         params->max_sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
     if (v[OPT_VAE_TILING].given)
@@ -145,6 +150,7 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
     params.tp = v[OPT_TP].text;
     params.threads = (int)v[OPT_THREADS].whole;
     params.max_memory = v[OPT_MAX_MEMORY].seed;
+    params.max_device_memory = v[OPT_MAX_DEVICE_MEMORY].seed;
     if (v[OPT_DTYPE].given)
         params.dtype = dtype_named(v[OPT_DTYPE].text);
     params.log = log;
@@ -179,6 +185,7 @@ int report(flux1_context *context, flux1_status status)
  * ----------------------------------------------------------------------------------------------------------------- */
 
 static flux1_context *volatile watched;
+static flux1_cancel_token *token;
 static volatile sig_atomic_t interrupts;
 
 static void on_signal(int number)
@@ -190,12 +197,15 @@ static void on_signal(int number)
         _exit(EXIT_INTERRUPTED);
     if (context)
         flux1_cancel(context);
+    if (token)
+        flux1_cancel_token_cancel(token);
     errno = saved;
 }
 
 void catch_signals(void)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    token = flux1_cancel_token_create(); /* of the process; NULL: requests still ask was_interrupted */
     struct sigaction action = {.sa_handler = on_signal}, before;
     sigemptyset(&action.sa_mask);
     action.sa_flags = SA_RESTART;
@@ -204,6 +214,8 @@ void catch_signals(void)
         if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(numbers[i], &action, NULL);
 }
+
+flux1_cancel_token *signal_token(void) { return token; }
 
 void watch_signals(flux1_context *context) { watched = context; }
 

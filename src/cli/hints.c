@@ -13,6 +13,7 @@ static const struct hint {
     {"dtype", OPT_DTYPE, true},
     {"eager", OPT_TRACED, false},
     {"encoder_device", OPT_ENCODER_DEVICE, false},
+    {"max_device_memory", OPT_MAX_DEVICE_MEMORY, false},
     {"max_memory", OPT_MAX_MEMORY, false},
     {"max_sequence_length", OPT_MAX_SEQUENCE_LENGTH, false},
     {"mesh", OPT_MESH, true},
@@ -20,6 +21,7 @@ static const struct hint {
     {"threads", OPT_THREADS, true},
     {"tiling", OPT_VAE_TILING, true},
     {"tp", OPT_TP, true},
+    {"true_cfg_scale", OPT_TRUE_CFG_SCALE, false},
 };
 
 /* A process runs one command. */

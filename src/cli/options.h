@@ -62,6 +62,12 @@ typedef enum option_kind {
     X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE,                                                                 \
       "seed of the noise; picture i of --count uses N + i (default: random, and printed)")                             \
     X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE, "number of pictures (default: 1)")                       \
+    X(BATCH, "batch", 0, WHOLE, "N", 1, 10000, IN_GENERATE,                                                            \
+      "pictures of --count computed together; they are the same with any N (default: chosen by size and memory)")      \
+    X(NEGATIVE_PROMPT, "negative-prompt", 0, TEXT, "TEXT", 0, 0, IN_GENERATE,                                          \
+      "what the picture should not show; takes effect with --true-cfg-scale above 1")                                  \
+    X(TRUE_CFG_SCALE, "true-cfg-scale", 0, REAL, "SCALE", 0, 1000, IN_GENERATE,                                        \
+      "true classifier-free guidance with the negative prompt; doubles the time of a step (default: 1, off)")          \
     X(MAX_SEQUENCE_LENGTH, "max-sequence-length", 0, WHOLE, "TOKENS", 1, 65536, IN_ALL,                                \
       "length of the T5 prompt in tokens (default: the model's; bench: 256)")                                          \
     X(PREVIEW, "preview", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
@@ -71,7 +77,8 @@ typedef enum option_kind {
       "write every stage's tensors to FILE (safetensors, with diffusers' names)")                                      \
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
       "read one JSON object {\"prompt\": TEXT} per line from standard input. generate: a request per line, with "      \
-      "optional keys output, width, height, steps, guidance, seed, count, max_sequence_length, vae_tiling; tokenize: " \
+      "optional keys output, width, height, steps, guidance, seed, count, batch, negative_prompt, true_cfg_scale, "    \
+      "max_sequence_length, vae_tiling; tokenize: "                                                                    \
       "writes a line {\"clip\": [ids], \"t5\": [ids]} for each")                                                       \
     X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices of this machine and build instead")          \
     X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO, "read all weights and list tensors with NaN or infinity")        \
@@ -80,6 +87,8 @@ typedef enum option_kind {
     X(STAGE, "stage", 0, CHOICE, "all|clip|t5|dit|vae", 0, 0, IN_BENCH, "what to time (default: all)")                 \
     X(REPEATS, "repeats", 0, WHOLE, "N", 1, 1000, IN_BENCH, "runs of each stage; the median is reported (default: 3)") \
     X(WEIGHTS, "weights", 0, CHOICE, "bf16|f32", 0, 0, IN_BENCH, "dtype of synthetic weights (default: bf16)")         \
+    X(EVENTS, "events", 0, FILE, "FILE", 0, 0, IN_BENCH,                                                               \
+      "write the planned operations and collectives to FILE, one JSON object per line")                                \
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS,                                                   \
       "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it (default: " \
       "auto)")                                                                                                         \
@@ -97,7 +106,10 @@ typedef enum option_kind {
     X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \
       "tensor parallel: FACTOR ranks along AXIS of the mesh share heads and features (default: all of axis 1)")        \
     X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                                       \
-      "refuse a request that needs more memory than SIZE, such as 8G or 512M (default: what is available)")            \
+      "refuse a request that needs more of the host's memory than SIZE, such as 8G or 512M (default: what is "         \
+      "available)")                                                                                                    \
+    X(MAX_DEVICE_MEMORY, "max-device-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                         \
+      "the same for the memory of GPUs, all ranks together (default: what they have)")                                 \
     X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no", 0, 0, IN_GENERATE | IN_INFO,                                 \
       "decode large pictures in overlapping tiles, which takes less memory (default: auto: where the whole picture "   \
       "does "                                                                                                          \

@@ -15,14 +15,21 @@
 #include <time.h>
 #include <unistd.h>
 
+/* One picture of a request. */
+typedef struct picture {
+    char *name;
+    uint64_t seed;
+    int width, height;
+} picture;
+
 typedef struct request {
     session *s;
     const options *opt;
     request_hooks hooks;
     char *prompt;
     flux1_generate_params params;
-    char **names; /* one a picture */
-    flux1_image *images;
+    picture *pictures;
+    int failure; /* exit status of a picture that could not be written, after its error; EXIT_DONE: none */
     progress progress;
     double began, write_seconds;
     bool preview_failed;
@@ -84,19 +91,19 @@ static int prepare_files(request *r)
 {
     const option_value *v = r->opt->values;
     flux1_error err = {0};
-    if (!(r->names = calloc((size_t)r->params.count, sizeof *r->names))) {
+    if (!(r->pictures = calloc((size_t)r->params.count, sizeof *r->pictures))) {
         print_error("out of memory for %d file names", r->params.count);
         return EXIT_FAILED;
     }
     for (int i = 0; i < r->params.count; i++) {
-        r->names[i] = output_name(v[OPT_OUTPUT].text, r->prompt, r->params.seed + (uint64_t)i, i, r->params.count);
-        if (!r->names[i]) {
+        char *name = output_name(v[OPT_OUTPUT].text, r->prompt, r->params.seed + (uint64_t)i, i, r->params.count);
+        if (!(r->pictures[i].name = name)) {
             print_error("out of memory for a file name");
             return EXIT_FAILED;
         }
     }
-    const char *last = r->names[r->params.count - 1];
-    if (output_check_writable(r->names[0], &err) != FLUX1_OK || output_check_writable(last, &err) != FLUX1_OK ||
+    const char *first = r->pictures[0].name, *last = r->pictures[r->params.count - 1].name;
+    if (output_check_writable(first, &err) != FLUX1_OK || output_check_writable(last, &err) != FLUX1_OK ||
         (v[OPT_DUMP].given && output_check_writable(v[OPT_DUMP].text, &err) != FLUX1_OK) ||
         (v[OPT_PREVIEW].given && output_check_writable(v[OPT_PREVIEW].text, &err) != FLUX1_OK))
         return usage(&err);
@@ -120,25 +127,40 @@ static int on_progress(void *user, const flux1_progress *now)
     return was_interrupted();
 }
 
-static int write_images(request *r)
+/* Writes the picture and prints its name. */
+static int write_picture(request *r, const flux1_image *image)
 {
-    const char *output = r->opt->values[OPT_OUTPUT].text;
-    double start = monotonic_seconds();
-    for (int i = 0; i < r->params.count; i++) {
-        if (was_interrupted())
-            return report(r->s->context, FLUX1_ERR_CANCELLED);
-        if (!output) { /* someone may have taken the name meanwhile */
-            char *name = output_name(NULL, r->prompt, r->images[i].seed, i, r->params.count);
-            free(r->names[i]);
-            if (!(r->names[i] = name))
-                return report(NULL, FLUX1_ERR_MEMORY);
-        }
-        flux1_status st = flux1_image_write_png(r->s->context, &r->images[i], r->s->model, &r->params, r->names[i]);
-        if (st != FLUX1_OK)
-            return report(r->s->context, st);
+    picture *p = &r->pictures[image->index];
+    if (!r->opt->values[OPT_OUTPUT].given) { /* the name may have been taken meanwhile */
+        char *name = output_name(NULL, r->prompt, image->seed, image->index, r->params.count);
+        if (!name)
+            return report(NULL, FLUX1_ERR_MEMORY);
+        free(p->name);
+        p->name = name;
     }
-    r->write_seconds = monotonic_seconds() - start;
-    return EXIT_DONE;
+    flux1_status st = flux1_image_write_png(r->s->writer, image, r->s->model, &r->params, p->name);
+    if (st != FLUX1_OK)
+        return report(r->s->writer, st);
+    p->seed = image->seed;
+    p->width = image->width;
+    p->height = image->height;
+    if (r->opt->values[OPT_JSON].given)
+        return EXIT_DONE;
+    console_wipe();
+    puts(p->name);
+    return finish_output(EXIT_DONE);
+}
+
+/* A finished picture leaves at once: those behind it may take long, or fail. */
+static int on_image(void *user, const flux1_image *image)
+{
+    request *r = user;
+    double start = monotonic_seconds();
+    if (was_interrupted())
+        return 1;
+    r->failure = write_picture(r, image);
+    r->write_seconds += monotonic_seconds() - start;
+    return r->failure != EXIT_DONE;
 }
 
 /* Three decimals are enough for what was measured by the clock. */
@@ -155,12 +177,12 @@ static void print_json(const request *r, double total)
     json_begin_object(&w, NULL);
     json_begin_array(&w, "images");
     for (int i = 0; i < r->params.count; i++) {
-        const flux1_image *image = &r->images[i];
+        const picture *p = &r->pictures[i];
         json_begin_object(&w, NULL);
-        json_put_string(&w, "file", r->names[i]);
-        json_put_unsigned(&w, "seed", image->seed);
-        json_put_integer(&w, "width", image->width);
-        json_put_integer(&w, "height", image->height);
+        json_put_string(&w, "file", p->name);
+        json_put_unsigned(&w, "seed", p->seed);
+        json_put_integer(&w, "width", p->width);
+        json_put_integer(&w, "height", p->height);
         json_end_object(&w);
     }
     json_end_array(&w);
@@ -184,9 +206,6 @@ static void print_results(const request *r)
     double total = monotonic_seconds() - r->began;
     if (r->opt->values[OPT_JSON].given)
         print_json(r, total);
-    else
-        for (int i = 0; i < r->params.count; i++)
-            puts(r->names[i]);
     r->s->load_seconds = 0;
     print_note("done in %.1f s, seed %" PRIu64 "%s", total, r->params.seed,
                r->opt->values[OPT_SEED].given ? "" : " (random; repeat it with --seed)");
@@ -194,11 +213,9 @@ static void print_results(const request *r)
 
 static void free_request(request *r)
 {
-    if (r->images)
-        flux1_images_free(r->images, r->params.count);
-    for (int i = 0; r->names && i < r->params.count; i++)
-        free(r->names[i]);
-    free(r->names);
+    for (int i = 0; r->pictures && i < r->params.count; i++)
+        free(r->pictures[i].name);
+    free(r->pictures);
     free(r->prompt);
 }
 
@@ -215,15 +232,17 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
     if (status == EXIT_DONE) {
         progress_begin(&r.progress, opt->values[OPT_QUIET].given);
         r.params.text = r.hooks.text;
+        r.params.negative_text = r.hooks.negative_text;
         r.params.progress = on_progress;
         r.params.progress_user = &r;
+        r.params.image = on_image;
+        r.params.image_user = &r;
+        r.params.cancel = signal_token();
         flux1_status st =
-            was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_generate(s->context, s->model, &r.params, &r.images);
+            was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_generate(s->context, s->model, &r.params, NULL);
         progress_end(&r.progress, st == FLUX1_OK);
-        status = report(s->context, st);
+        status = r.failure != EXIT_DONE ? r.failure : report(s->context, st);
     }
-    if (status == EXIT_DONE)
-        status = write_images(&r);
     if (status == EXIT_DONE)
         print_results(&r);
     free_request(&r);

@@ -5,7 +5,8 @@
 #include "cli/session.h"
 
 typedef struct request_hooks {
-    const flux1_text *text; /* the prompt, encoded ahead; NULL: it is encoded as part of the request */
+    /* The prompts, encoded ahead; NULL: they are encoded as part of the request. */
+    const flux1_text *text, *negative_text;
     void (*progress)(void *user, const flux1_progress *progress); /* may be NULL */
     void *user;
 } request_hooks;

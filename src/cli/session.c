@@ -10,20 +10,20 @@ static int open_once(session *s)
     int status = open_context(s->opt, &s->context);
     if (status != EXIT_DONE)
         return status;
-    watch_signals(s->context);
-    double start = monotonic_seconds();
-    flux1_status st = flux1_model_open(s->context, folder, &s->model);
+    s->info.size = sizeof s->info;
+    flux1_status st = flux1_context_get_info(s->context, &s->info);
     if (st != FLUX1_OK)
         return report(s->context, st);
+    watch_signals(s->context);
+    double start = monotonic_seconds();
+    if ((st = flux1_model_open(s->context, folder, &s->model)) != FLUX1_OK)
+        return report(s->context, st);
     s->load_seconds = monotonic_seconds() - start;
-    if (s->opt->values[OPT_PREVIEW].given) {
-        flux1_context_params params;
-        flux1_context_params_defaults(&params);
-        params.threads = 1;
-        if ((st = flux1_context_create(&params, &s->writer)) != FLUX1_OK)
-            return report(s->writer, st);
-    }
-    return EXIT_DONE;
+    flux1_context_params params;
+    flux1_context_params_defaults(&params);
+    params.threads = 1;
+    st = flux1_context_create(&params, &s->writer);
+    return st == FLUX1_OK ? EXIT_DONE : report(s->writer, st);
 }
 
 int session_open(session *s)

@@ -8,7 +8,8 @@
 typedef struct session {
     const options *opt;
     flux1_context *context;
-    flux1_context *writer; /* writes previews while the other context is busy */
+    flux1_context_info info;
+    flux1_context *writer; /* writes pictures while the other context is busy */
     flux1_model *model;
     double load_seconds; /* not reported yet */
     bool failed;         /* it could not be opened, and no other request can use it */

@@ -112,8 +112,8 @@ static flux1_status gather_texts(denoiser *d, int which)
             continue;
         }
         if (!t->data) {
-            const tensor like = *t;
-            TRY(tensor_create(like.type, like.dims, like.shape, t, &d->context->error));
+            const tensor shape = *t;
+            TRY(tensor_create(shape.type, shape.dims, shape.shape, t, &d->context->error));
         }
         size_t bytes = tensor_bytes(t) / (size_t)d->batch;
         for (int64_t b = 0; b < d->batch; b++) {

@@ -117,7 +117,7 @@ expect_status 1 "info of nothing"
 # ---- requests
 refused 1 'width 1000000' generate -m "$tiny" -p x -W 1000000 -H 64 -o x.png --quiet
 refused 1 'GiB|MiB|TiB|GB|TB|bytes' generate -m "$tiny" -p x -W 65536 -H 65536 -o x.png --quiet
-refused 1 'memory|limit' generate -m "$tiny" -p x -W 1024 -H 1024 -o x.png --max-memory 1M --quiet
+refused 1 'max_memory.*--max-memory' generate -m "$tiny" -p x -W 1024 -H 1024 -o x.png --max-memory 1M --quiet
 refused 2 'UTF-8' generate -m "$tiny" -p "$(printf 'a\377')" -o x.png --quiet
 refused 1 'max.sequence.length 60000' generate -m "$tiny" -p x -o x.png --max-sequence-length 60000 --quiet
 refused 2 'width|size|16' generate -m "$tiny" -p x -W 8 -H 64 -o x.png --quiet

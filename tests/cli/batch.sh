@@ -23,6 +23,15 @@ for options in "" "--encoder-device host"; do
         [ "$("$PICTURE" $name.png)" = "$("$PICTURE" b-$name.png)" ] || fail "$name.png and b-$name.png differ $options"
     done
 done
+# keys of true CFG and batches, with both prompts encoded ahead too
+flux1 generate -m "$tiny" -p "an owl" -S 9 -n 2 --negative-prompt "a dog" --true-cfg-scale 3 -o cfg.png
+printf '{"prompt": "x", "seed": 1, "output": "b-x.png"}\n{"prompt": "an owl", "seed": 9, "count": 2, "batch": 2, "negative_prompt": "a dog", "true_cfg_scale": 3, "output": "b-cfg.png"}\n' >../lines
+flux1 generate -m "$tiny" --jsonl --encoder-device host <../lines
+expect_status 0 "true CFG in a line"
+for i in 1 2; do [ "$("$PICTURE" cfg-$i.png)" = "$("$PICTURE" b-cfg-$i.png)" ] || fail "cfg-$i.png and b-cfg-$i.png differ"; done
+[ "$(grep -c 'text encoders' ../err)" = 1 ] || fail "both prompts of the second line were encoded ahead: $(grep -c 'text encoders' ../err)"
+flux1 generate -m "$tiny" --jsonl --encoder-device host <../three
+
 "$PICTURE" b-car.png parameters | grep -q '^a red car$' || fail "each picture has its own prompt in it"
 # encoded ahead: only the first prompt is a stage of its own
 [ "$(grep -c 'text encoders' ../err)" = 1 ] || fail "the second and third prompt were encoded ahead: $(grep -c 'text encoders' ../err)"

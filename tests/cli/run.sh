@@ -51,6 +51,29 @@ done
 flux1 generate -m "$tiny" -p x -S 9 -o single.png
 [ "$("$PICTURE" single.png)" = "$("$PICTURE" many-3.png)" ] || fail "image i of --count is the picture of seed + i"
 
+# computed together they are the same pictures; each leaves as soon as it is decoded
+flux1 generate -m "$tiny" -p x -n 3 -S 7 -o together.png --batch 2
+expect_status 0 "--batch 2"
+printf 'together-1.png\ntogether-2.png\ntogether-3.png\n' | cmp -s - ../out || fail "the files are named in order: $(tr '\n' ' ' <../out)"
+for i in 1 2 3; do
+    [ "$("$PICTURE" many-$i.png)" = "$("$PICTURE" together-$i.png)" ] || fail "--batch changes picture $i"
+done
+mkdir taken-2.png
+flux1 generate -m "$tiny" -p x -n 3 -S 7 -o taken.png --batch 1
+expect_status 1 "a name that is a folder"
+rmdir taken-2.png
+
+# true CFG: the negative prompt counts with a scale above 1 only
+flux1 generate -m "$tiny" -p x -S 9 --negative-prompt "a dog" -o scale1.png
+expect_status 0 "a negative prompt alone"
+grep -q 'negative prompt is ignored' ../err || fail "a negative prompt without a scale gives a warning"
+[ "$("$PICTURE" single.png)" = "$("$PICTURE" scale1.png)" ] || fail "a negative prompt alone changes nothing"
+flux1 generate -m "$tiny" -p x -S 9 --negative-prompt "a dog" --true-cfg-scale 3 -o scale3.png
+expect_status 0 "--true-cfg-scale 3"
+[ "$("$PICTURE" single.png)" != "$("$PICTURE" scale3.png)" ] || fail "--true-cfg-scale 3 changes the picture"
+flux1 generate -m "$tiny" -p x -S 9 --negative-prompt "" --true-cfg-scale 3 -o empty.png
+[ "$("$PICTURE" single.png)" != "$("$PICTURE" empty.png)" ] || fail "an empty negative prompt is one"
+
 # names made from prompt and seed, never one that exists
 flux1 generate -m "$tiny" -p "A red fox, at dawn!" -S 42
 exists a-red-fox-at-dawn_seed42.png

@@ -32,7 +32,7 @@ refused 2 'auto\|f32\|bf16\|fp8' generate -m "$tiny" -p x --dtype f8
 refused 2 '--preview FILE' generate -m "$tiny" -p x --preview-every 2
 refused 2 'PNG' generate -m "$tiny" -p x -o fox.jpg
 refused 2 'standard output' generate -m "$tiny" -p x -o -
-refused 2 'mesh .*2by4.*ROWSxCOLUMNS' generate -m "$tiny" -p x --mesh 2by4
+refused 2 'mesh .*2by4.*ROWSxCOLUMNS.*--mesh' generate -m "$tiny" -p x --mesh 2by4
 refused 2 'mesh|sp ' generate -m "$tiny" -p x --mesh 2x2 --sp 3@0
 refused 2 'bash, zsh, fish' completion tcsh
 

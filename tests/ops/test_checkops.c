@@ -21,25 +21,15 @@ static void open_run(run *r, const char *backend, dtype arithmetic, int threads,
     start_run(r, dry ? NULL : ref ? ops_ref_create : ops_cpu_create, &ops_cpu_sizing, &c, rounded, seed);
 }
 
-/* The case on ref, on cpu with 1 thread, and with 2 and 3, which must agree to the bit; the arena's peak is what the
- * dry run counts. Returns the error. */
-static double compare(const check *c, const char *isa, dtype arithmetic, int variant)
+/* The case on cpu with 1 thread, and with 2 and 3, which must agree to the bit; the arena's peak is `peak`. Returns the
+ * error. */
+static double compare(const check *c, const run *ref, const char *isa, dtype arithmetic, int variant, size_t peak)
 {
     bool rounded = arithmetic == DTYPE_BF16;
-    run ref, one, more, dry, dry_ref;
-    open_run(&ref, "ref", DTYPE_F32, 1, rounded, (uint64_t)variant);
-    c->body(&ref);
-    start_run(&dry_ref, NULL, &ops_ref_sizing, &(ops_config){.arithmetic = DTYPE_F32, .threads = 1}, rounded,
-              (uint64_t)variant);
-    dry_ref.ref = true;
-    c->body(&dry_ref);
-    assert_int_equal(ops_dry_count(dry_ref.o)->arena_peak, ((ref_ops *)ref.o)->memory.peak);
-    close_run(&dry_ref);
+    run one, more;
     open_run(&one, isa, arithmetic, 1, rounded, (uint64_t)variant);
     c->body(&one);
-    open_run(&dry, "dry", arithmetic, 1, rounded, (uint64_t)variant);
-    c->body(&dry);
-    assert_int_equal(ops_dry_count(dry.o)->arena_peak, ((cpu_ops *)one.o)->memory.peak);
+    assert_int_equal(peak, ((cpu_ops *)one.o)->memory.peak);
     for (int threads = 2; threads <= 3; threads++) {
         open_run(&more, isa, arithmetic, threads, rounded, (uint64_t)variant);
         c->body(&more);
@@ -47,32 +37,56 @@ static double compare(const check *c, const char *isa, dtype arithmetic, int var
         assert_memory_equal(one.out, more.out, one.count * sizeof(float));
         close_run(&more);
     }
-    double error = distance(&ref, &one);
-    close_run(&ref);
+    double error = distance(ref, &one);
     close_run(&one);
-    close_run(&dry);
     return error;
+}
+
+/* The arena's peak as the dry run counts it. */
+static size_t dry_peak(const check *c, const ops_sizing *sizing, dtype arithmetic, bool rounded, bool ref, int variant)
+{
+    run dry;
+    start_run(&dry, NULL, sizing, &(ops_config){.arithmetic = arithmetic, .threads = 1}, rounded, (uint64_t)variant);
+    dry.ref = ref;
+    c->body(&dry);
+    size_t peak = ops_dry_count(dry.o)->arena_peak;
+    close_run(&dry);
+    return peak;
+}
+
+/* Each instruction set beside ref; worst[isa]: the largest error so far. */
+static void compare_all(const check *c, dtype arithmetic, int variant, double worst[ISAS])
+{
+    bool bf16 = arithmetic == DTYPE_BF16;
+    run ref;
+    open_run(&ref, "ref", DTYPE_F32, 1, bf16, (uint64_t)variant);
+    c->body(&ref);
+    assert_int_equal(dry_peak(c, &ops_ref_sizing, DTYPE_F32, bf16, true, variant), ((ref_ops *)ref.o)->memory.peak);
+    size_t peak = dry_peak(c, &ops_cpu_sizing, arithmetic, bf16, false, variant);
+    for (int isa = 0; isa < ISAS; isa++) {
+        if (!machine_has(isas[isa]))
+            continue;
+        double error = compare(c, &ref, isas[isa], arithmetic, variant, peak);
+        if (error > (bf16 ? c->bf16 : c->f32))
+            fail_msg("%s on %s %s, variant %d: error %g", c->name, isas[isa], bf16 ? "bf16" : "f32", variant, error);
+        worst[isa] = error > worst[isa] ? error : worst[isa];
+    }
+    close_run(&ref);
 }
 
 static void every_entry_of_cpu_is_what_ref_says(void **state)
 {
     (void)state;
     for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
-        for (int isa = 0; isa < ISAS; isa++)
-            for (int bf16 = 0; bf16 < 2; bf16++) {
-                if (!machine_has(isas[isa]))
-                    continue;
-                const check *c = &checks[i];
-                double worst = 0;
-                for (int v = 1; v <= c->variants; v++) {
-                    double error = compare(c, isas[isa], bf16 ? DTYPE_BF16 : DTYPE_F32, v);
-                    if (error > (bf16 ? c->bf16 : c->f32))
-                        fail_msg("%s on %s %s, variant %d: error %g", c->name, isas[isa], bf16 ? "bf16" : "f32", v,
-                                 error);
-                    worst = error > worst ? error : worst;
-                }
-                print_message("%-38s %-10s %-4s worst error %.1e\n", c->name, isas[isa], bf16 ? "bf16" : "f32", worst);
-            }
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            double worst[ISAS] = {0};
+            for (int v = 1; v <= checks[i].variants; v++)
+                compare_all(&checks[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
+            for (int isa = 0; isa < ISAS; isa++)
+                if (machine_has(isas[isa]))
+                    print_message("%-38s %-10s %-4s worst error %.1e\n", checks[i].name, isas[isa],
+                                  bf16 ? "bf16" : "f32", worst[isa]);
+        }
     unsetenv("FLUX1_CPU_ISA");
 }
 
@@ -115,6 +129,229 @@ static void a_destroyed_block_takes_its_own_weights_only(void **state)
         open_run(&r, ref ? "ref" : "portable", DTYPE_F32, 1, false, 1);
         hold_block_destroy(&r);
     }
+}
+
+/* Rows and columns of a window are those that its numbers name, in every batch entry. */
+static void hold_windows(run *r)
+{
+    enum { BATCH = 2, TEXT = 3, IMAGE = 5, COLS = 7 };
+    float host[BATCH][TEXT + IMAGE][COLS], part[BATCH * 2 * 4];
+    act a;
+    for (int b = 0; b < BATCH; b++)
+        for (int i = 0; i < TEXT + IMAGE; i++)
+            for (int j = 0; j < COLS; j++)
+                host[b][i][j] = (float)(100 * b + 10 * i + j);
+    ok(r, ops_create(r->o, ACT_RESIDUAL, shape_rows(BATCH, TEXT, IMAGE, COLS), &a));
+    tensor all = {.type = DTYPE_F32, .dims = 3, .shape = {BATCH, TEXT + IMAGE, COLS}, .data = host},
+           some = {.type = DTYPE_F32, .dims = 3, .shape = {BATCH, 2, 4}, .data = part};
+    ok(r, ops_upload(r->o, &all, a));
+    for (act_part p = PART_WHOLE; p <= PART_IMAGE; p++)
+        for (int row = 0; row < 2; row++) {
+            act window = act_columns(act_slice(act_slice(act_of(a, p), 1, 2), row, 2 - row), 2, 4);
+            some.shape[1] = 2 - row;
+            ok(r, ops_download(r->o, window, &some));
+            for (int b = 0; b < BATCH; b++)
+                for (int i = 0; i < 2 - row; i++)
+                    assert_memory_equal(part + (b * (2 - row) + i) * 4,
+                                        &host[b][(p == PART_IMAGE ? TEXT : 0) + 1 + row + i][2], 4 * sizeof(float));
+        }
+    close_run(r);
+}
+
+/* What ops.h does not allow, entry by entry: a call refused, and what the sentence must hold. */
+static void refused(run *r, flux1_status st, const char *entry, const char *operand)
+{
+    if (st != FLUX1_ERR_INTERNAL || strncmp(r->err.message, entry, strlen(entry)) != 0 ||
+        r->err.message[strlen(entry)] != ':' || !strstr(r->err.message, operand))
+        fail_msg("%s with a wrong %s: status %d, \"%s\"", entry, operand, st, st == FLUX1_OK ? "" : r->err.message);
+    r->err.message[0] = 0;
+}
+
+static void refuse_products(run *r)
+{
+    weight *w = linear_of(r, 6, 4, true), *v = vector_weight(r, 4, false);
+    act in = joint(r, ACT_LINEAR, 2, 3, 5, 4, false), out = joint(r, ACT_LINEAR, 2, 3, 5, 6, false),
+        partial = joint(r, ACT_PARTIAL, 2, 3, 5, 6, false), one = joint(r, ACT_LINEAR, 1, 3, 5, 4, false), gate;
+    epilogue none = {0};
+    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, 6, 6), &gate)); /* steps 0 to 2 */
+    refused(r, ops_product(r->o, act_columns(in, 0, 3), w, &none, out), "product", "w of block");
+    refused(r, ops_product(r->o, in, w, &none, act_columns(out, 0, 5)), "product", "w of block");
+    refused(r, ops_product(r->o, in, v, &none, out), "product", "vector");
+    refused(r, ops_product(r->o, in, NULL, &none, out), "product", "w");
+    refused(r, ops_product(r->o, act_of(in, PART_TEXT), w, &none, out), "product", "in [2 x 3, 4] and out [2 x 8, 6]");
+    refused(r, ops_product(r->o, one, w, &none, out), "product", "in [1 x 8, 4] and out [2 x 8, 6]");
+    refused(r, ops_product(r->o, act_slice(in, 1, 8), w, &none, out), "product", "in: rows 1 to 9");
+    refused(r, ops_product(r->o, act_columns(in, 1, 4), w, &none, out), "product", "in: columns 1 to 5");
+    refused(r, ops_product(r->o, (act){0}, w, &none, out), "product", "in is left out");
+    refused(r, ops_product(r->o, act_columns(out, 1, 4), w, &none, out), "product", "overlap");
+    refused(r, ops_product(r->o, in, w, &(epilogue){.addend = out}, out), "product", "addend");
+    refused(r, ops_product(r->o, in, w, &(epilogue){.addend = act_columns(partial, 0, 5)}, out), "product", "addend");
+    refused(r, ops_product(r->o, in, w, &(epilogue){.addend = partial}, partial), "product", "addend");
+    refused(r, ops_product(r->o, in, w, &(epilogue){.mul = in}, out), "product", "mul");
+    refused(r, ops_product(r->o, in, w, &(epilogue){.mul = out}, out), "product", "mul");
+    refused(r, ops_product(r->o, in, w, &(epilogue){.residual = in}, out), "product", "residual");
+    refused(r, ops_product(r->o, in, w, &(epilogue){.gate = out}, out), "product", "gate is LINEAR");
+    refused(r, ops_product(r->o, in, w, &(epilogue){.gate = act_columns(gate, 0, 5)}, out), "product", "gate");
+    refused(r, ops_product(r->o, in, w, &(epilogue){.gate = act_slice(gate, 0, 5)}, out), "product", "gate");
+    refused(r, ops_product(r->o, in, w, &(epilogue){.gate = act_slice(gate, 0, 2)}, out), "product", "at step 1");
+    ok(r, ops_product(r->o, in, w, &(epilogue){.gate = act_slice(gate, 2, 4)}, out));
+    ok(r, ops_step_set(r->o, 3));
+    refused(r, ops_product(r->o, in, w, &(epilogue){.gate = gate}, out), "product", "at step 3");
+    ok(r, ops_step_set(r->o, 1));
+    linear_weight plain = {.w = w}, up = {.w = linear_of(r, 6, 3, false)}, down = {.w = linear_of(r, 2, 4, false)},
+                  narrow = {.w = linear_of(r, 4, 5, false)};
+    adapter a = {.up = up.w, .down = down.w, .scale = 1};
+    refused(r, ops_linear(r->o, in, &down, &none, out), "product", "w of block");
+    refused(r, ops_linear(r->o, in, &(linear_weight){.w = w, .adapters = &a, .adapter_count = 1}, &none, out), "linear",
+            "up of block");
+    a.down = a.up;
+    refused(r, ops_linear(r->o, in, &(linear_weight){.w = w, .adapters = &a, .adapter_count = 1}, &none, out), "linear",
+            "of block");
+    refused(r, ops_mlp(r->o, in, &plain, ACTIVATION_SILU, &narrow, &none, in), "mlp", "down of block");
+    qkv_weights qkv = {.qkv = plain, .heads = 1};
+    act rope;
+    ok(r, ops_create(r->o, ACT_ROPE, shape_rows(1, 3, 5, 2), &rope));
+    refused(r, ops_qkv_norm_rope(r->o, in, &qkv, rope, act_columns(out, 0, 4)), "qkv_norm_rope", "qkv [2 x 8, 4]");
+    refused(r, ops_single_products(r->o, in, &qkv, act_slice(rope, 1, 7), out, &plain, out), "head_norm_rope",
+            "rope [1 x 7, 2]");
+    ok(r, ops_qkv_norm_rope(r->o, in, &qkv, rope, out));
+}
+
+static void refuse_rows(run *r)
+{
+    weight *v = vector_weight(r, 4, false), *w = linear_of(r, 4, 4, false);
+    weight_recipe t = matrix_recipe(r, WEIGHT_TABLE, 9, 4);
+    weight *entries = prepare(r, &t, false);
+    act in = joint(r, ACT_RESIDUAL, 2, 3, 5, 4, false), out = joint(r, ACT_LINEAR, 2, 3, 5, 4, false), none = {0},
+        wide = joint(r, ACT_LINEAR, 2, 3, 5, 8, false), rope = joint(r, ACT_ROPE, 2, 3, 5, 4, false), ids, steps;
+    ok(r, ops_create(r->o, ACT_IDS, shape_rows(2, 3, 5, 2), &ids));
+    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, 4, 4), &steps));
+    refused(r, ops_layer_norm(r->o, in, NULL, none, none, 0, wide), "layer_norm", "in [2 x 8, 4] and out [2 x 8, 8]");
+    refused(r, ops_layer_norm(r->o, in, w, none, none, 0, out), "layer_norm", "w is a linear weight");
+    refused(r, ops_layer_norm(r->o, in, NULL, act_columns(steps, 0, 3), none, 0, out), "layer_norm", "shift");
+    refused(r, ops_layer_norm(r->o, in, NULL, none, act_slice(steps, 0, 3), 0, out), "layer_norm", "scale");
+    refused(r, ops_layer_norm(r->o, in, NULL, none, none, 0, in), "layer_norm", "overlap");
+    refused(r, ops_rms_norm(r->o, in, NULL, 0, out), "rms_norm", "w");
+    refused(r, ops_rms_norm(r->o, wide, v, 0, wide), "rms_norm", "overlap");
+    refused(r, ops_head_norm_rope(r->o, in, 3, NULL, 0, none), "head_norm_rope", "3 heads");
+    refused(r, ops_head_norm_rope(r->o, in, 2, v, 0, none), "head_norm_rope", "w of block");
+    refused(r, ops_head_norm_rope(r->o, in, 1, v, 0, rope), "head_norm_rope", "rope [2 x 8, 4]");
+    refused(r, ops_head_norm_rope(r->o, in, 1, v, 0, out), "head_norm_rope", "rope is LINEAR");
+    refused(r, ops_embed(r->o, out, entries, NULL, 0, in), "embed", "ids is LINEAR");
+    refused(r, ops_embed(r->o, ids, entries, NULL, 0, in), "embed", "ids [2 x 8, 2]");
+    refused(r, ops_embed(r->o, act_columns(ids, 0, 1), v, NULL, 0, in), "embed", "table is a vector");
+    refused(r, ops_embed(r->o, act_columns(ids, 0, 1), entries, entries, 2, in), "embed", "positions");
+    refused(r, ops_activate(r->o, ACTIVATION_SILU, in, wide), "activate", "out [2 x 8, 8]");
+    refused(r, ops_activate(r->o, ACTIVATION_SILU, act_columns(wide, 2, 4), act_columns(wide, 0, 4)), "activate",
+            "overlap");
+    refused(r, ops_add(r->o, in, 1, none, wide, in), "add", "y [2 x 8, 8]");
+    refused(r, ops_add(r->o, in, 1, none, act_of(out, PART_TEXT), in), "add", "y [2 x 3, 4]");
+    refused(r, ops_add(r->o, in, 1, act_slice(steps, 0, 2), out, in), "add", "gate");
+    refused(r, ops_euler(r->o, in, out, none), "euler", "dsigma");
+    refused(r, ops_euler(r->o, in, out, steps), "euler", "dsigma");
+    refused(r, ops_euler(r->o, in, in, act_columns(steps, 0, 1)), "euler", "overlap");
+    refused(r, ops_cast(r->o, in, act_of(out, PART_TEXT)), "cast", "out [2 x 3, 4]");
+    refused(r, ops_copy_rows(r->o, in, 6, act_of(out, PART_TEXT)), "copy_rows", "in [2 x 8, 4]");
+    refused(r, ops_copy_rows(r->o, in, 0, wide), "copy_rows", "out [2 x 8, 8]");
+    refused(r, ops_pack(r->o, in, 5, 4, NULL), "pack", "in [2 x 8, 4]");
+    refused(r, ops_unpack(r->o, NULL, in, -1, 4), "unpack", "out [2 x 8, 4]");
+    refused(r, ops_finite(r->o, in, -1), "finite", "slot");
+    refused(r, ops_finite(r->o, act_columns(in, 3, 2), 0), "finite", "a: columns");
+}
+
+static void refuse_attention(run *r)
+{
+    act q = joint(r, ACT_HEADS, 1, 0, 5, 12, false), k = joint(r, ACT_HEADS, 1, 0, 7, 12, false),
+        v = joint(r, ACT_HEADS, 1, 0, 7, 12, false), out = joint(r, ACT_HEADS, 1, 0, 5, 12, false),
+        part = joint(r, ACT_PARTIAL, 1, 0, 5, 12, false), other = joint(r, ACT_PARTIAL, 1, 0, 5, 12, false),
+        lse = joint(r, ACT_STATS, 1, 0, 5, 3, false), sum = joint(r, ACT_STATS, 1, 0, 5, 3, false);
+    attention_args a = {.heads = 3, .scale = 1}, five = {.heads = 5, .scale = 1}, biased = a;
+    refused(r, ops_attention(r->o, q, k, v, &five, out), "attention", "5 heads");
+    refused(r, ops_attention(r->o, q, k, act_slice(v, 0, 6), &a, out), "attention", "v [1 x 6, 12]");
+    refused(r, ops_attention(r->o, q, k, v, &a, act_slice(out, 0, 4)), "attention", "out [1 x 4, 12]");
+    refused(r, ops_attention(r->o, q, k, v, &a, q), "attention", "overlap");
+    refused(r, ops_attention(r->o, q, act_columns(k, 0, 6), act_columns(v, 0, 6), &a, out), "attention",
+            "k [1 x 7, 6]");
+    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, 3, 13), &biased.bias));
+    refused(r, ops_attention(r->o, q, k, v, &biased, out), "attention", "bias [1 x 3, 13]");
+    refused(r, ops_attention_part(r->o, q, k, v, &a, out, lse), "attention_part", "out is HEADS");
+    refused(r, ops_attention_part(r->o, q, k, v, &a, part, act_columns(lse, 0, 2)), "attention_part", "lse [1 x 5, 2]");
+    refused(r, ops_attention_part(r->o, q, k, v, &a, part, act_slice(lse, 0, 4)), "attention_part", "lse [1 x 4, 3]");
+    refused(r, ops_attention_merge(r->o, 5, part, lse, other, sum), "attention_merge", "5 heads");
+    refused(r, ops_attention_merge(r->o, 3, part, lse, part, sum), "attention_merge", "overlap");
+    refused(r, ops_attention_merge(r->o, 3, part, lse, act_slice(other, 0, 4), sum), "attention_merge",
+            "other [1 x 4, 12]");
+    refused(r, ops_attention_merge(r->o, 3, part, lse, other, other), "attention_merge", "other_lse is PARTIAL");
+}
+
+static void refuse_planes(run *r)
+{
+    weight_recipe f = recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_F32, 4, (int64_t[]){6, 4, 3, 3})), g;
+    f.kernel = 3;
+    weight *w = prepare(r, &f, false), *v = vector_weight(r, 4, true);
+    g = recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_F32, 4, (int64_t[]){6, 4, 1, 1}));
+    g.kernel = 1;
+    weight *point = prepare(r, &g, false);
+    act in = plane(r, 1, 4, 6, 4, false), out = plane(r, 1, 4, 6, 6, false), small = plane(r, 1, 2, 3, 6, false),
+        line = plane(r, 1, 1, 6, 4, false), none = {0}, flat = joint(r, ACT_LINEAR, 1, 0, 24, 4, false), stats,
+        again = plane(r, 1, 4, 6, 4, false);
+    ok(r, ops_create(r->o, ACT_STATS, shape_rows(1, 0, 2, 3), &stats));
+    refused(r, ops_conv(r->o, flat, none, none, w, 1, none, out), "conv", "in is LINEAR");
+    refused(r, ops_conv(r->o, in, none, none, v, 1, none, out), "conv", "w is a vector");
+    refused(r, ops_conv(r->o, in, none, none, w, 1, none, small), "conv", "out [1 x 6, 6]");
+    refused(r, ops_conv(r->o, in, none, none, w, 3, none, out), "conv", "stride 3");
+    refused(r, ops_conv(r->o, in, none, none, point, 2, none, small), "conv", "stride 2");
+    refused(r, ops_conv(r->o, in, in, none, w, 1, none, out), "conv", "top [1 x 24, 4]");
+    refused(r, ops_conv(r->o, in, none, line, point, 1, none, out), "conv", "bottom [1 x 6, 4]");
+    refused(r, ops_conv(r->o, in, line, none, w, 2, none, small), "conv", "top [1 x 6, 4]");
+    refused(r, ops_conv(r->o, act_slice(in, 6, 18), none, none, w, 1, none, out), "conv", "in [1 x 18, 4]");
+    refused(r, ops_conv(r->o, in, none, none, w, 1, small, out), "conv", "residual [1 x 6, 6]");
+    refused(r, ops_group_stats(r->o, in, 3, stats), "group_stats", "in [1 x 24, 4]");
+    refused(r, ops_group_stats(r->o, in, 4, stats), "group_stats", "stats [1 x 2, 3]");
+    refused(r, ops_group_apply(r->o, in, act_slice(stats, 0, 1), 2, v, 0, false, again), "group_apply",
+            "stats [1 x 1, 3]");
+    refused(r, ops_group_apply(r->o, in, stats, 2, w, 0, false, again), "group_apply", "w is a convolution");
+    refused(r, ops_group_apply(r->o, in, stats, 2, v, 0, false, out), "group_apply", "out [1 x 24, 6]");
+    refused(r, ops_group_norm(r->o, in, 0, v, 0, false, again), "group_norm", "in [1 x 24, 4]");
+    refused(r, ops_upsample(r->o, in, again), "upsample", "out [1 x 24, 4]");
+}
+
+static void refuse_the_rest(run *r)
+{
+    act a;
+    block *b;
+    float x[6] = {0};
+    weight *out;
+    refused(r, ops_create(r->o, ACT_LINEAR, shape_rows(1, -1, 0, 4), &a), "create", "below 0");
+    refused(r, ops_create(r->o, ACT_PLANE, (act_shape){1, {0, 6}, 4, 2, 4}, &a), "create", "PLANE");
+    refused(r, ops_create(r->o, ACT_HEADS, shape_plane(1, 2, 3, 4), &a), "create", "HEADS");
+    ok(r, ops_create(r->o, ACT_LINEAR, shape_rows(1, 0, 2, 4), &a));
+    tensor host = {.type = DTYPE_F32, .dims = 1, .shape = {6}, .data = x};
+    if (!r->dry) {
+        refused(r, ops_upload(r->o, &host, a), "upload", "[1 x 2, 4]");
+        refused(r, ops_download(r->o, a, &host), "download", "[1 x 2, 4]");
+    }
+    refused(r, ops_upload(r->o, &host, act_slice(a, 1, 2)), "upload", "out: rows 1 to 3");
+    refused(r, ops_download(r->o, act_slice(a, 1, 2), &host), "download", "in: rows 1 to 3");
+    refused(r, ops_block_create(r->o, NULL, &b), "block_create", "name");
+    ok(r, ops_block_create(r->o, "empty", &b));
+    weight_recipe m = matrix_recipe(r, WEIGHT_LINEAR, 6, 4), wrong = m, bias = matrix_recipe(r, WEIGHT_LINEAR, 6, 1);
+    wrong.rows = 7;
+    refused(r, ops_prepare(r->o, b, &wrong, NULL, &out), "prepare", "w: pieces");
+    wrong = m, wrong.piece[0].source_row = 1;
+    refused(r, ops_prepare(r->o, b, &wrong, NULL, &out), "prepare", "\"w\"");
+    wrong = m, wrong.role = WEIGHT_CONV, wrong.kernel = 3;
+    refused(r, ops_prepare(r->o, b, &wrong, NULL, &out), "prepare", "kernel 3");
+    wrong = m, wrong.role = WEIGHT_QKV, wrong.heads = 4;
+    refused(r, ops_prepare(r->o, b, &wrong, NULL, &out), "prepare", "4 heads");
+    refused(r, ops_prepare(r->o, b, &m, &bias, &out), "prepare", "bias [6, 1]");
+    refused(r, ops_block_end(r->o, b), "block_end", "empty");
+    ok(r, ops_block_begin(r->o, b));
+    refused(r, ops_block_begin(r->o, b), "block_begin", "empty");
+    refused(r, ops_prepare(r->o, b, &m, NULL, &out), "prepare", "empty");
+    refused(r, ops_step_set(r->o, -1), "step_set", "-1");
+    refused(r, ops_step_end(r->o, -1), "step_end", "-1");
+    refused(r, ops_step_wait(r->o, -1, &(int){0}), "step_wait", "-1");
 }
 
 static void a_window_is_the_rows_and_columns_it_names(void **state)

@@ -140,6 +140,7 @@ typedef struct model {
     block *b[MODEL_BLOCKS];
     weight *w[MODEL_BLOCKS];
     act x, in, gate;
+    bool replayed;
 } model;
 
 /* The store of the weights at hand: memory that is used again has other contents, so other weights are of another
@@ -147,9 +148,19 @@ typedef struct model {
 static uint64_t model_store = 77;
 static ops_fp8 model_fp8; /* FP8_NO but where a test says otherwise */
 
+static void make_activations(model *m)
+{
+    run *r = &m->r;
+    r->random = 4711;
+    ok(r, ops_create(r->o, ACT_RESIDUAL, shape_rows(1, 0, MODEL_ROWS, MODEL_WIDTH), &m->x));
+    ok(r, ops_create(r->o, ACT_LINEAR, shape_rows(1, 0, MODEL_ROWS, MODEL_WIDTH), &m->in));
+    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, MODEL_STEPS, MODEL_WIDTH), &m->gate));
+    fill(r, m->x, false);
+    fill(r, m->gate, false);
+}
+
 static void open_model(model *m, const tensor *weights, bool eager)
 {
-    static const int64_t width = MODEL_WIDTH;
     start_run(&m->r, ops_cuda_create, &ops_cuda_sizing,
               &(ops_config){.arithmetic = DTYPE_F32, .fp8 = model_fp8, .threads = 2, .device = gpu, .eager = eager},
               false, 7);
@@ -163,28 +174,32 @@ static void open_model(model *m, const tensor *weights, bool eager)
         ok(r, ops_block_create(r->o, "a block", &m->b[i]));
         ok(r, ops_prepare(r->o, m->b[i], &w, NULL, &m->w[i]));
     }
-    ok(r, ops_create(r->o, ACT_RESIDUAL, shape_rows(1, 0, MODEL_ROWS, width), &m->x));
-    ok(r, ops_create(r->o, ACT_LINEAR, shape_rows(1, 0, MODEL_ROWS, width), &m->in));
-    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, MODEL_STEPS, width), &m->gate));
-    fill(r, m->x, false);
-    fill(r, m->gate, false);
+    make_activations(m);
+}
+
+static flux1_status try_block(model *m, int i)
+{
+    ops *o = m->r.o;
+    TRY(ops_block_begin(o, m->b[i]));
+    TRY(ops_cast(o, m->x, m->in));
+    TRY(ops_product(o, m->in, m->w[i], &(epilogue){.gate = m->gate, .residual = m->x}, m->x));
+    return ops_block_end(o, m->b[i]);
+}
+
+static flux1_status try_model_step(model *m, int64_t step)
+{
+    ops *o = m->r.o;
+    TRY(ops_step_set(o, step % MODEL_STEPS));
+    TRY(ops_step_replay(o, 1, &m->replayed));
+    for (int i = 0; i < MODEL_BLOCKS && !m->replayed; i++)
+        TRY(try_block(m, i));
+    return m->replayed ? FLUX1_OK : ops_step_record(o);
 }
 
 static bool run_model_step(model *m, int64_t step)
 {
-    ops *o = m->r.o;
-    bool replayed;
-    ok(&m->r, ops_step_set(o, step));
-    ok(&m->r, ops_step_replay(o, 1, &replayed));
-    for (int i = 0; i < MODEL_BLOCKS && !replayed; i++) {
-        ok(&m->r, ops_block_begin(o, m->b[i]));
-        ok(&m->r, ops_cast(o, m->x, m->in));
-        ok(&m->r, ops_product(o, m->in, m->w[i], &(epilogue){.gate = m->gate, .residual = m->x}, m->x));
-        ok(&m->r, ops_block_end(o, m->b[i]));
-    }
-    if (!replayed)
-        ok(&m->r, ops_step_record(o));
-    return replayed;
+    ok(&m->r, try_model_step(m, step));
+    return m->replayed;
 }
 
 /* All steps; the result goes to `out` [MODEL_ROWS · MODEL_WIDTH]. Returns how many steps were replayed. */
@@ -283,57 +298,367 @@ static void weights_that_do_not_fit_are_streamed(void **state)
     model_fp8 = FP8_NO;
 }
 
-/* A run of blocks of 64 MiB, one after the other, beside an arena; uploaded: bytes. */
-enum { LARGE_BLOCKS = 12, LARGE_WIDTH = 4096 };
+/* ---- models of blocks of 64 MiB in memory that is tight ---- */
 
-static void run_large(const tensor *weights, size_t arena_bytes, size_t *uploaded)
+enum { LARGE_BLOCKS = 12, LARGE_WIDTH = 4096 };
+#define LARGE ((size_t)LARGE_WIDTH * LARGE_WIDTH * sizeof(float))
+#define MIB ((size_t)1 << 20)
+
+static tensor large_weights; /* all of a block's, in all blocks: what lies there plays no part */
+
+static int open_large(void **state)
 {
-    static store_tensor tensors[LARGE_BLOCKS];
+    (void)state;
     flux1_error err = {0};
-    run r = {0};
+    return tensor_create(DTYPE_F32, 2, (int64_t[]){LARGE_WIDTH, LARGE_WIDTH}, &large_weights, &err);
+}
+
+static int close_large(void **state)
+{
+    (void)state;
+    tensor_free(&large_weights);
+    cuda_emulator_memory((size_t)64 << 30);
+    return 0;
+}
+
+typedef struct large {
+    store_tensor tensor[LARGE_BLOCKS];
     block *b[LARGE_BLOCKS];
+    int blocks;
+} large;
+
+/* Blocks of store numbers from `first` on. */
+static void make_large(run *r, large *m, int blocks, uint64_t first)
+{
     weight *w;
-    ok(&r, ops_cuda_create(&(ops_config){.arithmetic = DTYPE_F32, .threads = 2, .err = &err, .device = gpu}, &r.o));
-    ok(&r, ops_reserve(r.o, arena_bytes));
-    for (int i = 0; i < LARGE_BLOCKS; i++) {
-        tensors[i] =
-            (store_tensor){.name = "w", .file = "memory", .view = *weights, .store = model_store + (uint64_t)i};
-        weight_recipe recipe = recipe_whole(WEIGHT_LINEAR, &tensors[i]);
-        ok(&r, ops_block_create(r.o, "a large block", &b[i]));
-        ok(&r, ops_prepare(r.o, b[i], &recipe, NULL, &w));
+    m->blocks = blocks;
+    for (int i = 0; i < blocks; i++) {
+        m->tensor[i] =
+            (store_tensor){.name = "w", .file = "memory", .view = large_weights, .store = first + (uint64_t)i};
+        weight_recipe recipe = recipe_whole(WEIGHT_LINEAR, &m->tensor[i]);
+        ok(r, ops_block_create(r->o, "a large block", &m->b[i]));
+        ok(r, ops_prepare(r->o, m->b[i], &recipe, NULL, &w));
     }
+}
+
+/* A step of recording `number`: all blocks, one after the other. Returns how many of them were uploaded; −1: replayed.
+ */
+static int step_large(run *r, const large *m, uint64_t number)
+{
+    bool replayed;
     size_t before = cuda_emulator_counts().uploaded_bytes;
-    for (int i = 0; i < LARGE_BLOCKS; i++) {
-        flux1_status st = ops_block_begin(r.o, b[i]);
-        if (st != FLUX1_OK)
-            fail_msg("block %d: %s", i, err.message);
-        ok(&r, ops_block_end(r.o, b[i]));
+    ok(r, ops_step_replay(r->o, number, &replayed));
+    for (int i = 0; i < m->blocks && !replayed; i++) {
+        ok(r, ops_block_begin(r->o, m->b[i]));
+        ok(r, ops_block_end(r->o, m->b[i]));
     }
-    *uploaded = cuda_emulator_counts().uploaded_bytes - before;
-    ops_destroy(r.o);
+    if (!replayed)
+        ok(r, ops_step_record(r->o));
+    return replayed ? -1 : (int)((cuda_emulator_counts().uploaded_bytes - before) / LARGE);
+}
+
+static uint64_t new_stores(void)
+{
+    static uint64_t next = 1000000;
+    return next += 1000;
+}
+
+static void open_bare(run *r, size_t arena_bytes)
+{
+    *r = (run){0};
+    ok(r, ops_cuda_create(&(ops_config){.arithmetic = DTYPE_F32, .threads = 2, .err = &r->err, .device = gpu}, &r->o));
+    ok(r, ops_reserve(r->o, arena_bytes));
+}
+
+static void keep_nothing(void)
+{
+    gpu->kind->kept_budget(gpu, 1);
+    gpu->kind->kept_budget(gpu, 0);
+}
+
+/* Room for so many blocks beside what a backend has for itself and what is left to the libraries. */
+static void room_for(int blocks)
+{
+    keep_nothing();
+    cuda_emulator_memory(cuda_emulator_counts().device_bytes + 612 * MIB + (size_t)blocks * LARGE);
 }
 
 /* The first picture leaves all blocks on the GPU. The second's activations take the place of two, and the ten that are
- * left are no room for those two: they are wanted themselves. */
+ * left are no room for those two: they are wanted themselves. They stay, and the two are streamed. */
 static void a_larger_picture_after_a_smaller_one_streams(void **state)
 {
     (void)state;
-    tensor weights;
-    const size_t one = (size_t)LARGE_WIDTH * LARGE_WIDTH * sizeof(float), least = (size_t)1 << 20;
-    size_t uploaded;
+    uint64_t stores = new_stores();
+    run r;
+    large m;
     if (!emulated)
         skip();
+    room_for(LARGE_BLOCKS);
+    open_bare(&r, MIB);
+    make_large(&r, &m, LARGE_BLOCKS, stores);
+    assert_int_equal(step_large(&r, &m, 1), LARGE_BLOCKS);
+    close_run(&r);
+    open_bare(&r, 612 * MIB - 100 * MIB + 2 * LARGE);
+    make_large(&r, &m, LARGE_BLOCKS, stores);
+    assert_true(step_large(&r, &m, 1) <= LARGE_BLOCKS);
+    close_run(&r);
+}
+
+/* Of a model that does not fit, what fits stays: only the others are uploaded in every step. */
+static void what_fits_stays_and_the_rest_is_streamed(void **state)
+{
+    (void)state;
+    run r;
+    large m;
+    if (!emulated)
+        skip();
+    room_for(8);
+    open_bare(&r, MIB);
+    make_large(&r, &m, LARGE_BLOCKS, new_stores());
+    step_large(&r, &m, 1);
+    step_large(&r, &m, 1);
+    int again = step_large(&r, &m, 1);
+    assert_true(again >= LARGE_BLOCKS - 8 && again <= LARGE_BLOCKS - 8 + 3); /* three slots have the room of blocks */
+    ops_rest(r.o);
+    int after = step_large(&r, &m, 1);
+    assert_true(after >= 0 && after <= again + 1);
+    close_run(&r);
+}
+
+/* One backend, two models of which either fits: the one that rests gives way, and both are recorded. */
+static void blocks_of_an_idle_model_give_way(void **state)
+{
+    (void)state;
+    run r;
+    large m[2];
+    if (!emulated)
+        skip();
+    room_for(8);
+    open_bare(&r, MIB);
+    for (int i = 0; i < 2; i++)
+        make_large(&r, &m[i], 6, new_stores());
+    for (int turn = 0; turn < 2; turn++)
+        for (int i = 0; i < 2; i++) {
+            ok(&r, ops_reserve(r.o, MIB)); /* a stage begins */
+            int uploaded = step_large(&r, &m[i], 1 + (uint64_t)i);
+            assert_true(uploaded == (turn == 0 ? 6 : 4)); /* the other's six took the place of four */
+            assert_int_equal(step_large(&r, &m[i], 1 + (uint64_t)i), 0);
+            assert_int_equal(step_large(&r, &m[i], 1 + (uint64_t)i), -1);
+        }
+    close_run(&r);
+}
+
+/* A backend at rest holds nothing that another one needs; where nobody needed it, it goes on where it was. */
+static void weights_at_rest_are_found_again(void **state)
+{
+    (void)state;
+    run r, other;
+    large m, n;
+    if (!emulated)
+        skip();
+    room_for(6);
+    open_bare(&r, MIB);
+    make_large(&r, &m, 4, new_stores());
+    for (int k = 0; k < 3; k++)
+        assert_int_equal(step_large(&r, &m, 7), k == 0 ? 4 : k == 1 ? 0 : -1);
+    ops_rest(r.o);
+    assert_int_equal(step_large(&r, &m, 7), -1);
+    ops_rest(r.o);
+    open_bare(&other, MIB);
+    make_large(&other, &n, 3, new_stores());
+    assert_int_equal(step_large(&other, &n, 1), 3);
+    close_run(&other);
+    int again = step_large(&r, &m, 7); /* what was recorded lies elsewhere now */
+    assert_true(again > 0 && again < 4);
+    assert_int_equal(step_large(&r, &m, 7), 0);
+    assert_int_equal(step_large(&r, &m, 7), -1);
+    close_run(&r);
+}
+
+static void kept_weights_keep_to_a_budget(void **state)
+{
+    (void)state;
+    run r;
+    large m;
+    if (!emulated)
+        skip();
+    keep_nothing();
+    gpu->kind->kept_budget(gpu, 2 * LARGE);
+    open_bare(&r, MIB);
+    size_t before = cuda_emulator_counts().device_bytes;
+    make_large(&r, &m, 4, new_stores());
+    assert_int_equal(step_large(&r, &m, 1), 4); /* what is needed is there all the same */
+    assert_int_equal(step_large(&r, &m, 1), 0);
+    ops_rest(r.o);
+    assert_int_equal(cuda_emulator_counts().device_bytes - before, 2 * LARGE);
+    assert_int_equal(step_large(&r, &m, 1), 2); /* the last two are still there */
+    gpu->kind->kept_budget(gpu, 0);
+    close_run(&r);
+}
+
+/* Bytes of a kept block, taken out and put in again, stand for an upload. */
+static void kept_weights_are_exported_and_adopted(void **state)
+{
+    (void)state;
+    run r;
+    large m;
+    uint64_t key[2], stores = new_stores();
+    size_t bytes;
     flux1_error err = {0};
-    assert_int_equal(tensor_create(DTYPE_F32, 2, (int64_t[]){LARGE_WIDTH, LARGE_WIDTH}, &weights, &err), FLUX1_OK);
-    model_store += LARGE_BLOCKS;
-    cuda_emulator_memory(cuda_emulator_counts().device_bytes + LARGE_BLOCKS * one + ((size_t)612 << 20));
-    run_large(&weights, least, &uploaded);
-    assert_int_equal(uploaded, LARGE_BLOCKS * one);
-    run_large(&weights, ((size_t)612 << 20) + 2 * one - ((size_t)100 << 20), &uploaded);
-    assert_true(uploaded <= LARGE_BLOCKS * one);
-    cuda_emulator_memory((size_t)64 << 30);
-    model_store += LARGE_BLOCKS;
-    tensor_free(&weights);
+    if (!emulated)
+        skip();
+    open_bare(&r, MIB);
+    make_large(&r, &m, 1, stores);
+    gpu->kind->block_key(r.o, m.b[0], key, &bytes);
+    assert_int_equal(bytes, LARGE);
+    unsigned char *copy = malloc(bytes);
+    assert_int_equal(gpu->kind->kept_export(gpu, key, copy, bytes, &err), FLUX1_ERR_ARGUMENT); /* not there yet */
+    assert_int_equal(step_large(&r, &m, 1), 1);
+    assert_int_equal(gpu->kind->kept_export(gpu, key, copy, bytes - 1, &err), FLUX1_ERR_ARGUMENT);
+    assert_int_equal(gpu->kind->kept_export(gpu, key, copy, bytes, &err), FLUX1_OK);
+    assert_memory_equal(copy, large_weights.data, bytes);
+    close_run(&r);
+    keep_nothing();
+    assert_int_equal(gpu->kind->kept_adopt(gpu, key, copy, bytes, &err), FLUX1_OK);
+    assert_int_equal(gpu->kind->kept_adopt(gpu, key, copy, bytes, &err), FLUX1_OK); /* there already */
+    memset(copy, 0, bytes);
+    open_bare(&r, MIB);
+    make_large(&r, &m, 1, stores);
+    assert_int_equal(step_large(&r, &m, 1), 0);
+    assert_int_equal(gpu->kind->kept_export(gpu, key, copy, bytes, &err), FLUX1_OK);
+    assert_memory_equal(copy, large_weights.data, bytes);
+    close_run(&r);
+    keep_nothing();
+    gpu->kind->kept_budget(gpu, LARGE - 1);
+    assert_int_equal(gpu->kind->kept_adopt(gpu, key, copy, bytes, &err), FLUX1_ERR_MEMORY);
+    gpu->kind->kept_budget(gpu, 0);
+    free(copy);
+}
+
+/* ---- what a run costs once ---- */
+
+/* Nothing but handles before the first upload; nothing at all for a run like the one before. */
+static void what_is_fixed_is_made_once(void **state)
+{
+    (void)state;
+    tensor weights[MODEL_BLOCKS];
+    float first[MODEL_ROWS * MODEL_WIDTH], out[MODEL_ROWS * MODEL_WIDTH];
+    model m;
+    if (!emulated)
+        skip();
+    make_weights(weights);
+    size_t pinned = cuda_emulator_counts().pinned_bytes;
+    open_model(&m, weights, false);
+    assert_true(cuda_emulator_counts().pinned_bytes - pinned <= 64 << 10); /* the checks' flags */
+    cuda_emulator_counters before = {0}, after;
+    for (int k = 0; k < 3; k++) {
+        before = cuda_emulator_counts();
+        ok(&m.r, ops_reserve(m.r.o, k == 2 ? ARENA / 2 : ARENA)); /* no more than there is */
+        make_activations(&m);
+        for (int step = 0; step < MODEL_STEPS; step++)
+            assert_int_equal(run_model_step(&m, step), k > 0 || step > 1);
+        m.r.count = 0, m.r.kept = 0;
+        keep(&m.r, m.x);
+        memcpy(k ? out : first, m.r.out, sizeof out);
+        if (k)
+            assert_memory_equal(first, out, sizeof out);
+        ops_rest(m.r.o);
+        after = cuda_emulator_counts();
+        assert_true(k == 0 || (after.allocations == before.allocations && after.plans == before.plans));
+    }
+    ok(&m.r, ops_reserve(m.r.o, 2 * ARENA)); /* it moves: what was recorded is of no use */
+    make_activations(&m);
+    for (int step = 0; step < MODEL_STEPS; step++)
+        assert_int_equal(run_model_step(&m, step), step > 1);
+    close_run(&m.r);
+    before = cuda_emulator_counts();
+    run_model(weights, false, out); /* another backend on the same device */
+    assert_int_equal(cuda_emulator_counts().plans, before.plans);
+    assert_memory_equal(first, out, sizeof out);
+    free_weights(weights);
+}
+
+/* Weights are the same only if all is that they are made of; a file's bytes are the same wherever they are mapped. */
+static void blocks_in_other_forms_have_other_keys(void **state)
+{
+    (void)state;
+    enum { FORMS = 8 };
+    run r;
+    weight *w;
+    uint64_t key[FORMS][2];
+    tensor data = {.type = DTYPE_BF16, .dims = 2, .shape = {6, 4}, .data = &key}, elsewhere = data;
+    elsewhere.data = &r;
+    file_identity file = {.device = 1, .inode = 2, .size = 3, .seconds = 4};
+    store_tensor of_file = {.name = "w", .file = "f", .view = data, .store = 5, .source = file, .offset = 64},
+                 mapped_again = {.name = "w", .file = "f", .view = elsewhere, .store = 6, .source = file, .offset = 64},
+                 further = {.name = "w", .file = "f", .view = data, .store = 5, .source = file, .offset = 128};
+    weight_recipe form[FORMS];
+    for (int i = 0; i < FORMS; i++)
+        form[i] = recipe_whole(i % 2 ? WEIGHT_QKV : WEIGHT_LINEAR, i == 6   ? &further
+                                                                   : i == 7 ? &mapped_again
+                                                                            : &of_file);
+    form[1].heads = 1, form[3].heads = 2, form[2].coarse = true, form[4] = recipe_rows(&form[0], 0, 3);
+    form[5].role = WEIGHT_LINEAR, form[5].piece[0].source_row = 1, form[7].role = WEIGHT_LINEAR;
+    open_fp8(&r, DTYPE_BF16, FP8_ROWS, false, 1);
+    for (int i = 0; i < FORMS; i++) {
+        size_t bytes;
+        ok(&r, ops_block_create(r.o, "a block", &r.held));
+        ok(&r, ops_prepare(r.o, r.held, &form[i], NULL, &w));
+        gpu->kind->block_key(r.o, r.held, key[i], &bytes);
+        for (int k = 0; k < i; k++)
+            assert_int_equal(memcmp(key[i], key[k], sizeof key[0]) == 0, k == 0 && i == 7);
+    }
+    close_run(&r);
+}
+
+/* ---- failures ---- */
+
+/* A kernel that touches what it must not takes the device with it: that is said once, then at every call that it was.
+ */
+static void a_device_that_fails_says_so_and_ends(void **state)
+{
+    (void)state;
+    tensor weights[MODEL_BLOCKS];
+    ops_device *sound = gpu, *again = NULL;
+    flux1_error err = {0};
+    if (!emulated)
+        skip();
+    make_weights(weights);
+    cuda_emulator_devices(2);
+    for (int nth = 1; nth < 200; nth += 23) { /* in the first step, while one is recorded, in a replay */
+        model m;
+        flux1_status st = FLUX1_OK;
+        int slot;
+        int64_t alive = cuda_emulator_counts().live_allocations;
+        assert_int_equal(sound->kind->open(1, &gpu, &err), FLUX1_OK);
+        open_model(&m, weights, false);
+        ops *o = m.r.o;
+        cuda_emulator_fail_kernel(nth);
+        for (int k = 0; k < 20 && st == FLUX1_OK; k++) {
+            st = try_model_step(&m, k);
+            st = st == FLUX1_OK ? ops_step_end(o, k) : st;
+            st = st == FLUX1_OK ? ops_step_wait(o, k, &slot) : st;
+        }
+        assert_int_equal(st, FLUX1_ERR_DEVICE);
+        assert_non_null(strstr(m.r.err.message, "cuda:1"));
+        assert_non_null(strstr(m.r.err.message, "illegal memory access"));
+        ops_step_unwind(o, 0);
+        assert_int_equal(ops_sync(o), FLUX1_ERR_DEVICE);
+        assert_non_null(strstr(m.r.err.message, "start the program again"));
+        assert_int_equal(ops_cast(o, m.x, m.in), FLUX1_ERR_DEVICE);
+        assert_int_equal(ops_block_begin(o, m.b[0]), FLUX1_ERR_DEVICE);
+        assert_int_equal(ops_reserve(o, ARENA), FLUX1_ERR_DEVICE);
+        assert_int_equal(gpu->kind->open(1, &again, &err), FLUX1_ERR_DEVICE);
+        assert_int_equal(gpu->kind->free_memory(gpu), 0);
+        ops_rest(o);
+        close_run(&m.r);
+        sound->kind->close(gpu);
+        assert_int_equal(cuda_emulator_counts().live_allocations, alive);
+    }
+    gpu = sound;
+    cuda_emulator_fail_kernel(0);
+    cuda_emulator_devices(1);
+    free_weights(weights);
 }
 
 /* The same weights in bf16, in fp8 by rows and as wholes are three things, and each is found again. */
@@ -477,6 +802,22 @@ static void a_weight_outside_its_bracket_is_refused(void **state)
     run r;
     open_cuda(&r, DTYPE_F32, false, 1);
     hold_bracket(&r);
+}
+
+static void a_destroyed_block_leaves_the_others(void **state)
+{
+    (void)state;
+    run r;
+    open_cuda(&r, DTYPE_F32, false, 1);
+    hold_block_destroy(&r);
+}
+
+static void a_failed_step_is_unwound(void **state)
+{
+    (void)state;
+    run r;
+    open_cuda(&r, DTYPE_F32, false, 1);
+    hold_unwind(&r);
 }
 
 static void a_token_outside_the_table_is_an_argument_error(void **state)
@@ -626,7 +967,17 @@ int main(int argc, char **argv)
         cmocka_unit_test(replayed_steps_give_what_eager_ones_give),
         cmocka_unit_test(weights_stay_for_the_next_backend),
         cmocka_unit_test(weights_that_do_not_fit_are_streamed),
-        cmocka_unit_test(a_larger_picture_after_a_smaller_one_streams),
+        cmocka_unit_test_setup_teardown(a_larger_picture_after_a_smaller_one_streams, open_large, close_large),
+        cmocka_unit_test_setup_teardown(what_fits_stays_and_the_rest_is_streamed, open_large, close_large),
+        cmocka_unit_test_setup_teardown(blocks_of_an_idle_model_give_way, open_large, close_large),
+        cmocka_unit_test_setup_teardown(weights_at_rest_are_found_again, open_large, close_large),
+        cmocka_unit_test_setup_teardown(kept_weights_keep_to_a_budget, open_large, close_large),
+        cmocka_unit_test_setup_teardown(kept_weights_are_exported_and_adopted, open_large, close_large),
+        cmocka_unit_test(what_is_fixed_is_made_once),
+        cmocka_unit_test(a_device_that_fails_says_so_and_ends),
+        cmocka_unit_test(blocks_in_other_forms_have_other_keys),
+        cmocka_unit_test(a_destroyed_block_leaves_the_others),
+        cmocka_unit_test(a_failed_step_is_unwound),
         cmocka_unit_test(weights_in_fp8_are_not_taken_for_others),
         cmocka_unit_test(where_rows_cannot_be_scaled_operands_are),
         cmocka_unit_test(lack_of_memory_says_how_much_was_needed),

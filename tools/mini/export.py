@@ -44,17 +44,20 @@ def card(ctx):
     scores = ctx.path("scores.md")
     b = ctx.budget
     made = (f"Steps x batch: VAE {b['vae']['steps']} x {b['vae']['batch']}, text encoders {b['text']['steps']} x {b['text']['batch']}, flow {b['flow']['steps']} x {b['flow']['batch']}, "
-            f"schnell {b['schnell']['steps']}, dev {b['dev']['steps']}. The flow went on from an earlier one of 5400 steps, and its recipe changed on the way: tools/mini/README.md.")
+            f"schnell {b['schnell']['steps']}, dev {b['dev']['steps']}. The flow continued from an earlier one of 5400 steps, and its recipe was changed on the way: tools/mini/README.md.")
     return f"""# Mini FLUX: what it is
 
-A FLUX.1 of about seven million weights in four true parts, trained by `tools/mini` on pictures that `tools/mini/data.py` paints: for demonstrations and tests, not for art.
-`mini-schnell` wants 4 steps and takes no guidance; `mini-dev` wants 20 and follows `--guidance` from 1 to 7. Meant for 128 x 128; it has also seen 96 to 192 px a side, in multiples of 16.
+A complete FLUX.1 pipeline (CLIP, T5, transformer, VAE) with about 7 million parameters, trained by `tools/mini` on
+pictures that `tools/mini/data.py` paints. It is for demonstrations and tests, not for art.
+`mini-schnell` needs 4 steps and takes no guidance; `mini-dev` needs 20 steps and follows `--guidance` from 1 to 7. Meant
+for 128 x 128; training also covered sides of 96 to 192 pixels, in multiples of 16.
 
 ## Words it knows
 
 {chr(10).join(lines)}
 
-One object, two objects with a relation, two to four of a kind, or one object at a place; a scene or a plain colour behind. Other words have arbitrary effects.
+One object, two objects with a relation, two to four of a kind, or one object at a place; the background is a scene or a
+plain colour. Other words have arbitrary effects.
 
 ## Scores
 
@@ -62,10 +65,11 @@ One object, two objects with a relation, two to four of a kind, or one object at
 
 ## How it was made
 
-`python tools/mini/make.py --work W --budget cpu --vae-from VAE` on two CPU cores, the VAE from an earlier trial's. {made}
+`python tools/mini/make.py --work W --budget cpu --vae-from VAE` on two CPU cores, the VAE starting from an earlier trial's. {made}
 
 ## Sources
 
-The objects in the training pictures are Noto Emoji by Google (artwork Apache-2.0; font SIL OFL 1.1), as packaged in Debian's `fonts-noto-color-emoji`; scenes and captions are this
-repository's own code. Neither the font nor its pictures are shipped. The weights are under this repository's licence.
+The objects in the training pictures are Noto Emoji by Google (artwork Apache-2.0; font SIL OFL 1.1), as packaged in
+Debian's `fonts-noto-color-emoji`; scenes and captions are made by this repository's own code. Neither the font nor its
+pictures are shipped. The weights are under this repository's licence.
 """

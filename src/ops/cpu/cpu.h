@@ -1,6 +1,7 @@
-/* The CPU backend's insides. cpu.c holds memory and order, weights.c blocks and recipes; linear.c, attention.c, rows.c
- * and planes.c check arguments and cut an entry into tasks for the pool; the tasks themselves are the kernels_*.h,
- * compiled once per instruction set (kernels_<isa>.c) over the vectors of simd.h.
+/* The CPU backend's insides. cpu.c makes a backend, isa.c chooses its kernels, device.c is what all backends share;
+ * memory.c holds the arena and what is moved, order.c the steps, weights.c blocks and recipes. linear.c, attention.c,
+ * rows.c and planes.c cut an entry into tasks for the pool; the tasks themselves are the kernels_*.h, compiled once per
+ * instruction set (kernels_<isa>.c) over the vectors of simd.h.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic.
  * Weights stay as the file has them and are converted, transposed and laid into panels block by block, in scratch that
@@ -11,6 +12,8 @@
 
 #include "base/pool.h"
 #include "ops/check.h"
+#include "ops/device.h"
+#include "ops/kept.h"
 
 /* One k block of a product: 256 steps of one float32 or of two bf16. A panels are rows of LDA words: not a multiple of
  * a page, so that a tile's rows do not share cache sets; and wide enough for the last vector to run over. */
@@ -76,18 +79,24 @@ typedef struct matrix {
 
 typedef struct cpu_weight {
     weight head;
-    matrix m;      /* LINEAR, CONV (as [out, ky, kx, in]), TABLE */
-    float *vector; /* VECTOR: [rows] */
-    float *bias;   /* [rows] or NULL */
-    void *owned;   /* what m points at when that is not the file */
+    weight_recipe recipe, bias_recipe;
+    bool own; /* not as it lies in the file: in the block's kept memory, at `at` */
+    size_t at, bias_at;
+    matrix m;            /* LINEAR, CONV (as [out, ky, kx, in]), TABLE */
+    const float *vector; /* VECTOR: [rows] */
+    const float *bias;   /* [rows] or NULL */
     struct cpu_weight *next;
 } cpu_weight;
 
 typedef struct cpu_block {
     block head;
     cpu_weight *weights;
-    struct cpu_block *next; /* in creation order */
+    uint64_t key[2];
+    size_t bytes;           /* of its weights' own forms */
+    kept_block *kept;       /* them; NULL: not ready, or none */
+    bool ready;             /* its weights point at what they are */
     bool hinted;            /* the kernel has been asked to read its weights ahead */
+    struct cpu_block *next; /* in creation order */
 } cpu_block;
 
 typedef struct gemm_job {
@@ -158,6 +167,18 @@ typedef struct cpu_kernels {
 
 extern const cpu_kernels cpu_kernels_portable, cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_avx512bf16;
 
+/* An instruction set: its kernels by arithmetic. */
+typedef struct cpu_instruction_set {
+    bool (*present)(void);
+    const cpu_kernels *f32, *bf16;
+    const char *name;
+} cpu_instruction_set;
+
+typedef struct cpu_device {
+    ops_device head;
+    kept *kept;
+} cpu_device;
+
 typedef struct cpu_ops {
     ops head;
     const cpu_kernels *kernels;
@@ -168,6 +189,7 @@ typedef struct cpu_ops {
     float *scratch;    /* threads × GEMM_SCRATCH */
     moments *partials; /* STATS_PARTIALS */
     cpu_block *blocks, **last_block;
+    kept *kept, *own_kept; /* the device's, or of a backend without one */
     atomic_int bad[OPS_SLOTS];
     int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */
 } cpu_ops;
@@ -179,7 +201,15 @@ view cpu_view(act a); /* zeroed for an act left out */
 /* A table's rows at the step counter, for an output of `batch` entries. */
 table_rows cpu_table(const cpu_ops *o, act t, int64_t batch);
 
-void cpu_free_weights(cpu_weight *first);
+/* isa.c: the best that the machine has, or the one that FLUX1_CPU_ISA names, for tests and for a machine that lies. */
+flux1_status cpu_instruction_set_choose(const cpu_instruction_set **out, flux1_error *err);
+
+/* weights.c */
+extern const kept_memory cpu_kept_memory;
+static inline void *cpu_kept_data(const kept_block *b) { return (void *)(uintptr_t)b->data; }
+void cpu_blocks_free(cpu_ops *o);
+void cpu_blocks_unwind(cpu_ops *o); /* none is held any more */
+void cpu_block_key(ops *o, const block *b, uint64_t key[2], size_t *bytes);
 
 /* Runs a rows job in chunks of about 16k elements. */
 void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);

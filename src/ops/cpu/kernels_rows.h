@@ -173,6 +173,36 @@ static void activate(void *arg, int64_t index, int worker)
     }
 }
 
+/* z = x + s·scale⊙y of one row. Types that are constants where it is inlined cost nothing in the loop. */
+SIMD_INLINE void add_vectors(void *z, const bool z_bf16, const void *x, const bool x_bf16, const void *y,
+                             const bool y_bf16, float s, const float *scale, int64_t cols)
+{
+    const vf all = vset1(s);
+    int64_t i = 0;
+    if (scale)
+        for (; i + VW <= cols; i += VW)
+            vstn(z, z_bf16, i, vfma(vmul(all, vld(scale, false, i)), vld(y, y_bf16, i), vld(x, x_bf16, i)), VW);
+    else
+        for (; i + VW <= cols; i += VW)
+            vstn(z, z_bf16, i, vfma(all, vld(y, y_bf16, i), vld(x, x_bf16, i)), VW);
+    if (i < cols) {
+        const int n = (int)(cols - i);
+        vf times = scale ? vmul(all, vldn(scale, false, i, n)) : all;
+        vstn(z, z_bf16, i, vfma(times, vldn(y, y_bf16, i, n), vldn(x, x_bf16, i, n)), n);
+    }
+}
+
+static void add_row(void *z, bool z_bf16, const void *x, bool x_bf16, const void *y, bool y_bf16, float s,
+                    const float *scale, int64_t cols)
+{
+    if (z_bf16 || x_bf16)
+        add_vectors(z, z_bf16, x, x_bf16, y, y_bf16, s, scale, cols);
+    else if (y_bf16) /* the residual stream is float32 */
+        add_vectors(z, false, x, false, y, true, s, scale, cols);
+    else
+        add_vectors(z, false, x, false, y, false, s, scale, cols);
+}
+
 /* out = in + s·factor·scale⊙y; a y of one row meets every row of its batch item. */
 static void add(void *arg, int64_t index, int worker)
 {
@@ -181,15 +211,10 @@ static void add(void *arg, int64_t index, int worker)
     EACH_ROW(j, m)
     {
         const int64_t b = m / j->in.rows;
-        const float *factor = table_row(&j->factor, b), *scale = table_row(&j->scale, b);
-        const void *x = view_row(&j->in, m), *y = view_row(&j->y, j->y.rows == j->in.rows ? m : b);
-        void *z = view_row(&j->out, m);
-        const vf s = vset1(factor ? j->s * *factor : j->s);
-        EACH_VECTOR(i, n, j->cols)
-        {
-            vf times = scale ? vmul(s, vldn(scale, false, i, (int)n)) : s;
-            vstn(z, j->out.bf16, i, vfma(times, vldn(y, j->y.bf16, i, (int)n), vldn(x, j->in.bf16, i, (int)n)), (int)n);
-        }
+        const float *factor = table_row(&j->factor, b);
+        add_row(view_row(&j->out, m), j->out.bf16, view_row(&j->in, m), j->in.bf16,
+                view_row(&j->y, j->y.rows == j->in.rows ? m : b), j->y.bf16, factor ? j->s * *factor : j->s,
+                table_row(&j->scale, b), j->cols);
     }
 }
 

@@ -116,24 +116,3 @@ flux1_status cpu_finite(ops *base, act a, int slot)
     cpu_rows(o, o->kernels->finite, &j);
     return FLUX1_OK;
 }
-
-flux1_status cpu_finite_first(ops *base, int *slot)
-{
-    cpu_ops *o = cpu_self(base);
-    *slot = -1;
-    for (int i = OPS_SLOTS - 1; i >= 0; i--)
-        if (atomic_exchange_explicit(&o->bad[i], 0, memory_order_relaxed))
-            *slot = i;
-    return FLUX1_OK;
-}
-
-flux1_status cpu_step_end(ops *o, int64_t step)
-{
-    return cpu_finite_first(o, &cpu_self(o)->ended[step % OPS_STEPS_AHEAD]);
-}
-
-flux1_status cpu_step_wait(ops *o, int64_t step, int *slot)
-{
-    *slot = cpu_self(o)->ended[step % OPS_STEPS_AHEAD];
-    return FLUX1_OK;
-}

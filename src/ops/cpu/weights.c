@@ -1,11 +1,34 @@
-/* Blocks, and recipes made ready: matrices stay where the file is mapped, vectors become float32, 3×3 filters are put
- * in the order (ky, kx, in). */
+/* Blocks, and recipes made ready. Matrices stay where the file is mapped. What has to be in another form (vectors in
+ * float32, 3×3 filters in the order ky, kx, in, types that the kernels do not read) is a block of the device's kept
+ * weights, made when any block is first begun, and found again by the next backend. */
 #include "ops/cpu/cpu.h"
 
 #include "base/checked.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+enum { CPU_LAYOUT = 1 }; /* version of what follows: part of a block's key */
+
+/* ---- memory of kept weights ---- */
+
+static bool take(void *device, size_t bytes, uint64_t *data)
+{
+    (void)device;
+    void *p = bytes < SIZE_MAX - ARENA_ALIGN ? aligned_alloc(ARENA_ALIGN, size_round_up(bytes, ARENA_ALIGN)) : NULL;
+    *data = (uint64_t)(uintptr_t)p;
+    return p != NULL;
+}
+
+static void give_back(void *device, uint64_t data)
+{
+    (void)device;
+    free((void *)(uintptr_t)data);
+}
+
+const kept_memory cpu_kept_memory = {take, give_back};
+
+/* ---- blocks ---- */
 
 flux1_status cpu_block_create(ops *base, const char *name, block **out)
 {
@@ -15,69 +38,85 @@ flux1_status cpu_block_create(ops *base, const char *name, block **out)
         free(b);
         return error_oom(base->err, sizeof *b, "a weight block");
     }
+    kept_key(b->key, "cpu", CPU_LAYOUT, 0);
     *o->last_block = b;
     o->last_block = &b->next;
     *out = &b->head;
     return FLUX1_OK;
 }
 
-void cpu_free_weights(cpu_weight *w)
+/* Its own forms are no longer the block's. */
+static void let_go(cpu_ops *o, cpu_block *b)
 {
-    for (cpu_weight *next; w; w = next) {
+    kept_leave(o->kept, b->kept);
+    b->kept = NULL;
+    b->ready = false;
+}
+
+static void free_block(cpu_ops *o, cpu_block *b)
+{
+    let_go(o, b);
+    for (cpu_weight *w = b->weights, *next; w; w = next) {
         next = w->next;
-        free(w->vector);
-        free(w->bias);
-        free(w->owned);
         free(w);
+    }
+    free(b->head.name);
+    free(b);
+}
+
+void cpu_blocks_free(cpu_ops *o)
+{
+    for (cpu_block *b = o->blocks, *next; b; b = next) {
+        next = b->next;
+        free_block(o, b);
     }
 }
 
-void cpu_block_destroy(ops *base, block *b)
+void cpu_block_destroy(ops *base, block *head)
 {
     cpu_ops *o = cpu_self(base);
-    cpu_block **at = &o->blocks, *mine = (cpu_block *)b;
+    cpu_block **at = &o->blocks, *b = (cpu_block *)head;
     if (!b)
         return;
-    while (*at != mine)
+    while (*at != b)
         at = &(*at)->next;
-    *at = mine->next;
+    *at = b->next;
     if (!*at)
         o->last_block = at;
-    cpu_free_weights(mine->weights);
-    free(b->name);
-    free(mine);
+    free_block(o, b);
 }
 
-void cpu_rest(ops *o) { (void)o; }
-
-void cpu_step_unwind(ops *o, size_t mark)
+void cpu_rest(ops *o)
 {
     for (cpu_block *b = cpu_self(o)->blocks; b; b = b->next)
+        let_go(cpu_self(o), b);
+}
+
+void cpu_blocks_unwind(cpu_ops *o)
+{
+    for (cpu_block *b = o->blocks; b; b = b->next)
         b->head.held = b->hinted = false;
-    cpu_finite_first(o, &(int){0});
-    cpu_release(o, mark);
 }
 
-static flux1_status allocate(size_t rows, size_t cols, size_t element, void **out, flux1_error *err)
+void cpu_block_key(ops *o, const block *b, uint64_t key[2], size_t *bytes)
 {
-    size_t bytes = 0;
-    if (!size_mul(rows, cols, &bytes) || !size_mul(bytes, element, &bytes) || !(*out = malloc(bytes ? bytes : 1)))
-        return error_oom(err, bytes, "a weight");
-    return FLUX1_OK;
+    const cpu_block *mine = (const cpu_block *)b;
+    (void)o;
+    memcpy(key, mine->key, sizeof mine->key);
+    *bytes = mine->bytes;
 }
 
-/* All of a recipe as float32, one row after the other. */
-static flux1_status decode(const weight_recipe *r, float **out, flux1_error *err)
-{
-    void *all;
-    TRY(allocate((size_t)r->rows, (size_t)r->cols, sizeof(float), &all, err));
-    *out = all;
-    for (int64_t i = 0; i < r->rows && r->cols > 0; i++)
-        TRY(recipe_decode(r, i, 0, r->cols, *out + i * r->cols, err));
-    return FLUX1_OK;
-}
+/* ---- recipes ---- */
 
 static bool kernels_read(dtype type) { return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16; }
+
+static bool readable(const weight_recipe *r)
+{
+    bool all = true;
+    for (int i = 0; i < r->count; i++)
+        all = all && kernels_read(r->piece[i].source->view.type);
+    return all;
+}
 
 /* The one type of all pieces if the kernels read it, otherwise DTYPE_COUNT. */
 static dtype common_type(const weight_recipe *r)
@@ -87,14 +126,6 @@ static dtype common_type(const weight_recipe *r)
         if (r->piece[i].source->view.type != type)
             return DTYPE_COUNT;
     return kernels_read(type) ? type : DTYPE_COUNT;
-}
-
-static matrix dense(void *data, dtype type, int64_t rows, int64_t cols)
-{
-    return (matrix){.rows = rows,
-                    .cols = cols,
-                    .count = 1,
-                    .piece = {{.data = data, .type = type, .ld = cols, .rows = rows, .cols = cols}}};
 }
 
 static const unsigned char *piece_data(const recipe_piece *p, int64_t *ld)
@@ -107,19 +138,9 @@ static const unsigned char *piece_data(const recipe_piece *p, int64_t *ld)
            (size_t)(p->source_row * *ld + p->source_col) * (size_t)dtype_describe(t->type)->block_bytes;
 }
 
-/* The mapped bytes themselves, or float32 for a type the kernels do not read. */
-static flux1_status matrix_of(cpu_weight *w, const weight_recipe *r, flux1_error *err)
+/* The mapped bytes themselves. */
+static void map_pieces(cpu_weight *w, const weight_recipe *r)
 {
-    bool readable = true;
-    for (int i = 0; i < r->count; i++)
-        readable = readable && kernels_read(r->piece[i].source->view.type);
-    if (!readable) {
-        float *all = NULL;
-        flux1_status st = decode(r, &all, err);
-        w->owned = all;
-        w->m = dense(all, DTYPE_F32, r->rows, r->cols);
-        return st;
-    }
     w->m = (matrix){.rows = r->rows, .cols = r->cols, .count = r->count};
     for (int i = 0; i < r->count; i++) {
         const recipe_piece *p = &r->piece[i];
@@ -128,6 +149,70 @@ static flux1_status matrix_of(cpu_weight *w, const weight_recipe *r, flux1_error
         q->type = p->source->view.type;
         q->row = p->row, q->col = p->col, q->rows = p->rows, q->cols = p->cols;
     }
+}
+
+static bool is_filter(const weight_recipe *r) { return r->role == WEIGHT_CONV && r->kernel > 1; }
+
+/* A filter's type in the order (ky, kx, in): the file's where all of it has one, otherwise float32. */
+static dtype filter_type(const weight_recipe *r)
+{
+    dtype type = common_type(r);
+    return type == DTYPE_COUNT ? DTYPE_F32 : type;
+}
+
+/* rows × cols elements behind *end, which moves on; *at: where. */
+static flux1_status place(const weight_recipe *r, size_t element, size_t *end, size_t *at, flux1_error *err)
+{
+    size_t bytes;
+    *at = *end;
+    if (!size_mul((size_t)r->rows, (size_t)r->cols, &bytes) || !size_mul(bytes, element, &bytes) ||
+        bytes > SIZE_MAX / 2 || !size_add(*end, size_round_up(bytes, ARENA_ALIGN), end))
+        return error_set(err, FLUX1_ERR_LIMIT, "a weight of %lld x %lld elements is more than can be addressed",
+                         (long long)r->rows, (long long)r->cols);
+    return FLUX1_OK;
+}
+
+/* Which form, and where in the block's memory. */
+static flux1_status lay_out(cpu_weight *w, size_t *end, flux1_error *err)
+{
+    const weight_recipe *r = &w->recipe;
+    w->own = r->role == WEIGHT_VECTOR || is_filter(r) || !readable(r);
+    if (w->own)
+        TRY(place(r, is_filter(r) && filter_type(r) != DTYPE_F32 ? 2 : 4, end, &w->at, err));
+    else
+        map_pieces(w, r);
+    return w->head.has_bias ? place(&w->bias_recipe, 4, end, &w->bias_at, err) : FLUX1_OK;
+}
+
+flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_recipe *bias, weight **out)
+{
+    cpu_block *into = (cpu_block *)b;
+    cpu_weight *w = calloc(1, sizeof *w);
+    if (!w)
+        return error_oom(o->err, sizeof *w, "a weight");
+    w->head = (weight){
+        .role = r->role, .rows = r->rows, .cols = r->cols, .kernel = r->kernel, .has_bias = bias != NULL, .owner = b};
+    w->next = into->weights;
+    into->weights = w; /* freed with the block, also if what follows fails */
+    w->recipe = *r;
+    if (bias)
+        w->bias_recipe = *bias;
+    let_go(cpu_self(o), into); /* it has another key now */
+    TRY(lay_out(w, &into->bytes, o->err));
+    kept_key_recipe(into->key, r);
+    if (bias)
+        kept_key_recipe(into->key, bias);
+    *out = &w->head;
+    return FLUX1_OK;
+}
+
+/* ---- own forms ---- */
+
+/* All of a recipe as float32, one row after the other. */
+static flux1_status decode(const weight_recipe *r, float *out, flux1_error *err)
+{
+    for (int64_t i = 0; i < r->rows && r->cols > 0; i++)
+        TRY(recipe_decode(r, i, 0, r->cols, out + i * r->cols, err));
     return FLUX1_OK;
 }
 
@@ -148,49 +233,90 @@ static flux1_status raw_row(const weight_recipe *r, dtype type, int64_t row, uns
 }
 
 /* [out, in, ky, kx] to [out, ky, kx, in], in the file's own type. */
-static flux1_status permute_filters(cpu_weight *w, const weight_recipe *r, flux1_error *err)
+static flux1_status permute_filters(const weight_recipe *r, unsigned char *out, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     const int64_t taps = (int64_t)r->kernel * r->kernel, channels = r->cols / taps;
-    const dtype type = common_type(r) == DTYPE_COUNT ? DTYPE_F32 : common_type(r);
+    const dtype type = filter_type(r);
     const size_t bytes = type == DTYPE_F32 ? 4 : 2, row_bytes = (size_t)r->cols * bytes;
-    void *line = NULL;
-    TRY(allocate((size_t)r->rows, (size_t)r->cols, bytes, &w->owned, err));
-    TRY_CLEANUP(allocate(1, (size_t)r->cols, bytes, &line, err));
-    for (int64_t row = 0; row < r->rows && r->cols > 0; row++) {
-        unsigned char *to = (unsigned char *)w->owned + (size_t)row * row_bytes;
-        const unsigned char *from = line;
+    unsigned char *line = malloc(row_bytes ? row_bytes : 1);
+    if (!line)
+        return error_oom(err, row_bytes, "a filter");
+    for (int64_t row = 0; row < r->rows && r->cols > 0; row++, out += row_bytes) {
         TRY_CLEANUP(raw_row(r, type, row, line, err));
         for (int64_t c = 0; c < channels; c++)
             for (int64_t t = 0; t < taps; t++)
-                memcpy(to + (size_t)(t * channels + c) * bytes, from + (size_t)(c * taps + t) * bytes, bytes);
+                memcpy(out + (size_t)(t * channels + c) * bytes, line + (size_t)(c * taps + t) * bytes, bytes);
     }
-    w->m = dense(w->owned, type, r->rows, r->cols);
 cleanup:
     free(line);
     return st;
 }
 
-flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_recipe *bias, weight **out)
+static flux1_status fill(const cpu_block *b, unsigned char *data, flux1_error *err)
 {
-    cpu_weight *w = calloc(1, sizeof *w);
-    if (!w)
-        return error_oom(o->err, sizeof *w, "a weight");
-    w->head = (weight){
-        .role = r->role, .rows = r->rows, .cols = r->cols, .kernel = r->kernel, .has_bias = bias != NULL, .owner = b};
-    w->next = ((cpu_block *)b)->weights;
-    ((cpu_block *)b)->weights = w; /* freed with the backend, also if what follows fails */
-    if (r->role == WEIGHT_VECTOR)
-        TRY(decode(r, &w->vector, o->err));
-    else if (r->role == WEIGHT_CONV && r->kernel > 1)
-        TRY(permute_filters(w, r, o->err));
-    else
-        TRY(matrix_of(w, r, o->err));
-    if (bias)
-        TRY(decode(bias, &w->bias, o->err));
-    *out = &w->head;
+    for (const cpu_weight *w = b->weights; w; w = w->next) {
+        if (w->own && is_filter(&w->recipe))
+            TRY(permute_filters(&w->recipe, data + w->at, err));
+        else if (w->own)
+            TRY(decode(&w->recipe, (float *)(void *)(data + w->at), err));
+        if (w->head.has_bias)
+            TRY(decode(&w->bias_recipe, (float *)(void *)(data + w->bias_at), err));
+    }
     return FLUX1_OK;
 }
+
+static matrix dense(const void *data, dtype type, int64_t rows, int64_t cols)
+{
+    return (matrix){.rows = rows,
+                    .cols = cols,
+                    .count = 1,
+                    .piece = {{.data = data, .type = type, .ld = cols, .rows = rows, .cols = cols}}};
+}
+
+static void point_into(cpu_block *b, const unsigned char *data)
+{
+    for (cpu_weight *w = b->weights; w; w = w->next) {
+        const weight_recipe *r = &w->recipe;
+        if (w->own && r->role == WEIGHT_VECTOR)
+            w->vector = (const float *)(const void *)(data + w->at);
+        else if (w->own)
+            w->m = dense(data + w->at, is_filter(r) ? filter_type(r) : DTYPE_F32, r->rows, r->cols);
+        if (w->head.has_bias)
+            w->bias = (const float *)(const void *)(data + w->bias_at);
+    }
+}
+
+static flux1_status make_ready(cpu_ops *o, cpu_block *b)
+{
+    flux1_status st = FLUX1_OK;
+    if (b->bytes > 0) {
+        TRY(kept_take(o->kept, b->key, b->bytes, &b->kept, o->head.err));
+        if (!b->kept)
+            return error_oom(o->head.err, b->bytes, "a block of weights");
+        if (!b->kept->whole) {
+            TRY_CLEANUP(fill(b, cpu_kept_data(b->kept), o->head.err));
+            kept_whole(o->kept, b->kept);
+        }
+        point_into(b, cpu_kept_data(b->kept));
+    }
+    b->ready = true;
+cleanup:
+    if (st != FLUX1_OK)
+        let_go(o, b);
+    return st;
+}
+
+/* All at once: the block that is begun first comes before a model's steps, and those take no memory. */
+static flux1_status make_all_ready(cpu_ops *o)
+{
+    for (cpu_block *b = o->blocks; b; b = b->next)
+        if (!b->ready)
+            TRY(make_ready(o, b));
+    return FLUX1_OK;
+}
+
+/* ---- the bracket ---- */
 
 /* Asks for the pages behind the block's mapped weights, once until it is begun. Whole row ranges: a rank's columns lie
  * in the same pages anyway. */
@@ -200,7 +326,7 @@ static void read_ahead(cpu_block *b)
         return;
     b->hinted = true;
     for (const cpu_weight *w = b->weights; w; w = w->next)
-        for (int i = 0; !w->vector && !w->owned && i < w->m.count; i++) {
+        for (int i = 0; !w->own && i < w->m.count; i++) {
             const matrix_piece *p = &w->m.piece[i];
             if (p->data && p->rows > 0 && w->head.role != WEIGHT_TABLE) /* a table is read by a few rows */
                 file_map_will_need(p->data, ((size_t)((p->rows - 1) * p->ld) + (size_t)p->cols) *
@@ -212,6 +338,8 @@ flux1_status cpu_block_begin(ops *o, block *b)
 {
     cpu_block *mine = (cpu_block *)b;
     TRY(ops_begin(o, "block_begin", NULL));
+    if (!mine->ready)
+        TRY(make_all_ready(cpu_self(o)));
     b->held = true;
     read_ahead(mine);
     if (mine->next)

@@ -209,6 +209,7 @@ void cuda_step_unwind(ops *base, size_t mark)
     break_off(o);
     cuda_blocks_unwind(o);
     cuda_release(base, mark);
+    o->lib->cuMemsetD8Async(o->flags, 0, CUDA_SLOTS * sizeof(int32_t), o->stream);
 }
 
 /* ---- checks ---- */

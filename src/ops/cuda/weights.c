@@ -106,13 +106,17 @@ static void mix(uint64_t key[2], uint64_t value)
     }
 }
 
-/* The identity of a file's tensor: the store's number tells a closed folder's tensors from those of another one opened
- * at the same address. */
+/* Which bytes a tensor is. One that lies in no file is told by its store's number and its address. */
 static void mix_source(uint64_t key[2], const store_tensor *t)
 {
-    mix(key, t->store);
-    mix(key, (uint64_t)(uintptr_t)t->view.data);
+    const file_identity *f = &t->source;
+    const uint64_t in_file[] = {f->device,           f->inode,                 f->size,
+                                (uint64_t)f->seconds, (uint64_t)f->nanoseconds, t->offset},
+                   in_memory[] = {t->store, (uint64_t)(uintptr_t)t->view.data};
+    const uint64_t *where = f->size ? in_file : in_memory;
     mix(key, t->view.type);
+    for (size_t i = 0; i < (f->size ? sizeof in_file : sizeof in_memory) / sizeof *where; i++)
+        mix(key, where[i]);
 }
 
 static void mix_recipe(uint64_t key[2], const weight_recipe *r)

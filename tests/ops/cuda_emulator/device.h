@@ -12,7 +12,7 @@ void emulator_check(const void *p, size_t bytes, const char *what);
 /* Work for a stream, done when something waits for it (driver.cpp); or kept for the graph that the stream records. */
 CUresult emulator_enqueue(CUstream stream, std::function<void()> work);
 
-bool emulator_broken(void); /* a kernel has failed: nothing works any more */
+bool emulator_broken(void); /* a kernel of this thread's device has failed: nothing works there any more */
 
 extern int emulator_capability;
 

@@ -39,10 +39,10 @@ std::recursive_mutex lock;
 std::map<uintptr_t, allocation> memory;
 std::vector<CUstream> streams;
 size_t total = (size_t)64 << 30;
-int64_t failing; /* allocations until one fails */
-int64_t failing_kernel;          /* the same of kernels */
-bool broken;                     /* one has */
-int contexts;                    /* retained */
+int64_t failing;             /* allocations until one fails */
+int64_t failing_kernel;      /* the same of kernels */
+std::map<int, int> contexts; /* retained, by 1 + device */
+std::map<int, bool> broken;  /* a kernel of that device has failed */
 int64_t captures;
 int device_number = 1;
 int waiting; /* threads in emulator_wait */
@@ -106,7 +106,7 @@ void run_until(CUstream s, uint64_t ticket)
     while (s->done < ticket && !s->queue.empty()) {
         call next = std::move(s->queue.front());
         s->queue.pop_front();
-        if (!broken)
+        if (!broken[s->device])
             next();
         s->done++;
         changed.notify_all();
@@ -168,7 +168,7 @@ void emulator_object(int change) { count(&emulator_counters.live_objects, change
 bool emulator_broken(void)
 {
     guard hold(lock);
-    return broken;
+    return broken[current];
 }
 
 void emulator_check(const void *p, size_t bytes, const char *what)
@@ -288,14 +288,14 @@ CUresult device_attribute(int *value, CUdevice_attribute a, CUdevice)
 CUresult context_retain(CUcontext *c, CUdevice d)
 {
     guard hold(lock);
-    contexts++;
+    contexts[d + 1]++;
     return *c = (CUcontext)(uintptr_t)(d + 1), CUDA_SUCCESS;
 }
-CUresult context_release(CUdevice)
+CUresult context_release(CUdevice d)
 {
     guard hold(lock);
-    if (--contexts == 0)
-        broken = false;
+    if (--contexts[d + 1] == 0)
+        broken[d + 1] = false;
     return CUDA_SUCCESS;
 }
 CUresult context_set(CUcontext c) { return current = (int)(uintptr_t)c, CUDA_SUCCESS; }
@@ -331,7 +331,7 @@ CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
     std::vector<char> args((const char *)parameters[0], (const char *)parameters[0] + k->bytes);
     return emulator_enqueue(stream, [=]() {
         if (failing_kernel > 0 && --failing_kernel == 0) {
-            broken = true;
+            broken[stream->device] = true;
             return;
         }
         emulator_counters.kernels++;
@@ -395,8 +395,7 @@ CUresult unmap_memory(void *p, bool host)
         if (*c != (char)0xff)
             emulate_fail("byte %zu of an allocation of %zu was written", (size_t)(c - (const char *)p),
                          at->second.bytes);
-    if (!host)
-        emulator_counters.device_bytes -= at->second.bytes;
+    (host ? emulator_counters.pinned_bytes : emulator_counters.device_bytes) -= at->second.bytes;
     munmap(at->second.mapping, at->second.mapped);
     memory.erase(at);
     emulator_counters.live_allocations--;
@@ -436,7 +435,10 @@ CUresult host_alloc(void **p, size_t bytes, unsigned)
     CUresult r = outside_recordings();
     if (r != CUDA_SUCCESS)
         return r;
-    return fails_now() || !(*p = map_memory(bytes, true)) ? CUDA_ERROR_OUT_OF_MEMORY : CUDA_SUCCESS;
+    if (fails_now() || !(*p = map_memory(bytes, true)))
+        return CUDA_ERROR_OUT_OF_MEMORY;
+    emulator_counters.pinned_bytes += bytes;
+    return CUDA_SUCCESS;
 }
 CUresult host_free(void *p) { return unmap_memory(p, true); }
 
@@ -675,12 +677,13 @@ void fill(void)
     table.cuCtxSetCurrent = context_set;
     table.cuModuleLoadData = FAILING(module_load), table.cuModuleUnload = RETURNING(module_unload),
     table.cuModuleGetFunction = FAILING(module_function), table.cuFuncSetAttribute = FAILING(function_attribute);
-    table.cuLaunchKernel = FAILING(launch), table.cuMemAlloc = FAILING(mem_alloc), table.cuMemFree = RETURNING(mem_free),
-    table.cuMemGetInfo = FAILING(mem_info), table.cuMemHostAlloc = FAILING(host_alloc);
-    table.cuMemFreeHost = RETURNING(host_free), table.cuMemcpyHtoDAsync = FAILING(to_device), table.cuMemcpyDtoHAsync = FAILING(to_host),
-    table.cuMemcpyDtoDAsync = FAILING(within);
-    table.cuMemsetD8Async = FAILING(set_bytes), table.cuMemsetD32Async = FAILING(set_words), table.cuStreamCreate = FAILING(stream_create),
-    table.cuStreamDestroy = RETURNING(stream_destroy);
+    table.cuLaunchKernel = FAILING(launch), table.cuMemAlloc = FAILING(mem_alloc),
+    table.cuMemFree = RETURNING(mem_free), table.cuMemGetInfo = FAILING(mem_info),
+    table.cuMemHostAlloc = FAILING(host_alloc);
+    table.cuMemFreeHost = RETURNING(host_free), table.cuMemcpyHtoDAsync = FAILING(to_device),
+    table.cuMemcpyDtoHAsync = FAILING(to_host), table.cuMemcpyDtoDAsync = FAILING(within);
+    table.cuMemsetD8Async = FAILING(set_bytes), table.cuMemsetD32Async = FAILING(set_words),
+    table.cuStreamCreate = FAILING(stream_create), table.cuStreamDestroy = RETURNING(stream_destroy);
     table.cuStreamSynchronize = FAILING(stream_synchronize), table.cuStreamWaitEvent = FAILING(stream_wait),
     table.cuEventCreate = FAILING(event_create), table.cuEventDestroy = RETURNING(event_destroy);
     table.cuEventRecord = FAILING(event_record), table.cuEventSynchronize = FAILING(event_synchronize),

@@ -47,8 +47,8 @@ void cuda_emulator_libraries(bool blas, bool dnn);
 void cuda_emulator_fail_allocation(int64_t nth);
 
 /* The nth kernel that runs from now on fails, as one that touches what it must not (0: none): it and what is enqueued
- * behind it have no effect, and every call of a library that may fail does, until the last context is given back. Memory
- * and handles are given back all the same. */
+ * behind it have no effect, and every call of a library that may fail does, until the device's last context is given
+ * back. Memory and handles are given back all the same. */
 void cuda_emulator_fail_kernel(int64_t nth);
 
 /* Since the start of the process; a replayed graph counts what it runs. */
@@ -61,7 +61,7 @@ typedef struct cuda_emulator_counters {
     int64_t plans;            /* cuBLASLt's products and cuDNN's execution plans described */
     int64_t live_allocations; /* device and pinned host memory not yet freed */
     int64_t live_objects;     /* streams, events, graphs, modules, cuBLASLt's and cuDNN's descriptors and handles */
-    size_t device_bytes;      /* allocated now */
+    size_t device_bytes, pinned_bytes; /* allocated now */
 } cuda_emulator_counters;
 cuda_emulator_counters cuda_emulator_counts(void);
 

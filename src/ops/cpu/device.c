@@ -1,0 +1,131 @@
+/* The CPU as a device: one, shared by all contexts of the process, with the weights that its backends prepared. */
+#include "ops/cpu/cpu.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static flux1_status cpu_count(int *count, flux1_error *err)
+{
+    (void)err;
+    *count = 1;
+    return FLUX1_OK;
+}
+
+static flux1_status cpu_describe(int ordinal, ops_device_info *out, flux1_error *err)
+{
+    const cpu_instruction_set *set;
+    if (ordinal)
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cpu:%d: there is one CPU device, cpu", ordinal);
+    *out = (ops_device_info){.id = "cpu", .bf16 = true, .bf16_native = ops_cpu_multiplies_bf16()};
+    snprintf(out->name, sizeof out->name, "%s",
+             cpu_instruction_set_choose(&set, NULL) == FLUX1_OK ? set->name : "none");
+    out->fact[out->facts++] = (ops_fact){.name = "cores", .number = cpu_physical_cores()};
+    return FLUX1_OK;
+}
+
+/* What is kept beside what is needed, at first: a VAE's filters, but not a model decoded from 8 bits. */
+#define UNUSED_BYTES ((size_t)512 << 20)
+
+static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
+static cpu_device *device; /* all contexts' */
+static int device_users;
+
+static void tear_down(cpu_device *d)
+{
+    kept_destroy(d->kept);
+    free(d);
+}
+
+static flux1_status open_new(int ordinal, cpu_device **out, flux1_error *err)
+{
+    flux1_status st;
+    cpu_device *d = calloc(1, sizeof *d);
+    if (!d)
+        return error_oom(err, sizeof *d, "the CPU device");
+    d->head.kind = &ops_cpu_device;
+    TRY_CLEANUP(cpu_describe(ordinal, &d->head.info, err));
+    TRY_CLEANUP(kept_create(&cpu_kept_memory, NULL, &d->kept, err));
+    kept_budget(d->kept, UNUSED_BYTES);
+    *out = d;
+    return FLUX1_OK;
+cleanup:
+    tear_down(d);
+    return st;
+}
+
+static flux1_status cpu_open(int ordinal, ops_device **out, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    pthread_mutex_lock(&device_lock);
+    if (!device)
+        st = open_new(ordinal, &device, err);
+    device_users += st == FLUX1_OK;
+    *out = st == FLUX1_OK ? &device->head : NULL;
+    pthread_mutex_unlock(&device_lock);
+    return st;
+}
+
+static void cpu_close(ops_device *d)
+{
+    pthread_mutex_lock(&device_lock);
+    if (--device_users == 0) {
+        tear_down((cpu_device *)d);
+        device = NULL;
+    }
+    pthread_mutex_unlock(&device_lock);
+}
+
+/* ---- kept weights ---- */
+
+static void cpu_kept_budget(ops_device *d, size_t bytes) { kept_budget(((cpu_device *)d)->kept, bytes); }
+
+static flux1_status cpu_kept_export(ops_device *d, const uint64_t key[2], void *out, size_t bytes, flux1_error *err)
+{
+    kept *k = ((cpu_device *)d)->kept;
+    kept_block *b = kept_find(k, key);
+    flux1_status st = FLUX1_OK;
+    if (b && b->bytes == bytes)
+        memcpy(out, cpu_kept_data(b), bytes);
+    else
+        st = error_set(err, FLUX1_ERR_ARGUMENT, "device cpu: no block of weights of that key and %zu bytes is kept",
+                       bytes);
+    kept_leave(k, b);
+    return st;
+}
+
+static flux1_status cpu_kept_adopt(ops_device *d, const uint64_t key[2], const void *bytes, size_t n, flux1_error *err)
+{
+    kept *k = ((cpu_device *)d)->kept;
+    kept_block *b;
+    if (!(b = kept_find(k, key))) {
+        if (!kept_room(k, n))
+            return error_set(err, FLUX1_ERR_MEMORY, "device cpu: a block of weights of %zu bytes exceeds the budget",
+                             n);
+        TRY(kept_take(k, key, n, &b, err));
+    }
+    if (!b)
+        return error_oom(err, n, "a block of weights");
+    if (!b->whole) {
+        memcpy(cpu_kept_data(b), bytes, n);
+        kept_whole(k, b);
+    }
+    kept_leave(k, b);
+    return FLUX1_OK;
+}
+
+const ops_device_kind ops_cpu_device = {
+    .name = "cpu",
+    .syntax = "cpu",
+    .count = cpu_count,
+    .describe = cpu_describe,
+    .open = cpu_open,
+    .close = cpu_close,
+    .create = ops_cpu_create,
+    .sizing = &ops_cpu_sizing,
+    .kept_budget = cpu_kept_budget,
+    .block_key = cpu_block_key,
+    .kept_export = cpu_kept_export,
+    .kept_adopt = cpu_kept_adopt,
+};

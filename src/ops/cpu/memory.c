@@ -1,0 +1,125 @@
+/* The arena, and what is moved: to and from the host, between activations, and to what ranks exchange. */
+#include "ops/cpu/cpu.h"
+
+#include "ops/layout.h"
+
+static size_t cpu_act_bytes(const ops_config *c, act_role role, const act_shape *s)
+{
+    size_t data = layout_bytes(c->arithmetic == DTYPE_BF16, role, s, ARENA_ALIGN), all;
+    return size_add(data, size_round_up(sizeof(cpu_buffer), ARENA_ALIGN), &all) ? all : SIZE_MAX;
+}
+
+static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
+{
+    (void)m, (void)n;
+    return work == WORK_ATTENTION && heads > 0 ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k)
+                                               : 0;
+}
+
+const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes, .scratch = cpu_scratch};
+
+flux1_status cpu_reserve(ops *base, size_t bytes)
+{
+    cpu_ops *o = cpu_self(base);
+    arena_release(&o->memory, 0);
+    if (bytes <= o->memory.size)
+        return FLUX1_OK;
+    arena_destroy(&o->memory);
+    return arena_create(bytes, &o->memory, base->err);
+}
+
+flux1_status cpu_create(ops *base, act_role role, act_shape shape, act *out)
+{
+    cpu_ops *o = cpu_self(base);
+    void *head, *data;
+    TRY(arena_alloc(&o->memory, sizeof(cpu_buffer), &head, base->err));
+    TRY(arena_alloc(&o->memory, layout_bytes(o->bf16, role, &shape, ARENA_ALIGN), &data, base->err));
+    cpu_buffer *f = head;
+    *f = (cpu_buffer){.head = {.shape = shape, .role = role}, .data = data, .bf16 = layout_bf16(o->bf16, role)};
+    *out = act_whole(&f->head);
+    return FLUX1_OK;
+}
+
+size_t cpu_mark(ops *o) { return arena_mark(&cpu_self(o)->memory); }
+void cpu_release(ops *o, size_t mark) { arena_release(&cpu_self(o)->memory, mark); }
+flux1_status cpu_exchange(ops *o, size_t bytes, void **out)
+{
+    return arena_alloc(&cpu_self(o)->memory, bytes, out, o->err);
+}
+
+static flux1_status host_view(ops *o, const tensor *host, act a, const char *operation, view *out)
+{
+    TRY(ops_host_fits(o, operation, host, a));
+    *out = (view){
+        .data = host->data, .ld = a.cols, .batch_stride = act_rows(a) * a.cols, .rows = act_rows(a), .cols = a.cols};
+    return FLUX1_OK;
+}
+
+static void copy_views(cpu_ops *o, const view *in, int64_t first, const view *out, int64_t batch)
+{
+    rows_job j = {.in = *in, .out = *out, .first = first, .rows = batch * out->rows, .cols = out->cols};
+    cpu_rows(o, o->kernels->copy, &j);
+}
+
+flux1_status cpu_upload(ops *o, const tensor *host, act out)
+{
+    view from, to = cpu_view(out);
+    TRY(ops_begin(o, "upload", NULL));
+    TRY(host_view(o, host, out, "upload", &from));
+    copy_views(cpu_self(o), &from, 0, &to, act_batch(out));
+    return FLUX1_OK;
+}
+
+flux1_status cpu_download(ops *o, act in, tensor *host)
+{
+    view from = cpu_view(in), to;
+    TRY(ops_begin(o, "download", NULL));
+    TRY(host_view(o, host, in, "download", &to));
+    copy_views(cpu_self(o), &from, 0, &to, act_batch(in));
+    return FLUX1_OK;
+}
+
+flux1_status cpu_copy_rows(ops *o, act in, int64_t first, act out)
+{
+    view from = cpu_view(in), to = cpu_view(out);
+    TRY(ops_begin(o, "copy_rows", NULL));
+    copy_views(cpu_self(o), &from, first, &to, act_batch(out));
+    return FLUX1_OK;
+}
+
+flux1_status cpu_cast(ops *o, act in, act out) { return cpu_copy_rows(o, in, 0, out); }
+
+size_t cpu_pack_bytes(ops *o, act a, int64_t rows)
+{
+    (void)o;
+    return (size_t)(act_batch(a) * rows * a.cols) * (((const cpu_buffer *)a.buffer)->bf16 ? 2 : 4);
+}
+
+/* Rows of an act as they lie in exchange memory: dense, in the act's own type. */
+static view packed(void *bytes, act a, int64_t rows)
+{
+    return (view){.data = bytes,
+                  .ld = a.cols,
+                  .batch_stride = rows * a.cols,
+                  .rows = rows,
+                  .cols = a.cols,
+                  .bf16 = ((const cpu_buffer *)a.buffer)->bf16};
+}
+
+flux1_status cpu_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
+{
+    TRY(ops_begin(o, "pack", NULL));
+    view from = cpu_view(in), to = packed(bytes, in, rows);
+    copy_views(cpu_self(o), &from, first, &to, act_batch(in));
+    return FLUX1_OK;
+}
+
+flux1_status cpu_unpack(ops *o, const void *bytes, act out, int64_t first, int64_t rows)
+{
+    TRY(ops_begin(o, "unpack", NULL));
+    view from = packed((void *)(uintptr_t)bytes, out, rows), to = cpu_view(out); /* only read */
+    to.data += (size_t)(first * to.ld) * (to.bf16 ? 2 : 4);
+    to.rows = rows;
+    copy_views(cpu_self(o), &from, 0, &to, act_batch(out));
+    return FLUX1_OK;
+}

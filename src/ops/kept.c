@@ -1,0 +1,251 @@
+#include "ops/kept.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+
+struct kept {
+    kept_memory memory;
+    void *device;
+    pthread_mutex_t lock;
+    pthread_cond_t filled; /* a block is whole, or was left before it was */
+    kept_block *blocks;
+    size_t bytes, budget; /* of all blocks; 0: as much as there is */
+    unsigned long clock;
+};
+
+flux1_status kept_create(const kept_memory *m, void *device, kept **out, flux1_error *err)
+{
+    kept *k = calloc(1, sizeof *k);
+    if (!k)
+        return error_oom(err, sizeof *k, "the list of kept weights");
+    if (pthread_mutex_init(&k->lock, NULL) != 0)
+        goto no_lock;
+    if (pthread_cond_init(&k->filled, NULL) != 0)
+        goto no_condition;
+    k->memory = *m;
+    k->device = device;
+    *out = k;
+    return FLUX1_OK;
+no_condition:
+    pthread_mutex_destroy(&k->lock);
+no_lock:
+    free(k);
+    return error_oom(err, 0, "the lock of the kept weights");
+}
+
+static void drop(kept *k, kept_block **at)
+{
+    kept_block *b = *at;
+    *at = b->next;
+    k->bytes -= b->bytes;
+    k->memory.give_back(k->device, b->data);
+    free(b);
+}
+
+void kept_destroy(kept *k)
+{
+    if (!k)
+        return;
+    while (k->blocks)
+        drop(k, &k->blocks);
+    pthread_cond_destroy(&k->filled);
+    pthread_mutex_destroy(&k->lock);
+    free(k);
+}
+
+/* Gives back the unused block that was used longest ago; false if there is none. */
+static bool drop_oldest(kept *k)
+{
+    kept_block **oldest = NULL;
+    for (kept_block **at = &k->blocks; *at; at = &(*at)->next)
+        if ((*at)->users == 0 && (!oldest || (*at)->used < (*oldest)->used))
+            oldest = at;
+    if (oldest)
+        drop(k, oldest);
+    return oldest != NULL;
+}
+
+/* Down to the budget, with `more` bytes on top. */
+static void keep_to_budget(kept *k, size_t more)
+{
+    while (k->budget && (more > k->budget || k->bytes > k->budget - more) && drop_oldest(k))
+        continue;
+}
+
+static bool take_memory(kept *k, size_t bytes, uint64_t *data)
+{
+    bool taken;
+    while (!(taken = k->memory.take(k->device, bytes ? bytes : 1, data)) && drop_oldest(k))
+        continue;
+    return taken;
+}
+
+static kept_block **place_of(kept *k, const uint64_t key[2])
+{
+    kept_block **at = &k->blocks;
+    while (*at && ((*at)->key[0] != key[0] || (*at)->key[1] != key[1]))
+        at = &(*at)->next;
+    return at;
+}
+
+static kept_block *used(kept *k, kept_block *b)
+{
+    b->users++;
+    b->used = ++k->clock;
+    return b;
+}
+
+/* A new block; NULL without a failure where its bytes do not fit. */
+static flux1_status add(kept *k, const uint64_t key[2], size_t bytes, kept_block **out, flux1_error *err)
+{
+    kept_block *b = calloc(1, sizeof *b);
+    *out = NULL;
+    if (!b)
+        return error_oom(err, sizeof *b, "a block of weights");
+    keep_to_budget(k, bytes);
+    if (!take_memory(k, bytes, &b->data)) {
+        free(b);
+        return FLUX1_OK;
+    }
+    b->key[0] = key[0], b->key[1] = key[1];
+    b->bytes = bytes;
+    b->next = k->blocks;
+    k->blocks = b;
+    k->bytes += bytes;
+    *out = used(k, b);
+    return FLUX1_OK;
+}
+
+flux1_status kept_take(kept *k, const uint64_t key[2], size_t bytes, kept_block **out, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    kept_block *b;
+    pthread_mutex_lock(&k->lock);
+    while ((b = *place_of(k, key)) && !b->whole) /* another thread fills it: gone if that fails */
+        pthread_cond_wait(&k->filled, &k->lock);
+    if (b)
+        *out = used(k, b);
+    else
+        st = add(k, key, bytes, out, err);
+    pthread_mutex_unlock(&k->lock);
+    return st;
+}
+
+void kept_whole(kept *k, kept_block *b)
+{
+    pthread_mutex_lock(&k->lock);
+    b->whole = true;
+    pthread_cond_broadcast(&k->filled);
+    pthread_mutex_unlock(&k->lock);
+}
+
+void kept_leave(kept *k, kept_block *b)
+{
+    if (!b)
+        return;
+    pthread_mutex_lock(&k->lock);
+    b->users--;
+    if (!b->whole) { /* only who fills it uses it: nobody may take it for weights */
+        drop(k, place_of(k, b->key));
+        pthread_cond_broadcast(&k->filled);
+    }
+    keep_to_budget(k, 0);
+    pthread_mutex_unlock(&k->lock);
+}
+
+kept_block *kept_find(kept *k, const uint64_t key[2])
+{
+    pthread_mutex_lock(&k->lock);
+    kept_block *b = *place_of(k, key);
+    b = b && b->whole ? used(k, b) : NULL;
+    pthread_mutex_unlock(&k->lock);
+    return b;
+}
+
+void kept_budget(kept *k, size_t bytes)
+{
+    pthread_mutex_lock(&k->lock);
+    k->budget = bytes;
+    keep_to_budget(k, 0);
+    pthread_mutex_unlock(&k->lock);
+}
+
+size_t kept_unused(kept *k)
+{
+    size_t bytes = 0;
+    pthread_mutex_lock(&k->lock);
+    for (const kept_block *b = k->blocks; b; b = b->next)
+        bytes += b->users == 0 ? b->bytes : 0;
+    pthread_mutex_unlock(&k->lock);
+    return bytes;
+}
+
+bool kept_room(kept *k, size_t bytes)
+{
+    size_t needed = 0;
+    pthread_mutex_lock(&k->lock);
+    for (const kept_block *b = k->blocks; b; b = b->next)
+        needed += b->users > 0 ? b->bytes : 0;
+    bool room = !k->budget || (needed <= k->budget && bytes <= k->budget - needed);
+    pthread_mutex_unlock(&k->lock);
+    return room;
+}
+
+bool kept_allocate(kept *k, size_t bytes, uint64_t *data)
+{
+    pthread_mutex_lock(&k->lock);
+    bool taken = take_memory(k, bytes, data);
+    pthread_mutex_unlock(&k->lock);
+    return taken;
+}
+
+/* ---- keys ---- */
+
+/* splitmix64's finisher (Steele, Lea, Flood 2014) over two lanes. */
+void kept_key_add(uint64_t key[2], uint64_t value)
+{
+    for (int i = 0; i < 2; i++) {
+        uint64_t z = key[i] ^ (value + 0x9E3779B97F4A7C15u * (uint64_t)(i + 1));
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+        key[i] = z ^ (z >> 31);
+    }
+}
+
+void kept_key(uint64_t key[2], const char *kind, uint64_t layout, uint64_t options)
+{
+    key[0] = 0x9E3779B97F4A7C15u, key[1] = 0xD1B54A32D192ED03u;
+    for (; *kind; kind++)
+        kept_key_add(key, (unsigned char)*kind);
+    kept_key_add(key, layout);
+    kept_key_add(key, options);
+}
+
+/* Which bytes a tensor is: of which file in which state, and where. */
+static void add_source(uint64_t key[2], const store_tensor *t)
+{
+    const file_identity *f = &t->source;
+    kept_key_add(key, f->device), kept_key_add(key, f->inode), kept_key_add(key, f->size);
+    kept_key_add(key, (uint64_t)f->seconds), kept_key_add(key, (uint64_t)f->nanoseconds);
+    kept_key_add(key, t->offset);
+}
+
+void kept_key_recipe(uint64_t key[2], const weight_recipe *r)
+{
+    const uint64_t form[] = {r->role,           (uint64_t)r->kernel, (uint64_t)r->heads, r->coarse,
+                             (uint64_t)r->rows, (uint64_t)r->cols,   (uint64_t)r->count};
+    for (size_t i = 0; i < sizeof form / sizeof *form; i++)
+        kept_key_add(key, form[i]);
+    for (int i = 0; i < r->count; i++) {
+        const recipe_piece *p = &r->piece[i];
+        const tensor *t = &p->source->view;
+        add_source(key, p->source);
+        kept_key_add(key, t->type);
+        kept_key_add(key, (uint64_t)t->dims);
+        for (int d = 0; d < t->dims; d++)
+            kept_key_add(key, (uint64_t)t->shape[d]);
+        const int64_t place[] = {p->source_row, p->source_col, p->row, p->col, p->rows, p->cols};
+        for (size_t d = 0; d < sizeof place / sizeof *place; d++)
+            kept_key_add(key, (uint64_t)place[d]);
+    }
+}

@@ -1,0 +1,364 @@
+/* Weights that a device keeps: the list (ops/kept.h), and the CPU's own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "ops/device.h"
+#include "ops/kept.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the list, over memory of a given size ---- */
+
+typedef struct pretend {
+    size_t room;
+    uint64_t given, last; /* the last address; what was given back last */
+    size_t bytes[64];
+} pretend;
+
+static bool take(void *device, size_t bytes, uint64_t *data)
+{
+    pretend *p = device;
+    if (bytes > p->room)
+        return false;
+    p->room -= bytes;
+    *data = ++p->given;
+    p->bytes[*data] = bytes;
+    return true;
+}
+
+static void give_back(void *device, uint64_t data)
+{
+    pretend *p = device;
+    p->room += p->bytes[data];
+    p->last = data;
+}
+
+static const kept_memory memory = {take, give_back};
+static flux1_error err;
+
+static kept_block *taken(kept *k, uint64_t name, size_t bytes)
+{
+    kept_block *b;
+    assert_int_equal(kept_take(k, (uint64_t[2]){name, 0}, bytes, &b, &err), FLUX1_OK);
+    return b;
+}
+
+static kept_block *filled(kept *k, uint64_t name, size_t bytes)
+{
+    kept_block *b = taken(k, name, bytes);
+    assert_non_null(b);
+    assert_false(b->whole);
+    kept_whole(k, b);
+    return b;
+}
+
+static bool there(kept *k, uint64_t name)
+{
+    kept_block *b = kept_find(k, (uint64_t[2]){name, 0});
+    kept_leave(k, b);
+    return b != NULL;
+}
+
+static void unused_blocks_go_by_age_when_memory_is_wanted(void **state)
+{
+    (void)state;
+    pretend p = {.room = 100};
+    uint64_t data;
+    kept *k;
+    assert_int_equal(kept_create(&memory, &p, &k, &err), FLUX1_OK);
+    kept_block *a = filled(k, 1, 30), *b = filled(k, 2, 30), *c = filled(k, 3, 30);
+    kept_leave(k, a), kept_leave(k, b);
+    assert_int_equal(kept_unused(k), 60);
+    assert_true(there(k, 1)); /* 2 is the oldest now */
+    kept_leave(k, filled(k, 4, 40));
+    assert_false(there(k, 2));
+    assert_true(there(k, 1) && there(k, 3) && there(k, 4));
+    assert_true(kept_allocate(k, 60, &data)); /* for something else: 1 and 4 go, 3 is used */
+    assert_false(there(k, 1) || there(k, 4));
+    assert_null(taken(k, 5, 40));
+    assert_false(kept_allocate(k, 20, &data));
+    assert_true(there(k, 3));
+    kept_leave(k, c);
+    kept_leave(k, NULL);
+    kept_destroy(k);
+    assert_int_equal(p.room, 40);
+}
+
+static void unused_blocks_are_held_to_the_budget(void **state)
+{
+    (void)state;
+    pretend p = {.room = 1000};
+    kept *k;
+    assert_int_equal(kept_create(&memory, &p, &k, &err), FLUX1_OK);
+    kept_block *a = filled(k, 1, 30);
+    for (uint64_t name = 2; name <= 4; name++)
+        kept_leave(k, filled(k, name, 30));
+    kept_budget(k, 70);
+    assert_true(there(k, 1) && there(k, 4));
+    assert_false(there(k, 2) || there(k, 3));
+    assert_true(kept_room(k, 40) && !kept_room(k, 41));
+    kept_block *b = filled(k, 5, 60); /* what is needed may exceed it */
+    assert_false(there(k, 4));
+    kept_leave(k, a); /* not the one that is left: the one that makes room */
+    assert_true(there(k, 5) && !there(k, 1));
+    kept_leave(k, b);
+    assert_true(there(k, 5));
+    kept_budget(k, 1);
+    assert_false(there(k, 5));
+    kept_destroy(k);
+}
+
+static void a_block_that_was_not_filled_is_nobodys(void **state)
+{
+    (void)state;
+    pretend p = {.room = 1000};
+    kept *k;
+    assert_int_equal(kept_create(&memory, &p, &k, &err), FLUX1_OK);
+    kept_block *a = taken(k, 1, 30);
+    assert_false(there(k, 1));
+    kept_leave(k, a);
+    assert_int_equal(p.room, 1000);
+    kept_leave(k, filled(k, 1, 30));
+    assert_true(taken(k, 1, 30)->whole);
+    kept_destroy(k);
+}
+
+/* ---- two threads want the same ---- */
+
+typedef struct other {
+    kept *k;
+    kept_block *got;
+    bool was_whole;
+} other;
+
+static void *want(void *arg)
+{
+    other *o = arg;
+    if (kept_take(o->k, (uint64_t[2]){1, 0}, 30, &o->got, NULL) != FLUX1_OK)
+        return NULL;
+    o->was_whole = o->got->whole;
+    if (!o->was_whole)
+        kept_whole(o->k, o->got);
+    return NULL;
+}
+
+static void the_second_of_two_finds_it_whole_or_fills_it(void **state)
+{
+    (void)state;
+    for (int fails = 0; fails < 2; fails++) {
+        pretend p = {.room = 1000};
+        other o = {0};
+        pthread_t thread;
+        assert_int_equal(kept_create(&memory, &p, &o.k, &err), FLUX1_OK);
+        kept_block *a = taken(o.k, 1, 30);
+        assert_int_equal(pthread_create(&thread, NULL, want, &o), 0);
+        if (fails)
+            kept_leave(o.k, a);
+        else
+            kept_whole(o.k, a);
+        pthread_join(thread, NULL);
+        assert_int_equal(o.was_whole, !fails);
+        assert_true(fails || o.got == a);
+        assert_int_equal(p.given, fails ? 2 : 1);
+        kept_destroy(o.k);
+    }
+}
+
+/* ---- keys ---- */
+
+static void key_of(const weight_recipe *r, uint64_t options, uint64_t key[2])
+{
+    kept_key(key, "kind", 1, options);
+    kept_key_recipe(key, r);
+}
+
+static void a_key_is_of_all_that_the_bytes_are_made_of(void **state)
+{
+    (void)state;
+    float x[24] = {0};
+    store_tensor t = {.name = "w", .file = "f", .view = {DTYPE_F32, 2, {6, 4}, x}, .source = {.inode = 3}, .offset = 8},
+                 u;
+    const weight_recipe w = recipe_whole(WEIGHT_LINEAR, &t);
+    uint64_t key[2], same[2];
+    key_of(&w, 5, key);
+    key_of(&w, 5, same);
+    assert_memory_equal(key, same, sizeof key);
+    for (int what = 0; what < 13; what++) {
+        weight_recipe v = w;
+        u = t;
+        v.piece[0].source = &u;
+        switch (what) {
+        case 0: v.role = WEIGHT_QKV; break;
+        case 1: v.heads = 2; break;
+        case 2: v.coarse = true; break;
+        case 3: v.kernel = 1; break;
+        case 4: v = recipe_rows(&w, 0, 5); break;
+        case 5: v = recipe_rows(&w, 1, 5); break;
+        case 6: v = recipe_cols(&w, 0, 3); break;
+        case 7: u.view.type = DTYPE_F16; break;
+        case 8: u.offset = 12; break;
+        case 9: u.source.inode = 4; break;
+        case 10: u.view.shape[0] = 4, u.view.shape[1] = 6; break;
+        case 11: v.piece[0].row = 1; break;
+        case 12: u.source.nanoseconds = 1; break; /* written to since */
+        }
+        key_of(&v, 5, same);
+        if (!memcmp(key, same, sizeof key))
+            fail_msg("change %d makes the same key", what);
+    }
+    key_of(&w, 6, same);
+    assert_memory_not_equal(key, same, sizeof key);
+    kept_key(same, "other", 1, 5);
+    kept_key_recipe(same, &w);
+    assert_memory_not_equal(key, same, sizeof key);
+}
+
+/* ---- the CPU's ---- */
+
+enum { OUT = 3, IN = 2, TAPS = 9, PIXELS = 12 };
+
+typedef struct filters {
+    float w[OUT * IN * TAPS], b[OUT];
+    store_tensor tensor, bias;
+} filters;
+
+static void make_filters(filters *f, uint64_t number)
+{
+    for (int i = 0; i < OUT * IN * TAPS; i++)
+        f->w[i] = (float)(i % 7) - 3;
+    for (int i = 0; i < OUT; i++)
+        f->b[i] = (float)i;
+    f->tensor = (store_tensor){.name = "w", .view = {DTYPE_F32, 4, {OUT, IN, 3, 3}, f->w}, .source = {.inode = number}};
+    f->bias =
+        (store_tensor){.name = "b", .view = {DTYPE_F32, 1, {OUT}, f->b}, .source = {.inode = number}, .offset = 8};
+}
+
+typedef struct backend {
+    ops *o;
+    block *b;
+    weight *w;
+} backend;
+
+static void ok(flux1_status st)
+{
+    if (st != FLUX1_OK)
+        fail_msg("%s", err.message);
+}
+
+static backend open_backend(ops_device *d, const filters *f)
+{
+    backend a;
+    weight_recipe w = recipe_whole(WEIGHT_CONV, &f->tensor), bias = recipe_whole(WEIGHT_VECTOR, &f->bias);
+    w.kernel = 3;
+    ok(d->kind->create(&(ops_config){.arithmetic = DTYPE_F32, .threads = 1, .err = &err, .device = d}, &a.o));
+    ok(ops_reserve(a.o, 1 << 20));
+    ok(ops_block_create(a.o, "filters", &a.b));
+    ok(ops_prepare(a.o, a.b, &w, &bias, &a.w));
+    return a;
+}
+
+/* The convolution of a plane of ones. */
+static void result(backend *a, float *out)
+{
+    size_t mark = ops_mark(a->o);
+    float ones[PIXELS * IN];
+    act x, y;
+    for (int i = 0; i < PIXELS * IN; i++)
+        ones[i] = 1;
+    ok(ops_create(a->o, ACT_PLANE, shape_plane(1, 3, 4, IN), &x));
+    ok(ops_create(a->o, ACT_PLANE, shape_plane(1, 3, 4, OUT), &y));
+    ok(ops_upload(a->o, &(tensor){DTYPE_F32, 1, {PIXELS * IN}, ones}, x));
+    ok(ops_block_begin(a->o, a->b));
+    ok(ops_conv(a->o, x, (act){0}, (act){0}, a->w, 1, (act){0}, y));
+    ok(ops_block_end(a->o, a->b));
+    ok(ops_download(a->o, y, &(tensor){DTYPE_F32, 1, {PIXELS * OUT}, out}));
+    ops_release(a->o, mark);
+}
+
+/* Filters are changed behind the device's back: where the old ones' result comes, they were found, not made again. */
+static void the_cpu_finds_what_another_backend_prepared(void **state)
+{
+    (void)state;
+    filters f;
+    ops_device *d;
+    float first[PIXELS * OUT], again[PIXELS * OUT];
+    make_filters(&f, 1);
+    ok(ops_device_open("cpu", &d, &err));
+    backend a = open_backend(d, &f);
+    result(&a, first);
+    ops_destroy(a.o);
+    f.w[0] += 100, f.b[0] += 100;
+    a = open_backend(d, &f);
+    result(&a, again);
+    assert_memory_equal(first, again, sizeof first);
+    ops_rest(a.o); /* given up, but still there */
+    result(&a, again);
+    assert_memory_equal(first, again, sizeof first);
+    d->kind->kept_budget(d, 1); /* in use: it stays */
+    result(&a, again);
+    assert_memory_equal(first, again, sizeof first);
+    ops_rest(a.o); /* now it goes, and is made again */
+    result(&a, again);
+    assert_memory_not_equal(first, again, sizeof first);
+    ops_destroy(a.o);
+    ops_device_close(d);
+}
+
+static void the_cpu_exports_and_adopts_a_block(void **state)
+{
+    (void)state;
+    filters f;
+    ops_device *d;
+    float first[PIXELS * OUT], again[PIXELS * OUT];
+    uint64_t key[2];
+    size_t bytes;
+    make_filters(&f, 1);
+    ok(ops_device_open("cpu", &d, &err));
+    backend a = open_backend(d, &f);
+    d->kind->block_key(a.o, a.b, key, &bytes);
+    assert_int_equal(bytes, 256 + 64); /* 3·2·9 float32, rounded up to 64 bytes, and 3 */
+    unsigned char *saved = malloc(bytes);
+    assert_non_null(saved);
+    assert_int_equal(d->kind->kept_export(d, key, saved, bytes, &err), FLUX1_ERR_ARGUMENT); /* not begun yet */
+    result(&a, first);
+    assert_int_equal(d->kind->kept_export(d, key, saved, bytes - 1, &err), FLUX1_ERR_ARGUMENT);
+    ok(d->kind->kept_export(d, key, saved, bytes, &err));
+    ops_destroy(a.o);
+    ops_device_close(d); /* nothing is kept any more */
+    f.w[0] += 100;
+    ok(ops_device_open("cpu", &d, &err));
+    ok(d->kind->kept_adopt(d, key, saved, bytes, &err));
+    d->kind->kept_budget(d, bytes);
+    ok(d->kind->kept_adopt(d, key, saved, bytes, &err)); /* twice is fine */
+    key[0]++;
+    d->kind->kept_budget(d, bytes - 1);
+    assert_int_equal(d->kind->kept_adopt(d, key, saved, bytes, &err), FLUX1_ERR_MEMORY);
+    d->kind->kept_budget(d, 0);
+    key[0]--;
+    ok(d->kind->kept_adopt(d, key, saved, bytes, &err));
+    a = open_backend(d, &f);
+    result(&a, again);
+    assert_memory_equal(first, again, sizeof first);
+    ops_destroy(a.o);
+    ops_device_close(d);
+    free(saved);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unused_blocks_go_by_age_when_memory_is_wanted),
+        cmocka_unit_test(unused_blocks_are_held_to_the_budget),
+        cmocka_unit_test(a_block_that_was_not_filled_is_nobodys),
+        cmocka_unit_test(the_second_of_two_finds_it_whole_or_fills_it),
+        cmocka_unit_test(a_key_is_of_all_that_the_bytes_are_made_of),
+        cmocka_unit_test(the_cpu_finds_what_another_backend_prepared),
+        cmocka_unit_test(the_cpu_exports_and_adopts_a_block),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
