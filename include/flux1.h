@@ -230,8 +230,9 @@ typedef struct flux1_generate_params {
     const char *negative_prompt;
     const flux1_text *negative_text; /* negative_prompt, already encoded; NULL: it is encoded if needed */
     float true_cfg_scale;            /* default 1: off. velocity = negative + scale · (positive − negative) */
-    int batch;             /* pictures computed together; 0: chosen by size and memory. Does not change the pictures */
-    flux1_image_fn *image; /* NULL: pictures are returned at the end only */
+    int batch;             /* pictures computed together; 0: chosen by size and memory. The pictures are the same,
+                            * but for rounding */
+    flux1_image_fn *image; /* NULL: pictures come at the end only */
     void *image_user;
     flux1_cancel_token *cancel; /* may be NULL */
     uint64_t reserved[8];

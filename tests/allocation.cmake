@@ -5,10 +5,11 @@ add_library(support_failing STATIC support/failing.c)
 target_include_directories(support_failing PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(support_failing PUBLIC module_base PkgConfig::CMOCKA)
 target_link_options(support_failing INTERFACE ${wrap_malloc} ${wrap_aligned} -Wl,--wrap=strdup)
-foreach(program base_test_allocation weights_test_allocation weights_test_cache text_test_allocation pipeline_test_allocation)
+foreach(program base_test_allocation weights_test_allocation weights_test_cache text_test_allocation pipeline_test_allocation pipeline_test_again)
   target_link_libraries(${program} PRIVATE support_failing)
 endforeach()
 target_link_options(weights_test_cache PRIVATE -Wl,--wrap=rename) # it also dies before a rename
+target_link_options(pipeline_test_again PRIVATE -Wl,--wrap=ops_begin) # it also disturbs operations
 
 # … and those of this one are counted.
 target_link_options(pipeline_test_steploop PRIVATE ${wrap_malloc} ${wrap_aligned})

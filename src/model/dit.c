@@ -14,7 +14,7 @@ struct dit_stream {
     act latent, before;     /* before: the latent that the step began from */
     act velocity, negative; /* negative: of the second pass; left out where there is one */
     act x, full, qkv, att, join, rope;
-    bool kept; /* `before` is the beginning of the step that was begun last */
+    int64_t kept; /* the step that began from `before`; −1: none */
 };
 
 /* ---- streams ---- */
@@ -70,6 +70,7 @@ flux1_status dit_stream_create(const dit_weights *w, mesh *m, const dit_layout *
         return error_oom(m->err, sizeof *s, "a batch");
     s->layout = *l;
     s->layout.text_ids = s->layout.image_ids = NULL;
+    s->kept = -1;
     flux1_status st = create_acts(s, w, m);
     if (st == FLUX1_OK)
         st = upload_rope(s, w, m, l);
@@ -86,17 +87,17 @@ void dit_stream_destroy(dit_stream *s) { free(s); }
 flux1_status dit_stream_start(const dit_weights *w, mesh *m, dit_stream *s, const tensor *noise)
 {
     (void)w;
-    s->kept = false;
+    s->kept = -1;
     return dit_upload_rows(m, noise, mesh_rows(m, PART_IMAGE, s->layout.image_rows), s->latent);
 }
 
-flux1_status dit_stream_keep(dit_stream *s, mesh *m, bool again)
+flux1_status dit_stream_keep(dit_stream *s, mesh *m, int64_t step)
 {
-    if (again && s->kept)
+    if (s->kept == step)
         return ops_cast(m->o, s->before, s->latent);
-    s->kept = false;
+    s->kept = -1;
     TRY(ops_cast(m->o, s->latent, s->before));
-    s->kept = true;
+    s->kept = step;
     return FLUX1_OK;
 }
 

@@ -63,9 +63,9 @@ flux1_status dit_step(const dit_step_args *a, mesh *m, model_tick *tick, void *u
 /* Ticks that dit_step gives. */
 int64_t dit_ticks(const dit_config *c, int passes);
 
-/* Called before a step, outside what is recorded of it: keeps a copy of the latent. With `again` (the same step has
- * failed before) it restores the copy instead, if there is one. */
-flux1_status dit_stream_keep(dit_stream *s, mesh *m, bool again);
+/* Before a step, outside what is recorded of it: keeps the latent; where this rank has begun the same step before,
+ * which then failed here or elsewhere, goes back to what was kept. */
+flux1_status dit_stream_keep(dit_stream *s, mesh *m, int64_t step);
 
 /* FLUX1_ERR_NUMERIC naming the block that produced a NaN or infinity, if `slot` (from mesh_step_wait) is not −1. */
 flux1_status dit_told(const dit_weights *w, mesh *m, int slot, int64_t step);

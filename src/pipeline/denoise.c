@@ -169,16 +169,15 @@ flux1_status denoiser_open(denoiser *d, const batch_row *rows, const size_t *res
 flux1_status denoiser_start(denoiser *d, const tensor *noise)
 {
     d->job.noise = noise;
-    d->failed = false;
+    d->job.failed = false;
     return mesh_run(d->session->mesh, dit_start_body, &d->job, &d->context->error);
 }
 
 static flux1_status run_at(denoiser *d, int64_t k, mesh_body *body)
 {
-    d->job.again = d->failed && d->job.step == k;
     d->job.step = k;
     flux1_status st = mesh_run(d->session->mesh, body, &d->job, &d->context->error);
-    d->failed = st != FLUX1_OK;
+    d->job.failed = st != FLUX1_OK;
     return st;
 }
 

@@ -20,6 +20,7 @@ static flux1_status check_alike(run *g, int i)
                        : a->passes != b->passes                       ? "use of true CFG"
                        : a->true_cfg_scale != b->true_cfg_scale       ? "true_cfg_scale"
                        : a->tiling != b->tiling                       ? "tiling"
+                       : a->batch != b->batch                         ? "batch"
                                                                       : NULL;
     if (!what)
         return FLUX1_OK;

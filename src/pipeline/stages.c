@@ -181,7 +181,7 @@ static flux1_status make_step_calls(void *arg, mesh *m)
 static flux1_status step_of(dit_job *job, mesh *m, dit_rank *r)
 {
     step_calls calls = {job, r};
-    TRY(dit_stream_keep(r->stream, m, job->again));
+    TRY(dit_stream_keep(r->stream, m, job->step));
     return mesh_step(m, job->step, job->recording, make_step_calls, &calls, &r->replayed[job->step % OPS_STEPS_AHEAD]);
 }
 
@@ -217,6 +217,8 @@ flux1_status dit_whole_step_body(void *arg, mesh *m)
 flux1_status dit_latent_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
+    if (job->failed)
+        TRY(dit_stream_keep(job->rank[m->rank].stream, m, job->step));
     return dit_latent(job->rank[m->rank].stream, m, job->sigma_next, job->latent ? for_rank(m, job->latent) : NULL);
 }
 

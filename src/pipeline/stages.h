@@ -62,7 +62,7 @@ typedef struct dit_job {
     dit_rank *rank;      /* [ranks], filled by dit_open_body */
     const tensor *noise; /* [batch, tokens, channels] */
     int64_t step;
-    bool again; /* the step has failed before */
+    bool failed; /* it did: the latent is to be the one before it */
     uint64_t recording;
     const float *sigma_next; /* dit_latent_body: see dit_latent */
     tensor *latent;

@@ -53,8 +53,8 @@ typedef struct denoiser {
     dit_job job;
     stage_plan plan;
     session *session;
-    batch_row *rows;             /* [batch]: what it is open for */
-    bool open, failed;           /* failed: the step that was begun last */
+    batch_row *rows; /* [batch] that it is open for */
+    bool open;
     float *sigmas;               /* [steps + 1] */
     float *ids;                  /* [text rows + tokens, DIT_ID_AXES] */
     float *guidance;             /* [batch] */

@@ -58,6 +58,12 @@ static void true_embeddings(flux1_context *f32, const flux1_model *m, golden *g,
     *embeds = t ? t->view : (*text)->embeds;
 }
 
+static void hold_tensor(const golden *g, const char *name, const tensor *ours, const char *where)
+{
+    const tensor *want = golden_tensor(g->file, name);
+    hold(name, where, relative_l2(ours->data, want->data, tensor_elements(want)), torch_error(g->file, name));
+}
+
 static void compare_text(flux1_context *c, const flux1_model *m, golden *g, const tensor *embeds, const char *where)
 {
     flux1_text *text;
@@ -68,6 +74,15 @@ static void compare_text(flux1_context *c, const flux1_model *m, golden *g, cons
          torch_error(g->file, "pooled_prompt_embeds"));
     hold("prompt_embeds", where, relative_l2(text->embeds.data, embeds->data, tensor_elements(embeds)),
          torch_error(g->file, "prompt_embeds"));
+    flux1_text_free(text);
+    if (torch_error(g->file, "negative_prompt_embeds") < 0)
+        return;
+    flux1_generate_params negative = g->params;
+    negative.prompt = g->params.negative_prompt;
+    if (flux1_encode_text(c, m, &negative, &text) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    hold_tensor(g, "negative_pooled_prompt_embeds", &text->pooled, where);
+    hold_tensor(g, "negative_prompt_embeds", &text->embeds, where);
     flux1_text_free(text);
 }
 
@@ -85,7 +100,7 @@ static void compare_latents(flux1_context *c, const flux1_model *m, golden *g, c
     if (!store_find(g->file, "noise"))
         return;
     tensor noise = rounded(golden_tensor(g->file, "noise")), text = rounded(embeds),
-           pooled = rounded(golden_tensor(g->file, "pooled_prompt_embeds"));
+           pooled = rounded(golden_tensor(g->file, "pooled_prompt_embeds")), negative[2] = {0};
     int64_t unit = folder_size_multiple(m);
     dit_inputs conditions = {.text_rows = embeds->shape[1],
                              .grid_h = g->params.height / unit,
@@ -94,7 +109,14 @@ static void compare_latents(flux1_context *c, const flux1_model *m, golden *g, c
                              .sigmas = golden_tensor(g->file, "sigmas")->data,
                              .guidance = g->params.guidance,
                              .prompt_embeds = &text,
-                             .pooled = &pooled};
+                             .pooled = &pooled,
+                             .scale = g->params.true_cfg_scale};
+    if (store_find(g->file, "negative_prompt_embeds")) {
+        negative[0] = rounded(golden_tensor(g->file, "negative_prompt_embeds"));
+        negative[1] = rounded(golden_tensor(g->file, "negative_pooled_prompt_embeds"));
+        conditions.negative_embeds = &negative[0];
+        conditions.negative_pooled = &negative[1];
+    }
     dit_run r;
     tensor latent = new_tensor(3, noise.shape);
     dit_run_open(c, m, &conditions, &r);
@@ -113,6 +135,8 @@ static void compare_latents(flux1_context *c, const flux1_model *m, golden *g, c
     tensor_free(&noise);
     tensor_free(&text);
     tensor_free(&pooled);
+    tensor_free(&negative[0]);
+    tensor_free(&negative[1]);
 }
 
 static void compare_decoded(flux1_context *c, const flux1_model *m, golden *g, const char *where)
@@ -178,8 +202,8 @@ static double mean_ratio(const row *r) { return exp(r->logarithms / r->count); }
 
 void print_rows(const char *isa)
 {
-    printf("%-10s %-22s %8s %8s %10s %10s   worst at\n", isa, "stage", "mean", "ratio", "ours", "torch");
+    printf("%-10s %-29s %8s %8s %10s %10s   worst at\n", isa, "stage", "mean", "ratio", "ours", "torch");
     for (size_t i = 0; i < row_count; i++)
-        printf("%-10s %-22s %8.3f %8.3f %10.2e %10.2e   %s\n", isa, rows[i].stage, mean_ratio(&rows[i]), rows[i].ratio,
+        printf("%-10s %-29s %8.3f %8.3f %10.2e %10.2e   %s\n", isa, rows[i].stage, mean_ratio(&rows[i]), rows[i].ratio,
                rows[i].ours, rows[i].torch, rows[i].where);
 }

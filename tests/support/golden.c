@@ -17,6 +17,19 @@ double golden_number(const store *s, const char *name)
     return (double)*(const float *)t->view.data;
 }
 
+const char *golden_text(const store *s, const char *name, char *out, size_t size)
+{
+    const store_tensor *t = store_find(s, name);
+    if (!t)
+        return NULL;
+    size_t bytes = tensor_bytes(&t->view);
+    assert_true(bytes < size);
+    if (bytes)
+        memcpy(out, t->view.data, bytes);
+    out[bytes] = '\0';
+    return out;
+}
+
 void golden_open(const char *pipeline, const char *name, golden *g)
 {
     char path[512];
@@ -30,13 +43,13 @@ void golden_open(const char *pipeline, const char *name, golden *g)
     else if (strncmp(pipeline, "mini/", 5) == 0)
         snprintf(g->folder, sizeof g->folder, "%s/%s", SOURCE_MODELS, pipeline + 5);
     else
-        snprintf(g->folder, sizeof g->folder, "%s/pipelines/%s", TEST_DATA, pipeline);
-    const store_tensor *prompt = store_find(g->file, "prompt");
-    assert_true(prompt && tensor_bytes(&prompt->view) < sizeof g->prompt);
-    if (tensor_bytes(&prompt->view))
-        memcpy(g->prompt, prompt->view.data, tensor_bytes(&prompt->view));
+        snprintf(g->folder, sizeof g->folder, "%s/pipelines/%.*s", TEST_DATA, (int)strcspn(pipeline, "/"), pipeline);
     flux1_generate_params_defaults(&g->params);
-    g->params.prompt = g->prompt;
+    g->params.prompt = golden_text(g->file, "prompt", g->prompt, sizeof g->prompt);
+    assert_non_null(g->params.prompt);
+    g->params.negative_prompt = golden_text(g->file, "negative_prompt", g->negative, sizeof g->negative);
+    if (store_find(g->file, "true_cfg_scale"))
+        g->params.true_cfg_scale = (float)golden_number(g->file, "true_cfg_scale");
     g->params.width = (int)golden_number(g->file, "width");
     g->params.height = (int)golden_number(g->file, "height");
     g->params.steps = (int)golden_number(g->file, "steps");

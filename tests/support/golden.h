@@ -26,15 +26,18 @@
 
 typedef struct golden {
     store *file;
-    char prompt[4096];
+    char prompt[4096], negative[4096];
     char folder[512];
     flux1_generate_params params;
 } golden;
 
-/* The case `pipeline/name` under tests/data/goldens; its folder is tests/data/pipelines/<pipeline>, for "mini/<model>"
- * models/<model>, for "mini-trial" the trained one beside the checkout. */
+/* The case `pipeline/name` under tests/data/goldens, "schnell/cfg" among the pipelines; its folder is
+ * tests/data/pipelines/<pipeline>, for "mini/<model>" models/<model>, for "mini-trial" the trained one beside the
+ * checkout. */
 void golden_open(const char *pipeline, const char *name, golden *g);
 void golden_close(golden *g);
+/* A tensor of text with a zero behind it; NULL where the golden has none. */
+const char *golden_text(const store *s, const char *name, char *out, size_t size);
 /* A tensor of one number. */
 double golden_number(const store *s, const char *name);
 

@@ -69,10 +69,16 @@ void dit_run_open(flux1_context *c, const flux1_model *m, const dit_inputs *inpu
                  .height = inputs->grid_h * folder_size_multiple(m),
                  .steps = inputs->steps,
                  .length = (int)inputs->text_rows,
-                 .passes = 1};
+                 .true_cfg_scale = inputs->scale,
+                 .passes = inputs->negative_embeds ? 2 : 1};
     double opening;
     *r = (dit_run){.text = {.model = m->number, .embeds = *inputs->prompt_embeds, .pooled = *inputs->pooled}};
     batch_row row = {.text = &r->text, .guidance = inputs->guidance};
+    if (inputs->negative_embeds) {
+        r->negative =
+            (flux1_text){.model = m->number, .embeds = *inputs->negative_embeds, .pooled = *inputs->negative_pooled};
+        row.negative = &r->negative;
+    }
     if (denoiser_plan(c, m, &q, 1, &r->denoiser) != FLUX1_OK)
         fail_msg("%s", c->error.message);
     memcpy(r->denoiser.sigmas, inputs->sigmas, (size_t)(inputs->steps + 1) * sizeof *inputs->sigmas);

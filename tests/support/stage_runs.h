@@ -14,13 +14,15 @@ typedef struct dit_inputs {
     int64_t text_rows, grid_h, grid_w, steps;
     const float *sigmas; /* [steps + 1] */
     float guidance;
-    const tensor *prompt_embeds, *pooled; /* of one row */
+    const tensor *prompt_embeds, *pooled;            /* of one row */
+    const tensor *negative_embeds, *negative_pooled; /* NULL: one pass */
+    float scale;                                     /* of true CFG */
 } dit_inputs;
 
 /* A denoiser open on them. */
 typedef struct dit_run {
     denoiser denoiser;
-    flux1_text text;
+    flux1_text text, negative;
 } dit_run;
 
 void dit_run_open(flux1_context *c, const flux1_model *m, const dit_inputs *inputs, dit_run *r);
