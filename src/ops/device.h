@@ -58,10 +58,9 @@ typedef struct ops_device_kind {
 
     /* Kept weights: blocks in the device's own form, which outlive the backend that prepared them and are found again
      * by key. All four entries are there, or none: then this kind keeps nothing.
-     * kept_budget   bytes that blocks which no backend needs now may hold, the oldest being given back first; 0: as much
-     *               as there is (as at first, but for the CPU, which has 512 MiB). What is needed counts, but is never
-     *               given back
-     * block_key     of a block whose weights are all prepared: what it holds, in which form, and how many bytes
+     * kept_budget   bytes that blocks which no backend needs now may hold, the oldest being given back first; 0: as
+     * much as there is (as at first, but for the CPU, which has 512 MiB). What is needed counts, but is never given
+     * back block_key     of a block whose weights are all prepared: what it holds, in which form, and how many bytes
      * kept_export   the bytes of the block of that key to `out`; waits. FLUX1_ERR_ARGUMENT unless the device holds it,
      *               whole, with exactly `bytes`
      * kept_adopt    the reverse: `n` bytes that kept_export gave on a device whose block_key gives the same key. A
