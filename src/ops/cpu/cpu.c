@@ -151,7 +151,8 @@ static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
                                                : 0;
 }
 
-const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes, .scratch = cpu_scratch};
+const ops_sizing ops_cpu_sizing = {
+    .act_bytes = cpu_act_bytes, .scratch = cpu_scratch, .weight_bytes = cpu_weight_bytes};
 
 flux1_status cpu_reserve(ops *base, size_t bytes)
 {

@@ -181,6 +181,9 @@ table_rows cpu_table(const cpu_ops *o, act t, int64_t batch);
 
 void cpu_free_weights(cpu_weight *first);
 
+/* ops_cpu_sizing.weight_bytes */
+size_t cpu_weight_bytes(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);
+
 /* Runs a rows job in chunks of about 16k elements. */
 void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);
 

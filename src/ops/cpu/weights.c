@@ -61,9 +61,10 @@ void cpu_step_unwind(ops *o, size_t mark)
 static flux1_status allocate(size_t rows, size_t cols, size_t element, void **out, flux1_error *err)
 {
     size_t bytes = 0;
-    if (!size_mul(rows, cols, &bytes) || !size_mul(bytes, element, &bytes) || !(*out = malloc(bytes ? bytes : 1)))
-        return error_oom(err, bytes, "a weight");
-    return FLUX1_OK;
+    *out = NULL;
+    if (size_mul(rows, cols, &bytes) && size_mul(bytes, element, &bytes) && bytes < SIZE_MAX - ARENA_ALIGN)
+        *out = aligned_alloc(ARENA_ALIGN, size_round_up(bytes ? bytes : 1, ARENA_ALIGN));
+    return *out ? FLUX1_OK : error_oom(err, bytes, "a weight");
 }
 
 /* All of a recipe as float32, one row after the other. */
@@ -190,6 +191,24 @@ flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_
         TRY(decode(bias, &w->bias, o->err));
     *out = &w->head;
     return FLUX1_OK;
+}
+
+/* Elements of so many bytes, 0 for a recipe that stays in the file. */
+static size_t own_element(const weight_recipe *r)
+{
+    bool readable = true;
+    for (int i = 0; i < r->count; i++)
+        readable = readable && kernels_read(r->piece[i].source->view.type);
+    if (r->role == WEIGHT_CONV && r->kernel > 1)
+        return common_type(r) == DTYPE_F16 || common_type(r) == DTYPE_BF16 ? 2 : 4;
+    return r->role == WEIGHT_VECTOR || !readable ? 4 : 0;
+}
+
+size_t cpu_weight_bytes(const ops_config *c, const weight_recipe *w, const weight_recipe *bias)
+{
+    (void)c;
+    size_t bytes = size_round_up((size_t)(w->rows * w->cols) * own_element(w), ARENA_ALIGN);
+    return bytes + (bias ? size_round_up((size_t)(bias->rows * bias->cols) * sizeof(float), ARENA_ALIGN) : 0);
 }
 
 /* Asks for the pages behind the block's mapped weights, once until it is begun. Whole row ranges: a rank's columns lie
