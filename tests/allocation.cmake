@@ -12,3 +12,6 @@ target_link_options(weights_test_cache PRIVATE -Wl,--wrap=rename) # it also dies
 
 # … and those of this one are counted.
 target_link_options(pipeline_test_steploop PRIVATE ${wrap_malloc} ${wrap_aligned})
+
+# Here what malloc and aligned_alloc have given is added up; so is what ranks exchange.
+target_link_options(pipeline_test_memory PRIVATE -Wl,--wrap=malloc,--wrap=realloc -Wl,--wrap=aligned_alloc,--wrap=free,--wrap=comm_threads_create)

@@ -2,9 +2,7 @@
 
 #include "base/json_write.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const char *const KIND[] = {[EVENT_COMPUTE] = "compute",
                                    [EVENT_COLLECTIVE] = "collective",
@@ -21,7 +19,7 @@ flux1_status events_begin(events_file *f, const char *path, flux1_error *err)
 static void write_line(events_file *f, const char *line)
 {
     if (f->status == FLUX1_OK && (fputs(line, f->file.stream) < 0 || fputc('\n', f->file.stream) == EOF))
-        f->status = error_set(f->err, FLUX1_ERR_IO, "%s: cannot be written: %s", f->file.path, strerror(errno));
+        f->status = error_io(f->err, f->file.path, "write");
 }
 
 flux1_status events_header(events_file *f, const char *line)
