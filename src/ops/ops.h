@@ -425,6 +425,8 @@ typedef struct ops_sizing {
     /* memory that a prepared weight takes beside the file, at most; 0 for one whose bytes stay in the mapped file. bias
      * may be NULL. NULL: nothing is held */
     size_t (*weight_bytes)(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);
+    /* what a backend takes for itself from the start, beside its arena: of the host's memory. NULL: next to nothing */
+    size_t (*own_bytes)(const ops_config *c);
 } ops_sizing;
 
 extern const ops_sizing ops_ref_sizing, ops_cpu_sizing;
@@ -437,6 +439,7 @@ bool ops_cpu_multiplies_bf16(void); /* the hardware has bf16 multiply-add */
 /* What the dry backend counted since its creation: the sum of its events. */
 typedef struct ops_count {
     size_t arena_peak;   /* bytes, scratch included */
+    size_t own_bytes;    /* ops_sizing.own_bytes */
     size_t weight_bytes; /* bytes of files behind prepared weights */
     size_t held_bytes;   /* of those weights in the backend's own form: ops_sizing.weight_bytes */
     double flops;        /* 2 per multiply-add, linear + attention + conv */

@@ -37,6 +37,7 @@ static void count_tile(ops_count *all, const ops_count *one)
     all->conv_flops += one->conv_flops;
     all->exchanged += one->exchanged;
     all->operations += one->operations;
+    all->own_bytes = larger(all->own_bytes, one->own_bytes);
     all->arena_peak = larger(all->arena_peak, one->arena_peak);
     all->weight_bytes = larger(all->weight_bytes, one->weight_bytes);
     all->held_bytes = larger(all->held_bytes, one->held_bytes);

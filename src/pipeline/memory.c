@@ -13,18 +13,23 @@ memory_need memory_of(const mesh_device *d, const stage_plan *p)
     bool own = info->memory > 0;
     /* a device with memory of its own streams what it cannot hold */
     return (memory_need){.activations = p->memory,
+                         .scratch = own ? 0 : p->count.own_bytes,
                          .held = own ? 0 : p->count.held_bytes,
                          .mapped = own ? 0 : p->count.block_bytes,
                          .device = own,
                          .bf16 = info->bf16 && d->config.arithmetic == DTYPE_F32};
 }
 
-uint64_t memory_total(memory_need n) { return (uint64_t)n.activations + n.held + n.mapped; }
+uint64_t memory_total(memory_need n) { return (uint64_t)n.activations + n.scratch + n.held + n.mapped; }
 
 memory_need memory_sum(memory_need a, memory_need b)
 {
-    return (memory_need){a.activations + b.activations, a.held + b.held, a.mapped + b.mapped, a.device,
-                         a.bf16 || b.bf16};
+    return (memory_need){.activations = a.activations + b.activations,
+                         .scratch = a.scratch + b.scratch,
+                         .held = a.held + b.held,
+                         .mapped = a.mapped + b.mapped,
+                         .device = a.device,
+                         .bf16 = a.bf16 || b.bf16};
 }
 
 static uint64_t limit_of(const flux1_context *c, bool device) { return device ? c->max_device_memory : c->max_memory; }
@@ -61,10 +66,12 @@ static void add_parts(builder *b, const memory_need *n)
     const struct {
         const char *name;
         size_t bytes;
-    } part[] = {
-        {"activations", n->activations}, {"prepared weights", n->held}, {"weights of the blocks in use", n->mapped}};
+    } part[] = {{"activations", n->activations},
+                {"scratch of the threads", n->scratch},
+                {"prepared weights", n->held},
+                {"weights of the blocks in use", n->mapped}};
     char bytes[BYTES_TEXT];
-    if (!n->held && !n->mapped)
+    if (!n->scratch && !n->held && !n->mapped)
         return;
     for (size_t i = 0, said = 0; i < sizeof part / sizeof *part; i++)
         if (part[i].bytes)

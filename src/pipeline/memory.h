@@ -8,10 +8,11 @@
 /* What a stage takes of the memory that its activations lie in: the device's own, or the host's. Sums over ranks. */
 typedef struct memory_need {
     size_t activations;
-    size_t held;   /* weights in the backend's own form */
-    size_t mapped; /* of the mapped files, what must be in memory at the same time */
-    bool device;   /* of a device's own memory, whose weights are streamed where they do not fit */
-    bool bf16;     /* float32 is computed with, and the device has bf16 */
+    size_t scratch; /* of the host's threads */
+    size_t held;    /* weights in the backend's own form */
+    size_t mapped;  /* of the mapped files, what must be in memory at the same time */
+    bool device;    /* of a device's own memory, whose weights are streamed where they do not fit */
+    bool bf16;      /* float32 is computed with, and the device has bf16 */
 } memory_need;
 
 memory_need memory_of(const mesh_device *d, const stage_plan *p);

@@ -30,6 +30,7 @@ static flux1_status tick(void *user, mesh *m)
 static void add_counts(ops_count *sum, const ops_count *one)
 {
     sum->arena_peak += one->arena_peak;
+    sum->own_bytes += one->own_bytes;
     sum->weight_bytes += one->weight_bytes;
     sum->held_bytes += one->held_bytes;
     sum->block_bytes += one->block_bytes;

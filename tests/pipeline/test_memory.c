@@ -161,6 +161,25 @@ static void weights_held_are_as_many_bytes_as_the_plan_says(void **state)
         }
 }
 
+/* ---- scratch ---- */
+
+static void a_backends_scratch_is_what_it_allocates(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 3; threads++) {
+        flux1_error err = {0};
+        ops_config c = {.arithmetic = DTYPE_F32, .threads = threads, .err = &err};
+        ops *o, *dry;
+        assert_int_equal(ops_dry_create(&c, &ops_cpu_sizing, &dry), FLUX1_OK);
+        size_t before = live;
+        assert_int_equal(ops_cpu_create(&c, &o), FLUX1_OK);
+        size_t took = live - before, own = ops_dry_count(dry)->own_bytes;
+        assert_in_range(took, own, own + 4096); /* and the threads' own few bytes */
+        ops_destroy(o);
+        ops_destroy(dry);
+    }
+}
+
 /* ---- weights mapped ---- */
 
 static flux1_status bracket(ops *o, block *b)
@@ -291,19 +310,21 @@ static void each_stage_has_the_limit_of_its_own_memory(void **state)
     flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
     ops_device gpu = {.kind = &ops_cpu_device, .info = {.memory = 1 << 30, .bf16 = true}};
     mesh_device apart = {.device = &gpu, .config = {.arithmetic = DTYPE_BF16}};
-    stage_plan p = {.memory = 100, .count = {.held_bytes = 20, .block_bytes = 3}};
-    c->max_memory = 123;
+    stage_plan p = {.memory = 100, .count = {.own_bytes = 7, .held_bytes = 20, .block_bytes = 3}};
+    c->max_memory = 130;
     c->max_device_memory = 100;
     memory_need host = memory_of(&c->device, &p), device = memory_of(&apart, &p);
-    assert_true(!host.device && host.activations == 100 && host.held == 20 && host.mapped == 3 && host.bf16);
-    assert_true(device.device && device.activations == 100 && device.held == 0 && device.mapped == 0 && !device.bf16);
+    assert_true(!host.device && host.activations == 100 && host.scratch == 7 && host.held == 20 && host.mapped == 3 &&
+                host.bf16);
+    assert_true(device.device && device.activations == 100 && device.scratch == 0 && device.held == 0 &&
+                device.mapped == 0 && !device.bf16);
     assert_true(memory_fits(c, host) && memory_fits(c, device));
     c->max_device_memory = 99;
     assert_true(memory_fits(c, host) && !memory_fits(c, device));
     c->max_device_memory = 100;
-    c->max_memory = 122;
+    c->max_memory = 129;
     assert_true(!memory_fits(c, host) && memory_fits(c, device));
-    assert_int_equal(memory_beside(c, &c->device, (memory_need){.activations = 100, .held = 2}), 20);
+    assert_int_equal(memory_beside(c, &c->device, (memory_need){.activations = 100, .held = 2}), 27);
     assert_int_equal(memory_beside(c, &apart, (memory_need){.activations = 100, .device = true}), 0);
     flux1_context_destroy(c);
 }
@@ -471,6 +492,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_held_are_as_many_bytes_as_the_plan_says),
+        cmocka_unit_test(a_backends_scratch_is_what_it_allocates),
         cmocka_unit_test(two_blocks_in_a_row_are_mapped_at_a_time),
         cmocka_unit_test(a_plan_of_tiles_has_the_weights_of_one_and_the_work_of_all),
         cmocka_unit_test(a_refusal_says_what_takes_it_and_what_would_help),

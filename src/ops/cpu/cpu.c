@@ -90,6 +90,17 @@ bool ops_cpu_multiplies_bf16(void)
 
 /* ---- life ---- */
 
+/* Of all workers. */
+static size_t scratch_bytes(int threads)
+{
+    return size_round_up((size_t)(threads > 1 ? threads : 1) * GEMM_SCRATCH * sizeof(float), ARENA_ALIGN);
+}
+
+static size_t cpu_own_bytes(const ops_config *c)
+{
+    return scratch_bytes(c->threads) + STATS_PARTIALS * sizeof(moments);
+}
+
 flux1_status ops_cpu_create(const ops_config *c, ops **out)
 {
     flux1_status st = FLUX1_OK;
@@ -103,8 +114,8 @@ flux1_status ops_cpu_create(const ops_config *c, ops **out)
     o->threads = c->threads > 1 ? c->threads : 1;
     o->kernels = o->bf16 ? set->bf16 : set->f32;
     o->last_block = &o->blocks;
-    size_t bytes = (size_t)o->threads * GEMM_SCRATCH * sizeof(float);
-    o->scratch = aligned_alloc(ARENA_ALIGN, size_round_up(bytes, ARENA_ALIGN));
+    size_t bytes = scratch_bytes(o->threads);
+    o->scratch = aligned_alloc(ARENA_ALIGN, bytes);
     o->partials = malloc(STATS_PARTIALS * sizeof *o->partials);
     if (!o->scratch || !o->partials) {
         st = error_oom(c->err, bytes, "the CPU backend's scratch memory");
@@ -152,7 +163,7 @@ static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
 }
 
 const ops_sizing ops_cpu_sizing = {
-    .act_bytes = cpu_act_bytes, .scratch = cpu_scratch, .weight_bytes = cpu_weight_bytes};
+    .act_bytes = cpu_act_bytes, .scratch = cpu_scratch, .weight_bytes = cpu_weight_bytes, .own_bytes = cpu_own_bytes};
 
 flux1_status cpu_reserve(ops *base, size_t bytes)
 {

@@ -578,6 +578,7 @@ flux1_status ops_dry_create(const ops_config *c, const ops_sizing *sizing, ops *
     o->head = (ops){.fn = &dry_table, .err = c->err, .cancel = c->cancel};
     o->config = *c;
     o->sizing = sizing;
+    o->count.own_bytes = sizing->own_bytes ? sizing->own_bytes(c) : 0;
     arena_measure(&o->memory);
     *out = &o->head;
     return FLUX1_OK;
