@@ -36,9 +36,14 @@ FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path,
  * capability and library versions, and the reason if there are none. */
 FLUX1_API flux1_status flux1_devices_json(flux1_context *context, char **json);
 
-/* Times stages at a model's true size with synthetic weights (variant "schnell" or "dev"; stage "all", "clip", "t5",
- * "dit" or "vae"), or with a folder's own configs and weights (path not NULL). JSON: seconds per stage, FLOP/s, share
- * of the machine's measured peak, bytes. */
+/* Runs stages at a model's true size with synthetic weights (variant "schnell" or "dev"; stage "all", "clip", "t5",
+ * "dit", "vae"), or of a folder's own configs (path not NULL; its weights are used). JSON: seconds a stage, FLOP/s,
+ * share of the machine's measured peak, bytes; FLOPs and bytes are sums over all ranks.
+ * The file of events has a JSON object a line: first what is planned, then what each rank's operations, collectives,
+ * weights and memory take, in order: {"stage", "rank", "event" (compute, collective, weights, memory, order),
+ * "operation", "block", "batch", "m", "n", "k", "heads", "flops", "bytes_in", "bytes_out", "bytes_weights",
+ * "bytes_moved", "ranks", "overlaps", "arena"}, without the members that mean nothing for it. "dit step" stands for one
+ * of the steps, all of which are alike. */
 typedef struct flux1_bench_params {
     size_t size;
     const char *variant; /* "schnell" */
@@ -47,9 +52,9 @@ typedef struct flux1_bench_params {
     int width, height;   /* 256 */
     int steps;           /* 1 */
     int sequence_length; /* 256 */
-    int repeats;         /* 3: the median is reported */
+    int repeats;         /* 3: the median is reported; 0: the stages are planned, nothing is computed */
     flux1_dtype weights; /* dtype of synthetic weights: BF16 */
-    const char *events;  /* path of a file for the plan's events, a line of JSON each; NULL: none */
+    const char *events;  /* path of a file for the plan's events, written before anything runs; NULL: none */
     uint64_t reserved[7];
 } flux1_bench_params;
 FLUX1_API void flux1_bench_params_defaults(flux1_bench_params *params);

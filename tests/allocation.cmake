@@ -13,3 +13,6 @@ target_link_options(pipeline_test_again PRIVATE -Wl,--wrap=ops_begin) # it also 
 
 # … and those of this one are counted.
 target_link_options(pipeline_test_steploop PRIVATE ${wrap_malloc} ${wrap_aligned})
+
+# Here what malloc and aligned_alloc have given is added up; so is what ranks exchange.
+target_link_options(pipeline_test_memory PRIVATE -Wl,--wrap=malloc,--wrap=realloc -Wl,--wrap=aligned_alloc,--wrap=free,--wrap=comm_threads_create)

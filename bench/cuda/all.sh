@@ -37,8 +37,8 @@ bench() { # name, flux1 bench's arguments
     step "$name: flux1 bench $*"
     timeout 150 "$build/flux1" bench --device cuda --json "$@" >"$out/$name.json" 2>"$out/$name.err" || { echo "FAILED"; cat "$out/$name.err"; failed=$((failed + 1)); }
     # 788 TFLOP/s: ten large bf16 products by cuBLASLt on an H200, the floor that shares are counted against
-    awk -F'[:,]' '/"stage"/ { stage = $2 } /"seconds"/ { s = $2 } /"flops_per_second"/ && stage { rate = $2 } /"memory_bytes"/ { memory = $2 }
-        /"device_weight_bytes"/ { printf "%-16s %9.4f s %7.1f TFLOP/s, %5.1f %% of 788; arena %6.2f GiB, weights %6.2f GiB\n", stage, s, rate / 1e12, rate / 7.88e12, memory / 2^30, $2 / 2^30 }' "$out/$name.json"
+    awk -F'[:,]' '/"stage"/ { stage = $2 } /"seconds"/ { s = $2 } /"flops_per_second"/ && stage { rate = $2 } /"activation_bytes"/ { memory = $2 }
+        /"held_weight_bytes"/ { printf "%-16s %9.4f s %7.1f TFLOP/s, %5.1f %% of 788; arena %6.2f GiB, weights %6.2f GiB\n", stage, s, rate / 1e12, rate / 7.88e12, memory / 2^30, $2 / 2^30 }' "$out/$name.json"
 }
 bench schnell --variant schnell --width 1024 --height 1024 --steps 4 --max-sequence-length 256 --repeats 12
 bench dev --variant dev --width 1024 --height 1024 --steps 28 --max-sequence-length 512 --repeats 28

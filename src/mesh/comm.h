@@ -33,9 +33,9 @@ struct comm {
 /* One rank: moves nothing (a gather copies). */
 flux1_status comm_self_create(flux1_error *err, comm **out);
 
-/* A rank of `size` in a dry run: moves nothing. It adds what it would send to *exchanged, and reports each call to the
- * config's sink as an event {EVENT_COLLECTIVE, name of the call, bytes sent, ranks}; o is the rank's dry backend. */
-flux1_status comm_dry_create(ops *o, const ops_config *config, int size, int rank, size_t *exchanged, comm **out);
+/* A rank of `size` in a dry run: moves nothing. Each call tells o, the rank's dry backend, {EVENT_COLLECTIVE, name of
+ * the call, bytes sent, ranks}. */
+flux1_status comm_dry_create(ops *o, int size, int rank, comm **out);
 
 /* Ranks that are threads of one process share a group. Destroy it after its communicators. */
 typedef struct comm_group comm_group;

@@ -51,25 +51,18 @@ flux1_status comm_self_create(flux1_error *err, comm **out)
 typedef struct dry_comm {
     comm head;
     ops *o;
-    ops_event_sink *event;
-    void *event_user;
-    size_t *exchanged;
 } dry_comm;
 
 /* A communicator of one moves nothing and tells nothing. */
 static flux1_status told(comm *c, const char *operation, size_t bytes, bool overlaps)
 {
-    dry_comm *d = (dry_comm *)c;
-    if (c->size == 1)
-        return FLUX1_OK;
-    *d->exchanged += bytes;
-    if (d->event)
-        d->event(d->event_user, &(ops_event){.kind = EVENT_COLLECTIVE,
-                                             .operation = operation,
-                                             .bytes_moved = bytes,
-                                             .ranks = c->size,
-                                             .overlaps = overlaps,
-                                             .arena = ops_mark(d->o)});
+    ops *o = ((dry_comm *)c)->o;
+    if (c->size > 1)
+        ops_dry_tell(o, (ops_event){.kind = EVENT_COLLECTIVE,
+                                    .operation = operation,
+                                    .bytes_moved = bytes,
+                                    .ranks = c->size,
+                                    .overlaps = overlaps});
     return FLUX1_OK;
 }
 
@@ -96,16 +89,12 @@ static flux1_status dry_shift_end(comm *c) { return told(c, "shift_end", 0, fals
 static const comm_table dry_table = {"dry",         dry_all_gather, dry_reduce_scatter, dry_shift_begin,
                                      dry_shift_end, nobody_to_tell, plain_destroy};
 
-flux1_status comm_dry_create(ops *o, const ops_config *config, int size, int rank, size_t *exchanged, comm **out)
+flux1_status comm_dry_create(ops *o, int size, int rank, comm **out)
 {
     dry_comm *c = malloc(sizeof *c);
     if (!c)
-        return error_oom(config->err, sizeof *c, "a communicator");
-    *c = (dry_comm){.head = {.fn = &dry_table, .size = size, .rank = rank, .err = config->err},
-                    .o = o,
-                    .event = config->event,
-                    .event_user = config->event_user,
-                    .exchanged = exchanged};
+        return error_oom(o->err, sizeof *c, "a communicator");
+    *c = (dry_comm){.head = {.fn = &dry_table, .size = size, .rank = rank, .err = o->err}, .o = o};
     *out = &c->head;
     return FLUX1_OK;
 }

@@ -22,14 +22,12 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
     ops_config config = d->config;
     config.err = err;
     config.threads = (int)i64_max(1, config.threads / m.ranks);
-    size_t exchanged = 0;
     TRY_CLEANUP(ops_dry_create(&config, d->kind->sizing, &m.o));
-    TRY_CLEANUP(comm_dry_create(m.o, &config, m.sp, m.sp_rank, &exchanged, &m.sp_comm));
-    TRY_CLEANUP(comm_dry_create(m.o, &config, m.tp, m.tp_rank, &exchanged, &m.tp_comm));
-    TRY_CLEANUP(comm_dry_create(m.o, &config, m.ranks, m.rank, &exchanged, &m.all));
+    TRY_CLEANUP(comm_dry_create(m.o, m.sp, m.sp_rank, &m.sp_comm));
+    TRY_CLEANUP(comm_dry_create(m.o, m.tp, m.tp_rank, &m.tp_comm));
+    TRY_CLEANUP(comm_dry_create(m.o, m.ranks, m.rank, &m.all));
     TRY_CLEANUP(body(arg, &m));
     *count = *ops_dry_count(m.o);
-    count->exchanged = exchanged;
 cleanup:
     destroy_comms(&m);
     if (m.o)

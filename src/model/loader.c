@@ -46,7 +46,9 @@ flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims
         return error_set(l->m->err, FLUX1_ERR_INTERNAL, "%s: tensor \"%s\" was there when the folder was opened",
                          store_path(l->s), name);
     if (!t) {
-        l->missing = (store_tensor){.name = name, .file = store_path(l->s), .view = {.type = DTYPE_F32, .dims = dims}};
+        /* messages about it are the store's, which has copied the name; ours ends with this call */
+        l->missing = (store_tensor){
+            .name = "a missing tensor", .file = store_path(l->s), .view = {.type = DTYPE_F32, .dims = dims}};
         memcpy(l->missing.view.shape, shape, (size_t)dims * sizeof shape[0]);
         t = &l->missing;
     }

@@ -387,7 +387,7 @@ typedef struct ops_event {
     int64_t heads;
     double flops; /* 2 per multiply-add; products, attention and convolutions only */
     /* activations read and written, file bytes of weights read. prepare: bytes_weights of the file, bytes_out on the
-     * device */
+     * device. block_begin: bytes_weights of those that stay in the file */
     size_t bytes_in, bytes_out, bytes_weights;
     size_t bytes_moved; /* collectives: sent by this rank */
     int ranks;          /* collectives: of the communicator */
@@ -420,9 +420,11 @@ typedef struct ops_sizing {
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
     size_t spare; /* bytes of a device's own memory left to its libraries when weights stay on it */
     size_t unit;  /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
-    /* device memory that a prepared weight takes, at most. NULL: weights stay in the mapped file, except what is small
-     * or needs another order */
+    /* memory that a prepared weight takes beside the file, at most; 0 for one whose bytes stay in the mapped file. bias
+     * may be NULL. NULL: nothing is held */
     size_t (*weight_bytes)(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);
+    /* what a backend takes for itself from the start, beside its arena: of the host's memory. NULL: next to nothing */
+    size_t (*own_bytes)(const ops_config *c);
 } ops_sizing;
 
 extern const ops_sizing ops_ref_sizing, ops_cpu_sizing;
@@ -432,20 +434,24 @@ flux1_status ops_cpu_create(const ops_config *c, ops **out);
 const char *ops_cpu_isa(void);      /* "avx512bf16", "avx512", "avx2", "portable": what the dispatch chose */
 bool ops_cpu_multiplies_bf16(void); /* the hardware has bf16 multiply-add */
 
-/* What the dry backend counted since its creation or the last ops_dry_reset. */
+/* What the dry backend counted since its creation: the sum of its events. */
 typedef struct ops_count {
     size_t arena_peak;   /* bytes, scratch included */
+    size_t own_bytes;    /* ops_sizing.own_bytes */
     size_t weight_bytes; /* bytes of files behind prepared weights */
-    size_t held_bytes;   /* of those weights on the device: ops_sizing.weight_bytes */
+    size_t held_bytes;   /* of those weights in the backend's own form: ops_sizing.weight_bytes */
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
-    size_t block_bytes; /* the most file bytes of two consecutive blocks: one is used while the next is read */
-    size_t exchanged;   /* bytes sent by this rank (counted by the mesh) */
-    int64_t operations; /* calls that compute */
+    size_t block_bytes; /* file bytes of two blocks begun in a row, at most: one is used while the next is read. Only
+                           weights that stay in the file */
+    size_t exchanged;   /* bytes sent by this rank */
+    int64_t operations; /* that compute */
 } ops_count;
 
 /* A backend that computes nothing and counts, with the memory that a backend of `sizing` would take. */
 flux1_status ops_dry_create(const ops_config *c, const ops_sizing *sizing, ops **out);
 ops_count *ops_dry_count(ops *o); /* NULL if o is not a dry backend */
+/* What the mesh's dry communicators have to tell: counted and handed on as the others are; `arena` is filled in. */
+void ops_dry_tell(ops *o, ops_event e);
 
 #endif

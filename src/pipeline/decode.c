@@ -26,6 +26,24 @@ static const stage_plan *tile_plan_of(const decoder *d, int64_t h, int64_t w)
     return NULL;
 }
 
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Work adds up; memory and weights are there for one tile at a time. */
+static void count_tile(ops_count *all, const ops_count *one)
+{
+    all->flops += one->flops;
+    all->linear_flops += one->linear_flops;
+    all->attention_flops += one->attention_flops;
+    all->conv_flops += one->conv_flops;
+    all->exchanged += one->exchanged;
+    all->operations += one->operations;
+    all->own_bytes = larger(all->own_bytes, one->own_bytes);
+    all->arena_peak = larger(all->arena_peak, one->arena_peak);
+    all->weight_bytes = larger(all->weight_bytes, one->weight_bytes);
+    all->held_bytes = larger(all->held_bytes, one->held_bytes);
+    all->block_bytes = larger(all->block_bytes, one->block_bytes);
+}
+
 /* One more tile: its work comes behind that of the others. */
 static flux1_status append_tile(stage_plan *all, const stage_plan *one, flux1_error *err)
 {
@@ -36,10 +54,8 @@ static flux1_status append_tile(stage_plan *all, const stage_plan *one, flux1_er
     for (size_t i = 0; i < one->tick_count; i++)
         ticks[all->tick_count++] = all->flops + one->ticks[i];
     all->flops += one->flops;
-    all->count.flops += one->count.flops;
-    all->count.exchanged += one->count.exchanged;
-    all->count.weight_bytes = one->count.weight_bytes;
-    all->memory = one->memory > all->memory ? one->memory : all->memory;
+    all->memory = larger(all->memory, one->memory);
+    count_tile(&all->count, &one->count);
     return FLUX1_OK;
 }
 
@@ -89,7 +105,7 @@ flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request 
     TRY(plan_part(d, h, w, &d->plan));
     memory_need whole = memory_of(&c->device, &d->plan);
     if (!tile_grid_divides(&d->grid) || r->tiling == FLUX1_TILING_NO ||
-        (r->tiling == FLUX1_TILING_AUTO && whole.activations + whole.weights <= memory))
+        (r->tiling == FLUX1_TILING_AUTO && memory_total(whole) <= memory))
         return FLUX1_OK;
     stage_plan_free(&d->plan);
     flux1_status st = plan_tiles(d);
@@ -99,7 +115,7 @@ flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request 
         decoder_close(d);
     else if (r->tiling == FLUX1_TILING_AUTO) {
         char bytes[32];
-        format_bytes(bytes, sizeof bytes, (double)whole.activations);
+        format_bytes(bytes, sizeof bytes, (double)memory_total(whole));
         context_log(c, FLUX1_LOG_WARNING,
                     "the picture is decoded in %lld tiles, since whole it would take %s of memory; tones may differ "
                     "slightly between them",

@@ -30,8 +30,10 @@ static flux1_status tick(void *user, mesh *m)
 static void add_counts(ops_count *sum, const ops_count *one)
 {
     sum->arena_peak += one->arena_peak;
+    sum->own_bytes += one->own_bytes;
     sum->weight_bytes += one->weight_bytes;
     sum->held_bytes += one->held_bytes;
+    sum->block_bytes += one->block_bytes;
     sum->flops += one->flops;
     sum->linear_flops += one->linear_flops;
     sum->attention_flops += one->attention_flops;

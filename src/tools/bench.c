@@ -1,17 +1,20 @@
-/* flux1 bench: the stages at true size, timed, beside the machine's own multiply-add peak measured in the same run. */
+/* flux1 bench: the stages at true size, planned, and timed beside the machine's own multiply-add peak, which is
+ * measured in the same run. */
 #include "pipeline/text_to_image.h"
 
+#include "base/checked.h"
 #include "base/json_write.h"
 #include "base/pool.h"
 #include "flux1_tools.h"
+#include "tools/describe.h"
+#include "tools/events.h"
 #include "tools/peak.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 
-#define REPEATS_MAX 100
+#define REPEATS_MAX 1000
 
 void flux1_bench_params_defaults(flux1_bench_params *p)
 {
@@ -48,7 +51,8 @@ static flux1_status measure_peak(flux1_context *c, double *rate)
     if (c->device.device->info.memory)
         return FLUX1_OK; /* a GPU's peak takes its own libraries to reach: bench/cuda */
     bool bf16 = c->device.config.arithmetic == DTYPE_BF16 && ops_cpu_multiplies_bf16();
-    int threads = c->device.config.threads < 256 ? c->device.config.threads : 256;
+    int ranks = mesh_ranks(&c->mesh), each = c->device.config.threads / ranks; /* each rank has one thread at least */
+    int threads = (int)i64_min((int64_t)ranks * (each > 1 ? each : 1), 256);
     peak_job job = {.one = bf16 ? peak_avx512bf16 : strncmp(isa, "avx512", 6) == 0 ? peak_avx512 : peak_avx2};
     pool *workers;
     TRY(pool_create(threads, &workers, &c->error));
@@ -68,6 +72,7 @@ typedef struct bench {
     int repeats;
     double peak;
     json_writer report;
+    events_file *events; /* the stages are written there, not timed */
 } bench;
 
 static int by_value(const void *a, const void *b)
@@ -76,34 +81,44 @@ static int by_value(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void add_row(bench *b, const char *name, double *seconds, int count, double flops, const stage_plan *p)
+/* What is told of a stage, or of its opening or one of its steps. */
+typedef struct part {
+    const char *name;
+    const stage_plan *plan;
+    double flops;
+    size_t exchanged; /* bytes */
+} part;
+
+/* count 0: it was planned, not run. */
+static void add_row(bench *b, const part *p, double *seconds, int count)
 {
-    qsort(seconds, (size_t)count, sizeof *seconds, by_value);
-    double median = count % 2 ? seconds[count / 2] : (seconds[count / 2 - 1] + seconds[count / 2]) / 2;
     json_writer *w = &b->report;
     json_begin_object(w, NULL);
-    json_put_string(w, "stage", name);
-    json_put_real(w, "seconds", median);
-    json_put_real(w, "seconds_min", seconds[0]);
-    json_put_real(w, "seconds_max", seconds[count - 1]);
-    json_put_real(w, "flops", flops);
-    json_put_real(w, "flops_per_second", flops / median);
-    json_put_real(w, "share_of_peak", b->peak > 0 ? flops / median / b->peak : 0.0);
-    json_put_unsigned(w, "memory_bytes", p->memory);
-    json_put_unsigned(w, "weight_bytes", p->count.weight_bytes);
-    if (p->count.held_bytes)
-        json_put_unsigned(w, "device_weight_bytes", p->count.held_bytes);
+    json_put_string(w, "stage", p->name);
+    if (count) {
+        qsort(seconds, (size_t)count, sizeof *seconds, by_value);
+        double median = count % 2 ? seconds[count / 2] : (seconds[count / 2 - 1] + seconds[count / 2]) / 2;
+        json_put_real(w, "seconds", median);
+        json_put_real(w, "seconds_min", seconds[0]);
+        json_put_real(w, "seconds_max", seconds[count - 1]);
+        json_put_real(w, "flops", p->flops);
+        json_put_real(w, "flops_per_second", p->flops / median);
+        json_put_real(w, "share_of_peak", b->peak > 0 ? p->flops / median / b->peak : 0.0);
+    } else
+        json_put_real(w, "flops", p->flops);
+    describe_memory(w, p->plan);
+    json_put_unsigned(w, "exchanged_bytes", p->exchanged);
     json_end_object(w);
 }
 
-/* On a session of its own from the first run on, as a program that makes one picture after the other has it. */
-static flux1_status bench_body(bench *b, const char *name, const mesh_device *d, const stage_plan *p, mesh_body *body,
-                               void *job, session **in)
+/* On a session of its own from the first run on, as a program that makes one picture after the other has it. A run ends
+ * when the slowest rank does. */
+static flux1_status time_body(bench *b, const part *p, const mesh_device *d, mesh_body *body, void *job, session **in)
 {
     double seconds[REPEATS_MAX];
     flux1_context *c = b->c;
     TRY(session_take(c, d, b->m, in));
-    flux1_status st = mesh_reserve((*in)->mesh, p->arena, &c->error);
+    flux1_status st = mesh_reserve((*in)->mesh, p->plan->arena, &c->error);
     for (int i = 0; st == FLUX1_OK && i < b->repeats; i++) {
         double begin = seconds_now();
         st = mesh_run((*in)->mesh, body, job, &c->error);
@@ -112,8 +127,20 @@ static flux1_status bench_body(bench *b, const char *name, const mesh_device *d,
     session_give(c, *in);
     *in = NULL;
     if (st == FLUX1_OK)
-        add_row(b, name, seconds, b->repeats, p->count.flops, p);
+        add_row(b, p, seconds, b->repeats);
     return st;
+}
+
+static flux1_status bench_body(bench *b, const char *name, const mesh_device *d, const stage_plan *plan,
+                               mesh_body *body, void *job, ticker *t, session **in)
+{
+    const part p = {name, plan, plan->count.flops, plan->count.exchanged};
+    if (b->events)
+        return events_stage(b->events, name, NULL, b->c, d, body, job, t);
+    if (b->repeats)
+        return time_body(b, &p, d, body, job, in);
+    add_row(b, &p, NULL, 0);
+    return FLUX1_OK;
 }
 
 static flux1_status bench_text(bench *b, bool clip_too, bool t5_too)
@@ -125,30 +152,39 @@ static flux1_status bench_text(bench *b, bool clip_too, bool t5_too)
     if (st == FLUX1_OK) {
         text_job *job = &plan.job;
         if (clip_too)
-            st = bench_body(b, "clip", text_device(b->c), &plan.clip, clip_body, job, &job->session);
+            st = bench_body(b, "clip", text_device(b->c), &plan.clip, clip_body, job, &job->ticker, &job->session);
         if (st == FLUX1_OK && t5_too)
-            st = bench_body(b, "t5", text_device(b->c), &plan.t5, t5_body, job, &job->session);
+            st = bench_body(b, "t5", text_device(b->c), &plan.t5, t5_body, job, &job->ticker, &job->session);
         text_plan_free(&plan);
     }
     flux1_text_free(text);
     return st;
 }
 
+#define OPENING "dit opening"
+#define STEP "dit step"
+
 /* The opening (tables of all steps) and the steps have a row each. */
 static flux1_status time_denoiser(bench *b, denoiser *d, const batch_row *row, const tensor *noise)
 {
-    double seconds[1], step[REPEATS_MAX], begin = seconds_now(), flops;
-    TRY(denoiser_open(d, row, NULL, NULL, &flops));
-    seconds[0] = seconds_now() - begin;
-    TRY(denoiser_start(d, noise));
+    const ops_count *all = &d->plan.count, *before = &d->plan.before;
+    double first[1], step[REPEATS_MAX], begin = seconds_now(), flops;
+    int runs = b->repeats ? 1 : 0;
+    if (runs) {
+        TRY(denoiser_open(d, row, NULL, NULL, &flops));
+        first[0] = seconds_now() - begin;
+        TRY(denoiser_start(d, noise));
+    }
     for (int i = 0; i < b->repeats; i++) {
         begin = seconds_now();
         TRY(denoiser_step(d, i % b->r.steps));
         step[i] = seconds_now() - begin;
     }
-    add_row(b, "dit opening", seconds, 1, d->plan.before.flops, &d->plan);
-    add_row(b, "dit step", step, b->repeats, (d->plan.count.flops - d->plan.before.flops) / (double)b->r.steps,
-            &d->plan);
+    add_row(b, &(part){OPENING, &d->plan, before->flops, before->exchanged}, first, runs);
+    add_row(b,
+            &(part){STEP, &d->plan, (all->flops - before->flops) / (double)b->r.steps,
+                    (all->exchanged - before->exchanged) / (size_t)b->r.steps},
+            step, b->repeats);
     return FLUX1_OK;
 }
 
@@ -166,7 +202,8 @@ static flux1_status bench_dit(bench *b)
     TRY_CLEANUP(denoiser_plan(b->c, b->m, &b->r, 1, &d));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, d.tokens, d.channels}, &noise, err));
     TRY_CLEANUP(make_noise(b->m, &b->r, 0, noise.data, err));
-    st = time_denoiser(b, &d, &row, &noise);
+    st = b->events ? events_stage(b->events, OPENING, STEP, b->c, &b->c->device, dit_dry_body, &d.job, &d.job.ticker)
+                   : time_denoiser(b, &d, &row, &noise);
 cleanup:
     denoiser_close(&d);
     tensor_free(&noise);
@@ -185,7 +222,7 @@ static flux1_status bench_vae(bench *b)
     if (st == FLUX1_OK)
         st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w * scale * scale, 3}, &job->out, &b->c->error);
     if (st == FLUX1_OK)
-        st = bench_body(b, "vae decode", &b->c->device, &d.plan, vae_decode_body, job, &job->session);
+        st = bench_body(b, "vae decode", &b->c->device, &d.plan, vae_decode_body, job, &job->ticker, &job->session);
     tensor_free(&job->in);
     tensor_free(&job->out);
     decoder_close(&d);
@@ -216,8 +253,8 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
     g.steps = p->steps;
     g.max_sequence_length = p->sequence_length;
     g.tiling = FLUX1_TILING_NO;
-    if (p->repeats < 1 || p->repeats > REPEATS_MAX)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "repeats %d: it should be 1 to %d", p->repeats, REPEATS_MAX);
+    if (p->repeats < 0 || p->repeats > REPEATS_MAX)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "repeats %d: it should be 0 to %d", p->repeats, REPEATS_MAX);
     if (p->path)
         TRY(folder_open(p->path, m, &c->error));
     else
@@ -226,19 +263,55 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
     return request_make(c, *m, &g, &b->r);
 }
 
+/* Members that say what is planned. */
+static void describe_run(json_writer *w, const bench *b, const flux1_bench_params *p)
+{
+    const mesh_config *shape = &b->c->mesh;
+    json_put_string(w, "model", p->path ? p->path : p->variant);
+    json_put_string(w, "dtype", context_dtype(b->c));
+    json_put_string(w, "isa", b->c->device.device->info.name);
+    json_put_integer(w, "threads", b->c->device.config.threads);
+    json_put_integer(w, "ranks", mesh_ranks(shape));
+    json_put_integer(w, "sp", shape->sp);
+    json_put_integer(w, "tp", shape->tp);
+    json_put_integer(w, "width", b->r.width);
+    json_put_integer(w, "height", b->r.height);
+    json_put_integer(w, "steps", b->r.steps);
+    json_put_integer(w, "max_sequence_length", b->r.length);
+}
+
+/* The plans of the stages as a file of events. */
+static flux1_status write_events(bench *b, const flux1_bench_params *p)
+{
+    events_file file = {0};
+    json_writer w = {.style = JSON_LINE};
+    flux1_error *err = &b->c->error;
+    flux1_status st;
+    char *header = NULL;
+    TRY(events_begin(&file, p->events, err));
+    json_begin_object(&w, NULL);
+    describe_run(&w, b, p);
+    json_put_string(&w, "about",
+                    "one line for each event of the plan, for every rank; \"" STEP "\" is one of `steps` equal steps");
+    json_end_object(&w);
+    TRY_CLEANUP(json_take(&w, "the events", &header, err));
+    TRY_CLEANUP(events_header(&file, header));
+    b->events = &file;
+    TRY_CLEANUP(run_stages(b, p->stage));
+    st = events_commit(&file);
+cleanup:
+    b->events = NULL;
+    free(header);
+    events_abandon(&file);
+    return st;
+}
+
 /* What stands in front of the rows. */
 static void begin_report(bench *b, const flux1_bench_params *p)
 {
     json_writer *w = &b->report;
     json_begin_object(w, NULL);
-    json_put_string(w, "model", p->path ? p->path : p->variant);
-    json_put_string(w, "dtype", context_dtype(b->c));
-    json_put_string(w, "isa", b->c->device.device->info.name);
-    json_put_integer(w, "threads", b->c->device.config.threads);
-    json_put_integer(w, "width", b->r.width);
-    json_put_integer(w, "height", b->r.height);
-    json_put_integer(w, "steps", b->r.steps);
-    json_put_integer(w, "max_sequence_length", b->r.length);
+    describe_run(w, b, p);
     json_put_real(w, "peak_flops_per_second", b->peak);
     json_begin_array(w, "stages");
 }
@@ -266,7 +339,10 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "the parameters were not set up by flux1_bench_params_defaults");
     TRY_CLEANUP(take_params(c, params, &m, &b));
-    TRY_CLEANUP(measure_peak(c, &b.peak));
+    if (params->events)
+        TRY_CLEANUP(write_events(&b, params));
+    if (b.repeats)
+        TRY_CLEANUP(measure_peak(c, &b.peak));
     begin_report(&b, params);
     TRY_CLEANUP(run_stages(&b, params->stage));
     st = end_report(&b, json);

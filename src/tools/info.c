@@ -6,6 +6,7 @@
 #include "base/json_write.h"
 #include "base/pool.h"
 #include "flux1_tools.h"
+#include "tools/describe.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -74,10 +75,7 @@ static void describe_stage(json_writer *w, const char *name, const stage_plan *p
     json_begin_object(w, NULL);
     json_put_string(w, "stage", name);
     json_put_real(w, "flops", p->count.flops);
-    json_put_unsigned(w, "memory_bytes", p->memory);
-    json_put_unsigned(w, "weight_bytes", p->count.weight_bytes);
-    if (p->count.held_bytes)
-        json_put_unsigned(w, "device_weight_bytes", p->count.held_bytes);
+    describe_memory(w, p);
     json_put_unsigned(w, "exchanged_bytes", p->count.exchanged);
     json_end_object(w);
 }

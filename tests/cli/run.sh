@@ -115,6 +115,11 @@ expect_status 0 "bench --json"
 "$VALUE" <../out >/dev/null || fail "bench --json is JSON"
 flux1 bench --model "$tiny" --repeats 1
 expect_status 0 "bench"
+flux1 bench --model "$tiny" --repeats 0 --events plan.jsonl --json
+expect_status 0 "bench --events"
+[ "$("$VALUE" stages.# <../out)" = 5 ] || fail "--repeats 0 still has a row for each stage"
+head -n 1 plan.jsonl | "$VALUE" model >/dev/null || fail "the first line of --events describes the run"
+[ "$(tail -n 1 plan.jsonl | "$VALUE" stage)" = "vae decode" ] || fail "the last line of --events is the decoder's"
 
 # a reader that went away is a failure, not a success
 "$FLUX1" info "$tiny" >/dev/full 2>../err

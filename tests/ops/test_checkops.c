@@ -501,8 +501,9 @@ static void every_call_of_a_dry_run_is_an_event(void **state)
         {.operation = "create", .kind = EVENT_MEMORY, .batch = 2, .m = 8, .n = 3, .bytes_out = 192, .arena = acts},
         {.operation = "block_create", .kind = EVENT_WEIGHTS, .block = "first", .arena = acts},
         {.operation = "prepare", .kind = EVENT_WEIGHTS, .block = "first", .m = 6, .n = 4,
-         .bytes_weights = 6 * 4 * 2 + 6 * 4, .arena = acts},
-        {.operation = "block_begin", .kind = EVENT_WEIGHTS, .block = "first", .arena = acts},
+         .bytes_out = 64, .bytes_weights = 6 * 4 * 2 + 6 * 4, .arena = acts}, /* the bias as float32 */
+        {.operation = "block_begin", .kind = EVENT_WEIGHTS, .block = "first", .bytes_weights = 6 * 4 * 2,
+         .arena = acts},
         {.operation = "product", .kind = EVENT_COMPUTE, .block = "first", .batch = 2, .m = 8, .n = 6, .k = 4,
          .flops = 2.0 * 16 * 6 * 4, .bytes_in = 128 + 384 + 192 + 2 * 6 * 4, .bytes_out = 192,
          .bytes_weights = 6 * 4 * 2 + 6 * 4, .arena = acts},
@@ -534,6 +535,7 @@ static void every_call_of_a_dry_run_is_an_event(void **state)
     assert_true(count->flops == flops);
     assert_true(count->linear_flops == 768 && count->attention_flops == 1152 && count->conv_flops == 0);
     assert_int_equal(count->weight_bytes, 72);
+    assert_true(count->held_bytes == 64 && count->block_bytes == 48);
     assert_int_equal(count->operations, 3);
     assert_int_equal(count->arena_peak, acts + 2 * cpu_attention_scratch(2));
     close_run(&r);

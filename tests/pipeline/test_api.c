@@ -498,7 +498,7 @@ static void a_picture_too_large_to_decode_whole_is_decoded_in_tiles(void **state
     cp.threads = 1;
     cp.log = keep_line;
     cp.log_user = &lines;
-    cp.max_memory = 4 << 20;
+    cp.max_memory = 8 << 20;
     flux1_context *c = context_of(&cp);
     flux1_model *m = pipeline_of(c, "schnell");
     flux1_generate_params_defaults(&p);

@@ -33,8 +33,8 @@ flux1_status ops_cpu_create(const ops_config *c, ops **out)
         TRY_CLEANUP(kept_create(&cpu_kept_memory, NULL, &o->own_kept, c->err));
     if (!c->device)
         o->kept = o->own_kept;
-    size_t bytes = (size_t)o->threads * GEMM_SCRATCH * sizeof(float);
-    o->scratch = aligned_alloc(ARENA_ALIGN, size_round_up(bytes, ARENA_ALIGN));
+    size_t bytes = cpu_scratch_bytes(o->threads);
+    o->scratch = aligned_alloc(ARENA_ALIGN, bytes);
     o->partials = malloc(STATS_PARTIALS * sizeof *o->partials);
     if (!o->scratch || !o->partials) {
         st = error_oom(c->err, bytes, "the CPU backend's scratch memory");

@@ -10,6 +10,7 @@
 #ifndef FLUX1_OPS_CPU_CPU_H
 #define FLUX1_OPS_CPU_CPU_H
 
+#include "base/checked.h"
 #include "base/pool.h"
 #include "ops/check.h"
 #include "ops/device.h"
@@ -210,6 +211,15 @@ static inline void *cpu_kept_data(const kept_block *b) { return (void *)(uintptr
 void cpu_blocks_free(cpu_ops *o);
 void cpu_blocks_unwind(cpu_ops *o); /* none is held any more */
 void cpu_block_key(ops *o, const block *b, uint64_t key[2], size_t *bytes);
+
+/* ops_cpu_sizing.weight_bytes */
+size_t cpu_weight_bytes(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);
+
+/* Of all workers' panels. */
+static inline size_t cpu_scratch_bytes(int threads)
+{
+    return size_round_up((size_t)(threads > 1 ? threads : 1) * GEMM_SCRATCH * sizeof(float), ARENA_ALIGN);
+}
 
 /* Runs a rows job in chunks of about 16k elements. */
 void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);

@@ -16,7 +16,13 @@ static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
                                                : 0;
 }
 
-const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes, .scratch = cpu_scratch};
+static size_t cpu_own_bytes(const ops_config *c)
+{
+    return cpu_scratch_bytes(c->threads) + STATS_PARTIALS * sizeof(moments);
+}
+
+const ops_sizing ops_cpu_sizing = {
+    .act_bytes = cpu_act_bytes, .scratch = cpu_scratch, .weight_bytes = cpu_weight_bytes, .own_bytes = cpu_own_bytes};
 
 flux1_status cpu_reserve(ops *base, size_t bytes)
 {

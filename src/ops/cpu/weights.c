@@ -172,13 +172,26 @@ static flux1_status place(const weight_recipe *r, size_t element, size_t *end, s
     return FLUX1_OK;
 }
 
+static bool is_own(const weight_recipe *r) { return r->role == WEIGHT_VECTOR || is_filter(r) || !readable(r); }
+
+static size_t own_element(const weight_recipe *r) { return is_filter(r) && filter_type(r) != DTYPE_F32 ? 2 : 4; }
+
+size_t cpu_weight_bytes(const ops_config *c, const weight_recipe *w, const weight_recipe *bias)
+{
+    (void)c;
+    size_t end = 0, at;
+    if (is_own(w) && place(w, own_element(w), &end, &at, NULL) != FLUX1_OK)
+        return SIZE_MAX / 2;
+    return bias && place(bias, 4, &end, &at, NULL) != FLUX1_OK ? SIZE_MAX / 2 : end;
+}
+
 /* Which form, and where in the block's memory. */
 static flux1_status lay_out(cpu_weight *w, size_t *end, flux1_error *err)
 {
     const weight_recipe *r = &w->recipe;
-    w->own = r->role == WEIGHT_VECTOR || is_filter(r) || !readable(r);
+    w->own = is_own(r);
     if (w->own)
-        TRY(place(r, is_filter(r) && filter_type(r) != DTYPE_F32 ? 2 : 4, end, &w->at, err));
+        TRY(place(r, own_element(r), end, &w->at, err));
     else
         map_pieces(w, r);
     return w->head.has_bias ? place(&w->bias_recipe, 4, end, &w->bias_at, err) : FLUX1_OK;

@@ -24,6 +24,7 @@ typedef struct dry_weight {
 
 typedef struct dry_block {
     block head;
+    size_t mapped_bytes; /* of its weights, those that stay in the file and are read whole */
     struct dry_block *next;
 } dry_block;
 
@@ -44,18 +45,32 @@ typedef struct dry_ops {
     dry_block *blocks;
     dry_space *space; /* the largest first; exchanges share it, since nothing lies there */
     ops_count count;
+    const char *begun; /* the block begun last, and its file bytes */
+    size_t begun_bytes;
 } dry_ops;
 
 static dry_ops *self(ops *o) { return (dry_ops *)o; }
 
 /* ---- events ---- */
 
-/* The one sink that is always there. */
-static void add_up(ops_count *c, const ops_event *e)
+/* Of the block that is begun and the one before: while one is used the next is read. */
+static void add_block(dry_ops *d, const ops_event *e)
 {
+    bool again = d->begun == e->block; /* names are the blocks' own */
+    size_t both = e->bytes_weights + (again ? 0 : d->begun_bytes);
+    d->count.block_bytes = both > d->count.block_bytes ? both : d->count.block_bytes;
+    d->begun = e->block;
+    d->begun_bytes = e->bytes_weights;
+}
+
+/* The one sink that is always there. */
+static void add_up(dry_ops *d, const ops_event *e)
+{
+    ops_count *c = &d->count;
     if (c->arena_peak < e->arena)
         c->arena_peak = e->arena;
     c->operations += e->kind == EVENT_COMPUTE;
+    c->exchanged += e->bytes_moved;
     c->flops += e->flops;
     if (!strcmp(e->operation, "product"))
         c->linear_flops += e->flops;
@@ -66,7 +81,8 @@ static void add_up(ops_count *c, const ops_event *e)
     if (!strcmp(e->operation, "prepare")) {
         c->weight_bytes += e->bytes_weights;
         c->held_bytes += e->bytes_out;
-    }
+    } else if (!strcmp(e->operation, "block_begin"))
+        add_block(d, e);
 }
 
 /* scratch: of the arena, while it runs. */
@@ -75,7 +91,7 @@ static flux1_status tell_with(ops *o, ops_event e, size_t scratch)
     dry_ops *d = self(o);
     if (!size_add(d->memory.used, scratch, &e.arena))
         e.arena = SIZE_MAX;
-    add_up(&d->count, &e);
+    add_up(d, &e);
     if (d->config.event)
         d->config.event(d->config.event_user, &e);
     return FLUX1_OK;
@@ -264,6 +280,11 @@ static void dry_block_destroy(ops *o, block *b) /* its count stays, and events m
 
 static void dry_rest(ops *o) { (void)tell_kind(o, EVENT_WEIGHTS, "rest", NULL); }
 
+static size_t held_bytes(const dry_ops *d, const weight_recipe *w, const weight_recipe *bias)
+{
+    return d->sizing->weight_bytes ? d->sizing->weight_bytes(&d->config, w, bias) : 0;
+}
+
 static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const weight_recipe *bias, weight **out)
 {
     dry_ops *d = self(o);
@@ -276,20 +297,24 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     p->next = d->weights;
     d->weights = p;
     *out = &p->head;
-    return tell(o,
-                (ops_event){.kind = EVENT_WEIGHTS,
-                            .operation = "prepare",
-                            .block = b->name,
-                            .m = w->rows,
-                            .n = w->cols,
-                            .bytes_weights = p->file_bytes,
-                            .bytes_out = d->sizing->weight_bytes ? d->sizing->weight_bytes(&d->config, w, bias) : 0});
+    if (w->role != WEIGHT_TABLE && held_bytes(d, w, NULL) == 0) /* of a table a few rows are read */
+        ((dry_block *)b)->mapped_bytes += recipe_bytes(w);
+    return tell(o, (ops_event){.kind = EVENT_WEIGHTS,
+                               .operation = "prepare",
+                               .block = b->name,
+                               .m = w->rows,
+                               .n = w->cols,
+                               .bytes_weights = p->file_bytes,
+                               .bytes_out = held_bytes(d, w, bias)});
 }
 
 static flux1_status dry_block_begin(ops *o, block *b)
 {
     b->held = true;
-    return tell_kind(o, EVENT_WEIGHTS, "block_begin", b);
+    return tell(o, (ops_event){.kind = EVENT_WEIGHTS,
+                               .operation = "block_begin",
+                               .block = b->name,
+                               .bytes_weights = ((dry_block *)b)->mapped_bytes});
 }
 
 static flux1_status dry_block_end(ops *o, block *b)
@@ -553,9 +578,12 @@ flux1_status ops_dry_create(const ops_config *c, const ops_sizing *sizing, ops *
     o->head = (ops){.fn = &dry_table, .err = c->err, .cancel = c->cancel};
     o->config = *c;
     o->sizing = sizing;
+    o->count.own_bytes = sizing->own_bytes ? sizing->own_bytes(c) : 0;
     arena_measure(&o->memory);
     *out = &o->head;
     return FLUX1_OK;
 }
 
 ops_count *ops_dry_count(ops *o) { return o->fn == &dry_table ? &self(o)->count : NULL; }
+
+void ops_dry_tell(ops *o, ops_event e) { (void)tell(o, e); }

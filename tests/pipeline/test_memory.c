@@ -1,0 +1,505 @@
+/* What a plan says of memory and of bytes exchanged is what a run takes: weights held, tiles, refusals, collectives. */
+#include "support/stage_runs.h"
+
+#include "mesh/comm.h"
+#include "model/loader.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* ---- bytes that malloc and aligned_alloc have given and not taken back; what weights lie in ---- */
+
+void *__real_malloc(size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void __real_free(void *p);
+void *__wrap_malloc(size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void __wrap_free(void *p);
+
+enum { PIECES = 1 << 16 };
+static struct {
+    void *at;
+    size_t bytes;
+} piece[PIECES]; /* open addressing; a piece given back keeps its place with 0 bytes */
+static size_t live;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+static size_t place_of(const void *p)
+{
+    size_t i = (size_t)((uintptr_t)p >> 4) * 2654435761u % PIECES;
+    while (piece[i].at && piece[i].at != p)
+        i = (i + 1) % PIECES;
+    return i;
+}
+
+static void *taken(void *p, size_t bytes)
+{
+    pthread_mutex_lock(&lock);
+    size_t i = place_of(p);
+    if (p) {
+        piece[i].at = p;
+        live += bytes - piece[i].bytes;
+        piece[i].bytes = bytes;
+    }
+    pthread_mutex_unlock(&lock);
+    return p;
+}
+
+void *__wrap_malloc(size_t size) { return taken(__real_malloc(size), size); }
+void *__wrap_aligned_alloc(size_t alignment, size_t size) { return taken(__real_aligned_alloc(alignment, size), size); }
+void *__wrap_realloc(void *old, size_t size)
+{
+    taken(old, 0); /* lists that grow are no weights */
+    return __real_realloc(old, size);
+}
+void __wrap_free(void *p)
+{
+    taken(p, 0);
+    __real_free(p);
+}
+
+/* ---- weights held ---- */
+
+static void expect_bytes(size_t held, const stage_plan *plan, const char *what)
+{
+    if (held != plan->count.held_bytes)
+        fail_msg("%s: %zu bytes of weights are held, the plan says %zu", what, held, plan->count.held_bytes);
+    assert_true(held > 0);
+}
+
+/* What is allocated by a body beside its session. */
+static void held_of_body(flux1_context *c, const flux1_model *m, const stage_plan *plan, mesh_body *body, void *job,
+                         session **in, const char *what)
+{
+    assert_int_equal(session_take(c, &c->device, m, in), FLUX1_OK);
+    assert_int_equal(mesh_reserve((*in)->mesh, plan->arena, &c->error), FLUX1_OK);
+    size_t before = live;
+    if (mesh_run((*in)->mesh, body, job, &c->error) != FLUX1_OK)
+        fail_msg("%s: %s", what, c->error.message);
+    expect_bytes(live - before, plan, what);
+    session_give(c, *in);
+    sessions_close(c); /* the next stage's weights are not this one's */
+}
+
+static void held_of_texts(flux1_context *c, const flux1_model *m, const char *what)
+{
+    flux1_text *text;
+    text_plan plan;
+    assert_int_equal(text_tokenize(m, "", 0, 16, &text, NULL, NULL, &c->error), FLUX1_OK);
+    assert_int_equal(text_plan_make(c, m, text, &plan), FLUX1_OK);
+    held_of_body(c, m, &plan.clip, clip_body, &plan.job, &plan.job.session, what);
+    held_of_body(c, m, &plan.t5, t5_body, &plan.job, &plan.job.session, what);
+    text_plan_free(&plan);
+    flux1_text_free(text);
+}
+
+static request small_request(const flux1_model *m)
+{
+    return (request){.width = 4 * folder_size_multiple(m),
+                     .height = 3 * folder_size_multiple(m),
+                     .steps = 2,
+                     .length = 16,
+                     .passes = 1,
+                     .tiling = FLUX1_TILING_NO};
+}
+
+static void held_of_denoiser(flux1_context *c, const flux1_model *m, const char *what)
+{
+    denoiser d;
+    session *s;
+    double opening;
+    request r = small_request(m);
+    flux1_text text = {.pooled = new_tensor(2, (int64_t[]){1, m->clip.hidden}),
+                       .embeds = new_tensor(3, (int64_t[]){1, r.length, m->t5.d_model})};
+    batch_row row = {.text = &text, .guidance = 1};
+    assert_int_equal(denoiser_plan(c, m, &r, 1, &d), FLUX1_OK);
+    assert_int_equal(session_take(c, &c->device, m, &s), FLUX1_OK); /* there before it counts */
+    session_give(c, s);
+    size_t before = live;
+    if (denoiser_open(&d, &row, NULL, NULL, &opening) != FLUX1_OK)
+        fail_msg("%s: %s", what, c->error.message);
+    expect_bytes(live - before, &d.plan, what);
+    denoiser_close(&d);
+    sessions_close(c);
+    tensor_free(&text.pooled);
+    tensor_free(&text.embeds);
+}
+
+static void held_of_vae(flux1_context *c, const flux1_model *m, const char *what)
+{
+    decoder d;
+    request r = small_request(m);
+    vae_job *job = &d.job;
+    int64_t scale = vae_scale(&m->vae);
+    assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &d), FLUX1_OK);
+    job->in = new_tensor(3, (int64_t[]){1, job->h * job->w, m->vae.latent_channels});
+    job->out = new_tensor(3, (int64_t[]){1, job->h * job->w * scale * scale, 3});
+    held_of_body(c, m, &d.plan, vae_decode_body, job, &job->session, what);
+    tensor_free(&job->in);
+    tensor_free(&job->out);
+    job->session = NULL;
+    decoder_close(&d);
+}
+
+static void weights_held_are_as_many_bytes_as_the_plan_says(void **state)
+{
+    (void)state;
+    static const char *const devices[] = {"ref", "cpu"};
+    for (int k = 0; k < 2; k++)
+        for (size_t i = 0; i < PIPELINE_COUNT; i++) {
+            char what[64];
+            flux1_context *c = context_on(devices[k], "1x1", 1, FLUX1_DTYPE_F32);
+            flux1_model *m = pipeline_of(c, PIPELINES[i]);
+            snprintf(what, sizeof what, "%s on %s", PIPELINES[i], devices[k]);
+            held_of_texts(c, m, what);
+            held_of_denoiser(c, m, what);
+            held_of_vae(c, m, what);
+            flux1_model_close(m);
+            flux1_context_destroy(c);
+        }
+}
+
+/* ---- scratch ---- */
+
+static void a_backends_scratch_is_what_it_allocates(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 3; threads++) {
+        flux1_error err = {0};
+        ops_config c = {.arithmetic = DTYPE_F32, .threads = threads, .err = &err};
+        ops *o, *dry;
+        assert_int_equal(ops_dry_create(&c, &ops_cpu_sizing, &dry), FLUX1_OK);
+        size_t before = live;
+        assert_int_equal(ops_cpu_create(&c, &o), FLUX1_OK);
+        size_t took = live - before, own = ops_dry_count(dry)->own_bytes;
+        assert_in_range(took, own, own + 4096); /* and the threads' own few bytes */
+        ops_destroy(o);
+        ops_destroy(dry);
+    }
+}
+
+/* ---- weights mapped ---- */
+
+static flux1_status bracket(ops *o, block *b)
+{
+    TRY(ops_block_begin(o, b));
+    return ops_block_end(o, b);
+}
+
+typedef struct blocks_job {
+    const store_tensor *matrix; /* at least 5 × 5, float32 */
+    const char *order;          /* of begins: a, b, c */
+} blocks_job;
+
+/* Blocks of 40, 100 and 60 mapped bytes, each with a bias that is held. */
+static flux1_status three_blocks(void *arg, mesh *m)
+{
+    const blocks_job *job = arg;
+    weight_recipe whole = recipe_whole(WEIGHT_LINEAR, job->matrix), vector = recipe_rows(&whole, 0, 1);
+    block *b[3];
+    weight *w;
+    const int64_t rows[] = {2, 5, 3};
+    vector = recipe_cols(&vector, 0, 1);
+    vector.role = WEIGHT_VECTOR;
+    for (int i = 0; i < 3; i++) {
+        weight_recipe r = recipe_rows(&whole, 0, rows[i]), table = recipe_rows(&whole, 0, 4);
+        r = recipe_cols(&r, 0, 5);
+        table.role = WEIGHT_TABLE;
+        TRY(ops_block_create(m->o, "a block", &b[i]));
+        TRY(ops_prepare(m->o, b[i], &r, NULL, &w));
+        TRY(ops_prepare(m->o, b[i], &table, NULL, &w)); /* a few rows of it are read: it does not count */
+        TRY(ops_prepare(m->o, b[i], &vector, NULL, &w));
+    }
+    for (const char *k = job->order; *k; k++)
+        TRY(bracket(m->o, b[*k - 'a']));
+    return FLUX1_OK;
+}
+
+static void two_blocks_in_a_row_are_mapped_at_a_time(void **state)
+{
+    (void)state;
+    const struct {
+        const ops_device_kind *kind;
+        const char *order;
+        size_t bytes;
+    } want[] = {{&ops_cpu_device, "abc", 160}, {&ops_cpu_device, "ab", 140}, {&ops_cpu_device, "bbb", 100},
+                {&ops_cpu_device, "aca", 100}, {&ops_ref_device, "abc", 0}, /* holds all in its own form */
+                {&ops_cpu_device, "", 0}};
+    flux1_error err = {0};
+    blocks_job job;
+    store *s;
+    mesh_config one;
+    assert_int_equal(
+        store_open_file(TEST_DATA "/pipelines/schnell/transformer/diffusion_pytorch_model.safetensors", &s, &err),
+        FLUX1_OK);
+    size_t at = 0;
+    while (store_at(s, at)->view.dims != 2 || store_at(s, at)->view.shape[0] < 5 || store_at(s, at)->view.shape[1] < 5)
+        at++;
+    assert_int_equal(mesh_parse(NULL, NULL, NULL, &one, &err), FLUX1_OK);
+    for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
+        mesh_device d = {.kind = want[i].kind, .config = {.arithmetic = DTYPE_F32, .threads = 1}};
+        ops_count count;
+        job = (blocks_job){.matrix = store_at(s, at), .order = want[i].order};
+        if (mesh_dry_run(&one, &d, 0, three_blocks, &job, &count, &err) != FLUX1_OK)
+            fail_msg("%s", err.message);
+        if (count.block_bytes != want[i].bytes)
+            fail_msg("%s on %s: %zu bytes", want[i].order, want[i].kind->name, count.block_bytes);
+    }
+    store_close(s);
+}
+
+/* ---- tiles ---- */
+
+static void a_plan_of_tiles_has_the_weights_of_one_and_the_work_of_all(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "2x2", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = pipeline_of(c, "schnell");
+    request r = small_request(m);
+    decoder whole, tiled;
+    r.width = r.height = 4 * m->vae.sample_size;
+    assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &whole), FLUX1_OK);
+    r.tiling = FLUX1_TILING_YES;
+    assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &tiled), FLUX1_OK);
+    assert_true(tiled.tile_plans > 1);
+    const ops_count *w = &whole.plan.count, *t = &tiled.plan.count;
+    assert_true(w->held_bytes > 0 && w->block_bytes > 0);
+    assert_int_equal(t->held_bytes, w->held_bytes);
+    assert_int_equal(t->block_bytes, w->block_bytes);
+    assert_int_equal(t->weight_bytes, w->weight_bytes);
+    assert_true(t->operations > w->operations && t->exchanged > 0);
+    assert_true(t->flops == t->linear_flops + t->attention_flops + t->conv_flops);
+    assert_true(tiled.plan.memory < whole.plan.memory);
+    decoder_close(&whole);
+    decoder_close(&tiled);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+}
+
+/* ---- limits ---- */
+
+static void a_refusal_says_what_takes_it_and_what_would_help(void **state)
+{
+    (void)state;
+    const size_t mib = 1 << 20;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    c->max_memory = 3 * mib;
+    c->max_device_memory = 5 * mib;
+    memory_need n = {.activations = 2 * mib, .held = mib / 2, .mapped = mib / 2};
+    assert_int_equal(memory_check(c, n, HINT_SIZE, "a stage"), FLUX1_OK);
+    n.held += 1024;
+    assert_int_equal(memory_check(c, n, 0, "stage %d", 7), FLUX1_ERR_LIMIT);
+    assert_string_equal(
+        c->error.message,
+        "stage 7 takes 3.00 MiB of host memory (activations 2.00 MiB, prepared weights 513 KiB, weights "
+        "of the blocks in use 512 KiB), more than the 3.00 MiB that it may have (max_memory)");
+    n = (memory_need){.activations = 6 * mib, .device = true, .bf16 = true};
+    assert_int_equal(memory_check(c, n, HINT_SIZE | HINT_BATCH, "denoising"), FLUX1_ERR_LIMIT);
+    assert_string_equal(c->error.message,
+                        "denoising takes 6.00 MiB of device memory, more than the 5.00 MiB that it may have "
+                        "(max_device_memory); a smaller picture, a smaller batch or dtype bf16 would take less");
+    flux1_context_destroy(c);
+}
+
+/* Encoders on the host beside a device with memory of its own: each stage is held to the limit of where it runs. */
+static void each_stage_has_the_limit_of_its_own_memory(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    ops_device gpu = {.kind = &ops_cpu_device, .info = {.memory = 1 << 30, .bf16 = true}};
+    mesh_device apart = {.device = &gpu, .config = {.arithmetic = DTYPE_BF16}};
+    stage_plan p = {.memory = 100, .count = {.own_bytes = 7, .held_bytes = 20, .block_bytes = 3}};
+    c->max_memory = 130;
+    c->max_device_memory = 100;
+    memory_need host = memory_of(&c->device, &p), device = memory_of(&apart, &p);
+    assert_true(!host.device && host.activations == 100 && host.scratch == 7 && host.held == 20 && host.mapped == 3 &&
+                host.bf16);
+    assert_true(device.device && device.activations == 100 && device.scratch == 0 && device.held == 0 &&
+                device.mapped == 0 && !device.bf16);
+    assert_true(memory_fits(c, host) && memory_fits(c, device));
+    c->max_device_memory = 99;
+    assert_true(memory_fits(c, host) && !memory_fits(c, device));
+    c->max_device_memory = 100;
+    c->max_memory = 129;
+    assert_true(!memory_fits(c, host) && memory_fits(c, device));
+    assert_int_equal(memory_beside(c, &c->device, (memory_need){.activations = 100, .held = 2}), 27);
+    assert_int_equal(memory_beside(c, &apart, (memory_need){.activations = 100, .device = true}), 0);
+    flux1_context_destroy(c);
+}
+
+static void a_request_beyond_max_memory_is_refused(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    golden g;
+    flux1_image *image;
+    golden_open("dev", "scripts", &g);
+    flux1_model *m = model_of(c, g.folder);
+    c->max_memory = 4096;
+    assert_int_equal(flux1_generate(c, m, &g.params, &image), FLUX1_ERR_LIMIT);
+    static const char *const words[] = {"encoding the prompt", "host memory", "activations",
+                                        "prepared weights",    "max_memory",  "would take less"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (!strstr(c->error.message, words[i]))
+            fail_msg("no \"%s\": %s", words[i], c->error.message);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
+/* ---- bytes exchanged: the communicators of threads, counted ---- */
+
+flux1_status __real_comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out);
+flux1_status __wrap_comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out);
+
+typedef struct counting_comm {
+    comm head;
+    comm *inner;
+} counting_comm;
+
+static atomic_size_t moved;
+
+static comm *inner(comm *c) { return ((counting_comm *)c)->inner; }
+
+static flux1_status count_gather(comm *c, const void *send, void *recv, size_t bytes)
+{
+    moved += bytes * (size_t)(c->size - 1);
+    return inner(c)->fn->all_gather(inner(c), send, recv, bytes);
+}
+
+static flux1_status count_reduce(comm *c, const float *send, float *recv, size_t count)
+{
+    moved += count * sizeof(float) * (size_t)(c->size - 1);
+    return inner(c)->fn->reduce_scatter(inner(c), send, recv, count);
+}
+
+static flux1_status count_shift(comm *c, const void *send, void *recv, size_t bytes, int distance)
+{
+    moved += bytes;
+    return inner(c)->fn->shift_begin(inner(c), send, recv, bytes, distance);
+}
+
+static flux1_status count_shift_end(comm *c) { return inner(c)->fn->shift_end(inner(c)); }
+static void count_abort(comm *c) { inner(c)->fn->abort(inner(c)); }
+static void count_destroy(comm *c)
+{
+    inner(c)->fn->destroy(inner(c));
+    free(c);
+}
+
+static const comm_table counting_table = {"threads",       count_gather, count_reduce, count_shift,
+                                          count_shift_end, count_abort,  count_destroy};
+
+flux1_status __wrap_comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out)
+{
+    counting_comm *c = calloc(1, sizeof *c);
+    assert_non_null(c);
+    flux1_status st = __real_comm_threads_create(g, rank, err, &c->inner);
+    if (st != FLUX1_OK) {
+        free(c);
+        return st;
+    }
+    c->head = *c->inner;
+    c->head.fn = &counting_table;
+    *out = &c->head;
+    return FLUX1_OK;
+}
+
+static size_t planned_exchange(flux1_context *c, const flux1_model *m, const flux1_generate_params *params)
+{
+    request r;
+    flux1_text *text;
+    text_plan texts;
+    denoiser dit;
+    decoder vae;
+    assert_int_equal(request_make(c, m, params, &r), FLUX1_OK);
+    assert_int_equal(text_tokenize(m, "", 0, r.length, &text, NULL, NULL, &c->error), FLUX1_OK);
+    assert_int_equal(text_plan_make(c, m, text, &texts), FLUX1_OK);
+    assert_int_equal(denoiser_plan(c, m, &r, 1, &dit), FLUX1_OK);
+    assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &vae), FLUX1_OK);
+    size_t bytes =
+        texts.clip.count.exchanged + texts.t5.count.exchanged + dit.plan.count.exchanged + vae.plan.count.exchanged;
+    decoder_close(&vae);
+    denoiser_close(&dit);
+    text_plan_free(&texts);
+    flux1_text_free(text);
+    return bytes;
+}
+
+static void ranks_exchange_as_many_bytes_as_the_plan_says(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {"2x2", "3x1", "1x3"};
+    static const flux1_dtype types[] = {FLUX1_DTYPE_F32, FLUX1_DTYPE_BF16};
+    for (int i = 0; i < 6; i++) {
+        golden g;
+        flux1_image *image;
+        golden_open("dev", "scripts", &g);
+        flux1_context *c = context_on("cpu", shapes[i / 2], 1, types[i % 2]);
+        flux1_model *m = model_of(c, g.folder);
+        g.params.steps = 3;
+        moved = 0;
+        if (flux1_generate(c, m, &g.params, &image) != FLUX1_OK)
+            fail_msg("%s", flux1_context_message(c));
+        size_t really = moved, planned = planned_exchange(c, m, &g.params);
+        printf("%s %s: %zu bytes exchanged\n", shapes[i / 2], i % 2 ? "bf16" : "f32", really);
+        assert_true(planned > 0);
+        assert_int_equal(really, planned);
+        flux1_images_free(image, 1);
+        flux1_model_close(m);
+        flux1_context_destroy(c);
+        golden_close(&g);
+    }
+}
+
+/* ---- a missing tensor ---- */
+
+static flux1_status claim_with_a_passing_name(void *arg, mesh *m)
+{
+    char name[] = "a.name.that.no.file.has";
+    block_list made = {0};
+    loader l = {.m = m, .s = arg, .claim = true, .made = &made};
+    weight_recipe r;
+    TRY(load_recipe(&l, WEIGHT_LINEAR, name, 2, (int64_t[]){3, 5}, &r));
+    memset(name, '?', sizeof name - 1);
+    assert_int_equal(r.rows, 3);
+    assert_null(strchr(r.piece[0].source->name, '?')); /* not the caller's text */
+    return FLUX1_OK;
+}
+
+static void a_missing_tensors_stand_in_outlives_the_callers_name(void **state)
+{
+    (void)state;
+    store *s;
+    flux1_error err = {0};
+    mesh_config one;
+    ops_count count;
+    mesh_device d = {.kind = &ops_ref_device, .config = {.arithmetic = DTYPE_F32, .threads = 1}};
+    assert_int_equal(mesh_parse(NULL, NULL, NULL, &one, &err), FLUX1_OK);
+    assert_int_equal(
+        store_open_file(TEST_DATA "/pipelines/schnell/transformer/diffusion_pytorch_model.safetensors", &s, &err),
+        FLUX1_OK);
+    if (mesh_dry_run(&one, &d, 0, claim_with_a_passing_name, s, &count, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(store_check(s, false, NULL, &err), FLUX1_ERR_MODEL);
+    assert_non_null(strstr(err.message, "a.name.that.no.file.has"));
+    store_close(s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(weights_held_are_as_many_bytes_as_the_plan_says),
+        cmocka_unit_test(a_backends_scratch_is_what_it_allocates),
+        cmocka_unit_test(two_blocks_in_a_row_are_mapped_at_a_time),
+        cmocka_unit_test(a_plan_of_tiles_has_the_weights_of_one_and_the_work_of_all),
+        cmocka_unit_test(a_refusal_says_what_takes_it_and_what_would_help),
+        cmocka_unit_test(each_stage_has_the_limit_of_its_own_memory),
+        cmocka_unit_test(a_request_beyond_max_memory_is_refused),
+        cmocka_unit_test(ranks_exchange_as_many_bytes_as_the_plan_says),
+        cmocka_unit_test(a_missing_tensors_stand_in_outlives_the_callers_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
