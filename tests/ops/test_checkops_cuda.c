@@ -598,7 +598,7 @@ static void blocks_in_other_forms_have_other_keys(void **state)
                                                                    : i == 7 ? &mapped_again
                                                                             : &of_file);
     form[1].heads = 1, form[3].heads = 2, form[2].coarse = true, form[4] = recipe_rows(&form[0], 0, 3);
-    form[5].role = WEIGHT_LINEAR, form[5].piece[0].source_row = 1, form[7].role = WEIGHT_LINEAR;
+    form[5] = recipe_rows(&form[0], 1, 3), form[7].role = WEIGHT_LINEAR;
     open_fp8(&r, DTYPE_BF16, FP8_ROWS, false, 1);
     for (int i = 0; i < FORMS; i++) {
         size_t bytes;
