@@ -110,8 +110,8 @@ static void mix(uint64_t key[2], uint64_t value)
 static void mix_source(uint64_t key[2], const store_tensor *t)
 {
     const file_identity *f = &t->source;
-    const uint64_t in_file[] = {f->device,           f->inode,                 f->size,
-                                (uint64_t)f->seconds, (uint64_t)f->nanoseconds, t->offset},
+    const uint64_t in_file[] = {f->device, f->inode, f->size, (uint64_t)f->seconds, (uint64_t)f->nanoseconds,
+                                t->offset},
                    in_memory[] = {t->store, (uint64_t)(uintptr_t)t->view.data};
     const uint64_t *where = f->size ? in_file : in_memory;
     mix(key, t->view.type);
