@@ -114,8 +114,8 @@ static bool can_run(int thread)
     return f->at == RUNNING || (f->at == AT_WARP && f->turn != warps[thread / LANES].turn);
 }
 
-/* Straight to the next lane of the warp that can run, which most often is the neighbour: half as many switches as by way
- * of the scheduler. */
+/* Straight to the next lane of the warp that can run, which most often is the neighbour: half as many switches as by
+ * way of the scheduler. */
 static void stop(place at)
 {
     const int me = current, first = me / LANES * LANES;
