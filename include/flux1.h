@@ -3,7 +3,7 @@
  * A context is one run's memory, queue, threads and last message; a model is an opened pipeline folder, immutable,
  * shared by any number of contexts. Every call returns a status; the sentence that goes with it is
  * flux1_context_message(). The library never exits, aborts or prints. NULL for a handle, a params struct or a result's
- * address is FLUX1_ERR_ARGUMENT where nothing else is said.
+ * address is FLUX1_ERR_ARGUMENT where nothing else is said, and nothing happens where a function returns none.
  *
  * Threads: calls on one context (and on what belongs to it, such as samplers) come from one thread at a time;
  * flux1_cancel() and flux1_cancel_token_cancel() alone may come from any thread or a signal handler.
@@ -276,7 +276,8 @@ FLUX1_API flux1_status flux1_sampler_create(flux1_context *context, const flux1_
 /* One Euler step. A step that failed or was cancelled has not happened: it can be made again. steps_left may be NULL.
  */
 FLUX1_API flux1_status flux1_sampler_step(flux1_sampler *sampler, int *steps_left);
-/* The packed latent [tokens, channels], float32; valid until the next call on the sampler. */
+/* The packed latent [tokens, channels], float32; valid until the next call on the sampler. tokens and channels may be
+ * NULL. */
 FLUX1_API flux1_status flux1_sampler_latents(flux1_sampler *sampler, const float **latents, int64_t *tokens,
                                              int64_t *channels);
 FLUX1_API flux1_status flux1_sampler_decode(

@@ -14,6 +14,7 @@ struct flux1_context {
     bool has_text_device;
     uint64_t max_memory;        /* bytes of the host's */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
+    bool ready;                 /* flux1_context_create went well */
     struct session *sessions;
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
@@ -34,6 +35,9 @@ flux1_status context_begin(flux1_context *c);
 
 /* FLUX1_ERR_ARGUMENT: "name: NULL is not possible here", unless p is there. */
 flux1_status context_needs(flux1_context *c, const void *p, const char *name);
+
+/* FLUX1_ERR_ARGUMENT for a context that was kept for its message alone. */
+flux1_status context_computes(flux1_context *c);
 
 /* From now until token_leave the token (NULL is fine) cancels this context too. FLUX1_ERR_CANCELLED if it is cancelled
  * already. */
