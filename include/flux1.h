@@ -1,18 +1,18 @@
 /* flux1: FLUX.1 text-to-image, the stable public interface.
  *
- * A context is one run's memory, queue, threads and last message; a model is an opened pipeline folder, immutable,
- * shared by any number of contexts. Every call returns a status; the sentence that goes with it is
- * flux1_context_message(). The library never exits, aborts or prints. NULL for a handle, a params struct or a result's
- * address is FLUX1_ERR_ARGUMENT where nothing else is said, and nothing happens where a function returns none.
+ * A context is one run's memory, queue, threads and last message. A model is an opened pipeline folder, immutable and
+ * shared by any number of contexts. Every call returns a status; flux1_context_message() returns the sentence that goes
+ * with it. The library never exits, aborts or prints. NULL for a handle, a params struct or a result's address is
+ * FLUX1_ERR_ARGUMENT unless stated otherwise; functions that return no status ignore it.
  *
- * Threads: calls on one context (and on what belongs to it, such as samplers) come from one thread at a time;
- * flux1_cancel() and flux1_cancel_token_cancel() alone may come from any thread or a signal handler.
- * Lifetimes: texts in params (prompt, device, …) are copied or used within the call that takes them. A model outlives
- * the calls that use it and the samplers made with it; a flux1_text may outlive its model (and is then refused by every
- * other one). A sampler belongs to its context, which may do anything else between the sampler's calls; free it
- * before the context.
+ * Threads: calls on one context (and on what belongs to it, such as samplers) come from one thread at a time. Only
+ * flux1_cancel() and flux1_cancel_token_cancel() may be called from any thread or a signal handler.
+ * Lifetimes: strings in params (prompt, device, …) are copied or used within the call that takes them. A model must
+ * outlive the calls that use it and the samplers made with it. A flux1_text may outlive its model; other models refuse
+ * it. A sampler belongs to its context, which may do anything else between the sampler's calls; free it before the
+ * context.
  *
- * Every params struct starts from its _defaults() function: later versions add members in the reserved space. */
+ * Initialise every params struct with its _defaults() function: later versions add members in the reserved space. */
 #ifndef FLUX1_H
 #define FLUX1_H
 
@@ -33,7 +33,7 @@ extern "C" {
 #define FLUX1_VERSION_MINOR 1
 #define FLUX1_VERSION_PATCH 0
 
-/* One row a status: name, value, what it means. Values never change. */
+/* One row per status: name, value, meaning. Values never change. */
 #define FLUX1_STATUS_MAP(X)                                                       \
     X(OK, 0, "success")                                                           \
     X(ERR_ARGUMENT, 1, "an argument or a combination of arguments is not usable") \
@@ -64,11 +64,11 @@ FLUX1_API const char *flux1_status_text(flux1_status status); /* what it means, 
 
 /* ---- context ---- */
 
-/* What activations are stored and multiplied in; sums are float32, weights stay as the file has them. FP8: bf16, but
- * the transformer's blocks, where nearly all the work is, multiply e4m3 with a scale a row (or, where the hardware
- * scales no rows, one in all) and add as the hardware does: their weights take half the memory (all of FLUX.1's
- * transformer 15 GB instead of 24: modulations stay as they are), on GPUs of compute capability 8.9 or later; the
- * picture differs from bf16's in detail. */
+/* The type in which activations are stored and multiplied; sums are float32, and weights stay as the file has them.
+ * FP8: as BF16, but the transformer's blocks, where nearly all the work is, multiply e4m3 with one scale per row (or
+ * per operand, if the hardware cannot scale rows) and add as the hardware does. Their weights take half the memory (all
+ * of FLUX.1's transformer 15 GB instead of 24, since modulations stay as they are). Needs a GPU of compute
+ * capability 8.9 or later, or device "ref"; pictures differ from BF16's in detail. */
 typedef enum flux1_dtype {
     FLUX1_DTYPE_AUTO = 0,
     FLUX1_DTYPE_F32 = 1,
@@ -79,47 +79,48 @@ typedef enum flux1_dtype {
 typedef enum flux1_log_level { FLUX1_LOG_INFO = 0, FLUX1_LOG_WARNING = 1 } flux1_log_level;
 
 typedef struct flux1_context_params {
-    size_t size;         /* set by the defaults function; tells the library which version of the struct this is */
-    const char *device;  /* "cpu" (default); "cuda" or "cuda:N", the N-th GPU; or "ref": the slow plain-C definition */
+    size_t size;         /* set by the defaults function: the version of the struct */
+    const char *device;  /* "cpu" (default); "cuda" or "cuda:N", the N-th GPU; or "ref", the slow plain-C definition */
     const char *mesh;    /* "RxC", such as "2x4"; NULL or "": one device. On a CPU the ranks are threads */
     const char *sp, *tp; /* "FACTOR@AXIS", such as "2@0" and "4@1"; NULL: sp takes axis 0 and tp axis 1 */
-    int threads;         /* in all; 0: as many as there are physical cores */
-    flux1_dtype dtype;   /* AUTO: bf16 where the hardware multiplies it, else f32. FP8: device cuda, or ref */
-    /* Bytes of the host's memory that a request may take; more is refused before any work. Activations, prepared
-     * weights and those pages of the mapped files that must be there at the same time count. 0: what is available (of
-     * the machine, or of the control group that this process is in). */
+    int threads;         /* of all ranks together; 0: the number of physical cores */
+    flux1_dtype dtype;   /* AUTO: bf16 if the hardware multiplies it, otherwise f32 */
+    /* Bytes of host memory that a request may take. A request that needs more is refused before any work
+     * (FLUX1_ERR_LIMIT). Activations, prepared weights, and the pages of mapped files that must be resident at the same
+     * time count. 0: what the machine and this process's control groups have available. */
     uint64_t max_memory;
     /* One line, no newline, on the thread that called; may be NULL. */
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
-    const char *encoder_device; /* of the text encoders: as device, or "host" for the CPU; NULL or "": as device */
-    int eager;                  /* 1: a step's calls are not recorded on a GPU and replayed as a graph */
-    /* The same of the devices' own memory, of all ranks together; 0: what they have. Unused where the device is the
-     * host. */
+    const char *encoder_device; /* of the text encoders: as device, or "host" for the CPU; NULL or "": same as device */
+    int eager;                  /* 1: a GPU does not record a step's calls and replay them as a graph */
+    /* As max_memory, for the devices' own memory, of all ranks together. 0: what they have. Not used if the device
+     * computes in host memory. */
     uint64_t max_device_memory;
     uint64_t reserved[13];
 } flux1_context_params;
 
 FLUX1_API void flux1_context_params_defaults(flux1_context_params *params);
 
-/* *out is set even on failure (unless memory is gone: then NULL), so that its message can be read; destroy it in any
- * case. params may be NULL. */
+/* *out is set even on failure, so that its message can be read (NULL only if memory ran out); destroy it in any case.
+ * params may be NULL: the defaults. */
 FLUX1_API flux1_status flux1_context_create(const flux1_context_params *params, flux1_context **out);
 FLUX1_API void flux1_context_destroy(flux1_context *context); /* NULL is fine */
 
-/* The sentence that goes with the last call's status; "" after success. Valid until the next call on this context. */
+/* The sentence for the last call's status; "" after success. Valid until the next call on this context. NULL is fine.
+ */
 FLUX1_API const char *flux1_context_message(const flux1_context *context);
 
 /* Where a context computes. */
 typedef struct flux1_context_info {
     size_t size;             /* set by the caller */
-    const char *device;      /* "cpu", "cuda:0": the first rank's. Valid as long as the context */
+    const char *device;      /* the first rank's: "cpu", "cuda:0". Valid as long as the context */
     const char *device_name; /* "avx2", "NVIDIA H200" */
-    const char *dtype;       /* "f32", "bf16", "fp8": what dtype came to */
+    const char *dtype;       /* "f32", "bf16" or "fp8": the dtype in use */
     int ranks, threads;
     int runs_ahead;                         /* 1: the device works while the host does something else */
     int encoders_apart;                     /* 1: the text encoders have a device of their own */
-    uint64_t max_memory, max_device_memory; /* the limits in force; max_device_memory 0: the device is the host */
+    uint64_t max_memory, max_device_memory; /* the limits in use; max_device_memory 0: it computes in host memory */
     uint64_t reserved[8];
 } flux1_context_info;
 FLUX1_API flux1_status flux1_context_get_info(flux1_context *context, flux1_context_info *info);
@@ -128,9 +129,9 @@ FLUX1_API flux1_status flux1_context_get_info(flux1_context *context, flux1_cont
  * nothing (see flux1_cancel_token). Safe in a signal handler. */
 FLUX1_API void flux1_cancel(flux1_context *context);
 
-/* A wish to stop that is not lost when it comes before the call that it is meant for: a request that has this token
- * ends with FLUX1_ERR_CANCELLED once the token is cancelled, now or later, until it is reset. Give it to one request at
- * a time; it outlives the request. NULL where memory is gone. */
+/* A token cancels a request even if it is cancelled before the call begins. A request that has the token ends with
+ * FLUX1_ERR_CANCELLED once the token is cancelled; the token stays cancelled until it is reset. Give it to one request
+ * at a time; it must outlive the request. _create returns NULL if memory runs out. */
 typedef struct flux1_cancel_token flux1_cancel_token;
 FLUX1_API flux1_cancel_token *flux1_cancel_token_create(void);
 FLUX1_API void flux1_cancel_token_cancel(flux1_cancel_token *token); /* from any thread, or a signal handler */
@@ -139,13 +140,13 @@ FLUX1_API void flux1_cancel_token_destroy(flux1_cancel_token *token); /* NULL is
 
 /* ---- model ---- */
 
-/* Opens a pipeline folder as Hugging Face lays it out: model_index.json, scheduler/, text_encoder/, text_encoder_2/,
+/* Opens a pipeline folder in Hugging Face's layout: model_index.json, scheduler/, text_encoder/, text_encoder_2/,
  * tokenizer/, tokenizer_2/, transformer/, vae/. Files are mapped, not read; every tensor's name and shape is checked
  * here. The context is used for messages only and is not kept. */
 FLUX1_API flux1_status flux1_model_open(flux1_context *context, const char *path, flux1_model **out);
-FLUX1_API void flux1_model_close(flux1_model *model); /* after the last context is done with it; NULL is fine */
+FLUX1_API void flux1_model_close(flux1_model *model); /* after the last call that uses it; NULL is fine */
 
-/* What the folder says; the defaults of a request come from here. */
+/* What the folder says. A request's defaults come from here. */
 typedef struct flux1_model_info {
     size_t size;
     int guidance;           /* 1: the transformer has a guidance embedding (dev) */
@@ -182,51 +183,52 @@ typedef struct flux1_progress {
     size_t size;
     flux1_stage stage;
     const char *stage_name;     /* "load", "text encoders", "denoise", "decode" */
-    int image, images;          /* from 0 */
+    int image, images;          /* the current picture, from 0; of how many */
     int step, steps;            /* finished steps while denoising; 0, 0 elsewhere */
     double stage_fraction;      /* 0 to 1 */
-    double fraction;            /* of the whole request, by arithmetic (FLOPs) */
+    double fraction;            /* of the whole request, by FLOPs */
     double seconds;             /* since the request began */
-    double seconds_left;        /* estimate; negative while not known */
-    const flux1_image *preview; /* the picture as the model expects it now, after every preview_every steps; otherwise
-                                   NULL. Valid during the call */
+    double seconds_left;        /* estimate; negative while unknown */
+    const flux1_image *preview; /* every preview_every steps: the picture that the model expects now. Otherwise NULL.
+                                   Valid during the call */
     uint64_t reserved[8];
 } flux1_progress;
 
 /* Called on the caller's thread. A return value other than 0 cancels. */
 typedef int flux1_progress_fn(void *user, const flux1_progress *progress);
 
-/* A picture is finished. Called on the caller's thread as soon as it is decoded, before the next one; the picture is
- * valid during the call. A return value other than 0 cancels what is left. */
+/* Called on the caller's thread for each finished picture, as soon as it is decoded. The picture is valid during the
+ * call. A return value other than 0 cancels the rest. */
 typedef int flux1_image_fn(void *user, const flux1_image *image);
 
-/* Decoding a picture larger than the VAE's sample_size in overlapping tiles takes the memory of one tile; tones may
- * differ slightly between tiles. AUTO: where the whole picture would take more memory than max_memory allows. */
+/* A picture larger than the VAE's sample_size can be decoded in overlapping tiles. This takes the memory of one tile;
+ * tones may differ slightly between tiles. AUTO: only if decoding it whole would take more memory than allowed. */
 typedef enum flux1_tiling { FLUX1_TILING_AUTO = 0, FLUX1_TILING_YES = 1, FLUX1_TILING_NO = 2 } flux1_tiling;
 
-typedef struct flux1_text flux1_text; /* an encoded prompt: usable with any number of requests and samplers of the same
-                                         model, also on other contexts */
+/* An encoded prompt: usable with any number of requests and samplers of the same model, also on other contexts. */
+typedef struct flux1_text flux1_text;
 
 typedef struct flux1_generate_params {
     size_t size;
     const char *prompt;      /* UTF-8; NULL: empty */
     int width, height;       /* 0: the model's default; rounded down to size_multiple, and logged */
     int steps;               /* -1: the model's default; otherwise at least 1 */
-    float guidance;          /* negative: the model's default; ignored (and logged) without a guidance embedding */
-    uint64_t seed;           /* image i uses seed + i; the last one's is at most 2^64 − 1 */
-    int count;               /* images, default 1 */
+    float guidance;          /* negative: the model's default; ignored (and logged) if it has no guidance embedding */
+    uint64_t seed;           /* picture i uses seed + i, which is at most 2^64 − 1 */
+    int count;               /* pictures; default 1 */
     int max_sequence_length; /* T5 tokens; 0: the model's default */
     int preview_every;       /* steps; 0: no previews */
     flux1_progress_fn *progress;
     void *progress_user;
-    const char *dump;       /* path of a safetensors file for the stages' tensors; NULL: none */
-    flux1_tiling tiling;    /* of the VAE */
-    const flux1_text *text; /* `prompt`, encoded before (flux1_encode_text with the same model, prompt and
-                             * max_sequence_length), on this context or on another one; NULL: it is encoded here */
-    const char
-        *negative_prompt; /* true CFG, as diffusers' FluxPipeline has it: what the picture should not show. NULL: none;
-                           * "" is one. Takes effect with true_cfg_scale > 1, and then twice the time */
-    const flux1_text *negative_text; /* negative_prompt, encoded before; NULL: it is encoded where it is needed */
+    const char *dump;    /* path of a safetensors file for the stages' tensors; NULL: none */
+    flux1_tiling tiling; /* of the VAE */
+    /* `prompt`, already encoded (flux1_encode_text with the same model, prompt and max_sequence_length), on this
+     * context or another one. NULL: it is encoded here. */
+    const flux1_text *text;
+    /* True CFG, as in diffusers' FluxPipeline: what the picture should not show. NULL: none; "" is a negative prompt.
+     * It has an effect with true_cfg_scale > 1, and then a step takes twice the time. */
+    const char *negative_prompt;
+    const flux1_text *negative_text; /* negative_prompt, already encoded; NULL: it is encoded if needed */
     float true_cfg_scale;            /* default 1: off. velocity = negative + scale · (positive − negative) */
     int batch;             /* pictures computed together; 0: chosen by size and memory. The pictures are the same,
                             * but for rounding */
@@ -238,50 +240,50 @@ typedef struct flux1_generate_params {
 
 FLUX1_API void flux1_generate_params_defaults(flux1_generate_params *params);
 
-/* One request, whole: *images is an array of params->count images, freed by flux1_images_free. images may be NULL where
- * params->image is given: then no picture is kept behind its call. After a failure *images is NULL; what was finished
- * before has been handed to params->image. */
+/* Runs one request. *images is an array of params->count pictures; free it with flux1_images_free. images may be NULL
+ * if params->image is given: then no picture is kept after its call. After a failure *images is NULL; pictures finished
+ * before it have been passed to params->image. */
 FLUX1_API flux1_status flux1_generate(flux1_context *context, const flux1_model *model,
                                       const flux1_generate_params *params, flux1_image **images);
 
-/* n requests in one go, in batches: prompt, negative prompt, seed, count and guidance may differ; size, steps,
- * max_sequence_length, true_cfg_scale (and whether there is a negative prompt), batch and tiling are the same, and
- * progress, preview_every, image, cancel and dump are the first one's. *images: all pictures, request by request;
- * flux1_images_free(images, their number). */
+/* Runs n requests, in batches. Prompt, negative prompt, seed, count and guidance may differ. Size, steps,
+ * max_sequence_length, true_cfg_scale (and whether there is a negative prompt) and tiling must be the same. batch,
+ * progress, preview_every, image, cancel and dump are taken from the first request. *images: all pictures, request by
+ * request; free with flux1_images_free(images, their number). */
 FLUX1_API flux1_status flux1_generate_many(flux1_context *context, const flux1_model *model,
                                            const flux1_generate_params *const *params, int n, flux1_image **images);
 FLUX1_API void flux1_images_free(flux1_image *images, int count);
 
-/* PNG with the request in text chunks: "parameters" (A1111's line) and "flux1" (JSON). The name appears only when the
- * file is whole. params and model as they were given to flux1_generate; both may be NULL: then no text is written. */
+/* Writes a PNG with the request in text chunks: "parameters" (A1111's format) and "flux1" (JSON). The name appears only
+ * when the file is complete. params and model: as given to flux1_generate; both may be NULL: then no text is written.
+ */
 FLUX1_API flux1_status flux1_image_write_png(flux1_context *context, const flux1_image *image, const flux1_model *model,
                                              const flux1_generate_params *params, const char *path);
 
 /* ---- the same in stages ---- */
 
-/* One picture on its way through the steps; belongs to its context, and holds memory of its own there until it is
- * freed. */
+/* One picture between its steps. It belongs to its context and holds memory of its own there until it is freed. */
 typedef struct flux1_sampler flux1_sampler;
 
-/* params->prompt in both encoders. */
+/* Encodes params->prompt with both encoders. */
 FLUX1_API flux1_status flux1_encode_text(flux1_context *context, const flux1_model *model,
                                          const flux1_generate_params *params, flux1_text **out);
 FLUX1_API void flux1_text_free(flux1_text *text);
 
-/* text: params->prompt, encoded with the same max_sequence_length. Nothing of params is kept; count, text, dump, image
- * and progress are not used. params->negative_prompt, where it counts, is encoded here unless params->negative_text is
- * given. */
+/* text: params->prompt, encoded with the same max_sequence_length; not used after this call. Nothing of params is kept
+ * except `cancel`; count, text, dump, image and progress are not used. params->negative_prompt is encoded here if it
+ * has an effect and params->negative_text is not given. */
 FLUX1_API flux1_status flux1_sampler_create(flux1_context *context, const flux1_model *model, const flux1_text *text,
                                             const flux1_generate_params *params, flux1_sampler **out);
-/* One Euler step. A step that failed or was cancelled has not happened: it can be made again. steps_left may be NULL.
- */
+/* One Euler step. After a failure or a cancel the sampler is as before: the step can be made again. steps_left may be
+ * NULL. */
 FLUX1_API flux1_status flux1_sampler_step(flux1_sampler *sampler, int *steps_left);
 /* The packed latent [tokens, channels], float32; valid until the next call on the sampler. tokens and channels may be
  * NULL. */
 FLUX1_API flux1_status flux1_sampler_latents(flux1_sampler *sampler, const float **latents, int64_t *tokens,
                                              int64_t *channels);
-FLUX1_API flux1_status flux1_sampler_decode(
-    flux1_sampler *sampler, flux1_image **image);          /* of the latent as it is now; flux1_images_free(image, 1) */
+/* Decodes the current latent. Free the picture with flux1_images_free(image, 1). */
+FLUX1_API flux1_status flux1_sampler_decode(flux1_sampler *sampler, flux1_image **image);
 FLUX1_API void flux1_sampler_free(flux1_sampler *sampler); /* NULL is fine */
 
 #ifdef __cplusplus

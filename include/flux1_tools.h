@@ -1,4 +1,4 @@
-/* flux1's tools: what the command line offers beside generating. No promise of a stable ABI. */
+/* flux1's tools: what the command line offers besides generating pictures. The ABI is not stable. */
 #ifndef FLUX1_TOOLS_H
 #define FLUX1_TOOLS_H
 
@@ -8,8 +8,8 @@
 extern "C" {
 #endif
 
-/* Token ids of a prompt as the pipeline would make them; length 0: the model's own. prompt may be NULL with 0 bytes.
- * *clip and *t5 are malloc'd. */
+/* Token ids of a prompt, as the pipeline makes them; t5_length 0: the model's default. prompt may be NULL with 0 bytes.
+ * clip and t5 are malloc'd: free with flux1_tokens_free. */
 typedef struct flux1_tokens {
     int32_t *clip, *t5;
     int clip_count, t5_count;         /* padded lengths */
@@ -27,18 +27,18 @@ FLUX1_API flux1_status flux1_tokenizer_run(flux1_context *context, const flux1_t
 FLUX1_API void flux1_tokenizer_close(flux1_tokenizer *tokenizer);
 
 /* A JSON text that describes a folder: parts, what is missing, sizes, dtypes, parameters, bytes, and the memory and
- * FLOPs a request of the given size takes. With verify, every weight is read and a NaN or infinity is named. malloc'd
- * in *json, also when something is missing (the status says so). */
+ * FLOPs that the given request takes. With verify, every weight is read and tensors with NaN or infinity are named.
+ * *json is set even if something is missing (the status says so); free it with flux1_string_free. */
 FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path, const flux1_generate_params *request,
                                        int verify, char **json);
 
-/* A JSON list of what --device can name here: the CPU with its instruction set, GPUs with memory, capability and
- * library versions, and why there are none. */
+/* A JSON list of the devices that a context can use here: the CPU with its instruction set, GPUs with memory,
+ * capability and library versions, and the reason if there are none. */
 FLUX1_API flux1_status flux1_devices_json(flux1_context *context, char **json);
 
-/* Runs stages at a model's true size with synthetic weights (variant "schnell" or "dev"; stage "all", "clip", "t5",
- * "dit", "vae"), or of a folder's own configs (path not NULL; its weights are used). JSON: seconds a stage, FLOP/s,
- * share of the machine's measured peak, bytes. */
+/* Times stages at a model's true size with synthetic weights (variant "schnell" or "dev"; stage "all", "clip", "t5",
+ * "dit" or "vae"), or with a folder's own configs and weights (path not NULL). JSON: seconds per stage, FLOP/s, share
+ * of the machine's measured peak, bytes. */
 typedef struct flux1_bench_params {
     size_t size;
     const char *variant; /* "schnell" */

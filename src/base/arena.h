@@ -1,6 +1,5 @@
-/* One block of memory, taken apart from the front and given back to a mark: a stage's activations and scratch.
- * An arena without memory ("measuring") hands out offsets only: the dry run uses it to learn the size the real one must
- * have. */
+/* One block of memory, allocated from the front and released back to a mark: a stage's activations and scratch. A
+ * measuring arena has no memory and hands out offsets only: it tells which size a real one must have. */
 #ifndef FLUX1_BASE_ARENA_H
 #define FLUX1_BASE_ARENA_H
 
@@ -23,7 +22,7 @@ flux1_status arena_create(size_t size, arena *out, flux1_error *err);
 void arena_measure(arena *out); /* a measuring arena */
 void arena_destroy(arena *a);
 
-/* `bytes` aligned to ARENA_ALIGN; *out is NULL while measuring, and for 0 bytes an address that takes no room.
+/* `bytes` aligned to ARENA_ALIGN; *out is NULL while measuring, and for 0 bytes an address that takes no space.
  * FLUX1_ERR_INTERNAL if a real arena is too small: the dry run was wrong. */
 flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err);
 

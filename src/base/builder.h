@@ -1,6 +1,5 @@
-/* A text that grows: for metadata, JSON and messages without a fixed size.
- * A failed allocation is remembered, later calls do nothing, and builder_take reports it: callers check once, at the
- * end. */
+/* A growing text, for metadata, JSON and messages without a fixed size. A failed allocation is remembered, later calls
+ * do nothing, and builder_take reports it: callers check once, at the end. */
 #ifndef FLUX1_BASE_BUILDER_H
 #define FLUX1_BASE_BUILDER_H
 

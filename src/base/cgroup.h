@@ -1,6 +1,6 @@
-/* The control groups that this process is in (Linux), from its own up to the outermost that can be seen. Versions 1
- * and 2 and both together: a controller ("memory", "cpu") is looked for in its version 1 hierarchy first, then in
- * version 2's. No allocation. */
+/* The control groups of this process (Linux), from its own up to the outermost visible one. Versions 1 and 2, also
+ * mixed: a controller ("memory", "cpu") is looked up in its version 1 hierarchy first, then in version 2's. No
+ * allocation. */
 #ifndef FLUX1_BASE_CGROUP_H
 #define FLUX1_BASE_CGROUP_H
 
@@ -12,12 +12,12 @@ typedef struct cgroup {
     char path[SYSFILE_PATH]; /* the group's folder, for sysfile_… */
 } cgroup;
 
-/* This process's own group, as root/proc/self/cgroup and root/proc/self/mountinfo tell; the root is "" but for tests.
- * False if there is none. In a container the path may be one that only the host sees: then it is the mount's root,
- * which is the container's own group or one around it. */
+/* This process's own group, from root/proc/self/cgroup and root/proc/self/mountinfo; root is "" except in tests. False
+ * if there is none. In a container the path may exist only on the host: then the result is the mount's root, which is
+ * the container's own group or one around it. */
 bool cgroup_own(cgroup *group, const char *root, const char *controller);
 
-/* Moves to the group around it; false when group is the mount's root. */
+/* Moves to the enclosing group; false if group is the mount's root. */
 bool cgroup_outer(cgroup *group);
 
 #endif

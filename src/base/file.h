@@ -1,4 +1,4 @@
-/* Files: mapped for reading, and written to a temporary name that becomes the real one only when whole. */
+/* Files: mapped for reading, and written under a temporary name that becomes the real one only when complete. */
 #ifndef FLUX1_BASE_FILE_H
 #define FLUX1_BASE_FILE_H
 
@@ -8,14 +8,14 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Which file it was, and in which state: a file that was written to since, or replaced, has another identity. (A writer
- * that sets the time back goes unseen.) No padding: it may be hashed and compared as bytes. */
+/* A file and its state: a file that was modified or replaced since has another identity. (A writer that resets the time
+ * is not noticed.) No padding: it may be hashed and compared as bytes. */
 typedef struct file_identity {
     uint64_t device, inode, size;
-    int64_t seconds, nanoseconds; /* of its last change */
+    int64_t seconds, nanoseconds; /* last modification */
 } file_identity;
 
-#define FILE_DEVICE_NONE UINT64_MAX /* the device of an identity that no file has */
+#define FILE_DEVICE_NONE UINT64_MAX /* device of an identity that no file has */
 
 bool file_identity_same(const file_identity *a, const file_identity *b);
 
@@ -32,11 +32,11 @@ void file_map_close(file_map *map);
 /* Asks the kernel to read [offset, offset + length) ahead; a hint, never fails. */
 void file_map_will_need(const void *bytes, size_t length);
 
-/* Reads a whole file of at most `limit` bytes into malloc'd memory with a NUL behind it. FLUX1_ERR_IO, FLUX1_ERR_LIMIT,
+/* Reads a whole file of at most `limit` bytes into malloc'd memory and appends a NUL. FLUX1_ERR_IO, FLUX1_ERR_LIMIT,
  * FLUX1_ERR_MEMORY. */
 flux1_status file_read(const char *path, size_t limit, char **bytes, size_t *size, flux1_error *err);
 
-bool file_exists(const char *path); /* anything of that name */
+bool file_exists(const char *path); /* of any type */
 bool file_is_directory(const char *path);
 
 /* malloc'd "a/b"; NULL when out of memory. */

@@ -1,4 +1,5 @@
-/* Half floats by bits: portable, exact, round to nearest even. Hot loops have their own SIMD forms. */
+/* 16- and 8-bit floats (bf16, f16, e4m3) by bits: portable, exact, rounded to nearest even. Hot loops have their own
+ * SIMD versions. */
 #ifndef FLUX1_BASE_HALF_H
 #define FLUX1_BASE_HALF_H
 
@@ -43,8 +44,8 @@ static inline float f16_to_f32(uint16_t h)
 
 uint16_t f16_from_f32(float f);
 
-/* e4m3 (OCP 8-bit floating point, 2023; "e4m3fn"): 4 bits of exponent, 3 of mantissa, no infinity. What is larger than
- * 448 becomes 448. */
+/* e4m3 (OCP 8-bit floating point, 2023; "e4m3fn"): 4 bits of exponent, 3 of mantissa, no infinity. Values larger than
+ * 448 become 448. */
 #define E4M3_MAX 448.0f
 
 static inline uint8_t e4m3_from_f32(float f)
@@ -68,8 +69,8 @@ static inline float e4m3_to_f32(uint8_t q)
     return q & 0x80u ? -f : f;
 }
 
-/* What a row whose largest magnitude is `largest` is divided by before it is rounded to e4m3. A row of zeros has a
- * scale too. */
+/* The divisor of a row before it is rounded to e4m3; `largest`: its largest magnitude. A row of zeros has a scale
+ * too. */
 static inline float e4m3_scale(float largest) { return (largest > 1e-12f ? largest : 1e-12f) / E4M3_MAX; }
 
 #endif

@@ -1,6 +1,6 @@
-/* JSON in: a tree of values, and getters that check what they give. json_write.h is the way out.
- * The reader takes RFC 8259 with an object or a list at the top, at most 64 levels deep and at most 4 GB; it refuses
- * duplicate keys, NUL characters and what is not UTF-8, and says file, line and column. */
+/* Reading JSON: a tree of values, and getters that check types and ranges. json_write.h writes.
+ * The reader accepts RFC 8259 with an object or a list at the top, at most 64 levels deep and at most 4 GB. It refuses
+ * duplicate keys, NUL characters and invalid UTF-8; messages name file, line and column. */
 #ifndef FLUX1_BASE_JSON_H
 #define FLUX1_BASE_JSON_H
 
@@ -14,7 +14,7 @@
 
 /* ---- reading ---- */
 
-/* A value belongs to its document: json_free takes the root and frees all. A tree does not change, so any number of
+/* A value belongs to its document: json_free on the root frees everything. A tree is immutable, so any number of
  * threads may read it. */
 typedef struct json_value json_value;
 
@@ -31,7 +31,7 @@ flux1_status json_parse_file(const char *path, json_value **out, flux1_error *er
 
 void json_free(json_value *root); /* NULL is fine */
 
-/* ---- looking ---- */
+/* ---- values ---- */
 
 typedef enum json_kind {
     JSON_NULL,
@@ -47,7 +47,7 @@ typedef enum json_kind {
 
 typedef struct json_member json_member;
 
-/* To be read by the functions below. */
+/* Use the functions below to read it. */
 struct json_value {
     json_kind kind;
     uint32_t count; /* bytes of a string, elements of a list, members of an object */
@@ -66,7 +66,7 @@ struct json_member {
     json_value value;
 };
 
-/* Each may be asked of any value, and of NULL: what is not there is NULL, 0 or false. */
+/* These accept any value, and NULL; for something absent or of another kind they return NULL, 0 or false. */
 static inline bool json_is(const json_value *v, json_kind kind) { return v && v->kind == kind; }
 static inline bool json_is_object(const json_value *v) { return json_is(v, JSON_OBJECT); }
 static inline bool json_is_array(const json_value *v) { return json_is(v, JSON_ARRAY); }
@@ -79,7 +79,7 @@ static inline bool json_is_number(const json_value *v) { return v && v->kind >= 
 
 size_t json_object_size(const json_value *object);
 const json_value *json_object_get(const json_value *object, const char *key);
-/* Member number `index` in the file's order; its key in *key. NULL behind the last. */
+/* Member number `index` in the file's order; its key in *key. NULL after the last. */
 const json_value *json_object_at(const json_value *object, size_t index, const char **key);
 
 size_t json_array_size(const json_value *array);

@@ -1,6 +1,5 @@
-/* JSON out: written as it is said, member by member, into a growing text. The same calls give the same bytes on every
- * machine and in every locale. A failed allocation is remembered and told by json_take; nothing has to be checked
- * before.
+/* Writing JSON, member by member, into a growing text. The same calls give the same bytes on every machine and in every
+ * locale. A failed allocation is remembered and reported by json_take; nothing has to be checked before.
  *
  *     json_writer w = {.style = JSON_LINE};
  *     json_begin_object(&w, NULL);
@@ -40,7 +39,7 @@ void json_put_real(json_writer *w, const char *key, double value);
 void json_put_float(json_writer *w, const char *key, float value); /* the shortest that reads back as a float */
 void json_put_bool(json_writer *w, const char *key, bool value);
 void json_put_null(json_writer *w, const char *key);
-void json_put_value(json_writer *w, const char *key, const json_value *value); /* with all it holds */
+void json_put_value(json_writer *w, const char *key, const json_value *value); /* with everything in it */
 
 /* Hands the text over (free it) and empties the writer; all containers are closed. FLUX1_ERR_MEMORY, naming `what`. */
 flux1_status json_take(json_writer *w, const char *what, char **out, flux1_error *err);

@@ -1,5 +1,5 @@
-/* What this process may use of the machine: the operating system's own limits and those of its control groups. Asked
- * once a context; no allocation, any thread. */
+/* What this process may use of the machine: the operating system's limits and those of its control groups. Called once
+ * per context. No allocation; any thread. */
 #ifndef FLUX1_BASE_LIMITS_H
 #define FLUX1_BASE_LIMITS_H
 
@@ -7,17 +7,16 @@
 
 /* Bytes of host memory that are available to this process now, the least of
  *   - what the machine has available (MemAvailable of /proc/meminfo; elsewhere, all that is built in),
- *   - for each control group around the process, its hard limit less what is used in it and cannot be reclaimed
- *     (usage less file pages; memory.high is no limit, and swap counts as none),
- *   - RLIMIT_AS and RLIMIT_DATA less what this process has of each.
- * 0 when a limit is reached; UINT64_MAX when nothing is known. A file that is missing or not as expected limits
- * nothing. */
+ *   - for each control group of the process, its hard limit minus what is used in it and cannot be reclaimed (usage
+ *     minus file pages; memory.high and swap are not considered),
+ *   - RLIMIT_AS and RLIMIT_DATA minus what this process uses of each.
+ * 0 if a limit is reached; UINT64_MAX if nothing is known. A file that is missing or not as expected is ignored. */
 uint64_t limits_memory(void);
 
-/* Cores that the control groups' CPU quotas leave this process, part of a core counted as one; 0 without a quota. */
+/* Cores that the control groups' CPU quotas allow this process, rounded up; 0 without a quota. */
 uint64_t limits_cpu_quota(void);
 
-/* The same where /proc and the mount points are looked for below a folder. For tests. */
+/* The same with /proc and the mount points below a folder. For tests. */
 uint64_t limits_memory_at(const char *root);
 uint64_t limits_cpu_quota_at(const char *root);
 

@@ -1,6 +1,6 @@
-/* A thread pool of our own: `threads` workers in all, the caller being one of them. Waits block; nothing spins for
- * longer than a few microseconds. Work is a range of indexes handed out one by one (an atomic counter), so the split
- * never decides a result: each index writes its own outputs. */
+/* A thread pool: `threads` workers in all, including the caller. Waits block; nothing spins for longer than a few
+ * microseconds. Work is a range of indexes handed out one by one (an atomic counter). Each index writes its own
+ * outputs, so the split does not affect results. */
 #ifndef FLUX1_BASE_POOL_H
 #define FLUX1_BASE_POOL_H
 

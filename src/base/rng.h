@@ -1,4 +1,4 @@
-/* torch's CPU random numbers: mt19937 and torch's way of making normals from it (formula:
+/* torch's CPU random numbers: mt19937, and normals made from it as torch does (formula:
  * ATen/native/cpu/DistributionTemplates.h; measured: fewer than 16 values bit-equal, otherwise within 1e-7 relative L2
  * of torch 2.13). */
 #ifndef FLUX1_BASE_RNG_H

@@ -34,14 +34,14 @@ typedef struct flux1_error {
 flux1_status error_set(flux1_error *err, flux1_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Puts "prefix: " before the sentence already there and returns its status. For a caller that knows the file while the
- * callee knew the fault. */
+/* Puts "prefix: " before the existing sentence and returns its status. For a caller that knows the file when the callee
+ * knew the fault. */
 flux1_status error_prefix(flux1_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Puts more behind the sentence already there and returns its status. */
+/* Appends to the existing sentence and returns its status. */
 flux1_status error_append(flux1_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Out of memory: `bytes` that were asked for (0: not known) for `what`. Allocates nothing. */
+/* Out of memory: `bytes` requested (0: unknown) for `what`. Allocates nothing. */
 flux1_status error_oom(flux1_error *err, size_t bytes, const char *what);
 
 /* A failed system call on a path, with errno's text: `path: cannot <verb>: <reason>`. */

@@ -1,8 +1,8 @@
-/* The small text files below /proc and /sys in which a Linux kernel tells about a process and its machine. They are
- * read line by line through a fixed buffer, without malloc, since they are asked when memory is short too. A file that
- * is missing, unreadable or not as expected is `false`: what it would have said is not known.
+/* The small text files below /proc and /sys in which a Linux kernel describes a process and its machine. They are read
+ * line by line through a fixed buffer, without malloc, so that this works when memory is short. For a file that is
+ * missing, unreadable or not as expected, functions return false.
  *
- * A file is named by two strings that are put together, a folder and the rest with its slash ("/memory.max"). */
+ * A file is named by two strings that are concatenated: a folder, and the rest with its slash ("/memory.max"). */
 #ifndef FLUX1_BASE_SYSFILE_H
 #define FLUX1_BASE_SYSFILE_H
 
@@ -22,18 +22,19 @@ typedef struct sysfile {
 bool sysfile_open(sysfile *f, const char *folder, const char *name);
 void sysfile_close(sysfile *f);
 
-/* The next line without its newline, valid until the next call; NULL at the end. Lines that do not fit into the buffer
- * are left out. */
+/* The next line without its newline, valid until the next call; NULL at the end. Lines longer than the buffer are
+ * skipped. */
 char *sysfile_line(sysfile *f);
 
-/* Reads a decimal number at *text, blanks before it skipped, and moves *text behind it. False where no digit is, as at
- * a sign, and for more than 64 bits. */
+/* Reads a decimal number at *text after skipping blanks, and moves *text past it. False if there is no digit (also at a
+ * sign), or for more than 64 bits. */
 bool sysfile_number(const char **text, uint64_t *out);
 
-/* The number of a line "key number" or "key number kB", then in bytes. `key` includes the colon where there is one. */
+/* The number of a line "key number", or in bytes of a line "key number kB". `key` includes the colon if there is one.
+ */
 bool sysfile_value(const char *line, const char *key, uint64_t *out);
 
-/* The value of a file's first line with that key; the number that is all of a file. */
+/* _find: the value of a file's first line with that key. _only: the number that is the whole file. */
 bool sysfile_find(const char *folder, const char *name, const char *key, uint64_t *out);
 bool sysfile_only(const char *folder, const char *name, uint64_t *out);
 

@@ -1,15 +1,15 @@
-/* Quantities as messages name them. */
+/* Quantities as text, for messages. */
 #ifndef FLUX1_BASE_UNITS_H
 #define FLUX1_BASE_UNITS_H
 
 #include <stddef.h>
 
-#define BYTES_TEXT 16 /* room that is enough for any number of bytes */
+#define BYTES_TEXT 16 /* a buffer of this size is enough for any number of bytes */
 
 /* Writes bytes with three significant digits in the smallest binary unit that needs no more than three digits before
  * the point, and returns out: "45.3 KiB", "0.977 MiB" (1000 KiB), "7.50 GiB" … "999 YiB", and "999+ YiB" above. Up to
- * 1023 they are whole: "0 bytes", "1 byte", "812 bytes". The point is a point in every locale. A negative number has
- * its sign in front; for NaN it is "? bytes". Text that does not fit `room` is cut; room >= 1. */
+ * 1023 it is a whole number: "0 bytes", "1 byte", "812 bytes". The decimal point is a point in every locale. A negative
+ * number has its sign in front; NaN gives "? bytes". room: size of out, at least 1; longer text is cut. */
 const char *format_bytes(char *out, size_t room, double bytes);
 
 #endif

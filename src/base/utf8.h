@@ -1,5 +1,5 @@
-/* UTF-8, the only encoding of texts here. Well-formed means Unicode's table 3-7: no overlong forms, no surrogates,
- * nothing beyond U+10FFFF. */
+/* UTF-8, the only text encoding here. Well-formed as in Unicode's table 3-7: no overlong forms, no surrogates, nothing
+ * beyond U+10FFFF. */
 #ifndef FLUX1_BASE_UTF8_H
 #define FLUX1_BASE_UTF8_H
 
@@ -9,17 +9,18 @@
 
 #define UTF8_BYTES_MAX 4 /* of one character */
 
-/* Bytes of the character at `s` (of `size` > 0 bytes) and its code point; 0 if it is not well-formed, or cut. */
+/* Length in bytes of the character at `s` (`size` > 0 bytes) and its code point; 0 if it is not well-formed or cut off.
+ */
 size_t utf8_decode(const char *s, size_t size, int32_t *c);
 
 /* Writes the 1 to 4 bytes of a code point that is no surrogate. */
 size_t utf8_encode(int32_t c, char *out);
 
-/* Bytes in front of the first that does not belong to a well-formed character; `size` if there is none. */
+/* Number of bytes before the first that does not belong to a well-formed character; `size` if there is none. */
 size_t utf8_valid_prefix(const char *s, size_t size);
 bool utf8_valid(const char *s, size_t size);
 
-/* A byte that goes on with the character before it. */
+/* Whether this is a continuation byte. */
 static inline bool utf8_continues(char byte) { return ((unsigned char)byte & 0xC0) == 0x80; }
 
 /* Where the last character of s[0..size) begins, size > 0. */

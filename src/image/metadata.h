@@ -1,4 +1,4 @@
-/* What a picture tells about itself: the two texts that go into its PNG. Plain values in, text out. */
+/* The two texts that describe a picture in its PNG. */
 #ifndef FLUX1_IMAGE_METADATA_H
 #define FLUX1_IMAGE_METADATA_H
 
@@ -6,7 +6,7 @@
 
 #include <stdbool.h>
 
-/* Strings are UTF-8 and may not be NULL unless said. */
+/* Strings are UTF-8 and may not be NULL unless stated. */
 typedef struct image_metadata {
     const char *prompt;
     const char *model;   /* name of the model (the folder's); NULL: left out */
@@ -20,13 +20,16 @@ typedef struct image_metadata {
     const char *mesh;           /* "2x4"; NULL: left out */
 } image_metadata;
 
-/* Keyword "parameters", as AUTOMATIC1111's web UI writes and reads it: the prompt, then one line of `Key: value` pairs,
- *   Steps: 4, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 1, Size: 1024x1024,
- * Model: name, Version: flux1 0.1.0 A value with a comma, colon or newline is a JSON string. The distilled scale stands
- * only with guidance. malloc'd in *out. FLUX1_ERR_MEMORY. */
+/* Keyword "parameters", as AUTOMATIC1111's web UI writes and reads it: the prompt, then one line of `Key: value` pairs:
+ *
+ *     Steps: 4, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 1,
+ *     Size: 1024x1024, Model: name, Version: flux1 0.1.0
+ *
+ * A value with a comma, colon or newline is written as a JSON string. The distilled scale is there only with guidance.
+ * *out is malloc'd. FLUX1_ERR_MEMORY. */
 flux1_status metadata_parameters(const image_metadata *m, char **out, flux1_error *err);
 
-/* Keyword "flux1": one JSON object with every member above under its own name. malloc'd in *out. FLUX1_ERR_MEMORY. */
+/* Keyword "flux1": one JSON object with every member above under its own name. *out is malloc'd. FLUX1_ERR_MEMORY. */
 flux1_status metadata_json(const image_metadata *m, char **out, flux1_error *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* PNG, 8-bit RGB, through libpng: written whole or not at all, with texts beside the picture, and read back. */
+/* PNG, 8-bit RGB, through libpng: written completely or not at all, with text chunks, and read back. */
 #ifndef FLUX1_IMAGE_PNG_H
 #define FLUX1_IMAGE_PNG_H
 
@@ -11,7 +11,7 @@ typedef struct image_text {
 } image_text;
 
 /* Writes rgb (3·width·height bytes, rows from the top) to `path` through a temporary file beside it; the name appears
- * only when the picture is whole. Each text becomes a tEXt chunk where Latin-1 can say it, otherwise iTXt. Width and
+ * only when the picture is complete. Each text becomes a tEXt chunk if it fits Latin-1, otherwise iTXt. Width and
  * height are 1 to 2³¹ − 1. FLUX1_ERR_IO names the path and the reason (no folder, no permission, disk full);
  * FLUX1_ERR_ARGUMENT if a text is not UTF-8; FLUX1_ERR_MEMORY. */
 flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts,
@@ -26,7 +26,7 @@ typedef struct png_picture {
 } png_picture;
 
 /* Reads a PNG of any colour type as 8-bit RGB (alpha is dropped, 16 bits are scaled to 8). At most 32768×32768.
- * FLUX1_ERR_IO, FLUX1_ERR_FORMAT (what libpng has to say, with the path), FLUX1_ERR_LIMIT, FLUX1_ERR_MEMORY; *out is
+ * FLUX1_ERR_IO, FLUX1_ERR_FORMAT (libpng's message, with the path), FLUX1_ERR_LIMIT, FLUX1_ERR_MEMORY; *out is
  * zeroed on failure. */
 flux1_status png_file_read(const char *path, png_picture *out, flux1_error *err);
 void png_picture_free(png_picture *picture); /* harmless on a zeroed one */

@@ -1,6 +1,6 @@
-/* Communicators: what ranks of one axis exchange. Memory comes from the backend's `exchange`; a communicator pairs with
- * the backends whose memory it can reach. Calls are collective: all ranks of the communicator make them in the same
- * order with the same sizes. Waits block. */
+/* Communicators: how ranks of one axis exchange data. Memory comes from the backend's `exchange`, and a communicator
+ * works with the backends whose memory it can access. Calls are collective: all ranks of the communicator make them in
+ * the same order with the same sizes. Waits block. */
 #ifndef FLUX1_MESH_COMM_H
 #define FLUX1_MESH_COMM_H
 
@@ -14,8 +14,8 @@ typedef struct comm_table {
     flux1_status (*all_gather)(comm *c, const void *send, void *recv, size_t bytes);
     /* recv[i] = Σ over ranks of their send[rank·count + i], in rank order; float32 */
     flux1_status (*reduce_scatter)(comm *c, const float *send, float *recv, size_t count);
-    /* Starts receiving `bytes` from rank + distance (round the ring) while this rank's `send` goes to rank − distance.
-     * Both buffers stay untouched until shift_end. One shift at a time. */
+    /* Starts receiving `bytes` from rank + distance (on the ring) while this rank's `send` goes to rank − distance.
+     * The caller leaves both buffers alone until shift_end. One shift at a time. */
     flux1_status (*shift_begin)(comm *c, const void *send, void *recv, size_t bytes, int distance);
     flux1_status (*shift_end)(comm *c);
     /* A rank has failed: every wait of this communicator's ranks, now and later, returns FLUX1_ERR_COMM. From any
@@ -33,8 +33,8 @@ struct comm {
 /* One rank: moves nothing (a gather copies). */
 flux1_status comm_self_create(flux1_error *err, comm **out);
 
-/* A rank of `size` in a dry run: moves nothing. What it would send is added to *exchanged, and each call tells the
- * config's sink {EVENT_COLLECTIVE, name of the call, bytes sent, ranks}; o is the rank's dry backend. */
+/* A rank of `size` in a dry run: moves nothing. It adds what it would send to *exchanged, and reports each call to the
+ * config's sink as an event {EVENT_COLLECTIVE, name of the call, bytes sent, ranks}; o is the rank's dry backend. */
 flux1_status comm_dry_create(ops *o, const ops_config *config, int size, int rank, size_t *exchanged, comm **out);
 
 /* Ranks that are threads of one process share a group. Destroy it after its communicators. */
@@ -43,8 +43,8 @@ flux1_status comm_group_create(int size, flux1_error *err, comm_group **out);
 void comm_group_destroy(comm_group *g);
 flux1_status comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out);
 
-/* Ranks with a device each, joined by their kind's links (ops/device.h): o is the rank's backend, `id` of link_id the
- * same on all of them. */
+/* Ranks with a device each, joined by their kind's links (ops/device.h). o is the rank's backend; `id` comes from
+ * link_id and is the same on all ranks. */
 flux1_status comm_link_create(const ops_device_kind *kind, ops *o, const unsigned char *id, int size, int rank,
                               flux1_error *err, comm **out);
 

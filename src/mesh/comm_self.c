@@ -1,4 +1,4 @@
-/* Communicators without company: `self` is a mesh of one, `dry` tells what it would move if there were others. */
+/* Communicators that move nothing: `self` is a mesh of one rank, `dry` reports what a rank would send. */
 #include "mesh/comm.h"
 
 #include <stdbool.h>

@@ -1,11 +1,10 @@
 /* The mesh: its shape, the ranks that run on it, and the parallel forms of operations that model code calls in place of
  * the plain ones.
  *
- * SPMD: every rank runs the same model code; 1×1 is a mesh too, on which each form is the plain operation. Model code
+ * SPMD: every rank runs the same model code. 1×1 is a mesh too, on which each form is the plain operation. Model code
  * never calls a communicator.
  *
- * How tensors are cut (the one table; `cut` is ceil-sized, so only the last ranks hold less, or nothing; nothing is
- * padded):
+ * How tensors are cut (shares are ceil-sized, so only the last ranks hold less, or nothing; nothing is padded):
  *
  *   tensor                             over sp              over tp
  *   prompt rows of the residual        replicated           rows
@@ -20,8 +19,8 @@
  *   modulation and other tables        replicated           computed by rows of their weights, then gathered whole
  *   VAE planes                         rows, over all ranks (sp × tp) together, in units of one latent row
  *
- * The residual lies by tokens between blocks: norms need whole rows, so no statistics are exchanged; a block is entered
- * by a gather and left by a reduce_scatter. */
+ * Between blocks the residual is cut by tokens: each rank has whole rows, so norms exchange no statistics. A block
+ * begins with a gather and ends with a reduce_scatter. */
 #ifndef FLUX1_MESH_MESH_H
 #define FLUX1_MESH_MESH_H
 
@@ -36,9 +35,8 @@ typedef struct mesh_config {
     int tp, tp_axis;
 } mesh_config;
 
-/* "2x4", "2@0", "4@1"; NULL or "" for the defaults (1x1; sp takes axis 0, tp axis 1). A factor is its axis's size, or
- * 1: then that axis's other devices would repeat the same work and stay idle. FLUX1_ERR_ARGUMENT says which part is
- * wrong. */
+/* "2x4", "2@0", "4@1"; NULL or "" for the defaults (1x1; sp takes axis 0, tp axis 1). A factor is the size of its axis,
+ * or 1 (then that axis is not used: its other devices stay idle). FLUX1_ERR_ARGUMENT says which part is wrong. */
 flux1_status mesh_parse(const char *shape, const char *sp, const char *tp, mesh_config *out, flux1_error *err);
 
 static inline int mesh_ranks(const mesh_config *c) { return c->sp * c->tp; }
@@ -52,50 +50,50 @@ typedef struct mesh {
     flux1_error *err;
 } mesh;
 
-/* Its place: all but the communicators, the backend and err. */
+/* Sets all members except the communicators, the backend and err. */
 void mesh_set_rank(mesh *m, const mesh_config *c, int rank);
 
 /* What the ranks compute on. */
 typedef struct mesh_device {
     const ops_device_kind *kind; /* enough for a dry run */
-    ops_device *device;          /* everybody's; NULL for dry runs alone */
-    ops_device **own;            /* [ranks]: one each, linked where the kind has links; NULL: they share `device` */
+    ops_device *device;          /* shared by all ranks; NULL if only dry runs are made */
+    ops_device **own;            /* [ranks]: one each, linked if the kind has links; NULL: they share `device` */
     ops_config config;           /* threads: of all ranks together */
 } mesh_device;
 
-/* What a rank does; must be the same sequence of collective calls on all ranks. */
+/* What a rank runs. All ranks must make the same sequence of collective calls. */
 typedef flux1_status mesh_body(void *arg, mesh *m);
 
-/* Runs body on the dry backend as rank `rank` would run it, with what it counted. */
+/* Runs body on the dry backend as rank `rank` would run it; *count: the sum of its events. */
 flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, mesh_body *body, void *arg,
                           ops_count *count, flux1_error *err);
 
-/* Ranks that stay: each with its backend and, but for rank 0, a thread, joined by communicators. What a body leaves on
- * a backend (weights, activations) is there for the next. FLUX1_ERR_UNSUPPORTED: nothing runs bodies on this kind of
- * device (runner.h). */
+/* A session: ranks that stay, each with a backend and, except for rank 0, a thread, joined by communicators. What a
+ * body leaves on a backend (weights, activations) is there for the next one. The devices outlive the session.
+ * FLUX1_ERR_UNSUPPORTED: nothing runs bodies on this kind of device (runner.h). */
 typedef struct mesh_session mesh_session;
 flux1_status mesh_open(const mesh_config *c, const mesh_device *d, mesh_session **out, flux1_error *err);
 void mesh_close(mesh_session *s);              /* NULL is fine */
 int mesh_session_ranks(const mesh_session *s); /* in this process */
 
-/* Gives each rank an empty arena of at least arena_bytes[rank]; activations that were left there are gone, weights
+/* Gives each rank an empty arena of at least arena_bytes[rank]. Activations that were left there are lost, weights
  * stay. An arena that is large enough is kept. After a failure some ranks may have none: reserve again. */
 flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_error *err);
 
-/* Runs body on all ranks, rank 0 on the caller's thread. A rank that fails (or finds itself cancelled) aborts the
- * others; when all have returned, err has the message of the one that failed first, and each rank's arena, brackets and
- * recording are as they were before the body: it leaves nothing but weights, and the next body runs. */
+/* Runs body on all ranks, rank 0 on the caller's thread. A rank that fails or is cancelled aborts the others. When all
+ * have returned, err has the message of the rank that failed first, and each rank's arena, brackets and recording are
+ * as they were before the body: a failed body leaves nothing but weights, and the next body runs. */
 flux1_status mesh_run(mesh_session *s, mesh_body *body, void *arg, flux1_error *err);
 
 /* ---- steps ---- */
 
-/* One step of a loop: `calls` enqueues it, or it is replayed where a step of this recording (a number that stands for
- * these calls on these activations) was recorded before. Up to OPS_STEPS_AHEAD steps may be enqueued before the first
- * is waited for. *replayed, which may be NULL: calls were not made. */
+/* One step of a loop: `calls` enqueues it, or it is replayed if a step of this number was recorded before. `recording`
+ * is a number that stands for these calls on these activations. Up to OPS_STEPS_AHEAD steps may be enqueued before the
+ * first is waited for. *replayed (may be NULL): the step was replayed and calls were not made. */
 flux1_status mesh_step(mesh *m, int64_t step, uint64_t recording, mesh_body *calls, void *arg, bool *replayed);
 
-/* Waits until the step is done on all ranks; *slot: the lowest that ops_finite remembered in it on any of them, or −1.
- */
+/* Waits until the step is done on all ranks. *slot: the lowest slot that ops_finite remembered in it on any rank, or
+ * −1. */
 flux1_status mesh_step_wait(mesh *m, int64_t step, int *slot);
 
 /* ---- cuts ---- */
@@ -111,7 +109,7 @@ cut cut_of(int64_t n, int size, int rank);
 static inline cut mesh_heads(const mesh *m, int64_t heads) { return cut_of(heads, m->tp, m->tp_rank); }
 static inline cut mesh_features(const mesh *m, int64_t features) { return cut_of(features, m->tp, m->tp_rank); }
 
-/* Of what all tp ranks add up, a bias counts once: on this rank. */
+/* A bias is added once in what all tp ranks sum: on this rank. */
 static inline bool mesh_adds_bias(const mesh *m) { return m->tp_rank == 0; }
 
 /* The rank that talks to the caller. */
@@ -136,12 +134,12 @@ typedef struct norm {
     float eps;
 } norm;
 
-/* Entering a block: full = gather over tp of norm(x). x: this rank's residual rows (a part or the whole); full: LINEAR,
+/* Start of a block: full = gather over tp of norm(x). x: this rank's residual rows (a part or the whole); full: LINEAR,
  * all rows of the span. */
 flux1_status mesh_enter(mesh *m, const norm *n, act x, act full);
 
-/* Leaving it: x += gate[step] ⊙ Σ over tp of in·Wᵀ + b; in: LINEAR, all rows of the span, this rank's columns; x: this
- * rank's residual rows. gate may be left out. */
+/* End of a block: x += gate[step] ⊙ Σ over tp of in·Wᵀ + b. in: LINEAR, all rows of the span, this rank's columns; x:
+ * this rank's residual rows. gate may be left out. */
 flux1_status mesh_leave(mesh *m, act in, const linear_weight *w, act gate, act x);
 
 /* x += gate[step] ⊙ down(f(up(in))), up column-parallel, down row-parallel; rows as in mesh_leave. */
@@ -155,7 +153,7 @@ flux1_status mesh_gather(mesh *m, act x, act full);
 flux1_status mesh_table(mesh *m, act in, const linear_weight *w, act table);
 
 /* Attention where every sp rank holds its own span of the image's k and v (and all of the prompt's): softmax over all
- * of them. The next rank's k and v are under way while these are used; partial results merge by log-sum-exp; the
+ * of them. The next rank's k and v are received while these are used; partial results merge by log-sum-exp; the
  * prompt's keys count once. `image_rows`: of the whole picture. (Liu et al., arXiv:2310.01889.) out: LINEAR, rows as q.
  * No bias, not causal when sp > 1. */
 flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *a, int64_t image_rows, act out);

@@ -1,7 +1,7 @@
-/* Runners: what a session's bodies run through. The pipeline says mesh_open, mesh_reserve, mesh_run, mesh_close
- * (mesh.h); the first row of the registry that serves the device's kind is behind them. There is one today, `ranks`: a
- * thread and a backend for each rank of this process. A kind of device that is no table of eager calls gets its own
- * row, which may run the body on shapes once and hand what it recorded to another program. */
+/* Runners: how a session's bodies are executed. mesh_open, mesh_reserve, mesh_run and mesh_close (mesh.h) call the
+ * first row of the registry in runner.c that serves the device's kind. There is one row today, `ranks`: a thread and a
+ * backend for each rank of this process. A kind of device that takes a whole program instead of single calls would get
+ * a row of its own, which records the body once and executes the recording. */
 #ifndef FLUX1_MESH_RUNNER_H
 #define FLUX1_MESH_RUNNER_H
 
@@ -17,10 +17,10 @@ typedef struct mesh_runner {
     void (*close)(mesh_session *s);
 } mesh_runner;
 
-/* What every runner's session begins with. */
+/* Every runner's session begins with this. */
 struct mesh_session {
     const mesh_runner *fn;
-    int ranks; /* of this process */
+    int ranks; /* in this process */
 };
 
 extern const mesh_runner mesh_ranks_runner;

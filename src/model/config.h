@@ -1,5 +1,5 @@
-/* What the config.json files of a pipeline say. Every size is checked here once: positive, and small enough that no
- * product of a few of them overflows. */
+/* The contents of a pipeline's config.json files. Every size is checked here, once: positive, and small enough that
+ * products of a few of them do not overflow. */
 #ifndef FLUX1_MODEL_CONFIG_H
 #define FLUX1_MODEL_CONFIG_H
 
@@ -14,7 +14,7 @@
 
 typedef struct clip_config {
     int64_t vocab, positions, hidden, layers, heads, mlp;
-    int64_t eos; /* 2 selects the rule "position of the largest id" (transformers' legacy), any other its first
+    int64_t eos; /* 2 selects transformers' legacy rule "position of the largest id"; any other: the id's first
                     position, or 0 */
     activation act;
     double eps;
@@ -42,7 +42,7 @@ typedef struct vae_config {
     bool mid_attention, quant_conv, post_quant_conv;
 } vae_config;
 
-/* `name` is the file's path for messages. FLUX1_ERR_FORMAT or FLUX1_ERR_UNSUPPORTED naming the key. */
+/* `name` is the file's path, for messages. FLUX1_ERR_FORMAT or FLUX1_ERR_UNSUPPORTED, naming the key. */
 flux1_status clip_config_read(const json_value *j, const char *name, clip_config *out, flux1_error *err);
 flux1_status t5_config_read(const json_value *j, const char *name, t5_config *out, flux1_error *err);
 flux1_status dit_config_read(const json_value *j, const char *name, dit_config *out, flux1_error *err);
@@ -50,7 +50,7 @@ flux1_status vae_config_read(const json_value *j, const char *name, vae_config *
 
 static inline int64_t dit_hidden(const dit_config *c) { return c->heads * c->head_dim; }
 
-/* Pixels a latent cell is wide and high: 2^(levels − 1). */
+/* Width and height of a latent cell in pixels: 2^(levels − 1). */
 static inline int64_t vae_scale(const vae_config *c) { return (int64_t)1 << (c->levels - 1); }
 
 #endif

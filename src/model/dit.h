@@ -1,10 +1,10 @@
 /* The FLUX.1 transformer: joint (double) blocks on prompt and image, then single blocks on both together, predicting
  * the velocity of rectified flow. (diffusers: models/transformers/transformer_flux.py; BFL: src/flux/model.py.)
  *
- * Three things, each made once and used many times: the weights of a rank, what a batch is conditioned on (prompts,
- * guidance and noise levels), and the activations of a batch on its way through the steps. All belong to one rank and
- * one backend; conditions and streams lie in the backend's arena from their creation on, and are given back by
- * releasing it. */
+ * Three objects, each created once and used many times: the weights of a rank, what a batch is conditioned on (prompts,
+ * guidance and noise levels), and the activations of a batch (a stream). All belong to one rank and one backend.
+ * Conditions and streams lie in the backend's arena from their creation on; releasing the arena frees that memory,
+ * their _destroy functions only the host's part. */
 #ifndef FLUX1_MODEL_DIT_H
 #define FLUX1_MODEL_DIT_H
 
@@ -18,7 +18,7 @@ typedef struct dit_stream dit_stream;
 flux1_status dit_weights_create(loader *l, const dit_config *c, dit_weights **out);
 void dit_weights_destroy(dit_weights *w); /* NULL is fine */
 
-/* What the rows of a batch are conditioned on, on the host. Read during dit_condition_create only. */
+/* What the rows of a batch are conditioned on, in host memory. Read only during dit_condition_create. */
 typedef struct dit_prompts {
     int64_t batch;
     int64_t text_rows; /* prompt tokens, the same for all */
@@ -29,22 +29,25 @@ typedef struct dit_prompts {
     const tensor *pooled;        /* [batch, pooled_dim] */
 } dit_prompts;
 
-/* Everything that does not change from step to step: the embedded prompts, the modulation of all steps and blocks. */
+/* Everything that does not change from step to step: the embedded prompts, the modulation of all steps and blocks.
+ * FLUX1_ERR_NUMERIC if it contains a NaN or infinity. One tick at the end. */
 flux1_status dit_condition_create(const dit_weights *w, mesh *m, const dit_prompts *p, model_tick *tick, void *user,
                                   dit_condition **out);
 void dit_condition_destroy(dit_condition *c); /* the host's part; NULL is fine */
 
-/* Where the rows of a batch lie: the positions that RoPE turns by, text rows first (diffusers: txt_ids, img_ids). */
+/* The positions of a batch's rows, which RoPE encodes, text rows first (diffusers: txt_ids, img_ids). The tables are
+ * read only during dit_stream_create. */
 typedef struct dit_layout {
     int64_t batch, text_rows, image_rows;
     const float *text_ids, *image_ids; /* [rows, DIT_ID_AXES] */
-    int passes;                        /* 1, or 2: a negative condition too (true CFG) */
+    int passes;                        /* 1; 2 with a negative condition (true CFG) */
 } dit_layout;
 
 flux1_status dit_stream_create(const dit_weights *w, mesh *m, const dit_layout *l, dit_stream **out);
 void dit_stream_destroy(dit_stream *s); /* NULL is fine */
 
-/* Pictures begin: noise [batch, image_rows, in_channels], float32. Any number may follow one another on a stream. */
+/* Starts a batch of pictures from noise [batch, image_rows, in_channels], float32. May be called again for the next
+ * batch. */
 flux1_status dit_stream_start(const dit_weights *w, mesh *m, dit_stream *s, const tensor *noise);
 
 /* The calls of one step, the same every time: latent += (σ[k+1] − σ[k]) · velocity(latent, σ[k]) at the step counter k.
@@ -64,11 +67,11 @@ int64_t dit_ticks(const dit_config *c, int passes);
  * which then failed here or elsewhere, goes back to what was kept. */
 flux1_status dit_stream_keep(dit_stream *s, mesh *m, int64_t step);
 
-/* FLUX1_ERR_NUMERIC if `slot` (of mesh_step_wait) is one: the block that made a NaN or infinity. */
+/* FLUX1_ERR_NUMERIC naming the block that produced a NaN or infinity, if `slot` (from mesh_step_wait) is not −1. */
 flux1_status dit_told(const dit_weights *w, mesh *m, int slot, int64_t step);
 
-/* The latents of all ranks, [batch, image_rows, in_channels], on ranks that pass a host tensor. With `sigma_next`
- * (σ[k+1]), the pictures that step k's velocity points at (x − σ[k+1]·v) in their place. */
+/* Collects the latents of all ranks, [batch, image_rows, in_channels], on ranks that pass a host tensor. With
+ * `sigma_next` (σ[k+1]) after step k: the pictures that its velocity points at, x − σ[k+1]·v, instead. */
 flux1_status dit_latent(const dit_stream *s, mesh *m, const float *sigma_next, tensor *host);
 
 #endif

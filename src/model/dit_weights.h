@@ -1,5 +1,4 @@
-/* The transformer's weights on one rank, as dit_weights.c loads them: block by block, by the names that the paper's
- * figures have. */
+/* The transformer's weights on one rank, as dit_weights.c loads them, block by block. */
 #ifndef FLUX1_MODEL_DIT_WEIGHTS_H
 #define FLUX1_MODEL_DIT_WEIGHTS_H
 

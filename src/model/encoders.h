@@ -1,5 +1,5 @@
-/* The two text encoders: CLIP-L for one pooled vector, T5 for a sequence. Host tensors in and out; everything between
- * is the backend's. (transformers: models/clip, models/t5.) */
+/* The two text encoders: CLIP-L for one pooled vector, T5 for a sequence. Inputs and results are host tensors.
+ * (transformers: models/clip, models/t5.) */
 #ifndef FLUX1_MODEL_ENCODERS_H
 #define FLUX1_MODEL_ENCODERS_H
 
@@ -12,16 +12,16 @@ typedef struct t5 t5;
 flux1_status clip_create(loader *l, const clip_config *c, clip **out);
 void clip_destroy(clip *model);
 
-/* pooled [1, hidden] = final_layer_norm(last layer)[eos position]; ids: int32, `length` of them, at most config's
- * positions. The result goes to `pooled` on ranks that pass one. */
+/* pooled [1, hidden] = final_layer_norm(last layer)[eos position]. ids: `length` of them, at most the config's
+ * positions. Ranks that pass a `pooled` (others NULL) get the result. FLUX1_ERR_NUMERIC names the block. */
 flux1_status clip_encode(clip *model, mesh *m, const int32_t *ids, int64_t length, tensor *pooled, model_tick *tick,
                          void *user);
 
 flux1_status t5_create(loader *l, const t5_config *c, t5 **out);
 void t5_destroy(t5 *model);
 
-/* embeds [1, length, d_model]: last hidden state of every token; no mask: padding is attended to, so the length is part
- * of the result. */
+/* embeds [1, length, d_model]: last hidden state of every token. There is no mask: padding is attended to, so the
+ * length changes the result. Otherwise as clip_encode. */
 flux1_status t5_encode(t5 *model, mesh *m, const int32_t *ids, int64_t length, tensor *embeds, model_tick *tick,
                        void *user);
 

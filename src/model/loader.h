@@ -1,10 +1,11 @@
-/* From named tensors to prepared weights: what the four models share when they are built. */
+/* From named tensors to prepared weights: what the four models share when they are built. The load_ functions put
+ * weights into the loader's current block (load_block). */
 #ifndef FLUX1_MODEL_LOADER_H
 #define FLUX1_MODEL_LOADER_H
 
 #include "mesh/mesh.h"
 
-/* The blocks that a model has made on its backend: given back with it, while the backend lives on. */
+/* The blocks that a model has created on its backend. They are destroyed with the model; the backend stays. */
 typedef struct block_list {
     ops *o;
     block **block;
@@ -15,17 +16,17 @@ typedef struct block_list {
 typedef struct loader {
     mesh *m;
     store *s;
-    block_list *made;     /* the model's */
-    bool claim;           /* note faults in the store (opening a folder); otherwise every tensor is known to be there */
-    block *block;         /* what is loaded next belongs to this */
-    bool coarse;          /* linear weights loaded next are marked so */
+    block_list *made; /* the model's */
+    bool claim;       /* record faults in the store (opening a folder); otherwise every tensor is known to be there */
+    block *block;     /* owner of what is loaded next */
+    bool coarse;      /* linear weights loaded next are marked so */
     store_tensor missing; /* stands in for a tensor that is not there, while claiming */
 } loader;
 
 void block_list_free(block_list *l); /* the blocks too */
 
-/* Called after each block of a model, on every rank, in order: progress, and the dry run's way to know what a block
- * costs. */
+/* Called after each block of a model, on every rank, in order: reports progress, and in a dry run records the FLOPs so
+ * far. */
 typedef flux1_status model_tick(void *user, mesh *m);
 
 flux1_status load_block(loader *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -50,15 +51,16 @@ flux1_status load_norm(loader *l, const char *name, int64_t n, bool bias, weight
 /* `<name>.weight` [out, in, kernel, kernel] and `<name>.bias`. */
 flux1_status load_conv(loader *l, const char *name, int64_t out, int64_t in, int kernel, weight **w);
 
-/* A recipe that a model made by itself, into the block. bias may be NULL. */
+/* Prepares a recipe that the model made itself. bias may be NULL. */
 flux1_status load_prepared(loader *l, weight_recipe *w, const weight_recipe *bias, weight **out);
 
 /* An embedding table `name` [entries, width]. */
 flux1_status load_table(loader *l, const char *name, int64_t entries, int64_t width, weight **w);
 
-/* FLUX1_ERR_NUMERIC naming the block, if one of the checks (ops finite; slot = index into names) has failed. */
+/* FLUX1_ERR_NUMERIC naming the block if one of the checks (ops_finite; slot = index into names) has failed on any rank.
+ */
 flux1_status finite_report(mesh *m, const char *model, const char *const *names, const char *where);
-/* The same for a slot that all ranks know already, or −1. */
+/* The same for a slot that all ranks already know, or −1. */
 flux1_status finite_told(mesh *m, int slot, const char *model, const char *const *names, const char *where);
 
 #endif

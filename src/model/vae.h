@@ -12,8 +12,8 @@ typedef struct vae_encoder vae_encoder;
 flux1_status vae_decoder_create(loader *l, const vae_config *c, vae_decoder **out);
 void vae_decoder_destroy(vae_decoder *v);
 
-/* latent: host [1, h·w, latent_channels], unscaled (x/scaling + shift). pixels: host [1, h·w·scale², 3] in about [−1,
- * 1], on ranks that pass one. */
+/* latent: host [1, h·w, latent_channels], unscaled (x/scaling + shift). pixels: host [1, h·w·scale², 3], about −1 to 1,
+ * on ranks that pass one (others NULL). */
 flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h, int64_t w, tensor *pixels,
                         model_tick *tick, void *user);
 

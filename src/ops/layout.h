@@ -6,13 +6,13 @@
 #include "base/checked.h"
 #include "ops/ops.h"
 
-/* bf16: the arithmetic is bf16. */
+/* Whether a role is stored as bf16; bf16: the arithmetic is. */
 static inline bool layout_bf16(bool bf16, act_role role)
 {
     return bf16 && (role == ACT_LINEAR || role == ACT_HEADS || role == ACT_PLANE);
 }
 
-/* Bytes of the elements, rounded up to `align`; SIZE_MAX for a shape too large to address (an arena refuses that). */
+/* Bytes of the elements, rounded up to `align`. SIZE_MAX for a shape too large to address, which arenas refuse. */
 static inline size_t layout_bytes(bool bf16, act_role role, const act_shape *s, size_t align)
 {
     int64_t rows, count;

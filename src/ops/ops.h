@@ -1,14 +1,14 @@
-/* The narrow waist: everything a backend can do, and all that model code may ask of one.
+/* The backend interface: everything a backend can do, and all that model code may ask of one.
  *
- * Model code says what is computed, never where or in which layout: it creates activations by logical shape and role,
- * passes handles, and reads shapes back. It takes no pointer, computes no stride, copies no bytes (DESIGN.md "The
- * waist", rules 1-7). Operations are enqueued in order; a status that comes back is about the enqueueing, on a CPU also
- * about the work. Messages go to o->err. `ops/ref` is the definition of every entry; tests/checkops holds the others to
- * it.
+ * Model code says what is computed, never where or in which layout. It creates activations by logical shape and role,
+ * passes handles, and reads shapes back. It takes no pointer, computes no stride and copies no bytes. Operations are
+ * enqueued in order; a returned status is about the enqueueing, on a CPU also about the work. Messages go to o->err.
+ * `ops/ref` defines every entry; tests/ops/test_checkops.c tests the other backends against it.
  *
- * Handles: an `act` names a whole buffer, one part of it (prompt or image rows of a joint tensor) and a window of its
- * columns, so that fused products (q|k|v, attention|mlp, shift|scale|gate) are one buffer and nothing is ever
- * concatenated. A zeroed act means "left out". Windows begin at multiples of a head size or of the model's width. */
+ * Handles: an `act` names a buffer, one part of it (prompt or image rows of a joint tensor) or the whole, and a window
+ * of rows and columns. So fused products (q|k|v, attention|mlp, shift|scale|gate) are one buffer, and nothing is ever
+ * concatenated. A zeroed act means "left out". Windows of columns begin at multiples of a head size or of the model's
+ * width. */
 #ifndef FLUX1_OPS_OPS_H
 #define FLUX1_OPS_OPS_H
 
@@ -19,15 +19,15 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-/* What an activation is for; the backend chooses dtype, order and padding from it.
- * PARTIAL is summed over ranks and TABLE, STATS, ROPE hold step-independent values: float32 on every backend. */
+/* What an activation is for; the backend chooses dtype, order and padding from it. PARTIAL, TABLE, STATS and ROPE are
+ * float32 on every backend. */
 typedef enum act_role {
-    ACT_RESIDUAL, /* the stream between blocks: float32 or wider than the arithmetic */
+    ACT_RESIDUAL, /* the stream between blocks: float32, or wider than the arithmetic */
     ACT_LINEAR,   /* input of a linear layer */
     ACT_HEADS,    /* attention operand: columns are heads × head size */
     ACT_PARTIAL,  /* partial sum or partial attention result */
     ACT_PLANE,    /* image plane: rows are height × width row-major, columns are channels */
-    ACT_TABLE,    /* rows = steps (or heads for an attention bias) */
+    ACT_TABLE,    /* rows = steps·batch (or heads, for an attention bias) */
     ACT_STATS,    /* group statistics (count, mean, M2), attention log-sum-exp */
     ACT_ROPE,     /* rows as the tensor it rotates; columns (cos, sin) pairs of one head: head_dim values */
     ACT_IDS,      /* int32 token ids, one column */
@@ -36,9 +36,9 @@ typedef enum act_role {
 
 typedef enum act_part { PART_WHOLE = -1, PART_TEXT = 0, PART_IMAGE = 1 } act_part;
 
-/* batch × (text rows, then image rows) × cols. A tensor of one part keeps it in rows[PART_IMAGE] or rows[PART_TEXT],
- * the other being 0. height × width == rows[PART_IMAGE] for planes, otherwise, and for a plane's rows without their
- * geometry, both 0. Any count may be 0 (a rank that holds nothing). */
+/* batch × (text rows, then image rows) × cols. A tensor of one part has it in rows[PART_IMAGE] or rows[PART_TEXT], and
+ * the other is 0. Planes have height × width == rows[PART_IMAGE]; for all other tensors, and for a plane's rows
+ * without their geometry, both are 0. Any count may be 0 (a rank that holds nothing). */
 typedef struct act_shape {
     int64_t batch;
     int64_t rows[2];
@@ -46,13 +46,13 @@ typedef struct act_shape {
     int64_t height, width;
 } act_shape;
 
-/* The head that every backend's buffer begins with. */
+/* Every backend's buffer begins with this. */
 typedef struct act_buffer {
     act_shape shape;
     act_role role;
 } act_buffer;
 
-/* A part of a buffer, some of its rows, some of its columns. */
+/* A window of rows and columns of a buffer's part. */
 typedef struct act {
     act_buffer *buffer;
     act_part part;
@@ -142,42 +142,42 @@ typedef struct attention_args {
 } attention_args;
 
 /* clang-format off */
-/* Primitives: return type, name, arguments. `rows` below are the rows of the part an act names; unless said otherwise,
- * in and out have the same rows and batch, out may not overlap an input, and 0 rows or 0 columns are legal. "[step]" is
- * a row of a TABLE, for batch entry b of the output row step·batch + b, step being the step counter and batch the
- * output's (the table itself has batch 1). check.h holds every call to this.
+/* Primitives: return type, name, arguments. `rows` below are the rows that an act names. Unless stated otherwise, in
+ * and out have the same rows and batch, out may not overlap an input, and 0 rows or 0 columns are legal. "[step]" is a
+ * row of a TABLE: row step·batch + b for entry b of the output's batch, where step is the step counter and batch the
+ * output's (the table itself has batch 1). check.h checks calls against this contract.
  *
  * memory
- *   destroy        frees everything, weights too
- *   reserve        sizes the arena: what the dry run counted
- *   create         a new activation; contents undefined. FLUX1_ERR_INTERNAL when the arena is too small
- *   mark, release  give back everything created since the mark
+ *   destroy        frees everything, including weights
+ *   reserve        an empty arena of at least these bytes (the dry run counts them)
+ *   create         a new activation; contents undefined. FLUX1_ERR_INTERNAL if the arena is too small
+ *   mark, release  release frees everything created since the mark
  *   upload         host float32 (int32 for ACT_IDS) dense [batch, rows, cols] into a part, whole or window
  *   download       the reverse, always float32 (int32 for ACT_IDS); waits
  *   exchange       `bytes` of the arena that a communicator paired with this backend may read and write. In a dry run
- *                  they are addresses to count from: nothing may be read or written there
+ *                  these are addresses for arithmetic only: nothing may be read or written there
  * weights
  *   block_create   an empty block; `name` is copied, for messages
- *   block_destroy  frees the block and its weights; nothing enqueued may still use them, and no recording that does is
- *                  replayed again. NULL is fine
- *   prepare        recipe + bias (may be NULL) into *out, belonging to the block, which is not begun. WEIGHT_VECTOR:
- *                  the bias recipe is the norm's beta
+ *   block_destroy  frees the block and its weights. Nothing enqueued may still use them, and a recording that does may
+ *                  not be replayed again. NULL is fine
+ *   prepare        recipe and bias (may be NULL) into *out, which belongs to the block; the block is not begun.
+ *                  WEIGHT_VECTOR: the bias recipe is the norm's beta
  *   block_begin    holds the block's weights until block_end; operations may use a weight only in between. Not nested
  *                  with itself
- *   rest           nothing will be enqueued for a while: what was prepared may be given up where memory is wanted, and
- *                  is prepared again when its block is begun
+ *   rest           nothing will be enqueued for a while: what was prepared may be given up if memory is needed, and is
+ *                  prepared again when its block is begun
  * order
  *   step_set       the step counter
- *   step_replay    at the head of a step, after step_set: *done if the calls of an earlier step, recorded under this
- *                  number, have been enqueued again whole; otherwise the caller makes them, on the same acts in the same
- *                  order as in every step of that number, and then calls step_record
- *   step_record    their end
- *   step_end       the step is enqueued whole; what finite remembers up to here belongs to it. At most OPS_STEPS_AHEAD
- *                  steps that nobody has waited for
- *   step_wait      waits until a step that was ended is done, not for what was enqueued behind it; *slot: the lowest
- *                  that finite remembered in it, or −1
- *   step_unwind    after a call of a step failed: waits, closes the brackets that are open, releases to the mark, drops
- *                  the step's recording and what finite remembers since the last step_end. The next step works
+ *   step_replay    at the start of a step, after step_set. *done: the calls of an earlier step, recorded under this
+ *                  number, have all been enqueued again. Otherwise the caller makes them, on the same acts and in the
+ *                  same order as in every step of that number, and then calls step_record
+ *   step_record    the end of these calls
+ *   step_end       the step is enqueued completely; what finite remembers up to here belongs to it. At most
+ *                  OPS_STEPS_AHEAD steps may be ended and not waited for
+ *   step_wait      waits until an ended step is done, not for what was enqueued after it. *slot: the lowest slot that
+ *                  finite remembered in it, or −1
+ *   step_unwind    after a call of a step failed: waits, closes open brackets, releases to the mark, drops the step's
+ *                  recording and what finite remembers since the last step_end. The next step works
  *   sync           waits for everything enqueued
  * arithmetic (sums in float32 or better)
  *   product        out[rows, n] = epilogue(in[rows, k] · Wᵀ + b)
@@ -187,15 +187,15 @@ typedef struct attention_args {
  *                  rope (left out: none), whose rows match x's and whose batch is 1: it serves every batch entry
  *   attention      softmax(q·kᵀ·scale + bias)·v per head and batch; q, k, v as heads × head_dim columns; k and v have
  *                  the same rows
- *   attention_part the same over this k, v alone, and its log-sum-exp: out PARTIAL [q rows, heads·dim], lse STATS
+ *   attention_part the same over this k and v only, with its log-sum-exp: out PARTIAL [q rows, heads·dim], lse STATS
  *                  [q rows, heads] (−inf and zeros for no keys)
  *   attention_merge out, lse ← the merge of (out, lse) and (other, other_lse): the result over both sets of keys
- *   conv           3×3 (padding 1) or 1×1, stride 1; or stride 2: 3×3 with one row and column of zeros below and right
- *                  only. in, out PLANE. top and bottom are rows of the neighbours' image ([1 × width] planes) that take
- *                  the place of the zero padding; left out: zeros. residual (out's shape) is added; it may be out
+ *   conv           3×3 (padding 1) or 1×1 with stride 1; or 3×3 with stride 2 and one row and column of zeros, below
+ *                  and right only. in, out PLANE. top and bottom are rows of the neighbours' image ([1 × width] planes)
+ *                  in place of the zero padding; left out: zeros. residual (out's shape) is added; it may be out
  *   group_stats    stats[batch, groups, 3] = count, mean, M2 of each group of channels over the plane's rows
- *   group_apply    (x − mean)/√(var + eps)·w + b, then SiLU if asked; stats has sets·groups rows, set after set: they
- *                  are merged (Chan et al. 1979) first. out may be in
+ *   group_apply    (x − mean)/√(var + eps)·w + b, then SiLU if `silu`. stats has sets·groups rows, set after set, which
+ *                  are merged first (Chan et al. 1979). out may be in
  *   upsample       nearest ×2: out is 2·height × 2·width
  *   embed          out[row] = table[ids[row]] (+ positions[first + row], if not NULL)
  *   activate       out = f(in); out may be in
@@ -271,13 +271,12 @@ typedef struct attention_args {
 /* clang-format on */
 
 /* clang-format off */
-/* Composites: one default each over the primitives (composite.c); a backend may put its own fusion in the table
- * instead.
+/* Composites: each has a default made of primitives (composite.c); a backend may put its own fusion in the table.
  *   linear         product with the weight's adapters: each adds its term to the addend
  *   qkv_norm_rope  qkv[rows, 3·heads·dim] = in·Wᵀ + b, then head_norm_rope on the q and k windows
- *   mlp            out = e(act(in·Upᵀ)·Downᵀ); scratch for the hidden rows comes from the arena
+ *   mlp            out = e(f(in·Upᵀ)·Downᵀ); scratch for the hidden rows comes from the arena
  *   single_products the single block's two products of one input: qkv as above, and hidden = gelu_tanh(in·Wᵀ + b)
- *   group_norm     group_stats and group_apply in one, on one rank */
+ *   group_norm     group_stats and group_apply, on one rank */
 /* clang-format on */
 typedef struct qkv_weights {
     linear_weight qkv;
@@ -312,7 +311,7 @@ typedef struct ops_table {
 OPS_COMPOSITES(OPS_DECLARE_COMPOSITE)
 #undef OPS_DECLARE_COMPOSITE
 
-/* What every backend's state begins with. */
+/* Every backend's state begins with this. */
 struct ops {
     const ops_table *fn;
     flux1_error *err;         /* the rank's message; outlives the backend */
@@ -320,7 +319,7 @@ struct ops {
     int64_t step;             /* the counter, as step_set left it */
 };
 
-/* check.h: is the call what the contract allows? For entries that return a status. */
+/* check.h: whether the contract allows the call. For entries that return a status. */
 #define OPS_DECLARE_CHECK_void(name, args)
 #define OPS_DECLARE_CHECK_size_t(name, args)
 #define OPS_DECLARE_CHECK_flux1_status(name, args) flux1_status check_##name args;
@@ -330,7 +329,7 @@ OPS_COMPOSITES(OPS_DECLARE_CHECK)
 #undef OPS_DECLARE_CHECK
 
 #ifndef FLUX1_CHECK_CALLS
-#define FLUX1_CHECK_CALLS 0 /* 1: every call is checked, not the dry run's alone */
+#define FLUX1_CHECK_CALLS 0 /* 1: every call is checked, not only the dry run's */
 #endif
 #define OPS_CHECK_void(name, call)
 #define OPS_CHECK_size_t(name, call)
@@ -347,7 +346,7 @@ OPS_PRIMITIVES(OPS_WRAPPER)
 OPS_COMPOSITES(OPS_WRAPPER)
 #undef OPS_WRAPPER
 
-/* The head every backend's weight and block begin with. */
+/* Every backend's weights and blocks begin with these. */
 struct weight {
     weight_role role;
     int64_t rows, cols;
@@ -361,17 +360,16 @@ struct block {
     bool held;
 };
 
-/* Shapes alone are being counted: values given to upload are not read, so they need not be made. */
+/* A dry run: values given to upload are not read, so they need not be computed. */
 static inline bool ops_counts_only(const ops *o) { return o->fn->name[0] == 'd'; }
 
-/* Products with coarse weights in e4m3: each row of both operands, or each operand as a whole, is divided by its
- * largest magnitude / 448 and rounded to nearest even; sums are float32, or as the hardware adds e4m3; the scales
- * follow. A GPU that scales no rows takes FP8_ROWS as FP8_WHOLE. */
+/* Products with coarse weights in e4m3. Each row of both operands (ROWS), or each operand as a whole (WHOLE), is
+ * divided by its largest magnitude / 448 and rounded to nearest even; the product is then multiplied by the scales.
+ * Sums are float32, or as the hardware adds e4m3. A GPU that cannot scale rows treats FP8_ROWS as FP8_WHOLE. */
 typedef enum ops_fp8 { FP8_NO, FP8_ROWS, FP8_WHOLE } ops_fp8;
 
-/* What the dry run tells of each call, in order: the plan. Arena sizes, FLOP counts, progress, refusals and `bench
- * --events` are sinks of it. A collective's event comes from the mesh's dry communicator. Names live as long as the
- * backend. */
+/* What the dry run reports for each call, in order: the plan. ops_count is the sum of these events. A collective's
+ * event comes from the mesh's dry communicator. Names live as long as the backend. */
 typedef enum ops_event_kind {
     EVENT_COMPUTE,
     EVENT_COLLECTIVE,
@@ -393,7 +391,7 @@ typedef struct ops_event {
     size_t bytes_in, bytes_out, bytes_weights;
     size_t bytes_moved; /* collectives: sent by this rank */
     int ranks;          /* collectives: of the communicator */
-    bool overlaps;      /* shift_begin: everything up to its shift_end may hide it */
+    bool overlaps;      /* shift_begin: it may overlap with everything up to its shift_end */
     size_t arena;       /* bytes in use when it runs, scratch included */
 } ops_event;
 
@@ -420,10 +418,10 @@ typedef struct ops_sizing {
     /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries of all batches, n keys, k head
      * size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
-    size_t spare; /* of a device's own memory, bytes left to its libraries where weights are to stay */
+    size_t spare; /* bytes of a device's own memory left to its libraries when weights stay on it */
     size_t unit;  /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
-    /* device memory that a prepared weight takes, at most; NULL: weights stay in the mapped file, but for what is small
-     * or has to be put in another order */
+    /* device memory that a prepared weight takes, at most. NULL: weights stay in the mapped file, except what is small
+     * or needs another order */
     size_t (*weight_bytes)(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);
 } ops_sizing;
 
@@ -441,12 +439,12 @@ typedef struct ops_count {
     size_t held_bytes;   /* of those weights on the device: ops_sizing.weight_bytes */
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
-    size_t block_bytes; /* file bytes of two blocks in a row, at most: one is used while the next is read */
+    size_t block_bytes; /* the most file bytes of two consecutive blocks: one is used while the next is read */
     size_t exchanged;   /* bytes sent by this rank (counted by the mesh) */
-    int64_t operations; /* that compute */
+    int64_t operations; /* calls that compute */
 } ops_count;
 
-/* Runs the same model code on shapes alone, with the memory a backend of `sizing` would take. */
+/* A backend that computes nothing and counts, with the memory that a backend of `sizing` would take. */
 flux1_status ops_dry_create(const ops_config *c, const ops_sizing *sizing, ops **out);
 ops_count *ops_dry_count(ops *o); /* NULL if o is not a dry backend */
 

@@ -1,4 +1,4 @@
-/* The context's insides: where a run happens, and what it says. */
+/* Internals of a context: its devices, sessions, limits and last message. */
 #ifndef FLUX1_PIPELINE_CONTEXT_H
 #define FLUX1_PIPELINE_CONTEXT_H
 
@@ -10,7 +10,7 @@ struct session;
 struct flux1_context {
     mesh_config mesh;
     mesh_device device;
-    mesh_device text_device; /* of the encoders: `device`, or one of their own */
+    mesh_device text_device; /* of the encoders, if has_text_device */
     bool has_text_device;
     uint64_t max_memory;        /* bytes of the host's */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
@@ -29,18 +29,18 @@ void context_log(flux1_context *c, flux1_log_level level, const char *format, ..
 /* "f32", "bf16" or "fp8": what flux1_dtype came to. */
 const char *context_dtype(const flux1_context *c);
 
-/* Every public call begins here: the last message goes, a cancel that came before is forgotten. FLUX1_ERR_ARGUMENT for
+/* Every public call begins here: clears the last message and any cancel that came before. FLUX1_ERR_ARGUMENT for
  * NULL. */
 flux1_status context_begin(flux1_context *c);
 
-/* FLUX1_ERR_ARGUMENT: "name: NULL is not possible here", unless p is there. */
+/* FLUX1_ERR_ARGUMENT "<name> is NULL" if p is NULL. */
 flux1_status context_needs(flux1_context *c, const void *p, const char *name);
 
-/* FLUX1_ERR_ARGUMENT for a context that was kept for its message alone. */
+/* FLUX1_ERR_ARGUMENT if flux1_context_create failed and the context was kept for its message alone. */
 flux1_status context_computes(flux1_context *c);
 
-/* From now until token_leave the token (NULL is fine) cancels this context too. FLUX1_ERR_CANCELLED if it is cancelled
- * already. */
+/* Until token_leave, cancelling the token (NULL is fine) also cancels this context. FLUX1_ERR_CANCELLED if it is
+ * already cancelled; call token_leave in any case. */
 flux1_status token_enter(flux1_context *c, flux1_cancel_token *token);
 void token_leave(flux1_context *c);
 

@@ -10,8 +10,8 @@ typedef struct dump dump;
 flux1_status dump_create(int64_t batch, dump **out, flux1_error *err);
 void dump_destroy(dump *d); /* NULL is fine */
 
-/* Copies entry `index` of the tensor `name`, whose shape is [batch, dims…] (or [dims…] with index −1). type: F32 or
- * I32. No-op when d is NULL. */
+/* Copies `data` [dims…] into entry `index` of the tensor `name` [batch, dims…]; with index −1 the tensor is [dims…].
+ * type: F32 or I32. Does nothing if d is NULL. */
 flux1_status dump_add(dump *d, const char *name, dtype type, int dims, const int64_t *shape, int64_t index,
                       const void *data, flux1_error *err);
 

@@ -40,8 +40,8 @@ struct flux1_model {
 
 #define T5_LENGTH_MAX 512 /* diffusers' limit */
 
-/* Checks that all parts are there, reads the configs, opens tokenizers and stores, and holds every tensor's name and
- * shape to the configs. */
+/* Checks that all parts are there, reads the configs, opens tokenizers and stores, and checks every tensor's name and
+ * shape against the configs. */
 flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err);
 
 /* A model of FLUX.1's true size with synthetic weights of `weights`: variant "schnell" or "dev". No tokenizers. */
@@ -54,11 +54,11 @@ void folder_close(struct flux1_model *m);
 flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out,
                                     flux1_error *err);
 
-/* T5 tokens where a request does not say: what the tokenizer is made for, up to 512, and for a model without guidance
- * (schnell) up to 256, which it was made with. */
+/* T5 tokens if the request does not say: the tokenizer's length, at most 512; for a model without guidance (schnell) at
+ * most 256, its training length. */
 int folder_default_length(int tokenizer_length, bool guidance);
 
-/* Pixels that width and height are multiples of: two latent cells. */
+/* Width and height are multiples of this many pixels: two latent cells. */
 static inline int64_t folder_size_multiple(const struct flux1_model *m) { return 2 * vae_scale(&m->vae); }
 
 #endif

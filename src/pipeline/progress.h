@@ -1,5 +1,4 @@
-/* From the models' ticks to the caller's progress: fractions and time left follow the FLOPs that the dry run counted.
- */
+/* From the models' ticks to the caller's progress. Fractions and time left follow the FLOPs counted by the dry run. */
 #ifndef FLUX1_PIPELINE_PROGRESS_H
 #define FLUX1_PIPELINE_PROGRESS_H
 
@@ -19,10 +18,10 @@ typedef struct progress {
 
 void progress_begin(progress *p, flux1_context *c, const request *r, int64_t images, double total_flops);
 
-/* The stage that runs from now on; `t` reports here. */
+/* Starts a stage; `t` reports to p from now on. */
 void progress_stage(progress *p, flux1_stage stage, const stage_plan *plan, ticker *t);
 
-/* `flops` of the request are done, whatever the ticks said. */
+/* Adds `flops` to what is done of the request, whatever the ticks reported. */
 void progress_advance(progress *p, double flops);
 
 /* Calls the caller's function; a value other than 0 cancels. */

@@ -4,7 +4,7 @@
 
 #include "pipeline/context.h"
 
-#define SIZE_LIMIT 65536 /* pixels a side: beyond it sizes are a slip of the keyboard */
+#define SIZE_LIMIT 65536 /* pixels per side: larger values are taken as typing errors */
 #define STEPS_LIMIT 10000
 #define COUNT_LIMIT 10000
 
@@ -21,7 +21,7 @@ typedef struct request {
     const char *negative_prompt; /* NULL: none */
     float true_cfg_scale;
     int passes;                             /* 2 with true CFG, otherwise 1 */
-    int64_t batch;                          /* 0: to be chosen */
+    int64_t batch;                          /* 0: chosen by the plan */
     const flux1_text *text, *negative_text; /* given by the caller, or NULL */
     const char *dump;
     flux1_progress_fn *progress;
@@ -31,7 +31,7 @@ typedef struct request {
     flux1_cancel_token *cancel;
 } request;
 
-/* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT, one sentence. Roundings and ignored values are logged. */
+/* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT. Roundings and ignored values are logged. Strings are borrowed from p. */
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);
 
 static inline int64_t request_grid_h(const request *r, const flux1_model *m)

@@ -1,5 +1,5 @@
-/* One call of flux1_generate or flux1_generate_many: what was asked, what was planned, what is under way. plan.c fills
- * the first half, generate.c runs it. */
+/* One call of flux1_generate or flux1_generate_many: the requests, the plan, and the work in progress. plan.c fills
+ * requests and plan, generate.c runs them. */
 #ifndef FLUX1_PIPELINE_RUN_H
 #define FLUX1_PIPELINE_RUN_H
 
@@ -15,7 +15,7 @@ typedef struct request_texts {
     prompt_text of[2]; /* prompt, negative prompt */
 } request_texts;
 
-/* Whose picture it is. */
+/* A picture's request, its index there, and its seed. */
 typedef struct picture_place {
     int request, index;
     uint64_t seed;
@@ -33,7 +33,7 @@ typedef struct run {
     text_plan text_plan;
     denoiser denoiser, rest; /* of a whole batch, and of the last one if that is smaller */
     decoder decoder;
-    bool alternate;  /* a batch is decoded before the next is denoised */
+    bool alternate;  /* each batch is decoded before the next one is denoised */
     size_t *reserve; /* [ranks]: arena bytes for all stages, or NULL: each takes its own */
     batch_row *rows; /* [batch] */
     progress p;
@@ -41,25 +41,26 @@ typedef struct run {
     flux1_image *images; /* [count], or NULL: none are kept */
 } run;
 
-/* A batch on its way. */
+/* A batch of pictures in progress. */
 typedef struct batch {
     int64_t first, size;
     denoiser *denoiser;
     tensor latents;  /* [size, tokens, channels]: noise, then the last latents */
-    tensor expected; /* a preview's */
+    tensor expected; /* latents of previews */
     bool has_expected;
 } batch;
 
-/* Pictures of the batch that begins with picture `first`. */
+/* Number of pictures in the batch that begins with picture `first`. */
 int64_t run_batch_size(const run *g, int64_t first);
 
 /* Checks the requests, and that they may share batches. */
 flux1_status run_take_requests(run *g, const flux1_generate_params *const *params);
 
-/* Ids, batches, and the plan of every stage, before anything is computed. FLUX1_ERR_LIMIT if something does not fit. */
+/* Token ids, batches, and the plan of every stage, before anything is computed. FLUX1_ERR_LIMIT if a stage does not
+ * fit. */
 flux1_status run_plan(run *g);
 
-/* What goes into the dump. after: steps done, 0 for the noise. */
+/* Add to the dump. after: steps done, 0 for the noise. */
 flux1_status run_dump_texts(run *g);
 flux1_status run_dump_latents(run *g, const batch *b, int64_t after);
 flux1_status run_dump_decoded(run *g, int64_t picture, const tensor *decoded);

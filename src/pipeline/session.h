@@ -1,13 +1,13 @@
-/* Sessions of a context: ranks on one of its devices, with the models built on them and the last recorded step. A stage
- * takes one, runs on it and gives it back; it stays open for the next stage and the next request, until the context is
- * destroyed. A context has as many as were ever taken at the same time. */
+/* Sessions of a context: ranks on one of its devices, with the models built there and the last recorded step. A stage
+ * takes one, runs on it and gives it back. It stays open for the next stage and the next request, until the context is
+ * destroyed. A context has as many sessions as were ever taken at the same time. */
 #ifndef FLUX1_PIPELINE_SESSION_H
 #define FLUX1_PIPELINE_SESSION_H
 
 #include "mesh/mesh.h"
 #include "pipeline/folder.h"
 
-/* One row a model that is built on ranks: name, component, type. */
+/* One row per model that is built on ranks: name, component, type. */
 #define BUILT_MAP(X)                       \
     X(CLIP, COMPONENT_CLIP, clip)          \
     X(T5, COMPONENT_T5, t5)                \
@@ -22,7 +22,7 @@ typedef enum built {
         BUILTS
 } built;
 
-/* What the calls of a recorded step depend on: equal shapes on one session make the same calls on the same memory. */
+/* What the calls of a recorded step depend on. Equal shapes on one session make the same calls on the same memory. */
 typedef struct step_shape {
     int64_t batch, text_rows, grid_h, grid_w, steps, passes;
     float scale;
@@ -32,19 +32,20 @@ typedef struct session {
     mesh_session *mesh;
     const mesh_device *device;
     bool busy;
-    uint64_t model;      /* number of the flux1_model whose parts are built; 0: none */
+    uint64_t model;      /* flux1_model.number of the model whose parts are built; 0: none */
     void **rank[BUILTS]; /* [ranks] each, NULL where not built */
     step_shape recorded;
-    uint64_t recording; /* its number */
+    uint64_t recording; /* number of the recording of that shape */
     struct session *next;
 } session;
 
 struct flux1_context;
 
-/* A session on `d` (one of the context's two devices), preferably one that has this model already. */
+/* A free session on `d` (one of the context's two devices), preferably one that has this model already; opened if there
+ * is none. Parts of another model are dropped. */
 flux1_status session_take(struct flux1_context *c, const mesh_device *d, const struct flux1_model *m, session **out);
 
-/* What lies in its arena is over; models stay built. NULL is fine. */
+/* Gives a session back. Its arena is released; models stay built. NULL is fine. */
 void session_give(struct flux1_context *c, session *s);
 
 /* The number of a step of this shape on this session: the one it had before if the last shape was the same. */
@@ -52,7 +53,8 @@ uint64_t session_recording(session *s, const step_shape *shape);
 
 void sessions_close(struct flux1_context *c);
 
-/* The model `what` of this rank: built on the session once; on a session of NULL (a dry run) for this call alone. */
+/* The model `what` of this rank, built on the session on first use. With a NULL session (a dry run) it is built for
+ * this call, and session_model_done destroys it. */
 flux1_status session_model(session *s, const struct flux1_model *m, built what, mesh *rank, void **out);
 void session_model_done(const session *s, built what, void *model); /* NULL is fine */
 

@@ -1,5 +1,5 @@
-/* The three stages as bodies of a mesh, and what the dry run says of each before it runs. Only host tensors pass
- * between stages. */
+/* The three stages as mesh bodies (mesh.h), and their plans, made by the dry run before they run. Only host tensors
+ * pass between stages. */
 #ifndef FLUX1_PIPELINE_STAGES_H
 #define FLUX1_PIPELINE_STAGES_H
 
@@ -8,13 +8,13 @@
 #include "model/vae.h"
 #include "pipeline/session.h"
 
-/* What a stage will take. Of a stage with steps, one step is planned and the others are like it. */
+/* What a stage will need. Of a stage with steps, one step is planned (stage_plan_repeat). */
 typedef struct stage_plan {
     size_t *arena;   /* [ranks]: bytes */
     size_t memory;   /* of activations, of all ranks */
     ops_count count; /* of all ranks and steps */
     double flops;    /* of rank 0 and all steps: what its ticks count */
-    double *ticks;   /* rank 0's FLOPs at each of its ticks, as far as it was planned */
+    double *ticks;   /* [tick_count]: rank 0's FLOPs at each tick that was planned */
     size_t tick_count;
     double opening,
         step; /* a stage with steps: rank 0's FLOPs before the first one (at ticks[0 … opening_ticks)), and of each */
@@ -23,7 +23,7 @@ typedef struct stage_plan {
     ops_count before; /* `count` as it was before the first step */
 } stage_plan;
 
-/* Rank 0's FLOPs when its tick number `tick` comes. */
+/* Rank 0's FLOPs at its tick number `tick`. */
 double stage_plan_done(const stage_plan *p, size_t tick);
 
 /* Receives a body's ticks on rank 0: records them in the dry run, reports them in the real one. */
@@ -45,12 +45,12 @@ typedef struct text_job {
 flux1_status clip_body(void *job, mesh *m);
 flux1_status t5_body(void *job, mesh *m);
 
-/* One rank's part of a batch on its way. */
+/* One rank's part of a batch in progress. */
 typedef struct dit_rank {
     dit_weights *weights;
     dit_condition *condition[2]; /* positive, negative */
     dit_stream *stream;
-    bool replayed[OPS_STEPS_AHEAD]; /* the last steps */
+    bool replayed[OPS_STEPS_AHEAD]; /* by step % OPS_STEPS_AHEAD: whether it was replayed */
 } dit_rank;
 
 typedef struct dit_job {
@@ -68,11 +68,11 @@ typedef struct dit_job {
     tensor *latent;
     ticker ticker;
 } dit_job;
-flux1_status dit_dry_body(void *job, mesh *m); /* all below, on shapes, with one step */
+flux1_status dit_dry_body(void *job, mesh *m); /* all of the following in a dry run, with one step */
 flux1_status dit_open_body(void *job, mesh *m);
 flux1_status dit_start_body(void *job, mesh *m);
-/* Enqueues the step. On a device that runs ahead it may not even have begun when this returns; one more may be enqueued
- * behind it before dit_step_end_body, which waits. */
+/* Enqueues the step. On a device that runs ahead it may not have begun when this returns; one more may be enqueued
+ * before dit_step_end_body, which waits. */
 flux1_status dit_step_body(void *job, mesh *m);
 flux1_status dit_step_end_body(void *job, mesh *m);
 flux1_status dit_whole_step_body(void *job, mesh *m); /* both */
@@ -92,11 +92,11 @@ flux1_status vae_encode_body(void *job, mesh *m);
 /* Dry-runs body for every rank. `t` is the job's ticker; the job's session must be NULL. */
 flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, ticker *t,
                              stage_plan *out, flux1_error *err);
-/* The plan was of one step: it stands for `steps`. */
+/* Turns a plan of one step into one of `steps`. */
 void stage_plan_repeat(stage_plan *p, int64_t steps);
 void stage_plan_free(stage_plan *p);
 
-/* Builds all models of a folder on shapes, each claiming its tensors. */
+/* Builds all models of a folder in a dry run; each claims its tensors. */
 flux1_status stage_claim_all(struct flux1_model *m, flux1_error *err);
 
 #endif

@@ -1,4 +1,4 @@
-/* Text to image, and its stages one by one: what flux1_generate and the staged calls are made of. */
+/* The stages of text to image: encoder, denoiser, decoder. flux1_generate, the staged calls and the tools use them. */
 #ifndef FLUX1_PIPELINE_TEXT_TO_IMAGE_H
 #define FLUX1_PIPELINE_TEXT_TO_IMAGE_H
 
@@ -17,7 +17,7 @@ struct flux1_text {
     tensor embeds; /* [1, length, d_model] */
 };
 
-/* Ids only; pooled and embeds are still empty. */
+/* Token ids only; pooled and embeds are still empty. *clip_cut, *t5_cut (may be NULL): the prompt was too long. */
 flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t bytes, int t5_length, flux1_text **out,
                            bool *clip_cut, bool *t5_cut, flux1_error *err);
 
@@ -31,7 +31,7 @@ static inline const mesh_device *text_device(const flux1_context *c)
     return c->has_text_device ? &c->text_device : &c->device;
 }
 
-/* The plans of both encoders for any prompt of this length, and the encoding itself. */
+/* The plans of both encoders for any prompt of this length, and encoding one. */
 typedef struct text_plan {
     text_job job;
     stage_plan clip, t5;
@@ -46,7 +46,7 @@ typedef struct batch_row {
     float guidance;
 } batch_row;
 
-/* The denoiser of batches of one size: planned, then opened for rows, then any number of batches of such rows. */
+/* The denoiser of batches of one size: planned once, opened for rows, then started for each batch of such rows. */
 typedef struct denoiser {
     flux1_context *context;
     const flux1_model *model;
@@ -58,21 +58,21 @@ typedef struct denoiser {
     float *sigmas;               /* [steps + 1] */
     float *ids;                  /* [text rows + tokens, DIT_ID_AXES] */
     float *guidance;             /* [batch] */
-    tensor embeds[2], pooled[2]; /* of a batch of several; of one they are the text's own */
+    tensor embeds[2], pooled[2]; /* of a batch of several rows; with one row, the text's own data */
     int64_t batch, tokens, channels;
     step_shape shape;
 } denoiser;
 flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request *r, int64_t batch, denoiser *out);
-/* The texts must be encoded by now. reserve: bytes each rank's arena should have beyond what the plan says; NULL: no
- * more. *opening: its FLOPs, 0 where it was open for equal rows. */
+/* The texts must be encoded. reserve: [ranks] arena bytes, at least those of the plan; NULL: the plan's. *opening:
+ * FLOPs of opening; 0 if it was already open for equal rows. */
 flux1_status denoiser_open(denoiser *d, const batch_row *rows, const size_t *reserve, progress *p, double *opening);
 flux1_status denoiser_start(denoiser *d, const tensor *noise); /* [batch, tokens, channels] */
 flux1_status denoiser_step(denoiser *d, int64_t k);            /* submits and waits */
-/* Where steps run ahead, step k + 1 may be submitted before step k is waited for. */
+/* Whether step k + 1 may be submitted before step k is waited for. */
 bool denoiser_runs_ahead(const denoiser *d);
 flux1_status denoiser_submit(denoiser *d, int64_t k);
 flux1_status denoiser_wait(denoiser *d, int64_t k);
-/* latent [batch, tokens, channels], or, after step k, the latent that its velocity points at. */
+/* latent [batch, tokens, channels]. With expected_of = k >= 0, after step k: the latent that its velocity points at. */
 flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent);
 void denoiser_rest(denoiser *d); /* the session goes back; the plan stays */
 void denoiser_close(denoiser *d);
@@ -81,7 +81,7 @@ void denoiser_close(denoiser *d);
 flux1_status make_noise(const flux1_model *m, const request *r, uint64_t seed, float *out, flux1_error *err);
 
 /* The decoder. */
-#define TILE_SHAPES 9 /* a side has whole tiles and two that its end cuts off */
+#define TILE_SHAPES 9 /* each side has whole tiles and up to two sizes cut off at its end */
 
 typedef struct tile_plan {
     int64_t h, w; /* latent rows and columns */
@@ -93,16 +93,16 @@ typedef struct decoder {
     const flux1_model *model;
     vae_job job;
     tile_grid grid;
-    stage_plan plan; /* of the whole picture, or of all its tiles in turn: the arena is then the largest tile's */
+    stage_plan plan; /* of the whole picture, or of all its tiles; the arena is then the largest tile's */
     tile_plan tile[TILE_SHAPES];
     int tile_plans; /* 0: the picture is decoded whole */
     session *session;
 } decoder;
 
-/* memory: what FLUX1_TILING_AUTO may take (see memory.h). */
+/* memory: bytes that FLUX1_TILING_AUTO may use for decoding whole (see memory.h). */
 flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, size_t memory, decoder *out);
-/* packed latent [tokens, channels] → picture; decoded (may be NULL) gets [3, height, width] in about [−1, 1]. The
- * session is taken with the first picture. */
+/* Packed latent [tokens, channels] → picture; decoded (may be NULL) gets [3, height, width], about −1 to 1. The session
+ * is taken with the first picture. */
 flux1_status decoder_run(decoder *d, const float *latent, const size_t *reserve, progress *p, tensor *decoded,
                          flux1_image *image);
 void decoder_rest(decoder *d);

@@ -1,6 +1,6 @@
 /* A picture in overlapping tiles, decoded one by one and blended: the arithmetic of diffusers'
- * AutoencoderKL.tiled_decode. Each tile has its own group norms and attention, so that tones may differ slightly from
- * those of a picture decoded whole. */
+ * AutoencoderKL.tiled_decode. Each tile has its own group norms and attention, so tones may differ slightly from those
+ * of a picture decoded whole. */
 #ifndef FLUX1_PIPELINE_TILES_H
 #define FLUX1_PIPELINE_TILES_H
 
@@ -11,12 +11,12 @@
 
 typedef struct tile_grid {
     int64_t h, w;  /* of the latent */
-    int64_t scale; /* pixels a latent row */
-    int64_t side;  /* of a tile, latent rows; those at the right and lower border are cut off */
-    int64_t step;  /* from one tile's beginning to the next's */
+    int64_t scale; /* pixels per latent row */
+    int64_t side;  /* of a tile, latent rows; tiles at the right and lower border are cut off */
+    int64_t step;  /* from the start of one tile to the start of the next */
 } tile_grid;
 
-/* Tiles of sample_size pixels that overlap by a quarter, as the VAE was trained for. */
+/* Tiles of sample_size pixels (the VAE's training size) that overlap by a quarter. */
 tile_grid tile_grid_make(int64_t h, int64_t w, int64_t scale, int64_t sample_size);
 
 /* Whether there is more than one tile. */

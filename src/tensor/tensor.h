@@ -1,5 +1,5 @@
-/* Host tensors: what lies in files and passes between stages. Activations inside a stage are the backend's (ops/ops.h).
- */
+/* Host tensors: the contents of files, and what passes between stages. A stage's activations belong to the backend
+ * (ops/ops.h). */
 #ifndef FLUX1_TENSOR_TENSOR_H
 #define FLUX1_TENSOR_TENSOR_H
 
@@ -8,9 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* One row a storage type: name, safetensors' name, elements in a block, bytes of a block, and whether tensor_decode
- * knows it. Types that do not decode are named so that a file holding one can be described and refused in one sentence.
- */
+/* One row per storage type: name, safetensors' name, elements per block, bytes per block, and whether tensor_decode
+ * supports it. Types that do not decode have a row so that a file with them can be described, and refused by name. */
 #define DTYPE_MAP(X)               \
     X(F32, "F32", 1, 4, 1)         \
     X(F16, "F16", 1, 2, 1)         \
@@ -58,7 +57,7 @@ typedef struct tensor {
 } tensor;
 
 int64_t tensor_elements(const tensor *t);
-size_t tensor_bytes(const tensor *t); /* the shape has been checked before: never overflows */
+size_t tensor_bytes(const tensor *t); /* the shape must have been checked: no overflow here */
 
 /* Decodes elements [first, first + count) to float. FLUX1_ERR_UNSUPPORTED for a type that does not decode. */
 flux1_status tensor_decode(const tensor *t, int64_t first, int64_t count, float *out, flux1_error *err);

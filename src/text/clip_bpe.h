@@ -20,7 +20,7 @@ typedef struct bpe {
     size_t slot_mask;  /* slots - 1, a power of two less one */
 } bpe;
 
-/* Room for `rules` merge rules. FLUX1_ERR_MEMORY. */
+/* Makes space for `rules` merge rules. FLUX1_ERR_MEMORY. */
 flux1_status bpe_reserve(bpe *b, size_t rules, flux1_error *err);
 /* A later rule for the same pair replaces the earlier one. */
 void bpe_add_rule(bpe *b, merge_rule rule);

@@ -1,4 +1,4 @@
-/* The CLIP tokenizer's insides, and opening it from memory (a folder's files already read; tests and fuzzing). */
+/* Internals of the CLIP tokenizer, and opening it from files in memory (also for tests and fuzzing). */
 #ifndef FLUX1_TEXT_CLIP_OPEN_H
 #define FLUX1_TEXT_CLIP_OPEN_H
 
@@ -16,7 +16,7 @@ struct clip_tokenizer {
     int length;
 };
 
-/* The files are only read from; names must be set (messages), bytes NULL where a file is absent. */
+/* Files are not changed; names must be set (for messages), bytes are NULL if a file is absent. */
 flux1_status clip_tokenizer_open_files(const tokenizer_files *files, clip_tokenizer **out, flux1_error *err);
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "text/strings.h"
 
-/* What an added token becomes, and whether it takes the white space beside it along. */
+/* An added token's id, and whether white space before or after it is removed. */
 typedef struct cut_token {
     int32_t id;
     bool strip_left, strip_right;
@@ -21,20 +21,21 @@ typedef struct prompt_piece {
     int32_t id;
 } prompt_piece;
 
-/* The piece behind `at` (0 at first): leftmost added token, longest of those that begin there. A stretch of text may be
- * cut again: call until false. */
+/* Where prompt_cut is in the prompt; zeroed at first. */
 typedef struct cut_position {
     size_t at;
     prompt_piece pending; /* a token found while looking for the end of text; begin == end: none */
 } cut_position;
 
+/* The next piece: text up to the next added token, or that token (leftmost, and longest of those that begin there). One
+ * stretch of text may come in several pieces. False at the end. */
 bool prompt_cut(const prompt_cutter *c, const char *prompt, size_t bytes, cut_position *p, prompt_piece *out);
 
 /* A growing list of ids that stops taking them at `limit`. */
 typedef struct id_list {
     int32_t *ids;
     size_t count, limit;
-    bool full; /* more came than fit */
+    bool full; /* more ids came than fit */
 } id_list;
 
 static inline void id_list_push(id_list *l, int32_t id)

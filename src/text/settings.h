@@ -1,6 +1,6 @@
-/* What the small JSON files beside a vocabulary say, and the special strings that result: shared by both tokenizers.
- * The order of authority is transformers' own: tokenizer_config.json with its added_tokens_decoder; where that list is
- * absent, special_tokens_map.json, added_tokens.json and tokenizer.json's added_tokens as well. */
+/* The small JSON files next to a vocabulary, and the special strings that follow from them; used by both tokenizers.
+ * The order of precedence is that of transformers: tokenizer_config.json with its added_tokens_decoder; if that list is
+ * absent, also special_tokens_map.json, added_tokens.json and tokenizer.json's added_tokens. */
 #ifndef FLUX1_TEXT_SETTINGS_H
 #define FLUX1_TEXT_SETTINGS_H
 
@@ -18,7 +18,7 @@ typedef struct text_file {
     size_t size;
 } text_file;
 
-/* One row a file a tokenizer folder may have: member, name. */
+/* One row per file that a tokenizer folder may have: member, name. */
 #define TOKENIZER_FILES(X)                \
     X(vocab, "vocab.json")                \
     X(merges, "merges.txt")               \
@@ -34,11 +34,11 @@ typedef struct tokenizer_files {
 #undef ROW
 } tokenizer_files;
 
-/* FLUX1_ERR_IO when `folder` is none, or a file in it cannot be read. Free in any case. */
+/* FLUX1_ERR_IO if `folder` is not a folder or a file in it cannot be read. Free in any case. */
 flux1_status tokenizer_files_read(const char *folder, tokenizer_files *out, flux1_error *err);
 void tokenizer_files_free(tokenizer_files *f);
 
-/* A string that is cut out of the raw prompt before anything else happens to it. */
+/* A string that is cut out of the raw prompt before any other processing. */
 typedef struct added_token {
     const char *content; /* borrowed from the settings' JSON */
     int64_t id;          /* as the file says; -1: to be found or given */
@@ -58,26 +58,26 @@ typedef enum special_role {
 
 typedef struct tokenizer_settings {
     json_value *config, *special, *added_file, *tokenizer; /* each may be NULL */
-    int length;                                            /* model_max_length; 0: none said */
-    const char *role[ROLE_COUNT];                          /* NULL: none said */
+    int length;                                            /* model_max_length; 0: not given */
+    const char *role[ROLE_COUNT];                          /* NULL: not given */
     added_token *added; /* listed with an id, ascending; then the roles; then additional special tokens */
     size_t added_count;
     size_t listed; /* of these come from lists with ids */
     bool has_prefix_space, prefix_space, legacy;
-    int64_t extra_ids;        /* -1: not said */
+    int64_t extra_ids;        /* -1: not given */
     bool has_extra_id_tokens; /* additional_special_tokens names <extra_id_…> itself */
 } tokenizer_settings;
 
-/* `role` holds the class's defaults on entry. out->tokenizer is there when with_tokenizer (it is the vocabulary) or
- * when its list of added tokens counts. FLUX1_ERR_FORMAT, FLUX1_ERR_UNSUPPORTED (padding or truncation on the left,
+/* `role` holds the class's defaults on entry. out->tokenizer is read if with_tokenizer (it is the vocabulary) or if its
+ * list of added tokens counts. FLUX1_ERR_FORMAT, FLUX1_ERR_UNSUPPORTED (padding or truncation on the left,
  * whole-word tokens), FLUX1_ERR_LIMIT. Free in any case. */
 flux1_status tokenizer_settings_read(const tokenizer_files *files, bool with_tokenizer, tokenizer_settings *out,
                                      flux1_error *err);
-/* out->tokenizer, when it was not read before. */
+/* Reads out->tokenizer if it was not read before. */
 flux1_status tokenizer_settings_load_tokenizer(const tokenizer_files *files, tokenizer_settings *s, flux1_error *err);
 void tokenizer_settings_free(tokenizer_settings *s);
 
-/* Appends a token unless its content is there; `content` must live as long as the settings. */
+/* Appends a token unless its content is already there; `content` must live as long as the settings. */
 flux1_status settings_add(tokenizer_settings *s, const char *name, added_token token, flux1_error *err);
 
 /* An entry of an added_tokens list: {"content": …, "lstrip": …}. */

@@ -1,5 +1,5 @@
-/* A fixed set of byte strings with a number each, sorted: exact lookup, and walking byte by byte to find all members
- * that begin at a place. */
+/* A fixed, sorted set of byte strings with a number each: exact lookup, and walking byte by byte to find all members
+ * that begin at a position. */
 #ifndef FLUX1_TEXT_STRINGS_H
 #define FLUX1_TEXT_STRINGS_H
 
@@ -35,8 +35,7 @@ typedef struct string_walk {
 
 static inline string_walk string_walk_begin(const string_table *t) { return (string_walk){0, (uint32_t)t->count, 0}; }
 
-/* Goes one byte further; false when no member continues so. *entry is the member that ends exactly here, NULL if none
- * does. */
+/* Goes one byte further; false if no member continues with it. *entry: the member that ends exactly here, or NULL. */
 bool string_walk_step(const string_table *t, string_walk *w, unsigned char byte, const string_entry **entry);
 
 #endif

@@ -1,5 +1,5 @@
-/* The character map of sentencepiece models: a Darts double array over UTF-8 prefixes, and the replacements one behind
- * the other, each ended by NUL. */
+/* The character map of sentencepiece models: a Darts double array over UTF-8 prefixes, and a list of replacements, each
+ * ended by NUL. */
 #ifndef FLUX1_TEXT_T5_CHARSMAP_H
 #define FLUX1_TEXT_T5_CHARSMAP_H
 
@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#define T5_NORMALIZED_MAX ((size_t)16 << 20) /* bytes of a prompt; nmt_nfkc makes at most 11 bytes of one */
+#define T5_NORMALIZED_MAX ((size_t)16 << 20) /* bytes of a normalised prompt; nmt_nfkc makes at most 11 of one */
 
 typedef struct charsmap {
     uint32_t *units; /* NULL: no map, text stays as it is */
@@ -26,7 +26,7 @@ typedef struct byte_buffer {
     size_t size, capacity;
 } byte_buffer;
 
-/* Room for `more` bytes behind size. FLUX1_ERR_LIMIT beyond T5_NORMALIZED_MAX, FLUX1_ERR_MEMORY. */
+/* Makes space for `more` bytes after `size`. FLUX1_ERR_LIMIT beyond T5_NORMALIZED_MAX, FLUX1_ERR_MEMORY. */
 flux1_status byte_buffer_reserve(byte_buffer *b, size_t more, flux1_error *err);
 
 /* Appends `text` as tokenizers' Precompiled normalizer leaves it: grapheme cluster by cluster. */

@@ -1,4 +1,4 @@
-/* The T5 tokenizer's insides, and opening it from memory. */
+/* Internals of the T5 tokenizer, and opening it from files in memory. */
 #ifndef FLUX1_TEXT_T5_OPEN_H
 #define FLUX1_TEXT_T5_OPEN_H
 
@@ -18,7 +18,7 @@ struct t5_tokenizer {
     int length;
 };
 
-/* The files are only read from; names must be set (messages), bytes NULL where a file is absent. */
+/* Files are not changed; names must be set (for messages), bytes are NULL if a file is absent. */
 flux1_status t5_tokenizer_open_files(const tokenizer_files *files, t5_tokenizer **out, flux1_error *err);
 
 #endif

@@ -1,11 +1,10 @@
-/* A T5 vocabulary on its way in, from whichever file has it: filled by t5_json.c or t5_spiece.c, used up by t5_open.c.
- */
+/* A T5 vocabulary as read from its file: filled by t5_json.c or t5_spiece.c, used by t5_open.c. */
 #ifndef FLUX1_TEXT_T5_SOURCE_H
 #define FLUX1_TEXT_T5_SOURCE_H
 
 #include "text/settings.h"
 
-#define T5_PIECE_BYTES_MAX 1024 /* longest vocabulary entry taken; real ones stay under 64 */
+#define T5_PIECE_BYTES_MAX 1024 /* longest vocabulary entry accepted; real ones are under 64 */
 
 typedef enum prefix_scheme { PREFIX_NEVER, PREFIX_FIRST, PREFIX_ALWAYS } prefix_scheme;
 

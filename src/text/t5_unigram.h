@@ -12,7 +12,7 @@ typedef struct unigram {
 } unigram;
 
 /* Splits one segment (size > 0, valid UTF-8) into the pieces of the highest total score and appends their ids; adjacent
- * unknowns become one. FLUX1_ERR_MODEL when an unknown character meets a model without unknown piece; FLUX1_ERR_MEMORY.
+ * unknowns become one. FLUX1_ERR_MODEL for an unknown character if the model has no unknown piece; FLUX1_ERR_MEMORY.
  */
 flux1_status unigram_encode(const unigram *u, const char *text, size_t size, id_list *out, flux1_error *err);
 

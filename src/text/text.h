@@ -1,6 +1,6 @@
 /* Prompts to token ids, equal to what FluxPipeline's tokenizers give (transformers 4.57.1): CLIP's byte pairs and T5's
  * Unigram pieces. An opened tokenizer is immutable and may be used by any number of threads at once. Prompts are UTF-8
- * of at most TEXT_PROMPT_MAX bytes; NUL is a character like any other. */
+ * of at most TEXT_PROMPT_MAX bytes; NUL is an ordinary character. */
 #ifndef FLUX1_TEXT_TEXT_H
 #define FLUX1_TEXT_TEXT_H
 
@@ -20,10 +20,10 @@ typedef struct t5_tokenizer t5_tokenizer;
 flux1_status clip_tokenizer_open(const char *folder, clip_tokenizer **out, flux1_error *err);
 void clip_tokenizer_close(clip_tokenizer *t); /* NULL is fine */
 
-/* model_max_length of tokenizer_config.json; 77 where it is absent or a placeholder beyond 65536. */
+/* model_max_length of tokenizer_config.json; 77 if it is absent or a placeholder beyond 65536. */
 int clip_tokenizer_length(const clip_tokenizer *t);
 
-/* Largest id + 1: the rows that an embedding table must have at least. */
+/* Largest id + 1: the least number of rows of an embedding table. */
 int32_t clip_tokenizer_vocabulary(const clip_tokenizer *t);
 
 /* ids [length], length >= 2: start, the prompt's tokens cut to length - 2, end, padding. *used counts the ids before
@@ -39,7 +39,7 @@ flux1_status clip_tokenize(const clip_tokenizer *t, const char *prompt, size_t b
 flux1_status t5_tokenizer_open(const char *folder, t5_tokenizer **out, flux1_error *err);
 void t5_tokenizer_close(t5_tokenizer *t); /* NULL is fine */
 
-/* model_max_length; 512 where it is absent or a placeholder. */
+/* model_max_length; 512 if it is absent or a placeholder. */
 int t5_tokenizer_length(const t5_tokenizer *t);
 int32_t t5_tokenizer_vocabulary(const t5_tokenizer *t);
 

@@ -1,8 +1,8 @@
-/* The files that flux1 keeps between runs. Two kinds, in two places:
- *   - small entries (algorithm choices, plans of libraries), in $XDG_CACHE_HOME/flux1, else ~/.cache/flux1: losing one
- *     costs seconds, so nothing here stops a run;
- *   - prepared weights, gigabytes, only where the user names a folder.
- * An entry appears whole or not at all, and any number of processes may write it at once: one of them wins. */
+/* Files that flux1 keeps between runs, of two kinds:
+ *   - small entries (chosen algorithms, plans of libraries) in $XDG_CACHE_HOME/flux1, else ~/.cache/flux1. Losing one
+ *     costs seconds, so no failure here stops a run;
+ *   - prepared weights, gigabytes, only in a folder that the user names.
+ * An entry appears complete or not at all. Any number of processes may write it at once: one of them wins. */
 #ifndef FLUX1_WEIGHTS_CACHE_H
 #define FLUX1_WEIGHTS_CACHE_H
 
@@ -11,18 +11,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Reads the entry `name` of at most `limit` bytes into malloc'd memory with a NUL behind it. False when there is none,
- * or none that is whole, readable and short enough: an entry that was cut or damaged is absent. */
+/* Reads the entry `name` of at most `limit` bytes into malloc'd memory and appends a NUL. False if there is none, or if
+ * it is cut, damaged, unreadable or too long. */
 bool cache_get(const char *name, size_t limit, char **bytes, size_t *size);
 
-/* Writes it, and makes the folder (mode 0700) when it is not there. A name is letters, digits and "._-", not beginning
- * with a point nor ending in ".tmp"; another is FLUX1_ERR_ARGUMENT. FLUX1_ERR_IO where no folder can be had or it
- * cannot be written, FLUX1_ERR_MEMORY: callers go on without. */
+/* Writes an entry; creates the folder (mode 0700) if needed. A name is letters, digits and "._-"; it does not begin
+ * with a point or end in ".tmp" (otherwise FLUX1_ERR_ARGUMENT). FLUX1_ERR_IO if there is no folder or it cannot be
+ * written, FLUX1_ERR_MEMORY: callers continue without the entry. */
 flux1_status cache_put(const char *name, const void *bytes, size_t size, flux1_error *err);
 
-/* The folder for prepared weights: `wish` (--cache DIR), or if that is NULL what FLUX1_CACHE_DIR says; made with mode
- * 0700 when it is not there. *out is malloc'd, NULL when neither names one: then nothing prepared is kept.
- * FLUX1_ERR_IO, FLUX1_ERR_MEMORY. */
+/* The folder for prepared weights: `wish`, or if that is NULL the value of FLUX1_CACHE_DIR; created with mode 0700 if
+ * needed. *out is malloc'd; NULL if neither names a folder: then nothing prepared is kept. FLUX1_ERR_IO,
+ * FLUX1_ERR_MEMORY. */
 flux1_status cache_prepared_folder(const char *wish, char **out, flux1_error *err);
 
 #endif

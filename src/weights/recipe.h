@@ -1,6 +1,6 @@
-/* A weight is a recipe: a logical matrix [rows = outputs, cols = inputs] tiled by pieces of file tensors. Fused qkv,
- * swapped halves and a rank's slice are recipes; the bytes stay where they lie in the mapped file. `ops` prepares a
- * recipe once into the backend's own form. */
+/* A weight is a recipe: a logical matrix [rows = outputs, cols = inputs] tiled by pieces of file tensors. A fused qkv,
+ * swapped halves and a rank's slice are recipes; the bytes stay in the mapped file. A backend prepares its own form of
+ * a recipe (ops/ops.h). */
 #ifndef FLUX1_WEIGHTS_RECIPE_H
 #define FLUX1_WEIGHTS_RECIPE_H
 
@@ -31,7 +31,7 @@ typedef struct weight_recipe {
     int64_t rows, cols; /* either may be 0: a rank that holds nothing */
     int kernel;         /* WEIGHT_CONV: 1 or 3; otherwise 0 */
     int64_t heads;      /* WEIGHT_QKV */
-    bool coarse; /* WEIGHT_LINEAR, WEIGHT_QKV: the model bears products with it in 8 bits (ops.h, ops_config.fp8) */
+    bool coarse;        /* WEIGHT_LINEAR, WEIGHT_QKV: may be multiplied in 8 bits (ops.h, ops_config.fp8) */
     int count;
     recipe_piece piece[RECIPE_PIECES];
 } weight_recipe;
@@ -43,8 +43,7 @@ weight_recipe recipe_whole(weight_role role, const store_tensor *source);
 weight_recipe recipe_rows(const weight_recipe *r, int64_t begin, int64_t count);
 weight_recipe recipe_cols(const weight_recipe *r, int64_t begin, int64_t count);
 
-/* b below a (same cols), or b right of a (same rows). FLUX1_ERR_INTERNAL if they do not fit or the pieces are too many.
- */
+/* b below a (same cols), or b right of a (same rows). FLUX1_ERR_INTERNAL if they do not fit or have too many pieces. */
 flux1_status recipe_stack(const weight_recipe *a, const weight_recipe *b, weight_recipe *out, flux1_error *err);
 flux1_status recipe_beside(const weight_recipe *a, const weight_recipe *b, weight_recipe *out, flux1_error *err);
 

@@ -1,6 +1,6 @@
 /* The header of a safetensors file: u64 little-endian length, then JSON {name: {dtype, shape, data_offsets}}, then the
- * tensors' bytes, back to back. Parsed strictly (the format's own rules, huggingface/safetensors README): whatever
- * passes can be used without another check. */
+ * tensors' bytes without gaps. Parsed strictly by the format's own rules (huggingface/safetensors README): whatever
+ * passes can be used without further checks. */
 #ifndef FLUX1_WEIGHTS_SAFETENSORS_H
 #define FLUX1_WEIGHTS_SAFETENSORS_H
 
@@ -21,8 +21,8 @@ typedef struct safetensors {
 
 /* Parses a whole file lying at bytes[0..size); `path` is for messages. Reads the header only, never the tensors' bytes.
  * The views point into `bytes`, which must outlive them. FLUX1_ERR_FORMAT (file and tensor named),
- * FLUX1_ERR_UNSUPPORTED for a dtype that DTYPE_MAP does not have, FLUX1_ERR_LIMIT for a header of absurdly many values,
- * FLUX1_ERR_MEMORY. */
+ * FLUX1_ERR_UNSUPPORTED for a dtype that DTYPE_MAP does not have, FLUX1_ERR_LIMIT for a header with far too many
+ * values, FLUX1_ERR_MEMORY. */
 flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const char *path, safetensors *out,
                                flux1_error *err);
 

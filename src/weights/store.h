@@ -1,6 +1,6 @@
-/* A component's weights by name: one safetensors file, or shards behind an index, mapped and never read whole.
- * The model claims each tensor it wants by name and shape; what is missing, misshapen or left over is collected, so
- * that one message names all of it. */
+/* A component's weights by name: one safetensors file, or shards with an index, mapped and never read as a whole. The
+ * model claims each tensor it needs by name and shape. Missing, misshapen and left-over tensors are collected, so that
+ * one message names all of them. */
 #ifndef FLUX1_WEIGHTS_STORE_H
 #define FLUX1_WEIGHTS_STORE_H
 
@@ -14,23 +14,24 @@ typedef struct store_tensor {
     const char *name;
     const char *file; /* path of the file that holds it */
     tensor view;
-    uint64_t store; /* its store's number: no two stores of a process have the same, also when one is closed before the
-                       other opens */
-    file_identity source; /* of that file: with the offset it says "the same bytes", also when the folder was closed and
-                             opened again meanwhile. A synthetic store's is made up, and no other's */
-    uint64_t offset;      /* of the tensor's first byte in the file */
+    /* number of its store; unique within the process, also after a store is closed */
+    uint64_t store;
+    /* of that file. Equal source and offset mean the same bytes, even if the folder was closed and opened again. Made
+     * up, and unique, for a synthetic store */
+    file_identity source;
+    uint64_t offset; /* of the tensor's first byte in the file */
 } store_tensor;
 
 /* Opens `folder` (such as MODEL/transformer): `<stem>.safetensors`, or `<stem>.safetensors.index.json` and its shards.
- * `stems` are tried in order, NULL-terminated. Headers are parsed and checked wholly here; data stays untouched. */
+ * `stems` are tried in order, NULL-terminated. Headers are parsed and checked completely; data is not read. */
 flux1_status store_open(const char *folder, const char *const *stems, store **out, flux1_error *err);
 
 /* A store of a single safetensors file. */
 flux1_status store_open_file(const char *path, store **out, flux1_error *err);
 
 /* A store that has whatever is claimed from it: each claim makes a tensor of `type` over one shared buffer of random
- * values (scaled as 1/sqrt of the row length), for benchmarks and plans. With `with_data` false the tensors have no
- * data at all (dry runs only). */
+ * values (scaled by 1/sqrt of the row length), for benchmarks and plans. If `with_data` is false the tensors have no
+ * data (dry runs only). */
 flux1_status store_synthetic(dtype type, bool with_data, store **out, flux1_error *err);
 
 void store_close(store *s);
@@ -40,15 +41,15 @@ const char *store_path(const store *s); /* for messages */
 /* NULL if there is none of that name; does not claim. */
 const store_tensor *store_find(const store *s, const char *name);
 
-/* Claims `name`, which must have exactly this shape. A fault is noted in the store and *out set to NULL; the call
- * itself fails only for lack of memory, so a model can claim all its tensors and then ask store_check for the one
+/* Claims `name`, which must have exactly this shape. A fault is recorded in the store, and *out is NULL. The call
+ * itself fails only with FLUX1_ERR_MEMORY, so a model can claim all its tensors and then call store_check for one
  * message. A tensor may be claimed several times. Not thread-safe. */
 flux1_status store_claim(store *s, const char *name, int dims, const int64_t *shape, const store_tensor **out,
                          flux1_error *err);
 
-/* FLUX1_ERR_MODEL with every missing and misshapen tensor so far, and, if `unclaimed_too`, every tensor nobody claimed
- * (position_ids and duplicates of a tied embedding aside: those named in `ignore`, NULL-terminated, as whole names or
- * "*suffix"). Many names are listed up to a limit, then counted. */
+/* FLUX1_ERR_MODEL with every missing and misshapen tensor so far and, if `unclaimed_too`, every tensor that was not
+ * claimed, except those in `ignore` (NULL-terminated; whole names or "*suffix"; for position_ids and duplicates of a
+ * tied embedding). Names are listed up to a limit, then counted. */
 flux1_status store_check(const store *s, bool unclaimed_too, const char *const *ignore, flux1_error *err);
 
 /* Iteration, sorted by name. */

@@ -1,5 +1,5 @@
-/* What every store is made of, whether its tensors lie in files (store.c) or are made up (store_synthetic.c): items
- * sorted by name, and the faults of claims (store_claim.c). */
+/* What all stores share, with tensors in files (store.c) or synthetic ones (store_synthetic.c): items sorted by name,
+ * and the faults of claims (store_claim.c). */
 #ifndef FLUX1_WEIGHTS_STORE_BASE_H
 #define FLUX1_WEIGHTS_STORE_BASE_H
 
@@ -22,7 +22,7 @@ typedef enum store_fault_kind { FAULT_MISSING, FAULT_SHAPE, FAULT_DTYPE, FAULT_K
 typedef struct store_fault {
     store_fault_kind kind;
     char *name; /* the tensor */
-    char *text; /* what is said of it */
+    char *text; /* for the message */
 } store_fault;
 
 /* A store that makes what is claimed from it. */
@@ -53,7 +53,7 @@ flux1_status store_create(const char *path, store **out, flux1_error *err);
 /* The item of that name, or NULL; *position is where it is or would be. */
 store_item *store_lookup(const store *s, const char *name, size_t *position);
 
-/* Room for one more element in a growing array. */
+/* Makes space for one more element in a growing array. */
 flux1_status grow(void **array, size_t *capacity, size_t count, size_t element, flux1_error *err);
 
 #endif

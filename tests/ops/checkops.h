@@ -451,6 +451,8 @@ static void case_conv(run *r)
         residual = plane(r, batch, height / stride, width / stride, out_channels, false);
     bool halo = kernel == 3 && stride == 1;
     top = maybe(r, top), bottom = maybe(r, bottom), residual = maybe(r, residual);
+    if (act_present(residual) && below(r, 3) == 0) /* in place */
+        out = residual;
     ok(r, ops_conv(r->o, in, halo ? top : (act){0}, halo ? bottom : (act){0}, p, stride, residual, out));
     keep(r, out);
 }

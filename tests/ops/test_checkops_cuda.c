@@ -448,6 +448,30 @@ static void blocks_of_an_idle_model_give_way(void **state)
     close_run(&r);
 }
 
+/* Blocks on the device that may be the model's or not, since none was begun yet, are held until their memory is wanted.
+ */
+static void blocks_that_were_never_begun_give_way(void **state)
+{
+    (void)state;
+    run r;
+    large m, n;
+    uint64_t stores = new_stores();
+    if (!emulated)
+        skip();
+    room_for(8);
+    open_bare(&r, MIB);
+    make_large(&r, &m, 4, stores);
+    assert_int_equal(step_large(&r, &m, 1), 4);
+    close_run(&r);
+    open_bare(&r, MIB);
+    make_large(&r, &n, 6, new_stores());
+    make_large(&r, &m, 4, stores);
+    assert_int_equal(step_large(&r, &n, 1), 6);
+    assert_int_equal(step_large(&r, &n, 1), 0);
+    assert_int_equal(step_large(&r, &n, 1), -1); /* none was streamed: that is not recorded */
+    close_run(&r);
+}
+
 /* A backend at rest holds nothing that another one needs; where nobody needed it, it goes on where it was. */
 static void weights_at_rest_are_found_again(void **state)
 {
@@ -472,6 +496,15 @@ static void weights_at_rest_are_found_again(void **state)
     assert_true(again > 0 && again < 4);
     assert_int_equal(step_large(&r, &m, 7), 0);
     assert_int_equal(step_large(&r, &m, 7), -1);
+    ops_rest(r.o);
+    open_bare(&other, MIB); /* again, and stays where the recorded ones lay */
+    make_large(&other, &n, 3, new_stores());
+    assert_int_equal(step_large(&other, &n, 1), 3);
+    cuda_emulator_memory((size_t)64 << 30);
+    assert_true(step_large(&r, &m, 8) > 0);
+    assert_int_equal(step_large(&r, &m, 7), 0);
+    assert_int_equal(step_large(&r, &m, 7), -1);
+    close_run(&other);
     close_run(&r);
 }
 
@@ -598,7 +631,7 @@ static void blocks_in_other_forms_have_other_keys(void **state)
                                                                    : i == 7 ? &mapped_again
                                                                             : &of_file);
     form[1].heads = 1, form[3].heads = 2, form[2].coarse = true, form[4] = recipe_rows(&form[0], 0, 3);
-    form[5].role = WEIGHT_LINEAR, form[5].piece[0].source_row = 1, form[7].role = WEIGHT_LINEAR;
+    form[5] = recipe_rows(&form[0], 1, 3), form[7].role = WEIGHT_LINEAR;
     open_fp8(&r, DTYPE_BF16, FP8_ROWS, false, 1);
     for (int i = 0; i < FORMS; i++) {
         size_t bytes;
@@ -970,6 +1003,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(a_larger_picture_after_a_smaller_one_streams, open_large, close_large),
         cmocka_unit_test_setup_teardown(what_fits_stays_and_the_rest_is_streamed, open_large, close_large),
         cmocka_unit_test_setup_teardown(blocks_of_an_idle_model_give_way, open_large, close_large),
+        cmocka_unit_test_setup_teardown(blocks_that_were_never_begun_give_way, open_large, close_large),
         cmocka_unit_test_setup_teardown(weights_at_rest_are_found_again, open_large, close_large),
         cmocka_unit_test_setup_teardown(kept_weights_keep_to_a_budget, open_large, close_large),
         cmocka_unit_test_setup_teardown(kept_weights_are_exported_and_adopted, open_large, close_large),

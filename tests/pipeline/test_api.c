@@ -251,7 +251,7 @@ static void image_i_of_a_request_is_that_of_seed_plus_i(void **state)
     flux1_error err = {0};
     char *path = scratch_path("count.safetensors");
     g.params.count = 3;
-    g.params.batch = 1; /* in batches they may differ by a rounding: test_batch.c */
+    g.params.batch = 1;             /* in batches they may differ by a rounding: test_batch.c */
     g.params.seed = UINT64_MAX - 2; /* up to the last */
     g.params.dump = path;
     flux1_image *all = generate(c, m, &g.params);

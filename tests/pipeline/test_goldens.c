@@ -21,12 +21,25 @@ static void device_equals_the_oracle(void **state)
 
 #ifdef FLUX1_TESTS_CUDA_INSTALL_H
 
+/* Each pipeline on one of two shapes: what they hold true is the same for all. */
+static void run_in_turns(const char *first, const char *second)
+{
+    const char *const shapes[] = {first, second};
+    char both[32];
+    for (size_t i = 0; i < PIPELINE_COUNT; i++) {
+        flux1_context *c = context_on(TEST_DEVICE, shapes[i % 2], 1, FLUX1_DTYPE_F32);
+        run_pipeline(c, PIPELINES[i]);
+        flux1_context_destroy(c);
+    }
+    snprintf(both, sizeof both, "%s %s", first, second);
+    print_worst(TEST_DEVICE, both);
+}
+
 /* Ranks that share a GPU: what they exchange passes through the host. */
 static void a_mesh_that_shares_a_gpu_equals_the_oracle(void **state)
 {
     (void)state;
-    run_all(TEST_DEVICE, "1x2", 1);
-    run_all(TEST_DEVICE, "3x1", 1);
+    run_in_turns("1x2", "3x1");
 }
 
 /* Kernels of our own for everything: a machine with a driver and nothing else. */
@@ -50,15 +63,9 @@ static void without_cublas_and_cudnn_it_equals_the_oracle(void **state)
 static void a_mesh_of_gpus_equals_the_oracle(void **state)
 {
     (void)state;
-    static const char *const shapes[] = {"3x1", "2x2"};
     int64_t launches = cuda_emulator_counts().graph_launches;
     cuda_emulator_devices(4);
-    for (size_t i = 0; i < PIPELINE_COUNT; i++) { /* in turns: emulated exchanges are slow */
-        flux1_context *c = context_on(TEST_DEVICE, shapes[i % 2], 1, FLUX1_DTYPE_F32);
-        run_pipeline(c, PIPELINES[i]);
-        flux1_context_destroy(c);
-    }
-    print_worst(TEST_DEVICE, "3x1 2x2");
+    run_in_turns("3x1", "2x2");
     cuda_emulator_devices(1);
     assert_true(getenv("FLUX1_TEST_GPU") || cuda_emulator_counts().graph_launches > launches);
 }
@@ -239,19 +246,23 @@ static void that_weights_will_not_fit_is_told(void **state)
     golden_close(&g);
 }
 
-int main(void)
+/* The meshes are a test of their own, since the two take about the same time. */
+int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {
+    const struct CMUnitTest single_tests[] = {
         cmocka_unit_test(device_equals_the_oracle),
-        cmocka_unit_test(a_mesh_that_shares_a_gpu_equals_the_oracle),
         cmocka_unit_test(without_cublas_and_cudnn_it_equals_the_oracle),
-        cmocka_unit_test(a_mesh_of_gpus_equals_the_oracle),
         cmocka_unit_test(steps_are_submitted_ahead),
-        cmocka_unit_test(a_cancel_ends_all_gpus),
         cmocka_unit_test(the_next_prompt_is_encoded_beside),
         cmocka_unit_test(that_weights_will_not_fit_is_told),
+        cmocka_unit_test(a_mesh_that_shares_a_gpu_equals_the_oracle),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest mesh_tests[] = {
+        cmocka_unit_test(a_mesh_of_gpus_equals_the_oracle),
+        cmocka_unit_test(a_cancel_ends_all_gpus),
+    };
+    (void)argv;
+    return argc > 1 ? cmocka_run_group_tests(mesh_tests, NULL, NULL) : cmocka_run_group_tests(single_tests, NULL, NULL);
 }
 
 #else

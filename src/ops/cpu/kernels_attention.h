@@ -26,7 +26,7 @@ typedef struct attention_state {
 
 static void attention_state_at(const attention_job *t, int worker, attention_state *s)
 {
-    int64_t chunks = i64_ceil_div(t->dim, GEMM_STEPS); /* of words, or half as many: room enough */
+    int64_t chunks = i64_ceil_div(t->dim, GEMM_STEPS); /* of words, or half as many: enough */
     float *p = (float *)(void *)(t->scratch + (size_t)worker * t->scratch_stride);
     s->width = i64_ceil_div(t->dim, TILE_COLS) * TILE_COLS;
     s->q = p, p += chunks * ATTENTION_QUERIES * GEMM_LDA;
@@ -117,7 +117,7 @@ SIMD_INLINE float highest(float *x, const float *bias, vf scale, int64_t allowed
     return vtop(high);
 }
 
-/* Probabilities go where the scores were: bf16 ones take half the room and so never overtake the scores still to be
+/* Probabilities go where the scores were: bf16 ones take half the space and so never overtake the scores still to be
  * read. */
 SIMD_INLINE void store_probability(float *x, int64_t k, vf p)
 {

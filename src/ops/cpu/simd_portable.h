@@ -64,7 +64,7 @@ static inline vf vchoose(vi mask, vf x, vf y) { return (vf)((mask & (vi)x) | (~m
 static inline vf vmax(vf a, vf b) { return vchoose((vi)(a > b), a, b); }
 static inline vf vmin(vf a, vf b) { return vchoose((vi)(a < b), a, b); }
 static inline vf vselect_lt(vf a, vf b, vf x, vf y) { return vchoose((vi)(a < b), x, y); }
-/* Adding 1.5·2^23 leaves no room for a fraction; |v| < 2^22. */
+/* Adding 1.5·2^23 leaves no bits for a fraction; |v| < 2^22. */
 static inline vf vround(vf v) { return (v + vset1(12582912.0f)) - vset1(12582912.0f); }
 static inline vf vscale2(vf v, vf n)
 {

@@ -67,8 +67,9 @@ static bool suits_cudnn(const cuda_ops *o, const conv *c)
            !c->bottom.data;
 }
 
-/* Output pixels [first, first + count) of all batches. */
-static flux1_status patch_product(cuda_ops *o, const conv *c, CUdeviceptr patches, int64_t first, int64_t count)
+/* Output pixels [first, first + count) of all batches, without bias and residual, to `out`. */
+static flux1_status patch_product(cuda_ops *o, const conv *c, CUdeviceptr patches, int64_t first, int64_t count,
+                                  const cuda_view *out)
 {
     cuda_im2col_args a = {.in = c->in,
                           .top = c->top,
@@ -88,15 +89,11 @@ static flux1_status patch_product(cuda_ops *o, const conv *c, CUdeviceptr patche
                       .batch_stride = count * c->w->head.cols,
                       .rows = count,
                       .cols = c->w->head.cols,
-                      .bf16 = c->in.bf16},
-              out = c->out;
-    out.data = (char *)out.data + (size_t)(first * out.ld) * (out.bf16 ? 2 : 4);
-    out.rows = count;
-    out.batch_stride = count * out.ld;
+                      .bf16 = c->in.bf16};
     int64_t elements = count * c->w->head.cols,
             blocks = i64_min(i64_ceil_div(elements, 8 * CUDA_ROW_THREADS), 16 * (int64_t)o->device->multiprocessors);
     TRY(cuda_launch(o, CUDA_KERNEL_im2col, blocks, 1, 1, CUDA_ROW_THREADS, &a));
-    return cuda_plain_product(o, &rows, c->w, &out);
+    return cuda_plain_product(o, &rows, c->w, out);
 }
 
 static int64_t pixels_at_a_time(int64_t pixels, int64_t cols, size_t element)
@@ -105,17 +102,51 @@ static int64_t pixels_at_a_time(int64_t pixels, int64_t cols, size_t element)
     return i64_min(i64_max(1, most), pixels);
 }
 
+static cuda_view pixels_of(cuda_view v, int64_t first, int64_t count)
+{
+    v.data = (char *)v.data + (size_t)(first * v.ld) * (v.bf16 ? 2 : 4);
+    v.rows = count;
+    v.batch_stride = count * v.ld;
+    v.wide = cuda_is_wide(&v);
+    return v;
+}
+
+static bool in_place(const conv *c) { return c->residual.data == c->out.data; }
+
+/* A piece of the result beside the patches, and from there to what it is added to. */
+static flux1_status add_patch_product(cuda_ops *o, const conv *c, CUdeviceptr patches, CUdeviceptr result,
+                                      int64_t first, int64_t count)
+{
+    cuda_view out = pixels_of(c->out, first, count);
+    cuda_element_args e = {.in = cuda_dense_view(result, count, out.cols, out.bf16),
+                           .out = out,
+                           .residual = out,
+                           .bias = (const float *)(uintptr_t)c->w->bias,
+                           .batch = 1};
+    TRY(patch_product(o, c, patches, first, count, &e.in));
+    return cuda_launch_elements(o, CUDA_KERNEL_epilogue, &e);
+}
+
+/* In place the scratch that patches would have is shared with their results. */
 static flux1_status through_patches(cuda_ops *o, const conv *c)
 {
     size_t mark = o->arena_used, element = c->in.bf16 ? 2 : 4;
     int64_t pixels = c->batch * c->out.rows, most = pixels_at_a_time(pixels, c->w->head.cols, element);
-    CUdeviceptr patches;
+    CUdeviceptr patches, result = 0;
     TRY(cuda_fits(&o->head, c->out.batch_stride == c->out.rows * c->out.ld, "conv"));
+    if (in_place(c))
+        most = i64_max(1, most * c->w->head.cols / (c->w->head.cols + c->out.cols));
     TRY(cuda_scratch(o, (size_t)(most * c->w->head.cols) * element, &patches));
-    for (int64_t first = 0; first < pixels; first += most)
-        TRY(patch_product(o, c, patches, first, i64_min(most, pixels - first)));
+    if (in_place(c))
+        TRY(cuda_scratch(o, (size_t)(most * c->out.cols) * element, &result));
+    for (int64_t first = 0; first < pixels; first += most) {
+        int64_t count = i64_min(most, pixels - first);
+        cuda_view out = pixels_of(c->out, first, count);
+        TRY(in_place(c) ? add_patch_product(o, c, patches, result, first, count)
+                        : patch_product(o, c, patches, first, count, &out));
+    }
     cuda_release(&o->head, mark);
-    return finish(o, c);
+    return in_place(c) ? FLUX1_OK : finish(o, c);
 }
 
 static bool rows_like(act a, act b) { return act_rows(a) == act_rows(b) && act_batch(a) == act_batch(b); }
@@ -129,13 +160,10 @@ flux1_status cuda_conv(ops *base, act in, act top, act bottom, const weight *w, 
     TRY(cuda_fits(base,
                   w->cols == in.cols * w->kernel * w->kernel && w->rows == out.cols &&
                       t->height == s->height / stride && t->width == s->width / stride && s->batch == t->batch &&
-                      (!act_present(residual) ||
-                       (residual.cols == out.cols && rows_like(residual, out) && residual.buffer != out.buffer)),
+                      (!act_present(residual) || (residual.cols == out.cols && rows_like(residual, out))),
                   "conv"));
     if (act_rows(out) == 0 || act_batch(out) == 0)
         return FLUX1_OK;
-    if (w->kernel == 1)
-        return ops_product(base, in, w, &(epilogue){.residual = residual}, out);
     conv c = {.w = cuda_w(w),
               .in = cuda_view_of(in),
               .top = cuda_view_of(top),
@@ -148,6 +176,10 @@ flux1_status cuda_conv(ops *base, act in, act top, act bottom, const weight *w, 
               .out_height = t->height,
               .out_width = t->width,
               .stride = stride};
+    if (in_place(&c))
+        return through_patches(o, &c);
+    if (w->kernel == 1)
+        return ops_product(base, in, w, &(epilogue){.residual = residual}, out);
     if (suits_cudnn(o, &c)) {
         TRY(through_cudnn(o, &c, true, &done));
         if (!done && (c.w->bias || c.residual.data))
@@ -159,6 +191,6 @@ flux1_status cuda_conv(ops *base, act in, act top, act bottom, const weight *w, 
 size_t cuda_conv_scratch(const ops_config *c, int64_t pixels, int64_t out_channels, int64_t in_taps)
 {
     size_t element = c->arithmetic == DTYPE_BF16 ? 2 : 4;
-    (void)out_channels;
-    return size_round_up((size_t)(pixels_at_a_time(pixels, in_taps, element) * in_taps) * element + 1, CUDA_ALIGN);
+    return size_round_up((size_t)(pixels_at_a_time(pixels, in_taps, element) * in_taps) * element + 1, CUDA_ALIGN) +
+           size_round_up((size_t)out_channels * element + 1, CUDA_ALIGN) + CUDA_ALIGN;
 }

@@ -207,6 +207,7 @@ void cuda_step_unwind(ops *base, size_t mark)
     if (cuda_device_current(o->device, NULL) != FLUX1_OK)
         return;
     break_off(o);
+    o->lib->cuStreamSynchronize(o->stream);
     cuda_blocks_unwind(o);
     cuda_release(base, mark);
     o->lib->cuMemsetD8Async(o->flags, 0, CUDA_SLOTS * sizeof(int32_t), o->stream);
