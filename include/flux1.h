@@ -3,7 +3,7 @@
  * A context is one run's memory, queue, threads and last message. A model is an opened pipeline folder, immutable and
  * shared by any number of contexts. Every call returns a status; flux1_context_message() returns the sentence that goes
  * with it. The library never exits, aborts or prints. NULL for a handle, a params struct or a result's address is
- * FLUX1_ERR_ARGUMENT unless stated otherwise.
+ * FLUX1_ERR_ARGUMENT unless stated otherwise; functions that return no status ignore it.
  *
  * Threads: calls on one context (and on what belongs to it, such as samplers) come from one thread at a time. Only
  * flux1_cancel() and flux1_cancel_token_cancel() may be called from any thread or a signal handler.
@@ -278,7 +278,8 @@ FLUX1_API flux1_status flux1_sampler_create(flux1_context *context, const flux1_
 /* One Euler step. After a failure or a cancel the sampler is as before: the step can be made again. steps_left may be
  * NULL. */
 FLUX1_API flux1_status flux1_sampler_step(flux1_sampler *sampler, int *steps_left);
-/* The packed latent [tokens, channels], float32; valid until the next call on the sampler. */
+/* The packed latent [tokens, channels], float32; valid until the next call on the sampler. tokens and channels may be
+ * NULL. */
 FLUX1_API flux1_status flux1_sampler_latents(flux1_sampler *sampler, const float **latents, int64_t *tokens,
                                              int64_t *channels);
 /* Decodes the current latent. Free the picture with flux1_images_free(image, 1). */

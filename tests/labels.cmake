@@ -7,6 +7,8 @@ set(FLUX1_LONG_TESTS
   cli_batch
   cli_interrupt
   ops_test_checkops
+  pipeline_test_again
+  pipeline_test_batch
   pipeline_test_goldens
   pipeline_test_hostile
   pipeline_test_mini)

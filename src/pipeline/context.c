@@ -22,7 +22,11 @@ const char *flux1_version(void)
 const char *flux1_status_name(flux1_status status) { return status_name(status); }
 const char *flux1_status_text(flux1_status status) { return status_text(status); }
 
-void flux1_context_params_defaults(flux1_context_params *p) { *p = (flux1_context_params){.size = sizeof *p}; }
+void flux1_context_params_defaults(flux1_context_params *p)
+{
+    if (p)
+        *p = (flux1_context_params){.size = sizeof *p};
+}
 
 static void close_devices(const mesh_device *d, int ranks)
 {
@@ -146,7 +150,9 @@ flux1_status flux1_context_create(const flux1_context_params *params, flux1_cont
                          "the parameters were not set up by flux1_context_params_defaults");
     if (params)
         memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
-    return set_up(c, &p);
+    TRY(set_up(c, &p));
+    c->ready = true;
+    return FLUX1_OK;
 }
 
 void flux1_context_destroy(flux1_context *context)
@@ -179,13 +185,19 @@ flux1_status context_needs(flux1_context *c, const void *p, const char *name)
     return p ? FLUX1_OK : error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s is NULL", name);
 }
 
+flux1_status context_computes(flux1_context *c)
+{
+    return c->ready ? FLUX1_OK
+                    : error_set(&c->error, FLUX1_ERR_ARGUMENT, "the context could not be created: it computes nothing");
+}
+
 flux1_status flux1_context_get_info(flux1_context *c, flux1_context_info *info)
 {
     TRY(context_begin(c));
     TRY(context_needs(c, info, "info"));
     if (info->size < offsetof(flux1_context_info, reserved))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "info->size is not set");
-    TRY(context_needs(c, c->device.device, "the context's device"));
+    TRY(context_computes(c));
     const ops_device_info *d = &c->device.device->info;
     flux1_context_info all = {
         .size = info->size,

@@ -14,6 +14,7 @@ struct flux1_context {
     bool has_text_device;
     uint64_t max_memory;        /* bytes of the host's */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
+    bool ready;                 /* flux1_context_create went well */
     struct session *sessions;
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
@@ -34,6 +35,9 @@ flux1_status context_begin(flux1_context *c);
 
 /* FLUX1_ERR_ARGUMENT "<name> is NULL" if p is NULL. */
 flux1_status context_needs(flux1_context *c, const void *p, const char *name);
+
+/* FLUX1_ERR_ARGUMENT if flux1_context_create failed and the context was kept for its message alone. */
+flux1_status context_computes(flux1_context *c);
 
 /* Until token_leave, cancelling the token (NULL is fine) also cancels this context. FLUX1_ERR_CANCELLED if it is
  * already cancelled; call token_leave in any case. */

@@ -56,6 +56,7 @@ flux1_status flux1_image_write_png(flux1_context *c, const flux1_image *image, c
 {
     TRY(context_begin(c));
     TRY(context_needs(c, image, "image"));
+    TRY(context_needs(c, image->pixels, "image->pixels"));
     TRY(context_needs(c, path, "path"));
     if (!model || !params)
         return png_file_write(path, image->width, image->height, image->pixels, NULL, 0, &c->error);

@@ -5,6 +5,8 @@
 
 void flux1_generate_params_defaults(flux1_generate_params *p)
 {
+    if (!p)
+        return;
     *p = (flux1_generate_params){.size = sizeof *p, .steps = -1, .guidance = -1, .count = 1, .true_cfg_scale = 1};
 }
 
@@ -87,6 +89,7 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
 {
     flux1_generate_params p;
     flux1_generate_params_defaults(&p);
+    TRY(context_computes(c));
     if (!params || params->size < offsetof(flux1_generate_params, reserved))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "the parameters were not set up by flux1_generate_params_defaults");

@@ -18,6 +18,8 @@
 
 void flux1_bench_params_defaults(flux1_bench_params *p)
 {
+    if (!p)
+        return;
     *p = (flux1_bench_params){.size = sizeof *p,
                               .variant = "schnell",
                               .stage = "all",
@@ -338,6 +340,8 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
     if (!params || params->size < offsetof(flux1_bench_params, reserved))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "the parameters were not set up by flux1_bench_params_defaults");
+    TRY(context_needs(c, params->stage, "stage"));
+    TRY(context_needs(c, params->path ? params->path : params->variant, "variant"));
     TRY_CLEANUP(take_params(c, params, &m, &b));
     if (params->events)
         TRY_CLEANUP(write_events(&b, params));

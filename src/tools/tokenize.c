@@ -36,7 +36,9 @@ static flux1_status default_length(const char *folder, int *length, flux1_error 
 flux1_status flux1_tokenizer_open(flux1_context *c, const char *folder, flux1_tokenizer **out)
 {
     TRY(context_begin(c));
+    TRY(context_needs(c, out, "out"));
     *out = NULL;
+    TRY(context_needs(c, folder, "model_folder"));
     if (!file_is_directory(folder))
         return error_set(&c->error, FLUX1_ERR_MODEL, "%s: no such folder; it should hold tokenizer/ and tokenizer_2/",
                          folder);
@@ -60,9 +62,15 @@ flux1_status flux1_tokenizer_run(flux1_context *c, const flux1_tokenizer *t, con
                                  int t5_length, flux1_tokens *out)
 {
     TRY(context_begin(c));
+    TRY(context_needs(c, out, "out"));
+    *out = (flux1_tokens){0};
+    TRY(context_needs(c, t, "tokenizer"));
+    if (bytes)
+        TRY(context_needs(c, prompt, "prompt"));
+    else
+        prompt = "";
     bool clip_cut = false, t5_cut = false;
     int length = t5_length ? t5_length : t->t5_length;
-    *out = (flux1_tokens){0};
     if (length < 1 || length > T5_LENGTH_MAX)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "max_sequence_length %d: it should be 1 to %d", length,
                          T5_LENGTH_MAX);
@@ -95,6 +103,8 @@ flux1_status flux1_tokenize(flux1_context *c, const char *folder, const char *pr
                             flux1_tokens *out)
 {
     flux1_tokenizer *t;
+    TRY(context_begin(c));
+    TRY(context_needs(c, out, "out"));
     *out = (flux1_tokens){0};
     TRY(flux1_tokenizer_open(c, folder, &t));
     flux1_status st = flux1_tokenizer_run(c, t, prompt, bytes, t5_length, out);
@@ -104,6 +114,8 @@ flux1_status flux1_tokenize(flux1_context *c, const char *folder, const char *pr
 
 void flux1_tokens_free(flux1_tokens *tokens)
 {
+    if (!tokens)
+        return;
     free(tokens->clip);
     free(tokens->t5);
     *tokens = (flux1_tokens){0};

@@ -207,7 +207,7 @@ static void a_step_disturbed_anywhere_can_be_made_again(void **state)
     (void)state;
     static const char *const cases[][2] = {{"dev", "scripts"}, {"schnell/cfg", "empty"}};
     for (int i = 0; i < 2; i++)
-        for (int k = 0; k < 4; k++) {
+        for (int k = 0; k < 4; k += i ? 3 : 1) { /* two passes: on 1x1 and 2x2 */
             subject s;
             subject_open(&s, "cpu", SHAPES[k], cases[i][0], cases[i][1]);
             disturb_everywhere(&s, SHAPES[k], k ? 7 : 3);

@@ -1,0 +1,97 @@
+/* What `flux1 info` says a request takes is the sum over the ranks of a mesh: their work is that of one device but for
+ * the prompt's rows, which every sp rank computes, and each holds its own share of the weights. */
+#include "support/golden.h"
+
+#include "base/json.h"
+#include "flux1_tools.h"
+
+typedef struct takes {
+    double flops, memory, weights, exchanged;
+} takes;
+
+enum { DENOISE = 2, DECODE, STAGES };
+static const char *const NAMES[STAGES] = {"CLIP", "T5", "denoise", "decode"};
+
+static double number_of(const json_value *stage, const char *key)
+{
+    const json_value *v = json_object_get(stage, key);
+    assert_true(json_is_number(v));
+    return json_number_value(v);
+}
+
+static void stages_on(const char *shape, const char *pipeline, const flux1_generate_params *p, takes out[STAGES])
+{
+    char *text, folder[512];
+    json_value *json;
+    flux1_error err = {0};
+    snprintf(folder, sizeof folder, "%s/pipelines/%s", TEST_DATA, pipeline);
+    flux1_context *c = context_on("cpu", shape, 1, FLUX1_DTYPE_F32);
+    if (flux1_info_json(c, folder, p, 0, &text) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    assert_int_equal(json_parse(text, strlen(text), "info", &json, &err), FLUX1_OK);
+    const json_value *list = json_object_get(json_object_get(json, "request"), "stages");
+    for (int i = 0; i < STAGES; i++) {
+        const json_value *s = json_array_get(list, (size_t)i);
+        assert_string_equal(json_string_value(json_object_get(s, "stage")), NAMES[i]);
+        out[i] = (takes){number_of(s, "flops"), number_of(s, "memory_bytes"), number_of(s, "weight_bytes"),
+                         number_of(s, "exchanged_bytes")};
+    }
+    json_free(json);
+    flux1_string_free(text);
+    flux1_context_destroy(c);
+}
+
+static void near(double got, double want, const char *what, const char *shape)
+{
+    if (!(fabs(got - want) <= 1e-3 * want))
+        fail_msg("%s on %s: %.4f times one device's, it should be %.4f", what, shape, got, want);
+}
+
+/* 512 image rows and 16 of the prompt: over sp the denoiser repeats the prompt's, 16 of 528 a rank more, and nothing
+ * else of note; the encoders are repeated whole, the VAE is cut over all ranks. Over tp nothing is. */
+static void a_mesh_does_the_work_of_one_device(void **state)
+{
+    (void)state;
+    static const char *const pipelines[] = {"schnell", "dev"}, *const shapes[] = {"1x2", "2x1", "2x2"};
+    static const int sp[] = {1, 2, 2}, ranks[] = {2, 2, 4};
+    for (int k = 0; k < 2; k++) {
+        flux1_generate_params p;
+        takes one[STAGES], tp[STAGES] = {0}, all[STAGES];
+        flux1_generate_params_defaults(&p);
+        p.width = 512;
+        p.height = 256;
+        p.steps = 2;
+        p.max_sequence_length = 16;
+        stages_on("1x1", pipelines[k], &p, one);
+        for (int i = 0; i < STAGES; i++)
+            assert_true(one[i].flops > 0 && one[i].memory > 0 && one[i].weights > 0 && one[i].exchanged == 0);
+        for (int s = 0; s < 3; s++) {
+            stages_on(shapes[s], pipelines[k], &p, all);
+            for (int i = 0; i < STAGES; i++) {
+                double flops = all[i].flops / one[i].flops, weights = all[i].weights / one[i].weights,
+                       memory = all[i].memory / one[i].memory;
+                if (i == DENOISE)
+                    assert_true(flops > 0.999 + 0.03 * (sp[s] - 1) && flops < 1.001 + 0.031 * (sp[s] - 1));
+                else
+                    near(flops, i == DECODE ? 1 : sp[s], NAMES[i], shapes[s]);
+                if (i == DECODE)
+                    near(weights, ranks[s], NAMES[i], shapes[s]);
+                else if (sp[s] == 1)
+                    assert_true(weights > 1 && weights < ranks[s]);
+                else /* what sp ranks hold alike, each has */
+                    near(weights, 2 * (ranks[s] == 2 ? 1 : tp[i].weights / one[i].weights), NAMES[i], shapes[s]);
+                assert_true(memory > 1 && memory <= ranks[s] && all[i].exchanged > 0);
+            }
+            if (sp[s] == 1)
+                memcpy(tp, all, sizeof tp);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_mesh_does_the_work_of_one_device),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
