@@ -33,7 +33,7 @@ static void stages_on(const char *shape, const char *pipeline, const flux1_gener
     for (int i = 0; i < STAGES; i++) {
         const json_value *s = json_array_get(list, (size_t)i);
         assert_string_equal(json_string_value(json_object_get(s, "stage")), NAMES[i]);
-        out[i] = (takes){number_of(s, "flops"), number_of(s, "memory_bytes"), number_of(s, "weight_bytes"),
+        out[i] = (takes){number_of(s, "flops"), number_of(s, "activation_bytes"), number_of(s, "weight_bytes"),
                          number_of(s, "exchanged_bytes")};
     }
     json_free(json);
