@@ -18,7 +18,7 @@ void *__wrap_realloc(void *old, size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size);
 void __wrap_free(void *p);
 
-enum { PIECES = 1 << 16 };
+enum { PIECES = 1 << 22 }; /* AddressSanitizer gives no address twice for long */
 static struct {
     void *at;
     size_t bytes;
