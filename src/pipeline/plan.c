@@ -213,6 +213,8 @@ static flux1_status plan_reserve(run *g)
         free(g->reserve);
         g->reserve = NULL;
     }
+    if (!c->has_text_device)
+        g->text_plan.reserve = g->reserve;
     return FLUX1_OK;
 }
 

@@ -35,6 +35,7 @@ static inline const mesh_device *text_device(const flux1_context *c)
 typedef struct text_plan {
     text_job job;
     stage_plan clip, t5;
+    const size_t *reserve; /* [ranks]: bytes for the arena, at least what both need; NULL: each what it needs */
 } text_plan;
 flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const flux1_text *ids, text_plan *out);
 flux1_status text_encode(flux1_context *c, const flux1_model *m, text_plan *plan, flux1_text *text, progress *p);

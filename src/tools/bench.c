@@ -51,7 +51,7 @@ static flux1_status measure_peak(flux1_context *c, double *rate)
     const char *isa = ops_cpu_isa();
     *rate = 0;
     if (c->device.device->info.memory)
-        return FLUX1_OK; /* a GPU's peak takes its own libraries to reach: bench/cuda */
+        return FLUX1_OK; /* its peak takes its own libraries to reach: bench/ */
     bool bf16 = c->device.config.arithmetic == DTYPE_BF16 && ops_cpu_multiplies_bf16();
     int ranks = mesh_ranks(&c->mesh), each = c->device.config.threads / ranks; /* each rank has one thread at least */
     int threads = (int)i64_min((int64_t)ranks * (each > 1 ? each : 1), 256);
