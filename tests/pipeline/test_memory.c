@@ -29,8 +29,9 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static size_t place_of(const void *p)
 {
     size_t i = (size_t)((uintptr_t)p >> 4) * 2654435761u % PIECES;
-    while (piece[i].at && piece[i].at != p)
-        i = (i + 1) % PIECES;
+    for (int passed = 0; piece[i].at && piece[i].at != p; i = (i + 1) % PIECES)
+        if (++passed == PIECES)
+            abort(); /* the table is full */
     return i;
 }
 
