@@ -222,7 +222,7 @@ static void a_step_disturbed_anywhere_can_be_made_again(void **state)
         }
     subject s;
     subject_open(&s, "ref", "1x2", "mixed/cfg", "empty");
-    disturb_everywhere(&s, "1x2", 2);
+    disturb_everywhere(&s, "1x2", SPARSER * 2);
     subject_close(&s);
 }
 
