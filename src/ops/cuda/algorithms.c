@@ -1,9 +1,9 @@
-/* The file has a line for each: "identity|shape|bytes in hex". Other processes write there too: lines are added, not
- * the file replaced. */
+/* The entry of the cache has a line for each: "identity|shape|bytes in hex". Other processes write it too: lines are
+ * added, not replaced. */
 #include "ops/cuda/algorithms.h"
 
 #include "base/builder.h"
-#include "base/file.h"
+#include "weights/cache.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { REMEMBERED = 4096 };
-#define FILE_NAME "cublaslt-algorithms.txt"
+#define ENTRY "cublaslt-algorithms.txt" /* weights/cache.h */
 #define FILE_MOST ((size_t)16 << 20)
 
 typedef struct remembered {
@@ -29,8 +29,6 @@ bool cuda_product_same(const cuda_product_shape *a, const cuda_product_shape *b)
 {
     return memcmp(a, b, sizeof *a) == 0;
 }
-
-static char *path_of(const cuda_device *d) { return d->folder ? path_join(d->folder, FILE_NAME) : NULL; }
 
 static bool is_of(const char *line, const char *identity)
 {
@@ -68,9 +66,9 @@ static bool parse_line(const char *line, const char *identity, remembered *r)
 /* Lines of this identity that can be read; a missing or damaged file is no more than unknown algorithms. */
 static void recall(const cuda_device *d, struct cuda_algorithms *a)
 {
-    char *path = path_of(d), *text = NULL;
+    char *text = NULL;
     size_t size;
-    if (path && file_exists(path) && file_read(path, FILE_MOST, &text, &size, NULL) == FLUX1_OK)
+    if (cache_get(ENTRY, FILE_MOST, &text, &size))
         for (char *line = text, *end; *line && a->count < REMEMBERED; line = end + 1) {
             end = strchr(line, '\n');
             a->count += parse_line(line, d->identity, &a->known[a->count]);
@@ -79,7 +77,6 @@ static void recall(const cuda_device *d, struct cuda_algorithms *a)
         }
     a->saved = a->count;
     free(text);
-    free(path);
 }
 
 /* NULL without memory: nothing is known then. */
@@ -133,24 +130,19 @@ static bool is_stale(const char *line, const char *identity, const cuda_algorith
     return false;
 }
 
-static void write_file(const cuda_device *d, const cuda_algorithms *a, const char *path)
+static void write_entry(const cuda_device *d, const cuda_algorithms *a)
 {
     char *old = NULL, *text = NULL;
     size_t size;
     builder b = {0};
-    file_writer w = {0};
-    if (file_exists(path) && file_read(path, FILE_MOST, &old, &size, NULL) == FLUX1_OK)
+    if (cache_get(ENTRY, FILE_MOST, &old, &size))
         for (char *line = old, *end; (end = strchr(line, '\n')); line = end + 1)
             if (!is_stale(line, d->identity, a))
                 builder_add_bytes(&b, line, (size_t)(end - line) + 1);
     for (size_t i = a->saved; i < a->count; i++)
         write_line(&b, d->identity, &a->known[i]);
-    if (builder_take(&b, "algorithms", &text, NULL) == FLUX1_OK && file_begin(path, &w, NULL) == FLUX1_OK) {
-        if (fputs(text, w.stream) >= 0)
-            file_commit(&w, NULL);
-        else
-            file_abandon(&w);
-    }
+    if (builder_take(&b, "algorithms", &text, NULL) == FLUX1_OK)
+        cache_put(ENTRY, text, strlen(text), NULL); /* without it they are searched for again */
     free(text);
     free(old);
 }
@@ -158,12 +150,11 @@ static void write_file(const cuda_device *d, const cuda_algorithms *a, const cha
 void cuda_algorithms_save(cuda_device *d)
 {
     cuda_algorithms *a = d->algorithms;
-    char *path = a && a->count > a->saved ? path_of(d) : NULL;
-    if (path)
-        write_file(d, a, path);
-    if (a)
-        a->saved = a->count;
-    free(path);
+    if (!a)
+        return;
+    if (a->count > a->saved)
+        write_entry(d, a);
+    a->saved = a->count;
 }
 
 void cuda_algorithms_free(cuda_device *d)

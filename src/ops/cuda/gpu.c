@@ -1,11 +1,8 @@
 #include "ops/cuda/gpu.h"
 
-#include "base/file.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 /* The kernels, compiled for every architecture that the build names (CMake makes this symbol of kernels.cu). */
 extern const unsigned char cuda_kernels_fatbin[];
@@ -86,26 +83,6 @@ flux1_status cuda_device_current(const cuda_device *d, flux1_error *err)
 #define CUDA_TRY(call, what) TRY(cuda_device_check(d, call, what, err))
 
 /* ---- opening ---- */
-
-/* $XDG_CACHE_HOME/flux1 or ~/.cache/flux1; NULL where neither can be. */
-static char *cache_folder(void)
-{
-    const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char *parent = base && *base   ? strdup(base)
-                   : home && *home ? path_join(home, ".cache")
-                                   : NULL,
-         *folder = parent ? path_join(parent, "flux1") : NULL;
-    if (folder) {
-        mkdir(parent, 0777);
-        mkdir(folder, 0777);
-        if (!file_is_directory(folder)) {
-            free(folder);
-            folder = NULL;
-        }
-    }
-    free(parent);
-    return folder;
-}
 
 static size_t nccl_version(const cuda_libraries *lib)
 {
@@ -208,7 +185,6 @@ static flux1_status set_up(cuda_device *d, flux1_error *err)
     TRY(load_kernels(d, err));
     if (d->lib->blas && d->lib->cublasLtCreate(&d->blas) != CUBLAS_STATUS_SUCCESS)
         return error_set(err, FLUX1_ERR_DEVICE, "device cuda:%d: cuBLASLt does not start", d->head.ordinal);
-    d->folder = cache_folder();
     return FLUX1_OK;
 }
 
@@ -227,7 +203,6 @@ void cuda_device_destroy(cuda_device *d)
     pthread_mutex_destroy(&d->kept_lock);
     pthread_mutex_destroy(&d->upload_lock);
     pthread_mutex_destroy(&d->plans_lock);
-    free(d->folder);
     free(d);
 }
 

@@ -25,7 +25,6 @@ typedef struct cuda_device {
     int multiprocessors, capability; /* 90 for sm_90 */
     bool scales_rows;                /* cuBLASLt can, on this GPU */
     char identity[256];              /* GPU, driver and library versions: what a remembered algorithm is good for */
-    char *folder;                    /* where algorithms are remembered between runs; NULL: nowhere */
     atomic_int failure;              /* CUresult that left the context of no use; 0: none so far */
 
     pthread_mutex_t kept_lock; /* kept.c: of memory, and of what follows */
