@@ -204,7 +204,7 @@ static const char *const SHAPES[] = {"1x1", "2x1", "1x2", "2x2"};
 
 /* Instrumented, fewer moments are tried: they take ten times as long. */
 #ifdef __SANITIZE_ADDRESS__
-enum { SPARSER = 5 };
+enum { SPARSER = 25 };
 #else
 enum { SPARSER = 1 };
 #endif
