@@ -1,0 +1,73 @@
+/* The processes of a mesh that spans several: one program that mpirun or Slurm started several times, on one host or on
+ * many. Process 0 leads: it reads requests, plans, prints, and sends orders. The others follow: they carry out orders,
+ * one after the other, and print nothing. The mesh's ranks are spread over the processes in order, as evenly as it goes;
+ * those of one process are its threads.
+ *
+ * Two channels join the processes. Bulk data (collectives, broadcasts) goes over MPI, by a plug-in that is opened only
+ * here (wire.h). Orders, failures and heartbeats go over connections of our own between the leader and each follower,
+ * watched by a thread: so a process that is killed is noticed at once, a host that is silent after PROCESSES_SILENCE
+ * seconds, also while kernels run or MPI waits. */
+#ifndef FLUX1_MESH_PROCESSES_H
+#define FLUX1_MESH_PROCESSES_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { PROCESSES_SILENCE = 20, PROCESSES_HEARTBEAT = 2 }; /* seconds */
+
+typedef struct processes processes;
+
+/* Whether a launcher (Open MPI's mpirun, srun) started this program as one of several. From the environment alone. */
+bool processes_launched(void);
+
+typedef struct process_info {
+    char host[64];
+    int pid;
+    char version[64]; /* of flux1, and of what the processes must have in common */
+    uint64_t memory;  /* bytes of the host's memory that the process may use */
+    int on_host;      /* number of processes on the same host, itself included */
+} process_info;
+
+/* Joins the processes; waits for all of them. mine: what this process tells of itself (on_host is filled in).
+ * FLUX1_ERR_UNSUPPORTED if the plug-in or MPI is missing; FLUX1_ERR_COMM if processes of different versions meet, or one
+ * does not answer: the sentence names the process and its host. */
+flux1_status processes_open(const process_info *mine, processes **out, flux1_error *err);
+
+/* The end: followers get no more orders. After a failure that cannot be mended it does not wait for anybody. NULL is
+ * fine. */
+void processes_close(processes *p);
+
+int processes_count(const processes *p);
+int processes_index(const processes *p); /* 0: this one leads */
+const process_info *processes_info(const processes *p, int index);
+
+/* Ranks first … first + count − 1 of `ranks` are those of process `index`. */
+void processes_ranks(const processes *p, int index, int ranks, int *first, int *count);
+
+/* ---- orders ---- */
+
+/* Leader: sends an order, of at most some kilobytes, to all followers; does not wait until it is carried out. */
+flux1_status processes_order(processes *p, const void *bytes, size_t size, flux1_error *err);
+
+/* Follower: waits for the next order, without using a core. *bytes stays valid until the next call; NULL: there are no
+ * more. FLUX1_ERR_COMM if the leader is gone. */
+flux1_status processes_next(processes *p, const void **bytes, size_t *size, flux1_error *err);
+
+/* The leader's bytes to all processes; all call it with the same size. */
+flux1_status processes_broadcast(processes *p, void *bytes, size_t size, flux1_error *err);
+
+/* The end of an order: every process says how it went, and all learn the outcome: FLUX1_OK, or the status and the
+ * sentence of the process that failed first; where that is another process, the sentence begins with its rank and host.
+ * `mine`, `message`: of this process; its failure may follow from another's (FLUX1_ERR_COMM after an abort). After a
+ * failure the processes are fit for the next order, unless one is gone: then this and every later call returns
+ * FLUX1_ERR_COMM and names it. */
+flux1_status processes_agree(processes *p, flux1_status mine, const char *message, flux1_error *err);
+
+/* This process has failed or is cancelled in the order at hand: every wait for data of this order, in all processes,
+ * returns FLUX1_ERR_COMM soon. From any thread. Ends with processes_agree. */
+void processes_abort(processes *p);
+
+#endif
