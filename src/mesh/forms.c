@@ -10,14 +10,11 @@ cut cut_of(int64_t n, int size, int rank)
     return (cut){begin, i64_min(n, begin + each) - begin};
 }
 
-cut mesh_span(const mesh *m, act_part part, int64_t total)
-{
-    return part == PART_TEXT ? (cut){0, total} : cut_of(total, m->sp, m->sp_rank);
-}
+cut mesh_span(const mesh *m, int64_t total) { return cut_of(total, m->sp, m->sp_rank); }
 
-cut mesh_rows(const mesh *m, act_part part, int64_t total)
+cut mesh_rows(const mesh *m, int64_t total)
 {
-    cut span = mesh_span(m, part, total), mine = cut_of(span.count, m->tp, m->tp_rank);
+    cut span = mesh_span(m, total), mine = cut_of(span.count, m->tp, m->tp_rank);
     mine.begin += span.begin;
     return mine;
 }
@@ -201,18 +198,26 @@ typedef struct ring {
     comm *c;
     act q;
     const attention_args *args;
-    int64_t units, unit; /* image rows of all ranks = units · unit, cut by units */
-    act_role role;       /* of k and v */
-    size_t bytes;        /* of k or v, as exchanged */
+    int64_t units[2], unit; /* rows of all ranks = units · unit of each part, cut by units */
+    act_role role;          /* of k and v */
+    size_t bytes;           /* of k or v, as exchanged */
     act sum, lse, part, part_lse;
 } ring;
+
+/* Keys of rank `source`: those of its prompt rows, then those of its image rows. */
+static int64_t ring_rows(const ring *r, int source)
+{
+    int size = r->c->size;
+    return (cut_of(r->units[PART_TEXT], size, source).count + cut_of(r->units[PART_IMAGE], size, source).count) *
+           r->unit;
+}
 
 static flux1_status ring_create(ring *r, act k)
 {
     ops *o = r->m->o;
     act_shape s = shape_like(r->q, r->q.cols), l = shape_like(r->q, r->args->heads);
     r->role = k.buffer->role;
-    r->bytes = ops_pack_bytes(o, part_of(k, PART_IMAGE), i64_ceil_div(r->units, r->c->size) * r->unit);
+    r->bytes = ops_pack_bytes(o, k, ring_rows(r, 0)); /* rank 0 has the most */
     TRY(ops_create(o, ACT_PARTIAL, s, &r->sum));
     TRY(ops_create(o, ACT_PARTIAL, s, &r->part));
     TRY(ops_create(o, ACT_STATS, l, &r->lse));
@@ -224,7 +229,7 @@ static flux1_status ring_merge(ring *r, const char *bytes, int source)
 {
     ops *o = r->m->o;
     size_t mark = ops_mark(o);
-    int64_t rows = cut_of(r->units, r->c->size, source).count * r->unit;
+    int64_t rows = ring_rows(r, source);
     act k, v;
     act_shape s = shape_rows(act_batch(r->q), 0, rows, r->q.cols);
     TRY(ops_create(o, r->role, s, &k));
@@ -246,8 +251,8 @@ static flux1_status ring_attention(ring *r, act k, act v, act out)
     TRY(ring_create(r, k));
     TRY(ops_exchange(o, 2 * r->bytes, &here));
     TRY(ops_exchange(o, 2 * r->bytes, &next));
-    TRY(ops_pack(o, part_of(k, PART_IMAGE), 0, act_rows(part_of(k, PART_IMAGE)), here));
-    TRY(ops_pack(o, part_of(v, PART_IMAGE), 0, act_rows(part_of(v, PART_IMAGE)), (char *)here + r->bytes));
+    TRY(ops_pack(o, k, 0, act_rows(k), here));
+    TRY(ops_pack(o, v, 0, act_rows(v), (char *)here + r->bytes));
     TRY(c->fn->shift_begin(c, here, next, 2 * r->bytes, 1));
     TRY(ops_attention_part(o, r->q, k, v, r->args, r->sum, r->lse));
     for (int turn = 1; turn < c->size; turn++) {
@@ -264,11 +269,11 @@ static flux1_status ring_attention(ring *r, act k, act v, act out)
     return FLUX1_OK;
 }
 
-flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *a, int64_t image_rows, act out)
+flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *a, const int64_t rows[2], act out)
 {
     if (m->sp == 1)
         return ops_attention(m->o, q, k, v, a, out);
-    ring r = {.m = m, .c = m->sp_comm, .q = q, .args = a, .units = image_rows, .unit = 1};
+    ring r = {.m = m, .c = m->sp_comm, .q = q, .args = a, .units = {rows[0], rows[1]}, .unit = 1};
     return ring_attention(&r, k, v, out);
 }
 
@@ -278,8 +283,7 @@ flux1_status mesh_collect(mesh *m, act x, int64_t total, tensor *host)
     size_t mark = ops_mark(o);
     act span = x, all;
     if (m->tp > 1) {
-        TRY(ops_create(o, x.buffer->role, shape_rows(act_batch(x), 0, mesh_span(m, PART_IMAGE, total).count, x.cols),
-                       &span));
+        TRY(ops_create(o, x.buffer->role, shape_rows(act_batch(x), 0, mesh_span(m, total).count, x.cols), &span));
         TRY(gather_rows(m, m->tp_comm, x, span, 1));
     }
     all = span;
@@ -363,7 +367,7 @@ flux1_status mesh_plane_attention(mesh *m, const plane_cut *p, int64_t width, ac
 {
     if (m->ranks == 1)
         return ops_attention(m->o, q, k, v, a, out);
-    ring r = {.m = m, .c = m->all, .q = q, .args = a, .units = p->total, .unit = width};
+    ring r = {.m = m, .c = m->all, .q = q, .args = a, .units = {0, p->total}, .unit = width};
     return ring_attention(&r, k, v, out);
 }
 

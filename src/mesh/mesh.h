@@ -7,16 +7,15 @@
  * How tensors are cut (shares are ceil-sized, so only the last ranks hold less, or nothing; nothing is padded):
  *
  *   tensor                             over sp              over tp
- *   prompt rows of the residual        replicated           rows
- *   image rows of the residual,        rows                 that range's rows again
- *     latent
+ *   prompt rows and image rows of      rows, each part      that range's rows again
+ *     the residual; latent             by itself
  *   prompt, image inside a block       as above             all rows, after mesh_enter; columns (heads, features) are
  *                                                           the rank's own
- *   q, k, v, attention output          image rows of        heads
- *                                      this sp rank
+ *   q, k, v, attention output          as above             heads
  *   column-parallel weights            replicated           output rows, by unit (a head, a feature)
  *   row-parallel weights               replicated           input columns, by the same unit; bias on tp rank 0
  *   modulation and other tables        replicated           computed by rows of their weights, then gathered whole
+ *   CLIP and T5                        as the transformer with tp = all ranks (mesh_flat)
  *   VAE planes                         rows, over all ranks (sp × tp) together, in units of one latent row
  *
  * Between blocks the residual is cut by tokens: each rank has whole rows, so norms exchange no statistics. A block
@@ -52,6 +51,9 @@ typedef struct mesh {
 
 /* Sets all members except the communicators, the backend and err. */
 void mesh_set_rank(mesh *m, const mesh_config *c, int rank);
+
+/* The same ranks as a mesh whose tp is all of them: for models without a part that sp would cut (the encoders). */
+mesh mesh_flat(const mesh *m);
 
 /* What the ranks compute on. */
 typedef struct mesh_device {
@@ -115,10 +117,10 @@ static inline bool mesh_adds_bias(const mesh *m) { return m->tp_rank == 0; }
 /* The rank that talks to the caller. */
 static inline bool mesh_leads(const mesh *m) { return m->rank == 0; }
 
-/* Rows of a part of `total` rows: this sp rank's span (all of them for the prompt), and within it the rows this rank
- * keeps of the residual. `begin` counts from the part's first row in the whole picture. */
-cut mesh_span(const mesh *m, act_part part, int64_t total);
-cut mesh_rows(const mesh *m, act_part part, int64_t total);
+/* Rows of a part of `total` rows: this sp rank's span, and within it the rows this rank keeps of the residual. `begin`
+ * counts from the part's first row in the whole picture. */
+cut mesh_span(const mesh *m, int64_t total);
+cut mesh_rows(const mesh *m, int64_t total);
 
 /* A rank's slice of a weight, by units of `unit` rows (column-parallel) or columns (row-parallel). */
 weight_recipe mesh_column_slice(const mesh *m, const weight_recipe *r, int64_t unit);
@@ -152,11 +154,11 @@ flux1_status mesh_gather(mesh *m, act x, act full);
 /* table = gather over tp, by columns, of in·Wᵀ + b; W column-parallel with units of 1; table [rows, all outputs]. */
 flux1_status mesh_table(mesh *m, act in, const linear_weight *w, act table);
 
-/* Attention where every sp rank holds its own span of the image's k and v (and all of the prompt's): softmax over all
- * of them. The next rank's k and v are received while these are used; partial results merge by log-sum-exp; the
- * prompt's keys count once. `image_rows`: of the whole picture. (Liu et al., arXiv:2310.01889.) out: LINEAR, rows as q.
- * No bias, not causal when sp > 1. */
-flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *a, int64_t image_rows, act out);
+/* Attention where every sp rank holds its own span of the prompt's and of the image's q, k and v: softmax over the keys
+ * of all ranks. The next rank's k and v are received while these are used; partial results merge by log-sum-exp.
+ * `rows`: of each part, of the whole picture. (Liu et al., arXiv:2310.01889.) out: LINEAR, rows as q. No bias, not
+ * causal when sp > 1. */
+flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *a, const int64_t rows[2], act out);
 
 /* Image rows of every rank into a host tensor [batch, total rows, cols] on all ranks that pass one (others NULL). */
 flux1_status mesh_collect(mesh *m, act x, int64_t total, tensor *host);

@@ -74,3 +74,15 @@ void mesh_set_rank(mesh *m, const mesh_config *c, int rank)
     m->sp_rank = rank / c->tp;
     m->tp_rank = rank % c->tp;
 }
+
+mesh mesh_flat(const mesh *m)
+{
+    mesh flat = *m;
+    flat.sp = 1;
+    flat.sp_rank = 0;
+    flat.sp_comm = NULL; /* no form uses it where sp is 1 */
+    flat.tp = m->ranks;
+    flat.tp_rank = m->rank;
+    flat.tp_comm = m->all;
+    return flat;
+}

@@ -42,15 +42,9 @@ static flux1_status load_layer(loader *l, const clip_config *c, int64_t i, clip_
     return load_linear(l, name[3], c->hidden, c->mlp, true, LINEAR_ROW, 1, &out->fc2);
 }
 
-flux1_status clip_create(loader *l, const clip_config *c, clip **out)
+static flux1_status load(loader *l, clip *model)
 {
-    clip *model = calloc(1, sizeof *model + (size_t)c->layers * sizeof model->layer[0]);
-    if (!model || !(model->names = calloc((size_t)c->layers + 1, sizeof *model->names))) {
-        free(model);
-        return error_oom(l->m->err, 0, "the CLIP text encoder");
-    }
-    model->config = *c;
-    *out = model;
+    const clip_config *c = &model->config;
     l->made = &model->blocks;
     TRY(load_block(l, "text_model.embeddings"));
     model->embeddings = l->block;
@@ -64,6 +58,21 @@ flux1_status clip_create(loader *l, const clip_config *c, clip **out)
     TRY(load_block(l, "text_model.final_layer_norm"));
     model->final = l->block;
     return load_norm(l, "text_model.final_layer_norm", c->hidden, true, &model->norm);
+}
+
+flux1_status clip_create(loader *l, const clip_config *c, clip **out)
+{
+    mesh flat = mesh_flat(l->m);
+    loader flat_loader = *l;
+    clip *model = calloc(1, sizeof *model + (size_t)c->layers * sizeof model->layer[0]);
+    if (!model || !(model->names = calloc((size_t)c->layers + 1, sizeof *model->names))) {
+        free(model);
+        return error_oom(l->m->err, 0, "the CLIP text encoder");
+    }
+    model->config = *c;
+    *out = model;
+    flat_loader.m = &flat;
+    return load(&flat_loader, model);
 }
 
 void clip_destroy(clip *model)
@@ -115,7 +124,7 @@ static flux1_status begin(clip *model, mesh *m, const int32_t *ids, int64_t leng
 {
     const clip_config *c = &model->config;
     ops *o = m->o;
-    cut mine = mesh_rows(m, PART_TEXT, length), heads = mesh_heads(m, c->heads);
+    cut mine = mesh_rows(m, length), heads = mesh_heads(m, c->heads);
     int64_t width = heads.count * (c->hidden / c->heads);
     act tokens;
     r->heads = heads.count;
@@ -149,9 +158,10 @@ static flux1_status pool(clip *model, mesh *m, const clip_run *r, int64_t positi
     return pooled ? ops_download(o, out, pooled) : FLUX1_OK;
 }
 
-flux1_status clip_encode(clip *model, mesh *m, const int32_t *ids, int64_t length, tensor *pooled, model_tick *tick,
+flux1_status clip_encode(clip *model, mesh *ranks, const int32_t *ids, int64_t length, tensor *pooled, model_tick *tick,
                          void *user)
 {
+    mesh flat = mesh_flat(ranks), *m = &flat;
     ops *o = m->o;
     clip_run r;
     size_t mark = ops_mark(o);

@@ -36,9 +36,9 @@ static flux1_status upload_rope(const dit_stream *s, const dit_weights *w, mesh 
 {
     if (ops_counts_only(m->o))
         return FLUX1_OK;
-    int64_t first = mesh_span(m, PART_IMAGE, l->image_rows).begin;
-    TRY(upload_positions(&w->config, m->o, l->text_ids, act_of(s->rope, PART_TEXT)));
-    return upload_positions(&w->config, m->o, l->image_ids + first * DIT_ID_AXES, act_of(s->rope, PART_IMAGE));
+    int64_t text = mesh_span(m, l->text_rows).begin, image = mesh_span(m, l->image_rows).begin;
+    TRY(upload_positions(&w->config, m->o, l->text_ids + text * DIT_ID_AXES, act_of(s->rope, PART_TEXT)));
+    return upload_positions(&w->config, m->o, l->image_ids + image * DIT_ID_AXES, act_of(s->rope, PART_IMAGE));
 }
 
 static flux1_status create_acts(dit_stream *s, const dit_weights *w, mesh *m)
@@ -46,21 +46,21 @@ static flux1_status create_acts(dit_stream *s, const dit_weights *w, mesh *m)
     ops *o = m->o;
     const dit_config *c = &w->config;
     const dit_layout *l = &s->layout;
-    int64_t d = dit_hidden(c), text = l->text_rows, width = w->heads * c->head_dim, batch = l->batch,
-            mlp = mesh_features(m, DIT_MLP_RATIO * d).count;
-    int64_t my_text = mesh_rows(m, PART_TEXT, text).count, my_image = mesh_rows(m, PART_IMAGE, l->image_rows).count,
-            span = mesh_span(m, PART_IMAGE, l->image_rows).count;
+    int64_t d = dit_hidden(c), width = w->heads * c->head_dim, mlp = mesh_features(m, DIT_MLP_RATIO * d).count,
+            batch = l->batch;
+    int64_t my_text = mesh_rows(m, l->text_rows).count, my_image = mesh_rows(m, l->image_rows).count,
+            text = mesh_span(m, l->text_rows).count, image = mesh_span(m, l->image_rows).count;
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(batch, 0, my_image, c->in_channels), &s->latent));
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(batch, 0, my_image, c->in_channels), &s->before));
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(batch, 0, my_image, c->out_channels), &s->velocity));
     if (l->passes > 1)
         TRY(ops_create(o, ACT_RESIDUAL, shape_rows(batch, 0, my_image, c->out_channels), &s->negative));
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(batch, my_text, my_image, d), &s->x));
-    TRY(ops_create(o, ACT_LINEAR, shape_rows(batch, text, span, d), &s->full));
-    TRY(ops_create(o, ACT_HEADS, shape_rows(batch, text, span, 3 * width), &s->qkv));
-    TRY(ops_create(o, ACT_LINEAR, shape_rows(batch, text, span, width + mlp), &s->join));
-    TRY(ops_create(o, ACT_ROPE, shape_rows(1, text, span, c->head_dim), &s->rope));
-    return ops_create(o, ACT_LINEAR, shape_rows(batch, text, span, width), &s->att);
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(batch, text, image, d), &s->full));
+    TRY(ops_create(o, ACT_HEADS, shape_rows(batch, text, image, 3 * width), &s->qkv));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(batch, text, image, width + mlp), &s->join));
+    TRY(ops_create(o, ACT_ROPE, shape_rows(1, text, image, c->head_dim), &s->rope));
+    return ops_create(o, ACT_LINEAR, shape_rows(batch, text, image, width), &s->att);
 }
 
 flux1_status dit_stream_create(const dit_weights *w, mesh *m, const dit_layout *l, dit_stream **out)
@@ -88,7 +88,7 @@ flux1_status dit_stream_start(const dit_weights *w, mesh *m, dit_stream *s, cons
 {
     (void)w;
     s->kept = -1;
-    return dit_upload_rows(m, noise, mesh_rows(m, PART_IMAGE, s->layout.image_rows), s->latent);
+    return dit_upload_rows(m, noise, mesh_rows(m, s->layout.image_rows), s->latent);
 }
 
 flux1_status dit_stream_keep(dit_stream *s, mesh *m, int64_t step)
@@ -142,7 +142,8 @@ static flux1_status attend(const pass *r, act out)
     attention_args a = {.heads = r->w->heads, .scale = (float)(1 / sqrt((double)r->w->config.head_dim))};
     act q = act_columns(r->s->qkv, 0, width), k = act_columns(r->s->qkv, width, width),
         v = act_columns(r->s->qkv, 2 * width, width);
-    return mesh_attention(r->m, q, k, v, &a, r->s->layout.image_rows, out);
+    const int64_t rows[] = {r->s->layout.text_rows, r->s->layout.image_rows};
+    return mesh_attention(r->m, q, k, v, &a, rows, out);
 }
 
 static flux1_status run_joint(const pass *r, int64_t i)

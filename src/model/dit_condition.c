@@ -138,7 +138,7 @@ flux1_status dit_upload_rows(mesh *m, const tensor *host, cut rows, act out)
 static flux1_status embed_prompts(const dit_condition *t, const dit_weights *w, mesh *m, const dit_prompts *p)
 {
     ops *o = m->o;
-    cut mine = mesh_rows(m, PART_TEXT, p->text_rows);
+    cut mine = mesh_rows(m, p->text_rows);
     size_t mark = ops_mark(o);
     act prompt;
     TRY(ops_create(o, ACT_LINEAR, shape_rows(p->batch, mine.count, 0, w->config.joint_dim), &prompt));
@@ -153,8 +153,7 @@ static flux1_status fill(dit_condition *t, const dit_weights *w, mesh *m, const 
     ops *o = m->o;
     int64_t d = dit_hidden(&w->config), rows = p->steps * p->batch;
     act vec;
-    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(p->batch, mesh_rows(m, PART_TEXT, p->text_rows).count, 0, d),
-                   &t->context));
+    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(p->batch, mesh_rows(m, p->text_rows).count, 0, d), &t->context));
     TRY(create_tables(t, &w->config, o, rows));
     TRY(upload_dsigma(t, p, o));
     size_t mark = ops_mark(o);

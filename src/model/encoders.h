@@ -1,5 +1,5 @@
-/* The two text encoders: CLIP-L for one pooled vector, T5 for a sequence. Inputs and results are host tensors.
- * (transformers: models/clip, models/t5.) */
+/* The two text encoders: CLIP-L for one pooled vector, T5 for a sequence. Inputs and results are host tensors. All
+ * ranks of the mesh share heads and features (mesh_flat). (transformers: models/clip, models/t5.) */
 #ifndef FLUX1_MODEL_ENCODERS_H
 #define FLUX1_MODEL_ENCODERS_H
 

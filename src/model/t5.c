@@ -53,15 +53,9 @@ static const char *embedding_name(const store *s)
     return !store_find(s, "shared.weight") && store_find(s, tied) ? tied : "shared.weight";
 }
 
-flux1_status t5_create(loader *l, const t5_config *c, t5 **out)
+static flux1_status load(loader *l, t5 *model)
 {
-    t5 *model = calloc(1, sizeof *model + (size_t)c->layers * sizeof model->layer[0]);
-    if (!model || !(model->names = calloc((size_t)c->layers + 2, sizeof *model->names))) {
-        free(model);
-        return error_oom(l->m->err, 0, "the T5 text encoder");
-    }
-    model->config = *c;
-    *out = model;
+    const t5_config *c = &model->config;
     l->made = &model->blocks;
     TRY(load_block(l, "shared"));
     model->embeddings = l->block;
@@ -77,6 +71,21 @@ flux1_status t5_create(loader *l, const t5_config *c, t5 **out)
     TRY(load_block(l, "encoder.final_layer_norm"));
     model->final = l->block;
     return load_norm(l, "encoder.final_layer_norm", c->d_model, false, &model->norm);
+}
+
+flux1_status t5_create(loader *l, const t5_config *c, t5 **out)
+{
+    mesh flat = mesh_flat(l->m);
+    loader flat_loader = *l;
+    t5 *model = calloc(1, sizeof *model + (size_t)c->layers * sizeof model->layer[0]);
+    if (!model || !(model->names = calloc((size_t)c->layers + 2, sizeof *model->names))) {
+        free(model);
+        return error_oom(l->m->err, 0, "the T5 text encoder");
+    }
+    model->config = *c;
+    *out = model;
+    flat_loader.m = &flat;
+    return load(&flat_loader, model);
 }
 
 void t5_destroy(t5 *model)
@@ -138,7 +147,7 @@ static flux1_status begin(t5 *model, mesh *m, const int32_t *ids, int64_t length
 {
     const t5_config *c = &model->config;
     ops *o = m->o;
-    cut mine = mesh_rows(m, PART_TEXT, length), heads = mesh_heads(m, c->heads), ff = mesh_features(m, c->d_ff);
+    cut mine = mesh_rows(m, length), heads = mesh_heads(m, c->heads), ff = mesh_features(m, c->d_ff);
     act tokens;
     r->heads = heads.count;
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, mine.count, 0, c->d_model), &r->x));
@@ -178,9 +187,10 @@ static flux1_status run_layer(t5 *model, mesh *m, const t5_layer *b, const t5_ru
     return ops_block_end(o, b->block);
 }
 
-flux1_status t5_encode(t5 *model, mesh *m, const int32_t *ids, int64_t length, tensor *embeds, model_tick *tick,
+flux1_status t5_encode(t5 *model, mesh *ranks, const int32_t *ids, int64_t length, tensor *embeds, model_tick *tick,
                        void *user)
 {
+    mesh flat = mesh_flat(ranks), *m = &flat;
     const t5_config *c = &model->config;
     ops *o = m->o;
     t5_run r;

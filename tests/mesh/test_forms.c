@@ -242,8 +242,8 @@ static cut all_of(int64_t n) { return (cut){0, n}; }
 static void cuts(const trial *t, const mesh *m, cut rows[2], cut span[2])
 {
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
-        rows[p] = mesh_rows(m, p, t->rows[p]);
-        span[p] = mesh_span(m, p, t->rows[p]);
+        rows[p] = mesh_rows(m, t->rows[p]);
+        span[p] = mesh_span(m, t->rows[p]);
     }
 }
 
@@ -340,8 +340,7 @@ static flux1_status attention_form(trial *t, mesh *m, block *b)
     for (int i = 0; i < 3; i++)
         TRY(operand(t, m, ACT_HEADS, span, cols, i, &in[i]));
     TRY(operand(t, m, ACT_LINEAR, span, cols, -1, &out));
-    TRY(mesh_attention(m, in[0], in[1], in[2], &(attention_args){.heads = heads.count, .scale = 0.5f},
-                       t->rows[PART_IMAGE], out));
+    TRY(mesh_attention(m, in[0], in[1], in[2], &(attention_args){.heads = heads.count, .scale = 0.5f}, t->rows, out));
     return keep_parts(t, m, out, span, cols, t->heads * DIM);
 }
 
