@@ -57,21 +57,56 @@ static flux1_status create_like(ops *o, act_role role, act a, int64_t cols, act 
     return FLUX1_OK;
 }
 
-/* Rows of one part, each rank's cut (in units of `unit` rows) of full's rows, to every rank. */
+/* How rows lie in exchange memory: for each rank its prompt rows, then its image rows, with room for as many as any
+ * rank has of that part. Cuts are in units of `unit` rows. */
+typedef struct shares {
+    int size;
+    int64_t units[2], unit;
+    size_t image, bytes; /* of one rank: where its image rows begin; all */
+} shares;
+
+/* all: the rows of all ranks; packed: an act of the columns and the type that are exchanged. */
+static shares shares_of(ops *o, const comm *c, act all, act packed, int64_t unit)
+{
+    shares s = {.size = c->size, .unit = unit};
+    size_t bytes[2];
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        s.units[p] = act_rows(part_of(all, p)) / unit;
+        bytes[p] = ops_pack_bytes(o, packed, i64_ceil_div(s.units[p], s.size) * unit);
+    }
+    s.image = bytes[PART_TEXT];
+    s.bytes = bytes[PART_TEXT] + bytes[PART_IMAGE];
+    return s;
+}
+
+static char *share_at(const shares *s, void *memory, int rank, act_part p)
+{
+    return (char *)memory + (size_t)rank * s->bytes + (p == PART_IMAGE ? s->image : 0);
+}
+
+static cut share_rows(const shares *s, int rank, act_part p)
+{
+    cut theirs = cut_of(s->units[p], s->size, rank);
+    return (cut){theirs.begin * s->unit, theirs.count * s->unit};
+}
+
+/* Rows of both parts, each rank's cut (in units of `unit` rows) of full's, to every rank: one exchange. */
 static flux1_status gather_rows(mesh *m, comm *c, act x, act full, int64_t unit)
 {
     ops *o = m->o;
-    int64_t units = act_rows(full) / unit, most = i64_ceil_div(units, c->size) * unit;
-    size_t mark = ops_mark(o), bytes = ops_pack_bytes(o, x, most);
+    shares s = shares_of(o, c, full, x, unit);
+    size_t mark = ops_mark(o);
     void *send, *recv;
-    TRY(ops_exchange(o, bytes, &send));
-    TRY(ops_exchange(o, bytes * (size_t)c->size, &recv));
-    TRY(ops_pack(o, x, 0, act_rows(x), send));
-    TRY(c->fn->all_gather(c, send, recv, bytes));
-    for (int r = 0; r < c->size; r++) {
-        cut theirs = cut_of(units, c->size, r);
-        TRY(ops_unpack(o, (char *)recv + (size_t)r * bytes, full, theirs.begin * unit, theirs.count * unit));
-    }
+    TRY(ops_exchange(o, s.bytes, &send));
+    TRY(ops_exchange(o, s.bytes * (size_t)s.size, &recv));
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
+        TRY(ops_pack(o, part_of(x, p), 0, act_rows(part_of(x, p)), share_at(&s, send, 0, p)));
+    TRY(c->fn->all_gather(c, send, recv, s.bytes));
+    for (int r = 0; r < s.size; r++)
+        for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+            cut theirs = share_rows(&s, r, p);
+            TRY(ops_unpack(o, share_at(&s, recv, r, p), part_of(full, p), theirs.begin, theirs.count));
+        }
     ops_release(o, mark);
     return FLUX1_OK;
 }
@@ -82,10 +117,7 @@ flux1_status mesh_gather(mesh *m, act x, act full)
         return ops_cast(m->o, x, full);
     if (x.buffer->role != full.buffer->role)
         return mesh_enter(m, &(norm){.kind = NORM_NONE}, x, full);
-    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
-        if (act_rows(part_of(full, p)) > 0)
-            TRY(gather_rows(m, m->tp_comm, part_of(x, p), part_of(full, p), 1));
-    return FLUX1_OK;
+    return gather_rows(m, m->tp_comm, x, full, 1);
 }
 
 static flux1_status apply_norm(ops *o, const norm *n, act x, act out)
@@ -98,71 +130,138 @@ static flux1_status apply_norm(ops *o, const norm *n, act x, act out)
     return ops_cast(o, x, out);
 }
 
+/* Where a norm goes: to `full` itself, or to this rank's rows of it, which are then gathered. */
+static flux1_status enter_to(mesh *m, act x, act full, act *out)
+{
+    *out = full;
+    return m->tp == 1 ? FLUX1_OK : create_like(m->o, full.buffer->role, x, x.cols, out);
+}
+
+static flux1_status enter_end(mesh *m, act out, act full)
+{
+    return m->tp == 1 ? FLUX1_OK : gather_rows(m, m->tp_comm, out, full, 1);
+}
+
 flux1_status mesh_enter(mesh *m, const norm *n, act x, act full)
 {
+    size_t mark = ops_mark(m->o);
+    act out;
+    TRY(enter_to(m, x, full, &out));
+    TRY(apply_norm(m->o, n, x, out));
+    TRY(enter_end(m, out, full));
+    ops_release(m->o, mark);
+    return FLUX1_OK;
+}
+
+flux1_status mesh_joint_enter(mesh *m, const norm n[2], act x, act full)
+{
+    size_t mark = ops_mark(m->o);
+    act out;
+    TRY(enter_to(m, x, full, &out));
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
+        TRY(apply_norm(m->o, &n[p], part_of(x, p), part_of(out, p)));
+    TRY(enter_end(m, out, full));
+    ops_release(m->o, mark);
+    return FLUX1_OK;
+}
+
+/* x += gate ⊙ Σ over tp of the rows of `partial` that belong to this rank, each part with its gate: one exchange. */
+static flux1_status scatter_rows(mesh *m, act partial, const act gate[2], act x)
+{
     ops *o = m->o;
-    if (m->tp == 1)
-        return apply_norm(o, n, x, full);
+    comm *c = m->tp_comm;
+    shares s = shares_of(o, c, partial, partial, 1);
     size_t mark = ops_mark(o);
-    act normed;
-    TRY(create_like(o, full.buffer->role, x, x.cols, &normed));
-    TRY(apply_norm(o, n, x, normed));
-    TRY(mesh_gather(m, normed, full));
+    void *send, *recv;
+    act sum;
+    TRY(ops_exchange(o, s.bytes * (size_t)s.size, &send));
+    TRY(ops_exchange(o, s.bytes, &recv));
+    for (int r = 0; r < s.size; r++)
+        for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+            cut theirs = share_rows(&s, r, p);
+            TRY(ops_pack(o, part_of(partial, p), theirs.begin, theirs.count, share_at(&s, send, r, p)));
+        }
+    TRY(c->fn->reduce_scatter(c, send, recv, s.bytes / sizeof(float)));
+    TRY(create_like(o, ACT_PARTIAL, x, x.cols, &sum));
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        act mine = part_of(x, p), of = part_of(sum, p);
+        TRY(ops_unpack(o, share_at(&s, recv, 0, p), of, 0, act_rows(of)));
+        TRY(ops_add(o, mine, 1, gate[p], of, mine));
+    }
     ops_release(o, mark);
     return FLUX1_OK;
 }
 
-/* x += gate ⊙ Σ over tp of this part's rows of `partial` that belong to this rank. */
-static flux1_status scatter_part(mesh *m, act partial, act gate, act x)
+/* Where a row-parallel product goes: to the residual itself, or to a partial sum that scatter_rows adds to it. */
+static flux1_status leave_to(mesh *m, act in, act x, act *out)
 {
-    ops *o = m->o;
-    comm *c = m->tp_comm;
-    int64_t rows = act_rows(partial), most = i64_ceil_div(rows, c->size);
-    size_t mark = ops_mark(o), bytes = ops_pack_bytes(o, partial, most);
-    void *send, *recv;
-    act sum;
-    TRY(ops_exchange(o, bytes * (size_t)c->size, &send));
-    TRY(ops_exchange(o, bytes, &recv));
-    for (int r = 0; r < c->size; r++) {
-        cut theirs = cut_of(rows, c->size, r);
-        TRY(ops_pack(o, partial, theirs.begin, theirs.count, (char *)send + (size_t)r * bytes));
-    }
-    TRY(c->fn->reduce_scatter(c, send, recv, bytes / sizeof(float)));
-    TRY(ops_create(o, ACT_PARTIAL, shape_rows(act_batch(x), 0, act_rows(x), x.cols), &sum));
-    TRY(ops_unpack(o, recv, sum, 0, act_rows(x)));
-    TRY(ops_add(o, x, 1, gate, sum, x));
-    ops_release(o, mark);
-    return FLUX1_OK;
+    *out = x;
+    return m->tp == 1 ? FLUX1_OK : create_like(m->o, ACT_PARTIAL, in, x.cols, out);
+}
+
+static epilogue leave_epilogue(const mesh *m, act gate, act out)
+{
+    return m->tp == 1 ? (epilogue){.gate = gate, .residual = out} : (epilogue){0};
+}
+
+static flux1_status leave_end(mesh *m, act out, const act gate[2], act x)
+{
+    return m->tp == 1 ? FLUX1_OK : scatter_rows(m, out, gate, x);
 }
 
 flux1_status mesh_leave(mesh *m, act in, const linear_weight *w, act gate, act x)
 {
-    ops *o = m->o;
-    if (m->tp == 1)
-        return ops_linear(o, in, w, &(epilogue){.gate = gate, .residual = x}, x);
-    size_t mark = ops_mark(o);
-    act partial;
-    TRY(create_like(o, ACT_PARTIAL, in, x.cols, &partial));
-    TRY(ops_linear(o, in, w, &(epilogue){0}, partial));
-    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
-        if (act_rows(part_of(in, p)) > 0)
-            TRY(scatter_part(m, part_of(partial, p), gate, part_of(x, p)));
-    ops_release(o, mark);
+    size_t mark = ops_mark(m->o);
+    act out;
+    TRY(leave_to(m, in, x, &out));
+    epilogue e = leave_epilogue(m, gate, out);
+    TRY(ops_linear(m->o, in, w, &e, out));
+    TRY(leave_end(m, out, (const act[]){gate, gate}, x));
+    ops_release(m->o, mark);
+    return FLUX1_OK;
+}
+
+flux1_status mesh_joint_leave(mesh *m, act in, const linear_weight *const w[2], const act gate[2], act x)
+{
+    size_t mark = ops_mark(m->o);
+    act out;
+    TRY(leave_to(m, in, x, &out));
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        act to = part_of(out, p);
+        epilogue e = leave_epilogue(m, gate[p], to);
+        TRY(ops_linear(m->o, part_of(in, p), w[p], &e, to));
+    }
+    TRY(leave_end(m, out, gate, x));
+    ops_release(m->o, mark);
     return FLUX1_OK;
 }
 
 flux1_status mesh_mlp(mesh *m, act in, const linear_weight *up, activation f, const linear_weight *down, act gate,
                       act x)
 {
-    ops *o = m->o;
-    if (m->tp == 1)
-        return ops_mlp(o, in, up, f, down, &(epilogue){.gate = gate, .residual = x}, x);
-    size_t mark = ops_mark(o);
-    act hidden;
-    TRY(create_like(o, ACT_LINEAR, in, up->w->rows, &hidden));
-    TRY(ops_linear(o, in, up, &(epilogue){.f = f}, hidden));
-    TRY(mesh_leave(m, hidden, down, gate, x));
-    ops_release(o, mark);
+    size_t mark = ops_mark(m->o);
+    act out;
+    TRY(leave_to(m, in, x, &out));
+    epilogue e = leave_epilogue(m, gate, out);
+    TRY(ops_mlp(m->o, in, up, f, down, &e, out));
+    TRY(leave_end(m, out, (const act[]){gate, gate}, x));
+    ops_release(m->o, mark);
+    return FLUX1_OK;
+}
+
+flux1_status mesh_joint_mlp(mesh *m, act in, const linear_weight *const up[2], activation f,
+                            const linear_weight *const down[2], const act gate[2], act x)
+{
+    size_t mark = ops_mark(m->o);
+    act out;
+    TRY(leave_to(m, in, x, &out));
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        act to = part_of(out, p);
+        epilogue e = leave_epilogue(m, gate[p], to);
+        TRY(ops_mlp(m->o, part_of(in, p), up[p], f, down[p], &e, to));
+    }
+    TRY(leave_end(m, out, gate, x));
+    ops_release(m->o, mark);
     return FLUX1_OK;
 }
 

@@ -126,7 +126,9 @@ cut mesh_rows(const mesh *m, int64_t total);
 weight_recipe mesh_column_slice(const mesh *m, const weight_recipe *r, int64_t unit);
 weight_recipe mesh_row_slice(const mesh *m, const weight_recipe *r, int64_t unit);
 
-/* ---- forms for token streams ---- */
+/* ---- forms for token streams ----
+ * Each makes one exchange at most, whether x has rows of one part or of both. The forms called joint take what the two
+ * parts have each of their own in arrays by act_part; x, in and full have both parts. */
 
 typedef enum norm_kind { NORM_NONE, NORM_LAYER, NORM_RMS } norm_kind;
 typedef struct norm {
@@ -140,13 +142,18 @@ typedef struct norm {
  * all rows of the span. */
 flux1_status mesh_enter(mesh *m, const norm *n, act x, act full);
 
+flux1_status mesh_joint_enter(mesh *m, const norm n[2], act x, act full);
+
 /* End of a block: x += gate[step] ⊙ Σ over tp of in·Wᵀ + b. in: LINEAR, all rows of the span, this rank's columns; x:
  * this rank's residual rows. gate may be left out. */
 flux1_status mesh_leave(mesh *m, act in, const linear_weight *w, act gate, act x);
+flux1_status mesh_joint_leave(mesh *m, act in, const linear_weight *const w[2], const act gate[2], act x);
 
 /* x += gate[step] ⊙ down(f(up(in))), up column-parallel, down row-parallel; rows as in mesh_leave. */
 flux1_status mesh_mlp(mesh *m, act in, const linear_weight *up, activation f, const linear_weight *down, act gate,
                       act x);
+flux1_status mesh_joint_mlp(mesh *m, act in, const linear_weight *const up[2], activation f,
+                            const linear_weight *const down[2], const act gate[2], act x);
 
 /* full = gather over tp of x's rows. */
 flux1_status mesh_gather(mesh *m, act x, act full);

@@ -113,26 +113,16 @@ typedef struct pass {
 
 static act mod(act table, int index, int64_t d) { return act_columns(table, index * d, d); }
 
-static flux1_status joint_attention_in(const pass *r, int64_t i, act_part p)
+/* Of both parts, from the table's column `first` on (in widths of the model): shift, scale, gate. */
+static void joint_modulation(const pass *r, int64_t i, int first, norm n[2], act gate[2])
 {
     int64_t d = dit_hidden(&r->w->config);
-    const joint_stream *b = &r->w->joint[i].part[p];
-    act table = r->condition->joint[2 * i + p], full = act_of(r->s->full, p);
-    norm n = {.kind = NORM_LAYER, .shift = mod(table, 0, d), .scale = mod(table, 1, d), .eps = NORM_EPS};
-    qkv_weights w = {.qkv = b->qkv, .norm_q = b->norm_q, .norm_k = b->norm_k, .heads = r->w->heads, .eps = NORM_EPS};
-    TRY(mesh_enter(r->m, &n, act_of(r->s->x, p), full));
-    return ops_qkv_norm_rope(r->m->o, full, &w, act_of(r->s->rope, p), act_of(r->s->qkv, p));
-}
-
-static flux1_status joint_attention_out_and_mlp(const pass *r, int64_t i, act_part p)
-{
-    int64_t d = dit_hidden(&r->w->config);
-    const joint_stream *b = &r->w->joint[i].part[p];
-    act table = r->condition->joint[2 * i + p], x = act_of(r->s->x, p), full = act_of(r->s->full, p);
-    norm n = {.kind = NORM_LAYER, .shift = mod(table, 3, d), .scale = mod(table, 4, d), .eps = NORM_EPS};
-    TRY(mesh_leave(r->m, act_of(r->s->att, p), &b->out, mod(table, 2, d), x));
-    TRY(mesh_enter(r->m, &n, x, full));
-    return mesh_mlp(r->m, full, &b->up, ACTIVATION_GELU_TANH, &b->down, mod(table, 5, d), x);
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        act table = r->condition->joint[2 * i + p];
+        n[p] = (norm){
+            .kind = NORM_LAYER, .shift = mod(table, first, d), .scale = mod(table, first + 1, d), .eps = NORM_EPS};
+        gate[p] = mod(table, first + 2, d);
+    }
 }
 
 /* softmax(q·kᵀ/√dim)·v over prompt and image together. */
@@ -146,15 +136,39 @@ static flux1_status attend(const pass *r, act out)
     return mesh_attention(r->m, q, k, v, &a, rows, out);
 }
 
+/* q, k and v of both parts, from their own weights. */
+static flux1_status joint_products(const pass *r, const joint_block *b)
+{
+    const dit_stream *s = r->s;
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        const joint_stream *j = &b->part[p];
+        qkv_weights w = {
+            .qkv = j->qkv, .norm_q = j->norm_q, .norm_k = j->norm_k, .heads = r->w->heads, .eps = NORM_EPS};
+        TRY(ops_qkv_norm_rope(r->m->o, act_of(s->full, p), &w, act_of(s->rope, p), act_of(s->qkv, p)));
+    }
+    return FLUX1_OK;
+}
+
 static flux1_status run_joint(const pass *r, int64_t i)
 {
-    TRY(ops_block_begin(r->m->o, r->w->joint[i].body));
-    TRY(joint_attention_in(r, i, PART_IMAGE));
-    TRY(joint_attention_in(r, i, PART_TEXT));
-    TRY(attend(r, r->s->att));
-    TRY(joint_attention_out_and_mlp(r, i, PART_IMAGE));
-    TRY(joint_attention_out_and_mlp(r, i, PART_TEXT));
-    return ops_block_end(r->m->o, r->w->joint[i].body);
+    mesh *m = r->m;
+    const joint_block *b = &r->w->joint[i];
+    const joint_stream *text = &b->part[PART_TEXT], *image = &b->part[PART_IMAGE];
+    const linear_weight *const out[] = {&text->out, &image->out}, *const up[] = {&text->up, &image->up},
+                               *const down[] = {&text->down, &image->down};
+    const dit_stream *s = r->s;
+    norm before_attention[2], before_mlp[2];
+    act gate_attention[2], gate_mlp[2];
+    joint_modulation(r, i, 0, before_attention, gate_attention);
+    joint_modulation(r, i, 3, before_mlp, gate_mlp);
+    TRY(ops_block_begin(m->o, b->body));
+    TRY(mesh_joint_enter(m, before_attention, s->x, s->full));
+    TRY(joint_products(r, b));
+    TRY(attend(r, s->att));
+    TRY(mesh_joint_leave(m, s->att, out, gate_attention, s->x));
+    TRY(mesh_joint_enter(m, before_mlp, s->x, s->full));
+    TRY(mesh_joint_mlp(m, s->full, up, ACTIVATION_GELU_TANH, down, gate_mlp, s->x));
+    return ops_block_end(m->o, b->body);
 }
 
 static flux1_status run_single(const pass *r, int64_t i)
