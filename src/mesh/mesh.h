@@ -14,7 +14,7 @@
  *   q, k, v, attention output          as above             heads
  *   column-parallel weights            replicated           output rows, by unit (a head, a feature)
  *   row-parallel weights               replicated           input columns, by the same unit; bias on tp rank 0
- *   modulation and other tables        replicated           computed by rows of their weights, then gathered whole
+ *   modulation tables                  computed by rows of their weights over all ranks, then gathered whole
  *   CLIP and T5                        as the transformer with tp = all ranks (mesh_flat)
  *   VAE planes                         rows, over all ranks (sp × tp) together, in units of one latent row
  *
@@ -52,7 +52,7 @@ typedef struct mesh {
 /* Sets all members except the communicators, the backend and err. */
 void mesh_set_rank(mesh *m, const mesh_config *c, int rank);
 
-/* The same ranks as a mesh whose tp is all of them: for models without a part that sp would cut (the encoders). */
+/* The same ranks as a mesh whose tp is all of them: for what sp would not cut (the encoders, modulation). */
 mesh mesh_flat(const mesh *m);
 
 /* What the ranks compute on. */

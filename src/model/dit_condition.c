@@ -73,10 +73,12 @@ static flux1_status condition_vectors(const dit_weights *w, mesh *m, const dit_p
     return ops_activate(o, ACTIVATION_SILU, vec, vec);
 }
 
+/* By rows of the weight over all ranks: sp would not cut it. */
 static flux1_status modulation(mesh *m, block *b, act vec, const linear_weight *w, act table)
 {
+    mesh flat = mesh_flat(m);
     TRY(ops_block_begin(m->o, b));
-    TRY(mesh_table(m, vec, w, table));
+    TRY(mesh_table(&flat, vec, w, table));
     return ops_block_end(m->o, b);
 }
 

@@ -75,10 +75,13 @@ static flux1_status load_single(loader *l, const dit_weights *model, int64_t i, 
 }
 
 /* Modulations are used once a picture, the blocks' bodies every step: each kind is created in its order of use, which
- * is the order that a backend reads ahead in. */
-static flux1_status load_modulations(loader *l, dit_weights *model)
+ * is the order that a backend reads ahead in. All ranks share their rows (dit_condition.c). */
+static flux1_status load_modulations(loader *some, dit_weights *model)
 {
     char name[160];
+    mesh flat = mesh_flat(some->m);
+    loader all = *some, *l = &all;
+    all.m = &flat;
     const dit_config *c = &model->config;
     int64_t d = dit_hidden(c);
     for (int64_t i = 0; i < c->layers; i++) {

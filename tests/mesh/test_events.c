@@ -38,18 +38,25 @@ static flux1_status body(void *arg, mesh *m)
     return m->all->fn->all_gather(m->all, bytes, bytes, 1);
 }
 
-static flux1_status dry(const char *shape, heard *h, size_t *exchanged)
+static flux1_status dry_body(const char *shape, dtype arithmetic, mesh_body *run, heard *h, size_t *exchanged)
 {
     mesh_config c;
     flux1_error err = {0};
     ops_count count;
-    const mesh_device d = {.kind = &ops_ref_device,
-                           .config = {.arithmetic = DTYPE_F32, .threads = 1, .event = hear, .event_user = h}};
+    const mesh_device d = {.kind = &ops_cpu_device,
+                           .config = {.arithmetic = arithmetic, .threads = 1, .event = hear, .event_user = h}};
     *h = (heard){0};
     TRY(mesh_parse(shape, NULL, NULL, &c, &err));
-    flux1_status st = mesh_dry_run(&c, &d, mesh_ranks(&c) - 1, body, NULL, &count, &err);
+    flux1_status st = mesh_dry_run(&c, &d, mesh_ranks(&c) - 1, run, NULL, &count, &err);
+    if (st != FLUX1_OK)
+        print_message("%s\n", err.message);
     *exchanged = count.exchanged;
     return st;
+}
+
+static flux1_status dry(const char *shape, heard *h, size_t *exchanged)
+{
+    return dry_body(shape, DTYPE_F32, body, h, exchanged);
 }
 
 static void each_collective_is_an_event(void **state)
@@ -89,9 +96,51 @@ static void communicators_of_one_rank_tell_nothing(void **state)
     assert_int_equal(h.count, 3);
 }
 
+enum { TEXT = 7, IMAGE = 13, WIDTH = 8 };
+
+/* Both parts enter a block and attend to each other. */
+static flux1_status joint_body(void *arg, mesh *m)
+{
+    const int64_t all[] = {TEXT, IMAGE};
+    int64_t rows[2], span[2];
+    norm n[2] = {{.kind = NORM_NONE}, {.kind = NORM_NONE}};
+    act x, full, qkv, out;
+    (void)arg;
+    for (int p = 0; p < 2; p++) {
+        rows[p] = mesh_rows(m, all[p]).count;
+        span[p] = mesh_span(m, all[p]).count;
+    }
+    TRY(ops_create(m->o, ACT_RESIDUAL, shape_rows(2, rows[0], rows[1], WIDTH), &x));
+    TRY(ops_create(m->o, ACT_LINEAR, shape_rows(2, span[0], span[1], WIDTH), &full));
+    TRY(ops_create(m->o, ACT_HEADS, shape_rows(2, span[0], span[1], 3 * WIDTH), &qkv));
+    TRY(ops_create(m->o, ACT_LINEAR, shape_rows(2, span[0], span[1], WIDTH), &out));
+    TRY(mesh_joint_enter(m, n, x, full));
+    return mesh_attention(m, act_columns(qkv, 0, WIDTH), act_columns(qkv, WIDTH, WIDTH),
+                          act_columns(qkv, 2 * WIDTH, WIDTH), &(attention_args){.heads = 2, .scale = 1}, all, out);
+}
+
+/* 2x3, batch 2: of 7 and 13 rows the first sp rank has 4 and 7, the last 3 and 6, and a rank of that 1 and 2. */
+static void both_parts_travel_together_in_the_arithmetic_s_own_type(void **state)
+{
+    (void)state;
+    const dtype types[] = {DTYPE_F32, DTYPE_BF16};
+    for (int i = 0; i < 2; i++) {
+        size_t exchanged, cell = types[i] == DTYPE_BF16 ? 2 : 4;
+        heard h;
+        assert_int_equal(dry_body("2x3", types[i], joint_body, &h, &exchanged), FLUX1_OK);
+        assert_int_equal(h.count, 3);
+        assert_string_equal(h.event[0].operation, "all_gather");
+        assert_int_equal(h.event[0].bytes_moved, 2 * (1 + 2) * WIDTH * cell * 2); /* to two others */
+        assert_string_equal(h.event[1].operation, "shift_begin");
+        assert_int_equal(h.event[1].bytes_moved, 2 * 2 * (4 + 7) * WIDTH * cell); /* k and v */
+        assert_string_equal(h.event[2].operation, "shift_end");
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(both_parts_travel_together_in_the_arithmetic_s_own_type),
         cmocka_unit_test(each_collective_is_an_event),
         cmocka_unit_test(communicators_of_one_rank_tell_nothing),
     };

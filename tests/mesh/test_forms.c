@@ -180,14 +180,35 @@ static flux1_status keep_parts(trial *t, mesh *m, act a, const cut rows[2], cut 
 
 /* ---- weights: the same file for all ranks ---- */
 
-enum { W_VECTOR, W_BIAS, W_PROJECTION, W_UP, W_DOWN, W_TABLE, W_CONV3, W_CONV1, W_COUNT };
+enum {
+    W_VECTOR,
+    W_BIAS,
+    W_PROJECTION,
+    W_UP,
+    W_DOWN,
+    W_TABLE,
+    W_CONV3,
+    W_CONV1,
+    W_TEXT_PROJECTION,
+    W_TEXT_UP,
+    W_TEXT_DOWN,
+    W_COUNT
+}; /* W_TEXT_: the prompt's in a joint block */
 static struct {
     int dims;
     int64_t shape[4];
 } const weight_shapes[W_COUNT] = {
-    [W_VECTOR] = {1, {WIDTH}},       [W_BIAS] = {1, {WIDTH}},           [W_PROJECTION] = {2, {WIDTH, 5 * DIM}},
-    [W_UP] = {2, {FEATURES, WIDTH}}, [W_DOWN] = {2, {WIDTH, FEATURES}}, [W_TABLE] = {2, {13, WIDTH}},
-    [W_CONV3] = {4, {6, 4, 3, 3}},   [W_CONV1] = {4, {6, 4, 1, 1}},
+    [W_VECTOR] = {1, {WIDTH}},
+    [W_BIAS] = {1, {WIDTH}},
+    [W_PROJECTION] = {2, {WIDTH, 5 * DIM}},
+    [W_UP] = {2, {FEATURES, WIDTH}},
+    [W_DOWN] = {2, {WIDTH, FEATURES}},
+    [W_TABLE] = {2, {13, WIDTH}},
+    [W_CONV3] = {4, {6, 4, 3, 3}},
+    [W_CONV1] = {4, {6, 4, 1, 1}},
+    [W_TEXT_PROJECTION] = {2, {WIDTH, 5 * DIM}},
+    [W_TEXT_UP] = {2, {FEATURES, WIDTH}},
+    [W_TEXT_DOWN] = {2, {WIDTH, FEATURES}},
 };
 static store_tensor weights[W_COUNT];
 
@@ -308,6 +329,73 @@ static flux1_status mlp_form(trial *t, mesh *m, block *b)
     TRY(table_of(t, m, 3, &gate));
     TRY(mesh_mlp(m, part(t, in, t->part), &up, ACTIVATION_GELU_TANH, &down, part(t, gate, PART_IMAGE),
                  part(t, x, t->part)));
+    return keep_parts(t, m, x, rows, all_of(WIDTH), WIDTH);
+}
+
+/* The joint forms: each part has its own weights and tables. */
+
+static flux1_status joint_gates(trial *t, mesh *m, act gate[2])
+{
+    act table[2];
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        TRY(table_of(t, m, 10 + p, &table[p]));
+        gate[p] = part(t, table[p], PART_IMAGE);
+    }
+    return FLUX1_OK;
+}
+
+static flux1_status joint_enter_form(trial *t, mesh *m, block *b)
+{
+    cut rows[2], span[2];
+    act x, full, shift, scale;
+    norm n[2];
+    (void)b;
+    cuts(t, m, rows, span);
+    TRY(operand(t, m, ACT_RESIDUAL, rows, all_of(WIDTH), 1, &x));
+    TRY(operand(t, m, ACT_LINEAR, span, all_of(WIDTH), -1, &full));
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        TRY(table_of(t, m, 2 + p, &shift));
+        TRY(table_of(t, m, 4 + p, &scale));
+        n[p] = (norm){
+            .kind = NORM_LAYER, .shift = part(t, shift, PART_IMAGE), .scale = part(t, scale, PART_IMAGE), .eps = 1e-6f};
+    }
+    TRY(mesh_joint_enter(m, n, x, full));
+    return keep_parts(t, m, full, span, all_of(WIDTH), WIDTH);
+}
+
+static flux1_status joint_leave_form(trial *t, mesh *m, block *b)
+{
+    cut rows[2], span[2], heads = cut_of(5, m->tp, m->tp_rank);
+    act x, in, gate[2];
+    linear_weight text = {0}, image = {0};
+    const linear_weight *const w[] = {&text, &image};
+    cuts(t, m, rows, span);
+    TRY(prepare(m, b, W_TEXT_PROJECTION, WEIGHT_LINEAR, SLICE_ROW, DIM, W_BIAS, &text.w));
+    TRY(prepare(m, b, W_PROJECTION, WEIGHT_LINEAR, SLICE_ROW, DIM, -1, &image.w));
+    TRY(ops_block_begin(m->o, b));
+    TRY(operand(t, m, ACT_LINEAR, span, (cut){heads.begin * DIM, heads.count * DIM}, 1, &in));
+    TRY(operand(t, m, ACT_RESIDUAL, rows, all_of(WIDTH), 2, &x));
+    TRY(joint_gates(t, m, gate));
+    TRY(mesh_joint_leave(m, in, w, gate, x));
+    return keep_parts(t, m, x, rows, all_of(WIDTH), WIDTH);
+}
+
+static flux1_status joint_mlp_form(trial *t, mesh *m, block *b)
+{
+    cut rows[2], span[2];
+    act x, in, gate[2];
+    linear_weight text_up = {0}, text_down = {0}, image_up = {0}, image_down = {0};
+    const linear_weight *const up[] = {&text_up, &image_up}, *const down[] = {&text_down, &image_down};
+    cuts(t, m, rows, span);
+    TRY(prepare(m, b, W_TEXT_UP, WEIGHT_LINEAR, SLICE_COLUMN, 1, -1, &text_up.w));
+    TRY(prepare(m, b, W_TEXT_DOWN, WEIGHT_LINEAR, SLICE_ROW, 1, W_BIAS, &text_down.w));
+    TRY(prepare(m, b, W_UP, WEIGHT_LINEAR, SLICE_COLUMN, 1, W_BIAS, &image_up.w));
+    TRY(prepare(m, b, W_DOWN, WEIGHT_LINEAR, SLICE_ROW, 1, -1, &image_down.w));
+    TRY(ops_block_begin(m->o, b));
+    TRY(operand(t, m, ACT_LINEAR, span, all_of(WIDTH), 1, &in));
+    TRY(operand(t, m, ACT_RESIDUAL, rows, all_of(WIDTH), 2, &x));
+    TRY(joint_gates(t, m, gate));
+    TRY(mesh_joint_mlp(m, in, up, ACTIVATION_GELU_TANH, down, gate, x));
     return keep_parts(t, m, x, rows, all_of(WIDTH), WIDTH);
 }
 
@@ -458,6 +546,9 @@ static const struct {
     {"enter and gather", enter_form, 5, true},
     {"leave", leave_form, 2, true},
     {"mlp", mlp_form, 1, true},
+    {"joint enter", joint_enter_form, 1, false},
+    {"joint leave", joint_leave_form, 1, false},
+    {"joint mlp", joint_mlp_form, 1, false},
     {"table", table_form, 1, false},
     {"attention", attention_form, 1, false},
     {"collect", collect_form, 1, false},
