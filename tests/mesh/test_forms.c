@@ -332,7 +332,7 @@ static flux1_status mlp_form(trial *t, mesh *m, block *b)
     return keep_parts(t, m, x, rows, all_of(WIDTH), WIDTH);
 }
 
-/* The joint forms: each part has its own weights and tables. */
+/* The joint forms, where each part has its own weights and tables; on one rank the plain forms, part by part. */
 
 static flux1_status joint_gates(trial *t, mesh *m, act gate[2])
 {
@@ -359,7 +359,10 @@ static flux1_status joint_enter_form(trial *t, mesh *m, block *b)
         n[p] = (norm){
             .kind = NORM_LAYER, .shift = part(t, shift, PART_IMAGE), .scale = part(t, scale, PART_IMAGE), .eps = 1e-6f};
     }
-    TRY(mesh_joint_enter(m, n, x, full));
+    for (act_part p = PART_TEXT; m->ranks == 1 && p <= PART_IMAGE; p++)
+        TRY(mesh_enter(m, &n[p], part(t, x, p), part(t, full, p)));
+    if (m->ranks > 1)
+        TRY(mesh_joint_enter(m, n, x, full));
     return keep_parts(t, m, full, span, all_of(WIDTH), WIDTH);
 }
 
@@ -376,7 +379,10 @@ static flux1_status joint_leave_form(trial *t, mesh *m, block *b)
     TRY(operand(t, m, ACT_LINEAR, span, (cut){heads.begin * DIM, heads.count * DIM}, 1, &in));
     TRY(operand(t, m, ACT_RESIDUAL, rows, all_of(WIDTH), 2, &x));
     TRY(joint_gates(t, m, gate));
-    TRY(mesh_joint_leave(m, in, w, gate, x));
+    for (act_part p = PART_TEXT; m->ranks == 1 && p <= PART_IMAGE; p++)
+        TRY(mesh_leave(m, part(t, in, p), w[p], gate[p], part(t, x, p)));
+    if (m->ranks > 1)
+        TRY(mesh_joint_leave(m, in, w, gate, x));
     return keep_parts(t, m, x, rows, all_of(WIDTH), WIDTH);
 }
 
@@ -395,7 +401,10 @@ static flux1_status joint_mlp_form(trial *t, mesh *m, block *b)
     TRY(operand(t, m, ACT_LINEAR, span, all_of(WIDTH), 1, &in));
     TRY(operand(t, m, ACT_RESIDUAL, rows, all_of(WIDTH), 2, &x));
     TRY(joint_gates(t, m, gate));
-    TRY(mesh_joint_mlp(m, in, up, ACTIVATION_GELU_TANH, down, gate, x));
+    for (act_part p = PART_TEXT; m->ranks == 1 && p <= PART_IMAGE; p++)
+        TRY(mesh_mlp(m, part(t, in, p), up[p], ACTIVATION_GELU_TANH, down[p], gate[p], part(t, x, p)));
+    if (m->ranks > 1)
+        TRY(mesh_joint_mlp(m, in, up, ACTIVATION_GELU_TANH, down, gate, x));
     return keep_parts(t, m, x, rows, all_of(WIDTH), WIDTH);
 }
 
