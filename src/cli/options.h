@@ -101,7 +101,8 @@ typedef enum option_kind {
       "on a GPU, capture a denoising step as a graph once and replay it (default: yes)")                               \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS, "number of threads (default: one per physical core)")       \
     X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS,                                                                     \
-      "mesh of devices, such as 2x4; on a CPU its ranks are threads (default: one device)")                            \
+      "mesh of devices, such as 2x4, or with the axes of sp and tp, such as 4x8sp1tp0; on a CPU its ranks are "        \
+      "threads (default: one device)")                                                                                 \
     X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \
       "sequence parallel: FACTOR ranks along AXIS of the mesh share the image's tokens (default: all of axis 0)")      \
     X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \
