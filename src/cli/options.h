@@ -87,6 +87,9 @@ typedef enum option_kind {
     X(STAGE, "stage", 0, CHOICE, "all|clip|t5|dit|vae", 0, 0, IN_BENCH, "what to time (default: all)")                 \
     X(REPEATS, "repeats", 0, WHOLE, "N", 0, 1000, IN_BENCH,                                                            \
       "runs of each stage; the median is reported. 0: only plan (default: 3)")                                         \
+    X(RUNS, "runs", 0, WHOLE, "N", 1, 1000, IN_BENCH,                                                                  \
+      "time N whole pipelines instead, after two that are not timed: mean, deviation, minimum and maximum of "         \
+      "encoders, each step, VAE and total")                                                                            \
     X(WEIGHTS, "weights", 0, CHOICE, "bf16|f32", 0, 0, IN_BENCH, "dtype of synthetic weights (default: bf16)")         \
     X(EVENTS, "events", 0, FILE, "FILE", 0, 0, IN_BENCH,                                                               \
       "write the planned operations and collectives to FILE, one JSON object per line")                                \
