@@ -81,7 +81,8 @@ typedef enum flux1_log_level { FLUX1_LOG_INFO = 0, FLUX1_LOG_WARNING = 1 } flux1
 typedef struct flux1_context_params {
     size_t size;         /* set by the defaults function: the version of the struct */
     const char *device;  /* "cpu" (default); "cuda" or "cuda:N", the N-th GPU; or "ref", the slow plain-C definition */
-    const char *mesh;    /* "RxC", such as "2x4"; NULL or "": one device. On a CPU the ranks are threads */
+    const char *mesh;    /* "RxC", such as "2x4", or with the axes of sp and tp, "2x4sp1tp0"; NULL or "": one device. On
+                            a CPU the ranks are threads */
     const char *sp, *tp; /* "FACTOR@AXIS", such as "2@0" and "4@1"; NULL: sp takes axis 0 and tp axis 1 */
     int threads;         /* of all ranks together; 0: the number of physical cores */
     flux1_dtype dtype;   /* AUTO: bf16 if the hardware multiplies it, otherwise f32 */

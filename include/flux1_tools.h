@@ -43,7 +43,10 @@ FLUX1_API flux1_status flux1_devices_json(flux1_context *context, char **json);
  * weights and memory take, in order: {"stage", "rank", "event" (compute, collective, weights, memory, order),
  * "operation", "block", "batch", "m", "n", "k", "heads", "flops", "bytes_in", "bytes_out", "bytes_weights",
  * "bytes_moved", "ranks", "overlaps", "arena"}, without the members that mean nothing for it. "dit step" stands for one
- * of the steps, all of which are alike. */
+ * of the steps, all of which are alike.
+ * With runs > 0 whole pipelines are timed instead (stage and repeats are not used), and the JSON has "warm_ups",
+ * "runs", "steps_per_second", "images_per_second" and "events": mean, deviation (of the sample), minimum and maximum
+ * seconds of clip_encoding, t5_encoding, encoder (both), denoising, denoising_step_0 and so on, vae, total. */
 typedef struct flux1_bench_params {
     size_t size;
     const char *variant; /* "schnell" */
@@ -55,7 +58,8 @@ typedef struct flux1_bench_params {
     int repeats;         /* 3: the median is reported; 0: the stages are planned, nothing is computed */
     flux1_dtype weights; /* dtype of synthetic weights: BF16 */
     const char *events;  /* path of a file for the plan's events, written before anything runs; NULL: none */
-    uint64_t reserved[7];
+    int runs;            /* whole pipelines, timed after two that are not; 0: the stages alone, see below */
+    uint64_t reserved[6];
 } flux1_bench_params;
 FLUX1_API void flux1_bench_params_defaults(flux1_bench_params *params);
 FLUX1_API flux1_status flux1_bench_json(flux1_context *context, const flux1_bench_params *params, char **json);

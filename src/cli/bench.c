@@ -1,4 +1,4 @@
-/* flux1 bench: seconds, FLOP/s and the share of this machine's measured peak. */
+/* flux1 bench: seconds, FLOP/s and the share of this machine's measured peak; or whole pipelines. */
 #include "cli/cli.h"
 
 #include "cli/console.h"
@@ -27,6 +27,7 @@ static void fill_bench(const options *opt, flux1_bench_params *params)
         params->sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
     if (v[OPT_REPEATS].given)
         params->repeats = (int)v[OPT_REPEATS].whole;
+    params->runs = (int)v[OPT_RUNS].whole;
     params->events = v[OPT_EVENTS].text;
     if (v[OPT_WEIGHTS].given)
         params->weights = strcmp(v[OPT_WEIGHTS].text, "f32") == 0 ? FLUX1_DTYPE_F32 : FLUX1_DTYPE_BF16;
@@ -42,6 +43,11 @@ int bench_run(const options *opt)
     if (v[OPT_MODEL].given && (v[OPT_VARIANT].given || v[OPT_WEIGHTS].given)) {
         print_error("--%s cannot be combined with --model: it is for synthetic weights",
                     v[OPT_VARIANT].given ? "variant" : "weights");
+        return EXIT_USAGE;
+    }
+    if (v[OPT_RUNS].given && (v[OPT_STAGE].given || v[OPT_REPEATS].given)) {
+        print_error("--%s cannot be combined with --runs, which times whole pipelines",
+                    v[OPT_STAGE].given ? "stage" : "repeats");
         return EXIT_USAGE;
     }
     fill_bench(opt, &params);

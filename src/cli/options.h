@@ -87,6 +87,9 @@ typedef enum option_kind {
     X(STAGE, "stage", 0, CHOICE, "all|clip|t5|dit|vae", 0, 0, IN_BENCH, "what to time (default: all)")                 \
     X(REPEATS, "repeats", 0, WHOLE, "N", 0, 1000, IN_BENCH,                                                            \
       "runs of each stage; the median is reported. 0: only plan (default: 3)")                                         \
+    X(RUNS, "runs", 0, WHOLE, "N", 1, 1000, IN_BENCH,                                                                  \
+      "time N whole pipelines instead, after two that are not timed: mean, deviation, minimum and maximum of "         \
+      "encoders, each step, VAE and total")                                                                            \
     X(WEIGHTS, "weights", 0, CHOICE, "bf16|f32", 0, 0, IN_BENCH, "dtype of synthetic weights (default: bf16)")         \
     X(EVENTS, "events", 0, FILE, "FILE", 0, 0, IN_BENCH,                                                               \
       "write the planned operations and collectives to FILE, one JSON object per line")                                \
@@ -101,7 +104,8 @@ typedef enum option_kind {
       "on a GPU, capture a denoising step as a graph once and replay it (default: yes)")                               \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS, "number of threads (default: one per physical core)")       \
     X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS,                                                                     \
-      "mesh of devices, such as 2x4; on a CPU its ranks are threads (default: one device)")                            \
+      "mesh of devices, such as 2x4, or with the axes of sp and tp, such as 4x8sp1tp0; on a CPU its ranks are "        \
+      "threads (default: one device)")                                                                                 \
     X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \
       "sequence parallel: FACTOR ranks along AXIS of the mesh share the image's tokens (default: all of axis 0)")      \
     X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \

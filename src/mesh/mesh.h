@@ -35,7 +35,9 @@ typedef struct mesh_config {
 } mesh_config;
 
 /* "2x4", "2@0", "4@1"; NULL or "" for the defaults (1x1; sp takes axis 0, tp axis 1). A factor is the size of its axis,
- * or 1 (then that axis is not used: its other devices stay idle). FLUX1_ERR_ARGUMENT says which part is wrong. */
+ * or 1 (then that axis is not used: its other devices stay idle). The mesh may name the axes: "2x4sp1tp0" is
+ * "2x4", "4@1", "2@0"; sp and tp may then be given too if they say the same. FLUX1_ERR_ARGUMENT says which part is
+ * wrong. */
 flux1_status mesh_parse(const char *shape, const char *sp, const char *tp, mesh_config *out, flux1_error *err);
 
 static inline int mesh_ranks(const mesh_config *c) { return c->sp * c->tp; }

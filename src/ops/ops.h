@@ -314,9 +314,11 @@ OPS_COMPOSITES(OPS_DECLARE_COMPOSITE)
 /* Every backend's state begins with this. */
 struct ops {
     const ops_table *fn;
-    flux1_error *err;         /* the rank's message; outlives the backend */
-    const atomic_int *cancel; /* non-zero: operations return FLUX1_ERR_CANCELLED; may be NULL */
-    int64_t step;             /* the counter, as step_set left it */
+    flux1_error *err;             /* the rank's message; outlives the backend */
+    const atomic_int *cancel;     /* non-zero: operations return FLUX1_ERR_CANCELLED; may be NULL */
+    int64_t step;                 /* the counter, as step_set left it */
+    const size_t *cell;           /* [ACT_ROLES]: bytes of a value, where events are told (work.h) */
+    struct profile_rank *profile; /* profile.h: where calls are timed; NULL: nowhere */
 };
 
 /* check.h: whether the contract allows the call. For entries that return a status. */
@@ -352,6 +354,7 @@ struct weight {
     int64_t rows, cols;
     int kernel; /* convolutions: 1 or 3 */
     bool has_bias;
+    size_t file_bytes; /* of the file's tensors behind it, bias included */
     block *owner;
 };
 

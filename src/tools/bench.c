@@ -9,6 +9,7 @@
 #include "tools/describe.h"
 #include "tools/events.h"
 #include "tools/peak.h"
+#include "tools/runs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -257,6 +258,9 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
     g.tiling = FLUX1_TILING_NO;
     if (p->repeats < 0 || p->repeats > REPEATS_MAX)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "repeats %d: it should be 0 to %d", p->repeats, REPEATS_MAX);
+    if (p->runs < 0 || p->runs > RUNS_MAX)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "runs %d: it should be 1 to %d, or 0 to time the stages alone",
+                         p->runs, RUNS_MAX);
     if (p->path)
         TRY(folder_open(p->path, m, &c->error));
     else
@@ -308,22 +312,29 @@ cleanup:
     return st;
 }
 
-/* What stands in front of the rows. */
-static void begin_report(bench *b, const flux1_bench_params *p)
+/* The stages, a row each, or whole pipelines. */
+static flux1_status time_all(bench *b, const flux1_bench_params *p)
 {
     json_writer *w = &b->report;
-    json_begin_object(w, NULL);
-    describe_run(w, b, p);
+    if (p->runs)
+        return runs_report(b->c, b->m, &b->r, p->runs, w);
+    if (b->repeats)
+        TRY(measure_peak(b->c, &b->peak));
     json_put_real(w, "peak_flops_per_second", b->peak);
     json_begin_array(w, "stages");
+    TRY(run_stages(b, p->stage));
+    json_end_array(w);
+    return FLUX1_OK;
 }
 
-static flux1_status end_report(bench *b, char **json)
+static flux1_status make_report(bench *b, const flux1_bench_params *p, char **json)
 {
     struct rusage use;
     json_writer *w = &b->report;
+    json_begin_object(w, NULL);
+    describe_run(w, b, p);
+    TRY(time_all(b, p));
     getrusage(RUSAGE_SELF, &use);
-    json_end_array(w);
     json_put_integer(w, "peak_rss_bytes", (int64_t)use.ru_maxrss * 1024);
     json_end_object(w);
     return json_take(w, "the table", json, &b->c->error);
@@ -345,11 +356,7 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
     TRY_CLEANUP(take_params(c, params, &m, &b));
     if (params->events)
         TRY_CLEANUP(write_events(&b, params));
-    if (b.repeats)
-        TRY_CLEANUP(measure_peak(c, &b.peak));
-    begin_report(&b, params);
-    TRY_CLEANUP(run_stages(&b, params->stage));
-    st = end_report(&b, json);
+    st = make_report(&b, params, json);
 cleanup:
     json_abandon(&b.report);
     folder_close(m);

@@ -115,6 +115,9 @@ expect_status 0 "bench --json"
 "$VALUE" <../out >/dev/null || fail "bench --json is JSON"
 flux1 bench --model "$tiny" --repeats 1
 expect_status 0 "bench"
+flux1 bench --model "$tiny" --runs 2 --steps 2 --mesh 1x2 --json
+expect_status 0 "bench --runs"
+[ "$("$VALUE" events.# <../out)" = 8 ] || fail "--runs has encoders, denoising, two steps, vae and total"
 flux1 bench --model "$tiny" --repeats 0 --events plan.jsonl --json
 expect_status 0 "bench --events"
 [ "$("$VALUE" stages.# <../out)" = 5 ] || fail "--repeats 0 still has a row for each stage"

@@ -34,6 +34,7 @@ refused 2 'PNG' generate -m "$tiny" -p x -o fox.jpg
 refused 2 'standard output' generate -m "$tiny" -p x -o -
 refused 2 'mesh .*2by4.*ROWSxCOLUMNS.*--mesh' generate -m "$tiny" -p x --mesh 2by4
 refused 2 'mesh|sp ' generate -m "$tiny" -p x --mesh 2x2 --sp 3@0
+refused 2 '--stage cannot be combined with --runs' bench --runs 2 --stage vae
 refused 2 'bash, zsh, fish' completion tcsh
 
 for command in generate tokenize info bench; do

@@ -205,6 +205,7 @@ flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_
         return error_oom(o->err, sizeof *w, "a weight");
     w->head = (weight){
         .role = r->role, .rows = r->rows, .cols = r->cols, .kernel = r->kernel, .has_bias = bias != NULL, .owner = b};
+    w->head.file_bytes = recipe_bytes(r) + (bias ? recipe_bytes(bias) : 0);
     w->next = into->weights;
     into->weights = w; /* freed with the block, also if what follows fails */
     w->recipe = *r;

@@ -225,6 +225,7 @@ flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const 
                        .cols = r->cols,
                        .kernel = r->kernel,
                        .has_bias = bias != NULL,
+                       .file_bytes = recipe_bytes(r) + (bias ? recipe_bytes(bias) : 0),
                        .owner = into};
     w->recipe = *r;
     lay_out(w, r, bias, o->bf16, o->fp8, o->scales_rows, &b->bytes);

@@ -4,7 +4,7 @@
 #include "ops/check.h"
 
 #include "base/checked.h"
-#include "ops/layout.h"
+#include "ops/work.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +18,6 @@ typedef struct dry_buffer {
 
 typedef struct dry_weight {
     weight head;
-    size_t file_bytes;
     struct dry_weight *next;
 } dry_weight;
 
@@ -44,6 +43,7 @@ typedef struct dry_ops {
     dry_weight *weights;
     dry_block *blocks;
     dry_space *space; /* the largest first; exchanges share it, since nothing lies there */
+    size_t cell[ACT_ROLES];
     ops_count count;
     const char *begun; /* the block begun last, and its file bytes */
     size_t begun_bytes;
@@ -102,48 +102,6 @@ static flux1_status tell(ops *o, ops_event e) { return tell_with(o, e, 0); }
 static flux1_status tell_kind(ops *o, ops_event_kind kind, const char *operation, const block *b)
 {
     return tell(o, (ops_event){.kind = kind, .operation = operation, .block = b ? b->name : NULL});
-}
-
-static size_t cell_bytes(const ops *o, act_role role)
-{
-    const dry_ops *d = (const dry_ops *)o;
-    return d->sizing->cell_bytes                                   ? d->sizing->cell_bytes(&d->config, role)
-           : layout_bf16(d->config.arithmetic == DTYPE_BF16, role) ? 2
-                                                                   : 4;
-}
-
-/* Bytes of an act, 0 for one left out. */
-static size_t bytes_of(const ops *o, act a)
-{
-    return act_present(a) ? (size_t)(act_batch(a) * act_rows(a) * a.cols) * cell_bytes(o, a.buffer->role) : 0;
-}
-
-/* Of a table: the rows that one step reads. */
-static size_t bytes_of_step(const ops *o, act table, act out)
-{
-    return act_present(table) ? (size_t)(act_batch(out) * table.cols) * cell_bytes(o, ACT_TABLE) : 0;
-}
-
-static size_t weight_bytes(const weight *w) { return w ? ((const dry_weight *)w)->file_bytes : 0; }
-
-/* An operation on rows × columns of x; w, whose bytes are all read, may be NULL. */
-static ops_event on_rows(const ops *o, const char *operation, act x, const weight *w)
-{
-    return (ops_event){.kind = EVENT_COMPUTE,
-                       .operation = operation,
-                       .block = w ? w->owner->name : NULL,
-                       .batch = act_batch(x),
-                       .m = act_rows(x),
-                       .n = x.cols,
-                       .bytes_out = bytes_of(o, x),
-                       .bytes_weights = weight_bytes(w)};
-}
-
-static ops_event moved(const ops *o, const char *operation, act x)
-{
-    ops_event e = on_rows(o, operation, x, NULL);
-    e.kind = EVENT_MEMORY;
-    return e;
 }
 
 static size_t scratch_of(ops *o, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
@@ -206,24 +164,14 @@ static flux1_status dry_create(ops *o, act_role role, act_shape shape, act *out)
     void *none;
     TRY(arena_alloc(&d->memory, d->sizing->act_bytes(&d->config, role, &shape), &none, o->err));
     *out = act_whole(&b->head);
-    return tell(o, moved(o, "create", *out));
+    return tell(o, work_create(o, role, shape, out));
 }
 
 static size_t dry_mark(ops *o) { return arena_mark(&self(o)->memory); }
 
-static flux1_status dry_upload(ops *o, const tensor *host, act out)
-{
-    (void)host;
-    return tell(o, moved(o, "upload", out));
-}
+static flux1_status dry_upload(ops *o, const tensor *host, act out) { return tell(o, work_upload(o, host, out)); }
 
-static flux1_status dry_download(ops *o, act in, tensor *host)
-{
-    (void)host;
-    ops_event e = moved(o, "download", in);
-    e.bytes_in = e.bytes_out, e.bytes_out = 0;
-    return tell(o, e);
-}
+static flux1_status dry_download(ops *o, act in, tensor *host) { return tell(o, work_download(o, in, host)); }
 
 /* `bytes` addresses, taken in ever larger pieces that are never touched. */
 static flux1_status reserve_addresses(dry_ops *d, size_t bytes, void **out)
@@ -254,7 +202,7 @@ static flux1_status dry_exchange(ops *o, size_t bytes, void **out)
         bytes = size_round_up(bytes ? bytes : 1, d->sizing->unit);
     TRY(arena_alloc(&d->memory, bytes, out, o->err));
     TRY(reserve_addresses(d, asked, out));
-    return tell(o, (ops_event){.kind = EVENT_MEMORY, .operation = "exchange", .bytes_out = asked});
+    return tell(o, work_exchange(o, asked, out));
 }
 
 /* ---- weights ---- */
@@ -269,7 +217,7 @@ static flux1_status dry_block_create(ops *o, const char *name, block **out)
     b->next = self(o)->blocks;
     self(o)->blocks = b;
     *out = &b->head;
-    return tell_kind(o, EVENT_WEIGHTS, "block_create", *out);
+    return tell(o, work_block_create(o, name, out));
 }
 
 static void dry_block_destroy(ops *o, block *b) /* its count stays, and events may still name it */
@@ -293,34 +241,29 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
         return error_oom(o->err, sizeof *p, "a weight");
     p->head = (weight){
         .role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
-    p->file_bytes = recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
+    p->head.file_bytes = recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
     p->next = d->weights;
     d->weights = p;
     *out = &p->head;
     if (w->role != WEIGHT_TABLE && held_bytes(d, w, NULL) == 0) /* of a table a few rows are read */
         ((dry_block *)b)->mapped_bytes += recipe_bytes(w);
-    return tell(o, (ops_event){.kind = EVENT_WEIGHTS,
-                               .operation = "prepare",
-                               .block = b->name,
-                               .m = w->rows,
-                               .n = w->cols,
-                               .bytes_weights = p->file_bytes,
-                               .bytes_out = held_bytes(d, w, bias)});
+    ops_event e = work_prepare(o, b, w, bias, out);
+    e.bytes_out = held_bytes(d, w, bias);
+    return tell(o, e);
 }
 
 static flux1_status dry_block_begin(ops *o, block *b)
 {
     b->held = true;
-    return tell(o, (ops_event){.kind = EVENT_WEIGHTS,
-                               .operation = "block_begin",
-                               .block = b->name,
-                               .bytes_weights = ((dry_block *)b)->mapped_bytes});
+    ops_event e = work_block_begin(o, b);
+    e.bytes_weights = ((dry_block *)b)->mapped_bytes;
+    return tell(o, e);
 }
 
 static flux1_status dry_block_end(ops *o, block *b)
 {
     b->held = false;
-    return tell_kind(o, EVENT_WEIGHTS, "block_end", b);
+    return tell(o, work_block_end(o, b));
 }
 
 /* ---- order ---- */
@@ -328,17 +271,16 @@ static flux1_status dry_block_end(ops *o, block *b)
 static flux1_status dry_step_set(ops *o, int64_t step)
 {
     o->step = step;
-    return tell_kind(o, EVENT_ORDER, "step_set", NULL);
+    return tell(o, work_step_set(o, step));
 }
 
 static flux1_status dry_step_replay(ops *o, uint64_t recording, bool *done)
 {
-    (void)recording;
     *done = false;
-    return tell_kind(o, EVENT_ORDER, "step_replay", NULL);
+    return tell(o, work_step_replay(o, recording, done));
 }
 
-static flux1_status dry_step_record(ops *o) { return tell_kind(o, EVENT_ORDER, "step_record", NULL); }
+static flux1_status dry_step_record(ops *o) { return tell(o, work_step_record(o)); }
 
 static void dry_step_unwind(ops *o, size_t mark)
 {
@@ -348,202 +290,124 @@ static void dry_step_unwind(ops *o, size_t mark)
     (void)tell_kind(o, EVENT_ORDER, "step_unwind", NULL);
 }
 
-static flux1_status dry_step_end(ops *o, int64_t step)
-{
-    (void)step;
-    return tell_kind(o, EVENT_ORDER, "step_end", NULL);
-}
+static flux1_status dry_step_end(ops *o, int64_t step) { return tell(o, work_step_end(o, step)); }
 
 static flux1_status dry_step_wait(ops *o, int64_t step, int *slot)
 {
-    (void)step;
     *slot = -1;
-    return tell_kind(o, EVENT_ORDER, "step_wait", NULL);
+    return tell(o, work_step_wait(o, step, slot));
 }
 
-static flux1_status dry_sync(ops *o) { return tell_kind(o, EVENT_ORDER, "sync", NULL); }
+static flux1_status dry_sync(ops *o) { return tell(o, work_sync(o)); }
 
 /* ---- arithmetic ---- */
 
 static flux1_status dry_product(ops *o, act in, const weight *w, const epilogue *e, act out)
 {
-    int64_t rows = act_batch(in) * act_rows(in);
-    ops_event event = on_rows(o, "product", out, w);
-    event.k = in.cols;
-    event.flops = 2.0 * (double)rows * (double)w->rows * (double)w->cols;
-    event.bytes_in = bytes_of(o, in) + bytes_of(o, e->addend) + bytes_of(o, e->mul) + bytes_of(o, e->residual) +
-                     bytes_of_step(o, e->gate, out);
-    return tell_with(o, event, scratch_of(o, WORK_LINEAR, rows, w->rows, w->cols, 1));
+    return tell_with(o, work_product(o, in, w, e, out),
+                     scratch_of(o, WORK_LINEAR, act_batch(in) * act_rows(in), w->rows, w->cols, 1));
 }
 
 static flux1_status dry_layer_norm(ops *o, act in, const weight *w, act shift, act scale, float eps, act out)
 {
-    (void)eps;
-    ops_event e = on_rows(o, "layer_norm", out, w);
-    e.bytes_in = bytes_of(o, in) + bytes_of_step(o, shift, out) + bytes_of_step(o, scale, out);
-    return tell(o, e);
+    return tell(o, work_layer_norm(o, in, w, shift, scale, eps, out));
 }
 
 static flux1_status dry_rms_norm(ops *o, act in, const weight *w, float eps, act out)
 {
-    (void)eps;
-    ops_event e = on_rows(o, "rms_norm", out, w);
-    e.bytes_in = bytes_of(o, in);
-    return tell(o, e);
+    return tell(o, work_rms_norm(o, in, w, eps, out));
 }
 
 static flux1_status dry_head_norm_rope(ops *o, act x, int64_t heads, const weight *w, float eps, act rope)
 {
-    (void)eps;
-    ops_event e = on_rows(o, "head_norm_rope", x, w);
-    e.heads = heads;
-    e.bytes_in = e.bytes_out + bytes_of(o, rope);
-    return tell(o, e);
+    return tell(o, work_head_norm_rope(o, x, heads, w, eps, rope));
 }
 
-static flux1_status attend(ops *o, const char *operation, act q, act k, act v, const attention_args *a, act out,
-                           act lse)
+static size_t attention_scratch(ops *o, act q, act k, const attention_args *a)
 {
-    ops_event e = on_rows(o, operation, q, NULL);
-    e.n = act_rows(k);
-    e.k = a->heads ? q.cols / a->heads : 0;
-    e.heads = a->heads;
-    e.flops = 4.0 * (double)act_batch(q) * (double)act_rows(q) * (double)act_rows(k) * (double)q.cols;
-    e.bytes_in = bytes_of(o, q) + bytes_of(o, k) + bytes_of(o, v) + bytes_of(o, a->bias);
-    e.bytes_out = bytes_of(o, out) + bytes_of(o, lse);
-    return tell_with(o, e, scratch_of(o, WORK_ATTENTION, act_batch(q) * act_rows(q), act_rows(k), e.k, a->heads));
+    return scratch_of(o, WORK_ATTENTION, act_batch(q) * act_rows(q), act_rows(k), a->heads ? q.cols / a->heads : 0,
+                      a->heads);
 }
 
 static flux1_status dry_attention(ops *o, act q, act k, act v, const attention_args *a, act out)
 {
-    return attend(o, "attention", q, k, v, a, out, (act){0});
+    return tell_with(o, work_attention(o, q, k, v, a, out), attention_scratch(o, q, k, a));
 }
 
 static flux1_status dry_attention_part(ops *o, act q, act k, act v, const attention_args *a, act out, act lse)
 {
-    return attend(o, "attention_part", q, k, v, a, out, lse);
+    return tell_with(o, work_attention_part(o, q, k, v, a, out, lse), attention_scratch(o, q, k, a));
 }
 
 static flux1_status dry_attention_merge(ops *o, int64_t heads, act out, act lse, act other, act other_lse)
 {
-    ops_event e = on_rows(o, "attention_merge", out, NULL);
-    e.heads = heads;
-    e.bytes_out += bytes_of(o, lse);
-    e.bytes_in = e.bytes_out + bytes_of(o, other) + bytes_of(o, other_lse);
-    return tell(o, e);
+    return tell(o, work_attention_merge(o, heads, out, lse, other, other_lse));
 }
 
 static flux1_status dry_conv(ops *o, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
 {
-    (void)stride;
-    int64_t pixels = act_batch(out) * act_rows(out);
-    ops_event e = on_rows(o, "conv", out, w);
-    e.k = w->cols;
-    e.flops = 2.0 * (double)pixels * (double)w->rows * (double)w->cols;
-    e.bytes_in = bytes_of(o, in) + bytes_of(o, top) + bytes_of(o, bottom) + bytes_of(o, residual);
-    return tell_with(o, e, scratch_of(o, WORK_CONV, pixels, w->rows, w->cols, 1));
+    return tell_with(o, work_conv(o, in, top, bottom, w, stride, residual, out),
+                     scratch_of(o, WORK_CONV, act_batch(out) * act_rows(out), w->rows, w->cols, 1));
 }
 
 static flux1_status dry_group_stats(ops *o, act in, int64_t groups, act stats)
 {
-    (void)groups;
-    ops_event e = on_rows(o, "group_stats", in, NULL);
-    e.bytes_in = e.bytes_out, e.bytes_out = bytes_of(o, stats);
-    return tell(o, e);
+    return tell(o, work_group_stats(o, in, groups, stats));
 }
 
 static flux1_status dry_group_apply(ops *o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu,
                                     act out)
 {
-    (void)groups, (void)eps, (void)silu;
-    ops_event e = on_rows(o, "group_apply", out, w);
-    e.bytes_in = bytes_of(o, in) + bytes_of(o, stats);
-    return tell(o, e);
+    return tell(o, work_group_apply(o, in, stats, groups, w, eps, silu, out));
 }
 
-static flux1_status from_to(ops *o, const char *operation, act in, act out)
-{
-    ops_event e = on_rows(o, operation, out, NULL);
-    e.bytes_in = bytes_of(o, in);
-    return tell(o, e);
-}
-
-static flux1_status dry_upsample(ops *o, act in, act out) { return from_to(o, "upsample", in, out); }
+static flux1_status dry_upsample(ops *o, act in, act out) { return tell(o, work_upsample(o, in, out)); }
 
 static flux1_status dry_embed(ops *o, act ids, const weight *table, const weight *positions, int64_t first, act out)
 {
-    (void)first;
-    ops_event e = on_rows(o, "embed", out, table);
-    int64_t all = table->rows > 0 ? table->rows : 1, rows = i64_min(act_batch(out) * act_rows(out), all);
-    e.bytes_in = bytes_of(o, ids);
-    e.bytes_weights = weight_bytes(table) / (size_t)all * (size_t)rows; /* of the table, what is looked up */
-    if (positions && positions->rows > 0)
-        e.bytes_weights += weight_bytes(positions) / (size_t)positions->rows * (size_t)act_rows(out);
-    return tell(o, e);
+    return tell(o, work_embed(o, ids, table, positions, first, out));
 }
 
 static flux1_status dry_activate(ops *o, activation f, act in, act out)
 {
-    (void)f;
-    return from_to(o, "activate", in, out);
+    return tell(o, work_activate(o, f, in, out));
 }
 
 static flux1_status dry_add(ops *o, act x, float s, act gate, act y, act out)
 {
-    (void)s;
-    ops_event e = on_rows(o, "add", out, NULL);
-    e.bytes_in = bytes_of(o, x) + bytes_of(o, y) + bytes_of_step(o, gate, out);
-    return tell(o, e);
+    return tell(o, work_add(o, x, s, gate, y, out));
 }
 
-static flux1_status dry_euler(ops *o, act x, act v, act dsigma)
-{
-    ops_event e = on_rows(o, "euler", x, NULL);
-    e.bytes_in = e.bytes_out + bytes_of(o, v) + bytes_of_step(o, dsigma, x);
-    return tell(o, e);
-}
+static flux1_status dry_euler(ops *o, act x, act v, act dsigma) { return tell(o, work_euler(o, x, v, dsigma)); }
 
-static flux1_status dry_cast(ops *o, act in, act out) { return from_to(o, "cast", in, out); }
+static flux1_status dry_cast(ops *o, act in, act out) { return tell(o, work_cast(o, in, out)); }
 
 static flux1_status dry_copy_rows(ops *o, act in, int64_t first, act out)
 {
-    (void)first;
-    return from_to(o, "copy_rows", act_slice(in, 0, act_rows(out)), out);
+    return tell(o, work_copy_rows(o, in, first, out));
 }
 
-static size_t dry_pack_bytes(ops *o, act a, int64_t rows) { return bytes_of(o, act_slice(a, 0, rows)); }
-
-static flux1_status packed(ops *o, const char *operation, act rows)
+static size_t dry_pack_bytes(ops *o, act a, int64_t rows)
 {
-    ops_event e = moved(o, operation, rows);
-    e.bytes_in = e.bytes_out;
-    return tell(o, e);
+    return (size_t)(act_batch(a) * rows * a.cols) * o->cell[a.buffer->role];
 }
 
 static flux1_status dry_pack(ops *o, act in, int64_t first, int64_t rows, void *bytes)
 {
-    (void)bytes;
-    return packed(o, "pack", act_slice(in, first, rows));
+    return tell(o, work_pack(o, in, first, rows, bytes));
 }
 
 static flux1_status dry_unpack(ops *o, const void *bytes, act out, int64_t first, int64_t rows)
 {
-    (void)bytes;
-    return packed(o, "unpack", act_slice(out, first, rows));
+    return tell(o, work_unpack(o, bytes, out, first, rows));
 }
 
-static flux1_status dry_finite(ops *o, act a, int slot)
-{
-    (void)slot;
-    ops_event e = on_rows(o, "finite", a, NULL);
-    e.bytes_in = e.bytes_out, e.bytes_out = 0;
-    return tell(o, e);
-}
+static flux1_status dry_finite(ops *o, act a, int slot) { return tell(o, work_finite(o, a, slot)); }
 
 static flux1_status dry_finite_first(ops *o, int *slot)
 {
     *slot = -1;
-    return tell_kind(o, EVENT_ORDER, "finite_first", NULL);
+    return tell(o, work_finite_first(o, slot));
 }
 
 /* Every entry that returns a status is checked before it counts. */
@@ -578,6 +442,8 @@ flux1_status ops_dry_create(const ops_config *c, const ops_sizing *sizing, ops *
     o->head = (ops){.fn = &dry_table, .err = c->err, .cancel = c->cancel};
     o->config = *c;
     o->sizing = sizing;
+    work_cells(c, sizing, o->cell);
+    o->head.cell = o->cell;
     o->count.own_bytes = sizing->own_bytes ? sizing->own_bytes(c) : 0;
     arena_measure(&o->memory);
     *out = &o->head;

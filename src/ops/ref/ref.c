@@ -211,6 +211,7 @@ flux1_status ref_prepare(ops *base, block *b, const weight_recipe *w, const weig
         return error_oom(base->err, sizeof *p, "a weight");
     p->head = (weight){
         .role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
+    p->head.file_bytes = recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
     p->next = o->weights;
     o->weights = p;
     TRY(decode_matrix(w, &p->w, base->err));

@@ -1,0 +1,96 @@
+/* `bench --runs`: the arithmetic of its report, and that its events lie within each other. */
+#include "support/golden.h"
+
+#include "base/json.h"
+#include "flux1_tools.h"
+#include "tools/runs.h"
+
+/* 2, 4, 4, 4, 5, 5, 7, 9: mean 5, squares of the differences 9+1+1+1+0+0+4+16 = 32, over n − 1 = 7. */
+static void a_spread_is_the_sample_s(void **state)
+{
+    (void)state;
+    const double values[] = {4, 2, 4, 5, 4, 9, 5, 7};
+    spread s = spread_of(values, 8);
+    assert_true(fabs(s.mean - 5) < 1e-12);
+    assert_true(fabs(s.deviation - sqrt(32.0 / 7)) < 1e-12);
+    assert_true(s.min == 2 && s.max == 9);
+    s = spread_of(values, 1);
+    assert_true(s.mean == 4 && s.deviation == 0 && s.min == 4 && s.max == 4);
+}
+
+enum { STEPS = 3, EVENTS = 6 + STEPS };
+
+typedef struct report {
+    double mean[EVENTS], least[EVENTS], most[EVENTS], steps_per_second, images_per_second;
+} report;
+
+static double number_of(const json_value *object, const char *key)
+{
+    const json_value *v = json_object_get(object, key);
+    assert_true(json_is_number(v));
+    return json_number_value(v);
+}
+
+static void read_report(const char *text, report *out)
+{
+    static const char *const names[EVENTS] = {
+        "clip_encoding",    "t5_encoding",      "encoder", "denoising", "denoising_step_0",
+        "denoising_step_1", "denoising_step_2", "vae",     "total"};
+    json_value *json;
+    flux1_error err = {0};
+    assert_int_equal(json_parse(text, strlen(text), "bench", &json, &err), FLUX1_OK);
+    const json_value *events = json_object_get(json, "events");
+    assert_int_equal(json_array_size(events), EVENTS);
+    for (size_t i = 0; i < EVENTS; i++) {
+        const json_value *e = json_array_get(events, i);
+        assert_string_equal(json_string_value(json_object_get(e, "event")), names[i]);
+        out->mean[i] = number_of(e, "mean_seconds");
+        out->least[i] = number_of(e, "min_seconds");
+        out->most[i] = number_of(e, "max_seconds");
+        assert_true(out->least[i] > 0 && out->least[i] <= out->mean[i] && out->mean[i] <= out->most[i]);
+        assert_true(number_of(e, "deviation_seconds") <= out->most[i] - out->least[i]);
+    }
+    assert_int_equal((int)number_of(json, "runs"), 3);
+    assert_int_equal((int)number_of(json, "warm_ups"), 2);
+    out->steps_per_second = number_of(json, "steps_per_second");
+    out->images_per_second = number_of(json, "images_per_second");
+    json_free(json);
+}
+
+static void parts_of_a_run_take_less_than_the_whole(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {"1x1", "1x2"};
+    for (int k = 0; k < 2; k++) {
+        flux1_bench_params p;
+        report r;
+        char *text, folder[512];
+        snprintf(folder, sizeof folder, "%s/pipelines/schnell", TEST_DATA);
+        flux1_bench_params_defaults(&p);
+        p.path = folder;
+        p.width = p.height = 64;
+        p.sequence_length = 16;
+        p.steps = STEPS;
+        p.runs = 3;
+        flux1_context *c = context_on("cpu", shapes[k], 2, FLUX1_DTYPE_F32);
+        if (flux1_bench_json(c, &p, &text) != FLUX1_OK)
+            fail_msg("%s", flux1_context_message(c));
+        read_report(text, &r);
+        assert_true(r.mean[0] + r.mean[1] <= r.mean[2]);
+        assert_true(r.mean[4] + r.mean[5] + r.mean[6] <= r.mean[3]);
+        assert_true(r.mean[2] + r.mean[3] + r.mean[7] <= r.mean[8]);
+        assert_true(fabs(r.steps_per_second * r.mean[3] - STEPS) < 1e-6);
+        assert_true(fabs(r.images_per_second * r.mean[8] - 1) < 1e-6);
+        flux1_string_free(text);
+        flux1_context_destroy(c);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_spread_is_the_sample_s),
+        cmocka_unit_test(parts_of_a_run_take_less_than_the_whole),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
