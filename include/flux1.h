@@ -98,7 +98,16 @@ typedef struct flux1_context_params {
     /* As max_memory, for the devices' own memory, of all ranks together. 0: what they have. Not used if the device
      * computes in host memory. */
     uint64_t max_device_memory;
-    uint64_t reserved[13];
+    /* A folder for prepared weights, so that another process need not prepare them again: blocks whose form on this
+     * device and rank is not the file's, gigabytes on a GPU. Made if it is not there. Entries are found by the content
+     * of the model's files, which costs one reading of each file once. NULL: the folder that FLUX1_CACHE_DIR names; ""
+     * (or neither): nothing is stored. What goes wrong in it is logged as a warning, and weights are prepared as
+     * without it. */
+    const char *cache;
+    /* Bytes of all its entries together; the ones that were used longest ago are removed to stay below. 0: what
+     * FLUX1_CACHE_SIZE says (80G, 512M), else 100 GiB. */
+    uint64_t cache_size;
+    uint64_t reserved[11];
 } flux1_context_params;
 
 FLUX1_API void flux1_context_params_defaults(flux1_context_params *params);

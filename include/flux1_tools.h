@@ -36,6 +36,22 @@ FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path,
  * capability and library versions, and the reason if there are none. */
 FLUX1_API flux1_status flux1_devices_json(flux1_context *context, char **json);
 
+/* The cache of prepared weights (flux1_context_params.cache) in `folder`; NULL: the one that FLUX1_CACHE_DIR names.
+ * JSON, free it with flux1_string_free: {"folder", "entries", "bytes", "files"}, files: the one that was used longest
+ * ago first, with "file", "bytes", "used" (seconds since 1970), and what its header says. Other files in the folder are
+ * left alone. LIST    also what cannot be read as an entry ("problem") VERIFY  the same, with all bytes read and
+ * compared with their checksums: FLUX1_ERR_FORMAT, naming the first damaged file, where one does not match; *json is
+ * set all the same CLEAR   removes all entries but those in use by a process ("in use": their number), and lists what
+ * was removed SIZE    without "files" */
+typedef enum flux1_cache_action {
+    FLUX1_CACHE_LIST = 0,
+    FLUX1_CACHE_VERIFY = 1,
+    FLUX1_CACHE_CLEAR = 2,
+    FLUX1_CACHE_SIZE = 3
+} flux1_cache_action;
+FLUX1_API flux1_status flux1_cache_json(flux1_context *context, const char *folder, flux1_cache_action action,
+                                        char **json);
+
 /* Runs stages at a model's true size with synthetic weights (variant "schnell" or "dev"; stage "all", "clip", "t5",
  * "dit", "vae"), or of a folder's own configs (path not NULL; its weights are used). JSON: seconds a stage, FLOP/s,
  * share of the machine's measured peak, bytes; FLOPs and bytes are sums over all ranks.

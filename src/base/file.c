@@ -12,8 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Opens a regular file for reading and tells which it is. */
-static flux1_status open_regular(const char *path, int *fd, file_identity *identity, flux1_error *err)
+flux1_status file_open_regular(const char *path, int *fd, file_identity *identity, flux1_error *err)
 {
     struct stat info;
     /* without O_NONBLOCK a FIFO of that name would hang us before we could refuse it */
@@ -44,7 +43,7 @@ flux1_status file_map_open(const char *path, file_map *out, flux1_error *err)
     int fd;
     file_identity identity;
     *out = (file_map){0};
-    TRY(open_regular(path, &fd, &identity, err));
+    TRY(file_open_regular(path, &fd, &identity, err));
     flux1_status st = FLUX1_OK;
     size_t size = (size_t)identity.size;
     out->identity = identity;
@@ -77,6 +76,17 @@ void file_map_will_need(const void *bytes, size_t length)
     posix_madvise((void *)begin, length + ((uintptr_t)bytes - begin), POSIX_MADV_WILLNEED);
 }
 
+void file_map_wont_need(const void *bytes, size_t length)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    if (!bytes || page <= 0)
+        return;
+    uintptr_t mask = (uintptr_t)page - 1, begin = ((uintptr_t)bytes + mask) & ~mask,
+              end = ((uintptr_t)bytes + length) & ~mask;
+    if (begin < end)
+        madvise((void *)begin, end - begin, MADV_DONTNEED); /* what is mapped is read again from the file */
+}
+
 flux1_status file_read(const char *path, size_t limit, char **bytes, size_t *size, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
@@ -86,7 +96,7 @@ flux1_status file_read(const char *path, size_t limit, char **bytes, size_t *siz
     char *buffer = NULL;
     *bytes = NULL;
     *size = 0;
-    TRY(open_regular(path, &fd, &identity, err));
+    TRY(file_open_regular(path, &fd, &identity, err));
     size_t expected = (size_t)identity.size;
     if (expected > limit) {
         st = error_set(err, FLUX1_ERR_LIMIT, "%s: has %zu bytes, at most %zu are read from such a file", path, expected,

@@ -29,8 +29,14 @@ typedef struct file_map {
 flux1_status file_map_open(const char *path, file_map *out, flux1_error *err);
 void file_map_close(file_map *map);
 
+/* Opens a regular file for reading and tells which it is. FLUX1_ERR_IO. */
+flux1_status file_open_regular(const char *path, int *descriptor, file_identity *identity, flux1_error *err);
+
 /* Asks the kernel to read [offset, offset + length) ahead; a hint, never fails. */
 void file_map_will_need(const void *bytes, size_t length);
+
+/* The process does not use these pages of a mapping for now: those that lie in it whole no longer count as its own. */
+void file_map_wont_need(const void *bytes, size_t length);
 
 /* Reads a whole file of at most `limit` bytes into malloc'd memory and appends a NUL. FLUX1_ERR_IO, FLUX1_ERR_LIMIT,
  * FLUX1_ERR_MEMORY. */

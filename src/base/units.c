@@ -1,8 +1,9 @@
 #include "base/units.h"
 
 #include <math.h>
-#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"};
 
@@ -45,4 +46,23 @@ const char *format_bytes(char *out, size_t room, double bytes)
             write_amount(out, room, sign, amount, units[unit]);
     }
     return out;
+}
+
+bool parse_bytes(const char *text, uint64_t *out)
+{
+    static const char prefixes[] = "KMGT";
+    size_t digits = strspn(text, "0123456789.");
+    char *end;
+    double value = digits > 0 ? strtod(text, &end) : 0;
+    const char *rest = text + digits;
+    const char *unit = *rest ? strchr(prefixes, *rest >= 'a' ? *rest - 'a' + 'A' : *rest) : NULL;
+    if (unit) {
+        value = ldexp(value, 10 * (int)(unit - prefixes + 1));
+        rest++;
+    }
+    bool tail = *rest == '\0' || strcmp(rest, "B") == 0 || (unit && strcmp(rest, "iB") == 0);
+    if (digits == 0 || end != text + digits || !tail || value < 1 || value >= 0x1p63)
+        return false;
+    *out = (uint64_t)value;
+    return true;
 }

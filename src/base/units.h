@@ -1,8 +1,10 @@
-/* Quantities as text, for messages. */
+/* Quantities as text, and sizes that people write. */
 #ifndef FLUX1_BASE_UNITS_H
 #define FLUX1_BASE_UNITS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define BYTES_TEXT 16 /* a buffer of this size is enough for any number of bytes */
 
@@ -11,5 +13,9 @@
  * 1023 it is a whole number: "0 bytes", "1 byte", "812 bytes". The decimal point is a point in every locale. A negative
  * number has its sign in front; NaN gives "? bytes". room: size of out, at least 1; longer text is cut. */
 const char *format_bytes(char *out, size_t room, double bytes);
+
+/* A size such as "8G", "512M", "1.5GiB" or "4096": a number, perhaps a unit (K, M, G, T, either case: powers of 1024),
+ * perhaps "B" or, after a unit, "iB". From 1 to 2^63 - 1 bytes; false for anything else. */
+bool parse_bytes(const char *text, uint64_t *out);
 
 #endif

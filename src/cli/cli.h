@@ -14,6 +14,7 @@ int generate_run(const options *opt);
 int tokenize_run(const options *opt);
 int info_run(const options *opt);
 int bench_run(const options *opt);
+int cache_run(const options *opt);
 
 /* The tables as texts, on standard output. */
 void help_overview(void);
@@ -37,6 +38,9 @@ void fill_request(const options *opt, flux1_generate_params *params);
 int open_context(const options *opt, flux1_context **out);
 /* Another one like it, which logs nothing and prints no error: for work in parallel with the first. */
 bool open_silent_context(const options *opt, flux1_context **out);
+
+/* A tool's JSON on standard output, as it is or, without --json, as a text for people. Returns the exit status. */
+int print_result(const options *opt, const char *json);
 
 /* Prints the context's message (NULL: out of memory) with the options that it is about; returns the exit status. */
 int report(flux1_context *context, flux1_status status);

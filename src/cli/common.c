@@ -151,6 +151,8 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
     params.threads = (int)v[OPT_THREADS].whole;
     params.max_memory = v[OPT_MAX_MEMORY].seed;
     params.max_device_memory = v[OPT_MAX_DEVICE_MEMORY].seed;
+    params.cache = v[OPT_CACHE].text;
+    params.cache_size = v[OPT_CACHE_SIZE].seed;
     if (v[OPT_DTYPE].given)
         params.dtype = dtype_named(v[OPT_DTYPE].text);
     params.log = log;

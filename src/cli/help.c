@@ -125,7 +125,8 @@ void help_man_page(void)
     }
     puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\npipeline folder to use where none is named.\n.TP\n.B FLUX1_MODELS\n"
          "folder in which the mini model lies, \"\" for none (default: ../models or ../share/flux1/models beside the "
-         "program, or models in the source tree).");
+         "program, or models in the source tree).\n.TP\n.B FLUX1_CACHE_DIR\nfolder for prepared weights where "
+         "\\-\\-cache names none.\n.TP\n.B FLUX1_CACHE_SIZE\nmost that it may hold, such as 80G.");
     printf(".SH EXIT STATUS\n%s.\n", exit_statuses);
     puts(".SH EXAMPLES\n.nf\nflux1 generate \\-p \"two yellow ducks on a beach\" \\-o ducks.png\n"
          "hf download black\\-forest\\-labs/FLUX.1\\-schnell \\-\\-local\\-dir FLUX.1\\-schnell\n"
@@ -136,6 +137,9 @@ void help_man_page(void)
 
 /* ---- completion
  * -------------------------------------------------------------------------------------------------------------- */
+
+/* An operand that is one of some words. */
+static bool is_choice(const char *operand) { return operand && strchr(operand, '|'); }
 
 static void print_words(const char *choices)
 {
@@ -186,8 +190,16 @@ static void bash_completion(void)
     print_commands();
     puts("' -- \"$current\"))\n"
          "    elif [[ ${COMP_WORDS[1]} == info && $current != -* ]]; then\n"
-         "        compopt -o filenames\n        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")\n"
-         "    else\n        COMPREPLY=($(compgen -W \"$options\" -- \"$current\"))\n    fi\n}\ncomplete -F _flux1 "
+         "        compopt -o filenames\n        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")");
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        if (!is_choice(command_rows[c].operand))
+            continue;
+        printf("    elif [[ ${COMP_WORDS[1]} == %s && $current != -* ]]; then\n        COMPREPLY=($(compgen -W '",
+               command_rows[c].name);
+        print_words(command_rows[c].operand);
+        puts("' -- \"$current\"))");
+    }
+    puts("    else\n        COMPREPLY=($(compgen -W \"$options\" -- \"$current\"))\n    fi\n}\ncomplete -F _flux1 "
          "flux1");
 }
 
@@ -242,7 +254,12 @@ static void zsh_completion(void)
         for (int i = 0; i < OPTION_COUNT; i++)
             if (has_option((command)c, i))
                 zsh_option(&option_rows[i]);
-        puts(command_rows[c].operand ? "        ':path:_files' ;;" : "        ;;");
+        if (is_choice(command_rows[c].operand)) {
+            fputs("        ':what:(", stdout);
+            print_words(command_rows[c].operand);
+            puts(")' ;;");
+        } else
+            puts(command_rows[c].operand ? "        ':path:_files' ;;" : "        ;;");
     }
     fputs("    completion)\n        _values shell bash zsh fish ;;\n    help)\n        _values command", stdout);
     for (int c = 0; c < COMMAND_COUNT; c++)
@@ -262,6 +279,13 @@ static void fish_completion(void)
     puts("complete -c flux1 -n __fish_use_subcommand -a 'help version completion'\n"
          "complete -c flux1 -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n"
          "complete -c flux1 -n '__fish_seen_subcommand_from info' -F");
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        if (!is_choice(command_rows[c].operand))
+            continue;
+        printf("complete -c flux1 -n '__fish_seen_subcommand_from %s' -a '", command_rows[c].name);
+        print_words(command_rows[c].operand);
+        puts("'");
+    }
     for (int i = 0; i < OPTION_COUNT; i++) {
         const option_row *o = &option_rows[i];
         fputs("complete -c flux1 -n '__fish_seen_subcommand_from", stdout);

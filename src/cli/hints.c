@@ -9,6 +9,7 @@ static const struct hint {
     option_id option;
     bool only_first;
 } hints[] = {
+    {"cache folder", OPT_CACHE, false},
     {"device", OPT_DEVICE, true},
     {"dtype", OPT_DTYPE, true},
     {"eager", OPT_TRACED, false},

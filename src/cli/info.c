@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* The JSON as it is, or as a text for people. */
-static int print_result(const options *opt, const char *json)
+int print_result(const options *opt, const char *json)
 {
     flux1_error err = {0};
     if (opt->values[OPT_JSON].given)

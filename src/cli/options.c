@@ -1,5 +1,6 @@
 #include "cli/options.h"
 
+#include "base/units.h"
 #include "cli/console.h"
 
 #include <errno.h>
@@ -108,24 +109,10 @@ static bool parse_seed(const option_row *row, const char *text, option_value *ou
     return false;
 }
 
-/* Digits, perhaps with a fraction, then nothing or K, M, G, T (powers of 1024), then nothing, B or iB. */
-static bool parse_bytes(const option_row *row, const char *text, option_value *out)
+static bool parse_size(const option_row *row, const char *text, option_value *out)
 {
-    static const char units[] = "KMGT";
-    size_t digits = strspn(text, "0123456789.");
-    char *end;
-    double value = digits > 0 ? strtod(text, &end) : 0;
-    const char *rest = text + digits;
-    const char *unit = *rest ? strchr(units, *rest >= 'a' ? *rest - 'a' + 'A' : *rest) : NULL;
-    if (unit) {
-        value = ldexp(value, 10 * (int)(unit - units + 1));
-        rest++;
-    }
-    bool tail = *rest == '\0' || strcmp(rest, "B") == 0 || (unit && strcmp(rest, "iB") == 0);
-    if (digits > 0 && end == text + digits && tail && value >= 1 && value < 0x1p63) {
-        out->seed = (uint64_t)value;
+    if (parse_bytes(text, &out->seed))
         return true;
-    }
     print_error("--%s %s: must be a size such as 8G or 512M", row->name, text);
     return false;
 }
@@ -166,7 +153,7 @@ static bool parse_value(const option_row *row, const char *text, option_value *o
     case OPTION_WHOLE: return parse_whole(row, text, out);
     case OPTION_REAL: return parse_real(row, text, out);
     case OPTION_SEED: return parse_seed(row, text, out);
-    case OPTION_BYTES: return parse_bytes(row, text, out);
+    case OPTION_BYTES: return parse_size(row, text, out);
     case OPTION_CHOICE: return parse_choice(row, text, out);
     }
     return false;

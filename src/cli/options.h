@@ -11,7 +11,8 @@
     X(GENERATE, "generate", NULL, "make pictures from a prompt")                                      \
     X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                    \
     X(INFO, "info", "PATH", "describe a pipeline folder: contents, what is missing, memory and work") \
-    X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")
+    X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")     \
+    X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache")
 
 typedef enum command {
 #define COMMAND_ENUM(id, name, operand, help) COMMAND_##id,
@@ -25,7 +26,9 @@ typedef enum command {
 #define IN_TOKENIZE (1u << COMMAND_TOKENIZE)
 #define IN_INFO (1u << COMMAND_INFO)
 #define IN_BENCH (1u << COMMAND_BENCH)
+#define IN_CACHE (1u << COMMAND_CACHE)
 #define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH)
+#define IN_EVERY (IN_ALL | IN_CACHE)
 #define IN_RUNS (IN_GENERATE | IN_INFO | IN_BENCH)
 
 typedef enum option_kind {
@@ -119,9 +122,15 @@ typedef enum option_kind {
       "decode large pictures in overlapping tiles, which takes less memory (default: auto: where the whole picture "   \
       "does "                                                                                                          \
       "not fit)")                                                                                                      \
-    X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_ALL, "print the result as JSON")                                           \
-    X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_ALL, "no progress and no notes on standard error")                     \
-    X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_ALL, "show this help")
+    X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE,                                       \
+      "keep weights in the form that the device or rank needs in DIR, for the next run; reads a new model's files "    \
+      "once "                                                                                                          \
+      "more (default: FLUX1_CACHE_DIR from the environment, else nothing is kept)")                                    \
+    X(CACHE_SIZE, "cache-size", 0, BYTES, "SIZE", 0, 0, IN_GENERATE | IN_BENCH,                                        \
+      "most that --cache may hold; what was used longest ago goes first (default: FLUX1_CACHE_SIZE, else 100G)")       \
+    X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_EVERY, "print the result as JSON")                                         \
+    X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_EVERY, "no progress and no notes on standard error")                   \
+    X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_EVERY, "show this help")
 
 typedef enum option_id {
 #define OPTION_ENUM(id, name, letter, kind, argument, lowest, highest, in, help) OPT_##id,

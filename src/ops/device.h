@@ -38,6 +38,17 @@ typedef struct ops_device ops_device;
 typedef struct ops_link ops_link;
 enum { OPS_LINK_ID = 128 };
 
+/* Bytes that somebody lends to a device. release(owner) is called once the device does not need them any more. */
+typedef struct ops_lent {
+    const void *bytes;
+    size_t count;
+    void (*release)(void *owner);
+    void *owner;
+} ops_lent;
+
+/* What a device has of lent bytes. */
+typedef struct kept_block ops_loan;
+
 /* A kind: a table of what can be done with its devices. The link entries may be NULL: then devices of this kind
  * exchange through the host. */
 typedef struct ops_device_kind {
@@ -56,19 +67,28 @@ typedef struct ops_device_kind {
     size_t (*free_memory)(ops_device *d);
 
     /* Kept weights: blocks in the device's own form, which outlive the backend that prepared them and are found again
-     * by key. All four entries are there, or none: then this kind keeps nothing.
+     * by key. All five entries are there, or none: then this kind keeps nothing.
      * kept_budget   bytes that blocks may hold when no backend needs them; the oldest are freed first. 0: as much as
      *               there is. At first 0, on the CPU 512 MiB. Blocks that are needed count, but are never freed
-     * block_key     of a block whose weights are all prepared: a key of its contents and form, and its bytes
-     * kept_export   copies the block of that key to `out`; waits. FLUX1_ERR_ARGUMENT unless the device holds all of
-     *               it, with exactly `bytes`
-     * kept_adopt    the reverse: takes `n` bytes that kept_export gave on a device whose block_key gives the same key.
-     *               A block of that key then needs no upload. Does nothing if the block is there already.
-     *               FLUX1_ERR_MEMORY if it does not fit beside what is needed now, or into the budget */
+     * block_key     of a block whose weights are all prepared: a key of its contents and form, and its bytes (0: it
+     *               has no form other than the file's). The key is of the file's content once that is hashed
+     *               (weights/store.h), so that it is the same in other processes. A rank's columns of a matrix, which
+     *               the CPU otherwise reads among the other columns of the mapped file, are part of this form
+     * block_export  writes the block's form, of block_key's bytes, to `out`; makes it if the device does not hold it.
+     *               Waits. FLUX1_ERR_MEMORY if it cannot be made beside what is needed now
+     * kept_adopt    the reverse: takes bytes that block_export gave on a device whose block_key gives the same key. A
+     *               block of that key then needs nothing else to be made ready. A device with memory of its own copies
+     *               them: *loan is NULL, and they are released. One that computes in the host's memory uses them where
+     *               they are, aligned to 4096, and counts no memory for them; they are released when the loan has been
+     *               reclaimed and no backend uses them. Bytes of a key that is there already are released.
+     *               FLUX1_ERR_MEMORY if they do not fit beside what is needed now, or into the budget: released too
+     * kept_reclaim  ends a loan; NULL is fine */
     void (*kept_budget)(ops_device *d, size_t bytes);
     void (*block_key)(ops *o, const block *b, uint64_t key[2], size_t *bytes);
-    flux1_status (*kept_export)(ops_device *d, const uint64_t key[2], void *out, size_t bytes, flux1_error *err);
-    flux1_status (*kept_adopt)(ops_device *d, const uint64_t key[2], const void *bytes, size_t n, flux1_error *err);
+    flux1_status (*block_export)(ops *o, block *b, void *out);
+    flux1_status (*kept_adopt)(ops_device *d, const uint64_t key[2], const ops_lent *bytes, ops_loan **loan,
+                               flux1_error *err);
+    void (*kept_reclaim)(ops_device *d, ops_loan *loan);
 
     bool (*link_possible)(void);
     flux1_status (*link_id)(unsigned char *id, flux1_error *err); /* one for all ranks of a link, OPS_LINK_ID bytes */

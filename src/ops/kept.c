@@ -37,8 +37,12 @@ static void drop(kept *k, kept_block **at)
 {
     kept_block *b = *at;
     *at = b->next;
-    k->bytes -= b->bytes;
-    k->memory.give_back(k->device, b->data);
+    if (b->release) {
+        b->release(b->owner);
+    } else {
+        k->bytes -= b->bytes;
+        k->memory.give_back(k->device, b->data);
+    }
     free(b);
 }
 
@@ -116,19 +120,47 @@ static flux1_status add(kept *k, const uint64_t key[2], size_t bytes, kept_block
     return FLUX1_OK;
 }
 
+/* The block of that key with one more user, once nobody fills it any more; NULL if there is none. */
+static kept_block *settled(kept *k, const uint64_t key[2])
+{
+    kept_block *b;
+    while ((b = *place_of(k, key)) && !b->whole) /* another thread fills it: gone if that fails */
+        pthread_cond_wait(&k->filled, &k->lock);
+    return b ? used(k, b) : NULL;
+}
+
 flux1_status kept_take(kept *k, const uint64_t key[2], size_t bytes, kept_block **out, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
-    kept_block *b;
     pthread_mutex_lock(&k->lock);
-    while ((b = *place_of(k, key)) && !b->whole) /* another thread fills it: gone if that fails */
-        pthread_cond_wait(&k->filled, &k->lock);
-    if (b)
-        *out = used(k, b);
-    else
+    if (!(*out = settled(k, key)))
         st = add(k, key, bytes, out, err);
     pthread_mutex_unlock(&k->lock);
     return st;
+}
+
+flux1_status kept_lend(kept *k, const uint64_t key[2], uint64_t data, size_t bytes, void (*release)(void *owner),
+                       void *owner, kept_block **out, flux1_error *err)
+{
+    kept_block *b = calloc(1, sizeof *b);
+    if (b) {
+        *b = (kept_block){.key = {key[0], key[1]}, .data = data, .bytes = bytes, .whole = true};
+        b->release = release;
+        b->owner = owner;
+    }
+    pthread_mutex_lock(&k->lock);
+    *out = settled(k, key);
+    if (b && !*out) {
+        b->next = k->blocks;
+        k->blocks = b;
+        *out = used(k, b);
+    }
+    pthread_mutex_unlock(&k->lock);
+    if (b && *out == b)
+        return FLUX1_OK;
+    free(b);
+    release(owner);
+    return *out ? FLUX1_OK : error_oom(err, sizeof *b, "a block of weights");
 }
 
 void kept_whole(kept *k, kept_block *b)
@@ -148,6 +180,8 @@ void kept_leave(kept *k, kept_block *b)
     if (!b->whole) { /* only who fills it uses it: nobody may take it for weights */
         drop(k, place_of(k, b->key));
         pthread_cond_broadcast(&k->filled);
+    } else if (b->release && b->users == 0) {
+        drop(k, place_of(k, b->key));
     }
     keep_to_budget(k, 0);
     pthread_mutex_unlock(&k->lock);
@@ -185,7 +219,7 @@ bool kept_room(kept *k, size_t bytes)
     size_t needed = 0;
     pthread_mutex_lock(&k->lock);
     for (const kept_block *b = k->blocks; b; b = b->next)
-        needed += b->users > 0 ? b->bytes : 0;
+        needed += b->users > 0 && !b->release ? b->bytes : 0;
     bool room = !k->budget || (needed <= k->budget && bytes <= k->budget - needed);
     pthread_mutex_unlock(&k->lock);
     return room;
@@ -221,12 +255,19 @@ void kept_key(uint64_t key[2], const char *kind, uint64_t layout, uint64_t optio
     kept_key_add(key, options);
 }
 
-/* Which bytes a tensor is: of which file in which state, and where. */
+/* Which bytes a tensor is: of a file with which content, or of which file in which state, and where. One that lies in
+ * no file is known by its store and its address. */
 static void add_source(uint64_t key[2], const store_tensor *t)
 {
     const file_identity *f = &t->source;
-    kept_key_add(key, f->device), kept_key_add(key, f->inode), kept_key_add(key, f->size);
-    kept_key_add(key, (uint64_t)f->seconds), kept_key_add(key, (uint64_t)f->nanoseconds);
+    if (t->content && atomic_load_explicit(&t->content->known, memory_order_acquire)) {
+        kept_key_add(key, t->content->hash[0]), kept_key_add(key, t->content->hash[1]);
+    } else {
+        kept_key_add(key, f->device), kept_key_add(key, f->inode), kept_key_add(key, f->size);
+        kept_key_add(key, (uint64_t)f->seconds), kept_key_add(key, (uint64_t)f->nanoseconds);
+        if (!f->size)
+            kept_key_add(key, t->store), kept_key_add(key, (uint64_t)(uintptr_t)t->view.data);
+    }
     kept_key_add(key, t->offset);
 }
 

@@ -3,7 +3,8 @@
  * allocated and freed.
  *
  * An unused block stays until its memory is needed or the budget is exceeded; the least recently used one is freed
- * first. A block in use is never freed. */
+ * first. A block in use is never freed. A block may also be lent: its bytes are somebody else's (a mapped file's), cost
+ * no memory of the device, and go back as soon as nobody uses them, the lender included. */
 #ifndef FLUX1_OPS_KEPT_H
 #define FLUX1_OPS_KEPT_H
 
@@ -20,9 +21,11 @@ typedef struct kept_block {
     uint64_t key[2];
     uint64_t data; /* the device's address */
     size_t bytes;
-    bool whole;         /* filled completely: nobody writes it any more */
-    int users;          /* this and the following members belong to kept.c */
-    unsigned long used; /* time of last use */
+    bool whole;                   /* filled completely: nobody writes it any more */
+    int users;                    /* this and the following members belong to kept.c */
+    unsigned long used;           /* time of last use */
+    void (*release)(void *owner); /* of a lent block, otherwise NULL */
+    void *owner;
     struct kept_block *next;
 } kept_block;
 
@@ -42,10 +45,17 @@ flux1_status kept_take(kept *k, const uint64_t key[2], size_t bytes, kept_block 
 void kept_whole(kept *k, kept_block *b);
 void kept_leave(kept *k, kept_block *b); /* NULL is fine */
 
+/* Makes bytes a block of that key, which the caller uses until it calls kept_leave; then, or when the last user has
+ * left, release(owner) is called. If there is such a block already, that one is used, and release is called at once; so
+ * it is after a failure. */
+flux1_status kept_lend(kept *k, const uint64_t key[2], uint64_t data, size_t bytes, void (*release)(void *owner),
+                       void *owner, kept_block **out, flux1_error *err);
+
 /* As kept_take, for a block that is there and whole; otherwise NULL. */
 kept_block *kept_find(kept *k, const uint64_t key[2]);
 
-/* Bytes that all blocks together may hold while some are unused. 0 (the initial value): as much as there is. */
+/* Bytes that all blocks together, but for lent ones, may hold while some are unused. 0 (the initial value): as much as
+ * there is. */
 void kept_budget(kept *k, size_t bytes);
 size_t kept_unused(kept *k); /* bytes of unused blocks */
 /* Whether a new block of this size would stay when it is unused. */
@@ -60,7 +70,8 @@ bool kept_allocate(kept *k, size_t bytes, uint64_t *data);
  * (arithmetic, fp8, …). */
 void kept_key(uint64_t key[2], const char *kind, uint64_t layout, uint64_t options);
 void kept_key_add(uint64_t key[2], uint64_t value);
-/* Adds where the bytes come from, how they are placed, and the role. */
+/* Adds which bytes they are, how they are placed, and the role. Bytes of a file are known by its content if that has
+ * been hashed (store_hash), and otherwise by which file it is. */
 void kept_key_recipe(uint64_t key[2], const weight_recipe *r);
 
 #endif

@@ -117,6 +117,7 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     if (p->threads < 0 || p->threads > 4096)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
+    TRY(prepared_open(p->cache, p->cache_size, &c->cache, &c->error));
     TRY(set_up_device(c, p, p->device, p->dtype, &c->device));
     c->max_memory = p->max_memory ? p->max_memory : limits_memory();
     if (device_memory(c))
@@ -163,6 +164,7 @@ void flux1_context_destroy(flux1_context *context)
     if (context->has_text_device)
         close_devices(&context->text_device, mesh_ranks(&context->mesh));
     close_devices(&context->device, mesh_ranks(&context->mesh));
+    prepared_close(context->cache);
     free(context);
 }
 

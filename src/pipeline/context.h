@@ -4,6 +4,7 @@
 
 #include "mesh/mesh.h"
 #include "pipeline/folder.h"
+#include "weights/prepared_folder.h"
 
 struct session;
 
@@ -14,6 +15,7 @@ struct flux1_context {
     bool has_text_device;
     uint64_t max_memory;        /* bytes of the host's */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
+    prepared_folder *cache;     /* of prepared weights on disk; NULL: none */
     bool ready;                 /* flux1_context_create went well */
     struct session *sessions;
     void (*log)(void *user, flux1_log_level level, const char *message);

@@ -1,10 +1,12 @@
 #include "pipeline/session.h"
 
+#include "base/json_write.h"
 #include "model/dit.h"
 #include "model/encoders.h"
 #include "model/vae.h"
 #include "pipeline/context.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,19 +34,66 @@ DEFINE(vae_decoder, vae)
 DEFINE(vae_encoder, vae)
 #undef DEFINE
 
+static const char *const BUILT_NAMES[] = {
+#define NAME(id, part, type) #type,
+    BUILT_MAP(NAME)
+#undef NAME
+};
+
 static const kind KINDS[] = {
 #define ROW(name, part, type) {part, create_##type, destroy_##type},
     BUILT_MAP(ROW)
 #undef ROW
 };
 
+/* ---- building ---- */
+
+/* What `flux1 cache list` says about an entry. */
+static flux1_status describe(const session *s, const flux1_model *m, built what, const mesh *rank, const ops_device *d,
+                             char **out, flux1_error *err)
+{
+    json_writer w = {.style = JSON_LINE};
+    char slice[48];
+    snprintf(slice, sizeof slice, "%d of %d", rank->tp_rank + 1, rank->tp);
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "model", m->path);
+    json_put_string(&w, "part", BUILT_NAMES[what]);
+    json_put_string(&w, "slice", slice);
+    json_put_string(&w, "device", d->kind->name);
+    json_put_string(&w, "kernel", d->info.name);
+    json_put_string(&w, "dtype", context_dtype(s->context));
+    json_put_string(&w, "version", flux1_version());
+    json_end_object(&w);
+    return json_take(&w, "an entry of the cache", out, err);
+}
+
+/* With the content of its files known, so that blocks' keys are of it. */
+static flux1_status build(session *s, const flux1_model *m, built what, mesh *rank, void **made)
+{
+    const kind *k = &KINDS[what];
+    loader l = {.m = rank, .s = m->store[k->part]};
+    prepared_folder *cache = s ? s->context->cache : NULL;
+    char *description = NULL;
+    bool known = false;
+    if (cache)
+        TRY(store_hash(l.s, rank->o->cancel, &known, rank->err));
+    TRY(k->create(&l, m, made));
+    if (!known)
+        return FLUX1_OK;
+    ops_device *d = s->device->own ? s->device->own[rank->rank] : s->device->device;
+    TRY(describe(s, m, what, rank, d, &description, rank->err));
+    flux1_status st =
+        adopt_blocks(cache, d, rank->o, l.made->block, l.made->count, description, &s->adopted[what][rank->rank]);
+    free(description);
+    return st;
+}
+
 flux1_status session_model(session *s, const flux1_model *m, built what, mesh *rank, void **out)
 {
     const kind *k = &KINDS[what];
     void *made = s ? s->rank[what][rank->rank] : NULL;
     if (!made) {
-        loader l = {.m = rank, .s = m->store[k->part]};
-        flux1_status st = k->create(&l, m, &made);
+        flux1_status st = build(s, m, what, rank, &made);
         if (st != FLUX1_OK) {
             k->destroy(made);
             return st;
@@ -70,6 +119,7 @@ static void drop_models(session *s, int ranks)
         for (int r = 0; s->rank[k] && r < ranks; r++) {
             KINDS[k].destroy(s->rank[k][r]);
             s->rank[k][r] = NULL;
+            adopted_end(&s->adopted[k][r]);
         }
     s->model = 0;
     s->recorded = (step_shape){0};
@@ -79,8 +129,10 @@ static void session_free(session *s, int ranks)
 {
     drop_models(s, ranks);
     mesh_close(s->mesh);
-    for (int k = 0; k < BUILTS; k++)
+    for (int k = 0; k < BUILTS; k++) {
         free(s->rank[k]);
+        free(s->adopted[k]);
+    }
     free(s);
 }
 
@@ -90,12 +142,16 @@ static flux1_status session_open(flux1_context *c, const mesh_device *d, session
     session *s = calloc(1, sizeof *s);
     if (!s)
         return error_oom(&c->error, sizeof *s, "a session");
+    s->context = c;
     s->device = d;
-    for (int k = 0; k < BUILTS; k++)
-        if (!(s->rank[k] = calloc((size_t)ranks, sizeof *s->rank[k]))) {
+    for (int k = 0; k < BUILTS; k++) {
+        s->adopted[k] = calloc((size_t)ranks, sizeof *s->adopted[k]);
+        s->rank[k] = s->adopted[k] ? calloc((size_t)ranks, sizeof *s->rank[k]) : NULL;
+        if (!s->rank[k]) {
             session_free(s, ranks);
             return error_oom(&c->error, 0, "a session");
         }
+    }
     flux1_status st = mesh_open(&c->mesh, d, &s->mesh, &c->error);
     if (st != FLUX1_OK) {
         session_free(s, ranks);
@@ -138,8 +194,9 @@ void session_give(flux1_context *c, session *s)
         return;
     flux1_error ignored = {0}; /* what can fail here is told by the next run */
     mesh_run(s->mesh, rest_body, NULL, &ignored);
-    (void)c;
     s->busy = false;
+    for (char *warning; c->cache && (warning = prepared_next_warning(c->cache)); free(warning))
+        context_log(c, FLUX1_LOG_WARNING, "%s", warning);
 }
 
 uint64_t session_recording(session *s, const step_shape *shape)

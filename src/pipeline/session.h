@@ -5,6 +5,7 @@
 #define FLUX1_PIPELINE_SESSION_H
 
 #include "mesh/mesh.h"
+#include "pipeline/adopt.h"
 #include "pipeline/folder.h"
 
 /* One row per model that is built on ranks: name, component, type. */
@@ -28,24 +29,27 @@ typedef struct step_shape {
     float scale;
 } step_shape;
 
+struct flux1_context;
+
 typedef struct session {
+    const struct flux1_context *context; /* its own */
     mesh_session *mesh;
     const mesh_device *device;
     bool busy;
-    uint64_t model;      /* flux1_model.number of the model whose parts are built; 0: none */
-    void **rank[BUILTS]; /* [ranks] each, NULL where not built */
+    uint64_t model;           /* flux1_model.number of the model whose parts are built; 0: none */
+    void **rank[BUILTS];      /* [ranks] each, NULL where not built */
+    adopted *adopted[BUILTS]; /* [ranks] each: what these use of the cache on disk */
     step_shape recorded;
     uint64_t recording; /* number of the recording of that shape */
     struct session *next;
 } session;
 
-struct flux1_context;
-
 /* A free session on `d` (one of the context's two devices), preferably one that has this model already; opened if there
  * is none. Parts of another model are dropped. */
 flux1_status session_take(struct flux1_context *c, const mesh_device *d, const struct flux1_model *m, session **out);
 
-/* Gives a session back. Its arena is released; models stay built. NULL is fine. */
+/* Gives a session back. Its arena is released; models stay built. Logs what went wrong with the cache on disk. NULL is
+ * fine. */
 void session_give(struct flux1_context *c, session *s);
 
 /* The number of a step of this shape on this session: the one it had before if the last shape was the same. */

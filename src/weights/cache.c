@@ -134,16 +134,3 @@ cleanup:
     free(path);
     return st;
 }
-
-/* ---- prepared weights ---- */
-
-flux1_status cache_prepared_folder(const char *wish, char **out, flux1_error *err)
-{
-    const char *path = wish ? wish : getenv("FLUX1_CACHE_DIR");
-    *out = NULL;
-    if (!path || !*path)
-        return FLUX1_OK;
-    TRY(make_folder(path, err));
-    *out = strdup(path);
-    return *out ? FLUX1_OK : error_oom(err, strlen(path) + 1, "a path");
-}

@@ -39,7 +39,8 @@ static void add_item(store *s, const store_file *file, const safetensors_entry *
                                   .view = entry->view,
                                   .store = s->number,
                                   .source = file->map.identity,
-                                  .offset = (uint64_t)((const unsigned char *)entry->view.data - file->map.bytes)};
+                                  .offset = (uint64_t)((const unsigned char *)entry->view.data - file->map.bytes),
+                                  .content = &file->content};
     s->item[s->count++] = item;
 }
 

@@ -7,7 +7,15 @@
 #include "base/file.h"
 #include "tensor/tensor.h"
 
+#include <stdatomic.h>
+
 typedef struct store store;
+
+/* What is in a file, whatever its name and place: a hash of all its bytes, once store_hash has read them. */
+typedef struct store_content {
+    uint64_t hash[2];
+    atomic_bool known;
+} store_content;
 
 /* A claimed tensor. `data` points into the mapping. Lives as long as the store. */
 typedef struct store_tensor {
@@ -19,7 +27,8 @@ typedef struct store_tensor {
     /* of that file. Equal source and offset mean the same bytes, even if the folder was closed and opened again. Made
      * up, and unique, for a synthetic store */
     file_identity source;
-    uint64_t offset; /* of the tensor's first byte in the file */
+    uint64_t offset;              /* of the tensor's first byte in the file */
+    const store_content *content; /* of that file; NULL: it lies in no file */
 } store_tensor;
 
 /* Opens `folder` (such as MODEL/transformer): `<stem>.safetensors`, or `<stem>.safetensors.index.json` and its shards.
@@ -35,6 +44,12 @@ flux1_status store_open_file(const char *path, store **out, flux1_error *err);
 flux1_status store_synthetic(dtype type, bool with_data, store **out, flux1_error *err);
 
 void store_close(store *s);
+
+/* Hashes the files' content where it is not known yet: reads all of them, unless an earlier run has noted the hash of a
+ * file of this identity (weights/cache.h). From any thread; a second one waits. *known: false for a store that has no
+ * files. `cancel` may be NULL. FLUX1_ERR_IO if a file cannot be read or changes meanwhile, FLUX1_ERR_MEMORY,
+ * FLUX1_ERR_CANCELLED. */
+flux1_status store_hash(store *s, const atomic_int *cancel, bool *known, flux1_error *err);
 
 const char *store_path(const store *s); /* for messages */
 

@@ -15,6 +15,7 @@ typedef struct store_file {
     char *path;
     file_map map;
     safetensors header;
+    store_content content;
 } store_file;
 
 typedef enum store_fault_kind { FAULT_MISSING, FAULT_SHAPE, FAULT_DTYPE, FAULT_KINDS } store_fault_kind;

@@ -529,6 +529,8 @@ static void kept_weights_keep_to_a_budget(void **state)
     close_run(&r);
 }
 
+static void released(void *owner) { ++*(int *)owner; }
+
 /* Bytes of a kept block, taken out and put in again, stand for an upload. */
 static void kept_weights_are_exported_and_adopted(void **state)
 {
@@ -545,25 +547,30 @@ static void kept_weights_are_exported_and_adopted(void **state)
     gpu->kind->block_key(r.o, m.b[0], key, &bytes);
     assert_int_equal(bytes, LARGE);
     unsigned char *copy = malloc(bytes);
-    assert_int_equal(gpu->kind->kept_export(gpu, key, copy, bytes, &err), FLUX1_ERR_ARGUMENT); /* not there yet */
-    assert_int_equal(step_large(&r, &m, 1), 1);
-    assert_int_equal(gpu->kind->kept_export(gpu, key, copy, bytes - 1, &err), FLUX1_ERR_ARGUMENT);
-    assert_int_equal(gpu->kind->kept_export(gpu, key, copy, bytes, &err), FLUX1_OK);
+    int back = 0;
+    ops_loan *loan;
+    const ops_lent lent = {.bytes = copy, .count = bytes, .release = released, .owner = &back};
+    assert_int_equal(gpu->kind->block_export(r.o, m.b[0], copy), FLUX1_OK); /* not there yet: uploaded for this */
     assert_memory_equal(copy, large_weights.data, bytes);
+    assert_int_equal(step_large(&r, &m, 1), 0); /* and found by the step */
     close_run(&r);
     keep_nothing();
-    assert_int_equal(gpu->kind->kept_adopt(gpu, key, copy, bytes, &err), FLUX1_OK);
-    assert_int_equal(gpu->kind->kept_adopt(gpu, key, copy, bytes, &err), FLUX1_OK); /* there already */
+    for (int twice = 1; twice <= 2; twice++) { /* the second time it is there already */
+        assert_int_equal(gpu->kind->kept_adopt(gpu, key, &lent, &loan, &err), FLUX1_OK);
+        assert_null(loan);
+        assert_int_equal(back, twice); /* copied */
+    }
     memset(copy, 0, bytes);
     open_bare(&r, MIB);
     make_large(&r, &m, 1, stores);
     assert_int_equal(step_large(&r, &m, 1), 0);
-    assert_int_equal(gpu->kind->kept_export(gpu, key, copy, bytes, &err), FLUX1_OK);
+    assert_int_equal(gpu->kind->block_export(r.o, m.b[0], copy), FLUX1_OK);
     assert_memory_equal(copy, large_weights.data, bytes);
     close_run(&r);
     keep_nothing();
     gpu->kind->kept_budget(gpu, LARGE - 1);
-    assert_int_equal(gpu->kind->kept_adopt(gpu, key, copy, bytes, &err), FLUX1_ERR_MEMORY);
+    assert_int_equal(gpu->kind->kept_adopt(gpu, key, &lent, &loan, &err), FLUX1_ERR_MEMORY);
+    assert_int_equal(back, 3);
     gpu->kind->kept_budget(gpu, 0);
     free(copy);
 }

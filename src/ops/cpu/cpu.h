@@ -81,7 +81,8 @@ typedef struct matrix {
 typedef struct cpu_weight {
     weight head;
     weight_recipe recipe, bias_recipe;
-    bool own; /* not as it lies in the file: in the block's kept memory, at `at` */
+    bool own;    /* not as it lies in the file: in the block's kept memory, at `at` */
+    bool sliced; /* some columns of a file's matrix: in the block's packed form they lie alone, at `at` of its slices */
     size_t at, bias_at;
     matrix m;            /* LINEAR, CONV (as [out, ky, kx, in]), TABLE */
     const float *vector; /* VECTOR: [rows] */
@@ -94,7 +95,8 @@ typedef struct cpu_block {
     cpu_weight *weights;
     uint64_t key[2];
     size_t bytes;           /* of its weights' own forms */
-    kept_block *kept;       /* them; NULL: not ready, or none */
+    size_t slices;          /* of its sliced weights, which follow in the packed form; 0: it has no other form */
+    kept_block *kept;       /* its form; NULL: not ready, or none */
     bool ready;             /* its weights point at what they are */
     bool hinted;            /* the kernel has been asked to read its weights ahead */
     struct cpu_block *next; /* in creation order */
@@ -211,6 +213,7 @@ static inline void *cpu_kept_data(const kept_block *b) { return (void *)(uintptr
 void cpu_blocks_free(cpu_ops *o);
 void cpu_blocks_unwind(cpu_ops *o); /* none is held any more */
 void cpu_block_key(ops *o, const block *b, uint64_t key[2], size_t *bytes);
+flux1_status cpu_block_export(ops *o, block *b, void *out);
 
 /* ops_cpu_sizing.weight_bytes */
 size_t cpu_weight_bytes(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);

@@ -81,39 +81,14 @@ static void cpu_close(ops_device *d)
 
 static void cpu_kept_budget(ops_device *d, size_t bytes) { kept_budget(((cpu_device *)d)->kept, bytes); }
 
-static flux1_status cpu_kept_export(ops_device *d, const uint64_t key[2], void *out, size_t bytes, flux1_error *err)
+static flux1_status cpu_kept_adopt(ops_device *d, const uint64_t key[2], const ops_lent *lent, ops_loan **loan,
+                                   flux1_error *err)
 {
-    kept *k = ((cpu_device *)d)->kept;
-    kept_block *b = kept_find(k, key);
-    flux1_status st = FLUX1_OK;
-    if (b && b->bytes == bytes)
-        memcpy(out, cpu_kept_data(b), bytes);
-    else
-        st = error_set(err, FLUX1_ERR_ARGUMENT, "device cpu: no block of weights of that key and %zu bytes is kept",
-                       bytes);
-    kept_leave(k, b);
-    return st;
+    return kept_lend(((cpu_device *)d)->kept, key, (uint64_t)(uintptr_t)lent->bytes, lent->count, lent->release,
+                     lent->owner, loan, err);
 }
 
-static flux1_status cpu_kept_adopt(ops_device *d, const uint64_t key[2], const void *bytes, size_t n, flux1_error *err)
-{
-    kept *k = ((cpu_device *)d)->kept;
-    kept_block *b;
-    if (!(b = kept_find(k, key))) {
-        if (!kept_room(k, n))
-            return error_set(err, FLUX1_ERR_MEMORY, "device cpu: a block of weights of %zu bytes exceeds the budget",
-                             n);
-        TRY(kept_take(k, key, n, &b, err));
-    }
-    if (!b)
-        return error_oom(err, n, "a block of weights");
-    if (!b->whole) {
-        memcpy(cpu_kept_data(b), bytes, n);
-        kept_whole(k, b);
-    }
-    kept_leave(k, b);
-    return FLUX1_OK;
-}
+static void cpu_kept_reclaim(ops_device *d, ops_loan *loan) { kept_leave(((cpu_device *)d)->kept, loan); }
 
 const ops_device_kind ops_cpu_device = {
     .name = "cpu",
@@ -126,6 +101,7 @@ const ops_device_kind ops_cpu_device = {
     .sizing = &ops_cpu_sizing,
     .kept_budget = cpu_kept_budget,
     .block_key = cpu_block_key,
-    .kept_export = cpu_kept_export,
+    .block_export = cpu_block_export,
     .kept_adopt = cpu_kept_adopt,
+    .kept_reclaim = cpu_kept_reclaim,
 };

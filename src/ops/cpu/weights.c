@@ -1,6 +1,11 @@
 /* Blocks, and recipes made ready. Matrices stay where the file is mapped. What has to be in another form (vectors in
  * float32, 3×3 filters in the order ky, kx, in, types that the kernels do not read) is a block of the device's kept
- * weights, made when any block is first begun, and found again by the next backend. */
+ * weights, made when any block is first begun, and found again by the next backend.
+ *
+ * A rank's columns of a matrix are strided pieces of the file's rows, so reading them touches nearly all of its pages.
+ * A block with such weights has a second form for the cache on disk, the packed one: the slices, dense, behind the
+ * first form. It is used where a device was given it (kept_adopt), and never made in memory for itself: then it would
+ * take memory that cannot be had back, while the file's pages can. No form depends on the instruction set. */
 #include "ops/cpu/cpu.h"
 
 #include "base/checked.h"
@@ -98,12 +103,19 @@ void cpu_blocks_unwind(cpu_ops *o)
         b->head.held = b->hinted = false;
 }
 
+static void packed_key(const cpu_block *b, uint64_t key[2])
+{
+    memcpy(key, b->key, sizeof b->key);
+    if (b->slices)
+        kept_key_add(key, b->slices);
+}
+
 void cpu_block_key(ops *o, const block *b, uint64_t key[2], size_t *bytes)
 {
     const cpu_block *mine = (const cpu_block *)b;
     (void)o;
-    memcpy(key, mine->key, sizeof mine->key);
-    *bytes = mine->bytes;
+    packed_key(mine, key);
+    *bytes = mine->bytes + mine->slices;
 }
 
 /* ---- recipes ---- */
@@ -185,16 +197,31 @@ size_t cpu_weight_bytes(const ops_config *c, const weight_recipe *w, const weigh
     return bias && place(bias, 4, &end, &at, NULL) != FLUX1_OK ? SIZE_MAX / 2 : end;
 }
 
+/* Columns among others in the file, all of one type. */
+static bool is_sliced(const weight_recipe *r)
+{
+    bool sliced = r->rows > 0 && r->cols > 0 && common_type(r) != DTYPE_COUNT;
+    for (int i = 0; i < r->count && sliced; i++) {
+        int64_t ld;
+        piece_data(&r->piece[i], &ld);
+        sliced = r->cols < ld;
+    }
+    return sliced;
+}
+
 /* Which form, and where in the block's memory. */
-static flux1_status lay_out(cpu_weight *w, size_t *end, flux1_error *err)
+static flux1_status lay_out(cpu_weight *w, cpu_block *b, flux1_error *err)
 {
     const weight_recipe *r = &w->recipe;
     w->own = is_own(r);
+    w->sliced = !w->own && is_sliced(r);
     if (w->own)
-        TRY(place(r, own_element(r), end, &w->at, err));
+        TRY(place(r, own_element(r), &b->bytes, &w->at, err));
     else
         map_pieces(w, r);
-    return w->head.has_bias ? place(&w->bias_recipe, 4, end, &w->bias_at, err) : FLUX1_OK;
+    if (w->sliced)
+        TRY(place(r, (size_t)dtype_describe(common_type(r))->block_bytes, &b->slices, &w->at, err));
+    return w->head.has_bias ? place(&w->bias_recipe, 4, &b->bytes, &w->bias_at, err) : FLUX1_OK;
 }
 
 flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_recipe *bias, weight **out)
@@ -212,7 +239,7 @@ flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_
     if (bias)
         w->bias_recipe = *bias;
     let_go(cpu_self(o), into); /* it has another key now */
-    TRY(lay_out(w, &into->bytes, o->err));
+    TRY(lay_out(w, into, o->err));
     kept_key_recipe(into->key, r);
     if (bias)
         kept_key_recipe(into->key, bias);
@@ -280,6 +307,32 @@ static flux1_status fill(const cpu_block *b, unsigned char *data, flux1_error *e
     return FLUX1_OK;
 }
 
+/* The rows of a slice, one after the other. The pages around it are not needed again. */
+static flux1_status pack_slice(const cpu_weight *w, unsigned char *out, flux1_error *err)
+{
+    const weight_recipe *r = &w->recipe;
+    const dtype type = common_type(r);
+    const size_t row_bytes = (size_t)r->cols * (size_t)dtype_describe(type)->block_bytes;
+    for (int64_t row = 0; row < r->rows; row++, out += row_bytes)
+        TRY(raw_row(r, type, row, out, err));
+    for (int i = 0; i < r->count; i++) {
+        const tensor *t = &r->piece[i].source->view;
+        file_map_wont_need(t->data, tensor_bytes(t));
+    }
+    return FLUX1_OK;
+}
+
+flux1_status cpu_block_export(ops *o, block *head, void *out)
+{
+    const cpu_block *b = (const cpu_block *)head;
+    memset(out, 0, b->bytes + b->slices); /* what lies between weights */
+    TRY(fill(b, out, o->err));
+    for (const cpu_weight *w = b->weights; w; w = w->next)
+        if (w->sliced)
+            TRY(pack_slice(w, (unsigned char *)out + b->bytes + w->at, o->err));
+    return FLUX1_OK;
+}
+
 static matrix dense(const void *data, dtype type, int64_t rows, int64_t cols)
 {
     return (matrix){.rows = rows,
@@ -288,14 +341,21 @@ static matrix dense(const void *data, dtype type, int64_t rows, int64_t cols)
                     .piece = {{.data = data, .type = type, .ld = cols, .rows = rows, .cols = cols}}};
 }
 
-static void point_into(cpu_block *b, const unsigned char *data)
+/* data: the block's form, the packed one if `packed`. */
+static void point_into(cpu_block *b, const unsigned char *data, bool packed)
 {
     for (cpu_weight *w = b->weights; w; w = w->next) {
         const weight_recipe *r = &w->recipe;
+        if (w->sliced && !packed)
+            map_pieces(w, r);
+        if (!data)
+            continue;
         if (w->own && r->role == WEIGHT_VECTOR)
             w->vector = (const float *)(const void *)(data + w->at);
         else if (w->own)
             w->m = dense(data + w->at, is_filter(r) ? filter_type(r) : DTYPE_F32, r->rows, r->cols);
+        else if (w->sliced && packed)
+            w->m = dense(data + b->bytes + w->at, common_type(r), r->rows, r->cols);
         if (w->head.has_bias)
             w->bias = (const float *)(const void *)(data + w->bias_at);
     }
@@ -304,7 +364,11 @@ static void point_into(cpu_block *b, const unsigned char *data)
 static flux1_status make_ready(cpu_ops *o, cpu_block *b)
 {
     flux1_status st = FLUX1_OK;
-    if (b->bytes > 0) {
+    uint64_t packed[2];
+    packed_key(b, packed);
+    if (b->slices && (b->kept = kept_find(o->kept, packed))) {
+        point_into(b, cpu_kept_data(b->kept), true);
+    } else if (b->bytes > 0) {
         TRY(kept_take(o->kept, b->key, b->bytes, &b->kept, o->head.err));
         if (!b->kept)
             return error_oom(o->head.err, b->bytes, "a block of weights");
@@ -312,7 +376,9 @@ static flux1_status make_ready(cpu_ops *o, cpu_block *b)
             TRY_CLEANUP(fill(b, cpu_kept_data(b->kept), o->head.err));
             kept_whole(o->kept, b->kept);
         }
-        point_into(b, cpu_kept_data(b->kept));
+        point_into(b, cpu_kept_data(b->kept), false);
+    } else {
+        point_into(b, NULL, false);
     }
     b->ready = true;
 cleanup:

@@ -145,6 +145,7 @@ void cuda_blocks_watch(cuda_ops *o, cuda_uses *uses); /* blocks that are begun f
 bool cuda_blocks_hold(cuda_ops *o, const cuda_uses *uses, bool same_place);
 void cuda_block_free(cuda_ops *o, block *b);
 void cuda_block_key(ops *o, const block *b, uint64_t key[2], size_t *bytes);
+flux1_status cuda_block_export(ops *o, block *b, void *out);
 size_t cuda_weight_bytes(const ops_config *c, const weight_recipe *r, const weight_recipe *bias);
 
 /* ---- steps.c ---- */

@@ -224,19 +224,9 @@ static flux1_status copy(cuda_device *d, copy_way way, cuda_kept *k, void *host,
     return cuda_device_check(d, r == CUDA_SUCCESS ? end : r, "cannot copy kept weights", err);
 }
 
-flux1_status cuda_kept_export(ops_device *base, const uint64_t key[2], void *out, size_t bytes, flux1_error *err)
+flux1_status cuda_kept_read(cuda_device *d, cuda_kept *k, void *out, flux1_error *err)
 {
-    cuda_device *d = (cuda_device *)base;
-    TRY(cuda_device_current(d, err));
-    cuda_kept *k = cuda_kept_find(d, key);
-    flux1_status st = k && k->bytes == bytes ? FLUX1_OK
-                                             : error_set(err, FLUX1_ERR_ARGUMENT,
-                                                         "device cuda:%d keeps no weights of that key and %zu bytes",
-                                                         d->head.ordinal, bytes);
-    if (st == FLUX1_OK && bytes)
-        st = copy(d, COPY_OUT, k, out, err);
-    cuda_kept_drop(d, k);
-    return st;
+    return k->bytes ? copy(d, COPY_OUT, k, out, err) : FLUX1_OK;
 }
 
 static flux1_status no_room(const cuda_device *d, size_t bytes, flux1_error *err)
@@ -245,12 +235,10 @@ static flux1_status no_room(const cuda_device *d, size_t bytes, flux1_error *err
                      bytes >> 20);
 }
 
-flux1_status cuda_kept_adopt(ops_device *base, const uint64_t key[2], const void *bytes, size_t n, flux1_error *err)
+/* Under upload_lock. */
+static flux1_status adopt(cuda_device *d, const uint64_t key[2], const void *bytes, size_t n, flux1_error *err)
 {
-    cuda_device *d = (cuda_device *)base;
     flux1_status st = FLUX1_OK;
-    TRY(cuda_device_current(d, err));
-    pthread_mutex_lock(&d->upload_lock);
     cuda_kept *k = cuda_kept_find(d, key);
     if (!k) {
         st = cuda_kept_make(d, key, n, CUDA_SPARE, &k, err);
@@ -267,6 +255,22 @@ flux1_status cuda_kept_adopt(ops_device *base, const uint64_t key[2], const void
         st = k ? FLUX1_OK : no_room(d, n, err); /* the budget has no place for it */
         cuda_kept_drop(d, k);
     }
-    pthread_mutex_unlock(&d->upload_lock);
     return st;
 }
+
+flux1_status cuda_kept_adopt(ops_device *base, const uint64_t key[2], const ops_lent *lent, ops_loan **loan,
+                             flux1_error *err)
+{
+    cuda_device *d = (cuda_device *)base;
+    *loan = NULL;
+    flux1_status st = cuda_device_current(d, err);
+    if (st == FLUX1_OK) {
+        pthread_mutex_lock(&d->upload_lock);
+        st = adopt(d, key, lent->bytes, lent->count, err);
+        pthread_mutex_unlock(&d->upload_lock);
+    }
+    lent->release(lent->owner);
+    return st;
+}
+
+void cuda_kept_reclaim(ops_device *base, ops_loan *loan) { (void)base, (void)loan; }

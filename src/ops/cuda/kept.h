@@ -35,11 +35,14 @@ void cuda_kept_forget(cuda_device *d,
                       const uint64_t key[2]); /* frees the piece of that key, if there is one without users */
 /* Bytes that could be allocated if all unused pieces were given back. */
 size_t cuda_kept_room(cuda_device *d);
+/* Copies a piece that the caller uses to the host; waits. */
+flux1_status cuda_kept_read(cuda_device *d, cuda_kept *k, void *out, flux1_error *err);
 
 /* device.h's entries */
 void cuda_kept_budget(ops_device *d, size_t bytes);
-flux1_status cuda_kept_export(ops_device *d, const uint64_t key[2], void *out, size_t bytes, flux1_error *err);
-flux1_status cuda_kept_adopt(ops_device *d, const uint64_t key[2], const void *bytes, size_t n, flux1_error *err);
+flux1_status cuda_kept_adopt(ops_device *d, const uint64_t key[2], const ops_lent *lent, ops_loan **loan,
+                             flux1_error *err);
+void cuda_kept_reclaim(ops_device *d, ops_loan *loan);
 
 void cuda_kept_destroy(cuda_device *d); /* all of it */
 

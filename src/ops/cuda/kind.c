@@ -63,8 +63,9 @@ const ops_device_kind ops_cuda_device = {
     .free_memory = free_memory,
     .kept_budget = cuda_kept_budget,
     .block_key = cuda_block_key,
-    .kept_export = cuda_kept_export,
+    .block_export = cuda_block_export,
     .kept_adopt = cuda_kept_adopt,
+    .kept_reclaim = cuda_kept_reclaim,
 #if FLUX1_HAS_NCCL
     .link_possible = cuda_link_possible,
     .link_id = cuda_link_id,

@@ -8,6 +8,7 @@
 #include "ops/cuda/cuda.h"
 
 #include "base/checked.h"
+#include "ops/kept.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -95,45 +96,6 @@ void cuda_blocks_free(cuda_ops *o)
 
 /* ---- what a block is made of ---- */
 
-/* splitmix64's finisher (Steele, Lea, Flood 2014) over two lanes. */
-static void mix(uint64_t key[2], uint64_t value)
-{
-    for (int i = 0; i < 2; i++) {
-        uint64_t z = key[i] ^ (value + 0x9E3779B97F4A7C15u * (uint64_t)(i + 1));
-        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-        z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-        key[i] = z ^ (z >> 31);
-    }
-}
-
-/* Which bytes a tensor is. One that lies in no file is told by its store's number and its address. */
-static void mix_source(uint64_t key[2], const store_tensor *t)
-{
-    const file_identity *f = &t->source;
-    const uint64_t in_file[] = {f->device, f->inode, f->size, (uint64_t)f->seconds, (uint64_t)f->nanoseconds,
-                                t->offset},
-                   in_memory[] = {t->store, (uint64_t)(uintptr_t)t->view.data};
-    const uint64_t *where = f->size ? in_file : in_memory;
-    mix(key, t->view.type);
-    for (size_t i = 0; i < (f->size ? sizeof in_file : sizeof in_memory) / sizeof *where; i++)
-        mix(key, where[i]);
-}
-
-static void mix_recipe(uint64_t key[2], const weight_recipe *r)
-{
-    const uint64_t form[] = {r->role,           (uint64_t)r->kernel, (uint64_t)r->heads, r->coarse,
-                             (uint64_t)r->rows, (uint64_t)r->cols,   (uint64_t)r->count};
-    for (size_t i = 0; i < sizeof form / sizeof *form; i++)
-        mix(key, form[i]);
-    for (int i = 0; i < r->count; i++) {
-        const recipe_piece *p = &r->piece[i];
-        const int64_t at[] = {p->source_row, p->source_col, p->row, p->col, p->rows, p->cols};
-        mix_source(key, p->source);
-        for (size_t k = 0; k < sizeof at / sizeof *at; k++)
-            mix(key, (uint64_t)at[k]);
-    }
-}
-
 void cuda_block_key(ops *o, const block *head, uint64_t key[2], size_t *bytes)
 {
     const cuda_block *b = (const cuda_block *)head;
@@ -144,7 +106,7 @@ void cuda_block_key(ops *o, const block *head, uint64_t key[2], size_t *bytes)
 
 flux1_status cuda_block_create(ops *base, const char *name, block **out)
 {
-    enum { FORM = 1 }; /* of a block's memory: another number where its layout changes */
+    enum { FORM = 2 }; /* of a block's memory: another number where its layout changes */
     const cuda_ops *o = cuda_self(base);
     struct cuda_blocks *all = o->blocks;
     cuda_block *b = calloc(1, sizeof *b);
@@ -154,8 +116,7 @@ flux1_status cuda_block_create(ops *base, const char *name, block **out)
     }
     b->last = &b->weights;
     b->slot = -1;
-    b->key[1] = 0xD1B54A32D192ED03u;
-    mix(b->key, (uint64_t)FORM << 3 | (uint64_t)o->bf16 | (uint64_t)o->fp8 << 1 | (uint64_t)o->scales_rows << 2);
+    kept_key(b->key, "cuda", FORM, (uint64_t)o->bf16 | (uint64_t)o->fp8 << 1 | (uint64_t)o->scales_rows << 2);
     *all->last = b;
     all->last = &b->next;
     *out = &b->head;
@@ -229,10 +190,10 @@ flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const 
                        .owner = into};
     w->recipe = *r;
     lay_out(w, r, bias, o->bf16, o->fp8, o->scales_rows, &b->bytes);
-    mix_recipe(b->key, r);
+    kept_key_recipe(b->key, r);
     if (bias) {
         w->bias_recipe = *bias;
-        mix_recipe(b->key, bias);
+        kept_key_recipe(b->key, bias);
     }
     *out = &w->head;
     return FLUX1_OK;
@@ -317,6 +278,25 @@ static flux1_status upload(cuda_ops *o, cuda_block *b)
             st = fill_place(o, b);
     }
     pthread_mutex_unlock(&o->device->upload_lock);
+    return st;
+}
+
+flux1_status cuda_block_export(ops *base, block *head, void *out)
+{
+    cuda_ops *o = cuda_self(base);
+    cuda_block *b = (cuda_block *)head;
+    TRY(cuda_device_current(o->device, base->err));
+    const bool had = b->kept != NULL;
+    if (!hold(o, b))
+        TRY(upload(o, b));
+    if (!b->kept)
+        return error_set(base->err, FLUX1_ERR_MEMORY, "device cuda:%d: no room to prepare block \"%s\" (%zu MiB)",
+                         o->device->head.ordinal, head->name, b->bytes >> 20);
+    flux1_status st = cuda_kept_read(o->device, b->kept, out, base->err);
+    if (!had) { /* until it is begun it lies there unused */
+        cuda_kept_drop(o->device, b->kept);
+        b->kept = NULL;
+    }
     return st;
 }
 

@@ -1,0 +1,134 @@
+#include "pipeline/adopt.h"
+
+#include <stdlib.h>
+
+/* The blocks that have a form other than the file's. */
+typedef struct forms {
+    block **block;
+    prepared_block *wanted;
+    size_t count, largest; /* bytes */
+} forms;
+
+static void forms_free(forms *all)
+{
+    free(all->block);
+    free(all->wanted);
+}
+
+static flux1_status find_forms(ops_device *d, ops *o, block *const *b, size_t count, forms *out)
+{
+    size_t room = count ? count : 1;
+    *out = (forms){.block = calloc(room, sizeof *out->block), .wanted = calloc(room, sizeof *out->wanted)};
+    if (!out->block || !out->wanted)
+        return error_oom(o->err, room * sizeof *out->wanted, "a model's blocks");
+    for (size_t i = 0; i < count; i++) {
+        prepared_block *w = &out->wanted[out->count];
+        size_t bytes;
+        d->kind->block_key(o, b[i], w->key, &bytes);
+        if (bytes == 0)
+            continue;
+        w->bytes = bytes;
+        out->largest = bytes > out->largest ? bytes : out->largest;
+        out->block[out->count++] = b[i];
+    }
+    return FLUX1_OK;
+}
+
+/* ---- making ---- */
+
+/* False in *whole: the entry was given up, which is no failure of the run. */
+static flux1_status make_forms(ops_device *d, ops *o, const forms *all, prepared_writer *w, bool *whole)
+{
+    flux1_status st = FLUX1_OK;
+    void *form = malloc(all->largest);
+    *whole = form != NULL;
+    for (size_t i = 0; *whole && i < all->count; i++) {
+        if (o->cancel && atomic_load_explicit(o->cancel, memory_order_relaxed))
+            st = error_set(o->err, FLUX1_ERR_CANCELLED, "cancelled");
+        if (st == FLUX1_OK)
+            st = d->kind->block_export(o, all->block[i], form);
+        *whole = st == FLUX1_OK && prepared_add(w, form);
+    }
+    free(form);
+    if (st == FLUX1_ERR_MEMORY) { /* a form that cannot be made for the cache may still be streamed */
+        error_clear(o->err);
+        st = FLUX1_OK;
+    }
+    return st;
+}
+
+/* Makes and stores an entry. *found: that one, or one that another process has stored meanwhile. */
+static flux1_status build(prepared_folder *f, ops_device *d, ops *o, const forms *all, const char *description,
+                          prepared_entry **found)
+{
+    bool there, whole;
+    flux1_status st = FLUX1_OK;
+    prepared_writer *w = prepared_begin(f, all->wanted, all->count, description, &there);
+    if (w) {
+        st = make_forms(d, o, all, w, &whole);
+        there = prepared_end(w) && whole;
+    }
+    if (there)
+        *found = prepared_find(f, all->wanted, all->count);
+    return st;
+}
+
+/* ---- adopting ---- */
+
+static void release_entry(void *entry) { prepared_leave(entry); }
+
+/* As many as there is room for; the others are prepared when they are begun. */
+static flux1_status adopt_all(ops_device *d, ops *o, const forms *all, prepared_entry *e, adopted *out)
+{
+    flux1_status st = FLUX1_OK;
+    if (!(out->loan = calloc(all->count, sizeof *out->loan)))
+        return error_oom(o->err, all->count * sizeof *out->loan, "a model's prepared weights");
+    out->device = d;
+    for (size_t i = 0; st == FLUX1_OK && i < all->count; i++) {
+        const prepared_block *w = &all->wanted[i];
+        prepared_hold(e);
+        st = d->kind->kept_adopt(
+            d, w->key,
+            &(ops_lent){.bytes = prepared_data(e, i), .count = (size_t)w->bytes, .release = release_entry, .owner = e},
+            &out->loan[out->count], o->err);
+        out->count += st == FLUX1_OK;
+    }
+    if (st == FLUX1_ERR_MEMORY) {
+        error_clear(o->err);
+        st = FLUX1_OK;
+    }
+    return st;
+}
+
+flux1_status adopt_blocks(prepared_folder *f, ops_device *d, ops *o, block *const *b, size_t count,
+                          const char *description, adopted *out)
+{
+    flux1_status st = FLUX1_OK;
+    forms all = {0};
+    prepared_entry *e = NULL;
+    *out = (adopted){0};
+    if (!d->kind->block_key)
+        return FLUX1_OK;
+    TRY_CLEANUP(find_forms(d, o, b, count, &all));
+    if (all.count == 0)
+        goto cleanup;
+    if (!(e = prepared_find(f, all.wanted, all.count)))
+        TRY_CLEANUP(build(f, d, o, &all, description, &e));
+    if (e)
+        st = adopt_all(d, o, &all, e, out);
+cleanup:
+    if (e)
+        prepared_leave(e);
+    forms_free(&all);
+    if (st != FLUX1_OK)
+        adopted_end(out);
+    return st;
+}
+
+void adopted_end(adopted *a)
+{
+    for (size_t i = 0; i < a->count; i++)
+        a->device->kind->kept_reclaim(a->device, a->loan[i]);
+    free(a->loan);
+    *a = (adopted){0};
+}

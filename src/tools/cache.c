@@ -1,0 +1,116 @@
+/* What the folder of prepared weights holds. */
+#include "base/json_write.h"
+#include "flux1_tools.h"
+#include "pipeline/context.h"
+#include "weights/prepared.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct cache_job {
+    const char *folder;
+    flux1_cache_action action;
+    json_writer w;
+    prepared_file *file;
+    size_t count;
+    size_t listed, in_use;
+    uint64_t bytes; /* of those listed */
+    flux1_status worst;
+    flux1_error *err;
+} cache_job;
+
+/* The members of an entry's description. */
+static void put_description(json_writer *w, const char *text)
+{
+    json_value *v = NULL;
+    const char *name;
+    const json_value *member;
+    if (text && json_parse(text, strlen(text), "an entry", &v, NULL) == FLUX1_OK && json_is_object(v))
+        for (size_t i = 0; (member = json_object_at(v, i, &name)); i++)
+            json_put_value(w, name, member);
+    json_free(v);
+}
+
+/* Header and, to verify, all bytes; NULL in *description where not even the header can be read. */
+static flux1_status look_at(cache_job *job, const prepared_file *f, char **description, flux1_error *problem)
+{
+    *description = NULL;
+    if (f->unfinished)
+        return error_set(problem, FLUX1_ERR_FORMAT, "%s/%s: being written, or left by a process that was killed",
+                         job->folder, f->name);
+    return prepared_check(job->folder, f->name, job->action == FLUX1_CACHE_VERIFY, description, problem);
+}
+
+static void put_file(cache_job *job, const prepared_file *f)
+{
+    flux1_error problem = {0};
+    char *description;
+    flux1_status st = look_at(job, f, &description, &problem);
+    if (job->action == FLUX1_CACHE_CLEAR && !prepared_remove(job->folder, f->name)) {
+        job->in_use++;
+        free(description);
+        return;
+    }
+    json_begin_object(&job->w, NULL);
+    json_put_string(&job->w, "file", f->name);
+    json_put_unsigned(&job->w, "bytes", f->bytes);
+    json_put_integer(&job->w, "used", f->used);
+    put_description(&job->w, description);
+    if (st != FLUX1_OK)
+        json_put_string(&job->w, "problem", problem.message);
+    json_end_object(&job->w);
+    free(description);
+    job->listed++;
+    job->bytes += f->bytes;
+    if (st != FLUX1_OK && !f->unfinished && job->worst == FLUX1_OK)
+        job->worst = error_set(job->err, st, "%s", problem.message);
+}
+
+static void put_files(cache_job *job)
+{
+    json_begin_array(&job->w, "files");
+    for (size_t i = 0; i < job->count; i++)
+        put_file(job, &job->file[i]);
+    json_end_array(&job->w);
+}
+
+static void put_all(cache_job *job)
+{
+    json_begin_object(&job->w, NULL);
+    json_put_string(&job->w, "folder", job->folder);
+    if (job->action != FLUX1_CACHE_SIZE)
+        put_files(job);
+    for (size_t i = 0; job->action == FLUX1_CACHE_SIZE && i < job->count; i++) {
+        job->listed++;
+        job->bytes += job->file[i].bytes;
+    }
+    json_put_unsigned(&job->w, "entries", job->listed);
+    json_put_unsigned(&job->w, "bytes", job->bytes);
+    if (job->action == FLUX1_CACHE_CLEAR)
+        json_put_unsigned(&job->w, "in use", job->in_use);
+    json_end_object(&job->w);
+}
+
+flux1_status flux1_cache_json(flux1_context *c, const char *folder, flux1_cache_action action, char **json)
+{
+    TRY(context_begin(c));
+    TRY(context_needs(c, json, "json"));
+    *json = NULL;
+    if ((int)action < FLUX1_CACHE_LIST || action > FLUX1_CACHE_SIZE)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "cache action %d: it should be one of flux1_cache_action",
+                         (int)action);
+    if (!folder)
+        folder = getenv("FLUX1_CACHE_DIR");
+    if (!folder || !*folder)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "no cache folder: name one, or set FLUX1_CACHE_DIR in the environment");
+    cache_job job = {.folder = folder, .action = action, .w = {.style = JSON_INDENTED}, .err = &c->error};
+    TRY(prepared_files(folder, &job.file, &job.count, &c->error));
+    put_all(&job);
+    free(job.file);
+    flux1_error written = {0};
+    flux1_status st = json_take(&job.w, "the cache's entries", json, &written);
+    if (st != FLUX1_OK)
+        return error_set(&c->error, st, "%s", written.message);
+    return action == FLUX1_CACHE_VERIFY ? job.worst : FLUX1_OK;
+}

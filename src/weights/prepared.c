@@ -1,0 +1,390 @@
+#include "weights/prepared.h"
+
+#include "base/checked.h"
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/units.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- reading ---- */
+
+struct prepared_entry {
+    int fd; /* its shared lock says that the entry is in use */
+    void *bytes;
+    prepared_header header;
+    atomic_int users;
+};
+
+/* All `size` bytes at `at`: FLUX1_ERR_FORMAT where the file ends before. */
+static flux1_status read_at(int fd, uint64_t at, void *out, size_t size, flux1_error *err)
+{
+    for (size_t done = 0; done < size;) {
+        ssize_t n = pread(fd, (char *)out + done, size - done, (off_t)(at + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_set(err, FLUX1_ERR_IO, "it cannot be read: %s", strerror(errno));
+        if (n == 0)
+            return error_set(err, FLUX1_ERR_FORMAT, "it was cut");
+        done += (size_t)n;
+    }
+    return FLUX1_OK;
+}
+
+static flux1_status read_header(int fd, uint64_t file_bytes, prepared_header *out, flux1_error *err)
+{
+    unsigned char head[PREPARED_HEAD], *bytes = NULL;
+    *out = (prepared_header){0};
+    TRY(read_at(fd, 0, head, sizeof head, err));
+    const size_t size = prepared_header_bytes(head);
+    if (size == 0)
+        return error_set(err, FLUX1_ERR_FORMAT, "it does not begin as an entry of the cache");
+    if (!(bytes = malloc(size)))
+        return error_oom(err, size, "an entry of the cache");
+    flux1_status st = read_at(fd, 0, bytes, size, err);
+    if (st == FLUX1_OK)
+        st = prepared_header_read(bytes, size, out, err);
+    free(bytes);
+    if (st == FLUX1_OK && out->file_bytes != file_bytes) {
+        prepared_header_free(out);
+        return error_set(err, FLUX1_ERR_FORMAT, "it has %llu bytes instead of the %llu that it should have",
+                         (unsigned long long)file_bytes, (unsigned long long)out->file_bytes);
+    }
+    return st;
+}
+
+/* Compares the checksums of all blocks. Read, not mapped: a disk that fails is a status here, and what is only checked
+ * does not count as this process's memory. */
+static flux1_status check_blocks(int fd, const prepared_header *h, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    size_t room = 1;
+    for (size_t i = 0; i < h->count; i++)
+        room = h->block[i].bytes > room ? (size_t)h->block[i].bytes : room;
+    unsigned char *bytes = malloc(room);
+    if (!bytes)
+        return error_oom(err, room, "checking an entry of the cache");
+    for (size_t i = 0; st == FLUX1_OK && i < h->count; i++) {
+        const prepared_block *b = &h->block[i];
+        st = read_at(fd, b->offset, bytes, (size_t)b->bytes, err);
+        if (st == FLUX1_OK && hash_bytes(bytes, (size_t)b->bytes) != b->checksum)
+            st = error_set(err, FLUX1_ERR_FORMAT, "the checksum of block %zu does not match", i);
+    }
+    free(bytes);
+    return st;
+}
+
+/* A file of the cache, with a shared lock. FLUX1_ERR_IO with errno where it cannot be had. */
+static flux1_status open_entry(const char *path, int *fd, uint64_t *bytes, flux1_error *err)
+{
+    struct stat info;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    if (*fd >= 0 && flock(*fd, LOCK_SH | LOCK_NB) == 0 && fstat(*fd, &info) == 0 && S_ISREG(info.st_mode)) {
+        *bytes = (uint64_t)info.st_size;
+        return FLUX1_OK;
+    }
+    flux1_status st = error_io(err, path, "open");
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+    return st;
+}
+
+static bool same_blocks(const prepared_header *h, const prepared_block *block, size_t count)
+{
+    bool same = h->count == count;
+    for (size_t i = 0; same && i < count; i++)
+        same = h->block[i].key[0] == block[i].key[0] && h->block[i].key[1] == block[i].key[1] &&
+               h->block[i].bytes == block[i].bytes;
+    return same;
+}
+
+/* Takes over fd and the header. */
+static prepared_entry *map_entry(int fd, prepared_header *h)
+{
+    prepared_entry *e = calloc(1, sizeof *e);
+    void *bytes = e ? mmap(NULL, (size_t)h->file_bytes, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+    if (bytes == MAP_FAILED) {
+        free(e);
+        return NULL;
+    }
+    e->fd = fd;
+    e->bytes = bytes;
+    e->header = *h;
+    atomic_init(&e->users, 1);
+    futimens(fd, NULL); /* used now; where we may not say so, it counts as old */
+    return e;
+}
+
+static flux1_status check_entry(int fd, uint64_t bytes, const prepared_block *block, size_t count, prepared_header *h,
+                                flux1_error *err)
+{
+    TRY(read_header(fd, bytes, h, err));
+    if (!same_blocks(h, block, count))
+        return error_set(err, FLUX1_ERR_FORMAT, "it is another entry, renamed");
+    return check_blocks(fd, h, err);
+}
+
+static prepared_entry *find_at(prepared_folder *f, const char *path, const char *name, const prepared_block *block,
+                               size_t count)
+{
+    int fd;
+    uint64_t bytes;
+    prepared_header h = {0};
+    prepared_entry *e = NULL;
+    flux1_error err = {0};
+    if (open_entry(path, &fd, &bytes, NULL) != FLUX1_OK)
+        return NULL;
+    flux1_status st = check_entry(fd, bytes, block, count, &h, &err);
+    if (st == FLUX1_OK && (e = map_entry(fd, &h)))
+        return e;
+    close(fd);
+    prepared_header_free(&h);
+    if (st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_IO) {
+        prepared_remove(f->path, name);
+        prepared_warn(f, "%s: prepared weights cannot be used: %s; they are made again", path, err.message);
+    }
+    return NULL;
+}
+
+/* The name of the entry of these blocks. */
+static bool entry_name(const prepared_block *block, size_t count, char name[PREPARED_NAME])
+{
+    prepared_header h;
+    if (prepared_header_make(block, count, "", &h, NULL) != FLUX1_OK)
+        return false;
+    prepared_name(h.key, name);
+    prepared_header_free(&h);
+    return true;
+}
+
+prepared_entry *prepared_find(prepared_folder *f, const prepared_block *block, size_t count)
+{
+    char name[PREPARED_NAME];
+    if (!entry_name(block, count, name))
+        return NULL;
+    char *path = path_join(f->path, name);
+    prepared_entry *e = path ? find_at(f, path, name, block, count) : NULL;
+    free(path);
+    return e;
+}
+
+const void *prepared_data(const prepared_entry *e, size_t block)
+{
+    return (const char *)e->bytes + e->header.block[block].offset;
+}
+
+void prepared_hold(prepared_entry *e) { atomic_fetch_add(&e->users, 1); }
+
+void prepared_leave(prepared_entry *e)
+{
+    if (atomic_fetch_sub(&e->users, 1) > 1)
+        return;
+    munmap(e->bytes, (size_t)e->header.file_bytes);
+    close(e->fd);
+    prepared_header_free(&e->header);
+    free(e);
+}
+
+flux1_status prepared_check(const char *folder, const char *name, bool all, char **description, flux1_error *err)
+{
+    int fd;
+    uint64_t bytes;
+    char expected[PREPARED_NAME];
+    prepared_header h = {0};
+    char *path = path_join(folder, name);
+    if (description)
+        *description = NULL;
+    if (!path)
+        return error_oom(err, 0, "a path");
+    flux1_status st = open_entry(path, &fd, &bytes, err);
+    if (st != FLUX1_OK) {
+        free(path);
+        return st;
+    }
+    st = read_header(fd, bytes, &h, err);
+    if (st == FLUX1_OK) {
+        prepared_name(h.key, expected);
+        if (strcmp(expected, name) != 0)
+            st = error_set(err, FLUX1_ERR_FORMAT, "it is another entry, renamed");
+        else if (all)
+            st = check_blocks(fd, &h, err);
+    }
+    if (description) {
+        *description = h.description;
+        h.description = NULL;
+    }
+    if (st != FLUX1_OK)
+        error_prefix(err, "%s", path);
+    prepared_header_free(&h);
+    close(fd);
+    free(path);
+    return st;
+}
+
+/* ---- writing ---- */
+
+struct prepared_writer {
+    prepared_folder *folder;
+    prepared_header header;
+    int fd; /* of the temporary file, with an exclusive lock */
+    char *path, *temporary;
+    size_t next; /* block */
+    bool failed;
+};
+
+static void free_writer(prepared_writer *w)
+{
+    if (w->fd >= 0)
+        close(w->fd);
+    prepared_header_free(&w->header);
+    free(w->path);
+    free(w->temporary);
+    free(w);
+}
+
+static void give_up(prepared_writer *w, const char *doing, int number)
+{
+    char text[600];
+    snprintf(text, sizeof text, "%s: cannot %s: %s", w->folder->path, doing, strerror(number));
+    w->failed = true;
+    prepared_stop(w->folder, text);
+}
+
+static prepared_writer *make_writer(prepared_folder *f, const prepared_block *block, size_t count,
+                                    const char *description)
+{
+    char name[PREPARED_NAME];
+    prepared_writer *w = calloc(1, sizeof *w);
+    if (!w)
+        return NULL;
+    w->folder = f;
+    w->fd = -1;
+    if (prepared_header_make(block, count, description, &w->header, NULL) == FLUX1_OK) {
+        prepared_name(w->header.key, name);
+        w->path = path_join(f->path, name);
+        w->temporary = w->path ? malloc(strlen(w->path) + sizeof ".tmp") : NULL;
+    }
+    if (!w->temporary) {
+        free_writer(w);
+        return NULL;
+    }
+    sprintf(w->temporary, "%s.tmp", w->path);
+    return w;
+}
+
+/* The temporary file, empty and ours alone; false without a warning where another process has it. */
+static bool open_temporary(prepared_writer *w)
+{
+    mkdir(w->folder->path, 0700); /* it may be there; what else is wrong, the next call says */
+    w->fd = open(w->temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (w->fd < 0) {
+        give_up(w, "create a file", errno);
+        return false;
+    }
+    if (flock(w->fd, LOCK_EX | LOCK_NB) != 0) {
+        if (errno != EWOULDBLOCK && errno != EINTR)
+            give_up(w, "lock a file", errno);
+        return false;
+    }
+    return prepared_still_there(w->fd, w->temporary); /* or it was finished or removed just now */
+}
+
+/* Its bytes on the disk, so that a full one shows at once. */
+static bool reserve(prepared_writer *w)
+{
+    int number = ftruncate(w->fd, 0) == 0 ? posix_fallocate(w->fd, 0, (off_t)w->header.file_bytes) : errno;
+    if (number == 0)
+        return true;
+    give_up(w, "write prepared weights", number);
+    return false;
+}
+
+static bool fits(prepared_folder *f, uint64_t bytes)
+{
+    char need[BYTES_TEXT], limit[BYTES_TEXT], text[160];
+    if (prepared_make_room(f, bytes))
+        return true;
+    snprintf(text, sizeof text, "the cache may hold %s; an entry of %s does not fit beside what is in use",
+             format_bytes(limit, sizeof limit, (double)f->limit), format_bytes(need, sizeof need, (double)bytes));
+    prepared_stop(f, text);
+    return false;
+}
+
+prepared_writer *prepared_begin(prepared_folder *f, const prepared_block *block, size_t count, const char *description,
+                                bool *there)
+{
+    *there = false;
+    if (prepared_is_full(f))
+        return NULL;
+    prepared_writer *w = make_writer(f, block, count, description);
+    if (!w)
+        return NULL;
+    if (fits(f, w->header.file_bytes) && open_temporary(w)) {
+        *there = file_exists(w->path); /* another process was faster */
+        if (!*there && reserve(w))
+            return w;
+        unlink(w->temporary);
+    }
+    free_writer(w);
+    return NULL;
+}
+
+static bool write_at(prepared_writer *w, uint64_t at, const void *bytes, size_t size)
+{
+    for (size_t done = 0; done < size && !w->failed;) {
+        ssize_t n = pwrite(w->fd, (const char *)bytes + done, size - done, (off_t)(at + done));
+        if (n < 0 && errno != EINTR)
+            give_up(w, "write prepared weights", errno);
+        done += n > 0 ? (size_t)n : 0;
+    }
+    return !w->failed;
+}
+
+bool prepared_add(prepared_writer *w, const void *bytes)
+{
+    prepared_block *b = &w->header.block[w->next++];
+    b->checksum = hash_bytes(bytes, (size_t)b->bytes);
+    return write_at(w, b->offset, bytes, (size_t)b->bytes);
+}
+
+static bool write_header(prepared_writer *w)
+{
+    unsigned char *bytes = malloc((size_t)w->header.header_bytes);
+    if (!bytes)
+        return false;
+    prepared_header_write(&w->header, bytes);
+    bool written = write_at(w, 0, bytes, (size_t)w->header.header_bytes);
+    free(bytes);
+    return written;
+}
+
+/* The name appears when all of it is on the disk. */
+static bool publish(prepared_writer *w)
+{
+    if (!write_header(w))
+        return false;
+    if (fsync(w->fd) == 0 && rename(w->temporary, w->path) == 0)
+        return true;
+    give_up(w, "write prepared weights", errno);
+    return false;
+}
+
+bool prepared_end(prepared_writer *w)
+{
+    bool published = !w->failed && w->next == w->header.count && publish(w);
+    if (!published)
+        unlink(w->temporary);
+    free_writer(w);
+    return published;
+}

@@ -1,0 +1,204 @@
+#include "weights/prepared_folder.h"
+
+#include "base/file.h"
+#include "base/units.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ENDING ".prepared"
+#define UNFINISHED ".prepared.tmp"
+enum { DIGITS = 32 };
+
+/* ---- opening ---- */
+
+static flux1_status find_limit(uint64_t wish, uint64_t *out, flux1_error *err)
+{
+    const char *text = getenv("FLUX1_CACHE_SIZE");
+    *out = wish ? wish : PREPARED_LIMIT;
+    if (wish || !text || !*text || parse_bytes(text, out))
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_ARGUMENT, "FLUX1_CACHE_SIZE is \"%s\"; it should be a size such as 80G or 512M",
+                     text);
+}
+
+flux1_status prepared_open(const char *wish, uint64_t limit, prepared_folder **out, flux1_error *err)
+{
+    const char *path = wish ? wish : getenv("FLUX1_CACHE_DIR");
+    *out = NULL;
+    if (!path || !*path)
+        return FLUX1_OK;
+    TRY(find_limit(limit, &limit, err));
+    prepared_folder *f = calloc(1, sizeof *f);
+    if (f && (f->path = strdup(path)) && pthread_mutex_init(&f->lock, NULL) == 0) {
+        f->limit = limit;
+        *out = f;
+        return FLUX1_OK;
+    }
+    if (f)
+        free(f->path);
+    free(f);
+    return error_oom(err, sizeof *f, "the cache of prepared weights");
+}
+
+void prepared_close(prepared_folder *f)
+{
+    if (!f)
+        return;
+    for (int i = 0; i < f->warnings; i++)
+        free(f->warning[i]);
+    pthread_mutex_destroy(&f->lock);
+    free(f->path);
+    free(f);
+}
+
+/* ---- warnings ---- */
+
+void prepared_warn(prepared_folder *f, const char *format, ...)
+{
+    flux1_error e = {0};
+    char text[1024];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(text, sizeof text, format, ap);
+    va_end(ap);
+    error_set(&e, FLUX1_ERR_IO, "%s", text); /* cuts at a character */
+    pthread_mutex_lock(&f->lock);
+    if (f->warnings < PREPARED_WARNINGS && (f->warning[f->warnings] = strdup(e.message)))
+        f->warnings++;
+    pthread_mutex_unlock(&f->lock);
+}
+
+char *prepared_next_warning(prepared_folder *f)
+{
+    char *next = NULL;
+    pthread_mutex_lock(&f->lock);
+    if (f->warnings > 0) {
+        next = f->warning[0];
+        memmove(f->warning, f->warning + 1, (size_t)--f->warnings * sizeof *f->warning);
+    }
+    pthread_mutex_unlock(&f->lock);
+    return next;
+}
+
+void prepared_stop(prepared_folder *f, const char *reason)
+{
+    pthread_mutex_lock(&f->lock);
+    bool before = f->full;
+    f->full = true;
+    pthread_mutex_unlock(&f->lock);
+    if (!before)
+        prepared_warn(f, "%s; prepared weights are not stored from here on", reason);
+}
+
+bool prepared_is_full(prepared_folder *f)
+{
+    pthread_mutex_lock(&f->lock);
+    bool full = f->full;
+    pthread_mutex_unlock(&f->lock);
+    return full;
+}
+
+/* ---- files ---- */
+
+void prepared_name(const uint64_t key[2], char out[PREPARED_NAME])
+{
+    snprintf(out, PREPARED_NAME, "%016" PRIx64 "%016" PRIx64 ENDING, key[0], key[1]);
+}
+
+/* Whether a file of this name is ours. */
+static bool name_is_ours(const char *name, bool *unfinished)
+{
+    if (strspn(name, "0123456789abcdef") != DIGITS)
+        return false;
+    *unfinished = strcmp(name + DIGITS, UNFINISHED) == 0;
+    return *unfinished || strcmp(name + DIGITS, ENDING) == 0;
+}
+
+static int by_use(const void *a, const void *b)
+{
+    const prepared_file *x = a, *y = b;
+    return x->used != y->used ? (x->used < y->used ? -1 : 1) : strcmp(x->name, y->name);
+}
+
+static flux1_status add_file(int folder, const char *name, prepared_file **list, size_t *count, flux1_error *err)
+{
+    struct stat info;
+    bool unfinished;
+    if (!name_is_ours(name, &unfinished) || fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
+        !S_ISREG(info.st_mode))
+        return FLUX1_OK;
+    if ((*count & (*count + 1)) == 0) { /* 0, 1, 3, 7, …: room for twice as many */
+        prepared_file *more = realloc(*list, 2 * (*count + 1) * sizeof *more);
+        if (!more)
+            return error_oom(err, 0, "the list of the cache's files");
+        *list = more;
+    }
+    prepared_file *f = &(*list)[(*count)++];
+    *f = (prepared_file){.bytes = (uint64_t)info.st_size, .used = info.st_mtim.tv_sec, .unfinished = unfinished};
+    snprintf(f->name, sizeof f->name, "%.*s", PREPARED_NAME - 1, name);
+    return FLUX1_OK;
+}
+
+flux1_status prepared_files(const char *folder, prepared_file **out, size_t *count, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    *out = NULL;
+    *count = 0;
+    DIR *d = opendir(folder);
+    if (!d)
+        return error_io(err, folder, "list the folder");
+    for (struct dirent *e; st == FLUX1_OK && (e = readdir(d));)
+        st = add_file(dirfd(d), e->d_name, out, count, err);
+    closedir(d);
+    if (st != FLUX1_OK) {
+        free(*out);
+        *out = NULL;
+        *count = 0;
+    } else if (*count)
+        qsort(*out, *count, sizeof **out, by_use);
+    return st;
+}
+
+bool prepared_still_there(int fd, const char *path)
+{
+    struct stat opened, there;
+    return fstat(fd, &opened) == 0 && stat(path, &there) == 0 && opened.st_dev == there.st_dev &&
+           opened.st_ino == there.st_ino;
+}
+
+bool prepared_remove(const char *folder, const char *name)
+{
+    char *path = path_join(folder, name);
+    int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
+    bool removed = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && prepared_still_there(fd, path) && unlink(path) == 0;
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return removed;
+}
+
+bool prepared_make_room(prepared_folder *f, uint64_t more)
+{
+    prepared_file *file;
+    size_t count;
+    uint64_t bytes = 0;
+    if (more > f->limit || prepared_files(f->path, &file, &count, NULL) != FLUX1_OK)
+        return more <= f->limit;
+    for (size_t i = 0; i < count; i++)
+        if (!(file[i].unfinished && prepared_remove(f->path, file[i].name)))
+            bytes += file[i].bytes;
+    for (size_t i = 0; i < count && (bytes > f->limit - more); i++)
+        if (!file[i].unfinished && prepared_remove(f->path, file[i].name))
+            bytes -= file[i].bytes;
+    free(file);
+    return bytes <= f->limit - more;
+}

@@ -1,0 +1,564 @@
+/* The cache of prepared weights: an entry is found whole and right, or not at all, whatever happens to its file, its
+ * folder and the processes that write it. */
+#include "weights/prepared.h"
+
+#include "base/file.h"
+#include "support/failing.h"
+#include "weights/store.h"
+
+#include "support/safetensors_build.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+int __real_rename(const char *from, const char *to);
+int __wrap_rename(const char *from, const char *to);
+
+static bool die_before_rename;
+
+int __wrap_rename(const char *from, const char *to)
+{
+    if (die_before_rename)
+        raise(SIGKILL);
+    return __real_rename(from, to);
+}
+
+enum { BLOCKS = 3, LARGEST = 9000 };
+static const size_t sizes[BLOCKS] = {5, LARGEST, 4096};
+
+static char root[64], folder[80];
+static prepared_folder *cache;
+
+static int begin(void **state)
+{
+    (void)state;
+    flux1_error err;
+    strcpy(root, "/tmp/flux1_prepared_XXXXXX");
+    if (!mkdtemp(root))
+        return -1;
+    snprintf(folder, sizeof folder, "%s/cache", root);
+    unsetenv("FLUX1_CACHE_DIR");
+    unsetenv("FLUX1_CACHE_SIZE");
+    setenv("XDG_CACHE_HOME", root, 1);
+    return prepared_open(folder, 0, &cache, &err);
+}
+
+static int end(void **state)
+{
+    (void)state;
+    char command[200];
+    prepared_close(cache);
+    snprintf(command, sizeof command, "chmod -R u+w %s; rm -rf %s", root, root);
+    return system(command);
+}
+
+/* Entry `name`: blocks with keys made of it. */
+static void wanted(uint64_t name, prepared_block out[BLOCKS])
+{
+    for (uint64_t i = 0; i < BLOCKS; i++)
+        out[i] = (prepared_block){.key = {name, i}, .bytes = sizes[i]};
+}
+
+static void contents(uint64_t name, size_t block, unsigned char *out)
+{
+    for (size_t i = 0; i < sizes[block]; i++)
+        out[i] = (unsigned char)(name * 31 + block * 7 + i * i);
+}
+
+static bool add_all(prepared_writer *w, uint64_t name)
+{
+    unsigned char bytes[LARGEST];
+    bool added = true;
+    for (size_t i = 0; i < BLOCKS && added; i++) {
+        contents(name, i, bytes);
+        added = prepared_add(w, bytes);
+    }
+    return added;
+}
+
+static bool store_entry(prepared_folder *f, uint64_t name)
+{
+    prepared_block b[BLOCKS];
+    bool there;
+    wanted(name, b);
+    prepared_writer *w = prepared_begin(f, b, BLOCKS, "{\"part\": \"a test\"}", &there);
+    if (!w)
+        return false;
+    add_all(w, name);
+    return prepared_end(w);
+}
+
+/* Whether it is found; then it must be right. */
+static bool found(prepared_folder *f, uint64_t name)
+{
+    prepared_block b[BLOCKS];
+    unsigned char bytes[LARGEST];
+    wanted(name, b);
+    prepared_entry *e = prepared_find(f, b, BLOCKS);
+    for (size_t i = 0; e && i < BLOCKS; i++) {
+        contents(name, i, bytes);
+        assert_int_equal((uintptr_t)prepared_data(e, i) % 4096, 0);
+        assert_memory_equal(prepared_data(e, i), bytes, sizes[i]);
+    }
+    if (e)
+        prepared_leave(e);
+    return e != NULL;
+}
+
+static void expect_warning(const char *words)
+{
+    char *text = prepared_next_warning(cache);
+    if (!text || !strstr(text, words))
+        fail_msg("\"%s\" lacks \"%s\"", text ? text : "(no warning)", words);
+    free(text);
+    assert_null(prepared_next_warning(cache));
+}
+
+/* The cache's only file. */
+static prepared_file only_file(void)
+{
+    prepared_file *all, one;
+    size_t count;
+    assert_int_equal(prepared_files(folder, &all, &count, NULL), FLUX1_OK);
+    assert_int_equal(count, 1);
+    one = all[0];
+    free(all);
+    return one;
+}
+
+static size_t files_there(void)
+{
+    prepared_file *all;
+    size_t count;
+    assert_int_equal(prepared_files(folder, &all, &count, NULL), FLUX1_OK);
+    free(all);
+    return count;
+}
+
+static const char *path_of(const char *name)
+{
+    static char path[200];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+/* ---- finding ---- */
+
+static void an_entry_is_found_by_all_of_its_keys_and_sizes(void **state)
+{
+    (void)state;
+    prepared_block b[BLOCKS];
+    assert_false(found(cache, 1));
+    assert_false(file_exists(folder)); /* looking makes nothing */
+    assert_true(store_entry(cache, 1));
+    assert_true(found(cache, 1));
+    assert_false(found(cache, 2));
+    for (int what = 0; what < 4; what++) {
+        wanted(1, b);
+        switch (what) {
+        case 0: b[1].key[0]++; break;
+        case 1: b[2].key[1] ^= 1u << 31; break;
+        case 2: b[0].bytes++; break;
+        case 3: b[0] = b[1], b[1].key[1] = 0; break;
+        }
+        assert_null(prepared_find(cache, b, BLOCKS));
+        wanted(1, b);
+        assert_null(prepared_find(cache, b, BLOCKS - 1));
+    }
+    assert_null(prepared_next_warning(cache));
+}
+
+static void the_folder_is_the_callers_or_the_environments(void **state)
+{
+    (void)state;
+    prepared_folder *f;
+    flux1_error err = {0};
+    assert_int_equal(prepared_open(NULL, 0, &f, &err), FLUX1_OK);
+    assert_null(f);
+    setenv("FLUX1_CACHE_DIR", "/elsewhere", 1);
+    assert_int_equal(prepared_open("", 0, &f, &err), FLUX1_OK);
+    assert_null(f);
+    setenv("FLUX1_CACHE_SIZE", "1.5K", 1);
+    assert_int_equal(prepared_open(NULL, 0, &f, &err), FLUX1_OK);
+    assert_string_equal(f->path, "/elsewhere");
+    assert_int_equal(f->limit, 1536);
+    prepared_close(f);
+    assert_int_equal(prepared_open(folder, 7, &f, &err), FLUX1_OK);
+    assert_string_equal(f->path, folder);
+    assert_int_equal(f->limit, 7);
+    prepared_close(f);
+    setenv("FLUX1_CACHE_SIZE", "much", 1);
+    assert_int_equal(prepared_open(folder, 0, &f, &err), FLUX1_ERR_ARGUMENT);
+    assert_non_null(strstr(err.message, "much"));
+}
+
+/* ---- damage ---- */
+
+/* A bit of each of the file's regions, and every kind of cut: never wrong bytes, always a warning and a new entry. */
+static void a_damaged_entry_is_removed_and_made_again(void **state)
+{
+    (void)state;
+    static const long at[] = {0,   9,   17,  25,   41,   49,    57,    64,    80, 90,    96,          104,
+                              185, 190, 300, 4096, 8192, 17191, 20480, 24575, -1, -4096, -24576 + 64, -24576};
+    assert_true(store_entry(cache, 1));
+    const prepared_file whole = only_file();
+    assert_int_equal(whole.bytes, 4096 + 4096 + 3 * 4096 + 4096); /* header, 5, 9000 and 4096 bytes */
+    for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
+        const char *path = path_of(whole.name);
+        if (at[i] < 0) {
+            assert_int_equal(truncate(path, (off_t)whole.bytes + at[i]), 0);
+        } else {
+            unsigned char byte;
+            int fd = open(path, O_RDWR);
+            assert_int_equal(pread(fd, &byte, 1, at[i]), 1);
+            byte ^= 16;
+            assert_int_equal(pwrite(fd, &byte, 1, at[i]), 1);
+            close(fd);
+        }
+        flux1_error err = {0};
+        assert_int_equal(prepared_check(folder, whole.name, true, NULL, &err), FLUX1_ERR_FORMAT);
+        assert_non_null(strstr(err.message, whole.name));
+        assert_false(found(cache, 1));
+        expect_warning("made again");
+        assert_int_equal(files_there(), 0);
+        assert_true(store_entry(cache, 1));
+        assert_true(found(cache, 1));
+    }
+}
+
+static void another_entry_under_its_name_is_not_used(void **state)
+{
+    (void)state;
+    char first[200];
+    assert_true(store_entry(cache, 1));
+    strcpy(first, path_of(only_file().name));
+    assert_int_equal(rename(first, path_of("x")), 0);
+    assert_true(store_entry(cache, 2));
+    assert_int_equal(rename(path_of(only_file().name), first), 0);
+    assert_false(found(cache, 1));
+    expect_warning("renamed");
+    assert_true(file_exists(path_of("x"))); /* not ours */
+}
+
+/* ---- processes ---- */
+
+static void a_killed_writer_leaves_nothing_that_is_found(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0) {
+        die_before_rename = true;
+        store_entry(cache, 1);
+        _exit(1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_true(only_file().unfinished);
+    assert_false(found(cache, 1));
+    assert_true(store_entry(cache, 2)); /* another entry's writer tidies up */
+    assert_false(only_file().unfinished);
+    assert_true(store_entry(cache, 1));
+    assert_true(found(cache, 1) && found(cache, 2));
+}
+
+/* Ends the process where there is a warning. */
+static void write_and_remove(uint64_t turn)
+{
+    found(cache, turn % 4);
+    store_entry(cache, turn % 4);
+    if (prepared_next_warning(cache))
+        _exit(2);
+    prepared_file *all = NULL;
+    size_t count = 0;
+    if (turn % 8 == 7 && prepared_files(folder, &all, &count, NULL) == FLUX1_OK)
+        for (size_t i = 0; i < count; i++)
+            prepared_remove(folder, all[i].name);
+    free(all);
+}
+
+/* Killed at any moment, again and again: what is found is right. */
+static void writers_killed_at_random_moments_do_no_harm(void **state)
+{
+    (void)state;
+    unsigned seed = 1;
+    for (int round = 0; round < 40; round++) {
+        pid_t child = fork();
+        if (child == 0)
+            for (uint64_t turn = 0;; turn++)
+                write_and_remove(turn);
+        seed = seed * 1103515245u + 12345u;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000 + (long)(seed >> 8) % 15000000}, NULL);
+        kill(child, SIGKILL);
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status)); /* it never had a warning */
+        for (uint64_t name = 0; name < 4; name++)
+            found(cache, name);
+        assert_null(prepared_next_warning(cache));
+    }
+    for (uint64_t name = 0; name < 4; name++)
+        assert_true(found(cache, name) || store_entry(cache, name));
+    assert_int_equal(files_there(), 4);
+}
+
+/* While one process writes, another neither waits nor writes. */
+static void an_entry_is_written_by_one_process_at_a_time(void **state)
+{
+    (void)state;
+    prepared_block b[BLOCKS];
+    bool there;
+    int status, tell[2], go_on[2];
+    char byte = 0;
+    assert_int_equal(pipe(tell) | pipe(go_on), 0);
+    wanted(1, b);
+    pid_t child = fork();
+    if (child == 0) {
+        prepared_writer *w = prepared_begin(cache, b, BLOCKS, "{}", &there);
+        bool good = w && write(tell[1], &byte, 1) == 1 && read(go_on[0], &byte, 1) == 1 && add_all(w, 1);
+        _exit(good && prepared_end(w) ? 0 : 1);
+    }
+    assert_int_equal(read(tell[0], &byte, 1), 1);
+    assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there));
+    assert_false(there);
+    assert_false(found(cache, 1));
+    assert_true(store_entry(cache, 2)); /* others are not in its way; nor is its file removed */
+    assert_int_equal(write(go_on[1], &byte, 1), 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there));
+    assert_true(there);
+    assert_true(found(cache, 1) && found(cache, 2));
+    assert_int_equal(files_there(), 2);
+    assert_null(prepared_next_warning(cache));
+    close(tell[0]), close(tell[1]), close(go_on[0]), close(go_on[1]);
+}
+
+/* ---- space ---- */
+
+static void the_oldest_entry_goes_first_and_one_in_use_never(void **state)
+{
+    (void)state;
+    prepared_block b[BLOCKS];
+    assert_true(store_entry(cache, 1));
+    const uint64_t each = only_file().bytes;
+    cache->limit = 3 * each;
+    assert_true(store_entry(cache, 2) && store_entry(cache, 3));
+    const prepared_file *file;
+    prepared_file *all;
+    size_t count;
+    assert_int_equal(prepared_files(folder, &all, &count, NULL), FLUX1_OK);
+    for (file = all; file < all + count; file++) /* all are an hour old */
+        assert_int_equal(utimensat(AT_FDCWD, path_of(file->name),
+                                   (struct timespec[2]){{.tv_sec = time(NULL) - 3600}, {.tv_sec = time(NULL) - 3600}},
+                                   0),
+                         0);
+    free(all);
+    wanted(1, b);
+    prepared_entry *used = prepared_find(cache, b, BLOCKS);
+    assert_non_null(used);
+    assert_true(found(cache, 2)); /* used now */
+    assert_true(store_entry(cache, 4));
+    assert_true(found(cache, 2) && found(cache, 4));
+    assert_false(found(cache, 3));
+    cache->limit = each;
+    assert_false(store_entry(cache, 5)); /* the one in use takes all there is */
+    expect_warning("does not fit");
+    assert_int_equal(files_there(), 1);
+    assert_memory_equal(prepared_data(used, 0), "\x1f", 1); /* 31 */
+    prepared_leave(used);
+    assert_true(found(cache, 1));
+    assert_false(store_entry(cache, 5)); /* that was said: nothing is stored any more */
+    assert_null(prepared_next_warning(cache));
+}
+
+static void a_full_disk_is_a_warning(void **state)
+{
+    (void)state;
+    if (mkdir(folder, 0700) != 0 || mount("none", folder, "tmpfs", 0, "size=64k") != 0) {
+        print_message("skipped: no permission to mount\n");
+        skip();
+    }
+    assert_true(store_entry(cache, 1) && store_entry(cache, 2)); /* 24 KiB each */
+    assert_false(store_entry(cache, 3));
+    expect_warning("No space left");
+    assert_int_equal(files_there(), 2);
+    assert_true(found(cache, 1) && found(cache, 2));
+    assert_int_equal(umount2(folder, MNT_DETACH), 0);
+}
+
+static void a_folder_that_cannot_be_written_is_a_warning(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"/dev/null", "/proc/none/cache"};
+    for (int i = 0; i < 2; i++) {
+        prepared_folder *saved = cache;
+        flux1_error err;
+        assert_int_equal(prepared_open(bad[i], 0, &cache, &err), FLUX1_OK);
+        assert_false(found(cache, 1));
+        assert_false(store_entry(cache, 1) || store_entry(cache, 2));
+        expect_warning(bad[i]);
+        prepared_close(cache);
+        cache = saved;
+    }
+}
+
+/* ---- content ---- */
+
+static void put_file(const char *path, unsigned char last)
+{
+    size_t size;
+    unsigned char data[4] = {1, 2, 3, last};
+    unsigned char *bytes =
+        safetensors_build("{\"b\":{\"dtype\":\"U8\",\"shape\":[4],\"data_offsets\":[0,4]}}", data, sizeof data, &size);
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    fclose(f);
+    free(bytes);
+}
+
+static void hash_of(const char *path, uint64_t hash[2])
+{
+    store *s;
+    bool known;
+    flux1_error err = {0};
+    assert_int_equal(store_open_file(path, &s, &err), FLUX1_OK);
+    const store_content *c = store_at(s, 0)->content;
+    assert_false(atomic_load(&c->known));
+    if (store_hash(s, NULL, &known, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    assert_true(known && atomic_load(&c->known));
+    memcpy(hash, c->hash, sizeof c->hash);
+    store_close(s);
+}
+
+/* The number is xxh128sum's (xxhash 0.8.1). */
+static void content_is_the_hash_of_all_bytes_and_is_noted(void **state)
+{
+    (void)state;
+    uint64_t a[2], b[2], c[2];
+    char one[100], two[100];
+    struct stat info;
+    snprintf(one, sizeof one, "%s/one", root);
+    snprintf(two, sizeof two, "%s/two", root);
+    put_file(one, 4), put_file(two, 4);
+    hash_of(one, a), hash_of(two, b);
+    assert_memory_equal(a, b, sizeof a);
+    assert_int_equal(a[1], 0x9cef05356b85212eu);
+    assert_int_equal(a[0], 0x42989a287a053413u);
+    put_file(two, 5);
+    hash_of(two, c);
+    assert_memory_not_equal(a, c, sizeof a);
+    /* behind our back, with the time set back: the noted hash comes, so the file was not read */
+    assert_int_equal(stat(two, &info), 0);
+    int fd = open(two, O_WRONLY);
+    assert_int_equal(pwrite(fd, "\6", 1, info.st_size - 1), 1);
+    assert_int_equal(futimens(fd, (struct timespec[2]){info.st_atim, info.st_mtim}), 0);
+    close(fd);
+    hash_of(two, b);
+    assert_memory_equal(b, c, sizeof b);
+}
+
+static void a_file_that_changes_is_not_hashed(void **state)
+{
+    (void)state;
+    char path[100];
+    store *s;
+    bool known;
+    flux1_error err = {0};
+    snprintf(path, sizeof path, "%s/one", root);
+    put_file(path, 4);
+    assert_int_equal(store_open_file(path, &s, &err), FLUX1_OK);
+    assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[2]){{0}}, 0), 0);
+    assert_int_equal(store_hash(s, NULL, &known, &err), FLUX1_ERR_IO);
+    assert_false(known);
+    assert_non_null(strstr(err.message, "changed"));
+    atomic_int cancel = 1;
+    store_close(s);
+    assert_int_equal(store_open_file(path, &s, &err), FLUX1_OK);
+    assert_int_equal(store_hash(s, &cancel, &known, &err), FLUX1_ERR_CANCELLED);
+    assert_int_equal(store_hash(s, NULL, &known, &err), FLUX1_OK);
+    store_close(s);
+}
+
+/* ---- memory ---- */
+
+static flux1_status open_and_close(void *unused, flux1_error *err)
+{
+    (void)unused;
+    prepared_folder *f;
+    flux1_status st = prepared_open(folder, 0, &f, err);
+    if (st == FLUX1_OK)
+        prepared_close(f);
+    return st;
+}
+
+/* Reading and writing lack memory: as if there were no entry, and no file is left. */
+static void each_failed_allocation_leaves_the_cache_as_it_was(void **state)
+{
+    (void)state;
+    prepared_block b[BLOCKS];
+    assert_int_equal(failing_each(open_and_close, NULL, 100), 2);
+    failing_after(-1);
+    assert_true(store_entry(cache, 1));
+    long points = failing_asked();
+    assert_true(points > 5);
+    for (long i = 0; i < points; i++) {
+        failing_after(i);
+        bool stored = store_entry(cache, 2);
+        failing_after(-1);
+        assert_int_equal(files_there(), stored ? 2 : 1);
+        assert_int_equal(found(cache, 2), stored);
+        prepared_file *all;
+        size_t count;
+        assert_int_equal(prepared_files(folder, &all, &count, NULL), FLUX1_OK);
+        for (size_t k = 0; k < count && stored; k++)
+            prepared_remove(folder, all[k].name);
+        free(all);
+        assert_true(found(cache, 1) || store_entry(cache, 1));
+    }
+    wanted(1, b);
+    for (long i = 0; i < 20; i++) {
+        failing_after(i);
+        prepared_entry *e = prepared_find(cache, b, BLOCKS);
+        if (e)
+            prepared_leave(e);
+        failing_after(-1);
+        assert_true(found(cache, 1));
+    }
+    assert_null(prepared_next_warning(cache));
+}
+
+int main(void)
+{
+#define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
+    const struct CMUnitTest tests[] = {
+        TEST(an_entry_is_found_by_all_of_its_keys_and_sizes),
+        TEST(the_folder_is_the_callers_or_the_environments),
+        TEST(a_damaged_entry_is_removed_and_made_again),
+        TEST(another_entry_under_its_name_is_not_used),
+        TEST(a_killed_writer_leaves_nothing_that_is_found),
+        TEST(writers_killed_at_random_moments_do_no_harm),
+        TEST(an_entry_is_written_by_one_process_at_a_time),
+        TEST(the_oldest_entry_goes_first_and_one_in_use_never),
+        TEST(a_full_disk_is_a_warning),
+        TEST(a_folder_that_cannot_be_written_is_a_warning),
+        TEST(content_is_the_hash_of_all_bytes_and_is_noted),
+        TEST(a_file_that_changes_is_not_hashed),
+        TEST(each_failed_allocation_leaves_the_cache_as_it_was),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
