@@ -14,6 +14,7 @@ int generate_run(const options *opt);
 int tokenize_run(const options *opt);
 int info_run(const options *opt);
 int bench_run(const options *opt);
+int plan_run(const options *opt);
 
 /* The tables as texts, on standard output. */
 void help_overview(void);
