@@ -58,8 +58,8 @@ FLUX1_API flux1_status flux1_cache_json(flux1_context *context, const char *fold
  * The file of events has a JSON object a line: first what is planned, then what each rank's operations, collectives,
  * weights and memory take, in order: {"stage", "rank", "event" (compute, collective, weights, memory, order),
  * "operation", "block", "batch", "m", "n", "k", "heads", "flops", "bytes_in", "bytes_out", "bytes_weights",
- * "bytes_moved", "ranks", "overlaps", "arena"}, without the members that mean nothing for it. "dit step" stands for one
- * of the steps, all of which are alike.
+ * "bytes_moved", "ranks", "axis", "overlaps", "arena"}, without the members that mean nothing for it. "dit step" stands
+ * for one of the steps, all of which are alike.
  * With runs > 0 whole pipelines are timed instead (stage and repeats are not used), and the JSON has "warm_ups",
  * "runs", "steps_per_second", "images_per_second" and "events": mean, deviation (of the sample), minimum and maximum
  * seconds of clip_encoding, t5_encoding, encoder (both), denoising, denoising_step_0 and so on, vae, total. */
@@ -79,6 +79,31 @@ typedef struct flux1_bench_params {
 } flux1_bench_params;
 FLUX1_API void flux1_bench_params_defaults(flux1_bench_params *params);
 FLUX1_API flux1_status flux1_bench_json(flux1_context *context, const flux1_bench_params *params, char **json);
+
+/* Plans a picture on a machine that need not be here, by the dry run of the stages that would run: a JSON list with an
+ * object for each legal way to use the machine's mesh, best first (ways that do not fit its memory come last):
+ * {"machine", "mesh", "sp", "tp", "ranks", "width", "height", "steps", "max_sequence_length", "dtype", "total_seconds",
+ * "bound" (what takes most of it), "moved_bytes" (sent by one rank), "hidden_bytes" (of those, while it computes),
+ * "memory_bytes" (of one rank), "memory_limit_bytes", "fits", "stages": [{"stage", "times", "seconds" (all times
+ * together; the stages' add up to total_seconds), "seconds_each", "bound", "moved_bytes", "hidden_bytes",
+ * "moved_bytes_all_ranks", "memory_bytes", "seconds_of": {what time goes to}}]}. Weights are taken to be where they are
+ * used: it is the second picture's time. docs/planner.md describes machines. */
+typedef struct flux1_plan_params {
+    size_t size;
+    const char *variant;  /* "schnell" or "dev": true sizes, no files needed */
+    const char *path;     /* a pipeline folder in place of a variant; NULL: none */
+    const char *machine;  /* "this-cpu"; a built-in machine's name, or a JSON file */
+    const char *mesh;     /* "2x4" in place of the machine's own; NULL: that */
+    const char *sp, *tp;  /* "2@0", "4@1": only ways with this factor on this axis; NULL: all */
+    int width, height;    /* 0: 1024, or the folder's */
+    int steps;            /* 0: the model's */
+    int sequence_length;  /* 0: the model's */
+    flux1_dtype dtype;    /* of the arithmetic; AUTO: the machine's */
+    const char *timeline; /* path of an SVG of one step of the best way; NULL: none */
+    uint64_t reserved[8];
+} flux1_plan_params;
+FLUX1_API void flux1_plan_params_defaults(flux1_plan_params *params);
+FLUX1_API flux1_status flux1_plan_json(flux1_context *context, const flux1_plan_params *params, char **json);
 
 FLUX1_API void flux1_string_free(char *text);
 

@@ -7,11 +7,12 @@
 #include <stdint.h>
 
 /* id, name, what follows the options (NULL: nothing), one line of help */
-#define COMMAND_TABLE(X)                                                                              \
-    X(GENERATE, "generate", NULL, "make pictures from a prompt")                                      \
-    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                    \
-    X(INFO, "info", "PATH", "describe a pipeline folder: contents, what is missing, memory and work") \
-    X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")     \
+#define COMMAND_TABLE(X)                                                                                  \
+    X(GENERATE, "generate", NULL, "make pictures from a prompt")                                          \
+    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                        \
+    X(INFO, "info", "PATH", "describe a pipeline folder: contents, what is missing, memory and work")     \
+    X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")         \
+    X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh") \
     X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache")
 
 typedef enum command {
@@ -26,8 +27,9 @@ typedef enum command {
 #define IN_TOKENIZE (1u << COMMAND_TOKENIZE)
 #define IN_INFO (1u << COMMAND_INFO)
 #define IN_BENCH (1u << COMMAND_BENCH)
+#define IN_PLAN (1u << COMMAND_PLAN)
 #define IN_CACHE (1u << COMMAND_CACHE)
-#define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH)
+#define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH | IN_PLAN)
 #define IN_EVERY (IN_ALL | IN_CACHE)
 #define IN_RUNS (IN_GENERATE | IN_INFO | IN_BENCH)
 
@@ -47,7 +49,7 @@ typedef enum option_kind {
 
 /* id, long name, short name or 0, kind, argument, lowest, highest, in, help */
 #define OPTION_TABLE(X)                                                                                                \
-    X(MODEL, "model", 'm', FOLDER, "DIR", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH,                                  \
+    X(MODEL, "model", 'm', FOLDER, "DIR", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH | IN_PLAN,                        \
       "pipeline folder in diffusers' layout (default: FLUX1_MODEL from the environment, else the mini model; "         \
       "bench: synthetic weights)")                                                                                     \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
@@ -56,9 +58,11 @@ typedef enum option_kind {
     X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
       "PNG file to write; an existing one is replaced. With --count N: FILE-1.png to FILE-N.png (default: a new name " \
       "made from prompt and seed)")                                                                                    \
-    X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS, "width of the picture (default: the model's)")      \
-    X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS, "height of the picture (default: the model's)")   \
-    X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_GENERATE | IN_BENCH,                                               \
+    X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS | IN_PLAN,                                           \
+      "width of the picture (default: the model's)")                                                                   \
+    X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS | IN_PLAN,                                         \
+      "height of the picture (default: the model's)")                                                                  \
+    X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_GENERATE | IN_BENCH | IN_PLAN,                                     \
       "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")                                   \
     X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE,                                                  \
       "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5)")                         \
@@ -85,7 +89,7 @@ typedef enum option_kind {
       "writes a line {\"clip\": [ids], \"t5\": [ids]} for each")                                                       \
     X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices of this machine and build instead")          \
     X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO, "read all weights and list tensors with NaN or infinity")        \
-    X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH,                                                    \
+    X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH | IN_PLAN,                                          \
       "model whose sizes synthetic weights have (default: schnell)")                                                   \
     X(STAGE, "stage", 0, CHOICE, "all|clip|t5|dit|vae", 0, 0, IN_BENCH, "what to time (default: all)")                 \
     X(REPEATS, "repeats", 0, WHOLE, "N", 0, 1000, IN_BENCH,                                                            \
@@ -96,7 +100,11 @@ typedef enum option_kind {
     X(WEIGHTS, "weights", 0, CHOICE, "bf16|f32", 0, 0, IN_BENCH, "dtype of synthetic weights (default: bf16)")         \
     X(EVENTS, "events", 0, FILE, "FILE", 0, 0, IN_BENCH,                                                               \
       "write the planned operations and collectives to FILE, one JSON object per line")                                \
-    X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS,                                                   \
+    X(MACHINE, "machine", 0, FILE, "NAME|FILE", 0, 0, IN_PLAN,                                                         \
+      "machine to plan for: wh-t3k, wh-galaxy, h200 and others (an unknown name lists them), or a JSON file, see "     \
+      "docs/planner.md (default: this-cpu, measured)")                                                                 \
+    X(TIMELINE, "timeline", 0, FILE, "FILE", 0, 0, IN_PLAN, "draw a step of the best way to FILE (SVG)")               \
+    X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS | IN_PLAN,                                         \
       "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it (default: " \
       "auto)")                                                                                                         \
     X(DEVICE, "device", 0, TEXT, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                    \
@@ -105,13 +113,14 @@ typedef enum option_kind {
       "device of the text encoders (default: --device)")                                                               \
     X(TRACED, "traced", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                            \
       "on a GPU, capture a denoising step as a graph once and replay it (default: yes)")                               \
-    X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS, "number of threads (default: one per physical core)")       \
-    X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS,                                                                     \
+    X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS | IN_PLAN,                                                   \
+      "number of threads (default: one per physical core)")                                                            \
+    X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS | IN_PLAN,                                                           \
       "mesh of devices, such as 2x4, or with the axes of sp and tp, such as 4x8sp1tp0; on a CPU its ranks are "        \
       "threads (default: one device)")                                                                                 \
-    X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \
+    X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS | IN_PLAN,                                                       \
       "sequence parallel: FACTOR ranks along AXIS of the mesh share the image's tokens (default: all of axis 0)")      \
-    X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS,                                                                 \
+    X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS | IN_PLAN,                                                       \
       "tensor parallel: FACTOR ranks along AXIS of the mesh share heads and features (default: all of axis 1)")        \
     X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                                       \
       "refuse a request that needs more of the host's memory than SIZE, such as 8G or 512M (default: what is "         \

@@ -34,8 +34,8 @@ struct comm {
 flux1_status comm_self_create(flux1_error *err, comm **out);
 
 /* A rank of `size` in a dry run: moves nothing. Each call tells o, the rank's dry backend, {EVENT_COLLECTIVE, name of
- * the call, bytes sent, ranks}. */
-flux1_status comm_dry_create(ops *o, int size, int rank, comm **out);
+ * the call, bytes sent, ranks, axis}. axis: "sp", "tp" or "all", a literal. */
+flux1_status comm_dry_create(ops *o, const char *axis, int size, int rank, comm **out);
 
 /* Ranks that are threads of one process share a group. Destroy it after its communicators. */
 typedef struct comm_group comm_group;

@@ -51,18 +51,20 @@ flux1_status comm_self_create(flux1_error *err, comm **out)
 typedef struct dry_comm {
     comm head;
     ops *o;
+    const char *axis;
 } dry_comm;
 
 /* A communicator of one moves nothing and tells nothing. */
 static flux1_status told(comm *c, const char *operation, size_t bytes, bool overlaps)
 {
-    ops *o = ((dry_comm *)c)->o;
+    const dry_comm *d = (const dry_comm *)c;
     if (c->size > 1)
-        ops_dry_tell(o, (ops_event){.kind = EVENT_COLLECTIVE,
-                                    .operation = operation,
-                                    .bytes_moved = bytes,
-                                    .ranks = c->size,
-                                    .overlaps = overlaps});
+        ops_dry_tell(d->o, (ops_event){.kind = EVENT_COLLECTIVE,
+                                       .operation = operation,
+                                       .bytes_moved = bytes,
+                                       .ranks = c->size,
+                                       .axis = d->axis,
+                                       .overlaps = overlaps});
     return FLUX1_OK;
 }
 
@@ -89,12 +91,12 @@ static flux1_status dry_shift_end(comm *c) { return told(c, "shift_end", 0, fals
 static const comm_table dry_table = {"dry",         dry_all_gather, dry_reduce_scatter, dry_shift_begin,
                                      dry_shift_end, nobody_to_tell, plain_destroy};
 
-flux1_status comm_dry_create(ops *o, int size, int rank, comm **out)
+flux1_status comm_dry_create(ops *o, const char *axis, int size, int rank, comm **out)
 {
     dry_comm *c = malloc(sizeof *c);
     if (!c)
         return error_oom(o->err, sizeof *c, "a communicator");
-    *c = (dry_comm){.head = {.fn = &dry_table, .size = size, .rank = rank, .err = o->err}, .o = o};
+    *c = (dry_comm){.head = {.fn = &dry_table, .size = size, .rank = rank, .err = o->err}, .o = o, .axis = axis};
     *out = &c->head;
     return FLUX1_OK;
 }

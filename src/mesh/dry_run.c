@@ -23,9 +23,9 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
     config.err = err;
     config.threads = (int)i64_max(1, config.threads / m.ranks);
     TRY_CLEANUP(ops_dry_create(&config, d->kind->sizing, &m.o));
-    TRY_CLEANUP(comm_dry_create(m.o, m.sp, m.sp_rank, &m.sp_comm));
-    TRY_CLEANUP(comm_dry_create(m.o, m.tp, m.tp_rank, &m.tp_comm));
-    TRY_CLEANUP(comm_dry_create(m.o, m.ranks, m.rank, &m.all));
+    TRY_CLEANUP(comm_dry_create(m.o, "sp", m.sp, m.sp_rank, &m.sp_comm));
+    TRY_CLEANUP(comm_dry_create(m.o, "tp", m.tp, m.tp_rank, &m.tp_comm));
+    TRY_CLEANUP(comm_dry_create(m.o, "all", m.ranks, m.rank, &m.all));
     TRY_CLEANUP(body(arg, &m));
     *count = *ops_dry_count(m.o);
 cleanup:

@@ -394,6 +394,7 @@ typedef struct ops_event {
     size_t bytes_in, bytes_out, bytes_weights;
     size_t bytes_moved; /* collectives: sent by this rank */
     int ranks;          /* collectives: of the communicator */
+    const char *axis;   /* collectives: what it joins: "sp", "tp" or "all" */
     bool overlaps;      /* shift_begin: it may overlap with everything up to its shift_end */
     size_t arena;       /* bytes in use when it runs, scratch included */
 } ops_event;

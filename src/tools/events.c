@@ -73,6 +73,7 @@ static void write_event(void *user, const ops_event *e)
     if (e->kind == EVENT_COLLECTIVE) {
         json_put_unsigned(&w, "bytes_moved", e->bytes_moved);
         json_put_integer(&w, "ranks", e->ranks);
+        json_put_string(&w, "axis", e->axis);
     }
     if (e->overlaps)
         json_put_bool(&w, "overlaps", true);

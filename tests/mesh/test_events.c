@@ -63,11 +63,14 @@ static void each_collective_is_an_event(void **state)
 {
     (void)state;
     const ops_event want[] = {
-        {.operation = "all_gather", .bytes_moved = 20, .ranks = 3},     /* 10 bytes to 2 others */
-        {.operation = "reduce_scatter", .bytes_moved = 40, .ranks = 3}, /* 5 floats of 4 bytes to 2 others */
-        {.operation = "shift_begin", .bytes_moved = 7, .ranks = 2, .overlaps = true},
-        {.operation = "shift_end", .ranks = 2},
-        {.operation = "all_gather", .bytes_moved = 5, .ranks = 6},
+        {.operation = "all_gather", .bytes_moved = 20, .ranks = 3, .axis = "tp"}, /* 10 bytes to 2 others */
+        {.operation = "reduce_scatter",
+         .bytes_moved = 40,
+         .ranks = 3,
+         .axis = "tp"}, /* 5 floats of 4 bytes to 2 others */
+        {.operation = "shift_begin", .bytes_moved = 7, .ranks = 2, .axis = "sp", .overlaps = true},
+        {.operation = "shift_end", .ranks = 2, .axis = "sp"},
+        {.operation = "all_gather", .bytes_moved = 5, .ranks = 6, .axis = "all"},
     };
     heard h;
     size_t exchanged;
@@ -78,6 +81,7 @@ static void each_collective_is_an_event(void **state)
         assert_string_equal(h.event[i].operation, want[i].operation);
         assert_int_equal(h.event[i].bytes_moved, want[i].bytes_moved);
         assert_int_equal(h.event[i].ranks, want[i].ranks);
+        assert_string_equal(h.event[i].axis, want[i].axis);
         assert_int_equal(h.event[i].overlaps, want[i].overlaps);
         assert_true(h.event[i].arena >= 4 * 4 * sizeof(float) + 64); /* the activation and the exchange memory */
     }

@@ -1,0 +1,154 @@
+/* flux1 plan: seconds, bytes and memory on a machine, for each way to use its mesh. */
+#include "cli/cli.h"
+
+#include "base/json_write.h"
+#include "cli/console.h"
+#include "cli/readable.h"
+#include "flux1_tools.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void fill_plan(const options *opt, flux1_plan_params *params)
+{
+    static const char *const dtypes[] = {"auto", "f32", "bf16", "fp8"}; /* in flux1_dtype's order */
+    const option_value *v = opt->values;
+    flux1_plan_params_defaults(params);
+    params->path = v[OPT_MODEL].text;
+    if (v[OPT_VARIANT].given)
+        params->variant = v[OPT_VARIANT].text;
+    if (v[OPT_MACHINE].given)
+        params->machine = v[OPT_MACHINE].text;
+    params->mesh = v[OPT_MESH].text;
+    params->sp = v[OPT_SP].text;
+    params->tp = v[OPT_TP].text;
+    params->width = (int)v[OPT_WIDTH].whole;
+    params->height = (int)v[OPT_HEIGHT].whole;
+    params->steps = (int)v[OPT_STEPS].whole;
+    params->sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
+    params->timeline = v[OPT_TIMELINE].text;
+    for (int i = FLUX1_DTYPE_AUTO; v[OPT_DTYPE].given && i <= FLUX1_DTYPE_FP8; i++)
+        if (strcmp(v[OPT_DTYPE].text, dtypes[i]) == 0)
+            params->dtype = (flux1_dtype)i;
+}
+
+/* ---- for people ---- */
+
+static const json_value *member(const json_value *object, const char *key) { return json_object_get(object, key); }
+
+static void copy(json_writer *w, const json_value *from, const char *key, const char *as)
+{
+    json_put_value(w, as, member(from, key));
+}
+
+/* "dit step" and so on: the time of all of a stage's times. */
+static void put_stage_seconds(json_writer *w, const json_value *row)
+{
+    const json_value *stage;
+    for (size_t i = 0; (stage = json_array_get(member(row, "stages"), i)); i++) {
+        char key[64];
+        snprintf(key, sizeof key, "%s seconds", json_string_value(member(stage, "stage")));
+        copy(w, stage, "seconds_each", key);
+    }
+}
+
+static void put_way(json_writer *w, const json_value *row)
+{
+    json_begin_object(w, NULL);
+    copy(w, row, "sp", "sp");
+    copy(w, row, "tp", "tp");
+    copy(w, row, "total_seconds", "total_seconds");
+    put_stage_seconds(w, row);
+    copy(w, row, "moved_bytes", "moved_bytes");
+    copy(w, row, "hidden_bytes", "hidden_bytes");
+    copy(w, row, "memory_bytes", "memory_bytes");
+    json_put_string(w, "bound",
+                    json_is_true(member(row, "fits")) ? json_string_value(member(row, "bound"))
+                                                      : "does not fit the memory");
+    json_end_object(w);
+}
+
+/* The best way's stages. */
+static void put_stages(json_writer *w, const json_value *row)
+{
+    const json_value *stage, *value;
+    const char *key;
+    json_begin_array(w, "stages of the first");
+    for (size_t i = 0; (stage = json_array_get(member(row, "stages"), i)); i++) {
+        json_begin_object(w, NULL);
+        for (size_t k = 0; (value = json_object_at(stage, k, &key)); k++)
+            if (!json_is_object(value))
+                json_put_value(w, key, value);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+/* The list of rows as tables. */
+static flux1_status print_plans(const char *text, flux1_error *err)
+{
+    static const char *const shared[] = {
+        "machine", "mesh", "dtype", "width", "height", "steps", "max_sequence_length", "memory_limit_bytes"};
+    json_value *rows;
+    json_writer w = {.style = JSON_LINE};
+    char *tables;
+    TRY(json_parse(text, strlen(text), "the plans", &rows, err));
+    const json_value *row, *best = json_array_get(rows, 0);
+    json_begin_object(&w, NULL);
+    for (size_t i = 0; best && i < sizeof shared / sizeof *shared; i++)
+        copy(&w, best, shared[i], shared[i]);
+    json_begin_array(&w, "ways");
+    for (size_t i = 0; (row = json_array_get(rows, i)); i++)
+        put_way(&w, row);
+    json_end_array(&w);
+    if (best)
+        put_stages(&w, best);
+    json_end_object(&w);
+    flux1_status st = json_take(&w, "the plans", &tables, err);
+    if (st == FLUX1_OK)
+        st = readable_print(tables, err);
+    flux1_string_free(tables);
+    json_free(rows);
+    return st;
+}
+
+/* A context as the options ask, but on one device: mesh and dtype are the planned machine's. */
+static int open_planner(const options *opt, flux1_context **context)
+{
+    static const option_id planned[] = {OPT_MESH, OPT_SP, OPT_TP, OPT_DTYPE};
+    options here = *opt;
+    for (size_t i = 0; i < sizeof planned / sizeof *planned; i++)
+        here.values[planned[i]] = (option_value){0};
+    return open_context(&here, context);
+}
+
+int plan_run(const options *opt)
+{
+    const option_value *v = opt->values;
+    flux1_context *context = NULL;
+    flux1_plan_params params;
+    flux1_error err = {0};
+    char *json = NULL;
+    if (v[OPT_MODEL].given && v[OPT_VARIANT].given) {
+        print_error("--variant cannot be combined with --model");
+        return EXIT_USAGE;
+    }
+    fill_plan(opt, &params);
+    catch_signals();
+    int status = open_planner(opt, &context);
+    if (status == EXIT_DONE) {
+        watch_signals(context);
+        flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_plan_json(context, &params, &json);
+        watch_signals(NULL);
+        status = report(context, st);
+    }
+    if (status == EXIT_DONE && v[OPT_JSON].given)
+        puts(json);
+    else if (status == EXIT_DONE && print_plans(json, &err) != FLUX1_OK) {
+        print_error("%s", err.message);
+        status = EXIT_FAILED;
+    }
+    flux1_string_free(json);
+    flux1_context_destroy(context);
+    return finish_output(status);
+}

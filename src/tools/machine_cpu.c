@@ -1,0 +1,321 @@
+/* One trial an operation: the backend's own kernel on a shape of FLUX's at 512², timed; what it computes and moves
+ * comes from the event of the same call on the dry backend. */
+#include "tools/machine_cpu.h"
+
+#include "base/checked.h"
+#include "tools/peak.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- trials ---- */
+
+enum {
+    ROWS = 512,
+    WIDTH = 3072,
+    HEADS = 6,
+    HEAD = 128,
+    TOKENS = 1280,
+    SIDE = 128,
+    CHANNELS = 128,
+    GROUPS = 32,
+    ACTS = 4
+};
+
+/* One trial's operands on one backend, dry or real. */
+typedef struct rig {
+    ops *o;
+    store *weights;
+    block *b;
+    act a[ACTS];
+    weight *w;
+} rig;
+
+static flux1_status make(rig *r, int i, act_role role, act_shape s) { return ops_create(r->o, role, s, &r->a[i]); }
+
+static flux1_status prepare(rig *r, weight_role role, int64_t rows, int64_t cols, int kernel)
+{
+    const store_tensor *t;
+    const int64_t shape[4] = {rows, cols, kernel, kernel};
+    TRY(store_claim(r->weights, "trial.weight", kernel ? 4 : 2, shape, &t, r->o->err));
+    weight_recipe recipe = recipe_whole(role, t);
+    recipe.kernel = kernel;
+    return ops_prepare(r->o, r->b, &recipe, NULL, &r->w);
+}
+
+static flux1_status set_up_product(rig *r)
+{
+    TRY(make(r, 0, ACT_LINEAR, shape_rows(1, 0, ROWS, WIDTH)));
+    TRY(make(r, 1, ACT_LINEAR, shape_rows(1, 0, ROWS, WIDTH)));
+    return prepare(r, WEIGHT_LINEAR, WIDTH, WIDTH, 0);
+}
+static flux1_status product(rig *r) { return ops_product(r->o, r->a[0], r->w, &(epilogue){0}, r->a[1]); }
+
+static flux1_status set_up_attention(rig *r)
+{
+    for (int i = 0; i < 3; i++)
+        TRY(make(r, i, ACT_HEADS, shape_rows(1, 0, TOKENS, HEADS * HEAD)));
+    return make(r, 3, ACT_LINEAR, shape_rows(1, 0, TOKENS, HEADS * HEAD));
+}
+static flux1_status attention(rig *r)
+{
+    return ops_attention(r->o, r->a[0], r->a[1], r->a[2], &(attention_args){.heads = HEADS, .scale = 0.0884f}, r->a[3]);
+}
+
+static flux1_status set_up_conv(rig *r)
+{
+    TRY(make(r, 0, ACT_PLANE, shape_plane(1, SIDE, SIDE, CHANNELS)));
+    TRY(make(r, 1, ACT_PLANE, shape_plane(1, SIDE, SIDE, CHANNELS)));
+    return prepare(r, WEIGHT_CONV, CHANNELS, CHANNELS, 3);
+}
+static flux1_status conv(rig *r) { return ops_conv(r->o, r->a[0], (act){0}, (act){0}, r->w, 1, (act){0}, r->a[1]); }
+
+static flux1_status set_up_rows(rig *r)
+{
+    TRY(make(r, 0, ACT_RESIDUAL, shape_rows(1, 0, 2 * ROWS, WIDTH)));
+    TRY(make(r, 1, ACT_PARTIAL, shape_rows(1, 0, 2 * ROWS, WIDTH)));
+    return make(r, 2, ACT_LINEAR, shape_rows(1, 0, 2 * ROWS, WIDTH));
+}
+static flux1_status add(rig *r) { return ops_add(r->o, r->a[0], 1, (act){0}, r->a[1], r->a[0]); }
+static flux1_status layer_norm(rig *r)
+{
+    return ops_layer_norm(r->o, r->a[0], NULL, (act){0}, (act){0}, 1e-6f, r->a[2]);
+}
+static flux1_status cast(rig *r) { return ops_cast(r->o, r->a[1], r->a[2]); }
+
+static flux1_status set_up_rope(rig *r)
+{
+    TRY(make(r, 0, ACT_HEADS, shape_rows(1, 0, 2 * ROWS, WIDTH)));
+    return make(r, 1, ACT_ROPE, shape_rows(1, 0, 2 * ROWS, HEAD));
+}
+static flux1_status head_norm_rope(rig *r)
+{
+    return ops_head_norm_rope(r->o, r->a[0], WIDTH / HEAD, NULL, 1e-6f, r->a[1]);
+}
+
+static flux1_status set_up_merge(rig *r)
+{
+    TRY(make(r, 0, ACT_PARTIAL, shape_rows(1, 0, TOKENS, HEADS * HEAD)));
+    TRY(make(r, 1, ACT_PARTIAL, shape_rows(1, 0, TOKENS, HEADS * HEAD)));
+    TRY(make(r, 2, ACT_STATS, shape_rows(1, 0, TOKENS, HEADS)));
+    return make(r, 3, ACT_STATS, shape_rows(1, 0, TOKENS, HEADS));
+}
+static flux1_status merge(rig *r) { return ops_attention_merge(r->o, HEADS, r->a[0], r->a[2], r->a[1], r->a[3]); }
+
+static flux1_status set_up_plane(rig *r)
+{
+    TRY(make(r, 0, ACT_PLANE, shape_plane(1, 2 * SIDE, 2 * SIDE, CHANNELS)));
+    TRY(make(r, 1, ACT_PLANE, shape_plane(1, SIDE, SIDE, CHANNELS)));
+    TRY(make(r, 2, ACT_STATS, shape_rows(1, 0, GROUPS, 3)));
+    return prepare(r, WEIGHT_VECTOR, CHANNELS, 1, 0);
+}
+static flux1_status group_stats(rig *r) { return ops_group_stats(r->o, r->a[0], GROUPS, r->a[2]); }
+static flux1_status group_apply(rig *r)
+{
+    return ops_group_apply(r->o, r->a[0], r->a[2], GROUPS, r->w, 1e-6f, true, r->a[0]);
+}
+static flux1_status upsample(rig *r) { return ops_upsample(r->o, r->a[1], r->a[0]); }
+
+/* `also`: operations that are taken to go at the same rate. */
+typedef struct trial {
+    const char *operation;
+    flux1_status (*set_up)(rig *r), (*call)(rig *r);
+    const char *also[4];
+} trial;
+
+static const trial TRIALS[] = {
+    {"product", set_up_product, product, {0}},
+    {"attention", set_up_attention, attention, {0}},
+    {"conv", set_up_conv, conv, {0}},
+    {"add", set_up_rows, add, {"euler"}},
+    {"layer_norm", set_up_rows, layer_norm, {"rms_norm"}},
+    {"cast", set_up_rows, cast, {"pack", "unpack", "copy_rows", "activate"}},
+    {"head_norm_rope", set_up_rope, head_norm_rope, {0}},
+    {"attention_merge", set_up_merge, merge, {0}},
+    {"group_stats", set_up_plane, group_stats, {"finite"}},
+    {"group_apply", set_up_plane, group_apply, {0}},
+    {"upsample", set_up_plane, upsample, {0}},
+};
+
+/* ---- one trial ---- */
+
+static void hear(void *user, const ops_event *e)
+{
+    if (e->kind == EVENT_COMPUTE)
+        *(ops_event *)user = *e;
+}
+
+/* The operands, and the call once. The block stays begun. */
+static flux1_status open_rig(rig *r, ops *o, const trial *t, flux1_error *err)
+{
+    r->o = o;
+    TRY(store_synthetic(DTYPE_BF16, !ops_counts_only(o), &r->weights, err));
+    TRY(ops_block_create(o, "trial", &r->b));
+    TRY(t->set_up(r));
+    TRY(ops_block_begin(o, r->b));
+    return t->call(r);
+}
+
+static void close_rig(rig *r)
+{
+    if (r->o && r->b && r->b->held)
+        (void)ops_block_end(r->o, r->b);
+    if (r->o)
+        ops_destroy(r->o);
+    store_close(r->weights);
+}
+
+static flux1_status dry_trial(const ops_config *config, const trial *t, ops_event *e, size_t *arena_bytes)
+{
+    rig r = {0};
+    ops *o;
+    ops_config dry = *config;
+    dry.event = hear;
+    dry.event_user = e;
+    TRY(ops_dry_create(&dry, ops_cpu_device.sizing, &o));
+    flux1_status st = open_rig(&r, o, t, config->err);
+    *arena_bytes = ops_dry_count(o)->arena_peak;
+    close_rig(&r);
+    return st;
+}
+
+/* Seconds of the fastest of the calls made in a tenth of a second, at least three. */
+static flux1_status time_trial(const ops_config *config, const trial *t, size_t arena_bytes, double *best)
+{
+    rig r = {0};
+    ops *o;
+    flux1_status st;
+    double begin = now();
+    *best = 1e9;
+    TRY(ops_cpu_device.create(config, &o));
+    st = ops_reserve(o, arena_bytes);
+    if (st == FLUX1_OK)
+        st = open_rig(&r, o, t, config->err);
+    r.o = o;
+    for (int i = 0; st == FLUX1_OK && (i < 3 || now() - begin < 0.1); i++) {
+        double before = now();
+        st = t->call(&r);
+        double took = now() - before;
+        *best = took < *best ? took : *best;
+    }
+    close_rig(&r);
+    return st;
+}
+
+static void set_rate(machine *m, const char *operation, int type, const ops_event *e, double seconds)
+{
+    machine_rate *r = NULL;
+    for (int i = 0; i < m->rates; i++)
+        if (strcmp(m->rate[i].operation, operation) == 0)
+            return; /* the file's */
+    if (m->rates == MACHINE_RATES)
+        return;
+    r = &m->rate[m->rates++];
+    *r = (machine_rate){0};
+    snprintf(r->operation, sizeof r->operation, "%s", operation);
+    if (e->flops > 0)
+        r->flops[type] = e->flops / seconds;
+    else
+        r->bytes = (double)(e->bytes_in + e->bytes_out + e->bytes_weights) / seconds;
+}
+
+static flux1_status run_trials(const ops_config *config, int type, machine *m)
+{
+    for (size_t i = 0; i < sizeof TRIALS / sizeof *TRIALS; i++) {
+        const trial *t = &TRIALS[i];
+        ops_event e = {0};
+        size_t arena_bytes;
+        double seconds;
+        TRY(dry_trial(config, t, &e, &arena_bytes));
+        TRY(time_trial(config, t, arena_bytes, &seconds));
+        set_rate(m, t->operation, type, &e, seconds);
+        for (int k = 0; k < 4 && t->also[k]; k++)
+            set_rate(m, t->also[k], type, &(ops_event){.bytes_in = e.bytes_in + e.bytes_out}, seconds);
+        if (strcmp(t->operation, "product") == 0 && !(m->peak[type] > 0))
+            m->peak[type] = e.flops / seconds;
+        if (strcmp(t->operation, "add") == 0 && !(m->memory_rate > 0))
+            m->memory_rate = (double)(e.bytes_in + e.bytes_out) / seconds;
+    }
+    return FLUX1_OK;
+}
+
+/* ---- exchanges between threads ---- */
+
+enum { LARGE = 8 << 20, SMALL = 64, TURNS = 16 };
+
+typedef struct exchange_trial {
+    double seconds[EXCHANGES][2]; /* of a small one, of a large one */
+} exchange_trial;
+
+static flux1_status exchange_once(comm *c, machine_exchange_kind kind, void *send, void *recv, size_t bytes)
+{
+    switch (kind) {
+    case EXCHANGE_GATHER: return c->fn->all_gather(c, send, recv, bytes);
+    case EXCHANGE_SCATTER: return c->fn->reduce_scatter(c, send, recv, bytes / sizeof(float));
+    default: break;
+    }
+    TRY(c->fn->shift_begin(c, send, recv, bytes, 1));
+    return c->fn->shift_end(c);
+}
+
+static flux1_status exchange_body(void *arg, mesh *m)
+{
+    exchange_trial *t = arg;
+    void *send, *recv;
+    TRY(ops_exchange(m->o, 2 * LARGE, &send));
+    TRY(ops_exchange(m->o, 2 * LARGE, &recv));
+    memset(send, 0, 2 * LARGE);
+    memset(recv, 0, 2 * LARGE);
+    for (machine_exchange_kind k = 0; k < EXCHANGES; k++)
+        for (int size = 0; size < 2; size++) {
+            double best = 1e9;
+            for (int i = 0; i < TURNS; i++) {
+                double begin = now();
+                TRY(exchange_once(m->tp_comm, k, send, recv, size ? LARGE : SMALL));
+                best = now() - begin < best ? now() - begin : best;
+            }
+            if (m->rank == 0)
+                t->seconds[k][size] = best;
+        }
+    return FLUX1_OK;
+}
+
+/* Two ranks, which are threads. */
+static flux1_status measure_exchanges(const ops_config *config, machine *m)
+{
+    const mesh_config two = {.shape = {1, 2}, .sp = 1, .tp = 2, .tp_axis = 1};
+    const mesh_device d = {.kind = &ops_cpu_device, .device = config->device, .config = *config};
+    const size_t arena_bytes[2] = {5 * (size_t)LARGE, 5 * (size_t)LARGE};
+    exchange_trial t = {0};
+    mesh_session *s;
+    TRY(mesh_open(&two, &d, &s, config->err));
+    flux1_status st = mesh_reserve(s, arena_bytes, config->err);
+    if (st == FLUX1_OK)
+        st = mesh_run(s, exchange_body, &t, config->err);
+    mesh_close(s);
+    for (machine_exchange_kind k = 0; st == FLUX1_OK && k < EXCHANGES; k++) {
+        double small = t.seconds[k][0], more = t.seconds[k][1] - small;
+        if (!(m->exchange[k].rate > 0)) /* otherwise the file's */
+            m->exchange[k] = (machine_exchange){.seconds = small, .rate = LARGE / (more > 1e-6 ? more : 1e-6)};
+    }
+    return st;
+}
+
+flux1_status machine_measure(flux1_context *c, int type, machine *m)
+{
+    ops_config config = c->device.config;
+    flux1_status st;
+    ops_device *device;
+    TRY(ops_cpu_device.open(0, &device, &c->error));
+    config.err = &c->error;
+    config.device = device;
+    config.arithmetic = type ? DTYPE_BF16 : DTYPE_F32;
+    config.fp8 = FP8_NO;
+    st = run_trials(&config, type, m);
+    if (st == FLUX1_OK)
+        st = measure_exchanges(&config, m);
+    ops_device_close(device);
+    if (!(m->memory > 0))
+        m->memory = (double)c->max_memory;
+    return st;
+}

@@ -1,0 +1,464 @@
+/* flux1 plan: what each way to use a machine's mesh would take, by the dry run's events. There is no other model of
+ * FLUX here: the stages are those that run (pipeline/stages.h), and a clock listens to them (cost.h). */
+#include "pipeline/text_to_image.h"
+
+#include "base/json_write.h"
+#include "flux1_tools.h"
+#include "tools/cost.h"
+#include "tools/machine_cpu.h"
+#include "tools/timeline.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void flux1_plan_params_defaults(flux1_plan_params *p)
+{
+    if (p)
+        *p = (flux1_plan_params){.size = sizeof *p, .variant = "schnell", .machine = "this-cpu"};
+}
+
+/* What is told of a picture, in order. */
+typedef enum part { PART_CLIP, PART_T5, PART_OPENING, PART_STEP, PART_DECODE, PARTS } part;
+static const char *const PART_NAMES[PARTS] = {"clip", "t5", "dit opening", "dit step", "vae decode"};
+
+typedef struct planned_part {
+    int64_t times;
+    cost cost; /* of one time, on the slowest rank */
+    double memory;
+    double moved_by_all; /* of one time, bytes */
+} planned_part;
+
+typedef struct row {
+    mesh_config mesh;
+    planned_part part[PARTS];
+    double seconds, memory, limit; /* limit: bytes that a rank has */
+    cost all;
+    bool fits;
+} row;
+
+enum { ROWS_MAX = 8 };
+
+typedef struct planner {
+    flux1_context *c;      /* the caller's */
+    flux1_context *shadow; /* a context of the machine, which plans and never computes */
+    const flux1_model *model;
+    request r;
+    flux1_text *text;
+    machine machine;
+    machine_device device;
+    int dtype;
+    row rows[ROWS_MAX];
+    int count;
+} planner;
+
+/* ---- the ways to use a mesh ---- */
+
+/* Axes that are not used say nothing: they are as mesh_parse would have them. */
+static mesh_config way(const machine *m, int sp_axis, bool sp, bool tp)
+{
+    mesh_config c = {.shape = {m->mesh[0], m->mesh[1]}, .sp = 1, .tp = 1, .sp_axis = sp_axis, .tp_axis = 1 - sp_axis};
+    if (sp)
+        c.sp = m->mesh[c.sp_axis];
+    if (tp)
+        c.tp = m->mesh[c.tp_axis];
+    return c;
+}
+
+static bool same_way(const mesh_config *a, const mesh_config *b)
+{
+    return a->sp == b->sp && a->tp == b->tp && (a->sp == 1 || a->sp_axis == b->sp_axis) &&
+           (a->tp == 1 || a->tp_axis == b->tp_axis);
+}
+
+/* Whether it is what `sp` and `tp` ask for, where they do. */
+static bool is_wanted(const mesh_config *c, const mesh_config *sp, const mesh_config *tp)
+{
+    return (!sp || (c->sp == sp->sp && (c->sp == 1 || c->sp_axis == sp->sp_axis))) &&
+           (!tp || (c->tp == tp->tp && (c->tp == 1 || c->tp_axis == tp->tp_axis)));
+}
+
+static void add_way(planner *p, mesh_config c, const mesh_config *sp, const mesh_config *tp)
+{
+    for (int i = 0; i < p->count; i++)
+        if (same_way(&p->rows[i].mesh, &c))
+            return;
+    if (is_wanted(&c, sp, tp))
+        p->rows[p->count++].mesh = c;
+}
+
+static flux1_status list_ways(planner *p, const flux1_plan_params *params)
+{
+    const machine *m = &p->machine;
+    mesh_config both, sp, tp;
+    char shape[32];
+    flux1_error *err = &p->c->error;
+    snprintf(shape, sizeof shape, "%dx%d", m->mesh[0], m->mesh[1]);
+    TRY(mesh_parse(shape, params->sp, params->tp, &both, err));
+    TRY(mesh_parse(shape, params->sp, NULL, &sp, err));
+    TRY(mesh_parse(shape, NULL, params->tp, &tp, err));
+    for (int axis = 0; axis < 2; axis++)
+        for (int used = 3; used >= 0; used--)
+            add_way(p, way(m, axis, used & 1, used & 2), params->sp && *params->sp ? &sp : NULL,
+                    params->tp && *params->tp ? &tp : NULL);
+    return FLUX1_OK;
+}
+
+/* ---- one stage on one mesh ---- */
+
+/* What hears a rank's dry run. */
+typedef struct hearing {
+    cost_clock clock;
+    stage_plan plan; /* what the body records beside: when the opening ends */
+    cost cost[2];    /* opening, or a stage without steps; a step */
+    bool in_step;
+    timeline *draw;
+} hearing;
+
+static void hear(void *user, const ops_event *e)
+{
+    hearing *h = user;
+    if (!h->in_step && h->plan.before.operations > 0) {
+        h->in_step = true;
+        h->clock.into = &h->cost[1];
+        if (h->draw) {
+            h->draw->origin = h->clock.now;
+            h->clock.listener = timeline_hear;
+            h->clock.user = h->draw;
+        }
+    }
+    cost_event(&h->clock, e);
+}
+
+static flux1_status hear_rank(planner *p, int rank, mesh_body *body, void *job, ticker *t, hearing *h, ops_count *count)
+{
+    flux1_context *s = p->shadow;
+    mesh_device d = s->device;
+    h->clock.m = &p->machine;
+    h->clock.mesh = &s->mesh;
+    h->clock.dtype = p->dtype;
+    h->clock.share = machine_share(&p->machine, mesh_ranks(&s->mesh));
+    h->clock.into = &h->cost[0];
+    d.config.event = hear;
+    d.config.event_user = h;
+    t->recording = &h->plan;
+    flux1_status st = mesh_dry_run(&s->mesh, &d, rank, body, job, count, &s->error);
+    t->recording = NULL;
+    t->next = 0;
+    stage_plan_free(&h->plan);
+    return st;
+}
+
+static double memory_of_rank(const ops_count *c)
+{
+    return (double)c->arena_peak + (double)c->own_bytes + (double)c->held_bytes + (double)c->block_bytes;
+}
+
+/* Shares are the largest on rank 0, but one at the border of a picture has less to exchange: the slower of the first
+ * and a middle one. `first` and, of a stage with steps, `step` are filled in. */
+static flux1_status hear_stage(planner *p, mesh_body *body, void *job, ticker *t, planned_part *first,
+                               planned_part *step)
+{
+    int ranks = mesh_ranks(&p->shadow->mesh);
+    for (int i = 0; i < (ranks > 1 ? 2 : 1); i++) {
+        hearing h = {0};
+        ops_count count;
+        TRY(hear_rank(p, i ? ranks / 2 : 0, body, job, t, &h, &count));
+        double memory = memory_of_rank(&count);
+        if (h.cost[0].seconds >= first->cost.seconds)
+            first->cost = h.cost[0];
+        first->memory = memory > first->memory ? memory : first->memory;
+        if (!step)
+            continue;
+        if (h.cost[1].seconds >= step->cost.seconds)
+            step->cost = h.cost[1];
+        step->memory = first->memory;
+    }
+    return FLUX1_OK;
+}
+
+static flux1_status plan_texts(planner *p, row *r)
+{
+    text_plan texts;
+    TRY(text_plan_make(p->shadow, p->model, p->text, &texts));
+    r->part[PART_CLIP].moved_by_all = (double)texts.clip.count.exchanged;
+    r->part[PART_T5].moved_by_all = (double)texts.t5.count.exchanged;
+    flux1_status st = hear_stage(p, clip_body, &texts.job, &texts.job.ticker, &r->part[PART_CLIP], NULL);
+    if (st == FLUX1_OK)
+        st = hear_stage(p, t5_body, &texts.job, &texts.job.ticker, &r->part[PART_T5], NULL);
+    text_plan_free(&texts);
+    return st;
+}
+
+static flux1_status plan_denoiser(planner *p, row *r)
+{
+    denoiser d;
+    TRY(denoiser_plan(p->shadow, p->model, &p->r, 1, &d));
+    const ops_count *all = &d.plan.count, *before = &d.plan.before;
+    r->part[PART_OPENING].moved_by_all = (double)before->exchanged;
+    r->part[PART_STEP].moved_by_all = (double)(all->exchanged - before->exchanged) / (double)p->r.steps;
+    flux1_status st = hear_stage(p, dit_dry_body, &d.job, &d.job.ticker, &r->part[PART_OPENING], &r->part[PART_STEP]);
+    denoiser_close(&d);
+    return st;
+}
+
+static flux1_status plan_decoder(planner *p, row *r)
+{
+    decoder d;
+    TRY(decoder_plan(p->shadow, p->model, &p->r, SIZE_MAX, &d));
+    r->part[PART_DECODE].moved_by_all = (double)d.plan.count.exchanged;
+    flux1_status st = hear_stage(p, vae_decode_body, &d.job, &d.job.ticker, &r->part[PART_DECODE], NULL);
+    decoder_close(&d);
+    return st;
+}
+
+static flux1_status plan_row(planner *p, row *r)
+{
+    p->shadow->mesh = r->mesh;
+    TRY(plan_texts(p, r));
+    TRY(plan_denoiser(p, r));
+    TRY(plan_decoder(p, r));
+    for (part i = 0; i < PARTS; i++) {
+        planned_part *one = &r->part[i];
+        one->times = i == PART_STEP ? p->r.steps : 1;
+        for (int64_t k = 0; k < one->times; k++)
+            cost_add(&r->all, &one->cost);
+        r->memory = one->memory > r->memory ? one->memory : r->memory;
+    }
+    r->seconds = r->all.seconds;
+    r->limit = p->machine.memory / machine_share(&p->machine, mesh_ranks(&r->mesh));
+    r->fits = r->memory <= r->limit;
+    return FLUX1_OK;
+}
+
+/* What fits first, then by time; equal ones in the order they were listed. */
+static int by_merit(const void *a, const void *b)
+{
+    const row *x = a, *y = b;
+    if (x->fits != y->fits)
+        return y->fits - x->fits;
+    return (x->seconds > y->seconds) - (x->seconds < y->seconds);
+}
+
+/* ---- the report ---- */
+
+static void put_factor(json_writer *w, const char *key, int factor, int axis)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%d@%d", factor, axis);
+    json_put_string(w, key, text);
+}
+
+static void put_costs(json_writer *w, const cost *c)
+{
+    json_begin_object(w, "seconds_of");
+    for (cost_part p = 0; p < COSTS; p++)
+        if (c->part[p] > 0)
+            json_put_real(w, cost_key(p), c->part[p]);
+    json_end_object(w);
+}
+
+static void put_part(json_writer *w, const char *name, const planned_part *p)
+{
+    double times = (double)p->times;
+    json_begin_object(w, NULL);
+    json_put_string(w, "stage", name);
+    json_put_integer(w, "times", p->times);
+    json_put_real(w, "seconds", times * p->cost.seconds);
+    json_put_real(w, "seconds_each", p->cost.seconds);
+    json_put_string(w, "bound", cost_name(cost_bound(&p->cost)));
+    json_put_real(w, "moved_bytes", times * p->cost.moved);
+    json_put_real(w, "hidden_bytes", times * p->cost.hidden);
+    json_put_real(w, "moved_bytes_all_ranks", times * p->moved_by_all);
+    json_put_real(w, "memory_bytes", p->memory);
+    put_costs(w, &p->cost);
+    json_end_object(w);
+}
+
+static void put_row(json_writer *w, const planner *p, const row *r)
+{
+    const mesh_config *c = &r->mesh;
+    char shape[32];
+    json_begin_object(w, NULL);
+    snprintf(shape, sizeof shape, "%dx%d", c->shape[0], c->shape[1]);
+    json_put_string(w, "machine", p->machine.name);
+    json_put_string(w, "mesh", shape);
+    put_factor(w, "sp", c->sp, c->sp_axis);
+    put_factor(w, "tp", c->tp, c->tp_axis);
+    json_put_integer(w, "ranks", mesh_ranks(c));
+    json_put_integer(w, "width", p->r.width);
+    json_put_integer(w, "height", p->r.height);
+    json_put_integer(w, "steps", p->r.steps);
+    json_put_integer(w, "max_sequence_length", p->r.length);
+    json_put_string(w, "dtype", p->dtype ? "bf16" : "f32");
+    json_put_real(w, "total_seconds", r->seconds);
+    json_put_string(w, "bound", cost_name(cost_bound(&r->all)));
+    json_put_real(w, "moved_bytes", r->all.moved);
+    json_put_real(w, "hidden_bytes", r->all.hidden);
+    json_put_real(w, "memory_bytes", r->memory);
+    json_put_real(w, "memory_limit_bytes", r->limit);
+    json_put_bool(w, "fits", r->fits);
+    json_begin_array(w, "stages");
+    for (part i = 0; i < PARTS; i++)
+        put_part(w, PART_NAMES[i], &r->part[i]);
+    json_end_array(w);
+    json_end_object(w);
+}
+
+static flux1_status report(const planner *p, char **json)
+{
+    json_writer w = {.style = JSON_INDENTED};
+    json_begin_array(&w, NULL);
+    for (int i = 0; i < p->count; i++)
+        put_row(&w, p, &p->rows[i]);
+    json_end_array(&w);
+    return json_take(&w, "the plans", json, &p->c->error);
+}
+
+/* A step of the best way. */
+static flux1_status draw(planner *p, const char *path)
+{
+    timeline t = {0};
+    const row *best = &p->rows[0];
+    const mesh_config *m = &best->mesh;
+    char title[256];
+    denoiser d;
+    p->shadow->mesh = *m;
+    TRY(denoiser_plan(p->shadow, p->model, &p->r, 1, &d));
+    hearing h = {.draw = &t};
+    ops_count count;
+    flux1_status st = hear_rank(p, 0, dit_dry_body, &d.job, &d.job.ticker, &h, &count);
+    snprintf(title, sizeof title, "%s, mesh %dx%d, sp %d@%d, tp %d@%d: a step of %lldx%lld in %.1f ms (planned)",
+             p->machine.name, m->shape[0], m->shape[1], m->sp, m->sp_axis, m->tp, m->tp_axis, (long long)p->r.width,
+             (long long)p->r.height, 1e3 * h.cost[1].seconds);
+    if (st == FLUX1_OK)
+        st = timeline_write(&t, title, path, &p->shadow->error);
+    timeline_free(&t);
+    denoiser_close(&d);
+    return st;
+}
+
+/* ---- the request ---- */
+
+static flux1_status take_mesh(planner *p, const char *shape)
+{
+    mesh_config c;
+    if (!shape || !*shape)
+        return FLUX1_OK;
+    TRY(mesh_parse(shape, NULL, NULL, &c, &p->c->error));
+    machine *m = &p->machine;
+    if (c.shape[0] * c.shape[1] > 1 && !(m->exchange[EXCHANGE_GATHER].rate > 0) && !(m->this_cpu && m->chips == 1))
+        return error_set(&p->c->error, FLUX1_ERR_ARGUMENT,
+                         "mesh \"%s\": machine %s has one device and says nothing of links", shape, m->name);
+    m->mesh[0] = c.shape[0];
+    m->mesh[1] = c.shape[1];
+    return FLUX1_OK;
+}
+
+static flux1_status take_dtype(planner *p, flux1_dtype asked)
+{
+    const machine *m = &p->machine;
+    flux1_error *err = &p->c->error;
+    if (asked == FLUX1_DTYPE_FP8)
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "dtype fp8: plans are made for f32 and bf16 only");
+    p->dtype =
+        asked == FLUX1_DTYPE_AUTO ? (m->this_cpu ? ops_cpu_multiplies_bf16() : m->dtype) : asked == FLUX1_DTYPE_BF16;
+    if (!m->this_cpu && !(m->peak[p->dtype] > 0))
+        return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %s: machine %s says no rate of it", p->dtype ? "bf16" : "f32",
+                         m->name);
+    return FLUX1_OK;
+}
+
+static flux1_status take_machine(planner *p, const flux1_plan_params *params)
+{
+    TRY(machine_find(params->machine, &p->machine, &p->c->error));
+    TRY(take_mesh(p, params->mesh));
+    TRY(take_dtype(p, params->dtype));
+    return p->machine.this_cpu ? machine_measure(p->c, p->dtype, &p->machine) : FLUX1_OK;
+}
+
+/* On the CPU the backend itself says what things take. */
+static flux1_status make_shadow(planner *p)
+{
+    flux1_context *s = calloc(1, sizeof *s);
+    if (!s)
+        return error_oom(&p->c->error, sizeof *s, "the plan");
+    p->device = (machine_device){.head = {.kind = &machine_kind}, .m = &p->machine};
+    p->device.head.info.memory = p->machine.this_cpu ? 0 : 1;
+    s->device = (mesh_device){.kind = p->machine.this_cpu ? &ops_cpu_device : &machine_kind,
+                              .device = &p->device.head,
+                              .config = {.arithmetic = p->dtype ? DTYPE_BF16 : DTYPE_F32,
+                                         .threads = p->c->device.config.threads,
+                                         .cancel = &p->c->cancel,
+                                         .device = &p->device.head}};
+    s->ready = true;
+    p->shadow = s;
+    return FLUX1_OK;
+}
+
+static flux1_status take_request(planner *p, const flux1_plan_params *params, flux1_model **m)
+{
+    flux1_generate_params g;
+    flux1_error *err = &p->c->error;
+    flux1_generate_params_defaults(&g);
+    g.width = params->width ? params->width : params->path ? g.width : 1024;
+    g.height = params->height ? params->height : params->path ? g.height : 1024;
+    g.steps = params->steps ? params->steps : g.steps;
+    g.max_sequence_length = params->sequence_length;
+    g.tiling = FLUX1_TILING_NO;
+    if (params->path)
+        TRY(folder_open(params->path, m, err));
+    else
+        TRY(folder_synthetic(params->variant, DTYPE_BF16, false, m, err));
+    p->model = *m;
+    TRY(request_make(p->c, *m, &g, &p->r));
+    return text_tokenize(*m, "", 0, p->r.length, &p->text, NULL, NULL, err);
+}
+
+static flux1_status plan_all(planner *p, const char *draw_to)
+{
+    flux1_status st = FLUX1_OK;
+    for (int i = 0; st == FLUX1_OK && i < p->count; i++)
+        st = plan_row(p, &p->rows[i]);
+    if (st == FLUX1_OK)
+        qsort(p->rows, (size_t)p->count, sizeof *p->rows, by_merit);
+    if (st == FLUX1_OK && draw_to)
+        st = draw(p, draw_to);
+    return st == FLUX1_OK ? st : error_set(&p->c->error, st, "%s", p->shadow->error.message);
+}
+
+static flux1_status check_params(flux1_context *c, const flux1_plan_params *p)
+{
+    if (!p || p->size < offsetof(flux1_plan_params, reserved))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_plan_params_defaults");
+    TRY(context_needs(c, p->machine, "machine"));
+    TRY(context_needs(c, p->path ? p->path : p->variant, "variant"));
+    return p->timeline ? timeline_check(p->timeline, &c->error) : FLUX1_OK;
+}
+
+flux1_status flux1_plan_json(flux1_context *c, const flux1_plan_params *params, char **json)
+{
+    flux1_model *m = NULL;
+    flux1_status st;
+    TRY(context_begin(c));
+    TRY(context_computes(c));
+    TRY(context_needs(c, json, "json"));
+    *json = NULL;
+    TRY(check_params(c, params));
+    planner *p = calloc(1, sizeof *p);
+    if (!p)
+        return error_oom(&c->error, sizeof *p, "the plan");
+    p->c = c;
+    TRY_CLEANUP(take_request(p, params, &m));
+    TRY_CLEANUP(take_machine(p, params));
+    TRY_CLEANUP(list_ways(p, params));
+    TRY_CLEANUP(make_shadow(p));
+    TRY_CLEANUP(plan_all(p, params->timeline));
+    st = report(p, json);
+cleanup:
+    flux1_text_free(p->text);
+    free(p->shadow);
+    free(p);
+    folder_close(m);
+    return st;
+}
