@@ -197,7 +197,7 @@ static flux1_status run_part(decoder *d, int64_t h, int64_t w, float *latent, fl
     job->in =
         (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w, d->model->vae.latent_channels}, .data = latent};
     job->out = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w * scale * scale, 3}, .data = pixels};
-    return mesh_run(d->session->mesh, vae_decode_body, job, &d->context->error);
+    return task_run(d->context, d->session, TASK_VAE_DECODE, job);
 }
 
 static flux1_status run_tile(void *user, int64_t y, int64_t x, int64_t height, int64_t width, float *pixels)
@@ -231,7 +231,7 @@ static flux1_status take_session(decoder *d, const size_t *reserve)
     if (d->session)
         return FLUX1_OK;
     TRY(session_take(c, &c->device, d->model, &d->session));
-    flux1_status st = mesh_reserve(d->session->mesh, reserve ? reserve : d->plan.arena, &c->error);
+    flux1_status st = session_reserve(c, d->session, reserve ? reserve : d->plan.arena);
     if (st != FLUX1_OK)
         decoder_rest(d);
     return st;

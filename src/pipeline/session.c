@@ -124,6 +124,11 @@ flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_mo
     return FLUX1_OK;
 }
 
+flux1_status session_reserve(flux1_context *c, session *s, const size_t *arena_bytes)
+{
+    return mesh_reserve(s->mesh, arena_bytes, &c->error);
+}
+
 static flux1_status rest_body(void *arg, mesh *m)
 {
     (void)arg;

@@ -45,6 +45,9 @@ struct flux1_context;
  * is none. Parts of another model are dropped. */
 flux1_status session_take(struct flux1_context *c, const mesh_device *d, const struct flux1_model *m, session **out);
 
+/* Gives each rank of the session an empty arena of at least arena_bytes[rank]: mesh_reserve. */
+flux1_status session_reserve(struct flux1_context *c, session *s, const size_t *arena_bytes);
+
 /* Gives a session back. Its arena is released; models stay built. NULL is fine. */
 void session_give(struct flux1_context *c, session *s);
 

@@ -160,7 +160,7 @@ flux1_status dit_start_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
     const dit_rank *r = &job->rank[m->rank];
-    return dit_stream_start(r->weights, m, r->stream, job->noise);
+    return dit_stream_start(r->weights, m, r->stream, &job->noise);
 }
 
 typedef struct step_calls {
@@ -221,7 +221,8 @@ flux1_status dit_latent_body(void *arg, mesh *m)
     dit_job *job = arg;
     if (job->failed)
         TRY(dit_stream_keep(job->rank[m->rank].stream, m, job->step));
-    return dit_latent(job->rank[m->rank].stream, m, job->sigma_next, job->latent ? for_rank(m, job->latent) : NULL);
+    return dit_latent(job->rank[m->rank].stream, m, job->expected ? &job->sigma_next : NULL,
+                      job->latent ? for_rank(m, job->latent) : NULL);
 }
 
 void dit_job_close(dit_job *job, int ranks)

@@ -56,16 +56,18 @@ typedef struct dit_rank {
 typedef struct dit_job {
     const struct flux1_model *model;
     session *session;
-    dit_prompts prompts[2]; /* positive, and negative where layout.passes is 2 */
+    dit_prompts prompts[2];      /* positive, and negative where layout.passes is 2 */
+    tensor embeds[2], pooled[2]; /* theirs */
     dit_layout layout;
-    float scale;         /* of true CFG */
-    dit_rank *rank;      /* [ranks], filled by dit_open_body */
-    const tensor *noise; /* [batch, tokens, channels] */
+    float scale;    /* of true CFG */
+    dit_rank *rank; /* [ranks], filled by dit_open_body */
+    tensor noise;   /* [batch, tokens, channels] */
     int64_t step;
     bool failed; /* it did: the latent is to be the one before it */
     uint64_t recording;
-    const float *sigma_next; /* dit_latent_body: see dit_latent */
-    tensor *latent;
+    bool expected;    /* dit_latent_body: see dit_latent; with sigma_next */
+    float sigma_next; /* σ[step + 1] */
+    tensor *latent;   /* NULL: the result is another process's */
     ticker ticker;
 } dit_job;
 flux1_status dit_dry_body(void *job, mesh *m); /* all of the following in a dry run, with one step */
