@@ -40,6 +40,9 @@ file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/flux1-config.cmake INPUT ${CMAKE_BINARY
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/flux1-config-version.cmake COMPATIBILITY SameMinorVersion)
 
 install(TARGETS flux1 flux1_shared)
+if(FLUX1_HAS_MPI)
+  install(TARGETS flux1_mpi LIBRARY DESTINATION ${FLUX1_PLUGIN_FOLDER})
+endif()
 install(FILES ${static_library} DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(FILES include/flux1.h include/flux1_tools.h TYPE INCLUDE)
 install(FILES ${CMAKE_BINARY_DIR}/flux1.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

@@ -1,7 +1,7 @@
 /* The processes of a mesh that spans several: one program that mpirun or Slurm started several times, on one host or on
  * many. Process 0 leads: it reads requests, plans, prints, and sends orders. The others follow: they carry out orders,
- * one after the other, and print nothing. The mesh's ranks are spread over the processes in order, as evenly as it goes;
- * those of one process are its threads.
+ * one after the other, and print nothing. The mesh's ranks are spread over the processes in order, as evenly as it
+ * goes; those of one process are its threads.
  *
  * Two channels join the processes. Bulk data (collectives, broadcasts) goes over MPI, by a plug-in that is opened only
  * here (wire.h). Orders, failures and heartbeats go over connections of our own between the leader and each follower,
@@ -32,13 +32,18 @@ typedef struct process_info {
 } process_info;
 
 /* Joins the processes; waits for all of them. mine: what this process tells of itself (on_host is filled in).
- * FLUX1_ERR_UNSUPPORTED if the plug-in or MPI is missing; FLUX1_ERR_COMM if processes of different versions meet, or one
- * does not answer: the sentence names the process and its host. */
+ * FLUX1_ERR_UNSUPPORTED if the plug-in or MPI is missing; FLUX1_ERR_COMM if processes of different versions meet, or
+ * one does not answer: the sentence names the process and its host. */
 flux1_status processes_open(const process_info *mine, processes **out, flux1_error *err);
 
-/* The end: followers get no more orders. After a failure that cannot be mended it does not wait for anybody. NULL is
- * fine. */
+/* The end: followers get no more orders; the leader waits until they have come here too. A follower comes here when
+ * processes_next has told it that there are no more; before, it counts as failed. After a failure that cannot be
+ * mended it does not wait for anybody, and MPI is left as it is: such a program should leave by _exit, since what MPI
+ * does at exit may wait for a process that is gone. NULL is fine. */
 void processes_close(processes *p);
+
+/* Whether the processes have failed in a way that cannot be mended. Ask before processes_close. */
+bool processes_gone(processes *p);
 
 int processes_count(const processes *p);
 int processes_index(const processes *p); /* 0: this one leads */

@@ -1,0 +1,755 @@
+/* The protocol between the leader and its followers. A follower speaks to the leader only; the leader passes on what
+ * concerns all. `epoch` counts the agreements so far, so that a late word on an earlier order is recognised. */
+#include "mesh/processes.h"
+
+#include "base/checked.h"
+#include "mesh/control.h"
+#include "mesh/span.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { START_SECONDS = 30, FINALIZE_SECONDS = 20, STAGE_BYTES = 1 << 20, RANKS_MAX = 1024, WHO_MAX = 160 };
+enum { FRAME_ORDER, FRAME_ABORT, FRAME_VOTE, FRAME_OUTCOME, FRAME_GONE, FRAME_BYE };
+
+/* The first that processes tell each other, before they know each other's versions: this layout never changes. */
+typedef struct greeting {
+    char host[64], version[64];
+    int64_t pid;
+    uint64_t memory;
+    control_address address; /* the leader's */
+    uint8_t later[256];
+} greeting;
+
+/* How an order went for one process, and for all. As it is sent, the counts and the message follow. */
+typedef struct verdict {
+    uint64_t epoch;
+    int32_t status, origin; /* origin: of a failure, the process */
+} verdict;
+
+typedef struct vote {
+    bool in;
+    flux1_status status;
+    char *message;
+    uint64_t *sent; /* [count] messages, to each process */
+} vote;
+
+typedef struct order {
+    struct order *next;
+    size_t size;
+    unsigned char bytes[];
+} order;
+
+struct processes {
+    int count, index, ranks;
+    process_info *info; /* [count] */
+    engine *engine;
+    control *control;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    order *orders, **orders_end, *current;
+    bool over, *left;        /* [count]: has said goodbye */
+    uint64_t epoch, aborted; /* aborted: the epoch that was, plus 1; 0: none */
+    unsigned generation;
+    bool failed; /* the order at hand has; until the next */
+    flux1_status status;
+    int origin;
+    char message[FLUX1_MESSAGE_MAX];
+    uint64_t *expected; /* [count] messages, of each process */
+    vote *votes;        /* the leader's: [count] */
+    int voted, first;   /* first: who failed first; −1: nobody */
+    bool gone;
+    char sentence[FLUX1_MESSAGE_MAX];
+    char *stage[2];
+    bool alike; /* all processes have failed to open in the same way: MPI ends as it should */
+};
+
+static const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+static bool several(const char *name) { return variable(name) && strtol(variable(name), NULL, 10) > 1; }
+
+bool processes_launched(void)
+{
+    if (several("OMPI_COMM_WORLD_SIZE") || (variable("PMI_RANK") && several("PMI_SIZE")))
+        return true;
+    /* Slurm's variables alone are also those of a shell within an allocation */
+    return variable("PMIX_RANK") && (several("SLURM_STEP_NUM_TASKS") || several("SLURM_NTASKS"));
+}
+
+int processes_count(const processes *p) { return p->count; }
+int processes_index(const processes *p) { return p->index; }
+const process_info *processes_info(const processes *p, int index) { return &p->info[index]; }
+engine *processes_engine(processes *p) { return p->engine; }
+
+void processes_ranks(const processes *p, int index, int ranks, int *first, int *count)
+{
+    int each = ranks / p->count, more = ranks % p->count;
+    *first = index * each + (index < more ? index : more);
+    *count = each + (index < more);
+}
+
+/* 1 bit of generation, 2 of kind, 10 of each rank: MPI over InfiniBand has no more */
+int processes_tag(const processes *p, span_kind kind, int from, int to)
+{
+    return (int)((p->generation & 1u) << 22 | (unsigned)kind << 20 | (unsigned)from << 10 | (unsigned)to);
+}
+
+flux1_status processes_spread(processes *p, int ranks, flux1_error *err)
+{
+    if (ranks > RANKS_MAX || engine_tag_max(p->engine) < (1 << 23) - 1)
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "this MPI has %d message tags, the mesh needs %d",
+                         engine_tag_max(p->engine), (1 << 23) - 1);
+    pthread_mutex_lock(&p->lock);
+    p->ranks = ranks;
+    pthread_mutex_unlock(&p->lock);
+    return FLUX1_OK;
+}
+
+/* "rank 2 (process 1 on host b)" */
+static void name_process(const processes *p, int index, char who[WHO_MAX])
+{
+    int first, count;
+    processes_ranks(p, index, p->ranks, &first, &count);
+    if (count == 0)
+        snprintf(who, WHO_MAX, "process %d on host %s (pid %d)", index, p->info[index].host, p->info[index].pid);
+    else if (count == 1)
+        snprintf(who, WHO_MAX, "rank %d (process %d on host %s, pid %d)", first, index, p->info[index].host,
+                 p->info[index].pid);
+    else
+        snprintf(who, WHO_MAX, "ranks %d to %d (process %d on host %s, pid %d)", first, first + count - 1, index,
+                 p->info[index].host, p->info[index].pid);
+}
+
+/* ---- failures; functions that end in _locked are called with the lock ---- */
+
+/* Nothing works any more. */
+static void break_locked(processes *p, const char *sentence)
+{
+    if (p->gone)
+        return;
+    p->gone = true;
+    snprintf(p->sentence, sizeof p->sentence, "%s", sentence);
+    pthread_cond_broadcast(&p->changed);
+    engine_break(p->engine, sentence);
+    if (p->index == 0 && p->control)
+        control_send(p->control, -1, FRAME_GONE, sentence, strlen(sentence));
+}
+
+static flux1_status gone_locked(const processes *p, flux1_error *err)
+{
+    return error_set(err, FLUX1_ERR_COMM, "%s", p->sentence);
+}
+
+/* Another process's failure, or this one's, in the order at hand; false if it is known. */
+static bool abort_locked(processes *p, int by)
+{
+    if (p->aborted == p->epoch + 1)
+        return false;
+    p->aborted = p->epoch + 1;
+    if (p->first < 0)
+        p->first = by;
+    engine_abort(p->engine);
+    return true;
+}
+
+/* By the leader: to all but `by`. */
+static void pass_on_abort_locked(processes *p, int by)
+{
+    for (int i = 1; i < p->count; i++)
+        if (i != by)
+            control_send(p->control, i, FRAME_ABORT, &p->epoch, sizeof p->epoch);
+}
+
+static void abort_by_locked(processes *p, int by)
+{
+    if (!abort_locked(p, by) || p->gone || p->count == 1)
+        return;
+    if (p->index == 0)
+        pass_on_abort_locked(p, by);
+    else
+        control_send(p->control, 0, FRAME_ABORT, &p->epoch, sizeof p->epoch);
+}
+
+void processes_abort(processes *p)
+{
+    pthread_mutex_lock(&p->lock);
+    if (!p->failed)
+        abort_by_locked(p, p->index);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void wire_failed(void *arg, const char *why)
+{
+    processes *p = arg;
+    char sentence[WIRE_WHY + WHO_MAX], who[WHO_MAX];
+    pthread_mutex_lock(&p->lock);
+    name_process(p, p->index, who);
+    snprintf(sentence, sizeof sentence, "%s cannot exchange data any more: %s", who, why);
+    if (p->index > 0 && p->control && !p->gone)
+        control_send(p->control, 0, FRAME_GONE, sentence, strlen(sentence));
+    break_locked(p, sentence);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- agreement ---- */
+
+/* A frame of a verdict: its head, counts, message. NULL when out of memory. */
+static unsigned char *pack(const verdict *v, const uint64_t *counts, int count, const char *message, size_t *size)
+{
+    size_t of_counts = (size_t)count * sizeof *counts, of_message = strlen(message);
+    unsigned char *frame = malloc(*size = sizeof *v + of_counts + of_message);
+    if (!frame)
+        return NULL;
+    memcpy(frame, v, sizeof *v);
+    memcpy(frame + sizeof *v, counts, of_counts);
+    memcpy(frame + sizeof *v + of_counts, message, of_message);
+    return frame;
+}
+
+/* The reverse; false if it is not one. message [FLUX1_MESSAGE_MAX] */
+static bool unpack(const void *frame, size_t size, verdict *v, uint64_t *counts, int count, char *message)
+{
+    size_t head = sizeof *v + (size_t)count * sizeof *counts;
+    if (size < head || size - head >= FLUX1_MESSAGE_MAX)
+        return false;
+    memcpy(v, frame, sizeof *v);
+    memcpy(counts, (const char *)frame + sizeof *v, head - sizeof *v);
+    memcpy(message, (const char *)frame + head, size - head);
+    message[size - head] = '\0';
+    return v->status >= FLUX1_OK && v->status <= FLUX1_ERR_DEVICE && v->origin >= 0 && v->origin < count;
+}
+
+static void decide_locked(processes *p, const verdict *v, const char *message)
+{
+    p->epoch++;
+    p->status = (flux1_status)v->status;
+    p->origin = v->origin;
+    snprintf(p->message, sizeof p->message, "%s", message);
+    p->first = -1;
+    pthread_cond_broadcast(&p->changed);
+}
+
+/* The leader, when all have voted: of several failures the first one's is the cause. */
+static void count_votes_locked(processes *p)
+{
+    if (p->voted < p->count)
+        return;
+    int origin = p->first >= 0 && p->votes[p->first].status != FLUX1_OK ? p->first : -1;
+    for (int i = 0; i < p->count && origin < 0; i++)
+        if (p->votes[i].status != FLUX1_OK)
+            origin = i;
+    verdict v = {.epoch = p->epoch, .origin = origin > 0 ? origin : 0};
+    const char *message = "";
+    if (origin >= 0) {
+        v.status = p->votes[origin].status;
+        message = p->votes[origin].message ? p->votes[origin].message : "";
+    }
+    for (int to = 0; to < p->count; to++) {
+        size_t size;
+        for (int from = 0; from < p->count; from++)
+            p->expected[from] = p->votes[from].sent[to];
+        unsigned char *frame = to ? pack(&v, p->expected, p->count, message, &size) : NULL;
+        if (to && (!frame || !control_send(p->control, to, FRAME_OUTCOME, frame, size)))
+            break_locked(p, "the leading process is out of memory for an agreement");
+        free(frame);
+    }
+    for (int from = 0; from < p->count; from++)
+        p->expected[from] = p->votes[from].sent[0];
+    decide_locked(p, &v, message);
+    for (int i = 0; i < p->count; i++)
+        p->votes[i].in = false;
+    p->voted = 0;
+}
+
+static void vote_locked(processes *p, int from, flux1_status status, const uint64_t *sent, const char *message)
+{
+    vote *v = &p->votes[from];
+    if (v->in) /* it waits for the outcome of this one */
+        return;
+    free(v->message);
+    v->in = true;
+    v->status = status;
+    v->message = status == FLUX1_OK ? NULL : strdup(message);
+    memcpy(v->sent, sent, (size_t)p->count * sizeof *sent);
+    p->voted++;
+    if (status != FLUX1_OK)
+        abort_by_locked(p, from);
+    count_votes_locked(p);
+}
+
+static flux1_status send_vote(processes *p, flux1_status mine, const char *message, flux1_error *err)
+{
+    uint64_t *sent = calloc((size_t)p->count, sizeof *sent);
+    unsigned char *frame = NULL;
+    if (!sent) {
+        wire_failed(p, "out of memory for an agreement");
+        return error_oom(err, 0, "an agreement of processes");
+    }
+    flux1_status st = FLUX1_OK;
+    engine_sent(p->engine, sent);
+    pthread_mutex_lock(&p->lock);
+    if (p->gone) {
+        st = gone_locked(p, err);
+    } else if (p->index == 0) {
+        vote_locked(p, 0, mine, sent, message);
+    } else {
+        size_t size;
+        const verdict v = {.epoch = p->epoch, .status = mine, .origin = p->index};
+        frame = pack(&v, sent, p->count, mine == FLUX1_OK ? "" : message, &size);
+        if (!frame || !control_send(p->control, 0, FRAME_VOTE, frame, size))
+            st = error_oom(err, 0, "an agreement of processes");
+    }
+    bool lost = st == FLUX1_ERR_MEMORY;
+    pthread_mutex_unlock(&p->lock);
+    if (lost)
+        wire_failed(p, "out of memory for an agreement");
+    free(frame);
+    free(sent);
+    return st;
+}
+
+/* The outcome of the last agreement. */
+static flux1_status tell_locked(const processes *p, flux1_error *err)
+{
+    char who[WHO_MAX];
+    if (p->status == FLUX1_OK)
+        return FLUX1_OK;
+    if (p->origin == p->index)
+        return error_set(err, p->status, "%s", p->message);
+    name_process(p, p->origin, who);
+    return error_set(err, p->status, "%s: %s", who, p->message);
+}
+
+/* Ends what the failed order has left on the way; all processes are here. */
+static flux1_status clear_away(processes *p, flux1_error *err)
+{
+    engine_abort(p->engine);
+    flux1_status st = engine_settle(p->engine, p->expected, err);
+    pthread_mutex_lock(&p->lock);
+    p->failed = true;
+    p->generation++;
+    st = p->gone ? gone_locked(p, err) : st != FLUX1_OK ? st : tell_locked(p, err);
+    pthread_mutex_unlock(&p->lock);
+    return st;
+}
+
+flux1_status processes_agree(processes *p, flux1_status mine, const char *message, flux1_error *err)
+{
+    pthread_mutex_lock(&p->lock);
+    bool known = p->gone || p->failed;
+    flux1_status st = p->gone ? gone_locked(p, err) : known ? tell_locked(p, err) : FLUX1_OK;
+    uint64_t epoch = p->epoch;
+    pthread_mutex_unlock(&p->lock);
+    if (known)
+        return st;
+    if (mine != FLUX1_OK)
+        processes_abort(p);
+    TRY(send_vote(p, mine, message, err));
+    pthread_mutex_lock(&p->lock);
+    while (p->epoch == epoch && !p->gone && !p->over)
+        pthread_cond_wait(&p->changed, &p->lock);
+    bool decided = p->epoch != epoch && !p->gone;
+    if (p->gone)
+        st = gone_locked(p, err);
+    else if (!decided)
+        st = error_set(err, FLUX1_ERR_COMM, "the leading process has ended in the middle of an order");
+    else if (p->status == FLUX1_OK && p->aborted != p->epoch + 1)
+        engine_resume(p->engine); /* after an abort that came too late */
+    bool failed = decided && p->status != FLUX1_OK;
+    pthread_mutex_unlock(&p->lock);
+    return failed ? clear_away(p, err) : st;
+}
+
+/* ---- what others say; on the control's thread ---- */
+
+static uint64_t epoch_of(const void *bytes, size_t size)
+{
+    uint64_t epoch = UINT64_MAX;
+    if (size == sizeof epoch)
+        memcpy(&epoch, bytes, sizeof epoch);
+    return epoch;
+}
+
+static void sentence_locked(processes *p, const void *bytes, size_t size)
+{
+    char sentence[FLUX1_MESSAGE_MAX];
+    size_t n = size < sizeof sentence ? size : sizeof sentence - 1;
+    memcpy(sentence, bytes, n);
+    sentence[n] = '\0';
+    break_locked(p, sentence);
+}
+
+static void name_and_break_locked(processes *p, int who, const char *cause)
+{
+    char sentence[WHO_MAX + 256], name[WHO_MAX];
+    name_process(p, who, name);
+    snprintf(sentence, sizeof sentence, "%s %s", name, cause);
+    break_locked(p, sentence);
+}
+
+static void take_vote_locked(processes *p, int from, const void *bytes, size_t size)
+{
+    char message[FLUX1_MESSAGE_MAX];
+    verdict v;
+    uint64_t *sent = calloc((size_t)p->count, sizeof *sent);
+    if (!sent)
+        break_locked(p, "the leading process is out of memory for an agreement");
+    else if (!unpack(bytes, size, &v, sent, p->count, message) || v.epoch != p->epoch)
+        name_and_break_locked(p, from, "has lost count of the orders");
+    else
+        vote_locked(p, from, (flux1_status)v.status, sent, message);
+    free(sent);
+}
+
+static void hear_follower_locked(processes *p, int from, int type, const void *bytes, size_t size)
+{
+    switch (type) {
+    case FRAME_ABORT:
+        if (epoch_of(bytes, size) == p->epoch && !p->failed)
+            abort_by_locked(p, from);
+        break;
+    case FRAME_VOTE: take_vote_locked(p, from, bytes, size); break;
+    case FRAME_GONE: sentence_locked(p, bytes, size); break;
+    case FRAME_BYE:
+        p->left[from] = true;
+        if (!p->over)
+            name_and_break_locked(p, from, "has ended on its own");
+        pthread_cond_broadcast(&p->changed);
+        break;
+    default: name_and_break_locked(p, from, "sends what is not understood");
+    }
+}
+
+static void take_order_locked(processes *p, const void *bytes, size_t size)
+{
+    order *o = malloc(sizeof *o + size);
+    if (!o) {
+        name_and_break_locked(p, p->index, "is out of memory for an order");
+        return;
+    }
+    *o = (order){.size = size};
+    if (size)
+        memcpy(o->bytes, bytes, size);
+    *p->orders_end = o;
+    p->orders_end = &o->next;
+    pthread_cond_broadcast(&p->changed);
+}
+
+static void hear_leader_locked(processes *p, int type, const void *bytes, size_t size)
+{
+    verdict v;
+    char message[FLUX1_MESSAGE_MAX];
+    switch (type) {
+    case FRAME_ORDER: take_order_locked(p, bytes, size); break;
+    case FRAME_ABORT:
+        if (epoch_of(bytes, size) == p->epoch)
+            abort_locked(p, 0);
+        break;
+    case FRAME_OUTCOME:
+        if (unpack(bytes, size, &v, p->expected, p->count, message) && v.epoch == p->epoch)
+            decide_locked(p, &v, message);
+        else
+            name_and_break_locked(p, 0, "has lost count of the orders");
+        break;
+    case FRAME_GONE: sentence_locked(p, bytes, size); break;
+    case FRAME_BYE:
+        p->over = p->left[0] = true;
+        engine_abort(p->engine); /* nobody answers any more */
+        pthread_cond_broadcast(&p->changed);
+        break;
+    default: name_and_break_locked(p, 0, "sends what is not understood");
+    }
+}
+
+static void hear(void *arg, int from, int type, const void *bytes, size_t size)
+{
+    processes *p = arg;
+    pthread_mutex_lock(&p->lock);
+    if (p->index == 0)
+        hear_follower_locked(p, from, type, bytes, size);
+    else
+        hear_leader_locked(p, type, bytes, size);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void lost(void *arg, int who, const char *cause)
+{
+    processes *p = arg;
+    pthread_mutex_lock(&p->lock);
+    if (!p->left[who])
+        name_and_break_locked(p, who, cause);
+    p->left[who] = true;
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- orders ---- */
+
+static void begin_order_locked(processes *p)
+{
+    p->failed = false;
+    if (p->aborted != p->epoch + 1 && !p->over)
+        engine_resume(p->engine);
+}
+
+flux1_status processes_order(processes *p, const void *bytes, size_t size, flux1_error *err)
+{
+    if (size > CONTROL_FRAME_MAX)
+        return error_set(err, FLUX1_ERR_LIMIT, "an order of %zu bytes is larger than %d", size, CONTROL_FRAME_MAX);
+    pthread_mutex_lock(&p->lock);
+    flux1_status st = p->gone ? gone_locked(p, err) : FLUX1_OK;
+    if (st == FLUX1_OK && p->count > 1 && !control_send(p->control, -1, FRAME_ORDER, bytes, size))
+        st = error_oom(err, size, "an order");
+    if (st == FLUX1_OK)
+        begin_order_locked(p);
+    pthread_mutex_unlock(&p->lock);
+    return st;
+}
+
+flux1_status processes_next(processes *p, const void **bytes, size_t *size, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    pthread_mutex_lock(&p->lock);
+    while (!p->orders && !p->over && !p->gone)
+        pthread_cond_wait(&p->changed, &p->lock);
+    free(p->current);
+    p->current = p->gone ? NULL : p->orders;
+    if (p->current) {
+        p->orders = p->current->next;
+        if (!p->orders)
+            p->orders_end = &p->orders;
+        begin_order_locked(p);
+    }
+    if (p->gone)
+        st = gone_locked(p, err);
+    *bytes = p->current ? p->current->bytes : NULL;
+    *size = p->current ? p->current->size : 0;
+    pthread_mutex_unlock(&p->lock);
+    return st;
+}
+
+/* A chain: each process passes a piece on while it receives the next one. Pieces go through memory of our own, which
+ * stays when an order fails. */
+flux1_status processes_broadcast(processes *p, void *bytes, size_t size, flux1_error *err)
+{
+    exchange out[2] = {{0}}, in = {0};
+    char *at = bytes;
+    int i = p->index;
+    for (int turn = 0; size > 0 && p->count > 1; turn ^= 1) {
+        size_t n = size < STAGE_BYTES ? size : STAGE_BYTES;
+        TRY(engine_wait(p->engine, &out[turn], err));
+        if (i > 0) {
+            engine_receive(p->engine, &in, i - 1, processes_tag(p, SPAN_BROADCAST, i - 1, i), p->stage[turn], n);
+            TRY(engine_wait(p->engine, &in, err));
+            memcpy(at, p->stage[turn], n);
+        } else {
+            memcpy(p->stage[turn], at, n);
+        }
+        if (i + 1 < p->count)
+            engine_send(p->engine, &out[turn], i + 1, processes_tag(p, SPAN_BROADCAST, i, i + 1), p->stage[turn], n);
+        at += n;
+        size -= n;
+    }
+    TRY(engine_wait(p->engine, &out[0], err));
+    return engine_wait(p->engine, &out[1], err);
+}
+
+/* ---- open, close ---- */
+
+static void release(processes *p)
+{
+    for (order *o = p->orders; o;) {
+        order *next = o->next;
+        free(o);
+        o = next;
+    }
+    for (int i = 0; p->votes && i < p->count; i++) {
+        free(p->votes[i].message);
+        free(p->votes[i].sent);
+    }
+    free(p->current);
+    free(p->votes);
+    free(p->expected);
+    free(p->left);
+    free(p->info);
+    free(p->stage[0]);
+    free(p->stage[1]);
+    pthread_cond_destroy(&p->changed);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+static flux1_status create_processes(processes **out, flux1_error *err)
+{
+    processes *p = calloc(1, sizeof *p);
+    if (!p || pthread_mutex_init(&p->lock, NULL) != 0) {
+        free(p);
+        return error_oom(err, sizeof *p, "the processes");
+    }
+    if (pthread_cond_init(&p->changed, NULL) != 0) {
+        pthread_mutex_destroy(&p->lock);
+        free(p);
+        return error_oom(err, sizeof *p, "the processes");
+    }
+    p->orders_end = &p->orders;
+    p->first = -1;
+    *out = p;
+    return FLUX1_OK;
+}
+
+static flux1_status make_room(processes *p, flux1_error *err)
+{
+    size_t n = (size_t)p->count;
+    p->info = calloc(n, sizeof *p->info);
+    p->left = calloc(n, sizeof *p->left);
+    p->expected = calloc(n, sizeof *p->expected);
+    p->votes = calloc(n, sizeof *p->votes);
+    p->stage[0] = malloc(STAGE_BYTES);
+    p->stage[1] = malloc(STAGE_BYTES);
+    bool ok = p->info && p->left && p->expected && p->votes && p->stage[0] && p->stage[1];
+    for (size_t i = 0; ok && i < n; i++)
+        ok = (p->votes[i].sent = calloc(n, sizeof *p->votes[i].sent)) != NULL;
+    return ok ? FLUX1_OK : error_oom(err, 0, "the processes");
+}
+
+static void take_greetings(processes *p, greeting *all)
+{
+    for (int i = 0; i < p->count; i++) {
+        process_info *to = &p->info[i];
+        all[i].host[sizeof all[i].host - 1] = all[i].version[sizeof all[i].version - 1] = '\0';
+        *to = (process_info){.pid = (int)all[i].pid, .memory = all[i].memory};
+        snprintf(to->host, sizeof to->host, "%s", all[i].host);
+        snprintf(to->version, sizeof to->version, "%s", all[i].version);
+    }
+    for (int i = 0; i < p->count; i++)
+        for (int j = 0; j < p->count; j++)
+            p->info[i].on_host += strcmp(p->info[i].host, p->info[j].host) == 0;
+}
+
+/* On every process the same. */
+static flux1_status compare_versions(const processes *p, flux1_error *err)
+{
+    char one[WHO_MAX], other[WHO_MAX];
+    for (int i = 1; i < p->count; i++)
+        if (strcmp(p->info[i].version, p->info[0].version) != 0) {
+            name_process(p, 0, one);
+            name_process(p, i, other);
+            return error_set(err, FLUX1_ERR_COMM, "%s runs flux1 %s, but %s runs flux1 %s: all must run the same", one,
+                             p->info[0].version, other, p->info[i].version);
+        }
+    return FLUX1_OK;
+}
+
+static flux1_status join(processes *p, const control_address *address, const control_events *events, flux1_error *err)
+{
+    char who[WHO_MAX];
+    int missing;
+    flux1_status st;
+    if (p->index > 0) {
+        name_process(p, 0, who);
+        st = control_connect(address, p->index, events, PROCESSES_HEARTBEAT, PROCESSES_SILENCE, START_SECONDS,
+                             &p->control, err);
+        return st == FLUX1_OK ? st : error_prefix(err, "%s does not answer", who);
+    }
+    st = control_wait(p->control, START_SECONDS, &missing, err);
+    if (st == FLUX1_OK)
+        return st;
+    name_process(p, missing, who);
+    error_prefix(err, "%s does not answer", who);
+    pthread_mutex_lock(&p->lock);
+    break_locked(p, err->message);
+    pthread_mutex_unlock(&p->lock);
+    return st;
+}
+
+static flux1_status introduce(processes *p, const process_info *mine, flux1_error *err)
+{
+    const control_events events = {.frame = hear, .lost = lost, .arg = p};
+    greeting hello = {.pid = mine->pid, .memory = mine->memory}, *all = calloc((size_t)p->count, sizeof *all);
+    flux1_status st = FLUX1_OK;
+    if (!all)
+        return error_oom(err, 0, "the processes");
+    snprintf(hello.host, sizeof hello.host, "%s", mine->host);
+    snprintf(hello.version, sizeof hello.version, "%s", mine->version);
+    if (p->index == 0 && p->count > 1)
+        st =
+            control_listen(p->count, &events, PROCESSES_HEARTBEAT, PROCESSES_SILENCE, &hello.address, &p->control, err);
+    flux1_status got = engine_gather(p->engine, &hello, all, sizeof hello, START_SECONDS, st == FLUX1_OK ? err : NULL);
+    if (st == FLUX1_OK && (st = got) == FLUX1_OK) {
+        take_greetings(p, all);
+        st = compare_versions(p, err);
+        p->alike = st != FLUX1_OK;
+    }
+    if (st == FLUX1_OK && p->count > 1)
+        st = join(p, &all[0].address, &events, err);
+    free(all);
+    return st;
+}
+
+flux1_status processes_open(const process_info *mine, processes **out, flux1_error *err)
+{
+    const wire_table *w;
+    processes *p = NULL;
+    TRY(wire_open(&w, err));
+    TRY(create_processes(&p, err));
+    flux1_status st;
+    TRY_CLEANUP(engine_open(w, START_SECONDS, wire_failed, p, &p->engine, err));
+    p->count = engine_count(p->engine);
+    p->index = engine_index(p->engine);
+    if (p->count == 1 && processes_launched())
+        TRY_CLEANUP(error_set(err, FLUX1_ERR_UNSUPPORTED,
+                              "the launcher has started several processes, but %s knows of one: start them with Open "
+                              "MPI's mpirun, or srun --mpi=pmix",
+                              w->library()));
+    TRY_CLEANUP(make_room(p, err));
+    TRY_CLEANUP(introduce(p, mine, err));
+    *out = p;
+cleanup:
+    if (st != FLUX1_OK) {
+        engine_close(p->engine, p->alike || p->count == 1, FINALIZE_SECONDS);
+        control_close(p->control);
+        release(p);
+    }
+    return st;
+}
+
+bool processes_gone(processes *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool gone = p->gone;
+    pthread_mutex_unlock(&p->lock);
+    return gone;
+}
+
+/* The leader waits until all followers have left, so that MPI ends at once everywhere. */
+static bool say_goodbye(processes *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool told = p->over; /* the follower: by the leader */
+    p->over = true;
+    if (p->count > 1 && !p->gone)
+        control_send(p->control, p->index == 0 ? -1 : 0, FRAME_BYE, NULL, 0);
+    for (int i = 1; p->index == 0 && i < p->count && !p->gone; i++)
+        while (!p->left[i] && !p->gone)
+            pthread_cond_wait(&p->changed, &p->lock);
+    bool orderly = !p->gone && (p->index == 0 || told);
+    pthread_mutex_unlock(&p->lock);
+    return orderly;
+}
+
+void processes_close(processes *p)
+{
+    if (!p)
+        return;
+    bool orderly = say_goodbye(p);
+    engine_close(p->engine, orderly, FINALIZE_SECONDS);
+    control_close(p->control);
+    release(p);
+}
