@@ -36,7 +36,7 @@ void fill_request(const options *opt, flux1_generate_params *params);
  * may be NULL. */
 int open_context(const options *opt, flux1_context **out);
 /* Another one like it, which logs nothing and prints no error: for work in parallel with the first. */
-bool open_silent_context(const options *opt, flux1_context **out);
+flux1_status open_silent_context(const options *opt, flux1_context **out);
 
 /* Prints the context's message (NULL: out of memory) with the options that it is about; returns the exit status. */
 int report(flux1_context *context, flux1_status status);

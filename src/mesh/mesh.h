@@ -58,7 +58,8 @@ typedef struct mesh_device {
     const ops_device_kind *kind; /* enough for a dry run */
     ops_device *device;          /* shared by all ranks; NULL if only dry runs are made */
     ops_device **own;            /* [ranks]: one each, linked if the kind has links; NULL: they share `device` */
-    ops_config config;           /* threads: of all ranks together */
+    ops_config config;           /* threads: of this process's ranks together */
+    struct processes *processes; /* NULL: all ranks are in this process */
 } mesh_device;
 
 /* What a rank runs. All ranks must make the same sequence of collective calls. */

@@ -6,6 +6,7 @@
 #include "pipeline/folder.h"
 
 struct session;
+struct processes;
 
 struct flux1_context {
     mesh_config mesh;
@@ -16,6 +17,8 @@ struct flux1_context {
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
     bool ready;                 /* flux1_context_create went well */
     struct session *sessions;
+    uint64_t last_session;       /* the number of the session that was opened last */
+    struct processes *processes; /* NULL: all ranks are in this one */
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
     atomic_int cancel;

@@ -10,11 +10,12 @@
 
 /* What a stage will need. Of a stage with steps, one step is planned (stage_plan_repeat). */
 typedef struct stage_plan {
-    size_t *arena;   /* [ranks]: bytes */
-    size_t memory;   /* of activations, of all ranks */
-    ops_count count; /* of all ranks and steps */
-    double flops;    /* of rank 0 and all steps: what its ticks count */
-    double *ticks;   /* [tick_count]: rank 0's FLOPs at each tick that was planned */
+    size_t *arena;                  /* [ranks]: bytes */
+    size_t *scratch, *held, *block; /* [ranks]: what `count` calls own_bytes, held_bytes and block_bytes */
+    size_t memory;                  /* of activations, of all ranks */
+    ops_count count;                /* of all ranks and steps */
+    double flops;                   /* of rank 0 and all steps: what its ticks count */
+    double *ticks;                  /* [tick_count]: rank 0's FLOPs at each tick that was planned */
     size_t tick_count;
     double opening,
         step; /* a stage with steps: rank 0's FLOPs before the first one (at ticks[0 … opening_ticks)), and of each */
@@ -94,6 +95,8 @@ flux1_status vae_encode_body(void *job, mesh *m);
 /* Dry-runs body for every rank. `t` is the job's ticker; the job's session must be NULL. */
 flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, ticker *t,
                              stage_plan *out, flux1_error *err);
+/* Gives a plan its tables by rank, zeroed. */
+flux1_status stage_plan_create(int ranks, stage_plan *p, flux1_error *err);
 /* Turns a plan of one step into one of `steps`. */
 void stage_plan_repeat(stage_plan *p, int64_t steps);
 void stage_plan_free(stage_plan *p);
