@@ -136,7 +136,7 @@ static flux1_status reserve(follower *f, uint64_t number, parcel *p)
     TRY(session_describe_reserve(p, mesh_ranks(&c->mesh), &bytes, &c->error));
     TRY(parcel_end(p, &c->error));
     TRY(team_exchange(c, p));
-    return session_reserve_here(c, m->session, bytes);
+    return mesh_reserve(m->session->mesh, bytes, &c->error);
 }
 
 /* What a batch has left. */

@@ -126,11 +126,6 @@ void session_use(flux1_context *c, session *s, const flux1_model *m)
     s->model = m->number;
 }
 
-flux1_status session_reserve_here(flux1_context *c, session *s, const size_t *arena_bytes)
-{
-    return mesh_reserve(s->mesh, arena_bytes + team_ranks(c).begin, &c->error);
-}
-
 static flux1_status rest_body(void *arg, mesh *m)
 {
     (void)arg;
@@ -224,7 +219,7 @@ static flux1_status order_reserve(flux1_context *c, session *s, const size_t *ar
 flux1_status session_reserve(flux1_context *c, session *s, const size_t *arena_bytes)
 {
     TRY(order_reserve(c, s, arena_bytes));
-    return end_of_order(c, session_reserve_here(c, s, arena_bytes));
+    return end_of_order(c, mesh_reserve(s->mesh, arena_bytes, &c->error));
 }
 
 static flux1_status order_give(flux1_context *c, session *s)

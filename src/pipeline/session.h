@@ -69,9 +69,6 @@ void session_use(struct flux1_context *c, session *s, const struct flux1_model *
 /* Releases activations of all ranks: mesh_run. */
 flux1_status session_rest(session *s, flux1_error *err);
 
-/* Of this process's ranks: mesh_reserve. */
-flux1_status session_reserve_here(struct flux1_context *c, session *s, const size_t *arena_bytes);
-
 void sessions_close(struct flux1_context *c);
 
 /* What an order to take a session for a model says, beside the session (team.h). */
