@@ -79,13 +79,16 @@ typedef enum flux1_dtype {
 typedef enum flux1_log_level { FLUX1_LOG_INFO = 0, FLUX1_LOG_WARNING = 1 } flux1_log_level;
 
 typedef struct flux1_context_params {
-    size_t size;         /* set by the defaults function: the version of the struct */
-    const char *device;  /* "cpu" (default); "cuda" or "cuda:N", the N-th GPU; or "ref", the slow plain-C definition */
-    const char *mesh;    /* "RxC", such as "2x4", or with the axes of sp and tp, "2x4sp1tp0"; NULL or "": one device. On
-                            a CPU the ranks are threads */
+    size_t size;        /* set by the defaults function: the version of the struct */
+    const char *device; /* "cpu" (default); "cuda" or "cuda:N", the N-th GPU; or "ref", the slow plain-C definition */
+    /* "RxC", such as "2x4", or with the axes of sp and tp, "2x4sp1tp0"; NULL or "": one device. On a CPU the ranks are
+     * threads (or processes) */
+    const char *mesh;
     const char *sp, *tp; /* "FACTOR@AXIS", such as "2@0" and "4@1"; NULL: sp takes axis 0 and tp axis 1 */
-    int threads;         /* of all ranks together; 0: the number of physical cores */
-    flux1_dtype dtype;   /* AUTO: bf16 if the hardware multiplies it, otherwise f32 */
+    /* Of all ranks together; with `processes`, of this process's. 0: the number of physical cores, shared by the
+     * processes of this host */
+    int threads;
+    flux1_dtype dtype; /* AUTO: bf16 if the hardware multiplies it, otherwise f32 */
     /* Bytes of host memory that a request may take. A request that needs more is refused before any work
      * (FLUX1_ERR_LIMIT). Activations, prepared weights, and the pages of mapped files that must be resident at the same
      * time count. 0: what the machine and this process's control groups have available. */
@@ -107,7 +110,12 @@ typedef struct flux1_context_params {
     /* Bytes of all its entries together; the ones that were used longest ago are removed to stay below. 0: what
      * FLUX1_CACHE_SIZE says (80G, 512M), else 100 GiB. */
     uint64_t cache_size;
-    uint64_t reserved[11];
+    /* 1: this program is one of several that a launcher (mpirun, srun) has started, with equal parameters; they share
+     * the mesh's ranks, at least one each (more are threads). flux1_context_create waits for all of them. The first
+     * process (flux1_context_info.process 0) then uses the context as always; the others call flux1_context_follow.
+     * One such context per program. max_memory is then each host's. */
+    int processes;
+    uint64_t reserved[10];
 } flux1_context_params;
 
 FLUX1_API void flux1_context_params_defaults(flux1_context_params *params);
@@ -131,9 +139,16 @@ typedef struct flux1_context_info {
     int runs_ahead;                         /* 1: the device works while the host does something else */
     int encoders_apart;                     /* 1: the text encoders have a device of their own */
     uint64_t max_memory, max_device_memory; /* the limits in use; max_device_memory 0: it computes in host memory */
-    uint64_t reserved[8];
+    int process, processes;                 /* which of how many; 0 of 1 */
+    uint64_t reserved[7];
 } flux1_context_info;
+/* FLUX1_ERR_COMM if a process of the mesh is gone: then nothing works on this context any more. */
 FLUX1_API flux1_status flux1_context_get_info(flux1_context *context, flux1_context_info *info);
+
+/* In all processes but the first (flux1_context_params.processes): carries out what the first one's calls ask of this
+ * process, until that one destroys its context (FLUX1_OK), or a process is gone (FLUX1_ERR_COMM). Models are opened at
+ * the first process's paths. */
+FLUX1_API flux1_status flux1_context_follow(flux1_context *context);
 
 /* Asks the call running on this context to stop; it returns FLUX1_ERR_CANCELLED soon. With no call running it does
  * nothing (see flux1_cancel_token). Safe in a signal handler. */

@@ -229,7 +229,7 @@ static void start_encoder(void *user, const flux1_progress *progress)
     read_next(b, false);
     if (!b->next || b->next->text)
         return;
-    if (!e->context && !open_silent_context(b->opt, &e->context)) {
+    if (!e->context && open_silent_context(b->opt, &e->context) != FLUX1_OK) {
         e->enabled = false;
         return;
     }
@@ -273,7 +273,11 @@ int batch_run(const options *opt)
     batch b = {.opt = opt, .session = {.opt = opt}};
     if (!options_fit(opt))
         return EXIT_USAGE;
-    int last = EXIT_DONE;
+    int last = session_join(&b.session);
+    if (last != EXIT_DONE) {
+        session_close(&b.session);
+        return last;
+    }
     for (read_next(&b, true); b.next; read_next(&b, true)) {
         b.current = b.next;
         b.next = NULL;
@@ -296,7 +300,7 @@ int batch_run(const options *opt)
             break;
     }
     if (was_interrupted()) /* between two requests or while waiting for a line: not reported yet */
-        b.status = last == EXIT_INTERRUPTED ? last : report(NULL, FLUX1_ERR_CANCELLED);
+        b.status = last == EXIT_INTERRUPTED ? last : report(b.session.context, FLUX1_ERR_CANCELLED);
     free_job(b.next);
     lines_free(&b.lines);
     flux1_context_destroy(b.ahead.context);

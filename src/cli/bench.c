@@ -40,10 +40,12 @@ int bench_run(const options *opt)
     flux1_bench_params params;
     flux1_error err = {0};
     char *json = NULL;
-    if (v[OPT_MODEL].given && (v[OPT_VARIANT].given || v[OPT_WEIGHTS].given)) {
+    catch_signals();
+    int status = open_context(opt, &context); /* other processes may wait for it */
+    if (status == EXIT_DONE && v[OPT_MODEL].given && (v[OPT_VARIANT].given || v[OPT_WEIGHTS].given)) {
         print_error("--%s cannot be combined with --model: it is for synthetic weights",
                     v[OPT_VARIANT].given ? "variant" : "weights");
-        return EXIT_USAGE;
+        status = EXIT_USAGE;
     }
     if (v[OPT_RUNS].given && (v[OPT_STAGE].given || v[OPT_REPEATS].given)) {
         print_error("--%s cannot be combined with --runs, which times whole pipelines",
@@ -51,8 +53,6 @@ int bench_run(const options *opt)
         return EXIT_USAGE;
     }
     fill_bench(opt, &params);
-    catch_signals();
-    int status = open_context(opt, &context);
     if (status == EXIT_DONE) {
         watch_signals(context);
         flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_bench_json(context, &params, &json);

@@ -38,7 +38,7 @@ void fill_request(const options *opt, flux1_generate_params *params);
  * may be NULL. */
 int open_context(const options *opt, flux1_context **out);
 /* Another one like it, which logs nothing and prints no error: for work in parallel with the first. */
-bool open_silent_context(const options *opt, flux1_context **out);
+flux1_status open_silent_context(const options *opt, flux1_context **out);
 
 /* A tool's JSON on standard output, as it is or, without --json, as a text for people. Returns the exit status. */
 int print_result(const options *opt, const char *json);

@@ -5,6 +5,7 @@
 #include "cli/builtin.h"
 #include "cli/console.h"
 #include "cli/hints.h"
+#include "cli/launcher.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -155,6 +156,7 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
     params.cache_size = v[OPT_CACHE_SIZE].seed;
     if (v[OPT_DTYPE].given)
         params.dtype = dtype_named(v[OPT_DTYPE].text);
+    params.processes = opt->command != COMMAND_INFO && launcher_processes() > 1;
     params.log = log;
     return flux1_context_create(&params, out);
 }
@@ -165,15 +167,29 @@ int open_context(const options *opt, flux1_context **out)
     return st == FLUX1_OK ? EXIT_DONE : report(*out, st);
 }
 
-bool open_silent_context(const options *opt, flux1_context **out) { return create_context(opt, NULL, out) == FLUX1_OK; }
+flux1_status open_silent_context(const options *opt, flux1_context **out) { return create_context(opt, NULL, out); }
+
+/* Where one of several processes has ended, the launcher sends SIGTERM to the others: that is not the cause. True where
+ * it is so; the context's message then says it. */
+static bool lost_process(flux1_context *context)
+{
+    flux1_context_info info = {.size = sizeof info};
+    if (!context || launcher_processes() == 1)
+        return false;
+    usleep(100000); /* the news may be a little behind the signal */
+    return flux1_context_get_info(context, &info) == FLUX1_ERR_COMM;
+}
 
 int report(flux1_context *context, flux1_status status)
 {
     if (status == FLUX1_OK)
         return EXIT_DONE;
     if (status == FLUX1_ERR_CANCELLED && was_interrupted()) {
-        print_error("interrupted");
-        return EXIT_INTERRUPTED;
+        if (!lost_process(context)) {
+            print_error("interrupted");
+            return EXIT_INTERRUPTED;
+        }
+        status = FLUX1_ERR_COMM;
     }
     const char *message = context ? flux1_context_message(context) : "";
     builder hints = {0};
@@ -206,12 +222,13 @@ static void on_signal(int number)
 
 void catch_signals(void)
 {
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1};
+    size_t count = sizeof numbers / sizeof *numbers - (launcher_processes() == 1); /* SIGUSR1: from flux1 --launch */
     token = flux1_cancel_token_create(); /* of the process; NULL: requests still ask was_interrupted */
     struct sigaction action = {.sa_handler = on_signal}, before;
     sigemptyset(&action.sa_mask);
     action.sa_flags = SA_RESTART;
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    for (size_t i = 0; i < count; i++)
         /* nohup and a shell's & say that a signal is to be ignored: it stays so */
         if (sigaction(numbers[i], NULL, &before) == 0 && before.sa_handler != SIG_IGN)
             sigaction(numbers[i], &action, NULL);

@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 /* There is one standard error in a process. */
-static bool quiet_mode, line_shown;
+static bool quiet_mode, muted, line_shown;
 static char subject[80];
 
 void console_quiet(bool quiet) { quiet_mode = quiet; }
+
+void console_mute(bool mute) { muted = mute; }
 
 void console_subject(const char *text) { snprintf(subject, sizeof subject, "%s", text ? text : ""); }
 
@@ -33,6 +35,8 @@ void console_wipe(void)
 static void print_line(const char *about, const char *format, va_list ap)
 {
     char line[8192];
+    if (muted)
+        return;
     size_t begin = (size_t)snprintf(line, sizeof line, "flux1: %s", about);
     int n = vsnprintf(line + begin, sizeof line - begin - 1, format, ap);
     size_t end = n < 0 ? begin : (size_t)n + begin < sizeof line - 2 ? (size_t)n + begin : sizeof line - 2;

@@ -11,6 +11,9 @@ void print_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void print_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void console_quiet(bool quiet);
 
+/* From here on nothing is printed to standard error, errors included: another process says it. */
+void console_mute(bool mute);
+
 /* Put in front of each error from here on ("standard input, line 3: "); NULL: nothing. */
 void console_subject(const char *subject);
 

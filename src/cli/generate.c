@@ -8,7 +8,9 @@ int generate_run(const options *opt)
     catch_signals();
     if (opt->values[OPT_JSONL].given)
         return batch_run(opt);
-    int status = request_run(&s, opt, NULL);
+    int status = session_join(&s);
+    if (status == EXIT_DONE)
+        status = request_run(&s, opt, NULL);
     if (status == EXIT_DONE)
         status = finish_output(status);
     session_close(&s);

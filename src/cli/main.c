@@ -4,10 +4,13 @@
 
 #include "cli/console.h"
 #include "cli/hints.h"
+#include "cli/launch.h"
+#include "cli/launcher.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 typedef int command_fn(const options *opt);
 static command_fn *const runs[COMMAND_COUNT] = {generate_run, tokenize_run, info_run, bench_run, plan_run, cache_run};
@@ -87,11 +90,19 @@ int main(int argc, char **argv)
     int cmd = find_command(name);
     if (cmd < 0)
         return unknown_command(name);
+    console_mute(launcher_process() > 0); /* the first process says it for all */
     if (!options_parse((command)cmd, argc - 1, argv + 1, &opt))
         return EXIT_USAGE;
     if (opt.values[OPT_HELP].given)
         return help_run(name);
     console_quiet(opt.values[OPT_QUIET].given);
     hints_command((command)cmd);
-    return runs[cmd](&opt);
+    int status = EXIT_DONE;
+    if (!(IN_PROCESSES & 1u << cmd) || !launch_run(&opt, argc, argv, &status))
+        status = IN_PROCESSES & 1u << cmd && launcher_process() > 0 ? launch_follow(&opt) : runs[cmd](&opt);
+    if (launcher_processes() > 1 && status != EXIT_DONE) {
+        fflush(NULL);
+        _exit(status); /* after a failure MPI's end may wait for processes that are gone */
+    }
+    return status;
 }

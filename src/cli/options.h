@@ -32,6 +32,7 @@ typedef enum command {
 #define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH | IN_PLAN)
 #define IN_EVERY (IN_ALL | IN_CACHE)
 #define IN_RUNS (IN_GENERATE | IN_INFO | IN_BENCH)
+#define IN_PROCESSES (IN_GENERATE | IN_BENCH) /* over several processes */
 
 typedef enum option_kind {
     OPTION_FLAG,   /* no argument */
@@ -114,7 +115,7 @@ typedef enum option_kind {
     X(TRACED, "traced", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                            \
       "on a GPU, capture a denoising step as a graph once and replay it (default: yes)")                               \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS | IN_PLAN,                                                   \
-      "number of threads (default: one per physical core)")                                                            \
+      "number of threads, of each process (default: one per physical core of the host, shared by its processes)")      \
     X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS | IN_PLAN,                                                           \
       "mesh of devices, such as 2x4, or with the axes of sp and tp, such as 4x8sp1tp0; on a CPU its ranks are "        \
       "threads (default: one device)")                                                                                 \
@@ -122,6 +123,12 @@ typedef enum option_kind {
       "sequence parallel: FACTOR ranks along AXIS of the mesh share the image's tokens (default: all of axis 0)")      \
     X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS | IN_PLAN,                                                       \
       "tensor parallel: FACTOR ranks along AXIS of the mesh share heads and features (default: all of axis 1)")        \
+    X(LAUNCH, "launch", 0, FLAG, NULL, 0, 0, IN_PROCESSES,                                                             \
+      "start the mesh's ranks as processes with mpirun (Open MPI) instead of threads")                                 \
+    X(HOSTFILE, "hostfile", 0, FILE, "FILE", 0, 0, IN_PROCESSES,                                                       \
+      "hosts for --launch, in mpirun's format; all have flux1 and the model at the same paths")                        \
+    X(PROCESSES, "processes", 0, WHOLE, "N", 1, 1024, IN_PROCESSES,                                                    \
+      "number of processes for --launch, which share the mesh's ranks (default: one a rank)")                          \
     X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                                       \
       "refuse a request that needs more of the host's memory than SIZE, such as 8G or 512M (default: what is "         \
       "available)")                                                                                                    \

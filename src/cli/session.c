@@ -1,5 +1,6 @@
 #include "cli/session.h"
 
+#include "cli/launcher.h"
 #include "cli/progress.h"
 
 static int open_once(session *s)
@@ -7,7 +8,7 @@ static int open_once(session *s)
     const char *folder = model_folder(s->opt);
     if (!folder)
         return EXIT_USAGE;
-    int status = open_context(s->opt, &s->context);
+    int status = s->context ? EXIT_DONE : open_context(s->opt, &s->context);
     if (status != EXIT_DONE)
         return status;
     s->info.size = sizeof s->info;
@@ -25,6 +26,8 @@ static int open_once(session *s)
     st = flux1_context_create(&params, &s->writer);
     return st == FLUX1_OK ? EXIT_DONE : report(s->writer, st);
 }
+
+int session_join(session *s) { return launcher_processes() > 1 ? open_context(s->opt, &s->context) : EXIT_DONE; }
 
 int session_open(session *s)
 {

@@ -15,6 +15,10 @@ typedef struct session {
     bool failed;         /* it could not be opened, and no other request can use it */
 } session;
 
+/* Where several processes were started: opens the context, for which the others wait. Prints an error on failure;
+ * returns the exit status. */
+int session_join(session *s);
+
 /* Does nothing where it is open. Prints an error on failure; returns the exit status. */
 int session_open(session *s);
 void session_close(session *s);

@@ -62,7 +62,9 @@ typedef struct mesh_device {
     const ops_device_kind *kind; /* enough for a dry run */
     ops_device *device;          /* shared by all ranks; NULL if only dry runs are made */
     ops_device **own;            /* [ranks]: one each, linked if the kind has links; NULL: they share `device` */
-    ops_config config;           /* threads: of all ranks together */
+    ops_config config;           /* threads: of all ranks of this process together */
+    struct processes *processes; /* over which the ranks are spread; NULL: all are in this process. Then `own` has this
+                                  * process's ranks only, and the processes call mesh_open, mesh_run … alike */
 } mesh_device;
 
 /* What a rank runs. All ranks must make the same sequence of collective calls. */
@@ -80,13 +82,14 @@ flux1_status mesh_open(const mesh_config *c, const mesh_device *d, mesh_session 
 void mesh_close(mesh_session *s);              /* NULL is fine */
 int mesh_session_ranks(const mesh_session *s); /* in this process */
 
-/* Gives each rank an empty arena of at least arena_bytes[rank]. Activations that were left there are lost, weights
- * stay. An arena that is large enough is kept. After a failure some ranks may have none: reserve again. */
+/* Gives each rank of this process an empty arena of at least arena_bytes[rank of the mesh]. Activations that were left
+ * there are lost, weights stay. An arena that is large enough is kept. After a failure some ranks may have none:
+ * reserve again. Other processes do not learn of a failure (processes_abort tells them). */
 flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_error *err);
 
 /* Runs body on all ranks, rank 0 on the caller's thread. A rank that fails or is cancelled aborts the others. When all
- * have returned, err has the message of the rank that failed first, and each rank's arena, brackets and recording are
- * as they were before the body: a failed body leaves nothing but weights, and the next body runs. */
+ * have returned, in all processes, err has the message of the rank that failed first, and each rank's arena, brackets
+ * and recording are as they were before the body: a failed body leaves nothing but weights, and the next body runs. */
 flux1_status mesh_run(mesh_session *s, mesh_body *body, void *arg, flux1_error *err);
 
 /* ---- steps ---- */

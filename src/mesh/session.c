@@ -222,7 +222,7 @@ static flux1_status reserve_arenas(mesh_session *base, const size_t *arena_bytes
 {
     rank_session *s = self(base);
     for (int i = 0; i < s->head.ranks; i++) {
-        flux1_status st = ops_reserve(s->rank[i].m.o, arena_bytes[i]);
+        flux1_status st = ops_reserve(s->rank[i].m.o, arena_bytes[s->transport->first + i]);
         if (st != FLUX1_OK)
             return error_set(err, st, "%s", s->rank[i].error.message);
     }
@@ -232,15 +232,19 @@ static flux1_status reserve_arenas(mesh_session *base, const size_t *arena_bytes
 static flux1_status run_on_ranks(mesh_session *base, mesh_body *body, void *arg, flux1_error *err)
 {
     rank_session *s = self(base);
-    if (!s->connected)
-        TRY(connect_all(s, err));
+    transport *t = s->transport;
+    flux1_error own = {0};
+    flux1_status st = s->connected ? FLUX1_OK : connect_all(s, &own);
+    if (st != FLUX1_OK)
+        return t->fn->agree(t, st, own.message, err);
     s->body = body;
     s->arg = arg;
     s->failed = NULL;
     on_all_ranks(s, run_body);
-    if (!s->failed)
+    st = s->failed ? t->fn->agree(t, s->failed->status, s->failed->error.message, err)
+                   : t->fn->agree(t, FLUX1_OK, NULL, err);
+    if (st == FLUX1_OK)
         return FLUX1_OK;
-    flux1_status st = error_set(err, s->failed->status, "%s", s->failed->error.message);
     on_all_ranks(s, unwind);
     disconnect(s); /* aborted communicators stay so: the next body gets new ones */
     return st;

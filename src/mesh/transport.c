@@ -1,5 +1,7 @@
-/* Transports within one process: their ranks find each other at a rendezvous, one for each communicator of the mesh. */
+/* The ranks of this process find each other at a rendezvous, one for each communicator of the mesh. */
 #include "mesh/transport.h"
+
+#include "mesh/comm_processes.h"
 
 #include <stdlib.h>
 
@@ -8,6 +10,7 @@ typedef struct rendezvous {
     bool made;
     comm_group *group;             /* threads */
     unsigned char id[OPS_LINK_ID]; /* link */
+    span_group *span;              /* mpi */
 } rendezvous;
 
 typedef struct rank_comms {
@@ -18,8 +21,9 @@ typedef struct local_transport {
     transport head;
     int sp, tp;
     const ops_device_kind *kind;
-    rendezvous *at;     /* [tp] of the sp communicators, then [sp] of the tp communicators, then that of all ranks */
-    rank_comms comms[]; /* [ranks] */
+    processes *processes; /* mpi */
+    rendezvous *at;       /* [tp] of the sp communicators, then [sp] of the tp communicators, then that of all ranks */
+    rank_comms comms[];   /* [ranks] */
 } local_transport;
 
 static local_transport *self(transport *t) { return (local_transport *)t; }
@@ -43,6 +47,22 @@ static flux1_status join_link(local_transport *t, rendezvous *at, int size, int 
     return comm_link_create(t->kind, m->o, at->id, size, rank, m->err, out);
 }
 
+static flux1_status join_processes(local_transport *t, rendezvous *at, int size, int rank, mesh *m, comm **out)
+{
+    int i = (int)(at - t->at), first = 0, step = 1;
+    span_kind kind = i < t->tp ? SPAN_SP : i < t->tp + t->sp ? SPAN_TP : SPAN_ALL;
+    if (kind == SPAN_SP) {
+        first = i;
+        step = t->tp;
+    } else if (kind == SPAN_TP) {
+        first = (i - t->tp) * t->tp;
+    }
+    if (!at->made)
+        TRY(span_group_create(t->processes, kind, size, first, step, m->ranks, m->err, &at->span));
+    at->made = true;
+    return comm_processes_create(at->span, rank, m->err, out);
+}
+
 static flux1_status connect_one(local_transport *t, join_fn *join, int at, int size, int rank, mesh *m, comm **kept,
                                 comm **out)
 {
@@ -62,6 +82,7 @@ static flux1_status connect_with(transport *base, join_fn *join, mesh *m)
 
 static flux1_status threads_connect(transport *t, mesh *m) { return connect_with(t, join_threads, m); }
 static flux1_status link_connect(transport *t, mesh *m) { return connect_with(t, join_link, m); }
+static flux1_status mpi_connect(transport *t, mesh *m) { return connect_with(t, join_processes, m); }
 
 /* Does what the table's entry of that name does, with each communicator there is. */
 static void each_comm(local_transport *t, void (*what)(comm **c))
@@ -87,6 +108,18 @@ static void destroy_comm(comm **c)
 }
 
 static void local_abort(transport *t) { each_comm(self(t), abort_comm); }
+static void mpi_abort(transport *t) { processes_abort(self(t)->processes); }
+
+static flux1_status local_agree(transport *t, flux1_status mine, const char *message, flux1_error *err)
+{
+    (void)t;
+    return mine == FLUX1_OK ? mine : error_set(err, mine, "%s", message);
+}
+
+static flux1_status mpi_agree(transport *t, flux1_status mine, const char *message, flux1_error *err)
+{
+    return processes_agree(self(t)->processes, mine, message, err);
+}
 
 static void local_reset(transport *base)
 {
@@ -94,6 +127,7 @@ static void local_reset(transport *base)
     each_comm(t, destroy_comm);
     for (int i = 0; i < t->tp + t->sp + 1; i++) {
         comm_group_destroy(t->at[i].group);
+        span_group_destroy(t->at[i].span);
         t->at[i] = (rendezvous){0};
     }
 }
@@ -105,24 +139,43 @@ static void local_destroy(transport *base)
     free(base);
 }
 
-static const transport_table threads_table = {"threads", threads_connect, local_abort, local_reset, local_destroy};
-static const transport_table link_table = {"link", link_connect, local_abort, local_reset, local_destroy};
+static const transport_table threads_table = {"threads",   threads_connect, local_abort,
+                                              local_agree, local_reset,     local_destroy};
+static const transport_table link_table = {"link", link_connect, local_abort, local_agree, local_reset, local_destroy};
+static const transport_table mpi_table = {"mpi", mpi_connect, mpi_abort, mpi_agree, local_reset, local_destroy};
+
+/* The part of the mesh that is this process's. */
+static flux1_status share(processes *p, int ranks, transport *out, flux1_error *err)
+{
+    if (ranks < processes_count(p))
+        return error_set(err, FLUX1_ERR_ARGUMENT,
+                         "a mesh of %d ranks is too small for %d processes: each has at least one", ranks,
+                         processes_count(p));
+    TRY(processes_spread(p, ranks, err));
+    out->fn = &mpi_table;
+    processes_ranks(p, processes_index(p), ranks, &out->first, &out->ranks);
+    return FLUX1_OK;
+}
 
 flux1_status transport_open(const mesh_config *c, const mesh_device *d, transport **out, flux1_error *err)
 {
     int ranks = mesh_ranks(c), points = c->tp + c->sp + 1;
     bool linked = d->own && d->kind->link_possible && d->kind->link_possible();
-    local_transport *t = calloc(1, sizeof *t + (size_t)ranks * sizeof t->comms[0]);
+    transport head = {.fn = linked ? &link_table : &threads_table, .ranks = ranks};
+    if (d->processes)
+        TRY(share(d->processes, ranks, &head, err));
+    local_transport *t = calloc(1, sizeof *t + (size_t)head.ranks * sizeof t->comms[0]);
     rendezvous *at = calloc((size_t)points, sizeof *at);
     if (!t || !at) {
         free(t);
         free(at);
         return error_oom(err, 0, "the mesh's communicators");
     }
-    t->head = (transport){.fn = linked ? &link_table : &threads_table, .ranks = ranks};
+    t->head = head;
     t->sp = c->sp;
     t->tp = c->tp;
     t->kind = d->kind;
+    t->processes = d->processes;
     t->at = at;
     *out = &t->head;
     return FLUX1_OK;

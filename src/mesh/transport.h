@@ -1,10 +1,10 @@
 /* Transports: where the ranks of a mesh live, and how they are joined by communicators. Each rank is a thread of some
- * process. A transport has the ranks of this process, today all of them:
+ * process. A transport has the ranks of this process:
  *
- *   threads   ranks exchange through this process's memory
- *   link      ranks with a device each exchange over their kind's own connections (NCCL between GPUs)
- *
- * A transport between processes would be a third row, whose `first` and `ranks` are a part of the mesh. */
+ *   threads   all ranks, which exchange through this process's memory
+ *   link      all ranks, with a device each; they exchange over their kind's own connections (NCCL between GPUs)
+ *   mpi       a part of the mesh; other processes have the rest, and what goes there goes over the wire (processes.h)
+ */
 #ifndef FLUX1_MESH_TRANSPORT_H
 #define FLUX1_MESH_TRANSPORT_H
 
@@ -17,8 +17,11 @@ typedef struct transport_table {
     /* Sets m->sp_comm, m->tp_comm and m->all of one of this process's ranks, whose backend is m->o. The communicators
      * belong to the transport. Called once per rank, in order; does not wait for the others. Messages go to m->err. */
     flux1_status (*connect)(transport *t, mesh *m);
-    /* A rank has failed: every wait of this process's ranks, now and later, returns FLUX1_ERR_COMM. From any thread. */
+    /* A rank has failed: every wait of all ranks, now and later, returns FLUX1_ERR_COMM. From any thread. */
     void (*abort)(transport *t);
+    /* How a body went: `mine` and its message (may be NULL if FLUX1_OK) for this process's ranks, which have all
+     * returned; the result for the ranks of all processes, with the message of the one that failed first. */
+    flux1_status (*agree)(transport *t, flux1_status mine, const char *message, flux1_error *err);
     /* Destroys all communicators, aborted or not; no rank may be running. connect makes new ones. */
     void (*reset)(transport *t);
     void (*destroy)(transport *t);

@@ -2,6 +2,9 @@
 #include "pipeline/context.h"
 
 #include "pipeline/session.h"
+#include "pipeline/team.h"
+
+#include "mesh/processes.h"
 
 #include "base/checked.h"
 #include "base/limits.h"
@@ -11,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define TEXT2(x) #x
 #define TEXT(x) TEXT2(x)
@@ -28,55 +32,65 @@ void flux1_context_params_defaults(flux1_context_params *p)
         *p = (flux1_context_params){.size = sizeof *p};
 }
 
-static void close_devices(const mesh_device *d, int ranks)
+/* ---- devices ---- */
+
+static void close_devices(const flux1_context *c, const mesh_device *d)
 {
-    for (int r = 0; d->own && r < ranks; r++)
+    for (int64_t r = 0; d->own && r < team_ranks(c).count; r++)
         ops_device_close(d->own[r]);
     free(d->own);
     ops_device_close(d->device);
 }
 
-/* Where devices of this kind can exchange directly, from `first` on one for each rank if there are as many; otherwise
- * the ranks share it. */
-static flux1_status open_devices(flux1_context *c, const char *name, mesh_device *d)
+/* The ranks that processes before this one have on this host, and all ranks of this host. */
+static void host_ranks(const flux1_context *c, int *before, int *all)
 {
-    int ranks = mesh_ranks(&c->mesh), first, count = 0;
-    TRY(ops_device_find(name, &d->kind, &first, &c->error));
-    TRY(d->kind->open(first, &d->device, &c->error));
-    if (ranks == 1 || !d->device->info.memory)
+    int ranks = mesh_ranks(&c->mesh), first, count, me = c->processes ? processes_index(c->processes) : 0;
+    *before = 0;
+    *all = c->processes ? 0 : ranks;
+    for (int i = 0; c->processes && i < processes_count(c->processes); i++) {
+        if (strcmp(processes_info(c->processes, i)->host, processes_info(c->processes, me)->host) != 0)
+            continue;
+        processes_ranks(c->processes, i, ranks, &first, &count);
+        *before += i < me ? count : 0;
+        *all += count;
+    }
+}
+
+/* Where devices of this kind can exchange directly, from `first` on one for each rank of this host if there are as
+ * many; otherwise the ranks share it. */
+static flux1_status open_own_devices(flux1_context *c, int first, mesh_device *d)
+{
+    int count = 0, before, ranks;
+    host_ranks(c, &before, &ranks);
+    if (mesh_ranks(&c->mesh) == 1 || !d->device->info.memory)
         return FLUX1_OK;
     TRY(d->kind->count(&count, &c->error));
     if (count - first < ranks) {
         context_log(c, FLUX1_LOG_WARNING,
-                    "the mesh has %d ranks and this machine %d device%s from %s on: they share that one and exchange "
-                    "through the host",
+                    "the mesh has %d ranks here and this machine %d device%s from %s on: they share that one and "
+                    "exchange through the host",
                     ranks, count - first, count - first == 1 ? "" : "s", d->device->info.id);
         return FLUX1_OK;
     }
-    if (!(d->own = calloc((size_t)ranks, sizeof *d->own)))
+    if (!(d->own = calloc((size_t)team_ranks(c).count, sizeof *d->own)))
         return error_oom(&c->error, 0, "the mesh's devices");
-    for (int r = 0; r < ranks; r++)
-        TRY(d->kind->open(first + r, &d->own[r], &c->error));
+    for (int r = 0; r < team_ranks(c).count; r++)
+        TRY(d->kind->open(first + before + r, &d->own[r], &c->error));
     return FLUX1_OK;
 }
 
-static flux1_status choose_fp8(mesh_device *d, int ranks, flux1_error *err)
+static flux1_status check_fp8(const ops_device_info *info, flux1_error *err)
 {
-    for (int r = 0; r < ranks; r++) {
-        const ops_device_info *info = d->own ? &d->own[r]->info : &d->device->info;
-        if (!info->fp8)
-            return error_set(
-                err, FLUX1_ERR_UNSUPPORTED,
-                "dtype fp8 wants a GPU of compute capability 8.9 (Ada) or later; %s (%s) does not multiply it, "
-                "dtype %s works here",
-                info->id, info->name, info->bf16 ? "bf16" : "f32");
-    }
-    d->config.arithmetic = d->device->info.bf16 ? DTYPE_BF16 : DTYPE_F32;
-    d->config.fp8 = FP8_ROWS;
-    return FLUX1_OK;
+    if (info->fp8)
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                     "dtype fp8 wants a GPU of compute capability 8.9 (Ada) or later; %s (%s) does not multiply it, "
+                     "dtype %s works here",
+                     info->id, info->name, info->bf16 ? "bf16" : "f32");
 }
 
-static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, int ranks, flux1_error *err)
+static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error *err)
 {
     const ops_device_info *info = &d->device->info;
     switch (wanted) {
@@ -87,7 +101,11 @@ static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, int ranks, 
             return error_set(err, FLUX1_ERR_UNSUPPORTED, "device %s computes in f32 only", info->id);
         d->config.arithmetic = DTYPE_BF16;
         return FLUX1_OK;
-    case FLUX1_DTYPE_FP8: return choose_fp8(d, ranks, err);
+    case FLUX1_DTYPE_FP8:
+        TRY(check_fp8(info, err));
+        d->config.arithmetic = info->bf16 ? DTYPE_BF16 : DTYPE_F32;
+        d->config.fp8 = FP8_ROWS;
+        return FLUX1_OK;
     }
     return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %d: it should be one of flux1_dtype", (int)wanted);
 }
@@ -98,19 +116,68 @@ static uint64_t device_memory(const flux1_context *c)
     return c->device.device->info.memory * (c->device.own ? (uint64_t)mesh_ranks(&c->mesh) : 1);
 }
 
-static flux1_status set_up_device(flux1_context *c, const flux1_context_params *p, const char *name, flux1_dtype wanted,
-                                  mesh_device *d)
+/* What is known of a device before the processes meet. */
+static flux1_status find_device(flux1_context *c, const flux1_context_params *p, const char *name, flux1_dtype wanted,
+                                mesh_device *d, int *first)
 {
-    TRY(open_devices(c, name, d));
-    TRY(choose_dtype(wanted, d, mesh_ranks(&c->mesh), &c->error));
-    d->config.threads = p->threads ? p->threads : cpu_physical_cores();
+    TRY(ops_device_find(name, &d->kind, first, &c->error));
+    TRY(d->kind->open(*first, &d->device, &c->error));
+    TRY(choose_dtype(wanted, d, &c->error));
     d->config.cancel = &c->cancel;
     d->config.eager = p->eager != 0;
     return FLUX1_OK;
 }
 
+/* And what follows from their number on this host. */
+static flux1_status set_up_device(flux1_context *c, const flux1_context_params *p, int first, mesh_device *d)
+{
+    int sharing = c->processes ? processes_info(c->processes, processes_index(c->processes))->on_host : 1;
+    int cores = cpu_physical_cores();
+    TRY(open_own_devices(c, first, d));
+    for (int r = 0; d->config.fp8 && d->own && r < team_ranks(c).count; r++)
+        TRY(check_fp8(&d->own[r]->info, &c->error));
+    d->config.threads = p->threads ? p->threads : cores > sharing ? cores / sharing : 1;
+    d->processes = c->processes;
+    return FLUX1_OK;
+}
+
+/* ---- processes ---- */
+
+/* What all processes must have in common. */
+static void describe_version(const flux1_context *c, char *out, size_t room)
+{
+    const mesh_config *m = &c->mesh;
+    int n = snprintf(out, room, "%s, mesh %dx%d %d@%d %d@%d, %s %s", flux1_version(), m->shape[0], m->shape[1], m->sp,
+                     m->sp_axis, m->tp, m->tp_axis, c->device.kind->name, context_dtype(c));
+    if (c->has_text_device && n > 0 && (size_t)n < room)
+        snprintf(out + n, room - (size_t)n, ", %s", c->text_device.kind->name);
+}
+
+static flux1_status join_processes(flux1_context *c)
+{
+    process_info mine = {.pid = (int)getpid(), .memory = c->max_memory};
+    int ranks = mesh_ranks(&c->mesh);
+    gethostname(mine.host, sizeof mine.host - 1);
+    describe_version(c, mine.version, sizeof mine.version);
+    TRY(processes_open(&mine, &c->processes, &c->error));
+    int count = processes_count(c->processes);
+    if (count <= ranks)
+        return FLUX1_OK;
+    if (!team_leads(c)) { /* all end together, at the first one's word */
+        const void *bytes;
+        size_t size;
+        while (processes_next(c->processes, &bytes, &size, &c->error) == FLUX1_OK && bytes)
+            ;
+    }
+    return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                     "mesh %dx%d has %d rank%s, but %d processes were started: start at most %d, or give a mesh of "
+                     "at least %d ranks",
+                     c->mesh.shape[0], c->mesh.shape[1], ranks, ranks == 1 ? "" : "s", count, ranks, count);
+}
+
 static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
 {
+    int first, text_first = 0;
     c->log = p->log;
     c->log_user = p->log_user;
     TRY(mesh_parse(p->mesh, p->sp, p->tp, &c->mesh, &c->error));
@@ -118,16 +185,20 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
     TRY(prepared_open(p->cache, p->cache_size, &c->cache, &c->error));
-    TRY(set_up_device(c, p, p->device, p->dtype, &c->device));
+    TRY(find_device(c, p, p->device, p->dtype, &c->device, &first));
     c->max_memory = p->max_memory ? p->max_memory : limits_memory();
+    c->has_text_device = p->encoder_device && *p->encoder_device;
+    if (c->has_text_device) { /* the encoders have nothing to multiply in 8 bits */
+        const flux1_dtype wanted = p->dtype == FLUX1_DTYPE_FP8 ? FLUX1_DTYPE_AUTO : p->dtype;
+        TRY(find_device(c, p, strcmp(p->encoder_device, "host") == 0 ? "cpu" : p->encoder_device, wanted,
+                        &c->text_device, &text_first));
+    }
+    if (p->processes)
+        TRY(join_processes(c));
+    TRY(set_up_device(c, p, first, &c->device));
     if (device_memory(c))
         c->max_device_memory = p->max_device_memory ? p->max_device_memory : device_memory(c);
-    if (!p->encoder_device || !*p->encoder_device)
-        return FLUX1_OK;
-    c->has_text_device = true; /* the encoders have nothing to multiply in 8 bits */
-    const flux1_dtype wanted = p->dtype == FLUX1_DTYPE_FP8 ? FLUX1_DTYPE_AUTO : p->dtype;
-    return set_up_device(c, p, strcmp(p->encoder_device, "host") == 0 ? "cpu" : p->encoder_device, wanted,
-                         &c->text_device);
+    return c->has_text_device ? set_up_device(c, p, text_first, &c->text_device) : FLUX1_OK;
 }
 
 const char *context_dtype(const flux1_context *c)
@@ -162,9 +233,10 @@ void flux1_context_destroy(flux1_context *context)
         return;
     sessions_close(context);
     if (context->has_text_device)
-        close_devices(&context->text_device, mesh_ranks(&context->mesh));
-    close_devices(&context->device, mesh_ranks(&context->mesh));
+        close_devices(context, &context->text_device);
+    close_devices(context, &context->device);
     prepared_close(context->cache);
+    processes_close(context->processes);
     free(context);
 }
 
@@ -200,6 +272,8 @@ flux1_status flux1_context_get_info(flux1_context *c, flux1_context_info *info)
     if (info->size < offsetof(flux1_context_info, reserved))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "info->size is not set");
     TRY(context_computes(c));
+    if (c->processes && processes_gone(c->processes))
+        return processes_agree(c->processes, FLUX1_OK, "", &c->error);
     const ops_device_info *d = &c->device.device->info;
     flux1_context_info all = {
         .size = info->size,
@@ -212,6 +286,8 @@ flux1_status flux1_context_get_info(flux1_context *c, flux1_context_info *info)
         .encoders_apart = c->has_text_device && c->text_device.device != c->device.device,
         .max_memory = c->max_memory,
         .max_device_memory = c->max_device_memory,
+        .process = c->processes ? processes_index(c->processes) : 0,
+        .processes = c->processes ? processes_count(c->processes) : 1,
     };
     memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
     return FLUX1_OK;

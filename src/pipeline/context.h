@@ -7,6 +7,7 @@
 #include "weights/prepared_folder.h"
 
 struct session;
+struct processes;
 
 struct flux1_context {
     mesh_config mesh;
@@ -18,6 +19,8 @@ struct flux1_context {
     prepared_folder *cache;     /* of prepared weights on disk; NULL: none */
     bool ready;                 /* flux1_context_create went well */
     struct session *sessions;
+    uint64_t last_session;       /* the number of the session that was opened last */
+    struct processes *processes; /* NULL: all ranks are in this one */
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
     atomic_int cancel;

@@ -80,18 +80,20 @@ static flux1_status plan_tiles(decoder *d)
     return FLUX1_OK;
 }
 
-/* The arena of a picture in tiles serves the largest of them. */
+/* The arena of a picture in tiles serves the largest of them; so with the rest of a rank's memory. */
 static flux1_status largest_arena(decoder *d)
 {
     int ranks = mesh_ranks(&d->context->mesh);
-    d->plan.arena = calloc((size_t)ranks, sizeof *d->plan.arena);
-    if (!d->plan.arena)
-        return error_oom(&d->context->error, 0, "the plan");
+    TRY(stage_plan_create(ranks, &d->plan, &d->context->error));
     d->plan.memory = 0;
     for (int r = 0; r < ranks; r++) {
-        for (int i = 0; i < d->tile_plans; i++)
-            if (d->tile[i].plan.arena[r] > d->plan.arena[r])
-                d->plan.arena[r] = d->tile[i].plan.arena[r];
+        for (int i = 0; i < d->tile_plans; i++) {
+            const stage_plan *tile = &d->tile[i].plan;
+            d->plan.arena[r] = larger(d->plan.arena[r], tile->arena[r]);
+            d->plan.scratch[r] = larger(d->plan.scratch[r], tile->scratch[r]);
+            d->plan.held[r] = larger(d->plan.held[r], tile->held[r]);
+            d->plan.block[r] = larger(d->plan.block[r], tile->block[r]);
+        }
         d->plan.memory += d->plan.arena[r];
     }
     return FLUX1_OK;
@@ -103,7 +105,7 @@ flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request 
     *d = (decoder){.context = c, .model = m, .grid = tile_grid_make(h, w, scale, m->vae.sample_size)};
     d->job.model = m;
     TRY(plan_part(d, h, w, &d->plan));
-    memory_need whole = memory_of(&c->device, &d->plan);
+    memory_need whole = memory_of(c, &c->device, &d->plan, NULL);
     if (!tile_grid_divides(&d->grid) || r->tiling == FLUX1_TILING_NO ||
         (r->tiling == FLUX1_TILING_AUTO && memory_total(whole) <= memory))
         return FLUX1_OK;
@@ -197,7 +199,7 @@ static flux1_status run_part(decoder *d, int64_t h, int64_t w, float *latent, fl
     job->in =
         (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w, d->model->vae.latent_channels}, .data = latent};
     job->out = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, h * w * scale * scale, 3}, .data = pixels};
-    return mesh_run(d->session->mesh, vae_decode_body, job, &d->context->error);
+    return task_run(d->context, d->session, TASK_VAE_DECODE, job);
 }
 
 static flux1_status run_tile(void *user, int64_t y, int64_t x, int64_t height, int64_t width, float *pixels)
@@ -231,7 +233,7 @@ static flux1_status take_session(decoder *d, const size_t *reserve)
     if (d->session)
         return FLUX1_OK;
     TRY(session_take(c, &c->device, d->model, &d->session));
-    flux1_status st = mesh_reserve(d->session->mesh, reserve ? reserve : d->plan.arena, &c->error);
+    flux1_status st = session_reserve(c, d->session, reserve ? reserve : d->plan.arena);
     if (st != FLUX1_OK)
         decoder_rest(d);
     return st;

@@ -69,15 +69,15 @@ static void describe_job(denoiser *d, const request *r)
     d->job.layout =
         (dit_layout){.batch = d->batch, .text_rows = r->length, .image_rows = d->tokens, .passes = r->passes};
     for (int i = 0; i < 2; i++) {
-        d->embeds[i] = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {d->batch, r->length, d->model->t5.d_model}};
-        d->pooled[i] = (tensor){.type = DTYPE_F32, .dims = 2, .shape = {d->batch, d->model->clip.hidden}};
+        d->job.embeds[i] = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {d->batch, r->length, d->model->t5.d_model}};
+        d->job.pooled[i] = (tensor){.type = DTYPE_F32, .dims = 2, .shape = {d->batch, d->model->clip.hidden}};
         d->job.prompts[i] = (dit_prompts){.batch = d->batch,
                                           .text_rows = r->length,
                                           .steps = r->steps,
                                           .sigmas = d->sigmas,
                                           .guidance = d->guidance,
-                                          .prompt_embeds = &d->embeds[i],
-                                          .pooled = &d->pooled[i]};
+                                          .prompt_embeds = &d->job.embeds[i],
+                                          .pooled = &d->job.pooled[i]};
     }
 }
 
@@ -104,7 +104,7 @@ flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request
 static flux1_status gather_texts(denoiser *d, int which)
 {
     const flux1_text *first = which ? d->rows[0].negative : d->rows[0].text;
-    tensor *all[] = {&d->embeds[which], &d->pooled[which]};
+    tensor *all[] = {&d->job.embeds[which], &d->job.pooled[which]}; /* of one row: the text's own data */
     for (int i = 0; i < 2; i++) {
         tensor *t = all[i];
         if (d->batch == 1) {
@@ -144,8 +144,8 @@ static flux1_status open_for(denoiser *d, const size_t *reserve)
     TRY(session_take(c, &c->device, d->model, &d->session));
     d->job.session = d->session;
     d->job.recording = session_recording(d->session, &d->shape);
-    TRY(mesh_reserve(d->session->mesh, reserve ? reserve : d->plan.arena, &c->error));
-    return mesh_run(d->session->mesh, dit_open_body, &d->job, &c->error);
+    TRY(session_reserve(c, d->session, reserve ? reserve : d->plan.arena));
+    return task_run(c, d->session, TASK_DIT_OPEN, &d->job);
 }
 
 flux1_status denoiser_open(denoiser *d, const batch_row *rows, const size_t *reserve, progress *p, double *opening)
@@ -168,15 +168,15 @@ flux1_status denoiser_open(denoiser *d, const batch_row *rows, const size_t *res
 
 flux1_status denoiser_start(denoiser *d, const tensor *noise)
 {
-    d->job.noise = noise;
+    d->job.noise = *noise;
     d->job.failed = false;
-    return mesh_run(d->session->mesh, dit_start_body, &d->job, &d->context->error);
+    return task_run(d->context, d->session, TASK_DIT_START, &d->job);
 }
 
-static flux1_status run_at(denoiser *d, int64_t k, mesh_body *body)
+static flux1_status run_at(denoiser *d, int64_t k, task what)
 {
     d->job.step = k;
-    flux1_status st = mesh_run(d->session->mesh, body, &d->job, &d->context->error);
+    flux1_status st = task_run(d->context, d->session, what, &d->job);
     d->job.failed = st != FLUX1_OK;
     return st;
 }
@@ -184,18 +184,18 @@ static flux1_status run_at(denoiser *d, int64_t k, mesh_body *body)
 flux1_status denoiser_step(denoiser *d, int64_t k)
 {
     size_t ticks = d->job.ticker.next;
-    flux1_status st = run_at(d, k, dit_whole_step_body);
+    flux1_status st = run_at(d, k, TASK_DIT_WHOLE_STEP);
     if (st != FLUX1_OK)
         d->job.ticker.next = ticks;
     return st;
 }
 
-flux1_status denoiser_submit(denoiser *d, int64_t k) { return run_at(d, k, dit_step_body); }
+flux1_status denoiser_submit(denoiser *d, int64_t k) { return run_at(d, k, TASK_DIT_STEP); }
 
 flux1_status denoiser_wait(denoiser *d, int64_t k)
 {
     d->job.step = k;
-    return mesh_run(d->session->mesh, dit_step_end_body, &d->job, &d->context->error);
+    return task_run(d->context, d->session, TASK_DIT_STEP_END, &d->job);
 }
 
 /* On one device of its own. Elsewhere a step is done when it is submitted, or its ranks exchange what they have found
@@ -207,9 +207,10 @@ bool denoiser_runs_ahead(const denoiser *d)
 
 flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent)
 {
-    d->job.sigma_next = expected_of < 0 ? NULL : &d->sigmas[expected_of + 1];
+    d->job.expected = expected_of >= 0;
+    d->job.sigma_next = d->job.expected ? d->sigmas[expected_of + 1] : 0;
     d->job.latent = latent;
-    return mesh_run(d->session->mesh, dit_latent_body, &d->job, &d->context->error);
+    return task_run(d->context, d->session, TASK_DIT_LATENT, &d->job);
 }
 
 void denoiser_rest(denoiser *d)
@@ -227,8 +228,8 @@ void denoiser_close(denoiser *d)
     denoiser_rest(d);
     stage_plan_free(&d->plan);
     for (int i = 0; i < 2 && d->batch > 1; i++) {
-        tensor_free(&d->embeds[i]);
-        tensor_free(&d->pooled[i]);
+        tensor_free(&d->job.embeds[i]);
+        tensor_free(&d->job.pooled[i]);
     }
     free(d->job.rank);
     free(d->rows);

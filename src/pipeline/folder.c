@@ -209,6 +209,30 @@ static struct flux1_model *new_model(const char *path)
     return m;
 }
 
+static uint64_t mix(uint64_t sum, const void *bytes, size_t size) /* FNV-1a */
+{
+    for (size_t i = 0; i < size; i++)
+        sum = (sum ^ ((const unsigned char *)bytes)[i]) * 0x100000001b3ull;
+    return sum;
+}
+
+/* Every tensor's name and shape, and of the configs what these do not show. */
+static uint64_t sum_of_sizes(const struct flux1_model *m)
+{
+    uint64_t sum = 0xcbf29ce484222325ull;
+    const int64_t heads[] = {m->clip.heads, m->t5.heads, m->dit.heads, m->vae.groups, (int64_t)m->dit.axis_count};
+    const double reals[] = {m->clip.eps, m->t5.eps, m->vae.scaling, m->vae.shift};
+    for (int c = 0; c < COMPONENTS; c++)
+        for (size_t i = 0; i < store_count(m->store[c]); i++) {
+            const store_tensor *t = store_at(m->store[c], i);
+            sum = mix(sum, t->name, strlen(t->name) + 1);
+            sum = mix(sum, t->view.shape, (size_t)t->view.dims * sizeof t->view.shape[0]);
+        }
+    sum = mix(sum, heads, sizeof heads);
+    sum = mix(sum, m->dit.axes, m->dit.axis_count * sizeof m->dit.axes[0]);
+    return mix(sum, reals, sizeof reals);
+}
+
 flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err)
 {
     flux1_status st;
@@ -223,6 +247,7 @@ flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error
     set_lengths(m);
     TRY_CLEANUP(open_stores(m, err));
     TRY_CLEANUP(check_tensors(m, err));
+    m->sizes = sum_of_sizes(m);
     *out = m;
     return FLUX1_OK;
 cleanup:
@@ -303,6 +328,8 @@ flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data
     struct flux1_model *m = new_model(variant);
     if (!m)
         return error_oom(err, 0, "the model");
+    m->synthetic = true;
+    m->weights = weights;
     true_size(m, dev);
     set_lengths(m);
     for (int c = 0; c < COMPONENTS; c++)
@@ -313,4 +340,17 @@ flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data
 cleanup:
     folder_close(m);
     return st;
+}
+
+flux1_status folder_open_source(const model_source *source, struct flux1_model **out, flux1_error *err)
+{
+    TRY(source->synthetic ? folder_synthetic(source->path, source->weights, true, out, err)
+                          : folder_open(source->path, out, err));
+    if ((*out)->sizes == source->sizes)
+        return FLUX1_OK;
+    folder_close(*out);
+    *out = NULL;
+    return error_set(err, FLUX1_ERR_MODEL,
+                     "%s: this model is not the one that the leading process has under that name; copy it to all hosts",
+                     source->path);
 }

@@ -25,7 +25,10 @@ const char *component_folder(component c);
 
 struct flux1_model {
     uint64_t number; /* no two models of a process have the same */
-    char *path;
+    char *path;      /* of the folder; of a synthetic model: its variant */
+    bool synthetic;
+    dtype weights;  /* of a synthetic model */
+    uint64_t sizes; /* stands for what of the configs and tensors must be equal in all processes */
     clip_config clip;
     t5_config t5;
     dit_config dit;
@@ -49,6 +52,19 @@ flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data
                               flux1_error *err);
 
 void folder_close(struct flux1_model *m);
+
+/* How another process opens the same model. */
+enum { FOLDER_PATH_MAX = 4096 };
+typedef struct model_source {
+    uint64_t number; /* in the process that it comes from */
+    char path[FOLDER_PATH_MAX];
+    bool synthetic;
+    dtype weights;
+    uint64_t sizes;
+} model_source;
+
+/* FLUX1_ERR_MODEL if what is there has other sizes. */
+flux1_status folder_open_source(const model_source *source, struct flux1_model **out, flux1_error *err);
 
 /* Only the tokenizers of a folder: path/tokenizer and path/tokenizer_2. */
 flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out,

@@ -1,46 +1,102 @@
 #include "pipeline/memory.h"
 
 #include "base/builder.h"
+#include "mesh/processes.h"
 #include "base/units.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-memory_need memory_of(const mesh_device *d, const stage_plan *p)
+/* The first process on the host of process i. */
+static int host_of(const flux1_context *c, int i)
+{
+    int first = 0;
+    while (strcmp(processes_info(c->processes, first)->host, processes_info(c->processes, i)->host) != 0)
+        first++;
+    return first;
+}
+
+/* What the host of this process may give: the least that a process there has found. */
+static uint64_t host_limit(const flux1_context *c, int process)
+{
+    uint64_t limit = process == 0 ? c->max_memory : UINT64_MAX;
+    for (int i = 0; c->processes && i < processes_count(c->processes); i++)
+        if (host_of(c, i) == process && processes_info(c->processes, i)->memory < limit)
+            limit = processes_info(c->processes, i)->memory;
+    return limit;
+}
+
+static uint64_t limit_of(const flux1_context *c, const memory_need *n)
+{
+    return n->device ? c->max_device_memory : host_limit(c, n->process);
+}
+
+/* Ranks first … first + count − 1 of a plan. A device with memory of its own streams what it cannot hold. */
+static void add_ranks(memory_need *n, const stage_plan *p, int first, int count)
+{
+    for (int r = first; p && r < first + count; r++) {
+        n->activations += p->arena[r];
+        n->scratch += n->device ? 0 : p->scratch[r];
+        n->held += n->device ? 0 : p->held[r];
+        n->mapped += n->device ? 0 : p->block[r];
+    }
+}
+
+/* Of the ranks on the host whose first process is `host`. */
+static memory_need need_of_host(const flux1_context *c, memory_need n, int host, const stage_plan *p,
+                                const stage_plan *beside)
+{
+    int ranks = mesh_ranks(&c->mesh), first, count;
+    n.process = host;
+    for (int i = host; i < processes_count(c->processes); i++) {
+        if (host_of(c, i) != host)
+            continue;
+        processes_ranks(c->processes, i, ranks, &first, &count);
+        add_ranks(&n, p, first, count);
+        add_ranks(&n, beside, first, count);
+    }
+    return n;
+}
+
+/* Negative: it lacks. */
+static double to_spare(const flux1_context *c, const memory_need *n)
+{
+    return (double)limit_of(c, n) - (double)memory_total(*n);
+}
+
+memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside)
 {
     const ops_device_info *info = &d->device->info;
-    bool own = info->memory > 0;
-    /* a device with memory of its own streams what it cannot hold */
-    return (memory_need){.activations = p->memory,
-                         .scratch = own ? 0 : p->count.own_bytes,
-                         .held = own ? 0 : p->count.held_bytes,
-                         .mapped = own ? 0 : p->count.block_bytes,
-                         .device = own,
-                         .bf16 = info->bf16 && d->config.arithmetic == DTYPE_F32};
+    const memory_need none = {.device = info->memory > 0, .bf16 = info->bf16 && d->config.arithmetic == DTYPE_F32};
+    memory_need all = none;
+    if (!c->processes || none.device) {
+        add_ranks(&all, p, 0, mesh_ranks(&c->mesh));
+        add_ranks(&all, beside, 0, mesh_ranks(&c->mesh));
+        return all;
+    }
+    all = need_of_host(c, none, 0, p, beside);
+    for (int i = 1; i < processes_count(c->processes); i++) {
+        memory_need n = none;
+        if (host_of(c, i) == i)
+            n = need_of_host(c, none, i, p, beside);
+        if (n.process == i && to_spare(c, &n) < to_spare(c, &all))
+            all = n;
+    }
+    return all;
 }
 
 uint64_t memory_total(memory_need n) { return (uint64_t)n.activations + n.scratch + n.held + n.mapped; }
 
-memory_need memory_sum(memory_need a, memory_need b)
+size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken)
 {
-    return (memory_need){.activations = a.activations + b.activations,
-                         .scratch = a.scratch + b.scratch,
-                         .held = a.held + b.held,
-                         .mapped = a.mapped + b.mapped,
-                         .device = a.device,
-                         .bf16 = a.bf16 || b.bf16};
-}
-
-static uint64_t limit_of(const flux1_context *c, bool device) { return device ? c->max_device_memory : c->max_memory; }
-
-size_t memory_beside(const flux1_context *c, const mesh_device *d, memory_need taken)
-{
-    uint64_t limit = limit_of(c, d->device->info.memory > 0), used = memory_total(taken);
+    const memory_need n = memory_of(c, d, taken, NULL);
+    uint64_t limit = limit_of(c, &n), used = memory_total(n);
     return limit > used ? (size_t)(limit - used) : 0;
 }
 
-bool memory_fits(const flux1_context *c, memory_need n) { return memory_total(n) <= limit_of(c, n.device); }
+bool memory_fits(const flux1_context *c, memory_need n) { return memory_total(n) <= limit_of(c, &n); }
 
 static const char *const HINTS[] = {"a smaller picture", "decoding in tiles", "a smaller batch",
                                     "no previews",       "fewer steps",       "a smaller max_sequence_length",
@@ -92,9 +148,11 @@ flux1_status memory_check(flux1_context *c, memory_need n, unsigned hints, const
     va_end(ap);
     builder_format(&b, "%s takes %s of %s memory", what, format_bytes(all, sizeof all, (double)memory_total(n)),
                    n.device ? "device" : "host");
+    if (n.process)
+        builder_format(&b, " on %s", processes_info(c->processes, n.process)->host);
     add_parts(&b, &n);
     builder_format(&b, ", more than the %s that it may have (%s)",
-                   format_bytes(limit, sizeof limit, (double)limit_of(c, n.device)),
+                   format_bytes(limit, sizeof limit, (double)limit_of(c, &n)),
                    n.device ? "max_device_memory" : "max_memory");
     add_hints(&b, n.bf16 ? hints | HINT_DTYPE : hints);
     flux1_status st = builder_take(&b, "a message", &text, &c->error);

@@ -5,7 +5,8 @@
 #include "pipeline/request.h"
 #include "pipeline/stages.h"
 
-/* What a stage takes of the memory that its activations lie in: the device's own, or the host's. Sums over ranks. */
+/* What stages take of the memory that their activations lie in: the device's own, all ranks together; or a host's, the
+ * ranks there together. */
 typedef struct memory_need {
     size_t activations;
     size_t scratch; /* of the host's threads */
@@ -13,17 +14,16 @@ typedef struct memory_need {
     size_t mapped;  /* of the mapped files, what must be in memory at the same time */
     bool device;    /* of a device's own memory, whose weights are streamed where they do not fit */
     bool bf16;      /* float32 is computed with, and the device has bf16 */
+    int process;    /* the first one on that host; 0 on this process's own, if it leads */
 } memory_need;
 
-memory_need memory_of(const mesh_device *d, const stage_plan *p);
+/* Of a plan, and another one (may be NULL) at the same time: on the host that has least to spare. */
+memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside);
 
 uint64_t memory_total(memory_need n);
 
-/* Both at the same time. */
-memory_need memory_sum(memory_need a, memory_need b);
-
-/* Bytes that are left of this device's limit after `taken`. */
-size_t memory_beside(const flux1_context *c, const mesh_device *d, memory_need taken);
+/* Bytes that are left of this device's limit beside that plan (NULL: none), on the host that has least to spare. */
+size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken);
 
 bool memory_fits(const flux1_context *c, memory_need n);
 

@@ -101,8 +101,8 @@ static flux1_status plan_texts(run *g)
     if (!encodes(g))
         return FLUX1_OK;
     TRY(text_plan_make(c, g->m, g->texts[0].of[0].own, &g->text_plan));
-    TRY(memory_check(c, memory_of(text_device(c), &g->text_plan.clip), 0, "encoding the prompt (CLIP)"));
-    return memory_check(c, memory_of(text_device(c), &g->text_plan.t5), HINT_TEXT, "encoding the prompt (T5)");
+    TRY(memory_check(c, memory_of(c, text_device(c), &g->text_plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
+    return memory_check(c, memory_of(c, text_device(c), &g->text_plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)");
 }
 
 /* ---- batches ---- */
@@ -138,7 +138,7 @@ static flux1_status plan_denoiser(run *g)
     g->batch = wanted_batch(g);
     for (;; g->batch = (g->batch + 1) / 2) {
         TRY(denoiser_plan(c, g->m, &g->r[0], g->batch, &g->denoiser));
-        memory_need need = memory_of(&c->device, &g->denoiser.plan);
+        memory_need need = memory_of(c, &c->device, &g->denoiser.plan, NULL);
         if (memory_fits(c, need) || g->r[0].batch || g->batch == 1)
             break;
         denoiser_close(&g->denoiser);
@@ -146,8 +146,8 @@ static flux1_status plan_denoiser(run *g)
     char pictures[40] = "a picture";
     if (g->batch > 1)
         snprintf(pictures, sizeof pictures, "%lld pictures at a time", (long long)g->batch);
-    TRY(memory_check(c, memory_of(&c->device, &g->denoiser.plan), denoise_hints(g), "denoising %s of %lldx%lld",
-                     pictures, (long long)g->r[0].width, (long long)g->r[0].height));
+    TRY(memory_check(c, memory_of(c, &c->device, &g->denoiser.plan, NULL), denoise_hints(g),
+                     "denoising %s of %lldx%lld", pictures, (long long)g->r[0].width, (long long)g->r[0].height));
     int64_t rest = g->count % g->batch;
     if (rest)
         TRY(denoiser_plan(c, g->m, &g->r[0], rest, &g->rest));
@@ -181,10 +181,11 @@ static flux1_status plan_decoder(run *g)
 {
     flux1_context *c = g->c;
     const request *r = &g->r[0];
-    memory_need denoise = memory_of(&c->device, &g->denoiser.plan), none = {.device = denoise.device};
+    const stage_plan *denoise = &g->denoiser.plan;
     unsigned hints = HINT_SIZE | (r->tiling == FLUX1_TILING_NO ? HINT_TILING : 0);
-    TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, r->preview_every ? denoise : none), &g->decoder));
-    memory_need decode = memory_of(&c->device, &g->decoder.plan), both = memory_sum(denoise, decode);
+    TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, r->preview_every ? denoise : NULL), &g->decoder));
+    memory_need decode = memory_of(c, &c->device, &g->decoder.plan, NULL);
+    memory_need both = memory_of(c, &c->device, denoise, &g->decoder.plan);
     g->alternate = g->count <= g->batch || memory_fits(c, both);
     return memory_check(c, r->preview_every ? both : decode, r->preview_every ? hints | HINT_PREVIEWS : hints,
                         "%s a picture of %lldx%lld", r->preview_every ? "denoising and previewing" : "decoding",

@@ -23,8 +23,8 @@ static flux1_status encode_prompt(flux1_context *c, const flux1_model *m, const 
     flux1_status st;
     TRY(text_tokenize(m, prompt, strlen(prompt), r->length, &text, NULL, NULL, &c->error));
     TRY_CLEANUP(text_plan_make(c, m, text, &plan));
-    TRY_CLEANUP(memory_check(c, memory_of(text_device(c), &plan.clip), 0, "encoding the prompt (CLIP)"));
-    TRY_CLEANUP(memory_check(c, memory_of(text_device(c), &plan.t5), HINT_TEXT, "encoding the prompt (T5)"));
+    TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
+    TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)"));
     progress_begin(&p, c, r, 1, plan.clip.flops + plan.t5.flops);
     st = text_encode(c, m, &plan, text, &p);
 cleanup:
@@ -67,11 +67,11 @@ static flux1_status plan_sampler(flux1_sampler *s, const flux1_model *m)
 {
     flux1_context *c = s->context;
     TRY(denoiser_plan(c, m, &s->request, 1, &s->denoiser));
-    memory_need denoise = memory_of(&c->device, &s->denoiser.plan);
-    TRY(memory_check(c, denoise, HINT_SIZE, "denoising a picture of %lldx%lld", (long long)s->request.width,
-                     (long long)s->request.height));
+    const stage_plan *denoise = &s->denoiser.plan;
+    TRY(memory_check(c, memory_of(c, &c->device, denoise, NULL), HINT_SIZE, "denoising a picture of %lldx%lld",
+                     (long long)s->request.width, (long long)s->request.height));
     TRY(decoder_plan(c, m, &s->request, memory_beside(c, &c->device, denoise), &s->decoder));
-    return memory_check(c, memory_sum(denoise, memory_of(&c->device, &s->decoder.plan)),
+    return memory_check(c, memory_of(c, &c->device, denoise, &s->decoder.plan),
                         HINT_SIZE | (s->request.tiling == FLUX1_TILING_NO ? HINT_TILING : 0),
                         "denoising and decoding a picture of %lldx%lld", (long long)s->request.width,
                         (long long)s->request.height);

@@ -5,6 +5,7 @@
 #include "model/encoders.h"
 #include "model/vae.h"
 #include "pipeline/context.h"
+#include "pipeline/team.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -136,13 +137,14 @@ static void session_free(session *s, int ranks)
     free(s);
 }
 
-static flux1_status session_open(flux1_context *c, const mesh_device *d, session **out)
+static flux1_status session_open(flux1_context *c, const mesh_device *d, uint64_t number, session **out)
 {
     int ranks = mesh_ranks(&c->mesh);
     session *s = calloc(1, sizeof *s);
     if (!s)
         return error_oom(&c->error, sizeof *s, "a session");
     s->context = c;
+    s->number = number;
     s->device = d;
     for (int k = 0; k < BUILTS; k++) {
         s->adopted[k] = calloc((size_t)ranks, sizeof *s->adopted[k]);
@@ -163,21 +165,21 @@ static flux1_status session_open(flux1_context *c, const mesh_device *d, session
     return FLUX1_OK;
 }
 
-flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_model *m, session **out)
+flux1_status session_find(flux1_context *c, const mesh_device *d, uint64_t number, session **out)
 {
-    session *found = NULL;
-    *out = NULL;
     for (session *s = c->sessions; s; s = s->next)
-        if (!s->busy && s->device == d && (!found || s->model == m->number))
-            found = s;
-    if (!found)
-        TRY(session_open(c, d, &found));
-    if (found->model != m->number)
-        drop_models(found, mesh_ranks(&c->mesh));
-    found->model = m->number;
-    found->busy = true;
-    *out = found;
-    return FLUX1_OK;
+        if (s->number == number) {
+            *out = s;
+            return FLUX1_OK;
+        }
+    return session_open(c, d, number, out);
+}
+
+void session_use(flux1_context *c, session *s, const flux1_model *m)
+{
+    if (s->model != m->number)
+        drop_models(s, mesh_ranks(&c->mesh));
+    s->model = m->number;
 }
 
 static flux1_status rest_body(void *arg, mesh *m)
@@ -188,12 +190,115 @@ static flux1_status rest_body(void *arg, mesh *m)
     return FLUX1_OK;
 }
 
+flux1_status session_rest(session *s, flux1_error *err) { return mesh_run(s->mesh, rest_body, NULL, err); }
+
+/* ---- orders ---- */
+
+flux1_status session_describe_take(parcel *p, take_order *t, flux1_error *err)
+{
+    model_source *m = &t->source;
+    int weights = (int)m->weights;
+    TRY(parcel_bool(p, "a session's device", &t->text, err));
+    TRY(parcel_u64(p, "a model's number", &m->number, err));
+    TRY(parcel_text(p, "a model's path", m->path, sizeof m->path, err));
+    TRY(parcel_bool(p, "a model's kind", &m->synthetic, err));
+    TRY(parcel_int(p, "a model's dtype", 0, DTYPE_COUNT - 1, &weights, err));
+    m->weights = (dtype)weights;
+    return parcel_u64(p, "a model's sizes", &m->sizes, err);
+}
+
+flux1_status session_describe_reserve(parcel *p, int ranks, size_t **arena_bytes, flux1_error *err)
+{
+    return parcel_bulk(p, "the arenas' sizes", ranks, sizeof **arena_bytes, (void **)arena_bytes, err);
+}
+
+static flux1_status source_of(const flux1_model *m, model_source *out, flux1_error *err)
+{
+    *out = (model_source){.number = m->number, .synthetic = m->synthetic, .weights = m->weights, .sizes = m->sizes};
+    if (strlen(m->path) >= sizeof out->path)
+        return error_set(err, FLUX1_ERR_LIMIT,
+                         "%s: a path of more than %zu bytes cannot be sent to the mesh's processes", m->path,
+                         sizeof out->path - 1);
+    memcpy(out->path, m->path, strlen(m->path) + 1);
+    return FLUX1_OK;
+}
+
+static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t number, const flux1_model *m)
+{
+    parcel p;
+    order what = ORDER_TAKE;
+    take_order t = {.text = d != &c->device};
+    if (c->processes && !team_leads(c))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "this process follows another: it computes by flux1_context_follow alone");
+    if (!c->processes)
+        return FLUX1_OK;
+    TRY(source_of(m, &t.source, &c->error));
+    parcel_begin(&p);
+    TRY(team_describe(&p, &what, &number, &c->error));
+    TRY(session_describe_take(&p, &t, &c->error));
+    return team_send(c, &p);
+}
+
+/* The end of an order that is no body: how it went here is `st`. */
+static flux1_status end_of_order(flux1_context *c, flux1_status st) { return c->processes ? team_agree(c, st) : st; }
+
+flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_model *m, session **out)
+{
+    session *found = NULL;
+    *out = NULL;
+    for (session *s = c->sessions; s; s = s->next)
+        if (!s->busy && s->device == d && (!found || s->model == m->number))
+            found = s;
+    uint64_t number = found ? found->number : ++c->last_session;
+    TRY(order_take(c, d, number, m));
+    TRY(end_of_order(c, session_find(c, d, number, &found)));
+    session_use(c, found, m);
+    found->busy = true;
+    *out = found;
+    return FLUX1_OK;
+}
+
+static flux1_status order_reserve(flux1_context *c, session *s, const size_t *arena_bytes)
+{
+    parcel p;
+    order what = ORDER_RESERVE;
+    size_t *bytes = (size_t *)arena_bytes; /* they are read only */
+    if (!c->processes)
+        return FLUX1_OK;
+    parcel_begin(&p);
+    TRY(team_describe(&p, &what, &s->number, &c->error));
+    TRY(session_describe_reserve(&p, mesh_ranks(&c->mesh), &bytes, &c->error));
+    return team_send(c, &p);
+}
+
+flux1_status session_reserve(flux1_context *c, session *s, const size_t *arena_bytes)
+{
+    TRY(order_reserve(c, s, arena_bytes));
+    return end_of_order(c, mesh_reserve(s->mesh, arena_bytes, &c->error));
+}
+
+static flux1_status order_give(flux1_context *c, session *s)
+{
+    parcel p;
+    order what = ORDER_GIVE;
+    if (!c->processes)
+        return FLUX1_OK;
+    parcel_begin(&p);
+    TRY(team_describe(&p, &what, &s->number, &c->error));
+    return team_send(c, &p);
+}
+
+/* What can fail here is told by the next run; the message of what failed before stays. */
 void session_give(flux1_context *c, session *s)
 {
     if (!s)
         return;
-    flux1_error ignored = {0}; /* what can fail here is told by the next run */
-    mesh_run(s->mesh, rest_body, NULL, &ignored);
+    const flux1_error before = c->error;
+    flux1_error ignored = {0};
+    if (order_give(c, s) == FLUX1_OK)
+        session_rest(s, &ignored);
+    c->error = before;
     s->busy = false;
     for (char *warning; c->cache && (warning = prepared_next_warning(c->cache)); free(warning))
         context_log(c, FLUX1_LOG_WARNING, "%s", warning);

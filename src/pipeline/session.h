@@ -7,6 +7,7 @@
 #include "mesh/mesh.h"
 #include "pipeline/adopt.h"
 #include "pipeline/folder.h"
+#include "pipeline/parcel.h"
 
 /* One row per model that is built on ranks: name, component, type. */
 #define BUILT_MAP(X)                       \
@@ -33,20 +34,26 @@ struct flux1_context;
 
 typedef struct session {
     const struct flux1_context *context; /* its own */
+    uint64_t number;                     /* in its context; the same in all processes */
     mesh_session *mesh;
     const mesh_device *device;
     bool busy;
     uint64_t model;           /* flux1_model.number of the model whose parts are built; 0: none */
-    void **rank[BUILTS];      /* [ranks] each, NULL where not built */
+    void **rank[BUILTS];      /* [ranks] each, NULL where not built, or another process's */
     adopted *adopted[BUILTS]; /* [ranks] each: what these use of the cache on disk */
     step_shape recorded;
     uint64_t recording; /* number of the recording of that shape */
     struct session *next;
 } session;
 
+/* ---- in the process that leads, or the only one ---- */
+
 /* A free session on `d` (one of the context's two devices), preferably one that has this model already; opened if there
- * is none. Parts of another model are dropped. */
+ * is none. Parts of another model are dropped. FLUX1_ERR_ARGUMENT in a process that follows. */
 flux1_status session_take(struct flux1_context *c, const mesh_device *d, const struct flux1_model *m, session **out);
+
+/* Gives each rank of the session an empty arena of at least arena_bytes[rank]: mesh_reserve. */
+flux1_status session_reserve(struct flux1_context *c, session *s, const size_t *arena_bytes);
 
 /* Gives a session back. Its arena is released; models stay built. Logs what went wrong with the cache on disk. NULL is
  * fine. */
@@ -55,7 +62,27 @@ void session_give(struct flux1_context *c, session *s);
 /* The number of a step of this shape on this session: the one it had before if the last shape was the same. */
 uint64_t session_recording(session *s, const step_shape *shape);
 
+/* ---- in each process ---- */
+
+/* The session of this number, opened on `d` if there is none yet. */
+flux1_status session_find(struct flux1_context *c, const mesh_device *d, uint64_t number, session **out);
+
+/* From now on the session has parts of this model only. */
+void session_use(struct flux1_context *c, session *s, const struct flux1_model *m);
+
+/* Releases activations of all ranks: mesh_run. */
+flux1_status session_rest(session *s, flux1_error *err);
+
 void sessions_close(struct flux1_context *c);
+
+/* What an order to take a session for a model says, beside the session (team.h). */
+typedef struct take_order {
+    bool text; /* on the encoders' device */
+    model_source source;
+} take_order;
+flux1_status session_describe_take(parcel *p, take_order *t, flux1_error *err);
+/* [ranks] */
+flux1_status session_describe_reserve(parcel *p, int ranks, size_t **arena_bytes, flux1_error *err);
 
 /* The model `what` of this rank, built on the session on first use. With a NULL session (a dry run) it is built for
  * this call, and session_model_done destroys it. */

@@ -42,14 +42,24 @@ static void add_counts(ops_count *sum, const ops_count *one)
     sum->operations += one->operations;
 }
 
+flux1_status stage_plan_create(int ranks, stage_plan *p, flux1_error *err)
+{
+    size_t n = (size_t)ranks;
+    if (!(p->arena = calloc(4 * n, sizeof *p->arena)))
+        return error_oom(err, 0, "the plan");
+    p->scratch = p->arena + n;
+    p->held = p->scratch + n;
+    p->block = p->held + n;
+    return FLUX1_OK;
+}
+
 flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, ticker *t,
                              stage_plan *out, flux1_error *err)
 {
     int ranks = mesh_ranks(c);
     flux1_status st = FLUX1_OK;
-    *out = (stage_plan){.arena = calloc((size_t)ranks, sizeof *out->arena)};
-    if (!out->arena)
-        return error_oom(err, 0, "the plan");
+    *out = (stage_plan){0};
+    TRY(stage_plan_create(ranks, out, err));
     t->recording = out;
     for (int r = 0; st == FLUX1_OK && r < ranks; r++) {
         ops_count count;
@@ -60,6 +70,9 @@ flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_bo
             out->flops = count.flops;
         add_counts(&out->count, &count);
         out->arena[r] = count.arena_peak;
+        out->scratch[r] = count.own_bytes;
+        out->held[r] = count.held_bytes;
+        out->block[r] = count.block_bytes;
         out->memory += count.arena_peak;
     }
     t->recording = NULL;
@@ -160,7 +173,7 @@ flux1_status dit_start_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
     const dit_rank *r = &job->rank[m->rank];
-    return dit_stream_start(r->weights, m, r->stream, job->noise);
+    return dit_stream_start(r->weights, m, r->stream, &job->noise);
 }
 
 typedef struct step_calls {
@@ -221,7 +234,8 @@ flux1_status dit_latent_body(void *arg, mesh *m)
     dit_job *job = arg;
     if (job->failed)
         TRY(dit_stream_keep(job->rank[m->rank].stream, m, job->step));
-    return dit_latent(job->rank[m->rank].stream, m, job->sigma_next, job->latent ? for_rank(m, job->latent) : NULL);
+    return dit_latent(job->rank[m->rank].stream, m, job->expected ? &job->sigma_next : NULL,
+                      job->latent ? for_rank(m, job->latent) : NULL);
 }
 
 void dit_job_close(dit_job *job, int ranks)

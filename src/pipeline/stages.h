@@ -10,11 +10,12 @@
 
 /* What a stage will need. Of a stage with steps, one step is planned (stage_plan_repeat). */
 typedef struct stage_plan {
-    size_t *arena;   /* [ranks]: bytes */
-    size_t memory;   /* of activations, of all ranks */
-    ops_count count; /* of all ranks and steps */
-    double flops;    /* of rank 0 and all steps: what its ticks count */
-    double *ticks;   /* [tick_count]: rank 0's FLOPs at each tick that was planned */
+    size_t *arena;                  /* [ranks]: bytes */
+    size_t *scratch, *held, *block; /* [ranks]: what `count` calls own_bytes, held_bytes and block_bytes */
+    size_t memory;                  /* of activations, of all ranks */
+    ops_count count;                /* of all ranks and steps */
+    double flops;                   /* of rank 0 and all steps: what its ticks count */
+    double *ticks;                  /* [tick_count]: rank 0's FLOPs at each tick that was planned */
     size_t tick_count;
     double opening,
         step; /* a stage with steps: rank 0's FLOPs before the first one (at ticks[0 … opening_ticks)), and of each */
@@ -56,16 +57,18 @@ typedef struct dit_rank {
 typedef struct dit_job {
     const struct flux1_model *model;
     session *session;
-    dit_prompts prompts[2]; /* positive, and negative where layout.passes is 2 */
+    dit_prompts prompts[2];      /* positive, and negative where layout.passes is 2 */
+    tensor embeds[2], pooled[2]; /* theirs */
     dit_layout layout;
-    float scale;         /* of true CFG */
-    dit_rank *rank;      /* [ranks], filled by dit_open_body */
-    const tensor *noise; /* [batch, tokens, channels] */
+    float scale;    /* of true CFG */
+    dit_rank *rank; /* [ranks], filled by dit_open_body */
+    tensor noise;   /* [batch, tokens, channels] */
     int64_t step;
     bool failed; /* it did: the latent is to be the one before it */
     uint64_t recording;
-    const float *sigma_next; /* dit_latent_body: see dit_latent */
-    tensor *latent;
+    bool expected;    /* dit_latent_body: see dit_latent; with sigma_next */
+    float sigma_next; /* σ[step + 1] */
+    tensor *latent;   /* NULL: the result is another process's */
     ticker ticker;
 } dit_job;
 flux1_status dit_dry_body(void *job, mesh *m); /* all of the following in a dry run, with one step */
@@ -92,6 +95,8 @@ flux1_status vae_encode_body(void *job, mesh *m);
 /* Dry-runs body for every rank. `t` is the job's ticker; the job's session must be NULL. */
 flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, ticker *t,
                              stage_plan *out, flux1_error *err);
+/* Gives a plan its tables by rank, zeroed. */
+flux1_status stage_plan_create(int ranks, stage_plan *p, flux1_error *err);
 /* Turns a plan of one step into one of `steps`. */
 void stage_plan_repeat(stage_plan *p, int64_t steps);
 void stage_plan_free(stage_plan *p);

@@ -79,12 +79,12 @@ void text_plan_free(text_plan *plan)
 }
 
 static flux1_status run_encoder(flux1_context *c, text_job *job, const stage_plan *plan, const size_t *reserve,
-                                mesh_body *body, progress *p)
+                                task encoder, progress *p)
 {
     progress_stage(p, FLUX1_STAGE_TEXT, plan, &job->ticker);
     TRY(progress_report(p, &c->error));
-    TRY(mesh_reserve(job->session->mesh, reserve ? reserve : plan->arena, &c->error));
-    TRY(mesh_run(job->session->mesh, body, job, &c->error));
+    TRY(session_reserve(c, job->session, reserve ? reserve : plan->arena));
+    TRY(task_run(c, job->session, encoder, job));
     progress_advance(p, plan->flops);
     return FLUX1_OK;
 }
@@ -99,9 +99,9 @@ flux1_status text_encode(flux1_context *c, const flux1_model *m, text_plan *plan
     job.pooled = text->pooled;
     job.embeds = text->embeds;
     TRY(session_take(c, text_device(c), m, &job.session));
-    flux1_status st = run_encoder(c, &job, &plan->clip, plan->reserve, clip_body, p);
+    flux1_status st = run_encoder(c, &job, &plan->clip, plan->reserve, TASK_CLIP, p);
     if (st == FLUX1_OK)
-        st = run_encoder(c, &job, &plan->t5, plan->reserve, t5_body, p);
+        st = run_encoder(c, &job, &plan->t5, plan->reserve, TASK_T5, p);
     session_give(c, job.session);
     return st;
 }

@@ -5,7 +5,7 @@
 #include "pipeline/memory.h"
 #include "pipeline/progress.h"
 #include "pipeline/request.h"
-#include "pipeline/stages.h"
+#include "pipeline/tasks.h"
 #include "pipeline/tiles.h"
 
 /* An encoded prompt. */
@@ -56,10 +56,9 @@ typedef struct denoiser {
     session *session;
     batch_row *rows; /* [batch] that it is open for */
     bool open;
-    float *sigmas;               /* [steps + 1] */
-    float *ids;                  /* [text rows + tokens, DIT_ID_AXES] */
-    float *guidance;             /* [batch] */
-    tensor embeds[2], pooled[2]; /* of a batch of several rows; with one row, the text's own data */
+    float *sigmas;   /* [steps + 1] */
+    float *ids;      /* [text rows + tokens, DIT_ID_AXES] */
+    float *guidance; /* [batch] */
     int64_t batch, tokens, channels;
     step_shape shape;
 } denoiser;

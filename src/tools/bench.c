@@ -116,15 +116,15 @@ static void add_row(bench *b, const part *p, double *seconds, int count)
 
 /* On a session of its own from the first run on, as a program that makes one picture after the other has it. A run ends
  * when the slowest rank does. */
-static flux1_status time_body(bench *b, const part *p, const mesh_device *d, mesh_body *body, void *job, session **in)
+static flux1_status time_task(bench *b, const part *p, const mesh_device *d, task what, void *job, session **in)
 {
     double seconds[REPEATS_MAX];
     flux1_context *c = b->c;
     TRY(session_take(c, d, b->m, in));
-    flux1_status st = mesh_reserve((*in)->mesh, p->plan->arena, &c->error);
+    flux1_status st = session_reserve(c, *in, p->plan->arena);
     for (int i = 0; st == FLUX1_OK && i < b->repeats; i++) {
         double begin = seconds_now();
-        st = mesh_run((*in)->mesh, body, job, &c->error);
+        st = task_run(c, *in, what, job);
         seconds[i] = seconds_now() - begin;
     }
     session_give(c, *in);
@@ -134,14 +134,14 @@ static flux1_status time_body(bench *b, const part *p, const mesh_device *d, mes
     return st;
 }
 
-static flux1_status bench_body(bench *b, const char *name, const mesh_device *d, const stage_plan *plan,
-                               mesh_body *body, void *job, ticker *t, session **in)
+static flux1_status bench_task(bench *b, const char *name, const mesh_device *d, const stage_plan *plan, task what,
+                               void *job, ticker *t, session **in)
 {
     const part p = {name, plan, plan->count.flops, plan->count.exchanged};
     if (b->events)
-        return events_stage(b->events, name, NULL, b->c, d, body, job, t);
+        return events_stage(b->events, name, NULL, b->c, d, task_body(what), job, t);
     if (b->repeats)
-        return time_body(b, &p, d, body, job, in);
+        return time_task(b, &p, d, what, job, in);
     add_row(b, &p, NULL, 0);
     return FLUX1_OK;
 }
@@ -155,9 +155,9 @@ static flux1_status bench_text(bench *b, bool clip_too, bool t5_too)
     if (st == FLUX1_OK) {
         text_job *job = &plan.job;
         if (clip_too)
-            st = bench_body(b, "clip", text_device(b->c), &plan.clip, clip_body, job, &job->ticker, &job->session);
+            st = bench_task(b, "clip", text_device(b->c), &plan.clip, TASK_CLIP, job, &job->ticker, &job->session);
         if (st == FLUX1_OK && t5_too)
-            st = bench_body(b, "t5", text_device(b->c), &plan.t5, t5_body, job, &job->ticker, &job->session);
+            st = bench_task(b, "t5", text_device(b->c), &plan.t5, TASK_T5, job, &job->ticker, &job->session);
         text_plan_free(&plan);
     }
     flux1_text_free(text);
@@ -225,7 +225,7 @@ static flux1_status bench_vae(bench *b)
     if (st == FLUX1_OK)
         st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w * scale * scale, 3}, &job->out, &b->c->error);
     if (st == FLUX1_OK)
-        st = bench_body(b, "vae decode", &b->c->device, &d.plan, vae_decode_body, job, &job->ticker, &job->session);
+        st = bench_task(b, "vae decode", &b->c->device, &d.plan, TASK_VAE_DECODE, job, &job->ticker, &job->session);
     tensor_free(&job->in);
     tensor_free(&job->out);
     decoder_close(&d);

@@ -1,6 +1,7 @@
 #include "tools/runs.h"
 
 #include "base/checked.h"
+#include "pipeline/tasks.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -47,11 +48,11 @@ static void note(runs *b, int event, int run, double begin)
         b->seconds[event * b->count + run] = seconds_now() - begin;
 }
 
-static flux1_status run_encoder(runs *b, text_job *job, const stage_plan *plan, mesh_body *body, int event, int run)
+static flux1_status run_encoder(runs *b, text_job *job, const stage_plan *plan, task t, int event, int run)
 {
     double begin = seconds_now();
-    TRY(mesh_reserve(job->session->mesh, plan->arena, &b->c->error));
-    TRY(mesh_run(job->session->mesh, body, job, &b->c->error));
+    TRY(session_reserve(b->c, job->session, plan->arena));
+    TRY(task_run(b->c, job->session, t, job));
     note(b, event, run, begin);
     return FLUX1_OK;
 }
@@ -63,9 +64,9 @@ static flux1_status run_encoders(runs *b, int run)
     job.pooled = b->text->pooled;
     job.embeds = b->text->embeds;
     TRY(session_take(b->c, text_device(b->c), b->m, &job.session));
-    flux1_status st = run_encoder(b, &job, &b->text_plan.clip, clip_body, CLIP, run);
+    flux1_status st = run_encoder(b, &job, &b->text_plan.clip, TASK_CLIP, CLIP, run);
     if (st == FLUX1_OK)
-        st = run_encoder(b, &job, &b->text_plan.t5, t5_body, T5, run);
+        st = run_encoder(b, &job, &b->text_plan.t5, TASK_T5, T5, run);
     session_give(b->c, job.session);
     note(b, ENCODER, run, begin);
     return st;

@@ -311,10 +311,10 @@ static void each_stage_has_the_limit_of_its_own_memory(void **state)
     flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
     ops_device gpu = {.kind = &ops_cpu_device, .info = {.memory = 1 << 30, .bf16 = true}};
     mesh_device apart = {.device = &gpu, .config = {.arithmetic = DTYPE_BF16}};
-    stage_plan p = {.memory = 100, .count = {.own_bytes = 7, .held_bytes = 20, .block_bytes = 3}};
+    stage_plan p = {.arena = (size_t[]){100}, .scratch = (size_t[]){7}, .held = (size_t[]){20}, .block = (size_t[]){3}};
     c->max_memory = 130;
     c->max_device_memory = 100;
-    memory_need host = memory_of(&c->device, &p), device = memory_of(&apart, &p);
+    memory_need host = memory_of(c, &c->device, &p, NULL), device = memory_of(c, &apart, &p, NULL);
     assert_true(!host.device && host.activations == 100 && host.scratch == 7 && host.held == 20 && host.mapped == 3 &&
                 host.bf16);
     assert_true(device.device && device.activations == 100 && device.scratch == 0 && device.held == 0 &&
@@ -325,8 +325,11 @@ static void each_stage_has_the_limit_of_its_own_memory(void **state)
     c->max_device_memory = 100;
     c->max_memory = 129;
     assert_true(!memory_fits(c, host) && memory_fits(c, device));
-    assert_int_equal(memory_beside(c, &c->device, (memory_need){.activations = 100, .held = 2}), 27);
-    assert_int_equal(memory_beside(c, &apart, (memory_need){.activations = 100, .device = true}), 0);
+    c->max_memory = 157;
+    assert_int_equal(memory_beside(c, &c->device, &p), 27);
+    assert_int_equal(memory_beside(c, &c->device, NULL), 157);
+    assert_int_equal(memory_beside(c, &apart, &p), 0);
+    assert_int_equal(memory_total(memory_of(c, &c->device, &p, &p)), 260);
     flux1_context_destroy(c);
 }
 

@@ -44,6 +44,17 @@ void processes_begin(processes *p)
     }
 }
 
+processes *test_processes;
+
+flux1_status run_order(mesh_session *s, mesh_body *body, void *arg, flux1_error *err)
+{
+    if (test_processes)
+        processes_begin(test_processes);
+    return mesh_run(s, body, arg, err);
+}
+
+bool enough_ranks(const mesh_config *c) { return !test_processes || mesh_ranks(c) >= processes_count(test_processes); }
+
 void processes_exit(processes *p, int failed)
 {
     if (failed) {

@@ -1,0 +1,221 @@
+#include "cli/launch.h"
+
+#include "base/file.h"
+#include "cli/console.h"
+#include "cli/launcher.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+extern char **environ;
+
+#define LAUNCHED "FLUX1_LAUNCHED" /* set for the processes that --launch starts, which have the same options */
+enum { ARGUMENTS = 32 };          /* of mpirun's own, beside those that pass variables on */
+
+typedef struct command_line {
+    char **word; /* [room], of which `count` are used and the next is NULL */
+    size_t count, room;
+} command_line;
+
+static void add_word(command_line *c, const char *word)
+{
+    if (c->count + 1 < c->room)
+        c->word[c->count++] = (char *)word;
+}
+
+static void add_words(command_line *c, const char *const *words)
+{
+    for (; *words; words++)
+        add_word(c, *words);
+}
+
+/* mpirun passes no variables on to other hosts, but those that it is told of. */
+static void add_variables(command_line *c, char (*names)[64], size_t room)
+{
+    size_t n = 0;
+    for (char **v = environ; *v && n < room; v++) {
+        size_t length = strcspn(*v, "=");
+        if (strncmp(*v, "FLUX1_", 6) != 0 || length >= sizeof *names)
+            continue;
+        memcpy(names[n], *v, length);
+        names[n][length] = '\0';
+        add_word(c, "-x");
+        add_word(c, names[n++]);
+    }
+}
+
+/* Ranks may be more than cores: they are not bound to any and do not spin while they wait. -q: what mpirun has to say
+ * of a process that failed, flux1 has said better. */
+static bool make_command(const options *opt, int processes, int argc, char **argv, command_line *c)
+{
+    static const char *const always[] = {"-q",    "--oversubscribe",     "--bind-to", "none",
+                                         "--mca", "mpi_yield_when_idle", "1",         NULL};
+    static char number[16], program[4096], names[16][64];
+    ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+    c->count = 0;
+    c->room = ARGUMENTS + 2 * sizeof names / sizeof *names + (size_t)argc + 1;
+    if (!(c->word = calloc(c->room, sizeof *c->word)))
+        return false;
+    if (n > 0)
+        program[n] = '\0';
+    snprintf(number, sizeof number, "%d", processes);
+    add_words(c, (const char *const[]){"mpirun", "-n", number, NULL});
+    add_words(c, always);
+    if (geteuid() == 0)
+        add_word(c, "--allow-run-as-root");
+    if (opt->values[OPT_HOSTFILE].given)
+        add_words(c, (const char *const[]){"--hostfile", opt->values[OPT_HOSTFILE].text, NULL});
+    add_variables(c, names, sizeof names / sizeof *names);
+    add_word(c, n > 0 ? program : argv[0]);
+    for (int i = 1; i < argc; i++)
+        add_word(c, argv[i]);
+    return true;
+}
+
+static volatile sig_atomic_t runner; /* mpirun */
+static volatile sig_atomic_t asked;
+
+/* mpirun ends its processes by force within a second of SIGINT or SIGTERM; SIGUSR1 it passes on. */
+static void on_signal(int number)
+{
+    int saved = errno;
+    (void)number;
+    if (runner > 0)
+        kill((pid_t)runner, asked++ ? SIGTERM : SIGUSR1);
+    errno = saved;
+}
+
+static void watch(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action = {.sa_handler = on_signal};
+    sigemptyset(&action.sa_mask);
+    action.sa_flags = SA_RESTART;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        sigaction(numbers[i], &action, NULL);
+}
+
+static bool reads_input(const options *opt)
+{
+    const option_value *file = &opt->values[OPT_PROMPT_FILE];
+    return opt->values[OPT_JSONL].given || (file->given && strcmp(file->text, "-") == 0);
+}
+
+/* In the child. In a group of its own the terminal's Ctrl-C does not reach it; but there it could not read from the
+ * terminal. */
+static void become_mpirun(const options *opt, const command_line *c)
+{
+    bool input = reads_input(opt);
+#ifdef __linux__
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+#endif
+    if (!input || !isatty(STDIN_FILENO))
+        setpgid(0, 0);
+    if (!input && !freopen("/dev/null", "r", stdin))
+        _exit(EXIT_FAILED);
+    execvp(c->word[0], c->word);
+    if (errno == ENOENT)
+        print_error("--launch needs Open MPI's mpirun, which is not installed (Debian: apt-get install openmpi-bin)");
+    else
+        print_error("mpirun cannot be started: %s", strerror(errno));
+    _exit(EXIT_FAILED);
+}
+
+static int wait_for(pid_t child)
+{
+    int how;
+    while (waitpid(child, &how, 0) < 0)
+        if (errno != EINTR)
+            return EXIT_FAILED;
+    if (asked)
+        return EXIT_INTERRUPTED;
+    int status = WIFEXITED(how) ? WEXITSTATUS(how) : EXIT_FAILED;
+    return status > EXIT_INTERRUPTED ? EXIT_FAILED : status; /* a process was killed: the first one has said so */
+}
+
+static int start(const options *opt, int processes, int argc, char **argv)
+{
+    command_line c;
+    setenv(LAUNCHED, "1", 1);
+    if (!make_command(opt, processes, argc, argv, &c)) {
+        print_error("out of memory for mpirun's arguments");
+        return EXIT_FAILED;
+    }
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        become_mpirun(opt, &c);
+    free(c.word);
+    if (child < 0) {
+        print_error("mpirun cannot be started: %s", strerror(errno));
+        return EXIT_FAILED;
+    }
+    runner = (sig_atomic_t)child;
+    watch();
+    return wait_for(child);
+}
+
+/* Ranks of the mesh, from a context that is closed again: what it refuses is refused before mpirun starts. */
+static int count_ranks(const options *opt, int *ranks)
+{
+    flux1_context *context = NULL;
+    flux1_context_info info = {.size = sizeof info};
+    int status = open_context(opt, &context);
+    if (status == EXIT_DONE) {
+        status = report(context, flux1_context_get_info(context, &info));
+        *ranks = info.ranks;
+    }
+    flux1_context_destroy(context);
+    return status;
+}
+
+static int launch(const options *opt, int argc, char **argv)
+{
+    const option_value *v = opt->values;
+    int ranks = 1, status;
+    if (launcher_processes() > 1) {
+        print_error("--launch starts mpirun, but a launcher has started this program already; leave out one of them");
+        return EXIT_USAGE;
+    }
+    if (!v[OPT_MESH].given) {
+        print_error("--launch starts a process for each rank of a mesh: give it with --mesh, such as --mesh 2x4");
+        return EXIT_USAGE;
+    }
+    if (v[OPT_HOSTFILE].given && !file_exists(v[OPT_HOSTFILE].text)) {
+        print_error("--hostfile %s: there is no such file", v[OPT_HOSTFILE].text);
+        return EXIT_FAILED;
+    }
+    if ((status = count_ranks(opt, &ranks)) != EXIT_DONE)
+        return status;
+    if (v[OPT_PROCESSES].given && v[OPT_PROCESSES].whole > ranks) {
+        print_error("--processes %d: the mesh has %d rank%s, and each process takes at least one",
+                    (int)v[OPT_PROCESSES].whole, ranks, ranks == 1 ? "" : "s");
+        return EXIT_USAGE;
+    }
+    return start(opt, v[OPT_PROCESSES].given ? (int)v[OPT_PROCESSES].whole : ranks, argc, argv);
+}
+
+bool launch_run(const options *opt, int argc, char **argv, int *status)
+{
+    const option_value *v = opt->values;
+    bool wanted = v[OPT_LAUNCH].given || v[OPT_HOSTFILE].given || v[OPT_PROCESSES].given;
+    if (wanted && !getenv(LAUNCHED)) {
+        *status = launch(opt, argc, argv);
+        return true;
+    }
+    if (launcher_processes() == 1 || v[OPT_MESH].given)
+        return false;
+    print_error("%d processes were started, which would all do the same: give them one mesh with --mesh, such as "
+                "--mesh 1x%d",
+                launcher_processes(), launcher_processes());
+    *status = EXIT_USAGE;
+    return true;
+}

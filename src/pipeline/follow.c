@@ -1,0 +1,257 @@
+/* A process that follows: it carries out the leading process's orders on sessions and models of its own, which it finds
+ * by the leader's numbers. */
+#include "mesh/processes.h"
+#include "pipeline/tasks.h"
+#include "pipeline/team.h"
+
+#include <stdlib.h>
+
+/* A session that the leader has taken, and what a batch has left there. */
+typedef struct member {
+    session *session;
+    const flux1_model *model;
+    task_jobs jobs;
+    struct member *next;
+} member;
+
+/* A model that a session has been taken for. */
+typedef struct known {
+    uint64_t number; /* the leader's */
+    flux1_model *model;
+    struct known *next;
+} known;
+
+typedef struct follower {
+    flux1_context *context;
+    member *members;
+    known *models;
+} follower;
+
+/* ---- models ---- */
+
+static bool is_used(const follower *f, const flux1_model *m)
+{
+    for (const session *s = f->context->sessions; s; s = s->next)
+        if (s->model == m->number)
+            return true;
+    return false;
+}
+
+/* The leader may have closed a model for which no session is taken any more. */
+static void close_unused(follower *f)
+{
+    for (known **at = &f->models, *k; (k = *at);) {
+        if (is_used(f, k->model)) {
+            at = &k->next;
+            continue;
+        }
+        *at = k->next;
+        folder_close(k->model);
+        free(k);
+    }
+}
+
+static flux1_status open_model(follower *f, const model_source *source, const flux1_model **out)
+{
+    flux1_error *err = &f->context->error;
+    known *k;
+    for (k = f->models; k; k = k->next)
+        if (k->number == source->number) {
+            *out = k->model;
+            return FLUX1_OK;
+        }
+    if (!(k = calloc(1, sizeof *k)))
+        return error_oom(err, sizeof *k, "a model");
+    flux1_status st = folder_open_source(source, &k->model, err);
+    if (st != FLUX1_OK) {
+        free(k);
+        return st;
+    }
+    k->number = source->number;
+    k->next = f->models;
+    f->models = k;
+    *out = k->model;
+    return FLUX1_OK;
+}
+
+/* ---- orders ---- */
+
+static flux1_status find_member(follower *f, uint64_t number, member **out)
+{
+    for (member *m = f->members; m; m = m->next)
+        if (m->session->number == number) {
+            *out = m;
+            return FLUX1_OK;
+        }
+    return error_set(&f->context->error, FLUX1_ERR_COMM,
+                     "an order from the leading process is for session %llu, which "
+                     "does not exist",
+                     (unsigned long long)number);
+}
+
+static flux1_status add_member(follower *f, session *s, member **out)
+{
+    for (member *m = f->members; m; m = m->next)
+        if (m->session == s) {
+            *out = m;
+            return FLUX1_OK;
+        }
+    member *m = calloc(1, sizeof *m);
+    if (!m)
+        return error_oom(&f->context->error, sizeof *m, "a session");
+    m->session = s;
+    m->next = f->members;
+    f->members = m;
+    *out = m;
+    return FLUX1_OK;
+}
+
+static flux1_status take(follower *f, uint64_t number, parcel *p)
+{
+    flux1_context *c = f->context;
+    take_order t;
+    session *s = NULL;
+    member *m = NULL;
+    const flux1_model *model = NULL;
+    TRY(session_describe_take(p, &t, &c->error));
+    TRY(parcel_end(p, &c->error));
+    if (t.text && !c->has_text_device)
+        return error_set(&c->error, FLUX1_ERR_COMM, "the leading process has an encoder_device, this one has none");
+    TRY(session_find(c, t.text ? &c->text_device : &c->device, number, &s));
+    TRY(add_member(f, s, &m));
+    TRY(open_model(f, &t.source, &model));
+    session_use(c, s, model);
+    m->model = model;
+    m->jobs = (task_jobs){.text.session = s, .dit.session = s, .vae.session = s};
+    close_unused(f);
+    return FLUX1_OK;
+}
+
+static flux1_status reserve(follower *f, uint64_t number, parcel *p)
+{
+    flux1_context *c = f->context;
+    size_t *bytes = NULL;
+    member *m = NULL;
+    TRY(find_member(f, number, &m));
+    TRY(session_describe_reserve(p, mesh_ranks(&c->mesh), &bytes, &c->error));
+    TRY(parcel_end(p, &c->error));
+    TRY(team_exchange(c, p));
+    return mesh_reserve(m->session->mesh, bytes, &c->error);
+}
+
+/* What a batch has left. */
+static void drop_batch(follower *f, member *m)
+{
+    dit_job_close(&m->jobs.dit, mesh_ranks(&f->context->mesh));
+    free(m->jobs.dit.rank);
+    m->jobs.dit.rank = NULL;
+}
+
+/* Rank by rank, where a batch begins. */
+static flux1_status prepare_batch(follower *f, member *m)
+{
+    int ranks = mesh_ranks(&f->context->mesh);
+    drop_batch(f, m);
+    m->jobs.dit.rank = calloc((size_t)ranks, sizeof *m->jobs.dit.rank);
+    return m->jobs.dit.rank ? FLUX1_OK : error_oom(&f->context->error, 0, "the denoiser");
+}
+
+static flux1_status prepare_task(follower *f, uint64_t number, parcel *p, member **m, task *t, void **job)
+{
+    flux1_context *c = f->context;
+    TRY(find_member(f, number, m));
+    TRY(task_receive(p, (*m)->model, &(*m)->jobs, t, job, &c->error));
+    if (*t == TASK_DIT_OPEN)
+        TRY(prepare_batch(f, *m));
+    else if (*job == &(*m)->jobs.dit && !(*m)->jobs.dit.rank)
+        return error_set(&c->error, FLUX1_ERR_COMM, "the leading process orders a step where no batch is open");
+    return team_exchange(c, p);
+}
+
+static flux1_status run(follower *f, uint64_t number, parcel *p)
+{
+    flux1_context *c = f->context;
+    member *m = NULL;
+    task t = 0;
+    void *job = NULL;
+    flux1_status st = prepare_task(f, number, p, &m, &t, &job);
+    return st == FLUX1_OK ? mesh_run(m->session->mesh, task_body(t), job, &c->error) : team_give_up(c, st);
+}
+
+static flux1_status give(follower *f, uint64_t number, parcel *p)
+{
+    flux1_context *c = f->context;
+    member *m = NULL;
+    flux1_status st = find_member(f, number, &m);
+    if (st == FLUX1_OK)
+        st = parcel_end(p, &c->error);
+    if (st != FLUX1_OK)
+        return team_give_up(c, st);
+    drop_batch(f, m);
+    return session_rest(m->session, &c->error);
+}
+
+/* Ends with the agreement. Its outcome is the leader's to report; it is told here only where a process is gone, which
+ * the next order tells too. */
+static void carry_out(follower *f, parcel *p)
+{
+    flux1_context *c = f->context;
+    order kind = 0;
+    uint64_t number = 0;
+    flux1_status st = team_describe(p, &kind, &number, &c->error);
+    if (st != FLUX1_OK)
+        team_give_up(c, st);
+    else if (kind == ORDER_RUN)
+        run(f, number, p);
+    else if (kind == ORDER_GIVE)
+        give(f, number, p);
+    else {
+        st = kind == ORDER_TAKE ? take(f, number, p) : reserve(f, number, p);
+        if (st == FLUX1_OK)
+            team_agree(c, st);
+        else
+            team_give_up(c, st);
+    }
+}
+
+static flux1_status follow(follower *f)
+{
+    flux1_context *c = f->context;
+    for (;;) {
+        parcel p;
+        const void *bytes;
+        size_t size;
+        TRY(context_begin(c)); /* a cancel is for the order at hand */
+        TRY(processes_next(c->processes, &bytes, &size, &c->error));
+        if (!bytes)
+            return FLUX1_OK;
+        if (parcel_open(&p, bytes, size, &c->error) == FLUX1_OK)
+            carry_out(f, &p);
+        else
+            team_give_up(c, c->error.status);
+        parcel_free(&p);
+    }
+}
+
+flux1_status flux1_context_follow(flux1_context *c)
+{
+    follower f = {.context = c};
+    TRY(context_begin(c));
+    TRY(context_computes(c));
+    if (!c->processes || team_leads(c))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "this process does not follow another: it is %s",
+                         c->processes ? "the first of the mesh, which leads" : "the only one of its mesh");
+    flux1_status st = follow(&f);
+    for (member *m = f.members, *next; m; m = next) {
+        next = m->next;
+        drop_batch(&f, m);
+        free(m);
+    }
+    sessions_close(c); /* before the models that are built there */
+    for (known *k = f.models, *next; k; k = next) {
+        next = k->next;
+        folder_close(k->model);
+        free(k);
+    }
+    return st;
+}
