@@ -60,6 +60,7 @@ struct engine {
     phase phase;
     char why[WIRE_WHY];
     bool stop, finalize, aborted;
+    bool restless; /* what has been sent may not have left the process yet */
     atomic_bool broken;
     int waiting; /* ranks */
     command_fn *command;
@@ -196,7 +197,9 @@ static void start_queued_locked(engine *e)
 static void finish_locked(engine *e, item *i)
 {
     i->kept->active = false;
-    if (!i->send)
+    if (i->send)
+        e->restless = true;
+    else
         e->received[i->peer]++;
     if (i->x)
         i->x->pending--;
@@ -237,6 +240,21 @@ static bool test_active_locked(engine *e)
     return moved;
 }
 
+/* MPI may keep what it says is sent, and lets it go only while it is called: the other side would wait for ever. */
+static bool flush_locked(engine *e)
+{
+    char why[WIRE_WHY];
+    bool found;
+    int tag;
+    size_t bytes;
+    pthread_mutex_unlock(&e->lock);
+    bool ok = e->w->probe((e->index + 1) % e->count, &found, &tag, &bytes, why);
+    pthread_mutex_lock(&e->lock);
+    if (!ok)
+        fail_locked(e, why);
+    return false;
+}
+
 /* A sixteenth of the time for which nothing has moved; shorter limits while ranks wait and leave their cores idle. */
 static void pause_locked(engine *e)
 {
@@ -273,9 +291,9 @@ static void serve_locked(engine *e)
             pthread_cond_wait(&e->work, &e->lock);
         else if (e->queue)
             start_queued_locked(e);
-        else if (!e->active)
+        else if (!e->active && !e->restless)
             pthread_cond_wait(&e->work, &e->lock);
-        else if (!test_active_locked(e) && !e->queue && !e->command && !e->stop)
+        else if (!(e->active ? test_active_locked(e) : flush_locked(e)) && !e->queue && !e->command && !e->stop)
             pause_locked(e);
     }
 }
@@ -697,6 +715,13 @@ static bool settle_command(engine *e, void *arg, char *why)
 flux1_status engine_settle(engine *e, const uint64_t *expected, flux1_error *err)
 {
     return call(e, settle_command, (void *)(uintptr_t)expected, err);
+}
+
+void engine_rest(engine *e)
+{
+    pthread_mutex_lock(&e->lock);
+    e->restless = false;
+    pthread_mutex_unlock(&e->lock);
 }
 
 /* ---- ranks of this process ---- */

@@ -1,7 +1,7 @@
 /* Moves data between processes while ranks compute. One thread owns the wire: it starts what ranks hand it and tests it
- * again and again, with pauses that grow while nothing moves; when nothing is under way it sleeps. Ranks wait on a
- * condition. A transfer that was made before (same direction, process, tag, bytes and place) is started again, not set
- * up anew. */
+ * again and again, with pauses that grow while nothing moves; when nothing is under way and an order is done, it
+ * sleeps. Ranks wait on a condition. A transfer that was made before (same direction, process, tag, bytes and place) is
+ * started again, not set up anew. */
 #ifndef FLUX1_MESH_ENGINE_H
 #define FLUX1_MESH_ENGINE_H
 
@@ -49,6 +49,9 @@ void engine_resume(engine *e);
  * sent to each; `expected` [count]: what each has ever sent to this one. What arrived for nobody is thrown away. */
 void engine_sent(engine *e, uint64_t *sent);
 flux1_status engine_settle(engine *e, const uint64_t *expected, flux1_error *err);
+
+/* Nothing that this process has sent is still awaited: until the next transfer the thread sleeps. */
+void engine_rest(engine *e);
 
 /* Ranks of this process that wait for each other do it here too, so that one abort wakes everybody. Between lock and
  * unlock: engine_await waits for the next engine_notify; false after an abort. */

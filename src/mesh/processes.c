@@ -332,6 +332,7 @@ static flux1_status clear_away(processes *p, flux1_error *err)
 {
     engine_abort(p->engine);
     flux1_status st = engine_settle(p->engine, p->expected, err);
+    engine_rest(p->engine);
     pthread_mutex_lock(&p->lock);
     p->failed = true;
     p->generation++;
@@ -363,6 +364,8 @@ flux1_status processes_agree(processes *p, flux1_status mine, const char *messag
     else if (p->status == FLUX1_OK && p->aborted != p->epoch + 1)
         engine_resume(p->engine); /* after an abort that came too late */
     bool failed = decided && p->status != FLUX1_OK;
+    if (decided && !failed)
+        engine_rest(p->engine);
     pthread_mutex_unlock(&p->lock);
     return failed ? clear_away(p, err) : st;
 }
