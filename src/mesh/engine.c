@@ -13,8 +13,8 @@ enum {
     KEPT_MAX = 256, /* transfers that stay set up; more only while they are under way */
     ITEMS_BLOCK = 64,
     SETTLE_SECONDS = 60,
-    PAUSE_MIN = 20, /* microseconds */
-    PAUSE_WAITED = 50,
+    PAUSE_MIN = 10, /* microseconds */
+    PAUSE_WAITED = 200,
     PAUSE_MAX = 500
 };
 
@@ -237,12 +237,13 @@ static bool test_active_locked(engine *e)
     return moved;
 }
 
-/* A sixteenth of the time for which nothing has moved; shorter limits while ranks wait and leave their cores idle. */
+/* Grows with the time for which nothing has moved: slowly while a rank waits, whose core is idle, faster while all
+ * compute. */
 static void pause_locked(engine *e)
 {
-    int64_t at = now(), most = 1000 * (e->waiting ? PAUSE_WAITED : PAUSE_MAX),
-            pause = i64_max(1000 * PAUSE_MIN, i64_min(most, (at - e->moved) / 16));
-    struct timespec until = at_time(at + pause);
+    int64_t at = now(), still = at - e->moved, pause = e->waiting ? still / 1024 : still / 16,
+            most = e->waiting ? PAUSE_WAITED : PAUSE_MAX;
+    struct timespec until = at_time(at + i64_max(1000 * PAUSE_MIN, i64_min(pause, 1000 * most)));
     pthread_cond_timedwait(&e->work, &e->lock, &until);
 }
 
@@ -694,7 +695,7 @@ static bool settle_command(engine *e, void *arg, char *why)
         if (broken)
             return false;
         if (!settled && !moved && !found)
-            nanosleep(&(struct timespec){.tv_nsec = 1000 * PAUSE_WAITED}, NULL);
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     }
     if (!settled)
         snprintf(why, WIRE_WHY, "what a failed order has sent has not arrived within %d s", SETTLE_SECONDS);

@@ -81,7 +81,7 @@ bool processes_launched(void)
     if (several("OMPI_COMM_WORLD_SIZE") || (variable("PMI_RANK") && several("PMI_SIZE")))
         return true;
     /* Slurm's variables alone are also those of a shell within an allocation */
-    return variable("PMIX_RANK") && (several("SLURM_STEP_NUM_TASKS") || several("SLURM_NTASKS"));
+    return variable("PMIX_RANK") && several(variable("SLURM_STEP_NUM_TASKS") ? "SLURM_STEP_NUM_TASKS" : "SLURM_NTASKS");
 }
 
 int processes_count(const processes *p) { return p->count; }
@@ -206,7 +206,7 @@ static void wire_failed(void *arg, const char *why)
 /* A frame of a verdict: its head, counts, message. NULL when out of memory. */
 static unsigned char *pack(const verdict *v, const uint64_t *counts, int count, const char *message, size_t *size)
 {
-    size_t of_counts = (size_t)count * sizeof *counts, of_message = strlen(message);
+    size_t of_counts = (size_t)count * sizeof *counts, of_message = strnlen(message, FLUX1_MESSAGE_MAX - 1);
     unsigned char *frame = malloc(*size = sizeof *v + of_counts + of_message);
     if (!frame)
         return NULL;
@@ -354,7 +354,7 @@ flux1_status processes_agree(processes *p, flux1_status mine, const char *messag
         return st;
     if (mine != FLUX1_OK)
         processes_abort(p);
-    TRY(send_vote(p, mine, message, err));
+    TRY(send_vote(p, mine, message ? message : status_text(mine), err));
     pthread_mutex_lock(&p->lock);
     while (p->epoch == epoch && !p->gone && !p->over)
         pthread_cond_wait(&p->changed, &p->lock);
