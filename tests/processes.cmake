@@ -25,3 +25,11 @@ endforeach()
 processes_test(mesh_processes_session 2 $<TARGET_FILE:mesh_processes_session>)
 processes_test(mesh_processes_forms 2 $<TARGET_FILE:mesh_processes_forms>)
 processes_test(mesh_processes_forms 3 $<TARGET_FILE:mesh_processes_forms>)
+
+# processes that end badly
+processes_program(mesh_processes_scenario mesh/processes_scenario.c)
+foreach(how killed stopped versions)
+  add_test(NAME mesh_processes_${how} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/mesh/processes_end.sh $<TARGET_FILE:mesh_processes_scenario> ${how})
+  set_tests_properties(mesh_processes_${how} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
+                       ENVIRONMENT "FLUX1_PLUGINS=${CMAKE_BINARY_DIR};HAS_PLUGIN=${FLUX1_HAS_MPI}")
+endforeach()

@@ -13,4 +13,4 @@ root=
 ASAN_OPTIONS=detect_leaks=0:${ASAN_OPTIONS:-}
 export ASAN_OPTIONS
 # shellcheck disable=SC2086
-exec mpirun $root --oversubscribe --bind-to none -n "$processes" --mca mpi_yield_when_idle 1 --mca btl vader,tcp,self ${MPIRUN_FLAGS:-} "$@"
+exec mpirun $root --oversubscribe --bind-to none -n "$processes" --mca mpi_yield_when_idle 1 ${MPIRUN_FLAGS:-} "$@"
