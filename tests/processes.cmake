@@ -34,7 +34,9 @@ foreach(how killed stopped versions)
                        ENVIRONMENT "FLUX1_PLUGINS=${CMAKE_BINARY_DIR};HAS_PLUGIN=${FLUX1_HAS_MPI}")
 endforeach()
 
-# the pipeline, and the program
+target_link_options(pipeline_test_hosts PRIVATE -Wl,--wrap=processes_count,--wrap=processes_index -Wl,--wrap=processes_info,--wrap=processes_ranks)
+
+# the pipeline
 add_executable(pipeline_processes pipeline/test_processes.c)
 set_target_properties(pipeline_processes PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 target_include_directories(pipeline_processes PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
