@@ -92,11 +92,10 @@ nothing_left "mistakes"
 # ---- what ends all of them
 
 processes() { # ranks of this test that run, as "rank pid"
-    for place in /proc/[0-9]*; do
-        tr '\0' '\n' <"$place/environ" >../environ 2>/dev/null || continue
-        grep -qx "FLUX1_TEST_RUN=$work" ../environ || continue
-        sed -n "s|^OMPI_COMM_WORLD_RANK=\(.*\)|\1 ${place#/proc/}|p" ../environ
-    done 2>/dev/null
+    for place in $(grep -lzx "FLUX1_TEST_RUN=$work" /proc/[0-9]*/environ 2>/dev/null); do
+        pid=${place#/proc/}
+        tr '\0' '\n' 2>/dev/null <"$place" | sed -n "s|^OMPI_COMM_WORLD_RANK=\(.*\)|\1 ${pid%/environ}|p"
+    done
 }
 
 start() { # flux1's arguments; returns in the middle of the steps
