@@ -33,6 +33,9 @@ foreach(how killed stopped versions)
   set_tests_properties(mesh_processes_${how} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
                        ENVIRONMENT "FLUX1_PLUGINS=${CMAKE_BINARY_DIR};HAS_PLUGIN=${FLUX1_HAS_MPI}")
 endforeach()
+add_test(NAME mesh_processes_network COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/mesh/processes_network.sh $<TARGET_FILE:mesh_processes_scenario>)
+set_tests_properties(mesh_processes_network PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
+                     ENVIRONMENT "FLUX1_PLUGINS=${CMAKE_BINARY_DIR};HAS_PLUGIN=${FLUX1_HAS_MPI}")
 
 target_link_options(pipeline_test_hosts PRIVATE -Wl,--wrap=processes_count,--wrap=processes_index -Wl,--wrap=processes_info,--wrap=processes_ranks)
 

@@ -13,9 +13,9 @@ enum {
     KEPT_MAX = 256, /* transfers that stay set up; more only while they are under way */
     ITEMS_BLOCK = 64,
     SETTLE_SECONDS = 60,
-    PAUSE_MIN = 20, /* microseconds */
-    PAUSE_WAITED = 100,
-    PAUSE_MAX = 1000
+    PAUSE_MIN = 10, /* microseconds */
+    PAUSE_WAITED = 200,
+    PAUSE_MAX = 500
 };
 
 /* A transfer that is set up. */
@@ -237,12 +237,13 @@ static bool test_active_locked(engine *e)
     return moved;
 }
 
-/* A sixteenth of the time for which nothing has moved; shorter limits while ranks wait and leave their cores idle. */
+/* Grows with the time for which nothing has moved: slowly while a rank waits, whose core is idle, faster while all
+ * compute. */
 static void pause_locked(engine *e)
 {
-    int64_t at = now(), most = 1000 * (e->waiting ? PAUSE_WAITED : PAUSE_MAX),
-            pause = i64_max(1000 * PAUSE_MIN, i64_min(most, (at - e->moved) / 16));
-    struct timespec until = at_time(at + pause);
+    int64_t at = now(), still = at - e->moved, pause = e->waiting ? still / 1024 : still / 16,
+            most = e->waiting ? PAUSE_WAITED : PAUSE_MAX;
+    struct timespec until = at_time(at + i64_max(1000 * PAUSE_MIN, i64_min(pause, 1000 * most)));
     pthread_cond_timedwait(&e->work, &e->lock, &until);
 }
 
@@ -611,14 +612,21 @@ void engine_sent(engine *e, uint64_t *sent)
     pthread_mutex_unlock(&e->lock);
 }
 
-/* One message that nobody receives, if there is one. */
-static bool throw_away(engine *e, int peer, bool *found, char *why)
+typedef struct settling {
+    const uint64_t *expected;
+    int mask, tags;
+} settling;
+
+/* One message that nobody receives, if there is one. A process that is done here may have begun the next order: what
+ * it sends for that comes after the rest of this one. */
+static bool throw_away(engine *e, int peer, const settling *s, bool *found, char *why)
 {
-    int tag;
+    int tag = 0;
     size_t bytes;
     wire_request *r;
     if (!e->w->probe(peer, found, &tag, &bytes, why))
         return false;
+    *found = *found && (tag & s->mask) == s->tags;
     if (!*found)
         return true;
     void *scratch = malloc(bytes + 1);
@@ -672,31 +680,31 @@ static bool cancel_rest(engine *e, char *why)
 
 static bool settle_command(engine *e, void *arg, char *why)
 {
-    const uint64_t *expected = arg;
+    const settling *s = arg;
     int64_t end = now() + (int64_t)SETTLE_SECONDS * 1000000000;
     bool settled = false;
     while (!settled && now() < end) {
         bool found = false;
         for (int p = 0; p < e->count; p++)
-            if (e->received[p] < expected[p] && !throw_away(e, p, &found, why))
+            if (e->received[p] < s->expected[p] && !throw_away(e, p, s, &found, why))
                 return false;
         pthread_mutex_lock(&e->lock);
         bool moved = test_active_locked(e), broken = e->broken;
-        settled = settled_locked(e, expected);
+        settled = settled_locked(e, s->expected);
         pthread_mutex_unlock(&e->lock);
         if (broken)
             return false;
         if (!settled && !moved && !found)
-            nanosleep(&(struct timespec){.tv_nsec = 1000 * PAUSE_WAITED}, NULL);
+            nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
     }
     if (!settled)
         snprintf(why, WIRE_WHY, "what a failed order has sent has not arrived within %d s", SETTLE_SECONDS);
     return settled && cancel_rest(e, why);
 }
 
-flux1_status engine_settle(engine *e, const uint64_t *expected, flux1_error *err)
+flux1_status engine_settle(engine *e, const uint64_t *expected, int mask, int tags, flux1_error *err)
 {
-    return call(e, settle_command, (void *)(uintptr_t)expected, err);
+    return call(e, settle_command, &(settling){expected, mask, tags}, err);
 }
 
 /* ---- ranks of this process ---- */

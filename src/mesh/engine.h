@@ -46,9 +46,10 @@ void engine_break(engine *e, const char *why);
 void engine_resume(engine *e);
 
 /* After an abort, when no rank waits any more: ends all transfers. `sent` [count]: messages that this process has ever
- * sent to each; `expected` [count]: what each has ever sent to this one. What arrived for nobody is thrown away. */
+ * sent to each; `expected` [count]: what each has ever sent to this one. What arrived for nobody is thrown away:
+ * messages of this order, whose tags have `tags` in the bits of `mask`. */
 void engine_sent(engine *e, uint64_t *sent);
-flux1_status engine_settle(engine *e, const uint64_t *expected, flux1_error *err);
+flux1_status engine_settle(engine *e, const uint64_t *expected, int mask, int tags, flux1_error *err);
 
 /* Ranks of this process that wait for each other do it here too, so that one abort wakes everybody. Between lock and
  * unlock: engine_await waits for the next engine_notify; false after an abort. */

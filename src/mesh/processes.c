@@ -13,6 +13,7 @@
 #include <time.h>
 
 enum { START_SECONDS = 30, FINALIZE_SECONDS = 20, STAGE_BYTES = 1 << 20, RANKS_MAX = 1024, WHO_MAX = 160 };
+enum { TAG_GENERATION = 1 << 22, TAG_KIND = 1 << 20, TAG_FROM = 1 << 10, TAGS = 1 << 23 };
 enum { FRAME_ORDER, FRAME_ABORT, FRAME_VOTE, FRAME_OUTCOME, FRAME_GONE, FRAME_BYE };
 
 /* The first that processes tell each other, before they know each other's versions: this layout never changes. */
@@ -81,7 +82,7 @@ bool processes_launched(void)
     if (several("OMPI_COMM_WORLD_SIZE") || (variable("PMI_RANK") && several("PMI_SIZE")))
         return true;
     /* Slurm's variables alone are also those of a shell within an allocation */
-    return variable("PMIX_RANK") && (several("SLURM_STEP_NUM_TASKS") || several("SLURM_NTASKS"));
+    return variable("PMIX_RANK") && several(variable("SLURM_STEP_NUM_TASKS") ? "SLURM_STEP_NUM_TASKS" : "SLURM_NTASKS");
 }
 
 int processes_count(const processes *p) { return p->count; }
@@ -97,16 +98,18 @@ void processes_ranks(const processes *p, int index, int ranks, int *first, int *
 }
 
 /* 1 bit of generation, 2 of kind, 10 of each rank: MPI over InfiniBand has no more */
+static int tag_generation(const processes *p) { return p->generation & 1u ? TAG_GENERATION : 0; }
+
 int processes_tag(const processes *p, span_kind kind, int from, int to)
 {
-    return (int)((p->generation & 1u) << 22 | (unsigned)kind << 20 | (unsigned)from << 10 | (unsigned)to);
+    return tag_generation(p) + (int)kind * TAG_KIND + from * TAG_FROM + to;
 }
 
 flux1_status processes_spread(processes *p, int ranks, flux1_error *err)
 {
-    if (ranks > RANKS_MAX || engine_tag_max(p->engine) < (1 << 23) - 1)
+    if (ranks > RANKS_MAX || engine_tag_max(p->engine) < TAGS - 1)
         return error_set(err, FLUX1_ERR_UNSUPPORTED, "this MPI has %d message tags, the mesh needs %d",
-                         engine_tag_max(p->engine), (1 << 23) - 1);
+                         engine_tag_max(p->engine) + 1, TAGS);
     pthread_mutex_lock(&p->lock);
     p->ranks = ranks;
     pthread_mutex_unlock(&p->lock);
@@ -204,7 +207,7 @@ static void wire_failed(void *arg, const char *why)
 /* A frame of a verdict: its head, counts, message. NULL when out of memory. */
 static unsigned char *pack(const verdict *v, const uint64_t *counts, int count, const char *message, size_t *size)
 {
-    size_t of_counts = (size_t)count * sizeof *counts, of_message = strlen(message);
+    size_t of_counts = (size_t)count * sizeof *counts, of_message = strnlen(message, FLUX1_MESSAGE_MAX - 1);
     unsigned char *frame = malloc(*size = sizeof *v + of_counts + of_message);
     if (!frame)
         return NULL;
@@ -332,7 +335,7 @@ static flux1_status tell_locked(const processes *p, flux1_error *err)
 static flux1_status clear_away(processes *p, flux1_error *err)
 {
     engine_abort(p->engine);
-    flux1_status st = engine_settle(p->engine, p->expected, err);
+    flux1_status st = engine_settle(p->engine, p->expected, TAG_GENERATION, tag_generation(p), err);
     pthread_mutex_lock(&p->lock);
     p->failed = true;
     p->generation++;
@@ -352,7 +355,7 @@ flux1_status processes_agree(processes *p, flux1_status mine, const char *messag
         return st;
     if (mine != FLUX1_OK)
         processes_abort(p);
-    TRY(send_vote(p, mine, message, err));
+    TRY(send_vote(p, mine, message ? message : status_text(mine), err));
     pthread_mutex_lock(&p->lock);
     while (p->epoch == epoch && !p->gone && !p->over)
         pthread_cond_wait(&p->changed, &p->lock);

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BYTES = 4 << 20 };
+enum { BYTES = 4 << 20, LAST_BYTES = 300000 };
 
 static const char *folder;
 
@@ -54,25 +54,81 @@ static flux1_status exchange_body(void *arg, mesh *m)
     return st;
 }
 
-/* Never returns in good order. */
-static void exchange_for_ever(processes *p)
+static void open_session(processes *p, mesh_device *d, mesh_session **s)
 {
     mesh_config c;
-    mesh_device d = {.config = {.arithmetic = DTYPE_F32, .threads = 1}, .processes = p};
-    mesh_session *s = NULL;
     flux1_error err = {0};
     char shape[32];
+    *d = (mesh_device){.config = {.arithmetic = DTYPE_F32, .threads = 1}, .processes = p};
     snprintf(shape, sizeof shape, "%dx1", processes_count(p));
-    test_processes = p;
-    if (mesh_parse(shape, NULL, NULL, &c, &err) != FLUX1_OK || ops_device_open("cpu", &d.device, &err) != FLUX1_OK)
+    if (mesh_parse(shape, NULL, NULL, &c, &err) != FLUX1_OK || ops_device_open("cpu", &d->device, &err) != FLUX1_OK)
         ends_with(p, processes_index(p), &err);
-    d.kind = d.device->kind;
+    d->kind = d->device->kind;
+    if (mesh_open(&c, d, s, &err) != FLUX1_OK)
+        ends_with(p, processes_index(p), &err);
+}
+
+static void exchange_for_ever(processes *p)
+{
+    mesh_device d;
+    mesh_session *s = NULL;
+    flux1_error err = {0};
+    open_session(p, &d, &s);
     if (processes_index(p) < processes_count(p) - 1)
         at_work(p);
-    if (mesh_open(&c, &d, &s, &err) == FLUX1_OK)
-        run_order(s, exchange_body, p, &err);
+    test_processes = p;
+    run_order(s, exchange_body, p, &err);
     mesh_close(s);
     ends_with(p, processes_index(p), &err);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static flux1_status check_block(mesh *m, const unsigned char *bytes, int rank, int turn)
+{
+    for (int i = 1; i < LAST_BYTES; i++)
+        if (bytes[i] != (unsigned char)(i * 7 + rank * 31 + turn))
+            return error_set(m->err, FLUX1_ERR_INTERNAL, "byte %d from rank %d is wrong in turn %d", i, rank, turn);
+    return FLUX1_OK;
+}
+
+/* Rank 0's first byte says whether there is another turn. */
+static flux1_status last_body(void *arg, mesh *m)
+{
+    static unsigned char send[LAST_BYTES], recv[8][LAST_BYTES];
+    double end = now() + *(const double *)arg;
+    bool over = false;
+    for (int turn = 0; !over; turn++) {
+        for (int i = 1; i < LAST_BYTES; i++)
+            send[i] = (unsigned char)(i * 7 + m->rank * 31 + turn);
+        send[0] = now() < end;
+        memset(recv, 0, sizeof recv);
+        TRY(m->all->fn->all_gather(m->all, send, recv, LAST_BYTES));
+        for (int r = 0; r < m->ranks; r++)
+            TRY(check_block(m, recv[r], r, turn));
+        over = !recv[0][0];
+    }
+    return FLUX1_OK;
+}
+
+static void exchange_for_a_time(processes *p, double seconds)
+{
+    mesh_session *s = NULL;
+    flux1_error err = {0};
+    mesh_device d;
+    open_session(p, &d, &s);
+    test_processes = p;
+    at_work(p);
+    if (run_order(s, last_body, &seconds, &err) != FLUX1_OK)
+        ends_with(p, processes_index(p), &err);
+    mesh_close(s);
+    ops_device_close(d.device);
+    processes_exit(p, 0);
 }
 
 /* The leader gives an order now and then, the others wait for it. */
@@ -118,5 +174,7 @@ int main(int argc, char **argv)
     processes *p = processes_start("1");
     if (strcmp(argv[2], "exchange") == 0)
         exchange_for_ever(p);
+    if (strcmp(argv[2], "last") == 0 && argc > 3)
+        exchange_for_a_time(p, atof(argv[3]));
     idle_for_ever(p);
 }
