@@ -6,6 +6,7 @@
 set(FLUX1_LONG_TESTS
   cli_batch
   cli_interrupt
+  cli_processes
   mesh_processes_network
   mesh_processes_stopped
   ops_test_checkops

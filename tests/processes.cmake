@@ -36,3 +36,18 @@ endforeach()
 add_test(NAME mesh_processes_network COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/mesh/processes_network.sh $<TARGET_FILE:mesh_processes_scenario>)
 set_tests_properties(mesh_processes_network PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
                      ENVIRONMENT "FLUX1_PLUGINS=${CMAKE_BINARY_DIR};HAS_PLUGIN=${FLUX1_HAS_MPI}")
+
+target_link_options(pipeline_test_hosts PRIVATE -Wl,--wrap=processes_count,--wrap=processes_index -Wl,--wrap=processes_info,--wrap=processes_ranks)
+
+# the pipeline
+add_executable(pipeline_processes pipeline/test_processes.c)
+set_target_properties(pipeline_processes PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+target_include_directories(pipeline_processes PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+target_link_options(pipeline_processes PRIVATE -Wl,--wrap=ops_begin)
+target_link_libraries(pipeline_processes PRIVATE support_pipeline module_pipeline PkgConfig::CMOCKA)
+foreach(run "2;2x1;host" "2;1x2;" "2;2x2;" "4;2x2;")
+  list(GET run 0 processes)
+  list(GET run 1 shape)
+  list(GET run 2 encoders)
+  processes_test(pipeline_processes_${shape} ${processes} $<TARGET_FILE:pipeline_processes> ${shape} ${encoders})
+endforeach()

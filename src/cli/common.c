@@ -210,8 +210,7 @@ static void on_signal(int number)
 {
     flux1_context *context = watched;
     int saved = errno;
-    (void)number;
-    if (interrupts++)
+    if (interrupts++ && number != SIGUSR1) /* that one comes again by itself */
         _exit(EXIT_INTERRUPTED);
     if (context)
         flux1_cancel(context);

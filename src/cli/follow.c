@@ -2,6 +2,7 @@
 #include "cli/launch.h"
 
 #include "cli/console.h"
+#include "cli/launcher.h"
 
 #include <signal.h>
 #include <unistd.h>
@@ -30,8 +31,10 @@ int launch_follow(const options *opt)
     if (st != FLUX1_OK)
         status = cannot_join(context, st);
     else if ((st = flux1_context_follow(context)) != FLUX1_OK) {
-        console_mute(false);
-        status = report(context, st);
+        status = EXIT_FAILED;
+        /* one is enough to tell that the first is gone */
+        console_mute(launcher_process() != 1 || !flux1_context_message(context)[0]);
+        report(context, st);
     }
     flux1_context_destroy(context);
     return status;

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
@@ -17,8 +18,11 @@
 
 extern char **environ;
 
-#define LAUNCHED "FLUX1_LAUNCHED" /* set for the processes that --launch starts, which have the same options */
-enum { ARGUMENTS = 32 };          /* of mpirun's own, beside those that pass variables on */
+/* Set for the processes that --launch starts, which have the same options: the path of an empty file, which the first
+ * of them removes where it is on the same host. */
+#define LAUNCHED "FLUX1_LAUNCHED"
+#define MARK "/tmp/flux1-launch-"
+enum { ARGUMENTS = 32, VARIABLES = 32 }; /* of mpirun's own; that are passed on */
 
 typedef struct command_line {
     char **word; /* [room], of which `count` are used and the next is NULL */
@@ -43,7 +47,7 @@ static void add_variables(command_line *c, char (*names)[64], size_t room)
     size_t n = 0;
     for (char **v = environ; *v && n < room; v++) {
         size_t length = strcspn(*v, "=");
-        if (strncmp(*v, "FLUX1_", 6) != 0 || length >= sizeof *names)
+        if (strncmp(*v, "FLUX1_", 6) != 0 || length >= sizeof *names || strncmp(*v, LAUNCHED "=", length + 1) == 0)
             continue;
         memcpy(names[n], *v, length);
         names[n][length] = '\0';
@@ -53,15 +57,15 @@ static void add_variables(command_line *c, char (*names)[64], size_t room)
 }
 
 /* Ranks may be more than cores: they are not bound to any and do not spin while they wait. -q: what mpirun has to say
- * of a process that failed, flux1 has said better. */
+ * of a process that failed, flux1 has said better; but of hosts it cannot reach flux1 knows nothing. */
 static bool make_command(const options *opt, int processes, int argc, char **argv, command_line *c)
 {
-    static const char *const always[] = {"-q",    "--oversubscribe",     "--bind-to", "none",
-                                         "--mca", "mpi_yield_when_idle", "1",         NULL};
-    static char number[16], program[4096], names[16][64];
+    static const char *const always[] = {
+        "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1", "-x", LAUNCHED, NULL};
+    static char number[16], program[4096], names[VARIABLES][64];
     ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
     c->count = 0;
-    c->room = ARGUMENTS + 2 * sizeof names / sizeof *names + (size_t)argc + 1;
+    c->room = ARGUMENTS + 2 * VARIABLES + (size_t)argc + 1;
     if (!(c->word = calloc(c->room, sizeof *c->word)))
         return false;
     if (n > 0)
@@ -73,7 +77,9 @@ static bool make_command(const options *opt, int processes, int argc, char **arg
         add_word(c, "--allow-run-as-root");
     if (opt->values[OPT_HOSTFILE].given)
         add_words(c, (const char *const[]){"--hostfile", opt->values[OPT_HOSTFILE].text, NULL});
-    add_variables(c, names, sizeof names / sizeof *names);
+    else
+        add_word(c, "-q");
+    add_variables(c, names, VARIABLES);
     add_word(c, n > 0 ? program : argv[0]);
     for (int i = 1; i < argc; i++)
         add_word(c, argv[i]);
@@ -83,13 +89,14 @@ static bool make_command(const options *opt, int processes, int argc, char **arg
 static volatile sig_atomic_t runner; /* mpirun */
 static volatile sig_atomic_t asked;
 
-/* mpirun ends its processes by force within a second of SIGINT or SIGTERM; SIGUSR1 it passes on. */
+/* mpirun ends its processes by force within a second of SIGINT or SIGTERM; SIGUSR1 it passes on. The second time it is
+ * meant so. */
 static void on_signal(int number)
 {
     int saved = errno;
     (void)number;
-    if (runner > 0)
-        kill((pid_t)runner, asked++ ? SIGTERM : SIGUSR1);
+    if (asked++ && runner > 0)
+        kill((pid_t)runner, SIGTERM);
     errno = saved;
 }
 
@@ -98,7 +105,6 @@ static void watch(void)
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);
-    action.sa_flags = SA_RESTART;
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         sigaction(numbers[i], &action, NULL);
 }
@@ -111,7 +117,7 @@ static bool reads_input(const options *opt)
 
 /* In the child. In a group of its own the terminal's Ctrl-C does not reach it; but there it could not read from the
  * terminal. */
-static void become_mpirun(const options *opt, const command_line *c)
+static void become_mpirun(const options *opt, const command_line *c, const char *mark)
 {
     bool input = reads_input(opt);
 #ifdef __linux__
@@ -119,48 +125,79 @@ static void become_mpirun(const options *opt, const command_line *c)
 #endif
     if (!input || !isatty(STDIN_FILENO))
         setpgid(0, 0);
-    if (!input && !freopen("/dev/null", "r", stdin))
-        _exit(EXIT_FAILED);
-    execvp(c->word[0], c->word);
-    if (errno == ENOENT)
+    if (input || freopen("/dev/null", "r", stdin))
+        execvp(c->word[0], c->word);
+    int why = errno;
+    unlink(mark); /* what is wrong is said here */
+    if (why == ENOENT)
         print_error("--launch needs Open MPI's mpirun, which is not installed (Debian: apt-get install openmpi-bin)");
     else
-        print_error("mpirun cannot be started: %s", strerror(errno));
+        print_error("mpirun cannot be started: %s", strerror(why));
     _exit(EXIT_FAILED);
 }
 
+/* Before all processes are there, mpirun passes nothing on: it is asked again and again, then made to end them. */
+static void ask(pid_t child, int tries)
+{
+    enum { AGAIN = 10, PATIENCE = 160 };
+    if (tries % AGAIN == 0)
+        kill(child, tries < PATIENCE ? SIGUSR1 : SIGTERM);
+}
+
+/* The exit status of flux1, as mpirun hands it on. A signal that comes right before a wait must not be lost: so it
+ * sleeps. */
 static int wait_for(pid_t child)
 {
-    int how;
-    while (waitpid(child, &how, 0) < 0)
-        if (errno != EINTR)
-            return EXIT_FAILED;
-    if (asked)
-        return EXIT_INTERRUPTED;
+    const struct timespec nap = {.tv_nsec = 50000000};
+    int how = 0, tries = 0;
+    pid_t ended;
+    while ((ended = waitpid(child, &how, WNOHANG)) == 0) {
+        if (asked)
+            ask(child, tries++);
+        nanosleep(&nap, NULL);
+    }
+    if (ended < 0)
+        return EXIT_FAILED;
     int status = WIFEXITED(how) ? WEXITSTATUS(how) : EXIT_FAILED;
+    if (asked && status != EXIT_DONE && status != EXIT_INTERRUPTED) { /* before the first process could say so */
+        print_error("interrupted");
+        return EXIT_INTERRUPTED;
+    }
     return status > EXIT_INTERRUPTED ? EXIT_FAILED : status; /* a process was killed: the first one has said so */
 }
 
 static int start(const options *opt, int processes, int argc, char **argv)
 {
+    char mark[] = MARK "XXXXXX";
     command_line c;
-    setenv(LAUNCHED, "1", 1);
-    if (!make_command(opt, processes, argc, argv, &c)) {
-        print_error("out of memory for mpirun's arguments");
+    int file = mkstemp(mark);
+    if (file < 0 || setenv(LAUNCHED, mark, 1) != 0 || !make_command(opt, processes, argc, argv, &c)) {
+        print_error("mpirun cannot be started: %s: %s", mark, strerror(errno));
         return EXIT_FAILED;
     }
+    close(file);
     fflush(NULL);
     pid_t child = fork();
     if (child == 0)
-        become_mpirun(opt, &c);
-    free(c.word);
-    if (child < 0) {
-        print_error("mpirun cannot be started: %s", strerror(errno));
-        return EXIT_FAILED;
-    }
+        become_mpirun(opt, &c, mark);
     runner = (sig_atomic_t)child;
     watch();
-    return wait_for(child);
+    int status = child > 0 ? wait_for(child) : EXIT_FAILED;
+    bool started = unlink(mark) != 0;
+    if (child < 0)
+        print_error("mpirun cannot be started: %s", strerror(errno));
+    else if (status == EXIT_FAILED && !started && !opt->values[OPT_HOSTFILE].given)
+        print_error("mpirun could not start flux1; to see why: mpirun -n %d %s --version", processes, argv[0]);
+    free(c.word);
+    return status;
+}
+
+/* By the first process: it is there, and tells what happens. */
+static void remove_mark(void)
+{
+    const char *mark = getenv(LAUNCHED);
+    if (mark && launcher_process() == 0 && strncmp(mark, MARK, strlen(MARK)) == 0)
+        unlink(mark);
 }
 
 /* Ranks of the mesh, from a context that is closed again: what it refuses is refused before mpirun starts. */
@@ -206,6 +243,7 @@ static int launch(const options *opt, int argc, char **argv)
 bool launch_run(const options *opt, int argc, char **argv, int *status)
 {
     const option_value *v = opt->values;
+    remove_mark();
     bool wanted = v[OPT_LAUNCH].given || v[OPT_HOSTFILE].given || v[OPT_PROCESSES].given;
     if (wanted && !getenv(LAUNCHED)) {
         *status = launch(opt, argc, argv);

@@ -63,6 +63,7 @@ struct processes {
     vote *votes;        /* the leader's: [count] */
     int voted, first;   /* first: who failed first; −1: nobody */
     bool gone;
+    int lost; /* the process that is; −1: none, or it is not known here */
     char sentence[FLUX1_MESSAGE_MAX];
     char *stage[2];
     bool alike; /* all processes have failed to open in the same way: MPI ends as it should */
@@ -397,6 +398,8 @@ static void name_and_break_locked(processes *p, int who, const char *cause)
     char sentence[WHO_MAX + 256], name[WHO_MAX];
     name_process(p, who, name);
     snprintf(sentence, sizeof sentence, "%s %s", name, cause);
+    if (!p->gone)
+        p->lost = who;
     break_locked(p, sentence);
 }
 
@@ -606,6 +609,7 @@ static flux1_status create_processes(processes **out, flux1_error *err)
     }
     p->orders_end = &p->orders;
     p->first = -1;
+    p->lost = -1;
     *out = p;
     return FLUX1_OK;
 }
@@ -724,6 +728,14 @@ cleanup:
         release(p);
     }
     return st;
+}
+
+int processes_lost(processes *p)
+{
+    pthread_mutex_lock(&p->lock);
+    int lost = p->lost;
+    pthread_mutex_unlock(&p->lock);
+    return lost;
 }
 
 bool processes_gone(processes *p)

@@ -45,6 +45,9 @@ void processes_close(processes *p);
 /* Whether the processes have failed in a way that cannot be mended. Ask before processes_close. */
 bool processes_gone(processes *p);
 
+/* Which process that is, as far as this one has found out by itself; −1: none. */
+int processes_lost(processes *p);
+
 int processes_count(const processes *p);
 int processes_index(const processes *p); /* 0: this one leads */
 const process_info *processes_info(const processes *p, int index);

@@ -214,6 +214,14 @@ static void carry_out(follower *f, parcel *p)
     }
 }
 
+static flux1_status wait_for_order(flux1_context *c, const void **bytes, size_t *size)
+{
+    flux1_status st = processes_next(c->processes, bytes, size, &c->error);
+    if (st != FLUX1_OK && processes_lost(c->processes) != 0)
+        c->error.message[0] = '\0'; /* the leader is there, and tells it */
+    return st;
+}
+
 static flux1_status follow(follower *f)
 {
     flux1_context *c = f->context;
@@ -222,7 +230,7 @@ static flux1_status follow(follower *f)
         const void *bytes;
         size_t size;
         TRY(context_begin(c)); /* a cancel is for the order at hand */
-        TRY(processes_next(c->processes, &bytes, &size, &c->error));
+        TRY(wait_for_order(c, &bytes, &size));
         if (!bytes)
             return FLUX1_OK;
         if (parcel_open(&p, bytes, size, &c->error) == FLUX1_OK)

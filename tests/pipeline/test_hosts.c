@@ -1,0 +1,86 @@
+/* Memory is compared host by host: processes 0 and 2 on one host, 1 and 3 on another, by the linker's --wrap. */
+#include "support/golden.h"
+
+#include "mesh/processes.h"
+#include "pipeline/memory.h"
+#include "pipeline/team.h"
+
+static process_info infos[] = {{.host = "one", .memory = 1000},
+                               {.host = "two", .memory = 600},
+                               {.host = "one", .memory = 900},
+                               {.host = "two", .memory = 700}};
+enum { COUNT = sizeof infos / sizeof *infos };
+static int place;
+
+int __wrap_processes_count(const processes *p);
+int __wrap_processes_index(const processes *p);
+const process_info *__wrap_processes_info(const processes *p, int index);
+void __wrap_processes_ranks(const processes *p, int index, int ranks, int *first, int *count);
+
+int __wrap_processes_count(const processes *p) { return (void)p, COUNT; }
+int __wrap_processes_index(const processes *p) { return (void)p, place; }
+const process_info *__wrap_processes_info(const processes *p, int index) { return (void)p, &infos[index]; }
+void __wrap_processes_ranks(const processes *p, int index, int ranks, int *first, int *count)
+{
+    (void)p;
+    assert_int_equal(ranks, 8);
+    *first = 2 * index;
+    *count = 2;
+}
+
+static void the_host_with_least_to_spare_is_named(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "2x4", 1, FLUX1_DTYPE_F32);
+    int64_t dummy;
+    size_t activations[8], held[8] = {0}, none[8] = {0};
+    const stage_plan p = {.arena = activations, .scratch = none, .held = held, .block = none};
+    for (int r = 0; r < 8; r++)
+        activations[r] = 100;
+    c->processes = (processes *)&dummy;
+    c->max_memory = 1000;
+    memory_need n = memory_of(c, &c->device, &p, NULL);
+    assert_true(n.process == 1 && memory_total(n) == 400 && memory_fits(c, n)); /* 600 there, 900 on the first */
+    assert_int_equal(memory_beside(c, &c->device, &p), 200);
+    held[0] = 350; /* now the first has 150 to spare, the second 200 */
+    n = memory_of(c, &c->device, &p, NULL);
+    assert_true(n.process == 0 && memory_total(n) == 750 && memory_fits(c, n));
+    c->max_memory = 740; /* of this process: less than the others there may have */
+    assert_false(memory_fits(c, memory_of(c, &c->device, &p, NULL)));
+    held[7] = 300; /* the second lacks 100, the first 10 */
+    n = memory_of(c, &c->device, &p, NULL);
+    assert_int_equal(memory_check(c, n, HINT_SIZE, "denoising"), FLUX1_ERR_LIMIT);
+    assert_string_equal(
+        c->error.message,
+        "denoising takes 700 bytes of host memory on two (activations 400 bytes, prepared weights 300 "
+        "bytes), more than the 600 bytes that it may have (max_memory); a smaller picture or dtype bf16 "
+        "would take less");
+    n = memory_of(c, &c->device, &p, &p);
+    assert_true(n.process == 1 && memory_total(n) == 1400);
+    c->processes = NULL;
+    flux1_context_destroy(c);
+}
+
+static void ranks_are_those_of_the_process(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "2x4", 1, FLUX1_DTYPE_F32);
+    int64_t dummy;
+    assert_true(team_ranks(c).begin == 0 && team_ranks(c).count == 8 && !team_leads(c));
+    c->processes = (processes *)&dummy;
+    assert_true(team_leads(c));
+    place = 3;
+    assert_true(team_ranks(c).begin == 6 && team_ranks(c).count == 2 && !team_leads(c));
+    place = 0;
+    c->processes = NULL;
+    flux1_context_destroy(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_host_with_least_to_spare_is_named),
+        cmocka_unit_test(ranks_are_those_of_the_process),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

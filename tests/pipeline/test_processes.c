@@ -1,0 +1,245 @@
+/* Whole requests on a mesh over several processes, which mpirun has started: the first runs these tests, the others
+ * follow. usage: test_processes MESH */
+#include "support/golden_runs.h"
+
+#include <pthread.h>
+
+static const char *shape;
+static flux1_context *team; /* of all processes */
+
+/* ---- operations that fail, or are cancelled: counted where each begins, by the linker's --wrap ---- */
+
+static atomic_long fuse = -1;
+static atomic_bool cancels;
+
+flux1_status __real_ops_begin(const ops *o, const char *operation, const weight *w);
+flux1_status __wrap_ops_begin(const ops *o, const char *operation, const weight *w);
+
+flux1_status __wrap_ops_begin(const ops *o, const char *operation, const weight *w)
+{
+    if (atomic_load(&fuse) < 0 || atomic_fetch_sub(&fuse, 1) != 0)
+        return __real_ops_begin(o, operation, w);
+    if (!atomic_load(&cancels))
+        return error_set(o->err, FLUX1_ERR_IO, "%s cannot go on", operation);
+    flux1_cancel(team);
+    return __real_ops_begin(o, operation, w);
+}
+
+static void disturb(long operations, bool by_cancel)
+{
+    atomic_store(&cancels, by_cancel);
+    atomic_store(&fuse, operations);
+}
+
+static flux1_context *join(const char *encoder_device)
+{
+    flux1_context_params p;
+    flux1_context_params_defaults(&p);
+    p.mesh = shape;
+    p.encoder_device = encoder_device;
+    p.threads = 1;
+    p.processes = 1;
+    return context_of(&p);
+}
+
+/* ---- the first process's tests ---- */
+
+/* The others' operations are counted from their start: one fails in the first request. */
+static void what_fails_elsewhere_is_told_with_its_place(void **state)
+{
+    (void)state;
+    golden g;
+    flux1_image *image;
+    golden_open("schnell", "car", &g);
+    flux1_model *m = model_of(team, g.folder);
+    assert_int_equal(flux1_generate(team, m, &g.params, &image), FLUX1_ERR_IO);
+    assert_memory_equal(flux1_context_message(team), "rank", 4);
+    assert_non_null(strstr(flux1_context_message(team), "(process 1 on host "));
+    assert_non_null(strstr(flux1_context_message(team), " cannot go on"));
+    golden_close(&g);
+    flux1_model_close(m);
+}
+
+static void every_stage_equals_the_oracle(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"schnell", "car"}, {"schnell", "tiled"}, {"dev", "scripts"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        golden g;
+        golden_open(cases[i][0], cases[i][1], &g);
+        flux1_model *m = model_of(team, g.folder);
+        run_case(team, m, &g, cases[i][1]);
+        golden_close(&g);
+        flux1_model_close(m);
+    }
+    run_pipeline(team, "dev/cfg");
+}
+
+typedef struct stopper {
+    int calls, stop; /* at this call of the denoising */
+} stopper;
+
+static int stop_at(void *user, const flux1_progress *now)
+{
+    stopper *s = user;
+    return now->stage == FLUX1_STAGE_DENOISE && ++s->calls == s->stop;
+}
+
+/* Pictures of several batches, with previews, as one process makes them. */
+static void batches_are_those_of_one_process(void **state)
+{
+    (void)state;
+    golden g;
+    flux1_image *image, *want;
+    flux1_context *alone = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    golden_open("dev", "scripts", &g);
+    flux1_model *m = model_of(alone, g.folder);
+    stopper never = {0};
+    g.params.count = 3;
+    g.params.batch = 2;
+    g.params.preview_every = 1;
+    g.params.negative_prompt = "a dog";
+    g.params.true_cfg_scale = 3;
+    g.params.progress = stop_at;
+    g.params.progress_user = &never;
+    if (flux1_generate(team, m, &g.params, &image) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(team));
+    if (flux1_generate(alone, m, &g.params, &want) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(alone));
+    for (int i = 0; i < 3; i++)
+        compare_bytes(want[i].pixels, &image[i], "a batch");
+    flux1_images_free(image, 3);
+    flux1_images_free(want, 3);
+    golden_close(&g);
+    flux1_model_close(m);
+    flux1_context_destroy(alone);
+}
+
+/* By a callback, and in the middle of an operation. */
+static void a_cancelled_request_leaves_the_next_one_whole(void **state)
+{
+    (void)state;
+    golden g;
+    flux1_image *image;
+    golden_open("dev", "scripts", &g);
+    flux1_model *m = model_of(team, g.folder);
+    for (int way = 0; way < 3; way++) {
+        stopper s = {.stop = way == 0 ? 5 : -1};
+        g.params.dump = NULL;
+        g.params.progress = stop_at;
+        g.params.progress_user = &s;
+        if (way > 0)
+            disturb(way == 1 ? 40 : 400, true);
+        assert_int_equal(flux1_generate(team, m, &g.params, &image), FLUX1_ERR_CANCELLED);
+        assert_string_equal(flux1_context_message(team), way ? "cancelled" : "cancelled by the progress callback");
+        g.params.progress = NULL;
+        run_case(team, m, &g, "after a cancel");
+    }
+    golden_close(&g);
+    flux1_model_close(m);
+}
+
+static const float *latent_of(flux1_sampler *s, int64_t *count)
+{
+    const float *latent;
+    int64_t tokens, channels;
+    assert_int_equal(flux1_sampler_latents(s, &latent, &tokens, &channels), FLUX1_OK);
+    *count = tokens * channels;
+    return latent;
+}
+
+/* Every step fails once and is cancelled once before it is done. */
+static void a_failed_step_can_be_made_again(void **state)
+{
+    (void)state;
+    golden g;
+    flux1_text *text;
+    flux1_sampler *plain, *s;
+    int left = 1;
+    int64_t count;
+    golden_open("dev", "scripts", &g);
+    flux1_model *m = model_of(team, g.folder);
+    assert_int_equal(flux1_encode_text(team, m, &g.params, &text), FLUX1_OK);
+    assert_int_equal(flux1_sampler_create(team, m, text, &g.params, &plain), FLUX1_OK);
+    assert_int_equal(flux1_sampler_create(team, m, text, &g.params, &s), FLUX1_OK);
+    for (long k = 0; left > 0; k++) {
+        disturb(5 + 11 * k, false);
+        assert_int_equal(flux1_sampler_step(s, NULL), FLUX1_ERR_IO);
+        disturb(7 + 11 * k, true);
+        assert_int_equal(flux1_sampler_step(s, NULL), FLUX1_ERR_CANCELLED);
+        assert_int_equal(flux1_sampler_step(plain, NULL), FLUX1_OK);
+        assert_int_equal(flux1_sampler_step(s, &left), FLUX1_OK);
+    }
+    size_t bytes = 0;
+    const float *latent = latent_of(plain, &count);
+    bytes = (size_t)count * sizeof *latent;
+    float *want = malloc(bytes);
+    assert_non_null(want);
+    memcpy(want, latent, bytes);
+    assert_memory_equal(latent_of(s, &count), want, bytes);
+    free(want);
+    flux1_sampler_free(plain);
+    flux1_sampler_free(s);
+    flux1_text_free(text);
+    golden_close(&g);
+    flux1_model_close(m);
+}
+
+static void calls_that_do_not_fit_are_refused(void **state)
+{
+    (void)state;
+    flux1_context_info info = {.size = sizeof info};
+    flux1_context *alone = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    assert_int_equal(flux1_context_get_info(team, &info), FLUX1_OK);
+    assert_int_equal(info.process, 0);
+    assert_true(info.processes > 1 && info.processes <= info.ranks);
+    assert_int_equal(flux1_context_follow(team), FLUX1_ERR_ARGUMENT);
+    assert_int_equal(flux1_context_follow(alone), FLUX1_ERR_ARGUMENT);
+    assert_int_equal(flux1_context_get_info(alone, &info), FLUX1_OK);
+    assert_true(info.process == 0 && info.processes == 1);
+    flux1_context_destroy(alone);
+}
+
+/* Its own requests are refused; it carries out the first process's. */
+static int follow(void)
+{
+    golden g;
+    flux1_image *image;
+    golden_open("schnell", "car", &g);
+    flux1_model *m = model_of(team, g.folder);
+    if (flux1_generate(team, m, &g.params, &image) != FLUX1_ERR_ARGUMENT) {
+        fprintf(stderr, "a process that follows took a request: %s\n", flux1_context_message(team));
+        return 1;
+    }
+    flux1_model_close(m);
+    golden_close(&g);
+    flux1_context_info info = {.size = sizeof info};
+    if (flux1_context_get_info(team, &info) == FLUX1_OK && info.process == 1)
+        disturb(50, false);
+    if (flux1_context_follow(team) != FLUX1_OK) {
+        fprintf(stderr, "%s\n", flux1_context_message(team));
+        return 1;
+    }
+    flux1_context_destroy(team);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_fails_elsewhere_is_told_with_its_place),
+        cmocka_unit_test(every_stage_equals_the_oracle),
+        cmocka_unit_test(batches_are_those_of_one_process),
+        cmocka_unit_test(a_cancelled_request_leaves_the_next_one_whole),
+        cmocka_unit_test(a_failed_step_can_be_made_again),
+        cmocka_unit_test(calls_that_do_not_fit_are_refused),
+    };
+    flux1_context_info info = {.size = sizeof info};
+    shape = argc > 1 ? argv[1] : "2x1";
+    team = join(argc > 2 ? argv[2] : NULL);
+    if (flux1_context_get_info(team, &info) != FLUX1_OK || info.process > 0)
+        return follow();
+    int failed = cmocka_run_group_tests_name(shape, tests, NULL, NULL);
+    flux1_context_destroy(team);
+    return failed;
+}
