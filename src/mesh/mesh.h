@@ -167,6 +167,11 @@ flux1_status mesh_table(mesh *m, act in, const linear_weight *w, act table);
  * causal when sp > 1. */
 flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *a, const int64_t rows[2], act out);
 
+/* A single block's products (as ops_single_products) and its attention (as mesh_attention). The second product is
+ * computed while the first keys and values travel. */
+flux1_status mesh_single_attention(mesh *m, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up,
+                                   act hidden, const attention_args *a, const int64_t rows[2], act out);
+
 /* Image rows of every rank into a host tensor [batch, total rows, cols] on all ranks that pass one (others NULL). */
 flux1_status mesh_collect(mesh *m, act x, int64_t total, tensor *host);
 
