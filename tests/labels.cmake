@@ -12,6 +12,7 @@ set(FLUX1_LONG_TESTS
   pipeline_test_blocks
   pipeline_test_goldens
   pipeline_test_hostile
+  pipeline_test_meshes
   pipeline_test_mini)
 
 get_property(tests DIRECTORY PROPERTY TESTS)
