@@ -186,19 +186,27 @@ static void meshes_agree(int64_t text, int64_t height, int64_t width, const mesh
     ops_device_close(device);
 }
 
+/* Instrumented kernels take ten times as long: one mesh then. */
 static void blocks_of_1024_tokens_equal_one_rank_s(void **state)
 {
     (void)state;
-    static const mesh_names meshes[] = {{"1x1", NULL, NULL}, {"1x2", NULL, NULL}, {"2x1", NULL, NULL},
-                                        {"2x2", NULL, NULL}, {"1x4", NULL, NULL}, {"4x1", NULL, NULL},
-                                        {"2x4", NULL, NULL}, {"4x2", NULL, NULL}};
+    static const mesh_names meshes[] = {
+        {"1x1", NULL, NULL}, {"2x2", NULL, NULL},
+#ifndef __SANITIZE_ADDRESS__
+        {"1x2", NULL, NULL}, {"2x1", NULL, NULL}, {"1x4", NULL, NULL},
+        {"4x1", NULL, NULL}, {"2x4", NULL, NULL}, {"4x2", NULL, NULL},
+#endif
+    };
     meshes_agree(241, 27, 29, meshes, sizeof meshes / sizeof meshes[0]);
 }
 
+/* As many tokens as a picture of 1024 by 1024 pixels has. It takes minutes. */
 static void blocks_of_4608_tokens_equal_one_rank_s(void **state)
 {
     (void)state;
-    static const mesh_names meshes[] = {{"1x1", NULL, NULL}, {"2x2", NULL, NULL}};
+    static const mesh_names meshes[] = {{"1x1", NULL, NULL}, {"2x4", "4@1", "2@0"}};
+    if (!getenv("FLUX1_TEST_LARGE"))
+        skip();
     meshes_agree(512, 64, 64, meshes, sizeof meshes / sizeof meshes[0]);
 }
 
