@@ -100,12 +100,14 @@ static flux1_status gather_rows(mesh *m, comm *c, act x, act full, int64_t unit)
     TRY(ops_exchange(o, s.bytes, &send));
     TRY(ops_exchange(o, s.bytes * (size_t)s.size, &recv));
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
-        TRY(ops_pack(o, part_of(x, p), 0, act_rows(part_of(x, p)), share_at(&s, send, 0, p)));
+        if (act_rows(part_of(x, p)) > 0)
+            TRY(ops_pack(o, part_of(x, p), 0, act_rows(part_of(x, p)), share_at(&s, send, 0, p)));
     TRY(c->fn->all_gather(c, send, recv, s.bytes));
     for (int r = 0; r < s.size; r++)
         for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
             cut theirs = share_rows(&s, r, p);
-            TRY(ops_unpack(o, share_at(&s, recv, r, p), part_of(full, p), theirs.begin, theirs.count));
+            if (theirs.count > 0)
+                TRY(ops_unpack(o, share_at(&s, recv, r, p), part_of(full, p), theirs.begin, theirs.count));
         }
     ops_release(o, mark);
     return FLUX1_OK;
@@ -179,12 +181,15 @@ static flux1_status scatter_rows(mesh *m, act partial, const act gate[2], act x)
     for (int r = 0; r < s.size; r++)
         for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
             cut theirs = share_rows(&s, r, p);
-            TRY(ops_pack(o, part_of(partial, p), theirs.begin, theirs.count, share_at(&s, send, r, p)));
+            if (theirs.count > 0)
+                TRY(ops_pack(o, part_of(partial, p), theirs.begin, theirs.count, share_at(&s, send, r, p)));
         }
     TRY(c->fn->reduce_scatter(c, send, recv, s.bytes / sizeof(float)));
     TRY(create_like(o, ACT_PARTIAL, x, x.cols, &sum));
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
         act mine = part_of(x, p), of = part_of(sum, p);
+        if (act_rows(mine) == 0)
+            continue;
         TRY(ops_unpack(o, share_at(&s, recv, 0, p), of, 0, act_rows(of)));
         TRY(ops_add(o, mine, 1, gate[p], of, mine));
     }
