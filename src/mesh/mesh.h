@@ -127,8 +127,8 @@ weight_recipe mesh_column_slice(const mesh *m, const weight_recipe *r, int64_t u
 weight_recipe mesh_row_slice(const mesh *m, const weight_recipe *r, int64_t unit);
 
 /* ---- forms for token streams ----
- * Each makes one exchange at most, whether x has rows of one part or of both. The forms called joint take what the two
- * parts have each of their own in arrays by act_part; x, in and full have both parts. */
+ * Enter, leave, mlp and gather make one exchange at most, whether x has rows of one part or of both. The forms called
+ * joint take what the two parts have each of their own in arrays by act_part; x, in and full have both parts. */
 
 typedef enum norm_kind { NORM_NONE, NORM_LAYER, NORM_RMS } norm_kind;
 typedef struct norm {
@@ -141,7 +141,6 @@ typedef struct norm {
 /* Start of a block: full = gather over tp of norm(x). x: this rank's residual rows (a part or the whole); full: LINEAR,
  * all rows of the span. */
 flux1_status mesh_enter(mesh *m, const norm *n, act x, act full);
-
 flux1_status mesh_joint_enter(mesh *m, const norm n[2], act x, act full);
 
 /* End of a block: x += gate[step] ⊙ Σ over tp of in·Wᵀ + b. in: LINEAR, all rows of the span, this rank's columns; x:
