@@ -12,8 +12,10 @@ set(FLUX1_LONG_TESTS
   ops_test_checkops
   pipeline_test_again
   pipeline_test_batch
+  pipeline_test_blocks
   pipeline_test_goldens
   pipeline_test_hostile
+  pipeline_test_meshes
   pipeline_test_mini)
 
 get_property(tests DIRECTORY PROPERTY TESTS)

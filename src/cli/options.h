@@ -120,7 +120,7 @@ typedef enum option_kind {
       "mesh of devices, such as 2x4, or with the axes of sp and tp, such as 4x8sp1tp0; on a CPU its ranks are "        \
       "threads (default: one device)")                                                                                 \
     X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS | IN_PLAN,                                                       \
-      "sequence parallel: FACTOR ranks along AXIS of the mesh share the image's tokens (default: all of axis 0)")      \
+      "sequence parallel: FACTOR ranks along AXIS of the mesh share the tokens (default: all of axis 0)")              \
     X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS | IN_PLAN,                                                       \
       "tensor parallel: FACTOR ranks along AXIS of the mesh share heads and features (default: all of axis 1)")        \
     X(LAUNCH, "launch", 0, FLAG, NULL, 0, 0, IN_PROCESSES,                                                             \

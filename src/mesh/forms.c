@@ -100,12 +100,14 @@ static flux1_status gather_rows(mesh *m, comm *c, act x, act full, int64_t unit)
     TRY(ops_exchange(o, s.bytes, &send));
     TRY(ops_exchange(o, s.bytes * (size_t)s.size, &recv));
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
-        TRY(ops_pack(o, part_of(x, p), 0, act_rows(part_of(x, p)), share_at(&s, send, 0, p)));
+        if (act_rows(part_of(x, p)) > 0)
+            TRY(ops_pack(o, part_of(x, p), 0, act_rows(part_of(x, p)), share_at(&s, send, 0, p)));
     TRY(c->fn->all_gather(c, send, recv, s.bytes));
     for (int r = 0; r < s.size; r++)
         for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
             cut theirs = share_rows(&s, r, p);
-            TRY(ops_unpack(o, share_at(&s, recv, r, p), part_of(full, p), theirs.begin, theirs.count));
+            if (theirs.count > 0)
+                TRY(ops_unpack(o, share_at(&s, recv, r, p), part_of(full, p), theirs.begin, theirs.count));
         }
     ops_release(o, mark);
     return FLUX1_OK;
@@ -179,12 +181,15 @@ static flux1_status scatter_rows(mesh *m, act partial, const act gate[2], act x)
     for (int r = 0; r < s.size; r++)
         for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
             cut theirs = share_rows(&s, r, p);
-            TRY(ops_pack(o, part_of(partial, p), theirs.begin, theirs.count, share_at(&s, send, r, p)));
+            if (theirs.count > 0)
+                TRY(ops_pack(o, part_of(partial, p), theirs.begin, theirs.count, share_at(&s, send, r, p)));
         }
     TRY(c->fn->reduce_scatter(c, send, recv, s.bytes / sizeof(float)));
     TRY(create_like(o, ACT_PARTIAL, x, x.cols, &sum));
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
         act mine = part_of(x, p), of = part_of(sum, p);
+        if (act_rows(mine) == 0)
+            continue;
         TRY(ops_unpack(o, share_at(&s, recv, 0, p), of, 0, act_rows(of)));
         TRY(ops_add(o, mine, 1, gate[p], of, mine));
     }
@@ -300,6 +305,7 @@ typedef struct ring {
     int64_t units[2], unit; /* rows of all ranks = units · unit of each part, cut by units */
     act_role role;          /* of k and v */
     size_t bytes;           /* of k or v, as exchanged */
+    void *here, *next;      /* k and v in use, and those that arrive */
     act sum, lse, part, part_lse;
 } ring;
 
@@ -311,12 +317,23 @@ static int64_t ring_rows(const ring *r, int source)
            r->unit;
 }
 
-static flux1_status ring_create(ring *r, act k)
+/* This rank's k and v are on their way when this returns. */
+static flux1_status ring_begin(ring *r, act k, act v)
+{
+    ops *o = r->m->o;
+    r->role = k.buffer->role;
+    r->bytes = ops_pack_bytes(o, k, ring_rows(r, 0)); /* rank 0 has the most */
+    TRY(ops_exchange(o, 2 * r->bytes, &r->here));
+    TRY(ops_exchange(o, 2 * r->bytes, &r->next));
+    TRY(ops_pack(o, k, 0, act_rows(k), r->here));
+    TRY(ops_pack(o, v, 0, act_rows(v), (char *)r->here + r->bytes));
+    return r->c->fn->shift_begin(r->c, r->here, r->next, 2 * r->bytes, 1);
+}
+
+static flux1_status ring_create(ring *r)
 {
     ops *o = r->m->o;
     act_shape s = shape_like(r->q, r->q.cols), l = shape_like(r->q, r->args->heads);
-    r->role = k.buffer->role;
-    r->bytes = ops_pack_bytes(o, k, ring_rows(r, 0)); /* rank 0 has the most */
     TRY(ops_create(o, ACT_PARTIAL, s, &r->sum));
     TRY(ops_create(o, ACT_PARTIAL, s, &r->part));
     TRY(ops_create(o, ACT_STATS, l, &r->lse));
@@ -341,30 +358,31 @@ static flux1_status ring_merge(ring *r, const char *bytes, int source)
     return FLUX1_OK;
 }
 
+/* After ring_begin with the same k and v. */
 static flux1_status ring_attention(ring *r, act k, act v, act out)
 {
     ops *o = r->m->o;
     comm *c = r->c;
-    size_t mark = ops_mark(o);
-    void *here, *next;
-    TRY(ring_create(r, k));
-    TRY(ops_exchange(o, 2 * r->bytes, &here));
-    TRY(ops_exchange(o, 2 * r->bytes, &next));
-    TRY(ops_pack(o, k, 0, act_rows(k), here));
-    TRY(ops_pack(o, v, 0, act_rows(v), (char *)here + r->bytes));
-    TRY(c->fn->shift_begin(c, here, next, 2 * r->bytes, 1));
+    TRY(ring_create(r));
     TRY(ops_attention_part(o, r->q, k, v, r->args, r->sum, r->lse));
     for (int turn = 1; turn < c->size; turn++) {
         TRY(c->fn->shift_end(c));
-        void *arrived = next;
-        next = here;
-        here = arrived;
+        void *arrived = r->next;
+        r->next = r->here;
+        r->here = arrived;
         if (turn + 1 < c->size)
-            TRY(c->fn->shift_begin(c, here, next, 2 * r->bytes, 1));
-        TRY(ring_merge(r, here, (c->rank + turn) % c->size));
+            TRY(c->fn->shift_begin(c, r->here, r->next, 2 * r->bytes, 1));
+        TRY(ring_merge(r, r->here, (c->rank + turn) % c->size));
     }
-    TRY(ops_cast(o, r->sum, out));
-    ops_release(o, mark);
+    return ops_cast(o, r->sum, out);
+}
+
+static flux1_status whole_ring(ring *r, act k, act v, act out)
+{
+    size_t mark = ops_mark(r->m->o);
+    TRY(ring_begin(r, k, v));
+    TRY(ring_attention(r, k, v, out));
+    ops_release(r->m->o, mark);
     return FLUX1_OK;
 }
 
@@ -373,7 +391,27 @@ flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *
     if (m->sp == 1)
         return ops_attention(m->o, q, k, v, a, out);
     ring r = {.m = m, .c = m->sp_comm, .q = q, .args = a, .units = {rows[0], rows[1]}, .unit = 1};
-    return ring_attention(&r, k, v, out);
+    return whole_ring(&r, k, v, out);
+}
+
+flux1_status mesh_single_attention(mesh *m, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up,
+                                   act hidden, const attention_args *a, const int64_t rows[2], act out)
+{
+    ops *o = m->o;
+    int64_t width = qkv.cols / 3;
+    act q = act_columns(qkv, 0, width), k = act_columns(qkv, width, width), v = act_columns(qkv, 2 * width, width);
+    if (m->sp == 1) {
+        TRY(ops_single_products(o, in, w, rope, qkv, up, hidden));
+        return ops_attention(o, q, k, v, a, out);
+    }
+    ring r = {.m = m, .c = m->sp_comm, .q = q, .args = a, .units = {rows[0], rows[1]}, .unit = 1};
+    size_t mark = ops_mark(o);
+    TRY(ops_qkv_norm_rope(o, in, w, rope, qkv));
+    TRY(ring_begin(&r, k, v));
+    TRY(ops_linear(o, in, up, &(epilogue){.f = ACTIVATION_GELU_TANH}, hidden));
+    TRY(ring_attention(&r, k, v, out));
+    ops_release(o, mark);
+    return FLUX1_OK;
 }
 
 flux1_status mesh_collect(mesh *m, act x, int64_t total, tensor *host)
@@ -467,7 +505,7 @@ flux1_status mesh_plane_attention(mesh *m, const plane_cut *p, int64_t width, ac
     if (m->ranks == 1)
         return ops_attention(m->o, q, k, v, a, out);
     ring r = {.m = m, .c = m->all, .q = q, .args = a, .units = {0, p->total}, .unit = width};
-    return ring_attention(&r, k, v, out);
+    return whole_ring(&r, k, v, out);
 }
 
 flux1_status mesh_plane_collect(mesh *m, const plane_cut *p, act x, int64_t total_rows, tensor *host)

@@ -132,8 +132,8 @@ weight_recipe mesh_column_slice(const mesh *m, const weight_recipe *r, int64_t u
 weight_recipe mesh_row_slice(const mesh *m, const weight_recipe *r, int64_t unit);
 
 /* ---- forms for token streams ----
- * Each makes one exchange at most, whether x has rows of one part or of both. The forms called joint take what the two
- * parts have each of their own in arrays by act_part; x, in and full have both parts. */
+ * Enter, leave, mlp and gather make one exchange at most, whether x has rows of one part or of both. The forms called
+ * joint take what the two parts have each of their own in arrays by act_part; x, in and full have both parts. */
 
 typedef enum norm_kind { NORM_NONE, NORM_LAYER, NORM_RMS } norm_kind;
 typedef struct norm {
@@ -146,7 +146,6 @@ typedef struct norm {
 /* Start of a block: full = gather over tp of norm(x). x: this rank's residual rows (a part or the whole); full: LINEAR,
  * all rows of the span. */
 flux1_status mesh_enter(mesh *m, const norm *n, act x, act full);
-
 flux1_status mesh_joint_enter(mesh *m, const norm n[2], act x, act full);
 
 /* End of a block: x += gate[step] ⊙ Σ over tp of in·Wᵀ + b. in: LINEAR, all rows of the span, this rank's columns; x:
@@ -171,6 +170,11 @@ flux1_status mesh_table(mesh *m, act in, const linear_weight *w, act table);
  * `rows`: of each part, of the whole picture. (Liu et al., arXiv:2310.01889.) out: LINEAR, rows as q. No bias, not
  * causal when sp > 1. */
 flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *a, const int64_t rows[2], act out);
+
+/* A single block's products (as ops_single_products) and its attention (as mesh_attention). The second product is
+ * computed while the first keys and values travel. */
+flux1_status mesh_single_attention(mesh *m, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up,
+                                   act hidden, const attention_args *a, const int64_t rows[2], act out);
 
 /* Image rows of every rank into a host tensor [batch, total rows, cols] on all ranks that pass one (others NULL). */
 flux1_status mesh_collect(mesh *m, act x, int64_t total, tensor *host);

@@ -126,14 +126,9 @@ static void joint_modulation(const pass *r, int64_t i, int first, norm n[2], act
 }
 
 /* softmax(q·kᵀ/√dim)·v over prompt and image together. */
-static flux1_status attend(const pass *r, act out)
+static attention_args attention_of(const pass *r)
 {
-    int64_t width = r->s->qkv.cols / 3;
-    attention_args a = {.heads = r->w->heads, .scale = (float)(1 / sqrt((double)r->w->config.head_dim))};
-    act q = act_columns(r->s->qkv, 0, width), k = act_columns(r->s->qkv, width, width),
-        v = act_columns(r->s->qkv, 2 * width, width);
-    const int64_t rows[] = {r->s->layout.text_rows, r->s->layout.image_rows};
-    return mesh_attention(r->m, q, k, v, &a, rows, out);
+    return (attention_args){.heads = r->w->heads, .scale = (float)(1 / sqrt((double)r->w->config.head_dim))};
 }
 
 /* q, k and v of both parts, from their own weights. */
@@ -157,6 +152,8 @@ static flux1_status run_joint(const pass *r, int64_t i)
     const linear_weight *const out[] = {&text->out, &image->out}, *const up[] = {&text->up, &image->up},
                                *const down[] = {&text->down, &image->down};
     const dit_stream *s = r->s;
+    const int64_t rows[] = {s->layout.text_rows, s->layout.image_rows}, width = s->qkv.cols / 3;
+    attention_args a = attention_of(r);
     norm before_attention[2], before_mlp[2];
     act gate_attention[2], gate_mlp[2];
     joint_modulation(r, i, 0, before_attention, gate_attention);
@@ -164,7 +161,8 @@ static flux1_status run_joint(const pass *r, int64_t i)
     TRY(ops_block_begin(m->o, b->body));
     TRY(mesh_joint_enter(m, before_attention, s->x, s->full));
     TRY(joint_products(r, b));
-    TRY(attend(r, s->att));
+    TRY(mesh_attention(m, act_columns(s->qkv, 0, width), act_columns(s->qkv, width, width),
+                       act_columns(s->qkv, 2 * width, width), &a, rows, s->att));
     TRY(mesh_joint_leave(m, s->att, out, gate_attention, s->x));
     TRY(mesh_joint_enter(m, before_mlp, s->x, s->full));
     TRY(mesh_joint_mlp(m, s->full, up, ACTIVATION_GELU_TANH, down, gate_mlp, s->x));
@@ -176,15 +174,16 @@ static flux1_status run_single(const pass *r, int64_t i)
     ops *o = r->m->o;
     const single_block *b = &r->w->single[i];
     const dit_stream *s = r->s;
+    const int64_t rows[] = {s->layout.text_rows, s->layout.image_rows};
     int64_t d = dit_hidden(&r->w->config), width = s->qkv.cols / 3;
+    attention_args a = attention_of(r);
     act table = r->condition->single[i];
     norm n = {.kind = NORM_LAYER, .shift = mod(table, 0, d), .scale = mod(table, 1, d), .eps = NORM_EPS};
     qkv_weights w = {.qkv = b->qkv, .norm_q = b->norm_q, .norm_k = b->norm_k, .heads = r->w->heads, .eps = NORM_EPS};
     act attention = act_columns(s->join, 0, width), hidden = act_columns(s->join, width, s->join.cols - width);
     TRY(ops_block_begin(o, b->body));
     TRY(mesh_enter(r->m, &n, s->x, s->full));
-    TRY(ops_single_products(o, s->full, &w, s->rope, s->qkv, &b->up, hidden));
-    TRY(attend(r, attention));
+    TRY(mesh_single_attention(r->m, s->full, &w, s->rope, s->qkv, &b->up, hidden, &a, rows, attention));
     TRY(mesh_leave(r->m, s->join, &b->out, mod(table, 2, d), s->x));
     return ops_block_end(o, b->body);
 }

@@ -16,11 +16,12 @@ typedef struct heard {
     int count;
 } heard;
 
-/* The collectives' alone. */
+/* Collectives and products. */
 static void hear(void *user, const ops_event *e)
 {
     heard *h = user;
-    if (e->kind == EVENT_COLLECTIVE && h->count < EVENTS_MAX)
+    bool product = e->kind == EVENT_COMPUTE && strcmp(e->operation, "product") == 0;
+    if ((e->kind == EVENT_COLLECTIVE || product) && h->count < EVENTS_MAX)
         h->event[h->count++] = *e;
 }
 
@@ -141,10 +142,56 @@ static void both_parts_travel_together_in_the_arithmetic_s_own_type(void **state
     }
 }
 
+static flux1_status single_body(void *arg, mesh *m)
+{
+    const int64_t all[] = {TEXT, IMAGE}, text = mesh_span(m, TEXT).count, image = mesh_span(m, IMAGE).count;
+    static float cells[3 * WIDTH * WIDTH];
+    store_tensor t = {.name = "w",
+                      .file = "memory",
+                      .store = 1,
+                      .view = {.type = DTYPE_F32, .dims = 2, .shape = {3 * WIDTH, WIDTH}, .data = cells}};
+    weight_recipe r = recipe_whole(WEIGHT_QKV, &t);
+    qkv_weights qkv = {.heads = 2};
+    linear_weight up = {0};
+    act in, rope, out, hidden, products;
+    block *b;
+    (void)arg;
+    r.heads = 2;
+    TRY(ops_block_create(m->o, "weights", &b));
+    TRY(ops_prepare(m->o, b, &r, NULL, &qkv.qkv.w));
+    r.role = WEIGHT_LINEAR;
+    TRY(ops_prepare(m->o, b, &r, NULL, &up.w));
+    TRY(ops_block_begin(m->o, b));
+    TRY(ops_create(m->o, ACT_LINEAR, shape_rows(1, text, image, WIDTH), &in));
+    TRY(ops_create(m->o, ACT_HEADS, shape_rows(1, text, image, 3 * WIDTH), &products));
+    TRY(ops_create(m->o, ACT_LINEAR, shape_rows(1, text, image, 3 * WIDTH), &hidden));
+    TRY(ops_create(m->o, ACT_ROPE, shape_rows(1, text, image, WIDTH / 2), &rope));
+    TRY(ops_create(m->o, ACT_LINEAR, shape_rows(1, text, image, WIDTH), &out));
+    TRY(mesh_single_attention(m, in, &qkv, rope, products, &up, hidden, &(attention_args){.heads = 2, .scale = 1}, all,
+                              out));
+    TRY(ops_block_end(m->o, b));
+    ops_block_destroy(m->o, b);
+    return FLUX1_OK;
+}
+
+/* A single block's keys travel while its second product is computed. */
+static void keys_are_sent_before_the_product_that_does_not_need_them(void **state)
+{
+    (void)state;
+    static const char *const want[] = {"product", "shift_begin", "product", "shift_end"};
+    heard h;
+    size_t exchanged;
+    assert_int_equal(dry_body("2x1", DTYPE_F32, single_body, &h, &exchanged), FLUX1_OK);
+    assert_int_equal(h.count, 4);
+    for (int i = 0; i < 4; i++)
+        assert_string_equal(h.event[i].operation, want[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_parts_travel_together_in_the_arithmetic_s_own_type),
+        cmocka_unit_test(keys_are_sent_before_the_product_that_does_not_need_them),
         cmocka_unit_test(each_collective_is_an_event),
         cmocka_unit_test(communicators_of_one_rank_tell_nothing),
     };

@@ -195,6 +195,7 @@ enum {
     W_TEXT_PROJECTION,
     W_TEXT_UP,
     W_TEXT_DOWN,
+    W_QKV,
     W_COUNT
 }; /* W_TEXT_: the prompt's in a joint block */
 static struct {
@@ -212,6 +213,7 @@ static struct {
     [W_TEXT_PROJECTION] = {2, {WIDTH, 5 * DIM}},
     [W_TEXT_UP] = {2, {FEATURES, WIDTH}},
     [W_TEXT_DOWN] = {2, {WIDTH, FEATURES}},
+    [W_QKV] = {2, {9 * DIM, WIDTH}},
 };
 static store_tensor weights[W_COUNT];
 
@@ -444,6 +446,42 @@ static flux1_status attention_form(trial *t, mesh *m, block *b)
     return keep_parts(t, m, out, span, cols, t->heads * DIM);
 }
 
+/* variant: what is kept of it, the attention or the second product */
+static flux1_status single_attention_form(trial *t, mesh *m, block *b)
+{
+    const cut heads = cut_of(3, m->tp, m->tp_rank), features = cut_of(FEATURES, m->tp, m->tp_rank),
+              cols = {heads.begin * DIM, heads.count * DIM};
+    cut rows[2], span[2];
+    act in, rope, qkv, hidden, out;
+    weight_recipe all = {0};
+    weight *made;
+    linear_weight up = {0};
+    cuts(t, m, rows, span);
+    TRY(prepare(m, b, W_UP, WEIGHT_LINEAR, SLICE_COLUMN, 1, W_BIAS, &up.w));
+    for (int i = 0; i < 3; i++) {
+        weight_recipe whole = recipe_whole(WEIGHT_LINEAR, &weights[W_QKV]),
+                      one = recipe_rows(&whole, i * 3 * DIM, 3 * DIM), joined;
+        one = mesh_column_slice(m, &one, DIM);
+        if (i)
+            TRY(recipe_stack(&all, &one, &joined, m->err));
+        all = i ? joined : one;
+    }
+    all.role = WEIGHT_QKV;
+    all.heads = heads.count;
+    TRY(ops_prepare(m->o, b, &all, NULL, &made));
+    TRY(ops_block_begin(m->o, b));
+    TRY(operand(t, m, ACT_LINEAR, span, all_of(WIDTH), 1, &in));
+    TRY(operand(t, m, ACT_HEADS, span, (cut){0, 3 * cols.count}, -1, &qkv));
+    TRY(operand(t, m, ACT_LINEAR, span, features, -1, &hidden));
+    TRY(operand(t, m, ACT_LINEAR, span, cols, -1, &out));
+    trial one = *t;
+    one.batch = 1;
+    TRY(operand(&one, m, ACT_ROPE, span, all_of(DIM), 2, &rope));
+    TRY(mesh_single_attention(m, in, &(qkv_weights){.qkv = {.w = made}, .heads = heads.count}, rope, qkv, &up, hidden,
+                              &(attention_args){.heads = heads.count, .scale = 0.5f}, t->rows, out));
+    return t->variant ? keep_parts(t, m, hidden, span, features, FEATURES) : keep_parts(t, m, out, span, cols, 3 * DIM);
+}
+
 /* On the odd ranks, or the only one. */
 static flux1_status collect_form(trial *t, mesh *m, block *b)
 {
@@ -563,6 +601,7 @@ static const struct {
     {"joint mlp", joint_mlp_form, 1, false},
     {"table", table_form, 1, false},
     {"attention", attention_form, 1, false},
+    {"single attention", single_attention_form, 2, false},
     {"collect", collect_form, 1, false},
     {"conv", conv_form, 3, false},
     {"group_norm", group_norm_form, 1, false},

@@ -159,9 +159,33 @@ static void an_unknown_instruction_set_is_refused(void **state)
     golden_close(&g);
 }
 
+/* Sums of the ranks are added in the ranks' order, whoever comes first. */
+static void same_bits_on_a_mesh_whenever_it_runs(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {"1x3", "3x1", "2x4"};
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+        golden g;
+        golden_open("mixed", "car", &g);
+        flux1_context *c = context_on("cpu", shapes[i], 1, FLUX1_DTYPE_F32);
+        flux1_model *m = model_of(c, g.folder);
+        result first = run(c, m, &g);
+        for (int again = 0; again < 2; again++) {
+            result other = run(c, m, &g);
+            assert_same(&first, &other, shapes[i]);
+            result_free(&other);
+        }
+        result_free(&first);
+        flux1_model_close(m);
+        flux1_context_destroy(c);
+        golden_close(&g);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(same_bits_on_a_mesh_whenever_it_runs),
         cmocka_unit_test(same_bits_on_any_number_of_threads),
         cmocka_unit_test(a_mesh_repeats_its_bits),
         cmocka_unit_test(every_instruction_set_is_within_the_goldens_bounds),
