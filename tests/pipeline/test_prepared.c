@@ -1,6 +1,7 @@
 /* Pictures with prepared weights on disk: the same bit for bit with a cold cache, a warm one and none, whatever happens
  * to the cache. */
 #include "support/damage.h"
+#include "support/failing.h"
 #include "support/golden.h"
 
 #include "base/file.h"
@@ -20,7 +21,8 @@ static char log_text[4096];
 static int begin(void **state)
 {
     (void)state;
-    strcpy(root, "/tmp/flux1_prepared_XXXXXX");
+    /* in memory where there is such a folder: many files are written through to the disk */
+    snprintf(root, sizeof root, "%s/flux1_prepared_XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
     if (!mkdtemp(root))
         return -1;
     snprintf(folder, sizeof folder, "%s/cache", root);
@@ -335,6 +337,69 @@ static void requests_that_follow_use_it_too(void **state)
     assert_string_equal(log_text, "");
 }
 
+/* ---- memory ---- */
+
+static long allocations; /* of the last disturbed picture */
+
+/* A context that may fail; its message is not of interest. */
+static flux1_status disturbed_picture(const flux1_model *m, long allocation, picture *out)
+{
+    flux1_image *image = NULL;
+    flux1_generate_params p;
+    flux1_context_params with;
+    flux1_context *c;
+    flux1_generate_params_defaults(&p);
+    p.prompt = "a red car";
+    p.width = p.height = 32;
+    p.steps = 1;
+    p.seed = 3;
+    flux1_context_params_defaults(&with);
+    with.device = TEST_DEVICE;
+    with.threads = 1;
+    with.dtype = FLUX1_DTYPE_F32;
+    with.cache = folder;
+    failing_after(allocation);
+    flux1_status st = flux1_context_create(&with, &c);
+    if (st == FLUX1_OK)
+        st = flux1_generate(c, m, &p, &image);
+    if (st == FLUX1_OK)
+        memcpy(out->pixels, image->pixels, sizeof out->pixels);
+    flux1_images_free(image, 1);
+    flux1_context_destroy(c);
+    allocations = failing_asked();
+    failing_after(-1);
+    return st;
+}
+
+/* Each of the allocations fails once, with an empty cache and a filled one: no memory, or the same picture. */
+static void lack_of_memory_ends_the_run_or_goes_without_the_cache(void **state)
+{
+    (void)state;
+    enum { POINTS = 80 };
+    picture none = picture_of(schnell(), "", "1x1"), p;
+    flux1_context *c = context_with("", "1x1", FLUX1_DTYPE_F32, 0);
+    char command[120];
+    for (int warm = 0; warm < 2; warm++) {
+        flux1_model *m = model_of(c, schnell());
+        assert_int_equal(disturbed_picture(m, -1, &p), FLUX1_OK);
+        flux1_model_close(m);
+        const long points = allocations;
+        assert_true(points > 100);
+        for (long i = 0; i < POINTS; i++) {
+            snprintf(command, sizeof command, "rm -rf %s", folder);
+            assert_int_equal(warm ? 0 : system(command), 0);
+            m = model_of(c, schnell());
+            flux1_status st = disturbed_picture(m, i * points / POINTS, &p);
+            flux1_model_close(m);
+            assert_true(st == FLUX1_OK || st == FLUX1_ERR_MEMORY);
+            if (st == FLUX1_OK)
+                expect_same(&none, &p, "after an allocation that failed");
+            assert_int_equal(entries_there().unfinished, 0);
+        }
+    }
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, begin, end)
@@ -346,6 +411,7 @@ int main(void)
         TEST(a_builder_killed_at_any_moment_leaves_a_cache_that_works),
         TEST(a_full_disk_or_a_limit_is_one_warning_and_a_picture),
         TEST(requests_that_follow_use_it_too),
+        TEST(lack_of_memory_ends_the_run_or_goes_without_the_cache),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
