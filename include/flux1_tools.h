@@ -38,11 +38,11 @@ FLUX1_API flux1_status flux1_devices_json(flux1_context *context, char **json);
 
 /* The cache of prepared weights (flux1_context_params.cache) in `folder`; NULL: the one that FLUX1_CACHE_DIR names.
  * JSON, free it with flux1_string_free: {"folder", "entries", "bytes", "files"}, files: the one that was used longest
- * ago first, with "file", "bytes", "used" (seconds since 1970), and what its header says. Other files in the folder are
- * left alone. LIST    also what cannot be read as an entry ("problem") VERIFY  the same, with all bytes read and
- * compared with their checksums: FLUX1_ERR_FORMAT, naming the first damaged file, where one does not match; *json is
- * set all the same CLEAR   removes all entries but those in use by a process ("in use": their number), and lists what
- * was removed SIZE    without "files" */
+ * ago first, with "file", "bytes", "used" (when: "2026-11-25T23:45:35Z"), and what its header says. Other files in the
+ * folder are left alone. LIST    also what cannot be read as an entry ("problem") VERIFY  the same, with all bytes read
+ * and compared with their checksums: FLUX1_ERR_FORMAT, naming the first damaged file, where one does not match; *json
+ * is set all the same CLEAR   removes all entries but those in use by a process ("in use": their number), and lists
+ * what was removed SIZE    without "files" */
 typedef enum flux1_cache_action {
     FLUX1_CACHE_LIST = 0,
     FLUX1_CACHE_VERIFY = 1,

@@ -25,6 +25,7 @@ set(cli_environment FLUX1=$<TARGET_FILE:flux1> VALUE=$<TARGET_FILE:json_value> P
 foreach(script
     cli/bad_input.sh
     cli/batch.sh
+    cli/cache.sh
     cli/demo.sh
     cli/interrupt.sh
     cli/mini.sh

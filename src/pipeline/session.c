@@ -54,6 +54,7 @@ static flux1_status describe(const session *s, const flux1_model *m, built what,
                              char **out, flux1_error *err)
 {
     json_writer w = {.style = JSON_LINE};
+    const ops_config *c = &s->device->config;
     char slice[48];
     snprintf(slice, sizeof slice, "%d of %d", rank->tp_rank + 1, rank->tp);
     json_begin_object(&w, NULL);
@@ -62,8 +63,7 @@ static flux1_status describe(const session *s, const flux1_model *m, built what,
     json_put_string(&w, "slice", slice);
     json_put_string(&w, "device", d->kind->name);
     json_put_string(&w, "kernel", d->info.name);
-    json_put_string(&w, "dtype", context_dtype(s->context));
-    json_put_string(&w, "version", flux1_version());
+    json_put_string(&w, "dtype", c->fp8 ? "fp8" : c->arithmetic == DTYPE_BF16 ? "bf16" : "f32");
     json_end_object(&w);
     return json_take(&w, "an entry of the cache", out, err);
 }
@@ -289,6 +289,14 @@ static flux1_status order_give(flux1_context *c, session *s)
     return team_send(c, &p);
 }
 
+/* On the caller's thread, which ranks are not. */
+static void tell_warnings(flux1_context *c)
+{
+    for (char *warning; c->cache && (warning = prepared_next_warning(c->cache)); free(warning))
+        if (c->log)
+            c->log(c->log_user, FLUX1_LOG_WARNING, warning);
+}
+
 /* What can fail here is told by the next run; the message of what failed before stays. */
 void session_give(flux1_context *c, session *s)
 {
@@ -300,8 +308,7 @@ void session_give(flux1_context *c, session *s)
         session_rest(s, &ignored);
     c->error = before;
     s->busy = false;
-    for (char *warning; c->cache && (warning = prepared_next_warning(c->cache)); free(warning))
-        context_log(c, FLUX1_LOG_WARNING, "%s", warning);
+    tell_warnings(c);
 }
 
 uint64_t session_recording(session *s, const step_shape *shape)

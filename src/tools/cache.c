@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 typedef struct cache_job {
     const char *folder;
@@ -41,6 +42,16 @@ static flux1_status look_at(cache_job *job, const prepared_file *f, char **descr
     return prepared_check(job->folder, f->name, job->action == FLUX1_CACHE_VERIFY, description, problem);
 }
 
+/* "2026-11-25T23:45:35Z" */
+static void put_time(json_writer *w, int64_t seconds)
+{
+    char text[32];
+    struct tm parts;
+    const time_t when = (time_t)seconds;
+    bool good = gmtime_r(&when, &parts) && strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &parts) > 0;
+    json_put_string(w, "used", good ? text : NULL);
+}
+
 static void put_file(cache_job *job, const prepared_file *f)
 {
     flux1_error problem = {0};
@@ -54,7 +65,7 @@ static void put_file(cache_job *job, const prepared_file *f)
     json_begin_object(&job->w, NULL);
     json_put_string(&job->w, "file", f->name);
     json_put_unsigned(&job->w, "bytes", f->bytes);
-    json_put_integer(&job->w, "used", f->used);
+    put_time(&job->w, f->used);
     put_description(&job->w, description);
     if (st != FLUX1_OK)
         json_put_string(&job->w, "problem", problem.message);

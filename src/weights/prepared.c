@@ -283,7 +283,7 @@ static prepared_writer *make_writer(prepared_folder *f, const prepared_block *bl
     return w;
 }
 
-/* The temporary file, empty and ours alone; false without a warning where another process has it. */
+/* The temporary file, ours alone; false without a warning where another process has it. */
 static bool open_temporary(prepared_writer *w)
 {
     mkdir(w->folder->path, 0700); /* it may be there; what else is wrong, the next call says */

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ENDING ".prepared"
@@ -186,6 +187,8 @@ bool prepared_remove(const char *folder, const char *name)
     return removed;
 }
 
+static bool left_behind(const prepared_file *f) { return f->unfinished && f->used < (int64_t)time(NULL) - 60; }
+
 bool prepared_make_room(prepared_folder *f, uint64_t more)
 {
     prepared_file *file;
@@ -194,7 +197,7 @@ bool prepared_make_room(prepared_folder *f, uint64_t more)
     if (more > f->limit || prepared_files(f->path, &file, &count, NULL) != FLUX1_OK)
         return more <= f->limit;
     for (size_t i = 0; i < count; i++)
-        if (!(file[i].unfinished && prepared_remove(f->path, file[i].name)))
+        if (!left_behind(&file[i]) || !prepared_remove(f->path, file[i].name))
             bytes += file[i].bytes;
     for (size_t i = 0; i < count && (bytes > f->limit - more); i++)
         if (!file[i].unfinished && prepared_remove(f->path, file[i].name))

@@ -18,6 +18,11 @@ refused 2 'no model.*--model' generate -p x
 refused 2 '--prompt cannot be combined with --jsonl' tokenize -m "$tiny" --jsonl -p x
 refused 2 'PATH' info
 refused 2 'unexpected argument "b"' info a b
+refused 2 'list, verify, clear, size' cache
+refused 2 'list, verify, clear, size' cache purge
+refused 2 'no cache folder.*FLUX1_CACHE_DIR.*--cache' cache list
+refused 1 'nowhere.*No such file' cache size --cache nowhere
+refused 2 'cache-size .*8G' generate -m "$tiny" -p x --cache-size no
 for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"
 done
@@ -37,7 +42,7 @@ refused 2 'mesh|sp ' generate -m "$tiny" -p x --mesh 2x2 --sp 3@0
 refused 2 '--stage cannot be combined with --runs' bench --runs 2 --stage vae
 refused 2 'bash, zsh, fish' completion tcsh
 
-for command in generate tokenize info bench; do
+for command in generate tokenize info bench cache; do
     flux1 $command --help
     expect_status 0 "$command --help"
     "$FLUX1" help $command >../help || fail "help $command"

@@ -341,6 +341,21 @@ static void columns_of_a_matrix_lie_dense_in_the_packed_form(void **state)
     ok(d->kind->block_export(o, two, form));
     const float expected[32] = {9, 10, [16] = 2, 3, 6, 7};
     assert_memory_equal(form, expected, sizeof form);
+    for (int again = 0; again < 2; again++) { /* the other form is kept under another key, and found again */
+        float y[2], ones[2] = {1, 1};
+        act in, out;
+        ok(ops_reserve(o, 1 << 20));
+        ok(ops_create(o, ACT_LINEAR, shape_rows(1, 0, 1, 2), &in));
+        ok(ops_create(o, ACT_LINEAR, shape_rows(1, 0, 1, 2), &out));
+        ok(ops_upload(o, &(tensor){DTYPE_F32, 1, {2}, ones}, in));
+        ok(ops_block_begin(o, two));
+        ok(ops_product(o, in, made, &(epilogue){0}, out));
+        ok(ops_block_end(o, two));
+        ok(ops_download(o, out, &(tensor){DTYPE_F32, 1, {2}, y}));
+        assert_true(y[0] == 2 + 3 + 9 && y[1] == 6 + 7 + 10);
+        ops_release(o, 0);
+        ops_rest(o);
+    }
     ops_destroy(o);
     ops_device_close(d);
 }

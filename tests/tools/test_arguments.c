@@ -116,11 +116,31 @@ static void a_context_that_could_not_be_created_plans_nothing(void **state)
     flux1_context_destroy(c);
 }
 
+static void the_cache(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    char *json = MARK;
+    assert_int_equal(flux1_cache_json(NULL, FOLDER, FLUX1_CACHE_LIST, &json), FLUX1_ERR_ARGUMENT);
+    UNTOUCHED(json);
+    REFUSED(c, flux1_cache_json(c, FOLDER, FLUX1_CACHE_LIST, NULL));
+    REFUSED(c, flux1_cache_json(c, FOLDER, (flux1_cache_action)7, &json));
+    EMPTIED(json);
+    unsetenv("FLUX1_CACHE_DIR");
+    REFUSED(c, flux1_cache_json(c, NULL, FLUX1_CACHE_LIST, &json));
+    EMPTIED(json);
+    assert_int_equal(flux1_cache_json(c, FOLDER, FLUX1_CACHE_CLEAR, &json), FLUX1_OK); /* nothing in it is an entry */
+    assert_non_null(strstr(json, "\"entries\": 0"));
+    flux1_string_free(json);
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_gives_back_takes_null),
         cmocka_unit_test(tokenizers),
+        cmocka_unit_test(the_cache),
         cmocka_unit_test(descriptions),
         cmocka_unit_test(a_context_that_could_not_be_created_plans_nothing),
     };

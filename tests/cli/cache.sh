@@ -1,0 +1,54 @@
+#!/bin/sh
+# flux1 cache: what --cache stored is listed, checked and removed; --cache changes no picture.
+. "$(dirname "$0")/lib.sh"
+export XDG_CACHE_HOME="$work/xdg"
+unset FLUX1_CACHE_DIR FLUX1_CACHE_SIZE
+
+picture() { # output, further options
+    name=$1
+    shift
+    flux1 generate -m "$tiny" -p 'a red car' -W 32 -H 32 -s 1 -S 3 -q -o "$name" "$@"
+    expect_status 0 "generate -o $name $*"
+}
+value() { "$VALUE" "$@" <../out; }
+
+picture none.png
+picture cold.png --cache entries
+picture warm.png --cache entries
+cmp -s none.png cold.png && cmp -s none.png warm.png || fail "pictures with and without --cache differ"
+count=$(ls entries | wc -l)
+[ "$count" -ge 4 ] || fail "$count entries, expected one for each part"
+[ -z "$(ls entries | grep -v '^[0-9a-f]\{32\}\.prepared$')" ] || fail "other files in the cache: $(ls entries)"
+
+flux1 cache list --cache entries
+expect_status 0 "cache list"
+for word in dit_weights vae_decoder t5 clip schnell entries; do
+    grep -q "$word" ../out || fail "cache list does not mention $word"
+done
+FLUX1_CACHE_DIR=entries
+export FLUX1_CACHE_DIR
+flux1 cache size --json
+[ "$(value entries)" = "$count" ] || fail "cache size: $(value entries) entries, expected $count"
+[ "$(value bytes)" = "$(cat entries/* | wc -c)" ] || fail "cache size: $(value bytes) bytes"
+flux1 cache verify
+expect_status 0 "cache verify"
+
+# one byte of the largest entry, at its end
+largest=$(ls -S entries | head -1)
+size=$(wc -c <"entries/$largest")
+printf x | dd of="entries/$largest" bs=1 seek=$((size - 1)) conv=notrunc 2>/dev/null
+flux1 cache verify
+expect_status 1 "cache verify of a damaged entry"
+grep -q "$largest.*checksum" ../err || fail "cache verify does not name the damaged file"
+flux1 generate -m "$tiny" -p 'a red car' -W 32 -H 32 -s 1 -S 3 -o again.png
+grep -q "warning.*$largest" ../err || fail "no warning for a damaged entry"
+cmp -s none.png again.png || fail "another picture after a damaged entry"
+flux1 cache verify
+expect_status 0 "cache verify after it was made again"
+
+touch entries/notes.txt
+flux1 cache clear --json
+expect_status 0 "cache clear"
+[ "$(value entries)" = "$count" ] || fail "cache clear: $(value entries) entries removed, expected $count"
+[ "$(ls entries)" = notes.txt ] || fail "cache clear left $(ls entries | tr '\n' ' ')"
+finish
