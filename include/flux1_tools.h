@@ -80,7 +80,8 @@ typedef struct flux1_plan_params {
     int sequence_length;  /* 0: the model's */
     flux1_dtype dtype;    /* of the arithmetic; AUTO: the machine's */
     const char *timeline; /* path of an SVG of one step of the best way; NULL: none */
-    uint64_t reserved[8];
+    int describe;         /* 1: *json is the machine, as measured or built in, in a file's format; nothing is planned */
+    uint64_t reserved[7];
 } flux1_plan_params;
 FLUX1_API void flux1_plan_params_defaults(flux1_plan_params *params);
 FLUX1_API flux1_status flux1_plan_json(flux1_context *context, const flux1_plan_params *params, char **json);

@@ -4,7 +4,7 @@
 #ifndef FLUX1_TOOLS_MACHINE_H
 #define FLUX1_TOOLS_MACHINE_H
 
-#include "base/json.h"
+#include "base/json_write.h"
 #include "ops/device.h"
 
 enum { MACHINE_RATES = 32, MACHINE_OPERATION = 24, MACHINE_DTYPES = 2 };
@@ -59,6 +59,9 @@ flux1_status machine_find(const char *name_or_file, machine *out, flux1_error *e
 
 /* Reads a machine from its JSON object; `name` is the file, for messages. */
 flux1_status machine_read(const json_value *root, const char *name, machine *out, flux1_error *err);
+
+/* The same as JSON, which machine_read takes. */
+void machine_write(json_writer *w, const machine *m);
 
 /* The JSON text of a built-in machine of this name, NULL if there is none; the index-th one's name, NULL behind the
  * last. */
