@@ -89,7 +89,7 @@ static void put_stages(json_writer *w, const json_value *row)
 static flux1_status print_plans(const char *text, flux1_error *err)
 {
     static const char *const shared[] = {
-        "machine", "mesh", "dtype", "width", "height", "steps", "max_sequence_length", "memory_limit_bytes"};
+        "machine", "about", "mesh", "dtype", "width", "height", "steps", "max_sequence_length", "memory_limit_bytes"};
     json_value *rows;
     json_writer w = {.style = JSON_LINE};
     char *tables;

@@ -282,6 +282,7 @@ static void put_row(json_writer *w, const planner *p, const row *r)
     json_begin_object(w, NULL);
     snprintf(shape, sizeof shape, "%dx%d", c->shape[0], c->shape[1]);
     json_put_string(w, "machine", p->machine.name);
+    json_put_string(w, "about", p->machine.about);
     json_put_string(w, "mesh", shape);
     put_factor(w, "sp", c->sp, c->sp_axis);
     put_factor(w, "tp", c->tp, c->tp_axis);
