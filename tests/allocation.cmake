@@ -5,7 +5,7 @@ add_library(support_failing STATIC support/failing.c)
 target_include_directories(support_failing PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(support_failing PUBLIC module_base PkgConfig::CMOCKA)
 target_link_options(support_failing INTERFACE ${wrap_malloc} ${wrap_aligned} -Wl,--wrap=strdup)
-foreach(program base_test_allocation weights_test_allocation weights_test_cache text_test_allocation pipeline_test_allocation pipeline_test_again)
+foreach(program base_test_allocation weights_test_allocation weights_test_cache text_test_allocation pipeline_test_allocation pipeline_test_again tools_test_allocation)
   target_link_libraries(${program} PRIVATE support_failing)
 endforeach()
 target_link_options(weights_test_cache PRIVATE -Wl,--wrap=rename) # it also dies before a rename

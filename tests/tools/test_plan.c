@@ -151,7 +151,8 @@ static char *rows_machine(void)
 {
     static char path[512];
     static const char text[] =
-        "{\"mesh\": [2, 3], \"dtype\": \"f32\", \"memory_bytes\": 1e9, \"memory_bytes_per_second\": 1e10, "
+        "{\"name\": \"a<b> & \\\"c\\\"\", \"mesh\": [2, 3], \"dtype\": \"f32\", \"memory_bytes\": 1e9, "
+        "\"memory_bytes_per_second\": 1e10, "
         "\"peak_flops_per_second\": {\"f32\": 1e11}, \"exchange\": {\"all_gather\": {\"bytes_per_second\": 1e9}, "
         "\"reduce_scatter\": {\"bytes_per_second\": 1e9}, \"shift\": {\"bytes_per_second\": 1e9}}}";
     snprintf(path, sizeof path, "%s", scratch_path("rows.json"));
@@ -346,6 +347,18 @@ static void a_step_is_drawn(void **state)
     assert_non_null(strstr(svg, "transformer_blocks"));
     free(svg);
     unlink(path);
+    p.machine = rows_machine(); /* a name to be escaped */
+    p.sp = "2@0";
+    p.tp = "3@1";
+    p.timeline = path = scratch_path("named.svg");
+    json_free(plan(&p));
+    unlink(p.machine);
+    assert_int_equal(file_read(path, 1 << 22, &svg, &bytes, &err), FLUX1_OK);
+    is_well_formed(svg);
+    assert_non_null(strstr(svg, "a&lt;b&gt; &amp; &quot;c&quot;, mesh 2x3"));
+    free(svg);
+    unlink(path);
+    p = plan_params("wh-t3k");
     p.timeline = "step.png";
     refused(&p, FLUX1_ERR_ARGUMENT, "should end in .svg");
     p.timeline = "/tmp/no such folder/step.svg";
