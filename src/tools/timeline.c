@@ -20,6 +20,12 @@ static bool is_exchange(cost_part p) { return p >= COST_EXCHANGE_SP; }
 
 /* ---- spans ---- */
 
+static bool has_suffix(const char *text, const char *suffix)
+{
+    size_t n = strlen(text), k = strlen(suffix);
+    return n >= k && strcmp(text + n - k, suffix) == 0;
+}
+
 static bool room_for(void **list, size_t count, int more, size_t size)
 {
     void *larger = more ? realloc(*list, 2 * (count + 8) * size) : *list;
@@ -49,7 +55,7 @@ static int block_number(timeline *t, const char *name)
 void timeline_hear(void *user, cost_part part, const char *operation, const char *in, double begin, double end)
 {
     timeline *t = user;
-    bool hidden = strcmp(operation, "shift_begin") == 0;
+    bool hidden = has_suffix(operation, "_begin");
     int number = block_number(t, in);
     timeline_span *last = t->count ? &t->span[t->count - 1] : NULL;
     begin -= t->origin;
@@ -200,12 +206,6 @@ static void draw(builder *b, const timeline *t, const char *title)
         add_strip(b, t, from, to, y);
     }
     builder_add(b, "</svg>\n");
-}
-
-static bool has_suffix(const char *path, const char *suffix)
-{
-    size_t n = strlen(path), k = strlen(suffix);
-    return n >= k && strcmp(path + n - k, suffix) == 0;
 }
 
 flux1_status timeline_write(const timeline *t, const char *title, const char *path, flux1_error *err)
