@@ -10,11 +10,12 @@
 enum { MACHINE_RATES = 32, MACHINE_OPERATION = 24, MACHINE_DTYPES = 2 };
 
 /* What a chip achieves in one operation (an entry's name of ops.h; "attention" stands for attention_part too): FLOP/s
- * and bytes/s of what it reads and writes. 0: the machine's peak, the memory's rate. */
+ * and bytes/s of what it reads and writes. 0: the machine's peak, the memory's rate. weights: bytes/s at which weights
+ * are taken in, if that takes time beside the arithmetic; 0: it does not. */
 typedef struct machine_rate {
     char operation[MACHINE_OPERATION];
     double flops[MACHINE_DTYPES];
-    double bytes;
+    double bytes, weights;
 } machine_rate;
 
 /* Seconds of an exchange among n ranks, of which each sends `bytes`: seconds + (n − 1)·hop + bytes / (rate · links). */

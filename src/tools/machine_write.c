@@ -33,6 +33,7 @@ static void put_rates(json_writer *w, const machine *m)
         json_put_string(w, "operation", m->rate[i].operation);
         put_by_dtype(w, "flops_per_second", m->rate[i].flops);
         put_positive(w, "bytes_per_second", m->rate[i].bytes);
+        put_positive(w, "weight_bytes_per_second", m->rate[i].weights);
         json_end_object(w);
     }
     json_end_array(w);

@@ -80,6 +80,18 @@ static void an_operation_takes_the_longer_of_arithmetic_and_memory(void **state)
     assert_int_equal(cost_bound(&b.c), COST_MEMORY);
 }
 
+static void weights_may_take_time_beside_the_arithmetic(void **state)
+{
+    (void)state;
+    bench_clock b;
+    ops_event e = product(500, 0);
+    start(&b);
+    e.bytes_weights = 20;
+    near(take(&b, e), 10); /* 20 / 10 is less */
+    b.m.rate[1] = (machine_rate){.operation = "product", .weights = 4};
+    near(take(&b, e), 15); /* 10 + 20 / 4 */
+}
+
 static void launches_and_shared_chips_slow_down(void **state)
 {
     (void)state;
@@ -218,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_operation_takes_the_longer_of_arithmetic_and_memory),
+        cmocka_unit_test(weights_may_take_time_beside_the_arithmetic),
         cmocka_unit_test(launches_and_shared_chips_slow_down),
         cmocka_unit_test(a_grid_waits_for_its_busiest_core),
         cmocka_unit_test(collectives_take_latency_hops_and_links),
