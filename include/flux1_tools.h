@@ -82,10 +82,10 @@ FLUX1_API flux1_status flux1_bench_json(flux1_context *context, const flux1_benc
 
 /* Plans a picture on a machine that need not be here, by the dry run of the stages that would run: a JSON list with an
  * object for each legal way to use the machine's mesh, best first (ways that do not fit its memory come last):
- * {"machine", "mesh", "sp", "tp", "ranks", "width", "height", "steps", "max_sequence_length", "dtype", "total_seconds",
- * "bound" (what takes most of it), "moved_bytes" (sent by one rank), "hidden_bytes" (of those, while it computes),
- * "memory_bytes" (of one rank), "memory_limit_bytes", "fits", "stages": [{"stage", "times", "seconds" (all times
- * together; the stages' add up to total_seconds), "seconds_each", "bound", "moved_bytes", "hidden_bytes",
+ * {"machine", "about", "mesh", "sp", "tp", "ranks", "width", "height", "steps", "max_sequence_length", "dtype",
+ * "total_seconds", "bound" (what takes most of it), "moved_bytes" (sent by one rank), "hidden_bytes" (of those, while
+ * it computes), "memory_bytes" (of one rank), "memory_limit_bytes", "fits", "stages": [{"stage", "times", "seconds"
+ * (all times together; the stages' add up to total_seconds), "seconds_each", "bound", "moved_bytes", "hidden_bytes",
  * "moved_bytes_all_ranks", "memory_bytes", "seconds_of": {what time goes to}}]}. Weights are taken to be where they are
  * used: it is the second picture's time. docs/planner.md describes machines. */
 typedef struct flux1_plan_params {
@@ -100,7 +100,8 @@ typedef struct flux1_plan_params {
     int sequence_length;  /* 0: the model's */
     flux1_dtype dtype;    /* of the arithmetic; AUTO: the machine's */
     const char *timeline; /* path of an SVG of one step of the best way; NULL: none */
-    uint64_t reserved[8];
+    int describe;         /* 1: *json is the machine, as measured or built in, in a file's format; nothing is planned */
+    uint64_t reserved[7];
 } flux1_plan_params;
 FLUX1_API void flux1_plan_params_defaults(flux1_plan_params *params);
 FLUX1_API flux1_status flux1_plan_json(flux1_context *context, const flux1_plan_params *params, char **json);

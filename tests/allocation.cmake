@@ -6,7 +6,7 @@ target_include_directories(support_failing PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(support_failing PUBLIC module_base PkgConfig::CMOCKA)
 target_link_options(support_failing INTERFACE ${wrap_malloc} ${wrap_aligned} -Wl,--wrap=strdup)
 foreach(program base_test_allocation weights_test_allocation weights_test_cache weights_test_prepared text_test_allocation pipeline_test_allocation pipeline_test_again
-        pipeline_test_prepared)
+        pipeline_test_prepared tools_test_allocation)
   target_link_libraries(${program} PRIVATE support_failing)
 endforeach()
 foreach(program weights_test_cache weights_test_prepared)

@@ -52,7 +52,7 @@ typedef enum option_kind {
 #define OPTION_TABLE(X)                                                                                                \
     X(MODEL, "model", 'm', FOLDER, "DIR", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH | IN_PLAN,                        \
       "pipeline folder in diffusers' layout (default: FLUX1_MODEL from the environment, else the mini model; "         \
-      "bench: synthetic weights)")                                                                                     \
+      "bench, plan: synthetic weights)")                                                                                     \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
       "read the prompt from FILE; -: from standard input")                                                             \
@@ -104,6 +104,8 @@ typedef enum option_kind {
     X(MACHINE, "machine", 0, FILE, "NAME|FILE", 0, 0, IN_PLAN,                                                         \
       "machine to plan for: wh-t3k, wh-galaxy, h200 and others (an unknown name lists them), or a JSON file, see "     \
       "docs/planner.md (default: this-cpu, measured)")                                                                 \
+    X(DESCRIBE, "describe", 0, FLAG, NULL, 0, 0, IN_PLAN,                                                              \
+      "print the machine as JSON, to be changed and given back with --machine, and plan nothing")                      \
     X(TIMELINE, "timeline", 0, FILE, "FILE", 0, 0, IN_PLAN, "draw a step of the best way to FILE (SVG)")               \
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS | IN_PLAN,                                         \
       "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it (default: " \

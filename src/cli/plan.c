@@ -26,6 +26,7 @@ static void fill_plan(const options *opt, flux1_plan_params *params)
     params->height = (int)v[OPT_HEIGHT].whole;
     params->steps = (int)v[OPT_STEPS].whole;
     params->sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
+    params->describe = v[OPT_DESCRIBE].given;
     params->timeline = v[OPT_TIMELINE].text;
     for (int i = FLUX1_DTYPE_AUTO; v[OPT_DTYPE].given && i <= FLUX1_DTYPE_FP8; i++)
         if (strcmp(v[OPT_DTYPE].text, dtypes[i]) == 0)
@@ -88,7 +89,7 @@ static void put_stages(json_writer *w, const json_value *row)
 static flux1_status print_plans(const char *text, flux1_error *err)
 {
     static const char *const shared[] = {
-        "machine", "mesh", "dtype", "width", "height", "steps", "max_sequence_length", "memory_limit_bytes"};
+        "machine", "about", "mesh", "dtype", "width", "height", "steps", "max_sequence_length", "memory_limit_bytes"};
     json_value *rows;
     json_writer w = {.style = JSON_LINE};
     char *tables;
@@ -142,7 +143,7 @@ int plan_run(const options *opt)
         watch_signals(NULL);
         status = report(context, st);
     }
-    if (status == EXIT_DONE && v[OPT_JSON].given)
+    if (status == EXIT_DONE && (v[OPT_JSON].given || v[OPT_DESCRIBE].given))
         puts(json);
     else if (status == EXIT_DONE && print_plans(json, &err) != FLUX1_OK) {
         print_error("%s", err.message);

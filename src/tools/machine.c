@@ -143,7 +143,8 @@ static flux1_status read_by_dtype(const json_value *o, const char *name, const c
 
 static flux1_status read_rates(const json_value *root, const char *name, machine *m, flux1_error *err)
 {
-    static const char *const keys[] = {"operation", "flops_per_second", "bytes_per_second", NULL};
+    static const char *const keys[] = {"operation", "flops_per_second", "bytes_per_second", "weight_bytes_per_second",
+                                       NULL};
     const json_value *list = json_object_get(root, "rates"), *item;
     if (!list || json_is(list, JSON_NULL))
         return FLUX1_OK;
@@ -159,6 +160,7 @@ static flux1_status read_rates(const json_value *root, const char *name, machine
         TRY(get_text(item, name, "operation", r->operation, sizeof r->operation, err));
         TRY(read_by_dtype(item, name, "flops_per_second", r->flops, err));
         TRY(get_rate(item, name, "bytes_per_second", &r->bytes, err));
+        TRY(get_rate(item, name, "weight_bytes_per_second", &r->weights, err));
         m->rates++;
     }
     return FLUX1_OK;

@@ -4,17 +4,18 @@
 #ifndef FLUX1_TOOLS_MACHINE_H
 #define FLUX1_TOOLS_MACHINE_H
 
-#include "base/json.h"
+#include "base/json_write.h"
 #include "ops/device.h"
 
 enum { MACHINE_RATES = 32, MACHINE_OPERATION = 24, MACHINE_DTYPES = 2 };
 
 /* What a chip achieves in one operation (an entry's name of ops.h; "attention" stands for attention_part too): FLOP/s
- * and bytes/s of what it reads and writes. 0: the machine's peak, the memory's rate. */
+ * and bytes/s of what it reads and writes. 0: the machine's peak, the memory's rate. weights: bytes/s at which weights
+ * are taken in, if that takes time beside the arithmetic; 0: it does not. */
 typedef struct machine_rate {
     char operation[MACHINE_OPERATION];
     double flops[MACHINE_DTYPES];
-    double bytes;
+    double bytes, weights;
 } machine_rate;
 
 /* Seconds of an exchange among n ranks, of which each sends `bytes`: seconds + (n − 1)·hop + bytes / (rate · links). */
@@ -59,6 +60,9 @@ flux1_status machine_find(const char *name_or_file, machine *out, flux1_error *e
 
 /* Reads a machine from its JSON object; `name` is the file, for messages. */
 flux1_status machine_read(const json_value *root, const char *name, machine *out, flux1_error *err);
+
+/* The same as JSON, which machine_read takes. */
+void machine_write(json_writer *w, const machine *m);
 
 /* The JSON text of a built-in machine of this name, NULL if there is none; the index-th one's name, NULL behind the
  * last. */

@@ -96,6 +96,8 @@ double machine_compute(const machine *m, int type, double share, const ops_event
     double bytes = r && r->bytes > 0 ? r->bytes : m->memory_rate;
     double used = strcmp(e->operation, "product") == 0 ? used_of_grid(m, e->batch * e->m, e->n) : 1;
     double by_work = e->flops > 0 ? e->flops / (flops * m->products * used / share) : 0;
+    if (r && r->weights > 0)
+        by_work += (double)e->bytes_weights / (r->weights / share);
     double by_memory = (double)(e->bytes_in + e->bytes_out + e->bytes_weights) / (bytes / share);
     *by_flops = by_work >= by_memory;
     return *by_flops ? by_work : by_memory;

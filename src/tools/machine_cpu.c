@@ -28,27 +28,30 @@ typedef struct rig {
     store *weights;
     block *b;
     act a[ACTS];
-    weight *w;
+    weight *w, *other;
 } rig;
 
 static flux1_status make(rig *r, int i, act_role role, act_shape s) { return ops_create(r->o, role, s, &r->a[i]); }
 
-static flux1_status prepare(rig *r, weight_role role, int64_t rows, int64_t cols, int kernel)
+static flux1_status prepare(rig *r, weight_role role, int64_t rows, int64_t cols, int kernel, weight **out)
 {
     const store_tensor *t;
     const int64_t shape[4] = {rows, cols, kernel, kernel};
-    TRY(store_claim(r->weights, "trial.weight", kernel ? 4 : 2, shape, &t, r->o->err));
+    TRY(store_claim(r->weights, rows > CHANNELS ? "trial.weight" : "trial.other.weight", kernel ? 4 : 2, shape, &t,
+                    r->o->err));
     weight_recipe recipe = recipe_whole(role, t);
     recipe.kernel = kernel;
-    return ops_prepare(r->o, r->b, &recipe, NULL, &r->w);
+    return ops_prepare(r->o, r->b, &recipe, NULL, out);
 }
 
-static flux1_status set_up_product(rig *r)
+static flux1_status set_up_rows_of_product(rig *r, int64_t rows)
 {
-    TRY(make(r, 0, ACT_LINEAR, shape_rows(1, 0, ROWS, WIDTH)));
-    TRY(make(r, 1, ACT_LINEAR, shape_rows(1, 0, ROWS, WIDTH)));
-    return prepare(r, WEIGHT_LINEAR, WIDTH, WIDTH, 0);
+    TRY(make(r, 0, ACT_LINEAR, shape_rows(1, 0, rows, WIDTH)));
+    TRY(make(r, 1, ACT_LINEAR, shape_rows(1, 0, rows, WIDTH)));
+    return prepare(r, WEIGHT_LINEAR, WIDTH, WIDTH, 0, &r->w);
 }
+static flux1_status set_up_product(rig *r) { return set_up_rows_of_product(r, ROWS); }
+static flux1_status set_up_few(rig *r) { return set_up_rows_of_product(r, ROWS / 8); }
 static flux1_status product(rig *r) { return ops_product(r->o, r->a[0], r->w, &(epilogue){0}, r->a[1]); }
 
 static flux1_status set_up_attention(rig *r)
@@ -62,13 +65,21 @@ static flux1_status attention(rig *r)
     return ops_attention(r->o, r->a[0], r->a[1], r->a[2], &(attention_args){.heads = HEADS, .scale = 0.0884f}, r->a[3]);
 }
 
+/* Many channels of a small plane and few of a large one, with as many FLOPs: a decoder has both. */
 static flux1_status set_up_conv(rig *r)
 {
     TRY(make(r, 0, ACT_PLANE, shape_plane(1, SIDE, SIDE, CHANNELS)));
     TRY(make(r, 1, ACT_PLANE, shape_plane(1, SIDE, SIDE, CHANNELS)));
-    return prepare(r, WEIGHT_CONV, CHANNELS, CHANNELS, 3);
+    TRY(make(r, 2, ACT_PLANE, shape_plane(1, SIDE / 4, SIDE / 4, 4 * CHANNELS)));
+    TRY(make(r, 3, ACT_PLANE, shape_plane(1, SIDE / 4, SIDE / 4, 4 * CHANNELS)));
+    TRY(prepare(r, WEIGHT_CONV, CHANNELS, CHANNELS, 3, &r->w));
+    return prepare(r, WEIGHT_CONV, 4 * CHANNELS, 4 * CHANNELS, 3, &r->other);
 }
-static flux1_status conv(rig *r) { return ops_conv(r->o, r->a[0], (act){0}, (act){0}, r->w, 1, (act){0}, r->a[1]); }
+static flux1_status conv(rig *r)
+{
+    TRY(ops_conv(r->o, r->a[0], (act){0}, (act){0}, r->w, 1, (act){0}, r->a[1]));
+    return ops_conv(r->o, r->a[2], (act){0}, (act){0}, r->other, 1, (act){0}, r->a[3]);
+}
 
 static flux1_status set_up_rows(rig *r)
 {
@@ -107,7 +118,7 @@ static flux1_status set_up_plane(rig *r)
     TRY(make(r, 0, ACT_PLANE, shape_plane(1, 2 * SIDE, 2 * SIDE, CHANNELS)));
     TRY(make(r, 1, ACT_PLANE, shape_plane(1, SIDE, SIDE, CHANNELS)));
     TRY(make(r, 2, ACT_STATS, shape_rows(1, 0, GROUPS, 3)));
-    return prepare(r, WEIGHT_VECTOR, CHANNELS, 1, 0);
+    return prepare(r, WEIGHT_VECTOR, CHANNELS, 1, 0, &r->w);
 }
 static flux1_status group_stats(rig *r) { return ops_group_stats(r->o, r->a[0], GROUPS, r->a[2]); }
 static flux1_status group_apply(rig *r)
@@ -124,7 +135,6 @@ typedef struct trial {
 } trial;
 
 static const trial TRIALS[] = {
-    {"product", set_up_product, product, {0}},
     {"attention", set_up_attention, attention, {0}},
     {"conv", set_up_conv, conv, {0}},
     {"add", set_up_rows, add, {"euler"}},
@@ -139,10 +149,18 @@ static const trial TRIALS[] = {
 
 /* ---- one trial ---- */
 
+typedef struct work {
+    double flops, bytes, weights;
+} work;
+
 static void hear(void *user, const ops_event *e)
 {
-    if (e->kind == EVENT_COMPUTE)
-        *(ops_event *)user = *e;
+    work *sum = user;
+    if (e->kind != EVENT_COMPUTE)
+        return;
+    sum->flops += e->flops;
+    sum->weights += (double)e->bytes_weights;
+    sum->bytes += (double)(e->bytes_in + e->bytes_out + e->bytes_weights);
 }
 
 /* The operands, and the call once. The block stays begun. */
@@ -165,13 +183,13 @@ static void close_rig(rig *r)
     store_close(r->weights);
 }
 
-static flux1_status dry_trial(const ops_config *config, const trial *t, ops_event *e, size_t *arena_bytes)
+static flux1_status dry_trial(const ops_config *config, const trial *t, work *w, size_t *arena_bytes)
 {
     rig r = {0};
     ops *o;
     ops_config dry = *config;
     dry.event = hear;
-    dry.event_user = e;
+    dry.event_user = w;
     TRY(ops_dry_create(&dry, ops_cpu_device.sizing, &o));
     flux1_status st = open_rig(&r, o, t, config->err);
     *arena_bytes = ops_dry_count(o)->arena_peak;
@@ -202,41 +220,95 @@ static flux1_status time_trial(const ops_config *config, const trial *t, size_t 
     return st;
 }
 
-static void set_rate(machine *m, const char *operation, int type, const ops_event *e, double seconds)
+/* The row of this operation, a new one if there is none; NULL: the table is full. */
+static machine_rate *rate_of(machine *m, const char *operation)
 {
-    machine_rate *r = NULL;
     for (int i = 0; i < m->rates; i++)
         if (strcmp(m->rate[i].operation, operation) == 0)
-            return; /* the file's */
+            return &m->rate[i];
     if (m->rates == MACHINE_RATES)
-        return;
-    r = &m->rate[m->rates++];
+        return NULL;
+    machine_rate *r = &m->rate[m->rates++];
     *r = (machine_rate){0};
     snprintf(r->operation, sizeof r->operation, "%s", operation);
-    if (e->flops > 0)
-        r->flops[type] = e->flops / seconds;
-    else
-        r->bytes = (double)(e->bytes_in + e->bytes_out + e->bytes_weights) / seconds;
+    return r;
 }
 
+static bool is_known(const machine_rate *r, int type) { return r->flops[type] > 0 || r->bytes > 0; }
+
+/* What the file says stays. */
+static void set_rate(machine *m, const char *operation, int type, const work *w, double seconds)
+{
+    machine_rate *r = rate_of(m, operation);
+    if (!r || is_known(r, type))
+        return;
+    if (w->flops > 0)
+        r->flops[type] = w->flops / seconds;
+    else
+        r->bytes = w->bytes / seconds;
+}
+
+static flux1_status run_trial(const ops_config *config, const trial *t, work *w, double *seconds)
+{
+    size_t arena_bytes;
+    TRY(dry_trial(config, t, w, &arena_bytes));
+    return time_trial(config, t, arena_bytes, seconds);
+}
+
+static flux1_status try_operation(const ops_config *config, int type, const trial *t, machine *m)
+{
+    work w = {0};
+    double seconds;
+    const machine_rate *r = rate_of(m, t->operation);
+    if (!r)
+        return error_set(config->err, FLUX1_ERR_LIMIT,
+                         "machine %s: \"rates\" leaves no room for what is measured: at most %d operations", m->name,
+                         MACHINE_RATES);
+    if (is_known(r, type))
+        return FLUX1_OK;
+    TRY(run_trial(config, t, &w, &seconds));
+    set_rate(m, t->operation, type, &w, seconds);
+    for (int k = 0; k < 4 && t->also[k]; k++)
+        set_rate(m, t->also[k], type, &w, seconds);
+    return FLUX1_OK;
+}
+
+/* A product of few rows takes as long for its weight as one of many: from both, FLOP/s and the weight's bytes/s. A
+ * machine that was disturbed may have no such solution; then the product of many rows tells all. */
+static flux1_status try_products(const ops_config *config, int type, machine *m)
+{
+    static const trial many = {"product", set_up_product, product, {0}}, few = {"product", set_up_few, product, {0}};
+    work most = {0}, least = {0};
+    double seconds, seconds_few;
+    machine_rate *r = rate_of(m, "product");
+    if (!r || is_known(r, type))
+        return FLUX1_OK; /* try_operation says what is wrong with a full table */
+    TRY(run_trial(config, &many, &most, &seconds));
+    TRY(run_trial(config, &few, &least, &seconds_few));
+    double rate = (most.flops - least.flops) / (seconds - seconds_few), rest = seconds_few - least.flops / rate;
+    bool solved = seconds > seconds_few && rest > 0;
+    r->flops[type] = solved ? rate : most.flops / seconds;
+    r->weights = solved ? least.weights / rest : 0;
+    return FLUX1_OK;
+}
+
+/* Operations without a trial go at the product's and at the sum's rate. */
 static flux1_status run_trials(const ops_config *config, int type, machine *m)
 {
-    for (size_t i = 0; i < sizeof TRIALS / sizeof *TRIALS; i++) {
-        const trial *t = &TRIALS[i];
-        ops_event e = {0};
-        size_t arena_bytes;
-        double seconds;
-        TRY(dry_trial(config, t, &e, &arena_bytes));
-        TRY(time_trial(config, t, arena_bytes, &seconds));
-        set_rate(m, t->operation, type, &e, seconds);
-        for (int k = 0; k < 4 && t->also[k]; k++)
-            set_rate(m, t->also[k], type, &(ops_event){.bytes_in = e.bytes_in + e.bytes_out}, seconds);
-        if (strcmp(t->operation, "product") == 0 && !(m->peak[type] > 0))
-            m->peak[type] = e.flops / seconds;
-        if (strcmp(t->operation, "add") == 0 && !(m->memory_rate > 0))
-            m->memory_rate = (double)(e.bytes_in + e.bytes_out) / seconds;
-    }
-    return FLUX1_OK;
+    TRY(try_products(config, type, m));
+    for (size_t i = 0; i < sizeof TRIALS / sizeof *TRIALS; i++)
+        TRY(try_operation(config, type, &TRIALS[i], m));
+    const machine_rate *products = rate_of(m, "product"), *sum = rate_of(m, "add");
+    if (!(m->peak[type] > 0) && products)
+        m->peak[type] = products->flops[type];
+    if (!(m->memory_rate > 0) && sum)
+        m->memory_rate = sum->bytes;
+    return m->peak[type] > 0 && m->memory_rate > 0
+               ? FLUX1_OK
+               : error_set(config->err, FLUX1_ERR_FORMAT,
+                           "machine %s: the rate of \"product\" should be flops_per_second, that of \"add\" "
+                           "bytes_per_second",
+                           m->name);
 }
 
 /* ---- exchanges between threads ---- */
@@ -301,6 +373,12 @@ static flux1_status measure_exchanges(const ops_config *config, machine *m)
     return st;
 }
 
+static bool has_exchanges(const machine *m)
+{
+    return m->exchange[EXCHANGE_GATHER].rate > 0 && m->exchange[EXCHANGE_SCATTER].rate > 0 &&
+           m->exchange[EXCHANGE_SHIFT].rate > 0;
+}
+
 flux1_status machine_measure(flux1_context *c, int type, machine *m)
 {
     ops_config config = c->device.config;
@@ -313,7 +391,7 @@ flux1_status machine_measure(flux1_context *c, int type, machine *m)
     config.fp8 = FP8_NO;
     st = run_trials(&config, type, m);
     if (st == FLUX1_OK)
-        st = measure_exchanges(&config, m);
+        st = has_exchanges(m) ? FLUX1_OK : measure_exchanges(&config, m);
     ops_device_close(device);
     if (!(m->memory > 0))
         m->memory = (double)c->max_memory;

@@ -4,8 +4,8 @@
 #include <string.h>
 
 /* What is fitted: see docs/planner.md, "Two constants". tools/plan_fit.py prints these two lines. */
-#define TT_PRODUCTS "0.5"
-#define TT_COLLECTIVES "0.5"
+#define TT_PRODUCTS "0.196"
+#define TT_COLLECTIVES "1.0"
 
 /* The vendor's fits for lines of chips, and what two neighbours alone reach. */
 #define TT_EXCHANGE                                                                                       \
@@ -21,11 +21,20 @@
     "\"layout\": \"tiles\", \"packs\": false, \"dtype\": \"bf16\", \"wide_cell_bytes\": 2, \"launch_seconds\": 2e-6, " \
     "\"efficiency\": {\"products\": " TT_PRODUCTS ", \"collectives\": " TT_COLLECTIVES "}, "
 
+/* 64 cores of 2.05 TFLOP/s in two phases. Attention: its products at that rate take 16 ms of a step, its exponentials
+ * 20 in the vector unit, and a row of cores exchanges meanwhile. */
 #define WH_CHIP                                                                                      \
     TT_CHIP "\"memory_bytes\": 12.83e9, \"memory_bytes_per_second\": 258e9, "                        \
             "\"peak_flops_per_second\": {\"bf16\": 131e12}, "                                        \
-            "\"rates\": [{\"operation\": \"attention\", \"flops_per_second\": {\"bf16\": 58e12}}], " \
+            "\"rates\": [{\"operation\": \"attention\", \"flops_per_second\": {\"bf16\": 51e12}}], " \
             "\"grid\": [8, 8], " TT_EXCHANGE ", "
+
+/* The same with 72 cores. */
+#define GALAXY_CHIP                                                                                  \
+    TT_CHIP "\"memory_bytes\": 12.83e9, \"memory_bytes_per_second\": 258e9, "                        \
+            "\"peak_flops_per_second\": {\"bf16\": 147e12}, "                                        \
+            "\"rates\": [{\"operation\": \"attention\", \"flops_per_second\": {\"bf16\": 58e12}}], " \
+            "\"grid\": [8, 9], " TT_EXCHANGE ", "
 
 /* Blackhole: 13 × 10 cores at 1.35 GHz; its links carry 25 GB/s now, so that its fits are Wormhole's twice. */
 #define BH_EXCHANGE                                                                                       \
@@ -40,8 +49,13 @@
 #define BH_CHIP                                                                                       \
     TT_CHIP "\"memory_bytes\": 34.17e9, \"memory_bytes_per_second\": 512e9, "                         \
             "\"peak_flops_per_second\": {\"bf16\": 351e12}, "                                         \
-            "\"rates\": [{\"operation\": \"attention\", \"flops_per_second\": {\"bf16\": 155e12}}], " \
+            "\"rates\": [{\"operation\": \"attention\", \"flops_per_second\": {\"bf16\": 140e12}}], " \
             "\"grid\": [10, 13], " BH_EXCHANGE ", "
+
+/* docs/planner.md: the step was within 20 % of the published one that it was not fitted to, whole pictures were not. */
+#define TENSTORRENT(name, about, mesh, chip, links)                                                                  \
+    "{\"name\": \"" name "\", \"about\": \"" about "; its memory is proven, its seconds are not\", \"mesh\": [" mesh \
+    "], " chip "\"links\": [" links "]}"
 
 #define GPU_CHIP                                                                             \
     "\"layout\": \"rows\", \"packs\": true, \"dtype\": \"bf16\", \"launch_seconds\": 2e-6, " \
@@ -69,27 +83,18 @@ typedef struct builtin {
 static const builtin TABLE[] = {
     {"this-cpu", "{\"name\": \"this-cpu\", \"about\": \"this machine's CPU, measured; ranks are threads of one "
                  "process\", \"mesh\": [1, 2], \"chip\": \"this-cpu\", \"chips\": 1, \"overlap\": 0}"},
-    {"wh-n300", "{\"name\": \"wh-n300\", \"about\": \"Tenstorrent n300: one card, two Wormhole chips\", \"mesh\": "
-                "[1, 2], " WH_CHIP "\"links\": [1, 1]}"},
-    {"wh-1x4", "{\"name\": \"wh-1x4\", \"about\": \"four Wormhole chips in a line\", \"mesh\": [1, 4], " WH_CHIP
-               "\"links\": [1, 1]}"},
-    {"wh-t3k", "{\"name\": \"wh-t3k\", \"about\": \"Tenstorrent T3000 (QuietBox, LoudBox): eight Wormhole chips\", "
-               "\"mesh\": [2, 4], " WH_CHIP "\"links\": [1, 1]}"},
+    {"wh-n300", TENSTORRENT("wh-n300", "Tenstorrent n300: one card, two Wormhole chips", "1, 2", WH_CHIP, "1, 1")},
+    {"wh-1x4", TENSTORRENT("wh-1x4", "four Wormhole chips in a line", "1, 4", WH_CHIP, "1, 1")},
+    {"wh-t3k",
+     TENSTORRENT("wh-t3k", "Tenstorrent T3000 (QuietBox, LoudBox): eight Wormhole chips", "2, 4", WH_CHIP, "1, 1")},
     {"wh-quietbox", NULL},
     {"wh-loudbox", NULL},
-    {"wh-galaxy",
-     "{\"name\": \"wh-galaxy\", \"about\": \"Tenstorrent Galaxy: 32 Wormhole chips\", \"mesh\": [4, 8], " WH_CHIP
-     "\"links\": [4, 4]}"},
-    {"bh-p300", "{\"name\": \"bh-p300\", \"about\": \"Tenstorrent P300: one card, two Blackhole chips\", \"mesh\": [1, "
-                "2], " BH_CHIP "\"links\": [2, 2]}"},
-    {"bh-quietbox2", "{\"name\": \"bh-quietbox2\", \"about\": \"Tenstorrent QuietBox 2: four Blackhole chips\", "
-                     "\"mesh\": [2, 2], " BH_CHIP "\"links\": [2, 2]}"},
-    {"bh-loudbox",
-     "{\"name\": \"bh-loudbox\", \"about\": \"Tenstorrent LoudBox: eight Blackhole chips\", \"mesh\": [2, "
-     "4], " BH_CHIP "\"links\": [2, 2]}"},
-    {"bh-galaxy",
-     "{\"name\": \"bh-galaxy\", \"about\": \"Tenstorrent Galaxy: 32 Blackhole chips\", \"mesh\": [4, 8], " BH_CHIP
-     "\"links\": [2, 2]}"},
+    {"wh-galaxy", TENSTORRENT("wh-galaxy", "Tenstorrent Galaxy: 32 Wormhole chips", "4, 8", GALAXY_CHIP, "4, 4")},
+    {"bh-p300", TENSTORRENT("bh-p300", "Tenstorrent P300: one card, two Blackhole chips", "1, 2", BH_CHIP, "2, 2")},
+    {"bh-quietbox2",
+     TENSTORRENT("bh-quietbox2", "Tenstorrent QuietBox 2: four Blackhole chips", "2, 2", BH_CHIP, "2, 2")},
+    {"bh-loudbox", TENSTORRENT("bh-loudbox", "Tenstorrent LoudBox: eight Blackhole chips", "2, 4", BH_CHIP, "2, 2")},
+    {"bh-galaxy", TENSTORRENT("bh-galaxy", "Tenstorrent Galaxy: 32 Blackhole chips", "4, 8", BH_CHIP, "2, 2")},
     {"h100", "{\"name\": \"h100\", \"about\": \"one NVIDIA H100 SXM\", \"mesh\": [1, 1], " GPU_CHIP
              "\"memory_bytes\": 80e9, \"memory_bytes_per_second\": 3.0e12}"},
     {"h200", "{\"name\": \"h200\", \"about\": \"one NVIDIA H200\", \"mesh\": [1, 1], " GPU_CHIP

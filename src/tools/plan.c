@@ -282,6 +282,7 @@ static void put_row(json_writer *w, const planner *p, const row *r)
     json_begin_object(w, NULL);
     snprintf(shape, sizeof shape, "%dx%d", c->shape[0], c->shape[1]);
     json_put_string(w, "machine", p->machine.name);
+    json_put_string(w, "about", p->machine.about);
     json_put_string(w, "mesh", shape);
     put_factor(w, "sp", c->sp, c->sp_axis);
     put_factor(w, "tp", c->tp, c->tp_axis);
@@ -436,6 +437,14 @@ static flux1_status check_params(flux1_context *c, const flux1_plan_params *p)
     return p->timeline ? timeline_check(p->timeline, &c->error) : FLUX1_OK;
 }
 
+/* The machine itself, as it is planned with. */
+static flux1_status describe(const planner *p, char **json)
+{
+    json_writer w = {.style = JSON_INDENTED};
+    machine_write(&w, &p->machine);
+    return json_take(&w, "the machine", json, &p->c->error);
+}
+
 flux1_status flux1_plan_json(flux1_context *c, const flux1_plan_params *params, char **json)
 {
     flux1_model *m = NULL;
@@ -449,8 +458,12 @@ flux1_status flux1_plan_json(flux1_context *c, const flux1_plan_params *params, 
     if (!p)
         return error_oom(&c->error, sizeof *p, "the plan");
     p->c = c;
-    TRY_CLEANUP(take_request(p, params, &m));
     TRY_CLEANUP(take_machine(p, params));
+    if (params->describe) {
+        st = describe(p, json);
+        goto cleanup;
+    }
+    TRY_CLEANUP(take_request(p, params, &m));
     TRY_CLEANUP(list_ways(p, params));
     TRY_CLEANUP(make_shadow(p));
     TRY_CLEANUP(plan_all(p, params->timeline));

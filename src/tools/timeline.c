@@ -20,6 +20,12 @@ static bool is_exchange(cost_part p) { return p >= COST_EXCHANGE_SP; }
 
 /* ---- spans ---- */
 
+static bool has_suffix(const char *text, const char *suffix)
+{
+    size_t n = strlen(text), k = strlen(suffix);
+    return n >= k && strcmp(text + n - k, suffix) == 0;
+}
+
 static bool room_for(void **list, size_t count, int more, size_t size)
 {
     void *larger = more ? realloc(*list, 2 * (count + 8) * size) : *list;
@@ -49,7 +55,7 @@ static int block_number(timeline *t, const char *name)
 void timeline_hear(void *user, cost_part part, const char *operation, const char *in, double begin, double end)
 {
     timeline *t = user;
-    bool hidden = strcmp(operation, "shift_begin") == 0;
+    bool hidden = has_suffix(operation, "_begin");
     int number = block_number(t, in);
     timeline_span *last = t->count ? &t->span[t->count - 1] : NULL;
     begin -= t->origin;
@@ -147,6 +153,25 @@ static void block_extent(const timeline *t, int number, double *begin, double *e
         }
 }
 
+static double block_seconds(const timeline *t, int number)
+{
+    double begin, end;
+    block_extent(t, number, &begin, &end);
+    return end > begin ? end - begin : 0;
+}
+
+/* The first and the last of the long blocks: embedders and the like are short. −1: there is none, or one alone. */
+static void choose_blocks(const timeline *t, int shown[2])
+{
+    double longest = 0;
+    shown[0] = shown[1] = -1;
+    for (int i = 0; i < t->blocks; i++)
+        longest = block_seconds(t, i) > longest ? block_seconds(t, i) : longest;
+    for (int i = 0; i < t->blocks; i++)
+        if (longest > 0 && block_seconds(t, i) >= longest / 3)
+            shown[shown[0] < 0 ? 0 : 1] = i;
+}
+
 static void add_legend(builder *b, double y)
 {
     double x = MARGIN;
@@ -161,7 +186,8 @@ static void draw(builder *b, const timeline *t, const char *title)
     double end = 0, y = TOP + LEGEND;
     for (size_t i = 0; i < t->count; i++)
         end = t->span[i].end > end ? t->span[i].end : end;
-    const int shown[] = {t->blocks > 2 ? 1 : -1, t->blocks > 3 ? t->blocks - 2 : -1};
+    int shown[2];
+    choose_blocks(t, shown);
     builder_format(b,
                    "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%d\" height=\"%d\" font-family=\"sans-serif\" "
                    "font-size=\"13\">\n<rect width=\"100%%\" height=\"100%%\" fill=\"white\"/>\n",
@@ -180,12 +206,6 @@ static void draw(builder *b, const timeline *t, const char *title)
         add_strip(b, t, from, to, y);
     }
     builder_add(b, "</svg>\n");
-}
-
-static bool has_suffix(const char *path, const char *suffix)
-{
-    size_t n = strlen(path), k = strlen(suffix);
-    return n >= k && strcmp(path + n - k, suffix) == 0;
 }
 
 flux1_status timeline_write(const timeline *t, const char *title, const char *path, flux1_error *err)

@@ -124,6 +124,24 @@ expect_status 0 "bench --events"
 head -n 1 plan.jsonl | "$VALUE" model >/dev/null || fail "the first line of --events describes the run"
 [ "$(tail -n 1 plan.jsonl | "$VALUE" stage)" = "vae decode" ] || fail "the last line of --events is the decoder's"
 
+# plan
+flux1 plan --machine wh-galaxy --variant dev --timeline step.svg --json
+expect_status 0 "plan --json"
+[ "$("$VALUE" '#' <../out)" = 7 ] || fail "a 4x8 mesh has seven ways to be used"
+[ "$(head -c 4 step.svg)" = "<svg" ] || fail "--timeline writes an SVG"
+flux1 plan --machine wh-galaxy --sp 4@0
+expect_status 0 "plan"
+grep -q 'does not fit' ../out || fail "plan says which ways do not fit"
+flux1 plan --machine wh-n300 --describe
+expect_status 0 "plan --describe"
+cp ../out n300.json
+flux1 plan --machine n300.json --model "$tiny" --json
+expect_status 0 "plan --machine FILE"
+echo '{"mesh": [1, 2], "mesk": 1}' >bad.json
+flux1 plan --machine bad.json
+expect_status 1 "a bad machine file"
+grep -q 'bad.json: unknown key "mesk"' ../err || fail "a bad machine file is named: $(cat ../err)"
+
 # a reader that went away is a failure, not a success
 "$FLUX1" info "$tiny" >/dev/full 2>../err
 [ $? -eq 1 ] || fail "a full standard output is told"

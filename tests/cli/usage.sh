@@ -42,7 +42,12 @@ refused 2 'mesh|sp ' generate -m "$tiny" -p x --mesh 2x2 --sp 3@0
 refused 2 '--stage cannot be combined with --runs' bench --runs 2 --stage vae
 refused 2 'bash, zsh, fish' completion tcsh
 
-for command in generate tokenize info bench cache; do
+refused 2 'machine "wh-t4k".*wh-t3k' plan --machine wh-t4k
+refused 2 'sp "3@0".*--sp' plan --machine wh-t3k --sp 3@0
+refused 2 'end in .svg.*--timeline' plan --machine wh-t3k --timeline step.png
+refused 2 '--variant cannot be combined with --model' plan --variant dev --model "$tiny"
+
+for command in generate tokenize info bench plan cache; do
     flux1 $command --help
     expect_status 0 "$command --help"
     "$FLUX1" help $command >../help || fail "help $command"

@@ -1,0 +1,42 @@
+/* Every allocation of a plan fails once: each time it ends in FLUX1_ERR_MEMORY, draws nothing and leaves nothing
+ * allocated (seen by the sanitizer). */
+#include "support/failing.h"
+#include "support/golden.h"
+
+#include "flux1_tools.h"
+
+static flux1_status plan_once(void *user, flux1_error *err)
+{
+    flux1_context *c = user;
+    flux1_plan_params p;
+    char *json, *path = scratch_path("failing.svg");
+    flux1_plan_params_defaults(&p);
+    p.path = TEST_DATA "/pipelines/schnell";
+    p.machine = "wh-n300";
+    p.sp = "1@0";
+    p.steps = 1;
+    p.sequence_length = 16;
+    p.width = p.height = 32;
+    p.timeline = path;
+    flux1_status st = flux1_plan_json(c, &p, &json);
+    if (st != FLUX1_OK)
+        error_set(err, st, "%s", flux1_context_message(c));
+    assert_true((st == FLUX1_OK) == is_there(path));
+    unlink(path);
+    flux1_string_free(json);
+    return st;
+}
+
+static void every_allocation_of_a_plan_may_fail(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "", 1, FLUX1_DTYPE_F32);
+    assert_true(failing_each(plan_once, c, 300) > 300);
+    flux1_context_destroy(c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_of_a_plan_may_fail)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
