@@ -236,7 +236,11 @@ typedef struct flux1_generate_params {
     flux1_image_fn *image; /* NULL: pictures come at the end only */
     void *image_user;
     flux1_cancel_token *cancel; /* may be NULL */
-    uint64_t reserved[8];
+    /* Path of a Chrome trace (JSON, for chrome://tracing or ui.perfetto.dev): what each rank of the mesh computed and
+     * exchanged, and when. The share of exchange that was hidden behind compute is logged. Written when the request has
+     * succeeded; NULL: none. */
+    const char *profile;
+    uint64_t reserved[7];
 } flux1_generate_params;
 
 FLUX1_API void flux1_generate_params_defaults(flux1_generate_params *params);
@@ -249,8 +253,8 @@ FLUX1_API flux1_status flux1_generate(flux1_context *context, const flux1_model 
 
 /* Runs n requests, in batches. Prompt, negative prompt, seed, count and guidance may differ. Size, steps,
  * max_sequence_length, true_cfg_scale (and whether there is a negative prompt) and tiling must be the same. batch,
- * progress, preview_every, image, cancel and dump are taken from the first request. *images: all pictures, request by
- * request; free with flux1_images_free(images, their number). */
+ * progress, preview_every, image, cancel, dump and profile are taken from the first request. *images: all pictures,
+ * request by request; free with flux1_images_free(images, their number). */
 FLUX1_API flux1_status flux1_generate_many(flux1_context *context, const flux1_model *model,
                                            const flux1_generate_params *const *params, int n, flux1_image **images);
 FLUX1_API void flux1_images_free(flux1_image *images, int count);
@@ -272,8 +276,8 @@ FLUX1_API flux1_status flux1_encode_text(flux1_context *context, const flux1_mod
 FLUX1_API void flux1_text_free(flux1_text *text);
 
 /* text: params->prompt, encoded with the same max_sequence_length; not used after this call. Nothing of params is kept
- * except `cancel`; count, text, dump, image and progress are not used. params->negative_prompt is encoded here if it
- * has an effect and params->negative_text is not given. */
+ * except `cancel`; count, text, dump, profile, image and progress are not used. params->negative_prompt is encoded here
+ * if it has an effect and params->negative_text is not given. */
 FLUX1_API flux1_status flux1_sampler_create(flux1_context *context, const flux1_model *model, const flux1_text *text,
                                             const flux1_generate_params *params, flux1_sampler **out);
 /* One Euler step. After a failure or a cancel the sampler is as before: the step can be made again. steps_left may be

@@ -118,6 +118,7 @@ void fill_request(const options *opt, flux1_generate_params *params)
                                                                      : FLUX1_TILING_AUTO;
     if (v[OPT_DUMP].given)
         params->dump = v[OPT_DUMP].text;
+    params->profile = v[OPT_PROFILE].text;
 }
 
 static void on_log(void *user, flux1_log_level level, const char *message)

@@ -75,6 +75,9 @@ typedef enum option_kind {
     X(PREVIEW_EVERY, "preview-every", 0, WHOLE, "N", 1, 10000, IN_GENERATE, "steps between previews (default: 1)")     \
     X(DUMP, "dump", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                                \
       "write every stage's tensors to FILE (safetensors, with diffusers' names)")                                      \
+    X(PROFILE, "profile", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_BENCH,                                               \
+      "write what each rank computes and exchanges, and when, to FILE (Chrome trace: chrome://tracing, "               \
+      "ui.perfetto.dev), and tell how much of the exchange is hidden behind compute")                                  \
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
       "read one JSON object {\"prompt\": TEXT} per line from standard input. generate: a request per line, with "      \
       "optional keys output, width, height, steps, guidance, seed, count, batch, negative_prompt, true_cfg_scale, "    \

@@ -87,6 +87,10 @@ flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_erro
  * as they were before the body: a failed body leaves nothing but weights, and the next body runs. */
 flux1_status mesh_run(mesh_session *s, mesh_body *body, void *arg, flux1_error *err);
 
+/* Bodies that run from now on are timed (ops/profile.h), until NULL is given; p has room for this process's ranks. */
+struct profile;
+void mesh_profile(mesh_session *s, struct profile *p);
+
 /* ---- steps ---- */
 
 /* One step of a loop: `calls` enqueues it, or it is replayed if a step of this number was recorded before. `recording`

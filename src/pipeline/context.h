@@ -5,6 +5,7 @@
 #include "mesh/mesh.h"
 #include "pipeline/folder.h"
 
+struct profile;
 struct session;
 
 struct flux1_context {
@@ -16,6 +17,7 @@ struct flux1_context {
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
     bool ready;                 /* flux1_context_create went well */
     struct session *sessions;
+    struct profile *profile; /* of the call that runs, or NULL */
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
     atomic_int cancel;

@@ -120,6 +120,7 @@ flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_mo
         drop_models(found, mesh_ranks(&c->mesh));
     found->model = m->number;
     found->busy = true;
+    mesh_profile(found->mesh, c->profile);
     *out = found;
     return FLUX1_OK;
 }
@@ -137,6 +138,7 @@ void session_give(flux1_context *c, session *s)
     if (!s)
         return;
     flux1_error ignored = {0}; /* what can fail here is told by the next run */
+    mesh_profile(s->mesh, NULL);
     mesh_run(s->mesh, rest_body, NULL, &ignored);
     (void)c;
     s->busy = false;

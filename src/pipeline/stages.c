@@ -1,5 +1,7 @@
 #include "pipeline/stages.h"
 
+#include "ops/profile.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,6 +115,7 @@ static tensor *for_rank(const mesh *m, tensor *t) { return mesh_leads(m) && t->d
 flux1_status clip_body(void *arg, mesh *m)
 {
     text_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "clip", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, BUILT_CLIP, m, &model));
     flux1_status st =
@@ -124,6 +127,7 @@ flux1_status clip_body(void *arg, mesh *m)
 flux1_status t5_body(void *arg, mesh *m)
 {
     text_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "t5", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, BUILT_T5, m, &model));
     flux1_status st = t5_encode(model, m, job->t5_ids, job->t5_length, for_rank(m, &job->embeds), tick, &job->ticker);
@@ -153,12 +157,14 @@ static void close_rank(dit_rank *r)
 flux1_status dit_open_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "dit open", -1);
     return open_rank(job, m, &job->rank[m->rank]);
 }
 
 flux1_status dit_start_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "dit start", -1);
     const dit_rank *r = &job->rank[m->rank];
     return dit_stream_start(r->weights, m, r->stream, job->noise);
 }
@@ -219,6 +225,7 @@ flux1_status dit_whole_step_body(void *arg, mesh *m)
 flux1_status dit_latent_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "dit latent", -1);
     if (job->failed)
         TRY(dit_stream_keep(job->rank[m->rank].stream, m, job->step));
     return dit_latent(job->rank[m->rank].stream, m, job->sigma_next, job->latent ? for_rank(m, job->latent) : NULL);
@@ -265,6 +272,7 @@ cleanup:
 flux1_status vae_decode_body(void *arg, mesh *m)
 {
     vae_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "vae decode", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, BUILT_DECODER, m, &model));
     flux1_status st = vae_decode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
@@ -275,6 +283,7 @@ flux1_status vae_decode_body(void *arg, mesh *m)
 flux1_status vae_encode_body(void *arg, mesh *m)
 {
     vae_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "vae encode", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, BUILT_ENCODER, m, &model));
     flux1_status st = vae_encode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
