@@ -94,7 +94,7 @@ typedef struct flux1_context_params {
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
     const char *encoder_device; /* of the text encoders: as device, or "host" for the CPU; NULL or "": same as device */
-    int eager;                  /* 1: a GPU does not record a step's calls and replay them as a graph */
+    int eager; /* 1: a step's calls are made anew each time, not recorded once and replayed (on a GPU as a graph) */
     /* As max_memory, for the devices' own memory, of all ranks together. 0: what they have. Not used if the device
      * computes in host memory. */
     uint64_t max_device_memory;

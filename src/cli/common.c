@@ -145,7 +145,7 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
     if (v[OPT_DEVICE].given)
         params.device = v[OPT_DEVICE].text;
     params.encoder_device = v[OPT_ENCODER_DEVICE].text;
-    params.eager = v[OPT_TRACED].given && strcmp(v[OPT_TRACED].text, "no") == 0;
+    params.eager = v[OPT_CAPTURE].given && strcmp(v[OPT_CAPTURE].text, "no") == 0;
     params.mesh = v[OPT_MESH].text;
     params.sp = v[OPT_SP].text;
     params.tp = v[OPT_TP].text;

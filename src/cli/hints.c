@@ -11,7 +11,7 @@ static const struct hint {
 } hints[] = {
     {"device", OPT_DEVICE, true},
     {"dtype", OPT_DTYPE, true},
-    {"eager", OPT_TRACED, false},
+    {"eager", OPT_CAPTURE, false},
     {"encoder_device", OPT_ENCODER_DEVICE, false},
     {"max_device_memory", OPT_MAX_DEVICE_MEMORY, false},
     {"max_memory", OPT_MAX_MEMORY, false},

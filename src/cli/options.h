@@ -103,8 +103,8 @@ typedef enum option_kind {
       "device to compute on. cuda:N: the N-th GPU; ref: the slow reference implementation (default: cpu)")             \
     X(ENCODER_DEVICE, "encoder-device", 0, TEXT, "host|cuda[:N]", 0, 0, IN_RUNS,                                       \
       "device of the text encoders (default: --device)")                                                               \
-    X(TRACED, "traced", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                            \
-      "on a GPU, capture a denoising step as a graph once and replay it (default: yes)")                               \
+    X(CAPTURE, "capture", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                          \
+      "record the calls of a denoising step once and replay them, on a GPU as a graph (default: yes)")                 \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS, "number of threads (default: one per physical core)")       \
     X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS,                                                                     \
       "mesh of devices, such as 2x4, or with the axes of sp and tp, such as 4x8sp1tp0; on a CPU its ranks are "        \

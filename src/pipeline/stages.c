@@ -183,14 +183,21 @@ static flux1_status make_step_calls(void *arg, mesh *m)
                        .negative = r->condition[1],
                        .scale = s->job->scale,
                        .stream = r->stream};
-    return dit_step(&a, m, tick, &s->job->ticker);
+    return dit_step(&a, m, mesh_tick, NULL);
+}
+
+static flux1_status step_tick(void *arg, mesh *m)
+{
+    const step_calls *s = arg;
+    return tick(&s->job->ticker, m);
 }
 
 static flux1_status step_of(dit_job *job, mesh *m, dit_rank *r)
 {
     step_calls calls = {job, r};
+    const mesh_step_calls step = {make_step_calls, step_tick, &calls};
     TRY(dit_stream_keep(r->stream, m, job->step));
-    return mesh_step(m, job->step, job->recording, make_step_calls, &calls, &r->replayed[job->step % OPS_STEPS_AHEAD]);
+    return mesh_step(m, job->step, job->recording, &step, &r->silent[job->step % OPS_STEPS_AHEAD]);
 }
 
 static flux1_status end_of_step(dit_job *job, mesh *m, const dit_rank *r)
@@ -198,9 +205,9 @@ static flux1_status end_of_step(dit_job *job, mesh *m, const dit_rank *r)
     int slot;
     TRY(mesh_step_wait(m, job->step, &slot));
     TRY(dit_told(r->weights, m, slot, job->step));
-    int64_t ticks = r->replayed[job->step % OPS_STEPS_AHEAD] ? dit_ticks(&job->model->dit, job->layout.passes) : 0;
+    int64_t ticks = r->silent[job->step % OPS_STEPS_AHEAD] ? dit_ticks(&job->model->dit, job->layout.passes) : 0;
     for (int64_t i = 0; i < ticks; i++)
-        TRY(tick(&job->ticker, m)); /* all at once: a replayed step has no middle */
+        TRY(tick(&job->ticker, m)); /* all at once: a step that is replayed whole has no middle */
     return FLUX1_OK;
 }
 
