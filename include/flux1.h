@@ -97,7 +97,7 @@ typedef struct flux1_context_params {
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
     const char *encoder_device; /* of the text encoders: as device, or "host" for the CPU; NULL or "": same as device */
-    int eager;                  /* 1: a GPU does not record a step's calls and replay them as a graph */
+    int eager; /* 1: a step's calls are made anew each time, not recorded once and replayed (on a GPU as a graph) */
     /* As max_memory, for the devices' own memory, of all ranks together. 0: what they have. Not used if the device
      * computes in host memory. */
     uint64_t max_device_memory;
@@ -260,7 +260,11 @@ typedef struct flux1_generate_params {
     flux1_image_fn *image; /* NULL: pictures come at the end only */
     void *image_user;
     flux1_cancel_token *cancel; /* may be NULL */
-    uint64_t reserved[8];
+    /* Path of a Chrome trace (JSON, for chrome://tracing or ui.perfetto.dev): what each rank of the mesh computed and
+     * exchanged, and when. The share of exchange that was hidden behind compute is logged. Written when the request has
+     * succeeded; NULL: none. */
+    const char *profile;
+    uint64_t reserved[7];
 } flux1_generate_params;
 
 FLUX1_API void flux1_generate_params_defaults(flux1_generate_params *params);
@@ -273,8 +277,8 @@ FLUX1_API flux1_status flux1_generate(flux1_context *context, const flux1_model 
 
 /* Runs n requests, in batches. Prompt, negative prompt, seed, count and guidance may differ. Size, steps,
  * max_sequence_length, true_cfg_scale (and whether there is a negative prompt) and tiling must be the same. batch,
- * progress, preview_every, image, cancel and dump are taken from the first request. *images: all pictures, request by
- * request; free with flux1_images_free(images, their number). */
+ * progress, preview_every, image, cancel, dump and profile are taken from the first request. *images: all pictures,
+ * request by request; free with flux1_images_free(images, their number). */
 FLUX1_API flux1_status flux1_generate_many(flux1_context *context, const flux1_model *model,
                                            const flux1_generate_params *const *params, int n, flux1_image **images);
 FLUX1_API void flux1_images_free(flux1_image *images, int count);
@@ -296,8 +300,8 @@ FLUX1_API flux1_status flux1_encode_text(flux1_context *context, const flux1_mod
 FLUX1_API void flux1_text_free(flux1_text *text);
 
 /* text: params->prompt, encoded with the same max_sequence_length; not used after this call. Nothing of params is kept
- * except `cancel`; count, text, dump, image and progress are not used. params->negative_prompt is encoded here if it
- * has an effect and params->negative_text is not given. */
+ * except `cancel`; count, text, dump, profile, image and progress are not used. params->negative_prompt is encoded here
+ * if it has an effect and params->negative_text is not given. */
 FLUX1_API flux1_status flux1_sampler_create(flux1_context *context, const flux1_model *model, const flux1_text *text,
                                             const flux1_generate_params *params, flux1_sampler **out);
 /* One Euler step. After a failure or a cancel the sampler is as before: the step can be made again. steps_left may be

@@ -75,7 +75,10 @@ typedef struct flux1_bench_params {
     flux1_dtype weights; /* dtype of synthetic weights: BF16 */
     const char *events;  /* path of a file for the plan's events, written before anything runs; NULL: none */
     int runs;            /* whole pipelines, timed after two that are not; 0: the stages alone, see below */
-    uint64_t reserved[6];
+    const char *profile; /* path of a Chrome trace of everything that is timed (flux1_generate_params); NULL: none. The
+                            JSON then has "profile": {"file", "exchange_seconds", "hidden_share", "ring_seconds",
+                            "ring_hidden_share", "steps": [{"step", …}]} */
+    uint64_t reserved[5];
 } flux1_bench_params;
 FLUX1_API void flux1_bench_params_defaults(flux1_bench_params *params);
 FLUX1_API flux1_status flux1_bench_json(flux1_context *context, const flux1_bench_params *params, char **json);

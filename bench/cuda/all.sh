@@ -44,7 +44,7 @@ bench schnell --variant schnell --width 1024 --height 1024 --steps 4 --max-seque
 bench dev --variant dev --width 1024 --height 1024 --steps 28 --max-sequence-length 512 --repeats 28
 bench schnell-fp8 --variant schnell --stage dit --width 1024 --height 1024 --steps 4 --max-sequence-length 256 --repeats 12 --dtype fp8
 bench dev-fp8 --variant dev --stage dit --width 1024 --height 1024 --steps 28 --max-sequence-length 512 --repeats 28 --dtype fp8
-bench dev-eager --variant dev --stage dit --width 1024 --height 1024 --steps 28 --max-sequence-length 512 --repeats 12 --traced no
+bench dev-eager --variant dev --stage dit --width 1024 --height 1024 --steps 28 --max-sequence-length 512 --repeats 12 --capture no
 
 if [ -n "${PEER:-}" ]; then
     step "diffusers, in the same call"

@@ -50,14 +50,22 @@ flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err)
     if (bytes > SIZE_MAX - ARENA_ALIGN || !size_add(a->used, size_round_up(bytes, ARENA_ALIGN), &end))
         return error_set(err, FLUX1_ERR_LIMIT, "more memory is needed than can be addressed (%zu bytes above %zu)",
                          bytes, a->used);
-    if (end > a->size)
+    if (end > a->size - a->end)
         return error_set(err, FLUX1_ERR_INTERNAL,
                          "an arena of %zu bytes is too small: %zu used, %zu more asked for; the dry run counted less",
-                         a->size, a->used, bytes);
+                         a->size, a->used + a->end, bytes);
     if (a->base)
         *out = a->base + a->used;
     a->used = end;
     if (end > a->peak)
         a->peak = end;
     return FLUX1_OK;
+}
+
+void *arena_take_end(arena *a, size_t bytes)
+{
+    if (!a->base || bytes > a->size - a->end - a->peak)
+        return NULL;
+    a->end += bytes;
+    return a->base + a->size - a->end;
 }

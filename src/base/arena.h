@@ -14,6 +14,7 @@ typedef struct arena {
     size_t size;         /* capacity; SIZE_MAX while measuring */
     size_t used;
     size_t peak; /* highest `used` so far */
+    size_t end;  /* bytes at the end that arena_take_end has given */
 } arena;
 
 /* Memory is page-aligned, mapped (not touched), zero at first. size 0 makes an empty arena. FLUX1_ERR_MEMORY names the
@@ -25,6 +26,11 @@ void arena_destroy(arena *a);
 /* `bytes` aligned to ARENA_ALIGN; *out is NULL while measuring, and for 0 bytes an address that takes no space.
  * FLUX1_ERR_INTERNAL if a real arena is too small: the dry run was wrong. */
 flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err);
+
+/* `bytes` (a multiple of 16) from the arena's end downwards, out of reach of marks; NULL if there is no room above the
+ * peak. They stay until arena_release_end. */
+void *arena_take_end(arena *a, size_t bytes);
+static inline void arena_release_end(arena *a) { a->end = 0; }
 
 static inline size_t arena_mark(const arena *a) { return a->used; }
 static inline void arena_release(arena *a, size_t mark) { a->used = mark; }

@@ -256,13 +256,13 @@ static void finish_encoder(batch *b)
 
 static bool options_fit(const options *opt)
 {
-    static const option_id others[] = {OPT_PROMPT, OPT_PROMPT_FILE, OPT_OUTPUT, OPT_DUMP};
+    static const option_id others[] = {OPT_PROMPT, OPT_PROMPT_FILE, OPT_OUTPUT, OPT_DUMP, OPT_PROFILE};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (opt->values[others[i]].given) {
             print_error("--%s cannot be combined with --jsonl%s", option_rows[others[i]].name,
-                        others[i] == OPT_DUMP     ? ""
-                        : others[i] == OPT_OUTPUT ? "; give each line an \"output\""
-                                                  : "; give each line a \"prompt\"");
+                        others[i] == OPT_DUMP || others[i] == OPT_PROFILE ? ""
+                        : others[i] == OPT_OUTPUT                         ? "; give each line an \"output\""
+                                                                          : "; give each line a \"prompt\"");
             return false;
         }
     return true;

@@ -28,6 +28,7 @@ static void fill_bench(const options *opt, flux1_bench_params *params)
     if (v[OPT_REPEATS].given)
         params->repeats = (int)v[OPT_REPEATS].whole;
     params->runs = (int)v[OPT_RUNS].whole;
+    params->profile = v[OPT_PROFILE].text;
     params->events = v[OPT_EVENTS].text;
     if (v[OPT_WEIGHTS].given)
         params->weights = strcmp(v[OPT_WEIGHTS].text, "f32") == 0 ? FLUX1_DTYPE_F32 : FLUX1_DTYPE_BF16;

@@ -119,6 +119,7 @@ void fill_request(const options *opt, flux1_generate_params *params)
                                                                      : FLUX1_TILING_AUTO;
     if (v[OPT_DUMP].given)
         params->dump = v[OPT_DUMP].text;
+    params->profile = v[OPT_PROFILE].text;
 }
 
 static void on_log(void *user, flux1_log_level level, const char *message)
@@ -145,7 +146,7 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
     if (v[OPT_DEVICE].given)
         params.device = v[OPT_DEVICE].text;
     params.encoder_device = v[OPT_ENCODER_DEVICE].text;
-    params.eager = v[OPT_TRACED].given && strcmp(v[OPT_TRACED].text, "no") == 0;
+    params.eager = v[OPT_CAPTURE].given && strcmp(v[OPT_CAPTURE].text, "no") == 0;
     params.mesh = v[OPT_MESH].text;
     params.sp = v[OPT_SP].text;
     params.tp = v[OPT_TP].text;

@@ -12,7 +12,7 @@ static const struct hint {
     {"cache folder", OPT_CACHE, false},
     {"device", OPT_DEVICE, true},
     {"dtype", OPT_DTYPE, true},
-    {"eager", OPT_TRACED, false},
+    {"eager", OPT_CAPTURE, false},
     {"encoder_device", OPT_ENCODER_DEVICE, false},
     {"machine", OPT_MACHINE, true},
     {"max_device_memory", OPT_MAX_DEVICE_MEMORY, false},

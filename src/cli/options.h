@@ -52,7 +52,7 @@ typedef enum option_kind {
 #define OPTION_TABLE(X)                                                                                                \
     X(MODEL, "model", 'm', FOLDER, "DIR", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH | IN_PLAN,                        \
       "pipeline folder in diffusers' layout (default: FLUX1_MODEL from the environment, else the mini model; "         \
-      "bench, plan: synthetic weights)")                                                                                     \
+      "bench, plan: synthetic weights)")                                                                               \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
       "read the prompt from FILE; -: from standard input")                                                             \
@@ -83,6 +83,9 @@ typedef enum option_kind {
     X(PREVIEW_EVERY, "preview-every", 0, WHOLE, "N", 1, 10000, IN_GENERATE, "steps between previews (default: 1)")     \
     X(DUMP, "dump", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                                \
       "write every stage's tensors to FILE (safetensors, with diffusers' names)")                                      \
+    X(PROFILE, "profile", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_BENCH,                                               \
+      "write what each rank computes and exchanges, and when, to FILE (Chrome trace: chrome://tracing, "               \
+      "ui.perfetto.dev), and tell how much of the exchange is hidden behind compute")                                  \
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
       "read one JSON object {\"prompt\": TEXT} per line from standard input. generate: a request per line, with "      \
       "optional keys output, width, height, steps, guidance, seed, count, batch, negative_prompt, true_cfg_scale, "    \
@@ -114,8 +117,8 @@ typedef enum option_kind {
       "device to compute on. cuda:N: the N-th GPU; ref: the slow reference implementation (default: cpu)")             \
     X(ENCODER_DEVICE, "encoder-device", 0, TEXT, "host|cuda[:N]", 0, 0, IN_RUNS,                                       \
       "device of the text encoders (default: --device)")                                                               \
-    X(TRACED, "traced", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                            \
-      "on a GPU, capture a denoising step as a graph once and replay it (default: yes)")                               \
+    X(CAPTURE, "capture", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                          \
+      "record the calls of a denoising step once and replay them, on a GPU as a graph (default: yes)")                 \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS | IN_PLAN,                                                   \
       "number of threads, of each process (default: one per physical core of the host, shared by its processes)")      \
     X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS | IN_PLAN,                                                           \

@@ -22,6 +22,9 @@ typedef struct comm_table {
      * thread. */
     void (*abort)(comm *c);
     void (*destroy)(comm *c);
+    /* After shift_end: when the shift's bytes moved, from the first to the last (clock_seconds). NULL: it is not known,
+     * and a profile takes the time from shift_begin to the end of shift_end. */
+    void (*shift_moved)(comm *c, double *first, double *last);
 } comm_table;
 
 struct comm {

@@ -39,7 +39,7 @@ static void link_destroy(comm *c)
 }
 
 static const comm_table link_table = {"link",         link_all_gather, link_reduce_scatter, link_shift_begin,
-                                      link_shift_end, link_abort,      link_destroy};
+                                      link_shift_end, link_abort,      link_destroy,        NULL};
 
 flux1_status comm_link_create(const ops_device_kind *kind, ops *o, const unsigned char *id, int size, int rank,
                               flux1_error *err, comm **out)

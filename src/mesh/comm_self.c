@@ -36,7 +36,7 @@ static void nobody_to_tell(comm *c) { (void)c; }
 static void plain_destroy(comm *c) { free(c); }
 
 static const comm_table self_table = {"self",  self_all_gather, self_reduce_scatter, self_shift_begin,
-                                      no_wait, nobody_to_tell,  plain_destroy};
+                                      no_wait, nobody_to_tell,  plain_destroy,       NULL};
 
 flux1_status comm_self_create(flux1_error *err, comm **out)
 {
@@ -89,7 +89,7 @@ static flux1_status dry_shift_begin(comm *c, const void *send, void *recv, size_
 static flux1_status dry_shift_end(comm *c) { return told(c, "shift_end", 0, false); }
 
 static const comm_table dry_table = {"dry",         dry_all_gather, dry_reduce_scatter, dry_shift_begin,
-                                     dry_shift_end, nobody_to_tell, plain_destroy};
+                                     dry_shift_end, nobody_to_tell, plain_destroy,      NULL};
 
 flux1_status comm_dry_create(ops *o, const char *axis, int size, int rank, comm **out)
 {

@@ -3,6 +3,8 @@
  * the others. */
 #include "mesh/comm.h"
 
+#include "base/clock.h"
+
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -30,6 +32,7 @@ typedef struct thread_comm {
     void *recv;
     size_t bytes;
     int distance;
+    double first, last; /* when the last shift was copied */
     unsigned long
         round; /* shifts so far: the same on all ranks, which is what tells one shift's bytes from another's */
 } thread_comm;
@@ -158,8 +161,10 @@ static flux1_status threads_shift_end(comm *c)
     pthread_mutex_unlock(&g->lock);
     if (!ok)
         return gone(c);
+    t->first = clock_seconds();
     if (t->bytes)
         memcpy(t->recv, send, t->bytes);
+    t->last = clock_seconds();
     pthread_mutex_lock(&g->lock);
     from->consumed = t->round;
     pthread_cond_broadcast(&g->changed);
@@ -170,11 +175,17 @@ static flux1_status threads_shift_end(comm *c)
     return ok ? FLUX1_OK : gone(c);
 }
 
+static void threads_shift_moved(comm *c, double *first, double *last)
+{
+    *first = ((thread_comm *)c)->first;
+    *last = ((thread_comm *)c)->last;
+}
+
 static void threads_destroy(comm *c) { free(c); }
 
 static const comm_table threads_table = {"threads",           threads_all_gather, threads_reduce_scatter,
                                          threads_shift_begin, threads_shift_end,  threads_abort,
-                                         threads_destroy};
+                                         threads_destroy,     threads_shift_moved};
 
 flux1_status comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out)
 {

@@ -49,6 +49,9 @@ typedef struct mesh {
     comm *sp_comm, *tp_comm, *all;
     ops *o;
     flux1_error *err;
+    flux1_status (*tick)(void *arg, struct mesh *m); /* of the step that is made (mesh_step) */
+    void *tick_arg;
+    bool ticked;
 } mesh;
 
 /* Sets all members except the communicators, the backend and err. */
@@ -92,12 +95,24 @@ flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_erro
  * and recording are as they were before the body: a failed body leaves nothing but weights, and the next body runs. */
 flux1_status mesh_run(mesh_session *s, mesh_body *body, void *arg, flux1_error *err);
 
+/* Bodies that run from now on are timed (ops/profile.h), until NULL is given; p has room for this process's ranks. */
+struct profile;
+void mesh_profile(mesh_session *s, struct profile *p);
+
 /* ---- steps ---- */
 
-/* One step of a loop: `calls` enqueues it, or it is replayed if a step of this number was recorded before. `recording`
- * is a number that stands for these calls on these activations. Up to OPS_STEPS_AHEAD steps may be enqueued before the
- * first is waited for. *replayed (may be NULL): the step was replayed and calls were not made. */
-flux1_status mesh_step(mesh *m, int64_t step, uint64_t recording, mesh_body *calls, void *arg, bool *replayed);
+/* What a step is: `calls` enqueues it. Where it calls mesh_tick, `tick` is called; also when the step is replayed by a
+ * backend that makes each call as it comes. Both get arg, which may be another one in each step. */
+typedef struct mesh_step_calls {
+    mesh_body *calls, *tick;
+    void *arg;
+} mesh_step_calls;
+
+/* One step of a loop, by its calls, or replayed if a step of this number was recorded before. `recording` is a number
+ * that stands for these calls on these activations. Up to OPS_STEPS_AHEAD steps may be enqueued before the first is
+ * waited for. *silent: it was replayed as a whole, without ticks. */
+flux1_status mesh_step(mesh *m, int64_t step, uint64_t recording, const mesh_step_calls *s, bool *silent);
+flux1_status mesh_tick(void *unused, mesh *m); /* within a step's calls */
 
 /* Waits until the step is done on all ranks. *slot: the lowest slot that ops_finite remembered in it on any rank, or
  * −1. */

@@ -17,6 +17,8 @@ void mesh_close(mesh_session *s)
         s->fn->close(s);
 }
 
+void mesh_profile(mesh_session *s, struct profile *p) { s->profile = p; }
+
 int mesh_session_ranks(const mesh_session *s) { return s->ranks; }
 
 flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_error *err)

@@ -20,7 +20,8 @@ typedef struct mesh_runner {
 /* Every runner's session begins with this. */
 struct mesh_session {
     const mesh_runner *fn;
-    int ranks; /* in this process */
+    int ranks;               /* in this process */
+    struct profile *profile; /* of the bodies to come; NULL: none */
 };
 
 extern const mesh_runner mesh_ranks_runner;

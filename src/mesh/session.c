@@ -1,8 +1,10 @@
 /* The runner `ranks`: threads that stay, one for each rank of this process, each with its backend. */
+#include "mesh/comm_profile.h"
 #include "mesh/runner.h"
 #include "mesh/transport.h"
 
 #include "base/checked.h"
+#include "ops/profile.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -78,12 +80,24 @@ static flux1_status create_rank(rank_session *s, int i, flux1_error *err)
     return st == FLUX1_OK ? st : error_set(err, st, "%s", r->error.message);
 }
 
+static flux1_status timed_body(rank_state *r)
+{
+    rank_session *s = r->session;
+    timed_comms comms;
+    profile_attach(s->head.profile, r->m.rank, r->m.o, &s->device.config, s->device.kind->sizing);
+    comm_profile_begin(&comms, &r->m);
+    flux1_status st = s->body(s->arg, &r->m);
+    comm_profile_end(&comms, &r->m);
+    profile_detach(r->m.o);
+    return st;
+}
+
 static void run_body(rank_state *r)
 {
     rank_session *s = r->session;
     error_clear(&r->error);
     r->mark = ops_mark(r->m.o);
-    r->status = s->body(s->arg, &r->m);
+    r->status = s->head.profile ? timed_body(r) : s->body(s->arg, &r->m);
     if (r->status == FLUX1_OK)
         return;
     pthread_mutex_lock(&s->lock);

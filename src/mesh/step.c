@@ -1,23 +1,65 @@
 /* Steps of a loop that are recorded once and replayed. */
-#include "mesh/mesh.h"
+#include "mesh/comm_record.h"
 
-flux1_status mesh_step(mesh *m, int64_t step, uint64_t recording, mesh_body *calls, void *arg, bool *replayed)
+#include "ops/profile.h"
+#include "ops/record.h"
+
+static flux1_status give_tick(mesh *m)
+{
+    m->ticked = true;
+    return m->tick(m->tick_arg, m);
+}
+
+static flux1_status again_tick(ops *o, const void *args)
+{
+    (void)o;
+    return give_tick(*(mesh *const *)args);
+}
+
+flux1_status mesh_tick(void *unused, mesh *m)
+{
+    (void)unused;
+    record_other(m->o, again_tick, &m, sizeof m);
+    return give_tick(m);
+}
+
+/* The calls, and the exchanges between them, which a backend with a list records too. */
+static flux1_status make_calls(mesh *m, const mesh_step_calls *s)
+{
+    recording_comms comms;
+    if (!record_active(m->o))
+        return s->calls(s->arg, m);
+    comm_record_begin(&comms, m);
+    flux1_status st = s->calls(s->arg, m);
+    comm_record_end(&comms, m);
+    return st;
+}
+
+flux1_status mesh_step(mesh *m, int64_t step, uint64_t recording, const mesh_step_calls *s, bool *silent)
 {
     ops *o = m->o;
     bool done = false;
+    m->tick = s->tick;
+    m->tick_arg = s->arg;
+    m->ticked = false;
+    profile_open(o, SPAN_STEP, "step", step);
     TRY(ops_step_set(o, step));
     TRY(ops_step_replay(o, recording, &done));
     if (!done) {
-        TRY(calls(arg, m));
+        TRY(make_calls(m, s));
         TRY(ops_step_record(o));
     }
-    if (replayed)
-        *replayed = done;
-    return ops_step_end(o, step);
+    *silent = done && !m->ticked;
+    TRY(ops_step_end(o, step));
+    profile_close(o);
+    return FLUX1_OK;
 }
 
 flux1_status mesh_step_wait(mesh *m, int64_t step, int *slot)
 {
+    profile_open(m->o, SPAN_STEP, "end of step", step);
     TRY(ops_step_wait(m->o, step, slot));
-    return mesh_lowest(m, slot);
+    TRY(mesh_lowest(m, slot));
+    profile_close(m->o);
+    return FLUX1_OK;
 }

@@ -319,6 +319,8 @@ struct ops {
     int64_t step;                 /* the counter, as step_set left it */
     const size_t *cell;           /* [ACT_ROLES]: bytes of a value, where events are told (work.h) */
     struct profile_rank *profile; /* profile.h: where calls are timed; NULL: nowhere */
+    struct call_list *calls;      /* record.h: of a step; NULL: the backend records itself, or not at all */
+    bool counts_only;             /* a dry run */
 };
 
 /* check.h: whether the contract allows the call. For entries that return a status. */
@@ -364,7 +366,7 @@ struct block {
 };
 
 /* A dry run: values given to upload are not read, so they need not be computed. */
-static inline bool ops_counts_only(const ops *o) { return o->fn->name[0] == 'd'; }
+static inline bool ops_counts_only(const ops *o) { return o->counts_only; }
 
 /* Products with coarse weights in e4m3. Each row of both operands (ROWS), or each operand as a whole (WHOLE), is
  * divided by its largest magnitude / 448 and rounded to nearest even; the product is then multiplied by the scales.
@@ -422,8 +424,9 @@ typedef struct ops_sizing {
     /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries of all batches, n keys, k head
      * size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
-    size_t spare; /* bytes of a device's own memory left to its libraries when weights stay on it */
-    size_t unit;  /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
+    size_t spare;   /* bytes of a device's own memory left to its libraries when weights stay on it */
+    bool call_list; /* its steps are recorded in the arena (record.h) */
+    size_t unit;    /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
     /* memory that a prepared weight takes beside the file, at most; 0 for one whose bytes stay in the mapped file. bias
      * may be NULL. NULL: nothing is held */
     size_t (*weight_bytes)(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);

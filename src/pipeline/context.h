@@ -6,6 +6,7 @@
 #include "pipeline/folder.h"
 #include "weights/prepared_folder.h"
 
+struct profile;
 struct session;
 struct processes;
 
@@ -21,6 +22,7 @@ struct flux1_context {
     struct session *sessions;
     uint64_t last_session;       /* the number of the session that was opened last */
     struct processes *processes; /* NULL: all ranks are in this one */
+    struct profile *profile; /* of the call that runs, or NULL */
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
     atomic_int cancel;

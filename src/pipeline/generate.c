@@ -1,4 +1,5 @@
 /* Whole requests: plan all stages, refuse what does not fit, then encode, denoise batch by batch, and decode. */
+#include "pipeline/profiling.h"
 #include "pipeline/run.h"
 
 #include <stdlib.h>
@@ -267,6 +268,8 @@ static flux1_status run_all(run *g, bool keep)
 {
     flux1_error *err = &g->c->error;
     TRY(run_plan(g));
+    if (g->r[0].profile)
+        TRY(profiling_begin(g->c));
     if (keep && !(g->images = calloc((size_t)g->count, sizeof *g->images)))
         return error_oom(err, 0, "the pictures");
     if (g->r[0].dump)
@@ -280,7 +283,9 @@ static flux1_status run_all(run *g, bool keep)
     g->p.state.stage_fraction = g->p.state.fraction = 1;
     g->p.state.seconds_left = 0;
     TRY(progress_report(&g->p, err));
-    return g->dump ? dump_write(g->dump, g->r[0].dump, err) : FLUX1_OK;
+    if (g->dump)
+        TRY(dump_write(g->dump, g->r[0].dump, err));
+    return g->r[0].profile ? profiling_write(g->c, g->r[0].profile) : FLUX1_OK;
 }
 
 static void run_free(run *g)
@@ -326,6 +331,7 @@ cleanup:
     else
         flux1_images_free(g.images, (int)g.count);
     run_free(&g);
+    profiling_end(c);
     return st;
 }
 

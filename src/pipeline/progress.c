@@ -1,15 +1,10 @@
 #include "pipeline/progress.h"
 
-#include <time.h>
+#include "base/clock.h"
 
 static const char *const STAGE_NAMES[] = {"load", "text encoders", "denoise", "decode"};
 
-double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
+double seconds_now(void) { return clock_seconds(); }
 
 void progress_begin(progress *p, flux1_context *c, const request *r, int64_t images, double total_flops)
 {

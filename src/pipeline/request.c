@@ -103,6 +103,7 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
                    .seed = p.seed,
                    .text = p.text,
                    .dump = p.dump,
+                   .profile = p.profile,
                    .progress = p.progress,
                    .progress_user = p.progress_user};
     TRY(take_size(c, m, "width", p.width, &r->width));

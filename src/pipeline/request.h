@@ -23,7 +23,7 @@ typedef struct request {
     int passes;                             /* 2 with true CFG, otherwise 1 */
     int64_t batch;                          /* 0: chosen by the plan */
     const flux1_text *text, *negative_text; /* given by the caller, or NULL */
-    const char *dump;
+    const char *dump, *profile;
     flux1_progress_fn *progress;
     void *progress_user;
     flux1_image_fn *image;

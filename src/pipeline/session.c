@@ -255,6 +255,7 @@ flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_mo
     TRY(end_of_order(c, session_find(c, d, number, &found)));
     session_use(c, found, m);
     found->busy = true;
+    mesh_profile(found->mesh, c->profile);
     *out = found;
     return FLUX1_OK;
 }
@@ -304,6 +305,7 @@ void session_give(flux1_context *c, session *s)
         return;
     const flux1_error before = c->error;
     flux1_error ignored = {0};
+    mesh_profile(s->mesh, NULL);
     if (order_give(c, s) == FLUX1_OK)
         session_rest(s, &ignored);
     c->error = before;

@@ -1,5 +1,7 @@
 #include "pipeline/stages.h"
 
+#include "ops/profile.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,6 +128,7 @@ static tensor *for_rank(const mesh *m, tensor *t) { return mesh_leads(m) && t->d
 flux1_status clip_body(void *arg, mesh *m)
 {
     text_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "clip", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, BUILT_CLIP, m, &model));
     flux1_status st =
@@ -137,6 +140,7 @@ flux1_status clip_body(void *arg, mesh *m)
 flux1_status t5_body(void *arg, mesh *m)
 {
     text_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "t5", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, BUILT_T5, m, &model));
     flux1_status st = t5_encode(model, m, job->t5_ids, job->t5_length, for_rank(m, &job->embeds), tick, &job->ticker);
@@ -166,12 +170,14 @@ static void close_rank(dit_rank *r)
 flux1_status dit_open_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "dit open", -1);
     return open_rank(job, m, &job->rank[m->rank]);
 }
 
 flux1_status dit_start_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "dit start", -1);
     const dit_rank *r = &job->rank[m->rank];
     return dit_stream_start(r->weights, m, r->stream, &job->noise);
 }
@@ -190,14 +196,21 @@ static flux1_status make_step_calls(void *arg, mesh *m)
                        .negative = r->condition[1],
                        .scale = s->job->scale,
                        .stream = r->stream};
-    return dit_step(&a, m, tick, &s->job->ticker);
+    return dit_step(&a, m, mesh_tick, NULL);
+}
+
+static flux1_status step_tick(void *arg, mesh *m)
+{
+    const step_calls *s = arg;
+    return tick(&s->job->ticker, m);
 }
 
 static flux1_status step_of(dit_job *job, mesh *m, dit_rank *r)
 {
     step_calls calls = {job, r};
+    const mesh_step_calls step = {make_step_calls, step_tick, &calls};
     TRY(dit_stream_keep(r->stream, m, job->step));
-    return mesh_step(m, job->step, job->recording, make_step_calls, &calls, &r->replayed[job->step % OPS_STEPS_AHEAD]);
+    return mesh_step(m, job->step, job->recording, &step, &r->silent[job->step % OPS_STEPS_AHEAD]);
 }
 
 static flux1_status end_of_step(dit_job *job, mesh *m, const dit_rank *r)
@@ -205,9 +218,9 @@ static flux1_status end_of_step(dit_job *job, mesh *m, const dit_rank *r)
     int slot;
     TRY(mesh_step_wait(m, job->step, &slot));
     TRY(dit_told(r->weights, m, slot, job->step));
-    int64_t ticks = r->replayed[job->step % OPS_STEPS_AHEAD] ? dit_ticks(&job->model->dit, job->layout.passes) : 0;
+    int64_t ticks = r->silent[job->step % OPS_STEPS_AHEAD] ? dit_ticks(&job->model->dit, job->layout.passes) : 0;
     for (int64_t i = 0; i < ticks; i++)
-        TRY(tick(&job->ticker, m)); /* all at once: a replayed step has no middle */
+        TRY(tick(&job->ticker, m)); /* all at once: a step that is replayed whole has no middle */
     return FLUX1_OK;
 }
 
@@ -232,6 +245,7 @@ flux1_status dit_whole_step_body(void *arg, mesh *m)
 flux1_status dit_latent_body(void *arg, mesh *m)
 {
     dit_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "dit latent", -1);
     if (job->failed)
         TRY(dit_stream_keep(job->rank[m->rank].stream, m, job->step));
     return dit_latent(job->rank[m->rank].stream, m, job->expected ? &job->sigma_next : NULL,
@@ -279,6 +293,7 @@ cleanup:
 flux1_status vae_decode_body(void *arg, mesh *m)
 {
     vae_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "vae decode", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, BUILT_DECODER, m, &model));
     flux1_status st = vae_decode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
@@ -289,6 +304,7 @@ flux1_status vae_decode_body(void *arg, mesh *m)
 flux1_status vae_encode_body(void *arg, mesh *m)
 {
     vae_job *job = arg;
+    profile_open(m->o, SPAN_STAGE, "vae encode", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, BUILT_ENCODER, m, &model));
     flux1_status st = vae_encode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);

@@ -51,7 +51,7 @@ typedef struct dit_rank {
     dit_weights *weights;
     dit_condition *condition[2]; /* positive, negative */
     dit_stream *stream;
-    bool replayed[OPS_STEPS_AHEAD]; /* by step % OPS_STEPS_AHEAD: whether it was replayed */
+    bool silent[OPS_STEPS_AHEAD]; /* by step % OPS_STEPS_AHEAD: it was replayed without ticks */
 } dit_rank;
 
 typedef struct dit_job {

@@ -7,6 +7,8 @@
 #include "base/json_write.h"
 #include "base/pool.h"
 #include "flux1_tools.h"
+#include "mesh/trace.h"
+#include "pipeline/profiling.h"
 #include "tools/describe.h"
 #include "tools/events.h"
 #include "tools/peak.h"
@@ -329,13 +331,46 @@ static flux1_status time_all(bench *b, const flux1_bench_params *p)
     return FLUX1_OK;
 }
 
+static void put_exchange(json_writer *w, exchange_time t)
+{
+    json_put_real(w, "exchange_seconds", t.seconds);
+    json_put_real(w, "hidden_share", t.seconds > 0 ? t.hidden / t.seconds : 0.0);
+    json_put_real(w, "ring_seconds", t.ring_seconds);
+    json_put_real(w, "ring_hidden_share", t.ring_seconds > 0 ? t.ring_hidden / t.ring_seconds : 0.0);
+}
+
+/* Of all ranks together. */
+static flux1_status report_profile(bench *b, const char *path)
+{
+    json_writer *w = &b->report;
+    const profile *p = b->c->profile;
+    TRY(profiling_write(b->c, path));
+    json_begin_object(w, "profile");
+    json_put_string(w, "file", path);
+    put_exchange(w, trace_exchange(p, -1));
+    json_begin_array(w, "steps");
+    for (int64_t k = 0; k < trace_steps(p); k++) {
+        json_begin_object(w, NULL);
+        json_put_integer(w, "step", k + 1);
+        put_exchange(w, trace_exchange(p, k));
+        json_end_object(w);
+    }
+    json_end_array(w);
+    json_end_object(w);
+    return FLUX1_OK;
+}
+
 static flux1_status make_report(bench *b, const flux1_bench_params *p, char **json)
 {
     struct rusage use;
     json_writer *w = &b->report;
     json_begin_object(w, NULL);
     describe_run(w, b, p);
+    if (p->profile)
+        TRY(profiling_begin(b->c));
     TRY(time_all(b, p));
+    if (p->profile)
+        TRY(report_profile(b, p->profile));
     getrusage(RUSAGE_SELF, &use);
     json_put_integer(w, "peak_rss_bytes", (int64_t)use.ru_maxrss * 1024);
     json_end_object(w);
@@ -360,6 +395,7 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
         TRY_CLEANUP(write_events(&b, params));
     st = make_report(&b, params, json);
 cleanup:
+    profiling_end(c);
     json_abandon(&b.report);
     folder_close(m);
     return st;

@@ -106,6 +106,27 @@ static void nothing_has_an_address_and_takes_no_room(void **state)
     arena_destroy(&a);
 }
 
+static void what_lies_at_the_end_is_out_of_reach_of_marks(void **state)
+{
+    (void)state;
+    arena a;
+    void *x;
+    assert_int_equal(arena_create(4096, &a, NULL), FLUX1_OK);
+    unsigned char *last = arena_take_end(&a, 48), *next = arena_take_end(&a, 16);
+    assert_ptr_equal(last, a.base + 4096 - 48);
+    assert_ptr_equal(next, last - 16);
+    assert_int_equal(arena_alloc(&a, 4096 - 64, &x, NULL), FLUX1_OK);
+    assert_null(arena_take_end(&a, 16)); /* full */
+    arena_release(&a, 0);
+    assert_null(arena_take_end(&a, 16)); /* what was used may be used again */
+    assert_int_equal(arena_alloc(&a, 4096, &x, NULL), FLUX1_ERR_INTERNAL);
+    arena_release_end(&a);
+    assert_int_equal(arena_alloc(&a, 4096, &x, NULL), FLUX1_OK);
+    arena_destroy(&a);
+    arena_measure(&a);
+    assert_null(arena_take_end(&a, 16));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -114,6 +135,7 @@ int main(void)
         cmocka_unit_test(measured_peak_is_enough),
         cmocka_unit_test(too_small_is_our_defect_and_too_large_a_status),
         cmocka_unit_test(empty_arena_gives_nothing),
+        cmocka_unit_test(what_lies_at_the_end_is_out_of_reach_of_marks),
         cmocka_unit_test(nothing_has_an_address_and_takes_no_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

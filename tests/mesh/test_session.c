@@ -385,7 +385,8 @@ __attribute__((unused)) static void an_arena_that_is_large_enough_is_kept(void *
 
 typedef struct loop {
     act value[RANKS_MAX];
-    int made[RANKS_MAX]; /* steps whose calls were made */
+    int made[RANKS_MAX];  /* steps whose calls were made */
+    int ticks[RANKS_MAX]; /* of all steps */
     int bad_rank, bad_slot;
     int64_t step;
 } loop;
@@ -401,17 +402,25 @@ static flux1_status loop_calls(void *arg, mesh *m)
     loop *l = arg;
     l->made[m->rank]++;
     TRY(ops_add(m->o, l->value[m->rank], 1, (act){0}, l->value[m->rank], l->value[m->rank])); /* doubled */
+    TRY(mesh_tick(NULL, m));
     return ops_finite(m->o, l->value[m->rank], m->rank == l->bad_rank ? l->bad_slot : 0);
+}
+
+static flux1_status loop_tick(void *arg, mesh *m)
+{
+    ((loop *)arg)->ticks[m->rank]++;
+    return FLUX1_OK;
 }
 
 static flux1_status loop_body(void *arg, mesh *m)
 {
     loop *l = arg;
-    bool replayed;
-    int slot, made = l->made[m->rank];
-    TRY(mesh_step(m, l->step, 1, loop_calls, l, &replayed));
-    if (replayed != (l->made[m->rank] == made))
-        return error_set(m->err, FLUX1_ERR_INTERNAL, "a step was %s", replayed ? "replayed and made" : "not made");
+    bool silent;
+    int slot, made = l->made[m->rank], ticks = l->ticks[m->rank];
+    const mesh_step_calls step = {loop_calls, loop_tick, l};
+    TRY(mesh_step(m, l->step, 1, &step, &silent));
+    if (l->ticks[m->rank] != ticks + !silent || (silent && l->made[m->rank] != made))
+        return error_set(m->err, FLUX1_ERR_INTERNAL, "a step had %d ticks", l->ticks[m->rank] - ticks);
     TRY(mesh_step_wait(m, l->step, &slot));
     if (slot != (l->step == 6 ? l->bad_slot : -1))
         return error_set(m->err, FLUX1_ERR_INTERNAL, "rank %d hears of slot %d at step %d", m->rank, slot,
@@ -444,6 +453,8 @@ static void steps_agree(place *p, job *j, const char *where)
         if (run_order(p->session, loop_body, &l, &p->err) != FLUX1_OK)
             fail_msg("%s: %s", where, p->err.message);
     }
+    for (int r = 0; strstr(where, "cpu") && r < mesh_session_ranks(p->session); r++)
+        assert_int_equal(l.made[r], 1); /* and replayed six times */
 }
 
 static void all_ranks_hear_what_a_step_found(void **state)

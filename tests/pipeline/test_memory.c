@@ -393,8 +393,8 @@ static void count_destroy(comm *c)
     free(c);
 }
 
-static const comm_table counting_table = {"threads",       count_gather, count_reduce, count_shift,
-                                          count_shift_end, count_abort,  count_destroy};
+static const comm_table counting_table = {"threads",       count_gather, count_reduce,  count_shift,
+                                          count_shift_end, count_abort,  count_destroy, NULL};
 
 flux1_status __wrap_comm_threads_create(comm_group *g, int rank, flux1_error *err, comm **out)
 {

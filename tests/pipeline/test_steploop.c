@@ -3,6 +3,7 @@
 #include "support/golden.h"
 
 #include <stdatomic.h>
+#include <unistd.h>
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -86,11 +87,14 @@ static void a_request_allocates_nothing_between_its_steps(void **state)
         for (size_t k = 0; k < 2; k++) {
             const place *p = &PLACES[i];
             golden g;
+            char trace[64];
             counter seen = {.at_first = -1};
             flux1_image *image;
             golden_open(cases[k][0], cases[k][1], &g);
             flux1_context *c = context_on(p->device, p->shape, p->threads, p->type);
             flux1_model *m = model_of(c, g.folder);
+            snprintf(trace, sizeof trace, "/tmp/flux1_steploop_%d", (int)getpid());
+            g.params.profile = k ? trace : NULL;
             g.params.progress = count_steps;
             g.params.progress_user = &seen;
             if (flux1_generate(c, m, &g.params, &image) != FLUX1_OK)
@@ -100,6 +104,7 @@ static void a_request_allocates_nothing_between_its_steps(void **state)
             if (seen.at_last != seen.at_first)
                 fail_msg("%s %s, %d threads: %ld allocations in the step loop", p->device, p->shape, p->threads,
                          seen.at_last - seen.at_first);
+            unlink(trace);
             flux1_images_free(image, 1);
             flux1_model_close(m);
             flux1_context_destroy(c);

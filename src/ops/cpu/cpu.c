@@ -23,6 +23,8 @@ flux1_status ops_cpu_create(const ops_config *c, ops **out)
     if (!o)
         return error_oom(c->err, sizeof *o, "the CPU backend");
     o->head = (ops){.fn = &cpu_table_of_functions, .err = c->err, .cancel = c->cancel};
+    o->calls.memory = &o->memory;
+    o->head.calls = c->eager ? NULL : &o->calls;
     o->bf16 = c->arithmetic == DTYPE_BF16;
     o->threads = c->threads > 1 ? c->threads : 1;
     o->kernels = o->bf16 ? set->bf16 : set->f32;

@@ -15,6 +15,7 @@
 #include "ops/check.h"
 #include "ops/device.h"
 #include "ops/kept.h"
+#include "ops/record.h"
 
 /* One k block of a product: 256 steps of one float32 or of two bf16. A panels are rows of LDA words: not a multiple of
  * a page, so that a tile's rows do not share cache sets; and wide enough for the last vector to run over. */
@@ -189,6 +190,7 @@ typedef struct cpu_ops {
     int threads;
     pool *workers;
     arena memory;
+    call_list calls;
     float *scratch;    /* threads × GEMM_SCRATCH */
     moments *partials; /* STATS_PARTIALS */
     cpu_block *blocks, **last_block;

@@ -21,13 +21,18 @@ static size_t cpu_own_bytes(const ops_config *c)
     return cpu_scratch_bytes(c->threads) + STATS_PARTIALS * sizeof(moments);
 }
 
-const ops_sizing ops_cpu_sizing = {
-    .act_bytes = cpu_act_bytes, .scratch = cpu_scratch, .weight_bytes = cpu_weight_bytes, .own_bytes = cpu_own_bytes};
+const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes,
+                                   .scratch = cpu_scratch,
+                                   .call_list = true,
+                                   .weight_bytes = cpu_weight_bytes,
+                                   .own_bytes = cpu_own_bytes};
 
 flux1_status cpu_reserve(ops *base, size_t bytes)
 {
     cpu_ops *o = cpu_self(base);
+    record_drop(base);
     arena_release(&o->memory, 0);
+    o->memory.peak = 0; /* of the stage before */
     if (bytes <= o->memory.size)
         return FLUX1_OK;
     arena_destroy(&o->memory);

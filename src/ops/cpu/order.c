@@ -1,4 +1,5 @@
-/* Steps. An operation is done when its call returns: there is nothing to wait for, and nothing worth recording. */
+/* Steps. An operation is done when its call returns: there is nothing to wait for. A step's calls are recorded as a
+ * list (ops/record.h). */
 #include "ops/cpu/cpu.h"
 
 flux1_status cpu_step_set(ops *o, int64_t step)
@@ -7,13 +8,7 @@ flux1_status cpu_step_set(ops *o, int64_t step)
     return FLUX1_OK;
 }
 
-flux1_status cpu_step_replay(ops *o, uint64_t recording, bool *done)
-{
-    (void)recording;
-    (void)o;
-    *done = false;
-    return FLUX1_OK;
-}
+flux1_status cpu_step_replay(ops *o, uint64_t recording, bool *done) { return record_step(o, recording, done); }
 
 flux1_status cpu_step_record(ops *o)
 {
@@ -50,6 +45,7 @@ flux1_status cpu_step_wait(ops *o, int64_t step, int *slot)
 
 void cpu_step_unwind(ops *o, size_t mark)
 {
+    record_drop(o);
     cpu_blocks_unwind(cpu_self(o));
     cpu_finite_first(o, &(int){0});
     arena_release(&cpu_self(o)->memory, mark);

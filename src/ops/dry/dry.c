@@ -4,6 +4,7 @@
 #include "ops/check.h"
 
 #include "base/checked.h"
+#include "ops/record.h"
 #include "ops/work.h"
 
 #include <stdlib.h>
@@ -44,6 +45,8 @@ typedef struct dry_ops {
     dry_block *blocks;
     dry_space *space; /* the largest first; exchanges share it, since nothing lies there */
     size_t cell[ACT_ROLES];
+    call_list calls;
+    size_t list; /* bytes of the step's calls, at the arena's end from then on */
     ops_count count;
     const char *begun; /* the block begun last, and its file bytes */
     size_t begun_bytes;
@@ -89,7 +92,7 @@ static void add_up(dry_ops *d, const ops_event *e)
 static flux1_status tell_with(ops *o, ops_event e, size_t scratch)
 {
     dry_ops *d = self(o);
-    if (!size_add(d->memory.used, scratch, &e.arena))
+    if (!size_add(d->memory.used + d->list, scratch, &e.arena))
         e.arena = SIZE_MAX;
     add_up(d, &e);
     if (d->config.event)
@@ -276,14 +279,22 @@ static flux1_status dry_step_set(ops *o, int64_t step)
 
 static flux1_status dry_step_replay(ops *o, uint64_t recording, bool *done)
 {
-    *done = false;
+    TRY(record_step(o, recording, done));
     return tell(o, work_step_replay(o, recording, done));
 }
 
-static flux1_status dry_step_record(ops *o) { return tell(o, work_step_record(o)); }
+/* The list is there as long as the arena, beside whatever else it holds. */
+static flux1_status dry_step_record(ops *o)
+{
+    dry_ops *d = self(o);
+    size_t peak = d->count.arena_peak;
+    d->list = o->calls ? o->calls->bytes : 0;
+    return tell_with(o, work_step_record(o), d->list ? peak - d->memory.used : 0);
+}
 
 static void dry_step_unwind(ops *o, size_t mark)
 {
+    record_drop(o);
     for (dry_block *b = self(o)->blocks; b; b = b->next)
         b->head.held = false;
     dry_release(o, mark);
@@ -444,12 +455,15 @@ flux1_status ops_dry_create(const ops_config *c, const ops_sizing *sizing, ops *
     o->sizing = sizing;
     work_cells(c, sizing, o->cell);
     o->head.cell = o->cell;
+    o->head.counts_only = true;
+    o->calls.memory = &o->memory;
+    o->head.calls = sizing->call_list && !c->eager ? &o->calls : NULL;
     o->count.own_bytes = sizing->own_bytes ? sizing->own_bytes(c) : 0;
     arena_measure(&o->memory);
     *out = &o->head;
     return FLUX1_OK;
 }
 
-ops_count *ops_dry_count(ops *o) { return o->fn == &dry_table ? &self(o)->count : NULL; }
+ops_count *ops_dry_count(ops *o) { return o->counts_only ? &self(o)->count : NULL; }
 
 void ops_dry_tell(ops *o, ops_event e) { (void)tell(o, e); }

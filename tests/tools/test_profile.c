@@ -1,0 +1,216 @@
+/* A profile of real work against the plan: each rank makes the calls of a step that the dry run told, in their order,
+ * with the same work, on a trace that is whole or not there. */
+#include "support/golden.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "flux1_tools.h"
+
+#include <unistd.h>
+
+enum { RANKS = 4, CALLS = 4096, TRACKS = 2 };
+
+/* What a rank does in a step, on a track: names in order, and sums. */
+typedef struct doings {
+    char name[CALLS][24];
+    int count;
+    double flops, moved, out;
+} doings;
+
+static double number(const json_value *object, const char *key)
+{
+    const json_value *v = json_object_get(object, key);
+    return v ? json_number_value(v) : 0;
+}
+
+static const char *text(const json_value *object, const char *key)
+{
+    const json_value *v = json_object_get(object, key);
+    return v ? json_string_value(v) : "";
+}
+
+static void add_call(doings *d, const char *name, const json_value *sizes)
+{
+    assert_true(d->count < CALLS);
+    snprintf(d->name[d->count++], sizeof d->name[0], "%s", name);
+    d->flops += number(sizes, "flops");
+    d->moved += number(sizes, "bytes_moved");
+    d->out += number(sizes, "bytes_out");
+}
+
+static json_value *parsed(const char *json, size_t length)
+{
+    json_value *v;
+    flux1_error err = {0};
+    if (json_parse(json, length, "a line", &v, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    return v;
+}
+
+static bool computes(const json_value *event)
+{
+    static const char *const moves[] = {"pack", "unpack", "upload", "download"};
+    bool yes = !strcmp(text(event, "event"), "compute");
+    for (size_t i = 0; i < sizeof moves / sizeof moves[0]; i++)
+        yes |= !strcmp(text(event, "operation"), moves[i]);
+    return yes;
+}
+
+/* A step of the plan. The first call keeps the latent; it comes before the step itself. */
+static void read_plan(const char *path, doings of[RANKS][TRACKS])
+{
+    char *bytes;
+    size_t size;
+    bool kept[RANKS] = {false};
+    flux1_error err = {0};
+    assert_int_equal(file_read(path, (size_t)1 << 28, &bytes, &size, &err), FLUX1_OK);
+    for (char *line = strchr(bytes, '\n') + 1, *end; *line; line = end + 1) {
+        end = strchr(line, '\n');
+        json_value *v = parsed(line, (size_t)(end - line));
+        int rank = (int)number(v, "rank");
+        const char *name = text(v, "operation");
+        bool first = !strcmp(name, "cast") && !kept[rank];
+        if (!strcmp(text(v, "stage"), "dit step") && computes(v)) {
+            if (!first)
+                add_call(&of[rank][0], name, v);
+            kept[rank] = true;
+        } else if (!strcmp(text(v, "stage"), "dit step") && !strcmp(text(v, "event"), "collective") &&
+                   strcmp(name, "shift_end") != 0)
+            add_call(&of[rank][1], !strcmp(name, "shift_begin") ? "shift" : name, v);
+        json_free(v);
+    }
+    free(bytes);
+}
+
+/* What no plan has as computing: weights, and the order of steps. */
+static bool beside(const char *name)
+{
+    return !strncmp(name, "block_", 6) || !strncmp(name, "step", 4) || !strcmp(name, "prepare") ||
+           !strcmp(name, "finite_first");
+}
+
+static void read_trace(const char *path, doings of[RANKS][TRACKS])
+{
+    char *bytes;
+    size_t size;
+    flux1_error err = {0};
+    assert_int_equal(file_read(path, (size_t)1 << 28, &bytes, &size, &err), FLUX1_OK);
+    json_value *root = parsed(bytes, size);
+    const json_value *events = json_object_get(root, "traceEvents"), *e;
+    for (size_t i = 0; (e = json_array_get(events, i)); i++) {
+        const json_value *args = json_object_get(e, "args");
+        bool call = !strcmp(text(e, "cat"), "call"), exchange = !strcmp(text(e, "cat"), "exchange");
+        if ((call || exchange) && number(args, "step") == 1 && !beside(text(e, "name")))
+            add_call(&of[(int)number(e, "pid")][exchange], text(e, "name"), args);
+    }
+    json_free(root);
+    free(bytes);
+}
+
+static void compare(const doings *plan, const doings *real, const char *shape, int rank)
+{
+    for (int i = 0; i < plan->count && i < real->count; i++)
+        if (strcmp(plan->name[i], real->name[i]) != 0)
+            fail_msg("%s, rank %d: call %d is %s, planned was %s", shape, rank, i, real->name[i], plan->name[i]);
+    assert_int_equal(plan->count, real->count);
+    assert_true(fabs(plan->flops - real->flops) < 0.5);
+    assert_true(plan->moved == real->moved && plan->out == real->out);
+}
+
+static flux1_status bench(const char *shape, const char *stage, int repeats, const char *events, const char *profile,
+                          char **json)
+{
+    flux1_bench_params p;
+    flux1_context *c = context_on("cpu", shape, 2, FLUX1_DTYPE_BF16);
+    flux1_bench_params_defaults(&p);
+    p.path = TEST_DATA "/pipelines/dev";
+    p.stage = stage;
+    p.width = p.height = 64;
+    p.sequence_length = 16;
+    p.repeats = repeats;
+    p.events = events;
+    p.profile = profile;
+    flux1_status st = flux1_bench_json(c, &p, json);
+    if (st != FLUX1_OK && st != FLUX1_ERR_IO)
+        fail_msg("%s", flux1_context_message(c));
+    flux1_context_destroy(c);
+    return st;
+}
+
+static void a_profile_has_every_call_of_the_plan(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {"1x1", "1x2", "2x1", "2x2"};
+    static const int ranks[] = {1, 2, 2, 4};
+    static doings plan[RANKS][TRACKS], real[RANKS][TRACKS];
+    char events[64], trace[64], *json;
+    snprintf(events, sizeof events, "/tmp/flux1_events_%d", (int)getpid());
+    snprintf(trace, sizeof trace, "/tmp/flux1_trace_%d", (int)getpid());
+    for (int k = 0; k < 4; k++) {
+        memset(plan, 0, sizeof plan);
+        memset(real, 0, sizeof real);
+        assert_int_equal(bench(shapes[k], "dit", 0, events, NULL, &json), FLUX1_OK);
+        flux1_string_free(json);
+        assert_int_equal(bench(shapes[k], "dit", 1, NULL, trace, &json), FLUX1_OK);
+        flux1_string_free(json);
+        read_plan(events, plan);
+        read_trace(trace, real);
+        for (int r = 0; r < ranks[k]; r++) {
+            assert_true(plan[r][0].count > 0 && (ranks[k] == 1 || plan[r][1].count > 0));
+            compare(&plan[r][0], &real[r][0], shapes[k], r);
+            compare(&plan[r][1], &real[r][1], shapes[k], r);
+        }
+    }
+    unlink(events);
+    unlink(trace);
+}
+
+static int one_step(void *user, const flux1_progress *p)
+{
+    (void)user;
+    return p->stage == FLUX1_STAGE_DENOISE;
+}
+
+/* The report has what its trace has; a file that cannot be written is told; a request that was cancelled leaves none.
+ */
+static void a_profile_is_whole_or_not_there(void **state)
+{
+    (void)state;
+    char trace[64], *json;
+    snprintf(trace, sizeof trace, "/tmp/flux1_trace_%d", (int)getpid());
+    assert_int_equal(bench("1x2", "all", 1, NULL, trace, &json), FLUX1_OK);
+    json_value *report = parsed(json, strlen(json));
+    const json_value *p = json_object_get(report, "profile");
+    assert_true(number(p, "exchange_seconds") > 0 && number(p, "ring_seconds") > 0); /* the VAE's */
+    assert_int_equal(json_array_size(json_object_get(p, "steps")), 1);
+    json_free(report);
+    flux1_string_free(json);
+    assert_int_equal(bench("1x2", "clip", 1, NULL, "/nowhere/trace", &json), FLUX1_ERR_IO);
+    unlink(trace);
+    golden g;
+    flux1_image *image;
+    golden_open("schnell", "car", &g);
+    flux1_context *c = context_on("cpu", "1x2", 2, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, g.folder);
+    g.params.profile = trace;
+    g.params.progress = one_step;
+    assert_int_equal(flux1_generate(c, m, &g.params, &image), FLUX1_ERR_CANCELLED);
+    assert_int_not_equal(access(trace, F_OK), 0);
+    g.params.progress = NULL;
+    assert_int_equal(flux1_generate(c, m, &g.params, &image), FLUX1_OK);
+    assert_int_equal(access(trace, F_OK), 0);
+    flux1_images_free(image, 1);
+    unlink(trace);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_profile_has_every_call_of_the_plan),
+        cmocka_unit_test(a_profile_is_whole_or_not_there),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
