@@ -199,6 +199,8 @@ int main(int argc, char **argv)
     gethostname(mine.host, sizeof mine.host - 1);
     if (processes_open(&mine, &all, &err) != FLUX1_OK || wire_open(&wire, &err) != FLUX1_OK)
         die(err.message);
+    if (!wire->several_threads())
+        die("this MPI takes calls from one thread only");
     bytes = (size_t)(1e6 * strtod(argv[1], NULL));
     out = calloc(1, bytes + 1);
     in = calloc(1, bytes + 1);

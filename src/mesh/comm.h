@@ -9,7 +9,7 @@
 typedef struct comm comm;
 
 typedef struct comm_table {
-    const char *name; /* "self", "threads", "link", "dry" */
+    const char *name; /* "self", "threads", "link", "processes", "dry" */
     /* recv[r] = rank r's send; `bytes` each */
     flux1_status (*all_gather)(comm *c, const void *send, void *recv, size_t bytes);
     /* recv[i] = Σ over ranks of their send[rank·count + i], in rank order; float32 */

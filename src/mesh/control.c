@@ -330,10 +330,12 @@ static void keep_time(control *c)
             snprintf(cause, sizeof cause, "has been silent for %d s: its host or the network is down, or it is stopped",
                      c->silence);
             lose(c, l, cause);
-        } else if (l->fd >= 0 && l->who >= 0 && t - l->said >= c->heartbeat) {
+        } else if (l->fd >= 0 && l->who >= 0) {
             pthread_mutex_lock(&c->lock);
-            send_link(l, FRAME_HEARTBEAT, NULL, 0);
-            l->said = t;
+            if (t - l->said >= c->heartbeat) {
+                send_link(l, FRAME_HEARTBEAT, NULL, 0);
+                l->said = t;
+            }
             pthread_mutex_unlock(&c->lock);
         }
     }

@@ -175,7 +175,9 @@ static void strangers_are_refused(void **state)
     assert_int_equal(control_wait(c, 5, &missing, &err), FLUX1_OK);
     refused(quiet, "one who says nothing");
     refused(half, "one who has begun a word");
+    pthread_mutex_lock(&ears[0].lock);
     assert_int_equal(ears[0].lost + ears[0].frames, 0);
+    pthread_mutex_unlock(&ears[0].lock);
     control_close(f[0]);
     control_close(f[1]);
     control_close(c);
