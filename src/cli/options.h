@@ -48,7 +48,7 @@ typedef enum option_kind {
 #define OPTION_TABLE(X)                                                                                                \
     X(MODEL, "model", 'm', FOLDER, "DIR", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH | IN_PLAN,                        \
       "pipeline folder in diffusers' layout (default: FLUX1_MODEL from the environment, else the mini model; "         \
-      "bench, plan: synthetic weights)")                                                                                     \
+      "bench, plan: synthetic weights)")                                                                               \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
       "read the prompt from FILE; -: from standard input")                                                             \
