@@ -288,7 +288,7 @@ static flux1_status dry_step_record(ops *o)
 {
     dry_ops *d = self(o);
     size_t peak = d->count.arena_peak;
-    d->list = o->calls ? o->calls->bytes : 0;
+    d->list = o->calls && !o->calls->spoiled ? o->calls->bytes : 0;
     return tell_with(o, work_step_record(o), d->list ? peak - d->memory.used : 0);
 }
 
