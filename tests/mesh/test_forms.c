@@ -454,7 +454,7 @@ static flux1_status single_attention_form(trial *t, mesh *m, block *b)
     cut rows[2], span[2];
     act in, rope, qkv, hidden, out;
     weight_recipe all = {0};
-    weight *made;
+    weight *made, *head_norm;
     linear_weight up = {0};
     cuts(t, m, rows, span);
     TRY(prepare(m, b, W_UP, WEIGHT_LINEAR, SLICE_COLUMN, 1, W_BIAS, &up.w));
@@ -469,15 +469,19 @@ static flux1_status single_attention_form(trial *t, mesh *m, block *b)
     all.role = WEIGHT_QKV;
     all.heads = heads.count;
     TRY(ops_prepare(m->o, b, &all, NULL, &made));
+    weight_recipe vector = recipe_whole(WEIGHT_VECTOR, &weights[W_VECTOR]), scales = recipe_rows(&vector, 0, DIM);
+    TRY(ops_prepare(m->o, b, &scales, NULL, &head_norm));
     TRY(ops_block_begin(m->o, b));
     TRY(operand(t, m, ACT_LINEAR, span, all_of(WIDTH), 1, &in));
     TRY(operand(t, m, ACT_HEADS, span, (cut){0, 3 * cols.count}, -1, &qkv));
     TRY(operand(t, m, ACT_LINEAR, span, features, -1, &hidden));
     TRY(operand(t, m, ACT_LINEAR, span, cols, -1, &out));
+    qkv_weights products = {
+        .qkv = {.w = made}, .norm_q = head_norm, .norm_k = head_norm, .heads = heads.count, .eps = 1e-6f};
     trial one = *t;
     one.batch = 1;
     TRY(operand(&one, m, ACT_ROPE, span, all_of(DIM), 2, &rope));
-    TRY(mesh_single_attention(m, in, &(qkv_weights){.qkv = {.w = made}, .heads = heads.count}, rope, qkv, &up, hidden,
+    TRY(mesh_single_attention(m, in, &products, rope, qkv, &up, hidden,
                               &(attention_args){.heads = heads.count, .scale = 0.5f}, t->rows, out));
     return t->variant ? keep_parts(t, m, hidden, span, features, FEATURES) : keep_parts(t, m, out, span, cols, 3 * DIM);
 }
