@@ -287,6 +287,12 @@ static flux1_status span_shift_end(comm *c)
     return arrived(c);
 }
 
+static void span_shift_moved(comm *c, double *first, double *last)
+{
+    *first = self(c)->moving.first;
+    *last = self(c)->moving.last;
+}
+
 static void span_destroy(comm *c)
 {
     free(self(c)->stage);
@@ -294,7 +300,7 @@ static void span_destroy(comm *c)
 }
 
 static const comm_table span_table = {"processes",    span_all_gather, span_reduce_scatter, span_shift_begin,
-                                      span_shift_end, span_abort,      span_destroy};
+                                      span_shift_end, span_abort,      span_destroy,        span_shift_moved};
 
 flux1_status comm_processes_create(span_group *g, int rank, flux1_error *err, comm **out)
 {

@@ -1,6 +1,7 @@
 #include "mesh/engine.h"
 
 #include "base/checked.h"
+#include "base/clock.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -201,8 +202,8 @@ static void finish_locked(engine *e, item *i)
         e->restless = true;
     else
         e->received[i->peer]++;
-    if (i->x)
-        i->x->pending--;
+    if (i->x && --i->x->pending == 0)
+        i->x->last = clock_seconds();
     i->x = NULL;
     i->next = e->idle;
     e->idle = i;
@@ -529,7 +530,8 @@ static void post(engine *e, exchange *x, bool send, int peer, int tag, char *at,
         *i = (item){.send = send, .peer = peer, .tag = tag, .at = at, .bytes = n, .x = x};
         *e->queue_end = i;
         e->queue_end = &i->next;
-        x->pending++;
+        if (x->pending++ == 0)
+            x->first = clock_seconds();
         at += n;
         bytes -= n;
     }

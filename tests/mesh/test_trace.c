@@ -55,8 +55,8 @@ static span exchange(const char *name, double exposed, double hidden)
     return s;
 }
 
-/* Before and after the steps 1 s; step 1: 1 s of gathering, and a ring of 1 exposed and 3 hidden; step 2 as much on rank 0, on
- * rank 1 a ring of 4 hidden. */
+/* Before and after the steps 1 s; step 1: 1 s of gathering, and a ring of 1 exposed and 3 hidden; step 2 as much on
+ * rank 0, on rank 1 a ring of 4 hidden. */
 static void fill_steps(ops *o, int rank)
 {
     span gather = exchange("all_gather", 1, 0), ring = exchange("shift", 1, 3), other = exchange("shift", 0, 4);
@@ -159,8 +159,8 @@ static flux1_status body(void *arg, mesh *m)
     act x, full;
     void *send, *recv;
     profile_open(o, SPAN_STAGE, "gathering", -1);
-    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, 0, mesh_rows(m, PART_IMAGE, 12).count, 8), &x));
-    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, 0, mesh_span(m, PART_IMAGE, 12).count, 8), &full));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, 0, mesh_rows(m, 12).count, 8), &x));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, 0, mesh_span(m, 12).count, 8), &full));
     TRY(ops_activate(o, ACTIVATION_SILU, x, x));
     TRY(mesh_gather(m, x, full));
     profile_open(o, SPAN_STEP, "step", 4);
