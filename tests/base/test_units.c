@@ -114,6 +114,37 @@ static void the_locale_changes_nothing(void **state)
     assert_string_equal(text, "45.3 KiB");
 }
 
+static void sizes_are_read_as_people_write_them(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t bytes; /* 0: refused */
+    } sizes[] = {{"4096", 4096},
+                 {"1K", 1024},
+                 {"1.5k", 1536},
+                 {"8G", 8ull << 30},
+                 {"8GiB", 8ull << 30},
+                 {"512MB", 512 << 20},
+                 {"2T", 2ull << 40},
+                 {"7B", 7},
+                 {"", 0},
+                 {"0", 0},
+                 {"-1", 0},
+                 {"8X", 0},
+                 {"G", 0},
+                 {"1.2.3G", 0},
+                 {"8 G", 0},
+                 {"1e3", 0},
+                 {"7iB", 0},
+                 {"8388608T", 0}};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        uint64_t bytes = 0;
+        assert_int_equal(parse_bytes(sizes[i].text, &bytes), sizes[i].bytes != 0);
+        assert_int_equal(bytes, sizes[i].bytes);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -123,6 +154,7 @@ int main(void)
         cmocka_unit_test(every_double_has_a_text_that_fits),
         cmocka_unit_test(text_is_cut_to_the_room),
         cmocka_unit_test(the_locale_changes_nothing),
+        cmocka_unit_test(sizes_are_read_as_people_write_them),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
