@@ -96,7 +96,9 @@ typedef struct flux1_context_params {
     /* One line, no newline, on the thread that called; may be NULL. */
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
-    const char *encoder_device; /* of the text encoders: as device, or "host" for the CPU; NULL or "": same as device */
+    /* Of the text encoders: as device, or "host" for the CPU, which on a mesh is the first rank's alone. NULL or "":
+     * same as device */
+    const char *encoder_device;
     int eager; /* 1: a step's calls are made anew each time, not recorded once and replayed (on a GPU as a graph) */
     /* As max_memory, for the devices' own memory, of all ranks together. 0: what they have. Not used if the device
      * computes in host memory. */

@@ -116,7 +116,7 @@ typedef enum option_kind {
     X(DEVICE, "device", 0, TEXT, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                    \
       "device to compute on. cuda:N: the N-th GPU; ref: the slow reference implementation (default: cpu)")             \
     X(ENCODER_DEVICE, "encoder-device", 0, TEXT, "host|cuda[:N]", 0, 0, IN_RUNS,                                       \
-      "device of the text encoders (default: --device)")                                                               \
+      "device of the text encoders. host: the CPU, on a mesh the first rank's alone (default: --device)")              \
     X(CAPTURE, "capture", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                          \
       "record the calls of a denoising step once and replay them, on a GPU as a graph (default: yes)")                 \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS | IN_PLAN,                                                   \

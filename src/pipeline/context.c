@@ -137,7 +137,7 @@ static flux1_status set_up_device(flux1_context *c, const flux1_context_params *
     for (int r = 0; d->config.fp8 && d->own && r < team_ranks(c).count; r++)
         TRY(check_fp8(&d->own[r]->info, &c->error));
     d->config.threads = p->threads ? p->threads : cores > sharing ? cores / sharing : 1;
-    d->processes = c->processes;
+    d->processes = mesh_ranks(context_mesh(c, d)) > 1 ? c->processes : NULL;
     return FLUX1_OK;
 }
 
@@ -177,6 +177,7 @@ static flux1_status join_processes(flux1_context *c)
 
 static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
 {
+    const mesh_config one_rank = {.shape = {1, 1}, .sp = 1, .tp = 1, .tp_axis = 1};
     int first, text_first = 0;
     c->log = p->log;
     c->log_user = p->log_user;
@@ -188,10 +189,11 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     TRY(find_device(c, p, p->device, p->dtype, &c->device, &first));
     c->max_memory = p->max_memory ? p->max_memory : limits_memory();
     c->has_text_device = p->encoder_device && *p->encoder_device;
+    bool on_host = c->has_text_device && strcmp(p->encoder_device, "host") == 0;
+    c->text_mesh = on_host ? one_rank : c->mesh;
     if (c->has_text_device) { /* the encoders have nothing to multiply in 8 bits */
         const flux1_dtype wanted = p->dtype == FLUX1_DTYPE_FP8 ? FLUX1_DTYPE_AUTO : p->dtype;
-        TRY(find_device(c, p, strcmp(p->encoder_device, "host") == 0 ? "cpu" : p->encoder_device, wanted,
-                        &c->text_device, &text_first));
+        TRY(find_device(c, p, on_host ? "cpu" : p->encoder_device, wanted, &c->text_device, &text_first));
     }
     if (p->processes)
         TRY(join_processes(c));

@@ -13,7 +13,10 @@ struct processes;
 struct flux1_context {
     mesh_config mesh;
     mesh_device device;
-    mesh_device text_device; /* of the encoders, if has_text_device */
+    /* of the encoders, if has_text_device. On the "host" they are on the first rank's alone: one rank, in this process
+     */
+    mesh_config text_mesh;
+    mesh_device text_device;
     bool has_text_device;
     uint64_t max_memory;        /* bytes of the host's */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
@@ -29,6 +32,12 @@ struct flux1_context {
     flux1_cancel_token *token; /* of the call that runs, or NULL */
     flux1_error error;
 };
+
+/* The mesh that computes on d, one of the context's two devices. */
+static inline const mesh_config *context_mesh(const flux1_context *c, const mesh_device *d)
+{
+    return d == &c->text_device ? &c->text_mesh : &c->mesh;
+}
 
 void context_log(flux1_context *c, flux1_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -71,9 +71,10 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
     const ops_device_info *info = &d->device->info;
     const memory_need none = {.device = info->memory > 0, .bf16 = info->bf16 && d->config.arithmetic == DTYPE_F32};
     memory_need all = none;
-    if (!c->processes || none.device) {
-        add_ranks(&all, p, 0, mesh_ranks(&c->mesh));
-        add_ranks(&all, beside, 0, mesh_ranks(&c->mesh));
+    if (!d->processes || none.device) {
+        const int ranks = mesh_ranks(context_mesh(c, d));
+        add_ranks(&all, p, 0, ranks);
+        add_ranks(&all, beside, 0, ranks);
         return all;
     }
     all = need_of_host(c, none, 0, p, beside);

@@ -139,7 +139,7 @@ static void session_free(session *s, int ranks)
 
 static flux1_status session_open(flux1_context *c, const mesh_device *d, uint64_t number, session **out)
 {
-    int ranks = mesh_ranks(&c->mesh);
+    int ranks = mesh_ranks(context_mesh(c, d));
     session *s = calloc(1, sizeof *s);
     if (!s)
         return error_oom(&c->error, sizeof *s, "a session");
@@ -154,7 +154,7 @@ static flux1_status session_open(flux1_context *c, const mesh_device *d, uint64_
             return error_oom(&c->error, 0, "a session");
         }
     }
-    flux1_status st = mesh_open(&c->mesh, d, &s->mesh, &c->error);
+    flux1_status st = mesh_open(context_mesh(c, d), d, &s->mesh, &c->error);
     if (st != FLUX1_OK) {
         session_free(s, ranks);
         return st;
@@ -178,7 +178,7 @@ flux1_status session_find(flux1_context *c, const mesh_device *d, uint64_t numbe
 void session_use(flux1_context *c, session *s, const flux1_model *m)
 {
     if (s->model != m->number)
-        drop_models(s, mesh_ranks(&c->mesh));
+        drop_models(s, mesh_ranks(context_mesh(c, s->device)));
     s->model = m->number;
 }
 
@@ -231,7 +231,7 @@ static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t 
     if (c->processes && !team_leads(c))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "this process follows another: it computes by flux1_context_follow alone");
-    if (!c->processes)
+    if (!d->processes)
         return FLUX1_OK;
     TRY(source_of(m, &t.source, &c->error));
     parcel_begin(&p);
@@ -241,7 +241,10 @@ static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t 
 }
 
 /* The end of an order that is no body: how it went here is `st`. */
-static flux1_status end_of_order(flux1_context *c, flux1_status st) { return c->processes ? team_agree(c, st) : st; }
+static flux1_status end_of_order(flux1_context *c, const mesh_device *d, flux1_status st)
+{
+    return d->processes ? team_agree(c, st) : st;
+}
 
 flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_model *m, session **out)
 {
@@ -252,7 +255,7 @@ flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_mo
             found = s;
     uint64_t number = found ? found->number : ++c->last_session;
     TRY(order_take(c, d, number, m));
-    TRY(end_of_order(c, session_find(c, d, number, &found)));
+    TRY(end_of_order(c, d, session_find(c, d, number, &found)));
     session_use(c, found, m);
     found->busy = true;
     mesh_profile(found->mesh, c->profile);
@@ -265,7 +268,7 @@ static flux1_status order_reserve(flux1_context *c, session *s, const size_t *ar
     parcel p;
     order what = ORDER_RESERVE;
     size_t *bytes = (size_t *)arena_bytes; /* they are read only */
-    if (!c->processes)
+    if (!s->device->processes)
         return FLUX1_OK;
     parcel_begin(&p);
     TRY(team_describe(&p, &what, &s->number, &c->error));
@@ -276,14 +279,14 @@ static flux1_status order_reserve(flux1_context *c, session *s, const size_t *ar
 flux1_status session_reserve(flux1_context *c, session *s, const size_t *arena_bytes)
 {
     TRY(order_reserve(c, s, arena_bytes));
-    return end_of_order(c, mesh_reserve(s->mesh, arena_bytes, &c->error));
+    return end_of_order(c, s->device, mesh_reserve(s->mesh, arena_bytes, &c->error));
 }
 
 static flux1_status order_give(flux1_context *c, session *s)
 {
     parcel p;
     order what = ORDER_GIVE;
-    if (!c->processes)
+    if (!s->device->processes)
         return FLUX1_OK;
     parcel_begin(&p);
     TRY(team_describe(&p, &what, &s->number, &c->error));
@@ -330,7 +333,7 @@ void sessions_close(flux1_context *c)
 {
     for (session *s = c->sessions, *next; s; s = next) {
         next = s->next;
-        session_free(s, mesh_ranks(&c->mesh));
+        session_free(s, mesh_ranks(context_mesh(c, s->device)));
     }
     c->sessions = NULL;
 }

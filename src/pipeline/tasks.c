@@ -147,7 +147,7 @@ static flux1_status order_run(flux1_context *c, session *s, task t, void *job)
 
 flux1_status task_run(flux1_context *c, session *s, task t, void *job)
 {
-    if (team_leads(c))
+    if (s->device->processes && team_leads(c))
         TRY(order_run(c, s, t, job));
     return mesh_run(s->mesh, ROWS[t].body, job, &c->error);
 }

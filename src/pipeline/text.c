@@ -64,9 +64,9 @@ flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const flux1_
                                .t5_ids = ids->t5_ids,
                                .clip_length = ids->clip_length,
                                .t5_length = ids->t5_length}};
-    st = stage_plan_make(&c->mesh, d, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
+    st = stage_plan_make(context_mesh(c, d), d, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
     if (st == FLUX1_OK)
-        st = stage_plan_make(&c->mesh, d, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);
+        st = stage_plan_make(context_mesh(c, d), d, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);
     if (st != FLUX1_OK)
         text_plan_free(out);
     return st;

@@ -96,10 +96,11 @@ flux1_status events_stage(events_file *f, const char *stage, const char *stage_s
     f->stage = stage;
     f->stage_steps = stage_steps;
     t->recording = &f->plan;
-    for (int r = 0; st == FLUX1_OK && r < mesh_ranks(&c->mesh); r++) {
+    const mesh_config *shape = context_mesh(c, d);
+    for (int r = 0; st == FLUX1_OK && r < mesh_ranks(shape); r++) {
         f->rank = r;
         f->operations = f->plan.before.operations;
-        st = mesh_dry_run(&c->mesh, &heard, r, body, job, &count, f->err);
+        st = mesh_dry_run(shape, &heard, r, body, job, &count, f->err);
         st = st == FLUX1_OK ? f->status : st;
     }
     t->recording = NULL;

@@ -37,7 +37,7 @@ static void the_host_with_least_to_spare_is_named(void **state)
     const stage_plan p = {.arena = activations, .scratch = none, .held = held, .block = none};
     for (int r = 0; r < 8; r++)
         activations[r] = 100;
-    c->processes = (processes *)&dummy;
+    c->processes = c->device.processes = (processes *)&dummy;
     c->max_memory = 1000;
     memory_need n = memory_of(c, &c->device, &p, NULL);
     assert_true(n.process == 1 && memory_total(n) == 400 && memory_fits(c, n)); /* 600 there, 900 on the first */
@@ -57,7 +57,7 @@ static void the_host_with_least_to_spare_is_named(void **state)
         "would take less");
     n = memory_of(c, &c->device, &p, &p);
     assert_true(n.process == 1 && memory_total(n) == 1400);
-    c->processes = NULL;
+    c->processes = c->device.processes = NULL;
     flux1_context_destroy(c);
 }
 
@@ -67,12 +67,12 @@ static void ranks_are_those_of_the_process(void **state)
     flux1_context *c = context_on("cpu", "2x4", 1, FLUX1_DTYPE_F32);
     int64_t dummy;
     assert_true(team_ranks(c).begin == 0 && team_ranks(c).count == 8 && !team_leads(c));
-    c->processes = (processes *)&dummy;
+    c->processes = c->device.processes = (processes *)&dummy;
     assert_true(team_leads(c));
     place = 3;
     assert_true(team_ranks(c).begin == 6 && team_ranks(c).count == 2 && !team_leads(c));
     place = 0;
-    c->processes = NULL;
+    c->processes = c->device.processes = NULL;
     flux1_context_destroy(c);
 }
 
