@@ -15,6 +15,7 @@ function(processes_test name processes)
 endfunction()
 
 processes_program(mesh_processes mesh/test_processes.c)
+target_link_options(mesh_processes PRIVATE -Wl,--wrap=clock_seconds)
 processes_program(mesh_processes_comm mesh/test_processes_comm.c)
 processes_program(mesh_processes_forms mesh/test_forms.c)
 processes_program(mesh_processes_session mesh/test_session.c)
@@ -50,4 +51,10 @@ foreach(run "2;2x1;host" "2;1x2;" "2;2x2;" "4;2x2;")
   list(GET run 1 shape)
   list(GET run 2 encoders)
   processes_test(pipeline_processes_${shape} ${processes} $<TARGET_FILE:pipeline_processes> ${shape} ${encoders})
+endforeach()
+
+# the tools
+target_link_options(tools_test_profile PRIVATE -Wl,--wrap=clock_seconds)
+foreach(shape 2x1 2x2)
+  processes_test(tools_profile_${shape} 2 $<TARGET_FILE:tools_test_profile> ${shape})
 endforeach()

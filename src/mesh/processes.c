@@ -3,9 +3,11 @@
 #include "mesh/processes.h"
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "mesh/control.h"
 #include "mesh/span.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +16,8 @@
 
 enum { START_SECONDS = 30, FINALIZE_SECONDS = 20, STAGE_BYTES = 1 << 20, RANKS_MAX = 1024, WHO_MAX = 160 };
 enum { TAG_GENERATION = 1 << 22, TAG_KIND = 1 << 20, TAG_FROM = 1 << 10, TAGS = 1 << 23 };
-enum { FRAME_ORDER, FRAME_ABORT, FRAME_VOTE, FRAME_OUTCOME, FRAME_GONE, FRAME_BYE };
+enum { FRAME_ORDER, FRAME_ABORT, FRAME_VOTE, FRAME_OUTCOME, FRAME_GONE, FRAME_BYE, FRAME_CLOCK };
+enum { CLOCK_TRIPS = 16 };
 
 /* The first that processes tell each other, before they know each other's versions: this layout never changes. */
 typedef struct greeting {
@@ -37,6 +40,12 @@ typedef struct vote {
     char *message;
     uint64_t *sent; /* [count] messages, to each process */
 } vote;
+
+/* "What time is it?" is sent with a number only, and comes back with the time. */
+typedef struct clock_frame {
+    uint64_t number;
+    double time; /* clock_seconds */
+} clock_frame;
 
 typedef struct order {
     struct order *next;
@@ -66,7 +75,10 @@ struct processes {
     int lost; /* the process that is; −1: none, or it is not known here */
     char sentence[FLUX1_MESSAGE_MAX];
     char *stage[2];
-    bool alike; /* all processes have failed to open in the same way: MPI ends as it should */
+    clock_frame asked;  /* the leader's: when it was asked last */
+    int asked_who;      /* −1: the answer is there */
+    double heard, told; /* the answer: when it came, and what it says */
+    bool alike;         /* all processes have failed to open in the same way: MPI ends as it should */
 };
 
 static const char *variable(const char *name)
@@ -417,6 +429,34 @@ static void take_vote_locked(processes *p, int from, const void *bytes, size_t s
     free(sent);
 }
 
+/* An answer that is not awaited any more is none. */
+static void take_clock_locked(processes *p, int from, const void *bytes, size_t size)
+{
+    clock_frame f = {.time = NAN};
+    if (size == sizeof f)
+        memcpy(&f, bytes, sizeof f);
+    if (!isfinite(f.time)) {
+        name_and_break_locked(p, from, "does not know the time");
+    } else if (p->asked_who == from && f.number == p->asked.number) {
+        p->asked_who = -1;
+        p->heard = clock_seconds();
+        p->told = f.time;
+        pthread_cond_broadcast(&p->changed);
+    }
+}
+
+static void tell_clock_locked(processes *p, const void *bytes, size_t size)
+{
+    clock_frame f;
+    if (size != sizeof f) {
+        name_and_break_locked(p, 0, "sends what is not understood");
+        return;
+    }
+    memcpy(&f, bytes, sizeof f);
+    f.time = clock_seconds();
+    control_send(p->control, 0, FRAME_CLOCK, &f, sizeof f);
+}
+
 static void hear_follower_locked(processes *p, int from, int type, const void *bytes, size_t size)
 {
     switch (type) {
@@ -425,6 +465,7 @@ static void hear_follower_locked(processes *p, int from, int type, const void *b
             abort_by_locked(p, from);
         break;
     case FRAME_VOTE: take_vote_locked(p, from, bytes, size); break;
+    case FRAME_CLOCK: take_clock_locked(p, from, bytes, size); break;
     case FRAME_GONE: sentence_locked(p, bytes, size); break;
     case FRAME_BYE:
         p->left[from] = true;
@@ -457,6 +498,7 @@ static void hear_leader_locked(processes *p, int type, const void *bytes, size_t
     char message[FLUX1_MESSAGE_MAX];
     switch (type) {
     case FRAME_ORDER: take_order_locked(p, bytes, size); break;
+    case FRAME_CLOCK: tell_clock_locked(p, bytes, size); break;
     case FRAME_ABORT:
         if (epoch_of(bytes, size) == p->epoch)
             abort_locked(p, 0);
@@ -570,6 +612,65 @@ flux1_status processes_broadcast(processes *p, void *bytes, size_t size, flux1_e
     return engine_wait(p->engine, &out[1], err);
 }
 
+/* Through memory of our own too, a piece in each half in turn. */
+flux1_status processes_bring(processes *p, int from, void *bytes, size_t size, flux1_error *err)
+{
+    exchange moving[2] = {{0}};
+    char *at = bytes;
+    int tag = processes_tag(p, SPAN_BROADCAST, from, 0);
+    for (int turn = 0; size > 0; turn ^= 1) {
+        size_t n = size < STAGE_BYTES ? size : STAGE_BYTES;
+        TRY(engine_wait(p->engine, &moving[turn], err));
+        if (p->index == from) {
+            memcpy(p->stage[turn], at, n);
+            engine_send(p->engine, &moving[turn], 0, tag, p->stage[turn], n);
+        } else {
+            engine_receive(p->engine, &moving[turn], from, tag, p->stage[turn], n);
+            TRY(engine_wait(p->engine, &moving[turn], err));
+            memcpy(at, p->stage[turn], n);
+        }
+        at += n;
+        size -= n;
+    }
+    TRY(engine_wait(p->engine, &moving[0], err));
+    return engine_wait(p->engine, &moving[1], err);
+}
+
+/* ---- clocks ---- */
+
+static flux1_status ask_clock_locked(processes *p, int index, flux1_error *err)
+{
+    p->asked_who = index;
+    p->asked = (clock_frame){p->asked.number + 1, clock_seconds()};
+    if (!p->gone && !control_send(p->control, index, FRAME_CLOCK, &p->asked, sizeof p->asked))
+        return error_oom(err, sizeof p->asked, "a question for the time");
+    while (p->asked_who >= 0 && !p->gone)
+        pthread_cond_wait(&p->changed, &p->lock);
+    return p->gone ? gone_locked(p, err) : FLUX1_OK;
+}
+
+/* The other looked at its clock between the question and the answer: taken for the middle, it is wrong by half of the
+ * trip at most. */
+flux1_status processes_clock(processes *p, int index, double *offset, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    double quickest = INFINITY;
+    *offset = 0;
+    pthread_mutex_lock(&p->lock);
+    for (int i = 0; i < CLOCK_TRIPS && st == FLUX1_OK && index != p->index; i++) {
+        st = ask_clock_locked(p, index, err);
+        double trip = p->heard - p->asked.time;
+        if (st != FLUX1_OK || trip >= quickest)
+            continue;
+        quickest = trip;
+        *offset = p->asked.time + trip / 2 - p->told;
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (fabs(*offset) <= quickest / 2)
+        *offset = 0;
+    return st;
+}
+
 /* ---- open, close ---- */
 
 static void release(processes *p)
@@ -610,6 +711,7 @@ static flux1_status create_processes(processes **out, flux1_error *err)
     p->orders_end = &p->orders;
     p->first = -1;
     p->lost = -1;
+    p->asked_who = -1;
     *out = p;
     return FLUX1_OK;
 }

@@ -67,6 +67,13 @@ flux1_status processes_next(processes *p, const void **bytes, size_t *size, flux
 /* The leader's bytes to all processes; all call it with the same size. */
 flux1_status processes_broadcast(processes *p, void *bytes, size_t size, flux1_error *err);
 
+/* A follower's bytes to the leader, within an order: both call it, with the same size. `from`: the follower. */
+flux1_status processes_bring(processes *p, int from, void *bytes, size_t size, flux1_error *err);
+
+/* Leader: what is to be added to that process's clock_seconds for this one's, by the quickest of a few round trips; 0
+ * where these allow for it, since processes of one host share the clock. */
+flux1_status processes_clock(processes *p, int index, double *offset, flux1_error *err);
+
 /* The end of an order: every process says how it went, and all learn the outcome: FLUX1_OK, or the status and the
  * sentence of the process that failed first; where that is another process, the sentence begins with its rank and host.
  * `mine`, `message`: of this process; its failure may follow from another's (FLUX1_ERR_COMM after an abort). After a

@@ -203,6 +203,8 @@ size_t profile_packed_bytes(const profile *p, int rank)
     return sizeof(packed_head) + p->rank[rank].count * sizeof(span);
 }
 
+size_t profile_packed_most(void) { return sizeof(packed_head) + PROFILE_SPANS * sizeof(span); }
+
 void profile_pack(const profile *p, int rank, void *out)
 {
     const struct profile_rank *r = &p->rank[rank];

@@ -56,6 +56,7 @@ void profile_exchange(ops *o, const span *s);
  * process's clock; spans that the rank has already are replaced. FLUX1_ERR_FORMAT unless profile_pack of the same
  * version made them. */
 size_t profile_packed_bytes(const profile *p, int rank);
+size_t profile_packed_most(void); /* bytes of any rank's */
 void profile_pack(const profile *p, int rank, void *out);
 flux1_status profile_unpack(profile *p, int rank, const void *bytes, size_t size, double offset, flux1_error *err);
 

@@ -1,6 +1,7 @@
 /* A process that follows: it carries out the leading process's orders on sessions and models of its own, which it finds
  * by the leader's numbers. */
 #include "mesh/processes.h"
+#include "pipeline/profiling.h"
 #include "pipeline/tasks.h"
 #include "pipeline/team.h"
 
@@ -121,6 +122,7 @@ static flux1_status take(follower *f, uint64_t number, parcel *p)
     TRY(add_member(f, s, &m));
     TRY(open_model(f, &t.source, &model));
     session_use(c, s, model);
+    mesh_profile(s->mesh, c->profile);
     m->model = model;
     m->jobs = (task_jobs){.text.session = s, .dit.session = s, .vae.session = s};
     close_unused(f);
@@ -188,6 +190,7 @@ static flux1_status give(follower *f, uint64_t number, parcel *p)
     if (st != FLUX1_OK)
         return team_give_up(c, st);
     drop_batch(f, m);
+    mesh_profile(m->session->mesh, NULL);
     return session_rest(m->session, &c->error);
 }
 
@@ -205,6 +208,8 @@ static void carry_out(follower *f, parcel *p)
         run(f, number, p);
     else if (kind == ORDER_GIVE)
         give(f, number, p);
+    else if (kind == ORDER_PROFILE)
+        profiling_follow(c, p);
     else {
         st = kind == ORDER_TAKE ? take(f, number, p) : reserve(f, number, p);
         if (st == FLUX1_OK)
@@ -255,6 +260,7 @@ flux1_status flux1_context_follow(flux1_context *c)
         drop_batch(&f, m);
         free(m);
     }
+    profiling_end(c);  /* of a call that the leader did not end */
     sessions_close(c); /* before the models that are built there */
     for (known *k = f.models, *next; k; k = next) {
         next = k->next;

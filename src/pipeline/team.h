@@ -12,6 +12,7 @@ typedef enum order {
     ORDER_RESERVE, /* session, arena bytes of all ranks */
     ORDER_RUN,     /* session, task, what the task reads (tasks.h) */
     ORDER_GIVE,    /* session: what a batch left there is dropped */
+    ORDER_PROFILE, /* no session; what becomes of the call's profile (profiling.h) */
     ORDERS
 } order;
 

@@ -9,6 +9,7 @@
 #include "mesh/span.h"
 #include "support/processes_run.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +76,54 @@ static void a_broadcast_brings_the_leaders_bytes(void **state)
     processes_begin(all);
     for (size_t i = 0; i < 5; i++)
         broadcast_of(sizes[i], (unsigned)i);
+    ok(processes_agree(all, FLUX1_OK, NULL, &err), &err);
+}
+
+/* Each follower's turn; what the leader has is the sender's alone, and nothing beyond. */
+static void a_follower_brings_its_bytes_to_the_leader(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 4097, 1 << 20, (5 << 20) + 3};
+    flux1_error err = {0};
+    processes_begin(all);
+    for (int from = 1; from < processes_count(all); from++)
+        for (size_t s = 0; s < 5; s++) {
+            const bool mine = processes_index(all) == from;
+            unsigned char *bytes = malloc(sizes[s] + 1);
+            for (size_t i = 0; i <= sizes[s]; i++)
+                bytes[i] = mine ? pattern(i, (unsigned)from + (unsigned)s) : 0xee;
+            if (mine || processes_index(all) == 0)
+                ok(processes_bring(all, from, bytes, sizes[s], &err), &err);
+            for (size_t i = 0; i < sizes[s] && processes_index(all) == 0; i++)
+                if (bytes[i] != pattern(i, (unsigned)from + (unsigned)s))
+                    fail_msg("byte %zu of %zu from %d differs", i, sizes[s], from);
+            if (!mine)
+                assert_int_equal(bytes[sizes[s]], 0xee);
+            free(bytes);
+        }
+    ok(processes_agree(all, FLUX1_OK, NULL, &err), &err);
+}
+
+/* ---- clocks: those of the followers are behind by 1000 s each, by the linker's --wrap ---- */
+
+double __real_clock_seconds(void);
+double __wrap_clock_seconds(void);
+
+double __wrap_clock_seconds(void) { return __real_clock_seconds() - (all ? 1000 * processes_index(all) : 0); }
+
+static void clocks_of_other_hosts_are_known(void **state)
+{
+    (void)state;
+    flux1_error err = {0};
+    for (int i = 0; processes_index(all) == 0 && i < processes_count(all); i++) {
+        double offset = -1;
+        ok(processes_clock(all, i, &offset, &err), &err);
+        if (i == 0)
+            assert_true(offset == 0);
+        if (fabs(offset - 1000 * i) > 0.01)
+            fail_msg("process %d's clock is taken to be off by %g s", i, offset);
+    }
+    processes_begin(all);
     ok(processes_agree(all, FLUX1_OK, NULL, &err), &err);
 }
 
@@ -219,6 +268,8 @@ int main(void)
         cmocka_unit_test(ranks_are_spread_evenly),
         cmocka_unit_test(orders_arrive_as_they_were_given),
         cmocka_unit_test(a_broadcast_brings_the_leaders_bytes),
+        cmocka_unit_test(a_follower_brings_its_bytes_to_the_leader),
+        cmocka_unit_test(clocks_of_other_hosts_are_known),
         cmocka_unit_test(a_failure_ends_the_order_everywhere_and_the_next_one_works),
         cmocka_unit_test(nothing_of_a_failed_order_is_left),
     };
