@@ -102,7 +102,17 @@ static void a_factor_may_be_asked_for(void **state)
     json_free(rows);
     p.tp = "3@1";
     refused(&p, FLUX1_ERR_ARGUMENT, "axis 1 of mesh 4x8 has 8 devices");
-    p.tp = "4@0";
+    p.sp = p.tp = NULL;
+    p.mesh = "2x4sp1tp0";
+    rows = plan(&p);
+    assert_int_equal(json_array_size(rows), 1);
+    assert_string_equal(text(json_array_get(rows, 0), "sp"), "4@1");
+    assert_string_equal(text(json_array_get(rows, 0), "tp"), "2@0");
+    json_free(rows);
+    p.sp = "2@0";
+    refused(&p, FLUX1_ERR_ARGUMENT, "contradict");
+    p.mesh = NULL;
+    p.sp = p.tp = "4@0";
     refused(&p, FLUX1_ERR_ARGUMENT, "sp and tp both take axis 0");
 }
 
@@ -377,12 +387,12 @@ static void what_cannot_be_planned_is_refused(void **state)
     (void)state;
     flux1_plan_params p = plan_params("wh-t3k");
     p.dtype = FLUX1_DTYPE_F32;
-    refused(&p, FLUX1_ERR_ARGUMENT, "says no rate of it");
+    refused(&p, FLUX1_ERR_ARGUMENT, "has no rate for it, only for bf16");
     p.dtype = FLUX1_DTYPE_FP8;
     refused(&p, FLUX1_ERR_UNSUPPORTED, "fp8");
     p = plan_params("h200");
     p.mesh = "2x2";
-    refused(&p, FLUX1_ERR_ARGUMENT, "says nothing of links");
+    refused(&p, FLUX1_ERR_ARGUMENT, "is one device without links");
     p = plan_params("wh-t3k");
     p.variant = "pro";
     refused(&p, FLUX1_ERR_ARGUMENT, "\"pro\"");
