@@ -96,7 +96,7 @@ typedef struct flux1_plan_params {
     const char *variant;  /* "schnell" or "dev": true sizes, no files needed */
     const char *path;     /* a pipeline folder in place of a variant; NULL: none */
     const char *machine;  /* "this-cpu"; a built-in machine's name, or a JSON file */
-    const char *mesh;     /* "2x4" in place of the machine's own; NULL: that */
+    const char *mesh;     /* "2x4" in place of the machine's own; "2x4sp1tp0": this way alone; NULL: that */
     const char *sp, *tp;  /* "2@0", "4@1": only ways with this factor on this axis; NULL: all */
     int width, height;    /* 0: 1024, or the folder's */
     int steps;            /* 0: the model's */

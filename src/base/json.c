@@ -237,9 +237,9 @@ flux1_status json_get_ints(const json_value *object, const char *name, const cha
         const json_value *element = json_array_get(value, i);
         int64_t number;
         if (!integer_of(element, &number) || number < min || number > max) {
-            char what[48];
-            snprintf(what, sizeof what, "(element %zu) an integer", i);
-            return int_range_fault(name, key, element, what, min, max, err);
+            char place[80];
+            snprintf(place, sizeof place, "%.48s[%zu]", key, i);
+            return int_range_fault(name, place, element, "an integer", min, max, err);
         }
         out[i] = number;
     }

@@ -42,15 +42,13 @@ static void copy(json_writer *w, const json_value *from, const char *key, const 
     json_put_value(w, as, member(from, key));
 }
 
-/* "dit step" and so on: the time of all of a stage's times. */
-static void put_stage_seconds(json_writer *w, const json_value *row)
+/* The time of one step, which is most of a picture's. */
+static void put_step_seconds(json_writer *w, const json_value *row)
 {
     const json_value *stage;
-    for (size_t i = 0; (stage = json_array_get(member(row, "stages"), i)); i++) {
-        char key[64];
-        snprintf(key, sizeof key, "%s seconds", json_string_value(member(stage, "stage")));
-        copy(w, stage, "seconds_each", key);
-    }
+    for (size_t i = 0; (stage = json_array_get(member(row, "stages"), i)); i++)
+        if (strcmp(json_string_value(member(stage, "stage")), "dit step") == 0)
+            copy(w, stage, "seconds_each", "step_seconds");
 }
 
 static void put_way(json_writer *w, const json_value *row)
@@ -59,7 +57,7 @@ static void put_way(json_writer *w, const json_value *row)
     copy(w, row, "sp", "sp");
     copy(w, row, "tp", "tp");
     copy(w, row, "total_seconds", "total_seconds");
-    put_stage_seconds(w, row);
+    put_step_seconds(w, row);
     copy(w, row, "moved_bytes", "moved_bytes");
     copy(w, row, "hidden_bytes", "hidden_bytes");
     copy(w, row, "memory_bytes", "memory_bytes");
@@ -72,14 +70,14 @@ static void put_way(json_writer *w, const json_value *row)
 /* The best way's stages. */
 static void put_stages(json_writer *w, const json_value *row)
 {
-    const json_value *stage, *value;
-    const char *key;
-    json_begin_array(w, "stages of the first");
+    static const char *const told[] = {"stage", "times",       "seconds",      "seconds_each",
+                                       "bound", "moved_bytes", "hidden_bytes", "memory_bytes"};
+    const json_value *stage;
+    json_begin_array(w, "stages of the first way");
     for (size_t i = 0; (stage = json_array_get(member(row, "stages"), i)); i++) {
         json_begin_object(w, NULL);
-        for (size_t k = 0; (value = json_object_at(stage, k, &key)); k++)
-            if (!json_is_object(value))
-                json_put_value(w, key, value);
+        for (size_t k = 0; k < sizeof told / sizeof *told; k++)
+            copy(w, stage, told[k], told[k]);
         json_end_object(w);
     }
     json_end_array(w);
@@ -97,7 +95,8 @@ static flux1_status print_plans(const char *text, flux1_error *err)
     const json_value *row, *best = json_array_get(rows, 0);
     json_begin_object(&w, NULL);
     for (size_t i = 0; best && i < sizeof shared / sizeof *shared; i++)
-        copy(&w, best, shared[i], shared[i]);
+        if (!json_is_string(member(best, shared[i])) || json_string_length(member(best, shared[i])) > 0)
+            copy(&w, best, shared[i], shared[i]);
     json_begin_array(&w, "ways");
     for (size_t i = 0; (row = json_array_get(rows, i)); i++)
         put_way(&w, row);

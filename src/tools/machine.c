@@ -233,8 +233,10 @@ static flux1_status complete(const char *name, const machine *m, const json_valu
         TRY(json_require(root, name, "memory_bytes_per_second", err));
         TRY(json_require(root, name, "peak_flops_per_second", err));
         if (!(m->peak[m->dtype] > 0))
-            return error_set(err, FLUX1_ERR_FORMAT, "%s: \"peak_flops_per_second\" has no %s, the machine's dtype",
-                             name, DTYPE_NAME[m->dtype]);
+            return error_set(
+                err, FLUX1_ERR_FORMAT,
+                "%s: \"peak_flops_per_second\" has no %s, which is the machine's \"dtype\"; give either of them", name,
+                DTYPE_NAME[m->dtype]);
     }
     for (int k = 0; k < EXCHANGES && ranks > 1 && !(m->this_cpu && m->chips == 1); k++)
         if (!(m->exchange[k].rate > 0))

@@ -87,20 +87,25 @@ static void add_way(planner *p, mesh_config c, const mesh_config *sp, const mesh
         p->rows[p->count++].mesh = c;
 }
 
+/* "2x4sp1tp0" */
+static bool names_axes(const char *shape) { return shape && shape[strspn(shape, "0123456789x")] != '\0'; }
+
 static flux1_status list_ways(planner *p, const flux1_plan_params *params)
 {
     const machine *m = &p->machine;
     mesh_config both, sp, tp;
-    char shape[32];
+    char plain[32];
     flux1_error *err = &p->c->error;
-    snprintf(shape, sizeof shape, "%dx%d", m->mesh[0], m->mesh[1]);
+    bool named = names_axes(params->mesh);
+    snprintf(plain, sizeof plain, "%dx%d", m->mesh[0], m->mesh[1]);
+    const char *shape = named ? params->mesh : plain;
     TRY(mesh_parse(shape, params->sp, params->tp, &both, err));
     TRY(mesh_parse(shape, params->sp, NULL, &sp, err));
     TRY(mesh_parse(shape, NULL, params->tp, &tp, err));
     for (int axis = 0; axis < 2; axis++)
         for (int used = 3; used >= 0; used--)
-            add_way(p, way(m, axis, used & 1, used & 2), params->sp && *params->sp ? &sp : NULL,
-                    params->tp && *params->tp ? &tp : NULL);
+            add_way(p, way(m, axis, used & 1, used & 2), named || (params->sp && *params->sp) ? &sp : NULL,
+                    named || (params->tp && *params->tp) ? &tp : NULL);
     return FLUX1_OK;
 }
 
@@ -349,8 +354,10 @@ static flux1_status take_mesh(planner *p, const char *shape)
     TRY(mesh_parse(shape, NULL, NULL, &c, &p->c->error));
     machine *m = &p->machine;
     if (c.shape[0] * c.shape[1] > 1 && !(m->exchange[EXCHANGE_GATHER].rate > 0) && !(m->this_cpu && m->chips == 1))
-        return error_set(&p->c->error, FLUX1_ERR_ARGUMENT,
-                         "mesh \"%s\": machine %s has one device and says nothing of links", shape, m->name);
+        return error_set(
+            &p->c->error, FLUX1_ERR_ARGUMENT,
+            "mesh \"%s\": machine %s is one device without links; a machine file with \"exchange\" can have more",
+            shape, m->name);
     m->mesh[0] = c.shape[0];
     m->mesh[1] = c.shape[1];
     return FLUX1_OK;
@@ -365,8 +372,8 @@ static flux1_status take_dtype(planner *p, flux1_dtype asked)
     p->dtype =
         asked == FLUX1_DTYPE_AUTO ? (m->this_cpu ? ops_cpu_multiplies_bf16() : m->dtype) : asked == FLUX1_DTYPE_BF16;
     if (!m->this_cpu && !(m->peak[p->dtype] > 0))
-        return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %s: machine %s says no rate of it", p->dtype ? "bf16" : "f32",
-                         m->name);
+        return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %s: machine %s has no rate for it, only for %s",
+                         p->dtype ? "bf16" : "f32", m->name, p->dtype ? "f32" : "bf16");
     return FLUX1_OK;
 }
 

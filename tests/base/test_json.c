@@ -314,8 +314,7 @@ static void wrong_types_are_explained(void **state)
     assert_int_equal(json_get_bool(root, "c.json", "big", &b, &err), FLUX1_ERR_FORMAT);
     assert_int_equal(json_get_string(root, "c.json", "big", &s, &err), FLUX1_ERR_FORMAT);
     assert_int_equal(json_get_ints(root, "c.json", "l", 0, 9, list, 2, &count, &err), FLUX1_ERR_FORMAT);
-    assert_string_equal(err.message,
-                        "c.json: \"l\" is the text \"x\", it should be (element 1) an integer from 0 to 9");
+    assert_string_equal(err.message, "c.json: \"l[1]\" is the text \"x\", it should be an integer from 0 to 9");
     assert_int_equal(json_get_ints(root, "c.json", "long", 0, 9, list, 2, &count, &err), FLUX1_ERR_FORMAT);
     assert_int_equal(json_get_ints(root, "c.json", "big", 0, 9, list, 2, &count, &err), FLUX1_ERR_FORMAT);
     assert_int_equal(json_require(root, "c.json", "x", &err), FLUX1_ERR_FORMAT);

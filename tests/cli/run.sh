@@ -132,6 +132,7 @@ expect_status 0 "plan --json"
 flux1 plan --machine wh-galaxy --sp 4@0
 expect_status 0 "plan"
 grep -q 'does not fit' ../out || fail "plan says which ways do not fit"
+awk 'length > 120 { exit 1 }' ../out || fail "the tables of plan fit a terminal"
 flux1 plan --machine wh-n300 --describe
 expect_status 0 "plan --describe"
 cp ../out n300.json

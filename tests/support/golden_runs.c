@@ -75,12 +75,11 @@ void compare_image(const golden *g, const flux1_image *image, const char *where)
     compare_bytes(want->view.data, image, where);
 }
 
-void run_case(flux1_context *c, const flux1_model *m, golden *g, const char *where)
+void run_case_to(flux1_context *c, const flux1_model *m, golden *g, const char *where, const char *path)
 {
     flux1_image *image;
     flux1_error err = {0};
     store *dumped;
-    char *path = scratch_path("goldens.safetensors");
     g->params.dump = path;
     if (flux1_generate(c, m, &g->params, &image) != FLUX1_OK)
         fail_msg("%s: %s", where, flux1_context_message(c));
@@ -88,8 +87,14 @@ void run_case(flux1_context *c, const flux1_model *m, golden *g, const char *whe
     assert_true(compare_dump(g->file, dumped, where) >= 4);
     compare_image(g, image, where);
     store_close(dumped);
-    unlink(path);
     flux1_images_free(image, 1);
+}
+
+void run_case(flux1_context *c, const flux1_model *m, golden *g, const char *where)
+{
+    const char *path = scratch_path("goldens.safetensors");
+    run_case_to(c, m, g, where, path);
+    unlink(path);
 }
 
 void run_pipeline(flux1_context *c, const char *pipeline)

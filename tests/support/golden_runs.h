@@ -6,6 +6,8 @@
 
 /* Runs the golden's request and compares; `where` opens every message. */
 void run_case(flux1_context *c, const flux1_model *m, golden *g, const char *where);
+/* The same; what was dumped stays at `path`. */
+void run_case_to(flux1_context *c, const flux1_model *m, golden *g, const char *where, const char *path);
 
 /* All cases of a pipeline in one context. */
 void run_pipeline(flux1_context *c, const char *pipeline);

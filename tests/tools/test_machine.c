@@ -53,7 +53,7 @@ static void faults_are_named(void **state)
         {"{" CHIP "}", "\"mesh\" is missing"},
         {"{\"mesh\": [1, 2]}", "\"memory_bytes\" is missing"},
         {"{\"mesh\": [1], " CHIP "}", "\"mesh\" has 1 numbers, it should have two"},
-        {"{\"mesh\": [0, 2], " CHIP "}", "\"mesh\""},
+        {"{\"mesh\": [0, 2], " CHIP "}", "\"mesh[0]\""},
         {"{\"mesh\": [64, 64], " CHIP ", " PAIR "}", "4096 devices: at most 1024"},
         {"{\"mesh\": [1, 1], \"memory\": 5, " CHIP "}", "unknown key \"memory\"; allowed: name, about, mesh"},
         {"{\"mesh\": [1, 1], \"layout\": \"brick\", " CHIP "}",

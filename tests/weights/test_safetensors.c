@@ -147,11 +147,11 @@ static void members_of_a_wrong_type_are_refused(void **state)
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":4,\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"",
                  "\"shape\" is 4");
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[\"1\"],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"",
-                 "\"shape\"");
+                 "\"shape[0]\"");
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1.5],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"",
-                 "\"shape\"");
+                 "\"shape[0]\"");
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "tensor \"a.w\"",
-                 "\"shape\"");
+                 "\"shape[0]\"");
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,4]}}", 4,
                  "tensor \"a.w\"", "list of 9");
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "tensor \"a.w\"",
@@ -185,7 +185,7 @@ static void overflowing_shapes_are_refused(void **state)
     expect_fault("{\"a.w\":{\"dtype\":\"U8\",\"shape\":[9223372036854775807],\"data_offsets\":[0,4]}}", 4,
                  "tensor \"a.w\"", "needs 9223372036854775807");
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[18446744073709551614],\"data_offsets\":[0,4]}}", 4,
-                 "tensor \"a.w\"", "\"shape\"");
+                 "tensor \"a.w\"", "\"shape[0]\"");
     expect_fault("{\"a.w\":{\"dtype\":\"F32\",\"shape\":[2,9223372036854775807],\"data_offsets\":[0,4]}}", 4,
                  "tensor \"a.w\"", "more elements");
 }
