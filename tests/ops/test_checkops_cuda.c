@@ -237,12 +237,12 @@ static void replayed_steps_give_what_eager_ones_give(void **state)
 {
     (void)state;
     tensor weights[MODEL_BLOCKS];
-    float eager[MODEL_ROWS * MODEL_WIDTH], recorded[MODEL_ROWS * MODEL_WIDTH];
+    float eager[MODEL_ROWS * MODEL_WIDTH], replayed[MODEL_ROWS * MODEL_WIDTH];
     make_weights(weights);
     assert_int_equal(run_model(weights, true, eager), 0);
-    assert_int_equal(run_model(weights, false, recorded),
+    assert_int_equal(run_model(weights, false, replayed),
                      MODEL_STEPS - 2); /* the first runs as it is, the second is recorded */
-    assert_memory_equal(eager, recorded, sizeof eager);
+    assert_memory_equal(eager, replayed, sizeof eager);
     free_weights(weights);
 }
 
