@@ -34,7 +34,7 @@ foreach(how killed stopped versions)
   set_tests_properties(mesh_processes_${how} PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
                        ENVIRONMENT "FLUX1_PLUGINS=${CMAKE_BINARY_DIR};HAS_PLUGIN=${FLUX1_HAS_MPI}")
 endforeach()
-add_test(NAME mesh_processes_network COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/mesh/processes_network.sh $<TARGET_FILE:mesh_processes_scenario>)
+add_test(NAME mesh_processes_network COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/mesh/processes_network.sh $<TARGET_FILE:mesh_processes_scenario>)
 set_tests_properties(mesh_processes_network PROPERTIES TIMEOUT 300 SKIP_RETURN_CODE 77
                      ENVIRONMENT "FLUX1_PLUGINS=${CMAKE_BINARY_DIR};HAS_PLUGIN=${FLUX1_HAS_MPI}")
 
