@@ -54,7 +54,8 @@ FLUX1_API flux1_status flux1_cache_json(flux1_context *context, const char *fold
 
 /* Runs stages at a model's true size with synthetic weights (variant "schnell" or "dev"; stage "all", "clip", "t5",
  * "dit", "vae"), or of a folder's own configs (path not NULL; its weights are used). JSON: seconds a stage, FLOP/s,
- * share of the machine's measured peak, bytes; FLOPs and bytes are sums over all ranks.
+ * share of the machine's measured peak (0 on GPUs and with several processes, whose peak is not measured), bytes;
+ * FLOPs and bytes are sums over all ranks.
  * The file of events has a JSON object a line: first what is planned, then what each rank's operations, collectives,
  * weights and memory take, in order: {"stage", "rank", "event" (compute, collective, weights, memory, order),
  * "operation", "block", "batch", "m", "n", "k", "heads", "flops", "bytes_in", "bytes_out", "bytes_weights",

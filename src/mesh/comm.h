@@ -12,7 +12,8 @@ typedef struct comm_table {
     const char *name; /* "self", "threads", "link", "processes", "dry" */
     /* recv[r] = rank r's send; `bytes` each */
     flux1_status (*all_gather)(comm *c, const void *send, void *recv, size_t bytes);
-    /* recv[i] = Σ over ranks of their send[rank·count + i], in rank order; float32 */
+    /* recv[i] = Σ over ranks of their send[rank·count + i], in rank order; float32. recv has room for (1 + away)·count
+     * values, all of which are written to */
     flux1_status (*reduce_scatter)(comm *c, const float *send, float *recv, size_t count);
     /* Starts receiving `bytes` from rank + distance (on the ring) while this rank's `send` goes to rank − distance.
      * The caller leaves both buffers alone until shift_end. One shift at a time. */
@@ -30,15 +31,16 @@ typedef struct comm_table {
 struct comm {
     const comm_table *fn;
     int size, rank;
+    int away; /* ranks of other processes */
     flux1_error *err;
 };
 
 /* One rank: moves nothing (a gather copies). */
 flux1_status comm_self_create(flux1_error *err, comm **out);
 
-/* A rank of `size` in a dry run: moves nothing. Each call tells o, the rank's dry backend, {EVENT_COLLECTIVE, name of
- * the call, bytes sent, ranks, axis}. axis: "sp", "tp" or "all", a literal. */
-flux1_status comm_dry_create(ops *o, const char *axis, int size, int rank, comm **out);
+/* A rank of `size` in a dry run, `away` of them in other processes: moves nothing. Each call tells o, the rank's dry
+ * backend, {EVENT_COLLECTIVE, name of the call, bytes sent, ranks, axis}. axis: "sp", "tp" or "all", a literal. */
+flux1_status comm_dry_create(ops *o, const char *axis, int size, int rank, int away, comm **out);
 
 /* Ranks that are threads of one process share a group. Destroy it after its communicators. */
 typedef struct comm_group comm_group;

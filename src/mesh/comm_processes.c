@@ -1,7 +1,5 @@
 #include "mesh/comm_processes.h"
 
-#include "base/checked.h"
-
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,8 +30,6 @@ typedef struct span_comm {
     size_t bytes;
     int distance;
     unsigned long round;
-    float *stage; /* what other processes add */
-    size_t stage_count;
 } span_comm;
 
 static span_comm *self(comm *c) { return (span_comm *)c; }
@@ -176,31 +172,16 @@ static flux1_status span_all_gather(comm *c, const void *send, void *recv, size_
 
 /* ---- reduce_scatter ---- */
 
-static flux1_status reserve_stage(comm *c, size_t count)
-{
-    span_comm *s = self(c);
-    size_t bytes;
-    if (count <= s->stage_count)
-        return FLUX1_OK;
-    float *larger = size_mul(count, sizeof *larger, &bytes) ? malloc(bytes) : NULL;
-    if (!larger)
-        return error_oom(c->err, count, "what other processes add");
-    free(s->stage);
-    s->stage = larger;
-    s->stage_count = count;
-    return FLUX1_OK;
-}
-
-/* Each rank's part goes to its owner, which adds them up in rank order: the same sum as within one process. */
+/* Each rank's part goes to its owner, behind the room for its sum, and is added there in rank order: the same sum as
+ * within one process. */
 static flux1_status span_reduce_scatter(comm *c, const float *send, float *recv, size_t count)
 {
     span_group *g = self(c)->group;
     const member *me = &g->rank[c->rank];
-    TRY(reserve_stage(c, count * (size_t)(c->size - me->count)));
-    const float *stage = self(c)->stage;
+    float *stage = recv + count;
     for (int r = 0, at = 0; r < c->size; r++)
         if (!is_here(g, r))
-            receive_from(c, r, self(c)->stage + (size_t)at++ * count, count * sizeof *recv);
+            receive_from(c, r, stage + (size_t)at++ * count, count * sizeof *recv);
     for (int i = 1; i < c->size; i++) { /* not all to rank 0 first */
         int r = (c->rank + i) % c->size;
         if (!is_here(g, r))
@@ -293,11 +274,7 @@ static void span_shift_moved(comm *c, double *first, double *last)
     *last = self(c)->moving.last;
 }
 
-static void span_destroy(comm *c)
-{
-    free(self(c)->stage);
-    free(c);
-}
+static void span_destroy(comm *c) { free(c); }
 
 static const comm_table span_table = {"processes",    span_all_gather, span_reduce_scatter, span_shift_begin,
                                       span_shift_end, span_abort,      span_destroy,        span_shift_moved};
@@ -308,6 +285,7 @@ flux1_status comm_processes_create(span_group *g, int rank, flux1_error *err, co
     if (!c)
         return error_oom(err, sizeof *c, "a communicator");
     c->head = (comm){.fn = &span_table, .size = g->size, .rank = rank, .err = err};
+    c->head.away = g->size - g->rank[rank].count;
     c->group = g;
     *out = &c->head;
     return FLUX1_OK;

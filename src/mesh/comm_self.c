@@ -91,12 +91,13 @@ static flux1_status dry_shift_end(comm *c) { return told(c, "shift_end", 0, fals
 static const comm_table dry_table = {"dry",         dry_all_gather, dry_reduce_scatter, dry_shift_begin,
                                      dry_shift_end, nobody_to_tell, plain_destroy,      NULL};
 
-flux1_status comm_dry_create(ops *o, const char *axis, int size, int rank, comm **out)
+flux1_status comm_dry_create(ops *o, const char *axis, int size, int rank, int away, comm **out)
 {
     dry_comm *c = malloc(sizeof *c);
     if (!c)
         return error_oom(o->err, sizeof *c, "a communicator");
-    *c = (dry_comm){.head = {.fn = &dry_table, .size = size, .rank = rank, .err = o->err}, .o = o, .axis = axis};
+    *c = (dry_comm){
+        .head = {.fn = &dry_table, .size = size, .rank = rank, .away = away, .err = o->err}, .o = o, .axis = axis};
     *out = &c->head;
     return FLUX1_OK;
 }

@@ -14,16 +14,32 @@ static void destroy_comms(mesh *m)
     }
 }
 
-/* How many ranks share the threads of that rank's process. */
-static int sharing(const mesh_device *d, const mesh *m)
+/* The ranks that are in one process with this one. */
+static cut together(const mesh_device *d, const mesh *m)
 {
-    if (!d->processes)
-        return m->ranks;
-    int first, count = 0, i = 0;
-    do
-        processes_ranks(d->processes, i++, m->ranks, &first, &count);
-    while (m->rank >= first + count);
-    return count;
+    int first = 0, count = m->ranks, i = 0;
+    if (d->processes)
+        do
+            processes_ranks(d->processes, i++, m->ranks, &first, &count);
+        while (m->rank >= first + count);
+    return (cut){first, count};
+}
+
+/* Of the ranks first, first + step … (`size`), those in other processes. */
+static int away(cut here, int first, int step, int size)
+{
+    int n = 0;
+    for (int r = first; size-- > 0; r += step)
+        n += r < here.begin || r >= here.begin + here.count;
+    return n;
+}
+
+static flux1_status create_comms(mesh *m, cut here)
+{
+    int of_sp = away(here, m->tp_rank, m->tp, m->sp), of_tp = away(here, m->sp_rank * m->tp, 1, m->tp);
+    TRY(comm_dry_create(m->o, "sp", m->sp, m->sp_rank, of_sp, &m->sp_comm));
+    TRY(comm_dry_create(m->o, "tp", m->tp, m->tp_rank, of_tp, &m->tp_comm));
+    return comm_dry_create(m->o, "all", m->ranks, m->rank, away(here, 0, 1, m->ranks), &m->all);
 }
 
 flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, mesh_body *body, void *arg,
@@ -34,11 +50,10 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
     mesh_set_rank(&m, c, rank);
     ops_config config = d->config;
     config.err = err;
-    config.threads = (int)i64_max(1, config.threads / sharing(d, &m));
+    const cut here = together(d, &m);
+    config.threads = (int)i64_max(1, config.threads / here.count);
     TRY_CLEANUP(ops_dry_create(&config, d->kind->sizing, &m.o));
-    TRY_CLEANUP(comm_dry_create(m.o, "sp", m.sp, m.sp_rank, &m.sp_comm));
-    TRY_CLEANUP(comm_dry_create(m.o, "tp", m.tp, m.tp_rank, &m.tp_comm));
-    TRY_CLEANUP(comm_dry_create(m.o, "all", m.ranks, m.rank, &m.all));
+    TRY_CLEANUP(create_comms(&m, here));
     TRY_CLEANUP(body(arg, &m));
     *count = *ops_dry_count(m.o);
 cleanup:

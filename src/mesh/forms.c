@@ -177,7 +177,7 @@ static flux1_status scatter_rows(mesh *m, act partial, const act gate[2], act x)
     void *send, *recv;
     act sum;
     TRY(ops_exchange(o, s.bytes * (size_t)s.size, &send));
-    TRY(ops_exchange(o, s.bytes, &recv));
+    TRY(ops_exchange(o, s.bytes * (size_t)(1 + c->away), &recv));
     for (int r = 0; r < s.size; r++)
         for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
             cut theirs = share_rows(&s, r, p);

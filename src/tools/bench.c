@@ -1,6 +1,5 @@
 /* flux1 bench: the stages at true size, planned, and timed beside the machine's own multiply-add peak, which is
  * measured in the same run. */
-#include "pipeline/team.h"
 #include "pipeline/text_to_image.h"
 
 #include "base/checked.h"
@@ -49,15 +48,16 @@ static void peak_task(void *arg, int64_t index, int worker)
     job->rate[index] = job->one(0.2);
 }
 
-/* FLOP/s of all threads together in register-only multiply-adds of this arithmetic; 0 where it cannot be measured. */
+/* FLOP/s of all threads together in register-only multiply-adds of this arithmetic; 0 where it cannot be measured, as
+ * on the hosts of other processes. */
 static flux1_status measure_peak(flux1_context *c, double *rate)
 {
     const char *isa = ops_cpu_isa();
     *rate = 0;
-    if (c->device.device->info.memory)
-        return FLUX1_OK; /* its peak takes its own libraries to reach: bench/ */
+    if (c->device.device->info.memory || c->processes)
+        return FLUX1_OK; /* a GPU's peak takes its own libraries to reach: bench/ */
     bool bf16 = c->device.config.arithmetic == DTYPE_BF16 && ops_cpu_multiplies_bf16();
-    int ranks = (int)team_ranks(c).count, each = c->device.config.threads / ranks; /* a rank has one thread at least */
+    int ranks = mesh_ranks(&c->mesh), each = c->device.config.threads / ranks; /* a rank has one thread at least */
     int threads = (int)i64_min((int64_t)ranks * (each > 1 ? each : 1), 256);
     peak_job job = {.one = bf16 ? peak_avx512bf16 : strncmp(isa, "avx512", 6) == 0 ? peak_avx512 : peak_avx2};
     pool *workers;
@@ -66,7 +66,6 @@ static flux1_status measure_peak(flux1_context *c, double *rate)
     pool_destroy(workers);
     for (int i = 0; i < threads; i++)
         *rate += job.rate[i];
-    *rate *= (double)mesh_ranks(&c->mesh) / ranks; /* what this process has, the others have too */
     return FLUX1_OK;
 }
 

@@ -64,9 +64,11 @@ static flux1_status everything(record *r, mesh *m, comm *c, memory *x)
         note(r, m->rank, x->recv, n * BYTES[i] + 16); /* and nothing beyond */
     }
     for (size_t i = 0; i < sizeof COUNTS / sizeof *COUNTS; i++, turn++) {
-        prepare(x, m, n * COUNTS[i], COUNTS[i], turn);
+        size_t room = (size_t)(1 + c->away) * COUNTS[i];
+        prepare(x, m, n * COUNTS[i], room, turn);
         TRY(c->fn->reduce_scatter(c, x->send, x->recv, COUNTS[i]));
-        note(r, m->rank, x->recv, COUNTS[i] * sizeof(float) + 16);
+        note(r, m->rank, x->recv, COUNTS[i] * sizeof(float));
+        note(r, m->rank, x->recv + room, 16);
     }
     for (size_t i = 0; i < sizeof DISTANCES / sizeof *DISTANCES * 2; i++, turn++) {
         size_t bytes = i % 2 ? 5003 : 40000;
@@ -159,6 +161,44 @@ static void every_exchange_is_that_of_one_process(void **state)
     }
 }
 
+typedef struct elsewhere {
+    int of[RANKS_MAX][3]; /* ranks of other processes in each of a rank's communicators */
+} elsewhere;
+
+static flux1_status elsewhere_body(void *arg, mesh *m)
+{
+    comm *comms[] = {m->sp_comm, m->tp_comm, m->all};
+    elsewhere *e = arg;
+    for (int i = 0; i < 3; i++)
+        e->of[m->rank][i] = comms[i]->away;
+    return FLUX1_OK;
+}
+
+/* A plan has room for what the others send: it knows how many they are. */
+static void a_dry_run_knows_which_ranks_are_elsewhere(void **state)
+{
+    (void)state;
+    for (size_t s = 0; s < sizeof SHAPES / sizeof *SHAPES; s++) {
+        place p;
+        elsewhere real = {0}, planned = {0};
+        ops_count count;
+        mesh_config c;
+        int first, here;
+        assert_int_equal(mesh_parse(SHAPES[s], NULL, NULL, &c, NULL), FLUX1_OK);
+        if (!enough_ranks(&c))
+            continue;
+        place_open(SHAPES[s], test_processes, &p);
+        assert_int_equal(run_order(p.session, elsewhere_body, &real, &p.err), FLUX1_OK);
+        processes_ranks(test_processes, processes_index(test_processes), mesh_ranks(&c), &first, &here);
+        for (int r = first; r < first + here; r++) {
+            assert_int_equal(mesh_dry_run(&c, &p.device, r, elsewhere_body, &planned, &count, &p.err), FLUX1_OK);
+            assert_memory_equal(planned.of[r], real.of[r], sizeof real.of[r]);
+            assert_int_equal(real.of[r][2], mesh_ranks(&c) - here);
+        }
+        place_close(&p);
+    }
+}
+
 /* A rank that computes for a while finds its neighbour's data there: it hardly waits for the shift's end. */
 typedef struct overlap {
     double waited[RANKS_MAX];
@@ -216,6 +256,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_exchange_is_that_of_one_process),
+        cmocka_unit_test(a_dry_run_knows_which_ranks_are_elsewhere),
         cmocka_unit_test(a_shift_moves_while_ranks_compute),
     };
     test_processes = processes_start("1");

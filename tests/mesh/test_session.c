@@ -157,7 +157,7 @@ static flux1_status reduce(job *j, mesh *m, comm *c)
     float n = (float)c->size, want = n * (n + 1) / 2 + 10 * n * (float)c->rank;
     TRY(put(m, (float)c->rank + 1, c->size, &mine));
     TRY(ops_exchange(m->o, sizeof(float) * (size_t)c->size, &send));
-    TRY(ops_exchange(m->o, sizeof(float), &recv));
+    TRY(ops_exchange(m->o, sizeof(float) * (size_t)(1 + c->away), &recv));
     TRY(ops_pack(m->o, mine, 0, c->size, send));
     TRY(next_call(j, m));
     TRY(c->fn->reduce_scatter(c, send, recv, 1));
