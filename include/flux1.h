@@ -149,7 +149,8 @@ FLUX1_API flux1_status flux1_context_get_info(flux1_context *context, flux1_cont
 
 /* In all processes but the first (flux1_context_params.processes): carries out what the first one's calls ask of this
  * process, until that one destroys its context (FLUX1_OK), or a process is gone (FLUX1_ERR_COMM; the message is ""
- * where the first process is there to tell it). Models are opened at the first process's paths. */
+ * where another process tells it: the first, or if that is gone one of the others). Models are opened at the first
+ * process's paths. */
 FLUX1_API flux1_status flux1_context_follow(flux1_context *context);
 
 /* Asks the call running on this context to stop; it returns FLUX1_ERR_CANCELLED soon. With no call running it does

@@ -8,12 +8,14 @@
 #include <unistd.h>
 
 /* There is one standard error in a process. */
-static bool quiet_mode, muted, line_shown;
+static bool quiet_mode, muted, told, line_shown;
 static char subject[80];
 
 void console_quiet(bool quiet) { quiet_mode = quiet; }
 
 void console_mute(bool mute) { muted = mute; }
+
+bool console_has_told(void) { return told; }
 
 void console_subject(const char *text) { snprintf(subject, sizeof subject, "%s", text ? text : ""); }
 
@@ -52,6 +54,7 @@ static void print_line(const char *about, const char *format, va_list ap)
 void print_error(const char *format, ...)
 {
     va_list ap;
+    told = told || !muted;
     va_start(ap, format);
     print_line(subject, format, ap);
     va_end(ap);

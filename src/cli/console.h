@@ -13,6 +13,8 @@ void console_quiet(bool quiet);
 
 /* From here on nothing is printed to standard error, errors included: another process says it. */
 void console_mute(bool mute);
+/* Whether an error was printed. */
+bool console_has_told(void);
 
 /* Put in front of each error from here on ("standard input, line 3: "); NULL: nothing. */
 void console_subject(const char *subject);

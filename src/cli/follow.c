@@ -2,7 +2,6 @@
 #include "cli/launch.h"
 
 #include "cli/console.h"
-#include "cli/launcher.h"
 
 #include <signal.h>
 #include <unistd.h>
@@ -32,8 +31,7 @@ int launch_follow(const options *opt)
         status = cannot_join(context, st);
     else if ((st = flux1_context_follow(context)) != FLUX1_OK) {
         status = EXIT_FAILED;
-        /* one is enough to tell that the first is gone */
-        console_mute(launcher_process() != 1 || !flux1_context_message(context)[0]);
+        console_mute(!flux1_context_message(context)[0]); /* one is enough to tell that the first is gone */
         report(context, st);
     }
     flux1_context_destroy(context);

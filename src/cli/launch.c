@@ -3,8 +3,10 @@
 #include "base/file.h"
 #include "cli/console.h"
 #include "cli/launcher.h"
+#include "cli/relay.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,10 +20,8 @@
 
 extern char **environ;
 
-/* Set for the processes that --launch starts, which have the same options: the path of an empty file, which the first
- * of them removes where it is on the same host. */
+/* Set for the processes that --launch starts, which have the same options. */
 #define LAUNCHED "FLUX1_LAUNCHED"
-#define MARK "/tmp/flux1-launch-"
 enum { ARGUMENTS = 32, VARIABLES = 32 }; /* of mpirun's own; that are passed on */
 
 typedef struct command_line {
@@ -57,7 +57,7 @@ static void add_variables(command_line *c, char (*names)[64], size_t room)
 }
 
 /* Ranks may be more than cores: they are not bound to any and do not spin while they wait. -q: what mpirun has to say
- * of a process that failed, flux1 has said better; but of hosts it cannot reach flux1 knows nothing. */
+ * flux1 says in one sentence. */
 static bool make_command(const options *opt, int processes, int argc, char **argv, command_line *c)
 {
     static const char *const always[] = {
@@ -71,14 +71,12 @@ static bool make_command(const options *opt, int processes, int argc, char **arg
     if (n > 0)
         program[n] = '\0';
     snprintf(number, sizeof number, "%d", processes);
-    add_words(c, (const char *const[]){"mpirun", "-n", number, NULL});
+    add_words(c, (const char *const[]){"mpirun", "-q", "-n", number, NULL});
     add_words(c, always);
     if (geteuid() == 0)
         add_word(c, "--allow-run-as-root");
     if (opt->values[OPT_HOSTFILE].given)
         add_words(c, (const char *const[]){"--hostfile", opt->values[OPT_HOSTFILE].text, NULL});
-    else
-        add_word(c, "-q");
     add_variables(c, names, VARIABLES);
     add_word(c, n > 0 ? program : argv[0]);
     for (int i = 1; i < argc; i++)
@@ -117,7 +115,7 @@ static bool reads_input(const options *opt)
 
 /* In the child. In a group of its own the terminal's Ctrl-C does not reach it; but there it could not read from the
  * terminal. */
-static void become_mpirun(const options *opt, const command_line *c, const char *mark)
+static void become_mpirun(const options *opt, const command_line *c, int errors)
 {
     bool input = reads_input(opt);
 #ifdef __linux__
@@ -125,79 +123,135 @@ static void become_mpirun(const options *opt, const command_line *c, const char 
 #endif
     if (!input || !isatty(STDIN_FILENO))
         setpgid(0, 0);
-    if (input || freopen("/dev/null", "r", stdin))
+    if (dup2(errors, STDERR_FILENO) >= 0 && (input || freopen("/dev/null", "r", stdin)))
         execvp(c->word[0], c->word);
-    int why = errno;
-    unlink(mark); /* what is wrong is said here */
-    if (why == ENOENT)
+    if (errno == ENOENT)
         print_error("--launch needs Open MPI's mpirun, which is not installed (Debian: apt-get install openmpi-bin)");
     else
-        print_error("mpirun cannot be started: %s", strerror(why));
+        print_error("mpirun cannot be started: %s", strerror(errno));
+    relay_tell_end(EXIT_FAILED, true);
     _exit(EXIT_FAILED);
 }
 
-/* Before all processes are there, mpirun passes nothing on: it is asked again and again, then made to end them. */
-static void ask(pid_t child, int tries)
+/* mpirun. In naps: how long it has run, how long ago the user wanted an end, a process had failed or START was over. */
+typedef struct run {
+    pid_t pid;
+    bool late;
+    int naps, asked, ended;
+} run;
+
+/* Waits of NAP ms, counted. For a host that does not answer ssh waits two minutes, mpirun for ever. */
+enum { NAP = 50, SECOND = 1000 / NAP, ASK_AGAIN = SECOND / 2 };
+enum { START = 60 * SECOND, ANSWER = 8 * SECOND, GRACE = 2 * SECOND, FORCE = 3 * SECOND };
+
+/* SIGTERM first, on which mpirun ends what it has started; for what is behind a broken network it waits. */
+static void force(const run *m, int naps)
 {
-    enum { AGAIN = 10, PATIENCE = 160 };
-    if (tries % AGAIN == 0)
-        kill(child, tries < PATIENCE ? SIGUSR1 : SIGTERM);
+    if (naps == 0)
+        kill(m->pid, SIGTERM);
+    if (naps >= FORCE) {
+        kill(-m->pid, SIGKILL); /* with its ssh, if it has a group */
+        kill(m->pid, SIGKILL);
+    }
 }
 
-/* The exit status of flux1, as mpirun hands it on. A signal that comes right before a wait must not be lost: so it
- * sleeps. */
-static int wait_for(pid_t child)
+/* After each nap. Before all processes are there, mpirun passes no signal on: it is asked again and again. */
+static void hurry(run *m, const relay *r)
 {
-    const struct timespec nap = {.tv_nsec = 50000000};
-    int how = 0, tries = 0;
-    pid_t ended;
-    while ((ended = waitpid(child, &how, WNOHANG)) == 0) {
-        if (asked)
-            ask(child, tries++);
+    m->late = m->late || (!r->started && m->naps > START);
+    if (r->ended || m->late)
+        force(m, m->ended++ - (m->late ? 0 : GRACE));
+    else if (asked && m->asked >= ANSWER)
+        force(m, m->asked++ - ANSWER);
+    else if (asked && m->asked++ % ASK_AGAIN == 0)
+        kill(m->pid, SIGUSR1);
+    m->naps++;
+}
+
+static void pause_and_pass(relay *r)
+{
+    const struct timespec nap = {.tv_nsec = NAP * 1000000L};
+    if (r->from < 0)
         nanosleep(&nap, NULL);
+    else
+        relay_pass(r, NAP);
+}
+
+/* Naps are counted by the clock, since one ends early when there is something to pass on. */
+static long long now_naps(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (long long)t.tv_sec * SECOND + t.tv_nsec / (NAP * 1000000L);
+}
+
+/* The exit status of flux1: as its first process has told it, or as mpirun hands it on. A signal that comes right
+ * before a wait must not be lost: so there are naps. */
+static int wait_for(run *m, relay *r)
+{
+    long long before = now_naps();
+    int how = 0;
+    pid_t ended;
+    while ((ended = waitpid(m->pid, &how, WNOHANG)) == 0) {
+        pause_and_pass(r);
+        for (; before < now_naps(); before++)
+            hurry(m, r);
     }
-    if (ended < 0)
-        return EXIT_FAILED;
-    int status = WIFEXITED(how) ? WEXITSTATUS(how) : EXIT_FAILED;
-    if (asked && status != EXIT_DONE && status != EXIT_INTERRUPTED) { /* before the first process could say so */
-        print_error("interrupted");
+    for (int i = 0; i < 4 && r->from >= 0; i++) /* an ssh that is left over may keep it open */
+        relay_pass(r, NAP);
+    int status = r->ended ? r->status : ended > 0 && WIFEXITED(how) ? WEXITSTATUS(how) : EXIT_FAILED;
+    if (asked && status != EXIT_DONE && status != EXIT_INTERRUPTED && !r->silent) {
+        print_error("interrupted"); /* before the first process could say so */
         return EXIT_INTERRUPTED;
     }
     return status > EXIT_INTERRUPTED ? EXIT_FAILED : status; /* a process was killed: the first one has said so */
 }
 
+static void explain_start(const options *opt, const run *m, int processes, const char *program)
+{
+    const option_value *hosts = &opt->values[OPT_HOSTFILE];
+    if (!hosts->given)
+        print_error("mpirun could not start flux1; to see why: mpirun -n %d %s --version", processes, program);
+    else
+        print_error(
+            "mpirun %s start flux1 on the hosts of %s: check that each answers \"ssh HOST %s --version\" without "
+            "a password, and that they reach each other",
+            m->late ? "did not within 60 s" : "could not", hosts->text, program);
+}
+
 static int start(const options *opt, int processes, int argc, char **argv)
 {
-    char mark[] = MARK "XXXXXX";
     command_line c;
-    int file = mkstemp(mark);
-    if (file < 0 || setenv(LAUNCHED, mark, 1) != 0 || !make_command(opt, processes, argc, argv, &c)) {
-        print_error("mpirun cannot be started: %s: %s", mark, strerror(errno));
+    int ends[2];
+    if (pipe(ends) != 0 || setenv(LAUNCHED, "1", 1) != 0 || !make_command(opt, processes, argc, argv, &c)) {
+        print_error("mpirun cannot be started: %s", strerror(errno));
         return EXIT_FAILED;
     }
-    close(file);
+    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
+    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
     fflush(NULL);
-    pid_t child = fork();
-    if (child == 0)
-        become_mpirun(opt, &c, mark);
-    runner = (sig_atomic_t)child;
+    run m = {.pid = fork()};
+    if (m.pid == 0)
+        become_mpirun(opt, &c, ends[1]);
+    close(ends[1]);
+    relay r = {.from = ends[0]};
+    runner = (sig_atomic_t)m.pid;
     watch();
-    int status = child > 0 ? wait_for(child) : EXIT_FAILED;
-    bool started = unlink(mark) != 0;
-    if (child < 0)
+    int status = m.pid > 0 ? wait_for(&m, &r) : EXIT_FAILED;
+    if (m.pid < 0)
         print_error("mpirun cannot be started: %s", strerror(errno));
-    else if (status == EXIT_FAILED && !started && !opt->values[OPT_HOSTFILE].given)
-        print_error("mpirun could not start flux1; to see why: mpirun -n %d %s --version", processes, argv[0]);
+    else if (status == EXIT_FAILED && !r.started)
+        explain_start(opt, &m, processes, argv[0]);
+    if (r.from >= 0)
+        close(r.from);
     free(c.word);
     return status;
 }
 
-/* By the first process: it is there, and tells what happens. */
-static void remove_mark(void)
+void launch_tell_end(int status)
 {
-    const char *mark = getenv(LAUNCHED);
-    if (mark && launcher_process() == 0 && strncmp(mark, MARK, strlen(MARK)) == 0)
-        unlink(mark);
+    if (getenv(LAUNCHED))
+        relay_tell_end(status, console_has_told());
 }
 
 /* Ranks of the mesh, from a context that is closed again: what it refuses is refused before mpirun starts. */
@@ -243,7 +297,8 @@ static int launch(const options *opt, int argc, char **argv)
 bool launch_run(const options *opt, int argc, char **argv, int *status)
 {
     const option_value *v = opt->values;
-    remove_mark();
+    if (getenv(LAUNCHED) && launcher_process() == 0)
+        relay_tell_start();
     bool wanted = v[OPT_LAUNCH].given || v[OPT_HOSTFILE].given || v[OPT_PROCESSES].given;
     if (wanted && !getenv(LAUNCHED)) {
         *status = launch(opt, argc, argv);

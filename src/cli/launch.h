@@ -13,4 +13,7 @@ bool launch_run(const options *opt, int argc, char **argv, int *status);
  * loses the others. */
 int launch_follow(const options *opt);
 
+/* A process of several that ends after a failure: tells the flux1 that has started mpirun, if one has. */
+void launch_tell_end(int status);
+
 #endif

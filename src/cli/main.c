@@ -102,6 +102,7 @@ int main(int argc, char **argv)
         status = IN_PROCESSES & 1u << cmd && launcher_process() > 0 ? launch_follow(&opt) : runs[cmd](&opt);
     if (launcher_processes() > 1 && status != EXIT_DONE) {
         fflush(NULL);
+        launch_tell_end(status);
         _exit(status); /* after a failure MPI's end may wait for processes that are gone */
     }
     return status;

@@ -6,6 +6,7 @@
 #include "pipeline/team.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* A session that the leader has taken, and what a batch has left there. */
 typedef struct member {
@@ -219,11 +220,22 @@ static void carry_out(follower *f, parcel *p)
     }
 }
 
+/* The leader tells what has happened; if it is gone itself, one other does: not on its host, if there is one elsewhere,
+ * since the host may be gone with it. */
+static bool tells(const processes *p)
+{
+    const char *host = processes_info(p, 0)->host;
+    int first = 1;
+    while (first < processes_count(p) && strcmp(processes_info(p, first)->host, host) == 0)
+        first++;
+    return processes_index(p) == (first < processes_count(p) ? first : 1);
+}
+
 static flux1_status wait_for_order(flux1_context *c, const void **bytes, size_t *size)
 {
     flux1_status st = processes_next(c->processes, bytes, size, &c->error);
-    if (st != FLUX1_OK && processes_lost(c->processes) != 0)
-        c->error.message[0] = '\0'; /* the leader is there, and tells it */
+    if (st != FLUX1_OK && (processes_lost(c->processes) != 0 || !tells(c->processes)))
+        c->error.message[0] = '\0';
     return st;
 }
 

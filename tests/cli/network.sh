@@ -4,6 +4,7 @@
 # that cannot be reached. Exit status 77 where there can be no such hosts.
 . "$(dirname "$0")/lib.sh"
 . "$(dirname "$0")/../support/hosts.sh"
+[ "${HAS_PLUGIN:-OFF}" = ON ] || { echo "skipped: this build has no plug-in for MPI"; exit 77; }
 why=$(hosts_possible) || { echo "skipped: $why"; exit 77; }
 trap 'hosts_down; chmod -R u+w "$work" 2>/dev/null; rm -rf "$work"' EXIT
 
@@ -30,12 +31,59 @@ same() { # mesh, file, what
 
 steps() { echo -m "$tiny" -p x -S 1 -W 128 -H 128 -s "$1"; }
 
-ends_with() { # seconds, pattern, what: after a failure at $failed_at
-    local took=$((SECONDS - failed_at))
-    [ "$status" -ne 0 ] || fail "$3: exit status 0"
-    [ "$took" -le "$1" ] || fail "$3: it took $took s to end, at most $1 are allowed"
-    grep -Eiq "$2" ../err || fail "$3: the sentence does not match /$2/"
+# ---- what ends all of them: begin, break something, expect_end
+
+file() { hosts_file "$1"; }
+ours() { # processes of flux1 on all hosts
+    local k
+    for ((k = 1; k <= hosts_count; k++)); do hosts_pids $k "$(readlink -f "$FLUX1")"; done
+}
+
+now() { date +%s%3N; }
+
+begin() { # slots, launch|mpirun, flux1's arguments; returns in the middle of the steps
+    local slots=$1 how=$2 try
+    shift 2
+    : >../err
+    if [ "$how" = launch ]; then
+        hosts_on 1 "$FLUX1" "$@" --hostfile "$(file "$slots")" --processes $((slots * hosts_count)) >../out 2>../err </dev/null &
+    else
+        hosts_mpirun "$slots" "$FLUX1" "$@" >../out 2>../err </dev/null &
+    fi
+    job=$!
+    for ((try = 0; try < 600; try++)); do
+        grep -q 'text encoders' ../err && break
+        sleep 0.1
+    done
+    sleep 0.5
+    began=$(now)
+}
+
+expect_end() { # seconds, pattern, what: no process of ours is left in time, nor a picture; one sentence was printed
+    local took limit=$(($1 * 1000))
+    while [ -n "$(ours)" ] && [ $(($(now) - began)) -lt $((limit + 20000)) ]; do sleep 0.1; done
+    took=$(($(now) - began))
+    echo "$3: ended after $took ms"
+    [ $took -le $limit ] || fail "$3: processes were left for $took ms: $(ours)"
+    sleep 0.3
+    grep '^flux1: ' ../err | grep -vE 'load: |text encoders: |denoise: ' >../said
+    [ "$(wc -l <../said)" = 1 ] || fail "$3: $(wc -l <../said) sentences"
+    grep -Eq "$2" ../said || fail "$3: the sentence does not match /$2/"
     absent x.png
+}
+
+expect_exit() { # status, what: of flux1, which has started mpirun
+    wait $job
+    status=$?
+    expect_status "$1" "$2"
+    grep -Eq 'ORTE|mpirun noticed' ../err && fail "$2: mpirun has its say too"
+}
+
+endless() { echo generate -m "$tiny" -p x -S 1 -s 10000 -W 256 -H 256 -o x.png --mesh "$1"; }
+
+again() { # hosts as they were
+    hosts_down
+    hosts_up "$@"
 }
 
 # ---- two hosts
@@ -84,24 +132,74 @@ same 2x1 x.png "links that drop packets"
 hosts_limit 1 1gbit
 hosts_limit 2 1gbit
 
-# a host that is silent, and a process that is killed
-(sleep 3; hosts_link 2 down) &
-failed_at=$((SECONDS + 3))
-on_hosts 1 generate -m "$tiny" -p x -S 1 -s 10000 -W 256 -H 256 --mesh 2x1 -o x.png
-ends_with 35 'rank 1 .*h2' "a silent host"
-hosts_down
-hosts_up 2 1gbit
-(sleep 3; ip netns pids "$(hosts_ns 2)" | xargs -r kill -9) &
-failed_at=$((SECONDS + 3))
-on_hosts 1 generate -m "$tiny" -p x -S 1 -s 10000 -W 256 -H 256 --mesh 2x1 -o x.png
-ends_with 10 'rank 1 .*h2' "a host whose processes are killed"
+for how in mpirun launch; do
+    begin 1 $how $(endless 2x1)
+    hosts_link 2 down
+    expect_end 30 'rank 1 .*host h2.* silent for 20 s' "$how: a silent host"
+    [ $how = mpirun ] || expect_exit 1 "$how: a silent host"
+    again 2 1gbit
+    begin 2 $how $(endless 2x2)
+    hosts_link 2 down
+    expect_end 30 'rank [23] .*host h2.* silent for 20 s' "$how: a silent host, two processes each"
+    [ $how = mpirun ] || expect_exit 1 "$how: a silent host, two processes each"
+    again 2 1gbit
+    begin 1 $how $(endless 2x1)
+    hosts_kill 2
+    expect_end 10 'rank 1 .*host h2' "$how: a host whose processes are killed"
+    [ $how = mpirun ] || expect_exit 1 "$how: a host whose processes are killed"
+    again 2 1gbit
+    begin 1 $how $(endless 2x1)
+    hosts_pids 2 "$(readlink -f "$FLUX1")" | xargs kill -9
+    expect_end 10 'rank 1 .*host h2.* has ended' "$how: a process that is killed"
+    [ $how = mpirun ] || expect_exit 1 "$how: a process that is killed"
+    again 2 1gbit
+done
 
-# a host that does not answer
+# the user ends it
+for signal in INT TERM; do
+    begin 1 launch $(endless 2x1)
+    kill -$signal $job
+    expect_end 10 'interrupted' "SIG$signal"
+    expect_exit 130 "SIG$signal"
+done
+
+# a batch: what was finished before a host is gone stays, and the rest is not tried
+for n in 1 2 3 4 5 6; do
+    steps=$((n < 3 ? 1 : 10000))
+    printf '{"prompt": "x", "seed": 1, "steps": %d, "width": 128, "height": 128, "output": "b%d.png"}\n' $steps $n
+done >../lines
+hosts_on 1 "$FLUX1" generate -m "$tiny" --mesh 2x1 --jsonl --hostfile "$(file 1)" <../lines >../out 2>../err &
+job=$!
+for ((try = 0; try < 300; try++)); do
+    [ ! -f b2.png ] || break
+    sleep 0.1
+done
+sleep 1
+began=$(now)
+hosts_kill 2
+expect_end 10 'line 3: rank 1 .*host h2' "a batch whose host is killed"
+expect_exit 1 "a batch whose host is killed"
+exists b1.png
+exists b2.png
+cmp -s b1.png b2.png || fail "pictures of a batch that ends early differ"
+rm -f b1.png b2.png
+nothing_left "a batch that ends early"
+
+# a host that does not answer: long (as ssh waits), or at once
+again 2 1gbit
 hosts_link 2 down
-failed_at=$SECONDS
-on_hosts 1 generate $(steps 3) --mesh 2x1 -o x.png
-[ "$status" -ne 0 ] || fail "a host that cannot be reached: exit status 0"
-[ $((SECONDS - failed_at)) -le 60 ] || fail "a host that cannot be reached: it took $((SECONDS - failed_at)) s to say so"
+began=$(now)
+hosts_on 1 "$FLUX1" $(endless 2x1) --hostfile "$(file 1)" >../out 2>../err </dev/null &
+job=$!
+sleep 0.3
+expect_end 65 'hosts of .*"ssh HOST .* --version"' "a host that does not answer"
+expect_exit 1 "a host that does not answer"
+began=$(now)
+HOSTS_AGENT=false hosts_on 1 "$FLUX1" $(endless 2x1) --hostfile "$(file 1)" >../out 2>../err </dev/null &
+job=$!
+sleep 0.3
+expect_end 10 'hosts of .*"ssh HOST .* --version"' "a host that refuses"
+expect_exit 1 "a host that refuses"
 hosts_down
 
 # ---- four hosts
