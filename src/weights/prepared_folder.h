@@ -58,8 +58,9 @@ bool prepared_still_there(int fd, const char *path);
 /* Removes a file unless it is in use; false: it was, or it cannot be removed. */
 bool prepared_remove(const char *folder, const char *name);
 
-/* Removes what killed processes have left (not in the last minute: it may be about to be locked), and then, while the entries and `more` bytes exceed the limit, the entry
- * that was used longest ago. False if `more` bytes do not fit even so. */
+/* Removes what killed processes have left (not in the last minute: it may be about to be locked), and then, while the
+ * entries and `more` bytes exceed the limit, the entry that was used longest ago. False if `more` bytes do not fit even
+ * so. */
 bool prepared_make_room(prepared_folder *f, uint64_t more);
 
 #endif
