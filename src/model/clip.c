@@ -45,7 +45,6 @@ static flux1_status load_layer(loader *l, const clip_config *c, int64_t i, clip_
 static flux1_status load(loader *l, clip *model)
 {
     const clip_config *c = &model->config;
-    l->made = &model->blocks;
     TRY(load_block(l, "text_model.embeddings"));
     model->embeddings = l->block;
     TRY(load_table(l, "text_model.embeddings.token_embedding.weight", c->vocab, c->hidden, &model->tokens));
@@ -63,7 +62,6 @@ static flux1_status load(loader *l, clip *model)
 flux1_status clip_create(loader *l, const clip_config *c, clip **out)
 {
     mesh flat = mesh_flat(l->m);
-    loader flat_loader = *l;
     clip *model = calloc(1, sizeof *model + (size_t)c->layers * sizeof model->layer[0]);
     if (!model || !(model->names = calloc((size_t)c->layers + 1, sizeof *model->names))) {
         free(model);
@@ -71,6 +69,8 @@ flux1_status clip_create(loader *l, const clip_config *c, clip **out)
     }
     model->config = *c;
     *out = model;
+    l->made = &model->blocks;
+    loader flat_loader = *l;
     flat_loader.m = &flat;
     return load(&flat_loader, model);
 }
