@@ -45,6 +45,7 @@ static flux1_status load_layer(loader *l, const clip_config *c, int64_t i, clip_
 static flux1_status load(loader *l, clip *model)
 {
     const clip_config *c = &model->config;
+    l->made = &model->blocks;
     TRY(load_block(l, "text_model.embeddings"));
     model->embeddings = l->block;
     TRY(load_table(l, "text_model.embeddings.token_embedding.weight", c->vocab, c->hidden, &model->tokens));
@@ -61,7 +62,7 @@ static flux1_status load(loader *l, clip *model)
 
 flux1_status clip_create(loader *l, const clip_config *c, clip **out)
 {
-    mesh flat = mesh_flat(l->m);
+    mesh flat = mesh_flat(l->m), *whole = l->m;
     clip *model = calloc(1, sizeof *model + (size_t)c->layers * sizeof model->layer[0]);
     if (!model || !(model->names = calloc((size_t)c->layers + 1, sizeof *model->names))) {
         free(model);
@@ -69,10 +70,10 @@ flux1_status clip_create(loader *l, const clip_config *c, clip **out)
     }
     model->config = *c;
     *out = model;
-    l->made = &model->blocks;
-    loader flat_loader = *l;
-    flat_loader.m = &flat;
-    return load(&flat_loader, model);
+    l->m = &flat;
+    flux1_status st = load(l, model);
+    l->m = whole;
+    return st;
 }
 
 void clip_destroy(clip *model)

@@ -56,6 +56,7 @@ static const char *embedding_name(const store *s)
 static flux1_status load(loader *l, t5 *model)
 {
     const t5_config *c = &model->config;
+    l->made = &model->blocks;
     TRY(load_block(l, "shared"));
     model->embeddings = l->block;
     TRY(load_table(l, embedding_name(l->s), c->vocab, c->d_model, &model->tokens));
@@ -74,7 +75,7 @@ static flux1_status load(loader *l, t5 *model)
 
 flux1_status t5_create(loader *l, const t5_config *c, t5 **out)
 {
-    mesh flat = mesh_flat(l->m);
+    mesh flat = mesh_flat(l->m), *whole = l->m;
     t5 *model = calloc(1, sizeof *model + (size_t)c->layers * sizeof model->layer[0]);
     if (!model || !(model->names = calloc((size_t)c->layers + 2, sizeof *model->names))) {
         free(model);
@@ -82,10 +83,10 @@ flux1_status t5_create(loader *l, const t5_config *c, t5 **out)
     }
     model->config = *c;
     *out = model;
-    l->made = &model->blocks;
-    loader flat_loader = *l;
-    flat_loader.m = &flat;
-    return load(&flat_loader, model);
+    l->m = &flat;
+    flux1_status st = load(l, model);
+    l->m = whole;
+    return st;
 }
 
 void t5_destroy(t5 *model)
