@@ -48,10 +48,10 @@ int bench_run(const options *opt)
                     v[OPT_VARIANT].given ? "variant" : "weights");
         status = EXIT_USAGE;
     }
-    if (v[OPT_RUNS].given && (v[OPT_STAGE].given || v[OPT_REPEATS].given)) {
+    if (status == EXIT_DONE && v[OPT_RUNS].given && (v[OPT_STAGE].given || v[OPT_REPEATS].given)) {
         print_error("--%s cannot be combined with --runs, which times whole pipelines",
                     v[OPT_STAGE].given ? "stage" : "repeats");
-        return EXIT_USAGE;
+        status = EXIT_USAGE;
     }
     fill_bench(opt, &params);
     if (status == EXIT_DONE) {

@@ -73,11 +73,10 @@ void span_group_destroy(span_group *g) { free(g); }
 
 static void span_abort(comm *c) { processes_abort(self(c)->group->p); }
 
-/* Nobody waits for what this rank has under way any more. */
 static flux1_status gone(comm *c)
 {
     engine *e = self(c)->group->e;
-    engine_wait(e, &self(c)->moving, NULL);
+    engine_forget(e, &self(c)->moving);
     return engine_aborted(e, c->err);
 }
 
@@ -274,7 +273,12 @@ static void span_shift_moved(comm *c, double *first, double *last)
     *last = self(c)->moving.last;
 }
 
-static void span_destroy(comm *c) { free(c); }
+/* A shift that was begun in a body that failed may be under way. */
+static void span_destroy(comm *c)
+{
+    engine_forget(self(c)->group->e, &self(c)->moving);
+    free(c);
+}
 
 static const comm_table span_table = {"processes",    span_all_gather, span_reduce_scatter, span_shift_begin,
                                       span_shift_end, span_abort,      span_destroy,        span_shift_moved};

@@ -65,16 +65,23 @@ static void wake(control *c)
     (void)n;
 }
 
+static bool reserve(bytes *b, size_t size)
+{
+    if (size <= b->room - b->size)
+        return true;
+    size_t room = 2 * (b->size + size) + 256;
+    uint8_t *larger = realloc(b->data, room);
+    if (!larger)
+        return false;
+    b->data = larger;
+    b->room = room;
+    return true;
+}
+
 static bool append(bytes *b, const void *data, size_t size)
 {
-    if (size > b->room - b->size) {
-        size_t room = 2 * (b->size + size) + 256;
-        uint8_t *larger = realloc(b->data, room);
-        if (!larger)
-            return false;
-        b->data = larger;
-        b->room = room;
-    }
+    if (!reserve(b, size))
+        return false;
     if (size)
         memcpy(b->data + b->size, data, size);
     b->size += size;
@@ -143,13 +150,19 @@ static bool send_link(link_end *l, int type, const void *data, size_t size)
     return true;
 }
 
+static bool is_to(const link_end *l, int to) { return l->fd >= 0 && l->who >= 0 && (to < 0 || l->who == to); }
+
+/* To all or to none. */
 bool control_send(control *c, int to, int type, const void *data, size_t size)
 {
     bool ok = size <= CONTROL_FRAME_MAX;
     pthread_mutex_lock(&c->lock);
     for (int i = 0; i < c->links && ok; i++)
-        if (c->link[i].fd >= 0 && c->link[i].who >= 0 && (to < 0 || c->link[i].who == to))
-            ok = send_link(&c->link[i], type, data, size);
+        if (is_to(&c->link[i], to))
+            ok = reserve(&c->link[i].out, HEADER + size);
+    for (int i = 0; i < c->links && ok; i++)
+        if (is_to(&c->link[i], to))
+            send_link(&c->link[i], type, data, size);
     pthread_mutex_unlock(&c->lock);
     wake(c);
     return ok;

@@ -161,10 +161,11 @@ static void fail_locked(engine *e, const char *why)
         snprintf(e->why, sizeof e->why, "%s", why);
     e->broken = true;
     pthread_cond_broadcast(&e->changed);
-    if (!first)
+    engine_failed *failed = e->failed; /* NULL: closed, while this thread hung within MPI */
+    if (!first || !failed)
         return;
     pthread_mutex_unlock(&e->lock);
-    e->failed(e->failed_arg, why);
+    failed(e->failed_arg, why);
     pthread_mutex_lock(&e->lock);
 }
 
@@ -420,6 +421,8 @@ flux1_status engine_open(const wire_table *w, int seconds, engine_failed *failed
     }
     pthread_mutex_lock(&e->lock);
     bool left = leaves_phase_locked(e, PHASE_STARTING, seconds), ready = left && e->phase == PHASE_READY;
+    if (!left)
+        e->failed = NULL;
     pthread_mutex_unlock(&e->lock);
     if (ready) {
         *out = e;
@@ -447,6 +450,8 @@ void engine_close(engine *e, bool finalize, int seconds)
     e->finalize = finalize;
     pthread_cond_signal(&e->work);
     bool ended = leaves_phase_locked(e, PHASE_READY, seconds);
+    if (!ended)
+        e->failed = NULL;
     pthread_mutex_unlock(&e->lock);
     if (!ended) {
         pthread_detach(e->thread);
@@ -551,14 +556,22 @@ void engine_receive(engine *e, exchange *x, int peer, int tag, void *to, size_t 
     post(e, x, false, peer, tag, to, bytes);
 }
 
-/* Nobody waits for x any more. */
-static void forget_locked(engine *e, const exchange *x)
+static void forget_locked(engine *e, exchange *x)
 {
-    item *lists[] = {e->fresh, e->active};
-    for (int l = 0; l < 2; l++)
+    item *lists[] = {e->queue, e->fresh, e->active};
+    for (int l = 0; l < 3; l++)
         for (item *i = lists[l]; i; i = i->next)
             if (i->x == x)
                 i->x = NULL;
+    *x = (exchange){0};
+}
+
+void engine_forget(engine *e, exchange *x)
+{
+    pthread_mutex_lock(&e->lock);
+    if (x->pending)
+        forget_locked(e, x);
+    pthread_mutex_unlock(&e->lock);
 }
 
 flux1_status engine_wait(engine *e, exchange *x, flux1_error *err)
@@ -577,7 +590,7 @@ flux1_status engine_wait(engine *e, exchange *x, flux1_error *err)
         st = engine_aborted(e, err);
     if (x->pending)
         forget_locked(e, x);
-    *x = (exchange){0};
+    x->status = FLUX1_OK;
     pthread_mutex_unlock(&e->lock);
     return st;
 }

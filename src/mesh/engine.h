@@ -15,7 +15,7 @@ typedef struct engine engine;
 typedef struct exchange {
     int pending;
     flux1_status status;
-    double first, last; /* when it was begun, and when the last of it had moved; clock_seconds */
+    double first, last; /* when it was begun, and when the last of it had moved; clock_seconds. Until the next one */
 } exchange;
 
 /* Told once, from the engine's thread, when the wire has failed. */
@@ -40,6 +40,8 @@ flux1_status engine_gather(engine *e, const void *mine, void *all, size_t bytes,
 void engine_send(engine *e, exchange *x, int peer, int tag, const void *from, size_t bytes);
 void engine_receive(engine *e, exchange *x, int peer, int tag, void *to, size_t bytes);
 flux1_status engine_wait(engine *e, exchange *x, flux1_error *err);
+/* After a failure: nobody waits for x, whose memory may end. The buffers stay until engine_settle. */
+void engine_forget(engine *e, exchange *x);
 
 /* All waits, now and later, return FLUX1_ERR_COMM: until engine_resume, or for ever with `why`. From any thread. */
 void engine_abort(engine *e);

@@ -56,7 +56,7 @@ typedef struct order {
 struct processes {
     int count, index, ranks;
     process_info *info; /* [count] */
-    engine *engine;
+    engine *engine;     /* NULL once it is closed, while the others may still say something */
     control *control;
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -153,7 +153,8 @@ static void break_locked(processes *p, const char *sentence)
     p->gone = true;
     snprintf(p->sentence, sizeof p->sentence, "%s", sentence);
     pthread_cond_broadcast(&p->changed);
-    engine_break(p->engine, sentence);
+    if (p->engine)
+        engine_break(p->engine, sentence);
     if (p->index == 0 && p->control)
         control_send(p->control, -1, FRAME_GONE, sentence, strlen(sentence));
 }
@@ -171,7 +172,8 @@ static bool abort_locked(processes *p, int by)
     p->aborted = p->epoch + 1;
     if (p->first < 0)
         p->first = by;
-    engine_abort(p->engine);
+    if (p->engine)
+        engine_abort(p->engine);
     return true;
 }
 
@@ -512,7 +514,8 @@ static void hear_leader_locked(processes *p, int type, const void *bytes, size_t
     case FRAME_GONE: sentence_locked(p, bytes, size); break;
     case FRAME_BYE:
         p->over = p->left[0] = true;
-        engine_abort(p->engine); /* nobody answers any more */
+        if (p->engine)
+            engine_abort(p->engine); /* nobody answers any more */
         pthread_cond_broadcast(&p->changed);
         break;
     default: name_and_break_locked(p, 0, "sends what is not understood");
@@ -586,19 +589,15 @@ flux1_status processes_next(processes *p, const void **bytes, size_t *size, flux
     return st;
 }
 
-/* A chain: each process passes a piece on while it receives the next one. Pieces go through memory of our own, which
- * stays when an order fails. */
-flux1_status processes_broadcast(processes *p, void *bytes, size_t size, flux1_error *err)
+static flux1_status pass_on(processes *p, char *at, size_t size, exchange out[2], exchange *in, flux1_error *err)
 {
-    exchange out[2] = {{0}}, in = {0};
-    char *at = bytes;
     int i = p->index;
     for (int turn = 0; size > 0 && p->count > 1; turn ^= 1) {
         size_t n = size < STAGE_BYTES ? size : STAGE_BYTES;
         TRY(engine_wait(p->engine, &out[turn], err));
         if (i > 0) {
-            engine_receive(p->engine, &in, i - 1, processes_tag(p, SPAN_BROADCAST, i - 1, i), p->stage[turn], n);
-            TRY(engine_wait(p->engine, &in, err));
+            engine_receive(p->engine, in, i - 1, processes_tag(p, SPAN_BROADCAST, i - 1, i), p->stage[turn], n);
+            TRY(engine_wait(p->engine, in, err));
             memcpy(at, p->stage[turn], n);
         } else {
             memcpy(p->stage[turn], at, n);
@@ -612,10 +611,19 @@ flux1_status processes_broadcast(processes *p, void *bytes, size_t size, flux1_e
     return engine_wait(p->engine, &out[1], err);
 }
 
-/* Through memory of our own too, a piece in each half in turn. */
-flux1_status processes_bring(processes *p, int from, void *bytes, size_t size, flux1_error *err)
+/* A chain: each process passes a piece on while it receives the next one. Pieces go through memory of our own, which
+ * stays when an order fails. */
+flux1_status processes_broadcast(processes *p, void *bytes, size_t size, flux1_error *err)
 {
-    exchange moving[2] = {{0}};
+    exchange out[2] = {{0}}, in = {0};
+    flux1_status st = pass_on(p, bytes, size, out, &in, err);
+    engine_forget(p->engine, &out[0]); /* after a failure they may be under way */
+    engine_forget(p->engine, &out[1]);
+    return st;
+}
+
+static flux1_status bring(processes *p, int from, void *bytes, size_t size, exchange *moving, flux1_error *err)
+{
     char *at = bytes;
     int tag = processes_tag(p, SPAN_BROADCAST, from, 0);
     for (int turn = 0; size > 0; turn ^= 1) {
@@ -634,6 +642,16 @@ flux1_status processes_bring(processes *p, int from, void *bytes, size_t size, f
     }
     TRY(engine_wait(p->engine, &moving[0], err));
     return engine_wait(p->engine, &moving[1], err);
+}
+
+/* Through memory of our own too, a piece in each half in turn. */
+flux1_status processes_bring(processes *p, int from, void *bytes, size_t size, flux1_error *err)
+{
+    exchange moving[2] = {{0}};
+    flux1_status st = bring(p, from, bytes, size, moving, err);
+    engine_forget(p->engine, &moving[0]);
+    engine_forget(p->engine, &moving[1]);
+    return st;
 }
 
 /* ---- clocks ---- */
@@ -672,6 +690,15 @@ flux1_status processes_clock(processes *p, int index, double *offset, flux1_erro
 }
 
 /* ---- open, close ---- */
+
+static void end_engine(processes *p, bool finalize)
+{
+    pthread_mutex_lock(&p->lock);
+    engine *e = p->engine;
+    p->engine = NULL;
+    pthread_mutex_unlock(&p->lock);
+    engine_close(e, finalize, FINALIZE_SECONDS);
+}
 
 static void release(processes *p)
 {
@@ -795,7 +822,9 @@ static flux1_status introduce(processes *p, const process_info *mine, flux1_erro
             control_listen(p->count, &events, PROCESSES_HEARTBEAT, PROCESSES_SILENCE, &hello.address, &p->control, err);
     flux1_status got = engine_gather(p->engine, &hello, all, sizeof hello, START_SECONDS, st == FLUX1_OK ? err : NULL);
     if (st == FLUX1_OK && (st = got) == FLUX1_OK) {
+        pthread_mutex_lock(&p->lock); /* a process that joins at once may be lost at once, and named */
         take_greetings(p, all);
+        pthread_mutex_unlock(&p->lock);
         st = compare_versions(p, err);
         p->alike = st != FLUX1_OK;
     }
@@ -825,7 +854,7 @@ flux1_status processes_open(const process_info *mine, processes **out, flux1_err
     *out = p;
 cleanup:
     if (st != FLUX1_OK) {
-        engine_close(p->engine, p->alike || p->count == 1, FINALIZE_SECONDS);
+        end_engine(p, p->alike || p->count == 1);
         control_close(p->control);
         release(p);
     }
@@ -869,7 +898,7 @@ void processes_close(processes *p)
     if (!p)
         return;
     bool orderly = say_goodbye(p);
-    engine_close(p->engine, orderly, FINALIZE_SECONDS);
+    end_engine(p, orderly);
     control_close(p->control);
     release(p);
 }

@@ -64,7 +64,7 @@ flux1_status parcel_i64(parcel *p, const char *what, int64_t lowest, int64_t hig
 
 flux1_status parcel_int(parcel *p, const char *what, int lowest, int highest, int *v, flux1_error *err)
 {
-    int64_t wide = *v;
+    int64_t wide = p->received ? 0 : *v; /* what lies where it is received need not be a number, or a bool */
     TRY(parcel_i64(p, what, lowest, highest, &wide, err));
     *v = (int)wide;
     return FLUX1_OK;
@@ -77,7 +77,7 @@ flux1_status parcel_u64(parcel *p, const char *what, uint64_t *v, flux1_error *e
 
 flux1_status parcel_bool(parcel *p, const char *what, bool *v, flux1_error *err)
 {
-    int wide = *v;
+    int wide = p->received ? 0 : *v;
     TRY(parcel_int(p, what, 0, 1, &wide, err));
     *v = wide != 0;
     return FLUX1_OK;

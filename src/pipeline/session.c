@@ -56,7 +56,8 @@ static flux1_status describe(const session *s, const flux1_model *m, built what,
     json_writer w = {.style = JSON_LINE};
     const ops_config *c = &s->device->config;
     char slice[48];
-    snprintf(slice, sizeof slice, "%d of %d", rank->tp_rank + 1, rank->tp);
+    const mesh parts = what == BUILT_CLIP || what == BUILT_T5 ? mesh_flat(rank) : *rank;
+    snprintf(slice, sizeof slice, "%d of %d", parts.tp_rank + 1, parts.tp);
     json_begin_object(&w, NULL);
     json_put_string(&w, "model", m->path);
     json_put_string(&w, "part", BUILT_NAMES[what]);
@@ -81,7 +82,8 @@ static flux1_status build(session *s, const flux1_model *m, built what, mesh *ra
     TRY(k->create(&l, m, made));
     if (!known)
         return FLUX1_OK;
-    ops_device *d = s->device->own ? s->device->own[rank->rank] : s->device->device;
+    int64_t here = rank->rank - team_ranks(s->context).begin; /* own devices are those of this process's ranks */
+    ops_device *d = s->device->own ? s->device->own[here] : s->device->device;
     TRY(describe(s, m, what, rank, d, &description, rank->err));
     flux1_status st =
         adopt_blocks(cache, d, rank->o, l.made->block, l.made->count, description, &s->adopted[what][rank->rank]);

@@ -178,6 +178,40 @@ static void a_failure_ends_the_order_everywhere_and_the_next_one_works(void **st
         }
 }
 
+/* Agrees that the order has failed, on a stack that lies where the frames of earlier calls were. */
+static __attribute__((noinline)) void agree_on_a_stack_that_is_used(void)
+{
+    enum { WORDS = 4096 };
+    volatile int stack[WORDS];
+    flux1_error err = {0};
+    for (int i = 0; i < WORDS; i++)
+        stack[i] = i + 1;
+    assert_int_equal(processes_agree(all, FLUX1_ERR_CANCELLED, "cancelled", &err), FLUX1_ERR_CANCELLED);
+    for (int i = 0; i < WORDS; i++)
+        if (stack[i] != i + 1)
+            fail_msg("process %d: word %d of the stack became %d", processes_index(all), i, stack[i]);
+}
+
+/* What it had begun to send arrives while the order is cleared away, when nobody waits for it any more. */
+static void a_broadcast_that_fails_writes_nothing_later(void **state)
+{
+    (void)state;
+    enum { SIZE = 4 << 20 };
+    flux1_error err = {0};
+    char *bytes = calloc(1, SIZE);
+    for (int round = 0; round < 3 && processes_count(all) > 1; round++) {
+        processes_begin(all);
+        if (processes_index(all) == 0)
+            assert_int_equal(processes_broadcast(all, bytes, SIZE, &err), FLUX1_ERR_COMM);
+        else
+            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* two pieces are under way */
+        if (processes_index(all) == processes_count(all) - 1)
+            processes_abort(all);
+        agree_on_a_stack_that_is_used();
+    }
+    free(bytes);
+}
+
 enum { BIG = 3 << 20, SMALL = 100 };
 
 /* Everybody sends to everybody, large and small; of what is sent, `by` receives nothing, the others the small ones
@@ -271,6 +305,7 @@ int main(void)
         cmocka_unit_test(a_follower_brings_its_bytes_to_the_leader),
         cmocka_unit_test(clocks_of_other_hosts_are_known),
         cmocka_unit_test(a_failure_ends_the_order_everywhere_and_the_next_one_works),
+        cmocka_unit_test(a_broadcast_that_fails_writes_nothing_later),
         cmocka_unit_test(nothing_of_a_failed_order_is_left),
     };
     all = processes_start("1");

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/clock.h"
 #include "mesh/mesh.h"
 #include "support/processes_run.h"
 
@@ -219,7 +220,7 @@ static flux1_status overlap_body(void *arg, mesh *m)
     char *send = calloc(1, OVERLAP_BYTES), *recv = malloc(OVERLAP_BYTES);
     assert_true(send && recv);
     volatile double sum = 0;
-    double begin = now();
+    double begin = now(), first = 0, last = 0, posted = clock_seconds();
     flux1_status st = m->all->fn->shift_begin(m->all, send, recv, OVERLAP_BYTES, 1);
     while (now() - begin < 1e-3 * OVERLAP_MILLISECONDS)
         sum = sum + 1;
@@ -227,6 +228,11 @@ static flux1_status overlap_body(void *arg, mesh *m)
     if (st == FLUX1_OK)
         st = m->all->fn->shift_end(m->all);
     o->waited[m->rank] = now() - begin;
+    if (st == FLUX1_OK && m->ranks > 1) { /* a profile tells when it moved */
+        m->all->fn->shift_moved(m->all, &first, &last);
+        if (!(posted <= first && first < last && last <= clock_seconds()))
+            fail_msg("moved from %g s to %g s after it was begun", first - posted, last - posted);
+    }
     free(send);
     free(recv);
     return st;

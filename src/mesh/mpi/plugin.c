@@ -113,10 +113,9 @@ static bool mpi_gather(const void *mine, void *all, size_t bytes, int millisecon
 
 static bool mpi_create(bool send, int peer, int tag, void *buffer, size_t bytes, wire_request **out, char *why)
 {
-    wire_request *r = malloc(sizeof *r);
-    if (!r || bytes > INT_MAX) {
-        free(r);
-        snprintf(why, WIRE_WHY, r ? "a message is too long" : "out of memory for a request");
+    wire_request *r = bytes > INT_MAX ? NULL : malloc(sizeof *r);
+    if (!r) {
+        snprintf(why, WIRE_WHY, bytes > INT_MAX ? "a message is too long" : "out of memory for a request");
         return false;
     }
     int code = send ? MPI_Send_init(buffer, (int)bytes, MPI_BYTE, peer, tag, ours, &r->mpi)
