@@ -162,7 +162,6 @@ static void every_exchange_is_that_of_one_process(void **state)
 /* A rank that computes for a while finds its neighbour's data there: it hardly waits for the shift's end. */
 typedef struct overlap {
     double waited[RANKS_MAX];
-    bool told; /* when its bytes moved: between its begin and its end */
 } overlap;
 
 enum { OVERLAP_BYTES = 8 << 20, OVERLAP_MILLISECONDS = 300 };
@@ -180,8 +179,7 @@ static flux1_status overlap_body(void *arg, mesh *m)
     char *send = calloc(1, OVERLAP_BYTES), *recv = malloc(OVERLAP_BYTES);
     assert_true(send && recv);
     volatile double sum = 0;
-    double begin = now(), first = 0, last = 0;
-    const double start = begin;
+    double begin = now();
     flux1_status st = m->all->fn->shift_begin(m->all, send, recv, OVERLAP_BYTES, 1);
     while (now() - begin < 1e-3 * OVERLAP_MILLISECONDS)
         sum = sum + 1;
@@ -189,9 +187,6 @@ static flux1_status overlap_body(void *arg, mesh *m)
     if (st == FLUX1_OK)
         st = m->all->fn->shift_end(m->all);
     o->waited[m->rank] = now() - begin;
-    if (m->ranks > 1)
-        m->all->fn->shift_moved(m->all, &first, &last);
-    o->told = m->ranks == 1 || (first >= start && last > first && last <= now());
     free(send);
     free(recv);
     return st;
@@ -209,7 +204,6 @@ static void a_shift_moves_while_ranks_compute(void **state)
     place_open(shape, test_processes, &p);
     for (int i = 0; i < 5; i++) { /* the machine has other work too */
         assert_int_equal(run_order(p.session, overlap_body, &o, &p.err), FLUX1_OK);
-        assert_true(o.told);
         double waited = o.waited[processes_index(test_processes)];
         best = waited < best ? waited : best;
     }
