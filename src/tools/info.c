@@ -138,7 +138,7 @@ static void verify_tensor(void *arg, int64_t index, int worker)
     const tensor *t = &store_at(job->s, (size_t)index)->view;
     float chunk[VERIFY_CHUNK];
     int64_t count = tensor_elements(t);
-    if (!dtype_describe(t->type)->decodes)
+    if (!tensor_decodes(t))
         return;
     for (int64_t i = 0; i < count && !atomic_load_explicit(job->cancel, memory_order_relaxed); i += VERIFY_CHUNK) {
         int64_t n = i64_min(VERIFY_CHUNK, count - i);

@@ -132,7 +132,7 @@ size_t recipe_bytes(const weight_recipe *r)
     for (int i = 0; i < r->count; i++) {
         const recipe_piece *p = &r->piece[i];
         const dtype_info *info = dtype_describe(p->source->view.type);
-        bytes += (size_t)(p->rows * p->cols) / (size_t)info->block_elements * (size_t)info->block_bytes;
+        bytes += (size_t)i64_ceil_div(p->rows * p->cols, info->block_elements) * (size_t)info->block_bytes;
     }
     return bytes;
 }

@@ -53,7 +53,7 @@ flux1_status store_claim(store *s, const char *name, int dims, const int64_t *sh
                  tensor_shape_text(dims, shape, wanted, sizeof wanted));
         return note_fault(s, FAULT_SHAPE, name, text, err);
     }
-    if (!dtype_describe(t->type)->decodes) {
+    if (!tensor_decodes(t)) {
         char text[120];
         snprintf(text, sizeof text, "is %s, which this version cannot compute with", dtype_describe(t->type)->name);
         return note_fault(s, FAULT_DTYPE, name, text, err);
