@@ -1,7 +1,6 @@
 #include "weights/safetensors.h"
 
 #include "base/checked.h"
-#include "base/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -200,6 +199,10 @@ flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const ch
     qsort(parsed.entry, parsed.count, sizeof *parsed.entry, by_offset);
     TRY_CLEANUP(check_tiling(&parsed, data_size, path, err));
     qsort(parsed.entry, parsed.count, sizeof *parsed.entry, by_name);
+    if (json_object_get(root, "__metadata__")) {
+        parsed.header = root;
+        root = NULL;
+    }
     *out = parsed;
     parsed = (safetensors){0};
 cleanup:
@@ -214,7 +217,14 @@ void safetensors_free(safetensors *s)
     for (size_t i = 0; i < s->count; i++)
         free(s->entry[i].name);
     free(s->entry);
+    json_free(s->header);
     *s = (safetensors){0};
+}
+
+const char *safetensors_metadata(const safetensors *s, const char *key)
+{
+    const json_value *metadata = s->header ? json_object_get(s->header, "__metadata__") : NULL;
+    return metadata ? json_string_value(json_object_get(metadata, key)) : NULL;
 }
 
 const safetensors_entry *safetensors_find(const safetensors *s, const char *name)
