@@ -87,6 +87,30 @@ static void every_type_decodes_as_the_oracle_does(void **state)
     assert_int_equal(checked, 14);
 }
 
+/* Blocks of 64 with a short last one, nested and flat; −0 equals 0 (bitsandbytes' kernels differ in it). */
+static void bitsandbytes_weights_have_its_values(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"nf4.nested", "nf4.flat", "fp4.nested", "int8"};
+    static float out[19200];
+    for (size_t i = 0; i < 4; i++) {
+        const tensor *w = golden(names[i], "weight"), *decoded = golden(names[i], "decoded");
+        const int64_t count = tensor_elements(decoded);
+        const float *expected = decoded->data;
+        assert_non_null(w->scale);
+        assert_true(tensor_elements(w) == count && w->shape[0] == decoded->shape[0]);
+        for (int64_t first = 0; first < count; first += 97) {
+            assert_int_equal(tensor_decode(w, first, count - first, out, NULL), FLUX1_OK);
+            for (int64_t k = first; k < count; k++)
+                if (out[k - first] != expected[k])
+                    fail_msg("%s: element %lld is %a, it should be %a", names[i], (long long)k, (double)out[k - first],
+                             (double)expected[k]);
+        }
+    }
+    assert_null(store_find(goldens, "nf4.nested.weight.absmax"));
+    assert_null(store_find(goldens, "int8.SCB"));
+}
+
 static void types_are_found_by_ggml_s_number(void **state)
 {
     (void)state;
@@ -106,6 +130,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_decodes_as_the_oracle_does),
+        cmocka_unit_test(bitsandbytes_weights_have_its_values),
         cmocka_unit_test(types_are_found_by_ggml_s_number),
     };
     return cmocka_run_group_tests(tests, open_goldens, close_goldens);
