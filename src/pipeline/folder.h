@@ -1,4 +1,4 @@
-/* An opened pipeline folder: configs, tokenizers, mapped weights. Immutable once open. */
+/* An opened model, from a pipeline folder or from files: configs, tokenizers, mapped weights. Immutable once open. */
 #ifndef FLUX1_PIPELINE_FOLDER_H
 #define FLUX1_PIPELINE_FOLDER_H
 
@@ -22,6 +22,7 @@ typedef enum component {
 } component;
 
 const char *component_folder(component c);
+const char *component_stem(component c); /* of its files of weights */
 
 struct flux1_model {
     uint64_t number; /* no two models of a process have the same */
@@ -47,6 +48,18 @@ flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error
 /* A model of FLUX.1's true size with synthetic weights of `weights`: variant "schnell" or "dev". No tokenizers. */
 flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out,
                               flux1_error *err);
+
+/* Where a model's parts come from; NULL where nothing is named. */
+typedef struct model_paths {
+    const char *model;            /* a pipeline folder, or a file that holds one part or several */
+    const char *part[COMPONENTS]; /* a file, or a folder with config.json and weights: instead of the model's */
+    const char *tokenizers;       /* a folder with tokenizer/ and tokenizer_2/: instead of the model's */
+} model_paths;
+
+/* A model of parts from several places. Sizes come from a config.json where there is one (the part's own, or the one
+ * that the folder `model` has for it), otherwise from the shapes of tensors (model/sizes.h); what the variant settles,
+ * from whether the transformer has a guidance embedding. */
+flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **out, flux1_error *err);
 
 void folder_close(struct flux1_model *m);
 

@@ -209,6 +209,11 @@ def make_gguf(s):
         s[part] = dict(zip(s[part], (values[theirs] for theirs in rename(s[part]))))
 
 
+def copy_config(part, **quantization):
+    with open(os.path.join(PIPELINE, part, "config.json"), encoding="utf-8") as f:
+        tiny.write_json(os.path.join(FILES, "bnb", part, "config.json"), {**json.load(f), "quantization_config": {"quant_method": "bitsandbytes", **quantization}})
+
+
 def make_bnb(s):
     out = {}
     for i, (name, x) in enumerate(s["transformer"].items()):
@@ -221,6 +226,7 @@ def make_bnb(s):
         out.update({f"{name}.{k}": v for k, v in state.as_dict(packed=True).items()})
         s["transformer"][name] = bnb.dequantize_4bit(packed, state).float()
     save("bnb/transformer", "diffusion_pytorch_model.safetensors", out)
+    copy_config("transformer", load_in_4bit=True)
     out = {}
     for name, x in s["text_encoder_2"].items():
         if x.ndim == 2 and "SelfAttention.relative" not in name and name != "shared.weight":
@@ -231,6 +237,7 @@ def make_bnb(s):
         else:
             out[name] = x.half()
     save("bnb/text_encoder_2", "model.safetensors", out)
+    copy_config("text_encoder_2", load_in_8bit=True)
 
 
 def main():
