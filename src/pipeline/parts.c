@@ -7,14 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One row a component: its part in a file of weights, and its parameter in flux1_model_parts. */
+/* One row a component: its part in a file of weights, and the option that names one. */
 static const struct {
     model_part part;
-    const char *parameter;
-} rows[COMPONENTS] = {[COMPONENT_CLIP] = {MODEL_CLIP, "clip"},
-                      [COMPONENT_T5] = {MODEL_T5, "t5"},
-                      [COMPONENT_DIT] = {MODEL_TRANSFORMER, "transformer"},
-                      [COMPONENT_VAE] = {MODEL_VAE, "vae"}};
+    const char *option;
+} rows[COMPONENTS] = {[COMPONENT_CLIP] = {MODEL_CLIP, "--clip"},
+                      [COMPONENT_T5] = {MODEL_T5, "--t5"},
+                      [COMPONENT_DIT] = {MODEL_TRANSFORMER, "--transformer"},
+                      [COMPONENT_VAE] = {MODEL_VAE, "--vae"}};
 
 /* ---- where ---- */
 
@@ -69,14 +69,12 @@ static flux1_status find_parts(const model_paths *paths, const store_contents *h
         bool found;
         TRY(find_part(paths, held, (component)c, p, &found, err));
         if (!found)
-            used +=
-                (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", rows[c].parameter);
+            used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", rows[c].option);
     }
     if (used)
-        return error_set(
-            err, FLUX1_ERR_MODEL,
-            "%s%sparts of the model are missing: %s; name a file, or a folder in diffusers' layout, for each",
-            paths->model ? paths->model : "", paths->model ? ": " : "", missing);
+        return error_set(err, FLUX1_ERR_MODEL,
+                         "%s%sparts of the model are missing: name a file, or a folder in diffusers' layout, with %s",
+                         paths->model ? paths->model : "", paths->model ? ": " : "", missing);
     return FLUX1_OK;
 }
 
@@ -94,7 +92,7 @@ flux1_status parts_find(const model_paths *paths, parts *out, flux1_error *err)
         return error_set(
             err, FLUX1_ERR_MODEL,
             "no tokenizers: a file of weights has none; name a folder that has tokenizer/ and tokenizer_2/ "
-            "(tokenizers)");
+            "with --tokenizers");
     return FLUX1_OK;
 }
 
