@@ -23,6 +23,10 @@ typedef enum component {
 
 const char *component_folder(component c);
 const char *component_stem(component c); /* of its files of weights */
+model_part component_part(component c);  /* in a single file */
+
+/* Only a transformer with a guidance embedding (dev) has it. */
+#define GUIDANCE_TENSOR "time_text_embed.guidance_embedder.linear_1.weight"
 
 struct flux1_model {
     uint64_t number; /* no two models of a process have the same */

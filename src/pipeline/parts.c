@@ -7,14 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One row a component: its part in a file of weights, and the option that names one. */
-static const struct {
-    model_part part;
-    const char *option;
-} rows[COMPONENTS] = {[COMPONENT_CLIP] = {MODEL_CLIP, "--clip"},
-                      [COMPONENT_T5] = {MODEL_T5, "--t5"},
-                      [COMPONENT_DIT] = {MODEL_TRANSFORMER, "--transformer"},
-                      [COMPONENT_VAE] = {MODEL_VAE, "--vae"}};
+/* The option that names a component's file. */
+static const char *const options[COMPONENTS] = {
+    [COMPONENT_CLIP] = "--clip", [COMPONENT_T5] = "--t5", [COMPONENT_DIT] = "--transformer", [COMPONENT_VAE] = "--vae"};
 
 /* ---- where ---- */
 
@@ -57,7 +52,7 @@ static flux1_status find_part(const model_paths *paths, const store_contents *he
         return set_file(s, own, p->folder, c, err);
     if (p->folder)
         return set_folder(s, path_join(p->folder, component_folder(c)), err);
-    *found = held->prefix[rows[c].part] != NULL;
+    *found = held->prefix[component_part(c)] != NULL;
     return *found ? set_file(s, paths->model, NULL, c, err) : FLUX1_OK;
 }
 
@@ -69,7 +64,7 @@ static flux1_status find_parts(const model_paths *paths, const store_contents *h
         bool found;
         TRY(find_part(paths, held, (component)c, p, &found, err));
         if (!found)
-            used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", rows[c].option);
+            used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", options[c]);
     }
     if (used)
         return error_set(err, FLUX1_ERR_MODEL,
@@ -169,9 +164,7 @@ static flux1_status read_pipeline(const parts *p, struct flux1_model *m, flux1_e
 static void settle_variant(const parts *p, struct flux1_model *m)
 {
     const store *s = m->store[COMPONENT_DIT];
-    const bool dev = p->part[COMPONENT_DIT].file
-                         ? store_find(s, "time_text_embed.guidance_embedder.linear_1.weight") != NULL
-                         : m->dit.guidance;
+    const bool dev = p->part[COMPONENT_DIT].file ? store_find(s, GUIDANCE_TENSOR) != NULL : m->dit.guidance;
     if (!p->folder || dev != m->dit.guidance)
         m->scheduler = parts_scheduler(dev);
     m->dit.guidance = dev;
@@ -182,7 +175,7 @@ flux1_status parts_read_sizes(const parts *p, struct flux1_model *m, flux1_error
     TRY(read_pipeline(p, m, err));
     for (int c = 0; c < COMPONENTS; c++)
         if (p->part[c].file)
-            TRY(store_open_part(p->part[c].file, rows[c].part, &m->store[c], err));
+            TRY(store_open_part(p->part[c].file, component_part((component)c), &m->store[c], err));
     READ_SIZES(COMPONENT_CLIP, clip_config_read, clip_sizes, &m->clip);
     READ_SIZES(COMPONENT_T5, t5_config_read, t5_sizes, &m->t5);
     READ_SIZES(COMPONENT_DIT, dit_config_read, dit_sizes, &m->dit);
