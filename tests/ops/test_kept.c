@@ -272,11 +272,11 @@ static void result(backend *a, float *out)
         ones[i] = 1;
     ok(ops_create(a->o, ACT_PLANE, shape_plane(1, 3, 4, IN), &x));
     ok(ops_create(a->o, ACT_PLANE, shape_plane(1, 3, 4, OUT), &y));
-    ok(ops_upload(a->o, &(tensor){DTYPE_F32, 1, {PIXELS * IN}, ones}, x));
+    ok(ops_upload(a->o, &(tensor){.type = DTYPE_F32, .dims = 1, .shape = {PIXELS * IN}, .data = ones}, x));
     ok(ops_block_begin(a->o, a->b));
     ok(ops_conv(a->o, x, (act){0}, (act){0}, a->w, 1, (act){0}, y));
     ok(ops_block_end(a->o, a->b));
-    ok(ops_download(a->o, y, &(tensor){DTYPE_F32, 1, {PIXELS * OUT}, out}));
+    ok(ops_download(a->o, y, &(tensor){.type = DTYPE_F32, .dims = 1, .shape = {PIXELS * OUT}, .data = out}));
     ops_release(a->o, mark);
 }
 
