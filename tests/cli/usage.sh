@@ -18,6 +18,8 @@ refused 2 'no model.*--model' generate -p x
 refused 2 '--prompt cannot be combined with --jsonl' tokenize -m "$tiny" --jsonl -p x
 refused 2 'PATH' info
 refused 2 'unexpected argument "b"' info a b
+refused 1 'missing.*--clip, --t5, --vae' generate --transformer "$PIPELINES/../files/gguf/flux1.gguf" -p x
+refused 1 'tokenizers' generate -m "$PIPELINES/../files/comfy/flux1-fp8.safetensors" -p x
 for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"
 done
