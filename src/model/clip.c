@@ -62,8 +62,7 @@ static flux1_status load(loader *l, clip *model)
 
 flux1_status clip_create(loader *l, const clip_config *c, clip **out)
 {
-    mesh flat = mesh_flat(l->m);
-    loader flat_loader = *l;
+    mesh flat = mesh_flat(l->m), *whole = l->m;
     clip *model = calloc(1, sizeof *model + (size_t)c->layers * sizeof model->layer[0]);
     if (!model || !(model->names = calloc((size_t)c->layers + 1, sizeof *model->names))) {
         free(model);
@@ -71,8 +70,10 @@ flux1_status clip_create(loader *l, const clip_config *c, clip **out)
     }
     model->config = *c;
     *out = model;
-    flat_loader.m = &flat;
-    return load(&flat_loader, model);
+    l->m = &flat;
+    flux1_status st = load(l, model);
+    l->m = whole;
+    return st;
 }
 
 void clip_destroy(clip *model)

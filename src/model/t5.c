@@ -75,8 +75,7 @@ static flux1_status load(loader *l, t5 *model)
 
 flux1_status t5_create(loader *l, const t5_config *c, t5 **out)
 {
-    mesh flat = mesh_flat(l->m);
-    loader flat_loader = *l;
+    mesh flat = mesh_flat(l->m), *whole = l->m;
     t5 *model = calloc(1, sizeof *model + (size_t)c->layers * sizeof model->layer[0]);
     if (!model || !(model->names = calloc((size_t)c->layers + 2, sizeof *model->names))) {
         free(model);
@@ -84,8 +83,10 @@ flux1_status t5_create(loader *l, const t5_config *c, t5 **out)
     }
     model->config = *c;
     *out = model;
-    flat_loader.m = &flat;
-    return load(&flat_loader, model);
+    l->m = &flat;
+    flux1_status st = load(l, model);
+    l->m = whole;
+    return st;
 }
 
 void t5_destroy(t5 *model)
