@@ -172,6 +172,22 @@ FLUX1_API void flux1_cancel_token_destroy(flux1_cancel_token *token); /* NULL is
  * tokenizer/, tokenizer_2/, transformer/, vae/. Files are mapped, not read; every tensor's name and shape is checked
  * here. The context is used for messages only and is not kept. */
 FLUX1_API flux1_status flux1_model_open(flux1_context *context, const char *path, flux1_model **out);
+
+/* Where the parts of a model come from. NULL: from `model`. */
+typedef struct flux1_model_parts {
+    size_t size;       /* set by the caller */
+    const char *model; /* a pipeline folder, or a file that holds several parts; NULL: all parts are named below */
+    /* a file (safetensors or GGUF, with the names of diffusers, BFL, ComfyUI or llama.cpp), or a folder with
+     * config.json and weights */
+    const char *transformer, *clip, *t5, *vae;
+    const char *tokenizers; /* a folder with tokenizer/ and tokenizer_2/ */
+    uint64_t reserved[16];  /* zero */
+} flux1_model_parts;
+
+/* The same for a model of parts from several places. Sizes come from config.json where there is one, otherwise from the
+ * tensors. */
+FLUX1_API flux1_status flux1_model_open_parts(flux1_context *context, const flux1_model_parts *parts,
+                                              flux1_model **out);
 FLUX1_API void flux1_model_close(flux1_model *model); /* after the last call that uses it; NULL is fine */
 
 /* What the folder says. A request's defaults come from here. */

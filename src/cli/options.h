@@ -50,9 +50,17 @@ typedef enum option_kind {
 
 /* id, long name, short name or 0, kind, argument, lowest, highest, in, help */
 #define OPTION_TABLE(X)                                                                                                \
-    X(MODEL, "model", 'm', FOLDER, "DIR", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH | IN_PLAN,                        \
-      "pipeline folder in diffusers' layout (default: FLUX1_MODEL from the environment, else the mini model; "         \
+    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH | IN_PLAN,                         \
+      "pipeline folder in diffusers' layout, or a file with all parts of a model (default: FLUX1_MODEL from the "      \
+      "environment, else the mini model; "                                                                             \
       "bench, plan: synthetic weights)")                                                                               \
+    X(TRANSFORMER, "transformer", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                  \
+      "transformer from FILE (safetensors or GGUF; also a folder with config.json) instead of the model's")            \
+    X(CLIP, "clip", 0, FILE, "FILE", 0, 0, IN_GENERATE, "the same for the CLIP text encoder")                          \
+    X(T5, "t5", 0, FILE, "FILE", 0, 0, IN_GENERATE, "the same for the T5 text encoder")                                \
+    X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_GENERATE, "the same for the VAE")                                          \
+    X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_GENERATE,                                                   \
+      "folder with tokenizer and tokenizer_2, instead of the model's")                                                 \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
       "read the prompt from FILE; -: from standard input")                                                             \

@@ -1,5 +1,8 @@
 #include "ops/kept.h"
 
+#include "base/hash.h"
+#include "tensor/scale.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -271,6 +274,27 @@ static void add_source(uint64_t key[2], const store_tensor *t)
     kept_key_add(key, t->offset);
 }
 
+/* What lies beside the values is small, and may be in another file: it is known by its own bytes. */
+static void add_bytes(uint64_t key[2], const tensor *t)
+{
+    kept_key_add(key, t->type);
+    kept_key_add(key, t->data ? hash_bytes(t->data, tensor_bytes(t)) : 0);
+}
+
+static void add_scale(uint64_t key[2], const tensor_scale *s)
+{
+    if (!s)
+        return;
+    double numbers[2] = {s->constant, s->nested_offset};
+    const int64_t places[] = {s->kind, s->row, s->first, s->block, s->nested_block, s->rounded};
+    kept_key_add(key, hash_bytes(places, sizeof places));
+    kept_key_add(key, hash_bytes(numbers, sizeof numbers));
+    kept_key_add(key, hash_bytes(s->code, sizeof s->code));
+    const tensor *beside[] = {&s->factor, &s->absmax, &s->nested_code, &s->nested_absmax};
+    for (size_t i = 0; i < sizeof beside / sizeof *beside; i++)
+        add_bytes(key, beside[i]);
+}
+
 void kept_key_recipe(uint64_t key[2], const weight_recipe *r)
 {
     const uint64_t form[] = {r->role,           (uint64_t)r->kernel, (uint64_t)r->heads, r->coarse,
@@ -281,6 +305,7 @@ void kept_key_recipe(uint64_t key[2], const weight_recipe *r)
         const recipe_piece *p = &r->piece[i];
         const tensor *t = &p->source->view;
         add_source(key, p->source);
+        add_scale(key, t->scale);
         kept_key_add(key, t->type);
         kept_key_add(key, (uint64_t)t->dims);
         for (int d = 0; d < t->dims; d++)

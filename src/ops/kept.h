@@ -71,7 +71,7 @@ bool kept_allocate(kept *k, size_t bytes, uint64_t *data);
 void kept_key(uint64_t key[2], const char *kind, uint64_t layout, uint64_t options);
 void kept_key_add(uint64_t key[2], uint64_t value);
 /* Adds which bytes they are, how they are placed, and the role. Bytes of a file are known by its content if that has
- * been hashed (store_hash), and otherwise by which file it is. */
+ * been hashed (store_hash), and otherwise by which file it is; scales beside them by their bytes. */
 void kept_key_recipe(uint64_t key[2], const weight_recipe *r);
 
 #endif

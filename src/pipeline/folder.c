@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "flux1.h"
+#include "pipeline/parts.h"
 #include "pipeline/stages.h"
 
 #include <stdatomic.h>
@@ -9,22 +10,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const FOLDERS[] = {
-#define ROW(name, folder, stem) folder,
-    COMPONENT_MAP(ROW)
-#undef ROW
-};
-
-static const char *const STEMS[] = {
-#define ROW(name, folder, stem) stem,
-    COMPONENT_MAP(ROW)
-#undef ROW
-};
-
-const char *component_folder(component c) { return FOLDERS[c]; }
+/* Whether the folder's `name` is named elsewhere. */
+static bool comes_from_elsewhere(const model_paths *paths, const char *name)
+{
+    for (int c = 0; c < COMPONENTS; c++)
+        if (strncmp(name, component_folder(c), strlen(component_folder(c))) == 0 &&
+            name[strlen(component_folder(c))] == '/')
+            return paths->part[c];
+    return paths->tokenizers && strncmp(name, "tokenizer", strlen("tokenizer")) == 0;
+}
 
 /* Everything that a pipeline folder must have, so that what is missing can be said at once. */
-static flux1_status check_parts(const char *path, flux1_error *err)
+static flux1_status check_folder(const model_paths *paths, flux1_error *err)
 {
     static const char *const needed[] = {"model_index.json",
                                          "scheduler/scheduler_config.json",
@@ -34,18 +31,13 @@ static flux1_status check_parts(const char *path, flux1_error *err)
                                          "text_encoder_2/config.json",
                                          "transformer/config.json",
                                          "vae/config.json"};
+    const char *path = paths->model;
     char missing[512] = "";
     size_t used = 0;
     int count = 0;
-    if (!file_exists(path))
-        return error_set(err, FLUX1_ERR_MODEL,
-                         "%s: no such folder; --model takes a FLUX.1 pipeline folder as Hugging Face lays it out",
-                         path);
-    if (!file_is_directory(path))
-        return error_set(
-            err, FLUX1_ERR_MODEL,
-            "%s: a file, but --model takes a FLUX.1 pipeline folder (model_index.json, transformer/, vae/, …)", path);
     for (size_t i = 0; i < sizeof needed / sizeof needed[0]; i++) {
+        if (comes_from_elsewhere(paths, needed[i]))
+            continue;
         char *full = path_join(path, needed[i]);
         if (!full)
             return error_oom(err, 0, "a path");
@@ -58,44 +50,6 @@ static flux1_status check_parts(const char *path, flux1_error *err)
     if (count)
         return error_set(err, FLUX1_ERR_MODEL, "%s: not a whole FLUX.1 pipeline folder, %s %s missing", path, missing,
                          count > 1 ? "are" : "is");
-    return FLUX1_OK;
-}
-
-/* Reads path/part as JSON and lets `read` make a config of it. */
-#define READ_CONFIG(path, part, read, out, err)                                                       \
-    do {                                                                                              \
-        char *full_ = path_join(path, part);                                                          \
-        json_value *json_ = NULL;                                                                     \
-        flux1_status st_ = full_ ? json_parse_file(full_, &json_, err) : error_oom(err, 0, "a path"); \
-        if (st_ == FLUX1_OK)                                                                          \
-            st_ = read(json_, full_, out, err);                                                       \
-        json_free(json_);                                                                             \
-        free(full_);                                                                                  \
-        if (st_ != FLUX1_OK)                                                                          \
-            return st_;                                                                               \
-    } while (0)
-
-static flux1_status index_read(const json_value *j, const char *name, void *unused, flux1_error *err)
-{
-    (void)unused;
-    const char *class_name = NULL;
-    TRY(json_require(j, name, "_class_name", err));
-    TRY(json_get_string(j, name, "_class_name", &class_name, err));
-    if (strcmp(class_name, "FluxPipeline") != 0)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED,
-                         "%s: a %s; this version makes pictures with FluxPipeline folders (FLUX.1 schnell and dev)",
-                         name, class_name);
-    return FLUX1_OK;
-}
-
-static flux1_status read_configs(struct flux1_model *m, flux1_error *err)
-{
-    READ_CONFIG(m->path, "model_index.json", index_read, NULL, err);
-    READ_CONFIG(m->path, "scheduler/scheduler_config.json", scheduler_config_read, &m->scheduler, err);
-    READ_CONFIG(m->path, "text_encoder/config.json", clip_config_read, &m->clip, err);
-    READ_CONFIG(m->path, "text_encoder_2/config.json", t5_config_read, &m->t5, err);
-    READ_CONFIG(m->path, "transformer/config.json", dit_config_read, &m->dit, err);
-    READ_CONFIG(m->path, "vae/config.json", vae_config_read, &m->vae, err);
     return FLUX1_OK;
 }
 
@@ -134,20 +88,6 @@ static flux1_status check_tokenizers(const struct flux1_model *m, flux1_error *e
         return error_set(err, FLUX1_ERR_MODEL,
                          "%s: the tokenizer's model_max_length is %d, but text_encoder has only %lld positions",
                          m->path, clip_tokenizer_length(m->clip_tokens), (long long)m->clip.positions);
-    return FLUX1_OK;
-}
-
-static flux1_status open_stores(struct flux1_model *m, flux1_error *err)
-{
-    for (int c = 0; c < COMPONENTS; c++) {
-        char *folder = path_join(m->path, FOLDERS[c]);
-        if (!folder)
-            return error_oom(err, 0, "a path");
-        flux1_status st = store_open(folder, (const char *const[]){STEMS[c], NULL}, &m->store[c], err);
-        free(folder);
-        if (st != FLUX1_OK)
-            return st;
-    }
     return FLUX1_OK;
 }
 
@@ -205,7 +145,7 @@ static struct flux1_model *new_model(const char *path)
         free(m);
         return NULL;
     }
-    m->number = atomic_fetch_add(&last, 1) + 1;
+    m->source.number = atomic_fetch_add(&last, 1) + 1;
     return m;
 }
 
@@ -233,26 +173,68 @@ static uint64_t sum_of_sizes(const struct flux1_model *m)
     return mix(sum, reals, sizeof reals);
 }
 
-flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err)
+/* The first path that is named, for messages. */
+static const char *name_of(const model_paths *paths)
+{
+    const char *name = paths->model ? paths->model : paths->part[COMPONENT_DIT];
+    for (int c = 0; !name && c < COMPONENTS; c++)
+        name = paths->part[c];
+    return name ? name : "model";
+}
+
+static flux1_status keep_path(const char *path, char *out, flux1_error *err)
+{
+    const size_t size = path ? strlen(path) + 1 : 0;
+    if (size > FOLDER_PATH_MAX)
+        return error_set(err, FLUX1_ERR_LIMIT, "%s: a path of more than %d bytes", path, FOLDER_PATH_MAX - 1);
+    memcpy(out, path ? path : "", size);
+    return FLUX1_OK;
+}
+
+static flux1_status keep_paths(struct flux1_model *m, const model_paths *paths, flux1_error *err)
+{
+    TRY(keep_path(paths->model, m->source.model, err));
+    for (int c = 0; c < COMPONENTS; c++)
+        TRY(keep_path(paths->part[c], m->source.part[c], err));
+    return keep_path(paths->tokenizers, m->source.tokenizers, err);
+}
+
+flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **out, flux1_error *err)
 {
     flux1_status st;
-    TRY(check_parts(path, err));
-    struct flux1_model *m = new_model(path);
+    parts from = {0};
+    if (paths->model && !file_exists(paths->model))
+        return error_set(err, FLUX1_ERR_MODEL,
+                         "%s: no such file or folder; --model takes a FLUX.1 pipeline folder as Hugging Face lays it "
+                         "out, or a file of weights",
+                         paths->model);
+    if (paths->model && file_is_directory(paths->model))
+        TRY(check_folder(paths, err));
+    struct flux1_model *m = new_model(name_of(paths));
     if (!m)
         return error_oom(err, 0, "the model");
-    TRY_CLEANUP(read_configs(m, err));
+    TRY_CLEANUP(parts_find(paths, &from, err));
+    TRY_CLEANUP(parts_read_sizes(&from, m, err));
     TRY_CLEANUP(check_agreement(m, err));
-    TRY_CLEANUP(folder_open_tokenizers(path, &m->clip_tokens, &m->t5_tokens, err));
+    TRY_CLEANUP(folder_open_tokenizers(from.tokenizers, &m->clip_tokens, &m->t5_tokens, err));
     TRY_CLEANUP(check_tokenizers(m, err));
     set_lengths(m);
-    TRY_CLEANUP(open_stores(m, err));
+    TRY_CLEANUP(parts_open_folders(&from, m, err));
     TRY_CLEANUP(check_tensors(m, err));
-    m->sizes = sum_of_sizes(m);
+    m->source.sizes = sum_of_sizes(m);
+    TRY_CLEANUP(keep_paths(m, paths, err));
     *out = m;
+    parts_free(&from);
     return FLUX1_OK;
 cleanup:
+    parts_free(&from);
     folder_close(m);
     return st;
+}
+
+flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err)
+{
+    return folder_open_parts(&(model_paths){.model = path}, out, err);
 }
 
 void folder_close(struct flux1_model *m)
@@ -310,12 +292,7 @@ static void true_size(struct flux1_model *m, bool dev)
                           .scaling = 0.3611,
                           .shift = 0.1159,
                           .mid_attention = true};
-    m->scheduler = (scheduler_config){.dynamic = dev,
-                                      .shift = dev ? 3 : 1,
-                                      .base_shift = 0.5,
-                                      .max_shift = 1.15,
-                                      .base_tokens = 256,
-                                      .max_tokens = 4096};
+    m->scheduler = parts_scheduler(dev);
 }
 
 flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out,
@@ -328,8 +305,9 @@ flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data
     struct flux1_model *m = new_model(variant);
     if (!m)
         return error_oom(err, 0, "the model");
-    m->synthetic = true;
-    m->weights = weights;
+    m->source.synthetic = true;
+    m->source.weights = weights;
+    snprintf(m->source.model, sizeof m->source.model, "%s", variant);
     true_size(m, dev);
     set_lengths(m);
     for (int c = 0; c < COMPONENTS; c++)
@@ -342,15 +320,20 @@ cleanup:
     return st;
 }
 
+static const char *named(const char *path) { return path[0] ? path : NULL; }
+
 flux1_status folder_open_source(const model_source *source, struct flux1_model **out, flux1_error *err)
 {
-    TRY(source->synthetic ? folder_synthetic(source->path, source->weights, true, out, err)
-                          : folder_open(source->path, out, err));
-    if ((*out)->sizes == source->sizes)
+    model_paths paths = {.model = named(source->model), .tokenizers = named(source->tokenizers)};
+    for (int c = 0; c < COMPONENTS; c++)
+        paths.part[c] = named(source->part[c]);
+    TRY(source->synthetic ? folder_synthetic(source->model, source->weights, true, out, err)
+                          : folder_open_parts(&paths, out, err));
+    if ((*out)->source.sizes == source->sizes)
         return FLUX1_OK;
     folder_close(*out);
     *out = NULL;
     return error_set(err, FLUX1_ERR_MODEL,
                      "%s: this model is not the one that the leading process has under that name; copy it to all hosts",
-                     source->path);
+                     name_of(&paths));
 }

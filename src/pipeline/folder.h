@@ -1,4 +1,4 @@
-/* An opened pipeline folder: configs, tokenizers, mapped weights. Immutable once open. */
+/* An opened model, from a pipeline folder or from files: configs, tokenizers, mapped weights. Immutable once open. */
 #ifndef FLUX1_PIPELINE_FOLDER_H
 #define FLUX1_PIPELINE_FOLDER_H
 
@@ -22,13 +22,35 @@ typedef enum component {
 } component;
 
 const char *component_folder(component c);
+const char *component_stem(component c); /* of its files of weights */
+model_part component_part(component c);  /* in a single file */
+
+/* Only a transformer with a guidance embedding (dev) has it. */
+#define GUIDANCE_TENSOR "time_text_embed.guidance_embedder.linear_1.weight"
+
+enum { FOLDER_PATH_MAX = 4096 };
+
+/* Where a model's parts come from; NULL where nothing is named. */
+typedef struct model_paths {
+    const char *model;            /* a pipeline folder, or a file that holds one part or several */
+    const char *part[COMPONENTS]; /* a file, or a folder with config.json and weights: instead of the model's */
+    const char *tokenizers;       /* a folder with tokenizer/ and tokenizer_2/: instead of the model's */
+} model_paths;
+
+/* How another process opens the same model. */
+typedef struct model_source {
+    uint64_t number; /* in the process that it comes from: no two models there have the same */
+    bool synthetic;
+    dtype weights;               /* of a synthetic model */
+    uint64_t sizes;              /* stands for what of the configs and tensors must be equal in all processes */
+    char model[FOLDER_PATH_MAX]; /* the paths; empty where nothing is named. Of a synthetic model: its variant */
+    char part[COMPONENTS][FOLDER_PATH_MAX];
+    char tokenizers[FOLDER_PATH_MAX];
+} model_source;
 
 struct flux1_model {
-    uint64_t number; /* no two models of a process have the same */
-    char *path;      /* of the folder; of a synthetic model: its variant */
-    bool synthetic;
-    dtype weights;  /* of a synthetic model */
-    uint64_t sizes; /* stands for what of the configs and tensors must be equal in all processes */
+    char *path; /* for messages: the first that is named; of a synthetic model: its variant */
+    model_source source;
     clip_config clip;
     t5_config t5;
     dit_config dit;
@@ -51,17 +73,12 @@ flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error
 flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out,
                               flux1_error *err);
 
-void folder_close(struct flux1_model *m);
+/* A model of parts from several places. Sizes come from a config.json where there is one (the part's own, or the one
+ * that the folder `model` has for it), otherwise from the shapes of tensors (model/sizes.h); what the variant settles,
+ * from whether the transformer has a guidance embedding. */
+flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **out, flux1_error *err);
 
-/* How another process opens the same model. */
-enum { FOLDER_PATH_MAX = 4096 };
-typedef struct model_source {
-    uint64_t number; /* in the process that it comes from */
-    char path[FOLDER_PATH_MAX];
-    bool synthetic;
-    dtype weights;
-    uint64_t sizes;
-} model_source;
+void folder_close(struct flux1_model *m);
 
 /* FLUX1_ERR_MODEL if what is there has other sizes. */
 flux1_status folder_open_source(const model_source *source, struct flux1_model **out, flux1_error *err);

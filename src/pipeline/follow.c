@@ -34,7 +34,7 @@ typedef struct follower {
 static bool is_used(const follower *f, const flux1_model *m)
 {
     for (const session *s = f->context->sessions; s; s = s->next)
-        if (s->model == m->number)
+        if (s->model == m->source.number)
             return true;
     return false;
 }

@@ -179,9 +179,9 @@ flux1_status session_find(flux1_context *c, const mesh_device *d, uint64_t numbe
 
 void session_use(flux1_context *c, session *s, const flux1_model *m)
 {
-    if (s->model != m->number)
+    if (s->model != m->source.number)
         drop_models(s, mesh_ranks(context_mesh(c, s->device)));
-    s->model = m->number;
+    s->model = m->source.number;
 }
 
 static flux1_status rest_body(void *arg, mesh *m)
@@ -202,7 +202,10 @@ flux1_status session_describe_take(parcel *p, take_order *t, flux1_error *err)
     int weights = (int)m->weights;
     TRY(parcel_bool(p, "a session's device", &t->text, err));
     TRY(parcel_u64(p, "a model's number", &m->number, err));
-    TRY(parcel_text(p, "a model's path", m->path, sizeof m->path, err));
+    TRY(parcel_text(p, "a model's path", m->model, sizeof m->model, err));
+    for (int c = 0; c < COMPONENTS; c++)
+        TRY(parcel_text(p, "the path of a model's part", m->part[c], sizeof m->part[c], err));
+    TRY(parcel_text(p, "the path of a model's tokenizers", m->tokenizers, sizeof m->tokenizers, err));
     TRY(parcel_bool(p, "a model's kind", &m->synthetic, err));
     TRY(parcel_int(p, "a model's dtype", 0, DTYPE_COUNT - 1, &weights, err));
     m->weights = (dtype)weights;
@@ -214,28 +217,16 @@ flux1_status session_describe_reserve(parcel *p, int ranks, size_t **arena_bytes
     return parcel_bulk(p, "the arenas' sizes", ranks, sizeof **arena_bytes, (void **)arena_bytes, err);
 }
 
-static flux1_status source_of(const flux1_model *m, model_source *out, flux1_error *err)
-{
-    *out = (model_source){.number = m->number, .synthetic = m->synthetic, .weights = m->weights, .sizes = m->sizes};
-    if (strlen(m->path) >= sizeof out->path)
-        return error_set(err, FLUX1_ERR_LIMIT,
-                         "%s: a path of more than %zu bytes cannot be sent to the mesh's processes", m->path,
-                         sizeof out->path - 1);
-    memcpy(out->path, m->path, strlen(m->path) + 1);
-    return FLUX1_OK;
-}
-
 static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t number, const flux1_model *m)
 {
     parcel p;
     order what = ORDER_TAKE;
-    take_order t = {.text = d != &c->device};
+    take_order t = {.text = d != &c->device, .source = m->source};
     if (c->processes && !team_leads(c))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "this process follows another: it computes by flux1_context_follow alone");
     if (!d->processes)
         return FLUX1_OK;
-    TRY(source_of(m, &t.source, &c->error));
     parcel_begin(&p);
     TRY(team_describe(&p, &what, &number, &c->error));
     TRY(session_describe_take(&p, &t, &c->error));
@@ -253,7 +244,7 @@ flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_mo
     session *found = NULL;
     *out = NULL;
     for (session *s = c->sessions; s; s = s->next)
-        if (!s->busy && s->device == d && (!found || s->model == m->number))
+        if (!s->busy && s->device == d && (!found || s->model == m->source.number))
             found = s;
     uint64_t number = found ? found->number : ++c->last_session;
     TRY(order_take(c, d, number, m));

@@ -11,7 +11,7 @@ flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t byte
     flux1_text *t = calloc(1, sizeof *t);
     if (!t)
         return error_oom(err, sizeof *t, "the prompt");
-    t->model = m->number;
+    t->model = m->source.number;
     t->clip_length = m->clip_length;
     t->t5_length = t5_length;
     t->clip_ids = calloc((size_t)t->clip_length, sizeof *t->clip_ids);
@@ -45,7 +45,7 @@ void flux1_text_free(flux1_text *t)
 flux1_status text_check(flux1_context *c, const flux1_model *m, const flux1_text *given, const flux1_text *ids,
                         const char *name)
 {
-    if (given->model != m->number)
+    if (given->model != m->source.number)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s was encoded with another model", name);
     if (given->clip_length != ids->clip_length || given->t5_length != ids->t5_length ||
         memcmp(given->clip_ids, ids->clip_ids, (size_t)ids->clip_length * sizeof *ids->clip_ids) != 0 ||

@@ -52,13 +52,16 @@ static void describe_components(json_writer *w, store *const *stores)
     json_end_array(w);
 }
 
+static const char *kind_of(bool guidance)
+{
+    return guidance ? "FLUX.1 dev (with guidance embedding)" : "FLUX.1 schnell (without guidance embedding)";
+}
+
 static void describe_defaults(json_writer *w, const flux1_model *m)
 {
     flux1_model_info info = {.size = sizeof info};
     flux1_model_get_info(m, &info);
-    json_put_string(w, "kind",
-                    info.guidance ? "FLUX.1 dev (with guidance embedding)"
-                                  : "FLUX.1 schnell (without guidance embedding)");
+    json_put_string(w, "kind", kind_of(info.guidance));
     json_begin_object(w, "defaults");
     json_put_integer(w, "width", info.default_width);
     json_put_integer(w, "height", info.default_height);
@@ -138,7 +141,7 @@ static void verify_tensor(void *arg, int64_t index, int worker)
     const tensor *t = &store_at(job->s, (size_t)index)->view;
     float chunk[VERIFY_CHUNK];
     int64_t count = tensor_elements(t);
-    if (!dtype_describe(t->type)->decodes)
+    if (!tensor_decodes(t))
         return;
     for (int64_t i = 0; i < count && !atomic_load_explicit(job->cancel, memory_order_relaxed); i += VERIFY_CHUNK) {
         int64_t n = i64_min(VERIFY_CHUNK, count - i);
@@ -183,18 +186,22 @@ static flux1_status verify_model(flux1_context *c, store *const *stores)
     return st;
 }
 
-/* What can still be said of a folder that does not open: the components whose files do. */
+/* What can still be said of a folder or a file that is not a whole model: the components that open. */
 static void describe_remains(json_writer *w, const char *path)
 {
     store *stores[COMPONENTS] = {0};
+    const bool is_folder = file_is_directory(path);
     for (int p = 0; p < COMPONENTS; p++) {
-        const char *const stem[] = {p == COMPONENT_CLIP || p == COMPONENT_T5 ? "model" : "diffusion_pytorch_model",
-                                    NULL};
-        char *folder = path_join(path, component_folder(p));
-        if (folder && store_open(folder, stem, &stores[p], NULL) != FLUX1_OK)
-            stores[p] = NULL;
+        const char *const stem[] = {component_stem(p), NULL};
+        char *folder = is_folder ? path_join(path, component_folder(p)) : NULL;
+        if (!is_folder)
+            store_open_part(path, component_part(p), &stores[p], NULL);
+        else if (folder)
+            store_open(folder, stem, &stores[p], NULL);
         free(folder);
     }
+    if (stores[COMPONENT_DIT] && !is_folder)
+        json_put_string(w, "kind", kind_of(store_find(stores[COMPONENT_DIT], GUIDANCE_TENSOR) != NULL));
     describe_components(w, stores);
     for (int p = 0; p < COMPONENTS; p++)
         store_close(stores[p]);
@@ -216,7 +223,7 @@ flux1_status flux1_info_json(flux1_context *c, const char *path, const flux1_gen
         describe_defaults(&w, m);
         describe_components(&w, m->store);
         st = describe_request(c, m, params, &w);
-    } else if (file_is_directory(path))
+    } else
         describe_remains(&w, path);
     if (st == FLUX1_OK && verify) {
         st = verify_model(c, m->store);

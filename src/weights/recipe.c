@@ -22,8 +22,15 @@ weight_recipe recipe_whole(weight_role role, const store_tensor *source)
     weight_recipe r = {.role = role, .rows = source_rows(t), .cols = source_cols(t)};
     if (role == WEIGHT_CONV)
         r.kernel = t->dims == 4 ? (int)t->shape[3] : 1;
-    if (r.rows > 0 && r.cols > 0)
+    if (r.rows == 0 || r.cols == 0)
+        return r;
+    if (!source->half[0]) {
         r.piece[r.count++] = (recipe_piece){.source = source, .rows = r.rows, .cols = r.cols};
+        return r;
+    }
+    const int64_t half = r.rows / 2;
+    for (int i = 0; i < 2; i++)
+        r.piece[r.count++] = (recipe_piece){.source = source->half[i], .row = i * half, .rows = half, .cols = r.cols};
     return r;
 }
 
@@ -132,7 +139,7 @@ size_t recipe_bytes(const weight_recipe *r)
     for (int i = 0; i < r->count; i++) {
         const recipe_piece *p = &r->piece[i];
         const dtype_info *info = dtype_describe(p->source->view.type);
-        bytes += (size_t)(p->rows * p->cols) / (size_t)info->block_elements * (size_t)info->block_bytes;
+        bytes += (size_t)i64_ceil_div(p->rows * p->cols, info->block_elements) * (size_t)info->block_bytes;
     }
     return bytes;
 }

@@ -36,7 +36,7 @@ typedef struct weight_recipe {
     recipe_piece piece[RECIPE_PIECES];
 } weight_recipe;
 
-/* The whole of a tensor. */
+/* The whole of a tensor: one piece, or two where its file has the halves swapped. */
 weight_recipe recipe_whole(weight_role role, const store_tensor *source);
 
 /* Rows [begin, begin + count), or columns. */

@@ -1,7 +1,6 @@
 #include "weights/safetensors.h"
 
 #include "base/checked.h"
-#include "base/json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,8 +63,8 @@ static flux1_status parse_type(const json_value *object, const char *where, tens
                                flux1_error *err)
 {
     const char *type = NULL;
-    size_t dims = 0, blocks;
-    int64_t elements = 1;
+    size_t dims = 0;
+    int64_t elements;
     char text[256];
     TRY(json_require(object, where, "dtype", err));
     TRY(json_require(object, where, "shape", err));
@@ -74,15 +73,11 @@ static flux1_status parse_type(const json_value *object, const char *where, tens
         return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: the dtype \"%s\" is not known to this version", where, type);
     TRY(json_get_ints(object, where, "shape", 0, INT64_MAX, view->shape, TENSOR_DIMS, &dims, err));
     view->dims = (int)dims;
-    for (size_t i = 0; i < dims; i++)
-        if (!i64_mul(elements, view->shape[i], &elements))
-            return error_set(err, FLUX1_ERR_FORMAT, "%s: the shape %s has more elements than can be counted", where,
-                             tensor_shape_text((int)dims, view->shape, text, sizeof text));
-    const dtype_info *info = dtype_describe(view->type);
-    blocks = (size_t)(elements / info->block_elements);
-    if (elements % info->block_elements != 0 || !size_mul(blocks, (size_t)info->block_bytes, bytes))
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: the shape %s of %s has more bytes than can be counted", where,
-                         tensor_shape_text((int)dims, view->shape, text, sizeof text), info->name);
+    if (!tensor_size(view->type, view->dims, view->shape, &elements, bytes))
+        return error_set(
+            err, FLUX1_ERR_FORMAT,
+            "%s: the shape %s of %s has more bytes or more elements than can be counted, or ends within a byte", where,
+            tensor_shape_text((int)dims, view->shape, text, sizeof text), dtype_describe(view->type)->name);
     return FLUX1_OK;
 }
 
@@ -204,6 +199,10 @@ flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const ch
     qsort(parsed.entry, parsed.count, sizeof *parsed.entry, by_offset);
     TRY_CLEANUP(check_tiling(&parsed, data_size, path, err));
     qsort(parsed.entry, parsed.count, sizeof *parsed.entry, by_name);
+    if (json_object_get(root, "__metadata__")) {
+        parsed.header = root;
+        root = NULL;
+    }
     *out = parsed;
     parsed = (safetensors){0};
 cleanup:
@@ -218,7 +217,14 @@ void safetensors_free(safetensors *s)
     for (size_t i = 0; i < s->count; i++)
         free(s->entry[i].name);
     free(s->entry);
+    json_free(s->header);
     *s = (safetensors){0};
+}
+
+const char *safetensors_metadata(const safetensors *s, const char *key)
+{
+    const json_value *metadata = s->header ? json_object_get(s->header, "__metadata__") : NULL;
+    return metadata ? json_string_value(json_object_get(metadata, key)) : NULL;
 }
 
 const safetensors_entry *safetensors_find(const safetensors *s, const char *name)

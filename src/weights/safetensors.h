@@ -4,6 +4,7 @@
 #ifndef FLUX1_WEIGHTS_SAFETENSORS_H
 #define FLUX1_WEIGHTS_SAFETENSORS_H
 
+#include "base/json.h"
 #include "tensor/tensor.h"
 
 #define SAFETENSORS_HEADER_MAX 100000000u
@@ -17,6 +18,7 @@ typedef struct safetensors_entry {
 typedef struct safetensors {
     size_t count;
     safetensors_entry *entry; /* sorted by name (strcmp) */
+    json_value *header;       /* all of it, for safetensors_metadata; NULL where it has no metadata */
 } safetensors;
 
 /* Parses a whole file lying at bytes[0..size); `path` is for messages. Reads the header only, never the tensors' bytes.
@@ -27,6 +29,9 @@ flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const ch
                                flux1_error *err);
 
 void safetensors_free(safetensors *s); /* harmless on a zeroed one */
+
+/* The text under `key` of the file's metadata; NULL if there is none. */
+const char *safetensors_metadata(const safetensors *s, const char *key);
 
 /* NULL if there is none of that name. */
 const safetensors_entry *safetensors_find(const safetensors *s, const char *name);

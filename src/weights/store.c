@@ -1,4 +1,5 @@
-#include "weights/store_base.h"
+#include "weights/contents.h"
+#include "weights/store_items.h"
 
 #include "base/json.h"
 
@@ -9,54 +10,50 @@
 /* Maps and parses one more file; `path` is the store's from here on, also on failure. */
 static flux1_status add_file(store *s, char *path, flux1_error *err)
 {
-    store_file *files = realloc(s->file, (s->file_count + 1) * sizeof *files);
+    container *files = realloc(s->file, (s->file_count + 1) * sizeof *files);
     if (!files) {
         free(path);
         return error_oom(err, (s->file_count + 1) * sizeof *files, "the list of files");
     }
     s->file = files;
-    store_file *f = &s->file[s->file_count++];
-    *f = (store_file){.path = path};
-    TRY(file_map_open(path, &f->map, err));
-    return safetensors_parse(f->map.bytes, f->map.size, path, &f->header, err);
+    return container_open(path, &s->file[s->file_count++], err);
 }
 
-static flux1_status make_items(store *s, size_t count, flux1_error *err)
+static flux1_status make_raw(store *s, size_t count, flux1_error *err)
 {
     size_t least = count ? count : 1;
-    s->block = calloc(least, sizeof *s->block);
-    s->item = calloc(least, sizeof *s->item);
-    if (!s->block || !s->item)
-        return error_oom(err, least * (sizeof *s->block + sizeof *s->item), "the list of tensors");
-    return FLUX1_OK;
+    s->raw = calloc(least, sizeof *s->raw);
+    return s->raw ? FLUX1_OK : error_oom(err, least * sizeof *s->raw, "the list of tensors");
 }
 
-static void add_item(store *s, const store_file *file, const safetensors_entry *entry)
+static void add_raw(store *s, const container *file, size_t index)
 {
-    store_item *item = &s->block[s->count];
-    item->tensor = (store_tensor){.name = entry->name,
-                                  .file = file->path,
-                                  .view = entry->view,
-                                  .store = s->number,
-                                  .source = file->map.identity,
-                                  .offset = (uint64_t)((const unsigned char *)entry->view.data - file->map.bytes),
-                                  .content = &file->content};
-    s->item[s->count++] = item;
+    const tensor *view = container_view(file, index);
+    const char *name = container_name(file, index);
+    s->raw[s->raw_count++].tensor =
+        (store_tensor){.name = name,
+                       .stored_as = name,
+                       .file = file->path,
+                       .view = *view,
+                       .store = s->number,
+                       .source = file->map.identity,
+                       .offset = (uint64_t)((const unsigned char *)view->data - file->map.bytes),
+                       .content = &file->content};
 }
 
 /* `path` is the store's, also on failure. */
 static flux1_status open_single(store *s, char *path, flux1_error *err)
 {
     TRY(add_file(s, path, err));
-    const safetensors *header = &s->file[0].header;
-    TRY(make_items(s, header->count, err));
-    for (size_t i = 0; i < header->count; i++)
-        add_item(s, &s->file[0], &header->entry[i]);
+    const size_t count = container_count(&s->file[0]);
+    TRY(make_raw(s, count, err));
+    for (size_t i = 0; i < count; i++)
+        add_raw(s, &s->file[0], i);
     return FLUX1_OK;
 }
 
 /* The shard among the files opened so far. */
-static store_file *find_file(const store *s, const char *folder, const char *shard)
+static container *find_file(const store *s, const char *folder, const char *shard)
 {
     size_t folder_length = strlen(folder);
     if (folder_length > 0 && folder[folder_length - 1] == '/')
@@ -89,8 +86,7 @@ static flux1_status open_shard(store *s, const char *folder, const char *index_p
 
 static int by_name(const void *a, const void *b)
 {
-    const store_item *const *x = a, *const *y = b;
-    return strcmp((*x)->tensor.name, (*y)->tensor.name);
+    return strcmp(((const store_raw *)a)->tensor.name, ((const store_raw *)b)->tensor.name);
 }
 
 static flux1_status open_shards(store *s, const char *folder, const json_value *map, const char *index_path,
@@ -105,17 +101,17 @@ static flux1_status open_shards(store *s, const char *folder, const json_value *
         if (!find_file(s, folder, json_string_value(value)))
             TRY(open_shard(s, folder, index_path, name, json_string_value(value), err));
     }
-    TRY(make_items(s, json_object_size(map), err));
+    TRY(make_raw(s, json_object_size(map), err));
     for (size_t i = 0; (value = json_object_at(map, i, &name)); i++) {
-        const store_file *file = find_file(s, folder, json_string_value(value));
-        const safetensors_entry *entry = safetensors_find(&file->header, name);
-        if (!entry)
+        const container *file = find_file(s, folder, json_string_value(value));
+        const size_t at = container_find(file, name);
+        if (at == SIZE_MAX)
             return error_set(err, FLUX1_ERR_MODEL,
                              "%s: tensor \"%s\" is missing, though %s says it is there; the two do not belong together",
                              file->path, name, index_path);
-        add_item(s, file, entry);
+        add_raw(s, file, at);
     }
-    qsort(s->item, s->count, sizeof *s->item, by_name);
+    qsort(s->raw, s->raw_count, sizeof *s->raw, by_name);
     return FLUX1_OK;
 }
 
@@ -183,7 +179,9 @@ flux1_status store_open(const char *folder, const char *const *stems, store **ou
     flux1_status st = FLUX1_OK;
     for (size_t i = 0; st == FLUX1_OK && !found && stems[i]; i++)
         st = try_stem(s, folder, stems[i], &found, err);
-    if (st == FLUX1_OK && !found)
+    if (st == FLUX1_OK && found)
+        st = store_make_items(s, NULL, "", err);
+    else if (st == FLUX1_OK)
         st = error_set(
             err, FLUX1_ERR_MODEL,
             "%s: has neither %s.safetensors nor %s.safetensors.index.json; fetch the weights (safetensors only)",
@@ -196,11 +194,12 @@ flux1_status store_open(const char *folder, const char *const *stems, store **ou
     return FLUX1_OK;
 }
 
-flux1_status store_open_file(const char *path, store **out, flux1_error *err)
+/* The file's tensors, not yet items. */
+static flux1_status open_raw(const char *path, store **out, flux1_error *err)
 {
     store *s;
-    TRY(store_create(path, &s, err));
     *out = NULL;
+    TRY(store_create(path, &s, err));
     char *copy = strdup(path);
     flux1_status st = copy ? open_single(s, copy, err) : error_oom(err, strlen(path) + 1, path);
     if (st != FLUX1_OK) {
@@ -209,4 +208,46 @@ flux1_status store_open_file(const char *path, store **out, flux1_error *err)
     }
     *out = s;
     return FLUX1_OK;
+}
+
+flux1_status store_open_file(const char *path, store **out, flux1_error *err)
+{
+    store *s;
+    *out = NULL;
+    TRY(open_raw(path, &s, err));
+    flux1_status st = store_make_items(s, NULL, "", err);
+    if (st != FLUX1_OK) {
+        store_close(s);
+        return st;
+    }
+    *out = s;
+    return FLUX1_OK;
+}
+
+flux1_status store_look(const char *path, store_contents *out, flux1_error *err)
+{
+    store *s;
+    *out = (store_contents){0};
+    TRY(open_raw(path, &s, err));
+    flux1_status st = contents_of(s, out, err);
+    store_close(s);
+    return st;
+}
+
+flux1_status store_open_part(const char *path, model_part part, store **out, flux1_error *err)
+{
+    flux1_status st;
+    store *s;
+    store_contents contents;
+    *out = NULL;
+    TRY(open_raw(path, &s, err));
+    TRY_CLEANUP(contents_of(s, &contents, err));
+    if (!contents.prefix[part])
+        TRY_CLEANUP(contents_lack(path, &contents, part, err));
+    TRY_CLEANUP(store_make_items(s, name_map_of(part), contents.prefix[part], err));
+    *out = s;
+    return FLUX1_OK;
+cleanup:
+    store_close(s);
+    return st;
 }

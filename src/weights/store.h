@@ -1,42 +1,55 @@
-/* A component's weights by name: one safetensors file, or shards with an index, mapped and never read as a whole. The
- * model claims each tensor it needs by name and shape. Missing, misshapen and left-over tensors are collected, so that
- * one message names all of them. */
+/* A component's weights by name: one safetensors or GGUF file, or shards with an index, mapped and never read as a
+ * whole. Whatever a file calls its tensors, here they have the names of diffusers' folders (names.h), and their scales
+ * are part of them. The model claims each tensor it needs by name and shape. Missing, misshapen and left-over tensors
+ * are collected, so that one message names all of them. */
 #ifndef FLUX1_WEIGHTS_STORE_H
 #define FLUX1_WEIGHTS_STORE_H
 
-#include "base/file.h"
-#include "tensor/tensor.h"
-
-#include <stdatomic.h>
+#include "weights/container.h"
+#include "weights/names.h"
 
 typedef struct store store;
 
-/* What is in a file, whatever its name and place: a hash of all its bytes, once store_hash has read them. */
-typedef struct store_content {
-    uint64_t hash[2];
-    atomic_bool known;
-} store_content;
-
-/* A claimed tensor. `data` points into the mapping. Lives as long as the store. */
+/* A claimed tensor: all of a file's, or some of its rows. `data` points into the mapping. Lives as long as the store.
+ */
 typedef struct store_tensor {
     const char *name;
-    const char *file; /* path of the file that holds it */
+    const char *stored_as; /* the file's name of the tensor that it is part of */
+    const char *file;      /* path of the file that holds it */
     tensor view;
     /* number of its store; unique within the process, also after a store is closed */
     uint64_t store;
     /* of that file. Equal source and offset mean the same bytes, even if the folder was closed and opened again. Made
      * up, and unique, for a synthetic store */
     file_identity source;
-    uint64_t offset;              /* of the tensor's first byte in the file */
-    const store_content *content; /* of that file; NULL: it lies in no file */
+    uint64_t offset;             /* of its first byte in the file */
+    const content_hash *content; /* of that file; NULL: it lies in no file */
+    /* NULL, or the two halves of its rows in order, where the file has them the other way round (recipe_whole knows) */
+    const struct store_tensor *half[2];
 } store_tensor;
 
-/* Opens `folder` (such as MODEL/transformer): `<stem>.safetensors`, or `<stem>.safetensors.index.json` and its shards.
- * `stems` are tried in order, NULL-terminated. Headers are parsed and checked completely; data is not read. */
+/* Opens `folder` (such as MODEL/transformer), whose names are diffusers' own: `<stem>.safetensors`, or
+ * `<stem>.safetensors.index.json` and its shards. `stems` are tried in order, NULL-terminated. Headers are parsed and
+ * checked completely; data is not read. */
 flux1_status store_open(const char *folder, const char *const *stems, store **out, flux1_error *err);
 
-/* A store of a single safetensors file. */
+/* A store of a single file, by the names that it has. */
 flux1_status store_open_file(const char *path, store **out, flux1_error *err);
+
+/* What lies in a single file. */
+typedef struct store_contents {
+    const char *prefix[MODEL_PARTS]; /* what stands in front of the part's names; NULL: the part is not in the file */
+    bool is_gguf;
+    size_t strays;              /* tensors of no part */
+    char stray[NAME_BYTES_MAX]; /* the first of them, cut if too long */
+} store_contents;
+
+/* Looks which parts of FLUX.1 a file holds, by the names of its tensors. FLUX1_ERR_MODEL, naming what it seems to be,
+ * if there is none. */
+flux1_status store_look(const char *path, store_contents *out, flux1_error *err);
+
+/* A store of one part of a single file. FLUX1_ERR_MODEL if it does not hold that part. */
+flux1_status store_open_part(const char *path, model_part part, store **out, flux1_error *err);
 
 /* A store that has whatever is claimed from it: each claim makes a tensor of `type` over one shared buffer of random
  * values (scaled by 1/sqrt of the row length), for benchmarks and plans. If `with_data` is false the tensors have no

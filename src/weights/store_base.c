@@ -3,6 +3,7 @@
 #include "base/checked.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,42 @@ flux1_status grow(void **array, size_t *capacity, size_t count, size_t element, 
     *array = larger;
     *capacity = wanted;
     return FLUX1_OK;
+}
+
+struct store_memory {
+    store_memory *next;
+    max_align_t bytes[];
+};
+
+flux1_status store_keep(store *s, size_t bytes, void **out, flux1_error *err)
+{
+    size_t all;
+    store_memory *m = size_add(bytes, sizeof *m, &all) ? calloc(1, all) : NULL;
+    if (!m)
+        return error_oom(err, bytes, s->path);
+    m->next = s->memory;
+    s->memory = m;
+    *out = m->bytes;
+    return FLUX1_OK;
+}
+
+store_raw *store_raw_find(const store *s, const char *base, size_t base_length, const char *ending)
+{
+    size_t low = 0, high = s->raw_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        const char *name = s->raw[middle].tensor.name;
+        int order = strncmp(base, name, base_length); /* a name that ends before is smaller than base */
+        if (order == 0)
+            order = strcmp(ending, name + base_length);
+        if (order == 0)
+            return &s->raw[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
 }
 
 store_item *store_lookup(const store *s, const char *name, size_t *position)
@@ -58,10 +95,11 @@ void store_close(store *s)
         return;
     if (s->maker)
         s->maker->free(s);
-    for (size_t i = 0; i < s->file_count; i++) {
-        safetensors_free(&s->file[i].header);
-        file_map_close(&s->file[i].map);
-        free(s->file[i].path);
+    for (size_t i = 0; i < s->file_count; i++)
+        container_close(&s->file[i]);
+    for (store_memory *m = s->memory, *next; m; m = next) {
+        next = m->next;
+        free(m);
     }
     for (size_t i = 0; i < s->fault_count; i++) {
         free(s->fault[i].name);
@@ -69,6 +107,7 @@ void store_close(store *s)
     }
     free(s->fault);
     free(s->file);
+    free(s->raw);
     free(s->block);
     free(s->item);
     free(s->path);

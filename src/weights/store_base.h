@@ -3,7 +3,7 @@
 #ifndef FLUX1_WEIGHTS_STORE_BASE_H
 #define FLUX1_WEIGHTS_STORE_BASE_H
 
-#include "weights/safetensors.h"
+#include "weights/container.h"
 #include "weights/store.h"
 
 typedef struct store_item {
@@ -11,12 +11,11 @@ typedef struct store_item {
     bool claimed;
 } store_item;
 
-typedef struct store_file {
-    char *path;
-    file_map map;
-    safetensors header;
-    store_content content;
-} store_file;
+/* A tensor as a file has it. */
+typedef struct store_raw {
+    store_tensor tensor;
+    bool beside; /* belongs to another tensor: its scale, or a note about it */
+} store_raw;
 
 typedef enum store_fault_kind { FAULT_MISSING, FAULT_SHAPE, FAULT_DTYPE, FAULT_KINDS } store_fault_kind;
 
@@ -34,14 +33,19 @@ typedef struct store_maker {
     void (*free)(store *s); /* its items and `made` */
 } store_maker;
 
+typedef struct store_memory store_memory;
+
 struct store {
     char *path;
     uint64_t number;
-    store_file *file;
+    container *file;
     size_t file_count;
+    store_raw *raw; /* sorted by name */
+    size_t raw_count;
     store_item **item; /* sorted by name */
     size_t count, capacity;
     store_item *block; /* where a file store's items lie; a maker's are its own */
+    store_memory *memory;
     store_fault *fault;
     size_t fault_count, fault_capacity;
     const store_maker *maker; /* NULL for files */
@@ -51,8 +55,14 @@ struct store {
 /* An empty store with a number of its own. store_close frees it at any stage of its making. */
 flux1_status store_create(const char *path, store **out, flux1_error *err);
 
+/* Zeroed memory that lives as long as the store. */
+flux1_status store_keep(store *s, size_t bytes, void **out, flux1_error *err);
+
 /* The item of that name, or NULL; *position is where it is or would be. */
 store_item *store_lookup(const store *s, const char *name, size_t *position);
+
+/* The file's tensor `<base><ending>`, or NULL. */
+store_raw *store_raw_find(const store *s, const char *base, size_t base_length, const char *ending);
 
 /* Makes space for one more element in a growing array. */
 flux1_status grow(void **array, size_t *capacity, size_t count, size_t element, flux1_error *err);

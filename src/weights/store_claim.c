@@ -1,6 +1,7 @@
 /* Claims, and the one message that names every fault among them. */
 #include "weights/store_base.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,6 +23,15 @@ static flux1_status note_fault(store *s, store_fault_kind kind, const char *name
     }
     s->fault[s->fault_count++] = fault;
     return FLUX1_OK;
+}
+
+/* "", or where the file has it under another name. */
+static const char *origin(const store_tensor *t, char *out, size_t size)
+{
+    out[0] = '\0';
+    if (t->stored_as && strcmp(t->stored_as, t->name) != 0)
+        snprintf(out, size, "(\"%s\" in the file) ", t->stored_as);
+    return out;
 }
 
 static bool same_shape(const tensor *t, int dims, const int64_t *shape)
@@ -47,15 +57,17 @@ flux1_status store_claim(store *s, const char *name, int dims, const int64_t *sh
     item->claimed = true;
     const tensor *t = &item->tensor.view;
     if (!same_shape(t, dims, shape)) {
-        char has[200], wanted[200], text[480];
-        snprintf(text, sizeof text, "has shape %s, the configuration asks for %s",
-                 tensor_shape_text(t->dims, t->shape, has, sizeof has),
+        char has[200], wanted[200], from[NAME_BYTES_MAX + 24], text[800];
+        snprintf(text, sizeof text, "%shas shape %s, the configuration asks for %s",
+                 origin(&item->tensor, from, sizeof from), tensor_shape_text(t->dims, t->shape, has, sizeof has),
                  tensor_shape_text(dims, shape, wanted, sizeof wanted));
         return note_fault(s, FAULT_SHAPE, name, text, err);
     }
-    if (!dtype_describe(t->type)->decodes) {
-        char text[120];
-        snprintf(text, sizeof text, "is %s, which this version cannot compute with", dtype_describe(t->type)->name);
+    if (!tensor_decodes(t)) {
+        char from[NAME_BYTES_MAX + 24], text[480];
+        snprintf(text, sizeof text, "%sis %s, which this version cannot compute with%s",
+                 origin(&item->tensor, from, sizeof from), dtype_describe(t->type)->name,
+                 dtype_describe(t->type)->needs_scale ? " without a scale beside it" : "");
         return note_fault(s, FAULT_DTYPE, name, text, err);
     }
     *out = &item->tensor;
@@ -106,34 +118,17 @@ static void append_faults(text *t, const store *s, store_fault_kind kind)
         append(t, " and %zu more", total - listed);
 }
 
-static bool ignored(const char *name, const char *const *ignore)
-{
-    size_t length = strlen(name);
-    for (; ignore && *ignore; ignore++) {
-        const char *pattern = *ignore;
-        if (pattern[0] != '*') {
-            if (strcmp(name, pattern) == 0)
-                return true;
-            continue;
-        }
-        size_t suffix = strlen(++pattern);
-        if (suffix <= length && strcmp(name + length - suffix, pattern) == 0)
-            return true;
-    }
-    return false;
-}
-
 static void append_unclaimed(text *t, const store *s, const char *const *ignore)
 {
     size_t total = 0;
     for (size_t i = 0; i < s->count; i++)
-        total += !s->item[i]->claimed && !ignored(s->item[i]->tensor.name, ignore);
+        total += !s->item[i]->claimed && !name_listed(s->item[i]->tensor.name, ignore);
     if (total == 0)
         return;
     append(t, "%s%zu tensor%s that such a model does not have: ", t->used ? "; " : "", total, plural(total));
     size_t listed = 0;
     for (size_t i = 0; i < s->count && listed < NAMES_LISTED; i++)
-        if (!s->item[i]->claimed && !ignored(s->item[i]->tensor.name, ignore))
+        if (!s->item[i]->claimed && !name_listed(s->item[i]->tensor.name, ignore))
             append(t, "%s\"%s\"", listed++ ? ", " : "", s->item[i]->tensor.name);
     if (total > listed)
         append(t, " and %zu more", total - listed);

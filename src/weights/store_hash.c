@@ -51,7 +51,7 @@ static void remember(const file_identity *file, const uint64_t hash[2])
 }
 
 /* Through a buffer: pages that are only hashed do not count as this process's. */
-static flux1_status hash_all(int fd, const store_file *f, const atomic_int *cancel, uint64_t hash[2], flux1_error *err)
+static flux1_status hash_all(int fd, const container *f, const atomic_int *cancel, uint64_t hash[2], flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     uint64_t ignored[2];
@@ -77,7 +77,7 @@ cleanup:
     return st;
 }
 
-static flux1_status hash_file(store_file *f, const atomic_int *cancel, flux1_error *err)
+static flux1_status hash_file(container *f, const atomic_int *cancel, flux1_error *err)
 {
     int fd;
     file_identity now;
@@ -103,7 +103,7 @@ flux1_status store_hash(store *s, const atomic_int *cancel, bool *known, flux1_e
     flux1_status st = FLUX1_OK;
     pthread_mutex_lock(&lock);
     for (size_t i = 0; st == FLUX1_OK && i < s->file_count; i++) {
-        store_file *f = &s->file[i];
+        container *f = &s->file[i];
         if (atomic_load_explicit(&f->content.known, memory_order_acquire))
             continue;
         if (!recall(&f->map.identity, f->content.hash))

@@ -31,6 +31,9 @@ same_pictures() { # a, b
 
 # ---- pictures
 
+packed=$PIPELINES/packed
+files=$PIPELINES/../files
+
 flux1 generate -q -m "$tiny" -p "a red fox" -S 7 --mesh 2x2 -o threads.png
 mpi 4 generate -m "$tiny" -p "a red fox" -S 7 --mesh 2x2 -o four.png
 expect_status 0 "four processes"
@@ -43,6 +46,15 @@ same_pictures threads.png two.png
 flux1 generate -q -m "$tiny" -p "a red fox" -S 7 --mesh 2x2 --launch --processes 2 -o launched.png
 expect_status 0 "--launch"
 same_pictures threads.png launched.png
+
+# every process opens the parts by their paths
+parts="--transformer $files/gguf/flux1.gguf --t5 $files/gguf/t5.gguf --clip $files/gguf/clip.gguf"
+# shellcheck disable=SC2086
+flux1 generate -q -m "$packed" $parts -p "a red fox" -S 7 -W 32 -H 32 --mesh 1x2 -o threads-parts.png
+# shellcheck disable=SC2086
+mpi 2 generate -q -m "$packed" $parts -p "a red fox" -S 7 -W 32 -H 32 --mesh 1x2 -o parts.png
+expect_status 0 "a model of several files"
+same_pictures threads-parts.png parts.png
 
 # the next line works after one that fails; standard input reaches the first process
 printf '{"prompt": "a red fox", "seed": 7, "output": "j-1.png"}\n{"prompt": "x", "width": 0}\n{"prompt": "x", "width": 65536, "height": 65536}\n{"prompt": "a red fox", "seed": 7, "output": "j-2.png"}\n' >../lines

@@ -24,6 +24,16 @@ FLUX1_MODEL=$tiny "$FLUX1" generate -p "a red fox" -o env.png -S 7 --quiet >../o
 [ ! -s ../err ] || fail "--quiet is quiet"
 [ "$("$PICTURE" fox.png)" = "$("$PICTURE" env.png)" ] || fail "FLUX1_MODEL gives the same picture"
 
+# the same pipeline with its parts in files of another form; FLUX1_MODEL still names the folder
+packed=$PIPELINES/packed files=$PIPELINES/../files
+flux1 generate -m "$packed" --transformer "$files/gguf/flux1.gguf" --t5 "$files/gguf/t5.gguf" --clip "$files/gguf/clip.gguf" -p "a red fox" -o parts.png -S 7 -W 32 -H 32
+expect_status 0 "parts in GGUF files"
+FLUX1_MODEL=$packed "$FLUX1" generate --transformer "$files/bfl/flux1.safetensors" --vae "$files/bfl/ae.safetensors" -p "a red fox" -o bfl.png -S 7 -W 32 -H 32 >../out 2>../err ||
+    fail "FLUX1_MODEL has the parts that are not named: $(cat ../err)"
+flux1 generate -m "$packed" -p "a red fox" -o folder.png -S 7 -W 32 -H 32
+[ "$("$PICTURE" folder.png)" = "$("$PICTURE" bfl.png)" ] || fail "files with BFL's names give the folder's picture"
+[ "$("$PICTURE" folder.png)" != "$("$PICTURE" parts.png)" ] || fail "quantised weights give another picture"
+
 # a prompt from a file and from standard input; one newline at the end belongs to the file
 printf 'a red fox\n' >prompt.txt
 flux1 generate -m "$tiny" --prompt-file prompt.txt -o file.png -S 7

@@ -23,6 +23,8 @@ refused 2 'list, verify, clear, size' cache purge
 refused 2 'no cache folder.*FLUX1_CACHE_DIR.*--cache' cache list
 refused 1 'nowhere.*No such file' cache size --cache nowhere
 refused 2 'cache-size .*8G' generate -m "$tiny" -p x --cache-size no
+refused 1 'missing.*--clip, --t5, --vae' generate --transformer "$PIPELINES/../files/gguf/flux1.gguf" -p x
+refused 1 'tokenizers' generate -m "$PIPELINES/../files/comfy/flux1-fp8.safetensors" -p x
 for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"
 done

@@ -148,8 +148,10 @@ static void keep(run *r, act a)
 
 /* ---- weights in memory ---- */
 
-static const dtype weight_types[] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16,
-                                     DTYPE_F64}; /* the last one is decoded when prepared */
+enum { WEIGHT_TYPES = 5 };
+static const dtype weight_types[WEIGHT_TYPES] = {DTYPE_F32, DTYPE_BF16, DTYPE_F16,
+                                                 DTYPE_F64,      /* decoded when prepared */
+                                                 DTYPE_F8_E4M3}; /* a CPU decodes it on the way into panels */
 
 /* Each tensor is as if of a store and a file of its own: memory that is used again has other contents. */
 static store_tensor *new_tensor(run *r)
@@ -172,6 +174,8 @@ static const store_tensor *weight_tensor(run *r, dtype type, int dims, const int
             ((float *)t->view.data)[i] = x;
         else if (type == DTYPE_F64)
             ((double *)t->view.data)[i] = x;
+        else if (type == DTYPE_F8_E4M3)
+            ((uint8_t *)t->view.data)[i] = e4m3_from_f32(x);
         else
             ((uint16_t *)t->view.data)[i] = type == DTYPE_BF16 ? bf16_from_f32(x) : f16_from_f32(x);
     }
@@ -180,7 +184,7 @@ static const store_tensor *weight_tensor(run *r, dtype type, int dims, const int
 
 static weight_recipe matrix_recipe(run *r, weight_role role, int64_t rows, int64_t cols)
 {
-    return recipe_whole(role, weight_tensor(r, weight_types[below(r, 4)], 2, (int64_t[]){rows, cols}));
+    return recipe_whole(role, weight_tensor(r, weight_types[below(r, WEIGHT_TYPES)], 2, (int64_t[]){rows, cols}));
 }
 
 /* [rows, cols] of one tensor, a slice of a larger one, or tiled by several of different types. */
@@ -221,7 +225,8 @@ static weight *prepare(run *r, const weight_recipe *w, bool bias)
 {
     weight_recipe b = {0};
     if (bias)
-        b = recipe_whole(WEIGHT_VECTOR, weight_tensor(r, weight_types[below(r, 4)], 1, (int64_t[]){w->rows}));
+        b = recipe_whole(WEIGHT_VECTOR,
+                         weight_tensor(r, weight_types[below(r, WEIGHT_TYPES)], 1, (int64_t[]){w->rows}));
     return prepare_with(r, w, bias ? &b : NULL);
 }
 static weight *linear_of(run *r, int64_t rows, int64_t cols, bool bias)
@@ -232,7 +237,8 @@ static weight *linear_of(run *r, int64_t rows, int64_t cols, bool bias)
 }
 static weight *vector_weight(run *r, int64_t n, bool bias)
 {
-    weight_recipe w = recipe_whole(WEIGHT_VECTOR, weight_tensor(r, weight_types[below(r, 4)], 1, (int64_t[]){n}));
+    weight_recipe w =
+        recipe_whole(WEIGHT_VECTOR, weight_tensor(r, weight_types[below(r, WEIGHT_TYPES)], 1, (int64_t[]){n}));
     return prepare(r, &w, bias);
 }
 
@@ -439,7 +445,7 @@ static void case_conv(run *r)
     int stride = (int)PICK(r, 1, 1, 2), kernel = stride == 2 ? 3 : (int)PICK(r, 1, 3);
     if (stride == 2)
         height += height % 2, width += width % 2;
-    dtype type = weight_types[below(r, 4)];
+    dtype type = weight_types[below(r, WEIGHT_TYPES)];
     weight_recipe w = recipe_whole(
         WEIGHT_CONV, weight_tensor(r, type, 4, (int64_t[]){out_channels + 2, in_channels, kernel, kernel}));
     w.kernel = kernel;

@@ -7,6 +7,7 @@
 
 #include "ops/device.h"
 #include "ops/kept.h"
+#include "tensor/scale.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -183,12 +184,16 @@ static void a_key_is_of_all_that_the_bytes_are_made_of(void **state)
     float x[24] = {0};
     store_tensor t = {.name = "w", .file = "f", .view = {DTYPE_F32, 2, {6, 4}, x}, .source = {.inode = 3}, .offset = 8},
                  u;
+    float factors[12] = {1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 7};
+    const tensor_scale rows = {.kind = SCALE_ROWS, .factor = {DTYPE_F32, 1, {6}, factors}, .constant = 1, .row = 4};
+    tensor_scale changed = rows;
+    t.view.scale = &rows;
     const weight_recipe w = recipe_whole(WEIGHT_LINEAR, &t);
     uint64_t key[2], same[2];
     key_of(&w, 5, key);
     key_of(&w, 5, same);
     assert_memory_equal(key, same, sizeof key);
-    for (int what = 0; what < 13; what++) {
+    for (int what = 0; what < 18; what++) {
         weight_recipe v = w;
         u = t;
         v.piece[0].source = &u;
@@ -206,6 +211,11 @@ static void a_key_is_of_all_that_the_bytes_are_made_of(void **state)
         case 10: u.view.shape[0] = 4, u.view.shape[1] = 6; break;
         case 11: v.piece[0].row = 1; break;
         case 12: u.source.nanoseconds = 1; break; /* written to since */
+        case 13: u.view.scale = NULL; break;
+        case 14: changed = rows, changed.factor.data = factors + 6, u.view.scale = &changed; break;
+        case 15: changed = rows, changed.first = 4, u.view.scale = &changed; break;
+        case 16: changed = rows, changed.constant = 2, u.view.scale = &changed; break;
+        case 17: changed = rows, changed.rounded = DTYPE_BF16, u.view.scale = &changed; break;
         }
         key_of(&v, 5, same);
         if (!memcmp(key, same, sizeof key))
@@ -272,11 +282,11 @@ static void result(backend *a, float *out)
         ones[i] = 1;
     ok(ops_create(a->o, ACT_PLANE, shape_plane(1, 3, 4, IN), &x));
     ok(ops_create(a->o, ACT_PLANE, shape_plane(1, 3, 4, OUT), &y));
-    ok(ops_upload(a->o, &(tensor){DTYPE_F32, 1, {PIXELS * IN}, ones}, x));
+    ok(ops_upload(a->o, &(tensor){.type = DTYPE_F32, .dims = 1, .shape = {PIXELS * IN}, .data = ones}, x));
     ok(ops_block_begin(a->o, a->b));
     ok(ops_conv(a->o, x, (act){0}, (act){0}, a->w, 1, (act){0}, y));
     ok(ops_block_end(a->o, a->b));
-    ok(ops_download(a->o, y, &(tensor){DTYPE_F32, 1, {PIXELS * OUT}, out}));
+    ok(ops_download(a->o, y, &(tensor){.type = DTYPE_F32, .dims = 1, .shape = {PIXELS * OUT}, .data = out}));
     ops_release(a->o, mark);
 }
 
@@ -347,11 +357,11 @@ static void columns_of_a_matrix_lie_dense_in_the_packed_form(void **state)
         ok(ops_reserve(o, 1 << 20));
         ok(ops_create(o, ACT_LINEAR, shape_rows(1, 0, 1, 2), &in));
         ok(ops_create(o, ACT_LINEAR, shape_rows(1, 0, 1, 2), &out));
-        ok(ops_upload(o, &(tensor){DTYPE_F32, 1, {2}, ones}, in));
+        ok(ops_upload(o, &(tensor){.type = DTYPE_F32, .dims = 1, .shape = {2}, .data = ones}, in));
         ok(ops_block_begin(o, two));
         ok(ops_product(o, in, made, &(epilogue){0}, out));
         ok(ops_block_end(o, two));
-        ok(ops_download(o, out, &(tensor){DTYPE_F32, 1, {2}, y}));
+        ok(ops_download(o, out, &(tensor){.type = DTYPE_F32, .dims = 1, .shape = {2}, .data = y}));
         assert_true(y[0] == 2 + 3 + 9 && y[1] == 6 + 7 + 10);
         ops_release(o, 0);
         ops_rest(o);
@@ -418,7 +428,7 @@ static void a_key_is_of_the_content_once_it_is_known(void **state)
 {
     (void)state;
     float x[4] = {0};
-    store_content same = {.hash = {1, 2}}, changed = {.hash = {1, 3}};
+    content_hash same = {.hash = {1, 2}}, changed = {.hash = {1, 3}};
     atomic_init(&same.known, true), atomic_init(&changed.known, true);
     store_tensor a = {.name = "w", .view = {DTYPE_F32, 2, {2, 2}, x}, .source = {.inode = 3, .size = 9}, .offset = 8},
                  b = a, c = a, d = a;

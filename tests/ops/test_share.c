@@ -116,11 +116,11 @@ static void multiply(rank *r, int tp, float out[ROWS])
     size_t mark = ops_mark(r->o);
     ok(ops_create(r->o, ACT_LINEAR, shape_rows(1, 0, 1, COLS / tp), &x));
     ok(ops_create(r->o, ACT_LINEAR, shape_rows(1, 0, 1, ROWS), &y));
-    ok(ops_upload(r->o, &(tensor){DTYPE_F32, 1, {COLS / tp}, ones}, x));
+    ok(ops_upload(r->o, &(tensor){.type = DTYPE_F32, .dims = 1, .shape = {COLS / tp}, .data = ones}, x));
     ok(ops_block_begin(r->o, r->b));
     ok(ops_product(r->o, x, r->w, &(epilogue){0}, y));
     ok(ops_block_end(r->o, r->b));
-    ok(ops_download(r->o, y, &(tensor){DTYPE_F32, 1, {ROWS}, out}));
+    ok(ops_download(r->o, y, &(tensor){.type = DTYPE_F32, .dims = 1, .shape = {ROWS}, .data = out}));
     ops_release(r->o, mark);
 }
 

@@ -61,6 +61,15 @@ static void contexts_and_models(void **state)
     EMPTIED(m);
     REFUSED(c, flux1_model_open(c, "", &m));
     EMPTIED(m);
+    flux1_model_parts parts = {.size = sizeof parts, .model = folder};
+    assert_int_equal(flux1_model_open_parts(NULL, &parts, &m), FLUX1_ERR_ARGUMENT);
+    UNTOUCHED(m);
+    REFUSED(c, flux1_model_open_parts(c, &parts, NULL));
+    REFUSED(c, flux1_model_open_parts(c, NULL, &m));
+    EMPTIED(m);
+    parts.size = 0;
+    REFUSED(c, flux1_model_open_parts(c, &parts, &m));
+    EMPTIED(m);
     m = pipeline_of(c, "single");
     assert_int_equal(flux1_model_get_info(NULL, &model_info), FLUX1_ERR_ARGUMENT);
     assert_int_equal(model_info.default_steps, 0);

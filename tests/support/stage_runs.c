@@ -72,11 +72,11 @@ void dit_run_open(flux1_context *c, const flux1_model *m, const dit_inputs *inpu
                  .true_cfg_scale = inputs->scale,
                  .passes = inputs->negative_embeds ? 2 : 1};
     double opening;
-    *r = (dit_run){.text = {.model = m->number, .embeds = *inputs->prompt_embeds, .pooled = *inputs->pooled}};
+    *r = (dit_run){.text = {.model = m->source.number, .embeds = *inputs->prompt_embeds, .pooled = *inputs->pooled}};
     batch_row row = {.text = &r->text, .guidance = inputs->guidance};
     if (inputs->negative_embeds) {
-        r->negative =
-            (flux1_text){.model = m->number, .embeds = *inputs->negative_embeds, .pooled = *inputs->negative_pooled};
+        r->negative = (flux1_text){
+            .model = m->source.number, .embeds = *inputs->negative_embeds, .pooled = *inputs->negative_pooled};
         row.negative = &r->negative;
     }
     if (denoiser_plan(c, m, &q, 1, &r->denoiser) != FLUX1_OK)

@@ -94,9 +94,33 @@ static void a_mesh_does_the_work_of_one_device(void **state)
     }
 }
 
+/* A file of one part: told by its content, with what is missing. */
+static void a_single_file_is_described(void **state)
+{
+    (void)state;
+    char *text;
+    json_value *json;
+    flux1_error err = {0};
+    flux1_generate_params p;
+    flux1_generate_params_defaults(&p);
+    flux1_context *c = context_on("cpu", "", 1, FLUX1_DTYPE_F32);
+    assert_int_equal(flux1_info_json(c, TEST_DATA "/files/gguf/flux1.gguf", &p, 0, &text), FLUX1_ERR_MODEL);
+    assert_non_null(strstr(flux1_context_message(c), "--clip, --t5, --vae"));
+    assert_int_equal(json_parse(text, strlen(text), "info", &json, &err), FLUX1_OK);
+    assert_non_null(strstr(json_string_value(json_object_get(json, "kind")), "FLUX.1 dev"));
+    const json_value *list = json_object_get(json, "components");
+    assert_int_equal(json_array_size(list), 1);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "component")), "transformer");
+    assert_non_null(strstr(json_string_value(json_object_get(json_array_get(list, 0), "dtypes")), "Q4_K"));
+    json_free(json);
+    flux1_string_free(text);
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_single_file_is_described),
         cmocka_unit_test(a_mesh_does_the_work_of_one_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,11 +80,32 @@ static flux1_status claim_synthetic(void *unused, flux1_error *err)
     return st;
 }
 
+/* Prefixes, shares, halves, scales of three kinds. */
+static flux1_status open_single(void *file, flux1_error *err)
+{
+    store *s = NULL;
+    flux1_status st = store_open_part(file, MODEL_TRANSFORMER, &s, err);
+    store_close(s);
+    return st;
+}
+
+static flux1_status open_folder(void *path, flux1_error *err)
+{
+    store *s = NULL;
+    flux1_status st = store_open(path, (const char *const[]){"diffusion_pytorch_model", NULL}, &s, err);
+    store_close(s);
+    return st;
+}
+
 static void each_failed_allocation_is_a_status(void **state)
 {
     (void)state;
     assert_true(failing_each(open_and_claim, NULL, 1000) >= 10);
     assert_true(failing_each(claim_synthetic, NULL, 1000) >= 2);
+    assert_true(failing_each(open_single, TEST_DATA "/files/comfy/flux1-fp8.safetensors", 60) >= 100);
+    assert_true(failing_each(open_single, TEST_DATA "/files/scaled/flux1.safetensors", 60) >= 100);
+    assert_true(failing_each(open_single, TEST_DATA "/files/gguf/flux1.gguf", 60) >= 50);
+    assert_true(failing_each(open_folder, TEST_DATA "/files/bnb/transformer", 60) >= 50);
 }
 
 int main(void)

@@ -457,7 +457,7 @@ static void hash_of(const char *path, uint64_t hash[2])
     bool known;
     flux1_error err = {0};
     assert_int_equal(store_open_file(path, &s, &err), FLUX1_OK);
-    const store_content *c = store_at(s, 0)->content;
+    const content_hash *c = store_at(s, 0)->content;
     assert_false(atomic_load(&c->known));
     if (store_hash(s, NULL, &known, &err) != FLUX1_OK)
         fail_msg("%s", err.message);

@@ -147,11 +147,11 @@ static void what_does_not_fit_is_refused(void **state)
     unsigned char byte = 0;
     store_tensor fp8 = {.name = "f.w",
                         .file = "m.safetensors",
-                        .view = {.type = DTYPE_F8_E4M3, .dims = 1, .shape = {1}, .data = &byte}};
+                        .view = {.type = DTYPE_F8_E8M0, .dims = 1, .shape = {1}, .data = &byte}};
     none = recipe_whole(WEIGHT_VECTOR, &fp8);
     assert_int_equal(recipe_decode(&none, 0, 0, 1, &x, &err), FLUX1_ERR_UNSUPPORTED);
     assert_string_equal(err.message,
-                        "m.safetensors: tensor \"f.w\": F8_E4M3 values cannot be computed with in this version");
+                        "m.safetensors: tensor \"f.w\": F8_E8M0 values cannot be computed with in this version");
 }
 
 int main(void)

@@ -158,7 +158,7 @@ static void missing_folder_and_weights_are_named(void **state)
 #define CLAIMS                                                                                                    \
     "{\"a\":{\"dtype\":\"F32\",\"shape\":[2,3],\"data_offsets\":[0,24]},\"b\":{\"dtype\":\"F32\",\"shape\":[3],"  \
     "\"data_offsets\":[24,36]},"                                                                                  \
-    "\"c\":{\"dtype\":\"F8_E4M3\",\"shape\":[2],\"data_offsets\":[36,38]},\"d.position_ids\":{\"dtype\":\"I64\"," \
+    "\"c\":{\"dtype\":\"F8_E8M0\",\"shape\":[2],\"data_offsets\":[36,38]},\"d.position_ids\":{\"dtype\":\"I64\"," \
     "\"shape\":[1],\"data_offsets\":[38,46]},"                                                                    \
     "\"e\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[46,47]}}"
 
@@ -189,7 +189,7 @@ static void all_faults_come_in_one_message(void **state)
     assert_non_null(strstr(err.message, path));
     assert_non_null(strstr(err.message, "1 tensor is missing: \"gone\""));
     assert_non_null(strstr(err.message, "tensor \"b\" has shape [3], the configuration asks for [3, 1]"));
-    assert_non_null(strstr(err.message, "tensor \"c\" is F8_E4M3, which this version cannot compute with"));
+    assert_non_null(strstr(err.message, "tensor \"c\" is F8_E8M0, which this version cannot compute with"));
     assert_non_null(strstr(err.message, "1 tensor that such a model does not have: \"e\""));
     assert_null(strstr(err.message, "position_ids"));
     assert_int_equal(store_check(s, false, NULL, &err), FLUX1_ERR_MODEL);

@@ -65,12 +65,15 @@ typedef struct table_rows {
 
 static inline const float *table_row(const table_rows *t, int64_t b) { return t->row ? t->row + b * t->ld : NULL; }
 
-/* A logical matrix [rows, cols] tiled by pieces of f32, f16 or bf16 bytes, which may lie at odd addresses. */
+/* A logical matrix [rows, cols] tiled by pieces of f32, f16 or bf16 bytes, which may lie at odd addresses, or of packed
+ * ones. */
 typedef struct matrix_piece {
     const unsigned char *data;
     dtype type;
     int64_t ld;
     int64_t row, col, rows, cols;
+    const tensor *packed; /* NULL: the kernels read `data`. Otherwise they call cpu_decode_piece */
+    int64_t first;        /* the element of `packed` at (row, col) */
 } matrix_piece;
 
 typedef struct matrix {
@@ -78,6 +81,12 @@ typedef struct matrix {
     int count;
     matrix_piece piece[RECIPE_PIECES];
 } matrix;
+
+/* Columns that a kernel decodes at once: whole blocks of every type, and few enough for its stack. */
+enum { DECODE_COLS = DTYPE_BLOCK_MAX };
+
+/* Decodes rows and columns of a packed piece to out[rows·cols], and returns the piece that they are. */
+matrix_piece cpu_decode_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, float *out);
 
 typedef struct cpu_weight {
     weight head;

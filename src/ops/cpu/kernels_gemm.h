@@ -274,6 +274,18 @@ static void lay_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t 
 }
 #endif
 
+/* The same for a piece that has to be decoded first. */
+static void lay_packed(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t at,
+                       float *b)
+{
+    float values[TILE_COLS * DECODE_COLS];
+    for (int64_t c = 0; c < cols; c += DECODE_COLS) {
+        int64_t n = i64_min(DECODE_COLS, cols - c);
+        const matrix_piece plain = cpu_decode_piece(p, row, rows, col + c, n, values);
+        lay_piece(&plain, row, rows, col + c, n, at + c, b);
+    }
+}
+
 /* Rows [row, row + rows) of the matrix, elements [k, k + count), as panels; missing columns and half a pair are 0. */
 static void lay_panels(const matrix *w, int64_t row, int64_t rows, int64_t k, int64_t count, float *b)
 {
@@ -289,7 +301,7 @@ static void lay_panels(const matrix *w, int64_t row, int64_t rows, int64_t k, in
             int64_t r0 = i64_max(row + n, p->row), r1 = i64_min(row + n + here, p->row + p->rows);
             int64_t c0 = i64_max(k, p->col), c1 = i64_min(k + count, p->col + p->cols);
             if (r0 < r1 && c0 < c1)
-                lay_piece(p, r0, r1 - r0, c0, c1 - c0, c0 - k, b + (r0 - row - n));
+                (p->packed ? lay_packed : lay_piece)(p, r0, r1 - r0, c0, c1 - c0, c0 - k, b + (r0 - row - n));
         }
     }
 }
@@ -439,6 +451,16 @@ static void dot(const gemm_job *g, const matrix_piece *p, int64_t row, int outpu
         dot_1(g, p, row, outputs, m, sum + m * FEW_OUTPUTS);
 }
 
+static void dot_packed(const gemm_job *g, const matrix_piece *p, int64_t row, int outputs, float *sum)
+{
+    float values[FEW_OUTPUTS * DECODE_COLS];
+    for (int64_t c = 0; c < p->cols; c += DECODE_COLS) {
+        const matrix_piece plain =
+            cpu_decode_piece(p, row, outputs, p->col + c, i64_min(DECODE_COLS, p->cols - c), values);
+        dot(g, &plain, row, outputs, sum);
+    }
+}
+
 static void gemv(void *arg, int64_t index, int worker)
 {
     const gemm_job *g = arg;
@@ -460,7 +482,7 @@ static void gemv(void *arg, int64_t index, int worker)
         for (int p = 0; p < g->w->count; p++) {
             const matrix_piece *q = &g->w->piece[p];
             if (n + i >= q->row && n + i < q->row + q->rows)
-                dot(g, q, n + i, outputs, sum);
+                (q->packed ? dot_packed : dot)(g, q, n + i, outputs, sum);
         }
         for (int64_t m = 0; m < g->m; m++)
             memcpy(c + m * GEMM_COLS + i, sum + m * FEW_OUTPUTS, (size_t)outputs * sizeof *c);

@@ -123,24 +123,37 @@ static void head_norm_rope(void *arg, int64_t index, int worker)
     }
 }
 
-/* Columns [0, cols) of a table's row, added to y when `add`. */
+/* A piece's columns of a table's row, added to y when `add`. */
+static void look_up_piece(const matrix_piece *p, int64_t row, unsigned char *y, bool bf16, bool add)
+{
+    const size_t bytes = p->type == DTYPE_F32 ? 4 : 2;
+    const unsigned char *x = p->data + (size_t)((row - p->row) * p->ld) * bytes;
+    EACH_VECTOR(i, n, p->cols)
+    {
+        const unsigned char *q = x + (size_t)i * bytes;
+        vf v = p->type == DTYPE_F32    ? vloadn(q, (int)n)
+               : p->type == DTYPE_BF16 ? vload_bf16n(q, (int)n)
+                                       : vload_f16n(q, (int)n);
+        if (add)
+            v = vadd(v, vldn(y, bf16, p->col + i, (int)n));
+        vstn(y, bf16, p->col + i, v, (int)n);
+    }
+}
+
+/* Columns [0, cols) of a table's row. */
 static void look_up(const matrix *t, int64_t row, unsigned char *y, bool bf16, bool add)
 {
+    float values[DECODE_COLS];
     for (int k = 0; k < t->count; k++) {
         const matrix_piece *p = &t->piece[k];
         if (row < p->row || row >= p->row + p->rows)
             continue;
-        const size_t bytes = p->type == DTYPE_F32 ? 4 : 2;
-        const unsigned char *x = p->data + (size_t)((row - p->row) * p->ld) * bytes;
-        EACH_VECTOR(i, n, p->cols)
-        {
-            const unsigned char *q = x + (size_t)i * bytes;
-            vf v = p->type == DTYPE_F32    ? vloadn(q, (int)n)
-                   : p->type == DTYPE_BF16 ? vload_bf16n(q, (int)n)
-                                           : vload_f16n(q, (int)n);
-            if (add)
-                v = vadd(v, vldn(y, bf16, p->col + i, (int)n));
-            vstn(y, bf16, p->col + i, v, (int)n);
+        if (!p->packed)
+            look_up_piece(p, row, y, bf16, add);
+        for (int64_t c = 0; p->packed && c < p->cols; c += DECODE_COLS) {
+            const matrix_piece plain =
+                cpu_decode_piece(p, row, 1, p->col + c, i64_min(DECODE_COLS, p->cols - c), values);
+            look_up_piece(&plain, row, y, bf16, add);
         }
     }
 }

@@ -122,11 +122,12 @@ void cpu_block_key(ops *o, const block *b, uint64_t key[2], size_t *bytes)
 
 static bool kernels_read(dtype type) { return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16; }
 
+/* Whether the kernels take it as it lies, plain or packed. */
 static bool readable(const weight_recipe *r)
 {
     bool all = true;
     for (int i = 0; i < r->count; i++)
-        all = all && kernels_read(r->piece[i].source->view.type);
+        all = all && tensor_decodes(&r->piece[i].source->view) && r->piece[i].source->view.type != DTYPE_F64;
     return all;
 }
 
@@ -140,12 +141,18 @@ static dtype common_type(const weight_recipe *r)
     return kernels_read(type) ? type : DTYPE_COUNT;
 }
 
+static int64_t source_cols(const tensor *t)
+{
+    int64_t cols = 1;
+    for (int i = 1; i < t->dims; i++)
+        cols *= t->shape[i];
+    return cols;
+}
+
 static const unsigned char *piece_data(const recipe_piece *p, int64_t *ld)
 {
     const tensor *t = &p->source->view;
-    *ld = 1;
-    for (int i = 1; i < t->dims; i++)
-        *ld *= t->shape[i];
+    *ld = source_cols(t);
     return (const unsigned char *)t->data +
            (size_t)(p->source_row * *ld + p->source_col) * (size_t)dtype_describe(t->type)->block_bytes;
 }
@@ -157,8 +164,14 @@ static void map_pieces(cpu_weight *w, const weight_recipe *r)
     for (int i = 0; i < r->count; i++) {
         const recipe_piece *p = &r->piece[i];
         matrix_piece *q = &w->m.piece[i];
-        q->data = piece_data(p, &q->ld);
         q->type = p->source->view.type;
+        if (kernels_read(q->type)) {
+            q->data = piece_data(p, &q->ld);
+        } else {
+            q->packed = &p->source->view;
+            q->ld = source_cols(q->packed);
+            q->first = p->source_row * q->ld + p->source_col;
+        }
         q->row = p->row, q->col = p->col, q->rows = p->rows, q->cols = p->cols;
     }
 }
@@ -398,6 +411,18 @@ static flux1_status make_all_ready(cpu_ops *o)
 
 /* ---- the bracket ---- */
 
+static void read_piece_ahead(const matrix_piece *p)
+{
+    if (p->rows == 0 || !(p->packed ? p->packed->data : p->data))
+        return;
+    const int64_t count = (p->rows - 1) * p->ld + p->cols;
+    const dtype_info *info = dtype_describe(p->type);
+    const int64_t begin = p->packed ? p->first / info->block_elements : 0,
+                  end = p->packed ? i64_ceil_div(p->first + count, info->block_elements) : count;
+    file_map_will_need((p->packed ? (const unsigned char *)p->packed->data : p->data) + begin * info->block_bytes,
+                       (size_t)((end - begin) * info->block_bytes));
+}
+
 /* Asks for the pages behind the block's mapped weights, once until it is begun. Whole row ranges: a rank's columns lie
  * in the same pages anyway. */
 static void read_ahead(cpu_block *b)
@@ -406,12 +431,9 @@ static void read_ahead(cpu_block *b)
         return;
     b->hinted = true;
     for (const cpu_weight *w = b->weights; w; w = w->next)
-        for (int i = 0; !w->own && i < w->m.count; i++) {
-            const matrix_piece *p = &w->m.piece[i];
-            if (p->data && p->rows > 0 && w->head.role != WEIGHT_TABLE) /* a table is read by a few rows */
-                file_map_will_need(p->data, ((size_t)((p->rows - 1) * p->ld) + (size_t)p->cols) *
-                                                (p->type == DTYPE_F32 ? 4 : 2));
-        }
+        for (int i = 0; !w->own && i < w->m.count; i++)
+            if (w->head.role != WEIGHT_TABLE) /* a table is read by a few rows */
+                read_piece_ahead(&w->m.piece[i]);
 }
 
 flux1_status cpu_block_begin(ops *o, block *b)

@@ -1,0 +1,86 @@
+#include "weights/foreign.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <strings.h>
+
+#define SAFE "fetch the safetensors or GGUF file of the same model"
+
+typedef struct beginning {
+    const char *bytes;
+    size_t length;
+    const char *sentence;
+} beginning;
+
+#define BEGINS(text, sentence)          \
+    {                                   \
+        text, sizeof text - 1, sentence \
+    }
+
+static const beginning beginnings[] = {
+    BEGINS("PK\3\4",
+           "a pickle (.ckpt, .pt or .bin, a zip archive), which could run any program when it is loaded; " SAFE),
+    BEGINS("\x80\2", "a pickle (.ckpt, .pt or .bin), which could run any program when it is loaded; " SAFE),
+    BEGINS("\x80\3", "a pickle (.ckpt, .pt or .bin), which could run any program when it is loaded; " SAFE),
+    BEGINS("\x80\4", "a pickle (.ckpt, .pt or .bin), which could run any program when it is loaded; " SAFE),
+    BEGINS("version https://git-lfs.github.com/",
+           "a Git LFS pointer, not the file itself; fetch it with \"git lfs pull\" or from the model's page"),
+    BEGINS("<!doctype", "a web page, not the file itself (the download may have needed a login); fetch it again"),
+    BEGINS("<html", "a web page, not the file itself (the download may have needed a login); fetch it again"),
+    BEGINS("{", "a JSON file, not weights; name the .safetensors or .gguf file"),
+    BEGINS("lmgg", "a file of ggml's formats before GGUF; fetch a GGUF file"),
+    BEGINS("fmgg", "a file of ggml's formats before GGUF; fetch a GGUF file"),
+    BEGINS("tjgg", "a file of ggml's formats before GGUF; fetch a GGUF file"),
+    BEGINS("\x89HDF\r\n", "an HDF5 file; " SAFE),
+};
+
+/* A length below 4 GB, then JSON: safetensors, whatever the length's own bytes look like. */
+static bool like_safetensors(const unsigned char *p, size_t size)
+{
+    return size > 8 && p[8] == '{' && !(p[4] | p[5] | p[6] | p[7]);
+}
+
+const char *foreign_file(const unsigned char *bytes, size_t size)
+{
+    size_t at = 0;
+    if (like_safetensors(bytes, size))
+        return NULL;
+    while (at < size && strchr(" \t\r\n", bytes[at]) && bytes[at])
+        at++;
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++)
+        if (size - at >= beginnings[i].length &&
+            strncasecmp((const char *)bytes + at, beginnings[i].bytes, beginnings[i].length) == 0)
+            return beginnings[i].sentence;
+    return NULL;
+}
+
+/* ---- packed forms ---- */
+
+#define PLAIN "fetch a bf16, fp8 or GGUF file of the same model"
+
+static const struct {
+    const char *ending, *sentence;
+} endings[] = {
+    {".wscales", "belongs to Nunchaku's packed layout (svdq), which only its own kernels read; " PLAIN},
+    {".smooth_factor", "belongs to Nunchaku's packed layout (svdq), which only its own kernels read; " PLAIN},
+    {".smooth_orig", "belongs to Nunchaku's packed layout (svdq), which only its own kernels read; " PLAIN},
+    {".qweight", "belongs to a packed layout (Nunchaku, AWQ or GPTQ) that flux1 does not read; " PLAIN},
+    {".qzeros", "belongs to a packed layout (AWQ or GPTQ) that flux1 does not read; " PLAIN},
+    {".weight_scale_2", "belongs to the 4-bit type nvfp4, which flux1 does not read; " PLAIN},
+    {".weight._data", "belongs to a model that quanto has quantised, which flux1 does not read; " PLAIN},
+    {".weight._scale", "belongs to a model that quanto has quantised, which flux1 does not read; " PLAIN},
+    {":qdata", "belongs to a model that torchao has quantised, which flux1 does not read; " PLAIN},
+    {"weight_qdata", "belongs to a model that torchao has quantised, which flux1 does not read; " PLAIN},
+    {"weight_int_data", "belongs to a model that torchao has quantised, which flux1 does not read; " PLAIN},
+};
+
+const char *foreign_tensor(const char *name)
+{
+    const size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        const size_t n = strlen(endings[i].ending);
+        if (length >= n && strcmp(name + length - n, endings[i].ending) == 0)
+            return endings[i].sentence;
+    }
+    return NULL;
+}

@@ -1,0 +1,56 @@
+/* The VAE: BFL's names (ae.safetensors, Comfy) to diffusers'. BFL counts the decoder's levels from the picture,
+ * diffusers from the latent. (diffusers: loaders/single_file_utils.py, convert_ldm_vae_checkpoint) */
+#include "weights/names.h"
+
+static const name_row rows[] = {
+    {"encoder.down.#.block.#.nin_shortcut", "encoder.down_blocks.#.resnets.#.conv_shortcut", 0, 1, 1, NAME_PLAIN},
+    {"encoder.down.#.block.#.norm1", "encoder.down_blocks.#.resnets.#.norm1", 0, 1, 1, NAME_PLAIN},
+    {"encoder.down.#.block.#.conv1", "encoder.down_blocks.#.resnets.#.conv1", 0, 1, 1, NAME_PLAIN},
+    {"encoder.down.#.block.#.norm2", "encoder.down_blocks.#.resnets.#.norm2", 0, 1, 1, NAME_PLAIN},
+    {"encoder.down.#.block.#.conv2", "encoder.down_blocks.#.resnets.#.conv2", 0, 1, 1, NAME_PLAIN},
+    {"encoder.down.#.downsample.conv", "encoder.down_blocks.#.downsamplers.0.conv", 0, 1, 1, NAME_PLAIN},
+    {"encoder.mid.block_1.norm1", "encoder.mid_block.resnets.0.norm1", 0, 1, 1, NAME_PLAIN},
+    {"encoder.mid.block_1.conv1", "encoder.mid_block.resnets.0.conv1", 0, 1, 1, NAME_PLAIN},
+    {"encoder.mid.block_1.norm2", "encoder.mid_block.resnets.0.norm2", 0, 1, 1, NAME_PLAIN},
+    {"encoder.mid.block_1.conv2", "encoder.mid_block.resnets.0.conv2", 0, 1, 1, NAME_PLAIN},
+    {"encoder.mid.block_2.norm1", "encoder.mid_block.resnets.1.norm1", 0, 1, 1, NAME_PLAIN},
+    {"encoder.mid.block_2.conv1", "encoder.mid_block.resnets.1.conv1", 0, 1, 1, NAME_PLAIN},
+    {"encoder.mid.block_2.norm2", "encoder.mid_block.resnets.1.norm2", 0, 1, 1, NAME_PLAIN},
+    {"encoder.mid.block_2.conv2", "encoder.mid_block.resnets.1.conv2", 0, 1, 1, NAME_PLAIN},
+    {"encoder.mid.attn_1.norm", "encoder.mid_block.attentions.0.group_norm", 0, 1, 1, NAME_PLAIN},
+    {"encoder.mid.attn_1.q", "encoder.mid_block.attentions.0.to_q", 0, 1, 1, NAME_MATRIX},
+    {"encoder.mid.attn_1.k", "encoder.mid_block.attentions.0.to_k", 0, 1, 1, NAME_MATRIX},
+    {"encoder.mid.attn_1.v", "encoder.mid_block.attentions.0.to_v", 0, 1, 1, NAME_MATRIX},
+    {"encoder.mid.attn_1.proj_out", "encoder.mid_block.attentions.0.to_out.0", 0, 1, 1, NAME_MATRIX},
+    {"encoder.norm_out", "encoder.conv_norm_out", 0, 1, 1, NAME_PLAIN},
+    {"decoder.up.#.block.#.nin_shortcut", "decoder.up_blocks.~.resnets.#.conv_shortcut", 0, 1, 1, NAME_PLAIN},
+    {"decoder.up.#.block.#.norm1", "decoder.up_blocks.~.resnets.#.norm1", 0, 1, 1, NAME_PLAIN},
+    {"decoder.up.#.block.#.conv1", "decoder.up_blocks.~.resnets.#.conv1", 0, 1, 1, NAME_PLAIN},
+    {"decoder.up.#.block.#.norm2", "decoder.up_blocks.~.resnets.#.norm2", 0, 1, 1, NAME_PLAIN},
+    {"decoder.up.#.block.#.conv2", "decoder.up_blocks.~.resnets.#.conv2", 0, 1, 1, NAME_PLAIN},
+    {"decoder.up.#.upsample.conv", "decoder.up_blocks.~.upsamplers.0.conv", 0, 1, 1, NAME_PLAIN},
+    {"decoder.mid.block_1.norm1", "decoder.mid_block.resnets.0.norm1", 0, 1, 1, NAME_PLAIN},
+    {"decoder.mid.block_1.conv1", "decoder.mid_block.resnets.0.conv1", 0, 1, 1, NAME_PLAIN},
+    {"decoder.mid.block_1.norm2", "decoder.mid_block.resnets.0.norm2", 0, 1, 1, NAME_PLAIN},
+    {"decoder.mid.block_1.conv2", "decoder.mid_block.resnets.0.conv2", 0, 1, 1, NAME_PLAIN},
+    {"decoder.mid.block_2.norm1", "decoder.mid_block.resnets.1.norm1", 0, 1, 1, NAME_PLAIN},
+    {"decoder.mid.block_2.conv1", "decoder.mid_block.resnets.1.conv1", 0, 1, 1, NAME_PLAIN},
+    {"decoder.mid.block_2.norm2", "decoder.mid_block.resnets.1.norm2", 0, 1, 1, NAME_PLAIN},
+    {"decoder.mid.block_2.conv2", "decoder.mid_block.resnets.1.conv2", 0, 1, 1, NAME_PLAIN},
+    {"decoder.mid.attn_1.norm", "decoder.mid_block.attentions.0.group_norm", 0, 1, 1, NAME_PLAIN},
+    {"decoder.mid.attn_1.q", "decoder.mid_block.attentions.0.to_q", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid.attn_1.k", "decoder.mid_block.attentions.0.to_k", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid.attn_1.v", "decoder.mid_block.attentions.0.to_v", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid.attn_1.proj_out", "decoder.mid_block.attentions.0.to_out.0", 0, 1, 1, NAME_MATRIX},
+    {"decoder.norm_out", "decoder.conv_norm_out", 0, 1, 1, NAME_PLAIN},
+};
+
+static const char *const prefixes[] = {"first_stage_model.", "vae.", "", NULL};
+static const char *const signs[] = {"decoder.conv_in.weight", NULL};
+
+const name_map names_vae = {.title = "VAE",
+                            .prefixes = prefixes,
+                            .signs = signs,
+                            .row = rows,
+                            .rows = sizeof rows / sizeof *rows,
+                            .levels = "decoder.up."};

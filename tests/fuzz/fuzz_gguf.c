@@ -1,0 +1,37 @@
+/* GGUF files: what the parser accepts must really lie in the block it was given; every accepted tensor that decodes is
+ * read through. */
+#include "fuzz.h"
+
+#include "weights/gguf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void check_entry(const gguf *g, const gguf_entry *entry, const uint8_t *data, size_t size)
+{
+    const uint8_t *begin = entry->view.data;
+    size_t bytes = tensor_bytes(&entry->view);
+    if (begin < data || begin > data + size || bytes > (size_t)(data + size - begin) ||
+        gguf_find(g, entry->name) != entry)
+        abort();
+    if (!tensor_decodes(&entry->view))
+        return;
+    float x[16];
+    int64_t elements = tensor_elements(&entry->view);
+    for (int64_t first = 0; first < elements; first += 16)
+        if (tensor_decode(&entry->view, first, elements - first < 16 ? elements - first : 16, x, NULL) != FLUX1_OK)
+            abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    gguf g;
+    flux1_error err = {0};
+    flux1_status st = gguf_parse(data, size, "f.gguf", &g, &err);
+    if (st != FLUX1_OK && (err.status != st || strncmp(err.message, "f.gguf: ", 8) != 0 || g.count != 0))
+        abort();
+    for (size_t i = 0; i < g.count; i++)
+        check_entry(&g, &g.entry[i], data, size);
+    gguf_free(&g);
+    return 0;
+}

@@ -1,0 +1,232 @@
+#include "support/true_layout.h"
+
+#include "base/builder.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+typedef struct layout {
+    builder header;
+    const char *prefix;
+    uint64_t end;
+    int count;
+} layout;
+
+/* Dimensions until a 0. */
+static void add(layout *l, const int64_t *shape, const char *format, ...)
+{
+    char name[200];
+    uint64_t bytes = 1;
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(name, sizeof name, format, ap);
+    va_end(ap);
+    builder_format(&l->header, "%s\"%s%s\":{\"dtype\":\"F8_E4M3\",\"shape\":[", l->count++ ? "," : "{", l->prefix,
+                   name);
+    for (int i = 0; shape[i]; i++) {
+        builder_format(&l->header, "%s%lld", i ? "," : "", (long long)shape[i]);
+        bytes *= (uint64_t)shape[i];
+    }
+    builder_format(&l->header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)l->end,
+                   (unsigned long long)(l->end + bytes));
+    l->end += bytes;
+}
+
+#define ADD(l, format, name, ...) add(l, (int64_t[]){__VA_ARGS__, 0}, format, name)
+
+static void linear(layout *l, const char *name, int64_t out, int64_t in)
+{
+    ADD(l, "%s.weight", name, out, in);
+    ADD(l, "%s.bias", name, out);
+}
+
+static void conv(layout *l, const char *name, int64_t out, int64_t in, int64_t kernel)
+{
+    ADD(l, "%s.weight", name, out, in, kernel, kernel);
+    ADD(l, "%s.bias", name, out);
+}
+
+static void norm(layout *l, const char *name, int64_t n)
+{
+    ADD(l, "%s.weight", name, n);
+    ADD(l, "%s.bias", name, n);
+}
+
+/* ---- transformer ---- */
+
+enum { D = 3072, MLP = 4 * D };
+
+static void double_block(layout *l, int i)
+{
+    static const char *const streams[] = {"img", "txt"};
+    char name[100];
+    for (int s = 0; s < 2; s++) {
+        static const struct {
+            const char *part;
+            int64_t out, in;
+        } parts[] = {
+            {"mod.lin", 6 * D, D}, {"attn.qkv", 3 * D, D}, {"attn.proj", D, D}, {"mlp.0", MLP, D}, {"mlp.2", D, MLP}};
+        for (int p = 0; p < 5; p++) {
+            snprintf(name, sizeof name, "double_blocks.%d.%s_%s", i, streams[s], parts[p].part);
+            linear(l, name, parts[p].out, parts[p].in);
+        }
+        snprintf(name, sizeof name, "double_blocks.%d.%s_attn.norm", i, streams[s]);
+        ADD(l, "%s.query_norm.scale", name, 128);
+        ADD(l, "%s.key_norm.scale", name, 128);
+    }
+}
+
+static void single_block(layout *l, int i)
+{
+    char name[100];
+    snprintf(name, sizeof name, "single_blocks.%d.modulation.lin", i), linear(l, name, 3 * D, D);
+    snprintf(name, sizeof name, "single_blocks.%d.linear1", i), linear(l, name, 3 * D + MLP, D);
+    snprintf(name, sizeof name, "single_blocks.%d.linear2", i), linear(l, name, D, D + MLP);
+    snprintf(name, sizeof name, "single_blocks.%d.norm", i);
+    ADD(l, "%s.query_norm.scale", name, 128);
+    ADD(l, "%s.key_norm.scale", name, 128);
+}
+
+static void transformer(layout *l, bool dev, int channels)
+{
+    l->prefix = "model.diffusion_model.";
+    linear(l, "img_in", D, channels), linear(l, "txt_in", D, 4096);
+    linear(l, "time_in.in_layer", D, 256), linear(l, "time_in.out_layer", D, D);
+    linear(l, "vector_in.in_layer", D, 768), linear(l, "vector_in.out_layer", D, D);
+    if (dev)
+        linear(l, "guidance_in.in_layer", D, 256), linear(l, "guidance_in.out_layer", D, D);
+    for (int i = 0; i < 19; i++)
+        double_block(l, i);
+    for (int i = 0; i < 38; i++)
+        single_block(l, i);
+    linear(l, "final_layer.linear", 64, D), linear(l, "final_layer.adaLN_modulation.1", 2 * D, D);
+}
+
+/* ---- VAE ---- */
+
+static void resnet(layout *l, const char *base, int64_t in, int64_t out)
+{
+    char name[120];
+    snprintf(name, sizeof name, "%s.norm1", base), norm(l, name, in);
+    snprintf(name, sizeof name, "%s.conv1", base), conv(l, name, out, in, 3);
+    snprintf(name, sizeof name, "%s.norm2", base), norm(l, name, out);
+    snprintf(name, sizeof name, "%s.conv2", base), conv(l, name, out, out, 3);
+    snprintf(name, sizeof name, "%s.nin_shortcut", base);
+    if (in != out)
+        conv(l, name, out, in, 1);
+}
+
+static void middle(layout *l, const char *side)
+{
+    static const char *const parts[] = {"q", "k", "v", "proj_out"};
+    char name[100];
+    for (int i = 1; i <= 2; i++)
+        snprintf(name, sizeof name, "%s.mid.block_%d", side, i), resnet(l, name, 512, 512);
+    snprintf(name, sizeof name, "%s.mid.attn_1.norm", side), norm(l, name, 512);
+    for (int i = 0; i < 4; i++)
+        snprintf(name, sizeof name, "%s.mid.attn_1.%s", side, parts[i]), conv(l, name, 512, 512, 1);
+}
+
+static void vae(layout *l)
+{
+    static const int64_t channels[] = {128, 256, 512, 512};
+    char name[100];
+    l->prefix = "vae.";
+    conv(l, "encoder.conv_in", 128, 3, 3), conv(l, "decoder.conv_in", 512, 16, 3);
+    for (int i = 0; i < 4; i++) {
+        for (int j = 0; j < 2; j++)
+            snprintf(name, sizeof name, "encoder.down.%d.block.%d", i, j),
+                resnet(l, name, j ? channels[i] : channels[i ? i - 1 : 0], channels[i]);
+        for (int j = 0; j < 3; j++)
+            snprintf(name, sizeof name, "decoder.up.%d.block.%d", i, j),
+                resnet(l, name, j ? channels[i] : channels[i < 3 ? i + 1 : 3], channels[i]);
+        snprintf(name, sizeof name, "encoder.down.%d.downsample.conv", i);
+        if (i < 3)
+            conv(l, name, channels[i], channels[i], 3);
+        snprintf(name, sizeof name, "decoder.up.%d.upsample.conv", i);
+        if (i > 0)
+            conv(l, name, channels[i], channels[i], 3);
+    }
+    middle(l, "encoder"), middle(l, "decoder");
+    norm(l, "encoder.norm_out", 512), conv(l, "encoder.conv_out", 32, 512, 3);
+    norm(l, "decoder.norm_out", 128), conv(l, "decoder.conv_out", 3, 128, 3);
+}
+
+/* ---- text encoders ---- */
+
+static void clip(layout *l)
+{
+    static const char *const attention[] = {"q_proj", "k_proj", "v_proj", "out_proj"};
+    char name[100];
+    l->prefix = "text_encoders.clip_l.transformer.";
+    ADD(l, "%s.weight", "text_model.embeddings.token_embedding", 49408, 768);
+    ADD(l, "%s.weight", "text_model.embeddings.position_embedding", 77, 768);
+    for (int i = 0; i < 12; i++) {
+        for (int k = 0; k < 4; k++)
+            snprintf(name, sizeof name, "text_model.encoder.layers.%d.self_attn.%s", i, attention[k]),
+                linear(l, name, 768, 768);
+        for (int k = 1; k <= 2; k++)
+            snprintf(name, sizeof name, "text_model.encoder.layers.%d.layer_norm%d", i, k), norm(l, name, 768);
+        snprintf(name, sizeof name, "text_model.encoder.layers.%d.mlp.fc1", i), linear(l, name, 3072, 768);
+        snprintf(name, sizeof name, "text_model.encoder.layers.%d.mlp.fc2", i), linear(l, name, 768, 3072);
+    }
+    norm(l, "text_model.final_layer_norm", 768);
+    ADD(l, "%s", "text_projection.weight", 768, 768);
+}
+
+static void t5(layout *l)
+{
+    char name[100];
+    l->prefix = "text_encoders.t5xxl.transformer.";
+    ADD(l, "%s.weight", "shared", 32128, 4096);
+    ADD(l, "%s.weight", "encoder.embed_tokens", 32128, 4096);
+    ADD(l, "%s.weight", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias", 32, 64);
+    for (int i = 0; i < 24; i++) {
+        for (int k = 0; k < 4; k++)
+            snprintf(name, sizeof name, "encoder.block.%d.layer.0.SelfAttention.%c", i, "qkvo"[k]),
+                ADD(l, "%s.weight", name, 4096, 4096);
+        snprintf(name, sizeof name, "encoder.block.%d.layer.1.DenseReluDense", i);
+        ADD(l, "%s.wi_0.weight", name, 10240, 4096);
+        ADD(l, "%s.wi_1.weight", name, 10240, 4096);
+        ADD(l, "%s.wo.weight", name, 4096, 10240);
+        for (int k = 0; k < 2; k++)
+            snprintf(name, sizeof name, "encoder.block.%d.layer.%d.layer_norm", i, k), ADD(l, "%s.weight", name, 4096);
+    }
+    ADD(l, "%s.weight", "encoder.final_layer_norm", 4096);
+}
+
+int true_layout_write(const char *path, const true_layout *wanted)
+{
+    layout l = {.prefix = ""};
+    uint8_t length[8];
+    if (wanted->transformer)
+        transformer(&l, wanted->dev, wanted->in_channels);
+    if (wanted->vae)
+        vae(&l);
+    if (wanted->clip)
+        clip(&l);
+    if (wanted->t5)
+        t5(&l);
+    l.prefix = "";
+    if (wanted->extra)
+        ADD(&l, "%s", wanted->extra, 1);
+    builder_add(&l.header, "}");
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_false(l.header.failed);
+    for (int i = 0; i < 8; i++)
+        length[i] = (uint8_t)((uint64_t)l.header.length >> (8 * i));
+    assert_int_equal(fwrite(length, 1, 8, f), 8);
+    assert_int_equal(fwrite(l.header.text, 1, l.header.length, f), l.header.length);
+    fflush(f);
+    assert_int_equal(ftruncate(fileno(f), (off_t)(8 + l.header.length + l.end)), 0);
+    fclose(f);
+    builder_free(&l.header);
+    return l.count;
+}

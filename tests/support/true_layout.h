@@ -1,0 +1,17 @@
+/* FLUX.1's true layouts as files of holes: all names and shapes, no values. */
+#ifndef TESTS_SUPPORT_TRUE_LAYOUT_H
+#define TESTS_SUPPORT_TRUE_LAYOUT_H
+
+#include <stdbool.h>
+
+/* Which parts, by Comfy's prefixes: an all-in-one file in fp8. */
+typedef struct true_layout {
+    bool transformer, dev, vae, clip, t5;
+    int in_channels;   /* 64; 128 and 384 in files that take a picture */
+    const char *extra; /* name of one more tensor, NULL: none */
+} true_layout;
+
+/* Writes the file, a sparse one, and returns its number of tensors. */
+int true_layout_write(const char *path, const true_layout *l);
+
+#endif

@@ -1,0 +1,235 @@
+/* GGUF headers by hand, good ones and each way that one can be bad (after llama.cpp's tests/test-gguf.cpp). */
+#include "weights/gguf.h"
+
+#include "support/gguf_build.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+enum { F32 = 0, Q8_0 = 8, U32 = 4, I32 = 5, BOOL = 7, STRING = 8, ARRAY = 9 };
+
+static gguf_builder b;
+
+/* The bytes in memory of just their size, so that a sanitizer sees what is read behind them. */
+static flux1_status parse(size_t size, gguf *out, flux1_error *err)
+{
+    static unsigned char *exact;
+    free(exact);
+    exact = malloc(size ? size : 1);
+    memcpy(exact, b.bytes, size);
+    return gguf_parse(exact, size, "m.gguf", out, err);
+}
+
+static void expect(flux1_status status, const char *words)
+{
+    gguf g;
+    flux1_error err = {0};
+    assert_int_equal(parse(b.size, &g, &err), status);
+    assert_int_equal(g.count, 0);
+    assert_null(g.entry);
+    if (strncmp(err.message, "m.gguf: ", 8) != 0 || !strstr(err.message, words))
+        fail_msg("\"%s\" lacks \"%s\"", err.message, words);
+}
+
+/* Two tensors and some metadata of every kind. */
+static void put_good(uint32_t version)
+{
+    put_start(&b, version, 2, 5);
+    put_text(&b, "general.architecture"), put_number(&b, STRING, 4), put_text(&b, "flux");
+    put_text(&b, "a.flag"), put_number(&b, BOOL, 4), put_number(&b, 1, 1);
+    put_text(&b, "tokens"), put_number(&b, ARRAY, 4), put_number(&b, STRING, 4), put_number(&b, 2, 8);
+    put_text(&b, "x"), put_text(&b, "");
+    put_text(&b, "nested"), put_number(&b, ARRAY, 4), put_number(&b, ARRAY, 4), put_number(&b, 1, 8);
+    put_number(&b, U32, 4), put_number(&b, 1, 8), put_number(&b, 7, 4);
+    put_text(&b, "comfy.gguf.orig_shape.flat"), put_number(&b, ARRAY, 4), put_number(&b, I32, 4), put_number(&b, 3, 8);
+    put_number(&b, 2, 4), put_number(&b, 1, 4), put_number(&b, 3, 4);
+    put_info(&b, "w.weight", 2, (uint64_t[]){32, 3}, Q8_0, 0);
+    put_info(&b, "flat", 1, (uint64_t[]){6}, F32, 128); /* 102 bytes, aligned to 32 */
+    put_data(&b, 32, 128 + 24);
+}
+
+static void tensors_and_metadata_are_read(void **state)
+{
+    (void)state;
+    for (uint32_t version = 2; version <= 3; version++) {
+        gguf g;
+        flux1_error err = {0};
+        put_good(version);
+        if (parse(b.size, &g, &err) != FLUX1_OK)
+            fail_msg("%s", err.message);
+        assert_string_equal(g.architecture, "flux");
+        assert_int_equal(g.count, 2);
+        const gguf_entry *w = gguf_find(&g, "w.weight"), *flat = gguf_find(&g, "flat");
+        assert_ptr_equal(flat, &g.entry[0]); /* sorted */
+        assert_null(gguf_find(&g, "w"));
+        assert_true(w->view.type == DTYPE_Q8_0 && w->view.dims == 2 && w->view.shape[0] == 3 && w->view.shape[1] == 32);
+        assert_int_equal(((unsigned char *)w->view.data)[5], 5);
+        assert_true(flat->view.dims == 3 && flat->view.shape[0] == 2 && flat->view.shape[2] == 3);
+        assert_int_equal(((unsigned char *)flat->view.data)[0], 128);
+        gguf_free(&g);
+        gguf_free(&g);
+    }
+}
+
+static void every_cut_is_refused(void **state)
+{
+    (void)state;
+    put_good(3);
+    for (size_t size = 0; size < b.size; size++) {
+        gguf g;
+        flux1_error err = {0};
+        if (parse(size, &g, &err) != FLUX1_ERR_FORMAT || strncmp(err.message, "m.gguf: ", 8) != 0)
+            fail_msg("%zu bytes: \"%s\"", size, err.message);
+    }
+}
+
+static void versions_are_told(void **state)
+{
+    (void)state;
+    put_good(1);
+    expect(FLUX1_ERR_UNSUPPORTED, "version 1");
+    put_good(4);
+    expect(FLUX1_ERR_UNSUPPORTED, "version 4");
+    put_good(0);
+    expect(FLUX1_ERR_UNSUPPORTED, "version 0");
+    put_good(3u << 24);
+    expect(FLUX1_ERR_UNSUPPORTED, "big-endian");
+    put_good(3);
+    b.bytes[3] = 'f';
+    expect(FLUX1_ERR_FORMAT, "not a GGUF file");
+}
+
+static void counts_are_bounded(void **state)
+{
+    (void)state;
+    put_start(&b, 3, UINT64_MAX, 0);
+    expect(FLUX1_ERR_LIMIT, "18446744073709551615 tensors");
+    put_start(&b, 3, 0, UINT64_MAX);
+    expect(FLUX1_ERR_LIMIT, "metadata");
+    put_start(&b, 3, 65536, 0);
+    expect(FLUX1_ERR_FORMAT, "cut off");
+    put_start(&b, 3, 0, 1);
+    expect(FLUX1_ERR_FORMAT, "cut off");
+}
+
+static void metadata_is_checked(void **state)
+{
+    (void)state;
+    put_start(&b, 3, 0, 1), put_text(&b, ""), put_number(&b, U32, 4), put_number(&b, 1, 4);
+    expect(FLUX1_ERR_FORMAT, "a key's name of 0 bytes");
+    put_start(&b, 3, 0, 1), put_number(&b, UINT64_MAX, 8), put_number(&b, 0, 8);
+    expect(FLUX1_ERR_FORMAT, "cut off");
+    put_start(&b, 3, 0, 1), put_text(&b, "k\xff"), put_number(&b, U32, 4), put_number(&b, 1, 4);
+    expect(FLUX1_ERR_FORMAT, "a key's name");
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, 13, 4), put_number(&b, 1, 8);
+    expect(FLUX1_ERR_FORMAT, "unknown type 13");
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, STRING, 4), put_number(&b, UINT64_MAX, 8);
+    expect(FLUX1_ERR_FORMAT, "cut off");
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, ARRAY, 4), put_number(&b, U32, 4);
+    put_number(&b, UINT64_MAX / 4 + 2, 8), put_number(&b, 0, 8);
+    expect(FLUX1_ERR_FORMAT, "cut off");
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, ARRAY, 4), put_number(&b, 99, 4), put_number(&b, 0, 8);
+    expect(FLUX1_ERR_FORMAT, "unknown type");
+    put_start(&b, 3, 0, 1), put_text(&b, "k"), put_number(&b, ARRAY, 4);
+    for (int i = 0; i < 9; i++)
+        put_number(&b, ARRAY, 4), put_number(&b, 1, 8);
+    expect(FLUX1_ERR_FORMAT, "lists in lists");
+    put_start(&b, 3, 0, 2);
+    for (int i = 0; i < 2; i++)
+        put_text(&b, "again"), put_number(&b, U32, 4), put_number(&b, 1, 4);
+    expect(FLUX1_ERR_FORMAT, "\"again\" twice");
+}
+
+static void alignment_is_a_power_of_two(void **state)
+{
+    (void)state;
+    static const uint64_t bad[] = {0, 13, 33};
+    gguf g;
+    for (size_t i = 0; i < 3; i++) {
+        put_start(&b, 3, 0, 1), put_text(&b, "general.alignment"), put_number(&b, U32, 4), put_number(&b, bad[i], 4);
+        expect(FLUX1_ERR_FORMAT, "power of two");
+    }
+    put_start(&b, 3, 0, 1), put_text(&b, "general.alignment"), put_number(&b, STRING, 4), put_text(&b, "32");
+    expect(FLUX1_ERR_FORMAT, "32-bit number");
+    put_start(&b, 3, 2, 1), put_text(&b, "general.alignment"), put_number(&b, U32, 4), put_number(&b, 64, 4);
+    put_info(&b, "a", 1, (uint64_t[]){1}, F32, 0), put_info(&b, "b", 1, (uint64_t[]){1}, F32, 64);
+    put_data(&b, 64, 68);
+    assert_int_equal(parse(b.size, &g, NULL), FLUX1_OK);
+    assert_int_equal(*(unsigned char *)g.entry[1].view.data, 64);
+    gguf_free(&g);
+}
+
+/* One tensor with this in its info. */
+static void put_one(const char *name, uint32_t dims, const uint64_t *shape, uint32_t type, uint64_t offset)
+{
+    put_start(&b, 3, 1, 0);
+    put_info(&b, name, dims, shape, type, offset);
+    put_data(&b, 32, 64);
+}
+
+static void tensors_are_checked(void **state)
+{
+    (void)state;
+    char name[300] = "";
+    const uint64_t few[] = {4, 2, 1, 1, 1}, odd[] = {33, 1}, negative[] = {UINT64_MAX}, huge[] = {INT64_MAX, 4},
+                   many[] = {(uint64_t)1 << 62};
+    put_one("w", 5, few, F32, 0);
+    expect(FLUX1_ERR_FORMAT, "5 dimensions");
+    put_one("w", 1, negative, F32, 0);
+    expect(FLUX1_ERR_FORMAT, "a dimension of 18446744073709551615");
+    put_one("w", 2, huge, F32, 0);
+    expect(FLUX1_ERR_FORMAT, "cannot have the shape");
+    put_one("w", 1, many, F32, 0);
+    expect(FLUX1_ERR_FORMAT, "cannot have the shape");
+    put_one("w", 2, odd, Q8_0, 0);
+    expect(FLUX1_ERR_FORMAT, "multiples of 32");
+    put_one("w", 1, few, 4, 0); /* Q4_2, gone since 2023 */
+    expect(FLUX1_ERR_UNSUPPORTED, "type number 4");
+    put_one("w", 1, few, F32, 32);
+    expect(FLUX1_ERR_FORMAT, "begins at byte 32");
+    put_one("w", 1, (uint64_t[]){100}, F32, 0);
+    expect(FLUX1_ERR_FORMAT, "has only 64; fetch it again");
+    put_one("", 1, few, F32, 0);
+    expect(FLUX1_ERR_FORMAT, "a tensor's name of 0 bytes");
+    memset(name, 'n', 256);
+    put_one(name, 1, few, F32, 0);
+    expect(FLUX1_ERR_FORMAT, "256 bytes");
+    put_start(&b, 3, 2, 0), put_info(&b, "w", 1, few, F32, 0), put_info(&b, "w", 1, few, F32, 32), put_data(&b, 32, 64);
+    expect(FLUX1_ERR_FORMAT, "two tensors \"w\"");
+    put_start(&b, 3, 2, 0), put_info(&b, "v", 1, few, F32, 0), put_info(&b, "w", 1, few, F32, 0), put_data(&b, 32, 64);
+    expect(FLUX1_ERR_FORMAT, "the one before it ends at 32");
+}
+
+static void an_original_shape_must_fit(void **state)
+{
+    (void)state;
+    for (int wrong = 0; wrong < 3; wrong++) { /* another type, too many numbers, another product */
+        put_start(&b, 3, 1, 1);
+        put_text(&b, "comfy.gguf.orig_shape.w"), put_number(&b, ARRAY, 4), put_number(&b, wrong == 0 ? U32 : I32, 4);
+        put_number(&b, wrong == 1 ? 9 : 2, 8);
+        for (int i = 0; i < (wrong == 1 ? 9 : 2); i++)
+            put_number(&b, wrong == 2 ? UINT32_MAX : 2, 4);
+        put_info(&b, "w", 1, (uint64_t[]){4}, F32, 0);
+        put_data(&b, 32, 16);
+        expect(FLUX1_ERR_FORMAT, "orig_shape.w\" is not a shape");
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tensors_and_metadata_are_read),
+        cmocka_unit_test(every_cut_is_refused),
+        cmocka_unit_test(versions_are_told),
+        cmocka_unit_test(counts_are_bounded),
+        cmocka_unit_test(metadata_is_checked),
+        cmocka_unit_test(alignment_is_a_power_of_two),
+        cmocka_unit_test(tensors_are_checked),
+        cmocka_unit_test(an_original_shape_must_fit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,436 @@
+/* Single files that are bad or something else: a sentence each. Names and scales by hand. */
+#include "weights/recipe.h"
+
+#include "support/safetensors_build.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+static char path[] = "/tmp/flux1_single_XXXXXX";
+
+static int make_file(void **state)
+{
+    (void)state;
+    int fd = mkstemp(path);
+    return fd < 0 ? -1 : close(fd);
+}
+
+static int remove_file(void **state)
+{
+    (void)state;
+    return unlink(path);
+}
+
+static void put(const void *bytes, size_t size)
+{
+    FILE *f = fopen(path, "wb");
+    assert_non_null(f);
+    assert_int_equal(fwrite(bytes, 1, size, f), size);
+    fclose(f);
+}
+
+/* A header being written: tensors one after the other, their bytes in `data`. */
+static char header[8192];
+static unsigned char data[8192];
+static size_t header_used, data_used;
+
+static void begin(const char *metadata)
+{
+    header_used = (size_t)snprintf(header, sizeof header, "{%s", metadata);
+    data_used = 0;
+}
+
+static void add(const char *name, const char *type, const char *shape, const void *bytes, size_t size)
+{
+    const char *comma = header[header_used - 1] == '{' ? "" : ",";
+    header_used += (size_t)snprintf(header + header_used, sizeof header - header_used,
+                                    "%s\"%s\":{\"dtype\":\"%s\",\"shape\":%s,\"data_offsets\":[%zu,%zu]}", comma, name,
+                                    type, shape, data_used, data_used + size);
+    if (bytes)
+        memcpy(data + data_used, bytes, size);
+    else
+        memset(data + data_used, 0x38, size); /* fp8: 1 */
+    data_used += size;
+}
+
+static void add_float(const char *name, const char *shape, float value)
+{
+    add(name, "F32", shape, &value, sizeof value);
+}
+
+static void finish(void)
+{
+    size_t size;
+    snprintf(header + header_used, sizeof header - header_used, "}");
+    unsigned char *bytes = safetensors_build(header, data, data_used, &size);
+    put(bytes, size);
+    free(bytes);
+}
+
+static void expect(flux1_status status, const char *words, const char *more)
+{
+    store *s;
+    flux1_error err = {0};
+    assert_int_equal(store_open_part(path, MODEL_TRANSFORMER, &s, &err), status);
+    assert_null(s);
+    if (strncmp(err.message, path, strlen(path)) != 0 || !strstr(err.message, words) || !strstr(err.message, more))
+        fail_msg("\"%s\" lacks \"%s\" or \"%s\"", err.message, words, more);
+}
+
+static store *open_part(model_part part)
+{
+    store *s;
+    flux1_error err = {0};
+    if (store_open_part(path, part, &s, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    return s;
+}
+
+static float value_of(store *s, const char *name, int64_t row)
+{
+    float x;
+    flux1_error err;
+    const store_tensor *t = store_find(s, name);
+    assert_non_null(t);
+    const weight_recipe r = recipe_whole(WEIGHT_LINEAR, t);
+    if (recipe_decode(&r, row, 0, 1, &x, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    return x;
+}
+
+static void other_files_are_named_as_what_they_are(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t size;
+        const char *what, *instead;
+    } cases[] = {
+        {"PK\3\4archive/data.pkl", 20, "pickle", "fetch the safetensors or GGUF"},
+        {"\x80\2}q\0(X\6\0\0\0", 11, "pickle", "fetch the safetensors or GGUF"},
+        {"version https://git-lfs.github.com/spec/v1\noid sha256:00", 54, "Git LFS pointer", "git lfs pull"},
+        {"\n<!DOCTYPE html><html>", 22, "web page", "fetch it again"},
+        {"{\"architectures\": [\"x\"]}", 24, "JSON file", ".safetensors"},
+        {"lmggsomething", 13, "before GGUF", "GGUF"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        put(cases[i].bytes, cases[i].size);
+        expect(FLUX1_ERR_UNSUPPORTED, cases[i].what, cases[i].instead);
+    }
+    put("", 0);
+    expect(FLUX1_ERR_FORMAT, "has 0 bytes", "fetch it again");
+    put("\0\0\0\0\0\0\0\0\0\0", 10);
+    expect(FLUX1_ERR_FORMAT, "not a safetensors file", "");
+}
+
+/* Its length, 123, is the byte '{'. */
+static void a_header_of_123_bytes_is_no_json_file(void **state)
+{
+    (void)state;
+    begin("");
+    add("img_in.weight", "F32", "[1,1]", NULL, 4);
+    while (header_used < 122)
+        header[header_used++] = ' ';
+    finish();
+    store_close(open_part(MODEL_TRANSFORMER));
+}
+
+static void other_models_are_named(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"model.diffusion_model.input_blocks.0.0.weight", "Stable Diffusion"},
+                                           {"model.diffusion_model.label_emb.0.0.weight", "Stable Diffusion XL"},
+                                           {"double_stream_modulation_img.lin.weight", "FLUX.2"}};
+    for (size_t i = 0; i < 3; i++) {
+        begin("");
+        add(cases[i][0], "F32", "[1]", NULL, 4);
+        finish();
+        expect(FLUX1_ERR_MODEL, cases[i][1], "not of FLUX.1");
+    }
+    begin("");
+    finish();
+    expect(FLUX1_ERR_MODEL, "no tensor", "");
+}
+
+static void packed_layouts_are_named(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {{"transformer_blocks.0.qkv_proj.wscales", "Nunchaku"},
+                                           {"proj_out.qweight", "AWQ"},
+                                           {"img_in.weight_scale_2", "nvfp4"},
+                                           {"proj_out.weight._data", "quanto"},
+                                           {"proj_out.weight:qdata", "torchao"}};
+    for (size_t i = 0; i < 5; i++)
+        for (int known = 0; known < 2; known++) {
+            begin("");
+            add(cases[i][0], "F32", "[1]", NULL, 4);
+            if (known)
+                add("img_in.weight", "F32", "[1,1]", NULL, 4);
+            finish();
+            expect(FLUX1_ERR_UNSUPPORTED, cases[i][1], "fetch a bf16, fp8 or GGUF");
+        }
+}
+
+static void formats_that_are_not_read_are_named(void **state)
+{
+    (void)state;
+    static const char nvfp4[] = "{\"format\":\"nvfp4\"}",
+                      rotated[] = "{\"format\":\"int8_tensorwise\",\"convrot\":true}", nothing[] = "{}",
+                      broken[] = "{\"format\"";
+    static const struct {
+        const char *json;
+        flux1_status status;
+        const char *words;
+    } cases[] = {{nvfp4, FLUX1_ERR_UNSUPPORTED, "format nvfp4"},
+                 {rotated, FLUX1_ERR_UNSUPPORTED, "convrot"},
+                 {nothing, FLUX1_ERR_FORMAT, "\"format\" is missing"},
+                 {broken, FLUX1_ERR_FORMAT, "comfy_quant"}};
+    for (size_t i = 0; i < 4; i++) {
+        char shape[24], metadata[300];
+        snprintf(shape, sizeof shape, "[%zu]", strlen(cases[i].json));
+        begin("");
+        add("img_in.weight", "F8_E4M3", "[1,1]", NULL, 1);
+        add("img_in.comfy_quant", "U8", shape, cases[i].json, strlen(cases[i].json));
+        finish();
+        expect(cases[i].status, cases[i].words, "img_in");
+        if (i > 1)
+            continue;
+        snprintf(metadata, sizeof metadata,
+                 "\"__metadata__\":{\"_quantization_metadata\":\"{\\\"layers\\\":{\\\"img_in\\\":%s}}\"}",
+                 i ? "{\\\"format\\\":\\\"int8_tensorwise\\\",\\\"convrot\\\":true}"
+                   : "{\\\"format\\\":\\\"nvfp4\\\"}");
+        begin(metadata);
+        add("img_in.weight", "F8_E4M3", "[1,1]", NULL, 1);
+        finish();
+        expect(FLUX1_ERR_UNSUPPORTED, cases[i].words, "_quantization_metadata: \"img_in\"");
+    }
+}
+
+static void scales_are_checked(void **state)
+{
+    (void)state;
+    const float bad[] = {INFINITY, NAN};
+    for (int i = 0; i < 2; i++) {
+        begin("");
+        add("img_in.weight", "F8_E4M3", "[2,1]", NULL, 2);
+        add_float("img_in.scale_weight", "[]", bad[i]);
+        finish();
+        expect(FLUX1_ERR_FORMAT, "img_in.scale_weight", "NaN or infinite");
+    }
+    begin("");
+    add("img_in.weight", "F8_E4M3", "[3,1]", NULL, 3);
+    add("img_in.weight_scale", "F32", "[2]", NULL, 8);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "img_in.weight_scale", "3 rows");
+    begin("");
+    add("img_in.weight", "BF16", "[2,1]", NULL, 4);
+    add_float("img_in.weight_scale", "[]", 1);
+    finish();
+    expect(FLUX1_ERR_UNSUPPORTED, "is BF16 and has a scale", "fetch");
+    begin("");
+    add("img_in.weight", "F8_E4M3", "[2,1]", NULL, 2);
+    add_float("img_in.weight_scale", "[]", 1);
+    add_float("img_in.scale_weight", "[]", 1);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "two scales", "");
+}
+
+/* int8 without a scale opens, so that it can be described, and is refused when claimed. */
+static void int8_needs_its_scale(void **state)
+{
+    (void)state;
+    flux1_error err;
+    const store_tensor *t;
+    begin("");
+    add("img_in.weight", "I8", "[2,1]", NULL, 2);
+    finish();
+    store *s = open_part(MODEL_TRANSFORMER);
+    assert_int_equal(store_claim(s, "x_embedder.weight", 2, (int64_t[]){2, 1}, &t, &err), FLUX1_OK);
+    assert_null(t);
+    assert_int_equal(store_check(s, true, NULL, &err), FLUX1_ERR_MODEL);
+    assert_non_null(strstr(err.message, "tensor \"x_embedder.weight\" (\"img_in.weight\" in the file) is I8"));
+    store_close(s);
+}
+
+/* q, k and v of one row each; a scale per row goes with them. */
+static void shares_of_a_fused_tensor_keep_their_scales(void **state)
+{
+    (void)state;
+    static const float scales[] = {2, 3, 5};
+    begin("");
+    add("double_blocks.0.img_attn.qkv.weight", "F8_E4M3", "[3,2]", NULL, 6);
+    add("double_blocks.0.img_attn.qkv.weight_scale", "F32", "[3,1]", scales, sizeof scales);
+    finish();
+    store *s = open_part(MODEL_TRANSFORMER);
+    assert_int_equal(store_count(s), 3);
+    assert_true(value_of(s, "transformer_blocks.0.attn.to_q.weight", 0) == 2);
+    assert_true(value_of(s, "transformer_blocks.0.attn.to_k.weight", 0) == 3);
+    assert_true(value_of(s, "transformer_blocks.0.attn.to_v.weight", 0) == 5);
+    const store_tensor *v = store_find(s, "transformer_blocks.0.attn.to_v.weight");
+    assert_string_equal(v->stored_as, "double_blocks.0.img_attn.qkv.weight");
+    assert_int_equal(v->offset - store_find(s, "transformer_blocks.0.attn.to_q.weight")->offset, 4);
+    store_close(s);
+}
+
+static void halves_are_exchanged(void **state)
+{
+    (void)state;
+    static const float rows[] = {1, 2, 3, 4};
+    begin("");
+    add("img_in.weight", "F32", "[1,1]", NULL, 4);
+    add("final_layer.adaLN_modulation.1.bias", "F32", "[4]", rows, sizeof rows);
+    finish();
+    store *s = open_part(MODEL_TRANSFORMER);
+    for (int i = 0; i < 4; i++)
+        assert_true(value_of(s, "norm_out.linear.bias", i) == rows[(i + 2) % 4]);
+    const weight_recipe whole = recipe_whole(WEIGHT_VECTOR, store_find(s, "norm_out.linear.bias")),
+                        middle = recipe_rows(&whole, 1, 2);
+    float x;
+    assert_int_equal(recipe_decode(&middle, 1, 0, 1, &x, NULL), FLUX1_OK);
+    assert_true(x == 1);
+    store_close(s);
+}
+
+static void what_does_not_divide_is_refused(void **state)
+{
+    (void)state;
+    begin("");
+    add("img_in.weight", "F32", "[1,1]", NULL, 4);
+    add("single_blocks.0.linear1.weight", "F32", "[8,1]", NULL, 32);
+    finish();
+    expect(FLUX1_ERR_MODEL, "single_blocks.0.linear1.weight", "7 equal parts");
+    begin("");
+    add("img_in.weight", "F32", "[1,1]", NULL, 4);
+    add("final_layer.adaLN_modulation.1.bias", "F32", "[3]", NULL, 12);
+    finish();
+    expect(FLUX1_ERR_MODEL, "final_layer.adaLN_modulation.1.bias", "two halves");
+}
+
+static void two_names_for_one_tensor_are_refused(void **state)
+{
+    (void)state;
+    begin("");
+    add("img_in.weight", "F32", "[1,1]", NULL, 4);
+    add("x_embedder.weight", "F32", "[1,1]", NULL, 4);
+    finish();
+    expect(FLUX1_ERR_MODEL, "\"img_in.weight\"", "are both \"x_embedder.weight\"");
+}
+
+/* Under another prefix, or under none that a part has. */
+static void strays_are_counted(void **state)
+{
+    (void)state;
+    store_contents c;
+    begin("");
+    add("model.diffusion_model.img_in.weight", "F32", "[1,1]", NULL, 4);
+    add("model.diffusion_model.unheard_of", "F32", "[1]", NULL, 4);
+    add("vae.decoder.conv_in.weight", "F32", "[1,1,1,1]", NULL, 4);
+    add("text_encoders.clip_l.logit_scale", "F32", "[]", NULL, 4);
+    add("alphas_cumprod", "F32", "[1]", NULL, 4);
+    finish();
+    assert_int_equal(store_look(path, &c, NULL), FLUX1_OK);
+    assert_int_equal(c.strays, 1);
+    assert_string_equal(c.stray, "alphas_cumprod");
+    store *s = open_part(MODEL_TRANSFORMER);
+    flux1_error err;
+    const store_tensor *t;
+    assert_int_equal(store_claim(s, "x_embedder.weight", 2, (int64_t[]){1, 1}, &t, &err), FLUX1_OK);
+    assert_int_equal(store_check(s, true, NULL, &err), FLUX1_ERR_MODEL);
+    assert_non_null(strstr(err.message, "1 tensor that such a model does not have: \"unheard_of\""));
+    store_close(s);
+}
+
+static void clips_of_both_namings_are_told_by_shape(void **state)
+{
+    (void)state;
+    for (int swapped = 0; swapped < 2; swapped++) {
+        const char *tall = swapped ? "t.blk.0.ffn_up" : "t.blk.0.ffn_down",
+                   *wide = swapped ? "t.blk.0.ffn_down" : "t.blk.0.ffn_up";
+        char name[64];
+        begin("");
+        add("t.token_embd.weight", "F32", "[1,1]", NULL, 4);
+        snprintf(name, sizeof name, "%s.weight", tall), add(name, "F32", "[4,1]", NULL, 16);
+        snprintf(name, sizeof name, "%s.bias", tall), add(name, "F32", "[4]", NULL, 16);
+        snprintf(name, sizeof name, "%s.weight", wide), add(name, "F32", "[1,4]", NULL, 16);
+        snprintf(name, sizeof name, "%s.bias", wide), add(name, "F32", "[1]", NULL, 4);
+        finish();
+        store *s = open_part(MODEL_CLIP);
+        assert_int_equal(store_find(s, "text_model.encoder.layers.0.mlp.fc1.weight")->view.shape[0], 4);
+        assert_int_equal(store_find(s, "text_model.encoder.layers.0.mlp.fc1.bias")->view.shape[0], 4);
+        assert_int_equal(store_find(s, "text_model.encoder.layers.0.mlp.fc2.bias")->view.shape[0], 1);
+        store_close(s);
+    }
+}
+
+static const char four_bits[] = "{\"quant_type\":\"nf4\",\"blocksize\":64,\"dtype\":\"bfloat16\",\"shape\":[2,2]}";
+
+static void put_bnb(const char *json, const char *absmax, size_t absmax_bytes)
+{
+    char shape[24];
+    snprintf(shape, sizeof shape, "[%zu]", strlen(json));
+    begin("");
+    add("x_embedder.weight", "U8", "[2,1]", NULL, 2);
+    add("x_embedder.weight.quant_map", "F32", "[16]", NULL, 64);
+    add("x_embedder.weight.absmax", "F32", absmax, NULL, absmax_bytes);
+    add("x_embedder.weight.quant_state.bitsandbytes__nf4", "U8", shape, json, strlen(json));
+    finish();
+}
+
+static void bitsandbytes_notes_are_checked(void **state)
+{
+    (void)state;
+    put_bnb(four_bits, "[1]", 4);
+    store_close(open_part(MODEL_TRANSFORMER));
+    put_bnb(four_bits, "[0]", 0);
+    expect(FLUX1_ERR_FORMAT, "x_embedder.weight.absmax", "another size or type");
+    put_bnb("{\"blocksize\":64,\"dtype\":\"bfloat16\",\"shape\":[2,4]}", "[1]", 4);
+    expect(FLUX1_ERR_FORMAT, "x_embedder.weight", "does not fit the packed bytes");
+    put_bnb("{\"blocksize\":0,\"dtype\":\"bfloat16\",\"shape\":[2,2]}", "[1]", 4);
+    expect(FLUX1_ERR_FORMAT, "\"blocksize\"", "quant_state");
+    put_bnb("{\"blocksize\":64,\"dtype\":\"int8\",\"shape\":[2,2]}", "[1]", 4);
+    expect(FLUX1_ERR_FORMAT, "\"dtype\" is \"int8\"", "");
+    put_bnb("{\"blocksize\":64,\"dtype\":\"bfloat16\",\"shape\":[2,2],\"nested_blocksize\":256}", "[1]", 4);
+    expect(FLUX1_ERR_FORMAT, "x_embedder.weight.absmax", "another size or type");
+    put_bnb("[1]", "[1]", 4);
+    expect(FLUX1_ERR_FORMAT, "JSON object", "");
+    begin("");
+    add("x_embedder.weight", "I8", "[2,2]", NULL, 4);
+    add("x_embedder.SCB", "F32", "[3]", NULL, 12);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "x_embedder.weight", "SCB");
+    begin("");
+    add("x_embedder.weight", "I8", "[2,2]", NULL, 4);
+    add("x_embedder.SCB", "F32", "[2]", NULL, 8);
+    add("x_embedder.weight_format", "U8", "[]", "\2", 1);
+    finish();
+    expect(FLUX1_ERR_UNSUPPORTED, "layout for a GPU", "fetch");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(other_files_are_named_as_what_they_are),
+        cmocka_unit_test(a_header_of_123_bytes_is_no_json_file),
+        cmocka_unit_test(other_models_are_named),
+        cmocka_unit_test(packed_layouts_are_named),
+        cmocka_unit_test(formats_that_are_not_read_are_named),
+        cmocka_unit_test(scales_are_checked),
+        cmocka_unit_test(int8_needs_its_scale),
+        cmocka_unit_test(shares_of_a_fused_tensor_keep_their_scales),
+        cmocka_unit_test(halves_are_exchanged),
+        cmocka_unit_test(what_does_not_divide_is_refused),
+        cmocka_unit_test(two_names_for_one_tensor_are_refused),
+        cmocka_unit_test(strays_are_counted),
+        cmocka_unit_test(clips_of_both_namings_are_told_by_shape),
+        cmocka_unit_test(bitsandbytes_notes_are_checked),
+    };
+    return cmocka_run_group_tests(tests, make_file, remove_file);
+}
