@@ -577,7 +577,7 @@ flux1_status engine_wait(engine *e, exchange *x, flux1_error *err)
         st = engine_aborted(e, err);
     if (x->pending)
         forget_locked(e, x);
-    *x = (exchange){0};
+    *x = (exchange){.first = x->first, .last = x->last};
     pthread_mutex_unlock(&e->lock);
     return st;
 }

@@ -15,7 +15,7 @@ typedef struct engine engine;
 typedef struct exchange {
     int pending;
     flux1_status status;
-    double first, last; /* when it was begun, and when the last of it had moved; clock_seconds */
+    double first, last; /* when it was begun, and when the last of it had moved; clock_seconds. They stay */
 } exchange;
 
 /* Told once, from the engine's thread, when the wire has failed. */

@@ -202,6 +202,7 @@ static void a_dry_run_knows_which_ranks_are_elsewhere(void **state)
 /* A rank that computes for a while finds its neighbour's data there: it hardly waits for the shift's end. */
 typedef struct overlap {
     double waited[RANKS_MAX];
+    bool told[RANKS_MAX]; /* when its bytes moved: while the rank computed, or waited */
 } overlap;
 
 enum { OVERLAP_BYTES = 8 << 20, OVERLAP_MILLISECONDS = 300 };
@@ -219,7 +220,8 @@ static flux1_status overlap_body(void *arg, mesh *m)
     char *send = calloc(1, OVERLAP_BYTES), *recv = malloc(OVERLAP_BYTES);
     assert_true(send && recv);
     volatile double sum = 0;
-    double begin = now();
+    double begin = now(), first = 0, last = 0;
+    const double posted = begin;
     flux1_status st = m->all->fn->shift_begin(m->all, send, recv, OVERLAP_BYTES, 1);
     while (now() - begin < 1e-3 * OVERLAP_MILLISECONDS)
         sum = sum + 1;
@@ -227,6 +229,9 @@ static flux1_status overlap_body(void *arg, mesh *m)
     if (st == FLUX1_OK)
         st = m->all->fn->shift_end(m->all);
     o->waited[m->rank] = now() - begin;
+    if (m->all->fn->shift_moved)
+        m->all->fn->shift_moved(m->all, &first, &last);
+    o->told[m->rank] = first >= posted && last > first && last <= now();
     free(send);
     free(recv);
     return st;
@@ -245,6 +250,7 @@ static void a_shift_moves_while_ranks_compute(void **state)
     for (int i = 0; i < 5; i++) { /* the machine has other work too */
         assert_int_equal(run_order(p.session, overlap_body, &o, &p.err), FLUX1_OK);
         double waited = o.waited[processes_index(test_processes)];
+        assert_true(n == 1 || o.told[processes_index(test_processes)]);
         best = waited < best ? waited : best;
     }
     place_close(&p);
