@@ -7,7 +7,7 @@ build=$(cd "$1" && pwd) rate=${2:-1gbit}
 [ $# -lt 2 ] || shift
 shift
 folder=$(cd "$(dirname "$0")/.." && pwd)
-FLUX1_PLUGINS=$build
-export FLUX1_PLUGINS
+FLUX1_PLUGINS=$build HOSTS_SECONDS=${HOSTS_SECONDS:-300}
+export FLUX1_PLUGINS HOSTS_SECONDS
 echo "link: $rate"
 exec bash "$folder/tests/support/hosts.sh" 2 "$rate" "$build/bench/bench_ring" "$@"

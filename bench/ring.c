@@ -22,12 +22,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEADS = 24, DIM = 128, WIDTH = HEADS * DIM, BLOCKS = 57, TURNS_MAX = 9 };
+enum { HEADS = 24, DIM = 128, WIDTH = HEADS * DIM, BLOCKS = 57, TURNS_MAX = 7 };
 
 static const struct {
     int64_t rows[2]; /* prompt, image */
     int turns;
-} sizes[] = {{{256, 1024}, 9}, {{512, 4096}, 5}};
+} sizes[] = {{{256, 1024}, 7}, {{512, 4096}, 3}};
 enum { SIZES = sizeof sizes / sizeof *sizes };
 
 typedef enum way { WAY_COMPUTE, WAY_EXCHANGE, WAY_RING, WAY_RING_THEN, WAY_GATHER, WAYS } way;
