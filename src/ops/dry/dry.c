@@ -165,7 +165,9 @@ static flux1_status dry_create(ops *o, act_role role, act_shape shape, act *out)
     b->below = d->buffers;
     d->buffers = b;
     void *none;
-    TRY(arena_alloc(&d->memory, d->sizing->act_bytes(&d->config, role, &shape), &none, o->err));
+    size_t bytes = d->sizing->act_bytes(&d->config, role, &shape);
+    /* an empty one takes a byte: it must lie below a mark that is set behind it */
+    TRY(arena_alloc(&d->memory, bytes ? bytes : 1, &none, o->err));
     *out = act_whole(&b->head);
     return tell(o, work_create(o, role, shape, out));
 }
