@@ -2,21 +2,25 @@
 #   quick      a few seconds each; all together under a minute on two cores
 #   long       pipelines against their goldens, the program interrupted at many moments
 #   allocation every allocation fails once
+#   extra      minutes: hosts that fall silent, networks of hosts, blocks of true width, all of the mesh's matrix; not in scripts/check. When one of them last ran, docs/mesh.md tells
 #   emulator   the CUDA backend on the emulated GPU
 set(FLUX1_LONG_TESTS
   cli_batch
   cli_interrupt
   cli_processes
-  mesh_processes_network
-  mesh_processes_stopped
   ops_test_checkops
   pipeline_test_again
   pipeline_test_batch
-  pipeline_test_blocks
   pipeline_test_goldens
   pipeline_test_hostile
   pipeline_test_meshes
   pipeline_test_mini)
+
+set(FLUX1_EXTRA_TESTS
+  cli_network
+  mesh_processes_network
+  mesh_processes_stopped
+  pipeline_test_blocks)
 
 get_property(tests DIRECTORY PROPERTY TESTS)
 foreach(test ${tests})
@@ -30,7 +34,9 @@ foreach(test ${tests})
     set(label emulator)
   elseif(test MATCHES "_test_allocation$")
     set(label allocation)
-  elseif(test IN_LIST FLUX1_LONG_TESTS OR test MATCHES "^pipeline_matrix_(4x8|rest)")
+  elseif(test IN_LIST FLUX1_EXTRA_TESTS OR test MATCHES "^pipeline_matrix_(4x8|rest)")
+    set(label extra)
+  elseif(test IN_LIST FLUX1_LONG_TESTS)
     set(label long)
   else()
     set(label quick)

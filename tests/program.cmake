@@ -38,3 +38,5 @@ foreach(script
   add_test(NAME cli_${name} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/${script})
   set_tests_properties(cli_${name} PROPERTIES ENVIRONMENT "${cli_environment}" TIMEOUT 600 SKIP_RETURN_CODE 77)
 endforeach()
+add_test(NAME cli_network COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/cli/network.sh)
+set_tests_properties(cli_network PROPERTIES ENVIRONMENT "${cli_environment};FLUX1_PLUGINS=${CMAKE_BINARY_DIR}" TIMEOUT 900 SKIP_RETURN_CODE 77 RUN_SERIAL TRUE)

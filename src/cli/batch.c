@@ -273,6 +273,7 @@ int batch_run(const options *opt)
     batch b = {.opt = opt, .session = {.opt = opt}};
     if (!options_fit(opt))
         return EXIT_USAGE;
+    bool lost = false;
     int last = session_join(&b.session);
     if (last != EXIT_DONE) {
         session_close(&b.session);
@@ -296,10 +297,11 @@ int batch_run(const options *opt)
             keep_status(&b, EXIT_FAILED);
             break;
         }
-        if (was_interrupted() || b.session.failed)
+        lost = last == EXIT_FAILED && lost_process(b.session.context);
+        if (was_interrupted() || b.session.failed || lost)
             break;
     }
-    if (was_interrupted()) /* between two requests or while waiting for a line: not reported yet */
+    if (was_interrupted() && !lost) /* between two requests or while waiting for a line: not reported yet */
         b.status = last == EXIT_INTERRUPTED ? last : report(b.session.context, FLUX1_ERR_CANCELLED);
     free_job(b.next);
     lines_free(&b.lines);

@@ -46,6 +46,9 @@ int print_result(const options *opt, const char *json);
 /* Prints the context's message (NULL: out of memory) with the options that it is about; returns the exit status. */
 int report(flux1_context *context, flux1_status status);
 
+/* Whether a process of the mesh is gone, so that nothing works any more; the context's message then says which. */
+bool lost_process(flux1_context *context);
+
 /* From here on SIGINT, SIGTERM and SIGHUP are remembered (was_interrupted) and cancel the watched context, if any; a
  * second one ends the process at once. */
 void catch_signals(void);

@@ -170,14 +170,11 @@ int open_context(const options *opt, flux1_context **out)
 
 flux1_status open_silent_context(const options *opt, flux1_context **out) { return create_context(opt, NULL, out); }
 
-/* Where one of several processes has ended, the launcher sends SIGTERM to the others: that is not the cause. True where
- * it is so; the context's message then says it. */
-static bool lost_process(flux1_context *context)
+bool lost_process(flux1_context *context)
 {
     flux1_context_info info = {.size = sizeof info};
     if (!context || launcher_processes() == 1)
         return false;
-    usleep(100000); /* the news may be a little behind the signal */
     return flux1_context_get_info(context, &info) == FLUX1_ERR_COMM;
 }
 
@@ -185,7 +182,8 @@ int report(flux1_context *context, flux1_status status)
 {
     if (status == FLUX1_OK)
         return EXIT_DONE;
-    if (status == FLUX1_ERR_CANCELLED && was_interrupted()) {
+    if (status == FLUX1_ERR_CANCELLED && was_interrupted()) { /* or the launcher's SIGTERM, where a process has ended */
+        usleep(100000);                                       /* the news may be a little behind the signal */
         if (!lost_process(context)) {
             print_error("interrupted");
             return EXIT_INTERRUPTED;

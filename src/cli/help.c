@@ -123,6 +123,14 @@ void help_man_page(void)
             if (has_option((command)c, i))
                 man_option(&option_rows[i]);
     }
+    puts(".SH SEVERAL HOSTS\nThe ranks of \\fB\\-\\-mesh\\fR can be processes on several hosts that have Open MPI, "
+         "flux1 and "
+         "the model at the same paths, and reach\neach other by ssh without a password:\n.nf\n"
+         "printf 'alpha slots=4\\enbeta slots=4\\en' > hosts\n"
+         "flux1 generate \\-p \"a red fox\" \\-\\-mesh 2x4 \\-\\-hostfile hosts\n"
+         "mpirun \\-\\-hostfile hosts \\-n 8 flux1 generate \\-p \"a red fox\" \\-\\-mesh 2x4\n.fi\n"
+         "The last two do the same, but mpirun alone may not end when a host is gone. A process that is killed is "
+         "noticed at once, a host that is silent\nafter 20 seconds; hosts have 60 seconds to start.");
     puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\npipeline folder to use where none is named.\n.TP\n.B FLUX1_MODELS\n"
          "folder in which the mini model lies, \"\" for none (default: ../models or ../share/flux1/models beside the "
          "program, or models in the source tree).\n.TP\n.B FLUX1_CACHE_DIR\nfolder for prepared weights where "

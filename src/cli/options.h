@@ -139,7 +139,8 @@ typedef enum option_kind {
     X(LAUNCH, "launch", 0, FLAG, NULL, 0, 0, IN_PROCESSES,                                                             \
       "start the mesh's ranks as processes with mpirun (Open MPI) instead of threads")                                 \
     X(HOSTFILE, "hostfile", 0, FILE, "FILE", 0, 0, IN_PROCESSES,                                                       \
-      "hosts for --launch, in mpirun's format; all have flux1 and the model at the same paths")                        \
+      "hosts for --launch, one a line (host slots=8); all have flux1 and the model at the same paths, and are "        \
+      "reached by ssh without a password")                                                                             \
     X(PROCESSES, "processes", 0, WHOLE, "N", 1, 1024, IN_PROCESSES,                                                    \
       "number of processes for --launch, which share the mesh's ranks (default: one a rank)")                          \
     X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                                       \
