@@ -22,7 +22,7 @@ struct flux1_context {
     struct session *sessions;
     uint64_t last_session;       /* the number of the session that was opened last */
     struct processes *processes; /* NULL: all ranks are in this one */
-    struct profile *profile; /* of the call that runs, or NULL */
+    struct profile *profile;     /* of the call that runs, or NULL */
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;
     atomic_int cancel;
