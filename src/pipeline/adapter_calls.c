@@ -5,18 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
-static void tell(flux1_context *c, const char *path, const adapter_file *f)
+static void warn(flux1_context *c, const char *path, const adapter_file *f)
 {
-    char rank[48];
-    if (f->rank_min == f->rank_max)
-        snprintf(rank, sizeof rank, "rank %lld", (long long)f->rank_max);
-    else
-        snprintf(rank, sizeof rank, "ranks %lld to %lld", (long long)f->rank_min, (long long)f->rank_max);
-    if (f->applied == f->pairs && f->stray_count == 0)
-        context_log(c, FLUX1_LOG_INFO, "%s: %zu of %zu pairs apply (%s)", path, f->applied, f->pairs, rank);
-    else
-        context_log(c, FLUX1_LOG_WARNING, "%s: %zu of %zu pairs apply (%s); not %s%s", path, f->applied, f->pairs, rank,
-                    f->strays, f->stray_count > 5 ? ", …" : "");
+    if (f->stray_count)
+        context_log(c, FLUX1_LOG_WARNING, "%s: %zu of %zu pairs apply; not %s%s", path, f->applied, f->pairs, f->strays,
+                    f->stray_count > ADAPTER_STRAYS_NAMED ? ", …" : "");
 }
 
 flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model, const char *path, flux1_adapter **out)
@@ -27,7 +20,7 @@ flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model
     TRY(context_needs(context, model, "model"));
     TRY(context_needs(context, path, "path"));
     TRY(adapter_open_for(model, path, out, &context->error));
-    tell(context, path, (*out)->file);
+    warn(context, path, (*out)->file);
     return FLUX1_OK;
 }
 

@@ -71,7 +71,7 @@ static void peft_scale(const peft *p, model_part part, const char *target, int64
 static void add_stray(adapter_file *f, const char *name)
 {
     const size_t used = strlen(f->strays);
-    if (f->stray_count++ < 5)
+    if (f->stray_count++ < ADAPTER_STRAYS_NAMED)
         snprintf(f->strays + used, sizeof f->strays - used, "%s%s", used ? ", " : "", name);
 }
 

@@ -5,6 +5,7 @@
 #include "weights/store.h"
 
 #define ADAPTER_RANK_MAX 16384
+#define ADAPTER_STRAYS_NAMED 5
 
 /* One layer's term. A pair for a fused layer makes several, which share `down`. */
 typedef struct adapter_term {
