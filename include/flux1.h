@@ -204,6 +204,35 @@ typedef struct flux1_model_info {
 FLUX1_API flux1_status flux1_model_get_info(const flux1_model *model,
                                             flux1_model_info *info); /* info->size must be set */
 
+/* ---- adapters (LoRA) ---- */
+
+/* An opened file of low-rank adapters, in the naming of any of the usual trainers, for the transformer and the text
+ * encoders. The model's own weights stay as they are: requests with other adapters, or other scales, prepare nothing of
+ * the model again. */
+typedef struct flux1_adapter flux1_adapter;
+
+/* What does not apply is logged. FLUX1_ERR_MODEL: none of them, or a shape is not this model's. FLUX1_ERR_UNSUPPORTED: an
+ * adapter of another kind (DoRA, LoHa, LoKr, control LoRA, …). Close it after the last call that uses it, before the
+ * model. */
+FLUX1_API flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model, const char *path,
+                                          flux1_adapter **out);
+FLUX1_API void flux1_adapter_close(flux1_adapter *adapter); /* NULL is fine */
+
+typedef struct flux1_adapter_info {
+    size_t size;
+    int pairs, applied;     /* in the file; of them for layers that the model has */
+    int rank_min, rank_max; /* of these */
+    uint64_t reserved[8];
+} flux1_adapter_info;
+FLUX1_API flux1_status flux1_adapter_get_info(const flux1_adapter *adapter,
+                                              flux1_adapter_info *info); /* info->size must be set */
+
+/* W + scale · (the file's own scale) · up·down. */
+typedef struct flux1_adapter_use {
+    flux1_adapter *adapter;
+    float scale;
+} flux1_adapter_use;
+
 /* ---- text to image ---- */
 
 typedef enum flux1_stage {
@@ -283,7 +312,9 @@ typedef struct flux1_generate_params {
      * exchanged, and when. The share of exchange that was hidden behind compute is logged. Written when the request has
      * succeeded; NULL: none. */
     const char *profile;
-    uint64_t reserved[7];
+    const flux1_adapter_use *adapters; /* at most 16; their terms add up. NULL: none */
+    int adapter_count;
+    uint64_t reserved[5];
 } flux1_generate_params;
 
 FLUX1_API void flux1_generate_params_defaults(flux1_generate_params *params);

@@ -17,11 +17,20 @@
 #include <string.h>
 
 /* The options that a line may have. */
-static const option_id line_options[] = {OPT_PROMPT,    OPT_OUTPUT,          OPT_WIDTH,
-                                         OPT_HEIGHT,    OPT_STEPS,           OPT_GUIDANCE,
-                                         OPT_SEED,      OPT_COUNT,           OPT_MAX_SEQUENCE_LENGTH,
-                                         OPT_BATCH,     OPT_NEGATIVE_PROMPT, OPT_TRUE_CFG_SCALE,
-                                         OPT_VAE_TILING};
+static const option_id line_options[] = {OPT_PROMPT,
+                                         OPT_OUTPUT,
+                                         OPT_WIDTH,
+                                         OPT_HEIGHT,
+                                         OPT_STEPS,
+                                         OPT_GUIDANCE,
+                                         OPT_SEED,
+                                         OPT_COUNT,
+                                         OPT_MAX_SEQUENCE_LENGTH,
+                                         OPT_BATCH,
+                                         OPT_NEGATIVE_PROMPT,
+                                         OPT_TRUE_CFG_SCALE,
+                                         OPT_VAE_TILING,
+                                         OPT_LORA};
 enum { LINE_OPTIONS = sizeof line_options / sizeof *line_options, NUMBER_BYTES = 40 };
 
 /* A request that was read from a line. */
@@ -110,6 +119,23 @@ static const char *as_text(job *t, int id, const json_value *value)
     return t->number[id];
 }
 
+/* "FILE:SCALE", or an array of these: instead of the command line's. */
+static bool read_loras(job *t, const json_value *value)
+{
+    const size_t count = json_is_array(value) ? json_array_size(value) : 1;
+    t->opt.loras = 0;
+    for (size_t i = 0; i < count; i++) {
+        const json_value *one = json_is_array(value) ? json_array_get(value, i) : value;
+        if (!json_is_string(one) || strlen(json_string_value(one)) != json_string_length(one)) {
+            print_error("\"lora\" must be \"FILE:SCALE\", or an array of such strings");
+            return false;
+        }
+        if (!options_add_lora(&t->opt, json_string_value(one)))
+            return false;
+    }
+    return true;
+}
+
 static bool read_member(job *t, const char *key, const json_value *value)
 {
     int id = option_named(key);
@@ -117,6 +143,8 @@ static bool read_member(job *t, const char *key, const json_value *value)
         unknown_key(key);
         return false;
     }
+    if (id == OPT_LORA)
+        return read_loras(t, value);
     const char *text = as_text(t, id, value);
     if (!text) {
         print_error("\"%s\" must be a string or a number", key);
@@ -227,7 +255,7 @@ static void start_encoder(void *user, const flux1_progress *progress)
         (progress->stage == FLUX1_STAGE_DECODE && progress->image + 1 < progress->images))
         return;
     read_next(b, false);
-    if (!b->next || b->next->text)
+    if (!b->next || b->next->text || b->next->opt.loras > 0) /* files of adapters are opened between requests */
         return;
     if (!e->context && open_silent_context(b->opt, &e->context) != FLUX1_OK) {
         e->enabled = false;

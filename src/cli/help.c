@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+static bool takes_file(const option_row *o) { return o->kind == OPTION_FILE || o->kind == OPTION_FILES; }
+
 #define HELP_COLUMN 32
 #define HELP_WIDTH 110
 
@@ -180,9 +182,9 @@ static void bash_completion(void)
             fputs("COMPREPLY=($(compgen -W '", stdout);
             print_words(o->argument);
             fputs("' -- \"$current\")); ", stdout);
-        } else if (o->kind == OPTION_FILE || o->kind == OPTION_FOLDER)
+        } else if (takes_file(o) || o->kind == OPTION_FOLDER)
             printf("compopt -o filenames; mapfile -t COMPREPLY < <(compgen %s -- \"$current\"); ",
-                   o->kind == OPTION_FILE ? "-f" : "-d");
+                   takes_file(o) ? "-f" : "-d");
         puts("return ;;");
     }
     puts("    esac\n    case ${COMP_WORDS[1]} in");
@@ -239,7 +241,7 @@ static void zsh_option(const option_row *o)
         print_words(o->argument);
         putchar(')');
     } else if (o->argument)
-        printf(":%s:%s", o->name, o->kind == OPTION_FILE ? "_files" : o->kind == OPTION_FOLDER ? "_files -/" : "");
+        printf(":%s:%s", o->name, takes_file(o) ? "_files" : o->kind == OPTION_FOLDER ? "_files -/" : "");
     puts("' \\");
 }
 
@@ -304,7 +306,7 @@ static void fish_completion(void)
         if (o->letter)
             printf(" -s %c", o->letter);
         if (o->argument)
-            fputs(o->kind == OPTION_FILE || o->kind == OPTION_FOLDER ? " -r -F" : " -x", stdout);
+            fputs(takes_file(o) || o->kind == OPTION_FOLDER ? " -r -F" : " -x", stdout);
         if (o->kind == OPTION_CHOICE) {
             fputs(" -a '", stdout);
             print_words(o->argument);

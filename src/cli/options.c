@@ -139,7 +139,7 @@ static bool parse_text(const option_row *row, const char *text, option_value *ou
 
 static bool parse_value(const option_row *row, const char *text, option_value *out)
 {
-    if (out->given && row->kind != OPTION_FLAG) {
+    if (out->given && row->kind != OPTION_FLAG && row->kind != OPTION_FILES) {
         print_error("--%s is given twice", row->name);
         return false;
     }
@@ -149,6 +149,7 @@ static bool parse_value(const option_row *row, const char *text, option_value *o
     case OPTION_FLAG: return true;
     case OPTION_TEXT:
     case OPTION_FILE:
+    case OPTION_FILES:
     case OPTION_FOLDER: return parse_text(row, text, out);
     case OPTION_WHOLE: return parse_whole(row, text, out);
     case OPTION_REAL: return parse_real(row, text, out);
@@ -175,6 +176,18 @@ bool options_replace(options *o, option_id id, const char *text)
 {
     o->values[id] = (option_value){0};
     return parse_value(&option_rows[id], text, &o->values[id]);
+}
+
+bool options_add_lora(options *o, const char *text)
+{
+    if (!parse_value(&option_rows[OPT_LORA], text, &o->values[OPT_LORA]))
+        return false;
+    if (o->loras == LORA_MAX) {
+        print_error("--lora: at most %d", LORA_MAX);
+        return false;
+    }
+    o->lora[o->loras++] = text;
+    return true;
 }
 
 /* ---- the whole line
@@ -279,7 +292,8 @@ bool options_parse(command cmd, int argc, char **argv, options *out)
                         option_rows[row].name, command_rows[cmd].name);
             return false;
         }
-        if (!parse_value(&option_rows[row], optarg, &out->values[row]))
+        if (row == OPT_LORA ? !options_add_lora(out, optarg)
+                            : !parse_value(&option_rows[row], optarg, &out->values[row]))
             return false;
     }
     return take_operands(cmd, argc, argv, out);

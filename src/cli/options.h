@@ -38,6 +38,7 @@ typedef enum option_kind {
     OPTION_FLAG,   /* no argument */
     OPTION_TEXT,   /* any text */
     OPTION_FILE,   /* text, completed as a file */
+    OPTION_FILES,  /* the same, any number of times */
     OPTION_FOLDER, /* text, completed as a folder */
     OPTION_WHOLE,  /* a whole number from lowest to highest */
     OPTION_REAL,   /* a finite number from lowest to highest */
@@ -61,6 +62,8 @@ typedef enum option_kind {
     X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_GENERATE, "the same for the VAE")                                          \
     X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_GENERATE,                                                   \
       "folder with tokenizer and tokenizer_2, instead of the model's")                                                 \
+    X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE,                                                       \
+      "add the low-rank adapter in FILE, times SCALE (default: 1); may be given up to 16 times, and then they add up") \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
       "read the prompt from FILE; -: from standard input")                                                             \
@@ -188,6 +191,8 @@ typedef struct command_row {
 extern const option_row option_rows[OPTION_COUNT];
 extern const command_row command_rows[COMMAND_COUNT];
 
+#define LORA_MAX 16
+
 /* What the command line says about one option. */
 typedef struct option_value {
     bool given;
@@ -200,7 +205,9 @@ typedef struct option_value {
 typedef struct options {
     command command;
     option_value values[OPTION_COUNT];
-    const char *operand; /* NULL: none given */
+    const char *operand;        /* NULL: none given */
+    const char *lora[LORA_MAX]; /* of OPTION_FILES there is one */
+    int loras;
 } options;
 
 /* argv[0] is the command's name. On a mistake prints one sentence and returns false: exit status 2. */
@@ -210,6 +217,9 @@ bool options_parse(command cmd, int argc, char **argv, options *out);
 int option_named(const char *name);
 /* Gives option `id` the value that `text` says, in place of the one it has; text must outlive *o. On a mistake
  * prints an error and returns false. */
+/* One more --lora. Prints an error if it is empty or one too many. */
+bool options_add_lora(options *o, const char *text);
+
 bool options_replace(options *o, option_id id, const char *text);
 
 /* The name in a list nearest to `word`, NULL if none is near. next(i) gives the i-th name, NULL behind the last. */

@@ -28,6 +28,7 @@ typedef struct request {
     request_hooks hooks;
     char *prompt;
     flux1_generate_params params;
+    flux1_adapter_use adapters[LORA_MAX];
     picture *pictures;
     int failure; /* exit status of a picture that could not be written, after its error; EXIT_DONE: none */
     progress progress;
@@ -229,8 +230,12 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
         status = session_open(s);
     if (status == EXIT_DONE)
         status = prepare_files(&r);
+    if (status == EXIT_DONE)
+        status = session_adapters(s, opt, r.adapters);
     if (status == EXIT_DONE) {
         progress_begin(&r.progress, opt->values[OPT_QUIET].given);
+        r.params.adapters = r.adapters;
+        r.params.adapter_count = opt->loras;
         r.params.text = r.hooks.text;
         r.params.negative_text = r.hooks.negative_text;
         r.params.progress = on_progress;

@@ -1,9 +1,20 @@
 #include "cli/session.h"
 
+#include "cli/console.h"
 #include "cli/launcher.h"
 #include "cli/progress.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+typedef struct opened_lora {
+    flux1_adapter *adapter;
+    struct opened_lora *next;
+    char path[];
+} opened_lora;
 
 /* The options that name parts; with one of them the mini model is no default. False: there is nothing to open. */
 static bool name_parts(const options *opt, flux1_model_parts *parts)
@@ -55,9 +66,79 @@ int session_open(session *s)
     return status;
 }
 
+/* ---- adapters ---- */
+
+/* Bytes of the path in FILE[:SCALE]: up to the last colon in front of a finite number, unless a file has that name. */
+static size_t split(const char *text, float *scale)
+{
+    const char *colon = strrchr(text, ':');
+    char *end;
+    *scale = 1;
+    if (!colon || colon == text || !colon[1] || access(text, F_OK) == 0)
+        return strlen(text);
+    const float number = strtof(colon + 1, &end);
+    if (*end || !isfinite(number))
+        return strlen(text);
+    *scale = number;
+    return (size_t)(colon - text);
+}
+
+static int open_lora(session *s, const char *path, size_t length, opened_lora **out)
+{
+    for (opened_lora *l = s->loras; l; l = l->next)
+        if (strlen(l->path) == length && memcmp(l->path, path, length) == 0) {
+            *out = l;
+            return EXIT_DONE;
+        }
+    opened_lora *l = calloc(1, sizeof *l + length + 1);
+    if (!l)
+        return report(NULL, FLUX1_ERR_MEMORY);
+    memcpy(l->path, path, length);
+    flux1_status st = flux1_adapter_open(s->context, s->model, l->path, &l->adapter);
+    if (st != FLUX1_OK) {
+        free(l);
+        return report(s->context, st);
+    }
+    l->next = s->loras;
+    s->loras = *out = l;
+    return EXIT_DONE;
+}
+
+static void tell(const opened_lora *l, float scale)
+{
+    flux1_adapter_info info = {.size = sizeof info};
+    flux1_adapter_get_info(l->adapter, &info);
+    if (info.rank_min == info.rank_max)
+        print_note("%s: applied %d of %d (rank %d, scale %g)", l->path, info.applied, info.pairs, info.rank_max,
+                   (double)scale);
+    else
+        print_note("%s: applied %d of %d (ranks %d to %d, scale %g)", l->path, info.applied, info.pairs, info.rank_min,
+                   info.rank_max, (double)scale);
+}
+
+int session_adapters(session *s, const options *opt, flux1_adapter_use *uses)
+{
+    for (int i = 0; i < opt->loras; i++) {
+        opened_lora *l = NULL;
+        float scale;
+        const size_t length = split(opt->lora[i], &scale);
+        int status = open_lora(s, opt->lora[i], length, &l);
+        if (status != EXIT_DONE)
+            return status;
+        uses[i] = (flux1_adapter_use){l->adapter, scale};
+        tell(l, scale);
+    }
+    return EXIT_DONE;
+}
+
 void session_close(session *s)
 {
     watch_signals(NULL);
+    for (opened_lora *l = s->loras, *next; l; l = next) {
+        next = l->next;
+        flux1_adapter_close(l->adapter);
+        free(l);
+    }
     flux1_model_close(s->model);
     flux1_context_destroy(s->writer);
     flux1_context_destroy(s->context);

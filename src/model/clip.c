@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 typedef struct clip_layer {
-    block *block;
+    held_block block;
     linear_weight qkv, out, fc1, fc2;
     weight *norm1, *norm2;
     char name[48];
@@ -14,7 +14,7 @@ typedef struct clip_layer {
 struct clip {
     clip_config config;
     block_list blocks;
-    block *embeddings, *final;
+    held_block embeddings, final;
     weight *tokens, *positions, *norm;
     const char **names; /* by finite slot */
     clip_layer layer[];
@@ -28,8 +28,7 @@ static flux1_status load_layer(loader *l, const clip_config *c, int64_t i, clip_
     const char *projections[] = {"q_proj", "k_proj", "v_proj", "out_proj"};
     for (int p = 0; p < 4; p++)
         snprintf(name[p], sizeof name[p], "%s.self_attn.%s", base, projections[p]);
-    TRY(load_block(l, "%s", base));
-    out->block = l->block;
+    TRY(load_block(l, &out->block, "%s", base));
     TRY(load_qkv(l, name[0], name[1], name[2], c->heads, c->hidden / c->heads, c->hidden, true, &out->qkv));
     TRY(load_linear(l, name[3], c->hidden, c->hidden, true, LINEAR_ROW, c->hidden / c->heads, &out->out));
     snprintf(name[0], sizeof name[0], "%s.layer_norm1", base);
@@ -46,8 +45,7 @@ static flux1_status load(loader *l, clip *model)
 {
     const clip_config *c = &model->config;
     l->made = &model->blocks;
-    TRY(load_block(l, "text_model.embeddings"));
-    model->embeddings = l->block;
+    TRY(load_block(l, &model->embeddings, "text_model.embeddings"));
     TRY(load_table(l, "text_model.embeddings.token_embedding.weight", c->vocab, c->hidden, &model->tokens));
     TRY(load_table(l, "text_model.embeddings.position_embedding.weight", c->positions, c->hidden, &model->positions));
     model->names[0] = "the embeddings";
@@ -55,8 +53,7 @@ static flux1_status load(loader *l, clip *model)
         TRY(load_layer(l, c, i, &model->layer[i]));
         model->names[i + 1] = model->layer[i].name;
     }
-    TRY(load_block(l, "text_model.final_layer_norm"));
-    model->final = l->block;
+    TRY(load_block(l, &model->final, "text_model.final_layer_norm"));
     return load_norm(l, "text_model.final_layer_norm", c->hidden, true, &model->norm);
 }
 
@@ -111,14 +108,14 @@ static flux1_status run_layer(clip *model, mesh *m, const clip_layer *b, const c
     attention_args a = {.heads = r->heads, .scale = (float)(1 / sqrt((double)(c->hidden / c->heads))), .causal = true};
     act q = act_columns(r->qkv, 0, width), k = act_columns(r->qkv, width, width),
         v = act_columns(r->qkv, 2 * width, width);
-    TRY(ops_block_begin(o, b->block));
+    TRY(held_begin(o, &b->block));
     TRY(mesh_enter(m, &(norm){.kind = NORM_LAYER, .w = b->norm1, .eps = (float)c->eps}, r->x, r->full));
     TRY(ops_linear(o, r->full, &b->qkv, &(epilogue){0}, r->qkv));
     TRY(ops_attention(o, q, k, v, &a, r->att));
     TRY(mesh_leave(m, r->att, &b->out, (act){0}, r->x));
     TRY(mesh_enter(m, &(norm){.kind = NORM_LAYER, .w = b->norm2, .eps = (float)c->eps}, r->x, r->full));
     TRY(mesh_mlp(m, r->full, &b->fc1, c->act, &b->fc2, (act){0}, r->x));
-    return ops_block_end(o, b->block);
+    return held_end(o, &b->block);
 }
 
 static flux1_status begin(clip *model, mesh *m, const int32_t *ids, int64_t length, clip_run *r)
@@ -137,10 +134,10 @@ static flux1_status begin(clip *model, mesh *m, const int32_t *ids, int64_t leng
     tensor host = {
         .type = DTYPE_I32, .dims = 2, .shape = {mine.count, 1}, .data = (void *)(uintptr_t)(ids + mine.begin)};
     TRY(ops_upload(o, &host, tokens));
-    TRY(ops_block_begin(o, model->embeddings));
+    TRY(held_begin(o, &model->embeddings));
     TRY(ops_embed(o, tokens, model->tokens, model->positions, mine.begin, r->x));
     TRY(ops_finite(o, r->x, 0));
-    return ops_block_end(o, model->embeddings);
+    return held_end(o, &model->embeddings);
 }
 
 static flux1_status pool(clip *model, mesh *m, const clip_run *r, int64_t position, tensor *pooled)
@@ -152,9 +149,9 @@ static flux1_status pool(clip *model, mesh *m, const clip_run *r, int64_t positi
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, 1, 0, model->config.hidden), &out));
     TRY(mesh_gather(m, r->x, all));
     TRY(ops_copy_rows(o, all, position, row));
-    TRY(ops_block_begin(o, model->final));
+    TRY(held_begin(o, &model->final));
     TRY(ops_layer_norm(o, row, model->norm, (act){0}, (act){0}, (float)model->config.eps, out));
-    TRY(ops_block_end(o, model->final));
+    TRY(held_end(o, &model->final));
     TRY(finite_report(m, "text_encoder (CLIP)", model->names, ""));
     return pooled ? ops_download(o, out, pooled) : FLUX1_OK;
 }

@@ -158,7 +158,7 @@ static flux1_status run_joint(const pass *r, int64_t i)
     act gate_attention[2], gate_mlp[2];
     joint_modulation(r, i, 0, before_attention, gate_attention);
     joint_modulation(r, i, 3, before_mlp, gate_mlp);
-    TRY(ops_block_begin(m->o, b->body));
+    TRY(held_begin(m->o, &b->body));
     TRY(mesh_joint_enter(m, before_attention, s->x, s->full));
     TRY(joint_products(r, b));
     TRY(mesh_attention(m, act_columns(s->qkv, 0, width), act_columns(s->qkv, width, width),
@@ -166,7 +166,7 @@ static flux1_status run_joint(const pass *r, int64_t i)
     TRY(mesh_joint_leave(m, s->att, out, gate_attention, s->x));
     TRY(mesh_joint_enter(m, before_mlp, s->x, s->full));
     TRY(mesh_joint_mlp(m, s->full, up, ACTIVATION_GELU_TANH, down, gate_mlp, s->x));
-    return ops_block_end(m->o, b->body);
+    return held_end(m->o, &b->body);
 }
 
 static flux1_status run_single(const pass *r, int64_t i)
@@ -181,19 +181,19 @@ static flux1_status run_single(const pass *r, int64_t i)
     norm n = {.kind = NORM_LAYER, .shift = mod(table, 0, d), .scale = mod(table, 1, d), .eps = NORM_EPS};
     qkv_weights w = {.qkv = b->qkv, .norm_q = b->norm_q, .norm_k = b->norm_k, .heads = r->w->heads, .eps = NORM_EPS};
     act attention = act_columns(s->join, 0, width), hidden = act_columns(s->join, width, s->join.cols - width);
-    TRY(ops_block_begin(o, b->body));
+    TRY(held_begin(o, &b->body));
     TRY(mesh_enter(r->m, &n, s->x, s->full));
     TRY(mesh_single_attention(r->m, s->full, &w, s->rope, s->qkv, &b->up, hidden, &a, rows, attention));
     TRY(mesh_leave(r->m, s->join, &b->out, mod(table, 2, d), s->x));
-    return ops_block_end(o, b->body);
+    return held_end(o, &b->body);
 }
 
 static flux1_status enter_stream(const pass *r)
 {
     ops *o = r->m->o;
-    TRY(ops_block_begin(o, r->w->final));
+    TRY(held_begin(o, &r->w->final));
     TRY(ops_linear(o, r->s->latent, &r->w->image_in, &(epilogue){0}, act_of(r->s->x, PART_IMAGE)));
-    TRY(ops_block_end(o, r->w->final));
+    TRY(held_end(o, &r->w->final));
     TRY(ops_cast(o, r->condition->context, act_of(r->s->x, PART_TEXT)));
     return ops_finite(o, r->s->x, 0);
 }
@@ -208,9 +208,9 @@ static flux1_status exit_stream(const pass *r, act velocity)
     size_t mark = ops_mark(o);
     TRY(ops_create(o, ACT_LINEAR, shape_rows(act_batch(image), 0, act_rows(image), d), &normed));
     TRY(ops_layer_norm(o, image, NULL, mod(table, 1, d), mod(table, 0, d), NORM_EPS, normed));
-    TRY(ops_block_begin(o, r->w->final));
+    TRY(held_begin(o, &r->w->final));
     TRY(ops_linear(o, normed, &r->w->image_out, &(epilogue){0}, velocity));
-    TRY(ops_block_end(o, r->w->final));
+    TRY(held_end(o, &r->w->final));
     ops_release(o, mark);
     return FLUX1_OK;
 }

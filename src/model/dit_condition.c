@@ -74,12 +74,12 @@ static flux1_status condition_vectors(const dit_weights *w, mesh *m, const dit_p
 }
 
 /* By rows of the weight over all ranks: sp would not cut it. */
-static flux1_status modulation(mesh *m, block *b, act vec, const linear_weight *w, act table)
+static flux1_status modulation(mesh *m, const held_block *b, act vec, const linear_weight *w, act table)
 {
     mesh flat = mesh_flat(m);
-    TRY(ops_block_begin(m->o, b));
+    TRY(held_begin(m->o, b));
     TRY(mesh_table(&flat, vec, w, table));
-    return ops_block_end(m->o, b);
+    return held_end(m->o, b);
 }
 
 static flux1_status create_tables(dit_condition *t, const dit_config *c, ops *o, int64_t rows)
@@ -97,10 +97,10 @@ static flux1_status fill_modulations(dit_condition *t, const dit_weights *w, mes
 {
     for (int64_t i = 0; i < w->config.layers; i++)
         for (int p = 0; p < 2; p++)
-            TRY(modulation(m, w->joint[i].mods, vec, &w->joint[i].part[p].mod, t->joint[2 * i + p]));
+            TRY(modulation(m, &w->joint[i].mods, vec, &w->joint[i].part[p].mod, t->joint[2 * i + p]));
     for (int64_t i = 0; i < w->config.single_layers; i++)
-        TRY(modulation(m, w->single[i].mods, vec, &w->single[i].mod, t->single[i]));
-    return modulation(m, w->final_mods, vec, &w->final_mod, t->final);
+        TRY(modulation(m, &w->single[i].mods, vec, &w->single[i].mod, t->single[i]));
+    return modulation(m, &w->final_mods, vec, &w->final_mod, t->final);
 }
 
 static flux1_status upload_dsigma(const dit_condition *t, const dit_prompts *p, ops *o)
@@ -160,11 +160,11 @@ static flux1_status fill(dit_condition *t, const dit_weights *w, mesh *m, const 
     TRY(upload_dsigma(t, p, o));
     size_t mark = ops_mark(o);
     TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, rows, d), &vec));
-    TRY(ops_block_begin(o, w->embedders));
+    TRY(held_begin(o, &w->embedders));
     TRY(embed_prompts(t, w, m, p));
     TRY(condition_vectors(w, m, p, vec));
     TRY(ops_finite(o, vec, 0));
-    TRY(ops_block_end(o, w->embedders));
+    TRY(held_end(o, &w->embedders));
     TRY(fill_modulations(t, w, m, vec));
     ops_release(o, mark);
     return finite_report(m, "transformer", w->names, "");

@@ -32,8 +32,7 @@ static flux1_status load_stream(loader *l, const dit_weights *model, const char 
 static flux1_status load_joint(loader *l, const dit_weights *model, int64_t i, joint_block *b)
 {
     snprintf(b->name, sizeof b->name, "transformer_blocks.%lld", (long long)i);
-    TRY(load_block(l, "%s", b->name));
-    b->body = l->block;
+    TRY(load_block(l, &b->body, "%s", b->name));
     TRY(load_stream(l, model, b->name, IMAGE_NAMES, &b->part[PART_IMAGE]));
     return load_stream(l, model, b->name, TEXT_NAMES, &b->part[PART_TEXT]);
 }
@@ -51,6 +50,9 @@ static flux1_status load_single_out(loader *l, const dit_weights *model, const c
     att = mesh_row_slice(l->m, &att, model->config.head_dim);
     mlp = mesh_row_slice(l->m, &mlp, 1);
     TRY(recipe_beside(&att, &mlp, &slice, l->m->err));
+    w->adapters = NULL;
+    w->adapter_count = 0;
+    TRY(load_place(l, name, d, (1 + DIT_MLP_RATIO) * d, d, model->config.head_dim, w));
     snprintf(full, sizeof full, "%s.bias", name);
     TRY(load_recipe(l, WEIGHT_VECTOR, full, 1, &d, &bias));
     return load_prepared(l, &slice, mesh_adds_bias(l->m) ? &bias : NULL, &w->w);
@@ -65,8 +67,7 @@ static flux1_status load_single(loader *l, const dit_weights *model, int64_t i, 
     snprintf(b->name, sizeof b->name, "single_transformer_blocks.%lld", (long long)i);
     for (int k = 0; k < 7; k++)
         snprintf(n[k], sizeof n[k], "%s.%s", b->name, names[k]);
-    TRY(load_block(l, "%s", b->name));
-    b->body = l->block;
+    TRY(load_block(l, &b->body, "%s", b->name));
     TRY(load_qkv(l, n[0], n[1], n[2], model->config.heads, dim, d, true, &b->qkv));
     TRY(load_norm(l, n[3], dim, false, &b->norm_q));
     TRY(load_norm(l, n[4], dim, false, &b->norm_k));
@@ -86,8 +87,7 @@ static flux1_status load_modulations(loader *some, dit_weights *model)
     int64_t d = dit_hidden(c);
     for (int64_t i = 0; i < c->layers; i++) {
         joint_block *b = &model->joint[i];
-        TRY(load_block(l, "transformer_blocks.%lld.norm1", (long long)i));
-        b->mods = l->block;
+        TRY(load_block(l, &b->mods, "transformer_blocks.%lld.norm1", (long long)i));
         for (int p = 0; p < 2; p++) {
             snprintf(name, sizeof name, "transformer_blocks.%lld.%s", (long long)i,
                      p == PART_TEXT ? TEXT_NAMES[0] : IMAGE_NAMES[0]);
@@ -96,12 +96,10 @@ static flux1_status load_modulations(loader *some, dit_weights *model)
     }
     for (int64_t i = 0; i < c->single_layers; i++) {
         snprintf(name, sizeof name, "single_transformer_blocks.%lld.norm.linear", (long long)i);
-        TRY(load_block(l, "%s", name));
-        model->single[i].mods = l->block;
+        TRY(load_block(l, &model->single[i].mods, "%s", name));
         TRY(load_linear(l, name, 3 * d, d, true, LINEAR_COLUMN, 1, &model->single[i].mod));
     }
-    TRY(load_block(l, "norm_out.linear"));
-    model->final_mods = l->block;
+    TRY(load_block(l, &model->final_mods, "norm_out.linear"));
     return load_linear(l, "norm_out.linear", 2 * d, d, true, LINEAR_COLUMN, 1, &model->final_mod);
 }
 
@@ -110,8 +108,7 @@ static flux1_status load_embedders(loader *l, dit_weights *model)
 {
     const dit_config *c = &model->config;
     int64_t d = dit_hidden(c);
-    TRY(load_block(l, "time_text_embed"));
-    model->embedders = l->block;
+    TRY(load_block(l, &model->embedders, "time_text_embed"));
     TRY(load_linear(l, "time_text_embed.timestep_embedder.linear_1", d, TIME_CHANNELS, true, LINEAR_WHOLE, 1,
                     &model->time1));
     TRY(load_linear(l, "time_text_embed.timestep_embedder.linear_2", d, d, true, LINEAR_WHOLE, 1, &model->time2));
@@ -131,8 +128,7 @@ static flux1_status load_ends(loader *l, dit_weights *model)
 {
     const dit_config *c = &model->config;
     int64_t d = dit_hidden(c);
-    TRY(load_block(l, "proj_out"));
-    model->final = l->block;
+    TRY(load_block(l, &model->final, "proj_out"));
     TRY(load_linear(l, "x_embedder", d, c->in_channels, true, LINEAR_WHOLE, 1, &model->image_in));
     return load_linear(l, "proj_out", c->out_channels, d, true, LINEAR_WHOLE, 1, &model->image_out);
 }

@@ -14,13 +14,13 @@ typedef struct joint_stream {
 } joint_stream;
 
 typedef struct joint_block {
-    block *mods, *body;
+    held_block mods, body;
     joint_stream part[2]; /* by act_part */
     char name[48];
 } joint_block;
 
 typedef struct single_block {
-    block *mods, *body;
+    held_block mods, body;
     linear_weight mod; /* hidden → 3 hidden: shift, scale, gate */
     linear_weight qkv, up, out;
     weight *norm_q, *norm_k;
@@ -31,7 +31,7 @@ struct dit_weights {
     dit_config config;
     block_list blocks;
     int64_t heads; /* this rank's */
-    block *embedders, *final_mods, *final;
+    held_block embedders, final_mods, final;
     linear_weight image_in, text_in, time1, time2, guidance1, guidance2, pooled1, pooled2, final_mod, image_out;
     joint_block *joint;
     single_block *single;

@@ -6,7 +6,7 @@
 
 #define NAME_MAX_BYTES 256
 
-flux1_status load_block(loader *l, const char *format, ...)
+flux1_status load_block(loader *l, held_block *out, const char *format, ...)
 {
     char name[NAME_MAX_BYTES];
     va_list ap;
@@ -25,15 +25,59 @@ flux1_status load_block(loader *l, const char *format, ...)
     }
     TRY(ops_block_create(l->m->o, name, &l->block));
     made->block[made->count++] = l->block;
+    l->held = out;
+    out->own = l->block;
     return FLUX1_OK;
+}
+
+void block_list_plain(block_list *l)
+{
+    for (size_t i = l->places; i-- > 0;) {
+        const linear_place *p = &l->place[i];
+        ops_block_destroy(l->o, p->block->added);
+        p->block->added = NULL;
+        p->w->adapters = NULL;
+        p->w->adapter_count = 0;
+    }
+    free(l->added);
+    l->added = NULL;
 }
 
 void block_list_free(block_list *l)
 {
+    block_list_plain(l);
     for (size_t i = l->count; i-- > 0;)
         ops_block_destroy(l->o, l->block[i]);
     free(l->block);
+    free(l->place);
     *l = (block_list){0};
+}
+
+static flux1_status add_place(loader *l, const linear_place *p)
+{
+    block_list *made = l->made;
+    if (made->places == made->place_room) {
+        size_t room = 2 * made->place_room + 16;
+        linear_place *more = realloc(made->place, room * sizeof *more);
+        if (!more)
+            return error_oom(l->m->err, room * sizeof *more, "a model's layers");
+        made->place = more;
+        made->place_room = room;
+    }
+    linear_place *added = &made->place[made->places++];
+    *added = *p;
+    added->block = l->held;
+    added->tp = l->m->tp;
+    added->tp_rank = l->m->tp_rank;
+    return FLUX1_OK;
+}
+
+flux1_status load_place(loader *l, const char *name, int64_t out, int64_t in, int64_t first, int64_t unit,
+                        linear_weight *w)
+{
+    linear_place p = {.w = w, .parts = 1, .out = out, .in = in, .how = LINEAR_ROW, .unit = unit, .first = first};
+    snprintf(p.name[0], sizeof p.name[0], "%s", name);
+    return add_place(l, &p);
 }
 
 flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape,
@@ -86,6 +130,9 @@ flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, b
         r = mesh_row_slice(l->m, &r, unit);
         bias = bias && mesh_adds_bias(l->m); /* the ranks' sums are added: the bias counts once */
     }
+    linear_place p = {.w = w, .parts = 1, .out = out, .in = in, .how = how, .unit = unit, .first = in};
+    snprintf(p.name[0], sizeof p.name[0], "%s", name);
+    TRY(add_place(l, &p));
     *w = (linear_weight){0};
     return load_prepared(l, &r, bias ? &b : NULL, &w->w);
 }
@@ -110,6 +157,11 @@ flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, in
             TRY(recipe_stack(&all_bias, &one, &joined, l->m->err));
         all_bias = i ? joined : one;
     }
+    linear_place p = {
+        .w = w, .parts = LINEAR_PARTS, .out = out, .in = in, .how = LINEAR_COLUMN, .unit = dim, .first = in};
+    for (int i = 0; i < LINEAR_PARTS; i++)
+        snprintf(p.name[i], sizeof p.name[i], "%s", names[i]);
+    TRY(add_place(l, &p));
     *w = (linear_weight){0};
     all.role = WEIGHT_QKV;
     all.heads = all.rows / dim / 3;

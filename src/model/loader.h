@@ -5,11 +5,50 @@
 
 #include "mesh/mesh.h"
 
+/* A block of a model's own weights, and one of what adapters add to its linear layers (NULL: nothing). */
+typedef struct held_block {
+    block *own, *added;
+} held_block;
+
+static inline flux1_status held_begin(ops *o, const held_block *b)
+{
+    TRY(ops_block_begin(o, b->own));
+    return b->added ? ops_block_begin(o, b->added) : FLUX1_OK;
+}
+
+static inline flux1_status held_end(ops *o, const held_block *b)
+{
+    if (b->added)
+        TRY(ops_block_end(o, b->added));
+    return ops_block_end(o, b->own);
+}
+
+typedef enum linear_cut { LINEAR_WHOLE, LINEAR_COLUMN, LINEAR_ROW } linear_cut;
+
+#define LAYER_NAME_MAX 160
+#define LINEAR_PARTS 3
+
+/* Where a linear weight lies in a model, and how it was cut out of the file's layers. */
+typedef struct linear_place {
+    linear_weight *w;
+    held_block *block;
+    int parts; /* layers that are stacked in it: one, or q, k and v */
+    char name[LINEAR_PARTS][LAYER_NAME_MAX];
+    int64_t out, in; /* of each of these */
+    linear_cut how;
+    int64_t unit;
+    int64_t first;   /* LINEAR_ROW: input columns that are cut by `unit`; the others are cut by 1 */
+    int tp, tp_rank; /* of the mesh that it was cut for */
+} linear_place;
+
 /* The blocks that a model has created on its backend. They are destroyed with the model; the backend stays. */
 typedef struct block_list {
     ops *o;
     block **block;
     size_t count, room;
+    linear_place *place;
+    size_t places, place_room;
+    adapter *added; /* the lists of all places, where adapters are attached (adapters.h) */
 } block_list;
 
 /* Where a model is built: on which rank, from which store. */
@@ -19,27 +58,32 @@ typedef struct loader {
     block_list *made; /* the model's */
     bool claim;       /* record faults in the store (opening a folder); otherwise every tensor is known to be there */
     block *block;     /* owner of what is loaded next */
+    held_block *held; /* where the model keeps that block */
     bool coarse;      /* linear weights loaded next are marked so */
     store_tensor missing; /* stands in for a tensor that is not there, while claiming */
 } loader;
 
-void block_list_free(block_list *l); /* the blocks too */
+void block_list_free(block_list *l);  /* the blocks too */
+void block_list_plain(block_list *l); /* detaches adapters and destroys their blocks */
 
 /* Called after each block of a model, on every rank, in order: reports progress, and in a dry run records the FLOPs so
  * far. */
 typedef flux1_status model_tick(void *user, mesh *m);
 
-flux1_status load_block(loader *l, const char *format, ...) __attribute__((format(printf, 2, 3)));
+flux1_status load_block(loader *l, held_block *out, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
 /* The tensor `name` of this shape, as a recipe. */
 flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape,
                          weight_recipe *out);
 
-typedef enum linear_cut { LINEAR_WHOLE, LINEAR_COLUMN, LINEAR_ROW } linear_cut;
-
 /* `<name>.weight` [out, in] and, if asked, `<name>.bias`, cut by units of `unit` rows or columns. */
 flux1_status load_linear(loader *l, const char *name, int64_t out, int64_t in, bool bias, linear_cut how, int64_t unit,
                          linear_weight *w);
+
+/* The place of a weight that the model has cut itself: a layer [out, in] whose first `first` columns are cut by unit.
+ */
+flux1_status load_place(loader *l, const char *name, int64_t out, int64_t in, int64_t first, int64_t unit,
+                        linear_weight *w);
 
 /* q, k and v, each [heads·dim, in], cut by heads and stacked into one matrix. */
 flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, int64_t heads, int64_t dim, int64_t in,

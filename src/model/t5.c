@@ -6,7 +6,7 @@
 #include <string.h>
 
 typedef struct t5_layer {
-    block *block;
+    held_block block;
     linear_weight qkv, o, wi0, wi1, wo;
     weight *norm1, *norm2;
     char name[48];
@@ -15,7 +15,7 @@ typedef struct t5_layer {
 struct t5 {
     t5_config config;
     block_list blocks;
-    block *embeddings, *final;
+    held_block embeddings, final;
     weight *tokens, *norm;
     weight_recipe bias; /* [buckets, heads] of block 0, shared by all blocks */
     const char **names;
@@ -31,8 +31,7 @@ static flux1_status load_layer(loader *l, const t5_config *c, int64_t i, t5_laye
     const char *projections[] = {"q", "k", "v", "o"};
     for (int p = 0; p < 4; p++)
         snprintf(name[p], sizeof name[p], "%s0.SelfAttention.%s", base, projections[p]);
-    TRY(load_block(l, "%s", out->name));
-    out->block = l->block;
+    TRY(load_block(l, &out->block, "%s", out->name));
     TRY(load_qkv(l, name[0], name[1], name[2], c->heads, c->d_kv, c->d_model, false, &out->qkv));
     TRY(load_linear(l, name[3], c->d_model, inner, false, LINEAR_ROW, c->d_kv, &out->o));
     const char *parts[] = {"0.layer_norm", "1.layer_norm", "1.DenseReluDense.wi_0", "1.DenseReluDense.wi_1",
@@ -57,8 +56,7 @@ static flux1_status load(loader *l, t5 *model)
 {
     const t5_config *c = &model->config;
     l->made = &model->blocks;
-    TRY(load_block(l, "shared"));
-    model->embeddings = l->block;
+    TRY(load_block(l, &model->embeddings, "shared"));
     TRY(load_table(l, embedding_name(l->s), c->vocab, c->d_model, &model->tokens));
     TRY(load_recipe(l, WEIGHT_TABLE, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", 2,
                     (int64_t[]){c->buckets, c->heads}, &model->bias));
@@ -68,8 +66,7 @@ static flux1_status load(loader *l, t5 *model)
         model->names[i + 1] = model->layer[i].name;
     }
     model->names[c->layers + 1] = "encoder.final_layer_norm";
-    TRY(load_block(l, "encoder.final_layer_norm"));
-    model->final = l->block;
+    TRY(load_block(l, &model->final, "encoder.final_layer_norm"));
     return load_norm(l, "encoder.final_layer_norm", c->d_model, false, &model->norm);
 }
 
@@ -163,10 +160,10 @@ static flux1_status begin(t5 *model, mesh *m, const int32_t *ids, int64_t length
     tensor host = {
         .type = DTYPE_I32, .dims = 2, .shape = {mine.count, 1}, .data = (void *)(uintptr_t)(ids + mine.begin)};
     TRY(ops_upload(o, &host, tokens));
-    TRY(ops_block_begin(o, model->embeddings));
+    TRY(held_begin(o, &model->embeddings));
     TRY(ops_embed(o, tokens, model->tokens, NULL, 0, r->x));
     TRY(ops_finite(o, r->x, 0));
-    return ops_block_end(o, model->embeddings);
+    return held_end(o, &model->embeddings);
 }
 
 static flux1_status run_layer(t5 *model, mesh *m, const t5_layer *b, const t5_run *r)
@@ -176,7 +173,7 @@ static flux1_status run_layer(t5 *model, mesh *m, const t5_layer *b, const t5_ru
     attention_args a = {.heads = r->heads, .scale = 1, .bias = r->bias}; /* T5 does not scale its logits */
     act q = act_columns(r->qkv, 0, width), k = act_columns(r->qkv, width, width),
         v = act_columns(r->qkv, 2 * width, width);
-    TRY(ops_block_begin(o, b->block));
+    TRY(held_begin(o, &b->block));
     TRY(mesh_enter(m, &(norm){.kind = NORM_RMS, .w = b->norm1, .eps = (float)model->config.eps}, r->x, r->full));
     TRY(ops_linear(o, r->full, &b->qkv, &(epilogue){0}, r->qkv));
     TRY(ops_attention(o, q, k, v, &a, r->att));
@@ -185,7 +182,7 @@ static flux1_status run_layer(t5 *model, mesh *m, const t5_layer *b, const t5_ru
     TRY(ops_linear(o, r->full, &b->wi1, &(epilogue){0}, r->gate));
     TRY(ops_linear(o, r->full, &b->wi0, &(epilogue){.f = ACTIVATION_GELU_TANH, .mul = r->gate}, r->hidden));
     TRY(mesh_leave(m, r->hidden, &b->wo, (act){0}, r->x));
-    return ops_block_end(o, b->block);
+    return held_end(o, &b->block);
 }
 
 flux1_status t5_encode(t5 *model, mesh *ranks, const int32_t *ids, int64_t length, tensor *embeds, model_tick *tick,
@@ -205,9 +202,9 @@ flux1_status t5_encode(t5 *model, mesh *ranks, const int32_t *ids, int64_t lengt
     }
     TRY(ops_create(o, ACT_RESIDUAL, r.x.buffer->shape, &last));
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, length, 0, c->d_model), &all));
-    TRY(ops_block_begin(o, model->final));
+    TRY(held_begin(o, &model->final));
     TRY(ops_rms_norm(o, r.x, model->norm, (float)c->eps, last));
-    TRY(ops_block_end(o, model->final));
+    TRY(held_end(o, &model->final));
     TRY(ops_finite(o, last, (int)c->layers + 1));
     TRY(mesh_gather(m, last, all));
     TRY(finite_report(m, "text_encoder_2 (T5)", model->names, ""));

@@ -19,7 +19,7 @@ typedef struct attention_block {
 
 /* One resolution: resnets, then a change of resolution (NULL at the last). */
 typedef struct level {
-    block *block;
+    held_block block;
     resnet *resnets;
     weight *resample;
     char name[48];
@@ -32,7 +32,7 @@ typedef struct vae_side {
     vae_config config;
     const char *side; /* "encoder" or "decoder" */
     int64_t per_level;
-    block *ends, *mid;
+    held_block ends, mid;
     weight *conv_in, *norm_out, *conv_out, *quant;
     resnet mid_resnet[2];
     attention_block attention;
@@ -97,8 +97,7 @@ static flux1_status load_mid(loader *l, vae_side *h)
 {
     char name[NAME_BYTES];
     int64_t c = h->config.channels[h->config.levels - 1];
-    TRY(load_block(l, "%s.mid_block", h->side));
-    h->mid = l->block;
+    TRY(load_block(l, &h->mid, "%s.mid_block", h->side));
     for (int i = 0; i < 2; i++) {
         snprintf(name, sizeof name, "%s.mid_block.resnets.%d", h->side, i);
         TRY(load_resnet(l, name, c, c, &h->mid_resnet[i]));
@@ -116,8 +115,7 @@ static flux1_status load_level(loader *l, vae_side *h, int64_t i, const char *ki
     level *v = &h->level[i];
     v->resnets = h->resnets + i * h->per_level;
     snprintf(v->name, sizeof v->name, "%s.%s_blocks.%d", h->side, kind, (int)i);
-    TRY(load_block(l, "%s", v->name));
-    v->block = l->block;
+    TRY(load_block(l, &v->block, "%s", v->name));
     for (int64_t r = 0; r < h->per_level; r++) {
         snprintf(name, sizeof name, "%s.resnets.%d", v->name, (int)r);
         TRY(load_resnet(l, name, r ? out : in, out, &v->resnets[r]));
@@ -140,8 +138,7 @@ static flux1_status load_side(loader *l, vae_side *h, const vae_config *c, const
 static flux1_status load_ends(loader *l, vae_side *h, int64_t in, int64_t first, int64_t last, int64_t out)
 {
     char name[NAME_BYTES];
-    TRY(load_block(l, "%s", h->side));
-    h->ends = l->block;
+    TRY(load_block(l, &h->ends, "%s", h->side));
     snprintf(name, sizeof name, "%s.conv_in", h->side);
     TRY(load_conv(l, name, first, in, 3, &h->conv_in));
     snprintf(name, sizeof name, "%s.conv_norm_out", h->side);
@@ -309,12 +306,12 @@ static flux1_status run_mid(const run *r, act x, act out)
     act a, b;
     TRY(plane_like(r, x, x.cols, &a));
     TRY(plane_like(r, x, x.cols, &b));
-    TRY(ops_block_begin(o, h->mid));
+    TRY(held_begin(o, &h->mid));
     TRY(run_resnet(r, &h->mid_resnet[0], x, a));
     if (h->config.mid_attention)
         TRY(run_attention(r, &h->attention, a, b));
     TRY(run_resnet(r, &h->mid_resnet[1], h->config.mid_attention ? b : a, out));
-    TRY(ops_block_end(o, h->mid));
+    TRY(held_end(o, &h->mid));
     ops_release(o, mark);
     return FLUX1_OK;
 }
@@ -339,7 +336,7 @@ static flux1_status run_up(const run *r, const level *v, act x, act out)
     ops *o = r->m->o;
     size_t mark = ops_mark(o);
     act last, wide;
-    TRY(ops_block_begin(o, v->block));
+    TRY(held_begin(o, &v->block));
     TRY(run_resnets(r, v, x, &last));
     if (v->resample) {
         TRY(plane_like(r, out, out.cols, &wide));
@@ -348,7 +345,7 @@ static flux1_status run_up(const run *r, const level *v, act x, act out)
     } else {
         TRY(ops_cast(o, last, out));
     }
-    TRY(ops_block_end(o, v->block));
+    TRY(held_end(o, &v->block));
     ops_release(o, mark);
     return FLUX1_OK;
 }
@@ -359,13 +356,13 @@ static flux1_status run_down(const run *r, const level *v, act x, act out)
     ops *o = r->m->o;
     size_t mark = ops_mark(o);
     act last;
-    TRY(ops_block_begin(o, v->block));
+    TRY(held_begin(o, &v->block));
     TRY(run_resnets(r, v, x, &last));
     if (v->resample)
         TRY(mesh_conv(r->m, &r->p, last, v->resample, 2, (act){0}, out));
     else
         TRY(ops_cast(o, last, out));
-    TRY(ops_block_end(o, v->block));
+    TRY(held_end(o, &v->block));
     ops_release(o, mark);
     return FLUX1_OK;
 }
@@ -383,9 +380,9 @@ static flux1_status upload_plane(const run *r, const tensor *host, int64_t begin
 static flux1_status run_out(const run *r, act x, act out)
 {
     ops *o = r->m->o;
-    TRY(ops_block_begin(o, r->h->ends));
+    TRY(held_begin(o, &r->h->ends));
     TRY(norm_conv(r, x, r->h->norm_out, r->h->conv_out, (act){0}, out));
-    return ops_block_end(o, r->h->ends);
+    return held_end(o, &r->h->ends);
 }
 
 flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h, int64_t w, tensor *pixels,
@@ -400,7 +397,7 @@ flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h
     act z, x, next;
     TRY(plane(&r, rows, w, c->latent_channels, &z));
     TRY(upload_plane(&r, latent, r.p.mine.begin, z));
-    TRY(ops_block_begin(o, parts->ends));
+    TRY(held_begin(o, &parts->ends));
     if (parts->quant) {
         TRY(plane(&r, rows, w, c->latent_channels, &x));
         TRY(mesh_conv(m, &r.p, z, parts->quant, 1, (act){0}, x));
@@ -408,7 +405,7 @@ flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h
     }
     TRY(plane(&r, rows, w, top, &x));
     TRY(mesh_conv(m, &r.p, z, parts->conv_in, 1, (act){0}, x));
-    TRY(ops_block_end(o, parts->ends));
+    TRY(held_end(o, &parts->ends));
     TRY(done(&r, x, 0));
     TRY(plane(&r, rows, w, top, &next));
     TRY(run_mid(&r, x, next));
@@ -450,9 +447,9 @@ flux1_status vae_encode(vae_encoder *v, mesh *m, const tensor *pixels, int64_t h
     TRY(plane(&r, rows, width, c->in_channels, &x));
     TRY(upload_plane(&r, pixels, r.p.mine.begin * scale, x));
     TRY(plane(&r, rows, width, c->channels[0], &next));
-    TRY(ops_block_begin(o, parts->ends));
+    TRY(held_begin(o, &parts->ends));
     TRY(mesh_conv(m, &r.p, x, parts->conv_in, 1, (act){0}, next));
-    TRY(ops_block_end(o, parts->ends));
+    TRY(held_end(o, &parts->ends));
     x = next;
     TRY(done(&r, x, 0));
     for (int64_t i = 0; i < c->levels; i++) {
@@ -473,9 +470,9 @@ flux1_status vae_encode(vae_encoder *v, mesh *m, const tensor *pixels, int64_t h
     TRY(run_out(&r, next, x));
     if (parts->quant) {
         TRY(plane(&r, rows, width, 2 * c->latent_channels, &next));
-        TRY(ops_block_begin(o, parts->ends));
+        TRY(held_begin(o, &parts->ends));
         TRY(mesh_conv(m, &r.p, x, parts->quant, 1, (act){0}, next));
-        TRY(ops_block_end(o, parts->ends));
+        TRY(held_end(o, &parts->ends));
         x = next;
     }
     TRY(done(&r, x, 2 + (int)c->levels));

@@ -232,7 +232,7 @@ static flux1_status take_session(decoder *d, const size_t *reserve)
     flux1_context *c = d->context;
     if (d->session)
         return FLUX1_OK;
-    TRY(session_take(c, &c->device, d->model, &d->session));
+    TRY(session_take(c, &c->device, d->model, NULL, &d->session));
     flux1_status st = session_reserve(c, d->session, reserve ? reserve : d->plan.arena);
     if (st != FLUX1_OK)
         decoder_rest(d);

@@ -86,11 +86,13 @@ flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request
     *d = (denoiser){.context = c, .model = m, .batch = batch, .channels = m->dit.in_channels};
     int64_t h = request_grid_h(r, m), w = request_grid_w(r, m);
     d->tokens = h * w;
-    d->shape = (step_shape){batch, r->length, h, w, r->steps, r->passes, r->true_cfg_scale};
+    d->adapters = r->adapters;
+    d->shape = (step_shape){batch, r->length, h, w, r->steps, r->passes, r->true_cfg_scale, 0};
     flux1_status st = allocate_tables(d, r);
     if (st == FLUX1_OK) {
         scheduler_sigmas(&m->scheduler, r->steps, d->tokens, d->sigmas);
         describe_job(d, r);
+        d->job.adapters = &d->adapters;
         st = stage_plan_make(&c->mesh, &c->device, dit_dry_body, &d->job, &d->job.ticker, &d->plan, &c->error);
     }
     if (st == FLUX1_OK)
@@ -141,8 +143,9 @@ static flux1_status open_for(denoiser *d, const size_t *reserve)
         d->guidance[b] = d->rows[b].guidance;
     for (int i = 0; i < d->job.layout.passes; i++)
         TRY(gather_texts(d, i));
-    TRY(session_take(c, &c->device, d->model, &d->session));
+    TRY(session_take(c, &c->device, d->model, &d->adapters, &d->session));
     d->job.session = d->session;
+    d->shape.adapters = d->session->adapted;
     d->job.recording = session_recording(d->session, &d->shape);
     TRY(session_reserve(c, d->session, reserve ? reserve : d->plan.arena));
     return task_run(c, d->session, TASK_DIT_OPEN, &d->job);

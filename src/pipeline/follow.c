@@ -23,10 +23,19 @@ typedef struct known {
     struct known *next;
 } known;
 
+/* Adapters of the last orders to take a session: those are opened once. */
+enum { ADAPTERS_KNOWN = 2 * ADAPTERS_MAX };
+typedef struct known_adapter {
+    uint64_t number; /* the leader's */
+    struct flux1_adapter *adapter;
+} known_adapter;
+
 typedef struct follower {
     flux1_context *context;
     member *members;
     known *models;
+    known_adapter adapters[ADAPTERS_KNOWN];
+    unsigned next_adapter; /* which place is used next */
 } follower;
 
 /* ---- models ---- */
@@ -76,6 +85,34 @@ static flux1_status open_model(follower *f, const model_source *source, const fl
     return FLUX1_OK;
 }
 
+/* ---- adapters ---- */
+
+static flux1_status open_adapter(follower *f, const flux1_model *m, uint64_t number, const char *path,
+                                 struct flux1_adapter **out)
+{
+    for (int i = 0; i < ADAPTERS_KNOWN; i++)
+        if (f->adapters[i].adapter && f->adapters[i].number == number &&
+            f->adapters[i].adapter->model == m->source.number) {
+            *out = f->adapters[i].adapter;
+            return FLUX1_OK;
+        }
+    TRY(adapter_open_for(m, path, out, &f->context->error));
+    known_adapter *place = &f->adapters[f->next_adapter++ % ADAPTERS_KNOWN];
+    adapter_leave(place->adapter);
+    *place = (known_adapter){number, *out};
+    return FLUX1_OK;
+}
+
+static flux1_status open_adapters(follower *f, const flux1_model *m, const take_order *t, adapter_set *out)
+{
+    *out = (adapter_set){.count = t->adapters};
+    for (int i = 0; i < t->adapters; i++) {
+        TRY(open_adapter(f, m, t->adapter[i].number, t->adapter[i].path, &out->adapter[i]));
+        out->scale[i] = t->adapter[i].scale;
+    }
+    return FLUX1_OK;
+}
+
 /* ---- orders ---- */
 
 static flux1_status find_member(follower *f, uint64_t number, member **out)
@@ -115,6 +152,7 @@ static flux1_status take(follower *f, uint64_t number, parcel *p)
     session *s = NULL;
     member *m = NULL;
     const flux1_model *model = NULL;
+    adapter_set adapters;
     TRY(session_describe_take(p, &t, &c->error));
     TRY(parcel_end(p, &c->error));
     if (t.text && !c->has_text_device)
@@ -122,7 +160,8 @@ static flux1_status take(follower *f, uint64_t number, parcel *p)
     TRY(session_find(c, t.text ? &c->text_device : &c->device, number, &s));
     TRY(add_member(f, s, &m));
     TRY(open_model(f, &t.source, &model));
-    session_use(c, s, model);
+    TRY(open_adapters(f, model, &t, &adapters));
+    session_use(c, s, model, &adapters);
     mesh_profile(s->mesh, c->profile);
     m->model = model;
     m->jobs = (task_jobs){.text.session = s, .dit.session = s, .vae.session = s};
@@ -274,6 +313,8 @@ flux1_status flux1_context_follow(flux1_context *c)
     }
     profiling_end(c);  /* of a call that the leader did not end */
     sessions_close(c); /* before the models that are built there */
+    for (int i = 0; i < ADAPTERS_KNOWN; i++)
+        adapter_leave(f.adapters[i].adapter);
     for (known *k = f.models, *next; k; k = next) {
         next = k->next;
         folder_close(k->model);

@@ -6,7 +6,7 @@
 
 #include "tensor/tensor.h"
 
-enum { PARCEL_BYTES = 32768, PARCEL_BULKS = 16 };
+enum { PARCEL_BYTES = 1 << 17, PARCEL_BULKS = 16 };
 
 typedef struct parcel {
     bool received;

@@ -14,14 +14,15 @@
 static flux1_status check_alike(run *g, int i)
 {
     const request *a = &g->r[0], *b = &g->r[i];
-    const char *what = a->width != b->width || a->height != b->height ? "size"
-                       : a->steps != b->steps                         ? "steps"
-                       : a->length != b->length                       ? "max_sequence_length"
-                       : a->passes != b->passes                       ? "use of true CFG"
-                       : a->true_cfg_scale != b->true_cfg_scale       ? "true_cfg_scale"
-                       : a->tiling != b->tiling                       ? "tiling"
-                       : a->batch != b->batch                         ? "batch"
-                                                                      : NULL;
+    const char *what = a->width != b->width || a->height != b->height  ? "size"
+                       : a->steps != b->steps                          ? "steps"
+                       : a->length != b->length                        ? "max_sequence_length"
+                       : a->passes != b->passes                        ? "use of true CFG"
+                       : a->true_cfg_scale != b->true_cfg_scale        ? "true_cfg_scale"
+                       : a->tiling != b->tiling                        ? "tiling"
+                       : a->batch != b->batch                          ? "batch"
+                       : !adapter_set_same(&a->adapters, &b->adapters) ? "set of adapters"
+                                                                       : NULL;
     if (!what)
         return FLUX1_OK;
     return error_set(&g->c->error, FLUX1_ERR_ARGUMENT,
@@ -100,7 +101,7 @@ static flux1_status plan_texts(run *g)
     }
     if (!encodes(g))
         return FLUX1_OK;
-    TRY(text_plan_make(c, g->m, g->texts[0].of[0].own, &g->text_plan));
+    TRY(text_plan_make(c, g->m, &g->r[0].adapters, g->texts[0].of[0].own, &g->text_plan));
     TRY(memory_check(c, memory_of(c, text_device(c), &g->text_plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
     return memory_check(c, memory_of(c, text_device(c), &g->text_plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)");
 }

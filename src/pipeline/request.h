@@ -2,6 +2,7 @@
 #ifndef FLUX1_PIPELINE_REQUEST_H
 #define FLUX1_PIPELINE_REQUEST_H
 
+#include "pipeline/adapter_set.h"
 #include "pipeline/context.h"
 
 #define SIZE_LIMIT 65536 /* pixels per side: larger values are taken as typing errors */
@@ -23,6 +24,7 @@ typedef struct request {
     int passes;                             /* 2 with true CFG, otherwise 1 */
     int64_t batch;                          /* 0: chosen by the plan */
     const flux1_text *text, *negative_text; /* given by the caller, or NULL */
+    adapter_set adapters;                   /* borrowed from the caller */
     const char *dump, *profile;
     flux1_progress_fn *progress;
     void *progress_user;

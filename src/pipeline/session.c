@@ -70,7 +70,7 @@ static flux1_status describe(const session *s, const flux1_model *m, built what,
 }
 
 /* With the content of its files known, so that blocks' keys are of it. */
-static flux1_status build(session *s, const flux1_model *m, built what, mesh *rank, void **made)
+static flux1_status build(session *s, const flux1_model *m, built what, mesh *rank, void **made, block_list **blocks)
 {
     const kind *k = &KINDS[what];
     loader l = {.m = rank, .s = m->store[k->part]};
@@ -79,7 +79,9 @@ static flux1_status build(session *s, const flux1_model *m, built what, mesh *ra
     bool known = false;
     if (cache)
         TRY(store_hash(l.s, rank->o->cancel, &known, rank->err));
-    TRY(k->create(&l, m, made));
+    flux1_status created = k->create(&l, m, made);
+    *blocks = l.made;
+    TRY(created);
     if (!known)
         return FLUX1_OK;
     int64_t here = rank->rank - team_ranks(s->context).begin; /* own devices are those of this process's ranks */
@@ -91,21 +93,55 @@ static flux1_status build(session *s, const flux1_model *m, built what, mesh *ra
     return st;
 }
 
-flux1_status session_model(session *s, const flux1_model *m, built what, mesh *rank, void **out)
+static flux1_status attach(const adapter_set *set, built what, mesh *rank, block_list *blocks)
 {
-    const kind *k = &KINDS[what];
-    void *made = s ? s->rank[what][rank->rank] : NULL;
-    if (!made) {
-        flux1_status st = build(s, m, what, rank, &made);
-        if (st != FLUX1_OK) {
-            k->destroy(made);
-            return st;
-        }
-        if (s)
-            s->rank[what][rank->rank] = made;
+    adapter_use uses[ADAPTERS_MAX];
+    adapter_set_uses(set, uses);
+    return adapters_attach(blocks, rank, component_part(KINDS[what].part), uses, set->count);
+}
+
+/* On a rank of the session, or in a dry run. */
+static flux1_status built_model(session *s, const flux1_model *m, built what, mesh *rank, void **made,
+                                block_list **blocks)
+{
+    flux1_status st = build(s, m, what, rank, made, blocks);
+    if (st == FLUX1_OK)
+        return st;
+    KINDS[what].destroy(*made);
+    *made = NULL;
+    *blocks = NULL; /* they were the model's */
+    return st;
+}
+
+static flux1_status session_own(session *s, const flux1_model *m, built what, mesh *rank, void **out)
+{
+    const int r = rank->rank;
+    if (!s->rank[what][r]) {
+        void *made = NULL;
+        TRY(built_model(s, m, what, rank, &made, &s->made[what][r]));
+        s->rank[what][r] = made;
+        s->attached[what][r] = 0;
     }
-    *out = made;
+    if (s->attached[what][r] != s->adapted) {
+        TRY(attach(&s->adapters, what, rank, s->made[what][r]));
+        s->attached[what][r] = s->adapted;
+    }
+    *out = s->rank[what][r];
     return FLUX1_OK;
+}
+
+flux1_status session_model(session *s, const flux1_model *m, const adapter_set *dry, built what, mesh *rank, void **out)
+{
+    if (s)
+        return session_own(s, m, what, rank, out);
+    block_list *blocks = NULL;
+    TRY(built_model(NULL, m, what, rank, out, &blocks));
+    flux1_status st = dry ? attach(dry, what, rank, blocks) : FLUX1_OK;
+    if (st != FLUX1_OK) {
+        KINDS[what].destroy(*out);
+        *out = NULL;
+    }
+    return st;
 }
 
 void session_model_done(const session *s, built what, void *model)
@@ -122,6 +158,7 @@ static void drop_models(session *s, int ranks)
         for (int r = 0; s->rank[k] && r < ranks; r++) {
             KINDS[k].destroy(s->rank[k][r]);
             s->rank[k][r] = NULL;
+            s->made[k][r] = NULL;
             adopted_end(&s->adopted[k][r]);
         }
     s->model = 0;
@@ -132,8 +169,11 @@ static void session_free(session *s, int ranks)
 {
     drop_models(s, ranks);
     mesh_close(s->mesh);
+    adapter_set_change(&s->adapters, NULL);
     for (int k = 0; k < BUILTS; k++) {
         free(s->rank[k]);
+        free(s->made[k]);
+        free(s->attached[k]);
         free(s->adopted[k]);
     }
     free(s);
@@ -150,7 +190,10 @@ static flux1_status session_open(flux1_context *c, const mesh_device *d, uint64_
     s->device = d;
     for (int k = 0; k < BUILTS; k++) {
         s->adopted[k] = calloc((size_t)ranks, sizeof *s->adopted[k]);
-        s->rank[k] = s->adopted[k] ? calloc((size_t)ranks, sizeof *s->rank[k]) : NULL;
+        s->made[k] = calloc((size_t)ranks, sizeof *s->made[k]);
+        s->attached[k] = calloc((size_t)ranks, sizeof *s->attached[k]);
+        if (s->adopted[k] && s->made[k] && s->attached[k])
+            s->rank[k] = calloc((size_t)ranks, sizeof *s->rank[k]);
         if (!s->rank[k]) {
             session_free(s, ranks);
             return error_oom(&c->error, 0, "a session");
@@ -177,11 +220,26 @@ flux1_status session_find(flux1_context *c, const mesh_device *d, uint64_t numbe
     return session_open(c, d, number, out);
 }
 
-void session_use(flux1_context *c, session *s, const flux1_model *m)
+/* Detached where they are attached: their files may be closed now. */
+static void use_adapters(session *s, int ranks, const adapter_set *adapters)
+{
+    const adapter_set none = {0};
+    if (adapter_set_same(&s->adapters, adapters ? adapters : &none))
+        return;
+    for (int k = 0; k < BUILTS; k++)
+        for (int r = 0; r < ranks; r++)
+            if (s->made[k][r])
+                block_list_plain(s->made[k][r]);
+    adapter_set_change(&s->adapters, adapters);
+    s->adapted++;
+}
+
+void session_use(flux1_context *c, session *s, const flux1_model *m, const adapter_set *adapters)
 {
     if (s->model != m->source.number)
         drop_models(s, mesh_ranks(context_mesh(c, s->device)));
     s->model = m->source.number;
+    use_adapters(s, mesh_ranks(context_mesh(c, s->device)), adapters);
 }
 
 static flux1_status rest_body(void *arg, mesh *m)
@@ -209,7 +267,14 @@ flux1_status session_describe_take(parcel *p, take_order *t, flux1_error *err)
     TRY(parcel_bool(p, "a model's kind", &m->synthetic, err));
     TRY(parcel_int(p, "a model's dtype", 0, DTYPE_COUNT - 1, &weights, err));
     m->weights = (dtype)weights;
-    return parcel_u64(p, "a model's sizes", &m->sizes, err);
+    TRY(parcel_u64(p, "a model's sizes", &m->sizes, err));
+    TRY(parcel_int(p, "the number of adapters", 0, ADAPTERS_MAX, &t->adapters, err));
+    for (int i = 0; i < t->adapters; i++) {
+        TRY(parcel_u64(p, "an adapter's number", &t->adapter[i].number, err));
+        TRY(parcel_float(p, "an adapter's scale", &t->adapter[i].scale, err));
+        TRY(parcel_text(p, "an adapter's path", t->adapter[i].path, sizeof t->adapter[i].path, err));
+    }
+    return FLUX1_OK;
 }
 
 flux1_status session_describe_reserve(parcel *p, int ranks, size_t **arena_bytes, flux1_error *err)
@@ -217,7 +282,22 @@ flux1_status session_describe_reserve(parcel *p, int ranks, size_t **arena_bytes
     return parcel_bulk(p, "the arenas' sizes", ranks, sizeof **arena_bytes, (void **)arena_bytes, err);
 }
 
-static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t number, const flux1_model *m)
+static flux1_status list_adapters(const adapter_set *set, take_order *t, flux1_error *err)
+{
+    t->adapters = set ? set->count : 0;
+    for (int i = 0; i < t->adapters; i++) {
+        const struct flux1_adapter *a = set->adapter[i];
+        t->adapter[i].number = a->number;
+        t->adapter[i].scale = set->scale[i];
+        if (strlen(a->path) >= FOLDER_PATH_MAX)
+            return error_set(err, FLUX1_ERR_LIMIT, "%s: a path of more than %d bytes", a->path, FOLDER_PATH_MAX - 1);
+        memcpy(t->adapter[i].path, a->path, strlen(a->path) + 1);
+    }
+    return FLUX1_OK;
+}
+
+static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t number, const flux1_model *m,
+                               const adapter_set *adapters)
 {
     parcel p;
     order what = ORDER_TAKE;
@@ -227,6 +307,7 @@ static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t 
                          "this process follows another: it computes by flux1_context_follow alone");
     if (!d->processes)
         return FLUX1_OK;
+    TRY(list_adapters(adapters, &t, &c->error));
     parcel_begin(&p);
     TRY(team_describe(&p, &what, &number, &c->error));
     TRY(session_describe_take(&p, &t, &c->error));
@@ -239,7 +320,8 @@ static flux1_status end_of_order(flux1_context *c, const mesh_device *d, flux1_s
     return d->processes ? team_agree(c, st) : st;
 }
 
-flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_model *m, session **out)
+flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_model *m, const adapter_set *adapters,
+                          session **out)
 {
     session *found = NULL;
     *out = NULL;
@@ -247,9 +329,9 @@ flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_mo
         if (!s->busy && s->device == d && (!found || s->model == m->source.number))
             found = s;
     uint64_t number = found ? found->number : ++c->last_session;
-    TRY(order_take(c, d, number, m));
+    TRY(order_take(c, d, number, m, adapters));
     TRY(end_of_order(c, d, session_find(c, d, number, &found)));
-    session_use(c, found, m);
+    session_use(c, found, m, adapters);
     found->busy = true;
     mesh_profile(found->mesh, c->profile);
     *out = found;
@@ -314,7 +396,7 @@ uint64_t session_recording(session *s, const step_shape *shape)
     const step_shape *old = &s->recorded;
     bool same = old->batch == shape->batch && old->text_rows == shape->text_rows && old->grid_h == shape->grid_h &&
                 old->grid_w == shape->grid_w && old->steps == shape->steps && old->passes == shape->passes &&
-                old->scale == shape->scale;
+                old->scale == shape->scale && old->adapters == shape->adapters;
     if (!same) {
         s->recorded = *shape;
         s->recording++;

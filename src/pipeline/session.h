@@ -5,6 +5,7 @@
 #define FLUX1_PIPELINE_SESSION_H
 
 #include "mesh/mesh.h"
+#include "pipeline/adapter_set.h"
 #include "pipeline/adopt.h"
 #include "pipeline/folder.h"
 #include "pipeline/parcel.h"
@@ -28,6 +29,7 @@ typedef enum built {
 typedef struct step_shape {
     int64_t batch, text_rows, grid_h, grid_w, steps, passes;
     float scale;
+    uint64_t adapters; /* session.adapted */
 } step_shape;
 
 struct flux1_context;
@@ -38,9 +40,13 @@ typedef struct session {
     mesh_session *mesh;
     const mesh_device *device;
     bool busy;
-    uint64_t model;           /* flux1_model.number of the model whose parts are built; 0: none */
-    void **rank[BUILTS];      /* [ranks] each, NULL where not built, or another process's */
-    adopted *adopted[BUILTS]; /* [ranks] each: what these use of the cache on disk */
+    uint64_t model;             /* flux1_model.number of the model whose parts are built; 0: none */
+    void **rank[BUILTS];        /* [ranks] each, NULL where not built, or another process's */
+    block_list **made[BUILTS];  /* [ranks] each: their blocks */
+    adapter_set adapters;       /* of the request that it was taken for, held */
+    uint64_t adapted;           /* how often they were changed */
+    uint64_t *attached[BUILTS]; /* [ranks] each: of which change its adapters are */
+    adopted *adopted[BUILTS];   /* [ranks] each: what these use of the cache on disk */
     step_shape recorded;
     uint64_t recording; /* number of the recording of that shape */
     struct session *next;
@@ -49,8 +55,10 @@ typedef struct session {
 /* ---- in the process that leads, or the only one ---- */
 
 /* A free session on `d` (one of the context's two devices), preferably one that has this model already; opened if there
- * is none. Parts of another model are dropped. FLUX1_ERR_ARGUMENT in a process that follows. */
-flux1_status session_take(struct flux1_context *c, const mesh_device *d, const struct flux1_model *m, session **out);
+ * is none. Parts of another model are dropped, adapters that are not the request's (NULL: it has none) detached.
+ * FLUX1_ERR_ARGUMENT in a process that follows. */
+flux1_status session_take(struct flux1_context *c, const mesh_device *d, const struct flux1_model *m,
+                          const adapter_set *adapters, session **out);
 
 /* Gives each rank of the session an empty arena of at least arena_bytes[rank]: mesh_reserve. */
 flux1_status session_reserve(struct flux1_context *c, session *s, const size_t *arena_bytes);
@@ -67,8 +75,8 @@ uint64_t session_recording(session *s, const step_shape *shape);
 /* The session of this number, opened on `d` if there is none yet. */
 flux1_status session_find(struct flux1_context *c, const mesh_device *d, uint64_t number, session **out);
 
-/* From now on the session has parts of this model only. */
-void session_use(struct flux1_context *c, session *s, const struct flux1_model *m);
+/* From now on the session has parts of this model only, with these adapters (NULL: none). */
+void session_use(struct flux1_context *c, session *s, const struct flux1_model *m, const adapter_set *adapters);
 
 /* Releases activations of all ranks: mesh_run. */
 flux1_status session_rest(session *s, flux1_error *err);
@@ -79,14 +87,21 @@ void sessions_close(struct flux1_context *c);
 typedef struct take_order {
     bool text; /* on the encoders' device */
     model_source source;
+    int adapters;
+    struct {
+        uint64_t number; /* in the process that it comes from */
+        float scale;
+        char path[FOLDER_PATH_MAX];
+    } adapter[ADAPTERS_MAX];
 } take_order;
 flux1_status session_describe_take(parcel *p, take_order *t, flux1_error *err);
 /* [ranks] */
 flux1_status session_describe_reserve(parcel *p, int ranks, size_t **arena_bytes, flux1_error *err);
 
-/* The model `what` of this rank, built on the session on first use. With a NULL session (a dry run) it is built for
- * this call, and session_model_done destroys it. */
-flux1_status session_model(session *s, const struct flux1_model *m, built what, mesh *rank, void **out);
+/* The model `what` of this rank, built on the session on first use, with the session's adapters. With a NULL session (a
+ * dry run) it is built for this call, with `dry` (NULL: none), and session_model_done destroys it. */
+flux1_status session_model(session *s, const struct flux1_model *m, const adapter_set *dry, built what, mesh *rank,
+                           void **out);
 void session_model_done(const session *s, built what, void *model); /* NULL is fine */
 
 #endif

@@ -130,7 +130,7 @@ flux1_status clip_body(void *arg, mesh *m)
     text_job *job = arg;
     profile_open(m->o, SPAN_STAGE, "clip", -1);
     void *model = NULL;
-    TRY(session_model(job->session, job->model, BUILT_CLIP, m, &model));
+    TRY(session_model(job->session, job->model, job->adapters, BUILT_CLIP, m, &model));
     flux1_status st =
         clip_encode(model, m, job->clip_ids, job->clip_length, for_rank(m, &job->pooled), tick, &job->ticker);
     session_model_done(job->session, BUILT_CLIP, model);
@@ -142,7 +142,7 @@ flux1_status t5_body(void *arg, mesh *m)
     text_job *job = arg;
     profile_open(m->o, SPAN_STAGE, "t5", -1);
     void *model = NULL;
-    TRY(session_model(job->session, job->model, BUILT_T5, m, &model));
+    TRY(session_model(job->session, job->model, job->adapters, BUILT_T5, m, &model));
     flux1_status st = t5_encode(model, m, job->t5_ids, job->t5_length, for_rank(m, &job->embeds), tick, &job->ticker);
     session_model_done(job->session, BUILT_T5, model);
     return st;
@@ -152,7 +152,7 @@ flux1_status t5_body(void *arg, mesh *m)
 static flux1_status open_rank(dit_job *job, mesh *m, dit_rank *r)
 {
     void *weights = NULL;
-    TRY(session_model(job->session, job->model, BUILT_DIT, m, &weights));
+    TRY(session_model(job->session, job->model, job->adapters, BUILT_DIT, m, &weights));
     r->weights = weights;
     for (int i = 0; i < job->layout.passes; i++)
         TRY(dit_condition_create(r->weights, m, &job->prompts[i], tick, &job->ticker, &r->condition[i]));
@@ -295,7 +295,7 @@ flux1_status vae_decode_body(void *arg, mesh *m)
     vae_job *job = arg;
     profile_open(m->o, SPAN_STAGE, "vae decode", -1);
     void *model = NULL;
-    TRY(session_model(job->session, job->model, BUILT_DECODER, m, &model));
+    TRY(session_model(job->session, job->model, NULL, BUILT_DECODER, m, &model));
     flux1_status st = vae_decode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
     session_model_done(job->session, BUILT_DECODER, model);
     return st;
@@ -306,7 +306,7 @@ flux1_status vae_encode_body(void *arg, mesh *m)
     vae_job *job = arg;
     profile_open(m->o, SPAN_STAGE, "vae encode", -1);
     void *model = NULL;
-    TRY(session_model(job->session, job->model, BUILT_ENCODER, m, &model));
+    TRY(session_model(job->session, job->model, NULL, BUILT_ENCODER, m, &model));
     flux1_status st = vae_encode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
     session_model_done(job->session, BUILT_ENCODER, model);
     return st;

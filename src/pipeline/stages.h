@@ -37,7 +37,8 @@ typedef struct ticker {
 
 typedef struct text_job {
     const struct flux1_model *model;
-    session *session; /* NULL: a dry run */
+    session *session;            /* NULL: a dry run */
+    const adapter_set *adapters; /* NULL: none. In the real run the session has them */
     const int32_t *clip_ids, *t5_ids;
     int clip_length, t5_length;
     tensor pooled, embeds; /* out: [1, hidden], [1, length, d_model]; data NULL in the dry run */
@@ -57,6 +58,7 @@ typedef struct dit_rank {
 typedef struct dit_job {
     const struct flux1_model *model;
     session *session;
+    const adapter_set *adapters; /* as text_job's */
     dit_prompts prompts[2];      /* positive, and negative where layout.passes is 2 */
     tensor embeds[2], pooled[2]; /* theirs */
     dit_layout layout;

@@ -55,11 +55,13 @@ flux1_status text_check(flux1_context *c, const flux1_model *m, const flux1_text
     return FLUX1_OK;
 }
 
-flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const flux1_text *ids, text_plan *out)
+flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const adapter_set *adapters, const flux1_text *ids,
+                            text_plan *out)
 {
     flux1_status st;
     const mesh_device *d = text_device(c);
     *out = (text_plan){.job = {.model = m,
+                               .adapters = adapters,
                                .clip_ids = ids->clip_ids,
                                .t5_ids = ids->t5_ids,
                                .clip_length = ids->clip_length,
@@ -98,7 +100,7 @@ flux1_status text_encode(flux1_context *c, const flux1_model *m, text_plan *plan
     job.t5_ids = text->t5_ids;
     job.pooled = text->pooled;
     job.embeds = text->embeds;
-    TRY(session_take(c, text_device(c), m, &job.session));
+    TRY(session_take(c, text_device(c), m, job.adapters, &job.session));
     flux1_status st = run_encoder(c, &job, &plan->clip, plan->reserve, TASK_CLIP, p);
     if (st == FLUX1_OK)
         st = run_encoder(c, &job, &plan->t5, plan->reserve, TASK_T5, p);

@@ -37,7 +37,9 @@ typedef struct text_plan {
     stage_plan clip, t5;
     const size_t *reserve; /* [ranks]: bytes for the arena, at least what both need; NULL: each what it needs */
 } text_plan;
-flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const flux1_text *ids, text_plan *out);
+/* adapters: NULL, or those of the requests; they outlive the plan. */
+flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const adapter_set *adapters, const flux1_text *ids,
+                            text_plan *out);
 flux1_status text_encode(flux1_context *c, const flux1_model *m, text_plan *plan, flux1_text *text, progress *p);
 void text_plan_free(text_plan *plan);
 
@@ -54,7 +56,8 @@ typedef struct denoiser {
     dit_job job;
     stage_plan plan;
     session *session;
-    batch_row *rows; /* [batch] that it is open for */
+    adapter_set adapters; /* borrowed */
+    batch_row *rows;      /* [batch] that it is open for */
     bool open;
     float *sigmas;   /* [steps + 1] */
     float *ids;      /* [text rows + tokens, DIT_ID_AXES] */

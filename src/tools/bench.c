@@ -123,7 +123,7 @@ static flux1_status time_task(bench *b, const part *p, const mesh_device *d, tas
 {
     double seconds[REPEATS_MAX];
     flux1_context *c = b->c;
-    TRY(session_take(c, d, b->m, in));
+    TRY(session_take(c, d, b->m, NULL, in));
     flux1_status st = session_reserve(c, *in, p->plan->arena);
     for (int i = 0; st == FLUX1_OK && i < b->repeats; i++) {
         double begin = seconds_now();
@@ -154,7 +154,7 @@ static flux1_status bench_text(bench *b, bool clip_too, bool t5_too)
     flux1_text *text = NULL;
     text_plan plan;
     TRY(text_tokenize(b->m, "a photo", 7, b->r.length, &text, NULL, NULL, &b->c->error));
-    flux1_status st = text_plan_make(b->c, b->m, text, &plan);
+    flux1_status st = text_plan_make(b->c, b->m, NULL, text, &plan);
     if (st == FLUX1_OK) {
         text_job *job = &plan.job;
         if (clip_too)

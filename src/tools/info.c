@@ -112,7 +112,7 @@ static flux1_status describe_request(flux1_context *c, const flux1_model *m, con
     flux1_status st;
     TRY(request_make(c, m, params, &r));
     TRY(text_tokenize(m, "", 0, r.length, &text, NULL, NULL, &c->error));
-    TRY_CLEANUP(text_plan_make(c, m, text, &texts));
+    TRY_CLEANUP(text_plan_make(c, m, NULL, text, &texts));
     TRY_CLEANUP(denoiser_plan(c, m, &r, 1, &denoise));
     TRY_CLEANUP(decoder_plan(c, m, &r, memory_beside(c, &c->device, NULL), &decode));
     describe_plans(w, &r, &texts, &denoise, &decode);

@@ -185,7 +185,7 @@ static flux1_status hear_stage(planner *p, mesh_body *body, void *job, ticker *t
 static flux1_status plan_texts(planner *p, row *r)
 {
     text_plan texts;
-    TRY(text_plan_make(p->shadow, p->model, p->text, &texts));
+    TRY(text_plan_make(p->shadow, p->model, NULL, p->text, &texts));
     r->part[PART_CLIP].moved_by_all = (double)texts.clip.count.exchanged;
     r->part[PART_T5].moved_by_all = (double)texts.t5.count.exchanged;
     flux1_status st = hear_stage(p, clip_body, &texts.job, &texts.job.ticker, &r->part[PART_CLIP], NULL);

@@ -63,7 +63,7 @@ static flux1_status run_encoders(runs *b, int run)
     text_job job = b->text_plan.job;
     job.pooled = b->text->pooled;
     job.embeds = b->text->embeds;
-    TRY(session_take(b->c, text_device(b->c), b->m, &job.session));
+    TRY(session_take(b->c, text_device(b->c), b->m, NULL, &job.session));
     flux1_status st = run_encoder(b, &job, &b->text_plan.clip, TASK_CLIP, CLIP, run);
     if (st == FLUX1_OK)
         st = run_encoder(b, &job, &b->text_plan.t5, TASK_T5, T5, run);
@@ -122,7 +122,7 @@ static flux1_status plan_all(runs *b)
     TRY(text_tokenize(b->m, "a photo", 7, b->r->length, &b->text, NULL, NULL, err));
     TRY(tensor_create(DTYPE_F32, 2, (int64_t[]){1, b->m->clip.hidden}, &b->text->pooled, err));
     TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, b->r->length, b->m->t5.d_model}, &b->text->embeds, err));
-    TRY(text_plan_make(b->c, b->m, b->text, &b->text_plan));
+    TRY(text_plan_make(b->c, b->m, NULL, b->text, &b->text_plan));
     TRY(denoiser_plan(b->c, b->m, b->r, 1, &b->denoiser));
     TRY(decoder_plan(b->c, b->m, b->r, SIZE_MAX, &b->decoder));
     TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, b->denoiser.tokens, b->denoiser.channels}, &b->latent, err));

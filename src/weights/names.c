@@ -28,12 +28,12 @@ static bool number_at(const char **text, int *out)
 }
 
 /* The rest of `name` behind what the pattern covers; NULL if it does not. */
-static const char *cover(const char *pattern, const char *name, int number[NUMBERS_MAX])
+static const char *cover(const char *pattern, bool flat, const char *name, int number[NUMBERS_MAX])
 {
     int count = 0;
     for (; *pattern; pattern++) {
         if (*pattern != '#') {
-            if (*pattern != *name++)
+            if ((flat && *pattern == '.' ? '_' : *pattern) != *name++)
                 return NULL;
         } else if (count == NUMBERS_MAX || !number_at(&name, &number[count++])) {
             return NULL;
@@ -52,14 +52,13 @@ static bool append(char out[NAME_BYTES_MAX], size_t *used, const char *text, siz
     return true;
 }
 
-bool name_matches(const name_row *row, const char *name, int levels, char out[NAME_BYTES_MAX])
+/* The pattern with its numbers, then `rest`. */
+static bool fill_in(const char *pattern, const int number[NUMBERS_MAX], int levels, const char *rest,
+                    char out[NAME_BYTES_MAX])
 {
-    int number[NUMBERS_MAX], next = 0;
+    int next = 0;
     size_t used = 0;
-    const char *rest = cover(row->from, name, number);
-    if (!rest || (*rest && strcmp(rest, ".weight") != 0 && strcmp(rest, ".bias") != 0))
-        return false;
-    for (const char *p = row->to; *p; p++) {
+    for (const char *p = pattern; *p; p++) {
         char digits[16];
         if (*p != '#' && *p != '~') {
             if (!append(out, &used, p, 1))
@@ -72,6 +71,22 @@ bool name_matches(const name_row *row, const char *name, int levels, char out[NA
             return false;
     }
     return append(out, &used, rest, strlen(rest));
+}
+
+bool name_matches(const name_row *row, const char *name, int levels, char out[NAME_BYTES_MAX])
+{
+    int number[NUMBERS_MAX];
+    const char *rest = cover(row->from, false, name, number);
+    if (!rest || (*rest && strcmp(rest, ".weight") != 0 && strcmp(rest, ".bias") != 0))
+        return false;
+    return fill_in(row->to, number, levels, rest, out);
+}
+
+bool name_translates(const char *from, const char *to, bool flat, const char *name, char out[NAME_BYTES_MAX])
+{
+    int number[NUMBERS_MAX];
+    const char *rest = cover(from, flat, name, number);
+    return rest && !*rest && fill_in(to, number, 0, "", out);
 }
 
 int name_levels(const name_map *map, const char *name, int levels)

@@ -44,6 +44,10 @@ const name_map *name_map_of(model_part part);
 /* Whether `row` covers the name. `levels`: for `~`. `out` gets our name. */
 bool name_matches(const name_row *row, const char *name, int levels, char out[NAME_BYTES_MAX]);
 
+/* The same for a layer's name without ".weight", translated from pattern `from` to pattern `to`; in a `flat` name a "_"
+ * stands for each "." of the pattern. */
+bool name_translates(const char *from, const char *to, bool flat, const char *name, char out[NAME_BYTES_MAX]);
+
 /* The number of levels, if the name has a higher one than `levels`. */
 int name_levels(const name_map *map, const char *name, int levels);
 

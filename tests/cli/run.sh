@@ -34,6 +34,26 @@ flux1 generate -m "$packed" -p "a red fox" -o folder.png -S 7 -W 32 -H 32
 [ "$("$PICTURE" folder.png)" = "$("$PICTURE" bfl.png)" ] || fail "files with BFL's names give the folder's picture"
 [ "$("$PICTURE" folder.png)" != "$("$PICTURE" parts.png)" ] || fail "quantised weights give another picture"
 
+# adapters: with a scale, at 0, twice, by a line of JSON, in a file whose name ends like a scale
+lora=$files/lora/kohya.safetensors schnell=$PIPELINES/schnell
+flux1 generate -m "$schnell" -p "a red fox" -o plain.png -S 7 -W 32 -H 32
+flux1 generate -m "$schnell" --lora "$lora:0.5" -p "a red fox" -o lora.png -S 7 -W 32 -H 32
+expect_status 0 "--lora"
+grep -q 'kohya.safetensors: applied 3 of 3 (rank 2, scale 0.5)' ../err || fail "what applies is said: $(cat ../err)"
+[ "$("$PICTURE" plain.png)" != "$("$PICTURE" lora.png)" ] || fail "an adapter gives another picture"
+cp "$lora" "half:0.5"
+flux1 generate -m "$schnell" --lora "half:0.5:0.5" -p "a red fox" -o named.png -S 7 -W 32 -H 32
+[ "$("$PICTURE" named.png)" = "$("$PICTURE" lora.png)" ] || fail "a scale behind a name with a colon"
+flux1 generate -m "$schnell" --lora "half:0.5" -p "a red fox" -o whole.png -S 7 -W 32 -H 32
+grep -q 'scale 1)' ../err || fail "an existing file of that name wins"
+flux1 generate -m "$schnell" --lora "$lora:0.25" --lora "$lora:0.25" -p "a red fox" -o twice.png -S 7 -W 32 -H 32
+grep -c 'applied 3 of 3' ../err | grep -qx 2 || fail "--lora twice"
+printf '{"prompt": "a red fox", "seed": 7, "width": 32, "height": 32, "lora": "%s:0.5", "output": "j-1.png"}\n{"prompt": "a red fox", "seed": 7, "width": 32, "height": 32, "output": "j-2.png"}\n{"prompt": "a red fox", "seed": 7, "width": 32, "height": 32, "lora": ["%s:0.5"], "output": "j-3.png"}\n' "$lora" "$lora" >../lines
+"$FLUX1" generate -q -m "$schnell" --jsonl <../lines >../out 2>../err || fail "lines with adapters: $(cat ../err)"
+[ "$("$PICTURE" j-1.png)" = "$("$PICTURE" lora.png)" ] || fail "a line's adapter"
+[ "$("$PICTURE" j-2.png)" = "$("$PICTURE" plain.png)" ] || fail "the next line is without it"
+[ "$("$PICTURE" j-3.png)" = "$("$PICTURE" lora.png)" ] || fail "an array of adapters"
+
 # a prompt from a file and from standard input; one newline at the end belongs to the file
 printf 'a red fox\n' >prompt.txt
 flux1 generate -m "$tiny" --prompt-file prompt.txt -o file.png -S 7

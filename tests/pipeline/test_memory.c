@@ -74,7 +74,7 @@ static void expect_bytes(size_t held, const stage_plan *plan, const char *what)
 static void held_of_body(flux1_context *c, const flux1_model *m, const stage_plan *plan, mesh_body *body, void *job,
                          session **in, const char *what)
 {
-    assert_int_equal(session_take(c, &c->device, m, in), FLUX1_OK);
+    assert_int_equal(session_take(c, &c->device, m, NULL, in), FLUX1_OK);
     assert_int_equal(mesh_reserve((*in)->mesh, plan->arena, &c->error), FLUX1_OK);
     size_t before = live;
     if (mesh_run((*in)->mesh, body, job, &c->error) != FLUX1_OK)
@@ -89,7 +89,7 @@ static void held_of_texts(flux1_context *c, const flux1_model *m, const char *wh
     flux1_text *text;
     text_plan plan;
     assert_int_equal(text_tokenize(m, "", 0, 16, &text, NULL, NULL, &c->error), FLUX1_OK);
-    assert_int_equal(text_plan_make(c, m, text, &plan), FLUX1_OK);
+    assert_int_equal(text_plan_make(c, m, NULL, text, &plan), FLUX1_OK);
     held_of_body(c, m, &plan.clip, clip_body, &plan.job, &plan.job.session, what);
     held_of_body(c, m, &plan.t5, t5_body, &plan.job, &plan.job.session, what);
     text_plan_free(&plan);
@@ -116,7 +116,7 @@ static void held_of_denoiser(flux1_context *c, const flux1_model *m, const char 
                        .embeds = new_tensor(3, (int64_t[]){1, r.length, m->t5.d_model})};
     batch_row row = {.text = &text, .guidance = 1};
     assert_int_equal(denoiser_plan(c, m, &r, 1, &d), FLUX1_OK);
-    assert_int_equal(session_take(c, &c->device, m, &s), FLUX1_OK); /* there before it counts */
+    assert_int_equal(session_take(c, &c->device, m, NULL, &s), FLUX1_OK); /* there before it counts */
     session_give(c, s);
     size_t before = live;
     if (denoiser_open(&d, &row, NULL, NULL, &opening) != FLUX1_OK)
@@ -420,7 +420,7 @@ static size_t planned_exchange(flux1_context *c, const flux1_model *m, const flu
     decoder vae;
     assert_int_equal(request_make(c, m, params, &r), FLUX1_OK);
     assert_int_equal(text_tokenize(m, "", 0, r.length, &text, NULL, NULL, &c->error), FLUX1_OK);
-    assert_int_equal(text_plan_make(c, m, text, &texts), FLUX1_OK);
+    assert_int_equal(text_plan_make(c, m, NULL, text, &texts), FLUX1_OK);
     assert_int_equal(denoiser_plan(c, m, &r, 1, &dit), FLUX1_OK);
     assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &vae), FLUX1_OK);
     size_t bytes =

@@ -49,7 +49,7 @@ static void run_stage(flux1_context *c, const flux1_model *m, mesh_body *body, v
     if (stage_plan_make(&c->mesh, &c->device, body, job, t, &plan, &err) != FLUX1_OK)
         fail_msg("plan: %s", err.message);
     *t = (ticker){0};
-    if (session_take(c, &c->device, m, in) != FLUX1_OK ||
+    if (session_take(c, &c->device, m, NULL, in) != FLUX1_OK ||
         mesh_reserve((*in)->mesh, plan.arena, &c->error) != FLUX1_OK ||
         mesh_run((*in)->mesh, body, job, &c->error) != FLUX1_OK)
         fail_msg("%s", c->error.message);

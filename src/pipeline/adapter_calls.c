@@ -1,0 +1,41 @@
+/* The public calls for adapters. */
+#include "pipeline/adapter_set.h"
+#include "pipeline/context.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void warn(flux1_context *c, const char *path, const adapter_file *f)
+{
+    if (f->stray_count)
+        context_log(c, FLUX1_LOG_WARNING, "%s: %zu of %zu pairs apply; not %s%s", path, f->applied, f->pairs, f->strays,
+                    f->stray_count > ADAPTER_STRAYS_NAMED ? ", …" : "");
+}
+
+flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model, const char *path, flux1_adapter **out)
+{
+    TRY(context_begin(context));
+    TRY(context_needs(context, out, "out"));
+    *out = NULL;
+    TRY(context_needs(context, model, "model"));
+    TRY(context_needs(context, path, "path"));
+    TRY(adapter_open_for(model, path, out, &context->error));
+    warn(context, path, (*out)->file);
+    return FLUX1_OK;
+}
+
+flux1_status flux1_adapter_get_info(const flux1_adapter *a, flux1_adapter_info *info)
+{
+    if (!a || !info || info->size < offsetof(flux1_adapter_info, reserved))
+        return FLUX1_ERR_ARGUMENT;
+    const adapter_file *f = a->file;
+    flux1_adapter_info all = {.size = info->size,
+                              .pairs = (int)f->pairs,
+                              .applied = (int)f->applied,
+                              .rank_min = (int)f->rank_min,
+                              .rank_max = (int)f->rank_max};
+    memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
+    return FLUX1_OK;
+}
+
+void flux1_adapter_close(flux1_adapter *a) { adapter_leave(a); }

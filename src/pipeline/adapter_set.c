@@ -1,0 +1,62 @@
+#include "pipeline/adapter_set.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+flux1_status adapter_open_for(const struct flux1_model *m, const char *path, struct flux1_adapter **out,
+                              flux1_error *err)
+{
+    static atomic_ullong last;
+    const store *stores[MODEL_PARTS];
+    *out = NULL;
+    for (int c = 0; c < COMPONENTS; c++)
+        stores[component_part((component)c)] = m->store[c];
+    struct flux1_adapter *a = calloc(1, sizeof *a);
+    if (!a || !(a->path = strdup(path))) {
+        free(a);
+        return error_oom(err, sizeof *a, path);
+    }
+    atomic_init(&a->users, 1);
+    a->number = atomic_fetch_add(&last, 1) + 1;
+    a->model = m->source.number;
+    flux1_status st = adapter_open(path, stores, &a->file, err);
+    if (st != FLUX1_OK) {
+        adapter_leave(a);
+        return st;
+    }
+    *out = a;
+    return FLUX1_OK;
+}
+
+void adapter_leave(struct flux1_adapter *a)
+{
+    if (!a || atomic_fetch_sub(&a->users, 1) > 1)
+        return;
+    adapter_close(a->file);
+    free(a->path);
+    free(a);
+}
+
+bool adapter_set_same(const adapter_set *a, const adapter_set *b)
+{
+    bool same = a->count == b->count;
+    for (int i = 0; same && i < a->count; i++)
+        same = a->adapter[i]->number == b->adapter[i]->number && a->scale[i] == b->scale[i];
+    return same;
+}
+
+void adapter_set_change(adapter_set *s, const adapter_set *by)
+{
+    const adapter_set before = *s;
+    *s = by ? *by : (adapter_set){0};
+    for (int i = 0; i < s->count; i++)
+        atomic_fetch_add(&s->adapter[i]->users, 1);
+    for (int i = 0; i < before.count; i++)
+        adapter_leave(before.adapter[i]);
+}
+
+void adapter_set_uses(const adapter_set *s, adapter_use out[ADAPTERS_MAX])
+{
+    for (int i = 0; i < s->count; i++)
+        out[i] = (adapter_use){s->adapter[i]->file, s->scale[i]};
+}

@@ -1,0 +1,172 @@
+#include "weights/adapter_names.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- endings ---- */
+
+static const struct {
+    const char *down, *up;
+} pairs[] = {{".lora_down.weight", ".lora_up.weight"},
+             {".lora_A.weight", ".lora_B.weight"},
+             {".lora_A.default.weight", ".lora_B.default.weight"},
+             {".lora.down.weight", ".lora.up.weight"},
+             {"_lora.down.weight", "_lora.up.weight"},
+             {".lora_linear_layer.down.weight", ".lora_linear_layer.up.weight"},
+             {".down.weight", ".up.weight"}};
+
+static const struct {
+    const char *ending, *kind;
+} others[] = {{".lora_mid.weight", "LoRA with a Tucker core"},
+              {".dora_scale", "DoRA"},
+              {".lora_magnitude_vector", "DoRA"},
+              {".wd_for_diff", "DoRA"},
+              {".hada_w1_a", "LoHa"},
+              {".hada_w1_b", "LoHa"},
+              {".hada_w2_a", "LoHa"},
+              {".hada_w2_b", "LoHa"},
+              {".hada_t1", "LoHa"},
+              {".hada_t2", "LoHa"},
+              {".lokr_w1", "LoKr"},
+              {".lokr_w1_a", "LoKr"},
+              {".lokr_w1_b", "LoKr"},
+              {".lokr_w2", "LoKr"},
+              {".lokr_w2_a", "LoKr"},
+              {".lokr_w2_b", "LoKr"},
+              {".lokr_t2", "LoKr"},
+              {".diff", "full differences of weights"},
+              {".diff_b", "full differences of biases"},
+              {".w_norm", "trained norms"},
+              {".b_norm", "trained norms"},
+              {".set_weight", "replaced weights"},
+              {".reshape_weight", "reshaped weights"},
+              {".lora_B.bias", "LoRA with biases"},
+              {".oft_blocks", "OFT"},
+              {".oft_diag", "OFT"},
+              {".a1.weight", "GLoRA"},
+              {".a2.weight", "GLoRA"},
+              {".b1.weight", "GLoRA"},
+              {".b2.weight", "GLoRA"},
+              {".on_input", "IA3"}};
+
+static bool ends(const char *name, size_t length, const char *ending)
+{
+    const size_t n = strlen(ending);
+    return n < length && memcmp(name + length - n, ending, n) == 0;
+}
+
+adapter_key adapter_key_read(const char *name)
+{
+    const size_t length = strlen(name);
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        if (ends(name, length, pairs[i].down))
+            return (adapter_key){ADAPTER_DOWN, length - strlen(pairs[i].down), pairs[i].up, NULL};
+        if (ends(name, length, pairs[i].up))
+            return (adapter_key){ADAPTER_UP, length - strlen(pairs[i].up), pairs[i].down, NULL};
+    }
+    if (ends(name, length, ".alpha"))
+        return (adapter_key){ADAPTER_ALPHA, length - strlen(".alpha"), NULL, NULL};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (ends(name, length, others[i].ending))
+            return (adapter_key){ADAPTER_OTHER, length - strlen(others[i].ending), NULL, others[i].kind};
+    return (adapter_key){ADAPTER_NONE, length, NULL, NULL};
+}
+
+/* ---- layers ---- */
+
+/* In front of a layer's name; flat: with "_" for each "." of it. The empty one last. */
+static const struct {
+    const char *text;
+    model_part part;
+    bool flat;
+} prefixes[] = {{"lora_unet_", MODEL_TRANSFORMER, true},
+                {"lora_transformer_", MODEL_TRANSFORMER, true},
+                {"lycoris_", MODEL_TRANSFORMER, true},
+                {"lora_te1_", MODEL_CLIP, true},
+                {"lora_te_", MODEL_CLIP, true},
+                {"lora_te2_", MODEL_T5, true}, /* OneTrainer's; SDXL's second CLIP has no layers of T5's names */
+                {"lora_te3_", MODEL_T5, true},
+                {"text_encoders.clip_l.transformer.", MODEL_CLIP, false},
+                {"text_encoders.t5xxl.transformer.", MODEL_T5, false},
+                {"text_encoder_2.", MODEL_T5, false},
+                {"text_encoder.", MODEL_CLIP, false},
+                {"transformer.", MODEL_TRANSFORMER, false},
+                {"diffusion_model.", MODEL_TRANSFORMER, false},
+                {"model.diffusion_model.", MODEL_TRANSFORMER, false},
+                {"base_model.model.", MODEL_TRANSFORMER, false},
+                {"", MODEL_TRANSFORMER, false}};
+
+/* XLabs' processors of attention: 1 is the image's, 2 the prompt's. A single block's takes rows of linear1, and the
+ * whole of linear2. (x-flux: src/flux/modules/layers.py) */
+static const name_row xlabs[] = {
+    {"double_blocks.#.processor.qkv_lora1", "transformer_blocks.#.attn.to_q", 0, 1, 3, NAME_PLAIN},
+    {"double_blocks.#.processor.qkv_lora1", "transformer_blocks.#.attn.to_k", 1, 1, 3, NAME_PLAIN},
+    {"double_blocks.#.processor.qkv_lora1", "transformer_blocks.#.attn.to_v", 2, 1, 3, NAME_PLAIN},
+    {"double_blocks.#.processor.qkv_lora2", "transformer_blocks.#.attn.add_q_proj", 0, 1, 3, NAME_PLAIN},
+    {"double_blocks.#.processor.qkv_lora2", "transformer_blocks.#.attn.add_k_proj", 1, 1, 3, NAME_PLAIN},
+    {"double_blocks.#.processor.qkv_lora2", "transformer_blocks.#.attn.add_v_proj", 2, 1, 3, NAME_PLAIN},
+    {"double_blocks.#.processor.proj_lora1", "transformer_blocks.#.attn.to_out.0", 0, 1, 1, NAME_PLAIN},
+    {"double_blocks.#.processor.proj_lora2", "transformer_blocks.#.attn.to_add_out", 0, 1, 1, NAME_PLAIN},
+    {"single_blocks.#.processor.qkv", "single_transformer_blocks.#.attn.to_q", 0, 1, 3, NAME_PLAIN},
+    {"single_blocks.#.processor.qkv", "single_transformer_blocks.#.attn.to_k", 1, 1, 3, NAME_PLAIN},
+    {"single_blocks.#.processor.qkv", "single_transformer_blocks.#.attn.to_v", 2, 1, 3, NAME_PLAIN},
+    {"single_blocks.#.processor.proj", "single_transformer_blocks.#.proj_out", 0, 1, 1, NAME_PLAIN},
+};
+
+static void add_translated(const name_row *row, size_t rows, bool flat, const char *layer, adapter_targets *out)
+{
+    for (size_t i = 0; i < rows && out->count < ADAPTER_TARGETS_MAX; i++)
+        if (row[i].form != NAME_TALL && row[i].form != NAME_WIDE &&
+            name_translates(row[i].from, row[i].to, flat, layer, out->name[out->count]))
+            out->row[out->count++] = &row[i];
+}
+
+/* By diffusers' own name. */
+static void add_own(const name_map *map, bool flat, const char *layer, adapter_targets *out)
+{
+    for (size_t i = 0; i < map->rows && out->count == 0; i++)
+        if (name_translates(map->row[i].to, map->row[i].to, flat, layer, out->name[0]))
+            out->row[out->count++] = NULL;
+}
+
+void adapter_targets_find(const char *base, size_t length, adapter_targets *out)
+{
+    char name[NAME_BYTES_MAX];
+    out->count = 0;
+    if (length >= sizeof name)
+        return;
+    memcpy(name, base, length);
+    name[length] = '\0';
+    for (size_t i = 0; out->count == 0 && i < sizeof prefixes / sizeof *prefixes; i++) {
+        const size_t n = strlen(prefixes[i].text);
+        if (strncmp(name, prefixes[i].text, n) != 0)
+            continue;
+        const name_map *map = name_map_of(out->part = prefixes[i].part);
+        add_own(map, prefixes[i].flat, name + n, out);
+        if (out->count == 0 && out->part == MODEL_TRANSFORMER) {
+            add_translated(map->row, map->rows, prefixes[i].flat, name + n, out);
+            add_translated(xlabs, sizeof xlabs / sizeof *xlabs, prefixes[i].flat, name + n, out);
+        }
+    }
+}
+
+/* ---- other models ---- */
+
+static const struct {
+    const char *in, *model;
+} strangers[] = {{"down_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)"},
+                 {"up_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)"},
+                 {"input_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)"},
+                 {"output_blocks", "Stable Diffusion (SD 1, SD 2 or SDXL)"},
+                 {"joint_blocks", "Stable Diffusion 3"},
+                 {"to_qkv_mlp_proj", "FLUX.2"},
+                 {"double_stream_modulation", "FLUX.2"},
+                 {"single_stream_modulation", "FLUX.2"}};
+
+const char *adapter_stranger(const char *name)
+{
+    for (size_t i = 0; i < sizeof strangers / sizeof *strangers; i++)
+        if (strstr(name, strangers[i].in))
+            return strangers[i].model;
+    return NULL;
+}

@@ -1,0 +1,35 @@
+"""Small files of adapters for tests/cli: tests/data/files/lora. Usage: lora_files.py tests/data"""
+import os
+import sys
+
+import numpy as np
+from safetensors.numpy import save_file
+
+HIDDEN, RANK, ALPHA = 32, 2, 4  # of the pipeline schnell
+
+
+def pair(rng, key, rows, cols):
+    return {
+        f"{key}.lora_down.weight": (rng.standard_normal((RANK, cols)) / 4).astype(np.float16),
+        f"{key}.lora_up.weight": (rng.standard_normal((rows, RANK)) / 4).astype(np.float16),
+        f"{key}.alpha": np.array(ALPHA, np.float16),
+    }
+
+
+def main(data):
+    folder = os.path.join(data, "files", "lora")
+    os.makedirs(folder, exist_ok=True)
+    rng = np.random.default_rng(1)
+    kohya = {}
+    kohya |= pair(rng, "lora_unet_double_blocks_0_img_attn_qkv", 3 * HIDDEN, HIDDEN)
+    kohya |= pair(rng, "lora_unet_single_blocks_1_linear2", HIDDEN, 5 * HIDDEN)
+    kohya |= pair(rng, "lora_unet_single_blocks_0_linear1", 7 * HIDDEN, HIDDEN)
+    save_file(kohya, os.path.join(folder, "kohya.safetensors"))
+    save_file(pair(rng, "lora_unet_down_blocks_0_attentions_0_proj_in", HIDDEN, HIDDEN),
+              os.path.join(folder, "sd.safetensors"))
+    dora = kohya | {"lora_unet_single_blocks_1_linear2.dora_scale": np.ones((HIDDEN, 1), np.float16)}
+    save_file(dora, os.path.join(folder, "dora.safetensors"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
