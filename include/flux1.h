@@ -211,8 +211,8 @@ FLUX1_API flux1_status flux1_model_get_info(const flux1_model *model,
  * the model again. */
 typedef struct flux1_adapter flux1_adapter;
 
-/* What does not apply is logged. FLUX1_ERR_MODEL: none of them, or a shape is not this model's. FLUX1_ERR_UNSUPPORTED: an
- * adapter of another kind (DoRA, LoHa, LoKr, control LoRA, …). Close it after the last call that uses it, before the
+/* What does not apply is logged. FLUX1_ERR_MODEL: none of them, or a shape is not this model's. FLUX1_ERR_UNSUPPORTED:
+ * an adapter of another kind (DoRA, LoHa, LoKr, control LoRA, …). Close it after the last call that uses it, before the
  * model. */
 FLUX1_API flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model, const char *path,
                                           flux1_adapter **out);
