@@ -36,6 +36,8 @@ foreach(test ${tests})
     set(label allocation)
   elseif(test IN_LIST FLUX1_EXTRA_TESTS OR test MATCHES "^pipeline_matrix_(4x8|rest)")
     set(label extra)
+  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_") # its parts are instrumented in other tests
+    set(label extra)
   elseif(test IN_LIST FLUX1_LONG_TESTS)
     set(label long)
   else()
