@@ -14,7 +14,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { START_SECONDS = 30, FINALIZE_SECONDS = 20, STAGE_BYTES = 1 << 20, RANKS_MAX = 1024, WHO_MAX = 160 };
+enum { START_SECONDS = 30, FINALIZE_SECONDS = 20, RANKS_MAX = 1024, WHO_MAX = 160 };
 enum { TAG_GENERATION = 1 << 22, TAG_KIND = 1 << 20, TAG_FROM = 1 << 10, TAGS = 1 << 23 };
 enum { FRAME_ORDER, FRAME_ABORT, FRAME_VOTE, FRAME_OUTCOME, FRAME_GONE, FRAME_BYE, FRAME_CLOCK };
 enum { CLOCK_TRIPS = 16 };
@@ -81,26 +81,11 @@ struct processes {
     bool alike;         /* all processes have failed to open in the same way: MPI ends as it should */
 };
 
-static const char *variable(const char *name)
-{
-    const char *value = getenv(name);
-    return value && *value ? value : NULL;
-}
-
-static bool several(const char *name) { return variable(name) && strtol(variable(name), NULL, 10) > 1; }
-
-bool processes_launched(void)
-{
-    if (several("OMPI_COMM_WORLD_SIZE") || (variable("PMI_RANK") && several("PMI_SIZE")))
-        return true;
-    /* Slurm's variables alone are also those of a shell within an allocation */
-    return variable("PMIX_RANK") && several(variable("SLURM_STEP_NUM_TASKS") ? "SLURM_STEP_NUM_TASKS" : "SLURM_NTASKS");
-}
-
 int processes_count(const processes *p) { return p->count; }
 int processes_index(const processes *p) { return p->index; }
 const process_info *processes_info(const processes *p, int index) { return &p->info[index]; }
 engine *processes_engine(processes *p) { return p->engine; }
+char *processes_stage(processes *p, int half) { return p->stage[half]; }
 
 void processes_ranks(const processes *p, int index, int ranks, int *first, int *count)
 {
@@ -589,71 +574,6 @@ flux1_status processes_next(processes *p, const void **bytes, size_t *size, flux
     return st;
 }
 
-static flux1_status pass_on(processes *p, char *at, size_t size, exchange out[2], exchange *in, flux1_error *err)
-{
-    int i = p->index;
-    for (int turn = 0; size > 0 && p->count > 1; turn ^= 1) {
-        size_t n = size < STAGE_BYTES ? size : STAGE_BYTES;
-        TRY(engine_wait(p->engine, &out[turn], err));
-        if (i > 0) {
-            engine_receive(p->engine, in, i - 1, processes_tag(p, SPAN_BROADCAST, i - 1, i), p->stage[turn], n);
-            TRY(engine_wait(p->engine, in, err));
-            memcpy(at, p->stage[turn], n);
-        } else {
-            memcpy(p->stage[turn], at, n);
-        }
-        if (i + 1 < p->count)
-            engine_send(p->engine, &out[turn], i + 1, processes_tag(p, SPAN_BROADCAST, i, i + 1), p->stage[turn], n);
-        at += n;
-        size -= n;
-    }
-    TRY(engine_wait(p->engine, &out[0], err));
-    return engine_wait(p->engine, &out[1], err);
-}
-
-/* A chain: each process passes a piece on while it receives the next one. Pieces go through memory of our own, which
- * stays when an order fails. */
-flux1_status processes_broadcast(processes *p, void *bytes, size_t size, flux1_error *err)
-{
-    exchange out[2] = {{0}}, in = {0};
-    flux1_status st = pass_on(p, bytes, size, out, &in, err);
-    engine_forget(p->engine, &out[0]); /* after a failure they may be under way */
-    engine_forget(p->engine, &out[1]);
-    return st;
-}
-
-static flux1_status bring(processes *p, int from, void *bytes, size_t size, exchange *moving, flux1_error *err)
-{
-    char *at = bytes;
-    int tag = processes_tag(p, SPAN_BROADCAST, from, 0);
-    for (int turn = 0; size > 0; turn ^= 1) {
-        size_t n = size < STAGE_BYTES ? size : STAGE_BYTES;
-        TRY(engine_wait(p->engine, &moving[turn], err));
-        if (p->index == from) {
-            memcpy(p->stage[turn], at, n);
-            engine_send(p->engine, &moving[turn], 0, tag, p->stage[turn], n);
-        } else {
-            engine_receive(p->engine, &moving[turn], from, tag, p->stage[turn], n);
-            TRY(engine_wait(p->engine, &moving[turn], err));
-            memcpy(at, p->stage[turn], n);
-        }
-        at += n;
-        size -= n;
-    }
-    TRY(engine_wait(p->engine, &moving[0], err));
-    return engine_wait(p->engine, &moving[1], err);
-}
-
-/* Through memory of our own too, a piece in each half in turn. */
-flux1_status processes_bring(processes *p, int from, void *bytes, size_t size, flux1_error *err)
-{
-    exchange moving[2] = {{0}};
-    flux1_status st = bring(p, from, bytes, size, moving, err);
-    engine_forget(p->engine, &moving[0]);
-    engine_forget(p->engine, &moving[1]);
-    return st;
-}
-
 /* ---- clocks ---- */
 
 static flux1_status ask_clock_locked(processes *p, int index, flux1_error *err)
@@ -750,8 +670,8 @@ static flux1_status make_room(processes *p, flux1_error *err)
     p->left = calloc(n, sizeof *p->left);
     p->expected = calloc(n, sizeof *p->expected);
     p->votes = calloc(n, sizeof *p->votes);
-    p->stage[0] = malloc(STAGE_BYTES);
-    p->stage[1] = malloc(STAGE_BYTES);
+    p->stage[0] = malloc(PROCESSES_STAGE);
+    p->stage[1] = malloc(PROCESSES_STAGE);
     bool ok = p->info && p->left && p->expected && p->votes && p->stage[0] && p->stage[1];
     for (size_t i = 0; ok && i < n; i++)
         ok = (p->votes[i].sent = calloc(n, sizeof *p->votes[i].sent)) != NULL;

@@ -10,6 +10,10 @@ typedef enum span_kind { SPAN_SP, SPAN_TP, SPAN_ALL, SPAN_BROADCAST } span_kind;
 
 engine *processes_engine(processes *p);
 
+/* Memory that is the processes' own: two halves of PROCESSES_STAGE bytes. */
+enum { PROCESSES_STAGE = 1 << 20 };
+char *processes_stage(processes *p, int half);
+
 /* The tag of messages between two ranks of the mesh: another one in an order that follows a failed one, so that nothing
  * that is left over is taken for a new message. */
 int processes_tag(const processes *p, span_kind kind, int from, int to);
