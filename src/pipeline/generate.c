@@ -129,20 +129,29 @@ static flux1_status after_step(run *g, batch *b, int64_t k)
 
 /* A device that runs ahead has the next step before it is done with this one, unless the latent between them is wanted;
  * a preview is decoded beside the next step. */
-static flux1_status run_steps(run *g, batch *b)
+static flux1_status run_ahead(run *g, batch *b)
 {
-    bool ahead = denoiser_runs_ahead(b->denoiser) && !g->dump;
     int64_t waited = 0, steps = g->r[0].steps;
     for (int64_t k = 0; k < steps; k++) {
         TRY(denoiser_submit(b->denoiser, k));
         TRY(show_previews(g, b));
-        bool alone = !ahead || k + 1 == steps || is_previewed(g, k);
+        bool alone = k + 1 == steps || is_previewed(g, k);
         for (; waited < (alone ? k + 1 : k); waited++) {
             TRY(denoiser_wait(b->denoiser, waited));
             TRY(after_step(g, b, waited));
         }
-        if (!ahead)
-            TRY(show_previews(g, b));
+    }
+    return FLUX1_OK;
+}
+
+static flux1_status run_steps(run *g, batch *b)
+{
+    if (denoiser_runs_ahead(b->denoiser) && !g->dump)
+        return run_ahead(g, b);
+    for (int64_t k = 0; k < g->r[0].steps; k++) {
+        TRY(denoiser_step(b->denoiser, k));
+        TRY(after_step(g, b, k));
+        TRY(show_previews(g, b));
     }
     return FLUX1_OK;
 }
