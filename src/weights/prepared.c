@@ -273,14 +273,15 @@ static prepared_writer *make_writer(prepared_folder *f, const prepared_block *bl
     if (prepared_header_make(block, count, description, &w->header, NULL) == FLUX1_OK) {
         prepared_name(w->header.key, name);
         w->path = path_join(f->path, name);
-        w->temporary = w->path ? malloc(strlen(w->path) + sizeof ".tmp") : NULL;
+        const size_t room = w->path ? strlen(w->path) + sizeof ".tmp" : 0;
+        w->temporary = room ? malloc(room) : NULL;
+        if (w->temporary)
+            snprintf(w->temporary, room, "%s.tmp", w->path);
     }
-    if (!w->temporary) {
-        free_writer(w);
-        return NULL;
-    }
-    sprintf(w->temporary, "%s.tmp", w->path);
-    return w;
+    if (w->temporary)
+        return w;
+    free_writer(w);
+    return NULL;
 }
 
 /* The temporary file, ours alone; false without a warning where another process has it. */

@@ -132,9 +132,10 @@ static flux1_status add_item(const mapping *m, const store_raw *raw, const name_
     store_item *item = &m->s->block[m->s->count];
     item->tensor = raw->tensor;
     if (row) {
+        const size_t bytes = strlen(name) + 1;
         void *copy;
-        TRY(store_keep(m->s, strlen(name) + 1, &copy, m->err));
-        item->tensor.name = strcpy(copy, name);
+        TRY(store_keep(m->s, bytes, &copy, m->err));
+        item->tensor.name = memcpy(copy, name, bytes);
         TRY(take_share(m, &item->tensor, row));
         if (row->form == NAME_MATRIX)
             as_matrix(&item->tensor.view);
