@@ -1,5 +1,5 @@
 # Labels for "ctest -L": the time that a test takes, the module that it tests.
-#   quick      a few seconds each; all together under a minute on two cores
+#   quick      a few seconds each; all together about a minute on two cores
 #   long       pipelines against their goldens, the program interrupted at many moments
 #   allocation every allocation fails once
 #   extra      minutes: hosts that fall silent, networks of hosts, blocks of true width, all of the mesh's matrix; not in scripts/check. When one of them last ran, docs/mesh.md tells
