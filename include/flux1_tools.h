@@ -110,6 +110,36 @@ typedef struct flux1_plan_params {
 FLUX1_API void flux1_plan_params_defaults(flux1_plan_params *params);
 FLUX1_API flux1_status flux1_plan_json(flux1_context *context, const flux1_plan_params *params, char **json);
 
+/* Fetches a repository of the Hugging Face hub into the hub's cache on disk, where every program that uses
+ * huggingface_hub finds it. What is there already is not fetched again; a file that was begun is continued. Checksums
+ * are compared before a file counts as there, and the snapshot shows it only when all chosen files are there. The token
+ * is the one in HF_TOKEN or in the hub's file; HF_ENDPOINT, HF_HUB_CACHE, HF_HOME and the environment's proxies are
+ * heeded. JSON, free it with flux1_string_free: {"repository", "revision", "commit", "folder" (the snapshot: a model's
+ * folder), "files", "bytes" (chosen), "blobs_fetched", "bytes_received" (now)}. flux1_cancel stops it,
+ * FLUX1_ERR_CANCELLED; FLUX1_ERR_IO: network, disk, or the hub refuses; FLUX1_ERR_FORMAT: a wrong checksum, or an
+ * answer that is none of the hub's; FLUX1_ERR_LIMIT: no room on the disk; FLUX1_ERR_UNSUPPORTED: there is no libcurl.
+ */
+typedef struct flux1_pull_progress {
+    size_t files, files_done;
+    uint64_t bytes;          /* of all chosen files; 0: not known yet */
+    uint64_t bytes_present;  /* of those, on disk */
+    uint64_t bytes_received; /* by this call */
+    const char *file;        /* one that is being fetched; NULL: none */
+} flux1_pull_progress;
+typedef struct flux1_pull_params {
+    size_t size;
+    const char *repository;   /* "org/name", or "org/name@revision" with a branch, tag or commit */
+    const char *variant;      /* of weights in several variants: "fp16"; NULL: the plain ones */
+    const char *const *files; /* patterns of paths such as "*Q4_0.gguf" or "vae/"; none: what a pipeline needs */
+    size_t file_count;
+    const char *cache_folder; /* NULL: the environment's, else ~/.cache/huggingface/hub */
+    void (*progress)(void *user, const flux1_pull_progress *now); /* on the caller's thread, about ten times a second */
+    void *user;
+    uint64_t reserved[8];
+} flux1_pull_params;
+FLUX1_API void flux1_pull_params_defaults(flux1_pull_params *params);
+FLUX1_API flux1_status flux1_pull_json(flux1_context *context, const flux1_pull_params *params, char **json);
+
 FLUX1_API void flux1_string_free(char *text);
 
 #ifdef __cplusplus

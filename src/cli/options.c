@@ -139,7 +139,7 @@ static bool parse_text(const option_row *row, const char *text, option_value *ou
 
 static bool parse_value(const option_row *row, const char *text, option_value *out)
 {
-    if (out->given && row->kind != OPTION_FLAG && row->kind != OPTION_FILES) {
+    if (out->given && row->kind != OPTION_FLAG && row->kind != OPTION_FILES && row->kind != OPTION_TEXTS) {
         print_error("--%s is given twice", row->name);
         return false;
     }
@@ -148,6 +148,7 @@ static bool parse_value(const option_row *row, const char *text, option_value *o
     switch (row->kind) {
     case OPTION_FLAG: return true;
     case OPTION_TEXT:
+    case OPTION_TEXTS:
     case OPTION_FILE:
     case OPTION_FILES:
     case OPTION_FOLDER: return parse_text(row, text, out);
@@ -178,16 +179,22 @@ bool options_replace(options *o, option_id id, const char *text)
     return parse_value(&option_rows[id], text, &o->values[id]);
 }
 
-bool options_add_lora(options *o, const char *text)
+/* One more value of an option that may be given several times. */
+static bool add_value(options *o, option_id id, const char *text, const char **list, int *count, int most)
 {
-    if (!parse_value(&option_rows[OPT_LORA], text, &o->values[OPT_LORA]))
+    if (!parse_value(&option_rows[id], text, &o->values[id]))
         return false;
-    if (o->loras == LORA_MAX) {
-        print_error("--lora: at most %d", LORA_MAX);
+    if (*count == most) {
+        print_error("--%s: at most %d", option_rows[id].name, most);
         return false;
     }
-    o->lora[o->loras++] = text;
+    list[(*count)++] = text;
     return true;
+}
+
+bool options_add_lora(options *o, const char *text)
+{
+    return add_value(o, OPT_LORA, text, o->lora, &o->loras, LORA_MAX);
 }
 
 /* ---- the whole line
@@ -267,6 +274,15 @@ static bool take_operands(command cmd, int argc, char **argv, options *out)
     return true;
 }
 
+static bool take_value(options *out, int row, const char *text)
+{
+    if (row == OPT_LORA)
+        return options_add_lora(out, text);
+    if (row == OPT_FILE)
+        return add_value(out, OPT_FILE, text, out->pattern, &out->patterns, PATTERN_MAX);
+    return parse_value(&option_rows[row], text, &out->values[row]);
+}
+
 bool options_parse(command cmd, int argc, char **argv, options *out)
 {
     struct option longs[OPTION_COUNT + 1];
@@ -292,8 +308,7 @@ bool options_parse(command cmd, int argc, char **argv, options *out)
                         option_rows[row].name, command_rows[cmd].name);
             return false;
         }
-        if (row == OPT_LORA ? !options_add_lora(out, optarg)
-                            : !parse_value(&option_rows[row], optarg, &out->values[row]))
+        if (!take_value(out, row, optarg))
             return false;
     }
     return take_operands(cmd, argc, argv, out);

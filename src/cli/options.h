@@ -7,13 +7,14 @@
 #include <stdint.h>
 
 /* id, name, what follows the options (NULL: nothing), one line of help */
-#define COMMAND_TABLE(X)                                                                                  \
-    X(GENERATE, "generate", NULL, "make pictures from a prompt")                                          \
-    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                        \
-    X(INFO, "info", "PATH", "describe a pipeline folder: contents, what is missing, memory and work")     \
-    X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")         \
-    X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh") \
-    X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache")
+#define COMMAND_TABLE(X)                                                                                         \
+    X(GENERATE, "generate", NULL, "make pictures from a prompt")                                                 \
+    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                               \
+    X(INFO, "info", "PATH", "describe a pipeline folder: contents, what is missing, memory and work")            \
+    X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")                \
+    X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")        \
+    X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache") \
+    X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")
 
 typedef enum command {
 #define COMMAND_ENUM(id, name, operand, help) COMMAND_##id,
@@ -29,14 +30,16 @@ typedef enum command {
 #define IN_BENCH (1u << COMMAND_BENCH)
 #define IN_PLAN (1u << COMMAND_PLAN)
 #define IN_CACHE (1u << COMMAND_CACHE)
+#define IN_PULL (1u << COMMAND_PULL)
 #define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH | IN_PLAN)
-#define IN_EVERY (IN_ALL | IN_CACHE)
+#define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL)
 #define IN_RUNS (IN_GENERATE | IN_INFO | IN_BENCH)
 #define IN_PROCESSES (IN_GENERATE | IN_BENCH) /* over several processes */
 
 typedef enum option_kind {
     OPTION_FLAG,   /* no argument */
     OPTION_TEXT,   /* any text */
+    OPTION_TEXTS,  /* the same, any number of times */
     OPTION_FILE,   /* text, completed as a file */
     OPTION_FILES,  /* the same, any number of times */
     OPTION_FOLDER, /* text, completed as a folder */
@@ -161,6 +164,14 @@ typedef enum option_kind {
       "more (default: FLUX1_CACHE_DIR from the environment, else nothing is kept)")                                    \
     X(CACHE_SIZE, "cache-size", 0, BYTES, "SIZE", 0, 0, IN_GENERATE | IN_BENCH,                                        \
       "most that --cache may hold; what was used longest ago goes first (default: FLUX1_CACHE_SIZE, else 100G)")       \
+    X(FILE, "file", 0, TEXTS, "PATTERN", 0, 0, IN_PULL,                                                                \
+      "fetch what matches PATTERN, such as '*Q4_0.gguf' or vae/, instead of what a pipeline needs; may be given up "   \
+      "to 64 times")                                                                                                   \
+    X(FILE_VARIANT, "file-variant", 0, TEXT, "NAME", 0, 0, IN_PULL,                                                    \
+      "of weights in several variants fetch NAME, such as fp16, where a folder has it (default: the plain ones)")      \
+    X(CACHE_DIR, "cache-dir", 0, FOLDER, "DIR", 0, 0, IN_PULL,                                                         \
+      "cache to fetch into (default: HF_HUB_CACHE or HF_HOME/hub from the environment, else "                          \
+      "~/.cache/huggingface/hub)")                                                                                     \
     X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_EVERY, "print the result as JSON")                                         \
     X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_EVERY, "no progress and no notes on standard error")                   \
     X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_EVERY, "show this help")
@@ -192,6 +203,7 @@ extern const option_row option_rows[OPTION_COUNT];
 extern const command_row command_rows[COMMAND_COUNT];
 
 #define LORA_MAX 16
+#define PATTERN_MAX 64
 
 /* What the command line says about one option. */
 typedef struct option_value {
@@ -208,6 +220,8 @@ typedef struct options {
     const char *operand;        /* NULL: none given */
     const char *lora[LORA_MAX]; /* of OPTION_FILES there is one */
     int loras;
+    const char *pattern[PATTERN_MAX]; /* --file; of OPTION_TEXTS there is one */
+    int patterns;
 } options;
 
 /* argv[0] is the command's name. On a mistake prints one sentence and returns false: exit status 2. */

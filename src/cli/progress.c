@@ -31,7 +31,7 @@ static void image_prefix(const progress *p, char text[48])
         snprintf(text, 48, "image %d/%d, ", p->image + 1, p->images);
 }
 
-static void duration(double seconds, char text[32])
+void duration(double seconds, char text[32])
 {
     int whole = (int)(seconds + 0.5);
     if (seconds < 10)

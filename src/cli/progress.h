@@ -27,4 +27,7 @@ void progress_end(progress *p, bool finished); /* wipes the line; finished: the 
 
 double monotonic_seconds(void);
 
+/* "3.2 s", "45 s", "3 min 05 s", "2 h 10 min" */
+void duration(double seconds, char text[32]);
+
 #endif

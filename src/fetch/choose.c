@@ -1,0 +1,247 @@
+#include "fetch/choose.h"
+
+#include "base/builder.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SHOWN_NAMES 12 /* of a repository, in a message */
+#define VARIANT_MAX 64
+
+static const char *const folders[] = {"scheduler",   "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
+                                      "transformer", "vae"};
+enum { FOLDERS = sizeof folders / sizeof *folders };
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
+/* ---- names of weights ---- */
+
+/* Length of "-00001-of-00003" at the end of text[0..n); 0 if it does not end so. */
+static size_t shard_suffix(const char *text, size_t n)
+{
+    static const char form[] = "-00001-of-00003";
+    const size_t length = sizeof form - 1;
+    if (n < length)
+        return 0;
+    for (size_t i = 0; i < length; i++) {
+        const char c = text[n - length + i];
+        if (form[i] >= '0' && form[i] <= '9' ? c < '0' || c > '9' : c != form[i])
+            return 0;
+    }
+    return length;
+}
+
+typedef enum weight_kind { NO_WEIGHT, WHOLE, SHARD, INDEX } weight_kind;
+
+/* diffusers' and transformers' names of weights in a folder, with the variant in any of the places where it was ever
+ * put: model.fp16.safetensors, model.fp16-00001-of-00002.safetensors, model-00001-of-00002.fp16.safetensors,
+ * model.safetensors.index.fp16.json. */
+static weight_kind weight_name(const char *name, char variant[VARIANT_MAX])
+{
+    size_t n = strlen(name), shard = 0;
+    weight_kind kind = WHOLE;
+    const char *stem = strncmp(name, "diffusion_pytorch_model", 23) == 0 ? name + 23
+                       : strncmp(name, "model", 5) == 0                  ? name + 5
+                                                                         : NULL;
+    variant[0] = '\0';
+    if (!stem)
+        return NO_WEIGHT;
+    if (strncmp(stem, ".safetensors.index", 18) == 0 && ends_with(name, ".json")) {
+        kind = INDEX;
+        stem += 18;
+        n -= 5;
+    } else if (ends_with(name, ".safetensors"))
+        n -= 12;
+    else
+        return NO_WEIGHT;
+    size_t rest = n - (size_t)(stem - name); /* ".fp16", "-00001-of-00002.fp16", … */
+    if ((shard = shard_suffix(stem, rest)) > 0)
+        rest -= shard;
+    else if (rest >= 15 && (shard = shard_suffix(stem, 15)) > 0) {
+        stem += shard;
+        rest -= shard;
+    }
+    if (rest > 0 && (stem[0] != '.' || rest == 1 || rest > VARIANT_MAX || memchr(stem + 1, '.', rest - 1)))
+        return NO_WEIGHT;
+    if (rest > 0)
+        snprintf(variant, VARIANT_MAX, "%.*s", (int)rest - 1, stem + 1);
+    return kind == WHOLE && shard > 0 ? SHARD : kind;
+}
+
+/* ---- a pipeline's folders ---- */
+
+/* The name in the folder; NULL if the path is not directly in it. */
+static const char *in_folder(const char *path, const char *folder)
+{
+    size_t n = strlen(folder);
+    return strncmp(path, folder, n) == 0 && path[n] == '/' && !strchr(path + n + 1, '/') ? path + n + 1 : NULL;
+}
+
+/* Whether the folder has weights of this kind and variant. */
+static bool has_weights(const listing *l, const char *folder, weight_kind kind, const char *variant)
+{
+    for (size_t i = 0; i < l->count; i++) {
+        char found[VARIANT_MAX];
+        const char *name = in_folder(l->names[i], folder);
+        if (name && weight_name(name, found) == kind && strcmp(found, variant) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void choose_folder(const listing *l, const char *folder, const char *variant, bool *chosen)
+{
+    if (!has_weights(l, folder, WHOLE, variant) && !has_weights(l, folder, INDEX, variant))
+        variant = "";
+    const bool sharded = has_weights(l, folder, INDEX, variant); /* then a whole file beside it is a copy */
+    for (size_t i = 0; i < l->count; i++) {
+        char found[VARIANT_MAX];
+        const char *name = in_folder(l->names[i], folder);
+        weight_kind kind = name ? weight_name(name, found) : NO_WEIGHT;
+        if (kind != NO_WEIGHT)
+            chosen[i] = strcmp(found, variant) == 0 && (kind != WHOLE) == sharded;
+        else if (name)
+            chosen[i] = ends_with(name, ".json") || ends_with(name, ".txt") || ends_with(name, ".model");
+    }
+}
+
+/* ---- other repositories ---- */
+
+static bool is_weights(const char *path) { return ends_with(path, ".safetensors") || ends_with(path, ".gguf"); }
+
+/* Bytes of a path without its ending and shard number: shards of one model agree in them. */
+static size_t set_length(const char *path)
+{
+    size_t n = strlen(path) - strlen(strrchr(path, '.'));
+    return n - shard_suffix(path, n);
+}
+
+static bool same_set(const char *a, const char *b)
+{
+    size_t n = set_length(a);
+    return strcmp(a, b) == 0 ||
+           (n == set_length(b) && strncmp(a, b, n) == 0 && shard_suffix(a, strlen(a) - strlen(strrchr(a, '.'))) > 0);
+}
+
+/* Weights if there is only one choice; false if there are several. */
+static bool choose_only(const listing *l, bool *chosen)
+{
+    const char *first = NULL;
+    for (size_t i = 0; i < l->count; i++) {
+        const char *name = l->names[i];
+        chosen[i] = is_weights(name) || (ends_with(name, ".json") && !strchr(name, '/'));
+        if (is_weights(name) && first && !same_set(first, name))
+            return false;
+        first = is_weights(name) && !first ? name : first;
+    }
+    return first != NULL;
+}
+
+/* ---- messages ---- */
+
+/* "a, b, c and 40 more": weights first. */
+static void add_names(builder *b, const listing *l)
+{
+    size_t shown = 0;
+    for (int weights = 1; weights >= 0; weights--)
+        for (size_t i = 0; i < l->count && shown < SHOWN_NAMES; i++)
+            if (is_weights(l->names[i]) == (weights == 1))
+                builder_format(b, "%s%.150s", shown++ ? ", " : "", l->names[i]);
+    if (l->count > shown)
+        builder_format(b, " and %zu more", l->count - shown);
+}
+
+static flux1_status nothing_chosen(const listing *l, const char *repository, const char *why, flux1_error *err)
+{
+    builder b = {0};
+    char *names;
+    add_names(&b, l);
+    TRY(builder_take(&b, "a message", &names, err));
+    error_set(err, FLUX1_ERR_ARGUMENT, l->count ? "%s: %s; it holds %s" : "%s: %s; it holds no files%s", repository,
+              why, names);
+    free(names);
+    return FLUX1_ERR_ARGUMENT;
+}
+
+static bool matches(const char *path, const char *pattern)
+{
+    char folder[HUB_PATH_MAX + 2];
+    if (ends_with(pattern, "/")) {
+        snprintf(folder, sizeof folder, "%s*", pattern);
+        pattern = folder;
+    }
+    return fnmatch(pattern, path, FNM_NOESCAPE) == 0;
+}
+
+/* Each pattern must match something: a misspelt one would go unnoticed. */
+static flux1_status choose_matching(const listing *l, const char *repository, const char *const *patterns, size_t count,
+                                    bool *chosen, flux1_error *err)
+{
+    for (size_t p = 0; p < count; p++) {
+        bool any = false;
+        for (size_t i = 0; i < l->count; i++)
+            if (matches(l->names[i], patterns[p]))
+                any = chosen[i] = true;
+        if (!any) {
+            char why[400];
+            snprintf(why, sizeof why, "no file of it matches \"%.300s\"", patterns[p]);
+            return nothing_chosen(l, repository, why, err);
+        }
+    }
+    return FLUX1_OK;
+}
+
+static bool has_file(const listing *l, const char *path)
+{
+    for (size_t i = 0; i < l->count; i++)
+        if (strcmp(l->names[i], path) == 0)
+            return true;
+    return false;
+}
+
+/* A variant that no folder has is a mistake. */
+static flux1_status choose_pipeline(const listing *l, const char *repository, const char *variant, bool *chosen,
+                                    flux1_error *err)
+{
+    bool any = !variant;
+    for (size_t i = 0; i < l->count; i++)
+        chosen[i] = strcmp(l->names[i], "model_index.json") == 0;
+    for (int f = 0; f < FOLDERS; f++) {
+        any = any || has_weights(l, folders[f], WHOLE, variant) || has_weights(l, folders[f], INDEX, variant);
+        choose_folder(l, folders[f], variant ? variant : "", chosen);
+    }
+    char why[200];
+    snprintf(why, sizeof why, "none of its folders has weights of the variant \"%.60s\"", variant ? variant : "");
+    return any ? FLUX1_OK : nothing_chosen(l, repository, why, err);
+}
+
+flux1_status choose_files(const listing *l, const char *repository, const char *variant, const char *const *patterns,
+                          size_t pattern_count, bool *chosen, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    size_t count = 0;
+    memset(chosen, 0, l->count * sizeof *chosen);
+    if (pattern_count > 0)
+        st = choose_matching(l, repository, patterns, pattern_count, chosen, err);
+    else if (has_file(l, "model_index.json"))
+        st = choose_pipeline(l, repository, variant, chosen, err);
+    else if (!choose_only(l, chosen))
+        st = nothing_chosen(l, repository,
+                            "it is no pipeline in diffusers' layout, and which of its weights to fetch must be said "
+                            "(file patterns)",
+                            err);
+    if (st != FLUX1_OK)
+        return st;
+    for (size_t i = 0; i < l->count; i++)
+        count += chosen[i];
+    if (count > CHOOSE_FILES_MAX)
+        return error_set(err, FLUX1_ERR_LIMIT, "%s: %zu of its files would be fetched, at most %d can be", repository,
+                         count, CHOOSE_FILES_MAX);
+    return FLUX1_OK;
+}

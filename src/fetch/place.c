@@ -1,0 +1,217 @@
+#include "fetch/place.h"
+
+#include "base/builder.h"
+#include "base/file.h"
+#include "base/units.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+/* malloc'd text in printf's form; NULL when out of memory. */
+static char *text_of(const char *format, const char *a, const char *b, const char *c)
+{
+    builder text = {0};
+    char *out = NULL;
+    builder_format(&text, format, a, b, c);
+    builder_take(&text, "a path", &out, NULL);
+    return out;
+}
+
+flux1_status place_open(const char *root, const hub_name *name, place *out, flux1_error *err)
+{
+    *out = (place){0};
+    if (root)
+        out->root = strdup(root);
+    else
+        TRY(hub_cache_root(&out->root, err));
+    out->repository = out->root ? hub_repository_folder(out->root, name) : NULL;
+    const char *last = out->repository ? strrchr(out->repository, '/') : NULL;
+    out->locks = last ? text_of("%s/.locks%s%s", out->root, last, "") : NULL;
+    if (out->locks)
+        return FLUX1_OK;
+    place_close(out);
+    return error_oom(err, 0, "the cache's paths");
+}
+
+void place_close(place *p)
+{
+    free(p->root);
+    free(p->repository);
+    free(p->locks);
+    *p = (place){0};
+}
+
+/* Makes a folder and those above it; `path` is changed back before the end. */
+static flux1_status make_folders(char *path, flux1_error *err)
+{
+    for (char *slash = path[0] ? path + 1 : path;; slash++) {
+        slash += strcspn(slash, "/");
+        const char kept = *slash;
+        *slash = '\0';
+        bool made = mkdir(path, 0777) == 0 || (errno == EEXIST && file_is_directory(path)) ||
+                    (kept && file_is_directory(path)); /* also above, on a file system that is read-only */
+        flux1_status st = made ? FLUX1_OK : error_io(err, path, "make the folder");
+        *slash = kept;
+        if (st != FLUX1_OK || !kept)
+            return st;
+    }
+}
+
+static flux1_status make_folder_of(const char *folder, const char *name, flux1_error *err)
+{
+    char *path = path_join(folder, name);
+    flux1_status st = path ? make_folders(path, err) : error_oom(err, 0, "a path");
+    free(path);
+    return st;
+}
+
+/* The folder of a file. */
+static flux1_status make_parent(const char *file, flux1_error *err)
+{
+    char *folder = strndup(file, (size_t)(strrchr(file, '/') - file));
+    flux1_status st = folder ? make_folders(folder, err) : error_oom(err, 0, "a path");
+    free(folder);
+    return st;
+}
+
+flux1_status place_make(const place *p, flux1_error *err)
+{
+    TRY(make_folder_of(p->repository, "blobs", err));
+    TRY(make_folder_of(p->repository, "refs", err));
+    TRY(make_folder_of(p->repository, "snapshots", err));
+    return make_folder_of(p->locks, "", err);
+}
+
+flux1_status place_space(const place *p, uint64_t bytes, flux1_error *err)
+{
+    struct statvfs info;
+    char needed[BYTES_TEXT], free_text[BYTES_TEXT];
+    if (statvfs(p->repository, &info) != 0)
+        return error_io(err, p->repository, "ask for free space in");
+    const double available = (double)info.f_bavail * (double)info.f_frsize;
+    if ((double)bytes <= available)
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_LIMIT,
+                     "%s: %s are to be fetched, but only %s are free there; make room, or use another cache folder",
+                     p->root, format_bytes(needed, sizeof needed, (double)bytes),
+                     format_bytes(free_text, sizeof free_text, available));
+}
+
+bool place_etag_valid(const char *etag)
+{
+    size_t n = strlen(etag);
+    return n > 0 && n <= 180 && etag[0] != '.' &&
+           strspn(etag, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-") == n;
+}
+
+char *place_blob(const place *p, const char *etag, const char *ending)
+{
+    return text_of("%s/blobs/%s%s", p->repository, etag, ending);
+}
+
+char *place_snapshot(const place *p, const char *commit)
+{
+    return text_of("%s/snapshots/%s%s", p->repository, commit, "");
+}
+
+flux1_status place_lock(const place *p, const char *etag, int *descriptor, flux1_error *err)
+{
+    struct stat info;
+    char *path = text_of("%s/%s%s", p->locks, etag, ".lock");
+    flux1_status st = FLUX1_OK;
+    *descriptor = -1;
+    if (!path)
+        return error_oom(err, 0, "a path");
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd >= 0)
+        errno = 0; /* it stays so for a lock file that was removed meanwhile: it is asked for again */
+    if (fd < 0)
+        st = error_io(err, path, "open");
+    else if (flock(fd, LOCK_EX | LOCK_NB) == 0 && fstat(fd, &info) == 0 && info.st_nlink > 0)
+        *descriptor = fd;
+    else if (errno != EWOULDBLOCK && errno != EINTR && errno != 0)
+        st = error_io(err, path, "lock");
+    if (*descriptor < 0 && fd >= 0)
+        close(fd);
+    free(path);
+    return st;
+}
+
+void place_unlock(int descriptor)
+{
+    if (descriptor >= 0)
+        close(descriptor);
+}
+
+/* The link's text: out of the folders of the path, of the commit and of snapshots. */
+static char *link_target(const char *path, const char *etag)
+{
+    builder b = {0};
+    char *out;
+    for (; (path = strchr(path, '/')); path++)
+        builder_add(&b, "../");
+    builder_format(&b, "../../blobs/%s", etag);
+    builder_take(&b, "a link", &out, NULL);
+    return out;
+}
+
+/* A new link under another name takes the place of what was there. */
+static flux1_status make_link(const char *target, const char *path, flux1_error *err)
+{
+    char number[24];
+    snprintf(number, sizeof number, "%ld", (long)getpid());
+    char *temporary = text_of("%s.%s%s", path, number, ".tmp");
+    flux1_status st = FLUX1_OK;
+    if (!temporary)
+        return error_oom(err, 0, "a path");
+    unlink(temporary);
+    if (symlink(target, temporary) != 0)
+        st = error_io(err, path, "make a symbolic link at");
+    else if (rename(temporary, path) != 0) {
+        st = error_io(err, path, "make a symbolic link at");
+        unlink(temporary);
+    }
+    free(temporary);
+    return st;
+}
+
+flux1_status place_link(const place *p, const char *commit, const char *path, const char *etag, flux1_error *err)
+{
+    char *snapshot = place_snapshot(p, commit), *target = link_target(path, etag);
+    char *full = snapshot ? path_join(snapshot, path) : NULL;
+    flux1_status st = full && target ? FLUX1_OK : error_oom(err, 0, "a path");
+    if (st == FLUX1_OK)
+        st = make_parent(full, err);
+    if (st == FLUX1_OK)
+        st = make_link(target, full, err);
+    free(full);
+    free(target);
+    free(snapshot);
+    return st;
+}
+
+flux1_status place_reference(const place *p, const char *revision, const char *commit, flux1_error *err)
+{
+    file_writer w = {0};
+    if (strcmp(revision, commit) == 0)
+        return FLUX1_OK;
+    char *path = text_of("%s/refs/%s%s", p->repository, revision, "");
+    if (!path)
+        return error_oom(err, 0, "a path");
+    flux1_status st = make_parent(path, err);
+    if (st == FLUX1_OK)
+        st = file_begin(path, &w, err);
+    if (st == FLUX1_OK) {
+        fputs(commit, w.stream);
+        st = file_commit(&w, err);
+    }
+    free(path);
+    return st;
+}
