@@ -21,7 +21,7 @@ add_executable(picture_info cli/picture_info.c)
 target_link_libraries(picture_info PRIVATE module_image)
 set_target_properties(json_value picture_info PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 set(cli_environment FLUX1=$<TARGET_FILE:flux1> VALUE=$<TARGET_FILE:json_value> PICTURE=$<TARGET_FILE:picture_info> PIPELINES=${FLUX1_TEST_DATA}/pipelines
-                    DOCS=${CMAKE_SOURCE_DIR}/docs DEMO=${CMAKE_SOURCE_DIR}/scripts/demo SHEET=$<TARGET_FILE:contact_sheet> MODELS=${CMAKE_SOURCE_DIR}/models HAS_PLUGIN=${FLUX1_HAS_MPI})
+                    DOCS=${CMAKE_SOURCE_DIR}/docs DEMO=${CMAKE_SOURCE_DIR}/scripts/demo SHEET=$<TARGET_FILE:contact_sheet> MODELS=${CMAKE_SOURCE_DIR}/models HAS_PLUGIN=${FLUX1_HAS_MPI} HAS_PULL=${FLUX1_HAS_PULL})
 foreach(script
     cli/bad_input.sh
     cli/batch.sh
@@ -31,6 +31,7 @@ foreach(script
     cli/mini.sh
     cli/mini_trained.sh
     cli/processes.sh
+    cli/pull.sh
     cli/run.sh
     cli/tokenize.sh
     cli/usage.sh)

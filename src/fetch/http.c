@@ -318,9 +318,8 @@ static void finish(http *h, http_call *c, http_outcome outcome)
 /* Whether asking again could help. */
 static bool passes(CURLcode code)
 {
-    return code != CURLE_URL_MALFORMAT && code != CURLE_UNSUPPORTED_PROTOCOL && code != CURLE_OUT_OF_MEMORY &&
-           code != CURLE_PEER_FAILED_VERIFICATION && code != CURLE_SSL_CACERT_BADFILE &&
-           code != CURLE_COULDNT_RESOLVE_PROXY && code != CURLE_SSL_ISSUER_ERROR;
+    return code != CURLE_URL_MALFORMAT && code != CURLE_OUT_OF_MEMORY && code != CURLE_PEER_FAILED_VERIFICATION &&
+           code != CURLE_SSL_CACERT_BADFILE && code != CURLE_COULDNT_RESOLVE_PROXY && code != CURLE_SSL_ISSUER_ERROR;
 }
 
 static bool busy_code(long code) { return code == 408 || code == 429 || (code >= 500 && code != 501 && code != 505); }

@@ -12,7 +12,8 @@ words (N: this many times since the word was written; without =N: always)
   flip=N        a byte of each large file differs fail=N     HTTP 500
   busy=N        HTTP 429, Retry-After: 1          stall=N    a reply stops after 100000 bytes
   slow          8 MB/s each connection            gated      401 without a token, 403 for another than "good"
-  long, short   Content-Length is 10 more, less   expired=N  the CDN answers 403
+  long, short   Content-Length of the largest file is 10 more, less
+                                                  expired=N  the CDN answers 403
   hostile       the listing has names that lead out of the folder, twice a name, and an empty one
   many          the listing has 100000 more names nolisting  it is no JSON
   nocommit, badetag, othercommit                  headers of metadata are missing or wrong
@@ -20,8 +21,10 @@ words (N: this many times since the word was written; without =N: always)
   renamed       a relative redirect first         downgrade  the redirect leads to ftp
   missing=NAME  that file is 404                  norevision 404s say nothing of their cause
   etag=X        etags end in X                    bare       no X-Linked headers on a redirect but the ETag
+  huge          files have 10^18 bytes, it is said
+The hub is also a proxy for any http address: it answers as itself.
 """
-import hashlib, http.server, json, os, sys, threading, time, urllib.parse
+import functools, hashlib, http.server, json, os, re, sys, threading, time, urllib.parse
 
 root, mode_path, log_path, ports_path = sys.argv[1:5]
 lock = threading.Lock()
@@ -52,14 +55,21 @@ def now(word):
         return counts[word] <= int(mode[word])
 
 
+@functools.lru_cache
 def content(path):
     return open(path, "rb").read()
 
 
-def etag_of(data):
+@functools.lru_cache
+def sha256(path):
+    return hashlib.sha256(content(path)).hexdigest()
+
+
+def etag_of(path):
+    data = content(path)
     end = words().get("etag", "")
     if len(data) >= LARGE:
-        return hashlib.sha256(data).hexdigest() + end
+        return sha256(path) + end
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() + end
 
 
@@ -115,7 +125,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return
             headers["Content_Range"] = "bytes %d-%d/%d" % (begin, end - 1, len(data))
         size = end - begin
-        lie = 10 if now("long") else -10 if now("short") else 0
+        lie = 0 if self.command == "HEAD" or len(data) < 1000000 else 10 if now("long") else -10 if now("short") else 0
         self.send_response(code)
         for key, value in headers.items():
             self.send_header(key.replace("_", "-"), str(value))
@@ -131,10 +141,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.flush()
             time.sleep(60)
             end = begin
-        for at in range(begin, end, 1 << 16):
-            self.wfile.write(data[at:min(at + (1 << 16), end)])
-            if now("slow"):
-                time.sleep((1 << 16) / 8e6)
+        pause = now("slow")
+        for at in range(begin, end, 1 << 18):
+            self.wfile.write(data[at:min(at + (1 << 18), end)])
+            if pause:
+                time.sleep((1 << 18) / 8e6)
         if end - begin < size + lie:
             self.close_connection = True
 
@@ -143,6 +154,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Hub(Handler):
+    def parse_request(self):
+        good = super().parse_request()
+        self.path = re.sub("^http://[^/]*", "", getattr(self, "path", ""))
+        return good
+
     def listing(self, folder):
         names = [os.path.relpath(os.path.join(d, f), folder) for d, _, files in os.walk(folder) for f in files]
         if now("hostile"):
@@ -163,7 +179,7 @@ class Hub(Handler):
         headers = {"X_Repo_Commit": "f" * 40 if now("othercommit") else COMMIT}
         if now("nocommit"):
             headers = {}
-        etag = '"%s"' % ("../../x" if now("badetag") else etag_of(data))
+        etag = '"%s"' % ("../../x" if now("badetag") else etag_of(full))
         if now("loop"):
             return self.reply(302, Location=self.path)
         if now("renamed") and not self.path.startswith("/renamed"):
@@ -173,8 +189,9 @@ class Hub(Handler):
         where = "ftp://127.0.0.1" if now("downgrade") else "http://127.0.0.1:%d" % cdn.server_port
         headers["X_Linked_Etag"] = etag
         if not now("bare"):
-            headers["X_Linked_Size"] = len(data)
-        self.reply(302, b"Found", ETag='"redirect"', Location="%s/%s?signature=s" % (where, urllib.parse.quote(full)), **headers)
+            headers["X_Linked_Size"] = 10**18 if now("huge") else len(data)
+        self.reply(302, b"Found", ETag='"redirect"', Location="%s/%s?signature=s" % (where, urllib.parse.quote(os.path.relpath(full, root))),
+                   **headers)
 
     def do_GET(self):
         self.note()
@@ -206,7 +223,7 @@ class Cdn(Handler):
             return
         if now("expired"):
             return self.reply(403)
-        self.send_file(content(urllib.parse.unquote(self.path.split("?")[0][1:])), ETag='"cdn"')
+        self.send_file(content(os.path.join(root, urllib.parse.unquote(self.path.split("?")[0][1:]))), ETag='"cdn"')
 
 
 hub, cdn = Server(("127.0.0.1", 0), Hub), Server(("127.0.0.1", 0), Cdn)
