@@ -8,6 +8,7 @@ set(FLUX1_LONG_TESTS
   cli_batch
   cli_interrupt
   cli_processes
+  cli_pull
   ops_test_checkops
   pipeline_test_again
   pipeline_test_batch

@@ -51,16 +51,15 @@ bool url_same_origin(const char *a, const char *b)
 
 const char *url_host(const char *url, char *out, size_t room)
 {
-    const char *host = strstr(url, "://");
-    host = host ? host + 3 : "?";
-    size_t n = strcspn(host, "/?#");
-    for (size_t i = 0; i < n; i++)
-        if (host[i] == '@') { /* a name and password in front */
-            host += i + 1;
-            n -= i + 1;
-            i = (size_t)-1;
+    const char *scheme = strstr(url, "://"), *host = scheme ? scheme + 3 : "";
+    int n = (int)strcspn(host, "/?#");
+    for (int i = n - 1; i > 0; i--)
+        if (host[i - 1] == '@') { /* a name and password in front */
+            host += i;
+            n -= i;
+            break;
         }
-    snprintf(out, room, "%.*s", (int)(n < 200 ? n : 200), host);
+    snprintf(out, room, "%.*s", n ? n : 1, n ? host : "?");
     return out;
 }
 
