@@ -129,10 +129,11 @@ static bool same_set(const char *a, const char *b)
            (n == set_length(b) && strncmp(a, b, n) == 0 && shard_suffix(a, strlen(a) - strlen(strrchr(a, '.'))) > 0);
 }
 
-/* Weights if there is only one choice; false if there are several. */
-static bool choose_only(const listing *l, bool *chosen)
+/* Weights if there is only one choice; otherwise *why says what is wrong. */
+static bool choose_only(const listing *l, bool *chosen, const char **why)
 {
     const char *first = NULL;
+    *why = "it is no pipeline in diffusers' layout, and which of its weights to fetch must be said (file patterns)";
     for (size_t i = 0; i < l->count; i++) {
         const char *name = l->names[i];
         chosen[i] = is_weights(name) || (ends_with(name, ".json") && !strchr(name, '/'));
@@ -140,6 +141,7 @@ static bool choose_only(const listing *l, bool *chosen)
             return false;
         first = is_weights(name) && !first ? name : first;
     }
+    *why = "it has no weights (safetensors or GGUF)";
     return first != NULL;
 }
 
@@ -225,17 +227,15 @@ flux1_status choose_files(const listing *l, const char *repository, const char *
                           size_t pattern_count, bool *chosen, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
+    const char *why;
     size_t count = 0;
     memset(chosen, 0, l->count * sizeof *chosen);
     if (pattern_count > 0)
         st = choose_matching(l, repository, patterns, pattern_count, chosen, err);
     else if (has_file(l, "model_index.json"))
         st = choose_pipeline(l, repository, variant, chosen, err);
-    else if (!choose_only(l, chosen))
-        st = nothing_chosen(l, repository,
-                            "it is no pipeline in diffusers' layout, and which of its weights to fetch must be said "
-                            "(file patterns)",
-                            err);
+    else if (!choose_only(l, chosen, &why))
+        st = nothing_chosen(l, repository, why, err);
     if (st != FLUX1_OK)
         return st;
     for (size_t i = 0; i < l->count; i++)

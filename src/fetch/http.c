@@ -180,6 +180,18 @@ static void keep_header(http_reply *reply, const char *line, size_t length)
 
 static bool is_success(const http_call *c) { return c->reply.code >= 200 && c->reply.code < 300; }
 
+/* Before a reply. What the hub said of a file in front of a redirect within it stays: not all servers repeat it. */
+static void reset_reply(http_call *c)
+{
+    const http_reply before = c->reply;
+    c->reply = (http_reply){.length = -1, .from = -1, .total = -1, .linked_size = -1};
+    if (!c->stay || c->redirects == 0)
+        return;
+    c->reply.linked_size = before.linked_size;
+    memcpy(c->reply.linked_etag, before.linked_etag, sizeof before.linked_etag);
+    memcpy(c->reply.commit, before.commit, sizeof before.commit);
+}
+
 /* Once a good reply; false stops the call. */
 static bool begin_body(http_call *c)
 {
@@ -196,7 +208,7 @@ static size_t on_header(char *line, size_t one, size_t length, void *user)
     (void)one;
     if (length >= 5 && memcmp(line, "HTTP/", 5) == 0) { /* of the last reply, should there be several */
         const char *code = memchr(line, ' ', length);
-        c->reply = (http_reply){.length = -1, .from = -1, .total = -1, .linked_size = -1};
+        reset_reply(c);
         if (code && line + length - code >= 4)
             c->reply.code = (long)parse_size(code + 1, 3);
     } else
@@ -279,7 +291,7 @@ static bool send_call(http *h, http_call *c)
     c->moved = c->stopped = c->begun = false;
     c->detail[0] = '\0';
     c->refused_bytes = 0;
-    c->reply = (http_reply){.length = -1, .from = -1, .total = -1, .linked_size = -1};
+    reset_reply(c);
     c->easy = lib->curl_easy_init();
     if (!c->easy || !set_headers(lib, c))
         return false;

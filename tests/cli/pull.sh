@@ -71,7 +71,6 @@ whole() { # cache, what: every file of the tree is there, and no other one
     [ "$(cat "$1/models--org--flux/refs/main")" = $commit ] || fail "$2: refs/main does not hold the commit"
     [ -z "$(find "$1" -name '*.incomplete' -o -name '*.tmp')" ] || fail "$2: left unfinished files"
 }
-stamp() { [ -z "${PULL_TIMES:-}" ] || echo "$(date +%s.%N | cut -c6-14) $*"; }
 pull() { # cache, what, further arguments: succeeds, and everything is there
     cache=$1 what=$2
     shift 2
@@ -81,7 +80,7 @@ pull() { # cache, what, further arguments: succeeds, and everything is there
     rm -rf "$cache"
 }
 fails() { # what, pattern, arguments: one sentence at the end, and no snapshot
-    what=$1 pattern=$2; stamp $what
+    what=$1 pattern=$2
     shift 2
     rm -rf cache
     flux1 pull --cache-dir cache "$@"
@@ -162,7 +161,7 @@ refused 2 'needs a repository' pull
 
 # ---- servers that differ ----
 for mode_words in noranges direct "direct noranges" renamed bare "bare noranges" "renamed direct"; do
-    words $mode_words; stamp $mode_words
+    words $mode_words
     pull cache "$mode_words"
 done
 words ""
@@ -170,7 +169,7 @@ HF_ENDPOINT=http://hub.test/ http_proxy=http://127.0.0.1:$hub_port no_proxy=127.
 
 # ---- what passes ----
 for mode_words in drop=6 "drop=3 noranges" fail=2 busy=1 long=2 flip=1 expired=2 short=1; do
-    words $mode_words; stamp $mode_words
+    words $mode_words
     pull cache "$mode_words"
 done
 words stall=1
@@ -229,6 +228,16 @@ words huge
 fails "no room" 'are to be fetched, but only .* are free' org/flux
 words fail
 fails "HTTP 500" 'HTTP 500' org/flux
+words ""
+echo x >file
+flux1 pull org/one --cache-dir file
+expect_status 1 "a file in place of the cache's folder"
+grep -q 'file.*cannot make the folder' ../err || fail "a file in place of the cache's folder: no sentence"
+(ulimit -f 20000 && exec "$FLUX1" pull org/flux --cache-dir cache) >../out 2>../err
+status=$?
+expect_status 1 "a disk that is full"
+grep -q 'incomplete: cannot write: .*; what has come stays' ../err || fail "a disk that is full: no sentence"
+rm -rf cache file
 HF_HUB_OFFLINE=1 refused 2 'HF_HUB_OFFLINE' pull org/one
 HF_ENDPOINT=ftp://x refused 2 'HF_ENDPOINT is "ftp://x"' pull org/one
 words ""
@@ -245,6 +254,14 @@ size=$(wc -c <"$unfinished")
 cmp -s -n "$size" "$unfinished" "$original/$big" || fail "kill -9: the unfinished file is not the beginning of the whole one"
 [ ! -e "cache/models--org--flux/refs/main" ] && [ -z "$(ls cache/models--org--flux/snapshots)" ] || fail "kill -9: left a snapshot"
 words ""
+if "$python" -c 'import huggingface_hub' 2>/dev/null; then # it goes on from there too
+    cp -r cache theirs
+    HF_HUB_DISABLE_PROGRESS_BARS=1 HF_HUB_CACHE=theirs "$python" -c 'import sys, huggingface_hub as h; h.hf_hub_download("org/flux", sys.argv[1])' $big 2>../err ||
+        fail "huggingface_hub does not go on"
+    cmp -s "theirs/models--org--flux/snapshots/$commit/$big" "$original/$big" || fail "huggingface_hub goes on wrongly"
+    grep "$big" "$log" | grep -q "bytes=$size-" || fail "huggingface_hub begins anew"
+    words ""
+fi
 pull cache "after kill -9"
 grep "$big" "$log" | grep -q "bytes=$size-" || fail "after kill -9: not continued from $size"
 grep "$big" "$log" | grep -q "bytes=0-" && fail "after kill -9: began anew"

@@ -144,9 +144,7 @@ static void one_file_or_one_set_of_shards_needs_no_pattern(void **state)
     CHECK(two, NULL, NULL,
           "o/n: it is no pipeline in diffusers' layout, and which of its weights to fetch must be said (file "
           "patterns); it holds flux1-dev-Q4_0.gguf, flux1-dev-Q8_0.gguf, README.md");
-    CHECK(none, NULL, NULL,
-          "o/n: it is no pipeline in diffusers' layout, and which of its weights to fetch must be said (file "
-          "patterns); it holds README.md");
+    CHECK(none, NULL, NULL, "o/n: it has no weights (safetensors or GGUF); it holds README.md");
 }
 
 static void a_listing_keeps_valid_names_once(void **state)

@@ -22,6 +22,7 @@ static void what_gives_back_takes_null(void **state)
 {
     (void)state;
     flux1_bench_params_defaults(NULL);
+    flux1_pull_params_defaults(NULL);
     flux1_tokens_free(NULL);
     flux1_tokenizer_close(NULL);
     flux1_string_free(NULL);
@@ -135,6 +136,40 @@ static void the_cache(void **state)
     flux1_context_destroy(c);
 }
 
+/* Nothing is asked of a server here. */
+static void pulling(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    flux1_pull_params params;
+    const char *patterns[] = {"x", NULL};
+    char *json = MARK;
+    flux1_pull_params_defaults(&params);
+    assert_int_equal(flux1_pull_json(NULL, &params, &json), FLUX1_ERR_ARGUMENT);
+    UNTOUCHED(json);
+    REFUSED(c, flux1_pull_json(c, &params, &json)); /* no repository */
+    EMPTIED(json);
+    params.repository = "org/name";
+    REFUSED(c, flux1_pull_json(c, &params, NULL));
+    REFUSED(c, flux1_pull_json(c, NULL, &json));
+    EMPTIED(json);
+    params.file_count = 2;
+    REFUSED(c, flux1_pull_json(c, &params, &json));
+    EMPTIED(json);
+    params.files = patterns;
+    REFUSED(c, flux1_pull_json(c, &params, &json));
+    EMPTIED(json);
+    params.file_count = 0;
+    params.size = 8;
+    REFUSED(c, flux1_pull_json(c, &params, &json));
+    EMPTIED(json);
+    params.size = sizeof params;
+    params.repository = "../name";
+    REFUSED(c, flux1_pull_json(c, &params, &json));
+    EMPTIED(json);
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +177,7 @@ int main(void)
         cmocka_unit_test(tokenizers),
         cmocka_unit_test(the_cache),
         cmocka_unit_test(descriptions),
+        cmocka_unit_test(pulling),
         cmocka_unit_test(a_context_that_could_not_be_created_plans_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
