@@ -21,7 +21,7 @@ words (N: this many times since the word was written; without =N: always)
   renamed       a relative redirect first         downgrade  the redirect leads to ftp
   missing=NAME  that file is 404                  norevision 404s say nothing of their cause
   etag=X        etags end in X                    bare       no X-Linked headers on a redirect but the ETag
-  huge          files have 10^18 bytes, it is said
+  huge          files have 10^18 bytes, it is said late       HEAD is answered, GET is sent on to the CDN
 The hub is also a proxy for any http address: it answers as itself.
 """
 import functools, hashlib, http.server, json, os, re, sys, threading, time, urllib.parse
@@ -184,7 +184,7 @@ class Hub(Handler):
             return self.reply(302, Location=self.path)
         if now("renamed") and not self.path.startswith("/renamed"):
             return self.reply(307, Location="/renamed" + self.path)
-        if len(data) < LARGE or now("direct"):
+        if len(data) < LARGE or now("direct") or (now("late") and self.command == "HEAD"):
             return self.send_file(data, ETag=etag, **headers)
         where = "ftp://127.0.0.1" if now("downgrade") else "http://127.0.0.1:%d" % cdn.server_port
         headers["X_Linked_Etag"] = etag

@@ -196,6 +196,11 @@ fails "gated, no token" "HTTP 401: Access to model x is restricted.*$HF_ENDPOINT
 HF_TOKEN=bad fails "gated, another token" "the token from HF_TOKEN does not give access \(HTTP 403.*$HF_ENDPOINT/org/flux" org/flux
 HF_TOKEN=good pull cache "gated, with a token"
 grep -q 'cdn.*Bearer' "$log" && fail "the token went to another server"
+words gated late
+HF_TOKEN=good pull cache "gated, and redirected later"
+grep -q 'cdn GET.*Bearer' "$log" && fail "the token was redirected to another server"
+grep -q 'cdn GET' "$log" || fail "nothing was redirected later"
+words gated
 mkdir -p "$HF_HOME"
 echo good >"$HF_HOME/token"
 pull cache "gated, with a token in the hub's file"
