@@ -187,7 +187,10 @@ static flux1_status take_t5_s_tokenizers(job *j)
     snprintf(above, sizeof above, "%s/..", t5);
     if (!realpath(above, real) || !search_has_tokenizers(real))
         return FLUX1_OK;
-    return (j->out->tokenizers = strdup(real)) ? FLUX1_OK : error_oom(j->err, 0, "a path");
+    if (!(j->out->tokenizers = strdup(real)))
+        return error_oom(j->err, 0, "a path");
+    notes_add(&j->out->notes, FLUX1_LOG_INFO, "tokenizers: %s (where T5 is)", real);
+    return FLUX1_OK;
 }
 
 static flux1_status look_for_tokenizers(job *j)
@@ -246,6 +249,23 @@ flux1_status locate(const model_paths *named, located *out, flux1_error *err)
     if (st == FLUX1_OK && out->notes.failed)
         return error_oom(err, 0, "a note");
     return st;
+}
+
+flux1_status locate_tokenizers(const model_paths *named, located *out, flux1_error *err)
+{
+    job j = {.named = named, .out = out, .search = {.notes = &out->notes}, .err = err};
+    *out = (located){0};
+    flux1_status st = locate_model(&j);
+    if (st == FLUX1_OK)
+        st = locate_part(&j, COMPONENT_DIT);
+    if (st == FLUX1_OK)
+        st = locate_named_tokenizers(&j);
+    list_given(&j);
+    if (st == FLUX1_OK && j.given_count && !(out->model && (file_is_directory(out->model) || !file_exists(out->model))))
+        st = look_for_tokenizers(&j);
+    search_end(&j.search);
+    free(j.folder);
+    return st == FLUX1_OK && out->notes.failed ? error_oom(err, 0, "a note") : st;
 }
 
 model_paths located_paths(const located *l)

@@ -18,6 +18,9 @@ typedef struct located {
  * named returns. Parts that are nowhere are `missing`, and folder_open_parts will say so. located_free in any case. */
 flux1_status locate(const model_paths *named, located *out, flux1_error *err);
 
+/* The same for the model, its transformer and its tokenizers alone: nothing else is looked for. */
+flux1_status locate_tokenizers(const model_paths *named, located *out, flux1_error *err);
+
 /* For folder_open_parts; as long as `l`. */
 model_paths located_paths(const located *l);
 
@@ -26,12 +29,6 @@ void locate_advise(const located *l, flux1_error *err);
 
 /* Notes the tensors of the parts' files that belong to no part. FLUX1_ERR_MEMORY. */
 flux1_status locate_strays(located *l, flux1_error *err);
-
-/* The file of an adapter: `name` if there is such a file; else the file of that name (or with .safetensors behind it)
- * in the folders loras beside the model's files, or in FLUX1_PATH; else org/name in Hugging Face's cache, if it holds
- * one file of weights. *path is malloc'd; a name that stands for nothing stays as it is. FLUX1_ERR_MODEL,
- * FLUX1_ERR_MEMORY. */
-flux1_status locate_adapter(const model_source *model, const char *name, char **path, flux1_error *err);
 
 void located_free(located *l);
 

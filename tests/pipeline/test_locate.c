@@ -4,6 +4,7 @@
 #include "support/true_layout.h"
 
 #include "base/file.h"
+#include "pipeline/adapter_place.h"
 #include "pipeline/locate.h"
 
 #include <limits.h>
@@ -371,6 +372,48 @@ static void repositories_of_single_files_are_searched(void **state)
             "flux1 pull org/gguf --file flux1-Q4.safetensors");
 }
 
+/* ---- adapters ---- */
+
+static void is_adapter(const model_source *model, const char *name, const char *file)
+{
+    char *path;
+    flux1_error err = {0};
+    if (adapter_place(model, name, &path, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    is_at(path, file);
+    free(path);
+}
+
+static void adapters_are_found_by_name(void **state)
+{
+    (void)state;
+    static model_source model;
+    flux1_error err = {0};
+    char *path;
+    put("ui/models/loras/flux/style.safetensors", "x");
+    put("ui/models/unet/x.gguf", "x");
+    put("more/other.safetensors", "x");
+    snprintf(model.part[COMPONENT_DIT], FOLDER_PATH_MAX, "%s", at("ui/models/unet/x.gguf"));
+    is_adapter(&model, "style", "ui/models/loras/flux/style.safetensors");
+    is_adapter(&model, "style.safetensors", "ui/models/loras/flux/style.safetensors");
+    is_adapter(&model, "flux/style", "ui/models/loras/flux/style.safetensors");
+    setenv("FLUX1_PATH", at("more"), 1);
+    is_adapter(&model, "other", "more/other.safetensors");
+    cached("org--lora", "one.safetensors", at("more/other.safetensors"));
+    is_adapter(&model, "org/lora", "more/other.safetensors");
+    cached("org--lora", "two.safetensors", at("more/other.safetensors"));
+    assert_int_equal(adapter_place(&model, "org/lora", &path, &err), FLUX1_ERR_MODEL);
+    assert_non_null(strstr(err.message, "name one of them: org/lora/one.safetensors, org/lora/two.safetensors"));
+    is_adapter(&model, "org/lora/two.safetensors", "more/other.safetensors");
+    assert_int_equal(adapter_place(&model, "nowhere", &path, &err), FLUX1_OK);
+    assert_string_equal(path, "nowhere");
+    free(path);
+    assert_int_equal(chdir(at("more/")), 0);
+    put("more/style", "x"); /* an existing file of that name wins */
+    is_adapter(&model, "style", "more/style");
+    assert_int_equal(chdir("/"), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -385,6 +428,7 @@ int main(void)
         TEST(names_of_repositories_are_found_in_the_cache),
         TEST(a_folder_here_wins_over_the_cache),
         TEST(unfinished_downloads_are_named),
+        TEST(adapters_are_found_by_name),
         TEST(repositories_of_single_files_are_searched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
