@@ -133,7 +133,11 @@ void help_man_page(void)
          "mpirun \\-\\-hostfile hosts \\-n 8 flux1 generate \\-p \"a red fox\" \\-\\-mesh 2x4\n.fi\n"
          "The last two do the same, but mpirun alone may not end when a host is gone. A process that is killed is "
          "noticed at once, a host that is silent\nafter 20 seconds; hosts have 60 seconds to start.");
-    puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\npipeline folder to use where none is named.\n.TP\n.B FLUX1_MODELS\n"
+    puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\nmodel to use where none is named.\n.TP\n.B FLUX1_PATH\n"
+         "folders, with colons between them, in which parts of a model and adapters are looked for that do not lie "
+         "beside it; also ComfyUI's folder, or the models in it.\n.TP\n.B HF_HUB_CACHE, HF_HOME\n"
+         "Hugging Face's cache, or the folder in which it is hub (default: ~/.cache/huggingface/hub).\n.TP\n.B "
+         "FLUX1_MODELS\n"
          "folder in which the mini model lies, \"\" for none (default: ../models or ../share/flux1/models beside the "
          "program, or models in the source tree).\n.TP\n.B FLUX1_CACHE_DIR\nfolder for prepared weights where "
          "\\-\\-cache names none.\n.TP\n.B FLUX1_CACHE_SIZE\nmost that it may hold, such as 80G.");

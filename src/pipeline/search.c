@@ -2,6 +2,7 @@
 
 #include "base/builder.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/listing.h"
 #include "weights/safetensors.h"
@@ -18,10 +19,10 @@
 #define SKIPPED_MAX 5  /* files that are named as unreadable; the rest are counted */
 #define OTHERS_MAX 3   /* files beside the best one that are named */
 
-/* A file of weights and what it holds. */
+/* A file, and what it holds if it is one of weights. */
 typedef struct looked {
-    uint64_t device, inode;
-    bool holds[COMPONENTS];
+    uint64_t key[2]; /* device and inode; 0, 0 in a free place */
+    bool weights, holds[COMPONENTS];
 } looked;
 
 /* One that fits. */
@@ -86,34 +87,67 @@ static flux1_status look_at(search *s, const char *path, looked *out, flux1_erro
     return FLUX1_OK;
 }
 
-/* *out: what the file holds, NULL if it is no file of weights. Each file is looked at once. */
-static flux1_status look(search *s, const char *path, const looked **out, flux1_error *err)
+/* ---- each file once ---- */
+
+/* Where the file is in the table, or belongs. */
+static looked *place_of(const search *s, const uint64_t key[2])
+{
+    size_t i = (size_t)hash_bytes(key, 2 * sizeof key[0]) & (s->room - 1);
+    while ((s->looked[i].key[0] || s->looked[i].key[1]) && memcmp(s->looked[i].key, key, sizeof s->looked[i].key) != 0)
+        i = (i + 1) & (s->room - 1);
+    return &s->looked[i];
+}
+
+/* The table is at most half full. */
+static flux1_status make_room(search *s, flux1_error *err)
+{
+    if (2 * s->looked_count < s->room)
+        return FLUX1_OK;
+    const search before = *s;
+    const size_t room = before.room ? 2 * before.room : 256;
+    looked *table = calloc(room, sizeof *table);
+    if (!table)
+        return error_oom(err, room * sizeof *table, "the files that were looked at");
+    s->looked = table;
+    s->room = room;
+    for (size_t i = 0; i < before.room; i++)
+        if (before.looked[i].key[0] || before.looked[i].key[1])
+            *place_of(s, before.looked[i].key) = before.looked[i];
+    free(before.looked);
+    return FLUX1_OK;
+}
+
+static flux1_status look_first(search *s, const char *path, bool there, looked *l, flux1_error *err)
+{
+    const bool named = ends_with(path, ".safetensors") || ends_with(path, ".gguf");
+    l->weights = s->weights < FILES_MAX && (named || (there && like_weights(path)));
+    if (!l->weights)
+        return FLUX1_OK;
+    if (++s->weights == FILES_MAX)
+        notes_add(s->notes, FLUX1_LOG_WARNING, "the search ends after %d files of weights; name the parts", FILES_MAX);
+    if (there)
+        return look_at(s, path, l, err);
+    skip_link(s, path);
+    return FLUX1_OK;
+}
+
+/* *holds: whether the file is one of weights that holds the part. */
+static flux1_status look(search *s, component c, const char *path, bool *holds, flux1_error *err)
 {
     struct stat info;
-    const bool there = stat(path, &info) == 0, named = ends_with(path, ".safetensors") || ends_with(path, ".gguf");
-    *out = NULL;
-    if (!there && lstat(path, &info) != 0)
+    const bool there = stat(path, &info) == 0;
+    *holds = false;
+    if ((!there && lstat(path, &info) != 0) || (there && !S_ISREG(info.st_mode)))
         return FLUX1_OK;
-    for (size_t i = 0; i < s->looked_count; i++)
-        if (s->looked[i].device == (uint64_t)info.st_dev && s->looked[i].inode == (uint64_t)info.st_ino) {
-            *out = &s->looked[i];
-            return FLUX1_OK;
-        }
-    if ((there && !S_ISREG(info.st_mode)) || s->looked_count == FILES_MAX || !(named || like_weights(path)))
-        return FLUX1_OK;
-    looked *larger = realloc(s->looked, (s->looked_count + 1) * sizeof *larger);
-    if (!larger)
-        return error_oom(err, (s->looked_count + 1) * sizeof *larger, "the files that were looked at");
-    s->looked = larger;
-    looked *l = &s->looked[s->looked_count++];
-    *l = (looked){.device = (uint64_t)info.st_dev, .inode = (uint64_t)info.st_ino};
-    if (there)
-        TRY(look_at(s, path, l, err));
-    else
-        skip_link(s, path);
-    if (s->looked_count == FILES_MAX)
-        notes_add(s->notes, FLUX1_LOG_WARNING, "the search ends after %d files of weights; name the parts", FILES_MAX);
-    *out = l;
+    const uint64_t key[2] = {(uint64_t)info.st_dev, (uint64_t)info.st_ino};
+    TRY(make_room(s, err));
+    looked *l = place_of(s, key);
+    if (!l->key[0] && !l->key[1]) {
+        memcpy(l->key, key, sizeof key);
+        s->looked_count++;
+        TRY(look_first(s, path, there, l, err));
+    }
+    *holds = l->weights && l->holds[c];
     return FLUX1_OK;
 }
 
@@ -215,7 +249,7 @@ static flux1_status consider_folder(choice *r, const char *folder, int depth);
 
 static flux1_status consider_entry(choice *r, const char *folder, const char *name, int depth)
 {
-    const looked *l;
+    bool holds;
     char *path = path_join(folder, name);
     if (!path)
         return error_oom(r->err, 0, "a path");
@@ -228,8 +262,8 @@ static flux1_status consider_entry(choice *r, const char *folder, const char *na
         else if (st == FLUX1_OK && depth > 0 && !places_know(name)) /* those are places themselves */
             st = consider_folder(r, path, depth - 1);
     } else {
-        st = look(r->s, path, &l, r->err);
-        if (st == FLUX1_OK && l && l->holds[r->c])
+        st = look(r->s, r->c, path, &holds, r->err);
+        if (st == FLUX1_OK && holds)
             return consider(r, path);
     }
     free(path);
@@ -327,11 +361,7 @@ flux1_status search_part(search *s, component c, const places *p, char **path, f
 
 flux1_status search_file(search *s, component c, const char *file, bool *holds, flux1_error *err)
 {
-    const looked *l;
-    *holds = false;
-    TRY(look(s, file, &l, err));
-    *holds = l && l->holds[c];
-    return FLUX1_OK;
+    return look(s, c, file, holds, err);
 }
 
 /* ---- tokenizers ---- */
@@ -385,5 +415,5 @@ void search_end(search *s)
         notes_add(s->notes, FLUX1_LOG_WARNING, "skipped: %zu more files", s->skipped - SKIPPED_MAX);
     free(s->looked);
     s->looked = NULL;
-    s->looked_count = 0;
+    s->looked_count = s->room = 0;
 }

@@ -11,8 +11,9 @@
 typedef struct search {
     notes *notes;
     fit fit;
-    struct looked *looked; /* files */
-    size_t looked_count, skipped;
+    struct looked *looked; /* files, by device and inode */
+    size_t looked_count, room;
+    size_t weights, skipped;      /* files of weights; those that could not be read */
     char misfit[COMPONENTS][512]; /* the first file that holds the part but does not fit: a sentence, or "" */
 } search;
 
@@ -22,7 +23,7 @@ typedef struct search {
  * FLUX1_ERR_MEMORY. */
 flux1_status search_part(search *s, component c, const places *p, char **path, flux1_error *err);
 
-/* The same for a file that the user has named: whether it holds the part, and how many bits a weight has. */
+/* Whether a file that the user has named for another part holds this one too. */
 flux1_status search_file(search *s, component c, const char *file, bool *holds, flux1_error *err);
 
 /* A folder with both tokenizers in a list of places, malloc'd; NULL if there is none. */
