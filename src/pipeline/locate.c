@@ -294,7 +294,8 @@ void located_free(located *l)
 void locate_advise(const located *l, flux1_error *err)
 {
     bool any = false;
-    for (int c = 0; c < COMPONENTS; c++) {
+    const bool folder = l->model && file_is_directory(l->model); /* whose error says what it should hold */
+    for (int c = 0; !folder && c < COMPONENTS; c++) {
         if (!l->missing[c])
             continue;
         if (l->misfit[c])

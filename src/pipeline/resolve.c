@@ -182,6 +182,8 @@ static bool take_apart(const char *text, hub_name *name, const char **file)
         return false;
     memcpy(head, text, length);
     head[length] = '\0';
+    if (second && !second[1]) /* "org/name/" */
+        second = NULL;
     *file = second ? second + 1 : NULL;
     return hub_name_parse(head, name, NULL) == FLUX1_OK &&
            (second ? hub_path_valid(second + 1) : !ends_like_a_file(text));

@@ -28,6 +28,7 @@ typedef struct looked {
 /* One that fits. */
 typedef struct candidate {
     char *path;
+    uint64_t device, inode;
     double bits; /* a weight, on average */
     bool usual;  /* by its name */
 } candidate;
@@ -179,12 +180,28 @@ static bool has_usual_name(component c, const char *path)
     return c == COMPONENT_CLIP && contains(name, "clip_l");
 }
 
+/* Links may lead to one file twice; the candidate then has the usual name if one of them has. */
+static bool is_known(choice *r, const char *path, const struct stat *info)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (r->candidate[i].device == (uint64_t)info->st_dev && r->candidate[i].inode == (uint64_t)info->st_ino) {
+            r->candidate[i].usual = r->candidate[i].usual || has_usual_name(r->c, path);
+            return true;
+        }
+    return false;
+}
+
 /* Opens the part and takes it if it fits. `path` is the choice's, also on failure. */
 static flux1_status consider(choice *r, char *path)
 {
     store *s = NULL;
+    struct stat info = {0};
     flux1_error one = {0};
-    const bool folder = file_is_directory(path);
+    if (stat(path, &info) != 0 || is_known(r, path, &info)) {
+        free(path);
+        return FLUX1_OK;
+    }
+    const bool folder = S_ISDIR(info.st_mode);
     char *config = folder ? path_join(path, "config.json") : NULL;
     flux1_status st = folder && !config ? error_oom(&one, 0, "a path") : FLUX1_OK;
     if (st == FLUX1_OK)
@@ -196,7 +213,11 @@ static flux1_status consider(choice *r, char *path)
     candidate *larger = st == FLUX1_OK ? realloc(r->candidate, (r->count + 1) * sizeof *larger) : NULL;
     if (larger) {
         r->candidate = larger;
-        r->candidate[r->count++] = (candidate){path, bits_of(s), folder || has_usual_name(r->c, path)};
+        r->candidate[r->count++] = (candidate){.path = path,
+                                               .device = (uint64_t)info.st_dev,
+                                               .inode = (uint64_t)info.st_ino,
+                                               .bits = bits_of(s),
+                                               .usual = folder || has_usual_name(r->c, path)};
         path = NULL;
     } else if (st == FLUX1_OK || st == FLUX1_ERR_MEMORY) {
         st = error_oom(r->err, 0, "the search for parts");

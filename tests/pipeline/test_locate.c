@@ -155,6 +155,8 @@ static void comfy_s_folders_are_known(void **state)
     check_comfy(&(model_paths){.model = at("ui/models")}, "ui/models");
     check_comfy(&(model_paths){.model = at("ui/models/unet/")}, "ui/models");
     assert_int_equal(symlink(at("ui/models/unet/flux/flux1-dev.safetensors"), at("link")), 0);
+    assert_int_equal(symlink("..", at("ui/models/clip/loop")), 0); /* the same files again */
+    assert_int_equal(symlink("clip_l.safetensors", at("ui/models/clip/a-link.safetensors")), 0);
     check_comfy(&(model_paths){.model = at("link")}, "ui/models");
     assert_int_equal(chdir(at("ui/models/unet/flux/")), 0);
     check_comfy(&(model_paths){.model = "flux1-dev.safetensors"}, "ui/models");
@@ -298,6 +300,7 @@ static void names_of_repositories_are_found_in_the_cache(void **state)
     cache_pipeline("org--name");
     put("hub/models--org--name/refs/tags/v1", COMMIT);
     check_model("org/name", "org/name");
+    check_model("org/name/", "org/name");
     check_model("org/name@main", "org/name");
     check_model("org/name@tags/v1", "org/name");
     check_model("org/name@" COMMIT, "org/name");
