@@ -168,17 +168,20 @@ FLUX1_API void flux1_cancel_token_destroy(flux1_cancel_token *token); /* NULL is
 
 /* ---- model ---- */
 
-/* Opens a pipeline folder in Hugging Face's layout: model_index.json, scheduler/, text_encoder/, text_encoder_2/,
- * tokenizer/, tokenizer_2/, transformer/, vae/. Files are mapped, not read; every tensor's name and shape is checked
- * here. The context is used for messages only and is not kept. */
+/* Opens a model: a pipeline folder in Hugging Face's layout (model_index.json, scheduler/, text_encoder/,
+ * text_encoder_2/, tokenizer/, tokenizer_2/, transformer/, vae/), a file of weights, a folder of such files, or a
+ * repository in Hugging Face's cache: org/name, org/name@revision, org/name/file; a file or folder of that name wins.
+ * Parts that a file lacks are looked for by content: beside it (also in ComfyUI's layout of folders), in the folders
+ * that FLUX1_PATH names, and in the cache; each choice is logged. Files are mapped, not read; every tensor's name and
+ * shape is checked here. The context is used for messages only and is not kept. */
 FLUX1_API flux1_status flux1_model_open(flux1_context *context, const char *path, flux1_model **out);
 
 /* Where the parts of a model come from. NULL: from `model`. */
 typedef struct flux1_model_parts {
     size_t size;       /* set by the caller */
-    const char *model; /* a pipeline folder, or a file that holds several parts; NULL: all parts are named below */
-    /* a file (safetensors or GGUF, with the names of diffusers, BFL, ComfyUI or llama.cpp), or a folder with
-     * config.json and weights */
+    const char *model; /* as in flux1_model_open; NULL: parts are named below */
+    /* a file (safetensors or GGUF, with the names of diffusers, BFL, ComfyUI or llama.cpp), a folder with config.json
+     * and weights, or org/name */
     const char *transformer, *clip, *t5, *vae;
     const char *tokenizers; /* a folder with tokenizer/ and tokenizer_2/ */
     uint64_t reserved[16];  /* zero */

@@ -22,6 +22,9 @@ FLUX1_API void flux1_tokens_free(flux1_tokens *tokens); /* NULL is fine */
 /* A tokenizer pair kept open for many prompts (flux1 tokenize --jsonl). */
 typedef struct flux1_tokenizer flux1_tokenizer;
 FLUX1_API flux1_status flux1_tokenizer_open(flux1_context *context, const char *model_folder, flux1_tokenizer **out);
+/* The same for a model as flux1_model_open_parts finds it; clip, t5 and vae are not looked at. */
+FLUX1_API flux1_status flux1_tokenizer_open_parts(flux1_context *context, const flux1_model_parts *parts,
+                                                  flux1_tokenizer **out);
 FLUX1_API flux1_status flux1_tokenizer_run(flux1_context *context, const flux1_tokenizer *tokenizer, const char *prompt,
                                            size_t prompt_bytes, int t5_length, flux1_tokens *out);
 FLUX1_API void flux1_tokenizer_close(flux1_tokenizer *tokenizer);
@@ -31,6 +34,11 @@ FLUX1_API void flux1_tokenizer_close(flux1_tokenizer *tokenizer);
  * *json is set even if something is missing (the status says so); free it with flux1_string_free. */
 FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path, const flux1_generate_params *request,
                                        int verify, char **json);
+
+/* The same of a model as flux1_model_open_parts finds it: "chosen" has a line for each part that was looked for, and
+ * "missing" says how to get what is nowhere. */
+FLUX1_API flux1_status flux1_info_parts_json(flux1_context *context, const flux1_model_parts *parts,
+                                             const flux1_generate_params *request, int verify, char **json);
 
 /* A JSON list of the devices that a context can use here: the CPU with its instruction set, GPUs with memory,
  * capability and library versions, and the reason if there are none. */
@@ -79,7 +87,8 @@ typedef struct flux1_bench_params {
     const char *profile; /* path of a Chrome trace of everything that is timed (flux1_generate_params); NULL: none. The
                             JSON then has "profile": {"file", "exchange_seconds", "hidden_share", "ring_seconds",
                             "ring_hidden_share", "steps": [{"step", …}]} */
-    uint64_t reserved[5];
+    const flux1_model_parts *parts; /* in place of `path`, as in flux1_model_open_parts; NULL: that */
+    uint64_t reserved[4];
 } flux1_bench_params;
 FLUX1_API void flux1_bench_params_defaults(flux1_bench_params *params);
 FLUX1_API flux1_status flux1_bench_json(flux1_context *context, const flux1_bench_params *params, char **json);

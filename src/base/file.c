@@ -135,6 +135,13 @@ bool file_exists(const char *path)
     return stat(path, &info) == 0;
 }
 
+bool file_exists_in(const char *folder, const char *name)
+{
+    char path[PATH_MAX];
+    const int n = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return n > 0 && (size_t)n < sizeof path && file_exists(path);
+}
+
 bool file_is_directory(const char *path)
 {
     struct stat info;

@@ -44,6 +44,7 @@ flux1_status file_read(const char *path, size_t limit, char **bytes, size_t *siz
 
 bool file_exists(const char *path); /* of any type */
 bool file_is_directory(const char *path);
+bool file_exists_in(const char *folder, const char *name); /* folder/name; false for a path longer than PATH_MAX */
 
 /* malloc'd "a/b"; NULL when out of memory. */
 char *path_join(const char *a, const char *b);

@@ -83,6 +83,11 @@ flux1_status error_io(flux1_error *err, const char *path, const char *verb)
     return error_set(err, FLUX1_ERR_IO, "%s: cannot %s: %s", path, verb, reason);
 }
 
+flux1_status error_pass_memory(const flux1_error *from, flux1_error *err)
+{
+    return from->status == FLUX1_ERR_MEMORY ? error_set(err, from->status, "%s", from->message) : FLUX1_OK;
+}
+
 void error_clear(flux1_error *err)
 {
     if (!err)

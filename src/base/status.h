@@ -47,6 +47,9 @@ flux1_status error_oom(flux1_error *err, size_t bytes, const char *what);
 /* A failed system call on a path, with errno's text: `path: cannot <verb>: <reason>`. */
 flux1_status error_io(flux1_error *err, const char *path, const char *verb);
 
+/* For a caller that goes on after `from`: FLUX1_ERR_MEMORY if that was it, which nobody may go on after. */
+flux1_status error_pass_memory(const flux1_error *from, flux1_error *err);
+
 void error_clear(flux1_error *err);
 
 const char *status_name(flux1_status status); /* "FLUX1_ERR_IO"; "FLUX1_ERR_?" for a value outside the table */

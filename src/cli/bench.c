@@ -39,12 +39,14 @@ int bench_run(const options *opt)
     const option_value *v = opt->values;
     flux1_context *context = NULL;
     flux1_bench_params params;
+    flux1_model_parts parts = {.model = v[OPT_MODEL].text};
     flux1_error err = {0};
     char *json = NULL;
     catch_signals();
     int status = open_context(opt, &context); /* other processes may wait for it */
-    if (status == EXIT_DONE && v[OPT_MODEL].given && (v[OPT_VARIANT].given || v[OPT_WEIGHTS].given)) {
-        print_error("--%s cannot be combined with --model: it is for synthetic weights",
+    const bool files = given_parts(opt, &parts);
+    if (status == EXIT_DONE && (files || v[OPT_MODEL].given) && (v[OPT_VARIANT].given || v[OPT_WEIGHTS].given)) {
+        print_error("--%s cannot be combined with a model: it is for synthetic weights",
                     v[OPT_VARIANT].given ? "variant" : "weights");
         status = EXIT_USAGE;
     }
@@ -54,6 +56,7 @@ int bench_run(const options *opt)
         status = EXIT_USAGE;
     }
     fill_bench(opt, &params);
+    params.parts = files ? &parts : NULL;
     if (status == EXIT_DONE) {
         watch_signals(context);
         flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_bench_json(context, &params, &json);

@@ -28,6 +28,14 @@ bool help_completion(const char *shell); /* false: no such shell */
  * one and returns NULL if there is none. */
 const char *model_folder(const options *opt);
 
+/* What --transformer, --clip, --t5, --vae and --tokenizers name; false if none of them is given. `model` is left alone.
+ */
+bool given_parts(const options *opt, flux1_model_parts *parts);
+
+/* The same with the model: --model, FLUX1_MODEL, or without any part the mini model. False, after an error, if there is
+ * no model. */
+bool name_parts(const options *opt, flux1_model_parts *parts);
+
 /* The prompt from --prompt or --prompt-file, malloc'd in *prompt. Prints an error on failure; returns the exit status.
  */
 int read_prompt(const options *opt, char **prompt, size_t *bytes);

@@ -37,6 +37,30 @@ const char *model_folder(const options *opt)
     return folder;
 }
 
+bool given_parts(const options *opt, flux1_model_parts *parts)
+{
+    const option_value *v = opt->values;
+    parts->size = sizeof *parts;
+    parts->transformer = v[OPT_TRANSFORMER].text;
+    parts->clip = v[OPT_CLIP].text;
+    parts->t5 = v[OPT_T5].text;
+    parts->vae = v[OPT_VAE].text;
+    parts->tokenizers = v[OPT_TOKENIZERS].text;
+    return parts->transformer || parts->clip || parts->t5 || parts->vae || parts->tokenizers;
+}
+
+bool name_parts(const options *opt, flux1_model_parts *parts)
+{
+    const option_value *model = &opt->values[OPT_MODEL];
+    *parts = (flux1_model_parts){.size = sizeof *parts};
+    given_parts(opt, parts);
+    if (parts->transformer || parts->clip || parts->t5 || parts->vae) /* the mini model has no other parts */
+        parts->model = model->given ? model->text : getenv("FLUX1_MODEL");
+    else
+        return (parts->model = model_folder(opt)) != NULL;
+    return true;
+}
+
 /* Standard input to its end, at most PROMPT_MAX bytes. */
 static flux1_status read_standard_input(char **text, size_t *bytes, flux1_error *err)
 {

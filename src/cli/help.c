@@ -133,16 +133,17 @@ void help_man_page(void)
          "mpirun \\-\\-hostfile hosts \\-n 8 flux1 generate \\-p \"a red fox\" \\-\\-mesh 2x4\n.fi\n"
          "The last two do the same, but mpirun alone may not end when a host is gone. A process that is killed is "
          "noticed at once, a host that is silent\nafter 20 seconds; hosts have 60 seconds to start.");
-    puts(
-        ".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\npipeline folder to use where none is named.\n.TP\n.B FLUX1_MODELS\n"
-        "folder in which the mini model lies, \"\" for none (default: ../models or ../share/flux1/models beside the "
-        "program, or models in the source tree).\n.TP\n.B FLUX1_CACHE_DIR\nfolder for prepared weights where "
-        "\\-\\-cache names none.\n.TP\n.B FLUX1_CACHE_SIZE\nmost that it may hold, such as 80G.\n.TP\n.B "
-        "HF_TOKEN\ntoken "
-        "for the Hugging Face hub (pull); else the file that \"hf auth login\" writes.\n.TP\n.B HF_HUB_CACHE, HF_HOME\n"
-        "where the hub's cache is.\n.TP\n.B HF_ENDPOINT\nthe hub's address (default: https://huggingface.co).\n.TP\n"
-        ".B HF_HUB_DOWNLOAD_TIMEOUT\nseconds without data after which a connection is given up and made again "
-        "(default: 10).");
+    puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\nmodel to use where none is named.\n.TP\n.B FLUX1_PATH\n"
+         "folders, with colons between them, in which parts of a model and adapters are looked for that do not lie "
+         "beside it; also ComfyUI's folder, or the models in it.\n.TP\n.B HF_HUB_CACHE, HF_HOME\n"
+         "Hugging Face's cache, or the folder in which it is hub (default: ~/.cache/huggingface/hub).\n.TP\n.B "
+         "FLUX1_MODELS\n"
+         "folder in which the mini model lies, \"\" for none (default: ../models or ../share/flux1/models beside the "
+         "program, or models in the source tree).\n.TP\n.B FLUX1_CACHE_DIR\nfolder for prepared weights where "
+         "\\-\\-cache names none.\n.TP\n.B FLUX1_CACHE_SIZE\nmost that it may hold, such as 80G.\n.TP\n.B HF_TOKEN\n"
+         "token for the Hugging Face hub (pull); else the file that \"hf auth login\" writes.\n.TP\n.B HF_ENDPOINT\n"
+         "the hub's address (default: https://huggingface.co).\n.TP\n.B HF_HUB_DOWNLOAD_TIMEOUT\nseconds without data "
+         "after which a connection is given up and made again (default: 10).");
     printf(".SH EXIT STATUS\n%s.\n", exit_statuses);
     puts(".SH EXAMPLES\n.nf\nflux1 generate \\-p \"two yellow ducks on a beach\" \\-o ducks.png\n"
          "hf download black\\-forest\\-labs/FLUX.1\\-schnell \\-\\-local\\-dir FLUX.1\\-schnell\n"

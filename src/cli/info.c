@@ -1,4 +1,4 @@
-/* flux1 info: what a folder holds, or what devices there are. */
+/* flux1 info: what a folder or a file holds, or what devices there are. */
 #include "cli/cli.h"
 
 #include "cli/console.h"
@@ -25,17 +25,28 @@ int info_run(const options *opt)
     flux1_context *context = NULL;
     flux1_generate_params request;
     char *json = NULL;
-    const char *path = opt->operand ? opt->operand : getenv("FLUX1_MODEL");
+    const option_value *model = &opt->values[OPT_MODEL];
     bool devices = opt->values[OPT_DEVICES].given;
-    if (!devices && (!path || !path[0])) {
-        print_error("info needs a PATH: a pipeline folder (or set FLUX1_MODEL)");
+    flux1_model_parts parts = {.model = opt->operand ? opt->operand : model->text};
+    const bool files = given_parts(opt, &parts);
+    if (opt->operand && model->given) {
+        print_error("--model cannot be combined with a PATH: both name the model");
+        return EXIT_USAGE;
+    }
+    if (!parts.model)
+        parts.model = getenv("FLUX1_MODEL");
+    if (!devices && !files && (!parts.model || !parts.model[0])) {
+        print_error(
+            "info needs a PATH: a pipeline folder, a file of weights, or org/name in Hugging Face's cache (or set "
+            "FLUX1_MODEL)");
         return EXIT_USAGE;
     }
     fill_request(opt, &request);
     int status = open_context(opt, &context);
     if (status == EXIT_DONE) {
-        flux1_status st = devices ? flux1_devices_json(context, &json)
-                                  : flux1_info_json(context, path, &request, opt->values[OPT_VERIFY].given, &json);
+        flux1_status st = devices
+                              ? flux1_devices_json(context, &json)
+                              : flux1_info_parts_json(context, &parts, &request, opt->values[OPT_VERIFY].given, &json);
         int printed = json ? print_result(opt, json) : EXIT_DONE;
         fflush(stdout);
         status = report(context, st);

@@ -10,7 +10,7 @@
 #define COMMAND_TABLE(X)                                                                                         \
     X(GENERATE, "generate", NULL, "make pictures from a prompt")                                                 \
     X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                               \
-    X(INFO, "info", "PATH", "describe a pipeline folder: contents, what is missing, memory and work")            \
+    X(INFO, "info", "PATH", "describe a model: contents, what is missing, memory and work")                      \
     X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")                \
     X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")        \
     X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache") \
@@ -54,19 +54,22 @@ typedef enum option_kind {
 
 /* id, long name, short name or 0, kind, argument, lowest, highest, in, help */
 #define OPTION_TABLE(X)                                                                                                \
-    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_BENCH | IN_PLAN,                         \
-      "pipeline folder in diffusers' layout, or a file with all parts of a model (default: FLUX1_MODEL from the "      \
-      "environment, else the mini model; "                                                                             \
+    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL,                                                                 \
+      "pipeline folder in diffusers' layout, a file of weights (parts that it lacks are looked for beside it and in "  \
+      "FLUX1_PATH), or org/name[@revision] in Hugging Face's cache (default: FLUX1_MODEL from the environment, else "  \
+      "the mini model; "                                                                                               \
       "bench, plan: synthetic weights)")                                                                               \
-    X(TRANSFORMER, "transformer", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                  \
+    X(TRANSFORMER, "transformer", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_TOKENIZE,                                        \
       "transformer from FILE (safetensors or GGUF; also a folder with config.json) instead of the model's")            \
-    X(CLIP, "clip", 0, FILE, "FILE", 0, 0, IN_GENERATE, "the same for the CLIP text encoder")                          \
-    X(T5, "t5", 0, FILE, "FILE", 0, 0, IN_GENERATE, "the same for the T5 text encoder")                                \
-    X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_GENERATE, "the same for the VAE")                                          \
-    X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_GENERATE,                                                   \
+    X(CLIP, "clip", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the CLIP text encoder")                              \
+    X(T5, "t5", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the T5 text encoder")                                    \
+    X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the VAE")                                              \
+    X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_RUNS | IN_TOKENIZE,                                         \
       "folder with tokenizer and tokenizer_2, instead of the model's")                                                 \
     X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE,                                                       \
-      "add the low-rank adapter in FILE, times SCALE (default: 1); may be given up to 16 times, and then they add up") \
+      "add the low-rank adapter in FILE, times SCALE (default: 1); may be given up to 16 times, and then they add "    \
+      "up. "                                                                                                           \
+      "FILE may also be the name of one in a folder loras beside the model or in FLUX1_PATH, or org/name")             \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
       "read the prompt from FILE; -: from standard input")                                                             \

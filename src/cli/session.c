@@ -16,23 +16,6 @@ typedef struct opened_lora {
     char path[];
 } opened_lora;
 
-/* The options that name parts; with one of them the mini model is no default. False: there is nothing to open. */
-static bool name_parts(const options *opt, flux1_model_parts *parts)
-{
-    const option_value *v = opt->values;
-    *parts = (flux1_model_parts){.size = sizeof *parts,
-                                 .transformer = v[OPT_TRANSFORMER].text,
-                                 .clip = v[OPT_CLIP].text,
-                                 .t5 = v[OPT_T5].text,
-                                 .vae = v[OPT_VAE].text,
-                                 .tokenizers = v[OPT_TOKENIZERS].text};
-    if (parts->transformer || parts->clip || parts->t5 || parts->vae)
-        parts->model = v[OPT_MODEL].given ? v[OPT_MODEL].text : getenv("FLUX1_MODEL");
-    else
-        return (parts->model = model_folder(opt)) != NULL;
-    return true;
-}
-
 static int open_once(session *s)
 {
     flux1_model_parts parts;

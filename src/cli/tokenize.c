@@ -125,6 +125,7 @@ int tokenize_run(const options *opt)
     int length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
     flux1_context *context = NULL;
     flux1_tokenizer *tokenizer = NULL;
+    flux1_model_parts parts;
     if (v[OPT_JSONL].given && (v[OPT_PROMPT].given || v[OPT_PROMPT_FILE].given)) {
         print_error("--%s cannot be combined with --jsonl", v[OPT_PROMPT].given ? "prompt" : "prompt-file");
         return EXIT_USAGE;
@@ -134,12 +135,11 @@ int tokenize_run(const options *opt)
                                         : "tokenize needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl");
         return EXIT_USAGE;
     }
-    const char *folder = model_folder(opt);
-    if (!folder)
+    if (!name_parts(opt, &parts))
         return EXIT_USAGE;
     int status = open_context(opt, &context);
     if (status == EXIT_DONE)
-        status = report(context, flux1_tokenizer_open(context, folder, &tokenizer));
+        status = report(context, flux1_tokenizer_open_parts(context, &parts, &tokenizer));
     if (status == EXIT_DONE)
         status = v[OPT_JSONL].given ? tokenize_lines(context, tokenizer, length)
                                     : tokenize_one(opt, context, tokenizer, length);

@@ -1,8 +1,10 @@
 /* The public calls for adapters. */
+#include "pipeline/adapter_place.h"
 #include "pipeline/adapter_set.h"
 #include "pipeline/context.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void warn(flux1_context *c, const char *path, const adapter_file *f)
@@ -19,9 +21,15 @@ flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model
     *out = NULL;
     TRY(context_needs(context, model, "model"));
     TRY(context_needs(context, path, "path"));
-    TRY(adapter_open_for(model, path, out, &context->error));
-    warn(context, path, (*out)->file);
-    return FLUX1_OK;
+    char *place;
+    TRY(adapter_place(&model->source, path, &place, &context->error));
+    const flux1_status st = adapter_open_for(model, place, out, &context->error);
+    if (st == FLUX1_OK && strcmp(place, path) != 0)
+        context_log(context, FLUX1_LOG_INFO, "%s: %s", path, place);
+    if (st == FLUX1_OK)
+        warn(context, path, (*out)->file);
+    free(place);
+    return st;
 }
 
 flux1_status flux1_adapter_get_info(const flux1_adapter *a, flux1_adapter_info *info)

@@ -307,38 +307,6 @@ void context_log(flux1_context *c, flux1_log_level level, const char *format, ..
     c->log(c->log_user, level, line);
 }
 
-flux1_status flux1_model_open(flux1_context *context, const char *path, flux1_model **out)
-{
-    TRY(context_begin(context));
-    TRY(context_needs(context, out, "out"));
-    *out = NULL;
-    if (!path || !*path)
-        return error_set(&context->error, FLUX1_ERR_ARGUMENT, "no model: give the path of a FLUX.1 pipeline folder");
-    return folder_open(path, out, &context->error);
-}
-
-/* An empty path is none. */
-static const char *path_or_null(const char *path) { return path && *path ? path : NULL; }
-
-flux1_status flux1_model_open_parts(flux1_context *context, const flux1_model_parts *parts, flux1_model **out)
-{
-    flux1_model_parts p = {0};
-    TRY(context_begin(context));
-    TRY(context_needs(context, out, "out"));
-    *out = NULL;
-    TRY(context_needs(context, parts, "parts"));
-    if (parts->size < offsetof(flux1_model_parts, reserved))
-        return error_set(&context->error, FLUX1_ERR_ARGUMENT, "parts: size is not set");
-    memcpy(&p, parts, parts->size < sizeof p ? parts->size : sizeof p);
-    const model_paths paths = {.model = path_or_null(p.model),
-                               .part = {[COMPONENT_CLIP] = path_or_null(p.clip),
-                                        [COMPONENT_T5] = path_or_null(p.t5),
-                                        [COMPONENT_DIT] = path_or_null(p.transformer),
-                                        [COMPONENT_VAE] = path_or_null(p.vae)},
-                               .tokenizers = path_or_null(p.tokenizers)};
-    return folder_open_parts(&paths, out, &context->error);
-}
-
 void flux1_model_close(flux1_model *model) { folder_close(model); }
 
 flux1_status flux1_model_get_info(const flux1_model *m, flux1_model_info *info)

@@ -213,6 +213,8 @@ flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **ou
     struct flux1_model *m = new_model(name_of(paths));
     if (!m)
         return error_oom(err, 0, "the model");
+    if (paths->name && !(m->name = strdup(paths->name)))
+        TRY_CLEANUP(error_oom(err, 0, "the model"));
     TRY_CLEANUP(parts_find(paths, &from, err));
     TRY_CLEANUP(parts_read_sizes(&from, m, err));
     TRY_CLEANUP(check_agreement(m, err));
@@ -246,6 +248,7 @@ void folder_close(struct flux1_model *m)
     clip_tokenizer_close(m->clip_tokens);
     t5_tokenizer_close(m->t5_tokens);
     free(m->path);
+    free(m->name);
     free(m);
 }
 

@@ -35,6 +35,7 @@ typedef struct model_paths {
     const char *model;            /* a pipeline folder, or a file that holds one part or several */
     const char *part[COMPONENTS]; /* a file, or a folder with config.json and weights: instead of the model's */
     const char *tokenizers;       /* a folder with tokenizer/ and tokenizer_2/: instead of the model's */
+    const char *name;             /* what the user calls the model; NULL: the last part of its path */
 } model_paths;
 
 /* How another process opens the same model. */
@@ -50,6 +51,7 @@ typedef struct model_source {
 
 struct flux1_model {
     char *path; /* for messages: the first that is named; of a synthetic model: its variant */
+    char *name; /* what the user calls it; NULL: the last part of the path */
     model_source source;
     clip_config clip;
     t5_config t5;

@@ -66,10 +66,11 @@ static flux1_status find_parts(const model_paths *paths, const store_contents *h
         if (!found)
             used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", options[c]);
     }
+    const char *named = paths->model ? paths->model : paths->part[COMPONENT_DIT];
     if (used)
         return error_set(err, FLUX1_ERR_MODEL,
                          "%s%sparts of the model are missing: name a file, or a folder in diffusers' layout, with %s",
-                         paths->model ? paths->model : "", paths->model ? ": " : "", missing);
+                         named ? named : "", named ? ": " : "", missing);
     return FLUX1_OK;
 }
 

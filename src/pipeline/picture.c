@@ -26,7 +26,10 @@ static flux1_status write_with_texts(flux1_context *c, const flux1_image *image,
     char name[256], mesh_text[32];
     char *parameters = NULL, *json = NULL;
     flux1_status st;
-    base_name(m->path, name, sizeof name);
+    if (m->name)
+        snprintf(name, sizeof name, "%s", m->name);
+    else
+        base_name(m->path, name, sizeof name);
     snprintf(mesh_text, sizeof mesh_text, "%dx%d", c->mesh.shape[0], c->mesh.shape[1]);
     image_metadata d = {.prompt = r->prompt,
                         .model = name,

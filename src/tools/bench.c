@@ -1,5 +1,6 @@
 /* flux1 bench: the stages at true size, planned, and timed beside the machine's own multiply-add peak, which is
  * measured in the same run. */
+#include "pipeline/opening.h"
 #include "pipeline/text_to_image.h"
 
 #include "base/checked.h"
@@ -264,8 +265,11 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
     if (p->runs < 0 || p->runs > RUNS_MAX)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "runs %d: it should be 1 to %d, or 0 to time the stages alone",
                          p->runs, RUNS_MAX);
-    if (p->path)
-        TRY(folder_open(p->path, m, &c->error));
+    model_paths paths = {.model = p->path};
+    if (p->parts)
+        TRY(opening_paths(c, p->parts, &paths));
+    if (p->parts || p->path)
+        TRY(opening_run(c, &paths, m));
     else
         TRY(folder_synthetic(p->variant, p->weights == FLUX1_DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16, true, m, &c->error));
     *b = (bench){.c = c, .m = *m, .repeats = p->repeats, .report = {.style = JSON_INDENTED}};
@@ -276,7 +280,7 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
 static void describe_run(json_writer *w, const bench *b, const flux1_bench_params *p)
 {
     const mesh_config *shape = &b->c->mesh;
-    json_put_string(w, "model", p->path ? p->path : p->variant);
+    json_put_string(w, "model", p->path || p->parts ? b->m->name ? b->m->name : b->m->path : p->variant);
     json_put_string(w, "dtype", context_dtype(b->c));
     json_put_string(w, "isa", b->c->device.device->info.name);
     json_put_integer(w, "threads", b->c->device.config.threads);
@@ -388,7 +392,8 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "the parameters were not set up by flux1_bench_params_defaults");
     TRY(context_needs(c, params->stage, "stage"));
-    TRY(context_needs(c, params->path ? params->path : params->variant, "variant"));
+    if (!params->path && !params->parts)
+        TRY(context_needs(c, params->variant, "variant"));
     TRY_CLEANUP(take_params(c, params, &m, &b));
     if (params->events)
         TRY_CLEANUP(write_events(&b, params));

@@ -1,4 +1,6 @@
 /* flux1 info: what a folder is, what is wrong with it, what a picture will take. */
+#include "pipeline/opening.h"
+#include "pipeline/places.h"
 #include "pipeline/text_to_image.h"
 
 #include "base/checked.h"
@@ -21,26 +23,86 @@ static double parameters(const store *s)
     return sum;
 }
 
-static void describe_component(json_writer *w, component part, const store *s)
+typedef struct share {
+    dtype type;
+    double parameters;
+} share;
+
+static int larger_first(const void *a, const void *b)
 {
-    size_t count[DTYPE_COUNT] = {0}, bytes = 0, used = 0;
-    char dtypes[256] = "";
+    const share *x = a, *y = b;
+    return (y->parameters > x->parameters) - (y->parameters < x->parameters);
+}
+
+/* "Q4_K 96.1 %, F32 3.9 %": types by their share of the parameters; "BF16" alone is all. */
+static void describe_types(const store *s, char *out, size_t room)
+{
+    share shares[DTYPE_COUNT];
+    size_t used = 0;
+    double sum = 0;
+    for (int t = 0; t < DTYPE_COUNT; t++)
+        shares[t] = (share){.type = (dtype)t};
     for (size_t i = 0; i < store_count(s); i++) {
         const tensor *t = &store_at(s, i)->view;
-        count[t->type]++;
-        bytes += tensor_bytes(t);
+        shares[t->type].parameters += (double)tensor_elements(t);
+        sum += (double)tensor_elements(t);
     }
-    for (int t = 0; t < DTYPE_COUNT; t++)
-        if (count[t] && used < sizeof dtypes)
-            used +=
-                (size_t)snprintf(dtypes + used, sizeof dtypes - used, "%s%s", used ? " " : "", dtype_describe(t)->name);
+    qsort(shares, DTYPE_COUNT, sizeof *shares, larger_first);
+    out[0] = '\0';
+    for (int i = 0; i < DTYPE_COUNT && shares[i].parameters > 0 && used < room; i++) {
+        const char *name = dtype_describe(shares[i].type)->name;
+        const double percent = 100 * shares[i].parameters / sum;
+        if (shares[i].parameters == sum)
+            snprintf(out, room, "%s", name);
+        else
+            used += (size_t)snprintf(out + used, room - used, "%s%s %.*f %%", i ? ", " : "", name,
+                                     percent < 0.05 ? 3 : 1, percent);
+    }
+}
+
+static void describe_component(json_writer *w, component part, const store *s)
+{
+    size_t bytes = 0;
+    char dtypes[128];
+    for (size_t i = 0; i < store_count(s); i++)
+        bytes += tensor_bytes(&store_at(s, i)->view);
+    describe_types(s, dtypes, sizeof dtypes);
     json_begin_object(w, NULL);
     json_put_string(w, "component", component_folder(part));
     json_put_unsigned(w, "tensors", store_count(s));
     json_put_unsigned(w, "parameters", (uint64_t)parameters(s));
     json_put_unsigned(w, "bytes", bytes);
     json_put_string(w, "dtypes", dtypes);
+    json_put_string(w, "path", store_path(s));
     json_end_object(w);
+}
+
+/* What was chosen, and how to get what is nowhere. */
+static void describe_places(json_writer *w, const located *l)
+{
+    bool missing = false;
+    if (l->repository)
+        json_put_string(w, "repository", l->repository);
+    if (l->notes.count) {
+        json_begin_array(w, "chosen");
+        for (size_t i = 0; i < l->notes.count; i++)
+            json_put_string(w, NULL, l->notes.note[i].text);
+        json_end_array(w);
+    }
+    for (int c = 0; c < COMPONENTS; c++)
+        missing = missing || l->missing[c];
+    if (!missing)
+        return;
+    json_begin_array(w, "missing");
+    for (int c = 0; c < COMPONENTS; c++) {
+        if (!l->missing[c])
+            continue;
+        json_begin_object(w, NULL);
+        json_put_string(w, "component", component_folder((component)c));
+        json_put_string(w, "get", places_command((component)c));
+        json_end_object(w);
+    }
+    json_end_array(w);
 }
 
 static void describe_components(json_writer *w, store *const *stores)
@@ -181,61 +243,109 @@ static flux1_status verify_model(flux1_context *c, store *const *stores)
     pool *workers = NULL;
     flux1_status st = pool_create(c->device.config.threads, &workers, &c->error);
     for (int p = 0; st == FLUX1_OK && p < COMPONENTS; p++)
-        st = verify_store(c, workers, stores[p]);
+        st = stores[p] ? verify_store(c, workers, stores[p]) : FLUX1_OK;
     pool_destroy(workers);
     return st;
 }
 
-/* What can still be said of a folder or a file that is not a whole model: the components that open. */
-static void describe_remains(json_writer *w, const char *path)
+/* What opens of a model that is not whole. */
+static void open_remains(const located *l, store **stores)
 {
-    store *stores[COMPONENTS] = {0};
-    const bool is_folder = file_is_directory(path);
     for (int p = 0; p < COMPONENTS; p++) {
         const char *const stem[] = {component_stem(p), NULL};
-        char *folder = is_folder ? path_join(path, component_folder(p)) : NULL;
-        if (!is_folder)
+        const char *path = l->part[p] ? l->part[p] : l->model;
+        char *folder = path && !l->part[p] && file_is_directory(path) ? path_join(path, component_folder(p)) : NULL;
+        if (path && !file_is_directory(path))
             store_open_part(path, component_part(p), &stores[p], NULL);
-        else if (folder)
-            store_open(folder, stem, &stores[p], NULL);
+        else if (path)
+            store_open(folder ? folder : path, stem, &stores[p], NULL);
         free(folder);
     }
-    if (stores[COMPONENT_DIT] && !is_folder)
+}
+
+static void describe_remains(json_writer *w, store *const *stores)
+{
+    if (stores[COMPONENT_DIT])
         json_put_string(w, "kind", kind_of(store_find(stores[COMPONENT_DIT], GUIDANCE_TENSOR) != NULL));
     describe_components(w, stores);
+}
+
+/* Describes the model, or, of one that is not whole, what is there; all of it is verified. */
+static flux1_status describe(flux1_context *c, const model_paths *paths, const flux1_generate_params *params,
+                             int verify, json_writer *w)
+{
+    flux1_model *m = NULL;
+    store *remains[COMPONENTS] = {0};
+    located l;
+    flux1_error first = {0};
+    void (*log)(void *, flux1_log_level, const char *) = c->log;
+    c->log = NULL; /* what was chosen is in the description */
+    flux1_status st = opening_locate(c, paths, &l, &m);
+    c->log = log;
+    describe_places(w, &l);
+    if (st == FLUX1_OK) {
+        describe_defaults(w, m);
+        describe_components(w, m->store);
+        st = describe_request(c, m, params, w);
+    } else {
+        first = c->error;
+        open_remains(&l, remains);
+        describe_remains(w, remains);
+    }
+    if (verify && (st == FLUX1_OK || !m)) {
+        const flux1_status verified = verify_model(c, m ? m->store : remains);
+        json_put_bool(w, "verified", verified == FLUX1_OK);
+        if (st == FLUX1_OK)
+            st = verified;
+        else if (verified == FLUX1_OK)
+            c->error = first;
+        else
+            error_append(&c->error, "; %s", first.message);
+    }
+    json_put_bool(w, "complete", m != NULL);
     for (int p = 0; p < COMPONENTS; p++)
-        store_close(stores[p]);
+        store_close(remains[p]);
+    located_free(&l);
+    folder_close(m);
+    return st;
+}
+
+static flux1_status info_json(flux1_context *c, const model_paths *paths, const flux1_generate_params *params,
+                              int verify, char **json)
+{
+    json_writer w = {.style = JSON_INDENTED};
+    const char *path = paths->model;
+    for (int p = 0; p < COMPONENTS && !path; p++)
+        path = paths->part[p];
+    TRY(context_needs(c, path, "path"));
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "path", path);
+    flux1_status st = describe(c, paths, params, verify, &w);
+    if (st != FLUX1_OK)
+        json_put_string(&w, "problem", c->error.message);
+    json_end_object(&w);
+    flux1_status written = json_take(&w, "the description", json, st == FLUX1_OK ? &c->error : NULL);
+    return st == FLUX1_OK ? written : st;
 }
 
 flux1_status flux1_info_json(flux1_context *c, const char *path, const flux1_generate_params *params, int verify,
                              char **json)
 {
-    flux1_model *m = NULL;
-    json_writer w = {.style = JSON_INDENTED};
     TRY(context_begin(c));
     TRY(context_needs(c, json, "json"));
     *json = NULL;
-    TRY(context_needs(c, path, "path"));
-    json_begin_object(&w, NULL);
-    json_put_string(&w, "path", path);
-    flux1_status st = folder_open(path, &m, &c->error);
-    if (st == FLUX1_OK) {
-        describe_defaults(&w, m);
-        describe_components(&w, m->store);
-        st = describe_request(c, m, params, &w);
-    } else
-        describe_remains(&w, path);
-    if (st == FLUX1_OK && verify) {
-        st = verify_model(c, m->store);
-        json_put_bool(&w, "verified", st == FLUX1_OK);
-    }
-    json_put_bool(&w, "complete", m != NULL);
-    if (st != FLUX1_OK)
-        json_put_string(&w, "problem", c->error.message);
-    json_end_object(&w);
-    flux1_status written = json_take(&w, "the description", json, st == FLUX1_OK ? &c->error : NULL);
-    folder_close(m);
-    return st == FLUX1_OK ? written : st;
+    return info_json(c, &(model_paths){.model = path}, params, verify, json);
+}
+
+flux1_status flux1_info_parts_json(flux1_context *c, const flux1_model_parts *parts,
+                                   const flux1_generate_params *params, int verify, char **json)
+{
+    model_paths paths;
+    TRY(context_begin(c));
+    TRY(context_needs(c, json, "json"));
+    *json = NULL;
+    TRY(opening_paths(c, parts, &paths));
+    return info_json(c, &paths, params, verify, json);
 }
 
 void flux1_string_free(char *text) { free(text); }

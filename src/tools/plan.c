@@ -1,5 +1,6 @@
 /* flux1 plan: what each way to use a machine's mesh would take, by the dry run's events. There is no other model of
  * FLUX here: the stages are those that run (pipeline/stages.h), and a clock listens to them (cost.h). */
+#include "pipeline/opening.h"
 #include "pipeline/text_to_image.h"
 
 #include "base/json_write.h"
@@ -415,7 +416,7 @@ static flux1_status take_request(planner *p, const flux1_plan_params *params, fl
     g.max_sequence_length = params->sequence_length;
     g.tiling = FLUX1_TILING_NO;
     if (params->path)
-        TRY(folder_open(params->path, m, err));
+        TRY(opening_run(p->c, &(model_paths){.model = params->path}, m));
     else
         TRY(folder_synthetic(params->variant, DTYPE_BF16, false, m, err));
     p->model = *m;

@@ -1,5 +1,5 @@
 /* flux1_tokenize: the ids that the pipeline would make, from the tokenizers' folders alone. */
-#include "pipeline/context.h"
+#include "pipeline/opening.h"
 
 #include "base/file.h"
 #include "flux1_tools.h"
@@ -55,6 +55,59 @@ flux1_status flux1_tokenizer_open(flux1_context *c, const char *folder, flux1_to
         *out = t;
     else
         flux1_tokenizer_close(t);
+    return st;
+}
+
+/* As for a picture, the transformer decides, wherever it lies. */
+static flux1_status located_length(const located *l, flux1_tokenizer *t, flux1_error *err)
+{
+    store_contents held = {0};
+    store *s = NULL;
+    const char *path = l->part[COMPONENT_DIT] ? l->part[COMPONENT_DIT] : l->model;
+    t->t5_length = t5_tokenizer_length(t->t5);
+    if (!path)
+        return FLUX1_OK;
+    if (file_is_directory(path) && path == l->model)
+        return default_length(path, &t->t5_length, err);
+    if (file_is_directory(path))
+        TRY(store_open(path, (const char *const[]){component_stem(COMPONENT_DIT), NULL}, &s, err));
+    else
+        TRY(store_look(path, &held, err));
+    if (held.prefix[MODEL_TRANSFORMER])
+        TRY(store_open_part(path, MODEL_TRANSFORMER, &s, err));
+    if (s)
+        t->t5_length = folder_default_length(t->t5_length, store_find(s, GUIDANCE_TENSOR) != NULL);
+    store_close(s);
+    return FLUX1_OK;
+}
+
+static flux1_status open_located(flux1_context *c, const located *l, flux1_tokenizer **out)
+{
+    const char *path = l->tokenizers ? l->tokenizers : l->model ? l->model : l->part[COMPONENT_DIT];
+    TRY(context_needs(c, path, "model"));
+    for (size_t i = 0; i < l->notes.count; i++)
+        context_log(c, l->notes.note[i].level, "%s", l->notes.note[i].text);
+    TRY(flux1_tokenizer_open(c, path, out));
+    const flux1_status st = located_length(l, *out, &c->error);
+    if (st != FLUX1_OK) {
+        flux1_tokenizer_close(*out);
+        *out = NULL;
+    }
+    return st;
+}
+
+flux1_status flux1_tokenizer_open_parts(flux1_context *c, const flux1_model_parts *parts, flux1_tokenizer **out)
+{
+    model_paths paths;
+    located l;
+    TRY(context_begin(c));
+    TRY(context_needs(c, out, "out"));
+    *out = NULL;
+    TRY(opening_paths(c, parts, &paths));
+    flux1_status st = locate_tokenizers(&paths, &l, &c->error);
+    if (st == FLUX1_OK)
+        st = open_located(c, &l, out);
+    located_free(&l);
     return st;
 }
 

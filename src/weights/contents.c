@@ -63,6 +63,8 @@ static flux1_status holds_nothing(const store *s, flux1_error *err)
             return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: tensor \"%s\" %s", s->path, s->raw[i].tensor.name,
                              foreign);
     }
+    if (s->raw_count && (strstr(s->raw[0].tensor.name, "lora") || strstr(s->raw[0].tensor.name, "lycoris")))
+        return error_set(err, FLUX1_ERR_MODEL, "%s: a LoRA, which goes with a model (--lora)", s->path);
     if (model)
         return error_set(err, FLUX1_ERR_MODEL, "%s: a file of %s, not of FLUX.1", s->path, model);
     if (s->raw_count == 0)

@@ -1,6 +1,7 @@
 #include "weights/foreign.h"
 
-#include <stdbool.h>
+#include "weights/safetensors.h"
+
 #include <string.h>
 #include <strings.h>
 
@@ -34,16 +35,10 @@ static const beginning beginnings[] = {
     BEGINS("\x89HDF\r\n", "an HDF5 file; " SAFE),
 };
 
-/* A length below 4 GB, then JSON: safetensors, whatever the length's own bytes look like. */
-static bool like_safetensors(const unsigned char *p, size_t size)
-{
-    return size > 8 && p[8] == '{' && !(p[4] | p[5] | p[6] | p[7]);
-}
-
 const char *foreign_file(const unsigned char *bytes, size_t size)
 {
     size_t at = 0;
-    if (like_safetensors(bytes, size))
+    if (safetensors_like(bytes, size))
         return NULL;
     while (at < size && strchr(" \t\r\n", bytes[at]) && bytes[at])
         at++;

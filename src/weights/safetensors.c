@@ -175,6 +175,11 @@ static flux1_status check_tiling(const safetensors *s, size_t data_size, const c
     return FLUX1_OK;
 }
 
+bool safetensors_like(const unsigned char *p, size_t size)
+{
+    return size > 8 && p[8] == '{' && !(p[4] | p[5] | p[6] | p[7]);
+}
+
 flux1_status safetensors_parse(const unsigned char *bytes, size_t size, const char *path, safetensors *out,
                                flux1_error *err)
 {

@@ -21,6 +21,9 @@ typedef struct safetensors {
     json_value *header;       /* all of it, for safetensors_metadata; NULL where it has no metadata */
 } safetensors;
 
+/* Whether a file seems to begin like one: a length below 4 GB, then JSON. Nine bytes are enough. */
+bool safetensors_like(const unsigned char *bytes, size_t size);
+
 /* Parses a whole file lying at bytes[0..size); `path` is for messages. Reads the header only, never the tensors' bytes.
  * The views point into `bytes`, which must outlive them. FLUX1_ERR_FORMAT (file and tensor named),
  * FLUX1_ERR_UNSUPPORTED for a dtype that DTYPE_MAP does not have, FLUX1_ERR_LIMIT for a header with far too many

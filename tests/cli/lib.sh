@@ -8,7 +8,8 @@ trap 'chmod -R u+w "$work" 2>/dev/null; rm -rf "$work"' EXIT
 cd "$work" || exit 1
 mkdir run
 cd run || exit 1
-unset FLUX1_MODEL
+unset FLUX1_MODEL FLUX1_PATH
+export HF_HUB_CACHE=$work/hub # no models of the machine's
 export FLUX1_MODELS= # no mini model but where a test says so
 tiny=$PIPELINES/schnell
 

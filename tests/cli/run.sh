@@ -34,6 +34,36 @@ flux1 generate -m "$packed" -p "a red fox" -o folder.png -S 7 -W 32 -H 32
 [ "$("$PICTURE" folder.png)" = "$("$PICTURE" bfl.png)" ] || fail "files with BFL's names give the folder's picture"
 [ "$("$PICTURE" folder.png)" != "$("$PICTURE" parts.png)" ] || fail "quantised weights give another picture"
 
+# parts that are not named lie in FLUX1_PATH; the same picture, and each choice is said
+FLUX1_PATH=$packed "$FLUX1" generate -m ../alone.safetensors -p "a red fox" -o none.png -S 7 >../out 2>../err && fail "a file that is not there"
+cp "$files/bfl/flux1.safetensors" ../alone.safetensors
+FLUX1_PATH=$packed "$FLUX1" generate -m ../alone.safetensors -p "a red fox" -o found.png -S 7 -W 32 -H 32 >../out 2>../err || fail "parts from FLUX1_PATH: $(cat ../err)"
+[ "$("$PICTURE" folder.png)" = "$("$PICTURE" found.png)" ] || fail "parts from FLUX1_PATH give the folder's picture"
+grep -q "^flux1: VAE: $packed/vae (found in FLUX1_PATH" ../err || fail "what was chosen is said: $(cat ../err)"
+flux1 info -m ../alone.safetensors --tokenizers "$packed" --json
+expect_status 1 "info of a transformer alone"
+[ "$("$VALUE" missing.# <../out)" = 3 ] || fail "info says what is missing"
+"$VALUE" missing.1.get <../out | grep -q '^flux1 pull ' || fail "info says how to get what is missing"
+flux1 tokenize -m ../alone.safetensors --tokenizers "$packed" -p "a red fox" --json
+expect_status 0 "tokenize with --tokenizers"
+flux1 bench -m "$packed" --transformer ../alone.safetensors --stage dit --repeats 0 -W 32 -H 32 --json
+expect_status 0 "bench with --transformer"
+
+# org/name in Hugging Face's cache, its name in the picture; the snapshot without a blob
+commit=0123456789abcdef0123456789abcdef01234567 repository=$HF_HUB_CACHE/models--org--name
+mkdir -p "$repository/refs" "$repository/snapshots"
+printf %s $commit >"$repository/refs/main"
+cp -r "$tiny" "$repository/snapshots/$commit"
+flux1 generate -m org/name -p "a red fox" -o hub.png -S 7
+expect_status 0 "org/name"
+[ "$("$PICTURE" fox.png)" = "$("$PICTURE" hub.png)" ] || fail "org/name gives the folder's picture"
+"$PICTURE" hub.png parameters | grep -q 'Model: org/name,' || fail "the picture tells the model's name"
+printf '{"prompt": "a red fox", "seed": 7, "output": "hub-2.png"}\n' | "$FLUX1" generate -q -m org/name@$commit --jsonl >../out 2>../err || fail "org/name@commit: $(cat ../err)"
+flux1 info org/name --json
+[ "$("$VALUE" repository <../out)" = org/name ] || fail "info says the repository"
+ln -sf ../../blobs/absent "$repository/snapshots/$commit/vae/diffusion_pytorch_model.safetensors"
+refused 1 'vae/diffusion_pytorch_model.safetensors is missing; to complete it: flux1 pull org/name' generate -m org/name -p x
+
 # adapters: with a scale, at 0, twice, by a line of JSON, in a file whose name ends like a scale
 lora=$files/lora/kohya.safetensors schnell=$PIPELINES/schnell
 flux1 generate -m "$schnell" -p "a red fox" -o plain.png -S 7 -W 32 -H 32

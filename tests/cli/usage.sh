@@ -27,7 +27,10 @@ refused 1 'sd.safetensors: nothing in it is for FLUX.1.*Stable Diffusion' genera
 refused 1 'dora.safetensors: it has DoRA' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/dora.safetensors:-1" -p x
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x
 refused 1 'nowhere.*No such file' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
-refused 1 'missing.*--clip, --t5, --vae' generate --transformer "$PIPELINES/../files/gguf/flux1.gguf" -p x
+mkdir ../alone
+cp "$PIPELINES/../files/gguf/flux1.gguf" ../alone/flux1.gguf
+refused 1 'missing.*--clip, --t5, --vae.*flux1 pull' generate --transformer ../alone/flux1.gguf -p x
+refused 1 'org/name is not in.*flux1 pull org/name' generate -m org/name -p x
 refused 1 'tokenizers' generate -m "$PIPELINES/../files/comfy/flux1-fp8.safetensors" -p x
 for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"

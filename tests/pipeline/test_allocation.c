@@ -193,6 +193,32 @@ static void opening_a_model_survives(void **state)
     }
 }
 
+/* Parts from FLUX1_PATH and the cache, one of them beside the file; an adapter by its name. */
+static flux1_status open_from_places(subject *s)
+{
+    flux1_model *m;
+    flux1_adapter *a = NULL;
+    TRY(make_context(s));
+    TRY(flux1_model_open(s->context, s->folder, &m));
+    flux1_status st = flux1_adapter_open(s->context, m, "kohya", &a);
+    if (st == FLUX1_ERR_MODEL || st == FLUX1_ERR_UNSUPPORTED) /* it is of another model */
+        st = FLUX1_OK;
+    flux1_adapter_close(a);
+    flux1_model_close(m);
+    return st;
+}
+
+static void finding_parts_survives(void **state)
+{
+    (void)state;
+    subject s = {.shape = NULL, .threads = 1};
+    snprintf(s.folder, sizeof s.folder, "%s/files/gguf/flux1.gguf", TEST_DATA);
+    setenv("HF_HUB_CACHE", TEST_DATA, 1);
+    setenv("FLUX1_PATH", TEST_DATA "/files:" TEST_DATA "/files/lora:" TEST_DATA "/pipelines/packed", 1);
+    fail_everywhere(open_from_places, &s, 4, "parts from several places");
+    unsetenv("FLUX1_PATH");
+}
+
 static void refusing_a_damaged_model_survives(void **state)
 {
     (void)state;
@@ -254,11 +280,9 @@ static void staged_calls_survive(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(opening_a_model_survives),
-        cmocka_unit_test(refusing_a_damaged_model_survives),
-        cmocka_unit_test(a_request_with_dump_and_picture_survives),
-        cmocka_unit_test(a_request_on_a_mesh_survives),
-        cmocka_unit_test(staged_calls_survive),
+        cmocka_unit_test(opening_a_model_survives),          cmocka_unit_test(finding_parts_survives),
+        cmocka_unit_test(refusing_a_damaged_model_survives), cmocka_unit_test(a_request_with_dump_and_picture_survives),
+        cmocka_unit_test(a_request_on_a_mesh_survives),      cmocka_unit_test(staged_calls_survive),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

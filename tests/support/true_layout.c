@@ -14,6 +14,7 @@
 typedef struct layout {
     builder header;
     const char *prefix;
+    bool bf16;
     uint64_t end;
     int count;
 } layout;
@@ -22,13 +23,13 @@ typedef struct layout {
 static void add(layout *l, const int64_t *shape, const char *format, ...)
 {
     char name[200];
-    uint64_t bytes = 1;
+    uint64_t bytes = l->bf16 ? 2 : 1;
     va_list ap;
     va_start(ap, format);
     vsnprintf(name, sizeof name, format, ap);
     va_end(ap);
-    builder_format(&l->header, "%s\"%s%s\":{\"dtype\":\"F8_E4M3\",\"shape\":[", l->count++ ? "," : "{", l->prefix,
-                   name);
+    builder_format(&l->header, "%s\"%s%s\":{\"dtype\":\"%s\",\"shape\":[", l->count++ ? "," : "{", l->prefix, name,
+                   l->bf16 ? "BF16" : "F8_E4M3");
     for (int i = 0; shape[i]; i++) {
         builder_format(&l->header, "%s%lld", i ? "," : "", (long long)shape[i]);
         bytes *= (uint64_t)shape[i];
@@ -203,7 +204,7 @@ static void t5(layout *l)
 
 int true_layout_write(const char *path, const true_layout *wanted)
 {
-    layout l = {.prefix = ""};
+    layout l = {.prefix = "", .bf16 = wanted->bf16};
     uint8_t length[8];
     if (wanted->transformer)
         transformer(&l, wanted->dev, wanted->in_channels);

@@ -4,9 +4,10 @@
 
 #include <stdbool.h>
 
-/* Which parts, by Comfy's prefixes: an all-in-one file in fp8. */
+/* Which parts, by Comfy's prefixes: an all-in-one file in fp8, or in bf16. */
 typedef struct true_layout {
     bool transformer, dev, vae, clip, t5;
+    bool bf16;
     int in_channels;   /* 64; 128 and 384 in files that take a picture */
     const char *extra; /* name of one more tensor, NULL: none */
 } true_layout;

@@ -94,7 +94,24 @@ static void a_mesh_does_the_work_of_one_device(void **state)
     }
 }
 
-/* A file of one part: told by its content, with what is missing. */
+/* "Q4_0 22.8 %, Q8_0 22.1 %": falling, and 100 in all but for rounding. */
+static void check_shares(const char *text)
+{
+    double sum = 0, last = 100;
+    int types = 0;
+    assert_non_null(strstr(text, "Q4_K "));
+    for (const char *at = text; (at = strchr(at, ' ')); types++) {
+        char *end;
+        const double percent = strtod(at, &end);
+        assert_true(percent <= last && strncmp(end, " %", 2) == 0);
+        sum += last = percent;
+        at = strchr(end, ',') ? strchr(end, ',') + 2 : end + 2;
+    }
+    assert_true(types == 8 && fabs(sum - 100) < 0.5);
+}
+
+/* A file of one part: told by its content, with what was found beside it and what is missing. Shares are percentages of
+ * all parameters. */
 static void a_single_file_is_described(void **state)
 {
     (void)state;
@@ -104,14 +121,23 @@ static void a_single_file_is_described(void **state)
     flux1_generate_params p;
     flux1_generate_params_defaults(&p);
     flux1_context *c = context_on("cpu", "", 1, FLUX1_DTYPE_F32);
+    setenv("HF_HUB_CACHE", "/nowhere", 1); /* T5 is beside it, the others fit no shapes without a config */
     assert_int_equal(flux1_info_json(c, TEST_DATA "/files/gguf/flux1.gguf", &p, 0, &text), FLUX1_ERR_MODEL);
-    assert_non_null(strstr(flux1_context_message(c), "--clip, --t5, --vae"));
+    assert_non_null(strstr(flux1_context_message(c), "--clip, --vae"));
     assert_int_equal(json_parse(text, strlen(text), "info", &json, &err), FLUX1_OK);
     assert_non_null(strstr(json_string_value(json_object_get(json, "kind")), "FLUX.1 dev"));
-    const json_value *list = json_object_get(json, "components");
+    const json_value *list = json_object_get(json, "components"), *dit = json_array_get(list, 1);
+    assert_int_equal(json_array_size(list), 2);
+    assert_string_equal(json_string_value(json_object_get(dit, "component")), "transformer");
+    assert_string_equal(json_string_value(json_object_get(dit, "path")), TEST_DATA "/files/gguf/flux1.gguf");
+    check_shares(json_string_value(json_object_get(dit, "dtypes")));
+    list = json_object_get(json, "missing");
+    assert_int_equal(json_array_size(list), 2);
+    assert_string_equal(json_string_value(json_object_get(json_array_get(list, 1), "component")), "vae");
+    assert_non_null(strstr(json_string_value(json_object_get(json_array_get(list, 1), "get")), "flux1 pull "));
+    list = json_object_get(json, "chosen");
     assert_int_equal(json_array_size(list), 1);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "component")), "transformer");
-    assert_non_null(strstr(json_string_value(json_object_get(json_array_get(list, 0), "dtypes")), "Q4_K"));
+    assert_non_null(strstr(json_string_value(json_array_get(list, 0)), "/gguf/t5.gguf (found beside it"));
     json_free(json);
     flux1_string_free(text);
     flux1_context_destroy(c);
