@@ -80,8 +80,27 @@ static flux1_status check_vocabulary(const char *path, const char *tokenizer, in
                      path, tokenizer, (long long)entries, (long long)table);
 }
 
+/* The compiled-in tokenizer belongs to text encoders of FLUX.1's size; a few spare rows (T5 has 28) are no other
+ * vocabulary. */
+static flux1_status check_builtin(const char *path, const char *encoder, int64_t entries, int64_t table,
+                                  flux1_error *err)
+{
+    enum { SPARE = 1024 };
+    if (entries <= table && table <= entries + SPARE)
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_MODEL,
+                     "%s: no tokenizers are named, and the built-in one for %s has %lld entries, the embedding table "
+                     "%lld: this text encoder needs its own; name the folder with its tokenizer and tokenizer_2 "
+                     "(--tokenizers)",
+                     path, encoder, (long long)entries, (long long)table);
+}
+
 static flux1_status check_tokenizers(const struct flux1_model *m, flux1_error *err)
 {
+    if (!m->tokenizers) {
+        TRY(check_builtin(m->path, "CLIP", clip_tokenizer_vocabulary(m->clip_tokens), m->clip.vocab, err));
+        TRY(check_builtin(m->path, "T5", t5_tokenizer_vocabulary(m->t5_tokens), m->t5.vocab, err));
+    }
     TRY(check_vocabulary(m->path, "tokenizer", clip_tokenizer_vocabulary(m->clip_tokens), m->clip.vocab, err));
     TRY(check_vocabulary(m->path, "tokenizer_2", t5_tokenizer_vocabulary(m->t5_tokens), m->t5.vocab, err));
     if (clip_tokenizer_length(m->clip_tokens) > m->clip.positions)
@@ -125,8 +144,8 @@ static void set_lengths(struct flux1_model *m)
 flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out,
                                     flux1_error *err)
 {
-    char *folder = path_join(path, "tokenizer"), *folder_2 = path_join(path, "tokenizer_2");
-    flux1_status st = folder && folder_2 ? FLUX1_OK : error_oom(err, 0, "a path");
+    char *folder = path ? path_join(path, "tokenizer") : NULL, *folder_2 = path ? path_join(path, "tokenizer_2") : NULL;
+    flux1_status st = !path || (folder && folder_2) ? FLUX1_OK : error_oom(err, 0, "a path");
     if (st == FLUX1_OK)
         st = clip_tokenizer_open(folder, clip_out, err);
     if (st == FLUX1_OK)
@@ -217,6 +236,8 @@ flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **ou
     TRY_CLEANUP(parts_read_sizes(&from, m, err));
     TRY_CLEANUP(check_agreement(m, err));
     TRY_CLEANUP(folder_open_tokenizers(from.tokenizers, &m->clip_tokens, &m->t5_tokens, err));
+    if (from.tokenizers && !(m->tokenizers = strdup(from.tokenizers)))
+        TRY_CLEANUP(error_oom(err, 0, "a path"));
     TRY_CLEANUP(check_tokenizers(m, err));
     set_lengths(m);
     TRY_CLEANUP(parts_open_folders(&from, m, err));
@@ -245,6 +266,7 @@ void folder_close(struct flux1_model *m)
         store_close(m->store[c]);
     clip_tokenizer_close(m->clip_tokens);
     t5_tokenizer_close(m->t5_tokens);
+    free(m->tokenizers);
     free(m->path);
     free(m);
 }

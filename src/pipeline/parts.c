@@ -83,11 +83,6 @@ flux1_status parts_find(const model_paths *paths, parts *out, flux1_error *err)
         TRY(store_look(paths->model, &held, err));
     TRY(find_parts(paths, &held, out, err));
     out->tokenizers = paths->tokenizers ? paths->tokenizers : out->folder;
-    if (!out->tokenizers)
-        return error_set(
-            err, FLUX1_ERR_MODEL,
-            "no tokenizers: a file of weights has none; name a folder that has tokenizer/ and tokenizer_2/ "
-            "with --tokenizers");
     return FLUX1_OK;
 }
 

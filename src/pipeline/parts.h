@@ -13,7 +13,7 @@ typedef struct part_source {
 typedef struct parts {
     part_source part[COMPONENTS];
     const char *folder;     /* the pipeline folder, or NULL */
-    const char *tokenizers; /* the folder of both tokenizers */
+    const char *tokenizers; /* the folder of both tokenizers; NULL: those that are compiled in */
 } parts;
 
 /* FLUX1_ERR_MODEL, naming everything that is missing. `paths` must outlive `out`; parts_free in any case. */

@@ -1,4 +1,5 @@
-/* flux1_tokenize: the ids that the pipeline would make, from the tokenizers' folders alone. */
+/* flux1_tokenize: the ids that the pipeline would make, from the tokenizers' folders alone, or for a file of weights.
+ */
 #include "pipeline/context.h"
 
 #include "base/file.h"
@@ -13,8 +14,23 @@ struct flux1_tokenizer {
     int clip_length, t5_length;
 };
 
-/* Where the folder has a transformer, its kind decides the default length, as for a picture. */
-static flux1_status default_length(const char *folder, int *length, flux1_error *err)
+/* Whether a file of weights has a transformer without guidance embedding; its text encoders may lie elsewhere. */
+static flux1_status file_guidance(const char *path, bool *guidance, flux1_error *err)
+{
+    store_contents held;
+    store *s = NULL;
+    *guidance = true;
+    TRY(store_look(path, &held, err));
+    if (!held.prefix[MODEL_TRANSFORMER])
+        return FLUX1_OK;
+    TRY(store_open_part(path, MODEL_TRANSFORMER, &s, err));
+    *guidance = store_find(s, GUIDANCE_TENSOR) != NULL;
+    store_close(s);
+    return FLUX1_OK;
+}
+
+/* The same of a folder; without a transformer there is no limit either. */
+static flux1_status folder_guidance(const char *folder, bool *guidance, flux1_error *err)
 {
     json_value *json = NULL;
     dit_config dit = {.guidance = true};
@@ -29,28 +45,35 @@ static flux1_status default_length(const char *folder, int *length, flux1_error 
     }
     json_free(json);
     free(path);
-    *length = folder_default_length(*length, dit.guidance);
+    *guidance = dit.guidance;
     return st;
 }
 
-flux1_status flux1_tokenizer_open(flux1_context *c, const char *folder, flux1_tokenizer **out)
+/* Where there is a transformer, its kind decides the default length, as for a picture. */
+static flux1_status open_pair(const char *path, flux1_tokenizer *t, flux1_error *err)
+{
+    const bool is_folder = file_is_directory(path);
+    bool guidance;
+    TRY(folder_open_tokenizers(is_folder ? path : NULL, &t->clip, &t->t5, err));
+    TRY(is_folder ? folder_guidance(path, &guidance, err) : file_guidance(path, &guidance, err));
+    t->clip_length = clip_tokenizer_length(t->clip);
+    t->t5_length = folder_default_length(t5_tokenizer_length(t->t5), guidance);
+    return FLUX1_OK;
+}
+
+flux1_status flux1_tokenizer_open(flux1_context *c, const char *path, flux1_tokenizer **out)
 {
     TRY(context_begin(c));
     TRY(context_needs(c, out, "out"));
     *out = NULL;
-    TRY(context_needs(c, folder, "model_folder"));
-    if (!file_is_directory(folder))
-        return error_set(&c->error, FLUX1_ERR_MODEL, "%s: no such folder; it should hold tokenizer/ and tokenizer_2/",
-                         folder);
+    TRY(context_needs(c, path, "model"));
+    if (!file_exists(path))
+        return error_set(&c->error, FLUX1_ERR_MODEL,
+                         "%s: no such file or folder; a folder should hold tokenizer/ and tokenizer_2/", path);
     flux1_tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_oom(&c->error, sizeof *t, "the tokenizers");
-    flux1_status st = folder_open_tokenizers(folder, &t->clip, &t->t5, &c->error);
-    if (st == FLUX1_OK) {
-        t->clip_length = clip_tokenizer_length(t->clip);
-        t->t5_length = t5_tokenizer_length(t->t5);
-        st = default_length(folder, &t->t5_length, &c->error);
-    }
+    flux1_status st = open_pair(path, t, &c->error);
     if (st == FLUX1_OK)
         *out = t;
     else

@@ -28,7 +28,7 @@ refused 1 'dora.safetensors: it has DoRA' generate -m "$PIPELINES/schnell" --lor
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x
 refused 1 'nowhere.*No such file' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
 refused 1 'missing.*--clip, --t5, --vae' generate --transformer "$PIPELINES/../files/gguf/flux1.gguf" -p x
-refused 1 'tokenizers' generate -m "$PIPELINES/../files/comfy/flux1-fp8.safetensors" -p x
+refused 1 'no tokenizers are named' generate --transformer "$PIPELINES/packed/transformer" --clip "$PIPELINES/packed/text_encoder" --t5 "$PIPELINES/packed/text_encoder_2" --vae "$PIPELINES/packed/vae" -p x
 for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"
 done

@@ -34,8 +34,8 @@ static flux1_status run_t5(void *folder, flux1_error *err)
 static void fail_each(flux1_status (*run)(void *, flux1_error *), const char *folder)
 {
     char path[512];
-    snprintf(path, sizeof path, "%s", folder);
-    assert_true(failing_each(run, path, 1000) > 20);
+    snprintf(path, sizeof path, "%s", folder ? folder : "");
+    assert_true(failing_each(run, folder ? path : NULL, 1000) > 20);
 }
 
 static void clip_survives_each_failed_allocation(void **state)
@@ -43,6 +43,7 @@ static void clip_survives_each_failed_allocation(void **state)
     (void)state;
     fail_each(run_clip, TEST_DATA "/tokenizers/clip");
     fail_each(run_clip, TEST_DATA "/tokenizers/clip_json");
+    fail_each(run_clip, NULL);
 }
 
 static void t5_survives_each_failed_allocation(void **state)
@@ -50,6 +51,8 @@ static void t5_survives_each_failed_allocation(void **state)
     (void)state;
     fail_each(run_t5, TEST_DATA "/tokenizers/t5");
     fail_each(run_t5, TEST_DATA "/tokenizers/t5_json");
+    fail_each(run_t5, TEST_DATA "/tokenizers/t5_later");
+    fail_each(run_t5, NULL);
 }
 
 int main(void)
