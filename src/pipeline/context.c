@@ -307,6 +307,14 @@ void context_log(flux1_context *c, flux1_log_level level, const char *format, ..
     c->log(c->log_user, level, line);
 }
 
+static flux1_status open_parts(flux1_context *c, const model_paths *paths, flux1_model **out)
+{
+    TRY(folder_open_parts(paths, out, &c->error));
+    if ((*out)->unused && c->log)
+        c->log(c->log_user, FLUX1_LOG_INFO, (*out)->unused);
+    return FLUX1_OK;
+}
+
 flux1_status flux1_model_open(flux1_context *context, const char *path, flux1_model **out)
 {
     TRY(context_begin(context));
@@ -314,7 +322,7 @@ flux1_status flux1_model_open(flux1_context *context, const char *path, flux1_mo
     *out = NULL;
     if (!path || !*path)
         return error_set(&context->error, FLUX1_ERR_ARGUMENT, "no model: give the path of a FLUX.1 pipeline folder");
-    return folder_open(path, out, &context->error);
+    return open_parts(context, &(model_paths){.model = path}, out);
 }
 
 /* An empty path is none. */
@@ -336,7 +344,7 @@ flux1_status flux1_model_open_parts(flux1_context *context, const flux1_model_pa
                                         [COMPONENT_DIT] = path_or_null(p.transformer),
                                         [COMPONENT_VAE] = path_or_null(p.vae)},
                                .tokenizers = path_or_null(p.tokenizers)};
-    return folder_open_parts(&paths, out, &context->error);
+    return open_parts(context, &paths, out);
 }
 
 void flux1_model_close(flux1_model *model) { folder_close(model); }

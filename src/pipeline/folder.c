@@ -1,5 +1,6 @@
 #include "pipeline/folder.h"
 
+#include "base/builder.h"
 #include "base/file.h"
 #include "flux1.h"
 #include "pipeline/parts.h"
@@ -41,11 +42,14 @@ static flux1_status check_folder(const model_paths *paths, flux1_error *err)
         char *full = path_join(path, needed[i]);
         if (!full)
             return error_oom(err, 0, "a path");
-        if (!file_exists(full)) {
+        const bool there = file_exists(full);
+        free(full);
+        if (i == 0 && there) /* another pipeline lacks other parts: that it is one comes first */
+            TRY(parts_check_class(path, err));
+        if (!there) {
             used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", count ? ", " : "", needed[i]);
             count++;
         }
-        free(full);
     }
     if (count)
         return error_set(err, FLUX1_ERR_MODEL, "%s: not a whole FLUX.1 pipeline folder, %s %s missing", path, missing,
@@ -110,21 +114,35 @@ static flux1_status check_tokenizers(const struct flux1_model *m, flux1_error *e
     return FLUX1_OK;
 }
 
+static const char *const twins[] = {"*position_ids", "encoder.embed_tokens.weight", "shared.weight", NULL};
+
+/* What no stage asks for (decoders, towers, projections, stray keys): diffusers ignores it, so do we, but not silently.
+ */
+static flux1_status note_unused(struct flux1_model *m, flux1_error *err)
+{
+    flux1_error unused;
+    builder note = {0};
+    for (int c = 0; c < COMPONENTS; c++)
+        if (store_check(m->store[c], true, twins, &unused) != FLUX1_OK)
+            builder_format(&note, "%s%s", note.length ? "; " : "ignored: ", unused.message);
+    return note.length || note.failed ? builder_take(&note, "a note", &m->unused, err) : FLUX1_OK;
+}
+
 /* Builds every model once on the dry backend, so that each claims its tensors, and puts all faults into one message. */
 static flux1_status check_tensors(struct flux1_model *m, flux1_error *err)
 {
-    static const char *const ignore[] = {"*position_ids", "encoder.embed_tokens.weight", "shared.weight", NULL};
     flux1_error one, all = {0};
     TRY(stage_claim_all(m, err));
     for (int c = 0; c < COMPONENTS; c++) {
-        if (store_check(m->store[c], true, ignore, &one) == FLUX1_OK)
+        if (store_check(m->store[c], false, NULL, NULL) == FLUX1_OK)
             continue;
+        store_check(m->store[c], true, twins, &one);
         if (all.status == FLUX1_OK)
             all = one;
         else
             error_append(&all, "; %s", one.message);
     }
-    return all.status == FLUX1_OK ? FLUX1_OK : error_set(err, all.status, "%s", all.message);
+    return all.status == FLUX1_OK ? note_unused(m, err) : error_set(err, all.status, "%s", all.message);
 }
 
 int folder_default_length(int tokenizer_length, bool guidance)
@@ -267,6 +285,7 @@ void folder_close(struct flux1_model *m)
     clip_tokenizer_close(m->clip_tokens);
     t5_tokenizer_close(m->t5_tokens);
     free(m->tokenizers);
+    free(m->unused);
     free(m->path);
     free(m);
 }

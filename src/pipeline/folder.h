@@ -60,6 +60,7 @@ struct flux1_model {
     clip_tokenizer *clip_tokens; /* NULL for synthetic models */
     t5_tokenizer *t5_tokens;
     char *tokenizers; /* their folder; NULL: they are compiled in */
+    char *unused;     /* a sentence about tensors that no stage asks for; NULL: there are none */
     int clip_length;
     int t5_length, t5_length_max;
 };
