@@ -28,8 +28,8 @@ int32_t clip_tokenizer_vocabulary(const clip_tokenizer *t);
 
 /* ids [length], length >= 2: start, the prompt's tokens cut to length - 2, end, padding. *used counts the ids before
  * padding; *truncated tells whether tokens were cut (either may be NULL). The rules are those of the slow CLIPTokenizer
- * without ftfy. FLUX1_ERR_ARGUMENT: not UTF-8 (names the byte), or length < 2. FLUX1_ERR_LIMIT: prompt too long.
- * FLUX1_ERR_MEMORY. */
+ * without ftfy; of a folder with tokenizer.json alone, what that states. FLUX1_ERR_ARGUMENT: not UTF-8 (names the
+ * byte), or length < 2. FLUX1_ERR_LIMIT: prompt too long. FLUX1_ERR_MEMORY. */
 flux1_status clip_tokenize(const clip_tokenizer *t, const char *prompt, size_t bytes, int length, int32_t *ids,
                            int *used, bool *truncated, flux1_error *err);
 
