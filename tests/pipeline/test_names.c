@@ -139,11 +139,34 @@ static void configs_are_read_as_the_oracle_reads_them(void **state)
     copy_free(&k);
 }
 
+/* The built-in tokenizers are for FLUX.1's vocabularies: umT5's is another one, though larger. */
+static void another_vocabulary_needs_its_own_tokenizers(void **state)
+{
+    (void)state;
+    char part[COMPONENTS][128];
+    model_paths paths = {0};
+    struct flux1_model *m = NULL;
+    flux1_error err = {0};
+    copy k = copy_of("schnell");
+    copy_set(&k, "text_encoder/config.json", "vocab_size", "49408");
+    copy_set(&k, "text_encoder_2/config.json", "vocab_size", "256384");
+    for (int c = 0; c < COMPONENTS; c++) {
+        snprintf(part[c], sizeof part[c], "%s/%s", k.path, component_folder((component)c));
+        paths.part[c] = part[c];
+    }
+    assert_int_equal(folder_open_parts(&paths, &m, &err), FLUX1_ERR_MODEL);
+    assert_null(m);
+    if (!strstr(err.message, "the built-in one for T5 has 32100 entries, the embedding table 256384"))
+        fail_msg("%s", err.message);
+    copy_free(&k);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_of_other_writers_are_mapped),
         cmocka_unit_test(configs_are_read_as_the_oracle_reads_them),
+        cmocka_unit_test(another_vocabulary_needs_its_own_tokenizers),
     };
     return cmocka_run_group_tests_name("pipeline: other writers' names", tests, NULL, NULL);
 }

@@ -245,6 +245,30 @@ static void faulty_files_are_refused_by_name(void **state)
     expect_refusal(NULL, NULL, "{\"added_tokens_decoder\": {\"5\": {}}}", FLUX1_ERR_FORMAT, "\"content\" is missing");
 }
 
+/* Unicode 16: a letter of Todhri joins its neighbours, a digit of Garay stands alone (ids: tokenizers 0.22.2). */
+static void stated_steps_know_newer_letters_and_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *prompt;
+        int32_t ids[8];
+    } rows[] = {{"a\xf0\x90\x97\x80"
+                 "b",
+                 {498, 37, 176, 82, 89, 66, 219, 499}},
+                {"a\xf0\x90\xb5\x81"
+                 "b",
+                 {498, 218, 176, 82, 119, 248, 219, 499}}};
+    clip_tokenizer *t = open_folder(TEST_DATA "/tokenizers/clip_later");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int32_t ids[8];
+        int used;
+        assert_int_equal(clip_tokenize(t, rows[i].prompt, 6, 8, ids, &used, NULL, NULL), FLUX1_OK);
+        assert_memory_equal(ids, rows[i].ids, sizeof ids);
+        assert_int_equal(used, 8);
+    }
+    clip_tokenizer_close(t);
+}
+
 /* The fixture's tokenizer.json with `from` replaced by `to`. */
 static void expect_json_refusal(const char *from, const char *to, const char *words)
 {
@@ -347,6 +371,7 @@ int main(void)
         cmocka_unit_test(longest_prompts_take_no_quadratic_time),
         cmocka_unit_test(long_runs_of_marks_are_put_in_canonical_order),
         cmocka_unit_test(faulty_files_are_refused_by_name),
+        cmocka_unit_test(stated_steps_know_newer_letters_and_numbers),
         cmocka_unit_test(steps_of_no_clip_are_refused),
         cmocka_unit_test(missing_parts_are_named),
         cmocka_unit_test(placeholder_length_means_77),

@@ -193,6 +193,7 @@ def make_later(folder, folder_2, clip, t5):
     saved = json.loads(CLIPTokenizerFast(clip + "/vocab.json", clip + "/merges.txt", pad_token="<|endoftext|>").backend_tokenizer.to_str())
     pattern = saved["pre_tokenizer"]["pretokenizers"][0]["pattern"]
     pattern["Regex"] = literals + pattern["Regex"]
+    saved["added_tokens"][1]["normalized"] = False  # <|endoftext|>, as in FLUX.1's folder
     save_later(folder, saved, bos_token="<|startoftext|>", clean_up_tokenization_spaces=False, eos_token="<|endoftext|>", errors="replace",
                model_max_length=77, pad_token="<|endoftext|>", tokenizer_class="CLIPTokenizer", unk_token="<|endoftext|>")
     saved = json.loads(T5TokenizerFast.from_pretrained(t5).backend_tokenizer.to_str())
