@@ -183,8 +183,10 @@ typedef struct flux1_model_parts {
     /* a file (safetensors or GGUF, with the names of diffusers, BFL, ComfyUI or llama.cpp), a folder with config.json
      * and weights, or org/name */
     const char *transformer, *clip, *t5, *vae;
-    const char *tokenizers; /* a folder with tokenizer/ and tokenizer_2/ */
-    uint64_t reserved[16];  /* zero */
+    /* a folder with tokenizer/ and tokenizer_2/. NULL: the one of `model`, where it is a folder; otherwise FLUX.1's
+     * own, which the library contains */
+    const char *tokenizers;
+    uint64_t reserved[16]; /* zero */
 } flux1_model_parts;
 
 /* The same for a model of parts from several places. Sizes come from config.json where there is one, otherwise from the

@@ -8,20 +8,21 @@
 extern "C" {
 #endif
 
-/* Token ids of a prompt, as the pipeline makes them; t5_length 0: the model's default. prompt may be NULL with 0 bytes.
- * clip and t5 are malloc'd: free with flux1_tokens_free. */
+/* Token ids of a prompt, as the pipeline makes them. model: a pipeline folder, or one with tokenizer/ and tokenizer_2/
+ * alone, or a file of weights (FLUX.1's own tokenizers, which are compiled in). t5_length 0: the model's default.
+ * prompt may be NULL with 0 bytes. clip and t5 are malloc'd: free with flux1_tokens_free. */
 typedef struct flux1_tokens {
     int32_t *clip, *t5;
     int clip_count, t5_count;         /* padded lengths */
     int clip_truncated, t5_truncated; /* 1: the prompt was longer */
 } flux1_tokens;
-FLUX1_API flux1_status flux1_tokenize(flux1_context *context, const char *model_folder, const char *prompt,
+FLUX1_API flux1_status flux1_tokenize(flux1_context *context, const char *model, const char *prompt,
                                       size_t prompt_bytes, int t5_length, flux1_tokens *out);
 FLUX1_API void flux1_tokens_free(flux1_tokens *tokens); /* NULL is fine */
 
 /* A tokenizer pair kept open for many prompts (flux1 tokenize --jsonl). */
 typedef struct flux1_tokenizer flux1_tokenizer;
-FLUX1_API flux1_status flux1_tokenizer_open(flux1_context *context, const char *model_folder, flux1_tokenizer **out);
+FLUX1_API flux1_status flux1_tokenizer_open(flux1_context *context, const char *model, flux1_tokenizer **out);
 /* The same for a model as flux1_model_open_parts finds it; clip, t5 and vae are not looked at. */
 FLUX1_API flux1_status flux1_tokenizer_open_parts(flux1_context *context, const flux1_model_parts *parts,
                                                   flux1_tokenizer **out);

@@ -65,7 +65,7 @@ typedef enum option_kind {
     X(T5, "t5", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the T5 text encoder")                                    \
     X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the VAE")                                              \
     X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_RUNS | IN_TOKENIZE,                                         \
-      "folder with tokenizer and tokenizer_2, instead of the model's")                                                 \
+      "folder with tokenizer and tokenizer_2 (default: the model's; files of weights get FLUX.1's own, built in)")     \
     X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE,                                                       \
       "add the low-rank adapter in FILE, times SCALE (default: 1); may be given up to 16 times, and then they add "    \
       "up. "                                                                                                           \

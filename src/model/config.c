@@ -5,11 +5,12 @@
 #define WIDTH_MAX (1 << 20)
 #define COUNT_MAX 4096
 
-/* A row a required integer. */
+/* A row an integer, required unless there is a value to fall back to. */
 typedef struct int_row {
     const char *key;
     int64_t min, max;
     int64_t *out;
+    int64_t fallback;
 } int_row;
 
 static flux1_status read_ints(const json_value *j, const char *name, const int_row *rows, size_t count,
@@ -18,7 +19,9 @@ static flux1_status read_ints(const json_value *j, const char *name, const int_r
     if (!json_is_object(j))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: it should be a JSON object", name);
     for (size_t i = 0; i < count; i++) {
-        TRY(json_require(j, name, rows[i].key, err));
+        if (!rows[i].fallback)
+            TRY(json_require(j, name, rows[i].key, err));
+        *rows[i].out = rows[i].fallback;
         TRY(json_get_int(j, name, rows[i].key, rows[i].min, rows[i].max, rows[i].out, err));
     }
     return FLUX1_OK;
@@ -35,14 +38,15 @@ static flux1_status divides(const char *name, const char *what, int64_t whole, c
 
 flux1_status clip_config_read(const json_value *j, const char *name, clip_config *c, flux1_error *err)
 {
+    /* CLIPConfig has the text encoder's inside, and there only what differs from CLIPTextConfig's defaults, the last
+     * column */
+    const json_value *nested = json_object_get(j, "text_config");
     const int_row rows[] = {
-        {"vocab_size", 1, 1 << 24, &c->vocab},
-        {"max_position_embeddings", 1, 1 << 16, &c->positions},
-        {"hidden_size", 1, WIDTH_MAX, &c->hidden},
-        {"num_hidden_layers", 1, COUNT_MAX, &c->layers},
-        {"num_attention_heads", 1, COUNT_MAX, &c->heads},
-        {"intermediate_size", 1, WIDTH_MAX, &c->mlp},
+        {"vocab_size", 1, 1 << 24, &c->vocab, 49408},        {"max_position_embeddings", 1, 1 << 16, &c->positions, 77},
+        {"hidden_size", 1, WIDTH_MAX, &c->hidden, 512},      {"num_hidden_layers", 1, COUNT_MAX, &c->layers, 12},
+        {"num_attention_heads", 1, COUNT_MAX, &c->heads, 8}, {"intermediate_size", 1, WIDTH_MAX, &c->mlp, 2048},
     };
+    j = json_is_object(nested) ? nested : j;
     *c = (clip_config){.eos = 49407, .eps = 1e-5};
     TRY(read_ints(j, name, rows, sizeof rows / sizeof rows[0], err));
     TRY(json_get_int(j, name, "eos_token_id", 0, INT32_MAX, &c->eos, err));
@@ -62,9 +66,9 @@ flux1_status clip_config_read(const json_value *j, const char *name, clip_config
 flux1_status t5_config_read(const json_value *j, const char *name, t5_config *c, flux1_error *err)
 {
     const int_row rows[] = {
-        {"vocab_size", 1, 1 << 24, &c->vocab},    {"d_model", 1, WIDTH_MAX, &c->d_model},
-        {"d_kv", 1, 1 << 14, &c->d_kv},           {"d_ff", 1, WIDTH_MAX, &c->d_ff},
-        {"num_layers", 1, COUNT_MAX, &c->layers}, {"num_heads", 1, COUNT_MAX, &c->heads},
+        {"vocab_size", 1, 1 << 24, &c->vocab, 0},    {"d_model", 1, WIDTH_MAX, &c->d_model, 0},
+        {"d_kv", 1, 1 << 14, &c->d_kv, 0},           {"d_ff", 1, WIDTH_MAX, &c->d_ff, 0},
+        {"num_layers", 1, COUNT_MAX, &c->layers, 0}, {"num_heads", 1, COUNT_MAX, &c->heads, 0},
     };
     *c = (t5_config){.buckets = 32, .max_distance = 128, .eps = 1e-6};
     TRY(read_ints(j, name, rows, sizeof rows / sizeof rows[0], err));
@@ -84,15 +88,22 @@ flux1_status t5_config_read(const json_value *j, const char *name, t5_config *c,
     return FLUX1_OK;
 }
 
+const char *dit_kind(int64_t in_channels)
+{
+    return in_channels == 384   ? "FLUX.1 Fill (inpainting)"
+           : in_channels == 128 ? "FLUX.1 Canny or Depth"
+                                : "a model of another kind";
+}
+
 flux1_status dit_config_read(const json_value *j, const char *name, dit_config *c, flux1_error *err)
 {
     const int_row rows[] = {
-        {"num_layers", 0, COUNT_MAX, &c->layers},
-        {"num_single_layers", 0, COUNT_MAX, &c->single_layers},
-        {"attention_head_dim", 2, 1 << 12, &c->head_dim},
-        {"num_attention_heads", 1, COUNT_MAX, &c->heads},
-        {"joint_attention_dim", 1, WIDTH_MAX, &c->joint_dim},
-        {"pooled_projection_dim", 1, WIDTH_MAX, &c->pooled_dim},
+        {"num_layers", 0, COUNT_MAX, &c->layers, 0},
+        {"num_single_layers", 0, COUNT_MAX, &c->single_layers, 0},
+        {"attention_head_dim", 2, 1 << 12, &c->head_dim, 0},
+        {"num_attention_heads", 1, COUNT_MAX, &c->heads, 0},
+        {"joint_attention_dim", 1, WIDTH_MAX, &c->joint_dim, 0},
+        {"pooled_projection_dim", 1, WIDTH_MAX, &c->pooled_dim, 0},
     };
     *c = (dit_config){.in_channels = 64, .axes = {16, 56, 56}, .axis_count = 3};
     int64_t patch = 1, sum = 0;
@@ -109,8 +120,8 @@ flux1_status dit_config_read(const json_value *j, const char *name, dit_config *
     if (c->out_channels != c->in_channels || c->in_channels % 4)
         return error_set(
             err, FLUX1_ERR_UNSUPPORTED,
-            "%s: in_channels %lld and out_channels %lld; text to image needs them equal and a multiple of 4", name,
-            (long long)c->in_channels, (long long)c->out_channels);
+            "%s: in_channels %lld and out_channels %lld: %s; text to image needs FLUX.1 schnell, dev or Krea", name,
+            (long long)c->in_channels, (long long)c->out_channels, dit_kind(c->in_channels));
     if (c->axis_count != 3)
         return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: \"axes_dims_rope\" has %zu entries; FLUX.1 has 3", name,
                          c->axis_count);
@@ -147,9 +158,9 @@ static flux1_status check_block_types(const json_value *j, const char *name, con
 flux1_status vae_config_read(const json_value *j, const char *name, vae_config *c, flux1_error *err)
 {
     const int_row rows[] = {
-        {"latent_channels", 1, 1 << 12, &c->latent_channels},
-        {"layers_per_block", 1, 64, &c->layers},
-        {"norm_num_groups", 1, 1 << 12, &c->groups},
+        {"latent_channels", 1, 1 << 12, &c->latent_channels, 0},
+        {"layers_per_block", 1, 64, &c->layers, 0},
+        {"norm_num_groups", 1, 1 << 12, &c->groups, 0},
     };
     *c = (vae_config){.in_channels = 3,
                       .out_channels = 3,

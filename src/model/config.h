@@ -48,6 +48,9 @@ flux1_status t5_config_read(const json_value *j, const char *name, t5_config *ou
 flux1_status dit_config_read(const json_value *j, const char *name, dit_config *out, flux1_error *err);
 flux1_status vae_config_read(const json_value *j, const char *name, vae_config *out, flux1_error *err);
 
+/* What a transformer that takes more than latents seems to be, for messages. */
+const char *dit_kind(int64_t in_channels);
+
 static inline int64_t dit_hidden(const dit_config *c) { return c->heads * c->head_dim; }
 
 /* Width and height of a latent cell in pixels: 2^(levels − 1). */

@@ -99,14 +99,11 @@ static flux1_status share_axes(const store *s, dit_config *c, flux1_error *err)
 /* Transformers that need a picture beside the prompt. */
 static flux1_status check_channels(const store *s, const dit_config *c, flux1_error *err)
 {
-    const char *kind = c->in_channels == 384   ? "FLUX.1 Fill (inpainting)"
-                       : c->in_channels == 128 ? "FLUX.1 Canny or Depth"
-                                               : "a model of another kind";
     if (c->out_channels == c->in_channels && c->in_channels % 4 == 0)
         return FLUX1_OK;
     return error_set(err, FLUX1_ERR_UNSUPPORTED,
                      "%s: %lld channels in and %lld out: %s; text to image needs FLUX.1 schnell, dev or Krea",
-                     store_path(s), (long long)c->in_channels, (long long)c->out_channels, kind);
+                     store_path(s), (long long)c->in_channels, (long long)c->out_channels, dit_kind(c->in_channels));
 }
 
 flux1_status dit_sizes(const store *s, dit_config *c, flux1_error *err)

@@ -1,5 +1,6 @@
 #include "pipeline/folder.h"
 
+#include "base/builder.h"
 #include "base/file.h"
 #include "flux1.h"
 #include "pipeline/parts.h"
@@ -41,11 +42,14 @@ static flux1_status check_folder(const model_paths *paths, flux1_error *err)
         char *full = path_join(path, needed[i]);
         if (!full)
             return error_oom(err, 0, "a path");
-        if (!file_exists(full)) {
+        const bool there = file_exists(full);
+        free(full);
+        if (i == 0 && there) /* another pipeline lacks other parts: that it is one comes first */
+            TRY(parts_check_class(path, err));
+        if (!there) {
             used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", count ? ", " : "", needed[i]);
             count++;
         }
-        free(full);
     }
     if (count)
         return error_set(err, FLUX1_ERR_MODEL, "%s: not a whole FLUX.1 pipeline folder, %s %s missing", path, missing,
@@ -80,8 +84,27 @@ static flux1_status check_vocabulary(const char *path, const char *tokenizer, in
                      path, tokenizer, (long long)entries, (long long)table);
 }
 
+/* The compiled-in tokenizer belongs to text encoders of FLUX.1's size; a few spare rows (T5 has 28) are no other
+ * vocabulary. */
+static flux1_status check_builtin(const char *path, const char *encoder, int64_t entries, int64_t table,
+                                  flux1_error *err)
+{
+    enum { SPARE = 1024 };
+    if (entries <= table && table <= entries + SPARE)
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_MODEL,
+                     "%s: no tokenizers are named, and the built-in one for %s has %lld entries, the embedding table "
+                     "%lld: this text encoder needs its own; name the folder with its tokenizer and tokenizer_2 "
+                     "(--tokenizers)",
+                     path, encoder, (long long)entries, (long long)table);
+}
+
 static flux1_status check_tokenizers(const struct flux1_model *m, flux1_error *err)
 {
+    if (!m->tokenizers) {
+        TRY(check_builtin(m->path, "CLIP", clip_tokenizer_vocabulary(m->clip_tokens), m->clip.vocab, err));
+        TRY(check_builtin(m->path, "T5", t5_tokenizer_vocabulary(m->t5_tokens), m->t5.vocab, err));
+    }
     TRY(check_vocabulary(m->path, "tokenizer", clip_tokenizer_vocabulary(m->clip_tokens), m->clip.vocab, err));
     TRY(check_vocabulary(m->path, "tokenizer_2", t5_tokenizer_vocabulary(m->t5_tokens), m->t5.vocab, err));
     if (clip_tokenizer_length(m->clip_tokens) > m->clip.positions)
@@ -91,21 +114,35 @@ static flux1_status check_tokenizers(const struct flux1_model *m, flux1_error *e
     return FLUX1_OK;
 }
 
+static const char *const twins[] = {"*position_ids", "encoder.embed_tokens.weight", "shared.weight", NULL};
+
+/* What no stage asks for (decoders, towers, projections, stray keys): diffusers ignores it, so do we, but not silently.
+ */
+static flux1_status note_unused(struct flux1_model *m, flux1_error *err)
+{
+    flux1_error unused;
+    builder note = {0};
+    for (int c = 0; c < COMPONENTS; c++)
+        if (store_check(m->store[c], true, twins, &unused) != FLUX1_OK)
+            builder_format(&note, "%s%s", note.length ? "; " : "ignored: ", unused.message);
+    return note.length || note.failed ? builder_take(&note, "a note", &m->unused, err) : FLUX1_OK;
+}
+
 /* Builds every model once on the dry backend, so that each claims its tensors, and puts all faults into one message. */
 static flux1_status check_tensors(struct flux1_model *m, flux1_error *err)
 {
-    static const char *const ignore[] = {"*position_ids", "encoder.embed_tokens.weight", "shared.weight", NULL};
     flux1_error one, all = {0};
     TRY(stage_claim_all(m, err));
     for (int c = 0; c < COMPONENTS; c++) {
-        if (store_check(m->store[c], true, ignore, &one) == FLUX1_OK)
+        if (store_check(m->store[c], false, NULL, NULL) == FLUX1_OK)
             continue;
+        store_check(m->store[c], true, twins, &one);
         if (all.status == FLUX1_OK)
             all = one;
         else
             error_append(&all, "; %s", one.message);
     }
-    return all.status == FLUX1_OK ? FLUX1_OK : error_set(err, all.status, "%s", all.message);
+    return all.status == FLUX1_OK ? note_unused(m, err) : error_set(err, all.status, "%s", all.message);
 }
 
 int folder_default_length(int tokenizer_length, bool guidance)
@@ -125,8 +162,8 @@ static void set_lengths(struct flux1_model *m)
 flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out,
                                     flux1_error *err)
 {
-    char *folder = path_join(path, "tokenizer"), *folder_2 = path_join(path, "tokenizer_2");
-    flux1_status st = folder && folder_2 ? FLUX1_OK : error_oom(err, 0, "a path");
+    char *folder = path ? path_join(path, "tokenizer") : NULL, *folder_2 = path ? path_join(path, "tokenizer_2") : NULL;
+    flux1_status st = !path || (folder && folder_2) ? FLUX1_OK : error_oom(err, 0, "a path");
     if (st == FLUX1_OK)
         st = clip_tokenizer_open(folder, clip_out, err);
     if (st == FLUX1_OK)
@@ -219,6 +256,8 @@ flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **ou
     TRY_CLEANUP(parts_read_sizes(&from, m, err));
     TRY_CLEANUP(check_agreement(m, err));
     TRY_CLEANUP(folder_open_tokenizers(from.tokenizers, &m->clip_tokens, &m->t5_tokens, err));
+    if (from.tokenizers && !(m->tokenizers = strdup(from.tokenizers)))
+        TRY_CLEANUP(error_oom(err, 0, "a path"));
     TRY_CLEANUP(check_tokenizers(m, err));
     set_lengths(m);
     TRY_CLEANUP(parts_open_folders(&from, m, err));
@@ -247,6 +286,8 @@ void folder_close(struct flux1_model *m)
         store_close(m->store[c]);
     clip_tokenizer_close(m->clip_tokens);
     t5_tokenizer_close(m->t5_tokens);
+    free(m->tokenizers);
+    free(m->unused);
     free(m->path);
     free(m->name);
     free(m);

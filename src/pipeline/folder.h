@@ -61,6 +61,8 @@ struct flux1_model {
     store *store[COMPONENTS];
     clip_tokenizer *clip_tokens; /* NULL for synthetic models */
     t5_tokenizer *t5_tokens;
+    char *tokenizers; /* their folder; NULL: they are compiled in */
+    char *unused;     /* a sentence about tensors that no stage asks for; NULL: there are none */
     int clip_length;
     int t5_length, t5_length_max;
 };
@@ -85,7 +87,7 @@ void folder_close(struct flux1_model *m);
 /* FLUX1_ERR_MODEL if what is there has other sizes. */
 flux1_status folder_open_source(const model_source *source, struct flux1_model **out, flux1_error *err);
 
-/* Only the tokenizers of a folder: path/tokenizer and path/tokenizer_2. */
+/* Only the tokenizers of a folder: path/tokenizer and path/tokenizer_2. path NULL: those that are compiled in. */
 flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out, t5_tokenizer **t5_out,
                                     flux1_error *err);
 

@@ -35,6 +35,8 @@ flux1_status opening_locate(flux1_context *c, const model_paths *named, located 
     const flux1_status opened = folder_open_parts(&paths, out, &c->error);
     if (opened != FLUX1_OK)
         locate_advise(parts, &c->error);
+    else if ((*out)->unused)
+        context_log(c, FLUX1_LOG_INFO, "%s", (*out)->unused);
     return opened;
 }
 

@@ -84,11 +84,6 @@ flux1_status parts_find(const model_paths *paths, parts *out, flux1_error *err)
         TRY(store_look(paths->model, &held, err));
     TRY(find_parts(paths, &held, out, err));
     out->tokenizers = paths->tokenizers ? paths->tokenizers : out->folder;
-    if (!out->tokenizers)
-        return error_set(
-            err, FLUX1_ERR_MODEL,
-            "no tokenizers: a file of weights has none; name a folder that has tokenizer/ and tokenizer_2/ "
-            "with --tokenizers");
     return FLUX1_OK;
 }
 
@@ -123,15 +118,26 @@ void parts_free(parts *p)
             TRY(told(m->store[c], out, err));               \
     } while (0)
 
-static flux1_status index_read(const json_value *j, const char *name, flux1_error *err)
+/* Pipelines of diffusers that are not made of FLUX.1's four parts. */
+static bool has_other_parts(const char *class_name)
 {
+    return strncmp(class_name, "Flux", strlen("Flux")) != 0 || strncmp(class_name, "Flux2", strlen("Flux2")) == 0 ||
+           strncmp(class_name, "FluxPriorRedux", strlen("FluxPriorRedux")) == 0;
+}
+
+/* The parts decide, not which of FLUX.1's pipelines saved them: a transformer that wants more than a prompt is known by
+ * its channels. */
+static flux1_status index_read(const json_value *j, const char *name, void *out, flux1_error *err)
+{
+    (void)out;
     const char *class_name = NULL;
     TRY(json_require(j, name, "_class_name", err));
     TRY(json_get_string(j, name, "_class_name", &class_name, err));
-    if (strcmp(class_name, "FluxPipeline") != 0)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED,
-                         "%s: a %s; this version makes pictures with FluxPipeline folders (FLUX.1 schnell and dev)",
-                         name, class_name);
+    if (!class_name || has_other_parts(class_name))
+        return error_set(
+            err, FLUX1_ERR_UNSUPPORTED,
+            "%s: a %s; this version makes pictures with the parts of FluxPipeline (FLUX.1 schnell and dev)", name,
+            class_name ? class_name : "pipeline without a name");
     return FLUX1_OK;
 }
 
@@ -145,20 +151,29 @@ scheduler_config parts_scheduler(bool dev)
                               .max_tokens = 4096};
 }
 
-static flux1_status read_pipeline(const parts *p, struct flux1_model *m, flux1_error *err)
+/* Reads the folder's file as JSON and lets `read` look at it. */
+typedef flux1_status json_reader(const json_value *j, const char *name, void *out, flux1_error *err);
+
+static flux1_status read_in(const char *folder, const char *name, json_reader *read, void *out, flux1_error *err)
 {
-    static const char *const names[] = {"model_index.json", "scheduler/scheduler_config.json"};
-    for (int i = 0; p->folder && i < 2; i++) {
-        char *path = path_join(p->folder, names[i]);
-        json_value *json = NULL;
-        flux1_status st = path ? json_parse_file(path, &json, err) : error_oom(err, 0, "a path");
-        if (st == FLUX1_OK)
-            st = i ? scheduler_config_read(json, path, &m->scheduler, err) : index_read(json, path, err);
-        json_free(json);
-        free(path);
-        TRY(st);
-    }
-    return FLUX1_OK;
+    json_value *json = NULL;
+    char *path = path_join(folder, name);
+    flux1_status st = path ? json_parse_file(path, &json, err) : error_oom(err, 0, "a path");
+    if (st == FLUX1_OK)
+        st = read(json, path, out, err);
+    json_free(json);
+    free(path);
+    return st;
+}
+
+flux1_status parts_check_class(const char *folder, flux1_error *err)
+{
+    return read_in(folder, "model_index.json", index_read, NULL, err);
+}
+
+static flux1_status scheduler_read(const json_value *j, const char *name, void *out, flux1_error *err)
+{
+    return scheduler_config_read(j, name, out, err);
 }
 
 /* A transformer of its own may be of the other variant than the folder. */
@@ -173,7 +188,8 @@ static void settle_variant(const parts *p, struct flux1_model *m)
 
 flux1_status parts_read_sizes(const parts *p, struct flux1_model *m, flux1_error *err)
 {
-    TRY(read_pipeline(p, m, err));
+    if (p->folder)
+        TRY(read_in(p->folder, "scheduler/scheduler_config.json", scheduler_read, &m->scheduler, err));
     for (int c = 0; c < COMPONENTS; c++)
         if (p->part[c].file)
             TRY(store_open_part(p->part[c].file, component_part((component)c), &m->store[c], err));

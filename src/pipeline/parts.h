@@ -13,8 +13,11 @@ typedef struct part_source {
 typedef struct parts {
     part_source part[COMPONENTS];
     const char *folder;     /* the pipeline folder, or NULL */
-    const char *tokenizers; /* the folder of both tokenizers */
+    const char *tokenizers; /* the folder of both tokenizers; NULL: those that are compiled in */
 } parts;
+
+/* FLUX1_ERR_UNSUPPORTED if the folder's model_index.json is of a pipeline that is not made of FLUX.1's parts. */
+flux1_status parts_check_class(const char *folder, flux1_error *err);
 
 /* FLUX1_ERR_MODEL, naming everything that is missing. `paths` must outlive `out`; parts_free in any case. */
 flux1_status parts_find(const model_paths *paths, parts *out, flux1_error *err);

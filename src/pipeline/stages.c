@@ -325,7 +325,9 @@ static flux1_status claim_body(void *arg, mesh *m)
     TRY_CLEANUP(t5_create(&(loader){.m = m, .s = f->store[COMPONENT_T5], .claim = true}, &f->t5, &t));
     TRY_CLEANUP(dit_weights_create(&(loader){.m = m, .s = f->store[COMPONENT_DIT], .claim = true}, &f->dit, &d));
     TRY_CLEANUP(vae_decoder_create(&(loader){.m = m, .s = f->store[COMPONENT_VAE], .claim = true}, &f->vae, &v));
-    TRY_CLEANUP(vae_encoder_create(&(loader){.m = m, .s = f->store[COMPONENT_VAE], .claim = true}, &f->vae, &e));
+    /* text to image needs no encoder: files without one are whole */
+    if (f->source.synthetic || store_find(f->store[COMPONENT_VAE], "encoder.conv_in.weight"))
+        TRY_CLEANUP(vae_encoder_create(&(loader){.m = m, .s = f->store[COMPONENT_VAE], .claim = true}, &f->vae, &e));
 cleanup:
     clip_destroy(c);
     t5_destroy(t);

@@ -3,13 +3,16 @@
 #define FLUX1_TEXT_CLIP_OPEN_H
 
 #include "text/clip_bpe.h"
+#include "text/clip_json.h"
 #include "text/settings.h"
 #include "text/text.h"
 
 struct clip_tokenizer {
     bpe pairs;
-    prompt_cutter cutter;
-    cut_token *tokens;
+    clip_steps steps;
+    prompt_cutter cutter; /* of the raw prompt */
+    prompt_cutter later;  /* of the normalised text, where the steps are stated */
+    cut_token *tokens;    /* of both */
     int32_t bos, eos, pad;
     int32_t literal[2]; /* "<|startoftext|>" and "<|endoftext|>" found by the splitting pattern */
     int32_t vocabulary; /* largest id + 1 */

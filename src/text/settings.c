@@ -64,6 +64,12 @@ flux1_status settings_add(tokenizer_settings *s, const char *name, added_token t
     return FLUX1_OK;
 }
 
+bool settings_is_type(const json_value *object, const char *type)
+{
+    const char *text = json_string_value(json_object_get(object, "type"));
+    return text && strcmp(text, type) == 0;
+}
+
 flux1_status settings_parse_token(const json_value *object, const char *name, added_token *out, flux1_error *err)
 {
     if (!json_is_object(object))

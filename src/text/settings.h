@@ -32,6 +32,7 @@ typedef struct tokenizer_files {
 #define ROW(member, name) text_file member;
     TOKENIZER_FILES(ROW)
 #undef ROW
+    bool vocabulary_of_merges; /* CLIP: merges.txt alone makes the vocabulary, by OpenAI's rule */
 } tokenizer_files;
 
 /* FLUX1_ERR_IO if `folder` is not a folder or a file in it cannot be read. Free in any case. */
@@ -79,6 +80,9 @@ void tokenizer_settings_free(tokenizer_settings *s);
 
 /* Appends a token unless its content is already there; `content` must live as long as the settings. */
 flux1_status settings_add(tokenizer_settings *s, const char *name, added_token token, flux1_error *err);
+
+/* Whether a part of tokenizer.json, {"type": …}, is of that type. */
+bool settings_is_type(const json_value *object, const char *type);
 
 /* An entry of an added_tokens list: {"content": …, "lstrip": …}. */
 flux1_status settings_parse_token(const json_value *object, const char *name, added_token *out, flux1_error *err);

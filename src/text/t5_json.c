@@ -16,12 +16,6 @@ static flux1_status unsupported(const char *name, const char *what, flux1_error 
         what);
 }
 
-static bool is_type(const json_value *object, const char *type)
-{
-    const char *text = json_string_value(json_object_get(object, "type"));
-    return text && strcmp(text, type) == 0;
-}
-
 /* ---- normalizer ---- */
 
 static int base64_digit(char c)
@@ -66,10 +60,10 @@ typedef enum normal_step { STEP_NONE, STEP_MAP, STEP_STRIP, STEP_COLLAPSE } norm
 static flux1_status read_normal_step(const json_value *object, const char *name, t5_source *s, normal_step *last,
                                      flux1_error *err)
 {
-    normal_step step = is_type(object, "Precompiled") ? STEP_MAP
-                       : is_type(object, "Strip")     ? STEP_STRIP
-                       : is_type(object, "Replace")   ? STEP_COLLAPSE
-                                                      : STEP_NONE;
+    normal_step step = settings_is_type(object, "Precompiled") ? STEP_MAP
+                       : settings_is_type(object, "Strip")     ? STEP_STRIP
+                       : settings_is_type(object, "Replace")   ? STEP_COLLAPSE
+                                                               : STEP_NONE;
     if (step <= *last)
         return unsupported(name, "the normalizer", err);
     *last = step;
@@ -92,7 +86,7 @@ static flux1_status read_normalizer(const json_value *normalizer, const char *na
     normal_step last = STEP_NONE;
     if (!normalizer || json_is_null(normalizer))
         return FLUX1_OK;
-    if (!is_type(normalizer, "Sequence"))
+    if (!settings_is_type(normalizer, "Sequence"))
         return read_normal_step(normalizer, name, s, &last, err);
     const json_value *list = json_object_get(normalizer, "normalizers");
     if (!json_is_array(list))
@@ -104,12 +98,18 @@ static flux1_status read_normalizer(const json_value *normalizer, const char *na
 
 /* ---- word marks and the end token ---- */
 
+/* Metaspace alone, or (from transformers 5 on) behind WhitespaceSplit. */
 static flux1_status read_pre_tokenizer(const json_value *pre, const char *name, t5_source *s, flux1_error *err)
 {
     const char *mark = WORD_MARK, *scheme = "always";
     bool add = true;
     s->steps.split = true;
-    if (!is_type(pre, "Metaspace"))
+    const json_value *list = settings_is_type(pre, "Sequence") ? json_object_get(pre, "pretokenizers") : NULL;
+    if (json_array_size(list) == 2 && settings_is_type(json_array_get(list, 0), "WhitespaceSplit")) {
+        s->steps.words_alone = true;
+        pre = json_array_get(list, 1);
+    }
+    if (!settings_is_type(pre, "Metaspace"))
         return unsupported(name, "the pre_tokenizer", err);
     TRY(json_get_string(pre, name, "replacement", &mark, err));
     TRY(json_get_string(pre, name, "prepend_scheme", &scheme, err));
@@ -136,7 +136,7 @@ static flux1_status read_template(const json_value *post, const char *name, t5_s
     const json_value *single = json_object_get(post, "single");
     size_t count = json_array_size(single);
     const json_value *end = json_object_get(json_array_get(single, 1), "SpecialToken");
-    if (!is_type(post, "TemplateProcessing") || count < 1 || count > 2 ||
+    if (!settings_is_type(post, "TemplateProcessing") || count < 1 || count > 2 ||
         !json_object_get(json_array_get(single, 0), "Sequence") || (count == 2 && !end))
         return unsupported(name, "the post_processor", err);
     if (count == 1)
@@ -210,7 +210,7 @@ flux1_status t5_read_json(const json_value *root, const char *name, t5_source *s
     bool fallback = false;
     if (!json_is_object(model))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: should have an object \"model\"", name);
-    if (!is_type(model, "Unigram"))
+    if (!settings_is_type(model, "Unigram"))
         return unsupported(name, "the model's type", err);
     TRY(json_get_bool(model, name, "byte_fallback", &fallback, err));
     if (fallback)

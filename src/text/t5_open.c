@@ -3,6 +3,7 @@
 #include "text/t5_open.h"
 
 #include "base/checked.h"
+#include "text/builtin.h"
 #include "text/t5_json.h"
 #include "text/t5_spiece.h"
 
@@ -239,7 +240,7 @@ flux1_status t5_tokenizer_open(const char *folder, t5_tokenizer **out, flux1_err
 {
     tokenizer_files files;
     *out = NULL;
-    flux1_status st = tokenizer_files_read(folder, &files, err);
+    flux1_status st = folder ? tokenizer_files_read(folder, &files, err) : builtin_t5_files(&files, err);
     if (st == FLUX1_OK)
         st = t5_tokenizer_open_files(&files, out, err);
     tokenizer_files_free(&files);

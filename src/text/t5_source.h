@@ -12,6 +12,7 @@ typedef enum prefix_scheme { PREFIX_NEVER, PREFIX_FIRST, PREFIX_ALWAYS } prefix_
 typedef struct t5_steps {
     bool strip_left, strip_right;
     bool collapse_spaces; /* two or more spaces become one word mark */
+    bool words_alone;     /* white space goes; what it separates is marked and split by itself */
     bool split;           /* segments begin at word marks */
     bool end_token;       /* the template ends with one */
     prefix_scheme prefix;

@@ -1,6 +1,6 @@
 /* CLIP: cut at special strings, clean (BERT's BasicTokenizer without punctuation splitting), split each word by CLIP's
  * pattern, merge byte pairs. (transformers 4.57.1, CLIPTokenizer without ftfy.) */
-#include "text/clip_open.h"
+#include "text/clip_stated.h"
 
 #include "base/utf8.h"
 #include "text/unicode.h"
@@ -175,6 +175,8 @@ flux1_status clip_tokenize(const clip_tokenizer *t, const char *prompt, size_t b
     while (!list.full && prompt_cut(&t->cutter, prompt, bytes, &position, &piece)) {
         if (piece.id >= 0)
             id_list_push(&list, piece.id);
+        else if (t->steps.stated)
+            TRY(clip_stated_encode(t, prompt + piece.begin, piece.end - piece.begin, &list, err));
         else
             TRY(encode_text(t, prompt + piece.begin, piece.end - piece.begin, &list, err));
     }

@@ -72,6 +72,31 @@ static flux1_status encode_segments(const t5_tokenizer *t, const byte_buffer *ma
     return FLUX1_OK;
 }
 
+/* The next stretch without white space from *at on; false if there is none. */
+static bool next_word(const char *text, size_t size, size_t *at, size_t *begin)
+{
+    int32_t c;
+    size_t n = 0;
+    while (*at < size && (n = utf8_decode(text + *at, size - *at, &c)) > 0 && unicode_is_white_space(c))
+        *at += n;
+    *begin = *at;
+    while (*at < size && (n = utf8_decode(text + *at, size - *at, &c)) > 0 && !unicode_is_white_space(c))
+        *at += n;
+    return *at > *begin;
+}
+
+static flux1_status encode_words(const t5_tokenizer *t, const char *text, size_t size, bool at_start,
+                                 byte_buffer *marked, id_list *out, flux1_error *err)
+{
+    size_t begin;
+    for (size_t at = 0; !out->full && next_word(text, size, &at, &begin);) {
+        marked->size = 0;
+        TRY(mark_words(&t->steps, text + begin, at - begin, at_start && begin == 0, marked, err));
+        TRY(encode_segments(t, marked, out, err));
+    }
+    return FLUX1_OK;
+}
+
 static flux1_status encode_text(const t5_tokenizer *t, const char *text, size_t bytes, bool at_start, id_list *out,
                                 flux1_error *err)
 {
@@ -81,8 +106,12 @@ static flux1_status encode_text(const t5_tokenizer *t, const char *text, size_t 
     const char *stripped = normal.bytes;
     size_t size = normal.size;
     strip(&t->steps, &stripped, &size);
-    TRY_CLEANUP(mark_words(&t->steps, stripped, size, at_start && stripped == normal.bytes, &marked,
-                           err)); /* what is stripped was the start */
+    at_start = at_start && stripped == normal.bytes; /* what is stripped was the start */
+    if (t->steps.words_alone) {
+        TRY_CLEANUP(encode_words(t, stripped, size, at_start, &marked, out, err));
+        goto cleanup;
+    }
+    TRY_CLEANUP(mark_words(&t->steps, stripped, size, at_start, &marked, err));
     TRY_CLEANUP(encode_segments(t, &marked, out, err));
 cleanup:
     free(normal.bytes);

@@ -17,6 +17,11 @@ extern const code_point_set unicode_assigned, unicode_cased, unicode_case_ignora
 extern const code_point_set unicode_cluster_extend, unicode_cluster_spacing, unicode_cluster_prepend,
     unicode_cluster_pictographic;
 extern const code_point_set unicode_conjunct_consonant, unicode_conjunct_linker;
+/* What tokenizers' patterns and lower case know beyond Unicode 14.0; later_lower: rows of a character and its lower
+ * case, ascending. */
+extern const code_point_set unicode_later_letter, unicode_later_number;
+extern const uint32_t unicode_later_lower[][2];
+extern const size_t unicode_later_lower_count;
 
 bool code_point_in(const code_point_set *set, int32_t c);
 

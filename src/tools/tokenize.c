@@ -1,4 +1,5 @@
-/* flux1_tokenize: the ids that the pipeline would make, from the tokenizers' folders alone. */
+/* flux1_tokenize: the ids that the pipeline would make, from the tokenizers' folders alone, or for a file of weights.
+ */
 #include "pipeline/opening.h"
 
 #include "base/file.h"
@@ -13,8 +14,23 @@ struct flux1_tokenizer {
     int clip_length, t5_length;
 };
 
-/* Where the folder has a transformer, its kind decides the default length, as for a picture. */
-static flux1_status default_length(const char *folder, int *length, flux1_error *err)
+/* Whether a file of weights has a transformer without guidance embedding; its text encoders may lie elsewhere. */
+static flux1_status file_guidance(const char *path, bool *guidance, flux1_error *err)
+{
+    store_contents held;
+    store *s = NULL;
+    *guidance = true;
+    TRY(store_look(path, &held, err));
+    if (!held.prefix[MODEL_TRANSFORMER])
+        return FLUX1_OK;
+    TRY(store_open_part(path, MODEL_TRANSFORMER, &s, err));
+    *guidance = store_find(s, GUIDANCE_TENSOR) != NULL;
+    store_close(s);
+    return FLUX1_OK;
+}
+
+/* The same of a folder; without a transformer there is no limit either. */
+static flux1_status folder_guidance(const char *folder, bool *guidance, flux1_error *err)
 {
     json_value *json = NULL;
     dit_config dit = {.guidance = true};
@@ -29,28 +45,52 @@ static flux1_status default_length(const char *folder, int *length, flux1_error 
     }
     json_free(json);
     free(path);
-    *length = folder_default_length(*length, dit.guidance);
+    *guidance = dit.guidance;
     return st;
 }
 
-flux1_status flux1_tokenizer_open(flux1_context *c, const char *folder, flux1_tokenizer **out)
+/* The same of a folder that holds a transformer alone. */
+static flux1_status part_guidance(const char *folder, bool *guidance, flux1_error *err)
 {
-    TRY(context_begin(c));
-    TRY(context_needs(c, out, "out"));
-    *out = NULL;
-    TRY(context_needs(c, folder, "model_folder"));
-    if (!file_is_directory(folder))
-        return error_set(&c->error, FLUX1_ERR_MODEL, "%s: no such folder; it should hold tokenizer/ and tokenizer_2/",
-                         folder);
+    store *s = NULL;
+    TRY(store_open(folder, (const char *const[]){component_stem(COMPONENT_DIT), NULL}, &s, err));
+    *guidance = store_find(s, GUIDANCE_TENSOR) != NULL;
+    store_close(s);
+    return FLUX1_OK;
+}
+
+/* A model's transformer, or one of its own; NULL for those that are not there. */
+static flux1_status guidance_of(const char *model, const char *transformer, bool *guidance, flux1_error *err)
+{
+    *guidance = true;
+    if (transformer)
+        return file_is_directory(transformer) ? part_guidance(transformer, guidance, err)
+                                              : file_guidance(transformer, guidance, err);
+    if (model)
+        return file_is_directory(model) ? folder_guidance(model, guidance, err) : file_guidance(model, guidance, err);
+    return FLUX1_OK;
+}
+
+/* tokenizers: their folder, NULL for those built in. Where there is a transformer, its kind decides the default length,
+ * as for a picture. */
+static flux1_status open_pair(const char *tokenizers, const char *model, const char *transformer, flux1_tokenizer *t,
+                              flux1_error *err)
+{
+    bool guidance;
+    TRY(folder_open_tokenizers(tokenizers, &t->clip, &t->t5, err));
+    TRY(guidance_of(model, transformer, &guidance, err));
+    t->clip_length = clip_tokenizer_length(t->clip);
+    t->t5_length = folder_default_length(t5_tokenizer_length(t->t5), guidance);
+    return FLUX1_OK;
+}
+
+static flux1_status open_any(flux1_context *c, const char *tokenizers, const char *model, const char *transformer,
+                             flux1_tokenizer **out)
+{
     flux1_tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_oom(&c->error, sizeof *t, "the tokenizers");
-    flux1_status st = folder_open_tokenizers(folder, &t->clip, &t->t5, &c->error);
-    if (st == FLUX1_OK) {
-        t->clip_length = clip_tokenizer_length(t->clip);
-        t->t5_length = t5_tokenizer_length(t->t5);
-        st = default_length(folder, &t->t5_length, &c->error);
-    }
+    flux1_status st = open_pair(tokenizers, model, transformer, t, &c->error);
     if (st == FLUX1_OK)
         *out = t;
     else
@@ -58,42 +98,25 @@ flux1_status flux1_tokenizer_open(flux1_context *c, const char *folder, flux1_to
     return st;
 }
 
-/* As for a picture, the transformer decides, wherever it lies. */
-static flux1_status located_length(const located *l, flux1_tokenizer *t, flux1_error *err)
+static const char *if_folder(const char *path) { return path && file_is_directory(path) ? path : NULL; }
+
+flux1_status flux1_tokenizer_open(flux1_context *c, const char *path, flux1_tokenizer **out)
 {
-    store_contents held = {0};
-    store *s = NULL;
-    const char *path = l->part[COMPONENT_DIT] ? l->part[COMPONENT_DIT] : l->model;
-    t->t5_length = t5_tokenizer_length(t->t5);
-    if (!path)
-        return FLUX1_OK;
-    if (file_is_directory(path) && path == l->model)
-        return default_length(path, &t->t5_length, err);
-    if (file_is_directory(path))
-        TRY(store_open(path, (const char *const[]){component_stem(COMPONENT_DIT), NULL}, &s, err));
-    else
-        TRY(store_look(path, &held, err));
-    if (held.prefix[MODEL_TRANSFORMER])
-        TRY(store_open_part(path, MODEL_TRANSFORMER, &s, err));
-    if (s)
-        t->t5_length = folder_default_length(t->t5_length, store_find(s, GUIDANCE_TENSOR) != NULL);
-    store_close(s);
-    return FLUX1_OK;
+    TRY(context_begin(c));
+    TRY(context_needs(c, out, "out"));
+    *out = NULL;
+    TRY(context_needs(c, path, "model"));
+    if (!file_exists(path))
+        return error_set(&c->error, FLUX1_ERR_MODEL,
+                         "%s: no such file or folder; a folder should hold tokenizer/ and tokenizer_2/", path);
+    return open_any(c, if_folder(path), path, NULL, out);
 }
 
 static flux1_status open_located(flux1_context *c, const located *l, flux1_tokenizer **out)
 {
-    const char *path = l->tokenizers ? l->tokenizers : l->model ? l->model : l->part[COMPONENT_DIT];
-    TRY(context_needs(c, path, "model"));
     for (size_t i = 0; i < l->notes.count; i++)
         context_log(c, l->notes.note[i].level, "%s", l->notes.note[i].text);
-    TRY(flux1_tokenizer_open(c, path, out));
-    const flux1_status st = located_length(l, *out, &c->error);
-    if (st != FLUX1_OK) {
-        flux1_tokenizer_close(*out);
-        *out = NULL;
-    }
-    return st;
+    return open_any(c, l->tokenizers ? l->tokenizers : if_folder(l->model), l->model, l->part[COMPONENT_DIT], out);
 }
 
 flux1_status flux1_tokenizer_open_parts(flux1_context *c, const flux1_model_parts *parts, flux1_tokenizer **out)

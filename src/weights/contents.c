@@ -19,6 +19,18 @@ static const char *prefix_of(const store *s, const name_map *map)
     return NULL;
 }
 
+const name_map *contents_map(const store *s, const char **prefix)
+{
+    for (int part = 0; part < MODEL_PARTS; part++) {
+        const char *found = prefix_of(s, name_map_of((model_part)part));
+        if (found) {
+            *prefix = found;
+            return name_map_of((model_part)part);
+        }
+    }
+    return NULL;
+}
+
 static bool is_stray(const store_contents *c, const char *name)
 {
     for (int part = 0; part < MODEL_PARTS; part++)

@@ -43,6 +43,23 @@ static const name_row rows[] = {
     {"decoder.mid.attn_1.v", "decoder.mid_block.attentions.0.to_v", 0, 1, 1, NAME_MATRIX},
     {"decoder.mid.attn_1.proj_out", "decoder.mid_block.attentions.0.to_out.0", 0, 1, 1, NAME_MATRIX},
     {"decoder.norm_out", "decoder.conv_norm_out", 0, 1, 1, NAME_PLAIN},
+    /* diffusers before 0.18 (modeling_utils.py, _fix_state_dict_keys_on_load), also as convolutions */
+    {"encoder.mid_block.attentions.0.query", "encoder.mid_block.attentions.0.to_q", 0, 1, 1, NAME_MATRIX},
+    {"encoder.mid_block.attentions.0.key", "encoder.mid_block.attentions.0.to_k", 0, 1, 1, NAME_MATRIX},
+    {"encoder.mid_block.attentions.0.value", "encoder.mid_block.attentions.0.to_v", 0, 1, 1, NAME_MATRIX},
+    {"encoder.mid_block.attentions.0.proj_attn", "encoder.mid_block.attentions.0.to_out.0", 0, 1, 1, NAME_MATRIX},
+    {"encoder.mid_block.attentions.0.to_q", "encoder.mid_block.attentions.0.to_q", 0, 1, 1, NAME_MATRIX},
+    {"encoder.mid_block.attentions.0.to_k", "encoder.mid_block.attentions.0.to_k", 0, 1, 1, NAME_MATRIX},
+    {"encoder.mid_block.attentions.0.to_v", "encoder.mid_block.attentions.0.to_v", 0, 1, 1, NAME_MATRIX},
+    {"encoder.mid_block.attentions.0.to_out.0", "encoder.mid_block.attentions.0.to_out.0", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid_block.attentions.0.query", "decoder.mid_block.attentions.0.to_q", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid_block.attentions.0.key", "decoder.mid_block.attentions.0.to_k", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid_block.attentions.0.value", "decoder.mid_block.attentions.0.to_v", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid_block.attentions.0.proj_attn", "decoder.mid_block.attentions.0.to_out.0", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid_block.attentions.0.to_q", "decoder.mid_block.attentions.0.to_q", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid_block.attentions.0.to_k", "decoder.mid_block.attentions.0.to_k", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid_block.attentions.0.to_v", "decoder.mid_block.attentions.0.to_v", 0, 1, 1, NAME_MATRIX},
+    {"decoder.mid_block.attentions.0.to_out.0", "decoder.mid_block.attentions.0.to_out.0", 0, 1, 1, NAME_MATRIX},
 };
 
 static const char *const prefixes[] = {"first_stage_model.", "vae.", "", NULL};

@@ -179,8 +179,10 @@ flux1_status store_open(const char *folder, const char *const *stems, store **ou
     flux1_status st = FLUX1_OK;
     for (size_t i = 0; st == FLUX1_OK && !found && stems[i]; i++)
         st = try_stem(s, folder, stems[i], &found, err);
+    const char *prefix = "";
+    const name_map *map = found && st == FLUX1_OK ? contents_map(s, &prefix) : NULL;
     if (st == FLUX1_OK && found)
-        st = store_make_items(s, NULL, "", err);
+        st = store_make_items(s, map, prefix, err);
     else if (st == FLUX1_OK)
         st = error_set(
             err, FLUX1_ERR_MODEL,

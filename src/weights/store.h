@@ -28,9 +28,9 @@ typedef struct store_tensor {
     const struct store_tensor *half[2];
 } store_tensor;
 
-/* Opens `folder` (such as MODEL/transformer), whose names are diffusers' own: `<stem>.safetensors`, or
- * `<stem>.safetensors.index.json` and its shards. `stems` are tried in order, NULL-terminated. Headers are parsed and
- * checked completely; data is not read. */
+/* Opens `folder` (such as MODEL/transformer), whose names are diffusers' own or others that names.h has:
+ * `<stem>.safetensors`, or `<stem>.safetensors.index.json` and its shards. `stems` are tried in order, NULL-terminated.
+ * Headers are parsed and checked completely; data is not read. */
 flux1_status store_open(const char *folder, const char *const *stems, store **out, flux1_error *err);
 
 /* A store of a single file, by the names that it has. */

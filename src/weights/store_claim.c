@@ -139,9 +139,11 @@ flux1_status store_check(const store *s, bool unclaimed_too, const char *const *
     text t = {.used = 0};
     for (int kind = 0; kind < FAULT_KINDS; kind++)
         append_faults(&t, s, (store_fault_kind)kind);
+    const bool faulty = t.used > 0;
     if (unclaimed_too)
         append_unclaimed(&t, s, ignore);
     if (t.used == 0)
         return FLUX1_OK;
-    return error_set(err, FLUX1_ERR_MODEL, "%s: %s (do the weights belong to this config.json?)", s->path, t.buffer);
+    return error_set(err, FLUX1_ERR_MODEL, "%s: %s%s", s->path, t.buffer,
+                     faulty ? " (do the weights belong to this config.json?)" : "");
 }

@@ -44,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                              {(char[]){"s"}, NULL, 0},
                              {(char[]){"c"}, NULL, 0},
                              {(char[]){"p"}, NULL, 0},
-                             {(char[]){"a"}, NULL, 0}};
+                             {(char[]){"a"}, NULL, 0},
+                             false};
     char *cut = memchr(text, 0xFF, size - 1);
     if (data[0] == 'v')
         files.vocab = input;

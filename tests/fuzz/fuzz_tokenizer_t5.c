@@ -39,9 +39,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     memcpy(text, data + 1, size - 1);
     text_file input = {(char[]){"f"}, text, size - 1};
-    tokenizer_files files = {{(char[]){"v"}, NULL, 0}, {(char[]){"m"}, NULL, 0}, {(char[]){"j"}, NULL, 0},
-                             {(char[]){"s"}, NULL, 0}, {(char[]){"c"}, NULL, 0}, {(char[]){"p"}, NULL, 0},
-                             {(char[]){"a"}, NULL, 0}};
+    tokenizer_files files = {
+        {(char[]){"v"}, NULL, 0}, {(char[]){"m"}, NULL, 0}, {(char[]){"j"}, NULL, 0}, {(char[]){"s"}, NULL, 0},
+        {(char[]){"c"}, NULL, 0}, {(char[]){"p"}, NULL, 0}, {(char[]){"a"}, NULL, 0}, false};
     if (data[0] == 's')
         files.model = input;
     else if (data[0] == 'j')

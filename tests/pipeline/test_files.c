@@ -93,6 +93,13 @@ static void true_layouts_need_no_config(void **state)
         assert_memory_equal(&told->t5, &real->t5, sizeof real->t5);
         assert_memory_equal(&told->vae, &real->vae, sizeof real->vae);
         assert_memory_equal(&told->scheduler, &real->scheduler, sizeof real->scheduler);
+        assert_string_equal(told->tokenizers, PACKED);
+        flux1_model_close(told);
+        told = open_parts(&(model_paths){.model = path});
+        assert_null(told->tokenizers); /* the compiled-in ones: their vocabularies fit */
+        assert_int_equal(clip_tokenizer_vocabulary(told->clip_tokens), 49408);
+        assert_int_equal(t5_tokenizer_vocabulary(told->t5_tokens), 32100);
+        assert_int_equal(told->t5_length, dev ? 512 : 256);
         flux1_model_close(told);
         flux1_model_close(real);
     }
@@ -121,11 +128,10 @@ static void what_is_missing_or_left_over_is_named(void **state)
                    "with --clip, --t5, --vae");
     expect_refused(&(model_paths){.model = PACKED, .part = {[COMPONENT_VAE] = path}}, FLUX1_ERR_MODEL, "holds no VAE",
                    path);
-    expect_refused(
-        &(model_paths){.model = path,
-                       .part = {FILES "bfl/clip_l.safetensors",
-                                FILES "bfl/t5xxl.safetensors", [COMPONENT_VAE] = FILES "bfl/ae.safetensors"}},
-        FLUX1_ERR_MODEL, "no tokenizers", "");
+    expect_refused(&(model_paths){.part = {PACKED "/text_encoder", PACKED "/text_encoder_2", PACKED "/transformer",
+                                           PACKED "/vae"}},
+                   FLUX1_ERR_MODEL, "no tokenizers are named",
+                   "the built-in one for CLIP has 49408 entries, the embedding table");
     l.in_channels = 384;
     l.vae = l.clip = l.t5 = true;
     true_layout_write(path, &l);
@@ -134,8 +140,11 @@ static void what_is_missing_or_left_over_is_named(void **state)
     l.in_channels = 64;
     l.extra = "model.diffusion_model.double_blocks.0.unheard_of.weight";
     true_layout_write(path, &l);
-    expect_refused(&(model_paths){.model = path, .tokenizers = PACKED}, FLUX1_ERR_MODEL,
-                   "1 tensor that such a model does not have", "double_blocks.0.unheard_of.weight");
+    struct flux1_model *m = open_parts(&(model_paths){.model = path, .tokenizers = PACKED});
+    assert_non_null(strstr(m->unused, "ignored: "));
+    assert_non_null(
+        strstr(m->unused, "1 tensor that such a model does not have: \"double_blocks.0.unheard_of.weight\""));
+    flux1_model_close(m);
     unlink(path);
     expect_refused(&(model_paths){.model = path}, FLUX1_ERR_MODEL, "no such file or folder", path);
 }

@@ -128,8 +128,9 @@ static void every_wrong_value_of_a_config_is_named(void **state)
 {
     (void)state;
     static const change changes[] = {
-        {"model_index.json", "_class_name", "\"FluxFillPipeline\"", FLUX1_ERR_UNSUPPORTED,
-         "model_index.json|FluxFillPipeline"},
+        {"model_index.json", "_class_name", "\"FluxPriorReduxPipeline\"", FLUX1_ERR_UNSUPPORTED,
+         "model_index.json|FluxPriorReduxPipeline"},
+        {"model_index.json", "_class_name", "\"PixArtAlphaPipeline\"", FLUX1_ERR_UNSUPPORTED, "PixArtAlphaPipeline"},
         {"model_index.json", "_class_name", "7", FLUX1_ERR_FORMAT, "model_index.json|_class_name"},
         {"model_index.json", "_class_name", NULL, FLUX1_ERR_FORMAT, "model_index.json|_class_name"},
         {"scheduler/scheduler_config.json", "_class_name", "\"DDIMScheduler\"", FLUX1_ERR_UNSUPPORTED, "DDIMScheduler"},
@@ -141,7 +142,7 @@ static void every_wrong_value_of_a_config_is_named(void **state)
         {"text_encoder/config.json", "hidden_size", "0", FLUX1_ERR_FORMAT, "text_encoder/config.json|hidden_size"},
         {"text_encoder/config.json", "hidden_size", "9223372036854775807", FLUX1_ERR_FORMAT,
          "text_encoder/config.json|hidden_size"},
-        {"text_encoder/config.json", "hidden_size", NULL, FLUX1_ERR_FORMAT, "text_encoder/config.json|hidden_size"},
+        {"text_encoder/config.json", "hidden_size", NULL, FLUX1_ERR_MODEL, "hidden_size is 512"},
         {"text_encoder/config.json", "num_attention_heads", "3", FLUX1_ERR_FORMAT, "num_attention_heads"},
         {"text_encoder/config.json", "num_hidden_layers", "-1", FLUX1_ERR_FORMAT, "num_hidden_layers"},
         {"text_encoder/config.json", "max_position_embeddings", "20", FLUX1_ERR_MODEL, "20 positions"},

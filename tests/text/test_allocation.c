@@ -2,6 +2,7 @@
  * same call without the fault works. */
 #include "support/failing.h"
 #include "support/token_golden.h"
+#include "text/builtin.h"
 #include "text/clip_open.h"
 #include "text/t5_open.h"
 
@@ -38,6 +39,23 @@ static void fail_each(flux1_status (*run)(void *, flux1_error *), const char *fo
     assert_true(failing_each(run, path, 1000) > 20);
 }
 
+/* Opening a vocabulary of true size once for each allocation would take long: unpacking alone. */
+static flux1_status run_unpacking(void *t5, flux1_error *err)
+{
+    tokenizer_files files;
+    flux1_status st = t5 ? builtin_t5_files(&files, err) : builtin_clip_files(&files, err);
+    tokenizer_files_free(&files);
+    return st;
+}
+
+static void unpacking_survives_each_failed_allocation(void **state)
+{
+    (void)state;
+    char t5[] = "t5";
+    assert_true(failing_each(run_unpacking, NULL, 1000) > 7); /* seven names, the text, what zlib wants */
+    assert_true(failing_each(run_unpacking, t5, 1000) > 7);
+}
+
 static void clip_survives_each_failed_allocation(void **state)
 {
     (void)state;
@@ -50,11 +68,13 @@ static void t5_survives_each_failed_allocation(void **state)
     (void)state;
     fail_each(run_t5, TEST_DATA "/tokenizers/t5");
     fail_each(run_t5, TEST_DATA "/tokenizers/t5_json");
+    fail_each(run_t5, TEST_DATA "/tokenizers/t5_later");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(unpacking_survives_each_failed_allocation),
         cmocka_unit_test(clip_survives_each_failed_allocation),
         cmocka_unit_test(t5_survives_each_failed_allocation),
     };

@@ -38,11 +38,24 @@ static void tokenizer_json_with_another_pad_equals_oracle(void **state)
     check_folder(TEST_DATA "/tokenizers/clip_json", "clip_json", 40);
 }
 
+/* What transformers 5 saves: tokenizer.json, and a tokenizer_config.json without a list of added tokens. */
+static void saved_by_transformers_5_equals_oracle(void **state)
+{
+    (void)state;
+    check_folder(TEST_DATA "/tokenizers/clip_later", "clip_later", 77);
+}
+
 static void mini_model_equals_oracle(void **state)
 {
     (void)state;
     skip_without(SHARED_DATA "/mini-trial/tokenizer");
     check_folder(SHARED_DATA "/mini-trial/tokenizer", "clip_mini", 32);
+}
+
+static void compiled_in_data_equals_oracle(void **state)
+{
+    (void)state;
+    check_folder(NULL, "clip_real", 77);
 }
 
 static void real_vocabulary_equals_oracle(void **state)
@@ -232,6 +245,66 @@ static void faulty_files_are_refused_by_name(void **state)
     expect_refusal(NULL, NULL, "{\"added_tokens_decoder\": {\"5\": {}}}", FLUX1_ERR_FORMAT, "\"content\" is missing");
 }
 
+/* Unicode 16: a letter of Todhri joins its neighbours, a digit of Garay stands alone (ids: tokenizers 0.22.2). */
+static void stated_steps_know_newer_letters_and_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *prompt;
+        int32_t ids[8];
+    } rows[] = {{"a\xf0\x90\x97\x80"
+                 "b",
+                 {498, 37, 176, 82, 89, 66, 219, 499}},
+                {"a\xf0\x90\xb5\x81"
+                 "b",
+                 {498, 218, 176, 82, 119, 248, 219, 499}}};
+    clip_tokenizer *t = open_folder(TEST_DATA "/tokenizers/clip_later");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        int32_t ids[8];
+        int used;
+        assert_int_equal(clip_tokenize(t, rows[i].prompt, 6, 8, ids, &used, NULL, NULL), FLUX1_OK);
+        assert_memory_equal(ids, rows[i].ids, sizeof ids);
+        assert_int_equal(used, 8);
+    }
+    clip_tokenizer_close(t);
+}
+
+/* The fixture's tokenizer.json with `from` replaced by `to`. */
+static void expect_json_refusal(const char *from, const char *to, const char *words)
+{
+    tokenizer_files f;
+    clip_tokenizer *t;
+    flux1_error err = {0};
+    files_name(&f);
+    file_load(&f.tokenizer, TEST_DATA "/tokenizers/clip_later/tokenizer.json");
+    char *at = strstr(f.tokenizer.bytes, from), *text = malloc(f.tokenizer.size + strlen(to) + 1);
+    assert_non_null(at);
+    assert_non_null(text);
+    *at = '\0';
+    sprintf(text, "%s%s%s", f.tokenizer.bytes, to, at + strlen(from));
+    file_set_text(&f.tokenizer, "tokenizer.json", text);
+    free(text);
+    assert_int_equal(clip_tokenizer_open_files(&f, &t, &err), FLUX1_ERR_UNSUPPORTED);
+    assert_null(t);
+    assert_message(&err, words);
+    tokenizer_files_free(&f);
+}
+
+static void steps_of_no_clip_are_refused(void **state)
+{
+    (void)state;
+    expect_json_refusal("\"NFC\"", "\"NFKC\"", "the normalizer is not what");
+    expect_json_refusal("\"NFC\"", "\"Lowercase\"", "the normalizer is not what"); /* another order */
+    expect_json_refusal("\\\\s+", "\\\\s", "the normalizer is not what");
+    expect_json_refusal("\"Split\"", "\"Whitespace\"", "the pre_tokenizer is not what");
+    expect_json_refusal("'ll|", "", "the pre_tokenizer's Split");
+    expect_json_refusal("\"invert\": true", "\"invert\": false", "the pre_tokenizer's Split");
+    expect_json_refusal("\"use_regex\": true", "\"use_regex\": false", "the pre_tokenizer's ByteLevel");
+    expect_json_refusal("\"RobertaProcessing\"", "\"BertProcessing\"", "the post_processor is not what");
+    expect_json_refusal("\"fuse_unk\": false", "\"fuse_unk\": true", "\"fuse_unk\" is true");
+    expect_json_refusal("\"continuing_subword_prefix\": \"\"", "\"continuing_subword_prefix\": \"@\"", "is \"@\"");
+}
+
 static void missing_parts_are_named(void **state)
 {
     (void)state;
@@ -285,8 +358,10 @@ static void pairs_of_one_rank_are_merged_before_new_ones(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(compiled_in_data_equals_oracle),
         cmocka_unit_test(small_vocabulary_equals_oracle),
         cmocka_unit_test(tokenizer_json_with_another_pad_equals_oracle),
+        cmocka_unit_test(saved_by_transformers_5_equals_oracle),
         cmocka_unit_test(mini_model_equals_oracle),
         cmocka_unit_test(real_vocabulary_equals_oracle),
         cmocka_unit_test(known_sentence_has_its_known_ids),
@@ -296,6 +371,8 @@ int main(void)
         cmocka_unit_test(longest_prompts_take_no_quadratic_time),
         cmocka_unit_test(long_runs_of_marks_are_put_in_canonical_order),
         cmocka_unit_test(faulty_files_are_refused_by_name),
+        cmocka_unit_test(stated_steps_know_newer_letters_and_numbers),
+        cmocka_unit_test(steps_of_no_clip_are_refused),
         cmocka_unit_test(missing_parts_are_named),
         cmocka_unit_test(placeholder_length_means_77),
         cmocka_unit_test(pairs_of_one_rank_are_merged_before_new_ones),

@@ -50,6 +50,13 @@ static void small_tokenizer_json_without_map_equals_oracle(void **state)
     check(open_folder(TEST_DATA "/tokenizers/t5_json"), "t5_json", 256);
 }
 
+/* What transformers 5 saves: tokenizer.json, and a tokenizer_config.json without a list of added tokens. */
+static void saved_by_transformers_5_equals_oracle(void **state)
+{
+    (void)state;
+    check(open_folder(TEST_DATA "/tokenizers/t5_later"), "t5_later", 512);
+}
+
 static void mini_model_equals_oracle(void **state)
 {
     (void)state;
@@ -58,6 +65,12 @@ static void mini_model_equals_oracle(void **state)
 }
 
 /* FLUX.1's tokenizer_config.json sets add_prefix_space: both files are there, spiece.model is taken. */
+static void compiled_in_data_equals_oracle(void **state)
+{
+    (void)state;
+    check(open_folder(NULL), "t5_real", 512);
+}
+
 static void real_spiece_equals_oracle(void **state)
 {
     (void)state;
@@ -294,8 +307,10 @@ static void scores_of_tokenizer_json_round_as_the_oracle_reads_them(void **state
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(compiled_in_data_equals_oracle),
         cmocka_unit_test(small_spiece_equals_oracle),
         cmocka_unit_test(small_tokenizer_json_without_map_equals_oracle),
+        cmocka_unit_test(saved_by_transformers_5_equals_oracle),
         cmocka_unit_test(mini_model_equals_oracle),
         cmocka_unit_test(real_spiece_equals_oracle),
         cmocka_unit_test(real_tokenizer_json_equals_oracle),

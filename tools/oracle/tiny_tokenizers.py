@@ -5,6 +5,7 @@
     t5         spiece.model (with sentencepiece's real nmt_nfkc character map) + tokenizer_config.json as FLUX.1 has it: rebuilt from spiece.model.
     clip_json  tokenizer.json alone, its special tokens described by tokenizer_config.json; a pad token other than the end token.
     t5_json    tokenizer.json alone, without a character map, as transformers writes it.
+    clip_later, t5_later  the two files that transformers 5.24 saves of clip and t5 (compared with its own); T5's without its character map of 320 kB.
 
 usage: tiny_tokenizers.py tests/data/tokenizers        (deterministic; needs the oracle's Python, see README.md)
 """
@@ -180,12 +181,34 @@ def make_t5_json(folder, lines):
             shutil.copyfile(f"{work}/saved/{name}", f"{folder}/{name}")
 
 
+def save_later(folder, tokenizer, **config):
+    """tokenizer.json and tokenizer_config.json, which no longer lists the added tokens, in transformers 5's form."""
+    fresh(folder)
+    write_json(folder + "/tokenizer.json", tokenizer)
+    write_json(folder + "/tokenizer_config.json", {"backend": "tokenizers", "is_local": True, **config})
+
+
+def make_later(folder, folder_2, clip, t5):
+    literals = "<\\|startoftext\\|>|<\\|endoftext\\|>|"
+    saved = json.loads(CLIPTokenizerFast(clip + "/vocab.json", clip + "/merges.txt", pad_token="<|endoftext|>").backend_tokenizer.to_str())
+    pattern = saved["pre_tokenizer"]["pretokenizers"][0]["pattern"]
+    pattern["Regex"] = literals + pattern["Regex"]
+    saved["added_tokens"][1]["normalized"] = False  # <|endoftext|>, as in FLUX.1's folder
+    save_later(folder, saved, bos_token="<|startoftext|>", clean_up_tokenization_spaces=False, eos_token="<|endoftext|>", errors="replace",
+               model_max_length=77, pad_token="<|endoftext|>", tokenizer_class="CLIPTokenizer", unk_token="<|endoftext|>")
+    saved = json.loads(T5TokenizerFast.from_pretrained(t5).backend_tokenizer.to_str())
+    saved["normalizer"] = None
+    saved["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": [{"type": "WhitespaceSplit"}, {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "always", "split": True}]}
+    save_later(folder_2, saved, **t5_config(add_prefix_space=True, legacy=True, model_max_length=512, extra_special_tokens=[f"<extra_id_{i}>" for i in range(EXTRA_IDS)]))
+
+
 def main(out):
     lines = corpus()
     make_clip(out + "/clip", lines)
     make_t5(out + "/t5", lines)
     make_clip_json(out + "/clip_json", out + "/clip")
     make_t5_json(out + "/t5_json", lines)
+    make_later(out + "/clip_later", out + "/t5_later", out + "/clip", out + "/t5")
     for folder, kind in (("clip", CLIPTokenizer), ("clip_json", CLIPTokenizerFast), ("t5", T5TokenizerFast), ("t5_json", T5TokenizerFast)):
         tokenizer = kind.from_pretrained(f"{out}/{folder}")
         print(folder, len(tokenizer), tokenizer("A photo of a café, 🙂 don't <extra_id_0>").input_ids)

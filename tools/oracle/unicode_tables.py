@@ -4,6 +4,7 @@
     cluster_*, conjunct_*              the grapheme clusters inside tokenizers' Precompiled normalizer (Unicode 16.0). A cluster shows itself in what the
                                        nmt_nfkc character map makes of it: a mark that joins a mapped character vanishes with it, and a cluster of
                                        six bytes or more is taken character by character.
+    later_letter, later_number, later_lower  what tokenizers' patterns and Lowercase know beyond Unicode 14.0 (a tokenizer.json's CLIP)
 
 usage: unicode_tables.py tests/data/tokenizers/t5/spiece.model src/text/unicode_tables.c       (any spiece.model with nmt_nfkc; needs the oracle's Python)
 """
@@ -11,7 +12,7 @@ import sys
 import unicodedata
 
 from sentencepiece import sentencepiece_model_pb2
-from tokenizers import normalizers
+from tokenizers import Regex, normalizers
 
 ACUTE, ZWJ, TRADEMARK, COPYRIGHT = "\u0301", "\u200d", "\u2122", "\u00a9"
 KA, VIRAMA, QA = "\u0915", "\u094d", "\u0958"  # QA is mapped (to KA and a nukta) and three bytes long
@@ -38,6 +39,27 @@ def sets(normalize):
     yield "cluster_pictographic", [c for c in points if joined(c + ZWJ + TRADEMARK + ACUTE)]
     yield "conjunct_consonant", [c for c in points if joined(c + VIRAMA + QA + ACUTE)]
     yield "conjunct_linker", [c for c in extend if joined(KA + c + QA + ACUTE)]
+    for name, kind in (("later_letter", "L"), ("later_number", "N")):
+        within = normalizers.Replace(Regex(rf"\p{{{kind}}}"), "").normalize_str
+        yield name, [c for c in points if unicodedata.category(c)[0] != kind and within(c) == ""]
+
+
+def later_lower():
+    """[character, lower case] of those that Unicode 14.0 does not have."""
+    lower = normalizers.Lowercase().normalize_str
+    pairs = [(c, lower(chr(c))) for c in range(0x110000) if not 0xD800 <= c < 0xE000 and lower(chr(c)) != chr(c).lower()]
+    assert all(len(x) == 1 for _, x in pairs)
+    return [f"{{0x{c:x}, 0x{ord(x):x}}}," for c, x in pairs]
+
+
+def wrapped(items):
+    lines, line = [], "   "
+    for item in items:
+        if len(line) + len(item) > 157:
+            lines.append(line)
+            line = "   "
+        line += " " + item
+    return lines + [line, "};"]
 
 
 def edges(members):
@@ -60,16 +82,11 @@ def main(model, target):
     lines = ["/* Made by tools/oracle/unicode_tables.py: do not edit. Each table lists the code points at which membership changes. */",
              '#include "text/unicode.h"', "", "/* clang-format off */"]
     for name, members in sets(normalize):
-        numbers, line = edges(members), "   "
-        lines.append(f"static const uint32_t {name}[] = {{")
-        for n in numbers:
-            item = f" 0x{n:x},"
-            if len(line) + len(item) > 158:
-                lines.append(line)
-                line = "   "
-            line += item
-        lines += [line, "};", f"const code_point_set unicode_{name} = {{{name}, sizeof {name} / sizeof {name}[0]}};", ""]
+        numbers = edges(members)
+        lines += [f"static const uint32_t {name}[] = {{", *wrapped(f"0x{n:x}," for n in numbers), f"const code_point_set unicode_{name} = {{{name}, sizeof {name} / sizeof {name}[0]}};", ""]
         print(name, len(members), "code points,", len(numbers), "edges")
+    pairs = later_lower()
+    lines += ["const uint32_t unicode_later_lower[][2] = {", *wrapped(pairs), f"const size_t unicode_later_lower_count = {len(pairs)};", ""]
     with open(target, "w", encoding="utf-8") as f:
         f.write("\n".join(lines[:-1]) + "\n")
 
