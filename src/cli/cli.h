@@ -16,6 +16,7 @@ int info_run(const options *opt);
 int bench_run(const options *opt);
 int cache_run(const options *opt);
 int plan_run(const options *opt);
+int convert_run(const options *opt);
 
 /* The tables as texts, on standard output. */
 void help_overview(void);

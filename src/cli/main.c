@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 typedef int command_fn(const options *opt);
-static command_fn *const runs[COMMAND_COUNT] = {generate_run, tokenize_run, info_run, bench_run, plan_run, cache_run};
+static command_fn *const runs[COMMAND_COUNT] = {generate_run, tokenize_run, info_run,   bench_run,
+                                                plan_run,     cache_run,    convert_run};
 
 static const char *const other_names[] = {"help", "version", "completion"};
 

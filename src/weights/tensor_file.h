@@ -1,5 +1,6 @@
-/* A file of tensors being written, safetensors or GGUF: first everything that it will hold is listed, then the header is
- * written, then the tensors' bytes in any order and from any thread. It appears under its name when it is complete. */
+/* A file of tensors being written, safetensors or GGUF: first everything that it will hold is listed, then the header
+ * is written, then the tensors' bytes in any order and from any thread. It appears under its name when it is complete.
+ */
 #ifndef FLUX1_WEIGHTS_TENSOR_FILE_H
 #define FLUX1_WEIGHTS_TENSOR_FILE_H
 

@@ -1,0 +1,116 @@
+#include "tools/convert.h"
+
+#include "pipeline/folder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const part_names[MODEL_PARTS] = {
+    [MODEL_CLIP] = "clip", [MODEL_T5] = "t5", [MODEL_TRANSFORMER] = "transformer", [MODEL_VAE] = "vae"};
+
+static flux1_status part_named(const char *name, model_part *out, flux1_error *err)
+{
+    for (int i = 0; i < MODEL_PARTS; i++)
+        if (strcmp(part_names[i], name) == 0) {
+            *out = (model_part)i;
+            return FLUX1_OK;
+        }
+    return error_set(err, FLUX1_ERR_ARGUMENT, "part \"%s\": it should be transformer, t5, clip or vae", name);
+}
+
+static component component_of(model_part part)
+{
+    int c = 0;
+    while (component_part((component)c) != part)
+        c++;
+    return (component)c;
+}
+
+/* ---- files ---- */
+
+static flux1_status open_file(const char *path, bool chosen, model_part *part, store **s, flux1_error *err)
+{
+    store_contents held;
+    char names[64] = "";
+    size_t used = 0;
+    int count = 0;
+    TRY(store_look(path, &held, err));
+    for (int i = 0; i < MODEL_PARTS; i++) {
+        if (!held.prefix[i])
+            continue;
+        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", count++ ? ", " : "", part_names[i]);
+        if (!chosen)
+            *part = (model_part)i;
+    }
+    if (!chosen && count > 1)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: holds several parts (%s); say which one with part", path, names);
+    return store_open_part(path, *part, s, err);
+}
+
+/* ---- folders ---- */
+
+static bool has_weights(const char *folder, const char *stem)
+{
+    static const char *const endings[] = {".safetensors", ".safetensors.index.json"};
+    bool found = false;
+    for (int i = 0; !found && i < 2; i++) {
+        char name[80];
+        snprintf(name, sizeof name, "%s%s", stem, endings[i]);
+        char *path = path_join(folder, name);
+        found = path && file_exists(path);
+        free(path);
+    }
+    return found;
+}
+
+static bool is_part(const store *s, model_part part)
+{
+    for (const char *const *sign = name_map_of(part)->signs; *sign; sign++)
+        if (store_find(s, *sign))
+            return true;
+    return false;
+}
+
+/* A part's own folder, with diffusers' names. */
+static flux1_status open_component(const char *folder, bool chosen, model_part *part, store **s, flux1_error *err)
+{
+    static const char *const stems[] = {"diffusion_pytorch_model", "model", NULL};
+    int found = MODEL_PARTS;
+    TRY(store_open(folder, stems, s, err));
+    for (int i = 0; i < MODEL_PARTS; i++)
+        found = is_part(*s, (model_part)i) ? i : found;
+    if (found < MODEL_PARTS && (!chosen || (model_part)found == *part)) {
+        *part = (model_part)found;
+        return FLUX1_OK;
+    }
+    store_close(*s);
+    *s = NULL;
+    if (found == MODEL_PARTS)
+        return error_set(err, FLUX1_ERR_MODEL, "%s: its weights are of no part of FLUX.1", folder);
+    return error_set(err, FLUX1_ERR_MODEL, "%s: holds the %s, not the %s", folder, part_names[found],
+                     part_names[*part]);
+}
+
+static flux1_status open_folder(const char *path, bool chosen, model_part *part, store **s, flux1_error *err)
+{
+    if (has_weights(path, "diffusion_pytorch_model") || has_weights(path, "model"))
+        return open_component(path, chosen, part, s, err);
+    if (!chosen)
+        return error_set(err, FLUX1_ERR_ARGUMENT,
+                         "%s: a folder of several parts; say which one with part: transformer, t5, clip or vae", path);
+    char *folder = path_join(path, component_folder(component_of(*part)));
+    flux1_status st = folder ? open_component(folder, true, part, s, err) : error_oom(err, 0, "a path");
+    free(folder);
+    return st;
+}
+
+flux1_status convert_open(const char *path, const char *part, model_part *out, store **s, flux1_error *err)
+{
+    *s = NULL;
+    if (part)
+        TRY(part_named(part, out, err));
+    if (!file_exists(path))
+        return error_set(err, FLUX1_ERR_IO, "%s: no such file or folder", path);
+    return file_is_directory(path) ? open_folder(path, part, out, s, err) : open_file(path, part, out, s, err);
+}
