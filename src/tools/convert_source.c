@@ -50,18 +50,23 @@ static flux1_status open_file(const char *path, bool chosen, model_part *part, s
 
 /* ---- folders ---- */
 
-static bool has_weights(const char *folder, const char *stem)
+static const char *const stems[] = {"diffusion_pytorch_model", "model", NULL};
+
+/* Whether it is the folder of one part: weights lie in it. */
+static flux1_status has_weights(const char *folder, bool *found, flux1_error *err)
 {
     static const char *const endings[] = {".safetensors", ".safetensors.index.json"};
-    bool found = false;
-    for (int i = 0; !found && i < 2; i++) {
+    *found = false;
+    for (int i = 0; !*found && i < 4; i++) {
         char name[80];
-        snprintf(name, sizeof name, "%s%s", stem, endings[i]);
+        snprintf(name, sizeof name, "%s%s", stems[i / 2], endings[i % 2]);
         char *path = path_join(folder, name);
-        found = path && file_exists(path);
+        if (!path)
+            return error_oom(err, 0, "a path");
+        *found = file_exists(path);
         free(path);
     }
-    return found;
+    return FLUX1_OK;
 }
 
 static bool is_part(const store *s, model_part part)
@@ -75,7 +80,6 @@ static bool is_part(const store *s, model_part part)
 /* A part's own folder, with diffusers' names. */
 static flux1_status open_component(const char *folder, bool chosen, model_part *part, store **s, flux1_error *err)
 {
-    static const char *const stems[] = {"diffusion_pytorch_model", "model", NULL};
     int found = MODEL_PARTS;
     TRY(store_open(folder, stems, s, err));
     for (int i = 0; i < MODEL_PARTS; i++)
@@ -94,7 +98,9 @@ static flux1_status open_component(const char *folder, bool chosen, model_part *
 
 static flux1_status open_folder(const char *path, bool chosen, model_part *part, store **s, flux1_error *err)
 {
-    if (has_weights(path, "diffusion_pytorch_model") || has_weights(path, "model"))
+    bool single;
+    TRY(has_weights(path, &single, err));
+    if (single)
         return open_component(path, chosen, part, s, err);
     if (!chosen)
         return error_set(err, FLUX1_ERR_ARGUMENT,
