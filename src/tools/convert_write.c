@@ -225,6 +225,7 @@ static flux1_status write_tensor(writing *w, convert_tensor *t, pool *workers)
     if (t->scaled)
         TRY(write_scale(w, t, workers, chunks));
     pool_run(workers, chunks, write_chunk, w);
+    release(w, 0, t->rows); /* also the pages that two chunks share */
     return state(w);
 }
 
