@@ -96,12 +96,26 @@ static flux1_status open_component(const char *folder, bool chosen, model_part *
                      part_names[*part]);
 }
 
+/* Whether it is a pipeline folder: it has one of the parts' folders. */
+static bool has_parts(const char *path)
+{
+    bool found = false;
+    for (int c = 0; !found && c < COMPONENTS; c++) {
+        char *folder = path_join(path, component_folder((component)c));
+        found = !folder || file_is_directory(folder);
+        free(folder);
+    }
+    return found;
+}
+
 static flux1_status open_folder(const char *path, bool chosen, model_part *part, store **s, flux1_error *err)
 {
     bool single;
     TRY(has_weights(path, &single, err));
     if (single)
         return open_component(path, chosen, part, s, err);
+    if (!chosen && !has_parts(path))
+        return error_set(err, FLUX1_ERR_MODEL, "%s: a folder without weights of FLUX.1", path);
     if (!chosen)
         return error_set(err, FLUX1_ERR_ARGUMENT,
                          "%s: a folder of several parts; say which one with part: transformer, t5, clip or vae", path);

@@ -1,5 +1,6 @@
 #include "weights/tensor_file.h"
 
+#include "base/units.h"
 #include "weights/store_base.h"
 
 #include <errno.h>
@@ -111,10 +112,11 @@ static flux1_status check_space(const tensor_file *f, flux1_error *err)
     const double available = (double)disk.f_bavail * (double)disk.f_frsize;
     if ((double)f->bytes <= available)
         return FLUX1_OK;
+    char needed[BYTES_TEXT], left[BYTES_TEXT];
     return error_set(err, FLUX1_ERR_IO,
-                     "%s: the file will have %.2f GB, but its disk has only %.2f GB left; make room or choose another "
-                     "place",
-                     f->writer.path, (double)f->bytes / 1e9, available / 1e9);
+                     "%s: the file will have %s, but its disk has only %s left; make room or choose another place",
+                     f->writer.path, format_bytes(needed, sizeof needed, (double)f->bytes),
+                     format_bytes(left, sizeof left, available));
 }
 
 flux1_status tensor_file_begin(tensor_file *f, const char *path, flux1_error *err)

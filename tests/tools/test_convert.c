@@ -290,7 +290,8 @@ static void rules_choose_types(void **state)
     (void)state;
     char *rules = fresh("rules");
     flux1_convert_params p = params("q8_0", "transformer");
-    write_text(rules, "# first fit counts\n\n img_in.* f16 # behind it too\r\n*.img_mlp.?.weight Q5_1\ndouble_blocks.* q4_1");
+    write_text(rules,
+               "# first fit counts\n\n img_in.* f16 # behind it too\r\n*.img_mlp.?.weight Q5_1\ndouble_blocks.* q4_1");
     p.rules = rules;
     char *out = convert_with(PACKED, "gguf", &p);
     assert_int_equal(type_of(out, MODEL_TRANSFORMER, "x_embedder.weight"), DTYPE_F16);
@@ -392,6 +393,7 @@ static void what_cannot_be_done_is_said(void **state)
     p.part = NULL;
     expect_refused(PACKED, out, &p, FLUX1_ERR_ARGUMENT, "say which one");
     expect_refused(FILES "comfy/flux1-fp8.safetensors", out, &p, FLUX1_ERR_ARGUMENT, "several parts (clip, t5,");
+    expect_refused(PACKED "/tokenizer", out, &p, FLUX1_ERR_MODEL, "without weights of FLUX.1");
     p.part = "unet";
     expect_refused(PACKED, out, &p, FLUX1_ERR_ARGUMENT, "should be transformer, t5, clip or vae");
     p.part = "vae";
