@@ -27,7 +27,8 @@ flux1_status tensor_file_add(tensor_file *f, const char *name, dtype type, int d
         return error_set(err, FLUX1_ERR_LIMIT, "tensor \"%s\": %s cannot hold %s of shape %s", name,
                          f->is_gguf ? "GGUF" : "safetensors", info->name,
                          tensor_shape_text(dims, shape, text, sizeof text));
-    memcpy(t.shape, shape, (size_t)dims * sizeof *shape);
+    if (dims > 0)
+        memcpy(t.shape, shape, (size_t)dims * sizeof *shape);
     TRY(grow((void **)&f->tensor, &f->room, f->count, sizeof *f->tensor, err));
     if (!(t.name = strdup(name)))
         return error_oom(err, strlen(name), name);
