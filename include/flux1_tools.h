@@ -150,6 +150,35 @@ typedef struct flux1_pull_params {
 FLUX1_API void flux1_pull_params_defaults(flux1_pull_params *params);
 FLUX1_API flux1_status flux1_pull_json(flux1_context *context, const flux1_pull_params *params, char **json);
 
+/* Writes one part of a model as a single file: `out` ends in .gguf or .safetensors. `in`: a file that flux1 opens (also
+ * a quantised one, whose values are decoded first), a part's folder in diffusers' layout, or a pipeline folder. The
+ * file appears when it is complete and replaces one of that name, but never `in`; a failed or cancelled call leaves
+ * nothing. Metadata (texts) are taken over. A GGUF file has the names and types of city96's converter (transformer) and
+ * llama.cpp (T5). docs/convert.md describes types and rules.
+ * *json: {"file", "part", "format", "bytes", "tensors", "parameters", "bits_per_parameter", "types": [{"type",
+ * "tensors", "parameters"}]}; free it with flux1_string_free. FLUX1_ERR_NUMERIC for a source with NaN or infinity. */
+#define FLUX1_CONVERT_ADAPTERS_MAX 16
+typedef struct flux1_convert_adapter {
+    const char *path;
+    float scale;
+} flux1_convert_adapter;
+
+typedef struct flux1_convert_params {
+    size_t size;
+    const char *type;  /* "keep": as stored, where the format has that type */
+    const char *rules; /* path of a file of rules, a type for some tensors; NULL: none */
+    const char *part;  /* "transformer", "t5", "clip" or "vae"; NULL: the only one there is */
+    const char *names; /* of safetensors of transformer and VAE: "bfl" or "diffusers"; NULL: "bfl" */
+    const flux1_convert_adapter *adapters; /* low-rank adapters that are merged into the weights, in fp32 */
+    int adapter_count;
+    void (*progress)(void *user, double done); /* 0 to 1, on the caller's thread; may be NULL */
+    void *progress_user;
+    uint64_t reserved[6];
+} flux1_convert_params;
+FLUX1_API void flux1_convert_params_defaults(flux1_convert_params *params);
+FLUX1_API flux1_status flux1_convert(flux1_context *context, const char *in, const char *out,
+                                     const flux1_convert_params *params, char **json);
+
 FLUX1_API void flux1_string_free(char *text);
 
 #ifdef __cplusplus

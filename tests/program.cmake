@@ -26,6 +26,7 @@ foreach(script
     cli/bad_input.sh
     cli/batch.sh
     cli/cache.sh
+    cli/convert.sh
     cli/demo.sh
     cli/interrupt.sh
     cli/mini.sh

@@ -17,6 +17,7 @@ int bench_run(const options *opt);
 int cache_run(const options *opt);
 int plan_run(const options *opt);
 int pull_run(const options *opt);
+int convert_run(const options *opt);
 
 /* The tables as texts, on standard output. */
 void help_overview(void);

@@ -14,7 +14,7 @@
 
 typedef int command_fn(const options *opt);
 static command_fn *const runs[COMMAND_COUNT] = {generate_run, tokenize_run, info_run, bench_run,
-                                                plan_run,     cache_run,    pull_run};
+                                                plan_run,     cache_run,    pull_run, convert_run};
 
 static const char *const other_names[] = {"help", "version", "completion"};
 

@@ -266,11 +266,14 @@ static bool take_operands(command cmd, int argc, char **argv, options *out)
                                                                        : "this command takes options only");
         return false;
     }
-    if (argc - optind > 1) {
-        print_error("unexpected argument \"%s\"; %s takes one %s", argv[optind + 1], name, operand);
+    const int most = strchr(operand, ' ') ? 2 : 1;
+    if (argc - optind > most) {
+        print_error("unexpected argument \"%s\"; %s takes %s %s", argv[optind + most], name,
+                    most == 1 ? "one" : "two:", operand);
         return false;
     }
     out->operand = argv[optind];
+    out->operand_2 = argc - optind > 1 ? argv[optind + 1] : NULL;
     return true;
 }
 

@@ -14,7 +14,8 @@
     X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")                \
     X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")        \
     X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache") \
-    X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")
+    X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")             \
+    X(CONVERT, "convert", "IN OUT", "write a part of a model as a GGUF or safetensors file, in another type")
 
 typedef enum command {
 #define COMMAND_ENUM(id, name, operand, help) COMMAND_##id,
@@ -31,8 +32,9 @@ typedef enum command {
 #define IN_PLAN (1u << COMMAND_PLAN)
 #define IN_CACHE (1u << COMMAND_CACHE)
 #define IN_PULL (1u << COMMAND_PULL)
+#define IN_CONVERT (1u << COMMAND_CONVERT)
 #define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH | IN_PLAN)
-#define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL)
+#define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL | IN_CONVERT)
 #define IN_RUNS (IN_GENERATE | IN_INFO | IN_BENCH)
 #define IN_PROCESSES (IN_GENERATE | IN_BENCH) /* over several processes */
 
@@ -66,10 +68,24 @@ typedef enum option_kind {
     X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the VAE")                                              \
     X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_RUNS | IN_TOKENIZE,                                         \
       "folder with tokenizer and tokenizer_2 (default: the model's; files of weights get FLUX.1's own, built in)")     \
-    X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE,                                                       \
+    X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE | IN_CONVERT,                                          \
       "add the low-rank adapter in FILE, times SCALE (default: 1); may be given up to 16 times, and then they add "    \
       "up. "                                                                                                           \
-      "FILE may also be the name of one in a folder loras beside the model or in FLUX1_PATH, or org/name")             \
+      "FILE may also be the name of one in a folder loras beside the model or in FLUX1_PATH, or org/name. "            \
+      "convert: merge it into the weights")                                                                            \
+    X(TYPE, "type", 0, CHOICE,                                                                                         \
+      "keep|f32|f16|bf16|fp8|fp8_e4m3|fp8_e5m2|fp8_scaled|fp8_e5m2_scaled|q8_0|q4_0|q4_1|q5_0|q5_1|q2_k|q3_k|q4_k|q5_" \
+      "k|"                                                                                                             \
+      "q6_k",                                                                                                          \
+      0, 0, IN_CONVERT,                                                                                                \
+      "type of the weights. fp8: e4m3, _scaled: with a scale for each weight; these in .safetensors files, q… in "   \
+      ".gguf "                                                                                                         \
+      "files. Small tensors, and the first and last layers, stay as they are with fp8 and q… (default: keep)")         \
+    X(RULES, "rules", 0, FILE, "FILE", 0, 0, IN_CONVERT,                                                               \
+      "types of single tensors: lines \"PATTERN TYPE\", the first whose pattern fits the name counts (*.bias f32)")    \
+    X(PART, "part", 0, CHOICE, "transformer|t5|clip|vae", 0, 0, IN_CONVERT, "which part, where IN holds several")      \
+    X(NAMES, "names", 0, CHOICE, "bfl|diffusers", 0, 0, IN_CONVERT,                                                    \
+      "names of the tensors of transformer and VAE in .safetensors files (default: bfl, which ComfyUI reads)")         \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
       "read the prompt from FILE; -: from standard input")                                                             \
@@ -136,7 +152,7 @@ typedef enum option_kind {
       "device of the text encoders. host: the CPU, on a mesh the first rank's alone (default: --device)")              \
     X(CAPTURE, "capture", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                          \
       "record the calls of a denoising step once and replay them, on a GPU as a graph (default: yes)")                 \
-    X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS | IN_PLAN,                                                   \
+    X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS | IN_PLAN | IN_CONVERT,                                      \
       "number of threads, of each process (default: one per physical core of the host, shared by its processes)")      \
     X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS | IN_PLAN,                                                           \
       "mesh of devices, such as 2x4, or with the axes of sp and tp, such as 4x8sp1tp0; on a CPU its ranks are "        \
@@ -221,6 +237,7 @@ typedef struct options {
     command command;
     option_value values[OPTION_COUNT];
     const char *operand;        /* NULL: none given */
+    const char *operand_2;      /* of a command that takes two */
     const char *lora[LORA_MAX]; /* of OPTION_FILES there is one */
     int loras;
     const char *pattern[PATTERN_MAX]; /* --file; of OPTION_TEXTS there is one */

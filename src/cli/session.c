@@ -51,8 +51,7 @@ int session_open(session *s)
 
 /* ---- adapters ---- */
 
-/* Bytes of the path in FILE[:SCALE]: up to the last colon in front of a finite number, unless a file has that name. */
-static size_t split(const char *text, float *scale)
+size_t lora_split(const char *text, float *scale)
 {
     const char *colon = strrchr(text, ':');
     char *end;
@@ -104,7 +103,7 @@ int session_adapters(session *s, const options *opt, flux1_adapter_use *uses)
     for (int i = 0; i < opt->loras; i++) {
         opened_lora *l = NULL;
         float scale;
-        const size_t length = split(opt->lora[i], &scale);
+        const size_t length = lora_split(opt->lora[i], &scale);
         int status = open_lora(s, opt->lora[i], length, &l);
         if (status != EXIT_DONE)
             return status;

@@ -1,5 +1,6 @@
 #include "weights/container.h"
 
+#include "base/utf8.h"
 #include "weights/foreign.h"
 
 #include <stdlib.h>
@@ -46,6 +47,20 @@ size_t container_find(const container *c, const char *name)
     }
     const safetensors_entry *e = safetensors_find(&c->safetensors, name);
     return e ? (size_t)(e - c->safetensors.entry) : SIZE_MAX;
+}
+
+flux1_status container_texts(const container *c, container_text_fn *visit, void *arg)
+{
+    const json_value *metadata = json_object_get(c->safetensors.header, "__metadata__"), *value;
+    const char *key;
+    for (size_t i = 0; i < c->gguf.texts; i++) {
+        const gguf_text *t = &c->gguf.text[i];
+        if (utf8_valid(t->text, t->length) && !memchr(t->text, 0, t->length))
+            TRY(visit(arg, t->key, t->key_length, t->text, t->length));
+    }
+    for (size_t i = 0; (value = json_object_at(metadata, i, &key)); i++)
+        TRY(visit(arg, key, strlen(key), json_string_value(value), json_string_length(value)));
+    return FLUX1_OK;
 }
 
 const char *container_metadata(const container *c, const char *key)

@@ -36,6 +36,11 @@ const tensor *container_view(const container *c, size_t index);
 /* Index of the tensor of that name; SIZE_MAX if there is none. */
 size_t container_find(const container *c, const char *name);
 
+/* Calls `visit` with each text of the file's own metadata; neither ends in NUL, both are UTF-8 or are left out. Stops
+ * at a status that is not FLUX1_OK and returns it. */
+typedef flux1_status container_text_fn(void *arg, const char *key, size_t key_length, const char *text, size_t length);
+flux1_status container_texts(const container *c, container_text_fn *visit, void *arg);
+
 /* A text of the file's own metadata (safetensors), or NULL. */
 const char *container_metadata(const container *c, const char *key);
 

@@ -320,6 +320,23 @@ static flux1_status read_tensors(reader *r, uint64_t count, gguf *g)
     return reshape_all(r, g);
 }
 
+/* ---- texts ---- */
+
+static flux1_status keep_texts(const reader *r, gguf *g)
+{
+    if (!(g->text = calloc(r->keys + 1, sizeof *g->text)))
+        return error_oom(r->err, r->keys * sizeof *g->text, r->path);
+    for (size_t i = 0; i < r->keys; i++) {
+        const unsigned char *value = r->value[i]; /* type, then for a text its length and bytes; checked before */
+        if (load(value, 4) == TYPE_STRING)
+            g->text[g->texts++] = (gguf_text){.key = r->key[i].text,
+                                              .key_length = r->key[i].length,
+                                              .text = (const char *)value + 12,
+                                              .length = (size_t)load(value + 4, 8)};
+    }
+    return FLUX1_OK;
+}
+
 /* ---- the file ---- */
 
 bool gguf_is(const unsigned char *bytes, size_t size) { return size >= 4 && memcmp(bytes, "GGUF", 4) == 0; }
@@ -371,6 +388,7 @@ flux1_status gguf_parse(const unsigned char *bytes, size_t size, const char *pat
     TRY_CLEANUP(begin(&r, &parsed, &tensors, &keys));
     TRY_CLEANUP(read_metadata(&r, keys));
     TRY_CLEANUP(check_keys(&r));
+    TRY_CLEANUP(keep_texts(&r, &parsed));
     TRY_CLEANUP(read_tensors(&r, tensors, &parsed));
     parsed.architecture = r.architecture.text ? strndup(r.architecture.text, r.architecture.length) : strdup("");
     if (!parsed.architecture) {
@@ -392,6 +410,7 @@ void gguf_free(gguf *g)
     for (size_t i = 0; i < g->count; i++)
         free(g->entry[i].name);
     free(g->entry);
+    free(g->text);
     free(g->architecture);
     *g = (gguf){0};
 }

@@ -11,8 +11,16 @@ typedef struct gguf_entry {
     tensor view; /* data points into the file; dimensions in row-major order (GGUF stores them reversed) */
 } gguf_entry;
 
+/* A text of the metadata; both point into the file and do not end in NUL. */
+typedef struct gguf_text {
+    const char *key, *text;
+    size_t key_length, length;
+} gguf_text;
+
 typedef struct gguf {
     char *architecture; /* general.architecture, "" if the file does not say; owned */
+    gguf_text *text;    /* of the metadata, in the file's order; owned */
+    size_t texts;
     size_t count;
     gguf_entry *entry; /* sorted by name (strcmp) */
 } gguf;

@@ -32,7 +32,7 @@ static const char *cover(const char *pattern, bool flat, const char *name, int n
 {
     int count = 0;
     for (; *pattern; pattern++) {
-        if (*pattern != '#') {
+        if (*pattern != '#' && *pattern != '~') {
             if ((flat && *pattern == '.' ? '_' : *pattern) != *name++)
                 return NULL;
         } else if (count == NUMBERS_MAX || !number_at(&name, &number[count++])) {
@@ -82,6 +82,20 @@ bool name_matches(const name_row *row, const char *name, int levels, char out[NA
     return fill_in(row->to, number, levels, rest, out);
 }
 
+bool name_inverts(const name_row *row, const char *name, int levels, char out[NAME_BYTES_MAX])
+{
+    int number[NUMBERS_MAX], next = 0;
+    const char *rest = cover(row->to, false, name, number);
+    if (!rest || (*rest && strcmp(rest, ".weight") != 0 && strcmp(rest, ".bias") != 0))
+        return false;
+    for (const char *p = row->to; *p; p++) {
+        if (*p == '~')
+            number[next] = levels - 1 - number[next];
+        next += *p == '#' || *p == '~';
+    }
+    return fill_in(row->from, number, levels, rest, out);
+}
+
 bool name_translates(const char *from, const char *to, bool flat, const char *name, char out[NAME_BYTES_MAX])
 {
     int number[NUMBERS_MAX];
@@ -97,6 +111,19 @@ int name_levels(const name_map *map, const char *name, int levels)
         return levels;
     name += length;
     return number_at(&name, &n) && n + 1 > levels ? n + 1 : levels;
+}
+
+int name_levels_ours(const name_map *map, const char *name, int levels)
+{
+    for (size_t i = 0; map->levels && i < map->rows; i++) {
+        const char *counted = strchr(map->row[i].to, '~');
+        const size_t length = counted ? (size_t)(counted - map->row[i].to) : 0;
+        const char *at = name + length;
+        int n;
+        if (counted && strncmp(name, map->row[i].to, length) == 0)
+            return number_at(&at, &n) && n + 1 > levels ? n + 1 : levels;
+    }
+    return levels;
 }
 
 bool name_listed(const char *name, const char *const *list)

@@ -44,12 +44,18 @@ const name_map *name_map_of(model_part part);
 /* Whether `row` covers the name. `levels`: for `~`. `out` gets our name. */
 bool name_matches(const name_row *row, const char *name, int levels, char out[NAME_BYTES_MAX]);
 
+/* The way back: whether the row makes our name, and from which of the file's in `out`. */
+bool name_inverts(const name_row *row, const char *name, int levels, char out[NAME_BYTES_MAX]);
+
 /* The same for a layer's name without ".weight", translated from pattern `from` to pattern `to`; in a `flat` name a "_"
  * stands for each "." of the pattern. */
 bool name_translates(const char *from, const char *to, bool flat, const char *name, char out[NAME_BYTES_MAX]);
 
 /* The number of levels, if the name has a higher one than `levels`. */
 int name_levels(const name_map *map, const char *name, int levels);
+
+/* The same by our own name. */
+int name_levels_ours(const name_map *map, const char *name, int levels);
 
 /* Whether the name is in a list of whole names and "*ending"s (NULL-terminated, NULL: empty). */
 bool name_listed(const char *name, const char *const *list);

@@ -66,6 +66,10 @@ flux1_status store_hash(store *s, const atomic_int *cancel, bool *known, flux1_e
 
 const char *store_path(const store *s); /* for messages */
 
+/* The files behind it. */
+size_t store_files(const store *s);
+const container *store_file(const store *s, size_t index);
+
 /* NULL if there is none of that name; does not claim. */
 const store_tensor *store_find(const store *s, const char *name);
 

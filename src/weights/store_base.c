@@ -115,6 +115,8 @@ void store_close(store *s)
 }
 
 const char *store_path(const store *s) { return s->path; }
+size_t store_files(const store *s) { return s->file_count; }
+const container *store_file(const store *s, size_t index) { return &s->file[index]; }
 
 const store_tensor *store_find(const store *s, const char *name)
 {

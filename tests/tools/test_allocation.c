@@ -1,5 +1,5 @@
-/* Every allocation of a plan fails once: each time it ends in FLUX1_ERR_MEMORY, draws nothing and leaves nothing
- * allocated (seen by the sanitizer). */
+/* Every allocation of a plan and of a conversion fails once: each time it ends in FLUX1_ERR_MEMORY, writes nothing and
+ * leaves nothing allocated (seen by the sanitizer). */
 #include "support/failing.h"
 #include "support/golden.h"
 
@@ -35,8 +35,37 @@ static void every_allocation_of_a_plan_may_fail(void **state)
     flux1_context_destroy(c);
 }
 
+static flux1_status convert_once(void *user, flux1_error *err)
+{
+    flux1_context *c = user;
+    const flux1_convert_adapter lora = {TEST_DATA "/files/lora/kohya.safetensors", 1};
+    flux1_convert_params p;
+    char *json, *path = scratch_path("failing.gguf");
+    flux1_convert_params_defaults(&p);
+    p.type = "q8_0";
+    p.part = "transformer";
+    p.adapters = &lora;
+    p.adapter_count = 1;
+    flux1_status st = flux1_convert(c, TEST_DATA "/pipelines/schnell", path, &p, &json);
+    if (st != FLUX1_OK)
+        error_set(err, st, "%s", flux1_context_message(c));
+    assert_true((st == FLUX1_OK) == is_there(path));
+    unlink(path);
+    flux1_string_free(json);
+    return st;
+}
+
+static void every_allocation_of_a_conversion_may_fail(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "", 1, FLUX1_DTYPE_F32);
+    assert_true(failing_each(convert_once, c, 300) > 200);
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_of_a_plan_may_fail)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_of_a_plan_may_fail),
+                                       cmocka_unit_test(every_allocation_of_a_conversion_may_fail)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

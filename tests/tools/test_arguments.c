@@ -60,6 +60,32 @@ static void tokenizers(void **state)
     flux1_context_destroy(c);
 }
 
+static void conversions(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    flux1_convert_params p;
+    char *json = MARK;
+    flux1_convert_params_defaults(NULL);
+    flux1_convert_params_defaults(&p);
+    assert_int_equal(flux1_convert(NULL, FOLDER, "x.gguf", &p, &json), FLUX1_ERR_ARGUMENT);
+    UNTOUCHED(json);
+    REFUSED(c, flux1_convert(c, FOLDER, "x.gguf", &p, NULL));
+    REFUSED(c, flux1_convert(c, NULL, "x.gguf", &p, &json));
+    EMPTIED(json);
+    REFUSED(c, flux1_convert(c, FOLDER, NULL, &p, &json));
+    EMPTIED(json);
+    p.part = "vae";
+    p.adapter_count = 1;
+    REFUSED(c, flux1_convert(c, FOLDER, "x.gguf", &p, &json));
+    p.adapter_count = -1;
+    REFUSED(c, flux1_convert(c, FOLDER, "x.gguf", &p, &json));
+    p.adapter_count = 1;
+    p.adapters = &(flux1_convert_adapter){NULL, 1};
+    REFUSED(c, flux1_convert(c, FOLDER, "x.gguf", &p, &json));
+    flux1_context_destroy(c);
+}
+
 static void descriptions(void **state)
 {
     (void)state;
@@ -176,6 +202,7 @@ int main(void)
         cmocka_unit_test(what_gives_back_takes_null),
         cmocka_unit_test(tokenizers),
         cmocka_unit_test(the_cache),
+        cmocka_unit_test(conversions),
         cmocka_unit_test(descriptions),
         cmocka_unit_test(pulling),
         cmocka_unit_test(a_context_that_could_not_be_created_plans_nothing),

@@ -1,0 +1,98 @@
+/* flux1 convert: a part of a model as one file, in another format or type. */
+#include "cli/cli.h"
+
+#include "cli/console.h"
+#include "cli/progress.h"
+#include "cli/session.h"
+#include "flux1_tools.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BAR 24
+#define REDRAW_SECONDS 0.1
+
+typedef struct drawing {
+    double begin, drawn; /* seconds */
+} drawing;
+
+/* One redrawn line, on a terminal. */
+static void draw(void *user, double done)
+{
+    drawing *d = user;
+    char line[128], bar[BAR + 1];
+    const double now = monotonic_seconds(), spent = now - d->begin;
+    if (now - d->drawn < REDRAW_SECONDS && done < 1)
+        return;
+    d->drawn = now;
+    for (int i = 0; i < BAR; i++)
+        bar[i] = i < (int)(done * BAR) ? '#' : '.';
+    bar[BAR] = '\0';
+    snprintf(line, sizeof line, "convert  [%s] %3.0f%%  %.0f s left", bar, 100 * done,
+             done > 0 ? spent / done - spent : 0);
+    console_redraw(line);
+}
+
+/* The paths of --lora FILE[:SCALE], cut off in `paths`, which the caller frees. */
+static flux1_status split_loras(const options *opt, char *paths[LORA_MAX], flux1_convert_adapter *adapters)
+{
+    for (int i = 0; i < opt->loras; i++) {
+        const size_t length = lora_split(opt->lora[i], &adapters[i].scale);
+        if (!(paths[i] = strndup(opt->lora[i], length)))
+            return FLUX1_ERR_MEMORY;
+        adapters[i].path = paths[i];
+    }
+    return FLUX1_OK;
+}
+
+static int convert_with(const options *opt, flux1_context *context, flux1_convert_params *params)
+{
+    char *json = NULL, *paths[LORA_MAX] = {0};
+    flux1_convert_adapter adapters[LORA_MAX];
+    drawing d = {.begin = monotonic_seconds()};
+    if (console_is_terminal() && !opt->values[OPT_QUIET].given) {
+        params->progress = draw;
+        params->progress_user = &d;
+    }
+    flux1_status st = split_loras(opt, paths, adapters);
+    params->adapters = adapters;
+    params->adapter_count = opt->loras;
+    watch_signals(context);
+    if (st == FLUX1_OK)
+        st = was_interrupted() ? FLUX1_ERR_CANCELLED
+                               : flux1_convert(context, opt->operand, opt->operand_2, params, &json);
+    watch_signals(NULL);
+    console_wipe();
+    int status = report(context, st);
+    if (status == EXIT_DONE)
+        status = print_result(opt, json);
+    flux1_string_free(json);
+    for (int i = 0; i < opt->loras; i++)
+        free(paths[i]);
+    return status;
+}
+
+int convert_run(const options *opt)
+{
+    const option_value *v = opt->values;
+    flux1_context *context = NULL;
+    flux1_convert_params params;
+    if (!opt->operand || !opt->operand_2) {
+        print_error("convert needs two paths: flux1 convert IN OUT, such as flux1 convert flux1-dev.safetensors "
+                    "flux1-dev-Q8_0.gguf --type q8_0");
+        return EXIT_USAGE;
+    }
+    flux1_convert_params_defaults(&params);
+    if (v[OPT_TYPE].given)
+        params.type = v[OPT_TYPE].text;
+    params.rules = v[OPT_RULES].text;
+    params.part = v[OPT_PART].text;
+    params.names = v[OPT_NAMES].text;
+    catch_signals();
+    int status = open_context(opt, &context);
+    if (status == EXIT_DONE)
+        status = convert_with(opt, context, &params);
+    flux1_context_destroy(context);
+    return finish_output(status);
+}
