@@ -95,8 +95,11 @@ static void what_makes_no_sense_is_refused(void **state)
                   8) "," T("lora_unet_up_blocks_0_x.lora_up.weight", "[4,1]", 8, 24) "}",
             24);
     refused(FLUX1_ERR_MODEL, "is it a LoRA", "{" T("x", "[1,2]", 0, 8) "}", 8);
-    refused(FLUX1_ERR_UNSUPPORTED, "LoKr", "{" T("proj_out.lokr_w1", "[1,2]", 0, 8) "}", 8);
-    refused(FLUX1_ERR_UNSUPPORTED, "LoHa", "{" T("proj_out.hada_w1_a", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_UNSUPPORTED, "OFT", "{" T("proj_out.oft_blocks", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.lokr_w2\"", "{" T("proj_out.lokr_w1", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.hada_w1_b\"", "{" T("proj_out.hada_w1_a", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.hada_w1_a\"", "{" T("proj_out.hada_w2_a", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "without", "{" T("proj_out.dora_scale", "[4]", 0, 16) "}", 16);
     refused(FLUX1_ERR_UNSUPPORTED, "control",
             "{" T("img_in.lora_A.weight", "[1,2]", 0, 8) "," T("single_blocks.0.norm.key_norm.scale", "[2]", 8, 16) "}",
             16);
@@ -120,10 +123,10 @@ static void what_applies_has_its_scale(void **state)
                       "proj_out.alpha", "[]", 24, 28) "," T("what.is.it", "[]", 28, 32) "}",
                   32, &f, &err),
         FLUX1_OK);
-    const adapter_term *t = adapter_find(f, MODEL_TRANSFORMER, "proj_out");
+    const adapter_term *t = adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_BESIDE);
     assert_true(t && t->scale == 3 && f->applied == 1 && f->pairs == 1 && f->rank_min == 1 && f->rank_max == 1);
     assert_string_equal(f->strays, "what.is.it");
-    assert_null(adapter_find(f, MODEL_CLIP, "proj_out"));
+    assert_null(adapter_find(f, MODEL_CLIP, "proj_out", ADAPTER_BESIDE));
     adapter_close(f);
     assert_int_equal(
         open_file(
@@ -133,7 +136,7 @@ static void what_applies_has_its_scale(void **state)
                                                                            "[4,1]", 8, 24) "}",
             24, &f, &err),
         FLUX1_OK);
-    assert_true(adapter_find(f, MODEL_TRANSFORMER, "proj_out")->scale == 4);
+    assert_true(adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_BESIDE)->scale == 4);
     adapter_close(f);
 }
 
@@ -149,7 +152,8 @@ static void halves_are_swapped_with_their_offsets(void **state)
                                      8) "," T("final_layer.adaLN_modulation.1.lora_B.weight", "[4,1]", 8, 24) "}",
                                24, &f, &err),
                      FLUX1_OK);
-    const weight_recipe r = recipe_whole(WEIGHT_LINEAR, &adapter_find(f, MODEL_TRANSFORMER, "norm_out.linear")->up);
+    const weight_recipe r =
+        recipe_whole(WEIGHT_LINEAR, &adapter_find(f, MODEL_TRANSFORMER, "norm_out.linear", ADAPTER_BESIDE)->up);
     assert_int_equal(recipe_decode(&r, 0, 0, 1, &x, &err), FLUX1_OK);
     assert_true(x == 30);
     assert_int_equal(recipe_decode(&r, 2, 0, 1, &x, &err), FLUX1_OK);
