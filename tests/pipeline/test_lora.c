@@ -2,6 +2,9 @@
  * backend, on meshes, over quantised weights, and when requests change them. */
 #include "support/golden_runs.h"
 
+#include "pipeline/session.h"
+#include "weights/prepared_folder.h"
+
 #define FILES TEST_DATA "/files/"
 #define PACKED TEST_DATA "/pipelines/packed"
 
@@ -152,10 +155,162 @@ static void strengths_change_between_requests(void **state)
     golden_close(&g);
 }
 
+/* ---- other arithmetic, captured steps, the cache ---- */
+
+static double mean_distance(const flux1_image *a, const flux1_image *b)
+{
+    double sum = 0;
+    const int n = a->width * a->height * 3;
+    for (int i = 0; i < n; i++)
+        sum += abs(a->pixels[i] - b->pixels[i]);
+    return sum / n;
+}
+
+static flux1_context *context_like(flux1_dtype arithmetic, int eager, const char *cache)
+{
+    flux1_context_params p;
+    flux1_context_params_defaults(&p);
+    p.device = TEST_DEVICE;
+    p.threads = 2;
+    p.dtype = arithmetic;
+    p.eager = eager;
+    p.cache = cache;
+    return context_of(&p);
+}
+
+/* `mixed` at 0.75 in a context of its own, which it destroys. */
+static flux1_image *mixed_in(flux1_context *c, const golden *g, bool adapted)
+{
+    flux1_model *m = model_of(c, PACKED);
+    flux1_adapter *a = open_adapter(c, m, "mixed");
+    flux1_image *image = picture(c, m, g, &(flux1_adapter_use){a, 0.75f}, adapted);
+    flux1_adapter_close(a);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    return image;
+}
+
+/* Merged weights are rounded once, to bf16: no farther from float32 than two times what the plain picture is. */
+static void bf16_rounds_merged_weights_once(void **state)
+{
+    (void)state;
+    golden g;
+    golden_open("lora", "mixed", &g);
+    flux1_image *plain = mixed_in(context_like(FLUX1_DTYPE_F32, 0, ""), &g, false),
+                *plain16 = mixed_in(context_like(FLUX1_DTYPE_BF16, 0, ""), &g, false),
+                *merged = mixed_in(context_like(FLUX1_DTYPE_F32, 0, ""), &g, true),
+                *merged16 = mixed_in(context_like(FLUX1_DTYPE_BF16, 0, ""), &g, true);
+    const double error = mean_distance(plain, plain16), with = mean_distance(merged, merged16);
+    if (with > 2 * error + 0.1 || mean_distance(plain, merged) < 10 * with)
+        fail_msg("%g from float32's picture, without adapters %g", with, error);
+    flux1_images_free(plain, 1), flux1_images_free(plain16, 1);
+    flux1_images_free(merged, 1), flux1_images_free(merged16, 1);
+    golden_close(&g);
+}
+
+static void captured_steps_are_of_one_set(void **state)
+{
+    (void)state;
+    golden g;
+    golden_open("lora", "mixed", &g);
+    flux1_image *captured = mixed_in(context_like(FLUX1_DTYPE_F32, 0, ""), &g, true),
+                *called = mixed_in(context_like(FLUX1_DTYPE_F32, 1, ""), &g, true);
+    assert_int_equal(farthest(captured, called), 0);
+    flux1_images_free(captured, 1), flux1_images_free(called, 1);
+    golden_close(&g);
+}
+
+/* An entry's key holds the adapters and their strengths. */
+static void the_cache_knows_what_is_merged(void **state)
+{
+    (void)state;
+    golden g;
+    char folder[] = "/tmp/flux1_lora_XXXXXX", cache[64], command[80];
+    size_t count = 0, before;
+    prepared_file *all;
+    assert_non_null(mkdtemp(folder));
+    snprintf(cache, sizeof cache, "%s/cache", folder);
+    setenv("XDG_CACHE_HOME", folder, 1);
+    golden_open("lora", "mixed", &g);
+    flux1_image *none = mixed_in(context_like(FLUX1_DTYPE_F32, 0, ""), &g, true);
+    for (int run = 0; run < 4; run++) {
+        const bool adapted = run != 2; /* cold, warm, without adapters, warm */
+        flux1_image *image = mixed_in(context_like(FLUX1_DTYPE_F32, 0, cache), &g, adapted);
+        assert_true((farthest(image, none) == 0) == adapted);
+        flux1_images_free(image, 1);
+        before = count;
+        assert_int_equal(prepared_files(cache, &all, &count, NULL), FLUX1_OK);
+        free(all);
+        assert_true(run % 2 ? count == before : count > before);
+    }
+    flux1_images_free(none, 1);
+    golden_close(&g);
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    assert_int_equal(system(command), 0);
+}
+
+/* ---- what is prepared again ---- */
+
+enum { BLOCKS = 32 };
+
+/* The keys of the transformer's blocks on the first session that has it. */
+static size_t keys_of(const flux1_context *c, uint64_t key[BLOCKS][2], const char *name[BLOCKS])
+{
+    for (session *s = c->sessions; s; s = s->next) {
+        const block_list *made = s->made[BUILT_DIT][0];
+        for (size_t i = 0; made && i < made->count; i++) {
+            size_t bytes;
+            assert_true(made->count <= BLOCKS);
+            c->device.device->kind->block_key(made->o, made->block[i], key[i], &bytes);
+            name[i] = made->block[i]->name;
+        }
+        if (made)
+            return made->count;
+    }
+    return 0;
+}
+
+/* Blocks with equal keys are found as they were (test_kept.c). `lokr` has layers in three of the blocks. */
+static void only_touched_blocks_are_prepared_again(void **state)
+{
+    (void)state;
+    static const char *const touched[] = {"transformer_blocks.0", "single_transformer_blocks.0", "norm_out.linear"};
+    uint64_t before[BLOCKS][2], after[BLOCKS][2];
+    const char *name[BLOCKS];
+    golden g;
+    golden_open("lora", "lokr", &g);
+    flux1_context *c = context_on(TEST_DEVICE, "", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, PACKED);
+    flux1_adapter *a = open_adapter(c, m, "lokr"), *pairs = open_adapter(c, m, "kohya");
+    flux1_images_free(picture(c, m, &g, &(flux1_adapter_use){a, 0.5f}, 1), 1);
+    const size_t count = keys_of(c, before, name);
+    flux1_images_free(picture(c, m, &g, (flux1_adapter_use[]){{a, 0.5f}, {pairs, 1}}, 2), 1);
+    assert_int_equal(keys_of(c, after, name), count);
+    assert_memory_equal(before, after, count * sizeof *before);
+    flux1_images_free(picture(c, m, &g, &(flux1_adapter_use){a, 0.25f}, 1), 1);
+    assert_int_equal(keys_of(c, after, name), count);
+    for (size_t i = 0; i < count; i++) {
+        bool is_touched = false;
+        for (size_t k = 0; k < sizeof touched / sizeof *touched; k++)
+            is_touched = is_touched || !strcmp(name[i], touched[k]);
+        if ((memcmp(before[i], after[i], sizeof *before) != 0) != is_touched)
+            fail_msg("%s: %s", name[i], is_touched ? "kept" : "prepared again");
+    }
+    flux1_adapter_close(a), flux1_adapter_close(pairs);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_family_gives_the_oracle_s_picture), cmocka_unit_test(meshes_cut_what_is_merged),
-        cmocka_unit_test(quantised_weights_take_every_kind), cmocka_unit_test(strengths_change_between_requests)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_family_gives_the_oracle_s_picture),
+                                       cmocka_unit_test(meshes_cut_what_is_merged),
+                                       cmocka_unit_test(quantised_weights_take_every_kind),
+                                       cmocka_unit_test(strengths_change_between_requests),
+                                       cmocka_unit_test(bf16_rounds_merged_weights_once),
+                                       cmocka_unit_test(captured_steps_are_of_one_set),
+                                       cmocka_unit_test(the_cache_knows_what_is_merged),
+                                       cmocka_unit_test(only_touched_blocks_are_prepared_again)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
