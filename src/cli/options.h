@@ -63,7 +63,8 @@ typedef enum option_kind {
     X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_GENERATE,                                                   \
       "folder with tokenizer and tokenizer_2, instead of the model's")                                                 \
     X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE,                                                       \
-      "add the low-rank adapter in FILE, times SCALE (default: 1); may be given up to 16 times, and then they add up") \
+      "add the adapter (LoRA, DoRA, LoHa, LoKr, …) in FILE, times SCALE (default: 1); up to 16 times, and they add " \
+      "up")                                                                                                            \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
       "read the prompt from FILE; -: from standard input")                                                             \

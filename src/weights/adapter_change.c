@@ -282,8 +282,8 @@ size_t adapter_change_tensors(const adapter_change *c, const store_tensor **out)
 
 /* ---- values ---- */
 
-/* x += f · y */
-static void add_scaled(float *x, float f, const float *y, int64_t n)
+/* x += f · y, which do not overlap */
+static void add_scaled(float *restrict x, float f, const float *restrict y, int64_t n)
 {
     for (int64_t i = 0; i < n; i++)
         x[i] += f * y[i];
