@@ -252,6 +252,28 @@ static void the_cache_knows_what_is_merged(void **state)
     assert_int_equal(system(command), 0);
 }
 
+/* By way of a strength that is far too large. */
+static void a_nan_is_told_to_be_perhaps_the_adapter_s(void **state)
+{
+    (void)state;
+    golden g;
+    flux1_image *image = NULL;
+    golden_open("lora", "full", &g);
+    flux1_context *c = context_on(TEST_DEVICE, "", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = model_of(c, PACKED);
+    flux1_adapter *a = open_adapter(c, m, "comfy");
+    flux1_generate_params p = g.params;
+    p.dump = NULL;
+    p.adapters = &(flux1_adapter_use){a, 3e38f};
+    p.adapter_count = 1;
+    assert_int_equal(flux1_generate(c, m, &p, &image), FLUX1_ERR_NUMERIC);
+    assert_non_null(strstr(flux1_context_message(c), "or an adapter is damaged"));
+    flux1_adapter_close(a);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    golden_close(&g);
+}
+
 /* ---- what is prepared again ---- */
 
 enum { BLOCKS = 32 };
@@ -315,6 +337,7 @@ int main(void)
                                        cmocka_unit_test(bf16_rounds_merged_weights_once),
                                        cmocka_unit_test(captured_steps_are_of_one_set),
                                        cmocka_unit_test(the_cache_knows_what_is_merged),
+                                       cmocka_unit_test(a_nan_is_told_to_be_perhaps_the_adapter_s),
                                        cmocka_unit_test(only_touched_blocks_are_prepared_again)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
