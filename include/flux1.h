@@ -211,13 +211,14 @@ FLUX1_API flux1_status flux1_model_get_info(const flux1_model *model,
 
 /* ---- adapters (LoRA) ---- */
 
-/* An opened file of low-rank adapters, in the naming of any of the usual trainers, for the transformer and the text
- * encoders. The model's own weights stay as they are: requests with other adapters, or other scales, prepare nothing of
- * the model again. */
+/* An opened file of adapters, in the naming of any of the usual trainers, for the transformer and the text encoders.
+ * Plain low-rank ones run beside the model's weights: requests with others, or other scales, prepare nothing of the
+ * model again. The other kinds (DoRA, LoHa, LoKr, differences of weights, biases and norms) are merged: where they or
+ * their scales change, the blocks that they touch are prepared again. */
 typedef struct flux1_adapter flux1_adapter;
 
 /* What does not apply is logged. FLUX1_ERR_MODEL: none of them, or a shape is not this model's. FLUX1_ERR_UNSUPPORTED:
- * an adapter of another kind (DoRA, LoHa, LoKr, control LoRA, …). Close it after the last call that uses it, before the
+ * an adapter of another kind (OFT, control LoRA, …). Close it after the last call that uses it, before the
  * model. */
 FLUX1_API flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model, const char *path,
                                           flux1_adapter **out);
@@ -226,13 +227,14 @@ FLUX1_API void flux1_adapter_close(flux1_adapter *adapter); /* NULL is fine */
 typedef struct flux1_adapter_info {
     size_t size;
     int pairs, applied;     /* in the file; of them for layers that the model has */
-    int rank_min, rank_max; /* of these */
-    uint64_t reserved[8];
+    int rank_min, rank_max; /* of these; 0: none has a rank */
+    const char *kinds;      /* of these, such as "LoRA" or "DoRA, norms"; the adapter's */
+    uint64_t reserved[7];
 } flux1_adapter_info;
 FLUX1_API flux1_status flux1_adapter_get_info(const flux1_adapter *adapter,
                                               flux1_adapter_info *info); /* info->size must be set */
 
-/* W + scale · (the file's own scale) · up·down. */
+/* W + scale · (what the file makes of W − W); of a low-rank one this is W + scale · alpha / rank · up·down. */
 typedef struct flux1_adapter_use {
     flux1_adapter *adapter;
     float scale;

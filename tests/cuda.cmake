@@ -38,7 +38,7 @@ foreach(test forms session)
 endforeach()
 
 # the pipeline's goldens again, on device "cuda"
-foreach(test batch bf16 cfg fp8 goldens prepared)
+foreach(test batch bf16 cfg fp8 goldens lora prepared)
   set(target pipeline_test_${test}_cuda)
   test_program(${target} pipeline/test_${test}.c pipeline cuda_emulator)
   set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)

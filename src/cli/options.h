@@ -69,7 +69,7 @@ typedef enum option_kind {
     X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_RUNS | IN_TOKENIZE,                                         \
       "folder with tokenizer and tokenizer_2 (default: the model's; files of weights get FLUX.1's own, built in)")     \
     X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE | IN_CONVERT,                                          \
-      "add the low-rank adapter in FILE, times SCALE (default: 1); may be given up to 16 times, and then they add "    \
+      "add the adapter (LoRA, DoRA, LoHa, LoKr, …) in FILE, times SCALE (default: 1); up to 16 times, and they add " \
       "up. "                                                                                                           \
       "FILE may also be the name of one in a folder loras beside the model or in FLUX1_PATH, or org/name. "            \
       "convert: merge it into the weights")                                                                            \

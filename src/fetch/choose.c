@@ -84,7 +84,7 @@ static const char *in_folder(const char *path, const char *folder)
 }
 
 /* Whether the folder has weights of this kind and variant. */
-static bool has_weights(const listing *l, const char *folder, weight_kind kind, const char *variant)
+static bool has_weights(const hub_listing *l, const char *folder, weight_kind kind, const char *variant)
 {
     for (size_t i = 0; i < l->count; i++) {
         char found[VARIANT_MAX];
@@ -95,7 +95,7 @@ static bool has_weights(const listing *l, const char *folder, weight_kind kind, 
     return false;
 }
 
-static void choose_folder(const listing *l, const char *folder, const char *variant, bool *chosen)
+static void choose_folder(const hub_listing *l, const char *folder, const char *variant, bool *chosen)
 {
     if (!has_weights(l, folder, WHOLE, variant) && !has_weights(l, folder, INDEX, variant))
         variant = "";
@@ -130,7 +130,7 @@ static bool same_set(const char *a, const char *b)
 }
 
 /* Weights if there is only one choice; otherwise *why says what is wrong. */
-static bool choose_only(const listing *l, bool *chosen, const char **why)
+static bool choose_only(const hub_listing *l, bool *chosen, const char **why)
 {
     const char *first = NULL;
     *why = "it is no pipeline in diffusers' layout, and which of its weights to fetch must be said (file patterns)";
@@ -148,7 +148,7 @@ static bool choose_only(const listing *l, bool *chosen, const char **why)
 /* ---- messages ---- */
 
 /* "a, b, c and 40 more": weights first. */
-static void add_names(builder *b, const listing *l)
+static void add_names(builder *b, const hub_listing *l)
 {
     size_t shown = 0;
     for (int weights = 1; weights >= 0; weights--)
@@ -159,7 +159,7 @@ static void add_names(builder *b, const listing *l)
         builder_format(b, " and %zu more", l->count - shown);
 }
 
-static flux1_status nothing_chosen(const listing *l, const char *repository, const char *why, flux1_error *err)
+static flux1_status nothing_chosen(const hub_listing *l, const char *repository, const char *why, flux1_error *err)
 {
     builder b = {0};
     char *names;
@@ -182,8 +182,8 @@ static bool matches(const char *path, const char *pattern)
 }
 
 /* Each pattern must match something: a misspelt one would go unnoticed. */
-static flux1_status choose_matching(const listing *l, const char *repository, const char *const *patterns, size_t count,
-                                    bool *chosen, flux1_error *err)
+static flux1_status choose_matching(const hub_listing *l, const char *repository, const char *const *patterns,
+                                    size_t count, bool *chosen, flux1_error *err)
 {
     for (size_t p = 0; p < count; p++) {
         bool any = false;
@@ -199,7 +199,7 @@ static flux1_status choose_matching(const listing *l, const char *repository, co
     return FLUX1_OK;
 }
 
-static bool has_file(const listing *l, const char *path)
+static bool has_file(const hub_listing *l, const char *path)
 {
     for (size_t i = 0; i < l->count; i++)
         if (strcmp(l->names[i], path) == 0)
@@ -208,7 +208,7 @@ static bool has_file(const listing *l, const char *path)
 }
 
 /* A variant that no folder has is a mistake. */
-static flux1_status choose_pipeline(const listing *l, const char *repository, const char *variant, bool *chosen,
+static flux1_status choose_pipeline(const hub_listing *l, const char *repository, const char *variant, bool *chosen,
                                     flux1_error *err)
 {
     bool any = !variant;
@@ -223,8 +223,8 @@ static flux1_status choose_pipeline(const listing *l, const char *repository, co
     return any ? FLUX1_OK : nothing_chosen(l, repository, why, err);
 }
 
-flux1_status choose_files(const listing *l, const char *repository, const char *variant, const char *const *patterns,
-                          size_t pattern_count, bool *chosen, flux1_error *err)
+flux1_status choose_files(const hub_listing *l, const char *repository, const char *variant,
+                          const char *const *patterns, size_t pattern_count, bool *chosen, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     const char *why;

@@ -18,7 +18,7 @@
  *
  * FLUX1_ERR_ARGUMENT: nothing is chosen, and what there is; FLUX1_ERR_LIMIT: more than CHOOSE_FILES_MAX files.
  * `repository` is for messages. */
-flux1_status choose_files(const listing *l, const char *repository, const char *variant, const char *const *patterns,
-                          size_t pattern_count, bool *chosen, flux1_error *err);
+flux1_status choose_files(const hub_listing *l, const char *repository, const char *variant,
+                          const char *const *patterns, size_t pattern_count, bool *chosen, flux1_error *err);
 
 #endif

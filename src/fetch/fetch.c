@@ -39,7 +39,7 @@ struct fetch {
     char *endpoint, *token;
     http *h;
     place place;
-    listing list;
+    hub_listing list;
     builder page; /* the listing's text while it comes */
     fetch_file *file;
     size_t files;
@@ -164,7 +164,7 @@ static flux1_status get_listing(fetch *f, flux1_error *err)
         return st;
     const size_t size = f->page.length;
     TRY(builder_take(&f->page, "a list of files", &text, err));
-    st = listing_parse(text, size, f->q->name->repository, &f->list, err);
+    st = hub_listing_parse(text, size, f->q->name->repository, &f->list, err);
     free(text);
     if (st == FLUX1_OK && f->list.left_out > 0)
         tell(f, "%s: %zu names in its listing cannot be files here and are left out", f->q->name->repository,
@@ -496,7 +496,7 @@ static void close_all(fetch *f)
     free(f->source);
     free(f->file);
     builder_free(&f->page);
-    listing_free(&f->list);
+    hub_listing_free(&f->list);
     place_close(&f->place);
     free(f->endpoint);
     free(f->token);

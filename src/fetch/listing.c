@@ -8,7 +8,7 @@
 static int by_name(const void *a, const void *b) { return strcmp(*(char *const *)a, *(char *const *)b); }
 
 /* Sorts the names and drops repetitions. */
-static void settle(listing *l)
+static void settle(hub_listing *l)
 {
     size_t kept = 0;
     if (l->count == 0)
@@ -22,7 +22,7 @@ static void settle(listing *l)
     l->count = kept;
 }
 
-static flux1_status take_names(const json_value *siblings, const char *name, listing *l, flux1_error *err)
+static flux1_status take_names(const json_value *siblings, const char *name, hub_listing *l, flux1_error *err)
 {
     const size_t count = json_array_size(siblings);
     l->names = calloc(count ? count : 1, sizeof *l->names);
@@ -43,7 +43,7 @@ static flux1_status take_names(const json_value *siblings, const char *name, lis
     return FLUX1_OK;
 }
 
-flux1_status listing_parse(const char *bytes, size_t size, const char *name, listing *out, flux1_error *err)
+flux1_status hub_listing_parse(const char *bytes, size_t size, const char *name, hub_listing *out, flux1_error *err)
 {
     json_value *root = NULL;
     *out = (listing){0};
@@ -62,11 +62,11 @@ flux1_status listing_parse(const char *bytes, size_t size, const char *name, lis
     }
     json_free(root);
     if (st != FLUX1_OK)
-        listing_free(out);
+        hub_listing_free(out);
     return st;
 }
 
-void listing_free(listing *l)
+void hub_listing_free(hub_listing *l)
 {
     for (size_t i = 0; i < l->count; i++)
         free(l->names[i]);

@@ -8,16 +8,16 @@
 
 #define LISTING_BYTES_MAX ((size_t)64 << 20)
 
-typedef struct listing {
+typedef struct hub_listing {
     char commit[HUB_COMMIT + 1];
     char **names; /* paths of files, sorted, each once, each a valid one (hub_path_valid) */
     size_t count;
     size_t left_out; /* names that cannot be files here: "..", absolute, too long */
-} listing;
+} hub_listing;
 
 /* `name` is what messages call the text. FLUX1_ERR_FORMAT if it is no such answer, FLUX1_ERR_LIMIT, FLUX1_ERR_MEMORY;
  * *out is empty then. */
-flux1_status listing_parse(const char *bytes, size_t size, const char *name, listing *out, flux1_error *err);
-void listing_free(listing *l); /* harmless on a zeroed one */
+flux1_status hub_listing_parse(const char *bytes, size_t size, const char *name, hub_listing *out, flux1_error *err);
+void hub_listing_free(hub_listing *l); /* harmless on a zeroed one */
 
 #endif

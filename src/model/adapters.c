@@ -31,7 +31,7 @@ static flux1_status up_of(const linear_place *p, const mesh *m, const adapter_fi
     const int64_t rank = t->down->view.shape[0];
     const weight_recipe zeros = recipe_whole(WEIGHT_LINEAR, &f->zeros);
     for (int i = 0; i < p->parts; i++) {
-        const adapter_term *own = adapter_find(f, part, p->name[i]);
+        const adapter_term *own = adapter_find(f, part, p->name[i], ADAPTER_BESIDE);
         weight_recipe rows, before = *out;
         if (own && own->down == t->down)
             rows = recipe_whole(WEIGHT_LINEAR, &own->up);
@@ -71,7 +71,7 @@ static flux1_status add_all(const linear_place *p, mesh *m, const adapter_use *u
 {
     const store_tensor *seen[LINEAR_PARTS] = {0};
     for (int i = 0; i < p->parts && use->scale != 0; i++) {
-        const adapter_term *t = adapter_find(use->file, part, p->name[i]);
+        const adapter_term *t = adapter_find(use->file, part, p->name[i], ADAPTER_BESIDE);
         bool again = false;
         for (int k = 0; t && k < i; k++)
             again = again || seen[k] == t->down;

@@ -4,6 +4,7 @@
 #define FLUX1_MODEL_LOADER_H
 
 #include "mesh/mesh.h"
+#include "weights/adapter_merge.h"
 
 /* A block of a model's own weights, and one of what adapters add to its linear layers (NULL: nothing). */
 typedef struct held_block {
@@ -48,7 +49,9 @@ typedef struct block_list {
     size_t count, room;
     linear_place *place;
     size_t places, place_room;
-    adapter *added; /* the lists of all places, where adapters are attached (adapters.h) */
+    adapter *added;          /* the lists of all places, where adapters are attached (adapters.h) */
+    adapter_merged **merged; /* weights that adapters are merged into */
+    size_t merged_count, merged_room;
 } block_list;
 
 /* Where a model is built: on which rank, from which store. */
@@ -60,7 +63,10 @@ typedef struct loader {
     block *block;     /* owner of what is loaded next */
     held_block *held; /* where the model keeps that block */
     bool coarse;      /* linear weights loaded next are marked so */
-    store_tensor missing; /* stands in for a tensor that is not there, while claiming */
+    store_tensor missing;    /* stands in for a tensor that is not there, while claiming */
+    model_part part;         /* that the store is of */
+    const adapter_use *uses; /* what is merged into its weights where it cannot run beside them */
+    int use_count;
 } loader;
 
 void block_list_free(block_list *l);  /* the blocks too */
@@ -72,7 +78,7 @@ typedef flux1_status model_tick(void *user, mesh *m);
 
 flux1_status load_block(loader *l, held_block *out, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* The tensor `name` of this shape, as a recipe. */
+/* The tensor `name` of this shape, as a recipe, with adapters merged into it. */
 flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape,
                          weight_recipe *out);
 

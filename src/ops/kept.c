@@ -304,6 +304,12 @@ void kept_key_recipe(uint64_t key[2], const weight_recipe *r)
     for (int i = 0; i < r->count; i++) {
         const recipe_piece *p = &r->piece[i];
         const tensor *t = &p->source->view;
+        const store_sources *from = p->source->computed_from;
+        for (size_t k = 0; from && k < from->count; k++) {
+            add_source(key, from->tensor[k]);
+            add_scale(key, from->tensor[k]->view.scale);
+        }
+        kept_key_add(key, from ? from->hash : 0);
         add_source(key, p->source);
         add_scale(key, t->scale);
         kept_key_add(key, t->type);

@@ -10,8 +10,8 @@
 static void warn(flux1_context *c, const char *path, const adapter_file *f)
 {
     if (f->stray_count)
-        context_log(c, FLUX1_LOG_WARNING, "%s: %zu of %zu pairs apply; not %s%s", path, f->applied, f->pairs, f->strays,
-                    f->stray_count > ADAPTER_STRAYS_NAMED ? ", …" : "");
+        context_log(c, FLUX1_LOG_WARNING, "%s: %zu of %zu entries apply; not %s%s", path, f->applied, f->pairs,
+                    f->strays, f->stray_count > ADAPTER_STRAYS_NAMED ? ", …" : "");
 }
 
 flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model, const char *path, flux1_adapter **out)
@@ -41,7 +41,8 @@ flux1_status flux1_adapter_get_info(const flux1_adapter *a, flux1_adapter_info *
                               .pairs = (int)f->pairs,
                               .applied = (int)f->applied,
                               .rank_min = (int)f->rank_min,
-                              .rank_max = (int)f->rank_max};
+                              .rank_max = (int)f->rank_max,
+                              .kinds = a->kinds};
     memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
     return FLUX1_OK;
 }

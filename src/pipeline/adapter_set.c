@@ -1,7 +1,17 @@
 #include "pipeline/adapter_set.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static void name_kinds(const adapter_file *f, char *out, size_t size)
+{
+    size_t used = 0;
+    for (int k = 0; k < ADAPTER_KINDS; k++)
+        if (f->kinds & 1u << k && used < size)
+            used +=
+                (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", adapter_kind_name((adapter_kind)k));
+}
 
 flux1_status adapter_open_for(const struct flux1_model *m, const char *path, struct flux1_adapter **out,
                               flux1_error *err)
@@ -24,6 +34,7 @@ flux1_status adapter_open_for(const struct flux1_model *m, const char *path, str
         adapter_leave(a);
         return st;
     }
+    name_kinds(a->file, a->kinds, sizeof a->kinds);
     *out = a;
     return FLUX1_OK;
 }
@@ -43,6 +54,27 @@ bool adapter_set_same(const adapter_set *a, const adapter_set *b)
     for (int i = 0; same && i < a->count; i++)
         same = a->adapter[i]->number == b->adapter[i]->number && a->scale[i] == b->scale[i];
     return same;
+}
+
+/* The index of the next one from i that merges something into the part with any strength. */
+static int next_merge(const adapter_set *s, model_part part, int i)
+{
+    while (i < s->count && (s->scale[i] == 0 || s->adapter[i]->file->merged[part] == 0))
+        i++;
+    return i;
+}
+
+bool adapter_set_merges(const adapter_set *s, model_part part) { return next_merge(s, part, 0) < s->count; }
+
+bool adapter_set_merges_same(const adapter_set *a, const adapter_set *b, model_part part)
+{
+    int i = next_merge(a, part, 0), k = next_merge(b, part, 0);
+    while (i < a->count && k < b->count && a->adapter[i]->number == b->adapter[k]->number &&
+           a->scale[i] == b->scale[k]) {
+        i = next_merge(a, part, i + 1);
+        k = next_merge(b, part, k + 1);
+    }
+    return i == a->count && k == b->count;
 }
 
 void adapter_set_change(adapter_set *s, const adapter_set *by)

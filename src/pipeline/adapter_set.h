@@ -12,6 +12,7 @@ struct flux1_adapter {
     uint64_t number;  /* no other one of the process has it */
     uint64_t model;   /* the number of the model that it was opened for */
     char *path;
+    char kinds[80]; /* those of its entries, for people */
     adapter_file *file;
 };
 
@@ -31,10 +32,15 @@ typedef struct adapter_set {
 
 bool adapter_set_same(const adapter_set *a, const adapter_set *b);
 
+/* Whether some of them are merged into weights of a part. */
+bool adapter_set_merges(const adapter_set *s, model_part part);
+/* … and whether both sets merge the same into it. */
+bool adapter_set_merges_same(const adapter_set *a, const adapter_set *b, model_part part);
+
 /* *s becomes a copy of `by` with a user more of each; those that it had have one less. by NULL: none. */
 void adapter_set_change(adapter_set *s, const adapter_set *by);
 
-/* For adapters_attach. */
+/* For adapters_attach and the loader. */
 void adapter_set_uses(const adapter_set *s, adapter_use out[ADAPTERS_MAX]);
 
 #endif

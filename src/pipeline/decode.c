@@ -102,7 +102,8 @@ static flux1_status largest_arena(decoder *d)
 flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, size_t memory, decoder *d)
 {
     int64_t scale = vae_scale(&m->vae), h = r->height / scale, w = r->width / scale;
-    *d = (decoder){.context = c, .model = m, .grid = tile_grid_make(h, w, scale, m->vae.sample_size)};
+    *d = (decoder){
+        .context = c, .model = m, .adapters = r->adapters, .grid = tile_grid_make(h, w, scale, m->vae.sample_size)};
     d->job.model = m;
     TRY(plan_part(d, h, w, &d->plan));
     memory_need whole = memory_of(c, &c->device, &d->plan, NULL);
@@ -232,7 +233,7 @@ static flux1_status take_session(decoder *d, const size_t *reserve)
     flux1_context *c = d->context;
     if (d->session)
         return FLUX1_OK;
-    TRY(session_take(c, &c->device, d->model, NULL, &d->session));
+    TRY(session_take(c, &c->device, d->model, &d->adapters, &d->session));
     flux1_status st = session_reserve(c, d->session, reserve ? reserve : d->plan.arena);
     if (st != FLUX1_OK)
         decoder_rest(d);

@@ -69,16 +69,31 @@ static flux1_status describe(const session *s, const flux1_model *m, built what,
     return json_take(&w, "an entry of the cache", out, err);
 }
 
+/* The content of the model's files, and of those that are merged into them. */
+static flux1_status hash_all(const loader *l, bool *known)
+{
+    TRY(store_hash(l->s, l->m->o->cancel, known, l->m->err));
+    for (int i = 0; i < l->use_count && *known; i++)
+        TRY(store_hash(l->uses[i].file->store, l->m->o->cancel, known, l->m->err));
+    return FLUX1_OK;
+}
+
 /* With the content of its files known, so that blocks' keys are of it. */
-static flux1_status build(session *s, const flux1_model *m, built what, mesh *rank, void **made, block_list **blocks)
+static flux1_status build(session *s, const flux1_model *m, const adapter_set *set, built what, mesh *rank, void **made,
+                          block_list **blocks)
 {
     const kind *k = &KINDS[what];
-    loader l = {.m = rank, .s = m->store[k->part]};
+    adapter_use uses[ADAPTERS_MAX];
+    loader l = {.m = rank, .s = m->store[k->part], .part = component_part(k->part), .uses = uses};
     prepared_folder *cache = s ? s->context->cache : NULL;
     char *description = NULL;
     bool known = false;
+    if (set && adapter_set_merges(set, l.part)) {
+        adapter_set_uses(set, uses);
+        l.use_count = set->count;
+    }
     if (cache)
-        TRY(store_hash(l.s, rank->o->cancel, &known, rank->err));
+        TRY(hash_all(&l, &known));
     flux1_status created = k->create(&l, m, made);
     *blocks = l.made;
     TRY(created);
@@ -101,10 +116,10 @@ static flux1_status attach(const adapter_set *set, built what, mesh *rank, block
 }
 
 /* On a rank of the session, or in a dry run. */
-static flux1_status built_model(session *s, const flux1_model *m, built what, mesh *rank, void **made,
-                                block_list **blocks)
+static flux1_status built_model(session *s, const flux1_model *m, const adapter_set *set, built what, mesh *rank,
+                                void **made, block_list **blocks)
 {
-    flux1_status st = build(s, m, what, rank, made, blocks);
+    flux1_status st = build(s, m, set, what, rank, made, blocks);
     if (st == FLUX1_OK)
         return st;
     KINDS[what].destroy(*made);
@@ -118,7 +133,7 @@ static flux1_status session_own(session *s, const flux1_model *m, built what, me
     const int r = rank->rank;
     if (!s->rank[what][r]) {
         void *made = NULL;
-        TRY(built_model(s, m, what, rank, &made, &s->made[what][r]));
+        TRY(built_model(s, m, &s->adapters, what, rank, &made, &s->made[what][r]));
         s->rank[what][r] = made;
         s->attached[what][r] = 0;
     }
@@ -135,7 +150,7 @@ flux1_status session_model(session *s, const flux1_model *m, const adapter_set *
     if (s)
         return session_own(s, m, what, rank, out);
     block_list *blocks = NULL;
-    TRY(built_model(NULL, m, what, rank, out, &blocks));
+    TRY(built_model(NULL, m, dry, what, rank, out, &blocks));
     flux1_status st = dry ? attach(dry, what, rank, blocks) : FLUX1_OK;
     if (st != FLUX1_OK) {
         KINDS[what].destroy(*out);
@@ -152,15 +167,20 @@ void session_model_done(const session *s, built what, void *model)
 
 /* ---- sessions ---- */
 
+static void drop_model(session *s, int k, int ranks)
+{
+    for (int r = 0; s->rank[k] && r < ranks; r++) {
+        KINDS[k].destroy(s->rank[k][r]);
+        s->rank[k][r] = NULL;
+        s->made[k][r] = NULL;
+        adopted_end(&s->adopted[k][r]);
+    }
+}
+
 static void drop_models(session *s, int ranks)
 {
     for (int k = 0; k < BUILTS; k++)
-        for (int r = 0; s->rank[k] && r < ranks; r++) {
-            KINDS[k].destroy(s->rank[k][r]);
-            s->rank[k][r] = NULL;
-            s->made[k][r] = NULL;
-            adopted_end(&s->adopted[k][r]);
-        }
+        drop_model(s, k, ranks);
     s->model = 0;
     s->recorded = (step_shape){0};
 }
@@ -220,16 +240,20 @@ flux1_status session_find(flux1_context *c, const mesh_device *d, uint64_t numbe
     return session_open(c, d, number, out);
 }
 
-/* Detached where they are attached: their files may be closed now. */
+/* Detached where they are attached: their files may be closed now. A part that others were merged into, or will be, is
+ * built again. Its blocks that are not changed by them are found as they were prepared (kept.h). */
 static void use_adapters(session *s, int ranks, const adapter_set *adapters)
 {
-    const adapter_set none = {0};
-    if (adapter_set_same(&s->adapters, adapters ? adapters : &none))
+    const adapter_set none = {0}, *now = adapters ? adapters : &none;
+    if (adapter_set_same(&s->adapters, now))
         return;
-    for (int k = 0; k < BUILTS; k++)
+    for (int k = 0; k < BUILTS; k++) {
+        if (!adapter_set_merges_same(&s->adapters, now, component_part(KINDS[k].part)))
+            drop_model(s, k, ranks);
         for (int r = 0; r < ranks; r++)
             if (s->made[k][r])
                 block_list_plain(s->made[k][r]);
+    }
     adapter_set_change(&s->adapters, adapters);
     s->adapted++;
 }

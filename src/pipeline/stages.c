@@ -213,11 +213,20 @@ static flux1_status step_of(dit_job *job, mesh *m, dit_rank *r)
     return mesh_step(m, job->step, job->recording, &step, &r->silent[job->step % OPS_STEPS_AHEAD]);
 }
 
+/* What a NaN may come from beside the model's weights. */
+static flux1_status told(const dit_job *job, mesh *m, const dit_rank *r, int slot)
+{
+    flux1_status st = dit_told(r->weights, m, slot, job->step);
+    if (st == FLUX1_ERR_NUMERIC && job->session && job->session->adapters.count > 0)
+        return error_append(m->err, "; or an adapter is damaged, or its scale too large");
+    return st;
+}
+
 static flux1_status end_of_step(dit_job *job, mesh *m, const dit_rank *r)
 {
     int slot;
     TRY(mesh_step_wait(m, job->step, &slot));
-    TRY(dit_told(r->weights, m, slot, job->step));
+    TRY(told(job, m, r, slot));
     int64_t ticks = r->silent[job->step % OPS_STEPS_AHEAD] ? dit_ticks(&job->model->dit, job->layout.passes) : 0;
     for (int64_t i = 0; i < ticks; i++)
         TRY(tick(&job->ticker, m)); /* all at once: a step that is replayed whole has no middle */

@@ -98,7 +98,8 @@ typedef struct decoder {
     tile_grid grid;
     stage_plan plan; /* of the whole picture, or of all its tiles; the arena is then the largest tile's */
     tile_plan tile[TILE_SHAPES];
-    int tile_plans; /* 0: the picture is decoded whole */
+    int tile_plans;       /* 0: the picture is decoded whole */
+    adapter_set adapters; /* borrowed: a session that is taken without them would lose what they are merged into */
     session *session;
 } decoder;
 

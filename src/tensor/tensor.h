@@ -11,7 +11,8 @@
 /* One row per storage type: the name in messages, which is safetensors' where that format has the type (yes or no);
  * ggml's number (GGUF), -1 where it has none; elements per block, bytes per block; the decoder of decode.h (see
  * dtype_decoder), none: the type has a row so that a file with it can be described, and refused by name. Of the types
- * marked `scaled` the stored numbers mean nothing without a scale beside them (scale.h). */
+ * marked `scaled` the stored numbers mean nothing without a scale beside them (scale.h). COMPUTED is no storage type: a
+ * function gives the values (tensor_values), which are floats. */
 #define DTYPE_MAP(X)                                              \
     /* id       name       st  ggml block bytes decode  scaled */ \
     X(F32, "F32", 1, 0, 1, 4, decode_f32, 0)                      \
@@ -60,7 +61,8 @@
     X(TQ2_0, "TQ2_0", 0, 35, 256, 66, NULL, 0)                    \
     X(MXFP4, "MXFP4", 0, 39, 32, 17, NULL, 0)                     \
     X(NVFP4, "NVFP4", 0, 40, 64, 36, NULL, 0)                     \
-    X(Q1_0, "Q1_0", 0, 41, 128, 18, NULL, 0)
+    X(Q1_0, "Q1_0", 0, 41, 128, 18, NULL, 0)                      \
+    X(COMPUTED, "computed", 0, -1, 1, 4, NULL, 0)
 
 typedef enum dtype {
 #define DTYPE_ENUM(name, text, safetensors, ggml, block, bytes, decode, scaled) DTYPE_##name,
@@ -92,6 +94,11 @@ bool dtype_from_ggml(uint32_t number, dtype *out);
 
 struct tensor_scale; /* scale.h */
 
+/* What `data` of a COMPUTED tensor points at: the first member of something that knows the values. From any thread. */
+typedef struct tensor_values {
+    flux1_status (*decode)(const struct tensor_values *v, int64_t first, int64_t count, float *out, flux1_error *err);
+} tensor_values;
+
 /* A view: dense, row-major (last dimension fastest), its blocks one after the other. Owns nothing. */
 typedef struct tensor {
     dtype type;
@@ -108,7 +115,7 @@ size_t tensor_bytes(const tensor *t); /* the shape must have been checked: no ov
  * or if the elements are not whole blocks. */
 bool tensor_size(dtype type, int dims, const int64_t *shape, int64_t *elements, size_t *bytes);
 
-/* Whether its values can be decoded: the type has a decoder, and a scale where it needs one. */
+/* Whether its values can be decoded: the type has a decoder, and a scale where it needs one; or they are computed. */
 bool tensor_decodes(const tensor *t);
 
 /* Decodes elements [first, first + count), which may begin and end within a block, to float; scaled, where there is a

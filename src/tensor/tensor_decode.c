@@ -11,7 +11,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "file tensors are litt
 bool tensor_decodes(const tensor *t)
 {
     const dtype_info *info = dtype_describe(t->type);
-    return info->decode && (t->scale || !info->needs_scale);
+    return t->type == DTYPE_COMPUTED || (info->decode && (t->scale || !info->needs_scale));
 }
 
 /* The elements [from, to) of the block at p. */
@@ -48,6 +48,10 @@ flux1_status tensor_decode(const tensor *t, int64_t first, int64_t count, float 
                          dtype_describe(t->type)->name);
     if (count == 0)
         return FLUX1_OK;
+    if (t->type == DTYPE_COMPUTED) {
+        const tensor_values *values = t->data;
+        return values->decode(values, first, count, out, err);
+    }
     decode_stored(t, first, count, out);
     if (t->scale)
         tensor_scale_apply(t->scale, first, count, out);

@@ -223,6 +223,9 @@ flux1_status flux1_convert(flux1_context *c, const char *in, const char *out, co
         .context = c, .in = in, .out = out, .progress = p.progress, .user = p.progress_user, .err = &c->error};
     flux1_status st = run(&j, &p, &text);
     tensor_file_free(&j.file);
+    for (size_t i = 0; i < j.count; i++)
+        for (int k = 0; k < j.tensor[i].slices; k++)
+            adapter_merged_free(j.tensor[i].with[k]);
     for (int i = 0; i < j.adapters; i++)
         adapter_close(j.adapter[i]);
     convert_rules_free(&j.rules);

@@ -6,7 +6,7 @@
 
 #include "flux1_tools.h"
 #include "pipeline/context.h"
-#include "weights/adapter.h"
+#include "weights/adapter_merge.h"
 #include "weights/recipe.h"
 #include "weights/tensor_file.h"
 
@@ -95,11 +95,12 @@ typedef struct convert_tensor {
     int64_t rows, cols; /* shape[0] and the rest */
     weight_recipe from;
     dtype type;
-    bool scaled;               /* with a tensor `….scale_weight` beside it */
-    bool copied;               /* the stored bytes are taken over */
-    float scale;               /* of a scaled one; known in advance only where it is copied */
-    bool merged;               /* an adapter changes it */
-    size_t index, scale_index; /* in the tensor_file */
+    bool scaled;                          /* with a tensor `….scale_weight` beside it */
+    bool copied;                          /* the stored bytes are taken over */
+    float scale;                          /* of a scaled one; known in advance only where it is copied */
+    bool merged;                          /* an adapter changes it */
+    adapter_merged *with[CONVERT_SLICES]; /* … a slice's item, which `from` reads in its place; NULL: not this one */
+    size_t index, scale_index;            /* in the tensor_file */
 } convert_tensor;
 
 typedef enum convert_names { CONVERT_OURS, CONVERT_FILES } convert_names; /* diffusers'; BFL's and llama.cpp's */

@@ -165,32 +165,27 @@ static void settle_copy(convert_tensor *t)
     t->scale = factor;
 }
 
-/* The layer's name: without ".weight", to which alone adapters add. */
-static bool layer_of(const store_tensor *item, char out[NAME_BYTES_MAX])
+/* Where an adapter changes a slice's item, the merged one is read in its place. */
+static flux1_status merge(const convert_job *j, const adapter_use *uses, convert_tensor *t)
 {
-    const size_t length = strlen(item->name), ending = strlen(".weight");
-    if (length <= ending || length >= NAME_BYTES_MAX || strcmp(item->name + length - ending, ".weight") != 0)
-        return false;
-    memcpy(out, item->name, length - ending);
-    out[length - ending] = '\0';
-    return true;
-}
-
-static bool is_merged(const convert_job *j, const convert_tensor *t)
-{
-    char layer[NAME_BYTES_MAX];
-    for (int i = 0; i < t->slices; i++)
-        for (int k = 0; k < j->adapters && layer_of(t->slice[i].item, layer); k++)
-            if (adapter_find(j->adapter[k], j->part, layer))
-                return true;
-    return false;
+    for (int i = 0; i < t->slices; i++) {
+        TRY(adapter_merge(uses, j->adapters, j->part, t->slice[i].item, ADAPTER_MERGE_ALL, &t->with[i], j->err));
+        for (int p = 0; t->with[i] && p < t->from.count; p++)
+            if (t->from.piece[p].source == t->slice[i].item)
+                t->from.piece[p].source = adapter_merged_tensor(t->with[i]);
+        t->merged = t->merged || t->with[i];
+    }
+    return FLUX1_OK;
 }
 
 flux1_status convert_choose_types(convert_job *j)
 {
+    adapter_use uses[FLUX1_CONVERT_ADAPTERS_MAX];
+    for (int i = 0; i < j->adapters; i++)
+        uses[i] = (adapter_use){.file = j->adapter[i], .scale = j->strength[i]};
     for (size_t i = 0; i < j->count; i++) {
         convert_tensor *t = &j->tensor[i];
-        t->merged = is_merged(j, t);
+        TRY(merge(j, uses, t));
         choose(j, t);
         settle_copy(t);
     }

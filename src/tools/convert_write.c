@@ -6,7 +6,6 @@
 #include "base/half.h"
 #include "base/pool.h"
 #include "tensor/encode.h"
-#include "weights/adapter_delta.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -21,7 +20,7 @@ typedef struct writing {
     const convert_tensor *t;
     int64_t rows;         /* per chunk */
     size_t row_bytes;     /* as written */
-    float *values;        /* per worker: a chunk, another one for what adapters add, and a row */
+    float *values;        /* per worker: a chunk */
     unsigned char *bytes; /* per worker: an encoded chunk */
     size_t worker_values, worker_bytes;
     atomic_int failed;
@@ -42,34 +41,9 @@ static bool stopped(const writing *w)
 
 /* ---- values ---- */
 
-/* Adds what the adapters change in rows [row, row + rows) of the tensor. */
-static flux1_status merge(const writing *w, int64_t row, int64_t rows, float *values, float *delta, flux1_error *err)
-{
-    const convert_tensor *t = w->t;
-    float *scratch = delta + w->rows * t->cols;
-    for (int i = 0; i < t->slices; i++) {
-        const convert_slice *s = &t->slice[i];
-        const int64_t begin = i64_max(row, s->at), end = i64_min(row + rows, s->at + s->rows);
-        char layer[NAME_BYTES_MAX];
-        bool changes;
-        snprintf(layer, sizeof layer, "%.*s", (int)(strlen(s->item->name) - strlen(".weight")), s->item->name);
-        for (int k = 0; k < w->j->adapters && begin < end; k++) {
-            const size_t count = (size_t)((end - begin) * t->cols);
-            memset(delta, 0, count * sizeof *delta);
-            TRY(adapter_delta_rows(w->j->adapter[k], w->j->part, layer, w->j->strength[k], begin - s->at + s->first,
-                                   end - begin, t->cols, delta, scratch, &changes, err));
-            for (size_t n = 0; n < count; n++)
-                values[(size_t)((begin - row) * t->cols) + n] += delta[n];
-        }
-    }
-    return FLUX1_OK;
-}
-
 static flux1_status read_rows(const writing *w, int64_t row, int64_t rows, float *values, flux1_error *err)
 {
-    for (int64_t r = 0; r < rows; r++)
-        TRY(recipe_decode(&w->t->from, row + r, 0, w->t->cols, values + r * w->t->cols, err));
-    return w->t->merged ? merge(w, row, rows, values, values + w->rows * w->t->cols, err) : FLUX1_OK;
+    return recipe_decode_rows(&w->t->from, row, rows, 0, w->t->cols, values, err);
 }
 
 /* The largest magnitude; FLUX1_ERR_NUMERIC for NaN and infinity. */
@@ -142,19 +116,29 @@ static flux1_status copy_rows(const writing *w, int64_t row, int64_t rows, flux1
     return FLUX1_OK;
 }
 
+/* A piece's tensor in the model's file. */
+static const store_tensor *stored(const convert_tensor *t, const recipe_piece *p)
+{
+    for (int i = 0; i < t->slices; i++)
+        if (t->with[i] && adapter_merged_tensor(t->with[i]) == p->source)
+            return t->slice[i].item;
+    return p->source;
+}
+
 /* The source's pages of some rows are not needed any more. */
 static void release(const writing *w, int64_t row, int64_t rows)
 {
     for (int i = 0; i < w->t->from.count; i++) {
         const recipe_piece *p = &w->t->from.piece[i];
-        const dtype_info *info = dtype_describe(p->source->view.type);
+        const tensor *source = &stored(w->t, p)->view;
+        const dtype_info *info = dtype_describe(source->type);
         const int64_t begin = i64_max(row, p->row) - p->row + p->source_row,
                       end = i64_min(row + rows, p->row + p->rows) - p->row + p->source_row;
         if (begin >= end)
             continue;
         const size_t from = (size_t)(begin * w->t->cols / info->block_elements) * (size_t)info->block_bytes,
                      to = (size_t)(end * w->t->cols / info->block_elements) * (size_t)info->block_bytes;
-        file_map_wont_need((const unsigned char *)p->source->view.data + from, to - from);
+        file_map_wont_need((const unsigned char *)source->data + from, to - from);
     }
 }
 
@@ -232,14 +216,13 @@ static flux1_status write_tensor(writing *w, convert_tensor *t, pool *workers)
 /* Buffers for the largest chunk of any tensor; an encoded element has at most 4 bytes. */
 static flux1_status make_buffers(writing *w, int threads)
 {
-    int64_t chunk = 1, row = 1;
+    int64_t chunk = 1;
     for (size_t i = 0; i < w->j->count; i++) {
         const convert_tensor *t = &w->j->tensor[i];
-        row = i64_max(row, t->copied ? 1 : t->cols);
         chunk = i64_max(chunk, t->copied ? 1 : chunk_rows(t) * t->cols);
     }
     size_t values, bytes;
-    w->worker_values = 2 * (size_t)chunk + (size_t)row;
+    w->worker_values = (size_t)chunk;
     w->worker_bytes = 4 * (size_t)chunk;
     if (!size_mul(w->worker_values, (size_t)threads * sizeof *w->values, &values) ||
         !size_mul(w->worker_bytes, (size_t)threads, &bytes) || !(w->values = malloc(values)) ||

@@ -16,38 +16,53 @@ static const struct {
              {".down.weight", ".up.weight"}};
 
 static const struct {
+    const char *ending;
+    adapter_role role;
+} parts[] = {{".alpha", ADAPTER_ALPHA},
+             {".lora_mid.weight", ADAPTER_MID},
+             {".lora_B.bias", ADAPTER_UP_BIAS},
+             {".lora_B.default.bias", ADAPTER_UP_BIAS},
+             {".lora_up.bias", ADAPTER_UP_BIAS},
+             {".lora.up.bias", ADAPTER_UP_BIAS},
+             {".dora_scale", ADAPTER_MAGNITUDE},
+             {".lora_magnitude_vector", ADAPTER_MAGNITUDE},
+             {".lora_magnitude_vector.weight", ADAPTER_MAGNITUDE},
+             {".lora_magnitude_vector.default.weight", ADAPTER_MAGNITUDE},
+             {".hada_w1_a", ADAPTER_HADA_1A},
+             {".hada_w1_b", ADAPTER_HADA_1B},
+             {".hada_w2_a", ADAPTER_HADA_2A},
+             {".hada_w2_b", ADAPTER_HADA_2B},
+             {".hada_t1", ADAPTER_HADA_T1},
+             {".hada_t2", ADAPTER_HADA_T2},
+             {".lokr_w1", ADAPTER_LOKR_1},
+             {".lokr_w1_a", ADAPTER_LOKR_1A},
+             {".lokr_w1_b", ADAPTER_LOKR_1B},
+             {".lokr_w2", ADAPTER_LOKR_2},
+             {".lokr_w2_a", ADAPTER_LOKR_2A},
+             {".lokr_w2_b", ADAPTER_LOKR_2B},
+             {".lokr_t2", ADAPTER_LOKR_T2},
+             {".diff", ADAPTER_DIFF},
+             {".diff_b", ADAPTER_DIFF_BIAS},
+             {".w_norm", ADAPTER_NORM},
+             {".b_norm", ADAPTER_NORM_BIAS}};
+
+static const struct {
     const char *ending, *kind;
-} others[] = {{".lora_mid.weight", "LoRA with a Tucker core"},
-              {".dora_scale", "DoRA"},
-              {".lora_magnitude_vector", "DoRA"},
-              {".wd_for_diff", "DoRA"},
-              {".hada_w1_a", "LoHa"},
-              {".hada_w1_b", "LoHa"},
-              {".hada_w2_a", "LoHa"},
-              {".hada_w2_b", "LoHa"},
-              {".hada_t1", "LoHa"},
-              {".hada_t2", "LoHa"},
-              {".lokr_w1", "LoKr"},
-              {".lokr_w1_a", "LoKr"},
-              {".lokr_w1_b", "LoKr"},
-              {".lokr_w2", "LoKr"},
-              {".lokr_w2_a", "LoKr"},
-              {".lokr_w2_b", "LoKr"},
-              {".lokr_t2", "LoKr"},
-              {".diff", "full differences of weights"},
-              {".diff_b", "full differences of biases"},
-              {".w_norm", "trained norms"},
-              {".b_norm", "trained norms"},
+} others[] = {{".wd_for_diff", "DoRA of the difference alone"},
               {".set_weight", "replaced weights"},
               {".reshape_weight", "reshaped weights"},
-              {".lora_B.bias", "LoRA with biases"},
-              {".oft_blocks", "OFT"},
+              {".oft_blocks", "OFT or BOFT"},
               {".oft_diag", "OFT"},
+              {".oft_R.weight", "OFT"},
+              {".boft_R", "BOFT"},
+              {".boft_s", "BOFT"},
+              {".rescale", "OFT with scales"},
               {".a1.weight", "GLoRA"},
               {".a2.weight", "GLoRA"},
               {".b1.weight", "GLoRA"},
               {".b2.weight", "GLoRA"},
-              {".on_input", "IA3"}};
+              {".on_input", "IA3"},
+              {".vera_lambda_b", "VeRA"}};
 
 static bool ends(const char *name, size_t length, const char *ending)
 {
@@ -64,12 +79,26 @@ adapter_key adapter_key_read(const char *name)
         if (ends(name, length, pairs[i].up))
             return (adapter_key){ADAPTER_UP, length - strlen(pairs[i].up), pairs[i].down, NULL};
     }
-    if (ends(name, length, ".alpha"))
-        return (adapter_key){ADAPTER_ALPHA, length - strlen(".alpha"), NULL, NULL};
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (ends(name, length, parts[i].ending))
+            return (adapter_key){parts[i].role, length - strlen(parts[i].ending), NULL, NULL};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (ends(name, length, others[i].ending))
             return (adapter_key){ADAPTER_OTHER, length - strlen(others[i].ending), NULL, others[i].kind};
     return (adapter_key){ADAPTER_NONE, length, NULL, NULL};
+}
+
+const char *adapter_ending(adapter_role role, size_t index)
+{
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (parts[i].role == role && index-- == 0)
+            return parts[i].ending;
+    return NULL;
+}
+
+const char *adapter_down_ending(size_t index)
+{
+    return index < sizeof pairs / sizeof *pairs ? pairs[index].down : NULL;
 }
 
 /* ---- layers ---- */
@@ -129,6 +158,16 @@ static void add_own(const name_map *map, bool flat, const char *layer, adapter_t
             out->row[out->count++] = NULL;
 }
 
+/* "….query_norm.scale" is a tensor, not a layer, in BFL's names. */
+static void cut_weight(adapter_targets *out)
+{
+    for (int i = 0; i < out->count; i++) {
+        const size_t n = strlen(out->name[i]);
+        if (ends(out->name[i], n, ".weight"))
+            out->name[i][n - strlen(".weight")] = '\0';
+    }
+}
+
 void adapter_targets_find(const char *base, size_t length, adapter_targets *out)
 {
     char name[NAME_BYTES_MAX];
@@ -148,6 +187,7 @@ void adapter_targets_find(const char *base, size_t length, adapter_targets *out)
             add_translated(xlabs, sizeof xlabs / sizeof *xlabs, prefixes[i].flat, name + n, out);
         }
     }
+    cut_weight(out);
 }
 
 /* ---- other models ---- */

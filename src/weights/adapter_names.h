@@ -7,11 +7,31 @@
 #include "weights/names.h"
 
 typedef enum adapter_role {
-    ADAPTER_NONE,  /* no ending that adapters have */
-    ADAPTER_DOWN,  /* [rank, in] */
-    ADAPTER_UP,    /* [out, rank] */
-    ADAPTER_ALPHA, /* a number */
-    ADAPTER_OTHER  /* of a kind that is not low-rank alone */
+    ADAPTER_NONE,      /* no ending that adapters have */
+    ADAPTER_DOWN,      /* [rank, in] */
+    ADAPTER_UP,        /* [out, rank] */
+    ADAPTER_MID,       /* between them [rank, rank] */
+    ADAPTER_UP_BIAS,   /* [out], of a pair */
+    ADAPTER_ALPHA,     /* a number */
+    ADAPTER_MAGNITUDE, /* DoRA: length of each row, or column, of the changed weight */
+    ADAPTER_HADA_1A,   /* LoHa: (1a·1b) ⊙ (2a·2b), or with cores (1aᵀ·t1·1b) ⊙ (2aᵀ·t2·2b) */
+    ADAPTER_HADA_1B,
+    ADAPTER_HADA_2A,
+    ADAPTER_HADA_2B,
+    ADAPTER_HADA_T1,
+    ADAPTER_HADA_T2,
+    ADAPTER_LOKR_1, /* LoKr: 1 ⊗ 2, where 1 may be 1a·1b, and 2 may be 2a·2b or 2aᵀ·t2·2b */
+    ADAPTER_LOKR_1A,
+    ADAPTER_LOKR_1B,
+    ADAPTER_LOKR_2,
+    ADAPTER_LOKR_2A,
+    ADAPTER_LOKR_2B,
+    ADAPTER_LOKR_T2,
+    ADAPTER_DIFF,      /* what is added to a weight */
+    ADAPTER_DIFF_BIAS, /* … to a bias */
+    ADAPTER_NORM,      /* as ADAPTER_DIFF, of a norm */
+    ADAPTER_NORM_BIAS,
+    ADAPTER_OTHER /* of a kind that is not applied */
 } adapter_role;
 
 typedef struct adapter_key {
@@ -22,6 +42,10 @@ typedef struct adapter_key {
 } adapter_key;
 
 adapter_key adapter_key_read(const char *name);
+
+/* The endings of a role other than ADAPTER_DOWN and ADAPTER_UP: the first of them for index 0, and so on; then NULL. */
+const char *adapter_ending(adapter_role role, size_t index);
+const char *adapter_down_ending(size_t index); /* of ADAPTER_DOWN */
 
 #define ADAPTER_TARGETS_MAX 4
 

@@ -133,6 +133,32 @@ flux1_status recipe_decode(const weight_recipe *r, int64_t row, int64_t col, int
     return FLUX1_OK;
 }
 
+/* The piece that is all there is of these rows, as they lie in its tensor; NULL if there is none. */
+static const recipe_piece *whole_rows(const weight_recipe *r, int64_t row, int64_t rows, int64_t col, int64_t count)
+{
+    for (int i = 0; i < r->count; i++) {
+        const recipe_piece *p = &r->piece[i];
+        const bool inside = row >= p->row && row + rows <= p->row + p->rows && col == p->col && count == p->cols;
+        if (inside && p->source_col == 0 && p->cols == source_cols(&p->source->view) && p->source->view.data)
+            return p;
+    }
+    return NULL;
+}
+
+flux1_status recipe_decode_rows(const weight_recipe *r, int64_t row, int64_t rows, int64_t col, int64_t count,
+                                float *out, flux1_error *err)
+{
+    const recipe_piece *p = whole_rows(r, row, rows, col, count);
+    if (!p) {
+        for (int64_t i = 0; i < rows; i++)
+            TRY(recipe_decode(r, row + i, col, count, out + i * count, err));
+        return FLUX1_OK;
+    }
+    const int64_t first = (p->source_row + row - p->row) * p->cols;
+    flux1_status st = tensor_decode(&p->source->view, first, rows * p->cols, out, err);
+    return st == FLUX1_OK ? st : error_prefix(err, "%s: tensor \"%s\"", p->source->file, p->source->name);
+}
+
 size_t recipe_bytes(const weight_recipe *r)
 {
     size_t bytes = 0;

@@ -51,6 +51,10 @@ flux1_status recipe_beside(const weight_recipe *a, const weight_recipe *b, weigh
 flux1_status recipe_decode(const weight_recipe *r, int64_t row, int64_t col, int64_t count, float *out,
                            flux1_error *err);
 
+/* The same for `rows` rows from `row`, one after the other in `out`. */
+flux1_status recipe_decode_rows(const weight_recipe *r, int64_t row, int64_t rows, int64_t col, int64_t count,
+                                float *out, flux1_error *err);
+
 /* Bytes of the file this recipe covers. */
 size_t recipe_bytes(const weight_recipe *r);
 

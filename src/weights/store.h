@@ -10,6 +10,13 @@
 
 typedef struct store store;
 
+/* What a computed tensor's values follow from: tensors of files, and everything else, hashed. */
+typedef struct store_sources {
+    const struct store_tensor **tensor;
+    size_t count;
+    uint64_t hash;
+} store_sources;
+
 /* A claimed tensor: all of a file's, or some of its rows. `data` points into the mapping. Lives as long as the store.
  */
 typedef struct store_tensor {
@@ -26,6 +33,7 @@ typedef struct store_tensor {
     const content_hash *content; /* of that file; NULL: it lies in no file */
     /* NULL, or the two halves of its rows in order, where the file has them the other way round (recipe_whole knows) */
     const struct store_tensor *half[2];
+    const store_sources *computed_from; /* of a tensor of type COMPUTED: beside `source` and `offset` */
 } store_tensor;
 
 /* Opens `folder` (such as MODEL/transformer), whose names are diffusers' own or others that names.h has:

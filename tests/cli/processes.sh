@@ -61,6 +61,11 @@ mpi 2 generate -q -m "$PIPELINES/schnell" --lora "$files/lora/kohya.safetensors:
 expect_status 0 "an adapter"
 same_pictures threads-lora.png lora.png
 
+flux1 generate -q -m "$packed" --lora "$files/lora/golden/mixed.safetensors:0.5" -p "a red fox" -S 7 -W 32 -H 32 --mesh 2x2 -o threads-merged.png
+mpi 2 generate -q -m "$packed" --lora "$files/lora/golden/mixed.safetensors:0.5" -p "a red fox" -S 7 -W 32 -H 32 --mesh 2x2 -o merged.png
+expect_status 0 "an adapter that is merged"
+same_pictures threads-merged.png merged.png
+
 # the next line works after one that fails; standard input reaches the first process
 printf '{"prompt": "a red fox", "seed": 7, "output": "j-1.png"}\n{"prompt": "x", "width": 0}\n{"prompt": "x", "width": 65536, "height": 65536}\n{"prompt": "a red fox", "seed": 7, "output": "j-2.png"}\n' >../lines
 flux1 generate -q -m "$tiny" --mesh 2x2 --jsonl --processes 2 <../lines

@@ -84,6 +84,17 @@ printf '{"prompt": "a red fox", "seed": 7, "width": 32, "height": 32, "lora": "%
 [ "$("$PICTURE" j-2.png)" = "$("$PICTURE" plain.png)" ] || fail "the next line is without it"
 [ "$("$PICTURE" j-3.png)" = "$("$PICTURE" lora.png)" ] || fail "an array of adapters"
 
+# kinds that are merged, at two strengths in one run; what does not apply is named
+mixed=$files/lora/golden/mixed.safetensors
+flux1 generate -m "$packed" --lora "$mixed:0.5" -p "a red fox" -o merged.png -S 7 -W 32 -H 32
+expect_status 0 "a merged adapter"
+grep -q 'applied 9 of 9 (LoRA, DoRA, LoHa, LoKr, differences, rank 3, scale 0.5)' ../err || fail "kinds are said: $(cat ../err)"
+printf '{"prompt": "a red fox", "seed": 7, "width": 32, "height": 32, "lora": "%s:-1", "output": "k-1.png"}\n{"prompt": "a red fox", "seed": 7, "width": 32, "height": 32, "lora": "%s:0.5", "output": "k-2.png"}\n{"prompt": "a red fox", "seed": 7, "width": 32, "height": 32, "output": "k-3.png"}\n' "$mixed" "$mixed" >../lines
+"$FLUX1" generate -q -m "$packed" --jsonl <../lines >../out 2>../err || fail "lines with merged adapters: $(cat ../err)"
+[ "$("$PICTURE" k-1.png)" != "$("$PICTURE" merged.png)" ] || fail "a strength of its own"
+[ "$("$PICTURE" k-2.png)" = "$("$PICTURE" merged.png)" ] || fail "the next strength"
+[ "$("$PICTURE" k-3.png)" = "$("$PICTURE" folder.png)" ] || fail "without it again"
+
 # a prompt from a file and from standard input; one newline at the end belongs to the file
 printf 'a red fox\n' >prompt.txt
 flux1 generate -m "$tiny" --prompt-file prompt.txt -o file.png -S 7

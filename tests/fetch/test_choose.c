@@ -13,16 +13,16 @@
 #define COMMIT "0123456789abcdef0123456789abcdef01234567"
 
 /* A listing of these names, through the hub's JSON. */
-static listing listing_of(const char *const *names, size_t count)
+static hub_listing listing_of(const char *const *names, size_t count)
 {
-    listing l;
+    hub_listing l;
     char text[8192];
     size_t n = (size_t)snprintf(text, sizeof text, "{\"sha\": \"" COMMIT "\", \"siblings\": [");
     for (size_t i = 0; i < count; i++)
         n += (size_t)snprintf(text + n, sizeof text - n, "%s{\"rfilename\": \"%s\"}", i ? ", " : "", names[i]);
     n += (size_t)snprintf(text + n, sizeof text - n, "]}");
     assert_true(n < sizeof text);
-    assert_int_equal(listing_parse(text, n, "test", &l, NULL), FLUX1_OK);
+    assert_int_equal(hub_listing_parse(text, n, "test", &l, NULL), FLUX1_OK);
     return l;
 }
 
@@ -32,7 +32,7 @@ static void check(const char *const *names, size_t count, const char *variant, c
 {
     char text[8192] = "";
     flux1_error err = {0};
-    listing l = listing_of(names, count);
+    hub_listing l = listing_of(names, count);
     bool *chosen = malloc((l.count + 1) * sizeof *chosen);
     memset(chosen, 0xFF, l.count + 1);
     if (choose_files(&l, "o/n", variant, &pattern, pattern != NULL, chosen, &err) != FLUX1_OK)
@@ -42,7 +42,7 @@ static void check(const char *const *names, size_t count, const char *variant, c
             snprintf(text + strlen(text), sizeof text - strlen(text), "%s ", l.names[i]);
     assert_string_equal(text, expected);
     free(chosen);
-    listing_free(&l);
+    hub_listing_free(&l);
 }
 
 #define CHECK(names, ...) check(names, sizeof(names) / sizeof *(names), __VA_ARGS__)
@@ -150,16 +150,16 @@ static void one_file_or_one_set_of_shards_needs_no_pattern(void **state)
 static void a_listing_keeps_valid_names_once(void **state)
 {
     (void)state;
-    listing l;
+    hub_listing l;
     static const char text[] =
         "{\"sha\": \"" COMMIT "\", \"siblings\": [{\"rfilename\": \"b\"}, {\"rfilename\": \"a/c\"}, "
         "{\"rfilename\": \"../x\"}, {\"rfilename\": \"b\"}, {\"rfilename\": \"/x\"}]}";
-    assert_int_equal(listing_parse(text, sizeof text - 1, "test", &l, NULL), FLUX1_OK);
+    assert_int_equal(hub_listing_parse(text, sizeof text - 1, "test", &l, NULL), FLUX1_OK);
     assert_int_equal(l.count, 2);
     assert_string_equal(l.names[0], "a/c");
     assert_string_equal(l.names[1], "b");
     assert_int_equal(l.left_out, 2);
-    listing_free(&l);
+    hub_listing_free(&l);
 }
 
 static void what_is_no_listing_is_refused(void **state)
@@ -178,9 +178,9 @@ static void what_is_no_listing_is_refused(void **state)
         "{\"sha\": \"../../../../../../../../../../../etc/x0\", \"siblings\": []}",
     };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        listing l;
+        hub_listing l;
         flux1_error err = {0};
-        if (listing_parse(texts[i], strlen(texts[i]), "test", &l, &err) != FLUX1_ERR_FORMAT)
+        if (hub_listing_parse(texts[i], strlen(texts[i]), "test", &l, &err) != FLUX1_ERR_FORMAT)
             fail_msg("accepted: %s", texts[i]);
         assert_int_equal(l.count, 0);
         assert_non_null(strstr(err.message, "test"));

@@ -24,7 +24,7 @@ static char *take_line(const uint8_t **data, size_t *size)
     return line;
 }
 
-static void choose(const listing *l, const char *variant, const char *pattern)
+static void choose(const hub_listing *l, const char *variant, const char *pattern)
 {
     flux1_error err = {0};
     size_t count = 0;
@@ -43,17 +43,17 @@ static void choose(const listing *l, const char *variant, const char *pattern)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    listing l;
+    hub_listing l;
     flux1_error err = {0};
     char *variant = take_line(&data, &size), *pattern = take_line(&data, &size);
-    flux1_status st = listing_parse((const char *)data, size, "o/n", &l, &err);
+    flux1_status st = hub_listing_parse((const char *)data, size, "o/n", &l, &err);
     check_refusal(st, &err);
     for (size_t i = 0; i < l.count; i++)
         if (!hub_path_valid(l.names[i]) || (i > 0 && strcmp(l.names[i - 1], l.names[i]) >= 0))
             abort();
     if (st == FLUX1_OK && variant && pattern)
         choose(&l, variant, pattern);
-    listing_free(&l);
+    hub_listing_free(&l);
     free(variant);
     free(pattern);
     return 0;

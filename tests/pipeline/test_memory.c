@@ -128,6 +128,44 @@ static void held_of_denoiser(flux1_context *c, const flux1_model *m, const char 
     tensor_free(&text.embeds);
 }
 
+/* With adapters merged into it, which is memory of its own. */
+static void merged_weights_held_are_in_the_plan(void **state)
+{
+    (void)state;
+    static const flux1_dtype types[] = {FLUX1_DTYPE_F32, FLUX1_DTYPE_BF16};
+    size_t bytes[2];
+    for (int i = 0; i < 2; i++) {
+        denoiser d;
+        session *s;
+        double opening;
+        flux1_adapter *a;
+        flux1_context *c = context_on("cpu", "1x1", 1, types[i]);
+        flux1_model *m = model_of(c, TEST_DATA "/pipelines/packed");
+        assert_int_equal(flux1_adapter_open(c, m, TEST_DATA "/files/lora/golden/mixed.safetensors", &a), FLUX1_OK);
+        request r = small_request(m);
+        r.adapters = (adapter_set){.count = 1, .adapter = {a}, .scale = {0.5f}};
+        flux1_text text = {.pooled = new_tensor(2, (int64_t[]){1, m->clip.hidden}),
+                           .embeds = new_tensor(3, (int64_t[]){1, r.length, m->t5.d_model})};
+        batch_row row = {.text = &text, .guidance = 1};
+        assert_int_equal(denoiser_plan(c, m, &r, 1, &d), FLUX1_OK);
+        assert_int_equal(session_take(c, &c->device, m, &r.adapters, &s), FLUX1_OK);
+        session_give(c, s);
+        size_t before = live;
+        if (denoiser_open(&d, &row, NULL, NULL, &opening) != FLUX1_OK)
+            fail_msg("%s", c->error.message);
+        bytes[i] = live - before;
+        expect_bytes(bytes[i], &d.plan, i ? "merged in bf16" : "merged in f32");
+        denoiser_close(&d);
+        sessions_close(c);
+        tensor_free(&text.pooled);
+        tensor_free(&text.embeds);
+        flux1_adapter_close(a);
+        flux1_model_close(m);
+        flux1_context_destroy(c);
+    }
+    assert_true(bytes[1] < bytes[0]);
+}
+
 static void held_of_vae(flux1_context *c, const flux1_model *m, const char *what)
 {
     decoder d;
@@ -496,6 +534,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(weights_held_are_as_many_bytes_as_the_plan_says),
+        cmocka_unit_test(merged_weights_held_are_in_the_plan),
         cmocka_unit_test(a_backends_scratch_is_what_it_allocates),
         cmocka_unit_test(two_blocks_in_a_row_are_mapped_at_a_time),
         cmocka_unit_test(a_plan_of_tiles_has_the_weights_of_one_and_the_work_of_all),

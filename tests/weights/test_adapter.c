@@ -1,6 +1,5 @@
 /* Files of adapters: keys by hand, and what is refused, with a sentence. */
-#include "weights/adapter.h"
-#include "weights/adapter_names.h"
+#include "weights/adapter_merge.h"
 #include "weights/recipe.h"
 
 #include "support/safetensors_build.h"
@@ -95,8 +94,11 @@ static void what_makes_no_sense_is_refused(void **state)
                   8) "," T("lora_unet_up_blocks_0_x.lora_up.weight", "[4,1]", 8, 24) "}",
             24);
     refused(FLUX1_ERR_MODEL, "is it a LoRA", "{" T("x", "[1,2]", 0, 8) "}", 8);
-    refused(FLUX1_ERR_UNSUPPORTED, "LoKr", "{" T("proj_out.lokr_w1", "[1,2]", 0, 8) "}", 8);
-    refused(FLUX1_ERR_UNSUPPORTED, "LoHa", "{" T("proj_out.hada_w1_a", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_UNSUPPORTED, "OFT", "{" T("proj_out.oft_blocks", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.lokr_w2\"", "{" T("proj_out.lokr_w1", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.hada_w1_b\"", "{" T("proj_out.hada_w1_a", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "without \"proj_out.hada_w1_a\"", "{" T("proj_out.hada_w2_a", "[1,2]", 0, 8) "}", 8);
+    refused(FLUX1_ERR_FORMAT, "without", "{" T("proj_out.dora_scale", "[4]", 0, 16) "}", 16);
     refused(FLUX1_ERR_UNSUPPORTED, "control",
             "{" T("img_in.lora_A.weight", "[1,2]", 0, 8) "," T("single_blocks.0.norm.key_norm.scale", "[2]", 8, 16) "}",
             16);
@@ -120,10 +122,10 @@ static void what_applies_has_its_scale(void **state)
                       "proj_out.alpha", "[]", 24, 28) "," T("what.is.it", "[]", 28, 32) "}",
                   32, &f, &err),
         FLUX1_OK);
-    const adapter_term *t = adapter_find(f, MODEL_TRANSFORMER, "proj_out");
+    const adapter_term *t = adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_BESIDE);
     assert_true(t && t->scale == 3 && f->applied == 1 && f->pairs == 1 && f->rank_min == 1 && f->rank_max == 1);
     assert_string_equal(f->strays, "what.is.it");
-    assert_null(adapter_find(f, MODEL_CLIP, "proj_out"));
+    assert_null(adapter_find(f, MODEL_CLIP, "proj_out", ADAPTER_BESIDE));
     adapter_close(f);
     assert_int_equal(
         open_file(
@@ -133,7 +135,7 @@ static void what_applies_has_its_scale(void **state)
                                                                            "[4,1]", 8, 24) "}",
             24, &f, &err),
         FLUX1_OK);
-    assert_true(adapter_find(f, MODEL_TRANSFORMER, "proj_out")->scale == 4);
+    assert_true(adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_BESIDE)->scale == 4);
     adapter_close(f);
 }
 
@@ -149,12 +151,101 @@ static void halves_are_swapped_with_their_offsets(void **state)
                                      8) "," T("final_layer.adaLN_modulation.1.lora_B.weight", "[4,1]", 8, 24) "}",
                                24, &f, &err),
                      FLUX1_OK);
-    const weight_recipe r = recipe_whole(WEIGHT_LINEAR, &adapter_find(f, MODEL_TRANSFORMER, "norm_out.linear")->up);
+    const weight_recipe r =
+        recipe_whole(WEIGHT_LINEAR, &adapter_find(f, MODEL_TRANSFORMER, "norm_out.linear", ADAPTER_BESIDE)->up);
     assert_int_equal(recipe_decode(&r, 0, 0, 1, &x, &err), FLUX1_OK);
     assert_true(x == 30);
     assert_int_equal(recipe_decode(&r, 2, 0, 1, &x, &err), FLUX1_OK);
     assert_true(x == 10);
     adapter_close(f);
+}
+
+/* Elements [first, first + count) of the model's zeros with the file at 0.5. */
+static void expect_merged(const char *header, const float *values, size_t count_of_values, const char *name, int first,
+                          int count, const float *want)
+{
+    adapter_file *f;
+    adapter_merged *m;
+    flux1_error err = {0};
+    float got[8];
+    memcpy(numbers, values, count_of_values * sizeof *values);
+    if (open_file(header, count_of_values * sizeof *values, &f, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    memset(numbers, 0, sizeof numbers);
+    const adapter_use use = {f, 0.5f};
+    assert_int_equal(adapter_merge(&use, 1, MODEL_TRANSFORMER, store_find(model, name), ADAPTER_MERGE_ALL, &m, &err),
+                     FLUX1_OK);
+    assert_non_null(m);
+    for (int i = 0; i < 8; i++)
+        got[i] = (float)NAN;
+    assert_int_equal(tensor_decode(&adapter_merged_tensor(m)->view, first, count, got, &err), FLUX1_OK);
+    for (int i = 0; i < count; i++)
+        if (fabsf(got[i] - want[i]) > 1e-5f)
+            fail_msg("%s, element %d: %g, not %g", header, first + i, (double)got[i], (double)want[i]);
+    adapter_merged_free(m);
+    adapter_close(f);
+}
+
+#define PAIR(key) T(key ".lora_A.weight", "[1,2]", 0, 8) "," T(key ".lora_B.weight", "[4,1]", 8, 24)
+
+static void every_kind_by_hand(void **state)
+{
+    (void)state;
+    /* (1 2)ᵀ ⊗ (3 4; 5 6) = (3 4; 5 6; 6 8; 10 12); an alpha means nothing */
+    expect_merged("{" T("proj_out.lokr_w1", "[2,1]", 0, 8) "," T("proj_out.lokr_w2", "[2,2]", 8,
+                                                                 24) "," T("proj_out.alpha", "[]", 24, 28) "}",
+                  (float[]){1, 2, 3, 4, 5, 6, 1e10f}, 7, "proj_out.weight", 1, 6, (float[]){2, 2.5f, 3, 3, 4, 5});
+    /* (1 2 3 4)ᵀ(1 2) ⊙ (1 1 1 2)ᵀ(3 1) · 6/1: rows 2 and 3 are 6·(9 6) and 6·(24 16) */
+    expect_merged("{" T("proj_out.hada_w1_a", "[4,1]", 0, 16) "," T("proj_out.hada_w1_b", "[1,2]", 16, 24) "," T(
+                      "proj_out.hada_w2_a", "[4,1]", 24, 40) "," T("proj_out.hada_w2_b", "[1,2]", 40,
+                                                                   48) "," T("proj_out.alpha", "[1]", 48, 52) "}",
+                  (float[]){1, 2, 3, 4, 1, 2, 1, 1, 1, 2, 3, 1, 6}, 13, "proj_out.weight", 4, 4,
+                  (float[]){27, 18, 72, 48});
+    /* up·down = (1 0 2 −1)ᵀ(3 4); row 2 is (6 8), its norm 10, its magnitude 5; row 1 is 0 */
+    expect_merged("{" PAIR("proj_out") "," T("proj_out.dora_scale", "[4,1]", 24, 40) "}",
+                  (float[]){3, 4, 1, 0, 2, -1, 1, 7, 5, 10}, 10, "proj_out.weight", 1, 7,
+                  (float[]){0.4f, 0, 0, 1.5f, 2, -3, -4});
+    /* by column: norms 3·√6 and 4·√6 */
+    expect_merged("{" PAIR("proj_out") "," T("proj_out.dora_scale", "[1,2]", 24, 32) "}",
+                  (float[]){3, 4, 1, 0, 2, -1, 1, 2}, 8, "proj_out.weight", 3, 3,
+                  (float[]){0, 0.5f * 2 / 2.4494898f, 0.5f * 4 / 2.4494898f});
+    /* a plain pair, which could run beside the layer */
+    expect_merged("{" PAIR("proj_out") "}", (float[]){3, 4, 1, 0, 2, -1}, 6, "proj_out.weight", 0, 2,
+                  (float[]){1.5f, 2});
+    /* BFL's halves are the other way round: its rows 2, 3, 0, 1 */
+    expect_merged("{" T("final_layer.adaLN_modulation.1.diff", "[4,2]", 0, 32) "}", (float[]){1, 2, 3, 4, 5, 6, 7, 8},
+                  8, "norm_out.linear.weight", 1, 5, (float[]){3, 3.5f, 4, 0.5f, 1});
+    /* up·core·down, core (1 2; 0 1): up (1 0; 0 1; 1 1; 0 0), down (1 0; 0 1) */
+    expect_merged("{" T("proj_out.lora_down.weight", "[2,2]", 0, 16) "," T("proj_out.lora_up.weight", "[4,2]", 16,
+                                                                           48) "," T("proj_out.lora_mid.weight",
+                                                                                     "[2,2,1,1]", 48, 64) "}",
+                  (float[]){1, 0, 0, 1, 1, 0, 0, 1, 1, 1, 0, 0, 1, 2, 0, 1}, 16, "proj_out.weight", 0, 6,
+                  (float[]){0.5f, 1, 0, 0.5f, 0.5f, 1.5f});
+}
+
+static void what_does_not_fit_is_named_with_both_shapes(void **state)
+{
+    (void)state;
+    refused(FLUX1_ERR_FORMAT, "\"proj_out.hada_w2_a\" is [3, 1]",
+            "{" T("proj_out.hada_w1_a", "[4,1]", 0, 16) "," T("proj_out.hada_w1_b", "[1,2]", 16, 24) "," T(
+                "proj_out.hada_w2_a", "[3,1]", 24, 36) "," T("proj_out.hada_w2_b", "[1,2]", 36, 44) "}",
+            44);
+    refused(FLUX1_ERR_MODEL, "[4, 4], the model's \"proj_out\" is [4, 2]",
+            "{" T("proj_out.lokr_w1", "[2,2]", 0, 16) "," T("proj_out.lokr_w2", "[2,2]", 16, 32) "}", 32);
+    refused(FLUX1_ERR_MODEL, "[4, 1], the model's \"proj_out\" is [4, 2]", "{" T("proj_out.diff", "[4]", 0, 16) "}",
+            16);
+    refused(FLUX1_ERR_FORMAT, "\"proj_out.dora_scale\" is [3, 1]",
+            "{" PAIR("proj_out") "," T("proj_out.dora_scale", "[3,1]", 24, 36) "}", 36);
+    refused(FLUX1_ERR_FORMAT, "\"proj_out.lora_B.bias\" is [3]",
+            "{" PAIR("proj_out") "," T("proj_out.lora_B.bias", "[3]", 24, 36) "}", 36);
+    refused(FLUX1_ERR_FORMAT, "\"proj_out.lora_mid.weight\" is [2, 1]",
+            "{" PAIR("proj_out") "," T("proj_out.lora_mid.weight", "[2,1]", 24, 32) "}", 32);
+    numbers[7] = (float)NAN;
+    refused(FLUX1_ERR_FORMAT, "dora_scale\" has a NaN",
+            "{" PAIR("proj_out") "," T("proj_out.dora_scale", "[4]", 24, 40) "}", 40);
+    numbers[7] = 0;
+    refused(FLUX1_ERR_UNSUPPORTED, "DoRA of the difference",
+            "{" PAIR("proj_out") "," T("proj_out.wd_for_diff", "[]", 24, 28) "}", 28);
 }
 
 static void keys_of_text_encoders_are_known(void **state)
@@ -188,6 +279,8 @@ int main(void)
         cmocka_unit_test(what_makes_no_sense_is_refused),
         cmocka_unit_test(what_applies_has_its_scale),
         cmocka_unit_test(halves_are_swapped_with_their_offsets),
+        cmocka_unit_test(every_kind_by_hand),
+        cmocka_unit_test(what_does_not_fit_is_named_with_both_shapes),
         cmocka_unit_test(keys_of_text_encoders_are_known),
     };
     return cmocka_run_group_tests(tests, begin, end);

@@ -27,8 +27,8 @@ def main(data):
     save_file(kohya, os.path.join(folder, "kohya.safetensors"))
     save_file(pair(rng, "lora_unet_down_blocks_0_attentions_0_proj_in", HIDDEN, HIDDEN),
               os.path.join(folder, "sd.safetensors"))
-    dora = kohya | {"lora_unet_single_blocks_1_linear2.dora_scale": np.ones((HIDDEN, 1), np.float16)}
-    save_file(dora, os.path.join(folder, "dora.safetensors"))
+    oft = {"lora_unet_single_blocks_1_linear2.oft_blocks": np.ones((4, 8, 8), np.float16)}
+    save_file(oft, os.path.join(folder, "oft.safetensors"))
 
 
 if __name__ == "__main__":

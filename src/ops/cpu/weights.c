@@ -5,10 +5,12 @@
  * A rank's columns of a matrix are strided pieces of the file's rows, so reading them touches nearly all of its pages.
  * A block with such weights has a second form for the cache on disk, the packed one: the slices, dense, behind the
  * first form. It is used where a device was given it (kept_adopt), and never made in memory for itself: then it would
- * take memory that cannot be had back, while the file's pages can. No form depends on the instruction set. */
+ * take memory that cannot be had back, while the file's pages can. No form depends on the instruction set, and only
+ * that of computed matrices (merged adapters) on the arithmetic. */
 #include "ops/cpu/cpu.h"
 
 #include "base/checked.h"
+#include "base/half.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -122,10 +124,18 @@ void cpu_block_key(ops *o, const block *b, uint64_t key[2], size_t *bytes)
 
 static bool kernels_read(dtype type) { return type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16; }
 
+static bool is_computed(const weight_recipe *r)
+{
+    bool any = false;
+    for (int i = 0; i < r->count; i++)
+        any = any || r->piece[i].source->view.type == DTYPE_COMPUTED;
+    return any;
+}
+
 /* Whether the kernels take it as it lies, plain or packed. */
 static bool readable(const weight_recipe *r)
 {
-    bool all = true;
+    bool all = !is_computed(r);
     for (int i = 0; i < r->count; i++)
         all = all && tensor_decodes(&r->piece[i].source->view) && r->piece[i].source->view.type != DTYPE_F64;
     return all;
@@ -199,13 +209,23 @@ static flux1_status place(const weight_recipe *r, size_t element, size_t *end, s
 
 static bool is_own(const weight_recipe *r) { return r->role == WEIGHT_VECTOR || is_filter(r) || !readable(r); }
 
-static size_t own_element(const weight_recipe *r) { return is_filter(r) && filter_type(r) != DTYPE_F32 ? 2 : 4; }
+/* Computed matrices (merged adapters) are kept in the type of the products. */
+static dtype own_type(const weight_recipe *r, bool bf16)
+{
+    if (is_filter(r))
+        return filter_type(r);
+    return bf16 && r->role != WEIGHT_VECTOR && is_computed(r) ? DTYPE_BF16 : DTYPE_F32;
+}
+
+static size_t own_element(const weight_recipe *r, bool bf16)
+{
+    return (size_t)dtype_describe(own_type(r, bf16))->block_bytes;
+}
 
 size_t cpu_weight_bytes(const ops_config *c, const weight_recipe *w, const weight_recipe *bias)
 {
-    (void)c;
     size_t end = 0, at;
-    if (is_own(w) && place(w, own_element(w), &end, &at, NULL) != FLUX1_OK)
+    if (is_own(w) && place(w, own_element(w, c->arithmetic == DTYPE_BF16), &end, &at, NULL) != FLUX1_OK)
         return SIZE_MAX / 2;
     return bias && place(bias, 4, &end, &at, NULL) != FLUX1_OK ? SIZE_MAX / 2 : end;
 }
@@ -223,13 +243,13 @@ static bool is_sliced(const weight_recipe *r)
 }
 
 /* Which form, and where in the block's memory. */
-static flux1_status lay_out(cpu_weight *w, cpu_block *b, flux1_error *err)
+static flux1_status lay_out(cpu_weight *w, cpu_block *b, bool bf16, flux1_error *err)
 {
     const weight_recipe *r = &w->recipe;
     w->own = is_own(r);
     w->sliced = !w->own && is_sliced(r);
     if (w->own)
-        TRY(place(r, own_element(r), &b->bytes, &w->at, err));
+        TRY(place(r, own_element(r, bf16), &b->bytes, &w->at, err));
     else
         map_pieces(w, r);
     if (w->sliced)
@@ -252,7 +272,9 @@ flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_
     if (bias)
         w->bias_recipe = *bias;
     let_go(cpu_self(o), into); /* it has another key now */
-    TRY(lay_out(w, into, o->err));
+    TRY(lay_out(w, into, cpu_self(o)->bf16, o->err));
+    if (is_computed(r))
+        kept_key_add(into->key, own_type(r, cpu_self(o)->bf16));
     kept_key_recipe(into->key, r);
     if (bias)
         kept_key_recipe(into->key, bias);
@@ -307,11 +329,63 @@ cleanup:
     return st;
 }
 
-static flux1_status fill(const cpu_block *b, unsigned char *data, flux1_error *err)
+/* Rows of a computed matrix, by the workers: [index·chunk, …) a task. */
+typedef struct computing {
+    const weight_recipe *recipe;
+    bool bf16;
+    int64_t chunk, width; /* rows, and columns, at once */
+    unsigned char *out;
+    float *scratch; /* GEMM_SCRATCH floats a worker */
+    flux1_error *err;
+    atomic_int status;
+} computing;
+
+static void compute_rows(void *arg, int64_t index, int worker)
 {
+    computing *j = arg;
+    const weight_recipe *r = j->recipe;
+    float *values = j->scratch + (size_t)worker * GEMM_SCRATCH;
+    flux1_error err = {0};
+    flux1_status st = FLUX1_OK;
+    int none = FLUX1_OK;
+    const int64_t first = index * j->chunk, rows = i64_min(j->chunk, r->rows - first);
+    for (int64_t col = 0; st == FLUX1_OK && col < r->cols; col += j->width) {
+        const int64_t cols = i64_min(j->width, r->cols - col);
+        st = recipe_decode_rows(r, first, rows, col, cols, values, &err);
+        for (int64_t i = 0; st == FLUX1_OK && i < rows * cols; i++) {
+            const size_t at = (size_t)((first + i / cols) * r->cols + col + i % cols);
+            if (j->bf16)
+                ((uint16_t *)(void *)j->out)[at] = bf16_from_f32(values[i]);
+            else
+                ((float *)(void *)j->out)[at] = values[i];
+        }
+    }
+    if (st != FLUX1_OK && atomic_compare_exchange_strong(&j->status, &none, (int)st))
+        *j->err = err;
+}
+
+static flux1_status compute(cpu_ops *o, const weight_recipe *r, unsigned char *out)
+{
+    computing j = {.recipe = r,
+                   .bf16 = own_type(r, o->bf16) == DTYPE_BF16,
+                   .chunk = i64_max(1, i64_min(32, i64_ceil_div(r->rows, 4 * (int64_t)o->threads))),
+                   .out = out,
+                   .scratch = o->scratch,
+                   .err = o->head.err};
+    j.width = GEMM_SCRATCH / j.chunk;
+    TRY(ops_begin(&o->head, "merging adapters", NULL)); /* a cancel is seen between weights */
+    pool_run(o->workers, i64_ceil_div(r->rows, j.chunk), compute_rows, &j);
+    return (flux1_status)atomic_load(&j.status);
+}
+
+static flux1_status fill(cpu_ops *o, const cpu_block *b, unsigned char *data)
+{
+    flux1_error *err = o->head.err;
     for (const cpu_weight *w = b->weights; w; w = w->next) {
         if (w->own && is_filter(&w->recipe))
             TRY(permute_filters(&w->recipe, data + w->at, err));
+        else if (w->own && is_computed(&w->recipe))
+            TRY(compute(o, &w->recipe, data + w->at));
         else if (w->own)
             TRY(decode(&w->recipe, (float *)(void *)(data + w->at), err));
         if (w->head.has_bias)
@@ -339,7 +413,7 @@ flux1_status cpu_block_export(ops *o, block *head, void *out)
 {
     const cpu_block *b = (const cpu_block *)head;
     memset(out, 0, b->bytes + b->slices); /* what lies between weights */
-    TRY(fill(b, out, o->err));
+    TRY(fill(cpu_self(o), b, out));
     for (const cpu_weight *w = b->weights; w; w = w->next)
         if (w->sliced)
             TRY(pack_slice(w, (unsigned char *)out + b->bytes + w->at, o->err));
@@ -355,7 +429,7 @@ static matrix dense(const void *data, dtype type, int64_t rows, int64_t cols)
 }
 
 /* data: the block's form, the packed one if `packed`. */
-static void point_into(cpu_block *b, const unsigned char *data, bool packed)
+static void point_into(cpu_block *b, const unsigned char *data, bool packed, bool bf16)
 {
     for (cpu_weight *w = b->weights; w; w = w->next) {
         const weight_recipe *r = &w->recipe;
@@ -366,7 +440,7 @@ static void point_into(cpu_block *b, const unsigned char *data, bool packed)
         if (w->own && r->role == WEIGHT_VECTOR)
             w->vector = (const float *)(const void *)(data + w->at);
         else if (w->own)
-            w->m = dense(data + w->at, is_filter(r) ? filter_type(r) : DTYPE_F32, r->rows, r->cols);
+            w->m = dense(data + w->at, own_type(r, bf16), r->rows, r->cols);
         else if (w->sliced && packed)
             w->m = dense(data + b->bytes + w->at, common_type(r), r->rows, r->cols);
         if (w->head.has_bias)
@@ -380,18 +454,18 @@ static flux1_status make_ready(cpu_ops *o, cpu_block *b)
     uint64_t packed[2];
     packed_key(b, packed);
     if (b->slices && (b->kept = kept_find(o->kept, packed))) {
-        point_into(b, cpu_kept_data(b->kept), true);
+        point_into(b, cpu_kept_data(b->kept), true, o->bf16);
     } else if (b->bytes > 0) {
         TRY(kept_take(o->kept, b->key, b->bytes, &b->kept, o->head.err));
         if (!b->kept)
             return error_oom(o->head.err, b->bytes, "a block of weights");
         if (!b->kept->whole) {
-            TRY_CLEANUP(fill(b, cpu_kept_data(b->kept), o->head.err));
+            TRY_CLEANUP(fill(o, b, cpu_kept_data(b->kept)));
             kept_whole(o->kept, b->kept);
         }
-        point_into(b, cpu_kept_data(b->kept), false);
+        point_into(b, cpu_kept_data(b->kept), false, o->bf16);
     } else {
-        point_into(b, NULL, false);
+        point_into(b, NULL, false, o->bf16);
     }
     b->ready = true;
 cleanup:

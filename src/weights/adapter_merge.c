@@ -1,0 +1,326 @@
+#include "weights/adapter_merge.h"
+
+#include "base/checked.h"
+#include "base/hash.h"
+#include "weights/recipe.h"
+
+#include <float.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS_AT_ONCE = 32, ELEMENTS_AT_ONCE = 1 << 16 };
+
+/* One file's change of the tensor. */
+typedef struct share {
+    const adapter_file *file;
+    const adapter_change *change;
+    const adapter_term *term;
+    float strength;
+    float *factors; /* DoRA by column: magnitude / norm of each, once they are known */
+} share;
+
+struct adapter_merged {
+    tensor_values head;
+    store_tensor tensor;
+    store_sources sources;
+    weight_recipe base;
+    int64_t rows, cols;
+    pthread_mutex_t lock; /* of all `factors` */
+    int count;
+    share share[]; /* in the order of the requests' adapters */
+};
+
+/* ---- DoRA ---- */
+
+/* W + ΔW of `rows` rows of a layer from `row`, which in the entry are at `at`; delta gets ΔW. */
+static flux1_status changed_rows(const weight_recipe *base, const adapter_change *c, int64_t row, int64_t at,
+                                 int64_t rows, float *changed, float *delta, flux1_error *err)
+{
+    const int64_t cols = base->cols;
+    TRY(recipe_decode_rows(base, row, rows, 0, cols, changed, err));
+    TRY(adapter_change_rows(c, at, rows, 0, cols, delta, err));
+    for (int64_t i = 0; i < rows * cols; i++)
+        changed[i] += delta[i];
+    return FLUX1_OK;
+}
+
+/* Where the layer's row lies in the entry, and how many that follow lie behind it. */
+static int64_t place_in_entry(const adapter_term *t, int64_t row, int64_t *follow)
+{
+    const int64_t half = t->rows / 2;
+    *follow = t->rows - row;
+    if (!t->swapped)
+        return t->first + row;
+    *follow = (row < half ? half : t->rows) - row;
+    return t->first + (row < half ? row + half : row - half);
+}
+
+/* Adds the squares of a layer's columns, of W + ΔW. */
+static flux1_status add_squares(const adapter_term *t, const adapter_change *c, double *sums, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    const weight_recipe base = recipe_whole(WEIGHT_LINEAR, t->base);
+    const int64_t cols = base.cols;
+    float *changed = malloc((size_t)(2 * ROWS_AT_ONCE * cols) * sizeof *changed), *delta;
+    if (!changed)
+        return error_oom(err, 0, "an adapter's norms");
+    delta = changed + ROWS_AT_ONCE * cols;
+    for (int64_t row = 0, rows; row < t->rows; row += rows) {
+        const int64_t at = place_in_entry(t, row, &rows);
+        rows = i64_min(rows, ROWS_AT_ONCE);
+        TRY_CLEANUP(changed_rows(&base, c, row, at, rows, changed, delta, err));
+        for (int64_t i = 0; i < rows * cols; i++)
+            sums[i % cols] += (double)changed[i] * (double)changed[i];
+    }
+cleanup:
+    free(changed);
+    return st;
+}
+
+/* LyCORIS adds float32's epsilon to each norm (apply_weight_decompose). */
+static float dora_factor(float magnitude, double sum) { return magnitude / ((float)sqrt(sum) + FLT_EPSILON); }
+
+/* A column's norm is over all rows of the entry, those of the other layers of a fused matrix too. */
+static flux1_status make_factors(share *s, int64_t cols, flux1_error *err)
+{
+    flux1_status st = FLUX1_OK;
+    double *sums = calloc((size_t)cols, sizeof *sums);
+    float *factors = malloc((size_t)cols * sizeof *factors);
+    if (!sums || !factors)
+        st = error_oom(err, 0, "an adapter's norms");
+    for (size_t i = 0; st == FLUX1_OK && i < s->file->count; i++)
+        if (s->file->term[i].change == s->term->change)
+            st = add_squares(&s->file->term[i], s->change, sums, err);
+    if (st == FLUX1_OK)
+        st = tensor_decode(&s->change->magnitude->view, 0, cols, factors, err);
+    for (int64_t i = 0; st == FLUX1_OK && i < cols; i++)
+        factors[i] = dora_factor(factors[i], sums[i]);
+    free(sums);
+    if (st == FLUX1_OK)
+        s->factors = factors;
+    else
+        free(factors);
+    return st;
+}
+
+static flux1_status find_factors(const adapter_merged *m, const share *s, flux1_error *err)
+{
+    adapter_merged *own = (adapter_merged *)m; /* a cache of what m's constant members say */
+    share *mine = (share *)s;
+    pthread_mutex_lock(&own->lock);
+    flux1_status st = mine->factors ? FLUX1_OK : make_factors(mine, m->cols, err);
+    pthread_mutex_unlock(&own->lock);
+    return st;
+}
+
+/* out += strength · (m·V/‖V‖ − W) of columns [col, col + count); work: 2 · rows · cols */
+static flux1_status add_normalised(const adapter_merged *m, const share *s, int64_t row, int64_t at, int64_t rows,
+                                   int64_t col, int64_t count, float *work, float *out, flux1_error *err)
+{
+    float *changed = work, *delta = work + rows * m->cols, magnitude;
+    TRY(changed_rows(&m->base, s->change, row, at, rows, changed, delta, err));
+    if (s->change->by_column)
+        TRY(find_factors(m, s, err));
+    for (int64_t r = 0; r < rows; r++, changed += m->cols, delta += m->cols, out += count) {
+        float factor = 0;
+        double sum = 0;
+        for (int64_t i = 0; i < m->cols && !s->change->by_column; i++)
+            sum += (double)changed[i] * (double)changed[i];
+        if (!s->change->by_column) {
+            TRY(tensor_decode(&s->change->magnitude->view, at + r, 1, &magnitude, err));
+            factor = dora_factor(magnitude, sum);
+        }
+        for (int64_t i = col; i < col + count; i++) {
+            const float scaled = (s->change->by_column ? s->factors[i] : factor) * changed[i];
+            out[i - col] += s->strength * (scaled - (changed[i] - delta[i]));
+        }
+    }
+    return FLUX1_OK;
+}
+
+/* ---- values ---- */
+
+/* Adds a file's share to rows [row, row + rows), columns [col, col + count). work: 2 · rows · cols. */
+static flux1_status add_share(const adapter_merged *m, const share *s, int64_t row, int64_t rows, int64_t col,
+                              int64_t count, float *work, float *out, flux1_error *err)
+{
+    for (int64_t done = 0, some; done < rows; done += some, out += some * count) {
+        const int64_t at = place_in_entry(s->term, row + done, &some);
+        some = i64_min(some, rows - done);
+        if (s->change->magnitude) {
+            TRY(add_normalised(m, s, row + done, at, some, col, count, work, out, err));
+            continue;
+        }
+        TRY(adapter_change_rows(s->change, at, some, col, count, work, err));
+        for (int64_t i = 0; i < some * count; i++)
+            out[i] += s->strength * work[i];
+    }
+    return FLUX1_OK;
+}
+
+static flux1_status merge_rows(const adapter_merged *m, int64_t row, int64_t rows, int64_t col, int64_t count,
+                               float *work, float *out, flux1_error *err)
+{
+    TRY(recipe_decode_rows(&m->base, row, rows, col, count, out, err));
+    for (int i = 0; i < m->count; i++)
+        TRY(add_share(m, &m->share[i], row, rows, col, count, work, out, err));
+    return FLUX1_OK;
+}
+
+/* Whole rows together where the elements are that, otherwise part of one row. */
+static flux1_status merged_decode(const tensor_values *v, int64_t first, int64_t count, float *out, flux1_error *err)
+{
+    const adapter_merged *m = (const adapter_merged *)v;
+    const int64_t most = i64_max(ROWS_AT_ONCE, ELEMENTS_AT_ONCE / m->cols);
+    const int64_t at_once = i64_min(most, i64_max(1, count / m->cols));
+    float *work = malloc((size_t)(2 * at_once * m->cols) * sizeof *work);
+    flux1_status st = FLUX1_OK;
+    if (!work)
+        return error_oom(err, (size_t)(2 * at_once * m->cols) * sizeof *work, "merging adapters");
+    while (st == FLUX1_OK && count > 0) {
+        const int64_t row = first / m->cols, col = first % m->cols;
+        const bool whole = col == 0 && count >= m->cols;
+        const int64_t rows = whole ? i64_min(at_once, count / m->cols) : 1;
+        const int64_t cols = whole ? m->cols : i64_min(count, m->cols - col);
+        st = merge_rows(m, row, rows, col, cols, work, out, err);
+        first += rows * cols;
+        count -= rows * cols;
+        out += rows * cols;
+    }
+    free(work);
+    return st;
+}
+
+/* ---- identity ---- */
+
+/* Adds tensors to the list; counts only where it is NULL. */
+static void list_source(store_sources *s, const store_tensor *t)
+{
+    if (s->tensor)
+        s->tensor[s->count] = t;
+    s->count++;
+}
+
+/* The model's tensor, then each share's: the entry's own, and the layers whose columns count. */
+static void list_sources(adapter_merged *m, const store_tensor *base)
+{
+    m->sources.count = 0;
+    list_source(&m->sources, base);
+    for (int i = 0; i < m->count; i++) {
+        const share *s = &m->share[i];
+        const store_tensor *own[ADAPTER_CHANGE_TENSORS];
+        const size_t count = adapter_change_tensors(s->change, own);
+        for (size_t k = 0; k < count; k++)
+            list_source(&m->sources, own[k]);
+        for (size_t k = 0; s->change->by_column && k < s->file->count; k++)
+            if (s->file->term[k].change == s->term->change)
+                list_source(&m->sources, s->file->term[k].base);
+    }
+}
+
+static uint64_t bits(float x)
+{
+    uint32_t out;
+    memcpy(&out, &x, sizeof out);
+    return out;
+}
+
+static void add_identity(adapter_merged *m, const share *s)
+{
+    const adapter_change *c = s->change;
+    const uint64_t numbers[] = {m->sources.hash, bits(s->strength), bits(c->scale),           c->form,          c->kind,
+                                c->by_column,    s->term->swapped,  (uint64_t)s->term->first, (uint64_t)c->rows};
+    m->sources.hash = hash_bytes(numbers, sizeof numbers);
+}
+
+/* ---- making ---- */
+
+static size_t ends_with(const char *name, const char *ending)
+{
+    const size_t n = strlen(name), e = strlen(ending);
+    return n > e && strcmp(name + n - e, ending) == 0 ? n - e : 0;
+}
+
+/* The file's terms for the tensor of this name, up to two; returns their number. */
+static int terms_of(const adapter_file *f, model_part part, const char *name, adapter_merge_what what,
+                    const adapter_term *out[2])
+{
+    char layer[NAME_BYTES_MAX];
+    const size_t weight = ends_with(name, ".weight"), length = weight ? weight : ends_with(name, ".bias");
+    int count = 0;
+    if (length == 0 || length >= sizeof layer)
+        return 0;
+    memcpy(layer, name, length);
+    layer[length] = '\0';
+    if (weight && what == ADAPTER_MERGE_ALL && (out[count] = adapter_find(f, part, layer, ADAPTER_BESIDE)))
+        count++;
+    if ((out[count] = adapter_find(f, part, layer, weight ? ADAPTER_WEIGHT : ADAPTER_BIAS)))
+        count++;
+    return count;
+}
+
+static flux1_status fill(adapter_merged *m, const store_tensor *base, flux1_error *err)
+{
+    m->head.decode = merged_decode;
+    m->base = recipe_whole(base->view.dims == 1 ? WEIGHT_VECTOR : WEIGHT_LINEAR, base);
+    m->rows = m->base.rows;
+    m->cols = m->base.cols;
+    m->tensor = *base;
+    m->tensor.half[0] = m->tensor.half[1] = NULL;
+    m->tensor.view.type = DTYPE_COMPUTED;
+    m->tensor.view.scale = NULL;
+    m->tensor.view.data = &m->head;
+    list_sources(m, base);
+    m->sources.tensor = calloc(m->sources.count, sizeof *m->sources.tensor);
+    if (!m->sources.tensor)
+        return error_oom(err, 0, "merging adapters");
+    list_sources(m, base);
+    for (int i = 0; i < m->count; i++)
+        add_identity(m, &m->share[i]);
+    m->tensor.computed_from = &m->sources;
+    return FLUX1_OK;
+}
+
+flux1_status adapter_merge(const adapter_use *uses, int count, model_part part, const store_tensor *base,
+                           adapter_merge_what what, adapter_merged **out, flux1_error *err)
+{
+    const adapter_term *found[2];
+    adapter_merged *m;
+    *out = NULL;
+    if (!(m = calloc(1, sizeof *m + 2 * (size_t)count * sizeof *m->share)))
+        return error_oom(err, sizeof *m, "merging adapters");
+    for (int i = 0; i < count; i++) {
+        const int terms = uses[i].scale != 0 ? terms_of(uses[i].file, part, base->name, what, found) : 0;
+        for (int k = 0; k < terms; k++)
+            m->share[m->count++] = (share){.file = uses[i].file,
+                                           .change = &uses[i].file->change[found[k]->change],
+                                           .term = found[k],
+                                           .strength = uses[i].scale};
+    }
+    if (m->count == 0) {
+        free(m);
+        return FLUX1_OK;
+    }
+    pthread_mutex_init(&m->lock, NULL);
+    flux1_status st = fill(m, base, err);
+    if (st == FLUX1_OK)
+        *out = m;
+    else
+        adapter_merged_free(m);
+    return st;
+}
+
+const store_tensor *adapter_merged_tensor(const adapter_merged *m) { return &m->tensor; }
+
+void adapter_merged_free(adapter_merged *m)
+{
+    if (!m)
+        return;
+    for (int i = 0; i < m->count; i++)
+        free(m->share[i].factors);
+    free(m->sources.tensor);
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}

@@ -1,0 +1,240 @@
+#include "weights/adapter_read.h"
+
+#include "weights/store_base.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- alphas in the metadata (PEFT's adapter config, written by diffusers) ---- */
+
+typedef struct peft {
+    json_value *json; /* NULL: the file has none */
+} peft;
+
+static flux1_status peft_open(const adapter_file *f, peft *out, flux1_error *err)
+{
+    char name[600];
+    const char *text = container_metadata(&f->store->file[0], "lora_adapter_metadata");
+    *out = (peft){0};
+    if (!text)
+        return FLUX1_OK;
+    snprintf(name, sizeof name, "%s: lora_adapter_metadata", f->store->path);
+    return json_parse(text, strlen(text), name, &out->json, err);
+}
+
+static const json_value *peft_value(const peft *p, model_part part, const char *key)
+{
+    static const char *const prefixes[MODEL_PARTS] = {
+        [MODEL_CLIP] = "text_encoder.", [MODEL_T5] = "text_encoder_2.", [MODEL_TRANSFORMER] = "transformer."};
+    char full[80];
+    snprintf(full, sizeof full, "%s%s", prefixes[part] ? prefixes[part] : "", key);
+    return json_object_get(p->json, full);
+}
+
+/* Of a pattern's table the value with the longest key that the layer's name ends with, at a dot. */
+static const json_value *peft_pattern(const json_value *patterns, const char *target)
+{
+    const json_value *value, *best = NULL;
+    const char *key;
+    const size_t length = strlen(target);
+    size_t longest = 0;
+    for (size_t i = 0; json_is_object(patterns) && (value = json_object_at(patterns, i, &key)); i++) {
+        const size_t n = strlen(key);
+        if (n > length || n <= longest || strcmp(target + length - n, key) != 0 ||
+            (n < length && target[length - n - 1] != '.'))
+            continue;
+        best = value;
+        longest = n;
+    }
+    return best;
+}
+
+/* *alpha stays as it is where the metadata have none. */
+static void peft_scale(const peft *p, model_part part, const char *target, int64_t rank, double *scale)
+{
+    if (!json_is_object(p->json))
+        return;
+    const json_value *alpha = peft_pattern(peft_value(p, part, "alpha_pattern"), target);
+    if (!alpha)
+        alpha = peft_value(p, part, "lora_alpha");
+    if (json_is_number(alpha))
+        *scale = json_number_value(alpha) /
+                 (json_is_true(peft_value(p, part, "use_rslora")) ? sqrt((double)rank) : (double)rank);
+}
+
+/* ---- terms ---- */
+
+void adapter_add_stray(adapter_file *f, const char *name)
+{
+    const size_t used = strlen(f->strays);
+    if (f->stray_count++ < ADAPTER_STRAYS_NAMED)
+        snprintf(f->strays + used, sizeof f->strays - used, "%s%s", used ? ", " : "", name);
+}
+
+static flux1_status read_alpha(const adapter_file *f, const char *base, size_t length, int64_t rank, double *scale,
+                               flux1_error *err)
+{
+    char name[NAME_BYTES_MAX + 8];
+    float alpha;
+    snprintf(name, sizeof name, "%.*s.alpha", (int)length, base);
+    const store_tensor *t = store_find(f->store, name);
+    if (!t)
+        return FLUX1_OK;
+    if (tensor_elements(&t->view) != 1 || !tensor_decodes(&t->view))
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" should be one number", t->file, name);
+    TRY(tensor_decode(&t->view, 0, 1, &alpha, err));
+    if (!isfinite(alpha))
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%s\" is NaN or infinite; fetch the file again", t->file,
+                         name);
+    *scale = (double)alpha / (double)rank;
+    return FLUX1_OK;
+}
+
+/* Rows [first, first + count) of a tensor of single elements. */
+static store_tensor some_rows(const store_tensor *t, int64_t first, int64_t count)
+{
+    store_tensor out = *t;
+    const size_t skip = (size_t)(first * t->view.shape[1]) * (size_t)dtype_describe(t->view.type)->block_bytes;
+    out.view.data = (unsigned char *)t->view.data + skip;
+    out.view.shape[0] = count;
+    out.offset += skip;
+    return out;
+}
+
+/* What runs beside the layer: the pair, and its rows of `up`. */
+static void take_pair(adapter_term *t, const adapter_change *c)
+{
+    t->down = c->x.b;
+    t->scale = c->scale;
+    t->up = some_rows(c->x.a, t->first, t->rows);
+    if (t->swapped) {
+        t->half[0] = some_rows(c->x.a, t->first + t->rows / 2, t->rows / 2);
+        t->half[1] = some_rows(c->x.a, t->first, t->rows / 2);
+    }
+}
+
+static flux1_status add_term(adapter_file *f, const adapter_change *c, const adapter_targets *to, int i,
+                             flux1_error *err)
+{
+    const name_row *row = to->row[i];
+    const bool swapped = row && row->form == NAME_SWAPPED;
+    const int equal = row && row->of > 1 ? row->of : swapped ? 2 : 1;
+    if (c->rows % equal)
+        return error_set(err, FLUX1_ERR_MODEL,
+                         "%s: tensor \"%s\" is for %" PRId64 " rows; they should be %d equal parts", c->head->file,
+                         c->head->name, c->rows, equal);
+    TRY(grow((void **)&f->term, &f->room, f->count, sizeof *f->term, err));
+    adapter_term *t = &f->term[f->count];
+    *t = (adapter_term){.part = to->part,
+                        .place = c->of_bias                 ? ADAPTER_BIAS
+                                 : adapter_change_beside(c) ? ADAPTER_BESIDE
+                                                            : ADAPTER_WEIGHT,
+                        .change = f->changes - 1,
+                        .first = row ? c->rows / row->of * row->first : 0,
+                        .rows = row ? c->rows / row->of * row->count : c->rows,
+                        .swapped = swapped};
+    if (t->place == ADAPTER_BESIDE)
+        take_pair(t, c);
+    if (!(t->target = strdup(to->name[i])))
+        return error_oom(err, 0, "a LoRA's layers");
+    f->count++;
+    return FLUX1_OK;
+}
+
+static flux1_status add_change(adapter_file *f, const adapter_change *c, const adapter_targets *to, flux1_error *err)
+{
+    TRY(grow((void **)&f->change, &f->change_room, f->changes, sizeof *f->change, err));
+    f->change[f->changes++] = *c;
+    for (int i = 0; i < to->count; i++)
+        TRY(add_term(f, c, to, i, err));
+    return FLUX1_OK;
+}
+
+/* The bias of a pair is an entry for the layer's bias, with the pair's scale. */
+static flux1_status add_bias(adapter_file *f, const adapter_change *c, const adapter_targets *to, flux1_error *err)
+{
+    adapter_change bias = {.head = c->bias,
+                           .kind = c->kind,
+                           .x = {.a = c->bias, .rows = c->rows, .cols = 1},
+                           .rows = c->rows,
+                           .cols = 1,
+                           .scale = c->scale,
+                           .of_bias = true};
+    return c->bias ? add_change(f, &bias, to, err) : FLUX1_OK;
+}
+
+static flux1_status add_entry(adapter_file *f, adapter_change *c, const adapter_key *key, const peft *p,
+                              flux1_error *err)
+{
+    adapter_targets to;
+    double scale = 1;
+    f->pairs++;
+    adapter_targets_find(c->head->name, key->base, &to);
+    if (to.count == 0) {
+        adapter_add_stray(f, c->head->name);
+        return FLUX1_OK;
+    }
+    if (key->role == ADAPTER_DOWN)
+        peft_scale(p, to.part, to.name[0], c->rank, &scale);
+    if (c->rank)
+        TRY(read_alpha(f, c->head->name, key->base, c->rank, &scale, err));
+    c->scale = (float)scale;
+    TRY(add_change(f, c, &to, err));
+    return add_bias(f, c, &to, err);
+}
+
+flux1_status adapter_refuse_control(const char *path, flux1_error *err)
+{
+    return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                     "%s: a control LoRA (canny or depth), which needs a control picture; flux1 takes none yet", path);
+}
+
+static bool is_control(const store *s)
+{
+    static const char *const signs[][2] = {
+        {"img_in.lora_A.weight", "single_blocks.0.norm.key_norm.scale"},
+        {"diffusion_model.img_in.lora_A.weight", "diffusion_model.single_blocks.0.norm.key_norm.set_weight"},
+        {"diffusion_model.img_in.lora_A.weight", "diffusion_model.single_blocks.0.norm.key_norm.scale.set_weight"},
+        {"diffusion_model.img_in.lora_down.weight", "diffusion_model.img_in.reshape_weight"},
+        {"diffusion_model.img_in.lora_up.weight", "diffusion_model.single_blocks.0.norm.key_norm.scale.set_weight"}};
+    bool found = false;
+    for (size_t i = 0; i < sizeof signs / sizeof *signs; i++)
+        found = found || (store_find(s, signs[i][0]) && store_find(s, signs[i][1]));
+    return found;
+}
+
+static flux1_status add_all(adapter_file *f, const peft *p, flux1_error *err)
+{
+    const store *s = f->store;
+    for (size_t i = 0; i < store_count(s); i++) {
+        const store_tensor *t = store_at(s, i);
+        const adapter_key key = adapter_key_read(t->name);
+        adapter_change c;
+        bool leads;
+        if (key.role == ADAPTER_OTHER)
+            return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                             "%s: it has %s (tensor \"%s\"); flux1 applies LoRA, DoRA, LoHa, LoKr, and differences of "
+                             "weights, biases and norms",
+                             s->path, key.kind, t->name);
+        TRY(adapter_change_read(s, t, &key, &leads, &c, err));
+        if (leads)
+            TRY(add_entry(f, &c, &key, p, err));
+        else if (key.role == ADAPTER_NONE)
+            adapter_add_stray(f, t->name);
+    }
+    return FLUX1_OK;
+}
+
+flux1_status adapter_read(adapter_file *f, flux1_error *err)
+{
+    peft p;
+    if (is_control(f->store))
+        return adapter_refuse_control(f->store->path, err);
+    TRY(peft_open(f, &p, err));
+    flux1_status st = add_all(f, &p, err);
+    json_free(p.json);
+    return st;
+}
