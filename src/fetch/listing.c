@@ -46,7 +46,7 @@ static flux1_status take_names(const json_value *siblings, const char *name, hub
 flux1_status hub_listing_parse(const char *bytes, size_t size, const char *name, hub_listing *out, flux1_error *err)
 {
     json_value *root = NULL;
-    *out = (listing){0};
+    *out = (hub_listing){0};
     flux1_status st = json_parse_python(bytes, size, name, &root, err);
     if (st != FLUX1_OK)
         return error_append(err, ". Is this the Hugging Face hub? HF_ENDPOINT says where it is");
@@ -71,5 +71,5 @@ void hub_listing_free(hub_listing *l)
     for (size_t i = 0; i < l->count; i++)
         free(l->names[i]);
     free(l->names);
-    *l = (listing){0};
+    *l = (hub_listing){0};
 }

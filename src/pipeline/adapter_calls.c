@@ -22,7 +22,7 @@ flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model
     TRY(context_needs(context, model, "model"));
     TRY(context_needs(context, path, "path"));
     char *place;
-    TRY(adapter_place(&model->source, path, &place, &context->error));
+    TRY(adapter_locate(&model->source, path, &place, &context->error));
     const flux1_status st = adapter_open_for(model, place, out, &context->error);
     if (st == FLUX1_OK && strcmp(place, path) != 0)
         context_log(context, FLUX1_LOG_INFO, "%s: %s", path, place);

@@ -96,7 +96,7 @@ static flux1_status only_file(const char *name, const char *folder, char **path,
     return st;
 }
 
-flux1_status adapter_place(const model_source *model, const char *name, char **path, flux1_error *err)
+flux1_status adapter_locate(const model_source *model, const char *name, char **path, flux1_error *err)
 {
     resolved r;
     *path = NULL;

@@ -381,7 +381,7 @@ static void is_adapter(const model_source *model, const char *name, const char *
 {
     char *path;
     flux1_error err = {0};
-    if (adapter_place(model, name, &path, &err) != FLUX1_OK)
+    if (adapter_locate(model, name, &path, &err) != FLUX1_OK)
         fail_msg("%s", err.message);
     is_at(path, file);
     free(path);
@@ -405,10 +405,10 @@ static void adapters_are_found_by_name(void **state)
     cached("org--lora", "one.safetensors", at("more/other.safetensors"));
     is_adapter(&model, "org/lora", "more/other.safetensors");
     cached("org--lora", "two.safetensors", at("more/other.safetensors"));
-    assert_int_equal(adapter_place(&model, "org/lora", &path, &err), FLUX1_ERR_MODEL);
+    assert_int_equal(adapter_locate(&model, "org/lora", &path, &err), FLUX1_ERR_MODEL);
     assert_non_null(strstr(err.message, "name one of them: org/lora/one.safetensors, org/lora/two.safetensors"));
     is_adapter(&model, "org/lora/two.safetensors", "more/other.safetensors");
-    assert_int_equal(adapter_place(&model, "nowhere", &path, &err), FLUX1_OK);
+    assert_int_equal(adapter_locate(&model, "nowhere", &path, &err), FLUX1_OK);
     assert_string_equal(path, "nowhere");
     free(path);
     assert_int_equal(chdir(at("more/")), 0);
