@@ -13,6 +13,7 @@
 #include "base/checked.h"
 #include "base/pool.h"
 #include "ops/check.h"
+#include "ops/cpu/decode.h"
 #include "ops/device.h"
 #include "ops/kept.h"
 #include "ops/record.h"
@@ -82,11 +83,13 @@ typedef struct matrix {
     matrix_piece piece[RECIPE_PIECES];
 } matrix;
 
-/* Columns that a kernel decodes at once: whole blocks of every type, and few enough for its stack. */
-enum { DECODE_COLS = DTYPE_BLOCK_MAX };
+/* Columns that a kernel decodes at once: whole units of every type, and few enough for its stack. */
+enum { DECODE_COLS = 192 };
 
-/* Decodes rows and columns of a packed piece to out[rows·cols], and returns the piece that they are. */
-matrix_piece cpu_decode_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, float *out);
+/* Decodes rows and columns of a packed piece to out[rows·cols], and returns the piece that they are. decoders NULL: by
+ * tensor_decode. */
+matrix_piece cpu_decode_piece(const cpu_decoders *decoders, const matrix_piece *p, int64_t row, int64_t rows,
+                              int64_t col, int64_t cols, float *out);
 
 typedef struct cpu_weight {
     weight head;

@@ -1,5 +1,5 @@
 /* Matrix products, for linear layers, convolutions and (by their parts) attention. Included once per instruction set,
- * over simd.h.
+ * over simd.h. DECODERS: those of packed weights (decode.h), or NULL.
  *
  * Idea: a task owns a block of the output, up to GEMM_ROWS × GEMM_COLS, summed in float32 in its worker's scratch over
  * k blocks of GEMM_STEPS words. A "word" is one float, or two neighbouring bf16 along k where the machine multiplies
@@ -274,16 +274,18 @@ static void lay_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t 
 }
 #endif
 
-/* The same for a piece that has to be decoded first. */
+/* The same for a piece that has to be decoded first: by so many rows and columns that the values stay in the L1
+ * cache. */
 static void lay_packed(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t at,
                        float *b)
 {
-    float values[TILE_COLS * DECODE_COLS];
-    for (int64_t c = 0; c < cols; c += DECODE_COLS) {
-        int64_t n = i64_min(DECODE_COLS, cols - c);
-        const matrix_piece plain = cpu_decode_piece(p, row, rows, col + c, n, values);
-        lay_piece(&plain, row, rows, col + c, n, at + c, b);
-    }
+    float values[VW * DECODE_COLS];
+    for (int64_t r = 0; r < rows; r += VW)
+        for (int64_t c = 0; c < cols; c += DECODE_COLS) {
+            int64_t n = i64_min(DECODE_COLS, cols - c), here = vcount(rows - r);
+            const matrix_piece plain = cpu_decode_piece(DECODERS, p, row + r, here, col + c, n, values);
+            lay_piece(&plain, row + r, here, col + c, n, at + c, b + r);
+        }
 }
 
 /* Rows [row, row + rows) of the matrix, elements [k, k + count), as panels; missing columns and half a pair are 0. */
@@ -456,7 +458,7 @@ static void dot_packed(const gemm_job *g, const matrix_piece *p, int64_t row, in
     float values[FEW_OUTPUTS * DECODE_COLS];
     for (int64_t c = 0; c < p->cols; c += DECODE_COLS) {
         const matrix_piece plain =
-            cpu_decode_piece(p, row, outputs, p->col + c, i64_min(DECODE_COLS, p->cols - c), values);
+            cpu_decode_piece(DECODERS, p, row, outputs, p->col + c, i64_min(DECODE_COLS, p->cols - c), values);
         dot(g, &plain, row, outputs, sum);
     }
 }
