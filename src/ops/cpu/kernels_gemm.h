@@ -187,7 +187,7 @@ SIMD_INLINE vf load_weight(const unsigned char *p, dtype type, int n)
     if (type == DTYPE_BF16)
         return n == VW ? vload_bf16(p) : vload_bf16n(p, n);
     if (type == DTYPE_F16)
-        return vload_f16n(p, n);
+        return n == VW ? vload_f16(p) : vload_f16n(p, n);
     return n == VW ? vload(p) : vloadn(p, n);
 }
 
