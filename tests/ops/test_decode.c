@@ -162,6 +162,65 @@ static void codes_of_four_bits(void **unused)
     }
 }
 
+/* ---- products ---- */
+
+enum { WIDE = 200, DEEP = 768 };
+
+static void multiply(dtype arithmetic, const tensor *weights, const tensor *x, int64_t rows, float *out)
+{
+    flux1_error err = {0};
+    store_tensor stored = {.name = "w", .file = "memory", .view = *weights};
+    const weight_recipe r = recipe_whole(WEIGHT_LINEAR, &stored);
+    ops *o;
+    block *b;
+    weight *w;
+    act in, y;
+    assert_int_equal(ops_cpu_create(&(ops_config){.arithmetic = arithmetic, .threads = 2, .err = &err}, &o), FLUX1_OK);
+    assert_int_equal(ops_reserve(o, 32 << 20), FLUX1_OK);
+    assert_int_equal(ops_block_create(o, "w", &b), FLUX1_OK);
+    assert_int_equal(ops_prepare(o, b, &r, NULL, &w), FLUX1_OK);
+    assert_int_equal(ops_create(o, ACT_LINEAR, shape_rows(1, 0, rows, DEEP), &in), FLUX1_OK);
+    assert_int_equal(ops_create(o, ACT_LINEAR, shape_rows(1, 0, rows, WIDE), &y), FLUX1_OK);
+    assert_int_equal(ops_upload(o, x, in), FLUX1_OK);
+    assert_int_equal(ops_block_begin(o, b), FLUX1_OK);
+    assert_int_equal(ops_product(o, in, w, &(epilogue){0}, y), FLUX1_OK);
+    assert_int_equal(ops_block_end(o, b), FLUX1_OK);
+    assert_int_equal(ops_download(o, y, &(tensor){.dims = 3, .shape = {1, rows, WIDE}, .data = out}), FLUX1_OK);
+    ops_destroy(o);
+}
+
+/* However the work is cut, a packed weight gives what its values as float32 give: of few rows, one block, several. */
+static void a_product_has_the_bits_of_the_decoded_weights(void **unused)
+{
+    (void)unused;
+    static const dtype types[] = {DTYPE_Q8_0, DTYPE_Q4_K, DTYPE_F8_E4M3};
+    static const int64_t heights[] = {5, 100, 600, 1537};
+    enum { MOST = 1537 };
+    static float plain[WIDE * DEEP], right[MOST * WIDE], out[MOST * WIDE], values[MOST * DEEP];
+    static unsigned char packed[WIDE * DEEP * 2];
+    for (int i = 0; i < MOST * DEEP; i++)
+        values[i] = (float)below(2000001) * 1e-6f - 1;
+    for (int i = 0; i < 3; i++) {
+        const int64_t width = dtype_describe(types[i])->block_bytes;
+        tensor w = {.type = types[i], .dims = 2, .shape = {WIDE, DEEP}, .data = packed};
+        for (size_t at = 0; at < tensor_bytes(&w); at++)
+            packed[at] = (unsigned char)(random_bits() >> 40) & 0xbf;
+        for (size_t at = 1; width > 1 && at < tensor_bytes(&w); at += (size_t)width)
+            packed[at] &= 0x1f, packed[at + 2] &= 0x1f; /* finite scales */
+        assert_int_equal(tensor_decode(&w, 0, WIDE * DEEP, plain, NULL), FLUX1_OK);
+        const tensor dense = {.type = DTYPE_F32, .dims = 2, .shape = {WIDE, DEEP}, .data = plain};
+        for (int h = 0; h < 4; h++)
+            for (int bf16 = 0; bf16 < 2; bf16++) {
+                const dtype arithmetic = bf16 ? DTYPE_BF16 : DTYPE_F32;
+                const tensor x = {.type = DTYPE_F32, .dims = 3, .shape = {1, heights[h], DEEP}, .data = values};
+                memset(out, 0xff, sizeof out);
+                multiply(arithmetic, &dense, &x, heights[h], right);
+                multiply(arithmetic, &w, &x, heights[h], out);
+                assert_memory_equal(out, right, (size_t)(heights[h] * WIDE) * sizeof *out);
+            }
+    }
+}
+
 /* A type that decodes and that the kernels do not read has a vector decoder, and is not left to the slow one. */
 static void every_packed_type_has_a_vector_decoder(void **unused)
 {
@@ -179,6 +238,7 @@ int main(void)
         cmocka_unit_test(every_block_decodes_to_the_same_bits),
         cmocka_unit_test(factors_of_matrices_and_rows),
         cmocka_unit_test(codes_of_four_bits),
+        cmocka_unit_test(a_product_has_the_bits_of_the_decoded_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,7 +26,8 @@ enum {
     GEMM_ROWS = 576,
     GEMM_COLS = 1024,
     GEMM_LDC = GEMM_COLS + 16,
-    GEMM_FEW = 8
+    GEMM_FEW = 8,
+    GEMM_PACKED_ROWS = 1536 /* of a task with packed weights: these are decoded once a task */
 };
 enum { GEMM_SCRATCH = GEMM_ROWS * GEMM_LDA + GEMM_COLS * GEMM_STEPS + GEMM_ROWS * GEMM_LDC }; /* floats a worker */
 
@@ -115,8 +116,9 @@ typedef struct cpu_block {
     struct cpu_block *next; /* in creation order */
 } cpu_block;
 
+/* Output is cut into blocks of block_m × block_n, a task each, whose sums lie at rows of ldc floats. */
 typedef struct gemm_job {
-    int64_t m, n, k, block_m, block_n, blocks_m;
+    int64_t m, n, k, block_m, block_n, blocks_m, ldc;
     view in, out, addend, mul, residual; /* addend, mul, residual: data NULL when left out */
     const matrix *w;
     const float *bias;
