@@ -133,6 +133,8 @@ int main(int argc, char **argv)
                 seconds[s][i][r] = here[s];
                 ratio[s][i][r] = here[s] / seconds[s][0][r];
             }
+            fprintf(stderr, "round %d, %s: text %.2f s, dit opening %.2f s, dit step %.2f s\n", r + 1, argv[4 + i],
+                    here[0], here[1], here[2]);
         }
     for (int i = 0; i < models; i++) {
         printf("%-24s", argv[4 + i]);
