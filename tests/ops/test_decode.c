@@ -105,7 +105,7 @@ static void make_factors(void)
 /* A matrix of the type, at an odd address. */
 static void expect_type(dtype type, const struct tensor_scale *scale)
 {
-    static unsigned char memory[VALUES * 4 + 1];
+    static unsigned char memory[VALUES * 8 + 1];
     tensor t = {.type = type, .dims = 2, .shape = {ROWS, COLS}, .data = memory + 1, .scale = scale};
     for (int round = 0; round < ROUNDS; round++) {
         fill(t.data, tensor_bytes(&t), round);
