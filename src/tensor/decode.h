@@ -31,6 +31,32 @@ dtype_decoder decode_q2_k, decode_q3_k, decode_q4_k, decode_q5_k, decode_q6_k, d
 /* The 16 levels of IQ4_NL and IQ4_XS (ggml-common.h, kvalues_iq4nl). */
 extern const int8_t iq4_levels[16];
 
+/* Scale and minimum of sub-block i (0 to 7) of Q4_K and Q5_K: 6 bits each, in 12 bytes. */
+static inline void k_scale_and_minimum(const unsigned char *s, int i, int *scale, int *minimum)
+{
+    if (i < 4) {
+        *scale = s[i] & 63;
+        *minimum = s[i + 4] & 63;
+    } else {
+        *scale = (s[i + 4] & 15) | (s[i - 4] >> 6) << 4;
+        *minimum = s[i + 4] >> 4 | (s[i] >> 6) << 4;
+    }
+}
+
+/* Scale of sub-block i (0 to 15) of Q3_K: 6 bits, less 32, in 12 bytes. */
+static inline int q3_k_scale(const unsigned char *s, int i)
+{
+    int low4 = i < 8 ? s[i] & 15 : s[i - 8] >> 4, high2 = s[8 + i % 4] >> (i / 4 * 2) & 3;
+    return (low4 | high2 << 4) - 32;
+}
+
+/* Scale of sub-block i (0 to 7) of IQ4_XS: 8 high pairs of bits, then the low halves; less 32. */
+static inline int iq4_xs_scale(const unsigned char *s, int i)
+{
+    int low4 = s[2 + i / 2] >> (i % 2 * 4) & 15, high2 = (s[0] | s[1] << 8) >> (2 * i) & 3;
+    return (low4 | high2 << 4) - 32;
+}
+
 /* decode_<name>, of `elements` and `bytes` per block, from <name>_block. */
 #define DECODE_RUN(name, elements, bytes)                                        \
     void decode_##name(const unsigned char *from, int64_t blocks, float *out)    \

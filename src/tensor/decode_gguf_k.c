@@ -22,25 +22,11 @@ void q2_k_block(const unsigned char *p, float *out)
 /* 32 bytes of high bits (a set bit means that 4 is not subtracted), 64 bytes as in Q2_K, 16 scales of 6 bits, scale. */
 void q3_k_block(const unsigned char *p, float *out)
 {
-    const unsigned char *high = p, *q = p + 32, *scales = p + 96;
+    const unsigned char *high = p, *q = p + 32;
     const float d = load_f16(p + 108);
     for (int i = 0; i < 256; i++) {
-        int sub = i / 16, low4 = sub < 8 ? scales[sub] & 15 : scales[sub - 8] >> 4,
-            high2 = scales[8 + sub % 4] >> (sub / 4 * 2) & 3;
         int two = q[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3, third = high[i % 32] >> (i / 32) & 1;
-        out[i] = d * (float)((low4 | high2 << 4) - 32) * (float)(two - (third ? 0 : 4));
-    }
-}
-
-/* Scale and minimum of sub-block i of Q4_K and Q5_K: 6 bits each, in 12 bytes. */
-static void scale_and_minimum(const unsigned char *s, int i, int *scale, int *minimum)
-{
-    if (i < 4) {
-        *scale = s[i] & 63;
-        *minimum = s[i + 4] & 63;
-    } else {
-        *scale = (s[i + 4] & 15) | (s[i - 4] >> 6) << 4;
-        *minimum = s[i + 4] >> 4 | (s[i] >> 6) << 4;
+        out[i] = d * (float)q3_k_scale(p + 96, i / 16) * (float)(two - (third ? 0 : 4));
     }
 }
 
@@ -52,7 +38,7 @@ void q4_k_block(const unsigned char *p, float *out)
     for (int sub = 0; sub < 8; sub++) {
         const unsigned char *q = p + 16 + sub / 2 * 32;
         int scale, minimum;
-        scale_and_minimum(p + 4, sub, &scale, &minimum);
+        k_scale_and_minimum(p + 4, sub, &scale, &minimum);
         const float ds = d * (float)scale, ms = m * (float)minimum;
         for (int i = 0; i < 32; i++)
             *out++ = ds * (float)(q[i] >> (sub % 2 * 4) & 15) - ms;
@@ -67,7 +53,7 @@ void q5_k_block(const unsigned char *p, float *out)
     for (int sub = 0; sub < 8; sub++) {
         const unsigned char *q = p + 48 + sub / 2 * 32;
         int scale, minimum;
-        scale_and_minimum(p + 4, sub, &scale, &minimum);
+        k_scale_and_minimum(p + 4, sub, &scale, &minimum);
         const float ds = d * (float)scale, ms = m * (float)minimum;
         for (int i = 0; i < 32; i++)
             *out++ = ds * (float)((q[i] >> (sub % 2 * 4) & 15) | (high[i] >> sub & 1) << 4) - ms;
@@ -91,11 +77,9 @@ void q6_k_block(const unsigned char *p, float *out)
 void iq4_xs_block(const unsigned char *p, float *out)
 {
     const float d = load_f16(p);
-    const int high = p[2] | p[3] << 8;
     for (int sub = 0; sub < 8; sub++, out += 32) {
         const unsigned char *q = p + 8 + sub * 16;
-        int scale = (p[4 + sub / 2] >> (sub % 2 * 4) & 15) | (high >> (2 * sub) & 3) << 4;
-        const float ds = d * (float)(scale - 32);
+        const float ds = d * (float)iq4_xs_scale(p + 2, sub);
         for (int i = 0; i < 16; i++) {
             out[i] = ds * (float)iq4_levels[q[i] & 15];
             out[i + 16] = ds * (float)iq4_levels[q[i] >> 4];

@@ -13,17 +13,6 @@ static float element(const tensor *t, int64_t i)
     return x;
 }
 
-static void apply_rows(const tensor_scale *s, int64_t at, int64_t count, float *values)
-{
-    while (count > 0) {
-        int64_t n = i64_min(count, s->row - at % s->row);
-        const float factor = element(&s->factor, at / s->row);
-        for (int64_t i = 0; i < n; i++) /* in this order: so does the oracle */
-            values[i] = values[i] * factor * s->constant;
-        at += n, count -= n, values += n;
-    }
-}
-
 static float absmax_of(const tensor_scale *s, int64_t block)
 {
     if (!s->nested_code.data)
@@ -37,26 +26,27 @@ static float round_to(dtype type, float x)
     return type == DTYPE_BF16 ? bf16_round(x) : type == DTYPE_F16 ? f16_to_f32(f16_from_f32(x)) : x;
 }
 
-static void apply_codes(const tensor_scale *s, int64_t at, int64_t count, float *values)
+float tensor_scale_factor(const tensor_scale *s, int64_t at, int64_t *run)
 {
-    while (count > 0) {
-        int64_t n = i64_min(count, s->block - at % s->block);
-        const float absmax = absmax_of(s, at / s->block);
-        for (int64_t i = 0; i < n; i++)
-            values[i] = round_to(s->rounded, s->code[(int)values[i] & 15] * absmax);
-        at += n, count -= n, values += n;
+    if (s->kind == SCALE_FACTOR) {
+        *run = INT64_MAX;
+        return element(&s->factor, 0);
     }
+    const int64_t size = s->kind == SCALE_ROWS ? s->row : s->block, number = (s->first + at) / size;
+    *run = (number + 1) * size - s->first - at;
+    return s->kind == SCALE_ROWS ? element(&s->factor, number) : absmax_of(s, number);
 }
 
 void tensor_scale_apply(const tensor_scale *s, int64_t first, int64_t count, float *values)
 {
-    if (s->kind == SCALE_ROWS) {
-        apply_rows(s, s->first + first, count, values);
-    } else if (s->kind == SCALE_CODES) {
-        apply_codes(s, s->first + first, count, values);
-    } else {
-        const float factor = element(&s->factor, 0);
-        for (int64_t i = 0; i < count; i++)
-            values[i] *= factor;
+    while (count > 0) {
+        int64_t run;
+        const float factor = tensor_scale_factor(s, first, &run);
+        const int64_t n = i64_min(count, run);
+        for (int64_t i = 0; i < n; i++) /* in this order: so does the oracle */
+            values[i] = s->kind == SCALE_CODES  ? round_to(s->rounded, s->code[(int)values[i] & 15] * factor)
+                        : s->kind == SCALE_ROWS ? values[i] * factor * s->constant
+                                                : values[i] * factor;
+        first += n, count -= n, values += n;
     }
 }

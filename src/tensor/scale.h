@@ -26,6 +26,10 @@ typedef struct tensor_scale {
     dtype rounded; /* F32, F16, BF16 */
 } tensor_scale;
 
+/* What the stored value `at` of the view is multiplied by; *run: the number of elements from there on for which it is
+ * the same (at least 1; INT64_MAX: all). */
+float tensor_scale_factor(const tensor_scale *s, int64_t at, int64_t *run);
+
 /* Scales the stored values [first, first + count) of the view in place. */
 void tensor_scale_apply(const tensor_scale *s, int64_t first, int64_t count, float *values);
 

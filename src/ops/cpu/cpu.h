@@ -13,6 +13,7 @@
 #include "base/checked.h"
 #include "base/pool.h"
 #include "ops/check.h"
+#include "ops/cpu/decode.h"
 #include "ops/device.h"
 #include "ops/kept.h"
 #include "ops/record.h"
@@ -25,7 +26,8 @@ enum {
     GEMM_ROWS = 576,
     GEMM_COLS = 1024,
     GEMM_LDC = GEMM_COLS + 16,
-    GEMM_FEW = 8
+    GEMM_FEW = 8,
+    GEMM_PACKED_ROWS = 1536 /* of a task with packed weights: these are decoded once a task */
 };
 enum { GEMM_SCRATCH = GEMM_ROWS * GEMM_LDA + GEMM_COLS * GEMM_STEPS + GEMM_ROWS * GEMM_LDC }; /* floats a worker */
 
@@ -82,11 +84,13 @@ typedef struct matrix {
     matrix_piece piece[RECIPE_PIECES];
 } matrix;
 
-/* Columns that a kernel decodes at once: whole blocks of every type, and few enough for its stack. */
-enum { DECODE_COLS = DTYPE_BLOCK_MAX };
+/* Columns that a kernel decodes at once: whole units of every type, and few enough for its stack. */
+enum { DECODE_COLS = 192 };
 
-/* Decodes rows and columns of a packed piece to out[rows·cols], and returns the piece that they are. */
-matrix_piece cpu_decode_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, float *out);
+/* Decodes rows and columns of a packed piece to out[rows·cols], and returns the piece that they are. decoders NULL: by
+ * tensor_decode. */
+matrix_piece cpu_decode_piece(const cpu_decoders *decoders, const matrix_piece *p, int64_t row, int64_t rows,
+                              int64_t col, int64_t cols, float *out);
 
 typedef struct cpu_weight {
     weight head;
@@ -112,8 +116,9 @@ typedef struct cpu_block {
     struct cpu_block *next; /* in creation order */
 } cpu_block;
 
+/* Output is cut into blocks of block_m × block_n, a task each, whose sums lie at rows of ldc floats. */
 typedef struct gemm_job {
-    int64_t m, n, k, block_m, block_n, blocks_m;
+    int64_t m, n, k, block_m, block_n, blocks_m, ldc;
     view in, out, addend, mul, residual; /* addend, mul, residual: data NULL when left out */
     const matrix *w;
     const float *bias;

@@ -1,6 +1,7 @@
 /* The kernels for AVX2 with FMA and F16C. */
 #if defined(__x86_64__)
 #define SIMD_AVX2
+#define DECODERS &cpu_decoders_avx2
 #include "ops/cpu/kernels_attention.h"
 #include "ops/cpu/kernels_gemm.h"
 #include "ops/cpu/kernels_rows.h"

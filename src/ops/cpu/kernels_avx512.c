@@ -1,6 +1,7 @@
 /* The kernels for AVX-512 F, BW, DQ and VL. */
 #if defined(__x86_64__)
 #define SIMD_AVX512
+#define DECODERS &cpu_decoders_avx512
 #include "ops/cpu/kernels_attention.h"
 #include "ops/cpu/kernels_gemm.h"
 #include "ops/cpu/kernels_rows.h"

@@ -3,6 +3,7 @@
 #if defined(__x86_64__)
 #define SIMD_AVX512
 #define SIMD_BF16
+#define DECODERS &cpu_decoders_avx512
 #include "ops/cpu/kernels_attention.h"
 #include "ops/cpu/kernels_gemm.h"
 #include "ops/cpu/kernels_rows.h"

@@ -1,5 +1,5 @@
 /* Matrix products, for linear layers, convolutions and (by their parts) attention. Included once per instruction set,
- * over simd.h.
+ * over simd.h. DECODERS: those of packed weights (decode.h), or NULL.
  *
  * Idea: a task owns a block of the output, up to GEMM_ROWS × GEMM_COLS, summed in float32 in its worker's scratch over
  * k blocks of GEMM_STEPS words. A "word" is one float, or two neighbouring bf16 along k where the machine multiplies
@@ -187,7 +187,7 @@ SIMD_INLINE vf load_weight(const unsigned char *p, dtype type, int n)
     if (type == DTYPE_BF16)
         return n == VW ? vload_bf16(p) : vload_bf16n(p, n);
     if (type == DTYPE_F16)
-        return vload_f16n(p, n);
+        return n == VW ? vload_f16(p) : vload_f16n(p, n);
     return n == VW ? vload(p) : vloadn(p, n);
 }
 
@@ -274,16 +274,18 @@ static void lay_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t 
 }
 #endif
 
-/* The same for a piece that has to be decoded first. */
+/* The same for a piece that has to be decoded first: by so many rows and columns that the values stay in the L1
+ * cache. */
 static void lay_packed(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t at,
                        float *b)
 {
-    float values[TILE_COLS * DECODE_COLS];
-    for (int64_t c = 0; c < cols; c += DECODE_COLS) {
-        int64_t n = i64_min(DECODE_COLS, cols - c);
-        const matrix_piece plain = cpu_decode_piece(p, row, rows, col + c, n, values);
-        lay_piece(&plain, row, rows, col + c, n, at + c, b);
-    }
+    float values[VW * DECODE_COLS];
+    for (int64_t r = 0; r < rows; r += VW)
+        for (int64_t c = 0; c < cols; c += DECODE_COLS) {
+            int64_t n = i64_min(DECODE_COLS, cols - c), here = vcount(rows - r);
+            const matrix_piece plain = cpu_decode_piece(DECODERS, p, row + r, here, col + c, n, values);
+            lay_piece(&plain, row + r, here, col + c, n, at + c, b + r);
+        }
 }
 
 /* Rows [row, row + rows) of the matrix, elements [k, k + count), as panels; missing columns and half a pair are 0. */
@@ -344,23 +346,28 @@ static void gemm(void *arg, int64_t index, int worker)
     float *a = g->scratch + (int64_t)worker * GEMM_SCRATCH, *b = a + GEMM_ROWS * GEMM_LDA,
           *c = b + GEMM_COLS * GEMM_STEPS;
     /* blocks of rows pass under one block of columns: its weights are read from the file once */
+    const int64_t ldc = g->ldc;
     int64_t n = index / g->blocks_m * g->block_n, m = index % g->blocks_m * g->block_m;
     int64_t cols = i64_min(g->block_n, g->n - n), rows = i64_min(g->block_m, g->m - m);
     if (g->k == 0)
-        memset(c, 0, GEMM_ROWS * GEMM_LDC * sizeof *c);
+        memset(c, 0, (size_t)(rows * ldc) * sizeof *c);
+    const int64_t chunks = i64_ceil_div(rows, GEMM_ROWS), chunk = chunks ? i64_ceil_div(rows, chunks) : 1;
     for (int64_t k = 0; k < g->k; k += BLOCK_K) {
         int64_t count = i64_min(BLOCK_K, g->k - k);
         if (stopped(g->cancel))
             return;
-        if (g->kernel)
-            lay_pixels(g, m, rows, k, count, a);
-        else
-            lay_rows(&g->in, m, rows, k, count, a);
         lay_panels(g->w, n, cols, k, count, b);
-        multiply(rows, cols, (count + PER_WORD - 1) / PER_WORD, a, b, c, GEMM_LDC, k > 0);
+        for (int64_t i = 0; i < rows; i += chunk) {
+            const int64_t here = i64_min(chunk, rows - i);
+            if (g->kernel)
+                lay_pixels(g, m + i, here, k, count, a);
+            else
+                lay_rows(&g->in, m + i, here, k, count, a);
+            multiply(here, cols, (count + PER_WORD - 1) / PER_WORD, a, b, c + i * ldc, ldc, k > 0);
+        }
     }
     for (int64_t i = 0; i < rows; i++)
-        finish_row(g, m + i, n, cols, c + i * GEMM_LDC);
+        finish_row(g, m + i, n, cols, c + i * ldc);
 }
 
 /* ---- few rows: each weight is read once and meets every row; bound by memory ---- */
@@ -451,12 +458,13 @@ static void dot(const gemm_job *g, const matrix_piece *p, int64_t row, int outpu
         dot_1(g, p, row, outputs, m, sum + m * FEW_OUTPUTS);
 }
 
-static void dot_packed(const gemm_job *g, const matrix_piece *p, int64_t row, int outputs, float *sum)
+/* values: for FEW_OUTPUTS rows of FEW_DECODED columns, more than any model has. */
+enum { FEW_DECODED = 1 << 14 };
+static void dot_packed(const gemm_job *g, const matrix_piece *p, int64_t row, int outputs, float *values, float *sum)
 {
-    float values[FEW_OUTPUTS * DECODE_COLS];
-    for (int64_t c = 0; c < p->cols; c += DECODE_COLS) {
+    for (int64_t c = 0; c < p->cols; c += FEW_DECODED) {
         const matrix_piece plain =
-            cpu_decode_piece(p, row, outputs, p->col + c, i64_min(DECODE_COLS, p->cols - c), values);
+            cpu_decode_piece(DECODERS, p, row, outputs, p->col + c, i64_min(FEW_DECODED, p->cols - c), values);
         dot(g, &plain, row, outputs, sum);
     }
 }
@@ -466,7 +474,7 @@ static void gemv(void *arg, int64_t index, int worker)
     const gemm_job *g = arg;
     if (stopped(g->cancel))
         return;
-    float *c = g->scratch + (int64_t)worker * GEMM_SCRATCH;
+    float *c = g->scratch + (int64_t)worker * GEMM_SCRATCH, *values = c + GEMM_FEW * GEMM_COLS;
     int64_t n = index * g->block_n, cols = i64_min(g->block_n, g->n - n);
     for (int64_t i = 0; i < cols;) {
         /* as many outputs as lie in the same pieces */
@@ -481,8 +489,12 @@ static void gemv(void *arg, int64_t index, int worker)
         }
         for (int p = 0; p < g->w->count; p++) {
             const matrix_piece *q = &g->w->piece[p];
-            if (n + i >= q->row && n + i < q->row + q->rows)
-                (q->packed ? dot_packed : dot)(g, q, n + i, outputs, sum);
+            if (n + i < q->row || n + i >= q->row + q->rows)
+                continue;
+            if (q->packed)
+                dot_packed(g, q, n + i, outputs, values, sum);
+            else
+                dot(g, q, n + i, outputs, sum);
         }
         for (int64_t m = 0; m < g->m; m++)
             memcpy(c + m * GEMM_COLS + i, sum + m * FEW_OUTPUTS, (size_t)outputs * sizeof *c);

@@ -152,7 +152,7 @@ static void look_up(const matrix *t, int64_t row, unsigned char *y, bool bf16, b
             look_up_piece(p, row, y, bf16, add);
         for (int64_t c = 0; p->packed && c < p->cols; c += DECODE_COLS) {
             const matrix_piece plain =
-                cpu_decode_piece(p, row, 1, p->col + c, i64_min(DECODE_COLS, p->cols - c), values);
+                cpu_decode_piece(DECODERS, p, row, 1, p->col + c, i64_min(DECODE_COLS, p->cols - c), values);
             look_up_piece(&plain, row, y, bf16, add);
         }
     }

@@ -3,11 +3,11 @@
 
 #include "base/checked.h"
 
-/* Blocks of columns for `blocks_m` blocks of rows: as wide as the scratch, but so many that all threads end at about
- * the same time. */
-static int64_t columns_of_block(const gemm_job *g, int64_t threads, int64_t tile)
+/* Blocks of columns for `blocks_m` blocks of rows: at most `widest`, but so many that all threads end at about the same
+ * time. */
+static int64_t columns_of_block(const gemm_job *g, int64_t widest, int64_t threads, int64_t tile)
 {
-    int64_t fewest = i64_ceil_div(g->n, GEMM_COLS), most = i64_max(fewest, g->n / (2 * tile)), best = fewest;
+    int64_t fewest = i64_ceil_div(g->n, widest), most = i64_max(fewest, g->n / (2 * tile)), best = fewest;
     double filled = 0;
     for (int64_t blocks = fewest; blocks <= most && filled < 0.9; blocks++) {
         int64_t tasks = blocks * g->blocks_m;
@@ -16,6 +16,40 @@ static int64_t columns_of_block(const gemm_job *g, int64_t threads, int64_t tile
             best = blocks, filled = here;
     }
     return i64_ceil_div(i64_ceil_div(g->n, best), tile) * tile;
+}
+
+static void cut_rows(gemm_job *g, int64_t most)
+{
+    g->blocks_m = i64_ceil_div(g->m, most);
+    g->block_m = i64_ceil_div(g->m, g->blocks_m);
+}
+
+static bool any_packed(const matrix *w)
+{
+    for (int i = 0; i < w->count; i++)
+        if (w->piece[i].packed)
+            return true;
+    return false;
+}
+
+/* All cuts fit the same scratch. With packed weights blocks are higher, since each weight is decoded once a task; but
+ * not much narrower: an activation is copied for each block of columns, which takes about a third of that time. */
+static void cut(gemm_job *g, int64_t threads, int64_t tile)
+{
+    enum { SUMS = GEMM_ROWS * GEMM_LDC, PAD = GEMM_LDC - GEMM_COLS }; /* at most a pad is added to a row */
+    cut_rows(g, GEMM_ROWS);
+    g->block_n = columns_of_block(g, GEMM_COLS, threads, tile);
+    for (int64_t most = GEMM_PACKED_ROWS; most > GEMM_ROWS && any_packed(g->w) && g->blocks_m > 1; most /= 2) {
+        gemm_job high = *g;
+        cut_rows(&high, most);
+        const int64_t widest = (SUMS / high.block_m - PAD) / tile * tile;
+        high.block_n = columns_of_block(&high, i64_min(widest, GEMM_COLS), threads, tile);
+        if (3 * high.block_n >= high.block_m) {
+            *g = high;
+            break;
+        }
+    }
+    g->ldc = g->block_n | PAD; /* not a multiple of a page */
 }
 
 static flux1_status run_gemm(cpu_ops *o, gemm_job *g)
@@ -30,9 +64,7 @@ static flux1_status run_gemm(cpu_ops *o, gemm_job *g)
         pool_run(o->workers, i64_ceil_div(g->n, FEW_COLS), o->kernels->gemv, g);
         return ops_cancelled(&o->head);
     }
-    g->blocks_m = i64_ceil_div(g->m, GEMM_ROWS);
-    g->block_m = i64_ceil_div(g->m, g->blocks_m);
-    g->block_n = columns_of_block(g, o->threads, o->kernels->tile_cols);
+    cut(g, o->threads, o->kernels->tile_cols);
     pool_run(o->workers, g->blocks_m * i64_ceil_div(g->n, g->block_n), o->kernels->gemm, g);
     return ops_cancelled(&o->head);
 }

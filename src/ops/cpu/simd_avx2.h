@@ -30,6 +30,7 @@ static inline __m128i vhalves(const void *p, int n)
 static inline vf vwiden(__m128i h) { return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16)); }
 static inline vf vload_bf16(const void *p) { return vwiden(_mm_loadu_si128((const __m128i *)p)); }
 static inline vf vload_bf16n(const void *p, int n) { return vwiden(vhalves(p, n)); }
+static inline vf vload_f16(const void *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
 static inline vf vload_f16n(const void *p, int n) { return _mm256_cvtph_ps(vhalves(p, n)); }
 
 static inline __m128i vnarrow(vf v)

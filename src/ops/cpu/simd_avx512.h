@@ -20,6 +20,7 @@ static inline void vstoren(void *p, vf v, int n) { _mm512_mask_storeu_ps(p, vmas
 static inline vf vwiden(__m256i h) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16)); }
 static inline vf vload_bf16(const void *p) { return vwiden(_mm256_loadu_si256((const __m256i *)p)); }
 static inline vf vload_bf16n(const void *p, int n) { return vwiden(_mm256_maskz_loadu_epi16(vmask(n), p)); }
+static inline vf vload_f16(const void *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p)); }
 static inline vf vload_f16n(const void *p, int n) { return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(vmask(n), p)); }
 
 static inline __m256i vnarrow(vf v)

@@ -34,6 +34,7 @@ static inline vf vload_f16n(const void *p, int n)
     memcpy(h, p, (size_t)n * 2);
     return (vf){f16_to_f32(h[0]), f16_to_f32(h[1]), f16_to_f32(h[2]), f16_to_f32(h[3])};
 }
+static inline vf vload_f16(const void *p) { return vload_f16n(p, 4); }
 static inline void vstore_bf16n(void *p, vf v, int n)
 {
     uint16_t h[4] = {bf16_from_f32(v[0]), bf16_from_f32(v[1]), bf16_from_f32(v[2]), bf16_from_f32(v[3])};

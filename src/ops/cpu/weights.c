@@ -93,10 +93,24 @@ void cpu_block_destroy(ops *base, block *head)
     free_block(o, b);
 }
 
+/* The files' pages behind it leave this process's memory, so that the next stage's take their place instead of being
+ * added. They stay in the page cache while nobody wants its memory, and what is used again is found there. */
+static void let_pages_go(const weight_recipe *r)
+{
+    for (int i = 0; i < r->count; i++) {
+        const store_tensor *t = r->piece[i].source;
+        if (t->content) /* it lies in a file */
+            file_map_wont_need(t->view.data, tensor_bytes(&t->view));
+    }
+}
+
 void cpu_rest(ops *o)
 {
-    for (cpu_block *b = cpu_self(o)->blocks; b; b = b->next)
+    for (cpu_block *b = cpu_self(o)->blocks; b; b = b->next) {
         let_go(cpu_self(o), b);
+        for (const cpu_weight *w = b->weights; w; w = w->next)
+            let_pages_go(&w->recipe);
+    }
 }
 
 void cpu_blocks_unwind(cpu_ops *o)
