@@ -32,7 +32,8 @@ cp "$PIPELINES/../files/gguf/flux1.gguf" ../alone/flux1.gguf
 refused 1 'missing.*--clip, --t5, --vae.*flux1 pull' generate --transformer ../alone/flux1.gguf -p x
 refused 1 'org/name is not in.*flux1 pull org/name' generate -m org/name -p x
 
-refused 1 'no tokenizers are named' generate --transformer "$PIPELINES/packed/transformer" --clip "$PIPELINES/packed/text_encoder" --t5 "$PIPELINES/packed/text_encoder_2" --vae "$PIPELINES/packed/vae" -p x
+for part in transformer text_encoder text_encoder_2 vae; do cp -r "$PIPELINES/packed/$part" ../alone/; done
+refused 1 'no tokenizers are named' generate --transformer ../alone/transformer --clip ../alone/text_encoder --t5 ../alone/text_encoder_2 --vae ../alone/vae -p x
 for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"
 done

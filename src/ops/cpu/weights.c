@@ -95,13 +95,19 @@ void cpu_block_destroy(ops *base, block *head)
 
 /* The files' pages behind it leave this process's memory, so that the next stage's take their place instead of being
  * added. They stay in the page cache while nobody wants its memory, and what is used again is found there. */
+static void let_source_go(const store_tensor *t)
+{
+    const store_sources *from = t->computed_from;
+    for (size_t i = 0; from && i < from->count; i++)
+        let_source_go(from->tensor[i]);
+    if (t->content && t->view.type != DTYPE_COMPUTED) /* it lies in a file */
+        file_map_wont_need(t->view.data, tensor_bytes(&t->view));
+}
+
 static void let_pages_go(const weight_recipe *r)
 {
-    for (int i = 0; i < r->count; i++) {
-        const store_tensor *t = r->piece[i].source;
-        if (t->content) /* it lies in a file */
-            file_map_wont_need(t->view.data, tensor_bytes(&t->view));
-    }
+    for (int i = 0; i < r->count; i++)
+        let_source_go(r->piece[i].source);
 }
 
 void cpu_rest(ops *o)
