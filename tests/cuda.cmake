@@ -3,6 +3,31 @@
 if(NOT FLUX1_HAS_CUDA)
   return()
 endif()
+
+# The search for NVIDIA's libraries, on small ones that stand in for them.
+function(cuda_stub name list) # then compile definitions
+  if(list)
+    add_library(cuda_stub_${name} MODULE ops/cuda_stubs/functions.c ops/cuda_stubs/versions.c)
+    target_compile_definitions(cuda_stub_${name} PRIVATE LIST=${list} ${ARGN} $<TARGET_PROPERTY:module_ops,INTERFACE_COMPILE_DEFINITIONS>)
+    target_include_directories(cuda_stub_${name} SYSTEM PRIVATE $<TARGET_PROPERTY:module_ops,INTERFACE_INCLUDE_DIRECTORIES>)
+  else()
+    add_library(cuda_stub_${name} MODULE ops/cuda_stubs/versions.c)
+  endif()
+  string(TOUPPER ${name} upper)
+  target_compile_definitions(ops_test_libraries PRIVATE STUB_${upper}="$<TARGET_FILE:cuda_stub_${name}>")
+  add_dependencies(ops_test_libraries cuda_stub_${name})
+endfunction()
+module_tests(ops
+  ops/test_libraries.c)
+cuda_stub(driver CUDA_DRIVER_FUNCTIONS)
+cuda_stub(driver_before_12_8 CUDA_DRIVER_FUNCTIONS BEFORE_12_8=1)
+cuda_stub(blas CUDA_BLAS_FUNCTIONS)
+cuda_stub(dnn CUDA_DNN_FUNCTIONS)
+if(FLUX1_HAS_NCCL)
+  cuda_stub(nccl CUDA_NCCL_FUNCTIONS)
+endif()
+cuda_stub(old "")
+
 if(FLUX1_SANITIZE OR FLUX1_FUZZ)
   message(STATUS "Tests on the emulated GPU: left out (the emulator's fibers and AddressSanitizer do not know of each other)")
   return()

@@ -63,8 +63,8 @@ flux1_status session_take(struct flux1_context *c, const mesh_device *d, const s
 /* Gives each rank of the session an empty arena of at least arena_bytes[rank]: mesh_reserve. */
 flux1_status session_reserve(struct flux1_context *c, session *s, const size_t *arena_bytes);
 
-/* Gives a session back. Its arena is released; models stay built. Logs what went wrong with the cache on disk. NULL is
- * fine. */
+/* Gives a session back. Its arena is released; models stay built. Logs what went wrong with the cache on disk, and the
+ * device's notes. NULL is fine. */
 void session_give(struct flux1_context *c, session *s);
 
 /* The number of a step of this shape on this session: the one it had before if the last shape was the same. */

@@ -20,6 +20,7 @@
 
 #ifdef TEST_DEVICE /* tests/cuda.cmake builds some of these programs again for "cuda" */
 #include "ops/cuda_emulator/install.h"
+#include "ops/cuda/notes.h"
 #else
 #define TEST_DEVICE "cpu"
 #endif
