@@ -1,8 +1,12 @@
 # The CUDA backend's tests run on an emulated GPU: the same kernels compiled for this processor and NVIDIA's libraries made of plain C (ops/cuda_emulator), so they
 # need neither GPU nor driver. On a machine that has one: FLUX1_TEST_GPU=1 (pipeline tests) and ops_test_checkops_cuda --gpu use the real one.
+add_test(NAME library_cuda_headers COMMAND ${CMAKE_COMMAND} -DFOLDER=${CMAKE_CURRENT_BINARY_DIR}/cuda_headers -P ${CMAKE_CURRENT_SOURCE_DIR}/cuda_headers.cmake)
 if(NOT FLUX1_HAS_CUDA)
   return()
 endif()
+get_property(kernels_log GLOBAL PROPERTY FLUX1_KERNELS_LOG)
+add_test(NAME ops_ptxas COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/ptxas.sh ${kernels_log} ${CMAKE_SOURCE_DIR}/src/ops/cuda/kernels.h)
+add_test(NAME ops_ptxas_self_test COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/ptxas.sh --self-test)
 
 # The search for NVIDIA's libraries, on small ones that stand in for them.
 function(cuda_stub name list) # then compile definitions
@@ -73,3 +77,4 @@ endforeach()
 target_link_libraries(pipeline_test_prepared_cuda PRIVATE support_failing)
 add_test(NAME pipeline_test_goldens_cuda_mesh COMMAND pipeline_test_goldens_cuda mesh)
 set_tests_properties(pipeline_test_goldens_cuda_mesh PROPERTIES TIMEOUT 600)
+add_test(NAME bench_cuda_scripts COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/bench_cuda.sh ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})

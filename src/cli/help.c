@@ -136,7 +136,11 @@ void help_man_page(void)
     puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\npipeline folder to use where none is named.\n.TP\n.B FLUX1_MODELS\n"
          "folder in which the mini model lies, \"\" for none (default: ../models or ../share/flux1/models beside the "
          "program, or models in the source tree).\n.TP\n.B FLUX1_CACHE_DIR\nfolder for prepared weights where "
-         "\\-\\-cache names none.\n.TP\n.B FLUX1_CACHE_SIZE\nmost that it may hold, such as 80G.");
+         "\\-\\-cache names none.\n.TP\n.B FLUX1_CACHE_SIZE\nmost that it may hold, such as 80G.\n.TP\n"
+         ".B FLUX1_CUDA_LIBRARIES\nfolders, separated by colons, where cuBLASLt, cuDNN, NCCL or the driver are looked "
+         "for first. Otherwise the loader's\npath, /usr/local/cuda/lib64, and what pip and conda have installed under "
+         "VIRTUAL_ENV, CONDA_PREFIX, the python3 on PATH\nand ~/.local. flux1 info \\-\\-devices prints what was "
+         "found.");
     printf(".SH EXIT STATUS\n%s.\n", exit_statuses);
     puts(".SH EXAMPLES\n.nf\nflux1 generate \\-p \"two yellow ducks on a beach\" \\-o ducks.png\n"
          "hf download black\\-forest\\-labs/FLUX.1\\-schnell \\-\\-local\\-dir FLUX.1\\-schnell\n"

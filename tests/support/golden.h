@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "flux1.h"
+#include "support/places.h"
 #include "pipeline/context.h"
 #include "weights/store.h"
 

@@ -258,10 +258,10 @@ flux1_status cuda_device_count(int *count, flux1_error *err)
     CUresult r = lib->cuInit(0);
     if (r == CUDA_SUCCESS)
         r = lib->cuDeviceGetCount(count);
-    if (r != CUDA_SUCCESS) {
+    if (r != CUDA_SUCCESS || *count == 0) {
         bool last;
         *count = 0;
-        failed(lib, 0, r, "the driver finds no GPU", err, &last);
+        failed(lib, 0, r == CUDA_SUCCESS ? CUDA_ERROR_NO_DEVICE : r, "the driver finds no GPU", err, &last);
     }
     return FLUX1_OK;
 }
