@@ -95,6 +95,11 @@ for program in ops_test_checkops_cuda pipeline_test_goldens_cuda pipeline_test_b
         fail "$program: a library is not packed"
 done
 
+for folder in "$root"/real/data/pipelines/* "$root"/real/models/*; do # models are whole
+    LD_LIBRARY_PATH=$root/real/lib "$root/real/flux1" info "$folder" >"$root/out" 2>&1 || { fail "packed ${folder##*/}"; tail -n 3 "$root/out"; }
+done
+[ -z "$(find "$root/real" -type l)" ] || fail "links are packed instead of what they lead to"
+
 # ---- a step's table: 3.0e12 bytes a second, 780e12 FLOP/s ----
 
 cat >"$root/events" <<'END'

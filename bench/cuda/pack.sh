@@ -25,7 +25,7 @@ for program in $programs; do
     ldd "$build/$program" | awk '$2 == "=>" && $3 ~ "^/" && $1 !~ "^(libc|libm|libdl|librt|libpthread)[.]so" { print $3 }'
 done | sort -u | while read -r library; do cp -L "$library" "$pack/lib/"; done
 cp -R "$source"/tests/data/goldens/{dev,schnell,single,double,mixed,patchwork,wide,fp8,mini} "$pack/data/goldens/"
-cp -R "$source/tests/data/pipelines" "$pack/data/"
+cp -RL "$source/tests/data/pipelines" "$pack/data/" # links lead to folders beside it
 cp -RL "$source"/models/mini-* "$pack/models/"
 cp "$source/bench/cuda/all.sh" "$source/bench/cuda/step_table.sh" "$pack/"
 git -C "$source" describe --always --dirty >"$pack/version" 2>/dev/null || echo unknown >"$pack/version"
