@@ -153,11 +153,15 @@ static void folders_are_searched_in_order(void **state)
     put_text("v[1]*/lib/python3.12/site-packages/nvidia/cu13/lib/x", "", 0);
     put_text("v1/lib/python3.12/site-packages/nvidia/cu13/lib/x", "", 0); /* as a pattern, the first's name is this */
     put_text("conda/lib/python3.9/site-packages/nvidia/cublas/lib/x", "", 0);
+    put_text("rel/bin/python3", "", 0); /* on PATH by a relative name: the folder at hand is nobody's choice */
+    put_text("rel/lib/python3.10/site-packages/nvidia/nccl/lib/x", "", 0);
     put_text("py/bin/python3", "", 0);
     put_text("py/lib/python3.10/dist-packages/nvidia/nccl/lib/x", "", 0);
     put_text("home/.local/lib/python3.11/site-packages/nvidia/cudnn/lib/x", "", 0);
     assert_int_equal(chmod(at("py/bin/python3"), 0755), 0);
-    snprintf(path, sizeof path, "bin:%s:%s::%s", at("nothing"), at("py/lib"), at("py/bin"));
+    assert_int_equal(chmod(at("rel/bin/python3"), 0755), 0);
+    assert_int_equal(chdir(root), 0);
+    snprintf(path, sizeof path, "rel/bin:%s:%s::%s", at("nothing"), at("py/lib"), at("py/bin"));
     set_environment("one::/no/such:one", at("v[1]*"), at("conda"), path, at("home"));
     expect_folders("one /no/such v[1]*/lib/python3.12/site-packages/nvidia/cu13/lib "
                    "v[1]*/lib/python3.12/site-packages/nvidia/cudnn/lib "
@@ -168,6 +172,7 @@ static void folders_are_searched_in_order(void **state)
     expect_folders("");
     set_environment("", "", "", "", "");
     expect_folders("");
+    assert_int_equal(chdir("/"), 0);
 }
 
 /* A virtual environment's python3 is a link to another's, and both may have packages. */
