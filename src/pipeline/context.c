@@ -138,7 +138,7 @@ static flux1_status set_up_device(flux1_context *c, const flux1_context_params *
         TRY(check_fp8(&d->own[r]->info, &c->error));
     d->config.threads = p->threads ? p->threads : cores > sharing ? cores / sharing : 1;
     d->processes = mesh_ranks(context_mesh(c, d)) > 1 ? c->processes : NULL;
-    context_tell_notes(c, d->kind);
+    sessions_tell_notes(c, d->kind);
     return FLUX1_OK;
 }
 
@@ -306,13 +306,6 @@ void context_log(flux1_context *c, flux1_log_level level, const char *format, ..
     vsnprintf(line, sizeof line, format, ap);
     va_end(ap);
     c->log(c->log_user, level, line);
-}
-
-void context_tell_notes(flux1_context *c, const ops_device_kind *kind)
-{
-    ops_note note;
-    while (c->log && kind->next_note && kind->next_note(&note))
-        c->log(c->log_user, note.warning ? FLUX1_LOG_WARNING : FLUX1_LOG_INFO, note.text);
 }
 
 flux1_status flux1_model_open(flux1_context *context, const char *path, flux1_model **out)

@@ -42,9 +42,6 @@ static inline const mesh_config *context_mesh(const flux1_context *c, const mesh
 void context_log(flux1_context *c, flux1_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Logs what devices of this kind have to say: on the caller's thread, which ranks are not. */
-void context_tell_notes(flux1_context *c, const struct ops_device_kind *kind);
-
 /* "f32", "bf16" or "fp8": what flux1_dtype came to. */
 const char *context_dtype(const flux1_context *c);
 
