@@ -828,6 +828,34 @@ static void a_large_attention_by_our_own_kernel_is_noted(void **state)
     assert_false(cuda_next_note(&n));
 }
 
+static CUresult refuse_kernels(CUmodule *module, const void *image)
+{
+    (void)module;
+    (void)image;
+    return CUDA_ERROR_NO_BINARY_FOR_GPU;
+}
+
+/* What the build was made for, what the GPU and the driver are. */
+static void a_gpu_that_the_build_is_not_for_is_refused(void **state)
+{
+    (void)state;
+    if (!emulated)
+        skip();
+    cuda_libraries other = *cuda_emulator();
+    ops_device *second;
+    flux1_error err = {0};
+    other.cuModuleLoadData = refuse_kernels;
+    cuda_libraries_replace(&other);
+    cuda_emulator_devices(2);
+    assert_int_equal(ops_cuda_device.open(1, &second, &err), FLUX1_ERR_UNSUPPORTED);
+    cuda_emulator_devices(1);
+    cuda_libraries_replace(cuda_emulator());
+    assert_non_null(strstr(err.message, "device cuda:1: cannot load the kernels, compiled by CUDA "));
+    assert_non_null(strstr(err.message, " for sm_"));
+    assert_non_null(strstr(err.message, ", on sm_90: "));
+    assert_non_null(strstr(err.message, " (driver 13.0)"));
+}
+
 static void lack_of_memory_says_how_much_was_needed(void **state)
 {
     (void)state;
@@ -1086,6 +1114,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(where_rows_cannot_be_scaled_operands_are),
         cmocka_unit_test(a_large_product_by_our_own_kernel_is_noted_once),
         cmocka_unit_test(a_large_attention_by_our_own_kernel_is_noted),
+        cmocka_unit_test(a_gpu_that_the_build_is_not_for_is_refused),
         cmocka_unit_test(lack_of_memory_says_how_much_was_needed),
         cmocka_unit_test(finite_remembers_the_lowest_slot),
         cmocka_unit_test(a_nan_passes_through_attention_and_activations),
