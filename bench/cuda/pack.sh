@@ -26,7 +26,7 @@ for program in $programs; do
 done | sort -u | while read -r library; do cp -L "$library" "$pack/lib/"; done
 cp -R "$source"/tests/data/goldens/{dev,schnell,single,double,mixed,patchwork,wide,fp8,mini} "$pack/data/goldens/"
 cp -RL "$source/tests/data/pipelines" "$pack/data/" # links lead to folders beside it
-cp -RL "$source"/models/mini-* "$pack/models/"
+cp -R "$source"/models/mini-* "$pack/models/" # their links lead to each other
 cp "$source/bench/cuda/all.sh" "$source/bench/cuda/step_table.sh" "$pack/"
 git -C "$source" describe --always --dirty >"$pack/version" 2>/dev/null || echo unknown >"$pack/version"
 bytes=$(find "$pack" -type f -printf '%s\n' | awk '{ sum += $1 } END { printf "%d", sum }')
