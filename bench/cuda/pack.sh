@@ -17,7 +17,7 @@ done
 
 whole=no
 trap '[ $whole = yes ] || rm -rf "$pack"' EXIT
-mkdir -p "$pack/tests" "$pack/lib" "$pack/data/goldens" "$pack/models"
+mkdir -p "$pack/tests" "$pack/lib" "$pack/data/goldens" "$pack/data/pipelines" "$pack/models"
 for program in $programs; do
     strip -o "$pack/$program" "$build/$program"
     missing=$(ldd "$build/$program" | awk '/not found/ { print $1 }')
@@ -25,7 +25,7 @@ for program in $programs; do
     ldd "$build/$program" | awk '$2 == "=>" && $3 ~ "^/" && $1 !~ "^(libc|libm|libdl|librt|libpthread)[.]so" { print $3 }'
 done | sort -u | while read -r library; do cp -L "$library" "$pack/lib/"; done
 cp -R "$source"/tests/data/goldens/{dev,schnell,single,double,mixed,patchwork,wide,fp8,mini} "$pack/data/goldens/"
-cp -RL "$source/tests/data/pipelines" "$pack/data/" # links lead to folders beside it
+cp -RL "$source"/tests/data/pipelines/{dev,schnell,single,double,mixed,patchwork,wide} "$pack/data/pipelines/" # their links lead to folders that stay behind
 cp -R "$source"/models/mini-* "$pack/models/" # their links lead to each other
 cp "$source/bench/cuda/all.sh" "$source/bench/cuda/step_table.sh" "$pack/"
 git -C "$source" describe --always --dirty >"$pack/version" 2>/dev/null || echo unknown >"$pack/version"
