@@ -41,8 +41,9 @@ FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path,
 FLUX1_API flux1_status flux1_info_parts_json(flux1_context *context, const flux1_model_parts *parts,
                                              const flux1_generate_params *request, int verify, char **json);
 
-/* A JSON list of the devices that a context can use here: the CPU with its instruction set, GPUs with memory,
- * capability and library versions, and the reason if there are none. */
+/* A JSON list of the devices that a context can use here: the CPU with its instruction set, GPUs with memory
+ * and capability, and the reason if there are none; and which files and versions of NVIDIA's libraries are used, or why
+ * one is missing. */
 FLUX1_API flux1_status flux1_devices_json(flux1_context *context, char **json);
 
 /* The cache of prepared weights (flux1_context_params.cache) in `folder`; NULL: the one that FLUX1_CACHE_DIR names.

@@ -1,8 +1,37 @@
 # The CUDA backend's tests run on an emulated GPU: the same kernels compiled for this processor and NVIDIA's libraries made of plain C (ops/cuda_emulator), so they
 # need neither GPU nor driver. On a machine that has one: FLUX1_TEST_GPU=1 (pipeline tests) and ops_test_checkops_cuda --gpu use the real one.
+add_test(NAME library_cuda_headers COMMAND ${CMAKE_COMMAND} -DFOLDER=${CMAKE_CURRENT_BINARY_DIR}/cuda_headers -P ${CMAKE_CURRENT_SOURCE_DIR}/cuda_headers.cmake)
 if(NOT FLUX1_HAS_CUDA)
   return()
 endif()
+get_property(kernels_log GLOBAL PROPERTY FLUX1_KERNELS_LOG)
+add_test(NAME ops_ptxas COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/ptxas.sh ${kernels_log} ${CMAKE_SOURCE_DIR}/src/ops/cuda/kernels.h)
+add_test(NAME ops_ptxas_self_test COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/ptxas.sh --self-test)
+
+# The search for NVIDIA's libraries, on small ones that stand in for them.
+function(cuda_stub name list) # then compile definitions
+  if(list)
+    add_library(cuda_stub_${name} MODULE ops/cuda_stubs/functions.c ops/cuda_stubs/versions.c)
+    target_compile_definitions(cuda_stub_${name} PRIVATE LIST=${list} ${ARGN} $<TARGET_PROPERTY:module_ops,INTERFACE_COMPILE_DEFINITIONS>)
+    target_include_directories(cuda_stub_${name} SYSTEM PRIVATE $<TARGET_PROPERTY:module_ops,INTERFACE_INCLUDE_DIRECTORIES>)
+  else()
+    add_library(cuda_stub_${name} MODULE ops/cuda_stubs/versions.c)
+  endif()
+  string(TOUPPER ${name} upper)
+  target_compile_definitions(ops_test_libraries PRIVATE STUB_${upper}="$<TARGET_FILE:cuda_stub_${name}>")
+  add_dependencies(ops_test_libraries cuda_stub_${name})
+endfunction()
+module_tests(ops
+  ops/test_libraries.c)
+cuda_stub(driver CUDA_DRIVER_FUNCTIONS)
+cuda_stub(driver_before_12_8 CUDA_DRIVER_FUNCTIONS BEFORE_12_8=1)
+cuda_stub(blas CUDA_BLAS_FUNCTIONS)
+cuda_stub(dnn CUDA_DNN_FUNCTIONS)
+if(FLUX1_HAS_NCCL)
+  cuda_stub(nccl CUDA_NCCL_FUNCTIONS)
+endif()
+cuda_stub(old "")
+
 if(FLUX1_SANITIZE OR FLUX1_FUZZ)
   message(STATUS "Tests on the emulated GPU: left out (the emulator's fibers and AddressSanitizer do not know of each other)")
   return()
@@ -48,3 +77,4 @@ endforeach()
 target_link_libraries(pipeline_test_prepared_cuda PRIVATE support_failing)
 add_test(NAME pipeline_test_goldens_cuda_mesh COMMAND pipeline_test_goldens_cuda mesh)
 set_tests_properties(pipeline_test_goldens_cuda_mesh PROPERTIES TIMEOUT 600)
+add_test(NAME bench_cuda_scripts COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/bench_cuda.sh ${CMAKE_SOURCE_DIR} ${CMAKE_BINARY_DIR})

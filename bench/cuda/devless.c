@@ -1,10 +1,11 @@
 /* Which of this backend's cuDNN graphs an H200 would take, asked of the real library without a GPU: the backend's own
  * descriptors (dnn.c), a device property from a JSON file in place of a handle. Plans are made (run-time compilation
- * included), nothing is run. Exit status 1: something was refused. libcuda.so.1 may be the toolkit's stub: cc -std=c11
- * -D_DEFAULT_SOURCE -Iinclude -Isrc -isystem /usr/local/cuda/include bench/cuda/devless.c src/ops/cuda/dnn.c
- * src/ops/cuda/libraries.c src/base/file.c src/base/status.c -o devless mkdir stub && ln -s
- * /usr/local/cuda/lib64/stubs/libcuda.so stub/libcuda.so.1 && LD_LIBRARY_PATH=stub:/usr/local/cuda/lib64 ./devless
- * bench/cuda/h200.json */
+ * included), nothing is run. Exit status 1: something was refused. libcuda.so.1 may be the toolkit's stub:
+ *
+ *   cc -std=c11 -D_DEFAULT_SOURCE -Iinclude -Isrc -isystem /usr/local/cuda/include bench/cuda/devless.c
+ *      src/ops/cuda/{dnn,libraries,search}.c src/base/{builder,file,status,utf8}.c -o devless
+ *   mkdir stub && ln -s /usr/local/cuda/lib64/stubs/libcuda.so stub/libcuda.so.1
+ *   FLUX1_CUDA_LIBRARIES=stub ./devless bench/cuda/h200.json */
 #include "base/file.h"
 #include "ops/cuda/cuda.h"
 #include "ops/cuda/dnn.h"

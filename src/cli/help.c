@@ -143,7 +143,11 @@ void help_man_page(void)
          "\\-\\-cache names none.\n.TP\n.B FLUX1_CACHE_SIZE\nmost that it may hold, such as 80G.\n.TP\n.B HF_TOKEN\n"
          "token for the Hugging Face hub (pull); else the file that \"hf auth login\" writes.\n.TP\n.B HF_ENDPOINT\n"
          "the hub's address (default: https://huggingface.co).\n.TP\n.B HF_HUB_DOWNLOAD_TIMEOUT\nseconds without data "
-         "after which a connection is given up and made again (default: 10).");
+         "after which a connection is given up and made again (default: 10).\n.TP\n"
+         ".B FLUX1_CUDA_LIBRARIES\nfolders, separated by colons, where cuBLASLt, cuDNN, NCCL or the driver are looked "
+         "for first. Otherwise the loader's\npath, /usr/local/cuda/lib64, and what pip and conda have installed under "
+         "VIRTUAL_ENV, CONDA_PREFIX, the python3 on PATH\nand ~/.local. flux1 info \\-\\-devices prints what was "
+         "found.");
     printf(".SH EXIT STATUS\n%s.\n", exit_statuses);
     puts(".SH EXAMPLES\n.nf\nflux1 generate \\-p \"two yellow ducks on a beach\" \\-o ducks.png\n"
          "hf download black\\-forest\\-labs/FLUX.1\\-schnell \\-\\-local\\-dir FLUX.1\\-schnell\n"

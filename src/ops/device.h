@@ -31,6 +31,21 @@ typedef struct ops_device_info {
     int facts;
 } ops_device_info;
 
+/* A library that a kind of device uses. */
+typedef struct ops_library {
+    const char *name; /* "cuDNN" */
+    char version[32]; /* "9.19.0"; "": not known */
+    const char *path; /* its file; NULL where it is missing. It and the next one live as long as the process */
+    const char *missing;
+} ops_library;
+enum { OPS_LIBRARIES = 8 };
+
+/* A sentence for the log. */
+typedef struct ops_note {
+    bool warning; /* otherwise information */
+    char text[1024];
+} ops_note;
+
 typedef struct ops_device ops_device;
 
 /* Direct exchange between devices of one kind (NCCL), with one end per rank. Its calls are those of mesh/comm.h,
@@ -89,6 +104,11 @@ typedef struct ops_device_kind {
     flux1_status (*kept_adopt)(ops_device *d, const uint64_t key[2], const ops_lent *bytes, ops_loan **loan,
                                flux1_error *err);
     void (*kept_reclaim)(ops_device *d, ops_loan *loan);
+
+    /* The libraries that devices of this kind use, whether or not there is a device; their number. NULL: none. */
+    int (*libraries)(ops_library out[OPS_LIBRARIES]);
+    /* The next note of this process that nobody has heard, false if there is none. NULL: there is never one. */
+    bool (*next_note)(ops_note *out);
 
     bool (*link_possible)(void);
     flux1_status (*link_id)(unsigned char *id, flux1_error *err); /* one for all ranks of a link, OPS_LINK_ID bytes */

@@ -138,6 +138,7 @@ static flux1_status set_up_device(flux1_context *c, const flux1_context_params *
         TRY(check_fp8(&d->own[r]->info, &c->error));
     d->config.threads = p->threads ? p->threads : cores > sharing ? cores / sharing : 1;
     d->processes = mesh_ranks(context_mesh(c, d)) > 1 ? c->processes : NULL;
+    sessions_tell_notes(c, d->kind);
     return FLUX1_OK;
 }
 

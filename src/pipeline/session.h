@@ -63,8 +63,8 @@ flux1_status session_take(struct flux1_context *c, const mesh_device *d, const s
 /* Gives each rank of the session an empty arena of at least arena_bytes[rank]: mesh_reserve. */
 flux1_status session_reserve(struct flux1_context *c, session *s, const size_t *arena_bytes);
 
-/* Gives a session back. Its arena is released; models stay built. Logs what went wrong with the cache on disk. NULL is
- * fine. */
+/* Gives a session back. Its arena is released; models stay built. Logs what went wrong with the cache on disk, and the
+ * device's notes. NULL is fine. */
 void session_give(struct flux1_context *c, session *s);
 
 /* The number of a step of this shape on this session: the one it had before if the last shape was the same. */
@@ -80,6 +80,9 @@ void session_use(struct flux1_context *c, session *s, const struct flux1_model *
 
 /* Releases activations of all ranks: mesh_run. */
 flux1_status session_rest(session *s, flux1_error *err);
+
+/* Logs the notes of this kind of device that nobody has heard. */
+void sessions_tell_notes(struct flux1_context *c, const struct ops_device_kind *devices);
 
 void sessions_close(struct flux1_context *c);
 

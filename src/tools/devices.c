@@ -58,6 +58,27 @@ static flux1_status describe_absence(json_writer *w, const ops_device_kind *kind
     return FLUX1_OK;
 }
 
+static void describe_libraries(json_writer *w, const ops_device_kind *kind)
+{
+    ops_library list[OPS_LIBRARIES];
+    int count = kind->libraries ? kind->libraries(list) : 0;
+    if (count == 0)
+        return;
+    char key[40];
+    snprintf(key, sizeof key, "libraries of %s", kind->name);
+    json_begin_array(w, key);
+    for (int i = 0; i < count; i++) {
+        const ops_library *l = &list[i];
+        json_begin_object(w, NULL);
+        json_put_string(w, "library", l->name);
+        json_put_string(w, "version", l->version[0] ? l->version : NULL); /* a table: rows have the same columns */
+        json_put_string(w, "path", l->path);
+        json_put_string(w, "missing", l->missing);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
 flux1_status flux1_devices_json(flux1_context *c, char **json)
 {
     flux1_status st = FLUX1_OK;
@@ -72,6 +93,8 @@ flux1_status flux1_devices_json(flux1_context *c, char **json)
     for (const ops_device_kind *const *k = ops_device_kinds; *k; k++)
         describe_kind(&w, *k);
     json_end_array(&w);
+    for (const ops_device_kind *const *k = ops_device_kinds; *k; k++)
+        describe_libraries(&w, *k);
     json_end_object(&w);
     flux1_status written = json_take(&w, "the list of devices", json, st == FLUX1_OK ? &c->error : NULL);
     if (st == FLUX1_OK)

@@ -5,6 +5,7 @@
 #define ARENA ((size_t)24 << 20)
 #include "ops/checkops.h"
 #include "ops/cuda/cuda.h"
+#include "ops/cuda/notes.h"
 #include "ops/cuda_emulator/emulator.h"
 
 static ops_device *gpu;
@@ -31,7 +32,13 @@ static int open_gpu(void **state)
         print_error("%s\n", err.message);
         return 1;
     }
-    print_message("%s\n", gpu->info.name);
+    const cuda_device *d = (cuda_device *)gpu;
+    print_message("%s, %s\n", gpu->info.name, d->versions);
+    if (!d->lib->blas || !d->lib->dnn) { /* kernels of our own would answer in their place, and all would pass */
+        print_error("cuBLASLt and cuDNN are needed to check them: %s%s\n", d->lib->place[CUDA_BLAS].missing,
+                    d->lib->place[CUDA_DNN].missing);
+        return 1;
+    }
     return 0;
 }
 
@@ -765,6 +772,90 @@ static void where_rows_cannot_be_scaled_operands_are(void **state)
     free_weights(weights);
 }
 
+/* One product that cuBLASLt refuses, as the emulator does where rows lie an odd number of elements apart. */
+static void multiply_odd_rows(void)
+{
+    enum { K = 33, N = 48 };
+    run r;
+    open_cuda(&r, DTYPE_BF16, true, 5);
+    weight *w = linear_of(&r, N, K, false);
+    act in = input(&r, ACT_LINEAR, 1, 3, K), out = output(&r, ACT_LINEAR, 1, 3, N);
+    ok(&r, ops_product(r.o, in, w, &(epilogue){0}, out));
+    close_run(&r);
+}
+
+static void a_large_product_by_our_own_kernel_is_noted_once(void **state)
+{
+    (void)state;
+    cuda_device *d = (cuda_device *)gpu;
+    ops_note n;
+    if (!emulated)
+        skip();
+    cuda_notes_forget();
+    multiply_odd_rows();
+    assert_false(cuda_next_note(&n)); /* too small to matter */
+    d->worth_noting = 3 * 33 * 48;
+    multiply_odd_rows();
+    multiply_odd_rows();
+    d->worth_noting = CUDA_WORTH_NOTING;
+    assert_true(cuda_next_note(&n));
+    assert_false(n.warning);
+    assert_string_equal(n.text,
+                        "cuda:0: cuBLASLt does not compute a product of 3 x 48 x 33, rows 36 apart, in bf16 "
+                        "(driver 13.0, cuBLASLt 13.1.0, cuDNN 9.19.0): this program does it another way, slower");
+    assert_false(cuda_next_note(&n));
+}
+
+/* The same of an attention that cuDNN refuses: a head of 12 channels. */
+static void a_large_attention_by_our_own_kernel_is_noted(void **state)
+{
+    (void)state;
+    cuda_device *d = (cuda_device *)gpu;
+    run r;
+    ops_note n;
+    if (!emulated)
+        skip();
+    cuda_notes_forget();
+    d->worth_noting = 1;
+    open_cuda(&r, DTYPE_BF16, true, 5);
+    act q = input(&r, ACT_HEADS, 1, 5, 36), k = input(&r, ACT_HEADS, 1, 7, 36), v = input(&r, ACT_HEADS, 1, 7, 36),
+        out = output(&r, ACT_LINEAR, 1, 5, 36);
+    ok(&r, ops_attention(r.o, q, k, v, &(attention_args){.heads = 3, .scale = 0.3f}, out));
+    close_run(&r);
+    d->worth_noting = CUDA_WORTH_NOTING;
+    assert_true(cuda_next_note(&n));
+    assert_non_null(strstr(n.text, "cuDNN does not compute an attention of 5 queries on 7 keys, 3 heads of 12 ("));
+    assert_false(cuda_next_note(&n));
+}
+
+static CUresult refuse_kernels(CUmodule *module, const void *image)
+{
+    (void)module;
+    (void)image;
+    return CUDA_ERROR_NO_BINARY_FOR_GPU;
+}
+
+/* What the build was made for, what the GPU and the driver are. */
+static void a_gpu_that_the_build_is_not_for_is_refused(void **state)
+{
+    (void)state;
+    if (!emulated)
+        skip();
+    cuda_libraries other = *cuda_emulator();
+    ops_device *second;
+    flux1_error err = {0};
+    other.cuModuleLoadData = refuse_kernels;
+    cuda_libraries_replace(&other);
+    cuda_emulator_devices(2);
+    assert_int_equal(ops_cuda_device.open(1, &second, &err), FLUX1_ERR_UNSUPPORTED);
+    cuda_emulator_devices(1);
+    cuda_libraries_replace(cuda_emulator());
+    assert_non_null(strstr(err.message, "device cuda:1: cannot load the kernels, compiled by CUDA "));
+    assert_non_null(strstr(err.message, " for sm_"));
+    assert_non_null(strstr(err.message, ", on sm_90: "));
+    assert_non_null(strstr(err.message, " (driver 13.0)"));
+}
+
 static void lack_of_memory_says_how_much_was_needed(void **state)
 {
     (void)state;
@@ -1021,6 +1112,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_failed_step_is_unwound),
         cmocka_unit_test(weights_in_fp8_are_not_taken_for_others),
         cmocka_unit_test(where_rows_cannot_be_scaled_operands_are),
+        cmocka_unit_test(a_large_product_by_our_own_kernel_is_noted_once),
+        cmocka_unit_test(a_large_attention_by_our_own_kernel_is_noted),
+        cmocka_unit_test(a_gpu_that_the_build_is_not_for_is_refused),
         cmocka_unit_test(lack_of_memory_says_how_much_was_needed),
         cmocka_unit_test(finite_remembers_the_lowest_slot),
         cmocka_unit_test(a_nan_passes_through_attention_and_activations),

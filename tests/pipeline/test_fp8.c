@@ -18,7 +18,7 @@ static void fp8_golden(const char *name, store **out)
 {
     char path[512];
     flux1_error err = {0};
-    snprintf(path, sizeof path, "%s/goldens/fp8/%s.safetensors", TEST_DATA, name);
+    snprintf(path, sizeof path, "%s/goldens/fp8/%s.safetensors", test_data(), name);
     if (store_open_file(path, out, &err) != FLUX1_OK)
         fail_msg("%s", err.message);
 }
@@ -46,7 +46,7 @@ static void hold_velocity(flux1_context *c, const char *pipeline, const char *wh
     store *stages, *fp8;
     flux1_error err = {0};
     flux1_model *m = pipeline_of(c, pipeline);
-    snprintf(path, sizeof path, "%s/goldens/%s/stages.safetensors", TEST_DATA, pipeline);
+    snprintf(path, sizeof path, "%s/goldens/%s/stages.safetensors", test_data(), pipeline);
     assert_int_equal(store_open_file(path, &stages, &err), FLUX1_OK);
     fp8_golden(pipeline, &fp8);
     tensor v = velocity_of(c, m, stages, stages_grid_w(stages, m));
@@ -75,7 +75,7 @@ static void hold_steps(flux1_context *c, const char *model, const char *case_nam
     const float *latents;
     int64_t tokens, channels;
     int left = 1;
-    snprintf(folder, sizeof folder, "%s/%s", SOURCE_MODELS, model);
+    snprintf(folder, sizeof folder, "%s/%s", test_models(), model);
     snprintf(goldens, sizeof goldens, "mini/%s", model);
     flux1_model *m = model_of(c, folder);
     golden_open(goldens, case_name, &g);

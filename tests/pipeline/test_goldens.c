@@ -246,6 +246,35 @@ static void that_weights_will_not_fit_is_told(void **state)
     golden_close(&g);
 }
 
+static void count_missing(void *user, flux1_log_level level, const char *message)
+{
+    if (level == FLUX1_LOG_WARNING && strstr(message, "is missing") && strstr(message, "FLUX1_CUDA_LIBRARIES"))
+        ++*(int *)user;
+}
+
+/* One warning a library, when the first context is created on a GPU that lacks it. */
+static void missing_libraries_are_told_once(void **state)
+{
+    (void)state;
+    flux1_context_params p;
+    int told = 0;
+    if (getenv("FLUX1_TEST_GPU"))
+        skip();
+    flux1_context_params_defaults(&p);
+    p.device = TEST_DEVICE;
+    p.log = count_missing;
+    p.log_user = &told;
+    cuda_notes_forget();
+    for (int expected = 0; expected < 3; expected++) {
+        cuda_emulator_libraries(expected < 1, expected < 2); /* both, then cuDNN alone, then none */
+        flux1_context_destroy(context_of(&p));
+        assert_int_equal(told, expected);
+        flux1_context_destroy(context_of(&p));
+        assert_int_equal(told, expected);
+    }
+    cuda_emulator_libraries(true, true);
+}
+
 /* The meshes are a test of their own, since the two take about the same time. */
 int main(int argc, char **argv)
 {
@@ -255,6 +284,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(steps_are_submitted_ahead),
         cmocka_unit_test(the_next_prompt_is_encoded_beside),
         cmocka_unit_test(that_weights_will_not_fit_is_told),
+        cmocka_unit_test(missing_libraries_are_told_once),
         cmocka_unit_test(a_mesh_that_shares_a_gpu_equals_the_oracle),
     };
     const struct CMUnitTest mesh_tests[] = {

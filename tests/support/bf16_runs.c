@@ -164,7 +164,7 @@ int run_cases(flux1_context *c, flux1_context *f32, const flux1_model *m, const 
 {
     char folder[512], where[64];
     int cases = 0;
-    snprintf(folder, sizeof folder, "%s/goldens/%s", TEST_DATA, pipeline);
+    snprintf(folder, sizeof folder, "%s/goldens/%s", test_data(), pipeline);
     DIR *d = opendir(folder);
     assert_non_null(d);
     for (struct dirent *e; (e = readdir(d));) {

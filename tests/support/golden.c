@@ -35,15 +35,15 @@ void golden_open(const char *pipeline, const char *name, golden *g)
     char path[512];
     flux1_error err = {0};
     memset(g, 0, sizeof *g);
-    snprintf(path, sizeof path, "%s/goldens/%s/%s.safetensors", TEST_DATA, pipeline, name);
+    snprintf(path, sizeof path, "%s/goldens/%s/%s.safetensors", test_data(), pipeline, name);
     if (store_open_file(path, &g->file, &err) != FLUX1_OK)
         fail_msg("%s", err.message);
     if (strcmp(pipeline, "mini-trial") == 0)
         snprintf(g->folder, sizeof g->folder, "%s/mini-trial", SHARED_DATA);
     else if (strncmp(pipeline, "mini/", 5) == 0)
-        snprintf(g->folder, sizeof g->folder, "%s/%s", SOURCE_MODELS, pipeline + 5);
+        snprintf(g->folder, sizeof g->folder, "%s/%s", test_models(), pipeline + 5);
     else
-        snprintf(g->folder, sizeof g->folder, "%s/pipelines/%.*s", TEST_DATA, (int)strcspn(pipeline, "/"), pipeline);
+        snprintf(g->folder, sizeof g->folder, "%s/pipelines/%.*s", test_data(), (int)strcspn(pipeline, "/"), pipeline);
     flux1_generate_params_defaults(&g->params);
     g->params.prompt = golden_text(g->file, "prompt", g->prompt, sizeof g->prompt);
     assert_non_null(g->params.prompt);
@@ -101,7 +101,7 @@ flux1_model *model_of(flux1_context *c, const char *folder)
 flux1_model *pipeline_of(flux1_context *c, const char *pipeline)
 {
     char folder[512];
-    snprintf(folder, sizeof folder, "%s/pipelines/%s", TEST_DATA, pipeline);
+    snprintf(folder, sizeof folder, "%s/pipelines/%s", test_data(), pipeline);
     return model_of(c, folder);
 }
 

@@ -15,11 +15,13 @@
 #include <cmocka.h>
 
 #include "flux1.h"
+#include "support/places.h"
 #include "pipeline/context.h"
 #include "weights/store.h"
 
 #ifdef TEST_DEVICE /* tests/cuda.cmake builds some of these programs again for "cuda" */
 #include "ops/cuda_emulator/install.h"
+#include "ops/cuda/notes.h"
 #else
 #define TEST_DEVICE "cpu"
 #endif

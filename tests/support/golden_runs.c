@@ -101,7 +101,7 @@ void run_pipeline(flux1_context *c, const char *pipeline)
 {
     char folder[512], where[512];
     flux1_model *m = NULL;
-    snprintf(folder, sizeof folder, "%s/goldens/%s", TEST_DATA, pipeline);
+    snprintf(folder, sizeof folder, "%s/goldens/%s", test_data(), pipeline);
     DIR *d = opendir(folder);
     assert_non_null(d);
     int cases = 0;

@@ -2,6 +2,7 @@
  * our own for the rest: on tensor cores for T5's bias, CLIP's mask and where there is no cuDNN; in float32 for float32,
  * and for head sizes and layouts that nothing else takes. */
 #include "ops/cuda/graphs.h"
+#include "ops/cuda/notes.h"
 
 #include "base/checked.h"
 
@@ -95,6 +96,14 @@ static flux1_status fused_partial(cuda_ops *o, const cuda_view *q, const cuda_vi
     return FLUX1_OK;
 }
 
+static void note_own(const cuda_ops *o, const cuda_view *q, const cuda_view *k, int64_t heads, int64_t batch)
+{
+    double work = 2.0 * (double)batch * (double)q->rows * (double)k->rows * (double)q->cols;
+    cuda_note_own(o->device, CUDA_NOTE_OWN_ATTENTION, work,
+                  "cuDNN does not compute an attention of %lld queries on %lld keys, %lld heads of %lld",
+                  (long long)q->rows, (long long)k->rows, (long long)heads, (long long)(q->cols / heads));
+}
+
 static flux1_status attend(ops *base, act q, act k, act v, const attention_args *a, act out, act lse)
 {
     cuda_ops *o = cuda_self(base);
@@ -115,9 +124,12 @@ static flux1_status attend(ops *base, act q, act k, act v, const attention_args 
               vlse = cuda_view_of(lse);
     if (vq.rows == 0 || q.cols == 0)
         return FLUX1_OK;
-    if (o->bf16 && !a->causal && !act_present(a->bias) && vk.rows > 0)
+    bool wanted = o->bf16 && !a->causal && !act_present(a->bias) && vk.rows > 0;
+    if (wanted)
         TRY(vout.bf16 && !vlse.data ? fused(o, &vq, &vk, &vv, a, &vout, NULL, batch, &done)
                                     : fused_partial(o, &vq, &vk, &vv, a, &vout, &vlse, batch, &done));
+    if (wanted && o->lib->dnn && !done)
+        note_own(o, &vq, &vk, a->heads, batch);
     return done ? FLUX1_OK : own(o, &vq, &vk, &vv, a, &vout, &vlse, batch);
 }
 

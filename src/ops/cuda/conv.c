@@ -2,6 +2,7 @@
  * that. Otherwise (float32, channel counts that cuDNN refuses, rows of a neighbour's image): patches laid out as rows,
  * a piece at a time, and a product. 1×1 is a linear layer over pixels. */
 #include "ops/cuda/graphs.h"
+#include "ops/cuda/notes.h"
 
 #include "base/checked.h"
 
@@ -151,6 +152,14 @@ static flux1_status through_patches(cuda_ops *o, const conv *c)
 
 static bool rows_like(act a, act b) { return act_rows(a) == act_rows(b) && act_batch(a) == act_batch(b); }
 
+static void note_patches(const cuda_ops *o, const conv *c)
+{
+    double work = (double)c->batch * (double)c->out.rows * (double)c->out.cols * (double)c->w->head.cols;
+    cuda_note_own(o->device, CUDA_NOTE_OWN_CONVOLUTION, work,
+                  "cuDNN does not compute a convolution of %lld x %lld, %lld to %lld channels", (long long)c->height,
+                  (long long)c->width, (long long)c->in.cols, (long long)c->out.cols);
+}
+
 flux1_status cuda_conv(ops *base, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
 {
     cuda_ops *o = cuda_self(base);
@@ -184,6 +193,8 @@ flux1_status cuda_conv(ops *base, act in, act top, act bottom, const weight *w, 
         TRY(through_cudnn(o, &c, true, &done));
         if (!done && (c.w->bias || c.residual.data))
             TRY(through_cudnn(o, &c, false, &done));
+        if (!done && o->lib->dnn)
+            note_patches(o, &c);
     }
     return done ? FLUX1_OK : through_patches(o, &c);
 }

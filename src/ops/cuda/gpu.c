@@ -1,4 +1,5 @@
 #include "ops/cuda/gpu.h"
+#include "ops/cuda/notes.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@ static const struct {
     {CUDA_ERROR_NOT_SUPPORTED, FLUX1_ERR_UNSUPPORTED, false},
     {CUDA_ERROR_INVALID_IMAGE, FLUX1_ERR_UNSUPPORTED, false},
     {CUDA_ERROR_NO_BINARY_FOR_GPU, FLUX1_ERR_UNSUPPORTED, false},
+    {CUDA_ERROR_UNSUPPORTED_PTX_VERSION, FLUX1_ERR_UNSUPPORTED, false},
     {CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, FLUX1_ERR_UNSUPPORTED, false},
     {CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE, FLUX1_ERR_UNSUPPORTED, false},
     {CUDA_ERROR_ECC_UNCORRECTABLE, FLUX1_ERR_DEVICE, true},
@@ -48,13 +50,18 @@ static flux1_status failed(const cuda_libraries *lib, int ordinal, CUresult r, c
                            bool *last)
 {
     flux1_status st = FLUX1_ERR_DEVICE;
+    char version[16];
     *last = false;
     for (size_t i = 0; i < sizeof meanings / sizeof *meanings; i++)
         if (meanings[i].result == r) {
             st = meanings[i].status;
             *last = meanings[i].last;
         }
-    return error_set(err, st, "device cuda:%d: %s: %s", ordinal, what, words_of(lib, r));
+    if (st == FLUX1_ERR_MEMORY)
+        return error_set(err, st, "device cuda:%d: %s: %s", ordinal, what, words_of(lib, r));
+    cuda_library_version(lib, CUDA_DRIVER, version, sizeof version);
+    return error_set(err, st, "device cuda:%d: %s: %s (driver %s)", ordinal, what, words_of(lib, r),
+                     *version ? version : "of unknown version");
 }
 
 flux1_status cuda_device_check(cuda_device *d, CUresult r, const char *what, flux1_error *err)
@@ -154,6 +161,18 @@ static flux1_status check_capability(cuda_device *d, flux1_error *err)
     return FLUX1_OK;
 }
 
+static void describe_versions(cuda_device *d)
+{
+    size_t used = 0;
+    for (cuda_library l = CUDA_DRIVER; l < CUDA_NVRTC; l++) {
+        char version[16];
+        cuda_library_version(d->lib, l, version, sizeof version);
+        if (*version && used < sizeof d->versions)
+            used += (size_t)snprintf(d->versions + used, sizeof d->versions - used, "%s%s %s", used ? ", " : "",
+                                     cuda_library_name(l), version);
+    }
+}
+
 static flux1_status load_kernels(cuda_device *d, flux1_error *err)
 {
     static const char *const names[] = {
@@ -161,8 +180,10 @@ static flux1_status load_kernels(cuda_device *d, flux1_error *err)
         CUDA_KERNELS(NAME)
 #undef NAME
     };
-    CUDA_TRY(d->lib->cuModuleLoadData(&d->module, cuda_kernels_fatbin),
-             "cannot load the kernels (was this build made for another GPU?)");
+    char what[160];
+    snprintf(what, sizeof what, "cannot load the kernels, compiled by CUDA %d.%d for " CUDA_ARCHITECTURES ", on sm_%d",
+             CUDA_VERSION / 1000, CUDA_VERSION % 1000 / 10, d->capability);
+    CUDA_TRY(d->lib->cuModuleLoadData(&d->module, cuda_kernels_fatbin), what);
     for (int k = 0; k < CUDA_KERNEL_COUNT; k++)
         CUDA_TRY(d->lib->cuModuleGetFunction(&d->kernel[k], d->module, names[k]), names[k]);
     return FLUX1_OK;
@@ -179,12 +200,15 @@ static flux1_status set_up(cuda_device *d, flux1_error *err)
                          d->head.ordinal, count, count == 1 ? "" : "s");
     CUDA_TRY(d->lib->cuDeviceGet(&d->handle, d->head.ordinal), "cannot open the GPU");
     TRY(describe(d->lib, d->handle, d->head.ordinal, &d->head.info, err));
+    describe_versions(d);
+    cuda_note_missing(d->lib);
     TRY(check_capability(d, err));
     CUDA_TRY(d->lib->cuDevicePrimaryCtxRetain(&d->context, d->handle), "cannot make a context on the GPU");
     TRY(cuda_device_current(d, err));
     TRY(load_kernels(d, err));
     if (d->lib->blas && d->lib->cublasLtCreate(&d->blas) != CUBLAS_STATUS_SUCCESS)
-        return error_set(err, FLUX1_ERR_DEVICE, "device cuda:%d: cuBLASLt does not start", d->head.ordinal);
+        return error_set(err, FLUX1_ERR_DEVICE, "device cuda:%d: cuBLASLt does not start (%s)", d->head.ordinal,
+                         d->versions);
     return FLUX1_OK;
 }
 
@@ -215,6 +239,7 @@ flux1_status cuda_device_create(int ordinal, cuda_device **out, flux1_error *err
     pthread_mutex_init(&d->upload_lock, NULL);
     pthread_mutex_init(&d->plans_lock, NULL);
     d->head.ordinal = ordinal;
+    d->worth_noting = CUDA_WORTH_NOTING;
     flux1_status st = set_up(d, err);
     if (st != FLUX1_OK) {
         cuda_device_destroy(d);
@@ -230,9 +255,31 @@ flux1_status cuda_device_count(int *count, flux1_error *err)
     *count = 0;
     if (cuda_libraries_load(&lib, err) != FLUX1_OK)
         return FLUX1_OK;
-    if (lib->cuInit(0) != CUDA_SUCCESS || lib->cuDeviceGetCount(count) != CUDA_SUCCESS)
+    CUresult r = lib->cuInit(0);
+    if (r == CUDA_SUCCESS)
+        r = lib->cuDeviceGetCount(count);
+    if (r != CUDA_SUCCESS || *count == 0) {
+        bool last;
         *count = 0;
+        failed(lib, 0, r == CUDA_SUCCESS ? CUDA_ERROR_NO_DEVICE : r, "the driver finds no GPU", err, &last);
+    }
     return FLUX1_OK;
+}
+
+int cuda_device_libraries(ops_library out[OPS_LIBRARIES])
+{
+    const cuda_libraries *lib;
+    cuda_libraries_load(&lib, NULL);
+    if (!lib)
+        return 0;
+    for (cuda_library l = 0; l < CUDA_LIBRARY_COUNT; l++) {
+        const cuda_place *p = &lib->place[l];
+        out[l] = (ops_library){.name = cuda_library_name(l),
+                               .path = *p->path ? p->path : NULL,
+                               .missing = *p->missing ? p->missing : NULL};
+        cuda_library_version(lib, l, out[l].version, sizeof out[l].version);
+    }
+    return CUDA_LIBRARY_COUNT;
 }
 
 flux1_status cuda_device_describe(int ordinal, ops_device_info *out, flux1_error *err)

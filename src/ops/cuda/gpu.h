@@ -14,6 +14,8 @@ typedef struct cuda_algorithms cuda_algorithms;     /* algorithms.c */
 typedef struct cuda_linear_plans cuda_linear_plans; /* linear.c */
 typedef struct cuda_dnn_plans cuda_dnn_plans;       /* graphs.c */
 
+#define CUDA_WORTH_NOTING 2e9 /* multiply-adds; a block's smallest product of 512 rows has four times as many */
+
 typedef struct cuda_device {
     ops_device head;
     const cuda_libraries *lib;
@@ -24,6 +26,8 @@ typedef struct cuda_device {
     cublasLtHandle_t blas;
     int multiprocessors, capability; /* 90 for sm_90 */
     bool scales_rows;                /* cuBLASLt can, on this GPU */
+    char versions[96];               /* of driver and libraries, for messages: "driver 13.0, cuBLASLt 13.1.0" */
+    double worth_noting;             /* multiply-adds of one call: notes.h */
     char identity[256];              /* GPU, driver and library versions: what a remembered algorithm is good for */
     atomic_int failure;              /* CUresult that left the context of no use; 0: none so far */
 
@@ -40,6 +44,7 @@ typedef struct cuda_device {
 
 flux1_status cuda_device_count(int *count, flux1_error *err); /* 0 with the reason in err where there is no driver */
 flux1_status cuda_device_describe(int ordinal, ops_device_info *out, flux1_error *err);
+int cuda_device_libraries(ops_library out[OPS_LIBRARIES]); /* what there is of them; their number */
 flux1_status cuda_device_create(int ordinal, cuda_device **out, flux1_error *err);
 void cuda_device_destroy(cuda_device *d); /* what the other units keep has been given back; NULL is fine */
 

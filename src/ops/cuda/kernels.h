@@ -164,6 +164,15 @@ typedef struct cuda_quantise_args {
     X(largest, cuda_quantise_args)        \
     X(quantise, cuda_quantise_args)
 
+/* What a launch can pass on every GPU. */
+#ifdef __cplusplus
+#define CUDA_ARGUMENTS_FIT(name, args) static_assert(sizeof(args) <= 4096, "the arguments of " #name);
+#else
+#define CUDA_ARGUMENTS_FIT(name, args) _Static_assert(sizeof(args) <= 4096, "the arguments of " #name);
+#endif
+CUDA_KERNELS(CUDA_ARGUMENTS_FIT)
+#undef CUDA_ARGUMENTS_FIT
+
 typedef enum cuda_kernel {
 #define CUDA_KERNEL_ENUM(name, args) CUDA_KERNEL_##name,
     CUDA_KERNELS(CUDA_KERNEL_ENUM)

@@ -34,8 +34,9 @@ template <class T> INLINE T &as(void *p)
 template <class T> INLINE const T &as(const void *p) { return as<T>((void *)p); }
 
 /* A kernel of kernels.h, launched with at most `threads` threads a block. */
-#define KERNEL(name, args, threads)         \
-    enum { threads_of_##name = (threads) }; \
+#define KERNEL(name, args, threads)                                                            \
+    enum { threads_of_##name = (threads) };                                                    \
+    static_assert((threads) <= 256, "tests/ptxas.sh counts the registers of so many threads"); \
     extern "C" __global__ void __launch_bounds__(threads) flux1_##name(const __grid_constant__ args a)
 
 enum { WARP = 32 };

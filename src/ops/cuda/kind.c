@@ -1,6 +1,7 @@
 /* GPUs as a kind of device. A GPU is one however many contexts use it, and its weights are shared among them: hence a
  * list a process. */
 #include "ops/cuda/cuda.h"
+#include "ops/cuda/notes.h"
 
 static pthread_mutex_t open_lock = PTHREAD_MUTEX_INITIALIZER;
 
@@ -66,6 +67,8 @@ const ops_device_kind ops_cuda_device = {
     .block_export = cuda_block_export,
     .kept_adopt = cuda_kept_adopt,
     .kept_reclaim = cuda_kept_reclaim,
+    .libraries = cuda_device_libraries,
+    .next_note = cuda_next_note,
 #if FLUX1_HAS_NCCL
     .link_possible = cuda_link_possible,
     .link_id = cuda_link_id,

@@ -27,7 +27,8 @@ flux1_status cuda_library_failed(const cuda_ops *o, const char *sentence)
 {
     size_t left, all;
     TRY(cuda_check(&o->head, o->lib->cuMemGetInfo(&left, &all), sentence)); /* the device's own failure comes first */
-    return error_set(o->head.err, FLUX1_ERR_INTERNAL, "device cuda: %s", sentence);
+    return error_set(o->head.err, FLUX1_ERR_INTERNAL, "device %s: %s (%s)", o->device->head.info.id, sentence,
+                     o->device->versions);
 }
 
 /* ---- views ---- */

@@ -1,10 +1,12 @@
 /* NVIDIA's libraries, found at run time: the same binary runs on machines that have none of them. Each list names the
- * functions that are used; a struct of pointers, the look-up and the tests' stand-ins come out of it. */
+ * functions that are used; a struct of pointers, the look-up and the tests' stand-ins come out of it. search.h says
+ * where they are looked for. */
 #ifndef FLUX1_OPS_CUDA_LIBRARIES_H
 #define FLUX1_OPS_CUDA_LIBRARIES_H
 
-#include "base/status.h"
+#include "ops/cuda/search.h"
 
+#include <limits.h>
 #include <stdbool.h>
 #include <cublasLt.h>
 #include <cuda.h>
@@ -72,6 +74,7 @@
 
 #define CUDA_DNN_FUNCTIONS(X)        \
     X(cudnnGetVersion)               \
+    X(cudnnGetCudartVersion)         \
     X(cudnnGetErrorString)           \
     X(cudnnGetLastErrorString)       \
     X(cudnnCreate)                   \
@@ -103,6 +106,14 @@
 #define CUDA_NCCL_FUNCTIONS(X)
 #endif
 
+/* NVRTC is called by cuDNN alone, which compiles attention with it. */
+typedef enum cuda_library { CUDA_DRIVER, CUDA_BLAS, CUDA_DNN, CUDA_NVRTC, CUDA_NCCL, CUDA_LIBRARY_COUNT } cuda_library;
+
+typedef struct cuda_place {
+    char path[PATH_MAX]; /* "": not found */
+    char missing[512];   /* then why: half a sentence that names the library's file */
+} cuda_place;
+
 typedef struct cuda_libraries {
 #ifdef __cplusplus /* the tests' stand-in */
 #define CUDA_POINTER(name) decltype(::name) *name;
@@ -116,11 +127,22 @@ typedef struct cuda_libraries {
 #undef CUDA_POINTER
     bool blas, dnn; /* found; without cuDNN kernels of our own do its work, without cuBLASLt too (slowly: for proof) */
     bool nccl;      /* found; without it GPUs exchange through the host */
+    bool driver;
+    cuda_place place[CUDA_LIBRARY_COUNT]; /* empty in a stand-in */
 } cuda_libraries;
 
 /* Loads the libraries once a process. FLUX1_ERR_UNSUPPORTED says what is missing: the driver is needed, the others are
- * not. */
+ * not; *out is set all the same. FLUX1_ERR_MEMORY: *out is NULL. */
 flux1_status cuda_libraries_load(const cuda_libraries **out, flux1_error *err);
+
+/* Fills a zeroed table from these folders, and with `loader` from the loader's own path. Of each library the first file
+ * is taken that opens and has all functions; one that is too old is passed over. The driver is not searched beyond the
+ * named folders and the loader's path: it belongs to the machine. Nothing is ever unloaded. */
+void cuda_libraries_find(const cuda_search *where, bool loader, cuda_libraries *out);
+
+/* "cuDNN", and its version as people write it, "9.19.0", or "" where that is not known. */
+const char *cuda_library_name(cuda_library which);
+void cuda_library_version(const cuda_libraries *lib, cuda_library which, char *out, size_t room);
 
 /* What cuda_libraries_load gives from now on: a device made of plain C, for tests. NULL: the real ones again. Call
  * before any device is open. */

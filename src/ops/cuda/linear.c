@@ -6,6 +6,7 @@
  * align, k = 0) goes to the kernel `gemm`. */
 #include "ops/cuda/algorithms.h"
 #include "ops/cuda/cuda.h"
+#include "ops/cuda/notes.h"
 
 #include "base/checked.h"
 
@@ -317,6 +318,17 @@ static flux1_status run_library(cuda_ops *o, const cuda_view *in, const cuda_vie
     return FLUX1_OK;
 }
 
+static void note_own(const cuda_ops *o, const cuda_view *in, const cuda_weight *w)
+{
+    long long m = in->rows, n = w->head.rows, k = w->head.cols;
+    cuda_note_own(o->device, CUDA_NOTE_OWN_PRODUCT, (double)m * (double)n * (double)k,
+                  "cuBLASLt does not compute a product of %lld x %lld x %lld, rows %lld apart, in %s", m, n, k,
+                  (long long)in->ld,
+                  in->bf16 == CUDA_E4M3 ? "e4m3"
+                  : in->bf16            ? "bf16"
+                                        : "float32");
+}
+
 /* out = in·wᵀ for one batch, with as much of `wanted` behind it as the library does: *done tells. scales: of an e4m3
  * input. */
 static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w,
@@ -337,6 +349,8 @@ static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scale
         flux1_status st = run_library(o, in, out, w, &x, &wanted, &by_library);
         pthread_mutex_unlock(&o->device->plans_lock);
         TRY(st);
+        if (!by_library)
+            note_own(o, in, w);
     }
     if (!by_library)
         return run_own(o, in, scales, w, out);
