@@ -169,12 +169,16 @@ void cuda_linear_free(cuda_device *d);
 void cuda_linear_save(cuda_device *d); /* the algorithms that were found */
 /* out[m][n] = in·wᵀ with nothing behind it, for conv.c's patches; batch 1. */
 flux1_status cuda_plain_product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out);
+/* out[m][n] = in·wᵀ of two activations, by rows [n][k] or `across` [k][n], one batch. *done is false where cuBLASLt
+ * does not do it. */
+flux1_status cuda_view_product(cuda_ops *o, const cuda_view *in, const cuda_view *w, bool across, const cuda_view *out,
+                               bool *done);
 size_t cuda_linear_scratch(const ops_config *c, int64_t m, int64_t n, int64_t k);
 
 /* ---- graphs.c, attention.c, conv.c ---- */
 
 void cuda_graphs_free(cuda_device *d);
-size_t cuda_attention_scratch(const ops_config *c, int64_t queries, int64_t heads, int64_t dim);
+size_t cuda_attention_scratch(const ops_config *c, int64_t queries, int64_t keys, int64_t heads, int64_t dim);
 size_t cuda_conv_scratch(const ops_config *c, int64_t pixels, int64_t out_channels, int64_t in_taps);
 
 /* ---- link.c (where NCCL's header is): the link entries of ops_device_kind ---- */

@@ -56,6 +56,12 @@ typedef struct cuda_attention_args {
     int32_t causal;
 } cuda_attention_args;
 
+/* softmax: out = softmax(in·scale) of each row, in float32, out bf16. One block a row (CUDA_NORM_THREADS threads). */
+typedef struct cuda_softmax_args {
+    cuda_view in, out;
+    float scale;
+} cuda_softmax_args;
+
 /* attention_merge: (out, lse) ← the merge of (out, lse) and (other, other_lse). A warp a row's head; the grid's x-axis
  * shares them out. y: batch. */
 typedef struct cuda_merge_args {
@@ -147,6 +153,7 @@ typedef struct cuda_quantise_args {
     X(attention, cuda_attention_args)     \
     X(attention_64, cuda_attention_args)  \
     X(attention_128, cuda_attention_args) \
+    X(softmax, cuda_softmax_args)         \
     X(attention_merge, cuda_merge_args)   \
     X(group_stats, cuda_group_args)       \
     X(group_merge, cuda_group_args)       \

@@ -216,15 +216,15 @@ template <int THREADS> INLINE float block_sum(float x, float *part)
     return x;
 }
 
-/* The same for the largest of values that are not negative. */
+/* The same for the largest; NaN are passed over. */
 template <int THREADS> INLINE float block_largest(float x, float *part)
 {
     UNROLL for (int o = WARP / 2; o > 0; o /= 2) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, o));
     if (threadIdx.x % WARP == 0)
         part[threadIdx.x / WARP] = x;
     __syncthreads();
-    x = 0;
-    UNROLL for (int w = 0; w < THREADS / WARP; w++) x = fmaxf(x, part[w]);
+    x = part[0];
+    UNROLL for (int w = 1; w < THREADS / WARP; w++) x = fmaxf(x, part[w]);
     return x;
 }
 

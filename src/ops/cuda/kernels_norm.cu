@@ -3,9 +3,9 @@
  *
  * layer_norm, rms_norm: one block a row, four columns at a time, up to 8192 columns in registers (3072 columns: 12 a
  * thread), so mean and variance are two true passes without a second read. Longer rows and rows at odd addresses are
- * read again for each pass, from cache. One barrier a sum. quantise, largest: the same walk; four columns become four
- * bytes. head_norm_rope: eight columns a lane, as many lanes a head as that takes (128 columns: 16 lanes, two heads a
- * warp), q and k in one launch. */
+ * read again for each pass, from cache. One barrier a sum. softmax, quantise, largest: the same walk; four columns
+ * become four bytes. head_norm_rope: eight columns a lane, as many lanes a head as that takes (128 columns: 16 lanes,
+ * two heads a warp), q and k in one launch. */
 #include "ops/cuda/kernels_device.h"
 
 enum { NORM_WARPS = CUDA_NORM_THREADS / WARP };
@@ -111,6 +111,40 @@ KERNEL(rms_norm, cuda_norm_args, CUDA_NORM_THREADS)
 {
     __shared__ float part[2][NORM_WARPS];
     norm_any<false>(a, part);
+}
+
+/* ---- softmax ---- */
+
+template <int N, int KEEP> INLINE void softmax(const cuda_softmax_args &a, float (*part)[NORM_WARPS])
+{
+    norm_row<N, KEEP> row = {};
+    row.begin(a.in);
+    const float scale = a.scale * 1.44269504f; /* log2 e */
+    float most = -INFINITY, sum = 0;
+    row.each([&](int, const pack<N> &x) { UNROLL for (int j = 0; j < N; j++) most = fmaxf(most, x.v[j]); });
+    most = block_largest<CUDA_NORM_THREADS>(most, part[0]) * scale;
+    row.each([&](int, const pack<N> &x) { UNROLL for (int j = 0; j < N; j++) sum += exp2f(x.v[j] * scale - most); });
+    const float inverse = 1.0f / block_sum<CUDA_NORM_THREADS>(sum, part[1]);
+    const int64_t to = place(a.out, blockIdx.y, blockIdx.x);
+    row.each([&](int c, const pack<N> &x) {
+        pack<N> y;
+        UNROLL for (int j = 0; j < N; j++) y.v[j] = exp2f(x.v[j] * scale - most) * inverse;
+        store<N>(a.out.data, a.out.bf16, to + c, y);
+    });
+}
+
+KERNEL(softmax, cuda_softmax_args, CUDA_NORM_THREADS)
+{
+    __shared__ float part[2][NORM_WARPS];
+    const int64_t share = 4 * CUDA_NORM_THREADS;
+    if (!a.in.wide || !a.out.wide)
+        softmax<1, 0>(a, part);
+    else if (a.in.cols <= 4 * share)
+        softmax<4, 4>(a, part);
+    else if (a.in.cols <= 16 * share)
+        softmax<4, 16>(a, part); /* the keys of a picture of 1024² */
+    else
+        softmax<4, 0>(a, part);
 }
 
 /* ---- rows in e4m3 ---- */
