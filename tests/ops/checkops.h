@@ -108,6 +108,14 @@ static act output(run *r, act_role role, int64_t batch, int64_t rows, int64_t co
 {
     return make(r, role, batch, rows, cols, true);
 }
+/* A whole buffer. */
+static act joint(run *r, act_role role, int64_t batch, int64_t text, int64_t image, int64_t cols, bool poison)
+{
+    act a;
+    ok(r, ops_create(r->o, role, shape_rows(batch, text, image, cols), &a));
+    fill(r, a, poison);
+    return a;
+}
 static act plane(run *r, int64_t batch, int64_t height, int64_t width, int64_t channels, bool poison)
 {
     act a;
@@ -590,16 +598,39 @@ static void case_composites(run *r)
     keep(r, out);
 }
 
+/* A layer's output on the way to the next norm, as the model has it (x += gate·product, in place) and otherwise. In
+ * float32 rows of more than a kernel's registers, too. */
+static void case_linear_norm(run *r)
+{
+    int64_t batch = PICK(r, 1, 2, 3), rows = PICK(r, 0, 1, 5, 37), k = PICK(r, 1, 8, 40),
+            n = PICK(r, 1, 7, 64, 100, 1030, 3072, 3080, 8200);
+    bool plain = below(r, 2); /* aligned, whole buffers */
+    linear_weight w = {.w = linear_of(r, n, k, below(r, 2))};
+    weight *affine = below(r, 3) == 0 ? vector_weight(r, n, below(r, 2)) : NULL;
+    any_step(r);
+    act in = input(r, ACT_LINEAR, batch, rows, k),
+        x = plain ? joint(r, ACT_RESIDUAL, batch, rows / 3, rows - rows / 3, n, false)
+                  : input(r, ACT_RESIDUAL, batch, rows, n),
+        out = plain ? joint(r, ACT_LINEAR, batch, rows / 3, rows - rows / 3, n, true)
+                    : output(r, ACT_LINEAR, batch, rows, n),
+        other = output(r, linear_output(r), batch, rows, n);
+    epilogue e = {.gate = maybe(r, table(r, batch, n)), .residual = maybe(r, x)};
+    if (below(r, 8) == 0)
+        e.f = ACTIVATION_SILU;
+    act to = act_present(e.residual) && below(r, 4) ? x : other;
+    norm_behind norm = {.slot = (int)PICK(r, -1, 5),
+                        .w = affine,
+                        .shift = maybe(r, table(r, batch, n)),
+                        .scale = maybe(r, table(r, batch, n)),
+                        .eps = 1e-3f,
+                        .out = out};
+    ok(r, ops_linear_norm(r->o, in, &w, &e, to, &norm));
+    keep(r, to);
+    keep(r, out);
+}
+
 /* ---- shapes and windows as the model makes them (multiples of eight, aligned): what vendors' libraries take rather
  * than our own kernels ---- */
-
-static act joint(run *r, act_role role, int64_t batch, int64_t text, int64_t image, int64_t cols, bool poison)
-{
-    act a;
-    ok(r, ops_create(r->o, role, shape_rows(batch, text, image, cols), &a));
-    fill(r, a, poison);
-    return a;
-}
 
 /* q, k, v windows of one buffer, the result into the first columns of another; a part of the queries at times. */
 static void case_aligned_attention(run *r)
@@ -721,6 +752,7 @@ static const check checks[] = {
     {"add, euler", case_add_euler, 12, 1e-6, 5e-3},
     {"cast, copy_rows, pack, unpack", case_moves, 20, 0, 5e-3},
     {"qkv_norm_rope, single_products, mlp", case_composites, 8, 2e-6, 1e-2},
+    {"linear_norm", case_linear_norm, 40, 2e-6, 1e-2},
     {"attention, aligned", case_aligned_attention, 20, 2e-6, 8e-3},
     {"attention, aligned, masked", case_aligned_attention_masked, 24, 2e-6, 8e-3},
     {"attention_part, aligned", case_aligned_attention_part, 12, 2e-6, 8e-3},
@@ -814,6 +846,32 @@ static void hold_finite(run *r, int slots)
     ok(r, ops_step_wait(r->o, 6, &slot));
     assert_int_equal(slot, -1);
     assert_int_equal(ops_finite(r->o, bad, slots), FLUX1_ERR_INTERNAL);
+    close_run(r);
+}
+
+/* What finite remembers of a layer's output on the way to its norm: a NaN that came in by the product or by the
+ * residual, an infinity that the sum made; nothing where all is finite, or nobody asked. */
+static void hold_finite_norm(run *r)
+{
+    enum { ROWS = 5, COLS = 72, PLACE = 3 * COLS + COLS - 1 };
+    static float values[ROWS * COLS];
+    const tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {ROWS, COLS}, .data = values};
+    linear_weight w = {.w = linear_of(r, COLS, 8, true)};
+    act good = joint(r, ACT_LINEAR, 1, 0, ROWS, 8, false), bad = joint(r, ACT_LINEAR, 1, 0, ROWS, 8, true),
+        x = joint(r, ACT_RESIDUAL, 1, 0, ROWS, COLS, false), out = joint(r, ACT_LINEAR, 1, 0, ROWS, COLS, true);
+    norm_behind norm = {.slot = 6, .eps = 1e-6f, .out = out};
+    int slot;
+    for (int kind = 0; kind < 5; kind++) {
+        const float wrong[] = {1, 1, NAN, -INFINITY, NAN};
+        values[PLACE] = wrong[kind];
+        norm.slot = kind == 4 ? -1 : 6;
+        ok(r, ops_upload(r->o, &host, x));
+        ok(r, ops_linear_norm(r->o, kind == 1 ? bad : good, &w, &(epilogue){.residual = x}, x, &norm));
+        ok(r, ops_finite_first(r->o, &slot));
+        assert_int_equal(slot, kind == 0 || kind == 4 ? -1 : 6);
+    }
+    assert_int_equal((norm.slot = OPS_SLOTS, ops_linear_norm(r->o, good, &w, &(epilogue){.residual = x}, x, &norm)),
+                     FLUX1_ERR_INTERNAL);
     close_run(r);
 }
 

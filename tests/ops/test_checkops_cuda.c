@@ -792,6 +792,8 @@ static void finite_remembers_the_lowest_slot(void **state)
     for (int bf16 = 0; bf16 < 2; bf16++) {
         open_cuda(&r, bf16 ? DTYPE_BF16 : DTYPE_F32, false, 1);
         hold_finite(&r, CUDA_SLOTS);
+        open_cuda(&r, bf16 ? DTYPE_BF16 : DTYPE_F32, false, 1);
+        hold_finite_norm(&r);
     }
 }
 

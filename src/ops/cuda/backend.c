@@ -6,7 +6,7 @@
 static const ops_table cuda_table_of_functions = {.name = "cuda",
 #define ROW(ret, name, args, call) .name = cuda_##name,
                                                   OPS_PRIMITIVES(ROW)
-/* one composite has a launch of its own */
+/* those without a launch of their own */
 #define cuda_linear composite_linear
 #define cuda_mlp composite_mlp
 #define cuda_group_norm composite_group_norm

@@ -152,7 +152,13 @@ size_t cuda_weight_bytes(const ops_config *c, const weight_recipe *r, const weig
 
 flux1_status cuda_steps_create(cuda_ops *o);
 void cuda_steps_free(cuda_ops *o);
-void cuda_recordings_drop(cuda_ops *o); /* what they use has moved */
+void cuda_recordings_drop(cuda_ops *o);                             /* what they use has moved */
+flux1_status cuda_flag(const cuda_ops *o, int slot, int32_t **out); /* finite's, on the device */
+
+/* ---- rows.c ---- */
+
+/* An epilogue without addend, activation and mul that writes `out`, and the norm behind it: one pass. */
+flux1_status cuda_finish_norm(cuda_ops *o, const cuda_element_args *e, const norm_behind *norm, act out);
 
 /* ---- algorithms.c, linear.c ---- */
 
@@ -202,6 +208,8 @@ flux1_status ops_cuda_create(const ops_config *c, ops **out);
 #define CUDA_DECLARE(ret, name, args, call) ret cuda_##name args;
 OPS_PRIMITIVES(CUDA_DECLARE)
 #undef CUDA_DECLARE
+flux1_status cuda_linear_norm(ops *o, act in, const linear_weight *w, const epilogue *e, act out,
+                              const norm_behind *norm);
 flux1_status cuda_qkv_norm_rope(ops *o, act in, const qkv_weights *w, act rope, act qkv);
 flux1_status cuda_single_products(ops *o, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up,
                                   act hidden);

@@ -113,6 +113,13 @@ typedef struct cuda_element_args {
     int32_t *flag;
 } cuda_element_args;
 
+/* epilogue_norm: epilogue without addend, f and mul; *flag = 1 (NULL: left out) if its out has a NaN or infinity;
+ * then layer_norm of its out, in one go over each row: norm.in is that out. A block a row, as layer_norm. */
+typedef struct cuda_exit_args {
+    cuda_element_args epilogue;
+    cuda_norm_args norm;
+} cuda_exit_args;
+
 /* im2col: rows of patches of output pixels [first, first + count) of the batch-major list of all output pixels, as
  * columns (ky, kx, channel), dense, in the input's own type: patches[count][kernel·kernel·channels]. top and bottom
  * rows stand in for zeros above and below. The grid's x-axis shares them out. */
@@ -166,6 +173,7 @@ typedef struct cuda_quantise_args {
     X(copy, cuda_element_args)            \
     X(finite, cuda_element_args)          \
     X(epilogue, cuda_element_args)        \
+    X(epilogue_norm, cuda_exit_args)      \
     X(im2col, cuda_im2col_args)           \
     X(gemm, cuda_gemm_args)               \
     X(largest, cuda_quantise_args)        \

@@ -285,6 +285,8 @@ template <int N, class F> INLINE void each_element(int64_t batch, int64_t rows, 
         f(c.at[0], c.at[1], c.at[2] * N);
 }
 
+INLINE bool not_finite(float x) { return (__float_as_uint(x) & 0x7f800000u) == 0x7f800000u; }
+
 /* ---- activations ---- */
 
 /* x/(1 + e^−y): y = x is SiLU, 1.702 x quick GELU, and 2u GELU's tanh form, as (1 + tanh u)/2 = 1/(1 + e^−2u). Where

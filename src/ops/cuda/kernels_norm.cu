@@ -23,6 +23,9 @@ template <int N, int KEEP> struct norm_row {
         in = &view;
         at = place(view, blockIdx.y, blockIdx.x);
         cols = (int)view.cols;
+    }
+    __device__ void read()
+    {
         if constexpr (KEEP > 0)
             UNROLL for (int i = 0; i < KEEP; i++) if (column(i) < cols) x[i] =
                 load<N>(in->data, in->bf16, at + column(i));
@@ -40,10 +43,9 @@ template <int N, int KEEP> struct norm_row {
     }
 };
 
-template <bool CENTRED, int N, int KEEP> INLINE void norm(const cuda_norm_args &a, float (*part)[NORM_WARPS])
+template <bool CENTRED, int N, int KEEP>
+INLINE void normalise(const cuda_norm_args &a, const norm_row<N, KEEP> &row, float (*part)[NORM_WARPS])
 {
-    norm_row<N, KEEP> row = {};
-    row.begin(a.in);
     float mean = 0, squares = 0;
     if constexpr (CENTRED) {
         float sum = 0;
@@ -82,6 +84,14 @@ template <bool CENTRED, int N, int KEEP> INLINE void norm(const cuda_norm_args &
         }
         store<N>(a.out.data, a.out.bf16, to + c, y);
     });
+}
+
+template <bool CENTRED, int N, int KEEP> INLINE void norm(const cuda_norm_args &a, float (*part)[NORM_WARPS])
+{
+    norm_row<N, KEEP> row = {};
+    row.begin(a.in);
+    row.read();
+    normalise<CENTRED>(a, row, part);
 }
 
 template <bool CENTRED> INLINE void norm_any(const cuda_norm_args &a, float (*part)[NORM_WARPS])
@@ -147,6 +157,85 @@ KERNEL(softmax, cuda_softmax_args, CUDA_NORM_THREADS)
         softmax<4, 0>(a, part);
 }
 
+/* ---- the end of a block and the norm that begins the next ---- */
+
+/* x = product, then bias, gate, residual: the epilogue of a row's N columns from c on. */
+template <int N> struct row_end {
+    const cuda_element_args &a;
+    line gate, bias;
+    int64_t from, to, beside; /* the row's first element in the product, out, residual */
+
+    __device__ row_end(const cuda_element_args &args)
+        : a(args), gate(rows_of(args.gate).of(blockIdx.y)), bias(line_of(args.bias)),
+          from(place(args.in, blockIdx.y, blockIdx.x)), to(place(args.out, blockIdx.y, blockIdx.x)),
+          beside(place(args.residual, blockIdx.y, blockIdx.x))
+    {
+    }
+    __device__ pack<N> product(int c) const { return load<N>(a.in.data, a.in.bf16, from + c); }
+    __device__ pack<N> residual(int c) const
+    {
+        return a.residual.data ? load<N>(a.residual.data, a.residual.bf16, beside + c) : pack<N>{};
+    }
+    /* Stored, too. */
+    __device__ pack<N> sum(int c, pack<N> x, const pack<N> &plus, bool &bad) const
+    {
+        if (bias.p) {
+            const pack<N> more = load<N>(bias, c);
+            UNROLL for (int j = 0; j < N; j++) x.v[j] += more.v[j];
+        }
+        if (gate.p) {
+            const pack<N> times = load<N>(gate, c);
+            UNROLL for (int j = 0; j < N; j++) x.v[j] *= times.v[j];
+        }
+        UNROLL for (int j = 0; j < N; j++)
+        {
+            x.v[j] += plus.v[j];
+            bad |= not_finite(x.v[j]);
+        }
+        store<N>(a.out.data, a.out.bf16, to + c, x);
+        return x;
+    }
+};
+
+/* All of a row is on its way before the first element is stored, where registers hold it. */
+template <int N, int KEEP> INLINE void epilogue_norm(const cuda_exit_args &a, float (*part)[NORM_WARPS])
+{
+    const row_end<N> end(a.epilogue);
+    norm_row<N, KEEP> row = {};
+    bool bad = false;
+    row.begin(a.norm.in);
+    if constexpr (KEEP > 0) {
+        pack<N> plus[KEEP] = {};
+        UNROLL for (int i = 0; i < KEEP; i++) if (row.column(i) < row.cols)
+        {
+            row.x[i] = end.product(row.column(i));
+            plus[i] = end.residual(row.column(i));
+        }
+        UNROLL for (int i = 0; i < KEEP; i++) if (row.column(i) < row.cols) row.x[i] =
+            end.sum(row.column(i), row.x[i], plus[i], bad);
+    } else {
+        for (int c = row.column(0); c < row.cols; c += CUDA_NORM_THREADS * N) /* each reads again what it has stored */
+            end.sum(c, end.product(c), end.residual(c), bad);
+    }
+    if (bad && a.epilogue.flag)
+        *a.epilogue.flag = 1;
+    normalise<true>(a.norm, row, part);
+}
+
+KERNEL(epilogue_norm, cuda_exit_args, CUDA_NORM_THREADS)
+{
+    __shared__ float part[2][NORM_WARPS];
+    const int64_t share = 4 * CUDA_NORM_THREADS;
+    if (!a.epilogue.in.wide || !wide(a.epilogue.residual) || !a.norm.in.wide || !a.norm.out.wide)
+        epilogue_norm<1, 0>(a, part);
+    else if (a.norm.in.cols <= share)
+        epilogue_norm<4, 1>(a, part);
+    else if (a.norm.in.cols <= 3 * share)
+        epilogue_norm<4, 3>(a, part);
+    else
+        epilogue_norm<4, 0>(a, part);
+}
+
 /* ---- rows in e4m3 ---- */
 
 template <int N, int KEEP> INLINE float largest_of(const norm_row<N, KEEP> &row, float *part)
@@ -160,6 +249,7 @@ template <int N, int KEEP> INLINE void raise_largest(const cuda_quantise_args &a
 {
     norm_row<N, KEEP> row = {};
     row.begin(a.in);
+    row.read();
     const float most = largest_of(row, part);
     if (threadIdx.x == 0)
         atomicMax((unsigned *)a.largest,
@@ -170,6 +260,7 @@ template <int N, int KEEP> INLINE void quantise(const cuda_quantise_args &a, flo
 {
     norm_row<N, KEEP> row = {};
     row.begin(a.in);
+    row.read();
     const float most = a.largest ? *a.largest : largest_of(row, part), scale = fmaxf(most, 1e-12f) / 448.0f,
                 inverse = 1 / scale;
     const int64_t r = blockIdx.y * a.in.rows + blockIdx.x;

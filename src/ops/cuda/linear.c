@@ -481,7 +481,7 @@ static bool absent_or_like(act a, act out) { return !act_present(a) || (a.cols =
 
 /* Everything behind the product that the library has not done. */
 static flux1_status finish(cuda_ops *o, const cuda_weight *w, const epilogue *e, const cuda_view *from, act out,
-                           tail done)
+                           tail done, const norm_behind *norm)
 {
     cuda_element_args a = {.in = *from,
                            .out = cuda_view_of(out),
@@ -494,10 +494,14 @@ static flux1_status finish(cuda_ops *o, const cuda_weight *w, const epilogue *e,
                            .f = done == TAIL_GELU_BIAS ? ACTIVATION_NONE : (int32_t)e->f};
     bool nothing = !a.bias && !a.addend.data && a.f == ACTIVATION_NONE && !a.mul.data && !a.residual.data &&
                    !a.gate.data && a.in.data == a.out.data;
+    if (norm)
+        return cuda_finish_norm(o, &a, norm, out);
     return nothing ? FLUX1_OK : cuda_launch_elements(o, CUDA_KERNEL_epilogue, &a);
 }
 
-flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *matrix, const epilogue *e, act out)
+/* cuda_linear_of, and where there is one the norm behind it. */
+static flux1_status linear_of(cuda_ops *o, const cuda_operand *in, const weight *matrix, const epilogue *e, act out,
+                              const norm_behind *norm)
 {
     const cuda_weight *w = cuda_w(matrix);
     int64_t batch = in->batch;
@@ -520,21 +524,41 @@ flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *m
     bool gelu = e->f == ACTIVATION_GELU_TANH && to.bf16 && !act_present(e->addend); /* the addend comes before f */
     tail wanted = !matrix->has_bias ? TAIL_NONE : gelu ? TAIL_GELU_BIAS : TAIL_BIAS, done;
     TRY(products(o, in, w, to, wanted, &done));
-    TRY(finish(o, w, e, &to, out, done));
+    TRY(finish(o, w, e, &to, out, done, norm));
     cuda_release(&o->head, mark);
     return FLUX1_OK;
 }
 
-flux1_status cuda_product(ops *base, act in, const weight *matrix, const epilogue *e, act out)
+flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *w, const epilogue *e, act out)
+{
+    return linear_of(o, in, w, e, out, NULL);
+}
+
+static flux1_status whole_linear(ops *base, act in, const weight *matrix, const epilogue *e, act out,
+                                 const norm_behind *norm)
 {
     cuda_ops *o = cuda_self(base);
     size_t mark = o->arena_used;
     cuda_operand x;
     TRY(cuda_begin(base, "linear", matrix));
     TRY(cuda_operand_of(o, in, cuda_w(matrix), &x));
-    TRY(cuda_linear_of(o, &x, matrix, e, out));
+    TRY(linear_of(o, &x, matrix, e, out, norm));
     cuda_release(base, mark);
     return FLUX1_OK;
+}
+
+flux1_status cuda_product(ops *base, act in, const weight *w, const epilogue *e, act out)
+{
+    return whole_linear(base, in, w, e, out, NULL);
+}
+
+/* One pass behind the product for what ends a block; the rest is made call by call. */
+flux1_status cuda_linear_norm(ops *base, act in, const linear_weight *w, const epilogue *e, act out,
+                              const norm_behind *norm)
+{
+    if (w->adapter_count || act_present(e->addend) || e->f != ACTIVATION_NONE || act_present(e->mul))
+        return composite_linear_norm(base, in, w, e, out, norm);
+    return whole_linear(base, in, w->w, e, out, norm);
 }
 
 size_t cuda_linear_scratch(const ops_config *c, int64_t m, int64_t n, int64_t k)
