@@ -68,6 +68,9 @@ static double compare(const check *c, dtype arithmetic, ops_fp8 fp8, int variant
     return error;
 }
 
+/* e4m3 products in tensor cores, fast sums: they keep some 14 bits of a sum (seen on an H100: 1.7e-4). */
+#define FAST_SUMS 5e-4
+
 /* How many variants are further off than they may be. */
 static int compare_all(const check *list, size_t count, ops_fp8 fp8)
 {
@@ -78,7 +81,7 @@ static int compare_all(const check *list, size_t count, ops_fp8 fp8)
             double worst = 0;
             for (int v = 1; v <= c->variants; v++) {
                 double error = compare(c, bf16 ? DTYPE_BF16 : DTYPE_F32, fp8, v);
-                if (!(error <= (bf16 ? c->bf16 : c->f32))) {
+                if (!(error <= (bf16 ? c->bf16 : !emulated && fp8 ? FAST_SUMS : c->f32))) {
                     print_error("%s, %s, variant %d: error %g\n", c->name, bf16 ? "bf16" : "f32", v, error);
                     wrong++;
                 }

@@ -129,6 +129,7 @@ template <int N, int KEEP> INLINE void softmax(const cuda_softmax_args &a, float
 {
     norm_row<N, KEEP> row = {};
     row.begin(a.in);
+    row.read();
     const float scale = a.scale * 1.44269504f; /* log2 e */
     float most = -INFINITY, sum = 0;
     row.each([&](int, const pack<N> &x) { UNROLL for (int j = 0; j < N; j++) most = fmaxf(most, x.v[j]); });

@@ -426,17 +426,38 @@ static cuda_view of_batch(cuda_view v, int64_t b)
     return v;
 }
 
+enum { SCALES_ALIGN = 16 }; /* cuBLASLt 13.1 refuses scales by rows at other addresses */
+
+/* A batch entry's scales where the library takes them. */
+static flux1_status scales_of_batch(cuda_ops *o, const cuda_operand *operand, int64_t b, const float **out)
+{
+    int64_t rows = operand->view.rows;
+    CUdeviceptr p;
+    *out = operand->scales && o->scales_rows ? operand->scales + b * rows : operand->scales;
+    if (!operand->scales || !o->scales_rows || (uintptr_t)*out % SCALES_ALIGN == 0)
+        return FLUX1_OK;
+    TRY(cuda_scratch(o, (size_t)rows * sizeof(float), &p));
+    TRY(cuda_check(&o->head,
+                   o->lib->cuMemcpyDtoDAsync(p, (CUdeviceptr)(uintptr_t)*out, (size_t)rows * sizeof(float), o->stream),
+                   "cannot copy on the GPU"));
+    *out = (const float *)(uintptr_t)p;
+    return FLUX1_OK;
+}
+
 static flux1_status products(cuda_ops *o, const cuda_operand *operand, const cuda_weight *w, cuda_view out, tail wanted,
                              tail *done)
 {
     cuda_view in = operand->view;
-    int64_t rows = in.rows, batch = merged(&in, &out, operand->batch);
+    int64_t batch = merged(&in, &out, operand->batch);
     *done = wanted;
     for (int64_t b = 0; b < batch; b++) {
+        size_t mark = o->arena_used;
         cuda_view x = of_batch(in, b), y = of_batch(out, b);
-        const float *scales = operand->scales && o->scales_rows ? operand->scales + b * rows : operand->scales;
+        const float *scales;
+        TRY(scales_of_batch(o, operand, b, &scales));
         TRY(product(o, &x, scales, w, &y, wanted, done)); /* alike for every batch: shape and alignment are the same */
         wanted = *done;
+        cuda_release(&o->head, mark);
     }
     return FLUX1_OK;
 }
@@ -567,5 +588,7 @@ size_t cuda_linear_scratch(const ops_config *c, int64_t m, int64_t n, int64_t k)
     size_t cast = bf16 ? (size_t)m * (size_t)k * 2 : 0, quantised = c->fp8 ? quantised_bytes(m, k) : 0,
            result = (size_t)m * (size_t)n * (bf16 ? 2 : 4);
     cast = quantised > cast ? quantised : cast;
+    if (c->fp8) /* scales in another place */
+        cast = size_round_up(cast + 1, CUDA_ALIGN) + (size_t)m * sizeof(float);
     return size_round_up(cast + 1, CUDA_ALIGN) + size_round_up(result + 1, CUDA_ALIGN);
 }
