@@ -629,6 +629,24 @@ static void case_linear_norm(run *r)
     keep(r, out);
 }
 
+/* More rows than a GPU holds at once, so that a block has several. */
+static void case_norms_of_many_rows(run *r)
+{
+    int64_t batch = PICK(r, 2, 3), text = PICK(r, 0, 61), image = PICK(r, 420, 777), n = PICK(r, 8, 72);
+    linear_weight w = {.w = linear_of(r, n, 8, true)};
+    any_step(r);
+    act in = joint(r, ACT_LINEAR, batch, text, image, 8, false),
+        x = joint(r, ACT_RESIDUAL, batch, text, image, n, false),
+        out = joint(r, ACT_LINEAR, batch, text, image, n, true),
+        again = joint(r, ACT_LINEAR, batch, text, image, n, true);
+    norm_behind norm = {.slot = 0, .shift = table(r, batch, n), .scale = table(r, batch, n), .eps = 1e-6f, .out = out};
+    ok(r, ops_linear_norm(r->o, in, &w, &(epilogue){.gate = maybe(r, table(r, batch, n)), .residual = x}, x, &norm));
+    ok(r, ops_layer_norm(r->o, x, NULL, norm.shift, norm.scale, 1e-6f, again));
+    keep(r, x);
+    keep(r, out);
+    keep(r, again);
+}
+
 /* ---- shapes and windows as the model makes them (multiples of eight, aligned): what vendors' libraries take rather
  * than our own kernels ---- */
 
@@ -753,6 +771,7 @@ static const check checks[] = {
     {"cast, copy_rows, pack, unpack", case_moves, 20, 0, 5e-3},
     {"qkv_norm_rope, single_products, mlp", case_composites, 8, 2e-6, 1e-2},
     {"linear_norm", case_linear_norm, 40, 2e-6, 1e-2},
+    {"linear_norm, layer_norm, many rows", case_norms_of_many_rows, 4, 2e-6, 1e-2},
     {"attention, aligned", case_aligned_attention, 20, 2e-6, 8e-3},
     {"attention, aligned, masked", case_aligned_attention_masked, 24, 2e-6, 8e-3},
     {"attention_part, aligned", case_aligned_attention_part, 12, 2e-6, 8e-3},

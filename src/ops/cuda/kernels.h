@@ -23,8 +23,8 @@ typedef struct cuda_table_view {
     const int32_t *step; /* the step counter, on the device */
 } cuda_table_view;
 
-/* layer_norm: out = (x − mean)/√(var + eps) [·w + b] [·(1 + scale) + shift]; rms_norm: x/√(mean x² + eps)·w. One block
- * a row (CUDA_NORM_THREADS threads). */
+/* layer_norm: out = (x − mean)/√(var + eps) [·w + b] [·(1 + scale) + shift]; rms_norm: x/√(mean x² + eps)·w.
+ * CUDA_NORM_THREADS threads; rms_norm: a block a row; layer_norm: the grid's x-axis shares rows out. y: batch. */
 typedef struct cuda_norm_args {
     cuda_view in, out;
     const float *w, *b; /* [cols] or NULL */
@@ -114,7 +114,7 @@ typedef struct cuda_element_args {
 } cuda_element_args;
 
 /* epilogue_norm: epilogue without addend, f and mul; *flag = 1 (NULL: left out) if its out has a NaN or infinity;
- * then layer_norm of its out, in one go over each row: norm.in is that out. A block a row, as layer_norm. */
+ * then layer_norm of its out, in one go over each row: norm.in is that out. Grid as layer_norm's. */
 typedef struct cuda_exit_args {
     cuda_element_args epilogue;
     cuda_norm_args norm;
@@ -189,6 +189,8 @@ typedef enum cuda_kernel {
 /* Block sizes that both sides must agree on. */
 enum {
     CUDA_NORM_THREADS = 256,
+    CUDA_LAYER_NORM_BLOCKS = 3, /* a multiprocessor has room for, by its registers */
+    CUDA_EPILOGUE_NORM_BLOCKS = 2,
     CUDA_HEAD_WARPS = 8, /* 256 threads */
     CUDA_ATTENTION_THREADS = 128,
     CUDA_ATTENTION_QUERIES = 32,

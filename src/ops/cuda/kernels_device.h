@@ -33,10 +33,14 @@ template <class T> INLINE T &as(void *p)
 }
 template <class T> INLINE const T &as(const void *p) { return as<T>((void *)p); }
 
-/* A kernel of kernels.h, launched with at most `threads` threads a block. */
-#define KERNEL(name, args, threads)         \
-    enum { threads_of_##name = (threads) }; \
-    extern "C" __global__ void __launch_bounds__(threads) flux1_##name(const __grid_constant__ args a)
+/* A kernel of kernels.h, launched with at most `threads` threads a block. RESIDENT: registers are for `blocks` blocks a
+ * multiprocessor, no fewer. */
+#define KERNEL(name, args, threads) KERNEL_BOUNDED(name, args, threads, __launch_bounds__(threads))
+#define RESIDENT_KERNEL(name, args, threads, blocks) \
+    KERNEL_BOUNDED(name, args, threads, __launch_bounds__(threads, blocks))
+#define KERNEL_BOUNDED(name, args, threads, bounds) \
+    enum { threads_of_##name = (threads) };         \
+    extern "C" __global__ void bounds flux1_##name(const __grid_constant__ args a)
 
 enum { WARP = 32 };
 #define ALL_LANES 0xffffffffu

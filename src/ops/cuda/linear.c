@@ -301,8 +301,7 @@ static input_type input_type_of(const cuda_ops *o, const cuda_view *in)
                                  : INPUT_E4M3_WHOLE;
 }
 
-/* The library's answer to a product that its heuristic offered, where the call itself says that it does not do it
- * (seen with cuBLASLt 13.1 and scales a row of e4m3 operands). */
+/* Where the call itself says that the library does not do what its heuristic offered. */
 static bool is_refusal(cublasStatus_t s)
 {
     return s == CUBLAS_STATUS_NOT_SUPPORTED || s == CUBLAS_STATUS_INVALID_VALUE || s == CUBLAS_STATUS_ARCH_MISMATCH;
