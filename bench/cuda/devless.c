@@ -59,7 +59,7 @@ static void attention(int64_t tokens, int64_t heads, int64_t dim, int64_t ld_in,
     answer(what, &b);
 }
 
-static void convolution(int64_t size, int64_t in, int64_t out, int64_t stride, bool bias, bool residual)
+static void convolution(int64_t size, int64_t in, int64_t out, int64_t stride)
 {
     char what[128];
     dnn_convolution_shape s = {.batch = 1,
@@ -71,15 +71,12 @@ static void convolution(int64_t size, int64_t in, int64_t out, int64_t stride, b
                                .out = out,
                                .kernel = 3,
                                .stride = stride,
-                               .bias = bias,
-                               .residual = residual,
                                .in_ld = in,
-                               .out_ld = out,
-                               .residual_ld = out};
+                               .out_ld = out};
     dnn_builder b = {.lib = lib, .property = property};
     dnn_convolution_graph(&b, &s);
-    snprintf(what, sizeof what, "convolution %lld^2, %lld -> %lld, stride %lld%s%s", (long long)size, (long long)in,
-             (long long)out, (long long)stride, bias ? " + bias" : "", residual ? " + residual" : "");
+    snprintf(what, sizeof what, "convolution %lld^2, %lld -> %lld, stride %lld", (long long)size, (long long)in,
+             (long long)out, (long long)stride);
     answer(what, &b);
 }
 
@@ -154,12 +151,11 @@ int main(int argc, char **argv)
                                         {512, 512, 512},  {512, 512, 256},  {512, 256, 256},
                                         {1024, 256, 256}, {1024, 256, 128}, {1024, 128, 128}};
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-        for (int how = 0; how < 3; how++)
-            convolution(shapes[i][0], shapes[i][1], shapes[i][2], 1, how > 0, how > 1);
-    convolution(1024, 128, 3, 1, true, false); /* to the picture: three channels */
-    convolution(1024, 3, 128, 1, true, false); /* and from it */
+        convolution(shapes[i][0], shapes[i][1], shapes[i][2], 1);
+    convolution(1024, 128, 3, 1); /* to the picture: three channels */
+    convolution(1024, 3, 128, 1); /* and from it */
     for (int64_t size = 1024, channels = 128; size >= 256; size /= 2, channels *= 2)
-        convolution(size, channels, channels, 2, true, false);
+        convolution(size, channels, channels, 2);
     product_attributes();
     printf("%d refused\n", refused);
     return refused > 0;

@@ -214,31 +214,65 @@ static flux1_status leave_end(mesh *m, act out, const act gate[2], act x)
     return m->tp == 1 ? FLUX1_OK : scatter_rows(m, out, gate, x);
 }
 
-flux1_status mesh_leave(mesh *m, act in, const linear_weight *w, act gate, act x)
+/* The product that ends a block. Where its rows are this rank's own, what comes next is one call with it. p: the part
+ * of next's that belongs to it. */
+static flux1_status leave_product(mesh *m, act in, const linear_weight *w, act gate, act out, const mesh_next *next,
+                                  act_part p)
 {
-    size_t mark = ops_mark(m->o);
-    act out;
-    TRY(leave_to(m, in, x, &out));
     epilogue e = leave_epilogue(m, gate, out);
-    TRY(ops_linear(m->o, in, w, &e, out));
-    TRY(leave_end(m, out, (const act[]){gate, gate}, x));
-    ops_release(m->o, mark);
+    if (m->tp > 1 || !next)
+        return ops_linear(m->o, in, w, &e, out);
+    const norm *n = &next->n[p == PART_WHOLE ? PART_IMAGE : p];
+    norm_behind behind = {.slot = next->slot,
+                          .w = n->w,
+                          .shift = n->shift,
+                          .scale = n->scale,
+                          .eps = n->eps,
+                          .out = p == PART_WHOLE ? next->full : part_of(next->full, p)};
+    return ops_linear_norm(m->o, in, w, &e, out, &behind);
+}
+
+flux1_status mesh_enter_next(mesh *m, act x, const mesh_next *next)
+{
+    if (next->slot >= 0)
+        TRY(ops_finite(m->o, x, next->slot));
+    if (!next->mine)
+        return mesh_joint_enter(m, next->n, x, next->full);
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        act rows = part_of(x, p);
+        TRY(apply_norm(m->o, &next->n[p], rows, act_slice(part_of(next->full, p), 0, act_rows(rows))));
+    }
     return FLUX1_OK;
 }
 
-flux1_status mesh_joint_leave(mesh *m, act in, const linear_weight *const w[2], const act gate[2], act x)
+/* What comes next, where ranks have added up their products before. */
+static flux1_status leave_next(mesh *m, act x, const mesh_next *next)
+{
+    return m->tp == 1 || !next ? FLUX1_OK : mesh_enter_next(m, x, next);
+}
+
+flux1_status mesh_leave(mesh *m, act in, const linear_weight *w, act gate, act x, const mesh_next *next)
 {
     size_t mark = ops_mark(m->o);
     act out;
     TRY(leave_to(m, in, x, &out));
-    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
-        act to = part_of(out, p);
-        epilogue e = leave_epilogue(m, gate[p], to);
-        TRY(ops_linear(m->o, part_of(in, p), w[p], &e, to));
-    }
+    TRY(leave_product(m, in, w, gate, out, next, PART_WHOLE));
+    TRY(leave_end(m, out, (const act[]){gate, gate}, x));
+    ops_release(m->o, mark);
+    return leave_next(m, x, next);
+}
+
+flux1_status mesh_joint_leave(mesh *m, act in, const linear_weight *const w[2], const act gate[2], act x,
+                              const mesh_next *next)
+{
+    size_t mark = ops_mark(m->o);
+    act out;
+    TRY(leave_to(m, in, x, &out));
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
+        TRY(leave_product(m, part_of(in, p), w[p], gate[p], part_of(out, p), next, p));
     TRY(leave_end(m, out, gate, x));
     ops_release(m->o, mark);
-    return FLUX1_OK;
+    return leave_next(m, x, next);
 }
 
 flux1_status mesh_mlp(mesh *m, act in, const linear_weight *up, activation f, const linear_weight *down, act gate,
@@ -255,19 +289,23 @@ flux1_status mesh_mlp(mesh *m, act in, const linear_weight *up, activation f, co
 }
 
 flux1_status mesh_joint_mlp(mesh *m, act in, const linear_weight *const up[2], activation f,
-                            const linear_weight *const down[2], const act gate[2], act x)
+                            const linear_weight *const down[2], const act gate[2], act x, const mesh_next *next)
 {
-    size_t mark = ops_mark(m->o);
-    act out;
+    ops *o = m->o;
+    size_t mark = ops_mark(o);
+    act out, hidden;
     TRY(leave_to(m, in, x, &out));
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
-        act to = part_of(out, p);
-        epilogue e = leave_epilogue(m, gate[p], to);
-        TRY(ops_mlp(m->o, part_of(in, p), up[p], f, down[p], &e, to));
+        act from = part_of(in, p);
+        size_t before = ops_mark(o);
+        TRY(create_like(o, ACT_LINEAR, from, up[p]->w->rows, &hidden));
+        TRY(ops_linear(o, from, up[p], &(epilogue){.f = f}, hidden));
+        TRY(leave_product(m, hidden, down[p], gate[p], part_of(out, p), next, p));
+        ops_release(o, before);
     }
     TRY(leave_end(m, out, gate, x));
-    ops_release(m->o, mark);
-    return FLUX1_OK;
+    ops_release(o, mark);
+    return leave_next(m, x, next);
 }
 
 flux1_status mesh_table(mesh *m, act in, const linear_weight *w, act table)

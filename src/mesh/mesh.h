@@ -163,16 +163,28 @@ typedef struct norm {
 flux1_status mesh_enter(mesh *m, const norm *n, act x, act full);
 flux1_status mesh_joint_enter(mesh *m, const norm n[2], act x, act full);
 
-/* End of a block: x += gate[step] ⊙ Σ over tp of in·Wᵀ + b. in: LINEAR, all rows of the span, this rank's columns; x:
- * this rank's residual rows. gate may be left out. */
-flux1_status mesh_leave(mesh *m, act in, const linear_weight *w, act gate, act x);
-flux1_status mesh_joint_leave(mesh *m, act in, const linear_weight *const w[2], const act gate[2], act x);
+/* What comes between blocks: ops_finite(x, slot), and the enter of the next one. A leave takes it along, so that a
+ * device can make one pass of both. */
+typedef struct mesh_next {
+    int slot;  /* −1: x is not looked at */
+    norm n[2]; /* NORM_LAYER; by act_part, both alike where a leave takes the parts together */
+    act full;  /* as enter's; nothing that the leave reads */
+    bool mine; /* nothing is gathered: this rank's rows only, from the first row of each part of full on */
+} mesh_next;
 
-/* x += gate[step] ⊙ down(f(up(in))), up column-parallel, down row-parallel; rows as in mesh_leave. */
+flux1_status mesh_enter_next(mesh *m, act x, const mesh_next *next);
+
+/* End of a block: x += gate[step] ⊙ Σ over tp of in·Wᵀ + b. in: LINEAR, all rows of the span, this rank's columns; x:
+ * this rank's residual rows. gate may be left out. next: NULL for none. */
+flux1_status mesh_leave(mesh *m, act in, const linear_weight *w, act gate, act x, const mesh_next *next);
+flux1_status mesh_joint_leave(mesh *m, act in, const linear_weight *const w[2], const act gate[2], act x,
+                              const mesh_next *next);
+
+/* x += gate[step] ⊙ down(f(up(in))), up column-parallel, down row-parallel; rows and next as in mesh_leave. */
 flux1_status mesh_mlp(mesh *m, act in, const linear_weight *up, activation f, const linear_weight *down, act gate,
                       act x);
 flux1_status mesh_joint_mlp(mesh *m, act in, const linear_weight *const up[2], activation f,
-                            const linear_weight *const down[2], const act gate[2], act x);
+                            const linear_weight *const down[2], const act gate[2], act x, const mesh_next *next);
 
 /* full = gather over tp of x's rows. */
 flux1_status mesh_gather(mesh *m, act x, act full);

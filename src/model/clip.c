@@ -112,7 +112,7 @@ static flux1_status run_layer(clip *model, mesh *m, const clip_layer *b, const c
     TRY(mesh_enter(m, &(norm){.kind = NORM_LAYER, .w = b->norm1, .eps = (float)c->eps}, r->x, r->full));
     TRY(ops_linear(o, r->full, &b->qkv, &(epilogue){0}, r->qkv));
     TRY(ops_attention(o, q, k, v, &a, r->att));
-    TRY(mesh_leave(m, r->att, &b->out, (act){0}, r->x));
+    TRY(mesh_leave(m, r->att, &b->out, (act){0}, r->x, NULL));
     TRY(mesh_enter(m, &(norm){.kind = NORM_LAYER, .w = b->norm2, .eps = (float)c->eps}, r->x, r->full));
     TRY(mesh_mlp(m, r->full, &b->fc1, c->act, &b->fc2, (act){0}, r->x));
     return held_end(o, &b->block);

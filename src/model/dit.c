@@ -113,16 +113,39 @@ typedef struct pass {
 
 static act mod(act table, int index, int64_t d) { return act_columns(table, index * d, d); }
 
-/* Of both parts, from the table's column `first` on (in widths of the model): shift, scale, gate. */
-static void joint_modulation(const pass *r, int64_t i, int first, norm n[2], act gate[2])
+/* A norm whose shift and scale are these columns of a table (in widths of the model). */
+static norm modulated(const pass *r, act table, int shift, int scale)
 {
     int64_t d = dit_hidden(&r->w->config);
-    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
-        act table = r->condition->joint[2 * i + p];
-        n[p] = (norm){
-            .kind = NORM_LAYER, .shift = mod(table, first, d), .scale = mod(table, first + 1, d), .eps = NORM_EPS};
-        gate[p] = mod(table, first + 2, d);
-    }
+    return (norm){.kind = NORM_LAYER, .shift = mod(table, shift, d), .scale = mod(table, scale, d), .eps = NORM_EPS};
+}
+
+/* Of both parts, from columns of a joint block's tables: shift, scale, gate of attention, then of the MLP. */
+static void joint_norms(const pass *r, int64_t i, int shift, norm n[2])
+{
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
+        n[p] = modulated(r, r->condition->joint[2 * i + p], shift, shift + 1);
+}
+
+static void joint_gates(const pass *r, int64_t i, int column, act gate[2])
+{
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
+        gate[p] = mod(r->condition->joint[2 * i + p], column, dit_hidden(&r->w->config));
+}
+
+/* Before block i, of joint and single blocks in a row, x is normalised into `full`: that is where the block before it
+ * ends, or the stream begins. Behind the last block comes the final norm, of this rank's rows; its columns are scale,
+ * then shift, in diffusers' order. */
+static mesh_next entry_of(const pass *r, int64_t i)
+{
+    const dit_config *c = &r->w->config;
+    mesh_next next = {.slot = (int)i, .full = r->s->full, .mine = i == c->layers + c->single_layers};
+    if (i < c->layers)
+        joint_norms(r, i, 0, next.n);
+    else
+        next.n[PART_TEXT] = next.n[PART_IMAGE] = next.mine ? modulated(r, r->condition->final, 1, 0)
+                                                           : modulated(r, r->condition->single[i - c->layers], 0, 1);
+    return next;
 }
 
 /* softmax(q·kᵀ/√dim)·v over prompt and image together. */
@@ -154,18 +177,17 @@ static flux1_status run_joint(const pass *r, int64_t i)
     const dit_stream *s = r->s;
     const int64_t rows[] = {s->layout.text_rows, s->layout.image_rows}, width = s->qkv.cols / 3;
     attention_args a = attention_of(r);
-    norm before_attention[2], before_mlp[2];
+    mesh_next mlp = {.slot = -1, .full = s->full}, next = entry_of(r, i + 1);
     act gate_attention[2], gate_mlp[2];
-    joint_modulation(r, i, 0, before_attention, gate_attention);
-    joint_modulation(r, i, 3, before_mlp, gate_mlp);
+    joint_gates(r, i, 2, gate_attention);
+    joint_norms(r, i, 3, mlp.n);
+    joint_gates(r, i, 5, gate_mlp);
     TRY(held_begin(m->o, &b->body));
-    TRY(mesh_joint_enter(m, before_attention, s->x, s->full));
     TRY(joint_products(r, b));
     TRY(mesh_attention(m, act_columns(s->qkv, 0, width), act_columns(s->qkv, width, width),
                        act_columns(s->qkv, 2 * width, width), &a, rows, s->att));
-    TRY(mesh_joint_leave(m, s->att, out, gate_attention, s->x));
-    TRY(mesh_joint_enter(m, before_mlp, s->x, s->full));
-    TRY(mesh_joint_mlp(m, s->full, up, ACTIVATION_GELU_TANH, down, gate_mlp, s->x));
+    TRY(mesh_joint_leave(m, s->att, out, gate_attention, s->x, &mlp));
+    TRY(mesh_joint_mlp(m, s->full, up, ACTIVATION_GELU_TANH, down, gate_mlp, s->x, &next));
     return held_end(m->o, &b->body);
 }
 
@@ -175,64 +197,54 @@ static flux1_status run_single(const pass *r, int64_t i)
     const single_block *b = &r->w->single[i];
     const dit_stream *s = r->s;
     const int64_t rows[] = {s->layout.text_rows, s->layout.image_rows};
-    int64_t d = dit_hidden(&r->w->config), width = s->qkv.cols / 3;
+    int64_t width = s->qkv.cols / 3;
+    act gate = mod(r->condition->single[i], 2, dit_hidden(&r->w->config));
     attention_args a = attention_of(r);
-    act table = r->condition->single[i];
-    norm n = {.kind = NORM_LAYER, .shift = mod(table, 0, d), .scale = mod(table, 1, d), .eps = NORM_EPS};
+    mesh_next next = entry_of(r, r->w->config.layers + i + 1);
     qkv_weights w = {.qkv = b->qkv, .norm_q = b->norm_q, .norm_k = b->norm_k, .heads = r->w->heads, .eps = NORM_EPS};
     act attention = act_columns(s->join, 0, width), hidden = act_columns(s->join, width, s->join.cols - width);
     TRY(held_begin(o, &b->body));
-    TRY(mesh_enter(r->m, &n, s->x, s->full));
     TRY(mesh_single_attention(r->m, s->full, &w, s->rope, s->qkv, &b->up, hidden, &a, rows, attention));
-    TRY(mesh_leave(r->m, s->join, &b->out, mod(table, 2, d), s->x));
+    TRY(mesh_leave(r->m, s->join, &b->out, gate, s->x, &next));
     return held_end(o, &b->body);
 }
 
 static flux1_status enter_stream(const pass *r)
 {
     ops *o = r->m->o;
+    mesh_next first = entry_of(r, 0);
     TRY(held_begin(o, &r->w->final));
     TRY(ops_linear(o, r->s->latent, &r->w->image_in, &(epilogue){0}, act_of(r->s->x, PART_IMAGE)));
     TRY(held_end(o, &r->w->final));
     TRY(ops_cast(o, r->condition->context, act_of(r->s->x, PART_TEXT)));
-    return ops_finite(o, r->s->x, 0);
+    return mesh_enter_next(r->m, r->s->x, &first);
 }
 
-/* velocity = proj_out(norm(image) · (1 + scale) + shift); each rank its own rows. norm_out's halves are scale, then
- * shift, in diffusers' order. */
+/* velocity = proj_out(normed image); each rank its own rows. */
 static flux1_status exit_stream(const pass *r, act velocity)
 {
     ops *o = r->m->o;
-    int64_t d = dit_hidden(&r->w->config);
-    act image = act_of(r->s->x, PART_IMAGE), table = r->condition->final, normed;
-    size_t mark = ops_mark(o);
-    TRY(ops_create(o, ACT_LINEAR, shape_rows(act_batch(image), 0, act_rows(image), d), &normed));
-    TRY(ops_layer_norm(o, image, NULL, mod(table, 1, d), mod(table, 0, d), NORM_EPS, normed));
+    act normed = act_slice(act_of(r->s->full, PART_IMAGE), 0, act_rows(velocity));
     TRY(held_begin(o, &r->w->final));
     TRY(ops_linear(o, normed, &r->w->image_out, &(epilogue){0}, velocity));
-    TRY(held_end(o, &r->w->final));
-    ops_release(o, mark);
-    return FLUX1_OK;
+    return held_end(o, &r->w->final);
 }
 
 static flux1_status predict(const pass *r, act velocity, model_tick *tick, void *user)
 {
     ops *o = r->m->o;
     const dit_config *c = &r->w->config;
-    int slot = 1;
     TRY(enter_stream(r));
     for (int64_t i = 0; i < c->layers; i++) {
         TRY(run_joint(r, i));
-        TRY(ops_finite(o, r->s->x, slot++));
         TRY(tick(user, r->m));
     }
     for (int64_t i = 0; i < c->single_layers; i++) {
         TRY(run_single(r, i));
-        TRY(ops_finite(o, r->s->x, slot++));
         TRY(tick(user, r->m));
     }
     TRY(exit_stream(r, velocity));
-    return ops_finite(o, velocity, slot);
+    return ops_finite(o, velocity, (int)(c->layers + c->single_layers) + 1);
 }
 
 flux1_status dit_step(const dit_step_args *a, mesh *m, model_tick *tick, void *user)

@@ -177,11 +177,11 @@ static flux1_status run_layer(t5 *model, mesh *m, const t5_layer *b, const t5_ru
     TRY(mesh_enter(m, &(norm){.kind = NORM_RMS, .w = b->norm1, .eps = (float)model->config.eps}, r->x, r->full));
     TRY(ops_linear(o, r->full, &b->qkv, &(epilogue){0}, r->qkv));
     TRY(ops_attention(o, q, k, v, &a, r->att));
-    TRY(mesh_leave(m, r->att, &b->o, (act){0}, r->x));
+    TRY(mesh_leave(m, r->att, &b->o, (act){0}, r->x, NULL));
     TRY(mesh_enter(m, &(norm){.kind = NORM_RMS, .w = b->norm2, .eps = (float)model->config.eps}, r->x, r->full));
     TRY(ops_linear(o, r->full, &b->wi1, &(epilogue){0}, r->gate));
     TRY(ops_linear(o, r->full, &b->wi0, &(epilogue){.f = ACTIVATION_GELU_TANH, .mul = r->gate}, r->hidden));
-    TRY(mesh_leave(m, r->hidden, &b->wo, (act){0}, r->x));
+    TRY(mesh_leave(m, r->hidden, &b->wo, (act){0}, r->x, NULL));
     return held_end(o, &b->block);
 }
 

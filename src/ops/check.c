@@ -746,6 +746,18 @@ flux1_status check_linear(ops *o, act in, const linear_weight *w, const epilogue
     return adapted(c, in, w, out);
 }
 
+flux1_status check_linear_norm(ops *o, act in, const linear_weight *w, const epilogue *e, act out,
+                               const norm_behind *norm)
+{
+    CALL(linear_norm);
+    const operand normed = {"norm", norm->out}, beside_it[] = {NAMED(in), {"residual", e->residual}, {"mul", e->mul}};
+    TRY(check_linear(o, in, w, e, out));
+    TRY(check_layer_norm(o, out, norm->w, norm->shift, norm->scale, norm->eps, norm->out));
+    for (size_t i = 0; i < sizeof beside_it / sizeof *beside_it; i++)
+        TRY(apart(c, beside_it[i], normed));
+    return norm->slot >= -1 && norm->slot < OPS_SLOTS ? FLUX1_OK : refuse(c, "slot %d of %d", norm->slot, OPS_SLOTS);
+}
+
 static flux1_status rows_and_inner(const call *c, const char *name, const linear_weight *w, int64_t rows, int64_t cols)
 {
     TRY(weight_is(c, name, w->w, WEIGHT_LINEAR));

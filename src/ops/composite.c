@@ -44,6 +44,15 @@ flux1_status composite_linear(ops *o, act in, const linear_weight *w, const epil
     return FLUX1_OK;
 }
 
+flux1_status composite_linear_norm(ops *o, act in, const linear_weight *w, const epilogue *e, act out,
+                                   const norm_behind *norm)
+{
+    TRY(ops_linear(o, in, w, e, out));
+    if (norm->slot >= 0)
+        TRY(ops_finite(o, out, norm->slot));
+    return ops_layer_norm(o, out, norm->w, norm->shift, norm->scale, norm->eps, norm->out);
+}
+
 flux1_status composite_qkv_norm_rope(ops *o, act in, const qkv_weights *w, act rope, act qkv)
 {
     int64_t width = qkv.cols / 3;

@@ -275,6 +275,8 @@ typedef struct attention_args {
  *   linear         product with the weight's adapters: each adds its term to the addend
  *   qkv_norm_rope  qkv[rows, 3·heads·dim] = in·Wᵀ + b, then head_norm_rope on the q and k windows
  *   mlp            out = e(f(in·Upᵀ)·Downᵀ); scratch for the hidden rows comes from the arena
+ *   linear_norm    linear; then finite(out, slot), unless slot is −1; then layer_norm(out) into norm.out, which is no
+ *                  operand of the layer's
  *   single_products the single block's two products of one input: qkv as above, and hidden = gelu_tanh(in·Wᵀ + b)
  *   group_norm     group_stats and group_apply, on one rank */
 /* clang-format on */
@@ -285,10 +287,21 @@ typedef struct qkv_weights {
     float eps;
 } qkv_weights;
 
+/* What becomes of a linear layer's output: it is looked at, and normalised for the next layer. */
+typedef struct norm_behind {
+    int slot;        /* finite's; −1: it is not looked at */
+    const weight *w; /* layer_norm's arguments */
+    act shift, scale;
+    float eps;
+    act out;
+} norm_behind;
+
 /* clang-format off */
 #define OPS_COMPOSITES(X) \
     X(flux1_status, linear, (ops *o, act in, const linear_weight *w, const epilogue *e, act out), \
       (o, in, w, e, out)) \
+    X(flux1_status, linear_norm, (ops *o, act in, const linear_weight *w, const epilogue *e, act out, const norm_behind *norm), \
+      (o, in, w, e, out, norm)) \
     X(flux1_status, qkv_norm_rope, (ops *o, act in, const qkv_weights *w, act rope, act qkv), \
       (o, in, w, rope, qkv)) \
     X(flux1_status, mlp, (ops *o, act in, const linear_weight *up, activation f, const linear_weight *down, const epilogue *e, act out), \

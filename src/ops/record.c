@@ -220,6 +220,9 @@ static void store_release(ops *o, size_t mark)
     X(finite, (ops *o, act a, int slot), (act a; int slot;), (a, slot), (o, c->a, c->slot)) \
     X(linear, (ops *o, act in, const linear_weight *w, const epilogue *e, act out), \
       (act in; linear_weight w; epilogue e; act out;), (in, *w, *e, out), (o, c->in, &c->w, &c->e, c->out)) \
+    X(linear_norm, (ops *o, act in, const linear_weight *w, const epilogue *e, act out, const norm_behind *norm), \
+      (act in; linear_weight w; epilogue e; act out; norm_behind norm;), (in, *w, *e, out, *norm), \
+      (o, c->in, &c->w, &c->e, c->out, &c->norm)) \
     X(qkv_norm_rope, (ops *o, act in, const qkv_weights *w, act rope, act qkv), \
       (act in; qkv_weights w; act rope; act qkv;), (in, *w, rope, qkv), (o, c->in, &c->w, c->rope, c->qkv)) \
     X(mlp, (ops *o, act in, const linear_weight *up, activation f, const linear_weight *down, const epilogue *e, \

@@ -338,6 +338,16 @@ ops_event work_linear(ops *o, act in, const linear_weight *w, const epilogue *e,
     return event;
 }
 
+ops_event work_linear_norm(ops *o, act in, const linear_weight *w, const epilogue *e, act out, const norm_behind *norm)
+{
+    ops_event event = work_product(o, in, w->w, e, out);
+    event.operation = "linear_norm";
+    event.bytes_in += bytes_of_step(o, norm->shift, out) + bytes_of_step(o, norm->scale, out);
+    event.bytes_out += bytes_of(o, norm->out);
+    event.bytes_weights += weight_bytes(norm->w);
+    return event;
+}
+
 ops_event work_qkv_norm_rope(ops *o, act in, const qkv_weights *w, act rope, act qkv)
 {
     ops_event e = work_product(o, in, w->qkv.w, &(epilogue){0}, qkv);

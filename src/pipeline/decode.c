@@ -2,8 +2,8 @@
 #include "pipeline/text_to_image.h"
 
 #include "base/units.h"
+#include "image/pixels.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -157,14 +157,6 @@ static void unpack_latent(const vae_config *c, const float *tokens, int64_t h, i
         }
 }
 
-/* diffusers' postprocess: x/2 + 1/2, clamped, times 255, half to even. */
-static uint8_t to_byte(float x)
-{
-    float v = x / 2 + 0.5f;
-    v = v < 0 ? 0 : v > 1 ? 1 : v;
-    return (uint8_t)rintf(v * 255.0f);
-}
-
 static flux1_status make_picture(const tile_grid *g, const float *pixels, tensor *decoded, flux1_image *image,
                                  flux1_error *err)
 {
@@ -175,8 +167,7 @@ static flux1_status make_picture(const tile_grid *g, const float *pixels, tensor
     image->size = sizeof *image;
     image->width = (int)width;
     image->height = (int)height;
-    for (int64_t i = 0; i < 3 * size; i++)
-        image->pixels[i] = to_byte(pixels[i]);
+    pixels_to_bytes(pixels, (size_t)(3 * size), image->pixels);
     for (int64_t i = 0; decoded && i < 3 * size; i++)
         ((float *)decoded->data)[(i % 3) * size + i / 3] = pixels[i];
     return FLUX1_OK;

@@ -303,21 +303,67 @@ static flux1_status enter_form(trial *t, mesh *m, block *b)
     return keep_parts(t, m, full, span, all_of(WIDTH), WIDTH);
 }
 
-/* variant: with a gate, or without */
+/* ---- leaves, and the enter that may come with them: what is kept of it depends on the variant ---- */
+
+enum { KEEP_X, KEEP_NEXT, KEEP_MINE, LEAVE_VARIANTS };
+
+/* alike: one norm for both parts. *out: NULL where only x is kept. */
+static flux1_status next_of(trial *t, mesh *m, int variant, bool alike, mesh_next *next, const mesh_next **out)
+{
+    cut rows[2], span[2];
+    act shift, scale;
+    *out = variant == KEEP_X ? NULL : next;
+    *next = (mesh_next){.slot = 3, .mine = variant == KEEP_MINE};
+    cuts(t, m, rows, span);
+    TRY(operand(t, m, ACT_LINEAR, span, all_of(WIDTH), -1, &next->full));
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        TRY(table_of(t, m, 20 + (alike ? 0 : p), &shift));
+        TRY(table_of(t, m, 22 + (alike ? 0 : p), &scale));
+        next->n[p] = (norm){
+            .kind = NORM_LAYER, .shift = part(t, shift, PART_IMAGE), .scale = part(t, scale, PART_IMAGE), .eps = 1e-6f};
+    }
+    return FLUX1_OK;
+}
+
+static flux1_status keep_left(trial *t, mesh *m, act x, const mesh_next *next)
+{
+    cut rows[2], span[2];
+    cuts(t, m, rows, span);
+    if (!next)
+        return keep_parts(t, m, x, rows, all_of(WIDTH), WIDTH);
+    TRY(untouched(t, m, next->full));
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        const cut *kept = next->mine ? &rows[p] : &span[p];
+        if (t->part == PART_WHOLE || t->part == p)
+            TRY(keep(t, m, act_slice(part(t, next->full, p), 0, kept->count),
+                     kept->begin + (p == PART_IMAGE ? t->rows[0] : 0), 0, t->rows[0] + t->rows[1], WIDTH));
+    }
+    return FLUX1_OK;
+}
+
+/* On one rank the next block is entered by itself, elsewhere with the leave. */
 static flux1_status leave_form(trial *t, mesh *m, block *b)
 {
     cut rows[2], span[2], heads = cut_of(5, m->tp, m->tp_rank);
     act x, in, gate;
     linear_weight w = {0};
+    mesh_next then;
+    const mesh_next *next;
     cuts(t, m, rows, span);
     TRY(prepare(m, b, W_PROJECTION, WEIGHT_LINEAR, SLICE_ROW, DIM, W_BIAS, &w.w));
     TRY(ops_block_begin(m->o, b));
     TRY(operand(t, m, ACT_LINEAR, span, (cut){heads.begin * DIM, heads.count * DIM}, 1, &in));
     TRY(operand(t, m, ACT_RESIDUAL, rows, all_of(WIDTH), 2, &x));
     TRY(table_of(t, m, 3, &gate));
-    TRY(mesh_leave(m, part(t, in, t->part), &w, t->variant ? part(t, gate, PART_IMAGE) : (act){0},
-                   part(t, x, t->part)));
-    return keep_parts(t, m, x, rows, all_of(WIDTH), WIDTH);
+    gate = t->variant == LEAVE_VARIANTS ? (act){0} : part(t, gate, PART_IMAGE);
+    TRY(next_of(t, m, t->variant % LEAVE_VARIANTS, true, &then, &next));
+    mesh_next of_part = then;
+    of_part.full = part(t, then.full, t->part);
+    act mine = part(t, x, t->part);
+    TRY(mesh_leave(m, part(t, in, t->part), &w, gate, mine, next && m->ranks > 1 ? &of_part : NULL));
+    if (next && m->ranks == 1)
+        TRY(mesh_enter_next(m, mine, &of_part));
+    return keep_left(t, m, x, next);
 }
 
 static flux1_status mlp_form(trial *t, mesh *m, block *b)
@@ -376,6 +422,8 @@ static flux1_status joint_leave_form(trial *t, mesh *m, block *b)
     cut rows[2], span[2], heads = cut_of(5, m->tp, m->tp_rank);
     act x, in, gate[2];
     linear_weight text = {0}, image = {0};
+    mesh_next then;
+    const mesh_next *next;
     const linear_weight *const w[] = {&text, &image};
     cuts(t, m, rows, span);
     TRY(prepare(m, b, W_TEXT_PROJECTION, WEIGHT_LINEAR, SLICE_ROW, DIM, W_BIAS, &text.w));
@@ -384,11 +432,16 @@ static flux1_status joint_leave_form(trial *t, mesh *m, block *b)
     TRY(operand(t, m, ACT_LINEAR, span, (cut){heads.begin * DIM, heads.count * DIM}, 1, &in));
     TRY(operand(t, m, ACT_RESIDUAL, rows, all_of(WIDTH), 2, &x));
     TRY(joint_gates(t, m, gate));
-    for (act_part p = PART_TEXT; m->ranks == 1 && p <= PART_IMAGE; p++)
-        TRY(mesh_leave(m, part(t, in, p), w[p], gate[p], part(t, x, p)));
-    if (m->ranks > 1)
-        TRY(mesh_joint_leave(m, in, w, gate, x));
-    return keep_parts(t, m, x, rows, all_of(WIDTH), WIDTH);
+    TRY(next_of(t, m, t->variant, false, &then, &next));
+    if (m->ranks > 1) {
+        TRY(mesh_joint_leave(m, in, w, gate, x, next));
+    } else {
+        for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
+            TRY(mesh_leave(m, part(t, in, p), w[p], gate[p], part(t, x, p), NULL));
+        if (next)
+            TRY(mesh_enter_next(m, x, next));
+    }
+    return keep_left(t, m, x, next);
 }
 
 static flux1_status joint_mlp_form(trial *t, mesh *m, block *b)
@@ -396,6 +449,8 @@ static flux1_status joint_mlp_form(trial *t, mesh *m, block *b)
     cut rows[2], span[2];
     act x, in, gate[2];
     linear_weight text_up = {0}, text_down = {0}, image_up = {0}, image_down = {0};
+    mesh_next then;
+    const mesh_next *next;
     const linear_weight *const up[] = {&text_up, &image_up}, *const down[] = {&text_down, &image_down};
     cuts(t, m, rows, span);
     TRY(prepare(m, b, W_TEXT_UP, WEIGHT_LINEAR, SLICE_COLUMN, 1, -1, &text_up.w));
@@ -406,11 +461,16 @@ static flux1_status joint_mlp_form(trial *t, mesh *m, block *b)
     TRY(operand(t, m, ACT_LINEAR, span, all_of(WIDTH), 1, &in));
     TRY(operand(t, m, ACT_RESIDUAL, rows, all_of(WIDTH), 2, &x));
     TRY(joint_gates(t, m, gate));
-    for (act_part p = PART_TEXT; m->ranks == 1 && p <= PART_IMAGE; p++)
-        TRY(mesh_mlp(m, part(t, in, p), up[p], ACTIVATION_GELU_TANH, down[p], gate[p], part(t, x, p)));
-    if (m->ranks > 1)
-        TRY(mesh_joint_mlp(m, in, up, ACTIVATION_GELU_TANH, down, gate, x));
-    return keep_parts(t, m, x, rows, all_of(WIDTH), WIDTH);
+    TRY(next_of(t, m, t->variant, false, &then, &next));
+    if (m->ranks > 1) {
+        TRY(mesh_joint_mlp(m, in, up, ACTIVATION_GELU_TANH, down, gate, x, next));
+    } else {
+        for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
+            TRY(mesh_mlp(m, part(t, in, p), up[p], ACTIVATION_GELU_TANH, down[p], gate[p], part(t, x, p)));
+        if (next)
+            TRY(mesh_enter_next(m, x, next));
+    }
+    return keep_left(t, m, x, next);
 }
 
 /* A row a step and entry of the batch. */
@@ -598,11 +658,11 @@ static const struct {
     bool parts; /* also on the prompt's rows and on the image's alone */
 } FORMS[] = {
     {"enter and gather", enter_form, 5, true},
-    {"leave", leave_form, 2, true},
+    {"leave", leave_form, LEAVE_VARIANTS + 1, true}, /* the last: without a gate */
     {"mlp", mlp_form, 1, true},
     {"joint enter", joint_enter_form, 1, false},
-    {"joint leave", joint_leave_form, 1, false},
-    {"joint mlp", joint_mlp_form, 1, false},
+    {"joint leave", joint_leave_form, LEAVE_VARIANTS, false},
+    {"joint mlp", joint_mlp_form, LEAVE_VARIANTS, false},
     {"table", table_form, 1, false},
     {"attention", attention_form, 1, false},
     {"single attention", single_attention_form, 2, false},

@@ -108,6 +108,14 @@ static act output(run *r, act_role role, int64_t batch, int64_t rows, int64_t co
 {
     return make(r, role, batch, rows, cols, true);
 }
+/* A whole buffer. */
+static act joint(run *r, act_role role, int64_t batch, int64_t text, int64_t image, int64_t cols, bool poison)
+{
+    act a;
+    ok(r, ops_create(r->o, role, shape_rows(batch, text, image, cols), &a));
+    fill(r, a, poison);
+    return a;
+}
 static act plane(run *r, int64_t batch, int64_t height, int64_t width, int64_t channels, bool poison)
 {
     act a;
@@ -401,10 +409,11 @@ static void case_attention(run *r)
 /* A head wider than a k block. */
 static void case_attention_wide(run *r)
 {
-    int64_t dim = PICK(r, 300, 512, 515), rows = PICK(r, 3, 140);
-    attention_args a = {.heads = 1, .scale = 1.0f / sqrtf((float)dim)};
-    act q = input(r, ACT_HEADS, 1, rows, dim), k = input(r, ACT_HEADS, 1, rows, dim),
-        v = input(r, ACT_HEADS, 1, rows, dim), out = output(r, ACT_HEADS, 1, rows, dim);
+    int64_t dim = PICK(r, 300, 512, 515), rows = PICK(r, 3, 140, 136, 520), heads = PICK(r, 1, 2),
+            batch = PICK(r, 1, 2);
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
+    act q = input(r, ACT_HEADS, batch, rows, heads * dim), k = input(r, ACT_HEADS, batch, rows, heads * dim),
+        v = input(r, ACT_HEADS, batch, rows, heads * dim), out = output(r, ACT_HEADS, batch, rows, heads * dim);
     ok(r, ops_attention(r->o, q, k, v, &a, out));
     keep(r, out);
 }
@@ -589,16 +598,57 @@ static void case_composites(run *r)
     keep(r, out);
 }
 
+/* A layer's output on the way to the next norm, as the model has it (x += gate·product, in place) and otherwise. In
+ * float32 rows of more than a kernel's registers, too. */
+static void case_linear_norm(run *r)
+{
+    int64_t batch = PICK(r, 1, 2, 3), rows = PICK(r, 0, 1, 5, 37), k = PICK(r, 1, 8, 40),
+            n = PICK(r, 1, 7, 64, 100, 1030, 3072, 3080, 8200);
+    bool plain = below(r, 2); /* aligned, whole buffers */
+    linear_weight w = {.w = linear_of(r, n, k, below(r, 2))};
+    weight *affine = below(r, 3) == 0 ? vector_weight(r, n, below(r, 2)) : NULL;
+    any_step(r);
+    act in = input(r, ACT_LINEAR, batch, rows, k),
+        x = plain ? joint(r, ACT_RESIDUAL, batch, rows / 3, rows - rows / 3, n, false)
+                  : input(r, ACT_RESIDUAL, batch, rows, n),
+        out = plain ? joint(r, ACT_LINEAR, batch, rows / 3, rows - rows / 3, n, true)
+                    : output(r, ACT_LINEAR, batch, rows, n),
+        other = output(r, linear_output(r), batch, rows, n);
+    epilogue e = {.gate = maybe(r, table(r, batch, n)), .residual = maybe(r, x)};
+    if (below(r, 8) == 0)
+        e.f = ACTIVATION_SILU;
+    act to = act_present(e.residual) && below(r, 4) ? x : other;
+    norm_behind norm = {.slot = (int)PICK(r, -1, 5),
+                        .w = affine,
+                        .shift = maybe(r, table(r, batch, n)),
+                        .scale = maybe(r, table(r, batch, n)),
+                        .eps = 1e-3f,
+                        .out = out};
+    ok(r, ops_linear_norm(r->o, in, &w, &e, to, &norm));
+    keep(r, to);
+    keep(r, out);
+}
+
+/* More rows than a GPU holds at once, so that a block has several. */
+static void case_norms_of_many_rows(run *r)
+{
+    int64_t batch = PICK(r, 2, 3), text = PICK(r, 0, 61), image = PICK(r, 420, 777), n = PICK(r, 8, 72);
+    linear_weight w = {.w = linear_of(r, n, 8, true)};
+    any_step(r);
+    act in = joint(r, ACT_LINEAR, batch, text, image, 8, false),
+        x = joint(r, ACT_RESIDUAL, batch, text, image, n, false),
+        out = joint(r, ACT_LINEAR, batch, text, image, n, true),
+        again = joint(r, ACT_LINEAR, batch, text, image, n, true);
+    norm_behind norm = {.slot = 0, .shift = table(r, batch, n), .scale = table(r, batch, n), .eps = 1e-6f, .out = out};
+    ok(r, ops_linear_norm(r->o, in, &w, &(epilogue){.gate = maybe(r, table(r, batch, n)), .residual = x}, x, &norm));
+    ok(r, ops_layer_norm(r->o, x, NULL, norm.shift, norm.scale, 1e-6f, again));
+    keep(r, x);
+    keep(r, out);
+    keep(r, again);
+}
+
 /* ---- shapes and windows as the model makes them (multiples of eight, aligned): what vendors' libraries take rather
  * than our own kernels ---- */
-
-static act joint(run *r, act_role role, int64_t batch, int64_t text, int64_t image, int64_t cols, bool poison)
-{
-    act a;
-    ok(r, ops_create(r->o, role, shape_rows(batch, text, image, cols), &a));
-    fill(r, a, poison);
-    return a;
-}
 
 /* q, k, v windows of one buffer, the result into the first columns of another; a part of the queries at times. */
 static void case_aligned_attention(run *r)
@@ -708,7 +758,7 @@ static const check checks[] = {
     {"rms_norm", case_rms_norm, 15, 1e-6, 5e-3},
     {"head_norm_rope", case_head_norm_rope, 20, 1e-6, 5e-3},
     {"attention", case_attention, 40, 2e-6, 8e-3},
-    {"attention, wide heads", case_attention_wide, 3, 2e-6, 8e-3},
+    {"attention, wide heads", case_attention_wide, 36, 2e-6, 8e-3},
     {"attention, steep scores", case_attention_steep, 1, 5e-6, 2e-2},
     {"attention_part, attention_merge", case_attention_parts, 10, 2e-6, 8e-3},
     {"conv", case_conv, 40, 1e-6, 6e-3},
@@ -720,6 +770,8 @@ static const check checks[] = {
     {"add, euler", case_add_euler, 12, 1e-6, 5e-3},
     {"cast, copy_rows, pack, unpack", case_moves, 20, 0, 5e-3},
     {"qkv_norm_rope, single_products, mlp", case_composites, 8, 2e-6, 1e-2},
+    {"linear_norm", case_linear_norm, 40, 2e-6, 1e-2},
+    {"linear_norm, layer_norm, many rows", case_norms_of_many_rows, 4, 2e-6, 1e-2},
     {"attention, aligned", case_aligned_attention, 20, 2e-6, 8e-3},
     {"attention, aligned, masked", case_aligned_attention_masked, 24, 2e-6, 8e-3},
     {"attention_part, aligned", case_aligned_attention_part, 12, 2e-6, 8e-3},
@@ -813,6 +865,32 @@ static void hold_finite(run *r, int slots)
     ok(r, ops_step_wait(r->o, 6, &slot));
     assert_int_equal(slot, -1);
     assert_int_equal(ops_finite(r->o, bad, slots), FLUX1_ERR_INTERNAL);
+    close_run(r);
+}
+
+/* What finite remembers of a layer's output on the way to its norm: a NaN that came in by the product or by the
+ * residual, an infinity that the sum made; nothing where all is finite, or nobody asked. */
+static void hold_finite_norm(run *r)
+{
+    enum { ROWS = 5, COLS = 72, PLACE = 3 * COLS + COLS - 1 };
+    static float values[ROWS * COLS];
+    const tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {ROWS, COLS}, .data = values};
+    linear_weight w = {.w = linear_of(r, COLS, 8, true)};
+    act good = joint(r, ACT_LINEAR, 1, 0, ROWS, 8, false), bad = joint(r, ACT_LINEAR, 1, 0, ROWS, 8, true),
+        x = joint(r, ACT_RESIDUAL, 1, 0, ROWS, COLS, false), out = joint(r, ACT_LINEAR, 1, 0, ROWS, COLS, true);
+    norm_behind norm = {.slot = 6, .eps = 1e-6f, .out = out};
+    int slot;
+    for (int kind = 0; kind < 5; kind++) {
+        const float wrong[] = {1, 1, NAN, -INFINITY, NAN};
+        values[PLACE] = wrong[kind];
+        norm.slot = kind == 4 ? -1 : 6;
+        ok(r, ops_upload(r->o, &host, x));
+        ok(r, ops_linear_norm(r->o, kind == 1 ? bad : good, &w, &(epilogue){.residual = x}, x, &norm));
+        ok(r, ops_finite_first(r->o, &slot));
+        assert_int_equal(slot, kind == 0 || kind == 4 ? -1 : 6);
+    }
+    assert_int_equal((norm.slot = OPS_SLOTS, ops_linear_norm(r->o, good, &w, &(epilogue){.residual = x}, x, &norm)),
+                     FLUX1_ERR_INTERNAL);
     close_run(r);
 }
 

@@ -118,6 +118,23 @@ static flux1_status do_layer_norm(ops *o, const timing *t)
     return ops_layer_norm(o, t->x[0], NULL, t->x[2], t->x[3], 1e-6f, t->x[1]);
 }
 
+/* The end of a block and the next one's norm; the product itself has little to do. */
+static double set_linear_norm(run *r, timing *t)
+{
+    t->x[0] = tokens(r, ACT_LINEAR, 64), t->x[1] = tokens(r, ACT_RESIDUAL, WIDTH),
+    t->x[2] = tokens(r, ACT_LINEAR, WIDTH);
+    for (int i = 3; i < 6; i++)
+        t->x[i] = table(r, 1, WIDTH);
+    t->w[0] = MATRIX(r, WIDTH, 64);
+    return bytes_of(t->x[0]) + 2 * bytes_of(t->x[1]) + 3 * bytes_of(t->x[2]);
+}
+static flux1_status do_linear_norm(ops *o, const timing *t)
+{
+    norm_behind norm = {.shift = t->x[3], .scale = t->x[4], .eps = 1e-6f, .out = t->x[2]};
+    return ops_linear_norm(o, t->x[0], &(linear_weight){.w = t->w[0]},
+                           &(epilogue){.gate = t->x[5], .residual = t->x[1]}, t->x[1], &norm);
+}
+
 static double set_rms_norm(run *r, timing *t)
 {
     t->x[0] = tokens(r, ACT_RESIDUAL, WIDTH), t->x[1] = tokens(r, ACT_LINEAR, WIDTH), t->w[0] = VECTOR(r, WIDTH);
@@ -198,6 +215,7 @@ static const struct {
     {"attention_merge 4608 x 3072", set_merge, do_merge, false},
     {"conv 3x3 256^2, 256 -> 256", set_conv, do_conv, true},
     {"layer_norm 4608 x 3072, modulated", set_layer_norm, do_layer_norm, false},
+    {"linear_norm 4608 x 3072 x 64, modulated", set_linear_norm, do_linear_norm, false},
     {"rms_norm 4608 x 3072", set_rms_norm, do_rms_norm, false},
     {"head_norm_rope 4608, 24 x 128", set_rope, do_rope, false},
     {"group_norm 512^2 x 128, silu", set_group_norm, do_group_norm, false},

@@ -100,6 +100,8 @@ static void finite_remembers_the_lowest_slot(void **state)
     for (int bf16 = 0; bf16 < 2; bf16++) {
         open_run(&r, "portable", bf16 ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
         hold_finite(&r, OPS_SLOTS);
+        open_run(&r, "portable", bf16 ? DTYPE_BF16 : DTYPE_F32, 2, false, 1);
+        hold_finite_norm(&r);
     }
 }
 
@@ -209,6 +211,17 @@ static void refuse_products(run *r)
     refused(r, ops_linear(r->o, in, &(linear_weight){.w = w, .adapters = &a, .adapter_count = 1}, &none, out), "linear",
             "of block");
     refused(r, ops_mlp(r->o, in, &plain, ACTIVATION_SILU, &narrow, &none, in), "mlp", "down of block");
+    norm_behind norm = {.out = partial};
+    act normed = joint(r, ACT_LINEAR, 2, 3, 5, 12, false);
+    refused(r, ops_linear_norm(r->o, act_columns(out, 0, 4), &plain, &none, partial, &(norm_behind){.out = out}),
+            "linear_norm", "in [2 x 8, 4] and norm [2 x 8, 6] overlap");
+    refused(r,
+            ops_linear_norm(r->o, in, &plain, &(epilogue){.residual = act_columns(normed, 0, 6)}, out,
+                            &(norm_behind){.out = act_columns(normed, 3, 6)}),
+            "linear_norm", "residual");
+    refused(r, ops_linear_norm(r->o, in, &plain, &none, partial, &norm), "layer_norm", "overlap");
+    norm.slot = -2;
+    refused(r, ops_linear_norm(r->o, in, &plain, &none, out, &norm), "linear_norm", "slot -2");
     qkv_weights qkv = {.qkv = plain, .heads = 1};
     act rope;
     ok(r, ops_create(r->o, ACT_ROPE, shape_rows(1, 3, 5, 2), &rope));

@@ -75,6 +75,9 @@ static double compare(const check *c, dtype arithmetic, ops_fp8 fp8, int variant
     return error;
 }
 
+/* e4m3 products in tensor cores, fast sums: they keep some 14 bits of a sum (seen on an H100: 1.7e-4). */
+#define FAST_SUMS 5e-4
+
 /* How many variants are further off than they may be. */
 static int compare_all(const check *list, size_t count, ops_fp8 fp8)
 {
@@ -85,7 +88,7 @@ static int compare_all(const check *list, size_t count, ops_fp8 fp8)
             double worst = 0;
             for (int v = 1; v <= c->variants; v++) {
                 double error = compare(c, bf16 ? DTYPE_BF16 : DTYPE_F32, fp8, v);
-                if (!(error <= (bf16 ? c->bf16 : c->f32))) {
+                if (!(error <= (bf16 ? c->bf16 : !emulated && fp8 ? FAST_SUMS : c->f32))) {
                     print_error("%s, %s, variant %d: error %g\n", c->name, bf16 ? "bf16" : "f32", v, error);
                     wrong++;
                 }
@@ -99,7 +102,10 @@ static int compare_all(const check *list, size_t count, ops_fp8 fp8)
 static void every_entry_of_cuda_is_what_ref_says(void **state)
 {
     (void)state;
+    const cuda_emulator_counters before = cuda_emulator_counts();
     assert_int_equal(compare_all(checks, sizeof checks / sizeof *checks, FP8_NO), 0);
+    if (emulated) /* heads wider than cuDNN is good at went the other way */
+        assert_true(cuda_emulator_counts().kernel[CUDA_KERNEL_softmax] > before.kernel[CUDA_KERNEL_softmax]);
 }
 
 /* Attention where cuDNN is not there: kernels of our own do all of it, those on tensor cores what they take. */
@@ -880,6 +886,8 @@ static void finite_remembers_the_lowest_slot(void **state)
     for (int bf16 = 0; bf16 < 2; bf16++) {
         open_cuda(&r, bf16 ? DTYPE_BF16 : DTYPE_F32, false, 1);
         hold_finite(&r, CUDA_SLOTS);
+        open_cuda(&r, bf16 ? DTYPE_BF16 : DTYPE_F32, false, 1);
+        hold_finite_norm(&r);
     }
 }
 
@@ -1124,7 +1132,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_cancel_stops_every_operation),
         cmocka_unit_test(a_link_of_one_gives_back_what_it_is_given),
     };
-    if (argc > 2 && !strcmp(argv[1], "--only"))
-        cmocka_set_test_filter(argv[2]);
+    for (int i = 1; i + 1 < argc; i++)
+        if (!strcmp(argv[i], "--only"))
+            cmocka_set_test_filter(argv[i + 1]);
     return cmocka_run_group_tests(tests, open_gpu, close_gpu);
 }

@@ -24,7 +24,7 @@ struct cuda_algorithms {
     size_t count, saved; /* saved of them are in the file */
 };
 
-/* No padding: 5 × 8 + 4 × 4 bytes. */
+/* No padding: 7 × 8 + 4 × 4 bytes. */
 bool cuda_product_same(const cuda_product_shape *a, const cuda_product_shape *b)
 {
     return memcmp(a, b, sizeof *a) == 0;
@@ -49,17 +49,26 @@ static bool parse_hex(const char *text, unsigned char *bytes, size_t count)
 
 static bool parse_line(const char *line, const char *identity, remembered *r)
 {
-    long long v[9];
+    long long v[11];
     int used = 0;
     if (!is_of(line, identity))
         return false;
     line += strlen(identity) + 1;
-    if (sscanf(line, "%lld %lld %lld %lld %lld %lld %lld %lld %lld|%n", &v[0], &v[1], &v[2], &v[3], &v[4], &v[5], &v[6],
-               &v[7], &v[8], &used) != 9 ||
+    if (sscanf(line, "%lld %lld %lld %lld %lld %lld %lld %lld %lld %lld %lld|%n", &v[0], &v[1], &v[2], &v[3], &v[4],
+               &v[5], &v[6], &v[7], &v[8], &v[9], &v[10], &used) != 11 ||
         !used)
         return false;
-    r->shape =
-        (cuda_product_shape){v[0], v[1], v[2], v[3], v[4], (int32_t)v[5], (int32_t)v[6], (int32_t)v[7], (int32_t)v[8]};
+    r->shape = (cuda_product_shape){.m = v[0],
+                                    .n = v[1],
+                                    .k = v[2],
+                                    .ld_in = v[3],
+                                    .ld_w = v[4],
+                                    .ld_out = v[5],
+                                    .across = v[6],
+                                    .type_in = (int32_t)v[7],
+                                    .bf16_out = (int32_t)v[8],
+                                    .tail = (int32_t)v[9],
+                                    .align = (int32_t)v[10]};
     return parse_hex(line + used, (unsigned char *)&r->algorithm, sizeof r->algorithm);
 }
 
@@ -107,9 +116,9 @@ static void write_line(builder *b, const char *identity, const remembered *r)
 {
     const cuda_product_shape *s = &r->shape;
     const unsigned char *bytes = (const unsigned char *)&r->algorithm;
-    builder_format(b, "%s|%lld %lld %lld %lld %lld %d %d %d %d|", identity, (long long)s->m, (long long)s->n,
-                   (long long)s->k, (long long)s->ld_in, (long long)s->ld_out, (int)s->type_in, (int)s->bf16_out,
-                   (int)s->tail, (int)s->align);
+    builder_format(b, "%s|%lld %lld %lld %lld %lld %lld %lld %d %d %d %d|", identity, (long long)s->m, (long long)s->n,
+                   (long long)s->k, (long long)s->ld_in, (long long)s->ld_w, (long long)s->ld_out, (long long)s->across,
+                   (int)s->type_in, (int)s->bf16_out, (int)s->tail, (int)s->align);
     for (size_t i = 0; i < sizeof r->algorithm; i++)
         builder_format(b, "%02x", bytes[i]);
     builder_add(b, "\n");

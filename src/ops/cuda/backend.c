@@ -6,7 +6,7 @@
 static const ops_table cuda_table_of_functions = {.name = "cuda",
 #define ROW(ret, name, args, call) .name = cuda_##name,
                                                   OPS_PRIMITIVES(ROW)
-/* one composite has a launch of its own */
+/* those without a launch of their own */
 #define cuda_linear composite_linear
 #define cuda_mlp composite_mlp
 #define cuda_group_norm composite_group_norm
@@ -23,7 +23,7 @@ static size_t scratch_bytes(const ops_config *c, ops_work work, int64_t m, int64
 {
     switch (work) {
     case WORK_LINEAR: return cuda_linear_scratch(c, m, n, k);
-    case WORK_ATTENTION: return cuda_attention_scratch(c, m, heads, k);
+    case WORK_ATTENTION: return cuda_attention_scratch(c, m, n, heads, k);
     case WORK_CONV: return cuda_conv_scratch(c, m, n, k);
     }
     return 0;

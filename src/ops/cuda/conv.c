@@ -1,6 +1,6 @@
-/* Convolutions of channels-last planes. In bf16: cuDNN, with bias and residual fused behind it where an engine does
- * that. Otherwise (float32, channel counts that cuDNN refuses, rows of a neighbour's image): patches laid out as rows,
- * a piece at a time, and a product. 1×1 is a linear layer over pixels. */
+/* Convolutions of channels-last planes. In bf16: cuDNN, with bias and residual in a pass behind it. Otherwise (float32,
+ * channel counts that cuDNN refuses, rows of a neighbour's image): patches laid out as rows, a piece at a time, and a
+ * product. 1×1 is a linear layer over pixels. */
 #include "ops/cuda/graphs.h"
 #include "ops/cuda/notes.h"
 
@@ -27,9 +27,10 @@ static flux1_status finish(cuda_ops *o, const conv *c)
     return e.bias || e.residual.data ? cuda_launch_elements(o, CUDA_KERNEL_epilogue, &e) : FLUX1_OK;
 }
 
-static flux1_status through_cudnn(cuda_ops *o, const conv *c, bool whole, bool *done)
+/* The bare convolution, for which cuDNN has finished kernels; bias and residual are a pass of ours. Fused behind it
+ * they are a kernel that cuDNN compiles at its first use, 0.4 s a shape (docs/performance.md). */
+static flux1_status through_cudnn(cuda_ops *o, const conv *c, bool *done)
 {
-    bool bias = whole && c->w->bias, residual = whole && c->residual.data;
     dnn_convolution_shape s = {.batch = c->batch,
                                .height = c->height,
                                .width = c->width,
@@ -39,20 +40,12 @@ static flux1_status through_cudnn(cuda_ops *o, const conv *c, bool whole, bool *
                                .out = c->out.cols,
                                .kernel = c->w->head.kernel,
                                .stride = c->stride,
-                               .bias = bias,
-                               .residual = residual,
                                .in_ld = c->in.ld,
-                               .out_ld = c->out.ld,
-                               .residual_ld = residual ? c->residual.ld : 0};
-    int64_t numbers[DNN_TENSORS] = {DNN_X, DNN_W, DNN_Y};
-    void *pointers[DNN_TENSORS] = {c->in.data, (void *)(uintptr_t)c->w->data, c->out.data};
-    int count = 3;
-    if (bias)
-        numbers[count] = DNN_BIAS, pointers[count++] = (void *)(uintptr_t)c->w->bias;
-    if (residual)
-        numbers[count] = DNN_RESIDUAL, pointers[count++] = c->residual.data;
-    TRY(cuda_graph_convolution(o, &s, count, numbers, pointers, done));
-    return *done && !whole ? finish(o, c) : FLUX1_OK;
+                               .out_ld = c->out.ld};
+    const int64_t numbers[] = {DNN_X, DNN_W, DNN_Y};
+    void *const pointers[] = {c->in.data, (void *)(uintptr_t)c->w->data, c->out.data};
+    TRY(cuda_graph_convolution(o, &s, 3, numbers, pointers, done));
+    return *done ? finish(o, c) : FLUX1_OK;
 }
 
 /* What the descriptors say: bf16, planes one behind the other, first pixels at multiples of 16 bytes. Which channel
@@ -190,9 +183,7 @@ flux1_status cuda_conv(ops *base, act in, act top, act bottom, const weight *w, 
     if (w->kernel == 1)
         return ops_product(base, in, w, &(epilogue){.residual = residual}, out);
     if (suits_cudnn(o, &c)) {
-        TRY(through_cudnn(o, &c, true, &done));
-        if (!done && (c.w->bias || c.residual.data))
-            TRY(through_cudnn(o, &c, false, &done));
+        TRY(through_cudnn(o, &c, &done));
         if (!done && o->lib->dnn)
             note_patches(o, &c);
     }

@@ -1,8 +1,8 @@
 /* The CUDA backend's insides, from the ground up. gpu.c: a GPU; kept.c: its memory beside arenas, and weights that stay
  * there; kind.c: GPUs as a kind of device. On them a backend: launch.c (views, kernels), arena.c, moves.c (copies),
  * quantise.c; upload.c (recipes to device memory), weights.c (what is resident, what is streamed), steps.c (order,
- * recordings); algorithms.c and linear.c (cuBLASLt), graphs.c, attention.c and conv.c (cuDNN), rows.c (the other
- * kernels of our own), link.c (NCCL); backend.c: its table and its life.
+ * recordings); algorithms.c and linear.c (cuBLASLt), graphs.c, attention.c and conv.c (cuDNN), norms.c and rows.c (the
+ * other kernels of our own), link.c (NCCL); backend.c: its table and its life.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic, as
  * on the CPU, so that windows and parts are views with a stride. Everything is enqueued on one stream; a status tells
@@ -152,7 +152,13 @@ size_t cuda_weight_bytes(const ops_config *c, const weight_recipe *r, const weig
 
 flux1_status cuda_steps_create(cuda_ops *o);
 void cuda_steps_free(cuda_ops *o);
-void cuda_recordings_drop(cuda_ops *o); /* what they use has moved */
+void cuda_recordings_drop(cuda_ops *o);                             /* what they use has moved */
+flux1_status cuda_flag(const cuda_ops *o, int slot, int32_t **out); /* finite's, on the device */
+
+/* ---- norms.c ---- */
+
+/* An epilogue without addend, activation and mul that writes `out`, and the norm behind it: one pass. */
+flux1_status cuda_finish_norm(cuda_ops *o, const cuda_element_args *e, const norm_behind *norm, act out);
 
 /* ---- algorithms.c, linear.c ---- */
 
@@ -169,12 +175,16 @@ void cuda_linear_free(cuda_device *d);
 void cuda_linear_save(cuda_device *d); /* the algorithms that were found */
 /* out[m][n] = in·wᵀ with nothing behind it, for conv.c's patches; batch 1. */
 flux1_status cuda_plain_product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out);
+/* out[m][n] = in·wᵀ of two activations, by rows [n][k] or `across` [k][n], one batch. *done is false where cuBLASLt
+ * does not do it. */
+flux1_status cuda_view_product(cuda_ops *o, const cuda_view *in, const cuda_view *w, bool across, const cuda_view *out,
+                               bool *done);
 size_t cuda_linear_scratch(const ops_config *c, int64_t m, int64_t n, int64_t k);
 
 /* ---- graphs.c, attention.c, conv.c ---- */
 
 void cuda_graphs_free(cuda_device *d);
-size_t cuda_attention_scratch(const ops_config *c, int64_t queries, int64_t heads, int64_t dim);
+size_t cuda_attention_scratch(const ops_config *c, int64_t queries, int64_t keys, int64_t heads, int64_t dim);
 size_t cuda_conv_scratch(const ops_config *c, int64_t pixels, int64_t out_channels, int64_t in_taps);
 
 /* ---- link.c (where NCCL's header is): the link entries of ops_device_kind ---- */
@@ -198,6 +208,8 @@ flux1_status ops_cuda_create(const ops_config *c, ops **out);
 #define CUDA_DECLARE(ret, name, args, call) ret cuda_##name args;
 OPS_PRIMITIVES(CUDA_DECLARE)
 #undef CUDA_DECLARE
+flux1_status cuda_linear_norm(ops *o, act in, const linear_weight *w, const epilogue *e, act out,
+                              const norm_behind *norm);
 flux1_status cuda_qkv_norm_rope(ops *o, act in, const qkv_weights *w, act rope, act qkv);
 flux1_status cuda_single_products(ops *o, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up,
                                   act hidden);

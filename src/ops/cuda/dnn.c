@@ -40,7 +40,7 @@ static cudnnBackendDescriptor_t finalised(dnn_builder *b, cudnnBackendDescriptor
 
 /* ---- tensors ---- */
 
-typedef enum tensor_kind { TENSOR_DATA, TENSOR_VIRTUAL, TENSOR_SCALAR } tensor_kind;
+typedef enum tensor_kind { TENSOR_DATA, TENSOR_SCALAR } tensor_kind;
 
 static dnn_tensor tensor_of(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t *dims,
                             const int64_t *strides, tensor_kind kind)
@@ -53,8 +53,6 @@ static dnn_tensor tensor_of(dnn_builder *b, int64_t number, cudnnDataType_t type
     set(b, t, CUDNN_ATTR_TENSOR_DIMENSIONS, CUDNN_TYPE_INT64, 4, dims);
     set(b, t, CUDNN_ATTR_TENSOR_STRIDES, CUDNN_TYPE_INT64, 4, strides);
     set(b, t, CUDNN_ATTR_TENSOR_BYTE_ALIGNMENT, CUDNN_TYPE_INT64, 1, &alignment);
-    if (kind == TENSOR_VIRTUAL)
-        set(b, t, CUDNN_ATTR_TENSOR_IS_VIRTUAL, CUDNN_TYPE_BOOLEAN, 1, &yes);
     if (kind == TENSOR_SCALAR)
         set(b, t, CUDNN_ATTR_TENSOR_IS_BY_VALUE, CUDNN_TYPE_BOOLEAN, 1, &yes);
     return finalised(b, t);
@@ -64,11 +62,6 @@ dnn_tensor dnn_tensor_make(dnn_builder *b, int64_t number, cudnnDataType_t type,
                            const int64_t strides[4])
 {
     return tensor_of(b, number, type, dims, strides, TENSOR_DATA);
-}
-
-dnn_tensor dnn_tensor_virtual(dnn_builder *b, int64_t number, const int64_t dims[4], const int64_t strides[4])
-{
-    return tensor_of(b, number, CUDNN_DATA_FLOAT, dims, strides, TENSOR_VIRTUAL);
 }
 
 dnn_tensor dnn_tensor_scalar(dnn_builder *b, int64_t number)
@@ -132,22 +125,6 @@ void dnn_convolution(dnn_builder *b, dnn_tensor x, dnn_tensor w, dnn_tensor y, i
     append(b, d);
 }
 
-void dnn_add(dnn_builder *b, dnn_tensor x, dnn_tensor y, dnn_tensor out)
-{
-    const cudnnPointwiseMode_t mode = CUDNN_POINTWISE_ADD;
-    const cudnnDataType_t precision = CUDNN_DATA_FLOAT;
-    cudnnBackendDescriptor_t p = make(b, CUDNN_BACKEND_POINTWISE_DESCRIPTOR);
-    set(b, p, CUDNN_ATTR_POINTWISE_MODE, CUDNN_TYPE_POINTWISE_MODE, 1, &mode);
-    set(b, p, CUDNN_ATTR_POINTWISE_MATH_PREC, CUDNN_TYPE_DATA_TYPE, 1, &precision);
-    p = finalised(b, p);
-    cudnnBackendDescriptor_t d = make(b, CUDNN_BACKEND_OPERATION_POINTWISE_DESCRIPTOR);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_POINTWISE_PW_DESCRIPTOR, p);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_POINTWISE_XDESC, x);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_POINTWISE_BDESC, y);
-    set_descriptor(b, d, CUDNN_ATTR_OPERATION_POINTWISE_YDESC, out);
-    append(b, d);
-}
-
 /* ---- the backend's graphs ---- */
 
 void dnn_attention_graph(dnn_builder *b, const dnn_attention_shape *s)
@@ -178,23 +155,12 @@ void dnn_convolution_graph(dnn_builder *b, const dnn_convolution_shape *s)
 {
     int64_t dims[4], strides[4], k = s->kernel;
     const int64_t filter[4] = {s->out, s->in, k, k}, filter_strides[4] = {k * k * s->in, 1, k * s->in, s->in};
-    const int64_t bias_dims[4] = {1, s->out, 1, 1}, bias_strides[4] = {s->out, 1, s->out, s->out};
     plane(s->batch, s->in, s->height, s->width, s->in_ld, dims, strides);
     dnn_tensor x = dnn_tensor_make(b, DNN_X, CUDNN_DATA_BFLOAT16, dims, strides),
                w = dnn_tensor_make(b, DNN_W, CUDNN_DATA_BFLOAT16, filter, filter_strides);
     plane(s->batch, s->out, s->out_height, s->out_width, s->out_ld, dims, strides);
-    dnn_tensor y = dnn_tensor_make(b, DNN_Y, CUDNN_DATA_BFLOAT16, dims, strides), now;
-    now = s->bias || s->residual ? dnn_tensor_virtual(b, DNN_SUM, dims, strides) : y;
-    dnn_convolution(b, x, w, now, s->stride, s->stride == 1 ? k / 2 : 0, k / 2);
-    if (s->bias) {
-        dnn_tensor next = s->residual ? dnn_tensor_virtual(b, DNN_BIASED, dims, strides) : y;
-        dnn_add(b, now, dnn_tensor_make(b, DNN_BIAS, CUDNN_DATA_FLOAT, bias_dims, bias_strides), next);
-        now = next;
-    }
-    if (s->residual) {
-        plane(s->batch, s->out, s->out_height, s->out_width, s->residual_ld, dims, strides);
-        dnn_add(b, now, dnn_tensor_make(b, DNN_RESIDUAL, CUDNN_DATA_BFLOAT16, dims, strides), y);
-    }
+    dnn_convolution(b, x, w, dnn_tensor_make(b, DNN_Y, CUDNN_DATA_BFLOAT16, dims, strides), s->stride,
+                    s->stride == 1 ? k / 2 : 0, k / 2);
 }
 
 /* ---- plans ---- */

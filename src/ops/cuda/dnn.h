@@ -1,4 +1,4 @@
-/* Small operation graphs over cuDNN's backend interface: tensors, one to three operations, a plan. A graph that no
+/* Small operation graphs over cuDNN's backend interface: tensors, an operation, a plan. A graph that no
  * engine takes is an answer, not an error: the caller has another way. With a device property in place of a handle a
  * plan is made without a GPU (bench/cuda/devless.c). */
 #ifndef FLUX1_OPS_CUDA_DNN_H
@@ -9,13 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DNN_DESCRIPTORS = 32, DNN_TENSORS = 8 };
+enum { DNN_DESCRIPTORS = 32 };
 
 typedef struct dnn_builder {
     const cuda_libraries *lib;
     cudnnHandle_t handle; /* NULL: device-less, with `property` */
     cudnnBackendDescriptor_t property;
-    cudnnBackendDescriptor_t made[DNN_DESCRIPTORS], operation[4];
+    cudnnBackendDescriptor_t made[DNN_DESCRIPTORS], operation[1];
     int made_count, operation_count;
     bool
         compiled; /* device-less: an engine took the graph and compiled its kernel, which no driver was there to load */
@@ -24,11 +24,9 @@ typedef struct dnn_builder {
 
 typedef cudnnBackendDescriptor_t dnn_tensor;
 
-/* A tensor of up to four dimensions. Its number is what data is handed over under; a virtual one exists between two
- * operations only, and has float32 values. */
+/* A tensor of up to four dimensions. Its number is what data is handed over under. */
 dnn_tensor dnn_tensor_make(dnn_builder *b, int64_t number, cudnnDataType_t type, const int64_t dims[4],
                            const int64_t strides[4]);
-dnn_tensor dnn_tensor_virtual(dnn_builder *b, int64_t number, const int64_t dims[4], const int64_t strides[4]);
 dnn_tensor dnn_tensor_scalar(dnn_builder *b, int64_t number); /* one float, read from the host when the plan runs */
 
 /* o = softmax(q·kᵀ·scale)·v; dims [batch, heads, rows, head size]; stats may be NULL: log-sum-exp, float32 [batch,
@@ -39,7 +37,6 @@ void dnn_attention(dnn_builder *b, dnn_tensor q, dnn_tensor k, dnn_tensor v, dnn
  * directions. */
 void dnn_convolution(dnn_builder *b, dnn_tensor x, dnn_tensor w, dnn_tensor y, int64_t stride, int64_t before,
                      int64_t behind);
-void dnn_add(dnn_builder *b, dnn_tensor x, dnn_tensor y, dnn_tensor out);
 
 /* ---- the two graphs that the backend asks for: attention.c and conv.c fill in the shapes, bench/cuda/devless.c asks
  * for the same without a GPU. Shapes are int64s alone: they are also the keys that plans are found by. ---- */
@@ -52,20 +49,11 @@ typedef struct dnn_attention_shape {
                     * cuDNN 9.26 not heeded everywhere (NVIDIA/cudnn-frontend #304) */
 } dnn_attention_shape;
 
-enum {
-    DNN_X = 1,
-    DNN_W,
-    DNN_Y,
-    DNN_BIAS,
-    DNN_RESIDUAL,
-    DNN_SUM,
-    DNN_BIASED
-}; /* of a convolution's; the last two are virtual */
+enum { DNN_X = 1, DNN_W, DNN_Y }; /* of a convolution's */
 typedef struct dnn_convolution_shape {
     int64_t batch, height, width, in, out_height, out_width, out, kernel,
-        stride;                         /* stride 1: zeros on all sides; 2: below and right */
-    int64_t bias, residual;             /* 1: added behind it (bias float32) */
-    int64_t in_ld, out_ld, residual_ld; /* bf16, [batch][height · width] rows, filters [out][ky][kx][in] */
+        stride;            /* stride 1: zeros on all sides; 2: below and right */
+    int64_t in_ld, out_ld; /* bf16, [batch][height · width] rows, filters [out][ky][kx][in] */
 } dnn_convolution_shape;
 
 void dnn_attention_graph(dnn_builder *b, const dnn_attention_shape *s);

@@ -23,8 +23,8 @@ typedef struct cuda_table_view {
     const int32_t *step; /* the step counter, on the device */
 } cuda_table_view;
 
-/* layer_norm: out = (x − mean)/√(var + eps) [·w + b] [·(1 + scale) + shift]; rms_norm: x/√(mean x² + eps)·w. One block
- * a row (CUDA_NORM_THREADS threads). */
+/* layer_norm: out = (x − mean)/√(var + eps) [·w + b] [·(1 + scale) + shift]; rms_norm: x/√(mean x² + eps)·w.
+ * CUDA_NORM_THREADS threads; rms_norm: a block a row; layer_norm: the grid's x-axis shares rows out. y: batch. */
 typedef struct cuda_norm_args {
     cuda_view in, out;
     const float *w, *b; /* [cols] or NULL */
@@ -55,6 +55,12 @@ typedef struct cuda_attention_args {
     float scale;
     int32_t causal;
 } cuda_attention_args;
+
+/* softmax: out = softmax(in·scale) of each row, in float32, out bf16. One block a row (CUDA_NORM_THREADS threads). */
+typedef struct cuda_softmax_args {
+    cuda_view in, out;
+    float scale;
+} cuda_softmax_args;
 
 /* attention_merge: (out, lse) ← the merge of (out, lse) and (other, other_lse). A warp a row's head; the grid's x-axis
  * shares them out. y: batch. */
@@ -107,6 +113,13 @@ typedef struct cuda_element_args {
     int32_t *flag;
 } cuda_element_args;
 
+/* epilogue_norm: epilogue without addend, f and mul; *flag = 1 (NULL: left out) if its out has a NaN or infinity;
+ * then layer_norm of its out, in one go over each row: norm.in is that out. Grid as layer_norm's. */
+typedef struct cuda_exit_args {
+    cuda_element_args epilogue;
+    cuda_norm_args norm;
+} cuda_exit_args;
+
 /* im2col: rows of patches of output pixels [first, first + count) of the batch-major list of all output pixels, as
  * columns (ky, kx, channel), dense, in the input's own type: patches[count][kernel·kernel·channels]. top and bottom
  * rows stand in for zeros above and below. The grid's x-axis shares them out. */
@@ -147,6 +160,7 @@ typedef struct cuda_quantise_args {
     X(attention, cuda_attention_args)     \
     X(attention_64, cuda_attention_args)  \
     X(attention_128, cuda_attention_args) \
+    X(softmax, cuda_softmax_args)         \
     X(attention_merge, cuda_merge_args)   \
     X(group_stats, cuda_group_args)       \
     X(group_merge, cuda_group_args)       \
@@ -159,6 +173,7 @@ typedef struct cuda_quantise_args {
     X(copy, cuda_element_args)            \
     X(finite, cuda_element_args)          \
     X(epilogue, cuda_element_args)        \
+    X(epilogue_norm, cuda_exit_args)      \
     X(im2col, cuda_im2col_args)           \
     X(gemm, cuda_gemm_args)               \
     X(largest, cuda_quantise_args)        \
@@ -183,6 +198,8 @@ typedef enum cuda_kernel {
 /* Block sizes that both sides must agree on. */
 enum {
     CUDA_NORM_THREADS = 256,
+    CUDA_LAYER_NORM_BLOCKS = 3, /* a multiprocessor has room for, by its registers */
+    CUDA_EPILOGUE_NORM_BLOCKS = 2,
     CUDA_HEAD_WARPS = 8, /* 256 threads */
     CUDA_ATTENTION_THREADS = 128,
     CUDA_ATTENTION_QUERIES = 32,

@@ -33,11 +33,15 @@ template <class T> INLINE T &as(void *p)
 }
 template <class T> INLINE const T &as(const void *p) { return as<T>((void *)p); }
 
-/* A kernel of kernels.h, launched with at most `threads` threads a block. */
-#define KERNEL(name, args, threads)                                                            \
+/* A kernel of kernels.h, launched with at most `threads` threads a block. RESIDENT: registers are for `blocks` blocks a
+ * multiprocessor, no fewer. */
+#define KERNEL(name, args, threads) KERNEL_BOUNDED(name, args, threads, __launch_bounds__(threads))
+#define RESIDENT_KERNEL(name, args, threads, blocks) \
+    KERNEL_BOUNDED(name, args, threads, __launch_bounds__(threads, blocks))
+#define KERNEL_BOUNDED(name, args, threads, bounds)                                            \
     enum { threads_of_##name = (threads) };                                                    \
     static_assert((threads) <= 256, "tests/ptxas.sh counts the registers of so many threads"); \
-    extern "C" __global__ void __launch_bounds__(threads) flux1_##name(const __grid_constant__ args a)
+    extern "C" __global__ void bounds flux1_##name(const __grid_constant__ args a)
 
 enum { WARP = 32 };
 #define ALL_LANES 0xffffffffu
@@ -217,15 +221,15 @@ template <int THREADS> INLINE float block_sum(float x, float *part)
     return x;
 }
 
-/* The same for the largest of values that are not negative. */
+/* The same for the largest; NaN are passed over. */
 template <int THREADS> INLINE float block_largest(float x, float *part)
 {
     UNROLL for (int o = WARP / 2; o > 0; o /= 2) x = fmaxf(x, __shfl_xor_sync(ALL_LANES, x, o));
     if (threadIdx.x % WARP == 0)
         part[threadIdx.x / WARP] = x;
     __syncthreads();
-    x = 0;
-    UNROLL for (int w = 0; w < THREADS / WARP; w++) x = fmaxf(x, part[w]);
+    x = part[0];
+    UNROLL for (int w = 1; w < THREADS / WARP; w++) x = fmaxf(x, part[w]);
     return x;
 }
 
@@ -285,6 +289,8 @@ template <int N, class F> INLINE void each_element(int64_t batch, int64_t rows, 
     for (int64_t i = thread_of_grid(); i < total; i += stride, c.advance())
         f(c.at[0], c.at[1], c.at[2] * N);
 }
+
+INLINE bool not_finite(float x) { return (__float_as_uint(x) & 0x7f800000u) == 0x7f800000u; }
 
 /* ---- activations ---- */
 

@@ -72,7 +72,7 @@ template <int N> INLINE void finite(const cuda_element_args &a)
     bool bad = false;
     each_element<N>(a.batch, a.in.rows, a.in.cols, [&](int b, int r, int c) {
         pack<N> x = load<N>(a.in, b, r, c);
-        UNROLL for (int j = 0; j < N; j++) bad |= (__float_as_uint(x.v[j]) & 0x7f800000u) == 0x7f800000u;
+        UNROLL for (int j = 0; j < N; j++) bad |= not_finite(x.v[j]);
     });
     if (bad)
         *a.flag = 1; /* whoever writes, writes the same */

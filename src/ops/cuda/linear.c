@@ -1,15 +1,16 @@
 /* Linear layers through cuBLASLt. Row-major out[m][n] = in[m][k]·W[n][k]ᵀ is the column-major D(n×m) = Aᵀ·B with A = W
- * (k×n) and B = in (k×m), so nothing is transposed and windows are leading dimensions. Bias, and GELU behind it, are
- * cuBLASLt's epilogue; what it has not (gate, residual, other activations) is one pass of the `epilogue` kernel. Coarse
- * weights in fp8 are e4m3 with scales, and so is their input, quantised here (rows.c). An algorithm is chosen once a
- * shape, by time where it matters, and remembered between runs. What cuBLASLt refuses (leading dimensions it cannot
- * align, k = 0) goes to the kernel `gemm`. */
+ * (k×n) and B = in (k×m), so nothing is transposed and windows are leading dimensions; by a matrix [k][n] it is A·B.
+ * Bias, and GELU behind it, are cuBLASLt's epilogue; what it has not (gate, residual, other activations) is one pass of
+ * the `epilogue` kernel. Coarse weights in fp8 are e4m3 with scales, and so is their input, quantised here (rows.c). An
+ * algorithm is chosen once a shape, by time where it matters, and remembered between runs. What cuBLASLt refuses
+ * (leading dimensions it cannot align, k = 0) goes to the kernel `gemm`. */
 #include "ops/cuda/algorithms.h"
 #include "ops/cuda/cuda.h"
 #include "ops/cuda/notes.h"
 
 #include "base/checked.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { CANDIDATES = 16, RUNS = 3, TABLE = 512 };
@@ -24,7 +25,7 @@ typedef cuda_product_shape shape;
 
 typedef struct plan {
     shape key;
-    bool used, own; /* own: the kernel gemm */
+    bool used, own, proven; /* own: the kernel gemm; proven: the library has done it once */
     cublasLtMatmulDesc_t product;
     cublasLtMatrixLayout_t a, b, d;
     cublasLtMatmulAlgo_t algorithm;
@@ -34,6 +35,14 @@ typedef struct plan {
 struct cuda_linear_plans {
     plan table[TABLE]; /* open addressing; where sixteen places in a row are taken, the first makes room */
 };
+
+/* What a product multiplies by: [n][k], rows of ld elements; `across`: [k][n]. type: 0, 1 or CUDA_E4M3, as a view's. */
+typedef struct right_side {
+    const void *data;
+    int64_t n, k, ld;
+    bool across;
+    int32_t type;
+} right_side;
 
 /* The operands of one product. */
 typedef struct operands {
@@ -108,12 +117,13 @@ static bool describe(const cuda_ops *o, plan *q, const operands *x)
     const shape *s = &q->key;
     const cudaDataType_t types[] = {CUDA_R_32F, CUDA_R_16BF, CUDA_R_8F_E4M3, CUDA_R_8F_E4M3}, in = types[s->type_in],
                          out = types[s->bf16_out];
-    const cublasOperation_t transposed = CUBLAS_OP_T;
+    const cublasOperation_t turn = s->across ? CUBLAS_OP_N : CUBLAS_OP_T;
+    const uint64_t w_line = (uint64_t)(s->across ? s->n : s->k), w_lines = (uint64_t)(s->across ? s->k : s->n);
     const cublasLtEpilogue_t tails[] = {CUBLASLT_EPILOGUE_DEFAULT, CUBLASLT_EPILOGUE_BIAS, CUBLASLT_EPILOGUE_GELU_BIAS};
     bool good = LT(lib->cublasLtMatmulDescCreate(&q->product, CUBLAS_COMPUTE_32F, CUDA_R_32F)) &&
-                set_product(lib, q, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed) &&
+                set_product(lib, q, CUBLASLT_MATMUL_DESC_TRANSA, &turn, sizeof turn) &&
                 (s->type_in < INPUT_E4M3_WHOLE || describe_e4m3(o, q)) &&
-                LT(lib->cublasLtMatrixLayoutCreate(&q->a, in, (uint64_t)s->k, (uint64_t)s->n, s->k)) &&
+                LT(lib->cublasLtMatrixLayoutCreate(&q->a, in, w_line, w_lines, s->ld_w)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->b, in, (uint64_t)s->k, (uint64_t)s->m, s->ld_in)) &&
                 LT(lib->cublasLtMatrixLayoutCreate(&q->d, out, (uint64_t)s->n, (uint64_t)s->m, s->ld_out));
     if (good && s->tail != TAIL_NONE)
@@ -123,13 +133,13 @@ static bool describe(const cuda_ops *o, plan *q, const operands *x)
     return good && set_pointers(lib, q, x); /* the heuristic takes the bias' alignment from its address */
 }
 
-static bool run_plan(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulAlgo_t *algorithm)
+static cublasStatus_t run_plan(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulAlgo_t *algorithm)
 {
     const float one = 1, zero = 0;
-    return set_pointers(o->lib, q, x) &&
-           LT(o->lib->cublasLtMatmul(o->device->blas, q->product, &one, x->w, q->a, x->in, q->b, &zero, x->out, q->d,
-                                     x->out, q->d, algorithm, (void *)(uintptr_t)o->workspace, CUDA_WORKSPACE,
-                                     o->stream));
+    if (!set_pointers(o->lib, q, x))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    return o->lib->cublasLtMatmul(o->device->blas, q->product, &one, x->w, q->a, x->in, q->b, &zero, x->out, q->d,
+                                  x->out, q->d, algorithm, (void *)(uintptr_t)o->workspace, CUDA_WORKSPACE, o->stream);
 }
 
 /* Answers of the library's heuristic, best guess first; their count. */
@@ -168,7 +178,7 @@ static float time_algorithm(cuda_ops *o, plan *q, const operands *x, const cubla
                             CUevent begin, CUevent end)
 {
     float ms = -1;
-    if (!run_plan(o, q, x, algorithm)) /* also the warm-up */
+    if (!LT(run_plan(o, q, x, algorithm))) /* also the warm-up */
         return -1;
     o->lib->cuEventRecord(begin, o->stream);
     for (int i = 0; i < RUNS; i++)
@@ -258,13 +268,13 @@ static flux1_status plan_of(cuda_ops *o, const shape *key, const operands *x, pl
 static size_t element_bytes(int32_t bf16) { return bf16 == CUDA_E4M3 ? 1 : bf16 ? 2 : 4; }
 static int32_t weight_type(const cuda_weight *w) { return w->e4m3 ? CUDA_E4M3 : w->bf16; }
 
-static int32_t alignment(const cuda_view *in, const cuda_view *out, const cuda_weight *w)
+static int32_t alignment(const cuda_view *in, const cuda_view *out, const right_side *w)
 {
     size_t in_size = element_bytes(in->bf16), out_size = element_bytes(out->bf16);
-    uintptr_t all =
-        (uintptr_t)in->data | (uintptr_t)out->data | (uintptr_t)w->data | (uintptr_t)((size_t)in->ld * in_size) |
-        (uintptr_t)((size_t)out->ld * out_size) | (uintptr_t)((size_t)in->batch_stride * in_size) |
-        (uintptr_t)((size_t)out->batch_stride * out_size) | (uintptr_t)((size_t)w->head.cols * in_size) | 256;
+    uintptr_t all = (uintptr_t)in->data | (uintptr_t)out->data | (uintptr_t)w->data |
+                    (uintptr_t)((size_t)in->ld * in_size) | (uintptr_t)((size_t)out->ld * out_size) |
+                    (uintptr_t)((size_t)in->batch_stride * in_size) |
+                    (uintptr_t)((size_t)out->batch_stride * out_size) | (uintptr_t)((size_t)w->ld * in_size) | 256;
     return (int32_t)(all & -all);
 }
 
@@ -292,30 +302,64 @@ static input_type input_type_of(const cuda_ops *o, const cuda_view *in)
                                  : INPUT_E4M3_WHOLE;
 }
 
-/* Through cuBLASLt with as much of *t behind the product as it does; false if it does not do the product at all. */
-static flux1_status run_library(cuda_ops *o, const cuda_view *in, const cuda_view *out, const cuda_weight *w,
+/* Where the call itself says that the library does not do what its heuristic offered. */
+static bool is_refusal(cublasStatus_t s)
+{
+    return s == CUBLAS_STATUS_NOT_SUPPORTED || s == CUBLAS_STATUS_INVALID_VALUE || s == CUBLAS_STATUS_ARCH_MISMATCH;
+}
+
+static flux1_status product_failed(cuda_ops *o, const shape *s, cublasStatus_t why)
+{
+    char sentence[256];
+    snprintf(sentence, sizeof sentence, "cuBLASLt fails on a product of %lld x %lld x %lld: %s", (long long)s->m,
+             (long long)s->n, (long long)s->k, o->lib->cublasLtGetStatusString(why));
+    return cuda_library_failed(o, sentence);
+}
+
+/* Through cuBLASLt with as much of *t behind the product as it does; *done is false if it does not do the product at
+ * all. */
+static flux1_status run_library(cuda_ops *o, const cuda_view *in, const cuda_view *out, const right_side *w,
                                 const operands *x, tail *t, bool *done)
 {
     plan *q = NULL;
     shape key = {.m = in->rows,
-                 .n = w->head.rows,
-                 .k = w->head.cols,
+                 .n = w->n,
+                 .k = w->k,
                  .ld_in = in->ld,
+                 .ld_w = w->ld,
                  .ld_out = out->ld,
+                 .across = w->across,
                  .type_in = input_type_of(o, in),
                  .bf16_out = out->bf16,
-                 .tail = *t,
                  .align = alignment(in, out, w)};
-    TRY(plan_of(o, &key, x, &q));
-    while (q->own && key.tail != TAIL_NONE) { /* less behind it may be possible */
-        key.tail = key.tail == TAIL_GELU_BIAS ? TAIL_BIAS : TAIL_NONE;
+    for (int32_t behind = *t;; behind--) { /* less behind it may be possible */
+        key.tail = behind;
         TRY(plan_of(o, &key, x, &q));
+        if (!q->own) {
+            cublasStatus_t status = run_plan(o, q, x, &q->algorithm);
+            if (!LT(status) && (q->proven || !is_refusal(status)))
+                return product_failed(o, &key, status);
+            q->proven = LT(status);
+            q->own = !q->proven;
+        }
+        *done = !q->own;
+        *t = (tail)behind;
+        if (*done || behind == TAIL_NONE)
+            return FLUX1_OK;
     }
-    *done = !q->own;
-    *t = (tail)key.tail;
-    if (*done && !run_plan(o, q, x, &q->algorithm))
-        return cuda_library_failed(o, "cuBLASLt fails on a product that it had accepted");
-    return FLUX1_OK;
+}
+
+/* The library multiplies equal types only. *done is false where it does not do it. */
+static flux1_status try_library(cuda_ops *o, const cuda_view *in, const right_side *w, const cuda_view *out,
+                                const operands *x, tail *t, bool *done)
+{
+    *done = false;
+    if (!o->lib->blas || in->bf16 != w->type || w->k == 0)
+        return FLUX1_OK;
+    pthread_mutex_lock(&o->device->plans_lock);
+    flux1_status st = run_library(o, in, out, w, x, t, done);
+    pthread_mutex_unlock(&o->device->plans_lock);
+    return st;
 }
 
 static void note_own(const cuda_ops *o, const cuda_view *in, const cuda_weight *w)
@@ -334,8 +378,13 @@ static void note_own(const cuda_ops *o, const cuda_view *in, const cuda_weight *
 static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w,
                             const cuda_view *out, tail wanted, tail *done)
 {
+    right_side right = {.data = (const void *)(uintptr_t)w->data,
+                        .n = w->head.rows,
+                        .k = w->head.cols,
+                        .ld = w->head.cols,
+                        .type = weight_type(w)};
     operands x = {.in = in->data,
-                  .w = (const void *)(uintptr_t)w->data,
+                  .w = right.data,
                   .bias = (const void *)(uintptr_t)(out->bf16 ? w->bias_bf16 : w->bias),
                   .out = out->data,
                   .in_scales = scales,
@@ -344,16 +393,12 @@ static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scale
     *done = TAIL_NONE;
     if (in->rows == 0 || w->head.rows == 0)
         return FLUX1_OK;
-    if (o->lib->blas && in->bf16 == weight_type(w) && w->head.cols > 0) { /* the library multiplies equal types only */
-        pthread_mutex_lock(&o->device->plans_lock);
-        flux1_status st = run_library(o, in, out, w, &x, &wanted, &by_library);
-        pthread_mutex_unlock(&o->device->plans_lock);
-        TRY(st);
-        if (!by_library)
+    TRY(try_library(o, in, &right, out, &x, &wanted, &by_library));
+    if (!by_library) {
+        if (o->lib->blas && in->bf16 == right.type && right.k > 0)
             note_own(o, in, w);
-    }
-    if (!by_library)
         return run_own(o, in, scales, w, out);
+    }
     *done = wanted;
     return FLUX1_OK;
 }
@@ -362,6 +407,20 @@ flux1_status cuda_plain_product(cuda_ops *o, const cuda_view *in, const cuda_wei
 {
     tail done;
     return product(o, in, NULL, w, out, TAIL_NONE, &done);
+}
+
+flux1_status cuda_view_product(cuda_ops *o, const cuda_view *in, const cuda_view *w, bool across, const cuda_view *out,
+                               bool *done)
+{
+    right_side right = {.data = w->data,
+                        .n = across ? w->cols : w->rows,
+                        .k = across ? w->rows : w->cols,
+                        .ld = w->ld,
+                        .across = across,
+                        .type = w->bf16};
+    operands x = {.in = in->data, .w = w->data, .out = out->data};
+    tail none = TAIL_NONE;
+    return try_library(o, in, &right, out, &x, &none, done);
 }
 
 /* Batches as one where the rows of both follow each other without a gap. */
@@ -381,17 +440,38 @@ static cuda_view of_batch(cuda_view v, int64_t b)
     return v;
 }
 
+enum { SCALES_ALIGN = 16 }; /* cuBLASLt 13.1 refuses scales by rows at other addresses */
+
+/* A batch entry's scales where the library takes them. */
+static flux1_status scales_of_batch(cuda_ops *o, const cuda_operand *operand, int64_t b, const float **out)
+{
+    int64_t rows = operand->view.rows;
+    CUdeviceptr p;
+    *out = operand->scales && o->scales_rows ? operand->scales + b * rows : operand->scales;
+    if (!operand->scales || !o->scales_rows || (uintptr_t)*out % SCALES_ALIGN == 0)
+        return FLUX1_OK;
+    TRY(cuda_scratch(o, (size_t)rows * sizeof(float), &p));
+    TRY(cuda_check(&o->head,
+                   o->lib->cuMemcpyDtoDAsync(p, (CUdeviceptr)(uintptr_t)*out, (size_t)rows * sizeof(float), o->stream),
+                   "cannot copy on the GPU"));
+    *out = (const float *)(uintptr_t)p;
+    return FLUX1_OK;
+}
+
 static flux1_status products(cuda_ops *o, const cuda_operand *operand, const cuda_weight *w, cuda_view out, tail wanted,
                              tail *done)
 {
     cuda_view in = operand->view;
-    int64_t rows = in.rows, batch = merged(&in, &out, operand->batch);
+    int64_t batch = merged(&in, &out, operand->batch);
     *done = wanted;
     for (int64_t b = 0; b < batch; b++) {
+        size_t mark = o->arena_used;
         cuda_view x = of_batch(in, b), y = of_batch(out, b);
-        const float *scales = operand->scales && o->scales_rows ? operand->scales + b * rows : operand->scales;
+        const float *scales;
+        TRY(scales_of_batch(o, operand, b, &scales));
         TRY(product(o, &x, scales, w, &y, wanted, done)); /* alike for every batch: shape and alignment are the same */
         wanted = *done;
+        cuda_release(&o->head, mark);
     }
     return FLUX1_OK;
 }
@@ -436,7 +516,7 @@ static bool absent_or_like(act a, act out) { return !act_present(a) || (a.cols =
 
 /* Everything behind the product that the library has not done. */
 static flux1_status finish(cuda_ops *o, const cuda_weight *w, const epilogue *e, const cuda_view *from, act out,
-                           tail done)
+                           tail done, const norm_behind *norm)
 {
     cuda_element_args a = {.in = *from,
                            .out = cuda_view_of(out),
@@ -449,10 +529,14 @@ static flux1_status finish(cuda_ops *o, const cuda_weight *w, const epilogue *e,
                            .f = done == TAIL_GELU_BIAS ? ACTIVATION_NONE : (int32_t)e->f};
     bool nothing = !a.bias && !a.addend.data && a.f == ACTIVATION_NONE && !a.mul.data && !a.residual.data &&
                    !a.gate.data && a.in.data == a.out.data;
+    if (norm)
+        return cuda_finish_norm(o, &a, norm, out);
     return nothing ? FLUX1_OK : cuda_launch_elements(o, CUDA_KERNEL_epilogue, &a);
 }
 
-flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *matrix, const epilogue *e, act out)
+/* cuda_linear_of, and where there is one the norm behind it. */
+static flux1_status linear_of(cuda_ops *o, const cuda_operand *in, const weight *matrix, const epilogue *e, act out,
+                              const norm_behind *norm)
 {
     const cuda_weight *w = cuda_w(matrix);
     int64_t batch = in->batch;
@@ -475,21 +559,41 @@ flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *m
     bool gelu = e->f == ACTIVATION_GELU_TANH && to.bf16 && !act_present(e->addend); /* the addend comes before f */
     tail wanted = !matrix->has_bias ? TAIL_NONE : gelu ? TAIL_GELU_BIAS : TAIL_BIAS, done;
     TRY(products(o, in, w, to, wanted, &done));
-    TRY(finish(o, w, e, &to, out, done));
+    TRY(finish(o, w, e, &to, out, done, norm));
     cuda_release(&o->head, mark);
     return FLUX1_OK;
 }
 
-flux1_status cuda_product(ops *base, act in, const weight *matrix, const epilogue *e, act out)
+flux1_status cuda_linear_of(cuda_ops *o, const cuda_operand *in, const weight *w, const epilogue *e, act out)
+{
+    return linear_of(o, in, w, e, out, NULL);
+}
+
+static flux1_status whole_linear(ops *base, act in, const weight *matrix, const epilogue *e, act out,
+                                 const norm_behind *norm)
 {
     cuda_ops *o = cuda_self(base);
     size_t mark = o->arena_used;
     cuda_operand x;
     TRY(cuda_begin(base, "linear", matrix));
     TRY(cuda_operand_of(o, in, cuda_w(matrix), &x));
-    TRY(cuda_linear_of(o, &x, matrix, e, out));
+    TRY(linear_of(o, &x, matrix, e, out, norm));
     cuda_release(base, mark);
     return FLUX1_OK;
+}
+
+flux1_status cuda_product(ops *base, act in, const weight *w, const epilogue *e, act out)
+{
+    return whole_linear(base, in, w, e, out, NULL);
+}
+
+/* One pass behind the product for what ends a block; the rest is made call by call. */
+flux1_status cuda_linear_norm(ops *base, act in, const linear_weight *w, const epilogue *e, act out,
+                              const norm_behind *norm)
+{
+    if (w->adapter_count || act_present(e->addend) || e->f != ACTIVATION_NONE || act_present(e->mul))
+        return composite_linear_norm(base, in, w, e, out, norm);
+    return whole_linear(base, in, w->w, e, out, norm);
 }
 
 size_t cuda_linear_scratch(const ops_config *c, int64_t m, int64_t n, int64_t k)
@@ -498,5 +602,7 @@ size_t cuda_linear_scratch(const ops_config *c, int64_t m, int64_t n, int64_t k)
     size_t cast = bf16 ? (size_t)m * (size_t)k * 2 : 0, quantised = c->fp8 ? quantised_bytes(m, k) : 0,
            result = (size_t)m * (size_t)n * (bf16 ? 2 : 4);
     cast = quantised > cast ? quantised : cast;
+    if (c->fp8) /* scales in another place */
+        cast = size_round_up(cast + 1, CUDA_ALIGN) + (size_t)m * sizeof(float);
     return size_round_up(cast + 1, CUDA_ALIGN) + size_round_up(result + 1, CUDA_ALIGN);
 }

@@ -1,4 +1,4 @@
-/* Norms, element-wise operations, lookups, statistics: arguments checked, kernels of our own launched. */
+/* Norms of heads, element-wise operations, lookups, statistics: arguments checked, kernels of our own launched. */
 #include "ops/cuda/cuda.h"
 
 #include "base/checked.h"
@@ -7,33 +7,6 @@
 
 static bool rows_like(act a, act b) { return act_rows(a) == act_rows(b) && act_batch(a) == act_batch(b); }
 static const float *floats(CUdeviceptr p) { return (const float *)(uintptr_t)p; }
-
-flux1_status cuda_layer_norm(ops *base, act in, const weight *w, act shift, act scale, float eps, act out)
-{
-    cuda_ops *o = cuda_self(base);
-    TRY(cuda_begin(base, "layer_norm", w));
-    TRY(cuda_fits(base, in.cols == out.cols && rows_like(in, out) && (!w || w->rows == in.cols), "layer_norm"));
-    cuda_norm_args a = {.in = cuda_view_of(in),
-                        .out = cuda_view_of(out),
-                        .shift = cuda_table_of(o, shift, act_batch(out)),
-                        .scale = cuda_table_of(o, scale, act_batch(out)),
-                        .eps = eps};
-    if (w) {
-        a.w = floats(cuda_w(w)->data);
-        a.b = floats(cuda_w(w)->bias);
-    }
-    return cuda_launch(o, CUDA_KERNEL_layer_norm, a.in.cols ? act_rows(in) : 0, act_batch(in), 1, CUDA_NORM_THREADS,
-                       &a);
-}
-
-flux1_status cuda_rms_norm(ops *base, act in, const weight *w, float eps, act out)
-{
-    TRY(cuda_begin(base, "rms_norm", w));
-    TRY(cuda_fits(base, in.cols == out.cols && rows_like(in, out) && w->rows == in.cols, "rms_norm"));
-    cuda_norm_args a = {.in = cuda_view_of(in), .out = cuda_view_of(out), .w = floats(cuda_w(w)->data), .eps = eps};
-    return cuda_launch(cuda_self(base), CUDA_KERNEL_rms_norm, a.in.cols ? act_rows(in) : 0, act_batch(in), 1,
-                       CUDA_NORM_THREADS, &a);
-}
 
 static flux1_status launch_heads(ops *base, const cuda_head_args *a, int64_t batch, int windows)
 {

@@ -215,12 +215,19 @@ void cuda_step_unwind(ops *base, size_t mark)
 
 /* ---- checks ---- */
 
+flux1_status cuda_flag(const cuda_ops *o, int slot, int32_t **out)
+{
+    TRY(cuda_fits(&o->head, slot >= 0 && slot < CUDA_SLOTS, "finite"));
+    *out = (int32_t *)(uintptr_t)o->flags + slot;
+    return FLUX1_OK;
+}
+
 flux1_status cuda_finite(ops *base, act a, int slot)
 {
     cuda_ops *o = cuda_self(base);
+    cuda_element_args j = {.in = cuda_view_of(a), .batch = act_batch(a)};
     TRY(cuda_begin(base, "finite", NULL));
-    TRY(cuda_fits(base, slot >= 0 && slot < CUDA_SLOTS, "finite"));
-    cuda_element_args j = {.in = cuda_view_of(a), .batch = act_batch(a), .flag = (int32_t *)(uintptr_t)o->flags + slot};
+    TRY(cuda_flag(o, slot, &j.flag));
     return cuda_launch_elements(o, CUDA_KERNEL_finite, &j);
 }
 

@@ -1,5 +1,5 @@
-/* cuDNN's backend interface: descriptors keep what they are given; attention and convolutions with additions behind
- * them are computed from that. */
+/* cuDNN's backend interface: descriptors keep what they are given; attention and convolutions are computed from
+ * that. */
 #include "ops/cuda_emulator/device.h"
 #include "ops/cuda_emulator/emulate.h"
 
@@ -163,12 +163,11 @@ void attend(const ref &op, const data &pointers)
     emulator_counters.sdpas++;
 }
 
-bool takes_convolution(const std::vector<ref> &ops)
+bool takes_convolution(const ref &op)
 {
-    tensor x = tensor_of(part(ops[0], CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X)),
-           y = tensor_of(part(ops[0], CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y));
-    bool plain_only = y.dims[1] == 40; /* some engines fuse nothing */
-    return x.bf16 && x.dims[1] % 8 == 0 && y.dims[1] % 8 == 0 && x.strides[1] == 1 && (ops.size() == 1 || !plain_only);
+    tensor x = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X)),
+           y = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y));
+    return x.bf16 && x.dims[1] % 8 == 0 && y.dims[1] % 8 == 0 && x.strides[1] == 1;
 }
 
 /* What lies under the filter at an output place, as (row, column, channel). */
@@ -208,25 +207,13 @@ void check_convolution(const tensor &x, const tensor &w, const tensor &y, const 
         emulate_fail("a convolution's operands do not fit");
 }
 
-int64_t folded(int64_t i, int64_t dim) { return dim == 1 ? 0 : i; }
-
-void convolve(const std::vector<ref> &ops, const data &pointers)
+void convolve(const ref &op, const data &pointers)
 {
-    const ref &op = ops[0];
     tensor x = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X)),
            w = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W));
-    tensor y = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y)), out = y;
-    std::vector<tensor> added;
-    for (size_t i = 1; i < ops.size(); i++) {
-        added.push_back(tensor_of(part(ops[i], CUDNN_ATTR_OPERATION_POINTWISE_BDESC)));
-        if (tensor_of(part(ops[i], CUDNN_ATTR_OPERATION_POINTWISE_XDESC)).number != out.number)
-            emulate_fail("an addition that does not follow what is before it");
-        out = tensor_of(part(ops[i], CUDNN_ATTR_OPERATION_POINTWISE_YDESC));
-    }
-    void *po = pointers.at(out.number);
-    check_tensor(x, pointers.at(x.number)), check_tensor(w, pointers.at(w.number)), check_tensor(out, po);
-    for (tensor &t : added)
-        check_tensor(t, pointers.at(t.number));
+    tensor y = tensor_of(part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y));
+    void *to = pointers.at(y.number);
+    check_tensor(x, pointers.at(x.number)), check_tensor(w, pointers.at(w.number)), check_tensor(y, to);
     ref c = part(op, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC);
     std::vector<int64_t> stride = list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES),
                          before = list<int64_t>(c, CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
@@ -236,25 +223,20 @@ void convolve(const std::vector<ref> &ops, const data &pointers)
         for (int64_t row = 0; row < y.dims[2]; row++)
             for (int64_t col = 0; col < y.dims[3]; col++) {
                 patch(x, pointers.at(x.number), w, n, row * stride[0] - before[0], col * stride[1] - before[1], under);
-                for (int64_t k = 0; k < y.dims[1]; k++) {
-                    double v = emulator_dot(under.data(), &f[(size_t)k * under.size()], under.size());
-                    for (tensor &t : added)
-                        v += emulator_load(
-                            pointers.at(t.number), t.bf16,
-                            at(t, folded(n, t.dims[0]), k, folded(row, t.dims[2]), folded(col, t.dims[3])));
-                    emulator_store(po, out.bf16, at(out, n, k, row, col), (float)v);
-                }
+                for (int64_t k = 0; k < y.dims[1]; k++)
+                    emulator_store(to, y.bf16, at(y, n, k, row, col),
+                                   (float)emulator_dot(under.data(), &f[(size_t)k * under.size()], under.size()));
             }
     emulator_counters.convs++;
 }
 
 bool takes(const std::vector<ref> &ops)
 {
-    if (ops.empty())
+    if (ops.size() != 1)
         return false;
     if (ops[0]->type == CUDNN_BACKEND_OPERATION_SDPA_FWD_DESCRIPTOR)
-        return ops.size() == 1 && takes_attention(ops[0]);
-    return ops[0]->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR && takes_convolution(ops);
+        return takes_attention(ops[0]);
+    return ops[0]->type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR && takes_convolution(ops[0]);
 }
 
 /* ---- heuristics, plans ---- */
@@ -315,7 +297,7 @@ cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnn
     CUstream stream = **(CUstream **)handle;
     emulator_enqueue(stream, [=]() {
         (void)scale;
-        attention ? attend(ops[0], all) : convolve(ops, all);
+        attention ? attend(ops[0], all) : convolve(ops[0], all);
     });
     return CUDNN_STATUS_SUCCESS;
 }
