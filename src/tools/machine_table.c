@@ -57,11 +57,11 @@
     "{\"name\": \"" name "\", \"about\": \"" about "; its memory is proven, its seconds are not\", \"mesh\": [" mesh \
     "], " chip "\"links\": [" links "]}"
 
-#define GPU_CHIP                                                                             \
-    "\"layout\": \"rows\", \"packs\": true, \"dtype\": \"bf16\", \"launch_seconds\": 2e-6, " \
-    "\"rates\": [{\"operation\": \"product\", \"flops_per_second\": {\"bf16\": 700e12}}, "   \
-    "{\"operation\": \"attention\", \"flops_per_second\": {\"bf16\": 640e12}}, "             \
-    "{\"operation\": \"conv\", \"flops_per_second\": {\"bf16\": 525e12}}], "                 \
+#define GPU_CHIP(product, attention)                                                            \
+    "\"layout\": \"rows\", \"packs\": true, \"dtype\": \"bf16\", \"launch_seconds\": 2e-6, "    \
+    "\"rates\": [{\"operation\": \"product\", \"flops_per_second\": {\"bf16\": " product "}}, " \
+    "{\"operation\": \"attention\", \"flops_per_second\": {\"bf16\": " attention "}}, "         \
+    "{\"operation\": \"conv\", \"flops_per_second\": {\"bf16\": 525e12}}], "                    \
     "\"peak_flops_per_second\": {\"bf16\": 788e12, \"f32\": 60e12}, "
 
 #define NVLINK                                                                           \
@@ -95,13 +95,13 @@ static const builtin TABLE[] = {
      TENSTORRENT("bh-quietbox2", "Tenstorrent QuietBox 2: four Blackhole chips", "2, 2", BH_CHIP, "2, 2")},
     {"bh-loudbox", TENSTORRENT("bh-loudbox", "Tenstorrent LoudBox: eight Blackhole chips", "2, 4", BH_CHIP, "2, 2")},
     {"bh-galaxy", TENSTORRENT("bh-galaxy", "Tenstorrent Galaxy: 32 Blackhole chips", "4, 8", BH_CHIP, "2, 2")},
-    {"h100", "{\"name\": \"h100\", \"about\": \"one NVIDIA H100 SXM\", \"mesh\": [1, 1], " GPU_CHIP
-             "\"memory_bytes\": 80e9, \"memory_bytes_per_second\": 3.0e12}"},
-    {"h200", "{\"name\": \"h200\", \"about\": \"one NVIDIA H200\", \"mesh\": [1, 1], " GPU_CHIP
-             "\"memory_bytes\": 141e9, \"memory_bytes_per_second\": 4.3e12}"},
+    {"h100", "{\"name\": \"h100\", \"about\": \"one NVIDIA H100 SXM\", \"mesh\": [1, 1], " GPU_CHIP(
+                 "650e12", "590e12") "\"memory_bytes\": 80e9, \"memory_bytes_per_second\": 3.0e12}"},
+    {"h200", "{\"name\": \"h200\", \"about\": \"one NVIDIA H200\", \"mesh\": [1, 1], " GPU_CHIP(
+                 "700e12", "640e12") "\"memory_bytes\": 141e9, \"memory_bytes_per_second\": 4.3e12}"},
     {"8xh200",
-     "{\"name\": \"8xh200\", \"about\": \"eight NVIDIA H200, all joined by NVLink\", \"mesh\": [2, 4], " GPU_CHIP
-     "\"memory_bytes\": 141e9, \"memory_bytes_per_second\": 4.3e12, " NVLINK "}"},
+     "{\"name\": \"8xh200\", \"about\": \"eight NVIDIA H200, all joined by NVLink\", \"mesh\": [2, 4], " GPU_CHIP(
+         "700e12", "640e12") "\"memory_bytes\": 141e9, \"memory_bytes_per_second\": 4.3e12, " NVLINK "}"},
     {"cpu-cluster-25g", "{\"name\": \"cpu-cluster-25g\", \"about\": \"eight hosts like this one over 25 Gb/s "
                         "Ethernet\", \"mesh\": [2, 4], \"chip\": \"this-cpu\", " ETHERNET("2.94e9") "}"},
     {"cpu-cluster-100g", "{\"name\": \"cpu-cluster-100g\", \"about\": \"eight hosts like this one over 100 Gb/s "
