@@ -199,11 +199,40 @@ static cudnnBackendDescriptor_t try_configuration(dnn_builder *b, cudnnBackendDe
     return plan;
 }
 
-enum { CONFIGURATIONS = 16 };
+enum { CONFIGURATIONS = 16, NOTES = 16 };
 
-/* The first of the heuristic's answers that makes a plan. */
+/* Whether a configuration's engine says that it compiles at run time. */
+static bool compiles(dnn_builder *b, cudnnBackendDescriptor_t configuration)
+{
+    cudnnBackendBehaviorNote_t note[NOTES];
+    cudnnBackendDescriptor_t engine = NULL;
+    int64_t count = 0;
+    bool found = false;
+    if (b->lib->cudnnBackendCreateDescriptor(CUDNN_BACKEND_ENGINE_DESCRIPTOR, &engine) != CUDNN_STATUS_SUCCESS)
+        return false;
+    if (b->lib->cudnnBackendGetAttribute(configuration, CUDNN_ATTR_ENGINECFG_ENGINE, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1,
+                                         &count, &engine) == CUDNN_STATUS_SUCCESS &&
+        b->lib->cudnnBackendGetAttribute(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, NOTES,
+                                         &count, note) == CUDNN_STATUS_SUCCESS)
+        for (int64_t i = 0; i < count && i < NOTES; i++)
+            found = found || note[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION;
+    b->lib->cudnnBackendDestroyDescriptor(engine);
+    return found;
+}
+
+/* The first of the heuristic's answers that makes a plan; where finished kernels are wanted, of their engines. */
+static cudnnBackendDescriptor_t first_plan(dnn_builder *b, cudnnBackendDescriptor_t *answers, int64_t count, bool ready,
+                                           size_t workspace, size_t *needed)
+{
+    cudnnBackendDescriptor_t plan = NULL;
+    for (int64_t i = 0; i < count && !plan; i++)
+        if (!ready || !compiles(b, answers[i]))
+            plan = try_configuration(b, answers[i], workspace, needed);
+    return plan;
+}
+
 static cudnnBackendDescriptor_t ask(dnn_builder *b, cudnnBackendDescriptor_t graph, cudnnBackendHeurMode_t mode,
-                                    size_t workspace, size_t *needed)
+                                    bool ready, size_t workspace, size_t *needed)
 {
     cudnnBackendDescriptor_t h = make(b, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR), answers[CONFIGURATIONS] = {0},
                              plan = NULL;
@@ -223,8 +252,7 @@ static cudnnBackendDescriptor_t ask(dnn_builder *b, cudnnBackendDescriptor_t gra
             count = i;
     if (count > 0 && b->lib->cudnnBackendGetAttribute(h, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                                                       count, &got, answers) == CUDNN_STATUS_SUCCESS)
-        for (int64_t i = 0; i < got && i < count && !plan; i++)
-            plan = try_configuration(b, answers[i], workspace, needed);
+        plan = first_plan(b, answers, got < count ? got : count, ready, workspace, needed);
     for (int64_t i = 0; i < CONFIGURATIONS; i++)
         if (answers[i])
             b->lib->cudnnBackendDestroyDescriptor(answers[i]);
@@ -238,9 +266,11 @@ cudnnBackendDescriptor_t dnn_finish(dnn_builder *b, size_t workspace, size_t *ne
     if (b->handle)
         set(b, graph, CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, 1, &b->handle);
     if (finalised(b, graph)) {
-        plan = ask(b, graph, CUDNN_HEUR_MODE_A, workspace, needed);
-        if (!plan)
-            plan = ask(b, graph, CUDNN_HEUR_MODE_FALLBACK, workspace, needed);
+        for (int any = b->ready ? 0 : 1; any < 2 && !plan; any++) {
+            plan = ask(b, graph, CUDNN_HEUR_MODE_A, !any, workspace, needed);
+            if (!plan)
+                plan = ask(b, graph, CUDNN_HEUR_MODE_FALLBACK, !any, workspace, needed);
+        }
     }
     while (b->made_count > 0) /* the plan keeps what it needs */
         b->lib->cudnnBackendDestroyDescriptor(b->made[--b->made_count]);

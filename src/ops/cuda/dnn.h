@@ -20,6 +20,7 @@ typedef struct dnn_builder {
     bool
         compiled; /* device-less: an engine took the graph and compiled its kernel, which no driver was there to load */
     bool failed;  /* something was refused on the way: dnn_finish says no */
+    bool ready;   /* engines that compile a kernel for the graph, half a second each, only where no other takes it */
 } dnn_builder;
 
 typedef cudnnBackendDescriptor_t dnn_tensor;

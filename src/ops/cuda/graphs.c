@@ -77,7 +77,7 @@ static cudnnBackendDescriptor_t plan_of(cuda_ops *o, graph_kind kind, const void
     graph *g = place_of(p, key);
     if (!g->used || memcmp(g->key, key, sizeof g->key) != 0) {
         size_t needed;
-        dnn_builder b = {.lib = o->lib, .handle = p->handle};
+        dnn_builder b = {.lib = o->lib, .handle = p->handle, .ready = kind == GRAPH_CONVOLUTION};
         if (g->plan)
             o->lib->cudnnBackendDestroyDescriptor(g->plan);
         *g = (graph){.used = true};
