@@ -447,7 +447,7 @@ static flux1_status scales_of_batch(cuda_ops *o, const cuda_operand *operand, in
 {
     int64_t rows = operand->view.rows;
     CUdeviceptr p;
-    *out = operand->scales && o->scales_rows ? operand->scales + b * rows : operand->scales;
+    *out = operand->scales && o->scales_rows ? operand->scales + b * operand->scales_step : operand->scales;
     if (!operand->scales || !o->scales_rows || (uintptr_t)*out % SCALES_ALIGN == 0)
         return FLUX1_OK;
     TRY(cuda_scratch(o, (size_t)rows * sizeof(float), &p));
@@ -490,6 +490,7 @@ static flux1_status quantise_input(cuda_ops *o, cuda_operand *x)
     TRY(cuda_scratch(o, quantised_bytes(x->batch * in.rows, in.cols), &p));
     scales = p + quantised_scales(x->batch * in.rows, in.cols);
     x->scales = (const float *)(uintptr_t)scales;
+    x->scales_step = in.rows;
     x->view = cuda_dense_view(p, in.rows, in.cols, true);
     x->view.bf16 = CUDA_E4M3;
     return cuda_quantise(o, o->stream, &in, x->batch, p, scales, scales + sizeof(float));
@@ -498,8 +499,16 @@ static flux1_status quantise_input(cuda_ops *o, cuda_operand *x)
 flux1_status cuda_operand_of(cuda_ops *o, act in, const cuda_weight *w, cuda_operand *out)
 {
     CUdeviceptr p;
+    bool ready = cuda_is_e4m3(in);
+    TRY(cuda_fits(&o->head, in.cols == w->head.cols && (!ready || w->e4m3), "linear"));
+    if (ready) {
+        *out = (cuda_operand){.view = cuda_e4m3_view(in),
+                              .scales = cuda_e4m3_scales(in),
+                              .scales_step = cuda_e4m3_scales_step(in),
+                              .batch = act_batch(in)};
+        return FLUX1_OK;
+    }
     *out = (cuda_operand){.view = cuda_view_of(in), .batch = act_batch(in)};
-    TRY(cuda_fits(&o->head, in.cols == w->head.cols, "linear"));
     if (w->e4m3)
         return quantise_input(o, out);
     if (!o->bf16 || out->view.bf16)
@@ -591,8 +600,10 @@ flux1_status cuda_product(ops *base, act in, const weight *w, const epilogue *e,
 flux1_status cuda_linear_norm(ops *base, act in, const linear_weight *w, const epilogue *e, act out,
                               const norm_behind *norm)
 {
-    if (w->adapter_count || act_present(e->addend) || e->f != ACTIVATION_NONE || act_present(e->mul))
-        return composite_linear_norm(base, in, w, e, out, norm);
+    if (w->adapter_count || act_present(e->addend) || e->f != ACTIVATION_NONE || act_present(e->mul)) {
+        TRY(ops_linear(base, in, w, e, out));
+        return cuda_norm_alone(cuda_self(base), out, norm);
+    }
     return whole_linear(base, in, w->w, e, out, norm);
 }
 
