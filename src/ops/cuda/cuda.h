@@ -1,8 +1,8 @@
 /* The CUDA backend's insides, from the ground up. gpu.c: a GPU; kept.c: its memory beside arenas, and weights that stay
  * there; kind.c: GPUs as a kind of device. On them a backend: launch.c (views, kernels), arena.c, moves.c (copies),
  * quantise.c; upload.c (recipes to device memory), weights.c (what is resident, what is streamed), steps.c (order,
- * recordings); algorithms.c and linear.c (cuBLASLt), graphs.c, attention.c and conv.c (cuDNN), norms.c and rows.c (the
- * other kernels of our own), link.c (NCCL); backend.c: its table and its life.
+ * recordings); race.c, algorithms.c and linear.c (cuBLASLt), graphs.c, attention.c and conv.c (cuDNN), norms.c and
+ * rows.c (the other kernels of our own), link.c (NCCL); backend.c: its table and its life.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic, as
  * on the CPU, so that windows and parts are views with a stride. Everything is enqueued on one stream; a status tells

@@ -1,19 +1,20 @@
 /* Linear layers through cuBLASLt. Row-major out[m][n] = in[m][k]·W[n][k]ᵀ is the column-major D(n×m) = Aᵀ·B with A = W
  * (k×n) and B = in (k×m), so nothing is transposed and windows are leading dimensions; by a matrix [k][n] it is A·B.
  * Bias, and GELU behind it, are cuBLASLt's epilogue; what it has not (gate, residual, other activations) is one pass of
- * the `epilogue` kernel. Coarse weights in fp8 are e4m3 with scales, and so is their input, quantised here (rows.c). An
- * algorithm is chosen once a shape, by time where it matters, and remembered between runs. What cuBLASLt refuses
- * (leading dimensions it cannot align, k = 0) goes to the kernel `gemm`. */
+ * the `epilogue` kernel. Coarse weights in fp8 are e4m3 with scales, and so is their input, by the norm before it or
+ * quantised here. An algorithm is chosen once a shape, by time where it matters (race.h), and remembered between runs.
+ * What cuBLASLt refuses (leading dimensions it cannot align, k = 0) goes to the kernel `gemm`. */
 #include "ops/cuda/algorithms.h"
 #include "ops/cuda/cuda.h"
 #include "ops/cuda/notes.h"
+#include "ops/cuda/race.h"
 
 #include "base/checked.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CANDIDATES = 16, RUNS = 3, TABLE = 512 };
+enum { CANDIDATES = RACE_MOST, TABLE = 512 };
 #define WORTH_TIMING 2e9 /* multiply-adds: below, the first answer will do */
 
 typedef enum tail { TAIL_NONE, TAIL_BIAS, TAIL_GELU_BIAS } tail; /* cuBLASLt's epilogue */
@@ -173,18 +174,28 @@ static int candidates(cuda_ops *o, const plan *q, cublasLtMatmulHeuristicResult_
     return good_count;
 }
 
-/* Milliseconds of RUNS products; negative if it does not run. The result is written each time: it is the same. */
-static float time_algorithm(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulAlgo_t *algorithm,
-                            CUevent begin, CUevent end)
+/* What race_winner runs: the answers of one search. */
+typedef struct search {
+    cuda_ops *o;
+    plan *q;
+    const operands *x;
+    const cublasLtMatmulHeuristicResult_t *found;
+    CUevent begin, end;
+} search;
+
+/* The result is written each time: it is the same. */
+static double time_algorithm(void *user, int which, int runs)
 {
+    const search *s = user;
+    cuda_ops *o = s->o;
     float ms = -1;
-    if (!LT(run_plan(o, q, x, algorithm))) /* also the warm-up */
-        return -1;
-    o->lib->cuEventRecord(begin, o->stream);
-    for (int i = 0; i < RUNS; i++)
-        run_plan(o, q, x, algorithm);
-    o->lib->cuEventRecord(end, o->stream);
-    if (o->lib->cuEventSynchronize(end) != CUDA_SUCCESS || o->lib->cuEventElapsedTime(&ms, begin, end) != CUDA_SUCCESS)
+    o->lib->cuEventRecord(s->begin, o->stream);
+    for (int i = 0; i < runs; i++)
+        if (!LT(run_plan(o, s->q, s->x, &s->found[which].algo)))
+            return -1;
+    o->lib->cuEventRecord(s->end, o->stream);
+    if (o->lib->cuEventSynchronize(s->end) != CUDA_SUCCESS ||
+        o->lib->cuEventElapsedTime(&ms, s->begin, s->end) != CUDA_SUCCESS)
         return -1;
     return ms;
 }
@@ -192,20 +203,15 @@ static float time_algorithm(cuda_ops *o, plan *q, const operands *x, const cubla
 /* The place of the fastest, −1 if none runs. */
 static int fastest(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulHeuristicResult_t *found, int count)
 {
-    CUevent begin = NULL, end = NULL;
+    search s = {.o = o, .q = q, .x = x, .found = found};
     int best = -1;
-    float least = -1;
-    if (o->lib->cuEventCreate(&begin, CU_EVENT_DEFAULT) == CUDA_SUCCESS &&
-        o->lib->cuEventCreate(&end, CU_EVENT_DEFAULT) == CUDA_SUCCESS)
-        for (int i = 0; i < count; i++) {
-            float ms = time_algorithm(o, q, x, &found[i].algo, begin, end);
-            if (ms >= 0 && (least < 0 || ms < least))
-                least = ms, best = i;
-        }
-    if (begin)
-        o->lib->cuEventDestroy(begin);
-    if (end)
-        o->lib->cuEventDestroy(end);
+    if (o->lib->cuEventCreate(&s.begin, CU_EVENT_DEFAULT) == CUDA_SUCCESS &&
+        o->lib->cuEventCreate(&s.end, CU_EVENT_DEFAULT) == CUDA_SUCCESS)
+        best = race_winner(count, time_algorithm, &s);
+    if (s.begin)
+        o->lib->cuEventDestroy(s.begin);
+    if (s.end)
+        o->lib->cuEventDestroy(s.end);
     return best;
 }
 
