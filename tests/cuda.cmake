@@ -22,7 +22,9 @@ function(cuda_stub name list) # then compile definitions
   add_dependencies(ops_test_libraries cuda_stub_${name})
 endfunction()
 module_tests(ops
-  ops/test_libraries.c)
+  ops/test_algorithms.c
+  ops/test_libraries.c
+  ops/test_race.c)
 cuda_stub(driver CUDA_DRIVER_FUNCTIONS)
 cuda_stub(driver_before_12_8 CUDA_DRIVER_FUNCTIONS BEFORE_12_8=1)
 cuda_stub(blas CUDA_BLAS_FUNCTIONS)

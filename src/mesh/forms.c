@@ -222,13 +222,15 @@ static flux1_status leave_product(mesh *m, act in, const linear_weight *w, act g
     epilogue e = leave_epilogue(m, gate, out);
     if (m->tp > 1 || !next)
         return ops_linear(m->o, in, w, &e, out);
-    const norm *n = &next->n[p == PART_WHOLE ? PART_IMAGE : p];
+    const act_part like = p == PART_WHOLE ? PART_IMAGE : p;
+    const norm *n = &next->n[like];
     norm_behind behind = {.slot = next->slot,
                           .w = n->w,
                           .shift = n->shift,
                           .scale = n->scale,
                           .eps = n->eps,
-                          .out = p == PART_WHOLE ? next->full : part_of(next->full, p)};
+                          .out = p == PART_WHOLE ? next->full : part_of(next->full, p),
+                          .readers = {next->readers[like][0], next->readers[like][1]}};
     return ops_linear_norm(m->o, in, w, &e, out, &behind);
 }
 

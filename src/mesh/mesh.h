@@ -166,9 +166,10 @@ flux1_status mesh_joint_enter(mesh *m, const norm n[2], act x, act full);
 /* What comes between blocks: ops_finite(x, slot), and the enter of the next one. A leave takes it along, so that a
  * device can make one pass of both. */
 typedef struct mesh_next {
-    int slot;  /* −1: x is not looked at */
-    norm n[2]; /* NORM_LAYER; by act_part, both alike where a leave takes the parts together */
-    act full;  /* as enter's; nothing that the leave reads */
+    int slot;                           /* −1: x is not looked at */
+    norm n[2];                          /* NORM_LAYER; by act_part, both alike where a leave takes the parts together */
+    act full;                           /* as enter's; nothing that the leave reads */
+    const linear_weight *readers[2][2]; /* by act_part: norm_behind's; alike for both parts, or NULL */
     bool mine; /* nothing is gathered: this rank's rows only, from the first row of each part of full on */
 } mesh_next;
 

@@ -140,11 +140,17 @@ static mesh_next entry_of(const pass *r, int64_t i)
 {
     const dit_config *c = &r->w->config;
     mesh_next next = {.slot = (int)i, .full = r->s->full, .mine = i == c->layers + c->single_layers};
+    const single_block *single = i < c->layers || next.mine ? NULL : &r->w->single[i - c->layers];
     if (i < c->layers)
         joint_norms(r, i, 0, next.n);
     else
         next.n[PART_TEXT] = next.n[PART_IMAGE] = next.mine ? modulated(r, r->condition->final, 1, 0)
                                                            : modulated(r, r->condition->single[i - c->layers], 0, 1);
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
+        if (i < c->layers)
+            next.readers[p][0] = &r->w->joint[i].part[p].qkv;
+        else if (single)
+            next.readers[p][0] = &single->qkv, next.readers[p][1] = &single->up;
     return next;
 }
 
@@ -177,7 +183,8 @@ static flux1_status run_joint(const pass *r, int64_t i)
     const dit_stream *s = r->s;
     const int64_t rows[] = {s->layout.text_rows, s->layout.image_rows}, width = s->qkv.cols / 3;
     attention_args a = attention_of(r);
-    mesh_next mlp = {.slot = -1, .full = s->full}, next = entry_of(r, i + 1);
+    mesh_next mlp = {.slot = -1, .full = s->full, .readers = {{up[PART_TEXT]}, {up[PART_IMAGE]}}},
+              next = entry_of(r, i + 1);
     act gate_attention[2], gate_mlp[2];
     joint_gates(r, i, 2, gate_attention);
     joint_norms(r, i, 3, mlp.n);

@@ -755,6 +755,8 @@ flux1_status check_linear_norm(ops *o, act in, const linear_weight *w, const epi
     TRY(check_layer_norm(o, out, norm->w, norm->shift, norm->scale, norm->eps, norm->out));
     for (size_t i = 0; i < sizeof beside_it / sizeof *beside_it; i++)
         TRY(apart(c, beside_it[i], normed));
+    for (int i = 0; i < 2 && norm->readers[i]; i++)
+        TRY(sized(c, "reader", norm->readers[i]->w, norm->readers[i]->w->rows, norm->out.cols));
     return norm->slot >= -1 && norm->slot < OPS_SLOTS ? FLUX1_OK : refuse(c, "slot %d of %d", norm->slot, OPS_SLOTS);
 }
 

@@ -276,7 +276,9 @@ typedef struct attention_args {
  *   qkv_norm_rope  qkv[rows, 3·heads·dim] = in·Wᵀ + b, then head_norm_rope on the q and k windows
  *   mlp            out = e(f(in·Upᵀ)·Downᵀ); scratch for the hidden rows comes from the arena
  *   linear_norm    linear; then finite(out, slot), unless slot is −1; then layer_norm(out) into norm.out, which is no
- *                  operand of the layer's
+ *                  operand of the layer's. Where readers are named, what is read of norm.out before it is written again
+ *                  is all its columns and rows of a part or the whole, by products with them: a backend may keep it in
+ *                  the form in which it multiplies. Parts of one buffer have the same kind of readers
  *   single_products the single block's two products of one input: qkv as above, and hidden = gelu_tanh(in·Wᵀ + b)
  *   group_norm     group_stats and group_apply, on one rank */
 /* clang-format on */
@@ -294,6 +296,7 @@ typedef struct norm_behind {
     act shift, scale;
     float eps;
     act out;
+    const linear_weight *readers[2]; /* the layers that read out, where they are all; NULL behind the last */
 } norm_behind;
 
 /* clang-format off */

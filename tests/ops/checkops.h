@@ -647,6 +647,41 @@ static void case_norms_of_many_rows(run *r)
     keep(r, again);
 }
 
+/* A block's end, whose norm layers of the next block read: parts by themselves or together, as both sides have them.
+ * named: they are told of. */
+static void read_norm(run *r, bool named)
+{
+    int64_t batch = PICK(r, 1, 2, 3), text = PICK(r, 0, 1, 5), image = PICK(r, 1, 8, 19), k = PICK(r, 8, 16),
+            n = PICK(r, 16, 64, 90, 1030, 3072, 3080), m = PICK(r, 8, 16);
+    adapter low = {.up = linear_of(r, n, 4, false), .down = linear_of(r, 4, k, false), .scale = 0.5f};
+    linear_weight w = {.w = linear_of(r, n, k, below(r, 2)), .adapters = &low, .adapter_count = below(r, 4) == 0},
+                  reader[] = {{.w = linear_of(r, m, n, true)}, {.w = linear_of(r, m, n, false)}};
+    bool written_apart = below(r, 2), read_apart = below(r, 2);
+    any_step(r);
+    act in = joint(r, ACT_LINEAR, batch, text, image, k, false),
+        x = joint(r, ACT_RESIDUAL, batch, text, image, n, false),
+        out = joint(r, ACT_LINEAR, batch, text, image, n, true), y[3];
+    act scale = maybe(r, table(r, batch, n)), gate = maybe(r, table(r, batch, n));
+    for (act_part p = written_apart ? PART_TEXT : PART_WHOLE; p <= (written_apart ? PART_IMAGE : PART_WHOLE); p++) {
+        norm_behind norm = {.slot = -1, .scale = scale, .eps = 1e-5f, .out = act_of(out, p)};
+        for (int i = 0; named && i < 2; i++)
+            norm.readers[i] = &reader[i];
+        ok(r, ops_linear_norm(r->o, act_of(in, p), &w, &(epilogue){.gate = gate, .residual = act_of(x, p)},
+                              act_of(x, p), &norm));
+    }
+    for (int i = 0; i < 3; i++) {
+        y[i] = joint(r, linear_output(r), batch, text, image, m, true);
+        if (i == 2) /* written by another, it is as any other */
+            ok(r, ops_layer_norm(r->o, x, NULL, (act){0}, (act){0}, 1e-5f, out));
+        for (act_part p = read_apart ? PART_TEXT : PART_WHOLE; p <= (read_apart ? PART_IMAGE : PART_WHOLE); p++)
+            ok(r, ops_linear(r->o, act_of(out, p), &reader[i % 2], &(epilogue){0}, act_of(y[i], p)));
+        keep(r, y[i]);
+    }
+    keep(r, x);
+}
+
+static void case_read_norm(run *r) { read_norm(r, true); }
+
 /* ---- shapes and windows as the model makes them (multiples of eight, aligned): what vendors' libraries take rather
  * than our own kernels ---- */
 
@@ -786,6 +821,7 @@ static const check fp8_checks[] = {
     {"linear, several blocks, fp8", case_linear_blocks, 2, 1e-6, 6e-3},
     {"linear, aligned, fp8", case_aligned_linear, 60, 1e-6, 6e-3},
     {"qkv_norm_rope, single_products, mlp, fp8", case_composites, 16, 2e-3, 4e-2},
+    {"linear_norm and what reads it, fp8", case_read_norm, 8, 5e-3, 4e-2},
 };
 
 /* ---- running a case on a backend ---- */

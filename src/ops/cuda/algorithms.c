@@ -1,5 +1,6 @@
-/* The entry of the cache has a line for each: "identity|shape|bytes in hex". Other processes write it too: lines are
- * added, not replaced. */
+/* The entry of the cache begins with VERSION, which changes with what a line means or how an algorithm is chosen; an
+ * entry of another is not known, and written anew. Then a line for each algorithm: "identity|shape|bytes in hex". Other
+ * processes write it too: lines are added, not replaced. */
 #include "ops/cuda/algorithms.h"
 
 #include "base/builder.h"
@@ -12,6 +13,7 @@
 
 enum { REMEMBERED = 4096 };
 #define ENTRY "cublaslt-algorithms.txt" /* weights/cache.h */
+#define VERSION "flux1 algorithms 2\n"
 #define FILE_MOST ((size_t)16 << 20)
 
 typedef struct remembered {
@@ -72,18 +74,24 @@ static bool parse_line(const char *line, const char *identity, remembered *r)
     return parse_hex(line + used, (unsigned char *)&r->algorithm, sizeof r->algorithm);
 }
 
+/* The entry's lines, NULL if there are none of this version. text: to free. */
+static char *lines_of_entry(char **text)
+{
+    size_t size;
+    *text = NULL;
+    return cache_get(ENTRY, FILE_MOST, text, &size) && strncmp(*text, VERSION, strlen(VERSION)) == 0
+               ? *text + strlen(VERSION)
+               : NULL;
+}
+
 /* Lines of this identity that can be read; a missing or damaged file is no more than unknown algorithms. */
 static void recall(const cuda_device *d, struct cuda_algorithms *a)
 {
-    char *text = NULL;
-    size_t size;
-    if (cache_get(ENTRY, FILE_MOST, &text, &size))
-        for (char *line = text, *end; *line && a->count < REMEMBERED; line = end + 1) {
-            end = strchr(line, '\n');
-            a->count += parse_line(line, d->identity, &a->known[a->count]);
-            if (!end)
-                break;
-        }
+    char *text, *line = lines_of_entry(&text);
+    for (char *end; line && *line && a->count < REMEMBERED; line = end ? end + 1 : NULL) {
+        end = strchr(line, '\n');
+        a->count += parse_line(line, d->identity, &a->known[a->count]);
+    }
     a->saved = a->count;
     free(text);
 }
@@ -141,13 +149,12 @@ static bool is_stale(const char *line, const char *identity, const cuda_algorith
 
 static void write_entry(const cuda_device *d, const cuda_algorithms *a)
 {
-    char *old = NULL, *text = NULL;
-    size_t size;
+    char *old, *text = NULL, *line = lines_of_entry(&old);
     builder b = {0};
-    if (cache_get(ENTRY, FILE_MOST, &old, &size))
-        for (char *line = old, *end; (end = strchr(line, '\n')); line = end + 1)
-            if (!is_stale(line, d->identity, a))
-                builder_add_bytes(&b, line, (size_t)(end - line) + 1);
+    builder_add(&b, VERSION);
+    for (char *end; line && (end = strchr(line, '\n')); line = end + 1)
+        if (!is_stale(line, d->identity, a))
+            builder_add_bytes(&b, line, (size_t)(end - line) + 1);
     for (size_t i = a->saved; i < a->count; i++)
         write_line(&b, d->identity, &a->known[i]);
     if (builder_take(&b, "algorithms", &text, NULL) == FLUX1_OK)

@@ -16,7 +16,7 @@ static const ops_table cuda_table_of_functions = {.name = "cuda",
 
 static size_t act_bytes(const ops_config *c, act_role role, const act_shape *s)
 {
-    return cuda_act_bytes(c->arithmetic == DTYPE_BF16, role, s);
+    return cuda_act_bytes(c->arithmetic == DTYPE_BF16, c->fp8 != FP8_NO, role, s);
 }
 
 static size_t scratch_bytes(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)

@@ -1,8 +1,8 @@
 /* The CUDA backend's insides, from the ground up. gpu.c: a GPU; kept.c: its memory beside arenas, and weights that stay
  * there; kind.c: GPUs as a kind of device. On them a backend: launch.c (views, kernels), arena.c, moves.c (copies),
  * quantise.c; upload.c (recipes to device memory), weights.c (what is resident, what is streamed), steps.c (order,
- * recordings); algorithms.c and linear.c (cuBLASLt), graphs.c, attention.c and conv.c (cuDNN), norms.c and rows.c (the
- * other kernels of our own), link.c (NCCL); backend.c: its table and its life.
+ * recordings); race.c, algorithms.c and linear.c (cuBLASLt), graphs.c, attention.c and conv.c (cuDNN), norms.c and
+ * rows.c (the other kernels of our own), link.c (NCCL); backend.c: its table and its life.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic, as
  * on the CPU, so that windows and parts are views with a stride. Everything is enqueued on one stream; a status tells
@@ -22,6 +22,8 @@ typedef struct cuda_buffer {
     CUdeviceptr data;
     size_t offset; /* in the arena */
     bool bf16;
+    bool e4m3[2];       /* by part: what lies here is e4m3, at the beginning of each row's place */
+    CUdeviceptr scales; /* float32, of each row in e4m3; 0: it never is */
 } cuda_buffer;
 
 typedef struct cuda_weight {
@@ -96,7 +98,9 @@ flux1_status cuda_launch_elements(cuda_ops *o, cuda_kernel k, cuda_element_args 
 
 /* ---- arena.c ---- */
 
-size_t cuda_act_bytes(bool bf16, act_role role, const act_shape *s);
+size_t cuda_act_bytes(bool bf16, bool fp8, act_role role, const act_shape *s);
+/* Where the scales of its rows in e4m3 begin in an activation; 0 for one that is never kept so. */
+size_t cuda_act_scales(bool bf16, bool fp8, act_role role, const act_shape *s);
 /* Of at least `bytes`, all of it free: the one there is, if that will do; otherwise another, in another place. */
 flux1_status cuda_arena_reserve(cuda_ops *o, size_t bytes);
 void cuda_arena_free(cuda_ops *o);
@@ -110,6 +114,14 @@ flux1_status cuda_scratch(cuda_ops *o, size_t bytes, CUdeviceptr *out);
  * used in the second case. */
 flux1_status cuda_quantise(cuda_ops *o, CUstream stream, const cuda_view *in, int64_t batch, CUdeviceptr to,
                            CUdeviceptr scales, CUdeviceptr spare);
+/* Whether a norm's rows are written as e4m3 with scales by rows: nothing but products with such weights reads them. */
+bool cuda_norm_in_e4m3(const cuda_ops *o, const norm_behind *n);
+/* From here on `a`, one part or the whole of a buffer, is e4m3. */
+void cuda_set_e4m3(act a);
+bool cuda_is_e4m3(act a);
+cuda_view cuda_e4m3_view(act a);      /* rows lie twice as far apart as they are long */
+float *cuda_e4m3_scales(act a);       /* of its first row */
+int64_t cuda_e4m3_scales_step(act a); /* from a batch entry's to the next's */
 
 /* ---- upload.c: all made at its first use ---- */
 
@@ -159,13 +171,16 @@ flux1_status cuda_flag(const cuda_ops *o, int slot, int32_t **out); /* finite's,
 
 /* An epilogue without addend, activation and mul that writes `out`, and the norm behind it: one pass. */
 flux1_status cuda_finish_norm(cuda_ops *o, const cuda_element_args *e, const norm_behind *norm, act out);
+/* What is behind a linear layer that has written `out`: finite, and the norm. */
+flux1_status cuda_norm_alone(cuda_ops *o, act out, const norm_behind *norm);
 
 /* ---- algorithms.c, linear.c ---- */
 
 /* A linear layer's input as it is multiplied: in its own place, cast, or quantised, both in the arena. */
 typedef struct cuda_operand {
-    cuda_view view;      /* bf16: 0, 1 or CUDA_E4M3; batches of e4m3 follow each other */
+    cuda_view view;      /* bf16: 0, 1 or CUDA_E4M3 */
     const float *scales; /* of e4m3 */
+    int64_t scales_step; /* where rows have scales: from a batch entry's to the next's */
     int64_t batch;
 } cuda_operand;
 flux1_status cuda_operand_of(cuda_ops *o, act in, const cuda_weight *w, cuda_operand *out);

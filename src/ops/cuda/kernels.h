@@ -12,7 +12,7 @@ typedef struct cuda_view {
     void *data; /* on the device; NULL: left out */
     int64_t ld, batch_stride;
     int64_t rows, cols; /* of one batch */
-    int32_t bf16;       /* bf16; CUDA_E4M3 where `gemm` takes that */
+    int32_t bf16;       /* bf16; CUDA_E4M3 where `gemm` takes that or layer_norm writes it */
     int32_t wide;       /* rows begin at multiples of 16 bytes and cols is a multiple of 8: eight elements at a time */
 } cuda_view;
 
@@ -24,11 +24,14 @@ typedef struct cuda_table_view {
 } cuda_table_view;
 
 /* layer_norm: out = (x − mean)/√(var + eps) [·w + b] [·(1 + scale) + shift]; rms_norm: x/√(mean x² + eps)·w.
- * CUDA_NORM_THREADS threads; rms_norm: a block a row; layer_norm: the grid's x-axis shares rows out. y: batch. */
+ * CUDA_NORM_THREADS threads; rms_norm: a block a row; layer_norm: the grid's x-axis shares rows out. y: batch. Where
+ * out is e4m3 it is what `quantise` makes of a bf16 out, to the bit. */
 typedef struct cuda_norm_args {
     cuda_view in, out;
     const float *w, *b; /* [cols] or NULL */
     cuda_table_view shift, scale;
+    float *scales; /* of out's rows, where layer_norm writes e4m3: row r of entry b is scales[b·scales_stride + r] */
+    int64_t scales_stride;
     float eps;
 } cuda_norm_args;
 

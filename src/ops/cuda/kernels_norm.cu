@@ -44,6 +44,49 @@ template <int N, int KEEP> struct norm_row {
     }
 };
 
+/* ---- rows in e4m3: its largest magnitude becomes 448 ---- */
+
+INLINE float e4m3_scale(float most) { return fmaxf(most, 1e-12f) / 448.0f; }
+
+template <int N> INLINE void store_e4m3(uint8_t *to, const pack<N> &x, float inverse)
+{
+    if constexpr (N == 4)
+        as<uint32_t>(to) = e4m3_pair(x.v[0] * inverse, x.v[1] * inverse) | e4m3_pair(x.v[2] * inverse, x.v[3] * inverse)
+                                                                               << 16;
+    else
+        *to = (uint8_t)e4m3_pair(x.v[0] * inverse, 0);
+}
+
+template <int N> INLINE float largest_in(const pack<N> &x, float most)
+{
+    UNROLL for (int j = 0; j < N; j++) most = fmaxf(most, fabsf(x.v[j]));
+    return most;
+}
+
+/* As a bf16 activation would have them. */
+template <int N> INLINE pack<N> rounded(const pack<N> &x)
+{
+    pack<N> y;
+    if constexpr (N == 1)
+        y.v[0] = bf16_low(bf16_pair(x.v[0], 0));
+    else
+        UNROLL for (int j = 0; j < N; j += 2)
+        {
+            const uint32_t pair = bf16_pair(x.v[j], x.v[j + 1]);
+            y.v[j] = bf16_low(pair), y.v[j + 1] = bf16_high(pair);
+        }
+    return y;
+}
+
+template <int N, int KEEP> INLINE float largest_of(const norm_row<N, KEEP> &row, float *part)
+{
+    float most = 0;
+    row.each([&](int, const pack<N> &x) { most = largest_in(x, most); });
+    return block_largest<CUDA_NORM_THREADS>(most, part);
+}
+
+/* ---- norms ---- */
+
 template <bool CENTRED, int N, int KEEP>
 INLINE void normalise(const cuda_norm_args &a, const norm_row<N, KEEP> &row, int64_t r, float (*part)[NORM_WARPS])
 {
@@ -64,7 +107,7 @@ INLINE void normalise(const cuda_norm_args &a, const norm_row<N, KEEP> &row, int
     const line w = line_of(a.w), b = line_of(a.b), scale = rows_of(a.scale).of(blockIdx.y),
                shift = rows_of(a.shift).of(blockIdx.y);
     const int64_t to = place(a.out, blockIdx.y, r);
-    row.each([&](int c, const pack<N> &x) {
+    auto normed = [&](int c, const pack<N> &x) {
         pack<N> y;
         UNROLL for (int j = 0; j < N; j++) y.v[j] = (x.v[j] - mean) * inverse;
         if (w.p) {
@@ -83,8 +126,19 @@ INLINE void normalise(const cuda_norm_args &a, const norm_row<N, KEEP> &row, int
             pack<N> plus = load<N>(shift, c);
             UNROLL for (int j = 0; j < N; j++) y.v[j] += plus.v[j];
         }
-        store<N>(a.out.data, a.out.bf16, to + c, y);
-    });
+        return y;
+    };
+    if (CENTRED && a.scales) {
+        float most = 0;
+        row.each([&](int c, const pack<N> &x) { most = largest_in(rounded(normed(c, x)), most); });
+        most = e4m3_scale(block_largest<CUDA_NORM_THREADS>(most, part[2]));
+        if (threadIdx.x == 0)
+            a.scales[blockIdx.y * a.scales_stride + r] = most;
+        row.each([&](int c, const pack<N> &x) {
+            store_e4m3((uint8_t *)a.out.data + to + c, rounded(normed(c, x)), 1 / most);
+        });
+    } else
+        row.each([&](int c, const pack<N> &x) { store<N>(a.out.data, a.out.bf16, to + c, normed(c, x)); });
 }
 
 template <bool CENTRED, int N, int KEEP> INLINE void norm(const cuda_norm_args &a, int64_t r, float (*part)[NORM_WARPS])
@@ -252,7 +306,8 @@ template <bool EXIT> struct swift_row {
             store<4>(to, 0, swift_column(i), x[i]);
         }
     }
-    __device__ void normalise(const swift_line &times, const swift_line &plus, uint16_t *to, int cols, float eps,
+    /* x becomes its norm. */
+    __device__ void normalise(const swift_line &times, const swift_line &plus, int cols, float eps,
                               float (*part)[NORM_WARPS])
     {
         const float share = 1.0f / (float)cols;
@@ -266,18 +321,32 @@ template <bool EXIT> struct swift_row {
             squares += x[i].v[j] * x[i].v[j];
         }
         const float inverse = 1.0f / sqrtf(block_sum<CUDA_NORM_THREADS>(squares, part[1]) * share + eps);
+        UNROLL for (int i = 0; i < SWIFT_PACKS; i++) if (swift_column(i) < cols) UNROLL for (int j = 0; j < 4; j++) x[i]
+            .v[j] = x[i].v[j] * inverse * times.at[i].v[j] + plus.at[i].v[j];
+    }
+    __device__ void store_bf16(uint16_t *to, int cols) const
+    {
+        UNROLL for (int i = 0; i < SWIFT_PACKS; i++) if (swift_column(i) < cols) store<4>(to, 1, swift_column(i), x[i]);
+    }
+    __device__ void store_bytes(uint8_t *to, float *scale, int cols, float *part)
+    {
+        float most = 0;
         UNROLL for (int i = 0; i < SWIFT_PACKS; i++) if (swift_column(i) < cols)
         {
-            pack<4> y;
-            UNROLL for (int j = 0; j < 4; j++) y.v[j] = x[i].v[j] * inverse * times.at[i].v[j] + plus.at[i].v[j];
-            store<4>(to, 1, swift_column(i), y);
+            x[i] = rounded(x[i]);
+            most = largest_in(x[i], most);
         }
+        most = e4m3_scale(block_largest<CUDA_NORM_THREADS>(most, part));
+        if (threadIdx.x == 0)
+            *scale = most;
+        UNROLL for (int i = 0; i < SWIFT_PACKS; i++) if (swift_column(i) < cols)
+            store_e4m3(to + swift_column(i), x[i], 1 / most);
     }
 };
 
-/* Rows blockIdx.x, + gridDim.x, … of x, in place where something comes before the norm (e, EXIT). part: a row's second
- * barrier lies between the reading of its first sum and the writing of the next row's. */
-template <bool EXIT>
+/* Rows blockIdx.x, + gridDim.x, … of x, in place where something comes before the norm (e, EXIT). BYTES: to e4m3. part:
+ * a row's second barrier lies between the reading of its first sum and the writing of the next row's. */
+template <bool EXIT, bool BYTES>
 INLINE void swift_rows(const cuda_norm_args &a, const cuda_element_args *e, float (*part)[NORM_WARPS])
 {
     const int cols = (int)a.in.cols, rows = (int)a.in.rows, step = (int)gridDim.x;
@@ -287,7 +356,7 @@ INLINE void swift_rows(const cuda_norm_args &a, const cuda_element_args *e, floa
     const int64_t x_step = step * a.in.ld, product_step = EXIT ? step * e->in.ld : 0, out_step = step * a.out.ld;
     float *x = (float *)a.in.data + place(a.in, blockIdx.y, blockIdx.x);
     const uint16_t *product = EXIT ? (const uint16_t *)e->in.data + place(e->in, blockIdx.y, blockIdx.x) : nullptr;
-    uint16_t *out = (uint16_t *)a.out.data + place(a.out, blockIdx.y, blockIdx.x);
+    int64_t out = place(a.out, blockIdx.y, blockIdx.x), scale = blockIdx.y * a.scales_stride + blockIdx.x;
     swift_row<EXIT> next = {};
     float bad = 0;
     if ((int)blockIdx.x < rows)
@@ -298,8 +367,12 @@ INLINE void swift_rows(const cuda_norm_args &a, const cuda_element_args *e, floa
             next.read(x + x_step, product + product_step, cols);
         if constexpr (EXIT)
             row.end(gate, x, cols, bad);
-        row.normalise(times, plus, out, cols, a.eps, part);
-        x += x_step, product += product_step, out += out_step;
+        row.normalise(times, plus, cols, a.eps, part);
+        if (BYTES)
+            row.store_bytes((uint8_t *)a.out.data + out, a.scales + scale, cols, part[2]);
+        else
+            row.store_bf16((uint16_t *)a.out.data + out, cols);
+        x += x_step, product += product_step, out += out_step, scale += step;
     }
     if (EXIT && bad != 0 && e->flag) /* whoever writes, writes the same */
         *e->flag = 1;
@@ -307,9 +380,9 @@ INLINE void swift_rows(const cuda_norm_args &a, const cuda_element_args *e, floa
 
 RESIDENT_KERNEL(layer_norm, cuda_norm_args, CUDA_NORM_THREADS, CUDA_LAYER_NORM_BLOCKS)
 {
-    __shared__ float part[2][NORM_WARPS];
-    if (swift(a.in) && a.out.wide && a.out.bf16 && !a.w)
-        swift_rows<false>(a, nullptr, part);
+    __shared__ float part[3][NORM_WARPS];
+    if (swift(a.in) && a.out.wide && a.out.bf16 == 1 && !a.w)
+        swift_rows<false, false>(a, nullptr, part);
     else
         for (int64_t r = blockIdx.x; r < a.in.rows; r += gridDim.x)
             norm_any<true>(a, r, part);
@@ -317,11 +390,14 @@ RESIDENT_KERNEL(layer_norm, cuda_norm_args, CUDA_NORM_THREADS, CUDA_LAYER_NORM_B
 
 RESIDENT_KERNEL(epilogue_norm, cuda_exit_args, CUDA_NORM_THREADS, CUDA_EPILOGUE_NORM_BLOCKS)
 {
-    __shared__ float part[2][NORM_WARPS];
+    __shared__ float part[3][NORM_WARPS];
     const cuda_element_args &e = a.epilogue;
     if (swift(e.out) && e.residual.data == e.out.data && e.in.wide && e.in.bf16 && !e.bias && a.norm.out.wide &&
         a.norm.out.bf16 && !a.norm.w) {
-        swift_rows<true>(a.norm, &e, part);
+        if (a.norm.scales)
+            swift_rows<true, true>(a.norm, &e, part);
+        else
+            swift_rows<true, false>(a.norm, &e, part);
         return;
     }
     const line gate = rows_of(e.gate).of(blockIdx.y);
@@ -333,13 +409,6 @@ RESIDENT_KERNEL(epilogue_norm, cuda_exit_args, CUDA_NORM_THREADS, CUDA_EPILOGUE_
 }
 
 /* ---- rows in e4m3 ---- */
-
-template <int N, int KEEP> INLINE float largest_of(const norm_row<N, KEEP> &row, float *part)
-{
-    float most = 0;
-    row.each([&](int, const pack<N> &x) { UNROLL for (int j = 0; j < N; j++) most = fmaxf(most, fabsf(x.v[j])); });
-    return block_largest<CUDA_NORM_THREADS>(most, part);
-}
 
 template <int N, int KEEP> INLINE void raise_largest(const cuda_quantise_args &a, float *part)
 {
@@ -357,19 +426,12 @@ template <int N, int KEEP> INLINE void quantise(const cuda_quantise_args &a, flo
     norm_row<N, KEEP> row = {};
     row.begin(a.in, blockIdx.x);
     row.read();
-    const float most = a.largest ? *a.largest : largest_of(row, part), scale = fmaxf(most, 1e-12f) / 448.0f,
-                inverse = 1 / scale;
+    const float scale = e4m3_scale(a.largest ? *a.largest : largest_of(row, part)), inverse = 1 / scale;
     const int64_t r = blockIdx.y * a.in.rows + blockIdx.x;
     if (threadIdx.x == 0 && (!a.largest || r == 0))
         a.scales[a.largest ? 0 : r] = scale;
     uint8_t *to = a.out + r * a.in.cols;
-    row.each([&](int c, const pack<N> &x) {
-        if constexpr (N == 4)
-            as<uint32_t>(to + c) =
-                e4m3_pair(x.v[0] * inverse, x.v[1] * inverse) | e4m3_pair(x.v[2] * inverse, x.v[3] * inverse) << 16;
-        else
-            to[c] = (uint8_t)e4m3_pair(x.v[0] * inverse, 0);
-    });
+    row.each([&](int c, const pack<N> &x) { store_e4m3(to + c, x, inverse); });
 }
 
 KERNEL(largest, cuda_quantise_args, CUDA_NORM_THREADS)

@@ -37,8 +37,10 @@ cuda_view cuda_view_of(act a)
 {
     if (!act_present(a))
         return (cuda_view){0};
-    const cuda_buffer *f = (const cuda_buffer *)a.buffer;
+    cuda_buffer *f = (cuda_buffer *)a.buffer;
     const act_shape *s = &f->head.shape;
+    for (int p = 0; p < 2; p++) /* it is about to be written: whatever reads e4m3 does not come here */
+        f->e4m3[p] = f->e4m3[p] && a.part == 1 - p;
     size_t element = f->bf16 ? 2 : 4;
     cuda_view v = {.ld = s->cols,
                    .batch_stride = (s->rows[0] + s->rows[1]) * s->cols,

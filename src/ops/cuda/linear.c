@@ -1,19 +1,20 @@
 /* Linear layers through cuBLASLt. Row-major out[m][n] = in[m][k]·W[n][k]ᵀ is the column-major D(n×m) = Aᵀ·B with A = W
  * (k×n) and B = in (k×m), so nothing is transposed and windows are leading dimensions; by a matrix [k][n] it is A·B.
  * Bias, and GELU behind it, are cuBLASLt's epilogue; what it has not (gate, residual, other activations) is one pass of
- * the `epilogue` kernel. Coarse weights in fp8 are e4m3 with scales, and so is their input, quantised here (rows.c). An
- * algorithm is chosen once a shape, by time where it matters, and remembered between runs. What cuBLASLt refuses
- * (leading dimensions it cannot align, k = 0) goes to the kernel `gemm`. */
+ * the `epilogue` kernel. Coarse weights in fp8 are e4m3 with scales, and so is their input, by the norm before it or
+ * quantised here. An algorithm is chosen once a shape, by time where it matters (race.h), and remembered between runs.
+ * What cuBLASLt refuses (leading dimensions it cannot align, k = 0) goes to the kernel `gemm`. */
 #include "ops/cuda/algorithms.h"
 #include "ops/cuda/cuda.h"
 #include "ops/cuda/notes.h"
+#include "ops/cuda/race.h"
 
 #include "base/checked.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CANDIDATES = 16, RUNS = 3, TABLE = 512 };
+enum { CANDIDATES = RACE_MOST, TABLE = 512 };
 #define WORTH_TIMING 2e9 /* multiply-adds: below, the first answer will do */
 
 typedef enum tail { TAIL_NONE, TAIL_BIAS, TAIL_GELU_BIAS } tail; /* cuBLASLt's epilogue */
@@ -173,18 +174,28 @@ static int candidates(cuda_ops *o, const plan *q, cublasLtMatmulHeuristicResult_
     return good_count;
 }
 
-/* Milliseconds of RUNS products; negative if it does not run. The result is written each time: it is the same. */
-static float time_algorithm(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulAlgo_t *algorithm,
-                            CUevent begin, CUevent end)
+/* What race_winner runs: the answers of one search. */
+typedef struct search {
+    cuda_ops *o;
+    plan *q;
+    const operands *x;
+    const cublasLtMatmulHeuristicResult_t *found;
+    CUevent begin, end;
+} search;
+
+/* The result is written each time: it is the same. */
+static double time_algorithm(void *user, int which, int runs)
 {
+    const search *s = user;
+    cuda_ops *o = s->o;
     float ms = -1;
-    if (!LT(run_plan(o, q, x, algorithm))) /* also the warm-up */
-        return -1;
-    o->lib->cuEventRecord(begin, o->stream);
-    for (int i = 0; i < RUNS; i++)
-        run_plan(o, q, x, algorithm);
-    o->lib->cuEventRecord(end, o->stream);
-    if (o->lib->cuEventSynchronize(end) != CUDA_SUCCESS || o->lib->cuEventElapsedTime(&ms, begin, end) != CUDA_SUCCESS)
+    o->lib->cuEventRecord(s->begin, o->stream);
+    for (int i = 0; i < runs; i++)
+        if (!LT(run_plan(o, s->q, s->x, &s->found[which].algo)))
+            return -1;
+    o->lib->cuEventRecord(s->end, o->stream);
+    if (o->lib->cuEventSynchronize(s->end) != CUDA_SUCCESS ||
+        o->lib->cuEventElapsedTime(&ms, s->begin, s->end) != CUDA_SUCCESS)
         return -1;
     return ms;
 }
@@ -192,20 +203,15 @@ static float time_algorithm(cuda_ops *o, plan *q, const operands *x, const cubla
 /* The place of the fastest, −1 if none runs. */
 static int fastest(cuda_ops *o, plan *q, const operands *x, const cublasLtMatmulHeuristicResult_t *found, int count)
 {
-    CUevent begin = NULL, end = NULL;
+    search s = {.o = o, .q = q, .x = x, .found = found};
     int best = -1;
-    float least = -1;
-    if (o->lib->cuEventCreate(&begin, CU_EVENT_DEFAULT) == CUDA_SUCCESS &&
-        o->lib->cuEventCreate(&end, CU_EVENT_DEFAULT) == CUDA_SUCCESS)
-        for (int i = 0; i < count; i++) {
-            float ms = time_algorithm(o, q, x, &found[i].algo, begin, end);
-            if (ms >= 0 && (least < 0 || ms < least))
-                least = ms, best = i;
-        }
-    if (begin)
-        o->lib->cuEventDestroy(begin);
-    if (end)
-        o->lib->cuEventDestroy(end);
+    if (o->lib->cuEventCreate(&s.begin, CU_EVENT_DEFAULT) == CUDA_SUCCESS &&
+        o->lib->cuEventCreate(&s.end, CU_EVENT_DEFAULT) == CUDA_SUCCESS)
+        best = race_winner(count, time_algorithm, &s);
+    if (s.begin)
+        o->lib->cuEventDestroy(s.begin);
+    if (s.end)
+        o->lib->cuEventDestroy(s.end);
     return best;
 }
 
@@ -447,7 +453,7 @@ static flux1_status scales_of_batch(cuda_ops *o, const cuda_operand *operand, in
 {
     int64_t rows = operand->view.rows;
     CUdeviceptr p;
-    *out = operand->scales && o->scales_rows ? operand->scales + b * rows : operand->scales;
+    *out = operand->scales && o->scales_rows ? operand->scales + b * operand->scales_step : operand->scales;
     if (!operand->scales || !o->scales_rows || (uintptr_t)*out % SCALES_ALIGN == 0)
         return FLUX1_OK;
     TRY(cuda_scratch(o, (size_t)rows * sizeof(float), &p));
@@ -490,6 +496,7 @@ static flux1_status quantise_input(cuda_ops *o, cuda_operand *x)
     TRY(cuda_scratch(o, quantised_bytes(x->batch * in.rows, in.cols), &p));
     scales = p + quantised_scales(x->batch * in.rows, in.cols);
     x->scales = (const float *)(uintptr_t)scales;
+    x->scales_step = in.rows;
     x->view = cuda_dense_view(p, in.rows, in.cols, true);
     x->view.bf16 = CUDA_E4M3;
     return cuda_quantise(o, o->stream, &in, x->batch, p, scales, scales + sizeof(float));
@@ -498,8 +505,16 @@ static flux1_status quantise_input(cuda_ops *o, cuda_operand *x)
 flux1_status cuda_operand_of(cuda_ops *o, act in, const cuda_weight *w, cuda_operand *out)
 {
     CUdeviceptr p;
+    bool ready = cuda_is_e4m3(in);
+    TRY(cuda_fits(&o->head, in.cols == w->head.cols && (!ready || w->e4m3), "linear"));
+    if (ready) {
+        *out = (cuda_operand){.view = cuda_e4m3_view(in),
+                              .scales = cuda_e4m3_scales(in),
+                              .scales_step = cuda_e4m3_scales_step(in),
+                              .batch = act_batch(in)};
+        return FLUX1_OK;
+    }
     *out = (cuda_operand){.view = cuda_view_of(in), .batch = act_batch(in)};
-    TRY(cuda_fits(&o->head, in.cols == w->head.cols, "linear"));
     if (w->e4m3)
         return quantise_input(o, out);
     if (!o->bf16 || out->view.bf16)
@@ -591,8 +606,10 @@ flux1_status cuda_product(ops *base, act in, const weight *w, const epilogue *e,
 flux1_status cuda_linear_norm(ops *base, act in, const linear_weight *w, const epilogue *e, act out,
                               const norm_behind *norm)
 {
-    if (w->adapter_count || act_present(e->addend) || e->f != ACTIVATION_NONE || act_present(e->mul))
-        return composite_linear_norm(base, in, w, e, out, norm);
+    if (w->adapter_count || act_present(e->addend) || e->f != ACTIVATION_NONE || act_present(e->mul)) {
+        TRY(ops_linear(base, in, w, e, out));
+        return cuda_norm_alone(cuda_self(base), out, norm);
+    }
     return whole_linear(base, in, w->w, e, out, norm);
 }
 

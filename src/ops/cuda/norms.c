@@ -16,6 +16,12 @@ static flux1_status norm_args(cuda_ops *o, act in, const norm_behind *n, cuda_no
                           .shift = cuda_table_of(o, n->shift, act_batch(n->out)),
                           .scale = cuda_table_of(o, n->scale, act_batch(n->out)),
                           .eps = n->eps};
+    if (cuda_norm_in_e4m3(o, n)) {
+        a->out = cuda_e4m3_view(n->out);
+        a->scales = cuda_e4m3_scales(n->out);
+        a->scales_stride = cuda_e4m3_scales_step(n->out);
+        cuda_set_e4m3(n->out);
+    }
     if (n->w) {
         a->w = floats(cuda_w(n->w)->data);
         a->b = floats(cuda_w(n->w)->bias);
@@ -31,12 +37,24 @@ static flux1_status launch_rows(cuda_ops *o, cuda_kernel k, int blocks_a_process
     return cuda_launch(o, k, in.cols ? blocks : 0, batch, 1, CUDA_NORM_THREADS, args);
 }
 
+static flux1_status layer_norm(cuda_ops *o, act in, const norm_behind *n)
+{
+    cuda_norm_args a;
+    TRY(norm_args(o, in, n, &a));
+    return launch_rows(o, CUDA_KERNEL_layer_norm, CUDA_LAYER_NORM_BLOCKS, in, &a);
+}
+
 flux1_status cuda_layer_norm(ops *base, act in, const weight *w, act shift, act scale, float eps, act out)
 {
-    cuda_ops *o = cuda_self(base);
-    cuda_norm_args a;
-    TRY(norm_args(o, in, &(norm_behind){.w = w, .shift = shift, .scale = scale, .eps = eps, .out = out}, &a));
-    return launch_rows(o, CUDA_KERNEL_layer_norm, CUDA_LAYER_NORM_BLOCKS, in, &a);
+    const norm_behind n = {.w = w, .shift = shift, .scale = scale, .eps = eps, .out = out};
+    return layer_norm(cuda_self(base), in, &n);
+}
+
+flux1_status cuda_norm_alone(cuda_ops *o, act out, const norm_behind *norm)
+{
+    if (norm->slot >= 0)
+        TRY(cuda_finite(&o->head, out, norm->slot));
+    return layer_norm(o, out, norm);
 }
 
 flux1_status cuda_finish_norm(cuda_ops *o, const cuda_element_args *e, const norm_behind *norm, act out)
