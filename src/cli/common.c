@@ -46,6 +46,7 @@ bool given_parts(const options *opt, flux1_model_parts *parts)
     parts->t5 = v[OPT_T5].text;
     parts->vae = v[OPT_VAE].text;
     parts->tokenizers = v[OPT_TOKENIZERS].text;
+    parts->file_variant = v[OPT_FILE_VARIANT].text;
     return parts->transformer || parts->clip || parts->t5 || parts->vae || parts->tokenizers;
 }
 

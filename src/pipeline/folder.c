@@ -42,8 +42,10 @@ static flux1_status check_folder(const model_paths *paths, flux1_error *err)
         char *full = path_join(path, needed[i]);
         if (!full)
             return error_oom(err, 0, "a path");
-        const bool there = file_exists(full);
+        bool there;
+        const flux1_status st = file_find(full, &there, err);
         free(full);
+        TRY(st);
         if (i == 0 && there) /* another pipeline lacks other parts: that it is one comes first */
             TRY(parts_check_class(path, err));
         if (!there) {
@@ -233,6 +235,7 @@ static flux1_status keep_paths(struct flux1_model *m, const model_paths *paths, 
     TRY(keep_path(paths->model, m->source.model, err));
     for (int c = 0; c < COMPONENTS; c++)
         TRY(keep_path(paths->part[c], m->source.part[c], err));
+    snprintf(m->source.variant, sizeof m->source.variant, "%s", paths->variant ? paths->variant : "");
     return keep_path(paths->tokenizers, m->source.tokenizers, err);
 }
 
@@ -240,7 +243,10 @@ flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **ou
 {
     flux1_status st;
     parts from = {0};
-    if (paths->model && !file_exists(paths->model))
+    bool there = true;
+    if (paths->model)
+        TRY(file_find(paths->model, &there, err));
+    if (!there)
         return error_set(err, FLUX1_ERR_MODEL,
                          "%s: no such file or folder; --model takes a FLUX.1 pipeline folder as Hugging Face lays it "
                          "out, or a file of weights",
@@ -260,8 +266,12 @@ flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **ou
         TRY_CLEANUP(error_oom(err, 0, "a path"));
     TRY_CLEANUP(check_tokenizers(m, err));
     set_lengths(m);
-    TRY_CLEANUP(parts_open_folders(&from, m, err));
-    TRY_CLEANUP(check_tensors(m, err));
+    st = parts_open_folders(&from, m, err);
+    if (st == FLUX1_OK)
+        st = check_tensors(m, err);
+    if (st == FLUX1_ERR_MODEL || st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_UNSUPPORTED)
+        st = parts_name_quantised(&from, m, err);
+    TRY_CLEANUP(st);
     m->source.sizes = sum_of_sizes(m);
     TRY_CLEANUP(keep_paths(m, paths, err));
     *out = m;
@@ -276,6 +286,11 @@ cleanup:
 flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err)
 {
     return folder_open_parts(&(model_paths){.model = path}, out, err);
+}
+
+flux1_status folder_check_files(const struct flux1_model *m, component c, flux1_error *err)
+{
+    return store_check_files(m->store[c], err);
 }
 
 void folder_close(struct flux1_model *m)
@@ -368,7 +383,8 @@ static const char *named(const char *path) { return path[0] ? path : NULL; }
 
 flux1_status folder_open_source(const model_source *source, struct flux1_model **out, flux1_error *err)
 {
-    model_paths paths = {.model = named(source->model), .tokenizers = named(source->tokenizers)};
+    model_paths paths = {
+        .model = named(source->model), .tokenizers = named(source->tokenizers), .variant = named(source->variant)};
     for (int c = 0; c < COMPONENTS; c++)
         paths.part[c] = named(source->part[c]);
     TRY(source->synthetic ? folder_synthetic(source->model, source->weights, true, out, err)

@@ -261,7 +261,7 @@ static void open_remains(const located *l, store **stores)
         if (path && !file_is_directory(path))
             store_open_part(path, component_part(p), &stores[p], NULL);
         else if (path)
-            store_open(folder ? folder : path, stem, &stores[p], NULL);
+            store_open(folder ? folder : path, stem, l->variant, &stores[p], NULL);
         free(folder);
     }
 }
