@@ -116,7 +116,7 @@ static flux1_status check_tokenizers(const struct flux1_model *m, flux1_error *e
     return FLUX1_OK;
 }
 
-static const char *const twins[] = {"*position_ids", "encoder.embed_tokens.weight", "shared.weight", NULL};
+const char *const folder_twins[] = {"*position_ids", "encoder.embed_tokens.weight", "shared.weight", NULL};
 
 /* What no stage asks for (decoders, towers, projections, stray keys): diffusers ignores it, so do we, but not silently.
  */
@@ -125,7 +125,7 @@ static flux1_status note_unused(struct flux1_model *m, flux1_error *err)
     flux1_error unused;
     builder note = {0};
     for (int c = 0; c < COMPONENTS; c++)
-        if (store_check(m->store[c], true, twins, &unused) != FLUX1_OK)
+        if (store_check(m->store[c], true, folder_twins, &unused) != FLUX1_OK)
             builder_format(&note, "%s%s", note.length ? "; " : "ignored: ", unused.message);
     return note.length || note.failed ? builder_take(&note, "a note", &m->unused, err) : FLUX1_OK;
 }
@@ -138,7 +138,7 @@ static flux1_status check_tensors(struct flux1_model *m, flux1_error *err)
     for (int c = 0; c < COMPONENTS; c++) {
         if (store_check(m->store[c], false, NULL, NULL) == FLUX1_OK)
             continue;
-        store_check(m->store[c], true, twins, &one);
+        store_check(m->store[c], true, folder_twins, &one);
         if (all.status == FLUX1_OK)
             all = one;
         else

@@ -85,6 +85,10 @@ flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data
  * from whether the transformer has a guidance embedding. */
 flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **out, flux1_error *err);
 
+/* Names of tensors that repeat another one or are no weights; no part claims all of them. NULL-terminated, as
+ * store_check ignores them. */
+extern const char *const folder_twins[];
+
 /* FLUX1_ERR_IO if a file of this part has become shorter, or could not be read, since it was opened: what was computed
  * with it is to be given up. From any thread. */
 flux1_status folder_check_files(const struct flux1_model *m, component c, flux1_error *err);
