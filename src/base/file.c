@@ -81,13 +81,26 @@ cleanup:
     return st;
 }
 
-/* What a link that leads nowhere points at. */
-static flux1_status dangling(const char *path, flux1_error *err)
+/* Nothing is at `path`: is it, or a folder on the way there, a link that leads nowhere? */
+static flux1_status find_dangling(const char *path, flux1_error *err)
 {
-    char target[PATH_MAX];
-    const ssize_t n = readlink(path, target, sizeof target - 1);
-    target[n > 0 ? n : 0] = '\0';
-    return error_set(err, FLUX1_ERR_IO, "%s: a link to %s, which is not there", path, target);
+    struct stat info;
+    char at[PATH_MAX], target[PATH_MAX];
+    const int length = snprintf(at, sizeof at, "%s", path);
+    bool gone = length > 0 && (size_t)length < sizeof at && stat(at, &info) != 0;
+    while (gone) {
+        const ssize_t n = readlink(at, target, sizeof target - 1);
+        if (n > 0) {
+            target[n] = '\0';
+            return error_set(err, FLUX1_ERR_IO, "%s: a link to %s, which is not there", at, target);
+        }
+        char *slash = strrchr(at, '/');
+        if (!slash || slash == at)
+            return FLUX1_OK;
+        *slash = '\0';
+        gone = stat(at, &info) != 0;
+    }
+    return FLUX1_OK;
 }
 
 flux1_status file_find(const char *path, bool *there, flux1_error *err)
@@ -98,7 +111,7 @@ flux1_status file_find(const char *path, bool *there, flux1_error *err)
         return FLUX1_OK;
     if (errno != ENOENT)
         return error_io(err, path, "open");
-    return lstat(path, &info) == 0 && S_ISLNK(info.st_mode) ? dangling(path, err) : FLUX1_OK;
+    return find_dangling(path, err);
 }
 
 bool file_exists(const char *path)
