@@ -172,8 +172,11 @@ FLUX1_API void flux1_cancel_token_destroy(flux1_cancel_token *token); /* NULL is
  * text_encoder_2/, tokenizer/, tokenizer_2/, transformer/, vae/), a file of weights, a folder of such files, or a
  * repository in Hugging Face's cache: org/name, org/name@revision, org/name/file; a file or folder of that name wins.
  * Parts that a file lacks are looked for by content: beside it (also in ComfyUI's layout of folders), in the folders
- * that FLUX1_PATH names, and in the cache; each choice is logged. Files are mapped, not read; every tensor's name and
- * shape is checked here. The context is used for messages only and is not kept. */
+ * that FLUX1_PATH names, and in the cache; each choice is logged. Files are mapped, not read (but where the
+ * file system maps none, which is logged); every tensor's name and shape is checked here. A file that becomes shorter
+ * while it is mapped is no bus error but FLUX1_ERR_IO from the call that needs it: while a model is open the library
+ * handles SIGBUS, and passes on what does not concern its files to the handler that was there before. The context is
+ * used for messages only and is not kept. */
 FLUX1_API flux1_status flux1_model_open(flux1_context *context, const char *path, flux1_model **out);
 
 /* Where the parts of a model come from. NULL: from `model`. */
@@ -186,7 +189,10 @@ typedef struct flux1_model_parts {
     /* a folder with tokenizer/ and tokenizer_2/. NULL: the one of `model`, where it is a folder; otherwise FLUX.1's
      * own, which the library contains */
     const char *tokenizers;
-    uint64_t reserved[16]; /* zero */
+    /* of weights that lie in a folder in several variants, "fp16" (model.fp16.safetensors): taken where a folder has
+     * it. NULL: the plain ones, or the only variant there is */
+    const char *file_variant;
+    uint64_t reserved[15]; /* zero */
 } flux1_model_parts;
 
 /* The same for a model of parts from several places. Sizes come from config.json where there is one, otherwise from the

@@ -31,7 +31,8 @@ FLUX1_API flux1_status flux1_tokenizer_run(flux1_context *context, const flux1_t
 FLUX1_API void flux1_tokenizer_close(flux1_tokenizer *tokenizer);
 
 /* A JSON text that describes a folder: parts, what is missing, sizes, dtypes, parameters, bytes, and the memory and
- * FLOPs that the given request takes. With verify, every weight is read and tensors with NaN or infinity are named.
+ * FLOPs that the given request takes. With verify, every value of every file is read, tensors with NaN or infinity are
+ * named (FLUX1_ERR_NUMERIC), and "unknown_tensors" lists those that FLUX.1 does not have, which a picture does not use.
  * *json is set even if something is missing (the status says so); free it with flux1_string_free. */
 FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path, const flux1_generate_params *request,
                                        int verify, char **json);
@@ -116,7 +117,8 @@ typedef struct flux1_plan_params {
     flux1_dtype dtype;    /* of the arithmetic; AUTO: the machine's */
     const char *timeline; /* path of an SVG of one step of the best way; NULL: none */
     int describe;         /* 1: *json is the machine, as measured or built in, in a file's format; nothing is planned */
-    uint64_t reserved[7];
+    const char *file_variant; /* as in flux1_model_parts */
+    uint64_t reserved[6];
 } flux1_plan_params;
 FLUX1_API void flux1_plan_params_defaults(flux1_plan_params *params);
 FLUX1_API flux1_status flux1_plan_json(flux1_context *context, const flux1_plan_params *params, char **json);
@@ -174,7 +176,8 @@ typedef struct flux1_convert_params {
     int adapter_count;
     void (*progress)(void *user, double done); /* 0 to 1, on the caller's thread; may be NULL */
     void *progress_user;
-    uint64_t reserved[6];
+    const char *file_variant; /* as in flux1_model_parts, where `in` is a folder */
+    uint64_t reserved[5];
 } flux1_convert_params;
 FLUX1_API void flux1_convert_params_defaults(flux1_convert_params *params);
 FLUX1_API flux1_status flux1_convert(flux1_context *context, const char *in, const char *out,

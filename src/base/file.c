@@ -7,7 +7,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -38,54 +37,7 @@ flux1_status file_open_regular(const char *path, int *fd, file_identity *identit
     return FLUX1_OK;
 }
 
-flux1_status file_map_open(const char *path, file_map *out, flux1_error *err)
-{
-    int fd;
-    file_identity identity;
-    *out = (file_map){0};
-    TRY(file_open_regular(path, &fd, &identity, err));
-    flux1_status st = FLUX1_OK;
-    size_t size = (size_t)identity.size;
-    out->identity = identity;
-    if (size > 0) {
-        void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (bytes == MAP_FAILED)
-            st = errno == ENOMEM ? error_oom(err, size, path) : error_io(err, path, "map");
-        else
-            *out = (file_map){bytes, size, identity};
-    }
-    close(fd);
-    return st;
-}
-
 bool file_identity_same(const file_identity *a, const file_identity *b) { return memcmp(a, b, sizeof *a) == 0; }
-
-void file_map_close(file_map *map)
-{
-    if (map->bytes)
-        munmap((void *)(uintptr_t)map->bytes, map->size);
-    *map = (file_map){0};
-}
-
-void file_map_will_need(const void *bytes, size_t length)
-{
-    long page = sysconf(_SC_PAGESIZE);
-    if (!bytes || length == 0 || page <= 0)
-        return;
-    uintptr_t begin = (uintptr_t)bytes & ~((uintptr_t)page - 1);
-    posix_madvise((void *)begin, length + ((uintptr_t)bytes - begin), POSIX_MADV_WILLNEED);
-}
-
-void file_map_wont_need(const void *bytes, size_t length)
-{
-    long page = sysconf(_SC_PAGESIZE);
-    if (!bytes || page <= 0)
-        return;
-    uintptr_t mask = (uintptr_t)page - 1, begin = ((uintptr_t)bytes + mask) & ~mask,
-              end = ((uintptr_t)bytes + length) & ~mask;
-    if (begin < end)
-        madvise((void *)begin, end - begin, MADV_DONTNEED); /* what is mapped is read again from the file */
-}
 
 flux1_status file_read(const char *path, size_t limit, char **bytes, size_t *size, flux1_error *err)
 {
@@ -127,6 +79,39 @@ cleanup:
     free(buffer);
     close(fd);
     return st;
+}
+
+/* Nothing is at `path`: is it, or a folder on the way there, a link that leads nowhere? */
+static flux1_status find_dangling(const char *path, flux1_error *err)
+{
+    struct stat info;
+    char at[PATH_MAX], target[PATH_MAX];
+    const int length = snprintf(at, sizeof at, "%s", path);
+    bool gone = length > 0 && (size_t)length < sizeof at && stat(at, &info) != 0;
+    while (gone) {
+        const ssize_t n = readlink(at, target, sizeof target - 1);
+        if (n > 0) {
+            target[n] = '\0';
+            return error_set(err, FLUX1_ERR_IO, "%s: a link to %s, which is not there", at, target);
+        }
+        char *slash = strrchr(at, '/');
+        if (!slash || slash == at)
+            return FLUX1_OK;
+        *slash = '\0';
+        gone = stat(at, &info) != 0;
+    }
+    return FLUX1_OK;
+}
+
+flux1_status file_find(const char *path, bool *there, flux1_error *err)
+{
+    struct stat info;
+    *there = stat(path, &info) == 0;
+    if (*there || errno == ENOTDIR)
+        return FLUX1_OK;
+    if (errno != ENOENT)
+        return error_io(err, path, "open");
+    return find_dangling(path, err);
 }
 
 bool file_exists(const char *path)

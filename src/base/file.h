@@ -1,4 +1,4 @@
-/* Files: mapped for reading, and written under a temporary name that becomes the real one only when complete. */
+/* Files: looked for, read, and written under a temporary name that becomes the real one only when complete. */
 #ifndef FLUX1_BASE_FILE_H
 #define FLUX1_BASE_FILE_H
 
@@ -19,30 +19,18 @@ typedef struct file_identity {
 
 bool file_identity_same(const file_identity *a, const file_identity *b);
 
-/* A read-only mapping of a whole regular file. An empty file maps to bytes == NULL, size 0. */
-typedef struct file_map {
-    const unsigned char *bytes;
-    size_t size;
-    file_identity identity;
-} file_map;
-
-flux1_status file_map_open(const char *path, file_map *out, flux1_error *err);
-void file_map_close(file_map *map);
-
 /* Opens a regular file for reading and tells which it is. FLUX1_ERR_IO. */
 flux1_status file_open_regular(const char *path, int *descriptor, file_identity *identity, flux1_error *err);
-
-/* Asks the kernel to read [offset, offset + length) ahead; a hint, never fails. */
-void file_map_will_need(const void *bytes, size_t length);
-
-/* The process does not use these pages of a mapping for now: those that lie in it whole no longer count as its own. */
-void file_map_wont_need(const void *bytes, size_t length);
 
 /* Reads a whole file of at most `limit` bytes into malloc'd memory and appends a NUL. FLUX1_ERR_IO, FLUX1_ERR_LIMIT,
  * FLUX1_ERR_MEMORY. */
 flux1_status file_read(const char *path, size_t limit, char **bytes, size_t *size, flux1_error *err);
 
-bool file_exists(const char *path); /* of any type */
+/* Whether something of any type is there. FLUX1_ERR_IO where that is no answer: a folder that may not be entered, a
+ * link to something that is not there, links in a circle. */
+flux1_status file_find(const char *path, bool *there, flux1_error *err);
+
+bool file_exists(const char *path); /* of any type; false also where file_find fails */
 bool file_is_directory(const char *path);
 bool file_exists_in(const char *folder, const char *name); /* folder/name; false for a path longer than PATH_MAX */
 

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/file.h"
+#include "base/stand_in.h"
 #include "base/utf8.h"
 
 #include <math.h>
@@ -577,7 +578,9 @@ flux1_status json_parse_file(const char *path, json_value **out, flux1_error *er
     size_t size;
     *out = NULL;
     TRY(file_read(path, FILE_BYTES_MAX, &bytes, &size, err));
-    flux1_status st = json_parse_python(bytes, size, path, out, err);
+    flux1_status st = stand_in_check(path, bytes, size, err);
+    if (st == FLUX1_OK)
+        st = json_parse_python(bytes, size, path, out, err);
     free(bytes);
     return st;
 }

@@ -97,11 +97,12 @@ static void *worker_main(void *argument)
 }
 
 /* A program's signals belong to its own threads: ours take none (an interrupt must reach the thread that installed for
- * it). */
+ * it), but bus errors, which are a thread's own (guard.h). */
 static int start_thread(worker *w)
 {
     sigset_t all, before;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int fault = pthread_create(&w->thread, NULL, worker_main, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -56,7 +56,7 @@ int bench_run(const options *opt)
         status = EXIT_USAGE;
     }
     fill_bench(opt, &params);
-    params.parts = files ? &parts : NULL;
+    params.parts = files || v[OPT_MODEL].given ? &parts : NULL;
     if (status == EXIT_DONE) {
         watch_signals(context);
         flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_bench_json(context, &params, &json);

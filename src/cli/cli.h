@@ -29,6 +29,9 @@ bool help_completion(const char *shell); /* false: no such shell */
  * one and returns NULL if there is none. */
 const char *model_folder(const options *opt);
 
+/* What FLUX1_MODEL says, or NULL where it is not set; report says of an error about that model where it was named. */
+const char *environment_model(void);
+
 /* What --transformer, --clip, --t5, --vae and --tokenizers name; false if none of them is given. `model` is left alone.
  */
 bool given_parts(const options *opt, flux1_model_parts *parts);

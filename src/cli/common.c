@@ -21,9 +21,9 @@ const char *model_folder(const options *opt)
 {
     static char mini[BUILTIN_PATH_MAX];
     const option_value *model = &opt->values[OPT_MODEL];
-    const char *folder = model->given ? model->text : getenv("FLUX1_MODEL");
+    const char *folder = model->given ? model->text : environment_model();
     builder looked = {0};
-    if (folder && folder[0])
+    if (folder)
         return folder;
     folder = builtin_model(mini, sizeof mini, &looked) ? mini : NULL;
     if (folder)
@@ -46,6 +46,7 @@ bool given_parts(const options *opt, flux1_model_parts *parts)
     parts->t5 = v[OPT_T5].text;
     parts->vae = v[OPT_VAE].text;
     parts->tokenizers = v[OPT_TOKENIZERS].text;
+    parts->file_variant = v[OPT_FILE_VARIANT].text;
     return parts->transformer || parts->clip || parts->t5 || parts->vae || parts->tokenizers;
 }
 
@@ -55,7 +56,7 @@ bool name_parts(const options *opt, flux1_model_parts *parts)
     *parts = (flux1_model_parts){.size = sizeof *parts};
     given_parts(opt, parts);
     if (parts->transformer || parts->clip || parts->t5 || parts->vae) /* the mini model has no other parts */
-        parts->model = model->given ? model->text : getenv("FLUX1_MODEL");
+        parts->model = model->given ? model->text : environment_model();
     else
         return (parts->model = model_folder(opt)) != NULL;
     return true;
@@ -146,6 +147,26 @@ void fill_request(const options *opt, flux1_generate_params *params)
     params->profile = v[OPT_PROFILE].text;
 }
 
+/* ---- FLUX1_MODEL ---- */
+
+static const char *from_environment; /* the model, where the environment has named it */
+
+const char *environment_model(void)
+{
+    const char *model = getenv("FLUX1_MODEL");
+    return from_environment = model && model[0] ? model : NULL;
+}
+
+/* Whether the message is about that model: its path stands in front, or behind what the line is about. */
+static bool blames_environment(const char *message)
+{
+    const size_t n = from_environment ? strlen(from_environment) : 0;
+    for (const char *at = n ? strstr(message, from_environment) : NULL; at; at = strstr(at + 1, from_environment))
+        if ((at == message || at[-1] == ' ') && (at[n] == ':' || at[n] == '/'))
+            return true;
+    return false;
+}
+
 static void on_log(void *user, flux1_log_level level, const char *message)
 {
     (void)user;
@@ -217,6 +238,8 @@ int report(flux1_context *context, flux1_status status)
     const char *message = context ? flux1_context_message(context) : "";
     builder hints = {0};
     hints_add(&hints, message);
+    if (blames_environment(message))
+        builder_add(&hints, " (FLUX1_MODEL names this model)");
     print_error("%s%s", message[0] ? message : flux1_status_text(status), hints.text ? hints.text : "");
     builder_free(&hints);
     return status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;

@@ -89,6 +89,7 @@ int convert_run(const options *opt)
     params.rules = v[OPT_RULES].text;
     params.part = v[OPT_PART].text;
     params.names = v[OPT_NAMES].text;
+    params.file_variant = v[OPT_FILE_VARIANT].text;
     catch_signals();
     int status = open_context(opt, &context);
     if (status == EXIT_DONE)

@@ -14,6 +14,7 @@ static const struct hint {
     {"dtype", OPT_DTYPE, true},
     {"eager", OPT_CAPTURE, false},
     {"encoder_device", OPT_ENCODER_DEVICE, false},
+    {"file_variant", OPT_FILE_VARIANT, false},
     {"machine", OPT_MACHINE, true},
     {"max_device_memory", OPT_MAX_DEVICE_MEMORY, false},
     {"max_memory", OPT_MAX_MEMORY, false},

@@ -6,7 +6,6 @@
 #include "flux1_tools.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 int print_result(const options *opt, const char *json)
 {
@@ -34,8 +33,8 @@ int info_run(const options *opt)
         return EXIT_USAGE;
     }
     if (!parts.model)
-        parts.model = getenv("FLUX1_MODEL");
-    if (!devices && !files && (!parts.model || !parts.model[0])) {
+        parts.model = environment_model();
+    if (!devices && !files && !parts.model) {
         print_error(
             "info needs a PATH: a pipeline folder, a file of weights, or org/name in Hugging Face's cache (or set "
             "FLUX1_MODEL)");

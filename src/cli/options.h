@@ -186,8 +186,9 @@ typedef enum option_kind {
     X(FILE, "file", 0, TEXTS, "PATTERN", 0, 0, IN_PULL,                                                                \
       "fetch what matches PATTERN, such as '*Q4_0.gguf' or vae/, instead of what a pipeline needs; may be given up "   \
       "to 64 times")                                                                                                   \
-    X(FILE_VARIANT, "file-variant", 0, TEXT, "NAME", 0, 0, IN_PULL,                                                    \
-      "of weights in several variants fetch NAME, such as fp16, where a folder has it (default: the plain ones)")      \
+    X(FILE_VARIANT, "file-variant", 0, TEXT, "NAME", 0, 0, IN_ALL | IN_CONVERT | IN_PULL,                              \
+      "of weights in several variants take NAME, such as fp16 (model.fp16.safetensors), where a folder has it "        \
+      "(default: the plain ones, or the only variant there is)")                                                       \
     X(CACHE_DIR, "cache-dir", 0, FOLDER, "DIR", 0, 0, IN_PULL,                                                         \
       "cache to fetch into (default: HF_HUB_CACHE or HF_HOME/hub from the environment, else "                          \
       "~/.cache/huggingface/hub)")                                                                                     \

@@ -15,6 +15,7 @@ static void fill_plan(const options *opt, flux1_plan_params *params)
     const option_value *v = opt->values;
     flux1_plan_params_defaults(params);
     params->path = v[OPT_MODEL].text;
+    params->file_variant = v[OPT_FILE_VARIANT].text;
     if (v[OPT_VARIANT].given)
         params->variant = v[OPT_VARIANT].text;
     if (v[OPT_MACHINE].given)

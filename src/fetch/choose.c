@@ -1,6 +1,7 @@
 #include "fetch/choose.h"
 
 #include "base/builder.h"
+#include "base/weight_name.h"
 
 #include <fnmatch.h>
 #include <stdio.h>
@@ -8,7 +9,6 @@
 #include <string.h>
 
 #define SHOWN_NAMES 12 /* of a repository, in a message */
-#define VARIANT_MAX 64
 
 static const char *const folders[] = {"scheduler",   "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
                                       "transformer", "vae"};
@@ -18,60 +18,6 @@ static bool ends_with(const char *text, const char *end)
 {
     size_t n = strlen(text), m = strlen(end);
     return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-/* ---- names of weights ---- */
-
-/* Length of "-00001-of-00003" at the end of text[0..n); 0 if it does not end so. */
-static size_t shard_suffix(const char *text, size_t n)
-{
-    static const char form[] = "-00001-of-00003";
-    const size_t length = sizeof form - 1;
-    if (n < length)
-        return 0;
-    for (size_t i = 0; i < length; i++) {
-        const char c = text[n - length + i];
-        if (form[i] >= '0' && form[i] <= '9' ? c < '0' || c > '9' : c != form[i])
-            return 0;
-    }
-    return length;
-}
-
-typedef enum weight_kind { NO_WEIGHT, WHOLE, SHARD, INDEX } weight_kind;
-
-/* diffusers' and transformers' names of weights in a folder, with the variant in any of the places where it was ever
- * put: model.fp16.safetensors, model.fp16-00001-of-00002.safetensors, model-00001-of-00002.fp16.safetensors,
- * model.safetensors.index.fp16.json. */
-static weight_kind weight_name(const char *name, char variant[VARIANT_MAX])
-{
-    size_t n = strlen(name), shard = 0;
-    weight_kind kind = WHOLE;
-    const char *stem = strncmp(name, "diffusion_pytorch_model", 23) == 0 ? name + 23
-                       : strncmp(name, "model", 5) == 0                  ? name + 5
-                                                                         : NULL;
-    variant[0] = '\0';
-    if (!stem)
-        return NO_WEIGHT;
-    if (strncmp(stem, ".safetensors.index", 18) == 0 && ends_with(name, ".json")) {
-        kind = INDEX;
-        stem += 18;
-        n -= 5;
-    } else if (ends_with(name, ".safetensors"))
-        n -= 12;
-    else
-        return NO_WEIGHT;
-    size_t rest = n - (size_t)(stem - name); /* ".fp16", "-00001-of-00002.fp16", … */
-    if ((shard = shard_suffix(stem, rest)) > 0)
-        rest -= shard;
-    else if (rest >= 15 && (shard = shard_suffix(stem, 15)) > 0) {
-        stem += shard;
-        rest -= shard;
-    }
-    if (rest > 0 && (stem[0] != '.' || rest == 1 || rest > VARIANT_MAX || memchr(stem + 1, '.', rest - 1)))
-        return NO_WEIGHT;
-    if (rest > 0)
-        snprintf(variant, VARIANT_MAX, "%.*s", (int)rest - 1, stem + 1);
-    return kind == WHOLE && shard > 0 ? SHARD : kind;
 }
 
 /* ---- a pipeline's folders ---- */
@@ -87,7 +33,7 @@ static const char *in_folder(const char *path, const char *folder)
 static bool has_weights(const hub_listing *l, const char *folder, weight_kind kind, const char *variant)
 {
     for (size_t i = 0; i < l->count; i++) {
-        char found[VARIANT_MAX];
+        char found[WEIGHT_VARIANT_MAX];
         const char *name = in_folder(l->names[i], folder);
         if (name && weight_name(name, found) == kind && strcmp(found, variant) == 0)
             return true;
@@ -97,15 +43,15 @@ static bool has_weights(const hub_listing *l, const char *folder, weight_kind ki
 
 static void choose_folder(const hub_listing *l, const char *folder, const char *variant, bool *chosen)
 {
-    if (!has_weights(l, folder, WHOLE, variant) && !has_weights(l, folder, INDEX, variant))
+    if (!has_weights(l, folder, WEIGHT_WHOLE, variant) && !has_weights(l, folder, WEIGHT_INDEX, variant))
         variant = "";
-    const bool sharded = has_weights(l, folder, INDEX, variant); /* then a whole file beside it is a copy */
+    const bool sharded = has_weights(l, folder, WEIGHT_INDEX, variant); /* then a whole file beside it is a copy */
     for (size_t i = 0; i < l->count; i++) {
-        char found[VARIANT_MAX];
+        char found[WEIGHT_VARIANT_MAX];
         const char *name = in_folder(l->names[i], folder);
-        weight_kind kind = name ? weight_name(name, found) : NO_WEIGHT;
-        if (kind != NO_WEIGHT)
-            chosen[i] = strcmp(found, variant) == 0 && (kind != WHOLE) == sharded;
+        weight_kind kind = name ? weight_name(name, found) : WEIGHT_NONE;
+        if (kind != WEIGHT_NONE)
+            chosen[i] = strcmp(found, variant) == 0 && (kind != WEIGHT_WHOLE) == sharded;
         else if (name)
             chosen[i] = ends_with(name, ".json") || ends_with(name, ".txt") || ends_with(name, ".model");
     }
@@ -119,14 +65,14 @@ static bool is_weights(const char *path) { return ends_with(path, ".safetensors"
 static size_t set_length(const char *path)
 {
     size_t n = strlen(path) - strlen(strrchr(path, '.'));
-    return n - shard_suffix(path, n);
+    return n - weight_shard_suffix(path, n);
 }
 
 static bool same_set(const char *a, const char *b)
 {
     size_t n = set_length(a);
     return strcmp(a, b) == 0 ||
-           (n == set_length(b) && strncmp(a, b, n) == 0 && shard_suffix(a, strlen(a) - strlen(strrchr(a, '.'))) > 0);
+           (n == set_length(b) && strncmp(a, b, n) == 0 && weight_shard_suffix(a, strlen(a) - strlen(strrchr(a, '.'))) > 0);
 }
 
 /* Weights if there is only one choice; otherwise *why says what is wrong. */
@@ -215,7 +161,8 @@ static flux1_status choose_pipeline(const hub_listing *l, const char *repository
     for (size_t i = 0; i < l->count; i++)
         chosen[i] = strcmp(l->names[i], "model_index.json") == 0;
     for (int f = 0; f < FOLDERS; f++) {
-        any = any || has_weights(l, folders[f], WHOLE, variant) || has_weights(l, folders[f], INDEX, variant);
+        any = any || has_weights(l, folders[f], WEIGHT_WHOLE, variant) ||
+              has_weights(l, folders[f], WEIGHT_INDEX, variant);
         choose_folder(l, folders[f], variant ? variant : "", chosen);
     }
     char why[200];

@@ -2,7 +2,7 @@
 
 #include "base/builder.h"
 #include "base/checked.h"
-#include "base/file.h"
+#include "base/file_map.h"
 #include "base/utf8.h"
 
 #include <errno.h>
@@ -292,7 +292,8 @@ flux1_status png_file_read(const char *path, png_picture *out, flux1_error *err)
     TRY_CLEANUP(read_header(&s));
     TRY_CLEANUP(make_picture(&s));
     TRY_CLEANUP(read_pixels(&s));
-    st = take_texts(&s);
+    TRY_CLEANUP(take_texts(&s));
+    st = file_map_check(&s.map, path, err);
 cleanup:
     session_end(&s);
     if (st != FLUX1_OK)

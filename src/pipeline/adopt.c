@@ -36,9 +36,19 @@ static flux1_status find_forms(ops_device *d, ops *o, block *const *b, size_t co
 
 /* ---- making ---- */
 
-/* False in *whole: the entry was given up, which is no failure of the run. */
-static flux1_status make_forms(ops_device *d, ops *o, const forms *all, prepared_writer *w, bool *whole)
+/* Of a file that was cut meanwhile zeros may have been read. */
+static flux1_status check_files(const loader *l)
 {
+    TRY(store_check_files(l->s, l->m->err));
+    for (int i = 0; i < l->use_count; i++)
+        TRY(store_check_files(l->uses[i].file->store, l->m->err));
+    return FLUX1_OK;
+}
+
+/* False in *whole: the entry was given up, which is no failure of the run. */
+static flux1_status make_forms(ops_device *d, const loader *l, const forms *all, prepared_writer *w, bool *whole)
+{
+    ops *o = l->m->o;
     flux1_status st = FLUX1_OK;
     void *form = malloc(all->largest);
     *whole = form != NULL;
@@ -47,6 +57,8 @@ static flux1_status make_forms(ops_device *d, ops *o, const forms *all, prepared
             st = error_set(o->err, FLUX1_ERR_CANCELLED, "cancelled");
         if (st == FLUX1_OK)
             st = d->kind->block_export(o, all->block[i], form);
+        if (st == FLUX1_OK && i + 1 == all->count) /* without the last block there is no entry */
+            st = check_files(l);
         *whole = st == FLUX1_OK && prepared_add(w, form);
     }
     free(form);
@@ -58,14 +70,14 @@ static flux1_status make_forms(ops_device *d, ops *o, const forms *all, prepared
 }
 
 /* Makes and stores an entry. *found: that one, or one that another process has stored meanwhile. */
-static flux1_status build(prepared_folder *f, ops_device *d, ops *o, const forms *all, const char *description,
+static flux1_status build(prepared_folder *f, ops_device *d, const loader *l, const forms *all, const char *description,
                           prepared_entry **found)
 {
     bool there, whole;
     flux1_status st = FLUX1_OK;
     prepared_writer *w = prepared_begin(f, all->wanted, all->count, description, &there);
     if (w) {
-        st = make_forms(d, o, all, w, &whole);
+        st = make_forms(d, l, all, w, &whole);
         there = prepared_end(w) && whole;
     }
     if (there)
@@ -100,20 +112,20 @@ static flux1_status adopt_all(ops_device *d, ops *o, const forms *all, prepared_
     return st;
 }
 
-flux1_status adopt_blocks(prepared_folder *f, ops_device *d, ops *o, block *const *b, size_t count,
-                          const char *description, adopted *out)
+flux1_status adopt_blocks(prepared_folder *f, ops_device *d, const loader *l, const char *description, adopted *out)
 {
+    ops *o = l->m->o;
     flux1_status st = FLUX1_OK;
     forms all = {0};
     prepared_entry *e = NULL;
     *out = (adopted){0};
     if (!d->kind->block_key)
         return FLUX1_OK;
-    TRY_CLEANUP(find_forms(d, o, b, count, &all));
+    TRY_CLEANUP(find_forms(d, o, l->made->block, l->made->count, &all));
     if (all.count == 0)
         goto cleanup;
     if (!(e = prepared_find(f, all.wanted, all.count)))
-        TRY_CLEANUP(build(f, d, o, &all, description, &e));
+        TRY_CLEANUP(build(f, d, l, &all, description, &e));
     if (e)
         st = adopt_all(d, o, &all, e, out);
 cleanup:

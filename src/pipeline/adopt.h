@@ -3,6 +3,7 @@
 #ifndef FLUX1_PIPELINE_ADOPT_H
 #define FLUX1_PIPELINE_ADOPT_H
 
+#include "model/loader.h"
 #include "ops/device.h"
 #include "weights/prepared.h"
 
@@ -13,11 +14,10 @@ typedef struct adopted {
     size_t count;
 } adopted;
 
-/* For the blocks of one part on backend o of device d, on the rank's thread. description: a JSON object, for people.
- * Where the cache cannot help, nothing is adopted and blocks are prepared when they are begun; the folder has a warning
- * if something is wrong. Fails with FLUX1_ERR_CANCELLED, and where weights cannot be prepared. */
-flux1_status adopt_blocks(prepared_folder *f, ops_device *d, ops *o, block *const *b, size_t count,
-                          const char *description, adopted *out);
+/* For the blocks of one part, which `l` has built, on device d, on the rank's thread. description: a JSON object, for
+ * people. Where the cache cannot help, nothing is adopted and blocks are prepared when they are begun; the folder has a
+ * warning if something is wrong. Fails with FLUX1_ERR_CANCELLED, and where weights cannot be prepared. */
+flux1_status adopt_blocks(prepared_folder *f, ops_device *d, const loader *l, const char *description, adopted *out);
 void adopted_end(adopted *a); /* after the blocks are destroyed, before the device is closed; harmless if zeroed */
 
 #endif

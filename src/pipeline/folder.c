@@ -42,8 +42,10 @@ static flux1_status check_folder(const model_paths *paths, flux1_error *err)
         char *full = path_join(path, needed[i]);
         if (!full)
             return error_oom(err, 0, "a path");
-        const bool there = file_exists(full);
+        bool there;
+        const flux1_status st = file_find(full, &there, err);
         free(full);
+        TRY(st);
         if (i == 0 && there) /* another pipeline lacks other parts: that it is one comes first */
             TRY(parts_check_class(path, err));
         if (!there) {
@@ -114,7 +116,7 @@ static flux1_status check_tokenizers(const struct flux1_model *m, flux1_error *e
     return FLUX1_OK;
 }
 
-static const char *const twins[] = {"*position_ids", "encoder.embed_tokens.weight", "shared.weight", NULL};
+const char *const folder_twins[] = {"*position_ids", "encoder.embed_tokens.weight", "shared.weight", NULL};
 
 /* What no stage asks for (decoders, towers, projections, stray keys): diffusers ignores it, so do we, but not silently.
  */
@@ -123,7 +125,7 @@ static flux1_status note_unused(struct flux1_model *m, flux1_error *err)
     flux1_error unused;
     builder note = {0};
     for (int c = 0; c < COMPONENTS; c++)
-        if (store_check(m->store[c], true, twins, &unused) != FLUX1_OK)
+        if (store_check(m->store[c], true, folder_twins, &unused) != FLUX1_OK)
             builder_format(&note, "%s%s", note.length ? "; " : "ignored: ", unused.message);
     return note.length || note.failed ? builder_take(&note, "a note", &m->unused, err) : FLUX1_OK;
 }
@@ -136,7 +138,7 @@ static flux1_status check_tensors(struct flux1_model *m, flux1_error *err)
     for (int c = 0; c < COMPONENTS; c++) {
         if (store_check(m->store[c], false, NULL, NULL) == FLUX1_OK)
             continue;
-        store_check(m->store[c], true, twins, &one);
+        store_check(m->store[c], true, folder_twins, &one);
         if (all.status == FLUX1_OK)
             all = one;
         else
@@ -233,6 +235,7 @@ static flux1_status keep_paths(struct flux1_model *m, const model_paths *paths, 
     TRY(keep_path(paths->model, m->source.model, err));
     for (int c = 0; c < COMPONENTS; c++)
         TRY(keep_path(paths->part[c], m->source.part[c], err));
+    snprintf(m->source.variant, sizeof m->source.variant, "%s", paths->variant ? paths->variant : "");
     return keep_path(paths->tokenizers, m->source.tokenizers, err);
 }
 
@@ -240,7 +243,10 @@ flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **ou
 {
     flux1_status st;
     parts from = {0};
-    if (paths->model && !file_exists(paths->model))
+    bool there = true;
+    if (paths->model)
+        TRY(file_find(paths->model, &there, err));
+    if (!there)
         return error_set(err, FLUX1_ERR_MODEL,
                          "%s: no such file or folder; --model takes a FLUX.1 pipeline folder as Hugging Face lays it "
                          "out, or a file of weights",
@@ -260,8 +266,12 @@ flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **ou
         TRY_CLEANUP(error_oom(err, 0, "a path"));
     TRY_CLEANUP(check_tokenizers(m, err));
     set_lengths(m);
-    TRY_CLEANUP(parts_open_folders(&from, m, err));
-    TRY_CLEANUP(check_tensors(m, err));
+    st = parts_open_folders(&from, m, err);
+    if (st == FLUX1_OK)
+        st = check_tensors(m, err);
+    if (st == FLUX1_ERR_MODEL || st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_UNSUPPORTED)
+        st = parts_name_quantised(&from, m, err);
+    TRY_CLEANUP(st);
     m->source.sizes = sum_of_sizes(m);
     TRY_CLEANUP(keep_paths(m, paths, err));
     *out = m;
@@ -276,6 +286,11 @@ cleanup:
 flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err)
 {
     return folder_open_parts(&(model_paths){.model = path}, out, err);
+}
+
+flux1_status folder_check_files(const struct flux1_model *m, component c, flux1_error *err)
+{
+    return store_check_files(m->store[c], err);
 }
 
 void folder_close(struct flux1_model *m)
@@ -368,7 +383,8 @@ static const char *named(const char *path) { return path[0] ? path : NULL; }
 
 flux1_status folder_open_source(const model_source *source, struct flux1_model **out, flux1_error *err)
 {
-    model_paths paths = {.model = named(source->model), .tokenizers = named(source->tokenizers)};
+    model_paths paths = {
+        .model = named(source->model), .tokenizers = named(source->tokenizers), .variant = named(source->variant)};
     for (int c = 0; c < COMPONENTS; c++)
         paths.part[c] = named(source->part[c]);
     TRY(source->synthetic ? folder_synthetic(source->model, source->weights, true, out, err)

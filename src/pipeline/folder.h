@@ -2,6 +2,7 @@
 #ifndef FLUX1_PIPELINE_FOLDER_H
 #define FLUX1_PIPELINE_FOLDER_H
 
+#include "base/weight_name.h"
 #include "model/config.h"
 #include "pipeline/scheduler.h"
 #include "text/text.h"
@@ -35,6 +36,7 @@ typedef struct model_paths {
     const char *model;            /* a pipeline folder, or a file that holds one part or several */
     const char *part[COMPONENTS]; /* a file, or a folder with config.json and weights: instead of the model's */
     const char *tokenizers;       /* a folder with tokenizer/ and tokenizer_2/: instead of the model's */
+    const char *variant;          /* of weights in folders; NULL: the plain ones, or the only one there is */
     const char *name;             /* what the user calls the model; NULL: the last part of its path */
 } model_paths;
 
@@ -47,6 +49,7 @@ typedef struct model_source {
     char model[FOLDER_PATH_MAX]; /* the paths; empty where nothing is named. Of a synthetic model: its variant */
     char part[COMPONENTS][FOLDER_PATH_MAX];
     char tokenizers[FOLDER_PATH_MAX];
+    char variant[WEIGHT_VARIANT_MAX];
 } model_source;
 
 struct flux1_model {
@@ -81,6 +84,14 @@ flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data
  * that the folder `model` has for it), otherwise from the shapes of tensors (model/sizes.h); what the variant settles,
  * from whether the transformer has a guidance embedding. */
 flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **out, flux1_error *err);
+
+/* Names of tensors that repeat another one or are no weights; no part claims all of them. NULL-terminated, as
+ * store_check ignores them. */
+extern const char *const folder_twins[];
+
+/* FLUX1_ERR_IO if a file of this part has become shorter, or could not be read, since it was opened: what was computed
+ * with it is to be given up. From any thread. */
+flux1_status folder_check_files(const struct flux1_model *m, component c, flux1_error *err);
 
 void folder_close(struct flux1_model *m);
 

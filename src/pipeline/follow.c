@@ -217,7 +217,7 @@ static flux1_status run(follower *f, uint64_t number, parcel *p)
     task t = 0;
     void *job = NULL;
     flux1_status st = prepare_task(f, number, p, &m, &t, &job);
-    return st == FLUX1_OK ? mesh_run(m->session->mesh, task_body(t), job, &c->error) : team_give_up(c, st);
+    return st == FLUX1_OK ? task_run_here(m->session, t, job, &c->error) : team_give_up(c, st);
 }
 
 static flux1_status give(follower *f, uint64_t number, parcel *p)

@@ -131,7 +131,7 @@ static flux1_status learn_fit(job *j)
     store *s = NULL;
     flux1_error one = {0};
     if (path && file_is_directory(path))
-        store_open(path, (const char *const[]){component_stem(COMPONENT_DIT), NULL}, &s, &one);
+        store_open(path, (const char *const[]){component_stem(COMPONENT_DIT), NULL}, j->named->variant, &s, &one);
     else if (path || j->held.prefix[MODEL_TRANSFORMER])
         store_open_part(path ? path : j->out->model, MODEL_TRANSFORMER, &s, &one);
     if (s)
@@ -231,8 +231,8 @@ static flux1_status look_for_rest(job *j)
 
 flux1_status locate(const model_paths *named, located *out, flux1_error *err)
 {
-    job j = {.named = named, .out = out, .search = {.notes = &out->notes}, .err = err};
-    *out = (located){0};
+    job j = {.named = named, .out = out, .search = {.notes = &out->notes, .variant = named->variant}, .err = err};
+    *out = (located){.variant = named->variant};
     flux1_status st = locate_model(&j);
     for (int c = 0; st == FLUX1_OK && c < COMPONENTS; c++)
         st = locate_part(&j, (component)c);
@@ -253,8 +253,8 @@ flux1_status locate(const model_paths *named, located *out, flux1_error *err)
 
 flux1_status locate_tokenizers(const model_paths *named, located *out, flux1_error *err)
 {
-    job j = {.named = named, .out = out, .search = {.notes = &out->notes}, .err = err};
-    *out = (located){0};
+    job j = {.named = named, .out = out, .search = {.notes = &out->notes, .variant = named->variant}, .err = err};
+    *out = (located){.variant = named->variant};
     flux1_status st = locate_model(&j);
     if (st == FLUX1_OK)
         st = locate_part(&j, COMPONENT_DIT);
@@ -270,7 +270,7 @@ flux1_status locate_tokenizers(const model_paths *named, located *out, flux1_err
 
 model_paths located_paths(const located *l)
 {
-    model_paths p = {.model = l->model, .tokenizers = l->tokenizers, .name = l->repository};
+    model_paths p = {.model = l->model, .tokenizers = l->tokenizers, .variant = l->variant, .name = l->repository};
     for (int c = 0; c < COMPONENTS; c++)
         p.part[c] = l->part[c];
     return p;

@@ -8,6 +8,7 @@
 
 typedef struct located {
     char *model, *part[COMPONENTS], *tokenizers; /* as in model_paths */
+    const char *variant;                         /* the caller's */
     notes notes;                                 /* what was chosen, and what was skipped */
     char *repository;                            /* org/name of the model in Hugging Face's cache, or NULL */
     bool missing[COMPONENTS];

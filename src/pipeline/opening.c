@@ -6,6 +6,16 @@
 /* An empty path is none. */
 static const char *path_or_null(const char *path) { return path && *path ? path : NULL; }
 
+flux1_status opening_variant(flux1_context *c, const char *variant)
+{
+    const size_t n = variant ? strlen(variant) : 0;
+    if (variant && (n == 0 || n >= WEIGHT_VARIANT_MAX || strpbrk(variant, "./\\")))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "file_variant \"%s\": it should be a variant's name, such as fp16 in model.fp16.safetensors",
+                         variant);
+    return FLUX1_OK;
+}
+
 flux1_status opening_paths(flux1_context *c, const flux1_model_parts *parts, model_paths *out)
 {
     flux1_model_parts p = {0};
@@ -18,8 +28,22 @@ flux1_status opening_paths(flux1_context *c, const flux1_model_parts *parts, mod
                                   [COMPONENT_T5] = path_or_null(p.t5),
                                   [COMPONENT_DIT] = path_or_null(p.transformer),
                                   [COMPONENT_VAE] = path_or_null(p.vae)},
-                         .tokenizers = path_or_null(p.tokenizers)};
-    return FLUX1_OK;
+                         .tokenizers = path_or_null(p.tokenizers),
+                         .variant = path_or_null(p.file_variant)};
+    return opening_variant(c, out->variant);
+}
+
+/* What the stores have to tell, after what was told already. */
+static flux1_status tell_of_files(flux1_context *c, const struct flux1_model *m, notes *n)
+{
+    const size_t before = n->count;
+    for (int p = 0; p < COMPONENTS; p++)
+        for (int kind = 0; kind < STORE_NOTES; kind++)
+            if (store_note(m->store[p], kind))
+                notes_add(n, FLUX1_LOG_INFO, "%s", store_note(m->store[p], kind));
+    for (size_t i = before; i < n->count; i++)
+        context_log(c, n->note[i].level, "%s", n->note[i].text);
+    return n->failed ? error_oom(&c->error, 0, "a note") : FLUX1_OK;
 }
 
 flux1_status opening_locate(flux1_context *c, const model_paths *named, located *parts, struct flux1_model **out)
@@ -32,7 +56,11 @@ flux1_status opening_locate(flux1_context *c, const model_paths *named, located 
     if (st != FLUX1_OK)
         return st;
     const model_paths paths = located_paths(parts);
-    const flux1_status opened = folder_open_parts(&paths, out, &c->error);
+    flux1_status opened = folder_open_parts(&paths, out, &c->error);
+    if (opened == FLUX1_OK && (opened = tell_of_files(c, *out, &parts->notes)) != FLUX1_OK) {
+        folder_close(*out);
+        *out = NULL;
+    }
     if (opened != FLUX1_OK)
         locate_advise(parts, &c->error);
     else if ((*out)->unused)

@@ -32,7 +32,9 @@ static flux1_status set_file(part_source *s, const char *file, const char *folde
         return error_oom(err, 0, "a path");
     }
     free(name);
-    if (!file_exists(s->config)) {
+    bool there;
+    TRY(file_find(s->config, &there, err));
+    if (!there) {
         free(s->config);
         s->config = NULL;
     }
@@ -77,7 +79,7 @@ static flux1_status find_parts(const model_paths *paths, const store_contents *h
 flux1_status parts_find(const model_paths *paths, parts *out, flux1_error *err)
 {
     store_contents held = {0};
-    *out = (parts){0};
+    *out = (parts){.variant = paths->variant};
     if (paths->model && file_is_directory(paths->model))
         out->folder = paths->model;
     else if (paths->model)
@@ -205,7 +207,44 @@ flux1_status parts_open_folders(const parts *p, struct flux1_model *m, flux1_err
 {
     for (int c = 0; c < COMPONENTS; c++)
         if (p->part[c].folder)
-            TRY(store_open(p->part[c].folder, (const char *const[]){component_stem((component)c), NULL}, &m->store[c],
-                           err));
-    return FLUX1_OK;
+            TRY(store_open(p->part[c].folder, (const char *const[]){component_stem((component)c), NULL}, p->variant,
+                           &m->store[c], err));
+    bool any = !p->variant;
+    for (int c = 0; !any && c < COMPONENTS; c++)
+        any = strcmp(store_variant(m->store[c]), p->variant) == 0;
+    return any ? FLUX1_OK
+               : error_set(err, FLUX1_ERR_MODEL, "%s: none of its folders has weights of the file variant \"%s\"",
+                           m->path, p->variant);
+}
+
+/* The method by which the weights of a config are quantised, copied; false if they are not, or flux1 reads it. */
+static bool unread_method(const char *config, char *method, size_t room, flux1_error *err)
+{
+    json_value *json = NULL;
+    flux1_error one = {0};
+    if (json_parse_file(config, &json, &one) != FLUX1_OK)
+        return error_pass_memory(&one, err) != FLUX1_OK;
+    const json_value *quantised = json_object_get(json, "quantization_config"),
+                     *name = json_object_get(quantised, "quant_method");
+    snprintf(method, room, "%s", json_is_string(name) ? json_string_value(name) : "a method without a name");
+    const bool unread = json_is_object(quantised) && strcmp(method, "bitsandbytes") != 0;
+    json_free(json);
+    return unread;
+}
+
+flux1_status parts_name_quantised(const parts *p, const struct flux1_model *m, flux1_error *err)
+{
+    char method[80];
+    for (int c = 0; c < COMPONENTS; c++) {
+        const bool good = m->store[c] && store_check(m->store[c], false, NULL, NULL) == FLUX1_OK;
+        if (good || !p->part[c].config || !unread_method(p->part[c].config, method, sizeof method, err))
+            continue;
+        if (err->status == FLUX1_ERR_MEMORY)
+            return err->status;
+        return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                         "%s: the weights beside it are quantised by %s (quantization_config), which flux1 does not "
+                         "read; fetch the model in bf16, or a GGUF file",
+                         p->part[c].config, method);
+    }
+    return err->status;
 }

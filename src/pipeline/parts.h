@@ -13,6 +13,7 @@ typedef struct part_source {
 typedef struct parts {
     part_source part[COMPONENTS];
     const char *folder;     /* the pipeline folder, or NULL */
+    const char *variant;    /* as in model_paths */
     const char *tokenizers; /* the folder of both tokenizers; NULL: those that are compiled in */
 } parts;
 
@@ -27,6 +28,10 @@ flux1_status parts_read_sizes(const parts *p, struct flux1_model *m, flux1_error
 
 /* Opens the stores of the parts that lie in folders. */
 flux1_status parts_open_folders(const parts *p, struct flux1_model *m, flux1_error *err);
+
+/* After a failure that `err` has: if a part whose tensors are not as they should be is quantised by a method that flux1
+ * does not read, by its config.json, then this is what is said. Returns the status of `err`. */
+flux1_status parts_name_quantised(const parts *p, const struct flux1_model *m, flux1_error *err);
 
 void parts_free(parts *p);
 

@@ -210,7 +210,9 @@ static flux1_status resolve_file(const hub_name *name, const char *file, resolve
         return error_oom(err, 0, "a path");
     free(out->path);
     out->path = path;
-    if (file_exists(path))
+    bool there;
+    TRY(file_find(path, &there, err));
+    if (there)
         return FLUX1_OK;
     return error_set(err, FLUX1_ERR_MODEL, "%s: %s is not in Hugging Face's cache; to get it: flux1 pull %s --file %s",
                      name->repository, file, name->repository, file);
@@ -243,10 +245,12 @@ flux1_status resolve(const char *text, resolved *out, flux1_error *err)
     hub_name name;
     const char *file;
     char repository[PATH_MAX];
+    bool there;
     *out = (resolved){0};
+    TRY(file_find(text, &there, err));
     if (file_is_directory(text))
         TRY(resolve_folder(text, out, err));
-    else if (!file_exists(text) && take_apart(text, &name, &file))
+    else if (!there && take_apart(text, &name, &file))
         return resolve_repository(text, &name, file, out, err);
     if (!out->path && !(out->path = strdup(text)))
         return error_oom(err, 0, "a path");

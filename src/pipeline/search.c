@@ -205,7 +205,7 @@ static flux1_status consider(choice *r, char *path)
     char *config = folder ? path_join(path, "config.json") : NULL;
     flux1_status st = folder && !config ? error_oom(&one, 0, "a path") : FLUX1_OK;
     if (st == FLUX1_OK)
-        st = folder ? store_open(path, (const char *const[]){component_stem(r->c), NULL}, &s, &one)
+        st = folder ? store_open(path, (const char *const[]){component_stem(r->c), NULL}, r->s->variant, &s, &one)
                     : store_open_part(path, component_part(r->c), &s, &one);
     const bool opened = st == FLUX1_OK;
     if (opened)

@@ -7,9 +7,10 @@
 #include "pipeline/notes.h"
 #include "pipeline/places.h"
 
-/* What one opening of a model has looked at; zeroed but for `notes`. */
+/* What one opening of a model has looked at; zeroed but for `notes` and `variant`. */
 typedef struct search {
     notes *notes;
+    const char *variant; /* of weights in folders, as in model_paths */
     fit fit;
     struct looked *looked; /* files, by device and inode */
     size_t looked_count, room;

@@ -102,8 +102,7 @@ static flux1_status build(session *s, const flux1_model *m, const adapter_set *s
     int64_t here = rank->rank - team_ranks(s->context).begin; /* own devices are those of this process's ranks */
     ops_device *d = s->device->own ? s->device->own[here] : s->device->device;
     TRY(describe(s, m, what, rank, d, &description, rank->err));
-    flux1_status st =
-        adopt_blocks(cache, d, rank->o, l.made->block, l.made->count, description, &s->adopted[what][rank->rank]);
+    flux1_status st = adopt_blocks(cache, d, &l, description, &s->adopted[what][rank->rank]);
     free(description);
     return st;
 }
@@ -288,6 +287,7 @@ flux1_status session_describe_take(parcel *p, take_order *t, flux1_error *err)
     for (int c = 0; c < COMPONENTS; c++)
         TRY(parcel_text(p, "the path of a model's part", m->part[c], sizeof m->part[c], err));
     TRY(parcel_text(p, "the path of a model's tokenizers", m->tokenizers, sizeof m->tokenizers, err));
+    TRY(parcel_text(p, "a model's file variant", m->variant, sizeof m->variant, err));
     TRY(parcel_bool(p, "a model's kind", &m->synthetic, err));
     TRY(parcel_int(p, "a model's dtype", 0, DTYPE_COUNT - 1, &weights, err));
     m->weights = (dtype)weights;

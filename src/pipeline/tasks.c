@@ -126,6 +126,49 @@ static const task_row ROWS[TASKS] = {
 
 mesh_body *task_body(task t) { return ROWS[t].body; }
 
+/* ---- files that change meanwhile ---- */
+
+typedef struct checked_call {
+    const session *session;
+    task t;
+    void *job;
+} checked_call;
+
+static flux1_status check_adapters(const adapter_set *set, flux1_error *err)
+{
+    for (int i = 0; i < set->count; i++)
+        TRY(store_check_files(set->adapter[i]->file->store, err));
+    return FLUX1_OK;
+}
+
+static flux1_status check_files(const checked_call *call, flux1_error *err)
+{
+    if (ROWS[call->t].job == offsetof(task_jobs, vae))
+        return folder_check_files(((const vae_job *)call->job)->model, COMPONENT_VAE, err);
+    TRY(check_adapters(&call->session->adapters, err));
+    if (ROWS[call->t].job == offsetof(task_jobs, dit))
+        return folder_check_files(((const dit_job *)call->job)->model, COMPONENT_DIT, err);
+    return folder_check_files(((const text_job *)call->job)->model, call->t == TASK_T5 ? COMPONENT_T5 : COMPONENT_CLIP,
+                              err);
+}
+
+/* Of a file that was cut meanwhile the rank has read zeros: that is why, whatever came of them. */
+static flux1_status checked_body(void *arg, mesh *m)
+{
+    const checked_call *call = arg;
+    const flux1_status st = ROWS[call->t].body(call->job, m);
+    if (st == FLUX1_ERR_CANCELLED || st == FLUX1_ERR_COMM)
+        return st;
+    TRY(check_files(call, m->err));
+    return st;
+}
+
+flux1_status task_run_here(const session *s, task t, void *job, flux1_error *err)
+{
+    checked_call call = {s, t, job};
+    return mesh_run(s->mesh, checked_body, &call, err);
+}
+
 static flux1_status describe_task(parcel *p, task *t, flux1_error *err)
 {
     int number = (int)*t;
@@ -149,7 +192,7 @@ flux1_status task_run(flux1_context *c, session *s, task t, void *job)
 {
     if (s->device->processes && team_leads(c))
         TRY(order_run(c, s, t, job));
-    return mesh_run(s->mesh, ROWS[t].body, job, &c->error);
+    return task_run_here(s, t, job, &c->error);
 }
 
 flux1_status task_receive(parcel *p, const flux1_model *m, task_jobs *jobs, task *t, void **job, flux1_error *err)

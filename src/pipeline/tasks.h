@@ -39,6 +39,10 @@ mesh_body *task_body(task t);
 /* Runs the task on all ranks of the session, in all processes: mesh_run. job: the body's. */
 flux1_status task_run(flux1_context *c, session *s, task t, void *job);
 
+/* The same of this process's ranks, where the order has been received. FLUX1_ERR_IO if a file of the weights that the
+ * task uses has become shorter since it was opened. */
+flux1_status task_run_here(const session *s, task t, void *job, flux1_error *err);
+
 /* In a process that follows: reads from an order which task it is and the job, whose members are then set as the task
  * reads them; its results are NULL, they are the leading process's. The job's model must be there. *job: which one. */
 flux1_status task_receive(parcel *p, const struct flux1_model *m, task_jobs *jobs, task *t, void **job,

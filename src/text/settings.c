@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/file.h"
+#include "base/stand_in.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -15,14 +16,21 @@
 
 static flux1_status read_one(const char *folder, const char *name, text_file *out, flux1_error *err)
 {
+    bool there;
     if (!(out->name = path_join(folder, name)))
         return error_oom(err, 0, name);
-    return file_exists(out->name) ? file_read(out->name, TOKENIZER_FILE_MAX, &out->bytes, &out->size, err) : FLUX1_OK;
+    TRY(file_find(out->name, &there, err));
+    if (!there)
+        return FLUX1_OK;
+    TRY(file_read(out->name, TOKENIZER_FILE_MAX, &out->bytes, &out->size, err));
+    return stand_in_check(out->name, out->bytes, out->size, err);
 }
 
 flux1_status tokenizer_files_read(const char *folder, tokenizer_files *out, flux1_error *err)
 {
+    bool there;
     memset(out, 0, sizeof *out);
+    TRY(file_find(folder, &there, err));
     if (!file_is_directory(folder))
         return error_set(err, FLUX1_ERR_IO, "%s: no such folder; a FLUX.1 model keeps its tokenizer's files there",
                          folder);

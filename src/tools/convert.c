@@ -2,6 +2,7 @@
 
 #include "base/json_write.h"
 #include "base/pool.h"
+#include "pipeline/opening.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -119,6 +120,15 @@ static flux1_status check_output(const convert_job *j)
     return FLUX1_OK;
 }
 
+/* Of a file that was cut meanwhile zeros may have been read. */
+static flux1_status check_inputs(const convert_job *j)
+{
+    TRY(store_check_files(j->s, j->err));
+    for (int i = 0; i < j->adapters; i++)
+        TRY(store_check_files(j->adapter[i]->store, j->err));
+    return FLUX1_OK;
+}
+
 /* ---- the file ---- */
 
 /* "blocks.0.weight" to "blocks.0.scale_weight" (ComfyUI's form) */
@@ -191,7 +201,11 @@ static flux1_status run(convert_job *j, const flux1_convert_params *p, char **js
     TRY(read_format(j));
     TRY(read_type(j, p->type ? p->type : "keep"));
     TRY(read_rules(j, p->rules));
-    TRY(convert_open(j->in, p->part, &j->part, &j->s, j->err));
+    TRY(opening_variant(j->context, p->file_variant));
+    TRY(convert_open(j->in, p->part, p->file_variant, &j->part, &j->s, j->err));
+    for (int kind = 0; kind < STORE_NOTES; kind++)
+        if (store_note(j->s, kind))
+            context_log(j->context, FLUX1_LOG_INFO, "%s", store_note(j->s, kind));
     TRY(read_names(j, p->names));
     TRY(open_adapters(j, p));
     TRY(check_output(j));
@@ -202,6 +216,7 @@ static flux1_status run(convert_job *j, const flux1_convert_params *p, char **js
     TRY(convert_facts(j));
     TRY(tensor_file_begin(&j->file, j->out, j->err));
     TRY(convert_write(j));
+    TRY(check_inputs(j));
     TRY(describe(j, json));
     return tensor_file_commit(&j->file, j->err);
 }

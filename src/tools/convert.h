@@ -129,7 +129,8 @@ typedef struct convert_job {
 
 /* convert_source.c: opens the part of that name (NULL: the only one) of a file, a part's folder or a pipeline folder.
  */
-flux1_status convert_open(const char *path, const char *part, model_part *out, store **s, flux1_error *err);
+flux1_status convert_open(const char *path, const char *part, const char *variant, model_part *out, store **s,
+                          flux1_error *err);
 
 /* convert_plan.c: lists the file's tensors. */
 flux1_status convert_plan(convert_job *j);

@@ -1,5 +1,6 @@
 #include "tools/convert.h"
 
+#include "base/listing.h"
 #include "pipeline/folder.h"
 
 #include <stdio.h>
@@ -52,20 +53,16 @@ static flux1_status open_file(const char *path, bool chosen, model_part *part, s
 
 static const char *const stems[] = {"diffusion_pytorch_model", "model", NULL};
 
-/* Whether it is the folder of one part: weights lie in it. */
+/* Whether it is the folder of one part: weights lie in it, in any variant. */
 static flux1_status has_weights(const char *folder, bool *found, flux1_error *err)
 {
-    static const char *const endings[] = {".safetensors", ".safetensors.index.json"};
+    char variant[WEIGHT_VARIANT_MAX];
+    listing l;
     *found = false;
-    for (int i = 0; !*found && i < 4; i++) {
-        char name[80];
-        snprintf(name, sizeof name, "%s%s", stems[i / 2], endings[i % 2]);
-        char *path = path_join(folder, name);
-        if (!path)
-            return error_oom(err, 0, "a path");
-        *found = file_exists(path);
-        free(path);
-    }
+    TRY(listing_read(folder, &l, err));
+    for (size_t i = 0; !*found && i < l.count; i++)
+        *found = weight_name(l.name[i], variant) != WEIGHT_NONE;
+    listing_free(&l);
     return FLUX1_OK;
 }
 
@@ -78,10 +75,11 @@ static bool is_part(const store *s, model_part part)
 }
 
 /* A part's own folder, with diffusers' names. */
-static flux1_status open_component(const char *folder, bool chosen, model_part *part, store **s, flux1_error *err)
+static flux1_status open_component(const char *folder, const char *variant, bool chosen, model_part *part, store **s,
+                                   flux1_error *err)
 {
     int found = MODEL_PARTS;
-    TRY(store_open(folder, stems, s, err));
+    TRY(store_open(folder, stems, variant, s, err));
     for (int i = 0; i < MODEL_PARTS; i++)
         found = is_part(*s, (model_part)i) ? i : found;
     if (found < MODEL_PARTS && (!chosen || (model_part)found == *part)) {
@@ -108,29 +106,38 @@ static bool has_parts(const char *path)
     return found;
 }
 
-static flux1_status open_folder(const char *path, bool chosen, model_part *part, store **s, flux1_error *err)
+static flux1_status open_folder(const char *path, const char *variant, bool chosen, model_part *part, store **s,
+                                flux1_error *err)
 {
     bool single;
     TRY(has_weights(path, &single, err));
     if (single)
-        return open_component(path, chosen, part, s, err);
+        return open_component(path, variant, chosen, part, s, err);
     if (!chosen && !has_parts(path))
         return error_set(err, FLUX1_ERR_MODEL, "%s: a folder without weights of FLUX.1", path);
     if (!chosen)
         return error_set(err, FLUX1_ERR_ARGUMENT,
                          "%s: a folder of several parts; say which one with part: transformer, t5, clip or vae", path);
     char *folder = path_join(path, component_folder(component_of(*part)));
-    flux1_status st = folder ? open_component(folder, true, part, s, err) : error_oom(err, 0, "a path");
+    flux1_status st = folder ? open_component(folder, variant, true, part, s, err) : error_oom(err, 0, "a path");
     free(folder);
     return st;
 }
 
-flux1_status convert_open(const char *path, const char *part, model_part *out, store **s, flux1_error *err)
+flux1_status convert_open(const char *path, const char *part, const char *variant, model_part *out, store **s,
+                          flux1_error *err)
 {
     *s = NULL;
     if (part)
         TRY(part_named(part, out, err));
-    if (!file_exists(path))
+    bool there;
+    TRY(file_find(path, &there, err));
+    if (!there)
         return error_set(err, FLUX1_ERR_IO, "%s: no such file or folder", path);
-    return file_is_directory(path) ? open_folder(path, part, out, s, err) : open_file(path, part, out, s, err);
+    TRY(file_is_directory(path) ? open_folder(path, variant, part, out, s, err) : open_file(path, part, out, s, err));
+    if (!variant || strcmp(store_variant(*s), variant) == 0)
+        return FLUX1_OK;
+    store_close(*s);
+    *s = NULL;
+    return error_set(err, FLUX1_ERR_MODEL, "%s: there are no weights of the file variant \"%s\"", path, variant);
 }

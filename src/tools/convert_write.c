@@ -3,6 +3,7 @@
 #include "tools/convert.h"
 
 #include "base/checked.h"
+#include "base/file_map.h"
 #include "base/half.h"
 #include "base/pool.h"
 #include "tensor/encode.h"

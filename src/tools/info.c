@@ -3,14 +3,12 @@
 #include "pipeline/places.h"
 #include "pipeline/text_to_image.h"
 
-#include "base/checked.h"
 #include "base/file.h"
 #include "base/json_write.h"
-#include "base/pool.h"
 #include "flux1_tools.h"
 #include "tools/describe.h"
+#include "tools/verify.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -189,68 +187,6 @@ cleanup:
     return st;
 }
 
-/* ---- verify: every weight read once ---- */
-
-#define VERIFY_CHUNK 16384
-
-typedef struct verify_job {
-    const store *s;
-    const atomic_int *cancel;
-    atomic_int *bad; /* [tensors] */
-} verify_job;
-
-static void verify_tensor(void *arg, int64_t index, int worker)
-{
-    (void)worker;
-    verify_job *job = arg;
-    const tensor *t = &store_at(job->s, (size_t)index)->view;
-    float chunk[VERIFY_CHUNK];
-    int64_t count = tensor_elements(t);
-    if (!tensor_decodes(t))
-        return;
-    for (int64_t i = 0; i < count && !atomic_load_explicit(job->cancel, memory_order_relaxed); i += VERIFY_CHUNK) {
-        int64_t n = i64_min(VERIFY_CHUNK, count - i);
-        if (tensor_decode(t, i, n, chunk, NULL) != FLUX1_OK)
-            return;
-        for (int64_t k = 0; k < n; k++)
-            if (!isfinite(chunk[k])) {
-                atomic_store(&job->bad[index], 1);
-                return;
-            }
-    }
-}
-
-static flux1_status verify_store(flux1_context *c, pool *workers, const store *s)
-{
-    size_t count = store_count(s);
-    verify_job job = {.s = s, .cancel = &c->cancel, .bad = calloc(count + 1, sizeof *job.bad)};
-    flux1_status st = FLUX1_OK;
-    if (!job.bad)
-        return error_oom(&c->error, 0, "the check of weights");
-    pool_run(workers, (int64_t)count, verify_tensor, &job);
-    for (size_t i = 0; i < count; i++) {
-        if (!atomic_load(&job.bad[i]))
-            continue;
-        const store_tensor *t = store_at(s, i);
-        if (st == FLUX1_OK)
-            st = error_set(&c->error, FLUX1_ERR_NUMERIC, "%s: NaN or infinity in tensor \"%s\"", t->file, t->name);
-        else
-            error_append(&c->error, ", \"%s\"", t->name);
-    }
-    free(job.bad);
-    return atomic_load(&c->cancel) ? error_set(&c->error, FLUX1_ERR_CANCELLED, "cancelled") : st;
-}
-
-static flux1_status verify_model(flux1_context *c, store *const *stores)
-{
-    pool *workers = NULL;
-    flux1_status st = pool_create(c->device.config.threads, &workers, &c->error);
-    for (int p = 0; st == FLUX1_OK && p < COMPONENTS; p++)
-        st = stores[p] ? verify_store(c, workers, stores[p]) : FLUX1_OK;
-    pool_destroy(workers);
-    return st;
-}
-
 /* What opens of a model that is not whole. */
 static void open_remains(const located *l, store **stores)
 {
@@ -261,7 +197,7 @@ static void open_remains(const located *l, store **stores)
         if (path && !file_is_directory(path))
             store_open_part(path, component_part(p), &stores[p], NULL);
         else if (path)
-            store_open(folder ? folder : path, stem, &stores[p], NULL);
+            store_open(folder ? folder : path, stem, l->variant, &stores[p], NULL);
         free(folder);
     }
 }
@@ -296,7 +232,7 @@ static flux1_status describe(flux1_context *c, const model_paths *paths, const f
         describe_remains(w, remains);
     }
     if (verify && (st == FLUX1_OK || !m)) {
-        const flux1_status verified = verify_model(c, m ? m->store : remains);
+        const flux1_status verified = verify_stores(c, m ? m->store : remains, m != NULL, w);
         json_put_bool(w, "verified", verified == FLUX1_OK);
         if (st == FLUX1_OK)
             st = verified;

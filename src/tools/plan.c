@@ -416,7 +416,7 @@ static flux1_status take_request(planner *p, const flux1_plan_params *params, fl
     g.max_sequence_length = params->sequence_length;
     g.tiling = FLUX1_TILING_NO;
     if (params->path)
-        TRY(opening_run(p->c, &(model_paths){.model = params->path}, m));
+        TRY(opening_run(p->c, &(model_paths){.model = params->path, .variant = params->file_variant}, m));
     else
         TRY(folder_synthetic(params->variant, DTYPE_BF16, false, m, err));
     p->model = *m;

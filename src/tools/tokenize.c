@@ -50,21 +50,22 @@ static flux1_status folder_guidance(const char *folder, bool *guidance, flux1_er
 }
 
 /* The same of a folder that holds a transformer alone. */
-static flux1_status part_guidance(const char *folder, bool *guidance, flux1_error *err)
+static flux1_status part_guidance(const char *folder, const char *variant, bool *guidance, flux1_error *err)
 {
     store *s = NULL;
-    TRY(store_open(folder, (const char *const[]){component_stem(COMPONENT_DIT), NULL}, &s, err));
+    TRY(store_open(folder, (const char *const[]){component_stem(COMPONENT_DIT), NULL}, variant, &s, err));
     *guidance = store_find(s, GUIDANCE_TENSOR) != NULL;
     store_close(s);
     return FLUX1_OK;
 }
 
 /* A model's transformer, or one of its own; NULL for those that are not there. */
-static flux1_status guidance_of(const char *model, const char *transformer, bool *guidance, flux1_error *err)
+static flux1_status guidance_of(const char *model, const char *transformer, const char *variant, bool *guidance,
+                                flux1_error *err)
 {
     *guidance = true;
     if (transformer)
-        return file_is_directory(transformer) ? part_guidance(transformer, guidance, err)
+        return file_is_directory(transformer) ? part_guidance(transformer, variant, guidance, err)
                                               : file_guidance(transformer, guidance, err);
     if (model)
         return file_is_directory(model) ? folder_guidance(model, guidance, err) : file_guidance(model, guidance, err);
@@ -73,24 +74,24 @@ static flux1_status guidance_of(const char *model, const char *transformer, bool
 
 /* tokenizers: their folder, NULL for those built in. Where there is a transformer, its kind decides the default length,
  * as for a picture. */
-static flux1_status open_pair(const char *tokenizers, const char *model, const char *transformer, flux1_tokenizer *t,
-                              flux1_error *err)
+static flux1_status open_pair(const char *tokenizers, const char *model, const char *transformer, const char *variant,
+                              flux1_tokenizer *t, flux1_error *err)
 {
     bool guidance;
     TRY(folder_open_tokenizers(tokenizers, &t->clip, &t->t5, err));
-    TRY(guidance_of(model, transformer, &guidance, err));
+    TRY(guidance_of(model, transformer, variant, &guidance, err));
     t->clip_length = clip_tokenizer_length(t->clip);
     t->t5_length = folder_default_length(t5_tokenizer_length(t->t5), guidance);
     return FLUX1_OK;
 }
 
 static flux1_status open_any(flux1_context *c, const char *tokenizers, const char *model, const char *transformer,
-                             flux1_tokenizer **out)
+                             const char *variant, flux1_tokenizer **out)
 {
     flux1_tokenizer *t = calloc(1, sizeof *t);
     if (!t)
         return error_oom(&c->error, sizeof *t, "the tokenizers");
-    flux1_status st = open_pair(tokenizers, model, transformer, t, &c->error);
+    flux1_status st = open_pair(tokenizers, model, transformer, variant, t, &c->error);
     if (st == FLUX1_OK)
         *out = t;
     else
@@ -109,14 +110,15 @@ flux1_status flux1_tokenizer_open(flux1_context *c, const char *path, flux1_toke
     if (!file_exists(path))
         return error_set(&c->error, FLUX1_ERR_MODEL,
                          "%s: no such file or folder; a folder should hold tokenizer/ and tokenizer_2/", path);
-    return open_any(c, if_folder(path), path, NULL, out);
+    return open_any(c, if_folder(path), path, NULL, NULL, out);
 }
 
 static flux1_status open_located(flux1_context *c, const located *l, flux1_tokenizer **out)
 {
     for (size_t i = 0; i < l->notes.count; i++)
         context_log(c, l->notes.note[i].level, "%s", l->notes.note[i].text);
-    return open_any(c, l->tokenizers ? l->tokenizers : if_folder(l->model), l->model, l->part[COMPONENT_DIT], out);
+    return open_any(c, l->tokenizers ? l->tokenizers : if_folder(l->model), l->model, l->part[COMPONENT_DIT],
+                    l->variant, out);
 }
 
 flux1_status flux1_tokenizer_open_parts(flux1_context *c, const flux1_model_parts *parts, flux1_tokenizer **out)

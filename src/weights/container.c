@@ -14,8 +14,11 @@ flux1_status container_open(char *path, container *out, flux1_error *err)
     if (foreign)
         return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: %s", path, foreign);
     out->is_gguf = gguf_is(out->map.bytes, out->map.size);
-    return out->is_gguf ? gguf_parse(out->map.bytes, out->map.size, path, &out->gguf, err)
-                        : safetensors_parse(out->map.bytes, out->map.size, path, &out->safetensors, err);
+    const flux1_status st = out->is_gguf
+                                ? gguf_parse(out->map.bytes, out->map.size, path, &out->gguf, err)
+                                : safetensors_parse(out->map.bytes, out->map.size, path, &out->safetensors, err);
+    TRY(file_map_check(&out->map, path, err)); /* of a file that was cut meanwhile anything may have been read */
+    return st;
 }
 
 void container_close(container *c)

@@ -2,7 +2,7 @@
 #ifndef FLUX1_WEIGHTS_CONTAINER_H
 #define FLUX1_WEIGHTS_CONTAINER_H
 
-#include "base/file.h"
+#include "base/file_map.h"
 #include "weights/gguf.h"
 #include "weights/safetensors.h"
 

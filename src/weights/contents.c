@@ -31,12 +31,14 @@ const name_map *contents_map(const store *s, const char **prefix)
     return NULL;
 }
 
+bool contents_is_extra(const char *name) { return name_listed(name, extras); }
+
 static bool is_stray(const store_contents *c, const char *name)
 {
     for (int part = 0; part < MODEL_PARTS; part++)
         if (c->prefix[part] && strncmp(name, c->prefix[part], strlen(c->prefix[part])) == 0)
             return false;
-    return !name_listed(name, extras);
+    return !contents_is_extra(name);
 }
 
 /* Other models' files, told by a tensor. */

@@ -1,5 +1,6 @@
 #include "weights/foreign.h"
 
+#include "base/stand_in.h"
 #include "weights/safetensors.h"
 
 #include <string.h>
@@ -24,10 +25,6 @@ static const beginning beginnings[] = {
     BEGINS("\x80\2", "a pickle (.ckpt, .pt or .bin), which could run any program when it is loaded; " SAFE),
     BEGINS("\x80\3", "a pickle (.ckpt, .pt or .bin), which could run any program when it is loaded; " SAFE),
     BEGINS("\x80\4", "a pickle (.ckpt, .pt or .bin), which could run any program when it is loaded; " SAFE),
-    BEGINS("version https://git-lfs.github.com/",
-           "a Git LFS pointer, not the file itself; fetch it with \"git lfs pull\" or from the model's page"),
-    BEGINS("<!doctype", "a web page, not the file itself (the download may have needed a login); fetch it again"),
-    BEGINS("<html", "a web page, not the file itself (the download may have needed a login); fetch it again"),
     BEGINS("{", "a JSON file, not weights; name the .safetensors or .gguf file"),
     BEGINS("lmgg", "a file of ggml's formats before GGUF; fetch a GGUF file"),
     BEGINS("fmgg", "a file of ggml's formats before GGUF; fetch a GGUF file"),
@@ -40,6 +37,9 @@ const char *foreign_file(const unsigned char *bytes, size_t size)
     size_t at = 0;
     if (safetensors_like(bytes, size))
         return NULL;
+    const char *other = stand_in_named(bytes, size);
+    if (other)
+        return other;
     while (at < size && strchr(" \t\r\n", bytes[at]) && bytes[at])
         at++;
     for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++)

@@ -1,7 +1,10 @@
 #include "weights/contents.h"
 #include "weights/store_items.h"
+#include "weights/weights_choice.h"
 
+#include "base/builder.h"
 #include "base/json.h"
+#include "base/units.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,16 +75,16 @@ static flux1_status open_shard(store *s, const char *folder, const char *index_p
         return error_set(err, FLUX1_ERR_FORMAT,
                          "%s: tensor \"%s\" is said to be in \"%s\", which is not the name of a file beside the index",
                          index_path, tensor_name, shard);
+    bool there = false;
     char *path = path_join(folder, shard);
-    if (!path)
-        return error_oom(err, 0, shard);
-    if (!file_exists(path)) {
-        error_set(err, FLUX1_ERR_MODEL, "%s: the shard %s is missing (%s lists it for \"%s\"); fetch it", folder, shard,
-                  index_path, tensor_name);
-        free(path);
-        return FLUX1_ERR_MODEL;
-    }
-    return add_file(s, path, err);
+    flux1_status st = path ? file_find(path, &there, err) : error_oom(err, 0, shard);
+    if (st == FLUX1_OK && there)
+        return add_file(s, path, err);
+    if (st == FLUX1_OK)
+        st = error_set(err, FLUX1_ERR_MODEL, "%s: the shard %s is missing (%s lists it for \"%s\"); fetch it", folder,
+                       shard, index_path, tensor_name);
+    free(path);
+    return st;
 }
 
 static int by_name(const void *a, const void *b)
@@ -133,66 +136,70 @@ static flux1_status open_index(store *s, const char *folder, const char *index_p
     return st;
 }
 
-static char *join_stem(const char *folder, const char *stem, const char *ending)
+/* Files of a file system that does not map them. */
+static flux1_status note_memory(store *s, flux1_error *err)
 {
-    size_t room = strlen(stem) + strlen(ending) + 1;
-    char *file = malloc(room), *path = NULL;
-    if (file) {
-        snprintf(file, room, "%s%s", stem, ending);
-        path = path_join(folder, file);
+    builder b = {0};
+    char text[BYTES_TEXT];
+    size_t count = 0;
+    double bytes = 0;
+    for (size_t i = 0; i < s->file_count; i++) {
+        count += s->file[i].map.in_memory;
+        bytes += s->file[i].map.in_memory ? (double)s->file[i].map.size : 0;
     }
-    free(file);
-    return path;
+    if (count == 0)
+        return FLUX1_OK;
+    builder_format(&b, "%s: its file system does not map files; %zu file%s (%s) %s read into memory", s->path, count,
+                   count > 1 ? "s" : "", format_bytes(text, sizeof text, bytes), count > 1 ? "were" : "was");
+    return builder_take(&b, "a note", &s->note[STORE_NOTE_MEMORY], err);
 }
 
-/* *found tells whether the stem is there in either form. */
-static flux1_status try_stem(store *s, const char *folder, const char *stem, bool *found, flux1_error *err)
+static flux1_status open_choice(store *s, weights_choice *c, flux1_error *err)
 {
-    flux1_status st = FLUX1_OK;
-    char *single = join_stem(folder, stem, ".safetensors"), *index = join_stem(folder, stem, ".safetensors.index.json");
-    *found = false;
-    if (!single || !index) {
-        st = error_oom(err, 0, folder);
-    } else if (file_exists(single)) {
-        *found = true;
-        char *path = single;
-        single = NULL;
-        st = open_single(s, path, err);
-    } else if (file_exists(index)) {
-        *found = true;
-        st = open_index(s, folder, index, err);
+    const char *prefix = "";
+    char *path = c->path;
+    s->note[STORE_NOTE_CHOICE] = c->note;
+    memcpy(s->variant, c->variant, sizeof s->variant);
+    c->note = NULL;
+    if (c->is_index)
+        TRY(open_index(s, s->path, path, err));
+    else {
+        c->path = NULL;
+        TRY(open_single(s, path, err));
     }
-    free(single);
-    free(index);
-    return st;
+    TRY(note_memory(s, err));
+    const name_map *map = contents_map(s, &prefix);
+    return store_make_items(s, map, prefix, err);
 }
 
-flux1_status store_open(const char *folder, const char *const *stems, store **out, flux1_error *err)
+flux1_status store_open(const char *folder, const char *const *stems, const char *variant, store **out,
+                        flux1_error *err)
 {
+    bool there;
     store *s;
-    bool found = false;
+    weights_choice c = {0};
     *out = NULL;
+    TRY(file_find(folder, &there, err));
     if (!file_is_directory(folder))
         return error_set(err, FLUX1_ERR_MODEL, "%s: %s", folder,
-                         file_exists(folder) ? "is not a folder" : "there is no such folder; is the model complete?");
+                         there ? "is not a folder" : "there is no such folder; is the model complete?");
     TRY(store_create(folder, &s, err));
-    flux1_status st = FLUX1_OK;
-    for (size_t i = 0; st == FLUX1_OK && !found && stems[i]; i++)
-        st = try_stem(s, folder, stems[i], &found, err);
-    const char *prefix = "";
-    const name_map *map = found && st == FLUX1_OK ? contents_map(s, &prefix) : NULL;
-    if (st == FLUX1_OK && found)
-        st = store_make_items(s, map, prefix, err);
-    else if (st == FLUX1_OK)
-        st = error_set(
-            err, FLUX1_ERR_MODEL,
-            "%s: has neither %s.safetensors nor %s.safetensors.index.json; fetch the weights (safetensors only)",
-            folder, stems[0], stems[0]);
+    flux1_status st = weights_choose(folder, stems, variant, &c, err);
+    if (st == FLUX1_OK)
+        st = open_choice(s, &c, err);
+    weights_choice_free(&c);
     if (st != FLUX1_OK) {
         store_close(s);
         return st;
     }
     *out = s;
+    return FLUX1_OK;
+}
+
+flux1_status store_check_files(const store *s, flux1_error *err)
+{
+    for (size_t i = 0; i < s->file_count; i++)
+        TRY(file_map_check(&s->file[i].map, s->file[i].path, err));
     return FLUX1_OK;
 }
 
@@ -204,6 +211,8 @@ static flux1_status open_raw(const char *path, store **out, flux1_error *err)
     TRY(store_create(path, &s, err));
     char *copy = strdup(path);
     flux1_status st = copy ? open_single(s, copy, err) : error_oom(err, strlen(path) + 1, path);
+    if (st == FLUX1_OK)
+        st = note_memory(s, err);
     if (st != FLUX1_OK) {
         store_close(s);
         return st;

@@ -37,9 +37,11 @@ typedef struct store_tensor {
 } store_tensor;
 
 /* Opens `folder` (such as MODEL/transformer), whose names are diffusers' own or others that names.h has:
- * `<stem>.safetensors`, or `<stem>.safetensors.index.json` and its shards. `stems` are tried in order, NULL-terminated.
- * Headers are parsed and checked completely; data is not read. */
-flux1_status store_open(const char *folder, const char *const *stems, store **out, flux1_error *err);
+ * `<stem>.safetensors`, or `<stem>.safetensors.index.json` and its shards, in that variant where the folder has it
+ * (weights_choice.h says which counts). Headers are parsed and checked completely; data is not read, unless the file
+ * system does not map files. FLUX1_ERR_IO names a folder, link or file that cannot be looked at. */
+flux1_status store_open(const char *folder, const char *const *stems, const char *variant, store **out,
+                        flux1_error *err);
 
 /* A store of a single file, by the names that it has. */
 flux1_status store_open_file(const char *path, store **out, flux1_error *err);
@@ -73,6 +75,15 @@ void store_close(store *s);
 flux1_status store_hash(store *s, const atomic_int *cancel, bool *known, flux1_error *err);
 
 const char *store_path(const store *s); /* for messages */
+
+const char *store_variant(const store *s); /* of its files; "": none */
+
+/* What to tell of how it was opened: a sentence with the path in front, or NULL. */
+typedef enum store_note_kind { STORE_NOTE_CHOICE, STORE_NOTE_MEMORY, STORE_NOTES } store_note_kind;
+const char *store_note(const store *s, store_note_kind kind);
+
+/* To be asked after values were read: file_map_check of its files. */
+flux1_status store_check_files(const store *s, flux1_error *err);
 
 /* The files behind it. */
 size_t store_files(const store *s);

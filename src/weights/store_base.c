@@ -105,6 +105,8 @@ void store_close(store *s)
         free(s->fault[i].name);
         free(s->fault[i].text);
     }
+    for (int i = 0; i < STORE_NOTES; i++)
+        free(s->note[i]);
     free(s->fault);
     free(s->file);
     free(s->raw);
@@ -115,6 +117,8 @@ void store_close(store *s)
 }
 
 const char *store_path(const store *s) { return s->path; }
+const char *store_variant(const store *s) { return s->variant; }
+const char *store_note(const store *s, store_note_kind kind) { return s->note[kind]; }
 size_t store_files(const store *s) { return s->file_count; }
 const container *store_file(const store *s, size_t index) { return &s->file[index]; }
 

@@ -3,6 +3,7 @@
 #ifndef FLUX1_WEIGHTS_STORE_BASE_H
 #define FLUX1_WEIGHTS_STORE_BASE_H
 
+#include "base/weight_name.h"
 #include "weights/container.h"
 #include "weights/store.h"
 
@@ -48,6 +49,8 @@ struct store {
     store_memory *memory;
     store_fault *fault;
     size_t fault_count, fault_capacity;
+    char variant[WEIGHT_VARIANT_MAX];
+    char *note[STORE_NOTES];  /* NULL: nothing to tell */
     const store_maker *maker; /* NULL for files */
     void *made;               /* the maker's */
 };

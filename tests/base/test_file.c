@@ -1,5 +1,5 @@
 /* A name appears only when the file is whole; what cannot be read or written is said in one sentence. */
-#include "base/file.h"
+#include "base/file_map.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* What a rank touches of its columns of a matrix: pages of the model's file that are mapped into the process (Rss of
  * /proc/self/smaps), and pages that were read from the disk (mincore, after the page cache was emptied of the file). */
-#include "base/file.h"
+#include "base/file_map.h"
 #include "ops/device.h"
 #include "weights/store.h"
 

@@ -59,7 +59,7 @@ static flux1_status open_and_claim(void *unused, flux1_error *err)
     (void)unused;
     store *s = NULL;
     const store_tensor *t;
-    flux1_status st = store_open(folder, (const char *const[]){"model", NULL}, &s, err);
+    flux1_status st = store_open(folder, (const char *const[]){"model", NULL}, NULL, &s, err);
     if (st == FLUX1_OK)
         st = store_claim(s, "a", 2, (int64_t[]){2, 1}, &t, err);
     if (st == FLUX1_OK)
@@ -92,7 +92,7 @@ static flux1_status open_single(void *file, flux1_error *err)
 static flux1_status open_folder(void *path, flux1_error *err)
 {
     store *s = NULL;
-    flux1_status st = store_open(path, (const char *const[]){"diffusion_pytorch_model", NULL}, &s, err);
+    flux1_status st = store_open(path, (const char *const[]){"diffusion_pytorch_model", NULL}, NULL, &s, err);
     store_close(s);
     return st;
 }

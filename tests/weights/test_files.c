@@ -120,11 +120,11 @@ static void bitsandbytes_folders(void **state)
     (void)state;
     store *s;
     flux1_error err;
-    if (store_open(FILES "bnb/transformer", (const char *const[]){"diffusion_pytorch_model", NULL}, &s, &err) !=
+    if (store_open(FILES "bnb/transformer", (const char *const[]){"diffusion_pytorch_model", NULL}, NULL, &s, &err) !=
         FLUX1_OK)
         fail_msg("%s", err.message);
     check_store("bnb", "transformer", s);
-    if (store_open(FILES "bnb/text_encoder_2", (const char *const[]){"model", NULL}, &s, &err) != FLUX1_OK)
+    if (store_open(FILES "bnb/text_encoder_2", (const char *const[]){"model", NULL}, NULL, &s, &err) != FLUX1_OK)
         fail_msg("%s", err.message);
     check_store("bnb", "text_encoder_2", s);
 }

@@ -67,7 +67,7 @@ static void expect_fault(flux1_status status, const char *words, const char *mor
 {
     store *s;
     flux1_error err = {0};
-    assert_int_equal(store_open(folder, stems, &s, &err), status);
+    assert_int_equal(store_open(folder, stems, NULL, &s, &err), status);
     assert_null(s);
     if (strncmp(err.message, folder, strlen(folder)) != 0 || !strstr(err.message, words) || !strstr(err.message, more))
         fail_msg("\"%s\" lacks \"%s\" or \"%s\"", err.message, words, more);
@@ -85,7 +85,7 @@ static void single_file_is_opened_and_sorted(void **state)
     (void)state;
     store *s;
     put_tensors("model.safetensors", SHARD_1, 4);
-    assert_int_equal(store_open(folder, (const char *const[]){"other", "model", NULL}, &s, NULL), FLUX1_OK);
+    assert_int_equal(store_open(folder, (const char *const[]){"other", "model", NULL}, NULL, &s, NULL), FLUX1_OK);
     assert_int_equal(store_count(s), 2);
     assert_string_equal(store_at(s, 0)->name, "b");
     assert_string_equal(store_at(s, 1)->name, "extra");
@@ -103,7 +103,7 @@ static void shards_are_one_store(void **state)
     put_tensors("m1.safetensors", SHARD_1, 4);
     put_tensors("m2.safetensors", SHARD_2, 8);
     put_index("{\"metadata\":{\"total_size\":11},\"weight_map\":{\"b\":\"m1.safetensors\",\"a\":\"m2.safetensors\"}}");
-    assert_int_equal(store_open(folder, stems, &s, NULL), FLUX1_OK);
+    assert_int_equal(store_open(folder, stems, NULL, &s, NULL), FLUX1_OK);
     assert_int_equal(store_count(s), 2); /* what the index does not list is not part of the model */
     assert_string_equal(store_at(s, 0)->name, "a");
     assert_non_null(strstr(store_find(s, "a")->file, "m2.safetensors"));
@@ -146,7 +146,7 @@ static void missing_folder_and_weights_are_named(void **state)
     (void)state;
     store *s;
     flux1_error err = {0};
-    assert_int_equal(store_open("/nonexistent/transformer", stems, &s, &err), FLUX1_ERR_MODEL);
+    assert_int_equal(store_open("/nonexistent/transformer", stems, NULL, &s, &err), FLUX1_ERR_MODEL);
     assert_non_null(strstr(err.message, "/nonexistent/transformer: there is no such folder"));
     expect_fault(FLUX1_ERR_MODEL, "neither model.safetensors nor model.safetensors.index.json", "");
     put("model.safetensors", "", 0);
@@ -204,7 +204,7 @@ static void unclaimed_tensors_are_named_unless_ignored(void **state)
     const store_tensor *t;
     flux1_error err = {0};
     put_tensors("model.safetensors", SHARD_1, 4);
-    assert_int_equal(store_open(folder, stems, &s, NULL), FLUX1_OK);
+    assert_int_equal(store_open(folder, stems, NULL, &s, NULL), FLUX1_OK);
     assert_int_equal(store_check(s, true, NULL, &err), FLUX1_ERR_MODEL);
     assert_non_null(strstr(err.message, "2 tensors that such a model does not have: \"b\", \"extra\""));
     assert_int_equal(store_check(s, true, (const char *const[]){"*tra", "b", NULL}, &err), FLUX1_OK);
@@ -223,7 +223,7 @@ static void many_names_are_counted(void **state)
     const store_tensor *t;
     flux1_error err = {0};
     put_tensors("model.safetensors", "{}", 0);
-    assert_int_equal(store_open(folder, stems, &s, NULL), FLUX1_OK);
+    assert_int_equal(store_open(folder, stems, NULL, &s, NULL), FLUX1_OK);
     for (int i = 0; i < 1160; i++) {
         char name[64];
         snprintf(name, sizeof name, "transformer_blocks.%d.attn.to_q.weight", i);
@@ -329,7 +329,7 @@ static void the_same_bytes_are_recognised(void **state)
     put_tensors("m2.safetensors", SHARD_2, 8);
     put_index("{\"weight_map\":{\"b\":\"m1.safetensors\",\"extra\":\"m1.safetensors\",\"a\":\"m2.safetensors\"}}");
     for (int round = 0; round < 3; round++) {
-        assert_int_equal(store_open(folder, stems, &s, NULL), FLUX1_OK);
+        assert_int_equal(store_open(folder, stems, NULL, &s, NULL), FLUX1_OK);
         const store_tensor *t[] = {store_find(s, "extra"), store_find(s, "a")};
         assert_int_equal(t[0]->offset, 8 + strlen(SHARD_1) + 3);
         assert_int_equal(t[1]->offset, 8 + strlen(SHARD_2));

@@ -10,6 +10,7 @@
 #include "ops/cpu/cpu.h"
 
 #include "base/checked.h"
+#include "base/file_map.h"
 #include "base/half.h"
 
 #include <stdlib.h>
