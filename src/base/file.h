@@ -49,13 +49,19 @@ bool file_exists_in(const char *folder, const char *name); /* folder/name; false
 /* malloc'd "a/b"; NULL when out of memory. */
 char *path_join(const char *a, const char *b);
 
-/* A file being written. file_begin creates `<path>.<random>.tmp` beside the target (exclusive, mode by umask); write to
+/* A file being written. file_begin creates flux1-<random>.tmp beside the target (exclusive, mode by umask); write to
  * `stream`; file_commit flushes, fsyncs, renames and frees; file_abandon closes, removes the temporary file and frees.
- * Either ends it. */
+ * Either ends it. A link stays a link: what it points to is written, also where that is not there yet.
+ *
+ * A target that cannot be renamed over (a bind mount, another user's file in a sticky folder, a file in a folder
+ * without permission) keeps its place: file_begin opens it, or says why that cannot be done, and file_commit replaces
+ * its content. Only a failure in the midst of that can leave it half-written, and the message says so. */
 typedef struct file_writer {
     FILE *stream;
-    char *temporary;
+    char *temporary; /* NULL: it has no name */
     char *path;
+    bool in_place;
+    int target; /* in place: the target's descriptor */
 } file_writer;
 
 flux1_status file_begin(const char *path, file_writer *out, flux1_error *err);
