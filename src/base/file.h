@@ -68,4 +68,10 @@ flux1_status file_begin(const char *path, file_writer *out, flux1_error *err);
 flux1_status file_commit(file_writer *writer, flux1_error *err); /* on failure abandons */
 void file_abandon(file_writer *writer);                          /* harmless on a zeroed writer */
 
+/* All of these in one. */
+flux1_status file_write(const char *path, const void *bytes, size_t size, flux1_error *err);
+
+/* Makes a folder and those above it where they are not there; `path` is changed back before the end. FLUX1_ERR_IO. */
+flux1_status folder_make(char *path, flux1_error *err);
+
 #endif

@@ -321,3 +321,26 @@ void file_abandon(file_writer *writer)
     free(writer->path);
     *writer = (file_writer){0};
 }
+
+flux1_status file_write(const char *path, const void *bytes, size_t size, flux1_error *err)
+{
+    file_writer w;
+    TRY(file_begin(path, &w, err));
+    fwrite(bytes, 1, size, w.stream); /* a failed write is remembered by the stream and told by file_commit */
+    return file_commit(&w, err);
+}
+
+flux1_status folder_make(char *path, flux1_error *err)
+{
+    for (char *slash = path[0] ? path + 1 : path;; slash++) {
+        slash += strcspn(slash, "/");
+        const char kept = *slash;
+        *slash = '\0';
+        bool made = mkdir(path, 0777) == 0 || (errno == EEXIST && file_is_directory(path)) ||
+                    (kept && file_is_directory(path)); /* also above, on a file system that is read-only */
+        flux1_status st = made ? FLUX1_OK : error_io(err, path, "make the folder");
+        *slash = kept;
+        if (st != FLUX1_OK || !kept)
+            return st;
+    }
+}
