@@ -9,7 +9,7 @@ endforeach()
 add_custom_target(flux1_completions ALL DEPENDS ${CMAKE_BINARY_DIR}/completion.bash ${CMAKE_BINARY_DIR}/completion.zsh ${CMAKE_BINARY_DIR}/completion.fish)
 
 # What a program needs beside libflux1.a. Named in Libs.private, not as Requires.private, whose compiler flags pkg-config would give everyone.
-set(FLUX1_STATIC_NEEDS ${PNG_STATIC_LIBRARIES} ${ZLIB_STATIC_LIBRARIES} ${UTF8PROC_STATIC_LIBRARIES})
+set(FLUX1_STATIC_NEEDS ${PNG_STATIC_LIBRARIES} ${FLUX1_PICTURE_LIBRARIES} ${ZLIB_STATIC_LIBRARIES} ${UTF8PROC_STATIC_LIBRARIES})
 list(REMOVE_ITEM FLUX1_STATIC_NEEDS m)
 list(REMOVE_DUPLICATES FLUX1_STATIC_NEEDS)
 list(TRANSFORM FLUX1_STATIC_NEEDS PREPEND "-l" OUTPUT_VARIABLE needs)

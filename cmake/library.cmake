@@ -5,7 +5,7 @@ foreach(module ${FLUX1_MODULES})
   list(APPEND library_modules module_${module})
   list(APPEND library_objects $<TARGET_OBJECTS:module_${module}>)
 endforeach()
-set(library_needs Threads::Threads m ${CMAKE_DL_LIBS} PkgConfig::PNG PkgConfig::ZLIB PkgConfig::UTF8PROC)
+set(library_needs Threads::Threads m ${CMAKE_DL_LIBS} PkgConfig::PNG ${FLUX1_PICTURE_NEEDS} PkgConfig::ZLIB PkgConfig::UTF8PROC)
 
 # shared: the version script hides everything else
 add_library(flux1_shared SHARED ${library_objects})

@@ -352,6 +352,40 @@ FLUX1_API void flux1_images_free(flux1_image *images, int count);
 FLUX1_API flux1_status flux1_image_write_png(flux1_context *context, const flux1_image *image, const flux1_model *model,
                                              const flux1_generate_params *params, const char *path);
 
+typedef enum flux1_format {
+    FLUX1_FORMAT_AUTO = 0, /* by the ending of the file's name: .jpg, .jpeg, .webp, otherwise PNG */
+    FLUX1_FORMAT_PNG = 1,
+    FLUX1_FORMAT_JPEG = 2,
+    FLUX1_FORMAT_WEBP = 3
+} flux1_format;
+
+typedef struct flux1_write_params {
+    size_t size;
+    flux1_format format;
+    int quality; /* of JPEG and WebP, 1 to 100 (WebP: lossless); 0: 90 */
+    int plain;   /* 1: without the request and any other metadata */
+    uint64_t reserved[6];
+} flux1_write_params;
+FLUX1_API void flux1_write_params_defaults(flux1_write_params *params);
+
+/* As flux1_image_write_png, in any format. JPEG and WebP carry "parameters" as EXIF's UserComment and the JSON in XMP,
+ * and each format has IPTC's mark of a generated picture. how may be NULL. FLUX1_ERR_UNSUPPORTED: this build lacks the
+ * format's library; FLUX1_ERR_LIMIT: the picture is too large for the format. */
+FLUX1_API flux1_status flux1_image_write(flux1_context *context, const flux1_image *image, const flux1_model *model,
+                                         const flux1_generate_params *params, const flux1_write_params *how,
+                                         const char *path);
+/* The same into memory; AUTO is PNG. Free *bytes with flux1_bytes_free. */
+FLUX1_API flux1_status flux1_image_encode(flux1_context *context, const flux1_image *image, const flux1_model *model,
+                                          const flux1_generate_params *params, const flux1_write_params *how,
+                                          uint8_t **bytes, size_t *byte_count);
+FLUX1_API void flux1_bytes_free(uint8_t *bytes); /* NULL is fine */
+
+/* What the ending of a name says (".jpeg": FLUX1_FORMAT_JPEG); AUTO if it is none of them. */
+FLUX1_API flux1_format flux1_format_of(const char *path);
+/* Whether this build writes that format; a sentence in the context's message if not. width, height: 0, or a picture's.
+ */
+FLUX1_API flux1_status flux1_format_check(flux1_context *context, flux1_format format, int width, int height);
+
 /* ---- the same in stages ---- */
 
 /* One picture between its steps. It belongs to its context and holds memory of its own there until it is freed. */

@@ -123,6 +123,14 @@ typedef struct flux1_plan_params {
 FLUX1_API void flux1_plan_params_defaults(flux1_plan_params *params);
 FLUX1_API flux1_status flux1_plan_json(flux1_context *context, const flux1_plan_params *params, char **json);
 
+/* What made a picture (PNG, JPEG, WebP): {"file", "format", "width", "height", "request": {"prompt", "seed", …, named
+ * as the command line's options}, "others": {what flux1 has no place for}, "parameters": the web UI's text}. request is
+ * missing where the picture says nothing, others where it is flux1's. Free *json with flux1_string_free. FLUX1_ERR_IO;
+ * FLUX1_ERR_FORMAT: no picture, or a broken one. */
+FLUX1_API flux1_status flux1_picture_json(flux1_context *context, const char *path, char **json);
+/* 1: the file begins like one of these pictures. */
+FLUX1_API int flux1_is_picture(const char *path);
+
 /* Fetches a repository of the Hugging Face hub into the hub's cache on disk, where every program that uses
  * huggingface_hub finds it. What is there already is not fetched again; a file that was begun is continued. Checksums
  * are compared before a file counts as there, and the snapshot shows it only when all chosen files are there. The token

@@ -37,17 +37,29 @@ bool file_exists_in(const char *folder, const char *name); /* folder/name; false
 /* malloc'd "a/b"; NULL when out of memory. */
 char *path_join(const char *a, const char *b);
 
-/* A file being written. file_begin creates `<path>.<random>.tmp` beside the target (exclusive, mode by umask); write to
+/* A file being written. file_begin creates flux1-<random>.tmp beside the target (exclusive, mode by umask); write to
  * `stream`; file_commit flushes, fsyncs, renames and frees; file_abandon closes, removes the temporary file and frees.
- * Either ends it. */
+ * Either ends it. A link stays a link: what it points to is written, also where that is not there yet.
+ *
+ * A target that cannot be renamed over (a bind mount, another user's file in a sticky folder, a file in a folder
+ * without permission) keeps its place: file_begin opens it, or says why that cannot be done, and file_commit replaces
+ * its content. Only a failure in the midst of that can leave it half-written, and the message says so. */
 typedef struct file_writer {
     FILE *stream;
-    char *temporary;
+    char *temporary; /* NULL: it has no name */
     char *path;
+    bool in_place;
+    int target; /* in place: the target's descriptor */
 } file_writer;
 
 flux1_status file_begin(const char *path, file_writer *out, flux1_error *err);
 flux1_status file_commit(file_writer *writer, flux1_error *err); /* on failure abandons */
 void file_abandon(file_writer *writer);                          /* harmless on a zeroed writer */
+
+/* All of these in one. */
+flux1_status file_write(const char *path, const void *bytes, size_t size, flux1_error *err);
+
+/* Makes a folder and those above it where they are not there; `path` is changed back before the end. FLUX1_ERR_IO. */
+flux1_status folder_make(char *path, flux1_error *err);
 
 #endif

@@ -9,6 +9,7 @@
 #include "cli/console.h"
 #include "cli/lines.h"
 #include "cli/request.h"
+#include "cli/values.h"
 
 #include <inttypes.h>
 #include <pthread.h>
@@ -31,7 +32,7 @@ static const option_id line_options[] = {OPT_PROMPT,
                                          OPT_TRUE_CFG_SCALE,
                                          OPT_VAE_TILING,
                                          OPT_LORA};
-enum { LINE_OPTIONS = sizeof line_options / sizeof *line_options, NUMBER_BYTES = 40 };
+enum { LINE_OPTIONS = sizeof line_options / sizeof *line_options, NUMBER_BYTES = VALUE_ROOM };
 
 /* A request that was read from a line. */
 typedef struct job {
@@ -103,22 +104,6 @@ static void unknown_key(const char *key)
     builder_free(&names);
 }
 
-/* A JSON value as text, as on the command line; NULL for other types. */
-static const char *as_text(job *t, int id, const json_value *value)
-{
-    if (json_is_string(value))
-        return strlen(json_string_value(value)) == json_string_length(value) ? json_string_value(value) : NULL;
-    if (json_is_integer(value))
-        snprintf(t->number[id], NUMBER_BYTES, "%" PRId64, value->integer);
-    else if (json_is(value, JSON_UNSIGNED))
-        snprintf(t->number[id], NUMBER_BYTES, "%" PRIu64, value->large);
-    else if (json_is_real(value))
-        snprintf(t->number[id], NUMBER_BYTES, "%.9g", json_number_value(value));
-    else
-        return NULL;
-    return t->number[id];
-}
-
 /* "FILE:SCALE", or an array of these: instead of the command line's. */
 static bool read_loras(job *t, const json_value *value)
 {
@@ -145,7 +130,7 @@ static bool read_member(job *t, const char *key, const json_value *value)
     }
     if (id == OPT_LORA)
         return read_loras(t, value);
-    const char *text = as_text(t, id, value);
+    const char *text = value_text(value, t->number[id]);
     if (!text) {
         print_error("\"%s\" must be a string or a number", key);
         return false;
@@ -284,13 +269,13 @@ static void finish_encoder(batch *b)
 
 static bool options_fit(const options *opt)
 {
-    static const option_id others[] = {OPT_PROMPT, OPT_PROMPT_FILE, OPT_OUTPUT, OPT_DUMP, OPT_PROFILE};
+    static const option_id others[] = {OPT_PROMPT, OPT_PROMPT_FILE, OPT_OUTPUT, OPT_FROM, OPT_DUMP, OPT_PROFILE};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (opt->values[others[i]].given) {
             print_error("--%s cannot be combined with --jsonl%s", option_rows[others[i]].name,
-                        others[i] == OPT_DUMP || others[i] == OPT_PROFILE ? ""
-                        : others[i] == OPT_OUTPUT                         ? "; give each line an \"output\""
-                                                                          : "; give each line a \"prompt\"");
+                        others[i] == OPT_DUMP || others[i] == OPT_PROFILE || others[i] == OPT_FROM ? ""
+                        : others[i] == OPT_OUTPUT ? "; give each line an \"output\""
+                                                  : "; give each line a \"prompt\"");
             return false;
         }
     return true;

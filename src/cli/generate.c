@@ -1,5 +1,6 @@
 /* flux1 generate: one request from the options, or requests from standard input. */
 #include "cli/batch.h"
+#include "cli/from.h"
 #include "cli/request.h"
 
 int generate_run(const options *opt)
@@ -8,11 +9,16 @@ int generate_run(const options *opt)
     catch_signals();
     if (opt->values[OPT_JSONL].given)
         return batch_run(opt);
-    int status = session_join(&s);
+    options with = *opt;
+    from_picture picture;
+    int status = from_picture_read(&with, &picture);
     if (status == EXIT_DONE)
-        status = request_run(&s, opt, NULL);
+        status = session_join(&s);
+    if (status == EXIT_DONE)
+        status = request_run(&s, &with, NULL);
     if (status == EXIT_DONE)
         status = finish_output(status);
     session_close(&s);
+    from_picture_free(&picture);
     return status;
 }

@@ -1,11 +1,14 @@
-/* flux1 info: what a folder or a file holds, or what devices there are. */
+/* flux1 info: what a folder or a file holds, what made a picture, or what devices there are. */
 #include "cli/cli.h"
 
+#include "base/json.h"
 #include "cli/console.h"
 #include "cli/readable.h"
 #include "flux1_tools.h"
 
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 int print_result(const options *opt, const char *json)
 {
@@ -19,6 +22,45 @@ int print_result(const options *opt, const char *json)
     return EXIT_DONE;
 }
 
+/* A picture's own text, of which a stranger may be the author: control characters would reach the terminal. */
+static void print_plainly(const char *text)
+{
+    for (; *text; text++)
+        putchar((unsigned char)*text < ' ' && *text != '\n' && *text != '\t' ? '?' : *text == 0x7F ? '?' : *text);
+    putchar('\n');
+}
+
+static void print_picture(const char *json)
+{
+    json_value *root = NULL;
+    if (json_parse(json, strlen(json), "a picture", &root, NULL) != FLUX1_OK)
+        return;
+    const char *parameters = json_string_value(json_object_get(root, "parameters"));
+    printf("%s: %s, %d×%d\n", json_string_value(json_object_get(root, "file")),
+           json_string_value(json_object_get(root, "format")), (int)json_integer_value(json_object_get(root, "width")),
+           (int)json_integer_value(json_object_get(root, "height")));
+    print_plainly(parameters ? parameters : "It does not say how it was made.");
+    json_free(root);
+}
+
+static int picture_run(const options *opt)
+{
+    flux1_context *context = NULL;
+    char *json = NULL;
+    int status = open_context(opt, &context);
+    if (status != EXIT_DONE)
+        return status;
+    flux1_status st = flux1_picture_json(context, opt->operand, &json);
+    if (json && opt->values[OPT_JSON].given)
+        puts(json);
+    else if (json)
+        print_picture(json);
+    status = report(context, st);
+    flux1_string_free(json);
+    flux1_context_destroy(context);
+    return finish_output(status);
+}
+
 int info_run(const options *opt)
 {
     flux1_context *context = NULL;
@@ -28,6 +70,8 @@ int info_run(const options *opt)
     bool devices = opt->values[OPT_DEVICES].given;
     flux1_model_parts parts = {.model = opt->operand ? opt->operand : model->text};
     const bool files = given_parts(opt, &parts);
+    if (opt->operand && !model->given && flux1_is_picture(opt->operand))
+        return picture_run(opt);
     if (opt->operand && model->given) {
         print_error("--model cannot be combined with a PATH: both name the model");
         return EXIT_USAGE;

@@ -10,7 +10,7 @@
 #define COMMAND_TABLE(X)                                                                                         \
     X(GENERATE, "generate", NULL, "make pictures from a prompt")                                                 \
     X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                               \
-    X(INFO, "info", "PATH", "describe a model: contents, what is missing, memory and work")                      \
+    X(INFO, "info", "PATH", "describe a model: contents, memory and work; or print what made a picture")         \
     X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")                \
     X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")        \
     X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache") \
@@ -90,8 +90,21 @@ typedef enum option_kind {
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
       "read the prompt from FILE; -: from standard input")                                                             \
     X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
-      "PNG file to write; an existing one is replaced. With --count N: FILE-1.png to FILE-N.png (default: a new name " \
-      "made from prompt and seed)")                                                                                    \
+      "picture to write; an existing file is replaced. -: to standard output. With --count N: FILE-1.png to "          \
+      "FILE-N.png, "                                                                                                   \
+      "or %d or %03d in FILE is the number (default: a new name made from prompt and seed)")                           \
+    X(OUTPUT_DIR, "output-dir", 0, FOLDER, "DIR", 0, 0, IN_GENERATE,                                                   \
+      "folder for pictures whose name does not begin with /; made if it is not there (default: the working folder)")   \
+    X(FORMAT, "format", 0, CHOICE, "png|jpeg|webp", 0, 0, IN_GENERATE,                                                 \
+      "format of the pictures (default: by the ending of --output, else png)")                                         \
+    X(QUALITY, "quality", 0, WHOLE, "N", 1, 100, IN_GENERATE,                                                          \
+      "quality of JPEG and WebP; a WebP of 100 is lossless (default: 90)")                                             \
+    X(NO_METADATA, "no-metadata", 0, FLAG, NULL, 0, 0, IN_GENERATE,                                                    \
+      "write pictures without prompt, settings and the mark of generated pictures")                                    \
+    X(FROM, "from", 0, FILE, "PICTURE", 0, 0, IN_GENERATE,                                                             \
+      "repeat PICTURE (PNG, JPEG or WebP of flux1, AUTOMATIC1111 or Forge): its prompt, seed, size and settings "      \
+      "count "                                                                                                         \
+      "where no option gives others; name the model with --model")                                                     \
     X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS | IN_PLAN,                                           \
       "width of the picture (default: the model's)")                                                                   \
     X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS | IN_PLAN,                                         \
@@ -112,7 +125,7 @@ typedef enum option_kind {
     X(MAX_SEQUENCE_LENGTH, "max-sequence-length", 0, WHOLE, "TOKENS", 1, 65536, IN_ALL,                                \
       "length of the T5 prompt in tokens (default: the model's; bench: 256)")                                          \
     X(PREVIEW, "preview", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
-      "write previews of the picture to FILE (PNG) during denoising")                                                  \
+      "write previews of the picture to FILE during denoising")                                                        \
     X(PREVIEW_EVERY, "preview-every", 0, WHOLE, "N", 1, 10000, IN_GENERATE, "steps between previews (default: 1)")     \
     X(DUMP, "dump", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                                \
       "write every stage's tensors to FILE (safetensors, with diffusers' names)")                                      \

@@ -2,15 +2,24 @@
 
 #include "base/builder.h"
 #include "base/file.h"
+#include "base/utf8.h"
 
-#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
+#include <utf8proc.h>
 
-#define SLUG_MAX 48
-#define NAMES_MAX 100000 /* of one prompt and seed; beyond it something else is wrong */
+#define SLUG_MAX 48        /* characters of a prompt in a name */
+#define SLUG_BYTES 160     /* with seed, number and ending below the 255 bytes of a name */
+#define NAMES_MAX 100000   /* of one prompt and seed; beyond it something else is wrong */
+#define NUMBER_WIDTH_MAX 9 /* of a pattern's %0Nd */
+
+static const char *const endings[] = {".png", ".png", ".jpg", ".webp"};   /* by flux1_format */
+static const char *const format_names[] = {"png", "png", "jpeg", "webp"}; /* as --format has them */
 
 /* Where the ending begins ("" if there is none). */
 static const char *extension(const char *path)
@@ -19,29 +28,97 @@ static const char *extension(const char *path)
     return dot && dot != name ? dot : name + strlen(name);
 }
 
-/* The prompt's ASCII letters and digits, small, with one dash between words: "A red fox, at dawn!" →
- * "a-red-fox-at-dawn". */
-static void slug(const char *prompt, char out[SLUG_MAX + 1])
+/* ---- made-up names ---- */
+
+/* Letters, their marks, and digits of every script. */
+static bool belongs_to_word(int32_t c)
 {
-    size_t n = 0, word = 0; /* word: where the last whole word ends */
-    for (; *prompt; prompt++) {
-        unsigned char c = (unsigned char)*prompt;
-        if (c < 0x80 && isalnum(c)) {
-            if (n == SLUG_MAX) {
-                n = word ? word : n;
-                break;
-            }
-            out[n++] = (char)tolower(c);
-        } else if (n > 0 && n < SLUG_MAX && out[n - 1] != '-') {
-            word = n;
-            out[n++] = '-';
-        }
+    switch (utf8proc_category(c)) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL: return true;
+    default: return false;
     }
-    while (n > 0 && out[n - 1] == '-')
-        n--;
-    out[n] = '\0';
-    if (n == 0)
-        strcpy(out, "image");
+}
+
+/* The prompt's letters and digits, small, with one dash between words: "A red fox, at dawn!" → "a-red-fox-at-dawn". */
+static void add_slug(builder *b, const char *prompt)
+{
+    size_t left = strlen(prompt), characters = 0, word = 0; /* word: where the last whole word ends */
+    const size_t begin = b->length;
+    for (size_t n; left > 0; prompt += n, left -= n) {
+        char small[UTF8_BYTES_MAX];
+        int32_t c = ' ';
+        n = utf8_decode(prompt, left, &c);
+        n = n ? n : 1;
+        const bool inside = belongs_to_word(c);
+        const size_t bytes = inside ? utf8_encode(utf8proc_tolower(c), small) : 1;
+        if (characters == SLUG_MAX || b->length - begin + bytes > SLUG_BYTES) {
+            b->length = inside && word ? word : b->length;
+            break;
+        }
+        if (!inside && (b->length == begin || b->text[b->length - 1] == '-'))
+            continue;
+        if (!inside)
+            word = b->length;
+        builder_add_bytes(b, inside ? small : "-", bytes);
+        characters++;
+    }
+    while (b->length > begin && b->text[b->length - 1] == '-')
+        b->length--;
+    if (b->length == begin)
+        builder_add(b, "image");
+}
+
+/* ---- names by --output ---- */
+
+/* The length of a %d or %0Nd at `s`, 0 if it is none; its width in *width. */
+static size_t pattern_bytes(const char *s, int *width)
+{
+    *width = 0;
+    if (s[0] != '%')
+        return 0;
+    if (s[1] == 'd')
+        return 2;
+    if (s[1] != '0' || s[2] < '1' || s[2] > '0' + NUMBER_WIDTH_MAX || s[3] != 'd')
+        return 0;
+    *width = s[2] - '0';
+    return 4;
+}
+
+static void add_given(builder *b, const output_names *n, int index)
+{
+    bool numbered = false;
+    int width;
+    const char *ending = extension(n->output);
+    for (const char *s = n->output; *s;) {
+        const size_t bytes = pattern_bytes(s, &width);
+        if (s == ending && !numbered && n->count > 1 && !strstr(ending, "%"))
+            break;
+        if (bytes)
+            builder_format(b, "%0*d", width, index + 1);
+        else
+            builder_add_bytes(b, s, 1);
+        numbered |= bytes > 0;
+        s += bytes ? bytes : 1;
+    }
+    if (!numbered && n->count > 1)
+        builder_format(b, "-%d%s", index + 1, ending);
+}
+
+static void add_folder(builder *b, const output_names *n)
+{
+    if (!n->folder || (n->output && n->output[0] == '/'))
+        return;
+    builder_add(b, n->folder);
+    if (n->folder[0] && n->folder[strlen(n->folder) - 1] != '/')
+        builder_add(b, "/");
 }
 
 static char *take(builder *b)
@@ -51,45 +128,93 @@ static char *take(builder *b)
     return name;
 }
 
-char *output_name(const char *output, const char *prompt, uint64_t seed, int index, int count)
+/* The made-up name of that attempt, from 1. */
+static char *made_up(const output_names *n, uint64_t seed, int attempt)
 {
     builder b = {0};
-    if (output && count == 1) {
-        builder_add(&b, output);
+    add_folder(&b, n);
+    add_slug(&b, n->prompt);
+    builder_format(&b, "_seed%" PRIu64, seed);
+    if (attempt > 1)
+        builder_format(&b, "-%d", attempt);
+    builder_add(&b, endings[n->format]);
+    return take(&b);
+}
+
+char *output_name(const output_names *n, uint64_t seed, int index)
+{
+    builder b = {0};
+    char *name = NULL;
+    if (n->output) {
+        add_folder(&b, n);
+        add_given(&b, n, index);
         return take(&b);
     }
-    if (output) {
-        const char *ending = extension(output);
-        builder_add_bytes(&b, output, (size_t)(ending - output));
-        builder_format(&b, "-%d%s", index + 1, ending);
-        return take(&b);
-    }
-    char words[SLUG_MAX + 1], *name = NULL;
-    slug(prompt, words);
-    for (int again = 1; again <= NAMES_MAX; again++) {
-        builder_format(&b, "%s_seed%" PRIu64, words, seed);
-        if (again > 1)
-            builder_format(&b, "-%d", again);
-        builder_add(&b, ".png");
-        if (!(name = take(&b)) || !file_exists(name))
+    for (int attempt = 1; attempt <= NAMES_MAX; attempt++) {
+        name = made_up(n, seed, attempt);
+        if (!name || !file_exists(name) || attempt == NAMES_MAX)
             break;
-        if (again < NAMES_MAX)
-            free(name);
+        free(name);
     }
     return name;
 }
 
-flux1_status output_check_format(const char *output, flux1_error *err)
+char *output_claim(const output_names *n, uint64_t seed, int index, bool *claimed)
 {
-    static const char *const others[] = {".jpg", ".jpeg", ".webp", ".gif", ".bmp",
-                                         ".tif", ".tiff", ".avif", ".jxl", ".ppm"};
-    if (strcmp(output, "-") == 0)
-        return error_set(err, FLUX1_ERR_ARGUMENT,
-                         "--output -: writing to standard output is not supported; name a file");
+    *claimed = false;
+    if (n->output)
+        return output_name(n, seed, index);
+    for (int attempt = 1;; attempt++) {
+        char *name = made_up(n, seed, attempt);
+        const int fd = name ? open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
+        *claimed = fd >= 0;
+        if (*claimed)
+            close(fd);
+        if (*claimed || !name || errno != EEXIST || attempt == NAMES_MAX)
+            return name; /* what else is wrong with it, writing to it will say */
+        free(name);
+    }
+}
+
+/* ---- checks ---- */
+
+bool output_is_stream(const output_names *n) { return n->output && strcmp(n->output, "-") == 0; }
+
+static flux1_status check_ending(const output_names *n, const char *format, flux1_error *err)
+{
+    static const char *const others[] = {".gif", ".bmp", ".tif", ".tiff", ".avif", ".jxl", ".ppm", ".heic"};
+    const flux1_format ending = flux1_format_of(n->output);
+    if (format && ending != FLUX1_FORMAT_AUTO && ending != n->format)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "--output %s ends like a %s, but --format is %s", n->output,
+                         format_names[ending], format);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (strcasecmp(extension(output), others[i]) == 0)
+        if (strcasecmp(extension(n->output), others[i]) == 0)
             return error_set(err, FLUX1_ERR_ARGUMENT,
-                             "--output %s: only PNG is supported; name a file that ends in .png", output);
+                             "--output %s: pictures are written as PNG, JPEG or WebP; name a file that ends in .png, "
+                             ".jpg or .webp",
+                             n->output);
+    return FLUX1_OK;
+}
+
+flux1_status output_names_check(output_names *n, const char *format, flux1_error *err)
+{
+    n->format = n->output && !format ? flux1_format_of(n->output) : FLUX1_FORMAT_AUTO;
+    for (int i = FLUX1_FORMAT_PNG; format && i <= FLUX1_FORMAT_WEBP; i++)
+        if (strcmp(format, format_names[i]) == 0)
+            n->format = (flux1_format)i;
+    if (n->format == FLUX1_FORMAT_AUTO)
+        n->format = FLUX1_FORMAT_PNG;
+    if (n->folder && !n->folder[0])
+        return error_set(err, FLUX1_ERR_ARGUMENT, "--output-dir: the name is empty");
+    if (!n->output)
+        return FLUX1_OK;
+    if (!output_is_stream(n))
+        return check_ending(n, format, err);
+    if (n->count > 1)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "--output -: standard output takes one picture, not %d", n->count);
+    if (isatty(STDOUT_FILENO))
+        return error_set(err, FLUX1_ERR_ARGUMENT,
+                         "--output -: standard output is a terminal; redirect it to a file or a program");
     return FLUX1_OK;
 }
 
@@ -98,5 +223,15 @@ flux1_status output_check_writable(const char *path, flux1_error *err)
     file_writer w;
     flux1_status st = file_begin(path, &w, err);
     file_abandon(&w);
+    return st;
+}
+
+flux1_status output_make_folder(const output_names *n, flux1_error *err)
+{
+    if (!n->folder || file_is_directory(n->folder))
+        return FLUX1_OK;
+    char *path = strdup(n->folder);
+    flux1_status st = path ? folder_make(path, err) : error_oom(err, 0, "--output-dir");
+    free(path);
     return st;
 }

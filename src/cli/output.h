@@ -3,18 +3,39 @@
 #define FLUX1_CLI_OUTPUT_H
 
 #include "base/status.h"
+#include "flux1.h"
 
 #include <stdbool.h>
 
-/* The name of picture `index` of `count`, malloc'd; NULL when out of memory.
- * With output: output itself, or of several pictures name-1.png, name-2.png, … Without: a name from prompt and seed
- * ("a-red-fox_seed42.png") that no file has yet ("a-red-fox_seed42-2.png", …). */
-char *output_name(const char *output, const char *prompt, uint64_t seed, int index, int count);
+/* How the pictures of one request are named. */
+typedef struct output_names {
+    const char *output; /* --output; NULL: names are made up */
+    const char *folder; /* of names that do not begin with '/'; NULL: the working folder */
+    const char *prompt;
+    flux1_format format; /* set by output_names_check */
+    int count;
+} output_names;
 
-/* --output names a PNG: refuses other picture formats' endings and "-". */
-flux1_status output_check_format(const char *output, flux1_error *err);
+/* Checks --output and the format that is asked for ("png", "jpeg", "webp"; NULL: by --output's ending, else PNG), and
+ * sets n->format. FLUX1_ERR_ARGUMENT: they contradict each other, no such format, or "-" for several pictures. */
+flux1_status output_names_check(output_names *n, const char *format, flux1_error *err);
+
+/* --output - */
+bool output_is_stream(const output_names *n);
+
+/* The name of picture `index`, malloc'd; NULL when out of memory. With output: output itself, with %d or %03d replaced
+ * by index + 1, or of several pictures name-1.png, name-2.png, … Without: a name from prompt and seed
+ * ("a-red-fox_seed42.png"), or "…_seed42-2.png" and so on, the first that no file has. */
+char *output_name(const output_names *n, uint64_t seed, int index);
+
+/* As output_name, but makes sure that a made-up name is nobody else's: *claimed says that an empty file of this name
+ * was made, to be replaced, or removed again. */
+char *output_claim(const output_names *n, uint64_t seed, int index, bool *claimed);
 
 /* A file of that name could be written here and now: makes its temporary file and removes it again. */
 flux1_status output_check_writable(const char *path, flux1_error *err);
+
+/* Makes --output-dir where it is not there. */
+flux1_status output_make_folder(const output_names *n, flux1_error *err);
 
 #endif

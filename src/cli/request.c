@@ -20,6 +20,7 @@ typedef struct picture {
     char *name;
     uint64_t seed;
     int width, height;
+    bool written;
 } picture;
 
 typedef struct request {
@@ -27,6 +28,8 @@ typedef struct request {
     const options *opt;
     request_hooks hooks;
     char *prompt;
+    output_names names;
+    flux1_write_params how;
     flux1_generate_params params;
     flux1_adapter_use adapters[LORA_MAX];
     picture *pictures;
@@ -58,12 +61,35 @@ static int usage(const flux1_error *err)
     return err->status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
+/* How pictures are named and written. */
+static int prepare_names(request *r)
+{
+    const option_value *v = r->opt->values;
+    flux1_error err = {0};
+    r->names =
+        (output_names){v[OPT_OUTPUT].text, v[OPT_OUTPUT_DIR].text, r->prompt, FLUX1_FORMAT_AUTO, r->params.count};
+    if (output_names_check(&r->names, v[OPT_FORMAT].text, &err) != FLUX1_OK)
+        return usage(&err);
+    if (output_is_stream(&r->names) && (v[OPT_JSON].given || v[OPT_JSONL].given)) {
+        print_error("--output - cannot be combined with --%s: both write to standard output",
+                    v[OPT_JSON].given ? "json" : "jsonl");
+        return EXIT_USAGE;
+    }
+    if (v[OPT_QUALITY].given && r->names.format == FLUX1_FORMAT_PNG) {
+        print_error("--quality is for JPEG and WebP; PNG has no quality");
+        return EXIT_USAGE;
+    }
+    flux1_write_params_defaults(&r->how);
+    r->how.format = r->names.format;
+    r->how.quality = (int)v[OPT_QUALITY].whole;
+    r->how.plain = v[OPT_NO_METADATA].given;
+    return EXIT_DONE;
+}
+
 /* Everything that can be refused before a model is opened. */
 static int prepare(request *r)
 {
     const option_value *v = r->opt->values;
-    const char *output = v[OPT_OUTPUT].text;
-    flux1_error err = {0};
     size_t bytes;
     int status = read_prompt(r->opt, &r->prompt, &bytes);
     if (status != EXIT_DONE)
@@ -72,9 +98,9 @@ static int prepare(request *r)
         print_error("--preview-every needs --preview FILE");
         return EXIT_USAGE;
     }
-    if (output && output_check_format(output, &err) != FLUX1_OK)
-        return usage(&err);
     fill_request(r->opt, &r->params);
+    if ((status = prepare_names(r)) != EXIT_DONE)
+        return status;
     r->params.prompt = r->prompt;
     r->params.seed = v[OPT_SEED].given ? v[OPT_SEED].seed : random_seed();
     if (r->params.seed > UINT64_MAX - (uint64_t)(r->params.count - 1)) {
@@ -87,7 +113,16 @@ static int prepare(request *r)
     return EXIT_DONE;
 }
 
-/* Names the files and makes sure that they can be written, before minutes of work go into them. */
+/* That the file of a picture can be written. */
+static flux1_status check_name(const request *r, int index, flux1_error *err)
+{
+    char *name = output_name(&r->names, r->params.seed + (uint64_t)index, index);
+    flux1_status st = name ? output_check_writable(name, err) : error_oom(err, 0, "a file name");
+    free(name);
+    return st;
+}
+
+/* Makes sure that the first and the last file can be written, before minutes of work go into them. */
 static int prepare_files(request *r)
 {
     const option_value *v = r->opt->values;
@@ -96,16 +131,16 @@ static int prepare_files(request *r)
         print_error("out of memory for %d file names", r->params.count);
         return EXIT_FAILED;
     }
-    for (int i = 0; i < r->params.count; i++) {
-        char *name = output_name(v[OPT_OUTPUT].text, r->prompt, r->params.seed + (uint64_t)i, i, r->params.count);
-        if (!(r->pictures[i].name = name)) {
-            print_error("out of memory for a file name");
-            return EXIT_FAILED;
-        }
-    }
-    const char *first = r->pictures[0].name, *last = r->pictures[r->params.count - 1].name;
-    if (output_check_writable(first, &err) != FLUX1_OK || output_check_writable(last, &err) != FLUX1_OK ||
-        (v[OPT_DUMP].given && output_check_writable(v[OPT_DUMP].text, &err) != FLUX1_OK) ||
+    flux1_status st = flux1_format_check(r->s->writer, r->how.format, r->params.width, r->params.height);
+    if (st != FLUX1_OK)
+        return report(r->s->writer, st);
+    if (output_make_folder(&r->names, &err) != FLUX1_OK)
+        return usage(&err);
+    const int last = r->params.count - 1;
+    for (int i = 0; i <= last && !output_is_stream(&r->names); i += i < last && last > 0 ? last : 1)
+        if (check_name(r, i, &err) != FLUX1_OK)
+            return usage(&err);
+    if ((v[OPT_DUMP].given && output_check_writable(v[OPT_DUMP].text, &err) != FLUX1_OK) ||
         (v[OPT_PREVIEW].given && output_check_writable(v[OPT_PREVIEW].text, &err) != FLUX1_OK))
         return usage(&err);
     return EXIT_DONE;
@@ -118,8 +153,8 @@ static int on_progress(void *user, const flux1_progress *now)
     if (r->hooks.progress)
         r->hooks.progress(r->hooks.user, now);
     if (now->preview && r->s->writer && !r->preview_failed) {
-        flux1_status st = flux1_image_write_png(r->s->writer, now->preview, r->s->model, &r->params,
-                                                r->opt->values[OPT_PREVIEW].text);
+        flux1_status st = flux1_image_write(r->s->writer, now->preview, r->s->model, &r->params, NULL,
+                                            r->opt->values[OPT_PREVIEW].text);
         if (st != FLUX1_OK) {
             r->preview_failed = true; /* the picture itself may still come out */
             print_note("warning: previews stop: %s", flux1_context_message(r->s->writer));
@@ -128,20 +163,35 @@ static int on_progress(void *user, const flux1_progress *now)
     return was_interrupted();
 }
 
+/* To standard output, which takes nothing else then. */
+static int write_stream(request *r, const flux1_image *image)
+{
+    uint8_t *bytes;
+    size_t count;
+    flux1_status st = flux1_image_encode(r->s->writer, image, r->s->model, &r->params, &r->how, &bytes, &count);
+    if (st != FLUX1_OK)
+        return report(r->s->writer, st);
+    fwrite(bytes, 1, count, stdout);
+    flux1_bytes_free(bytes);
+    return finish_output(EXIT_DONE);
+}
+
 /* Writes the picture and prints its name. */
 static int write_picture(request *r, const flux1_image *image)
 {
     picture *p = &r->pictures[image->index];
-    if (!r->opt->values[OPT_OUTPUT].given) { /* the name may have been taken meanwhile */
-        char *name = output_name(NULL, r->prompt, image->seed, image->index, r->params.count);
-        if (!name)
-            return report(NULL, FLUX1_ERR_MEMORY);
-        free(p->name);
-        p->name = name;
-    }
-    flux1_status st = flux1_image_write_png(r->s->writer, image, r->s->model, &r->params, p->name);
+    bool claimed;
+    if (output_is_stream(&r->names))
+        return write_stream(r, image);
+    p->name = output_claim(&r->names, image->seed, image->index, &claimed);
+    if (!p->name)
+        return report(NULL, FLUX1_ERR_MEMORY);
+    flux1_status st = flux1_image_write(r->s->writer, image, r->s->model, &r->params, &r->how, p->name);
+    if (st != FLUX1_OK && claimed)
+        unlink(p->name);
     if (st != FLUX1_OK)
         return report(r->s->writer, st);
+    p->written = true;
     p->seed = image->seed;
     p->width = image->width;
     p->height = image->height;
@@ -152,16 +202,15 @@ static int write_picture(request *r, const flux1_image *image)
     return finish_output(EXIT_DONE);
 }
 
-/* A finished picture leaves at once: those behind it may take long, or fail. */
+/* A finished picture leaves at once, also when the run was interrupted meanwhile: those behind it may take long, or
+ * fail. */
 static int on_image(void *user, const flux1_image *image)
 {
     request *r = user;
     double start = monotonic_seconds();
-    if (was_interrupted())
-        return 1;
     r->failure = write_picture(r, image);
     r->write_seconds += monotonic_seconds() - start;
-    return r->failure != EXIT_DONE;
+    return r->failure != EXIT_DONE || was_interrupted();
 }
 
 /* Three decimals are enough for what was measured by the clock. */
@@ -179,6 +228,8 @@ static void print_json(const request *r, double total)
     json_begin_array(&w, "images");
     for (int i = 0; i < r->params.count; i++) {
         const picture *p = &r->pictures[i];
+        if (!p->written)
+            continue;
         json_begin_object(&w, NULL);
         json_put_string(&w, "file", p->name);
         json_put_unsigned(&w, "seed", p->seed);
@@ -210,6 +261,18 @@ static void print_results(const request *r)
     r->s->load_seconds = 0;
     print_note("done in %.1f s, seed %" PRIu64 "%s", total, r->params.seed,
                r->opt->values[OPT_SEED].given ? "" : " (random; repeat it with --seed)");
+}
+
+/* What a run that failed leaves: names were printed as the pictures were written, but not in JSON. */
+static void print_finished(const request *r)
+{
+    int written = 0;
+    for (int i = 0; r->pictures && i < r->params.count; i++)
+        written += r->pictures[i].written;
+    if (written > 0 && r->opt->values[OPT_JSON].given)
+        print_json(r, monotonic_seconds() - r->began);
+    if (written > 0)
+        print_note("%d of %d pictures were finished before that and are kept", written, r->params.count);
 }
 
 static void free_request(request *r)
@@ -250,6 +313,8 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
     }
     if (status == EXIT_DONE)
         print_results(&r);
+    else
+        print_finished(&r);
     free_request(&r);
     return status;
 }

@@ -48,26 +48,10 @@ void place_close(place *p)
     *p = (place){0};
 }
 
-/* Makes a folder and those above it; `path` is changed back before the end. */
-static flux1_status make_folders(char *path, flux1_error *err)
-{
-    for (char *slash = path[0] ? path + 1 : path;; slash++) {
-        slash += strcspn(slash, "/");
-        const char kept = *slash;
-        *slash = '\0';
-        bool made = mkdir(path, 0777) == 0 || (errno == EEXIST && file_is_directory(path)) ||
-                    (kept && file_is_directory(path)); /* also above, on a file system that is read-only */
-        flux1_status st = made ? FLUX1_OK : error_io(err, path, "make the folder");
-        *slash = kept;
-        if (st != FLUX1_OK || !kept)
-            return st;
-    }
-}
-
 static flux1_status make_folder_of(const char *folder, const char *name, flux1_error *err)
 {
     char *path = path_join(folder, name);
-    flux1_status st = path ? make_folders(path, err) : error_oom(err, 0, "a path");
+    flux1_status st = path ? folder_make(path, err) : error_oom(err, 0, "a path");
     free(path);
     return st;
 }
@@ -76,7 +60,7 @@ static flux1_status make_folder_of(const char *folder, const char *name, flux1_e
 static flux1_status make_parent(const char *file, flux1_error *err)
 {
     char *folder = strndup(file, (size_t)(strrchr(file, '/') - file));
-    flux1_status st = folder ? make_folders(folder, err) : error_oom(err, 0, "a path");
+    flux1_status st = folder ? folder_make(folder, err) : error_oom(err, 0, "a path");
     free(folder);
     return st;
 }

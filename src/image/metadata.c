@@ -21,7 +21,12 @@ flux1_status metadata_parameters(const image_metadata *m, char **out, flux1_erro
 {
     builder b = {0};
     builder_add(&b, m->prompt);
-    builder_format(&b, "\nSteps: %d, Sampler: Euler, Schedule type: Simple, CFG scale: 1", m->steps);
+    if (m->negative_prompt) {
+        builder_add(&b, "\nNegative prompt: ");
+        builder_add(&b, m->negative_prompt);
+    }
+    builder_format(&b, "\nSteps: %d, Sampler: Euler, Schedule type: Simple, CFG scale: ", m->steps);
+    builder_float(&b, m->negative_prompt ? m->true_cfg_scale : 1);
     if (m->has_guidance) {
         builder_add(&b, ", Distilled CFG Scale: ");
         builder_float(&b, m->guidance);
@@ -41,6 +46,22 @@ static void put_known(json_writer *w, const char *key, const char *value)
         json_put_string(w, key, value);
 }
 
+/* As --lora takes them. */
+static void put_loras(json_writer *w, const image_metadata *m)
+{
+    json_begin_array(w, "lora");
+    for (int i = 0; i < m->lora_count; i++) {
+        builder b = {0};
+        builder_add(&b, m->loras[i].path);
+        builder_add(&b, ":");
+        builder_float(&b, m->loras[i].scale);
+        w->text.failed |= b.failed;
+        json_put_string(w, NULL, b.text ? b.text : "");
+        builder_free(&b);
+    }
+    json_end_array(w);
+}
+
 flux1_status metadata_json(const image_metadata *m, char **out, flux1_error *err)
 {
     json_writer w = {.style = JSON_LINE};
@@ -54,6 +75,11 @@ flux1_status metadata_json(const image_metadata *m, char **out, flux1_error *err
     json_put_unsigned(&w, "seed", m->seed);
     if (m->max_sequence_length > 0)
         json_put_integer(&w, "max_sequence_length", m->max_sequence_length);
+    put_known(&w, "negative_prompt", m->negative_prompt);
+    if (m->negative_prompt)
+        json_put_float(&w, "true_cfg_scale", m->true_cfg_scale);
+    if (m->lora_count > 0)
+        put_loras(&w, m);
     put_known(&w, "model", m->model);
     put_known(&w, "dtype", m->dtype);
     put_known(&w, "device", m->device);

@@ -6,6 +6,11 @@
 
 #include <stdbool.h>
 
+typedef struct image_lora {
+    const char *path;
+    float scale;
+} image_lora;
+
 /* Strings are UTF-8 and may not be NULL unless stated. */
 typedef struct image_metadata {
     const char *prompt;
@@ -15,18 +20,23 @@ typedef struct image_metadata {
     bool has_guidance; /* the model has a guidance embedding: `guidance` was used */
     float guidance;
     uint64_t seed;
-    int max_sequence_length;    /* T5 tokens; 0: left out */
-    const char *dtype, *device; /* of the arithmetic ("f32", "cpu"); NULL: left out */
-    const char *mesh;           /* "2x4"; NULL: left out */
+    int max_sequence_length;     /* T5 tokens; 0: left out */
+    const char *dtype, *device;  /* of the arithmetic ("f32", "cpu"); NULL: left out */
+    const char *mesh;            /* "2x4"; NULL: left out */
+    const char *negative_prompt; /* NULL: none, or it had no effect */
+    float true_cfg_scale;        /* with negative_prompt */
+    const image_lora *loras;
+    int lora_count;
 } image_metadata;
 
-/* Keyword "parameters", as AUTOMATIC1111's web UI writes and reads it: the prompt, then one line of `Key: value` pairs:
+/* Keyword "parameters", as AUTOMATIC1111's web UI writes and reads it: the prompt, a line "Negative prompt: …" if there
+ * is one, then one line of `Key: value` pairs:
  *
  *     Steps: 4, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 1,
  *     Size: 1024x1024, Model: name, Version: flux1 0.1.0
  *
- * A value with a comma, colon or newline is written as a JSON string. The distilled scale is there only with guidance.
- * *out is malloc'd. FLUX1_ERR_MEMORY. */
+ * A value with a comma, colon or newline is written as a JSON string. The distilled scale is there only with guidance;
+ * the CFG scale is that of true CFG. *out is malloc'd. FLUX1_ERR_MEMORY. */
 flux1_status metadata_parameters(const image_metadata *m, char **out, flux1_error *err);
 
 /* Keyword "flux1": one JSON object with every member above under its own name. *out is malloc'd. FLUX1_ERR_MEMORY. */

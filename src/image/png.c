@@ -5,7 +5,6 @@
 #include "base/file_map.h"
 #include "base/utf8.h"
 
-#include <errno.h>
 #include <png.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,7 +19,7 @@ typedef struct session {
     flux1_status st;
     png_structp png;
     png_infop info;
-    file_writer writer;    /* writing */
+    builder *out;          /* writing */
     const uint8_t *source; /* writing: the whole picture */
     png_text *texts;       /* writing: what png_set_text is given */
     char **latin1;         /* writing: texts converted for tEXt */
@@ -78,7 +77,6 @@ static void session_end(session *s)
     free(s->latin1);
     free(s->texts);
     free(s->rows);
-    file_abandon(&s->writer);
     file_map_close(&s->map);
 }
 
@@ -88,15 +86,14 @@ static void session_end(session *s)
 static void write_bytes(png_structp png, png_bytep bytes, size_t count)
 {
     session *s = png_get_io_ptr(png);
-    errno = 0;
-    if (fwrite(bytes, 1, count, s->writer.stream) == count)
+    builder_add_bytes(s->out, (const char *)bytes, count);
+    if (!s->out->failed)
         return;
-    s->st = errno ? error_io(s->err, s->path, "write")
-                  : error_set(s->err, FLUX1_ERR_IO, "%s: cannot write: the disk may be full", s->path);
-    png_error(png, "write error");
+    s->out_of_memory = true;
+    png_error(png, "out of memory");
 }
 
-static void flush_bytes(png_structp png) { (void)png; } /* file_commit does it, and checks */
+static void flush_bytes(png_structp png) { (void)png; }
 
 /* UTF-8 text as Latin-1, malloc'd in *out; *out is NULL if a character has no place there. PNG forbids control
  * characters other than newline in tEXt. */
@@ -165,27 +162,36 @@ static flux1_status write_through(session *s, int width, int height)
     return FLUX1_OK;
 }
 
-flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts,
-                            size_t text_count, flux1_error *err)
+flux1_status png_encode(const char *name, int width, int height, const uint8_t *rgb, const image_text *texts,
+                        size_t text_count, builder *out, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
-    session s = {.path = path, .err = err, .source = rgb};
+    session s = {.path = name, .err = err, .source = rgb, .out = out};
     size_t bytes;
     if (width < 1 || height < 1 || !size_mul((size_t)width, 3, &bytes) || !size_mul(bytes, (size_t)height, &bytes))
-        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", path, width, height);
+        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", name, width, height);
 
     TRY_CLEANUP(prepare_texts(&s, texts, text_count));
-    TRY_CLEANUP(file_begin(path, &s.writer, err));
     s.png =
         png_create_write_struct_2(PNG_LIBPNG_VER_STRING, &s, on_error, on_warning, &s, session_malloc, session_free);
     if (!s.png || !(s.info = png_create_info_struct(s.png))) {
-        st = error_oom(err, 0, path);
+        st = error_oom(err, 0, name);
         goto cleanup;
     }
-    TRY_CLEANUP(write_through(&s, width, height));
-    st = file_commit(&s.writer, err);
+    st = write_through(&s, width, height);
 cleanup:
     session_end(&s);
+    return st;
+}
+
+flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts,
+                            size_t text_count, flux1_error *err)
+{
+    builder b = {0};
+    flux1_status st = png_encode(path, width, height, rgb, texts, text_count, &b, err);
+    if (st == FLUX1_OK)
+        st = file_write(path, b.text, b.length, err);
+    builder_free(&b);
     return st;
 }
 
@@ -248,8 +254,6 @@ static flux1_status make_picture(session *s)
         return error_oom(s->err, bytes, s->path);
     for (size_t y = 0; y < height; y++)
         s->rows[y] = p->rgb + y * row;
-    p->width = (int)(row / 3);
-    p->height = (int)height;
     return FLUX1_OK;
 }
 
@@ -269,16 +273,18 @@ static flux1_status read_header(session *s)
     return FLUX1_OK;
 }
 
-static flux1_status read_pixels(session *s)
+/* Without rows libpng skips the pixels' chunks. */
+static flux1_status read_rest(session *s)
 {
     if (setjmp(png_jmpbuf(s->png)))
         return s->st;
-    png_read_image(s->png, s->rows);
+    if (s->rows)
+        png_read_image(s->png, s->rows);
     png_read_end(s->png, s->info);
     return FLUX1_OK;
 }
 
-flux1_status png_file_read(const char *path, png_picture *out, flux1_error *err)
+static flux1_status read_file(const char *path, bool pixels, png_picture *out, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     session s = {.path = path, .err = err, .picture = out};
@@ -290,8 +296,11 @@ flux1_status png_file_read(const char *path, png_picture *out, flux1_error *err)
         goto cleanup;
     }
     TRY_CLEANUP(read_header(&s));
-    TRY_CLEANUP(make_picture(&s));
-    TRY_CLEANUP(read_pixels(&s));
+    out->width = (int)png_get_image_width(s.png, s.info);
+    out->height = (int)png_get_image_height(s.png, s.info);
+    if (pixels)
+        TRY_CLEANUP(make_picture(&s));
+    TRY_CLEANUP(read_rest(&s));
     TRY_CLEANUP(take_texts(&s));
     st = file_map_check(&s.map, path, err);
 cleanup:
@@ -299,6 +308,16 @@ cleanup:
     if (st != FLUX1_OK)
         png_picture_free(out);
     return st;
+}
+
+flux1_status png_file_read(const char *path, png_picture *out, flux1_error *err)
+{
+    return read_file(path, true, out, err);
+}
+
+flux1_status png_file_read_texts(const char *path, png_picture *out, flux1_error *err)
+{
+    return read_file(path, false, out, err);
 }
 
 void png_picture_free(png_picture *picture)

@@ -2,7 +2,7 @@
 #ifndef FLUX1_IMAGE_PNG_H
 #define FLUX1_IMAGE_PNG_H
 
-#include "base/status.h"
+#include "base/builder.h"
 
 /* One text of a PNG. Both strings are UTF-8; a keyword has 1 to 79 printable Latin-1 characters (PNG, 11.3.3). */
 typedef struct image_text {
@@ -10,10 +10,14 @@ typedef struct image_text {
     const char *text;
 } image_text;
 
-/* Writes rgb (3·width·height bytes, rows from the top) to `path` through a temporary file beside it; the name appears
- * only when the picture is complete. Each text becomes a tEXt chunk if it fits Latin-1, otherwise iTXt. Width and
- * height are 1 to 2³¹ − 1. FLUX1_ERR_IO names the path and the reason (no folder, no permission, disk full);
- * FLUX1_ERR_ARGUMENT if a text is not UTF-8; FLUX1_ERR_MEMORY. */
+/* Adds rgb (3·width·height bytes, rows from the top) to *out as a PNG. Each text becomes a tEXt chunk if it fits
+ * Latin-1, otherwise iTXt. Width and height are 1 to 2³¹ − 1. `name` is for messages. FLUX1_ERR_ARGUMENT if a text is
+ * not UTF-8; FLUX1_ERR_MEMORY. */
+flux1_status png_encode(const char *name, int width, int height, const uint8_t *rgb, const image_text *texts,
+                        size_t text_count, builder *out, flux1_error *err);
+
+/* The same to a file, whose name appears only when the picture is complete. FLUX1_ERR_IO names the path and the reason
+ * (no folder, no permission, disk full). */
 flux1_status png_file_write(const char *path, int width, int height, const uint8_t *rgb, const image_text *texts,
                             size_t text_count, flux1_error *err);
 
@@ -29,6 +33,8 @@ typedef struct png_picture {
  * FLUX1_ERR_IO, FLUX1_ERR_FORMAT (libpng's message, with the path), FLUX1_ERR_LIMIT, FLUX1_ERR_MEMORY; *out is
  * zeroed on failure. */
 flux1_status png_file_read(const char *path, png_picture *out, flux1_error *err);
+/* Only its size and its texts, also those behind the pixels; rgb is NULL. */
+flux1_status png_file_read_texts(const char *path, png_picture *out, flux1_error *err);
 void png_picture_free(png_picture *picture); /* harmless on a zeroed one */
 
 #endif

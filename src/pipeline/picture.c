@@ -1,12 +1,14 @@
 /* A picture to a file, with what it was made from. */
 #include "pipeline/request.h"
 
+#include "base/file.h"
 #include "image/metadata.h"
-#include "image/png.h"
+#include "image/picture.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* The last part of the model's path. */
 static void base_name(const char *path, char *out, size_t size)
@@ -20,17 +22,19 @@ static void base_name(const char *path, char *out, size_t size)
     snprintf(out, size, "%.*s", (int)(end - begin), path + begin);
 }
 
-static flux1_status write_with_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r,
-                                     const char *path)
+/* The request's two texts, malloc'd. */
+static flux1_status make_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r,
+                               char **parameters, char **json)
 {
     char name[256], mesh_text[32];
-    char *parameters = NULL, *json = NULL;
-    flux1_status st;
+    image_lora loras[ADAPTERS_MAX];
     if (m->name)
         snprintf(name, sizeof name, "%s", m->name);
     else
         base_name(m->path, name, sizeof name);
     snprintf(mesh_text, sizeof mesh_text, "%dx%d", c->mesh.shape[0], c->mesh.shape[1]);
+    for (int i = 0; i < r->adapters.count; i++)
+        loras[i] = (image_lora){r->adapters.adapter[i]->path, r->adapters.scale[i]};
     image_metadata d = {.prompt = r->prompt,
                         .model = name,
                         .version = flux1_version(),
@@ -43,30 +47,144 @@ static flux1_status write_with_texts(flux1_context *c, const flux1_image *image,
                         .max_sequence_length = r->length,
                         .dtype = context_dtype(c),
                         .device = c->device.kind->name,
-                        .mesh = mesh_text};
-    TRY_CLEANUP(metadata_parameters(&d, &parameters, &c->error));
-    TRY_CLEANUP(metadata_json(&d, &json, &c->error));
-    image_text texts[] = {{"parameters", parameters}, {"flux1", json}};
-    st = png_file_write(path, image->width, image->height, image->pixels, texts, 2, &c->error);
+                        .mesh = mesh_text,
+                        .negative_prompt = r->passes > 1 ? r->negative_prompt : NULL,
+                        .true_cfg_scale = r->true_cfg_scale,
+                        .loras = loras,
+                        .lora_count = r->adapters.count};
+    TRY(metadata_parameters(&d, parameters, &c->error));
+    return metadata_json(&d, json, &c->error);
+}
+
+static flux1_status texts_of(flux1_context *c, const flux1_image *image, const flux1_model *model,
+                             const flux1_generate_params *params, char **parameters, char **json)
+{
+    request r;
+    void (*log)(void *, flux1_log_level, const char *) = c->log;
+    c->log = NULL; /* what the request rounds was said when the picture was made */
+    flux1_status st = request_make(c, model, params, &r);
+    c->log = log;
+    return st == FLUX1_OK ? make_texts(c, image, model, &r, parameters, json) : st;
+}
+
+static picture_format format_of(flux1_format format) { return format > 0 ? (picture_format)(format - 1) : PICTURE_PNG; }
+
+/* how: NULL, or the caller's, of any size. */
+static flux1_status read_params(flux1_context *c, const flux1_write_params *how, flux1_write_params *out)
+{
+    flux1_write_params_defaults(out);
+    if (how && how->size < sizeof *out)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "flux1_write_params.size is not set: use flux1_write_params_defaults");
+    if (how)
+        *out = *how;
+    if (out->format < FLUX1_FORMAT_AUTO || out->format > FLUX1_FORMAT_WEBP)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "there is no picture format %d", (int)out->format);
+    if (out->quality < 0 || out->quality > 100)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "a quality of %d; it is 1 to 100", out->quality);
+    return FLUX1_OK;
+}
+
+static flux1_status encode(flux1_context *c, const flux1_image *image, const flux1_model *model,
+                           const flux1_generate_params *params, const flux1_write_params *how, const char *name,
+                           builder *out)
+{
+    char software[64], *parameters = NULL, *json = NULL;
+    flux1_status st = FLUX1_OK;
+    snprintf(software, sizeof software, "flux1 %s", flux1_version());
+    const bool texts = model && params && !how->plain;
+    if (texts)
+        TRY_CLEANUP(texts_of(c, image, model, params, &parameters, &json));
+    st = picture_encode(format_of(how->format), name, image->width, image->height, image->pixels,
+                        how->quality ? how->quality : PICTURE_QUALITY,
+                        texts ? &(picture_texts){parameters, json, software} : NULL, out, &c->error);
 cleanup:
     free(parameters);
     free(json);
     return st;
 }
 
-flux1_status flux1_image_write_png(flux1_context *c, const flux1_image *image, const flux1_model *model,
-                                   const flux1_generate_params *params, const char *path)
+void flux1_write_params_defaults(flux1_write_params *params)
 {
+    if (params)
+        *params = (flux1_write_params){.size = sizeof *params};
+}
+
+flux1_status flux1_image_write(flux1_context *c, const flux1_image *image, const flux1_model *model,
+                               const flux1_generate_params *params, const flux1_write_params *given, const char *path)
+{
+    flux1_write_params how;
+    builder b = {0};
     TRY(context_begin(c));
     TRY(context_needs(c, image, "image"));
     TRY(context_needs(c, image->pixels, "image->pixels"));
     TRY(context_needs(c, path, "path"));
-    if (!model || !params)
-        return png_file_write(path, image->width, image->height, image->pixels, NULL, 0, &c->error);
-    request r;
-    void (*log)(void *, flux1_log_level, const char *) = c->log;
-    c->log = NULL; /* what the request rounds was said when the picture was made */
-    flux1_status st = request_make(c, model, params, &r);
-    c->log = log;
-    return st == FLUX1_OK ? write_with_texts(c, image, model, &r, path) : st;
+    TRY(read_params(c, given, &how));
+    if (how.format == FLUX1_FORMAT_AUTO)
+        how.format = flux1_format_of(path);
+    flux1_status st = encode(c, image, model, params, &how, path, &b);
+    if (st == FLUX1_OK)
+        st = file_write(path, b.text, b.length, &c->error);
+    builder_free(&b);
+    return st;
+}
+
+flux1_status flux1_image_write_png(flux1_context *c, const flux1_image *image, const flux1_model *model,
+                                   const flux1_generate_params *params, const char *path)
+{
+    flux1_write_params how;
+    flux1_write_params_defaults(&how);
+    how.format = FLUX1_FORMAT_PNG;
+    return flux1_image_write(c, image, model, params, &how, path);
+}
+
+flux1_status flux1_image_encode(flux1_context *c, const flux1_image *image, const flux1_model *model,
+                                const flux1_generate_params *params, const flux1_write_params *given, uint8_t **bytes,
+                                size_t *byte_count)
+{
+    flux1_write_params how;
+    builder b = {0};
+    char *taken = NULL;
+    TRY(context_begin(c));
+    TRY(context_needs(c, image, "image"));
+    TRY(context_needs(c, image->pixels, "image->pixels"));
+    TRY(context_needs(c, bytes, "bytes"));
+    TRY(context_needs(c, byte_count, "byte_count"));
+    *bytes = NULL;
+    *byte_count = 0;
+    TRY(read_params(c, given, &how));
+    flux1_status st = encode(c, image, model, params, &how, "a picture", &b);
+    const size_t count = b.length;
+    if (st == FLUX1_OK)
+        st = builder_take(&b, "a picture", &taken, &c->error);
+    builder_free(&b);
+    if (st == FLUX1_OK) {
+        *bytes = (uint8_t *)taken;
+        *byte_count = count;
+    }
+    return st;
+}
+
+void flux1_bytes_free(uint8_t *bytes) { free(bytes); }
+
+flux1_format flux1_format_of(const char *path)
+{
+    static const struct {
+        const char *ending;
+        flux1_format format;
+    } endings[] = {{".png", FLUX1_FORMAT_PNG},
+                   {".jpg", FLUX1_FORMAT_JPEG},
+                   {".jpeg", FLUX1_FORMAT_JPEG},
+                   {".webp", FLUX1_FORMAT_WEBP}};
+    const char *dot = path ? strrchr(path, '.') : NULL;
+    for (size_t i = 0; dot && i < sizeof endings / sizeof *endings; i++)
+        if (strcasecmp(dot, endings[i].ending) == 0)
+            return endings[i].format;
+    return FLUX1_FORMAT_AUTO;
+}
+
+flux1_status flux1_format_check(flux1_context *c, flux1_format format, int width, int height)
+{
+    TRY(context_begin(c));
+    return picture_check(format_of(format), width, height, "the picture", &c->error);
 }

@@ -249,6 +249,147 @@ static void a_link_stays_a_link(void **state)
     assert_true(S_ISLNK(info.st_mode));
 }
 
+static flux1_status write_text(const char *path, const char *text)
+{
+    file_writer w;
+    flux1_status st = file_begin(path, &w, NULL);
+    if (st != FLUX1_OK)
+        return st;
+    fputs(text, w.stream);
+    return file_commit(&w, NULL);
+}
+
+static void a_link_to_nothing_stays_a_link(void **state)
+{
+    (void)state;
+    char first[128], second[128];
+    struct stat info;
+    clear_folder();
+    snprintf(first, sizeof first, "%s/first", folder);
+    snprintf(second, sizeof second, "%s/second", folder);
+    assert_int_equal(symlink("second", first), 0); /* relative to its own folder */
+    assert_int_equal(symlink(target, second), 0);
+    assert_int_equal(write_text(first, "new"), FLUX1_OK);
+    assert_content(target, "new");
+    assert_int_equal(lstat(first, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(entries(), 3);
+    assert_int_equal(unlink(second), 0);
+    assert_int_equal(symlink(first, second), 0); /* a circle */
+    assert_int_equal(write_text(first, "x"), FLUX1_ERR_IO);
+}
+
+static void a_name_may_be_as_long_as_the_file_system_allows(void **state)
+{
+    (void)state;
+    char path[400];
+    clear_folder();
+    int n = snprintf(path, sizeof path, "%s/", folder);
+    memset(path + n, 'n', 256);
+    path[n + 255] = '\0';
+    assert_int_equal(write_text(path, "new"), FLUX1_OK);
+    assert_content(path, "new");
+    path[n + 255] = 'n';
+    path[n + 256] = '\0';
+    expect_refusal(path, "name too long"); /* before the work */
+    assert_int_equal(entries(), 1);
+}
+
+/* Runs what needs rights that a test may lack in a child; 77: it lacks them. */
+static void in_a_child(int (*body)(void))
+{
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(body());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+/* The target is one of another user, in his folder. */
+static int write_as_another_user(void)
+{
+    struct stat before, after;
+    if (geteuid() != 0 || chown(folder, 1, (gid_t)-1) != 0 || chown(target, 2, (gid_t)-1) != 0 ||
+        stat(target, &before) != 0 || setgid(3) != 0 || setuid(3) != 0)
+        return 77;
+    if (write_text(target, "new") != FLUX1_OK || stat(target, &after) != 0 || after.st_ino != before.st_ino)
+        return 1;
+    return after.st_size == 3 ? 0 : 2;
+}
+
+static void in_a_sticky_folder_the_content_is_replaced(void **state)
+{
+    (void)state;
+    clear_folder();
+    put(target, "old and longer");
+    assert_int_equal(chmod(target, 0666), 0);
+    assert_int_equal(chmod(folder, 01777), 0);
+    in_a_child(write_as_another_user);
+    assert_content(target, "new");
+    assert_int_equal(entries(), 1);
+}
+
+static void without_permission_in_the_folder_the_content_is_replaced(void **state)
+{
+    (void)state;
+    clear_folder();
+    put(target, "old and longer");
+    assert_int_equal(chmod(target, 0666), 0);
+    assert_int_equal(chmod(folder, 0755), 0);
+    in_a_child(write_as_another_user);
+    assert_content(target, "new");
+    assert_int_equal(entries(), 1);
+}
+
+static int refuse_as_another_user(void)
+{
+    file_writer w;
+    if (geteuid() != 0 || chown(folder, 1, (gid_t)-1) != 0 || setgid(3) != 0 || setuid(3) != 0)
+        return 77;
+    return file_begin(target, &w, NULL) == FLUX1_ERR_IO && !w.stream ? 0 : 1;
+}
+
+static void what_can_not_be_written_in_place_is_known_at_the_beginning(void **state)
+{
+    (void)state;
+    clear_folder();
+    put(target, "old");
+    assert_int_equal(chmod(target, 0644), 0);
+    assert_int_equal(chmod(folder, 01777), 0);
+    in_a_child(refuse_as_another_user);
+    assert_content(target, "old");
+    assert_int_equal(entries(), 1);
+}
+
+/* By the program: the calls are not POSIX. */
+static int write_to_a_mount(void)
+{
+    char command[600];
+    snprintf(command, sizeof command, "mount --bind '%s' '%s' 2>/dev/null", target, target);
+    if (geteuid() != 0 || system(command) != 0)
+        return 77;
+    const flux1_status st = write_text(target, "new");
+    snprintf(command, sizeof command, "umount '%s'", target);
+    if (system(command) != 0)
+        return 1;
+    return st == FLUX1_OK ? 0 : 2;
+}
+
+static void a_mounted_file_keeps_its_place(void **state)
+{
+    (void)state;
+    clear_folder();
+    put(target, "old and longer");
+    in_a_child(write_to_a_mount);
+    assert_content(target, "new");
+    assert_int_equal(entries(), 1);
+}
+
 static void mapping_shows_the_bytes(void **state)
 {
     (void)state;
@@ -358,6 +499,12 @@ int main(void)
         cmocka_unit_test(a_hole_in_the_file_is_not_committed),
         cmocka_unit_test(unusable_targets_are_explained),
         cmocka_unit_test(a_link_stays_a_link),
+        cmocka_unit_test(a_link_to_nothing_stays_a_link),
+        cmocka_unit_test(a_name_may_be_as_long_as_the_file_system_allows),
+        cmocka_unit_test(in_a_sticky_folder_the_content_is_replaced),
+        cmocka_unit_test(without_permission_in_the_folder_the_content_is_replaced),
+        cmocka_unit_test(what_can_not_be_written_in_place_is_known_at_the_beginning),
+        cmocka_unit_test(a_mounted_file_keeps_its_place),
         cmocka_unit_test(mapping_shows_the_bytes),
         cmocka_unit_test(unreadable_files_are_explained),
         cmocka_unit_test(a_file_is_known_again),

@@ -46,8 +46,11 @@ for bad in nan inf -1 1e999 3,5 "" 0x3; do refused 2 '^flux1: --guidance .*must 
 for bad in 0 8X G -1 "" 1.2.3G; do refused 2 '^flux1: --max-memory .*8G' generate -m "$tiny" -p x --max-memory "$bad"; done
 refused 2 'auto\|f32\|bf16\|fp8' generate -m "$tiny" -p x --dtype f8
 refused 2 '--preview FILE' generate -m "$tiny" -p x --preview-every 2
-refused 2 'PNG' generate -m "$tiny" -p x -o fox.jpg
-refused 2 'standard output' generate -m "$tiny" -p x -o -
+refused 2 'PNG, JPEG or WebP' generate -m "$tiny" -p x -o fox.gif
+refused 2 'one picture' generate -m "$tiny" -p x -n 2 -o -
+refused 2 'json: both' generate -m "$tiny" -p x --json -o -
+refused 2 'ends like a png' generate -m "$tiny" -p x -o x.png --format jpeg
+refused 2 'PNG has no quality' generate -m "$tiny" -p x --quality 5
 refused 2 'mesh .*2by4.*ROWSxCOLUMNS.*--mesh' generate -m "$tiny" -p x --mesh 2by4
 refused 2 'mesh|sp ' generate -m "$tiny" -p x --mesh 2x2 --sp 3@0
 refused 2 '--stage cannot be combined with --runs' bench --runs 2 --stage vae

@@ -1,0 +1,114 @@
+#include "cli/from.h"
+
+#include "base/builder.h"
+#include "cli/console.h"
+#include "cli/values.h"
+#include "flux1_tools.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What a picture can say. */
+static const option_id told[] = {
+    OPT_PROMPT, OPT_NEGATIVE_PROMPT,    OPT_TRUE_CFG_SCALE, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_GUIDANCE,
+    OPT_SEED,   OPT_MAX_SEQUENCE_LENGTH};
+
+static bool can_tell(int id)
+{
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++)
+        if ((int)told[i] == id)
+            return true;
+    return false;
+}
+
+static bool is_given(const options *o, int id)
+{
+    return o->values[id].given || (id == OPT_PROMPT && o->values[OPT_PROMPT_FILE].given);
+}
+
+static bool take_loras(options *o, const json_value *list)
+{
+    const json_value *one;
+    for (size_t i = 0; (one = json_array_get(list, i)); i++)
+        if (json_is_string(one) && !options_add_lora(o, json_string_value(one)))
+            return false;
+    return true;
+}
+
+static bool take_request(options *o, from_picture *p, const json_value *request)
+{
+    const json_value *value;
+    const char *key;
+    for (size_t i = 0; (value = json_object_at(request, i, &key)); i++) {
+        const int id = option_named(key);
+        if (id == OPT_LORA && o->loras == 0 && !take_loras(o, value))
+            return false;
+        if (id < 0 || !can_tell(id) || is_given(o, id))
+            continue;
+        const char *text = value_text(value, p->number[id]);
+        if (text && !options_replace(o, (option_id)id, text))
+            return false;
+    }
+    return true;
+}
+
+/* What was not taken over, and which model it was. */
+static void tell(const options *o, const char *path, const json_value *root)
+{
+    const json_value *others = json_object_get(root, "others"), *value;
+    const char *key, *model = json_string_value(json_object_get(json_object_get(root, "request"), "model"));
+    builder names = {0};
+    for (size_t i = 0; (value = json_object_at(others, i, &key)); i++)
+        builder_format(&names, "%s%s", i ? ", " : "", key);
+    if (names.text)
+        print_note("%s: not repeated: %s", path, names.text);
+    builder_free(&names);
+    if (model && !o->values[OPT_MODEL].given)
+        print_note("%s was made with the model %s; name it with --model where it is another one", path, model);
+}
+
+static int read_json(const char *path, json_value **root)
+{
+    flux1_context_params params;
+    flux1_context *context = NULL;
+    char *json = NULL;
+    flux1_context_params_defaults(&params);
+    params.threads = 1;
+    flux1_status st = flux1_context_create(&params, &context);
+    if (st == FLUX1_OK)
+        st = flux1_picture_json(context, path, &json);
+    if (st == FLUX1_OK)
+        st = json_parse(json, strlen(json), path, root, NULL);
+    const int status = report(context, st);
+    flux1_string_free(json);
+    flux1_context_destroy(context);
+    return status;
+}
+
+int from_picture_read(options *o, from_picture *out)
+{
+    const char *path = o->values[OPT_FROM].text;
+    *out = (from_picture){0};
+    if (!o->values[OPT_FROM].given)
+        return EXIT_DONE;
+    int status = read_json(path, &out->root);
+    if (status != EXIT_DONE)
+        return status;
+    const json_value *request = json_object_get(out->root, "request");
+    if (!request) {
+        print_error("--from %s: the picture does not say how it was made", path);
+        return EXIT_FAILED;
+    }
+    console_subject("--from: ");
+    const bool taken = take_request(o, out, request);
+    console_subject(NULL);
+    if (taken)
+        tell(o, path, out->root);
+    return taken ? EXIT_DONE : EXIT_USAGE;
+}
+
+void from_picture_free(from_picture *p)
+{
+    json_free(p->root);
+    *p = (from_picture){0};
+}

@@ -1,0 +1,106 @@
+#include "image/picture.h"
+
+#include "image/exif.h"
+#include "image/jpeg.h"
+#include "image/png.h"
+#include "image/webp.h"
+#include "image/xmp.h"
+
+#include <string.h>
+
+typedef struct format_row {
+    const char *name;
+    const char *library; /* that the build lacks; NULL: it has it */
+    int side_most;
+} format_row;
+
+#ifdef FLUX1_HAS_JPEG
+#define JPEG_LACKS NULL
+#else
+#define JPEG_LACKS "libjpeg"
+#endif
+#ifdef FLUX1_HAS_WEBP
+#define WEBP_LACKS NULL
+#else
+#define WEBP_LACKS "libwebp"
+#endif
+
+static const format_row rows[PICTURE_FORMAT_COUNT] = {
+    [PICTURE_PNG] = {"PNG", NULL, INT32_MAX},
+    [PICTURE_JPEG] = {"JPEG", JPEG_LACKS, JPEG_SIDE_MAX},
+    [PICTURE_WEBP] = {"WebP", WEBP_LACKS, WEBP_SIDE_MAX},
+};
+
+const char *picture_format_name(picture_format format) { return rows[format].name; }
+
+flux1_status picture_check(picture_format format, int width, int height, const char *name, flux1_error *err)
+{
+    const format_row *row = &rows[format];
+    if (row->library)
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "%s: this build cannot write %s, for it was made without %s", name,
+                         row->name, row->library);
+    if (width > row->side_most || height > row->side_most)
+        return error_set(err, FLUX1_ERR_LIMIT, "%s: a picture of %d×%d; %s has at most %d pixels a side", name, width,
+                         height, row->name, row->side_most);
+    return FLUX1_OK;
+}
+
+static flux1_status encode_png(const char *name, int width, int height, const uint8_t *rgb, const picture_texts *t,
+                               builder *out, flux1_error *err)
+{
+    builder xmp = {0};
+    if (!t)
+        return png_encode(name, width, height, rgb, NULL, 0, out, err);
+    xmp_add(&xmp, t->software, NULL); /* the request has a chunk of its own */
+    const image_text texts[] = {
+        {"parameters", t->parameters}, {"flux1", t->json}, {"XML:com.adobe.xmp", xmp.text ? xmp.text : ""}};
+    flux1_status st = xmp.failed ? error_oom(err, 0, name) : png_encode(name, width, height, rgb, texts, 3, out, err);
+    builder_free(&xmp);
+    return st;
+}
+
+typedef flux1_status encode_fn(const char *name, int width, int height, const uint8_t *rgb, int quality,
+                               const builder *exif, const builder *xmp, builder *out, flux1_error *err);
+
+static encode_fn *const encoders[PICTURE_FORMAT_COUNT] = {
+#ifdef FLUX1_HAS_JPEG
+    [PICTURE_JPEG] = jpeg_encode,
+#endif
+#ifdef FLUX1_HAS_WEBP
+    [PICTURE_WEBP] = webp_encode,
+#endif
+};
+
+/* most: bytes that a block of either kind may have. */
+static void make_blocks(const picture_texts *t, size_t most, builder *exif, builder *xmp)
+{
+    exif_add(exif, t->software, t->parameters);
+    xmp_add(xmp, t->software, t->json);
+    if (exif->length > most) {
+        builder_free(exif);
+        exif_add(exif, t->software, NULL);
+    }
+    if (xmp->length > most) {
+        builder_free(xmp);
+        xmp_add(xmp, t->software, NULL);
+    }
+}
+
+flux1_status picture_encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
+                            int quality, const picture_texts *texts, builder *out, flux1_error *err)
+{
+    builder exif = {0}, xmp = {0};
+    TRY(picture_check(format, width, height, name, err));
+    if (format == PICTURE_PNG)
+        return encode_png(name, width, height, rgb, texts, out, err);
+    if (texts)
+        make_blocks(texts, format == PICTURE_JPEG ? JPEG_BLOCK_MAX : SIZE_MAX, &exif, &xmp);
+    flux1_status st = exif.failed || xmp.failed ? error_oom(err, 0, name)
+                                                : encoders[format](name, width, height, rgb, quality,
+                                                                   texts ? &exif : NULL, texts ? &xmp : NULL, out, err);
+    builder_free(&exif);
+    builder_free(&xmp);
+    if (st == FLUX1_OK && out->failed)
+        st = error_oom(err, 0, name);
+    return st;
+}

@@ -1,0 +1,33 @@
+/* A picture in one of the formats that are written, with what it was made from; and what the pictures of this and other
+ * programs say about that. */
+#ifndef FLUX1_IMAGE_PICTURE_H
+#define FLUX1_IMAGE_PICTURE_H
+
+#include "base/builder.h"
+
+#include <stdint.h>
+
+typedef enum picture_format { PICTURE_PNG, PICTURE_JPEG, PICTURE_WEBP, PICTURE_FORMAT_COUNT } picture_format;
+
+#define PICTURE_QUALITY 90 /* where none is asked for */
+
+/* "PNG" */
+const char *picture_format_name(picture_format format);
+
+/* Whether this build can write such a picture, and one of that size. FLUX1_ERR_UNSUPPORTED, FLUX1_ERR_LIMIT. */
+flux1_status picture_check(picture_format format, int width, int height, const char *name, flux1_error *err);
+
+/* UTF-8. */
+typedef struct picture_texts {
+    const char *parameters, *json; /* metadata.h */
+    const char *software;          /* "flux1 0.1.0" */
+} picture_texts;
+
+/* Adds rgb (3·width·height bytes) to *out. quality: 1 to 100, of JPEG and WebP (100: lossless). texts: NULL for none;
+ * otherwise PNG carries them as text chunks, JPEG and WebP as EXIF and XMP, and each has IPTC's mark of a generated
+ * picture. A JPEG cannot hold texts of more than 64 KiB: it is made without them. `name` is for messages. As
+ * picture_check, and FLUX1_ERR_ARGUMENT, FLUX1_ERR_MEMORY. */
+flux1_status picture_encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
+                            int quality, const picture_texts *texts, builder *out, flux1_error *err);
+
+#endif
