@@ -1,6 +1,6 @@
 #include "image/picture_read.h"
 
-#include "base/file.h"
+#include "base/file_map.h"
 #include "image/exif.h"
 #include "image/png.h"
 #include "image/xmp.h"
@@ -183,6 +183,8 @@ flux1_status picture_facts_read(const char *path, picture_facts *out, flux1_erro
     st = out->format == PICTURE_PNG    ? read_png(path, out, err)
          : out->format == PICTURE_JPEG ? read_jpeg(&s)
                                        : read_webp(&s);
+    if (st == FLUX1_OK)
+        st = file_map_check(&map, path, err);
 cleanup:
     file_map_close(&map);
     if (st != FLUX1_OK)
