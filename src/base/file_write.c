@@ -76,10 +76,11 @@ static size_t folder_bytes(const char *path)
 /* folder[0..bytes) and a name, malloc'd; NULL when out of memory. */
 static char *name_in(const char *folder, size_t bytes, const char *name)
 {
-    char *path = malloc(bytes + strlen(name) + 1);
+    const size_t length = strlen(name);
+    char *path = malloc(bytes + length + 1);
     if (path) {
         memcpy(path, folder, bytes);
-        strcpy(path + bytes, name);
+        memcpy(path + bytes, name, length + 1);
     }
     return path;
 }
@@ -127,10 +128,10 @@ static bool same_mount(const char *field, const char *path)
 /* Something is mounted on this very file (docker run -v FILE:FILE). */
 static bool is_mount_point(const char *path)
 {
-    char *real = realpath(path, NULL);
+    char real[PATH_MAX];
     sysfile f;
     bool found = false;
-    if (real && sysfile_open(&f, "/proc/self", "/mountinfo")) {
+    if (realpath(path, real) && sysfile_open(&f, "/proc/self", "/mountinfo")) {
         for (char *line; !found && (line = sysfile_line(&f));) {
             for (int blanks = 0; line && blanks < 4; blanks++) /* the fifth field is the mount point */
                 line = strchr(line, ' ') ? strchr(line, ' ') + 1 : NULL;
@@ -138,7 +139,6 @@ static bool is_mount_point(const char *path)
         }
         sysfile_close(&f);
     }
-    free(real);
     return found;
 }
 
