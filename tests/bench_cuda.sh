@@ -107,16 +107,27 @@ cat >"$root/events" <<'END'
 {"stage": "dit step", "rank": 0, "event": "compute", "operation": "cast", "batch": 1, "m": 1000, "n": 1500, "bytes_in": 3000000, "bytes_out": 6000000, "arena": 0}
 {"stage": "dit step", "rank": 0, "event": "compute", "operation": "product", "batch": 1, "m": 1000, "n": 1000, "k": 2000, "flops": 780000000.0, "bytes_in": 8004000, "bytes_out": 4000000, "bytes_weights": 4004000, "arena": 0}
 {"stage": "dit step", "rank": 0, "event": "compute", "operation": "cast", "batch": 1, "m": 1000, "n": 1500, "bytes_in": 3000000, "bytes_out": 6000000, "arena": 0}
+{"stage": "dit step", "rank": 0, "event": "compute", "operation": "product", "batch": 1, "m": 1000, "n": 1000, "k": 2000, "flops": 780000000.0, "bytes_in": 8004000, "bytes_out": 4000000, "bytes_weights": 4004000, "arena": 0}
+{"stage": "dit step", "rank": 0, "event": "compute", "operation": "finite", "batch": 1, "m": 1000, "n": 1000, "bytes_in": 4000000, "arena": 0}
+{"stage": "dit step", "rank": 0, "event": "compute", "operation": "layer_norm", "batch": 1, "m": 1000, "n": 1000, "bytes_in": 4000000, "bytes_out": 2000000, "arena": 0}
+{"stage": "dit step", "rank": 0, "event": "compute", "operation": "product", "batch": 1, "m": 1000, "n": 1000, "k": 2000, "flops": 780000000.0, "bytes_in": 8004000, "bytes_out": 4000000, "bytes_weights": 4004000, "arena": 0}
+{"stage": "dit step", "rank": 0, "event": "compute", "operation": "finite", "batch": 1, "m": 1000, "n": 1000, "bytes_in": 4000000, "arena": 0}
+{"stage": "dit step", "rank": 0, "event": "compute", "operation": "layer_norm", "batch": 1, "m": 1000, "n": 500, "bytes_in": 4000000, "bytes_out": 2000000, "arena": 0}
+{"stage": "dit step", "rank": 0, "event": "compute", "operation": "product", "batch": 1, "m": 1000, "n": 1000, "k": 2000, "flops": 780000000.0, "bytes_in": 8004000, "bytes_out": 4000000, "bytes_weights": 4004000, "arena": 0}
+{"stage": "dit step", "rank": 0, "event": "compute", "operation": "layer_norm", "batch": 1, "m": 1000, "n": 1000, "bytes_in": 4000000, "bytes_out": 2000000, "arena": 0}
 END
-# the product: 2 * (1000 * 2000 + 1000 * 1000) + 4004000 = 10.004 MB, 3.3 us, longer than 1 us of FLOPs; exit: 10 * 10^6 bytes, 3.3 us
+# the product: 2 * (1000 * 2000 + 1000 * 1000) + 4004000 = 10.004 MB, 3.3 us, longer than 1 us of FLOPs; exit: 10 * 10^6 bytes, 3.3 us; with its norm 12 * 10^6
 bash "$source/bench/cuda/step_table.sh" "$root/events" h100 >"$root/out"
 cat >"$root/wanted" <<'END'
 | launch | count | MB | GFLOP | µs each | ms |
 |---|---|---|---|---|---|
 | cast 1000 x 1500 | 2 | 9.0 |  | 3.0 | 0.01 |
-| product 1000 x 1000 x 2000 | 1 | 10.0 | 0.8 | 3.3 | 0.00 |
-| exit 1000 x 1000 | 1 | 10.0 |  | 3.3 | 0.00 |
-| **sum** | 4 | | 1 | | **0.0** |
+| product 1000 x 1000 x 2000 | 4 | 10.0 | 0.8 | 3.3 | 0.01 |
+| exit 1000 x 1000 | 2 | 10.0 |  | 3.3 | 0.01 |
+| epilogue_norm 1000 x 1000 | 2 | 12.0 |  | 4.0 | 0.01 |
+| finite 1000 x 1000 | 1 | 4.0 |  | 1.3 | 0.00 |
+| layer_norm 1000 x 500 | 1 | 6.0 |  | 2.0 | 0.00 |
+| **sum** | 12 | | 3 | | **0.0** |
 END
 cmp -s "$root/out" "$root/wanted" || { fail "the table"; diff "$root/wanted" "$root/out"; }
 bash "$source/bench/cuda/step_table.sh" "$root/events" gpu9 2>/dev/null && fail "rates of a GPU that nobody knows"

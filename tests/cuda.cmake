@@ -57,9 +57,18 @@ set_target_properties(cuda_emulator PROPERTIES CXX_STANDARD 17)
 target_include_directories(cuda_emulator PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(cuda_emulator PUBLIC module_ops)
 
+test_program(ops_test_emulator ops/cuda_emulator/self_test.cpp ops cuda_emulator)
+
 test_program(ops_test_checkops_cuda ops/test_checkops_cuda.c ops cuda_emulator)
 set_target_properties(ops_test_checkops_cuda PROPERTIES LINKER_LANGUAGE CXX)
 target_compile_definitions(ops_test_checkops_cuda PRIVATE FLUX1_CHECK_CALLS=1)
+foreach(order reverse 1 2 3) # of warps and lanes; elsewhere forward
+  foreach(part every_entry products_in_fp8)
+    set(name ops_test_checkops_${part}_${order})
+    add_test(NAME ${name} COMMAND ops_test_checkops_cuda --only ${part}*)
+    set_tests_properties(${name} PROPERTIES ENVIRONMENT CUDA_EMULATOR_ORDER=${order} TIMEOUT 900)
+  endforeach()
+endforeach()
 
 foreach(test forms session)
   set(target mesh_test_${test}_cuda)

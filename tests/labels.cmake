@@ -1,6 +1,6 @@
 # Labels for "ctest -L": the time that a test takes, the module that it tests.
 #   quick      a few seconds each; all together about a minute on two cores
-#   long       pipelines against their goldens, the program interrupted at many moments
+#   long       pipelines against their goldens, the program interrupted at many moments, GPU kernels in other orders of warps and lanes
 #   allocation every allocation fails once
 #   extra      minutes: hosts that fall silent, networks of hosts, blocks of true width, all of the mesh's matrix; not in scripts/check. When one of them last ran, docs/mesh.md tells
 #   emulator   the CUDA backend on the emulated GPU
@@ -39,7 +39,7 @@ foreach(test ${tests})
     set(label extra)
   elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_") # its parts are instrumented in other tests
     set(label extra)
-  elseif(test IN_LIST FLUX1_LONG_TESTS)
+  elseif(test IN_LIST FLUX1_LONG_TESTS OR test MATCHES "^ops_test_checkops_.*_(reverse|[0-9]+)$")
     set(label long)
   else()
     set(label quick)

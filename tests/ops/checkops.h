@@ -21,6 +21,8 @@
 
 #define MAX_TENSORS 24
 #define MAX_KEPT 8
+#define MAX_GAPS 48
+#define GAP 64 /* floats: a unit of the GPU's arena */
 #ifndef ARENA
 #define ARENA ((size_t)256 << 20)
 #endif
@@ -40,7 +42,9 @@ typedef struct run {
     int kept;
     store_tensor tensors[MAX_TENSORS];
     int tensor_count;
-    block *held; /* of the weight prepared last */
+    block *held;       /* of the weight prepared last */
+    act gap[MAX_GAPS]; /* before, between and behind activations: NaN, to the end */
+    int gaps;
 } run;
 
 static uint64_t draw(run *r)
@@ -83,6 +87,44 @@ static void fill(run *r, act a, bool poison)
     tensor_free(&t);
 }
 
+static void leave_gap(run *r)
+{
+    assert_true(r->gaps < MAX_GAPS);
+    act *gap = &r->gap[r->gaps++];
+    tensor t;
+    ok(r, tensor_create(DTYPE_F32, 3, (int64_t[]){1, 1, GAP}, &t, &r->err));
+    memset(t.data, 0xff, GAP * sizeof(float));
+    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, 1, GAP), gap));
+    ok(r, ops_upload(r->o, &t, *gap));
+    tensor_free(&t);
+}
+
+/* An activation between gaps. */
+static act placed(run *r, act_role role, act_shape shape)
+{
+    act a;
+    if (r->gaps == 0)
+        leave_gap(r);
+    ok(r, ops_create(r->o, role, shape, &a));
+    leave_gap(r);
+    return a;
+}
+
+/* The first gap that something was written to, −1 if there is none. A read of one shows in the results. */
+static int written_gap(run *r)
+{
+    int found = -1;
+    for (int i = 0; i < r->gaps && found < 0 && !r->dry; i++) {
+        tensor t;
+        ok(r, tensor_create(DTYPE_F32, 3, (int64_t[]){1, 1, GAP}, &t, &r->err));
+        ok(r, ops_download(r->o, r->gap[i], &t));
+        for (int k = 0; k < GAP && found < 0; k++)
+            found = isnan(((float *)t.data)[k]) ? -1 : i;
+        tensor_free(&t);
+    }
+    return found;
+}
+
 /* A window [batch, rows, cols] of a buffer that may be wider, in a part of it that may have company and rows before and
  * after the window. */
 static act make(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols, bool poison)
@@ -95,8 +137,7 @@ static act make(run *r, act_role role, int64_t batch, int64_t rows, int64_t cols
         shape.rows[0] = all / 3, shape.rows[1] = all - all / 3;
     else if (part == PART_TEXT)
         shape.rows[0] = all, shape.rows[1] = other;
-    act a;
-    ok(r, ops_create(r->o, role, shape, &a));
+    act a = placed(r, role, shape);
     fill(r, a, poison);
     return act_slice(act_columns(act_of(a, part), left, cols), above, rows);
 }
@@ -111,23 +152,20 @@ static act output(run *r, act_role role, int64_t batch, int64_t rows, int64_t co
 /* A whole buffer. */
 static act joint(run *r, act_role role, int64_t batch, int64_t text, int64_t image, int64_t cols, bool poison)
 {
-    act a;
-    ok(r, ops_create(r->o, role, shape_rows(batch, text, image, cols), &a));
+    act a = placed(r, role, shape_rows(batch, text, image, cols));
     fill(r, a, poison);
     return a;
 }
 static act plane(run *r, int64_t batch, int64_t height, int64_t width, int64_t channels, bool poison)
 {
-    act a;
-    ok(r, ops_create(r->o, ACT_PLANE, shape_plane(batch, height, width, channels), &a));
+    act a = placed(r, ACT_PLANE, shape_plane(batch, height, width, channels));
     fill(r, a, poison);
     return a;
 }
 /* A table of 3 steps for `batch` entries; the step counter stands at 1, or where any_step puts it. */
 static act table(run *r, int64_t batch, int64_t cols)
 {
-    act a;
-    ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, 3 * batch, cols + 4), &a));
+    act a = placed(r, ACT_TABLE, shape_rows(1, 0, 3 * batch, cols + 4));
     fill(r, a, false);
     return act_columns(a, 4, cols);
 }
@@ -490,11 +528,9 @@ static void case_group_norm(run *r)
     weight *w = vector_weight(r, channels, below(r, 2));
     act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, height, width, channels, true),
         again = plane(r, batch, height, width, channels, true);
-    act stats;
-    ok(r, ops_create(r->o, ACT_STATS, shape_rows(batch, 0, 2 * groups, 3), &stats));
+    act stats = placed(r, ACT_STATS, shape_rows(batch, 0, 2 * groups, 3));
     fill(r, stats, false);
-    act one;
-    ok(r, ops_create(r->o, ACT_STATS, shape_rows(batch, groups, groups, 3), &one));
+    act one = placed(r, ACT_STATS, shape_rows(batch, groups, groups, 3));
     fill(r, one, false);
     ok(r, ops_group_stats(r->o, in, groups, act_of(one, PART_TEXT)));
     ok(r, ops_group_stats(r->o, in, groups, act_of(one, PART_IMAGE)));

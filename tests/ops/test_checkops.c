@@ -39,6 +39,8 @@ static double compare(const check *c, const run *ref, const char *isa, dtype ari
         close_run(&more);
     }
     double error = distance(ref, &one);
+    if (written_gap(&one) >= 0)
+        fail_msg("%s, variant %d: something was written beside activation %d", c->name, variant, written_gap(&one));
     close_run(&one);
     return error;
 }

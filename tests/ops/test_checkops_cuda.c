@@ -69,6 +69,8 @@ static double compare(const check *c, dtype arithmetic, ops_fp8 fp8, int variant
         fail_msg("%s, variant %d: %zu bytes of the arena were used, the dry run counts %zu", c->name, variant,
                  cuda_self(one.o)->arena_peak, ops_dry_count(dry.o)->arena_peak);
     double error = distance(&ref, &one);
+    if (written_gap(&one) >= 0)
+        fail_msg("%s, variant %d: something was written beside activation %d", c->name, variant, written_gap(&one));
     close_run(&ref);
     close_run(&one);
     close_run(&dry);
@@ -964,6 +966,25 @@ static void norms_in_e4m3_are_what_quantise_makes_of_them(void **state)
     assert_true(!emulated || fewer > 24);
 }
 
+static void what_is_written_beside_an_activation_is_found(void **state)
+{
+    (void)state;
+    if (!emulated)
+        skip();
+    for (int before = 0; before < 2; before++) {
+        run r;
+        open_cuda(&r, DTYPE_BF16, true, 1);
+        input(&r, ACT_LINEAR, 1, 3, 40);
+        act a = joint(&r, ACT_LINEAR, 1, 3, 5, 48, false); /* 3 units of the arena */
+        assert_int_equal(written_gap(&r), -1);
+        ok(&r, ops_sync(r.o));
+        uint16_t *values = (uint16_t *)(uintptr_t)((cuda_buffer *)a.buffer)->data;
+        values[before ? -2 : 3 * 128] = values[before ? -1 : 3 * 128 + 1] = 0; /* the emulated GPU's memory is ours */
+        assert_int_equal(written_gap(&r), before ? 1 : 2);
+        close_run(&r);
+    }
+}
+
 static void a_weight_outside_its_bracket_is_refused(void **state)
 {
     (void)state;
@@ -1157,6 +1178,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_nan_passes_through_attention_and_activations),
         cmocka_unit_test(a_nan_passes_through_products_in_fp8),
         cmocka_unit_test(norms_in_e4m3_are_what_quantise_makes_of_them),
+        cmocka_unit_test(what_is_written_beside_an_activation_is_found),
         cmocka_unit_test(a_weight_outside_its_bracket_is_refused),
         cmocka_unit_test(a_token_outside_the_table_is_an_argument_error),
         cmocka_unit_test(a_cancel_stops_every_operation),

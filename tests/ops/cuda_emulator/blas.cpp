@@ -239,6 +239,7 @@ cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void *alph
     for (int i = 0; i < 2; i++) /* as cuBLASLt 13.1 on an H100: offered by the heuristic, refused by the call */
         if (of(p)->scale_mode[i] == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F && (uintptr_t)of(p)->scale[i] % 16)
             return CUBLAS_STATUS_NOT_SUPPORTED;
+    emulator_workspace(workspace, (CUstream)stream);
     product now = *of(p);
     layout x = *of(la), y = *of(lb), z = *of(ld);
     emulator_enqueue((CUstream)stream, [=]() { multiply(now, a, x, b, y, d, z); });

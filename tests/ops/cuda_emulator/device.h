@@ -12,6 +12,9 @@ void emulator_check(const void *p, size_t bytes, const char *what);
 /* Work for a stream, done when something waits for it (driver.cpp); or kept for the graph that the stream records. */
 CUresult emulator_enqueue(CUstream stream, std::function<void()> work);
 
+/* Before work that a library does in a workspace: until it is done, no other stream's may be given the same. */
+void emulator_workspace(const void *p, CUstream stream);
+
 bool emulator_broken(void); /* a kernel of this thread's device has failed: nothing works there any more */
 
 extern int emulator_capability;

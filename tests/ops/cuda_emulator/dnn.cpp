@@ -295,6 +295,7 @@ cudnnStatus_t execute(cudnnHandle_t handle, cudnnBackendDescriptor_t plan, cudnn
         all[number] = scale.get();
     }
     CUstream stream = **(CUstream **)handle;
+    emulator_workspace(one<void *>(v, CUDNN_ATTR_VARIANT_PACK_WORKSPACE), stream);
     emulator_enqueue(stream, [=]() {
         (void)scale;
         attention ? attend(ops[0], all) : convolve(ops[0], all);

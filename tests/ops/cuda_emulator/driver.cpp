@@ -7,6 +7,7 @@
 #include "ops/cuda_emulator/device.h"
 #include "ops/cuda_emulator/emulate.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <map>
@@ -24,7 +25,13 @@ cuda_emulator_counters emulator_counters;
 namespace
 {
 
-enum : size_t { PAGE = 4096, ALIGNMENT = 256, POISON = (size_t)16 << 20, POISON_BY_HAND = (size_t)64 << 10 };
+enum : size_t {
+    PAGE = 4096,
+    ALIGNMENT = 256,
+    MOST_ARGUMENTS = 4096,
+    POISON = (size_t)16 << 20,
+    POISON_BY_HAND = (size_t)64 << 10
+};
 
 struct allocation {
     size_t bytes;
@@ -67,7 +74,8 @@ struct CUstream_st {
     int64_t capture;         /* number of the recording */
     std::vector<call> calls; /* recorded */
     std::deque<call> queue;
-    uint64_t queued, done; /* calls so far */
+    uint64_t queued, done;               /* calls so far */
+    std::map<CUstream, uint64_t> behind; /* calls of other streams that what it is given from now on waits for */
 };
 struct CUgraph_st {
     std::vector<call> calls;
@@ -83,6 +91,14 @@ struct CUevent_st {
 
 namespace
 {
+
+/* The last call that was given a workspace. */
+struct workspace_use {
+    CUstream stream;
+    uint64_t ticket;
+    int64_t capture; /* the recording it is in, or 0 */
+};
+std::map<const void *, workspace_use> workspaces;
 
 bool known(CUstream s)
 {
@@ -223,6 +239,20 @@ CUresult emulator_enqueue(CUstream stream, std::function<void()> work)
     return CUDA_SUCCESS;
 }
 
+void emulator_workspace(const void *p, CUstream s)
+{
+    guard hold(lock);
+    if (!known(s))
+        return; /* emulator_enqueue says so */
+    const CUstream origin = s->joined ? s->joined : s;
+    const int64_t capture = origin->recording ? origin->capture : 0;
+    workspace_use &last = workspaces[p];
+    if (last.stream && last.stream != s && last.capture == capture &&
+        (capture ? last.stream->apart : last.stream->done < last.ticket && s->behind[last.stream] < last.ticket))
+        emulate_fail("a workspace is given to calls of two streams, and the second does not wait for the first");
+    last = {s, s->queued + 1, capture};
+}
+
 namespace
 {
 
@@ -324,7 +354,7 @@ CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
 {
     const emulated_kernel *k = (const emulated_kernel *)(uintptr_t)f;
     if (!gx || !gy || !gz || !bx || gx > 0x7fffffffu || gy > 65535 || gz > 65535 || by != 1 || bz != 1 || shared ||
-        extra)
+        extra || k->bytes > MOST_ARGUMENTS)
         return CUDA_ERROR_INVALID_VALUE;
     if (bx > k->most_threads)
         return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
@@ -336,7 +366,8 @@ CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
         }
         emulator_counters.kernels++;
         emulator_counters.kernel[k - emulated_kernels]++;
-        alignas(16) char copy[1024];
+        alignas(16) char copy[MOST_ARGUMENTS];
+        memset(copy, 0xff, sizeof copy); /* a kernel that reads behind its arguments */
         memcpy(copy, args.data(), args.size());
         emulate_launch(k->name, k->body, copy, {gx, gy, gz}, {bx, by, bz});
     });
@@ -508,6 +539,11 @@ CUresult stream_destroy(CUstream s)
     for (size_t i = 0; i < streams.size(); i++)
         if (streams[i] == s)
             streams.erase(streams.begin() + (ptrdiff_t)i--);
+    for (CUstream t : streams)
+        t->behind.erase(s);
+    for (auto &w : workspaces)
+        if (w.second.stream == s)
+            w.second = {};
     delete s;
     return emulator_object(-1), CUDA_SUCCESS;
 }
@@ -554,6 +590,11 @@ CUresult stream_wait(CUstream s, CUevent e, unsigned)
             emulate_fail("a stream waits for an event of a recording that has ended");
         s->joined = other;
         return CUDA_SUCCESS;
+    }
+    if (known(other)) {
+        for (const auto &further : other->behind)
+            s->behind[further.first] = std::max(s->behind[further.first], further.second);
+        s->behind[other] = std::max(s->behind[other], ticket);
     }
     return emulator_enqueue(s, [=]() {
         if (known(other))

@@ -2,7 +2,9 @@
  * is ucontext's elsewhere.
  *
  * Warps run in turn: each lane to its next shuffle, until all lanes have come to it, and so on until every thread has
- * ended or stands at the block's barrier. A turn in which nothing moves is a deadlock. */
+ * ended or stands at the block's barrier. A turn in which nothing moves is a deadlock. In which order warps and lanes
+ * have their turns, CUDA_EMULATOR_ORDER says: "forward" (or nothing), "reverse", "random", or the number that a random
+ * order was made from, which is printed: what lacks a barrier may be right in one order and wrong in another. */
 #include "ops/cuda_emulator/emulate.h"
 
 #include <signal.h>
@@ -10,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <time.h>
+#include <utility>
 #include <vector>
 #ifndef __x86_64__
 #include <ucontext.h>
@@ -45,6 +49,12 @@ static const char *kernel_name;
 static void (*kernel_body)(const void *);
 static const void *kernel_args;
 
+/* The order of turns, new for each block, of warps also behind each barrier. */
+enum way { FORWARD, REVERSE, SHUFFLED };
+static way ordered = FORWARD;
+static unsigned long long seed, draws;
+static int lane_at[LANES], place_of[LANES], warp_at[MOST_THREADS / LANES];
+
 extern char __start_cuda_shared[], __stop_cuda_shared[]; /* the linker's names for the section */
 
 void emulate_fail(const char *format, ...)
@@ -57,9 +67,52 @@ void emulate_fail(const char *format, ...)
     else
         fprintf(stderr, "cuda emulator: ");
     vfprintf(stderr, format, list);
-    fputc('\n', stderr);
     va_end(list);
+    if (ordered == SHUFFLED)
+        fprintf(stderr, " (CUDA_EMULATOR_ORDER=%llu)", seed);
+    fputc('\n', stderr);
     abort();
+}
+
+/* ---- order ---- */
+
+static void read_order(void)
+{
+    const char *word = getenv("CUDA_EMULATOR_ORDER");
+    char *end = nullptr;
+    if (!word || !*word || !strcmp(word, "forward"))
+        return;
+    ordered = strcmp(word, "reverse") ? SHUFFLED : REVERSE;
+    seed = strcmp(word, "random") ? strtoull(word, &end, 10) : (unsigned long long)time(nullptr);
+    if (ordered == SHUFFLED && end && *end)
+        emulate_fail("CUDA_EMULATOR_ORDER is forward, reverse, random or a number, not \"%s\"", word);
+    if (ordered == SHUFFLED)
+        fprintf(stderr, "cuda emulator: warps and lanes in the order CUDA_EMULATOR_ORDER=%llu\n", seed);
+    draws = seed;
+}
+
+/* SplitMix64 (Steele, Lea, Flood 2014). */
+static unsigned draw(unsigned below)
+{
+    unsigned long long x = draws += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return (unsigned)((x ^ (x >> 31)) % below);
+}
+
+static void order(int *at, int count)
+{
+    for (int i = 0; i < count; i++)
+        at[i] = ordered == REVERSE ? count - 1 - i : i;
+    for (int i = count - 1; ordered == SHUFFLED && i > 0; i--)
+        std::swap(at[i], at[draw((unsigned)i + 1)]);
+}
+
+static void order_lanes(void)
+{
+    order(lane_at, LANES);
+    for (int i = 0; i < LANES; i++)
+        place_of[lane_at[i]] = i;
 }
 
 /* ---- switching ---- */
@@ -114,14 +167,14 @@ static bool can_run(int thread)
     return f->at == RUNNING || (f->at == AT_WARP && f->turn != warps[thread / LANES].turn);
 }
 
-/* Straight to the next lane of the warp that can run, which most often is the neighbour: half as many switches as by
- * way of the scheduler. */
+/* Straight to the next lane of the warp that can run, which most often is the next in order: half as many switches as
+ * by way of the scheduler. */
 static void stop(place at)
 {
     const int me = current, first = me / LANES * LANES;
     fibers[me].at = at;
     for (int i = 1; i < LANES; i++) {
-        const int next = first + (me - first + i) % LANES;
+        const int next = first + lane_at[(place_of[me - first] + i) % LANES];
         if (can_run(next)) {
             start(next);
             switch_fiber(&fibers[me], &fibers[next]);
@@ -272,9 +325,9 @@ void emulate_barrier(int source_line)
 /* Lanes of one warp until each has ended or waits for the block. */
 static void run_warp(int first)
 {
-    for (int t = first; t < first + LANES; t++)
-        while (can_run(t)) /* others of the warp may have run when it comes back */
-            resume(t);
+    for (int i = 0; i < LANES; i++)
+        while (can_run(first + lane_at[i])) /* others of the warp may have run when it comes back */
+            resume(first + lane_at[i]);
     for (int t = first; t < first + LANES; t++)
         if (fibers[t].at == AT_WARP) {
             current = t;
@@ -293,10 +346,12 @@ static void run_block(void)
         make_fiber(&fibers[t]);
         fibers[t].at = RUNNING;
     }
+    order_lanes();
     for (;;) {
         waiting = 0;
-        for (int t = 0; t < threads; t += LANES)
-            run_warp(t);
+        order(warp_at, threads / LANES);
+        for (int w = 0; w < threads / LANES; w++)
+            run_warp(warp_at[w] * LANES);
         if (waiting == 0)
             return;
         if (waiting != threads) {
@@ -339,6 +394,7 @@ void emulate_launch(const char *kernel, void (*body)(const void *args), const vo
 {
     static char *stacks;
     if (!stacks) {
+        read_order();
         stacks = (char *)mmap(nullptr, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (stacks == MAP_FAILED)

@@ -5,13 +5,14 @@
  * Stricter than the real one where that finds mistakes. Fresh memory is NaN; an allocation ends at a page that cannot
  * be touched; copies, products, attention and convolutions must lie within one allocation and keep the alignment that
  * was promised for them; misaligned vectors, a barrier or shuffle that not all threads come to, a launch of more
- * threads than the kernel is bound to, and calls without a current context end the program or fail. Streams work as
- * late as they may, so that what is not waited for shows. While a step is recorded, what cannot be recorded fails and
- * spoils the recording. The libraries refuse what they may refuse (odd leading dimensions, head sizes, channel counts),
- * so that the fallbacks run.
+ * threads than the kernel is bound to, a workspace in two streams' unfinished calls, and calls without a current
+ * context end the program or fail. Streams work as late as they may, so that what is not waited for shows; warps and
+ * lanes have their turns in the order that CUDA_EMULATOR_ORDER asks for (emulate.cpp), so that a missing barrier does.
+ * While a step is recorded, what cannot be recorded fails and spoils the recording. The libraries refuse what they may
+ * refuse (odd leading dimensions, head sizes, channel counts), so that the fallbacks run.
  *
- * emulate.h/.cpp: the language (threads as fibers); kernels.cpp: the kernels; driver.cpp, blas.cpp, dnn.cpp: the
- * libraries. */
+ * self_test.cpp plants such mistakes. emulate.h/.cpp: the language (threads as fibers); kernels.cpp: the kernels;
+ * driver.cpp, blas.cpp, dnn.cpp: the libraries. */
 #ifndef FLUX1_TESTS_CUDA_EMULATOR_H
 #define FLUX1_TESTS_CUDA_EMULATOR_H
 
