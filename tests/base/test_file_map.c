@@ -120,6 +120,32 @@ static void what_is_gone_is_zeros_and_a_status(void **state)
     file_map_close(&b);
 }
 
+/* The caller of a pool waits until one of its threads, which take no other signals, has read the page. */
+static void read_in_a_thread(void *arg, int64_t index, int worker)
+{
+    reading *r = arg;
+    (void)index;
+    if (worker == 0)
+        while (atomic_load(&r->sum) == 0)
+            usleep(1000);
+    else
+        atomic_fetch_add(&r->sum, 1 + (size_t)((const volatile unsigned char *)r->map->bytes)[0]);
+}
+
+static void threads_of_a_pool_meet_it_too(void **state)
+{
+    (void)state;
+    pool *p;
+    file_map a = open_map(file);
+    reading r = {.map = &a};
+    assert_int_equal(truncate(file, 0), 0);
+    assert_int_equal(pool_create(2, &p, NULL), FLUX1_OK);
+    pool_run(p, 2, read_in_a_thread, &r);
+    pool_destroy(p);
+    assert_int_equal(r.sum, 1);
+    file_map_close(&a);
+}
+
 /* There is no bus error within the last page. */
 static void a_cut_within_the_last_page_is_noticed(void **state)
 {
@@ -249,6 +275,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make_files, remove_files)
         TEST(what_is_gone_is_zeros_and_a_status),
+        TEST(threads_of_a_pool_meet_it_too),
         TEST(a_cut_within_the_last_page_is_noticed),
         TEST(the_application_s_handler_has_its_own_errors),
         TEST(without_a_handler_others_errors_end_the_process),
