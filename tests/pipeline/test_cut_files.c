@@ -3,10 +3,12 @@
 #include "support/damage.h"
 #include "support/golden_runs.h"
 
-#include <sys/stat.h>
+#include "base/file.h"
+#include "base/listing.h"
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 static atomic_bool maps_nothing; /* the linker's --wrap plays a file system without mmap */
 
@@ -133,6 +135,63 @@ static void a_cut_between_steps_is_noticed(void **state)
     copy_free(&k);
 }
 
+/* What has the cache's ending is cut to half of it. Returns how many files were. */
+static int cut_entries(const char *folder)
+{
+    listing l;
+    int count = 0;
+    assert_int_equal(listing_read(folder, &l, NULL), FLUX1_OK);
+    for (size_t i = 0; i < l.count; i++) {
+        struct stat info;
+        char *path = path_join(folder, l.name[i]);
+        assert_int_equal(stat(path, &info), 0);
+        if (S_ISREG(info.st_mode) && info.st_size > 0) {
+            assert_int_equal(truncate(path, info.st_size / 2), 0);
+            count++;
+        }
+        free(path);
+    }
+    listing_free(&l);
+    return count;
+}
+
+static void remove_folder(const char *folder)
+{
+    listing l;
+    assert_int_equal(listing_read(folder, &l, NULL), FLUX1_OK);
+    for (size_t i = 0; i < l.count; i++) {
+        char *path = path_join(folder, l.name[i]);
+        unlink(path);
+        free(path);
+    }
+    listing_free(&l);
+    rmdir(folder);
+}
+
+static void prepared_weights_are_noticed_and_made_again(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/flux1-cut-cache-XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    flux1_context_params p;
+    flux1_context_params_defaults(&p);
+    p.cache = folder;
+    flux1_context *c = context_of(&p);
+    flux1_model *m = pipeline_of(c, "schnell");
+    assert_int_equal(draw(c, m), FLUX1_OK);
+    assert_true(cut_entries(folder) > 0);
+    assert_int_equal(draw(c, m), FLUX1_ERR_IO);
+    const char *message = flux1_context_message(c);
+    if (!strstr(message, folder) || !strstr(message, "these prepared weights became shorter"))
+        fail_msg("%s", message);
+    flux1_model_close(m);
+    m = pipeline_of(c, "schnell");
+    assert_int_equal(draw(c, m), FLUX1_OK);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    remove_folder(folder);
+}
+
 static void note_reading(void *user, flux1_log_level level, const char *message)
 {
     int *told = user;
@@ -169,6 +228,7 @@ int main(void)
         cmocka_unit_test(each_part_is_noticed_in_the_next_picture),
         cmocka_unit_test(ranks_of_a_mesh_notice_it),
         cmocka_unit_test(a_cut_between_steps_is_noticed),
+        cmocka_unit_test(prepared_weights_are_noticed_and_made_again),
         cmocka_unit_test(without_mmap_files_are_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
