@@ -150,7 +150,7 @@ typedef struct flux1_pull_progress {
 typedef struct flux1_pull_params {
     size_t size;
     const char *repository;   /* "org/name", or "org/name@revision" with a branch, tag or commit */
-    const char *variant;      /* of weights in several variants: "fp16"; NULL: the plain ones */
+    const char *variant;      /* of weights in several variants: "fp16"; NULL: the plain ones, or the only one */
     const char *const *files; /* patterns of paths such as "*Q4_0.gguf" or "vae/"; none: what a pipeline needs */
     size_t file_count;
     const char *cache_folder; /* NULL: the environment's, else ~/.cache/huggingface/hub */

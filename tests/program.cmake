@@ -28,6 +28,7 @@ foreach(script
     cli/cache.sh
     cli/convert.sh
     cli/demo.sh
+    cli/folders.sh
     cli/interrupt.sh
     cli/mini.sh
     cli/mini_trained.sh

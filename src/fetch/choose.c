@@ -41,10 +41,36 @@ static bool has_weights(const hub_listing *l, const char *folder, weight_kind ki
     return false;
 }
 
+static bool has_variant(const hub_listing *l, const char *folder, const char *variant)
+{
+    return has_weights(l, folder, WEIGHT_WHOLE, variant) || has_weights(l, folder, WEIGHT_INDEX, variant);
+}
+
+/* The variant of the folder's weights, where they have no plain form and no other variant; else "". */
+static void only_variant(const hub_listing *l, const char *folder, char out[WEIGHT_VARIANT_MAX])
+{
+    bool several = false;
+    out[0] = '\0';
+    for (size_t i = 0; i < l->count; i++) {
+        char found[WEIGHT_VARIANT_MAX];
+        const char *name = in_folder(l->names[i], folder);
+        const weight_kind kind = name ? weight_name(name, found) : WEIGHT_NONE;
+        if (kind != WEIGHT_WHOLE && kind != WEIGHT_INDEX)
+            continue;
+        several = several || !found[0] || (out[0] && strcmp(out, found) != 0);
+        memcpy(out, found, sizeof found);
+    }
+    if (several)
+        out[0] = '\0';
+}
+
 static void choose_folder(const hub_listing *l, const char *folder, const char *variant, bool *chosen)
 {
-    if (!has_weights(l, folder, WEIGHT_WHOLE, variant) && !has_weights(l, folder, WEIGHT_INDEX, variant))
-        variant = "";
+    char only[WEIGHT_VARIANT_MAX];
+    if (!has_variant(l, folder, variant)) {
+        only_variant(l, folder, only);
+        variant = only;
+    }
     const bool sharded = has_weights(l, folder, WEIGHT_INDEX, variant); /* then a whole file beside it is a copy */
     for (size_t i = 0; i < l->count; i++) {
         char found[WEIGHT_VARIANT_MAX];
@@ -71,8 +97,8 @@ static size_t set_length(const char *path)
 static bool same_set(const char *a, const char *b)
 {
     size_t n = set_length(a);
-    return strcmp(a, b) == 0 ||
-           (n == set_length(b) && strncmp(a, b, n) == 0 && weight_shard_suffix(a, strlen(a) - strlen(strrchr(a, '.'))) > 0);
+    return strcmp(a, b) == 0 || (n == set_length(b) && strncmp(a, b, n) == 0 &&
+                                 weight_shard_suffix(a, strlen(a) - strlen(strrchr(a, '.'))) > 0);
 }
 
 /* Weights if there is only one choice; otherwise *why says what is wrong. */
@@ -161,8 +187,7 @@ static flux1_status choose_pipeline(const hub_listing *l, const char *repository
     for (size_t i = 0; i < l->count; i++)
         chosen[i] = strcmp(l->names[i], "model_index.json") == 0;
     for (int f = 0; f < FOLDERS; f++) {
-        any = any || has_weights(l, folders[f], WEIGHT_WHOLE, variant) ||
-              has_weights(l, folders[f], WEIGHT_INDEX, variant);
+        any = any || has_variant(l, folders[f], variant);
         choose_folder(l, folders[f], variant ? variant : "", chosen);
     }
     char why[200];

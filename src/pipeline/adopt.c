@@ -96,6 +96,8 @@ static flux1_status adopt_all(ops_device *d, ops *o, const forms *all, prepared_
     if (!(out->loan = calloc(all->count, sizeof *out->loan)))
         return error_oom(o->err, all->count * sizeof *out->loan, "a model's prepared weights");
     out->device = d;
+    prepared_hold(e);
+    out->entry = e;
     for (size_t i = 0; st == FLUX1_OK && i < all->count; i++) {
         const prepared_block *w = &all->wanted[i];
         prepared_hold(e);
@@ -137,10 +139,17 @@ cleanup:
     return st;
 }
 
+flux1_status adopted_intact(const adopted *a, flux1_error *err)
+{
+    return a->entry ? prepared_intact(a->entry, err) : FLUX1_OK;
+}
+
 void adopted_end(adopted *a)
 {
     for (size_t i = 0; i < a->count; i++)
         a->device->kind->kept_reclaim(a->device, a->loan[i]);
     free(a->loan);
+    if (a->entry)
+        prepared_leave(a->entry);
     *a = (adopted){0};
 }

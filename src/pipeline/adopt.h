@@ -10,6 +10,7 @@
 /* What a device uses of an entry. */
 typedef struct adopted {
     ops_device *device;
+    prepared_entry *entry; /* NULL: none */
     ops_loan **loan;
     size_t count;
 } adopted;
@@ -18,6 +19,8 @@ typedef struct adopted {
  * people. Where the cache cannot help, nothing is adopted and blocks are prepared when they are begun; the folder has a
  * warning if something is wrong. Fails with FLUX1_ERR_CANCELLED, and where weights cannot be prepared. */
 flux1_status adopt_blocks(prepared_folder *f, ops_device *d, const loader *l, const char *description, adopted *out);
+/* prepared_intact of the entry, if there is one. */
+flux1_status adopted_intact(const adopted *a, flux1_error *err);
 void adopted_end(adopted *a); /* after the blocks are destroyed, before the device is closed; harmless if zeroed */
 
 #endif

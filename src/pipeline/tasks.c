@@ -152,6 +152,13 @@ static flux1_status check_files(const checked_call *call, flux1_error *err)
                               err);
 }
 
+static flux1_status check_prepared(const session *s, int rank, flux1_error *err)
+{
+    for (int k = 0; k < BUILTS; k++)
+        TRY(adopted_intact(&s->adopted[k][rank], err));
+    return FLUX1_OK;
+}
+
 /* Of a file that was cut meanwhile the rank has read zeros: that is why, whatever came of them. */
 static flux1_status checked_body(void *arg, mesh *m)
 {
@@ -160,6 +167,7 @@ static flux1_status checked_body(void *arg, mesh *m)
     if (st == FLUX1_ERR_CANCELLED || st == FLUX1_ERR_COMM)
         return st;
     TRY(check_files(call, m->err));
+    TRY(check_prepared(call->session, (int)m->rank, m->err));
     return st;
 }
 

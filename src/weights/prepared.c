@@ -2,6 +2,7 @@
 
 #include "base/checked.h"
 #include "base/file.h"
+#include "base/guard.h"
 #include "base/hash.h"
 #include "base/units.h"
 
@@ -21,6 +22,8 @@
 struct prepared_entry {
     int fd; /* its shared lock says that the entry is in use */
     void *bytes;
+    guard *guard;
+    char *path;
     prepared_header header;
     atomic_int users;
 };
@@ -109,17 +112,31 @@ static bool same_blocks(const prepared_header *h, const prepared_block *block, s
     return same;
 }
 
+static bool guard_entry(prepared_entry *e, int fd, size_t bytes)
+{
+    struct stat info;
+    return fstat(fd, &info) == 0 &&
+           guard_begin(e->bytes, bytes, (uint64_t)info.st_dev, (uint64_t)info.st_ino, &e->guard, NULL) == FLUX1_OK;
+}
+
 /* Takes over fd and the header. */
-static prepared_entry *map_entry(int fd, prepared_header *h)
+static prepared_entry *map_entry(const char *path, int fd, prepared_header *h)
 {
     prepared_entry *e = calloc(1, sizeof *e);
-    void *bytes = e ? mmap(NULL, (size_t)h->file_bytes, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
-    if (bytes == MAP_FAILED) {
+    char *name = strdup(path);
+    void *bytes = e && name ? mmap(NULL, (size_t)h->file_bytes, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+    const bool mapped = bytes != MAP_FAILED;
+    if (mapped)
+        e->bytes = bytes;
+    if (!mapped || !guard_entry(e, fd, (size_t)h->file_bytes)) {
+        if (mapped)
+            munmap(bytes, (size_t)h->file_bytes);
+        free(name);
         free(e);
         return NULL;
     }
     e->fd = fd;
-    e->bytes = bytes;
+    e->path = name;
     e->header = *h;
     atomic_init(&e->users, 1);
     futimens(fd, NULL); /* used now; where we may not say so, it counts as old */
@@ -146,7 +163,7 @@ static prepared_entry *find_at(prepared_folder *f, const char *path, const char 
     if (open_entry(path, &fd, &bytes, NULL) != FLUX1_OK)
         return NULL;
     flux1_status st = check_entry(fd, bytes, block, count, &h, &err);
-    if (st == FLUX1_OK && (e = map_entry(fd, &h)))
+    if (st == FLUX1_OK && (e = map_entry(path, fd, &h)))
         return e;
     close(fd);
     prepared_header_free(&h);
@@ -190,10 +207,24 @@ void prepared_leave(prepared_entry *e)
 {
     if (atomic_fetch_sub(&e->users, 1) > 1)
         return;
+    guard_end(e->guard);
     munmap(e->bytes, (size_t)e->header.file_bytes);
     close(e->fd);
+    free(e->path);
     prepared_header_free(&e->header);
     free(e);
+}
+
+flux1_status prepared_intact(const prepared_entry *e, flux1_error *err)
+{
+    struct stat now;
+    if (!guard_broken(e->guard) && fstat(e->fd, &now) == 0 && (uint64_t)now.st_size >= e->header.file_bytes)
+        return FLUX1_OK;
+    return error_set(
+        err, FLUX1_ERR_IO,
+        "%s: these prepared weights became shorter, or could not be read, while they were in use; open the "
+        "model again, they are then made anew",
+        e->path);
 }
 
 flux1_status prepared_check(const char *folder, const char *name, bool all, char **description, flux1_error *err)

@@ -22,6 +22,10 @@ const void *prepared_data(const prepared_entry *e, size_t block); /* aligned to 
 void prepared_hold(prepared_entry *e);                            /* one user more */
 void prepared_leave(prepared_entry *e);                           /* one less */
 
+/* To be asked after the data were used: FLUX1_ERR_IO if the file has become shorter, or could not be read, since it was
+ * found. */
+flux1_status prepared_intact(const prepared_entry *e, flux1_error *err);
+
 /* Reads a file of the cache and compares its checksums. FLUX1_ERR_FORMAT, naming the file: it is damaged; FLUX1_ERR_IO,
  * FLUX1_ERR_MEMORY. description (may be NULL): malloc'd; also set for an entry whose blocks are damaged, else NULL.
  * With `all` false only the header is read. */

@@ -488,6 +488,54 @@ static void a_file_is_known_again(void **state)
     assert_int_equal(identity_of(other).size, 0);
 }
 
+static void expect_found(const char *name, flux1_status status, bool wanted, const char *words)
+{
+    char path[200];
+    bool there = !wanted;
+    flux1_error err = {0};
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    assert_int_equal(file_find(path, &there, &err), status);
+    if (status == FLUX1_OK)
+        assert_int_equal(there, wanted);
+    else if (!strstr(err.message, words))
+        fail_msg("%s: %s", name, err.message);
+}
+
+static void make_link(const char *to, const char *name)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    assert_int_equal(symlink(to, path), 0);
+}
+
+static void what_cannot_be_looked_at_is_not_missing(void **state)
+{
+    (void)state;
+    char closed[200];
+    clear_folder();
+    expect_found("none", FLUX1_OK, false, "");
+    expect_found("none/at/all", FLUX1_OK, false, "");
+    make_link("gone", "dangling");
+    make_link("round", "round");
+    expect_found("dangling", FLUX1_ERR_IO, false, "dangling: a link to gone, which is not there");
+    expect_found("dangling/config.json", FLUX1_ERR_IO, false, "dangling: a link to gone");
+    expect_found("round/x", FLUX1_ERR_IO, false, "symbolic links");
+    make_link(folder, "whole");
+    expect_found("whole", FLUX1_OK, true, "");
+    expect_found("whole/none", FLUX1_OK, false, "");
+    snprintf(closed, sizeof closed, "%s/closed", folder);
+    assert_int_equal(mkdir(closed, 0), 0);
+    chmod(folder, 0755);
+    const bool root = geteuid() == 0;
+    if (root) /* root may enter it */
+        assert_int_equal(seteuid(65534), 0);
+    expect_found("closed", FLUX1_OK, true, "");
+    expect_found("closed/x", FLUX1_ERR_IO, false, "closed/x: cannot open: Permission denied");
+    if (root)
+        assert_int_equal(seteuid(0), 0);
+    clear_folder();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -508,6 +556,7 @@ int main(void)
         cmocka_unit_test(mapping_shows_the_bytes),
         cmocka_unit_test(unreadable_files_are_explained),
         cmocka_unit_test(a_file_is_known_again),
+        cmocka_unit_test(what_cannot_be_looked_at_is_not_missing),
         cmocka_unit_test(paths_are_joined_with_one_slash),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -91,6 +91,18 @@ static void a_pipeline_is_its_plain_weights_and_what_they_need(void **state)
           "vae/diffusion_pytorch_model.safetensors ");
 }
 
+static void the_only_variant_of_a_folder_is_taken(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"model_index.json", "text_encoder/model.bf16.safetensors",
+                                        "text_encoder/model.fp16.safetensors", "transformer/config.json",
+                                        "vae/diffusion_pytorch_model.fp16.safetensors"};
+    CHECK(names, NULL, NULL, "model_index.json transformer/config.json vae/diffusion_pytorch_model.fp16.safetensors ");
+    CHECK(names, "bf16", NULL,
+          "model_index.json text_encoder/model.bf16.safetensors transformer/config.json "
+          "vae/diffusion_pytorch_model.fp16.safetensors ");
+}
+
 static void a_variant_is_taken_where_a_folder_has_it(void **state)
 {
     (void)state;
@@ -191,6 +203,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pipeline_is_its_plain_weights_and_what_they_need),
+        cmocka_unit_test(the_only_variant_of_a_folder_is_taken),
         cmocka_unit_test(a_variant_is_taken_where_a_folder_has_it),
         cmocka_unit_test(patterns_match_as_in_huggingface_hub),
         cmocka_unit_test(one_file_or_one_set_of_shards_needs_no_pattern),

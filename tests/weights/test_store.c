@@ -55,6 +55,13 @@ static void put(const char *name, const void *bytes, size_t size)
     fclose(f);
 }
 
+static void unlink_in(const char *name)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void put_tensors(const char *name, const char *header, size_t data_size)
 {
     size_t size;
@@ -374,6 +381,102 @@ static void synthetic_tensors_have_an_identity_of_their_own(void **state)
     store_close(s[1]);
 }
 
+/* ---- which file ---- */
+
+#define INDEX "{\"weight_map\":{\"b\":\"m1.safetensors\",\"a\":\"m2.safetensors\"}}"
+
+/* The file that tensor "b" comes from, with a note or (NULL) none; `variant`: the one that is asked for. */
+static void expect_file(const char *stem, const char *variant, const char *file, const char *note)
+{
+    store *s;
+    flux1_error err = {0};
+    if (store_open(folder, (const char *const[]){stem, NULL}, variant, &s, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    assert_string_equal(strrchr(store_find(s, "b")->file, '/') + 1, file);
+    const char *told = store_note(s, STORE_NOTE_CHOICE);
+    if (note ? !told || !strstr(told, note) : told != NULL)
+        fail_msg("%s: %s", file, told ? told : "no note");
+    store_close(s);
+}
+
+/* diffusers 0.39: _fetch_index_file first; transformers 4.57: SAFE_WEIGHTS_NAME first */
+static void of_file_and_index_the_library_s_choice_counts(void **state)
+{
+    (void)state;
+    put_tensors("m1.safetensors", SHARD_1, 4);
+    put_tensors("m2.safetensors", SHARD_2, 8);
+    put_index(INDEX);
+    put_tensors("model.safetensors", SHARD_1, 4);
+    expect_file("model", NULL, "model.safetensors", "model.safetensors.index.json beside it is not");
+    put("diffusion_pytorch_model.safetensors.index.json", INDEX, strlen(INDEX));
+    put_tensors("diffusion_pytorch_model.safetensors", SHARD_1, 4);
+    expect_file("diffusion_pytorch_model", NULL, "m1.safetensors",
+                "diffusion_pytorch_model.safetensors.index.json is used");
+}
+
+static void a_variant_is_taken_where_it_is_there(void **state)
+{
+    (void)state;
+    store *s;
+    put_tensors("model.safetensors", SHARD_1, 4);
+    put_tensors("model.fp16.safetensors", SHARD_1, 4);
+    expect_file("model", NULL, "model.safetensors", NULL);
+    expect_file("model", "fp16", "model.fp16.safetensors", NULL);
+    expect_file("model", "bf16", "model.safetensors", NULL);
+    unlink_in("model.safetensors");
+    assert_int_equal(store_open(folder, stems, NULL, &s, NULL), FLUX1_OK);
+    assert_string_equal(store_variant(s), "fp16");
+    assert_non_null(strstr(store_note(s, STORE_NOTE_CHOICE), "there are no plain weights"));
+    store_close(s);
+    put_tensors("model.bf16.safetensors", SHARD_1, 4);
+    expect_fault(FLUX1_ERR_MODEL, "several variants (bf16, fp16)", "file_variant");
+    assert_int_equal(store_open(folder, stems, "bf16", &s, NULL), FLUX1_OK);
+    assert_string_equal(store_variant(s), "bf16");
+    store_close(s);
+}
+
+static void an_index_may_have_a_variant(void **state)
+{
+    (void)state;
+    store *s;
+    put_tensors("m1.safetensors", SHARD_1, 4);
+    put_tensors("m2.safetensors", SHARD_2, 8);
+    put("model.safetensors.index.fp16.json", INDEX, strlen(INDEX));
+    expect_file("model", "fp16", "m1.safetensors", NULL);
+    assert_int_equal(store_open(folder, stems, NULL, &s, NULL), FLUX1_OK);
+    assert_non_null(strstr(store_note(s, STORE_NOTE_CHOICE), "model.safetensors.index.fp16.json is used"));
+    store_close(s);
+}
+
+static void other_contents_of_a_folder_are_named(void **state)
+{
+    (void)state;
+    put("pytorch_model.bin", "PK", 2);
+    expect_fault(FLUX1_ERR_MODEL, "a pickle (pytorch_model.bin)", "model.safetensors");
+    put_tensors("model-00001-of-00002.safetensors", SHARD_1, 4);
+    expect_fault(FLUX1_ERR_MODEL, "shards (model-00001-of-00002.safetensors)", "model.safetensors.index.json");
+    put_index("<!DOCTYPE html>");
+    expect_fault(FLUX1_ERR_FORMAT, "index.json: a web page", "");
+    put_index("version https://git-lfs.github.com/spec/v1\n");
+    expect_fault(FLUX1_ERR_FORMAT, "index.json: a Git LFS pointer", "");
+}
+
+static void a_file_that_was_cut_is_a_fault(void **state)
+{
+    (void)state;
+    store *s;
+    char path[200];
+    flux1_error err = {0};
+    put_tensors("model.safetensors", SHARD_1, 4);
+    assert_int_equal(store_open(folder, stems, NULL, &s, NULL), FLUX1_OK);
+    assert_int_equal(store_check_files(s, &err), FLUX1_OK);
+    snprintf(path, sizeof path, "%s/model.safetensors", folder);
+    assert_int_equal(truncate(path, 3), 0);
+    assert_int_equal(store_check_files(s, &err), FLUX1_ERR_IO);
+    assert_non_null(strstr(err.message, "model.safetensors: it became shorter"));
+    store_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,6 +487,11 @@ int main(void)
         cmocka_unit_test_teardown(all_faults_come_in_one_message, clear_folder),
         cmocka_unit_test_teardown(unclaimed_tensors_are_named_unless_ignored, clear_folder),
         cmocka_unit_test_teardown(many_names_are_counted, clear_folder),
+        cmocka_unit_test_teardown(of_file_and_index_the_library_s_choice_counts, clear_folder),
+        cmocka_unit_test_teardown(a_variant_is_taken_where_it_is_there, clear_folder),
+        cmocka_unit_test_teardown(an_index_may_have_a_variant, clear_folder),
+        cmocka_unit_test_teardown(other_contents_of_a_folder_are_named, clear_folder),
+        cmocka_unit_test_teardown(a_file_that_was_cut_is_a_fault, clear_folder),
         cmocka_unit_test(synthetic_weights_have_the_asked_shape_and_scale),
         cmocka_unit_test(synthetic_buffers_grow_and_old_tensors_stay),
         cmocka_unit_test(a_plan_needs_no_memory),
