@@ -146,11 +146,10 @@ static bool is_mount_point(const char *path)
 static bool is_held_by_sticky_folder(const char *path, const struct stat *file)
 {
     struct stat folder;
-    const size_t bytes = folder_bytes(path);
-    char *name = name_in(path, bytes, ".");
-    bool sticky = name && stat(name, &folder) == 0 && (folder.st_mode & S_ISVTX);
-    free(name);
-    return sticky && geteuid() != 0 && geteuid() != file->st_uid && geteuid() != folder.st_uid;
+    char name[PATH_MAX];
+    const int length = snprintf(name, sizeof name, "%.*s.", (int)folder_bytes(path), path);
+    return length > 0 && (size_t)length < sizeof name && stat(name, &folder) == 0 && (folder.st_mode & S_ISVTX) &&
+           geteuid() != 0 && geteuid() != file->st_uid && geteuid() != folder.st_uid;
 }
 
 static bool keeps_its_place(const char *path)
