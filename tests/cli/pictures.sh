@@ -48,7 +48,7 @@ for ending in png jpg webp; do
     printf 'a <fox> & "owl"\nNegative prompt: bad\n' >../expected
     head -n 2 ../text | cmp -s - ../expected || fail "info one.$ending prints its parameters"
     flux1 info --json "one.$ending"
-    [ "$("$VALUE" request.true_cfg_scale <../out)" = 2 ] || fail "info --json one.$ending has the request"
+    [ "$("$VALUE" request.true_cfg_scale <../out)" = 2.0 ] || fail "info --json one.$ending has the request"
     flux1 $draw -p "a <fox>" --no-metadata -o "bare.$ending"
     grep -aq -e flux1 -e fox "bare.$ending" && fail "--no-metadata leaves something in bare.$ending"
     refused 1 'does not say how it was made' generate -m "$tiny" --from "bare.$ending"
