@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "image/infotext.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const char *member(const json_value *row, const char *key)
@@ -57,11 +58,34 @@ static void of_equal_keys_the_last_counts(void **state)
     infotext_free(&t);
 }
 
+/* Quotes that never close would take minutes in a text of megabytes. */
+static void an_endless_line_is_no_line_of_pairs(void **state)
+{
+    (void)state;
+    const size_t bytes = 8 << 20;
+    char *text = malloc(bytes + 1);
+    infotext t;
+    assert_non_null(text);
+    for (size_t i = 0; i < bytes; i++)
+        text[i] = "ab:\"\\\","[i % 7];
+    text[bytes] = '\0';
+    assert_int_equal(infotext_read(text, &t, NULL), FLUX1_OK);
+    assert_int_equal(t.count, 0);
+    assert_int_equal(strlen(t.prompt), bytes);
+    infotext_free(&t);
+    text[60000] = '\0';
+    assert_int_equal(infotext_read(text, &t, NULL), FLUX1_OK);
+    assert_true(t.count > 1000);
+    infotext_free(&t);
+    free(text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_text_is_read_as_the_web_ui_reads_it),
         cmocka_unit_test(of_equal_keys_the_last_counts),
+        cmocka_unit_test(an_endless_line_is_no_line_of_pairs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
