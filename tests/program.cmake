@@ -32,6 +32,7 @@ foreach(script
     cli/interrupt.sh
     cli/mini.sh
     cli/mini_trained.sh
+    cli/pictures.sh
     cli/processes.sh
     cli/pull.sh
     cli/run.sh

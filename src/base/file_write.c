@@ -162,7 +162,11 @@ static flux1_status open_target(file_writer *w, flux1_error *err)
 {
     w->target = open(w->path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
     w->in_place = w->target >= 0;
-    return w->in_place ? FLUX1_OK : error_io(err, w->path, "write to the file, which cannot be replaced,");
+    return w->in_place ? FLUX1_OK
+                       : error_set(err, FLUX1_ERR_IO,
+                                   "%s: is mounted or in another user's folder, so that its content must be "
+                                   "replaced, but it cannot be written: %s",
+                                   w->path, strerror(errno));
 }
 
 /* ---- beginning ---- */

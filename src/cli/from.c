@@ -52,6 +52,20 @@ static bool take_request(options *o, from_picture *p, const json_value *request)
     return true;
 }
 
+/* What says nothing about the picture, and what flux1 does anyway. */
+static bool is_harmless(const char *key, const char *value)
+{
+    static const char *const keys[] = {"Version", "Model hash", "Lora hashes", "VAE hash", "TI hashes"};
+    static const char *const own[][2] = {{"Sampler", "Euler"}, {"Schedule type", "Simple"}, {"CFG scale", "1"}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (strcmp(key, keys[i]) == 0)
+            return true;
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(key, own[i][0]) == 0 && value && strcmp(value, own[i][1]) == 0)
+            return true;
+    return false;
+}
+
 /* What was not taken over, and which model it was. */
 static void tell(const options *o, const char *path, const json_value *root)
 {
@@ -59,7 +73,8 @@ static void tell(const options *o, const char *path, const json_value *root)
     const char *key, *model = json_string_value(json_object_get(json_object_get(root, "request"), "model"));
     builder names = {0};
     for (size_t i = 0; (value = json_object_at(others, i, &key)); i++)
-        builder_format(&names, "%s%s", i ? ", " : "", key);
+        if (!is_harmless(key, json_string_value(value)))
+            builder_format(&names, "%s%s", names.length ? ", " : "", key);
     if (names.text)
         print_note("%s: not repeated: %s", path, names.text);
     builder_free(&names);

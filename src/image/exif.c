@@ -166,7 +166,9 @@ flux1_status exif_comment(const uint8_t *bytes, size_t size, char **out, flux1_e
     if (count < CODE_BYTES || at > size || count > size - at)
         return FLUX1_OK;
     add_comment(&b, &t, bytes + at, count);
-    if (b.length == 0 && !b.failed)
+    if (b.length == 0 && !b.failed) {
+        builder_free(&b);
         return FLUX1_OK;
+    }
     return builder_take(&b, "a picture's comment", out, err);
 }

@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PAIRS_LEAST 3 /* with fewer the last line is the prompt's */
+#define LINE_MOST ((size_t)64 << 10) /* quotes that never close are looked for to the end, each time */
+#define PAIRS_LEAST 3                /* with fewer the last line is the prompt's */
 #define NEGATIVE "Negative prompt:"
 
 /* ---- the pairs: \s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$) ---- */
@@ -103,6 +104,8 @@ static flux1_status take_pairs(const char *line, const char *end, infotext *out,
 {
     match m;
     size_t count = 0;
+    if ((size_t)(end - line) > LINE_MOST)
+        return FLUX1_OK;
     for (const char *at = line; next_match(&at, end, &m);)
         count++;
     if (count < PAIRS_LEAST)

@@ -17,7 +17,8 @@ typedef struct infotext {
     size_t count;
 } infotext;
 
-/* Any text gives a prompt and what pairs there are. FLUX1_ERR_MEMORY; *out is zeroed then. */
+/* Any text gives a prompt and what pairs there are; a last line beyond 64 KiB is the prompt's. FLUX1_ERR_MEMORY; *out
+ * is zeroed then. */
 flux1_status infotext_read(const char *text, infotext *out, flux1_error *err);
 void infotext_free(infotext *t);
 

@@ -63,6 +63,7 @@ typedef flux1_status encode_fn(const char *name, int width, int height, const ui
                                const builder *exif, const builder *xmp, builder *out, flux1_error *err);
 
 static encode_fn *const encoders[PICTURE_FORMAT_COUNT] = {
+    [PICTURE_PNG] = NULL, /* encode_png */
 #ifdef FLUX1_HAS_JPEG
     [PICTURE_JPEG] = jpeg_encode,
 #endif
@@ -91,6 +92,8 @@ flux1_status picture_encode(picture_format format, const char *name, int width, 
 {
     builder exif = {0}, xmp = {0};
     TRY(picture_check(format, width, height, name, err));
+    if (width < 1 || height < 1)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", name, width, height);
     if (format == PICTURE_PNG)
         return encode_png(name, width, height, rgb, texts, out, err);
     if (texts)

@@ -117,21 +117,24 @@ static void take_size(const source *s, const uint8_t *name, const uint8_t *bytes
 
 static flux1_status read_webp(const source *s)
 {
-    for (size_t at = 12; at < s->size;) {
-        if (s->size - at < 8)
-            return broken(s, "it is cut short");
+    const size_t end = (size_t)low_first(s->bytes + 4, 4) + 8;
+    if (end > s->size)
+        return broken(s, "it is cut short");
+    for (size_t at = 12; at < end;) {
+        if (end - at < 8)
+            return broken(s, "a chunk is cut short");
         const uint8_t *name = s->bytes + at;
         const size_t length = low_first(name + 4, 4);
         at += 8;
-        if (length > s->size - at)
-            return broken(s, "it is cut short");
+        if (length > end - at)
+            return broken(s, "a chunk is cut short");
         take_size(s, name, s->bytes + at, length);
         if (memcmp(name, "EXIF", 4) == 0)
             TRY(take_exif(s, s->bytes + at, length));
         if (memcmp(name, "XMP ", 4) == 0)
             TRY(take_xmp(s, s->bytes + at, length));
         at += length;
-        at += at < s->size && (length & 1); /* chunks have even lengths */
+        at += at < end && (length & 1); /* chunks have even lengths */
     }
     return s->facts->width > 0 ? FLUX1_OK : broken(s, "it says no size");
 }

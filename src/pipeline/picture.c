@@ -69,7 +69,14 @@ static flux1_status texts_of(flux1_context *c, const flux1_image *image, const f
 
 static picture_format format_of(flux1_format format) { return format > 0 ? (picture_format)(format - 1) : PICTURE_PNG; }
 
-/* how: NULL, or the caller's, of any size. */
+static flux1_status check_format(flux1_context *c, flux1_format format)
+{
+    if ((int)format >= FLUX1_FORMAT_AUTO && format <= FLUX1_FORMAT_WEBP)
+        return FLUX1_OK;
+    return error_set(&c->error, FLUX1_ERR_ARGUMENT, "there is no picture format %d", (int)format);
+}
+
+/* how: NULL, or the caller's. */
 static flux1_status read_params(flux1_context *c, const flux1_write_params *how, flux1_write_params *out)
 {
     flux1_write_params_defaults(out);
@@ -78,8 +85,7 @@ static flux1_status read_params(flux1_context *c, const flux1_write_params *how,
                          "flux1_write_params.size is not set: use flux1_write_params_defaults");
     if (how)
         *out = *how;
-    if (out->format < FLUX1_FORMAT_AUTO || out->format > FLUX1_FORMAT_WEBP)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "there is no picture format %d", (int)out->format);
+    TRY(check_format(c, out->format));
     if (out->quality < 0 || out->quality > 100)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "a quality of %d; it is 1 to 100", out->quality);
     return FLUX1_OK;
@@ -186,5 +192,6 @@ flux1_format flux1_format_of(const char *path)
 flux1_status flux1_format_check(flux1_context *c, flux1_format format, int width, int height)
 {
     TRY(context_begin(c));
+    TRY(check_format(c, format));
     return picture_check(format_of(format), width, height, "the picture", &c->error);
 }

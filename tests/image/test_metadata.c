@@ -161,6 +161,37 @@ static void a_prompt_of_many_lines_stays_in_front(void **state)
     free(text);
 }
 
+static void true_cfg_has_its_prompt_and_scale(void **state)
+{
+    (void)state;
+    image_metadata m = schnell;
+    m.negative_prompt = "ugly";
+    m.true_cfg_scale = 2.5f;
+    char *text = parameters(&m);
+    assert_memory_equal(text, "a red fox\nNegative prompt: ugly\nSteps: 4", 39);
+    expect(text, "CFG scale", "2.5");
+    free(text);
+}
+
+static void adapters_stand_in_json_as_the_option_takes_them(void **state)
+{
+    (void)state;
+    image_metadata m = schnell;
+    const image_lora loras[] = {{"a b.safetensors", 0.8f}, {"org/name", 1}};
+    m.loras = loras;
+    m.lora_count = 2;
+    char *text;
+    json_value *root = NULL;
+    assert_int_equal(metadata_json(&m, &text, NULL), FLUX1_OK);
+    assert_int_equal(json_parse(text, strlen(text), "json", &root, NULL), FLUX1_OK);
+    const json_value *list = json_object_get(root, "lora");
+    assert_int_equal(json_array_size(list), 2);
+    assert_string_equal(json_string_value(json_array_get(list, 0)), "a b.safetensors:0.8");
+    assert_string_equal(json_string_value(json_array_get(list, 1)), "org/name:1");
+    json_free(root);
+    free(text);
+}
+
 static void json_holds_every_parameter(void **state)
 {
     (void)state;
@@ -211,9 +242,14 @@ static void numbers_have_a_point_in_every_locale(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(schnell_text_is_exactly_this),           cmocka_unit_test(every_value_reads_back_by_the_rule),
-        cmocka_unit_test(guidance_stands_only_where_it_was_used), cmocka_unit_test(awkward_model_names_survive),
-        cmocka_unit_test(a_prompt_of_many_lines_stays_in_front),  cmocka_unit_test(json_holds_every_parameter),
+        cmocka_unit_test(schnell_text_is_exactly_this),
+        cmocka_unit_test(every_value_reads_back_by_the_rule),
+        cmocka_unit_test(guidance_stands_only_where_it_was_used),
+        cmocka_unit_test(awkward_model_names_survive),
+        cmocka_unit_test(a_prompt_of_many_lines_stays_in_front),
+        cmocka_unit_test(json_holds_every_parameter),
+        cmocka_unit_test(true_cfg_has_its_prompt_and_scale),
+        cmocka_unit_test(adapters_stand_in_json_as_the_option_takes_them),
         cmocka_unit_test(numbers_have_a_point_in_every_locale),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -140,6 +140,44 @@ static void pictures_to_files(void **state)
     flux1_context_destroy(c);
 }
 
+static void pictures_in_other_formats(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    uint8_t pixels[12] = {0}, *bytes = pixels;
+    size_t count = 1;
+    flux1_image image = {.size = sizeof image, .width = 2, .height = 2, .pixels = pixels}, empty = {.pixels = pixels};
+    flux1_write_params how, unset = {0};
+    flux1_write_params_defaults(&how);
+    flux1_write_params_defaults(NULL);
+    REFUSED(c, flux1_image_encode(c, &image, NULL, NULL, &unset, &bytes, &count));
+    assert_null(bytes);
+    assert_int_equal(count, 0);
+    REFUSED(c, flux1_image_encode(c, NULL, NULL, NULL, &how, &bytes, &count));
+    REFUSED(c, flux1_image_encode(c, &image, NULL, NULL, &how, NULL, &count));
+    REFUSED(c, flux1_image_encode(c, &image, NULL, NULL, &how, &bytes, NULL));
+    REFUSED(c, flux1_image_write(c, &image, NULL, NULL, &how, NULL));
+    how.quality = 101;
+    REFUSED(c, flux1_image_encode(c, &image, NULL, NULL, &how, &bytes, &count));
+    how.quality = 0;
+    how.format = (flux1_format)4;
+    REFUSED(c, flux1_image_encode(c, &image, NULL, NULL, &how, &bytes, &count));
+    REFUSED(c, flux1_format_check(c, how.format, 0, 0));
+    for (int format = FLUX1_FORMAT_AUTO; format <= FLUX1_FORMAT_WEBP; format++) {
+        how.format = (flux1_format)format;
+        if (flux1_format_check(c, how.format, 0, 0) == FLUX1_ERR_UNSUPPORTED)
+            continue;
+        REFUSED(c, flux1_image_encode(c, &empty, NULL, NULL, &how, &bytes, &count));
+        assert_int_equal(flux1_image_encode(c, &image, NULL, NULL, &how, &bytes, &count), FLUX1_OK);
+        assert_true(count > 12);
+        flux1_bytes_free(bytes);
+    }
+    assert_int_equal(flux1_format_of("a.JPEG"), FLUX1_FORMAT_JPEG);
+    assert_int_equal(flux1_format_of("webp"), FLUX1_FORMAT_AUTO);
+    assert_int_equal(flux1_format_of(NULL), FLUX1_FORMAT_AUTO);
+    flux1_context_destroy(c);
+}
+
 static void texts_and_samplers(void **state)
 {
     (void)state;
@@ -230,6 +268,7 @@ int main(void)
         cmocka_unit_test(contexts_and_models),
         cmocka_unit_test(requests),
         cmocka_unit_test(pictures_to_files),
+        cmocka_unit_test(pictures_in_other_formats),
         cmocka_unit_test(texts_and_samplers),
         cmocka_unit_test(a_context_that_could_not_be_created_computes_nothing),
     };

@@ -1,0 +1,82 @@
+#!/bin/sh
+# Names, formats and metadata of pictures; what is left of a batch that ends in its midst.
+. "$(dirname "$0")/lib.sh"
+pictures=$PIPELINES/../pictures
+draw="generate -m $tiny -S 5 -s 1 -W 32 -H 32 -q"
+
+# made-up names: letters of every script, and exclusively taken
+# shellcheck disable=SC2086
+for s in 1 2 3 4; do "$FLUX1" generate -m "$tiny" -p "Größe_狐狸 лиса!" -S 5 -s $s -W 32 -H 32 -q >../name$s & done
+wait
+[ "$(cat ../name? | sort -u | wc -l)" -eq 4 ] || fail "four runs at once name four pictures: $(cat ../name? | tr '\n' ' ')"
+[ "$(find . -name 'größe-狐狸-лиса_seed5*.png' -size +0 | wc -l)" -eq 4 ] || fail "and write them: $(ls | tr '\n' ' ')"
+flux1 $draw -p "$(printf '狐%.0s' $(seq 300))"
+expect_status 0 "a prompt of one long word"
+exists "$(cat ../out)"
+
+# patterns, folders, links, names as long as they may be
+flux1 $draw -p x -n 3 -o 'a%02d.png' --output-dir deep/er
+expect_status 0 "--output-dir"
+printf 'deep/er/a%s.png\n' 01 02 03 | cmp -s - ../out || fail "%02d is the number: $(tr '\n' ' ' <../out)"
+exists deep/er/a03.png
+flux1 $draw -p x -o '100%.png'
+exists '100%.png'
+flux1 $draw -p x --output-dir made
+exists made/x_seed5.png
+ln -s later.png link.png
+flux1 $draw -p x -o link.png
+exists later.png
+[ -L link.png ] || fail "a link to nothing stays a link"
+long=$(printf 'n%.0s' $(seq 251)).png
+flux1 $draw -p x -o "$long"
+exists "$long"
+
+# standard output: the picture and nothing else
+flux1 $draw -p x -o -
+expect_status 0 "-o -"
+cmp -s ../out later.png || fail "-o - writes the same bytes as a file has"
+
+# a picture repeats itself, from every format; options count more
+for ending in png jpg webp; do
+    flux1 $draw -p "a <fox> & \"owl\"" --negative-prompt bad --true-cfg-scale 2 -o "one.$ending"
+    if [ "$status" -ne 0 ] && grep -q 'made without' ../err; then continue; fi
+    expect_status 0 "$ending"
+    flux1 generate -m "$tiny" --from "one.$ending" -q -o "two.$ending"
+    cmp -s "one.$ending" "two.$ending" || fail "--from one.$ending is another picture"
+    flux1 info "one.$ending"
+    sed 1d ../out >../text
+    printf 'a <fox> & "owl"\nNegative prompt: bad\n' >../expected
+    head -n 2 ../text | cmp -s - ../expected || fail "info one.$ending prints its parameters"
+    flux1 info --json "one.$ending"
+    [ "$("$VALUE" request.true_cfg_scale <../out)" = 2.0 ] || fail "info --json one.$ending has the request"
+    flux1 $draw -p "a <fox>" --no-metadata -o "bare.$ending"
+    grep -aq -e flux1 -e fox "bare.$ending" && fail "--no-metadata leaves something in bare.$ending"
+    refused 1 'does not say how it was made' generate -m "$tiny" --from "bare.$ending"
+done
+flux1 generate -m "$tiny" --from one.png -S 6 -q --json
+[ "$("$VALUE" images.0.seed <../out)" = 6 ] || fail "--seed counts more than --from"
+flux1 generate -m "$tiny" --from "$pictures/forge.png" -s 1 --output-dir forge --json
+expect_status 0 "Forge's picture"
+[ "$("$VALUE" images.0.seed <../out)" = 5 ] || fail "the seed of Forge's picture"
+[ "$("$VALUE" images.0.height <../out)" = 48 ] || fail "the size of Forge's picture"
+flux1 generate -m "$tiny" --from "$pictures/a1111_be.webp" -s 1 -o a1111.png
+expect_status 0 "AUTOMATIC1111's picture"
+grep -q 'not repeated: .*Sampler' ../err || fail "what is not repeated is told: $(cat ../err)"
+head -c 300 "$pictures/a1111_be.jpg" >cut.jpg
+refused 1 'cut.jpg: is not a JPEG that can be read: it is cut short' generate -m "$tiny" --from cut.jpg
+refused 1 'cut short' info cut.jpg
+refused 1 'is not a picture' generate -m "$tiny" --from "$0"
+
+# a failure of the third picture leaves two, and lists them
+rm -rf ./*
+mkdir taken-2.png
+flux1 $draw -p x -n 3 -o taken.png --batch 1 --json
+expect_status 1 "a name that is a folder"
+[ "$("$VALUE" images.# <../out)" = 1 ] || fail "--json lists what was finished: $(cat ../out)"
+[ "$("$VALUE" images.0.file <../out)" = taken-1.png ] || fail "by its name"
+exists taken-1.png
+flux1 generate -m "$tiny" -p x -S 5 -s 1 -W 32 -H 32 -n 3 -o taken.png --batch 1
+[ "$(cat ../out)" = taken-1.png ] || fail "names are printed as pictures are finished"
+grep -q '1 of 3 pictures' ../err || fail "and it is told how many there are"
+[ -z "$(find . -name '*.tmp')" ] || fail "temporary files were left"
+finish
