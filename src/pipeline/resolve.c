@@ -203,6 +203,17 @@ static flux1_status cached_snapshot(const char *root, const hub_name *name, char
     return st;
 }
 
+/* FLUX1_ERR_IO where a repository may be in the cache, but not be looked at. */
+static flux1_status check_permission(const char *root, const hub_name *name, flux1_error *err)
+{
+    bool there;
+    char *folder = hub_repository_folder(root, name), *inside = folder ? path_join(folder, "snapshots/.") : NULL;
+    const flux1_status st = inside ? file_find(inside, &there, err) : error_oom(err, 0, "a path");
+    free(inside);
+    free(folder);
+    return st;
+}
+
 static flux1_status resolve_file(const hub_name *name, const char *file, resolved *out, flux1_error *err)
 {
     char *path = path_join(out->path, file);
@@ -225,6 +236,8 @@ static flux1_status resolve_repository(const char *text, const hub_name *name, c
     TRY(hub_cache_root(&root, err));
     const bool main = strcmp(name->revision, "main") == 0;
     flux1_status st = cached_snapshot(root, name, &out->path, err);
+    if (st == FLUX1_OK && !out->path)
+        st = check_permission(root, name, err);
     if (st == FLUX1_OK && !out->path)
         st =
             error_set(err, FLUX1_ERR_MODEL,

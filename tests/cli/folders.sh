@@ -104,6 +104,11 @@ if [ "$as" != no ]; then
         expect_status 1 "no permission for $part"
         grep -q 'Permission denied' ../err || fail "no permission for $part: told as something else"
     done
+    mkdir -p "$HF_HUB_CACHE/models--a--b/snapshots"
+    chmod 0 "$HF_HUB_CACHE/models--a--b"
+    $as $program generate -m a/b -p x -o x.png --quiet >../out 2>../err
+    grep -q 'models--a--b.*Permission denied' ../err || fail 'no permission in the cache: told as something else'
+    chmod 755 "$HF_HUB_CACHE/models--a--b"
 fi
 
 # ---- more than is needed
