@@ -29,6 +29,7 @@ foreach(script
     cli/convert.sh
     cli/demo.sh
     cli/interrupt.sh
+    cli/jsonl.sh
     cli/mini.sh
     cli/mini_trained.sh
     cli/processes.sh

@@ -1,9 +1,11 @@
 #include "cli/request.h"
 
 #include "base/json_write.h"
+#include "cli/answer.h"
 #include "cli/console.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/taken.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -54,7 +56,7 @@ static uint64_t random_seed(void)
 
 static int usage(const flux1_error *err)
 {
-    print_error("%s", err->message);
+    print_failure(err->status, "%s", err->message);
     return err->status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
@@ -93,14 +95,19 @@ static int prepare_files(request *r)
     const option_value *v = r->opt->values;
     flux1_error err = {0};
     if (!(r->pictures = calloc((size_t)r->params.count, sizeof *r->pictures))) {
-        print_error("out of memory for %d file names", r->params.count);
+        print_failure(FLUX1_ERR_MEMORY, "out of memory for %d file names", r->params.count);
         return EXIT_FAILED;
     }
     for (int i = 0; i < r->params.count; i++) {
         char *name = output_name(v[OPT_OUTPUT].text, r->prompt, r->params.seed + (uint64_t)i, i, r->params.count);
         if (!(r->pictures[i].name = name)) {
-            print_error("out of memory for a file name");
+            print_failure(FLUX1_ERR_MEMORY, "out of memory for a file name");
             return EXIT_FAILED;
+        }
+        const long writer = v[OPT_OUTPUT].given && r->hooks.taken ? taken_by(r->hooks.taken, name) : 0;
+        if (writer) {
+            print_error("%s was written by line %ld; give each line an output of its own", name, writer);
+            return EXIT_USAGE;
         }
     }
     const char *first = r->pictures[0].name, *last = r->pictures[r->params.count - 1].name;
@@ -145,7 +152,9 @@ static int write_picture(request *r, const flux1_image *image)
     p->seed = image->seed;
     p->width = image->width;
     p->height = image->height;
-    if (r->opt->values[OPT_JSON].given)
+    if (r->hooks.taken)
+        taken_add(r->hooks.taken, p->name, r->hooks.line);
+    if (r->opt->values[OPT_JSON].given || r->hooks.answer)
         return EXIT_DONE;
     console_wipe();
     puts(p->name);
@@ -176,9 +185,13 @@ static void print_json(const request *r, double total)
     struct rusage used = {0};
     char *text = NULL;
     json_begin_object(&w, NULL);
+    if (r->hooks.answer)
+        answer_put(&w, r->hooks.answer);
     json_begin_array(&w, "images");
-    for (int i = 0; i < r->params.count; i++) {
+    for (int i = 0; r->pictures && i < r->params.count; i++) {
         const picture *p = &r->pictures[i];
+        if (p->width == 0) /* not written */
+            continue;
         json_begin_object(&w, NULL);
         json_put_string(&w, "file", p->name);
         json_put_unsigned(&w, "seed", p->seed);
@@ -202,11 +215,13 @@ static void print_json(const request *r, double total)
     free(text);
 }
 
-static void print_results(const request *r)
+static void print_results(const request *r, int status)
 {
     double total = monotonic_seconds() - r->began;
-    if (r->opt->values[OPT_JSON].given)
+    if (r->hooks.answer || (status == EXIT_DONE && r->opt->values[OPT_JSON].given))
         print_json(r, total);
+    if (status != EXIT_DONE)
+        return;
     r->s->load_seconds = 0;
     print_note("done in %.1f s, seed %" PRIu64 "%s", total, r->params.seed,
                r->opt->values[OPT_SEED].given ? "" : " (random; repeat it with --seed)");
@@ -223,9 +238,9 @@ static void free_request(request *r)
 int request_run(session *s, const options *opt, const request_hooks *hooks)
 {
     request r = {.s = s, .opt = opt, .began = monotonic_seconds()};
-    int status = prepare(&r);
     if (hooks)
         r.hooks = *hooks;
+    int status = prepare(&r);
     if (status == EXIT_DONE)
         status = session_open(s);
     if (status == EXIT_DONE)
@@ -248,8 +263,7 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
         progress_end(&r.progress, st == FLUX1_OK);
         status = r.failure != EXIT_DONE ? r.failure : report(s->context, st);
     }
-    if (status == EXIT_DONE)
-        print_results(&r);
+    print_results(&r, status);
     free_request(&r);
     return status;
 }
