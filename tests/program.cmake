@@ -35,6 +35,7 @@ foreach(script
     cli/processes.sh
     cli/pull.sh
     cli/run.sh
+    cli/terminal.sh
     cli/tokenize.sh
     cli/usage.sh)
   get_filename_component(name ${script} NAME_WE)

@@ -98,13 +98,15 @@ void print_note(const char *format, ...)
     va_end(ap);
 }
 
-void console_redraw(const char *text)
+int console_width(void)
 {
     struct winsize size;
-    int width = 79;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
-        width = size.ws_col - 1;
-    fprintf(stderr, "\r%.*s\033[K", width, text);
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
+}
+
+void console_redraw(const char *text)
+{
+    fprintf(stderr, "\r%.*s\033[K", console_width(), text);
     fflush(stderr);
     line_shown = true;
 }

@@ -32,5 +32,6 @@ void console_subject(const char *subject);
 void console_redraw(const char *text);
 void console_wipe(void);
 bool console_is_terminal(void);
+int console_width(void); /* characters that fit on that line */
 
 #endif
