@@ -338,7 +338,9 @@ static bool options_fit(const options *opt)
                     advice);
         return false;
     }
-    return true;
+    if (opt->values[OPT_PREVIEW_EVERY].given && !opt->values[OPT_PREVIEW].given)
+        print_error("--preview-every needs --preview FILE");
+    return !opt->values[OPT_PREVIEW_EVERY].given || opt->values[OPT_PREVIEW].given;
 }
 
 /* The request of b->current. Returns its exit status. */

@@ -203,11 +203,7 @@ void help_man_page(void)
 /* An operand that is one of some words. */
 static bool is_choice(const char *operand) { return operand && strchr(operand, '|'); }
 
-/* An option whose values are words, wholly or but for a number: cpu|cuda[:N]|ref. */
-static bool has_words(const option_row *o)
-{
-    return o->kind == OPTION_CHOICE || (o->kind == OPTION_TEXT && strchr(o->argument, '|'));
-}
+static bool has_words(const option_row *o) { return o->kind == OPTION_CHOICE || o->kind == OPTION_DEVICE; }
 
 /* Without what is in brackets. */
 static void print_words(const char *choices)

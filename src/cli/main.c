@@ -68,6 +68,34 @@ static int completion_run(const char *shell)
     return EXIT_USAGE;
 }
 
+/* What is no command of the table: words[0] is its name, and at most one word may follow. Returns the exit status, or
+ * -1 if it is none of these. */
+static int run_other(int count, char **words)
+{
+    const char *name = words[0], *operand = count > 1 ? words[1] : NULL;
+    const bool help = is_help(name) || strcmp(name, "help") == 0, completion = strcmp(name, "completion") == 0,
+               version = strcmp(name, "--version") == 0 || strcmp(name, "version") == 0,
+               man = strcmp(name, "--man") == 0;
+    const int most = help || completion ? 2 : 1;
+    if (!help && !completion && !version && !man)
+        return -1;
+    if (version && operand && is_help(operand))
+        return help_run(name);
+    if (count > most) {
+        print_error("unexpected argument \"%s\"", words[most]);
+        return EXIT_USAGE;
+    }
+    if (help)
+        return help_run(operand);
+    if (completion)
+        return completion_run(operand);
+    if (man)
+        help_man_page();
+    else
+        printf("flux1 %s\n", flux1_version());
+    return finish_output(EXIT_DONE);
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
@@ -79,18 +107,9 @@ int main(int argc, char **argv)
         print_error("no command; try flux1 generate --prompt \"a red fox\", or flux1 --help");
         return EXIT_USAGE;
     }
-    if (is_help(name) || strcmp(name, "help") == 0)
-        return help_run(argc > 2 ? argv[2] : NULL);
-    if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
-        printf("flux1 %s\n", flux1_version());
-        return finish_output(EXIT_DONE);
-    }
-    if (strcmp(name, "--man") == 0) {
-        help_man_page();
-        return finish_output(EXIT_DONE);
-    }
-    if (strcmp(name, "completion") == 0)
-        return completion_run(argc > 2 ? argv[2] : NULL);
+    const int other = run_other(argc - 1, argv + 1);
+    if (other >= 0)
+        return other;
     int cmd = find_command(name);
     if (cmd < 0)
         return unknown_command(name);

@@ -85,12 +85,23 @@ static bool parse_size(const option_row *row, const char *text, option_value *ou
     return false;
 }
 
+/* Whether `text` is `word`, which ends at | or the end; "cuda:1" is "cuda[:N]". */
+static bool is_word(const char *word, const char *text)
+{
+    const size_t n = strcspn(word, "|[");
+    if (n == 0 || strncmp(word, text, n) != 0)
+        return false;
+    if (word[n] != '[' || text[n] != ':')
+        return text[n] == '\0';
+    const size_t digits = strspn(text + n + 1, "0123456789");
+    return digits > 0 && text[n + 1 + digits] == '\0';
+}
+
 static bool parse_choice(const option_row *row, const char *text, option_value *out)
 {
-    size_t n = strlen(text);
     (void)out;
     for (const char *word = row->argument; word; word = strchr(word, '|') ? strchr(word, '|') + 1 : NULL)
-        if (n > 0 && strcspn(word, "|") == n && memcmp(word, text, n) == 0)
+        if (is_word(word, text))
             return true;
     print_error("--%s %s: must be one of %s", row->name, text, row->argument);
     return false;
@@ -124,7 +135,8 @@ static bool parse_value(const option_row *row, const char *text, option_value *o
     case OPTION_REAL: return parse_real(row, text, out);
     case OPTION_SEED: return parse_seed(row, text, out);
     case OPTION_BYTES: return parse_size(row, text, out);
-    case OPTION_CHOICE: return parse_choice(row, text, out);
+    case OPTION_CHOICE:
+    case OPTION_DEVICE: return parse_choice(row, text, out);
     }
     return false;
 }

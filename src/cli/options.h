@@ -49,7 +49,8 @@ typedef enum option_kind {
     OPTION_REAL,   /* a finite number from lowest to highest */
     OPTION_SEED,   /* 0 to 2^64 - 1 */
     OPTION_BYTES,  /* a number of bytes: 512M, 8G */
-    OPTION_CHOICE  /* one of the argument column's words, separated by | */
+    OPTION_CHOICE, /* one of the argument column's words, separated by | */
+    OPTION_DEVICE  /* the same, and :N after a word with [:N] */
 } option_kind;
 
 #define WHOLE_MAX 2147483647
@@ -100,9 +101,9 @@ typedef enum option_kind {
     X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
       "PNG file to write; an existing one is replaced. With --count N: FILE-1.png to FILE-N.png (default: a new name " \
       "made from prompt and seed)")                                                                                    \
-    X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS | IN_PLAN,                                           \
+    X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, 65536, IN_RUNS | IN_PLAN,                                               \
       "width of the picture (default: the model's)")                                                                   \
-    X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS | IN_PLAN,                                         \
+    X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, 65536, IN_RUNS | IN_PLAN,                                             \
       "height of the picture (default: the model's)")                                                                  \
     X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_GENERATE | IN_BENCH | IN_PLAN,                                     \
       "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")                                   \
@@ -155,9 +156,9 @@ typedef enum option_kind {
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS | IN_PLAN,                                         \
       "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it (default: " \
       "auto)")                                                                                                         \
-    X(DEVICE, "device", 0, TEXT, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                    \
+    X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                  \
       "device to compute on. cuda:N: the N-th GPU; ref: the slow reference implementation (default: cpu)")             \
-    X(ENCODER_DEVICE, "encoder-device", 0, TEXT, "host|cuda[:N]", 0, 0, IN_RUNS,                                       \
+    X(ENCODER_DEVICE, "encoder-device", 0, DEVICE, "host|cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                             \
       "device of the text encoders. host: the CPU, on a mesh the first rank's alone (default: --device)")              \
     X(CAPTURE, "capture", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                          \
       "record the calls of a denoising step once and replay them, on a GPU as a graph (default: yes)")                 \

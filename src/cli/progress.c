@@ -6,7 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define BAR 24
+#define BAR 16 /* so that a line with several pictures and all numbers fits 79 columns */
 #define REDRAW_SECONDS 0.1
 
 const char *const progress_stage_keys[STAGES] = {"load", "text", "denoise", "decode"};
@@ -141,6 +141,10 @@ static void draw(const progress *p, const flux1_progress *now)
     collect(p, now, &f);
     for (int form = 0; compose(&f, form, line, sizeof line) && (int)strlen(line) > console_width(); form++) {
     }
+    size_t end = strlen(line);
+    while (end > 0 && line[end - 1] == ' ')
+        end--;
+    line[end] = '\0';
     console_redraw(line);
 }
 

@@ -65,6 +65,15 @@ refused 2 'auto\|f32\|bf16\|fp8' generate -m "$tiny" -p x --dtype f8
 refused 2 '--preview FILE' generate -m "$tiny" -p x --preview-every 2
 refused 2 'PNG' generate -m "$tiny" -p x -o fox.jpg
 refused 2 'standard output' generate -m "$tiny" -p x -o -
+refused 2 '--device tpu: must be one of cpu\|' generate -m "$tiny" -p x --device tpu
+for bad in cuda: cuda:x cuda0 cud cpu:0 ""; do refused 2 '--device .*must be one of' generate -m "$tiny" -p x --device "$bad"; done
+refused 2 '--encoder-device foo: must be one of host\|' generate -m "$tiny" -p x --encoder-device foo
+refused 2 '--width 65537' generate -m "$tiny" -p x -W 65537
+refused 2 '--preview FILE' generate -m "$tiny" --jsonl --preview-every 2
+refused 2 '--devices .*cannot be combined' info --devices "$tiny"
+refused 2 'unexpected argument "bar"' help generate bar
+refused 2 'unexpected argument "x"' version x
+refused 2 'unexpected argument "zsh"' completion bash zsh
 refused 2 'mesh .*2by4.*ROWSxCOLUMNS.*--mesh' generate -m "$tiny" -p x --mesh 2by4
 refused 2 'mesh|sp ' generate -m "$tiny" -p x --mesh 2x2 --sp 3@0
 refused 2 '--stage cannot be combined with --runs' bench --runs 2 --stage vae
