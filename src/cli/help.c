@@ -122,7 +122,28 @@ static void man_option(const option_row *o)
     }
     putchar('\n');
     roff(o->help);
-    fputs(".\n", stdout);
+    fputs(".\n(", stdout);
+    const char *between = "";
+    for (int c = 0; c < COMMAND_COUNT && o->in != IN_EVERY; c++)
+        if (o->in & 1u << c) {
+            printf("%s%s", between, command_rows[c].name);
+            between = ", ";
+        }
+    puts(o->in == IN_EVERY ? "all commands)" : ")");
+}
+
+static void man_commands_and_options(void)
+{
+    puts(".SH COMMANDS");
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        printf(".TP\n\\fBflux1 %s\\fR\n", command_rows[c].name);
+        roff(command_rows[c].help);
+        puts(".");
+    }
+    puts(".SH OPTIONS\nIn brackets: the commands that have the option. Options are not abbreviated. A value that is "
+         "itself an option is written\n\\fB\\-\\-prompt=\\fIVALUE\\fR.");
+    for (int i = 0; i < OPTION_COUNT; i++)
+        man_option(&option_rows[i]);
 }
 
 void help_man_page(void)
@@ -140,16 +161,7 @@ void help_man_page(void)
          "Width and height are rounded down to a multiple of what the model's autoencoder needs, usually 16. "
          "Without \\fB\\-\\-output\\fR a new name is made\n"
          "from prompt and seed; an existing file is not replaced.");
-    for (int c = 0; c < COMMAND_COUNT; c++) {
-        fputs(".SH \"", stdout);
-        for (const char *s = command_rows[c].name; *s; s++)
-            putchar(*s >= 'a' && *s <= 'z' ? *s - 'a' + 'A' : *s);
-        puts(" OPTIONS\"");
-        printf("\\fBflux1 %s\\fR: %s.\n", command_rows[c].name, command_rows[c].help);
-        for (int i = 0; i < OPTION_COUNT; i++)
-            if (has_option((command)c, i))
-                man_option(&option_rows[i]);
-    }
+    man_commands_and_options();
     puts(
         ".SH JSON LINES\nWith \\fB\\-\\-jsonl\\fR each line of standard input is a request, and each but a blank "
         "one is answered by one line on standard output,\nin the order of the lines. Options of the command line hold "
@@ -165,7 +177,8 @@ void help_man_page(void)
         "id is the request's, whatever it is, or null. line counts from 1. status is FLUX1_OK or the name of an error, "
         "such as FLUX1_ERR_ARGUMENT (the line is wrong),\nFLUX1_ERR_FORMAT (it is not JSON) or FLUX1_ERR_IO; message "
         "says then what went wrong. images has what was written, also where the request failed later.\nseconds is "
-        "null for a line that became no request. docs/jsonl.schema.json is the JSON schema of requests and answers.");
+        "null for a line that became no request. The JSON schema of requests and answers is jsonl.schema.json, among "
+        "the documentation.");
     puts(".SH SEVERAL HOSTS\nThe ranks of \\fB\\-\\-mesh\\fR can be processes on several hosts that have Open MPI, "
          "flux1 and "
          "the model at the same paths, and reach\neach other by ssh without a password:\n.nf\n"
