@@ -55,7 +55,7 @@ typedef struct batch {
     session session;
     lines lines;
     job *current, *next;
-    bool json, ended; /* the lines are JSON; there are no more */
+    bool json, any, ended; /* the lines are JSON; there was one; there are no more */
     ahead ahead;
     taken taken;
     int status;
@@ -262,6 +262,16 @@ static bool read_words(job *t, const char *line, size_t bytes)
     return true;
 }
 
+static bool read_line(const batch *b, job *t, const char *line, size_t bytes)
+{
+    if (!line) {
+        print_failure(FLUX1_ERR_LIMIT, "longer than %zu bytes", LINE_MOST);
+        return false;
+    }
+    return b->json ? read_object(t, line, bytes) : read_words(t, line, bytes);
+}
+
+/* line NULL: it was too long. */
 static job *make_job(batch *b, const char *line, size_t bytes)
 {
     job *t = calloc(1, sizeof *t);
@@ -269,12 +279,13 @@ static job *make_job(batch *b, const char *line, size_t bytes)
         print_failure(FLUX1_ERR_MEMORY, "out of memory for a request");
         return NULL;
     }
+    b->any = true;
     t->opt = *b->opt;
     t->answer = (answer){.line = b->lines.number, .error = &t->error};
     snprintf(t->subject, sizeof t->subject, "%.200s, line %ld: ", lines_name(&b->lines), b->lines.number);
     console_subject(t->subject);
     flux1_error *before = console_collect(&t->error);
-    t->invalid = b->json ? !read_object(t, line, bytes) : !read_words(t, line, bytes);
+    t->invalid = !read_line(b, t, line, bytes);
     console_collect(before);
     console_subject(b->current ? b->current->subject : NULL);
     return t;
@@ -284,19 +295,20 @@ static job *make_job(batch *b, const char *line, size_t bytes)
 static void read_next(batch *b, bool wait)
 {
     char *line;
-    size_t bytes;
+    size_t bytes = 0;
     while (!b->next && !b->ended) {
         console_subject(NULL);
         line_state st = lines_next(&b->lines, wait, &line, &bytes);
         console_subject(b->current ? b->current->subject : NULL);
         if (st == LINE_NONE)
             return;
-        b->ended = st != LINE_READ;
+        const bool is_long = st == LINE_LONG;
+        b->ended = st != LINE_READ && !is_long;
         if (st == LINE_FAILED)
             b->status = EXIT_FAILED;
-        if (b->ended || strspn(line, " \t\r") == bytes)
+        if (b->ended || (!is_long && strspn(line, " \t\r") == bytes))
             continue;
-        if (!(b->next = make_job(b, line, bytes))) {
+        if (!(b->next = make_job(b, is_long ? NULL : line, bytes))) {
             b->status = EXIT_FAILED;
             b->ended = true;
         }
@@ -375,14 +387,15 @@ static void answer_rest(batch *b, const flux1_error *error)
 {
     char *line;
     size_t bytes;
+    line_state st;
     if (b->next)
         answer_print(&(answer){b->next->answer.id, b->next->answer.line, error});
     while (finish_output(EXIT_DONE) == EXIT_DONE && !b->ended &&
-           lines_next(&b->lines, true, &line, &bytes) == LINE_READ) {
+           ((st = lines_next(&b->lines, true, &line, &bytes)) == LINE_READ || st == LINE_LONG)) {
         json_value *root = NULL;
-        if (strspn(line, " \t\r") == bytes)
+        if (st == LINE_READ && strspn(line, " \t\r") == bytes)
             continue;
-        if (b->json && json_parse(line, bytes, "JSON", &root, NULL) != FLUX1_OK)
+        if (st == LINE_READ && b->json && json_parse(line, bytes, "JSON", &root, NULL) != FLUX1_OK)
             root = NULL;
         answer_print(&(answer){json_object_get(root, "id"), b->lines.number, error});
         json_free(root);
@@ -427,6 +440,10 @@ int batch_run(const options *opt)
         run_lines(&b);
         if (was_interrupted() && b.status == EXIT_DONE) /* while waiting for a line */
             b.status = report(b.session.context, FLUX1_ERR_CANCELLED);
+        if (!b.json && b.lines.ended && !b.any && b.status == EXIT_DONE) {
+            print_error("%s: there is no prompt in it", lines_name(&b.lines));
+            b.status = EXIT_FAILED;
+        }
         status = b.status;
     } else if (status == EXIT_DONE)
         status = EXIT_FAILED;

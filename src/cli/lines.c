@@ -10,9 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINE_MOST ((size_t)4 << 20)
 #define READ_BYTES ((size_t)64 << 10)
-
 #define WAIT_MS 500 /* a signal right before a wait must not be lost */
 
 void lines_free(lines *l)
@@ -57,10 +55,6 @@ static bool make_room(lines *l)
         l->end -= l->begin;
         l->begin = 0;
     }
-    if (l->end > LINE_MOST) {
-        print_failure(FLUX1_ERR_LIMIT, "%s, line %ld: longer than %zu bytes", lines_name(l), l->number + 1, LINE_MOST);
-        return false;
-    }
     if (l->room - l->end > READ_BYTES)
         return true;
     char *more = realloc(l->data, l->end + 2 * READ_BYTES);
@@ -104,10 +98,21 @@ static void skip_mark(char **text, size_t *bytes)
     *bytes -= mark;
 }
 
+/* What has come of a line that is left out. */
+static void skip_rest(lines *l)
+{
+    const size_t left = l->end - l->begin;
+    const char *newline = left > 0 ? memchr(l->data + l->begin, '\n', left) : NULL;
+    l->begin = newline ? (size_t)(newline + 1 - l->data) : l->end;
+    l->skipping = !newline;
+}
+
 line_state lines_next(lines *l, bool wait, char **line, size_t *bytes)
 {
     for (;;) {
-        size_t left = l->end - l->begin;
+        if (l->skipping)
+            skip_rest(l);
+        const size_t left = l->end - l->begin;
         char *first = left > 0 ? l->data + l->begin : NULL, *newline = left > 0 ? memchr(first, '\n', left) : NULL;
         if (newline || (l->ended && left > 0)) {
             *line = first;
@@ -121,6 +126,11 @@ line_state lines_next(lines *l, bool wait, char **line, size_t *bytes)
         }
         if (l->ended)
             return LINE_END;
+        if (left > LINE_MOST) {
+            l->number++;
+            l->skipping = true;
+            return LINE_LONG;
+        }
         line_state st = read_more(l, wait);
         if (st != LINE_READ)
             return st;

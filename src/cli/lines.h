@@ -6,9 +6,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define LINE_MOST ((size_t)4 << 20)
+
 typedef enum line_state {
     LINE_READ,
     LINE_NONE, /* none is there yet (not waiting) */
+    LINE_LONG, /* longer than LINE_MOST bytes: it counts, and is left out */
     LINE_END,
     LINE_INTERRUPTED,
     LINE_FAILED /* an error was printed */
@@ -20,8 +23,8 @@ typedef struct lines {
     const char *path; /* NULL: standard input */
     char *data;
     size_t begin, end, room; /* what was read and not given yet: [begin, end) */
-    bool ended;
-    long number; /* of the line given last, from 1 */
+    bool ended, skipping;    /* nothing more comes; the rest of a long line is left out */
+    long number;             /* of the line given last, from 1 */
 } lines;
 
 /* "-" and "/dev/stdin" */

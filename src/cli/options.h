@@ -203,7 +203,7 @@ typedef enum option_kind {
       "~/.cache/huggingface/hub)")                                                                                     \
     X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_EVERY, "print the result as JSON")                                         \
     X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_EVERY, "no progress and no notes on standard error")                   \
-    X(VERBOSE, "verbose", 'v', FLAG, NULL, 0, 0, IN_PROCESSES,                                                         \
+    X(VERBOSE, "verbose", 'v', FLAG, NULL, 0, 0, IN_GENERATE,                                                          \
       "tell what was chosen: device, kernels, dtype, mesh, memory")                                                    \
     X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_EVERY, "show this help")
 

@@ -76,7 +76,7 @@ static void print_failed(const answer *a)
     free(text);
 }
 
-/* One line in, one line out. */
+/* One line in, one line out. line NULL: it was too long. */
 static int tokenize_line(flux1_context *context, const flux1_tokenizer *tokenizer, const char *line, size_t bytes,
                          long number, int length)
 {
@@ -85,7 +85,8 @@ static int tokenize_line(flux1_context *context, const flux1_tokenizer *tokenize
     size_t prompt_bytes = 0;
     flux1_tokens tokens = {0};
     flux1_error err = {0};
-    flux1_status st = line_prompt(line, bytes, &root, &prompt, &prompt_bytes, &err);
+    flux1_status st = line ? line_prompt(line, bytes, &root, &prompt, &prompt_bytes, &err)
+                           : error_set(&err, FLUX1_ERR_LIMIT, "longer than %zu bytes", LINE_MOST);
     if (st == FLUX1_OK && (st = flux1_tokenizer_run(context, tokenizer, prompt, prompt_bytes, length, &tokens)))
         error_set(&err, st, "%s", flux1_context_message(context));
     if (st == FLUX1_OK)
@@ -101,12 +102,13 @@ static int tokenize_lines(flux1_context *context, const flux1_tokenizer *tokeniz
 {
     lines input = {0};
     char *line;
-    size_t bytes;
+    size_t bytes = 0;
     int status = EXIT_DONE;
     line_state st = LINE_READ;
     lines_tell_waiting(&input, "requests, a JSON object a line,");
-    while (!ferror(stdout) && (st = lines_next(&input, true, &line, &bytes)) == LINE_READ) {
-        if (tokenize_line(context, tokenizer, line, bytes, input.number, length) != EXIT_DONE)
+    while (!ferror(stdout) && ((st = lines_next(&input, true, &line, &bytes)) == LINE_READ || st == LINE_LONG)) {
+        const char *text = st == LINE_READ ? line : NULL;
+        if (tokenize_line(context, tokenizer, text, bytes, input.number, length) != EXIT_DONE)
             status = EXIT_FAILED;
         fflush(stdout); /* the caller reports a failure */
     }

@@ -92,6 +92,17 @@ is 1 status FLUX1_OK
 is 2 line 3
 says 2 'w.png was written by line 1'
 
+# a line without end is answered and left out
+{ printf '{"prompt": "'; head -c 5000000 /dev/zero | tr '\0' a; printf '"}\n{"prompt": "x", "output": "after.png", %s}\n' "$size"; } >../lines
+flux1 generate -q -m "$tiny" --jsonl <../lines
+expect_status 1 "a long line"
+is 1 status FLUX1_ERR_LIMIT
+is 2 line 2
+is 2 images.0.file after.png
+flux1 tokenize -m "$tiny" --jsonl <../lines
+is 1 line 1
+[ "$(answer 2 clip.#)" = 77 ] || fail "tokenize goes on behind a long line"
+
 # ---- a prompt a line ----
 rm -f -- *.png
 printf '\357\273\277a red fox\r\n\n  \n-5 degrees\nthe last' >prompts.txt
@@ -112,5 +123,6 @@ fits answer words
 refused 2 '--output cannot be combined with --prompts' generate -m "$tiny" --prompts prompts.txt -o x.png
 refused 2 '--prompt cannot be combined with --prompts' generate -m "$tiny" --prompts prompts.txt -p x
 refused 2 '--prompts cannot be combined with --jsonl' generate -m "$tiny" --prompts prompts.txt --jsonl
+refused 1 'no prompt in it' generate -m "$tiny" --prompts /dev/null
 refused 1 'nowhere.txt: cannot open: No such file' generate -m "$tiny" --prompts nowhere.txt
 finish
