@@ -296,7 +296,7 @@ typedef struct flux1_text flux1_text;
 
 typedef struct flux1_generate_params {
     size_t size;
-    const char *prompt;      /* UTF-8; NULL: empty */
+    const char *prompt;      /* UTF-8; NULL: empty, which is logged */
     int width, height;       /* 0: the model's default; rounded down to size_multiple, and logged */
     int steps;               /* -1: the model's default; otherwise at least 1 */
     float guidance;          /* negative: the model's default; ignored (and logged) if it has no guidance embedding */

@@ -91,7 +91,11 @@ typedef struct flux1_bench_params {
                             JSON then has "profile": {"file", "exchange_seconds", "hidden_share", "ring_seconds",
                             "ring_hidden_share", "steps": [{"step", …}]} */
     const flux1_model_parts *parts; /* in place of `path`, as in flux1_model_open_parts; NULL: that */
-    uint64_t reserved[4];
+    /* A stage ("t5", "dit step") was timed, its median; or one of the `runs` ("run 2 of 5"). On the caller's thread;
+     * may be NULL. */
+    void (*timed)(void *user, const char *stage, double seconds);
+    void *timed_user;
+    uint64_t reserved[2];
 } flux1_bench_params;
 FLUX1_API void flux1_bench_params_defaults(flux1_bench_params *params);
 FLUX1_API flux1_status flux1_bench_json(flux1_context *context, const flux1_bench_params *params, char **json);

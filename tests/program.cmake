@@ -30,12 +30,14 @@ foreach(script
     cli/demo.sh
     cli/folders.sh
     cli/interrupt.sh
+    cli/jsonl.sh
     cli/mini.sh
     cli/mini_trained.sh
     cli/pictures.sh
     cli/processes.sh
     cli/pull.sh
     cli/run.sh
+    cli/terminal.sh
     cli/tokenize.sh
     cli/usage.sh)
   get_filename_component(name ${script} NAME_WE)

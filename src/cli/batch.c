@@ -1,18 +1,21 @@
-/* Requests from standard input run one after the other on one open model. A line that is invalid, or whose request
- * fails, gives an error, and the next line follows; the exit status is that of the first failure. On a GPU the next
- * line's prompt is encoded while the current request is decoded, on a context of its own; where the encoders have their
- * own device, from the denoising on. */
+/* Requests from a file's lines run one after the other on one open model: a JSON object a line (--jsonl), or a prompt a
+ * line (--prompts). Of --jsonl each line is answered by one line of JSON, in order. A line that is invalid, or whose
+ * request fails, gives an error, and the next line follows; the exit status is 1 if any failed. */
 #include "cli/batch.h"
 
 #include "base/builder.h"
 #include "base/json.h"
+#include "cli/ahead.h"
+#include "cli/answer.h"
 #include "cli/console.h"
+#include "cli/foreign.h"
 #include "cli/lines.h"
+#include "cli/names.h"
 #include "cli/request.h"
+#include "cli/taken.h"
 #include "cli/values.h"
 
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,45 +34,36 @@ static const option_id line_options[] = {OPT_PROMPT,
                                          OPT_NEGATIVE_PROMPT,
                                          OPT_TRUE_CFG_SCALE,
                                          OPT_VAE_TILING,
-                                         OPT_LORA};
+                                         OPT_LORA,
+                                         OPT_ALLOW_EMPTY};
 enum { LINE_OPTIONS = sizeof line_options / sizeof *line_options, NUMBER_BYTES = VALUE_ROOM };
 
-/* A request that was read from a line. */
+/* A request that was read from a line, or the error in it. */
 typedef struct job {
-    options opt; /* texts belong to `root` and `number` */
+    options opt; /* texts belong to `root`, `number` and `prompt` */
     json_value *root;
+    char *prompt;
     char number[OPTION_COUNT][NUMBER_BYTES];
-    char subject[64];
+    char subject[256];
+    bool invalid;
+    flux1_error error; /* of the line, later of the request */
+    answer answer;
     flux1_text *text, *negative_text; /* NULL until encoded ahead */
 } job;
-
-/* The next prompt, encoded in a thread while the current request runs. */
-typedef struct encoder {
-    bool planned, enabled;
-    flux1_stage from; /* starts when the current request has reached this stage */
-    flux1_context *context;
-    const flux1_model *model;
-    flux1_generate_params params;
-    flux1_text *text, *negative_text;
-    pthread_t thread;
-    bool running;
-} encoder;
 
 typedef struct batch {
     const options *opt;
     session session;
     lines lines;
     job *current, *next;
-    bool ended; /* no more lines */
-    encoder ahead;
+    bool json, any, ended; /* the lines are JSON; there was one; there are no more */
+    ahead ahead;
+    taken taken;
     int status;
 } batch;
 
-static void keep_status(batch *b, int status)
-{
-    if (b->status == EXIT_DONE)
-        b->status = status;
-}
+/* Lines are answered in JSON. */
+static bool answers(const batch *b) { return b->json || b->opt->values[OPT_JSON].given; }
 
 /* ---- a line ---- */
 
@@ -78,6 +72,7 @@ static void free_job(job *t)
     if (!t)
         return;
     json_free(t->root);
+    free(t->prompt);
     flux1_text_free(t->text);
     flux1_text_free(t->negative_text);
     free(t);
@@ -91,17 +86,86 @@ static bool allowed_in_line(int id)
     return false;
 }
 
-/* "unknown key …; allowed: prompt, output, …" */
+/* As JSON's keys are written. */
+static void add_key(builder *b, const char *name)
+{
+    for (; *name; name++)
+        builder_add_bytes(b, *name == '-' ? "_" : name, 1);
+}
+
+static const char *line_option_name(int index)
+{
+    return index < LINE_OPTIONS ? option_rows[line_options[index]].name : NULL;
+}
+
+/* unknown key "promt" (did you mean "prompt"?); allowed: prompt, output, … */
 static void unknown_key(const char *key)
 {
-    builder names = {0};
-    for (int i = 0; i < LINE_OPTIONS; i++) {
-        builder_add(&names, i ? ", " : "");
-        for (const char *c = option_rows[line_options[i]].name; *c; c++)
-            builder_add_bytes(&names, *c == '-' ? "_" : c, 1);
+    builder text = {0}, typed = {0};
+    for (const char *c = key; *c; c++)
+        builder_add_bytes(&typed, *c == '_' ? "-" : c, 1);
+    const char *pointer = foreign_option(key), *near = typed.text ? nearest_name(typed.text, line_option_name) : NULL;
+    if (pointer)
+        builder_format(&text, " (%s)", pointer);
+    else if (near) {
+        builder_add(&text, " (did you mean \"");
+        add_key(&text, near);
+        builder_add(&text, "\"?)");
     }
-    print_error("unknown key \"%s\"; allowed: %s", key, names.text ? names.text : "");
-    builder_free(&names);
+    builder_add(&text, "; allowed: ");
+    for (int i = 0; i < LINE_OPTIONS; i++) {
+        add_key(&text, line_option_name(i));
+        builder_add(&text, ", ");
+    }
+    print_error("unknown key \"%s\"%sid", key, text.text ? text.text : "");
+    builder_free(&text);
+    builder_free(&typed);
+}
+
+static const char *kind_name(const json_value *value)
+{
+    return json_is_string(value)        ? "a string"
+           : json_is_number(value)      ? "a number"
+           : json_is_array(value)       ? "an array"
+           : json_is_object(value)      ? "an object"
+           : json_is_true(value)        ? "true"
+           : json_is(value, JSON_FALSE) ? "false"
+                                        : "null";
+}
+
+static bool takes_number(option_kind kind)
+{
+    return kind == OPTION_WHOLE || kind == OPTION_REAL || kind == OPTION_SEED;
+}
+
+/* An option that is one of words, yes and no among them. */
+static bool takes_yes_or_no(const option_row *row)
+{
+    return row->kind == OPTION_CHOICE && strstr(row->argument, "yes") && strstr(row->argument, "no");
+}
+
+/* A JSON value as text, as on the command line; NULL where the option does not take one of this kind. */
+static const char *as_text(job *t, int id, const json_value *value)
+{
+    const option_row *row = &option_rows[id];
+    if (json_is_string(value))
+        return row->kind != OPTION_FLAG ? value_text(value, t->number[id]) : NULL;
+    if ((json_is_true(value) || json_is(value, JSON_FALSE)) && takes_yes_or_no(row))
+        return json_is_true(value) ? "yes" : "no";
+    return takes_number(row->kind) && json_is_number(value) ? value_text(value, t->number[id]) : NULL;
+}
+
+static void wrong_kind(const char *key, int id, const json_value *value)
+{
+    const option_row *row = &option_rows[id];
+    if (json_is_string(value) && row->kind != OPTION_FLAG)
+        print_error("\"%s\" must not contain a zero byte", key);
+    else
+        print_error("\"%s\" is %s, it must be %s", key, kind_name(value),
+                    takes_number(row->kind)    ? "a number"
+                    : row->kind == OPTION_FLAG ? "true or false"
+                    : takes_yes_or_no(row)     ? "true, false or \"auto\""
+                                               : "a string");
 }
 
 /* "FILE:SCALE", or an array of these: instead of the command line's. */
@@ -124,15 +188,23 @@ static bool read_loras(job *t, const json_value *value)
 static bool read_member(job *t, const char *key, const json_value *value)
 {
     int id = option_named(key);
+    if (strcmp(key, "id") == 0)
+        return true;
     if (id < 0 || !allowed_in_line(id)) {
         unknown_key(key);
         return false;
     }
+    if (json_is_null(value)) /* not given */
+        return true;
     if (id == OPT_LORA)
         return read_loras(t, value);
-    const char *text = value_text(value, t->number[id]);
+    if (option_rows[id].kind == OPTION_FLAG && (json_is_true(value) || json_is(value, JSON_FALSE))) {
+        t->opt.values[id].given = json_is_true(value);
+        return true;
+    }
+    const char *text = as_text(t, id, value);
     if (!text) {
-        print_error("\"%s\" must be a string or a number", key);
+        wrong_kind(key, id, value);
         return false;
     }
     return options_replace(&t->opt, (option_id)id, text);
@@ -142,183 +214,234 @@ static bool read_members(job *t)
 {
     const char *key;
     const json_value *value;
-    if (!json_is_object(t->root) || !json_object_get(t->root, "prompt")) {
+    if (!json_is_object(t->root)) {
         print_error("expected an object such as {\"prompt\": \"a red fox\"}");
         return false;
     }
     for (size_t i = 0; (value = json_object_at(t->root, i, &key)); i++)
         if (!read_member(t, key, value))
             return false;
+    if (!t->opt.values[OPT_PROMPT].given)
+        print_error("the line has no prompt; expected an object such as {\"prompt\": \"a red fox\"}");
+    return t->opt.values[OPT_PROMPT].given;
+}
+
+static bool read_object(job *t, const char *line, size_t bytes)
+{
+    flux1_error err = {0};
+    if (json_parse(line, bytes, "JSON", &t->root, &err) != FLUX1_OK) {
+        print_failure(err.status, "%s", err.message);
+        return false;
+    }
+    t->answer.id = json_object_get(t->root, "id");
+    return read_members(t);
+}
+
+/* The line is the prompt. */
+static bool read_words(job *t, const char *line, size_t bytes)
+{
+    if (strlen(line) != bytes) {
+        print_failure(FLUX1_ERR_FORMAT, "a prompt must not contain zero bytes (is the file UTF-16? Save it as UTF-8)");
+        return false;
+    }
+    const size_t length = bytes > 0 && line[bytes - 1] == '\r' ? bytes - 1 : bytes;
+    if (!(t->prompt = strndup(line, length))) {
+        print_failure(FLUX1_ERR_MEMORY, "out of memory for a prompt");
+        return false;
+    }
+    t->opt.values[OPT_PROMPT] = (option_value){.given = true, .text = t->prompt};
     return true;
 }
 
-/* Prints an error and returns NULL on failure. */
+static bool read_line(const batch *b, job *t, const char *line, size_t bytes)
+{
+    if (!line) {
+        print_failure(FLUX1_ERR_LIMIT, "longer than %zu bytes", LINE_MOST);
+        return false;
+    }
+    return b->json ? read_object(t, line, bytes) : read_words(t, line, bytes);
+}
+
+/* line NULL: it was too long. */
 static job *make_job(batch *b, const char *line, size_t bytes)
 {
-    flux1_error err = {0};
     job *t = calloc(1, sizeof *t);
     if (!t) {
-        print_error("out of memory for a request");
+        print_failure(FLUX1_ERR_MEMORY, "out of memory for a request");
         return NULL;
     }
+    b->any = true;
     t->opt = *b->opt;
-    snprintf(t->subject, sizeof t->subject, "standard input, line %ld: ", b->lines.number);
+    t->answer = (answer){.line = b->lines.number, .error = &t->error};
+    snprintf(t->subject, sizeof t->subject, "%.200s, line %ld: ", lines_name(&b->lines), b->lines.number);
     console_subject(t->subject);
-    bool parsed = json_parse(line, bytes, "JSON", &t->root, &err) == FLUX1_OK;
-    if (!parsed)
-        print_error("%s", err.message);
-    if (!parsed || !read_members(t)) {
-        free_job(t);
-        t = NULL;
-    }
+    flux1_error *before = console_collect(&t->error);
+    t->invalid = !read_line(b, t, line, bytes);
+    console_collect(before);
     console_subject(b->current ? b->current->subject : NULL);
     return t;
 }
 
-/* Reads the next valid line into b->next. wait: blocks until there is one, or the end of input. */
+/* Reads the next line that is not blank into b->next. wait: blocks until there is one, or the end of input. */
 static void read_next(batch *b, bool wait)
 {
     char *line;
-    size_t bytes;
+    size_t bytes = 0;
     while (!b->next && !b->ended) {
         console_subject(NULL);
         line_state st = lines_next(&b->lines, wait, &line, &bytes);
         console_subject(b->current ? b->current->subject : NULL);
         if (st == LINE_NONE)
             return;
-        b->ended = st != LINE_READ;
+        const bool is_long = st == LINE_LONG;
+        b->ended = st != LINE_READ && !is_long;
         if (st == LINE_FAILED)
-            keep_status(b, EXIT_FAILED);
-        if (b->ended || strspn(line, " \t\r") == bytes)
+            b->status = EXIT_FAILED;
+        if (b->ended || (!is_long && strspn(line, " \t\r") == bytes))
             continue;
-        if (!(b->next = make_job(b, line, bytes)))
-            keep_status(b, EXIT_FAILED);
+        if (!(b->next = make_job(b, is_long ? NULL : line, bytes))) {
+            b->status = EXIT_FAILED;
+            b->ended = true;
+        }
     }
 }
 
-/* ---- the next prompt, encoded ahead ---- */
-
-/* Where this fails, the request encodes again and reports the error. */
-static void *encode(void *arg)
-{
-    encoder *e = arg;
-    flux1_generate_params negative = e->params;
-    negative.prompt = e->params.negative_prompt;
-    if (flux1_encode_text(e->context, e->model, &e->params, &e->text) != FLUX1_OK)
-        e->text = NULL;
-    else if (negative.prompt && e->params.true_cfg_scale > 1 &&
-             flux1_encode_text(e->context, e->model, &negative, &e->negative_text) != FLUX1_OK)
-        e->negative_text = NULL;
-    return NULL;
-}
-
-static int until_interrupted(void *user, const flux1_progress *progress)
-{
-    (void)user, (void)progress;
-    return was_interrupted();
-}
-
-/* Whether to encode ahead, and from which stage on. On one CPU both would compete for the same cores, unless the
- * encoders were given a device by name. Not on a mesh: two sets of communicators on the same GPUs need one order. */
-static void plan_encoder(batch *b)
-{
-    const flux1_context_info *info = &b->session.info;
-    b->ahead.planned = true;
-    b->ahead.enabled = info->ranks == 1 && (info->runs_ahead || b->opt->values[OPT_ENCODER_DEVICE].given);
-    b->ahead.from = info->runs_ahead && !info->encoders_apart ? FLUX1_STAGE_DECODE : FLUX1_STAGE_DENOISE;
-}
-
-/* Progress of the current request, on its thread. With several pictures it waits for the last one's decoding: earlier,
- * each picture allocates again. */
-static void start_encoder(void *user, const flux1_progress *progress)
+/* Progress of the current request, on its thread. Files of adapters are opened between requests. */
+static void start_ahead(void *user, const flux1_progress *now)
 {
     batch *b = user;
-    encoder *e = &b->ahead;
-    if (!e->planned)
-        plan_encoder(b);
-    if (!e->enabled || e->running || progress->stage < e->from ||
-        (progress->stage == FLUX1_STAGE_DECODE && progress->image + 1 < progress->images))
+    if (!ahead_is_time(&b->ahead, &b->session, now))
         return;
     read_next(b, false);
-    if (!b->next || b->next->text || b->next->opt.loras > 0) /* files of adapters are opened between requests */
-        return;
-    if (!e->context && open_silent_context(b->opt, &e->context) != FLUX1_OK) {
-        e->enabled = false;
-        return;
-    }
-    e->model = b->session.model;
-    fill_request(&b->next->opt, &e->params);
-    e->params.prompt = b->next->opt.values[OPT_PROMPT].text;
-    e->params.progress = until_interrupted;
-    e->running = pthread_create(&e->thread, NULL, encode, e) == 0;
-}
-
-static void finish_encoder(batch *b)
-{
-    encoder *e = &b->ahead;
-    if (!e->running)
-        return;
-    pthread_join(e->thread, NULL);
-    e->running = false;
-    b->next->text = e->text;
-    b->next->negative_text = e->negative_text;
-    e->text = e->negative_text = NULL;
+    if (b->next && !b->next->invalid && !b->next->text && b->next->opt.loras == 0)
+        ahead_start(&b->ahead, &b->session, &b->next->opt);
 }
 
 /* ---- all of them ---- */
 
+/* Why an option has no place beside lines; "%s" is --jsonl or --prompts. */
+static const struct other {
+    option_id id;
+    const char *json, *prompts;
+} others[] = {{OPT_PROMPT, "; give each line a \"prompt\"", ""},
+              {OPT_PROMPT_FILE, "; give each line a \"prompt\"", ""},
+              {OPT_PROMPTS, "; give each line a \"prompt\"", NULL},
+              {OPT_OUTPUT, "; give each line an \"output\"", "; files get names made from prompt and seed"},
+              {OPT_DUMP, "", ""},
+              {OPT_PROFILE, "", ""}};
+
 static bool options_fit(const options *opt)
 {
-    static const option_id others[] = {OPT_PROMPT, OPT_PROMPT_FILE, OPT_OUTPUT, OPT_FROM, OPT_DUMP, OPT_PROFILE};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (opt->values[others[i]].given) {
-            print_error("--%s cannot be combined with --jsonl%s", option_rows[others[i]].name,
-                        others[i] == OPT_DUMP || others[i] == OPT_PROFILE || others[i] == OPT_FROM ? ""
-                        : others[i] == OPT_OUTPUT ? "; give each line an \"output\""
-                                                  : "; give each line a \"prompt\"");
-            return false;
-        }
-    return true;
+    const bool json = opt->values[OPT_JSONL].given;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        const char *advice = json ? others[i].json : others[i].prompts;
+        if (!advice || !opt->values[others[i].id].given)
+            continue;
+        print_error("--%s cannot be combined with --%s%s", option_rows[others[i].id].name, json ? "jsonl" : "prompts",
+                    advice);
+        return false;
+    }
+    if (opt->values[OPT_PREVIEW_EVERY].given && !opt->values[OPT_PREVIEW].given)
+        print_error("--preview-every needs --preview FILE");
+    return !opt->values[OPT_PREVIEW_EVERY].given || opt->values[OPT_PREVIEW].given;
+}
+
+/* The request of b->current. Returns its exit status. */
+static int run_current(batch *b)
+{
+    job *t = b->current;
+    int status = EXIT_FAILED;
+    if (t->invalid) {
+        if (answers(b))
+            answer_print(&t->answer);
+        return EXIT_FAILED;
+    }
+    console_subject(t->subject);
+    console_collect(&t->error);
+    status = request_run(&b->session, &t->opt,
+                         &(request_hooks){.text = t->text,
+                                          .negative_text = t->negative_text,
+                                          .progress = start_ahead,
+                                          .user = b,
+                                          .answer = answers(b) ? &t->answer : NULL,
+                                          .taken = &b->taken,
+                                          .line = t->answer.line});
+    if (b->next)
+        ahead_finish(&b->ahead, &b->next->text, &b->next->negative_text);
+    console_collect(NULL);
+    console_subject(NULL);
+    return status;
+}
+
+/* Where no further request can run, all further lines have the error of the last one, which was printed. */
+static void answer_rest(batch *b, const flux1_error *error)
+{
+    char *line;
+    size_t bytes;
+    line_state st;
+    if (b->next)
+        answer_print(&(answer){b->next->answer.id, b->next->answer.line, error});
+    while (finish_output(EXIT_DONE) == EXIT_DONE && !b->ended &&
+           ((st = lines_next(&b->lines, true, &line, &bytes)) == LINE_READ || st == LINE_LONG)) {
+        json_value *root = NULL;
+        if (st == LINE_READ && strspn(line, " \t\r") == bytes)
+            continue;
+        if (st == LINE_READ && b->json && json_parse(line, bytes, "JSON", &root, NULL) != FLUX1_OK)
+            root = NULL;
+        answer_print(&(answer){json_object_get(root, "id"), b->lines.number, error});
+        json_free(root);
+    }
+}
+
+/* Until the lines end, or no further request can run. */
+static void run_lines(batch *b)
+{
+    bool over = false;
+    for (read_next(b, true); b->next && !over; read_next(b, !over)) {
+        b->current = b->next;
+        b->next = NULL;
+        int last = run_current(b);
+        const bool lost = last == EXIT_FAILED && lost_process(b->session.context);
+        if (last != EXIT_DONE)
+            b->status = b->session.failed ? last : EXIT_FAILED;
+        over = was_interrupted() || b->session.failed || lost;
+        if (finish_output(EXIT_DONE) != EXIT_DONE) {
+            b->status = EXIT_FAILED;
+            over = true;
+        } else if ((b->session.failed || lost) && answers(b) && !was_interrupted())
+            answer_rest(b, &b->current->error);
+        if (last == EXIT_INTERRUPTED)
+            b->status = last;
+        else if (was_interrupted() && !lost) /* between two requests: not reported yet */
+            b->status = report(b->session.context, FLUX1_ERR_CANCELLED);
+        free_job(b->current);
+        b->current = NULL;
+        b->ended = b->ended || over;
+    }
 }
 
 int batch_run(const options *opt)
 {
-    batch b = {.opt = opt, .session = {.opt = opt}};
+    batch b = {.opt = opt, .session = {.opt = opt}, .json = opt->values[OPT_JSONL].given};
     if (!options_fit(opt))
         return EXIT_USAGE;
-    bool lost = false;
-    int last = session_join(&b.session);
-    if (last != EXIT_DONE) {
-        session_close(&b.session);
-        return last;
-    }
-    for (read_next(&b, true); b.next; read_next(&b, true)) {
-        b.current = b.next;
-        b.next = NULL;
-        console_subject(b.current->subject);
-        last = request_run(&b.session, &b.current->opt,
-                           &(request_hooks){.text = b.current->text,
-                                            .negative_text = b.current->negative_text,
-                                            .progress = start_encoder,
-                                            .user = &b});
-        finish_encoder(&b);
-        keep_status(&b, last);
-        free_job(b.current);
-        b.current = NULL;
-        console_subject(NULL);
-        if (finish_output(EXIT_DONE) != EXIT_DONE) {
-            keep_status(&b, EXIT_FAILED);
-            break;
+    int status = session_join(&b.session);
+    if (status == EXIT_DONE && (b.json || lines_open(&b.lines, opt->values[OPT_PROMPTS].text))) {
+        lines_tell_waiting(&b.lines, b.json ? "requests, a JSON object a line," : "prompts, one a line,");
+        run_lines(&b);
+        if (was_interrupted() && b.status == EXIT_DONE) /* while waiting for a line */
+            b.status = report(b.session.context, FLUX1_ERR_CANCELLED);
+        if (!b.json && b.lines.ended && !b.any && b.status == EXIT_DONE) {
+            print_error("%s: there is no prompt in it", lines_name(&b.lines));
+            b.status = EXIT_FAILED;
         }
-        lost = last == EXIT_FAILED && lost_process(b.session.context);
-        if (was_interrupted() || b.session.failed || lost)
-            break;
-    }
-    if (was_interrupted() && !lost) /* between two requests or while waiting for a line: not reported yet */
-        b.status = last == EXIT_INTERRUPTED ? last : report(b.session.context, FLUX1_ERR_CANCELLED);
+        status = b.status;
+    } else if (status == EXIT_DONE)
+        status = EXIT_FAILED;
     free_job(b.next);
     lines_free(&b.lines);
-    flux1_context_destroy(b.ahead.context);
+    ahead_free(&b.ahead);
+    taken_free(&b.taken);
     session_close(&b.session);
-    return b.status;
+    return status;
 }

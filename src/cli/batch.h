@@ -1,4 +1,4 @@
-/* flux1 generate --jsonl: a request a line of standard input. */
+/* flux1 generate --jsonl and --prompts: a request a line. */
 #ifndef FLUX1_CLI_BATCH_H
 #define FLUX1_CLI_BATCH_H
 

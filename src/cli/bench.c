@@ -2,17 +2,28 @@
 #include "cli/cli.h"
 
 #include "cli/console.h"
+#include "cli/progress.h"
 #include "cli/readable.h"
 #include "flux1_tools.h"
 
 #include <stdio.h>
 #include <string.h>
 
+/* The table comes at the end, which may be minutes away. */
+static void tell_timed(void *user, const char *stage, double seconds)
+{
+    char time[32];
+    (void)user;
+    duration(seconds, time);
+    print_note("%s: %s", stage, time);
+}
+
 static void fill_bench(const options *opt, flux1_bench_params *params)
 {
     const option_value *v = opt->values;
     flux1_bench_params_defaults(params);
     params->path = v[OPT_MODEL].text;
+    params->timed = tell_timed;
     if (v[OPT_VARIANT].given)
         params->variant = v[OPT_VARIANT].text;
     if (v[OPT_STAGE].given)

@@ -24,6 +24,8 @@ void help_overview(void);
 void help_command(command cmd);
 void help_man_page(void);
 bool help_completion(const char *shell); /* false: no such shell */
+bool help_other(const char *name);       /* of help, version, completion; false: it is none of them */
+const char *help_other_name(int index);  /* these; NULL behind the last */
 
 /* --model, or the environment's FLUX1_MODEL, or (with a note) the mini model that comes with flux1; prints how to get
  * one and returns NULL if there is none. */

@@ -1,7 +1,6 @@
 #include "cli/cli.h"
 
 #include "base/builder.h"
-#include "base/file.h"
 #include "cli/builtin.h"
 #include "cli/console.h"
 #include "cli/hints.h"
@@ -14,7 +13,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PROMPT_MAX ((size_t)1 << 20)
 #define FETCH_MODEL "hf download black-forest-labs/FLUX.1-schnell --local-dir DIR"
 
 const char *model_folder(const options *opt)
@@ -60,61 +58,6 @@ bool name_parts(const options *opt, flux1_model_parts *parts)
     else
         return (parts->model = model_folder(opt)) != NULL;
     return true;
-}
-
-/* Standard input to its end, at most PROMPT_MAX bytes. */
-static flux1_status read_standard_input(char **text, size_t *bytes, flux1_error *err)
-{
-    builder b = {0};
-    char block[4096];
-    size_t n;
-    while (b.length <= PROMPT_MAX && (n = fread(block, 1, sizeof block, stdin)) > 0)
-        builder_add_bytes(&b, block, n);
-    *bytes = b.length;
-    if (ferror(stdin)) {
-        builder_free(&b);
-        return error_io(err, "standard input", "read");
-    }
-    if (b.length > PROMPT_MAX) {
-        builder_free(&b);
-        return error_set(err, FLUX1_ERR_LIMIT, "standard input: longer than %zu bytes, the limit of a prompt",
-                         PROMPT_MAX);
-    }
-    return builder_take(&b, "the prompt", text, err);
-}
-
-int read_prompt(const options *opt, char **prompt, size_t *bytes)
-{
-    const option_value *text = &opt->values[OPT_PROMPT], *file = &opt->values[OPT_PROMPT_FILE];
-    flux1_error err = {0};
-    flux1_status st;
-    *prompt = NULL;
-    if (text->given == file->given) {
-        print_error(text->given ? "--prompt cannot be combined with --prompt-file"
-                                : "%s needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl",
-                    command_rows[opt->command].name);
-        return EXIT_USAGE;
-    }
-    if (text->given) {
-        *bytes = strlen(text->text);
-        st = (*prompt = strdup(text->text)) ? FLUX1_OK : error_oom(&err, *bytes, "the prompt");
-    } else if (strcmp(file->text, "-") == 0)
-        st = read_standard_input(prompt, bytes, &err);
-    else
-        st = file_read(file->text, PROMPT_MAX, prompt, bytes, &err);
-    if (st != FLUX1_OK) {
-        print_error("%s", err.message);
-        return EXIT_FAILED;
-    }
-    if (file->given && *bytes > 0 && (*prompt)[*bytes - 1] == '\n') /* the editor's, not the prompt's */
-        (*prompt)[--*bytes] = '\0';
-    if (strlen(*prompt) != *bytes) {
-        print_error("%s: a prompt must not contain zero bytes", file->text);
-        free(*prompt);
-        *prompt = NULL;
-        return EXIT_FAILED;
-    }
-    return EXIT_DONE;
 }
 
 void fill_request(const options *opt, flux1_generate_params *params)
@@ -230,7 +173,7 @@ int report(flux1_context *context, flux1_status status)
     if (status == FLUX1_ERR_CANCELLED && was_interrupted()) { /* or the launcher's SIGTERM, where a process has ended */
         usleep(100000);                                       /* the news may be a little behind the signal */
         if (!lost_process(context)) {
-            print_error("interrupted");
+            print_failure(FLUX1_ERR_CANCELLED, "interrupted");
             return EXIT_INTERRUPTED;
         }
         status = FLUX1_ERR_COMM;
@@ -240,7 +183,7 @@ int report(flux1_context *context, flux1_status status)
     hints_add(&hints, message);
     if (blames_environment(message))
         builder_add(&hints, " (FLUX1_MODEL names this model)");
-    print_error("%s%s", message[0] ? message : flux1_status_text(status), hints.text ? hints.text : "");
+    print_failure(status, "%s%s", message[0] ? message : flux1_status_text(status), hints.text ? hints.text : "");
     builder_free(&hints);
     return status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }

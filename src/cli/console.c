@@ -9,7 +9,8 @@
 
 /* There is one standard error in a process. */
 static bool quiet_mode, muted, told, line_shown;
-static char subject[80];
+static char subject[256];
+static flux1_error *collected;
 
 void console_quiet(bool quiet) { quiet_mode = quiet; }
 
@@ -51,13 +52,40 @@ static void print_line(const char *about, const char *format, va_list ap)
     fflush(stderr);
 }
 
+static void print_failure_list(flux1_status status, const char *format, va_list ap)
+{
+    va_list again;
+    va_copy(again, ap);
+    if (collected && collected->status == FLUX1_OK) {
+        collected->status = status;
+        vsnprintf(collected->message, sizeof collected->message, format, again);
+    }
+    va_end(again);
+    told = told || !muted;
+    print_line(subject, format, ap);
+}
+
 void print_error(const char *format, ...)
 {
     va_list ap;
-    told = told || !muted;
     va_start(ap, format);
-    print_line(subject, format, ap);
+    print_failure_list(FLUX1_ERR_ARGUMENT, format, ap);
     va_end(ap);
+}
+
+void print_failure(flux1_status status, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    print_failure_list(status, format, ap);
+    va_end(ap);
+}
+
+flux1_error *console_collect(flux1_error *into)
+{
+    flux1_error *before = collected;
+    collected = into;
+    return before;
 }
 
 void print_note(const char *format, ...)
@@ -70,13 +98,15 @@ void print_note(const char *format, ...)
     va_end(ap);
 }
 
-void console_redraw(const char *text)
+int console_width(void)
 {
     struct winsize size;
-    int width = 79;
-    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
-        width = size.ws_col - 1;
-    fprintf(stderr, "\r%.*s\033[K", width, text);
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col - 1 : 79;
+}
+
+void console_redraw(const char *text)
+{
+    fprintf(stderr, "\r%.*s\033[K", console_width(), text);
     fflush(stderr);
     line_shown = true;
 }

@@ -2,10 +2,18 @@
 #ifndef FLUX1_CLI_CONSOLE_H
 #define FLUX1_CLI_CONSOLE_H
 
+#include "base/status.h"
+
 #include <stdbool.h>
 
 /* Prints "flux1: <sentence>", after wiping the redrawn line. */
 void print_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same; what went wrong is `status`, of print_error FLUX1_ERR_ARGUMENT. */
+void print_failure(flux1_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Where the first error from here on is kept, as printed but without what console_subject puts in front; NULL: nowhere.
+ * Returns the place before. */
+flux1_error *console_collect(flux1_error *into);
 
 /* The same, but not after console_quiet(true). */
 void print_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -24,5 +32,6 @@ void console_subject(const char *subject);
 void console_redraw(const char *text);
 void console_wipe(void);
 bool console_is_terminal(void);
+int console_width(void); /* characters that fit on that line */
 
 #endif

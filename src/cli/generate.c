@@ -1,4 +1,4 @@
-/* flux1 generate: one request from the options, or requests from standard input. */
+/* flux1 generate: one request from the options, or one a line of a file. */
 #include "cli/batch.h"
 #include "cli/from.h"
 #include "cli/request.h"
@@ -7,7 +7,7 @@ int generate_run(const options *opt)
 {
     session s = {.opt = opt};
     catch_signals();
-    if (opt->values[OPT_JSONL].given)
+    if (opt->values[OPT_JSONL].given || opt->values[OPT_PROMPTS].given)
         return batch_run(opt);
     options with = *opt;
     from_picture picture;

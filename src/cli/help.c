@@ -31,6 +31,32 @@ static void print_wrapped(const char *text, int column)
 
 static bool has_option(command cmd, int row) { return (option_rows[row].in & 1u << cmd) != 0; }
 
+/* Commands without options. */
+static const struct other {
+    const char *name, *operand, *help, *more;
+} others[] = {
+    {"help", "[COMMAND]", "flux1 help COMMAND, or flux1 COMMAND --help, lists a command's options", ""},
+    {"version", "", "show the version", ""},
+    {"completion", "bash|zsh|fish", "flux1 completion bash|zsh|fish prints a completion script",
+     "\n  bash    eval \"$(flux1 completion bash)\" in ~/.bashrc\n"
+     "  zsh     source <(flux1 completion zsh) in ~/.zshrc, after compinit\n"
+     "  fish    flux1 completion fish > ~/.config/fish/completions/flux1.fish\n"},
+};
+#define OTHERS (sizeof others / sizeof *others)
+
+bool help_other(const char *name)
+{
+    for (size_t i = 0; i < OTHERS; i++)
+        if (strcmp(name, others[i].name) == 0) {
+            printf("flux1 %s%s%s: %s\n%s", name, others[i].operand[0] ? " " : "", others[i].operand, others[i].help,
+                   others[i].more);
+            return true;
+        }
+    return false;
+}
+
+const char *help_other_name(int index) { return (size_t)index < OTHERS ? others[index].name : NULL; }
+
 void help_overview(void)
 {
     printf("flux1 %s: FLUX.1 text to image\n\n", flux1_version());
@@ -38,9 +64,8 @@ void help_overview(void)
          "  flux1 generate --model DIR --prompt \"a red fox\"      with a pipeline folder of FLUX.1\n\nCommands:");
     for (int i = 0; i < COMMAND_COUNT; i++)
         printf("  %-12s %s\n", command_rows[i].name, command_rows[i].help);
-    puts("  help         flux1 help COMMAND, or flux1 COMMAND --help, lists a command's options");
-    puts("  version      show the version");
-    puts("  completion   flux1 completion bash|zsh|fish prints a completion script");
+    for (size_t i = 0; i < OTHERS; i++)
+        printf("  %-12s %s\n", others[i].name, others[i].help);
     printf("\nResults go to standard output, progress and errors to standard error. Exit status: %s.\n", exit_statuses);
 }
 
@@ -97,7 +122,28 @@ static void man_option(const option_row *o)
     }
     putchar('\n');
     roff(o->help);
-    fputs(".\n", stdout);
+    fputs(".\n(", stdout);
+    const char *between = "";
+    for (int c = 0; c < COMMAND_COUNT && o->in != IN_EVERY; c++)
+        if (o->in & 1u << c) {
+            printf("%s%s", between, command_rows[c].name);
+            between = ", ";
+        }
+    puts(o->in == IN_EVERY ? "all commands)" : ")");
+}
+
+static void man_commands_and_options(void)
+{
+    puts(".SH COMMANDS");
+    for (int c = 0; c < COMMAND_COUNT; c++) {
+        printf(".TP\n\\fBflux1 %s\\fR\n", command_rows[c].name);
+        roff(command_rows[c].help);
+        puts(".");
+    }
+    puts(".SH OPTIONS\nIn brackets: the commands that have the option. Options are not abbreviated. A value that is "
+         "itself an option is written\n\\fB\\-\\-prompt=\\fIVALUE\\fR.");
+    for (int i = 0; i < OPTION_COUNT; i++)
+        man_option(&option_rows[i]);
 }
 
 void help_man_page(void)
@@ -115,16 +161,24 @@ void help_man_page(void)
          "Width and height are rounded down to a multiple of what the model's autoencoder needs, usually 16. "
          "Without \\fB\\-\\-output\\fR a new name is made\n"
          "from prompt and seed; an existing file is not replaced.");
-    for (int c = 0; c < COMMAND_COUNT; c++) {
-        fputs(".SH \"", stdout);
-        for (const char *s = command_rows[c].name; *s; s++)
-            putchar(*s >= 'a' && *s <= 'z' ? *s - 'a' + 'A' : *s);
-        puts(" OPTIONS\"");
-        printf("\\fBflux1 %s\\fR: %s.\n", command_rows[c].name, command_rows[c].help);
-        for (int i = 0; i < OPTION_COUNT; i++)
-            if (has_option((command)c, i))
-                man_option(&option_rows[i]);
-    }
+    man_commands_and_options();
+    puts(
+        ".SH JSON LINES\nWith \\fB\\-\\-jsonl\\fR each line of standard input is a request, and each but a blank "
+        "one is answered by one line on standard output,\nin the order of the lines. Options of the command line hold "
+        "where a line does not say otherwise; null is the same as a key that is not given, true and false are yes and "
+        "no.\nA line that fails does not stop the rest; the exit status is 1 if any failed. A file that an earlier "
+        "line "
+        "wrote is not replaced. An interrupt ends the run:\nlines behind the current one are not answered.\n.nf\n"
+        "{\"prompt\": \"a red fox\", \"seed\": 7, \"output\": \"fox.png\", \"id\": 1}\n"
+        "{\"id\": 1, \"line\": 1, \"status\": \"FLUX1_OK\", \"message\": null,\n"
+        " \"images\": [{\"file\": \"fox.png\", \"seed\": 7, \"width\": 1024, \"height\": 1024}],\n"
+        " \"seconds\": {\"load\": 1.2, \"text\": 0.9, \"denoise\": 40.1, \"decode\": 3.0, \"write\": 0.1, "
+        "\"total\": 45.3},\n \"peak_rss_bytes\": 24696061952}\n.fi\n"
+        "id is the request's, whatever it is, or null. line counts from 1. status is FLUX1_OK or the name of an error, "
+        "such as FLUX1_ERR_ARGUMENT (the line is wrong),\nFLUX1_ERR_FORMAT (it is not JSON) or FLUX1_ERR_IO; message "
+        "says then what went wrong. images has what was written, also where the request failed later.\nseconds is "
+        "null for a line that became no request. The JSON schema of requests and answers is jsonl.schema.json, among "
+        "the documentation.");
     puts(".SH SEVERAL HOSTS\nThe ranks of \\fB\\-\\-mesh\\fR can be processes on several hosts that have Open MPI, "
          "flux1 and "
          "the model at the same paths, and reach\neach other by ssh without a password:\n.nf\n"
@@ -162,10 +216,16 @@ void help_man_page(void)
 /* An operand that is one of some words. */
 static bool is_choice(const char *operand) { return operand && strchr(operand, '|'); }
 
+static bool has_words(const option_row *o) { return o->kind == OPTION_CHOICE || o->kind == OPTION_DEVICE; }
+
+/* Without what is in brackets. */
 static void print_words(const char *choices)
 {
-    for (; *choices; choices++)
-        putchar(*choices == '|' ? ' ' : *choices);
+    for (bool inside = false; *choices; choices++) {
+        inside = *choices == '[' || (inside && choices[-1] != ']');
+        if (!inside)
+            putchar(*choices == '|' ? ' ' : *choices);
+    }
 }
 
 static void print_commands(void)
@@ -189,7 +249,7 @@ static void bash_completion(void)
         if (o->letter)
             printf("-%c|", o->letter);
         printf("--%s) ", o->name);
-        if (o->kind == OPTION_CHOICE) {
+        if (has_words(o)) {
             fputs("COMPREPLY=($(compgen -W '", stdout);
             print_words(o->argument);
             fputs("' -- \"$current\")); ", stdout);
@@ -206,7 +266,9 @@ static void bash_completion(void)
                 printf("--%s ", option_rows[i].name);
         puts("' ;;");
     }
-    puts("    completion) options='bash zsh fish' ;;\n    esac\n    if ((COMP_CWORD == 1)); then");
+    fputs("    help) options='", stdout);
+    print_commands();
+    puts("' ;;\n    completion) options='bash zsh fish' ;;\n    esac\n    if ((COMP_CWORD == 1)); then");
     fputs("        COMPREPLY=($(compgen -W '", stdout);
     print_commands();
     puts("' -- \"$current\"))\n"
@@ -247,7 +309,7 @@ static void zsh_option(const option_row *o)
     putchar('[');
     print_quoted(o->help, "[]:\\");
     putchar(']');
-    if (o->argument && o->kind == OPTION_CHOICE) {
+    if (has_words(o)) {
         printf(":%s:(", o->name);
         print_words(o->argument);
         putchar(')');
@@ -282,9 +344,8 @@ static void zsh_completion(void)
         } else
             puts(command_rows[c].operand ? "        ':path:_files' ;;" : "        ;;");
     }
-    fputs("    completion)\n        _values shell bash zsh fish ;;\n    help)\n        _values command", stdout);
-    for (int c = 0; c < COMMAND_COUNT; c++)
-        printf(" %s", command_rows[c].name);
+    fputs("    completion)\n        _values shell bash zsh fish ;;\n    help)\n        _values command ", stdout);
+    print_commands();
     puts(" ;;\n    esac\n}\n"
          "if [[ $funcstack[1] == _flux1 ]]; then\n    _flux1 \"$@\"\nelse\n    compdef _flux1 flux1\nfi");
 }
@@ -298,7 +359,10 @@ static void fish_completion(void)
         puts("'");
     }
     puts("complete -c flux1 -n __fish_use_subcommand -a 'help version completion'\n"
-         "complete -c flux1 -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n"
+         "complete -c flux1 -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'");
+    fputs("complete -c flux1 -n '__fish_seen_subcommand_from help' -a '", stdout);
+    print_commands();
+    puts("'\n"
          "complete -c flux1 -n '__fish_seen_subcommand_from info' -F");
     for (int c = 0; c < COMMAND_COUNT; c++) {
         if (!is_choice(command_rows[c].operand))
@@ -318,7 +382,7 @@ static void fish_completion(void)
             printf(" -s %c", o->letter);
         if (o->argument)
             fputs(takes_file(o) || o->kind == OPTION_FOLDER ? " -r -F" : " -x", stdout);
-        if (o->kind == OPTION_CHOICE) {
+        if (has_words(o)) {
             fputs(" -a '", stdout);
             print_words(o->argument);
             putchar('\'');

@@ -79,6 +79,10 @@ int info_run(const options *opt)
         print_error("--model cannot be combined with a PATH: both name the model");
         return EXIT_USAGE;
     }
+    if (devices && (opt->operand || model->given)) {
+        print_error("--devices lists this machine's devices and cannot be combined with a model");
+        return EXIT_USAGE;
+    }
     if (!parts.model)
         parts.model = environment_model();
     if (!devices && !files && !parts.model) {

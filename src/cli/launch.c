@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "cli/console.h"
 #include "cli/launcher.h"
+#include "cli/lines.h"
 #include "cli/relay.h"
 
 #include <errno.h>
@@ -109,8 +110,9 @@ static void watch(void)
 
 static bool reads_input(const options *opt)
 {
-    const option_value *file = &opt->values[OPT_PROMPT_FILE];
-    return opt->values[OPT_JSONL].given || (file->given && strcmp(file->text, "-") == 0);
+    const option_value *file = &opt->values[OPT_PROMPT_FILE], *list = &opt->values[OPT_PROMPTS];
+    return opt->values[OPT_JSONL].given || (file->given && is_standard_input(file->text)) ||
+           (list->given && is_standard_input(list->text));
 }
 
 /* In the child. In a group of its own the terminal's Ctrl-C does not reach it; but there it could not read from the

@@ -6,6 +6,7 @@
 #include "cli/hints.h"
 #include "cli/launch.h"
 #include "cli/launcher.h"
+#include "cli/names.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -16,14 +17,11 @@ typedef int command_fn(const options *opt);
 static command_fn *const runs[COMMAND_COUNT] = {generate_run, tokenize_run, info_run, bench_run,
                                                 plan_run,     cache_run,    pull_run, convert_run};
 
-static const char *const other_names[] = {"help", "version", "completion"};
-
 static const char *command_name(int index)
 {
     if (index < COMMAND_COUNT)
         return command_rows[index].name;
-    index -= COMMAND_COUNT;
-    return index < (int)(sizeof other_names / sizeof *other_names) ? other_names[index] : NULL;
+    return help_other_name(index - COMMAND_COUNT);
 }
 
 static int find_command(const char *name)
@@ -44,25 +42,58 @@ static int unknown_command(const char *name)
     return EXIT_USAGE;
 }
 
+static bool is_help(const char *word) { return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0; }
+
 static int help_run(const char *topic)
 {
     int cmd = topic ? find_command(topic) : -1;
-    if (topic && cmd < 0)
+    const bool other = topic && help_other(topic);
+    if (topic && cmd < 0 && !other && !is_help(topic))
         return unknown_command(topic);
-    if (topic)
+    if (cmd >= 0)
         help_command((command)cmd);
-    else
+    else if (!other)
         help_overview();
     return finish_output(EXIT_DONE);
 }
 
 static int completion_run(const char *shell)
 {
+    if (shell && is_help(shell))
+        return help_run("completion");
     if (shell && help_completion(shell))
         return finish_output(EXIT_DONE);
     print_error(shell ? "unknown shell \"%s\"; allowed: bash, zsh, fish" : "completion needs a shell: bash, zsh, fish",
                 shell);
     return EXIT_USAGE;
+}
+
+/* What is no command of the table: words[0] is its name, and at most one word may follow. Returns the exit status, or
+ * -1 if it is none of these. */
+static int run_other(int count, char **words)
+{
+    const char *name = words[0], *operand = count > 1 ? words[1] : NULL;
+    const bool help = is_help(name) || strcmp(name, "help") == 0, completion = strcmp(name, "completion") == 0,
+               version = strcmp(name, "--version") == 0 || strcmp(name, "version") == 0,
+               man = strcmp(name, "--man") == 0;
+    const int most = help || completion ? 2 : 1;
+    if (!help && !completion && !version && !man)
+        return -1;
+    if (version && operand && is_help(operand))
+        return help_run(name);
+    if (count > most) {
+        print_error("unexpected argument \"%s\"", words[most]);
+        return EXIT_USAGE;
+    }
+    if (help)
+        return help_run(operand);
+    if (completion)
+        return completion_run(operand);
+    if (man)
+        help_man_page();
+    else
+        printf("flux1 %s\n", flux1_version());
+    return finish_output(EXIT_DONE);
 }
 
 int main(int argc, char **argv)
@@ -76,18 +107,9 @@ int main(int argc, char **argv)
         print_error("no command; try flux1 generate --prompt \"a red fox\", or flux1 --help");
         return EXIT_USAGE;
     }
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
-        return help_run(argc > 2 ? argv[2] : NULL);
-    if (strcmp(name, "--version") == 0 || strcmp(name, "version") == 0) {
-        printf("flux1 %s\n", flux1_version());
-        return finish_output(EXIT_DONE);
-    }
-    if (strcmp(name, "--man") == 0) {
-        help_man_page();
-        return finish_output(EXIT_DONE);
-    }
-    if (strcmp(name, "completion") == 0)
-        return completion_run(argc > 2 ? argv[2] : NULL);
+    const int other = run_other(argc - 1, argv + 1);
+    if (other >= 0)
+        return other;
     int cmd = find_command(name);
     if (cmd < 0)
         return unknown_command(name);
@@ -96,6 +118,10 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     if (opt.values[OPT_HELP].given)
         return help_run(name);
+    if (opt.values[OPT_QUIET].given && opt.values[OPT_VERBOSE].given) {
+        print_error("--verbose cannot be combined with --quiet");
+        return EXIT_USAGE;
+    }
     console_quiet(opt.values[OPT_QUIET].given);
     hints_command((command)cmd);
     int status = EXIT_DONE;

@@ -1,7 +1,10 @@
 #include "cli/options.h"
 
+#include "base/builder.h"
 #include "base/units.h"
 #include "cli/console.h"
+#include "cli/foreign.h"
+#include "cli/names.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -22,46 +25,6 @@ const command_row command_rows[COMMAND_COUNT] = {
     COMMAND_TABLE(ROW)
 #undef ROW
 };
-
-/* ---- the nearest name
- * -------------------------------------------------------------------------------------------------------- */
-
-/* Levenshtein distance of two words shorter than 64 bytes. */
-static int distance(const char *a, const char *b)
-{
-    int row[64];
-    int n = (int)strlen(b);
-    for (int j = 0; j <= n; j++)
-        row[j] = j;
-    for (int i = 1; a[i - 1]; i++) {
-        int diagonal = row[0];
-        row[0] = i;
-        for (int j = 1; j <= n; j++) {
-            int above = row[j], best = diagonal + (a[i - 1] != b[j - 1]);
-            best = above + 1 < best ? above + 1 : best;
-            best = row[j - 1] + 1 < best ? row[j - 1] + 1 : best;
-            diagonal = above;
-            row[j] = best;
-        }
-    }
-    return row[n];
-}
-
-const char *nearest_name(const char *word, const char *(*next)(int index))
-{
-    const char *best = NULL;
-    int least = (int)strlen(word) / 3 + 1; /* farther than that is another word */
-    if (strlen(word) >= 64)
-        return NULL;
-    for (int i = 0; next(i); i++) {
-        int d = distance(word, next(i));
-        if (d <= least && (!best || d < least)) {
-            least = d;
-            best = next(i);
-        }
-    }
-    return best;
-}
 
 static const char *option_name(int index) { return index < OPTION_COUNT ? option_rows[index].name : NULL; }
 
@@ -105,7 +68,12 @@ static bool parse_seed(const option_row *row, const char *text, option_value *ou
 {
     if (parse_unsigned(text, &out->seed))
         return true;
-    print_error("--%s %s: must be a whole number from 0 to 18446744073709551615", row->name, text);
+    if (strcmp(text, "-1") == 0) { /* as other programs have it */
+        out->given = false;
+        return true;
+    }
+    print_error("--%s %s: must be a whole number from 0 to 18446744073709551615, or -1 for a random one", row->name,
+                text);
     return false;
 }
 
@@ -117,12 +85,23 @@ static bool parse_size(const option_row *row, const char *text, option_value *ou
     return false;
 }
 
+/* Whether `text` is `word`, which ends at | or the end; "cuda:1" is "cuda[:N]". */
+static bool is_word(const char *word, const char *text)
+{
+    const size_t n = strcspn(word, "|[");
+    if (n == 0 || strncmp(word, text, n) != 0)
+        return false;
+    if (word[n] != '[' || text[n] != ':')
+        return text[n] == '\0';
+    const size_t digits = strspn(text + n + 1, "0123456789");
+    return digits > 0 && text[n + 1 + digits] == '\0';
+}
+
 static bool parse_choice(const option_row *row, const char *text, option_value *out)
 {
-    size_t n = strlen(text);
     (void)out;
     for (const char *word = row->argument; word; word = strchr(word, '|') ? strchr(word, '|') + 1 : NULL)
-        if (n > 0 && strcspn(word, "|") == n && memcmp(word, text, n) == 0)
+        if (is_word(word, text))
             return true;
     print_error("--%s %s: must be one of %s", row->name, text, row->argument);
     return false;
@@ -156,20 +135,17 @@ static bool parse_value(const option_row *row, const char *text, option_value *o
     case OPTION_REAL: return parse_real(row, text, out);
     case OPTION_SEED: return parse_seed(row, text, out);
     case OPTION_BYTES: return parse_size(row, text, out);
-    case OPTION_CHOICE: return parse_choice(row, text, out);
+    case OPTION_CHOICE:
+    case OPTION_DEVICE: return parse_choice(row, text, out);
     }
     return false;
 }
 
 int option_named(const char *name)
 {
-    for (int i = 0; i < OPTION_COUNT; i++) {
-        const char *a = name, *b = option_rows[i].name;
-        while (*a && (*a == *b || (*a == '_' && *b == '-')))
-            a++, b++;
-        if (!*a && !*b)
+    for (int i = 0; i < OPTION_COUNT; i++)
+        if (names_equal(name, option_rows[i].name))
             return i;
-    }
     return -1;
 }
 
@@ -228,31 +204,95 @@ static int row_of(int code)
     return -1;
 }
 
+/* "--ma could be --max-memory, …": whoever abbreviates an option means one of these. */
+static bool tell_abbreviated(command cmd, const char *word, size_t length)
+{
+    builder names = {0};
+    int count = 0;
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        if (length < 2 || !(option_rows[i].in & 1u << cmd) || strncmp(option_rows[i].name, word, length) != 0)
+            continue;
+        builder_format(&names, "%s--%s", count++ ? ", " : "", option_rows[i].name);
+    }
+    if (count == 1)
+        print_error("unknown option --%.*s; did you mean %s?", (int)length, word, names.text ? names.text : "");
+    else if (count > 1)
+        print_error("option --%.*s is ambiguous: %s; options cannot be abbreviated", (int)length, word,
+                    names.text ? names.text : "");
+    builder_free(&names);
+    return count > 0;
+}
+
+/* word: "--widht=3". */
+static void unknown_long(command cmd, const char *word)
+{
+    char plain[64] = "";
+    word += strspn(word, "-");
+    const size_t n = strcspn(word, "=");
+    if (n < sizeof plain)
+        memcpy(plain, word, n);
+    const char *pointer = foreign_option(plain), *near = plain[0] ? nearest_name(plain, option_name) : NULL;
+    if (pointer)
+        print_error("unknown option --%s: %s", plain, pointer);
+    else if (tell_abbreviated(cmd, word, n))
+        return;
+    else if (near)
+        print_error("unknown option --%s; did you mean --%s?", plain, near);
+    else
+        print_error("unknown option --%.*s; flux1 %s --help lists the options", (int)n, word, command_rows[cmd].name);
+}
+
 /* getopt's '?': an unknown option, an abbreviation of several, or an argument where none belongs. */
 static void unknown_option(command cmd, const char *word)
 {
-    const char *name = command_rows[cmd].name;
-    char plain[64] = "";
+    const char letter[2] = {(char)optopt, '\0'}, *pointer = optopt ? foreign_option(letter) : NULL;
     int row = row_of(optopt);
-    if (row >= 0) {
+    if (row >= 0)
         print_error("--%s takes no argument", option_rows[row].name);
-        return;
-    }
-    if (optopt) {
-        print_error("unknown option -%c; flux1 %s --help lists the options", optopt, name);
-        return;
-    }
-    word += strspn(word, "-");
-    size_t n = strcspn(word, "=");
-    if (n < sizeof plain) {
-        memcpy(plain, word, n);
-        plain[n] = '\0';
-    }
-    const char *near = plain[0] ? nearest_name(plain, option_name) : NULL;
-    if (near)
-        print_error("unknown option --%.*s; did you mean --%s?", (int)n, word, near);
+    else if (pointer)
+        print_error("unknown option -%c: %s", optopt, pointer);
+    else if (optopt)
+        print_error("unknown option -%c; flux1 %s --help lists the options", optopt, command_rows[cmd].name);
     else
-        print_error("unknown option --%.*s; flux1 %s --help lists the options", (int)n, word, name);
+        unknown_long(cmd, word);
+}
+
+/* Whether the word is an option as it would stand on the command line: --steps, --steps=4, -s. */
+static bool is_option(const char *word)
+{
+    if (word[0] != '-' || !word[1])
+        return false;
+    for (int i = 0; i < OPTION_COUNT; i++) {
+        const size_t n = strlen(option_rows[i].name);
+        if (word[1] == '-' ? strncmp(word + 2, option_rows[i].name, n) == 0 && (!word[2 + n] || word[2 + n] == '=')
+                           : option_rows[i].letter == word[1] && !word[2])
+            return true;
+    }
+    return false;
+}
+
+/* Of the option that getopt found in `code`: it is written out, belongs to the command, and is not followed by another
+ * option where its value should be. */
+static bool option_fits(command cmd, char **argv, int code, int row)
+{
+    const option_row *o = &option_rows[row];
+    const bool separate = optarg && optarg == argv[optind - 1];
+    const char *word = argv[optind - (separate ? 2 : 1)] + 2;
+    if (code >= LONG_BASE && (strlen(o->name) != strcspn(word, "=") || strncmp(word, o->name, strlen(o->name)) != 0)) {
+        unknown_long(cmd, word);
+        return false;
+    }
+    if (!(o->in & 1u << cmd)) {
+        print_error("%s has no option --%s; flux1 %s --help lists its options", command_rows[cmd].name, o->name,
+                    command_rows[cmd].name);
+        return false;
+    }
+    if (separate && is_option(optarg)) {
+        print_error("--%s has no value: %s after it is an option; if it is the value, write --%s=%s", o->name, optarg,
+                    o->name, optarg);
+        return false;
+    }
+    return true;
 }
 
 static bool take_operands(command cmd, int argc, char **argv, options *out)
@@ -306,11 +346,8 @@ bool options_parse(command cmd, int argc, char **argv, options *out)
             unknown_option(cmd, argv[optind - 1]);
             return false;
         }
-        if (!(option_rows[row].in & 1u << cmd)) {
-            print_error("%s has no option --%s; flux1 %s --help lists its options", command_rows[cmd].name,
-                        option_rows[row].name, command_rows[cmd].name);
+        if (!option_fits(cmd, argv, code, row))
             return false;
-        }
         if (!take_value(out, row, optarg))
             return false;
     }

@@ -49,7 +49,8 @@ typedef enum option_kind {
     OPTION_REAL,   /* a finite number from lowest to highest */
     OPTION_SEED,   /* 0 to 2^64 - 1 */
     OPTION_BYTES,  /* a number of bytes: 512M, 8G */
-    OPTION_CHOICE  /* one of the argument column's words, separated by | */
+    OPTION_CHOICE, /* one of the argument column's words, separated by | */
+    OPTION_DEVICE  /* the same, and :N after a word with [:N] */
 } option_kind;
 
 #define WHOLE_MAX 2147483647
@@ -88,7 +89,15 @@ typedef enum option_kind {
       "names of the tensors of transformer and VAE in .safetensors files (default: bfl, which ComfyUI reads)")         \
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
-      "read the prompt from FILE; -: from standard input")                                                             \
+      "read the prompt from FILE, which may be a pipe; -: from standard input. UTF-8; a byte order mark and the "      \
+      "newline "                                                                                                       \
+      "at the end do not count")                                                                                       \
+    X(PROMPTS, "prompts", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
+      "a picture (or --count) for each line of FILE that is not empty; -: from standard input. A line that fails "     \
+      "does "                                                                                                          \
+      "not stop the rest")                                                                                             \
+    X(ALLOW_EMPTY, "allow-empty", 0, FLAG, NULL, 0, 0, IN_GENERATE,                                                    \
+      "take an empty prompt, which is refused otherwise")                                                              \
     X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
       "picture to write; an existing file is replaced. -: to standard output. With --count N: FILE-1.png to "          \
       "FILE-N.png, "                                                                                                   \
@@ -105,16 +114,16 @@ typedef enum option_kind {
       "repeat PICTURE (PNG, JPEG or WebP of flux1, AUTOMATIC1111 or Forge): its prompt, seed, size and settings "      \
       "count "                                                                                                         \
       "where no option gives others; name the model with --model")                                                     \
-    X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS | IN_PLAN,                                           \
+    X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, 65536, IN_RUNS | IN_PLAN,                                               \
       "width of the picture (default: the model's)")                                                                   \
-    X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, WHOLE_MAX, IN_RUNS | IN_PLAN,                                         \
+    X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, 65536, IN_RUNS | IN_PLAN,                                             \
       "height of the picture (default: the model's)")                                                                  \
     X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_GENERATE | IN_BENCH | IN_PLAN,                                     \
       "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")                                   \
     X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE,                                                  \
       "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5)")                         \
     X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE,                                                                 \
-      "seed of the noise; picture i of --count uses N + i (default: random, and printed)")                             \
+      "seed of the noise; picture i of --count uses N + i. -1: random (default: random, and printed)")                 \
     X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE, "number of pictures (default: 1)")                       \
     X(BATCH, "batch", 0, WHOLE, "N", 1, 10000, IN_GENERATE,                                                            \
       "pictures of --count computed together; they are the same with any N (default: chosen by size and memory)")      \
@@ -133,10 +142,11 @@ typedef enum option_kind {
       "write what each rank computes and exchanges, and when, to FILE (Chrome trace: chrome://tracing, "               \
       "ui.perfetto.dev), and tell how much of the exchange is hidden behind compute")                                  \
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
-      "read one JSON object {\"prompt\": TEXT} per line from standard input. generate: a request per line, with "      \
-      "optional keys output, width, height, steps, guidance, seed, count, batch, negative_prompt, true_cfg_scale, "    \
-      "max_sequence_length, vae_tiling; tokenize: "                                                                    \
-      "writes a line {\"clip\": [ids], \"t5\": [ids]} for each")                                                       \
+      "read one JSON object {\"prompt\": TEXT} per line from standard input, and answer each with one on standard "    \
+      "output. generate: a request per line, with optional keys id, output, width, height, steps, guidance, seed, "    \
+      "count, batch, negative_prompt, true_cfg_scale, max_sequence_length, vae_tiling, lora, allow_empty; the man "    \
+      "page "                                                                                                          \
+      "describes the answers. tokenize: writes a line {\"clip\": [ids], \"t5\": [ids]} for each")                      \
     X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices of this machine and build instead")          \
     X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO, "read all weights and list tensors with NaN or infinity")        \
     X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH | IN_PLAN,                                          \
@@ -159,9 +169,9 @@ typedef enum option_kind {
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS | IN_PLAN,                                         \
       "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it (default: " \
       "auto)")                                                                                                         \
-    X(DEVICE, "device", 0, TEXT, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                    \
+    X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                  \
       "device to compute on. cuda:N: the N-th GPU; ref: the slow reference implementation (default: cpu)")             \
-    X(ENCODER_DEVICE, "encoder-device", 0, TEXT, "host|cuda[:N]", 0, 0, IN_RUNS,                                       \
+    X(ENCODER_DEVICE, "encoder-device", 0, DEVICE, "host|cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                             \
       "device of the text encoders. host: the CPU, on a mesh the first rank's alone (default: --device)")              \
     X(CAPTURE, "capture", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                          \
       "record the calls of a denoising step once and replay them, on a GPU as a graph (default: yes)")                 \
@@ -207,6 +217,8 @@ typedef enum option_kind {
       "~/.cache/huggingface/hub)")                                                                                     \
     X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_EVERY, "print the result as JSON")                                         \
     X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_EVERY, "no progress and no notes on standard error")                   \
+    X(VERBOSE, "verbose", 'v', FLAG, NULL, 0, 0, IN_GENERATE,                                                          \
+      "tell what was chosen: device, kernels, dtype, mesh, memory")                                                    \
     X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_EVERY, "show this help")
 
 typedef enum option_id {
@@ -263,14 +275,10 @@ bool options_parse(command cmd, int argc, char **argv, options *out);
 
 /* The option of this long name, '_' being as good as '-'; -1 if there is none. */
 int option_named(const char *name);
-/* Gives option `id` the value that `text` says, in place of the one it has; text must outlive *o. On a mistake
- * prints an error and returns false. */
 /* One more --lora. Prints an error if it is empty or one too many. */
 bool options_add_lora(options *o, const char *text);
-
+/* Gives option `id` the value that `text` says, in place of the one it has; text must outlive *o. On a mistake
+ * prints an error and returns false. */
 bool options_replace(options *o, option_id id, const char *text);
-
-/* The name in a list nearest to `word`, NULL if none is near. next(i) gives the i-th name, NULL behind the last. */
-const char *nearest_name(const char *word, const char *(*next)(int index));
 
 #endif

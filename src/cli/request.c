@@ -1,9 +1,11 @@
 #include "cli/request.h"
 
 #include "base/json_write.h"
+#include "cli/answer.h"
 #include "cli/console.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/taken.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -57,7 +59,7 @@ static uint64_t random_seed(void)
 
 static int usage(const flux1_error *err)
 {
-    print_error("%s", err->message);
+    print_failure(err->status, "%s", err->message);
     return err->status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }
 
@@ -122,13 +124,27 @@ static flux1_status check_name(const request *r, int index, flux1_error *err)
     return st;
 }
 
+/* No earlier line has written a file that this one names. */
+static bool names_are_free(const request *r)
+{
+    long writer = 0;
+    for (int i = 0; r->hooks.taken && r->opt->values[OPT_OUTPUT].given && !writer && i < r->params.count; i++) {
+        char *name = output_name(&r->names, r->params.seed + (uint64_t)i, i);
+        writer = name ? taken_by(r->hooks.taken, name) : 0;
+        if (writer)
+            print_error("%s was written by line %ld; give each line an output of its own", name, writer);
+        free(name);
+    }
+    return !writer;
+}
+
 /* Makes sure that the first and the last file can be written, before minutes of work go into them. */
 static int prepare_files(request *r)
 {
     const option_value *v = r->opt->values;
     flux1_error err = {0};
     if (!(r->pictures = calloc((size_t)r->params.count, sizeof *r->pictures))) {
-        print_error("out of memory for %d file names", r->params.count);
+        print_failure(FLUX1_ERR_MEMORY, "out of memory for %d file names", r->params.count);
         return EXIT_FAILED;
     }
     flux1_status st = flux1_format_check(r->s->writer, r->how.format, r->params.width, r->params.height);
@@ -140,6 +156,8 @@ static int prepare_files(request *r)
     for (int i = 0; i <= last && !output_is_stream(&r->names); i += i < last && last > 0 ? last : 1)
         if (check_name(r, i, &err) != FLUX1_OK)
             return usage(&err);
+    if (!names_are_free(r))
+        return EXIT_USAGE;
     if ((v[OPT_DUMP].given && output_check_writable(v[OPT_DUMP].text, &err) != FLUX1_OK) ||
         (v[OPT_PREVIEW].given && output_check_writable(v[OPT_PREVIEW].text, &err) != FLUX1_OK))
         return usage(&err);
@@ -195,7 +213,9 @@ static int write_picture(request *r, const flux1_image *image)
     p->seed = image->seed;
     p->width = image->width;
     p->height = image->height;
-    if (r->opt->values[OPT_JSON].given)
+    if (r->hooks.taken)
+        taken_add(r->hooks.taken, p->name, r->hooks.line);
+    if (r->opt->values[OPT_JSON].given || r->hooks.answer)
         return EXIT_DONE;
     console_wipe();
     puts(p->name);
@@ -225,8 +245,10 @@ static void print_json(const request *r, double total)
     struct rusage used = {0};
     char *text = NULL;
     json_begin_object(&w, NULL);
+    if (r->hooks.answer)
+        answer_put(&w, r->hooks.answer);
     json_begin_array(&w, "images");
-    for (int i = 0; i < r->params.count; i++) {
+    for (int i = 0; r->pictures && i < r->params.count; i++) {
         const picture *p = &r->pictures[i];
         if (!p->written)
             continue;
@@ -253,11 +275,13 @@ static void print_json(const request *r, double total)
     free(text);
 }
 
-static void print_results(const request *r)
+static void print_results(const request *r, int status)
 {
     double total = monotonic_seconds() - r->began;
-    if (r->opt->values[OPT_JSON].given)
+    if (r->hooks.answer || (status == EXIT_DONE && r->opt->values[OPT_JSON].given))
         print_json(r, total);
+    if (status != EXIT_DONE)
+        return;
     r->s->load_seconds = 0;
     print_note("done in %.1f s, seed %" PRIu64 "%s", total, r->params.seed,
                r->opt->values[OPT_SEED].given ? "" : " (random; repeat it with --seed)");
@@ -269,7 +293,7 @@ static void print_finished(const request *r)
     int written = 0;
     for (int i = 0; r->pictures && i < r->params.count; i++)
         written += r->pictures[i].written;
-    if (written > 0 && r->opt->values[OPT_JSON].given)
+    if (written > 0 && r->opt->values[OPT_JSON].given && !r->hooks.answer)
         print_json(r, monotonic_seconds() - r->began);
     if (written > 0)
         print_note("%d of %d pictures were finished before that and are kept", written, r->params.count);
@@ -286,9 +310,9 @@ static void free_request(request *r)
 int request_run(session *s, const options *opt, const request_hooks *hooks)
 {
     request r = {.s = s, .opt = opt, .began = monotonic_seconds()};
-    int status = prepare(&r);
     if (hooks)
         r.hooks = *hooks;
+    int status = prepare(&r);
     if (status == EXIT_DONE)
         status = session_open(s);
     if (status == EXIT_DONE)
@@ -311,9 +335,9 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
         progress_end(&r.progress, st == FLUX1_OK);
         status = r.failure != EXIT_DONE ? r.failure : report(s->context, st);
     }
-    if (status == EXIT_DONE)
-        print_results(&r);
-    else
+    if (status == EXIT_DONE || r.hooks.answer)
+        print_results(&r, status);
+    if (status != EXIT_DONE)
         print_finished(&r);
     free_request(&r);
     return status;

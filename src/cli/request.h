@@ -9,6 +9,9 @@ typedef struct request_hooks {
     const flux1_text *text, *negative_text;
     void (*progress)(void *user, const flux1_progress *progress); /* may be NULL */
     void *user;
+    const struct answer *answer; /* the result is printed as this JSON object, failed or not. NULL: it is not */
+    struct taken *taken;         /* the files that earlier lines have written; NULL: there are no lines */
+    long line;
 } request_hooks;
 
 /* Opens the session if this is its first usable request. Prints an error on failure; returns the exit status. hooks may

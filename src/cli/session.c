@@ -3,6 +3,7 @@
 #include "cli/console.h"
 #include "cli/launcher.h"
 #include "cli/progress.h"
+#include "cli/verbose.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -37,6 +38,8 @@ static int open_once(session *s)
     flux1_context_params_defaults(&params);
     params.threads = 1;
     st = flux1_context_create(&params, &s->writer);
+    if (st == FLUX1_OK && s->opt->values[OPT_VERBOSE].given)
+        verbose_tell(s, &parts);
     return st == FLUX1_OK ? EXIT_DONE : report(s->writer, st);
 }
 

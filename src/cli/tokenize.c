@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/json_write.h"
+#include "cli/answer.h"
 #include "cli/console.h"
 #include "cli/lines.h"
 #include "flux1_tools.h"
@@ -49,52 +50,68 @@ static void print_text(const flux1_tokens *tokens)
 }
 
 /* The prompt in one line of JSON, borrowed from *root. */
-static flux1_status line_prompt(const char *line, size_t bytes, const char *name, json_value **root,
-                                const char **prompt, size_t *prompt_bytes, flux1_error *err)
+static flux1_status line_prompt(const char *line, size_t bytes, json_value **root, const char **prompt,
+                                size_t *prompt_bytes, flux1_error *err)
 {
-    TRY(json_parse(line, bytes, name, root, err));
+    TRY(json_parse(line, bytes, "JSON", root, err));
     const json_value *value = json_object_get(*root, "prompt");
     if (!json_is_string(value))
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: expected an object such as {\"prompt\": \"a red fox\"}", name);
+        return error_set(err, FLUX1_ERR_ARGUMENT, "expected an object such as {\"prompt\": \"a red fox\"}");
     *prompt = json_string_value(value);
     *prompt_bytes = json_string_length(value);
     return FLUX1_OK;
 }
 
-/* One line in, one line out. */
+/* The answer to a line that has no ids, printed as an error too. */
+static void print_failed(const answer *a)
+{
+    json_writer w = {.style = JSON_LINE};
+    char *text = NULL;
+    print_failure(a->error->status, "standard input, line %ld: %s", a->line, a->error->message);
+    json_begin_object(&w, NULL);
+    answer_put(&w, a);
+    json_end_object(&w);
+    if (json_take(&w, "the answer", &text, NULL) == FLUX1_OK)
+        puts(text);
+    free(text);
+}
+
+/* One line in, one line out. line NULL: it was too long. */
 static int tokenize_line(flux1_context *context, const flux1_tokenizer *tokenizer, const char *line, size_t bytes,
                          long number, int length)
 {
-    char name[64];
     json_value *root = NULL;
     const char *prompt = NULL;
     size_t prompt_bytes = 0;
     flux1_tokens tokens = {0};
     flux1_error err = {0};
-    int status = EXIT_DONE;
-    snprintf(name, sizeof name, "standard input, line %ld", number);
-    if (line_prompt(line, bytes, name, &root, &prompt, &prompt_bytes, &err) != FLUX1_OK) {
-        print_error("%s", err.message);
-        status = EXIT_FAILED;
-    } else if (flux1_tokenizer_run(context, tokenizer, prompt, prompt_bytes, length, &tokens) != FLUX1_OK) {
-        print_error("%s: %s", name, flux1_context_message(context));
-        status = EXIT_FAILED;
-    } else
+    flux1_status st = line ? line_prompt(line, bytes, &root, &prompt, &prompt_bytes, &err)
+                           : error_set(&err, FLUX1_ERR_LIMIT, "longer than %zu bytes", LINE_MOST);
+    if (st == FLUX1_OK && (st = flux1_tokenizer_run(context, tokenizer, prompt, prompt_bytes, length, &tokens)))
+        error_set(&err, st, "%s", flux1_context_message(context));
+    if (st == FLUX1_OK)
         print_json_line(&tokens);
+    else
+        print_failed(&(answer){json_object_get(root, "id"), number, &err});
     flux1_tokens_free(&tokens);
     json_free(root);
-    return status;
+    return st == FLUX1_OK ? EXIT_DONE : EXIT_FAILED;
 }
 
 static int tokenize_lines(flux1_context *context, const flux1_tokenizer *tokenizer, int length)
 {
     lines input = {0};
     char *line;
-    size_t bytes;
+    size_t bytes = 0;
     int status = EXIT_DONE;
     line_state st = LINE_READ;
-    while (status == EXIT_DONE && (st = lines_next(&input, true, &line, &bytes)) == LINE_READ)
-        status = tokenize_line(context, tokenizer, line, bytes, input.number, length);
+    lines_tell_waiting(&input, "requests, a JSON object a line,");
+    while (!ferror(stdout) && ((st = lines_next(&input, true, &line, &bytes)) == LINE_READ || st == LINE_LONG)) {
+        const char *text = st == LINE_READ ? line : NULL;
+        if (tokenize_line(context, tokenizer, text, bytes, input.number, length) != EXIT_DONE)
+            status = EXIT_FAILED;
+        fflush(stdout); /* the caller reports a failure */
+    }
     if (st == LINE_FAILED)
         status = EXIT_FAILED;
     lines_free(&input);

@@ -72,9 +72,11 @@ static flux1_status take_prompt(run *g, const request *r, const char *prompt, co
     out->text = out->own;
     if (t5_cut)
         context_log(c, FLUX1_LOG_WARNING, "the %s is longer than %d T5 tokens: the rest is not seen", name, r->length);
-    else if (clip_cut)
-        context_log(c, FLUX1_LOG_INFO, "the %s is longer than CLIP's %d tokens: T5 sees it whole, CLIP its beginning",
-                    name, g->m->clip_length);
+    if (clip_cut)
+        context_log(c, FLUX1_LOG_INFO, "the %s is longer than CLIP's %d tokens: CLIP sees its beginning only%s", name,
+                    g->m->clip_length, t5_cut ? "" : ", T5 sees it whole");
+    if (!prompt[0] && strcmp(name, "prompt") == 0)
+        context_log(c, FLUX1_LOG_INFO, "the prompt is empty");
     if (!given)
         return FLUX1_OK;
     out->text = given;

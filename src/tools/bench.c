@@ -74,6 +74,7 @@ static flux1_status measure_peak(flux1_context *c, double *rate)
 
 typedef struct bench {
     flux1_context *c;
+    const flux1_bench_params *params;
     const flux1_model *m;
     request r;
     int repeats;
@@ -106,6 +107,8 @@ static void add_row(bench *b, const part *p, double *seconds, int count)
         qsort(seconds, (size_t)count, sizeof *seconds, by_value);
         double median = count % 2 ? seconds[count / 2] : (seconds[count / 2 - 1] + seconds[count / 2]) / 2;
         json_put_real(w, "seconds", median);
+        if (b->params->timed)
+            b->params->timed(b->params->timed_user, p->name, median);
         json_put_real(w, "seconds_min", seconds[0]);
         json_put_real(w, "seconds_max", seconds[count - 1]);
         json_put_real(w, "flops", p->flops);
@@ -272,7 +275,7 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
         TRY(opening_run(c, &paths, m));
     else
         TRY(folder_synthetic(p->variant, p->weights == FLUX1_DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16, true, m, &c->error));
-    *b = (bench){.c = c, .m = *m, .repeats = p->repeats, .report = {.style = JSON_INDENTED}};
+    *b = (bench){.c = c, .params = p, .m = *m, .repeats = p->repeats, .report = {.style = JSON_INDENTED}};
     return request_make(c, *m, &g, &b->r);
 }
 
@@ -324,7 +327,7 @@ static flux1_status time_all(bench *b, const flux1_bench_params *p)
 {
     json_writer *w = &b->report;
     if (p->runs)
-        return runs_report(b->c, b->m, &b->r, p->runs, w);
+        return runs_report(b->c, b->m, &b->r, p, w);
     if (b->repeats)
         TRY(measure_peak(b->c, &b->peak));
     json_put_real(w, "peak_flops_per_second", b->peak);

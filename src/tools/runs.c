@@ -177,13 +177,25 @@ static void put_all(json_writer *w, const runs *b)
     json_end_array(w);
 }
 
-flux1_status runs_report(flux1_context *c, const flux1_model *m, const request *r, int count, json_writer *report)
+static void tell_run(const runs *b, const flux1_bench_params *params, int run)
 {
-    runs b = {.c = c, .m = m, .r = r, .count = count};
+    char name[40];
+    if (!params->timed || run < 0)
+        return;
+    snprintf(name, sizeof name, "run %d of %d", run + 1, b->count);
+    params->timed(params->timed_user, name, b->seconds[TOTAL * b->count + run]);
+}
+
+flux1_status runs_report(flux1_context *c, const flux1_model *m, const request *r, const flux1_bench_params *params,
+                         json_writer *report)
+{
+    runs b = {.c = c, .m = m, .r = r, .count = params->runs};
     flux1_status st;
     TRY_CLEANUP(plan_all(&b));
-    for (int i = -RUNS_WARM_UPS; i < count; i++)
+    for (int i = -RUNS_WARM_UPS; i < b.count; i++) {
         TRY_CLEANUP(run_once(&b, i));
+        tell_run(&b, params, i);
+    }
     put_all(report, &b);
 cleanup:
     free_all(&b);

@@ -4,6 +4,7 @@
 #define FLUX1_TOOLS_RUNS_H
 
 #include "base/json_write.h"
+#include "flux1_tools.h"
 #include "pipeline/text_to_image.h"
 
 enum { RUNS_WARM_UPS = 2, RUNS_MAX = 1000 };
@@ -15,10 +16,11 @@ typedef struct spread {
 
 spread spread_of(const double *values, int count); /* count > 0 */
 
-/* Runs encoders, denoiser and decoder 2 + runs times and writes the members "warm_ups", "runs", "steps_per_second" (of
- * the mean denoising), "images_per_second" (of the mean total) and "events": an array of {"event", "mean_seconds",
- * "deviation_seconds", "min_seconds", "max_seconds"} with clip_encoding, t5_encoding, encoder, denoising,
- * denoising_step_0 …, vae, total. */
-flux1_status runs_report(flux1_context *c, const flux1_model *m, const request *r, int runs, json_writer *report);
+/* Runs encoders, denoiser and decoder 2 + params->runs times and writes the members "warm_ups", "runs",
+ * "steps_per_second" (of the mean denoising), "images_per_second" (of the mean total) and "events": an array of
+ * {"event", "mean_seconds", "deviation_seconds", "min_seconds", "max_seconds"} with clip_encoding, t5_encoding,
+ * encoder, denoising, denoising_step_0 …, vae, total. */
+flux1_status runs_report(flux1_context *c, const flux1_model *m, const request *r, const flux1_bench_params *params,
+                         json_writer *report);
 
 #endif

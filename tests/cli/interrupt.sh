@@ -14,6 +14,17 @@ for signal in INT TERM; do
     done
 done
 
+# waiting for its prompt, from a silent writer or from a pipe that nobody opens: the first one ends it
+mkfifo ../silent ../unopened
+(exec 8>../silent; exec sleep 3) &
+for from in "--prompt-file ../silent" "--prompt-file ../unopened" "--prompts ../unopened"; do
+    # shellcheck disable=SC2086
+    timeout --foreground -k 30 --preserve-status -s INT 0.5 "$FLUX1" generate -m "$tiny" $from >../out 2>../err
+    status=$?
+    expect_status 130 "SIGINT while waiting for $from"
+done
+nothing_left "SIGINT while waiting"
+
 # on a mesh no rank may hang
 # shellcheck disable=SC2086
 timeout --foreground -k 30 --preserve-status -s INT 1 "$FLUX1" $long --mesh 1x2 >../out 2>../err

@@ -102,6 +102,33 @@ flux1 generate -m "$tiny" --prompt-file prompt.txt -o file.png -S 7
 "$FLUX1" generate -m "$tiny" --prompt-file - -o input.png -S 7 <prompt.txt >../out 2>../err || fail "--prompt-file -"
 [ "$("$PICTURE" fox.png)" = "$("$PICTURE" input.png)" ] || fail "--prompt-file - gives the same picture"
 
+# through a pipe, with a byte order mark and lines as on Windows
+mkfifo ../pipe
+printf '\357\273\277a red fox\r\n' >../pipe &
+flux1 generate -m "$tiny" --prompt-file ../pipe -o pipe.png -S 7
+[ "$("$PICTURE" fox.png)" = "$("$PICTURE" pipe.png)" ] || fail "--prompt-file takes a pipe: $(cat ../err)"
+printf 'a red fox' | "$FLUX1" generate -m "$tiny" --prompt-file /dev/stdin -o input.png -S 7 >../out 2>../err || fail "--prompt-file /dev/stdin"
+[ "$("$PICTURE" fox.png)" = "$("$PICTURE" input.png)" ] || fail "--prompt-file /dev/stdin gives the same picture"
+printf '\377\376a\000' >utf16.txt
+refused 1 'utf16.txt: it is UTF-16' generate -m "$tiny" --prompt-file utf16.txt
+refused 1 'longer than 1048576' generate -m "$tiny" --prompt-file /dev/zero
+refused 1 'cannot read: Is a directory' generate -m "$tiny" --prompt-file .
+flux1 generate -m "$tiny" --prompt=--steps -o dash.png -S 7
+expect_status 0 "a prompt that is an option's name"
+flux1 generate -m "$tiny" -p x -v -o verbose.png
+for what in 'device cpu, kernels for' 'arithmetic [bf][f0-9]' 'memory: at most' 'transformer: F32' 'plan: 64 x 64, 4 steps' 'plan: denoise: .*activations'; do
+    grep -q "^flux1: .*$what" ../err || fail "-v says /$what/"
+done
+
+# what CLIP does not see is said, whether T5 sees it or not
+long="$(yes fox | head -n 100 | tr '\n' ' ')"
+flux1 generate -m "$tiny" -p "$long" -W 32 -H 32 -s 2 -o long.png
+grep -q "longer than CLIP's 77 tokens: .*T5 sees it whole" ../err || fail "a prompt that CLIP cuts: $(cat ../err)"
+grep -q 'T5 tokens' ../err && fail "T5 sees it whole"
+flux1 generate -m "$tiny" -p "$long" -W 32 -H 32 -s 2 --max-sequence-length 16 -o long.png
+grep -q "longer than CLIP's 77 tokens: CLIP sees its beginning only$" ../err && grep -q 'longer than 16 T5 tokens' ../err || fail "both cut: $(cat ../err)"
+grep -Eq '^flux1: denoise: 2 steps, [0-9.]+ s \([0-9.]+ s/step\)$' ../err || fail "seconds a step: $(cat ../err)"
+
 # sizes are rounded down, and it is said
 flux1 generate -m "$tiny" -p x -W 79 -H 33 -o odd.png -S 1
 expect_status 0 "odd sizes"
@@ -152,7 +179,7 @@ flux1 generate -m "$tiny" -p "A red fox, at dawn!" -S 42
 exists a-red-fox-at-dawn_seed42-2.png
 flux1 generate -m "$tiny" -p "../../etc" -S 1
 exists etc_seed1.png
-flux1 generate -m "$tiny" -p "" -S 18446744073709551615
+flux1 generate -m "$tiny" -p "" --allow-empty -S 18446744073709551615
 expect_status 0 "the largest seed and an empty prompt"
 exists image_seed18446744073709551615.png
 flux1 generate -m "$tiny" -p "any seed"
@@ -186,8 +213,12 @@ expect_status 0 "bench --json"
 "$VALUE" <../out >/dev/null || fail "bench --json is JSON"
 flux1 bench --model "$tiny" --repeats 1
 expect_status 0 "bench"
+for stage in clip t5 'dit opening' 'dit step' 'vae decode'; do
+    grep -q "^flux1: $stage: [0-9.]* s$" ../err || fail "bench tells $stage as it is timed: $(cat ../err)"
+done
 flux1 bench --model "$tiny" --runs 2 --steps 2 --mesh 1x2 --json
 expect_status 0 "bench --runs"
+grep -q '^flux1: run 2 of 2: [0-9.]* s$' ../err || fail "bench --runs tells each run: $(cat ../err)"
 [ "$("$VALUE" events.# <../out)" = 8 ] || fail "--runs has encoders, denoising, two steps, vae and total"
 flux1 bench --model "$tiny" --repeats 0 --events plan.jsonl --json
 expect_status 0 "bench --events"

@@ -19,11 +19,13 @@ head -n 1 ../out | cmp -s - ../one || fail "--jsonl agrees with --json"
 : | "$FLUX1" tokenize -m "$tiny" --jsonl >../out 2>../err || fail "no lines are no mistake"
 
 bad_line() { # line, what
-    printf '{"prompt": "a"}\n%s\n' "$1" | "$FLUX1" tokenize -m "$tiny" --jsonl >../out 2>../err
+    printf '{"prompt": "a"}\n%s\n{"prompt": "b"}' "$1" | "$FLUX1" tokenize -m "$tiny" --jsonl >../out 2>../err
     status=$?
     expect_status 1 "$2"
     [ "$(wc -l <../err)" -eq 1 ] || fail "$2: one sentence"
     grep -q 'line 2' ../err || fail "$2: the line is named"
+    [ "$(sed -n 2p ../out | "$VALUE" line)" = 2 ] || fail "$2: the line is answered"
+    [ "$(sed -n 3p ../out | "$VALUE" clip.#)" = 77 ] || fail "$2: the next line is tokenized"
 }
 bad_line '{"prompt": "cut' "JSON cut short"
 bad_line '{"prompt": 3}' "a number for a prompt"

@@ -13,6 +13,23 @@ refused 2 '--json takes no argument' generate --json=1
 refused 2 '--prompt needs an argument' generate -m "$tiny" --prompt
 refused 2 '--prompt is given twice' generate -m "$tiny" -p a -p b
 refused 2 'needs a prompt' generate -m "$tiny"
+refused 2 'prompt is empty.*--allow-empty' generate -m "$tiny" -p ''
+refused 2 'prompt is empty.*--allow-empty' generate -m "$tiny" --prompt-file /dev/null
+refused 2 '--prompt has no value: --steps.*--prompt=--steps' generate -m "$tiny" -p --steps 4
+refused 2 '--output has no value: -s' generate -m "$tiny" -p x -o -s 4
+refused 2 '--prompt-file: the argument is empty' generate -m "$tiny" --prompt-file ""
+refused 2 'unknown option --wid; did you mean --width' generate -m "$tiny" -p x --wid 64
+refused 2 'unknown option --guid; did you mean --guidance' generate -m "$tiny" -p x --guid=3
+refused 2 'option --max is ambiguous: --max-sequence-length, --max-memory, --max-device-memory' generate -m "$tiny" -p x --max 3
+refused 2 'option --prom is ambiguous' generate -m "$tiny" --prom x
+refused 2 '--cfg-scale: it is --guidance here.*--true-cfg-scale' generate -m "$tiny" -p x --cfg-scale 1
+refused 2 '--guidance_scale: it is --guidance here' generate -m "$tiny" -p x --guidance_scale=3.5
+refused 2 '--num-inference-steps: it is --steps here' generate -m "$tiny" -p x --num-inference-steps 4
+refused 2 '--batch-count: it is --count here' generate -m "$tiny" -p x --batch-count 2
+refused 2 '-t: .*--threads' generate -m "$tiny" -p x -t 2
+refused 2 '--sampling-method: there is none' generate -m "$tiny" -p x --sampling-method euler
+refused 2 '--diffusion-model: it is --transformer here' generate -m "$tiny" -p x --diffusion-model x
+refused 2 '--verbose cannot be combined with --quiet' generate -m "$tiny" -p x -v -q
 refused 2 'cannot be combined with --prompt-file' generate -m "$tiny" -p a --prompt-file b
 refused 2 'no model.*--model' generate -p x
 refused 2 '--prompt cannot be combined with --jsonl' tokenize -m "$tiny" --jsonl -p x
@@ -38,7 +55,7 @@ for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"
 done
 for bad in 0 -1 many; do refused 2 '^flux1: --steps .*from 1 to' generate -m "$tiny" -p x -s "$bad"; done
-for bad in 18446744073709551616 -1 1e3 "" 340282366920938463463374607431768211456; do
+for bad in 18446744073709551616 -2 1e3 "" 340282366920938463463374607431768211456; do
     refused 2 '^flux1: --seed .*18446744073709551615' generate -m "$tiny" -p x -S "$bad"
 done
 refused 2 '--seed 18446744073709551615 --count 2' generate -m "$tiny" -p x -S 18446744073709551615 -n 2
@@ -51,6 +68,15 @@ refused 2 'one picture' generate -m "$tiny" -p x -n 2 -o -
 refused 2 'json: both' generate -m "$tiny" -p x --json -o -
 refused 2 'ends like a png' generate -m "$tiny" -p x -o x.png --format jpeg
 refused 2 'PNG has no quality' generate -m "$tiny" -p x --quality 5
+refused 2 '--device tpu: must be one of cpu\|' generate -m "$tiny" -p x --device tpu
+for bad in cuda: cuda:x cuda0 cud cpu:0 ""; do refused 2 '--device .*must be one of' generate -m "$tiny" -p x --device "$bad"; done
+refused 2 '--encoder-device foo: must be one of host\|' generate -m "$tiny" -p x --encoder-device foo
+refused 2 '--width 65537' generate -m "$tiny" -p x -W 65537
+refused 2 '--preview FILE' generate -m "$tiny" --jsonl --preview-every 2
+refused 2 '--devices .*cannot be combined' info --devices "$tiny"
+refused 2 'unexpected argument "bar"' help generate bar
+refused 2 'unexpected argument "x"' version x
+refused 2 'unexpected argument "zsh"' completion bash zsh
 refused 2 'mesh .*2by4.*ROWSxCOLUMNS.*--mesh' generate -m "$tiny" -p x --mesh 2by4
 refused 2 'mesh|sp ' generate -m "$tiny" -p x --mesh 2x2 --sp 3@0
 refused 2 '--stage cannot be combined with --runs' bench --runs 2 --stage vae
@@ -68,6 +94,15 @@ for command in generate tokenize info bench plan cache; do
     cmp -s ../out ../help || fail "help $command and $command --help agree"
     grep -q -- --json ../out || fail "$command --help lists options"
 done
+for topic in help version completion; do
+    flux1 help $topic
+    expect_status 0 "help $topic"
+    grep -q "^flux1 $topic" ../out || fail "help $topic: $(cat ../out)"
+done
+flux1 completion --help
+expect_status 0 "completion --help"
+grep -q 'bashrc' ../out || fail "completion --help says where it goes"
+refused 2 'did you mean generate' help genrate
 flux1 --version
 grep -Eq '^flux1 [0-9]+\.[0-9]+\.[0-9]+$' ../out || fail "--version: $(cat ../out)"
 "$FLUX1" completion bash >../bash && "$FLUX1" completion zsh >../zsh && "$FLUX1" completion fish >../fish || fail "completions"
@@ -75,6 +110,19 @@ for shell in bash zsh fish; do
     grep -q max-sequence-length ../$shell || fail "$shell completion knows the options"
     if command -v $shell >/dev/null; then $shell -n ../$shell || fail "$shell reads its completion"; fi
 done
+# what bash offers
+offers() { # words so far (the last one is being typed), expected
+    command -v bash >/dev/null || return 0
+    [ "$(bash -c '. ../bash; COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _flux1; echo "${COMPREPLY[*]}"' - "$1" 2>/dev/null)" = "$2" ] || fail "completion of $1"
+}
+offers 'flux1 help comp' completion
+offers 'flux1 help gen' generate
+offers 'flux1 generate --device c' 'cpu cuda'
+offers 'flux1 generate --device r' ref
+offers 'flux1 generate --encoder-device h' host
+offers 'flux1 generate --vae-tiling a' auto
+grep -q "seen_subcommand_from help' -a 'generate" ../fish || fail "fish completes help"
+grep -q "device:(cpu cuda ref)" ../zsh || fail "zsh completes --device"
 "$FLUX1" --man >../man
 cmp -s ../man "$DOCS/flux1.1" || fail "docs/flux1.1 is not what flux1 --man prints: build/flux1 --man > docs/flux1.1"
 finish

@@ -1,0 +1,67 @@
+#include "cli/taken.h"
+
+#include "base/file.h"
+
+#include <search.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct taken_file {
+    char *path;
+    long line;
+    struct taken_file *next;
+} taken_file;
+
+static int by_path(const void *a, const void *b)
+{
+    return strcmp(((const taken_file *)a)->path, ((const taken_file *)b)->path);
+}
+
+/* The folder's true path and the name in it, malloc'd; NULL: there is no such folder, or no memory. */
+static char *resolve(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? strndup(path, (size_t)(slash - path + 1)) : strdup(".");
+    char *true_folder = folder ? realpath(folder, NULL) : NULL;
+    char *out = true_folder ? path_join(true_folder, slash ? slash + 1 : path) : NULL;
+    free(folder);
+    free(true_folder);
+    return out;
+}
+
+long taken_by(const taken *t, const char *path)
+{
+    taken_file key = {.path = resolve(path)};
+    taken_file *const *found = key.path ? tfind(&key, &t->tree, by_path) : NULL;
+    const long line = found ? (*found)->line : 0;
+    free(key.path);
+    return line;
+}
+
+void taken_add(taken *t, const char *path, long line)
+{
+    taken_file *f = calloc(1, sizeof *f);
+    if (!f)
+        return;
+    f->line = line;
+    f->next = t->files;
+    f->path = resolve(path);
+    taken_file *const *found = f->path ? tsearch(f, &t->tree, by_path) : NULL;
+    if (found && *found == f) {
+        t->files = f;
+        return;
+    }
+    free(f->path);
+    free(f);
+}
+
+void taken_free(taken *t)
+{
+    for (taken_file *f = t->files, *next; f; f = next) {
+        next = f->next;
+        tdelete(f, &t->tree, by_path);
+        free(f->path);
+        free(f);
+    }
+    *t = (taken){0};
+}

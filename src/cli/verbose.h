@@ -1,0 +1,11 @@
+/* -v: what was chosen for a run. */
+#ifndef FLUX1_CLI_VERBOSE_H
+#define FLUX1_CLI_VERBOSE_H
+
+#include "cli/session.h"
+
+/* Notes on standard error: device and kernels, arithmetic, mesh, the parts' types, the memory that each stage of a
+ * picture takes. parts: of the session's model. */
+void verbose_tell(const session *s, const flux1_model_parts *parts);
+
+#endif

@@ -1,0 +1,128 @@
+#!/bin/sh
+# generate --jsonl as a protocol: each line is answered by one line of JSON, in order and as docs/jsonl.schema.json says; --prompts: a prompt a line.
+. "$(dirname "$0")/lib.sh"
+schema=$DOCS/jsonl.schema.json check=$(dirname "$0")/jsonl_schema.py
+
+# fits NAME FILE: every line of FILE is a NAME of the schema
+fits() {
+    command -v python3 >/dev/null || return 0
+    python3 "$check" "$schema" "$1" "$2" >../problems || fail "$2 is not as the schema says: $(cat ../problems)"
+}
+
+# answer LINE KEY: of the line-th answer
+answer() { sed -n "$1p" ../out | "$VALUE" "$2"; }
+is() { # line, key, expected
+    [ "$(answer "$1" "$2")" = "$3" ] || fail "answer $1: $2 is $(answer "$1" "$2"), expected $3"
+}
+
+size='"width": 32, "height": 32, "steps": 1'
+cat >../lines <<END
+{"prompt": "a red fox", "id": {"a": [1, null]}, "output": "1.png", "seed": null, "vae_tiling": true, $size}
+{"prompt": "x", "id": 18446744073709551615, "output": "./1.png", $size}
+
+{"prompt": "x", "id": "three", "promt": "y"}
+{"prompt": "x", "guidance_scale": 3}
+{"prompt": ["x"]}
+{"prompt": "x", "steps": false}
+{"prompt": "x", "vae_tiling": 1}
+{"prompt": "x", "allow_empty": "yes"}
+{"prompt": "
+[7]
+{"prompt": " "}
+{"prompt": "", "allow_empty": true, "seed": -1, "count": 2, "output": "e.png", "vae_tiling": false, $size}
+{"prompt": "x", "output": "no/where.png", "id": null}
+{"prompt": "x", "output": "last.png", "seed": "18446744073709551615", "lora": null, $size}
+END
+# the next prompt is read while a request runs: the answers stay in order
+flux1 generate -q -m "$tiny" --jsonl --encoder-device host <../lines
+expect_status 1 "a line that fails"
+[ "$(wc -l <../out)" = 14 ] || fail "fourteen lines that are not blank: $(wc -l <../out) answers"
+i=0
+for line in 1 2 4 5 6 7 8 9 10 11 12 13 14 15; do is $((i = i + 1)) line $line; done
+i=0
+for status in OK ERR_ARGUMENT ERR_ARGUMENT ERR_ARGUMENT ERR_ARGUMENT ERR_ARGUMENT ERR_ARGUMENT ERR_ARGUMENT ERR_FORMAT ERR_ARGUMENT ERR_ARGUMENT OK ERR_IO OK; do
+    is $((i = i + 1)) status FLUX1_$status
+done
+is 1 id.a.0 1
+is 2 id 18446744073709551615
+is 3 id three
+is 1 images.0.file 1.png
+is 12 images.1.file e-2.png
+is 13 images.# 0
+is 14 images.0.seed 18446744073709551615
+says() { # answer, pattern
+    answer "$1" message | grep -Eq -e "$2" || fail "answer $1: the message does not match /$2/: $(answer "$1" message)"
+}
+says 2 '1.png was written by line 1'
+says 3 'unknown key "promt" .did you mean "prompt"'
+says 4 'unknown key "guidance_scale" .it is --guidance here'
+says 5 '"prompt" is an array, it must be a string'
+says 6 '"steps" is false, it must be a number'
+says 7 '"vae_tiling" is a number, it must be true, false or "auto"'
+says 8 '"allow_empty" is a string, it must be true or false'
+says 11 'prompt is empty'
+[ "$(grep -c 'standard input, line' ../err)" = 11 ] || fail "each error is on standard error too"
+for f in 1 e-1 e-2 last; do exists $f.png; done
+cp ../out answers
+fits answer answers
+for i in 1 2 14 15; do sed -n ${i}p ../lines; done >good
+fits request good
+if command -v python3 >/dev/null; then
+    sed -n 4p ../lines >bad
+    python3 "$check" "$schema" request bad >/dev/null && fail "the checker sees an unknown key"
+    python3 "$check" "$schema" answer good >/dev/null && fail "a request is no answer"
+    python3 "$check" "$schema" request --keys >../keys
+    answer 3 message | sed 's/.*allowed: //; s/, /\n/g' | LC_ALL=C sort | cmp -s - ../keys || fail "the schema has the keys that a line may have: $(tr '\n' ' ' <../keys)"
+fi
+
+# where no request can run, all lines are answered, with one sentence on standard error
+printf '{"prompt": "x", "id": 1}\n{"prompt": "x", "id": 2}\nno JSON\n' >../lines
+flux1 generate -m ./nowhere --jsonl <../lines
+expect_status 1 "a model that is not there"
+[ "$(wc -l <../err)" = 1 ] && [ "$(wc -l <../out)" = 3 ] || fail "three answers, one sentence"
+is 2 id 2
+says 3 'nowhere'
+cp ../out lost
+fits answer lost
+
+# a byte order mark and lines that end as on Windows
+printf '\357\273\277{"prompt": "a red fox", "output": "w.png", %s}\r\n\r\n{"prompt": "x", "output": "w.png", %s}\r\n' "$size" "$size" >../lines
+flux1 generate -q -m "$tiny" --jsonl <../lines
+is 1 status FLUX1_OK
+is 2 line 3
+says 2 'w.png was written by line 1'
+
+# a line without end is answered and left out
+{ printf '{"prompt": "'; head -c 5000000 /dev/zero | tr '\0' a; printf '"}\n{"prompt": "x", "output": "after.png", %s}\n' "$size"; } >../lines
+flux1 generate -q -m "$tiny" --jsonl <../lines
+expect_status 1 "a long line"
+is 1 status FLUX1_ERR_LIMIT
+is 2 line 2
+is 2 images.0.file after.png
+flux1 tokenize -m "$tiny" --jsonl <../lines
+is 1 line 1
+[ "$(answer 2 clip.#)" = 77 ] || fail "tokenize goes on behind a long line"
+
+# ---- a prompt a line ----
+rm -f -- *.png
+printf '\357\273\277a red fox\r\n\n  \n-5 degrees\nthe last' >prompts.txt
+mkfifo ../pipe
+cat prompts.txt >../pipe &
+flux1 generate -q -m "$tiny" -W 32 -H 32 -S 3 --prompts ../pipe
+expect_status 0 "--prompts from a pipe"
+printf 'a-red-fox_seed3.png\n5-degrees_seed3.png\nthe-last_seed3.png\n' | cmp -s - ../out || fail "three pictures: $(tr '\n' ' ' <../out)"
+"$PICTURE" a-red-fox_seed3.png parameters | grep -q '^a red fox$' || fail "no mark and no carriage return belong to the prompt"
+printf 'x\nbad \377\ny\n' | "$FLUX1" generate -q -m "$tiny" -W 32 -H 32 -S 4 --json --prompts - >../out 2>../err
+status=$?
+expect_status 1 "--prompts with a bad line"
+is 1 images.0.file x_seed4.png
+is 2 images.# 0
+is 3 images.0.file y_seed4.png
+cp ../out words
+fits answer words
+refused 2 '--output cannot be combined with --prompts' generate -m "$tiny" --prompts prompts.txt -o x.png
+refused 2 '--prompt cannot be combined with --prompts' generate -m "$tiny" --prompts prompts.txt -p x
+refused 2 '--prompts cannot be combined with --jsonl' generate -m "$tiny" --prompts prompts.txt --jsonl
+refused 1 'no prompt in it' generate -m "$tiny" --prompts /dev/null
+refused 1 'nowhere.txt: cannot open: No such file' generate -m "$tiny" --prompts nowhere.txt
+finish
