@@ -122,7 +122,7 @@ typedef enum option_kind {
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
       "read one JSON object {\"prompt\": TEXT} per line from standard input. generate: a request per line, with "      \
       "optional keys output, width, height, steps, guidance, seed, count, batch, negative_prompt, true_cfg_scale, "    \
-      "max_sequence_length, vae_tiling; tokenize: "                                                                    \
+      "max_sequence_length, vae_tiling, lora (FILE:SCALE, or a list of such); tokenize: "                              \
       "writes a line {\"clip\": [ids], \"t5\": [ids]} for each")                                                       \
     X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices of this machine and build instead")          \
     X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO, "read all weights and list tensors with NaN or infinity")        \

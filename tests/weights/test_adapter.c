@@ -248,7 +248,7 @@ static void what_does_not_fit_is_named_with_both_shapes(void **state)
             "{" PAIR("proj_out") "," T("proj_out.wd_for_diff", "[]", 24, 28) "}", 28);
 }
 
-static void keys_of_text_encoders_are_known(void **state)
+static void layers_are_known_behind_every_prefix(void **state)
 {
     (void)state;
     static const struct {
@@ -261,6 +261,21 @@ static void keys_of_text_encoders_are_known(void **state)
         {"lora_te3_encoder_block_0_layer_0_SelfAttention_q", "encoder.block.0.layer.0.SelfAttention.q", MODEL_T5},
         {"lora_te2_encoder_block_23_layer_1_DenseReluDense_wi_0", "encoder.block.23.layer.1.DenseReluDense.wi_0",
          MODEL_T5},
+        {"clip_l.text_model.encoder.layers.3.mlp.fc2", "text_model.encoder.layers.3.mlp.fc2", MODEL_CLIP},
+        {"clip_l.transformer.text_model.encoder.layers.3.mlp.fc2", "text_model.encoder.layers.3.mlp.fc2", MODEL_CLIP},
+        {"t5.encoder.block.0.layer.0.SelfAttention.o", "encoder.block.0.layer.0.SelfAttention.o", MODEL_T5},
+        {"t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.o", "encoder.block.0.layer.0.SelfAttention.o",
+         MODEL_T5},
+        {"base_model.model.text_encoder.text_model.encoder.layers.0.mlp.fc1", "text_model.encoder.layers.0.mlp.fc1",
+         MODEL_CLIP},
+        {"base_model.model.transformer.transformer_blocks.7.attn.to_q", "transformer_blocks.7.attn.to_q",
+         MODEL_TRANSFORMER},
+        {"base_model.model.proj_out", "proj_out", MODEL_TRANSFORMER},
+        {"unet.transformer_blocks.7.attn.to_q", "transformer_blocks.7.attn.to_q", MODEL_TRANSFORMER},
+        {"transformer.double_blocks.3.txt_attn.qkv.1", "transformer_blocks.3.attn.add_k_proj", MODEL_TRANSFORMER},
+        {"transformer.single_blocks.3.linear1.3", "single_transformer_blocks.3.proj_mlp", MODEL_TRANSFORMER},
+        {"transformer.img_in.proj", "x_embedder", MODEL_TRANSFORMER},
+        {"base_model.model.", NULL, MODEL_TRANSFORMER},
         {"lora_te2_text_model_encoder_layers_3_self_attn_q_proj", NULL, MODEL_T5}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         adapter_targets t;
@@ -281,7 +296,7 @@ int main(void)
         cmocka_unit_test(halves_are_swapped_with_their_offsets),
         cmocka_unit_test(every_kind_by_hand),
         cmocka_unit_test(what_does_not_fit_is_named_with_both_shapes),
-        cmocka_unit_test(keys_of_text_encoders_are_known),
+        cmocka_unit_test(layers_are_known_behind_every_prefix),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }
