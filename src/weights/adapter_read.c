@@ -1,5 +1,6 @@
 #include "weights/adapter_read.h"
 
+#include "base/file.h"
 #include "weights/store_base.h"
 
 #include <inttypes.h>
@@ -8,11 +9,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- alphas in the metadata (PEFT's adapter config, written by diffusers) ---- */
+/* ---- alphas in PEFT's configuration: in the metadata, as diffusers writes it, or beside the file, as PEFT does ----
+ */
+
+#define PEFT_FILE "adapter_model.safetensors"
+#define PEFT_CONFIG "adapter_config.json"
 
 typedef struct peft {
     json_value *json; /* NULL: the file has none */
+    bool beside;      /* keys without the part's name in front */
 } peft;
+
+static flux1_status peft_open_beside(const char *path, peft *out, flux1_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
+    if (strcmp(path + folder, PEFT_FILE) != 0)
+        return FLUX1_OK;
+    char *config = malloc(folder + sizeof PEFT_CONFIG);
+    if (!config)
+        return error_oom(err, folder + sizeof PEFT_CONFIG, "a path");
+    memcpy(config, path, folder);
+    memcpy(config + folder, PEFT_CONFIG, sizeof PEFT_CONFIG);
+    const flux1_status st = file_exists(config) ? json_parse_file(config, &out->json, err) : FLUX1_OK;
+    out->beside = true;
+    free(config);
+    return st;
+}
 
 static flux1_status peft_open(const adapter_file *f, peft *out, flux1_error *err)
 {
@@ -20,7 +43,7 @@ static flux1_status peft_open(const adapter_file *f, peft *out, flux1_error *err
     const char *text = container_metadata(&f->store->file[0], "lora_adapter_metadata");
     *out = (peft){0};
     if (!text)
-        return FLUX1_OK;
+        return peft_open_beside(f->store->path, out, err);
     snprintf(name, sizeof name, "%s: lora_adapter_metadata", f->store->path);
     return json_parse(text, strlen(text), name, &out->json, err);
 }
@@ -30,7 +53,7 @@ static const json_value *peft_value(const peft *p, model_part part, const char *
     static const char *const prefixes[MODEL_PARTS] = {
         [MODEL_CLIP] = "text_encoder.", [MODEL_T5] = "text_encoder_2.", [MODEL_TRANSFORMER] = "transformer."};
     char full[80];
-    snprintf(full, sizeof full, "%s%s", prefixes[part] ? prefixes[part] : "", key);
+    snprintf(full, sizeof full, "%s%s", prefixes[part] && !p->beside ? prefixes[part] : "", key);
     return json_object_get(p->json, full);
 }
 

@@ -139,6 +139,48 @@ static void what_applies_has_its_scale(void **state)
     adapter_close(f);
 }
 
+static double scale_beside(const char *folder, const char *file, const char *config)
+{
+    const store *stores[MODEL_PARTS] = {[MODEL_TRANSFORMER] = model};
+    char weights[200], beside[200];
+    adapter_file *f;
+    flux1_error err = {0};
+    snprintf(weights, sizeof weights, "%s/%s", folder, file);
+    snprintf(beside, sizeof beside, "%s/adapter_config.json", folder);
+    write_file(weights,
+               "{" T("base_model.model.proj_out.lora_A.weight", "[1,2]", 0,
+                     8) "," T("base_model.model.proj_out.lora_B.weight", "[4,1]", 8, 24) "}",
+               24);
+    FILE *out = fopen(beside, "wb");
+    assert_non_null(out);
+    assert_true(fputs(config, out) >= 0);
+    fclose(out);
+    const flux1_status st = adapter_open(weights, stores, &f, &err);
+    unlink(weights);
+    unlink(beside);
+    if (st != FLUX1_OK) {
+        assert_non_null(strstr(err.message, "adapter_config.json"));
+        return -1;
+    }
+    const double scale = adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_BESIDE)->scale;
+    adapter_close(f);
+    return scale;
+}
+
+/* As PEFT's save_pretrained leaves them: rank 1, so the scale is alpha. */
+static void the_configuration_beside_peft_s_file_counts(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/flux1_adapter_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    const char *config = "{\"lora_alpha\": 5, \"alpha_pattern\": {}, \"r\": 1, \"use_rslora\": false}";
+    assert_true(scale_beside(folder, "adapter_model.safetensors", config) == 5);
+    assert_true(scale_beside(folder, "adapter_model.safetensors", "{\"alpha_pattern\": {\"proj_out\": 3}}") == 3);
+    assert_true(scale_beside(folder, "adapter_model.safetensors", "{\"lora_alpha\"") == -1);
+    assert_true(scale_beside(folder, "style.safetensors", config) == 1);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 /* BFL has shift before scale, diffusers the other way round. */
 static void halves_are_swapped_with_their_offsets(void **state)
 {
@@ -293,6 +335,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_makes_no_sense_is_refused),
         cmocka_unit_test(what_applies_has_its_scale),
+        cmocka_unit_test(the_configuration_beside_peft_s_file_counts),
         cmocka_unit_test(halves_are_swapped_with_their_offsets),
         cmocka_unit_test(every_kind_by_hand),
         cmocka_unit_test(what_does_not_fit_is_named_with_both_shapes),
