@@ -1,6 +1,7 @@
 #include "tools/convert.h"
 
 #include "pipeline/folder.h"
+#include "weights/variant.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +67,10 @@ static flux1_status has_weights(const char *folder, bool *found, flux1_error *er
         *found = file_exists(path);
         free(path);
     }
+    char variant[VARIANT_ROOM] = "";
+    for (int i = 0; !*found && !variant[0] && stems[i]; i++)
+        TRY(variant_find(folder, stems[i], variant, err));
+    *found = *found || variant[0];
     return FLUX1_OK;
 }
 

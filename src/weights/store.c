@@ -1,5 +1,6 @@
 #include "weights/contents.h"
 #include "weights/store_items.h"
+#include "weights/variant.h"
 
 #include "base/json.h"
 
@@ -133,12 +134,13 @@ static flux1_status open_index(store *s, const char *folder, const char *index_p
     return st;
 }
 
-static char *join_stem(const char *folder, const char *stem, const char *ending)
+/* `variant`: of the names, ".fp16"; mostly "". */
+static char *join_stem(const char *folder, const char *stem, bool index, const char *variant)
 {
-    size_t room = strlen(stem) + strlen(ending) + 1;
+    const size_t room = strlen(stem) + strlen(variant) + sizeof ".safetensors.index.json";
     char *file = malloc(room), *path = NULL;
     if (file) {
-        snprintf(file, room, "%s%s", stem, ending);
+        snprintf(file, room, index ? "%s.safetensors.index%s.json" : "%s%s.safetensors", stem, variant);
         path = path_join(folder, file);
     }
     free(file);
@@ -146,10 +148,11 @@ static char *join_stem(const char *folder, const char *stem, const char *ending)
 }
 
 /* *found tells whether the stem is there in either form. */
-static flux1_status try_stem(store *s, const char *folder, const char *stem, bool *found, flux1_error *err)
+static flux1_status try_stem(store *s, const char *folder, const char *stem, const char *variant, bool *found,
+                             flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
-    char *single = join_stem(folder, stem, ".safetensors"), *index = join_stem(folder, stem, ".safetensors.index.json");
+    char *single = join_stem(folder, stem, false, variant), *index = join_stem(folder, stem, true, variant);
     *found = false;
     if (!single || !index) {
         st = error_oom(err, 0, folder);
@@ -167,6 +170,13 @@ static flux1_status try_stem(store *s, const char *folder, const char *stem, boo
     return st;
 }
 
+static flux1_status try_variant(store *s, const char *folder, const char *stem, bool *found, flux1_error *err)
+{
+    char variant[VARIANT_ROOM];
+    TRY(variant_find(folder, stem, variant, err));
+    return variant[0] ? try_stem(s, folder, stem, variant, found, err) : FLUX1_OK;
+}
+
 flux1_status store_open(const char *folder, const char *const *stems, store **out, flux1_error *err)
 {
     store *s;
@@ -178,7 +188,9 @@ flux1_status store_open(const char *folder, const char *const *stems, store **ou
     TRY(store_create(folder, &s, err));
     flux1_status st = FLUX1_OK;
     for (size_t i = 0; st == FLUX1_OK && !found && stems[i]; i++)
-        st = try_stem(s, folder, stems[i], &found, err);
+        st = try_stem(s, folder, stems[i], "", &found, err);
+    for (size_t i = 0; st == FLUX1_OK && !found && stems[i]; i++)
+        st = try_variant(s, folder, stems[i], &found, err);
     const char *prefix = "";
     const name_map *map = found && st == FLUX1_OK ? contents_map(s, &prefix) : NULL;
     if (st == FLUX1_OK && found)

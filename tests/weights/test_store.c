@@ -78,6 +78,16 @@ static void expect_fault(flux1_status status, const char *words, const char *mor
     "offsets\":[3,4]}}"
 #define SHARD_2 "{\"a\":{\"dtype\":\"F32\",\"shape\":[1,2],\"data_offsets\":[0,8]}}"
 
+static void expect_one_tensor(void)
+{
+    store *s;
+    flux1_error err = {0};
+    if (store_open(folder, stems, &s, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(store_count(s), 1);
+    store_close(s);
+}
+
 static void put_index(const char *text) { put("model.safetensors.index.json", text, strlen(text)); }
 
 static void single_file_is_opened_and_sorted(void **state)
@@ -153,6 +163,27 @@ static void missing_folder_and_weights_are_named(void **state)
     expect_fault(FLUX1_ERR_FORMAT, "model.safetensors: has 0 bytes", "");
     assert_int_equal(store_open_file("/nonexistent.safetensors", &s, &err), FLUX1_ERR_IO);
     assert_null(s);
+}
+
+/* As save_pretrained(variant="fp16") calls them. A file without a variant comes first; of several none is taken. */
+static void a_variant_is_found_by_its_name(void **state)
+{
+    (void)state;
+    static const char header[] = "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}";
+    static const char shard[] = "model.fp16-00001-of-00001.safetensors", index[] = "model.safetensors.index.fp16.json";
+    char text[100];
+    snprintf(text, sizeof text, "{\"weight_map\":{\"a\":\"%s\"}}", shard);
+    put_tensors(shard, header, 4);
+    expect_fault(FLUX1_ERR_MODEL, "neither model.safetensors", "");
+    put(index, text, strlen(text));
+    expect_one_tensor();
+    clear_folder(state);
+    put_tensors("model.fp16.safetensors", header, 4);
+    expect_one_tensor();
+    put_tensors("model.bf16.safetensors", header, 4);
+    expect_fault(FLUX1_ERR_MODEL, "the variants \"bf16\" and \"fp16\"", "model.safetensors");
+    put_tensors("model.safetensors", header, 4);
+    expect_one_tensor();
 }
 
 #define CLAIMS                                                                                                    \
@@ -381,6 +412,7 @@ int main(void)
         cmocka_unit_test_teardown(shards_are_one_store, clear_folder),
         cmocka_unit_test_teardown(faults_of_an_index_are_named, clear_folder),
         cmocka_unit_test_teardown(missing_folder_and_weights_are_named, clear_folder),
+        cmocka_unit_test_teardown(a_variant_is_found_by_its_name, clear_folder),
         cmocka_unit_test_teardown(all_faults_come_in_one_message, clear_folder),
         cmocka_unit_test_teardown(unclaimed_tensors_are_named_unless_ignored, clear_folder),
         cmocka_unit_test_teardown(many_names_are_counted, clear_folder),
