@@ -75,17 +75,22 @@ static const json_value *peft_pattern(const json_value *patterns, const char *ta
     return best;
 }
 
-/* *alpha stays as it is where the metadata have none. */
-static void peft_scale(const peft *p, model_part part, const char *target, int64_t rank, double *scale)
+/* *scale stays as it is where the configuration has none. */
+static flux1_status peft_scale(const peft *p, const char *path, const adapter_targets *to, int64_t rank, double *scale,
+                               flux1_error *err)
 {
     if (!json_is_object(p->json))
-        return;
-    const json_value *alpha = peft_pattern(peft_value(p, part, "alpha_pattern"), target);
+        return FLUX1_OK;
+    const json_value *alpha = peft_pattern(peft_value(p, to->part, "alpha_pattern"), to->name[0]);
     if (!alpha)
-        alpha = peft_value(p, part, "lora_alpha");
+        alpha = peft_value(p, to->part, "lora_alpha");
     if (json_is_number(alpha))
         *scale = json_number_value(alpha) /
-                 (json_is_true(peft_value(p, part, "use_rslora")) ? sqrt((double)rank) : (double)rank);
+                 (json_is_true(peft_value(p, to->part, "use_rslora")) ? sqrt((double)rank) : (double)rank);
+    else if (alpha && !json_is_null(alpha))
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: PEFT's configuration has an alpha for \"%s\" that is no number",
+                         path, to->name[0]);
+    return FLUX1_OK;
 }
 
 /* ---- terms ---- */
@@ -201,7 +206,7 @@ static flux1_status add_entry(adapter_file *f, adapter_change *c, const adapter_
         return FLUX1_OK;
     }
     if (key->role == ADAPTER_DOWN)
-        peft_scale(p, to.part, to.name[0], c->rank, &scale);
+        TRY(peft_scale(p, f->store->path, &to, c->rank, &scale, err));
     if (c->rank)
         TRY(read_alpha(f, c->head->name, key->base, c->rank, &scale, err));
     c->scale = (float)scale;
