@@ -68,6 +68,19 @@ size_t lora_split(const char *text, float *scale)
     return (size_t)(colon - text);
 }
 
+bool lora_split_right(const char *text, size_t length)
+{
+    const char *colon = text[length] ? NULL : strrchr(text, ':');
+    if (!colon || access(text, F_OK) == 0)
+        return true;
+    char *file = strndup(text, (size_t)(colon - text));
+    const bool right = !file || access(file, F_OK) != 0;
+    if (!right)
+        print_error("--lora %s: behind the last colon should be the scale, a finite number such as 0.8", text);
+    free(file);
+    return right;
+}
+
 static int open_lora(session *s, const char *path, size_t length, opened_lora **out)
 {
     for (opened_lora *l = s->loras; l; l = l->next)
@@ -110,6 +123,8 @@ int session_adapters(session *s, const options *opt, flux1_adapter_use *uses)
         opened_lora *l = NULL;
         float scale;
         const size_t length = lora_split(opt->lora[i], &scale);
+        if (!lora_split_right(opt->lora[i], length))
+            return EXIT_USAGE;
         int status = open_lora(s, opt->lora[i], length, &l);
         if (status != EXIT_DONE)
             return status;

@@ -68,7 +68,7 @@ static flux1_status find_in_places(const model_source *model, const char *name, 
     return st;
 }
 
-/* The only file of weights in a snapshot. */
+/* The only file of weights in a snapshot or folder. */
 static flux1_status only_file(const char *name, const char *folder, char **path, flux1_error *err)
 {
     listing l;
@@ -105,7 +105,7 @@ flux1_status adapter_locate(const model_source *model, const char *name, char **
     if (*path)
         return FLUX1_OK;
     flux1_status st = resolve(name, &r, err);
-    if (st == FLUX1_OK && r.repository && file_is_directory(r.path)) {
+    if (st == FLUX1_OK && file_is_directory(r.path)) {
         st = only_file(name, r.path, path, err);
     } else if (st == FLUX1_OK) {
         *path = r.path;

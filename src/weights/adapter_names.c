@@ -103,6 +103,8 @@ const char *adapter_down_ending(size_t index)
 
 /* ---- layers ---- */
 
+#define WRAPPER "base_model.model." /* PEFT's, in front of any other */
+
 /* In front of a layer's name; flat: with "_" for each "." of it. The empty one last. */
 static const struct {
     const char *text;
@@ -117,12 +119,17 @@ static const struct {
                 {"lora_te3_", MODEL_T5, true},
                 {"text_encoders.clip_l.transformer.", MODEL_CLIP, false},
                 {"text_encoders.t5xxl.transformer.", MODEL_T5, false},
+                {"clip_l.transformer.", MODEL_CLIP, false}, /* ComfyUI's own names */
+                {"t5xxl.transformer.", MODEL_T5, false},
+                {"clip_l.", MODEL_CLIP, false}, /* OneTrainer's OMI format; t5xxl.: ComfyUI's */
+                {"t5xxl.", MODEL_T5, false},
+                {"t5.", MODEL_T5, false},
                 {"text_encoder_2.", MODEL_T5, false},
                 {"text_encoder.", MODEL_CLIP, false},
                 {"transformer.", MODEL_TRANSFORMER, false},
                 {"diffusion_model.", MODEL_TRANSFORMER, false},
                 {"model.diffusion_model.", MODEL_TRANSFORMER, false},
-                {"base_model.model.", MODEL_TRANSFORMER, false},
+                {"unet.", MODEL_TRANSFORMER, false},
                 {"", MODEL_TRANSFORMER, false}};
 
 /* XLabs' processors of attention: 1 is the image's, 2 the prompt's. A single block's takes rows of linear1, and the
@@ -140,6 +147,22 @@ static const name_row xlabs[] = {
     {"single_blocks.#.processor.qkv", "single_transformer_blocks.#.attn.to_k", 1, 1, 3, NAME_PLAIN},
     {"single_blocks.#.processor.qkv", "single_transformer_blocks.#.attn.to_v", 2, 1, 3, NAME_PLAIN},
     {"single_blocks.#.processor.proj", "single_transformer_blocks.#.proj_out", 0, 1, 1, NAME_PLAIN},
+};
+
+/* OMI, OneTrainer's other format: BFL's names, with the parts of fused layers numbered.
+ * (OneTrainer: modules/util/convert/lora/convert_flux_lora.py) */
+static const name_row omi[] = {
+    {"double_blocks.#.img_attn.qkv.0", "transformer_blocks.#.attn.to_q", 0, 1, 1, NAME_PLAIN},
+    {"double_blocks.#.img_attn.qkv.1", "transformer_blocks.#.attn.to_k", 0, 1, 1, NAME_PLAIN},
+    {"double_blocks.#.img_attn.qkv.2", "transformer_blocks.#.attn.to_v", 0, 1, 1, NAME_PLAIN},
+    {"double_blocks.#.txt_attn.qkv.0", "transformer_blocks.#.attn.add_q_proj", 0, 1, 1, NAME_PLAIN},
+    {"double_blocks.#.txt_attn.qkv.1", "transformer_blocks.#.attn.add_k_proj", 0, 1, 1, NAME_PLAIN},
+    {"double_blocks.#.txt_attn.qkv.2", "transformer_blocks.#.attn.add_v_proj", 0, 1, 1, NAME_PLAIN},
+    {"single_blocks.#.linear1.0", "single_transformer_blocks.#.attn.to_q", 0, 1, 1, NAME_PLAIN},
+    {"single_blocks.#.linear1.1", "single_transformer_blocks.#.attn.to_k", 0, 1, 1, NAME_PLAIN},
+    {"single_blocks.#.linear1.2", "single_transformer_blocks.#.attn.to_v", 0, 1, 1, NAME_PLAIN},
+    {"single_blocks.#.linear1.3", "single_transformer_blocks.#.proj_mlp", 0, 1, 1, NAME_PLAIN},
+    {"img_in.proj", "x_embedder", 0, 1, 1, NAME_PLAIN},
 };
 
 static void add_translated(const name_row *row, size_t rows, bool flat, const char *layer, adapter_targets *out)
@@ -172,6 +195,9 @@ void adapter_targets_find(const char *base, size_t length, adapter_targets *out)
 {
     char name[NAME_BYTES_MAX];
     out->count = 0;
+    const size_t wrapped = length >= strlen(WRAPPER) && !memcmp(base, WRAPPER, strlen(WRAPPER)) ? strlen(WRAPPER) : 0;
+    base += wrapped;
+    length -= wrapped;
     if (length >= sizeof name)
         return;
     memcpy(name, base, length);
@@ -185,6 +211,7 @@ void adapter_targets_find(const char *base, size_t length, adapter_targets *out)
         if (out->count == 0 && out->part == MODEL_TRANSFORMER) {
             add_translated(map->row, map->rows, prefixes[i].flat, name + n, out);
             add_translated(xlabs, sizeof xlabs / sizeof *xlabs, prefixes[i].flat, name + n, out);
+            add_translated(omi, sizeof omi / sizeof *omi, prefixes[i].flat, name + n, out);
         }
     }
     cut_weight(out);

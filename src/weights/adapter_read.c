@@ -1,5 +1,6 @@
 #include "weights/adapter_read.h"
 
+#include "base/file.h"
 #include "weights/store_base.h"
 
 #include <inttypes.h>
@@ -8,11 +9,33 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- alphas in the metadata (PEFT's adapter config, written by diffusers) ---- */
+/* ---- alphas in PEFT's configuration: in the metadata, as diffusers writes it, or beside the file, as PEFT does ----
+ */
+
+#define PEFT_FILE "adapter_model.safetensors"
+#define PEFT_CONFIG "adapter_config.json"
 
 typedef struct peft {
     json_value *json; /* NULL: the file has none */
+    bool beside;      /* keys without the part's name in front */
 } peft;
+
+static flux1_status peft_open_beside(const char *path, peft *out, flux1_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    const size_t folder = slash ? (size_t)(slash - path) + 1 : 0;
+    if (strcmp(path + folder, PEFT_FILE) != 0)
+        return FLUX1_OK;
+    char *config = malloc(folder + sizeof PEFT_CONFIG);
+    if (!config)
+        return error_oom(err, folder + sizeof PEFT_CONFIG, "a path");
+    memcpy(config, path, folder);
+    memcpy(config + folder, PEFT_CONFIG, sizeof PEFT_CONFIG);
+    const flux1_status st = file_exists(config) ? json_parse_file(config, &out->json, err) : FLUX1_OK;
+    out->beside = true;
+    free(config);
+    return st;
+}
 
 static flux1_status peft_open(const adapter_file *f, peft *out, flux1_error *err)
 {
@@ -20,7 +43,7 @@ static flux1_status peft_open(const adapter_file *f, peft *out, flux1_error *err
     const char *text = container_metadata(&f->store->file[0], "lora_adapter_metadata");
     *out = (peft){0};
     if (!text)
-        return FLUX1_OK;
+        return peft_open_beside(f->store->path, out, err);
     snprintf(name, sizeof name, "%s: lora_adapter_metadata", f->store->path);
     return json_parse(text, strlen(text), name, &out->json, err);
 }
@@ -30,7 +53,7 @@ static const json_value *peft_value(const peft *p, model_part part, const char *
     static const char *const prefixes[MODEL_PARTS] = {
         [MODEL_CLIP] = "text_encoder.", [MODEL_T5] = "text_encoder_2.", [MODEL_TRANSFORMER] = "transformer."};
     char full[80];
-    snprintf(full, sizeof full, "%s%s", prefixes[part] ? prefixes[part] : "", key);
+    snprintf(full, sizeof full, "%s%s", prefixes[part] && !p->beside ? prefixes[part] : "", key);
     return json_object_get(p->json, full);
 }
 
@@ -52,17 +75,22 @@ static const json_value *peft_pattern(const json_value *patterns, const char *ta
     return best;
 }
 
-/* *alpha stays as it is where the metadata have none. */
-static void peft_scale(const peft *p, model_part part, const char *target, int64_t rank, double *scale)
+/* *scale stays as it is where the configuration has none. */
+static flux1_status peft_scale(const peft *p, const char *path, const adapter_targets *to, int64_t rank, double *scale,
+                               flux1_error *err)
 {
     if (!json_is_object(p->json))
-        return;
-    const json_value *alpha = peft_pattern(peft_value(p, part, "alpha_pattern"), target);
+        return FLUX1_OK;
+    const json_value *alpha = peft_pattern(peft_value(p, to->part, "alpha_pattern"), to->name[0]);
     if (!alpha)
-        alpha = peft_value(p, part, "lora_alpha");
+        alpha = peft_value(p, to->part, "lora_alpha");
     if (json_is_number(alpha))
         *scale = json_number_value(alpha) /
-                 (json_is_true(peft_value(p, part, "use_rslora")) ? sqrt((double)rank) : (double)rank);
+                 (json_is_true(peft_value(p, to->part, "use_rslora")) ? sqrt((double)rank) : (double)rank);
+    else if (alpha && !json_is_null(alpha))
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: PEFT's configuration has an alpha for \"%s\" that is no number",
+                         path, to->name[0]);
+    return FLUX1_OK;
 }
 
 /* ---- terms ---- */
@@ -178,7 +206,7 @@ static flux1_status add_entry(adapter_file *f, adapter_change *c, const adapter_
         return FLUX1_OK;
     }
     if (key->role == ADAPTER_DOWN)
-        peft_scale(p, to.part, to.name[0], c->rank, &scale);
+        TRY(peft_scale(p, f->store->path, &to, c->rank, &scale, err));
     if (c->rank)
         TRY(read_alpha(f, c->head->name, key->base, c->rank, &scale, err));
     c->scale = (float)scale;

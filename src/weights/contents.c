@@ -41,13 +41,15 @@ static bool is_stray(const store_contents *c, const char *name)
     return !contents_is_extra(name);
 }
 
-/* Other models' files, told by a tensor. */
+/* Other models' files, told by a tensor. First those that have tensors of FLUX.1's names as well. */
 static const struct {
     const char *ending, *model;
 } others[] = {
     {"double_stream_modulation_img.lin.weight", "FLUX.2"},
     {"double_stream_modulation_img.linear.weight", "FLUX.2"},
     {"distilled_guidance_layer.in_proj.weight", "Chroma"},
+    {"controlnet_x_embedder.weight", "a ControlNet"},
+    {"controlnet_blocks.0.weight", "a ControlNet"},
     {"joint_blocks.0.x_block.attn.qkv.weight", "Stable Diffusion 3"},
     {"conditioner.embedders.1.model.text_projection", "Stable Diffusion XL"},
     {"label_emb.0.0.weight", "Stable Diffusion XL"},
@@ -55,9 +57,11 @@ static const struct {
     {"down_blocks.0.attentions.0.norm.weight", "Stable Diffusion"},
 };
 
-static const char *other_model(const store *s)
+enum { OTHERS = sizeof others / sizeof *others, ALIKE = 5 };
+
+static const char *other_model(const store *s, size_t count)
 {
-    for (size_t k = 0; k < sizeof others / sizeof *others; k++) {
+    for (size_t k = 0; k < count; k++) {
         const size_t ending = strlen(others[k].ending);
         for (size_t i = 0; i < s->raw_count; i++) {
             const size_t length = strlen(s->raw[i].tensor.name);
@@ -68,9 +72,14 @@ static const char *other_model(const store *s)
     return NULL;
 }
 
+static flux1_status is_of_another(const store *s, const char *model, flux1_error *err)
+{
+    return error_set(err, FLUX1_ERR_MODEL, "%s: a file of %s, not of FLUX.1", s->path, model);
+}
+
 static flux1_status holds_nothing(const store *s, flux1_error *err)
 {
-    const char *model = other_model(s);
+    const char *model = other_model(s, OTHERS);
     for (size_t i = 0; i < s->raw_count; i++) {
         const char *foreign = foreign_tensor(s->raw[i].tensor.name);
         if (foreign)
@@ -80,7 +89,7 @@ static flux1_status holds_nothing(const store *s, flux1_error *err)
     if (s->raw_count && (strstr(s->raw[0].tensor.name, "lora") || strstr(s->raw[0].tensor.name, "lycoris")))
         return error_set(err, FLUX1_ERR_MODEL, "%s: a LoRA, which goes with a model (--lora)", s->path);
     if (model)
-        return error_set(err, FLUX1_ERR_MODEL, "%s: a file of %s, not of FLUX.1", s->path, model);
+        return is_of_another(s, model, err);
     if (s->raw_count == 0)
         return error_set(err, FLUX1_ERR_MODEL, "%s: there is no tensor in it", s->path);
     return error_set(
@@ -99,6 +108,9 @@ flux1_status contents_of(const store *s, store_contents *out, flux1_error *err)
     }
     if (!any)
         return holds_nothing(s, err);
+    const char *model = out->prefix[MODEL_TRANSFORMER] ? other_model(s, ALIKE) : NULL;
+    if (model)
+        return is_of_another(s, model, err);
     for (size_t i = 0; i < s->raw_count; i++)
         if (is_stray(out, s->raw[i].tensor.name) && out->strays++ == 0)
             snprintf(out->stray, sizeof out->stray, "%s", s->raw[i].tensor.name);

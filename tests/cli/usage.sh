@@ -43,6 +43,7 @@ refused 2 'cache-size .*8G' generate -m "$tiny" -p x --cache-size no
 refused 1 'sd.safetensors: nothing in it is for FLUX.1.*Stable Diffusion' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/sd.safetensors" -p x
 refused 1 'oft.safetensors: it has OFT' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/oft.safetensors:-1" -p x
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x
+refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan" -p x
 refused 1 'nowhere.*No such file' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
 mkdir ../alone
 cp "$PIPELINES/../files/gguf/flux1.gguf" ../alone/flux1.gguf

@@ -139,6 +139,50 @@ static void what_applies_has_its_scale(void **state)
     adapter_close(f);
 }
 
+static double scale_beside(const char *folder, const char *file, const char *config)
+{
+    const store *stores[MODEL_PARTS] = {[MODEL_TRANSFORMER] = model};
+    char weights[200], beside[200];
+    adapter_file *f;
+    flux1_error err = {0};
+    snprintf(weights, sizeof weights, "%s/%s", folder, file);
+    snprintf(beside, sizeof beside, "%s/adapter_config.json", folder);
+    write_file(weights,
+               "{" T("base_model.model.proj_out.lora_A.weight", "[1,2]", 0,
+                     8) "," T("base_model.model.proj_out.lora_B.weight", "[4,1]", 8, 24) "}",
+               24);
+    FILE *out = fopen(beside, "wb");
+    assert_non_null(out);
+    assert_true(fputs(config, out) >= 0);
+    fclose(out);
+    const flux1_status st = adapter_open(weights, stores, &f, &err);
+    unlink(weights);
+    unlink(beside);
+    if (st != FLUX1_OK) {
+        assert_true(strstr(err.message, "adapter_config.json") || strstr(err.message, "alpha for \"proj_out\""));
+        return -1;
+    }
+    const double scale = adapter_find(f, MODEL_TRANSFORMER, "proj_out", ADAPTER_BESIDE)->scale;
+    adapter_close(f);
+    return scale;
+}
+
+/* As PEFT's save_pretrained leaves them: rank 1, so the scale is alpha. */
+static void the_configuration_beside_peft_s_file_counts(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/flux1_adapter_XXXXXX";
+    assert_non_null(mkdtemp(folder));
+    const char *config = "{\"lora_alpha\": 5, \"alpha_pattern\": {}, \"r\": 1, \"use_rslora\": false}";
+    assert_true(scale_beside(folder, "adapter_model.safetensors", config) == 5);
+    assert_true(scale_beside(folder, "adapter_model.safetensors", "{\"alpha_pattern\": {\"proj_out\": 3}}") == 3);
+    assert_true(scale_beside(folder, "adapter_model.safetensors", "{\"lora_alpha\"") == -1);
+    assert_true(scale_beside(folder, "adapter_model.safetensors", "{\"lora_alpha\": \"5\"}") == -1);
+    assert_true(scale_beside(folder, "adapter_model.safetensors", "{\"lora_alpha\": null}") == 1);
+    assert_true(scale_beside(folder, "style.safetensors", config) == 1);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 /* BFL has shift before scale, diffusers the other way round. */
 static void halves_are_swapped_with_their_offsets(void **state)
 {
@@ -248,7 +292,7 @@ static void what_does_not_fit_is_named_with_both_shapes(void **state)
             "{" PAIR("proj_out") "," T("proj_out.wd_for_diff", "[]", 24, 28) "}", 28);
 }
 
-static void keys_of_text_encoders_are_known(void **state)
+static void layers_are_known_behind_every_prefix(void **state)
 {
     (void)state;
     static const struct {
@@ -261,6 +305,21 @@ static void keys_of_text_encoders_are_known(void **state)
         {"lora_te3_encoder_block_0_layer_0_SelfAttention_q", "encoder.block.0.layer.0.SelfAttention.q", MODEL_T5},
         {"lora_te2_encoder_block_23_layer_1_DenseReluDense_wi_0", "encoder.block.23.layer.1.DenseReluDense.wi_0",
          MODEL_T5},
+        {"clip_l.text_model.encoder.layers.3.mlp.fc2", "text_model.encoder.layers.3.mlp.fc2", MODEL_CLIP},
+        {"clip_l.transformer.text_model.encoder.layers.3.mlp.fc2", "text_model.encoder.layers.3.mlp.fc2", MODEL_CLIP},
+        {"t5.encoder.block.0.layer.0.SelfAttention.o", "encoder.block.0.layer.0.SelfAttention.o", MODEL_T5},
+        {"t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.o", "encoder.block.0.layer.0.SelfAttention.o",
+         MODEL_T5},
+        {"base_model.model.text_encoder.text_model.encoder.layers.0.mlp.fc1", "text_model.encoder.layers.0.mlp.fc1",
+         MODEL_CLIP},
+        {"base_model.model.transformer.transformer_blocks.7.attn.to_q", "transformer_blocks.7.attn.to_q",
+         MODEL_TRANSFORMER},
+        {"base_model.model.proj_out", "proj_out", MODEL_TRANSFORMER},
+        {"unet.transformer_blocks.7.attn.to_q", "transformer_blocks.7.attn.to_q", MODEL_TRANSFORMER},
+        {"transformer.double_blocks.3.txt_attn.qkv.1", "transformer_blocks.3.attn.add_k_proj", MODEL_TRANSFORMER},
+        {"transformer.single_blocks.3.linear1.3", "single_transformer_blocks.3.proj_mlp", MODEL_TRANSFORMER},
+        {"transformer.img_in.proj", "x_embedder", MODEL_TRANSFORMER},
+        {"base_model.model.", NULL, MODEL_TRANSFORMER},
         {"lora_te2_text_model_encoder_layers_3_self_attn_q_proj", NULL, MODEL_T5}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         adapter_targets t;
@@ -278,10 +337,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_makes_no_sense_is_refused),
         cmocka_unit_test(what_applies_has_its_scale),
+        cmocka_unit_test(the_configuration_beside_peft_s_file_counts),
         cmocka_unit_test(halves_are_swapped_with_their_offsets),
         cmocka_unit_test(every_kind_by_hand),
         cmocka_unit_test(what_does_not_fit_is_named_with_both_shapes),
-        cmocka_unit_test(keys_of_text_encoders_are_known),
+        cmocka_unit_test(layers_are_known_behind_every_prefix),
     };
     return cmocka_run_group_tests(tests, begin, end);
 }

@@ -155,6 +155,16 @@ static void other_models_are_named(void **state)
         finish();
         expect(FLUX1_ERR_MODEL, cases[i][1], "not of FLUX.1");
     }
+    static const char *const alike[][2] = {{"distilled_guidance_layer.in_proj.weight", "Chroma"},
+                                           {"controlnet_x_embedder.weight", "ControlNet"},
+                                           {"double_stream_modulation_img.lin.weight", "FLUX.2"}};
+    for (size_t i = 0; i < 3; i++) { /* beside tensors that FLUX.1 has too */
+        begin("");
+        add("double_blocks.0.img_attn.qkv.weight", "F32", "[3,1]", NULL, 12);
+        add(alike[i][0], "F32", "[1]", NULL, 4);
+        finish();
+        expect(FLUX1_ERR_MODEL, alike[i][1], "not of FLUX.1");
+    }
     begin("");
     finish();
     expect(FLUX1_ERR_MODEL, "no tensor", "");
