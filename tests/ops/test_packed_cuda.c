@@ -222,10 +222,11 @@ static void recipes_of_pieces_and_slices(void **state)
     ok(&r, recipe_beside(&w, &c, &w, &r.err));
     expect_values(&r, &w, true, 7, true);
     weight_recipe rows = recipe_rows(&w, 5, 22), cols = recipe_cols(&w, 256, 512), cut = recipe_cols(&w, 64, 512),
-                  odd = recipe_cols(&c, 128, 28);
+                  late = recipe_cols(&w, 128, 256), odd = recipe_cols(&c, 128, 28);
     expect_values(&r, &rows, true, 7, true);
     expect_values(&r, &cols, true, 7, true);
     expect_values(&r, &cut, true, 7, false);
+    expect_values(&r, &late, true, 7, false);
     expect_values(&r, &odd, true, 7, false);
     expect_values(&r, &b, true, 7, false); /* nothing is packed */
     ok(&r, recipe_stack(&a, &f64, &w, &r.err));
