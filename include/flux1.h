@@ -76,6 +76,15 @@ typedef enum flux1_dtype {
     FLUX1_DTYPE_FP8 = 3
 } flux1_dtype;
 
+/* How weights that a file has packed (GGUF's types, fp8, bitsandbytes) lie in the memory of a GPU: as the file has
+ * them, decoded in front of every product, which costs a few milliseconds a step; or decoded once, when they come.
+ * Pictures are the same. AUTO: decoded where all of a model's weights fit beside the activations, otherwise packed. */
+typedef enum flux1_device_weights {
+    FLUX1_DEVICE_WEIGHTS_AUTO = 0,
+    FLUX1_DEVICE_WEIGHTS_PACKED = 1,
+    FLUX1_DEVICE_WEIGHTS_DECODED = 2
+} flux1_device_weights;
+
 typedef enum flux1_log_level { FLUX1_LOG_INFO = 0, FLUX1_LOG_WARNING = 1 } flux1_log_level;
 
 typedef struct flux1_context_params {
@@ -117,6 +126,7 @@ typedef struct flux1_context_params {
      * process (flux1_context_info.process 0) then uses the context as always; the others call flux1_context_follow.
      * One such context per program. max_memory is then each host's. */
     int processes;
+    flux1_device_weights device_weights;
     uint64_t reserved[10];
 } flux1_context_params;
 

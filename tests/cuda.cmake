@@ -70,6 +70,12 @@ foreach(order reverse 1 2 3) # of warps and lanes; elsewhere forward
   endforeach()
 endforeach()
 
+test_program(ops_test_packed_cuda ops/test_packed_cuda.c ops cuda_emulator)
+set_target_properties(ops_test_packed_cuda PROPERTIES LINKER_LANGUAGE CXX)
+test_program(pipeline_test_packed_cuda pipeline/test_packed_cuda.c pipeline cuda_emulator)
+set_target_properties(pipeline_test_packed_cuda PROPERTIES LINKER_LANGUAGE CXX)
+target_compile_definitions(pipeline_test_packed_cuda PRIVATE TEST_DEVICE="cuda")
+
 foreach(test forms session)
   set(target mesh_test_${test}_cuda)
   test_program(${target} mesh/test_${test}.c mesh cuda_emulator)

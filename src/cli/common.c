@@ -125,6 +125,13 @@ static flux1_dtype dtype_named(const char *name)
     return (flux1_dtype)i;
 }
 
+static flux1_device_weights device_weights_named(const char *name)
+{
+    return strcmp(name, "packed") == 0    ? FLUX1_DEVICE_WEIGHTS_PACKED
+           : strcmp(name, "decoded") == 0 ? FLUX1_DEVICE_WEIGHTS_DECODED
+                                          : FLUX1_DEVICE_WEIGHTS_AUTO;
+}
+
 static flux1_status create_context(const options *opt, void (*log)(void *, flux1_log_level, const char *),
                                    flux1_context **out)
 {
@@ -145,6 +152,8 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
     params.cache_size = v[OPT_CACHE_SIZE].seed;
     if (v[OPT_DTYPE].given)
         params.dtype = dtype_named(v[OPT_DTYPE].text);
+    if (v[OPT_DEVICE_WEIGHTS].given)
+        params.device_weights = device_weights_named(v[OPT_DEVICE_WEIGHTS].text);
     params.processes = opt->command != COMMAND_INFO && launcher_processes() > 1;
     params.log = log;
     return flux1_context_create(&params, out);

@@ -196,6 +196,9 @@ typedef enum option_kind {
       "available)")                                                                                                    \
     X(MAX_DEVICE_MEMORY, "max-device-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                         \
       "the same for the memory of GPUs, all ranks together (default: what they have)")                                 \
+    X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
+      "how quantised weights lie in a GPU's memory. packed: as in the file, decoded in front of every product; "       \
+      "decoded: once, when they come; the picture is the same (default: auto: decoded if they fit)")                   \
     X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no", 0, 0, IN_GENERATE | IN_INFO,                                 \
       "decode large pictures in overlapping tiles, which takes less memory (default: auto: where the whole picture "   \
       "does "                                                                                                          \

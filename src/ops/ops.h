@@ -417,11 +417,17 @@ typedef struct ops_event {
     size_t arena;       /* bytes in use when it runs, scratch included */
 } ops_event;
 
+/* How a device with memory of its own holds weights that a file has packed (GGUF's types, fp8, 8 and 4 bits): decoded,
+ * which costs time once, when they come; packed, which costs memory's time in front of every product; or decoded where
+ * a model's weights fit beside what there is, otherwise packed. */
+typedef enum ops_held { HELD_AUTO, HELD_PACKED, HELD_DECODED } ops_held;
+
 typedef void ops_event_sink(void *user, const ops_event *e);
 
 typedef struct ops_config {
     dtype arithmetic; /* DTYPE_F32 or DTYPE_BF16: what activations are stored and multiplied in */
     ops_fp8 fp8;
+    ops_held held;
     int threads;
     flux1_error *err;
     const atomic_int *cancel;
@@ -463,6 +469,7 @@ typedef struct ops_count {
     size_t own_bytes;    /* ops_sizing.own_bytes */
     size_t weight_bytes; /* bytes of files behind prepared weights */
     size_t held_bytes;   /* of those weights in the backend's own form: ops_sizing.weight_bytes */
+    size_t packed_bytes; /* the same with HELD_PACKED: no more than that */
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
     size_t block_bytes; /* file bytes of two blocks begun in a row, at most: one is used while the next is read. Only

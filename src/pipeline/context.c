@@ -110,6 +110,17 @@ static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error
     return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %d: it should be one of flux1_dtype", (int)wanted);
 }
 
+static flux1_status choose_held(flux1_device_weights wanted, mesh_device *d, flux1_error *err)
+{
+    switch (wanted) {
+    case FLUX1_DEVICE_WEIGHTS_AUTO: d->config.held = HELD_AUTO; return FLUX1_OK;
+    case FLUX1_DEVICE_WEIGHTS_PACKED: d->config.held = HELD_PACKED; return FLUX1_OK;
+    case FLUX1_DEVICE_WEIGHTS_DECODED: d->config.held = HELD_DECODED; return FLUX1_OK;
+    }
+    return error_set(err, FLUX1_ERR_ARGUMENT, "device_weights %d: it should be one of flux1_device_weights",
+                     (int)wanted);
+}
+
 /* Of all ranks together, as plans count it; 0 where the device computes in the host's memory. */
 static uint64_t device_memory(const flux1_context *c)
 {
@@ -123,6 +134,7 @@ static flux1_status find_device(flux1_context *c, const flux1_context_params *p,
     TRY(ops_device_find(name, &d->kind, first, &c->error));
     TRY(d->kind->open(*first, &d->device, &c->error));
     TRY(choose_dtype(wanted, d, &c->error));
+    TRY(choose_held(p->device_weights, d, &c->error));
     d->config.cancel = &c->cancel;
     d->config.eager = p->eager != 0;
     return FLUX1_OK;

@@ -158,24 +158,40 @@ static flux1_status plan_denoiser(run *g)
     return g->rows ? FLUX1_OK : error_oom(&c->error, 0, "a batch");
 }
 
-/* By size alone; what else lies on the device shows when the weights come. */
+/* Bytes of a plan's weights as its device will hold them beside `memory` bytes of activations. By size alone; what else
+ * lies on the device shows when the weights come. */
+static uint64_t weights_of(const flux1_context *c, const ops_count *count, uint64_t memory)
+{
+    const bool fit = count->held_bytes + memory + c->device.kind->sizing->spare <= c->max_device_memory;
+    return fit || c->device.config.held != HELD_AUTO ? count->held_bytes : count->packed_bytes;
+}
+
 static void tell_of_streaming(const run *g)
 {
     flux1_context *c = g->c;
     const ops_device_info *info = &c->device.device->info;
     const stage_plan *d = &g->denoiser.plan;
-    char weights[32], activations[32];
-    if (!info->memory ||
-        (uint64_t)d->count.held_bytes + d->memory + c->device.kind->sizing->spare <= c->max_device_memory)
+    const uint64_t bytes = weights_of(c, &d->count, d->memory);
+    char weights[32], packed[32], activations[32];
+    if (!info->memory)
         return;
     format_bytes(weights, sizeof weights, (double)d->count.held_bytes);
+    format_bytes(packed, sizeof packed, (double)bytes);
     format_bytes(activations, sizeof activations, (double)d->memory);
-    context_log(
-        c, FLUX1_LOG_WARNING,
-        "the transformer's weights (%s) and activations (%s) do not fit %s: weights are streamed to it in every "
-        "step, which is slow%s",
-        weights, activations, info->name,
-        !c->device.config.fp8 && info->fp8 ? "; dtype fp8 takes about two thirds of them" : "");
+    if (bytes + d->memory + c->device.kind->sizing->spare > c->max_device_memory)
+        context_log(
+            c, FLUX1_LOG_WARNING,
+            "the transformer's weights (%s) and activations (%s) do not fit %s: weights are streamed to it in every "
+            "step, which is slow%s",
+            packed, activations, info->name,
+            !c->device.config.fp8 && info->fp8 && bytes == d->count.held_bytes
+                ? "; dtype fp8 takes about two thirds of them"
+                : "");
+    else if (bytes < d->count.held_bytes)
+        context_log(c, FLUX1_LOG_INFO,
+                    "the transformer's weights stay packed on %s (%s) and are decoded in every step: decoded (%s) they "
+                    "do not fit beside activations (%s)",
+                    info->name, packed, weights, activations);
 }
 
 /* ---- decoding, and both ---- */
@@ -212,7 +228,8 @@ static flux1_status plan_reserve(run *g)
     for (int r = 0; r < ranks; r++)
         memory += g->reserve[r];
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
-        weights = all[i] && all[i]->count.held_bytes > weights ? all[i]->count.held_bytes : weights;
+        if (all[i] && weights_of(c, &all[i]->count, memory) > weights)
+            weights = weights_of(c, &all[i]->count, memory);
     if (c->device.device->info.memory && weights + memory + c->device.kind->sizing->spare > c->max_device_memory) {
         free(g->reserve);
         g->reserve = NULL;

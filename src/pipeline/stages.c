@@ -35,6 +35,7 @@ static void add_counts(ops_count *sum, const ops_count *one)
     sum->own_bytes += one->own_bytes;
     sum->weight_bytes += one->weight_bytes;
     sum->held_bytes += one->held_bytes;
+    sum->packed_bytes += one->packed_bytes;
     sum->block_bytes += one->block_bytes;
     sum->flops += one->flops;
     sum->linear_flops += one->linear_flops;

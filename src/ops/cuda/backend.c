@@ -67,6 +67,8 @@ flux1_status ops_cuda_create(const ops_config *c, ops **out)
     o->fp8 = c->fp8 != FP8_NO;
     o->scales_rows = c->fp8 == FP8_ROWS && o->device->scales_rows;
     o->eager = c->eager;
+    o->held = c->held;
+    o->decoded_most = CUDA_DECODED;
     flux1_status st = cuda_device_current(o->device, c->err);
     if (st == FLUX1_OK)
         st = cuda_check(&o->head, o->lib->cuStreamCreate(&o->stream, CU_STREAM_NON_BLOCKING), "cannot make a stream");
@@ -101,6 +103,7 @@ void cuda_destroy(ops *base)
     cuda_arena_free(o);
     cuda_device_release(o->device, o->workspace);
     cuda_device_release(o->device, o->bounce);
+    cuda_device_release(o->device, o->decoded);
     cuda_device_release(o->device, o->flags);
     cuda_device_release(o->device, o->step);
     if (o->host_flags)

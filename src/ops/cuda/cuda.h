@@ -1,8 +1,9 @@
 /* The CUDA backend's insides, from the ground up. gpu.c: a GPU; kept.c: its memory beside arenas, and weights that stay
  * there; kind.c: GPUs as a kind of device. On them a backend: launch.c (views, kernels), arena.c, moves.c (copies),
- * quantise.c; upload.c (recipes to device memory), weights.c (what is resident, what is streamed), steps.c (order,
- * recordings); race.c, algorithms.c and linear.c (cuBLASLt), graphs.c, attention.c and conv.c (cuDNN), norms.c and
- * rows.c (the other kernels of our own), link.c (NCCL); backend.c: its table and its life.
+ * quantise.c; upload.c (recipes to device memory), packed.c (weights that stay packed there), weights.c (what is
+ * resident, what is streamed), steps.c (order, recordings); race.c, algorithms.c and linear.c (cuBLASLt), graphs.c,
+ * attention.c and conv.c (cuDNN), norms.c and rows.c (the other kernels of our own), link.c (NCCL); backend.c: its
+ * table and its life.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic, as
  * on the CPU, so that windows and parts are views with a stride. Everything is enqueued on one stream; a status tells
@@ -16,6 +17,7 @@
 #define CUDA_ALIGN 256                    /* of every activation and weight */
 #define CUDA_WORKSPACE ((size_t)64 << 20) /* cuBLASLt's and cuDNN's, one a backend */
 #define CUDA_BOUNCE ((size_t)16 << 20)
+#define CUDA_DECODED ((size_t)128 << 20) /* of a packed weight at a time: FLUX.1's largest are 108 MiB in bf16 */
 
 typedef struct cuda_buffer {
     act_buffer head;
@@ -33,7 +35,10 @@ typedef struct cuda_weight {
     CUdeviceptr bias, bias_bf16;                 /* [rows], float32 and (in bf16 arithmetic) bf16; or 0 */
     CUdeviceptr scales;                          /* of e4m3: float32, one a row or one in all; or 0 */
     bool bf16, e4m3;                             /* e4m3: data are bytes [rows][cols] */
+    bool packed;                                 /* data are the recipe's pieces as the file has them: packed.c */
     size_t at, bias_at, bias_bf16_at, scales_at; /* in the block's memory */
+    size_t piece_at[RECIPE_PIECES], factors_at[RECIPE_PIECES]; /* packed: there too */
+    CUdeviceptr memory;                                        /* the block's. Valid in the bracket */
     weight_recipe recipe, bias_recipe;
     struct cuda_weight *next;
 } cuda_weight;
@@ -59,7 +64,11 @@ typedef struct cuda_ops {
     CUdeviceptr flags;     /* int32[CUDA_SLOTS]: finite */
     CUdeviceptr workspace; /* CUDA_WORKSPACE bytes */
     CUdeviceptr bounce;    /* CUDA_BOUNCE bytes: host tensors on their way */
-    int32_t *host_flags;   /* pinned, int32[1 + OPS_STEPS_AHEAD][CUDA_SLOTS]: finite_first's, then the last steps' */
+    CUdeviceptr decoded; /* decoded_bytes: values of a packed weight, or of as many rows as decoded_most bytes are room
+                            for, until its product is done */
+    size_t decoded_bytes, decoded_most;
+    ops_held held;       /* how weights lie on the device */
+    int32_t *host_flags; /* pinned, int32[1 + OPS_STEPS_AHEAD][CUDA_SLOTS]: finite_first's, then the last steps' */
     CUevent ended[OPS_STEPS_AHEAD]; /* behind a step and its flags */
     struct cuda_upload *upload;     /* upload.c */
     struct cuda_blocks *blocks;     /* weights.c */
@@ -123,6 +132,28 @@ cuda_view cuda_e4m3_view(act a);      /* rows lie twice as far apart as they are
 float *cuda_e4m3_scales(act a);       /* of its first row */
 int64_t cuda_e4m3_scales_step(act a); /* from a batch entry's to the next's */
 
+/* ---- packed.c ---- */
+
+/* Whether a weight can lie packed, in fewer bytes than it takes otherwise. */
+bool cuda_packs(const weight_recipe *r, size_t plain_bytes);
+/* Bytes of its pieces from w->at on, and their places in *w (NULL: nowhere yet). */
+size_t cuda_packed_place(const weight_recipe *r, cuda_weight *w);
+/* Where a piece's rows, or the factors of its scale, go: `count` lines of `bytes` from `at` on in the block's memory.
+ */
+typedef struct cuda_lines {
+    size_t at, bytes;
+    int64_t count;
+} cuda_lines;
+cuda_lines cuda_packed_lines(const cuda_weight *w, int piece, bool factors);
+void cuda_packed_line(const recipe_piece *p, bool factors, int64_t line, unsigned char *out);
+/* How many rows of a packed weight are decoded at a time; the bytes of these values, 0 for one that is not packed; and
+ * room for so many, in another place. */
+int64_t cuda_packed_rows(const cuda_ops *o, const cuda_weight *w);
+size_t cuda_packed_values(const cuda_ops *o, const cuda_weight *w);
+flux1_status cuda_packed_room(cuda_ops *o, size_t bytes);
+/* Enqueues the decoding of rows [first, first + count) to `out`, dense. */
+flux1_status cuda_packed_decode(cuda_ops *o, const cuda_weight *w, int64_t first, int64_t count, const cuda_view *out);
+
 /* ---- upload.c: all made at its first use ---- */
 
 /* Enqueues the copy of a weight's parts to their places in a block's memory at `to`. The recipes' bytes have been read
@@ -140,7 +171,7 @@ void cuda_upload_free(cuda_ops *o);
 /* Blocks that a step began, and where they lay. */
 typedef struct cuda_use {
     block *b;
-    CUdeviceptr at;
+    CUdeviceptr at, decoded; /* decoded: where the values of its packed weights were, 0 without any */
 } cuda_use;
 typedef struct cuda_uses {
     cuda_use *use;

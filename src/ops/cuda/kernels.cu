@@ -5,3 +5,4 @@
 #include "ops/cuda/kernels_plane.cu"
 #include "ops/cuda/kernels_rows.cu"
 #include "ops/cuda/kernels_gemm.cu"
+#include "ops/cuda/kernels_decode.cu"

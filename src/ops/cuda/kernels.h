@@ -156,6 +156,53 @@ typedef struct cuda_quantise_args {
     float *largest; /* NULL: a scale a row */
 } cuda_quantise_args;
 
+/* Types of packed weights, by their names in DTYPE_MAP (tensor/tensor.h); the plain ones are for weights of several
+ * pieces. */
+#define CUDA_PACKED_TYPES(X) \
+    X(F32)                   \
+    X(F16)                   \
+    X(BF16)                  \
+    X(F8_E4M3)               \
+    X(F8_E5M2)               \
+    X(I8)                    \
+    X(BNB4)                  \
+    X(Q4_0)                  \
+    X(Q4_1)                  \
+    X(Q5_0)                  \
+    X(Q5_1)                  \
+    X(Q8_0)                  \
+    X(IQ4_NL)                \
+    X(Q2_K)                  \
+    X(Q3_K)                  \
+    X(Q4_K)                  \
+    X(Q5_K)                  \
+    X(Q6_K)                  \
+    X(IQ4_XS)
+
+enum {
+    CUDA_PACKED_NONE,
+#define CUDA_PACKED_ENUM(name) CUDA_PACKED_##name,
+    CUDA_PACKED_TYPES(CUDA_PACKED_ENUM)
+#undef CUDA_PACKED_ENUM
+};
+
+/* What the stored values are multiplied by (tensor/scale.h): nothing, one factor, a factor a row and a constant, or
+ * codes that are looked up, a factor every `run` elements of a row, rounded to a type. */
+enum { CUDA_SCALE_NONE, CUDA_SCALE_FACTOR, CUDA_SCALE_ROWS, CUDA_SCALE_CODES };
+
+/* decode: out = the values of rows of blocks, which follow each other without a gap; the bits of tensor_decode, NaN
+ * aside. out: wide; cols: whole blocks, and whole runs. */
+typedef struct cuda_decode_args {
+    const uint8_t *from;
+    const float *factors;
+    cuda_view out;
+    int64_t run;
+    int32_t type, scale;
+    int32_t rounded; /* CODES: CUDA_PACKED_F32, F16 or BF16 */
+    float constant;
+    float code[16];
+} cuda_decode_args;
+
 #define CUDA_KERNELS(X)                   \
     X(layer_norm, cuda_norm_args)         \
     X(rms_norm, cuda_norm_args)           \
@@ -180,7 +227,8 @@ typedef struct cuda_quantise_args {
     X(im2col, cuda_im2col_args)           \
     X(gemm, cuda_gemm_args)               \
     X(largest, cuda_quantise_args)        \
-    X(quantise, cuda_quantise_args)
+    X(quantise, cuda_quantise_args)       \
+    X(decode, cuda_decode_args)
 
 /* What a launch can pass on every GPU. */
 #ifdef __cplusplus

@@ -284,17 +284,17 @@ static int32_t alignment(const cuda_view *in, const cuda_view *out, const right_
     return (int32_t)(all & -all);
 }
 
-static flux1_status run_own(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w,
+static flux1_status run_own(cuda_ops *o, const cuda_view *in, const right_side *w, const operands *x,
                             const cuda_view *out)
 {
     cuda_gemm_args a = {.in = *in,
                         .out = *out,
-                        .w = (const void *)(uintptr_t)w->data,
-                        .n = w->head.rows,
-                        .k = w->head.cols,
-                        .w_bf16 = weight_type(w),
-                        .in_scales = scales,
-                        .w_scales = (const float *)(uintptr_t)w->scales,
+                        .w = w->data,
+                        .n = w->n,
+                        .k = w->k,
+                        .w_bf16 = w->type,
+                        .in_scales = x->in_scales,
+                        .w_scales = x->w_scales,
                         .scales_a_row = o->scales_rows};
     enum { TALLEST_GRID = 65535 }; /* the kernel shares its tiles over any grid */
     return cuda_launch(o, CUDA_KERNEL_gemm, i64_ceil_div(a.n, CUDA_GEMM_TILE),
@@ -368,9 +368,9 @@ static flux1_status try_library(cuda_ops *o, const cuda_view *in, const right_si
     return st;
 }
 
-static void note_own(const cuda_ops *o, const cuda_view *in, const cuda_weight *w)
+static void note_own(const cuda_ops *o, const cuda_view *in, const right_side *w)
 {
-    long long m = in->rows, n = w->head.rows, k = w->head.cols;
+    long long m = in->rows, n = w->n, k = w->k;
     cuda_note_own(o->device, CUDA_NOTE_OWN_PRODUCT, (double)m * (double)n * (double)k,
                   "cuBLASLt does not compute a product of %lld x %lld x %lld, rows %lld apart, in %s", m, n, k,
                   (long long)in->ld,
@@ -379,31 +379,35 @@ static void note_own(const cuda_ops *o, const cuda_view *in, const cuda_weight *
                                         : "float32");
 }
 
-/* out = in·wᵀ for one batch, with as much of `wanted` behind it as the library does: *done tells. scales: of an e4m3
- * input. */
-static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w,
-                            const cuda_view *out, tail wanted, tail *done)
+static right_side whole_matrix(const cuda_weight *w)
 {
-    right_side right = {.data = (const void *)(uintptr_t)w->data,
+    return (right_side){.data = (const void *)(uintptr_t)w->data,
                         .n = w->head.rows,
                         .k = w->head.cols,
                         .ld = w->head.cols,
                         .type = weight_type(w)};
+}
+
+/* out = in·wᵀ for one batch, with as much of `wanted` behind it as the library does: *done tells. right: w's matrix, or
+ * some rows of it, for which nothing is wanted behind. scales: of an e4m3 input. */
+static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scales, const cuda_weight *w,
+                            const right_side *right, const cuda_view *out, tail wanted, tail *done)
+{
     operands x = {.in = in->data,
-                  .w = right.data,
+                  .w = right->data,
                   .bias = (const void *)(uintptr_t)(out->bf16 ? w->bias_bf16 : w->bias),
                   .out = out->data,
                   .in_scales = scales,
                   .w_scales = (const float *)(uintptr_t)w->scales};
     bool by_library = false;
     *done = TAIL_NONE;
-    if (in->rows == 0 || w->head.rows == 0)
+    if (in->rows == 0 || right->n == 0)
         return FLUX1_OK;
-    TRY(try_library(o, in, &right, out, &x, &wanted, &by_library));
+    TRY(try_library(o, in, right, out, &x, &wanted, &by_library));
     if (!by_library) {
-        if (o->lib->blas && in->bf16 == right.type && right.k > 0)
-            note_own(o, in, w);
-        return run_own(o, in, scales, w, out);
+        if (o->lib->blas && in->bf16 == right->type && right->k > 0)
+            note_own(o, in, right);
+        return run_own(o, in, right, &x, out);
     }
     *done = wanted;
     return FLUX1_OK;
@@ -412,7 +416,8 @@ static flux1_status product(cuda_ops *o, const cuda_view *in, const float *scale
 flux1_status cuda_plain_product(cuda_ops *o, const cuda_view *in, const cuda_weight *w, const cuda_view *out)
 {
     tail done;
-    return product(o, in, NULL, w, out, TAIL_NONE, &done);
+    const right_side right = whole_matrix(w);
+    return product(o, in, NULL, w, &right, out, TAIL_NONE, &done);
 }
 
 flux1_status cuda_view_product(cuda_ops *o, const cuda_view *in, const cuda_view *w, bool across, const cuda_view *out,
@@ -464,8 +469,9 @@ static flux1_status scales_of_batch(cuda_ops *o, const cuda_operand *operand, in
     return FLUX1_OK;
 }
 
-static flux1_status products(cuda_ops *o, const cuda_operand *operand, const cuda_weight *w, cuda_view out, tail wanted,
-                             tail *done)
+/* Of all batches. */
+static flux1_status products(cuda_ops *o, const cuda_operand *operand, const cuda_weight *w, const right_side *right,
+                             cuda_view out, tail wanted, tail *done)
 {
     cuda_view in = operand->view;
     int64_t batch = merged(&in, &out, operand->batch);
@@ -475,9 +481,31 @@ static flux1_status products(cuda_ops *o, const cuda_operand *operand, const cud
         cuda_view x = of_batch(in, b), y = of_batch(out, b);
         const float *scales;
         TRY(scales_of_batch(o, operand, b, &scales));
-        TRY(product(o, &x, scales, w, &y, wanted, done)); /* alike for every batch: shape and alignment are the same */
+        TRY(product(o, &x, scales, w, right, &y, wanted,
+                    done)); /* alike for every batch: shape and alignment are the same */
         wanted = *done;
         cuda_release(&o->head, mark);
+    }
+    return FLUX1_OK;
+}
+
+/* A packed weight is decoded as a whole where there is room: then the product is that of the decoded one. Otherwise so
+ * many rows at a time, and what comes behind is left to a pass of our own. */
+static flux1_status packed_products(cuda_ops *o, const cuda_operand *operand, const cuda_weight *w, cuda_view out,
+                                    tail wanted, tail *done)
+{
+    const int64_t rows = w->head.rows, most = cuda_packed_rows(o, w);
+    right_side right = whole_matrix(w);
+    *done = wanted;
+    if (operand->view.rows == 0 || operand->batch == 0)
+        return FLUX1_OK;
+    for (int64_t first = 0; first < rows; first += most) {
+        cuda_view part = out, values = cuda_dense_view(o->decoded, i64_min(most, rows - first), right.k, w->bf16);
+        right.data = values.data;
+        right.n = part.cols = values.rows;
+        part.data = (char *)out.data + (size_t)first * element_bytes(out.bf16);
+        TRY(cuda_packed_decode(o, w, first, right.n, &values));
+        TRY(products(o, operand, w, &right, part, most < rows ? TAIL_NONE : wanted, done));
     }
     return FLUX1_OK;
 }
@@ -573,7 +601,8 @@ static flux1_status linear_of(cuda_ops *o, const cuda_operand *in, const weight 
     }
     bool gelu = e->f == ACTIVATION_GELU_TANH && to.bf16 && !act_present(e->addend); /* the addend comes before f */
     tail wanted = !matrix->has_bias ? TAIL_NONE : gelu ? TAIL_GELU_BIAS : TAIL_BIAS, done;
-    TRY(products(o, in, w, to, wanted, &done));
+    const right_side right = whole_matrix(w);
+    TRY(w->packed ? packed_products(o, in, w, to, wanted, &done) : products(o, in, w, &right, to, wanted, &done));
     TRY(finish(o, w, e, &to, out, done, norm));
     cuda_release(&o->head, mark);
     return FLUX1_OK;

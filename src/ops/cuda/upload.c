@@ -108,10 +108,14 @@ flux1_status cuda_upload_record(cuda_ops *o, CUevent event)
 
 /* ---- the host's part ---- */
 
-/* One weight's rows [first, first + count) on their way into pinned memory. */
+/* Lines [first, first + count) on their way into pinned memory: rows of a weight's values, or of a piece that stays
+ * packed (or the factors of its scale). */
 typedef struct fill_job {
     const weight_recipe *recipe;
     bool bf16;
+    const recipe_piece *packed; /* NULL: values */
+    bool factors;
+    size_t line_bytes;
     int64_t first, count, chunk;
     unsigned char *out;
     float *rows;
@@ -170,20 +174,27 @@ static flux1_status decode_row(const fill_job *j, int64_t row, float *line, unsi
     return FLUX1_OK;
 }
 
-static void fill_rows(void *arg, int64_t index, int worker)
+static flux1_status fill_line(const fill_job *j, int64_t line, int worker, unsigned char *out, flux1_error *err)
+{
+    if (j->packed) {
+        cuda_packed_line(j->packed, j->factors, line, out);
+        return FLUX1_OK;
+    }
+    const weight_recipe *r = j->recipe;
+    bool plain = r->role != WEIGHT_CONV || r->kernel == 1;
+    if (plain && copy_row(j, line, out))
+        return FLUX1_OK;
+    return decode_row(j, line, j->rows + (size_t)worker * j->row_floats, out, err);
+}
+
+static void fill_lines(void *arg, int64_t index, int worker)
 {
     fill_job *j = arg;
-    const weight_recipe *r = j->recipe;
-    size_t row_bytes = (size_t)r->cols * (j->bf16 ? 2 : 4);
     int64_t last = i64_min(j->count, (index + 1) * j->chunk);
-    bool plain = r->role != WEIGHT_CONV || r->kernel == 1;
     for (int64_t i = index * j->chunk; i < last; i++) {
-        unsigned char *out = j->out + (size_t)i * row_bytes;
-        if (plain && copy_row(j, j->first + i, out))
-            continue;
         flux1_error err = {0};
         int none = FLUX1_OK;
-        flux1_status st = decode_row(j, j->first + i, j->rows + (size_t)worker * j->row_floats, out, &err);
+        flux1_status st = fill_line(j, j->first + i, worker, j->out + (size_t)i * j->line_bytes, &err);
         if (st != FLUX1_OK && atomic_compare_exchange_strong(&j->status, &none, (int)st))
             error_set(j->err, st, "%s", err.message);
     }
@@ -203,46 +214,62 @@ static flux1_status room_for_row(cuda_ops *o, size_t floats)
                    : error_oom(o->head.err, (size_t)u->threads * floats * sizeof *u->rows, "a weight's rows");
 }
 
-/* Rows [first, first + count) into the pinned buffer whose turn it is, and on to `to`. */
-static flux1_status copy_rows(cuda_ops *o, const weight_recipe *r, bool bf16, int64_t first, int64_t count,
-                              CUdeviceptr to)
+/* The job's lines into the pinned buffer whose turn it is, and on to `to`. */
+static flux1_status copy_lines(cuda_ops *o, fill_job *j, CUdeviceptr to)
 {
     struct cuda_upload *u = o->upload;
-    size_t row_bytes = (size_t)r->cols * (bf16 ? 2 : 4);
-    fill_job j = {.recipe = r,
-                  .bf16 = bf16,
-                  .first = first,
-                  .count = count,
-                  .chunk = i64_max(1, i64_ceil_div(count, 8 * (int64_t)u->threads)),
-                  .out = u->staging[u->turn],
-                  .rows = u->rows,
-                  .row_floats = u->row_floats,
-                  .err = o->head.err};
+    j->chunk = i64_max(1, i64_ceil_div(j->count, 8 * (int64_t)u->threads));
+    j->out = u->staging[u->turn];
+    j->rows = u->rows;
+    j->row_floats = u->row_floats;
+    j->err = o->head.err;
     TRY(cuda_check(&o->head, o->lib->cuEventSynchronize(u->staged[u->turn]), "the GPU reports a failure"));
-    pool_run(u->workers, i64_ceil_div(count, j.chunk), fill_rows, &j);
-    if (atomic_load(&j.status) != FLUX1_OK)
-        return (flux1_status)atomic_load(&j.status);
+    pool_run(u->workers, i64_ceil_div(j->count, j->chunk), fill_lines, j);
+    if (atomic_load(&j->status) != FLUX1_OK)
+        return (flux1_status)atomic_load(&j->status);
     TRY(cuda_check(&o->head,
-                   o->lib->cuMemcpyHtoDAsync(to + (CUdeviceptr)((size_t)first * row_bytes), j.out,
-                                             (size_t)count * row_bytes, u->stream),
+                   o->lib->cuMemcpyHtoDAsync(to + (CUdeviceptr)((size_t)j->first * j->line_bytes), j->out,
+                                             (size_t)j->count * j->line_bytes, u->stream),
                    "cannot copy to the GPU"));
     TRY(cuda_check(&o->head, o->lib->cuEventRecord(u->staged[u->turn], u->stream), "cannot record an event"));
     u->turn ^= 1;
     return FLUX1_OK;
 }
 
+/* All of `count` lines, as many at a time as the pinned buffer takes. */
+static flux1_status copy_all(cuda_ops *o, const fill_job *form, int64_t count, CUdeviceptr to)
+{
+    if (count == 0 || form->line_bytes == 0)
+        return FLUX1_OK;
+    if (form->line_bytes > STAGING)
+        return error_set(o->head.err, FLUX1_ERR_LIMIT,
+                         "device cuda: a weight with rows of %zu bytes; at most %zu are possible", form->line_bytes,
+                         STAGING);
+    int64_t most = (int64_t)(STAGING / form->line_bytes);
+    for (int64_t first = 0; first < count; first += most) {
+        fill_job j = *form;
+        j.first = first;
+        j.count = i64_min(most, count - first);
+        TRY(copy_lines(o, &j, to));
+    }
+    return FLUX1_OK;
+}
+
 static flux1_status copy_matrix(cuda_ops *o, const weight_recipe *r, bool bf16, CUdeviceptr to)
 {
-    size_t row_bytes = (size_t)r->cols * (bf16 ? 2 : 4);
-    if (r->rows == 0 || r->cols == 0)
-        return FLUX1_OK;
-    if (row_bytes > STAGING)
-        return error_set(o->head.err, FLUX1_ERR_LIMIT,
-                         "device cuda: a weight with rows of %zu bytes; at most %zu are possible", row_bytes, STAGING);
+    const fill_job j = {.recipe = r, .bf16 = bf16, .line_bytes = (size_t)r->cols * (bf16 ? 2 : 4)};
     TRY(room_for_row(o, (size_t)r->cols));
-    int64_t most = (int64_t)(STAGING / row_bytes);
-    for (int64_t first = 0; first < r->rows; first += most)
-        TRY(copy_rows(o, r, bf16, first, i64_min(most, r->rows - first), to));
+    return copy_all(o, &j, r->rows, to);
+}
+
+static flux1_status copy_packed(cuda_ops *o, const cuda_weight *w, CUdeviceptr to)
+{
+    for (int i = 0; i < w->recipe.count; i++)
+        for (int factors = 0; factors < 2; factors++) {
+            const cuda_lines lines = cuda_packed_lines(w, i, factors);
+            const fill_job j = {.packed = &w->recipe.piece[i], .factors = factors, .line_bytes = lines.bytes};
+            TRY(copy_all(o, &j, lines.count, to + lines.at));
+        }
     return FLUX1_OK;
 }
 
@@ -273,7 +300,9 @@ flux1_status cuda_upload_weight(cuda_ops *o, const cuda_weight *w, CUdeviceptr t
 {
     TRY(cuda_begin(&o->head, "uploading weights", NULL)); /* a cancel is seen between weights */
     TRY(make_ready(o));
-    TRY(w->e4m3 ? copy_quantised(o, w, to) : copy_matrix(o, &w->recipe, w->bf16, to + w->at));
+    TRY(w->e4m3     ? copy_quantised(o, w, to)
+        : w->packed ? copy_packed(o, w, to)
+                    : copy_matrix(o, &w->recipe, w->bf16, to + w->at));
     if (w->head.has_bias)
         TRY(copy_matrix(o, &w->bias_recipe, false, to + w->bias_at));
     if (w->head.has_bias && o->bf16)

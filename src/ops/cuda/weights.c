@@ -3,6 +3,9 @@
  * streamed through a few slots, the next one being copied while one is used. So of a model that does not fit as much
  * stays as there is room for; which blocks those are is decided one by one, in the order in which they are begun.
  *
+ * Weights that a file has packed have two forms (ops_held). With HELD_AUTO a model's blocks begin decoded and become
+ * packed, all of them and for good, in the first stage in which they would not fit otherwise.
+ *
  * A backend has the blocks of several models, one of which is at work between two rests. Its blocks hold memory only
  * until the next rest: after that they are found again where they lie, unless somebody wanted the memory. */
 #include "ops/cuda/cuda.h"
@@ -20,6 +23,8 @@ typedef struct cuda_block {
     cuda_weight *weights, **last;
     size_t bytes;
     uint64_t key[2];
+    bool packed, packs;       /* its weights lie packed where they can; one of them can */
+    uint64_t keys[2][2];      /* decoded, packed: `key` is one of them */
     cuda_kept *kept;          /* held: it has a place of its own */
     int slot;                 /* streamed: where it lies, or −1 */
     unsigned long stage;      /* in which it was begun last; 0: never */
@@ -96,12 +101,80 @@ void cuda_blocks_free(cuda_ops *o)
 
 /* ---- what a block is made of ---- */
 
-void cuda_block_key(ops *o, const block *head, uint64_t key[2], size_t *bytes)
+static size_t place(size_t *end, int64_t count, size_t element)
 {
-    const cuda_block *b = (const cuda_block *)head;
-    (void)o;
-    key[0] = b->key[0], key[1] = b->key[1];
-    *bytes = b->bytes;
+    size_t at = *end;
+    *end += size_round_up((size_t)count * element, CUDA_ALIGN);
+    return at;
+}
+
+/* What forms follow from. */
+typedef struct forms {
+    bool bf16, fp8, scales_rows, packed;
+} forms;
+
+/* Type and places of a weight's parts behind *end, which moves on. Its recipes are in it. */
+static void lay_out(cuda_weight *w, const weight_recipe *r, const weight_recipe *bias, forms f, size_t *end)
+{
+    w->bf16 = f.bf16 && r->role != WEIGHT_VECTOR;
+    w->e4m3 = f.fp8 && r->coarse && r->rows > 0 && r->cols > 0;
+    w->at = *end;
+    const size_t element = w->e4m3 ? 1 : w->bf16 ? 2 : 4;
+    w->packed = f.packed && !w->e4m3 && cuda_packs(r, (size_t)(r->rows * r->cols) * element);
+    if (w->packed)
+        *end += cuda_packed_place(r, w);
+    else
+        place(end, r->rows * r->cols, element);
+    if (w->e4m3)
+        w->scales_at = place(end, f.scales_rows ? r->rows : 1, sizeof(float));
+    if (bias)
+        w->bias_at = place(end, bias->rows, 4);
+    if (bias && f.bf16)
+        w->bias_bf16_at = place(end, bias->rows, 2);
+}
+
+size_t cuda_weight_bytes(const ops_config *c, const weight_recipe *r, const weight_recipe *bias)
+{
+    const forms f = {.bf16 = c->arithmetic == DTYPE_BF16,
+                     .fp8 = c->fp8 != FP8_NO,
+                     .scales_rows = true,
+                     .packed = c->held == HELD_PACKED};
+    size_t bytes = 0;
+    lay_out(&(cuda_weight){0}, r, bias, f, &bytes);
+    return bytes;
+}
+
+static forms forms_of(const cuda_ops *o, bool packed)
+{
+    return (forms){.bf16 = o->bf16, .fp8 = o->fp8, .scales_rows = o->scales_rows, .packed = packed};
+}
+
+/* The block in one of its two forms, nowhere yet. */
+static void take_form(const cuda_ops *o, cuda_block *b, bool packed)
+{
+    b->packed = packed;
+    b->bytes = 0;
+    for (cuda_weight *w = b->weights; w; w = w->next)
+        lay_out(w, &w->recipe, w->head.has_bias ? &w->bias_recipe : NULL, forms_of(o, packed), &b->bytes);
+    memcpy(b->key, b->keys[packed && b->packs], sizeof b->key);
+}
+
+/* The block's form and key, with a weight more. */
+static void add_weight(const cuda_ops *o, cuda_block *b, cuda_weight *w)
+{
+    const weight_recipe *bias = w->head.has_bias ? &w->bias_recipe : NULL;
+    size_t end = 0;
+    lay_out(w, &w->recipe, bias, forms_of(o, true), &end);
+    b->packs = b->packs || w->packed;
+    for (int i = 0; i < 2; i++) {
+        kept_key_recipe(b->keys[i], &w->recipe);
+        if (bias)
+            kept_key_recipe(b->keys[i], bias);
+    }
+    *b->last = w;
+    b->last = &w->next;
+    lay_out(w, &w->recipe, bias, forms_of(o, b->packed), &b->bytes);
+    memcpy(b->key, b->keys[b->packed && b->packs], sizeof b->key);
 }
 
 flux1_status cuda_block_create(ops *base, const char *name, block **out)
@@ -116,7 +189,11 @@ flux1_status cuda_block_create(ops *base, const char *name, block **out)
     }
     b->last = &b->weights;
     b->slot = -1;
-    kept_key(b->key, "cuda", FORM, (uint64_t)o->bf16 | (uint64_t)o->fp8 << 1 | (uint64_t)o->scales_rows << 2);
+    b->packed = o->held == HELD_PACKED;
+    for (uint64_t packed = 0; packed < 2; packed++)
+        kept_key(b->keys[packed], "cuda", FORM,
+                 (uint64_t)o->bf16 | (uint64_t)o->fp8 << 1 | (uint64_t)o->scales_rows << 2 | packed << 3);
+    take_form(o, b, b->packed);
     *all->last = b;
     all->last = &b->next;
     *out = &b->head;
@@ -143,44 +220,11 @@ void cuda_block_free(cuda_ops *o, block *head)
     free_block(o, b);
 }
 
-static size_t place(size_t *end, int64_t count, size_t element)
-{
-    size_t at = *end;
-    *end += size_round_up((size_t)count * element, CUDA_ALIGN);
-    return at;
-}
-
-/* Type and places of a weight's parts behind *end, which moves on. */
-static void lay_out(cuda_weight *w, const weight_recipe *r, const weight_recipe *bias, bool bf16, bool fp8,
-                    bool scales_rows, size_t *end)
-{
-    w->bf16 = bf16 && r->role != WEIGHT_VECTOR;
-    w->e4m3 = fp8 && r->coarse && r->rows > 0 && r->cols > 0;
-    w->at = place(end, r->rows * r->cols, w->e4m3 ? 1 : w->bf16 ? 2 : 4);
-    if (w->e4m3)
-        w->scales_at = place(end, scales_rows ? r->rows : 1, sizeof(float));
-    if (bias)
-        w->bias_at = place(end, bias->rows, 4);
-    if (bias && bf16)
-        w->bias_bf16_at = place(end, bias->rows, 2);
-}
-
-size_t cuda_weight_bytes(const ops_config *c, const weight_recipe *r, const weight_recipe *bias)
-{
-    size_t bytes = 0;
-    lay_out(&(cuda_weight){0}, r, bias, c->arithmetic == DTYPE_BF16, c->fp8 != FP8_NO, true, &bytes);
-    return bytes;
-}
-
 flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const weight_recipe *bias, weight **out)
 {
-    cuda_ops *o = cuda_self(base);
-    cuda_block *b = (cuda_block *)into;
     cuda_weight *w = calloc(1, sizeof *w);
     if (!w)
         return error_oom(base->err, sizeof *w, "a weight");
-    *b->last = w;
-    b->last = &w->next;
     w->head = (weight){.role = r->role,
                        .rows = r->rows,
                        .cols = r->cols,
@@ -189,12 +233,9 @@ flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const 
                        .file_bytes = recipe_bytes(r) + (bias ? recipe_bytes(bias) : 0),
                        .owner = into};
     w->recipe = *r;
-    lay_out(w, r, bias, o->bf16, o->fp8, o->scales_rows, &b->bytes);
-    kept_key_recipe(b->key, r);
-    if (bias) {
+    if (bias)
         w->bias_recipe = *bias;
-        kept_key_recipe(b->key, bias);
-    }
+    add_weight(cuda_self(base), (cuda_block *)into, w);
     *out = &w->head;
     return FLUX1_OK;
 }
@@ -202,6 +243,7 @@ flux1_status cuda_prepare(ops *base, block *into, const weight_recipe *r, const 
 static void locate(const cuda_ops *o, cuda_block *b, CUdeviceptr data)
 {
     for (cuda_weight *w = b->weights; w; w = w->next) {
+        w->memory = data;
         w->data = data + w->at;
         w->scales = w->e4m3 ? data + w->scales_at : 0;
         w->bias = w->head.has_bias ? data + w->bias_at : 0;
@@ -224,6 +266,44 @@ static bool hold(cuda_ops *o, cuda_block *b)
     if (!b->kept && (b->kept = cuda_kept_find(o->device, b->key)))
         locate(o, b, b->kept->data);
     return b->kept != NULL;
+}
+
+static bool on_device(cuda_ops *o, cuda_block *b)
+{
+    cuda_kept *found = b->kept ? NULL : cuda_kept_find(o->device, b->key);
+    cuda_kept_drop(o->device, found);
+    return b->kept || found;
+}
+
+/* The form of the blocks that were begun together last (0: never) and are wanted now: packed, if those of them that are
+ * not on the device do not fit there otherwise. The others give up their places then. */
+static void settle(cuda_ops *o, unsigned long together)
+{
+    size_t missing = 0, there = cuda_kept_room(o->device);
+    if (o->held != HELD_AUTO)
+        return;
+    for (cuda_block *b = o->blocks->first; b; b = b->next)
+        if (b->stage == together && !on_device(o, b))
+            missing += b->bytes;
+    if (there >= CUDA_SPARE && missing <= there - CUDA_SPARE)
+        return;
+    for (cuda_block *b = o->blocks->first; b; b = b->next) {
+        if (b->stage != together || !b->packs || b->packed || b->head.held || b->slot >= 0)
+            continue;
+        cuda_kept_drop(o->device, b->kept);
+        b->kept = NULL;
+        take_form(o, b, true);
+    }
+}
+
+void cuda_block_key(ops *base, const block *head, uint64_t key[2], size_t *bytes)
+{
+    cuda_ops *o = cuda_self(base);
+    const cuda_block *b = (const cuda_block *)head;
+    if (b->packs && b->stage == 0 && !b->kept)
+        settle(o, 0);
+    key[0] = b->key[0], key[1] = b->key[1];
+    *bytes = b->bytes;
 }
 
 /* Lets go of the block that comes last of those that were never begun, or, with `begun` too, of all: the earlier ones
@@ -264,13 +344,18 @@ static flux1_status fill_place(cuda_ops *o, cuda_block *b)
     return st;
 }
 
+static flux1_status begun_late(const cuda_ops *o, const cuda_block *b)
+{
+    return error_set(o->head.err, FLUX1_ERR_INTERNAL,
+                     "block \"%s\" is begun in a step that is recorded, but was not before", b->head.name);
+}
+
 /* Uploads a block that is not on the device, if there is room for it. */
 static flux1_status upload(cuda_ops *o, cuda_block *b)
 {
     flux1_status st = FLUX1_OK;
     if (o->recording)
-        return error_set(o->head.err, FLUX1_ERR_INTERNAL,
-                         "block \"%s\" is begun in a step that is recorded, but was not before", b->head.name);
+        return begun_late(o, b);
     pthread_mutex_lock(&o->device->upload_lock);
     if (!hold(o, b)) { /* nobody was faster */
         st = make_place(o, b);
@@ -446,12 +531,22 @@ static void start_stage(cuda_ops *o, const cuda_block *first)
     struct cuda_blocks *all = o->blocks;
     const unsigned long together = first->stage;
     all->started = true;
+    settle(o, together);
     for (cuda_block *b = all->first; b; b = b->next) {
         if (b->stage != together)
             continue;
         hold(o, b);
         b->stage = together ? all->stage : 0;
     }
+}
+
+/* The largest of its packed weights, as it is decoded. */
+static size_t most_values(const cuda_ops *o, const cuda_block *b)
+{
+    size_t most = 0;
+    for (const cuda_weight *w = b->weights; w; w = w->next)
+        most = cuda_packed_values(o, w) > most ? cuda_packed_values(o, w) : most;
+    return most;
 }
 
 static flux1_status note(cuda_ops *o, cuda_block *b)
@@ -471,8 +566,21 @@ static flux1_status note(cuda_ops *o, cuda_block *b)
         u->use = use;
         u->room = room;
     }
-    u->use[u->count++] = (cuda_use){&b->head, b->kept ? b->kept->data : 0};
+    u->use[u->count++] = (cuda_use){&b->head, b->kept ? b->kept->data : 0, most_values(o, b) ? o->decoded : 0};
     return FLUX1_OK;
+}
+
+/* Before weights take the memory; for all blocks at once, so that it need not move. */
+static flux1_status room_to_decode(cuda_ops *o, const cuda_block *b)
+{
+    size_t bytes = most_values(o, b);
+    if (bytes <= o->decoded_bytes)
+        return FLUX1_OK;
+    if (o->recording)
+        return begun_late(o, b);
+    for (const cuda_block *k = o->blocks->first; k; k = k->next)
+        bytes = most_values(o, k) > bytes ? most_values(o, k) : bytes;
+    return cuda_packed_room(o, bytes);
 }
 
 flux1_status cuda_block_begin(ops *base, block *head)
@@ -489,6 +597,7 @@ flux1_status cuda_block_begin(ops *base, block *head)
     if (all->before)
         all->before->after = b;
     all->before = b;
+    TRY(room_to_decode(o, b));
     if (b->slot < 0 && !hold(o, b))
         TRY(upload(o, b));
     if (!b->kept)
@@ -544,6 +653,11 @@ void cuda_rest(ops *base)
 
 void cuda_blocks_watch(cuda_ops *o, cuda_uses *uses) { o->blocks->uses = uses; }
 
+static bool same_places(const cuda_ops *o, const cuda_block *b, const cuda_use *use)
+{
+    return b->kept->data == use->at && (!use->decoded || use->decoded == o->decoded);
+}
+
 bool cuda_blocks_hold(cuda_ops *o, const cuda_uses *uses, bool same_place)
 {
     struct cuda_blocks *all = o->blocks;
@@ -551,7 +665,7 @@ bool cuda_blocks_hold(cuda_ops *o, const cuda_uses *uses, bool same_place)
         cuda_block *b = (cuda_block *)uses->use[i].b;
         if (!all->started)
             start_stage(o, b);
-        if (!hold(o, b) || (same_place && b->kept->data != uses->use[i].at))
+        if (!hold(o, b) || (same_place && !same_places(o, b, &uses->use[i])))
             return false;
         b->stage = all->stage;
     }

@@ -233,9 +233,11 @@ static void dry_block_destroy(ops *o, block *b) /* its count stays, and events m
 
 static void dry_rest(ops *o) { (void)tell_kind(o, EVENT_WEIGHTS, "rest", NULL); }
 
-static size_t held_bytes(const dry_ops *d, const weight_recipe *w, const weight_recipe *bias)
+static size_t held_bytes(const dry_ops *d, ops_held held, const weight_recipe *w, const weight_recipe *bias)
 {
-    return d->sizing->weight_bytes ? d->sizing->weight_bytes(&d->config, w, bias) : 0;
+    ops_config c = d->config;
+    c.held = held;
+    return d->sizing->weight_bytes ? d->sizing->weight_bytes(&c, w, bias) : 0;
 }
 
 static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const weight_recipe *bias, weight **out)
@@ -250,10 +252,11 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     p->next = d->weights;
     d->weights = p;
     *out = &p->head;
-    if (w->role != WEIGHT_TABLE && held_bytes(d, w, NULL) == 0) /* of a table a few rows are read */
+    if (w->role != WEIGHT_TABLE && held_bytes(d, d->config.held, w, NULL) == 0) /* of a table a few rows are read */
         ((dry_block *)b)->mapped_bytes += recipe_bytes(w);
     ops_event e = work_prepare(o, b, w, bias, out);
-    e.bytes_out = held_bytes(d, w, bias);
+    e.bytes_out = held_bytes(d, d->config.held, w, bias);
+    d->count.packed_bytes += held_bytes(d, HELD_PACKED, w, bias);
     return tell(o, e);
 }
 

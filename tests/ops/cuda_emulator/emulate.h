@@ -62,6 +62,9 @@ static inline float __uint_as_float(unsigned u)
     return x;
 }
 static inline float rsqrtf(float x) { return 1 / sqrtf(x); }
+/* rounded one by one: this processor's flags do not contract them */
+static inline float __fmul_rn(float x, float y) { return x * y; }
+static inline float __fadd_rn(float x, float y) { return x + y; }
 static inline float __fdividef(float x, float y)
 {
     return fabsf(y) > 0x1p126f && fabsf(y) < INFINITY ? (isinf(x) ? NAN : 0) : x / y;
