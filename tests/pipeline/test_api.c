@@ -412,7 +412,8 @@ static void what_is_rounded_or_ignored_is_logged(void **state)
     p.steps = 1;
     p.width = 33; /* 32 */
     p.height = 16;
-    flux1_image *image = generate(c, m, &p); /* no prompt: the empty one */
+    p.prompt = "a fox"; /* an empty one is told too */
+    flux1_image *image = generate(c, m, &p);
     assert_int_equal(image->width, 32);
     assert_int_equal(lines.count, 1);
     assert_non_null(strstr(lines.last, "width 33"));

@@ -29,14 +29,14 @@ static const struct form {
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
-static flux1_context *context_with(flux1_device_weights how, const char *mesh, flux1_dtype dtype)
+static flux1_context *context_with(flux1_device_weights how, const char *shape, flux1_dtype arithmetic)
 {
     flux1_context_params p;
     flux1_context_params_defaults(&p);
     p.device = TEST_DEVICE;
-    p.mesh = mesh;
+    p.mesh = shape;
     p.threads = 2;
-    p.dtype = dtype;
+    p.dtype = arithmetic;
     p.device_weights = how;
     return context_of(&p);
 }
@@ -69,10 +69,10 @@ static void every_form_gives_the_oracle_s_picture(void **state)
     }
 }
 
-static void make_picture(const struct form *f, flux1_device_weights how, const char *mesh, flux1_dtype dtype,
+static void make_picture(const struct form *f, flux1_device_weights how, const char *shape, flux1_dtype arithmetic,
                          flux1_image **out)
 {
-    flux1_context *c = context_with(how, mesh, dtype);
+    flux1_context *c = context_with(how, shape, arithmetic);
     flux1_model *m = model_at(&f->paths);
     golden g;
     golden_open("files", f->name, &g);
@@ -89,8 +89,8 @@ static void packed_and_decoded_weights_give_one_picture(void **state)
 {
     (void)state;
     static const struct {
-        const char *mesh;
-        flux1_dtype dtype;
+        const char *shape;
+        flux1_dtype arithmetic;
         size_t form;
     } runs[] = {{NULL, FLUX1_DTYPE_BF16, 0},
                 {"1x2", FLUX1_DTYPE_BF16, 2},
@@ -101,9 +101,9 @@ static void packed_and_decoded_weights_give_one_picture(void **state)
         flux1_image *image[2];
         const struct form *f = &forms[runs[i].form];
         int64_t before = decodings();
-        make_picture(f, FLUX1_DEVICE_WEIGHTS_DECODED, runs[i].mesh, runs[i].dtype, &image[0]);
+        make_picture(f, FLUX1_DEVICE_WEIGHTS_DECODED, runs[i].shape, runs[i].arithmetic, &image[0]);
         assert_int_equal(decodings(), before);
-        make_picture(f, FLUX1_DEVICE_WEIGHTS_PACKED, runs[i].mesh, runs[i].dtype, &image[1]);
+        make_picture(f, FLUX1_DEVICE_WEIGHTS_PACKED, runs[i].shape, runs[i].arithmetic, &image[1]);
         assert_true(decodings() > before);
         assert_memory_equal(image[0]->pixels, image[1]->pixels, (size_t)(3 * image[0]->width * image[0]->height));
         flux1_images_free(image[0], 1);
