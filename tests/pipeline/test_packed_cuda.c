@@ -4,6 +4,8 @@
 
 #include "pipeline/folder.h"
 
+#include <stdlib.h>
+
 #define FILES TEST_DATA "/files/"
 #define PACKED TEST_DATA "/pipelines/packed"
 
@@ -50,7 +52,9 @@ static flux1_model *model_at(const model_paths *paths)
     return m;
 }
 
+/* The emulated GPU's; on a real one nobody counts. */
 static int64_t decodings(void) { return cuda_emulator_counts().kernel[CUDA_KERNEL_decode]; }
+static bool has_decoded(int64_t before) { return getenv("FLUX1_TEST_GPU") || decodings() > before; }
 
 static void every_form_gives_the_oracle_s_picture(void **state)
 {
@@ -62,7 +66,7 @@ static void every_form_gives_the_oracle_s_picture(void **state)
         golden g;
         golden_open("files", forms[i].name, &g);
         run_case(c, m, &g, forms[i].name);
-        assert_true(decodings() > before);
+        assert_true(has_decoded(before));
         golden_close(&g);
         flux1_model_close(m);
         flux1_context_destroy(c);
@@ -104,7 +108,7 @@ static void packed_and_decoded_weights_give_one_picture(void **state)
         make_picture(f, FLUX1_DEVICE_WEIGHTS_DECODED, runs[i].shape, runs[i].arithmetic, &image[0]);
         assert_int_equal(decodings(), before);
         make_picture(f, FLUX1_DEVICE_WEIGHTS_PACKED, runs[i].shape, runs[i].arithmetic, &image[1]);
-        assert_true(decodings() > before);
+        assert_true(has_decoded(before));
         assert_memory_equal(image[0]->pixels, image[1]->pixels, (size_t)(3 * image[0]->width * image[0]->height));
         flux1_images_free(image[0], 1);
         flux1_images_free(image[1], 1);
