@@ -13,8 +13,8 @@
  * With patterns: what matches one of them (fnmatch; '*' matches '/' too, "vae/" is all of the folder), as
  * huggingface_hub's allow_patterns. Otherwise, of a pipeline in diffusers' layout: model_index.json, and of its folders
  * configurations, tokenizers and safetensors, of weights in several variants those of `variant` (NULL: the plain ones),
- * in each folder that has them, and of a folder with one variant alone that one. Of any other repository: its JSON files at the top, and its weights (safetensors or
- * GGUF) if there is one file or one set of shards.
+ * in each folder that has them, and of a folder with one variant alone that one. Of any other repository: its JSON
+ * files at the top, and its weights (safetensors or GGUF) if there is one file or one set of shards.
  *
  * FLUX1_ERR_ARGUMENT: nothing is chosen, and what there is; FLUX1_ERR_LIMIT: more than CHOOSE_FILES_MAX files.
  * `repository` is for messages. */
