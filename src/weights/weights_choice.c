@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/listing.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -143,10 +144,9 @@ static void list_contents(const search *s, const listing *l, contents *out)
 static flux1_status several(const search *s, const contents *c)
 {
     char names[SHOWN_VARIANTS * (WEIGHT_VARIANT_MAX + 2)] = "";
-    for (int i = 0; i < c->variants; i++) {
-        strcat(names, i ? ", " : "");
-        strcat(names, c->variant[i]);
-    }
+    size_t at = 0;
+    for (int i = 0; i < c->variants; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "", c->variant[i]);
     return error_set(s->err, FLUX1_ERR_MODEL,
                      "%s: has no plain weights but several variants (%s); say which one with file_variant", s->folder,
                      names);

@@ -5,6 +5,7 @@
 
 #include <glob.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -104,8 +105,7 @@ static flux1_status add_python(cuda_search *s, const char *path, flux1_error *er
         length = strcspn(path, ":");
         if (length == 0 || *path != '/' || length + sizeof "/python3" > sizeof program)
             continue;
-        memcpy(program, path, length);
-        strcpy(program + length, "/python3");
+        snprintf(program, sizeof program, "%.*s/python3", (int)length, path);
         if (access(program, X_OK) != 0)
             continue;
         bool leads = realpath(program, real) != NULL;
