@@ -1,8 +1,9 @@
 # Labels for "ctest -L": the time that a test takes, the module that it tests.
 #   quick      a few seconds each; all together about a minute on two cores
-#   long       pipelines against their goldens, the program interrupted at many moments, GPU kernels in other orders of warps and lanes
+#   long       pipelines against their goldens, the program interrupted at many moments
 #   allocation every allocation fails once
-#   extra      minutes: hosts that fall silent, networks of hosts, blocks of true width, all of the mesh's matrix; not in scripts/check. When one of them last ran, docs/mesh.md tells
+#   extra      minutes: hosts that fall silent, networks of hosts, blocks of true width, all of the mesh's matrix, GPU kernels in other orders of warps and lanes; not in scripts/check. When they last ran, docs/mesh.md and
+#              docs/performance.md tell
 #   emulator   the CUDA backend on the emulated GPU
 set(FLUX1_LONG_TESTS
   cli_batch
@@ -35,11 +36,11 @@ foreach(test ${tests})
     set(label emulator)
   elseif(test MATCHES "_test_allocation$")
     set(label allocation)
-  elseif(test IN_LIST FLUX1_EXTRA_TESTS OR test MATCHES "^pipeline_matrix_(4x8|rest)")
+  elseif(test IN_LIST FLUX1_EXTRA_TESTS OR test MATCHES "^pipeline_matrix_(4x8|rest)|^ops_test_checkops_.*_(reverse|[0-9]+)$")
     set(label extra)
   elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_") # its parts are instrumented in other tests
     set(label extra)
-  elseif(test IN_LIST FLUX1_LONG_TESTS OR test MATCHES "^ops_test_checkops_.*_(reverse|[0-9]+)$")
+  elseif(test IN_LIST FLUX1_LONG_TESTS)
     set(label long)
   else()
     set(label quick)
