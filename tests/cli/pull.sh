@@ -249,11 +249,18 @@ words ""
 
 # ---- going on ----
 words slow
+unfinished=cache/models--org--flux/blobs/$(blob $big).incomplete
+wait_for_a_part() { # until some of the large file is there
+    for _ in $(seq 1000); do
+        [ "$(stat -c %s "$unfinished" 2>/dev/null || echo 0)" -gt 100000 ] && return
+        sleep 0.02
+    done
+    fail "nothing of the large file comes"
+}
 "$FLUX1" pull org/flux --cache-dir cache >../out 2>../err &
-sleep 1.2
+wait_for_a_part
 kill -9 $!
 wait $! 2>/dev/null
-unfinished=cache/models--org--flux/blobs/$(blob $big).incomplete
 size=$(wc -c <"$unfinished")
 [ "$size" -gt 100000 ] && [ "$size" -lt 30000013 ] || fail "kill -9: $size bytes of the large file"
 cmp -s -n "$size" "$unfinished" "$original/$big" || fail "kill -9: the unfinished file is not the beginning of the whole one"
@@ -273,7 +280,7 @@ grep "$big" "$log" | grep -q "bytes=0-" && fail "after kill -9: began anew"
 
 words slow
 "$FLUX1" pull org/flux --cache-dir cache >../out 2>../err &
-sleep 1
+wait_for_a_part
 kill -TERM $! # a shell starts & with SIGINT ignored
 wait $!
 status=$?
