@@ -38,7 +38,7 @@ foreach(test ${tests})
     set(label allocation)
   elseif(test IN_LIST FLUX1_EXTRA_TESTS OR test MATCHES "^pipeline_matrix_(4x8|rest)|^ops_test_checkops_.*_(reverse|[0-9]+)$")
     set(label extra)
-  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_again$|^cli_pull$") # instrumented in other tests, or waiting
+  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_again$|^cli_(pull|processes)$") # instrumented in other tests, or waiting
     set(label extra)
   elseif(test IN_LIST FLUX1_LONG_TESTS)
     set(label long)
