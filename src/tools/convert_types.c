@@ -159,7 +159,7 @@ static void choose(convert_job *j, convert_tensor *t)
 static void settle_copy(convert_tensor *t)
 {
     bool scaled;
-    float factor;
+    float factor = 1;
     t->copied = !t->merged && is_uniform(t, &scaled, &factor) && t->slice[0].item->view.type == t->type &&
                 scaled == t->scaled && fits(t, t->type);
     t->scale = factor;
