@@ -743,6 +743,34 @@ static void weights_in_fp8_are_not_taken_for_others(void **state)
 
 /* Where the library scales no rows (Ada, or before 12.9), fp8 by rows is fp8 by wholes, and the library still does the
  * products. */
+/* What the heuristic offers and the call refuses is done with less behind it, or by our own kernel. On a device whose
+ * plans are all to be made. */
+static void products_that_the_call_refuses_go_another_way(void **state)
+{
+    ops_device *usual = gpu;
+    (void)state;
+    if (!emulated)
+        skip();
+    cuda_emulator_devices(2);
+    for (cuda_emulator_refusals what = CUDA_EMULATOR_REFUSES_TAILS; what <= CUDA_EMULATOR_REFUSES_ALL; what++) {
+        flux1_error err = {0};
+        assert_int_equal(ops_cuda_device.open(1, &gpu, &err), FLUX1_OK);
+        cuda_emulator_refuse_products(what);
+        const cuda_emulator_counters before = cuda_emulator_counts();
+        for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+            if (strcmp(checks[i].name, "linear, aligned") == 0)
+                assert_int_equal(compare_all(&checks[i], 1, FP8_NO), 0);
+        const cuda_emulator_counters after = cuda_emulator_counts();
+        assert_true((after.matmuls > before.matmuls) == (what == CUDA_EMULATOR_REFUSES_TAILS));
+        assert_true(after.kernel[CUDA_KERNEL_gemm] > before.kernel[CUDA_KERNEL_gemm] ||
+                    what == CUDA_EMULATOR_REFUSES_TAILS);
+        ops_cuda_device.close(gpu);
+    }
+    cuda_emulator_refuse_products(CUDA_EMULATOR_REFUSES_NONE);
+    cuda_emulator_devices(1);
+    gpu = usual;
+}
+
 static void where_rows_cannot_be_scaled_operands_are(void **state)
 {
     static const struct {
@@ -1169,6 +1197,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_destroyed_block_leaves_the_others),
         cmocka_unit_test(a_failed_step_is_unwound),
         cmocka_unit_test(weights_in_fp8_are_not_taken_for_others),
+        cmocka_unit_test(products_that_the_call_refuses_go_another_way),
         cmocka_unit_test(where_rows_cannot_be_scaled_operands_are),
         cmocka_unit_test(a_large_product_by_our_own_kernel_is_noted_once),
         cmocka_unit_test(a_large_attention_by_our_own_kernel_is_noted),

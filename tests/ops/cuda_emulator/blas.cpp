@@ -37,6 +37,7 @@ cublasStatus_t create(cublasLtHandle_t *h)
 }
 cublasStatus_t destroy(cublasLtHandle_t) { return emulator_object(-1), CUBLAS_STATUS_SUCCESS; }
 size_t blas_version = 130100;
+cuda_emulator_refusals refusals = CUDA_EMULATOR_REFUSES_NONE;
 size_t version(void) { return blas_version; }
 const char *status_string(cublasStatus_t) { return "an emulated failure"; }
 
@@ -240,6 +241,9 @@ cublasStatus_t matmul(cublasLtHandle_t, cublasLtMatmulDesc_t p, const void *alph
         if (of(p)->scale_mode[i] == CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F && (uintptr_t)of(p)->scale[i] % 16)
             return CUBLAS_STATUS_NOT_SUPPORTED;
     emulator_workspace(workspace, (CUstream)stream);
+    if (refusals == CUDA_EMULATOR_REFUSES_ALL ||
+        (refusals == CUDA_EMULATOR_REFUSES_TAILS && of(p)->epilogue != CUBLASLT_EPILOGUE_DEFAULT))
+        return CUBLAS_STATUS_NOT_SUPPORTED;
     product now = *of(p);
     layout x = *of(la), y = *of(lb), z = *of(ld);
     emulator_enqueue((CUstream)stream, [=]() { multiply(now, a, x, b, y, d, z); });
@@ -261,6 +265,7 @@ double emulator_dot(const float *x, const float *y, size_t n)
 }
 
 extern "C" void cuda_emulator_cublas(size_t version) { blas_version = version; }
+extern "C" void cuda_emulator_refuse_products(cuda_emulator_refusals what) { refusals = what; }
 
 void emulator_fill_blas(cuda_libraries *t)
 {

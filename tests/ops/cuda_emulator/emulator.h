@@ -41,6 +41,14 @@ void cuda_emulator_capability(int capability);
 /* cuBLASLt's version from now on: 130100 at first. From 120900 on it scales rows. */
 void cuda_emulator_cublas(size_t version);
 
+/* Products that cuBLASLt's heuristic offers and the call refuses, from now on. */
+typedef enum cuda_emulator_refusals {
+    CUDA_EMULATOR_REFUSES_NONE,
+    CUDA_EMULATOR_REFUSES_TAILS, /* those with a bias behind them */
+    CUDA_EMULATOR_REFUSES_ALL
+} cuda_emulator_refusals;
+void cuda_emulator_refuse_products(cuda_emulator_refusals what);
+
 /* Which libraries cuda_emulator's table has from now on (both, at first). */
 void cuda_emulator_libraries(bool blas, bool dnn);
 
