@@ -118,14 +118,14 @@ typedef enum option_kind {
       "width of the picture (default: the model's)")                                                                   \
     X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, 65536, IN_RUNS | IN_PLAN,                                             \
       "height of the picture (default: the model's)")                                                                  \
-    X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_GENERATE | IN_BENCH | IN_PLAN,                                     \
+    X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_RUNS | IN_PLAN,                                                    \
       "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")                                   \
     X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE,                                                  \
       "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5)")                         \
     X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE,                                                                 \
       "seed of the noise; picture i of --count uses N + i. -1: random (default: random, and printed)")                 \
-    X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE, "number of pictures (default: 1)")                       \
-    X(BATCH, "batch", 0, WHOLE, "N", 1, 10000, IN_GENERATE,                                                            \
+    X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO, "number of pictures (default: 1)")             \
+    X(BATCH, "batch", 0, WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO,                                                  \
       "pictures of --count computed together; they are the same with any N (default: chosen by size and memory)")      \
     X(NEGATIVE_PROMPT, "negative-prompt", 0, TEXT, "TEXT", 0, 0, IN_GENERATE,                                          \
       "what the picture should not show; takes effect with --true-cfg-scale above 1")                                  \

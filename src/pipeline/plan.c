@@ -114,13 +114,12 @@ static flux1_status plan_texts(run *g)
  * nothing from 320 on (docs/performance.md). */
 enum { BATCH_ROWS = 320 };
 
-static int64_t wanted_batch(const run *g)
+int64_t request_batch(const request *r, const flux1_model *m, int64_t pictures)
 {
-    const request *r = &g->r[0];
-    int64_t rows = r->length + request_grid_h(r, g->m) * request_grid_w(r, g->m), most = r->batch;
+    int64_t rows = r->length + request_grid_h(r, m) * request_grid_w(r, m), most = r->batch;
     if (!most)
         most = rows < BATCH_ROWS ? BATCH_ROWS / rows : 1;
-    return most < g->count ? most : g->count;
+    return most < pictures ? most : pictures;
 }
 
 static unsigned denoise_hints(const run *g)
@@ -138,7 +137,7 @@ static unsigned denoise_hints(const run *g)
 static flux1_status plan_denoiser(run *g)
 {
     flux1_context *c = g->c;
-    g->batch = wanted_batch(g);
+    g->batch = request_batch(&g->r[0], g->m, g->count);
     for (;; g->batch = (g->batch + 1) / 2) {
         TRY(denoiser_plan(c, g->m, &g->r[0], g->batch, &g->denoiser));
         memory_need need = memory_of(c, &c->device, &g->denoiser.plan, NULL);

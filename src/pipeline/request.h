@@ -36,6 +36,9 @@ typedef struct request {
 /* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT. Roundings and ignored values are logged. Strings are borrowed from p. */
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);
 
+/* Of that many pictures, how many are computed together where memory allows it. */
+int64_t request_batch(const request *r, const flux1_model *m, int64_t pictures);
+
 static inline int64_t request_grid_h(const request *r, const flux1_model *m)
 {
     return r->height / folder_size_multiple(m);

@@ -6,7 +6,7 @@
 #include "base/file.h"
 #include "base/json_write.h"
 #include "flux1_tools.h"
-#include "tools/describe.h"
+#include "tools/info_request.h"
 #include "tools/verify.h"
 
 #include <stdio.h>
@@ -136,57 +136,6 @@ static void describe_defaults(json_writer *w, const flux1_model *m)
     json_end_object(w);
 }
 
-static void describe_stage(json_writer *w, const char *name, const stage_plan *p)
-{
-    json_begin_object(w, NULL);
-    json_put_string(w, "stage", name);
-    json_put_real(w, "flops", p->count.flops);
-    describe_memory(w, p);
-    json_put_unsigned(w, "exchanged_bytes", p->count.exchanged);
-    json_end_object(w);
-}
-
-static void describe_plans(json_writer *w, const request *r, const text_plan *texts, const denoiser *denoise,
-                           const decoder *decode)
-{
-    json_begin_object(w, "request");
-    json_put_integer(w, "width", r->width);
-    json_put_integer(w, "height", r->height);
-    json_put_integer(w, "steps", r->steps);
-    json_put_integer(w, "max_sequence_length", r->length);
-    json_begin_array(w, "stages");
-    describe_stage(w, "CLIP", &texts->clip);
-    describe_stage(w, "T5", &texts->t5);
-    describe_stage(w, "denoise", &denoise->plan);
-    describe_stage(w, "decode", &decode->plan);
-    json_end_array(w);
-    json_end_object(w);
-}
-
-/* Dry runs of all stages for one picture; sums are over all ranks. */
-static flux1_status describe_request(flux1_context *c, const flux1_model *m, const flux1_generate_params *params,
-                                     json_writer *w)
-{
-    request r;
-    flux1_text *text = NULL;
-    text_plan texts = {0};
-    denoiser denoise = {0};
-    decoder decode = {0};
-    flux1_status st;
-    TRY(request_make(c, m, params, &r));
-    TRY(text_tokenize(m, "", 0, r.length, &text, NULL, NULL, &c->error));
-    TRY_CLEANUP(text_plan_make(c, m, NULL, text, &texts));
-    TRY_CLEANUP(denoiser_plan(c, m, &r, 1, &denoise));
-    TRY_CLEANUP(decoder_plan(c, m, &r, memory_beside(c, &c->device, NULL), &decode));
-    describe_plans(w, &r, &texts, &denoise, &decode);
-cleanup:
-    decoder_close(&decode);
-    denoiser_close(&denoise);
-    text_plan_free(&texts);
-    flux1_text_free(text);
-    return st;
-}
-
 /* What opens of a model that is not whole. */
 static void open_remains(const located *l, store **stores)
 {
@@ -225,7 +174,6 @@ static flux1_status describe(flux1_context *c, const model_paths *paths, const f
     if (st == FLUX1_OK) {
         describe_defaults(w, m);
         describe_components(w, m->store);
-        st = describe_request(c, m, params, w);
     } else {
         first = c->error;
         open_remains(&l, remains);
@@ -242,6 +190,8 @@ static flux1_status describe(flux1_context *c, const model_paths *paths, const f
             error_append(&c->error, "; %s", first.message);
     }
     json_put_bool(w, "complete", m != NULL);
+    if (st == FLUX1_OK)
+        st = info_request(c, m, params, w);
     for (int p = 0; p < COMPONENTS; p++)
         store_close(remains[p]);
     located_free(&l);

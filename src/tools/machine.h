@@ -37,6 +37,7 @@ typedef struct machine {
     int mesh[2];
     int chips;                   /* that the ranks share; 0: each has one */
     bool this_cpu;               /* rates and memory are this machine's CPU's, measured (machine_measure) */
+    bool disturbed;              /* others had the cores while it was measured */
     bool tiles;                  /* memory is laid out in tiles of 32 × 32 cells */
     bool packs;                  /* ranks exchange copies, made by pack and unpack */
     int dtype;                   /* of the arithmetic, where nobody asks: 0 f32, 1 bf16 */
@@ -68,6 +69,9 @@ void machine_write(json_writer *w, const machine *m);
  * last. */
 const char *machine_builtin(const char *name);
 const char *machine_builtin_name(int index);
+
+/* The built-in machine that is one device of this name ("NVIDIA H200"), NULL if there is none. */
+const char *machine_of_device(const char *device);
 
 /* Memory as this machine lays it out: a kind of device for dry runs, whose config.device is a machine_device. */
 typedef struct machine_device {

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* ---- trials ---- */
 
@@ -197,24 +198,51 @@ static flux1_status dry_trial(const ops_config *config, const trial *t, work *w,
     return st;
 }
 
-/* Seconds of the fastest of the calls made in a tenth of a second, at least three. */
-static flux1_status time_trial(const ops_config *config, const trial *t, size_t arena_bytes, double *best)
+/* How long a call took. */
+typedef struct took {
+    double seconds;
+    bool alone;   /* nobody else had the cores meanwhile */
+    double share; /* of the cores' time, that this process computed */
+} took;
+
+static long interruptions(void)
+{
+    struct rusage used = {0};
+    getrusage(RUSAGE_SELF, &used);
+    return used.ru_nivcsw;
+}
+
+/* Where others had the cores meanwhile, what it would have taken without them: processor time of a thread. That is too
+ * little for a call that some threads wait in, but the clock's time would say nothing at all. */
+static flux1_status time_call(rig *r, const trial *t, int threads, took *out)
+{
+    const long before = interruptions();
+    const double begin = now(), processor = now_cpu();
+    TRY(t->call(r));
+    const double seconds = now() - begin, each = (now_cpu() - processor) / threads;
+    const bool alone = interruptions() == before;
+    *out = (took){alone || each > seconds ? seconds : each, alone, seconds > 0 ? each / seconds : 1};
+    return FLUX1_OK;
+}
+
+/* The fastest of the calls made in a twentieth of a second, at least two; one that was alone before all others. */
+static flux1_status time_trial(const ops_config *config, const trial *t, size_t arena_bytes, took *best)
 {
     rig r = {0};
     ops *o;
     flux1_status st;
     double begin = now();
-    *best = 1e9;
+    *best = (took){.seconds = 1e9};
     TRY(ops_cpu_device.create(config, &o));
     st = ops_reserve(o, arena_bytes);
     if (st == FLUX1_OK)
         st = open_rig(&r, o, t, config->err);
     r.o = o;
-    for (int i = 0; st == FLUX1_OK && (i < 3 || now() - begin < 0.1); i++) {
-        double before = now();
-        st = t->call(&r);
-        double took = now() - before;
-        *best = took < *best ? took : *best;
+    for (int i = 0; st == FLUX1_OK && (i < 2 || now() - begin < 0.05); i++) {
+        took one = {0};
+        st = time_call(&r, t, config->threads, &one);
+        if (one.alone != best->alone ? one.alone : one.seconds < best->seconds)
+            *best = one;
     }
     close_rig(&r);
     return st;
@@ -248,11 +276,18 @@ static void set_rate(machine *m, const char *operation, int type, const work *w,
         r->bytes = w->bytes / seconds;
 }
 
-static flux1_status run_trial(const ops_config *config, const trial *t, work *w, double *seconds)
+/* Of the cores' time in a call with much arithmetic, which all threads share evenly: with less, others had them. */
+#define LEAST_SHARE 0.6
+
+static flux1_status run_trial(const ops_config *config, const trial *t, machine *m, work *w, double *seconds)
 {
     size_t arena_bytes;
+    took best;
     TRY(dry_trial(config, t, w, &arena_bytes));
-    return time_trial(config, t, arena_bytes, seconds);
+    TRY(time_trial(config, t, arena_bytes, &best));
+    *seconds = best.seconds;
+    m->disturbed |= w->flops > 0 && best.share < LEAST_SHARE;
+    return FLUX1_OK;
 }
 
 static flux1_status try_operation(const ops_config *config, int type, const trial *t, machine *m)
@@ -266,7 +301,7 @@ static flux1_status try_operation(const ops_config *config, int type, const tria
                          MACHINE_RATES);
     if (is_known(r, type))
         return FLUX1_OK;
-    TRY(run_trial(config, t, &w, &seconds));
+    TRY(run_trial(config, t, m, &w, &seconds));
     set_rate(m, t->operation, type, &w, seconds);
     for (int k = 0; k < 4 && t->also[k]; k++)
         set_rate(m, t->also[k], type, &w, seconds);
@@ -283,8 +318,8 @@ static flux1_status try_products(const ops_config *config, int type, machine *m)
     machine_rate *r = rate_of(m, "product");
     if (!r || is_known(r, type))
         return FLUX1_OK; /* try_operation says what is wrong with a full table */
-    TRY(run_trial(config, &many, &most, &seconds));
-    TRY(run_trial(config, &few, &least, &seconds_few));
+    TRY(run_trial(config, &many, m, &most, &seconds));
+    TRY(run_trial(config, &few, m, &least, &seconds_few));
     double rate = (most.flops - least.flops) / (seconds - seconds_few), rest = seconds_few - least.flops / rate;
     bool solved = seconds > seconds_few && rest > 0;
     r->flops[type] = solved ? rate : most.flops / seconds;

@@ -10,4 +10,11 @@
  * says stays. Cancellable. */
 flux1_status machine_measure(flux1_context *c, int type, machine *m);
 
+/* The machine "this-cpu", with rates that an earlier run of this program measured here with as many threads
+ * (weights/cache.h), else measured now and kept. m->about says what it is: "AMD EPYC 7B13, avx2, 2 threads, f32". */
+flux1_status machine_kept(flux1_context *c, int type, machine *m);
+
+/* The name of that entry, whose content is the machine's JSON; 64 bytes are enough. */
+void machine_kept_name(const flux1_context *c, int type, char *out, size_t room);
+
 #endif

@@ -123,3 +123,14 @@ const char *machine_builtin(const char *name)
     }
     return NULL;
 }
+
+const char *machine_of_device(const char *device)
+{
+    static const struct {
+        const char *begins, *machine;
+    } known[] = {{"NVIDIA H100 80GB HBM3", "h100"}, {"NVIDIA H200", "h200"}};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+        if (strncmp(device, known[i].begins, strlen(known[i].begins)) == 0)
+            return known[i].machine;
+    return NULL;
+}

@@ -1,13 +1,12 @@
-/* flux1 plan: what each way to use a machine's mesh would take, by the dry run's events. There is no other model of
- * FLUX here: the stages are those that run (pipeline/stages.h), and a clock listens to them (cost.h). */
+/* flux1 plan: what each way to use a machine's mesh would take, by the dry run's events. estimate.h takes the
+ * time of each. */
 #include "pipeline/opening.h"
 #include "pipeline/text_to_image.h"
 
 #include "base/json_write.h"
 #include "flux1_tools.h"
-#include "tools/cost.h"
+#include "tools/estimate.h"
 #include "tools/machine_cpu.h"
-#include "tools/timeline.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,20 +18,9 @@ void flux1_plan_params_defaults(flux1_plan_params *p)
         *p = (flux1_plan_params){.size = sizeof *p, .variant = "schnell", .machine = "this-cpu"};
 }
 
-/* What is told of a picture, in order. */
-typedef enum part { PART_CLIP, PART_T5, PART_OPENING, PART_STEP, PART_DECODE, PARTS } part;
-static const char *const PART_NAMES[PARTS] = {"clip", "t5", "dit opening", "dit step", "vae decode"};
-
-typedef struct planned_part {
-    int64_t times;
-    cost cost; /* of one time, on the slowest rank */
-    double memory;
-    double moved_by_all; /* of one time, bytes */
-} planned_part;
-
 typedef struct row {
     mesh_config mesh;
-    planned_part part[PARTS];
+    estimate_part part[ESTIMATE_PARTS];
     double seconds, memory, limit; /* limit: bytes that a rank has */
     cost all;
     bool fits;
@@ -41,13 +29,12 @@ typedef struct row {
 enum { ROWS_MAX = 8 };
 
 typedef struct planner {
-    flux1_context *c;      /* the caller's */
-    flux1_context *shadow; /* a context of the machine, which plans and never computes */
+    flux1_context *c;
     const flux1_model *model;
     request r;
     flux1_text *text;
     machine machine;
-    machine_device device;
+    estimator estimator;
     int dtype;
     row rows[ROWS_MAX];
     int count;
@@ -110,123 +97,14 @@ static flux1_status list_ways(planner *p, const flux1_plan_params *params)
     return FLUX1_OK;
 }
 
-/* ---- one stage on one mesh ---- */
-
-/* What hears a rank's dry run. */
-typedef struct hearing {
-    cost_clock clock;
-    stage_plan plan; /* what the body records beside: when the opening ends */
-    cost cost[2];    /* opening, or a stage without steps; a step */
-    bool in_step;
-    timeline *draw;
-} hearing;
-
-static void hear(void *user, const ops_event *e)
-{
-    hearing *h = user;
-    if (!h->in_step && h->plan.before.operations > 0) {
-        h->in_step = true;
-        h->clock.into = &h->cost[1];
-        if (h->draw) {
-            h->draw->origin = h->clock.now;
-            h->clock.listener = timeline_hear;
-            h->clock.user = h->draw;
-        }
-    }
-    cost_event(&h->clock, e);
-}
-
-static flux1_status hear_rank(planner *p, int rank, mesh_body *body, void *job, ticker *t, hearing *h, ops_count *count)
-{
-    flux1_context *s = p->shadow;
-    mesh_device d = s->device;
-    h->clock.m = &p->machine;
-    h->clock.mesh = &s->mesh;
-    h->clock.dtype = p->dtype;
-    h->clock.share = machine_share(&p->machine, mesh_ranks(&s->mesh));
-    h->clock.into = &h->cost[0];
-    d.config.event = hear;
-    d.config.event_user = h;
-    t->recording = &h->plan;
-    flux1_status st = mesh_dry_run(&s->mesh, &d, rank, body, job, count, &s->error);
-    t->recording = NULL;
-    t->next = 0;
-    stage_plan_free(&h->plan);
-    return st;
-}
-
-static double memory_of_rank(const ops_count *c)
-{
-    return (double)c->arena_peak + (double)c->own_bytes + (double)c->held_bytes + (double)c->block_bytes;
-}
-
-/* Shares are the largest on rank 0, but one at the border of a picture has less to exchange: the slower of the first
- * and a middle one. `first` and, of a stage with steps, `step` are filled in. */
-static flux1_status hear_stage(planner *p, mesh_body *body, void *job, ticker *t, planned_part *first,
-                               planned_part *step)
-{
-    int ranks = mesh_ranks(&p->shadow->mesh);
-    for (int i = 0; i < (ranks > 1 ? 2 : 1); i++) {
-        hearing h = {0};
-        ops_count count;
-        TRY(hear_rank(p, i ? ranks / 2 : 0, body, job, t, &h, &count));
-        double memory = memory_of_rank(&count);
-        if (h.cost[0].seconds >= first->cost.seconds)
-            first->cost = h.cost[0];
-        first->memory = memory > first->memory ? memory : first->memory;
-        if (!step)
-            continue;
-        if (h.cost[1].seconds >= step->cost.seconds)
-            step->cost = h.cost[1];
-        step->memory = first->memory;
-    }
-    return FLUX1_OK;
-}
-
-static flux1_status plan_texts(planner *p, row *r)
-{
-    text_plan texts;
-    TRY(text_plan_make(p->shadow, p->model, NULL, p->text, &texts));
-    r->part[PART_CLIP].moved_by_all = (double)texts.clip.count.exchanged;
-    r->part[PART_T5].moved_by_all = (double)texts.t5.count.exchanged;
-    flux1_status st = hear_stage(p, clip_body, &texts.job, &texts.job.ticker, &r->part[PART_CLIP], NULL);
-    if (st == FLUX1_OK)
-        st = hear_stage(p, t5_body, &texts.job, &texts.job.ticker, &r->part[PART_T5], NULL);
-    text_plan_free(&texts);
-    return st;
-}
-
-static flux1_status plan_denoiser(planner *p, row *r)
-{
-    denoiser d;
-    TRY(denoiser_plan(p->shadow, p->model, &p->r, 1, &d));
-    const ops_count *all = &d.plan.count, *before = &d.plan.before;
-    r->part[PART_OPENING].moved_by_all = (double)before->exchanged;
-    r->part[PART_STEP].moved_by_all = (double)(all->exchanged - before->exchanged) / (double)p->r.steps;
-    flux1_status st = hear_stage(p, dit_dry_body, &d.job, &d.job.ticker, &r->part[PART_OPENING], &r->part[PART_STEP]);
-    denoiser_close(&d);
-    return st;
-}
-
-static flux1_status plan_decoder(planner *p, row *r)
-{
-    decoder d;
-    TRY(decoder_plan(p->shadow, p->model, &p->r, SIZE_MAX, &d));
-    r->part[PART_DECODE].moved_by_all = (double)d.plan.count.exchanged;
-    flux1_status st = hear_stage(p, vae_decode_body, &d.job, &d.job.ticker, &r->part[PART_DECODE], NULL);
-    decoder_close(&d);
-    return st;
-}
+/* ---- one way ---- */
 
 static flux1_status plan_row(planner *p, row *r)
 {
-    p->shadow->mesh = r->mesh;
-    TRY(plan_texts(p, r));
-    TRY(plan_denoiser(p, r));
-    TRY(plan_decoder(p, r));
-    for (part i = 0; i < PARTS; i++) {
-        planned_part *one = &r->part[i];
-        one->times = i == PART_STEP ? p->r.steps : 1;
+    TRY(estimator_texts(&p->estimator, &r->mesh, r->part));
+    TRY(estimator_pictures(&p->estimator, &r->mesh, r->part));
+    for (int i = 0; i < ESTIMATE_PARTS; i++) {
+        estimate_part *one = &r->part[i];
         for (int64_t k = 0; k < one->times; k++)
             cost_add(&r->all, &one->cost);
         r->memory = one->memory > r->memory ? one->memory : r->memory;
@@ -264,7 +142,7 @@ static void put_costs(json_writer *w, const cost *c)
     json_end_object(w);
 }
 
-static void put_part(json_writer *w, const char *name, const planned_part *p)
+static void put_part(json_writer *w, const char *name, const estimate_part *p)
 {
     double times = (double)p->times;
     json_begin_object(w, NULL);
@@ -306,8 +184,8 @@ static void put_row(json_writer *w, const planner *p, const row *r)
     json_put_real(w, "memory_limit_bytes", r->limit);
     json_put_bool(w, "fits", r->fits);
     json_begin_array(w, "stages");
-    for (part i = 0; i < PARTS; i++)
-        put_part(w, PART_NAMES[i], &r->part[i]);
+    for (int i = 0; i < ESTIMATE_PARTS; i++)
+        put_part(w, estimate_names[i], &r->part[i]);
     json_end_array(w);
     json_end_object(w);
 }
@@ -329,19 +207,14 @@ static flux1_status draw(planner *p, const char *path)
     const row *best = &p->rows[0];
     const mesh_config *m = &best->mesh;
     char title[256];
-    denoiser d;
-    p->shadow->mesh = *m;
-    TRY(denoiser_plan(p->shadow, p->model, &p->r, 1, &d));
-    hearing h = {.draw = &t};
-    ops_count count;
-    flux1_status st = hear_rank(p, 0, dit_dry_body, &d.job, &d.job.ticker, &h, &count);
+    double seconds;
+    flux1_status st = estimator_draw(&p->estimator, m, &t, &seconds);
     snprintf(title, sizeof title, "%s, mesh %dx%d, sp %d@%d, tp %d@%d: a step of %lldx%lld in %.1f ms (planned)",
              p->machine.name, m->shape[0], m->shape[1], m->sp, m->sp_axis, m->tp, m->tp_axis, (long long)p->r.width,
-             (long long)p->r.height, 1e3 * h.cost[1].seconds);
+             (long long)p->r.height, 1e3 * seconds);
     if (st == FLUX1_OK)
-        st = timeline_write(&t, title, path, &p->shadow->error);
+        st = timeline_write(&t, title, path, &p->c->error);
     timeline_free(&t);
-    denoiser_close(&d);
     return st;
 }
 
@@ -386,25 +259,6 @@ static flux1_status take_machine(planner *p, const flux1_plan_params *params)
     return p->machine.this_cpu ? machine_measure(p->c, p->dtype, &p->machine) : FLUX1_OK;
 }
 
-/* On the CPU the backend itself says what things take. */
-static flux1_status make_shadow(planner *p)
-{
-    flux1_context *s = calloc(1, sizeof *s);
-    if (!s)
-        return error_oom(&p->c->error, sizeof *s, "the plan");
-    p->device = (machine_device){.head = {.kind = &machine_kind}, .m = &p->machine};
-    p->device.head.info.memory = p->machine.this_cpu ? 0 : 1;
-    s->device = (mesh_device){.kind = p->machine.this_cpu ? &ops_cpu_device : &machine_kind,
-                              .device = &p->device.head,
-                              .config = {.arithmetic = p->dtype ? DTYPE_BF16 : DTYPE_F32,
-                                         .threads = p->c->device.config.threads,
-                                         .cancel = &p->c->cancel,
-                                         .device = &p->device.head}};
-    s->ready = true;
-    p->shadow = s;
-    return FLUX1_OK;
-}
-
 static flux1_status take_request(planner *p, const flux1_plan_params *params, flux1_model **m)
 {
     flux1_generate_params g;
@@ -414,7 +268,6 @@ static flux1_status take_request(planner *p, const flux1_plan_params *params, fl
     g.height = params->height ? params->height : params->path ? g.height : 1024;
     g.steps = params->steps ? params->steps : g.steps;
     g.max_sequence_length = params->sequence_length;
-    g.tiling = FLUX1_TILING_NO;
     if (params->path)
         TRY(opening_run(p->c, &(model_paths){.model = params->path, .variant = params->file_variant}, m));
     else
@@ -433,7 +286,7 @@ static flux1_status plan_all(planner *p, const char *draw_to)
         qsort(p->rows, (size_t)p->count, sizeof *p->rows, by_merit);
     if (st == FLUX1_OK && draw_to)
         st = draw(p, draw_to);
-    return st == FLUX1_OK ? st : error_set(&p->c->error, st, "%s", p->shadow->error.message);
+    return st;
 }
 
 static flux1_status check_params(flux1_context *c, const flux1_plan_params *p)
@@ -473,12 +326,15 @@ flux1_status flux1_plan_json(flux1_context *c, const flux1_plan_params *params, 
     }
     TRY_CLEANUP(take_request(p, params, &m));
     TRY_CLEANUP(list_ways(p, params));
-    TRY_CLEANUP(make_shadow(p));
+    TRY_CLEANUP(estimator_open(
+        &p->estimator,
+        &(estimate_job){
+            .c = c, .model = m, .r = &p->r, .text = p->text, .batch = 1, .machine = &p->machine, .dtype = p->dtype}));
     TRY_CLEANUP(plan_all(p, params->timeline));
     st = report(p, json);
 cleanup:
     flux1_text_free(p->text);
-    free(p->shadow);
+    estimator_close(&p->estimator);
     free(p);
     folder_close(m);
     return st;

@@ -4,6 +4,10 @@
 
 #include "base/json.h"
 #include "flux1_tools.h"
+#include "tools/machine_cpu.h"
+#include "weights/cache.h"
+
+#include <stdlib.h>
 
 typedef struct takes {
     double flops, memory, weights, exchanged;
@@ -25,7 +29,7 @@ static void stages_on(const char *shape, const char *pipeline, const flux1_gener
     json_value *json;
     flux1_error err = {0};
     snprintf(folder, sizeof folder, "%s/pipelines/%s", TEST_DATA, pipeline);
-    flux1_context *c = context_on("cpu", shape, 1, FLUX1_DTYPE_F32);
+    flux1_context *c = context_on("cpu", shape, 2, FLUX1_DTYPE_F32);
     if (flux1_info_json(c, folder, p, 0, &text) != FLUX1_OK)
         fail_msg("%s", flux1_context_message(c));
     assert_int_equal(json_parse(text, strlen(text), "info", &json, &err), FLUX1_OK);
@@ -143,11 +147,184 @@ static void a_single_file_is_described(void **state)
     flux1_context_destroy(c);
 }
 
+/* ---- the estimate ---- */
+
+#define RATE 1e9 /* FLOP/s and bytes/s of everything */
+
+/* What a context finds of its machine: an entry as an earlier run leaves it, with round numbers. */
+static void keep_round_rates(flux1_context *c)
+{
+    machine m;
+    char name[64], *text;
+    json_writer w = {.style = JSON_LINE};
+    assert_int_equal(machine_kept(c, 0, &m), FLUX1_OK);
+    m.memory = 0;
+    m.peak[0] = m.memory_rate = RATE;
+    for (int i = 0; i < m.rates; i++) {
+        m.rate[i].flops[0] = m.rate[i].flops[0] > 0 ? RATE : 0;
+        m.rate[i].bytes = m.rate[i].bytes > 0 ? RATE : 0;
+        m.rate[i].weights = 0;
+    }
+    machine_write(&w, &m);
+    assert_int_equal(json_take(&w, "a machine", &text, NULL), FLUX1_OK);
+    machine_kept_name(c, 0, name, sizeof name);
+    assert_int_equal(cache_put(name, text, strlen(text), NULL), FLUX1_OK);
+    free(text);
+}
+
+typedef struct estimated {
+    double memory, flops, seconds;
+} estimated;
+
+static json_value *request_of(const flux1_generate_params *p, flux1_context *c)
+{
+    char *text;
+    json_value *json;
+    if (flux1_info_json(c, TEST_DATA "/pipelines/schnell", p, 0, &text) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    assert_int_equal(json_parse(text, strlen(text), "info", &json, NULL), FLUX1_OK);
+    flux1_string_free(text);
+    return json;
+}
+
+/* The rows of the table, the last one for all; returns the seconds of a step. */
+static double estimate_of(const flux1_generate_params *p, estimated out[STAGES + 1])
+{
+    flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
+    json_value *json = request_of(p, c);
+    const json_value *request = json_object_get(json, "request"), *list = json_object_get(request, "estimate");
+    const double step = number_of(request, "step_seconds");
+    assert_non_null(strstr(json_string_value(json_object_get(request, "machine")), "2 threads, f32 (measured)"));
+    assert_int_equal(json_array_size(list), STAGES + 1);
+    for (int i = 0; i <= STAGES; i++) {
+        const json_value *row = json_array_get(list, (size_t)i);
+        assert_string_equal(json_string_value(json_object_get(row, "stage")), i < STAGES ? NAMES[i] : "all");
+        out[i] = (estimated){number_of(row, "memory_bytes"), number_of(row, "flops"), number_of(row, "seconds")};
+    }
+    json_free(json);
+    flux1_context_destroy(c);
+    return step;
+}
+
+static flux1_generate_params small_request(int steps, int count)
+{
+    flux1_generate_params p;
+    flux1_generate_params_defaults(&p);
+    p.width = 512;
+    p.height = 256;
+    p.max_sequence_length = 16;
+    p.steps = steps;
+    p.count = count;
+    return p;
+}
+
+/* At 1e9 FLOP/s, work takes a second a GFLOP, and passes over memory come on top. */
+static void the_estimate_adds_up(void **state)
+{
+    (void)state;
+    estimated one[STAGES + 1], more[STAGES + 1];
+    flux1_generate_params p = small_request(2, 1);
+    const double step = estimate_of(&p, one);
+    estimated sum = {0};
+    for (int i = 0; i < STAGES; i++) {
+        assert_true(one[i].seconds >= one[i].flops / RATE && one[i].seconds < 3 * one[i].flops / RATE + 0.1);
+        sum.flops += one[i].flops;
+        sum.seconds += one[i].seconds;
+        sum.memory = one[i].memory > sum.memory ? one[i].memory : sum.memory;
+    }
+    near(one[STAGES].seconds, sum.seconds, "seconds", "all");
+    near(one[STAGES].flops, sum.flops, "work", "all");
+    near(one[STAGES].memory, sum.memory, "memory", "all");
+    p = small_request(5, 1);
+    near(estimate_of(&p, more), step, "a step", "five steps");
+    assert_float_equal(more[DENOISE].seconds, one[DENOISE].seconds + 3 * step, 1e-2 * step); /* one opening */
+    p = small_request(2, 3);
+    estimate_of(&p, more);
+    assert_float_equal(more[DENOISE].seconds, one[DENOISE].seconds + 2 * 2 * step, 1e-3 * step);
+    near(more[DECODE].seconds, 3 * one[DECODE].seconds, "decoding", "three pictures");
+    near(more[0].seconds, one[0].seconds, "CLIP", "three pictures of one prompt");
+}
+
+/* Tiles overlap: their work is more, and so are their seconds. */
+static void tiles_take_the_share_of_their_work(void **state)
+{
+    (void)state;
+    estimated whole[STAGES + 1], tiles[STAGES + 1];
+    flux1_generate_params p = small_request(1, 1);
+    p.tiling = FLUX1_TILING_NO;
+    estimate_of(&p, whole);
+    p.tiling = FLUX1_TILING_YES;
+    estimate_of(&p, tiles);
+    assert_true(tiles[DECODE].flops > 1.01 * whole[DECODE].flops);
+    near(tiles[DECODE].seconds / whole[DECODE].seconds, tiles[DECODE].flops / whole[DECODE].flops, "decoding", "tiles");
+}
+
+/* No seconds are better than made-up ones. */
+static void a_device_without_rates_says_so(void **state)
+{
+    (void)state;
+    flux1_generate_params p = small_request(1, 1);
+    flux1_context *c = context_on("ref", "", 2, FLUX1_DTYPE_F32);
+    json_value *json = request_of(&p, c);
+    const json_value *request = json_object_get(json, "request");
+    const json_value *row = json_array_get(json_object_get(request, "estimate"), STAGES);
+    assert_non_null(strstr(json_string_value(json_object_get(request, "machine")), "not known: no rates of ref"));
+    assert_true(json_is(json_object_get(row, "seconds"), JSON_NULL) && number_of(row, "flops") > 0);
+    json_free(json);
+    flux1_context_destroy(c);
+}
+
+/* A damaged entry, or one of something else, is measured anew. */
+static void what_is_kept_is_this_machine(void **state)
+{
+    (void)state;
+    static const char *const others[] = {"{", "{\"name\": \"two\", \"mesh\": [1, 1], \"chip\": \"this-cpu\"}"};
+    flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
+    machine m;
+    char name[64], other[64];
+    machine_kept_name(c, 0, name, sizeof name);
+    machine_kept_name(c, 1, other, sizeof other);
+    assert_string_not_equal(name, other);
+    assert_int_equal(machine_kept(c, 0, &m), FLUX1_OK);
+    assert_true(m.peak[0] == RATE && !m.disturbed);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        assert_int_equal(cache_put(name, others[i], strlen(others[i]), NULL), FLUX1_OK);
+        assert_int_equal(machine_kept(c, 0, &m), FLUX1_OK);
+        assert_true(m.peak[0] != RATE && m.peak[0] > 0 && m.rates > 10);
+    }
+    flux1_context_destroy(c);
+}
+
+/* A cache folder of this test alone. */
+static int own_cache(void **state)
+{
+    static char folder[] = "/tmp/flux1-info-XXXXXX";
+    (void)state;
+    if (!mkdtemp(folder) || setenv("XDG_CACHE_HOME", folder, 1))
+        return -1;
+    flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
+    keep_round_rates(c);
+    flux1_context_destroy(c);
+    *state = folder;
+    return 0;
+}
+
+static int remove_cache(void **state)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", (const char *)*state);
+    return system(command);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_single_file_is_described),
+        cmocka_unit_test(the_estimate_adds_up),
+        cmocka_unit_test(tiles_take_the_share_of_their_work),
+        cmocka_unit_test(a_device_without_rates_says_so),
         cmocka_unit_test(a_mesh_does_the_work_of_one_device),
+        cmocka_unit_test(what_is_kept_is_this_machine), /* leaves an entry with other rates */
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, own_cache, remove_cache);
 }

@@ -148,6 +148,16 @@ static void an_unknown_name_lists_the_known_ones(void **state)
     assert_non_null(strstr(err.message, "wh-t3k, wh-quietbox"));
 }
 
+/* Rates are of one card: another one of the family is not known. */
+static void devices_have_the_machines_of_their_names(void **state)
+{
+    (void)state;
+    assert_string_equal(machine_of_device("NVIDIA H100 80GB HBM3"), "h100");
+    assert_string_equal(machine_of_device("NVIDIA H200"), "h200");
+    assert_null(machine_of_device("NVIDIA H100 PCIe"));
+    assert_null(machine_of_device("avx2"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -155,6 +165,7 @@ int main(void)
         cmocka_unit_test(faults_are_named),
         cmocka_unit_test(built_in_machines_are_machines),
         cmocka_unit_test(names_have_the_meshes_of_their_machines),
+        cmocka_unit_test(devices_have_the_machines_of_their_names),
         cmocka_unit_test(an_unknown_name_lists_the_known_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,196 @@
+#include "tools/estimate.h"
+
+#include <stdlib.h>
+
+const char *const estimate_names[ESTIMATE_PARTS] = {
+#define ESTIMATE_NAME(id, name) [ESTIMATE_##id] = name,
+    ESTIMATE_MAP(ESTIMATE_NAME)
+#undef ESTIMATE_NAME
+};
+
+/* ---- one stage on one mesh ---- */
+
+/* What hears a rank's dry run. */
+typedef struct hearing {
+    cost_clock clock;
+    stage_plan plan; /* what the body records beside: when the opening ends */
+    cost cost[2];    /* opening, or a stage without steps; a step */
+    bool in_step;
+    timeline *draw;
+} hearing;
+
+static void hear(void *user, const ops_event *e)
+{
+    hearing *h = user;
+    if (!h->in_step && h->plan.before.operations > 0) {
+        h->in_step = true;
+        h->clock.into = &h->cost[1];
+        if (h->draw) {
+            h->draw->origin = h->clock.now;
+            h->clock.listener = timeline_hear;
+            h->clock.user = h->draw;
+        }
+    }
+    cost_event(&h->clock, e);
+}
+
+static flux1_status hear_rank(estimator *p, int rank, mesh_body *body, void *job, ticker *t, hearing *h,
+                              ops_count *count)
+{
+    flux1_context *s = p->shadow;
+    mesh_device d = s->device;
+    h->clock.m = p->job.machine;
+    h->clock.mesh = &s->mesh;
+    h->clock.dtype = p->job.dtype;
+    h->clock.share = machine_share(p->job.machine, mesh_ranks(&s->mesh));
+    h->clock.into = &h->cost[0];
+    d.config.event = hear;
+    d.config.event_user = h;
+    t->recording = &h->plan;
+    flux1_status st = mesh_dry_run(&s->mesh, &d, rank, body, job, count, &s->error);
+    t->recording = NULL;
+    t->next = 0;
+    stage_plan_free(&h->plan);
+    return st;
+}
+
+static double memory_of_rank(const ops_count *c)
+{
+    return (double)c->arena_peak + (double)c->own_bytes + (double)c->held_bytes + (double)c->block_bytes;
+}
+
+/* Shares are the largest on rank 0, but one at the border of a picture has less to exchange: the slower of the first
+ * and a middle one. `first` and, of a stage with steps, `step` are filled in. */
+static flux1_status hear_stage(estimator *p, mesh_body *body, void *job, ticker *t, estimate_part *first,
+                               estimate_part *step)
+{
+    int ranks = mesh_ranks(&p->shadow->mesh);
+    for (int i = 0; i < (ranks > 1 ? 2 : 1); i++) {
+        hearing h = {0};
+        ops_count count;
+        TRY(hear_rank(p, i ? ranks / 2 : 0, body, job, t, &h, &count));
+        double memory = memory_of_rank(&count);
+        if (h.cost[0].seconds >= first->cost.seconds)
+            first->cost = h.cost[0];
+        first->memory = memory > first->memory ? memory : first->memory;
+        if (!step)
+            continue;
+        if (h.cost[1].seconds >= step->cost.seconds)
+            step->cost = h.cost[1];
+        step->memory = first->memory;
+    }
+    return FLUX1_OK;
+}
+
+static void count(estimate_part *part, const ops_count *c)
+{
+    part->flops = c->flops;
+    part->moved_by_all = (double)c->exchanged;
+}
+
+static flux1_status hear_texts(estimator *p, estimate_part part[ESTIMATE_PARTS])
+{
+    text_plan texts;
+    TRY(text_plan_make(p->shadow, p->job.model, NULL, p->job.text, &texts));
+    count(&part[ESTIMATE_CLIP], &texts.clip.count);
+    count(&part[ESTIMATE_T5], &texts.t5.count);
+    flux1_status st = hear_stage(p, clip_body, &texts.job, &texts.job.ticker, &part[ESTIMATE_CLIP], NULL);
+    if (st == FLUX1_OK)
+        st = hear_stage(p, t5_body, &texts.job, &texts.job.ticker, &part[ESTIMATE_T5], NULL);
+    text_plan_free(&texts);
+    return st;
+}
+
+static flux1_status hear_denoiser(estimator *p, estimate_part part[ESTIMATE_PARTS])
+{
+    denoiser d;
+    TRY(denoiser_plan(p->shadow, p->job.model, p->job.r, p->job.batch, &d));
+    const ops_count *all = &d.plan.count, *before = &d.plan.before;
+    const double steps = (double)p->job.r->steps;
+    count(&part[ESTIMATE_OPENING], before);
+    part[ESTIMATE_STEP].flops = (all->flops - before->flops) / steps;
+    part[ESTIMATE_STEP].moved_by_all = (double)(all->exchanged - before->exchanged) / steps;
+    flux1_status st = hear_stage(p, dit_dry_body, &d.job, &d.job.ticker, &part[ESTIMATE_OPENING], &part[ESTIMATE_STEP]);
+    denoiser_close(&d);
+    return st;
+}
+
+static flux1_status hear_decoder(estimator *p, estimate_part *part)
+{
+    decoder d;
+    request whole = *p->job.r;
+    whole.tiling = FLUX1_TILING_NO;
+    TRY(decoder_plan(p->shadow, p->job.model, &whole, SIZE_MAX, &d));
+    count(part, &d.plan.count);
+    flux1_status st = hear_stage(p, vae_decode_body, &d.job, &d.job.ticker, part, NULL);
+    decoder_close(&d);
+    return st;
+}
+
+/* ---- all of them ---- */
+
+/* On the CPU the backend itself says what things take. */
+flux1_status estimator_open(estimator *e, const estimate_job *job)
+{
+    const machine *m = job->machine;
+    flux1_context *s = calloc(1, sizeof *s);
+    if (!s)
+        return error_oom(&job->c->error, sizeof *s, "the plan");
+    e->job = *job;
+    e->device = (machine_device){.head = {.kind = &machine_kind}, .m = m};
+    e->device.head.info.memory = m->this_cpu ? 0 : 1;
+    s->device = (mesh_device){.kind = m->this_cpu ? &ops_cpu_device : &machine_kind,
+                              .device = &e->device.head,
+                              .config = {.arithmetic = job->dtype ? DTYPE_BF16 : DTYPE_F32,
+                                         .threads = job->c->device.config.threads,
+                                         .cancel = &job->c->cancel,
+                                         .device = &e->device.head}};
+    s->ready = true;
+    e->shadow = s;
+    return FLUX1_OK;
+}
+
+void estimator_close(estimator *e)
+{
+    free(e->shadow);
+    *e = (estimator){0};
+}
+
+/* The shadow's message is the caller's. */
+static flux1_status told(estimator *e, flux1_status st)
+{
+    return st == FLUX1_OK ? st : error_set(&e->job.c->error, st, "%s", e->shadow->error.message);
+}
+
+flux1_status estimator_texts(estimator *e, const mesh_config *shape, estimate_part part[ESTIMATE_PARTS])
+{
+    e->shadow->mesh = *shape;
+    part[ESTIMATE_CLIP].times = part[ESTIMATE_T5].times = 1;
+    return told(e, hear_texts(e, part));
+}
+
+flux1_status estimator_pictures(estimator *e, const mesh_config *shape, estimate_part part[ESTIMATE_PARTS])
+{
+    e->shadow->mesh = *shape;
+    part[ESTIMATE_OPENING].times = part[ESTIMATE_DECODE].times = 1;
+    part[ESTIMATE_STEP].times = e->job.r->steps;
+    flux1_status st = hear_denoiser(e, part);
+    if (st == FLUX1_OK)
+        st = hear_decoder(e, &part[ESTIMATE_DECODE]);
+    return told(e, st);
+}
+
+flux1_status estimator_draw(estimator *e, const mesh_config *shape, timeline *t, double *seconds)
+{
+    denoiser d;
+    ops_count count;
+    e->shadow->mesh = *shape;
+    flux1_status st = denoiser_plan(e->shadow, e->job.model, e->job.r, 1, &d);
+    if (st != FLUX1_OK)
+        return told(e, st);
+    hearing h = {.draw = t};
+    st = hear_rank(e, 0, dit_dry_body, &d.job, &d.job.ticker, &h, &count);
+    *seconds = h.cost[1].seconds;
+    denoiser_close(&d);
+    return told(e, st);
+}

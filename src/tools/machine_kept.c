@@ -1,0 +1,124 @@
+/* What was measured of this machine, kept between runs: a second or two for an estimate that is wanted at once. On a
+ * machine that computes something else meanwhile the rates are rough, and are measured again the next time. */
+#include "tools/machine_cpu.h"
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/sysfile.h"
+#include "weights/cache.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { KEPT_MOST = 1 << 16, CPU_NAME = 96 };
+
+/* Kernels built without optimisation, or with sanitizers, have other rates. */
+#if defined(__SANITIZE_ADDRESS__)
+#define BUILD "sanitized"
+#elif defined(__OPTIMIZE__)
+#define BUILD "optimised"
+#else
+#define BUILD "plain"
+#endif
+
+/* ---- the CPU's name ---- */
+
+/* The value of "model name : AMD EPYC 7B13"; NULL: it is another line. */
+static const char *value_of(const char *line, const char *key)
+{
+    const size_t n = strlen(key);
+    if (strncmp(line, key, n) != 0)
+        return NULL;
+    line += n + strspn(line + n, " \t");
+    return *line == ':' ? line + 1 + strspn(line + 1, " \t") : NULL;
+}
+
+/* Of the first processor that says one; an arm64 core is known by its part's number. "" where nothing is said. */
+static void cpu_name(char out[CPU_NAME])
+{
+    static const char *const keys[] = {"model name", "CPU part"};
+    sysfile f;
+    char *line;
+    out[0] = '\0';
+    if (!sysfile_open(&f, "/proc", "/cpuinfo"))
+        return;
+    while (!out[0] && (line = sysfile_line(&f)))
+        for (size_t k = 0; !out[0] && k < sizeof keys / sizeof *keys; k++) {
+            const char *value = value_of(line, keys[k]);
+            if (value)
+                snprintf(out, CPU_NAME, "%s%.80s", k ? "CPU part " : "", value);
+        }
+    for (char *s = out; *s; s++)
+        *s = isprint((unsigned char)*s) ? *s : '?';
+    sysfile_close(&f);
+}
+
+static void describe(const flux1_context *c, int type, machine *m)
+{
+    char name[CPU_NAME];
+    const int threads = c->device.config.threads;
+    cpu_name(name);
+    snprintf(m->about, sizeof m->about, "%s%s%s, %d thread%s, %s", name, name[0] ? ", " : "", ops_cpu_isa(), threads,
+             threads == 1 ? "" : "s", type ? "bf16" : "f32");
+}
+
+/* ---- the entry ---- */
+
+static void name_entry(const machine *m, char *out, size_t room)
+{
+    char key[512];
+    const int n = snprintf(key, sizeof key, "%s|%s|%s", m->about, flux1_version(), BUILD);
+    snprintf(out, room, "machine-%016llx", (unsigned long long)hash_bytes(key, (size_t)n));
+}
+
+/* Leaves *m alone where there is no entry, or none that can be read. */
+static void recall(const char *name, machine *m)
+{
+    machine kept;
+    json_value *root = NULL;
+    char *text;
+    size_t bytes;
+    if (!cache_get(name, KEPT_MOST, &text, &bytes))
+        return;
+    if (json_parse(text, bytes, name, &root, NULL) == FLUX1_OK && machine_read(root, name, &kept, NULL) == FLUX1_OK &&
+        kept.this_cpu && strcmp(kept.about, m->about) == 0)
+        *m = kept;
+    json_free(root);
+    free(text);
+}
+
+/* No failure here stops anything: it is measured again the next time. */
+static void keep(const char *name, const machine *m)
+{
+    json_writer w = {.style = JSON_COMPACT};
+    machine rates = *m;
+    char *text = NULL;
+    rates.memory = 0; /* what is free changes */
+    machine_write(&w, &rates);
+    if (json_take(&w, "a machine", &text, NULL) == FLUX1_OK)
+        (void)cache_put(name, text, strlen(text), NULL);
+    free(text);
+}
+
+flux1_status machine_kept(flux1_context *c, int type, machine *m)
+{
+    char name[64];
+    TRY(machine_find("this-cpu", m, &c->error));
+    describe(c, type, m);
+    name_entry(m, name, sizeof name);
+    recall(name, m);
+    const bool known = m->rates > 0;
+    TRY(machine_measure(c, type, m));
+    if (!known && !m->disturbed)
+        keep(name, m);
+    return FLUX1_OK;
+}
+
+void machine_kept_name(const flux1_context *c, int type, char *out, size_t room)
+{
+    machine m = {0};
+    describe(c, type, &m);
+    name_entry(&m, out, room);
+}
