@@ -14,7 +14,10 @@ flux1_status machine_measure(flux1_context *c, int type, machine *m);
  * (weights/cache.h), else measured now and kept. m->about says what it is: "AMD EPYC 7B13, avx2, 2 threads, f32". */
 flux1_status machine_kept(flux1_context *c, int type, machine *m);
 
-/* The name of that entry, whose content is the machine's JSON; 64 bytes are enough. */
+/* Keeps these rates for machine_kept; disturbed ones for ten minutes. No failure stops anything. */
+void machine_keep(const flux1_context *c, int type, const machine *m);
+
+/* The name of that entry; 64 bytes are enough. */
 void machine_kept_name(const flux1_context *c, int type, char *out, size_t room);
 
 #endif

@@ -1,5 +1,5 @@
 /* What was measured of this machine, kept between runs: a second or two for an estimate that is wanted at once. On a
- * machine that computes something else meanwhile the rates are rough, and are measured again the next time. */
+ * machine that computes something else meanwhile the rates are rough, and are kept for minutes only. */
 #include "tools/machine_cpu.h"
 
 #include "base/hash.h"
@@ -11,8 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-enum { KEPT_MOST = 1 << 16, CPU_NAME = 96 };
+enum { KEPT_MOST = 1 << 16, CPU_NAME = 96, ROUGH_SECONDS = 600 };
 
 /* Kernels built without optimisation, or with sanitizers, have other rates. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -73,32 +74,48 @@ static void name_entry(const machine *m, char *out, size_t room)
     snprintf(out, room, "machine-%016llx", (unsigned long long)hash_bytes(key, (size_t)n));
 }
 
-/* Leaves *m alone where there is no entry, or none that can be read. */
+/* Where the JSON begins. An entry is a line with the time until which it counts (seconds since 1970; 0: always), then
+ * the machine. NULL: it counts no more, or is none. */
+static const char *content_of(const char *entry, bool *rough)
+{
+    char *end;
+    const long long until = strtoll(entry, &end, 10);
+    *rough = until > 0;
+    return *end == '\n' && (until == 0 || (until > 0 && (long long)time(NULL) < until)) ? end + 1 : NULL;
+}
+
+/* Leaves *m alone where there is no entry, or none that counts or can be read. */
 static void recall(const char *name, machine *m)
 {
     machine kept;
     json_value *root = NULL;
-    char *text;
+    char *entry;
     size_t bytes;
-    if (!cache_get(name, KEPT_MOST, &text, &bytes))
+    bool rough;
+    if (!cache_get(name, KEPT_MOST, &entry, &bytes))
         return;
-    if (json_parse(text, bytes, name, &root, NULL) == FLUX1_OK && machine_read(root, name, &kept, NULL) == FLUX1_OK &&
-        kept.this_cpu && strcmp(kept.about, m->about) == 0)
+    const char *text = content_of(entry, &rough);
+    if (text && json_parse(text, strlen(text), name, &root, NULL) == FLUX1_OK &&
+        machine_read(root, name, &kept, NULL) == FLUX1_OK && kept.this_cpu && strcmp(kept.about, m->about) == 0) {
         *m = kept;
+        m->disturbed = rough;
+    }
     json_free(root);
-    free(text);
+    free(entry);
 }
 
-/* No failure here stops anything: it is measured again the next time. */
-static void keep(const char *name, const machine *m)
+void machine_keep(const flux1_context *c, int type, const machine *m)
 {
     json_writer w = {.style = JSON_COMPACT};
     machine rates = *m;
-    char *text = NULL;
+    char name[64], *text = NULL;
+    describe(c, type, &rates);
+    name_entry(&rates, name, sizeof name);
     rates.memory = 0; /* what is free changes */
+    builder_format(&w.text, "%lld\n", m->disturbed ? (long long)time(NULL) + ROUGH_SECONDS : 0LL);
     machine_write(&w, &rates);
     if (json_take(&w, "a machine", &text, NULL) == FLUX1_OK)
-        (void)cache_put(name, text, strlen(text), NULL);
+        (void)cache_put(name, text, strlen(text), NULL); /* where it fails, it is measured again the next time */
     free(text);
 }
 
@@ -111,8 +128,8 @@ flux1_status machine_kept(flux1_context *c, int type, machine *m)
     recall(name, m);
     const bool known = m->rates > 0;
     TRY(machine_measure(c, type, m));
-    if (!known && !m->disturbed)
-        keep(name, m);
+    if (!known)
+        machine_keep(c, type, m);
     return FLUX1_OK;
 }
 

@@ -10,6 +10,7 @@ mkdir run
 cd run || exit 1
 unset FLUX1_MODEL FLUX1_PATH
 export HF_HUB_CACHE=$work/hub # no models of the machine's
+export XDG_CACHE_HOME=${FLUX1%/*}/test_cache # not the user's: what is measured here is measured beside other tests
 export FLUX1_MODELS= # no mini model but where a test says so
 tiny=$PIPELINES/schnell
 

@@ -208,6 +208,12 @@ expect_status 0 "info"
 flux1 info "$tiny" --json --verify
 expect_status 0 "info --json --verify"
 "$VALUE" <../out >/dev/null || fail "info --json is JSON"
+flux1 info -m "$tiny" -W 64 -H 64 -s 3 -n 2 --batch 1 --json
+expect_status 0 "info -W -H -s -n"
+[ "$("$VALUE" request.steps <../out) $("$VALUE" request.pictures <../out)" = "3 2" ] || fail "info heeds -s and -n"
+[ "$("$VALUE" request.estimate.4.stage <../out)" = all ] || fail "info ends with an estimate"
+flux1 info "$tiny"
+tail -n 1 ../out | grep -Eq '^ +all .* [0-9.]+ s$' || fail "info ends with the line of all stages"
 flux1 bench --model "$tiny" --repeats 1 --json
 expect_status 0 "bench --json"
 "$VALUE" <../out >/dev/null || fail "bench --json is JSON"

@@ -155,21 +155,15 @@ static void a_single_file_is_described(void **state)
 static void keep_round_rates(flux1_context *c)
 {
     machine m;
-    char name[64], *text;
-    json_writer w = {.style = JSON_LINE};
     assert_int_equal(machine_kept(c, 0, &m), FLUX1_OK);
-    m.memory = 0;
     m.peak[0] = m.memory_rate = RATE;
+    m.disturbed = false;
     for (int i = 0; i < m.rates; i++) {
         m.rate[i].flops[0] = m.rate[i].flops[0] > 0 ? RATE : 0;
         m.rate[i].bytes = m.rate[i].bytes > 0 ? RATE : 0;
         m.rate[i].weights = 0;
     }
-    machine_write(&w, &m);
-    assert_int_equal(json_take(&w, "a machine", &text, NULL), FLUX1_OK);
-    machine_kept_name(c, 0, name, sizeof name);
-    assert_int_equal(cache_put(name, text, strlen(text), NULL), FLUX1_OK);
-    free(text);
+    machine_keep(c, 0, &m);
 }
 
 typedef struct estimated {
@@ -274,23 +268,37 @@ static void a_device_without_rates_says_so(void **state)
     flux1_context_destroy(c);
 }
 
-/* A damaged entry, or one of something else, is measured anew. */
+/* What is kept is this machine's; a damaged entry, one of another machine and one that was rough and is old are
+ * measured anew. */
 static void what_is_kept_is_this_machine(void **state)
 {
     (void)state;
-    static const char *const others[] = {"{", "{\"name\": \"two\", \"mesh\": [1, 1], \"chip\": \"this-cpu\"}"};
+    static const char *const others[] = {"0\n{", "0\n{\"name\": \"two\", \"mesh\": [1, 1], \"chip\": \"this-cpu\"}"};
     flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
     machine m;
-    char name[64], other[64];
+    char name[64], other[64], *entry, *old;
+    size_t bytes;
     machine_kept_name(c, 0, name, sizeof name);
     machine_kept_name(c, 1, other, sizeof other);
     assert_string_not_equal(name, other);
     assert_int_equal(machine_kept(c, 0, &m), FLUX1_OK);
     assert_true(m.peak[0] == RATE && !m.disturbed);
+    m.disturbed = true;
+    machine_keep(c, 0, &m);
+    assert_int_equal(machine_kept(c, 0, &m), FLUX1_OK);
+    assert_true(m.peak[0] == RATE && m.disturbed); /* until in ten minutes */
+    assert_true(cache_get(name, 1 << 16, &entry, &bytes));
+    old = strchr(entry, '\n') - 1;
+    *old = '1'; /* in 1970, by what is left of the line */
+    assert_int_equal(cache_put(name, old, strlen(old), NULL), FLUX1_OK);
+    free(entry);
+    assert_int_equal(machine_kept(c, 0, &m), FLUX1_OK);
+    assert_true(m.peak[0] != RATE && m.peak[0] > 0 && m.rates > 10);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         assert_int_equal(cache_put(name, others[i], strlen(others[i]), NULL), FLUX1_OK);
+        m.peak[0] = 0;
         assert_int_equal(machine_kept(c, 0, &m), FLUX1_OK);
-        assert_true(m.peak[0] != RATE && m.peak[0] > 0 && m.rates > 10);
+        assert_true(m.peak[0] > 0 && m.rates > 10);
     }
     flux1_context_destroy(c);
 }
