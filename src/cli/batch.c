@@ -11,6 +11,7 @@
 #include "cli/foreign.h"
 #include "cli/lines.h"
 #include "cli/names.h"
+#include "cli/output.h"
 #include "cli/request.h"
 #include "cli/taken.h"
 #include "cli/values.h"
@@ -45,6 +46,7 @@ typedef struct job {
     char *prompt;
     char number[OPTION_COUNT][NUMBER_BYTES];
     char subject[256];
+    int64_t before; /* pictures of the lines before it */
     bool invalid;
     flux1_error error; /* of the line, later of the request */
     answer answer;
@@ -59,6 +61,7 @@ typedef struct batch {
     bool json, any, ended; /* the lines are JSON; there was one; there are no more */
     ahead ahead;
     taken taken;
+    int64_t pictures; /* of the lines read so far, also of those that fail: a line's numbers do not depend on others' */
     int status;
 } batch;
 
@@ -273,6 +276,8 @@ static job *make_job(batch *b, const char *line, size_t bytes)
     b->any = true;
     t->opt = *b->opt;
     t->answer = (answer){.line = b->lines.number, .error = &t->error};
+    t->before = b->json ? 0 : b->pictures;
+    b->pictures += t->opt.values[OPT_COUNT].given ? t->opt.values[OPT_COUNT].whole : 1;
     snprintf(t->subject, sizeof t->subject, "%.200s, line %ld: ", lines_name(&b->lines), b->lines.number);
     console_subject(t->subject);
     flux1_error *before = console_collect(&t->error);
@@ -326,9 +331,24 @@ static const struct other {
 } others[] = {{OPT_PROMPT, "; give each line a \"prompt\"", ""},
               {OPT_PROMPT_FILE, "; give each line a \"prompt\"", ""},
               {OPT_PROMPTS, "; give each line a \"prompt\"", NULL},
-              {OPT_OUTPUT, "; give each line an \"output\"", "; files get names made from prompt and seed"},
+              {OPT_OUTPUT, "; give each line an \"output\"", NULL},
               {OPT_DUMP, "", ""},
               {OPT_PROFILE, "", ""}};
+
+/* A name for all lines has the pictures' number in it. */
+static bool output_fits(const options *opt)
+{
+    const char *output = opt->values[OPT_OUTPUT].text;
+    if (opt->values[OPT_JSONL].given || !output || output_has_number(output))
+        return true;
+    if (strcmp(output, "-") == 0)
+        print_error("--output - cannot be combined with --prompts: standard output takes one picture");
+    else
+        print_error("--output %s: all lines of --prompts would write this file; put the number of the picture into the "
+                    "name as %%d or %%03d, such as picture%%03d.png",
+                    output);
+    return false;
+}
 
 static bool options_fit(const options *opt)
 {
@@ -341,6 +361,8 @@ static bool options_fit(const options *opt)
                     advice);
         return false;
     }
+    if (!output_fits(opt))
+        return false;
     if (opt->values[OPT_PREVIEW_EVERY].given && !opt->values[OPT_PREVIEW].given)
         print_error("--preview-every needs --preview FILE");
     return !opt->values[OPT_PREVIEW_EVERY].given || opt->values[OPT_PREVIEW].given;
@@ -365,7 +387,8 @@ static int run_current(batch *b)
                                           .user = b,
                                           .answer = answers(b) ? &t->answer : NULL,
                                           .taken = &b->taken,
-                                          .line = t->answer.line});
+                                          .line = t->answer.line,
+                                          .before = t->before});
     if (b->next)
         ahead_finish(&b->ahead, &b->next->text, &b->next->negative_text);
     console_collect(NULL);

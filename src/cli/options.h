@@ -100,8 +100,8 @@ typedef enum option_kind {
       "take an empty prompt, which is refused otherwise")                                                              \
     X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
       "picture to write; an existing file is replaced. -: to standard output. With --count N: FILE-1.png to "          \
-      "FILE-N.png, "                                                                                                   \
-      "or %d or %03d in FILE is the number (default: a new name made from prompt and seed)")                           \
+      "FILE-N.png, or %d or %03d in FILE is the number, which goes on over all lines of --prompts (default: a new "    \
+      "name made from prompt and seed)")                                                                               \
     X(OUTPUT_DIR, "output-dir", 0, FOLDER, "DIR", 0, 0, IN_GENERATE,                                                   \
       "folder for pictures whose name does not begin with /; made if it is not there (default: the working folder)")   \
     X(FORMAT, "format", 0, CHOICE, "png|jpeg|webp", 0, 0, IN_GENERATE,                                                 \

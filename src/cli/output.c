@@ -92,6 +92,15 @@ static size_t pattern_bytes(const char *s, int *width)
     return 4;
 }
 
+bool output_has_number(const char *output)
+{
+    int width;
+    const char *s = output;
+    while (*s && !pattern_bytes(s, &width))
+        s++;
+    return *s != '\0';
+}
+
 static void add_given(builder *b, const output_names *n, int index)
 {
     bool numbered = false;
@@ -102,7 +111,7 @@ static void add_given(builder *b, const output_names *n, int index)
         if (s == ending && !numbered && n->count > 1 && !strstr(ending, "%"))
             break;
         if (bytes)
-            builder_format(b, "%0*d", width, index + 1);
+            builder_format(b, "%0*" PRId64, width, n->before + index + 1);
         else
             builder_add_bytes(b, s, 1);
         numbered |= bytes > 0;

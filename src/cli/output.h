@@ -6,6 +6,7 @@
 #include "flux1.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 /* How the pictures of one request are named. */
 typedef struct output_names {
@@ -14,17 +15,21 @@ typedef struct output_names {
     const char *prompt;
     flux1_format format; /* set by output_names_check */
     int count;
+    int64_t before; /* pictures of earlier lines, which a number in `output` counts too */
 } output_names;
 
 /* Checks --output and the format that is asked for ("png", "jpeg", "webp"; NULL: by --output's ending, else PNG), and
  * sets n->format. FLUX1_ERR_ARGUMENT: they contradict each other, no such format, or "-" for several pictures. */
 flux1_status output_names_check(output_names *n, const char *format, flux1_error *err);
 
+/* It has a %d or %03d for the picture's number. */
+bool output_has_number(const char *output);
+
 /* --output - */
 bool output_is_stream(const output_names *n);
 
 /* The name of picture `index`, malloc'd; NULL when out of memory. With output: output itself, with %d or %03d replaced
- * by index + 1, or of several pictures name-1.png, name-2.png, … Without: a name from prompt and seed
+ * by before + index + 1, or of several pictures name-1.png, name-2.png, … Without: a name from prompt and seed
  * ("a-red-fox_seed42.png"), or "…_seed42-2.png" and so on, the first that no file has. */
 char *output_name(const output_names *n, uint64_t seed, int index);
 

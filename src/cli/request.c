@@ -68,8 +68,8 @@ static int prepare_names(request *r)
 {
     const option_value *v = r->opt->values;
     flux1_error err = {0};
-    r->names =
-        (output_names){v[OPT_OUTPUT].text, v[OPT_OUTPUT_DIR].text, r->prompt, FLUX1_FORMAT_AUTO, r->params.count};
+    r->names = (output_names){v[OPT_OUTPUT].text, v[OPT_OUTPUT_DIR].text, r->prompt,
+                              FLUX1_FORMAT_AUTO,  r->params.count,        r->hooks.before};
     if (output_names_check(&r->names, v[OPT_FORMAT].text, &err) != FLUX1_OK)
         return usage(&err);
     if (output_is_stream(&r->names) && (v[OPT_JSON].given || v[OPT_JSONL].given)) {

@@ -120,7 +120,14 @@ is 2 images.# 0
 is 3 images.0.file y_seed4.png
 cp ../out words
 fits answer words
-refused 2 '--output cannot be combined with --prompts' generate -m "$tiny" --prompts prompts.txt -o x.png
+refused 2 '--output x.png: all lines of --prompts would write this file.*picture%03d.png' generate -m "$tiny" --prompts prompts.txt -o x.png
+refused 2 '--output - cannot be combined with --prompts' generate -m "$tiny" --prompts prompts.txt -o -
+# one name with the number of the picture: it goes on over all lines, and a line that fails leaves its numbers free
+printf 'x\n\nbad \377\ny\n' >lines.txt
+flux1 generate -q -m "$tiny" -W 32 -H 32 -S 4 -n 2 --prompts lines.txt -o 'n%02d.png' --output-dir numbered
+expect_status 1 "--prompts with a bad line and -o n%02d.png"
+[ "$(ls numbered | tr '\n' ' ')" = "n01.png n02.png n05.png n06.png " ] || fail "pictures are numbered over all lines: $(ls numbered | tr '\n' ' ')"
+[ "$("$PICTURE" numbered/n06.png flux1 | "$VALUE" seed)" = 5 ] || fail "n06.png is the last line's second picture"
 refused 2 '--prompt cannot be combined with --prompts' generate -m "$tiny" --prompts prompts.txt -p x
 refused 2 '--prompts cannot be combined with --jsonl' generate -m "$tiny" --prompts prompts.txt --jsonl
 refused 1 'no prompt in it' generate -m "$tiny" --prompts /dev/null
