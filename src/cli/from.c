@@ -53,10 +53,17 @@ static bool take_request(options *o, from_picture *p, const json_value *request)
 }
 
 /* What says nothing about the picture, and what flux1 does anyway. */
-static bool is_harmless(const char *key, const char *value)
+static bool is_harmless(const char *key, const json_value *its)
 {
+    const char *value = json_string_value(its);
+    if (strcmp(key, "cfg") == 0 || strcmp(key, "denoise") == 0)
+        return json_number_value(its) == 1;
     static const char *const keys[] = {"Version", "Model hash", "Lora hashes", "VAE hash", "TI hashes"};
-    static const char *const own[][2] = {{"Sampler", "Euler"}, {"Schedule type", "Simple"}, {"CFG scale", "1"}};
+    static const char *const own[][2] = {{"Sampler", "Euler"},
+                                         {"Schedule type", "Simple"},
+                                         {"CFG scale", "1"},
+                                         {"sampler", "euler"},
+                                         {"scheduler", "simple"}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
         if (strcmp(key, keys[i]) == 0)
             return true;
@@ -70,13 +77,16 @@ static bool is_harmless(const char *key, const char *value)
 static void tell(const options *o, const char *path, const json_value *root)
 {
     const json_value *others = json_object_get(root, "others"), *value;
+    const char *missing = json_string_value(json_object_get(root, "not_found"));
     const char *key, *model = json_string_value(json_object_get(json_object_get(root, "request"), "model"));
     builder names = {0};
     for (size_t i = 0; (value = json_object_at(others, i, &key)); i++)
-        if (!is_harmless(key, json_string_value(value)))
+        if (!is_harmless(key, value))
             builder_format(&names, "%s%s", names.length ? ", " : "", key);
     if (names.text)
         print_note("%s: not repeated: %s", path, names.text);
+    if (missing)
+        print_note("%s: ComfyUI's graph does not plainly say: %s", path, missing);
     builder_free(&names);
     if (model && !o->values[OPT_MODEL].given)
         print_note("%s was made with the model %s; name it with --model where it is another one", path, model);
@@ -111,7 +121,8 @@ int from_picture_read(options *o, from_picture *out)
         return status;
     const json_value *request = json_object_get(out->root, "request");
     if (!request) {
-        print_error("--from %s: the picture does not say how it was made", path);
+        const char *problem = json_string_value(json_object_get(out->root, "problem"));
+        print_error("--from %s: %s", path, problem ? problem : "the picture does not say how it was made");
         return EXIT_FAILED;
     }
     console_subject("--from: ");

@@ -39,9 +39,10 @@ static void print_picture(const char *json)
     printf("%s: %s, %d×%d\n", json_string_value(json_object_get(root, "file")),
            json_string_value(json_object_get(root, "format")), (int)json_integer_value(json_object_get(root, "width")),
            (int)json_integer_value(json_object_get(root, "height")));
+    const char *problem = json_string_value(json_object_get(root, "problem"));
     if (parameters || !json_object_get(root, "request"))
-        print_plainly(parameters ? parameters : "It does not say how it was made.");
-    else /* a JPEG whose EXIF has no room for it */
+        print_plainly(parameters ? parameters : problem ? problem : "It does not say how it was made.");
+    else /* ComfyUI's, or a JPEG whose EXIF has no room for it */
         print_plainly(json);
     json_free(root);
 }

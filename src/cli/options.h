@@ -111,7 +111,8 @@ typedef enum option_kind {
     X(NO_METADATA, "no-metadata", 0, FLAG, NULL, 0, 0, IN_GENERATE,                                                    \
       "write pictures without prompt, settings and the mark of generated pictures")                                    \
     X(FROM, "from", 0, FILE, "PICTURE", 0, 0, IN_GENERATE,                                                             \
-      "repeat PICTURE (PNG, JPEG or WebP of flux1, AUTOMATIC1111 or Forge): its prompt, seed, size and settings "      \
+      "repeat PICTURE (PNG, JPEG or WebP of flux1, AUTOMATIC1111 or Forge, PNG of ComfyUI): its prompt, seed, size "   \
+      "and settings "                                                                                                  \
       "count "                                                                                                         \
       "where no option gives others; name the model with --model")                                                     \
     X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, 65536, IN_RUNS | IN_PLAN,                                               \

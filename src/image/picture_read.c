@@ -141,6 +141,16 @@ static flux1_status read_webp(const source *s)
 
 /* ---- all of them ---- */
 
+/* Where a chunk's text belongs; NULL: it says nothing here. */
+static char **place_of(picture_facts *f, const char *key)
+{
+    return strcmp(key, "parameters") == 0 ? &f->parameters
+           : strcmp(key, "flux1") == 0    ? &f->json
+           : strcmp(key, "prompt") == 0   ? &f->comfy
+           : strcmp(key, "workflow") == 0 ? &f->comfy_workflow
+                                          : NULL;
+}
+
 static flux1_status read_png(const char *path, picture_facts *facts, flux1_error *err)
 {
     png_picture p;
@@ -149,9 +159,7 @@ static flux1_status read_png(const char *path, picture_facts *facts, flux1_error
     facts->width = p.width;
     facts->height = p.height;
     for (size_t i = 0; i < p.text_count && st == FLUX1_OK; i++) {
-        char **to = strcmp(p.texts[i].key, "parameters") == 0 ? &facts->parameters
-                    : strcmp(p.texts[i].key, "flux1") == 0    ? &facts->json
-                                                              : NULL;
+        char **to = place_of(facts, p.texts[i].key);
         if (to && !*to && !(*to = strdup(p.texts[i].text)))
             st = error_oom(err, 0, path);
     }
@@ -199,5 +207,7 @@ void picture_facts_free(picture_facts *facts)
 {
     free(facts->parameters);
     free(facts->json);
+    free(facts->comfy);
+    free(facts->comfy_workflow);
     *facts = (picture_facts){0};
 }

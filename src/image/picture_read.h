@@ -1,4 +1,5 @@
-/* What pictures say about how they were made: those of flux1 and of programs that write AUTOMATIC1111's parameters. The
+/* What pictures say about how they were made: those of flux1, of programs that write AUTOMATIC1111's parameters, and
+ * of ComfyUI. The
  * pixels are not decoded, and no library is needed for JPEG and WebP. */
 #ifndef FLUX1_IMAGE_PICTURE_READ_H
 #define FLUX1_IMAGE_PICTURE_READ_H
@@ -10,8 +11,9 @@
 typedef struct picture_facts {
     picture_format format;
     int width, height;
-    char *parameters; /* AUTOMATIC1111's; NULL: none */
-    char *json;       /* flux1's; NULL: none */
+    char *parameters;             /* AUTOMATIC1111's; NULL: none */
+    char *json;                   /* flux1's; NULL: none */
+    char *comfy, *comfy_workflow; /* ComfyUI's graphs, of PNGs (comfy.h); NULL: none */
 } picture_facts;
 
 /* Whether these first bytes of a file (12 are enough) are those of a picture, and of which format. */

@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "base/json_write.h"
 #include "flux1_tools.h"
+#include "image/comfy.h"
 #include "image/infotext.h"
 #include "image/picture_read.h"
 #include "pipeline/context.h"
@@ -100,6 +101,111 @@ static void put_infotext(json_writer *w, const infotext *t)
     free(used);
 }
 
+/* ---- ComfyUI ---- */
+
+static void put_text(json_writer *w, const char *key, const char *text)
+{
+    if (text)
+        json_put_string(w, key, text);
+}
+
+static void put_value(json_writer *w, const char *key, const json_value *value)
+{
+    if (value)
+        json_put_value(w, key, value);
+}
+
+/* "folder/name.safetensors:0.8", as --lora takes it, whatever slashes the writer's system has. */
+static void put_lora(json_writer *w, const comfy_lora *l)
+{
+    builder b = {0};
+    char number[JSON_NUMBER_ROOM];
+    for (const char *c = l->name; *c; c++)
+        builder_add_bytes(&b, *c == '\\' ? "/" : c, 1);
+    builder_format(&b, ":%s", json_real_text(l->strength, number));
+    w->text.failed |= b.failed;
+    put_text(w, NULL, b.text);
+    builder_free(&b);
+}
+
+static void put_loras(json_writer *w, const comfy_facts *f)
+{
+    if (f->loras == 0)
+        return;
+    json_begin_array(w, "lora");
+    for (int i = 0; i < f->loras; i++)
+        put_lora(w, &f->lora[i]);
+    json_end_array(w);
+}
+
+/* A scale above 1 makes two passes with FLUX.1 too; where there is no guidance, it was another kind of model's. */
+static bool comfy_has_cfg(const comfy_facts *f)
+{
+    return f->guidance && f->cfg && f->negative_prompt && json_number_value(f->cfg) > 1;
+}
+
+static void put_comfy_request(json_writer *w, const comfy_facts *f, const picture_facts *p)
+{
+    const bool sized = f->width && f->height;
+    json_begin_object(w, "request");
+    put_text(w, "prompt", f->prompt);
+    if (comfy_has_cfg(f)) {
+        json_put_string(w, "negative_prompt", f->negative_prompt);
+        json_put_value(w, "true_cfg_scale", f->cfg);
+    }
+    if (sized) {
+        json_put_value(w, "width", f->width);
+        json_put_value(w, "height", f->height);
+    } else {
+        json_put_integer(w, "width", p->width);
+        json_put_integer(w, "height", p->height);
+    }
+    put_value(w, "steps", f->steps);
+    put_value(w, "guidance", f->guidance);
+    put_value(w, "seed", f->seed);
+    put_text(w, "model", f->model);
+    put_loras(w, f);
+    json_end_object(w);
+}
+
+static void put_comfy_others(json_writer *w, const comfy_facts *f)
+{
+    bool apart = false;
+    for (int i = 0; i < f->loras; i++)
+        apart |= f->lora[i].clip_strength != f->lora[i].strength;
+    json_begin_object(w, "others");
+    put_text(w, "sampler", f->sampler);
+    put_text(w, "scheduler", f->scheduler);
+    put_value(w, "denoise", f->denoise);
+    put_text(w, "CLIP's own prompt", f->clip_prompt);
+    if (!comfy_has_cfg(f)) {
+        put_value(w, "cfg", f->cfg);
+        if (f->negative_prompt && f->negative_prompt[0])
+            json_put_string(w, "negative prompt", f->negative_prompt);
+    }
+    if (apart)
+        json_put_string(w, "strength_clip", "of LoRAs, other than strength_model");
+    json_end_object(w);
+    if (f->missing[0])
+        json_put_string(w, "not_found", f->missing);
+}
+
+static flux1_status put_comfy(json_writer *w, const picture_facts *p, flux1_error *err)
+{
+    comfy_facts f;
+    TRY(comfy_read(p->comfy, p->comfy_workflow, &f, err));
+    if (f.problem)
+        json_put_string(w, "problem", f.problem);
+    else {
+        put_comfy_request(w, &f, p);
+        put_comfy_others(w, &f);
+    }
+    comfy_free(&f);
+    return FLUX1_OK;
+}
+
+/* ---- all of them ---- */
+
 /* *request: what our own JSON says; NULL if there is none, or it is no object with a prompt. */
 static void read_own(const picture_facts *f, const char *path, json_value **request)
 {
@@ -117,6 +223,7 @@ static flux1_status write_json(const picture_facts *f, const char *path, char **
     json_writer w = {.style = JSON_INDENTED};
     json_value *own;
     infotext text = {0};
+    flux1_status st = FLUX1_OK;
     read_own(f, path, &own);
     if (!own && f->parameters)
         TRY(infotext_read(f->parameters, &text, err));
@@ -129,11 +236,17 @@ static flux1_status write_json(const picture_facts *f, const char *path, char **
         json_put_value(&w, "request", own);
     else if (f->parameters)
         put_infotext(&w, &text);
+    else if (f->comfy || f->comfy_workflow)
+        st = put_comfy(&w, f, err);
     if (f->parameters)
         json_put_string(&w, "parameters", f->parameters);
     json_end_object(&w);
     infotext_free(&text);
     json_free(own);
+    if (st != FLUX1_OK) {
+        json_abandon(&w);
+        return st;
+    }
     return json_take(&w, "a picture's parameters", json, err);
 }
 

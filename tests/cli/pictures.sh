@@ -62,6 +62,22 @@ expect_status 0 "Forge's picture"
 flux1 generate -m "$tiny" --from "$pictures/a1111_be.webp" -s 1 -o a1111.png
 expect_status 0 "AUTOMATIC1111's picture"
 grep -q 'not repeated: .*Sampler' ../err || fail "what is not repeated is told: $(cat ../err)"
+# ComfyUI's graphs
+flux1 info --json "$pictures/comfy_dev.png"
+[ "$("$VALUE" request.prompt <../out)" = 'a red fox, "Füchse" 狐' ] || fail "the prompt of ComfyUI's graph: $(cat ../out)"
+[ "$("$VALUE" request.seed <../out) $("$VALUE" request.guidance <../out)" = "18446744073709551615 2.5" ] || fail "seed and guidance of ComfyUI's graph: $(cat ../out)"
+[ "$("$VALUE" request.lora.0 <../out)" = flux/paper.safetensors:0.8 ] || fail "the LoRA of ComfyUI's graph: $(cat ../out)"
+refused 1 'flux/paper.safetensors' generate -m "$tiny" --from "$pictures/comfy_dev.png" -q
+for name in comfy_ksampler comfy_workflow; do
+    flux1 generate -m "$tiny" --from "$pictures/$name.png" -o "$name.png"
+    expect_status 0 "$name.png of ComfyUI"
+    flux1 info --json "$name.png"
+    [ "$("$VALUE" request.prompt <../out) $("$VALUE" request.seed <../out) $("$VALUE" request.steps <../out) $("$VALUE" width <../out)" = "two owls 5 2 32" ] ||
+        fail "$name.png is repeated: $(cat ../out)"
+done
+flux1 generate -m "$tiny" --from "$pictures/comfy_ksampler.png" -o again.png
+grep -q 'not repeated: sampler, scheduler$' ../err || fail "ComfyUI's sampler is not repeated, and this is told: $(cat ../err)"
+refused 1 'several samplers' generate -m "$tiny" --from "$pictures/comfy_two.png"
 head -c 300 "$pictures/a1111_be.jpg" >cut.jpg
 refused 1 'cut.jpg: is not a JPEG that can be read: it is cut short' generate -m "$tiny" --from cut.jpg
 refused 1 'cut short' info cut.jpg

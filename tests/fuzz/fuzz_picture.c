@@ -1,7 +1,9 @@
-/* What a picture says about itself: any bytes give facts or one sentence, and any text gives a prompt and pairs. */
+/* What a picture says about itself: any bytes give facts or one sentence, any text gives a prompt and pairs, and
+ * is a graph or a problem. */
 #include "fuzz.h"
 
 #include "base/file.h"
+#include "image/comfy.h"
 #include "image/infotext.h"
 #include "image/picture_read.h"
 
@@ -23,6 +25,17 @@ static void read_text(const char *text)
     infotext_free(&t);
 }
 
+/* A graph has a request, or a sentence why not. */
+static void read_graph(const char *prompt, const char *workflow)
+{
+    comfy_facts f;
+    if (comfy_read(prompt, workflow, &f, NULL) != FLUX1_OK || f.loras < 0 || f.loras > COMFY_LORAS)
+        abort();
+    if (f.problem && (f.prompt || f.seed || f.loras))
+        abort();
+    comfy_free(&f);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int made = -1;
@@ -39,12 +52,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (f.parameters)
         read_text(f.parameters);
+    if (f.comfy || f.comfy_workflow)
+        read_graph(f.comfy, f.comfy_workflow);
     picture_facts_free(&f);
 
     char *text = strndup((const char *)data, size);
     if (!text)
         abort();
     read_text(text);
+    read_graph(text, NULL);
+    read_graph(NULL, text);
     free(text);
     return 0;
 }
