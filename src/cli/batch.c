@@ -448,7 +448,8 @@ int batch_run(const options *opt)
     batch b = {.opt = opt, .session = {.opt = opt}, .json = opt->values[OPT_JSONL].given};
     if (!options_fit(opt))
         return EXIT_USAGE;
-    int status = session_join(&b.session);
+    int status = b.json ? EXIT_DONE : request_check(opt); /* a line of JSON may have others */
+    status = status == EXIT_DONE ? session_join(&b.session) : status;
     if (status == EXIT_DONE && (b.json || lines_open(&b.lines, opt->values[OPT_PROMPTS].text))) {
         lines_tell_waiting(&b.lines, b.json ? "requests, a JSON object a line," : "prompts, one a line,");
         run_lines(&b);

@@ -88,6 +88,25 @@ static int prepare_names(request *r)
     return EXIT_DONE;
 }
 
+static int prepare_seed(request *r)
+{
+    const option_value *seed = &r->opt->values[OPT_SEED];
+    r->params.seed = seed->given ? seed->seed : random_seed();
+    if (r->params.seed <= UINT64_MAX - (uint64_t)(r->params.count - 1))
+        return EXIT_DONE;
+    print_error("--seed %" PRIu64 " --count %d: the last seed would exceed 18446744073709551615", r->params.seed,
+                r->params.count);
+    return EXIT_USAGE;
+}
+
+int request_check(const options *opt)
+{
+    request r = {.opt = opt};
+    fill_request(opt, &r.params);
+    const int status = prepare_names(&r);
+    return status == EXIT_DONE ? prepare_seed(&r) : status;
+}
+
 /* Everything that can be refused before a model is opened. */
 static int prepare(request *r)
 {
@@ -104,12 +123,8 @@ static int prepare(request *r)
     if ((status = prepare_names(r)) != EXIT_DONE)
         return status;
     r->params.prompt = r->prompt;
-    r->params.seed = v[OPT_SEED].given ? v[OPT_SEED].seed : random_seed();
-    if (r->params.seed > UINT64_MAX - (uint64_t)(r->params.count - 1)) {
-        print_error("--seed %" PRIu64 " --count %d: the last seed would exceed 18446744073709551615", r->params.seed,
-                    r->params.count);
-        return EXIT_USAGE;
-    }
+    if ((status = prepare_seed(r)) != EXIT_DONE)
+        return status;
     if (v[OPT_PREVIEW].given)
         r->params.preview_every = v[OPT_PREVIEW_EVERY].given ? (int)v[OPT_PREVIEW_EVERY].whole : 1;
     return EXIT_DONE;

@@ -19,4 +19,8 @@ typedef struct request_hooks {
  * be NULL. */
 int request_run(session *s, const options *opt, const request_hooks *hooks);
 
+/* What is wrong with options that hold for all lines of a file, before any is read: as request_run, without a prompt.
+ */
+int request_check(const options *opt);
+
 #endif

@@ -169,6 +169,10 @@ static void put_estimate(json_writer *w, const planned *p)
 {
     uint64_t most = 0;
     double flops = 0, seconds = 0;
+    bool fits = true;
+    for (int s = 0; s < STAGES; s++)
+        fits = fits && memory_fits(p->c, memory_of(p->c, device_of(p, s), plan_of(p, s), NULL));
+    json_put_bool(w, "fits", fits);
     json_begin_array(w, "estimate");
     for (int s = 0; s < STAGES; s++) {
         const stage_plan *plan = plan_of(p, s);

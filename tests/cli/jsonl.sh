@@ -122,6 +122,9 @@ cp ../out words
 fits answer words
 refused 2 '--output x.png: all lines of --prompts would write this file.*picture%03d.png' generate -m "$tiny" --prompts prompts.txt -o x.png
 refused 2 '--output - cannot be combined with --prompts' generate -m "$tiny" --prompts prompts.txt -o -
+refused 2 '^flux1: --output n%d.gif: pictures are written as' generate -m "$tiny" --prompts prompts.txt -o n%d.gif
+refused 2 '^flux1: --quality is for JPEG' generate -m "$tiny" --prompts prompts.txt --quality 50
+refused 2 '^flux1: --seed 18446744073709551615 --count 2' generate -m "$tiny" --prompts prompts.txt -S 18446744073709551615 -n 2
 # one name with the number of the picture: it goes on over all lines, and a line that fails leaves its numbers free
 printf 'x\n\nbad \377\ny\n' >lines.txt
 flux1 generate -q -m "$tiny" -W 32 -H 32 -S 4 -n 2 --prompts lines.txt -o 'n%02d.png' --output-dir numbered

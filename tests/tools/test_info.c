@@ -253,6 +253,25 @@ static void tiles_take_the_share_of_their_work(void **state)
     near(tiles[DECODE].seconds / whole[DECODE].seconds, tiles[DECODE].flops / whole[DECODE].flops, "decoding", "tiles");
 }
 
+/* The limit of the context: a request is described also where it would be refused. */
+static void what_does_not_fit_is_told(void **state)
+{
+    (void)state;
+    flux1_generate_params p = small_request(1, 1);
+    for (int fits = 0; fits < 2; fits++) {
+        flux1_context_params params;
+        flux1_context *c;
+        flux1_context_params_defaults(&params);
+        params.threads = 2;
+        params.max_memory = fits ? (uint64_t)8 << 30 : 1 << 20;
+        assert_int_equal(flux1_context_create(&params, &c), FLUX1_OK);
+        json_value *json = request_of(&p, c);
+        assert_int_equal(json_is_true(json_object_get(json_object_get(json, "request"), "fits")), fits);
+        json_free(json);
+        flux1_context_destroy(c);
+    }
+}
+
 /* No seconds are better than made-up ones. */
 static void a_device_without_rates_says_so(void **state)
 {
@@ -327,11 +346,9 @@ static int remove_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_single_file_is_described),
-        cmocka_unit_test(the_estimate_adds_up),
-        cmocka_unit_test(tiles_take_the_share_of_their_work),
-        cmocka_unit_test(a_device_without_rates_says_so),
-        cmocka_unit_test(a_mesh_does_the_work_of_one_device),
+        cmocka_unit_test(a_single_file_is_described),         cmocka_unit_test(the_estimate_adds_up),
+        cmocka_unit_test(tiles_take_the_share_of_their_work), cmocka_unit_test(what_does_not_fit_is_told),
+        cmocka_unit_test(a_device_without_rates_says_so),     cmocka_unit_test(a_mesh_does_the_work_of_one_device),
         cmocka_unit_test(what_is_kept_is_this_machine), /* leaves an entry with other rates */
     };
     return cmocka_run_group_tests(tests, own_cache, remove_cache);
