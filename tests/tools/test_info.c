@@ -283,6 +283,7 @@ static void a_device_without_rates_says_so(void **state)
     const json_value *row = json_array_get(json_object_get(request, "estimate"), STAGES);
     assert_non_null(strstr(json_string_value(json_object_get(request, "machine")), "not known: no rates of ref"));
     assert_true(json_is(json_object_get(row, "seconds"), JSON_NULL) && number_of(row, "flops") > 0);
+    assert_true(json_is(json_object_get(request, "step_seconds"), JSON_NULL));
     json_free(json);
     flux1_context_destroy(c);
 }
@@ -317,7 +318,8 @@ static void what_is_kept_is_this_machine(void **state)
         assert_int_equal(cache_put(name, others[i], strlen(others[i]), NULL), FLUX1_OK);
         m.peak[0] = 0;
         assert_int_equal(machine_kept(c, 0, &m), FLUX1_OK);
-        assert_true(m.peak[0] > 0 && m.rates > 10);
+        assert_true(m.peak[0] > 0 && m.rates > 10 && m.launch >= 0 && m.launch < 0.1);
+        assert_string_equal(m.name, "this-cpu");
     }
     flux1_context_destroy(c);
 }
