@@ -37,6 +37,11 @@ static int unknown_command(const char *name)
     const char *near = nearest_name(name + strspn(name, "-"), command_name);
     if (near)
         print_error("unknown command \"%s\"; did you mean %s?", name, near);
+    else if (name[0] == '-')
+        print_error("%s comes behind a command, such as flux1 generate %s; flux1 --help lists the commands", name,
+                    name);
+    else if (strchr(name, ' '))
+        print_error("\"%s\" is no command; is it a prompt? flux1 generate --prompt \"a red fox\"", name);
     else
         print_error("unknown command \"%s\"; flux1 --help lists the commands", name);
     return EXIT_USAGE;

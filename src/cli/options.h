@@ -10,7 +10,7 @@
 #define COMMAND_TABLE(X)                                                                                         \
     X(GENERATE, "generate", NULL, "make pictures from a prompt")                                                 \
     X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                               \
-    X(INFO, "info", "PATH", "describe a model: contents, memory and work; or print what made a picture")         \
+    X(INFO, "info", "PATH", "describe a model: contents, memory, work and time; or print what made a picture")   \
     X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")                \
     X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")        \
     X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache") \

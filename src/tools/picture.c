@@ -190,10 +190,16 @@ static void put_comfy_others(json_writer *w, const comfy_facts *f)
         json_put_string(w, "not_found", f->missing);
 }
 
+/* Other programs have chunks of these names too; ComfyUI's are JSON objects. */
+static const char *graph_in(const char *chunk)
+{
+    return chunk && chunk[strspn(chunk, " \t\r\n")] == '{' ? chunk : NULL;
+}
+
 static flux1_status put_comfy(json_writer *w, const picture_facts *p, flux1_error *err)
 {
     comfy_facts f;
-    TRY(comfy_read(p->comfy, p->comfy_workflow, &f, err));
+    TRY(comfy_read(graph_in(p->comfy), graph_in(p->comfy_workflow), &f, err));
     if (f.problem)
         json_put_string(w, "problem", f.problem);
     else {
@@ -236,7 +242,7 @@ static flux1_status write_json(const picture_facts *f, const char *path, char **
         json_put_value(&w, "request", own);
     else if (f->parameters)
         put_infotext(&w, &text);
-    else if (f->comfy || f->comfy_workflow)
+    else if (graph_in(f->comfy) || graph_in(f->comfy_workflow))
         st = put_comfy(&w, f, err);
     if (f->parameters)
         json_put_string(&w, "parameters", f->parameters);

@@ -78,6 +78,7 @@ done
 flux1 generate -m "$tiny" --from "$pictures/comfy_ksampler.png" -o again.png
 grep -q 'not repeated: sampler, scheduler$' ../err || fail "ComfyUI's sampler is not repeated, and this is told: $(cat ../err)"
 refused 1 'several samplers' generate -m "$tiny" --from "$pictures/comfy_two.png"
+refused 1 'does not say how it was made' generate -m "$tiny" --from "$pictures/other_prompt.png"
 head -c 300 "$pictures/a1111_be.jpg" >cut.jpg
 refused 1 'cut.jpg: is not a JPEG that can be read: it is cut short' generate -m "$tiny" --from cut.jpg
 refused 1 'cut short' info cut.jpg

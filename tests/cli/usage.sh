@@ -5,6 +5,8 @@
 refused 2 'no command; try'
 refused 2 'did you mean generate' genrate
 refused 2 'unknown command "frobnicate"' frobnicate
+refused 2 '"a red owl" is no command; is it a prompt\? flux1 generate --prompt' "a red owl"
+refused 2 '^flux1: -p comes behind a command, such as flux1 generate -p;' -p "a red owl"
 refused 2 'did you mean --width' generate --widht 64
 refused 2 'unknown option -Z' generate -Z
 refused 2 '--verify' generate -m "$tiny" -p x --verify

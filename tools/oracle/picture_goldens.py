@@ -123,7 +123,8 @@ def ksampler_workflow():  # what ComfyUI's user sees of the same
 def save_comfy(folder, image):
     two = ksampler_graph() | {"30": ksampler_graph()["3"]}
     for name, chunks in (("comfy_dev", {"prompt": flux_dev_graph()}), ("comfy_ksampler", {"prompt": ksampler_graph(), "workflow": ksampler_workflow()}),
-                         ("comfy_workflow", {"workflow": ksampler_workflow()}), ("comfy_two", {"prompt": two})):
+                         ("comfy_workflow", {"workflow": ksampler_workflow()}), ("comfy_two", {"prompt": two}),
+                         ("other_prompt", {"prompt": "of another program"})):
         info = PngImagePlugin.PngInfo()
         for key, graph in chunks.items():
             info.add_text(key, json.dumps(graph))  # as its SaveImage does
