@@ -115,10 +115,11 @@ static flux1_status time_pictures(planned *p, const rates *have)
 
 static flux1_status time_stages(planned *p)
 {
-    const mesh_device *texts = text_device(p->c);
     rates have, of_texts;
     TRY(find_rates(p->c, &p->c->device, &have));
-    TRY(find_rates(p->c, texts, &of_texts));
+    of_texts = have;
+    if (p->c->has_text_device)
+        TRY(find_rates(p->c, &p->c->text_device, &of_texts));
     const rates *missing = have.unknown[0] ? &have : of_texts.unknown[0] ? &of_texts : NULL;
     p->known = !missing;
     if (missing) {

@@ -127,6 +127,9 @@ flux1_status machine_kept(flux1_context *c, int type, machine *m)
     name_entry(m, name, sizeof name);
     recall(name, m);
     const bool known = m->rates > 0;
+    if (!known)
+        context_log(c, FLUX1_LOG_INFO,
+                    "measuring this CPU for the estimate, which takes a second or two and is kept for the next time");
     TRY(machine_measure(c, type, m));
     if (!known)
         machine_keep(c, type, m);

@@ -202,6 +202,7 @@ expect_status 0 "--mesh 2x2"
 [ -z "$(find . -name '*.tmp')" ] || fail "temporary files were left: $(find . -name '*.tmp')"
 
 # info and bench
+export XDG_CACHE_HOME="$work/xdg" # nothing is known of the machine yet
 flux1 info "$tiny"
 expect_status 0 "info"
 [ -s ../out ] || fail "info prints something"
@@ -212,6 +213,14 @@ flux1 info -m "$tiny" -W 64 -H 64 -s 3 -n 2 --batch 1 --json
 expect_status 0 "info -W -H -s -n"
 [ "$("$VALUE" request.steps <../out) $("$VALUE" request.pictures <../out)" = "3 2" ] || fail "info heeds -s and -n"
 [ "$("$VALUE" request.estimate.4.stage <../out)" = all ] || fail "info ends with an estimate"
+flux1 info "$tiny"
+[ ! -s ../err ] || fail "what was measured is kept: $(cat ../err)"
+(
+    export XDG_CACHE_HOME=/proc/none
+    flux1 info "$tiny" --encoder-device ref
+)
+[ "$(grep -c 'measuring this CPU' ../err)" = 1 ] || fail "without a folder to keep it in, it is measured once: $(cat ../err)"
+grep -Eq 'machine +not known: no rates of ref' ../out || fail "no seconds for an encoder device without rates"
 flux1 info "$tiny"
 tail -n 1 ../out | grep -Eq '^ +all .* [0-9.]+ s$' || fail "info ends with the line of all stages"
 flux1 bench --model "$tiny" --repeats 1 --json
