@@ -188,22 +188,30 @@ static void put_estimate(json_writer *w, const planned *p)
     json_end_array(w);
 }
 
+/* The transformer's weights are not where they are used: a host's page cache is too small for them, or a device. */
+static bool weights_move(const planned *p)
+{
+    const flux1_context *c = p->c;
+    const stage_plan *plan = &p->denoise.plan;
+    if (!c->device.device->info.memory)
+        return memory_total(memory_of(c, &c->device, plan, NULL)) + plan->count.weight_bytes > c->max_memory;
+    return plan->count.held_bytes + plan->memory + c->device.kind->sizing->spare > c->max_device_memory;
+}
+
 /* What the seconds leave out. */
 static void put_beside(json_writer *w, const planned *p)
 {
-    const uint64_t weights = p->denoise.plan.count.weight_bytes,
-                   need = memory_total(memory_of(p->c, &p->c->device, &p->denoise.plan, NULL));
-    char bytes[32], there[32], text[200];
+    const ops_count *count = &p->denoise.plan.count;
+    const bool device = p->c->device.device->info.memory > 0;
+    char bytes[32], there[32], text[240] = "reading the files, for the first picture";
     if (!p->known)
         return;
-    format_bytes(bytes, sizeof bytes, (double)weights);
-    format_bytes(there, sizeof there, (double)p->c->max_memory);
-    if (!p->c->device.device->info.memory && need + weights > p->c->max_memory)
+    format_bytes(bytes, sizeof bytes, (double)(device ? count->held_bytes : count->weight_bytes));
+    format_bytes(there, sizeof there, (double)(device ? p->c->max_device_memory : p->c->max_memory));
+    if (weights_move(p))
         snprintf(text, sizeof text,
-                 "reading the transformer's weights (%s) in every step, as they do not stay in the %s of memory", bytes,
-                 there);
-    else
-        snprintf(text, sizeof text, "reading the files, for the first picture");
+                 "%s the transformer's weights (%s) in every step, as they do not stay in the %s of %s",
+                 device ? "streaming or decoding" : "reading", bytes, there, device ? "the device" : "memory");
     json_put_string(w, "not_counted", text);
 }
 

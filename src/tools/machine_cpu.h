@@ -14,6 +14,9 @@ flux1_status machine_measure(flux1_context *c, int type, machine *m);
  * (weights/cache.h), else measured now and kept. m->about says what it is: "AMD EPYC 7B13, avx2, 2 threads, f32". */
 flux1_status machine_kept(flux1_context *c, int type, machine *m);
 
+/* The kept one alone; false, and *m as it was, where there is none that counts. */
+bool machine_recall(const flux1_context *c, int type, machine *m);
+
 /* Keeps these rates for machine_kept; disturbed ones for ten minutes. No failure stops anything. */
 void machine_keep(const flux1_context *c, int type, const machine *m);
 

@@ -84,24 +84,28 @@ static const char *content_of(const char *entry, bool *rough)
     return *end == '\n' && (until == 0 || (until > 0 && (long long)time(NULL) < until)) ? end + 1 : NULL;
 }
 
-/* Leaves *m alone where there is no entry, or none that counts or can be read. */
-static void recall(const char *name, machine *m)
+bool machine_recall(const flux1_context *c, int type, machine *m)
 {
-    machine kept;
+    machine kept, here = {0};
     json_value *root = NULL;
-    char *entry;
+    char name[64], *entry;
     size_t bytes;
-    bool rough;
+    bool rough, counts = false;
+    describe(c, type, &here);
+    name_entry(&here, name, sizeof name);
     if (!cache_get(name, KEPT_MOST, &entry, &bytes))
-        return;
+        return false;
     const char *text = content_of(entry, &rough);
-    if (text && json_parse(text, strlen(text), name, &root, NULL) == FLUX1_OK &&
-        machine_read(root, name, &kept, NULL) == FLUX1_OK && kept.this_cpu && strcmp(kept.about, m->about) == 0) {
+    if (text && json_parse(text, strlen(text), name, &root, NULL) == FLUX1_OK)
+        counts = machine_read(root, name, &kept, NULL) == FLUX1_OK && kept.this_cpu && kept.rates > 0 &&
+                 strcmp(kept.about, here.about) == 0;
+    if (counts) {
         *m = kept;
         m->disturbed = rough;
     }
     json_free(root);
     free(entry);
+    return counts;
 }
 
 void machine_keep(const flux1_context *c, int type, const machine *m)
@@ -121,16 +125,14 @@ void machine_keep(const flux1_context *c, int type, const machine *m)
 
 flux1_status machine_kept(flux1_context *c, int type, machine *m)
 {
-    char name[64];
-    TRY(machine_find("this-cpu", m, &c->error));
-    describe(c, type, m);
-    name_entry(m, name, sizeof name);
-    recall(name, m);
-    const bool known = m->rates > 0;
-    if (!known)
+    const bool known = machine_recall(c, type, m);
+    if (!known) {
+        TRY(machine_find("this-cpu", m, &c->error));
+        describe(c, type, m);
         context_log(c, FLUX1_LOG_INFO,
                     "measuring this CPU for the estimate, which takes a second or two and is kept for the next time");
-    TRY(machine_measure(c, type, m));
+    }
+    TRY(machine_measure(c, type, m)); /* what is known already stays: of a kept machine that is all but the memory */
     if (!known)
         machine_keep(c, type, m);
     return FLUX1_OK;
