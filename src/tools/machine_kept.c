@@ -97,8 +97,8 @@ bool machine_recall(const flux1_context *c, int type, machine *m)
         return false;
     const char *text = content_of(entry, &rough);
     if (text && json_parse(text, strlen(text), name, &root, NULL) == FLUX1_OK)
-        counts = machine_read(root, name, &kept, NULL) == FLUX1_OK && kept.this_cpu && kept.rates > 0 &&
-                 strcmp(kept.about, here.about) == 0;
+        counts =
+            machine_read(root, name, &kept, NULL) == FLUX1_OK && kept.this_cpu && strcmp(kept.about, here.about) == 0;
     if (counts) {
         *m = kept;
         m->disturbed = rough;
