@@ -200,6 +200,7 @@ static flux1_status put_comfy(json_writer *w, const picture_facts *p, flux1_erro
 {
     comfy_facts f;
     TRY(comfy_read(graph_in(p->comfy), graph_in(p->comfy_workflow), &f, err));
+    json_put_string(w, "program", "ComfyUI");
     if (f.problem)
         json_put_string(w, "problem", f.problem);
     else {

@@ -77,6 +77,7 @@ for name in comfy_ksampler comfy_workflow; do
 done
 flux1 generate -m "$tiny" --from "$pictures/comfy_ksampler.png" -o again.png
 grep -q 'not repeated: sampler, scheduler$' ../err || fail "ComfyUI's sampler is not repeated, and this is told: $(cat ../err)"
+grep -q 'made by ComfyUI.*another one of the same request' ../err || fail "a seed of ComfyUI's is another picture here: $(cat ../err)"
 refused 1 'several samplers' generate -m "$tiny" --from "$pictures/comfy_two.png"
 refused 1 'does not say how it was made' generate -m "$tiny" --from "$pictures/other_prompt.png"
 head -c 300 "$pictures/a1111_be.jpg" >cut.jpg
