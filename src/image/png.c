@@ -301,6 +301,10 @@ static flux1_status read_file(const char *path, bool pixels, png_picture *out, f
     if (pixels)
         TRY_CLEANUP(make_picture(&s));
     TRY_CLEANUP(read_rest(&s));
+    if (s.out_of_memory) { /* libpng leaves out a text that it has no room for, with a warning */
+        st = error_oom(err, 0, path);
+        goto cleanup;
+    }
     TRY_CLEANUP(take_texts(&s));
     st = file_map_check(&s.map, path, err);
 cleanup:

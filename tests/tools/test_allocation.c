@@ -1,5 +1,5 @@
-/* Every allocation of a plan and of a conversion fails once: each time it ends in FLUX1_ERR_MEMORY, writes nothing and
- * leaves nothing allocated (seen by the sanitizer). */
+/* Every allocation of a plan, of a conversion and of reading a picture fails once: each time it ends in
+ * FLUX1_ERR_MEMORY, writes nothing and leaves nothing allocated (seen by the sanitizer). */
 #include "support/failing.h"
 #include "support/golden.h"
 
@@ -63,9 +63,31 @@ static void every_allocation_of_a_conversion_may_fail(void **state)
     flux1_context_destroy(c);
 }
 
+/* With ComfyUI's graph in it. */
+static flux1_status read_picture_once(void *user, flux1_error *err)
+{
+    flux1_context *c = user;
+    char *json;
+    flux1_status st = flux1_picture_json(c, TEST_DATA "/pictures/comfy_dev.png", &json);
+    if (st != FLUX1_OK)
+        error_set(err, st, "%s", flux1_context_message(c));
+    assert_true((st == FLUX1_OK) == (json != NULL));
+    flux1_string_free(json);
+    return st;
+}
+
+static void every_allocation_of_reading_a_picture_may_fail(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "", 1, FLUX1_DTYPE_F32);
+    assert_true(failing_each(read_picture_once, c, 300) > 20);
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_of_a_plan_may_fail),
+                                       cmocka_unit_test(every_allocation_of_reading_a_picture_may_fail),
                                        cmocka_unit_test(every_allocation_of_a_conversion_may_fail)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
