@@ -12,9 +12,11 @@ static bool machine_has(const char *isa)
     return !strcmp(ops_cpu_isa(), isa);
 }
 
+static bool in_int8; /* what follows */
+
 static void open_run(run *r, const char *backend, dtype arithmetic, int threads, bool rounded, uint64_t seed)
 {
-    ops_config c = {.arithmetic = arithmetic, .threads = threads};
+    ops_config c = {.arithmetic = arithmetic, .threads = threads, .int8 = in_int8};
     bool ref = !strcmp(backend, "ref"), dry = !strcmp(backend, "dry");
     if (!ref && !dry)
         setenv("FLUX1_CPU_ISA", backend, 1);
@@ -49,7 +51,8 @@ static double compare(const check *c, const run *ref, const char *isa, dtype ari
 static size_t dry_peak(const check *c, const ops_sizing *sizing, dtype arithmetic, bool rounded, bool ref, int variant)
 {
     run dry;
-    start_run(&dry, NULL, sizing, &(ops_config){.arithmetic = arithmetic, .threads = 1}, rounded, (uint64_t)variant);
+    start_run(&dry, NULL, sizing, &(ops_config){.arithmetic = arithmetic, .threads = 1, .int8 = in_int8}, rounded,
+              (uint64_t)variant);
     dry.ref = ref;
     c->body(&dry);
     size_t peak = ops_dry_count(dry.o)->arena_peak;
@@ -77,20 +80,33 @@ static void compare_all(const check *c, dtype arithmetic, int variant, double wo
     close_run(&ref);
 }
 
+static void compare_list(const check *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        for (int bf16 = 0; bf16 < 2; bf16++) {
+            double worst[ISAS] = {0};
+            for (int v = 1; v <= list[i].variants; v++)
+                compare_all(&list[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
+            for (int isa = 0; isa < ISAS; isa++)
+                if (machine_has(isas[isa]))
+                    print_message("%-42s %-11s %-4s worst error %.1e\n", list[i].name, isas[isa], bf16 ? "bf16" : "f32",
+                                  worst[isa]);
+        }
+    unsetenv("FLUX1_CPU_ISA");
+}
+
 static void every_entry_of_cpu_is_what_ref_says(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
-        for (int bf16 = 0; bf16 < 2; bf16++) {
-            double worst[ISAS] = {0};
-            for (int v = 1; v <= checks[i].variants; v++)
-                compare_all(&checks[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
-            for (int isa = 0; isa < ISAS; isa++)
-                if (machine_has(isas[isa]))
-                    print_message("%-38s %-10s %-4s worst error %.1e\n", checks[i].name, isas[isa],
-                                  bf16 ? "bf16" : "f32", worst[isa]);
-        }
-    unsetenv("FLUX1_CPU_ISA");
+    compare_list(checks, sizeof checks / sizeof *checks);
+}
+
+static void products_in_int8_are_what_ref_says(void **state)
+{
+    (void)state;
+    in_int8 = true;
+    compare_list(int8_checks, sizeof int8_checks / sizeof *int8_checks);
+    in_int8 = false;
 }
 
 /* ---- rules that are not arithmetic ---- */
@@ -609,6 +625,7 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_entry_of_cpu_is_what_ref_says),
+        cmocka_unit_test(products_in_int8_are_what_ref_says),
         cmocka_unit_test(finite_remembers_the_lowest_slot),
         cmocka_unit_test(a_nan_passes_through_attention_and_activations),
         cmocka_unit_test(a_weight_outside_its_bracket_is_refused),

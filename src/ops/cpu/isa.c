@@ -26,11 +26,11 @@ static bool has_avx512bf16(void) { return has_avx512() && __builtin_cpu_supports
 
 static const cpu_instruction_set sets[] = {
 #if defined(__x86_64__)
-    {has_avx512bf16, &cpu_kernels_avx512, &cpu_kernels_avx512bf16, "avx512bf16"},
-    {has_avx512, &cpu_kernels_avx512, &cpu_kernels_avx512, "avx512"},
-    {has_avx2, &cpu_kernels_avx2, &cpu_kernels_avx2, "avx2"},
+    {has_avx512bf16, &cpu_kernels_avx512, &cpu_kernels_avx512bf16, &cpu_int8_avx2, "avx512bf16"},
+    {has_avx512, &cpu_kernels_avx512, &cpu_kernels_avx512, &cpu_int8_avx2, "avx512"},
+    {has_avx2, &cpu_kernels_avx2, &cpu_kernels_avx2, &cpu_int8_avx2, "avx2"},
 #endif
-    {always, &cpu_kernels_portable, &cpu_kernels_portable, "portable"},
+    {always, &cpu_kernels_portable, &cpu_kernels_portable, &cpu_int8_portable, "portable"},
 };
 enum { SETS = sizeof sets / sizeof *sets };
 
