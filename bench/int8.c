@@ -48,13 +48,13 @@ static uint64_t random_bits(void)
 static void fill(const kind *q, const tensor *t)
 {
     const uint16_t small = f16_from_f32(0.001f);
-    const size_t bytes = tensor_bytes(t), block = (size_t)dtype_describe(q->type)->block_bytes;
+    const size_t bytes = tensor_bytes(t), step = (size_t)dtype_describe(q->type)->block_bytes;
     unsigned char *data = t->data;
     for (size_t i = 0; i + 8 <= bytes; i += 8) {
         const uint64_t x = random_bits() & 0xbfefbfefbfefbfefull;
         memcpy(data + i, &x, 8);
     }
-    for (size_t b = 0; b < bytes && q->d >= 0; b += block) {
+    for (size_t b = 0; b < bytes && q->d >= 0; b += step) {
         memcpy(data + b + q->d, &small, 2);
         if (q->m >= 0)
             memcpy(data + b + q->m, &small, 2);

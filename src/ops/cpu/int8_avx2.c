@@ -18,13 +18,6 @@ SIMD_INLINE vw vw_load(const int32_t *p) { return _mm256_loadu_si256((const __m2
 SIMD_INLINE vf vw_float(vw v) { return _mm256_cvtepi32_ps(v); }
 SIMD_INLINE vw vw_dot(vw sum, vw w, vw x) { return _mm256_add_epi32(sum, _mm256_madd_epi16(w, x)); }
 
-SIMD_INLINE void v_bytes(int8_t *to, vf v)
-{
-    const __m256i n = _mm256_cvtps_epi32(v);
-    const __m128i half = _mm_packs_epi32(_mm256_castsi256_si128(n), _mm256_extracti128_si256(n, 1));
-    _mm_storel_epi64((__m128i *)(void *)to, _mm_packs_epi16(half, half));
-}
-
 /* A row's numbers as pairs. */
 static void vw_widen(const int8_t *numbers, int64_t count, int32_t *words)
 {
@@ -49,6 +42,7 @@ static void vw_widen_panel(const int32_t *from, int64_t rows, int32_t *to)
         }
 }
 
+#include "ops/cpu/int8_bytes_avx2.h"
 #include "ops/cpu/kernels_int8.h"
 INT8_KERNELS(cpu_int8_avx2)
 #else
