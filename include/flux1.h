@@ -68,12 +68,16 @@ FLUX1_API const char *flux1_status_text(flux1_status status); /* what it means, 
  * FP8: as BF16, but the transformer's blocks, where nearly all the work is, multiply e4m3 with one scale per row (or
  * per operand, if the hardware cannot scale rows) and add as the hardware does. Their weights take half the memory (all
  * of FLUX.1's transformer 15 GB instead of 24, since modulations stay as they are). Needs a GPU of compute
- * capability 8.9 or later, or device "ref"; pictures differ from BF16's in detail. */
+ * capability 8.9 or later, or device "ref"; pictures differ from BF16's in detail.
+ * INT8: as AUTO, but the transformer's blocks and T5's multiply int8 with a scale for every 32 values, and add exactly.
+ * Weights that a file has as int8 or GGUF's Q8_0 are multiplied as they are; floats are quantised when the model is
+ * built, and take 9 bits then. On a CPU, or device "ref". */
 typedef enum flux1_dtype {
     FLUX1_DTYPE_AUTO = 0,
     FLUX1_DTYPE_F32 = 1,
     FLUX1_DTYPE_BF16 = 2,
-    FLUX1_DTYPE_FP8 = 3
+    FLUX1_DTYPE_FP8 = 3,
+    FLUX1_DTYPE_INT8 = 4
 } flux1_dtype;
 
 /* How weights that a file has packed (GGUF's types, fp8, bitsandbytes) lie in the memory of a GPU: as the file has
@@ -146,7 +150,7 @@ typedef struct flux1_context_info {
     size_t size;             /* set by the caller */
     const char *device;      /* the first rank's: "cpu", "cuda:0". Valid as long as the context */
     const char *device_name; /* "avx2", "NVIDIA H200" */
-    const char *dtype;       /* "f32", "bf16" or "fp8": the dtype in use */
+    const char *dtype;       /* "f32", "bf16", "fp8" or "int8": the dtype in use */
     int ranks, threads;
     int runs_ahead;                         /* 1: the device works while the host does something else */
     int encoders_apart;                     /* 1: the text encoders have a device of their own */

@@ -118,8 +118,8 @@ static void on_log(void *user, flux1_log_level level, const char *message)
 
 static flux1_dtype dtype_named(const char *name)
 {
-    static const char *const names[] = {"auto", "f32", "bf16", "fp8"}; /* in flux1_dtype's order */
-    int i = FLUX1_DTYPE_FP8;
+    static const char *const names[] = {"auto", "f32", "bf16", "fp8", "int8"}; /* in flux1_dtype's order */
+    int i = FLUX1_DTYPE_INT8;
     while (i > FLUX1_DTYPE_AUTO && strcmp(names[i], name) != 0)
         i--;
     return (flux1_dtype)i;

@@ -167,9 +167,9 @@ typedef enum option_kind {
     X(DESCRIBE, "describe", 0, FLAG, NULL, 0, 0, IN_PLAN,                                                              \
       "print the machine as JSON, to be changed and given back with --machine, and plan nothing")                      \
     X(TIMELINE, "timeline", 0, FILE, "FILE", 0, 0, IN_PLAN, "draw a step of the best way to FILE (SVG)")               \
-    X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8", 0, 0, IN_RUNS | IN_PLAN,                                         \
-      "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it (default: " \
-      "auto)")                                                                                                         \
+    X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8|int8", 0, 0, IN_RUNS | IN_PLAN,                                    \
+      "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it; int8: "    \
+      "auto, but those products and T5's in int8, on a CPU (default: auto)")                                           \
     X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                  \
       "device to compute on. cuda:N: the N-th GPU; ref: the slow reference implementation (default: cpu)")             \
     X(ENCODER_DEVICE, "encoder-device", 0, DEVICE, "host|cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                             \

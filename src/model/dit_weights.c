@@ -152,8 +152,8 @@ flux1_status dit_weights_create(loader *l, const dit_config *c, dit_weights **ou
     TRY(load_embedders(l, model));
     TRY(load_modulations(l, model));
     TRY(load_ends(l, model));
-    l->coarse = true; /* the blocks' own products bear 8 bits; embedders, modulations and the exit, which every value
-                         passes through, are too small to gain */
+    l->coarse = l->int8 = true; /* the blocks' own products bear 8 bits; embedders, modulations and the exit, which
+                         every value passes through, are too small to gain */
     for (int64_t i = 0; i < c->layers; i++) {
         TRY(load_joint(l, model, i, &model->joint[i]));
         *name++ = model->joint[i].name;
@@ -162,7 +162,7 @@ flux1_status dit_weights_create(loader *l, const dit_config *c, dit_weights **ou
         TRY(load_single(l, model, i, &model->single[i]));
         *name++ = model->single[i].name;
     }
-    l->coarse = false;
+    l->coarse = l->int8 = false;
     *name = "proj_out";
     return FLUX1_OK;
 }

@@ -138,7 +138,9 @@ static flux1_status load_named(loader *l, weight_role role, const char *name, co
 
 flux1_status load_prepared(loader *l, weight_recipe *w, const weight_recipe *bias, weight **out)
 {
-    w->coarse = l->coarse && (w->role == WEIGHT_LINEAR || w->role == WEIGHT_QKV);
+    const bool linear = w->role == WEIGHT_LINEAR || w->role == WEIGHT_QKV;
+    w->coarse = l->coarse && linear;
+    w->int8 = l->int8 && linear;
     return ops_prepare(l->m->o, l->block, w, bias, out);
 }
 

@@ -63,6 +63,7 @@ typedef struct loader {
     block *block;     /* owner of what is loaded next */
     held_block *held; /* where the model keeps that block */
     bool coarse;      /* linear weights loaded next are marked so */
+    bool int8;        /* and so */
     store_tensor missing;    /* stands in for a tensor that is not there, while claiming */
     model_part part;         /* that the store is of */
     const adapter_use *uses; /* what is merged into its weights where it cannot run beside them */

@@ -61,10 +61,12 @@ static flux1_status load(loader *l, t5 *model)
     TRY(load_recipe(l, WEIGHT_TABLE, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", 2,
                     (int64_t[]){c->buckets, c->heads}, &model->bias));
     model->names[0] = "the embeddings";
+    l->int8 = true;
     for (int64_t i = 0; i < c->layers; i++) {
         TRY(load_layer(l, c, i, &model->layer[i]));
         model->names[i + 1] = model->layer[i].name;
     }
+    l->int8 = false;
     model->names[c->layers + 1] = "encoder.final_layer_norm";
     TRY(load_block(l, &model->final, "encoder.final_layer_norm"));
     return load_norm(l, "encoder.final_layer_norm", c->d_model, false, &model->norm);

@@ -25,8 +25,8 @@ typedef struct ops_device_info {
     bool bf16;        /* has bf16 arithmetic */
     bool bf16_native; /* and the hardware multiplies it: dtype AUTO chooses it */
     bool fp8;         /* has e4m3 products (together with bf16, or float32 if there is no bf16) */
-    bool int8;
-    bool runs_ahead; /* work is enqueued; the host may be a step ahead */
+    bool int8;        /* has products in int8 (int8.h) */
+    bool runs_ahead;  /* work is enqueued; the host may be a step ahead */
     ops_fact fact[OPS_FACTS];
     int facts;
 } ops_device_info;

@@ -90,11 +90,31 @@ static flux1_status check_fp8(const ops_device_info *info, flux1_error *err)
                      info->id, info->name, info->bf16 ? "bf16" : "f32");
 }
 
+static flux1_status check_int8(const ops_device_info *info, flux1_error *err)
+{
+    if (info->int8)
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_UNSUPPORTED, "dtype int8 is multiplied by device cpu; on %s (%s) dtype %s works",
+                     info->id, info->name,
+                     info->fp8    ? "fp8, also of 8 bits,"
+                     : info->bf16 ? "bf16"
+                                  : "f32");
+}
+
+static void choose_auto(mesh_device *d) { d->config.arithmetic = d->device->info.bf16_native ? DTYPE_BF16 : DTYPE_F32; }
+
+/* The encoders have nothing to multiply in e4m3; and a device of their own need not have what the other has. */
+static flux1_dtype encoders_dtype(flux1_dtype wanted, const ops_device_info *info)
+{
+    const bool other = wanted == FLUX1_DTYPE_FP8 || (wanted == FLUX1_DTYPE_INT8 && !info->int8);
+    return other ? FLUX1_DTYPE_AUTO : wanted;
+}
+
 static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error *err)
 {
     const ops_device_info *info = &d->device->info;
     switch (wanted) {
-    case FLUX1_DTYPE_AUTO: d->config.arithmetic = info->bf16_native ? DTYPE_BF16 : DTYPE_F32; return FLUX1_OK;
+    case FLUX1_DTYPE_AUTO: choose_auto(d); return FLUX1_OK;
     case FLUX1_DTYPE_F32: d->config.arithmetic = DTYPE_F32; return FLUX1_OK;
     case FLUX1_DTYPE_BF16:
         if (!info->bf16)
@@ -105,6 +125,11 @@ static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error
         TRY(check_fp8(info, err));
         d->config.arithmetic = info->bf16 ? DTYPE_BF16 : DTYPE_F32;
         d->config.fp8 = FP8_ROWS;
+        return FLUX1_OK;
+    case FLUX1_DTYPE_INT8:
+        TRY(check_int8(info, err));
+        choose_auto(d);
+        d->config.int8 = true;
         return FLUX1_OK;
     }
     return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %d: it should be one of flux1_dtype", (int)wanted);
@@ -133,6 +158,8 @@ static flux1_status find_device(flux1_context *c, const flux1_context_params *p,
 {
     TRY(ops_device_find(name, &d->kind, first, &c->error));
     TRY(d->kind->open(*first, &d->device, &c->error));
+    if (d == &c->text_device)
+        wanted = encoders_dtype(wanted, &d->device->info);
     TRY(choose_dtype(wanted, d, &c->error));
     TRY(choose_held(p->device_weights, d, &c->error));
     d->config.cancel = &c->cancel;
@@ -204,10 +231,8 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     c->has_text_device = p->encoder_device && *p->encoder_device;
     bool on_host = c->has_text_device && strcmp(p->encoder_device, "host") == 0;
     c->text_mesh = on_host ? one_rank : c->mesh;
-    if (c->has_text_device) { /* the encoders have nothing to multiply in 8 bits */
-        const flux1_dtype wanted = p->dtype == FLUX1_DTYPE_FP8 ? FLUX1_DTYPE_AUTO : p->dtype;
-        TRY(find_device(c, p, on_host ? "cpu" : p->encoder_device, wanted, &c->text_device, &text_first));
-    }
+    if (c->has_text_device)
+        TRY(find_device(c, p, on_host ? "cpu" : p->encoder_device, p->dtype, &c->text_device, &text_first));
     if (p->processes)
         TRY(join_processes(c));
     TRY(set_up_device(c, p, first, &c->device));
@@ -218,7 +243,10 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
 
 const char *context_dtype(const flux1_context *c)
 {
-    return c->device.config.fp8 ? "fp8" : c->device.config.arithmetic == DTYPE_BF16 ? "bf16" : "f32";
+    return c->device.config.fp8                        ? "fp8"
+           : c->device.config.int8                     ? "int8"
+           : c->device.config.arithmetic == DTYPE_BF16 ? "bf16"
+                                                       : "f32";
 }
 
 flux1_status flux1_context_create(const flux1_context_params *params, flux1_context **out)

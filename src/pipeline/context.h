@@ -42,7 +42,7 @@ static inline const mesh_config *context_mesh(const flux1_context *c, const mesh
 void context_log(flux1_context *c, flux1_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* "f32", "bf16" or "fp8": what flux1_dtype came to. */
+/* "f32", "bf16", "fp8" or "int8": what flux1_dtype came to. */
 const char *context_dtype(const flux1_context *c);
 
 /* Every public call begins here: clears the last message and any cancel that came before. FLUX1_ERR_ARGUMENT for

@@ -14,6 +14,7 @@ static void describe(json_writer *w, const ops_device_info *d)
     json_put_unsigned(w, "memory", d->memory);
     json_put_bool(w, "multiplies bf16", d->bf16_native);
     json_put_bool(w, "multiplies fp8", d->fp8);
+    json_put_bool(w, "multiplies int8", d->int8);
     for (int i = 0; i < d->facts; i++) {
         const ops_fact *f = &d->fact[i];
         if (f->text[0])

@@ -31,7 +31,8 @@ typedef struct weight_recipe {
     int64_t rows, cols; /* either may be 0: a rank that holds nothing */
     int kernel;         /* WEIGHT_CONV: 1 or 3; otherwise 0 */
     int64_t heads;      /* WEIGHT_QKV */
-    bool coarse;        /* WEIGHT_LINEAR, WEIGHT_QKV: may be multiplied in 8 bits (ops.h, ops_config.fp8) */
+    bool coarse;        /* WEIGHT_LINEAR, WEIGHT_QKV: may be multiplied in e4m3 (ops.h, ops_config.fp8) */
+    bool int8;          /* and in int8 (ops_config.int8) */
     int count;
     recipe_piece piece[RECIPE_PIECES];
 } weight_recipe;

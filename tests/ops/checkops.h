@@ -11,6 +11,8 @@
 #include <cmocka.h>
 
 #include "base/half.h"
+#include "ops/int8.h"
+#include "tensor/scale.h"
 #include "ops/cpu/cpu.h" /* sizes of its blocks: what lies on either side of them is worth a try on every backend */
 
 #include <math.h>
@@ -34,6 +36,7 @@ typedef struct run {
     flux1_error err;
     bool rounded; /* inputs hold bf16 values only */
     bool coarse;  /* linear weights are marked so */
+    bool int8;    /* and so; some hold whole numbers with scales */
     bool dry, ref;
     uint64_t random;
     float *out; /* whole output buffers, one after the other */
@@ -228,8 +231,49 @@ static const store_tensor *weight_tensor(run *r, dtype type, int dims, const int
     return t;
 }
 
+/* Blocks of Q8_0; the numbers are any bytes, −128 too. */
+static const store_tensor *q8_tensor(run *r, int64_t rows, int64_t cols)
+{
+    enum { BLOCK = 34 };
+    store_tensor *t = new_tensor(r);
+    ok(r, tensor_create(DTYPE_Q8_0, 2, (int64_t[]){rows, cols}, &t->view, &r->err));
+    for (int64_t b = 0; b < rows * cols / INT8_GROUP; b++) {
+        unsigned char *q8 = (unsigned char *)t->view.data + b * BLOCK;
+        const uint16_t scale = f16_from_f32(value(r) / 127);
+        memcpy(q8, &scale, sizeof scale);
+        for (int i = 2; i < BLOCK; i++)
+            q8[i] = (unsigned char)draw(r);
+    }
+    return t;
+}
+
+/* int8 with a scale for all of it, or for each row. */
+static const store_tensor *int8_tensor(run *r, int64_t rows, int64_t cols)
+{
+    enum { ROWS = 1 << 12 };
+    static float factors[ROWS];
+    static tensor_scale whole, by_row[MAX_TENSORS];
+    assert_true(rows <= ROWS);
+    for (int i = 0; i < ROWS; i++)
+        factors[i] = (float)(1 + i % 7) / 300;
+    tensor factor = {.type = DTYPE_F32, .dims = 1, .shape = {rows}, .data = factors};
+    store_tensor *t = new_tensor(r);
+    ok(r, tensor_create(DTYPE_I8, 2, (int64_t[]){rows, cols}, &t->view, &r->err));
+    for (int64_t i = 0; i < rows * cols; i++)
+        ((int8_t *)t->view.data)[i] = (int8_t)draw(r);
+    whole = (tensor_scale){.kind = SCALE_FACTOR, .factor = factor};
+    by_row[r->tensor_count - 1] = (tensor_scale){.kind = SCALE_ROWS, .factor = factor, .row = cols, .constant = 0.9f};
+    t->view.scale = below(r, 2) ? &whole : &by_row[r->tensor_count - 1];
+    return t;
+}
+
 static weight_recipe matrix_recipe(run *r, weight_role role, int64_t rows, int64_t cols)
 {
+    const int64_t kind = r->int8 && role == WEIGHT_LINEAR ? below(r, 3) : 2;
+    if (kind == 0 && cols % INT8_GROUP == 0)
+        return recipe_whole(role, q8_tensor(r, rows, cols));
+    if (kind == 1)
+        return recipe_whole(role, int8_tensor(r, rows, cols));
     return recipe_whole(role, weight_tensor(r, weight_types[below(r, WEIGHT_TYPES)], 2, (int64_t[]){rows, cols}));
 }
 
@@ -279,6 +323,7 @@ static weight *linear_of(run *r, int64_t rows, int64_t cols, bool bias)
 {
     weight_recipe w = linear_recipe(r, rows, cols);
     w.coarse = r->coarse;
+    w.int8 = r->int8;
     return prepare(r, &w, bias);
 }
 static weight *vector_weight(run *r, int64_t n, bool bias)
@@ -316,6 +361,28 @@ static void case_linear(run *r)
         out = residual;
     ok(r, ops_product(r->o, in, w, &e, out));
     keep(r, out);
+}
+
+/* Q8_0 as it lies, its blocks cut by windows that begin or end within one, and beside another type. Some inputs are
+ * zeros, or tiny. */
+static void case_int8_cuts(run *r)
+{
+    const int64_t rows = PICK(r, 1, 9, 40), n = PICK(r, 5, 130), k = PICK(r, 64, 96, 576), cut = PICK(r, 0, 7, 32, 45);
+    weight_recipe q = recipe_whole(WEIGHT_LINEAR, q8_tensor(r, n, k)), w = recipe_cols(&q, cut, k - cut);
+    if (below(r, 2)) {
+        weight_recipe other = matrix_recipe(r, WEIGHT_LINEAR, n, PICK(r, 16, 64)), beside;
+        ok(r, recipe_beside(&w, &other, &beside, &r->err));
+        w = beside;
+    }
+    w.int8 = true;
+    weight *p = prepare(r, &w, true);
+    act in = input(r, ACT_LINEAR, 1, rows, w.cols), out = output(r, ACT_LINEAR, 1, rows, n),
+        small = input(r, ACT_LINEAR, 1, rows, w.cols), out2 = output(r, ACT_LINEAR, 1, rows, n);
+    ok(r, ops_add(r->o, small, (float)PICK(r, -1, 0), (act){0}, small, small)); /* x − x: zeros */
+    ok(r, ops_product(r->o, in, p, &(epilogue){0}, out));
+    ok(r, ops_product(r->o, small, p, &(epilogue){0}, out2));
+    keep(r, out);
+    keep(r, out2);
 }
 
 /* More than one block of rows, columns and k. */
@@ -871,6 +938,16 @@ static const check fp8_checks[] = {
     {"linear_norm and what reads it, fp8", case_read_norm, 8, 5e-3, 4e-2},
 };
 
+/* Products in int8: the numbers and scales are the same to the bit, but for a hidden row within, where one may round to
+ * its neighbour. */
+static const check int8_checks[] = {
+    {"linear, int8", case_linear, 160, 1e-6, 6e-3},
+    {"linear, several blocks, int8", case_linear_blocks, 4, 1e-6, 6e-3},
+    {"linear, cut from Q8_0, int8", case_int8_cuts, 24, 1e-6, 6e-3},
+    {"linear, aligned, int8", case_aligned_linear, 40, 1e-6, 6e-3},
+    {"qkv_norm_rope, single_products, mlp, int8", case_composites, 12, 2e-3, 2e-2},
+};
+
 /* ---- running a case on a backend ---- */
 
 /* `create`: NULL for the dry backend. */
@@ -879,6 +956,7 @@ static void start_run(run *r, flux1_status (*create)(const ops_config *, ops **)
 {
     *r = (run){.rounded = rounded,
                .coarse = config->fp8 != FP8_NO,
+               .int8 = config->int8,
                .ref = create == ops_ref_create,
                .random = seed * 0x9e3779b97f4a7c15ull + 1,
                .dry = !create};

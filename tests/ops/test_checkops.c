@@ -3,8 +3,8 @@
 #include "ops/checkops.h"
 #include "ops/ref/ref.h"
 
-static const char *const isas[] = {"portable", "avx2", "avx512", "avx512bf16"};
-enum { ISAS = 4 };
+static const char *const isas[] = {"portable", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16"};
+enum { ISAS = 6 };
 
 static bool machine_has(const char *isa)
 {
@@ -12,13 +12,18 @@ static bool machine_has(const char *isa)
     return !strcmp(ops_cpu_isa(), isa);
 }
 
+static bool in_int8;                     /* what follows */
+static const cpu_int8_kernels *emulated; /* in place of the machine's own */
+
 static void open_run(run *r, const char *backend, dtype arithmetic, int threads, bool rounded, uint64_t seed)
 {
-    ops_config c = {.arithmetic = arithmetic, .threads = threads};
+    ops_config c = {.arithmetic = arithmetic, .threads = threads, .int8 = in_int8};
     bool ref = !strcmp(backend, "ref"), dry = !strcmp(backend, "dry");
     if (!ref && !dry)
         setenv("FLUX1_CPU_ISA", backend, 1);
     start_run(r, dry ? NULL : ref ? ops_ref_create : ops_cpu_create, &ops_cpu_sizing, &c, rounded, seed);
+    if (emulated && !ref && !dry)
+        ((cpu_ops *)r->o)->int8 = emulated;
 }
 
 /* The case on cpu with 1 thread, and with 2 and 3, which must agree to the bit; the arena's peak is `peak`. Returns the
@@ -49,7 +54,8 @@ static double compare(const check *c, const run *ref, const char *isa, dtype ari
 static size_t dry_peak(const check *c, const ops_sizing *sizing, dtype arithmetic, bool rounded, bool ref, int variant)
 {
     run dry;
-    start_run(&dry, NULL, sizing, &(ops_config){.arithmetic = arithmetic, .threads = 1}, rounded, (uint64_t)variant);
+    start_run(&dry, NULL, sizing, &(ops_config){.arithmetic = arithmetic, .threads = 1, .int8 = in_int8}, rounded,
+              (uint64_t)variant);
     dry.ref = ref;
     c->body(&dry);
     size_t peak = ops_dry_count(dry.o)->arena_peak;
@@ -77,21 +83,70 @@ static void compare_all(const check *c, dtype arithmetic, int variant, double wo
     close_run(&ref);
 }
 
-static void every_entry_of_cpu_is_what_ref_says(void **state)
+static void compare_list(const check *list, size_t count)
 {
-    (void)state;
-    for (size_t i = 0; i < sizeof checks / sizeof *checks; i++)
+    for (size_t i = 0; i < count; i++)
         for (int bf16 = 0; bf16 < 2; bf16++) {
             double worst[ISAS] = {0};
-            for (int v = 1; v <= checks[i].variants; v++)
-                compare_all(&checks[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
+            for (int v = 1; v <= list[i].variants; v++)
+                compare_all(&list[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
             for (int isa = 0; isa < ISAS; isa++)
                 if (machine_has(isas[isa]))
-                    print_message("%-38s %-10s %-4s worst error %.1e\n", checks[i].name, isas[isa],
-                                  bf16 ? "bf16" : "f32", worst[isa]);
+                    print_message("%-42s %-11s %-4s worst error %.1e\n", list[i].name, isas[isa], bf16 ? "bf16" : "f32",
+                                  worst[isa]);
         }
     unsetenv("FLUX1_CPU_ISA");
 }
+
+static void every_entry_of_cpu_is_what_ref_says(void **state)
+{
+    (void)state;
+    compare_list(checks, sizeof checks / sizeof *checks);
+}
+
+static void products_in_int8_are_what_ref_says(void **state)
+{
+    (void)state;
+    in_int8 = true;
+    compare_list(int8_checks, sizeof int8_checks / sizeof *int8_checks);
+    in_int8 = false;
+}
+
+#if defined(EMULATED_INT8)
+extern const cpu_int8_kernels emulated_int8_avxvnni, emulated_int8_avx512vnni;
+
+/* The rest of the backend is AVX2's. */
+static void so_are_those_of_instructions_that_are_emulated(void **state)
+{
+    static const cpu_int8_kernels *const kernels[] = {&emulated_int8_avxvnni, &emulated_int8_avx512vnni};
+    static const char *const names[] = {"avxvnni", "avx512vnni"};
+    (void)state;
+    if (!machine_has("avx2"))
+        skip();
+    in_int8 = true;
+    for (int k = 0; k < 2; k++)
+        for (size_t i = 0; i < sizeof int8_checks / sizeof *int8_checks; i++) {
+            double worst = 0;
+            for (int v = 1; v <= int8_checks[i].variants; v++) {
+                run ref;
+                emulated = NULL;
+                open_run(&ref, "ref", DTYPE_F32, 1, false, (uint64_t)v);
+                int8_checks[i].body(&ref);
+                const size_t peak = dry_peak(&int8_checks[i], &ops_cpu_sizing, DTYPE_F32, false, false, v);
+                emulated = kernels[k];
+                const double error = compare(&int8_checks[i], &ref, "avx2", DTYPE_F32, v, peak);
+                if (error > int8_checks[i].f32)
+                    fail_msg("%s on %s, variant %d: error %g", int8_checks[i].name, names[k], v, error);
+                worst = error > worst ? error : worst;
+                close_run(&ref);
+            }
+            print_message("%-42s %-11s f32  worst error %.1e\n", int8_checks[i].name, names[k], worst);
+        }
+    emulated = NULL;
+    in_int8 = false;
+    unsetenv("FLUX1_CPU_ISA");
+}
+#endif
 
 /* ---- rules that are not arithmetic ---- */
 
@@ -609,6 +664,10 @@ int main(int argc, char **argv)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_entry_of_cpu_is_what_ref_says),
+        cmocka_unit_test(products_in_int8_are_what_ref_says),
+#if defined(EMULATED_INT8)
+        cmocka_unit_test(so_are_those_of_instructions_that_are_emulated),
+#endif
         cmocka_unit_test(finite_remembers_the_lowest_slot),
         cmocka_unit_test(a_nan_passes_through_attention_and_activations),
         cmocka_unit_test(a_weight_outside_its_bracket_is_refused),

@@ -98,6 +98,9 @@ typedef struct cpu_weight {
     bool own;    /* not as it lies in the file: in the block's kept memory, at `at` */
     bool sliced; /* some columns of a file's matrix: in the block's packed form they lie alone, at `at` of its slices */
     size_t at, bias_at;
+    bool int8;             /* its products are in int8 (int8.h) */
+    const int8_t *numbers; /* of its own form for them, with their scales; NULL: m */
+    const float *scales;
     matrix m;            /* LINEAR, CONV (as [out, ky, kx, in]), TABLE */
     const float *vector; /* VECTOR: [rows] */
     const float *bias;   /* [rows] or NULL */
@@ -173,11 +176,18 @@ typedef struct rows_job {
     float *scratch;   /* GEMM_SCRATCH floats a worker */
 } rows_job;
 
+/* Sums of output row m, columns [n, n + count), become outputs. */
+typedef void cpu_finish_fn(const gemm_job *g, int64_t m, int64_t n, int64_t count, const float *sums);
+
+typedef struct cpu_int8_kernels cpu_int8_kernels; /* int8.h */
+extern const cpu_int8_kernels cpu_int8_portable, cpu_int8_avx2, cpu_int8_avxvnni, cpu_int8_avx512vnni;
+
 /* One instruction set: the shape of its register tile, and the tasks. */
 typedef struct cpu_kernels {
     const char *name;
     bool bf16; /* products of bf16 pairs */
     int tile_cols;
+    cpu_finish_fn *finish;
     pool_fn *gemm, *gemv, *attention, *attention_merge;
     pool_fn *layer_norm, *rms_norm, *head_norm_rope, *embed, *activate, *add, *copy, *finite, *group_stats,
         *group_apply, *upsample;
@@ -189,6 +199,7 @@ extern const cpu_kernels cpu_kernels_portable, cpu_kernels_avx2, cpu_kernels_avx
 typedef struct cpu_instruction_set {
     bool (*present)(void);
     const cpu_kernels *f32, *bf16;
+    const cpu_int8_kernels *int8;
     const char *name;
 } cpu_instruction_set;
 
@@ -200,7 +211,8 @@ typedef struct cpu_device {
 typedef struct cpu_ops {
     ops head;
     const cpu_kernels *kernels;
-    bool bf16; /* arithmetic is bf16 */
+    bool bf16;                    /* arithmetic is bf16 */
+    const cpu_int8_kernels *int8; /* NULL: no products in int8 */
     int threads;
     pool *workers;
     arena memory;

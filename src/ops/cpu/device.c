@@ -18,7 +18,7 @@ static flux1_status cpu_describe(int ordinal, ops_device_info *out, flux1_error 
     const cpu_instruction_set *set;
     if (ordinal)
         return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cpu:%d: there is one CPU device, cpu", ordinal);
-    *out = (ops_device_info){.id = "cpu", .bf16 = true, .bf16_native = ops_cpu_multiplies_bf16()};
+    *out = (ops_device_info){.id = "cpu", .bf16 = true, .int8 = true, .bf16_native = ops_cpu_multiplies_bf16()};
     snprintf(out->name, sizeof out->name, "%s",
              cpu_instruction_set_choose(&set, NULL) == FLUX1_OK ? set->name : "none");
     out->fact[out->facts++] = (ops_fact){.name = "cores", .number = cpu_physical_cores()};

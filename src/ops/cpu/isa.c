@@ -21,16 +21,26 @@ static bool has_avx512(void)
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
-static bool has_avx512bf16(void) { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
+static bool has_avx512vnni(void) { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+static bool has_avx512bf16(void) { return has_avx512vnni() && __builtin_cpu_supports("avx512bf16"); }
+/* Nor this one. */
+static bool has_avxvnni(void)
+{
+    enum { AVX_VNNI = 1 << 4 };
+    unsigned a, b, c, d;
+    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX_VNNI);
+}
 #endif
 
 static const cpu_instruction_set sets[] = {
 #if defined(__x86_64__)
-    {has_avx512bf16, &cpu_kernels_avx512, &cpu_kernels_avx512bf16, "avx512bf16"},
-    {has_avx512, &cpu_kernels_avx512, &cpu_kernels_avx512, "avx512"},
-    {has_avx2, &cpu_kernels_avx2, &cpu_kernels_avx2, "avx2"},
+    {has_avx512bf16, &cpu_kernels_avx512, &cpu_kernels_avx512bf16, &cpu_int8_avx512vnni, "avx512bf16"},
+    {has_avx512vnni, &cpu_kernels_avx512, &cpu_kernels_avx512, &cpu_int8_avx512vnni, "avx512vnni"},
+    {has_avx512, &cpu_kernels_avx512, &cpu_kernels_avx512, &cpu_int8_avx2, "avx512"},
+    {has_avxvnni, &cpu_kernels_avx2, &cpu_kernels_avx2, &cpu_int8_avxvnni, "avxvnni"},
+    {has_avx2, &cpu_kernels_avx2, &cpu_kernels_avx2, &cpu_int8_avx2, "avx2"},
 #endif
-    {always, &cpu_kernels_portable, &cpu_kernels_portable, "portable"},
+    {always, &cpu_kernels_portable, &cpu_kernels_portable, &cpu_int8_portable, "portable"},
 };
 enum { SETS = sizeof sets / sizeof *sets };
 
@@ -49,7 +59,8 @@ flux1_status cpu_instruction_set_choose(const cpu_instruction_set **out, flux1_e
                              "FLUX1_CPU_ISA asks for %s, which this machine does not have; unset it", wish);
     }
     return error_set(err, FLUX1_ERR_ARGUMENT,
-                     "FLUX1_CPU_ISA is \"%s\"; it should be portable, avx2, avx512 or avx512bf16, or unset",
+                     "FLUX1_CPU_ISA is \"%s\"; it should be portable, avx2, avxvnni, avx512, avx512vnni or "
+                     "avx512bf16, or unset",
                      wish ? wish : "");
 }
 

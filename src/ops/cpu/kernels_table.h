@@ -3,6 +3,7 @@ const cpu_kernels KERNELS = {
     .name = KERNELS_NAME,
     .bf16 = PER_WORD == 2,
     .tile_cols = TILE_COLS,
+    .finish = finish_row,
     .gemm = gemm,
     .gemv = gemv,
     .attention = attention,

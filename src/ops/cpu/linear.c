@@ -1,5 +1,5 @@
 /* Linear layers and convolutions: arguments checked, the output cut into tasks (kernels_gemm.h). */
-#include "ops/cpu/cpu.h"
+#include "ops/cpu/int8.h"
 
 #include "base/checked.h"
 
@@ -84,8 +84,10 @@ flux1_status cpu_product(ops *base, act in, const weight *w, const epilogue *e, 
                   .w = &cpu_w(w)->m,
                   .bias = cpu_w(w)->bias,
                   .gate = cpu_table(o, e->gate, act_batch(out)),
-                  .f = e->f};
-    return run_gemm(o, &g);
+                  .f = e->f,
+                  .scratch = o->scratch,
+                  .cancel = base->cancel};
+    return cpu_w(w)->int8 ? cpu_int8_product(o, &g, cpu_w(w)) : run_gemm(o, &g);
 }
 
 flux1_status cpu_conv(ops *base, act in, act top, act bottom, const weight *w, int stride, act residual, act out)

@@ -1,5 +1,5 @@
 /* The arena, and what is moved: to and from the host, between activations, and to what ranks exchange. */
-#include "ops/cpu/cpu.h"
+#include "ops/cpu/int8.h"
 
 #include "ops/layout.h"
 
@@ -11,7 +11,9 @@ static size_t cpu_act_bytes(const ops_config *c, act_role role, const act_shape 
 
 static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
-    (void)m, (void)n;
+    (void)n;
+    if (work == WORK_LINEAR && c->int8)
+        return cpu_int8_scratch(m, k);
     return work == WORK_ATTENTION && heads > 0 ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k)
                                                : 0;
 }

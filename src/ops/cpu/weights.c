@@ -7,7 +7,7 @@
  * first form. It is used where a device was given it (kept_adopt), and never made in memory for itself: then it would
  * take memory that cannot be had back, while the file's pages can. No form depends on the instruction set, and only
  * that of computed matrices (merged adapters) on the arithmetic. */
-#include "ops/cpu/cpu.h"
+#include "ops/cpu/int8.h"
 
 #include "base/checked.h"
 #include "base/file_map.h"
@@ -228,6 +228,23 @@ static flux1_status place(const weight_recipe *r, size_t element, size_t *end, s
     return FLUX1_OK;
 }
 
+/* Its products are in int8; int8_own: and it has a form of its own for them. */
+static bool is_int8(const weight_recipe *r, bool int8)
+{
+    return int8 && r->int8 && (r->role == WEIGHT_LINEAR || r->role == WEIGHT_QKV);
+}
+
+static bool int8_own(const weight_recipe *r, bool int8) { return is_int8(r, int8) && cpu_int8_own(r); }
+
+static flux1_status place_int8(const weight_recipe *r, size_t *end, size_t *at, flux1_error *err)
+{
+    size_t bytes;
+    *at = *end;
+    TRY(cpu_int8_place(r, &bytes, err));
+    return size_add(*end, bytes, end) ? FLUX1_OK
+                                      : error_set(err, FLUX1_ERR_LIMIT, "more weights than can be addressed");
+}
+
 static bool is_own(const weight_recipe *r) { return r->role == WEIGHT_VECTOR || is_filter(r) || !readable(r); }
 
 /* Computed matrices (merged adapters) are kept in the type of the products. */
@@ -246,7 +263,10 @@ static size_t own_element(const weight_recipe *r, bool bf16)
 size_t cpu_weight_bytes(const ops_config *c, const weight_recipe *w, const weight_recipe *bias)
 {
     size_t end = 0, at;
-    if (is_own(w) && place(w, own_element(w, c->arithmetic == DTYPE_BF16), &end, &at, NULL) != FLUX1_OK)
+    if (int8_own(w, c->int8)) {
+        if (place_int8(w, &end, &at, NULL) != FLUX1_OK)
+            return SIZE_MAX / 2;
+    } else if (is_own(w) && place(w, own_element(w, c->arithmetic == DTYPE_BF16), &end, &at, NULL) != FLUX1_OK)
         return SIZE_MAX / 2;
     return bias && place(bias, 4, &end, &at, NULL) != FLUX1_OK ? SIZE_MAX / 2 : end;
 }
@@ -264,12 +284,16 @@ static bool is_sliced(const weight_recipe *r)
 }
 
 /* Which form, and where in the block's memory. */
-static flux1_status lay_out(cpu_weight *w, cpu_block *b, bool bf16, flux1_error *err)
+static flux1_status lay_out(cpu_weight *w, cpu_block *b, const cpu_ops *o, flux1_error *err)
 {
     const weight_recipe *r = &w->recipe;
-    w->own = is_own(r);
+    const bool int8 = int8_own(r, o->int8 != NULL), bf16 = o->bf16;
+    w->int8 = is_int8(r, o->int8 != NULL);
+    w->own = int8 || is_own(r);
     w->sliced = !w->own && is_sliced(r);
-    if (w->own)
+    if (int8)
+        TRY(place_int8(r, &b->bytes, &w->at, err));
+    else if (w->own)
         TRY(place(r, own_element(r, bf16), &b->bytes, &w->at, err));
     else
         map_pieces(w, r);
@@ -293,8 +317,10 @@ flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_
     if (bias)
         w->bias_recipe = *bias;
     let_go(cpu_self(o), into); /* it has another key now */
-    TRY(lay_out(w, into, cpu_self(o)->bf16, o->err));
-    if (is_computed(r))
+    TRY(lay_out(w, into, cpu_self(o), o->err));
+    if (w->int8 && w->own)
+        kept_key_add(into->key, INT8_GROUP);
+    else if (is_computed(r))
         kept_key_add(into->key, own_type(r, cpu_self(o)->bf16));
     kept_key_recipe(into->key, r);
     if (bias)
@@ -399,11 +425,21 @@ static flux1_status compute(cpu_ops *o, const weight_recipe *r, unsigned char *o
     return (flux1_status)atomic_load(&j.status);
 }
 
+/* The file's values are not needed again. */
+static flux1_status quantise(cpu_ops *o, const cpu_weight *w, unsigned char *out)
+{
+    TRY(cpu_int8_fill(o, &w->recipe, out));
+    let_pages_go(&w->recipe);
+    return FLUX1_OK;
+}
+
 static flux1_status fill(cpu_ops *o, const cpu_block *b, unsigned char *data)
 {
     flux1_error *err = o->head.err;
     for (const cpu_weight *w = b->weights; w; w = w->next) {
-        if (w->own && is_filter(&w->recipe))
+        if (w->own && w->int8)
+            TRY(quantise(o, w, data + w->at));
+        else if (w->own && is_filter(&w->recipe))
             TRY(permute_filters(&w->recipe, data + w->at, err));
         else if (w->own && is_computed(&w->recipe))
             TRY(compute(o, &w->recipe, data + w->at));
@@ -460,6 +496,8 @@ static void point_into(cpu_block *b, const unsigned char *data, bool packed, boo
             continue;
         if (w->own && r->role == WEIGHT_VECTOR)
             w->vector = (const float *)(const void *)(data + w->at);
+        else if (w->own && w->int8)
+            cpu_int8_point(w, data + w->at);
         else if (w->own)
             w->m = dense(data + w->at, own_type(r, bf16), r->rows, r->cols);
         else if (w->sliced && packed)

@@ -24,8 +24,18 @@ flux1_status ops_ref_create(const ops_config *c, ops **out)
         return error_oom(c->err, sizeof *o, "the reference backend");
     o->head = (ops){.fn = &ref_table_of_functions, .err = c->err, .cancel = c->cancel};
     o->fp8 = c->fp8;
+    o->int8 = c->int8;
     *out = &o->head;
     return FLUX1_OK;
+}
+
+static void free_weight(ref_weight *w)
+{
+    free(w->w);
+    free(w->bias);
+    free(w->numbers.number);
+    free(w->numbers.scale);
+    free(w);
 }
 
 void ref_destroy(ops *base)
@@ -35,9 +45,7 @@ void ref_destroy(ops *base)
         return;
     for (ref_weight *w = o->weights, *next; w; w = next) {
         next = w->next;
-        free(w->w);
-        free(w->bias);
-        free(w);
+        free_weight(w);
     }
     for (ref_block *b = o->blocks, *next; b; b = next) {
         next = b->next;
@@ -59,6 +67,8 @@ static size_t ref_act_bytes(const ops_config *c, act_role role, const act_shape 
 
 static size_t ref_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
+    if (work == WORK_LINEAR && c->int8)
+        return m > 0 ? ref_int8_scratch(k) : 0;
     if (work == WORK_LINEAR)
         return c->fp8 ? size_round_up((size_t)(m * k) * sizeof(float), ARENA_ALIGN) : 0;
     return work == WORK_ATTENTION && heads > 0 ? size_round_up((size_t)n * sizeof(double), ARENA_ALIGN) : 0;
@@ -150,9 +160,7 @@ void ref_block_destroy(ops *base, block *b)
             continue;
         }
         *at = w->next;
-        free(w->w);
-        free(w->bias);
-        free(w);
+        free_weight(w);
     }
     while (&(*block_at)->head != b)
         block_at = &(*block_at)->next;
@@ -214,7 +222,10 @@ flux1_status ref_prepare(ops *base, block *b, const weight_recipe *w, const weig
     p->head.file_bytes = recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
     p->next = o->weights;
     o->weights = p;
-    TRY(decode_matrix(w, &p->w, base->err));
+    if (o->int8 && w->int8)
+        TRY(ref_int8_weight(w, p, base->err));
+    else
+        TRY(decode_matrix(w, &p->w, base->err));
     p->coarse = o->fp8 && w->coarse;
     if (p->coarse)
         ref_e4m3(o->fp8, p->w, w->rows, w->cols);
@@ -279,7 +290,8 @@ static flux1_status ref_describe(int ordinal, ops_device_info *out, flux1_error 
 {
     if (ordinal)
         return error_set(err, FLUX1_ERR_UNSUPPORTED, "device ref:%d: there is one reference device, ref", ordinal);
-    *out = (ops_device_info){.id = "ref", .name = "the definition of every operation in plain C", .fp8 = true};
+    *out = (ops_device_info){
+        .id = "ref", .name = "the definition of every operation in plain C", .fp8 = true, .int8 = true};
     return FLUX1_OK;
 }
 

@@ -4,17 +4,24 @@
 #define FLUX1_OPS_REF_REF_H
 
 #include "ops/check.h"
+#include "ops/int8.h"
 
 typedef struct ref_buffer {
     act_buffer head;
     float *data;
 } ref_buffer;
 
+typedef struct ref_numbers {
+    int8_t *number;
+    float *scale;
+} ref_numbers;
+
 typedef struct ref_weight {
     weight head;
-    float *w;    /* [rows, cols] */
-    float *bias; /* [rows] or NULL */
-    bool coarse; /* w holds e4m3 values times their scale */
+    float *w;            /* [rows, cols] */
+    float *bias;         /* [rows] or NULL */
+    bool coarse;         /* w holds e4m3 values times their scale */
+    ref_numbers numbers; /* of products in int8: [rows, cols] with scales [rows, groups]; w is NULL then */
     struct ref_weight *next;
 } ref_weight;
 
@@ -29,6 +36,7 @@ typedef struct ref_ops {
     ref_weight *weights;
     ref_block *blocks;
     ops_fp8 fp8;
+    bool int8;
     unsigned char bad[OPS_SLOTS];
     int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */
 } ref_ops;
@@ -53,6 +61,13 @@ float ref_activation(activation f, float x);
 
 /* Rounds `rows` of n floats to e4m3 values times their scale: each its own, or FP8_WHOLE, one. */
 void ref_e4m3(ops_fp8 how, float *x, int64_t rows, int64_t n);
+
+/* ref_int8.c (ops/int8.h): a weight's numbers; a row of the input as numbers, in the arena; output n of their product.
+ */
+flux1_status ref_int8_weight(const weight_recipe *r, ref_weight *out, flux1_error *err);
+size_t ref_int8_scratch(int64_t cols);
+flux1_status ref_int8_row(ref_ops *o, const float *x, int64_t cols, ref_numbers *out);
+double ref_int8_dot(const ref_weight *w, int64_t n, const ref_numbers *x);
 
 #define REF_DECLARE(ret, name, args, call) ret ref_##name args;
 OPS_PRIMITIVES(REF_DECLARE)

@@ -51,6 +51,14 @@ static flux1_status quantise(ref_ops *o, act in, float **out)
     return FLUX1_OK;
 }
 
+static double dot(const float *x, const float *w, int64_t count)
+{
+    double sum = 0;
+    for (int64_t k = 0; k < count; k++)
+        sum += (double)x[k] * w[k];
+    return sum;
+}
+
 flux1_status ref_product(ops *base, act in, const weight *w, const epilogue *e, act out)
 {
     const ref_weight *p = ref_w(w);
@@ -60,6 +68,7 @@ flux1_status ref_product(ops *base, act in, const weight *w, const epilogue *e, 
     TRY(ops_begin(base, "linear", w));
     if (p->coarse)
         TRY(quantise((ref_ops *)base, in, &coarse));
+    const size_t row_mark = arena_mark(memory);
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t r = 0; r < act_rows(in); r++) {
             const float *x = coarse ? coarse + (b * act_rows(in) + r) * in.cols : ref_row(in, b, r);
@@ -68,15 +77,18 @@ flux1_status ref_product(ops *base, act in, const weight *w, const epilogue *e, 
                         *mul = act_present(e->mul) ? ref_row(e->mul, b, r) : NULL,
                         *residual = act_present(e->residual) ? ref_row(e->residual, b, r) : NULL;
             float *y = ref_row(out, b, r);
+            ref_numbers numbers;
+            if (p->numbers.number)
+                TRY(ref_int8_row((ref_ops *)base, x, w->cols, &numbers));
             for (int64_t n = 0; n < w->rows; n++) {
                 double sum = p->bias ? p->bias[n] : 0;
-                for (int64_t k = 0; k < w->cols; k++)
-                    sum += (double)x[k] * p->w[n * w->cols + k];
+                sum += p->numbers.number ? ref_int8_dot(p, n, &numbers) : dot(x, p->w + n * w->cols, w->cols);
                 float v = ref_activation(e->f, (float)(sum + (addend ? addend[n] : 0)));
                 v *= mul ? mul[n] : 1;
                 v *= gate ? gate[n] : 1;
                 y[n] = v + (residual ? residual[n] : 0);
             }
+            arena_release(memory, row_mark);
         }
     arena_release(memory, mark);
     return FLUX1_OK;

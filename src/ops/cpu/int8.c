@@ -1,0 +1,207 @@
+#include "ops/cpu/int8.h"
+
+#include "base/file_map.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- weights ---- */
+
+/* Packed in the file: neither floats nor computed. */
+static bool is_packed(const tensor *t)
+{
+    return t->type != DTYPE_F32 && t->type != DTYPE_F16 && t->type != DTYPE_BF16 && t->type != DTYPE_F64 &&
+           t->type != DTYPE_COMPUTED && tensor_decodes(t);
+}
+
+bool cpu_int8_own(const weight_recipe *r)
+{
+    for (int i = 0; i < r->count; i++)
+        if (!is_packed(&r->piece[i].source->view))
+            return true;
+    return false;
+}
+
+flux1_status cpu_int8_place(const weight_recipe *r, size_t *bytes, flux1_error *err)
+{
+    size_t groups, numbers, scales;
+    if (!size_mul((size_t)r->rows, (size_t)int8_groups(r->cols), &groups) || !size_mul(groups, INT8_GROUP, &numbers) ||
+        !size_mul(groups, sizeof(float), &scales) || numbers > SIZE_MAX / 4 ||
+        !size_add(size_round_up(numbers, ARENA_ALIGN), size_round_up(scales, ARENA_ALIGN), bytes))
+        return error_set(err, FLUX1_ERR_LIMIT, "a weight of %lld x %lld elements is more than can be addressed",
+                         (long long)r->rows, (long long)r->cols);
+    return FLUX1_OK;
+}
+
+static float *form_scales(const weight_recipe *r, unsigned char *form)
+{
+    const size_t numbers = (size_t)(r->rows * int8_groups(r->cols)) * INT8_GROUP;
+    return (float *)(void *)(form + size_round_up(numbers, ARENA_ALIGN));
+}
+
+void cpu_int8_point(cpu_weight *w, const unsigned char *form)
+{
+    w->numbers = (const int8_t *)form;
+    w->scales = form_scales(&w->recipe, (unsigned char *)(uintptr_t)form); /* only read */
+}
+
+/* Rows of a form, by the workers: `chunk` a task. */
+typedef struct filling {
+    const weight_recipe *recipe;
+    const cpu_int8_kernels *kernels;
+    int64_t chunk;
+    unsigned char *form;
+    float *scratch;
+    flux1_error *err;
+    atomic_int status;
+} filling;
+
+/* Groups of a row whose numbers the file has replace what was made of their values. */
+static void keep_stored(const weight_recipe *r, int64_t row, int8_t *numbers, float *scales)
+{
+    for (int64_t col = 0; col < r->cols; col += INT8_GROUP)
+        (void)int8_recipe_stored(r, row, col, i64_min(INT8_GROUP, r->cols - col), numbers + col,
+                                 scales + col / INT8_GROUP);
+}
+
+static bool any_packed(const weight_recipe *r)
+{
+    for (int i = 0; i < r->count; i++)
+        if (is_packed(&r->piece[i].source->view))
+            return true;
+    return false;
+}
+
+static void fill_rows(void *arg, int64_t index, int worker)
+{
+    filling *j = arg;
+    const weight_recipe *r = j->recipe;
+    float *values = j->scratch + (size_t)worker * GEMM_SCRATCH;
+    const int64_t groups = int8_groups(r->cols), wide = GEMM_SCRATCH / INT8_GROUP * INT8_GROUP;
+    const bool stored = any_packed(r);
+    flux1_error err = {0};
+    flux1_status st = FLUX1_OK;
+    int none = FLUX1_OK;
+    for (int64_t row = index * j->chunk; st == FLUX1_OK && row < i64_min(r->rows, (index + 1) * j->chunk); row++) {
+        int8_t *numbers = (int8_t *)j->form + row * groups * INT8_GROUP;
+        float *scales = form_scales(r, j->form) + row * groups;
+        for (int64_t col = 0; st == FLUX1_OK && col < r->cols; col += wide) {
+            const int64_t cols = i64_min(wide, r->cols - col);
+            st = recipe_decode(r, row, col, cols, values, &err);
+            if (st == FLUX1_OK)
+                j->kernels->quantise(values, cols, numbers + col, scales + col / INT8_GROUP);
+        }
+        if (st == FLUX1_OK && stored)
+            keep_stored(r, row, numbers, scales);
+    }
+    if (st != FLUX1_OK && atomic_compare_exchange_strong(&j->status, &none, (int)st))
+        *j->err = err;
+}
+
+flux1_status cpu_int8_fill(cpu_ops *o, const weight_recipe *r, unsigned char *out)
+{
+    filling j = {.recipe = r,
+                 .kernels = o->int8,
+                 .chunk = i64_max(1, i64_min(32, i64_ceil_div(r->rows, 4 * (int64_t)o->threads))),
+                 .form = out,
+                 .scratch = o->scratch,
+                 .err = o->head.err};
+    TRY(ops_begin(&o->head, "quantising weights", NULL)); /* a cancel is seen between weights */
+    if (r->cols > 0)
+        pool_run(o->workers, i64_ceil_div(r->rows, j.chunk), fill_rows, &j);
+    return (flux1_status)atomic_load(&j.status);
+}
+
+/* ---- packed weights on their way into a product ---- */
+
+static bool piece_has(const matrix_piece *p, int64_t row, int64_t col, int64_t end)
+{
+    return row >= p->row && row < p->row + p->rows && col < p->col + p->cols && end > p->col;
+}
+
+/* The groups that the file stores as numbers, a bit each. */
+static uint32_t take_stored(const matrix *m, int64_t row, int64_t col, int64_t count, int8_t *numbers, float *scales)
+{
+    uint32_t taken = 0;
+    for (int64_t k = 0; k < count; k += INT8_GROUP) {
+        const int64_t n = i64_min(INT8_GROUP, count - k), at = col + k;
+        for (int i = 0; i < m->count; i++) {
+            const matrix_piece *p = &m->piece[i];
+            if (piece_has(p, row, at, at + n) && at >= p->col && at + n <= p->col + p->cols &&
+                int8_stored(p->packed, p->first + (row - p->row) * p->ld + at - p->col, n, numbers + k,
+                            scales + k / INT8_GROUP))
+                taken |= 1u << k / INT8_GROUP;
+        }
+        if (taken >> k / INT8_GROUP & 1)
+            memset(numbers + k + n, 0, (size_t)(INT8_GROUP - n));
+    }
+    return taken;
+}
+
+void cpu_int8_row(const int8_job *j, int64_t row, int64_t col, int64_t count, float *values, int8_t *numbers,
+                  float *scales)
+{
+    const matrix *m = &j->w->m;
+    int8_t quantised[INT8_BLOCK_K];
+    float scale[INT8_BLOCK_GROUPS];
+    const int64_t groups = int8_groups(count);
+    const uint32_t stored = take_stored(m, row, col, count, numbers, scales);
+    if (stored == (1u << groups) - 1)
+        return;
+    for (int i = 0; i < m->count; i++) {
+        const matrix_piece *p = &m->piece[i];
+        if (!piece_has(p, row, col, col + count))
+            continue;
+        const int64_t c0 = i64_max(col, p->col), c1 = i64_min(col + count, p->col + p->cols);
+        (void)cpu_decode_piece(j->kernels->decoders, p, row, 1, c0, c1 - c0, values + c0 - col);
+    }
+    j->kernels->quantise(values, count, quantised, scale);
+    for (int64_t i = 0; i < groups; i++)
+        if (!(stored >> i & 1)) {
+            memcpy(numbers + i * INT8_GROUP, quantised + i * INT8_GROUP, INT8_GROUP);
+            scales[i] = scale[i];
+        }
+}
+
+/* ---- products ---- */
+
+static int64_t whole_rows(int64_t m) { return i64_ceil_div(m, INT8_MOST_TOKENS) * INT8_MOST_TOKENS; }
+
+size_t cpu_int8_scratch(int64_t m, int64_t k)
+{
+    size_t groups, bytes;
+    if (!size_mul((size_t)whole_rows(m), (size_t)int8_groups(k), &groups) ||
+        !size_mul(groups, INT8_GROUP + sizeof(float), &bytes) || bytes > SIZE_MAX - ARENA_ALIGN)
+        return SIZE_MAX;
+    return size_round_up(bytes, ARENA_ALIGN);
+}
+
+/* Blocks of rows are cut until all threads have work, but not so low that laying the weights would show. */
+static void cut_tasks(int8_job *j, int64_t threads)
+{
+    enum { LEAST_ROWS = 128, TASKS = 3 }; /* for each thread */
+    const int64_t m = j->g->m, tokens = j->kernels->tokens, columns = i64_ceil_div(j->g->n, j->kernels->cols);
+    int64_t blocks = i64_ceil_div(m, INT8_MOST_ROWS);
+    while (threads > 1 && blocks * columns < TASKS * threads && m / (blocks + 1) >= LEAST_ROWS)
+        blocks++;
+    j->block_n = i64_ceil_div(j->g->n, columns);
+    j->block_m = i64_ceil_div(i64_ceil_div(m, blocks), tokens) * tokens;
+    j->blocks_m = i64_ceil_div(m, j->block_m);
+}
+
+flux1_status cpu_int8_product(cpu_ops *o, const gemm_job *g, const cpu_weight *w)
+{
+    int8_job j = {.g = g, .kernels = o->int8, .finish = o->kernels->finish, .w = w, .groups = int8_groups(g->k)};
+    const size_t mark = arena_mark(&o->memory);
+    void *scratch;
+    TRY(arena_alloc(&o->memory, cpu_int8_scratch(g->m, g->k), &scratch, o->head.err));
+    if (g->m > 0 && g->n > 0) {
+        j.panels = scratch;
+        j.scales = (float *)(void *)((char *)scratch + whole_rows(g->m) * j.groups * INT8_GROUP);
+        cut_tasks(&j, o->threads);
+        pool_run(o->workers, i64_ceil_div(g->m, j.kernels->tokens), j.kernels->lay, &j);
+        pool_run(o->workers, j.blocks_m * i64_ceil_div(g->n, j.block_n), j.kernels->gemm, &j);
+    }
+    arena_release(&o->memory, mark);
+    return ops_cancelled(&o->head);
+}

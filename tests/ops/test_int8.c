@@ -1,0 +1,133 @@
+/* A product in int8 is off by no more than ggml's of Q8_0 with Q8_0 on the same inputs (tools/oracle/int8_goldens.py,
+ * by the gguf package), also of outliers and heavy tails; with a weight of Q8_0 it is ggml's but for the inputs'
+ * scales, which ggml rounds to float16. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "ops/int8.h"
+#include "ops/ops.h"
+#include "weights/store.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROWS = 12, OUTPUTS = 8, COLS = 192 };
+
+static const char *const NAMES[] = {"normal", "outliers", "tails"};
+enum { NAME_COUNT = 3 };
+
+static flux1_error err;
+
+static void ok(flux1_status st)
+{
+    if (st != FLUX1_OK)
+        fail_msg("%s", err.message);
+}
+
+static double distance(const float *a, const float *b)
+{
+    double difference = 0, size = 0;
+    for (int i = 0; i < ROWS * OUTPUTS; i++) {
+        difference += pow((double)a[i] - b[i], 2);
+        size += pow(b[i], 2);
+    }
+    return sqrt(difference / size);
+}
+
+static const store_tensor *tensor_of(store *s, const char *name, const char *what)
+{
+    char full[64];
+    snprintf(full, sizeof full, "%s.%s", name, what);
+    const store_tensor *t = store_find(s, full);
+    assert_non_null(t);
+    return t;
+}
+
+static void product(flux1_status (*create)(const ops_config *, ops **), const store_tensor *x, const store_tensor *w,
+                    float *y)
+{
+    ops *o;
+    block *b;
+    weight *p;
+    act in, out;
+    tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {ROWS, OUTPUTS}, .data = y};
+    weight_recipe r = recipe_whole(WEIGHT_LINEAR, w);
+    r.int8 = true;
+    for (int i = 0; i < ROWS * OUTPUTS; i++)
+        y[i] = NAN;
+    ok(create(&(ops_config){.arithmetic = DTYPE_F32, .int8 = true, .threads = 1, .err = &err}, &o));
+    ok(ops_reserve(o, (size_t)1 << 20));
+    ok(ops_create(o, ACT_RESIDUAL, shape_rows(1, 0, ROWS, COLS), &in));
+    ok(ops_create(o, ACT_RESIDUAL, shape_rows(1, 0, ROWS, OUTPUTS), &out));
+    ok(ops_upload(o, &x->view, in));
+    ok(ops_block_create(o, "a block", &b));
+    ok(ops_prepare(o, b, &r, NULL, &p));
+    ok(ops_block_begin(o, b));
+    ok(ops_product(o, in, p, &(epilogue){0}, out));
+    ok(ops_download(o, out, &host));
+    ops_destroy(o);
+}
+
+static void hold(store *s, const char *name, const char *device, flux1_status (*create)(const ops_config *, ops **))
+{
+    float ours[ROWS * OUTPUTS], packed[ROWS * OUTPUTS];
+    const store_tensor *x = tensor_of(s, name, "x");
+    const float *exact = tensor_of(s, name, "exact")->view.data, *ggml = tensor_of(s, name, "ggml")->view.data;
+    store_tensor q8 = *tensor_of(s, name, "q8_0");
+    q8.view.type = DTYPE_Q8_0; /* the file has its bytes */
+    q8.view.shape[1] = COLS;
+    product(create, x, tensor_of(s, name, "w"), ours);
+    product(create, x, &q8, packed);
+    const double theirs = distance(ggml, exact), off = distance(ours, exact), apart = distance(packed, ggml);
+    printf("%-9s %-4s ggml off by %.3e, ours by %.3e; of Q8_0 apart by %.1e\n", name, device, theirs, off, apart);
+    assert_true(off <= 1.01 * theirs); /* whole numbers that a scale's rounding moves go either way */
+    assert_true(off >= 0.8 * theirs);  /* and it is in 8 bits */
+    assert_true(apart <= 0.15 * theirs);
+}
+
+static void a_product_is_as_exact_as_ggmls(void **state)
+{
+    const char *data = getenv("FLUX1_TEST_DATA");
+    char path[512];
+    store *s;
+    (void)state;
+    snprintf(path, sizeof path, "%s/goldens/int8/products.safetensors", data ? data : TEST_DATA);
+    ok(store_open_file(path, &s, &err));
+    for (int i = 0; i < NAME_COUNT; i++) {
+        hold(s, NAMES[i], "ref", ops_ref_create);
+        hold(s, NAMES[i], "cpu", ops_cpu_create);
+    }
+    store_close(s);
+}
+
+/* 127/3 is 42.33 and 127/2 is 63.5, which goes to 64; with a largest magnitude of 127 the scale is 1, and 2.5 and −3.5
+ * go to the even neighbour. */
+static void quantising_is_as_defined(void **state)
+{
+    (void)state;
+    const float values[4] = {3, -1, 0, 1.5f}, even[3] = {127, 2.5f, -3.5f}, tiny[2] = {1e-35f, 0},
+                bad[2] = {1, INFINITY};
+    int8_t n[4];
+    float scale;
+    int8_quantise(values, 4, n, &scale);
+    assert_true(n[0] == 127 && n[1] == -42 && n[2] == 0 && n[3] == 64);
+    assert_true(scale == 3.0f / 127);
+    int8_quantise(even, 3, n, &scale);
+    assert_true(n[0] == 127 && n[1] == 2 && n[2] == -4 && scale == 1);
+    int8_quantise(tiny, 2, n, &scale);
+    assert_true(n[0] == 0 && scale == 0);
+    int8_quantise(bad, 2, n, &scale);
+    assert_true(n[0] == 0 && n[1] == 0 && isnan(scale));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(quantising_is_as_defined),
+                                       cmocka_unit_test(a_product_is_as_exact_as_ggmls)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
