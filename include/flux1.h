@@ -301,6 +301,13 @@ typedef int flux1_image_fn(void *user, const flux1_image *image);
  * tones may differ slightly between tiles. AUTO: only if decoding it whole would take more memory than allowed. */
 typedef enum flux1_tiling { FLUX1_TILING_AUTO = 0, FLUX1_TILING_YES = 1, FLUX1_TILING_NO = 2 } flux1_tiling;
 
+/* Whose random numbers the noise of a seed is made of: torch's on a CPU, or on a CUDA device (Philox). What a GPU draws
+ * depends on how many threads it can have resident (multiprocessors times threads of each), which is rng_threads:
+ *     RTX 3090 125952, RTX 4090 196608, A100 221184, RTX 5090 261120, H100 and H200 270336
+ * Noise of no more numbers than that is the same on all GPUs; a picture of 1024×1024 takes 262144. Noise is float32:
+ * a pipeline in bfloat16 rounds it. */
+typedef enum flux1_rng { FLUX1_RNG_CPU = 0, FLUX1_RNG_CUDA = 1 } flux1_rng;
+
 /* An encoded prompt: usable with any number of requests and samplers of the same model, also on other contexts. */
 typedef struct flux1_text flux1_text;
 
@@ -337,7 +344,9 @@ typedef struct flux1_generate_params {
     const char *profile;
     const flux1_adapter_use *adapters; /* at most 16; their terms add up. NULL: none */
     int adapter_count;
-    uint64_t reserved[5];
+    flux1_rng rng;   /* of the noise */
+    int rng_threads; /* with FLUX1_RNG_CUDA: of the GPU, see flux1_rng; at least 256. 0: an H100's, 270336 */
+    uint64_t reserved[4];
 } flux1_generate_params;
 
 FLUX1_API void flux1_generate_params_defaults(flux1_generate_params *params);

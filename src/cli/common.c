@@ -85,6 +85,10 @@ void fill_request(const options *opt, flux1_generate_params *params)
         params->tiling = strcmp(v[OPT_VAE_TILING].text, "yes") == 0  ? FLUX1_TILING_YES
                          : strcmp(v[OPT_VAE_TILING].text, "no") == 0 ? FLUX1_TILING_NO
                                                                      : FLUX1_TILING_AUTO;
+    if (v[OPT_RNG].given) {
+        params->rng = strncmp(v[OPT_RNG].text, "cuda", 4) == 0 ? FLUX1_RNG_CUDA : FLUX1_RNG_CPU;
+        params->rng_threads = (int)v[OPT_RNG].whole;
+    }
     if (v[OPT_DUMP].given)
         params->dump = v[OPT_DUMP].text;
     params->profile = v[OPT_PROFILE].text;

@@ -10,8 +10,8 @@
 
 /* What a picture can say. */
 static const option_id told[] = {
-    OPT_PROMPT, OPT_NEGATIVE_PROMPT,    OPT_TRUE_CFG_SCALE, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_GUIDANCE,
-    OPT_SEED,   OPT_MAX_SEQUENCE_LENGTH};
+    OPT_PROMPT, OPT_NEGATIVE_PROMPT, OPT_TRUE_CFG_SCALE, OPT_WIDTH, OPT_HEIGHT,
+    OPT_STEPS,  OPT_GUIDANCE,        OPT_SEED,           OPT_RNG,   OPT_MAX_SEQUENCE_LENGTH};
 
 static bool can_tell(int id)
 {

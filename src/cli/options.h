@@ -50,7 +50,7 @@ typedef enum option_kind {
     OPTION_SEED,   /* 0 to 2^64 - 1 */
     OPTION_BYTES,  /* a number of bytes: 512M, 8G */
     OPTION_CHOICE, /* one of the argument column's words, separated by | */
-    OPTION_DEVICE  /* the same, and :N after a word with [:N] */
+    OPTION_DEVICE  /* the same, and :N after a word with [:N]; N from lowest to highest, where that is not 0 */
 } option_kind;
 
 #define WHOLE_MAX 2147483647
@@ -124,6 +124,10 @@ typedef enum option_kind {
       "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5)")                         \
     X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE,                                                                 \
       "seed of the noise; picture i of --count uses N + i. -1: random (default: random, and printed)")                 \
+    X(RNG, "rng", 0, DEVICE, "cpu|cuda[:N]", 256, WHOLE_MAX, IN_GENERATE,                                              \
+      "whose random numbers a seed stands for: torch's on a CPU, or on a GPU with N threads resident: RTX 3090 "       \
+      "125952, RTX 4090 196608, A100 221184, RTX 5090 261120, H100 and H200 270336, which is the default. Noise of "   \
+      "no more than N numbers is the same on all GPUs; 1024x1024 takes 262144 (default: cpu)")                         \
     X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE, "number of pictures (default: 1)")                       \
     X(BATCH, "batch", 0, WHOLE, "N", 1, 10000, IN_GENERATE,                                                            \
       "pictures of --count computed together; they are the same with any N (default: chosen by size and memory)")      \
@@ -144,7 +148,8 @@ typedef enum option_kind {
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
       "read one JSON object {\"prompt\": TEXT} per line from standard input, and answer each with one on standard "    \
       "output. generate: a request per line, with optional keys id, output, width, height, steps, guidance, seed, "    \
-      "count, batch, negative_prompt, true_cfg_scale, max_sequence_length, vae_tiling, lora, allow_empty; the man "    \
+      "rng, count, batch, negative_prompt, true_cfg_scale, max_sequence_length, vae_tiling, lora, allow_empty; the "   \
+      "man "                                                                                                           \
       "page "                                                                                                          \
       "describes the answers. tokenize: writes a line {\"clip\": [ids], \"t5\": [ids]} for each")                      \
     X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices of this machine and build instead")          \

@@ -1,6 +1,7 @@
 /* The denoising stage: noise, sigmas, positions, and the steps of batches on a session. */
 #include "pipeline/text_to_image.h"
 
+#include "base/philox.h"
 #include "base/rng.h"
 
 #include <stdlib.h>
@@ -17,6 +18,17 @@ static void pack_latent(const float *planes, int64_t channels, int64_t grid_h, i
                     *tokens++ = planes[c * size + (2 * i + k / 2) * width + 2 * j + k % 2];
 }
 
+static void draw(const request *r, uint64_t seed, float *out, size_t count)
+{
+    rng generator;
+    if (r->rng == FLUX1_RNG_CUDA) {
+        philox_normal(seed, r->rng_threads, out, count);
+        return;
+    }
+    rng_seed(&generator, seed);
+    rng_normal(&generator, out, count);
+}
+
 flux1_status make_noise(const flux1_model *m, const request *r, uint64_t seed, float *out, flux1_error *err)
 {
     int64_t h = request_grid_h(r, m), w = request_grid_w(r, m);
@@ -24,9 +36,7 @@ flux1_status make_noise(const flux1_model *m, const request *r, uint64_t seed, f
     float *planes = malloc(count * sizeof *planes);
     if (!planes)
         return error_oom(err, count * sizeof *planes, "the noise");
-    rng generator;
-    rng_seed(&generator, seed);
-    rng_normal(&generator, planes, count);
+    draw(r, seed, planes, count);
     pack_latent(planes, m->vae.latent_channels, h, w, out);
     free(planes);
     return FLUX1_OK;

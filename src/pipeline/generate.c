@@ -160,7 +160,8 @@ static flux1_status start_batch(run *g, batch *b)
 {
     for (int64_t i = 0; i < b->size; i++) {
         g->rows[i] = row_of(g, b->first + i);
-        TRY(make_noise(g->m, &g->r[0], g->place[b->first + i].seed, latent_of(g, &b->latents, i), &g->c->error));
+        const picture_place *p = &g->place[b->first + i];
+        TRY(make_noise(g->m, &g->r[p->request], p->seed, latent_of(g, &b->latents, i), &g->c->error));
     }
     if (g->dump)
         TRY(run_dump_latents(g, b, 0));

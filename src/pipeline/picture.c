@@ -2,6 +2,7 @@
 #include "pipeline/request.h"
 
 #include "base/file.h"
+#include "base/philox.h"
 #include "image/metadata.h"
 #include "image/picture.h"
 
@@ -44,6 +45,8 @@ static flux1_status make_texts(flux1_context *c, const flux1_image *image, const
                         .has_guidance = m->dit.guidance,
                         .guidance = r->guidance,
                         .seed = image->seed,
+                        .rng_threads = r->rng == FLUX1_RNG_CUDA ? r->rng_threads : 0,
+                        .rng_threads_default = PHILOX_THREADS_DEFAULT,
                         .max_sequence_length = r->length,
                         .dtype = context_dtype(c),
                         .device = c->device.kind->name,

@@ -1,5 +1,7 @@
 #include "pipeline/request.h"
 
+#include "base/philox.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -63,6 +65,20 @@ static flux1_status take_counts(flux1_context *c, const flux1_model *m, const fl
     r->count = p->count;
     r->length = p->max_sequence_length ? p->max_sequence_length : m->t5_length;
     r->preview_every = p->progress ? p->preview_every : 0;
+    return FLUX1_OK;
+}
+
+static flux1_status take_rng(flux1_context *c, const flux1_generate_params *p, request *r)
+{
+    if (p->rng != FLUX1_RNG_CPU && p->rng != FLUX1_RNG_CUDA)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "rng %d: it should be one of flux1_rng", (int)p->rng);
+    if (p->rng_threads < 0 || (p->rng_threads > 0 && p->rng_threads < PHILOX_THREADS_LEAST))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "rng_threads %d: it should be a GPU's multiprocessors times threads of each, at least %d, or "
+                         "0 for an H100's",
+                         p->rng_threads, PHILOX_THREADS_LEAST);
+    r->rng = p->rng;
+    r->rng_threads = p->rng_threads ? p->rng_threads : PHILOX_THREADS_DEFAULT;
     return FLUX1_OK;
 }
 
@@ -131,6 +147,7 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
     TRY(take_size(c, m, "width", p.width, &r->width));
     TRY(take_size(c, m, "height", p.height, &r->height));
     TRY(take_counts(c, m, &p, r));
+    TRY(take_rng(c, &p, r));
     TRY(take_adapters(c, m, &p, r));
     if (isnan(p.guidance) || isinf(p.guidance))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "guidance: it should be a finite number, such as 3.5");

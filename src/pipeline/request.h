@@ -15,6 +15,8 @@ typedef struct request {
     int64_t steps;
     float guidance;
     uint64_t seed;
+    flux1_rng rng;
+    int rng_threads; /* of a GPU, with FLUX1_RNG_CUDA */
     int64_t count;
     int length; /* T5 tokens */
     int preview_every;
