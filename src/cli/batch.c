@@ -21,14 +21,23 @@
 #include <string.h>
 
 /* The options that a line may have. */
-static const option_id line_options[] = {OPT_PROMPT,         OPT_OUTPUT,
-                                         OPT_WIDTH,          OPT_HEIGHT,
-                                         OPT_STEPS,          OPT_GUIDANCE,
-                                         OPT_SEED,           OPT_RNG,
-                                         OPT_COUNT,          OPT_MAX_SEQUENCE_LENGTH,
-                                         OPT_BATCH,          OPT_NEGATIVE_PROMPT,
-                                         OPT_TRUE_CFG_SCALE, OPT_VAE_TILING,
-                                         OPT_LORA,           OPT_ALLOW_EMPTY};
+static const option_id line_options[] = {OPT_PROMPT,
+                                         OPT_OUTPUT,
+                                         OPT_WIDTH,
+                                         OPT_HEIGHT,
+                                         OPT_STEPS,
+                                         OPT_GUIDANCE,
+                                         OPT_SEED,
+                                         OPT_RNG,
+                                         OPT_LATENTS,
+                                         OPT_COUNT,
+                                         OPT_MAX_SEQUENCE_LENGTH,
+                                         OPT_BATCH,
+                                         OPT_NEGATIVE_PROMPT,
+                                         OPT_TRUE_CFG_SCALE,
+                                         OPT_VAE_TILING,
+                                         OPT_LORA,
+                                         OPT_ALLOW_EMPTY};
 enum { LINE_OPTIONS = sizeof line_options / sizeof *line_options, NUMBER_BYTES = VALUE_ROOM };
 
 /* A request that was read from a line, or the error in it. */

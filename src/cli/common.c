@@ -158,7 +158,7 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
         params.dtype = dtype_named(v[OPT_DTYPE].text);
     if (v[OPT_DEVICE_WEIGHTS].given)
         params.device_weights = device_weights_named(v[OPT_DEVICE_WEIGHTS].text);
-    params.processes = opt->command != COMMAND_INFO && launcher_processes() > 1;
+    params.processes = opt->command != COMMAND_INFO && opt->command != COMMAND_DECODE && launcher_processes() > 1;
     params.log = log;
     return flux1_context_create(&params, out);
 }

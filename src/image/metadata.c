@@ -87,6 +87,8 @@ flux1_status metadata_json(const image_metadata *m, char **out, flux1_error *err
     json_put_unsigned(&w, "seed", m->seed);
     if (m->rng_threads)
         put_rng(&w, m);
+    if (m->given_noise)
+        json_put_string(&w, "latents", "given");
     if (m->max_sequence_length > 0)
         json_put_integer(&w, "max_sequence_length", m->max_sequence_length);
     put_known(&w, "negative_prompt", m->negative_prompt);

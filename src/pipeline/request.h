@@ -16,7 +16,8 @@ typedef struct request {
     float guidance;
     uint64_t seed;
     flux1_rng rng;
-    int rng_threads; /* of a GPU, with FLUX1_RNG_CUDA */
+    int rng_threads;              /* of a GPU, with FLUX1_RNG_CUDA */
+    const flux1_latents *latents; /* in place of noise, checked; NULL: none */
     int64_t count;
     int length; /* T5 tokens */
     int preview_every;
@@ -32,8 +33,12 @@ typedef struct request {
     void *progress_user;
     flux1_image_fn *image;
     void *image_user;
+    flux1_undecoded_fn *undecoded;
     flux1_cancel_token *cancel;
 } request;
+
+/* The caller's params, those of an older version too; FLUX1_ERR_ARGUMENT for NULL, and where size is not set. */
+flux1_status request_params(flux1_context *c, const flux1_generate_params *params, flux1_generate_params *out);
 
 /* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT. Roundings and ignored values are logged. Strings are borrowed from p. */
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);
