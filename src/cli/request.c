@@ -106,7 +106,9 @@ static int take_latents(request *r)
     const json_value *seed = json_object_get(root, "seed");
     r->prompt = prompt ? strdup(prompt) : name_of_file(r->opt->operand);
     r->params.count = (int)flux1_latents_of(r->hooks.latents)->shape[0];
-    r->params.seed = json_is(seed, JSON_UNSIGNED) ? seed->large : json_is_integer(seed) ? (uint64_t)seed->integer : 0;
+    r->params.seed = json_is(seed, JSON_UNSIGNED)                  ? seed->large
+                     : json_is_integer(seed) && seed->integer >= 0 ? (uint64_t)seed->integer
+                                                                   : 0;
     if (r->params.seed > UINT64_MAX - (uint64_t)r->params.count)
         r->params.seed = 0;
     json_free(root);

@@ -289,10 +289,3 @@ flux1_status flux1_generate(flux1_context *context, const flux1_model *model, co
 {
     return flux1_generate_many(context, model, &params, 1, images);
 }
-
-void flux1_images_free(flux1_image *images, int count)
-{
-    for (int i = 0; images && i < count; i++)
-        free(images[i].pixels);
-    free(images);
-}

@@ -1,5 +1,6 @@
 #include "pipeline/latents.h"
 
+#include "pipeline/bounds.h"
 #include "tensor/tensor.h"
 
 #include <math.h>
@@ -62,22 +63,22 @@ flux1_status latents_size(flux1_context *c, const flux1_model *m, const flux1_la
     return FLUX1_OK;
 }
 
-flux1_status latents_check(flux1_context *c, const flux1_model *m, const request *r)
+flux1_status latents_check(flux1_context *c, const flux1_model *m, const flux1_latents *l, int64_t pictures,
+                           int64_t width, int64_t height)
 {
-    const flux1_latents *l = r->latents;
-    const int64_t h = request_grid_h(r, m), w = request_grid_w(r, m);
-    if (l->shape[0] != r->count)
+    const int64_t h = height / folder_size_multiple(m), w = width / folder_size_multiple(m);
+    if (l->shape[0] != pictures)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "latents of %lld pictures, but count is %lld",
-                         (long long)l->shape[0], (long long)r->count);
+                         (long long)l->shape[0], (long long)pictures);
     if (is_packed(l) && l->shape[1] != h * w)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "latents of %lld tokens: a picture of %lldx%lld has %lld; give the width and height that they "
                          "are of",
-                         (long long)l->shape[1], (long long)r->width, (long long)r->height, (long long)(h * w));
+                         (long long)l->shape[1], (long long)width, (long long)height, (long long)(h * w));
     if (!is_packed(l) && (l->shape[2] != 2 * h || l->shape[3] != 2 * w))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "latents of a picture of %lldx%lld, but %lldx%lld is asked for",
                          (long long)(l->shape[3] * vae_scale(&m->vae)), (long long)(l->shape[2] * vae_scale(&m->vae)),
-                         (long long)r->width, (long long)r->height);
+                         (long long)width, (long long)height);
     const int64_t count = l->shape[0] * h * w * m->dit.in_channels;
     for (int64_t i = 0; i < count; i++)
         if (!isfinite(l->values[i]))

@@ -76,6 +76,8 @@ static flux1_status choose(const container *f, bool initial, size_t *out, flux1_
     const size_t n = container_count(f);
     if (n == 0)
         return error_set(err, FLUX1_ERR_FORMAT, "%s: there is no tensor in it", f->path);
+    if (n == 1)
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: its tensor, \"%.100s\", is empty", f->path, container_name(f, 0));
     return error_set(err, FLUX1_ERR_FORMAT,
                      "%s: none of its %zu tensors (%.60s%s) is called latents, and there is more than one, or all are "
                      "empty; save the latents alone",

@@ -160,7 +160,7 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
     TRY(take_counts(c, m, &p, r));
     r->latents = p.latents;
     if (p.latents)
-        TRY(latents_check(c, m, r));
+        TRY(latents_check(c, m, p.latents, r->count, r->width, r->height));
     TRY(take_rng(c, &p, r));
     TRY(take_adapters(c, m, &p, r));
     if (isnan(p.guidance) || isinf(p.guidance))

@@ -3,11 +3,8 @@
 #define FLUX1_PIPELINE_REQUEST_H
 
 #include "pipeline/adapter_set.h"
+#include "pipeline/bounds.h"
 #include "pipeline/context.h"
-
-#define SIZE_LIMIT 65536 /* pixels per side: larger values are taken as typing errors */
-#define STEPS_LIMIT 10000
-#define COUNT_LIMIT 10000
 
 typedef struct request {
     const char *prompt;

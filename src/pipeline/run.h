@@ -57,7 +57,11 @@ static inline float *run_latent(const tensor *latents, int64_t i)
 }
 
 /* A picture without pixels: its seed, request and index. */
-flux1_image run_blank_picture(const run *g, int64_t picture);
+static inline flux1_image run_blank_picture(const run *g, int64_t picture)
+{
+    const picture_place *p = &g->place[picture];
+    return (flux1_image){.size = sizeof(flux1_image), .seed = p->seed, .request = p->request, .index = p->index};
+}
 
 /* Decodes the pictures of a batch and hands them out one by one. When one fails, the latents of that one and those
  * behind it go to the request's `undecoded`. */

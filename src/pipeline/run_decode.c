@@ -5,10 +5,11 @@
 
 #include <stdlib.h>
 
-flux1_image run_blank_picture(const run *g, int64_t picture)
+void flux1_images_free(flux1_image *images, int count)
 {
-    const picture_place *p = &g->place[picture];
-    return (flux1_image){.size = sizeof(flux1_image), .seed = p->seed, .request = p->request, .index = p->index};
+    for (int i = 0; images && i < count; i++)
+        free(images[i].pixels);
+    free(images);
 }
 
 static flux1_status hand_out(run *g, const flux1_image *image)
@@ -94,7 +95,7 @@ void run_free(run *g)
 /* A picture's proportions cannot be seen in packed latents. */
 static flux1_status check_size_is_known(run *g, const flux1_latents *l, const flux1_generate_params *p)
 {
-    if (l->dims != 3 || l->width || p->width || p->height)
+    if (l->dims != 3 || l->shape[2] != g->m->dit.in_channels || l->width || p->width || p->height)
         return FLUX1_OK;
     return error_set(&g->c->error, FLUX1_ERR_ARGUMENT,
                      "packed latents of %lld tokens do not say how wide and high the picture is: give width and height",
