@@ -305,6 +305,30 @@ typedef int flux1_image_fn(void *user, const flux1_image *image);
  * tones may differ slightly between tiles. AUTO: only if decoding it whole would take more memory than allowed. */
 typedef enum flux1_tiling { FLUX1_TILING_AUTO = 0, FLUX1_TILING_YES = 1, FLUX1_TILING_NO = 2 } flux1_tiling;
 
+/* Whose random numbers the noise of a seed is made of: torch's on a CPU, or on a CUDA device (Philox). What a GPU draws
+ * depends on how many threads it can have resident (multiprocessors times threads of each), which is rng_threads:
+ *     RTX 3090 125952, RTX 4090 196608, A100 221184, RTX 5090 261120, H100 and H200 270336
+ * Noise of no more numbers than that is the same on all GPUs; a picture of 1024×1024 takes 262144. Noise is float32:
+ * a pipeline in bfloat16 rounds it. */
+typedef enum flux1_rng { FLUX1_RNG_CPU = 0, FLUX1_RNG_CUDA = 1 } flux1_rng;
+
+/* Latents of one picture or several: noise to begin with, or what the VAE is to decode. The values are float32, as the
+ * transformer has them; scaled, in diffusers' words. */
+typedef struct flux1_latents {
+    size_t size; /* set by the caller */
+    const float *values;
+    int dims;          /* 3: packed, [pictures, tokens, channels]; 4: [pictures, channels, rows, columns] */
+    int unscaled;      /* 1: as the VAE takes them, x / scaling_factor + shift_factor */
+    int64_t shape[4];  /* FLUX.1, 1024×768: [1, 3072, 64] or [1, 16, 96, 128] */
+    int width, height; /* of the pictures, where a file says so; otherwise 0 */
+    uint64_t reserved[6];
+} flux1_latents;
+
+/* Called on the caller's thread for each picture that was denoised, but could not be decoded (not after a cancel).
+ * image: its seed, size, request and index, without pixels. latents: packed, of this picture. Both are valid during
+ * the call. */
+typedef void flux1_undecoded_fn(void *user, const flux1_image *image, const flux1_latents *latents);
+
 /* An encoded prompt: usable with any number of requests and samplers of the same model, also on other contexts. */
 typedef struct flux1_text flux1_text;
 
@@ -341,7 +365,13 @@ typedef struct flux1_generate_params {
     const char *profile;
     const flux1_adapter_use *adapters; /* at most 16; their terms add up. NULL: none */
     int adapter_count;
-    uint64_t reserved[5];
+    flux1_rng rng;   /* of the noise */
+    int rng_threads; /* with FLUX1_RNG_CUDA: of the GPU, see flux1_rng; at least 256. 0: an H100's, 270336 */
+    /* The noise to begin with, in place of the seed's: `count` of them. width and height may be 0 where the latents say
+     * them. NULL: none */
+    const flux1_latents *latents;
+    flux1_undecoded_fn *undecoded; /* with image_user; NULL: none */
+    uint64_t reserved[2];
 } flux1_generate_params;
 
 FLUX1_API void flux1_generate_params_defaults(flux1_generate_params *params);
@@ -359,6 +389,31 @@ FLUX1_API flux1_status flux1_generate(flux1_context *context, const flux1_model 
 FLUX1_API flux1_status flux1_generate_many(flux1_context *context, const flux1_model *model,
                                            const flux1_generate_params *const *params, int n, flux1_image **images);
 FLUX1_API void flux1_images_free(flux1_image *images, int count);
+
+/* Decodes latents that are done: params->count pictures, as flux1_generate would. Of params are used: width, height
+ * (packed latents need them, unless they say their own), seed, count, tiling, progress, image, undecoded and cancel. */
+FLUX1_API flux1_status flux1_decode(flux1_context *context, const flux1_model *model, const flux1_latents *latents,
+                                    const flux1_generate_params *params, flux1_image **images);
+
+/* Writes the latents of one picture as a safetensors file, with what made it in the metadata: texts "flux1" (JSON) and
+ * "parameters", as in a picture, and the paths of the model and its parts. image, params, model: what was denoised. */
+FLUX1_API flux1_status flux1_latents_write(flux1_context *context, const flux1_latents *latents,
+                                           const flux1_image *image, const flux1_model *model,
+                                           const flux1_generate_params *params, const char *path);
+
+/* A file of latents: one that flux1_latents_write or params->dump has made, diffusers' or ComfyUI's; or any safetensors
+ * file with one tensor, [pictures, channels, rows, columns] or packed. */
+typedef struct flux1_latents_file flux1_latents_file;
+/* initial: 1: noise to begin with is looked for (of a dump the first latents, otherwise the last). FLUX1_ERR_IO;
+ * FLUX1_ERR_FORMAT: no latents, or not of that shape and type; FLUX1_ERR_NUMERIC: NaN or infinity in them. */
+FLUX1_API flux1_status flux1_latents_open(flux1_context *context, const char *path, int initial,
+                                          flux1_latents_file **out);
+/* Valid until flux1_latents_close. NULL for NULL. */
+FLUX1_API const flux1_latents *flux1_latents_of(const flux1_latents_file *file);
+/* A text of the file's metadata about picture `index`: "flux1", "parameters"; of all: "model", "transformer", "clip",
+ * "t5", "vae", "tokenizers", "file_variant". NULL: it has none. */
+FLUX1_API const char *flux1_latents_text(const flux1_latents_file *file, int index, const char *key);
+FLUX1_API void flux1_latents_close(flux1_latents_file *file); /* NULL is fine */
 
 /* Writes a PNG with the request in text chunks: "parameters" (A1111's format) and "flux1" (JSON). The name appears only
  * when the file is complete. params and model: as given to flux1_generate; both may be NULL: then no text is written.
@@ -378,7 +433,10 @@ typedef struct flux1_write_params {
     flux1_format format;
     int quality; /* of JPEG and WebP, 1 to 100 (WebP: lossless); 0: 90 */
     int plain;   /* 1: without the request and any other metadata */
-    uint64_t reserved[6];
+    /* Texts "parameters" and "flux1" in place of those that params and model would give (of latents from a file); NULL:
+     * those; "": none */
+    const char *parameters, *json;
+    uint64_t reserved[4];
 } flux1_write_params;
 FLUX1_API void flux1_write_params_defaults(flux1_write_params *params);
 

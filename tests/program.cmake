@@ -31,6 +31,7 @@ foreach(script
     cli/folders.sh
     cli/interrupt.sh
     cli/jsonl.sh
+    cli/latents.sh
     cli/mini.sh
     cli/mini_trained.sh
     cli/pictures.sh

@@ -11,6 +11,7 @@ enum { EXIT_DONE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_INTERRUPTED = 130 };
 
 /* One function a command; options are parsed, the return value is the exit status. */
 int generate_run(const options *opt);
+int decode_run(const options *opt);
 int tokenize_run(const options *opt);
 int info_run(const options *opt);
 int bench_run(const options *opt);

@@ -85,6 +85,10 @@ void fill_request(const options *opt, flux1_generate_params *params)
         params->tiling = strcmp(v[OPT_VAE_TILING].text, "yes") == 0  ? FLUX1_TILING_YES
                          : strcmp(v[OPT_VAE_TILING].text, "no") == 0 ? FLUX1_TILING_NO
                                                                      : FLUX1_TILING_AUTO;
+    if (v[OPT_RNG].given) {
+        params->rng = strncmp(v[OPT_RNG].text, "cuda", 4) == 0 ? FLUX1_RNG_CUDA : FLUX1_RNG_CPU;
+        params->rng_threads = (int)v[OPT_RNG].whole;
+    }
     if (v[OPT_DUMP].given)
         params->dump = v[OPT_DUMP].text;
     params->profile = v[OPT_PROFILE].text;
@@ -154,7 +158,7 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
         params.dtype = dtype_named(v[OPT_DTYPE].text);
     if (v[OPT_DEVICE_WEIGHTS].given)
         params.device_weights = device_weights_named(v[OPT_DEVICE_WEIGHTS].text);
-    params.processes = opt->command != COMMAND_INFO && launcher_processes() > 1;
+    params.processes = opt->command != COMMAND_INFO && opt->command != COMMAND_DECODE && launcher_processes() > 1;
     params.log = log;
     return flux1_context_create(&params, out);
 }

@@ -10,8 +10,8 @@
 
 /* What a picture can say. */
 static const option_id told[] = {
-    OPT_PROMPT, OPT_NEGATIVE_PROMPT,    OPT_TRUE_CFG_SCALE, OPT_WIDTH, OPT_HEIGHT, OPT_STEPS, OPT_GUIDANCE,
-    OPT_SEED,   OPT_MAX_SEQUENCE_LENGTH};
+    OPT_PROMPT, OPT_NEGATIVE_PROMPT, OPT_TRUE_CFG_SCALE, OPT_WIDTH, OPT_HEIGHT,
+    OPT_STEPS,  OPT_GUIDANCE,        OPT_SEED,           OPT_RNG,   OPT_MAX_SEQUENCE_LENGTH};
 
 static bool can_tell(int id)
 {
@@ -92,6 +92,8 @@ static void tell(const options *o, const char *path, const json_value *root)
     if (missing)
         print_note("%s: ComfyUI's graph does not plainly say: %s", path, missing);
     builder_free(&names);
+    if (json_object_get(json_object_get(root, "request"), "latents") && !o->values[OPT_LATENTS].given)
+        print_note("warning: %s began with latents from a file, and will be another picture without --latents", path);
     if (model && !o->values[OPT_MODEL].given)
         print_note("%s was made with the model %s; name it with --model where it is another one", path, model);
 }

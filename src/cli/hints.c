@@ -21,6 +21,7 @@ static const struct hint {
     {"max_memory", OPT_MAX_MEMORY, false},
     {"max_sequence_length", OPT_MAX_SEQUENCE_LENGTH, false},
     {"mesh", OPT_MESH, true},
+    {"rng", OPT_RNG, true},
     {"sp", OPT_SP, true},
     {"threads", OPT_THREADS, true},
     {"timeline", OPT_TIMELINE, true},

@@ -97,12 +97,26 @@ static bool is_word(const char *word, const char *text)
     return digits > 0 && text[n + 1 + digits] == '\0';
 }
 
+/* The N of "cuda:N", where the row says how large it may be. */
+static bool parse_number_behind(const option_row *row, const char *text, option_value *out)
+{
+    const char *colon = strchr(text, ':');
+    uint64_t n = 0;
+    if (!colon || row->highest == 0)
+        return true;
+    if (parse_unsigned(colon + 1, &n) && (double)n >= row->lowest && (double)n <= row->highest) {
+        out->whole = (int64_t)n;
+        return true;
+    }
+    print_error("--%s %s: N must be a whole number from %.0f to %.0f", row->name, text, row->lowest, row->highest);
+    return false;
+}
+
 static bool parse_choice(const option_row *row, const char *text, option_value *out)
 {
-    (void)out;
     for (const char *word = row->argument; word; word = strchr(word, '|') ? strchr(word, '|') + 1 : NULL)
         if (is_word(word, text))
-            return true;
+            return parse_number_behind(row, text, out);
     print_error("--%s %s: must be one of %s", row->name, text, row->argument);
     return false;
 }

@@ -9,6 +9,7 @@
 /* id, name, what follows the options (NULL: nothing), one line of help */
 #define COMMAND_TABLE(X)                                                                                         \
     X(GENERATE, "generate", NULL, "make pictures from a prompt")                                                 \
+    X(DECODE, "decode", "FILE", "make the pictures of latents: what a failed run has left, or others'")          \
     X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                               \
     X(INFO, "info", "PATH", "describe a model: contents, memory, work and time; or print what made a picture")   \
     X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")                \
@@ -26,6 +27,7 @@ typedef enum command {
 
 /* Sets of commands, for the table's column "in". */
 #define IN_GENERATE (1u << COMMAND_GENERATE)
+#define IN_DECODE (1u << COMMAND_DECODE)
 #define IN_TOKENIZE (1u << COMMAND_TOKENIZE)
 #define IN_INFO (1u << COMMAND_INFO)
 #define IN_BENCH (1u << COMMAND_BENCH)
@@ -34,8 +36,10 @@ typedef enum command {
 #define IN_PULL (1u << COMMAND_PULL)
 #define IN_CONVERT (1u << COMMAND_CONVERT)
 #define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH | IN_PLAN)
-#define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL | IN_CONVERT)
-#define IN_RUNS (IN_GENERATE | IN_INFO | IN_BENCH)
+#define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL | IN_CONVERT | IN_DECODE)
+#define IN_WHOLE (IN_GENERATE | IN_INFO | IN_BENCH) /* all stages of a model */
+#define IN_RUNS (IN_WHOLE | IN_DECODE)
+#define IN_PICTURES (IN_GENERATE | IN_DECODE)
 #define IN_PROCESSES (IN_GENERATE | IN_BENCH) /* over several processes */
 
 typedef enum option_kind {
@@ -50,14 +54,14 @@ typedef enum option_kind {
     OPTION_SEED,   /* 0 to 2^64 - 1 */
     OPTION_BYTES,  /* a number of bytes: 512M, 8G */
     OPTION_CHOICE, /* one of the argument column's words, separated by | */
-    OPTION_DEVICE  /* the same, and :N after a word with [:N] */
+    OPTION_DEVICE  /* the same, and :N after a word with [:N]; N from lowest to highest, where that is not 0 */
 } option_kind;
 
 #define WHOLE_MAX 2147483647
 
 /* id, long name, short name or 0, kind, argument, lowest, highest, in, help */
 #define OPTION_TABLE(X)                                                                                                \
-    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL,                                                                 \
+    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL | IN_DECODE,                                                     \
       "pipeline folder in diffusers' layout, a file of weights (parts that it lacks are looked for beside it and in "  \
       "FLUX1_PATH), or org/name[@revision] in Hugging Face's cache (default: FLUX1_MODEL from the environment, else "  \
       "the mini model; "                                                                                               \
@@ -98,17 +102,17 @@ typedef enum option_kind {
       "not stop the rest")                                                                                             \
     X(ALLOW_EMPTY, "allow-empty", 0, FLAG, NULL, 0, 0, IN_GENERATE,                                                    \
       "take an empty prompt, which is refused otherwise")                                                              \
-    X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
+    X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_PICTURES,                                                          \
       "picture to write; an existing file is replaced. -: to standard output. With --count N: FILE-1.png to "          \
       "FILE-N.png, or %d or %03d in FILE is the number, which goes on over all lines of --prompts (default: a new "    \
       "name made from prompt and seed)")                                                                               \
-    X(OUTPUT_DIR, "output-dir", 0, FOLDER, "DIR", 0, 0, IN_GENERATE,                                                   \
+    X(OUTPUT_DIR, "output-dir", 0, FOLDER, "DIR", 0, 0, IN_PICTURES,                                                   \
       "folder for pictures whose name does not begin with /; made if it is not there (default: the working folder)")   \
-    X(FORMAT, "format", 0, CHOICE, "png|jpeg|webp", 0, 0, IN_GENERATE,                                                 \
+    X(FORMAT, "format", 0, CHOICE, "png|jpeg|webp", 0, 0, IN_PICTURES,                                                 \
       "format of the pictures (default: by the ending of --output, else png)")                                         \
-    X(QUALITY, "quality", 0, WHOLE, "N", 1, 100, IN_GENERATE,                                                          \
+    X(QUALITY, "quality", 0, WHOLE, "N", 1, 100, IN_PICTURES,                                                          \
       "quality of JPEG and WebP; a WebP of 100 is lossless (default: 90)")                                             \
-    X(NO_METADATA, "no-metadata", 0, FLAG, NULL, 0, 0, IN_GENERATE,                                                    \
+    X(NO_METADATA, "no-metadata", 0, FLAG, NULL, 0, 0, IN_PICTURES,                                                    \
       "write pictures without prompt, settings and the mark of generated pictures")                                    \
     X(FROM, "from", 0, FILE, "PICTURE", 0, 0, IN_GENERATE,                                                             \
       "repeat PICTURE (PNG, JPEG or WebP of flux1, AUTOMATIC1111 or Forge, PNG of ComfyUI): its prompt, seed, size "   \
@@ -125,6 +129,13 @@ typedef enum option_kind {
       "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5)")                         \
     X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE,                                                                 \
       "seed of the noise; picture i of --count uses N + i. -1: random (default: random, and printed)")                 \
+    X(RNG, "rng", 0, DEVICE, "cpu|cuda[:N]", 256, WHOLE_MAX, IN_GENERATE,                                              \
+      "whose random numbers a seed stands for: torch's on a CPU, or on a GPU with N threads resident: RTX 3090 "       \
+      "125952, RTX 4090 196608, A100 221184, RTX 5090 261120, H100 and H200 270336, which is the default. Noise of "   \
+      "no more than N numbers is the same on all GPUs; 1024x1024 takes 262144 (default: cpu)")                         \
+    X(LATENTS, "latents", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
+      "noise to begin with, in place of the seed's: a safetensors file with a tensor of shape [pictures, 16, H/8, "    \
+      "W/8], or packed [pictures, tokens, 64]; of a file of --dump its noise")                                         \
     X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO, "number of pictures (default: 1)")             \
     X(BATCH, "batch", 0, WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO,                                                  \
       "pictures of --count computed together; they are the same with any N (default: chosen by size and memory)")      \
@@ -145,7 +156,9 @@ typedef enum option_kind {
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
       "read one JSON object {\"prompt\": TEXT} per line from standard input, and answer each with one on standard "    \
       "output. generate: a request per line, with optional keys id, output, width, height, steps, guidance, seed, "    \
-      "count, batch, negative_prompt, true_cfg_scale, max_sequence_length, vae_tiling, lora, allow_empty; the man "    \
+      "rng, latents, count, batch, negative_prompt, true_cfg_scale, max_sequence_length, vae_tiling, lora, "           \
+      "allow_empty; the "                                                                                              \
+      "man "                                                                                                           \
       "page "                                                                                                          \
       "describes the answers. tokenize: writes a line {\"clip\": [ids], \"t5\": [ids]} for each")                      \
     X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices of this machine and build instead")          \
@@ -172,9 +185,9 @@ typedef enum option_kind {
       "auto, but those products and T5's in int8, on a CPU (default: auto)")                                           \
     X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                  \
       "device to compute on. cuda:N: the N-th GPU; ref: the slow reference implementation (default: cpu)")             \
-    X(ENCODER_DEVICE, "encoder-device", 0, DEVICE, "host|cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                             \
+    X(ENCODER_DEVICE, "encoder-device", 0, DEVICE, "host|cpu|cuda[:N]|ref", 0, 0, IN_WHOLE,                            \
       "device of the text encoders. host: the CPU, on a mesh the first rank's alone (default: --device)")              \
-    X(CAPTURE, "capture", 0, CHOICE, "yes|no", 0, 0, IN_RUNS,                                                          \
+    X(CAPTURE, "capture", 0, CHOICE, "yes|no", 0, 0, IN_WHOLE,                                                         \
       "record the calls of a denoising step once and replay them, on a GPU as a graph (default: yes)")                 \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS | IN_PLAN | IN_CONVERT,                                      \
       "number of threads, of each process (default: one per physical core of the host, shared by its processes)")      \
@@ -200,7 +213,7 @@ typedef enum option_kind {
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
       "how quantised weights lie in a GPU's memory. packed: as in the file, decoded in front of every product; "       \
       "decoded: once, when they come; the picture is the same (default: auto: decoded if they fit)")                   \
-    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no", 0, 0, IN_GENERATE | IN_INFO,                                 \
+    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no", 0, 0, IN_PICTURES | IN_INFO,                                 \
       "decode large pictures in overlapping tiles, which takes less memory (default: auto: where the whole picture "   \
       "does "                                                                                                          \
       "not fit)")                                                                                                      \
@@ -213,7 +226,7 @@ typedef enum option_kind {
     X(FILE, "file", 0, TEXTS, "PATTERN", 0, 0, IN_PULL,                                                                \
       "fetch what matches PATTERN, such as '*Q4_0.gguf' or vae/, instead of what a pipeline needs; may be given up "   \
       "to 64 times")                                                                                                   \
-    X(FILE_VARIANT, "file-variant", 0, TEXT, "NAME", 0, 0, IN_ALL | IN_CONVERT | IN_PULL,                              \
+    X(FILE_VARIANT, "file-variant", 0, TEXT, "NAME", 0, 0, IN_ALL | IN_DECODE | IN_CONVERT | IN_PULL,                  \
       "of weights in several variants take NAME, such as fp16 (model.fp16.safetensors), where a folder has it "        \
       "(default: the plain ones, or the only variant there is)")                                                       \
     X(CACHE_DIR, "cache-dir", 0, FOLDER, "DIR", 0, 0, IN_PULL,                                                         \

@@ -3,6 +3,7 @@
 #include "base/json_write.h"
 #include "cli/answer.h"
 #include "cli/console.h"
+#include "cli/latents.h"
 #include "cli/output.h"
 #include "cli/progress.h"
 #include "cli/taken.h"
@@ -23,6 +24,7 @@ typedef struct picture {
     uint64_t seed;
     int width, height;
     bool written;
+    char *latents; /* file of its latents, where it could not be decoded */
 } picture;
 
 typedef struct request {
@@ -39,6 +41,7 @@ typedef struct request {
     progress progress;
     double began, write_seconds;
     bool preview_failed;
+    flux1_latents_file *initial; /* --latents */
 } request;
 
 /* 32 bits are enough to choose from, and short enough to be typed again. */
@@ -107,12 +110,56 @@ int request_check(const options *opt)
     return status == EXIT_DONE ? prepare_seed(&r) : status;
 }
 
+/* The prompt's words for a name, where a file of latents has none: its own. */
+static char *name_of_file(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    return strndup(name, strcspn(name, "."));
+}
+
+/* Prompt and seed of latents that are done; both count for names alone. */
+static int take_latents(request *r)
+{
+    json_value *root = latents_request(r->hooks.latents);
+    const char *prompt = json_string_value(json_object_get(root, "prompt"));
+    const json_value *seed = json_object_get(root, "seed");
+    r->prompt = prompt ? strdup(prompt) : name_of_file(r->opt->operand);
+    r->params.count = (int)flux1_latents_of(r->hooks.latents)->shape[0];
+    r->params.seed = json_is(seed, JSON_UNSIGNED)                  ? seed->large
+                     : json_is_integer(seed) && seed->integer >= 0 ? (uint64_t)seed->integer
+                                                                   : 0;
+    if (r->params.seed > UINT64_MAX - (uint64_t)r->params.count)
+        r->params.seed = 0;
+    json_free(root);
+    return r->prompt ? EXIT_DONE : report(NULL, FLUX1_ERR_MEMORY);
+}
+
+static int open_initial(request *r)
+{
+    const option_value *v = r->opt->values;
+    if (!v[OPT_LATENTS].given)
+        return EXIT_DONE;
+    const int status = latents_open(v[OPT_LATENTS].text, true, &r->initial);
+    if (status != EXIT_DONE)
+        return status;
+    r->params.latents = flux1_latents_of(r->initial);
+    if (!v[OPT_COUNT].given && r->params.latents->shape[0] <= option_rows[OPT_COUNT].highest)
+        r->params.count = (int)r->params.latents->shape[0];
+    return EXIT_DONE;
+}
+
 /* Everything that can be refused before a model is opened. */
 static int prepare(request *r)
 {
     const option_value *v = r->opt->values;
     size_t bytes;
-    int status = read_prompt(r->opt, &r->prompt, &bytes);
+    int status;
+    if (r->hooks.latents) {
+        fill_request(r->opt, &r->params);
+        status = take_latents(r);
+        return status == EXIT_DONE ? prepare_names(r) : status;
+    }
+    status = read_prompt(r->opt, &r->prompt, &bytes);
     if (status != EXIT_DONE)
         return status;
     if (v[OPT_PREVIEW_EVERY].given && !v[OPT_PREVIEW].given) {
@@ -120,7 +167,7 @@ static int prepare(request *r)
         return EXIT_USAGE;
     }
     fill_request(r->opt, &r->params);
-    if ((status = prepare_names(r)) != EXIT_DONE)
+    if ((status = open_initial(r)) != EXIT_DONE || (status = prepare_names(r)) != EXIT_DONE)
         return status;
     r->params.prompt = r->prompt;
     if ((status = prepare_seed(r)) != EXIT_DONE)
@@ -196,12 +243,26 @@ static int on_progress(void *user, const flux1_progress *now)
     return was_interrupted();
 }
 
+/* Of latents from a file the picture says what the file says. */
+static flux1_write_params writing_of(const request *r, const flux1_image *image)
+{
+    flux1_write_params how = r->how;
+    if (r->hooks.latents) {
+        how.parameters = flux1_latents_text(r->hooks.latents, image->index, "parameters");
+        how.json = flux1_latents_text(r->hooks.latents, image->index, "flux1");
+        how.parameters = how.parameters ? how.parameters : "";
+        how.json = how.json ? how.json : "";
+    }
+    return how;
+}
+
 /* To standard output, which takes nothing else then. */
 static int write_stream(request *r, const flux1_image *image)
 {
     uint8_t *bytes;
     size_t count;
-    flux1_status st = flux1_image_encode(r->s->writer, image, r->s->model, &r->params, &r->how, &bytes, &count);
+    const flux1_write_params how = writing_of(r, image);
+    flux1_status st = flux1_image_encode(r->s->writer, image, r->s->model, &r->params, &how, &bytes, &count);
     if (st != FLUX1_OK)
         return report(r->s->writer, st);
     fwrite(bytes, 1, count, stdout);
@@ -219,7 +280,8 @@ static int write_picture(request *r, const flux1_image *image)
     p->name = output_claim(&r->names, image->seed, image->index, &claimed);
     if (!p->name)
         return report(NULL, FLUX1_ERR_MEMORY);
-    flux1_status st = flux1_image_write(r->s->writer, image, r->s->model, &r->params, &r->how, p->name);
+    const flux1_write_params how = writing_of(r, image);
+    flux1_status st = flux1_image_write(r->s->writer, image, r->s->model, &r->params, &how, p->name);
     if (st != FLUX1_OK && claimed)
         unlink(p->name);
     if (st != FLUX1_OK)
@@ -246,6 +308,54 @@ static int on_image(void *user, const flux1_image *image)
     r->failure = write_picture(r, image);
     r->write_seconds += monotonic_seconds() - start;
     return r->failure != EXIT_DONE || was_interrupted();
+}
+
+/* Of a picture that could not be decoded: its latents go where it would have gone. A file that was written is told of
+ * after the reason. */
+static void on_undecoded(void *user, const flux1_image *image, const flux1_latents *latents)
+{
+    request *r = user;
+    picture *p = &r->pictures[image->index];
+    output_names names = r->names;
+    if (output_is_stream(&names))
+        names.output = NULL;
+    char *name = output_name(&names, image->seed, image->index);
+    p->latents = name ? latents_claim(name) : NULL;
+    free(name);
+    if (!p->latents)
+        return;
+    if (flux1_latents_write(r->s->writer, latents, image, r->s->model, &r->params, p->latents) == FLUX1_OK)
+        return;
+    report(r->s->writer, FLUX1_ERR_IO);
+    unlink(p->latents);
+    free(p->latents);
+    p->latents = NULL;
+}
+
+static void tell_of_latents(const request *r)
+{
+    for (int i = 0; r->pictures && i < r->params.count; i++) {
+        if (!r->pictures[i].latents)
+            continue;
+        char *output = r->opt->values[OPT_OUTPUT].given && !output_is_stream(&r->names)
+                           ? output_name(&r->names, r->params.seed + (uint64_t)i, i)
+                           : NULL;
+        latents_tell(r->pictures[i].latents, output);
+        free(output);
+    }
+}
+
+static void put_latents(json_writer *w, const request *r)
+{
+    int kept = 0;
+    for (int i = 0; r->pictures && i < r->params.count; i++)
+        if (r->pictures[i].latents && kept++ == 0)
+            json_begin_array(w, "latents");
+    for (int i = 0; kept && i < r->params.count; i++)
+        if (r->pictures[i].latents)
+            json_put_string(w, NULL, r->pictures[i].latents);
+    if (kept)
+        json_end_array(w);
 }
 
 /* Three decimals are enough for what was measured by the clock. */
@@ -275,6 +385,7 @@ static void print_json(const request *r, double total)
         json_end_object(&w);
     }
     json_end_array(&w);
+    put_latents(&w, r);
     json_begin_object(&w, "seconds");
     for (int s = 0; s < STAGES; s++)
         put_seconds(&w, progress_stage_keys[s],
@@ -298,6 +409,10 @@ static void print_results(const request *r, int status)
     if (status != EXIT_DONE)
         return;
     r->s->load_seconds = 0;
+    if (r->hooks.latents) {
+        print_note("done in %.1f s", total);
+        return;
+    }
     print_note("done in %.1f s, seed %" PRIu64 "%s", total, r->params.seed,
                r->opt->values[OPT_SEED].given ? "" : " (random; repeat it with --seed)");
 }
@@ -316,10 +431,36 @@ static void print_finished(const request *r)
 
 static void free_request(request *r)
 {
-    for (int i = 0; r->pictures && i < r->params.count; i++)
+    for (int i = 0; r->pictures && i < r->params.count; i++) {
         free(r->pictures[i].name);
+        free(r->pictures[i].latents);
+    }
+    flux1_latents_close(r->initial);
     free(r->pictures);
     free(r->prompt);
+}
+
+static flux1_status run(request *r)
+{
+    session *s = r->s;
+    flux1_generate_params *p = &r->params;
+    progress_begin(&r->progress, r->opt->values[OPT_QUIET].given);
+    p->adapters = r->adapters;
+    p->adapter_count = r->opt->loras;
+    p->text = r->hooks.text;
+    p->negative_text = r->hooks.negative_text;
+    p->progress = on_progress;
+    p->progress_user = r;
+    p->image = on_image;
+    p->image_user = r;
+    p->undecoded = r->hooks.latents ? NULL : on_undecoded; /* they are in a file already */
+    p->cancel = signal_token();
+    const flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED
+                            : r->hooks.latents
+                                ? flux1_decode(s->context, s->model, flux1_latents_of(r->hooks.latents), p, NULL)
+                                : flux1_generate(s->context, s->model, p, NULL);
+    progress_end(&r->progress, st == FLUX1_OK);
+    return st;
 }
 
 int request_run(session *s, const options *opt, const request_hooks *hooks)
@@ -335,21 +476,10 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
     if (status == EXIT_DONE)
         status = session_adapters(s, opt, r.adapters);
     if (status == EXIT_DONE) {
-        progress_begin(&r.progress, opt->values[OPT_QUIET].given);
-        r.params.adapters = r.adapters;
-        r.params.adapter_count = opt->loras;
-        r.params.text = r.hooks.text;
-        r.params.negative_text = r.hooks.negative_text;
-        r.params.progress = on_progress;
-        r.params.progress_user = &r;
-        r.params.image = on_image;
-        r.params.image_user = &r;
-        r.params.cancel = signal_token();
-        flux1_status st =
-            was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_generate(s->context, s->model, &r.params, NULL);
-        progress_end(&r.progress, st == FLUX1_OK);
+        const flux1_status st = run(&r);
         status = r.failure != EXIT_DONE ? r.failure : report(s->context, st);
     }
+    tell_of_latents(&r);
     if (status == EXIT_DONE || r.hooks.answer)
         print_results(&r, status);
     if (status != EXIT_DONE)

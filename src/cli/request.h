@@ -12,7 +12,8 @@ typedef struct request_hooks {
     const struct answer *answer; /* the result is printed as this JSON object, failed or not. NULL: it is not */
     struct taken *taken;         /* the files that earlier lines have written; NULL: there are no lines */
     long line;
-    int64_t before; /* pictures of earlier lines that share one --output */
+    int64_t before;                    /* pictures of earlier lines that share one --output */
+    const flux1_latents_file *latents; /* these are decoded, and nothing is denoised; NULL: a request of its own */
 } request_hooks;
 
 /* Opens the session if this is its first usable request. Prints an error on failure; returns the exit status. hooks may

@@ -3,6 +3,7 @@
 #include "base/json_write.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 /* The web UI's rule for quoting, and for what would not survive its parser's stripping: spaces at an end, a quote in
@@ -32,12 +33,23 @@ flux1_status metadata_parameters(const image_metadata *m, char **out, flux1_erro
         builder_float(&b, m->guidance);
     }
     builder_format(&b, ", Seed: %" PRIu64 ", Size: %dx%d", m->seed, m->width, m->height);
+    if (m->rng_threads)
+        builder_add(&b, ", RNG: NV");
     if (m->model && m->model[0]) {
         builder_add(&b, ", Model: ");
         add_value(&b, m->model);
     }
     builder_format(&b, ", Version: flux1 %s", m->version);
     return builder_take(&b, "a picture's parameters", out, err);
+}
+
+/* As --rng takes it. */
+static void put_rng(json_writer *w, const image_metadata *m)
+{
+    char text[32] = "cuda";
+    if (m->rng_threads != m->rng_threads_default)
+        snprintf(text, sizeof text, "cuda:%d", m->rng_threads);
+    json_put_string(w, "rng", text);
 }
 
 static void put_known(json_writer *w, const char *key, const char *value)
@@ -73,6 +85,10 @@ flux1_status metadata_json(const image_metadata *m, char **out, flux1_error *err
     if (m->has_guidance)
         json_put_float(&w, "guidance", m->guidance);
     json_put_unsigned(&w, "seed", m->seed);
+    if (m->rng_threads)
+        put_rng(&w, m);
+    if (m->given_noise)
+        json_put_string(&w, "latents", "given");
     if (m->max_sequence_length > 0)
         json_put_integer(&w, "max_sequence_length", m->max_sequence_length);
     put_known(&w, "negative_prompt", m->negative_prompt);

@@ -20,6 +20,9 @@ typedef struct image_metadata {
     bool has_guidance; /* the model has a guidance embedding: `guidance` was used */
     float guidance;
     uint64_t seed;
+    int rng_threads;             /* the noise is torch's on a GPU of so many threads; 0: on a CPU */
+    bool given_noise;            /* it began with the caller's latents, not with the seed's */
+    int rng_threads_default;     /* these are not written */
     int max_sequence_length;     /* T5 tokens; 0: left out */
     const char *dtype, *device;  /* of the arithmetic ("f32", "cpu"); NULL: left out */
     const char *mesh;            /* "2x4"; NULL: left out */
@@ -35,8 +38,9 @@ typedef struct image_metadata {
  *     Steps: 4, Sampler: Euler, Schedule type: Simple, CFG scale: 1, Distilled CFG Scale: 3.5, Seed: 1,
  *     Size: 1024x1024, Model: name, Version: flux1 0.1.0
  *
- * A value with a comma, colon or newline is written as a JSON string. The distilled scale is there only with guidance;
- * the CFG scale is that of true CFG. *out is malloc'd. FLUX1_ERR_MEMORY. */
+ * and "RNG: NV" behind the size where the noise is a GPU's. A value with a comma, colon or newline is written as a JSON
+ * string. The distilled scale is there only with guidance; the CFG scale is that of true CFG. *out is malloc'd.
+ * FLUX1_ERR_MEMORY. */
 flux1_status metadata_parameters(const image_metadata *m, char **out, flux1_error *err);
 
 /* Keyword "flux1": one JSON object with every member above under its own name. *out is malloc'd. FLUX1_ERR_MEMORY. */

@@ -52,9 +52,15 @@ static flux1_status encode_png(const char *name, int width, int height, const ui
     if (!t)
         return png_encode(name, width, height, rgb, NULL, 0, out, err);
     xmp_add(&xmp, t->software, NULL); /* the request has a chunk of its own */
-    const image_text texts[] = {
-        {"parameters", t->parameters}, {"flux1", t->json}, {"XML:com.adobe.xmp", xmp.text ? xmp.text : ""}};
-    flux1_status st = xmp.failed ? error_oom(err, 0, name) : png_encode(name, width, height, rgb, texts, 3, out, err);
+    image_text texts[3];
+    int count = 0;
+    if (t->parameters)
+        texts[count++] = (image_text){"parameters", t->parameters};
+    if (t->json)
+        texts[count++] = (image_text){"flux1", t->json};
+    texts[count++] = (image_text){"XML:com.adobe.xmp", xmp.text ? xmp.text : ""};
+    flux1_status st =
+        xmp.failed ? error_oom(err, 0, name) : png_encode(name, width, height, rgb, texts, count, out, err);
     builder_free(&xmp);
     return st;
 }

@@ -147,7 +147,7 @@ void decoder_close(decoder *d)
 
 /* ---- before and behind the VAE ---- */
 
-/* [1, h·w, channels] rows of x/scaling + shift, from packed tokens (see pack_latent in denoise.c). */
+/* [1, h·w, channels] rows of x/scaling + shift, from packed tokens (see latents_pack). */
 static void unpack_latent(const vae_config *c, const float *tokens, int64_t h, int64_t w, float *rows)
 {
     for (int64_t y = 0; y < h; y++)

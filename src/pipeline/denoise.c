@@ -1,33 +1,38 @@
 /* The denoising stage: noise, sigmas, positions, and the steps of batches on a session. */
 #include "pipeline/text_to_image.h"
 
+#include "base/philox.h"
 #include "base/rng.h"
+#include "pipeline/latents.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* Packed token (i, j), feature c·4 + 2·y + x ↔ latent channel c at (2i + y, 2j + x). */
-static void pack_latent(const float *planes, int64_t channels, int64_t grid_h, int64_t grid_w, float *tokens)
+static void draw(const request *r, uint64_t seed, float *out, size_t count)
 {
-    int64_t width = 2 * grid_w, size = 4 * grid_h * grid_w;
-    for (int64_t i = 0; i < grid_h; i++)
-        for (int64_t j = 0; j < grid_w; j++)
-            for (int64_t c = 0; c < channels; c++)
-                for (int64_t k = 0; k < 4; k++)
-                    *tokens++ = planes[c * size + (2 * i + k / 2) * width + 2 * j + k % 2];
+    rng generator;
+    if (r->rng == FLUX1_RNG_CUDA) {
+        philox_normal(seed, r->rng_threads, out, count);
+        return;
+    }
+    rng_seed(&generator, seed);
+    rng_normal(&generator, out, count);
 }
 
-flux1_status make_noise(const flux1_model *m, const request *r, uint64_t seed, float *out, flux1_error *err)
+flux1_status make_noise(const flux1_model *m, const request *r, int64_t index, uint64_t seed, float *out,
+                        flux1_error *err)
 {
+    if (r->latents) {
+        latents_packed(m, r->latents, index, out);
+        return FLUX1_OK;
+    }
     int64_t h = request_grid_h(r, m), w = request_grid_w(r, m);
     size_t count = (size_t)(h * w * m->dit.in_channels);
     float *planes = malloc(count * sizeof *planes);
     if (!planes)
         return error_oom(err, count * sizeof *planes, "the noise");
-    rng generator;
-    rng_seed(&generator, seed);
-    rng_normal(&generator, planes, count);
-    pack_latent(planes, m->vae.latent_channels, h, w, out);
+    draw(r, seed, planes, count);
+    latents_pack(planes, m->vae.latent_channels, h, w, out);
     free(planes);
     return FLUX1_OK;
 }

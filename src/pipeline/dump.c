@@ -11,8 +11,14 @@ typedef struct entry {
     tensor values; /* with the batch in front, unless the name is one for all pictures */
 } entry;
 
+typedef struct fact {
+    char *key, *text;
+} fact;
+
 struct dump {
     int64_t batch;
+    size_t facts;
+    fact *fact;
     size_t count, capacity;
     entry *entries;
 };
@@ -33,8 +39,26 @@ void dump_destroy(dump *d)
         return;
     for (size_t i = 0; i < d->count; i++)
         tensor_free(&d->entries[i].values);
+    for (size_t i = 0; i < d->facts; i++) {
+        free(d->fact[i].key);
+        free(d->fact[i].text);
+    }
+    free(d->fact);
     free(d->entries);
     free(d);
+}
+
+flux1_status dump_note(dump *d, const char *key, const char *text, flux1_error *err)
+{
+    if (!d)
+        return FLUX1_OK;
+    fact *more = realloc(d->fact, (d->facts + 1) * sizeof *more);
+    if (!more)
+        return error_oom(err, 0, "the dump's metadata");
+    d->fact = more;
+    fact *f = &d->fact[d->facts++];
+    *f = (fact){strdup(key), strdup(text)};
+    return f->key && f->text ? FLUX1_OK : error_oom(err, strlen(text), "the dump's metadata");
 }
 
 static flux1_status add_entry(dump *d, const char *name, dtype type, int dims, const int64_t *shape, flux1_error *err)
@@ -81,6 +105,12 @@ static flux1_status header_text(const dump *d, char **text, size_t *length, flux
     json_writer w = {.style = JSON_COMPACT};
     size_t offset = 0;
     json_begin_object(&w, NULL);
+    if (d->facts)
+        json_begin_object(&w, "__metadata__");
+    for (size_t i = 0; i < d->facts; i++)
+        json_put_string(&w, d->fact[i].key, d->fact[i].text);
+    if (d->facts)
+        json_end_object(&w);
     for (size_t i = 0; i < d->count; i++) {
         const tensor *t = &d->entries[i].values;
         json_begin_object(&w, d->entries[i].name);

@@ -15,6 +15,9 @@ void dump_destroy(dump *d); /* NULL is fine */
 flux1_status dump_add(dump *d, const char *name, dtype type, int dims, const int64_t *shape, int64_t index,
                       const void *data, flux1_error *err);
 
+/* A text of the file's metadata. Does nothing if d is NULL. */
+flux1_status dump_note(dump *d, const char *key, const char *text, flux1_error *err);
+
 flux1_status dump_write(const dump *d, const char *path, flux1_error *err);
 
 #endif

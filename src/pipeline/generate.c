@@ -80,24 +80,13 @@ static bool is_previewed(const run *g, int64_t k)
     return g->r[0].preview_every && (k + 1) % g->r[0].preview_every == 0 && k + 1 < g->r[0].steps;
 }
 
-static float *latent_of(const run *g, const tensor *latents, int64_t i)
-{
-    return (float *)latents->data + i * g->denoiser.tokens * g->denoiser.channels;
-}
-
-static flux1_image blank_picture(const run *g, int64_t picture)
-{
-    const picture_place *p = &g->place[picture];
-    return (flux1_image){.size = sizeof(flux1_image), .seed = p->seed, .request = p->request, .index = p->index};
-}
-
 /* The pictures as expected after the step that `expected` was taken behind. */
 static flux1_status show_previews(run *g, batch *b)
 {
     flux1_status st = FLUX1_OK;
     for (int64_t i = 0; b->has_expected && st == FLUX1_OK && i < b->size; i++) {
-        flux1_image picture = blank_picture(g, b->first + i);
-        st = decoder_run(&g->decoder, latent_of(g, &b->expected, i), NULL, NULL, NULL, &picture);
+        flux1_image picture = run_blank_picture(g, b->first + i);
+        st = decoder_run(&g->decoder, run_latent(&b->expected, i), NULL, NULL, NULL, &picture);
         if (st == FLUX1_OK) {
             g->p.state.image = (int)(b->first + i);
             g->p.state.preview = &picture;
@@ -160,7 +149,8 @@ static flux1_status start_batch(run *g, batch *b)
 {
     for (int64_t i = 0; i < b->size; i++) {
         g->rows[i] = row_of(g, b->first + i);
-        TRY(make_noise(g->m, &g->r[0], g->place[b->first + i].seed, latent_of(g, &b->latents, i), &g->c->error));
+        const picture_place *p = &g->place[b->first + i];
+        TRY(make_noise(g->m, &g->r[p->request], p->index, p->seed, run_latent(&b->latents, i), &g->c->error));
     }
     if (g->dump)
         TRY(run_dump_latents(g, b, 0));
@@ -187,45 +177,7 @@ static flux1_status denoise_batch(run *g, batch *b)
     return FLUX1_OK;
 }
 
-/* ---- pictures ---- */
-
-static flux1_status hand_out(run *g, const flux1_image *image)
-{
-    const request *r = &g->r[0];
-    if (!r->image || r->image(r->image_user, image) == 0)
-        return FLUX1_OK;
-    return error_set(&g->c->error, FLUX1_ERR_CANCELLED, "cancelled by the image callback");
-}
-
-static flux1_status decode_one(run *g, const batch *b, int64_t i)
-{
-    flux1_image picture = blank_picture(g, b->first + i);
-    tensor decoded = {0};
-    flux1_status st;
-    if (g->dump)
-        TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){3, g->r[0].height, g->r[0].width}, &decoded, &g->c->error));
-    g->p.state.image = (int)(b->first + i);
-    TRY_CLEANUP(decoder_run(&g->decoder, latent_of(g, &b->latents, i), b->denoiser->open ? NULL : g->reserve, &g->p,
-                            g->dump ? &decoded : NULL, &picture));
-    if (g->dump)
-        TRY_CLEANUP(run_dump_decoded(g, b->first + i, &decoded));
-    TRY_CLEANUP(hand_out(g, &picture));
-    if (g->images) {
-        g->images[b->first + i] = picture;
-        picture.pixels = NULL;
-    }
-cleanup:
-    free(picture.pixels);
-    tensor_free(&decoded);
-    return st;
-}
-
-static flux1_status decode_batch(run *g, const batch *b)
-{
-    for (int64_t i = 0; i < b->size; i++)
-        TRY(decode_one(g, b, i));
-    return FLUX1_OK;
-}
+/* ---- all batches ---- */
 
 static flux1_status batch_create(run *g, int64_t first, batch *b)
 {
@@ -259,12 +211,15 @@ static flux1_status run_batches(run *g)
         if (st == FLUX1_OK && made + 1 == batches)
             denoiser_rest(b->denoiser); /* its memory is the decoder's now */
         if (st == FLUX1_OK && g->alternate)
-            st = decode_batch(g, b);
+            st = run_decode_batch(g, b);
         if (g->alternate)
             batch_free(b);
     }
-    for (int64_t i = 0; st == FLUX1_OK && !g->alternate && i < batches; i++)
-        st = decode_batch(g, &all[i]);
+    for (int64_t i = 0; st == FLUX1_OK && !g->alternate && i < batches; i++) {
+        st = run_decode_batch(g, &all[i]);
+        for (int64_t k = i + 1; st != FLUX1_OK && k < batches; k++)
+            run_undecoded(g, &all[k], 0, st);
+    }
     for (int64_t i = 0; i < made; i++)
         batch_free(&all[i]);
     free(all);
@@ -293,25 +248,10 @@ static flux1_status run_all(run *g, bool keep)
     g->p.state.seconds_left = 0;
     TRY(progress_report(&g->p, err));
     if (g->dump)
+        TRY(run_dump_facts(g));
+    if (g->dump)
         TRY(dump_write(g->dump, g->r[0].dump, err));
     return g->r[0].profile ? profiling_write(g->c, g->r[0].profile) : FLUX1_OK;
-}
-
-static void run_free(run *g)
-{
-    denoiser_close(&g->denoiser);
-    denoiser_close(&g->rest);
-    decoder_close(&g->decoder);
-    text_plan_free(&g->text_plan);
-    for (int i = 0; g->texts && i < g->n; i++)
-        for (int w = 0; w < 2; w++)
-            flux1_text_free(g->texts[i].of[w].own);
-    dump_destroy(g->dump);
-    free(g->texts);
-    free(g->place);
-    free(g->rows);
-    free(g->reserve);
-    free(g->r);
 }
 
 flux1_status flux1_generate_many(flux1_context *c, const flux1_model *model, const flux1_generate_params *const *params,
@@ -348,11 +288,4 @@ flux1_status flux1_generate(flux1_context *context, const flux1_model *model, co
                             flux1_image **images)
 {
     return flux1_generate_many(context, model, &params, 1, images);
-}
-
-void flux1_images_free(flux1_image *images, int count)
-{
-    for (int i = 0; images && i < count; i++)
-        free(images[i].pixels);
-    free(images);
 }

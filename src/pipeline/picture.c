@@ -1,8 +1,7 @@
 /* A picture to a file, with what it was made from. */
-#include "pipeline/request.h"
+#include "pipeline/facts.h"
 
 #include "base/file.h"
-#include "image/metadata.h"
 #include "image/picture.h"
 
 #include <stdio.h>
@@ -10,62 +9,16 @@
 #include <string.h>
 #include <strings.h>
 
-/* The last part of the model's path. */
-static void base_name(const char *path, char *out, size_t size)
-{
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    snprintf(out, size, "%.*s", (int)(end - begin), path + begin);
-}
-
-/* The request's two texts, malloc'd. */
-static flux1_status make_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r,
-                               char **parameters, char **json)
-{
-    char name[256], mesh_text[32];
-    image_lora loras[ADAPTERS_MAX];
-    if (m->name)
-        snprintf(name, sizeof name, "%s", m->name);
-    else
-        base_name(m->path, name, sizeof name);
-    snprintf(mesh_text, sizeof mesh_text, "%dx%d", c->mesh.shape[0], c->mesh.shape[1]);
-    for (int i = 0; i < r->adapters.count; i++)
-        loras[i] = (image_lora){r->adapters.adapter[i]->path, r->adapters.scale[i]};
-    image_metadata d = {.prompt = r->prompt,
-                        .model = name,
-                        .version = flux1_version(),
-                        .width = image->width,
-                        .height = image->height,
-                        .steps = (int)r->steps,
-                        .has_guidance = m->dit.guidance,
-                        .guidance = r->guidance,
-                        .seed = image->seed,
-                        .max_sequence_length = r->length,
-                        .dtype = context_dtype(c),
-                        .device = c->device.kind->name,
-                        .mesh = mesh_text,
-                        .negative_prompt = r->passes > 1 ? r->negative_prompt : NULL,
-                        .true_cfg_scale = r->true_cfg_scale,
-                        .loras = loras,
-                        .lora_count = r->adapters.count};
-    TRY(metadata_parameters(&d, parameters, &c->error));
-    return metadata_json(&d, json, &c->error);
-}
-
 static flux1_status texts_of(flux1_context *c, const flux1_image *image, const flux1_model *model,
                              const flux1_generate_params *params, char **parameters, char **json)
 {
     request r;
-    void (*log)(void *, flux1_log_level, const char *) = c->log;
-    c->log = NULL; /* what the request rounds was said when the picture was made */
-    flux1_status st = request_make(c, model, params, &r);
-    c->log = log;
-    return st == FLUX1_OK ? make_texts(c, image, model, &r, parameters, json) : st;
+    TRY(facts_request(c, model, params, &r));
+    return facts_texts(c, image, model, &r, parameters, json);
 }
+
+/* "" is none. */
+static const char *text_or_null(const char *text) { return text && *text ? text : NULL; }
 
 static picture_format format_of(flux1_format format) { return format > 0 ? (picture_format)(format - 1) : PICTURE_PNG; }
 
@@ -98,12 +51,15 @@ static flux1_status encode(flux1_context *c, const flux1_image *image, const flu
     char software[64], *parameters = NULL, *json = NULL;
     flux1_status st = FLUX1_OK;
     snprintf(software, sizeof software, "flux1 %s", flux1_version());
-    const bool texts = model && params && !how->plain;
-    if (texts)
+    const bool given = how->parameters || how->json, texts = ((model && params) || given) && !how->plain;
+    if (texts && !given)
         TRY_CLEANUP(texts_of(c, image, model, params, &parameters, &json));
     st = picture_encode(format_of(how->format), name, image->width, image->height, image->pixels,
                         how->quality ? how->quality : PICTURE_QUALITY,
-                        texts ? &(picture_texts){parameters, json, software} : NULL, out, &c->error);
+                        texts ? &(picture_texts){given ? text_or_null(how->parameters) : parameters,
+                                                 given ? text_or_null(how->json) : json, software}
+                              : NULL,
+                        out, &c->error);
 cleanup:
     free(parameters);
     free(json);

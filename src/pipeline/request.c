@@ -1,5 +1,8 @@
 #include "pipeline/request.h"
 
+#include "base/philox.h"
+#include "pipeline/latents.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -66,6 +69,20 @@ static flux1_status take_counts(flux1_context *c, const flux1_model *m, const fl
     return FLUX1_OK;
 }
 
+static flux1_status take_rng(flux1_context *c, const flux1_generate_params *p, request *r)
+{
+    if (p->rng != FLUX1_RNG_CPU && p->rng != FLUX1_RNG_CUDA)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "rng %d: it should be one of flux1_rng", (int)p->rng);
+    if (p->rng_threads < 0 || (p->rng_threads > 0 && p->rng_threads < PHILOX_THREADS_LEAST))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "rng_threads %d: it should be a GPU's multiprocessors times threads of each, at least %d, or "
+                         "0 for an H100's",
+                         p->rng_threads, PHILOX_THREADS_LEAST);
+    r->rng = p->rng;
+    r->rng_threads = p->rng_threads ? p->rng_threads : PHILOX_THREADS_DEFAULT;
+    return FLUX1_OK;
+}
+
 /* diffusers' FluxPipeline: true CFG is on with a negative prompt (an empty one counts) and a scale above 1. */
 static flux1_status take_true_cfg(flux1_context *c, const flux1_generate_params *p, request *r)
 {
@@ -107,19 +124,27 @@ static flux1_status take_adapters(flux1_context *c, const flux1_model *m, const 
     return FLUX1_OK;
 }
 
-flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, request *r)
+flux1_status request_params(flux1_context *c, const flux1_generate_params *params, flux1_generate_params *out)
 {
-    flux1_generate_params p;
-    flux1_generate_params_defaults(&p);
-    TRY(context_computes(c));
+    flux1_generate_params_defaults(out);
     if (!params || params->size < offsetof(flux1_generate_params, reserved))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "the parameters were not set up by flux1_generate_params_defaults");
-    memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
+    memcpy(out, params, params->size < sizeof *out ? params->size : sizeof *out);
+    out->size = sizeof *out;
+    return FLUX1_OK;
+}
+
+flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, request *r)
+{
+    flux1_generate_params p;
+    TRY(context_computes(c));
+    TRY(request_params(c, params, &p));
     *r = (request){.negative_prompt = p.negative_prompt,
                    .negative_text = p.negative_text,
                    .image = p.image,
                    .image_user = p.image_user,
+                   .undecoded = p.undecoded,
                    .cancel = p.cancel,
                    .prompt = p.prompt ? p.prompt : "",
                    .seed = p.seed,
@@ -128,9 +153,15 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
                    .profile = p.profile,
                    .progress = p.progress,
                    .progress_user = p.progress_user};
+    if (p.latents)
+        TRY(latents_size(c, m, p.latents, &p.width, &p.height));
     TRY(take_size(c, m, "width", p.width, &r->width));
     TRY(take_size(c, m, "height", p.height, &r->height));
     TRY(take_counts(c, m, &p, r));
+    r->latents = p.latents;
+    if (p.latents)
+        TRY(latents_check(c, m, p.latents, r->count, r->width, r->height));
+    TRY(take_rng(c, &p, r));
     TRY(take_adapters(c, m, &p, r));
     if (isnan(p.guidance) || isinf(p.guidance))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "guidance: it should be a finite number, such as 3.5");

@@ -3,11 +3,8 @@
 #define FLUX1_PIPELINE_REQUEST_H
 
 #include "pipeline/adapter_set.h"
+#include "pipeline/bounds.h"
 #include "pipeline/context.h"
-
-#define SIZE_LIMIT 65536 /* pixels per side: larger values are taken as typing errors */
-#define STEPS_LIMIT 10000
-#define COUNT_LIMIT 10000
 
 typedef struct request {
     const char *prompt;
@@ -15,6 +12,9 @@ typedef struct request {
     int64_t steps;
     float guidance;
     uint64_t seed;
+    flux1_rng rng;
+    int rng_threads;              /* of a GPU, with FLUX1_RNG_CUDA */
+    const flux1_latents *latents; /* in place of noise, checked; NULL: none */
     int64_t count;
     int length; /* T5 tokens */
     int preview_every;
@@ -30,8 +30,12 @@ typedef struct request {
     void *progress_user;
     flux1_image_fn *image;
     void *image_user;
+    flux1_undecoded_fn *undecoded;
     flux1_cancel_token *cancel;
 } request;
+
+/* The caller's params, those of an older version too; FLUX1_ERR_ARGUMENT for NULL, and where size is not set. */
+flux1_status request_params(flux1_context *c, const flux1_generate_params *params, flux1_generate_params *out);
 
 /* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT. Roundings and ignored values are logged. Strings are borrowed from p. */
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);

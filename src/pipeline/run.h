@@ -50,6 +50,28 @@ typedef struct batch {
     bool has_expected;
 } batch;
 
+/* Latent i of a batch [size, tokens, channels]. */
+static inline float *run_latent(const tensor *latents, int64_t i)
+{
+    return (float *)latents->data + i * latents->shape[1] * latents->shape[2];
+}
+
+/* A picture without pixels: its seed, request and index. */
+static inline flux1_image run_blank_picture(const run *g, int64_t picture)
+{
+    const picture_place *p = &g->place[picture];
+    return (flux1_image){.size = sizeof(flux1_image), .seed = p->seed, .request = p->request, .index = p->index};
+}
+
+/* Decodes the pictures of a batch and hands them out one by one. When one fails, the latents of that one and those
+ * behind it go to the request's `undecoded`. */
+flux1_status run_decode_batch(run *g, const batch *b);
+
+/* The latents of a batch from its picture `from` on, none of which was decoded because of `why`. */
+void run_undecoded(run *g, const batch *b, int64_t from, flux1_status why);
+
+void run_free(run *g);
+
 /* Number of pictures in the batch that begins with picture `first`. */
 int64_t run_batch_size(const run *g, int64_t first);
 
@@ -63,6 +85,7 @@ flux1_status run_plan(run *g);
 /* Add to the dump. after: steps done, 0 for the noise. */
 flux1_status run_dump_texts(run *g);
 flux1_status run_dump_latents(run *g, const batch *b, int64_t after);
+flux1_status run_dump_facts(run *g); /* how the pictures were made, and with which model */
 flux1_status run_dump_decoded(run *g, int64_t picture, const tensor *decoded);
 
 #endif

@@ -1,4 +1,5 @@
 /* What a run puts into its dump, under diffusers' names. */
+#include "pipeline/facts.h"
 #include "pipeline/run.h"
 
 #include <stdio.h>
@@ -39,6 +40,16 @@ flux1_status run_dump_latents(run *g, const batch *b, int64_t after)
     for (int64_t i = 0; i < b->size; i++)
         TRY(dump_add(g->dump, name, DTYPE_F32, 2, b->latents.shape + 1, b->first + i,
                      (const float *)b->latents.data + i * cells, &g->c->error));
+    return FLUX1_OK;
+}
+
+flux1_status run_dump_facts(run *g)
+{
+    TRY(facts_of_model(g->dump, g->m, &g->c->error));
+    for (int64_t i = 0; i < g->count; i++) {
+        flux1_image picture = run_blank_picture(g, i);
+        TRY(facts_of_picture(g->dump, i, g->c, &picture, g->m, &g->r[g->place[i].request]));
+    }
     return FLUX1_OK;
 }
 

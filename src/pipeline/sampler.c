@@ -82,7 +82,7 @@ static flux1_status start_sampler(flux1_sampler *s, const flux1_model *m, const 
     flux1_context *c = s->context;
     double opening;
     TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, s->denoiser.tokens, s->denoiser.channels}, &s->latent, &c->error));
-    TRY(make_noise(m, &s->request, s->request.seed, s->latent.data, &c->error));
+    TRY(make_noise(m, &s->request, 0, s->request.seed, s->latent.data, &c->error));
     TRY(denoiser_open(&s->denoiser, row, NULL, NULL, &opening));
     return denoiser_start(&s->denoiser, &s->latent);
 }

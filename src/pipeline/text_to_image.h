@@ -80,8 +80,10 @@ flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent);
 void denoiser_rest(denoiser *d); /* the session goes back; the plan stays */
 void denoiser_close(denoiser *d);
 
-/* torch's noise of one seed, packed: [tokens, channels]. */
-flux1_status make_noise(const flux1_model *m, const request *r, uint64_t seed, float *out, flux1_error *err);
+/* torch's noise of one seed, by the request's generator, packed: [tokens, channels]; or the request's latents of
+ * picture `index`. */
+flux1_status make_noise(const flux1_model *m, const request *r, int64_t index, uint64_t seed, float *out,
+                        flux1_error *err);
 
 /* The decoder. */
 #define TILE_SHAPES 9 /* each side has whole tiles and up to two sizes cut off at its end */

@@ -211,7 +211,7 @@ static flux1_status bench_dit(bench *b)
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, b->r.length, b->m->t5.d_model}, &text->embeds, err));
     TRY_CLEANUP(denoiser_plan(b->c, b->m, &b->r, 1, &d));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, d.tokens, d.channels}, &noise, err));
-    TRY_CLEANUP(make_noise(b->m, &b->r, 0, noise.data, err));
+    TRY_CLEANUP(make_noise(b->m, &b->r, 0, 0, noise.data, err));
     st = b->events ? events_stage(b->events, OPENING, STEP, b->c, &b->c->device, dit_dry_body, &d.job, &d.job.ticker)
                    : time_denoiser(b, &d, &row, &noise);
 cleanup:

@@ -46,6 +46,15 @@ static bool put_known(json_writer *w, const infotext_pair *pair)
     return false;
 }
 
+/* The web UI's own: "CPU", or "NV", which draws as a GPU whose threads are as many as the numbers. */
+static bool put_rng(json_writer *w, const char *text)
+{
+    const bool gpu = strcmp(text, "NV") == 0;
+    if (gpu || strcmp(text, "CPU") == 0)
+        json_put_string(w, "rng", gpu ? "cuda:2147483647" : "cpu");
+    return gpu || strcmp(text, "CPU") == 0;
+}
+
 /* "1024x768" */
 static bool put_size(json_writer *w, const char *text)
 {
@@ -85,6 +94,8 @@ static void put_infotext(json_writer *w, const infotext *t)
             continue;
         if (strcmp(pair->key, "Size") == 0)
             used[i] = put_size(w, pair->value);
+        else if (strcmp(pair->key, "RNG") == 0)
+            used[i] = put_rng(w, pair->value);
         else if (strcmp(pair->key, "CFG scale") == 0)
             used[i] = cfg && put_number(w, "true_cfg_scale", pair->value);
         else

@@ -77,7 +77,7 @@ static flux1_status run_denoiser(runs *b, int run)
     double begin = seconds_now(), opening;
     denoiser *d = &b->denoiser;
     const batch_row row = {.text = b->text, .guidance = b->r->guidance};
-    TRY(make_noise(b->m, b->r, b->r->seed, b->latent.data, &b->c->error));
+    TRY(make_noise(b->m, b->r, 0, b->r->seed, b->latent.data, &b->c->error));
     TRY(denoiser_open(d, &row, NULL, NULL, &opening));
     TRY(denoiser_start(d, &b->latent));
     for (int64_t i = 0; i < b->r->steps; i++) {

@@ -192,6 +192,34 @@ static void adapters_stand_in_json_as_the_option_takes_them(void **state)
     free(text);
 }
 
+static void a_gpus_noise_is_named_as_the_option_takes_it(void **state)
+{
+    (void)state;
+    static const struct {
+        int threads;
+        const char *json, *key;
+    } cases[] = {{0, NULL, NULL}, {270336, "cuda", "NV"}, {196608, "cuda:196608", "NV"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        image_metadata m = schnell;
+        char *text, *line;
+        json_value *root = NULL;
+        m.rng_threads = cases[i].threads;
+        m.rng_threads_default = 270336;
+        assert_int_equal(metadata_json(&m, &text, NULL), FLUX1_OK);
+        assert_int_equal(json_parse(text, strlen(text), "json", &root, NULL), FLUX1_OK);
+        const json_value *rng = json_object_get(root, "rng");
+        assert_true(cases[i].json ? rng && strcmp(json_string_value(rng), cases[i].json) == 0 : !rng);
+        line = parameters(&m);
+        if (cases[i].key)
+            expect(line, "RNG", cases[i].key);
+        else
+            assert_null(strstr(line, "RNG"));
+        json_free(root);
+        free(text);
+        free(line);
+    }
+}
+
 static void json_holds_every_parameter(void **state)
 {
     (void)state;
@@ -247,6 +275,7 @@ int main(void)
         cmocka_unit_test(guidance_stands_only_where_it_was_used),
         cmocka_unit_test(awkward_model_names_survive),
         cmocka_unit_test(a_prompt_of_many_lines_stays_in_front),
+        cmocka_unit_test(a_gpus_noise_is_named_as_the_option_takes_it),
         cmocka_unit_test(json_holds_every_parameter),
         cmocka_unit_test(true_cfg_has_its_prompt_and_scale),
         cmocka_unit_test(adapters_stand_in_json_as_the_option_takes_them),

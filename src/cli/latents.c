@@ -1,0 +1,138 @@
+#include "cli/latents.h"
+
+#include "base/builder.h"
+#include "cli/console.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ENDING ".latents.safetensors"
+#define ATTEMPTS_MAX 10000
+#define NAME_ROOM 220 /* bytes of a name in front of number and ending */
+
+int latents_open(const char *path, bool initial, flux1_latents_file **out)
+{
+    flux1_context_params params;
+    flux1_context *context = NULL;
+    flux1_context_params_defaults(&params);
+    params.threads = 1;
+    *out = NULL;
+    flux1_status st = flux1_context_create(&params, &context);
+    if (st == FLUX1_OK)
+        st = flux1_latents_open(context, path, initial, out);
+    const int status = report(context, st);
+    flux1_context_destroy(context);
+    return status;
+}
+
+json_value *latents_request(const flux1_latents_file *file)
+{
+    const char *text = flux1_latents_text(file, 0, "flux1");
+    json_value *root = NULL;
+    if (!text || json_parse(text, strlen(text), "the metadata", &root, NULL) != FLUX1_OK)
+        return NULL;
+    if (json_is_object(root))
+        return root;
+    json_free(root);
+    return NULL;
+}
+
+bool latents_take_model(options *o, const char *path, const flux1_latents_file *file)
+{
+    static const struct {
+        const char *key;
+        option_id option;
+    } keys[] = {{"model", OPT_MODEL},
+                {"transformer", OPT_TRANSFORMER},
+                {"clip", OPT_CLIP},
+                {"t5", OPT_T5},
+                {"vae", OPT_VAE},
+                {"tokenizers", OPT_TOKENIZERS},
+                {"file_variant", OPT_FILE_VARIANT}};
+    const char *model = NULL;
+    if (o->values[OPT_MODEL].given)
+        return true;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *text = flux1_latents_text(file, 0, keys[i].key);
+        if (!text || !*text || o->values[keys[i].option].given)
+            continue;
+        if (!options_replace(o, keys[i].option, text))
+            return false;
+        model = model ? model : text;
+    }
+    if (model)
+        print_note("using the model %s, which %s names", model, path);
+    else if (!environment_model() && !o->values[OPT_VAE].given)
+        print_error("%s does not say which model its latents are of: name it with --model", path);
+    return model || environment_model() || o->values[OPT_VAE].given;
+}
+
+/* ---- what is left of a picture ---- */
+
+/* Where the ending of a picture's name begins; a long name is cut, so that the file's own has room. */
+static size_t stem_bytes(const char *picture)
+{
+    const char *slash = strrchr(picture, '/'), *name = slash ? slash + 1 : picture, *dot = strrchr(name, '.');
+    size_t n = dot && dot != name ? (size_t)(dot - name) : strlen(name);
+    n = n < NAME_ROOM ? n : NAME_ROOM;
+    while (n > 0 && ((unsigned char)name[n] & 0xC0) == 0x80) /* no half character */
+        n--;
+    return (size_t)(name - picture) + n;
+}
+
+char *latents_claim(const char *picture)
+{
+    for (int attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
+        builder b = {0};
+        char *name = NULL;
+        builder_add_bytes(&b, picture, stem_bytes(picture));
+        if (attempt > 1)
+            builder_format(&b, "-%d", attempt);
+        builder_add(&b, ENDING);
+        if (builder_take(&b, "a file name", &name, NULL) != FLUX1_OK)
+            break;
+        const int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0) {
+            close(fd);
+            return name;
+        }
+        if (errno != EEXIST) {
+            print_failure(FLUX1_ERR_IO, "%s: cannot keep the latents: %s", name, strerror(errno));
+            free(name);
+            return NULL;
+        }
+        free(name);
+    }
+    print_failure(FLUX1_ERR_IO, "%s: there is no name left for its latents", picture);
+    return NULL;
+}
+
+/* As a shell takes it. */
+static void add_word(builder *b, const char *word)
+{
+    static const char *const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=+,@%";
+    const char *dash = word[0] == '-' ? "./" : "";
+    if (strspn(word, plain) == strlen(word)) {
+        builder_format(b, " %s%s", dash, word);
+        return;
+    }
+    builder_format(b, " '%s", dash);
+    for (; *word; word++)
+        builder_add_bytes(b, *word == '\'' ? "'\\''" : word, *word == '\'' ? 4 : 1);
+    builder_add(b, "'");
+}
+
+void latents_tell(const char *file, const char *output)
+{
+    builder b = {0};
+    add_word(&b, file);
+    if (output) {
+        builder_add(&b, " -o");
+        add_word(&b, output);
+    }
+    print_error("the latents are kept in %s; the picture is finished by: flux1 decode%s", file, b.text ? b.text : "");
+    builder_free(&b);
+}

@@ -1,0 +1,172 @@
+/* The last stage of a run: pictures out of latents, and what becomes of latents that cannot be decoded. */
+#include "pipeline/latents.h"
+#include "pipeline/profiling.h"
+#include "pipeline/run.h"
+
+#include <stdlib.h>
+
+void flux1_images_free(flux1_image *images, int count)
+{
+    for (int i = 0; images && i < count; i++)
+        free(images[i].pixels);
+    free(images);
+}
+
+static flux1_status hand_out(run *g, const flux1_image *image)
+{
+    const request *r = &g->r[0];
+    if (!r->image || r->image(r->image_user, image) == 0)
+        return FLUX1_OK;
+    return error_set(&g->c->error, FLUX1_ERR_CANCELLED, "cancelled by the image callback");
+}
+
+void run_undecoded(run *g, const batch *b, int64_t from, flux1_status why)
+{
+    const request *r = &g->r[0];
+    if (!r->undecoded || why == FLUX1_ERR_CANCELLED)
+        return;
+    for (int64_t i = from; i < b->size; i++) {
+        flux1_image picture = run_blank_picture(g, b->first + i);
+        picture.width = (int)r->width;
+        picture.height = (int)r->height;
+        const flux1_latents latents = {.size = sizeof latents,
+                                       .values = run_latent(&b->latents, i),
+                                       .dims = 3,
+                                       .shape = {1, b->latents.shape[1], b->latents.shape[2]},
+                                       .width = picture.width,
+                                       .height = picture.height};
+        r->undecoded(r->image_user, &picture, &latents);
+    }
+}
+
+static flux1_status decode_one(run *g, const batch *b, int64_t i)
+{
+    flux1_image picture = run_blank_picture(g, b->first + i);
+    const bool apart = !b->denoiser || !b->denoiser->open;
+    tensor decoded = {0};
+    flux1_status st = FLUX1_OK;
+    g->p.state.image = (int)(b->first + i);
+    if (g->dump)
+        st = tensor_create(DTYPE_F32, 3, (int64_t[]){3, g->r[0].height, g->r[0].width}, &decoded, &g->c->error);
+    if (st == FLUX1_OK)
+        st = decoder_run(&g->decoder, run_latent(&b->latents, i), apart ? g->reserve : NULL, &g->p,
+                         g->dump ? &decoded : NULL, &picture);
+    if (st != FLUX1_OK)
+        run_undecoded(g, b, i, st);
+    if (st == FLUX1_OK && g->dump)
+        st = run_dump_decoded(g, b->first + i, &decoded);
+    if (st == FLUX1_OK)
+        st = hand_out(g, &picture);
+    if (st == FLUX1_OK && g->images) {
+        g->images[b->first + i] = picture;
+        picture.pixels = NULL;
+    }
+    free(picture.pixels);
+    tensor_free(&decoded);
+    return st;
+}
+
+flux1_status run_decode_batch(run *g, const batch *b)
+{
+    for (int64_t i = 0; i < b->size; i++)
+        TRY(decode_one(g, b, i));
+    return FLUX1_OK;
+}
+
+void run_free(run *g)
+{
+    denoiser_close(&g->denoiser);
+    denoiser_close(&g->rest);
+    decoder_close(&g->decoder);
+    text_plan_free(&g->text_plan);
+    for (int i = 0; g->texts && i < g->n; i++)
+        for (int w = 0; w < 2; w++)
+            flux1_text_free(g->texts[i].of[w].own);
+    dump_destroy(g->dump);
+    free(g->texts);
+    free(g->place);
+    free(g->rows);
+    free(g->reserve);
+    free(g->r);
+}
+
+/* ---- latents from outside ---- */
+
+/* A picture's proportions cannot be seen in packed latents. */
+static flux1_status check_size_is_known(run *g, const flux1_latents *l, const flux1_generate_params *p)
+{
+    if (l->dims != 3 || l->shape[2] != g->m->dit.in_channels || l->width || p->width || p->height)
+        return FLUX1_OK;
+    return error_set(&g->c->error, FLUX1_ERR_ARGUMENT,
+                     "packed latents of %lld tokens do not say how wide and high the picture is: give width and height",
+                     (long long)l->shape[1]);
+}
+
+static flux1_status take_batch(run *g, batch *b)
+{
+    const request *r = &g->r[0];
+    const int64_t tokens = request_grid_h(r, g->m) * request_grid_w(r, g->m);
+    *b = (batch){.size = g->count};
+    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){g->count, tokens, g->m->dit.in_channels}, &b->latents, &g->c->error));
+    for (int64_t i = 0; i < g->count; i++)
+        latents_packed(g->m, r->latents, i, run_latent(&b->latents, i));
+    return FLUX1_OK;
+}
+
+static flux1_status decode_all(run *g, bool keep)
+{
+    flux1_context *c = g->c;
+    const request *r = &g->r[0];
+    batch b = {0};
+    flux1_status st;
+    TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &g->decoder));
+    TRY(memory_check(c, memory_of(c, &c->device, &g->decoder.plan, NULL),
+                     HINT_SIZE | (r->tiling == FLUX1_TILING_NO ? HINT_TILING : 0), "decoding a picture of %lldx%lld",
+                     (long long)r->width, (long long)r->height));
+    if (keep && !(g->images = calloc((size_t)g->count, sizeof *g->images)))
+        return error_oom(&c->error, 0, "the pictures");
+    progress_begin(&g->p, c, r, g->count, (double)g->count * g->decoder.plan.flops);
+    TRY(progress_report(&g->p, &c->error));
+    TRY_CLEANUP(take_batch(g, &b));
+    TRY_CLEANUP(run_decode_batch(g, &b));
+    g->p.state.stage_fraction = g->p.state.fraction = 1;
+    g->p.state.seconds_left = 0;
+    st = progress_report(&g->p, &c->error);
+cleanup:
+    tensor_free(&b.latents);
+    return st;
+}
+
+flux1_status flux1_decode(flux1_context *c, const flux1_model *model, const flux1_latents *latents,
+                          const flux1_generate_params *params, flux1_image **images)
+{
+    run g = {.c = c, .m = model, .n = 1};
+    flux1_generate_params p;
+    flux1_status st;
+    TRY(context_begin(c));
+    if (images)
+        *images = NULL;
+    TRY(context_needs(c, model, "model"));
+    TRY(context_needs(c, latents, "latents"));
+    TRY(request_params(c, params, &p));
+    p.latents = latents;
+    p.dump = p.profile = NULL;
+    TRY_CLEANUP(check_size_is_known(&g, latents, &p));
+    TRY_CLEANUP(run_take_requests(&g, &(const flux1_generate_params *){&p}));
+    if (!images && !p.image) {
+        st = error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                       "images is NULL and params->image too: nobody would see a picture");
+        goto cleanup;
+    }
+    st = token_enter(c, p.cancel);
+    if (st == FLUX1_OK)
+        st = decode_all(&g, images != NULL);
+    token_leave(c);
+cleanup:
+    if (st == FLUX1_OK && images)
+        *images = g.images;
+    else
+        flux1_images_free(g.images, (int)g.count);
+    run_free(&g);
+    return st;
+}

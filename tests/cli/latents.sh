@@ -1,0 +1,74 @@
+#!/bin/sh
+# Latents on the command line: what a decode that failed leaves, how it is finished, noise that is given, a GPU's noise.
+. "$(dirname "$0")/lib.sh"
+
+# a VAE of NaN only: its header, and all bits set behind it
+vae=vae/diffusion_pytorch_model.safetensors
+mkdir ../bad
+cp -rL "$tiny"/. ../bad
+chmod -R u+w ../bad
+data=$(($(od -An -tu8 -N8 "$tiny/$vae") + 8))
+{ head -c "$data" "$tiny/$vae" && tail -c +$((data + 1)) "$tiny/$vae" | LC_ALL=C tr '\000-\377' '\377'; } >"../bad/$vae"
+
+draw="generate -p fox -S 5 -s 2 -W 48 -H 32 -q"
+flux1 $draw -m "$tiny" -o want.png
+
+flux1 $draw -m ../bad -o "it's.png"
+expect_status 1 "a decode that fails"
+absent "it's.png"
+exists "it's.latents.safetensors"
+grep -q "the latents are kept in it's.latents.safetensors; the picture is finished by: flux1 decode 'it'\\\\''s.latents.safetensors' -o 'it'\\\\''s.png'" ../err ||
+    fail "a sentence names the file and the command"
+flux1 $draw -m ../bad -o "it's.png"
+exists "it's-2.latents.safetensors"
+flux1 $draw -m ../bad -o -
+exists fox_seed5.latents.safetensors
+
+# the file names the model; another one is given
+flux1 decode "it's.latents.safetensors" -q
+expect_status 1 "the model that the file names is the broken one"
+flux1 decode "it's.latents.safetensors" -m "$tiny" -o got.png -q
+expect_status 0 "decode"
+for f in want got; do
+    "$FLUX1" info $f.png --json | grep -v '"file"\|"model"\|"parameters"' >../$f.json
+done
+cmp -s ../want.json ../got.json || fail "the picture says what it would have said: $(diff ../want.json ../got.json)"
+rm -rf ../bad
+cp -r "$tiny" ../bad
+flux1 decode "it's.latents.safetensors" --format jpeg -q
+expect_status 0 "decode with the model that the file names, which is whole by now"
+exists fox_seed5.jpg
+
+# dumps of several pictures, and their noise
+flux1 $draw -m "$tiny" -n 2 -o d.png --dump dump.safetensors
+flux1 decode dump.safetensors -o e.png -q
+cmp -s d-1.png e-1.png && cmp -s d-2.png e-2.png || fail "a dump gives the same pictures"
+flux1 $draw -m "$tiny" --latents dump.safetensors -o n.png
+expect_status 0 "--latents"
+flux1 decode dump.safetensors --no-metadata -o plain.png -q
+"$FLUX1" $draw -m "$tiny" --latents dump.safetensors --no-metadata -o plain_n.png >/dev/null
+cmp -s plain-1.png plain_n-1.png && cmp -s plain-2.png plain_n-2.png || fail "a dump's noise gives the same pictures"
+flux1 generate --from n-1.png -m "$tiny" -o from.png
+grep -q 'began with latents from a file' ../err || fail "--from tells of latents that it has not"
+
+# a line's latents, and a GPU's noise
+printf '{"prompt": "fox", "seed": 5, "rng": "cuda:256", "output": "j.png"}\n{"prompt": "fox", "latents": "dump.safetensors", "output": "k.png"}\n' >../lines
+"$FLUX1" generate --jsonl -m "$tiny" -s 2 -W 48 -H 32 -q <../lines >../out 2>../err
+[ "$(grep -c FLUX1_OK ../out)" -eq 2 ] || fail "rng and latents in a line: $(cat ../out)"
+flux1 generate --from j.png -m "$tiny" -o l.png -q
+cmp -s j.png l.png || fail "--from repeats a GPU's noise"
+exists k-2.png
+
+# what is no latents
+printf '\002\000\000\000\000\000\000\000{}' >none.safetensors
+printf '<!DOCTYPE html><html>' >page.safetensors
+refused 1 'there is no tensor' decode none.safetensors -m "$tiny"
+refused 1 'a web page' decode page.safetensors -m "$tiny"
+refused 1 'none of its [0-9]+ tensors' decode "$tiny/$vae" -m "$tiny"
+refused 1 'missing' decode missing -m "$tiny"
+refused 2 'needs a FILE' decode
+refused 2 'of 6 tokens: a picture of 64x32 has 8' generate -p x -m "$tiny" -W 64 -H 32 --latents dump.safetensors -q
+refused 2 'count is 3' generate -p x -m "$tiny" -n 3 --latents dump.safetensors -q
+refused 2 'N must be' generate -p x -m "$tiny" --rng cuda:255
+refused 2 'must be one of' generate -p x -m "$tiny" --rng nv
+finish
