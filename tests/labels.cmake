@@ -10,6 +10,7 @@ set(FLUX1_LONG_TESTS
   cli_interrupt
   cli_processes
   cli_pull
+  cli_readme
   ops_test_checkops
   pipeline_test_again
   pipeline_test_batch
@@ -39,7 +40,7 @@ foreach(test ${tests})
   elseif(test IN_LIST FLUX1_EXTRA_TESTS OR test MATCHES "^pipeline_matrix_(4x8|rest)|^ops_test_checkops_.*_(reverse|[0-9]+)$")
     set(label extra)
   # instrumented in other tests, waiting, or minutes of products at the trained models' sizes, whose kernels ops_test_checkops and the goldens instrument
-  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_(again|mini)$|^cli_(mini_trained|pull|processes)$")
+  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_(again|mini)$|^cli_(mini_trained|pull|processes|readme)$")
     set(label extra)
   elseif(test IN_LIST FLUX1_LONG_TESTS)
     set(label long)
