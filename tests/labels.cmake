@@ -4,6 +4,7 @@
 #   allocation every allocation fails once
 #   extra      minutes: hosts that fall silent, networks of hosts, blocks of true width, all of the mesh's matrix, GPU kernels in other orders of warps and lanes; not in scripts/check. When they last ran, docs/mesh.md and
 #              docs/performance.md tell
+#   valgrind   memcheck of a tiny picture and of quick tests; extra too
 #   emulator   the CUDA backend on the emulated GPU
 set(FLUX1_LONG_TESTS
   cli_batch
@@ -33,7 +34,9 @@ foreach(test ${tests})
   elseif(module STREQUAL header)
     set(module library)
   endif()
-  if(test MATCHES "_cuda(_mesh)?$")
+  if(module STREQUAL valgrind)
+    set(label extra)
+  elseif(test MATCHES "_cuda(_mesh)?$")
     set(label emulator)
   elseif(test MATCHES "_test_allocation$")
     set(label allocation)
