@@ -4,12 +4,14 @@
 #   allocation every allocation fails once
 #   extra      minutes: hosts that fall silent, networks of hosts, blocks of true width, all of the mesh's matrix, GPU kernels in other orders of warps and lanes; not in scripts/check. When they last ran, docs/mesh.md and
 #              docs/performance.md tell
+#   valgrind   memcheck of a tiny picture and of quick tests; extra too
 #   emulator   the CUDA backend on the emulated GPU
 set(FLUX1_LONG_TESTS
   cli_batch
   cli_interrupt
   cli_processes
   cli_pull
+  cli_readme
   ops_test_checkops
   pipeline_test_again
   pipeline_test_batch
@@ -32,13 +34,16 @@ foreach(test ${tests})
   elseif(module STREQUAL header)
     set(module library)
   endif()
-  if(test MATCHES "_cuda(_mesh)?$")
+  if(module STREQUAL valgrind)
+    set(label extra)
+  elseif(test MATCHES "_cuda(_mesh)?$")
     set(label emulator)
   elseif(test MATCHES "_test_allocation$")
     set(label allocation)
   elseif(test IN_LIST FLUX1_EXTRA_TESTS OR test MATCHES "^pipeline_matrix_(4x8|rest)|^ops_test_checkops_.*_(reverse|[0-9]+)$")
     set(label extra)
-  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_again$|^cli_(pull|processes)$") # instrumented in other tests, or waiting
+  # instrumented in other tests, waiting, or minutes of products at the trained models' sizes, whose kernels ops_test_checkops and the goldens instrument
+  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_(again|mini)$|^cli_(mini_trained|pull|processes|readme)$")
     set(label extra)
   elseif(test IN_LIST FLUX1_LONG_TESTS)
     set(label long)

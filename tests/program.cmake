@@ -37,6 +37,7 @@ foreach(script
     cli/pictures.sh
     cli/processes.sh
     cli/pull.sh
+    cli/readme.sh
     cli/run.sh
     cli/terminal.sh
     cli/tokenize.sh

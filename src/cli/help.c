@@ -1,4 +1,4 @@
-/* Everything the two tables can be turned into for reading: --help, the man page, the shells' completions. */
+/* What the two tables become for reading: --help, the shells' completions (man.c: the man page). */
 #include "cli/cli.h"
 
 #include <stdio.h>
@@ -89,132 +89,14 @@ void help_command(command cmd)
     printf("\nExit status: %s.\n", exit_statuses);
 }
 
-/* ---- man page
- * ---------------------------------------------------------------------------------------------------------------- */
-
-/* Text as roff wants it: hyphens that can be copied, no accidental requests. */
-static void roff(const char *text)
-{
-    if (*text == '.' || *text == '\'')
-        fputs("\\&", stdout);
-    for (; *text; text++) {
-        if (*text == '\\')
-            fputs("\\e", stdout);
-        else if (*text == '-')
-            fputs("\\-", stdout);
-        else
-            putchar(*text);
-    }
-}
-
-static void man_option(const option_row *o)
-{
-    fputs(".TP\n\\fB", stdout);
-    if (o->letter)
-        printf("\\-%c\\fR, \\fB", o->letter);
-    roff("--");
-    roff(o->name);
-    fputs("\\fR", stdout);
-    if (o->argument) {
-        fputs(" \\fI", stdout);
-        roff(o->argument);
-        fputs("\\fR", stdout);
-    }
-    putchar('\n');
-    roff(o->help);
-    fputs(".\n(", stdout);
-    const char *between = "";
-    for (int c = 0; c < COMMAND_COUNT && o->in != IN_EVERY; c++)
-        if (o->in & 1u << c) {
-            printf("%s%s", between, command_rows[c].name);
-            between = ", ";
-        }
-    puts(o->in == IN_EVERY ? "all commands)" : ")");
-}
-
-static void man_commands_and_options(void)
-{
-    puts(".SH COMMANDS");
-    for (int c = 0; c < COMMAND_COUNT; c++) {
-        printf(".TP\n\\fBflux1 %s\\fR\n", command_rows[c].name);
-        roff(command_rows[c].help);
-        puts(".");
-    }
-    puts(".SH OPTIONS\nIn brackets: the commands that have the option. Options are not abbreviated. A value that is "
-         "itself an option is written\n\\fB\\-\\-prompt=\\fIVALUE\\fR.");
-    for (int i = 0; i < OPTION_COUNT; i++)
-        man_option(&option_rows[i]);
-}
-
-void help_man_page(void)
-{
-    printf(".TH FLUX1 1 \"\" \"flux1 %s\" \"User commands\"\n.SH NAME\nflux1 \\- FLUX.1 text to image\n.SH SYNOPSIS\n",
-           flux1_version());
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        printf("%s.B flux1 %s\n[\\fIoptions\\fR]%s%s\n", i ? ".br\n" : "", command_rows[i].name,
-               command_rows[i].operand ? " " : "", command_rows[i].operand ? command_rows[i].operand : "");
-    puts(".br\n.B flux1 completion\nbash|zsh|fish\n.SH DESCRIPTION\n"
-         "Makes pictures from text with FLUX.1 models (schnell, dev), read from a pipeline folder in diffusers' "
-         "layout. Results (the names of the files\n"
-         "written, or JSON) go to standard output; progress, notes and errors to standard error. A picture's name "
-         "appears only when the file is whole.\n"
-         "Width and height are rounded down to a multiple of what the model's autoencoder needs, usually 16. "
-         "Without \\fB\\-\\-output\\fR a new name is made\n"
-         "from prompt and seed; an existing file is not replaced.");
-    man_commands_and_options();
-    puts(
-        ".SH JSON LINES\nWith \\fB\\-\\-jsonl\\fR each line of standard input is a request, and each but a blank "
-        "one is answered by one line on standard output,\nin the order of the lines. Options of the command line hold "
-        "where a line does not say otherwise; null is the same as a key that is not given, true and false are yes and "
-        "no.\nA line that fails does not stop the rest; the exit status is 1 if any failed. A file that an earlier "
-        "line "
-        "wrote is not replaced. An interrupt ends the run:\nlines behind the current one are not answered.\n.nf\n"
-        "{\"prompt\": \"a red fox\", \"seed\": 7, \"output\": \"fox.png\", \"id\": 1}\n"
-        "{\"id\": 1, \"line\": 1, \"status\": \"FLUX1_OK\", \"message\": null,\n"
-        " \"images\": [{\"file\": \"fox.png\", \"seed\": 7, \"width\": 1024, \"height\": 1024}],\n"
-        " \"seconds\": {\"load\": 1.2, \"text\": 0.9, \"denoise\": 40.1, \"decode\": 3.0, \"write\": 0.1, "
-        "\"total\": 45.3},\n \"peak_rss_bytes\": 24696061952}\n.fi\n"
-        "id is the request's, whatever it is, or null. line counts from 1. status is FLUX1_OK or the name of an error, "
-        "such as FLUX1_ERR_ARGUMENT (the line is wrong),\nFLUX1_ERR_FORMAT (it is not JSON) or FLUX1_ERR_IO; message "
-        "says then what went wrong. images has what was written, also where the request failed later.\nseconds is "
-        "null for a line that became no request. The JSON schema of requests and answers is jsonl.schema.json, among "
-        "the documentation.");
-    puts(".SH SEVERAL HOSTS\nThe ranks of \\fB\\-\\-mesh\\fR can be processes on several hosts that have Open MPI, "
-         "flux1 and "
-         "the model at the same paths, and reach\neach other by ssh without a password:\n.nf\n"
-         "printf 'alpha slots=4\\enbeta slots=4\\en' > hosts\n"
-         "flux1 generate \\-p \"a red fox\" \\-\\-mesh 2x4 \\-\\-hostfile hosts\n"
-         "mpirun \\-\\-hostfile hosts \\-n 8 flux1 generate \\-p \"a red fox\" \\-\\-mesh 2x4\n.fi\n"
-         "The last two do the same, but mpirun alone may not end when a host is gone. A process that is killed is "
-         "noticed at once, a host that is silent\nafter 20 seconds; hosts have 60 seconds to start.");
-    puts(".SH ENVIRONMENT\n.TP\n.B FLUX1_MODEL\nmodel to use where none is named.\n.TP\n.B FLUX1_PATH\n"
-         "folders, with colons between them, in which parts of a model and adapters are looked for that do not lie "
-         "beside it; also ComfyUI's folder, or the models in it.\n.TP\n.B HF_HUB_CACHE, HF_HOME\n"
-         "Hugging Face's cache, or the folder in which it is hub (default: ~/.cache/huggingface/hub).\n.TP\n.B "
-         "FLUX1_MODELS\n"
-         "folder in which the mini model lies, \"\" for none (default: ../models or ../share/flux1/models beside the "
-         "program, or models in the source tree).\n.TP\n.B FLUX1_CACHE_DIR\nfolder for prepared weights where "
-         "\\-\\-cache names none.\n.TP\n.B FLUX1_CACHE_SIZE\nmost that it may hold, such as 80G.\n.TP\n.B HF_TOKEN\n"
-         "token for the Hugging Face hub (pull); else the file that \"hf auth login\" writes.\n.TP\n.B HF_ENDPOINT\n"
-         "the hub's address (default: https://huggingface.co).\n.TP\n.B HF_HUB_DOWNLOAD_TIMEOUT\nseconds without data "
-         "after which a connection is given up and made again (default: 10).\n.TP\n"
-         ".B FLUX1_CUDA_LIBRARIES\nfolders, separated by colons, where cuBLASLt, cuDNN, NCCL or the driver are looked "
-         "for first. Otherwise the loader's\npath, /usr/local/cuda/lib64, and what pip and conda have installed under "
-         "VIRTUAL_ENV, CONDA_PREFIX, the python3 on PATH\nand ~/.local. flux1 info \\-\\-devices prints what was "
-         "found.");
-    printf(".SH EXIT STATUS\n%s.\n", exit_statuses);
-    puts(".SH EXAMPLES\n.nf\nflux1 generate \\-p \"two yellow ducks on a beach\" \\-o ducks.png\n"
-         "hf download black\\-forest\\-labs/FLUX.1\\-schnell \\-\\-local\\-dir FLUX.1\\-schnell\n"
-         "flux1 generate \\-m FLUX.1\\-schnell \\-p \"a red fox\" \\-o fox.png\n"
-         "flux1 info FLUX.1\\-schnell\n"
-         "echo '{\"prompt\": \"a red fox\"}' | flux1 tokenize \\-m FLUX.1\\-schnell \\-\\-jsonl\n.fi");
-}
-
 /* ---- completion
  * -------------------------------------------------------------------------------------------------------------- */
 
 /* An operand that is one of some words. */
 static bool is_choice(const char *operand) { return operand && strchr(operand, '|'); }
+
+/* ORG/NAME, which is no file. Operands of other kinds are files. */
+static bool is_repository(const char *operand) { return strchr(operand, '/') != NULL; }
 
 static bool has_words(const option_row *o) { return o->kind == OPTION_CHOICE || o->kind == OPTION_DEVICE; }
 
@@ -271,16 +153,18 @@ static void bash_completion(void)
     puts("' ;;\n    completion) options='bash zsh fish' ;;\n    esac\n    if ((COMP_CWORD == 1)); then");
     fputs("        COMPREPLY=($(compgen -W '", stdout);
     print_commands();
-    puts("' -- \"$current\"))\n"
-         "    elif [[ ${COMP_WORDS[1]} == info && $current != -* ]]; then\n"
-         "        compopt -o filenames\n        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")");
+    puts("' -- \"$current\"))");
     for (int c = 0; c < COMMAND_COUNT; c++) {
-        if (!is_choice(command_rows[c].operand))
+        const char *operand = command_rows[c].operand;
+        if (!operand || is_repository(operand))
             continue;
-        printf("    elif [[ ${COMP_WORDS[1]} == %s && $current != -* ]]; then\n        COMPREPLY=($(compgen -W '",
-               command_rows[c].name);
-        print_words(command_rows[c].operand);
-        puts("' -- \"$current\"))");
+        printf("    elif [[ ${COMP_WORDS[1]} == %s && $current != -* ]]; then\n        ", command_rows[c].name);
+        if (is_choice(operand)) {
+            fputs("COMPREPLY=($(compgen -W '", stdout);
+            print_words(operand);
+            puts("' -- \"$current\"))");
+        } else
+            puts("compopt -o filenames\n        mapfile -t COMPREPLY < <(compgen -f -- \"$current\")");
     }
     puts("    else\n        COMPREPLY=($(compgen -W \"$options\" -- \"$current\"))\n    fi\n}\ncomplete -F _flux1 "
          "flux1");
@@ -342,7 +226,8 @@ static void zsh_completion(void)
             print_words(command_rows[c].operand);
             puts(")' ;;");
         } else
-            puts(command_rows[c].operand ? "        ':path:_files' ;;" : "        ;;");
+            puts(command_rows[c].operand && !is_repository(command_rows[c].operand) ? "        '*:path:_files' ;;"
+                                                                                    : "        ;;");
     }
     fputs("    completion)\n        _values shell bash zsh fish ;;\n    help)\n        _values command ", stdout);
     print_commands();
@@ -362,14 +247,18 @@ static void fish_completion(void)
          "complete -c flux1 -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'");
     fputs("complete -c flux1 -n '__fish_seen_subcommand_from help' -a '", stdout);
     print_commands();
-    puts("'\n"
-         "complete -c flux1 -n '__fish_seen_subcommand_from info' -F");
+    puts("'");
     for (int c = 0; c < COMMAND_COUNT; c++) {
-        if (!is_choice(command_rows[c].operand))
+        const char *operand = command_rows[c].operand;
+        if (!operand || is_repository(operand))
             continue;
-        printf("complete -c flux1 -n '__fish_seen_subcommand_from %s' -a '", command_rows[c].name);
-        print_words(command_rows[c].operand);
-        puts("'");
+        printf("complete -c flux1 -n '__fish_seen_subcommand_from %s' ", command_rows[c].name);
+        if (is_choice(operand)) {
+            fputs("-a '", stdout);
+            print_words(operand);
+            puts("'");
+        } else
+            puts("-F");
     }
     for (int i = 0; i < OPTION_COUNT; i++) {
         const option_row *o = &option_rows[i];

@@ -124,8 +124,42 @@ offers 'flux1 generate --device c' 'cpu cuda'
 offers 'flux1 generate --device r' ref
 offers 'flux1 generate --encoder-device h' host
 offers 'flux1 generate --vae-tiling a' auto
+offers 'flux1 cache v' verify
+: >weights.gguf
+offers 'flux1 info weights' weights.gguf
+offers 'flux1 convert weights' weights.gguf
+rm weights.gguf
 grep -q "seen_subcommand_from help' -a 'generate" ../fish || fail "fish completes help"
 grep -q "device:(cpu cuda ref)" ../zsh || fail "zsh completes --device"
+# what zsh and fish offer where they are installed: zsh's own function sees the words of an option, fish is asked for the candidates
+if command -v fish >/dev/null; then
+    for row in 'flux1 help comp=completion' 'flux1 generate --device c=cpu cuda' 'flux1 cache v=verify' 'flux1 generate --dtype bf=bf16' 'flux1 completion z=zsh'; do
+        got=$(HOME=$work XDG_CONFIG_HOME=$work fish -c 'source ../fish; complete -C "$argv[1]"' "${row%%=*}" 2>/dev/null | cut -f1 | sort | tr '\n' ' ')
+        [ "${got% }" = "${row#*=}" ] || fail "fish completes ${row%%=*}: $got"
+    done
+fi
+if command -v zsh >/dev/null; then
+    got=$(zsh -fc 'compdef() { :; }; source ../zsh; _arguments() { print -r -- "$@"; }; words=(flux1 generate --device ""); CURRENT=4; _flux1' 2>&1)
+    case $got in *'device:(cpu cuda ref)'*) ;; *) fail "zsh's function gives _arguments the words of --device: $got" ;; esac
+    got=$(zsh -fc 'compdef() { :; }; source ../zsh; _values() { print -r -- "$@"; }; words=(flux1 help ""); CURRENT=3; _flux1' 2>&1)
+    case $got in *convert*completion*) ;; *) fail "zsh's function gives the topics of help: $got" ;; esac
+fi
+
+# the man page: every section, no warning, every variable of the environment that the sources read
 "$FLUX1" --man >../man
+for section in SYNOPSIS COMMANDS OPTIONS JSON NAMES METADATA ENVIRONMENT FILES 'EXIT STATUS' EXAMPLES; do
+    grep -q "^\.SH $section\$" ../man || fail "the man page has no section $section"
+done
+if command -v mandoc >/dev/null; then
+    mandoc -T lint ../man >../err 2>&1 || fail "mandoc's lint"
+    : >../err
+fi
+if command -v groff >/dev/null; then
+    [ -z "$(groff -man -Kutf8 -Tutf8 -ww ../man 2>&1 >/dev/null)" ] || fail "groff warns of the man page"
+fi
+for variable in $(grep -rhoE '(getenv|variable|several)\("[A-Z][A-Z0-9_]+"|"(HF|HUGGING|HUGGINGFACE)_[A-Z_]+"|"FLUX1_[A-Z_]+" *$' "$DOCS/../src" | grep -oE '[A-Z][A-Z0-9_]+[A-Z0-9]' | sort -u); do
+    case $variable in OMPI_*_SIZE | PMI_SIZE | SLURM_*TASKS) continue ;; esac # "the number of processes"
+    grep -q "$variable" ../man || fail "the man page does not name $variable, which the sources read"
+done
 cmp -s ../man "$DOCS/flux1.1" || fail "docs/flux1.1 is not what flux1 --man prints: build/flux1 --man > docs/flux1.1"
 finish
