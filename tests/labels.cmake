@@ -11,6 +11,7 @@ set(FLUX1_LONG_TESTS
   cli_processes
   cli_pull
   ops_test_checkops
+  ops_test_checkops_simde
   pipeline_test_again
   pipeline_test_batch
   pipeline_test_goldens

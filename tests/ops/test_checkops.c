@@ -1,15 +1,20 @@
 /* ops/cpu against ops/ref (checkops.h): each instruction set that this machine has, float32 and bf16, 1, 2 and 3
- * threads. `--bench` instead times the entries at true sizes. */
+ * threads. `--bench` instead times the entries at true sizes. CHECKOPS_SIMDE: AVX-512 over SIMDe instead (simde/). */
 #include "ops/checkops.h"
 #include "ops/ref/ref.h"
 
+#if defined(CHECKOPS_SIMDE)
+static const char *const isas[] = {"avx512 over SIMDe", "avx512bf16 over SIMDe"};
+#else
 static const char *const isas[] = {"portable", "avx2", "avx512", "avx512bf16"};
-enum { ISAS = 4 };
+#endif
+enum { ISAS = sizeof isas / sizeof *isas };
 
 static bool machine_has(const char *isa)
 {
+    const cpu_instruction_set *set;
     setenv("FLUX1_CPU_ISA", isa, 1);
-    return !strcmp(ops_cpu_isa(), isa);
+    return cpu_instruction_set_choose(&set, NULL) == FLUX1_OK && !strcmp(set->name, isa);
 }
 
 static void open_run(run *r, const char *backend, dtype arithmetic, int threads, bool rounded, uint64_t seed)
@@ -87,7 +92,7 @@ static void every_entry_of_cpu_is_what_ref_says(void **state)
                 compare_all(&checks[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
             for (int isa = 0; isa < ISAS; isa++)
                 if (machine_has(isas[isa]))
-                    print_message("%-38s %-10s %-4s worst error %.1e\n", checks[i].name, isas[isa],
+                    print_message("%-38s %-21s %-4s worst error %.1e\n", checks[i].name, isas[isa],
                                   bf16 ? "bf16" : "f32", worst[isa]);
         }
     unsetenv("FLUX1_CPU_ISA");
@@ -607,6 +612,12 @@ int main(int argc, char **argv)
         time_entries(DTYPE_BF16, cpu_physical_cores());
         return 0;
     }
+#if defined(CHECKOPS_SIMDE)
+    if (!machine_has(isas[0])) {
+        puts("skipped: this machine has no AVX2, which the variants over SIMDe are compiled for");
+        return 0;
+    }
+#endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_entry_of_cpu_is_what_ref_says),
         cmocka_unit_test(finite_remembers_the_lowest_slot),
