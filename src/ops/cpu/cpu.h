@@ -26,9 +26,10 @@ enum {
     GEMM_ROWS = 576,
     GEMM_COLS = 1024,
     GEMM_LDC = GEMM_COLS + 16,
-    GEMM_FEW = 8,
-    GEMM_PACKED_ROWS = 1536 /* of a task with packed weights: these are decoded once a task */
+    GEMM_FEW = 8
 };
+/* Rows of a product that are laid at once, for all threads: at most this many. */
+enum { PRODUCT_ROWS = 2048 };
 enum { GEMM_SCRATCH = GEMM_ROWS * GEMM_LDA + GEMM_COLS * GEMM_STEPS + GEMM_ROWS * GEMM_LDC }; /* floats a worker */
 
 /* Attention: at most so many queries a task, and keys a block (the score tile is an A panel, so no more than
@@ -126,6 +127,9 @@ typedef struct gemm_job {
     activation f;
     float *scratch; /* GEMM_SCRATCH floats a worker */
     const atomic_int *cancel;
+    /* linear layer: its inputs' rows [first, first + rows), laid as panels for all workers */
+    int64_t first, rows;
+    float *panels;
     /* convolution: 0 for a linear layer */
     int kernel, stride;
     int64_t height, width, out_height, out_width, channels;
@@ -177,8 +181,8 @@ typedef struct rows_job {
 typedef struct cpu_kernels {
     const char *name;
     bool bf16; /* products of bf16 pairs */
-    int tile_cols;
-    pool_fn *gemm, *gemv, *attention, *attention_merge;
+    int tile_cols, tile_rows, product_cols;
+    pool_fn *gemm, *lay, *product, *gemv, *attention, *attention_merge;
     pool_fn *layer_norm, *rms_norm, *head_norm_rope, *embed, *activate, *add, *copy, *finite, *group_stats,
         *group_apply, *upsample;
 } cpu_kernels;
@@ -244,6 +248,8 @@ static inline size_t cpu_scratch_bytes(int threads)
 void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);
 
 size_t cpu_attention_scratch(int64_t dim); /* bytes a worker */
+/* Bytes of a product's laid inputs, where the kernels multiply pairs of bf16 or floats; 0 for few rows. */
+size_t cpu_product_scratch(int64_t m, int64_t n, int64_t k, bool pairs);
 
 #define CPU_DECLARE(ret, name, args, call) ret cpu_##name args;
 OPS_PRIMITIVES(CPU_DECLARE)
