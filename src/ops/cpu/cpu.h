@@ -4,9 +4,9 @@
  * instruction set (kernels_<isa>.c) over the vectors of simd.h.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic.
- * Weights stay as the file has them and are converted, transposed and laid into panels block by block, in scratch that
- * each worker has from the start. A task's result depends only on its outputs' coordinates, never on how many tasks or
- * threads there are. */
+ * Weights stay as the file has them and are converted block by block, in scratch that each worker has from the start;
+ * a linear layer's inputs are transposed once for all workers, in the arena. A task's result depends only on its
+ * outputs' coordinates, never on how many tasks or threads there are. */
 #ifndef FLUX1_OPS_CPU_CPU_H
 #define FLUX1_OPS_CPU_CPU_H
 
@@ -32,9 +32,11 @@ enum {
 enum { PRODUCT_ROWS = 2048 };
 enum { GEMM_SCRATCH = GEMM_ROWS * GEMM_LDA + GEMM_COLS * GEMM_STEPS + GEMM_ROWS * GEMM_LDC }; /* floats a worker */
 
-/* Attention: at most so many queries a task, and keys a block (the score tile is an A panel, so no more than
- * GEMM_STEPS). */
-enum { ATTENTION_QUERIES = 252, ATTENTION_KEYS = GEMM_STEPS };
+/* Attention: at most so many queries a task (whole panels, of at most ATTENTION_PANEL), and keys a block. */
+enum { ATTENTION_QUERIES = 512, ATTENTION_PANEL = 32, ATTENTION_KEYS = 192 };
+
+/* Words between keys of a head's values: a whole vector beyond, and not a multiple of a page. */
+static inline int64_t attention_ldv(int64_t dim) { return i64_ceil_div(dim, 16) * 16 + 16; }
 
 enum { STATS_PARTIALS = 16384, STATS_CHUNKS = 64, STATS_ROWS = 32 };
 

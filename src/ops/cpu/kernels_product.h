@@ -28,35 +28,40 @@ _Static_assert(PRODUCT_COLS *PRODUCT_LDA + TILE_COLS * PRODUCT_LINE + PRODUCT_CO
 /* ---- inputs ---- */
 
 /* Rows [row, row + count) of the input, at most a panel's, elements [k, k + length), to words of the panel. */
-static void lay_tokens(const gemm_job *g, int64_t row, int64_t count, int64_t k, int64_t length, float *to)
+static void lay_tokens(const view *in, int64_t row, int64_t count, int64_t k, int64_t length, float *to)
 {
-    const dtype type = g->in.bf16 ? DTYPE_BF16 : DTYPE_F32;
+    const dtype type = in->bf16 ? DTYPE_BF16 : DTYPE_F32;
     for (int64_t r = 0; r < count; r += VW) {
         const unsigned char *rows[VW];
         const int lanes = vcount(count - r);
         for (int i = 0; i < VW; i++)
-            rows[i] = (const unsigned char *)view_row(&g->in, row + r + (i < lanes ? i : lanes - 1)) +
+            rows[i] = (const unsigned char *)view_row(in, row + r + (i < lanes ? i : lanes - 1)) +
                       (size_t)k * type_bytes(type);
         transpose_rows(rows, 0, type, lanes, length, to + r);
     }
 }
 
-/* Task: panel `index` of the rows under way. Rows that are missing are 0, and so is half a pair. */
+/* All `k` elements of them. Rows that are missing are 0, and so is half a pair. */
+static void lay_panel(const view *in, int64_t row, int64_t count, int64_t k, float *to)
+{
+    const int64_t steps = i64_ceil_div(k, PER_WORD);
+    if (count < TILE_COLS)
+        memset(to, 0, (size_t)(steps * TILE_COLS) * sizeof *to);
+    else if (k % PER_WORD)
+        memset(to + (steps - 1) * TILE_COLS, 0, TILE_COLS * sizeof *to);
+    for (int64_t at = 0; at < k; at += PRODUCT_PIECE)
+        lay_tokens(in, row, count, at, i64_min(PRODUCT_PIECE, k - at), to + at / PER_WORD * TILE_COLS);
+}
+
+/* Task: panel `index` of the rows under way. */
 static void lay(void *arg, int64_t index, int worker)
 {
     const gemm_job *g = arg;
+    const int64_t row = index * TILE_COLS;
     (void)worker;
-    const int64_t steps = i64_ceil_div(g->k, PER_WORD), row = index * TILE_COLS,
-                  count = i64_min(TILE_COLS, g->rows - row);
-    float *to = g->panels + index * steps * TILE_COLS;
-    if (stopped(g->cancel))
-        return;
-    if (count < TILE_COLS)
-        memset(to, 0, (size_t)(steps * TILE_COLS) * sizeof *to);
-    else if (g->k % PER_WORD)
-        memset(to + (steps - 1) * TILE_COLS, 0, TILE_COLS * sizeof *to);
-    for (int64_t k = 0; k < g->k; k += PRODUCT_PIECE)
-        lay_tokens(g, g->first + row, count, k, i64_min(PRODUCT_PIECE, g->k - k), to + k / PER_WORD * TILE_COLS);
+    if (!stopped(g->cancel))
+        lay_panel(&g->in, g->first + row, i64_min(TILE_COLS, g->rows - row), g->k,
+                  g->panels + row * i64_ceil_div(g->k, PER_WORD));
 }
 
 /* ---- weights ---- */
