@@ -13,6 +13,7 @@ set(FLUX1_LONG_TESTS
   cli_pull
   cli_readme
   ops_test_checkops
+  ops_test_checkops_simde
   pipeline_test_again
   pipeline_test_batch
   pipeline_test_goldens

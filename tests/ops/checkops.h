@@ -388,7 +388,12 @@ static void case_int8_cuts(run *r)
 /* More than one block of rows, columns and k. */
 static void case_linear_blocks(run *r)
 {
-    int64_t rows = PICK(r, GEMM_ROWS + 1, 2 * GEMM_ROWS, 500), k = PICK(r, 300, 257), n = PICK(r, GEMM_COLS + 1, 600);
+    int64_t rows = PICK(r, GEMM_ROWS + 1, 2 * GEMM_ROWS, 500), k = PICK(r, 300, 257), n = PICK(r, GEMM_COLS + 1, 600),
+            tall = below(r, 4);
+    if (tall == 0) /* rows that are laid in two parts */
+        rows = PRODUCT_ROWS + 37, k = 40, n = 50;
+    else if (tall == 1) /* k in several blocks of every instruction set */
+        rows = 43, k = 3337, n = 115;
     weight *w = linear_of(r, n, k, true);
     act in = input(r, ACT_LINEAR, 1, rows, k), out = output(r, ACT_LINEAR, 1, rows, n);
     ok(r, ops_product(r->o, in, w, &(epilogue){.f = ACTIVATION_GELU_TANH}, out));
@@ -900,7 +905,7 @@ typedef struct check {
 
 static const check checks[] = {
     {"linear", case_linear, 120, 1e-6, 6e-3},
-    {"linear, several blocks", case_linear_blocks, 2, 1e-6, 6e-3},
+    {"linear, several blocks", case_linear_blocks, 6, 1e-6, 6e-3},
     {"linear with adapters", case_adapters, 40, 2e-6, 2e-2},
     {"layer_norm", case_layer_norm, 25, 1e-6, 5e-3},
     {"rms_norm", case_rms_norm, 15, 1e-6, 5e-3},

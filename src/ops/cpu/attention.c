@@ -6,10 +6,9 @@
 
 size_t cpu_attention_scratch(int64_t dim)
 {
-    enum { WIDEST_TILE = 32 };
-    size_t width = (size_t)i64_ceil_div(dim, WIDEST_TILE) * WIDEST_TILE, chunks = (size_t)i64_ceil_div(dim, GEMM_STEPS);
-    size_t panels = width > ATTENTION_KEYS ? width : ATTENTION_KEYS;
-    size_t floats = (chunks + 1) * ATTENTION_QUERIES * GEMM_LDA + panels * GEMM_STEPS + ATTENTION_QUERIES * (width + 2);
+    size_t chunks = (size_t)i64_ceil_div(dim, GEMM_STEPS), ldv = (size_t)attention_ldv(dim);
+    size_t floats = 2 * ATTENTION_QUERIES * ((size_t)dim + 1) + ATTENTION_PANEL +
+                    ATTENTION_KEYS * (chunks * GEMM_LDA + ldv + ATTENTION_PANEL);
     return size_round_up(floats * sizeof(float), ARENA_ALIGN);
 }
 
@@ -52,7 +51,7 @@ static flux1_status attend(ops *base, act q, act k, act v, const attention_args 
                        .scratch_stride = cpu_attention_scratch(dim),
                        .cancel = base->cancel};
     t.blocks = blocks_of_queries(&t, o->threads);
-    t.block = i64_ceil_div(t.queries, i64_max(1, t.blocks));
+    t.block = i64_ceil_div(i64_ceil_div(t.queries, i64_max(1, t.blocks)), ATTENTION_PANEL) * ATTENTION_PANEL;
     size_t mark = arena_mark(&o->memory);
     void *scratch;
     TRY(arena_alloc(&o->memory, (size_t)o->threads * t.scratch_stride, &scratch, base->err));

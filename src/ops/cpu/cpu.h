@@ -4,9 +4,9 @@
  * instruction set (kernels_<isa>.c) over the vectors of simd.h.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic.
- * Weights stay as the file has them and are converted, transposed and laid into panels block by block, in scratch that
- * each worker has from the start. A task's result depends only on its outputs' coordinates, never on how many tasks or
- * threads there are. */
+ * Weights stay as the file has them and are converted block by block, in scratch that each worker has from the start;
+ * a linear layer's inputs are transposed once for all workers, in the arena. A task's result depends only on its
+ * outputs' coordinates, never on how many tasks or threads there are. */
 #ifndef FLUX1_OPS_CPU_CPU_H
 #define FLUX1_OPS_CPU_CPU_H
 
@@ -26,14 +26,17 @@ enum {
     GEMM_ROWS = 576,
     GEMM_COLS = 1024,
     GEMM_LDC = GEMM_COLS + 16,
-    GEMM_FEW = 8,
-    GEMM_PACKED_ROWS = 1536 /* of a task with packed weights: these are decoded once a task */
+    GEMM_FEW = 8
 };
+/* Rows of a product that are laid at once, for all threads: at most this many. */
+enum { PRODUCT_ROWS = 2048 };
 enum { GEMM_SCRATCH = GEMM_ROWS * GEMM_LDA + GEMM_COLS * GEMM_STEPS + GEMM_ROWS * GEMM_LDC }; /* floats a worker */
 
-/* Attention: at most so many queries a task, and keys a block (the score tile is an A panel, so no more than
- * GEMM_STEPS). */
-enum { ATTENTION_QUERIES = 252, ATTENTION_KEYS = GEMM_STEPS };
+/* Attention: at most so many queries a task (whole panels, of at most ATTENTION_PANEL), and keys a block. */
+enum { ATTENTION_QUERIES = 512, ATTENTION_PANEL = 32, ATTENTION_KEYS = 192 };
+
+/* Words between keys of a head's values: a whole vector beyond, and not a multiple of a page. */
+static inline int64_t attention_ldv(int64_t dim) { return i64_ceil_div(dim, 16) * 16 + 16; }
 
 enum { STATS_PARTIALS = 16384, STATS_CHUNKS = 64, STATS_ROWS = 32 };
 
@@ -129,6 +132,9 @@ typedef struct gemm_job {
     activation f;
     float *scratch; /* GEMM_SCRATCH floats a worker */
     const atomic_int *cancel;
+    /* linear layer: its inputs' rows [first, first + rows), laid as panels for all workers */
+    int64_t first, rows;
+    float *panels;
     /* convolution: 0 for a linear layer */
     int kernel, stride;
     int64_t height, width, out_height, out_width, channels;
@@ -186,9 +192,9 @@ extern const cpu_int8_kernels cpu_int8_portable, cpu_int8_avx2, cpu_int8_avxvnni
 typedef struct cpu_kernels {
     const char *name;
     bool bf16; /* products of bf16 pairs */
-    int tile_cols;
+    int tile_cols, tile_rows, product_cols;
     cpu_finish_fn *finish;
-    pool_fn *gemm, *gemv, *attention, *attention_merge;
+    pool_fn *gemm, *lay, *product, *gemv, *attention, *attention_merge;
     pool_fn *layer_norm, *rms_norm, *head_norm_rope, *embed, *activate, *add, *copy, *finite, *group_stats,
         *group_apply, *upsample;
 } cpu_kernels;
@@ -256,6 +262,8 @@ static inline size_t cpu_scratch_bytes(int threads)
 void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);
 
 size_t cpu_attention_scratch(int64_t dim); /* bytes a worker */
+/* Bytes of a product's laid inputs, where the kernels multiply pairs of bf16 or floats; 0 for few rows. */
+size_t cpu_product_scratch(int64_t m, int64_t n, int64_t k, bool pairs);
 
 #define CPU_DECLARE(ret, name, args, call) ret cpu_##name args;
 OPS_PRIMITIVES(CPU_DECLARE)

@@ -1,186 +1,260 @@
 /* Attention that never stores the score matrix (the online softmax of Milakov and Gimelshein 2018, blocked as in
  * FlashAttention). Included per instruction set.
  *
- * A task is one head and a block of queries. For each block of keys: scores [queries × keys] = q·kᵀ by the GEMM tile (q
- * laid as A, k's rows transposed into panels as if they were weights); softmax in base 2 with a running maximum and sum
- * a row; then out = out·2^(old max − new max) + p·v with the score tile as A and v's rows as panels. All blocks
- * together fit the L2 cache. The softmax is some 12 vector operations for 16 scores beside 2·dim multiply-adds for
- * each. */
+ * A task is one head and a block of queries, transposed once into panels of TILE_COLS. For each block of keys, k and v
+ * are copied as they lie (v as pairs of keys where words are pairs) and stay in the L2 cache, and each panel passes:
+ * scores [key, query] by the tile, k broadcast; softmax in base 2 down the columns, a query a lane, with a running
+ * maximum and sum; then out [dim, query] = out·2^(old max − new max) + v·p, v broadcast, p from the L1 cache. The
+ * softmax is some 20 vector operations beside 2·dim multiply-adds for a vector of scores. */
 #ifndef FLUX1_OPS_CPU_KERNELS_ATTENTION_H
 #define FLUX1_OPS_CPU_KERNELS_ATTENTION_H
 
-#include "ops/cpu/kernels_gemm.h"
+#include "ops/cpu/kernels_product.h"
 
+#include <float.h>
 #include <math.h>
 
 #define LOG2_E 1.44269504088896341
 
 typedef struct attention_state {
-    float *q;         /* [head chunks][queries][LDA words] */
-    float *score;     /* [queries][LDA] */
-    float *kv;        /* panels of k, then of v */
-    float *out;       /* [queries][width] */
+    float *q;         /* panels [dim words][TILE_COLS] */
+    float *k;         /* [head chunks][ATTENTION_KEYS][GEMM_LDA] */
+    float *v;         /* [key words][ldv] */
+    float *score;     /* [keys][TILE_COLS] of one panel */
+    float *out;       /* panels [dim][TILE_COLS] */
     float *top, *sum; /* a query: maximum (base 2, scaled), Σ 2^(score − maximum) */
-    int64_t width;    /* dim in whole tiles */
+    float *fade;      /* [TILE_COLS]: what the panel's outputs so far are worth */
+    int64_t words, ldv;
 } attention_state;
 
 static void attention_state_at(const attention_job *t, int worker, attention_state *s)
 {
-    int64_t chunks = i64_ceil_div(t->dim, GEMM_STEPS); /* of words, or half as many: enough */
+    const int64_t chunks = i64_ceil_div(t->dim, GEMM_STEPS); /* of words, or half as many: enough */
     float *p = (float *)(void *)(t->scratch + (size_t)worker * t->scratch_stride);
-    s->width = i64_ceil_div(t->dim, TILE_COLS) * TILE_COLS;
-    s->q = p, p += chunks * ATTENTION_QUERIES * GEMM_LDA;
-    s->score = p, p += ATTENTION_QUERIES * GEMM_LDA;
-    s->kv = p, p += i64_max(s->width, ATTENTION_KEYS) * GEMM_STEPS;
-    s->out = p, p += ATTENTION_QUERIES * s->width;
+    s->words = i64_ceil_div(t->dim, PER_WORD);
+    s->ldv = attention_ldv(t->dim);
+    s->q = p, p += ATTENTION_QUERIES * t->dim;
+    s->k = p, p += chunks * ATTENTION_KEYS * GEMM_LDA;
+    s->v = p, p += ATTENTION_KEYS * s->ldv;
+    s->score = p, p += ATTENTION_KEYS * ATTENTION_PANEL;
+    s->out = p, p += ATTENTION_QUERIES * t->dim;
     s->top = p, p += ATTENTION_QUERIES;
-    s->sum = p;
+    s->sum = p, p += ATTENTION_QUERIES;
+    s->fade = p;
 }
 
-/* scores[rows, keys] = q·kᵀ, over the head in chunks of BLOCK_K. */
-static void scores(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t rows, int64_t key,
-                   int64_t keys)
+/* ---- inputs ---- */
+
+static void lay_queries(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t first,
+                        int64_t rows)
 {
-    const bool bf16 = t->k.bf16;
-    const unsigned char *data =
-        (const unsigned char *)view_row(&t->k, b * t->keys + key) + (size_t)(h * t->dim) * (bf16 ? 2 : 4);
-    matrix k = {
-        .rows = keys,
-        .cols = t->dim,
-        .count = 1,
-        .piece = {{.data = data, .type = bf16 ? DTYPE_BF16 : DTYPE_F32, .ld = t->k.ld, .rows = keys, .cols = t->dim}}};
-    for (int64_t d = 0, chunk = 0; d < t->dim; d += BLOCK_K, chunk++) {
-        int64_t count = i64_min(BLOCK_K, t->dim - d);
-        lay_panels(&k, 0, keys, d, count, s->kv);
-        multiply(rows, keys, (count + PER_WORD - 1) / PER_WORD, s->q + chunk * ATTENTION_QUERIES * GEMM_LDA, s->kv,
-                 s->score, GEMM_LDA, d > 0);
-    }
+    view q = t->q;
+    q.data += (size_t)(h * t->dim) * (q.bf16 ? 2 : 4);
+    for (int64_t i = 0; i < rows; i += TILE_COLS)
+        lay_panel(&q, b * t->queries + first + i, i64_min(TILE_COLS, rows - i), t->dim, s->q + i * s->words);
 }
 
-/* Rows of v as panels of columns: [key, TILE_COLS], or pairs of keys. */
+static void lay_keys(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t key, int64_t keys)
+{
+    view k = t->k;
+    k.data += (size_t)(h * t->dim) * (k.bf16 ? 2 : 4);
+    for (int64_t d = 0, chunk = 0; d < t->dim; d += BLOCK_K, chunk++)
+        lay_rows(&k, b * t->keys + key, keys, d, i64_min(BLOCK_K, t->dim - d),
+                 s->k + chunk * ATTENTION_KEYS * GEMM_LDA);
+}
+
+/* Rows of v: [key, dim], or pairs of keys. */
 static void lay_values(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t key,
                        int64_t keys)
 {
     const bool bf16 = t->v.bf16;
-    const size_t bytes = bf16 ? 2 : 4;
+    const size_t bytes = bf16 ? 2 : 4, stride = (size_t)t->v.ld * bytes;
     const unsigned char *row = (const unsigned char *)view_row(&t->v, b * t->keys + key) + (size_t)(h * t->dim) * bytes;
-    const size_t stride = (size_t)t->v.ld * bytes;
-    for (int64_t i = 0; i < keys; i += PER_WORD, row += PER_WORD * stride) {
+    float *to = s->v;
+    for (int64_t i = 0; i < keys; i += PER_WORD, row += PER_WORD * stride, to += s->ldv) {
         for (int64_t ahead = 2 * ROWS_AHEAD; ahead < 2 * ROWS_AHEAD + PER_WORD; ahead++)
             touch(row + (size_t)ahead * stride, (size_t)t->dim * bytes);
-        for (int64_t d = 0; d < s->width; d += VW) {
-            float *to = s->kv + d / TILE_COLS * PANEL + i / PER_WORD * TILE_COLS + d % TILE_COLS;
-            int n = (int)i64_max(0, i64_min(VW, t->dim - d));
+        for (int64_t d = 0; d < t->dim; d += VW) {
+            const int n = vcount(t->dim - d);
 #if defined(SIMD_BF16)
-            vstore(to, vinterleave(vldn(row, bf16, d, n), i + 1 < keys ? vldn(row + stride, bf16, d, n) : vzero()));
+            vstore(to + d, vinterleave(vldn(row, bf16, d, n), i + 1 < keys ? vldn(row + stride, bf16, d, n) : vzero()));
 #else
-            vstore(to, vldn(row, bf16, d, n));
+            vstore(to + d, vldn(row, bf16, d, n));
 #endif
         }
     }
 }
 
-/* The first n lanes, and `rest` in the others. */
-SIMD_INLINE vf vkeep(vf v, int n, float rest)
-{
-    float lanes[VW];
-    vstore(lanes, v);
-    for (int j = n; j < VW; j++)
-        lanes[j] = rest;
-    return vload(lanes);
-}
+/* ---- softmax of a panel: a column a query ---- */
 
-/* Scores, scaled to base 2 and biased, and their maximum over the first `allowed`. Without a bias nothing is stored:
- * soften() scales again. */
-SIMD_INLINE vf scaled(const float *x, const float *bias, int64_t k, vf scale, int n)
+/* Scores scaled to base 2, with the bias and without the keys that a query does not see. `query`: the panel's first. */
+static void bias_scores(const attention_job *t, const attention_state *s, int64_t h, int64_t query, int64_t key,
+                        int64_t keys)
 {
-    vf y = vmul(vload(x + k), scale);
-    return bias ? vfma(vldn(bias, false, k, n), vset1((float)LOG2_E), y) : y;
-}
-
-SIMD_INLINE float highest(float *x, const float *bias, vf scale, int64_t allowed)
-{
-    vf high = vset1(-INFINITY);
-    int64_t k = 0;
-    for (; k + VW <= allowed; k += VW) {
-        vf y = scaled(x, bias, k, scale, VW);
-        if (bias)
-            vstore(x + k, y);
-        high = vmax(high, y);
-    }
-    if (k < allowed) {
-        vf y = scaled(x, bias, k, scale, (int)(allowed - k));
-        if (bias)
-            vstore(x + k, y);
-        high = vmax(high, vkeep(y, (int)(allowed - k), -INFINITY));
-    }
-    return vtop(high);
-}
-
-/* Probabilities go where the scores were: bf16 ones take half the space and so never overtake the scores still to be
- * read. */
-SIMD_INLINE void store_probability(float *x, int64_t k, vf p)
-{
-#if defined(SIMD_BF16)
-    vstore_bf16((uint16_t *)x + k, p);
-#else
-    vstore(x + k, p);
-#endif
-}
-
-/* One row of scores to probabilities relative to the new maximum: the first `allowed` keys; zeros from there up to
- * `keys` (whole vectors). Returns their sum. */
-SIMD_INLINE float exponentials(float *x, bool biased, vf scale, float shift, int64_t allowed, int64_t keys)
-{
-    const vf less = vset1(-shift), by = biased ? vset1(1.0f) : scale;
-    vf sum = vzero();
-    int64_t k = 0;
-    for (; k + VW <= allowed; k += VW) {
-        vf p = vexp2(vfma(vload(x + k), by, less));
-        store_probability(x, k, p);
-        sum = vadd(sum, p);
-    }
-    for (; k < keys; k += VW) {
-        vf p = k < allowed ? vkeep(vexp2(vfma(vload(x + k), by, less)), (int)(allowed - k), 0.0f) : vzero();
-        store_probability(x, k, p);
-        sum = vadd(sum, p);
-    }
-    return vsum(sum);
-}
-
-static void soften(const attention_job *t, attention_state *s, int64_t i, const float *bias, int64_t allowed,
-                   int64_t keys)
-{
-    float *x = s->score + i * GEMM_LDA;
+    float back[ATTENTION_KEYS + TILE_COLS] = {0}; /* bias of (key r, lane i) at keys − 1 − r + i */
     const vf scale = vset1((float)(t->scale * LOG2_E));
-    float before = s->top[i], top = bias ? highest(x, bias, scale, allowed) : highest(x, NULL, scale, allowed);
-    top = top > before ? top : before;
-    const float shift = top == -INFINITY ? 0.0f : top;
-    float sum = exponentials(x, bias != NULL, scale, shift, allowed, keys);
-    if (top > before) {
-        float fade = before == -INFINITY ? 0.0f : exp2f(before - shift);
-        s->sum[i] *= fade;
-        float *o = s->out + i * s->width;
-        for (int64_t d = 0; d < s->width; d += VW)
-            vstore(o + d, vmul(vload(o + d), vset1(fade)));
+    const int64_t last = key + keys - 1 - query + t->queries - 1;
+    for (int64_t i = 0; t->bias.data && i < keys + TILE_COLS - 1 && i <= last; i++)
+        back[i] = ((const float *)view_row(&t->bias, h))[last - i];
+    for (int64_t r = 0; r < keys; r++) {
+        float *x = s->score + r * TILE_COLS;
+        for (int64_t i = 0; i < TILE_COLS; i += VW)
+            vstore(x + i, vfma(vload(back + keys - 1 - r + i), vset1((float)LOG2_E), vmul(vload(x + i), scale)));
+        for (int64_t i = 0; t->causal && i < TILE_COLS && query + i < key + r; i++)
+            x[i] = -INFINITY;
     }
-    s->top[i] = top;
-    s->sum[i] += sum;
+}
+
+/* The highest of a column of vectors, scaled. */
+SIMD_INLINE vf column_top(const float *x, int64_t keys, vf scale)
+{
+    vf high[4] = {vset1(-INFINITY), vset1(-INFINITY), vset1(-INFINITY), vset1(-INFINITY)};
+    int64_t r = 0;
+    for (; r + 4 <= keys; r += 4) {
+        SIMD_UNROLL
+        for (int i = 0; i < 4; i++)
+            high[i] = vmax(high[i], vmul(vload(x + (r + i) * TILE_COLS), scale));
+    }
+    for (; r < keys; r++)
+        high[0] = vmax(high[0], vmul(vload(x + r * TILE_COLS), scale));
+    return vmax(vmax(high[0], high[1]), vmax(high[2], high[3]));
+}
+
+/* A column of scores to probabilities in their place, as words: pairs take half of it. Returns their sums. */
+SIMD_INLINE vf column_exponentials(float *x, int64_t keys, vf scale, vf less)
+{
+    vf sum = vzero();
+#if defined(SIMD_BF16)
+    for (int64_t r = 0; r < keys; r += 2) {
+        const vf p = vexp2(vfma(vload(x + r * TILE_COLS), scale, less)),
+                 q = r + 1 < keys ? vexp2(vfma(vload(x + (r + 1) * TILE_COLS), scale, less)) : vzero();
+        vstore(x + r / 2 * TILE_COLS, vinterleave(p, q));
+        sum = vadd(sum, vadd(p, q));
+    }
+#else
+    for (int64_t r = 0; r < keys; r++) {
+        const vf p = vexp2(vfma(vload(x + r * TILE_COLS), scale, less));
+        vstore(x + r * TILE_COLS, p);
+        sum = vadd(sum, p);
+    }
+#endif
+    return sum;
+}
+
+/* `i`: the panel's first query among the task's. */
+static void soften(const attention_state *s, int64_t i, int64_t keys, vf scale)
+{
+    for (int64_t c = 0; c < TILE_COLS; c += VW) {
+        const vf before = vload(s->top + i + c), top = vmax(before, column_top(s->score + c, keys, scale)),
+                 shift = vselect_lt(top, vset1(-FLT_MAX), vzero(), top), /* no score is finite: −∞ − −∞ */
+            less = vsub(vzero(), shift), fade = vexp2(vadd(before, less)),
+                 sum = column_exponentials(s->score + c, keys, scale, less);
+        vstore(s->fade + c, fade);
+        vstore(s->sum + i + c, vfma(vload(s->sum + i + c), fade, sum));
+        vstore(s->top + i + c, top);
+    }
+}
+
+/* ---- values ---- */
+
+/* out[rows, TILE_COLS] = out·fade + vᵀ·p: v's words [step][ldv], p's [step][TILE_COLS]. */
+SIMD_INLINE void value_body(const int rows, int64_t steps, const float *v, int64_t ldv, const float *p,
+                            const float *fade, float *out)
+{
+    vf sum[TILE_ROWS][TILE_VECTORS];
+    SIMD_UNROLL
+    for (int i = 0; i < rows; i++)
+        SIMD_UNROLL
+    for (int j = 0; j < TILE_VECTORS; j++)
+        sum[i][j] = vzero();
+    for (int64_t k = 0; k < steps; k++, v += ldv, p += TILE_COLS) {
+        vf pj[TILE_VECTORS];
+        SIMD_UNROLL
+        for (int j = 0; j < TILE_VECTORS; j++)
+            pj[j] = vload(p + j * VW);
+        SIMD_UNROLL
+        for (int i = 0; i < rows; i++) {
+            vf value = vset1(v[i]);
+            SIMD_UNROLL
+            for (int j = 0; j < TILE_VECTORS; j++)
+                sum[i][j] = vmadd(sum[i][j], value, pj[j]);
+        }
+    }
+    SIMD_UNROLL
+    for (int i = 0; i < rows; i++)
+        SIMD_UNROLL
+    for (int j = 0; j < TILE_VECTORS; j++) {
+        float *o = out + i * TILE_COLS + j * VW;
+        vstore(o, vfma(vload(o), vload(fade + j * VW), sum[i][j]));
+    }
+}
+
+typedef void value_fn(int64_t steps, const float *v, int64_t ldv, const float *p, const float *fade, float *out);
+#define VALUE_TILE(rows)                                                                                    \
+    static void value_##rows(int64_t steps, const float *v, int64_t ldv, const float *p, const float *fade, \
+                             float *out)                                                                    \
+    {                                                                                                       \
+        value_body(rows, steps, v, ldv, p, fade, out);                                                      \
+    }
+EACH_TILE(VALUE_TILE)
+#define VALUE_NAME(rows) value_##rows,
+static value_fn *const value_tiles[TILE_ROWS + 1] = {NULL, EACH_TILE(VALUE_NAME)};
+
+static void add_values(const attention_job *t, const attention_state *s, int64_t keys, float *out)
+{
+    const int64_t count = i64_ceil_div(t->dim, TILE_ROWS), width = count ? t->dim / count : 0,
+                  wider = count ? t->dim % count : 0;
+    for (int64_t i = 0, d = 0; i < count; i++) {
+        const int64_t height = width + (i < wider);
+        value_tiles[height](i64_ceil_div(keys, PER_WORD), s->v + d, s->ldv, s->score, s->fade, out + d * TILE_COLS);
+        d += height;
+    }
+}
+
+/* ---- the task ---- */
+
+/* Queries [i, i + TILE_COLS) of the task and a block of keys that lie ready. */
+static void attend_panel(const attention_job *t, const attention_state *s, int64_t h, int64_t first, int64_t i,
+                         int64_t key, int64_t keys)
+{
+    const float *q = s->q + i * s->words;
+    const bool biased = t->bias.data || t->causal;
+    for (int64_t d = 0, chunk = 0; d < t->dim; d += BLOCK_K, chunk++)
+        multiply(keys, TILE_COLS, i64_ceil_div(i64_min(BLOCK_K, t->dim - d), PER_WORD),
+                 s->k + chunk * ATTENTION_KEYS * GEMM_LDA, q + d / PER_WORD * TILE_COLS, s->score, TILE_COLS, d > 0);
+    if (biased)
+        bias_scores(t, s, h, first + i, key, keys);
+    soften(s, i, keys, vset1(biased ? 1.0f : (float)(t->scale * LOG2_E)));
+    add_values(t, s, keys, s->out + i * t->dim);
+}
+
+/* Rows of outputs from columns [dim, TILE_COLS] of one panel; m: its first row. */
+static void finish_queries(const attention_job *t, int64_t m, int64_t rows, int64_t h, const float *sums,
+                           const float *columns)
+{
+    for (int64_t i = 0; i < rows; i += VW) {
+        const vf inverse = t->keys ? vdiv(vset1(1.0f), vload(sums + i)) : vzero();
+        for (int64_t d = 0; d < t->dim; d += VW) {
+            vf r[VW];
+            for (int j = 0; j < VW; j++)
+                r[j] = vmul(vload(columns + i64_min(d + j, t->dim - 1) * TILE_COLS + i), inverse);
+            vtranspose(r);
+            for (int j = 0; j < VW && i + j < rows; j++)
+                vstn((unsigned char *)view_row(&t->out, m + i + j) + (size_t)(h * t->dim) * (t->out.bf16 ? 2 : 4),
+                     t->out.bf16, d, r[j], vcount(t->dim - d));
+        }
+    }
 }
 
 static void attention_finish(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t first,
                              int64_t rows)
 {
-    for (int64_t i = 0; i < rows; i++) {
-        unsigned char *out = (unsigned char *)view_row(&t->out, b * t->queries + first + i) +
-                             (size_t)(h * t->dim) * (t->out.bf16 ? 2 : 4);
-        float inverse = t->keys ? 1.0f / s->sum[i] : 0.0f;
-        for (int64_t d = 0; d < t->dim; d += VW)
-            vstn(out, t->out.bf16, d, vmul(vload(s->out + i * s->width + d), vset1(inverse)), vcount(t->dim - d));
-        if (t->lse.data)
-            ((float *)view_row(&t->lse, b * t->queries + first + i))[h] =
-                t->keys ? (float)((s->top[i] + log2((double)s->sum[i])) / LOG2_E) : -INFINITY;
-    }
+    const int64_t m = b * t->queries + first;
+    for (int64_t i = 0; i < rows; i += TILE_COLS)
+        finish_queries(t, m + i, i64_min(TILE_COLS, rows - i), h, s->sum + i, s->out + i * t->dim);
+    for (int64_t i = 0; t->lse.data && i < rows; i++)
+        ((float *)view_row(&t->lse, m + i))[h] =
+            t->keys ? (float)((s->top[i] + log2((double)s->sum[i])) / LOG2_E) : -INFINITY;
 }
 
 static void attention(void *arg, int64_t index, int worker)
@@ -192,26 +266,18 @@ static void attention(void *arg, int64_t index, int worker)
     int64_t first = index % t->blocks * t->block, rows = i64_min(t->block, t->queries - first);
     if (rows <= 0)
         return;
-    view q = t->q;
-    q.data += (size_t)(h * t->dim) * (q.bf16 ? 2 : 4);
-    for (int64_t d = 0, chunk = 0; d < t->dim; d += BLOCK_K, chunk++)
-        lay_rows(&q, b * t->queries + first, rows, d, i64_min(BLOCK_K, t->dim - d),
-                 s.q + chunk * ATTENTION_QUERIES * GEMM_LDA);
-    memset(s.out, 0, (size_t)(rows * s.width) * sizeof *s.out);
-    for (int64_t i = 0; i < rows; i++)
+    lay_queries(t, &s, b, h, first, rows);
+    memset(s.out, 0, (size_t)(ATTENTION_QUERIES * t->dim) * sizeof *s.out);
+    for (int64_t i = 0; i < ATTENTION_QUERIES; i++)
         s.top[i] = -INFINITY, s.sum[i] = 0;
     int64_t visible = t->causal ? i64_min(t->keys, first + rows) : t->keys;
     for (int64_t key = 0; key < visible && !stopped(t->cancel); key += ATTENTION_KEYS) {
         int64_t keys = i64_min(ATTENTION_KEYS, visible - key);
-        scores(t, &s, b, h, rows, key, keys);
-        for (int64_t i = 0; i < rows; i++) {
-            const float *bias =
-                t->bias.data ? (const float *)view_row(&t->bias, h) + key - (first + i) + t->queries - 1 : NULL;
-            int64_t allowed = t->causal ? i64_max(0, i64_min(keys, first + i + 1 - key)) : keys;
-            soften(t, &s, i, bias, allowed, i64_ceil_div(keys, VW) * VW);
-        }
+        lay_keys(t, &s, b, h, key, keys);
         lay_values(t, &s, b, h, key, keys);
-        multiply(rows, t->dim, (keys + PER_WORD - 1) / PER_WORD, s.score, s.kv, s.out, s.width, true);
+        for (int64_t i = 0; i < rows; i += TILE_COLS)
+            if (!t->causal || first + i + TILE_COLS > key)
+                attend_panel(t, &s, h, first, i, key, keys);
     }
     attention_finish(t, &s, b, h, first, rows);
 }

@@ -6,6 +6,7 @@
 #define DECODERS &cpu_decoders_avx512
 #include "ops/cpu/kernels_attention.h"
 #include "ops/cpu/kernels_gemm.h"
+#include "ops/cpu/kernels_product.h"
 #include "ops/cpu/kernels_rows.h"
 
 #define KERNELS cpu_kernels_avx512bf16

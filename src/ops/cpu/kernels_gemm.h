@@ -1,14 +1,15 @@
-/* Matrix products, for linear layers, convolutions and (by their parts) attention. Included once per instruction set,
- * over simd.h. DECODERS: those of packed weights (decode.h), or NULL.
+/* Convolutions, linear layers of a few rows, and the parts that all matrix products share (kernels_product.h,
+ * kernels_attention.h). Included once per instruction set, over simd.h. DECODERS: those of packed weights (decode.h),
+ * or NULL.
  *
- * Idea: a task owns a block of the output, up to GEMM_ROWS × GEMM_COLS, summed in float32 in its worker's scratch over
- * k blocks of GEMM_STEPS words. A "word" is one float, or two neighbouring bf16 along k where the machine multiplies
- * those (SIMD_BF16): everything but vmadd is the same. A  rows of LDA words, copied (converted, gathered from an image)
- * as they lie: the tile broadcasts its words. Stays in the L2 cache. B  panels of TILE_COLS columns × k, transposed on
- * the way from the file's rows. One panel stays in the L1 cache while all of A passes. tile TILE_ROWS × TILE_VECTORS
- * sums in registers; rows are dealt out so that tiles differ by one row at most. Each output is one chain of
- * multiply-adds a k block, added block by block: the same for every way of cutting the output. The last step of a task
- * is the epilogue, row by row, while the sums are still in cache. */
+ * Idea: a convolution's task owns a block of the output, up to GEMM_ROWS × GEMM_COLS, summed in float32 in its worker's
+ * scratch over k blocks of GEMM_STEPS words. A "word" is one float, or two neighbouring bf16 along k where the machine
+ * multiplies those (SIMD_BF16): everything but vmadd is the same. A  rows of LDA words, copied (converted, gathered
+ * from an image) as they lie: the tile broadcasts its words. Stays in the L2 cache. B  panels of TILE_COLS columns × k,
+ * transposed on the way from the file's rows. One panel stays in the L1 cache while all of A passes. tile TILE_ROWS ×
+ * TILE_VECTORS sums in registers; rows are dealt out so that tiles differ by one row at most. Each output is one chain
+ * of multiply-adds a k block, added block by block: the same for every way of cutting the output. The last step of a
+ * task is the epilogue, row by row, while the sums are still in cache. */
 #ifndef FLUX1_OPS_CPU_KERNELS_GEMM_H
 #define FLUX1_OPS_CPU_KERNELS_GEMM_H
 
@@ -26,72 +27,57 @@ enum { PER_WORD = 1 };
 #endif
 enum { BLOCK_K = GEMM_STEPS * PER_WORD, PANEL = TILE_COLS * GEMM_STEPS };
 
-/* ---- the tile: c[rows, TILE_COLS] (+)= a[rows, steps]·b[steps, TILE_COLS] ---- */
+/* ---- the tile: c[rows, TILE_COLS] (+)= a[rows, steps]·b[steps, TILE_COLS], of which `vectors` are made ---- */
 
-SIMD_INLINE void tile_body(const int rows, int64_t steps, const float *a, const float *b, float *c, int64_t ldc,
-                           bool add)
+SIMD_INLINE void tile_body(const int rows, const int vectors, int64_t steps, const float *a, const int64_t lda,
+                           const float *b, float *c, int64_t ldc, bool add)
 {
     vf sum[TILE_ROWS][TILE_VECTORS];
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
-    for (int j = 0; j < TILE_VECTORS; j++)
+    for (int j = 0; j < vectors; j++)
         sum[i][j] = vzero();
     for (int64_t k = 0; k < steps; k++, b += TILE_COLS) {
         vf bj[TILE_VECTORS];
         SIMD_UNROLL
-        for (int j = 0; j < TILE_VECTORS; j++)
+        for (int j = 0; j < vectors; j++)
             bj[j] = vload(b + j * VW);
         SIMD_UNROLL
         for (int i = 0; i < rows; i++) {
-            vf ai = vset1(a[i * GEMM_LDA + k]);
+            vf ai = vset1(a[i * lda + k]);
             SIMD_UNROLL
-            for (int j = 0; j < TILE_VECTORS; j++)
+            for (int j = 0; j < vectors; j++)
                 sum[i][j] = vmadd(sum[i][j], ai, bj[j]);
         }
     }
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
-    for (int j = 0; j < TILE_VECTORS; j++) {
+    for (int j = 0; j < vectors; j++) {
         float *p = c + i * ldc + j * VW;
         vstore(p, add ? vadd(vload(p), sum[i][j]) : sum[i][j]);
     }
 }
 
 typedef void tile_fn(int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add);
+/* One of each height up to TILE_ROWS. */
+#if TILE_ROWS == 4
+#define EACH_TILE(T) T(1) T(2) T(3) T(4)
+#elif TILE_ROWS == 6
+#define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6)
+#else
+#define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6) T(7) T(8) T(9) T(10) T(11) T(12) T(13) T(14)
+#endif
+
 #define TILE(rows)                                                                                          \
     static void tile_##rows(int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add) \
     {                                                                                                       \
-        tile_body(rows, steps, a, b, c, ldc, add);                                                          \
+        tile_body(rows, TILE_VECTORS, steps, a, GEMM_LDA, b, c, ldc, add);                                  \
     }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-#if TILE_ROWS > 4
-TILE(5)
-TILE(6)
-#endif
-#if TILE_ROWS > 6
-TILE(7)
-TILE(8)
-TILE(9)
-TILE(10)
-TILE(11)
-TILE(12)
-TILE(13)
-TILE(14)
-#endif
-static tile_fn *const tiles[TILE_ROWS + 1] = {
-    NULL,   tile_1, tile_2, tile_3,  tile_4,
-#if TILE_ROWS > 4
-    tile_5, tile_6,
-#endif
-#if TILE_ROWS > 6
-    tile_7, tile_8, tile_9, tile_10, tile_11, tile_12, tile_13, tile_14,
-#endif
-};
+EACH_TILE(TILE)
+#define TILE_NAME(rows) tile_##rows,
+static tile_fn *const tiles[TILE_ROWS + 1] = {NULL, EACH_TILE(TILE_NAME)};
 
 /* c[rows, cols] (+)= a·b; cols rounded up to whole panels. */
 static void multiply(int64_t rows, int64_t cols, int64_t steps, const float *a, const float *b, float *c, int64_t ldc,
@@ -194,17 +180,18 @@ SIMD_INLINE vf load_weight(const unsigned char *p, dtype type, int n)
 SIMD_INLINE size_t type_bytes(dtype type) { return type == DTYPE_F32 ? 4 : 2; }
 
 #if !defined(SIMD_BF16)
-/* `lanes` rows of the piece at p, `count` elements each, become columns of the panel. bf16 rows are transposed as pairs
- * and then widened: half the shuffles. */
-static void transpose_rows(const unsigned char *p, dtype type, size_t row_bytes, int lanes, int64_t count, float *b)
+/* The first `lanes` of VW rows, `count` elements each, become columns of the panel; `ahead` bytes behind each is what
+ * comes next. bf16 rows are transposed as pairs and then widened: half the shuffles. */
+static void transpose_rows(const unsigned char *const rows[VW], size_t ahead, dtype type, int lanes, int64_t count,
+                           float *b)
 {
     const int64_t step = type == DTYPE_BF16 ? 2 * VW : VW;
     vf r[VW];
     for (int64_t k = 0; k < count; k += step) {
         int n = (int)i64_min(step, count - k);
         for (int i = 0; i < VW; i++) {
-            const unsigned char *q = p + (size_t)(i < lanes ? i : lanes - 1) * row_bytes + (size_t)k * type_bytes(type);
-            __builtin_prefetch(q + (size_t)VW * row_bytes); /* the rows after these are next */
+            const unsigned char *q = rows[i] + (size_t)k * type_bytes(type);
+            __builtin_prefetch(q + ahead);
             r[i] = type != DTYPE_BF16 ? load_weight(q, type, n) : n == 2 * VW ? vraw(q) : vrawn(q, n);
         }
         vtranspose(r);
@@ -222,24 +209,16 @@ static void transpose_rows(const unsigned char *p, dtype type, size_t row_bytes,
     }
 }
 
-static void lay_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t at, float *b)
-{
-    size_t row_bytes = (size_t)p->ld * type_bytes(p->type);
-    const unsigned char *data =
-        p->data + (size_t)(row - p->row) * row_bytes + (size_t)(col - p->col) * type_bytes(p->type);
-    for (int64_t r = 0; r < rows; r += VW)
-        transpose_rows(data + (size_t)r * row_bytes, p->type, row_bytes, vcount(rows - r), cols,
-                       b + at * TILE_COLS + r);
-}
 #else
-static void transpose_rows(const unsigned char *p, dtype type, size_t row_bytes, int lanes, int64_t count, float *b)
+static void transpose_rows(const unsigned char *const rows[VW], size_t ahead, dtype type, int lanes, int64_t count,
+                           float *b)
 {
     vf r[VW];
     for (int64_t k = 0; k < count; k += 2 * VW) {
         int n = (int)i64_min(2 * VW, count - k);
         for (int i = 0; i < VW; i++) {
-            const unsigned char *q = p + (size_t)(i < lanes ? i : lanes - 1) * row_bytes + (size_t)k * type_bytes(type);
-            __builtin_prefetch(q + (size_t)VW * row_bytes); /* the rows after these are next */
+            const unsigned char *q = rows[i] + (size_t)k * type_bytes(type);
+            __builtin_prefetch(q + ahead);
             if (type == DTYPE_BF16)
                 r[i] = n == 2 * VW ? vraw(q) : vrawn(q, n);
             else
@@ -252,6 +231,28 @@ static void transpose_rows(const unsigned char *p, dtype type, size_t row_bytes,
     }
 }
 
+#endif
+
+/* `lanes` rows of a piece, the first at p; the rows after these are next. */
+static void transpose_piece(const unsigned char *p, dtype type, size_t row_bytes, int lanes, int64_t count, float *b)
+{
+    const unsigned char *rows[VW];
+    for (int i = 0; i < VW; i++)
+        rows[i] = p + (size_t)(i < lanes ? i : lanes - 1) * row_bytes;
+    transpose_rows(rows, VW * row_bytes, type, lanes, count, b);
+}
+
+#if !defined(SIMD_BF16)
+static void lay_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t at, float *b)
+{
+    size_t row_bytes = (size_t)p->ld * type_bytes(p->type);
+    const unsigned char *data =
+        p->data + (size_t)(row - p->row) * row_bytes + (size_t)(col - p->col) * type_bytes(p->type);
+    for (int64_t r = 0; r < rows; r += VW)
+        transpose_piece(data + (size_t)r * row_bytes, p->type, row_bytes, vcount(rows - r), cols,
+                        b + at * TILE_COLS + r);
+}
+#else
 /* Column pieces may meet inside a pair: what is not a whole pair goes element by element. */
 static void lay_element(const unsigned char *p, dtype type, int64_t k, int64_t lane, float *b)
 {
@@ -266,8 +267,8 @@ static void lay_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t 
     const unsigned char *data = p->data + (size_t)(row - p->row) * row_bytes + (size_t)(col - p->col) * bytes;
     int64_t whole = at & 1 ? 0 : cols & ~(int64_t)1;
     for (int64_t r = 0; r < rows; r += VW)
-        transpose_rows(data + (size_t)r * row_bytes, p->type, row_bytes, vcount(rows - r), whole,
-                       b + at / 2 * TILE_COLS + r);
+        transpose_piece(data + (size_t)r * row_bytes, p->type, row_bytes, vcount(rows - r), whole,
+                        b + at / 2 * TILE_COLS + r);
     for (int64_t r = 0; r < rows; r++)
         for (int64_t k = whole; k < cols; k++)
             lay_element(data + (size_t)r * row_bytes + (size_t)k * bytes, p->type, at + k, r, b);
@@ -359,10 +360,7 @@ static void gemm(void *arg, int64_t index, int worker)
         lay_panels(g->w, n, cols, k, count, b);
         for (int64_t i = 0; i < rows; i += chunk) {
             const int64_t here = i64_min(chunk, rows - i);
-            if (g->kernel)
-                lay_pixels(g, m + i, here, k, count, a);
-            else
-                lay_rows(&g->in, m + i, here, k, count, a);
+            lay_pixels(g, m + i, here, k, count, a);
             multiply(here, cols, (count + PER_WORD - 1) / PER_WORD, a, b, c + i * ldc, ldc, k > 0);
         }
     }

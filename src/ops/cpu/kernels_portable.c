@@ -2,6 +2,7 @@
 #define DECODERS NULL
 #include "ops/cpu/kernels_attention.h"
 #include "ops/cpu/kernels_gemm.h"
+#include "ops/cpu/kernels_product.h"
 #include "ops/cpu/kernels_rows.h"
 
 #define KERNELS cpu_kernels_portable

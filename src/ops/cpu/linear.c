@@ -18,54 +18,89 @@ static int64_t columns_of_block(const gemm_job *g, int64_t widest, int64_t threa
     return i64_ceil_div(i64_ceil_div(g->n, best), tile) * tile;
 }
 
-static void cut_rows(gemm_job *g, int64_t most)
-{
-    g->blocks_m = i64_ceil_div(g->m, most);
-    g->block_m = i64_ceil_div(g->m, g->blocks_m);
-}
-
-static bool any_packed(const matrix *w)
-{
-    for (int i = 0; i < w->count; i++)
-        if (w->piece[i].packed)
-            return true;
-    return false;
-}
-
-/* All cuts fit the same scratch. With packed weights blocks are higher, since each weight is decoded once a task; but
- * not much narrower: an activation is copied for each block of columns, which takes about a third of that time. */
+/* All cuts fit the same scratch. */
 static void cut(gemm_job *g, int64_t threads, int64_t tile)
 {
-    enum { SUMS = GEMM_ROWS * GEMM_LDC, PAD = GEMM_LDC - GEMM_COLS }; /* at most a pad is added to a row */
-    cut_rows(g, GEMM_ROWS);
+    g->blocks_m = i64_ceil_div(g->m, GEMM_ROWS);
+    g->block_m = i64_ceil_div(g->m, g->blocks_m);
     g->block_n = columns_of_block(g, GEMM_COLS, threads, tile);
-    for (int64_t most = GEMM_PACKED_ROWS; most > GEMM_ROWS && any_packed(g->w) && g->blocks_m > 1; most /= 2) {
-        gemm_job high = *g;
-        cut_rows(&high, most);
-        const int64_t widest = (SUMS / high.block_m - PAD) / tile * tile;
-        high.block_n = columns_of_block(&high, i64_min(widest, GEMM_COLS), threads, tile);
-        if (3 * high.block_n >= high.block_m) {
-            *g = high;
-            break;
-        }
-    }
-    g->ldc = g->block_n | PAD; /* not a multiple of a page */
+    g->ldc = g->block_n | (GEMM_LDC - GEMM_COLS); /* not a multiple of a page */
 }
 
 static flux1_status run_gemm(cpu_ops *o, gemm_job *g)
 {
-    enum { FEW_COLS = 64 };
     g->scratch = o->scratch;
     g->cancel = o->head.cancel;
     if (g->m <= 0 || g->n <= 0)
         return FLUX1_OK;
-    if (g->m <= GEMM_FEW && !g->kernel) {
-        g->block_n = FEW_COLS;
-        pool_run(o->workers, i64_ceil_div(g->n, FEW_COLS), o->kernels->gemv, g);
-        return ops_cancelled(&o->head);
-    }
     cut(g, o->threads, o->kernels->tile_cols);
     pool_run(o->workers, g->blocks_m * i64_ceil_div(g->n, g->block_n), o->kernels->gemm, g);
+    return ops_cancelled(&o->head);
+}
+
+/* ---- linear layers: kernels_product.h ---- */
+
+enum { WIDEST_PANEL = 32 };
+
+/* Rows laid at once: all, or equal parts. */
+static int64_t rows_at_once(int64_t m)
+{
+    const int64_t parts = i64_max(1, i64_ceil_div(m, PRODUCT_ROWS));
+    return i64_ceil_div(i64_ceil_div(m, parts), WIDEST_PANEL) * WIDEST_PANEL;
+}
+
+size_t cpu_product_scratch(int64_t m, int64_t n, int64_t k, bool pairs)
+{
+    size_t bytes;
+    if (m <= GEMM_FEW || n <= 0)
+        return 0;
+    return size_mul((size_t)rows_at_once(m), (size_t)(pairs ? i64_ceil_div(k, 2) : k), &bytes) && bytes < SIZE_MAX / 8
+               ? size_round_up(bytes * sizeof(float), ARENA_ALIGN)
+               : SIZE_MAX / 2;
+}
+
+/* Blocks of columns, and of rows as well where there are too few columns for the threads. */
+static void cut_product(gemm_job *g, const cpu_kernels *kernels, int64_t threads)
+{
+    enum { FEWEST_ROWS = 64 };
+    int64_t tasks;
+    g->blocks_m = 0;
+    do {
+        g->blocks_m++;
+        g->block_m = i64_ceil_div(i64_ceil_div(g->rows, g->blocks_m), WIDEST_PANEL) * WIDEST_PANEL;
+        g->blocks_m = i64_ceil_div(g->rows, g->block_m);
+        g->block_n = columns_of_block(g, kernels->product_cols, threads, kernels->tile_rows);
+        tasks = g->blocks_m * i64_ceil_div(g->n, g->block_n);
+    } while (4 * tasks < 3 * threads * i64_ceil_div(tasks, threads) && g->block_m > FEWEST_ROWS);
+}
+
+static flux1_status run_few(cpu_ops *o, gemm_job *g)
+{
+    enum { FEW_COLS = 64 };
+    g->block_n = FEW_COLS;
+    pool_run(o->workers, i64_ceil_div(g->n, FEW_COLS), o->kernels->gemv, g);
+    return ops_cancelled(&o->head);
+}
+
+static flux1_status run_product(cpu_ops *o, gemm_job *g)
+{
+    g->scratch = o->scratch;
+    g->cancel = o->head.cancel;
+    if (g->m <= 0 || g->n <= 0)
+        return FLUX1_OK;
+    if (g->m <= GEMM_FEW)
+        return run_few(o, g);
+    const size_t mark = arena_mark(&o->memory);
+    void *panels;
+    TRY(arena_alloc(&o->memory, cpu_product_scratch(g->m, g->n, g->k, o->kernels->bf16), &panels, o->head.err));
+    g->panels = panels;
+    for (const int64_t most = rows_at_once(g->m); g->first < g->m; g->first += g->rows) {
+        g->rows = i64_min(most, g->m - g->first);
+        cut_product(g, o->kernels, o->threads);
+        pool_run(o->workers, i64_ceil_div(g->rows, o->kernels->tile_cols), o->kernels->lay, g);
+        pool_run(o->workers, g->blocks_m * i64_ceil_div(g->n, g->block_n), o->kernels->product, g);
+    }
+    arena_release(&o->memory, mark);
     return ops_cancelled(&o->head);
 }
 
@@ -87,7 +122,7 @@ flux1_status cpu_product(ops *base, act in, const weight *w, const epilogue *e, 
                   .f = e->f,
                   .scratch = o->scratch,
                   .cancel = base->cancel};
-    return cpu_w(w)->int8 ? cpu_int8_product(o, &g, cpu_w(w)) : run_gemm(o, &g);
+    return cpu_w(w)->int8 ? cpu_int8_product(o, &g, cpu_w(w)) : run_product(o, &g);
 }
 
 flux1_status cpu_conv(ops *base, act in, act top, act bottom, const weight *w, int stride, act residual, act out)

@@ -9,11 +9,18 @@ static size_t cpu_act_bytes(const ops_config *c, act_role role, const act_shape 
     return size_add(data, size_round_up(sizeof(cpu_buffer), ARENA_ALIGN), &all) ? all : SIZE_MAX;
 }
 
+static bool multiplies_pairs(const ops_config *c)
+{
+    const cpu_instruction_set *set;
+    return c->arithmetic == DTYPE_BF16 && cpu_instruction_set_choose(&set, NULL) == FLUX1_OK && set->bf16->bf16;
+}
+
 static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
-    (void)n;
-    if (work == WORK_LINEAR && c->int8)
-        return cpu_int8_scratch(m, k);
+    if (work == WORK_LINEAR) { /* a product in int8, or one that is not */
+        const size_t exact = cpu_product_scratch(m, n, k, multiplies_pairs(c)), int8 = cpu_int8_scratch(m, k);
+        return c->int8 && int8 > exact ? int8 : exact;
+    }
     return work == WORK_ATTENTION && heads > 0 ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k)
                                                : 0;
 }

@@ -6,6 +6,8 @@
 #define VW 4
 #define TILE_ROWS 4 /* 8 sums, 2 of B, 1 of A */
 #define TILE_VECTORS 2
+#define PRODUCT_COLS 96 /* whole tiles, whole vectors */
+#define PRODUCT_STEPS 512
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
 
