@@ -44,7 +44,7 @@ def ok(status):
 ok(lib.flux1_context_create(None, c.byref(context)))
 assert lib.flux1_model_open(context, b"/no/such/model", c.byref(model)) != 0
 assert b"/no/such/model" in lib.flux1_context_message(context)
-ok(lib.flux1_model_open(context, pipeline, c.byref(model)))
+ok(lib.flux1_model_open(context, pipeline + b"/", c.byref(model)))  # the name is without the slash
 
 info = ModelInfo(size=c.sizeof(ModelInfo))
 ok(lib.flux1_model_get_info(model, c.byref(info)))
