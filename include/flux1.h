@@ -62,6 +62,12 @@ FLUX1_API const char *flux1_version(void);                    /* "0.1.0" */
 FLUX1_API const char *flux1_status_name(flux1_status status); /* "FLUX1_ERR_IO" */
 FLUX1_API const char *flux1_status_text(flux1_status status); /* what it means, in a few words */
 
+/* For callers that do not compile this header (ctypes, cffi): bytes of a struct of that name, such as
+ * "flux1_generate_params", in this version of the library; 0: there is none. A buffer of that size may be given to the
+ * struct's _defaults function; where there is none, its first member is set to the size. Enumerators are ints, and no
+ * macro is needed for any call. */
+FLUX1_API size_t flux1_struct_size(const char *name);
+
 /* ---- context ---- */
 
 /* The type in which activations are stored and multiplied; sums are float32, and weights stay as the file has them.
@@ -224,7 +230,13 @@ typedef struct flux1_model_info {
     int default_width, default_height;
     int default_sequence_length, max_sequence_length; /* T5 tokens */
     int size_multiple;                                /* width and height are multiples of this */
-    uint64_t reserved[16];
+    const char *name;                                 /* org/name, or the last part of its path; the model's */
+    const char *variant;                              /* "dev" with guidance, otherwise "schnell" */
+    /* Of its parts, in the order text_encoder (CLIP), text_encoder_2 (T5), transformer, vae: the type that most of its
+     * parameters are stored in, "BF16", "Q4_K" and so on; and bytes of all its tensors in the files */
+    const char *part_dtype[4];
+    uint64_t part_bytes[4];
+    uint64_t reserved[6];
 } flux1_model_info;
 FLUX1_API flux1_status flux1_model_get_info(const flux1_model *model,
                                             flux1_model_info *info); /* info->size must be set */

@@ -15,6 +15,16 @@ else()
                                         ${FLUX1_TEST_DATA}/pipelines/schnell ${CMAKE_C_COMPILER} ${CMAKE_SOURCE_DIR}/models)
 endif()
 
+add_test(NAME library_preview COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/library/preview.sh $<TARGET_FILE:example_preview> $<TARGET_FILE:flux1>
+                                      ${FLUX1_TEST_DATA}/pipelines/schnell)
+find_program(FLUX1_TEST_PYTHON python3)
+if(FLUX1_TEST_PYTHON AND NOT FLUX1_SANITIZE)
+  add_test(NAME library_ctypes COMMAND ${FLUX1_TEST_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/library/ctypes_test.py $<TARGET_FILE:flux1_shared>
+                                       ${FLUX1_TEST_DATA}/pipelines/schnell ${CMAKE_BINARY_DIR}/tests)
+else()
+  message(STATUS "The library through ctypes: not tested (no python3, or a sanitizer, which would have to be loaded first)")
+endif()
+
 add_executable(json_value cli/json_value.c)
 target_link_libraries(json_value PRIVATE module_base)
 add_executable(picture_info cli/picture_info.c)

@@ -349,22 +349,3 @@ void context_log(flux1_context *c, flux1_log_level level, const char *format, ..
 }
 
 void flux1_model_close(flux1_model *model) { folder_close(model); }
-
-flux1_status flux1_model_get_info(const flux1_model *m, flux1_model_info *info)
-{
-    if (!m || !info || info->size < offsetof(flux1_model_info, reserved))
-        return FLUX1_ERR_ARGUMENT;
-    flux1_model_info all = {
-        .size = info->size,
-        .guidance = m->dit.guidance,
-        .default_steps = m->dit.guidance ? 28 : 4,
-        .default_guidance = 3.5f,
-        .default_width = (int)m->vae.sample_size,
-        .default_height = (int)m->vae.sample_size,
-        .default_sequence_length = m->t5_length,
-        .max_sequence_length = m->t5_length_max,
-        .size_multiple = (int)folder_size_multiple(m),
-    };
-    memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
-    return FLUX1_OK;
-}

@@ -184,6 +184,8 @@ static struct flux1_model *new_model(const char *path)
         free(m);
         return NULL;
     }
+    for (size_t n = strlen(m->path); n > 1 && m->path[n - 1] == '/'; n--)
+        m->path[n - 1] = '\0';
     m->source.number = atomic_fetch_add(&last, 1) + 1;
     return m;
 }
