@@ -297,9 +297,17 @@ typedef int flux1_progress_fn(void *user, const flux1_progress *progress);
  * call. A return value other than 0 cancels the rest. */
 typedef int flux1_image_fn(void *user, const flux1_image *image);
 
-/* A picture larger than the VAE's sample_size can be decoded in overlapping tiles. This takes the memory of one tile;
- * tones may differ slightly between tiles. AUTO: only if decoding it whole would take more memory than allowed. */
-typedef enum flux1_tiling { FLUX1_TILING_AUTO = 0, FLUX1_TILING_YES = 1, FLUX1_TILING_NO = 2 } flux1_tiling;
+/* How a picture is decoded that would take more memory than allowed. In bands of rows: the same picture up to rounding,
+ * in about a third of the memory and a tenth more time. In overlapping tiles of the VAE's sample_size, as diffusers
+ * does it: the memory of one tile; tones may differ slightly between tiles. AUTO: whole if it fits, else in bands where
+ * the device computes in the host's memory, else in tiles. YES: always in tiles, if it is larger than one. NO: AUTO
+ * without tiles. BANDS: always in bands. */
+typedef enum flux1_tiling {
+    FLUX1_TILING_AUTO = 0,
+    FLUX1_TILING_YES = 1,
+    FLUX1_TILING_NO = 2,
+    FLUX1_TILING_BANDS = 3
+} flux1_tiling;
 
 /* An encoded prompt: usable with any number of requests and samplers of the same model, also on other contexts. */
 typedef struct flux1_text flux1_text;

@@ -199,10 +199,10 @@ typedef enum option_kind {
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
       "how quantised weights lie in a GPU's memory. packed: as in the file, decoded in front of every product; "       \
       "decoded: once, when they come; the picture is the same (default: auto: decoded if they fit)")                   \
-    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no", 0, 0, IN_GENERATE | IN_INFO,                                 \
-      "decode large pictures in overlapping tiles, which takes less memory (default: auto: where the whole picture "   \
-      "does "                                                                                                          \
-      "not fit)")                                                                                                      \
+    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_GENERATE | IN_INFO,                           \
+      "how large pictures are decoded in less memory. yes: in overlapping tiles; bands: in bands of rows, which give " \
+      "the same picture as the whole; no: not in tiles (default: auto: where the whole does not fit, in bands, and "   \
+      "where these do not, in tiles)")                                                                                 \
     X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE,                                       \
       "keep weights in the form that the device or rank needs in DIR, for the next run; reads a new model's files "    \
       "once "                                                                                                          \

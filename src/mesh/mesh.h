@@ -222,6 +222,11 @@ plane_cut mesh_plane_cut(const mesh *m, int64_t latent_rows);
 /* conv of the whole picture: neighbours' rows at the seams, zeros at the borders. */
 flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int stride, act residual, act out);
 flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, float eps, bool silu, act out);
+/* For planes in bands. mine: STATS, as many rows on each rank; *all: of every rank, one behind the other. first, last:
+ * planes of this rank's outermost rows, or of none; *top, *bottom: what the neighbours have beside them, left out at
+ * the picture's borders. */
+flux1_status mesh_plane_stats(mesh *m, act mine, act *all);
+flux1_status mesh_plane_halo(mesh *m, const plane_cut *p, act first, act last, act *top, act *bottom);
 /* q, k, v: HEADS of one head over this rank's pixels of a plane of latent size, `width` wide; attention over all ranks'
  * pixels. */
 flux1_status mesh_plane_attention(mesh *m, const plane_cut *p, int64_t width, act q, act k, act v,

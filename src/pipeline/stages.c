@@ -306,7 +306,8 @@ flux1_status vae_decode_body(void *arg, mesh *m)
     profile_open(m->o, SPAN_STAGE, "vae decode", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, NULL, BUILT_DECODER, m, &model));
-    flux1_status st = vae_decode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
+    flux1_status st =
+        vae_decode(model, m, &job->in, job->h, job->w, job->band, for_rank(m, &job->out), tick, &job->ticker);
     session_model_done(job->session, BUILT_DECODER, model);
     return st;
 }

@@ -88,6 +88,7 @@ typedef struct vae_job {
     const struct flux1_model *model;
     session *session;
     int64_t h, w; /* of the latent (decode), or height and width of the picture (encode) */
+    int64_t band; /* vae_decode's */
     tensor in, out;
     ticker ticker;
 } vae_job;
