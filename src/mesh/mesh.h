@@ -90,6 +90,10 @@ int mesh_session_ranks(const mesh_session *s); /* in this process */
  * reserve again. Other processes do not learn of a failure (processes_abort tells them). */
 flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_error *err);
 
+/* Bytes of mapped weights that each rank's backend may leave in memory, by rank of the mesh, from the next body on
+ * (weights_budget in ops/device.h). */
+void mesh_weights_budget(mesh_session *s, const size_t *bytes);
+
 /* Runs body on all ranks, rank 0 on the caller's thread. A rank that fails or is cancelled aborts the others. When all
  * have returned, in all processes, err has the message of the rank that failed first, and each rank's arena, brackets
  * and recording are as they were before the body: a failed body leaves nothing but weights, and the next body runs. */

@@ -43,6 +43,7 @@ static void count_tile(ops_count *all, const ops_count *one)
     all->held_bytes = larger(all->held_bytes, one->held_bytes);
     all->packed_bytes = larger(all->packed_bytes, one->packed_bytes);
     all->block_bytes = larger(all->block_bytes, one->block_bytes);
+    all->mapped_bytes = larger(all->mapped_bytes, one->mapped_bytes);
 }
 
 /* One more tile: its work comes behind that of the others. */
@@ -94,6 +95,7 @@ static flux1_status largest_arena(decoder *d)
             d->plan.scratch[r] = larger(d->plan.scratch[r], tile->scratch[r]);
             d->plan.held[r] = larger(d->plan.held[r], tile->held[r]);
             d->plan.block[r] = larger(d->plan.block[r], tile->block[r]);
+            d->plan.mapped[r] = larger(d->plan.mapped[r], tile->mapped[r]);
         }
         d->plan.memory += d->plan.arena[r];
     }
@@ -115,7 +117,8 @@ static flux1_status plan_whole(decoder *d, int64_t band)
 
 static uint64_t bytes_of(const decoder *d)
 {
-    return memory_total(memory_of(d->context, &d->context->device, &d->plan, NULL));
+    const memory_need n = memory_of(d->context, &d->context->device, &d->plan, NULL);
+    return memory_total(n) - n.opened;
 }
 
 /* The highest bands that fit, or the lowest ones. */
@@ -140,15 +143,6 @@ static flux1_status plan_in_tiles(decoder *d)
     return largest_arena(d);
 }
 
-static void tell_of_bands(const decoder *d, uint64_t whole)
-{
-    char bytes[BYTES_TEXT], now[BYTES_TEXT];
-    context_log(d->context, FLUX1_LOG_INFO,
-                "the picture is decoded in bands of %lld rows, which takes %s of memory instead of %s",
-                (long long)d->job.band, format_bytes(now, sizeof now, (double)bytes_of(d)),
-                format_bytes(bytes, sizeof bytes, (double)whole));
-}
-
 static void tell_of_tiles(const decoder *d, uint64_t whole)
 {
     char bytes[BYTES_TEXT];
@@ -171,14 +165,10 @@ static flux1_status choose_way(decoder *d, flux1_tiling tiling, size_t memory)
     const uint64_t whole = bytes_of(d);
     if (tiling == FLUX1_TILING_YES || whole <= memory)
         return FLUX1_OK;
-    if (on_host) {
+    if (on_host)
         TRY(plan_bands(d, memory));
-        if (bytes_of(d) <= memory || tiling == FLUX1_TILING_NO || !divides) {
-            if (bytes_of(d) <= memory)
-                tell_of_bands(d, whole);
-            return FLUX1_OK;
-        }
-    }
+    if (on_host && bytes_of(d) <= memory)
+        return FLUX1_OK;
     if (tiling == FLUX1_TILING_NO || !divides)
         return FLUX1_OK;
     TRY(plan_in_tiles(d));
@@ -296,7 +286,7 @@ static flux1_status take_session(decoder *d, const size_t *reserve)
     if (d->session)
         return FLUX1_OK;
     TRY(session_take(c, &c->device, d->model, &d->adapters, &d->session));
-    flux1_status st = session_reserve(c, d->session, reserve ? reserve : d->plan.arena);
+    flux1_status st = memory_reserve(c, d->session, &d->plan, NULL, reserve);
     if (st != FLUX1_OK)
         decoder_rest(d);
     return st;

@@ -206,6 +206,8 @@ static flux1_status plan_decoder(run *g)
     memory_need decode = memory_of(c, &c->device, &g->decoder.plan, NULL);
     memory_need both = memory_of(c, &c->device, denoise, &g->decoder.plan);
     g->alternate = g->count <= g->batch || memory_fits(c, both);
+    if (r->preview_every || (g->alternate && g->count > g->batch))
+        g->denoiser.beside = g->rest.beside = &g->decoder.plan;
     return memory_check(c, r->preview_every ? both : decode, r->preview_every ? hints | HINT_PREVIEWS : hints,
                         "%s a picture of %lldx%lld", r->preview_every ? "denoising and previewing" : "decoding",
                         (long long)r->width, (long long)r->height);
@@ -239,11 +241,28 @@ static flux1_status plan_reserve(run *g)
     return FLUX1_OK;
 }
 
+static void tell_of_memory(const run *g)
+{
+    flux1_context *c = g->c;
+    if (g->text_plan.t5.arena)
+        memory_tell(c, text_device(c), "encoding", &g->text_plan.t5, NULL);
+    memory_tell(c, &c->device, g->denoiser.beside ? "denoising beside decoding" : "denoising", &g->denoiser.plan,
+                g->denoiser.beside);
+    if (!g->denoiser.beside)
+        memory_tell(c, &c->device, "decoding", &g->decoder.plan, NULL);
+    if (g->decoder.job.band && g->r[0].tiling != FLUX1_TILING_BANDS)
+        context_log(c, FLUX1_LOG_INFO,
+                    "memory: the picture is decoded in bands of %lld rows, since whole it does not fit",
+                    (long long)g->decoder.job.band);
+}
+
 flux1_status run_plan(run *g)
 {
+    memory_measure(g->c);
     TRY(plan_texts(g));
     TRY(plan_denoiser(g));
     tell_of_streaming(g);
     TRY(plan_decoder(g));
+    tell_of_memory(g);
     return plan_reserve(g);
 }
