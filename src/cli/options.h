@@ -192,8 +192,9 @@ typedef enum option_kind {
     X(PROCESSES, "processes", 0, WHOLE, "N", 1, 1024, IN_PROCESSES,                                                    \
       "number of processes for --launch, which share the mesh's ranks (default: one a rank)")                          \
     X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                                       \
-      "refuse a request that needs more of the host's memory than SIZE, such as 8G or 512M (default: what is "         \
-      "available)")                                                                                                    \
+      "take no more of the host's memory than SIZE, such as 8G or 512M: weights that do not fit are read in every "    \
+      "step, "                                                                                                         \
+      "and a request that needs more even so is refused (default: what is available)")                                 \
     X(MAX_DEVICE_MEMORY, "max-device-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                         \
       "the same for the memory of GPUs, all ranks together (default: what they have)")                                 \
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \

@@ -256,13 +256,61 @@ static void tell_of_memory(const run *g)
                     (long long)g->decoder.job.band);
 }
 
+/* ---- what would fit ---- */
+
+static flux1_status fits(const run *g, const request *r, bool *out)
+{
+    flux1_context *c = g->c;
+    denoiser dit;
+    decoder vae = {0};
+    TRY(denoiser_plan(c, g->m, r, 1, &dit));
+    const memory_need denoise = memory_of(c, &c->device, &dit.plan, NULL);
+    flux1_status st = decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &vae);
+    *out = st == FLUX1_OK && memory_fits(c, denoise) &&
+           memory_fits(c, memory_of(c, &c->device, &vae.plan, r->preview_every ? &dit.plan : NULL));
+    decoder_close(&vae);
+    denoiser_close(&dit);
+    return st;
+}
+
+/* Adds a picture of the same shape that fits, one at a time: the sides are halved until it does, so that the plans
+ * together take little more time than the first. */
+static flux1_status say_what_fits(run *g, flux1_status refused)
+{
+    flux1_context *c = g->c;
+    const flux1_error refusal = c->error;
+    const int64_t unit = folder_size_multiple(g->m);
+    bool found = false;
+    request r = g->r[0];
+    if (refused != FLUX1_ERR_LIMIT)
+        return refused;
+    for (int64_t part = g->batch > 1 ? 1 : 2; !found; part *= 2) {
+        r.width = g->r[0].width / part / unit * unit;
+        r.height = g->r[0].height / part / unit * unit;
+        if (r.width < unit || r.height < unit || fits(g, &r, &found) != FLUX1_OK)
+            break;
+    }
+    c->error = refusal;
+    if (!found)
+        return refused;
+    return error_append(&c->error, ". %lldx%lld would fit%s", (long long)r.width, (long long)r.height,
+                        r.width == g->r[0].width ? ", one at a time" : "");
+}
+
+static flux1_status plan_pictures(run *g)
+{
+    TRY(plan_denoiser(g));
+    tell_of_streaming(g);
+    return plan_decoder(g);
+}
+
 flux1_status run_plan(run *g)
 {
     memory_measure(g->c);
     TRY(plan_texts(g));
-    TRY(plan_denoiser(g));
-    tell_of_streaming(g);
-    TRY(plan_decoder(g));
+    const flux1_status st = plan_pictures(g);
+    if (st != FLUX1_OK)
+        return say_what_fits(g, st);
     tell_of_memory(g);
     return plan_reserve(g);
 }
