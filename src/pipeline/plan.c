@@ -265,8 +265,11 @@ static flux1_status fits(const run *g, const request *r, bool *out)
     decoder vae = {0};
     TRY(denoiser_plan(c, g->m, r, 1, &dit));
     const memory_need denoise = memory_of(c, &c->device, &dit.plan, NULL);
-    flux1_status st = decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &vae);
-    *out = st == FLUX1_OK && memory_fits(c, denoise) &&
+    flux1_status st = FLUX1_OK;
+    *out = memory_fits(c, denoise);
+    if (*out)
+        st = decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &vae);
+    *out = *out && st == FLUX1_OK &&
            memory_fits(c, memory_of(c, &c->device, &vae.plan, r->preview_every ? &dit.plan : NULL));
     decoder_close(&vae);
     denoiser_close(&dit);
@@ -284,7 +287,12 @@ static flux1_status say_what_fits(run *g, flux1_status refused)
     request r = g->r[0];
     if (refused != FLUX1_ERR_LIMIT)
         return refused;
-    for (int64_t part = g->batch > 1 ? 1 : 2; !found; part *= 2) {
+    int64_t part = g->batch > 1 ? 1 : 2;
+    const double times =
+        (double)memory_total(memory_of(c, &c->device, &g->denoiser.plan, NULL)) / (double)c->max_memory;
+    while (times > (double)(2 * part * part) && part < SIZE_LIMIT) /* far from it */
+        part *= 2;
+    for (; !found; part *= 2) {
         r.width = g->r[0].width / part / unit * unit;
         r.height = g->r[0].height / part / unit * unit;
         if (r.width < unit || r.height < unit || fits(g, &r, &found) != FLUX1_OK)
