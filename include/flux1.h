@@ -108,9 +108,10 @@ typedef struct flux1_context_params {
      * processes of this host */
     int threads;
     flux1_dtype dtype; /* AUTO: bf16 if the hardware multiplies it, otherwise f32 */
-    /* Bytes of host memory that a request may take. A request that needs more is refused before any work
-     * (FLUX1_ERR_LIMIT). Activations, prepared weights, and the pages of mapped files that must be resident at the same
-     * time count. 0: what the machine and this process's control groups have available. */
+    /* Bytes of host memory that a request may take: activations, prepared weights, pages of mapped files. Weights that
+     * do not fit are read in every step, while others compute, and a picture that cannot be decoded whole is decoded in
+     * parts (flux1_tiling). A request that needs more even so is refused before any work (FLUX1_ERR_LIMIT). 0: what the
+     * machine and this process's control groups have available. */
     uint64_t max_memory;
     /* One line, no newline, on the thread that called; may be NULL. */
     void (*log)(void *user, flux1_log_level level, const char *message);
@@ -313,9 +314,17 @@ typedef int flux1_progress_fn(void *user, const flux1_progress *progress);
  * call. A return value other than 0 cancels the rest. */
 typedef int flux1_image_fn(void *user, const flux1_image *image);
 
-/* A picture larger than the VAE's sample_size can be decoded in overlapping tiles. This takes the memory of one tile;
- * tones may differ slightly between tiles. AUTO: only if decoding it whole would take more memory than allowed. */
-typedef enum flux1_tiling { FLUX1_TILING_AUTO = 0, FLUX1_TILING_YES = 1, FLUX1_TILING_NO = 2 } flux1_tiling;
+/* How a picture is decoded that would take more memory than allowed. In bands of rows: the same picture up to rounding,
+ * in about a third of the memory and a tenth more time. In overlapping tiles of the VAE's sample_size, as diffusers
+ * does it: the memory of one tile; tones may differ slightly between tiles. AUTO: whole if it fits, else in bands where
+ * the device computes in the host's memory, else in tiles. YES: always in tiles, if it is larger than one. NO: AUTO
+ * without tiles. BANDS: always in bands. */
+typedef enum flux1_tiling {
+    FLUX1_TILING_AUTO = 0,
+    FLUX1_TILING_YES = 1,
+    FLUX1_TILING_NO = 2,
+    FLUX1_TILING_BANDS = 3
+} flux1_tiling;
 
 /* Whose random numbers the noise of a seed is made of: torch's on a CPU, or on a CUDA device (Philox). What a GPU draws
  * depends on how many threads it can have resident (multiprocessors times threads of each), which is rng_threads:

@@ -37,6 +37,12 @@ void arena_destroy(arena *a)
     *a = (arena){0};
 }
 
+void arena_rest(arena *a)
+{
+    if (a->base)
+        (void)madvise(a->base, a->size, MADV_DONTNEED); /* anonymous: zeros when it is touched */
+}
+
 flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err)
 {
     *out = NULL;

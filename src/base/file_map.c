@@ -102,6 +102,32 @@ void file_map_will_need(const void *bytes, size_t length)
     posix_madvise((void *)begin, length + ((uintptr_t)bytes - begin), POSIX_MADV_WILLNEED);
 }
 
+#ifdef MADV_POPULATE_READ
+static bool populate(uintptr_t begin, size_t length)
+{
+    return madvise((void *)begin, length, MADV_POPULATE_READ) == 0 || errno != EINVAL;
+}
+#else
+static bool populate(uintptr_t begin, size_t length)
+{
+    (void)begin, (void)length;
+    return false;
+}
+#endif
+
+/* Kernels before 5.14 cannot be told: one byte of each page is read. */
+void file_map_read(const void *bytes, size_t length)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    if (!bytes || length == 0 || page <= 0)
+        return;
+    uintptr_t begin = (uintptr_t)bytes & ~((uintptr_t)page - 1), end = (uintptr_t)bytes + length;
+    if (populate(begin, end - begin))
+        return;
+    for (uintptr_t at = begin; at < end; at += (uintptr_t)page)
+        (void)*(const volatile unsigned char *)at;
+}
+
 void file_map_wont_need(const void *bytes, size_t length)
 {
     long page = sysconf(_SC_PAGESIZE);

@@ -26,6 +26,9 @@ flux1_status file_map_check(const file_map *map, const char *path, flux1_error *
 /* Asks the kernel to read [bytes, bytes + length) ahead; a hint, never fails. */
 void file_map_will_need(const void *bytes, size_t length);
 
+/* Reads [bytes, bytes + length) into this process's memory; what cannot be read is left to whoever uses it. */
+void file_map_read(const void *bytes, size_t length);
+
 /* The process does not use these pages of a file for now: those that lie in it whole no longer count as its own. */
 void file_map_wont_need(const void *bytes, size_t length);
 

@@ -13,6 +13,11 @@
  * 0 if a limit is reached; UINT64_MAX if nothing is known. A file that is missing or not as expected is ignored. */
 uint64_t limits_memory(void);
 
+/* Bytes of memory that this process has now, mapped files' pages among them; 0 if nothing is known. */
+uint64_t limits_resident(void);
+/* The most that it ever had. */
+uint64_t limits_resident_peak(void);
+
 /* Cores that the control groups' CPU quotas allow this process, rounded up; 0 without a quota. */
 uint64_t limits_cpu_quota(void);
 

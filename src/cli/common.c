@@ -82,9 +82,10 @@ void fill_request(const options *opt, flux1_generate_params *params)
     if (v[OPT_MAX_SEQUENCE_LENGTH].given)
         params->max_sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
     if (v[OPT_VAE_TILING].given)
-        params->tiling = strcmp(v[OPT_VAE_TILING].text, "yes") == 0  ? FLUX1_TILING_YES
-                         : strcmp(v[OPT_VAE_TILING].text, "no") == 0 ? FLUX1_TILING_NO
-                                                                     : FLUX1_TILING_AUTO;
+        params->tiling = strcmp(v[OPT_VAE_TILING].text, "yes") == 0     ? FLUX1_TILING_YES
+                         : strcmp(v[OPT_VAE_TILING].text, "no") == 0    ? FLUX1_TILING_NO
+                         : strcmp(v[OPT_VAE_TILING].text, "bands") == 0 ? FLUX1_TILING_BANDS
+                                                                        : FLUX1_TILING_AUTO;
     if (v[OPT_RNG].given) {
         params->rng = strncmp(v[OPT_RNG].text, "cuda", 4) == 0 ? FLUX1_RNG_CUDA : FLUX1_RNG_CPU;
         params->rng_threads = (int)v[OPT_RNG].whole;

@@ -206,17 +206,18 @@ typedef enum option_kind {
     X(PROCESSES, "processes", 0, WHOLE, "N", 1, 1024, IN_PROCESSES,                                                    \
       "number of processes for --launch, which share the mesh's ranks (default: one a rank)")                          \
     X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                                       \
-      "refuse a request that needs more of the host's memory than SIZE, such as 8G or 512M (default: what is "         \
-      "available)")                                                                                                    \
+      "take no more of the host's memory than SIZE, such as 8G or 512M: weights that do not fit are read in every "    \
+      "step, "                                                                                                         \
+      "and a request that needs more even so is refused (default: what is available)")                                 \
     X(MAX_DEVICE_MEMORY, "max-device-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                         \
       "the same for the memory of GPUs, all ranks together (default: what they have)")                                 \
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
       "how quantised weights lie in a GPU's memory. packed: as in the file, decoded in front of every product; "       \
       "decoded: once, when they come; the picture is the same (default: auto: decoded if they fit)")                   \
-    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no", 0, 0, IN_PICTURES | IN_INFO,                                 \
-      "decode large pictures in overlapping tiles, which takes less memory (default: auto: where the whole picture "   \
-      "does "                                                                                                          \
-      "not fit)")                                                                                                      \
+    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_PICTURES | IN_INFO,                           \
+      "how large pictures are decoded in less memory. yes: in overlapping tiles; bands: in bands of rows, which give " \
+      "the same picture as the whole; no: not in tiles (default: auto: where the whole does not fit, in bands, and "   \
+      "where these do not, in tiles)")                                                                                 \
     X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE,                                       \
       "keep weights in the form that the device or rank needs in DIR, for the next run; reads a new model's files "    \
       "once "                                                                                                          \

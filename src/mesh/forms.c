@@ -523,6 +523,26 @@ flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int
     return FLUX1_OK;
 }
 
+flux1_status mesh_plane_halo(mesh *m, const plane_cut *p, act first, act last, act *top, act *bottom)
+{
+    const cut *mine = &p->mine;
+    *top = *bottom = (act){0};
+    if (m->ranks == 1)
+        return FLUX1_OK;
+    TRY(halo_row(m, first, 0, 1, mine->count > 0 && mine->begin + mine->count < p->total, bottom));
+    return halo_row(m, last, 0, -1, mine->count > 0 && mine->begin > 0, top);
+}
+
+flux1_status mesh_plane_stats(mesh *m, act mine, act *all)
+{
+    const int64_t sets = act_rows(mine);
+    *all = mine;
+    if (m->ranks == 1)
+        return FLUX1_OK;
+    TRY(ops_create(m->o, ACT_STATS, shape_rows(act_batch(mine), 0, sets * m->ranks, mine.cols), all));
+    return gather_rows(m, m->all, mine, *all, sets);
+}
+
 flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, float eps, bool silu, act out)
 {
     ops *o = m->o;
@@ -531,9 +551,8 @@ flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, f
     size_t mark = ops_mark(o);
     act mine, all;
     TRY(ops_create(o, ACT_STATS, shape_rows(act_batch(in), 0, groups, 3), &mine));
-    TRY(ops_create(o, ACT_STATS, shape_rows(act_batch(in), 0, groups * m->ranks, 3), &all));
     TRY(ops_group_stats(o, in, groups, mine));
-    TRY(gather_rows(m, m->all, mine, all, groups));
+    TRY(mesh_plane_stats(m, mine, &all));
     TRY(ops_group_apply(o, in, all, groups, w, eps, silu, out));
     ops_release(o, mark);
     return FLUX1_OK;

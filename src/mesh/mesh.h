@@ -90,6 +90,10 @@ int mesh_session_ranks(const mesh_session *s); /* in this process */
  * reserve again. Other processes do not learn of a failure (processes_abort tells them). */
 flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_error *err);
 
+/* Bytes of mapped weights that each rank's backend may leave in memory, by rank of the mesh, from the next body on
+ * (weights_budget in ops/device.h). */
+void mesh_weights_budget(mesh_session *s, const size_t *bytes);
+
 /* Runs body on all ranks, rank 0 on the caller's thread. A rank that fails or is cancelled aborts the others. When all
  * have returned, in all processes, err has the message of the rank that failed first, and each rank's arena, brackets
  * and recording are as they were before the body: a failed body leaves nothing but weights, and the next body runs. */
@@ -222,6 +226,11 @@ plane_cut mesh_plane_cut(const mesh *m, int64_t latent_rows);
 /* conv of the whole picture: neighbours' rows at the seams, zeros at the borders. */
 flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int stride, act residual, act out);
 flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, float eps, bool silu, act out);
+/* For planes in bands. mine: STATS, as many rows on each rank; *all: of every rank, one behind the other. first, last:
+ * planes of this rank's outermost rows, or of none; *top, *bottom: what the neighbours have beside them, left out at
+ * the picture's borders. */
+flux1_status mesh_plane_stats(mesh *m, act mine, act *all);
+flux1_status mesh_plane_halo(mesh *m, const plane_cut *p, act first, act last, act *top, act *bottom);
 /* q, k, v: HEADS of one head over this rank's pixels of a plane of latent size, `width` wide; attention over all ranks'
  * pixels. */
 flux1_status mesh_plane_attention(mesh *m, const plane_cut *p, int64_t width, act q, act k, act v,

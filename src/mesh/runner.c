@@ -26,6 +26,8 @@ flux1_status mesh_reserve(mesh_session *s, const size_t *arena_bytes, flux1_erro
     return s->fn->reserve(s, arena_bytes, err);
 }
 
+void mesh_weights_budget(mesh_session *s, const size_t *bytes) { s->fn->weights_budget(s, bytes); }
+
 flux1_status mesh_run(mesh_session *s, mesh_body *body, void *arg, flux1_error *err)
 {
     return s->fn->run(s, body, arg, err);

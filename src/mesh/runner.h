@@ -11,8 +11,9 @@ typedef struct mesh_runner {
     const char *name;
     bool (*serves)(const ops_device_kind *kind); /* from what the kind can do */
     flux1_status (*open)(const mesh_config *c, const mesh_device *d, mesh_session **out, flux1_error *err);
-    /* mesh_reserve, mesh_run, mesh_close; the session is not NULL */
+    /* mesh_reserve, mesh_weights_budget, mesh_run, mesh_close; the session is not NULL */
     flux1_status (*reserve)(mesh_session *s, const size_t *arena_bytes, flux1_error *err);
+    void (*weights_budget)(mesh_session *s, const size_t *bytes);
     flux1_status (*run)(mesh_session *s, mesh_body *body, void *arg, flux1_error *err);
     void (*close)(mesh_session *s);
 } mesh_runner;

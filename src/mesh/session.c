@@ -243,6 +243,13 @@ static flux1_status reserve_arenas(mesh_session *base, const size_t *arena_bytes
     return FLUX1_OK;
 }
 
+static void budget_weights(mesh_session *base, const size_t *bytes)
+{
+    rank_session *s = self(base);
+    for (int i = 0; s->device.kind->weights_budget && i < s->head.ranks; i++)
+        s->device.kind->weights_budget(s->rank[i].m.o, bytes[s->transport->first + i]);
+}
+
 static flux1_status run_on_ranks(mesh_session *base, mesh_body *body, void *arg, flux1_error *err)
 {
     rank_session *s = self(base);
@@ -269,6 +276,7 @@ const mesh_runner mesh_ranks_runner = {
     .serves = has_backend,
     .open = open_ranks,
     .reserve = reserve_arenas,
+    .weights_budget = budget_weights,
     .run = run_on_ranks,
     .close = close_ranks,
 };

@@ -1,45 +1,11 @@
 #include "model/vae.h"
+#include "model/vae_bands.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-#define NORM_EPS 1e-6f
 #define NAME_BYTES 128
-
-typedef struct resnet {
-    weight *norm1, *conv1, *norm2, *conv2, *shortcut; /* shortcut NULL where channels do not change */
-    int64_t in, out;
-} resnet;
-
-typedef struct attention_block {
-    linear_weight qkv, out;
-    weight *norm;
-} attention_block;
-
-/* One resolution: resnets, then a change of resolution (NULL at the last). */
-typedef struct level {
-    held_block block;
-    resnet *resnets;
-    weight *resample;
-    char name[48];
-} level;
-
-/* Both halves have the same parts: conv_in, levels, the middle, norm_out, conv_out; the decoder passes the middle
- * first. */
-typedef struct vae_side {
-    block_list blocks;
-    vae_config config;
-    const char *side; /* "encoder" or "decoder" */
-    int64_t per_level;
-    held_block ends, mid;
-    weight *conv_in, *norm_out, *conv_out, *quant;
-    resnet mid_resnet[2];
-    attention_block attention;
-    level level[VAE_LEVELS_MAX];
-    const char *names[VAE_LEVELS_MAX + 3]; /* by finite slot */
-    resnet *resnets;
-} vae_side;
 
 struct vae_decoder {
     vae_side h;
@@ -219,40 +185,26 @@ void vae_encoder_destroy(vae_encoder *v)
 
 /* ---- running ---- */
 
-typedef struct run {
-    mesh *m;
-    const vae_side *h;
-    plane_cut p;
-    int64_t latent_width;
-    model_tick *tick;
-    void *user;
-} run;
-
-static flux1_status plane(const run *r, int64_t height, int64_t width, int64_t channels, act *out)
+static flux1_status plane_like(const vae_run *r, act a, int64_t channels, act *out)
 {
-    return ops_create(r->m->o, ACT_PLANE, shape_plane(1, height, width, channels), out);
-}
-
-static flux1_status plane_like(const run *r, act a, int64_t channels, act *out)
-{
-    return plane(r, a.buffer->shape.height, a.buffer->shape.width, channels, out);
+    return vae_plane(r, a.buffer->shape.height, a.buffer->shape.width, channels, out);
 }
 
 /* normalised → conv: out = conv(silu(norm(in))) (+ residual); the normalised plane lives only here. */
-static flux1_status norm_conv(const run *r, act in, const weight *norm_weight, const weight *conv, act residual,
+static flux1_status norm_conv(const vae_run *r, act in, const weight *norm_weight, const weight *conv, act residual,
                               act out)
 {
     ops *o = r->m->o;
     size_t mark = ops_mark(o);
     act normed;
     TRY(plane_like(r, in, in.cols, &normed));
-    TRY(mesh_group_norm(r->m, in, r->h->config.groups, norm_weight, NORM_EPS, true, normed));
+    TRY(mesh_group_norm(r->m, in, r->h->config.groups, norm_weight, VAE_NORM_EPS, true, normed));
     TRY(mesh_conv(r->m, &r->p, normed, conv, 1, residual, out));
     ops_release(o, mark);
     return FLUX1_OK;
 }
 
-static flux1_status run_resnet(const run *r, const resnet *w, act in, act out)
+static flux1_status run_resnet(const vae_run *r, const resnet *w, act in, act out)
 {
     ops *o = r->m->o;
     size_t mark = ops_mark(o);
@@ -269,7 +221,7 @@ static flux1_status run_resnet(const run *r, const resnet *w, act in, act out)
 }
 
 /* out = x + to_out(attention(group_norm(x))), one head over all pixels. */
-static flux1_status run_attention(const run *r, const attention_block *w, act x, act out)
+static flux1_status run_attention(const vae_run *r, const attention_block *w, act x, act out)
 {
     ops *o = r->m->o;
     size_t mark = ops_mark(o);
@@ -281,7 +233,7 @@ static flux1_status run_attention(const run *r, const attention_block *w, act x,
     TRY(ops_create(o, ACT_HEADS, shape_rows(1, 0, rows, 3 * c), &qkv));
     TRY(ops_create(o, ACT_LINEAR, shape_rows(1, 0, rows, c), &att));
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, 0, rows, c), &y));
-    TRY(mesh_group_norm(r->m, x, r->h->config.groups, w->norm, NORM_EPS, false, normed));
+    TRY(mesh_group_norm(r->m, x, r->h->config.groups, w->norm, VAE_NORM_EPS, false, normed));
     TRY(ops_cast(o, normed, in));
     TRY(ops_linear(o, in, &w->qkv, &(epilogue){0}, qkv));
     TRY(mesh_plane_attention(r->m, &r->p, r->latent_width, act_columns(qkv, 0, c), act_columns(qkv, c, c),
@@ -292,13 +244,7 @@ static flux1_status run_attention(const run *r, const attention_block *w, act x,
     return FLUX1_OK;
 }
 
-static flux1_status done(const run *r, act x, int slot)
-{
-    TRY(ops_finite(r->m->o, x, slot));
-    return r->tick(r->user, r->m);
-}
-
-static flux1_status run_mid(const run *r, act x, act out)
+static flux1_status run_mid(const vae_run *r, act x, act out)
 {
     ops *o = r->m->o;
     const vae_side *h = r->h;
@@ -317,7 +263,7 @@ static flux1_status run_mid(const run *r, act x, act out)
 }
 
 /* The level's resnets, through two planes in turn; *last is the one with the result. */
-static flux1_status run_resnets(const run *r, const level *v, act x, act *last)
+static flux1_status run_resnets(const vae_run *r, const level *v, act x, act *last)
 {
     act turn[2];
     for (int i = 0; i < 2; i++)
@@ -331,7 +277,7 @@ static flux1_status run_resnets(const run *r, const level *v, act x, act *last)
 }
 
 /* A level of the decoder: out is twice as high and wide, except at the last. */
-static flux1_status run_up(const run *r, const level *v, act x, act out)
+static flux1_status run_up(const vae_run *r, const level *v, act x, act out)
 {
     ops *o = r->m->o;
     size_t mark = ops_mark(o);
@@ -351,7 +297,7 @@ static flux1_status run_up(const run *r, const level *v, act x, act out)
 }
 
 /* A level of the encoder: out is half as high and wide, except at the last. */
-static flux1_status run_down(const run *r, const level *v, act x, act out)
+static flux1_status run_down(const vae_run *r, const level *v, act x, act out)
 {
     ops *o = r->m->o;
     size_t mark = ops_mark(o);
@@ -368,7 +314,7 @@ static flux1_status run_down(const run *r, const level *v, act x, act out)
 }
 
 /* A host image's rows [begin, begin + count) of `width` pixels as a plane. */
-static flux1_status upload_plane(const run *r, const tensor *host, int64_t begin, act out)
+static flux1_status upload_plane(const vae_run *r, const tensor *host, int64_t begin, act out)
 {
     const act_shape *s = &out.buffer->shape;
     tensor rows = {.type = DTYPE_F32, .dims = 3, .shape = {1, s->height * s->width, s->cols}, .data = host->data};
@@ -377,7 +323,7 @@ static flux1_status upload_plane(const run *r, const tensor *host, int64_t begin
     return ops_upload(r->m->o, &rows, out);
 }
 
-static flux1_status run_out(const run *r, act x, act out)
+static flux1_status run_out(const vae_run *r, act x, act out)
 {
     ops *o = r->m->o;
     TRY(held_begin(o, &r->h->ends));
@@ -385,48 +331,75 @@ static flux1_status run_out(const run *r, act x, act out)
     return held_end(o, &r->h->ends);
 }
 
-flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h, int64_t w, tensor *pixels,
-                        model_tick *tick, void *user)
+/* conv_in and the middle: out has the latent's size and the first level's channels. */
+static flux1_status run_bottom(const vae_run *r, const tensor *latent, act out)
 {
+    mesh *m = r->m;
     ops *o = m->o;
-    const vae_side *parts = &v->h;
-    const vae_config *c = &parts->config;
-    run r = {.m = m, .h = parts, .p = mesh_plane_cut(m, h), .latent_width = w, .tick = tick, .user = user};
+    const vae_side *parts = r->h;
+    int64_t rows = r->p.mine.count, channels = parts->config.latent_channels;
     size_t mark = ops_mark(o);
-    int64_t rows = r.p.mine.count, width = w, top = c->channels[c->levels - 1];
-    act z, x, next;
-    TRY(plane(&r, rows, w, c->latent_channels, &z));
-    TRY(upload_plane(&r, latent, r.p.mine.begin, z));
+    act z, x;
+    TRY(vae_plane(r, rows, r->latent_width, channels, &z));
+    TRY(upload_plane(r, latent, r->p.mine.begin, z));
     TRY(held_begin(o, &parts->ends));
     if (parts->quant) {
-        TRY(plane(&r, rows, w, c->latent_channels, &x));
-        TRY(mesh_conv(m, &r.p, z, parts->quant, 1, (act){0}, x));
+        TRY(vae_plane(r, rows, r->latent_width, channels, &x));
+        TRY(mesh_conv(m, &r->p, z, parts->quant, 1, (act){0}, x));
         z = x;
     }
-    TRY(plane(&r, rows, w, top, &x));
-    TRY(mesh_conv(m, &r.p, z, parts->conv_in, 1, (act){0}, x));
+    TRY(plane_like(r, out, out.cols, &x));
+    TRY(mesh_conv(m, &r->p, z, parts->conv_in, 1, (act){0}, x));
     TRY(held_end(o, &parts->ends));
-    TRY(done(&r, x, 0));
-    TRY(plane(&r, rows, w, top, &next));
-    TRY(run_mid(&r, x, next));
-    x = next;
-    TRY(done(&r, x, 1));
-    for (int64_t i = 0; i < c->levels; i++) {
+    TRY(vae_done(r, x, 0));
+    TRY(run_mid(r, x, out));
+    ops_release(o, mark);
+    return vae_done(r, out, 1);
+}
+
+/* The levels and conv_out, plane by plane. */
+static flux1_status run_levels(const vae_run *r, act x, act out)
+{
+    const vae_side *parts = r->h;
+    int64_t rows = r->p.mine.count, width = r->latent_width;
+    act next;
+    for (int64_t i = 0; i < parts->config.levels; i++) {
         const level *l = &parts->level[i];
         if (l->resample) {
             rows *= 2;
             width *= 2;
         }
-        TRY(plane(&r, rows, width, l->resnets[0].out, &next));
-        TRY(run_up(&r, l, x, next));
+        TRY(vae_plane(r, rows, width, l->resnets[0].out, &next));
+        TRY(run_up(r, l, x, next));
         x = next;
-        TRY(done(&r, x, 2 + (int)i));
+        TRY(vae_done(r, x, 2 + (int)i));
     }
-    TRY(plane(&r, rows, width, c->out_channels, &next));
-    TRY(run_out(&r, x, next));
-    TRY(done(&r, next, 2 + (int)c->levels));
+    return run_out(r, x, out);
+}
+
+flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h, int64_t w, int64_t band,
+                        tensor *pixels, model_tick *tick, void *user)
+{
+    ops *o = m->o;
+    const vae_side *parts = &v->h;
+    const vae_config *c = &parts->config;
+    vae_run r = {.m = m, .h = parts, .p = mesh_plane_cut(m, h), .latent_width = w, .tick = tick, .user = user};
+    size_t mark = ops_mark(o), inner;
+    int64_t scale = vae_scale(c);
+    act x, out;
+    TRY(vae_plane(&r, r.p.mine.count * scale, w * scale, c->out_channels, &out));
+    inner = ops_mark(o);
+    if (band > 0) {
+        TRY(vae_bands_decode(&r, band, run_bottom, latent, out));
+    } else {
+        TRY(vae_plane(&r, r.p.mine.count, w, c->channels[c->levels - 1], &x));
+        TRY(run_bottom(&r, latent, x));
+        TRY(run_levels(&r, x, out));
+    }
+    ops_release(o, inner);
+    TRY(vae_done(&r, out, 2 + (int)c->levels));
     TRY(finite_report(m, "vae", parts->names, ""));
-    TRY(mesh_plane_collect(m, &r.p, next, h * vae_scale(c) * width, pixels));
+    TRY(mesh_plane_collect(m, &r.p, out, h * scale * w * scale, pixels));
     ops_release(o, mark);
     return FLUX1_OK;
 }
@@ -438,44 +411,44 @@ flux1_status vae_encode(vae_encoder *v, mesh *m, const tensor *pixels, int64_t h
     const vae_side *parts = &v->h;
     const vae_config *c = &parts->config;
     int64_t scale = vae_scale(c), h = height / scale, w = width / scale;
-    run r = {.m = m, .h = parts, .p = mesh_plane_cut(m, h), .latent_width = w, .tick = tick, .user = user};
+    vae_run r = {.m = m, .h = parts, .p = mesh_plane_cut(m, h), .latent_width = w, .tick = tick, .user = user};
     size_t mark = ops_mark(o);
     bool last = r.p.mine.count > 0 &&
                 r.p.mine.begin + r.p.mine.count == h; /* rows that no latent row stands for belong to the last rank */
     int64_t rows = r.p.mine.count * scale + (last ? height - h * scale : 0);
     act x, next;
-    TRY(plane(&r, rows, width, c->in_channels, &x));
+    TRY(vae_plane(&r, rows, width, c->in_channels, &x));
     TRY(upload_plane(&r, pixels, r.p.mine.begin * scale, x));
-    TRY(plane(&r, rows, width, c->channels[0], &next));
+    TRY(vae_plane(&r, rows, width, c->channels[0], &next));
     TRY(held_begin(o, &parts->ends));
     TRY(mesh_conv(m, &r.p, x, parts->conv_in, 1, (act){0}, next));
     TRY(held_end(o, &parts->ends));
     x = next;
-    TRY(done(&r, x, 0));
+    TRY(vae_done(&r, x, 0));
     for (int64_t i = 0; i < c->levels; i++) {
         const level *l = &parts->level[i];
         if (l->resample) {
             rows /= 2;
             width /= 2;
         }
-        TRY(plane(&r, rows, width, l->resnets[0].out, &next));
+        TRY(vae_plane(&r, rows, width, l->resnets[0].out, &next));
         TRY(run_down(&r, l, x, next));
         x = next;
-        TRY(done(&r, x, 1 + (int)i));
+        TRY(vae_done(&r, x, 1 + (int)i));
     }
-    TRY(plane(&r, rows, width, x.cols, &next));
+    TRY(vae_plane(&r, rows, width, x.cols, &next));
     TRY(run_mid(&r, x, next));
-    TRY(done(&r, next, 1 + (int)c->levels));
-    TRY(plane(&r, rows, width, 2 * c->latent_channels, &x));
+    TRY(vae_done(&r, next, 1 + (int)c->levels));
+    TRY(vae_plane(&r, rows, width, 2 * c->latent_channels, &x));
     TRY(run_out(&r, next, x));
     if (parts->quant) {
-        TRY(plane(&r, rows, width, 2 * c->latent_channels, &next));
+        TRY(vae_plane(&r, rows, width, 2 * c->latent_channels, &next));
         TRY(held_begin(o, &parts->ends));
         TRY(mesh_conv(m, &r.p, x, parts->quant, 1, (act){0}, next));
         TRY(held_end(o, &parts->ends));
         x = next;
     }
-    TRY(done(&r, x, 2 + (int)c->levels));
+    TRY(vae_done(&r, x, 2 + (int)c->levels));
     TRY(finite_report(m, "vae", parts->names, ""));
     TRY(mesh_plane_collect(m, &r.p, x, h * w, moments));
     ops_release(o, mark);

@@ -13,9 +13,10 @@ flux1_status vae_decoder_create(loader *l, const vae_config *c, vae_decoder **ou
 void vae_decoder_destroy(vae_decoder *v);
 
 /* latent: host [1, h·w, latent_channels], unscaled (x/scaling + shift). pixels: host [1, h·w·scale², 3], about −1 to 1,
- * on ranks that pass one (others NULL). */
-flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h, int64_t w, tensor *pixels,
-                        model_tick *tick, void *user);
+ * on ranks that pass one (others NULL). band: 0, or the levels are computed in bands of so many rows (vae_bands.h): the
+ * same picture up to rounding, in about a third of the memory. */
+flux1_status vae_decode(vae_decoder *v, mesh *m, const tensor *latent, int64_t h, int64_t w, int64_t band,
+                        tensor *pixels, model_tick *tick, void *user);
 
 flux1_status vae_encoder_create(loader *l, const vae_config *c, vae_encoder **out);
 void vae_encoder_destroy(vae_encoder *v);

@@ -105,6 +105,12 @@ typedef struct ops_device_kind {
                                flux1_error *err);
     void (*kept_reclaim)(ops_device *d, ops_loan *loan);
 
+    /* Bytes of the mapped files' weights that this backend may leave in memory, from the next block on; SIZE_MAX, as at
+     * first: all. With less, blocks are read while the one before computes, and given back when they are done; two of
+     * them are there at a time whatever the number says. No block is begun. NULL: the device has memory of its own, or
+     * reads weights as they come. */
+    void (*weights_budget)(ops *o, size_t bytes);
+
     /* The libraries that devices of this kind use, whether or not there is a device; their number. NULL: none. */
     int (*libraries)(ops_library out[OPS_LIBRARIES]);
     /* The next note of this process that nobody has heard, false if there is none. NULL: there is never one. */

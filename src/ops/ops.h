@@ -473,10 +473,11 @@ typedef struct ops_count {
     size_t packed_bytes; /* the same with HELD_PACKED: no more than that */
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
-    size_t block_bytes; /* file bytes of two blocks begun in a row, at most: one is used while the next is read. Only
-                           weights that stay in the file */
-    size_t exchanged;   /* bytes sent by this rank */
-    int64_t operations; /* that compute */
+    size_t block_bytes;  /* file bytes of two blocks begun in a row, at most: one is used while the next is read. Only
+                            weights that stay in the file */
+    size_t mapped_bytes; /* of all weights that block_bytes counts two blocks of */
+    size_t exchanged;    /* bytes sent by this rank */
+    int64_t operations;  /* that compute */
 } ops_count;
 
 /* A backend that computes nothing and counts, with the memory that a backend of `sizing` would take. */

@@ -1,4 +1,4 @@
-/* The decoding stage: packed latent to 8-bit picture, whole or in tiles. */
+/* The decoding stage: packed latent to 8-bit picture, whole, in bands or in tiles. */
 #include "pipeline/text_to_image.h"
 
 #include "base/units.h"
@@ -43,6 +43,7 @@ static void count_tile(ops_count *all, const ops_count *one)
     all->held_bytes = larger(all->held_bytes, one->held_bytes);
     all->packed_bytes = larger(all->packed_bytes, one->packed_bytes);
     all->block_bytes = larger(all->block_bytes, one->block_bytes);
+    all->mapped_bytes = larger(all->mapped_bytes, one->mapped_bytes);
 }
 
 /* One more tile: its work comes behind that of the others. */
@@ -94,9 +95,84 @@ static flux1_status largest_arena(decoder *d)
             d->plan.scratch[r] = larger(d->plan.scratch[r], tile->scratch[r]);
             d->plan.held[r] = larger(d->plan.held[r], tile->held[r]);
             d->plan.block[r] = larger(d->plan.block[r], tile->block[r]);
+            d->plan.mapped[r] = larger(d->plan.mapped[r], tile->mapped[r]);
         }
         d->plan.memory += d->plan.arena[r];
     }
+    return FLUX1_OK;
+}
+
+/* ---- which way ---- */
+
+/* Rows of a band: the fewer, the less memory; but four rows of the last level's input are computed twice for each. */
+static const int64_t BANDS[] = {128, 64, 32, 16};
+enum { BAND_COUNT = sizeof BANDS / sizeof *BANDS };
+
+static flux1_status plan_whole(decoder *d, int64_t band)
+{
+    stage_plan_free(&d->plan);
+    d->job.band = band;
+    return plan_part(d, d->grid.h, d->grid.w, &d->plan);
+}
+
+static uint64_t bytes_of(const decoder *d)
+{
+    const memory_need n = memory_of(d->context, &d->context->device, &d->plan, NULL);
+    return memory_total(n) - n.opened;
+}
+
+/* The highest bands that fit, or the lowest ones. */
+static flux1_status plan_bands(decoder *d, size_t memory)
+{
+    const int64_t most = d->grid.h * d->grid.scale;
+    for (int i = 0; i < BAND_COUNT; i++) {
+        if (BANDS[i] >= most && i + 1 < BAND_COUNT)
+            continue;
+        TRY(plan_whole(d, BANDS[i]));
+        if (bytes_of(d) <= memory)
+            break;
+    }
+    return FLUX1_OK;
+}
+
+static flux1_status plan_in_tiles(decoder *d)
+{
+    stage_plan_free(&d->plan);
+    d->job.band = 0;
+    TRY(plan_tiles(d));
+    return largest_arena(d);
+}
+
+static void tell_of_tiles(const decoder *d, uint64_t whole)
+{
+    char bytes[BYTES_TEXT];
+    context_log(d->context, FLUX1_LOG_WARNING,
+                "the picture is decoded in %lld tiles, since whole it would take %s of memory; tones may differ "
+                "slightly between them",
+                (long long)(tile_rows(&d->grid) * tile_columns(&d->grid)),
+                format_bytes(bytes, sizeof bytes, (double)whole));
+}
+
+/* Whole if that fits; otherwise in bands where the device computes in the host's memory; otherwise in tiles. */
+static flux1_status choose_way(decoder *d, flux1_tiling tiling, size_t memory)
+{
+    const bool divides = tile_grid_divides(&d->grid), on_host = d->context->device.device->info.memory == 0;
+    if (tiling == FLUX1_TILING_BANDS)
+        return plan_bands(d, memory);
+    if (tiling == FLUX1_TILING_YES && divides)
+        return plan_in_tiles(d);
+    TRY(plan_whole(d, 0));
+    const uint64_t whole = bytes_of(d);
+    if (tiling == FLUX1_TILING_YES || whole <= memory)
+        return FLUX1_OK;
+    if (on_host)
+        TRY(plan_bands(d, memory));
+    if (on_host && bytes_of(d) <= memory)
+        return FLUX1_OK;
+    if (tiling == FLUX1_TILING_NO || !divides)
+        return FLUX1_OK;
+    TRY(plan_in_tiles(d));
+    tell_of_tiles(d, whole);
     return FLUX1_OK;
 }
 
@@ -106,25 +182,9 @@ flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request 
     *d = (decoder){
         .context = c, .model = m, .adapters = r->adapters, .grid = tile_grid_make(h, w, scale, m->vae.sample_size)};
     d->job.model = m;
-    TRY(plan_part(d, h, w, &d->plan));
-    memory_need whole = memory_of(c, &c->device, &d->plan, NULL);
-    if (!tile_grid_divides(&d->grid) || r->tiling == FLUX1_TILING_NO ||
-        (r->tiling == FLUX1_TILING_AUTO && memory_total(whole) <= memory))
-        return FLUX1_OK;
-    stage_plan_free(&d->plan);
-    flux1_status st = plan_tiles(d);
-    if (st == FLUX1_OK)
-        st = largest_arena(d);
+    const flux1_status st = choose_way(d, r->tiling, memory);
     if (st != FLUX1_OK)
         decoder_close(d);
-    else if (r->tiling == FLUX1_TILING_AUTO) {
-        char bytes[32];
-        format_bytes(bytes, sizeof bytes, (double)memory_total(whole));
-        context_log(c, FLUX1_LOG_WARNING,
-                    "the picture is decoded in %lld tiles, since whole it would take %s of memory; tones may differ "
-                    "slightly between them",
-                    (long long)(tile_rows(&d->grid) * tile_columns(&d->grid)), bytes);
-    }
     return st;
 }
 
@@ -226,7 +286,7 @@ static flux1_status take_session(decoder *d, const size_t *reserve)
     if (d->session)
         return FLUX1_OK;
     TRY(session_take(c, &c->device, d->model, &d->adapters, &d->session));
-    flux1_status st = session_reserve(c, d->session, reserve ? reserve : d->plan.arena);
+    flux1_status st = memory_reserve(c, d->session, &d->plan, NULL, reserve);
     if (st != FLUX1_OK)
         decoder_rest(d);
     return st;

@@ -152,7 +152,7 @@ static flux1_status open_for(denoiser *d, const size_t *reserve)
     d->job.session = d->session;
     d->shape.adapters = d->session->adapted;
     d->job.recording = session_recording(d->session, &d->shape);
-    TRY(session_reserve(c, d->session, reserve ? reserve : d->plan.arena));
+    TRY(memory_reserve(c, d->session, &d->plan, d->beside, reserve));
     return task_run(c, d->session, TASK_DIT_OPEN, &d->job);
 }
 

@@ -172,12 +172,13 @@ static flux1_status take(follower *f, uint64_t number, parcel *p)
 static flux1_status reserve(follower *f, uint64_t number, parcel *p)
 {
     flux1_context *c = f->context;
-    size_t *bytes = NULL;
+    size_t *bytes = NULL, *weights = NULL;
     member *m = NULL;
     TRY(find_member(f, number, &m));
-    TRY(session_describe_reserve(p, mesh_ranks(&c->mesh), &bytes, &c->error));
+    TRY(session_describe_reserve(p, mesh_ranks(&c->mesh), &bytes, &weights, &c->error));
     TRY(parcel_end(p, &c->error));
     TRY(team_exchange(c, p));
+    mesh_weights_budget(m->session->mesh, weights);
     return mesh_reserve(m->session->mesh, bytes, &c->error);
 }
 

@@ -1,6 +1,7 @@
 #include "pipeline/memory.h"
 
 #include "base/builder.h"
+#include "base/limits.h"
 #include "mesh/processes.h"
 #include "base/units.h"
 
@@ -41,6 +42,7 @@ static void add_ranks(memory_need *n, const stage_plan *p, int first, int count)
         n->scratch += n->device ? 0 : p->scratch[r];
         n->held += n->device ? 0 : p->held[r];
         n->mapped += n->device ? 0 : p->block[r];
+        n->all += n->device ? 0 : p->mapped[r];
     }
 }
 
@@ -53,6 +55,7 @@ static memory_need need_of_host(const flux1_context *c, memory_need n, int host,
     for (int i = host; i < processes_count(c->processes); i++) {
         if (host_of(c, i) != host)
             continue;
+        n.opened += c->opened;
         processes_ranks(c->processes, i, ranks, &first, &count);
         add_ranks(&n, p, first, count);
         add_ranks(&n, beside, first, count);
@@ -73,6 +76,7 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
     memory_need all = none;
     if (!d->processes || none.device) {
         const int ranks = mesh_ranks(context_mesh(c, d));
+        all.opened = none.device ? 0 : c->opened;
         add_ranks(&all, p, 0, ranks);
         add_ranks(&all, beside, 0, ranks);
         return all;
@@ -88,7 +92,7 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
     return all;
 }
 
-uint64_t memory_total(memory_need n) { return (uint64_t)n.activations + n.scratch + n.held + n.mapped; }
+uint64_t memory_total(memory_need n) { return (uint64_t)n.opened + n.activations + n.scratch + n.held + n.mapped; }
 
 size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken)
 {
@@ -123,12 +127,13 @@ static void add_parts(builder *b, const memory_need *n)
     const struct {
         const char *name;
         size_t bytes;
-    } part[] = {{"activations", n->activations},
+    } part[] = {{"the opened model", n->opened},
+                {"activations", n->activations},
                 {"scratch of the threads", n->scratch},
                 {"prepared weights", n->held},
                 {"weights of the blocks in use", n->mapped}};
     char bytes[BYTES_TEXT];
-    if (!n->scratch && !n->held && !n->mapped)
+    if (!n->opened && !n->scratch && !n->held && !n->mapped)
         return;
     for (size_t i = 0, said = 0; i < sizeof part / sizeof *part; i++)
         if (part[i].bytes)
@@ -161,4 +166,112 @@ flux1_status memory_check(flux1_context *c, memory_need n, unsigned hints, const
         st = error_set(&c->error, FLUX1_ERR_LIMIT, "%s", text);
     free(text);
     return st;
+}
+
+/* ---- obeying ---- */
+
+void memory_measure(flux1_context *c)
+{
+    const uint64_t now = limits_resident();
+    if (!c->measured)
+        c->opened = now > c->before ? now - c->before : 0;
+    c->measured = true;
+}
+
+/* Of the limit, what is left for mapped weights. */
+static uint64_t room_for_weights(const flux1_context *c, const memory_need *n)
+{
+    const uint64_t limit = limit_of(c, n), fixed = memory_total(*n) - n->mapped;
+    return limit > fixed ? limit - fixed : 0;
+}
+
+/* What each of `ranks` ranks may leave in memory of its own plan's weights. */
+static size_t share_of(const flux1_context *c, const memory_need *own, const memory_need *both, int ranks)
+{
+    const uint64_t room = room_for_weights(c, both), others = both->all - own->all;
+    if (both->device || both->all <= room)
+        return SIZE_MAX;
+    return room > others ? (size_t)(room - others) / (size_t)ranks : 0;
+}
+
+/* Host by host, where the ranks are on several. */
+static void share_out(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside,
+                      size_t *share)
+{
+    const int ranks = mesh_ranks(context_mesh(c, d));
+    const memory_need none = {.device = d->device->info.memory > 0};
+    if (!d->processes || none.device) {
+        const memory_need own = memory_of(c, d, p, NULL), both = memory_of(c, d, p, beside);
+        for (int r = 0; r < ranks; r++)
+            share[r] = share_of(c, &own, &both, ranks);
+        return;
+    }
+    for (int i = 0; i < processes_count(c->processes); i++) {
+        const int host = host_of(c, i);
+        const memory_need own = need_of_host(c, none, host, p, NULL), both = need_of_host(c, none, host, p, beside);
+        int first, count, there = 0;
+        for (int k = host; k < processes_count(c->processes); k++) {
+            processes_ranks(c->processes, k, ranks, &first, &count);
+            there += host_of(c, k) == host ? count : 0;
+        }
+        processes_ranks(c->processes, i, ranks, &first, &count);
+        for (int r = first; r < first + count; r++)
+            share[r] = share_of(c, &own, &both, there);
+    }
+}
+
+static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+
+static uint64_t peak_of(const flux1_context *c, const memory_need *n)
+{
+    const uint64_t room = room_for_weights(c, n);
+    return memory_total(*n) - n->mapped + least(n->all, room > n->mapped ? room : n->mapped);
+}
+
+uint64_t memory_peak(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside)
+{
+    const memory_need n = memory_of(c, d, p, beside);
+    return peak_of(c, &n);
+}
+
+/* Prepared weights that nobody uses take no memory that is wanted. */
+static void keep_what_fits(flux1_context *c, const mesh_device *d, const memory_need *n)
+{
+    const uint64_t usual = (uint64_t)512 << 20, limit = limit_of(c, n), peak = peak_of(c, n),
+                   spare = limit > peak ? limit - peak : 0;
+    if (n->device || !d->kind->kept_budget || (spare >= usual && !c->kept_less))
+        return;
+    c->kept_less = spare < usual;
+    d->kind->kept_budget(d->device, (size_t)(c->kept_less ? n->held + spare + 1 : usual)); /* 0 is no limit */
+}
+
+flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,
+                            const size_t *reserve)
+{
+    const memory_need n = memory_of(c, s->device, p, beside);
+    size_t *share = calloc((size_t)mesh_ranks(context_mesh(c, s->device)), sizeof *share);
+    if (!share)
+        return error_oom(&c->error, 0, "the plan");
+    share_out(c, s->device, p, beside, share);
+    keep_what_fits(c, s->device, &n);
+    const flux1_status st = session_reserve(c, s, reserve ? reserve : p->arena, share);
+    free(share);
+    return st;
+}
+
+void memory_tell(flux1_context *c, const mesh_device *d, const char *doing, const stage_plan *p,
+                 const stage_plan *beside)
+{
+    const memory_need n = memory_of(c, d, p, beside);
+    const uint64_t room = room_for_weights(c, &n);
+    char peak[BYTES_TEXT], all[BYTES_TEXT], part[BYTES_TEXT];
+    if (n.device || n.all <= room)
+        return;
+    format_bytes(peak, sizeof peak, (double)peak_of(c, &n));
+    format_bytes(all, sizeof all, (double)n.all);
+    format_bytes(part, sizeof part, (double)room);
+    context_log(c, FLUX1_LOG_INFO,
+                "memory: %s takes %s at most; of %s of mapped weights %s are in memory at a time, the others are "
+                "read when they are needed",
+                doing, peak, all, part);
 }

@@ -8,10 +8,12 @@
 /* What stages take of the memory that their activations lie in: the device's own, all ranks together; or a host's, the
  * ranks there together. */
 typedef struct memory_need {
+    size_t opened; /* by opening the model: its vocabularies and names */
     size_t activations;
     size_t scratch; /* of the host's threads */
     size_t held;    /* weights in the backend's own form */
     size_t mapped;  /* of the mapped files, what must be in memory at the same time */
+    size_t all;     /* of them, what is read at all: in memory while there is room. Not in memory_total */
     bool device;    /* of a device's own memory, whose weights are streamed where they do not fit */
     bool bf16;      /* float32 is computed with, and the device has bf16 */
     int process;    /* the first one on that host; 0 on this process's own, if it leads */
@@ -24,6 +26,22 @@ uint64_t memory_total(memory_need n);
 
 /* Bytes that are left of this device's limit beside that plan (NULL: none), on the host that has least to spare. */
 size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken);
+
+/* Before a context's first plan. */
+void memory_measure(flux1_context *c);
+
+/* session_reserve with the plan's arenas (or `reserve`, which are no smaller), and as many of its mapped weights as fit
+ * beside it and another plan (NULL: none) of which all weights stay. A host device that keeps prepared weights is told
+ * to keep no more than fits as well. */
+flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,
+                            const size_t *reserve);
+
+/* The most that these plans at the same time will take, weights included. */
+uint64_t memory_peak(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside);
+
+/* Logs what a stage will take, where not all of its weights can stay in memory. */
+void memory_tell(flux1_context *c, const mesh_device *d, const char *doing, const stage_plan *p,
+                 const stage_plan *beside);
 
 bool memory_fits(const flux1_context *c, memory_need n);
 

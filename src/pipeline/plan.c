@@ -205,6 +205,8 @@ static flux1_status plan_decoder(run *g)
     memory_need decode = memory_of(c, &c->device, &g->decoder.plan, NULL);
     memory_need both = memory_of(c, &c->device, denoise, &g->decoder.plan);
     g->alternate = g->count <= g->batch || memory_fits(c, both);
+    if (r->preview_every || (g->alternate && g->count > g->batch))
+        g->denoiser.beside = g->rest.beside = &g->decoder.plan;
     return memory_check(c, r->preview_every ? both : decode, r->preview_every ? hints | HINT_PREVIEWS : hints,
                         "%s a picture of %lldx%lld", r->preview_every ? "denoising and previewing" : "decoding",
                         (long long)r->width, (long long)r->height);
@@ -238,11 +240,84 @@ static flux1_status plan_reserve(run *g)
     return FLUX1_OK;
 }
 
-flux1_status run_plan(run *g)
+static void tell_of_memory(const run *g)
 {
-    TRY(plan_texts(g));
+    flux1_context *c = g->c;
+    if (g->text_plan.t5.arena)
+        memory_tell(c, text_device(c), "encoding", &g->text_plan.t5, NULL);
+    memory_tell(c, &c->device, g->denoiser.beside ? "denoising beside decoding" : "denoising", &g->denoiser.plan,
+                g->denoiser.beside);
+    if (!g->denoiser.beside)
+        memory_tell(c, &c->device, "decoding", &g->decoder.plan, NULL);
+    if (g->decoder.job.band && g->r[0].tiling != FLUX1_TILING_BANDS)
+        context_log(c, FLUX1_LOG_INFO,
+                    "memory: the picture is decoded in bands of %lld rows, since whole it does not fit",
+                    (long long)g->decoder.job.band);
+}
+
+/* ---- what would fit ---- */
+
+static flux1_status fits(const run *g, const request *r, bool *out)
+{
+    flux1_context *c = g->c;
+    denoiser dit;
+    decoder vae = {0};
+    TRY(denoiser_plan(c, g->m, r, 1, &dit));
+    const memory_need denoise = memory_of(c, &c->device, &dit.plan, NULL);
+    flux1_status st = FLUX1_OK;
+    *out = memory_fits(c, denoise);
+    if (*out)
+        st = decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &vae);
+    *out = *out && st == FLUX1_OK &&
+           memory_fits(c, memory_of(c, &c->device, &vae.plan, r->preview_every ? &dit.plan : NULL));
+    decoder_close(&vae);
+    denoiser_close(&dit);
+    return st;
+}
+
+/* Adds a picture of the same shape that fits, one at a time: the sides are halved until it does, so that the plans
+ * together take little more time than the first. */
+static flux1_status say_what_fits(run *g, flux1_status refused)
+{
+    flux1_context *c = g->c;
+    const flux1_error refusal = c->error;
+    const int64_t unit = folder_size_multiple(g->m);
+    bool found = false;
+    request r = g->r[0];
+    if (refused != FLUX1_ERR_LIMIT)
+        return refused;
+    int64_t part = g->batch > 1 ? 1 : 2;
+    const double times =
+        (double)memory_total(memory_of(c, &c->device, &g->denoiser.plan, NULL)) / (double)c->max_memory;
+    while (times > (double)(2 * part * part) && part < SIZE_LIMIT) /* far from it */
+        part *= 2;
+    for (; !found; part *= 2) {
+        r.width = g->r[0].width / part / unit * unit;
+        r.height = g->r[0].height / part / unit * unit;
+        if (r.width < unit || r.height < unit || fits(g, &r, &found) != FLUX1_OK)
+            break;
+    }
+    c->error = refusal;
+    if (!found)
+        return refused;
+    return error_append(&c->error, ". %lldx%lld would fit%s", (long long)r.width, (long long)r.height,
+                        r.width == g->r[0].width ? ", one at a time" : "");
+}
+
+static flux1_status plan_pictures(run *g)
+{
     TRY(plan_denoiser(g));
     tell_of_streaming(g);
-    TRY(plan_decoder(g));
+    return plan_decoder(g);
+}
+
+flux1_status run_plan(run *g)
+{
+    memory_measure(g->c);
+    TRY(plan_texts(g));
+    const flux1_status st = plan_pictures(g);
+    if (st != FLUX1_OK)
+        return say_what_fits(g, st);
+    tell_of_memory(g);
     return plan_reserve(g);
 }

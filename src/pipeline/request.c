@@ -53,7 +53,7 @@ static flux1_status take_counts(flux1_context *c, const flux1_model *m, const fl
     if (p->preview_every < 0)
         return error_set(err, FLUX1_ERR_ARGUMENT, "preview_every %d: it should be a number of steps, or 0 for none",
                          p->preview_every);
-    if (p->tiling < FLUX1_TILING_AUTO || p->tiling > FLUX1_TILING_NO)
+    if (p->tiling < FLUX1_TILING_AUTO || p->tiling > FLUX1_TILING_BANDS)
         return error_set(err, FLUX1_ERR_ARGUMENT, "tiling %d: it should be one of flux1_tiling", (int)p->tiling);
     if (p->batch < 0)
         return error_set(err, FLUX1_ERR_ARGUMENT, "batch %d: it should be a number of pictures, or 0", p->batch);

@@ -66,7 +66,9 @@ static flux1_status check_text(flux1_context *c, const flux1_model *m, const req
 static flux1_status plan_sampler(flux1_sampler *s, const flux1_model *m)
 {
     flux1_context *c = s->context;
+    memory_measure(c);
     TRY(denoiser_plan(c, m, &s->request, 1, &s->denoiser));
+    s->denoiser.beside = &s->decoder.plan;
     const stage_plan *denoise = &s->denoiser.plan;
     TRY(memory_check(c, memory_of(c, &c->device, denoise, NULL), HINT_SIZE, "denoising a picture of %lldx%lld",
                      (long long)s->request.width, (long long)s->request.height));

@@ -301,9 +301,10 @@ flux1_status session_describe_take(parcel *p, take_order *t, flux1_error *err)
     return FLUX1_OK;
 }
 
-flux1_status session_describe_reserve(parcel *p, int ranks, size_t **arena_bytes, flux1_error *err)
+flux1_status session_describe_reserve(parcel *p, int ranks, size_t **arena_bytes, size_t **weights, flux1_error *err)
 {
-    return parcel_bulk(p, "the arenas' sizes", ranks, sizeof **arena_bytes, (void **)arena_bytes, err);
+    TRY(parcel_bulk(p, "the arenas' sizes", ranks, sizeof **arena_bytes, (void **)arena_bytes, err));
+    return parcel_bulk(p, "the weights' shares of memory", ranks, sizeof **weights, (void **)weights, err);
 }
 
 static flux1_status list_adapters(const adapter_set *set, take_order *t, flux1_error *err)
@@ -362,22 +363,23 @@ flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_mo
     return FLUX1_OK;
 }
 
-static flux1_status order_reserve(flux1_context *c, session *s, const size_t *arena_bytes)
+static flux1_status order_reserve(flux1_context *c, session *s, const size_t *arena_bytes, const size_t *weights)
 {
     parcel p;
     order what = ORDER_RESERVE;
-    size_t *bytes = (size_t *)arena_bytes; /* they are read only */
+    size_t *bytes = (size_t *)arena_bytes, *shares = (size_t *)weights; /* they are read only */
     if (!s->device->processes)
         return FLUX1_OK;
     parcel_begin(&p);
     TRY(team_describe(&p, &what, &s->number, &c->error));
-    TRY(session_describe_reserve(&p, mesh_ranks(&c->mesh), &bytes, &c->error));
+    TRY(session_describe_reserve(&p, mesh_ranks(&c->mesh), &bytes, &shares, &c->error));
     return team_send(c, &p);
 }
 
-flux1_status session_reserve(flux1_context *c, session *s, const size_t *arena_bytes)
+flux1_status session_reserve(flux1_context *c, session *s, const size_t *arena_bytes, const size_t *weights)
 {
-    TRY(order_reserve(c, s, arena_bytes));
+    TRY(order_reserve(c, s, arena_bytes, weights));
+    mesh_weights_budget(s->mesh, weights);
     return end_of_order(c, s->device, mesh_reserve(s->mesh, arena_bytes, &c->error));
 }
 

@@ -60,8 +60,9 @@ typedef struct session {
 flux1_status session_take(struct flux1_context *c, const mesh_device *d, const struct flux1_model *m,
                           const adapter_set *adapters, session **out);
 
-/* Gives each rank of the session an empty arena of at least arena_bytes[rank]: mesh_reserve. */
-flux1_status session_reserve(struct flux1_context *c, session *s, const size_t *arena_bytes);
+/* Gives each rank of the session an empty arena of at least arena_bytes[rank]: mesh_reserve; and of mapped weights,
+ * weights[rank] bytes that may stay in memory: mesh_weights_budget. */
+flux1_status session_reserve(struct flux1_context *c, session *s, const size_t *arena_bytes, const size_t *weights);
 
 /* Gives a session back. Its arena is released; models stay built. Logs what went wrong with the cache on disk, and the
  * device's notes. NULL is fine. */
@@ -98,8 +99,8 @@ typedef struct take_order {
     } adapter[ADAPTERS_MAX];
 } take_order;
 flux1_status session_describe_take(parcel *p, take_order *t, flux1_error *err);
-/* [ranks] */
-flux1_status session_describe_reserve(parcel *p, int ranks, size_t **arena_bytes, flux1_error *err);
+/* [ranks] each */
+flux1_status session_describe_reserve(parcel *p, int ranks, size_t **arena_bytes, size_t **weights, flux1_error *err);
 
 /* The model `what` of this rank, built on the session on first use, with the session's adapters. With a NULL session (a
  * dry run) it is built for this call, with `dry` (NULL: none), and session_model_done destroys it. */

@@ -37,6 +37,7 @@ static void add_counts(ops_count *sum, const ops_count *one)
     sum->held_bytes += one->held_bytes;
     sum->packed_bytes += one->packed_bytes;
     sum->block_bytes += one->block_bytes;
+    sum->mapped_bytes += one->mapped_bytes;
     sum->flops += one->flops;
     sum->linear_flops += one->linear_flops;
     sum->attention_flops += one->attention_flops;
@@ -48,11 +49,12 @@ static void add_counts(ops_count *sum, const ops_count *one)
 flux1_status stage_plan_create(int ranks, stage_plan *p, flux1_error *err)
 {
     size_t n = (size_t)ranks;
-    if (!(p->arena = calloc(4 * n, sizeof *p->arena)))
+    if (!(p->arena = calloc(5 * n, sizeof *p->arena)))
         return error_oom(err, 0, "the plan");
     p->scratch = p->arena + n;
     p->held = p->scratch + n;
     p->block = p->held + n;
+    p->mapped = p->block + n;
     return FLUX1_OK;
 }
 
@@ -76,6 +78,7 @@ flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_bo
         out->scratch[r] = count.own_bytes;
         out->held[r] = count.held_bytes;
         out->block[r] = count.block_bytes;
+        out->mapped[r] = count.mapped_bytes;
         out->memory += count.arena_peak;
     }
     t->recording = NULL;
@@ -306,7 +309,8 @@ flux1_status vae_decode_body(void *arg, mesh *m)
     profile_open(m->o, SPAN_STAGE, "vae decode", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, NULL, BUILT_DECODER, m, &model));
-    flux1_status st = vae_decode(model, m, &job->in, job->h, job->w, for_rank(m, &job->out), tick, &job->ticker);
+    flux1_status st =
+        vae_decode(model, m, &job->in, job->h, job->w, job->band, for_rank(m, &job->out), tick, &job->ticker);
     session_model_done(job->session, BUILT_DECODER, model);
     return st;
 }

@@ -10,12 +10,12 @@
 
 /* What a stage will need. Of a stage with steps, one step is planned (stage_plan_repeat). */
 typedef struct stage_plan {
-    size_t *arena;                  /* [ranks]: bytes */
-    size_t *scratch, *held, *block; /* [ranks]: what `count` calls own_bytes, held_bytes and block_bytes */
-    size_t memory;                  /* of activations, of all ranks */
-    ops_count count;                /* of all ranks and steps */
-    double flops;                   /* of rank 0 and all steps: what its ticks count */
-    double *ticks;                  /* [tick_count]: rank 0's FLOPs at each tick that was planned */
+    size_t *arena;                           /* [ranks]: bytes */
+    size_t *scratch, *held, *block, *mapped; /* [ranks]: what `count` calls own_bytes, held_bytes … */
+    size_t memory;                           /* of activations, of all ranks */
+    ops_count count;                         /* of all ranks and steps */
+    double flops;                            /* of rank 0 and all steps: what its ticks count */
+    double *ticks;                           /* [tick_count]: rank 0's FLOPs at each tick that was planned */
     size_t tick_count;
     double opening,
         step; /* a stage with steps: rank 0's FLOPs before the first one (at ticks[0 … opening_ticks)), and of each */
@@ -88,6 +88,7 @@ typedef struct vae_job {
     const struct flux1_model *model;
     session *session;
     int64_t h, w; /* of the latent (decode), or height and width of the picture (encode) */
+    int64_t band; /* vae_decode's */
     tensor in, out;
     ticker ticker;
 } vae_job;

@@ -101,6 +101,7 @@ static flux1_status describe_plane(parcel *p, vae_job *j, int64_t channels, flux
 static flux1_status describe_decode(parcel *p, void *job, flux1_error *err)
 {
     vae_job *j = job;
+    TRY(parcel_i64(p, "the rows of a band", 0, SIZE_LIMIT, &j->band, err));
     return describe_plane(p, j, j->model->vae.latent_channels, err);
 }
 

@@ -85,7 +85,7 @@ static flux1_status run_encoder(flux1_context *c, text_job *job, const stage_pla
 {
     progress_stage(p, FLUX1_STAGE_TEXT, plan, &job->ticker);
     TRY(progress_report(p, &c->error));
-    TRY(session_reserve(c, job->session, reserve ? reserve : plan->arena));
+    TRY(memory_reserve(c, job->session, plan, NULL, reserve));
     TRY(task_run(c, job->session, encoder, job));
     progress_advance(p, plan->flops);
     return FLUX1_OK;

@@ -55,6 +55,7 @@ typedef struct denoiser {
     const flux1_model *model;
     dit_job job;
     stage_plan plan;
+    const stage_plan *beside; /* of a stage that runs while it is open; NULL: none */
     session *session;
     adapter_set adapters; /* borrowed */
     batch_row *rows;      /* [batch] that it is open for */

@@ -128,7 +128,7 @@ static flux1_status time_task(bench *b, const part *p, const mesh_device *d, tas
     double seconds[REPEATS_MAX];
     flux1_context *c = b->c;
     TRY(session_take(c, d, b->m, NULL, in));
-    flux1_status st = session_reserve(c, *in, p->plan->arena);
+    flux1_status st = memory_reserve(c, *in, p->plan, NULL, NULL);
     for (int i = 0; st == FLUX1_OK && i < b->repeats; i++) {
         double begin = seconds_now();
         st = task_run(c, *in, what, job);

@@ -51,7 +51,7 @@ static void note(runs *b, int event, int run, double begin)
 static flux1_status run_encoder(runs *b, text_job *job, const stage_plan *plan, task t, int event, int run)
 {
     double begin = seconds_now();
-    TRY(session_reserve(b->c, job->session, plan->arena));
+    TRY(memory_reserve(b->c, job->session, plan, NULL, NULL));
     TRY(task_run(b->c, job->session, t, job));
     note(b, event, run, begin);
     return FLUX1_OK;

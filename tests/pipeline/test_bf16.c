@@ -11,7 +11,7 @@ static void run_stages(flux1_context *c, const flux1_model *m, const char *pipel
     snprintf(path, sizeof path, "%s/goldens/%s/stages.safetensors", test_data(), pipeline);
     assert_int_equal(store_open_file(path, &g, &err), FLUX1_OK);
     hold("dit.velocity", pipeline, velocity_error(c, m, g, stages_grid_w(g, m)), torch_error(g, "dit.velocity"));
-    hold("vae.decode", pipeline, decode_error(c, m, g), torch_error(g, "vae.decode"));
+    hold("vae.decode", pipeline, decode_error(c, m, g, 0), torch_error(g, "vae.decode"));
     encode_errors(c, m, g, &mean, &logvar);
     hold("vae.encode.mean", pipeline, mean, torch_error(g, "vae.encode.mean"));
     store_close(g);

@@ -349,7 +349,11 @@ static void each_stage_has_the_limit_of_its_own_memory(void **state)
     flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
     ops_device gpu = {.kind = &ops_cpu_device, .info = {.memory = 1 << 30, .bf16 = true}};
     mesh_device apart = {.device = &gpu, .config = {.arithmetic = DTYPE_BF16}};
-    stage_plan p = {.arena = (size_t[]){100}, .scratch = (size_t[]){7}, .held = (size_t[]){20}, .block = (size_t[]){3}};
+    stage_plan p = {.arena = (size_t[]){100},
+                    .scratch = (size_t[]){7},
+                    .held = (size_t[]){20},
+                    .block = (size_t[]){3},
+                    .mapped = (size_t[]){9}};
     c->max_memory = 130;
     c->max_device_memory = 100;
     memory_need host = memory_of(c, &c->device, &p, NULL), device = memory_of(c, &apart, &p, NULL);

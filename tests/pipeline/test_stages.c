@@ -17,7 +17,7 @@ static void run_pipeline(flux1_context *c, const char *pipeline)
     assert_int_equal(store_open_file(path, &g, &err), FLUX1_OK);
     flux1_model *m = pipeline_of(c, pipeline);
     error[0] = velocity_error(c, m, g, stages_grid_w(g, m));
-    error[1] = decode_error(c, m, g);
+    error[1] = decode_error(c, m, g, 0);
     encode_errors(c, m, g, &error[2], &error[3]);
     for (int i = 0; i < 4; i++) {
         worst[i] = fmax(worst[i], error[i]);

@@ -130,10 +130,10 @@ double velocity_error(flux1_context *c, const flux1_model *m, const store *g, in
     return error;
 }
 
-double decode_error(flux1_context *c, const flux1_model *m, const store *g)
+double decode_error(flux1_context *c, const flux1_model *m, const store *g, int64_t band)
 {
     const tensor *in = golden_tensor(g, "vae.decode.input"), *want = golden_tensor(g, "vae.decode.output");
-    vae_job job = {.model = m, .h = in->shape[2], .w = in->shape[3], .in = rows_of_planes(in)};
+    vae_job job = {.model = m, .h = in->shape[2], .w = in->shape[3], .band = band, .in = rows_of_planes(in)};
     job.out = new_tensor(3, (int64_t[]){1, want->shape[2] * want->shape[3], want->shape[1]});
     run_stage(c, m, vae_decode_body, &job, &job.ticker, &job.session);
     double error = rows_against_planes(&job.out, 0, want);

@@ -35,7 +35,7 @@ void dit_run_close(dit_run *r);
 tensor velocity_of(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w);
 /* Relative L2 of each stage's output to the golden's, from the golden's input. */
 double velocity_error(flux1_context *c, const flux1_model *m, const store *g, int64_t grid_w);
-double decode_error(flux1_context *c, const flux1_model *m, const store *g);
+double decode_error(flux1_context *c, const flux1_model *m, const store *g, int64_t band); /* band: vae_decode's */
 /* Of the mean and of the log-variance. */
 void encode_errors(flux1_context *c, const flux1_model *m, const store *g, double *mean, double *logvar);
 

@@ -43,6 +43,7 @@ flux1_status ops_cpu_create(const ops_config *c, ops **out)
         st = error_oom(c->err, bytes, "the CPU backend's scratch memory");
         goto cleanup;
     }
+    TRY_CLEANUP(stream_create(&o->stream, c->cancel, c->err));
     TRY_CLEANUP(pool_create(o->threads, &o->workers, c->err));
     *out = &o->head;
     return FLUX1_OK;
@@ -56,6 +57,8 @@ void cpu_destroy(ops *base)
     if (!base)
         return;
     cpu_ops *o = cpu_self(base);
+    stream_destroy(&o->stream);
+    o->listed = false;
     cpu_blocks_free(o);
     kept_destroy(o->own_kept);
     pool_destroy(o->workers);

@@ -14,6 +14,7 @@
 #include "base/pool.h"
 #include "ops/check.h"
 #include "ops/cpu/decode.h"
+#include "ops/cpu/stream.h"
 #include "ops/device.h"
 #include "ops/kept.h"
 #include "ops/record.h"
@@ -114,11 +115,13 @@ typedef struct cpu_block {
     block head;
     cpu_weight *weights;
     uint64_t key[2];
-    size_t bytes;           /* of its weights' own forms */
-    size_t slices;          /* of its sliced weights, which follow in the packed form; 0: it has no other form */
-    kept_block *kept;       /* its form; NULL: not ready, or none */
-    bool ready;             /* its weights point at what they are */
-    bool hinted;            /* the kernel has been asked to read its weights ahead */
+    size_t bytes;         /* of its weights' own forms */
+    size_t slices;        /* of its sliced weights, which follow in the packed form; 0: it has no other form */
+    kept_block *kept;     /* its form; NULL: not ready, or none */
+    bool ready;           /* its weights point at what they are */
+    stream_block mapped;  /* its weights that are read where the file is mapped */
+    stream_range *ranges; /* mapped.range; room for `room` */
+    int room;
     struct cpu_block *next; /* in creation order */
 } cpu_block;
 
@@ -226,6 +229,8 @@ typedef struct cpu_ops {
     float *scratch;    /* threads × GEMM_SCRATCH */
     moments *partials; /* STATS_PARTIALS */
     cpu_block *blocks, **last_block;
+    stream stream;
+    bool listed;           /* the stream knows the blocks */
     kept *kept, *own_kept; /* the device's, or of a backend without one */
     atomic_int bad[OPS_SLOTS];
     int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */
@@ -248,6 +253,7 @@ void cpu_blocks_free(cpu_ops *o);
 void cpu_blocks_unwind(cpu_ops *o); /* none is held any more */
 void cpu_block_key(ops *o, const block *b, uint64_t key[2], size_t *bytes);
 flux1_status cpu_block_export(ops *o, block *b, void *out);
+void cpu_weights_budget(ops *o, size_t bytes);
 
 /* ops_cpu_sizing.weight_bytes */
 size_t cpu_weight_bytes(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);

@@ -104,4 +104,6 @@ const ops_device_kind ops_cpu_device = {
     .block_export = cpu_block_export,
     .kept_adopt = cpu_kept_adopt,
     .kept_reclaim = cpu_kept_reclaim,
+    .weights_budget = cpu_weights_budget,
+    .next_note = stream_next_note,
 };

@@ -5,6 +5,7 @@
 flux1_status cpu_step_set(ops *o, int64_t step)
 {
     o->step = step;
+    stream_in_steps(&cpu_self(o)->stream);
     return FLUX1_OK;
 }
 

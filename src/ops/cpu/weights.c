@@ -53,9 +53,18 @@ flux1_status cpu_block_create(ops *base, const char *name, block **out)
     return FLUX1_OK;
 }
 
+/* The stream learns of the blocks again when one is begun. */
+static void unlist(cpu_ops *o)
+{
+    if (o->listed)
+        stream_take(&o->stream, NULL);
+    o->listed = false;
+}
+
 /* Its own forms are no longer the block's. */
 static void let_go(cpu_ops *o, cpu_block *b)
 {
+    unlist(o);
     kept_leave(o->kept, b->kept);
     b->kept = NULL;
     b->ready = false;
@@ -68,6 +77,7 @@ static void free_block(cpu_ops *o, cpu_block *b)
         next = w->next;
         free(w);
     }
+    free(b->ranges);
     free(b->head.name);
     free(b);
 }
@@ -111,19 +121,34 @@ static void let_pages_go(const weight_recipe *r)
         let_source_go(r->piece[i].source);
 }
 
-void cpu_rest(ops *o)
+/* Where memory is short, the arena's pages are given back too. */
+static void rest_arena(cpu_ops *o)
 {
-    for (cpu_block *b = cpu_self(o)->blocks; b; b = b->next) {
-        let_go(cpu_self(o), b);
+    if (!stream_is_limited(&o->stream))
+        return;
+    record_drop(&o->head); /* it lies there */
+    arena_rest(&o->memory);
+}
+
+void cpu_rest(ops *base)
+{
+    cpu_ops *o = cpu_self(base);
+    stream_tell(&o->stream);
+    rest_arena(o);
+    for (cpu_block *b = o->blocks; b; b = b->next) {
+        let_go(o, b);
         for (const cpu_weight *w = b->weights; w; w = w->next)
             let_pages_go(&w->recipe);
     }
 }
 
+void cpu_weights_budget(ops *o, size_t bytes) { stream_budget(&cpu_self(o)->stream, bytes); }
+
 void cpu_blocks_unwind(cpu_ops *o)
 {
     for (cpu_block *b = o->blocks; b; b = b->next)
-        b->head.held = b->hinted = false;
+        b->head.held = false;
+    unlist(o);
 }
 
 static void packed_key(const cpu_block *b, uint64_t key[2])
@@ -521,6 +546,9 @@ static flux1_status make_ready(cpu_ops *o, cpu_block *b)
         if (!b->kept->whole) {
             TRY_CLEANUP(fill(o, b, cpu_kept_data(b->kept)));
             kept_whole(o->kept, b->kept);
+            for (const cpu_weight *w = b->weights; w; w = w->next)
+                if (w->own) /* none is there twice */
+                    let_pages_go(&w->recipe);
         }
         point_into(b, cpu_kept_data(b->kept), false, o->bf16);
     } else {
@@ -533,59 +561,88 @@ cleanup:
     return st;
 }
 
-/* All at once: the block that is begun first comes before a model's steps, and those take no memory. */
-static flux1_status make_all_ready(cpu_ops *o)
+/* ---- the bracket ---- */
+
+static stream_range range_of(const matrix_piece *p)
 {
-    for (cpu_block *b = o->blocks; b; b = b->next)
-        if (!b->ready)
-            TRY(make_ready(o, b));
+    const unsigned char *data = p->packed ? p->packed->data : p->data;
+    const dtype_info *info = dtype_describe(p->type);
+    const int64_t count = p->rows > 0 ? (p->rows - 1) * p->ld + p->cols : 0,
+                  begin = p->packed ? p->first / info->block_elements : 0,
+                  end = p->packed ? i64_ceil_div(p->first + count, info->block_elements) : count;
+    return (stream_range){.bytes = data + begin * info->block_bytes,
+                          .count = data && count > 0 ? (size_t)((end - begin) * info->block_bytes) : 0,
+                          .dense = p->cols == p->ld};
+}
+
+/* Of a table a few rows are read. */
+static bool is_streamed(const cpu_weight *w) { return !w->own && w->head.role != WEIGHT_TABLE; }
+
+/* Whether what it reads are pages of a file, not of what somebody lent. */
+static bool lies_in_file(const cpu_weight *w, int piece)
+{
+    return w->m.count == w->recipe.count && w->recipe.piece[piece].source->content &&
+           (!w->sliced || w->m.piece[piece].ld != w->m.cols);
+}
+
+/* Whole row ranges: a rank's columns lie in the same pages anyway. */
+static flux1_status list_ranges(cpu_block *b, flux1_error *err)
+{
+    int count = 0;
+    stream_block *m = &b->mapped;
+    for (const cpu_weight *w = b->weights; w; w = w->next)
+        count += is_streamed(w) ? w->m.count : 0;
+    if (count > b->room) {
+        stream_range *more = calloc((size_t)count, sizeof *more);
+        if (!more)
+            return error_oom(err, 0, "a block of weights");
+        free(b->ranges);
+        b->ranges = more;
+        b->room = count;
+    }
+    *m = (stream_block){.range = b->ranges};
+    for (const cpu_weight *w = b->weights; w; w = w->next)
+        for (int i = 0; is_streamed(w) && i < w->m.count; i++) {
+            stream_range *r = &b->ranges[m->ranges++];
+            *r = range_of(&w->m.piece[i]);
+            r->file = lies_in_file(w, i);
+            m->bytes += r->count;
+        }
     return FLUX1_OK;
 }
 
-/* ---- the bracket ---- */
-
-static void read_piece_ahead(const matrix_piece *p)
+/* All at once: the block that is begun first comes before a model's steps, and those take no memory. */
+static flux1_status make_all_ready(cpu_ops *o)
 {
-    if (p->rows == 0 || !(p->packed ? p->packed->data : p->data))
-        return;
-    const int64_t count = (p->rows - 1) * p->ld + p->cols;
-    const dtype_info *info = dtype_describe(p->type);
-    const int64_t begin = p->packed ? p->first / info->block_elements : 0,
-                  end = p->packed ? i64_ceil_div(p->first + count, info->block_elements) : count;
-    file_map_will_need((p->packed ? (const unsigned char *)p->packed->data : p->data) + begin * info->block_bytes,
-                       (size_t)((end - begin) * info->block_bytes));
+    stream_block *first = NULL, **last = &first;
+    for (cpu_block *b = o->blocks; b; b = b->next)
+        if (!b->ready)
+            TRY(make_ready(o, b));
+    for (cpu_block *b = o->blocks; b; b = b->next) {
+        TRY(list_ranges(b, o->head.err));
+        *last = &b->mapped;
+        last = &b->mapped.next;
+    }
+    stream_take(&o->stream, first);
+    o->listed = true;
+    return FLUX1_OK;
 }
 
-/* Asks for the pages behind the block's mapped weights, once until it is begun. Whole row ranges: a rank's columns lie
- * in the same pages anyway. */
-static void read_ahead(cpu_block *b)
+flux1_status cpu_block_begin(ops *base, block *b)
 {
-    if (b->hinted)
-        return;
-    b->hinted = true;
-    for (const cpu_weight *w = b->weights; w; w = w->next)
-        for (int i = 0; !w->own && i < w->m.count; i++)
-            if (w->head.role != WEIGHT_TABLE) /* a table is read by a few rows */
-                read_piece_ahead(&w->m.piece[i]);
-}
-
-flux1_status cpu_block_begin(ops *o, block *b)
-{
+    cpu_ops *o = cpu_self(base);
     cpu_block *mine = (cpu_block *)b;
-    TRY(ops_begin(o, "block_begin", NULL));
-    if (!mine->ready)
-        TRY(make_all_ready(cpu_self(o)));
+    TRY(ops_begin(base, "block_begin", NULL));
+    if (!mine->ready || !o->listed)
+        TRY(make_all_ready(o));
     b->held = true;
-    read_ahead(mine);
-    if (mine->next)
-        read_ahead(mine->next);
+    stream_begin(&o->stream, &mine->mapped);
     return FLUX1_OK;
 }
 
 flux1_status cpu_block_end(ops *o, block *b)
 {
-    (void)o;
     b->held = false;
-    ((cpu_block *)b)->hinted = false;
+    stream_end(&cpu_self(o)->stream, &((cpu_block *)b)->mapped);
     return FLUX1_OK;
 }

@@ -252,8 +252,10 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     p->next = d->weights;
     d->weights = p;
     *out = &p->head;
-    if (w->role != WEIGHT_TABLE && held_bytes(d, d->config.held, w, NULL) == 0) /* of a table a few rows are read */
+    if (w->role != WEIGHT_TABLE && held_bytes(d, d->config.held, w, NULL) == 0) { /* of a table a few rows are read */
         ((dry_block *)b)->mapped_bytes += recipe_bytes(w);
+        d->count.mapped_bytes += recipe_bytes(w);
+    }
     ops_event e = work_prepare(o, b, w, bias, out);
     e.bytes_out = held_bytes(d, d->config.held, w, bias);
     d->count.packed_bytes += held_bytes(d, HELD_PACKED, w, bias);
