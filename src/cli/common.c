@@ -110,9 +110,12 @@ static bool blames_environment(const char *message)
     return false;
 }
 
+/* user: the options. */
 static void on_log(void *user, flux1_log_level level, const char *message)
 {
-    (void)user;
+    const options *opt = user;
+    if (level == FLUX1_LOG_DETAIL && !opt->values[OPT_VERBOSE].given)
+        return;
     print_note("%s%s", level == FLUX1_LOG_WARNING ? "warning: " : "", message);
 }
 
@@ -156,6 +159,7 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
         params.device_weights = device_weights_named(v[OPT_DEVICE_WEIGHTS].text);
     params.processes = opt->command != COMMAND_INFO && launcher_processes() > 1;
     params.log = log;
+    params.log_user = (void *)opt;
     return flux1_context_create(&params, out);
 }
 

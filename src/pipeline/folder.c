@@ -180,8 +180,10 @@ static struct flux1_model *new_model(const char *path)
 {
     static atomic_ullong last;
     struct flux1_model *m = calloc(1, sizeof *m);
-    if (!m || !(m->path = strdup(path))) {
-        free(m);
+    if (m)
+        m->projection = projection_place_create();
+    if (!m || !m->projection || !(m->path = strdup(path))) {
+        folder_close(m);
         return NULL;
     }
     m->source.number = atomic_fetch_add(&last, 1) + 1;
@@ -301,6 +303,7 @@ void folder_close(struct flux1_model *m)
         store_close(m->store[c]);
     clip_tokenizer_close(m->clip_tokens);
     t5_tokenizer_close(m->t5_tokens);
+    projection_place_free(m->projection);
     free(m->tokenizers);
     free(m->unused);
     free(m->path);

@@ -1,4 +1,5 @@
 /* Whole requests: plan all stages, refuse what does not fit, then encode, denoise batch by batch, and decode. */
+#include "pipeline/preview.h"
 #include "pipeline/profiling.h"
 #include "pipeline/run.h"
 
@@ -75,9 +76,11 @@ static double total_flops(const run *g)
 
 /* ---- steps ---- */
 
+/* The last step is shown too, but what the VAE makes of its latent is the picture itself (decode_one). */
 static bool is_previewed(const run *g, int64_t k)
 {
-    return g->r[0].preview_every && (k + 1) % g->r[0].preview_every == 0 && k + 1 < g->r[0].steps;
+    const int every = g->r[0].preview_every;
+    return every && (k + 1 < g->r[0].steps ? (k + 1) % every == 0 : !request_previews_by_vae(&g->r[0]));
 }
 
 static float *latent_of(const run *g, const tensor *latents, int64_t i)
@@ -91,20 +94,33 @@ static flux1_image blank_picture(const run *g, int64_t picture)
     return (flux1_image){.size = sizeof(flux1_image), .seed = p->seed, .request = p->request, .index = p->index};
 }
 
+static flux1_status show_preview(run *g, int64_t picture, const flux1_image *preview)
+{
+    const int image = g->p.state.image;
+    g->p.state.image = (int)picture;
+    g->p.state.preview = preview;
+    flux1_status st = progress_report(&g->p, &g->c->error);
+    g->p.state.preview = NULL;
+    g->p.state.image = image;
+    return st;
+}
+
+static flux1_status make_preview(run *g, const float *latent, flux1_image *picture)
+{
+    if (g->projection)
+        return preview_draw(g->c, g->m, &g->r[0], g->projection, latent, picture);
+    return decoder_run(&g->decoder, latent, NULL, NULL, NULL, picture);
+}
+
 /* The pictures as expected after the step that `expected` was taken behind. */
 static flux1_status show_previews(run *g, batch *b)
 {
     flux1_status st = FLUX1_OK;
     for (int64_t i = 0; b->has_expected && st == FLUX1_OK && i < b->size; i++) {
         flux1_image picture = blank_picture(g, b->first + i);
-        st = decoder_run(&g->decoder, latent_of(g, &b->expected, i), NULL, NULL, NULL, &picture);
-        if (st == FLUX1_OK) {
-            g->p.state.image = (int)(b->first + i);
-            g->p.state.preview = &picture;
-            st = progress_report(&g->p, &g->c->error);
-            g->p.state.preview = NULL;
-            g->p.state.image = (int)b->first;
-        }
+        st = make_preview(g, latent_of(g, &b->expected, i), &picture);
+        if (st == FLUX1_OK)
+            st = show_preview(g, b->first + i, &picture);
         free(picture.pixels);
     }
     b->has_expected = false;
@@ -128,7 +144,7 @@ static flux1_status after_step(run *g, batch *b, int64_t k)
 }
 
 /* A device that runs ahead has the next step before it is done with this one, unless the latent between them is wanted;
- * a preview is decoded beside the next step. */
+ * a preview is made beside the next step. */
 static flux1_status run_ahead(run *g, batch *b)
 {
     int64_t waited = 0, steps = g->r[0].steps;
@@ -141,7 +157,7 @@ static flux1_status run_ahead(run *g, batch *b)
             TRY(after_step(g, b, waited));
         }
     }
-    return FLUX1_OK;
+    return show_previews(g, b); /* of the last step */
 }
 
 static flux1_status run_steps(run *g, batch *b)
@@ -197,6 +213,19 @@ static flux1_status hand_out(run *g, const flux1_image *image)
     return error_set(&g->c->error, FLUX1_ERR_CANCELLED, "cancelled by the image callback");
 }
 
+/* How far the last preview was from the picture. */
+static flux1_status tell_of_estimate(run *g, const float *latent, const flux1_image *picture)
+{
+    flux1_image estimate = {0};
+    flux1_status st = make_preview(g, latent, &estimate);
+    if (st == FLUX1_OK)
+        context_log(
+            g->c, FLUX1_LOG_DETAIL, "previews: the last one was off by %.1f of 255 from the picture (root mean square)",
+            picture_distance(estimate.pixels, picture->pixels, 3 * (size_t)picture->width * (size_t)picture->height));
+    free(estimate.pixels);
+    return st;
+}
+
 static flux1_status decode_one(run *g, const batch *b, int64_t i)
 {
     flux1_image picture = blank_picture(g, b->first + i);
@@ -209,6 +238,10 @@ static flux1_status decode_one(run *g, const batch *b, int64_t i)
                             g->dump ? &decoded : NULL, &picture));
     if (g->dump)
         TRY_CLEANUP(run_dump_decoded(g, b->first + i, &decoded));
+    if (request_previews_by_vae(&g->r[0]))
+        TRY_CLEANUP(show_preview(g, b->first + i, &picture));
+    if (g->projection)
+        TRY_CLEANUP(tell_of_estimate(g, latent_of(g, &b->latents, i), &picture));
     TRY_CLEANUP(hand_out(g, &picture));
     if (g->images) {
         g->images[b->first + i] = picture;
@@ -277,6 +310,8 @@ static flux1_status run_all(run *g, bool keep)
 {
     flux1_error *err = &g->c->error;
     TRY(run_plan(g));
+    if (g->r[0].preview_every && !request_previews_by_vae(&g->r[0]))
+        TRY(preview_projection(g->c, g->m, &g->r[0], &g->projection));
     if (g->r[0].profile)
         TRY(profiling_begin(g->c));
     if (keep && !(g->images = calloc((size_t)g->count, sizeof *g->images)))

@@ -201,14 +201,14 @@ static flux1_status plan_decoder(run *g)
     flux1_context *c = g->c;
     const request *r = &g->r[0];
     const stage_plan *denoise = &g->denoiser.plan;
+    const bool shows = request_previews_by_vae(r);
     unsigned hints = HINT_SIZE | (r->tiling == FLUX1_TILING_NO ? HINT_TILING : 0);
-    TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, r->preview_every ? denoise : NULL), &g->decoder));
+    TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, shows ? denoise : NULL), &g->decoder));
     memory_need decode = memory_of(c, &c->device, &g->decoder.plan, NULL);
     memory_need both = memory_of(c, &c->device, denoise, &g->decoder.plan);
     g->alternate = g->count <= g->batch || memory_fits(c, both);
-    return memory_check(c, r->preview_every ? both : decode, r->preview_every ? hints | HINT_PREVIEWS : hints,
-                        "%s a picture of %lldx%lld", r->preview_every ? "denoising and previewing" : "decoding",
-                        (long long)r->width, (long long)r->height);
+    return memory_check(c, shows ? both : decode, shows ? hints | HINT_PREVIEWS : hints, "%s a picture of %lldx%lld",
+                        shows ? "denoising and previewing" : "decoding", (long long)r->width, (long long)r->height);
 }
 
 /* One arena for all stages, so that it need not move between them; where a device's memory is too small for that beside

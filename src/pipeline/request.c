@@ -50,6 +50,9 @@ static flux1_status take_counts(flux1_context *c, const flux1_model *m, const fl
     if (p->preview_every < 0)
         return error_set(err, FLUX1_ERR_ARGUMENT, "preview_every %d: it should be a number of steps, or 0 for none",
                          p->preview_every);
+    if (p->preview_kind != FLUX1_PREVIEW_RGB && p->preview_kind != FLUX1_PREVIEW_VAE)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "preview_kind %d: it should be one of flux1_preview_kind",
+                         (int)p->preview_kind);
     if (p->tiling < FLUX1_TILING_AUTO || p->tiling > FLUX1_TILING_NO)
         return error_set(err, FLUX1_ERR_ARGUMENT, "tiling %d: it should be one of flux1_tiling", (int)p->tiling);
     if (p->batch < 0)
@@ -63,6 +66,7 @@ static flux1_status take_counts(flux1_context *c, const flux1_model *m, const fl
     r->count = p->count;
     r->length = p->max_sequence_length ? p->max_sequence_length : m->t5_length;
     r->preview_every = p->progress ? p->preview_every : 0;
+    r->preview_kind = p->preview_kind;
     return FLUX1_OK;
 }
 

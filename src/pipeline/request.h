@@ -16,8 +16,9 @@ typedef struct request {
     float guidance;
     uint64_t seed;
     int64_t count;
-    int length; /* T5 tokens */
-    int preview_every;
+    int length;        /* T5 tokens */
+    int preview_every; /* steps; 0: no previews */
+    flux1_preview_kind preview_kind;
     flux1_tiling tiling;
     const char *negative_prompt; /* NULL: none */
     float true_cfg_scale;
@@ -35,6 +36,12 @@ typedef struct request {
 
 /* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT. Roundings and ignored values are logged. Strings are borrowed from p. */
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);
+
+/* Whether previews come from the VAE, which then is there beside the denoiser. */
+static inline bool request_previews_by_vae(const request *r)
+{
+    return r->preview_every && r->preview_kind == FLUX1_PREVIEW_VAE;
+}
 
 static inline int64_t request_grid_h(const request *r, const flux1_model *m)
 {

@@ -4,6 +4,7 @@
 #define FLUX1_PIPELINE_RUN_H
 
 #include "pipeline/dump.h"
+#include "pipeline/projection.h"
 #include "pipeline/text_to_image.h"
 
 typedef struct prompt_text {
@@ -33,9 +34,10 @@ typedef struct run {
     text_plan text_plan;
     denoiser denoiser, rest; /* of a whole batch, and of the last one if that is smaller */
     decoder decoder;
-    bool alternate;  /* each batch is decoded before the next one is denoised */
-    size_t *reserve; /* [ranks]: arena bytes for all stages, or NULL: each takes its own */
-    batch_row *rows; /* [batch] */
+    const projection *projection; /* of previews that are estimates; otherwise NULL */
+    bool alternate;               /* each batch is decoded before the next one is denoised */
+    size_t *reserve;              /* [ranks]: arena bytes for all stages, or NULL: each takes its own */
+    batch_row *rows;              /* [batch] */
     progress p;
     dump *dump;
     flux1_image *images; /* [count], or NULL: none are kept */

@@ -191,6 +191,15 @@ expect_status 0 "preview and dump"
 exists preview.png
 exists dump.safetensors
 "$PICTURE" preview.png >/dev/null || fail "the preview is a picture"
+# of several pictures each has its own, in the format of the name
+flux1 generate -m "$tiny" -p x -S 1 -n 2 -o each%d.png --preview each%d.jpg --preview-kind vae -v
+expect_status 0 "previews of two pictures"
+[ "$(head -c 2 each2.jpg | od -An -tx1 | tr -d ' ')" = ffd8 ] || fail "a preview has the format of its name"
+grep -q 'previews:' ../err && fail "previews by the VAE are no estimate"
+flux1 generate -m "$tiny" -p x -S 1 -o fox.png --preview preview.png -v
+grep -q 'previews: a linear estimate .* off by [0-9.]* of 255' ../err || fail "-v tells the error of the estimate"
+flux1 generate -m "$tiny" -p x -S 1 -o fox.png --preview preview.png
+grep -q 'previews:' ../err && fail "only -v does"
 [ "$("$PICTURE" fox.png)" = "$("$PICTURE" single.png)" ] && fail "fox.png was replaced by another seed's picture"
 
 # meshes of threads give the picture within rounding: the run must work and the size be right
