@@ -260,6 +260,8 @@ flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **ou
         return error_oom(err, 0, "the model");
     if (paths->name && !(m->name = strdup(paths->name)))
         TRY_CLEANUP(error_oom(err, 0, "the model"));
+    if (paths->model && file_is_directory(paths->model))
+        TRY_CLEANUP(trained_read(paths->model, &m->trained, err));
     TRY_CLEANUP(parts_find(paths, &from, err));
     TRY_CLEANUP(parts_read_sizes(&from, m, err));
     TRY_CLEANUP(check_agreement(m, err));

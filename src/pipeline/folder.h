@@ -6,6 +6,7 @@
 #include "model/config.h"
 #include "pipeline/projection.h"
 #include "pipeline/scheduler.h"
+#include "pipeline/trained.h"
 #include "text/text.h"
 #include "weights/store.h"
 
@@ -70,6 +71,7 @@ struct flux1_model {
     char *unused;     /* a sentence about tensors that no stage asks for; NULL: there are none */
     int clip_length;
     int t5_length, t5_length_max;
+    trained_sizes trained; /* flux1.json of a pipeline folder */
 };
 
 #define T5_LENGTH_MAX 512 /* diffusers' limit */

@@ -58,6 +58,7 @@ flux1_status run_take_requests(run *g, const flux1_generate_params *const *param
         TRY(request_make(c, g->m, params[i], &g->r[i]));
         TRY(check_alike(g, i));
     }
+    request_warn_size(c, g->m, &g->r[0]);
     return place_pictures(g);
 }
 

@@ -111,6 +111,15 @@ static flux1_status take_adapters(flux1_context *c, const flux1_model *m, const 
     return FLUX1_OK;
 }
 
+void request_warn_size(flux1_context *c, const flux1_model *m, const request *r)
+{
+    char sizes[TRAINED_ROOM];
+    if (trained_is_far(&m->trained, r->width, r->height))
+        context_log(c, FLUX1_LOG_WARNING,
+                    "%lldx%lld is far from what this model was trained for (%s): pictures may fall apart",
+                    (long long)r->width, (long long)r->height, trained_describe(&m->trained, sizes));
+}
+
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, request *r)
 {
     flux1_generate_params p;

@@ -37,6 +37,9 @@ typedef struct request {
 /* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT. Roundings and ignored values are logged. Strings are borrowed from p. */
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);
 
+/* Logs a warning where the size is far outside what the model was trained for. */
+void request_warn_size(flux1_context *c, const flux1_model *m, const request *r);
+
 /* Whether previews come from the VAE, which then is there beside the denoiser. */
 static inline bool request_previews_by_vae(const request *r)
 {
