@@ -116,7 +116,10 @@ static void on_log(void *user, flux1_log_level level, const char *message)
     const options *opt = user;
     if (level == FLUX1_LOG_DETAIL && !opt->values[OPT_VERBOSE].given)
         return;
-    print_note("%s%s", level == FLUX1_LOG_WARNING ? "warning: " : "", message);
+    if (level == FLUX1_LOG_WARNING)
+        print_warning(message);
+    else
+        print_note("%s", message);
 }
 
 static flux1_dtype dtype_named(const char *name)

@@ -176,7 +176,8 @@ void help_man_page(void)
         "\"total\": 45.3},\n \"peak_rss_bytes\": 24696061952}\n.fi\n"
         "id is the request's, whatever it is, or null. line counts from 1. status is FLUX1_OK or the name of an error, "
         "such as FLUX1_ERR_ARGUMENT (the line is wrong),\nFLUX1_ERR_FORMAT (it is not JSON) or FLUX1_ERR_IO; message "
-        "says then what went wrong. images has what was written, also where the request failed later.\nseconds is "
+        "says then what went wrong. images has what was written, also where the request failed later. warnings, where "
+        "there are any, has what was ignored, rounded or is doubtful.\nseconds is "
         "null for a line that became no request. The JSON schema of requests and answers is jsonl.schema.json, among "
         "the documentation.");
     puts(".SH SEVERAL HOSTS\nThe ranks of \\fB\\-\\-mesh\\fR can be processes on several hosts that have Open MPI, "

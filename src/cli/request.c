@@ -293,6 +293,12 @@ static void print_json(const request *r, double total)
     put_seconds(&w, "write", r->write_seconds);
     put_seconds(&w, "total", total);
     json_end_object(&w);
+    if (console_warning(0))
+        json_begin_array(&w, "warnings");
+    for (size_t i = 0; console_warning(i); i++)
+        json_put_string(&w, NULL, console_warning(i));
+    if (console_warning(0))
+        json_end_array(&w);
     getrusage(RUSAGE_SELF, &used);
     json_put_integer(&w, "peak_rss_bytes", (int64_t)used.ru_maxrss * 1024);
     json_end_object(&w);
@@ -377,5 +383,6 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
     if (status != EXIT_DONE)
         print_finished(&r);
     free_request(&r);
+    console_forget_warnings();
     return status;
 }

@@ -5,6 +5,7 @@ import shutil
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline
 
+from data import OTHER_SIZES
 from models import tokenizers
 from words import everything
 
@@ -27,6 +28,7 @@ def write(ctx, models, vae, text, students):
         shutil.rmtree(out, ignore_errors=True)
         p = FluxPipeline(scheduler=scheduler, vae=vae, text_encoder=text["clip"], tokenizer=clip_tokenizer, text_encoder_2=text["t5"], tokenizer_2=t5_tokenizer, transformer=students[kind])
         p.to(device="cpu", dtype=torch.bfloat16).save_pretrained(out)
+        (out / "flux1.json").write_text(json.dumps({"sizes": {"min": min(map(min, OTHER_SIZES)), "max": max(map(max, OTHER_SIZES)), "multiple": 16}}) + "\n")
         (out / "tokenizer_2" / "tokenizer.json").unlink(missing_ok=True)
         for f in out.rglob("*"):
             if f.is_file():
