@@ -158,7 +158,10 @@ void help_man_page(void)
          "layout. Results (the names of the files\n"
          "written, or JSON) go to standard output; progress, notes and errors to standard error. A picture's name "
          "appears only when the file is whole.\n"
-         "Width and height are rounded down to a multiple of what the model's autoencoder needs, usually 16. "
+         "Width and height are rounded down to a multiple of what the model's autoencoder needs, usually 16. A file "
+         "flux1.json beside model_index.json can tell which sizes a model was trained for, in pixels of a side: "
+         "{\"sizes\": {\"min\": 256, \"max\": 1536, \"multiple\": 16}}; a request that is more than a quarter outside, "
+         "or no multiple, is warned of. "
          "Without \\fB\\-\\-output\\fR a new name is made\n"
          "from prompt and seed; an existing file is not replaced.");
     man_commands_and_options();

@@ -50,7 +50,9 @@ flux1_status trained_read(const char *folder, trained_sizes *out, flux1_error *e
 const char *trained_describe(const trained_sizes *t, char out[TRAINED_ROOM])
 {
     char range[64] = "", multiple[64] = "";
-    if (t->min && t->max)
+    if (t->min && t->min == t->max)
+        snprintf(range, sizeof range, " of %lld pixels", (long long)t->min);
+    else if (t->min && t->max)
         snprintf(range, sizeof range, " of %lld to %lld pixels", (long long)t->min, (long long)t->max);
     else if (t->min || t->max)
         snprintf(range, sizeof range, " of at %s %lld pixels", t->min ? "least" : "most",

@@ -1,6 +1,6 @@
 /* flux1.json beside model_index.json: which sizes of pictures a model was trained for.
  *
- *     {"sizes": {"min": 96, "max": 192, "multiple": 16}}
+ *     {"sizes": {"min": 256, "max": 1536, "multiple": 16}}
  *
  * min, max: pixels of the shortest and of the longest side; multiple: of which the sides were multiples. Each may be
  * left out, as the file may; other keys are ignored. */
@@ -23,7 +23,7 @@ flux1_status trained_read(const char *folder, trained_sizes *out, flux1_error *e
 
 enum { TRAINED_ROOM = 128 };
 
-/* "sides of 96 to 192 pixels, in multiples of 16"; "" where nothing is said. */
+/* "sides of 256 to 1536 pixels, in multiples of 16"; "" where nothing is said. */
 const char *trained_describe(const trained_sizes *t, char out[TRAINED_ROOM]);
 
 /* Whether a side is more than a quarter outside the range, or no multiple: pictures of that size may fall apart. */

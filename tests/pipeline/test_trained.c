@@ -44,6 +44,7 @@ static void what_it_says_is_read(void **state)
         {"{\"sizes\": {\"min\": 96, \"max\": 192, \"multiple\": 16, \"best\": \"128\"}}",
          {96, 192, 16},
          "sides of 96 to 192 pixels, in multiples of 16"},
+        {"{\"sizes\": {\"min\": 128, \"max\": 128}}", {128, 128, 0}, "sides of 128 pixels"},
         {"{\"sizes\": {\"max\": 1024, \"min\": null}}", {0, 1024, 0}, "sides of at most 1024 pixels"},
         {"{\"sizes\": {\"min\": 256}}", {256, 0, 0}, "sides of at least 256 pixels"},
         {"{\"sizes\": {\"multiple\": 64}}", {0, 0, 64}, "sides in multiples of 64"},
