@@ -95,7 +95,8 @@ typedef enum flux1_device_weights {
     FLUX1_DEVICE_WEIGHTS_DECODED = 2
 } flux1_device_weights;
 
-typedef enum flux1_log_level { FLUX1_LOG_INFO = 0, FLUX1_LOG_WARNING = 1 } flux1_log_level;
+/* DETAIL: what a user who did not ask for it need not see. */
+typedef enum flux1_log_level { FLUX1_LOG_INFO = 0, FLUX1_LOG_WARNING = 1, FLUX1_LOG_DETAIL = 2 } flux1_log_level;
 
 typedef struct flux1_context_params {
     size_t size;        /* set by the defaults function: the version of the struct */
@@ -302,8 +303,9 @@ typedef struct flux1_progress {
     double fraction;            /* of the whole request, by FLOPs */
     double seconds;             /* since the request began */
     double seconds_left;        /* estimate; negative while unknown */
-    const flux1_image *preview; /* every preview_every steps: the picture that the model expects now. Otherwise NULL.
-                                   Valid during the call */
+    const flux1_image *preview; /* every preview_every steps, and after the last one: the picture that the model expects
+                                   now, in the picture's size (see flux1_preview_kind). Otherwise NULL. Valid during the
+                                   call */
     uint64_t reserved[8];
 } flux1_progress;
 
@@ -350,6 +352,13 @@ typedef struct flux1_latents {
  * the call. */
 typedef void flux1_undecoded_fn(void *user, const flux1_image *image, const flux1_latents *latents);
 
+/* How previews are made. RGB: a linear estimate of each latent cell's colour, smoothly enlarged. It is fitted to the
+ * model's VAE by decoding five small latents (16 cells a side) before the first request with previews, and kept by the
+ * identity of the VAE's files in $XDG_CACHE_HOME/flux1; how far it is off is logged (FLUX1_LOG_DETAIL). VAE: what the
+ * VAE makes of the latent, which takes as long, and as much memory beside the denoiser, as decoding the picture; the
+ * one after the last step is the picture itself, once it is decoded. */
+typedef enum flux1_preview_kind { FLUX1_PREVIEW_RGB = 0, FLUX1_PREVIEW_VAE = 1 } flux1_preview_kind;
+
 /* An encoded prompt: usable with any number of requests and samplers of the same model, also on other contexts. */
 typedef struct flux1_text flux1_text;
 
@@ -362,7 +371,7 @@ typedef struct flux1_generate_params {
     uint64_t seed;           /* picture i uses seed + i, which is at most 2^64 − 1 */
     int count;               /* pictures; default 1 */
     int max_sequence_length; /* T5 tokens; 0: the model's default */
-    int preview_every;       /* steps; 0: no previews */
+    int preview_every;       /* steps; 0: no previews. Needs `progress` */
     flux1_progress_fn *progress;
     void *progress_user;
     const char *dump;    /* path of a safetensors file for the stages' tensors; NULL: none */
@@ -392,6 +401,7 @@ typedef struct flux1_generate_params {
      * them. NULL: none */
     const flux1_latents *latents;
     flux1_undecoded_fn *undecoded; /* with image_user; NULL: none */
+    flux1_preview_kind preview_kind;
     uint64_t reserved[2];
 } flux1_generate_params;
 
@@ -405,8 +415,8 @@ FLUX1_API flux1_status flux1_generate(flux1_context *context, const flux1_model 
 
 /* Runs n requests, in batches. Prompt, negative prompt, seed, count and guidance may differ. Size, steps,
  * max_sequence_length, true_cfg_scale (and whether there is a negative prompt) and tiling must be the same. batch,
- * progress, preview_every, image, cancel, dump and profile are taken from the first request. *images: all pictures,
- * request by request; free with flux1_images_free(images, their number). */
+ * progress, preview_every, preview_kind, image, cancel, dump and profile are taken from the first request. *images: all
+ * pictures, request by request; free with flux1_images_free(images, their number). */
 FLUX1_API flux1_status flux1_generate_many(flux1_context *context, const flux1_model *model,
                                            const flux1_generate_params *const *params, int n, flux1_image **images);
 FLUX1_API void flux1_images_free(flux1_image *images, int count);

@@ -363,11 +363,7 @@ static bool options_fit(const options *opt)
                     advice);
         return false;
     }
-    if (!output_fits(opt))
-        return false;
-    if (opt->values[OPT_PREVIEW_EVERY].given && !opt->values[OPT_PREVIEW].given)
-        print_error("--preview-every needs --preview FILE");
-    return !opt->values[OPT_PREVIEW_EVERY].given || opt->values[OPT_PREVIEW].given;
+    return output_fits(opt) && previews_fit(opt);
 }
 
 /* The request of b->current. Returns its exit status. */

@@ -115,10 +115,16 @@ static bool blames_environment(const char *message)
     return false;
 }
 
+/* user: the options. */
 static void on_log(void *user, flux1_log_level level, const char *message)
 {
-    (void)user;
-    print_note("%s%s", level == FLUX1_LOG_WARNING ? "warning: " : "", message);
+    const options *opt = user;
+    if (level == FLUX1_LOG_DETAIL && !opt->values[OPT_VERBOSE].given)
+        return;
+    if (level == FLUX1_LOG_WARNING)
+        print_warning(message);
+    else
+        print_note("%s", message);
 }
 
 static flux1_dtype dtype_named(const char *name)
@@ -161,6 +167,7 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
         params.device_weights = device_weights_named(v[OPT_DEVICE_WEIGHTS].text);
     params.processes = opt->command != COMMAND_INFO && opt->command != COMMAND_DECODE && launcher_processes() > 1;
     params.log = log;
+    params.log_user = (void *)opt;
     return flux1_context_create(&params, out);
 }
 

@@ -98,6 +98,34 @@ void print_note(const char *format, ...)
     va_end(ap);
 }
 
+/* ---- warnings ---- */
+
+static char **kept;
+static size_t kept_count;
+
+void print_warning(const char *message)
+{
+    print_note("warning: %s", message);
+    char *copy = strdup(message);
+    char **larger = copy ? realloc(kept, (kept_count + 1) * sizeof *kept) : NULL;
+    if (!larger) {
+        free(copy);
+        return;
+    }
+    kept = larger;
+    kept[kept_count++] = copy;
+}
+
+const char *console_warning(size_t index) { return index < kept_count ? kept[index] : NULL; }
+
+void console_forget_warnings(void)
+{
+    while (kept_count > 0)
+        free(kept[--kept_count]);
+    free(kept);
+    kept = NULL;
+}
+
 int console_width(void)
 {
     struct winsize size;

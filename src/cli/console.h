@@ -5,6 +5,7 @@
 #include "base/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* Prints "flux1: <sentence>", after wiping the redrawn line. */
 void print_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -18,6 +19,12 @@ flux1_error *console_collect(flux1_error *into);
 /* The same, but not after console_quiet(true). */
 void print_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void console_quiet(bool quiet);
+
+/* A note "warning: <message>" that is kept too, also where it is not printed: for answers in JSON. */
+void print_warning(const char *message);
+/* Those since console_forget_warnings, from 0; NULL behind the last. */
+const char *console_warning(size_t index);
+void console_forget_warnings(void);
 
 /* From here on nothing is printed to standard error, errors included: another process says it. */
 void console_mute(bool mute);

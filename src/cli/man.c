@@ -152,7 +152,12 @@ static const section before[] = {
      "cache. Without one the mini model that comes with flux1 draws.\n"
      "\n"
      "Results (names of files, or JSON) go to standard output; progress, notes and errors to standard error. Width and "
-     "height are rounded down to a multiple of what the model's autoencoder needs, usually 16."}};
+     "height are rounded down to a multiple of what the model's autoencoder needs, usually 16. A file flux1.json "
+     "beside "
+     "model_index.json can tell which sizes a model was trained for, in pixels of a "
+     "side: {\"sizes\": {\"min\": 256, \"max\": 1536, \"multiple\": 16}}; a request that is more than a quarter "
+     "outside, "
+     "or no multiple, is warned of."}};
 
 static const section after[] = {
     {"JSON",
@@ -177,6 +182,10 @@ static const section after[] = {
      "JSON) or FLUX1_ERR_IO; message then says what went wrong\n"
      "@images\n"
      "what was written, also by a request that failed later\n"
+     "@warnings\n"
+     "what was ignored, rounded or is doubtful; not there if there is nothing\n"
+     "@latents\n"
+     "files of pictures that could not be decoded, which flux1 decode finishes; not there if there are none\n"
      "@seconds\n"
      "for each stage; null for a line that became no request\n"
      "\n"

@@ -15,10 +15,11 @@ typedef struct output_names {
     const char *prompt;
     flux1_format format; /* set by output_names_check */
     int count;
-    int64_t before; /* pictures of earlier lines, which a number in `output` counts too */
+    int64_t before;     /* pictures of earlier lines, which a number in `output` counts too */
+    const char *option; /* that gives the names, for messages; NULL: output */
 } output_names;
 
-/* Checks --output and the format that is asked for ("png", "jpeg", "webp"; NULL: by --output's ending, else PNG), and
+/* Checks n->output and the format that is asked for ("png", "jpeg", "webp"; NULL: by --output's ending, else PNG), and
  * sets n->format. FLUX1_ERR_ARGUMENT: they contradict each other, no such format, or "-" for several pictures. */
 flux1_status output_names_check(output_names *n, const char *format, flux1_error *err);
 

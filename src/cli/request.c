@@ -32,8 +32,8 @@ typedef struct request {
     const options *opt;
     request_hooks hooks;
     char *prompt;
-    output_names names;
-    flux1_write_params how;
+    output_names names, previews;
+    flux1_write_params how, preview_how;
     flux1_generate_params params;
     flux1_adapter_use adapters[LORA_MAX];
     picture *pictures;
@@ -71,8 +71,8 @@ static int prepare_names(request *r)
 {
     const option_value *v = r->opt->values;
     flux1_error err = {0};
-    r->names = (output_names){v[OPT_OUTPUT].text, v[OPT_OUTPUT_DIR].text, r->prompt,
-                              FLUX1_FORMAT_AUTO,  r->params.count,        r->hooks.before};
+    r->names = (output_names){v[OPT_OUTPUT].text, v[OPT_OUTPUT_DIR].text, r->prompt, FLUX1_FORMAT_AUTO,
+                              r->params.count,    r->hooks.before,        NULL};
     if (output_names_check(&r->names, v[OPT_FORMAT].text, &err) != FLUX1_OK)
         return usage(&err);
     if (output_is_stream(&r->names) && (v[OPT_JSON].given || v[OPT_JSONL].given)) {
@@ -148,6 +148,29 @@ static int open_initial(request *r)
     return EXIT_DONE;
 }
 
+/* The same of previews. */
+static int prepare_previews(request *r)
+{
+    const option_value *v = r->opt->values;
+    flux1_error err = {0};
+    if (!v[OPT_PREVIEW].given)
+        return EXIT_DONE;
+    r->params.preview_every = v[OPT_PREVIEW_EVERY].given ? (int)v[OPT_PREVIEW_EVERY].whole : 1;
+    if (v[OPT_PREVIEW_KIND].given && strcmp(v[OPT_PREVIEW_KIND].text, "vae") == 0)
+        r->params.preview_kind = FLUX1_PREVIEW_VAE;
+    r->previews = (output_names){v[OPT_PREVIEW].text, NULL,     r->prompt, FLUX1_FORMAT_AUTO, r->params.count,
+                                 r->hooks.before,     "preview"};
+    if (output_is_stream(&r->previews)) {
+        print_error("--preview -: previews go to a file, which is written again and again");
+        return EXIT_USAGE;
+    }
+    if (output_names_check(&r->previews, NULL, &err) != FLUX1_OK)
+        return usage(&err);
+    r->preview_how = r->how;
+    r->preview_how.format = r->previews.format;
+    return EXIT_DONE;
+}
+
 /* Everything that can be refused before a model is opened. */
 static int prepare(request *r)
 {
@@ -162,25 +185,21 @@ static int prepare(request *r)
     status = read_prompt(r->opt, &r->prompt, &bytes);
     if (status != EXIT_DONE)
         return status;
-    if (v[OPT_PREVIEW_EVERY].given && !v[OPT_PREVIEW].given) {
-        print_error("--preview-every needs --preview FILE");
+    if (!previews_fit(r->opt))
         return EXIT_USAGE;
-    }
     fill_request(r->opt, &r->params);
     if ((status = open_initial(r)) != EXIT_DONE || (status = prepare_names(r)) != EXIT_DONE)
         return status;
     r->params.prompt = r->prompt;
     if ((status = prepare_seed(r)) != EXIT_DONE)
         return status;
-    if (v[OPT_PREVIEW].given)
-        r->params.preview_every = v[OPT_PREVIEW_EVERY].given ? (int)v[OPT_PREVIEW_EVERY].whole : 1;
-    return EXIT_DONE;
+    return prepare_previews(r);
 }
 
 /* That the file of a picture can be written. */
-static flux1_status check_name(const request *r, int index, flux1_error *err)
+static flux1_status check_name(const request *r, const output_names *names, int index, flux1_error *err)
 {
-    char *name = output_name(&r->names, r->params.seed + (uint64_t)index, index);
+    char *name = output_name(names, r->params.seed + (uint64_t)index, index);
     flux1_status st = name ? output_check_writable(name, err) : error_oom(err, 0, "a file name");
     free(name);
     return st;
@@ -210,20 +229,34 @@ static int prepare_files(request *r)
         return EXIT_FAILED;
     }
     flux1_status st = flux1_format_check(r->s->writer, r->how.format, r->params.width, r->params.height);
+    if (st == FLUX1_OK && v[OPT_PREVIEW].given)
+        st = flux1_format_check(r->s->writer, r->preview_how.format, r->params.width, r->params.height);
     if (st != FLUX1_OK)
         return report(r->s->writer, st);
     if (output_make_folder(&r->names, &err) != FLUX1_OK)
         return usage(&err);
     const int last = r->params.count - 1;
-    for (int i = 0; i <= last && !output_is_stream(&r->names); i += i < last && last > 0 ? last : 1)
-        if (check_name(r, i, &err) != FLUX1_OK)
+    for (int i = 0; i <= last; i += i < last && last > 0 ? last : 1)
+        if ((!output_is_stream(&r->names) && check_name(r, &r->names, i, &err) != FLUX1_OK) ||
+            (v[OPT_PREVIEW].given && check_name(r, &r->previews, i, &err) != FLUX1_OK))
             return usage(&err);
     if (!names_are_free(r))
         return EXIT_USAGE;
-    if ((v[OPT_DUMP].given && output_check_writable(v[OPT_DUMP].text, &err) != FLUX1_OK) ||
-        (v[OPT_PREVIEW].given && output_check_writable(v[OPT_PREVIEW].text, &err) != FLUX1_OK))
+    if (v[OPT_DUMP].given && output_check_writable(v[OPT_DUMP].text, &err) != FLUX1_OK)
         return usage(&err);
     return EXIT_DONE;
+}
+
+static void write_preview(request *r, const flux1_image *preview)
+{
+    char *name = output_name(&r->previews, preview->seed, preview->index);
+    flux1_status st = name ? flux1_image_write(r->s->writer, preview, r->s->model, &r->params, &r->preview_how, name)
+                           : FLUX1_ERR_MEMORY;
+    free(name);
+    if (st == FLUX1_OK)
+        return;
+    r->preview_failed = true; /* the picture itself may still come out */
+    print_note("warning: previews stop: %s", name ? flux1_context_message(r->s->writer) : flux1_status_text(st));
 }
 
 static int on_progress(void *user, const flux1_progress *now)
@@ -232,14 +265,8 @@ static int on_progress(void *user, const flux1_progress *now)
     progress_update(&r->progress, now);
     if (r->hooks.progress)
         r->hooks.progress(r->hooks.user, now);
-    if (now->preview && r->s->writer && !r->preview_failed) {
-        flux1_status st = flux1_image_write(r->s->writer, now->preview, r->s->model, &r->params, NULL,
-                                            r->opt->values[OPT_PREVIEW].text);
-        if (st != FLUX1_OK) {
-            r->preview_failed = true; /* the picture itself may still come out */
-            print_note("warning: previews stop: %s", flux1_context_message(r->s->writer));
-        }
-    }
+    if (now->preview && !r->preview_failed)
+        write_preview(r, now->preview);
     return was_interrupted();
 }
 
@@ -393,6 +420,12 @@ static void print_json(const request *r, double total)
     put_seconds(&w, "write", r->write_seconds);
     put_seconds(&w, "total", total);
     json_end_object(&w);
+    if (console_warning(0))
+        json_begin_array(&w, "warnings");
+    for (size_t i = 0; console_warning(i); i++)
+        json_put_string(&w, NULL, console_warning(i));
+    if (console_warning(0))
+        json_end_array(&w);
     getrusage(RUSAGE_SELF, &used);
     json_put_integer(&w, "peak_rss_bytes", (int64_t)used.ru_maxrss * 1024);
     json_end_object(&w);
@@ -463,6 +496,17 @@ static flux1_status run(request *r)
     return st;
 }
 
+bool previews_fit(const options *opt)
+{
+    static const option_id of_previews[] = {OPT_PREVIEW_EVERY, OPT_PREVIEW_KIND};
+    for (size_t i = 0; i < sizeof of_previews / sizeof *of_previews; i++)
+        if (opt->values[of_previews[i]].given && !opt->values[OPT_PREVIEW].given) {
+            print_error("--%s needs --preview FILE", option_rows[of_previews[i]].name);
+            return false;
+        }
+    return true;
+}
+
 int request_run(session *s, const options *opt, const request_hooks *hooks)
 {
     request r = {.s = s, .opt = opt, .began = monotonic_seconds()};
@@ -485,5 +529,6 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
     if (status != EXIT_DONE)
         print_finished(&r);
     free_request(&r);
+    console_forget_warnings();
     return status;
 }

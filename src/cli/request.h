@@ -16,6 +16,9 @@ typedef struct request_hooks {
     const flux1_latents_file *latents; /* these are decoded, and nothing is denoised; NULL: a request of its own */
 } request_hooks;
 
+/* Whether the options of previews go together; prints an error if they do not. */
+bool previews_fit(const options *opt);
+
 /* Opens the session if this is its first usable request. Prints an error on failure; returns the exit status. hooks may
  * be NULL. */
 int request_run(session *s, const options *opt, const request_hooks *hooks);

@@ -212,7 +212,7 @@ static void unpack_latent(const vae_config *c, const float *tokens, int64_t h, i
 {
     for (int64_t y = 0; y < h; y++)
         for (int64_t x = 0; x < w; x++) {
-            const float *t = tokens + ((y / 2) * (w / 2) + x / 2) * 4 * c->latent_channels + 2 * (y % 2) + x % 2;
+            const float *t = tokens + latent_cell(c->latent_channels, w, y, x);
             for (int64_t k = 0; k < c->latent_channels; k++)
                 *rows++ = t[4 * k] / (float)c->scaling + (float)c->shift;
         }

@@ -180,8 +180,10 @@ static struct flux1_model *new_model(const char *path)
 {
     static atomic_ullong last;
     struct flux1_model *m = calloc(1, sizeof *m);
-    if (!m || !(m->path = strdup(path))) {
-        free(m);
+    if (m)
+        m->projection = projection_place_create();
+    if (!m || !m->projection || !(m->path = strdup(path))) {
+        folder_close(m);
         return NULL;
     }
     for (size_t n = strlen(m->path); n > 1 && m->path[n - 1] == '/'; n--)
@@ -260,6 +262,8 @@ flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **ou
         return error_oom(err, 0, "the model");
     if (paths->name && !(m->name = strdup(paths->name)))
         TRY_CLEANUP(error_oom(err, 0, "the model"));
+    if (paths->model && file_is_directory(paths->model))
+        TRY_CLEANUP(trained_read(paths->model, &m->trained, err));
     TRY_CLEANUP(parts_find(paths, &from, err));
     TRY_CLEANUP(parts_read_sizes(&from, m, err));
     TRY_CLEANUP(check_agreement(m, err));
@@ -303,6 +307,7 @@ void folder_close(struct flux1_model *m)
         store_close(m->store[c]);
     clip_tokenizer_close(m->clip_tokens);
     t5_tokenizer_close(m->t5_tokens);
+    projection_place_free(m->projection);
     free(m->tokenizers);
     free(m->unused);
     free(m->path);

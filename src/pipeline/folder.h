@@ -4,7 +4,9 @@
 
 #include "base/weight_name.h"
 #include "model/config.h"
+#include "pipeline/projection.h"
 #include "pipeline/scheduler.h"
+#include "pipeline/trained.h"
 #include "text/text.h"
 #include "weights/store.h"
 
@@ -62,12 +64,14 @@ struct flux1_model {
     vae_config vae;
     scheduler_config scheduler;
     store *store[COMPONENTS];
-    clip_tokenizer *clip_tokens; /* NULL for synthetic models */
+    projection_place *projection; /* of the VAE, for previews */
+    clip_tokenizer *clip_tokens;  /* NULL for synthetic models */
     t5_tokenizer *t5_tokens;
     char *tokenizers; /* their folder; NULL: they are compiled in */
     char *unused;     /* a sentence about tensors that no stage asks for; NULL: there are none */
     int clip_length;
     int t5_length, t5_length_max;
+    trained_sizes trained; /* flux1.json of a pipeline folder */
 };
 
 #define T5_LENGTH_MAX 512 /* diffusers' limit */

@@ -1,4 +1,5 @@
 /* Whole requests: plan all stages, refuse what does not fit, then encode, denoise batch by batch, and decode. */
+#include "pipeline/preview.h"
 #include "pipeline/profiling.h"
 #include "pipeline/run.h"
 
@@ -75,9 +76,11 @@ static double total_flops(const run *g)
 
 /* ---- steps ---- */
 
+/* The last step is shown too, but what the VAE makes of its latent is the picture itself (decode_one). */
 static bool is_previewed(const run *g, int64_t k)
 {
-    return g->r[0].preview_every && (k + 1) % g->r[0].preview_every == 0 && k + 1 < g->r[0].steps;
+    const int every = g->r[0].preview_every;
+    return every && (k + 1 < g->r[0].steps ? (k + 1) % every == 0 : !request_previews_by_vae(&g->r[0]));
 }
 
 /* The pictures as expected after the step that `expected` was taken behind. */
@@ -86,14 +89,9 @@ static flux1_status show_previews(run *g, batch *b)
     flux1_status st = FLUX1_OK;
     for (int64_t i = 0; b->has_expected && st == FLUX1_OK && i < b->size; i++) {
         flux1_image picture = run_blank_picture(g, b->first + i);
-        st = decoder_run(&g->decoder, run_latent(&b->expected, i), NULL, NULL, NULL, &picture);
-        if (st == FLUX1_OK) {
-            g->p.state.image = (int)(b->first + i);
-            g->p.state.preview = &picture;
-            st = progress_report(&g->p, &g->c->error);
-            g->p.state.preview = NULL;
-            g->p.state.image = (int)b->first;
-        }
+        st = run_make_preview(g, run_latent(&b->expected, i), &picture);
+        if (st == FLUX1_OK)
+            st = run_show_preview(g, b->first + i, &picture);
         free(picture.pixels);
     }
     b->has_expected = false;
@@ -117,7 +115,7 @@ static flux1_status after_step(run *g, batch *b, int64_t k)
 }
 
 /* A device that runs ahead has the next step before it is done with this one, unless the latent between them is wanted;
- * a preview is decoded beside the next step. */
+ * a preview is made beside the next step. */
 static flux1_status run_ahead(run *g, batch *b)
 {
     int64_t waited = 0, steps = g->r[0].steps;
@@ -130,7 +128,7 @@ static flux1_status run_ahead(run *g, batch *b)
             TRY(after_step(g, b, waited));
         }
     }
-    return FLUX1_OK;
+    return show_previews(g, b); /* of the last step */
 }
 
 static flux1_status run_steps(run *g, batch *b)
@@ -232,6 +230,8 @@ static flux1_status run_all(run *g, bool keep)
 {
     flux1_error *err = &g->c->error;
     TRY(run_plan(g));
+    if (g->r[0].preview_every && !request_previews_by_vae(&g->r[0]))
+        TRY(preview_projection(g->c, g->m, &g->r[0], &g->projection));
     if (g->r[0].profile)
         TRY(profiling_begin(g->c));
     if (keep && !(g->images = calloc((size_t)g->count, sizeof *g->images)))

@@ -58,6 +58,7 @@ flux1_status run_take_requests(run *g, const flux1_generate_params *const *param
         TRY(request_make(c, g->m, params[i], &g->r[i]));
         TRY(check_alike(g, i));
     }
+    request_warn_size(c, g->m, &g->r[0]);
     return place_pictures(g);
 }
 
@@ -200,16 +201,16 @@ static flux1_status plan_decoder(run *g)
     flux1_context *c = g->c;
     const request *r = &g->r[0];
     const stage_plan *denoise = &g->denoiser.plan;
+    const bool shows = request_previews_by_vae(r);
     unsigned hints = HINT_SIZE | (r->tiling == FLUX1_TILING_NO ? HINT_TILING : 0);
-    TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, r->preview_every ? denoise : NULL), &g->decoder));
+    TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, shows ? denoise : NULL), &g->decoder));
     memory_need decode = memory_of(c, &c->device, &g->decoder.plan, NULL);
     memory_need both = memory_of(c, &c->device, denoise, &g->decoder.plan);
     g->alternate = g->count <= g->batch || memory_fits(c, both);
-    if (r->preview_every || (g->alternate && g->count > g->batch))
+    if (shows || (g->alternate && g->count > g->batch))
         g->denoiser.beside = g->rest.beside = &g->decoder.plan;
-    return memory_check(c, r->preview_every ? both : decode, r->preview_every ? hints | HINT_PREVIEWS : hints,
-                        "%s a picture of %lldx%lld", r->preview_every ? "denoising and previewing" : "decoding",
-                        (long long)r->width, (long long)r->height);
+    return memory_check(c, shows ? both : decode, shows ? hints | HINT_PREVIEWS : hints, "%s a picture of %lldx%lld",
+                        shows ? "denoising and previewing" : "decoding", (long long)r->width, (long long)r->height);
 }
 
 /* One arena for all stages, so that it need not move between them; where a device's memory is too small for that beside

@@ -53,6 +53,9 @@ static flux1_status take_counts(flux1_context *c, const flux1_model *m, const fl
     if (p->preview_every < 0)
         return error_set(err, FLUX1_ERR_ARGUMENT, "preview_every %d: it should be a number of steps, or 0 for none",
                          p->preview_every);
+    if (p->preview_kind != FLUX1_PREVIEW_RGB && p->preview_kind != FLUX1_PREVIEW_VAE)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "preview_kind %d: it should be one of flux1_preview_kind",
+                         (int)p->preview_kind);
     if (p->tiling < FLUX1_TILING_AUTO || p->tiling > FLUX1_TILING_BANDS)
         return error_set(err, FLUX1_ERR_ARGUMENT, "tiling %d: it should be one of flux1_tiling", (int)p->tiling);
     if (p->batch < 0)
@@ -66,6 +69,7 @@ static flux1_status take_counts(flux1_context *c, const flux1_model *m, const fl
     r->count = p->count;
     r->length = p->max_sequence_length ? p->max_sequence_length : m->t5_length;
     r->preview_every = p->progress ? p->preview_every : 0;
+    r->preview_kind = p->preview_kind;
     return FLUX1_OK;
 }
 
@@ -122,6 +126,15 @@ static flux1_status take_adapters(flux1_context *c, const flux1_model *m, const 
     }
     r->adapters.count = p->adapter_count;
     return FLUX1_OK;
+}
+
+void request_warn_size(flux1_context *c, const flux1_model *m, const request *r)
+{
+    char sizes[TRAINED_ROOM];
+    if (trained_is_far(&m->trained, r->width, r->height))
+        context_log(c, FLUX1_LOG_WARNING,
+                    "%lldx%lld is far from what this model was trained for (%s): pictures may fall apart",
+                    (long long)r->width, (long long)r->height, trained_describe(&m->trained, sizes));
 }
 
 flux1_status request_params(flux1_context *c, const flux1_generate_params *params, flux1_generate_params *out)

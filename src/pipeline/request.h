@@ -16,8 +16,9 @@ typedef struct request {
     int rng_threads;              /* of a GPU, with FLUX1_RNG_CUDA */
     const flux1_latents *latents; /* in place of noise, checked; NULL: none */
     int64_t count;
-    int length; /* T5 tokens */
-    int preview_every;
+    int length;        /* T5 tokens */
+    int preview_every; /* steps; 0: no previews */
+    flux1_preview_kind preview_kind;
     flux1_tiling tiling;
     const char *negative_prompt; /* NULL: none */
     float true_cfg_scale;
@@ -42,6 +43,15 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
 
 /* Of that many pictures, how many are computed together where memory allows it. */
 int64_t request_batch(const request *r, const flux1_model *m, int64_t pictures);
+
+/* Logs a warning where the size is far outside what the model was trained for. */
+void request_warn_size(flux1_context *c, const flux1_model *m, const request *r);
+
+/* Whether previews come from the VAE, which then is there beside the denoiser. */
+static inline bool request_previews_by_vae(const request *r)
+{
+    return r->preview_every && r->preview_kind == FLUX1_PREVIEW_VAE;
+}
 
 static inline int64_t request_grid_h(const request *r, const flux1_model *m)
 {

@@ -4,6 +4,7 @@
 #define FLUX1_PIPELINE_RUN_H
 
 #include "pipeline/dump.h"
+#include "pipeline/projection.h"
 #include "pipeline/text_to_image.h"
 
 typedef struct prompt_text {
@@ -33,9 +34,10 @@ typedef struct run {
     text_plan text_plan;
     denoiser denoiser, rest; /* of a whole batch, and of the last one if that is smaller */
     decoder decoder;
-    bool alternate;  /* each batch is decoded before the next one is denoised */
-    size_t *reserve; /* [ranks]: arena bytes for all stages, or NULL: each takes its own */
-    batch_row *rows; /* [batch] */
+    const projection *projection; /* of previews that are estimates; otherwise NULL */
+    bool alternate;               /* each batch is decoded before the next one is denoised */
+    size_t *reserve;              /* [ranks]: arena bytes for all stages, or NULL: each takes its own */
+    batch_row *rows;              /* [batch] */
     progress p;
     dump *dump;
     flux1_image *images; /* [count], or NULL: none are kept */
@@ -62,6 +64,12 @@ static inline flux1_image run_blank_picture(const run *g, int64_t picture)
     const picture_place *p = &g->place[picture];
     return (flux1_image){.size = sizeof(flux1_image), .seed = p->seed, .request = p->request, .index = p->index};
 }
+
+/* A preview of a latent: by the projection where the run has one, else by the VAE. The caller frees its pixels. */
+flux1_status run_make_preview(run *g, const float *latent, flux1_image *picture);
+
+/* Shows it to the progress callback, as what picture number `picture` is expected to be. */
+flux1_status run_show_preview(run *g, int64_t picture, const flux1_image *preview);
 
 /* Decodes the pictures of a batch and hands them out one by one. When one fails, the latents of that one and those
  * behind it go to the request's `undecoded`. */

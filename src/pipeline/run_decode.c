@@ -1,5 +1,6 @@
 /* The last stage of a run: pictures out of latents, and what becomes of latents that cannot be decoded. */
 #include "pipeline/latents.h"
+#include "pipeline/preview.h"
 #include "pipeline/profiling.h"
 #include "pipeline/run.h"
 
@@ -39,6 +40,37 @@ void run_undecoded(run *g, const batch *b, int64_t from, flux1_status why)
     }
 }
 
+flux1_status run_make_preview(run *g, const float *latent, flux1_image *picture)
+{
+    if (g->projection)
+        return preview_draw(g->c, g->m, &g->r[0], g->projection, latent, picture);
+    return decoder_run(&g->decoder, latent, NULL, NULL, NULL, picture);
+}
+
+flux1_status run_show_preview(run *g, int64_t picture, const flux1_image *preview)
+{
+    const int image = g->p.state.image;
+    g->p.state.image = (int)picture;
+    g->p.state.preview = preview;
+    flux1_status st = progress_report(&g->p, &g->c->error);
+    g->p.state.preview = NULL;
+    g->p.state.image = image;
+    return st;
+}
+
+/* How far the last preview was from the picture. */
+static flux1_status tell_of_estimate(run *g, const float *latent, const flux1_image *picture)
+{
+    flux1_image estimate = {0};
+    flux1_status st = run_make_preview(g, latent, &estimate);
+    if (st == FLUX1_OK)
+        context_log(
+            g->c, FLUX1_LOG_DETAIL, "previews: the last one was off by %.1f of 255 from the picture (root mean square)",
+            picture_distance(estimate.pixels, picture->pixels, 3 * (size_t)picture->width * (size_t)picture->height));
+    free(estimate.pixels);
+    return st;
+}
+
 static flux1_status decode_one(run *g, const batch *b, int64_t i)
 {
     flux1_image picture = run_blank_picture(g, b->first + i);
@@ -55,6 +87,10 @@ static flux1_status decode_one(run *g, const batch *b, int64_t i)
         run_undecoded(g, b, i, st);
     if (st == FLUX1_OK && g->dump)
         st = run_dump_decoded(g, b->first + i, &decoded);
+    if (st == FLUX1_OK && request_previews_by_vae(&g->r[0]))
+        st = run_show_preview(g, b->first + i, &picture);
+    if (st == FLUX1_OK && g->projection)
+        st = tell_of_estimate(g, run_latent(&b->latents, i), &picture);
     if (st == FLUX1_OK)
         st = hand_out(g, &picture);
     if (st == FLUX1_OK && g->images) {

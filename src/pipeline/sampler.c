@@ -121,6 +121,8 @@ flux1_status flux1_sampler_create(flux1_context *c, const flux1_model *m, const 
     s->context = c;
     flux1_status st = request_make(c, m, params, &s->request);
     if (st == FLUX1_OK)
+        request_warn_size(c, m, &s->request);
+    if (st == FLUX1_OK)
         st = token_enter(c, s->request.cancel);
     s->request.progress = NULL; /* a sampler's caller knows how far it is */
     if (st == FLUX1_OK)

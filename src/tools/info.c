@@ -120,11 +120,14 @@ static const char *kind_of(bool guidance)
 static void describe_defaults(json_writer *w, const flux1_model *m)
 {
     flux1_model_info info = {.size = sizeof info};
+    char sizes[TRAINED_ROOM];
     flux1_model_get_info(m, &info);
     json_put_string(w, "kind", kind_of(info.guidance));
     json_put_string(w, "tokenizers", m->tokenizers ? m->tokenizers : "built in");
     if (m->unused)
         json_put_string(w, "unused", m->unused);
+    if (trained_describe(&m->trained, sizes)[0])
+        json_put_string(w, "trained_for", sizes);
     json_begin_object(w, "defaults");
     json_put_integer(w, "width", info.default_width);
     json_put_integer(w, "height", info.default_height);

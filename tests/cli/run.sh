@@ -146,6 +146,7 @@ absent many.png
 for key in seconds.load seconds.text seconds.denoise seconds.decode seconds.total peak_rss_bytes; do
     "$VALUE" $key <../out >/dev/null || fail "--json has $key"
 done
+"$VALUE" warnings <../out >/dev/null && fail "--json has no warnings where there are none"
 flux1 generate -m "$tiny" -p x -S 9 -o single.png
 [ "$("$PICTURE" single.png)" = "$("$PICTURE" many-3.png)" ] || fail "image i of --count is the picture of seed + i"
 
@@ -191,6 +192,30 @@ expect_status 0 "preview and dump"
 exists preview.png
 exists dump.safetensors
 "$PICTURE" preview.png >/dev/null || fail "the preview is a picture"
+# a size that the model was not trained for: one line, in the answers too
+cp -R "$tiny" sized
+echo '{"sizes": {"min": 96, "max": 192}}' >sized/flux1.json
+far='64x80 is far from what this model was trained for (sides of 96 to 192 pixels): pictures may fall apart'
+flux1 generate -m sized -p x -S 1 -n 2 -W 64 -H 80 -s 1 -o far.png --json -v
+[ "$(grep -cF "warning: $far" ../err)" = 1 ] || fail "one line warns of the size: $(cat ../err)"
+[ "$("$VALUE" warnings.0 <../out)" = "$far" ] || fail "the answer has the warning: $(cat ../out)"
+printf '{"prompt": "x", "width": 64, "height": 80, "steps": 1}\n{"prompt": "x", "width": 96, "height": 80, "steps": 1}\n' >lines
+flux1 generate -q -m sized --jsonl <lines
+[ "$(head -n 1 ../out | "$VALUE" warnings.0)" = "$far" ] || fail "the line's answer has it: $(cat ../out)"
+tail -n 1 ../out | "$VALUE" warnings >/dev/null && fail "the next line has none"
+flux1 info sized
+grep -q 'sides of 96 to 192 pixels' ../out || fail "info tells the sizes"
+echo '{"sizes": {"min": "96"}}' >sized/flux1.json
+refused 1 'sized/flux1.json: "min" is the text "96"' generate -m sized -p x
+# of several pictures each has its own, in the format of the name
+flux1 generate -m "$tiny" -p x -S 1 -n 2 -o each%d.png --preview each%d.jpg --preview-kind vae -v
+expect_status 0 "previews of two pictures"
+[ "$(head -c 2 each2.jpg | od -An -tx1 | tr -d ' ')" = ffd8 ] || fail "a preview has the format of its name"
+grep -q 'previews:' ../err && fail "previews by the VAE are no estimate"
+flux1 generate -m "$tiny" -p x -S 1 -o fox.png --preview preview.png -v
+grep -q 'previews: a linear estimate .* off by [0-9.]* of 255' ../err || fail "-v tells the error of the estimate"
+flux1 generate -m "$tiny" -p x -S 1 -o fox.png --preview preview.png
+grep -q 'previews:' ../err && fail "only -v does"
 [ "$("$PICTURE" fox.png)" = "$("$PICTURE" single.png)" ] && fail "fox.png was replaced by another seed's picture"
 
 # meshes of threads give the picture within rounding: the run must work and the size be right

@@ -66,6 +66,10 @@ for bad in nan inf -1 1e999 3,5 "" 0x3; do refused 2 '^flux1: --guidance .*must 
 for bad in 0 8X G -1 "" 1.2.3G; do refused 2 '^flux1: --max-memory .*8G' generate -m "$tiny" -p x --max-memory "$bad"; done
 refused 2 'auto\|f32\|bf16\|fp8' generate -m "$tiny" -p x --dtype f8
 refused 2 '--preview FILE' generate -m "$tiny" -p x --preview-every 2
+refused 2 '--preview-kind needs --preview FILE' generate -m "$tiny" -p x --preview-kind vae
+refused 2 'rgb|vae' generate -m "$tiny" -p x --preview x.png --preview-kind taesd
+refused 2 '--preview x.gif: .*PNG, JPEG or WebP' generate -m "$tiny" -p x --preview x.gif
+refused 2 '--preview -: ' generate -m "$tiny" -p x --preview -
 refused 2 'PNG, JPEG or WebP' generate -m "$tiny" -p x -o fox.gif
 refused 2 'one picture' generate -m "$tiny" -p x -n 2 -o -
 refused 2 'json: both' generate -m "$tiny" -p x --json -o -

@@ -85,7 +85,7 @@ static void progress_rises_from_0_to_1_through_the_stages(void **state)
             assert_true(w.per_stage[i] > 0);
         assert_true(w.per_stage[FLUX1_STAGE_TEXT] >= 6);            /* every layer of both encoders */
         assert_true(w.per_stage[FLUX1_STAGE_DENOISE] >= 2 * 5 * 4); /* every block of every step */
-        assert_int_equal(w.previews, 2 * 2); /* after steps 2 and 4; the last step's is the picture itself */
+        assert_int_equal(w.previews, 2 * 3);                        /* after steps 2, 4 and 5 */
         assert_true(w.preview_sum > 0);
         for (int i = 0; i < 2; i++) /* looking changes nothing */
             assert_memory_equal(seen[i].pixels, unseen[i].pixels, 3 * 80 * 48);

@@ -20,8 +20,9 @@ from common import Context, log, to_float
 
 GOALS = {"single object": 90, "two objects": 70, "tint": 80, "background": 95, "layout and count": 92}
 CEILING = 97
-SHEET = ["a red fox beside a blue house at night", "two yellow ducks on a beach", "a penguin in the snow", "a rocket in space", "a purple cow in the mountains", "three strawberries on a pink background",
-         "a kitten in a room", "a unicorn under a rainbow", "a big robot in the city", "a turtle under water", "a golden star on a purple background", "a sailboat at sunset"]
+SHEET = ["a red fox beside a blue house at night", "two yellow ducks on a beach", "a penguin in the snow", "a castle in the desert", "a purple cow in the mountains", "three strawberries on a pink background",
+         "a ghost in the forest", "a unicorn under a rainbow", "a big robot in the city", "a turtle under water", "a golden star on a purple background", "a sailboat at sunset"]
+STRIP = ["a white bear at sunset", "a tiny penguin in the bottom left corner, in the city", "a green cat on a red background", "a yellow car under a rainbow"]  # weak at 1, as asked at 3.5
 
 
 def generate(flux1, model, prompt, seed, path, *options):
@@ -114,9 +115,9 @@ def sheet(flux1, model, path, folder):
 
 
 def strip(flux1, model, path, folder, scales=(1, 2, 3.5, 5, 7)):
-    """A row of guidance scales for each of four prompts, one seed."""
+    """A row of guidance scales for each of four prompts that show what guidance does, one seed."""
     rows = []
-    for i, prompt in enumerate(SHEET[:4]):
+    for i, prompt in enumerate(STRIP):
         folder.mkdir(parents=True, exist_ok=True)
         rows.append(np.concatenate([generate(flux1, model, prompt, 0, folder / f"{i}-{g}.png", "--steps", "20", "--guidance", str(g)) for g in scales], 1))
     Image.fromarray(np.concatenate(rows)).save(path)

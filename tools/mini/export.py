@@ -27,6 +27,7 @@ def write(ctx, models, vae, text, students):
         shutil.rmtree(out, ignore_errors=True)
         p = FluxPipeline(scheduler=scheduler, vae=vae, text_encoder=text["clip"], tokenizer=clip_tokenizer, text_encoder_2=text["t5"], tokenizer_2=t5_tokenizer, transformer=students[kind])
         p.to(device="cpu", dtype=torch.bfloat16).save_pretrained(out)
+        (out / "flux1.json").write_text(json.dumps({"sizes": {"min": 128, "max": 128, "multiple": 16}}) + "\n")
         (out / "tokenizer_2" / "tokenizer.json").unlink(missing_ok=True)
         for f in out.rglob("*"):
             if f.is_file():
@@ -50,7 +51,8 @@ def card(ctx):
 A complete FLUX.1 pipeline (CLIP, T5, transformer, VAE) with about 7 million parameters, trained by `tools/mini` on
 pictures that `tools/mini/data.py` paints. It is for demonstrations and tests, not for art.
 `mini-schnell` needs 4 steps and takes no guidance; `mini-dev` needs 20 steps and follows `--guidance` from 1 to 7. Meant
-for 128 x 128; training also covered sides of 96 to 192 pixels, in multiples of 16.
+for 128 x 128; training also covered sides of 96 to 192 pixels, in multiples of 16, but too little: many pictures of
+those sizes lose their shapes, so `flux1.json` says 128.
 
 ## Words it knows
 
