@@ -174,7 +174,6 @@ static int prepare_previews(request *r)
 /* Everything that can be refused before a model is opened. */
 static int prepare(request *r)
 {
-    const option_value *v = r->opt->values;
     size_t bytes;
     int status;
     if (r->hooks.latents) {
