@@ -21,20 +21,11 @@
 #include <string.h>
 
 /* The options that a line may have. */
-static const option_id line_options[] = {OPT_PROMPT,
-                                         OPT_OUTPUT,
-                                         OPT_WIDTH,
-                                         OPT_HEIGHT,
-                                         OPT_STEPS,
-                                         OPT_GUIDANCE,
-                                         OPT_SEED,
-                                         OPT_COUNT,
-                                         OPT_MAX_SEQUENCE_LENGTH,
-                                         OPT_BATCH,
-                                         OPT_NEGATIVE_PROMPT,
-                                         OPT_TRUE_CFG_SCALE,
-                                         OPT_VAE_TILING,
-                                         OPT_LORA,
+static const option_id line_options[] = {OPT_PROMPT,     OPT_OUTPUT,          OPT_WIDTH,
+                                         OPT_HEIGHT,     OPT_STEPS,           OPT_GUIDANCE,
+                                         OPT_SEED,       OPT_COUNT,           OPT_MAX_SEQUENCE_LENGTH,
+                                         OPT_BATCH,      OPT_NEGATIVE_PROMPT, OPT_TRUE_CFG_SCALE,
+                                         OPT_STEP_CACHE, OPT_VAE_TILING,      OPT_LORA,
                                          OPT_ALLOW_EMPTY};
 enum { LINE_OPTIONS = sizeof line_options / sizeof *line_options, NUMBER_BYTES = VALUE_ROOM };
 

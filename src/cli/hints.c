@@ -22,6 +22,7 @@ static const struct hint {
     {"max_sequence_length", OPT_MAX_SEQUENCE_LENGTH, false},
     {"mesh", OPT_MESH, true},
     {"sp", OPT_SP, true},
+    {"step_cache", OPT_STEP_CACHE, true},
     {"threads", OPT_THREADS, true},
     {"timeline", OPT_TIMELINE, true},
     {"tiling", OPT_VAE_TILING, true},

@@ -14,7 +14,7 @@ static flux1_status encode_all(run *g)
     for (int i = 0; i < g->n; i++)
         for (int w = 0; w < 2; w++) {
             prompt_text *t = &g->texts[i].of[w];
-            if (t->own && t->text == t->own)
+            if (prompt_is_missing(t))
                 TRY(text_encode(g->c, g->m, &g->text_plan, t->own, &g->p));
         }
     return FLUX1_OK;
@@ -25,7 +25,7 @@ static double texts_to_encode(const run *g)
     double count = 0;
     for (int i = 0; i < g->n; i++)
         for (int w = 0; w < 2; w++)
-            count += g->texts[i].of[w].own && g->texts[i].of[w].text == g->texts[i].of[w].own;
+            count += prompt_is_missing(&g->texts[i].of[w]);
     return count;
 }
 
@@ -167,6 +167,15 @@ static flux1_status start_batch(run *g, batch *b)
     return denoiser_start(b->denoiser, &b->latents);
 }
 
+static int64_t passes_of(const run *g) { return g->r[0].steps * g->r[0].passes; }
+
+static void tell_of_reuse(run *g, const batch *b)
+{
+    if (g->r[0].step_cache > 0)
+        context_log(g->c, FLUX1_LOG_INFO, "step cache: in %lld of %lld %s the blocks behind the first did not run",
+                    (long long)b->reused, (long long)passes_of(g), g->r[0].passes > 1 ? "passes" : "steps");
+}
+
 static flux1_status denoise_batch(run *g, batch *b)
 {
     double opening;
@@ -183,6 +192,8 @@ static flux1_status denoise_batch(run *g, batch *b)
     g->p.state.steps = (int)g->r[0].steps;
     g->p.state.step = 0;
     TRY(run_steps(g, b));
+    b->reused = denoiser_reused(b->denoiser);
+    tell_of_reuse(g, b);
     progress_advance(&g->p, plan->flops - plan->opening);
     return FLUX1_OK;
 }
@@ -202,6 +213,8 @@ static flux1_status decode_one(run *g, const batch *b, int64_t i)
     flux1_image picture = blank_picture(g, b->first + i);
     tensor decoded = {0};
     flux1_status st;
+    picture.steps_reused = (int)b->reused;
+    picture.passes = (int)passes_of(g);
     if (g->dump)
         TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){3, g->r[0].height, g->r[0].width}, &decoded, &g->c->error));
     g->p.state.image = (int)(b->first + i);

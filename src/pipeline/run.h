@@ -8,8 +8,14 @@
 
 typedef struct prompt_text {
     flux1_text *own;        /* ids, and what was encoded here; NULL: there is no such prompt */
-    const flux1_text *text; /* own, or the caller's */
+    const flux1_text *text; /* own, an equal one of another request, or the caller's */
 } prompt_text;
+
+/* Whether it is to be encoded here. */
+static inline bool prompt_is_missing(const prompt_text *t)
+{
+    return t->own && t->text == t->own && !t->own->embeds.data;
+}
 
 typedef struct request_texts {
     prompt_text of[2]; /* prompt, negative prompt */
@@ -48,6 +54,7 @@ typedef struct batch {
     tensor latents;  /* [size, tokens, channels]: noise, then the last latents */
     tensor expected; /* latents of previews */
     bool has_expected;
+    int64_t reused; /* passes that the step cache made short */
 } batch;
 
 /* Number of pictures in the batch that begins with picture `first`. */
