@@ -29,10 +29,11 @@ typedef struct dit_prompts {
     const tensor *pooled;        /* [batch, pooled_dim] */
 } dit_prompts;
 
-/* Everything that does not change from step to step: the embedded prompts, the modulation of all steps and blocks.
- * FLUX1_ERR_NUMERIC if it contains a NaN or infinity. One tick at the end. */
-flux1_status dit_condition_create(const dit_weights *w, mesh *m, const dit_prompts *p, model_tick *tick, void *user,
-                                  dit_condition **out);
+/* Everything that does not change from step to step: the embedded prompts, the modulation of all steps and blocks. Of
+ * all passes together (p, out: [passes], 1 or 2, of the same batch and steps), so that the modulation's weights are
+ * read once. FLUX1_ERR_NUMERIC if it contains a NaN or infinity. A tick a pass at the end. */
+flux1_status dit_condition_create(const dit_weights *w, mesh *m, const dit_prompts *p, int passes, model_tick *tick,
+                                  void *user, dit_condition **out);
 void dit_condition_destroy(dit_condition *c); /* the host's part; NULL is fine */
 
 /* The positions of a batch's rows, which RoPE encodes, text rows first (diffusers: txt_ids, img_ids). The tables are
