@@ -1,6 +1,7 @@
 /* Whole requests: plan all stages, refuse what does not fit, then encode, denoise batch by batch, and decode. */
 #include "pipeline/profiling.h"
 #include "pipeline/run.h"
+#include "pipeline/text_cache.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,10 @@ static flux1_status encode_all(run *g)
     for (int i = 0; i < g->n; i++)
         for (int w = 0; w < 2; w++) {
             prompt_text *t = &g->texts[i].of[w];
-            if (prompt_is_missing(t))
-                TRY(text_encode(g->c, g->m, &g->text_plan, t->own, &g->p));
+            if (!prompt_is_missing(t))
+                continue;
+            TRY(text_encode(g->c, g->m, &g->text_plan, t->own, &g->p));
+            TRY(text_cache_keep(g->c, &g->r[i].adapters, t->own));
         }
     return FLUX1_OK;
 }

@@ -1,5 +1,4 @@
 /* The text stage: ids, CLIP's pooled vector, T5's sequence. */
-#include "pipeline/text_cache.h"
 #include "pipeline/text_to_image.h"
 
 #include <stdlib.h>
@@ -129,5 +128,5 @@ flux1_status text_encode(flux1_context *c, const flux1_model *m, text_plan *plan
     if (st == FLUX1_OK)
         st = run_encoder(c, &job, &plan->t5, plan->reserve, TASK_T5, p);
     session_give(c, job.session);
-    return st == FLUX1_OK ? text_cache_keep(c, job.adapters, text) : st;
+    return st;
 }

@@ -44,7 +44,6 @@ typedef struct text_plan {
 /* adapters: NULL, or those of the requests; they outlive the plan. */
 flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const adapter_set *adapters, const flux1_text *ids,
                             text_plan *out);
-/* The result is kept in the context's memory of encoded prompts (text_cache.h), as far as it has room. */
 flux1_status text_encode(flux1_context *c, const flux1_model *m, text_plan *plan, flux1_text *text, progress *p);
 void text_plan_free(text_plan *plan);
 
