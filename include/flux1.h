@@ -164,7 +164,10 @@ typedef struct flux1_context_info {
     int encoders_apart;                     /* 1: the text encoders have a device of their own */
     uint64_t max_memory, max_device_memory; /* the limits in use; max_device_memory 0: it computes in host memory */
     int process, processes;                 /* which of how many; 0 of 1 */
-    uint64_t reserved[7];
+    /* prompts that the text encoders ran for; that had been encoded before on this context, with the same model and
+     * adapters, and were found in its memory; and the bytes that these take there now */
+    uint64_t texts_encoded, texts_reused, text_bytes;
+    uint64_t reserved[4];
 } flux1_context_info;
 /* FLUX1_ERR_COMM if a process of the mesh is gone: then nothing works on this context any more. */
 FLUX1_API flux1_status flux1_context_get_info(flux1_context *context, flux1_context_info *info);
@@ -287,10 +290,12 @@ typedef struct flux1_image {
     size_t size; /* of this struct, set by the library */
     int width, height;
     uint64_t seed;
-    uint8_t *pixels; /* RGB, 3·width·height bytes, rows from the top */
-    int request;     /* flux1_generate_many: whose picture it is; otherwise 0 */
-    int index;       /* among the pictures of its request, from 0 */
-    uint64_t reserved[6];
+    uint8_t *pixels;  /* RGB, 3·width·height bytes, rows from the top */
+    int request;      /* flux1_generate_many: whose picture it is; otherwise 0 */
+    int index;        /* among the pictures of its request, from 0 */
+    int steps_reused; /* passes through the transformer that the step cache made short; 0 without it */
+    int passes;       /* … of how many: one a step, two with true CFG. 0: the library does not say (flux1_sampler) */
+    uint64_t reserved[5];
 } flux1_image;
 
 typedef struct flux1_progress {
@@ -402,6 +407,11 @@ typedef struct flux1_generate_params {
     const flux1_latents *latents;
     flux1_undecoded_fn *undecoded; /* with image_user; NULL: none */
     flux1_preview_kind preview_kind;
+    /* First-block cache (as in ParaAttention and diffusers' FirstBlockCacheConfig): where the first block changes the
+     * image by nearly what it did in the last step that was computed whole, what the other blocks added then is added
+     * again and they do not run. The threshold, Σ|change − change then| ÷ Σ|change then|; of several pictures computed
+     * together the largest counts. 0, the default: off. The picture differs; 0.05 to 0.2 are usual, with many steps. */
+    float step_cache;
     uint64_t reserved[2];
 } flux1_generate_params;
 
@@ -414,9 +424,9 @@ FLUX1_API flux1_status flux1_generate(flux1_context *context, const flux1_model 
                                       const flux1_generate_params *params, flux1_image **images);
 
 /* Runs n requests, in batches. Prompt, negative prompt, seed, count and guidance may differ. Size, steps,
- * max_sequence_length, true_cfg_scale (and whether there is a negative prompt) and tiling must be the same. batch,
- * progress, preview_every, preview_kind, image, cancel, dump and profile are taken from the first request. *images: all
- * pictures, request by request; free with flux1_images_free(images, their number). */
+ * max_sequence_length, true_cfg_scale (and whether there is a negative prompt), step_cache and tiling must be the same.
+ * batch, progress, preview_every, preview_kind, image, cancel, dump and profile are taken from the first request.
+ * *images: all pictures, request by request; free with flux1_images_free(images, their number). */
 FLUX1_API flux1_status flux1_generate_many(flux1_context *context, const flux1_model *model,
                                            const flux1_generate_params *const *params, int n, flux1_image **images);
 FLUX1_API void flux1_images_free(flux1_image *images, int count);

@@ -36,6 +36,7 @@ static const option_id line_options[] = {OPT_PROMPT,
                                          OPT_BATCH,
                                          OPT_NEGATIVE_PROMPT,
                                          OPT_TRUE_CFG_SCALE,
+                                         OPT_STEP_CACHE,
                                          OPT_VAE_TILING,
                                          OPT_LORA,
                                          OPT_ALLOW_EMPTY};

@@ -79,6 +79,7 @@ void fill_request(const options *opt, flux1_generate_params *params)
     params->negative_prompt = v[OPT_NEGATIVE_PROMPT].text;
     if (v[OPT_TRUE_CFG_SCALE].given)
         params->true_cfg_scale = (float)v[OPT_TRUE_CFG_SCALE].real;
+    params->step_cache = (float)v[OPT_STEP_CACHE].real;
     if (v[OPT_MAX_SEQUENCE_LENGTH].given)
         params->max_sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
     if (v[OPT_VAE_TILING].given)

@@ -23,6 +23,7 @@ static const struct hint {
     {"mesh", OPT_MESH, true},
     {"rng", OPT_RNG, true},
     {"sp", OPT_SP, true},
+    {"step_cache", OPT_STEP_CACHE, true},
     {"threads", OPT_THREADS, true},
     {"timeline", OPT_TIMELINE, true},
     {"tiling", OPT_VAE_TILING, true},

@@ -85,6 +85,20 @@ static bool parse_size(const option_row *row, const char *text, option_value *ou
     return false;
 }
 
+static bool parse_cache(const option_row *row, const char *text, option_value *out)
+{
+    char *end = NULL;
+    const bool fb =
+        strncmp(text, "fb:", 3) == 0 && text[3] != '\0' && strspn(text + 3, "0123456789.eE+-") == strlen(text + 3);
+    out->real = fb ? strtod(text + 3, &end) : 0;
+    if (strcmp(text, "off") == 0 ||
+        (fb && *end == '\0' && isfinite(out->real) && out->real >= row->lowest && out->real <= row->highest))
+        return true;
+    print_error("--%s %s: must be off, or fb: and a threshold from %g to %g, such as fb:0.12", row->name, text,
+                row->lowest, row->highest);
+    return false;
+}
+
 /* Whether `text` is `word`, which ends at | or the end; "cuda:1" is "cuda[:N]". */
 static bool is_word(const char *word, const char *text)
 {
@@ -149,6 +163,7 @@ static bool parse_value(const option_row *row, const char *text, option_value *o
     case OPTION_REAL: return parse_real(row, text, out);
     case OPTION_SEED: return parse_seed(row, text, out);
     case OPTION_BYTES: return parse_size(row, text, out);
+    case OPTION_CACHE: return parse_cache(row, text, out);
     case OPTION_CHOICE:
     case OPTION_DEVICE: return parse_choice(row, text, out);
     }

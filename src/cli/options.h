@@ -53,6 +53,7 @@ typedef enum option_kind {
     OPTION_REAL,   /* a finite number from lowest to highest */
     OPTION_SEED,   /* 0 to 2^64 - 1 */
     OPTION_BYTES,  /* a number of bytes: 512M, 8G */
+    OPTION_CACHE,  /* of steps: off, or fb: and a number from lowest to highest */
     OPTION_CHOICE, /* one of the argument column's words, separated by | */
     OPTION_DEVICE  /* the same, and :N after a word with [:N]; N from lowest to highest, where that is not 0 */
 } option_kind;
@@ -143,6 +144,12 @@ typedef enum option_kind {
       "what the picture should not show; takes effect with --true-cfg-scale above 1")                                  \
     X(TRUE_CFG_SCALE, "true-cfg-scale", 0, REAL, "SCALE", 0, 1000, IN_GENERATE,                                        \
       "true classifier-free guidance with the negative prompt; doubles the time of a step (default: 1, off)")          \
+    X(STEP_CACHE, "step-cache", 0, CACHE, "fb:THRESHOLD", 0, 100, IN_GENERATE,                                         \
+      "where the first block of the transformer changes little since the last full step, add what the others added "   \
+      "then instead of running them (first-block cache). Faster, and another picture; fb:0.05 to fb:0.2 with 20 or "   \
+      "more steps (default: off)")                                                                                     \
+    X(STEP_CACHE_CHECK, "step-cache-check", 0, FLAG, NULL, 0, 0, IN_GENERATE,                                          \
+      "with --step-cache: make each picture without it first, and print how far the other is from it")                 \
     X(MAX_SEQUENCE_LENGTH, "max-sequence-length", 0, WHOLE, "TOKENS", 1, 65536, IN_ALL,                                \
       "length of the T5 prompt in tokens (default: the model's; bench: 256)")                                          \
     X(PREVIEW, "preview", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
@@ -163,7 +170,8 @@ typedef enum option_kind {
     X(JSONL, "jsonl", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_TOKENIZE,                                                  \
       "read one JSON object {\"prompt\": TEXT} per line from standard input, and answer each with one on standard "    \
       "output. generate: a request per line, with optional keys id, output, width, height, steps, guidance, seed, "    \
-      "rng, latents, count, batch, negative_prompt, true_cfg_scale, max_sequence_length, vae_tiling, lora, "           \
+      "rng, latents, count, batch, negative_prompt, true_cfg_scale, step_cache, max_sequence_length, vae_tiling, "     \
+      "lora, "                                                                                                         \
       "allow_empty; the "                                                                                              \
       "man "                                                                                                           \
       "page "                                                                                                          \

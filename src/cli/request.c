@@ -1,11 +1,13 @@
 #include "cli/request.h"
 
 #include "base/json_write.h"
+#include "base/units.h"
 #include "cli/answer.h"
 #include "cli/console.h"
 #include "cli/latents.h"
 #include "cli/output.h"
 #include "cli/progress.h"
+#include "cli/step_check.h"
 #include "cli/taken.h"
 
 #include <fcntl.h>
@@ -22,7 +24,7 @@
 typedef struct picture {
     char *name;
     uint64_t seed;
-    int width, height;
+    int width, height, steps_reused;
     bool written;
     char *latents; /* file of its latents, where it could not be decoded */
 } picture;
@@ -39,6 +41,7 @@ typedef struct request {
     picture *pictures;
     int failure; /* exit status of a picture that could not be written, after its error; EXIT_DONE: none */
     progress progress;
+    step_check check;
     double began, write_seconds;
     bool preview_failed;
     flux1_latents_file *initial; /* --latents */
@@ -186,6 +189,10 @@ static int prepare(request *r)
         return status;
     if (!previews_fit(r->opt))
         return EXIT_USAGE;
+    if (r->opt->values[OPT_STEP_CACHE_CHECK].given && !r->opt->values[OPT_STEP_CACHE].given) {
+        print_error("--step-cache-check needs --step-cache fb:THRESHOLD");
+        return EXIT_USAGE;
+    }
     fill_request(r->opt, &r->params);
     if ((status = open_initial(r)) != EXIT_DONE || (status = prepare_names(r)) != EXIT_DONE)
         return status;
@@ -316,6 +323,7 @@ static int write_picture(request *r, const flux1_image *image)
     p->seed = image->seed;
     p->width = image->width;
     p->height = image->height;
+    p->steps_reused = image->steps_reused;
     if (r->hooks.taken)
         taken_add(r->hooks.taken, p->name, r->hooks.line);
     if (r->opt->values[OPT_JSON].given || r->hooks.answer)
@@ -333,6 +341,7 @@ static int on_image(void *user, const flux1_image *image)
     double start = monotonic_seconds();
     r->failure = write_picture(r, image);
     r->write_seconds += monotonic_seconds() - start;
+    step_check_tell(&r->check, image);
     return r->failure != EXIT_DONE || was_interrupted();
 }
 
@@ -408,6 +417,8 @@ static void print_json(const request *r, double total)
         json_put_unsigned(&w, "seed", p->seed);
         json_put_integer(&w, "width", p->width);
         json_put_integer(&w, "height", p->height);
+        if (r->params.step_cache > 0)
+            json_put_integer(&w, "steps_reused", p->steps_reused);
         json_end_object(&w);
     }
     json_end_array(&w);
@@ -433,6 +444,16 @@ static void print_json(const request *r, double total)
     free(text);
 }
 
+/* What the prompts of all requests so far took. */
+static void tell_texts(const request *r)
+{
+    char bytes[BYTES_TEXT];
+    flux1_context_info i = {.size = sizeof i};
+    if (r->opt->values[OPT_VERBOSE].given && flux1_context_get_info(r->s->context, &i) == FLUX1_OK)
+        print_note("prompts: %" PRIu64 " encoded, %" PRIu64 " found encoded in memory (%s)", i.texts_encoded,
+                   i.texts_reused, format_bytes(bytes, sizeof bytes, (double)i.text_bytes));
+}
+
 static void print_results(const request *r, int status)
 {
     double total = monotonic_seconds() - r->began;
@@ -445,6 +466,7 @@ static void print_results(const request *r, int status)
         print_note("done in %.1f s", total);
         return;
     }
+    tell_texts(r);
     print_note("done in %.1f s, seed %" PRIu64 "%s", total, r->params.seed,
                r->opt->values[OPT_SEED].given ? "" : " (random; repeat it with --seed)");
 }
@@ -463,6 +485,7 @@ static void print_finished(const request *r)
 
 static void free_request(request *r)
 {
+    step_check_free(&r->check);
     for (int i = 0; r->pictures && i < r->params.count; i++) {
         free(r->pictures[i].name);
         free(r->pictures[i].latents);
@@ -472,25 +495,37 @@ static void free_request(request *r)
     free(r->prompt);
 }
 
-static flux1_status run(request *r)
+static void set_callbacks(request *r)
+{
+    r->params.adapters = r->adapters;
+    r->params.adapter_count = r->opt->loras;
+    r->params.text = r->hooks.text;
+    r->params.negative_text = r->hooks.negative_text;
+    r->params.progress = on_progress;
+    r->params.progress_user = r;
+    r->params.image = on_image;
+    r->params.image_user = r;
+    r->params.undecoded = r->hooks.latents ? NULL : on_undecoded; /* they are in a file already */
+    r->params.cancel = signal_token();
+}
+
+/* With --step-cache-check twice: in full first. */
+static flux1_status make_pictures(request *r)
 {
     session *s = r->s;
     flux1_generate_params *p = &r->params;
+    flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : FLUX1_OK;
+    set_callbacks(r);
     progress_begin(&r->progress, r->opt->values[OPT_QUIET].given);
-    p->adapters = r->adapters;
-    p->adapter_count = r->opt->loras;
-    p->text = r->hooks.text;
-    p->negative_text = r->hooks.negative_text;
-    p->progress = on_progress;
-    p->progress_user = r;
-    p->image = on_image;
-    p->image_user = r;
-    p->undecoded = r->hooks.latents ? NULL : on_undecoded; /* they are in a file already */
-    p->cancel = signal_token();
-    const flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED
-                            : r->hooks.latents
-                                ? flux1_decode(s->context, s->model, flux1_latents_of(r->hooks.latents), p, NULL)
-                                : flux1_generate(s->context, s->model, p, NULL);
+    if (st == FLUX1_OK && r->opt->values[OPT_STEP_CACHE_CHECK].given && p->step_cache > 0) {
+        st = step_check_make(&r->check, s->context, s->model, p);
+        progress_end(&r->progress, st == FLUX1_OK);
+        print_note("without the step cache: %.1f s", r->check.seconds);
+        progress_begin(&r->progress, r->opt->values[OPT_QUIET].given);
+    }
+    if (st == FLUX1_OK)
+        st = r->hooks.latents ? flux1_decode(s->context, s->model, flux1_latents_of(r->hooks.latents), p, NULL)
+                              : flux1_generate(s->context, s->model, p, NULL);
     progress_end(&r->progress, st == FLUX1_OK);
     return st;
 }
@@ -519,7 +554,7 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
     if (status == EXIT_DONE)
         status = session_adapters(s, opt, r.adapters);
     if (status == EXIT_DONE) {
-        const flux1_status st = run(&r);
+        const flux1_status st = make_pictures(&r);
         status = r.failure != EXIT_DONE ? r.failure : report(s->context, st);
     }
     tell_of_latents(&r);

@@ -58,6 +58,17 @@ static void put_known(json_writer *w, const char *key, const char *value)
         json_put_string(w, key, value);
 }
 
+/* As --step-cache takes it. */
+static void put_step_cache(json_writer *w, const image_metadata *m)
+{
+    builder b = {0};
+    builder_add(&b, "fb:");
+    builder_float(&b, m->step_cache);
+    w->text.failed |= b.failed;
+    json_put_string(w, "step_cache", b.text ? b.text : "");
+    builder_free(&b);
+}
+
 /* As --lora takes them. */
 static void put_loras(json_writer *w, const image_metadata *m)
 {
@@ -94,6 +105,8 @@ flux1_status metadata_json(const image_metadata *m, char **out, flux1_error *err
     put_known(&w, "negative_prompt", m->negative_prompt);
     if (m->negative_prompt)
         json_put_float(&w, "true_cfg_scale", m->true_cfg_scale);
+    if (m->step_cache > 0)
+        put_step_cache(&w, m);
     if (m->lora_count > 0)
         put_loras(&w, m);
     put_known(&w, "model", m->model);

@@ -28,6 +28,7 @@ typedef struct image_metadata {
     const char *mesh;            /* "2x4"; NULL: left out */
     const char *negative_prompt; /* NULL: none, or it had no effect */
     float true_cfg_scale;        /* with negative_prompt */
+    float step_cache;            /* threshold of the first-block cache; 0: left out */
     const image_lora *loras;
     int lora_count;
 } image_metadata;

@@ -438,17 +438,25 @@ flux1_status mesh_single_attention(mesh *m, act in, const qkv_weights *w, act ro
                                    act hidden, const attention_args *a, const int64_t rows[2], act out)
 {
     ops *o = m->o;
+    const epilogue gelu = {.f = ACTIVATION_GELU_TANH};
     int64_t width = qkv.cols / 3;
-    act q = act_columns(qkv, 0, width), k = act_columns(qkv, width, width), v = act_columns(qkv, 2 * width, width);
-    if (m->sp == 1) {
+    const bool all = out.part == in.part;
+    act q = act_columns(all ? qkv : part_of(qkv, out.part), 0, width), k = act_columns(qkv, width, width),
+        v = act_columns(qkv, 2 * width, width), asking = all ? in : part_of(in, out.part);
+    if (m->sp == 1 && all) {
         TRY(ops_single_products(o, in, w, rope, qkv, up, hidden));
+        return ops_attention(o, q, k, v, a, out);
+    }
+    if (m->sp == 1) {
+        TRY(ops_qkv_norm_rope(o, in, w, rope, qkv));
+        TRY(ops_linear(o, asking, up, &gelu, hidden));
         return ops_attention(o, q, k, v, a, out);
     }
     ring r = {.m = m, .c = m->sp_comm, .q = q, .args = a, .units = {rows[0], rows[1]}, .unit = 1};
     size_t mark = ops_mark(o);
     TRY(ops_qkv_norm_rope(o, in, w, rope, qkv));
     TRY(ring_begin(&r, k, v));
-    TRY(ops_linear(o, in, up, &(epilogue){.f = ACTIVATION_GELU_TANH}, hidden));
+    TRY(ops_linear(o, asking, up, &gelu, hidden));
     TRY(ring_attention(&r, k, v, out));
     ops_release(o, mark);
     return FLUX1_OK;
@@ -582,24 +590,35 @@ flux1_status mesh_plane_collect(mesh *m, const plane_cut *p, act x, int64_t tota
     return FLUX1_OK;
 }
 
-flux1_status mesh_lowest(mesh *m, int *value)
+flux1_status mesh_share(mesh *m, const float *mine, int64_t count, float *all)
 {
     ops *o = m->o;
+    size_t mark = ops_mark(o);
+    act one, every;
+    tensor from = {.type = DTYPE_F32, .dims = 2, .shape = {1, count}, .data = (void *)mine},
+           to = {.type = DTYPE_F32, .dims = 2, .shape = {m->ranks, count}, .data = all};
+    if (m->ranks == 1) {
+        for (int64_t i = 0; mine && i < count; i++)
+            all[i] = mine[i];
+        return FLUX1_OK;
+    }
+    TRY(ops_create(o, ACT_PARTIAL, shape_rows(1, 0, 1, count), &one));
+    TRY(ops_create(o, ACT_PARTIAL, shape_rows(1, 0, m->ranks, count), &every));
+    TRY(ops_upload(o, &from, one));
+    TRY(gather_rows(m, m->all, one, every, 1));
+    TRY(ops_download(o, every, &to));
+    ops_release(o, mark);
+    return FLUX1_OK;
+}
+
+flux1_status mesh_lowest(mesh *m, int *value)
+{
+    float one = (float)*value, every[MESH_RANKS_MAX]; /* no allocation: the step loop comes here */
     if (m->ranks == 1)
         return FLUX1_OK;
-    size_t mark = ops_mark(o);
-    act mine, all;
-    float one = (float)*value, every[MESH_RANKS_MAX]; /* no allocation: the step loop comes here */
-    tensor from = {.type = DTYPE_F32, .dims = 1, .shape = {1}, .data = &one},
-           to = {.type = DTYPE_F32, .dims = 1, .shape = {m->ranks}, .data = every};
-    TRY(ops_create(o, ACT_PARTIAL, shape_rows(1, 0, 1, 1), &mine));
-    TRY(ops_create(o, ACT_PARTIAL, shape_rows(1, 0, m->ranks, 1), &all));
-    TRY(ops_upload(o, &from, mine));
-    TRY(gather_rows(m, m->all, mine, all, 1));
-    TRY(ops_download(o, all, &to));
-    for (int r = 0; r < m->ranks && !ops_counts_only(o); r++)
+    TRY(mesh_share(m, &one, 1, every));
+    for (int r = 0; r < m->ranks && !ops_counts_only(m->o); r++)
         if (every[r] >= 0 && (*value < 0 || (int)every[r] < *value))
             *value = (int)every[r];
-    ops_release(o, mark);
     return FLUX1_OK;
 }

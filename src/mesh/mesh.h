@@ -107,6 +107,8 @@ void mesh_profile(mesh_session *s, struct profile *p);
 
 /* What a step is: `calls` enqueues it. Where it calls mesh_tick, `tick` is called; also when the step is replayed by a
  * backend that makes each call as it comes. Both get arg, which may be another one in each step. */
+#define MESH_NO_RECORDING \
+    UINT64_MAX /* the calls of this step may differ from those of others: they are made every time */
 typedef struct mesh_step_calls {
     mesh_body *calls, *tick;
     void *arg;
@@ -204,12 +206,16 @@ flux1_status mesh_table(mesh *m, act in, const linear_weight *w, act table);
 flux1_status mesh_attention(mesh *m, act q, act k, act v, const attention_args *a, const int64_t rows[2], act out);
 
 /* A single block's products (as ops_single_products) and its attention (as mesh_attention). The second product is
- * computed while the first keys and values travel. */
+ * computed while the first keys and values travel. hidden and out may be one part: then only its rows get the second
+ * product and ask for attention, to the keys and values of both. */
 flux1_status mesh_single_attention(mesh *m, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up,
                                    act hidden, const attention_args *a, const int64_t rows[2], act out);
 
 /* Image rows of every rank into a host tensor [batch, total rows, cols] on all ranks that pass one (others NULL). */
 flux1_status mesh_collect(mesh *m, act x, int64_t total, tensor *host);
+
+/* all[rank · count + i] = the rank's mine[i], the same on all ranks. Waits. No memory in a dry run. */
+flux1_status mesh_share(mesh *m, const float *mine, int64_t count, float *all);
 
 /* The lowest of all ranks' values, on all of them: values from 0 to 2^24, or −1 for none. Waits. */
 flux1_status mesh_lowest(mesh *m, int *value);

@@ -38,17 +38,18 @@ static flux1_status make_calls(mesh *m, const mesh_step_calls *s)
 flux1_status mesh_step(mesh *m, int64_t step, uint64_t recording, const mesh_step_calls *s, bool *silent)
 {
     ops *o = m->o;
-    bool done = false;
+    bool done = false, kept = recording != MESH_NO_RECORDING;
     m->tick = s->tick;
     m->tick_arg = s->arg;
     m->ticked = false;
     profile_open(o, SPAN_STEP, "step", step);
     TRY(ops_step_set(o, step));
-    TRY(ops_step_replay(o, recording, &done));
-    if (!done) {
+    if (kept)
+        TRY(ops_step_replay(o, recording, &done));
+    if (!done)
         TRY(make_calls(m, s));
+    if (!done && kept)
         TRY(ops_step_record(o));
-    }
     *silent = done && !m->ticked;
     TRY(ops_step_end(o, step));
     profile_close(o);

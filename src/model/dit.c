@@ -2,6 +2,7 @@
 #include "model/dit_condition.h"
 
 #include "model/dit_tables.h"
+#include "model/step_cache.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@ struct dit_stream {
     act latent, before;     /* before: the latent that the step began from */
     act velocity, negative; /* negative: of the second pass; left out where there is one */
     act x, full, qkv, att, join, rope;
-    int64_t kept; /* the step that began from `before`; −1: none */
+    step_cache *cache[2]; /* of each pass; NULL: none */
+    int64_t kept;         /* the step that began from `before`; −1: none */
 };
 
 /* ---- streams ---- */
@@ -60,6 +62,8 @@ static flux1_status create_acts(dit_stream *s, const dit_weights *w, mesh *m)
     TRY(ops_create(o, ACT_HEADS, shape_rows(batch, text, image, 3 * width), &s->qkv));
     TRY(ops_create(o, ACT_LINEAR, shape_rows(batch, text, image, width + mlp), &s->join));
     TRY(ops_create(o, ACT_ROPE, shape_rows(1, text, image, c->head_dim), &s->rope));
+    for (int i = 0; l->step_cache > 0 && i < l->passes; i++)
+        TRY(step_cache_create(m, l->step_cache, batch, my_image, d, &s->cache[i]));
     return ops_create(o, ACT_LINEAR, shape_rows(batch, text, image, width), &s->att);
 }
 
@@ -75,19 +79,40 @@ flux1_status dit_stream_create(const dit_weights *w, mesh *m, const dit_layout *
     if (st == FLUX1_OK)
         st = upload_rope(s, w, m, l);
     if (st != FLUX1_OK) {
-        free(s);
+        dit_stream_destroy(s);
         return st;
     }
     *out = s;
     return FLUX1_OK;
 }
 
-void dit_stream_destroy(dit_stream *s) { free(s); }
+void dit_stream_destroy(dit_stream *s)
+{
+    for (int i = 0; s && i < 2; i++)
+        step_cache_destroy(s->cache[i]);
+    free(s);
+}
+
+size_t dit_stream_host_bytes(const dit_config *c, const dit_layout *l, int64_t image_rows)
+{
+    return l->step_cache > 0 ? (size_t)l->passes * step_cache_bytes(l->batch, image_rows, dit_hidden(c)) : 0;
+}
+
+int64_t dit_stream_reused(const dit_stream *s)
+{
+    int64_t sum = 0;
+    for (int i = 0; i < 2; i++)
+        sum += s->cache[i] ? s->cache[i]->reused : 0;
+    return sum;
+}
 
 flux1_status dit_stream_start(const dit_weights *w, mesh *m, dit_stream *s, const tensor *noise)
 {
     (void)w;
     s->kept = -1;
+    for (int i = 0; i < 2; i++)
+        if (s->cache[i])
+            step_cache_start(s->cache[i]);
     return dit_upload_rows(m, noise, mesh_rows(m, s->layout.image_rows), s->latent);
 }
 
@@ -109,6 +134,7 @@ typedef struct pass {
     const dit_condition *condition;
     const dit_stream *s;
     mesh *m;
+    step_cache *cache; /* NULL: none */
 } pass;
 
 static act mod(act table, int index, int64_t d) { return act_columns(table, index * d, d); }
@@ -198,6 +224,7 @@ static flux1_status run_joint(const pass *r, int64_t i)
     return held_end(m->o, &b->body);
 }
 
+/* Behind the last block only the image is read: there the prompt's rows give keys and values, and ask nothing. */
 static flux1_status run_single(const pass *r, int64_t i)
 {
     ops *o = r->m->o;
@@ -209,10 +236,13 @@ static flux1_status run_single(const pass *r, int64_t i)
     attention_args a = attention_of(r);
     mesh_next next = entry_of(r, r->w->config.layers + i + 1);
     qkv_weights w = {.qkv = b->qkv, .norm_q = b->norm_q, .norm_k = b->norm_k, .heads = r->w->heads, .eps = NORM_EPS};
-    act attention = act_columns(s->join, 0, width), hidden = act_columns(s->join, width, s->join.cols - width);
+    const act_part part = next.mine ? PART_IMAGE : PART_WHOLE;
+    act join = act_of(s->join, part), attention = act_columns(join, 0, width),
+        hidden = act_columns(join, width, join.cols - width);
+    next.full = act_of(next.full, part);
     TRY(held_begin(o, &b->body));
     TRY(mesh_single_attention(r->m, s->full, &w, s->rope, s->qkv, &b->up, hidden, &a, rows, attention));
-    TRY(mesh_leave(r->m, s->join, &b->out, gate, s->x, &next));
+    TRY(mesh_leave(r->m, join, &b->out, gate, act_of(s->x, part), &next));
     return held_end(o, &b->body);
 }
 
@@ -237,32 +267,62 @@ static flux1_status exit_stream(const pass *r, act velocity)
     return held_end(o, &r->w->final);
 }
 
+static flux1_status run_blocks(const pass *r, int64_t first, int64_t end, model_tick *tick, void *user)
+{
+    const int64_t joint = r->w->config.layers;
+    for (int64_t i = first; i < end; i++) {
+        TRY(i < joint ? run_joint(r, i) : run_single(r, i - joint));
+        TRY(tick(user, r->m));
+    }
+    return FLUX1_OK;
+}
+
+/* The blocks behind the first, or what they added when they last ran. */
+static flux1_status run_rest(const pass *r, int64_t blocks, model_tick *tick, void *user)
+{
+    mesh *m = r->m;
+    const act image = act_of(r->s->x, PART_IMAGE);
+    bool reuse;
+    TRY(step_cache_decide(r->cache, m, image, &reuse));
+    if (!reuse) {
+        TRY(run_blocks(r, 1, blocks, tick, user));
+        return step_cache_keep(r->cache, m, image);
+    }
+    mesh_next last = entry_of(r, blocks);
+    last.full = act_of(last.full, PART_IMAGE);
+    TRY(step_cache_apply(r->cache, m, image));
+    TRY(mesh_enter_next(m, image, &last));
+    for (int64_t i = 1; i < blocks; i++)
+        TRY(tick(user, m));
+    return FLUX1_OK;
+}
+
 static flux1_status predict(const pass *r, act velocity, model_tick *tick, void *user)
 {
     ops *o = r->m->o;
     const dit_config *c = &r->w->config;
+    const int64_t blocks = c->layers + c->single_layers;
     TRY(enter_stream(r));
-    for (int64_t i = 0; i < c->layers; i++) {
-        TRY(run_joint(r, i));
-        TRY(tick(user, r->m));
-    }
-    for (int64_t i = 0; i < c->single_layers; i++) {
-        TRY(run_single(r, i));
-        TRY(tick(user, r->m));
-    }
+    if (r->cache) {
+        TRY(step_cache_begin(r->cache, r->m, act_of(r->s->x, PART_IMAGE)));
+        TRY(run_blocks(r, 0, 1, tick, user));
+        TRY(run_rest(r, blocks, tick, user));
+    } else
+        TRY(run_blocks(r, 0, blocks, tick, user));
     TRY(exit_stream(r, velocity));
-    return ops_finite(o, velocity, (int)(c->layers + c->single_layers) + 1);
+    return ops_finite(o, velocity, (int)blocks + 1);
 }
 
 flux1_status dit_step(const dit_step_args *a, mesh *m, model_tick *tick, void *user)
 {
     ops *o = m->o;
     dit_stream *s = a->stream;
-    pass r = {.w = a->weights, .condition = a->positive, .s = s, .m = m};
+    pass r = {.w = a->weights, .condition = a->positive, .s = s, .m = m, .cache = s->cache[0]};
     act velocity = s->velocity;
     TRY(predict(&r, s->velocity, tick, user));
     if (a->negative) { /* n + scale·(v − n), in diffusers' order of operations */
         r.condition = a->negative;
+        r.cache = s->cache[1];
         TRY(predict(&r, s->negative, tick, user));
         TRY(ops_add(o, s->velocity, -1, (act){0}, s->negative, s->velocity));
         TRY(ops_add(o, s->negative, a->scale, (act){0}, s->velocity, s->negative));

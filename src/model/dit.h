@@ -29,10 +29,11 @@ typedef struct dit_prompts {
     const tensor *pooled;        /* [batch, pooled_dim] */
 } dit_prompts;
 
-/* Everything that does not change from step to step: the embedded prompts, the modulation of all steps and blocks.
- * FLUX1_ERR_NUMERIC if it contains a NaN or infinity. One tick at the end. */
-flux1_status dit_condition_create(const dit_weights *w, mesh *m, const dit_prompts *p, model_tick *tick, void *user,
-                                  dit_condition **out);
+/* Everything that does not change from step to step: the embedded prompts, the modulation of all steps and blocks. Of
+ * all passes together (p, out: [passes], 1 or 2, of the same batch and steps), so that the modulation's weights are
+ * read once. FLUX1_ERR_NUMERIC if it contains a NaN or infinity. A tick a pass at the end. */
+flux1_status dit_condition_create(const dit_weights *w, mesh *m, const dit_prompts *p, int passes, model_tick *tick,
+                                  void *user, dit_condition **out);
 void dit_condition_destroy(dit_condition *c); /* the host's part; NULL is fine */
 
 /* The positions of a batch's rows, which RoPE encodes, text rows first (diffusers: txt_ids, img_ids). The tables are
@@ -40,7 +41,8 @@ void dit_condition_destroy(dit_condition *c); /* the host's part; NULL is fine *
 typedef struct dit_layout {
     int64_t batch, text_rows, image_rows;
     const float *text_ids, *image_ids; /* [rows, DIT_ID_AXES] */
-    int passes;                        /* 1; 2 with a negative condition (true CFG) */
+    float step_cache; /* step_cache.h's threshold; 0: none. With one, steps may differ in their calls */
+    int passes;       /* 1; 2 with a negative condition (true CFG) */
 } dit_layout;
 
 flux1_status dit_stream_create(const dit_weights *w, mesh *m, const dit_layout *l, dit_stream **out);
@@ -59,6 +61,12 @@ typedef struct dit_step_args {
     dit_stream *stream;
 } dit_step_args;
 flux1_status dit_step(const dit_step_args *a, mesh *m, model_tick *tick, void *user);
+
+/* Passes since dit_stream_start whose blocks behind the first did not run. */
+int64_t dit_stream_reused(const dit_stream *s);
+
+/* Host memory of a stream, for `image_rows` rows on this rank. */
+size_t dit_stream_host_bytes(const dit_config *c, const dit_layout *l, int64_t image_rows);
 
 /* Ticks that dit_step gives. */
 int64_t dit_ticks(const dit_config *c, int passes);

@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { PASSES = 2 }; /* at most */
+
 /* out = linear2(silu(linear1(in))), TABLEs. */
 static flux1_status embed_vector(ops *o, act in, const linear_weight *w1, const linear_weight *w2, act out)
 {
@@ -73,27 +75,42 @@ static flux1_status condition_vectors(const dit_weights *w, mesh *m, const dit_p
     return ops_activate(o, ACTIVATION_SILU, vec, vec);
 }
 
-/* By rows of the weight over all ranks: sp would not cut it. */
-static flux1_status modulation(mesh *m, const held_block *b, act vec, const linear_weight *w, act table)
+/* A table of all passes together; each has its `rows` rows of it. */
+static flux1_status create_table(ops *o, int64_t rows, int passes, int64_t cols, act *const of[])
+{
+    act all;
+    TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, passes * rows, cols), &all));
+    for (int i = 0; i < passes; i++)
+        *of[i] = act_slice(all, i * rows, rows);
+    return FLUX1_OK;
+}
+
+static flux1_status create_tables(dit_condition *const t[], int passes, const dit_config *c, ops *o, int64_t rows)
+{
+    int64_t d = dit_hidden(c), joint = 2 * c->layers, all = joint + c->single_layers;
+    act *of[PASSES];
+    for (int64_t i = 0; i <= all; i++) {
+        for (int k = 0; k < passes; k++)
+            of[k] = i < all ? &t[k]->tables[i] : &t[k]->final;
+        TRY(create_table(o, rows, passes, (i < joint ? 6 : i < all ? 3 : 2) * d, of));
+    }
+    for (int k = 0; k < passes; k++)
+        TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, rows, 1), &t[k]->dsigma));
+    return FLUX1_OK;
+}
+
+/* One product for all steps, entries and passes, into the whole table that `of` is part of: what bounds it is reading
+ * the weight. By rows of the weight over all ranks: sp would not cut it. */
+static flux1_status modulation(mesh *m, const held_block *b, act vec, const linear_weight *w, act of)
 {
     mesh flat = mesh_flat(m);
     TRY(held_begin(m->o, b));
-    TRY(mesh_table(&flat, vec, w, table));
+    TRY(mesh_table(&flat, vec, w, act_whole(of.buffer)));
     return held_end(m->o, b);
 }
 
-static flux1_status create_tables(dit_condition *t, const dit_config *c, ops *o, int64_t rows)
-{
-    int64_t d = dit_hidden(c);
-    for (int64_t i = 0; i < 2 * c->layers; i++)
-        TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, rows, 6 * d), &t->joint[i]));
-    for (int64_t i = 0; i < c->single_layers; i++)
-        TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, rows, 3 * d), &t->single[i]));
-    TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, rows, 2 * d), &t->final));
-    return ops_create(o, ACT_TABLE, shape_rows(1, 0, rows, 1), &t->dsigma);
-}
-
-static flux1_status fill_modulations(dit_condition *t, const dit_weights *w, mesh *m, act vec)
+/* t: of any pass. */
+static flux1_status fill_modulations(const dit_condition *t, const dit_weights *w, mesh *m, act vec)
 {
     for (int64_t i = 0; i < w->config.layers; i++)
         for (int p = 0; p < 2; p++)
@@ -150,42 +167,63 @@ static flux1_status embed_prompts(const dit_condition *t, const dit_weights *w, 
     return ops_finite(o, t->context, 0);
 }
 
-static flux1_status fill(dit_condition *t, const dit_weights *w, mesh *m, const dit_prompts *p)
+/* What each pass has of its own: its context, and its rows of vec. */
+static flux1_status fill_pass(const dit_condition *t, const dit_weights *w, mesh *m, const dit_prompts *p, act vec)
+{
+    TRY(embed_prompts(t, w, m, p));
+    TRY(condition_vectors(w, m, p, vec));
+    return ops_finite(m->o, vec, 0);
+}
+
+static flux1_status fill(dit_condition *const t[], int passes, const dit_weights *w, mesh *m, const dit_prompts *p)
 {
     ops *o = m->o;
     int64_t d = dit_hidden(&w->config), rows = p->steps * p->batch;
     act vec;
-    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(p->batch, mesh_rows(m, p->text_rows).count, 0, d), &t->context));
-    TRY(create_tables(t, &w->config, o, rows));
-    TRY(upload_dsigma(t, p, o));
+    for (int i = 0; i < passes; i++)
+        TRY(ops_create(o, ACT_RESIDUAL, shape_rows(p->batch, mesh_rows(m, p->text_rows).count, 0, d), &t[i]->context));
+    TRY(create_tables(t, passes, &w->config, o, rows));
+    for (int i = 0; i < passes; i++)
+        TRY(upload_dsigma(t[i], p, o));
     size_t mark = ops_mark(o);
-    TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, rows, d), &vec));
+    TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, passes * rows, d), &vec));
     TRY(held_begin(o, &w->embedders));
-    TRY(embed_prompts(t, w, m, p));
-    TRY(condition_vectors(w, m, p, vec));
-    TRY(ops_finite(o, vec, 0));
+    for (int i = 0; i < passes; i++)
+        TRY(fill_pass(t[i], w, m, &p[i], act_slice(vec, i * rows, rows)));
     TRY(held_end(o, &w->embedders));
-    TRY(fill_modulations(t, w, m, vec));
+    TRY(fill_modulations(t[0], w, m, vec));
     ops_release(o, mark);
     return finite_report(m, "transformer", w->names, "");
 }
 
-flux1_status dit_condition_create(const dit_weights *w, mesh *m, const dit_prompts *p, model_tick *tick, void *user,
-                                  dit_condition **out)
+static dit_condition *allocate(const dit_config *c)
 {
-    const dit_config *c = &w->config;
     dit_condition *t = calloc(1, sizeof *t + (size_t)(2 * c->layers + c->single_layers) * sizeof(act));
-    if (!t)
-        return error_oom(m->err, sizeof *t, "a batch's conditions");
-    t->joint = t->tables;
-    t->single = t->tables + 2 * c->layers;
-    flux1_status st = fill(t, w, m, p);
-    if (st != FLUX1_OK) {
-        free(t);
-        return st;
+    if (t) {
+        t->joint = t->tables;
+        t->single = t->tables + 2 * c->layers;
     }
-    *out = t;
-    return tick(user, m);
+    return t;
+}
+
+flux1_status dit_condition_create(const dit_weights *w, mesh *m, const dit_prompts *p, int passes, model_tick *tick,
+                                  void *user, dit_condition **out)
+{
+    dit_condition *t[PASSES] = {NULL};
+    flux1_status st = FLUX1_OK;
+    for (int i = 0; i < passes && st == FLUX1_OK; i++)
+        if (!(t[i] = allocate(&w->config)))
+            st = error_oom(m->err, sizeof **t, "a batch's conditions");
+    if (st == FLUX1_OK)
+        st = fill(t, passes, w, m, p);
+    for (int i = 0; i < passes; i++)
+        if (st == FLUX1_OK)
+            out[i] = t[i];
+        else
+            dit_condition_destroy(t[i]);
+    for (int i = 0; i < passes && st == FLUX1_OK; i++)
+        st = tick(user, m);
+    return st;
 }
 
 void dit_condition_destroy(dit_condition *t) { free(t); }

@@ -56,6 +56,25 @@ bool adapter_set_same(const adapter_set *a, const adapter_set *b)
     return same;
 }
 
+static bool changes_texts(const adapter_file *f)
+{
+    const model_part clip = component_part(COMPONENT_CLIP), t5 = component_part(COMPONENT_T5);
+    for (size_t i = 0; i < f->count; i++)
+        if (f->term[i].part == clip || f->term[i].part == t5)
+            return true;
+    return false;
+}
+
+void adapter_set_of_texts(const adapter_set *s, adapter_set *out)
+{
+    *out = (adapter_set){0};
+    for (int i = 0; s && i < s->count; i++)
+        if (s->scale[i] != 0 && changes_texts(s->adapter[i]->file)) {
+            out->adapter[out->count] = s->adapter[i];
+            out->scale[out->count++] = s->scale[i];
+        }
+}
+
 /* The index of the next one from i that merges something into the part with any strength. */
 static int next_merge(const adapter_set *s, model_part part, int i)
 {

@@ -3,6 +3,7 @@
 
 #include "pipeline/session.h"
 #include "pipeline/team.h"
+#include "pipeline/text_cache.h"
 
 #include "mesh/processes.h"
 
@@ -275,6 +276,7 @@ void flux1_context_destroy(flux1_context *context)
 {
     if (!context)
         return;
+    text_cache_free(context);
     sessions_close(context);
     if (context->has_text_device)
         close_devices(context, &context->text_device);
@@ -333,6 +335,7 @@ flux1_status flux1_context_get_info(flux1_context *c, flux1_context_info *info)
         .process = c->processes ? processes_index(c->processes) : 0,
         .processes = c->processes ? processes_count(c->processes) : 1,
     };
+    text_cache_counts(c, &all.texts_encoded, &all.texts_reused, &all.text_bytes);
     memcpy(info, &all, info->size < sizeof all ? info->size : sizeof all);
     return FLUX1_OK;
 }

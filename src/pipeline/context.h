@@ -9,6 +9,7 @@
 struct profile;
 struct session;
 struct processes;
+struct text_cache;
 
 struct flux1_context {
     mesh_config mesh;
@@ -27,6 +28,7 @@ struct flux1_context {
     prepared_folder *cache;     /* of prepared weights on disk; NULL: none */
     bool ready;                 /* flux1_context_create went well */
     struct session *sessions;
+    struct text_cache *texts;    /* encoded prompts; NULL: none yet */
     uint64_t last_session;       /* the number of the session that was opened last */
     struct processes *processes; /* NULL: all ranks are in this one */
     struct profile *profile;     /* of the call that runs, or NULL */

@@ -71,8 +71,12 @@ static void describe_job(denoiser *d, const request *r)
 {
     d->job.model = d->model;
     d->job.scale = r->true_cfg_scale;
-    d->job.layout =
-        (dit_layout){.batch = d->batch, .text_rows = r->length, .image_rows = d->tokens, .passes = r->passes};
+    d->job.recording = r->step_cache > 0 ? MESH_NO_RECORDING : 0;
+    d->job.layout = (dit_layout){.batch = d->batch,
+                                 .text_rows = r->length,
+                                 .image_rows = d->tokens,
+                                 .passes = r->passes,
+                                 .step_cache = r->step_cache};
     for (int i = 0; i < 2; i++) {
         d->job.embeds[i] = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {d->batch, r->length, d->model->t5.d_model}};
         d->job.pooled[i] = (tensor){.type = DTYPE_F32, .dims = 2, .shape = {d->batch, d->model->clip.hidden}};
@@ -83,6 +87,19 @@ static void describe_job(denoiser *d, const request *r)
                                           .guidance = d->guidance,
                                           .prompt_embeds = &d->job.embeds[i],
                                           .pooled = &d->job.pooled[i]};
+    }
+}
+
+/* What the ranks' streams have beside their arenas. */
+static void add_host_bytes(denoiser *d)
+{
+    for (int i = 0; i < mesh_ranks(&d->context->mesh); i++) {
+        mesh m;
+        mesh_set_rank(&m, &d->context->mesh, i);
+        const size_t bytes =
+            dit_stream_host_bytes(&d->model->dit, &d->job.layout, mesh_rows(&m, d->job.layout.image_rows).count);
+        d->plan.scratch[i] += bytes;
+        d->plan.count.own_bytes += bytes;
     }
 }
 
@@ -100,9 +117,10 @@ flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request
         d->job.adapters = &d->adapters;
         st = stage_plan_make(&c->mesh, &c->device, dit_dry_body, &d->job, &d->job.ticker, &d->plan, &c->error);
     }
-    if (st == FLUX1_OK)
+    if (st == FLUX1_OK) {
+        add_host_bytes(d);
         stage_plan_repeat(&d->plan, r->steps);
-    else
+    } else
         denoiser_close(d);
     return st;
 }
@@ -151,7 +169,8 @@ static flux1_status open_for(denoiser *d, const size_t *reserve)
     TRY(session_take(c, &c->device, d->model, &d->adapters, &d->session));
     d->job.session = d->session;
     d->shape.adapters = d->session->adapted;
-    d->job.recording = session_recording(d->session, &d->shape);
+    if (d->job.recording != MESH_NO_RECORDING)
+        d->job.recording = session_recording(d->session, &d->shape);
     TRY(memory_reserve(c, d->session, &d->plan, d->beside, reserve));
     return task_run(c, d->session, TASK_DIT_OPEN, &d->job);
 }
@@ -219,6 +238,12 @@ flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent)
     d->job.sigma_next = d->job.expected ? d->sigmas[expected_of + 1] : 0;
     d->job.latent = latent;
     return task_run(d->context, d->session, TASK_DIT_LATENT, &d->job);
+}
+
+int64_t denoiser_reused(const denoiser *d)
+{
+    const dit_stream *s = d->open ? d->job.rank[0].stream : NULL;
+    return s ? dit_stream_reused(s) : 0;
 }
 
 void denoiser_rest(denoiser *d)

@@ -50,6 +50,7 @@ flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1
                         .mesh = mesh_text,
                         .negative_prompt = r->passes > 1 ? r->negative_prompt : NULL,
                         .true_cfg_scale = r->true_cfg_scale,
+                        .step_cache = r->step_cache,
                         .loras = loras,
                         .lora_count = r->adapters.count};
     TRY(metadata_parameters(&d, parameters, &c->error));

@@ -2,6 +2,7 @@
 #include "pipeline/preview.h"
 #include "pipeline/profiling.h"
 #include "pipeline/run.h"
+#include "pipeline/text_cache.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,8 +16,10 @@ static flux1_status encode_all(run *g)
     for (int i = 0; i < g->n; i++)
         for (int w = 0; w < 2; w++) {
             prompt_text *t = &g->texts[i].of[w];
-            if (t->own && t->text == t->own)
-                TRY(text_encode(g->c, g->m, &g->text_plan, t->own, &g->p));
+            if (!prompt_is_missing(t))
+                continue;
+            TRY(text_encode(g->c, g->m, &g->text_plan, t->own, &g->p));
+            TRY(text_cache_keep(g->c, &g->r[i].adapters, t->own));
         }
     return FLUX1_OK;
 }
@@ -26,7 +29,7 @@ static double texts_to_encode(const run *g)
     double count = 0;
     for (int i = 0; i < g->n; i++)
         for (int w = 0; w < 2; w++)
-            count += g->texts[i].of[w].own && g->texts[i].of[w].text == g->texts[i].of[w].own;
+            count += prompt_is_missing(&g->texts[i].of[w]);
     return count;
 }
 
@@ -155,6 +158,13 @@ static flux1_status start_batch(run *g, batch *b)
     return denoiser_start(b->denoiser, &b->latents);
 }
 
+static void tell_of_reuse(run *g, const batch *b)
+{
+    if (g->r[0].step_cache > 0)
+        context_log(g->c, FLUX1_LOG_INFO, "step cache: in %lld of %lld %s the blocks behind the first did not run",
+                    (long long)b->reused, (long long)run_passes(g), g->r[0].passes > 1 ? "passes" : "steps");
+}
+
 static flux1_status denoise_batch(run *g, batch *b)
 {
     double opening;
@@ -171,6 +181,8 @@ static flux1_status denoise_batch(run *g, batch *b)
     g->p.state.steps = (int)g->r[0].steps;
     g->p.state.step = 0;
     TRY(run_steps(g, b));
+    b->reused = denoiser_reused(b->denoiser);
+    tell_of_reuse(g, b);
     progress_advance(&g->p, plan->flops - plan->opening);
     return FLUX1_OK;
 }

@@ -1,6 +1,7 @@
 /* Before anything is computed: requests checked, prompts in tokens, batches chosen, every stage planned, memory
  * compared with what there is. */
 #include "pipeline/run.h"
+#include "pipeline/text_cache.h"
 
 #include "base/units.h"
 
@@ -19,6 +20,7 @@ static flux1_status check_alike(run *g, int i)
                        : a->length != b->length                        ? "max_sequence_length"
                        : a->passes != b->passes                        ? "use of true CFG"
                        : a->true_cfg_scale != b->true_cfg_scale        ? "true_cfg_scale"
+                       : a->step_cache != b->step_cache                ? "step_cache"
                        : a->tiling != b->tiling                        ? "tiling"
                        : a->batch != b->batch                          ? "batch"
                        : !adapter_set_same(&a->adapters, &b->adapters) ? "set of adapters"
@@ -64,6 +66,30 @@ flux1_status run_take_requests(run *g, const flux1_generate_params *const *param
 
 /* ---- prompts ---- */
 
+/* One of this run that has the same ids; NULL if there is none. */
+static const flux1_text *same_text(const run *g, const flux1_text *ids)
+{
+    for (int i = 0; i < g->n; i++)
+        for (int w = 0; w < 2; w++) {
+            const prompt_text *t = &g->texts[i].of[w];
+            if (t->own && t->own != ids && t->text == t->own && text_same_ids(t->own, ids))
+                return t->own;
+        }
+    return NULL;
+}
+
+/* Prompts that were encoded before are not encoded again. */
+static flux1_status find_encoded(run *g, const request *r, prompt_text *t)
+{
+    bool found = false;
+    const flux1_text *same = same_text(g, t->own);
+    if (same) {
+        t->text = same;
+        return FLUX1_OK;
+    }
+    return text_cache_take(g->c, &r->adapters, t->own, &found);
+}
+
 static flux1_status take_prompt(run *g, const request *r, const char *prompt, const flux1_text *given, const char *name,
                                 prompt_text *out)
 {
@@ -79,7 +105,7 @@ static flux1_status take_prompt(run *g, const request *r, const char *prompt, co
     if (!prompt[0] && strcmp(name, "prompt") == 0)
         context_log(c, FLUX1_LOG_INFO, "the prompt is empty");
     if (!given)
-        return FLUX1_OK;
+        return find_encoded(g, r, out);
     out->text = given;
     return text_check(c, g->m, given, out->own, strcmp(name, "prompt") == 0 ? "the text" : "the negative text");
 }
@@ -88,7 +114,7 @@ static bool encodes(const run *g)
 {
     for (int i = 0; i < g->n; i++)
         for (int w = 0; w < 2; w++)
-            if (g->texts[i].of[w].own && g->texts[i].of[w].text == g->texts[i].of[w].own)
+            if (prompt_is_missing(&g->texts[i].of[w]))
                 return true;
     return false;
 }
@@ -256,6 +282,26 @@ static void tell_of_memory(const run *g)
                     (long long)g->decoder.job.band);
 }
 
+/* What the stages leave of the host's memory may hold encoded prompts. */
+static flux1_status plan_text_cache(run *g)
+{
+    flux1_context *c = g->c;
+    const stage_plan *all[] = {&g->denoiser.plan, &g->decoder.plan, &g->text_plan.clip, &g->text_plan.t5};
+    const bool both =
+        g->alternate || request_previews_by_vae(&g->r[0]); /* decoder and denoiser have memory at the same time */
+    uint64_t room = UINT64_MAX;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        const mesh_device *d = i < 2 ? &c->device : text_device(c);
+        if (!all[i]->arena || d->device->info.memory)
+            continue;
+        uint64_t left = memory_beside(c, d, all[i]),
+                 other = i == 0 && both ? memory_total(memory_of(c, d, &g->decoder.plan, NULL)) : 0;
+        left = left > other ? left - other : 0;
+        room = left < room ? left : room;
+    }
+    return text_cache_limit(c, room);
+}
+
 /* ---- what would fit ---- */
 
 static flux1_status fits(const run *g, const request *r, bool *out)
@@ -270,7 +316,7 @@ static flux1_status fits(const run *g, const request *r, bool *out)
     if (*out)
         st = decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &vae);
     *out = *out && st == FLUX1_OK &&
-           memory_fits(c, memory_of(c, &c->device, &vae.plan, r->preview_every ? &dit.plan : NULL));
+           memory_fits(c, memory_of(c, &c->device, &vae.plan, request_previews_by_vae(r) ? &dit.plan : NULL));
     decoder_close(&vae);
     denoiser_close(&dit);
     return st;
@@ -309,7 +355,8 @@ static flux1_status plan_pictures(run *g)
 {
     TRY(plan_denoiser(g));
     tell_of_streaming(g);
-    return plan_decoder(g);
+    TRY(plan_decoder(g));
+    return plan_text_cache(g);
 }
 
 flux1_status run_plan(run *g)

@@ -128,6 +128,18 @@ static flux1_status take_adapters(flux1_context *c, const flux1_model *m, const 
     return FLUX1_OK;
 }
 
+static flux1_status take_step_cache(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *r)
+{
+    if (!isfinite(p->step_cache) || p->step_cache < 0)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "step_cache: it should be a threshold such as 0.12, or 0 for none");
+    if (p->step_cache > 0 && m->dit.layers + m->dit.single_layers < 2)
+        return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
+                         "step_cache: this transformer has one block, there is nothing to reuse behind it");
+    r->step_cache = p->step_cache;
+    return FLUX1_OK;
+}
+
 void request_warn_size(flux1_context *c, const flux1_model *m, const request *r)
 {
     char sizes[TRAINED_ROOM];
@@ -182,5 +194,6 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
     if (p.guidance >= 0 && !m->dit.guidance)
         context_log(c, FLUX1_LOG_WARNING, "guidance %g is ignored: this model has no guidance embedding",
                     (double)p.guidance);
+    TRY(take_step_cache(c, m, &p, r));
     return take_true_cfg(c, &p, r);
 }

@@ -24,6 +24,7 @@ typedef struct request {
     float true_cfg_scale;
     int passes;                             /* 2 with true CFG, otherwise 1 */
     int64_t batch;                          /* 0: chosen by the plan */
+    float step_cache;                       /* threshold; 0: none */
     const flux1_text *text, *negative_text; /* given by the caller, or NULL */
     adapter_set adapters;                   /* borrowed from the caller */
     const char *dump, *profile;

@@ -9,8 +9,14 @@
 
 typedef struct prompt_text {
     flux1_text *own;        /* ids, and what was encoded here; NULL: there is no such prompt */
-    const flux1_text *text; /* own, or the caller's */
+    const flux1_text *text; /* own, an equal one of another request, or the caller's */
 } prompt_text;
+
+/* Whether it is to be encoded here. */
+static inline bool prompt_is_missing(const prompt_text *t)
+{
+    return t->own && t->text == t->own && !t->own->embeds.data;
+}
 
 typedef struct request_texts {
     prompt_text of[2]; /* prompt, negative prompt */
@@ -50,6 +56,7 @@ typedef struct batch {
     tensor latents;  /* [size, tokens, channels]: noise, then the last latents */
     tensor expected; /* latents of previews */
     bool has_expected;
+    int64_t reused; /* passes that the step cache made short */
 } batch;
 
 /* Latent i of a batch [size, tokens, channels]. */
@@ -57,6 +64,9 @@ static inline float *run_latent(const tensor *latents, int64_t i)
 {
     return (float *)latents->data + i * latents->shape[1] * latents->shape[2];
 }
+
+/* Passes through the transformer that a picture takes. */
+static inline int64_t run_passes(const run *g) { return g->r[0].steps * g->r[0].passes; }
 
 /* A picture without pixels: its seed, request and index. */
 static inline flux1_image run_blank_picture(const run *g, int64_t picture)

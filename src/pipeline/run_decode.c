@@ -77,6 +77,8 @@ static flux1_status decode_one(run *g, const batch *b, int64_t i)
     const bool apart = !b->denoiser || !b->denoiser->open;
     tensor decoded = {0};
     flux1_status st = FLUX1_OK;
+    picture.steps_reused = (int)b->reused;
+    picture.passes = (int)run_passes(g);
     g->p.state.image = (int)(b->first + i);
     if (g->dump)
         st = tensor_create(DTYPE_F32, 3, (int64_t[]){3, g->r[0].height, g->r[0].width}, &decoded, &g->c->error);

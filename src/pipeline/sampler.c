@@ -1,4 +1,5 @@
 /* The same in stages: encode a prompt, step by step, decode. */
+#include "pipeline/text_cache.h"
 #include "pipeline/text_to_image.h"
 
 #include <stdlib.h>
@@ -21,12 +22,17 @@ static flux1_status encode_prompt(flux1_context *c, const flux1_model *m, const 
     progress p;
     flux1_text *text = NULL;
     flux1_status st;
+    bool found;
     TRY(text_tokenize(m, prompt, strlen(prompt), r->length, &text, NULL, NULL, &c->error));
+    TRY_CLEANUP(text_cache_take(c, &r->adapters, text, &found));
+    if (found)
+        goto cleanup;
     TRY_CLEANUP(text_plan_make(c, m, &r->adapters, text, &plan));
     TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
     TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)"));
     progress_begin(&p, c, r, 1, plan.clip.flops + plan.t5.flops);
-    st = text_encode(c, m, &plan, text, &p);
+    TRY_CLEANUP(text_encode(c, m, &plan, text, &p));
+    st = text_cache_keep(c, &r->adapters, text);
 cleanup:
     text_plan_free(&plan);
     if (st == FLUX1_OK)

@@ -158,8 +158,7 @@ static flux1_status open_rank(dit_job *job, mesh *m, dit_rank *r)
     void *weights = NULL;
     TRY(session_model(job->session, job->model, job->adapters, BUILT_DIT, m, &weights));
     r->weights = weights;
-    for (int i = 0; i < job->layout.passes; i++)
-        TRY(dit_condition_create(r->weights, m, &job->prompts[i], tick, &job->ticker, &r->condition[i]));
+    TRY(dit_condition_create(r->weights, m, job->prompts, job->layout.passes, tick, &job->ticker, r->condition));
     return dit_stream_create(r->weights, m, &job->layout, &r->stream);
 }
 

@@ -56,6 +56,7 @@ static flux1_status describe_open(parcel *p, void *job, flux1_error *err)
     TRY(parcel_i64(p, "the prompt's rows", 1, j->model->t5_length_max, &l->text_rows, err));
     TRY(parcel_i64(p, "the image's rows", 1, ROWS_LIMIT, &l->image_rows, err));
     TRY(parcel_int(p, "the passes", 1, 2, &l->passes, err));
+    TRY(parcel_float(p, "the step cache's threshold", &l->step_cache, err));
     TRY(parcel_float(p, "the scale of true CFG", &j->scale, err));
     TRY(parcel_u64(p, "the recording's number", &j->recording, err));
     /* one table, the prompt's rows first */

@@ -4,22 +4,47 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* All ids zero, nothing encoded; NULL: out of memory. */
+static flux1_text *create(uint64_t model, int clip_length, int t5_length)
+{
+    flux1_text *t = calloc(1, sizeof *t);
+    if (!t)
+        return NULL;
+    t->model = model;
+    t->clip_length = clip_length;
+    t->t5_length = t5_length;
+    t->clip_ids = calloc((size_t)t->clip_length, sizeof *t->clip_ids);
+    t->t5_ids = calloc((size_t)t->t5_length, sizeof *t->t5_ids);
+    if (t->clip_ids && t->t5_ids)
+        return t;
+    flux1_text_free(t);
+    return NULL;
+}
+
+flux1_text *text_like(const flux1_text *text)
+{
+    flux1_text *t = create(text->model, text->clip_length, text->t5_length);
+    if (t) {
+        memcpy(t->clip_ids, text->clip_ids, (size_t)t->clip_length * sizeof *t->clip_ids);
+        memcpy(t->t5_ids, text->t5_ids, (size_t)t->t5_length * sizeof *t->t5_ids);
+    }
+    return t;
+}
+
+bool text_same_ids(const flux1_text *a, const flux1_text *b)
+{
+    return a->clip_length == b->clip_length && a->t5_length == b->t5_length &&
+           memcmp(a->clip_ids, b->clip_ids, (size_t)a->clip_length * sizeof *a->clip_ids) == 0 &&
+           memcmp(a->t5_ids, b->t5_ids, (size_t)a->t5_length * sizeof *a->t5_ids) == 0;
+}
+
 flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t bytes, int t5_length, flux1_text **out,
                            bool *clip_cut, bool *t5_cut, flux1_error *err)
 {
     flux1_status st;
-    flux1_text *t = calloc(1, sizeof *t);
+    flux1_text *t = create(m->source.number, m->clip_length, t5_length);
     if (!t)
-        return error_oom(err, sizeof *t, "the prompt");
-    t->model = m->source.number;
-    t->clip_length = m->clip_length;
-    t->t5_length = t5_length;
-    t->clip_ids = calloc((size_t)t->clip_length, sizeof *t->clip_ids);
-    t->t5_ids = calloc((size_t)t->t5_length, sizeof *t->t5_ids);
-    if (!t->clip_ids || !t->t5_ids) {
-        st = error_oom(err, 0, "the prompt's tokens");
-        goto cleanup;
-    }
+        return error_oom(err, sizeof *t, "the prompt's tokens");
     if (m->clip_tokens) { /* a synthetic model has no tokenizers: zeros are as good as any ids */
         TRY_CLEANUP(clip_tokenize(m->clip_tokens, prompt, bytes, t->clip_length, t->clip_ids, NULL, clip_cut, err));
         TRY_CLEANUP(t5_tokenize(m->t5_tokens, prompt, bytes, t->t5_length, t->t5_ids, NULL, t5_cut, err));
@@ -47,9 +72,7 @@ flux1_status text_check(flux1_context *c, const flux1_model *m, const flux1_text
 {
     if (given->model != m->source.number)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s was encoded with another model", name);
-    if (given->clip_length != ids->clip_length || given->t5_length != ids->t5_length ||
-        memcmp(given->clip_ids, ids->clip_ids, (size_t)ids->clip_length * sizeof *ids->clip_ids) != 0 ||
-        memcmp(given->t5_ids, ids->t5_ids, (size_t)ids->t5_length * sizeof *ids->t5_ids) != 0)
+    if (!text_same_ids(given, ids))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "%s was encoded from another prompt, or with another max_sequence_length", name);
     return FLUX1_OK;

@@ -21,6 +21,10 @@ struct flux1_text {
 flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t bytes, int t5_length, flux1_text **out,
                            bool *clip_cut, bool *t5_cut, flux1_error *err);
 
+/* The same ids, nothing encoded; NULL: out of memory. */
+flux1_text *text_like(const flux1_text *text);
+bool text_same_ids(const flux1_text *a, const flux1_text *b);
+
 /* FLUX1_ERR_ARGUMENT unless `given` was made by this model from these ids. name: of the parameter, for messages. */
 flux1_status text_check(flux1_context *c, const flux1_model *m, const flux1_text *given, const flux1_text *ids,
                         const char *name);
@@ -78,6 +82,8 @@ flux1_status denoiser_submit(denoiser *d, int64_t k);
 flux1_status denoiser_wait(denoiser *d, int64_t k);
 /* latent [batch, tokens, channels]. With expected_of = k >= 0, after step k: the latent that its velocity points at. */
 flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent);
+/* Passes of this batch that the step cache made short. */
+int64_t denoiser_reused(const denoiser *d);
 void denoiser_rest(denoiser *d); /* the session goes back; the plan stays */
 void denoiser_close(denoiser *d);
 

@@ -103,6 +103,26 @@ flux1 tokenize -m "$tiny" --jsonl <../lines
 is 1 line 1
 [ "$(answer 2 clip.#)" = 77 ] || fail "tokenize goes on behind a long line"
 
+# ---- a step cache: any change is little to a threshold of 50; --from repeats it; the text is encoded once ----
+rm -f -- *.png
+printf '{"prompt": "x", "seed": 1, "steps": 3, "step_cache": "fb:50", "output": "a.png"}\n{"prompt": "x", "seed": 1, "steps": 3, "output": "b.png"}\n' >../lines
+flux1 generate -v -m "$tiny" -W 32 -H 32 --jsonl <../lines
+expect_status 0 "lines with a step cache and without"
+is 1 images.0.steps_reused 2
+is 2 images.0.file b.png
+cp ../out cached
+fits answer cached
+fits request ../lines
+grep -q 'step cache: in 2 of 3 steps' ../err || fail "how many steps were short: $(tail -3 ../err)"
+grep -q 'prompts: 1 encoded, 1 found encoded' ../err || fail "one prompt was encoded: $(tail -3 ../err)"
+! cmp -s a.png b.png || fail "the step cache changes the picture"
+flux1 generate -m "$tiny" --from a.png --step-cache-check -o c.png
+expect_status 0 "--from repeats the step cache"
+cmp a.png c.png || fail "--from repeats the picture"
+grep -q 'dB PSNR from the full run' ../err || fail "the distance is told: $(tail -3 ../err)"
+refused 2 '--step-cache-check needs --step-cache' generate -m "$tiny" -p x --step-cache-check
+refused 2 'must be off, or fb: and a threshold' generate -m "$tiny" -p x --step-cache 0.1
+
 # ---- a prompt a line ----
 rm -f -- *.png
 printf '\357\273\277a red fox\r\n\n  \n-5 degrees\nthe last' >prompts.txt

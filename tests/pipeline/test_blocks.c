@@ -103,7 +103,7 @@ static flux1_status one_step(void *arg, mesh *m)
     dit_condition *condition = NULL;
     dit_stream *stream = NULL;
     TRY_CLEANUP(dit_weights_create(&(loader){.m = m, .s = p->weights, .claim = p->claim}, &FLUX, &weights));
-    TRY_CLEANUP(dit_condition_create(weights, m, &prompts, no_tick, NULL, &condition));
+    TRY_CLEANUP(dit_condition_create(weights, m, &prompts, 1, no_tick, NULL, &condition));
     TRY_CLEANUP(dit_stream_create(weights, m, &layout, &stream));
     TRY_CLEANUP(dit_stream_start(weights, m, stream, &p->noise));
     TRY_CLEANUP(ops_step_set(m->o, 0));

@@ -175,8 +175,10 @@ static void a_token_stops_a_request_in_every_stage(void **state)
             assert_int_equal(pthread_create(&thread, NULL, cancel_token, &k), 0);
             g.params.progress = meet;
             g.params.progress_user = &k;
+            g.params.prompt = "not encoded before";
             assert_int_equal(flux1_generate(c, m, &g.params, &image), FLUX1_ERR_CANCELLED);
             assert_null(image);
+            g.params.prompt = free_one.prompt;
             pthread_join(thread, NULL);
             sem_destroy(&k.arrived);
             sem_destroy(&k.cancelled);

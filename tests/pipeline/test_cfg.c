@@ -3,6 +3,8 @@
 #include "support/bf16_runs.h"
 #include "support/golden_runs.h"
 
+#include "pipeline/text_cache.h"
+
 static const char *const GOLDENS[] = {"schnell/cfg", "dev/cfg", "mixed/cfg"};
 enum { GOLDEN_COUNT = sizeof GOLDENS / sizeof *GOLDENS };
 
@@ -138,6 +140,7 @@ static flux1_image *picture_of(flux1_context *c, const flux1_model *m, flux1_gen
     p.progress = count_ticks;
     p.progress_user = took;
     *took = (seen){0};
+    text_cache_free(c); /* every prompt is encoded */
     if (flux1_generate(c, m, &p, &image) != FLUX1_OK)
         fail_msg("%s", flux1_context_message(c));
     assert_int_equal(store_open_file(path, dump, &err), FLUX1_OK);

@@ -28,12 +28,16 @@ static const char *const files[] = {"text_encoder/model.safetensors", "text_enco
                                     "vae/diffusion_pytorch_model.safetensors"};
 enum { FILES = sizeof files / sizeof *files };
 
+/* With a new prompt each time: one that the context has encoded before needs no encoder. */
 static flux1_status draw(flux1_context *c, const flux1_model *m)
 {
+    static int drawn;
+    char prompt[32];
     flux1_image *images = NULL;
     flux1_generate_params p;
     flux1_generate_params_defaults(&p);
-    p.prompt = "a red fox";
+    snprintf(prompt, sizeof prompt, "red fox %d", drawn++);
+    p.prompt = prompt;
     p.width = p.height = 32;
     p.steps = 2;
     const flux1_status st = flux1_generate(c, m, &p, &images);

@@ -2,6 +2,8 @@
  * failing rank stops the others. */
 #include "support/stage_runs.h"
 
+#include "pipeline/text_cache.h"
+
 #include <dirent.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -75,6 +77,7 @@ static void progress_rises_from_0_to_1_through_the_stages(void **state)
         g.params.count = 2;
         g.params.steps = 5;
         assert_int_equal(flux1_generate(c, m, &g.params, &unseen), FLUX1_OK);
+        text_cache_free(c); /* the prompt is encoded again */
         g.params.progress = watch;
         g.params.progress_user = &w;
         g.params.preview_every = 2;
@@ -157,6 +160,7 @@ static void cancel_once(flux1_context *c, const flux1_model *m, golden *g, flux1
     g->params.progress = cancel_there;
     g->params.progress_user = &k;
     g->params.dump = path;
+    text_cache_free(c);
     flux1_status st = flux1_generate(c, m, &g->params, &image);
     if (!by_answer)
         pthread_join(thread, NULL);

@@ -50,6 +50,8 @@ void golden_open(const char *pipeline, const char *name, golden *g)
     g->params.negative_prompt = golden_text(g->file, "negative_prompt", g->negative, sizeof g->negative);
     if (store_find(g->file, "true_cfg_scale"))
         g->params.true_cfg_scale = (float)golden_number(g->file, "true_cfg_scale");
+    if (store_find(g->file, "step_cache"))
+        g->params.step_cache = (float)golden_number(g->file, "step_cache");
     g->params.width = (int)golden_number(g->file, "width");
     g->params.height = (int)golden_number(g->file, "height");
     g->params.steps = (int)golden_number(g->file, "steps");

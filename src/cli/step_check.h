@@ -1,0 +1,23 @@
+/* --step-cache-check: how far pictures made with the step cache are from those without. */
+#ifndef FLUX1_CLI_STEP_CHECK_H
+#define FLUX1_CLI_STEP_CHECK_H
+
+#include "flux1.h"
+
+/* All zero at first. */
+typedef struct step_check {
+    flux1_image *full; /* [count]: made without the cache */
+    int count;
+    double seconds; /* that making them took */
+} step_check;
+
+/* Makes the request's pictures without the step cache. They are seen by nobody else; params->progress is told. */
+flux1_status step_check_make(step_check *s, flux1_context *c, const flux1_model *m,
+                             const flux1_generate_params *params);
+
+/* Prints the distance of a picture from its counterpart, if there is one. */
+void step_check_tell(const step_check *s, const flux1_image *image);
+
+void step_check_free(step_check *s);
+
+#endif

@@ -1,0 +1,213 @@
+/* Prompts that a context has encoded before are not encoded again, and the picture has the same bytes. */
+#include "support/golden.h"
+
+#include "pipeline/text_cache.h"
+
+#define PACKED TEST_DATA "/pipelines/packed"
+
+typedef struct subject {
+    golden g;
+    flux1_context *c;
+    flux1_model *m;
+} subject;
+
+static void subject_open(subject *s, uint64_t max_memory)
+{
+    flux1_context_params p;
+    flux1_context_params_defaults(&p);
+    p.dtype = FLUX1_DTYPE_F32;
+    p.threads = 1;
+    p.max_memory = max_memory;
+    golden_open("lora", "comfy_text", &s->g);
+    s->g.params.dump = NULL;
+    s->c = context_of(&p);
+    s->m = model_of(s->c, PACKED);
+}
+
+static void subject_close(subject *s)
+{
+    flux1_model_close(s->m);
+    flux1_context_destroy(s->c);
+    golden_close(&s->g);
+}
+
+static flux1_context_info info_of(subject *s)
+{
+    flux1_context_info i = {.size = sizeof i};
+    assert_int_equal(flux1_context_get_info(s->c, &i), FLUX1_OK);
+    return i;
+}
+
+static void assert_counts(subject *s, uint64_t encoded, uint64_t reused)
+{
+    const flux1_context_info i = info_of(s);
+    assert_int_equal(i.texts_encoded, encoded);
+    assert_int_equal(i.texts_reused, reused);
+}
+
+static flux1_image *picture(subject *s, const flux1_generate_params *p)
+{
+    flux1_image *image;
+    if (flux1_generate(s->c, s->m, p, &image) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(s->c));
+    return image;
+}
+
+static bool same_pixels(const flux1_image *a, const flux1_image *b)
+{
+    return memcmp(a->pixels, b->pixels, (size_t)(3 * a->width * a->height)) == 0;
+}
+
+static void an_equal_prompt_is_not_encoded_again(void **state)
+{
+    (void)state;
+    subject s;
+    subject_open(&s, 0);
+    flux1_generate_params p = s.g.params;
+    assert_counts(&s, 0, 0);
+    flux1_image *first = picture(&s, &p), *again = picture(&s, &p);
+    assert_counts(&s, 1, 1);
+    assert_true(same_pixels(first, again));
+    p.prompt = "something else";
+    flux1_image *other = picture(&s, &p);
+    assert_counts(&s, 2, 1);
+    assert_false(same_pixels(first, other));
+    p.prompt = s.g.params.prompt;
+    p.max_sequence_length = s.g.params.max_sequence_length + 3;
+    flux1_images_free(picture(&s, &p), 1);
+    assert_counts(&s, 3, 1);
+    p.max_sequence_length = s.g.params.max_sequence_length;
+    flux1_image *last = picture(&s, &p); /* the others did not displace it */
+    assert_counts(&s, 3, 2);
+    assert_true(same_pixels(first, last));
+    flux1_text *text;
+    assert_int_equal(flux1_encode_text(s.c, s.m, &p, &text), FLUX1_OK);
+    assert_counts(&s, 3, 3);
+    flux1_text_free(text);
+    flux1_images_free(first, 1);
+    flux1_images_free(again, 1);
+    flux1_images_free(other, 1);
+    flux1_images_free(last, 1);
+    subject_close(&s);
+}
+
+/* Three requests with two prompts between them, one of which is also the negative prompt. */
+static void equal_prompts_of_one_call_are_encoded_once(void **state)
+{
+    (void)state;
+    subject s;
+    subject_open(&s, 0);
+    flux1_generate_params p[3] = {s.g.params, s.g.params, s.g.params};
+    p[1].prompt = "something else";
+    for (int i = 0; i < 3; i++) {
+        p[i].negative_prompt = "something else";
+        p[i].true_cfg_scale = 2;
+        p[i].count = 1;
+    }
+    flux1_image *images;
+    const flux1_generate_params *const all[] = {&p[0], &p[1], &p[2]};
+    if (flux1_generate_many(s.c, s.m, all, 3, &images) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(s.c));
+    assert_counts(&s, 2, 0);
+    assert_true(same_pixels(&images[0], &images[2]));
+    flux1_image *alone = picture(&s, &p[0]);
+    assert_counts(&s, 2, 2);
+    assert_true(same_pixels(alone, &images[0]));
+    flux1_images_free(alone, 1);
+    flux1_images_free(images, 3);
+    subject_close(&s);
+}
+
+static flux1_adapter *adapter_of(subject *s, const char *name)
+{
+    char path[300];
+    flux1_adapter *a;
+    snprintf(path, sizeof path, TEST_DATA "/files/lora/golden/%s.safetensors", name);
+    if (flux1_adapter_open(s->c, s->m, path, &a) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(s->c));
+    return a;
+}
+
+/* comfy_text has layers of CLIP, xlabs of the transformer alone. */
+static void an_encoding_belongs_to_the_adapters_of_the_encoders(void **state)
+{
+    (void)state;
+    subject s;
+    subject_open(&s, 0);
+    flux1_adapter *text = adapter_of(&s, "comfy_text"), *dit = adapter_of(&s, "xlabs");
+    const struct {
+        flux1_adapter_use use[2];
+        int count;
+        uint64_t encoded, reused;
+    } rows[] = {
+        {{{NULL, 0}}, 0, 1, 0},           {{{text, 1}}, 1, 2, 0}, {{{text, 0.5f}}, 1, 3, 0}, {{{dit, 1}}, 1, 3, 1},
+        {{{text, 1}, {dit, 2}}, 2, 3, 2}, {{{text, 0}}, 1, 3, 3}, {{{NULL, 0}}, 0, 3, 4},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        flux1_generate_params p = s.g.params;
+        p.adapters = rows[i].use;
+        p.adapter_count = rows[i].count;
+        flux1_images_free(picture(&s, &p), 1);
+        assert_counts(&s, rows[i].encoded, rows[i].reused);
+    }
+    flux1_adapter_close(text);
+    flux1_adapter_close(dit);
+    subject_close(&s);
+}
+
+/* Another model of the same folder has its own. */
+static void an_encoding_belongs_to_a_model(void **state)
+{
+    (void)state;
+    subject s;
+    subject_open(&s, 0);
+    flux1_images_free(picture(&s, &s.g.params), 1);
+    flux1_model *first = s.m;
+    s.m = model_of(s.c, PACKED);
+    flux1_images_free(picture(&s, &s.g.params), 1);
+    assert_counts(&s, 2, 0);
+    flux1_model_close(first);
+    subject_close(&s);
+}
+
+/* The least recently used goes first; what the stages need is not taken from them. */
+static void the_bytes_are_bounded(void **state)
+{
+    (void)state;
+    subject s;
+    flux1_text *text;
+    subject_open(&s, 0);
+    flux1_generate_params p = s.g.params;
+    const char *const prompts[] = {"one", "two", "one", "three", "one", "two"};
+    const uint64_t encoded[] = {1, 2, 2, 3, 3, 4}; /* room for two: three displaces two, not one */
+    for (int i = 0; i < 6; i++) {
+        p.prompt = prompts[i];
+        assert_int_equal(flux1_encode_text(s.c, s.m, &p, &text), FLUX1_OK);
+        flux1_text_free(text);
+        if (i == 0)
+            assert_int_equal(text_cache_limit(s.c, info_of(&s).text_bytes * 5 / 2), FLUX1_OK);
+        assert_int_equal(info_of(&s).texts_encoded, encoded[i]);
+    }
+    assert_int_equal(text_cache_limit(s.c, 0), FLUX1_OK);
+    assert_int_equal(info_of(&s).text_bytes, 0);
+    subject_close(&s);
+    subject_open(&s, 0);
+    assert_int_equal(text_cache_limit(s.c, UINT64_MAX), FLUX1_OK);
+    flux1_images_free(picture(&s, &s.g.params), 1);
+    assert_true(info_of(&s).text_bytes > 0 && info_of(&s).text_bytes <= TEXT_CACHE_BYTES);
+    s.c->max_memory = 1 << 20; /* too little for a stage: refused, and nothing is kept beside it */
+    assert_int_equal(flux1_generate(s.c, s.m, &s.g.params, &(flux1_image *){NULL}), FLUX1_ERR_LIMIT);
+    subject_close(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_equal_prompt_is_not_encoded_again),
+        cmocka_unit_test(equal_prompts_of_one_call_are_encoded_once),
+        cmocka_unit_test(an_encoding_belongs_to_the_adapters_of_the_encoders),
+        cmocka_unit_test(an_encoding_belongs_to_a_model),
+        cmocka_unit_test(the_bytes_are_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
