@@ -99,8 +99,7 @@ typedef enum option_kind {
       "at the end do not count")                                                                                       \
     X(PROMPTS, "prompts", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
       "a picture (or --count) for each line of FILE that is not empty; -: from standard input. A line that fails "     \
-      "does "                                                                                                          \
-      "not stop the rest")                                                                                             \
+      "does not stop the rest")                                                                                        \
     X(ALLOW_EMPTY, "allow-empty", 0, FLAG, NULL, 0, 0, IN_GENERATE,                                                    \
       "take an empty prompt, which is refused otherwise")                                                              \
     X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_PICTURES,                                                          \
@@ -117,9 +116,7 @@ typedef enum option_kind {
       "write pictures without prompt, settings and the mark of generated pictures")                                    \
     X(FROM, "from", 0, FILE, "PICTURE", 0, 0, IN_GENERATE,                                                             \
       "repeat PICTURE (PNG, JPEG or WebP of flux1, AUTOMATIC1111 or Forge, PNG of ComfyUI): its prompt, seed, size "   \
-      "and settings "                                                                                                  \
-      "count "                                                                                                         \
-      "where no option gives others; name the model with --model")                                                     \
+      "and settings count where no option gives others; name the model with --model")                                  \
     X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, 65536, IN_RUNS | IN_PLAN,                                               \
       "width of the picture (default: the model's)")                                                                   \
     X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, 65536, IN_RUNS | IN_PLAN,                                             \
@@ -171,11 +168,8 @@ typedef enum option_kind {
       "read one JSON object {\"prompt\": TEXT} per line from standard input, and answer each with one on standard "    \
       "output. generate: a request per line, with optional keys id, output, width, height, steps, guidance, seed, "    \
       "rng, latents, count, batch, negative_prompt, true_cfg_scale, step_cache, max_sequence_length, vae_tiling, "     \
-      "lora, "                                                                                                         \
-      "allow_empty; the "                                                                                              \
-      "man "                                                                                                           \
-      "page "                                                                                                          \
-      "describes the answers. tokenize: writes a line {\"clip\": [ids], \"t5\": [ids]} for each")                      \
+      "lora, allow_empty; the man page describes the answers. tokenize: writes a line {\"clip\": [ids], \"t5\": "      \
+      "[ids]} for each")                                                                                               \
     X(DEVICES, "devices", 0, FLAG, NULL, 0, 0, IN_INFO, "list the devices of this machine and build instead")          \
     X(VERIFY, "verify", 0, FLAG, NULL, 0, 0, IN_INFO, "read all weights and list tensors with NaN or infinity")        \
     X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH | IN_PLAN,                                          \
