@@ -4,45 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* All ids zero, nothing encoded; NULL: out of memory. */
-static flux1_text *create(uint64_t model, int clip_length, int t5_length)
-{
-    flux1_text *t = calloc(1, sizeof *t);
-    if (!t)
-        return NULL;
-    t->model = model;
-    t->clip_length = clip_length;
-    t->t5_length = t5_length;
-    t->clip_ids = calloc((size_t)t->clip_length, sizeof *t->clip_ids);
-    t->t5_ids = calloc((size_t)t->t5_length, sizeof *t->t5_ids);
-    if (t->clip_ids && t->t5_ids)
-        return t;
-    flux1_text_free(t);
-    return NULL;
-}
-
-flux1_text *text_like(const flux1_text *text)
-{
-    flux1_text *t = create(text->model, text->clip_length, text->t5_length);
-    if (t) {
-        memcpy(t->clip_ids, text->clip_ids, (size_t)t->clip_length * sizeof *t->clip_ids);
-        memcpy(t->t5_ids, text->t5_ids, (size_t)t->t5_length * sizeof *t->t5_ids);
-    }
-    return t;
-}
-
-bool text_same_ids(const flux1_text *a, const flux1_text *b)
-{
-    return a->clip_length == b->clip_length && a->t5_length == b->t5_length &&
-           memcmp(a->clip_ids, b->clip_ids, (size_t)a->clip_length * sizeof *a->clip_ids) == 0 &&
-           memcmp(a->t5_ids, b->t5_ids, (size_t)a->t5_length * sizeof *a->t5_ids) == 0;
-}
-
 flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t bytes, int t5_length, flux1_text **out,
                            bool *clip_cut, bool *t5_cut, flux1_error *err)
 {
     flux1_status st;
-    flux1_text *t = create(m->source.number, m->clip_length, t5_length);
+    flux1_text *t = text_create(m->source.number, m->clip_length, t5_length);
     if (!t)
         return error_oom(err, sizeof *t, "the prompt's tokens");
     if (m->clip_tokens) { /* a synthetic model has no tokenizers: zeros are as good as any ids */
@@ -54,17 +20,6 @@ flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t byte
 cleanup:
     flux1_text_free(t);
     return st;
-}
-
-void flux1_text_free(flux1_text *t)
-{
-    if (!t)
-        return;
-    free(t->clip_ids);
-    free(t->t5_ids);
-    tensor_free(&t->pooled);
-    tensor_free(&t->embeds);
-    free(t);
 }
 
 flux1_status text_check(flux1_context *c, const flux1_model *m, const flux1_text *given, const flux1_text *ids,

@@ -21,6 +21,9 @@ struct flux1_text {
 flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t bytes, int t5_length, flux1_text **out,
                            bool *clip_cut, bool *t5_cut, flux1_error *err);
 
+/* All ids zero, nothing encoded; NULL: out of memory. */
+flux1_text *text_create(uint64_t model, int clip_length, int t5_length);
+
 /* The same ids, nothing encoded; NULL: out of memory. */
 flux1_text *text_like(const flux1_text *text);
 bool text_same_ids(const flux1_text *a, const flux1_text *b);

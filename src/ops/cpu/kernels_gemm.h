@@ -467,6 +467,66 @@ static void dot_packed(const gemm_job *g, const matrix_piece *p, int64_t row, in
     }
 }
 
+/* count elements of a plain piece, from (row, col) on, as floats. */
+static void read_plain(const matrix_piece *p, int64_t row, int64_t col, int64_t count, float *to)
+{
+    const size_t bytes = type_bytes(p->type);
+    const unsigned char *data = p->data + (size_t)((row - p->row) * p->ld + col - p->col) * bytes;
+    for (int64_t k = 0; k < count; k += VW)
+        vstn(to, false, k, load_weight(data + (size_t)k * bytes, p->type, vcount(count - k)), vcount(count - k));
+}
+
+/* Columns [k0, k0 + cols) of rows row …, as floats in rows of `cols`; 0 where there is no piece. */
+static void gather(const matrix *w, int64_t row, int outputs, int64_t k0, int64_t cols, float *values)
+{
+    memset(values, 0, (size_t)(outputs * cols) * sizeof *values);
+    for (int p = 0; p < w->count; p++) {
+        const matrix_piece *q = &w->piece[p];
+        const int64_t c0 = i64_max(k0, q->col), c1 = i64_min(k0 + cols, q->col + q->cols);
+        if (row < q->row || row >= q->row + q->rows || c0 >= c1)
+            continue;
+        for (int i = 0; i < outputs; i++)
+            if (q->packed)
+                (void)cpu_decode_piece(DECODERS, q, row + i, 1, c0, c1 - c0, values + i * cols + c0 - k0);
+            else
+                read_plain(q, row + i, c0, c1 - c0, values + i * cols + c0 - k0);
+    }
+}
+
+/* Rows that lie in several pieces side by side, summed as those of one piece: a prepared weight has one. */
+static void dot_pieces(const gemm_job *g, int64_t row, int outputs, float *values, float *sum)
+{
+    for (int64_t k = 0; k < g->k; k += FEW_DECODED) {
+        const int64_t cols = i64_min(FEW_DECODED, g->k - k);
+        gather(g->w, row, outputs, k, cols, values);
+        const matrix_piece plain = {.data = (const unsigned char *)values,
+                                    .type = DTYPE_F32,
+                                    .ld = cols,
+                                    .row = row,
+                                    .col = k,
+                                    .rows = outputs,
+                                    .cols = cols};
+        dot(g, &plain, row, outputs, sum);
+    }
+}
+
+/* The piece that has all of this row, or NULL; *outputs: cut to the rows behind it that lie in the same pieces. */
+static const matrix_piece *piece_of(const matrix *w, int64_t row, int *outputs)
+{
+    const matrix_piece *whole = NULL;
+    for (int p = 0; p < w->count; p++) {
+        const matrix_piece *q = &w->piece[p];
+        if (row >= q->row && row < q->row + q->rows) {
+            *outputs = (int)i64_min(*outputs, q->row + q->rows - row);
+            if (q->cols == w->cols)
+                whole = q;
+        } else if (q->row > row) {
+            *outputs = (int)i64_min(*outputs, q->row - row);
+        }
+    }
+    return whole;
+}
+
 static void gemv(void *arg, int64_t index, int worker)
 {
     const gemm_job *g = arg;
@@ -475,25 +535,15 @@ static void gemv(void *arg, int64_t index, int worker)
     float *c = g->scratch + (int64_t)worker * GEMM_SCRATCH, *values = c + GEMM_FEW * GEMM_COLS;
     int64_t n = index * g->block_n, cols = i64_min(g->block_n, g->n - n);
     for (int64_t i = 0; i < cols;) {
-        /* as many outputs as lie in the same pieces */
         int outputs = (int)i64_min(FEW_OUTPUTS, cols - i);
         float sum[GEMM_FEW * FEW_OUTPUTS] = {0};
-        for (int p = 0; p < g->w->count; p++) {
-            const matrix_piece *q = &g->w->piece[p];
-            if (n + i >= q->row && n + i < q->row + q->rows)
-                outputs = (int)i64_min(outputs, q->row + q->rows - n - i);
-            else if (q->row > n + i)
-                outputs = (int)i64_min(outputs, q->row - n - i);
-        }
-        for (int p = 0; p < g->w->count; p++) {
-            const matrix_piece *q = &g->w->piece[p];
-            if (n + i < q->row || n + i >= q->row + q->rows)
-                continue;
-            if (q->packed)
-                dot_packed(g, q, n + i, outputs, values, sum);
-            else
-                dot(g, q, n + i, outputs, sum);
-        }
+        const matrix_piece *whole = piece_of(g->w, n + i, &outputs);
+        if (!whole)
+            dot_pieces(g, n + i, outputs, values, sum);
+        else if (whole->packed)
+            dot_packed(g, whole, n + i, outputs, values, sum);
+        else
+            dot(g, whole, n + i, outputs, sum);
         for (int64_t m = 0; m < g->m; m++)
             memcpy(c + m * GEMM_COLS + i, sum + m * FEW_OUTPUTS, (size_t)outputs * sizeof *c);
         i += outputs;
