@@ -439,13 +439,13 @@ typedef struct ops_config {
 } ops_config;
 
 /* How much memory a backend takes, for the dry run. */
-typedef enum ops_work { WORK_LINEAR, WORK_ATTENTION, WORK_CONV } ops_work;
+typedef enum ops_work { WORK_LINEAR, WORK_INT8, WORK_ATTENTION, WORK_CONV } ops_work; /* INT8: linear, in int8 */
 typedef struct ops_sizing {
     size_t (*act_bytes)(const ops_config *c, act_role role, const act_shape *shape);
     /* bytes of one cell of this role, in memory and as packed. NULL: as layout.h has it, bf16 or float32 by role */
     size_t (*cell_bytes)(const ops_config *c, act_role role);
-    /* arena scratch while the operation runs. LINEAR: m rows, n, k. ATTENTION: m queries of all batches, n keys, k head
-     * size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
+    /* arena scratch while the operation runs. LINEAR, INT8: m rows, n, k. ATTENTION: m queries of all batches, n keys,
+     * k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
     size_t spare;   /* bytes of a device's own memory left to its libraries when weights stay on it */
     bool call_list; /* its steps are recorded in the arena (record.h) */

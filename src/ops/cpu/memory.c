@@ -17,10 +17,10 @@ static bool multiplies_pairs(const ops_config *c)
 
 static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
-    if (work == WORK_LINEAR) { /* a product in int8, or one that is not */
-        const size_t exact = cpu_product_scratch(m, n, k, multiplies_pairs(c)), int8 = cpu_int8_scratch(m, k);
-        return c->int8 && int8 > exact ? int8 : exact;
-    }
+    if (work == WORK_LINEAR)
+        return cpu_product_scratch(m, n, k, multiplies_pairs(c));
+    if (work == WORK_INT8)
+        return cpu_int8_scratch(m, k);
     return work == WORK_ATTENTION && heads > 0 ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k)
                                                : 0;
 }

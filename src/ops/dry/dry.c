@@ -19,6 +19,7 @@ typedef struct dry_buffer {
 
 typedef struct dry_weight {
     weight head;
+    bool int8; /* its products are in int8 */
     struct dry_weight *next;
 } dry_weight;
 
@@ -249,6 +250,7 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     p->head = (weight){
         .role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
     p->head.file_bytes = recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
+    p->int8 = d->config.int8 && w->int8;
     p->next = d->weights;
     d->weights = p;
     *out = &p->head;
@@ -323,7 +325,8 @@ static flux1_status dry_sync(ops *o) { return tell(o, work_sync(o)); }
 static flux1_status dry_product(ops *o, act in, const weight *w, const epilogue *e, act out)
 {
     return tell_with(o, work_product(o, in, w, e, out),
-                     scratch_of(o, WORK_LINEAR, act_batch(in) * act_rows(in), w->rows, w->cols, 1));
+                     scratch_of(o, ((const dry_weight *)w)->int8 ? WORK_INT8 : WORK_LINEAR,
+                                act_batch(in) * act_rows(in), w->rows, w->cols, 1));
 }
 
 static flux1_status dry_layer_norm(ops *o, act in, const weight *w, act shift, act scale, float eps, act out)

@@ -67,7 +67,7 @@ static size_t ref_act_bytes(const ops_config *c, act_role role, const act_shape 
 
 static size_t ref_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
-    if (work == WORK_LINEAR && c->int8)
+    if (work == WORK_INT8)
         return m > 0 ? ref_int8_scratch(k) : 0;
     if (work == WORK_LINEAR)
         return c->fp8 ? size_round_up((size_t)(m * k) * sizeof(float), ARENA_ALIGN) : 0;
