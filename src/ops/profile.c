@@ -61,6 +61,12 @@ const span *profile_spans(const profile *p, int rank, size_t *count)
 
 size_t profile_dropped(const profile *p, int rank) { return p->rank[rank].dropped; }
 
+void profile_rewind(profile *p)
+{
+    for (int r = 0; r < p->ranks; r++)
+        p->rank[r].count = p->rank[r].dropped = 0;
+}
+
 /* ---- spans ---- */
 
 static span *add(struct profile_rank *r, const span *s)
@@ -133,6 +139,7 @@ static void keep(struct profile_rank *r, double begin, double end, ops_event e)
               .n = e.n,
               .k = e.k,
               .heads = e.heads,
+              .int8 = e.int8,
               .flops = e.flops,
               .bytes_in = e.bytes_in,
               .bytes_out = e.bytes_out,
