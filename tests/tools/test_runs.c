@@ -19,13 +19,16 @@ static void a_spread_is_the_sample_s(void **state)
 }
 
 /* 2, 4, 4, 4, 5, 5, 7, 9: median 4.5; distances 0.5 five times, 2.5, 2.5, 4.5, in the middle 0.5.
+ * 1, 2, 4, 8: median 3; distances 1, 1, 2, 5, in the middle 1.5.
  * 1, 2, 10: median 2; distances 0, 1, 8. 1, 8, 9, 10, 30: median 9; 0, 1, 1, 8, 21. */
 static void a_median_distance_is_not_moved_by_outliers(void **state)
 {
     (void)state;
-    double eight[] = {4, 2, 4, 5, 4, 9, 5, 7}, three[] = {10, 1, 2}, five[] = {30, 1, 9, 10, 8};
+    double eight[] = {4, 2, 4, 5, 4, 9, 5, 7}, four[] = {8, 1, 4, 2}, three[] = {10, 1, 2}, five[] = {30, 1, 9, 10, 8};
     spread s = spread_of(eight, 8);
     assert_true(s.median == 4.5 && s.mad == 0.5);
+    s = spread_of(four, 4);
+    assert_true(s.median == 3 && s.mad == 1.5);
     s = spread_of(three, 3);
     assert_true(s.median == 2 && s.mad == 1);
     s = spread_of(five, 5);
