@@ -73,20 +73,24 @@ FLUX1_API flux1_status flux1_cache_json(flux1_context *context, const char *fold
  * "peak_type" (f32, or bf16 where the processor multiplies it; with dtype int8 "peak_int8_flops_per_second" too; 0 on
  * GPUs and with several processes), and a row for each stage: "seconds" (the median of the repeats), "seconds_min",
  * "seconds_max", "seconds_mad" (the median distance from the median), "processor_seconds" (of all threads), FLOP/s, the
- * share of the peak (each call's of its own type's), bytes; FLOPs and bytes are sums over all ranks. With several
- * repeats one before them is not counted.
- * "kernels" says where the time goes: {"stage", "kernel" (an operation), "shape", "type", "calls" of one run,
- * "seconds", "seconds_min", "seconds_max", "seconds_mad", "share_of_stage", "flops", "flops_per_second",
- * "share_of_peak", "bytes_per_second"}, longest first; a shape is rows x outputs x inputs, of attention queries x keys
- * x head size * heads, with "N * " before it for a batch; times are a rank's mean. "other" is what no call took. There
- * are none on devices that run ahead and with several processes. The file of events has a JSON object a line: first
- * what is planned, then what each rank's operations, collectives, weights and memory take, in order: {"stage", "rank",
- * "event" (compute, collective, weights, memory, order), "operation", "block", "batch", "m", "n", "k", "heads",
- * "flops", "bytes_in", "bytes_out", "bytes_weights", "bytes_moved", "ranks", "axis", "overlaps", "arena"}, without the
- * members that mean nothing for it. "dit step" stands for one of the steps, all of which are alike. With runs > 0 whole
- * pipelines are timed instead (stage and repeats are not used), and the JSON has "warm_ups", "runs",
- * "steps_per_second", "images_per_second" and "events": mean, deviation (of the sample), minimum and maximum seconds of
- * clip_encoding, t5_encoding, encoder (both), denoising, denoising_step_0 and so on, vae, total. */
+ * share of the peak (each call's of its own type's) and "processor_share_of_peak" (in processor time), bytes; FLOPs and
+ * bytes are sums over all ranks. With several repeats one before them is not counted. "kernels" says where the time
+ * goes: {"stage", "kernel" (an operation), "shape", "type", "calls" of one run, "seconds", "seconds_min",
+ * "seconds_max", "seconds_mad", "share_of_stage", "flops", "flops_per_second", "share_of_peak", "processor_seconds" and
+ * "processor_share_of_peak" (null with several ranks), "bytes_per_second"}, longest first; a shape is rows x outputs x
+ * inputs, of attention queries x keys x head size * heads, with "N * " before it for a batch; times are a rank's mean.
+ * "other" is what no call took. There are none on devices that run ahead and with several processes.
+ *
+ * The file of events has a JSON object a line: first what is planned, then what each
+ * rank's operations, collectives, weights and memory take, in order: {"stage", "rank", "event" (compute, collective,
+ * weights, memory, order), "operation", "block", "batch", "m", "n", "k", "heads", "flops", "bytes_in", "bytes_out",
+ * "bytes_weights", "bytes_moved", "ranks", "axis", "overlaps", "arena"}, without the members that mean nothing for it.
+ * "dit step" stands for one of the steps, all of which are alike.
+ *
+ * With runs > 0 whole pipelines are timed instead
+ * (stage and repeats are not used), and the JSON has "warm_ups", "runs", "steps_per_second", "images_per_second" and
+ * "events": mean, deviation (of the sample), minimum and maximum seconds of clip_encoding, t5_encoding, encoder (both),
+ * denoising, denoising_step_0 and so on, vae, total. */
 typedef struct flux1_bench_params {
     size_t size;
     const char *variant; /* "schnell" */

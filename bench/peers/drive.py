@@ -43,7 +43,7 @@ def flux1_once(o, stage, size, text):
     each = o.threads if o.clock == "cpu" else 1
     row = rows[ROW[stage]]
     seconds = row[key] / each
-    share = row["share_of_peak"] * row["seconds"] / seconds
+    share = row["processor_share_of_peak" if o.clock == "cpu" else "share_of_peak"]
     opening = rows["dit opening"][key] / each if stage == "dit" else None
     return seconds + (opening / 4 if opening else 0), share, opening, report
 
@@ -91,11 +91,12 @@ def item_of(text):
             "clip": lambda: ("clip", 0, 256)}[f[0]]()
 
 
-def kernels(report, stage, most=6):
+def kernels(report, stage, clock, most=6):
     """The rows of the report where most of the time goes."""
     rows = [k for k in report.get("kernels", []) if k["stage"] == ROW[stage]][:most]
+    share = "processor_share_of_peak" if clock == "cpu" else "share_of_peak"
     return [f"{k['kernel']} {k['shape']}: {k['share_of_stage']:.0%}"
-            + (f" at {k['share_of_peak']:.0%} of the peak" if k["share_of_peak"] else "") for k in rows]
+            + (f" at {k[share]:.0%} of the peak" if k[share] else "") for k in rows]
 
 
 class Run:
@@ -134,7 +135,7 @@ class Run:
                       seconds=answer["seconds"], dtype=report["dtype"])
         self.tell(label, theirs, ours, share)
         if self.o.kernels:
-            print("    " + "\n    ".join(kernels(report, stage)), flush=True)
+            print("    " + "\n    ".join(kernels(report, stage, self.o.clock)), flush=True)
 
     def tell(self, label, theirs, ours, share):
         ratios = sorted(x / y for x, y in zip(theirs, ours))

@@ -43,6 +43,8 @@ static void print_rate(const json_value *row, const char *type)
         printf(", %.1f GFLOP/s", rate / 1e9);
     if (share > 0)
         printf(", %.1f %% of the peak%s%s", 100 * share, *type ? " of " : "", type);
+    if (number(row, "processor_share_of_peak") > 0)
+        printf(" (%.1f %% in processor time)", 100 * number(row, "processor_share_of_peak"));
 }
 
 static void print_kernel(const json_value *row)

@@ -22,6 +22,7 @@ typedef enum span_kind {
 typedef struct span {
     double begin, end;      /* seconds of the clock */
     double exposed, hidden; /* exchanges: seconds in which the rank waited for it, and in which it computed meanwhile */
+    double processor;       /* calls: seconds of processor time, of all threads of the process */
     int64_t step;           /* −1: outside the steps */
     int64_t batch, m, n, k, heads; /* as in ops_event; int8 too */
     double flops;

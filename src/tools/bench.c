@@ -116,10 +116,12 @@ static void put_times(bench *b, const part *p, timing *t)
     json_put_real(w, "seconds_min", s.min);
     json_put_real(w, "seconds_max", s.max);
     json_put_real(w, "seconds_mad", s.mad);
-    json_put_real(w, "processor_seconds", spread_of(t->processor, t->count).median);
+    const double processor = spread_of(t->processor, t->count).median, share = share_of_peak(b, p, t, s.median);
+    json_put_real(w, "processor_seconds", processor);
     json_put_real(w, "flops", p->flops);
     json_put_real(w, "flops_per_second", p->flops / s.median);
-    json_put_real(w, "share_of_peak", share_of_peak(b, p, t, s.median));
+    json_put_real(w, "share_of_peak", share);
+    json_put_real(w, "processor_share_of_peak", processor > 0 ? share * s.median * b->peaks.threads / processor : 0.0);
     if (t->kernels)
         kernels_put(t->kernels, &b->kernels, p->name, s.median, &b->peaks);
 }

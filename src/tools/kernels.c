@@ -14,8 +14,9 @@ typedef struct kernel {
     span of;
     int64_t calls; /* of one run */
     double flops, bytes;
-    double *seconds; /* [runs], of all ranks together */
-    spread took;     /* of a rank, once all runs are done */
+    double *seconds;   /* [runs], of all ranks together */
+    double *processor; /* [runs] */
+    spread took;       /* of a rank, once all runs are done */
 } kernel;
 
 struct kernel_table {
@@ -32,11 +33,13 @@ kernel_table *kernels_create(int ranks, int runs)
     kernel_table *t = calloc(1, sizeof *t + (size_t)ranks * sizeof t->begin[0]);
     if (!t)
         return NULL;
-    t->seconds = calloc((size_t)KERNELS_MOST * (size_t)runs, sizeof *t->seconds);
+    t->seconds = calloc((size_t)2 * KERNELS_MOST * (size_t)runs, sizeof *t->seconds);
     t->ranks = ranks;
     t->runs = runs;
-    for (int i = 0; t->seconds && i < KERNELS_MOST; i++)
-        t->kernel[i].seconds = t->seconds + (size_t)i * (size_t)runs;
+    for (int i = 0; t->seconds && i < KERNELS_MOST; i++) {
+        t->kernel[i].seconds = t->seconds + (size_t)(2 * i) * (size_t)runs;
+        t->kernel[i].processor = t->kernel[i].seconds + runs;
+    }
     if (t->seconds)
         return t;
     free(t);
@@ -104,6 +107,7 @@ static void add(kernel_table *t, const span *s)
     k->calls++;
     k->flops += s->flops;
     k->bytes += (double)(s->bytes_in + s->bytes_out + s->bytes_weights + s->bytes_moved);
+    k->processor[t->run] += s->processor;
     k->seconds[t->run] += s->kind == SPAN_CALL ? s->end - s->begin : s->exposed;
 }
 
@@ -161,10 +165,13 @@ static void put_real_or_null(json_writer *w, const char *key, double value)
         json_put_null(w, key);
 }
 
-static void put_row(json_writer *w, const kernel *k, const char *stage, double of_stage, const peaks *p)
+/* The processor's time is of all threads of the process, so of one rank's calls where there is one rank. */
+static void put_row(json_writer *w, const kernel_table *t, const kernel *k, const char *stage, double of_stage,
+                    const peaks *p)
 {
     const double peak = peak_of(k, p);
     const spread s = k->took;
+    const double processor = t->ranks == 1 && k->processor ? spread_of(k->processor, t->run).median : 0;
     json_begin_object(w, NULL);
     json_put_string(w, "stage", stage);
     json_put_string(w, "kernel", k->of.name);
@@ -175,10 +182,13 @@ static void put_row(json_writer *w, const kernel *k, const char *stage, double o
     json_put_real(w, "seconds_min", s.min);
     json_put_real(w, "seconds_max", s.max);
     json_put_real(w, "seconds_mad", s.mad);
+    put_real_or_null(w, "processor_seconds", processor);
     json_put_real(w, "share_of_stage", of_stage > 0 ? s.median / of_stage : 0.0);
     put_real_or_null(w, "flops", k->flops);
     put_real_or_null(w, "flops_per_second", k->flops / s.median);
     put_real_or_null(w, "share_of_peak", peak > 0 ? k->flops / s.median / peak : 0);
+    put_real_or_null(w, "processor_share_of_peak",
+                     peak > 0 && processor > 0 ? k->flops * p->threads / processor / peak : 0);
     put_real_or_null(w, "bytes_per_second", k->bytes / s.median);
     json_end_object(w);
 }
@@ -197,8 +207,8 @@ void kernels_put(kernel_table *t, json_writer *w, const char *stage, double seco
     }
     qsort(t->kernel, (size_t)t->count, sizeof t->kernel[0], longest_first);
     for (int i = 0; i < t->count; i++)
-        put_row(w, &t->kernel[i], stage, seconds, p);
+        put_row(w, t, &t->kernel[i], stage, seconds, p);
     const double rest = seconds > known ? seconds - known : 0;
     const kernel other = {.of = {.name = "other"}, .took = {.median = rest, .min = rest, .max = rest}};
-    put_row(w, &other, stage, seconds, p);
+    put_row(w, t, &other, stage, seconds, p);
 }

@@ -2,19 +2,19 @@
  * stored. */
 #include "tools/peak.h"
 
+#include "base/clock.h"
+
 #include <stdint.h>
 #include <time.h>
 
-static double read_clock(clockid_t id)
+double now(void) { return clock_seconds(); }
+double now_cpu(void) { return clock_processor(); }
+double now_thread(void)
 {
     struct timespec t;
-    clock_gettime(id, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
-
-double now(void) { return read_clock(CLOCK_MONOTONIC); }
-double now_cpu(void) { return read_clock(CLOCK_PROCESS_CPUTIME_ID); }
-double now_thread(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -8,6 +8,7 @@
 typedef struct peaks {
     double exact; /* of the type that products have without int8 */
     double int8;  /* exact sums of int8: of vpdpbusd where the processor has it, else of vpmaddwd with vpaddd */
+    int threads;  /* that the context computes with */
     bool bf16;    /* exact is bf16's, by the processor's own instruction; else float32's */
 } peaks;
 

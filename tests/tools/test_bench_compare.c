@@ -53,7 +53,7 @@ static json_value *bench(const char *shape, flux1_dtype type, const char *profil
 }
 
 typedef struct sums {
-    double flops, int8_flops, share, seconds;
+    double flops, int8_flops, share, seconds, processor;
     int rows;
 } sums;
 
@@ -73,6 +73,7 @@ static sums kernels_of(const json_value *report, const char *stage)
         assert_true(number(k, "seconds_min") <= number(k, "seconds") &&
                     number(k, "seconds") <= number(k, "seconds_max"));
         assert_true((flops > 0) == (text(k, "shape")[0] != '\0'));
+        s.processor += json_number_value(json_object_get(k, "processor_seconds"));
     }
     return s;
 }
@@ -92,6 +93,10 @@ static void kernels_add_up_to_their_stage(void **state)
             assert_true(fabs(s.flops - number(stage, "flops")) < 0.5);
             assert_true(s.share > 0.999 && s.seconds > 0.999 * number(stage, "seconds"));
             assert_true(number(stage, "processor_seconds") > 0);
+            if (i == 0) /* one rank; medians of two runs are means, which add up */
+                assert_true(s.processor > 0 && s.processor <= number(stage, "processor_seconds") * 1.001);
+            else
+                assert_true(s.processor == 0);
         }
         json_free(report);
     }
