@@ -44,6 +44,14 @@ static const list_kind lists[] = {
 };
 enum { LISTS = sizeof lists / sizeof *lists };
 
+static bool is_printable(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ' || *text == 0x7F)
+            return false;
+    return true;
+}
+
 static flux1_status take_time(const json_value *object, const char *path, const char *key, double *out,
                               flux1_error *err)
 {
@@ -54,16 +62,26 @@ static flux1_status take_time(const json_value *object, const char *path, const 
                      : error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" is %g, it should not be negative", path, key, *out);
 }
 
+/* Names are printed: control characters would reach the terminal. */
+static flux1_status take_name(const json_value *object, const char *path, const char *key, const char **out,
+                              flux1_error *err)
+{
+    TRY(json_get_string(object, path, key, out, err));
+    return is_printable(*out)
+               ? FLUX1_OK
+               : error_set(err, FLUX1_ERR_FORMAT, "%s: a row's \"%s\" has control characters", path, key);
+}
+
 static flux1_status take_row(const json_value *object, const char *path, const list_kind *k, row *out, flux1_error *err)
 {
-    *out = (row){.kernel = "", .shape = "", .type = ""};
+    *out = (row){.stage = "", .kernel = "", .shape = "", .type = ""};
     if (!json_is_object(object))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: \"%s\" has something that is not an object", path, k->list);
     TRY(json_require(object, path, k->stage, err));
-    TRY(json_get_string(object, path, k->stage, &out->stage, err));
-    TRY(json_get_string(object, path, "kernel", &out->kernel, err));
-    TRY(json_get_string(object, path, "shape", &out->shape, err));
-    TRY(json_get_string(object, path, "type", &out->type, err));
+    TRY(take_name(object, path, k->stage, &out->stage, err));
+    TRY(take_name(object, path, "kernel", &out->kernel, err));
+    TRY(take_name(object, path, "shape", &out->shape, err));
+    TRY(take_name(object, path, "type", &out->type, err));
     if (!json_object_get(object, k->seconds))
         return error_set(err, FLUX1_ERR_FORMAT, "%s: %s was planned, not timed (bench --repeats 0)", path, out->stage);
     TRY(take_time(object, path, k->seconds, &out->seconds, err));
@@ -128,10 +146,13 @@ static bool is_equal(const json_value *a, const json_value *b)
     return !a && !b;
 }
 
+/* What a report says of itself, where that is a number or a text that may be printed. */
 static void put_setting(json_writer *w, const char *key, const json_value *v)
 {
-    if (v)
+    if (json_is_number(v) || (json_is_string(v) && is_printable(json_string_value(v))))
         json_put_value(w, key, v);
+    else if (v)
+        json_put_string(w, key, "?");
     else
         json_put_null(w, key);
 }

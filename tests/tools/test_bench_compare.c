@@ -219,6 +219,7 @@ static void what_is_no_report_is_refused(void **state)
         {REPORT(3, 1, STAGE("t5", -2, 1, 3, 0)), "should not be negative"},
         {REPORT(3, 1, STAGE("t5", NaN, 1, 3, 0)), "\"seconds\""},
         {REPORT(3, 1, STAGE("t5", "x", 1, 3, 0)), "\"seconds\""},
+        {REPORT(3, 1, STAGE("t\\u001b[31m5", 2, 1, 3, 0)), "control characters"},
         {REPORT(-3, 1, STAGE("t5", 2, 1, 3, 0)), "\"repeats\""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
