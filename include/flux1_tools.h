@@ -68,17 +68,29 @@ FLUX1_API flux1_status flux1_cache_json(flux1_context *context, const char *fold
                                         char **json);
 
 /* Runs stages at a model's true size with synthetic weights (variant "schnell" or "dev"; stage "all", "clip", "t5",
- * "dit", "vae"), or of a folder's own configs (path not NULL; its weights are used). JSON: seconds a stage, FLOP/s,
- * share of the machine's measured peak (0 on GPUs and with several processes, whose peak is not measured), bytes;
- * FLOPs and bytes are sums over all ranks.
- * The file of events has a JSON object a line: first what is planned, then what each rank's operations, collectives,
- * weights and memory take, in order: {"stage", "rank", "event" (compute, collective, weights, memory, order),
- * "operation", "block", "batch", "m", "n", "k", "heads", "flops", "bytes_in", "bytes_out", "bytes_weights",
- * "bytes_moved", "ranks", "axis", "overlaps", "arena"}, without the members that mean nothing for it. "dit step" stands
- * for one of the steps, all of which are alike.
- * With runs > 0 whole pipelines are timed instead (stage and repeats are not used), and the JSON has "warm_ups",
- * "runs", "steps_per_second", "images_per_second" and "events": mean, deviation (of the sample), minimum and maximum
- * seconds of clip_encoding, t5_encoding, encoder (both), denoising, denoising_step_0 and so on, vae, total. */
+ * "dit", "vae"), or of a folder's own configs (path not NULL; its weights are used). JSON: the setup ("version", "cpu",
+ * "load_average" of the machine's last minute, "threads", sizes), "peak_flops_per_second" measured in the same run for
+ * "peak_type" (f32, or bf16 where the processor multiplies it; with dtype int8 "peak_int8_flops_per_second" too; 0 on
+ * GPUs and with several processes), and a row for each stage: "seconds" (the median of the repeats), "seconds_min",
+ * "seconds_max", "seconds_mad" (the median distance from the median), "processor_seconds" (of all threads), FLOP/s, the
+ * share of the peak (each call's of its own type's) and "processor_share_of_peak" (in processor time), bytes; FLOPs and
+ * bytes are sums over all ranks. With several repeats one before them is not counted. "kernels" says where the time
+ * goes: {"stage", "kernel" (an operation), "shape", "type", "calls" of one run, "seconds", "seconds_min",
+ * "seconds_max", "seconds_mad", "share_of_stage", "flops", "flops_per_second", "share_of_peak", "processor_seconds" and
+ * "processor_share_of_peak" (null with several ranks), "bytes_per_second"}, longest first; a shape is rows x outputs x
+ * inputs, of attention queries x keys x head size * heads, with "N * " before it for a batch; times are a rank's mean.
+ * "other" is what no call took. There are none on devices that run ahead and with several processes.
+ *
+ * The file of events has a JSON object a line: first what is planned, then what each
+ * rank's operations, collectives, weights and memory take, in order: {"stage", "rank", "event" (compute, collective,
+ * weights, memory, order), "operation", "block", "batch", "m", "n", "k", "heads", "flops", "bytes_in", "bytes_out",
+ * "bytes_weights", "bytes_moved", "ranks", "axis", "overlaps", "arena"}, without the members that mean nothing for it.
+ * "dit step" stands for one of the steps, all of which are alike.
+ *
+ * With runs > 0 whole pipelines are timed instead
+ * (stage and repeats are not used), and the JSON has "warm_ups", "runs", "steps_per_second", "images_per_second" and
+ * "events": mean, deviation (of the sample), minimum and maximum seconds of clip_encoding, t5_encoding, encoder (both),
+ * denoising, denoising_step_0 and so on, vae, total. */
 typedef struct flux1_bench_params {
     size_t size;
     const char *variant; /* "schnell" */
@@ -103,6 +115,14 @@ typedef struct flux1_bench_params {
 } flux1_bench_params;
 FLUX1_API void flux1_bench_params_defaults(flux1_bench_params *params);
 FLUX1_API flux1_status flux1_bench_json(flux1_context *context, const flux1_bench_params *params, char **json);
+
+/* Two such reports, files a and b, row by row: {"a", "b", "setups_differ": [{"what", "a", "b"}] (version, CPU, threads,
+ * sizes: ratios then mean something else), "rows": [{"stage", "kernel", "shape", "type", "a_seconds", "b_seconds",
+ * "ratio" (b / a), "ratio_min", "ratio_max" (of the extreme runs), "verdict"}], "only_in_a", "only_in_b"}. A verdict is
+ * "b is faster" or "b is slower" where the medians differ by more than 1 % and by more than three times both median
+ * distances together, and, with fewer than 8 runs, the ranges of runs do not touch; else "within noise", or "not known:
+ * one run". Reports of `runs` are compared by mean and deviation. */
+FLUX1_API flux1_status flux1_bench_compare_json(flux1_context *context, const char *a, const char *b, char **json);
 
 /* Plans a picture on a machine that need not be here, by the dry run of the stages that would run: a JSON list with an
  * object for each legal way to use the machine's mesh, best first (ways that do not fit its memory come last):

@@ -44,6 +44,7 @@ foreach(script
     cli/latents.sh
     cli/mini.sh
     cli/mini_trained.sh
+    cli/peers.sh
     cli/pictures.sh
     cli/processes.sh
     cli/pull.sh

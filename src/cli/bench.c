@@ -1,13 +1,14 @@
 /* flux1 bench: seconds, FLOP/s and the share of this machine's measured peak; or whole pipelines. */
 #include "cli/cli.h"
 
+#include "cli/bench_lines.h"
 #include "cli/console.h"
 #include "cli/progress.h"
-#include "cli/readable.h"
 #include "flux1_tools.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The table comes at the end, which may be minutes away. */
 static void tell_timed(void *user, const char *stage, double seconds)
@@ -45,41 +46,97 @@ static void fill_bench(const options *opt, flux1_bench_params *params)
         params->weights = strcmp(v[OPT_WEIGHTS].text, "f32") == 0 ? FLUX1_DTYPE_F32 : FLUX1_DTYPE_BF16;
 }
 
+/* What cannot be combined; false after an error. */
+static bool options_fit(const options *opt, bool model)
+{
+    const option_value *v = opt->values;
+    if (model && (v[OPT_VARIANT].given || v[OPT_WEIGHTS].given))
+        print_error("--%s cannot be combined with a model: it is for synthetic weights",
+                    v[OPT_VARIANT].given ? "variant" : "weights");
+    else if (v[OPT_RUNS].given && (v[OPT_STAGE].given || v[OPT_REPEATS].given))
+        print_error("--%s cannot be combined with --runs, which times whole pipelines",
+                    v[OPT_STAGE].given ? "stage" : "repeats");
+    else if (opt->operand)
+        print_error("unexpected argument \"%s\"; reports are compared by --compare %s %s", opt->operand, opt->operand,
+                    opt->operand_2 ? opt->operand_2 : "B.json");
+    else
+        return true;
+    return false;
+}
+
+/* On a terminal as tables, in a pipe line by line. */
+static int print_report(const options *opt, const char *json)
+{
+    bool told = false;
+    flux1_error err = {0};
+    if (opt->values[OPT_JSON].given || isatty(STDOUT_FILENO))
+        return print_result(opt, json);
+    if (bench_lines_print(json, &told, &err) == FLUX1_OK)
+        return told ? EXIT_DONE : print_result(opt, json);
+    print_error("%s", err.message);
+    return EXIT_FAILED;
+}
+
+/* ---- --compare ---- */
+
+/* Nothing is run, so that options which say what to run mean nothing; false after an error. */
+static bool only_compares(const options *opt)
+{
+    for (int i = 0; i < OPTION_COUNT; i++)
+        if (opt->values[i].given && i != OPT_COMPARE && i != OPT_JSON && i != OPT_QUIET && i != OPT_VERBOSE) {
+            print_error("--%s cannot be combined with --compare, which runs nothing", option_rows[i].name);
+            return false;
+        }
+    if (!opt->operand || !opt->operand_2)
+        print_error("--compare needs two reports of bench --json: --compare A.json B.json");
+    return opt->operand && opt->operand_2;
+}
+
+static int compare_run(const options *opt)
+{
+    flux1_context *context = NULL;
+    flux1_context_params params;
+    char *json = NULL;
+    if (!only_compares(opt))
+        return EXIT_USAGE;
+    flux1_context_params_defaults(&params);
+    params.threads = 1;
+    params.cache = ""; /* it only has the message */
+    flux1_status st = flux1_context_create(&params, &context);
+    if (st == FLUX1_OK)
+        st = flux1_bench_compare_json(context, opt->operand, opt->operand_2, &json);
+    int status = report(context, st);
+    if (status == EXIT_DONE)
+        status = print_result(opt, json);
+    flux1_string_free(json);
+    flux1_context_destroy(context);
+    return finish_output(status);
+}
+
 int bench_run(const options *opt)
 {
     const option_value *v = opt->values;
     flux1_context *context = NULL;
     flux1_bench_params params;
     flux1_model_parts parts = {.model = v[OPT_MODEL].text};
-    flux1_error err = {0};
     char *json = NULL;
+    if (v[OPT_COMPARE].given)
+        return compare_run(opt);
     catch_signals();
     int status = open_context(opt, &context); /* other processes may wait for it */
-    const bool files = given_parts(opt, &parts);
-    if (status == EXIT_DONE && (files || v[OPT_MODEL].given) && (v[OPT_VARIANT].given || v[OPT_WEIGHTS].given)) {
-        print_error("--%s cannot be combined with a model: it is for synthetic weights",
-                    v[OPT_VARIANT].given ? "variant" : "weights");
+    const bool model = given_parts(opt, &parts) || v[OPT_MODEL].given;
+    if (status == EXIT_DONE && !options_fit(opt, model))
         status = EXIT_USAGE;
-    }
-    if (status == EXIT_DONE && v[OPT_RUNS].given && (v[OPT_STAGE].given || v[OPT_REPEATS].given)) {
-        print_error("--%s cannot be combined with --runs, which times whole pipelines",
-                    v[OPT_STAGE].given ? "stage" : "repeats");
-        status = EXIT_USAGE;
-    }
     fill_bench(opt, &params);
-    params.parts = files || v[OPT_MODEL].given ? &parts : NULL;
+    params.parts = model ? &parts : NULL;
     if (status == EXIT_DONE) {
         watch_signals(context);
         flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_bench_json(context, &params, &json);
         watch_signals(NULL);
         status = report(context, st);
     }
-    if (status == EXIT_DONE && v[OPT_JSON].given)
-        puts(json);
-    else if (status == EXIT_DONE && readable_print(json, &err) != FLUX1_OK) {
-        print_error("%s", err.message);
-        status = EXIT_FAILED;
-    }
+    if (status == EXIT_DONE)
+        status = print_report(opt, json);
     flux1_string_free(json);
     flux1_context_destroy(context);
     return finish_output(status);

@@ -12,7 +12,7 @@
     X(DECODE, "decode", "FILE", "make the pictures of latents: what a failed run has left, or others'")          \
     X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                               \
     X(INFO, "info", "PATH", "describe a model: contents, memory, work and time; or print what made a picture")   \
-    X(BENCH, "bench", NULL, "time the stages at full size, against this machine's measured peak")                \
+    X(BENCH, "bench", "[A.json B.json]", "time the stages at full size, against this machine's measured peak")   \
     X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")        \
     X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache") \
     X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")             \
@@ -181,6 +181,9 @@ typedef enum option_kind {
       "time N whole pipelines instead, after two that are not timed: mean, deviation, minimum and maximum of "         \
       "encoders, each step, VAE and total")                                                                            \
     X(WEIGHTS, "weights", 0, CHOICE, "bf16|f32", 0, 0, IN_BENCH, "dtype of synthetic weights (default: bf16)")         \
+    X(COMPARE, "compare", 0, FLAG, NULL, 0, 0, IN_BENCH,                                                               \
+      "time nothing; compare A.json with B.json, which bench --json has printed: ratios, and which differences are "   \
+      "above the noise")                                                                                               \
     X(EVENTS, "events", 0, FILE, "FILE", 0, 0, IN_BENCH,                                                               \
       "write the planned operations and collectives to FILE, one JSON object per line")                                \
     X(MACHINE, "machine", 0, FILE, "NAME|FILE", 0, 0, IN_PLAN,                                                         \

@@ -43,7 +43,7 @@ static void number_text(const char *key, const json_value *value, char out[CELL]
     else if (strstr(key, "share") || strstr(key, "fraction"))
         snprintf(out, CELL, "%.1f %%", 100 * x);
     else if (strstr(key, "seconds"))
-        snprintf(out, CELL, "%.3f s", x);
+        snprintf(out, CELL, x > 0 && x < 0.01 ? "%.6f s" : "%.3f s", x);
     else if (json_is_integer(value))
         snprintf(out, CELL, "%lld", (long long)json_integer_value(value));
     else

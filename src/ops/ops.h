@@ -372,6 +372,7 @@ struct weight {
     int64_t rows, cols;
     int kernel; /* convolutions: 1 or 3 */
     bool has_bias;
+    bool int8;         /* its products are in int8 (int8.h) */
     size_t file_bytes; /* of the file's tensors behind it, bias included */
     block *owner;
 };
@@ -406,6 +407,7 @@ typedef struct ops_event {
     int64_t batch, m, n, k; /* product and conv: rows of one batch entry, outputs, inputs; attention: queries, keys,
                                head size; others: rows, columns */
     int64_t heads;
+    bool int8;    /* product: in int8 */
     double flops; /* 2 per multiply-add; products, attention and convolutions only */
     /* activations read and written, file bytes of weights read. prepare: bytes_weights of the file, bytes_out on the
      * device. block_begin: bytes_weights of those that stay in the file */

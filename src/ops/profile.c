@@ -61,6 +61,12 @@ const span *profile_spans(const profile *p, int rank, size_t *count)
 
 size_t profile_dropped(const profile *p, int rank) { return p->rank[rank].dropped; }
 
+void profile_rewind(profile *p)
+{
+    for (int r = 0; r < p->ranks; r++)
+        p->rank[r].count = p->rank[r].dropped = 0;
+}
+
 /* ---- spans ---- */
 
 static span *add(struct profile_rank *r, const span *s)
@@ -120,12 +126,13 @@ static bool takes_time(const char *operation)
     return true;
 }
 
-static void keep(struct profile_rank *r, double begin, double end, ops_event e)
+static void keep(struct profile_rank *r, double begin, double processor, ops_event e)
 {
     if (!takes_time(e.operation))
         return;
     span s = {.begin = begin,
-              .end = end,
+              .end = clock_seconds(),
+              .processor = clock_processor() - processor,
               .kind = SPAN_CALL,
               .step = r->step,
               .batch = e.batch,
@@ -133,6 +140,7 @@ static void keep(struct profile_rank *r, double begin, double end, ops_event e)
               .n = e.n,
               .k = e.k,
               .heads = e.heads,
+              .int8 = e.int8,
               .flops = e.flops,
               .bytes_in = e.bytes_in,
               .bytes_out = e.bytes_out,
@@ -147,17 +155,16 @@ static void keep(struct profile_rank *r, double begin, double end, ops_event e)
     static void timed_##name args { o->profile->under->name call; }
 #define TIMED_size_t(name, args, call) \
     static size_t timed_##name args { return o->profile->under->name call; }
-#define TIMED_flux1_status(name, args, call)       \
-    static flux1_status timed_##name args          \
-    {                                              \
-        struct profile_rank *r = o->profile;       \
-        size_t seen = r->seen;                     \
-        double begin = clock_seconds();            \
-        TRY(r->under->name call);                  \
-        double end = clock_seconds();              \
-        if (r->seen == seen)                       \
-            keep(r, begin, end, work_##name call); \
-        return FLUX1_OK;                           \
+#define TIMED_flux1_status(name, args, call)                           \
+    static flux1_status timed_##name args                              \
+    {                                                                  \
+        struct profile_rank *r = o->profile;                           \
+        size_t seen = r->seen;                                         \
+        double begin = clock_seconds(), processor = clock_processor(); \
+        TRY(r->under->name call);                                      \
+        if (r->seen == seen)                                           \
+            keep(r, begin, processor, work_##name call);               \
+        return FLUX1_OK;                                               \
     }
 #define TIMED(ret, name, args, call) TIMED_##ret(name, args, call)
 OPS_PRIMITIVES(TIMED)
@@ -217,8 +224,8 @@ void profile_pack(const profile *p, int rank, void *out)
 static bool is_span(const span *s)
 {
     return isfinite(s->begin) && isfinite(s->end) && s->end >= s->begin && isfinite(s->exposed) &&
-           isfinite(s->hidden) && isfinite(s->flops) && s->kind >= SPAN_STAGE && s->kind <= SPAN_EXCHANGE &&
-           memchr(s->name, '\0', sizeof s->name) && memchr(s->block, '\0', sizeof s->block);
+           isfinite(s->hidden) && isfinite(s->processor) && isfinite(s->flops) && s->kind >= SPAN_STAGE &&
+           s->kind <= SPAN_EXCHANGE && memchr(s->name, '\0', sizeof s->name) && memchr(s->block, '\0', sizeof s->block);
 }
 
 flux1_status profile_unpack(profile *p, int rank, const void *bytes, size_t size, double offset, flux1_error *err)

@@ -22,11 +22,12 @@ typedef enum span_kind {
 typedef struct span {
     double begin, end;      /* seconds of the clock */
     double exposed, hidden; /* exchanges: seconds in which the rank waited for it, and in which it computed meanwhile */
+    double processor;       /* calls: seconds of processor time, of all threads of the process */
     int64_t step;           /* −1: outside the steps */
-    int64_t batch, m, n, k, heads; /* as in ops_event */
+    int64_t batch, m, n, k, heads; /* as in ops_event; int8 too */
     double flops;
     uint64_t bytes_in, bytes_out, bytes_weights, bytes_moved;
-    int32_t kind, ranks;
+    int32_t kind, ranks, int8;
     char name[SPAN_NAME], block[SPAN_BLOCK];
 } span;
 
@@ -39,6 +40,9 @@ void profile_destroy(profile *p); /* NULL is fine */
 int profile_ranks(const profile *p);
 const span *profile_spans(const profile *p, int rank, size_t *count); /* in order of their begin, by track */
 size_t profile_dropped(const profile *p, int rank);
+
+/* Forgets all spans and what was dropped. Only while no body runs. */
+void profile_rewind(profile *p);
 
 /* From now on o's calls, which are those of this rank, are timed; until profile_detach, which also closes open spans.
  * On the rank's own thread. */

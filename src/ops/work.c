@@ -163,6 +163,7 @@ ops_event work_product(ops *o, act in, const weight *w, const epilogue *e, act o
     int64_t rows = act_batch(in) * act_rows(in);
     ops_event event = on_rows(o, "product", out, w);
     event.k = in.cols;
+    event.int8 = w->int8;
     event.flops = 2.0 * (double)rows * (double)w->rows * (double)w->cols;
     event.bytes_in = bytes_of(o, in) + bytes_of(o, e->addend) + bytes_of(o, e->mul) + bytes_of(o, e->residual) +
                      bytes_of_step(o, e->gate, out);

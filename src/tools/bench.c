@@ -5,14 +5,18 @@
 
 #include "base/checked.h"
 #include "base/json_write.h"
-#include "base/pool.h"
+#include "base/sysfile.h"
 #include "flux1_tools.h"
 #include "mesh/trace.h"
 #include "pipeline/profiling.h"
 #include "tools/describe.h"
 #include "tools/events.h"
+#include "tools/kernels.h"
+#include "tools/machine_cpu.h"
 #include "tools/peak.h"
+#include "tools/peaks.h"
 #include "tools/runs.h"
+#include "tools/spread.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,41 +39,6 @@ void flux1_bench_params_defaults(flux1_bench_params *p)
                               .weights = FLUX1_DTYPE_BF16};
 }
 
-/* ---- the machine's peak ---- */
-
-typedef struct peak_job {
-    double (*one)(double seconds);
-    double rate[256];
-} peak_job;
-
-static void peak_task(void *arg, int64_t index, int worker)
-{
-    (void)worker;
-    peak_job *job = arg;
-    job->rate[index] = job->one(0.2);
-}
-
-/* FLOP/s of all threads together in register-only multiply-adds of this arithmetic; 0 where it cannot be measured, as
- * on the hosts of other processes. */
-static flux1_status measure_peak(flux1_context *c, double *rate)
-{
-    const char *isa = ops_cpu_isa();
-    *rate = 0;
-    if (c->device.device->info.memory || c->processes)
-        return FLUX1_OK; /* a GPU's peak takes its own libraries to reach: bench/ */
-    bool bf16 = c->device.config.arithmetic == DTYPE_BF16 && ops_cpu_multiplies_bf16();
-    int ranks = mesh_ranks(&c->mesh), each = c->device.config.threads / ranks; /* a rank has one thread at least */
-    int threads = (int)i64_min((int64_t)ranks * (each > 1 ? each : 1), 256);
-    peak_job job = {.one = bf16 ? peak_avx512bf16 : strncmp(isa, "avx512", 6) == 0 ? peak_avx512 : peak_avx2};
-    pool *workers;
-    TRY(pool_create(threads, &workers, &c->error));
-    pool_run(workers, threads, peak_task, &job);
-    pool_destroy(workers);
-    for (int i = 0; i < threads; i++)
-        *rate += job.rate[i];
-    return FLUX1_OK;
-}
-
 /* ---- stages ---- */
 
 typedef struct bench {
@@ -78,16 +47,12 @@ typedef struct bench {
     const flux1_model *m;
     request r;
     int repeats;
-    double peak;
-    json_writer report;
+    peaks peaks;
+    bool profiled;       /* kernels are timed */
+    json_writer report;  /* the list of stages is open */
+    json_writer kernels; /* a list of its own */
     events_file *events; /* the stages are written there, not timed */
 } bench;
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* What is told of a stage, or of its opening or one of its steps. */
 typedef struct part {
@@ -97,47 +62,112 @@ typedef struct part {
     size_t exchanged; /* bytes */
 } part;
 
-/* count 0: it was planned, not run. */
-static void add_row(bench *b, const part *p, double *seconds, int count)
+/* The runs of a part. */
+typedef struct timing {
+    int count;
+    double seconds[REPEATS_MAX], processor[REPEATS_MAX];
+    double began, began_processor;
+    kernel_table *kernels; /* NULL: they are not timed */
+} timing;
+
+/* Memory for `runs` runs. */
+static flux1_status timing_open(bench *b, int runs, timing *t)
+{
+    *t = (timing){0};
+    if (b->profiled && runs > 0 && !(t->kernels = kernels_create(mesh_ranks(&b->c->mesh), runs)))
+        return error_oom(&b->c->error, 0, "the times of the kernels");
+    return FLUX1_OK;
+}
+
+static void run_begins(const bench *b, timing *t)
+{
+    if (t->kernels) {
+        if (!b->params->profile) /* else the trace has all spans */
+            profile_rewind(b->c->profile);
+        kernels_begin(t->kernels, b->c->profile);
+    }
+    t->began = seconds_now();
+    t->began_processor = now_cpu();
+}
+
+static void run_ends(const bench *b, timing *t)
+{
+    t->seconds[t->count] = seconds_now() - t->began;
+    t->processor[t->count++] = now_cpu() - t->began_processor;
+    if (t->kernels)
+        kernels_end(t->kernels, b->c->profile);
+}
+
+/* Of the peak of each call's own type, where the calls are known. */
+static double share_of_peak(const bench *b, const part *p, const timing *t, double seconds)
+{
+    if (t->kernels)
+        return kernels_at_peak(t->kernels, &b->peaks) / seconds;
+    return b->peaks.exact > 0 && b->peaks.int8 <= 0 ? p->flops / seconds / b->peaks.exact : 0;
+}
+
+static void put_times(bench *b, const part *p, timing *t)
+{
+    json_writer *w = &b->report;
+    const spread s = spread_of(t->seconds, t->count);
+    json_put_real(w, "seconds", s.median);
+    if (b->params->timed)
+        b->params->timed(b->params->timed_user, p->name, s.median);
+    json_put_real(w, "seconds_min", s.min);
+    json_put_real(w, "seconds_max", s.max);
+    json_put_real(w, "seconds_mad", s.mad);
+    const double processor = spread_of(t->processor, t->count).median, share = share_of_peak(b, p, t, s.median);
+    json_put_real(w, "processor_seconds", processor);
+    json_put_real(w, "flops", p->flops);
+    json_put_real(w, "flops_per_second", p->flops / s.median);
+    json_put_real(w, "share_of_peak", share);
+    json_put_real(w, "processor_share_of_peak", processor > 0 ? share * s.median * b->peaks.threads / processor : 0.0);
+    if (t->kernels)
+        kernels_put(t->kernels, &b->kernels, p->name, s.median, &b->peaks);
+}
+
+/* No runs: it was planned. */
+static void add_row(bench *b, const part *p, timing *t)
 {
     json_writer *w = &b->report;
     json_begin_object(w, NULL);
     json_put_string(w, "stage", p->name);
-    if (count) {
-        qsort(seconds, (size_t)count, sizeof *seconds, by_value);
-        double median = count % 2 ? seconds[count / 2] : (seconds[count / 2 - 1] + seconds[count / 2]) / 2;
-        json_put_real(w, "seconds", median);
-        if (b->params->timed)
-            b->params->timed(b->params->timed_user, p->name, median);
-        json_put_real(w, "seconds_min", seconds[0]);
-        json_put_real(w, "seconds_max", seconds[count - 1]);
-        json_put_real(w, "flops", p->flops);
-        json_put_real(w, "flops_per_second", p->flops / median);
-        json_put_real(w, "share_of_peak", b->peak > 0 ? p->flops / median / b->peak : 0.0);
-    } else
+    if (t->count)
+        put_times(b, p, t);
+    else
         json_put_real(w, "flops", p->flops);
     describe_memory(w, p->plan);
     json_put_unsigned(w, "exchanged_bytes", p->exchanged);
     json_end_object(w);
 }
 
+/* The first run builds the model and touches its memory: it does not count where there are others. */
+static int warm_ups(const bench *b) { return b->repeats > 1 ? 1 : 0; }
+
 /* On a session of its own from the first run on, as a program that makes one picture after the other has it. A run ends
  * when the slowest rank does. */
 static flux1_status time_task(bench *b, const part *p, const mesh_device *d, task what, void *job, session **in)
 {
-    double seconds[REPEATS_MAX];
+    timing t;
     flux1_context *c = b->c;
     TRY(session_take(c, d, b->m, NULL, in));
-    flux1_status st = memory_reserve(c, *in, p->plan, NULL, NULL);
-    for (int i = 0; st == FLUX1_OK && i < b->repeats; i++) {
-        double begin = seconds_now();
+    flux1_status st = timing_open(b, b->repeats, &t);
+    if (st == FLUX1_OK)
+        st = memory_reserve(c, *in, p->plan, NULL, NULL);
+    for (int i = -warm_ups(b); st == FLUX1_OK && i < b->repeats; i++) {
+        if (i < 0) {
+            st = task_run(c, *in, what, job);
+            continue;
+        }
+        run_begins(b, &t);
         st = task_run(c, *in, what, job);
-        seconds[i] = seconds_now() - begin;
+        run_ends(b, &t);
     }
     session_give(c, *in);
     *in = NULL;
     if (st == FLUX1_OK)
-        add_row(b, p, seconds, b->repeats);
+        add_row(b, p, &t);
+    kernels_destroy(t.kernels);
     return st;
 }
 
@@ -149,7 +179,7 @@ static flux1_status bench_task(bench *b, const char *name, const mesh_device *d,
         return events_stage(b->events, name, NULL, b->c, d, task_body(what), job, t);
     if (b->repeats)
         return time_task(b, &p, d, what, job, in);
-    add_row(b, &p, NULL, 0);
+    add_row(b, &p, &(timing){0});
     return FLUX1_OK;
 }
 
@@ -174,28 +204,48 @@ static flux1_status bench_text(bench *b, bool clip_too, bool t5_too)
 #define OPENING "dit opening"
 #define STEP "dit step"
 
-/* The opening (tables of all steps) and the steps have a row each. */
+static flux1_status time_opening(bench *b, denoiser *d, const batch_row *row, const tensor *noise, timing *t)
+{
+    double flops;
+    run_begins(b, t);
+    TRY(denoiser_open(d, row, NULL, NULL, &flops));
+    run_ends(b, t);
+    return denoiser_start(d, noise);
+}
+
+static flux1_status time_steps(bench *b, denoiser *d, timing *t)
+{
+    for (int i = -warm_ups(b); i < b->repeats; i++) {
+        if (i >= 0)
+            run_begins(b, t);
+        TRY(denoiser_step(d, i < 0 ? 0 : i % b->r.steps));
+        if (i >= 0)
+            run_ends(b, t);
+    }
+    return FLUX1_OK;
+}
+
+/* The opening (tables of all steps; once, with the building of the model) and the steps have a row each. */
 static flux1_status time_denoiser(bench *b, denoiser *d, const batch_row *row, const tensor *noise)
 {
     const ops_count *all = &d->plan.count, *before = &d->plan.before;
-    double first[1], step[REPEATS_MAX], begin = seconds_now(), flops;
-    int runs = b->repeats ? 1 : 0;
-    if (runs) {
-        TRY(denoiser_open(d, row, NULL, NULL, &flops));
-        first[0] = seconds_now() - begin;
-        TRY(denoiser_start(d, noise));
+    timing opening = {0}, step = {0};
+    flux1_status st;
+    TRY_CLEANUP(timing_open(b, 1, &opening));
+    TRY_CLEANUP(timing_open(b, b->repeats, &step));
+    if (b->repeats) {
+        TRY_CLEANUP(time_opening(b, d, row, noise, &opening));
+        TRY_CLEANUP(time_steps(b, d, &step));
     }
-    for (int i = 0; i < b->repeats; i++) {
-        begin = seconds_now();
-        TRY(denoiser_step(d, i % b->r.steps));
-        step[i] = seconds_now() - begin;
-    }
-    add_row(b, &(part){OPENING, &d->plan, before->flops, before->exchanged}, first, runs);
+    add_row(b, &(part){OPENING, &d->plan, before->flops, before->exchanged}, &opening);
     add_row(b,
             &(part){STEP, &d->plan, (all->flops - before->flops) / (double)b->r.steps,
                     (all->exchanged - before->exchanged) / (size_t)b->r.steps},
-            step, b->repeats);
-    return FLUX1_OK;
+            &step);
+cleanup:
+    kernels_destroy(opening.kernels);
+    kernels_destroy(step.kernels);
+    return st;
 }
 
 static flux1_status bench_dit(bench *b)
@@ -275,7 +325,12 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
         TRY(opening_run(c, &paths, m));
     else
         TRY(folder_synthetic(p->variant, p->weights == FLUX1_DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16, true, m, &c->error));
-    *b = (bench){.c = c, .params = p, .m = *m, .repeats = p->repeats, .report = {.style = JSON_INDENTED}};
+    *b = (bench){.c = c,
+                 .params = p,
+                 .m = *m,
+                 .repeats = p->repeats,
+                 .report = {.style = JSON_INDENTED},
+                 .kernels = {.style = JSON_LINE}};
     return request_make(c, *m, &g, &b->r);
 }
 
@@ -284,6 +339,8 @@ static void describe_run(json_writer *w, const bench *b, const flux1_bench_param
 {
     const mesh_config *shape = &b->c->mesh;
     json_put_string(w, "model", p->path || p->parts ? b->m->name ? b->m->name : b->m->path : p->variant);
+    if (!p->path && !p->parts)
+        json_put_string(w, "weights", p->weights == FLUX1_DTYPE_F32 ? "f32" : "bf16");
     json_put_string(w, "dtype", context_dtype(b->c));
     json_put_string(w, "isa", b->c->device.device->info.name);
     json_put_integer(w, "threads", b->c->device.config.threads);
@@ -294,6 +351,37 @@ static void describe_run(json_writer *w, const bench *b, const flux1_bench_param
     json_put_integer(w, "height", b->r.height);
     json_put_integer(w, "steps", b->r.steps);
     json_put_integer(w, "max_sequence_length", b->r.length);
+}
+
+/* Of the last minute: how many threads of the whole machine ran or wanted to; null where nothing says so. */
+static void put_load(json_writer *w)
+{
+    sysfile f;
+    uint64_t whole, hundredths;
+    if (!sysfile_open(&f, "/proc", "/loadavg")) {
+        json_put_null(w, "load_average");
+        return;
+    }
+    const char *line = sysfile_line(&f);
+    if (line && sysfile_number(&line, &whole) && *line++ == '.' && sysfile_number(&line, &hundredths))
+        json_put_real(w, "load_average", (double)whole + (double)hundredths / 100);
+    else
+        json_put_null(w, "load_average");
+    sysfile_close(&f);
+}
+
+/* Members that say what else times depend on. */
+static void describe_setup(json_writer *w, const bench *b)
+{
+    char cpu[CPU_NAME];
+    machine_cpu_name(cpu);
+    json_put_string(w, "version", flux1_version());
+    json_put_string(w, "cpu", cpu);
+    put_load(w);
+    if (b->params->runs)
+        return;
+    json_put_integer(w, "repeats", b->repeats);
+    json_put_integer(w, "uncounted_repeats", b->repeats ? warm_ups(b) : 0);
 }
 
 /* The plans of the stages as a file of events. */
@@ -322,6 +410,20 @@ cleanup:
     return st;
 }
 
+/* The list of kernels, which was written beside that of the stages. */
+static flux1_status put_kernels(bench *b)
+{
+    char *text;
+    json_value *list;
+    TRY(json_take(&b->kernels, "the kernels", &text, &b->c->error));
+    flux1_status st = json_parse(text, strlen(text), "the kernels", &list, &b->c->error);
+    free(text);
+    if (st == FLUX1_OK && json_array_size(list) > 0)
+        json_put_value(&b->report, "kernels", list);
+    json_free(list);
+    return st;
+}
+
 /* The stages, a row each, or whole pipelines. */
 static flux1_status time_all(bench *b, const flux1_bench_params *p)
 {
@@ -329,12 +431,17 @@ static flux1_status time_all(bench *b, const flux1_bench_params *p)
     if (p->runs)
         return runs_report(b->c, b->m, &b->r, p, w);
     if (b->repeats)
-        TRY(measure_peak(b->c, &b->peak));
-    json_put_real(w, "peak_flops_per_second", b->peak);
+        TRY(peaks_measure(b->c, &b->peaks));
+    json_put_real(w, "peak_flops_per_second", b->peaks.exact);
+    json_put_string(w, "peak_type", peaks_type(&b->peaks, false));
+    if (b->c->device.config.int8)
+        json_put_real(w, "peak_int8_flops_per_second", b->peaks.int8);
     json_begin_array(w, "stages");
+    json_begin_array(&b->kernels, NULL);
     TRY(run_stages(b, p->stage));
     json_end_array(w);
-    return FLUX1_OK;
+    json_end_array(&b->kernels);
+    return put_kernels(b);
 }
 
 static void put_exchange(json_writer *w, exchange_time t)
@@ -366,13 +473,23 @@ static flux1_status report_profile(bench *b, const char *path)
     return FLUX1_OK;
 }
 
+/* On a device that runs ahead a call only enqueues; other processes' calls come when all is over. */
+static bool times_kernels(const bench *b)
+{
+    const flux1_context *c = b->c;
+    const bool ahead = c->device.device->info.runs_ahead || text_device(c)->device->info.runs_ahead;
+    return b->repeats > 0 && b->params->runs == 0 && !ahead && !c->processes;
+}
+
 static flux1_status make_report(bench *b, const flux1_bench_params *p, char **json)
 {
     struct rusage use;
     json_writer *w = &b->report;
     json_begin_object(w, NULL);
+    describe_setup(w, b);
     describe_run(w, b, p);
-    if (p->profile)
+    b->profiled = times_kernels(b);
+    if (p->profile || b->profiled)
         TRY(profiling_begin(b->c));
     TRY(time_all(b, p));
     if (p->profile)
@@ -404,6 +521,7 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
 cleanup:
     profiling_end(c);
     json_abandon(&b.report);
+    json_abandon(&b.kernels);
     folder_close(m);
     return st;
 }

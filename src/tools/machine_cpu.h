@@ -20,6 +20,10 @@ bool machine_recall(const flux1_context *c, int type, machine *m);
 /* Keeps these rates for machine_kept; disturbed ones for ten minutes. No failure stops anything. */
 void machine_keep(const flux1_context *c, int type, const machine *m);
 
+/* Of the first processor that says one; an arm64 core is known by its part's number. "" where nothing is said. */
+enum { CPU_NAME = 96 };
+void machine_cpu_name(char out[CPU_NAME]);
+
 /* The name of that entry; 64 bytes are enough. */
 void machine_kept_name(const flux1_context *c, int type, char *out, size_t room);
 

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { KEPT_MOST = 1 << 16, CPU_NAME = 96, ROUGH_SECONDS = 600 };
+enum { KEPT_MOST = 1 << 16, ROUGH_SECONDS = 600 };
 
 /* Kernels built without optimisation, or with sanitizers, have other rates. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -36,8 +36,7 @@ static const char *value_of(const char *line, const char *key)
     return *line == ':' ? line + 1 + strspn(line + 1, " \t") : NULL;
 }
 
-/* Of the first processor that says one; an arm64 core is known by its part's number. "" where nothing is said. */
-static void cpu_name(char out[CPU_NAME])
+void machine_cpu_name(char out[CPU_NAME])
 {
     static const char *const keys[] = {"model name", "CPU part"};
     sysfile f;
@@ -60,7 +59,7 @@ static void describe(const flux1_context *c, int type, machine *m)
 {
     char name[CPU_NAME];
     const int threads = c->device.config.threads;
-    cpu_name(name);
+    machine_cpu_name(name);
     snprintf(m->about, sizeof m->about, "%s%s%s, %d thread%s, %s", name, name[0] ? ", " : "", ops_cpu_isa(), threads,
              threads == 1 ? "" : "s", type ? "bf16" : "f32");
 }

@@ -2,19 +2,19 @@
  * stored. */
 #include "tools/peak.h"
 
+#include "base/clock.h"
+
 #include <stdint.h>
 #include <time.h>
 
-static double read_clock(clockid_t id)
+double now(void) { return clock_seconds(); }
+double now_cpu(void) { return clock_processor(); }
+double now_thread(void)
 {
     struct timespec t;
-    clock_gettime(id, &t);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
-
-double now(void) { return read_clock(CLOCK_MONOTONIC); }
-double now_cpu(void) { return read_clock(CLOCK_PROCESS_CPUTIME_ID); }
-double now_thread(void) { return read_clock(CLOCK_THREAD_CPUTIME_ID); }
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -69,6 +69,56 @@ __attribute__((target("avx512f,avx512bf16"))) static void turns_avx512bf16(void)
     sink = _mm512_cvtss_f32(s0);
 }
 
+#undef STEP
+
+static volatile int sink_int;
+#define START_INT(i) __m512i s##i = _mm512_set1_epi32(i);
+__attribute__((target("avx512f,avx512vnni"))) static void turns_avx512vnni(void)
+{
+    const __m512i a = _mm512_set1_epi32(0x01010101), b = a;
+#define STEP(i) s##i = _mm512_dpbusd_epi32(s##i, a, b);
+    CHAINS_24(START_INT)
+    for (int t = 0; t < TURNS; t++) {
+        CHAINS_24(STEP)
+        CHAINS_24(KEEP)
+    }
+    sink_int = _mm512_cvtsi512_si32(s0);
+}
+#undef START_INT
+#undef STEP
+#undef KEEP
+
+#define START_INT(i) __m256i s##i = _mm256_set1_epi32(i);
+#define KEEP(i) __asm__ volatile("" : "+x"(s##i));
+__attribute__((target("avx2,avxvnni"))) static void turns_avxvnni(void)
+{
+    const __m256i a = _mm256_set1_epi32(0x01010101), b = a;
+#define STEP(i) s##i = _mm256_dpbusd_avx_epi32(s##i, a, b);
+    CHAINS_12(START_INT)
+    for (int t = 0; t < TURNS; t++) {
+        CHAINS_12(STEP)
+        CHAINS_12(KEEP)
+    }
+    sink_int = _mm256_cvtsi256_si32(s0);
+}
+#undef STEP
+
+/* The compiler takes a for a new value in each step, else it would multiply once. */
+__attribute__((target("avx2"))) static void turns_avx2_int8(void)
+{
+    __m256i a = _mm256_set1_epi32(0x00010001);
+    const __m256i b = a;
+#define STEP(i)                                             \
+    s##i = _mm256_add_epi32(s##i, _mm256_madd_epi16(a, b)); \
+    __asm__ volatile("" : "+x"(a));
+    CHAINS_12(START_INT)
+    for (int t = 0; t < TURNS; t++) {
+        CHAINS_12(STEP)
+        CHAINS_12(KEEP)
+    }
+    sink_int = _mm256_extract_epi32(s0, 0);
+}
+
 static double rate(void (*turns)(void), double flops_a_turn, double seconds)
 {
     double begin = now_thread(), end;
@@ -93,7 +143,19 @@ double peak_avx512bf16(double seconds)
 {
     return __builtin_cpu_supports("avx512bf16") ? rate(turns_avx512bf16, 24 * 32 * 2, seconds) : 0;
 }
+double peak_avx2_int8(double seconds)
+{
+    return __builtin_cpu_supports("avx2") ? rate(turns_avx2_int8, 12 * 16 * 2, seconds) : 0;
+}
+double peak_avxvnni(double seconds) { return rate(turns_avxvnni, 12 * 32 * 2, seconds); }
+double peak_avx512vnni(double seconds)
+{
+    return __builtin_cpu_supports("avx512vnni") ? rate(turns_avx512vnni, 24 * 64 * 2, seconds) : 0;
+}
 #else
+double peak_avx2_int8(double seconds) { return (void)seconds, 0; }
+double peak_avxvnni(double seconds) { return (void)seconds, 0; }
+double peak_avx512vnni(double seconds) { return (void)seconds, 0; }
 double peak_avx2(double seconds) { return (void)seconds, 0; }
 double peak_avx512(double seconds) { return (void)seconds, 0; }
 double peak_avx512bf16(double seconds) { return (void)seconds, 0; }

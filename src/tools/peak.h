@@ -8,6 +8,11 @@ double peak_avx2(double seconds);
 double peak_avx512(double seconds);
 double peak_avx512bf16(double seconds); /* pairs: 64 a vector instruction */
 
+/* The same of int8 with exact sums in int32: widened to int16 (vpmaddwd, vpaddd), and by vpdpbusd. */
+double peak_avx2_int8(double seconds);
+double peak_avxvnni(double seconds); /* only where the kernels chosen are AVX-VNNI's */
+double peak_avx512vnni(double seconds);
+
 double now(void);        /* seconds, monotonic */
 double now_cpu(void);    /* seconds of processor time, all threads of the process */
 double now_thread(void); /* ... of this thread */

@@ -2,27 +2,11 @@
 
 #include "base/checked.h"
 #include "pipeline/tasks.h"
+#include "tools/spread.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-spread spread_of(const double *values, int count)
-{
-    spread s = {.min = values[0], .max = values[0]};
-    double sum = 0, squares = 0;
-    for (int i = 0; i < count; i++) {
-        sum += values[i];
-        s.min = values[i] < s.min ? values[i] : s.min;
-        s.max = values[i] > s.max ? values[i] : s.max;
-    }
-    s.mean = sum / count;
-    for (int i = 0; i < count; i++)
-        squares += (values[i] - s.mean) * (values[i] - s.mean);
-    s.deviation = count > 1 ? sqrt(squares / (count - 1)) : 0;
-    return s;
-}
 
 /* ---- one run ---- */
 

@@ -9,13 +9,6 @@
 
 enum { RUNS_WARM_UPS = 2, RUNS_MAX = 1000 };
 
-/* Of measured values: deviation is the sample's (n − 1), 0 for one value. */
-typedef struct spread {
-    double mean, deviation, min, max;
-} spread;
-
-spread spread_of(const double *values, int count); /* count > 0 */
-
 /* Runs encoders, denoiser and decoder 2 + params->runs times and writes the members "warm_ups", "runs",
  * "steps_per_second" (of the mean denoising), "images_per_second" (of the mean total) and "events": an array of
  * {"event", "mean_seconds", "deviation_seconds", "min_seconds", "max_seconds"} with clip_encoding, t5_encoding,

@@ -252,6 +252,16 @@ expect_status 0 "bench"
 for stage in clip t5 'dit opening' 'dit step' 'vae decode'; do
     grep -q "^flux1: $stage: [0-9.]* s$" ../err || fail "bench tells $stage as it is timed: $(cat ../err)"
 done
+grep -Eq '^vae decode: [0-9.]+ [mu]?s \([0-9.]+ [mu]?s\.\.' ../out || fail "bench has a line for a stage: $(cat ../out)"
+grep -Eq '^vae decode, conv [0-9]+x[0-9]+x[0-9]+: .* % of the stage, ' ../out || fail "bench has a line for a kernel: $(cat ../out)"
+flux1 bench --model "$tiny" --repeats 3 --stage clip --json
+cp ../out one.json
+flux1 bench --model "$tiny" --repeats 3 --stage clip --threads 1 --json
+cp ../out other.json
+flux1 bench --compare one.json other.json --json
+expect_status 0 "bench --compare"
+[ "$("$VALUE" rows.0.stage <../out)" = clip ] || fail "--compare has a row for each stage"
+[ "$("$VALUE" setups_differ.0.what <../out)" = threads ] || fail "--compare names setups that differ"
 flux1 bench --model "$tiny" --runs 2 --steps 2 --mesh 1x2 --json
 expect_status 0 "bench --runs"
 grep -q '^flux1: run 2 of 2: [0-9.]* s$' ../err || fail "bench --runs tells each run: $(cat ../err)"

@@ -87,6 +87,11 @@ refused 2 'unexpected argument "zsh"' completion bash zsh
 refused 2 'mesh .*2by4.*ROWSxCOLUMNS.*--mesh' generate -m "$tiny" -p x --mesh 2by4
 refused 2 'mesh|sp ' generate -m "$tiny" -p x --mesh 2x2 --sp 3@0
 refused 2 '--stage cannot be combined with --runs' bench --runs 2 --stage vae
+refused 2 'compared by --compare a.json B.json' bench a.json
+refused 2 'needs two reports' bench --compare a.json
+refused 2 'unexpected argument "c"; bench takes two' bench --compare a b c
+refused 2 '--stage cannot be combined with --compare' bench --compare a b --stage vae
+refused 1 'nowhere.json.*No such file' bench --compare nowhere.json b
 refused 2 'bash, zsh, fish' completion tcsh
 
 refused 2 'machine "wh-t4k".*wh-t3k' plan --machine wh-t4k

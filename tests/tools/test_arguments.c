@@ -119,6 +119,12 @@ static void descriptions(void **state)
     b.stage = NULL;
     REFUSED(c, flux1_bench_json(c, &b, &json));
     EMPTIED(json);
+    assert_int_equal(flux1_bench_compare_json(NULL, "a", "b", &json), FLUX1_ERR_ARGUMENT);
+    UNTOUCHED(json);
+    REFUSED(c, flux1_bench_compare_json(c, NULL, "b", &json));
+    EMPTIED(json);
+    REFUSED(c, flux1_bench_compare_json(c, "a", NULL, &json));
+    REFUSED(c, flux1_bench_compare_json(c, "a", "b", NULL));
     flux1_context_destroy(c);
 }
 

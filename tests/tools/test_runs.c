@@ -3,19 +3,36 @@
 
 #include "base/json.h"
 #include "flux1_tools.h"
-#include "tools/runs.h"
+#include "tools/spread.h"
 
 /* 2, 4, 4, 4, 5, 5, 7, 9: mean 5, squares of the differences 9+1+1+1+0+0+4+16 = 32, over n − 1 = 7. */
 static void a_spread_is_the_sample_s(void **state)
 {
     (void)state;
-    const double values[] = {4, 2, 4, 5, 4, 9, 5, 7};
+    double values[] = {4, 2, 4, 5, 4, 9, 5, 7};
     spread s = spread_of(values, 8);
     assert_true(fabs(s.mean - 5) < 1e-12);
     assert_true(fabs(s.deviation - sqrt(32.0 / 7)) < 1e-12);
     assert_true(s.min == 2 && s.max == 9);
     s = spread_of(values, 1);
-    assert_true(s.mean == 4 && s.deviation == 0 && s.min == 4 && s.max == 4);
+    assert_true(s.mean == 2 && s.deviation == 0 && s.min == 2 && s.max == 2 && s.median == 2 && s.mad == 0);
+}
+
+/* 2, 4, 4, 4, 5, 5, 7, 9: median 4.5; distances 0.5 five times, 2.5, 2.5, 4.5, in the middle 0.5.
+ * 1, 2, 4, 8: median 3; distances 1, 1, 2, 5, in the middle 1.5.
+ * 1, 2, 10: median 2; distances 0, 1, 8. 1, 8, 9, 10, 30: median 9; 0, 1, 1, 8, 21. */
+static void a_median_distance_is_not_moved_by_outliers(void **state)
+{
+    (void)state;
+    double eight[] = {4, 2, 4, 5, 4, 9, 5, 7}, four[] = {8, 1, 4, 2}, three[] = {10, 1, 2}, five[] = {30, 1, 9, 10, 8};
+    spread s = spread_of(eight, 8);
+    assert_true(s.median == 4.5 && s.mad == 0.5);
+    s = spread_of(four, 4);
+    assert_true(s.median == 3 && s.mad == 1.5);
+    s = spread_of(three, 3);
+    assert_true(s.median == 2 && s.mad == 1);
+    s = spread_of(five, 5);
+    assert_true(s.median == 9 && s.mad == 1 && s.max == 30);
 }
 
 enum { STEPS = 3, EVENTS = 6 + STEPS };
@@ -90,6 +107,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_spread_is_the_sample_s),
+        cmocka_unit_test(a_median_distance_is_not_moved_by_outliers),
         cmocka_unit_test(parts_of_a_run_take_less_than_the_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,8 +102,7 @@ typedef struct cpu_weight {
     bool own;    /* not as it lies in the file: in the block's kept memory, at `at` */
     bool sliced; /* some columns of a file's matrix: in the block's packed form they lie alone, at `at` of its slices */
     size_t at, bias_at;
-    bool int8;             /* its products are in int8 (int8.h) */
-    const int8_t *numbers; /* of its own form for them, with their scales; NULL: m */
+    const int8_t *numbers; /* of its own form for products in int8 (int8.h), with their scales; NULL: m */
     const float *scales;
     matrix m;            /* LINEAR, CONV (as [out, ky, kx, in]), TABLE */
     const float *vector; /* VECTOR: [rows] */

@@ -122,7 +122,7 @@ flux1_status cpu_product(ops *base, act in, const weight *w, const epilogue *e, 
                   .f = e->f,
                   .scratch = o->scratch,
                   .cancel = base->cancel};
-    return cpu_w(w)->int8 ? cpu_int8_product(o, &g, cpu_w(w)) : run_product(o, &g);
+    return w->int8 ? cpu_int8_product(o, &g, cpu_w(w)) : run_product(o, &g);
 }
 
 flux1_status cpu_conv(ops *base, act in, act top, act bottom, const weight *w, int stride, act residual, act out)

@@ -313,7 +313,7 @@ static flux1_status lay_out(cpu_weight *w, cpu_block *b, const cpu_ops *o, flux1
 {
     const weight_recipe *r = &w->recipe;
     const bool int8 = int8_own(r, o->int8 != NULL), bf16 = o->bf16;
-    w->int8 = is_int8(r, o->int8 != NULL);
+    w->head.int8 = is_int8(r, o->int8 != NULL);
     w->own = int8 || is_own(r);
     w->sliced = !w->own && is_sliced(r);
     if (int8)
@@ -343,7 +343,7 @@ flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_
         w->bias_recipe = *bias;
     let_go(cpu_self(o), into); /* it has another key now */
     TRY(lay_out(w, into, cpu_self(o), o->err));
-    if (w->int8 && w->own)
+    if (w->head.int8 && w->own)
         kept_key_add(into->key, INT8_GROUP);
     else if (is_computed(r))
         kept_key_add(into->key, own_type(r, cpu_self(o)->bf16));
@@ -462,7 +462,7 @@ static flux1_status fill(cpu_ops *o, const cpu_block *b, unsigned char *data)
 {
     flux1_error *err = o->head.err;
     for (const cpu_weight *w = b->weights; w; w = w->next) {
-        if (w->own && w->int8)
+        if (w->own && w->head.int8)
             TRY(quantise(o, w, data + w->at));
         else if (w->own && is_filter(&w->recipe))
             TRY(permute_filters(&w->recipe, data + w->at, err));
@@ -521,7 +521,7 @@ static void point_into(cpu_block *b, const unsigned char *data, bool packed, boo
             continue;
         if (w->own && r->role == WEIGHT_VECTOR)
             w->vector = (const float *)(const void *)(data + w->at);
-        else if (w->own && w->int8)
+        else if (w->own && w->head.int8)
             cpu_int8_point(w, data + w->at);
         else if (w->own)
             w->m = dense(data + w->at, own_type(r, bf16), r->rows, r->cols);

@@ -19,7 +19,6 @@ typedef struct dry_buffer {
 
 typedef struct dry_weight {
     weight head;
-    bool int8; /* its products are in int8 */
     struct dry_weight *next;
 } dry_weight;
 
@@ -250,7 +249,7 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     p->head = (weight){
         .role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
     p->head.file_bytes = recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
-    p->int8 = d->config.int8 && w->int8;
+    p->head.int8 = d->config.int8 && w->int8;
     p->next = d->weights;
     d->weights = p;
     *out = &p->head;
@@ -325,7 +324,7 @@ static flux1_status dry_sync(ops *o) { return tell(o, work_sync(o)); }
 static flux1_status dry_product(ops *o, act in, const weight *w, const epilogue *e, act out)
 {
     return tell_with(o, work_product(o, in, w, e, out),
-                     scratch_of(o, ((const dry_weight *)w)->int8 ? WORK_INT8 : WORK_LINEAR,
+                     scratch_of(o, w->int8 ? WORK_INT8 : WORK_LINEAR,
                                 act_batch(in) * act_rows(in), w->rows, w->cols, 1));
 }
 

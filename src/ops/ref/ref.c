@@ -222,7 +222,8 @@ flux1_status ref_prepare(ops *base, block *b, const weight_recipe *w, const weig
     p->head.file_bytes = recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
     p->next = o->weights;
     o->weights = p;
-    if (o->int8 && w->int8)
+    p->head.int8 = o->int8 && w->int8;
+    if (p->head.int8)
         TRY(ref_int8_weight(w, p, base->err));
     else
         TRY(decode_matrix(w, &p->w, base->err));

@@ -1,0 +1,174 @@
+"""Times flux1 and one peer after another on the same work, interleaved, and prints medians and ratios.
+
+usage: drive.py --flux1 PROGRAM --model DIR [--plan STAGES] [--repeats N] [--out FILE.jsonl] PEER...
+STAGES: items of "dit:SIZE:TEXT", "vae:SIZE", "t5:TEXT", "clip", split by commas. A PEER is a command that speaks
+serve.py's protocol; {model} in it is --model.
+
+Each repeat of each item runs flux1 once (its own process: bench, the median of 3 in it) and the peer once; the peer
+waits for its next request, asleep, while flux1 runs. A step of flux1 is the step plus a quarter of the opening
+(schnell's 4 steps share it), since peers compute modulations and text projection in every step; the opening is timed
+cold. Ratios are peer / flux1: above 1 flux1 is faster.
+--threads 1 --clock cpu counts processor time: what is left of a comparison on a busy machine."""
+import argparse
+import json
+import os
+import shlex
+import statistics
+import subprocess
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PARTS = {"transformer": "transformer", "clip": "text_encoder", "t5": "text_encoder_2", "vae": "vae"}
+ROW = {"dit": "dit step", "vae": "vae decode", "t5": "t5", "clip": "clip"}
+
+
+def flux1_command(o, stage, size, text):
+    command = [o.flux1, "bench", "--stage", stage, "--repeats", "3", "--threads", str(o.threads),
+               "--json", "-q", "-s", "4"]
+    for part, folder in PARTS.items():  # not the folder as a whole: it has no tokenizers
+        command += [f"--{part}", f"{o.model}/{folder}"]
+    command += ["-W", str(size), "-H", str(size)] if size else []
+    command += ["--max-sequence-length", str(text)] if text else []
+    return command + shlex.split(o.flux1_options)
+
+
+def flux1_once(o, stage, size, text):
+    """Seconds, share of the peak, seconds of the opening, the report."""
+    done = subprocess.run(flux1_command(o, stage, size, text), capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"flux1 bench: {done.stderr.strip()}")
+    report = json.loads(done.stdout)
+    rows = {r["stage"]: r for r in report["stages"]}
+    key = "processor_seconds" if o.clock == "cpu" else "seconds"
+    each = o.threads if o.clock == "cpu" else 1
+    row = rows[ROW[stage]]
+    seconds = row[key] / each
+    share = row["processor_share_of_peak" if o.clock == "cpu" else "share_of_peak"]
+    opening = rows["dit opening"][key] / each if stage == "dit" else None
+    return seconds + (opening / 4 if opening else 0), share, opening, report
+
+
+class Peer:
+    """A program at the other end of serve.py's protocol."""
+
+    def __init__(self, o, command):
+        env = dict(os.environ, PEER_THREADS=str(o.threads), OMP_NUM_THREADS=str(o.threads))
+        os.makedirs(o.logs, exist_ok=True)
+        self.log = open(f"{o.logs}/{time.time():.0f}.log", "w")
+        self.p = subprocess.Popen(shlex.split(command.replace("{model}", shlex.quote(o.model))), text=True, bufsize=1,
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, cwd=HERE, env=env)
+        self.about = self.read()
+
+    def read(self):
+        line = self.p.stdout.readline()
+        return json.loads(line) if line else {"error": f"the peer ended ({self.p.wait()}); see {self.log.name}"}
+
+    def ask(self, **what):
+        try:
+            print(json.dumps(what), file=self.p.stdin)
+        except BrokenPipeError:
+            pass
+        return self.read()
+
+    def end(self):
+        try:
+            self.p.stdin.close()
+            self.p.wait(30)
+        except (OSError, subprocess.TimeoutExpired):
+            self.p.kill()
+            self.p.wait()
+        self.log.close()
+
+
+def item_of(text):
+    """(stage, size, tokens), 0 for what the stage has not."""
+    f = text.split(":")
+    want = {"dit": 3, "vae": 2, "t5": 2, "clip": 1}.get(f[0])
+    if want != len(f) or not all(x.isdigit() for x in f[1:]):
+        raise SystemExit(f'--plan: "{text}" should be dit:SIZE:TEXT, vae:SIZE, t5:TEXT or clip')
+    n = [int(x) for x in f[1:]]
+    return {"dit": lambda: ("dit", *n), "vae": lambda: ("vae", n[0], 0), "t5": lambda: ("t5", 0, n[0]),
+            "clip": lambda: ("clip", 0, 256)}[f[0]]()
+
+
+def kernels(report, stage, clock, most=6):
+    """The rows of the report where most of the time goes."""
+    rows = [k for k in report.get("kernels", []) if k["stage"] == ROW[stage]][:most]
+    share = "processor_share_of_peak" if clock == "cpu" else "share_of_peak"
+    return [f"{k['kernel']} {k['shape']}: {k['share_of_stage']:.0%}"
+            + (f" at {k[share]:.0%} of the peak" if k[share] else "") for k in rows]
+
+
+class Run:
+    """Items of one peer, beside flux1."""
+
+    def __init__(self, o, out, command):
+        self.o, self.out, self.peer = o, out, Peer(o, command)
+        self.name = self.peer.about.get("peer", command)
+        self.keep(about=self.peer.about)
+        print(f"# {self.name}: {self.peer.about.get('versions', self.peer.about)}", flush=True)
+
+    def keep(self, **row):
+        print(json.dumps({"time": time.strftime("%FT%T"), "load": os.getloadavg()[0], "peer": self.name, **row}),
+              file=self.out, flush=True)
+
+    def fail(self, label, answer):
+        self.keep(stage=label, **answer)
+        print(f"{self.name:32s} {label:12s} {answer['error'][:120]}", flush=True)
+
+    def item(self, stage, size, text):
+        label = ":".join(str(x) for x in (stage, size, text) if x)
+        what = dict(stage=stage, size=size, text=text)
+        answer = self.peer.ask(**what)
+        if "error" in answer:
+            return self.fail(label, answer)
+        ours, theirs, share = [], [], []
+        for _ in range(self.o.repeats):
+            seconds, of_peak, opening, report = flux1_once(self.o, stage, size, text)
+            answer = self.peer.ask(**what, clock=self.o.clock)
+            if "error" in answer:
+                return self.fail(label, answer)
+            ours.append(seconds)
+            share.append(of_peak)
+            theirs.append(answer["seconds"])
+            self.keep(stage=label, flux1=seconds, flux1_opening=opening, flux1_share_of_peak=of_peak,
+                      seconds=answer["seconds"], dtype=report["dtype"])
+        self.tell(label, theirs, ours, share)
+        if self.o.kernels:
+            print("    " + "\n    ".join(kernels(report, stage, self.o.clock)), flush=True)
+
+    def tell(self, label, theirs, ours, share):
+        ratios = sorted(x / y for x, y in zip(theirs, ours))
+        print(f"{self.name:32s} {label:12s} {statistics.median(theirs):8.3f} {statistics.median(ours):8.3f} "
+              f"{statistics.median(ratios):6.2f} {ratios[0]:6.2f}..{ratios[-1]:5.2f} {statistics.median(share):7.0%} "
+              f"{os.getloadavg()[0]:6.1f}", flush=True)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--flux1", required=True)
+    p.add_argument("--flux1-options", default="", help='further options of flux1 bench: "--dtype bf16"')
+    p.add_argument("--model", required=True, help="a folder of make_model.py")
+    p.add_argument("--plan", default="dit:256:256,dit:512:256,vae:512,t5:256,clip")
+    p.add_argument("--repeats", type=int, default=3)
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--clock", default="wall", choices=("wall", "cpu"))
+    p.add_argument("--kernels", action="store_true", help="where flux1's time goes, below each row")
+    p.add_argument("--out", default="runs.jsonl", help="every run, a line of JSON")
+    p.add_argument("--logs", default="logs", help="folder for what the peers print")
+    p.add_argument("peers", nargs="+")
+    o = p.parse_args()
+    o.flux1, o.model, o.logs = (os.path.abspath(x) for x in (o.flux1, o.model, o.logs))
+    items = [item_of(x) for x in o.plan.split(",")]
+    print(f"{'peer':32s} {'stage':12s} {'peer s':>8s} {'flux1 s':>8s} {'ratio':>6s} {'of runs':>13s} {'of peak':>7s} "
+          f"{'load':>6s}")
+    with open(o.out, "a") as out:
+        for command in o.peers:
+            run = Run(o, out, command)
+            for item in items:
+                if run.peer.p.poll() is None:
+                    run.item(*item)
+            run.peer.end()
+
+
+main()

@@ -1,0 +1,65 @@
+#include "tools/peaks.h"
+
+#include "base/checked.h"
+#include "base/pool.h"
+#include "mesh/mesh.h"
+#include "tools/peak.h"
+
+#include <string.h>
+
+enum { THREADS_MOST = 256 };
+
+typedef double (*peak_fn)(double seconds);
+
+typedef struct peak_job {
+    peak_fn one;
+    double rate[THREADS_MOST];
+} peak_job;
+
+static void peak_task(void *arg, int64_t index, int worker)
+{
+    (void)worker;
+    peak_job *job = arg;
+    job->rate[index] = job->one(0.2);
+}
+
+static double of_all(pool *workers, int threads, peak_fn one)
+{
+    peak_job job = {.one = one};
+    double sum = 0;
+    pool_run(workers, threads, peak_task, &job);
+    for (int i = 0; i < threads; i++)
+        sum += job.rate[i];
+    return sum;
+}
+
+/* By the instruction set that the kernels were chosen for. */
+static peak_fn int8_of(const char *isa)
+{
+    const bool has_vnni = !strcmp(isa, "avx512bf16") || !strcmp(isa, "avx512vnni");
+    return has_vnni ? peak_avx512vnni : !strcmp(isa, "avxvnni") ? peak_avxvnni : peak_avx2_int8;
+}
+
+flux1_status peaks_measure(flux1_context *c, peaks *out)
+{
+    const char *isa = ops_cpu_isa();
+    const ops_config *config = &c->device.config;
+    *out = (peaks){.bf16 = config->arithmetic == DTYPE_BF16 && ops_cpu_multiplies_bf16()};
+    const int ranks = mesh_ranks(&c->mesh), each = config->threads / ranks; /* a rank has one thread at least */
+    const int threads = (int)i64_min((int64_t)ranks * (each > 1 ? each : 1), THREADS_MOST);
+    out->threads = threads;
+    if (c->device.device->info.memory || c->processes)
+        return FLUX1_OK; /* a GPU's peak takes its own libraries to reach: bench/ */
+    pool *workers;
+    TRY(pool_create(threads, &workers, &c->error));
+    out->exact = of_all(workers, threads,
+                        out->bf16                        ? peak_avx512bf16
+                        : strncmp(isa, "avx512", 6) == 0 ? peak_avx512
+                                                         : peak_avx2);
+    if (config->int8)
+        out->int8 = of_all(workers, threads, int8_of(isa));
+    pool_destroy(workers);
+    return FLUX1_OK;
+}
+
+const char *peaks_type(const peaks *p, bool int8) { return int8 ? "int8" : p->bf16 ? "bf16" : "f32"; }
