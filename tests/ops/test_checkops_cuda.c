@@ -28,7 +28,7 @@ static int open_gpu(void **state)
     flux1_error err = {0};
     if (emulated)
         cuda_libraries_replace(cuda_emulator());
-    if (ops_cuda_device.open(0, &gpu, &err) != FLUX1_OK) {
+    if (ops_cuda_device.open(0, &gpu, &err) != FLUX1_OK || cuda_device_ready((cuda_device *)gpu, &err) != FLUX1_OK) {
         print_error("%s\n", err.message);
         return 1;
     }
@@ -892,6 +892,58 @@ static void a_gpu_that_the_build_is_not_for_is_refused(void **state)
     assert_non_null(strstr(err.message, " (driver 13.0)"));
 }
 
+static cublasStatus_t no_cublas(cublasLtHandle_t *handle)
+{
+    (void)handle;
+    return CUBLAS_STATUS_NOT_INITIALIZED;
+}
+static cudnnStatus_t no_cudnn(cudnnHandle_t *handle)
+{
+    (void)handle;
+    return CUDNN_STATUS_NOT_INITIALIZED;
+}
+
+/* A device opens before its libraries have started, and keeps the error for each backend that is made on it; cuDNN's
+ * is told to whoever asks it for something. */
+static void libraries_that_do_not_start_are_told_when_they_are_needed(void **state)
+{
+    (void)state;
+    flux1_error err = {0};
+    ops_device *other;
+    ops *o;
+    if (!emulated)
+        skip();
+    cuda_libraries without = *cuda_emulator();
+    without.cublasLtCreate = no_cublas;
+    const int64_t live = cuda_emulator_counts().live_objects;
+    cuda_emulator_devices(2);
+    cuda_libraries_replace(&without);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(ops_cuda_device.open(1, &other, &err), FLUX1_OK);
+        for (int k = 0; k < 2 && i == 0; k++) {
+            err = (flux1_error){0};
+            assert_int_equal(ops_cuda_create(&(ops_config){.device = other, .err = &err}, &o), FLUX1_ERR_DEVICE);
+            assert_non_null(strstr(err.message, "device cuda:1: cuBLASLt does not start (driver 13.0, cuBLASLt 13.1"));
+        }
+        ops_cuda_device.close(other); /* the second time: nobody has waited for it */
+        assert_int_equal(cuda_emulator_counts().live_objects, live);
+    }
+    without = *cuda_emulator();
+    without.cudnnCreate = no_cudnn;
+    assert_int_equal(ops_cuda_device.open(1, &other, &err), FLUX1_OK);
+    run r;
+    start_run(&r, ops_cuda_create, &ops_cuda_sizing,
+              &(ops_config){.arithmetic = DTYPE_BF16, .threads = 1, .device = other}, true, 1);
+    act q = joint(&r, ACT_HEADS, 1, 0, 64, 128, false), out = joint(&r, ACT_LINEAR, 1, 0, 64, 128, true);
+    assert_int_equal(ops_attention(r.o, q, q, q, &(attention_args){.heads = 2, .scale = 0.1f}, out),
+                     FLUX1_ERR_INTERNAL);
+    assert_non_null(strstr(r.err.message, "cuDNN does not start"));
+    close_run(&r);
+    ops_cuda_device.close(other);
+    cuda_libraries_replace(cuda_emulator());
+    cuda_emulator_devices(1);
+}
+
 static void lack_of_memory_says_how_much_was_needed(void **state)
 {
     (void)state;
@@ -1202,6 +1254,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_large_product_by_our_own_kernel_is_noted_once),
         cmocka_unit_test(a_large_attention_by_our_own_kernel_is_noted),
         cmocka_unit_test(a_gpu_that_the_build_is_not_for_is_refused),
+        cmocka_unit_test(libraries_that_do_not_start_are_told_when_they_are_needed),
         cmocka_unit_test(lack_of_memory_says_how_much_was_needed),
         cmocka_unit_test(finite_remembers_the_lowest_slot),
         cmocka_unit_test(a_nan_passes_through_attention_and_activations),
