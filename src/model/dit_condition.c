@@ -70,7 +70,7 @@ static flux1_status condition_vectors(const dit_weights *w, mesh *m, const dit_p
         } else
             TRY(ops_add(o, pooled, 1, (act){0}, at, rows));
     }
-    return ops_activate(o, ACTIVATION_SILU, vec, vec);
+    return ops_activate(o, ACTIVATION_SILU, vec, (act){0}, vec);
 }
 
 /* By rows of the weight over all ranks: sp would not cut it. */

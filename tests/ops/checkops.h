@@ -656,7 +656,20 @@ static void case_activate(run *r)
     act in = input(r, ACT_RESIDUAL, batch, rows, cols),
         out = output(r, (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL), batch, rows, cols);
     ok(r, ops_add(r->o, in, 4.0f, (act){0}, in, in)); /* as far as ±8.5 */
-    ok(r, ops_activate(r->o, (activation)below(r, 5), in, out));
+    ok(r, ops_activate(r->o, (activation)below(r, 5), in, (act){0}, out));
+    keep(r, out);
+}
+
+/* T5's gate: the halves of one product, in place. Beside others too, in other types. */
+static void case_activate_gated(run *r)
+{
+    int64_t batch = PICK(r, 1, 2), rows = PICK(r, 0, 1, 9, 300), cols = PICK(r, 1, 17, 64, 100, 1024);
+    act_role role = (act_role)PICK(r, ACT_LINEAR, ACT_RESIDUAL);
+    act both = joint(r, role, batch, 0, rows, 2 * cols, false), in = act_columns(both, 0, cols),
+        mul = below(r, 2) ? act_columns(both, cols, cols) : input(r, ACT_RESIDUAL, batch, rows, cols),
+        out = below(r, 2) ? in : output(r, role, batch, rows, cols);
+    ok(r, ops_activate(r->o, (activation)below(r, 5), in, mul, out));
+    keep(r, both);
     keep(r, out);
 }
 
@@ -921,6 +934,7 @@ static const check checks[] = {
     {"upsample", case_upsample, 6, 0, 0},
     {"embed", case_embed, 12, 1e-7, 5e-3},
     {"activate", case_activate, 20, 1e-6, 5e-3},
+    {"activate, gated", case_activate_gated, 20, 1e-6, 5e-3},
     {"add, euler", case_add_euler, 12, 1e-6, 5e-3},
     {"cast, copy_rows, pack, unpack", case_moves, 20, 0, 5e-3},
     {"qkv_norm_rope, single_products, mlp", case_composites, 8, 2e-6, 1e-2},
@@ -1075,7 +1089,7 @@ static void hold_nan(run *r)
     }
     for (int f = 0; f < 5; f++) {
         act y = joint(r, ACT_HEADS, 1, 0, 4, 128, false);
-        ok(r, ops_activate(r->o, (activation)f, q, y));
+        ok(r, ops_activate(r->o, (activation)f, q, (act){0}, y));
         ok(r, ops_finite(r->o, y, f));
         ok(r, ops_finite_first(r->o, &slot));
         assert_int_equal(slot, f);

@@ -176,7 +176,7 @@ static double set_activate(run *r, timing *t)
 }
 static flux1_status do_activate(ops *o, const timing *t)
 {
-    return ops_activate(o, ACTIVATION_GELU_TANH, t->x[0], t->x[1]);
+    return ops_activate(o, ACTIVATION_GELU_TANH, t->x[0], (act){0}, t->x[1]);
 }
 
 static double set_add(run *r, timing *t)
