@@ -229,13 +229,6 @@ static const struct {
 
 enum { TIMINGS = sizeof timings / sizeof *timings };
 
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
-
 /* Seconds of entry i on an open run, which is closed: the best of as many turns as fit half a second, at least 3, each
  * of `calls` calls and a wait. */
 static double time_entry(run *r, size_t i, int calls, double *work)

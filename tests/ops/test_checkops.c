@@ -1,6 +1,7 @@
 /* ops/cpu against ops/ref (checkops.h): each instruction set that this machine has, float32 and bf16, 1, 2 and 3
  * threads. `--bench` instead times the entries at true sizes. CHECKOPS_SIMDE: AVX-512 over SIMDe instead (simde/). */
-#include "ops/checkops.h"
+#include "ops/checkops_cases.h"
+#include "ops/checkops_rules.h"
 #include "ops/ref/ref.h"
 
 #if defined(CHECKOPS_SIMDE)
