@@ -1,7 +1,7 @@
 /* bench_packed: products with packed weights beside the same with bf16 weights, interleaved in one process, so that
  * what else the machine does falls on all alike. Prints the least processor time of several rounds as ratios to bf16's.
  * bench_packed [threads] [repetitions] [rows] FLUX1_CPU_ISA chooses the instruction set; bf16 arithmetic is timed too
- * where that multiplies bf16. */
+ * where that multiplies bf16. bench_packed short: the shapes of few rows, once, in some seconds. */
 #include "tools/peak.h"
 
 #include "base/half.h"
@@ -152,19 +152,25 @@ int main(int argc, char **argv)
                   {"DiT 1024^2, square", 4608, 3072, 3072}, {"T5 256 tokens, in", 256, 10240, 4096},
                   {"T5 256 tokens, out", 256, 4096, 10240}, {"few rows", 16, 9216, 3072},
                   {"modulation, 4 rows", 4, 18432, 3072}};
+    enum { FEW = 16 };
+    const bool brief = argc == 2 && !strcmp(argv[1], "short");
     const long long rows = argc > 3 ? atoll(argv[3]) : 0;
-    threads = argc > 1 ? atoi(argv[1]) : 1;
-    repetitions = argc > 2 ? atoi(argv[2]) : 5;
+    threads = argc > 1 && !brief ? atoi(argv[1]) : 1;
+    repetitions = brief ? 1 : argc > 2 ? atoi(argv[2]) : 5;
     if (threads < 1 || threads > 64 || repetitions < 1 || repetitions > MOST || rows < 0) {
-        fprintf(stderr, "usage: bench_packed [threads 1..64] [repetitions 1..%d] [rows: only these]\n", MOST);
+        fprintf(
+            stderr,
+            "usage: bench_packed [threads 1..64] [repetitions 1..%d] [rows: only these]\n       bench_packed short\n",
+            MOST);
         return 2;
     }
     for (size_t i = 0; i < sizeof factors / sizeof *factors; i++)
         factors[i] = 0.01f;
     printf("%s, %d threads: processor time, bf16 weights = 1\n", ops_cpu_isa(), threads);
+    fflush(stdout);
     for (int bf16 = 0; bf16 <= ops_cpu_multiplies_bf16(); bf16++)
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
-            if (!rows || shapes[i].m == rows)
+            if ((!rows || shapes[i].m == rows) && (!brief || shapes[i].m <= FEW))
                 bench(bf16 ? DTYPE_BF16 : DTYPE_F32, shapes[i].name, shapes[i].m, shapes[i].n, shapes[i].k);
     return 0;
 }

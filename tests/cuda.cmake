@@ -1,5 +1,5 @@
 # The CUDA backend's tests run on an emulated GPU: the same kernels compiled for this processor and NVIDIA's libraries made of plain C (ops/cuda_emulator), so they
-# need neither GPU nor driver. On a machine that has one: FLUX1_TEST_GPU=1 (pipeline tests) and ops_test_checkops_cuda --gpu use the real one.
+# need neither GPU nor driver. On a machine that has one: FLUX1_TEST_GPU=1 (pipeline tests) and --gpu (ops_test_checkops_cuda, _failures_cuda, _packed_cuda, _weights_cuda) use the real one.
 add_test(NAME library_cuda_headers COMMAND ${CMAKE_COMMAND} -DFOLDER=${CMAKE_CURRENT_BINARY_DIR}/cuda_headers -P ${CMAKE_CURRENT_SOURCE_DIR}/cuda_headers.cmake)
 if(NOT FLUX1_HAS_CUDA)
   return()
@@ -62,6 +62,10 @@ test_program(ops_test_emulator ops/cuda_emulator/self_test.cpp ops cuda_emulator
 test_program(ops_test_checkops_cuda ops/test_checkops_cuda.c ops cuda_emulator)
 set_target_properties(ops_test_checkops_cuda PROPERTIES LINKER_LANGUAGE CXX)
 target_compile_definitions(ops_test_checkops_cuda PRIVATE FLUX1_CHECK_CALLS=1)
+test_program(ops_test_failures_cuda ops/test_failures_cuda.c ops cuda_emulator)
+test_program(ops_test_packed_cuda ops/test_packed_cuda.c ops cuda_emulator)
+test_program(ops_test_weights_cuda ops/test_weights_cuda.c ops cuda_emulator)
+set_target_properties(ops_test_failures_cuda ops_test_packed_cuda ops_test_weights_cuda PROPERTIES LINKER_LANGUAGE CXX)
 foreach(order reverse 1 2 3) # of warps and lanes; elsewhere forward
   foreach(part every_entry products_in_fp8)
     set(name ops_test_checkops_${part}_${order})
@@ -70,8 +74,6 @@ foreach(order reverse 1 2 3) # of warps and lanes; elsewhere forward
   endforeach()
 endforeach()
 
-test_program(ops_test_packed_cuda ops/test_packed_cuda.c ops cuda_emulator)
-set_target_properties(ops_test_packed_cuda PROPERTIES LINKER_LANGUAGE CXX)
 test_program(pipeline_test_packed_cuda pipeline/test_packed_cuda.c pipeline cuda_emulator)
 set_target_properties(pipeline_test_packed_cuda PROPERTIES LINKER_LANGUAGE CXX)
 target_compile_definitions(pipeline_test_packed_cuda PRIVATE TEST_DEVICE="cuda")

@@ -34,7 +34,7 @@ else
     cd "$(dirname "$0")/../.." || exit 1
     build=${BUILD:-build-cuda}
     step "build"
-    cmake -S . -B "$build" -G Ninja -DFLUX1_CUDA=ON >"$out/configure.log" 2>&1 && ninja -C "$build" flux1 ops_test_checkops_cuda pipeline_test_goldens_cuda pipeline_test_bf16_cuda pipeline_test_fp8_cuda >"$out/build.log" 2>&1 ||
+    cmake -S . -B "$build" -G Ninja -DFLUX1_CUDA=ON >"$out/configure.log" 2>&1 && ninja -C "$build" flux1 ops_test_{checkops,failures,packed,weights}_cuda pipeline_test_goldens_cuda pipeline_test_bf16_cuda pipeline_test_fp8_cuda >"$out/build.log" 2>&1 ||
         { tail -n 30 "$out/configure.log" "$out/build.log"; exit 1; }
     flux1=$PWD/$build/flux1
     tests=$PWD/$build/tests
@@ -56,10 +56,10 @@ for library in cuBLASLt cuDNN; do
     [ -n "$(field $library path)" ] || stop "no $library: $(field $library missing); name its folder in FLUX1_CUDA_LIBRARIES"
 done
 
-# ---- correctness: four programs beside each other ----
+# ---- correctness: programs beside each other ----
 
 failed=0
-names="checkops goldens bf16 fp8"
+names="checkops weights failures packed goldens bf16 fp8"
 declare -A process ended
 begin() { # name, command…
     local name=$1
@@ -74,7 +74,7 @@ begin() { # name, command…
     process[$name]=$!
 }
 step "$names"
-begin checkops "$tests/ops_test_checkops_cuda" --gpu
+for name in checkops weights failures packed; do begin $name "$tests/ops_test_${name}_cuda" --gpu; done
 begin goldens env FLUX1_TEST_GPU=1 "$tests/pipeline_test_goldens_cuda"
 begin bf16 env FLUX1_TEST_GPU=1 "$tests/pipeline_test_bf16_cuda"
 begin fp8 env FLUX1_TEST_GPU=1 "$tests/pipeline_test_fp8_cuda"
@@ -121,6 +121,8 @@ bench dev-t5 $dev --stage t5 --repeats 5
 bench dev-clip $dev --stage clip --repeats 5
 step "entries at true size"
 run timeout 120 "$tests/ops_test_checkops_cuda" --gpu --bench | tee "$out/entries.txt"
+step "packed weights, decoded"
+run timeout 60 "$tests/ops_test_packed_cuda" --gpu --bench | tee "$out/decode.txt"
 step "a step, launch by launch, as planned for an H200"
 run "$flux1" bench --device cuda $dev --stage dit --repeats 0 --events "$out/dev.events" >/dev/null && sh "$here/step_table.sh" "$out/dev.events" h200 >"$out/step.md" && tail -n 4 "$out/step.md"
 

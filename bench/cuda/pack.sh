@@ -11,7 +11,7 @@ source=$(cd "$(dirname "$0")/../.." && pwd)
 build=$1
 pack=$2
 [ ! -e "$pack" ] || fail "$pack is there already"
-programs="flux1 tests/ops_test_checkops_cuda tests/pipeline_test_goldens_cuda tests/pipeline_test_bf16_cuda tests/pipeline_test_fp8_cuda"
+programs="flux1 tests/ops_test_checkops_cuda tests/ops_test_weights_cuda tests/ops_test_failures_cuda tests/ops_test_packed_cuda tests/pipeline_test_goldens_cuda tests/pipeline_test_bf16_cuda tests/pipeline_test_fp8_cuda"
 for program in $programs; do
     [ -x "$build/$program" ] || fail "$build/$program is not there: ninja -C $build $(for p in $programs; do printf '%s ' "${p##*/}"; done)"
 done

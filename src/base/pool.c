@@ -1,6 +1,5 @@
 #include "base/pool.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -96,15 +95,13 @@ static void *worker_main(void *argument)
     }
 }
 
-/* A program's signals belong to its own threads: ours take none (an interrupt must reach the thread that installed for
- * it), but bus errors, which are a thread's own (guard.h). */
-static int start_thread(worker *w)
+int thread_start(pthread_t *out, void *(*body)(void *), void *arg)
 {
     sigset_t all, before;
     sigfillset(&all);
     sigdelset(&all, SIGBUS);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int fault = pthread_create(&w->thread, NULL, worker_main, w);
+    int fault = pthread_create(out, NULL, body, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return fault;
 }
@@ -130,7 +127,7 @@ flux1_status pool_create(int threads, pool **out, flux1_error *err)
     pthread_cond_init(&p->done, NULL);
     for (int i = 0; i < threads - 1; i++) {
         p->workers[i] = (worker){.owner = p, .number = i + 1};
-        if (start_thread(&p->workers[i]) != 0) {
+        if (thread_start(&p->workers[i].thread, worker_main, &p->workers[i]) != 0) {
             pool_destroy(p);
             return error_set(err, FLUX1_ERR_MEMORY, "cannot start thread %d of %d; try fewer threads", i + 2, threads);
         }

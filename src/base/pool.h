@@ -6,6 +6,8 @@
 
 #include "base/status.h"
 
+#include <pthread.h>
+
 typedef struct pool pool;
 
 /* fn(arg, index, worker): index in [0, count), worker in [0, threads). Must not call pool_run on the same pool. */
@@ -18,6 +20,11 @@ int pool_threads(const pool *p);
 
 /* Runs all indexes and returns when the last is done. Never fails, allocates nothing. */
 void pool_run(pool *p, int64_t count, pool_fn *fn, void *arg);
+
+/* pthread_create for threads that a program does not know of. Its signals belong to its own threads: this one takes
+ * none (an interrupt must reach the thread that installed for it), but bus errors, which are a thread's own (guard.h).
+ */
+int thread_start(pthread_t *out, void *(*body)(void *), void *arg);
 
 /* Physical cores this process may run on (affinity, cgroup quota and SMT siblings considered), at least 1. */
 int cpu_physical_cores(void);

@@ -72,7 +72,7 @@ static flux1_status condition_vectors(const dit_weights *w, mesh *m, const dit_p
         } else
             TRY(ops_add(o, pooled, 1, (act){0}, at, rows));
     }
-    return ops_activate(o, ACTIVATION_SILU, vec, vec);
+    return ops_activate(o, ACTIVATION_SILU, vec, (act){0}, vec);
 }
 
 /* A table of all passes together; each has its `rows` rows of it. */

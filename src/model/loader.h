@@ -33,7 +33,7 @@ typedef enum linear_cut { LINEAR_WHOLE, LINEAR_COLUMN, LINEAR_ROW } linear_cut;
 typedef struct linear_place {
     linear_weight *w;
     held_block *block;
-    int parts; /* layers that are stacked in it: one, or q, k and v */
+    int parts; /* layers that are stacked in it: one; q, k and v; T5's two of one input */
     char name[LINEAR_PARTS][LAYER_NAME_MAX];
     int64_t out, in; /* of each of these */
     linear_cut how;
@@ -95,6 +95,9 @@ flux1_status load_place(loader *l, const char *name, int64_t out, int64_t in, in
 /* q, k and v, each [heads·dim, in], cut by heads and stacked into one matrix. */
 flux1_status load_qkv(loader *l, const char *q, const char *k, const char *v, int64_t heads, int64_t dim, int64_t in,
                       bool bias, linear_weight *w);
+
+/* Two layers [out, in] of one input, each cut by its rows, the second below the first. */
+flux1_status load_pair(loader *l, const char *first, const char *second, int64_t out, int64_t in, linear_weight *w);
 
 /* `<name>.weight` [n] and, if asked, `<name>.bias`. */
 flux1_status load_norm(loader *l, const char *name, int64_t n, bool bias, weight **w);

@@ -7,7 +7,7 @@
 
 typedef struct t5_layer {
     held_block block;
-    linear_weight qkv, o, wi0, wi1, wo;
+    linear_weight qkv, o, wi, wo; /* wi: wi_0, which is activated, and wi_1, which gates it */
     weight *norm1, *norm2;
     char name[48];
 } t5_layer;
@@ -40,8 +40,7 @@ static flux1_status load_layer(loader *l, const t5_config *c, int64_t i, t5_laye
         snprintf(name[p], sizeof name[p], "%s%s", base, parts[p]);
     TRY(load_norm(l, name[0], c->d_model, false, &out->norm1));
     TRY(load_norm(l, name[1], c->d_model, false, &out->norm2));
-    TRY(load_linear(l, name[2], c->d_ff, c->d_model, false, LINEAR_COLUMN, 1, &out->wi0));
-    TRY(load_linear(l, name[3], c->d_ff, c->d_model, false, LINEAR_COLUMN, 1, &out->wi1));
+    TRY(load_pair(l, name[2], name[3], c->d_ff, c->d_model, &out->wi));
     return load_linear(l, name[4], c->d_model, c->d_ff, false, LINEAR_ROW, 1, &out->wo);
 }
 
@@ -139,7 +138,7 @@ cleanup:
 }
 
 typedef struct t5_run {
-    act x, full, qkv, att, hidden, gate, bias;
+    act x, full, qkv, att, hidden, bias; /* hidden: both halves of wi's output */
     int64_t heads;
 } t5_run;
 
@@ -154,8 +153,7 @@ static flux1_status begin(t5 *model, mesh *m, const int32_t *ids, int64_t length
     TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, c->d_model), &r->full));
     TRY(ops_create(o, ACT_HEADS, shape_rows(1, length, 0, 3 * heads.count * c->d_kv), &r->qkv));
     TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, heads.count * c->d_kv), &r->att));
-    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, ff.count), &r->hidden));
-    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, ff.count), &r->gate));
+    TRY(ops_create(o, ACT_LINEAR, shape_rows(1, length, 0, 2 * ff.count), &r->hidden));
     TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, heads.count, 2 * length - 1), &r->bias));
     TRY(ops_create(o, ACT_IDS, shape_rows(1, mine.count, 0, 1), &tokens));
     TRY(upload_bias(model, m, heads, length, r->bias));
@@ -171,19 +169,20 @@ static flux1_status begin(t5 *model, mesh *m, const int32_t *ids, int64_t length
 static flux1_status run_layer(t5 *model, mesh *m, const t5_layer *b, const t5_run *r)
 {
     ops *o = m->o;
-    int64_t width = r->qkv.cols / 3;
+    int64_t width = r->qkv.cols / 3, ff = r->hidden.cols / 2;
     attention_args a = {.heads = r->heads, .scale = 1, .bias = r->bias}; /* T5 does not scale its logits */
     act q = act_columns(r->qkv, 0, width), k = act_columns(r->qkv, width, width),
-        v = act_columns(r->qkv, 2 * width, width);
+        v = act_columns(r->qkv, 2 * width, width), hidden = act_columns(r->hidden, 0, ff),
+        gate = act_columns(r->hidden, ff, ff);
     TRY(held_begin(o, &b->block));
     TRY(mesh_enter(m, &(norm){.kind = NORM_RMS, .w = b->norm1, .eps = (float)model->config.eps}, r->x, r->full));
     TRY(ops_linear(o, r->full, &b->qkv, &(epilogue){0}, r->qkv));
     TRY(ops_attention(o, q, k, v, &a, r->att));
     TRY(mesh_leave(m, r->att, &b->o, (act){0}, r->x, NULL));
     TRY(mesh_enter(m, &(norm){.kind = NORM_RMS, .w = b->norm2, .eps = (float)model->config.eps}, r->x, r->full));
-    TRY(ops_linear(o, r->full, &b->wi1, &(epilogue){0}, r->gate));
-    TRY(ops_linear(o, r->full, &b->wi0, &(epilogue){.f = ACTIVATION_GELU_TANH, .mul = r->gate}, r->hidden));
-    TRY(mesh_leave(m, r->hidden, &b->wo, (act){0}, r->x, NULL));
+    TRY(ops_linear(o, r->full, &b->wi, &(epilogue){0}, r->hidden));
+    TRY(ops_activate(o, ACTIVATION_GELU_TANH, hidden, gate, hidden));
+    TRY(mesh_leave(m, hidden, &b->wo, (act){0}, r->x, NULL));
     return held_end(o, &b->block);
 }
 

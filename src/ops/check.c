@@ -635,13 +635,15 @@ flux1_status check_embed(ops *o, act ids, const weight *table, const weight *pos
                         shown(&NAMED(out)).s);
 }
 
-flux1_status check_activate(ops *o, activation f, act in, act out)
+flux1_status check_activate(ops *o, activation f, act in, act mul, act out)
 {
     CALL(activate);
     (void)f;
     TRY(window(c, NAMED(in)));
     TRY(window(c, NAMED(out)));
     TRY(same_shape(c, NAMED(in), NAMED(out)));
+    TRY(beside(c, NAMED(mul), NAMED(out)));
+    TRY(apart(c, NAMED(mul), NAMED(out)));
     return apart_or_same(c, NAMED(in), NAMED(out));
 }
 

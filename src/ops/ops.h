@@ -198,7 +198,7 @@ typedef struct attention_args {
  *                  are merged first (Chan et al. 1979). out may be in
  *   upsample       nearest ×2: out is 2·height × 2·width
  *   embed          out[row] = table[ids[row]] (+ positions[first + row], if not NULL)
- *   activate       out = f(in); out may be in
+ *   activate       out = f(in)⊙mul; mul may be left out; out may be in
  *   add            out = x + s·gate[step]⊙y; gate may be left out; y of one row is added to every row; out may be x, and
  *                  y may be x
  *   euler          x += dsigma[step]·v; dsigma TABLE [steps·batch, 1]
@@ -257,7 +257,7 @@ typedef struct attention_args {
     X(flux1_status, upsample, (ops *o, act in, act out), (o, in, out)) \
     X(flux1_status, embed, (ops *o, act ids, const weight *table, const weight *positions, int64_t first, act out), \
       (o, ids, table, positions, first, out)) \
-    X(flux1_status, activate, (ops *o, activation f, act in, act out), (o, f, in, out)) \
+    X(flux1_status, activate, (ops *o, activation f, act in, act mul, act out), (o, f, in, mul, out)) \
     X(flux1_status, add, (ops *o, act x, float s, act gate, act y, act out), (o, x, s, gate, y, out)) \
     X(flux1_status, euler, (ops *o, act x, act v, act dsigma), (o, x, v, dsigma)) \
     X(flux1_status, cast, (ops *o, act in, act out), (o, in, out)) \

@@ -202,8 +202,8 @@ static void store_release(ops *o, size_t mark)
     X(embed, (ops *o, act ids, const weight *table, const weight *positions, int64_t first, act out), \
       (act ids; const weight *table; const weight *positions; int64_t first; act out;), \
       (ids, table, positions, first, out), (o, c->ids, c->table, c->positions, c->first, c->out)) \
-    X(activate, (ops *o, activation f, act in, act out), (activation f; act in; act out;), (f, in, out), \
-      (o, c->f, c->in, c->out)) \
+    X(activate, (ops *o, activation f, act in, act mul, act out), (activation f; act in; act mul; act out;), \
+      (f, in, mul, out), (o, c->f, c->in, c->mul, c->out)) \
     X(add, (ops *o, act x, float s, act gate, act y, act out), (act x; float s; act gate; act y; act out;), \
       (x, s, gate, y, out), (o, c->x, c->s, c->gate, c->y, c->out)) \
     X(euler, (ops *o, act x, act v, act dsigma), (act x; act v; act dsigma;), (x, v, dsigma), \

@@ -274,10 +274,12 @@ ops_event work_embed(ops *o, act ids, const weight *table, const weight *positio
     return e;
 }
 
-ops_event work_activate(ops *o, activation f, act in, act out)
+ops_event work_activate(ops *o, activation f, act in, act mul, act out)
 {
     (void)f;
-    return from_to(o, "activate", in, out);
+    ops_event e = from_to(o, "activate", in, out);
+    e.bytes_in += bytes_of(o, mul);
+    return e;
 }
 
 ops_event work_add(ops *o, act x, float s, act gate, act y, act out)

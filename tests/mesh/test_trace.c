@@ -161,7 +161,7 @@ static flux1_status body(void *arg, mesh *m)
     profile_open(o, SPAN_STAGE, "gathering", -1);
     TRY(ops_create(o, ACT_LINEAR, shape_rows(1, 0, mesh_rows(m, 12).count, 8), &x));
     TRY(ops_create(o, ACT_LINEAR, shape_rows(1, 0, mesh_span(m, 12).count, 8), &full));
-    TRY(ops_activate(o, ACTIVATION_SILU, x, x));
+    TRY(ops_activate(o, ACTIVATION_SILU, x, (act){0}, x));
     TRY(mesh_gather(m, x, full));
     profile_open(o, SPAN_STEP, "step", 4);
     TRY(ops_exchange(o, 64, &send));

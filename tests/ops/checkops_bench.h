@@ -176,7 +176,7 @@ static double set_activate(run *r, timing *t)
 }
 static flux1_status do_activate(ops *o, const timing *t)
 {
-    return ops_activate(o, ACTIVATION_GELU_TANH, t->x[0], t->x[1]);
+    return ops_activate(o, ACTIVATION_GELU_TANH, t->x[0], (act){0}, t->x[1]);
 }
 
 static double set_add(run *r, timing *t)
@@ -228,13 +228,6 @@ static const struct {
 };
 
 enum { TIMINGS = sizeof timings / sizeof *timings };
-
-static double seconds(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 /* Seconds of entry i on an open run, which is closed: the best of as many turns as fit half a second, at least 3, each
  * of `calls` calls and a wait. */

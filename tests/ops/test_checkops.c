@@ -1,6 +1,7 @@
 /* ops/cpu against ops/ref (checkops.h): each instruction set that this machine has, float32 and bf16, 1, 2 and 3
  * threads. `--bench` instead times the entries at true sizes. CHECKOPS_SIMDE: AVX-512 over SIMDe instead (simde/). */
-#include "ops/checkops.h"
+#include "ops/checkops_cases.h"
+#include "ops/checkops_rules.h"
 #include "ops/ref/ref.h"
 
 #if defined(CHECKOPS_SIMDE)
@@ -324,8 +325,11 @@ static void refuse_rows(run *r)
     refused(r, ops_embed(r->o, ids, entries, NULL, 0, in), "embed", "ids [2 x 8, 2]");
     refused(r, ops_embed(r->o, act_columns(ids, 0, 1), v, NULL, 0, in), "embed", "table is a vector");
     refused(r, ops_embed(r->o, act_columns(ids, 0, 1), entries, entries, 2, in), "embed", "positions");
-    refused(r, ops_activate(r->o, ACTIVATION_SILU, in, wide), "activate", "out [2 x 8, 8]");
-    refused(r, ops_activate(r->o, ACTIVATION_SILU, act_columns(wide, 2, 4), act_columns(wide, 0, 4)), "activate",
+    refused(r, ops_activate(r->o, ACTIVATION_SILU, in, none, wide), "activate", "out [2 x 8, 8]");
+    refused(r, ops_activate(r->o, ACTIVATION_SILU, act_columns(wide, 2, 4), none, act_columns(wide, 0, 4)), "activate",
+            "overlap");
+    refused(r, ops_activate(r->o, ACTIVATION_SILU, in, wide, out), "activate", "mul [2 x 8, 8]");
+    refused(r, ops_activate(r->o, ACTIVATION_SILU, in, act_columns(wide, 2, 4), act_columns(wide, 0, 4)), "activate",
             "overlap");
     refused(r, ops_add(r->o, in, 1, none, wide, in), "add", "y [2 x 8, 8]");
     refused(r, ops_add(r->o, in, 1, none, act_of(out, PART_TEXT), in), "add", "y [2 x 3, 4]");
@@ -498,7 +502,7 @@ static void a_cancel_stops_every_operation(void **state)
     assert_int_equal(ops_product(r.o, in, w, &(epilogue){0}, out), FLUX1_ERR_CANCELLED);
     assert_int_equal(ops_attention(r.o, in, in, in, &(attention_args){.heads = 1, .scale = 1}, in2),
                      FLUX1_ERR_CANCELLED);
-    assert_int_equal(ops_activate(r.o, ACTIVATION_SILU, in, in), FLUX1_ERR_CANCELLED);
+    assert_int_equal(ops_activate(r.o, ACTIVATION_SILU, in, (act){0}, in), FLUX1_ERR_CANCELLED);
     close_run(&r);
 }
 
@@ -635,9 +639,9 @@ static void a_dry_run_can_be_cancelled(void **state)
     start_run(&r, NULL, &ops_cpu_sizing, &(ops_config){.arithmetic = DTYPE_F32, .threads = 1, .cancel = &cancel}, false,
               1);
     act x = joint(&r, ACT_LINEAR, 1, 3, 5, 4, false);
-    ok(&r, ops_activate(r.o, ACTIVATION_SILU, x, x));
+    ok(&r, ops_activate(r.o, ACTIVATION_SILU, x, (act){0}, x));
     cancel = 1;
-    assert_int_equal(ops_activate(r.o, ACTIVATION_SILU, x, x), FLUX1_ERR_CANCELLED);
+    assert_int_equal(ops_activate(r.o, ACTIVATION_SILU, x, (act){0}, x), FLUX1_ERR_CANCELLED);
     close_run(&r);
 }
 

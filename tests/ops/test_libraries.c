@@ -5,6 +5,7 @@
 
 #include "base/file.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -332,6 +333,32 @@ static void missing_libraries_are_noted_once(void **state)
     assert_false(cuda_next_note(&n));
 }
 
+/* The driver is there at once, the others when somebody asks. cuBLASLt is a pipe that is not open at its other end: the
+ * thread that opens it waits. The last test: it is once a process. */
+static void the_driver_does_not_wait_for_the_others(void **state)
+{
+    (void)state;
+    const cuda_libraries *now, *then;
+    flux1_error err = {0};
+    put(STUB_DRIVER, "lib/libcuda.so.1");
+    put(STUB_DNN, "lib/libcudnn.so.9");
+    assert_int_equal(mkfifo(at("lib/libcublasLt.so.13"), 0600), 0);
+    set_environment(at("lib"), NULL, NULL, NULL, NULL);
+    assert_int_equal(cuda_libraries_begin(&now, &err), FLUX1_OK);
+    assert_true(now->driver && now->cuInit);
+    assert_string_equal(now->place[CUDA_DRIVER].path, at("lib/libcuda.so.1"));
+    int end = open(at("lib/libcublasLt.so.13"), O_WRONLY); /* waits for the thread to open its own */
+    assert_true(end >= 0);
+    assert_false(now->dnn); /* which comes behind it */
+    assert_int_equal(close(end), 0);
+    assert_int_equal(cuda_libraries_load(&then, &err), FLUX1_OK);
+    assert_ptr_equal(now, then);
+    assert_true(then->dnn);
+    assert_string_equal(then->place[CUDA_DNN].path, at("lib/libcudnn.so.9"));
+    assert_int_equal(cuda_libraries_begin(&now, &err), FLUX1_OK);
+    assert_ptr_equal(now, then);
+}
+
 int main(void)
 {
 #define IN_FOLDER(test) cmocka_unit_test_setup_teardown(test, begin, end)
@@ -341,7 +368,7 @@ int main(void)
         IN_FOLDER(what_the_user_names_comes_first),        IN_FOLDER(the_driver_is_taken_from_named_folders_only),
         IN_FOLDER(a_driver_before_12_8_has_all_functions), IN_FOLDER(each_miss_has_its_own_reason),
         IN_FOLDER(one_that_is_too_old_is_passed_over),     IN_FOLDER(a_cudnn_without_nvrtc_is_told),
-        IN_FOLDER(missing_libraries_are_noted_once),
+        IN_FOLDER(missing_libraries_are_noted_once),       IN_FOLDER(the_driver_does_not_wait_for_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

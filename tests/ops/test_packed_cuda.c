@@ -1,31 +1,10 @@
-/* Weights that stay packed on an emulated GPU: the bits of their values against the decoders of tensor/, products
- * against those of decoded weights, and which form is chosen. */
-#define ARENA ((size_t)24 << 20)
-#pragma GCC diagnostic ignored "-Wunused-function" /* of the cases there that are not for this program */
-#include "ops/checkops.h"
-#include "ops/cuda/cuda.h"
-#include "ops/cuda_emulator/emulator.h"
+/* Weights that stay packed on a GPU, emulated or with --gpu the real one: the bits of their values against the decoders
+ * of tensor/, products against those of decoded weights, and (emulated, where memory is as large as a test wants it)
+ * which form is chosen. --gpu --bench times the decoding of each type instead, beside a copy. */
+#include "ops/checkops_cuda.h"
 #include "tensor/scale.h"
 
 enum { ROWS = 13, COLS = 1280, VALUES = ROWS * COLS, ROUNDS = 10 };
-
-static ops_device *gpu;
-
-static int open_gpu(void **state)
-{
-    (void)state;
-    flux1_error err = {0};
-    cuda_libraries_replace(cuda_emulator());
-    return ops_cuda_device.open(0, &gpu, &err) != FLUX1_OK;
-}
-
-static int close_gpu(void **state)
-{
-    (void)state;
-    ops_cuda_device.close(gpu);
-    assert_int_equal(cuda_emulator_counts().live_allocations, 0);
-    return 0;
-}
 
 static void open_run(run *r, dtype arithmetic, ops_held held)
 {
@@ -142,14 +121,20 @@ static void expect_type(dtype type, const tensor_scale *scale)
     }
 }
 
+/* One that needs nothing beside it. */
+static bool is_packed_type(dtype type)
+{
+    const dtype_info *info = dtype_describe(type);
+    const bool plain = type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16 || type == DTYPE_F64;
+    return info->decode && !info->needs_scale && !plain;
+}
+
 static void every_block_decodes_to_the_host_s_bits(void **state)
 {
     (void)state;
     int count = 0;
     for (int type = 0; type < DTYPE_COUNT; type++) {
-        const dtype_info *info = dtype_describe((dtype)type);
-        const bool plain = type == DTYPE_F32 || type == DTYPE_F16 || type == DTYPE_BF16 || type == DTYPE_F64;
-        if (!info->decode || info->needs_scale || plain)
+        if (!is_packed_type((dtype)type))
             continue;
         expect_type((dtype)type, NULL);
         count++;
@@ -269,7 +254,7 @@ static void expect_products(dtype arithmetic, int variant, size_t most)
         const int64_t before = cuda_emulator_counts().kernel[CUDA_KERNEL_decode];
         products_of(&r[i], variant);
         const int64_t decoded = cuda_emulator_counts().kernel[CUDA_KERNEL_decode] - before;
-        assert_true(i == 0 ? decoded == 0 : most ? decoded > 8 : decoded == 4);
+        assert_true(!emulated || i == 0 ? decoded == 0 : most ? decoded > 8 : decoded == 4);
         if (i && most)
             assert_true(cuda_self(r[i].o)->decoded_bytes <= most);
     }
@@ -370,6 +355,8 @@ static size_t run_model(size_t bytes, ops_held held, bool packed, bool is_replay
 static void the_form_follows_from_the_memory(void **state)
 {
     (void)state;
+    if (!emulated)
+        skip();
     static float plain[2 * WIDTH], other[2 * WIDTH];
     const size_t decoded = (size_t)WIDTH * WIDTH * 2;
     run r = {.random = 11};
@@ -422,6 +409,8 @@ static void a_recording_ends_when_its_room_has_moved(void **state)
 static void keys_and_bytes_are_of_the_form(void **state)
 {
     (void)state;
+    if (!emulated)
+        skip();
     uint64_t key[4][2];
     size_t bytes[4];
     run r[4];
@@ -456,8 +445,64 @@ static void keys_and_bytes_are_of_the_form(void **state)
     tensor_free(&t->view);
 }
 
+/* ---- --bench ---- */
+
+/* FLUX.1's largest weight, decoded as a whole: least time of several turns of a few calls each. */
+static void time_type(dtype type, double copy)
+{
+    enum { TURNS = 6, CALLS = 10, N = 12288, K = 3072 };
+    static tensor_scale scale;
+    const dtype_info *info = dtype_describe(type);
+    scale = (tensor_scale){.kind = type == DTYPE_BNB4 ? SCALE_CODES : SCALE_ROWS,
+                           .block = 64,
+                           .row = K,
+                           .constant = 1.0f / 127,
+                           .rounded = DTYPE_BF16};
+    tensor numbers = {0};
+    run r = {0};
+    ok(&r, tensor_create(DTYPE_F32, 1, (int64_t[]){(int64_t)N * K / 64}, &numbers, &r.err));
+    scale.factor = scale.absmax = numbers;
+    open_run(&r, DTYPE_BF16, HELD_PACKED);
+    const weight_recipe w =
+        recipe_whole(WEIGHT_LINEAR, packed_tensor(&r, type, N, K, info->needs_scale ? &scale : NULL));
+    const cuda_weight *c = cuda_w(prepare_with(&r, &w, NULL));
+    CUdeviceptr at;
+    ok(&r, cuda_device_allocate((cuda_device *)gpu, (size_t)N * K * 2, "a weight's values", &at, &r.err));
+    const cuda_view out = cuda_dense_view(at, N, K, true);
+    double best = INFINITY;
+    for (int turn = 0; turn <= TURNS; turn++) { /* the first is not counted */
+        const double begin = seconds();
+        for (int i = 0; i < CALLS; i++)
+            ok(&r, cuda_packed_decode(cuda_self(r.o), c, 0, N, &out));
+        ok(&r, ops_sync(r.o));
+        best = turn > 0 ? fmin(best, (seconds() - begin) / CALLS) : best;
+    }
+    const double bytes = (double)tensor_bytes(&w.piece[0].source->view) + (double)N * K * 2;
+    printf("decode %-8s %9.4f ms %9.1f GB/s", info->name, best * 1e3, bytes / best * 1e-9);
+    printf(", %.0f %% of a copy\n", 100 * bytes / best / copy);
+    fflush(stdout);
+    cuda_device_release((cuda_device *)gpu, at);
+    close_run(&r);
+    tensor_free(&numbers);
+}
+
+static int bench(void)
+{
+    if (open_gpu(NULL) != 0)
+        return 1;
+    const double copy = copy_rate();
+    printf("copy of 1 GiB: %.1f GB/s read and written\n", copy * 1e-9);
+    for (int type = 0; type < DTYPE_COUNT; type++)
+        if (is_packed_type((dtype)type) || type == DTYPE_I8 || type == DTYPE_BNB4)
+            time_type((dtype)type, copy);
+    return close_gpu(NULL);
+}
+
 int main(int argc, char **argv)
 {
+    use_arguments(argc, argv);
+    if (argued(argc, argv, "--bench"))
+        return bench();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_block_decodes_to_the_host_s_bits),
         cmocka_unit_test(factors_of_matrices_and_rows),
@@ -468,7 +513,5 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_recording_ends_when_its_room_has_moved),
         cmocka_unit_test(keys_and_bytes_are_of_the_form),
     };
-    if (argc > 2 && !strcmp(argv[1], "--only"))
-        cmocka_set_test_filter(argv[2]);
     return cmocka_run_group_tests(tests, open_gpu, close_gpu);
 }

@@ -181,8 +181,12 @@ static void activate(void *arg, int64_t index, int worker)
     {
         const void *x = view_row(&j->in, m);
         void *y = view_row(&j->out, m);
+        const void *mul = j->y.data ? view_row(&j->y, m) : NULL;
         EACH_VECTOR(i, n, j->cols)
-        vstn(y, j->out.bf16, i, vactivate(j->f, vldn(x, j->in.bf16, i, (int)n)), (int)n);
+        {
+            vf v = vactivate(j->f, vldn(x, j->in.bf16, i, (int)n));
+            vstn(y, j->out.bf16, i, mul ? vmul(v, vldn(mul, j->y.bf16, i, (int)n)) : v, (int)n);
+        }
     }
 }
 

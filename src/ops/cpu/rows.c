@@ -73,12 +73,13 @@ flux1_status cpu_embed(ops *base, act ids, const weight *table, const weight *po
     return FLUX1_OK;
 }
 
-flux1_status cpu_activate(ops *base, activation f, act in, act out)
+flux1_status cpu_activate(ops *base, activation f, act in, act mul, act out)
 {
     cpu_ops *o = cpu_self(base);
     TRY(ops_begin(base, "activate", NULL));
     rows_job j = job_of(in, out);
     j.f = f;
+    j.y = cpu_view(mul);
     cpu_rows(o, o->kernels->activate, &j);
     return FLUX1_OK;
 }

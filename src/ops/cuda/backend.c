@@ -58,6 +58,7 @@ static flux1_status allocate_all(cuda_ops *o, flux1_error *err)
 
 flux1_status ops_cuda_create(const ops_config *c, ops **out)
 {
+    TRY(cuda_device_ready((cuda_device *)c->device, c->err));
     cuda_ops *o = calloc(1, sizeof *o);
     if (!o)
         return error_oom(c->err, sizeof *o, "the CUDA backend");

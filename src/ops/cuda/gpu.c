@@ -1,6 +1,8 @@
 #include "ops/cuda/gpu.h"
 #include "ops/cuda/notes.h"
 
+#include "base/pool.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,9 +120,9 @@ static void add_fact(ops_device_info *info, const char *name, int64_t number)
             return failed(lib, ordinal, result_, what, err, &last_); \
     } while (0)
 
-/* What the driver says of the GPU `handle`. */
-static flux1_status describe(const cuda_libraries *lib, CUdevice handle, int ordinal, ops_device_info *info,
-                             flux1_error *err)
+/* What the driver says of the GPU `handle`: the first facts. */
+static flux1_status describe_gpu(const cuda_libraries *lib, CUdevice handle, int ordinal, ops_device_info *info,
+                                 flux1_error *err)
 {
     int major = 0, minor = 0, driver = 0, multiprocessors = 0;
     *info = (ops_device_info){.bf16 = true, .bf16_native = true, .runs_ahead = true};
@@ -138,32 +140,30 @@ static flux1_status describe(const cuda_libraries *lib, CUdevice handle, int ord
     add_fact(info, "capability", 10 * major + minor);
     add_fact(info, "multiprocessors", multiprocessors);
     add_fact(info, "driver", driver);
-    add_fact(info, "cublasLt", lib->blas ? (int64_t)lib->cublasLtGetVersion() : 0);
-    add_fact(info, "cudnn", lib->dnn ? (int64_t)lib->cudnnGetVersion() : 0);
-    add_fact(info, "nccl", (int64_t)nccl_version(lib));
     return FLUX1_OK;
 }
+
+static int64_t blas_version(const cuda_libraries *lib) { return lib->blas ? (int64_t)lib->cublasLtGetVersion() : 0; }
+static int64_t dnn_version(const cuda_libraries *lib) { return lib->dnn ? (int64_t)lib->cudnnGetVersion() : 0; }
 
 static flux1_status check_capability(cuda_device *d, flux1_error *err)
 {
     const ops_fact *fact = d->head.info.fact;
     d->capability = (int)fact[0].number;
     d->multiprocessors = (int)fact[1].number;
-    /* cuBLASLt's CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F: since 12.9, and on Hopper only. The kernel gemm can always
-     */
-    d->scales_rows = !d->lib->blas || (d->capability == 90 && d->lib->cublasLtGetVersion() >= 120900);
     if (d->capability < 80)
         return error_set(err, FLUX1_ERR_UNSUPPORTED,
                          "device cuda:%d: %s has compute capability %d.%d; 8.0 (Ampere) or later is needed for bf16",
                          d->head.ordinal, d->head.info.name, d->capability / 10, d->capability % 10);
-    snprintf(d->identity, sizeof d->identity, "%s sm_%d driver %d cublasLt %zu cudnn %zu", d->head.info.name,
-             d->capability, (int)fact[2].number, (size_t)fact[3].number, (size_t)fact[4].number);
     return FLUX1_OK;
 }
 
 static void describe_versions(cuda_device *d)
 {
     size_t used = 0;
+    snprintf(d->identity, sizeof d->identity, "%s sm_%d driver %d cublasLt %lld cudnn %lld", d->head.info.name,
+             d->capability, (int)d->head.info.fact[2].number, (long long)blas_version(d->lib),
+             (long long)dnn_version(d->lib));
     for (cuda_library l = CUDA_DRIVER; l < CUDA_NVRTC; l++) {
         char version[16];
         cuda_library_version(d->lib, l, version, sizeof version);
@@ -189,26 +189,63 @@ static flux1_status load_kernels(cuda_device *d, flux1_error *err)
     return FLUX1_OK;
 }
 
+/* On the starter's thread. cuDNN that does not start is whoever's error who asks it for something. */
+static flux1_status start_libraries(cuda_device *d, flux1_error *err)
+{
+    const cuda_libraries *lib;
+    TRY(cuda_libraries_load(&lib, err));
+    TRY(cuda_device_current(d, err));
+    describe_versions(d);
+    cuda_note_missing(lib);
+    /* cuBLASLt's CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F: since 12.9, and on Hopper only. The kernel gemm can always
+     */
+    d->scales_rows = !lib->blas || (d->capability == 90 && lib->cublasLtGetVersion() >= 120900);
+    if (lib->blas && lib->cublasLtCreate(&d->blas) != CUBLAS_STATUS_SUCCESS)
+        return error_set(err, FLUX1_ERR_DEVICE, "device cuda:%d: cuBLASLt does not start (%s)", d->head.ordinal,
+                         d->versions);
+    if (lib->dnn && lib->cudnnCreate(&d->dnn) != CUDNN_STATUS_SUCCESS)
+        d->dnn = NULL;
+    return FLUX1_OK;
+}
+
+static void *starter_main(void *device)
+{
+    cuda_device *d = device;
+    d->ready = start_libraries(d, &d->ready_err);
+    return NULL;
+}
+
+flux1_status cuda_device_ready(cuda_device *d, flux1_error *err)
+{
+    pthread_mutex_lock(&d->ready_lock);
+    if (d->starting)
+        pthread_join(d->starter, NULL);
+    d->starting = false;
+    if (d->ready != FLUX1_OK && err)
+        *err = d->ready_err;
+    flux1_status st = d->ready;
+    pthread_mutex_unlock(&d->ready_lock);
+    return st;
+}
+
 static flux1_status set_up(cuda_device *d, flux1_error *err)
 {
     int count = 0;
-    TRY(cuda_libraries_load(&d->lib, err));
+    TRY(cuda_libraries_begin(&d->lib, err));
     CUDA_TRY(d->lib->cuInit(0), "cannot start the driver");
     CUDA_TRY(d->lib->cuDeviceGetCount(&count), "cannot count the GPUs");
     if (d->head.ordinal >= count)
         return error_set(err, FLUX1_ERR_UNSUPPORTED, "device cuda:%d: this machine has %d GPU%s, counted from 0",
                          d->head.ordinal, count, count == 1 ? "" : "s");
     CUDA_TRY(d->lib->cuDeviceGet(&d->handle, d->head.ordinal), "cannot open the GPU");
-    TRY(describe(d->lib, d->handle, d->head.ordinal, &d->head.info, err));
-    describe_versions(d);
-    cuda_note_missing(d->lib);
+    TRY(describe_gpu(d->lib, d->handle, d->head.ordinal, &d->head.info, err));
     TRY(check_capability(d, err));
     CUDA_TRY(d->lib->cuDevicePrimaryCtxRetain(&d->context, d->handle), "cannot make a context on the GPU");
     TRY(cuda_device_current(d, err));
     TRY(load_kernels(d, err));
-    if (d->lib->blas && d->lib->cublasLtCreate(&d->blas) != CUBLAS_STATUS_SUCCESS)
-        return error_set(err, FLUX1_ERR_DEVICE, "device cuda:%d: cuBLASLt does not start (%s)", d->head.ordinal,
-                         d->versions);
+    d->starting = thread_start(&d->starter, starter_main, d) == 0;
+    if (!d->starting)
+        starter_main(d);
     return FLUX1_OK;
 }
 
@@ -216,14 +253,18 @@ void cuda_device_destroy(cuda_device *d)
 {
     if (!d)
         return;
+    cuda_device_ready(d, NULL);
     if (d->context) {
         d->lib->cuCtxSetCurrent(d->context);
+        if (d->dnn)
+            d->lib->cudnnDestroy(d->dnn);
         if (d->blas)
             d->lib->cublasLtDestroy(d->blas);
         if (d->module)
             d->lib->cuModuleUnload(d->module);
         d->lib->cuDevicePrimaryCtxRelease(d->handle);
     }
+    pthread_mutex_destroy(&d->ready_lock);
     pthread_mutex_destroy(&d->kept_lock);
     pthread_mutex_destroy(&d->upload_lock);
     pthread_mutex_destroy(&d->plans_lock);
@@ -235,7 +276,8 @@ flux1_status cuda_device_create(int ordinal, cuda_device **out, flux1_error *err
     cuda_device *d = calloc(1, sizeof *d);
     if (!d)
         return error_oom(err, sizeof *d, "the GPU");
-    pthread_mutex_init(&d->kept_lock, NULL); /* default attributes: POSIX's reasons to fail are none of glibc's */
+    pthread_mutex_init(&d->ready_lock, NULL); /* default attributes: POSIX's reasons to fail are none of glibc's */
+    pthread_mutex_init(&d->kept_lock, NULL);
     pthread_mutex_init(&d->upload_lock, NULL);
     pthread_mutex_init(&d->plans_lock, NULL);
     d->head.ordinal = ordinal;
@@ -253,7 +295,7 @@ flux1_status cuda_device_count(int *count, flux1_error *err)
 {
     const cuda_libraries *lib;
     *count = 0;
-    if (cuda_libraries_load(&lib, err) != FLUX1_OK)
+    if (cuda_libraries_begin(&lib, err) != FLUX1_OK)
         return FLUX1_OK;
     CUresult r = lib->cuInit(0);
     if (r == CUDA_SUCCESS)
@@ -288,5 +330,9 @@ flux1_status cuda_device_describe(int ordinal, ops_device_info *out, flux1_error
     CUdevice handle;
     TRY(cuda_libraries_load(&lib, err));
     DESCRIBE(lib->cuDeviceGet(&handle, ordinal), "cannot open the GPU");
-    return describe(lib, handle, ordinal, out, err);
+    TRY(describe_gpu(lib, handle, ordinal, out, err));
+    add_fact(out, "cublasLt", blas_version(lib));
+    add_fact(out, "cudnn", dnn_version(lib));
+    add_fact(out, "nccl", (int64_t)nccl_version(lib));
+    return FLUX1_OK;
 }

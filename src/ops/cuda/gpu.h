@@ -23,13 +23,21 @@ typedef struct cuda_device {
     CUcontext context;
     CUmodule module;
     CUfunction kernel[CUDA_KERNEL_COUNT];
-    cublasLtHandle_t blas;
     int multiprocessors, capability; /* 90 for sm_90 */
-    bool scales_rows;                /* cuBLASLt can, on this GPU */
-    char versions[96];               /* of driver and libraries, for messages: "driver 13.0, cuBLASLt 13.1.0" */
     double worth_noting;             /* multiply-adds of one call: notes.h */
-    char identity[256];              /* GPU, driver and library versions: what a remembered algorithm is good for */
     atomic_int failure;              /* CUresult that left the context of no use; 0: none so far */
+
+    pthread_mutex_t ready_lock; /* of the next four */
+    pthread_t starter;          /* the thread that makes the libraries ready */
+    bool starting;              /* it has not been waited for */
+    flux1_status ready;         /* what came of it */
+    flux1_error ready_err;
+    /* valid once the device is ready */
+    cublasLtHandle_t blas;
+    cudnnHandle_t dnn;  /* NULL: it did not start, or is not there */
+    bool scales_rows;   /* cuBLASLt can, on this GPU */
+    char versions[96];  /* of driver and libraries, for messages: "driver 13.0, cuBLASLt 13.1.0" */
+    char identity[256]; /* GPU, driver and library versions: what a remembered algorithm is good for */
 
     pthread_mutex_t kept_lock; /* kept.c: of memory, and of what follows */
     cuda_kept *kept;
@@ -46,6 +54,9 @@ flux1_status cuda_device_count(int *count, flux1_error *err); /* 0 with the reas
 flux1_status cuda_device_describe(int ordinal, ops_device_info *out, flux1_error *err);
 int cuda_device_libraries(ops_library out[OPS_LIBRARIES]); /* what there is of them; their number */
 flux1_status cuda_device_create(int ordinal, cuda_device **out, flux1_error *err);
+/* A device opens without waiting for its libraries: they are opened and their handles made on a thread, beside whatever
+ * the caller does next. This waits for it, and returns its error each time; before any use of a library. */
+flux1_status cuda_device_ready(cuda_device *d, flux1_error *err);
 void cuda_device_destroy(cuda_device *d); /* what the other units keep has been given back; NULL is fine */
 
 /* Makes the GPU this thread's. FLUX1_ERR_DEVICE once it has failed. */

@@ -16,7 +16,6 @@ typedef struct graph {
 
 /* The device's, under its plans_lock. */
 struct cuda_dnn_plans {
-    cudnnHandle_t handle;
     graph graph[GRAPHS]; /* open addressing; where sixteen places in a row are taken, the first makes room */
 };
 
@@ -28,8 +27,6 @@ void cuda_graphs_free(cuda_device *d)
     for (int i = 0; i < GRAPHS; i++)
         if (p->graph[i].plan)
             d->lib->cudnnBackendDestroyDescriptor(p->graph[i].plan);
-    if (p->handle)
-        d->lib->cudnnDestroy(p->handle);
     free(p);
     d->dnn_plans = NULL;
 }
@@ -40,8 +37,8 @@ static flux1_status open_library(cuda_ops *o)
     struct cuda_dnn_plans *p = d->dnn_plans;
     if (!p && !(p = d->dnn_plans = calloc(1, sizeof *p)))
         return error_oom(o->head.err, sizeof *p, "cuDNN's plans");
-    if ((!p->handle && o->lib->cudnnCreate(&p->handle) != CUDNN_STATUS_SUCCESS) ||
-        o->lib->cudnnSetStream(p->handle, (cudaStream_t)o->stream) != CUDNN_STATUS_SUCCESS)
+    if ((!d->dnn && o->lib->cudnnCreate(&d->dnn) != CUDNN_STATUS_SUCCESS) ||
+        o->lib->cudnnSetStream(d->dnn, (cudaStream_t)o->stream) != CUDNN_STATUS_SUCCESS)
         return cuda_library_failed(o, "cuDNN does not start");
     return FLUX1_OK;
 }
@@ -77,7 +74,7 @@ static cudnnBackendDescriptor_t plan_of(cuda_ops *o, graph_kind kind, const void
     graph *g = place_of(p, key);
     if (!g->used || memcmp(g->key, key, sizeof g->key) != 0) {
         size_t needed;
-        dnn_builder b = {.lib = o->lib, .handle = p->handle, .ready = kind == GRAPH_CONVOLUTION};
+        dnn_builder b = {.lib = o->lib, .handle = o->device->dnn, .ready = kind == GRAPH_CONVOLUTION};
         if (g->plan)
             o->lib->cudnnBackendDestroyDescriptor(g->plan);
         *g = (graph){.used = true};
@@ -98,7 +95,7 @@ static flux1_status run_locked(cuda_ops *o, graph_kind kind, const void *shape, 
     if (!plan)
         return FLUX1_OK;
     *done = true;
-    if (dnn_run(o->lib, o->device->dnn_plans->handle, plan, count, numbers, pointers, (void *)(uintptr_t)o->workspace))
+    if (dnn_run(o->lib, o->device->dnn, plan, count, numbers, pointers, (void *)(uintptr_t)o->workspace))
         return FLUX1_OK;
     o->lib->cudnnGetLastErrorString(words, sizeof words);
     snprintf(sentence, sizeof sentence, "cuDNN fails on %s that it had accepted: %s", names[kind], words);

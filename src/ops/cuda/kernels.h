@@ -101,10 +101,10 @@ typedef struct cuda_embed_args {
     int32_t table_bf16, positions_bf16;
 } cuda_embed_args;
 
-/* activate: out = f(in). add: out = x + s·gate⊙y (y of one row goes to every row). euler: x += step size·v. copy: out =
- * in's rows from `first`. finite: *flag = 1 if in has a NaN or infinity. epilogue: out = f(in + b + addend)⊙mul⊙gate +
- * residual, each left out when absent; in may be out. Element-wise: CUDA_ROW_THREADS threads, one block for as many
- * rows as make a good load; grid-stride. */
+/* activate: out = f(in)⊙mul, mul left out when absent. add: out = x + s·gate⊙y (y of one row goes to every row). euler:
+ * x += step size·v. copy: out = in's rows from `first`. finite: *flag = 1 if in has a NaN or infinity. epilogue: out =
+ * f(in + b + addend)⊙mul⊙gate + residual, each left out when absent; in may be out. Element-wise: CUDA_ROW_THREADS
+ * threads, one block for as many rows as make a good load; grid-stride. */
 typedef struct cuda_element_args {
     cuda_view in, out, y, addend, mul, residual;
     cuda_table_view gate;

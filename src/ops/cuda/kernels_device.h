@@ -41,7 +41,12 @@ template <class T> INLINE const T &as(const void *p) { return as<T>((void *)p); 
 #define KERNEL_BOUNDED(name, args, threads, bounds)                                            \
     enum { threads_of_##name = (threads) };                                                    \
     static_assert((threads) <= 256, "tests/ptxas.sh counts the registers of so many threads"); \
-    extern "C" __global__ void bounds flux1_##name(const __grid_constant__ args a)
+    KERNEL_LINKAGE void bounds flux1_##name(const __grid_constant__ args a)
+#ifdef __CUDACC__
+#define KERNEL_LINKAGE extern "C" __global__ /* found by name in the module */
+#else
+#define KERNEL_LINKAGE static /* the library has a function flux1_decode too */
+#endif
 
 enum { WARP = 32 };
 #define ALL_LANES 0xffffffffu

@@ -10,10 +10,17 @@ template <int N> INLINE void activate(const cuda_element_args &a)
     each_element<N>(a.batch, a.out.rows, a.out.cols, [&](int b, int r, int c) {
         pack<N> x = load<N>(a.in, b, r, c);
         UNROLL for (int j = 0; j < N; j++) x.v[j] = activation_of(a.f, x.v[j]);
+        if (a.mul.data) {
+            pack<N> times = load<N>(a.mul, b, r, c);
+            UNROLL for (int j = 0; j < N; j++) x.v[j] *= times.v[j];
+        }
         store<N>(a.out, b, r, c, x);
     });
 }
-KERNEL(activate, cuda_element_args, CUDA_ROW_THREADS) { BY_WIDTH(wide(a.in) && wide(a.out), activate, a); }
+KERNEL(activate, cuda_element_args, CUDA_ROW_THREADS)
+{
+    BY_WIDTH(wide(a.in) && wide(a.out) && wide(a.mul), activate, a);
+}
 
 template <int N> INLINE void add(const cuda_element_args &a)
 {

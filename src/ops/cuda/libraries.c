@@ -2,6 +2,7 @@
 #include "ops/cuda/libraries.h"
 
 #include "base/file.h"
+#include "base/pool.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -194,9 +195,8 @@ static void find_nvrtc(const cuda_search *where, bool loader, cuda_libraries *ou
     find(&(library){.which = CUDA_NVRTC, .names = {name}}, where, loader, out);
 }
 
-void cuda_libraries_find(const cuda_search *where, bool loader, cuda_libraries *out)
+static void find_others(const cuda_search *where, bool loader, cuda_libraries *out)
 {
-    out->driver = find(&driver, where, loader, out);
     out->blas = find(&blas, where, loader, out);
     out->dnn = find(&dnn, where, loader, out);
     find_nvrtc(where, loader, out);
@@ -205,6 +205,12 @@ void cuda_libraries_find(const cuda_search *where, bool loader, cuda_libraries *
 #else
     snprintf(out->place[CUDA_NCCL].missing, sizeof out->place[CUDA_NCCL].missing, "this build was made without nccl.h");
 #endif
+}
+
+void cuda_libraries_find(const cuda_search *where, bool loader, cuda_libraries *out)
+{
+    out->driver = find(&driver, where, loader, out);
+    find_others(where, loader, out);
 }
 
 /* ---- names and versions ---- */
@@ -251,26 +257,50 @@ void cuda_library_version(const cuda_libraries *lib, cuda_library which, char *o
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static cuda_libraries loaded;
 static const cuda_libraries *replacement;
-static bool tried;
+static bool begun, complete; /* begun: the driver has been looked for; complete: so have the others */
+static cuda_search places;   /* from the one to the other */
+static pthread_t finder;     /* looks for the others */
+static bool finding;         /* it was started, and not waited for */
 
-static flux1_status load_once(flux1_error *err)
+static void *find_in_background(void *none)
 {
-    cuda_search where;
-    if (tried)
+    find_others(&places, true, &loaded);
+    return none;
+}
+
+/* The driver; where there is one, whoever asks will want the others too. */
+static flux1_status begin_once(flux1_error *err)
+{
+    if (begun)
         return FLUX1_OK;
-    TRY(cuda_search_folders(&where, err));
-    cuda_libraries_find(&where, true, &loaded);
-    cuda_search_free(&where);
-    tried = true;
+    TRY(cuda_search_folders(&places, err));
+    loaded.driver = find(&driver, &places, true, &loaded);
+    finding = loaded.driver && thread_start(&finder, find_in_background, NULL) == 0;
+    begun = true;
     return FLUX1_OK;
 }
 
-flux1_status cuda_libraries_load(const cuda_libraries **out, flux1_error *err)
+static void complete_once(void)
+{
+    if (complete)
+        return;
+    if (finding)
+        pthread_join(finder, NULL);
+    else
+        find_others(&places, true, &loaded);
+    finding = false;
+    cuda_search_free(&places);
+    complete = true;
+}
+
+static flux1_status load(bool all, const cuda_libraries **out, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     pthread_mutex_lock(&lock);
     *out = replacement;
-    if (!replacement && (st = load_once(err)) == FLUX1_OK) {
+    if (!replacement && (st = begin_once(err)) == FLUX1_OK) {
+        if (all)
+            complete_once();
         *out = &loaded;
         if (!loaded.driver)
             st = error_set(err, FLUX1_ERR_UNSUPPORTED,
@@ -280,6 +310,9 @@ flux1_status cuda_libraries_load(const cuda_libraries **out, flux1_error *err)
     pthread_mutex_unlock(&lock);
     return st;
 }
+
+flux1_status cuda_libraries_begin(const cuda_libraries **out, flux1_error *err) { return load(false, out, err); }
+flux1_status cuda_libraries_load(const cuda_libraries **out, flux1_error *err) { return load(true, out, err); }
 
 void cuda_libraries_replace(const cuda_libraries *stand_in)
 {

@@ -135,6 +135,10 @@ typedef struct cuda_libraries {
  * not; *out is set all the same. FLUX1_ERR_MEMORY: *out is NULL. */
 flux1_status cuda_libraries_load(const cuda_libraries **out, flux1_error *err);
 
+/* The same without waiting for the other libraries, which a thread looks for meanwhile (opening cuBLASLt alone takes a
+ * tenth of a second): until cuda_libraries_load has returned, nothing but the driver's functions may be used. */
+flux1_status cuda_libraries_begin(const cuda_libraries **out, flux1_error *err);
+
 /* Fills a zeroed table from these folders, and with `loader` from the loader's own path. Of each library the first file
  * is taken that opens and has all functions; one that is too old is passed over. The driver is not searched beyond the
  * named folders and the loader's path: it belongs to the machine. Nothing is ever unloaded. */

@@ -93,6 +93,8 @@ flux1_status cuda_link_id(unsigned char *id, flux1_error *err)
     return FLUX1_OK;
 }
 
+/* NCCL connects ranks and takes memory at the first call of a kind, which must not happen while a step is recorded:
+ * from here on every recording begins with a step that only runs (steps.c). */
 static flux1_status connect(ops_link *l, const unsigned char *id)
 {
     const cuda_libraries *lib = l->o->lib;
@@ -102,6 +104,7 @@ static flux1_status connect(ops_link *l, const unsigned char *id)
     config.blocking = 0;
     memcpy(&made, id, sizeof made);
     TRY(cuda_device_current(l->o->device, o->err));
+    cuda_recordings_drop(l->o);
     TRY(cuda_check(o, lib->cuStreamCreate(&l->stream, CU_STREAM_NON_BLOCKING), "cannot make a stream"));
     TRY(cuda_check(o, lib->cuEventCreate(&l->packed, CU_EVENT_DISABLE_TIMING), "cannot make an event"));
     TRY(cuda_check(o, lib->cuEventCreate(&l->arrived, CU_EVENT_DISABLE_TIMING), "cannot make an event"));

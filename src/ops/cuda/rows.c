@@ -121,11 +121,18 @@ flux1_status cuda_embed(ops *base, act ids, const weight *table, const weight *p
                        CUDA_ROW_THREADS, &a);
 }
 
-flux1_status cuda_activate(ops *base, activation f, act in, act out)
+flux1_status cuda_activate(ops *base, activation f, act in, act mul, act out)
 {
     TRY(cuda_begin(base, "activate", NULL));
-    TRY(cuda_fits(base, in.cols == out.cols && rows_like(in, out), "activate"));
-    cuda_element_args a = {.in = cuda_view_of(in), .out = cuda_view_of(out), .batch = act_batch(in), .f = (int32_t)f};
+    TRY(cuda_fits(base,
+                  in.cols == out.cols && rows_like(in, out) &&
+                      (!act_present(mul) || (mul.cols == out.cols && rows_like(mul, out))),
+                  "activate"));
+    cuda_element_args a = {.in = cuda_view_of(in),
+                           .out = cuda_view_of(out),
+                           .mul = cuda_view_of(mul),
+                           .batch = act_batch(in),
+                           .f = (int32_t)f};
     return cuda_launch_elements(cuda_self(base), CUDA_KERNEL_activate, &a);
 }
 

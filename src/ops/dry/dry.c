@@ -388,9 +388,9 @@ static flux1_status dry_embed(ops *o, act ids, const weight *table, const weight
     return tell(o, work_embed(o, ids, table, positions, first, out));
 }
 
-static flux1_status dry_activate(ops *o, activation f, act in, act out)
+static flux1_status dry_activate(ops *o, activation f, act in, act mul, act out)
 {
-    return tell(o, work_activate(o, f, in, out));
+    return tell(o, work_activate(o, f, in, mul, out));
 }
 
 static flux1_status dry_add(ops *o, act x, float s, act gate, act y, act out)

@@ -195,13 +195,14 @@ flux1_status ref_embed(ops *base, act ids, const weight *table, const weight *po
     return FLUX1_OK;
 }
 
-flux1_status ref_activate(ops *base, activation f, act in, act out)
+flux1_status ref_activate(ops *base, activation f, act in, act mul, act out)
 {
     TRY(ops_begin(base, "activate", NULL));
     for (int64_t b = 0; b < act_batch(in); b++)
         for (int64_t r = 0; r < act_rows(in); r++)
             for (int64_t i = 0; i < in.cols; i++)
-                ref_row(out, b, r)[i] = ref_activation(f, ref_row(in, b, r)[i]);
+                ref_row(out, b, r)[i] =
+                    ref_activation(f, ref_row(in, b, r)[i]) * (act_present(mul) ? ref_row(mul, b, r)[i] : 1);
     return FLUX1_OK;
 }
 

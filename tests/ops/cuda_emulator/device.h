@@ -15,7 +15,8 @@ CUresult emulator_enqueue(CUstream stream, std::function<void()> work);
 /* Before work that a library does in a workspace: until it is done, no other stream's may be given the same. */
 void emulator_workspace(const void *p, CUstream stream);
 
-bool emulator_broken(void); /* a kernel of this thread's device has failed: nothing works there any more */
+bool emulator_broken(void);    /* a kernel of this thread's device has failed: nothing works there any more */
+bool emulator_recording(void); /* this thread records a stream */
 
 extern int emulator_capability;
 

@@ -29,6 +29,7 @@ enum : size_t {
     PAGE = 4096,
     ALIGNMENT = 256,
     MOST_ARGUMENTS = 4096,
+    SHARED_AT_FIRST = 49152,
     POISON = (size_t)16 << 20,
     POISON_BY_HAND = (size_t)64 << 10
 };
@@ -46,10 +47,11 @@ std::recursive_mutex lock;
 std::map<uintptr_t, allocation> memory;
 std::vector<CUstream> streams;
 size_t total = (size_t)64 << 30;
-int64_t failing;             /* allocations until one fails */
-int64_t failing_kernel;      /* the same of kernels */
-std::map<int, int> contexts; /* retained, by 1 + device */
-std::map<int, bool> broken;  /* a kernel of that device has failed */
+int64_t failing;                               /* allocations until one fails */
+int64_t failing_kernel;                        /* the same of kernels */
+std::map<int, int> contexts;                   /* retained, by 1 + device */
+std::map<int, bool> broken;                    /* a kernel of that device has failed */
+std::map<CUfunction, unsigned> shared_allowed; /* dynamic shared memory, where it was set */
 int64_t captures;
 int device_number = 1;
 int waiting; /* threads in emulator_wait */
@@ -187,6 +189,8 @@ bool emulator_broken(void)
     return broken[current];
 }
 
+bool emulator_recording(void) { return recorded; }
+
 void emulator_check(const void *p, size_t bytes, const char *what)
 {
     guard hold(lock);
@@ -299,8 +303,8 @@ CUresult device_attribute(int *value, CUdevice_attribute a, CUdevice)
         {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 132},
         {CU_DEVICE_ATTRIBUTE_WARP_SIZE, 32},
         {CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK, 1024},
-        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, 49152},
-        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 232448},
+        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK, SHARED_AT_FIRST},
+        {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, EMULATE_MOST_SHARED},
         {CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 62914560},
         {CU_DEVICE_ATTRIBUTE_CLOCK_RATE, 1980000},
         {CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE, 3201000},
@@ -347,14 +351,29 @@ CUresult module_function(CUfunction *f, CUmodule, const char *name)
         }
     return CUDA_ERROR_NOT_FOUND;
 }
-CUresult function_attribute(CUfunction, CUfunction_attribute, int) { return CUDA_SUCCESS; }
+CUresult function_attribute(CUfunction f, CUfunction_attribute a, int value)
+{
+    guard hold(lock);
+    if (a != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value < 0 || value > (int)EMULATE_MOST_SHARED)
+        return CUDA_ERROR_INVALID_VALUE;
+    shared_allowed[f] = (unsigned)value;
+    return CUDA_SUCCESS;
+}
+/* Dynamic shared memory that a launch may ask for: more than SHARED_AT_FIRST has to be allowed for the kernel first.
+ * Static shared memory is the compiler's to limit (tests/ptxas.sh). */
+unsigned most_shared(CUfunction f)
+{
+    auto allowed = shared_allowed.find(f);
+    return allowed == shared_allowed.end() ? (unsigned)SHARED_AT_FIRST : allowed->second;
+}
 
 CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                 unsigned shared, CUstream stream, void **parameters, void **extra)
 {
     const emulated_kernel *k = (const emulated_kernel *)(uintptr_t)f;
-    if (!gx || !gy || !gz || !bx || gx > 0x7fffffffu || gy > 65535 || gz > 65535 || by != 1 || bz != 1 || shared ||
-        extra || k->bytes > MOST_ARGUMENTS)
+    guard hold(lock);
+    if (!gx || !gy || !gz || !bx || gx > 0x7fffffffu || gy > 65535 || gz > 65535 || by != 1 || bz != 1 ||
+        shared > most_shared(f) || extra || k->bytes > MOST_ARGUMENTS)
         return CUDA_ERROR_INVALID_VALUE;
     if (bx > k->most_threads)
         return CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES;
@@ -369,7 +388,7 @@ CUresult launch(CUfunction f, unsigned gx, unsigned gy, unsigned gz, unsigned bx
         alignas(16) char copy[MOST_ARGUMENTS];
         memset(copy, 0xff, sizeof copy); /* a kernel that reads behind its arguments */
         memcpy(copy, args.data(), args.size());
-        emulate_launch(k->name, k->body, copy, {gx, gy, gz}, {bx, by, bz});
+        emulate_launch(k->name, k->body, copy, {gx, gy, gz}, {bx, by, bz}, shared);
     });
 }
 

@@ -56,6 +56,16 @@ static unsigned long long seed, draws;
 static int lane_at[LANES], place_of[LANES], warp_at[MOST_THREADS / LANES];
 
 extern char __start_cuda_shared[], __stop_cuda_shared[]; /* the linker's names for the section */
+static char *dynamic_end;                                /* of the launch's dynamic shared memory */
+static size_t dynamic_bytes;                             /* before that */
+
+/* Whether 16 bytes lie in shared memory. */
+static bool is_shared(const void *p)
+{
+    const char *at = (const char *)p;
+    return (at >= __start_cuda_shared && at + 16 <= __stop_cuda_shared) ||
+           (at >= dynamic_end - dynamic_bytes && at + 16 <= dynamic_end);
+}
 
 void emulate_fail(const char *format, ...)
 {
@@ -255,7 +265,7 @@ void emulate_multiply_16x8(int source_line, float (&c)[4], const unsigned (&a)[4
 void emulate_load_matrices(int source_line, unsigned (&m)[4], const void *row, bool transposed)
 {
     const int first = current / LANES * LANES, g = current % LANES / 4, t = current % LANES % 4;
-    if ((const char *)row < __start_cuda_shared || (const char *)row + 16 > __stop_cuda_shared || (uintptr_t)row % 16)
+    if (!is_shared(row) || (uintptr_t)row % 16)
         emulate_fail("a matrix's row at %p, line %d, is not 16 aligned bytes of shared memory", row, source_line);
     row_of[current] = (const unsigned char *)row;
     emulate_sync_warp(source_line);
@@ -291,8 +301,7 @@ static void do_copy(const async_copy &c)
 
 void emulate_copy_async(void *to, const void *from, bool there)
 {
-    if ((char *)to < __start_cuda_shared || (char *)to + 16 > __stop_cuda_shared || (uintptr_t)to % 16 ||
-        (uintptr_t)from % 16)
+    if (!is_shared(to) || (uintptr_t)to % 16 || (uintptr_t)from % 16)
         emulate_fail("an asynchronous copy from %p to %p: 16 aligned bytes go to shared memory", from, to);
     const async_copy c = {to, from, there, groups[current]};
     if (((uintptr_t)to / 16 + blockIdx.x) % 2)
@@ -339,6 +348,7 @@ static void run_warp(int first)
 static void run_block(void)
 {
     memset(__start_cuda_shared, 0xff, (size_t)(__stop_cuda_shared - __start_cuda_shared));
+    memset(dynamic_end - dynamic_bytes, 0xff, dynamic_bytes);
     memset(warps, 0, sizeof warps);
     for (int t = 0; t < threads; t++) {
         copies[t].clear();
@@ -390,11 +400,25 @@ struct fault_guard {
     }
 };
 
-void emulate_launch(const char *kernel, void (*body)(const void *args), const void *args, dim3 grid, dim3 block)
+void *emulate_dynamic_shared(void) { return dynamic_bytes ? dynamic_end - dynamic_bytes : nullptr; }
+
+static void make_dynamic_shared(void)
+{
+    enum { GUARD = 4096 };
+    const size_t room = ((size_t)EMULATE_MOST_SHARED + GUARD - 1) / GUARD * GUARD;
+    char *base = (char *)mmap(nullptr, room + GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (base == MAP_FAILED || mprotect(base + room, GUARD, PROT_NONE) != 0)
+        emulate_fail("no memory for shared memory");
+    dynamic_end = base + room;
+}
+
+void emulate_launch(const char *kernel, void (*body)(const void *args), const void *args, dim3 grid, dim3 block,
+                    unsigned shared)
 {
     static char *stacks;
     if (!stacks) {
         read_order();
+        make_dynamic_shared();
         stacks = (char *)mmap(nullptr, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (stacks == MAP_FAILED)
@@ -405,6 +429,7 @@ void emulate_launch(const char *kernel, void (*body)(const void *args), const vo
     kernel_name = kernel;
     kernel_body = body;
     kernel_args = args;
+    dynamic_bytes = shared;
     gridDim = grid;
     blockDim = block;
     threads = (int)block.x;

@@ -124,8 +124,15 @@ static inline unsigned atomicMax(unsigned *at, unsigned value)
     return old;
 }
 
-/* Runs a grid of body(args). Not reentrant: the driver's lock is held. */
-void emulate_launch(const char *kernel, void (*body)(const void *args), const void *args, dim3 grid, dim3 block);
+/* A block's dynamic shared memory, `extern __shared__` in the language: as many bytes as the launch asked for, poisoned
+ * before each block; behind them lies a page that cannot be touched. NULL without any. */
+void *emulate_dynamic_shared(void);
+
+/* Runs a grid of body(args) with `shared` bytes of dynamic shared memory, EMULATE_MOST_SHARED at most. Not reentrant:
+ * the driver's lock is held. */
+enum : unsigned { EMULATE_MOST_SHARED = 232448 }; /* of a block on sm_90 */
+void emulate_launch(const char *kernel, void (*body)(const void *args), const void *args, dim3 grid, dim3 block,
+                    unsigned shared);
 
 /* A kernel by its name, for the module. */
 struct emulated_kernel {

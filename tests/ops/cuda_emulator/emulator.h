@@ -5,8 +5,9 @@
  * Stricter than the real one where that finds mistakes. Fresh memory is NaN; an allocation ends at a page that cannot
  * be touched; copies, products, attention and convolutions must lie within one allocation and keep the alignment that
  * was promised for them; misaligned vectors, a barrier or shuffle that not all threads come to, a launch of more
- * threads than the kernel is bound to, a workspace in two streams' unfinished calls, and calls without a current
- * context end the program or fail. Streams work as late as they may, so that what is not waited for shows; warps and
+ * threads than the kernel is bound to or of more shared memory than it was allowed, a workspace in two streams'
+ * unfinished calls, a recorded collective that never ran before, and calls without a current context end the program
+ * or fail. Streams work as late as they may, so that what is not waited for shows; warps and
  * lanes have their turns in the order that CUDA_EMULATOR_ORDER asks for (emulate.cpp), so that a missing barrier does.
  * While a step is recorded, what cannot be recorded fails and spoils the recording. The libraries refuse what they may
  * refuse (odd leading dimensions, head sizes, channel counts), so that the fallbacks run.

@@ -1,6 +1,7 @@
 /* NCCL's functions over this process's memory: each rank's call waits, when its stream comes to it, for the other
  * ranks' calls, and then takes what it is to receive. Like the real one it refuses two ranks on one device, connects in
- * the background, and answers a call with ncclInProgress first. */
+ * the background, and answers a call with ncclInProgress first. The real one connects ranks and takes memory at the
+ * first call of a kind; here that may not be recorded. */
 #include "ops/cuda_emulator/device.h"
 #include "ops/cuda_emulator/emulate.h"
 
@@ -44,12 +45,25 @@ struct ncclComm {
     bool sends; /* half of a shift has been given */
     call shift;
     cudaStream_t stream;
+    bool ran[3]; /* by kind_of_call */
 };
 
 namespace
 {
 
 thread_local ncclComm *grouped; /* of a group that has begun */
+
+enum kind_of_call { GATHER, REDUCE, SHIFT };
+
+void first_runs_unrecorded(ncclComm_t c, kind_of_call kind)
+{
+    if (emulator_recording() && !c->ran[kind])
+        emulate_fail("a communicator's first %s is recorded: it connects the ranks, and has to run once before",
+                     kind == GATHER   ? "all_gather"
+                     : kind == REDUCE ? "reduce_scatter"
+                                      : "send and receive");
+    c->ran[kind] = true;
+}
 
 const char *error_text(ncclResult_t r)
 {
@@ -78,7 +92,7 @@ ncclResult_t init(ncclComm_t *out, int size, ncclUniqueId id, int rank, ncclConf
             return ncclInvalidUsage;
     p->device.push_back(emulator_device());
     p->joined++;
-    *out = new ncclComm{p, id.internal, rank, true, false, {}, nullptr};
+    *out = new ncclComm{p, id.internal, rank, true, false, {}, nullptr, {}};
     emulator_object(1);
     return ncclInProgress;
 }
@@ -139,6 +153,7 @@ ncclResult_t all_gather(const void *send, void *recv, size_t count, ncclDataType
         return ncclInvalidArgument;
     emulator_check(send, count, "all_gather's input");
     emulator_check(recv, count * (size_t)p->size, "all_gather's output");
+    first_runs_unrecorded(c, GATHER);
     emulator_enqueue((CUstream)s, [=]() {
         meet(p, rank, {send, recv, count, -1, -1}, [=]() {
             for (int r = 0; r < p->size; r++)
@@ -157,6 +172,7 @@ ncclResult_t reduce_scatter(const void *send, void *recv, size_t count, ncclData
         return ncclInvalidArgument;
     emulator_check(send, count * (size_t)p->size * sizeof(float), "reduce_scatter's input");
     emulator_check(recv, count * sizeof(float), "reduce_scatter's output");
+    first_runs_unrecorded(c, REDUCE);
     emulator_enqueue((CUstream)s, [=]() {
         meet(p, rank, {send, recv, count, -1, -1}, [=]() {
             for (size_t i = 0; i < count; i++) {
@@ -198,6 +214,7 @@ ncclResult_t group_end(void)
     grouped = nullptr;
     if (!c)
         return ncclInvalidUsage;
+    first_runs_unrecorded(c, SHIFT);
     party *p = c->p;
     int rank = c->rank;
     const call mine = c->shift;

@@ -95,7 +95,7 @@ static void behind_some(const void *)
 
 template <void (*BODY)(const void *)> static int launched(void)
 {
-    emulate_launch("planted", BODY, nullptr, {1, 1, 1}, {64, 1, 1});
+    emulate_launch("planted", BODY, nullptr, {1, 1, 1}, {64, 1, 1}, 0);
     return result == 5 ? 0 : 1;
 }
 
@@ -230,12 +230,14 @@ static void workspaces_are_one_stream_s(void)
     EXPECT(ends_well(run("forward", two_recorded_streams<true>)));
 }
 
-static CUresult launch(size_t arguments, unsigned threads, unsigned rows, unsigned shared)
+static emulated_kernel k;
+
+static CUresult launch(size_t arguments, unsigned threads, unsigned rows, unsigned shared,
+                       void (*body)(const void *) = with_barrier)
 {
     static char bytes[8192];
-    static emulated_kernel k;
     void *parameters[] = {bytes};
-    k = {"planted", arguments, 128, with_barrier};
+    k = {"planted", arguments, 128, body};
     return lib->cuLaunchKernel((CUfunction)(uintptr_t)&k, 1, rows, 1, threads, 1, 1, shared, stream[0], parameters,
                                nullptr);
 }
@@ -246,11 +248,85 @@ static int limits(void)
     must(launch(4096, 128, 65535, 0));
     return launch(4097, 128, 1, 0) == CUDA_ERROR_INVALID_VALUE &&
                    launch(8, 128, 65536, 0) == CUDA_ERROR_INVALID_VALUE &&
-                   launch(8, 128, 1, 64) == CUDA_ERROR_INVALID_VALUE &&
                    launch(8, 160, 1, 0) == CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES
                ? 0
                : 1;
 }
+
+/* ---- shared memory ---- */
+
+enum : unsigned { SHARED_FIRST = 48 << 10, SHARED_MOST = 227 << 10 }; /* of an H100: CUDA's programming guide */
+
+static CUresult allow(int bytes)
+{
+    return lib->cuFuncSetAttribute((CUfunction)(uintptr_t)&k, CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, bytes);
+}
+
+static int shared_limits(void)
+{
+    const CUresult refused = CUDA_ERROR_INVALID_VALUE;
+    open_device();
+    must(launch(8, 64, 1, SHARED_FIRST));
+    bool good = launch(8, 64, 1, SHARED_FIRST + 1) == refused && allow(SHARED_MOST + 1) == refused &&
+                allow(-1) == refused && launch(8, 64, 1, SHARED_FIRST + 1) == refused;
+    must(allow(SHARED_MOST));
+    must(launch(8, 64, 1, SHARED_MOST));
+    good = good && launch(8, 64, 1, SHARED_MOST + 1) == refused;
+    must(allow(1024));
+    return good && launch(8, 64, 1, 1025) == refused ? 0 : 1;
+}
+
+/* Bytes 0 to 63 of dynamic shared memory, written by one thread and read by another; the byte behind is nobody's. */
+static void within_shared(const void *)
+{
+    char *p = (char *)emulate_dynamic_shared();
+    if (threadIdx.x == 0)
+        result = p[63] == (char)0xff ? 5 : 0, p[63] = 1;
+    __syncthreads();
+    if (threadIdx.x == 32 && p[63] != 1)
+        result = 0;
+}
+static void behind_shared(const void *) { *((volatile char *)emulate_dynamic_shared() + 64) = 1; }
+
+template <void (*BODY)(const void *)> static int shared_bytes(void)
+{
+    open_device();
+    for (int i = 0; i < 2; i++) /* the second launch finds nothing of the first */
+        must(launch(8, 64, 2, 64, BODY));
+    must(lib->cuStreamSynchronize(stream[0]));
+    return result == 5 ? 0 : 1;
+}
+
+/* ---- collectives ---- */
+
+#if FLUX1_HAS_NCCL
+template <bool RUN_BEFORE> static int recorded_gather(void)
+{
+    ncclComm_t c;
+    ncclUniqueId id;
+    ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
+    CUgraph graph;
+    void *p;
+    open_device();
+    p = (void *)(uintptr_t)memory;
+    config.blocking = 0;
+    must(lib->ncclGetUniqueId(&id));
+    if (lib->ncclCommInitRankConfig(&c, 1, id, 0, &config) != ncclInProgress)
+        return 9;
+    if (RUN_BEFORE)
+        lib->ncclAllGather(p, p, 16, ncclUint8, c, (cudaStream_t)stream[0]);
+    must(lib->cuStreamBeginCapture(stream[0], CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    lib->ncclAllGather(p, p, 16, ncclUint8, c, (cudaStream_t)stream[0]);
+    must(lib->cuStreamEndCapture(stream[0], &graph));
+    return 0;
+}
+
+static void first_collectives_are_not_recorded(void)
+{
+    EXPECT(aborts(run("forward", recorded_gather<false>), "a communicator's first all_gather is recorded"));
+    EXPECT(ends_well(run("forward", recorded_gather<true>)));
+}
+#endif
 
 /* The nth kernel fails, and everything behind it. */
 static int failing(void)
@@ -276,6 +352,12 @@ int main(void)
     words_for_orders();
     workspaces_are_one_stream_s();
     EXPECT(ends_well(run("forward", limits)));
+    EXPECT(ends_well(run("forward", shared_limits)));
+    EXPECT(ends_well(run("forward", shared_bytes<within_shared>)));
+    EXPECT(aborts(run("forward", shared_bytes<behind_shared>), "touches"));
+#if FLUX1_HAS_NCCL
+    first_collectives_are_not_recorded();
+#endif
     EXPECT(ends_well(run("forward", failing)));
     return failures ? 1 : 0;
 }
