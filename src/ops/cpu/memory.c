@@ -21,6 +21,10 @@ static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
         const size_t exact = cpu_product_scratch(m, n, k, multiplies_pairs(c)), int8 = cpu_int8_scratch(m, k);
         return c->int8 && int8 > exact ? int8 : exact;
     }
+    if (work == WORK_CONV && heads > 0)
+        return cpu_conv_scratch(m, heads, k / 9, multiplies_pairs(c));
+    if (work == WORK_CONV)
+        return cpu_product_scratch(m, n, k, multiplies_pairs(c));
     return work == WORK_ATTENTION && heads > 0 ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k)
                                                : 0;
 }

@@ -13,8 +13,8 @@ static bool can_run(void)
 }
 
 static const cpu_instruction_set sets[] = {
-    {can_run, &cpu_kernels_avx512_simde, &cpu_kernels_avx512_simde, "avx512 over SIMDe"},
-    {can_run, &cpu_kernels_avx512_simde, &cpu_kernels_avx512bf16_simde, "avx512bf16 over SIMDe"},
+    {can_run, &cpu_kernels_avx512_simde, &cpu_kernels_avx512_simde, &cpu_int8_avx2, "avx512 over SIMDe"},
+    {can_run, &cpu_kernels_avx512_simde, &cpu_kernels_avx512bf16_simde, &cpu_int8_avx2, "avx512bf16 over SIMDe"},
 };
 
 flux1_status __real_cpu_instruction_set_choose(const cpu_instruction_set **out, flux1_error *err);
