@@ -221,6 +221,8 @@ plane_cut mesh_plane_cut(const mesh *m, int64_t latent_rows);
 
 /* conv of the whole picture: neighbours' rows at the seams, zeros at the borders. */
 flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int stride, act residual, act out);
+/* upsample_conv in the same way. */
+flux1_status mesh_upsample_conv(mesh *m, const plane_cut *p, act in, const weight *w, act out);
 flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, float eps, bool silu, act out);
 /* q, k, v: HEADS of one head over this rank's pixels of a plane of latent size, `width` wide; attention over all ranks'
  * pixels. */

@@ -23,6 +23,8 @@ size_t cpu_conv_scratch(int64_t pixels, int64_t width, int64_t channels, bool pa
 {
     const int64_t words = words_of(channels, pairs), lines = lines_at_once(pixels, width, words);
     size_t bytes;
+    if (pixels <= 0)
+        return 0;
     return size_mul((size_t)lines, (size_t)words, &bytes) && size_mul(bytes, (size_t)line_stride(width), &bytes) &&
                    bytes < SIZE_MAX / 8
                ? size_round_up(bytes * sizeof(float), ARENA_ALIGN)
@@ -79,29 +81,49 @@ static flux1_status run_conv(cpu_ops *o, conv_job *j, int64_t batch)
     return ops_cancelled(&o->head);
 }
 
+/* Of the output's width and height before upsampling. */
+static conv_job job_of(cpu_ops *o, act in, act top, act bottom, const weight *w, act residual, act out)
+{
+    const act_shape *s = &in.buffer->shape;
+    return (conv_job){.g = {.m = act_batch(out) * act_rows(out),
+                            .n = w->rows,
+                            .k = w->cols,
+                            .in = cpu_view(in),
+                            .out = cpu_view(out),
+                            .residual = cpu_view(residual),
+                            .w = &cpu_w(w)->m,
+                            .bias = cpu_w(w)->bias,
+                            .scratch = o->scratch,
+                            .cancel = o->head.cancel},
+                      .in = cpu_view(in),
+                      .top = cpu_view(top),
+                      .bottom = cpu_view(bottom),
+                      .stride = 1,
+                      .channels = in.cols,
+                      .height = s->height,
+                      .width = s->width,
+                      .out_height = s->height,
+                      .out_width = s->width};
+}
+
 flux1_status cpu_conv(ops *base, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
 {
     cpu_ops *o = cpu_self(base);
     TRY(ops_begin(base, "conv", w));
-    const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
-    conv_job j = {.g = {.m = t->batch * t->height * t->width,
-                        .n = w->rows,
-                        .k = w->cols,
-                        .in = cpu_view(in),
-                        .out = cpu_view(out),
-                        .residual = cpu_view(residual),
-                        .w = &cpu_w(w)->m,
-                        .bias = cpu_w(w)->bias,
-                        .scratch = o->scratch,
-                        .cancel = base->cancel},
-                  .in = cpu_view(in),
-                  .top = cpu_view(top),
-                  .bottom = cpu_view(bottom),
-                  .stride = stride,
-                  .channels = in.cols,
-                  .height = s->height,
-                  .width = s->width,
-                  .out_height = t->height,
-                  .out_width = t->width};
-    return w->kernel == 1 ? cpu_run_product(o, &j.g) : run_conv(o, &j, t->batch);
+    conv_job j = job_of(o, in, top, bottom, w, residual, out);
+    if (w->kernel == 1)
+        return cpu_run_product(o, &j.g);
+    j.stride = stride;
+    j.out_height = out.buffer->shape.height;
+    j.out_width = out.buffer->shape.width;
+    return run_conv(o, &j, act_batch(out));
+}
+
+flux1_status cpu_upsample_conv(ops *base, act in, act top, act bottom, const weight *w, act out)
+{
+    cpu_ops *o = cpu_self(base);
+    TRY(ops_begin(base, "upsample_conv", w));
+    conv_job j = job_of(o, in, top, bottom, w, (act){0}, out);
+    j.upsample = true;
+    return run_conv(o, &j, act_batch(out));
 }

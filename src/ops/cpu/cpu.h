@@ -1,7 +1,7 @@
 /* The CPU backend's insides. cpu.c makes a backend, isa.c chooses its kernels, device.c is what all backends share;
- * memory.c holds the arena and what is moved, order.c the steps, weights.c blocks and recipes. linear.c, attention.c,
- * rows.c and planes.c cut an entry into tasks for the pool; the tasks themselves are the kernels_*.h, compiled once per
- * instruction set (kernels_<isa>.c) over the vectors of simd.h.
+ * memory.c holds the arena and what is moved, order.c the steps, weights.c blocks and recipes. linear.c, conv.c,
+ * attention.c, rows.c and planes.c cut an entry into tasks for the pool; the tasks themselves are the kernels_*.h,
+ * compiled once per instruction set (kernels_<isa>.c) over the vectors of simd.h.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic.
  * Weights stay as the file has them and are converted block by block, in scratch that each worker has from the start;
@@ -282,6 +282,7 @@ flux1_status cpu_run_product(cpu_ops *o, gemm_job *g);
 
 #define CPU_DECLARE(ret, name, args, call) ret cpu_##name args;
 OPS_PRIMITIVES(CPU_DECLARE)
+flux1_status cpu_upsample_conv(ops *o, act in, act top, act bottom, const weight *w, act out);
 #undef CPU_DECLARE
 
 #endif

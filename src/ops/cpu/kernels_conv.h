@@ -140,58 +140,58 @@ static void fold_taps(const conv_job *j, int phase, int64_t n, int64_t cols, int
 
 /* Where a panel's words lie for each tap. */
 typedef struct conv_window {
-    int taps;
     int64_t words, ldx;
     const float *at[CONV_TAPS];
 } conv_window;
 
-SIMD_INLINE void conv_body(const int rows, const int vectors, const conv_window *x, const float *a, float *c, bool add)
+SIMD_INLINE void conv_body(const int rows, const int side, const conv_window *x, const float *a, float *c, bool add)
 {
     vf sum[TILE_ROWS][TILE_VECTORS];
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
-    for (int v = 0; v < vectors; v++)
+    for (int v = 0; v < TILE_VECTORS; v++)
         sum[i][v] = vzero();
     const int64_t words = x->words, ldx = x->ldx;
-    for (int t = 0; t < x->taps; t++) {
-        const float *b = x->at[t];
-        for (int64_t k = 0; k < words; k++, b += ldx, a++) {
-            vf bv[TILE_VECTORS];
+    for (int ty = 0; ty < side; ty++, a += side * words)
+        for (int64_t k = 0; k < words; k++)
             SIMD_UNROLL
-            for (int v = 0; v < vectors; v++)
-                bv[v] = vload(b + v * VW);
+    for (int tx = 0; tx < side; tx++) {
+        const float *b = x->at[ty * side + tx] + k * ldx;
+        vf bv[TILE_VECTORS];
+        SIMD_UNROLL
+        for (int v = 0; v < TILE_VECTORS; v++)
+            bv[v] = vload(b + v * VW);
+        SIMD_UNROLL
+        for (int i = 0; i < rows; i++) {
+            const vf ai = vset1(a[i * PRODUCT_LDA + tx * words + k]);
             SIMD_UNROLL
-            for (int i = 0; i < rows; i++) {
-                const vf ai = vset1(a[i * PRODUCT_LDA]);
-                SIMD_UNROLL
-                for (int v = 0; v < vectors; v++)
-                    sum[i][v] = vmadd(sum[i][v], ai, bv[v]);
-            }
+            for (int v = 0; v < TILE_VECTORS; v++)
+                sum[i][v] = vmadd(sum[i][v], ai, bv[v]);
         }
     }
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
-    for (int v = 0; v < vectors; v++) {
+    for (int v = 0; v < TILE_VECTORS; v++) {
         float *p = c + i * TILE_COLS + v * VW;
         vstore(p, add ? vadd(vload(p), sum[i][v]) : sum[i][v]);
     }
 }
 
-#define CONV_TILE(rows)                                                                      \
-    static void conv_##rows(const conv_window *x, const float *a, float *c, bool add)        \
-    {                                                                                        \
-        conv_body(rows, TILE_VECTORS, x, a, c, add);                                         \
-    }                                                                                        \
-    static void conv_narrow_##rows(const conv_window *x, const float *a, float *c, bool add) \
-    {                                                                                        \
-        conv_body(rows, 1, x, a, c, add);                                                    \
+#define CONV_TILE(rows)                                                                 \
+    static void conv_##rows(const conv_window *x, const float *a, float *c, bool add)   \
+    {                                                                                   \
+        conv_body(rows, 3, x, a, c, add);                                               \
+    }                                                                                   \
+    static void folded_##rows(const conv_window *x, const float *a, float *c, bool add) \
+    {                                                                                   \
+        conv_body(rows, 2, x, a, c, add);                                               \
     }
 EACH_TILE(CONV_TILE)
 
 typedef void conv_fn(const conv_window *x, const float *a, float *c, bool add);
-#define CONV_ROW(rows) {conv_##rows, conv_narrow_##rows},
+#define CONV_ROW(rows) {conv_##rows, folded_##rows},
 static conv_fn *const conv_tiles[TILE_ROWS + 1][2] = {{NULL, NULL}, EACH_TILE(CONV_ROW)};
 
 /* The window of pixels [q, q + TILE_COLS) of the strip's output row y, words from `word` on. */
@@ -199,8 +199,8 @@ static conv_window window_of(const conv_job *j, int phase, int64_t y, int64_t q,
 {
     const int side = j->upsample ? 2 : 3;
     const int64_t line = i64_ceil_div(j->channels, PER_WORD) * j->ldx, half = j->ldx / j->stride;
-    conv_window x = {.taps = side * side, .words = words, .ldx = j->ldx};
-    for (int tap = 0; tap < x.taps; tap++) {
+    conv_window x = {.words = words, .ldx = j->ldx};
+    for (int tap = 0; tap < side * side; tap++) {
         const int64_t dy = tap / side + phase / 2, dx = tap % side + phase % 2;
         x.at[tap] = j->lines + (y * j->stride + dy) * line + word * j->ldx + dx % j->stride * half + dx / j->stride + q;
     }
@@ -209,12 +209,12 @@ static conv_window window_of(const conv_job *j, int phase, int64_t y, int64_t q,
 
 /* ---- the task ---- */
 
-static void conv_panel(const conv_window *x, int64_t cols, const float *a, bool narrow, float *sums, bool add)
+static void conv_panel(const conv_window *x, int64_t cols, const float *a, bool folded, float *sums, bool add)
 {
     const int64_t count = i64_ceil_div(cols, TILE_ROWS), width = cols / count, wider = cols % count;
     for (int64_t t = 0, n = 0; t < count; t++) {
         const int64_t height = width + (t < wider);
-        conv_tiles[height][narrow](x, a + n * PRODUCT_LDA, sums + n * TILE_COLS, add);
+        conv_tiles[height][folded](x, a + n * PRODUCT_LDA, sums + n * TILE_COLS, add);
         n += height;
     }
 }
@@ -251,7 +251,7 @@ static void conv(void *arg, int64_t index, int worker)
             const int64_t y = p / wide, q = p % wide * TILE_COLS, here = i64_min(TILE_COLS, j->out_width - q);
             const conv_window x = window_of(j, phase, y, q, c / PER_WORD, words);
             float *s = sums + (p - first) * PRODUCT_COLS * TILE_COLS;
-            conv_panel(&x, cols, a, here <= VW, s, c > 0);
+            conv_panel(&x, cols, a, j->upsample, s, c > 0);
             if (c + count == j->channels)
                 finish_pixels(j, phase, y, q, here, n, cols, s, lines);
         }

@@ -1,15 +1,13 @@
-/* Convolutions, linear layers of a few rows, and the parts that all matrix products share (kernels_product.h,
+/* Linear layers of a few rows, and the parts that all matrix products share (kernels_product.h, kernels_conv.h,
  * kernels_attention.h). Included once per instruction set, over simd.h. DECODERS: those of packed weights (decode.h),
  * or NULL.
  *
- * Idea: a convolution's task owns a block of the output, up to GEMM_ROWS × GEMM_COLS, summed in float32 in its worker's
- * scratch over k blocks of GEMM_STEPS words. A "word" is one float, or two neighbouring bf16 along k where the machine
- * multiplies those (SIMD_BF16): everything but vmadd is the same. A  rows of LDA words, copied (converted, gathered
- * from an image) as they lie: the tile broadcasts its words. Stays in the L2 cache. B  panels of TILE_COLS columns × k,
- * transposed on the way from the file's rows. One panel stays in the L1 cache while all of A passes. tile TILE_ROWS ×
- * TILE_VECTORS sums in registers; rows are dealt out so that tiles differ by one row at most. Each output is one chain
- * of multiply-adds a k block, added block by block: the same for every way of cutting the output. The last step of a
- * task is the epilogue, row by row, while the sums are still in cache. */
+ * A "word" is one float, or two neighbouring bf16 along k where the machine multiplies those (SIMD_BF16): everything
+ * but vmadd is the same. A  rows of words, copied (converted) as they lie: the tile broadcasts its words. B  panels of
+ * TILE_COLS columns × k, transposed on the way. tile  TILE_ROWS × TILE_VECTORS sums in registers; rows are dealt out so
+ * that tiles differ by one row at most. Each output is one chain of multiply-adds a k block, added block by block: the
+ * same for every way of cutting the output. The last step of a task is the epilogue, row by row, while the sums are
+ * still in cache. */
 #ifndef FLUX1_OPS_CPU_KERNELS_GEMM_H
 #define FLUX1_OPS_CPU_KERNELS_GEMM_H
 
