@@ -551,6 +551,21 @@ flux1_status mesh_plane_stats(mesh *m, act mine, act *all)
     return gather_rows(m, m->all, mine, *all, sets);
 }
 
+flux1_status mesh_upsample_conv(mesh *m, const plane_cut *p, act in, const weight *w, act out)
+{
+    ops *o = m->o;
+    size_t mark = ops_mark(o);
+    act top = {0}, bottom = {0};
+    const bool mine = p->mine.count > 0;
+    if (m->ranks > 1) {
+        TRY(halo_row(m, in, 0, 1, mine && p->mine.begin + p->mine.count < p->total, &bottom));
+        TRY(halo_row(m, in, in.buffer->shape.height - 1, -1, mine && p->mine.begin > 0, &top));
+    }
+    TRY(ops_upsample_conv(o, in, top, bottom, w, out));
+    ops_release(o, mark);
+    return FLUX1_OK;
+}
+
 flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, float eps, bool silu, act out)
 {
     ops *o = m->o;

@@ -231,6 +231,8 @@ plane_cut mesh_plane_cut(const mesh *m, int64_t latent_rows);
 
 /* conv of the whole picture: neighbours' rows at the seams, zeros at the borders. */
 flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int stride, act residual, act out);
+/* upsample_conv in the same way. */
+flux1_status mesh_upsample_conv(mesh *m, const plane_cut *p, act in, const weight *w, act out);
 flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, float eps, bool silu, act out);
 /* For planes in bands. mine: STATS, as many rows on each rank; *all: of every rank, one behind the other. first, last:
  * planes of this rank's outermost rows, or of none; *top, *bottom: what the neighbours have beside them, left out at

@@ -281,13 +281,11 @@ static flux1_status run_up(const vae_run *r, const level *v, act x, act out)
 {
     ops *o = r->m->o;
     size_t mark = ops_mark(o);
-    act last, wide;
+    act last;
     TRY(held_begin(o, &v->block));
     TRY(run_resnets(r, v, x, &last));
     if (v->resample) {
-        TRY(plane_like(r, out, out.cols, &wide));
-        TRY(ops_upsample(o, last, wide));
-        TRY(mesh_conv(r->m, &r->p, wide, v->resample, 1, (act){0}, out));
+        TRY(mesh_upsample_conv(r->m, &r->p, last, v->resample, out));
     } else {
         TRY(ops_cast(o, last, out));
     }

@@ -601,15 +601,21 @@ flux1_status check_group_apply(ops *o, act in, act stats, int64_t groups, const 
     return FLUX1_OK;
 }
 
+static flux1_status doubled(const call *c, operand in, operand out)
+{
+    const act_shape *s = &in.a.buffer->shape, *t = &out.a.buffer->shape;
+    return t->height == 2 * s->height && t->width == 2 * s->width && s->batch == t->batch
+               ? FLUX1_OK
+               : disagree(c, in, out, "do not go together: twice the height and width");
+}
+
 flux1_status check_upsample(ops *o, act in, act out)
 {
     CALL(upsample);
     TRY(plane(c, NAMED(in)));
     TRY(plane(c, NAMED(out)));
-    const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
-    return t->height == 2 * s->height && t->width == 2 * s->width && s->batch == t->batch && in.cols == out.cols
-               ? FLUX1_OK
-               : disagree(c, NAMED(in), NAMED(out), "do not go together: twice the height and width");
+    TRY(doubled(c, NAMED(in), NAMED(out)));
+    return in.cols == out.cols ? FLUX1_OK : disagree(c, NAMED(in), NAMED(out), "differ in channels");
 }
 
 /* ---- rows ---- */
@@ -797,6 +803,19 @@ flux1_status check_single_products(ops *o, act in, const qkv_weights *w, act rop
 {
     TRY(check_qkv_norm_rope(o, in, w, rope, qkv));
     return check_linear(o, in, up, &(epilogue){0}, hidden);
+}
+
+flux1_status check_upsample_conv(ops *o, act in, act top, act bottom, const weight *w, act out)
+{
+    CALL(upsample_conv);
+    TRY(plane(c, NAMED(in)));
+    TRY(plane(c, NAMED(out)));
+    TRY(weight_is(c, "w", w, WEIGHT_CONV));
+    TRY(sized(c, "w", w, out.cols, in.cols * 9));
+    TRY(doubled(c, NAMED(in), NAMED(out)));
+    TRY(halo(c, NAMED(top), w, NAMED(in)));
+    TRY(halo(c, NAMED(bottom), w, NAMED(in)));
+    return apart(c, NAMED(in), NAMED(out));
 }
 
 flux1_status check_group_norm(ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out)

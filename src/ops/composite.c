@@ -81,6 +81,34 @@ flux1_status composite_single_products(ops *o, act in, const qkv_weights *w, act
     return ops_linear(o, in, up, &(epilogue){.f = ACTIVATION_GELU_TANH}, hidden);
 }
 
+/* A neighbour's row, twice as wide. */
+static flux1_status widen_row(ops *o, act row, act *out)
+{
+    const act_shape *s = row.buffer ? &row.buffer->shape : NULL;
+    act both;
+    *out = (act){0};
+    if (!act_present(row))
+        return FLUX1_OK;
+    TRY(ops_create(o, ACT_PLANE, shape_plane(s->batch, 2, 2 * s->width, row.cols), &both));
+    TRY(ops_create(o, ACT_PLANE, shape_plane(s->batch, 1, 2 * s->width, row.cols), out));
+    TRY(ops_upsample(o, row, both));
+    return ops_copy_rows(o, both, 0, *out);
+}
+
+flux1_status composite_upsample_conv(ops *o, act in, act top, act bottom, const weight *w, act out)
+{
+    const act_shape *s = &out.buffer->shape;
+    const size_t mark = ops_mark(o);
+    act wide, above, below;
+    TRY(ops_create(o, ACT_PLANE, shape_plane(s->batch, s->height, s->width, in.cols), &wide));
+    TRY(ops_upsample(o, in, wide));
+    TRY(widen_row(o, top, &above));
+    TRY(widen_row(o, bottom, &below));
+    TRY(ops_conv(o, wide, above, below, w, 1, (act){0}, out));
+    ops_release(o, mark);
+    return FLUX1_OK;
+}
+
 flux1_status composite_group_norm(ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out)
 {
     size_t mark = ops_mark(o);

@@ -280,7 +280,9 @@ typedef struct attention_args {
  *                  is all its columns and rows of a part or the whole, by products with them: a backend may keep it in
  *                  the form in which it multiplies. Parts of one buffer have the same kind of readers
  *   single_products the single block's two products of one input: qkv as above, and hidden = gelu_tanh(in·Wᵀ + b)
- *   group_norm     group_stats and group_apply, on one rank */
+ *   group_norm     group_stats and group_apply, on one rank
+ *   upsample_conv  upsample, then a 3×3 conv of stride 1. top and bottom: the neighbours' rows of in, which are
+ *                  upsampled too */
 /* clang-format on */
 typedef struct qkv_weights {
     linear_weight qkv;
@@ -312,7 +314,9 @@ typedef struct norm_behind {
     X(flux1_status, single_products, (ops *o, act in, const qkv_weights *w, act rope, act qkv, const linear_weight *up, act hidden), \
       (o, in, w, rope, qkv, up, hidden)) \
     X(flux1_status, group_norm, (ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out), \
-      (o, in, groups, w, eps, silu, out))
+      (o, in, groups, w, eps, silu, out)) \
+    X(flux1_status, upsample_conv, (ops *o, act in, act top, act bottom, const weight *w, act out), \
+      (o, in, top, bottom, w, out))
 /* clang-format on */
 
 typedef struct ops_table {
@@ -447,11 +451,13 @@ typedef struct ops_sizing {
     /* bytes of one cell of this role, in memory and as packed. NULL: as layout.h has it, bf16 or float32 by role */
     size_t (*cell_bytes)(const ops_config *c, act_role role);
     /* arena scratch while the operation runs. LINEAR, INT8: m rows, n, k. ATTENTION: m queries of all batches, n keys,
-     * k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel² */
+     * k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel²; `heads`: the input's width,
+     * 0 for 1×1 */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
-    size_t spare;   /* bytes of a device's own memory left to its libraries when weights stay on it */
-    bool call_list; /* its steps are recorded in the arena (record.h) */
-    size_t unit;    /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
+    size_t spare;        /* bytes of a device's own memory left to its libraries when weights stay on it */
+    bool folds_upsample; /* upsample_conv never makes the upsampled plane; CONV's m: pixels before upsampling */
+    bool call_list;      /* its steps are recorded in the arena (record.h) */
+    size_t unit;         /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
     /* memory that a prepared weight takes beside the file, at most; 0 for one whose bytes stay in the mapped file. bias
      * may be NULL. NULL: nothing is held */
     size_t (*weight_bytes)(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);

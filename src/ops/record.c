@@ -235,7 +235,10 @@ static void store_release(ops *o, size_t mark)
       (o, c->in, &c->w, c->rope, c->qkv, &c->up, c->hidden)) \
     X(group_norm, (ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out), \
       (act in; int64_t groups; const weight *w; float eps; bool silu; act out;), (in, groups, w, eps, silu, out), \
-      (o, c->in, c->groups, c->w, c->eps, c->silu, c->out))
+      (o, c->in, c->groups, c->w, c->eps, c->silu, c->out)) \
+    X(upsample_conv, (ops *o, act in, act top, act bottom, const weight *w, act out), \
+      (act in; act top; act bottom; const weight *w; act out;), (in, top, bottom, w, out), \
+      (o, c->in, c->top, c->bottom, c->w, c->out))
 /* clang-format on */
 
 #define UNPAREN(...) __VA_ARGS__

@@ -393,6 +393,16 @@ ops_event work_single_products(ops *o, act in, const qkv_weights *w, act rope, a
     return e;
 }
 
+/* As it is done where no upsampled plane is made: by four kernels of 2×2. */
+ops_event work_upsample_conv(ops *o, act in, act top, act bottom, const weight *w, act out)
+{
+    ops_event e = on_rows(o, "conv", out, w);
+    e.k = 4 * in.cols;
+    e.flops = 2.0 * (double)(act_batch(out) * act_rows(out)) * (double)w->rows * (double)e.k;
+    e.bytes_in = bytes_of(o, in) + bytes_of(o, top) + bytes_of(o, bottom);
+    return e;
+}
+
 ops_event work_group_norm(ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out)
 {
     (void)groups, (void)eps, (void)silu;

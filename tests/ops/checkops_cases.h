@@ -292,6 +292,22 @@ static void case_group_norm(run *r)
     keep(r, again);
 }
 
+static void case_upsample_conv(run *r)
+{
+    const int64_t batch = PICK(r, 1, 2), height = PICK(r, 0, 1, 2, 7), width = PICK(r, 1, 2, 9, 33),
+                  in_channels = PICK(r, 1, 3, 16, 35, 70), out_channels = PICK(r, 1, 3, 16, 40, 131);
+    weight_recipe w = recipe_whole(WEIGHT_CONV, weight_tensor(r, weight_types[below(r, WEIGHT_TYPES)], 4,
+                                                              (int64_t[]){out_channels, in_channels, 3, 3}));
+    w.kernel = 3;
+    weight *p = prepare(r, &w, below(r, 2));
+    act in = plane(r, batch, height, width, in_channels, false),
+        top = maybe(r, plane(r, batch, 1, width, in_channels, false)),
+        bottom = maybe(r, plane(r, batch, 1, width, in_channels, false)),
+        out = plane(r, batch, 2 * height, 2 * width, out_channels, true);
+    ok(r, ops_upsample_conv(r->o, in, top, bottom, p, out));
+    keep(r, out);
+}
+
 static void case_upsample(run *r)
 {
     int64_t batch = PICK(r, 1, 2), height = PICK(r, 0, 1, 5), width = PICK(r, 1, 6), channels = PICK(r, 1, 3, 40, 64);
@@ -601,6 +617,7 @@ static const check checks[] = {
     {"conv, several blocks", case_conv_blocks, 1, 1e-6, 6e-3},
     {"group_stats, group_apply, group_norm", case_group_norm, 20, 1e-6, 5e-3},
     {"upsample", case_upsample, 6, 0, 0},
+    {"upsample_conv", case_upsample_conv, 30, 1e-6, 8e-3},
     {"embed", case_embed, 12, 1e-7, 5e-3},
     {"activate", case_activate, 20, 1e-6, 5e-3},
     {"activate, gated", case_activate_gated, 20, 1e-6, 5e-3},

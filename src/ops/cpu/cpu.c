@@ -9,7 +9,13 @@ static const ops_table cpu_table_of_functions = {.name = "cpu",
 #define ROW(ret, name, args, call) .name = cpu_##name,
                                                  OPS_PRIMITIVES(ROW)
 #undef ROW
-#define ROW(ret, name, args, call) .name = composite_##name,
+#define cpu_linear composite_linear
+#define cpu_linear_norm composite_linear_norm
+#define cpu_qkv_norm_rope composite_qkv_norm_rope
+#define cpu_mlp composite_mlp
+#define cpu_single_products composite_single_products
+#define cpu_group_norm composite_group_norm
+#define ROW(ret, name, args, call) .name = cpu_##name,
                                                      OPS_COMPOSITES(ROW)
 #undef ROW
 };

@@ -1,7 +1,7 @@
 /* The CPU backend's insides. cpu.c makes a backend, isa.c chooses its kernels, device.c is what all backends share;
- * memory.c holds the arena and what is moved, order.c the steps, weights.c blocks and recipes. linear.c, attention.c,
- * rows.c and planes.c cut an entry into tasks for the pool; the tasks themselves are the kernels_*.h, compiled once per
- * instruction set (kernels_<isa>.c) over the vectors of simd.h.
+ * memory.c holds the arena and what is moved, order.c the steps, weights.c blocks and recipes. linear.c, conv.c,
+ * attention.c, rows.c and planes.c cut an entry into tasks for the pool; the tasks themselves are the kernels_*.h,
+ * compiled once per instruction set (kernels_<isa>.c) over the vectors of simd.h.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic.
  * Weights stay as the file has them and are converted block by block, in scratch that each worker has from the start;
@@ -137,11 +137,19 @@ typedef struct gemm_job {
     /* linear layer: its inputs' rows [first, first + rows), laid as panels for all workers */
     int64_t first, rows;
     float *panels;
-    /* convolution: 0 for a linear layer */
-    int kernel, stride;
-    int64_t height, width, out_height, out_width, channels;
-    view top, bottom; /* data NULL: zeros */
 } gemm_job;
+
+/* A 3×3 convolution. g has what a product's epilogue needs; its blocks of block_m are panels of a strip's pixels. */
+typedef struct conv_job {
+    gemm_job g;
+    view in, top, bottom;                                   /* top, bottom: data NULL: zeros */
+    int64_t channels, height, width, out_height, out_width; /* out: before upsampling */
+    int stride;
+    bool upsample;             /* the input, twice as high and wide, before the convolution */
+    int64_t item, first, rows; /* the strip under way: so many output rows of a batch item */
+    int64_t ldx;               /* floats between lines of words */
+    float *lines;
+} conv_job;
 
 typedef struct attention_job {
     view q, k, v, out, lse, bias;                            /* lse, bias: data NULL when left out */
@@ -196,7 +204,7 @@ typedef struct cpu_kernels {
     bool bf16; /* products of bf16 pairs */
     int tile_cols, tile_rows, product_cols;
     cpu_finish_fn *finish;
-    pool_fn *gemm, *lay, *product, *gemv, *attention, *attention_merge;
+    pool_fn *lay, *product, *gemv, *lay_line, *conv, *attention, *attention_merge;
     pool_fn *layer_norm, *rms_norm, *head_norm_rope, *embed, *activate, *add, *copy, *finite, *group_stats,
         *group_apply, *upsample;
 } cpu_kernels;
@@ -269,9 +277,15 @@ void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);
 size_t cpu_attention_scratch(int64_t dim); /* bytes a worker */
 /* Bytes of a product's laid inputs, where the kernels multiply pairs of bf16 or floats; 0 for few rows. */
 size_t cpu_product_scratch(int64_t m, int64_t n, int64_t k, bool pairs);
+/* Bytes of a 3×3 convolution's laid lines, for `pixels` outputs of an input so wide. */
+size_t cpu_conv_scratch(int64_t pixels, int64_t width, int64_t channels, bool pairs);
+
+/* A product's job, but for what cuts it. */
+flux1_status cpu_run_product(cpu_ops *o, gemm_job *g);
 
 #define CPU_DECLARE(ret, name, args, call) ret cpu_##name args;
 OPS_PRIMITIVES(CPU_DECLARE)
+flux1_status cpu_upsample_conv(ops *o, act in, act top, act bottom, const weight *w, act out);
 #undef CPU_DECLARE
 
 #endif

@@ -3,6 +3,7 @@
 #define SIMD_AVX2
 #define DECODERS &cpu_decoders_avx2
 #include "ops/cpu/kernels_attention.h"
+#include "ops/cpu/kernels_conv.h"
 #include "ops/cpu/kernels_gemm.h"
 #include "ops/cpu/kernels_product.h"
 #include "ops/cpu/kernels_rows.h"

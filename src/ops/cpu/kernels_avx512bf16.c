@@ -5,6 +5,7 @@
 #define SIMD_BF16
 #define DECODERS &cpu_decoders_avx512
 #include "ops/cpu/kernels_attention.h"
+#include "ops/cpu/kernels_conv.h"
 #include "ops/cpu/kernels_gemm.h"
 #include "ops/cpu/kernels_product.h"
 #include "ops/cpu/kernels_rows.h"

@@ -1,15 +1,13 @@
-/* Convolutions, linear layers of a few rows, and the parts that all matrix products share (kernels_product.h,
+/* Linear layers of a few rows, and the parts that all matrix products share (kernels_product.h, kernels_conv.h,
  * kernels_attention.h). Included once per instruction set, over simd.h. DECODERS: those of packed weights (decode.h),
  * or NULL.
  *
- * Idea: a convolution's task owns a block of the output, up to GEMM_ROWS × GEMM_COLS, summed in float32 in its worker's
- * scratch over k blocks of GEMM_STEPS words. A "word" is one float, or two neighbouring bf16 along k where the machine
- * multiplies those (SIMD_BF16): everything but vmadd is the same. A  rows of LDA words, copied (converted, gathered
- * from an image) as they lie: the tile broadcasts its words. Stays in the L2 cache. B  panels of TILE_COLS columns × k,
- * transposed on the way from the file's rows. One panel stays in the L1 cache while all of A passes. tile TILE_ROWS ×
- * TILE_VECTORS sums in registers; rows are dealt out so that tiles differ by one row at most. Each output is one chain
- * of multiply-adds a k block, added block by block: the same for every way of cutting the output. The last step of a
- * task is the epilogue, row by row, while the sums are still in cache. */
+ * A "word" is one float, or two neighbouring bf16 along k where the machine multiplies those (SIMD_BF16): everything
+ * but vmadd is the same. A  rows of words, copied (converted) as they lie: the tile broadcasts its words. B  panels of
+ * TILE_COLS columns × k, transposed on the way. tile  TILE_ROWS × TILE_VECTORS sums in registers; rows are dealt out so
+ * that tiles differ by one row at most. Each output is one chain of multiply-adds a k block, added block by block: the
+ * same for every way of cutting the output. The last step of a task is the epilogue, row by row, while the sums are
+ * still in cache. */
 #ifndef FLUX1_OPS_CPU_KERNELS_GEMM_H
 #define FLUX1_OPS_CPU_KERNELS_GEMM_H
 
@@ -136,35 +134,6 @@ static void lay_rows(const view *in, int64_t m, int64_t rows, int64_t k, int64_t
     }
 }
 
-/* The pixel (y, x) of batch item b in the input plane, or NULL where zeros are. */
-static const unsigned char *pixel_at(const gemm_job *g, int64_t b, int64_t y, int64_t x)
-{
-    if (x < 0 || x >= g->width)
-        return NULL;
-    if (y < 0)
-        return g->top.data ? view_row(&g->top, b * g->width + x) : NULL;
-    if (y >= g->height)
-        return g->bottom.data ? view_row(&g->bottom, b * g->width + x) : NULL;
-    return view_row(&g->in, (b * g->height + y) * g->width + x);
-}
-
-/* Output pixels [m, m + rows) as rows of A: their neighbourhoods in the order (ky, kx, channel), elements [k, k +
- * count). */
-static void lay_pixels(const gemm_job *g, int64_t m, int64_t rows, int64_t k, int64_t count, float *a)
-{
-    const int64_t before = g->kernel == 3 && g->stride == 1 ? 1 : 0, plane = g->out_height * g->out_width;
-    for (int64_t i = 0; i < rows; i++) {
-        int64_t b = (m + i) / plane, rest = (m + i) - b * plane, y = rest / g->out_width, x = rest - y * g->out_width;
-        int64_t tap = k / g->channels, channel = k - tap * g->channels;
-        for (int64_t at = 0; at < count; tap++, channel = 0) {
-            int64_t n = i64_min(g->channels - channel, count - at), ky = tap / g->kernel, kx = tap - ky * g->kernel;
-            const unsigned char *p = pixel_at(g, b, y * g->stride + ky - before, x * g->stride + kx - before);
-            lay_row(a + i * GEMM_LDA, at, p ? p + (size_t)channel * (g->in.bf16 ? 2 : 4) : NULL, g->in.bf16, n);
-            at += n;
-        }
-    }
-}
-
 /* ---- B ---- */
 
 /* n elements of a weight's row as floats. */
@@ -180,10 +149,9 @@ SIMD_INLINE vf load_weight(const unsigned char *p, dtype type, int n)
 SIMD_INLINE size_t type_bytes(dtype type) { return type == DTYPE_F32 ? 4 : 2; }
 
 #if !defined(SIMD_BF16)
-/* The first `lanes` of VW rows, `count` elements each, become columns of the panel; `ahead` bytes behind each is what
- * comes next. bf16 rows are transposed as pairs and then widened: half the shuffles. */
-static void transpose_rows(const unsigned char *const rows[VW], size_t ahead, dtype type, int lanes, int64_t count,
-                           float *b)
+/* The first `lanes` of VW rows, `count` elements each, become columns of the panel. bf16 rows are transposed as pairs
+ * and then widened: half the shuffles. */
+static void transpose_rows(const unsigned char *const rows[VW], dtype type, int lanes, int64_t count, float *b)
 {
     const int64_t step = type == DTYPE_BF16 ? 2 * VW : VW;
     vf r[VW];
@@ -191,7 +159,6 @@ static void transpose_rows(const unsigned char *const rows[VW], size_t ahead, dt
         int n = (int)i64_min(step, count - k);
         for (int i = 0; i < VW; i++) {
             const unsigned char *q = rows[i] + (size_t)k * type_bytes(type);
-            __builtin_prefetch(q + ahead);
             r[i] = type != DTYPE_BF16 ? load_weight(q, type, n) : n == 2 * VW ? vraw(q) : vrawn(q, n);
         }
         vtranspose(r);
@@ -210,15 +177,13 @@ static void transpose_rows(const unsigned char *const rows[VW], size_t ahead, dt
 }
 
 #else
-static void transpose_rows(const unsigned char *const rows[VW], size_t ahead, dtype type, int lanes, int64_t count,
-                           float *b)
+static void transpose_rows(const unsigned char *const rows[VW], dtype type, int lanes, int64_t count, float *b)
 {
     vf r[VW];
     for (int64_t k = 0; k < count; k += 2 * VW) {
         int n = (int)i64_min(2 * VW, count - k);
         for (int i = 0; i < VW; i++) {
             const unsigned char *q = rows[i] + (size_t)k * type_bytes(type);
-            __builtin_prefetch(q + ahead);
             if (type == DTYPE_BF16)
                 r[i] = n == 2 * VW ? vraw(q) : vrawn(q, n);
             else
@@ -232,82 +197,6 @@ static void transpose_rows(const unsigned char *const rows[VW], size_t ahead, dt
 }
 
 #endif
-
-/* `lanes` rows of a piece, the first at p; the rows after these are next. */
-static void transpose_piece(const unsigned char *p, dtype type, size_t row_bytes, int lanes, int64_t count, float *b)
-{
-    const unsigned char *rows[VW];
-    for (int i = 0; i < VW; i++)
-        rows[i] = p + (size_t)(i < lanes ? i : lanes - 1) * row_bytes;
-    transpose_rows(rows, VW * row_bytes, type, lanes, count, b);
-}
-
-#if !defined(SIMD_BF16)
-static void lay_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t at, float *b)
-{
-    size_t row_bytes = (size_t)p->ld * type_bytes(p->type);
-    const unsigned char *data =
-        p->data + (size_t)(row - p->row) * row_bytes + (size_t)(col - p->col) * type_bytes(p->type);
-    for (int64_t r = 0; r < rows; r += VW)
-        transpose_piece(data + (size_t)r * row_bytes, p->type, row_bytes, vcount(rows - r), cols,
-                        b + at * TILE_COLS + r);
-}
-#else
-/* Column pieces may meet inside a pair: what is not a whole pair goes element by element. */
-static void lay_element(const unsigned char *p, dtype type, int64_t k, int64_t lane, float *b)
-{
-    float x[VW];
-    vstore(x, load_weight(p, type, 1));
-    ((uint16_t *)(b + k / 2 * TILE_COLS + lane))[k & 1] = bf16_from_f32(x[0]);
-}
-
-static void lay_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t at, float *b)
-{
-    size_t bytes = type_bytes(p->type), row_bytes = (size_t)p->ld * bytes;
-    const unsigned char *data = p->data + (size_t)(row - p->row) * row_bytes + (size_t)(col - p->col) * bytes;
-    int64_t whole = at & 1 ? 0 : cols & ~(int64_t)1;
-    for (int64_t r = 0; r < rows; r += VW)
-        transpose_piece(data + (size_t)r * row_bytes, p->type, row_bytes, vcount(rows - r), whole,
-                        b + at / 2 * TILE_COLS + r);
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t k = whole; k < cols; k++)
-            lay_element(data + (size_t)r * row_bytes + (size_t)k * bytes, p->type, at + k, r, b);
-}
-#endif
-
-/* The same for a piece that has to be decoded first: by so many rows and columns that the values stay in the L1
- * cache. */
-static void lay_packed(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t at,
-                       float *b)
-{
-    float values[VW * DECODE_COLS];
-    for (int64_t r = 0; r < rows; r += VW)
-        for (int64_t c = 0; c < cols; c += DECODE_COLS) {
-            int64_t n = i64_min(DECODE_COLS, cols - c), here = vcount(rows - r);
-            const matrix_piece plain = cpu_decode_piece(DECODERS, p, row + r, here, col + c, n, values);
-            lay_piece(&plain, row + r, here, col + c, n, at + c, b + r);
-        }
-}
-
-/* Rows [row, row + rows) of the matrix, elements [k, k + count), as panels; missing columns and half a pair are 0. */
-static void lay_panels(const matrix *w, int64_t row, int64_t rows, int64_t k, int64_t count, float *b)
-{
-    int64_t steps = (count + PER_WORD - 1) / PER_WORD;
-    for (int64_t n = 0; n < rows; n += TILE_COLS, b += PANEL) {
-        int64_t here = i64_min(TILE_COLS, rows - n);
-        if (here < TILE_COLS)
-            memset(b, 0, (size_t)(steps * TILE_COLS) * sizeof *b);
-        else if (count % PER_WORD)
-            memset(b + (steps - 1) * TILE_COLS, 0, TILE_COLS * sizeof *b);
-        for (int i = 0; i < w->count; i++) {
-            const matrix_piece *p = &w->piece[i];
-            int64_t r0 = i64_max(row + n, p->row), r1 = i64_min(row + n + here, p->row + p->rows);
-            int64_t c0 = i64_max(k, p->col), c1 = i64_min(k + count, p->col + p->cols);
-            if (r0 < r1 && c0 < c1)
-                (p->packed ? lay_packed : lay_piece)(p, r0, r1 - r0, c0, c1 - c0, c0 - k, b + (r0 - row - n));
-        }
-    }
-}
 
 /* ---- epilogue and tasks ---- */
 
@@ -338,35 +227,6 @@ static void finish_row(const gemm_job *g, int64_t m, int64_t n, int64_t count, c
 }
 
 static bool stopped(const atomic_int *cancel) { return cancel && atomic_load_explicit(cancel, memory_order_relaxed); }
-
-static void gemm(void *arg, int64_t index, int worker)
-{
-    const gemm_job *g = arg;
-    if (stopped(g->cancel))
-        return;
-    float *a = g->scratch + (int64_t)worker * GEMM_SCRATCH, *b = a + GEMM_ROWS * GEMM_LDA,
-          *c = b + GEMM_COLS * GEMM_STEPS;
-    /* blocks of rows pass under one block of columns: its weights are read from the file once */
-    const int64_t ldc = g->ldc;
-    int64_t n = index / g->blocks_m * g->block_n, m = index % g->blocks_m * g->block_m;
-    int64_t cols = i64_min(g->block_n, g->n - n), rows = i64_min(g->block_m, g->m - m);
-    if (g->k == 0)
-        memset(c, 0, (size_t)(rows * ldc) * sizeof *c);
-    const int64_t chunks = i64_ceil_div(rows, GEMM_ROWS), chunk = chunks ? i64_ceil_div(rows, chunks) : 1;
-    for (int64_t k = 0; k < g->k; k += BLOCK_K) {
-        int64_t count = i64_min(BLOCK_K, g->k - k);
-        if (stopped(g->cancel))
-            return;
-        lay_panels(g->w, n, cols, k, count, b);
-        for (int64_t i = 0; i < rows; i += chunk) {
-            const int64_t here = i64_min(chunk, rows - i);
-            lay_pixels(g, m + i, here, k, count, a);
-            multiply(here, cols, (count + PER_WORD - 1) / PER_WORD, a, b, c + i * ldc, ldc, k > 0);
-        }
-    }
-    for (int64_t i = 0; i < rows; i++)
-        finish_row(g, m + i, n, cols, c + i * ldc);
-}
 
 /* ---- few rows: each weight is read once and meets every row; bound by memory ---- */
 

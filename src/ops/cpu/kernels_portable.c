@@ -1,6 +1,7 @@
 /* The kernels for any machine: the compiler's baseline. */
 #define DECODERS NULL
 #include "ops/cpu/kernels_attention.h"
+#include "ops/cpu/kernels_conv.h"
 #include "ops/cpu/kernels_gemm.h"
 #include "ops/cpu/kernels_product.h"
 #include "ops/cpu/kernels_rows.h"

@@ -37,7 +37,7 @@ static void lay_tokens(const view *in, int64_t row, int64_t count, int64_t k, in
         for (int i = 0; i < VW; i++)
             rows[i] = (const unsigned char *)view_row(in, row + r + (i < lanes ? i : lanes - 1)) +
                       (size_t)k * type_bytes(type);
-        transpose_rows(rows, 0, type, lanes, length, to + r);
+        transpose_rows(rows, type, lanes, length, to + r);
     }
 }
 
@@ -154,9 +154,9 @@ static void multiply_panel(int64_t rows, int64_t steps, const float *a, const fl
     }
 }
 
-/* Sums [cols, TILE_COLS] of `rows` rows become outputs [m, m + rows) × [n, n + cols). */
-static void finish_panel(const gemm_job *g, int64_t m, int64_t rows, int64_t n, int64_t cols, const float *sums,
-                         float *lines)
+/* Sums [cols, TILE_COLS] of `rows` rows become columns [n, n + cols) of the output rows m, m + step, … */
+static void finish_panel(const gemm_job *g, int64_t m, int64_t step, int64_t rows, int64_t n, int64_t cols,
+                         const float *sums, float *lines)
 {
     for (int64_t t = 0; t < rows; t += VW)
         for (int64_t i = 0; i < cols; i += VW) {
@@ -168,7 +168,7 @@ static void finish_panel(const gemm_job *g, int64_t m, int64_t rows, int64_t n, 
                 vstore(lines + (t + j) * PRODUCT_LINE + i, r[j]);
         }
     for (int64_t t = 0; t < rows; t++)
-        finish_row(g, m + t, n, cols, lines + t * PRODUCT_LINE);
+        finish_row(g, m + t * step, n, cols, lines + t * PRODUCT_LINE);
 }
 
 static void product(void *arg, int64_t index, int worker)
@@ -192,7 +192,7 @@ static void product(void *arg, int64_t index, int worker)
             float *c = sums + t * PRODUCT_COLS;
             multiply_panel(cols, steps, a, panel, here <= VW, c, k > 0);
             if (k + count == g->k)
-                finish_panel(g, g->first + m + t, here, n, cols, c, lines);
+                finish_panel(g, g->first + m + t, 1, here, n, cols, c, lines);
         }
         k += count;
     } while (k < g->k);

@@ -1,4 +1,4 @@
-/* Linear layers and convolutions: arguments checked, the output cut into tasks (kernels_gemm.h). */
+/* Linear layers: arguments checked, the output cut into tasks (kernels_product.h). */
 #include "ops/cpu/int8.h"
 
 #include "base/checked.h"
@@ -17,28 +17,6 @@ static int64_t columns_of_block(const gemm_job *g, int64_t widest, int64_t threa
     }
     return i64_ceil_div(i64_ceil_div(g->n, best), tile) * tile;
 }
-
-/* All cuts fit the same scratch. */
-static void cut(gemm_job *g, int64_t threads, int64_t tile)
-{
-    g->blocks_m = i64_ceil_div(g->m, GEMM_ROWS);
-    g->block_m = i64_ceil_div(g->m, g->blocks_m);
-    g->block_n = columns_of_block(g, GEMM_COLS, threads, tile);
-    g->ldc = g->block_n | (GEMM_LDC - GEMM_COLS); /* not a multiple of a page */
-}
-
-static flux1_status run_gemm(cpu_ops *o, gemm_job *g)
-{
-    g->scratch = o->scratch;
-    g->cancel = o->head.cancel;
-    if (g->m <= 0 || g->n <= 0)
-        return FLUX1_OK;
-    cut(g, o->threads, o->kernels->tile_cols);
-    pool_run(o->workers, g->blocks_m * i64_ceil_div(g->n, g->block_n), o->kernels->gemm, g);
-    return ops_cancelled(&o->head);
-}
-
-/* ---- linear layers: kernels_product.h ---- */
 
 enum { WIDEST_PANEL = 32 };
 
@@ -82,7 +60,7 @@ static flux1_status run_few(cpu_ops *o, gemm_job *g)
     return ops_cancelled(&o->head);
 }
 
-static flux1_status run_product(cpu_ops *o, gemm_job *g)
+flux1_status cpu_run_product(cpu_ops *o, gemm_job *g)
 {
     g->scratch = o->scratch;
     g->cancel = o->head.cancel;
@@ -122,29 +100,5 @@ flux1_status cpu_product(ops *base, act in, const weight *w, const epilogue *e, 
                   .f = e->f,
                   .scratch = o->scratch,
                   .cancel = base->cancel};
-    return w->int8 ? cpu_int8_product(o, &g, cpu_w(w)) : run_product(o, &g);
-}
-
-flux1_status cpu_conv(ops *base, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
-{
-    TRY(ops_begin(base, "conv", w));
-    const act_shape *s = &in.buffer->shape, *t = &out.buffer->shape;
-    gemm_job g = {.m = t->batch * t->height * t->width,
-                  .n = w->rows,
-                  .k = w->cols,
-                  .in = cpu_view(in),
-                  .out = cpu_view(out),
-                  .residual = cpu_view(residual),
-                  .w = &cpu_w(w)->m,
-                  .bias = cpu_w(w)->bias,
-                  .kernel = w->kernel,
-                  .stride = stride,
-                  .height = s->height,
-                  .width = s->width,
-                  .out_height = t->height,
-                  .out_width = t->width,
-                  .channels = in.cols,
-                  .top = cpu_view(top),
-                  .bottom = cpu_view(bottom)};
-    return run_gemm(cpu_self(base), &g);
+    return w->int8 ? cpu_int8_product(o, &g, cpu_w(w)) : cpu_run_product(o, &g);
 }

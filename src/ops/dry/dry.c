@@ -367,7 +367,8 @@ static flux1_status dry_attention_merge(ops *o, int64_t heads, act out, act lse,
 static flux1_status dry_conv(ops *o, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
 {
     return tell_with(o, work_conv(o, in, top, bottom, w, stride, residual, out),
-                     scratch_of(o, WORK_CONV, act_batch(out) * act_rows(out), w->rows, w->cols, 1));
+                     scratch_of(o, WORK_CONV, act_batch(out) * act_rows(out), w->rows, w->cols,
+                                w->kernel == 1 ? 0 : in.buffer->shape.width));
 }
 
 static flux1_status dry_group_stats(ops *o, act in, int64_t groups, act stats)
@@ -430,6 +431,16 @@ static flux1_status dry_finite_first(ops *o, int *slot)
     return tell(o, work_finite_first(o, slot));
 }
 
+static flux1_status dry_upsample_conv(ops *o, act in, act top, act bottom, const weight *w, act out)
+{
+    if (!self(o)->sizing->folds_upsample)
+        return composite_upsample_conv(o, in, top, bottom, w, out);
+    TRY(ops_cancelled(o));
+    TRY(check_upsample_conv(o, in, top, bottom, w, out));
+    return tell_with(o, work_upsample_conv(o, in, top, bottom, w, out),
+                     scratch_of(o, WORK_CONV, act_batch(in) * act_rows(in), w->rows, w->cols, in.buffer->shape.width));
+}
+
 /* Every entry that returns a status is checked before it counts. */
 #define CHECKED_void(name, args, call) \
     static void checked_##name args { dry_##name call; }
@@ -449,7 +460,13 @@ static const ops_table dry_table = {.name = "dry",
 #define ROW(ret, name, args, call) .name = checked_##name,
                                     OPS_PRIMITIVES(ROW)
 #undef ROW
-#define ROW(ret, name, args, call) .name = composite_##name,
+#define dry_linear composite_linear
+#define dry_linear_norm composite_linear_norm
+#define dry_qkv_norm_rope composite_qkv_norm_rope
+#define dry_mlp composite_mlp
+#define dry_single_products composite_single_products
+#define dry_group_norm composite_group_norm
+#define ROW(ret, name, args, call) .name = dry_##name,
                                         OPS_COMPOSITES(ROW)
 #undef ROW
 };
