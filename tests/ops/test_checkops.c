@@ -6,7 +6,8 @@
 #if defined(CHECKOPS_SIMDE)
 static const char *const isas[] = {"avx512 over SIMDe", "avx512bf16 over SIMDe"};
 #else
-static const char *const isas[] = {"portable", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16"};
+static const char *const isas[] = {"portable",   "avx2", "avxvnni", "avx512",  "avx512vnni",
+                                   "avx512bf16", "neon", "neondot", "neonbf16"};
 #endif
 enum { ISAS = sizeof isas / sizeof *isas };
 
