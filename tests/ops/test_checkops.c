@@ -1,5 +1,6 @@
 /* ops/cpu against ops/ref (checkops.h): each instruction set that this machine has, float32 and bf16, 1, 2 and 3
- * threads. `--bench` instead times the entries at true sizes. CHECKOPS_SIMDE: AVX-512 over SIMDe instead (simde/). */
+ * threads. `--only TEXT`: of the entries, those whose names contain it. `--bench` instead times the entries at true
+ * sizes. CHECKOPS_SIMDE: AVX-512 over SIMDe instead (simde/). CHECKOPS_SHORT: for an emulator. */
 #include "ops/checkops.h"
 #include "ops/ref/ref.h"
 
@@ -40,7 +41,7 @@ enum { FEWEST_THREADS = 3 };
 enum { FEWEST_THREADS = 2 };
 #endif
 #if defined(CHECKOPS_SHORT)
-static int variants_apart(const check *c) { return c->variants / 4 | 1; }
+static int variants_apart(const check *c) { return c->variants > 8 ? c->variants / 4 | 1 : c->variants; }
 #else
 static int variants_apart(const check *c)
 {
@@ -58,7 +59,10 @@ static double compare(const check *c, const run *ref, const char *isa, dtype ari
     open_run(&one, isa, arithmetic, 1, rounded, (uint64_t)variant);
     c->body(&one);
     const arena *memory = &((cpu_ops *)one.o)->memory;
-    assert_int_equal(peak, memory->peak + memory->end);
+    if (in_int8) /* the plan counts the larger of a product in int8 and one that is not */
+        assert_in_range(memory->peak + memory->end, 1, peak);
+    else
+        assert_int_equal(peak, memory->peak + memory->end);
     for (int threads = FEWEST_THREADS; threads <= 3; threads++) {
         open_run(&more, isa, arithmetic, threads, rounded, (uint64_t)variant);
         c->body(&more);
@@ -106,10 +110,12 @@ static void compare_all(const check *c, dtype arithmetic, int variant, double wo
     close_run(&ref);
 }
 
+static const char *only = ""; /* entries whose names contain this */
+
 static void compare_list(const check *list, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        for (int bf16 = 0; bf16 < 2; bf16++) {
+        for (int bf16 = 0; bf16 < 2 && strstr(list[i].name, only); bf16++) {
             double worst[ISAS] = {0};
             for (int v = 1; v <= list[i].variants; v += variants_apart(&list[i]))
                 compare_all(&list[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
@@ -688,6 +694,8 @@ int main(int argc, char **argv)
         time_entries(DTYPE_BF16, cpu_physical_cores());
         return 0;
     }
+    if (argc > 2 && !strcmp(argv[1], "--only"))
+        only = argv[2];
 #if defined(CHECKOPS_SIMDE)
     if (!machine_has(isas[0])) {
         puts("skipped: this machine has no AVX2, which the variants over SIMDe are compiled for");
