@@ -64,7 +64,7 @@ command_of_readme() { # command, without its comment
         ;;
     'cmake -S . -B build -G Ninja && ninja -C build') [ -f "$DOCS/../CMakeLists.txt" ] || fail "README.md: $1" ;; # what made this program
     'ctest --test-dir build -L quick') ctest --test-dir "$(dirname "$FLUX1")" -N -L quick | grep -q 'cli_usage' || fail "README.md: $1" ;;
-    scripts/check) bash -n "$DOCS/../scripts/check" || fail "README.md: $1" ;;
+    scripts/check | scripts/check-arm64) bash -n "$DOCS/../$1" || fail "README.md: $1" ;;
     *) fail "README.md has a command that tests/cli/readme.sh does not know: $1" ;;
     esac
 }

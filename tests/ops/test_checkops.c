@@ -1,5 +1,6 @@
 /* ops/cpu against ops/ref (checkops.h): each instruction set that this machine has, float32 and bf16, 1, 2 and 3
- * threads. `--bench` instead times the entries at true sizes. CHECKOPS_SIMDE: AVX-512 over SIMDe instead (simde/). */
+ * threads. `--only TEXT`: of the entries, those whose names contain it. `--bench` instead times the entries at true
+ * sizes. CHECKOPS_SIMDE: AVX-512 over SIMDe instead (simde/). CHECKOPS_SHORT: for an emulator. */
 #include "ops/checkops_cases.h"
 #include "ops/checkops_rules.h"
 #include "ops/ref/ref.h"
@@ -7,7 +8,8 @@
 #if defined(CHECKOPS_SIMDE)
 static const char *const isas[] = {"avx512 over SIMDe", "avx512bf16 over SIMDe"};
 #else
-static const char *const isas[] = {"portable", "avx2", "avxvnni", "avx512", "avx512vnni", "avx512bf16"};
+static const char *const isas[] = {"portable",   "avx2", "avxvnni", "avx512",  "avx512vnni",
+                                   "avx512bf16", "neon", "neondot", "neonbf16"};
 #endif
 enum { ISAS = sizeof isas / sizeof *isas };
 
@@ -32,11 +34,21 @@ static void open_run(run *r, const char *backend, dtype arithmetic, int threads,
         ((cpu_ops *)r->o)->int8 = emulated;
 }
 
-/* Instrumented, three threads stand for two as well: what they may break is memory. */
-#ifdef __SANITIZE_ADDRESS__
+/* Instrumented, three threads stand for two as well: what they may break is memory. Under an emulator too, where of an
+ * entry's many variants a few have to do. */
+#if defined(__SANITIZE_ADDRESS__) || defined(CHECKOPS_SHORT)
 enum { FEWEST_THREADS = 3 };
 #else
 enum { FEWEST_THREADS = 2 };
+#endif
+#if defined(CHECKOPS_SHORT)
+static int variants_apart(const check *c) { return c->variants > 8 ? c->variants / 4 | 1 : c->variants; }
+#else
+static int variants_apart(const check *c)
+{
+    (void)c;
+    return 1;
+}
 #endif
 
 /* The case on cpu with 1 thread, and with 2 and 3, which must agree to the bit; the arena's peak is `peak`. Returns the
@@ -96,12 +108,14 @@ static void compare_all(const check *c, dtype arithmetic, int variant, double wo
     close_run(&ref);
 }
 
+static const char *only = ""; /* entries whose names contain this */
+
 static void compare_list(const check *list, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        for (int bf16 = 0; bf16 < 2; bf16++) {
+        for (int bf16 = 0; bf16 < 2 && strstr(list[i].name, only); bf16++) {
             double worst[ISAS] = {0};
-            for (int v = 1; v <= list[i].variants; v++)
+            for (int v = 1; v <= list[i].variants; v += variants_apart(&list[i]))
                 compare_all(&list[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
             for (int isa = 0; isa < ISAS; isa++)
                 if (machine_has(isas[isa]))
@@ -681,6 +695,8 @@ int main(int argc, char **argv)
         time_entries(DTYPE_BF16, cpu_physical_cores());
         return 0;
     }
+    if (argc > 2 && !strcmp(argv[1], "--only"))
+        only = argv[2];
 #if defined(CHECKOPS_SIMDE)
     if (!machine_has(isas[0])) {
         puts("skipped: this machine has no AVX2, which the variants over SIMDe are compiled for");

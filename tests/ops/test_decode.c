@@ -19,6 +19,8 @@ static const struct {
 #if defined(__x86_64__)
     {"avx2", &cpu_decoders_avx2},
     {"avx512", &cpu_decoders_avx512},
+#elif defined(__aarch64__)
+    {"neon", &cpu_decoders_neon},
 #endif
     {"portable", NULL},
 };
@@ -30,6 +32,10 @@ static bool present(int set)
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     if (SETS[set].decoders == &cpu_decoders_avx512)
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw");
+#endif
+#if defined(__aarch64__)
+    if (SETS[set].decoders == &cpu_decoders_neon)
+        return true;
 #endif
     return SETS[set].decoders == NULL;
 }

@@ -196,7 +196,8 @@ typedef struct rows_job {
 typedef void cpu_finish_fn(const gemm_job *g, int64_t m, int64_t n, int64_t count, const float *sums);
 
 typedef struct cpu_int8_kernels cpu_int8_kernels; /* int8.h */
-extern const cpu_int8_kernels cpu_int8_portable, cpu_int8_avx2, cpu_int8_avxvnni, cpu_int8_avx512vnni;
+extern const cpu_int8_kernels cpu_int8_portable, cpu_int8_avx2, cpu_int8_avxvnni, cpu_int8_avx512vnni, cpu_int8_neon,
+    cpu_int8_neondot, cpu_int8_neoni8mm;
 
 /* One instruction set: the shape of its register tile, and the tasks. */
 typedef struct cpu_kernels {
@@ -209,7 +210,8 @@ typedef struct cpu_kernels {
         *group_apply, *upsample;
 } cpu_kernels;
 
-extern const cpu_kernels cpu_kernels_portable, cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_avx512bf16;
+extern const cpu_kernels cpu_kernels_portable, cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_avx512bf16,
+    cpu_kernels_neon, cpu_kernels_neonbf16;
 
 /* An instruction set: its kernels by arithmetic. */
 typedef struct cpu_instruction_set {

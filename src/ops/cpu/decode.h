@@ -23,6 +23,6 @@ typedef struct cpu_decoders {
     void (*look_up)(const float code[16], float absmax, dtype rounded, int64_t count, float *values);
 } cpu_decoders;
 
-extern const cpu_decoders cpu_decoders_avx2, cpu_decoders_avx512;
+extern const cpu_decoders cpu_decoders_avx2, cpu_decoders_avx512, cpu_decoders_neon;
 
 #endif

@@ -1,10 +1,13 @@
 /* Instruction sets, best first, and the choice among them. */
 #include "ops/cpu/cpu.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 static bool always(void) { return true; }
@@ -30,6 +33,13 @@ static bool has_avxvnni(void)
     unsigned a, b, c, d;
     return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & AVX_VNNI);
 }
+#elif defined(__aarch64__)
+static bool has_neondot(void) { return getauxval(AT_HWCAP) & HWCAP_ASIMDDP; }
+static bool has_neonbf16(void)
+{
+    const unsigned long both = HWCAP2_I8MM | HWCAP2_BF16;
+    return has_neondot() && (getauxval(AT_HWCAP2) & both) == both;
+}
 #endif
 
 static const cpu_instruction_set sets[] = {
@@ -39,10 +49,22 @@ static const cpu_instruction_set sets[] = {
     {has_avx512, &cpu_kernels_avx512, &cpu_kernels_avx512, &cpu_int8_avx2, "avx512"},
     {has_avxvnni, &cpu_kernels_avx2, &cpu_kernels_avx2, &cpu_int8_avxvnni, "avxvnni"},
     {has_avx2, &cpu_kernels_avx2, &cpu_kernels_avx2, &cpu_int8_avx2, "avx2"},
+#elif defined(__aarch64__)
+    {has_neonbf16, &cpu_kernels_neon, &cpu_kernels_neonbf16, &cpu_int8_neoni8mm, "neonbf16"},
+    {has_neondot, &cpu_kernels_neon, &cpu_kernels_neon, &cpu_int8_neondot, "neondot"},
+    {always, &cpu_kernels_neon, &cpu_kernels_neon, &cpu_int8_neon, "neon"}, /* every arm64 has it */
 #endif
     {always, &cpu_kernels_portable, &cpu_kernels_portable, &cpu_int8_portable, "portable"},
 };
 enum { SETS = sizeof sets / sizeof *sets };
+
+static flux1_status unknown(const char *wish, flux1_error *err)
+{
+    char names[128] = "";
+    for (int i = 0; i < SETS; i++)
+        snprintf(names + strlen(names), sizeof names - strlen(names), "%s%s", sets[i].name, i + 1 < SETS ? ", " : "");
+    return error_set(err, FLUX1_ERR_ARGUMENT, "FLUX1_CPU_ISA is \"%s\"; it should be one of %s, or unset", wish, names);
+}
 
 flux1_status cpu_instruction_set_choose(const cpu_instruction_set **out, flux1_error *err)
 {
@@ -58,10 +80,7 @@ flux1_status cpu_instruction_set_choose(const cpu_instruction_set **out, flux1_e
             return error_set(err, FLUX1_ERR_UNSUPPORTED,
                              "FLUX1_CPU_ISA asks for %s, which this machine does not have; unset it", wish);
     }
-    return error_set(err, FLUX1_ERR_ARGUMENT,
-                     "FLUX1_CPU_ISA is \"%s\"; it should be portable, avx2, avxvnni, avx512, avx512vnni or "
-                     "avx512bf16, or unset",
-                     wish ? wish : "");
+    return unknown(wish, err);
 }
 
 const char *ops_cpu_isa(void)

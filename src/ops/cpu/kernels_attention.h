@@ -162,24 +162,7 @@ SIMD_INLINE void value_body(const int rows, int64_t steps, const float *v, int64
                             const float *fade, float *out)
 {
     vf sum[TILE_ROWS][TILE_VECTORS];
-    SIMD_UNROLL
-    for (int i = 0; i < rows; i++)
-        SIMD_UNROLL
-    for (int j = 0; j < TILE_VECTORS; j++)
-        sum[i][j] = vzero();
-    for (int64_t k = 0; k < steps; k++, v += ldv, p += TILE_COLS) {
-        vf pj[TILE_VECTORS];
-        SIMD_UNROLL
-        for (int j = 0; j < TILE_VECTORS; j++)
-            pj[j] = vload(p + j * VW);
-        SIMD_UNROLL
-        for (int i = 0; i < rows; i++) {
-            vf value = vset1(v[i]);
-            SIMD_UNROLL
-            for (int j = 0; j < TILE_VECTORS; j++)
-                sum[i][j] = vmadd(sum[i][j], value, pj[j]);
-        }
-    }
+    tile_sums(sum, rows, TILE_VECTORS, steps, v, 1, ldv, p);
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL

@@ -16,6 +16,9 @@
 #include "ops/cpu/simd.h"
 
 #include <assert.h>
+#if defined(SIMD_MATRIX)
+#include "ops/cpu/tile_matrix.h"
+#endif
 
 enum { TILE_COLS = TILE_VECTORS * VW };
 #if defined(SIMD_BF16)
@@ -27,10 +30,24 @@ enum { BLOCK_K = GEMM_STEPS * PER_WORD, PANEL = TILE_COLS * GEMM_STEPS };
 
 /* ---- the tile: c[rows, TILE_COLS] (+)= a[rows, steps]·b[steps, TILE_COLS], of which `vectors` are made ---- */
 
-SIMD_INLINE void tile_body(const int rows, const int vectors, int64_t steps, const float *a, const int64_t lda,
-                           const float *b, float *c, int64_t ldc, bool add)
+/* Its sums. Word k of a's row i is a[i·row + k·step]; one of `row` and `step` is 1. */
+#if defined(SIMD_MATRIX)
+SIMD_INLINE void tile_sums(vf sum[TILE_ROWS][TILE_VECTORS], const int rows, const int vectors, int64_t steps,
+                           const float *a, const int64_t row, const int64_t step, const float *b)
 {
-    vf sum[TILE_ROWS][TILE_VECTORS];
+    uint32x4_t words[TILE_ROWS][TILE_VECTORS];
+    const matrix_side side = {(const unsigned char *)a, row, step};
+    matrix_sums(words, rows, vectors, steps, &side, b, TILE_COLS);
+    SIMD_UNROLL
+    for (int i = 0; i < rows; i++)
+        SIMD_UNROLL
+    for (int j = 0; j < vectors; j++)
+        sum[i][j] = vof(words[i][j]);
+}
+#else
+SIMD_INLINE void tile_sums(vf sum[TILE_ROWS][TILE_VECTORS], const int rows, const int vectors, int64_t steps,
+                           const float *a, const int64_t row, const int64_t step, const float *b)
+{
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
@@ -43,12 +60,20 @@ SIMD_INLINE void tile_body(const int rows, const int vectors, int64_t steps, con
             bj[j] = vload(b + j * VW);
         SIMD_UNROLL
         for (int i = 0; i < rows; i++) {
-            vf ai = vset1(a[i * lda + k]);
+            vf ai = vset1(a[i * row + k * step]);
             SIMD_UNROLL
             for (int j = 0; j < vectors; j++)
                 sum[i][j] = vmadd(sum[i][j], ai, bj[j]);
         }
     }
+}
+#endif
+
+SIMD_INLINE void tile_body(const int rows, const int vectors, int64_t steps, const float *a, const int64_t lda,
+                           const float *b, float *c, int64_t ldc, bool add)
+{
+    vf sum[TILE_ROWS][TILE_VECTORS];
+    tile_sums(sum, rows, vectors, steps, a, lda, 1, b);
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL

@@ -2,8 +2,9 @@
  *   vw            VW words of 32 bits along k: four int8, or (INT8_PAIRS) two int16
  *   vw_word, vw_load, vw_dot(sum, w, x), vw_float, vw_keep (the sums so far are computed here: keeps gcc from spilling)
  *   v_bytes       VW floats, whole numbers, to int8
- *   INT8_OFFSET   numbers of the input are stored plus 128, for instructions that want one operand without a sign; the
- *                 sums begin with −128 times the weights' own
+ *   INT8_MATRIX   is defined where small matrices are multiplied (tile_matrix.h) in place of vw_word, vw_load and
+ * vw_dot INT8_OFFSET   numbers of the input are stored plus 128, for instructions that want one operand without a sign;
+ * the sums begin with −128 times the weights' own
  *
  * Idea: the weights are the broadcast side, a word at a time; the input is laid once a product as panels of TOKENS
  * rows. A tile of INT8_ROWS × INT8_VECTORS exact sums stays in registers for one group; then it is scaled and added to
@@ -18,6 +19,9 @@
 #include "ops/cpu/simd.h"
 
 #include <math.h>
+#if defined(INT8_MATRIX)
+#include "ops/cpu/tile_matrix.h"
+#endif
 
 enum {
     TOKENS = INT8_VECTORS * VW,
@@ -146,32 +150,56 @@ static void lay_weights(const int8_job *j, int64_t row, int64_t rows, int64_t k,
 
 /* ---- the tile: c[rows, TOKENS] += Σ over groups of scales · exact sums ---- */
 
+/* Exact sums of one group. a: the first row's words, b: the panel's. */
+#if defined(INT8_MATRIX)
+SIMD_INLINE void int8_sums(vw sum[INT8_ROWS][INT8_VECTORS], const int rows, const int32_t *start, const int32_t *a,
+                           const int32_t *b)
+{
+    const matrix_side side = {(const unsigned char *)a, LDA, 1};
+    uint32x4_t words[INT8_ROWS][INT8_VECTORS];
+    (void)start;
+    matrix_sums(words, rows, INT8_VECTORS, GROUP_WORDS, &side, b, TOKENS);
+    SIMD_UNROLL
+    for (int i = 0; i < rows; i++)
+        SIMD_UNROLL
+    for (int v = 0; v < INT8_VECTORS; v++)
+        sum[i][v] = vreinterpretq_s32_u32(words[i][v]);
+}
+#else
+/* start: −128 times the sum of the first row's numbers; the next rows' lie INT8_BLOCK_GROUPS behind. */
+SIMD_INLINE void int8_sums(vw sum[INT8_ROWS][INT8_VECTORS], const int rows, const int32_t *start, const int32_t *a,
+                           const int32_t *b)
+{
+    SIMD_UNROLL
+    for (int i = 0; i < rows; i++)
+        SIMD_UNROLL
+    for (int v = 0; v < INT8_VECTORS; v++)
+        sum[i][v] = vw_word(INT8_OFFSET ? start[i * INT8_BLOCK_GROUPS] : 0);
+    for (int k = 0; k < GROUP_WORDS; k++, b += TOKENS) {
+        vw x[INT8_VECTORS];
+        SIMD_UNROLL
+        for (int v = 0; v < INT8_VECTORS; v++)
+            x[v] = vw_load(b + v * VW);
+        SIMD_UNROLL
+        for (int i = 0; i < rows; i++) {
+            const vw w = vw_word(a[i * LDA + k]);
+            SIMD_UNROLL
+            for (int v = 0; v < INT8_VECTORS; v++) {
+                sum[i][v] = vw_dot(sum[i][v], w, x[v]);
+                vw_keep(sum[i][v]);
+            }
+        }
+    }
+}
+#endif
+
 SIMD_INLINE void int8_tile_body(const int rows, int64_t groups, const int8_scratch *s, int64_t row, const int32_t *b,
                                 const float *scales, float *c)
 {
-    const int32_t *a = s->weights + row * LDA;
-    for (int64_t g = 0; g < groups; g++, a += GROUP_WORDS, scales += TOKENS) {
+    const int32_t *a = s->weights + row * LDA, *start = s->start + row * INT8_BLOCK_GROUPS;
+    for (int64_t g = 0; g < groups; g++, a += GROUP_WORDS, b += GROUP_WORDS * TOKENS, scales += TOKENS) {
         vw sum[INT8_ROWS][INT8_VECTORS];
-        SIMD_UNROLL
-        for (int i = 0; i < rows; i++)
-            SIMD_UNROLL
-        for (int v = 0; v < INT8_VECTORS; v++)
-            sum[i][v] = vw_word(INT8_OFFSET ? s->start[(row + i) * INT8_BLOCK_GROUPS + g] : 0);
-        for (int k = 0; k < GROUP_WORDS; k++, b += TOKENS) {
-            vw x[INT8_VECTORS];
-            SIMD_UNROLL
-            for (int v = 0; v < INT8_VECTORS; v++)
-                x[v] = vw_load(b + v * VW);
-            SIMD_UNROLL
-            for (int i = 0; i < rows; i++) {
-                const vw w = vw_word(a[i * LDA + k]);
-                SIMD_UNROLL
-                for (int v = 0; v < INT8_VECTORS; v++) {
-                    sum[i][v] = vw_dot(sum[i][v], w, x[v]);
-                    vw_keep(sum[i][v]);
-                }
-            }
-        }
+        int8_sums(sum, rows, start + g, a, b);
         SIMD_UNROLL
         for (int i = 0; i < rows; i++)
             SIMD_UNROLL

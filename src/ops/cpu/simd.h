@@ -1,10 +1,12 @@
-/* The vectors the kernels are written in. One of SIMD_AVX512 or SIMD_AVX2 may be defined by the including file,
- * SIMD_BF16 beside the first; neither: plain C. VW             floats in a vector `vf` vload, vstore  any address; the
- * forms with n touch only the first n (0..VW) elements, the others load as 0
+/* The vectors the kernels are written in. One of SIMD_AVX512, SIMD_AVX2 and SIMD_NEON may be defined by the including
+ * file, SIMD_BF16 beside the first and the last; none: plain C.
+ *   VW             floats in a vector `vf`
+ *   vload, vstore  any address; the forms with n touch only the first n (0..VW) elements, the others load as 0
  *   *_bf16, *_f16  convert from and to float
  *   vraw, vrawn    2·VW 16-bit values as they are: VW pairs; vpair_lo, vpair_hi widen a pair's bf16 halves to float
  *   vmax, vmin     the second operand when either is NaN
- *   vmadd          acc + a·b: of floats, or (SIMD_BF16) of pairs of bf16 */
+ *   vmadd          acc + a·b: of floats, or (SIMD_BF16) of pairs of bf16
+ *   SIMD_MATRIX    is defined where products of small matrices of bf16 are in its place (tile_matrix.h) */
 #ifndef FLUX1_OPS_CPU_SIMD_H
 #define FLUX1_OPS_CPU_SIMD_H
 
@@ -20,6 +22,8 @@
 #include "ops/cpu/simd_avx512.h"
 #elif defined(SIMD_AVX2)
 #include "ops/cpu/simd_avx2.h"
+#elif defined(SIMD_NEON)
+#include "ops/cpu/simd_neon.h"
 #else
 #include "ops/cpu/simd_portable.h"
 #endif

@@ -1,0 +1,17 @@
+/* The kernels for NEON with products of bf16 matrices (bfmmla): linear layers, convolutions and attention when the
+ * arithmetic is bf16. */
+#if defined(__aarch64__)
+#define SIMD_NEON
+#define SIMD_BF16
+#define DECODERS &cpu_decoders_neon
+#include "ops/cpu/kernels_attention.h"
+#include "ops/cpu/kernels_gemm.h"
+#include "ops/cpu/kernels_product.h"
+#include "ops/cpu/kernels_rows.h"
+
+#define KERNELS cpu_kernels_neonbf16
+#define KERNELS_NAME "neonbf16"
+#include "ops/cpu/kernels_table.h"
+#else
+typedef int no_such_machine; /* a C file may not be empty */
+#endif
