@@ -27,7 +27,7 @@ enum {
     GEMM_ROWS = 576,
     GEMM_COLS = 1024,
     GEMM_LDC = GEMM_COLS + 16,
-    GEMM_FEW = 8
+    GEMM_FEW = 16
 };
 /* Rows of a product that are laid at once, for all threads: at most this many. */
 enum { PRODUCT_ROWS = 2048 };

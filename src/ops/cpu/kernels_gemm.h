@@ -343,6 +343,8 @@ static void dot(const gemm_job *g, const matrix_piece *p, int64_t row, int outpu
 
 /* values: for FEW_OUTPUTS rows of FEW_DECODED columns, more than any model has. */
 enum { FEW_DECODED = 1 << 14 };
+_Static_assert(GEMM_FEW *GEMM_COLS + FEW_OUTPUTS * FEW_DECODED <= GEMM_SCRATCH, "a task's scratch");
+
 static void dot_packed(const gemm_job *g, const matrix_piece *p, int64_t row, int outputs, float *values, float *sum)
 {
     for (int64_t c = 0; c < p->cols; c += FEW_DECODED) {
