@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FETCH_MODEL "hf download black-forest-labs/FLUX.1-schnell --local-dir DIR"
+#define REAL_MODEL "black-forest-labs/FLUX.1-schnell"
 
 const char *model_folder(const options *opt)
 {
@@ -25,11 +25,13 @@ const char *model_folder(const options *opt)
         return folder;
     folder = builtin_model(mini, sizeof mini, &looked) ? mini : NULL;
     if (folder)
-        print_note("no --model: using the mini model %s (for a real one: " FETCH_MODEL ", then --model DIR)", folder);
+        print_note("no --model: using the mini model %s (for a real one: flux1 pull " REAL_MODEL
+                   ", then --model " REAL_MODEL ")",
+                   folder);
     else
         print_error(
             "no model: flux1's mini model is not in %s; name a pipeline folder with --model DIR or in FLUX1_MODEL (to "
-            "download one: " FETCH_MODEL "), or the folder that contains mini-schnell in FLUX1_MODELS",
+            "download one: flux1 pull " REAL_MODEL "), or the folder that contains mini-schnell in FLUX1_MODELS",
             looked.text ? looked.text : "any folder");
     builder_free(&looked);
     return folder;

@@ -268,7 +268,8 @@ static void write_preview(request *r, const flux1_image *preview)
 static int on_progress(void *user, const flux1_progress *now)
 {
     request *r = user;
-    progress_update(&r->progress, now);
+    if (!now->preview) /* one is of any picture of the batch, and no stage begins or ends with it */
+        progress_update(&r->progress, now);
     if (r->hooks.progress)
         r->hooks.progress(r->hooks.user, now);
     if (now->preview && !r->preview_failed)

@@ -450,9 +450,9 @@ typedef struct ops_sizing {
     size_t (*act_bytes)(const ops_config *c, act_role role, const act_shape *shape);
     /* bytes of one cell of this role, in memory and as packed. NULL: as layout.h has it, bf16 or float32 by role */
     size_t (*cell_bytes)(const ops_config *c, act_role role);
-    /* arena scratch while the operation runs. LINEAR, INT8: m rows, n, k. ATTENTION: m queries of all batches, n keys,
-     * k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel²; `heads`: the input's width,
-     * 0 for 1×1 */
+    /* arena scratch while the operation runs. LINEAR, INT8: m rows of `heads` batch entries, n, k. ATTENTION: m queries
+     * of all batches, n keys, k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel²;
+     * `heads`: the input's width, 0 for 1×1 */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
     size_t spare;        /* bytes of a device's own memory left to its libraries when weights stay on it */
     bool folds_upsample; /* upsample_conv never makes the upsampled plane; CONV's m: pixels before upsampling */

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/lib.sh"
 
 # found nowhere: the sentence names the folders looked at and the ways out
-refused 2 'no model: .*FLUX1_MODELS \(it is empty\).*--model DIR.*hf download' generate -p x
+refused 2 'no model: .*FLUX1_MODELS \(it is empty\).*--model DIR.*flux1 pull' generate -p x
 refused 2 'no model: .*--model DIR' tokenize -p x
 FLUX1_MODELS=/nowhere
 refused 2 'no model: .* not in /nowhere; .*--model DIR' generate -p x
@@ -15,7 +15,7 @@ FLUX1_MODELS=$(cd .. && pwd)/models
 flux1 generate -p "a red fox" -S 7 -o mini.png
 expect_status 0 "generate without --model"
 exists mini.png
-[ "$(grep -c "using the mini model $FLUX1_MODELS/mini-schnell .*hf download" ../err)" -eq 1 ] || fail "one line says which model it is and how to get a real one"
+[ "$(grep -c "using the mini model $FLUX1_MODELS/mini-schnell .*flux1 pull" ../err)" -eq 1 ] || fail "one line says which model it is and how to get a real one"
 flux1 generate -p "a red fox" -S 7 -o mini.png --quiet
 [ ! -s ../err ] || fail "--quiet is quiet"
 flux1 tokenize -p "a red fox"

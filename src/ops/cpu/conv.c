@@ -111,6 +111,7 @@ flux1_status cpu_conv(ops *base, act in, act top, act bottom, const weight *w, i
     cpu_ops *o = cpu_self(base);
     TRY(ops_begin(base, "conv", w));
     conv_job j = job_of(o, in, top, bottom, w, residual, out);
+    j.g.entry = j.g.m;
     if (w->kernel == 1)
         return cpu_run_product(o, &j.g);
     j.stride = stride;

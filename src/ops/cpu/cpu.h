@@ -135,7 +135,8 @@ typedef struct gemm_job {
     float *scratch; /* GEMM_SCRATCH floats a worker */
     const atomic_int *cancel;
     /* linear layer: its inputs' rows [first, first + rows), laid as panels for all workers */
-    int64_t first, rows;
+    int64_t entry; /* rows of one batch entry: they say which way all go, so that a batch's sums are those of one */
+    int64_t first, rows; /* under way */
     float *panels;
 } gemm_job;
 
@@ -278,7 +279,7 @@ void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);
 
 size_t cpu_attention_scratch(int64_t dim); /* bytes a worker */
 /* Bytes of a product's laid inputs, where the kernels multiply pairs of bf16 or floats; 0 for few rows. */
-size_t cpu_product_scratch(int64_t m, int64_t n, int64_t k, bool pairs);
+size_t cpu_product_scratch(int64_t m, int64_t entry, int64_t n, int64_t k, bool pairs);
 /* Bytes of a 3×3 convolution's laid lines, for `pixels` outputs of an input so wide. */
 size_t cpu_conv_scratch(int64_t pixels, int64_t width, int64_t channels, bool pairs);
 

@@ -332,13 +332,13 @@ static void dot(const gemm_job *g, const matrix_piece *p, int64_t row, int outpu
 {
     int64_t m = 0;
 #if TILE_ROWS > 6
-    for (; m + 4 <= g->m; m += 4)
-        dot_4(g, p, row, outputs, m, sum + m * FEW_OUTPUTS);
+    for (; m + 4 <= g->rows; m += 4)
+        dot_4(g, p, row, outputs, g->first + m, sum + m * FEW_OUTPUTS);
 #endif
-    for (; m + 2 <= g->m; m += 2)
-        dot_2(g, p, row, outputs, m, sum + m * FEW_OUTPUTS);
-    if (m < g->m)
-        dot_1(g, p, row, outputs, m, sum + m * FEW_OUTPUTS);
+    for (; m + 2 <= g->rows; m += 2)
+        dot_2(g, p, row, outputs, g->first + m, sum + m * FEW_OUTPUTS);
+    if (m < g->rows)
+        dot_1(g, p, row, outputs, g->first + m, sum + m * FEW_OUTPUTS);
 }
 
 /* values: for FEW_OUTPUTS rows of FEW_DECODED columns, more than any model has. */
@@ -431,12 +431,12 @@ static void gemv(void *arg, int64_t index, int worker)
             dot_packed(g, whole, n + i, outputs, values, sum);
         else
             dot(g, whole, n + i, outputs, sum);
-        for (int64_t m = 0; m < g->m; m++)
+        for (int64_t m = 0; m < g->rows; m++)
             memcpy(c + m * GEMM_COLS + i, sum + m * FEW_OUTPUTS, (size_t)outputs * sizeof *c);
         i += outputs;
     }
-    for (int64_t m = 0; m < g->m; m++)
-        finish_row(g, m, n, cols, c + m * GEMM_COLS);
+    for (int64_t m = 0; m < g->rows; m++)
+        finish_row(g, g->first + m, n, cols, c + m * GEMM_COLS);
 }
 
 #endif

@@ -27,10 +27,10 @@ static int64_t rows_at_once(int64_t m)
     return i64_ceil_div(i64_ceil_div(m, parts), WIDEST_PANEL) * WIDEST_PANEL;
 }
 
-size_t cpu_product_scratch(int64_t m, int64_t n, int64_t k, bool pairs)
+size_t cpu_product_scratch(int64_t m, int64_t entry, int64_t n, int64_t k, bool pairs)
 {
     size_t bytes;
-    if (m <= GEMM_FEW || n <= 0)
+    if (m <= 0 || entry <= GEMM_FEW || n <= 0)
         return 0;
     return size_mul((size_t)rows_at_once(m), (size_t)(pairs ? i64_ceil_div(k, 2) : k), &bytes) && bytes < SIZE_MAX / 8
                ? size_round_up(bytes * sizeof(float), ARENA_ALIGN)
@@ -56,7 +56,10 @@ static flux1_status run_few(cpu_ops *o, gemm_job *g)
 {
     enum { FEW_COLS = 64 };
     g->block_n = FEW_COLS;
-    pool_run(o->workers, i64_ceil_div(g->n, FEW_COLS), o->kernels->gemv, g);
+    for (; g->first < g->m; g->first += g->rows) {
+        g->rows = i64_min(GEMM_FEW, g->m - g->first);
+        pool_run(o->workers, i64_ceil_div(g->n, FEW_COLS), o->kernels->gemv, g);
+    }
     return ops_cancelled(&o->head);
 }
 
@@ -66,11 +69,12 @@ flux1_status cpu_run_product(cpu_ops *o, gemm_job *g)
     g->cancel = o->head.cancel;
     if (g->m <= 0 || g->n <= 0)
         return FLUX1_OK;
-    if (g->m <= GEMM_FEW)
+    if (g->entry <= GEMM_FEW)
         return run_few(o, g);
     const size_t mark = arena_mark(&o->memory);
     void *panels;
-    TRY(arena_alloc(&o->memory, cpu_product_scratch(g->m, g->n, g->k, o->kernels->bf16), &panels, o->head.err));
+    TRY(arena_alloc(&o->memory, cpu_product_scratch(g->m, g->entry, g->n, g->k, o->kernels->bf16), &panels,
+                    o->head.err));
     g->panels = panels;
     for (const int64_t most = rows_at_once(g->m); g->first < g->m; g->first += g->rows) {
         g->rows = i64_min(most, g->m - g->first);
@@ -87,6 +91,7 @@ flux1_status cpu_product(ops *base, act in, const weight *w, const epilogue *e, 
     cpu_ops *o = cpu_self(base);
     TRY(ops_begin(base, "linear", w));
     gemm_job g = {.m = act_batch(in) * act_rows(in),
+                  .entry = act_rows(in),
                   .n = w->rows,
                   .k = w->cols,
                   .in = cpu_view(in),

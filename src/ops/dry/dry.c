@@ -323,9 +323,9 @@ static flux1_status dry_sync(ops *o) { return tell(o, work_sync(o)); }
 
 static flux1_status dry_product(ops *o, act in, const weight *w, const epilogue *e, act out)
 {
-    return tell_with(
-        o, work_product(o, in, w, e, out),
-        scratch_of(o, w->int8 ? WORK_INT8 : WORK_LINEAR, act_batch(in) * act_rows(in), w->rows, w->cols, 1));
+    return tell_with(o, work_product(o, in, w, e, out),
+                     scratch_of(o, w->int8 ? WORK_INT8 : WORK_LINEAR, act_batch(in) * act_rows(in), w->rows, w->cols,
+                                act_batch(in)));
 }
 
 static flux1_status dry_layer_norm(ops *o, act in, const weight *w, act shift, act scale, float eps, act out)
