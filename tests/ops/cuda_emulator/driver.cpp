@@ -53,6 +53,7 @@ std::map<int, int> contexts;                   /* retained, by 1 + device */
 std::map<int, bool> broken;                    /* a kernel of that device has failed */
 std::map<CUfunction, unsigned> shared_allowed; /* dynamic shared memory, where it was set */
 int64_t captures;
+int64_t births; /* streams so far */
 int device_number = 1;
 int waiting; /* threads in emulator_wait */
 std::condition_variable_any changed;
@@ -68,6 +69,7 @@ bool fails_now(void) { return failing > 0 && --failing == 0; }
 
 struct CUstream_st {
     int device;
+    int64_t birth;           /* tells it from one that had its address before */
     bool demanded;           /* a thread is about to run its calls */
     std::thread::id runner;  /* who runs its calls, and may be waiting for another rank */
     CUstream joined;         /* the recording stream whose event it waited for: what it is given is recorded there */
@@ -114,8 +116,12 @@ bool known(CUstream s)
 void run_until(CUstream s, uint64_t ticket)
 {
     const std::thread::id me = std::this_thread::get_id(), nobody;
-    while (s->runner != nobody && s->runner != me && s->done < ticket)
+    const int64_t birth = s->birth;
+    while (s->runner != nobody && s->runner != me && s->done < ticket) {
         changed.wait(lock);
+        if (!known(s) || s->birth != birth)
+            return; /* destroyed meanwhile, which it is when all is done */
+    }
     if (s->done >= ticket)
         return;
     if (s->runner == me)
@@ -545,6 +551,7 @@ CUresult stream_create(CUstream *s, unsigned)
         return CUDA_ERROR_INVALID_CONTEXT;
     streams.push_back(*s = new CUstream_st());
     (*s)->device = current;
+    (*s)->birth = ++births;
     return emulator_object(1), CUDA_SUCCESS;
 }
 CUresult stream_destroy(CUstream s)
