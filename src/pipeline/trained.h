@@ -21,7 +21,7 @@ typedef struct trained_sizes {
  * than it may be. */
 flux1_status trained_read(const char *folder, trained_sizes *out, flux1_error *err);
 
-enum { TRAINED_ROOM = 128 };
+enum { TRAINED_ROOM = 160 };
 
 /* "sides of 256 to 1536 pixels, in multiples of 16"; "" where nothing is said. */
 const char *trained_describe(const trained_sizes *t, char out[TRAINED_ROOM]);
