@@ -49,12 +49,16 @@ static void count_tile(ops_count *all, const ops_count *one)
 /* One more tile: its work comes behind that of the others. */
 static flux1_status append_tile(stage_plan *all, const stage_plan *one, flux1_error *err)
 {
-    double *ticks = realloc(all->ticks, (all->tick_count + one->tick_count + 1) * sizeof *ticks);
-    if (!ticks)
-        return error_oom(err, 0, "the plan");
-    all->ticks = ticks;
+    const size_t needed = all->tick_count + one->tick_count + 1;
+    if (needed > all->tick_room) { /* by halves: a plan may have a million tiles */
+        double *ticks = realloc(all->ticks, (needed + needed / 2) * sizeof *ticks);
+        if (!ticks)
+            return error_oom(err, 0, "the plan");
+        all->ticks = ticks;
+        all->tick_room = needed + needed / 2;
+    }
     for (size_t i = 0; i < one->tick_count; i++)
-        ticks[all->tick_count++] = all->flops + one->ticks[i];
+        all->ticks[all->tick_count++] = all->flops + one->ticks[i];
     all->flops += one->flops;
     all->memory = larger(all->memory, one->memory);
     count_tile(&all->count, &one->count);

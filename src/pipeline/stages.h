@@ -16,7 +16,7 @@ typedef struct stage_plan {
     ops_count count;                         /* of all ranks and steps */
     double flops;                            /* of rank 0 and all steps: what its ticks count */
     double *ticks;                           /* [tick_count]: rank 0's FLOPs at each tick that was planned */
-    size_t tick_count;
+    size_t tick_count, tick_room;            /* tick_room: of a sum of tiles, how many there is memory for */
     double opening,
         step; /* a stage with steps: rank 0's FLOPs before the first one (at ticks[0 … opening_ticks)), and of each */
     size_t opening_ticks;
