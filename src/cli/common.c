@@ -125,7 +125,7 @@ static void on_log(void *user, flux1_log_level level, const char *message)
     if (level == FLUX1_LOG_DETAIL && !opt->values[OPT_VERBOSE].given)
         return;
     if (level == FLUX1_LOG_WARNING)
-        print_warning(message);
+        print_warning("%s", message);
     else
         print_note("%s", message);
 }

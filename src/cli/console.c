@@ -103,8 +103,13 @@ void print_note(const char *format, ...)
 static char **kept;
 static size_t kept_count;
 
-void print_warning(const char *message)
+void print_warning(const char *format, ...)
 {
+    char message[8192];
+    va_list ap;
+    va_start(ap, format);
+    vsnprintf(message, sizeof message, format, ap);
+    va_end(ap);
     print_note("warning: %s", message);
     char *copy = strdup(message);
     char **larger = copy ? realloc(kept, (kept_count + 1) * sizeof *kept) : NULL;

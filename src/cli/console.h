@@ -21,7 +21,7 @@ void print_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void console_quiet(bool quiet);
 
 /* A note "warning: <message>" that is kept too, also where it is not printed: for answers in JSON. */
-void print_warning(const char *message);
+void print_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Those since console_forget_warnings, from 0; NULL behind the last. */
 const char *console_warning(size_t index);
 void console_forget_warnings(void);

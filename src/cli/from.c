@@ -93,7 +93,7 @@ static void tell(const options *o, const char *path, const json_value *root)
         print_note("%s: ComfyUI's graph does not plainly say: %s", path, missing);
     builder_free(&names);
     if (json_object_get(json_object_get(root, "request"), "latents") && !o->values[OPT_LATENTS].given)
-        print_note("warning: %s began with latents from a file, and will be another picture without --latents", path);
+        print_warning("%s began with latents from a file, and will be another picture without --latents", path);
     if (model && !o->values[OPT_MODEL].given)
         print_note("%s was made with the model %s; name it with --model where it is another one", path, model);
 }

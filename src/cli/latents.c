@@ -100,13 +100,13 @@ char *latents_claim(const char *picture)
             return name;
         }
         if (errno != EEXIST) {
-            print_failure(FLUX1_ERR_IO, "%s: cannot keep the latents: %s", name, strerror(errno));
+            print_warning("%s: cannot keep the latents: %s", name, strerror(errno));
             free(name);
             return NULL;
         }
         free(name);
     }
-    print_failure(FLUX1_ERR_IO, "%s: there is no name left for its latents", picture);
+    print_warning("%s: there is no name left for its latents", picture);
     return NULL;
 }
 
@@ -125,13 +125,22 @@ static void add_word(builder *b, const char *word)
     builder_add(b, "'");
 }
 
-void latents_tell(const char *file, const char *output)
+void latents_tell(const char *file, const char *output, const options *opt)
 {
+    static const option_id writing[] = {OPT_OUTPUT_DIR, OPT_FORMAT, OPT_QUALITY, OPT_NO_METADATA};
     builder b = {0};
     add_word(&b, file);
     if (output) {
         builder_add(&b, " -o");
         add_word(&b, output);
+    }
+    for (size_t i = 0; i < sizeof writing / sizeof *writing; i++) {
+        const option_value *v = &opt->values[writing[i]];
+        if (!v->given || (writing[i] == OPT_OUTPUT_DIR && output)) /* the folder is in the name */
+            continue;
+        builder_format(&b, " --%s", option_rows[writing[i]].name);
+        if (option_rows[writing[i]].kind != OPTION_FLAG)
+            add_word(&b, v->text);
     }
     print_error("the latents are kept in %s; the picture is finished by: flux1 decode%s", file, b.text ? b.text : "");
     builder_free(&b);

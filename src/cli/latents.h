@@ -17,11 +17,11 @@ json_value *latents_request(const flux1_latents_file *file);
 bool latents_take_model(options *o, const char *path, const flux1_latents_file *file);
 
 /* A new file, which is nobody else's, for the latents of a picture that would have had that name: a.png gives
- * a.latents.safetensors, or a-2.latents.safetensors and so on. malloc'd; NULL, after an error, if there is none. */
+ * a.latents.safetensors, or a-2.latents.safetensors and so on. malloc'd; NULL, after a warning, if there is none. */
 char *latents_claim(const char *picture);
 
-/* One sentence: where the latents are, and the command that makes the picture of them. output: --output's name of the
- * picture, NULL: it has none. */
-void latents_tell(const char *file, const char *output);
+/* One sentence: where the latents are, and the command that makes the picture of them, with the request's options of
+ * how pictures are written. output: --output's name of the picture, NULL: it has none. */
+void latents_tell(const char *file, const char *output, const options *opt);
 
 #endif

@@ -189,7 +189,7 @@ static int prepare(request *r)
         return status;
     if (!previews_fit(r->opt))
         return EXIT_USAGE;
-    if (r->opt->values[OPT_STEP_CACHE_CHECK].given && !r->opt->values[OPT_STEP_CACHE].given) {
+    if (r->opt->values[OPT_STEP_CACHE_CHECK].given && !(r->opt->values[OPT_STEP_CACHE].real > 0)) {
         print_error("--step-cache-check needs --step-cache fb:THRESHOLD");
         return EXIT_USAGE;
     }
@@ -262,7 +262,7 @@ static void write_preview(request *r, const flux1_image *preview)
     if (st == FLUX1_OK)
         return;
     r->preview_failed = true; /* the picture itself may still come out */
-    print_note("warning: previews stop: %s", name ? flux1_context_message(r->s->writer) : flux1_status_text(st));
+    print_warning("previews stop: %s", name ? flux1_context_message(r->s->writer) : flux1_status_text(st));
 }
 
 static int on_progress(void *user, const flux1_progress *now)
@@ -347,7 +347,7 @@ static int on_image(void *user, const flux1_image *image)
 }
 
 /* Of a picture that could not be decoded: its latents go where it would have gone. A file that was written is told of
- * after the reason. */
+ * after the reason; one that could not be is a warning, as the request's error is the decode's. */
 static void on_undecoded(void *user, const flux1_image *image, const flux1_latents *latents)
 {
     request *r = user;
@@ -362,7 +362,7 @@ static void on_undecoded(void *user, const flux1_image *image, const flux1_laten
         return;
     if (flux1_latents_write(r->s->writer, latents, image, r->s->model, &r->params, p->latents) == FLUX1_OK)
         return;
-    report(r->s->writer, FLUX1_ERR_IO);
+    print_warning("the latents are not kept: %s", flux1_context_message(r->s->writer));
     unlink(p->latents);
     free(p->latents);
     p->latents = NULL;
@@ -376,7 +376,7 @@ static void tell_of_latents(const request *r)
         char *output = r->opt->values[OPT_OUTPUT].given && !output_is_stream(&r->names)
                            ? output_name(&r->names, r->params.seed + (uint64_t)i, i)
                            : NULL;
-        latents_tell(r->pictures[i].latents, output);
+        latents_tell(r->pictures[i].latents, output, r->opt);
         free(output);
     }
 }
@@ -521,7 +521,8 @@ static flux1_status make_pictures(request *r)
     if (st == FLUX1_OK && r->opt->values[OPT_STEP_CACHE_CHECK].given && p->step_cache > 0) {
         st = step_check_make(&r->check, s->context, s->model, p);
         progress_end(&r->progress, st == FLUX1_OK);
-        print_note("without the step cache: %.1f s", r->check.seconds);
+        if (st == FLUX1_OK)
+            print_note("without the step cache: %.1f s", r->check.seconds);
         progress_begin(&r->progress, r->opt->values[OPT_QUIET].given);
     }
     if (st == FLUX1_OK)

@@ -12,6 +12,7 @@ flux1_status step_check_make(step_check *s, flux1_context *c, const flux1_model 
     const double start = monotonic_seconds();
     full.step_cache = 0;
     full.image = NULL;
+    full.undecoded = NULL; /* its latents are not the request's */
     full.dump = full.profile = NULL;
     full.preview_every = 0;
     const flux1_status st = flux1_generate(c, m, &full, &s->full);

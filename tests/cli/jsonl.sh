@@ -121,6 +121,7 @@ expect_status 0 "--from repeats the step cache"
 cmp a.png c.png || fail "--from repeats the picture"
 grep -q 'dB PSNR from the full run' ../err || fail "the distance is told: $(tail -3 ../err)"
 refused 2 '--step-cache-check needs --step-cache' generate -m "$tiny" -p x --step-cache-check
+for off in off fb:0; do refused 2 '--step-cache-check needs --step-cache' generate -m "$tiny" -p x --step-cache $off --step-cache-check; done
 refused 2 'must be off, or fb: and a threshold' generate -m "$tiny" -p x --step-cache 0.1
 
 # ---- a prompt a line ----

@@ -24,9 +24,42 @@ exists "it's-2.latents.safetensors"
 flux1 $draw -m ../bad -o -
 exists fox_seed5.latents.safetensors
 
+# the command writes the picture as the request would have: where, in which format, with or without the prompt
+flux1 $draw -m ../bad --no-metadata --format webp --quality 50 --output-dir 'o p'
+command=$(sed -n 's/.*the picture is finished by: flux1 //p' ../err)
+[ "$command" = "decode 'o p/fox_seed5.latents.safetensors' --output-dir 'o p' --format webp --quality 50 --no-metadata" ] ||
+    fail "the command has the options of writing: $command"
+eval "flux1 $command -m '$tiny' -q"
+expect_status 0 "the command, with a model that decodes"
+exists 'o p/fox_seed5.webp'
+LC_ALL=C grep -aqi 'exif\|xmp' 'o p/fox_seed5.webp' && fail "--no-metadata is lost"
+
+# no file may be longer than a block: previews stop and latents are not kept, but the answer's error is the decode's
+printf '{"prompt": "fox", "output": "short.png"}\n' >../lines
+short() { # options
+    (
+        trap '' XFSZ
+        ulimit -f 1
+        exec "$FLUX1" generate --jsonl -S 5 -s 2 -W 48 -H 32 -q "$@" <../lines 2>/dev/null
+    ) | cat >../out
+}
+short -m "$tiny" --preview preview.png
+"$VALUE" warnings.0 <../out | grep -q '^previews stop: ' || fail "the answer has the warning of previews: $(cat ../out)"
+short -m ../bad
+"$VALUE" message <../out | grep -q NaN || fail "the answer's error is the decode's: $(cat ../out)"
+"$VALUE" warnings.0 <../out | grep -q 'latents are not kept: .*short.latents' || fail "the answer warns that latents are not kept: $(cat ../out)"
+absent short.latents.safetensors
+
+# the run without the step cache is for comparison alone: it leaves nothing, and is not told of where it failed
+flux1 generate -p fox -S 5 -s 2 -W 48 -H 32 -m ../bad --step-cache fb:0.1 --step-cache-check -o check.png
+expect_status 1 "--step-cache-check with a decode that fails"
+absent check.latents.safetensors
+grep -q 'without the step cache: \|latents are kept' ../err && fail "a run that failed is told of"
+
 # the file names the model; another one is given
 flux1 decode "it's.latents.safetensors" -q
 expect_status 1 "the model that the file names is the broken one"
+grep -q NaN ../err || fail "the broken model's decode has NaN"
 flux1 decode "it's.latents.safetensors" -m "$tiny" -o got.png -q
 expect_status 0 "decode"
 for f in want got; do
@@ -48,8 +81,9 @@ expect_status 0 "--latents"
 flux1 decode dump.safetensors --no-metadata -o plain.png -q
 "$FLUX1" $draw -m "$tiny" --latents dump.safetensors --no-metadata -o plain_n.png >/dev/null
 cmp -s plain-1.png plain_n-1.png && cmp -s plain-2.png plain_n-2.png || fail "a dump's noise gives the same pictures"
-flux1 generate --from n-1.png -m "$tiny" -o from.png
-grep -q 'began with latents from a file' ../err || fail "--from tells of latents that it has not"
+flux1 generate --from n-1.png -m "$tiny" -o from.png --json
+grep -q 'warning: n-1.png began with latents from a file' ../err || fail "--from tells of latents that it has not"
+"$VALUE" warnings.0 <../out | grep -q 'began with latents from a file' || fail "the warning is in the answer: $(cat ../out)"
 
 # a line's latents, and a GPU's noise
 printf '{"prompt": "fox", "seed": 5, "rng": "cuda:256", "output": "j.png"}\n{"prompt": "fox", "latents": "dump.safetensors", "output": "k.png"}\n' >../lines
