@@ -124,9 +124,9 @@ typedef struct cpu_block {
     struct cpu_block *next; /* in creation order */
 } cpu_block;
 
-/* Output is cut into blocks of block_m × block_n, a task each, whose sums lie at rows of ldc floats. */
+/* Output is cut into blocks of block_m × block_n, a task each. */
 typedef struct gemm_job {
-    int64_t m, n, k, block_m, block_n, blocks_m, ldc;
+    int64_t m, n, k, block_m, block_n, blocks_m;
     view in, out, addend, mul, residual; /* addend, mul, residual: data NULL when left out */
     const matrix *w;
     const float *bias;
@@ -202,7 +202,6 @@ extern const cpu_int8_kernels cpu_int8_portable, cpu_int8_avx2, cpu_int8_avxvnni
 
 /* One instruction set: the shape of its register tile, and the tasks. */
 typedef struct cpu_kernels {
-    const char *name;
     bool bf16; /* products of bf16 pairs */
     int tile_cols, tile_rows, product_cols;
     cpu_finish_fn *finish;

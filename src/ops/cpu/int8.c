@@ -14,13 +14,15 @@ static bool is_packed(const tensor *t)
            t->type != DTYPE_COMPUTED && tensor_decodes(t);
 }
 
-bool cpu_int8_own(const weight_recipe *r)
+static int packed_pieces(const weight_recipe *r)
 {
+    int count = 0;
     for (int i = 0; i < r->count; i++)
-        if (!is_packed(&r->piece[i].source->view))
-            return true;
-    return false;
+        count += is_packed(&r->piece[i].source->view);
+    return count;
 }
+
+bool cpu_int8_own(const weight_recipe *r) { return packed_pieces(r) < r->count; }
 
 flux1_status cpu_int8_place(const weight_recipe *r, size_t *bytes, flux1_error *err)
 {
@@ -64,21 +66,13 @@ static void keep_stored(const weight_recipe *r, int64_t row, int8_t *numbers, fl
                                  scales + col / INT8_GROUP);
 }
 
-static bool any_packed(const weight_recipe *r)
-{
-    for (int i = 0; i < r->count; i++)
-        if (is_packed(&r->piece[i].source->view))
-            return true;
-    return false;
-}
-
 static void fill_rows(void *arg, int64_t index, int worker)
 {
     filling *j = arg;
     const weight_recipe *r = j->recipe;
     float *values = j->scratch + (size_t)worker * GEMM_SCRATCH;
     const int64_t groups = int8_groups(r->cols), wide = GEMM_SCRATCH / INT8_GROUP * INT8_GROUP;
-    const bool stored = any_packed(r);
+    const bool stored = packed_pieces(r) > 0;
     flux1_error err = {0};
     flux1_status st = FLUX1_OK;
     int none = FLUX1_OK;

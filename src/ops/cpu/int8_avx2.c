@@ -6,8 +6,6 @@
 #include "ops/cpu/simd.h"
 
 #define DECODERS &cpu_decoders_avx2
-#define INT8_ROWS 6
-#define INT8_VECTORS 2
 #define INT8_PAIRS 1
 #define INT8_OFFSET 0
 #define vw_keep(v) __asm__ volatile("" : "+x"(v))

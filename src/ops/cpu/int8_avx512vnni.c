@@ -5,8 +5,6 @@
 #include "ops/cpu/simd.h"
 
 #define DECODERS &cpu_decoders_avx512
-#define INT8_ROWS 14
-#define INT8_VECTORS 2
 #define INT8_PAIRS 0
 #define INT8_OFFSET 1
 #if !defined(vw_keep) /* where the registers are emulated there is nothing to keep */

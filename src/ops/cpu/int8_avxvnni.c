@@ -5,8 +5,6 @@
 #include "ops/cpu/simd.h"
 
 #define DECODERS &cpu_decoders_avx2
-#define INT8_ROWS 6
-#define INT8_VECTORS 2
 #define INT8_PAIRS 0
 #define INT8_OFFSET 1
 #define vw_keep(v) __asm__ volatile("" : "+x"(v))

@@ -2,8 +2,6 @@
 #include "ops/cpu/simd.h"
 
 #define DECODERS NULL
-#define INT8_ROWS 4
-#define INT8_VECTORS 2
 #define INT8_PAIRS 0
 #define INT8_OFFSET 0
 #define vw_keep(v) ((void)0)

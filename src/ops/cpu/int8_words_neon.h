@@ -5,8 +5,6 @@
 #include "ops/cpu/simd.h"
 
 #define DECODERS &cpu_decoders_neon
-#define INT8_ROWS TILE_ROWS
-#define INT8_VECTORS TILE_VECTORS
 #define INT8_PAIRS 0
 #define INT8_OFFSET 0
 #define vw_keep(v) __asm__ volatile("" : "+w"(v))

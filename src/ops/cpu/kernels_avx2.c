@@ -9,7 +9,6 @@
 #include "ops/cpu/kernels_rows.h"
 
 #define KERNELS cpu_kernels_avx2
-#define KERNELS_NAME "avx2"
 #include "ops/cpu/kernels_table.h"
 #else
 typedef int no_such_machine; /* a C file may not be empty */

@@ -11,7 +11,6 @@
 #include "ops/cpu/kernels_rows.h"
 
 #define KERNELS cpu_kernels_avx512bf16
-#define KERNELS_NAME "avx512bf16"
 #include "ops/cpu/kernels_table.h"
 #else
 typedef int no_such_machine; /* a C file may not be empty */

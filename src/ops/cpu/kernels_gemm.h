@@ -84,15 +84,6 @@ SIMD_INLINE void tile_body(const int rows, const int vectors, int64_t steps, con
 }
 
 typedef void tile_fn(int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add);
-/* One of each height up to TILE_ROWS. */
-#if TILE_ROWS == 4
-#define EACH_TILE(T) T(1) T(2) T(3) T(4)
-#elif TILE_ROWS == 6
-#define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6)
-#else
-#define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6) T(7) T(8) T(9) T(10) T(11) T(12) T(13) T(14)
-#endif
-
 #define TILE(rows)                                                                                          \
     static void tile_##rows(int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add) \
     {                                                                                                       \

@@ -7,7 +7,7 @@
  * the sums begin with −128 times the weights' own
  *
  * Idea: the weights are the broadcast side, a word at a time; the input is laid once a product as panels of TOKENS
- * rows. A tile of INT8_ROWS × INT8_VECTORS exact sums stays in registers for one group; then it is scaled and added to
+ * rows. A tile of TILE_ROWS × TILE_VECTORS exact sums stays in registers for one group; then it is scaled and added to
  * its float32 sums, which lie in the worker's scratch, in the L1 cache while a k block passes. So do the panel's words;
  * the weights' words, up to INT8_MOST_COLS rows of a k block, stay in L2 while all panels pass. Bounded by the
  * multiply-add of int16 (AVX2: vpmaddwd and vpaddd for 16 products, as many instructions as float32 has) or of int8
@@ -24,7 +24,7 @@
 #endif
 
 enum {
-    TOKENS = INT8_VECTORS * VW,
+    TOKENS = TILE_VECTORS * VW,
     PER_WORD = INT8_PAIRS ? 2 : 4,
     GROUP_WORDS = INT8_GROUP / PER_WORD,
     BLOCK_WORDS = INT8_BLOCK_K / PER_WORD,
@@ -152,39 +152,39 @@ static void lay_weights(const int8_job *j, int64_t row, int64_t rows, int64_t k,
 
 /* Exact sums of one group. a: the first row's words, b: the panel's. */
 #if defined(INT8_MATRIX)
-SIMD_INLINE void int8_sums(vw sum[INT8_ROWS][INT8_VECTORS], const int rows, const int32_t *start, const int32_t *a,
+SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int32_t *start, const int32_t *a,
                            const int32_t *b)
 {
     const matrix_side side = {(const unsigned char *)a, LDA, 1};
-    uint32x4_t words[INT8_ROWS][INT8_VECTORS];
+    uint32x4_t words[TILE_ROWS][TILE_VECTORS];
     (void)start;
-    matrix_sums(words, rows, INT8_VECTORS, GROUP_WORDS, &side, b, TOKENS);
+    matrix_sums(words, rows, TILE_VECTORS, GROUP_WORDS, &side, b, TOKENS);
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
-    for (int v = 0; v < INT8_VECTORS; v++)
+    for (int v = 0; v < TILE_VECTORS; v++)
         sum[i][v] = vreinterpretq_s32_u32(words[i][v]);
 }
 #else
 /* start: −128 times the sum of the first row's numbers; the next rows' lie INT8_BLOCK_GROUPS behind. */
-SIMD_INLINE void int8_sums(vw sum[INT8_ROWS][INT8_VECTORS], const int rows, const int32_t *start, const int32_t *a,
+SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int32_t *start, const int32_t *a,
                            const int32_t *b)
 {
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
-    for (int v = 0; v < INT8_VECTORS; v++)
+    for (int v = 0; v < TILE_VECTORS; v++)
         sum[i][v] = vw_word(INT8_OFFSET ? start[i * INT8_BLOCK_GROUPS] : 0);
     for (int k = 0; k < GROUP_WORDS; k++, b += TOKENS) {
-        vw x[INT8_VECTORS];
+        vw x[TILE_VECTORS];
         SIMD_UNROLL
-        for (int v = 0; v < INT8_VECTORS; v++)
+        for (int v = 0; v < TILE_VECTORS; v++)
             x[v] = vw_load(b + v * VW);
         SIMD_UNROLL
         for (int i = 0; i < rows; i++) {
             const vw w = vw_word(a[i * LDA + k]);
             SIMD_UNROLL
-            for (int v = 0; v < INT8_VECTORS; v++) {
+            for (int v = 0; v < TILE_VECTORS; v++) {
                 sum[i][v] = vw_dot(sum[i][v], w, x[v]);
                 vw_keep(sum[i][v]);
             }
@@ -198,12 +198,12 @@ SIMD_INLINE void int8_tile_body(const int rows, int64_t groups, const int8_scrat
 {
     const int32_t *a = s->weights + row * LDA, *start = s->start + row * INT8_BLOCK_GROUPS;
     for (int64_t g = 0; g < groups; g++, a += GROUP_WORDS, b += GROUP_WORDS * TOKENS, scales += TOKENS) {
-        vw sum[INT8_ROWS][INT8_VECTORS];
+        vw sum[TILE_ROWS][TILE_VECTORS];
         int8_sums(sum, rows, start + g, a, b);
         SIMD_UNROLL
         for (int i = 0; i < rows; i++)
             SIMD_UNROLL
-        for (int v = 0; v < INT8_VECTORS; v++) {
+        for (int v = 0; v < TILE_VECTORS; v++) {
             float *p = c + i * TOKENS + v * VW;
             const vf scale = vmul(vset1(s->scales[(row + i) * INT8_BLOCK_GROUPS + g]), vload(scales + v * VW));
             vstore(p, vfma(vw_float(sum[i][v]), scale, vload(p)));
@@ -219,39 +219,15 @@ typedef void int8_tile_fn(int64_t groups, const int8_scratch *s, int64_t row, co
     {                                                                                                  \
         int8_tile_body(rows, groups, s, row, b, scales, c);                                            \
     }
-TILE(1)
-TILE(2)
-TILE(3)
-TILE(4)
-#if INT8_ROWS > 4
-TILE(5)
-TILE(6)
-#endif
-#if INT8_ROWS > 6
-TILE(7)
-TILE(8)
-TILE(9)
-TILE(10)
-TILE(11)
-TILE(12)
-TILE(13)
-TILE(14)
-#endif
-static int8_tile_fn *const int8_tiles[INT8_ROWS + 1] = {
-    NULL,        int8_tile_1, int8_tile_2, int8_tile_3,  int8_tile_4,
-#if INT8_ROWS > 4
-    int8_tile_5, int8_tile_6,
-#endif
-#if INT8_ROWS > 6
-    int8_tile_7, int8_tile_8, int8_tile_9, int8_tile_10, int8_tile_11, int8_tile_12, int8_tile_13, int8_tile_14,
-#endif
-};
+EACH_TILE(TILE)
+#define TILE_NAME(rows) int8_tile_##rows,
+static int8_tile_fn *const int8_tiles[TILE_ROWS + 1] = {NULL, EACH_TILE(TILE_NAME)};
 
 /* All outputs of a task with one panel; tiles differ by one row at most. */
 static void multiply_panel(const int8_job *j, int64_t cols, int64_t panel, int64_t k, int64_t count, int8_scratch *s,
                            float *c)
 {
-    const int64_t groups = int8_groups(count), tiles = i64_ceil_div(cols, INT8_ROWS);
+    const int64_t groups = int8_groups(count), tiles = i64_ceil_div(cols, TILE_ROWS);
     const int32_t *words = j->panels + (panel * j->groups * INT8_GROUP + k) / 4 * TOKENS;
     const float *scales = j->scales + (panel * j->groups + k / INT8_GROUP) * TOKENS;
 #if INT8_PAIRS
@@ -304,7 +280,7 @@ static void int8_gemm(void *arg, int64_t index, int worker)
 
 #define INT8_KERNELS(name)                                                         \
     const cpu_int8_kernels name = {.tokens = TOKENS,                               \
-                                   .cols = INT8_MOST_COLS / INT8_ROWS * INT8_ROWS, \
+                                   .cols = INT8_MOST_COLS / TILE_ROWS * TILE_ROWS, \
                                    .decoders = DECODERS,                           \
                                    .quantise = int8_quantise_groups,               \
                                    .lay = int8_lay,                                \

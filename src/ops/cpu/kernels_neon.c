@@ -8,7 +8,6 @@
 #include "ops/cpu/kernels_rows.h"
 
 #define KERNELS cpu_kernels_neon
-#define KERNELS_NAME "neon"
 #include "ops/cpu/kernels_table.h"
 #else
 typedef int no_such_machine; /* a C file may not be empty */

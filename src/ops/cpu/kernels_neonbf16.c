@@ -10,7 +10,6 @@
 #include "ops/cpu/kernels_rows.h"
 
 #define KERNELS cpu_kernels_neonbf16
-#define KERNELS_NAME "neonbf16"
 #include "ops/cpu/kernels_table.h"
 #else
 typedef int no_such_machine; /* a C file may not be empty */

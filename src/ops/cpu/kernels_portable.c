@@ -7,5 +7,4 @@
 #include "ops/cpu/kernels_rows.h"
 
 #define KERNELS cpu_kernels_portable
-#define KERNELS_NAME "portable"
 #include "ops/cpu/kernels_table.h"

@@ -1,6 +1,5 @@
 /* The last lines of each kernels_<isa>.c: one row of the dispatch. */
 const cpu_kernels KERNELS = {
-    .name = KERNELS_NAME,
     .bf16 = PER_WORD == 2,
     .tile_cols = TILE_COLS,
     .tile_rows = TILE_ROWS,

@@ -28,6 +28,15 @@
 #include "ops/cpu/simd_portable.h"
 #endif
 
+/* T of each height of a tile, up to TILE_ROWS. */
+#if TILE_ROWS == 4
+#define EACH_TILE(T) T(1) T(2) T(3) T(4)
+#elif TILE_ROWS == 6
+#define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6)
+#else
+#define EACH_TILE(T) T(1) T(2) T(3) T(4) T(5) T(6) T(7) T(8) T(9) T(10) T(11) T(12) T(13) T(14)
+#endif
+
 #if defined(__clang__)
 #define SIMD_UNROLL _Pragma("unroll")
 #else
