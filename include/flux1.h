@@ -295,7 +295,11 @@ typedef struct flux1_image {
     int index;        /* among the pictures of its request, from 0 */
     int steps_reused; /* passes through the transformer that the step cache made short; 0 without it */
     int passes;       /* … of how many: one a step, two with true CFG. 0: the library does not say (flux1_sampler) */
-    uint64_t reserved[5];
+    /* What made it, for its metadata: "f32", "cpu" and the mesh's rows and columns. NULL and 0: those of the context
+     * that writes it */
+    const char *dtype, *device;
+    int mesh[2];
+    uint64_t reserved[2];
 } flux1_image;
 
 typedef struct flux1_progress {

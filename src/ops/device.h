@@ -48,6 +48,13 @@ typedef struct ops_note {
 
 typedef struct ops_device ops_device;
 
+/* How much one context of several lets a device keep. The context's own, zeroed at first; it stays where it is while it
+ * is in force. */
+typedef struct ops_kept_limit {
+    size_t bytes;
+    struct ops_kept_limit *next; /* the device's */
+} ops_kept_limit;
+
 /* Direct exchange between devices of one kind (NCCL), with one end per rank. Its calls are those of mesh/comm.h,
  * enqueued on the backend. */
 typedef struct ops_link ops_link;
@@ -82,12 +89,13 @@ typedef struct ops_device_kind {
     size_t (*free_memory)(ops_device *d);
 
     /* Kept weights: blocks in the device's own form, which outlive the backend that prepared them and are found again
-     * by key. All five entries are there, or none: then this kind keeps nothing.
+     * by key. All five entries are there, or none: then this kind keeps nothing. kept_limit may be NULL.
      * kept_budget   bytes that blocks may hold when no backend needs them; the oldest are freed first. 0: as much as
      *               there is. At first 0, on the CPU 512 MiB. Blocks that are needed count, but are never freed
-     * block_key     of a block whose weights are all prepared: a key of its contents and form, and its bytes (0: it
-     *               has no form other than the file's). The key is of the file's content once that is hashed
-     *               (weights/store.h), so that it is the same in other processes. A rank's columns of a matrix, which
+     * kept_limit    the same for one context of several: the least of them counts, in place of kept_budget's. 0 ends
+     * it. NULL: the device has memory of its own block_key     of a block whose weights are all prepared: a key of its
+     * contents and form, and its bytes (0: it has no form other than the file's). The key is of the file's content once
+     * that is hashed (weights/store.h), so that it is the same in other processes. A rank's columns of a matrix, which
      *               the CPU otherwise reads among the other columns of the mapped file, are part of this form
      * block_export  writes the block's form, of block_key's bytes, to `out`; makes it if the device does not hold it.
      *               Waits. FLUX1_ERR_MEMORY if it cannot be made beside what is needed now
@@ -99,6 +107,7 @@ typedef struct ops_device_kind {
      *               FLUX1_ERR_MEMORY if they do not fit beside what is needed now, or into the budget: released too
      * kept_reclaim  ends a loan; NULL is fine */
     void (*kept_budget)(ops_device *d, size_t bytes);
+    void (*kept_limit)(ops_device *d, ops_kept_limit *w, size_t bytes);
     void (*block_key)(ops *o, const block *b, uint64_t key[2], size_t *bytes);
     flux1_status (*block_export)(ops *o, block *b, void *out);
     flux1_status (*kept_adopt)(ops_device *d, const uint64_t key[2], const ops_lent *bytes, ops_loan **loan,

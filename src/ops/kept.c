@@ -13,6 +13,7 @@ struct kept {
     pthread_cond_t filled; /* a block is whole, or was left before it was */
     kept_block *blocks;
     size_t bytes, budget; /* of all blocks; 0: as much as there is */
+    ops_kept_limit *limits;
     unsigned long clock;
 };
 
@@ -72,10 +73,19 @@ static bool drop_oldest(kept *k)
     return oldest != NULL;
 }
 
+static size_t least_budget(const kept *k)
+{
+    size_t least = k->limits ? k->limits->bytes : k->budget;
+    for (const ops_kept_limit *w = k->limits; w; w = w->next)
+        least = least < w->bytes ? least : w->bytes;
+    return least;
+}
+
 /* Down to the budget, with `more` bytes on top. */
 static void keep_to_budget(kept *k, size_t more)
 {
-    while (k->budget && (more > k->budget || k->bytes > k->budget - more) && drop_oldest(k))
+    const size_t budget = least_budget(k);
+    while (budget && (more > budget || k->bytes > budget - more) && drop_oldest(k))
         continue;
 }
 
@@ -207,6 +217,21 @@ void kept_budget(kept *k, size_t bytes)
     pthread_mutex_unlock(&k->lock);
 }
 
+void kept_limit(kept *k, ops_kept_limit *w, size_t bytes)
+{
+    pthread_mutex_lock(&k->lock);
+    ops_kept_limit **at = &k->limits;
+    while (*at && *at != w)
+        at = &(*at)->next;
+    if (*at)
+        *at = w->next;
+    *w = (ops_kept_limit){bytes, k->limits};
+    if (bytes)
+        k->limits = w;
+    keep_to_budget(k, 0);
+    pthread_mutex_unlock(&k->lock);
+}
+
 size_t kept_unused(kept *k)
 {
     size_t bytes = 0;
@@ -223,7 +248,8 @@ bool kept_room(kept *k, size_t bytes)
     pthread_mutex_lock(&k->lock);
     for (const kept_block *b = k->blocks; b; b = b->next)
         needed += b->users > 0 && !b->release ? b->bytes : 0;
-    bool room = !k->budget || (needed <= k->budget && bytes <= k->budget - needed);
+    const size_t budget = least_budget(k);
+    bool room = !budget || (needed <= budget && bytes <= budget - needed);
     pthread_mutex_unlock(&k->lock);
     return room;
 }

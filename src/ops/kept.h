@@ -8,7 +8,7 @@
 #ifndef FLUX1_OPS_KEPT_H
 #define FLUX1_OPS_KEPT_H
 
-#include "base/status.h"
+#include "ops/device.h"
 #include "weights/recipe.h"
 
 #include <stdbool.h>
@@ -57,6 +57,10 @@ kept_block *kept_find(kept *k, const uint64_t key[2]);
 /* Bytes that all blocks together, but for lent ones, may hold while some are unused. 0 (the initial value): as much as
  * there is. */
 void kept_budget(kept *k, size_t bytes);
+
+/* As ops_device_kind's kept_limit: where there are any, the least of them counts in place of kept_budget's. */
+void kept_limit(kept *k, ops_kept_limit *w, size_t bytes);
+
 size_t kept_unused(kept *k); /* bytes of unused blocks */
 /* Whether a new block of this size would stay when it is unused. */
 bool kept_room(kept *k, size_t bytes);

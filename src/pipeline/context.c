@@ -35,8 +35,10 @@ void flux1_context_params_defaults(flux1_context_params *p)
 
 /* ---- devices ---- */
 
-static void close_devices(const flux1_context *c, const mesh_device *d)
+static void close_devices(flux1_context *c, const mesh_device *d)
 {
+    if (d->device && d->kind->kept_limit)
+        d->kind->kept_limit(d->device, &c->kept, 0);
     for (int64_t r = 0; d->own && r < team_ranks(c).count; r++)
         ops_device_close(d->own[r]);
     free(d->own);
@@ -249,6 +251,13 @@ const char *context_dtype(const flux1_context *c)
            : c->device.config.int8                     ? "int8"
            : c->device.config.arithmetic == DTYPE_BF16 ? "bf16"
                                                        : "f32";
+}
+
+void context_sign(const flux1_context *c, flux1_image *image)
+{
+    image->dtype = context_dtype(c);
+    image->device = c->device.kind->name;
+    memcpy(image->mesh, c->mesh.shape, sizeof image->mesh);
 }
 
 flux1_status flux1_context_create(const flux1_context_params *params, flux1_context **out)

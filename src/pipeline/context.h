@@ -23,7 +23,7 @@ struct flux1_context {
     uint64_t before;            /* what the process had when the context was created */
     uint64_t opened;            /* what it had more when this context planned first: of models that are open */
     bool measured;              /* opened is known */
-    bool kept_less;             /* the device was told to keep less than it does by itself */
+    ops_kept_limit kept;        /* of prepared weights in the host's memory that nobody uses */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
     prepared_folder *cache;     /* of prepared weights on disk; NULL: none */
     bool ready;                 /* flux1_context_create went well */
@@ -50,6 +50,9 @@ void context_log(flux1_context *c, flux1_log_level level, const char *format, ..
 
 /* "f32", "bf16", "fp8" or "int8": what flux1_dtype came to. */
 const char *context_dtype(const flux1_context *c);
+
+/* Says in the picture what makes it: dtype, device and mesh. */
+void context_sign(const flux1_context *c, flux1_image *image);
 
 /* Every public call begins here: clears the last message and any cancel that came before. FLUX1_ERR_ARGUMENT for
  * NULL. */

@@ -239,10 +239,8 @@ static void keep_what_fits(flux1_context *c, const mesh_device *d, const memory_
 {
     const uint64_t usual = (uint64_t)512 << 20, limit = limit_of(c, n), peak = peak_of(c, n),
                    spare = limit > peak ? limit - peak : 0;
-    if (n->device || !d->kind->kept_budget || (spare >= usual && !c->kept_less))
-        return;
-    c->kept_less = spare < usual;
-    d->kind->kept_budget(d->device, (size_t)(c->kept_less ? n->held + spare + 1 : usual)); /* 0 is no limit */
+    if (!n->device && d->kind->kept_limit)
+        d->kind->kept_limit(d->device, &c->kept, (size_t)(spare < usual ? n->held + spare + 1 : usual));
 }
 
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,

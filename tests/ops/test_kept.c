@@ -114,6 +114,34 @@ static void unused_blocks_are_held_to_the_budget(void **state)
     kept_destroy(k);
 }
 
+/* Whatever order they come and go in. */
+static void of_several_budgets_the_least_counts(void **state)
+{
+    (void)state;
+    pretend p = {.room = 1000};
+    kept *k;
+    ops_kept_limit small = {0}, large = {0};
+    assert_int_equal(kept_create(&memory, &p, &k, &err), FLUX1_OK);
+    kept_budget(k, 100);
+    kept_limit(k, &small, 40);
+    kept_limit(k, &large, 200);
+    assert_true(kept_room(k, 40) && !kept_room(k, 41));
+    for (uint64_t name = 1; name <= 2; name++)
+        kept_leave(k, filled(k, name, 30));
+    assert_true(there(k, 2) && !there(k, 1));
+    kept_limit(k, &small, 0);
+    assert_true(kept_room(k, 200) && !kept_room(k, 201));
+    kept_limit(k, &small, 20);
+    assert_false(there(k, 2));
+    kept_limit(k, &small, 50);
+    assert_true(kept_room(k, 50) && !kept_room(k, 51));
+    kept_limit(k, &large, 0);
+    kept_limit(k, &small, 0);
+    kept_limit(k, &small, 0);
+    assert_true(kept_room(k, 100) && !kept_room(k, 101));
+    kept_destroy(k);
+}
+
 static void a_block_that_was_not_filled_is_nobodys(void **state)
 {
     (void)state;
@@ -450,6 +478,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(unused_blocks_go_by_age_when_memory_is_wanted),
         cmocka_unit_test(unused_blocks_are_held_to_the_budget),
+        cmocka_unit_test(of_several_budgets_the_least_counts),
         cmocka_unit_test(a_block_that_was_not_filled_is_nobodys),
         cmocka_unit_test(the_second_of_two_finds_it_whole_or_fills_it),
         cmocka_unit_test(a_key_is_of_all_that_the_bytes_are_made_of),

@@ -3,6 +3,7 @@
 
 #include "mesh/comm.h"
 #include "model/loader.h"
+#include "ops/cpu/cpu.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -515,6 +516,39 @@ static flux1_status claim_with_a_passing_name(void *arg, mesh *m)
     return FLUX1_OK;
 }
 
+/* A context whose memory is tight lets the CPU keep less of what nobody uses; another one does not undo that, and it
+ * ends with the context. */
+static void what_the_cpu_keeps_is_what_the_tightest_context_allows(void **state)
+{
+    (void)state;
+    enum { MORE = 128 << 20 };
+    ops_device *d;
+    flux1_image *image;
+    flux1_error err = {0};
+    flux1_generate_params p;
+    assert_int_equal(ops_device_open("cpu", &d, &err), FLUX1_OK);
+    kept *k = ((cpu_device *)d)->kept;
+    flux1_context *tight = context_on("cpu", "", 1, FLUX1_DTYPE_F32),
+                  *ample = context_on("cpu", "", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = pipeline_of(ample, "schnell");
+    flux1_generate_params_defaults(&p);
+    p.width = p.height = 32;
+    p.steps = 1;
+    tight->max_memory = 64 << 20;
+    ample->max_memory = (uint64_t)8 << 30;
+    flux1_context *const turns[] = {ample, tight, ample};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(flux1_generate(turns[i], m, &p, &image), FLUX1_OK);
+        flux1_images_free(image, 1);
+        assert_int_equal(kept_room(k, MORE), i == 0);
+    }
+    flux1_context_destroy(tight);
+    assert_true(kept_room(k, MORE));
+    flux1_model_close(m);
+    flux1_context_destroy(ample);
+    ops_device_close(d);
+}
+
 static void a_missing_tensors_stand_in_outlives_the_callers_name(void **state)
 {
     (void)state;
@@ -546,6 +580,7 @@ int main(void)
         cmocka_unit_test(each_stage_has_the_limit_of_its_own_memory),
         cmocka_unit_test(a_request_beyond_max_memory_is_refused),
         cmocka_unit_test(ranks_exchange_as_many_bytes_as_the_plan_says),
+        cmocka_unit_test(what_the_cpu_keeps_is_what_the_tightest_context_allows),
         cmocka_unit_test(a_missing_tensors_stand_in_outlives_the_callers_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

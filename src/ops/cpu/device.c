@@ -81,6 +81,11 @@ static void cpu_close(ops_device *d)
 
 static void cpu_kept_budget(ops_device *d, size_t bytes) { kept_budget(((cpu_device *)d)->kept, bytes); }
 
+static void cpu_kept_limit(ops_device *d, ops_kept_limit *w, size_t bytes)
+{
+    kept_limit(((cpu_device *)d)->kept, w, bytes);
+}
+
 static flux1_status cpu_kept_adopt(ops_device *d, const uint64_t key[2], const ops_lent *lent, ops_loan **loan,
                                    flux1_error *err)
 {
@@ -100,6 +105,7 @@ const ops_device_kind ops_cpu_device = {
     .create = ops_cpu_create,
     .sizing = &ops_cpu_sizing,
     .kept_budget = cpu_kept_budget,
+    .kept_limit = cpu_kept_limit,
     .block_key = cpu_block_key,
     .block_export = cpu_block_export,
     .kept_adopt = cpu_kept_adopt,
