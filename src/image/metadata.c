@@ -1,6 +1,7 @@
 #include "image/metadata.h"
 
 #include "base/json_write.h"
+#include "base/philox.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -47,7 +48,7 @@ flux1_status metadata_parameters(const image_metadata *m, char **out, flux1_erro
 static void put_rng(json_writer *w, const image_metadata *m)
 {
     char text[32] = "cuda";
-    if (m->rng_threads != m->rng_threads_default)
+    if (m->rng_threads != PHILOX_THREADS_DEFAULT)
         snprintf(text, sizeof text, "cuda:%d", m->rng_threads);
     json_put_string(w, "rng", text);
 }

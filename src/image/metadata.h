@@ -22,7 +22,6 @@ typedef struct image_metadata {
     uint64_t seed;
     int rng_threads;             /* the noise is torch's on a GPU of so many threads; 0: on a CPU */
     bool given_noise;            /* it began with the caller's latents, not with the seed's */
-    int rng_threads_default;     /* these are not written */
     int max_sequence_length;     /* T5 tokens; 0: left out */
     const char *dtype, *device;  /* of the arithmetic ("f32", "cpu"); NULL: left out */
     const char *mesh;            /* "2x4"; NULL: left out */

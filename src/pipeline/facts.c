@@ -1,6 +1,5 @@
 #include "pipeline/facts.h"
 
-#include "base/philox.h"
 #include "image/metadata.h"
 
 #include <limits.h>
@@ -8,32 +7,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The last part of the model's path. */
-static void base_name(const char *path, char *out, size_t size)
-{
-    size_t end = strlen(path);
-    while (end > 1 && path[end - 1] == '/')
-        end--;
-    size_t begin = end;
-    while (begin > 0 && path[begin - 1] != '/')
-        begin--;
-    snprintf(out, size, "%.*s", (int)(end - begin), path + begin);
-}
-
 flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r,
                          char **parameters, char **json)
 {
-    char name[256], mesh_text[32];
+    char mesh_text[32];
     image_lora loras[ADAPTERS_MAX];
-    if (m->name)
-        snprintf(name, sizeof name, "%s", m->name);
-    else
-        base_name(m->path, name, sizeof name);
-    snprintf(mesh_text, sizeof mesh_text, "%dx%d", c->mesh.shape[0], c->mesh.shape[1]);
+    const int *shape = image->mesh[0] ? image->mesh : c->mesh.shape;
+    snprintf(mesh_text, sizeof mesh_text, "%dx%d", shape[0], shape[1]);
     for (int i = 0; i < r->adapters.count; i++)
         loras[i] = (image_lora){r->adapters.adapter[i]->path, r->adapters.scale[i]};
     image_metadata d = {.prompt = r->prompt,
-                        .model = name,
+                        .model = folder_name(m),
                         .version = flux1_version(),
                         .width = image->width,
                         .height = image->height,
@@ -43,10 +27,9 @@ flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1
                         .seed = image->seed,
                         .rng_threads = r->rng == FLUX1_RNG_CUDA ? r->rng_threads : 0,
                         .given_noise = r->latents != NULL,
-                        .rng_threads_default = PHILOX_THREADS_DEFAULT,
                         .max_sequence_length = r->length,
-                        .dtype = context_dtype(c),
-                        .device = c->device.kind->name,
+                        .dtype = image->dtype ? image->dtype : context_dtype(c),
+                        .device = image->device ? image->device : c->device.kind->name,
                         .mesh = mesh_text,
                         .negative_prompt = r->passes > 1 ? r->negative_prompt : NULL,
                         .true_cfg_scale = r->true_cfg_scale,

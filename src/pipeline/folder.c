@@ -299,6 +299,12 @@ flux1_status folder_check_files(const struct flux1_model *m, component c, flux1_
     return store_check_files(m->store[c], err);
 }
 
+const char *folder_name(const struct flux1_model *m)
+{
+    const char *slash = strrchr(m->path, '/'); /* there is none at its end */
+    return m->name ? m->name : slash && slash[1] ? slash + 1 : m->path;
+}
+
 void folder_close(struct flux1_model *m)
 {
     if (!m)

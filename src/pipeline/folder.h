@@ -99,6 +99,9 @@ flux1_status folder_check_files(const struct flux1_model *m, component c, flux1_
 
 void folder_close(struct flux1_model *m);
 
+/* What the user calls it, else the last part of its path. */
+const char *folder_name(const struct flux1_model *m);
+
 /* FLUX1_ERR_MODEL if what is there has other sizes. */
 flux1_status folder_open_source(const model_source *source, struct flux1_model **out, flux1_error *err);
 

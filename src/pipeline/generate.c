@@ -95,7 +95,8 @@ static flux1_status show_previews(run *g, batch *b)
         st = run_make_preview(g, run_latent(&b->expected, i), &picture);
         if (st == FLUX1_OK)
             st = run_show_preview(g, b->first + i, &picture);
-        free(picture.pixels);
+        if (!g->projection)
+            free(picture.pixels);
     }
     b->has_expected = false;
     return st;
@@ -238,12 +239,20 @@ static flux1_status run_batches(run *g)
 
 /* ---- all of it ---- */
 
+static flux1_status prepare_previews(run *g)
+{
+    const request *r = &g->r[0];
+    const int64_t scale = vae_scale(&g->m->vae);
+    TRY(preview_projection(g->c, g->m, r, &g->projection));
+    return projection_canvas_create(r->height / scale, r->width / scale, scale, &g->canvas, &g->c->error);
+}
+
 static flux1_status run_all(run *g, bool keep)
 {
     flux1_error *err = &g->c->error;
     TRY(run_plan(g));
     if (g->r[0].preview_every && !request_previews_by_vae(&g->r[0]))
-        TRY(preview_projection(g->c, g->m, &g->r[0], &g->projection));
+        TRY(prepare_previews(g));
     if (g->r[0].profile)
         TRY(profiling_begin(g->c));
     if (keep && !(g->images = calloc((size_t)g->count, sizeof *g->images)))

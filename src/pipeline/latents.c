@@ -8,12 +8,11 @@
 
 void latents_pack(const float *planes, int64_t channels, int64_t grid_h, int64_t grid_w, float *tokens)
 {
-    int64_t width = 2 * grid_w, size = 4 * grid_h * grid_w;
-    for (int64_t i = 0; i < grid_h; i++)
-        for (int64_t j = 0; j < grid_w; j++)
-            for (int64_t c = 0; c < channels; c++)
-                for (int64_t k = 0; k < 4; k++)
-                    *tokens++ = planes[c * size + (2 * i + k / 2) * width + 2 * j + k % 2];
+    const int64_t h = 2 * grid_h, w = 2 * grid_w;
+    for (int64_t c = 0; c < channels; c++)
+        for (int64_t y = 0; y < h; y++)
+            for (int64_t x = 0; x < w; x++)
+                tokens[latent_cell(channels, w, y, x) + 4 * c] = *planes++;
 }
 
 /* ---- shapes ---- */

@@ -5,8 +5,8 @@
 #include "pipeline/context.h"
 #include "pipeline/folder.h"
 
-/* Packed token (i, j), feature c·4 + 2·y + x ↔ latent channel c at (2i + y, 2j + x). planes [channels, 2·grid_h,
- * 2·grid_w], tokens [grid_h·grid_w, 4·channels]. */
+/* Packed token (i, j), feature c·4 + 2·y + x ↔ latent channel c at (2i + y, 2j + x), as in latent_cell. planes
+ * [channels, 2·grid_h, 2·grid_w], tokens [grid_h·grid_w, 4·channels]. */
 void latents_pack(const float *planes, int64_t channels, int64_t grid_h, int64_t grid_w, float *tokens);
 
 /* Puts the size of the pictures, where the latents say it, in place of 0; of packed ones with one side given, the other

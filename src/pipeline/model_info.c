@@ -4,13 +4,6 @@
 
 #include <string.h>
 
-/* The last part of a path without a slash at its end. */
-static const char *last_name(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
-}
-
 static void describe_part(const store *s, const char **type, uint64_t *bytes)
 {
     int64_t parameters[DTYPE_COUNT] = {0};
@@ -39,7 +32,7 @@ flux1_status flux1_model_get_info(const flux1_model *m, flux1_model_info *info)
         .default_sequence_length = m->t5_length,
         .max_sequence_length = m->t5_length_max,
         .size_multiple = (int)folder_size_multiple(m),
-        .name = m->name ? m->name : last_name(m->path),
+        .name = folder_name(m),
         .variant = m->dit.guidance ? "dev" : "schnell",
     };
     for (int p = 0; p < COMPONENTS; p++)

@@ -13,7 +13,16 @@ static flux1_status texts_of(flux1_context *c, const flux1_image *image, const f
                              const flux1_generate_params *params, char **parameters, char **json)
 {
     request r;
-    TRY(facts_request(c, model, params, &r));
+    flux1_generate_params p;
+    TRY(request_params(c, params, &p));
+    const flux1_latents *began = p.latents;
+    if (began) { /* of all pictures: they were checked when they were taken, and the size is the picture's */
+        p.width = image->width;
+        p.height = image->height;
+        p.latents = NULL;
+    }
+    TRY(facts_request(c, model, &p, &r));
+    r.latents = began;
     return facts_texts(c, image, model, &r, parameters, json);
 }
 

@@ -72,15 +72,12 @@ static void samples_free(samples *s)
 static flux1_status measure(projection *p, const samples *s, const flux1_image *picture, int64_t scale,
                             flux1_error *err)
 {
-    const size_t bytes = 3 * (size_t)picture->width * (size_t)picture->height;
-    uint8_t *estimate = malloc(bytes);
-    if (!estimate)
-        return error_oom(err, bytes, "a preview");
-    flux1_status st = projection_draw(p, s->tokens, CELLS, CELLS, scale, estimate, err);
-    if (st == FLUX1_OK)
-        p->error = picture_distance(estimate, picture->pixels, bytes);
-    free(estimate);
-    return st;
+    projection_canvas estimate;
+    TRY(projection_canvas_create(CELLS, CELLS, scale, &estimate, err));
+    projection_draw(p, s->tokens, &estimate);
+    p->error = picture_distance(estimate.pixels, picture->pixels, 3 * (size_t)picture->width * (size_t)picture->height);
+    projection_canvas_free(&estimate);
+    return FLUX1_OK;
 }
 
 /* Decodes the latents of seeds 0 to FITTED: the last one tells the error. */
@@ -150,17 +147,4 @@ flux1_status preview_projection(flux1_context *c, const flux1_model *m, const re
                 "(root mean square)",
                 (*out)->error);
     return FLUX1_OK;
-}
-
-flux1_status preview_draw(flux1_context *c, const flux1_model *m, const request *r, const projection *p,
-                          const float *tokens, flux1_image *image)
-{
-    const int64_t scale = vae_scale(&m->vae);
-    const size_t bytes = (size_t)(3 * r->width * r->height);
-    image->width = (int)r->width;
-    image->height = (int)r->height;
-    image->pixels = malloc(bytes);
-    if (!image->pixels)
-        return error_oom(&c->error, bytes, "a preview");
-    return projection_draw(p, tokens, r->height / scale, r->width / scale, scale, image->pixels, &c->error);
 }

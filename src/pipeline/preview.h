@@ -10,8 +10,4 @@
  * latent has too many channels. */
 flux1_status preview_projection(flux1_context *c, const flux1_model *m, const request *r, const projection **out);
 
-/* Draws a packed latent into a blank picture of the request's size; free(image->pixels). */
-flux1_status preview_draw(flux1_context *c, const flux1_model *m, const request *r, const projection *p,
-                          const float *tokens, flux1_image *image);
-
 #endif

@@ -125,27 +125,41 @@ static void widen(const float *cells, int64_t w, int64_t scale, float *pixels)
     }
 }
 
-flux1_status projection_draw(const projection *p, const float *tokens, int64_t h, int64_t w, int64_t scale,
-                             uint8_t *pixels, flux1_error *err)
+flux1_status projection_canvas_create(int64_t h, int64_t w, int64_t scale, projection_canvas *out, flux1_error *err)
 {
-    const size_t cells = (size_t)(3 * h * w), row = (size_t)(3 * w);
-    float *colour = malloc((cells + row + row * (size_t)scale) * sizeof *colour);
-    if (!colour)
-        return error_oom(err, cells * sizeof *colour, "a preview");
-    float *mixed = colour + cells, *line = mixed + row;
-    project(p, tokens, h, w, colour);
-    for (int64_t y = 0; y < h * scale; y++, pixels += row * (size_t)scale) {
+    const size_t cells = (size_t)(3 * h * w), row = (size_t)(3 * w), bytes = cells * (size_t)(scale * scale);
+    *out = (projection_canvas){.h = h, .w = w, .scale = scale};
+    out->pixels = malloc(bytes);
+    out->work = malloc((cells + row + row * (size_t)scale) * sizeof *out->work);
+    if (out->pixels && out->work)
+        return FLUX1_OK;
+    projection_canvas_free(out);
+    return error_oom(err, bytes, "previews");
+}
+
+void projection_canvas_free(projection_canvas *c)
+{
+    free(c->pixels);
+    free(c->work);
+    *c = (projection_canvas){0};
+}
+
+void projection_draw(const projection *p, const float *tokens, projection_canvas *c)
+{
+    const size_t row = (size_t)(3 * c->w), wide = row * (size_t)c->scale;
+    float *mixed = c->work + (size_t)c->h * row, *line = mixed + row;
+    uint8_t *pixels = c->pixels;
+    project(p, tokens, c->h, c->w, c->work);
+    for (int64_t y = 0; y < c->h * c->scale; y++, pixels += wide) {
         int64_t next;
         float share;
-        const int64_t first = between(y, scale, h, &next, &share);
-        const float *a = colour + (size_t)first * row, *b = colour + (size_t)next * row;
+        const int64_t first = between(y, c->scale, c->h, &next, &share);
+        const float *a = c->work + (size_t)first * row, *b = c->work + (size_t)next * row;
         for (size_t i = 0; i < row; i++)
             mixed[i] = a[i] + share * (b[i] - a[i]);
-        widen(mixed, w, scale, line);
-        pixels_to_bytes(line, row * (size_t)scale, pixels);
+        widen(mixed, c->w, c->scale, line);
+        pixels_to_bytes(line, wide, pixels);
     }
-    free(colour);
-    return FLUX1_OK;
 }
 
 double picture_distance(const uint8_t *a, const uint8_t *b, size_t bytes)

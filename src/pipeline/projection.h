@@ -24,10 +24,18 @@ static inline int64_t latent_cell(int64_t channels, int64_t w, int64_t y, int64_
 /* Sets p->weight, for p->channels, by least squares over n cells: values [n, channels], colours [n, 3]. */
 flux1_status projection_solve(projection *p, const float *values, const float *colours, size_t n, flux1_error *err);
 
-/* The estimate for a packed latent of h × w cells, `scale` pixels a cell: bytes [h·scale, w·scale, 3]. Colours are
- * taken as those of the cells' middles, and between these they change linearly. */
-flux1_status projection_draw(const projection *p, const float *tokens, int64_t h, int64_t w, int64_t scale,
-                             uint8_t *pixels, flux1_error *err);
+/* What estimates of h × w cells are drawn on, `scale` pixels a cell. */
+typedef struct projection_canvas {
+    int64_t h, w, scale;
+    uint8_t *pixels; /* [h·scale, w·scale, 3] */
+    float *work;
+} projection_canvas;
+flux1_status projection_canvas_create(int64_t h, int64_t w, int64_t scale, projection_canvas *out, flux1_error *err);
+void projection_canvas_free(projection_canvas *c); /* harmless on a zeroed one */
+
+/* The estimate for a packed latent into c->pixels. Colours are taken as those of the cells' middles, and between these
+ * they change linearly. Allocates nothing. */
+void projection_draw(const projection *p, const float *tokens, projection_canvas *c);
 
 /* Root mean square of the differences of two pictures' bytes. */
 double picture_distance(const uint8_t *a, const uint8_t *b, size_t bytes);

@@ -41,6 +41,7 @@ typedef struct run {
     denoiser denoiser, rest; /* of a whole batch, and of the last one if that is smaller */
     decoder decoder;
     const projection *projection; /* of previews that are estimates; otherwise NULL */
+    projection_canvas canvas;     /* of these */
     bool alternate;               /* each batch is decoded before the next one is denoised */
     size_t *reserve;              /* [ranks]: arena bytes for all stages, or NULL: each takes its own */
     batch_row *rows;              /* [batch] */
@@ -68,14 +69,16 @@ static inline float *run_latent(const tensor *latents, int64_t i)
 /* Passes through the transformer that a picture takes. */
 static inline int64_t run_passes(const run *g) { return g->r[0].steps * g->r[0].passes; }
 
-/* A picture without pixels: its seed, request and index. */
+/* A picture without pixels: its seed, request and index, and what makes it. */
 static inline flux1_image run_blank_picture(const run *g, int64_t picture)
 {
     const picture_place *p = &g->place[picture];
-    return (flux1_image){.size = sizeof(flux1_image), .seed = p->seed, .request = p->request, .index = p->index};
+    flux1_image image = {.size = sizeof(flux1_image), .seed = p->seed, .request = p->request, .index = p->index};
+    context_sign(g->c, &image);
+    return image;
 }
 
-/* A preview of a latent: by the projection where the run has one, else by the VAE. The caller frees its pixels. */
+/* A preview of a latent: by the projection where the run has one, else by the VAE; then the caller frees its pixels. */
 flux1_status run_make_preview(run *g, const float *latent, flux1_image *picture);
 
 /* Shows it to the progress callback, as what picture number `picture` is expected to be. */

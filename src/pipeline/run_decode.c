@@ -42,8 +42,13 @@ void run_undecoded(run *g, const batch *b, int64_t from, flux1_status why)
 
 flux1_status run_make_preview(run *g, const float *latent, flux1_image *picture)
 {
-    if (g->projection)
-        return preview_draw(g->c, g->m, &g->r[0], g->projection, latent, picture);
+    if (g->projection) {
+        projection_draw(g->projection, latent, &g->canvas);
+        picture->pixels = g->canvas.pixels;
+        picture->width = (int)(g->canvas.w * g->canvas.scale);
+        picture->height = (int)(g->canvas.h * g->canvas.scale);
+        return FLUX1_OK;
+    }
     return decoder_run(&g->decoder, latent, NULL, NULL, NULL, picture);
 }
 
@@ -55,19 +60,6 @@ flux1_status run_show_preview(run *g, int64_t picture, const flux1_image *previe
     flux1_status st = progress_report(&g->p, &g->c->error);
     g->p.state.preview = NULL;
     g->p.state.image = image;
-    return st;
-}
-
-/* How far the last preview was from the picture. */
-static flux1_status tell_of_estimate(run *g, const float *latent, const flux1_image *picture)
-{
-    flux1_image estimate = {0};
-    flux1_status st = run_make_preview(g, latent, &estimate);
-    if (st == FLUX1_OK)
-        context_log(
-            g->c, FLUX1_LOG_DETAIL, "previews: the last one was off by %.1f of 255 from the picture (root mean square)",
-            picture_distance(estimate.pixels, picture->pixels, 3 * (size_t)picture->width * (size_t)picture->height));
-    free(estimate.pixels);
     return st;
 }
 
@@ -91,8 +83,6 @@ static flux1_status decode_one(run *g, const batch *b, int64_t i)
         st = run_dump_decoded(g, b->first + i, &decoded);
     if (st == FLUX1_OK && request_previews_by_vae(&g->r[0]))
         st = run_show_preview(g, b->first + i, &picture);
-    if (st == FLUX1_OK && g->projection)
-        st = tell_of_estimate(g, run_latent(&b->latents, i), &picture);
     if (st == FLUX1_OK)
         st = hand_out(g, &picture);
     if (st == FLUX1_OK && g->images) {
@@ -120,6 +110,7 @@ void run_free(run *g)
     for (int i = 0; g->texts && i < g->n; i++)
         for (int w = 0; w < 2; w++)
             flux1_text_free(g->texts[i].of[w].own);
+    projection_canvas_free(&g->canvas);
     dump_destroy(g->dump);
     free(g->texts);
     free(g->place);

@@ -193,6 +193,7 @@ static flux1_status decode(flux1_sampler *s, flux1_image **image)
     if (!picture)
         return error_oom(&s->context->error, sizeof *picture, "the picture");
     picture->seed = s->request.seed;
+    context_sign(s->context, picture);
     flux1_status st = decoder_run(&s->decoder, s->latent.data, NULL, NULL, NULL, picture);
     decoder_rest(&s->decoder);
     if (st == FLUX1_OK)

@@ -204,7 +204,6 @@ static void a_gpus_noise_is_named_as_the_option_takes_it(void **state)
         char *text, *line;
         json_value *root = NULL;
         m.rng_threads = cases[i].threads;
-        m.rng_threads_default = 270336;
         assert_int_equal(metadata_json(&m, &text, NULL), FLUX1_OK);
         assert_int_equal(json_parse(text, strlen(text), "json", &root, NULL), FLUX1_OK);
         const json_value *rng = json_object_get(root, "rng");

@@ -71,15 +71,16 @@ static void colours_change_linearly_between_cells(void **state)
     const float tokens[] = {0, 1, 0, 1}; /* a token of 2 × 2 cells */
     const uint8_t red[4] = {128, 159, 223, 255};
     projection p = {.channels = 1, .weight = {{1, 0, 0}, {0, -1, 1}}};
-    uint8_t pixels[4 * 4 * 3];
-    flux1_error err;
-    memset(pixels, 77, sizeof pixels);
-    assert_int_equal(projection_draw(&p, tokens, 2, 2, 2, pixels, &err), FLUX1_OK);
+    projection_canvas c;
+    assert_int_equal(projection_canvas_create(2, 2, 2, &c, NULL), FLUX1_OK);
+    memset(c.pixels, 77, 4 * 4 * 3);
+    projection_draw(&p, tokens, &c);
     for (int i = 0; i < 16; i++) {
-        assert_int_equal(pixels[3 * i], red[i % 4]);
-        assert_int_equal(pixels[3 * i + 1], 0);
-        assert_int_equal(pixels[3 * i + 2], 255);
+        assert_int_equal(c.pixels[3 * i], red[i % 4]);
+        assert_int_equal(c.pixels[3 * i + 1], 0);
+        assert_int_equal(c.pixels[3 * i + 2], 255);
     }
+    projection_canvas_free(&c);
 }
 
 static request small_request(flux1_context *c, const flux1_model *m)
@@ -102,7 +103,7 @@ static void the_estimate_is_the_oracle_s(void **state)
     const tensor *factors = golden_tensor(g, "weight"), *picture = golden_tensor(g, "picture");
     for (int s = 0; s < 2; s++) {
         const projection *p = NULL;
-        uint8_t pixels[32 * 48 * 3];
+        projection_canvas on;
         cache_entries(true);
         flux1_context *c = context_on("cpu", shapes[s], 2, FLUX1_DTYPE_F32);
         flux1_model *m = pipeline_of(c, "schnell");
@@ -110,10 +111,12 @@ static void the_estimate_is_the_oracle_s(void **state)
         assert_int_equal(preview_projection(c, m, &r, &p), FLUX1_OK);
         assert_true(relative_l2(&p->weight[0][0], factors->data, 17 * 3) < 1e-5);
         assert_true(fabs(p->error - (double)*(const float *)golden_tensor(g, "error")->data) < 0.01);
-        memset(pixels, 77, sizeof pixels);
-        assert_int_equal(projection_draw(p, golden_tensor(g, "latent")->data, 4, 6, 8, pixels, &err), FLUX1_OK);
+        assert_int_equal(projection_canvas_create(4, 6, 8, &on, &err), FLUX1_OK);
+        memset(on.pixels, 77, 32 * 48 * 3);
+        projection_draw(p, golden_tensor(g, "latent")->data, &on);
         for (int i = 0; i < 32 * 48 * 3; i++)
-            assert_true(fabsf((float)pixels[i] - ((const float *)picture->data)[i]) <= 1);
+            assert_true(fabsf((float)on.pixels[i] - ((const float *)picture->data)[i]) <= 1);
+        projection_canvas_free(&on);
         flux1_model_close(m);
         flux1_context_destroy(c);
     }
