@@ -78,6 +78,7 @@ static void tell(const options *o, const char *path, const json_value *root)
 {
     const json_value *others = json_object_get(root, "others"), *value;
     const char *missing = json_string_value(json_object_get(root, "not_found"));
+    const char *ignored = json_string_value(json_object_get(root, "ignored"));
     const char *key, *model = json_string_value(json_object_get(json_object_get(root, "request"), "model"));
     builder names = {0};
     for (size_t i = 0; (value = json_object_at(others, i, &key)); i++)
@@ -91,6 +92,9 @@ static void tell(const options *o, const char *path, const json_value *root)
                    path);
     if (missing)
         print_note("%s: ComfyUI's graph does not plainly say: %s", path, missing);
+    if (ignored)
+        print_warning("%s: ignored, of ComfyUI's sampler: %s; all steps are made, from the seed's noise", path,
+                      ignored);
     builder_free(&names);
     if (json_object_get(json_object_get(root, "request"), "latents") && !o->values[OPT_LATENTS].given)
         print_warning("%s began with latents from a file, and will be another picture without --latents", path);
@@ -100,12 +104,9 @@ static void tell(const options *o, const char *path, const json_value *root)
 
 static int read_json(const char *path, json_value **root)
 {
-    flux1_context_params params;
     flux1_context *context = NULL;
     char *json = NULL;
-    flux1_context_params_defaults(&params);
-    params.threads = 1;
-    flux1_status st = flux1_context_create(&params, &context);
+    flux1_status st = open_plain_context(NULL, &context);
     if (st == FLUX1_OK)
         st = flux1_picture_json(context, path, &json);
     if (st == FLUX1_OK)

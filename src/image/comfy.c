@@ -5,8 +5,9 @@
 #include <string.h>
 
 enum {
-    STEPS_BACK = 32
-}; /* from a sampler to a text or a file: a graph that was not written by ComfyUI may be a ring */
+    STEPS_BACK = 32, /* from a sampler to a text or a file: a graph that was not written by ComfyUI may be a ring */
+    WIDGETS_MAX = 9
+};
 
 typedef struct graph {
     const json_value *root;
@@ -20,10 +21,11 @@ typedef const json_value node;
 
 /* A workflow has the values of its widgets in a list. */
 static const struct {
-    const char *type, *names[7];
+    const char *type, *names[WIDGETS_MAX];
 } WIDGETS[] = {
     {"KSampler", {"seed", "", "steps", "cfg", "sampler_name", "scheduler", "denoise"}},
-    {"KSamplerAdvanced", {"add_noise", "noise_seed", "", "steps", "cfg", "sampler_name", "scheduler"}},
+    {"KSamplerAdvanced",
+     {"add_noise", "noise_seed", "", "steps", "cfg", "sampler_name", "scheduler", "start_at_step", "end_at_step"}},
     {"SamplerCustom", {"add_noise", "noise_seed", "", "cfg"}},
     {"RandomNoise", {"noise_seed"}},
     {"BasicScheduler", {"scheduler", "steps", "denoise"}},
@@ -54,7 +56,7 @@ static const json_value *widget(const graph *g, node *n, const char *name)
 {
     const json_value *values = json_object_get(n, "widgets_values");
     for (size_t t = 0; t < sizeof WIDGETS / sizeof *WIDGETS; t++)
-        for (size_t i = 0; is_type(g, n, WIDGETS[t].type) && i < 7 && WIDGETS[t].names[i]; i++)
+        for (size_t i = 0; is_type(g, n, WIDGETS[t].type) && i < WIDGETS_MAX && WIDGETS[t].names[i]; i++)
             if (strcmp(WIDGETS[t].names[i], name) == 0)
                 return json_array_get(values, i);
     return NULL;
@@ -102,7 +104,7 @@ static node *source(const graph *g, node *n, const char *name)
 static const json_value *written(const graph *g, node *n, const char *name)
 {
     const json_value *v = g->nodes ? widget(g, n, name) : json_object_get(json_object_get(n, "inputs"), name);
-    return json_is_string(v) || json_is_number(v) ? v : NULL;
+    return json_is_string(v) || json_is_number(v) || json_is(v, JSON_FALSE) ? v : NULL;
 }
 
 /* Its value, also from a node that only holds one. */
@@ -258,6 +260,26 @@ static void read_seed(const graph *g, node *n, const char *name)
         miss(g, "seed", n);
 }
 
+static void ignore(const graph *g, const char *what)
+{
+    char *out = g->facts->ignored;
+    const size_t used = strlen(out);
+    snprintf(out + used, sizeof g->facts->ignored - used, "%s%s", used ? ", " : "", what);
+}
+
+/* How a sampler that is told to makes a part of the steps, or begins without noise. */
+static void read_part(const graph *g, node *n)
+{
+    const json_value *noise = value_of(g, n, "add_noise"), *end = number_of(g, n, "end_at_step");
+    const char *word = json_string_value(noise);
+    if (json_is(noise, JSON_FALSE) || (word && strcmp(word, "disable") == 0))
+        ignore(g, "add_noise");
+    if (json_number_value(number_of(g, n, "start_at_step")) > 0)
+        ignore(g, "start_at_step");
+    if (end && g->facts->steps && json_number_value(end) < json_number_value(g->facts->steps))
+        ignore(g, "end_at_step");
+}
+
 /* ---- the samplers ---- */
 
 static void read_plain(const graph *g, node *n, const char *seed)
@@ -271,12 +293,18 @@ static void read_plain(const graph *g, node *n, const char *seed)
 }
 
 static void read_ksampler(const graph *g, node *n) { read_plain(g, n, "seed"); }
-static void read_advanced(const graph *g, node *n) { read_plain(g, n, "noise_seed"); }
+
+static void read_advanced(const graph *g, node *n)
+{
+    read_plain(g, n, "noise_seed");
+    read_part(g, n);
+}
 
 static void read_custom(const graph *g, node *n)
 {
     read_seed(g, n, "noise_seed");
     read_schedule(g, source(g, n, "sigmas"));
+    read_part(g, n);
     g->facts->sampler = text_of(g, source(g, n, "sampler"), "sampler_name");
     g->facts->cfg = number_of(g, n, "cfg");
     read_texts(g, source(g, n, "positive"), source(g, n, "negative"));

@@ -22,6 +22,7 @@ typedef struct comfy_facts {
     const char *sampler, *scheduler, *model;
     comfy_lora lora[COMFY_LORAS];
     int loras;
+    char ignored[64];            /* "add_noise, start_at_step": by which it made a part of the steps only; "" if none */
     char missing[COMFY_MISSING]; /* "prompt, steps (from MyNode)": what could not be found; "" if nothing */
     const char *problem;         /* why the graph as a whole cannot be read; NULL: it can */
 } comfy_facts;

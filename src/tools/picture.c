@@ -199,6 +199,8 @@ static void put_comfy_others(json_writer *w, const comfy_facts *f)
     json_end_object(w);
     if (f->missing[0])
         json_put_string(w, "not_found", f->missing);
+    if (f->ignored[0])
+        json_put_string(w, "ignored", f->ignored);
 }
 
 /* Other programs have chunks of these names too; ComfyUI's are JSON objects. */

@@ -62,6 +62,13 @@ expect_status 0 "Forge's picture"
 flux1 generate -m "$tiny" --from "$pictures/a1111_be.webp" -s 1 -o a1111.png
 expect_status 0 "AUTOMATIC1111's picture"
 grep -q 'not repeated: .*Sampler' ../err || fail "what is not repeated is told: $(cat ../err)"
+# what made it is the run's, not the writer's
+flux1 $draw -p x --mesh 1x2 --dtype bf16 -o made.png -q
+flux1 info --json made.png
+[ "$("$VALUE" request.mesh <../out) $("$VALUE" request.dtype <../out) $("$VALUE" request.device <../out)" = "1x2 bf16 cpu" ] || fail "mesh and dtype: $(cat ../out)"
+flux1 $draw -p x --device ref -o made.png -q
+flux1 info --json made.png
+[ "$("$VALUE" request.mesh <../out) $("$VALUE" request.dtype <../out) $("$VALUE" request.device <../out)" = "1x1 f32 ref" ] || fail "device: $(cat ../out)"
 # ComfyUI's graphs
 flux1 info --json "$pictures/comfy_dev.png"
 [ "$("$VALUE" request.prompt <../out)" = 'a red fox, "Füchse" 狐' ] || fail "the prompt of ComfyUI's graph: $(cat ../out)"
@@ -78,6 +85,9 @@ done
 flux1 generate -m "$tiny" --from "$pictures/comfy_ksampler.png" -o again.png
 grep -q 'not repeated: sampler, scheduler$' ../err || fail "ComfyUI's sampler is not repeated, and this is told: $(cat ../err)"
 grep -q 'made by ComfyUI.*another one of the same request' ../err || fail "a seed of ComfyUI's is another picture here: $(cat ../err)"
+flux1 generate -m "$tiny" --from "$pictures/comfy_part.png" -o part.png --json
+grep -q 'warning: .*comfy_part.png: ignored, of ComfyUI.s sampler: add_noise, start_at_step;' ../err || fail "a part of the steps is ignored aloud: $(cat ../err)"
+"$VALUE" warnings.0 <../out | grep -q start_at_step || fail "in the answer too: $(cat ../out)"
 refused 1 'several samplers' generate -m "$tiny" --from "$pictures/comfy_two.png"
 refused 1 'does not say how it was made' generate -m "$tiny" --from "$pictures/other_prompt.png"
 head -c 300 "$pictures/a1111_be.jpg" >cut.jpg

@@ -9,6 +9,7 @@
 #include "base/builder.h"
 #include "image/comfy.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,6 +140,42 @@ static void bypassed_nodes_do_not_count(void **state)
     comfy_free(&f);
 }
 
+/* A sampler that makes a part of the steps, or begins without noise: by what. */
+static void a_part_of_the_steps_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *kind, *inputs, *ignored;
+    } cases[] = {
+        {"KSamplerAdvanced", "\"add_noise\": \"enable\", \"start_at_step\": 0, \"end_at_step\": 10000", ""},
+        {"KSamplerAdvanced", "\"add_noise\": \"enable\", \"start_at_step\": 0, \"end_at_step\": 4", ""},
+        {"KSamplerAdvanced", "\"add_noise\": \"enable\", \"start_at_step\": 0, \"end_at_step\": 3", "end_at_step"},
+        {"KSamplerAdvanced", "\"add_noise\": \"disable\", \"start_at_step\": 1, \"end_at_step\": 2",
+         "add_noise, start_at_step, end_at_step"},
+        {"KSamplerAdvanced", "\"start_at_step\": [\"9\", 0]", "start_at_step"},
+        {"SamplerCustom", "\"add_noise\": true", ""},
+        {"SamplerCustom", "\"add_noise\": false", "add_noise"},
+        {"KSampler", "\"start_at_step\": 1", ""}, /* it has no such input */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "{\"3\": {\"class_type\": \"%s\", \"inputs\": {\"noise_seed\": 5, \"steps\": 4, %s}}, "
+                 "\"9\": {\"class_type\": \"PrimitiveInt\", \"inputs\": {\"value\": 2}}}",
+                 cases[i].kind, cases[i].inputs);
+        comfy_facts f = read_prompt(text);
+        assert_null(f.problem);
+        assert_string_equal(f.ignored, cases[i].ignored);
+        comfy_free(&f);
+    }
+    comfy_facts f; /* as its user saw it */
+    const char *seen = "{\"nodes\": [{\"id\": 1, \"type\": \"KSamplerAdvanced\", \"mode\": 0, \"widgets_values\": "
+                       "[\"enable\", 7, \"fixed\", 20, 1, \"euler\", \"simple\", 5, 15, \"enable\"]}], \"links\": []}";
+    assert_int_equal(comfy_read(NULL, seen, &f, NULL), FLUX1_OK);
+    assert_string_equal(f.ignored, "start_at_step, end_at_step");
+    comfy_free(&f);
+}
+
 static void other_texts_are_problems(void **state)
 {
     (void)state;
@@ -166,7 +203,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_are_found_behind_other_nodes), cmocka_unit_test(both_texts_of_flux_count),
         cmocka_unit_test(what_is_missing_is_named),           cmocka_unit_test(loras_are_collected),
-        cmocka_unit_test(bypassed_nodes_do_not_count),        cmocka_unit_test(other_texts_are_problems),
+        cmocka_unit_test(bypassed_nodes_do_not_count),        cmocka_unit_test(a_part_of_the_steps_is_named),
+        cmocka_unit_test(other_texts_are_problems),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -120,10 +120,16 @@ def ksampler_workflow():  # what ComfyUI's user sees of the same
                  [6, 4, 1, 7, 0, "CLIP"]], "version": 0.4}
 
 
+def part_graph():  # the second of two samplers that share the steps
+    return ksampler_graph() | {"3": node("KSamplerAdvanced", add_noise="disable", noise_seed=5, steps=2, cfg=1, sampler_name="euler", scheduler="simple",
+                                         start_at_step=1, end_at_step=10000, return_with_leftover_noise="disable", model=["4", 0], positive=["6", 0],
+                                         negative=["7", 0], latent_image=["5", 0])}
+
+
 def save_comfy(folder, image):
     two = ksampler_graph() | {"30": ksampler_graph()["3"]}
     for name, chunks in (("comfy_dev", {"prompt": flux_dev_graph()}), ("comfy_ksampler", {"prompt": ksampler_graph(), "workflow": ksampler_workflow()}),
-                         ("comfy_workflow", {"workflow": ksampler_workflow()}), ("comfy_two", {"prompt": two}),
+                         ("comfy_workflow", {"workflow": ksampler_workflow()}), ("comfy_two", {"prompt": two}), ("comfy_part", {"prompt": part_graph()}),
                          ("other_prompt", {"prompt": "of another program"})):
         info = PngImagePlugin.PngInfo()
         for key, graph in chunks.items():
