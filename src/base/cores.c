@@ -44,16 +44,16 @@ static bool sibling_counted(int cpu, const cpu_set_t *mask, size_t mask_bytes)
     return counted;
 }
 
-static int cores_of_mask(const cpu_set_t *mask, size_t mask_bytes)
+static int cpus_of_mask(const cpu_set_t *mask, size_t mask_bytes, bool siblings)
 {
-    int cores = 0, cpus = (int)(8 * mask_bytes);
+    int count = 0, cpus = (int)(8 * mask_bytes);
     for (int cpu = 0; cpu < cpus; cpu++)
-        if (CPU_ISSET_S((size_t)cpu, mask_bytes, mask) && !sibling_counted(cpu, mask, mask_bytes))
-            cores++;
-    return cores;
+        if (CPU_ISSET_S((size_t)cpu, mask_bytes, mask) && (siblings || !sibling_counted(cpu, mask, mask_bytes)))
+            count++;
+    return count;
 }
 
-static int cores_by_affinity(void)
+static int cpus_by_affinity(bool siblings)
 {
     for (int cpus = 1024; cpus <= CPUS_MAX; cpus *= 4) { /* the kernel says EINVAL while the mask is too small for it */
         size_t mask_bytes = CPU_ALLOC_SIZE(cpus);
@@ -62,17 +62,17 @@ static int cores_by_affinity(void)
             break;
         CPU_ZERO_S(mask_bytes, mask);
         int fault = sched_getaffinity(0, mask_bytes, mask) == 0 ? 0 : errno;
-        int cores = fault ? 0 : cores_of_mask(mask, mask_bytes);
+        int count = fault ? 0 : cpus_of_mask(mask, mask_bytes, siblings);
         CPU_FREE(mask);
         if (fault != EINVAL)
-            return cores;
+            return count;
     }
     return 0;
 }
 
-int cpu_physical_cores(void)
+static int count_cpus(bool siblings)
 {
-    int cores = cores_by_affinity();
+    int cores = cpus_by_affinity(siblings);
     if (cores < 1) {
         long online = sysconf(_SC_NPROCESSORS_ONLN);
         cores = online > 0 && online < CPUS_MAX ? (int)online : 1;
@@ -80,3 +80,6 @@ int cpu_physical_cores(void)
     uint64_t quota = limits_cpu_quota();
     return quota > 0 && quota < (uint64_t)cores ? (int)quota : cores;
 }
+
+int cpu_physical_cores(void) { return count_cpus(false); }
+int cpu_available(void) { return count_cpus(true); }

@@ -28,5 +28,7 @@ int thread_start(pthread_t *out, void *(*body)(void *), void *arg);
 
 /* Physical cores this process may run on (affinity, cgroup quota and SMT siblings considered), at least 1. */
 int cpu_physical_cores(void);
+/* Processors that it may run on at once: as above, but siblings count. */
+int cpu_available(void);
 
 #endif

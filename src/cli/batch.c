@@ -170,7 +170,7 @@ static void wrong_kind(const char *key, int id, const json_value *value)
         print_error("\"%s\" is %s, it must be %s", key, kind_name(value),
                     takes_number(row->kind)    ? "a number"
                     : row->kind == OPTION_FLAG ? "true or false"
-                    : takes_yes_or_no(row)     ? "true, false or \"auto\""
+                    : takes_yes_or_no(row)     ? "true, false, \"auto\" or \"bands\""
                                                : "a string");
 }
 
@@ -341,10 +341,16 @@ static const struct other {
 /* A name for all lines has the pictures' number in it. */
 static bool output_fits(const options *opt)
 {
-    const char *output = opt->values[OPT_OUTPUT].text;
-    if (opt->values[OPT_JSONL].given || !output || output_has_number(output))
+    const option_value *v = opt->values;
+    const char *output = v[OPT_OUTPUT].text;
+    const bool counted = !v[OPT_LATENTS].given || v[OPT_COUNT].given;
+    if (v[OPT_JSONL].given || !output || (output_has_number(output) && counted))
         return true;
-    if (strcmp(output, "-") == 0)
+    if (output_has_number(output))
+        print_error("--output %s: with --prompts and --latents the numbers need the pictures of a line; give their "
+                    "number with --count",
+                    output);
+    else if (strcmp(output, "-") == 0)
         print_error("--output - cannot be combined with --prompts: standard output takes one picture");
     else
         print_error("--output %s: all lines of --prompts would write this file; put the number of the picture into the "

@@ -95,14 +95,10 @@ static bool only_compares(const options *opt)
 static int compare_run(const options *opt)
 {
     flux1_context *context = NULL;
-    flux1_context_params params;
     char *json = NULL;
     if (!only_compares(opt))
         return EXIT_USAGE;
-    flux1_context_params_defaults(&params);
-    params.threads = 1;
-    params.cache = ""; /* it only has the message */
-    flux1_status st = flux1_context_create(&params, &context);
+    flux1_status st = open_plain_context(NULL, &context);
     if (st == FLUX1_OK)
         st = flux1_bench_compare_json(context, opt->operand, opt->operand_2, &json);
     int status = report(context, st);

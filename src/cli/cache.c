@@ -23,7 +23,6 @@ static int find_action(const char *name)
 int cache_run(const options *opt)
 {
     flux1_context *context = NULL;
-    flux1_context_params params;
     char *json = NULL;
     const int action = find_action(opt->operand);
     if (action == ACTIONS) {
@@ -31,10 +30,7 @@ int cache_run(const options *opt)
                     opt->operand ? opt->operand : "", opt->operand ? "\"" : "");
         return EXIT_USAGE;
     }
-    flux1_context_params_defaults(&params);
-    params.threads = 1;
-    params.cache = ""; /* it only has the message */
-    flux1_status st = flux1_context_create(&params, &context);
+    flux1_status st = open_plain_context(NULL, &context);
     if (st == FLUX1_OK)
         st = flux1_cache_json(context, opt->values[OPT_CACHE].text, (flux1_cache_action)action, &json);
     int printed = json ? print_result(opt, json) : EXIT_DONE;

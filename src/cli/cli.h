@@ -55,6 +55,12 @@ void fill_request(const options *opt, flux1_generate_params *params);
 int open_context(const options *opt, flux1_context **out);
 /* Another one like it, which logs nothing and prints no error: for work in parallel with the first. */
 flux1_status open_silent_context(const options *opt, flux1_context **out);
+/* One that computes nothing: it reads and writes files, is cancelled, and has the message. log may be NULL; it is
+ * called without a user. *out may be NULL after a failure. */
+flux1_status open_plain_context(void (*log)(void *, flux1_log_level, const char *), flux1_context **out);
+
+/* What --dtype says, one of its words. */
+flux1_dtype dtype_named(const char *name);
 
 /* A tool's JSON on standard output, as it is or, without --json, as a text for people. Returns the exit status. */
 int print_result(const options *opt, const char *json);

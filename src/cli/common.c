@@ -130,7 +130,7 @@ static void on_log(void *user, flux1_log_level level, const char *message)
         print_note("%s", message);
 }
 
-static flux1_dtype dtype_named(const char *name)
+flux1_dtype dtype_named(const char *name)
 {
     static const char *const names[] = {"auto", "f32", "bf16", "fp8", "int8"}; /* in flux1_dtype's order */
     int i = FLUX1_DTYPE_INT8;
@@ -181,6 +181,16 @@ int open_context(const options *opt, flux1_context **out)
 }
 
 flux1_status open_silent_context(const options *opt, flux1_context **out) { return create_context(opt, NULL, out); }
+
+flux1_status open_plain_context(void (*log)(void *, flux1_log_level, const char *), flux1_context **out)
+{
+    flux1_context_params params;
+    flux1_context_params_defaults(&params);
+    params.threads = 1;
+    params.cache = "";
+    params.log = log;
+    return flux1_context_create(&params, out);
+}
 
 bool lost_process(flux1_context *context)
 {

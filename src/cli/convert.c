@@ -1,6 +1,7 @@
 /* flux1 convert: a part of a model as one file, in another format or type. */
 #include "cli/cli.h"
 
+#include "base/clock.h"
 #include "cli/console.h"
 #include "cli/progress.h"
 #include "cli/session.h"
@@ -22,7 +23,7 @@ static void draw(void *user, double done)
 {
     drawing *d = user;
     char line[128], bar[BAR + 1];
-    const double now = monotonic_seconds(), spent = now - d->begin;
+    const double now = clock_seconds(), spent = now - d->begin;
     if (now - d->drawn < REDRAW_SECONDS && done < 1)
         return;
     d->drawn = now;
@@ -50,7 +51,7 @@ static int convert_with(const options *opt, flux1_context *context, flux1_conver
 {
     char *json = NULL, *paths[LORA_MAX] = {0};
     flux1_convert_adapter adapters[LORA_MAX];
-    drawing d = {.begin = monotonic_seconds()};
+    drawing d = {.begin = clock_seconds()};
     if (console_is_terminal() && !opt->values[OPT_QUIET].given) {
         params->progress = draw;
         params->progress_user = &d;

@@ -4,23 +4,17 @@
 #include "cli/console.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define ENDING ".latents.safetensors"
-#define ATTEMPTS_MAX 10000
 #define NAME_ROOM 220 /* bytes of a name in front of number and ending */
 
 int latents_open(const char *path, bool initial, flux1_latents_file **out)
 {
-    flux1_context_params params;
     flux1_context *context = NULL;
-    flux1_context_params_defaults(&params);
-    params.threads = 1;
     *out = NULL;
-    flux1_status st = flux1_context_create(&params, &context);
+    flux1_status st = open_plain_context(NULL, &context);
     if (st == FLUX1_OK)
         st = flux1_latents_open(context, path, initial, out);
     const int status = report(context, st);
@@ -72,41 +66,37 @@ bool latents_take_model(options *o, const char *path, const flux1_latents_file *
 
 /* ---- what is left of a picture ---- */
 
-/* Where the ending of a picture's name begins; a long name is cut, so that the file's own has room. */
+/* Bytes of a picture's name in front of its ending; a long name is cut, so that the file's own has room. */
 static size_t stem_bytes(const char *picture)
 {
-    const char *slash = strrchr(picture, '/'), *name = slash ? slash + 1 : picture, *dot = strrchr(name, '.');
-    size_t n = dot && dot != name ? (size_t)(dot - name) : strlen(name);
+    const char *slash = strrchr(picture, '/'), *name = slash ? slash + 1 : picture;
+    size_t n = (size_t)(output_ending(picture) - name);
     n = n < NAME_ROOM ? n : NAME_ROOM;
     while (n > 0 && ((unsigned char)name[n] & 0xC0) == 0x80) /* no half character */
         n--;
     return (size_t)(name - picture) + n;
 }
 
+static char *latents_name(const void *picture, int attempt)
+{
+    builder b = {0};
+    char *name = NULL;
+    builder_add_bytes(&b, picture, stem_bytes(picture));
+    if (attempt > 1)
+        builder_format(&b, "-%d", attempt);
+    builder_add(&b, ENDING);
+    builder_take(&b, "a file name", &name, NULL);
+    return name;
+}
+
 char *latents_claim(const char *picture)
 {
-    for (int attempt = 1; attempt <= ATTEMPTS_MAX; attempt++) {
-        builder b = {0};
-        char *name = NULL;
-        builder_add_bytes(&b, picture, stem_bytes(picture));
-        if (attempt > 1)
-            builder_format(&b, "-%d", attempt);
-        builder_add(&b, ENDING);
-        if (builder_take(&b, "a file name", &name, NULL) != FLUX1_OK)
-            break;
-        const int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd >= 0) {
-            close(fd);
-            return name;
-        }
-        if (errno != EEXIST) {
-            print_warning("%s: cannot keep the latents: %s", name, strerror(errno));
-            free(name);
-            return NULL;
-        }
-        free(name);
-    }
-    print_warning("%s: there is no name left for its latents", picture);
+    bool claimed;
+    char *name = output_claim_new(latents_name, picture, &claimed);
+    if (claimed)
+        return name;
+    print_warning("%s: cannot keep the latents: %s", name ? name : picture, name ? strerror(errno) : "out of memory");
+    free(name);
     return NULL;
 }
 

@@ -153,11 +153,9 @@ static const section before[] = {
      "\n"
      "Results (names of files, or JSON) go to standard output; progress, notes and errors to standard error. Width and "
      "height are rounded down to a multiple of what the model's autoencoder needs, usually 16. A file flux1.json "
-     "beside "
-     "model_index.json can tell which sizes a model was trained for, in pixels of a "
-     "side: {\"sizes\": {\"min\": 256, \"max\": 1536, \"multiple\": 16}}; a request that is more than a quarter "
-     "outside, "
-     "or no multiple, is warned of."}};
+     "beside model_index.json can tell which sizes a model was trained for, in pixels of a side: {\"sizes\": {\"min\": "
+     "256, \"max\": 1536, \"multiple\": 16}}; a request that is more than a quarter outside, or no multiple, is warned "
+     "of."}};
 
 static const section after[] = {
     {"JSON",
@@ -211,14 +209,17 @@ static const section after[] = {
     {"METADATA",
      "Each picture contains how it was made: the line \"parameters\" as AUTOMATIC1111's web UI writes it, a JSON "
      "object with the request, and IPTC's mark of generated pictures (DigitalSourceType trainedAlgorithmicMedia). PNG "
-     "has the first two as text chunks, JPEG and WebP in EXIF and XMP; the mark is XMP in each. "
-     "The request has prompt, "
-     "negative prompt, size, steps, guidance, seed, text length, the names of the model and of the adapters, dtype, "
-     "device, mesh and flux1's version. --no-metadata leaves all of it out.\n"
+     "has the first two as text chunks, JPEG and WebP in EXIF and XMP; the mark is XMP in each. The request has "
+     "prompt, negative prompt, size, steps, guidance, seed, rng, whether it began with --latents, text length, step "
+     "cache, the names of the model and of the adapters, dtype, device, mesh and flux1's version; what had no effect "
+     "is left out. --no-metadata leaves all of it out. A file of latents that a failed run leaves has the two texts "
+     "and the paths of the model's files even so: decode needs them.\n"
      "\n"
      "flux1 info PICTURE prints it, with --json as JSON. generate --from PICTURE repeats a picture; any option given "
-     "beside it overrides. Both read pictures of AUTOMATIC1111 and Forge too; what cannot be repeated, such as another "
-     "sampler, is named in a note. The model is not taken from the picture: --model names it."},
+     "beside it overrides. Both read pictures of AUTOMATIC1111 and Forge too, and ComfyUI's PNGs where the graph has "
+     "one "
+     "sampler; what cannot be repeated, such as another sampler, is named in a note. The model is not taken from the "
+     "picture: --model names it."},
     {"SEVERAL HOSTS",
      "The ranks of --mesh can be processes on several hosts that have Open MPI, flux1 and the model at the same paths, "
      "and reach each other by ssh without a password:\n"
@@ -240,8 +241,7 @@ static const section after[] = {
      "folder for prepared weights where --cache names none, and the most that it may hold, such as 80G\n"
      "@FLUX1_CPU_ISA\n"
      "kernels to use instead of the machine's best: portable; avx2, avxvnni, avx512, avx512vnni or avx512bf16 of x86; "
-     "neon, "
-     "neondot or neonbf16 of arm64\n"
+     "neon, neondot or neonbf16 of arm64\n"
      "@FLUX1_CUDA_LIBRARIES\n"
      "folders, separated by colons, where cuBLASLt, cuDNN, NCCL or the driver are looked for first. Otherwise the "
      "loader's path, /usr/local/cuda/lib64, and what pip and conda have installed under VIRTUAL_ENV, CONDA_PREFIX, the "
@@ -268,9 +268,9 @@ static const section after[] = {
      "@TERM\n"
      "dumb: no progress that moves\n"
      "\n"
-     "A program that mpirun or Slurm has started several times knows it by OMPI_COMM_WORLD_RANK, PMI_RANK or "
-     "PMIX_RANK and SLURM_PROCID, and the variables of the same launcher that give the number of processes. "
-     "FLUX1_LAUNCHED is set by --launch for its own processes."},
+     "A program that mpirun or Slurm has started several times knows it by OMPI_COMM_WORLD_RANK, PMI_RANK or PMIX_RANK "
+     "and SLURM_PROCID, and the variables of the same launcher that give the number of processes. FLUX1_LAUNCHED is "
+     "set by --launch for its own processes."},
     {"FILES", "@~/.cache/huggingface/hub\n"
               "models from the hub, in the layout that Hugging Face's own tools share\n"
               "@~/.cache/flux1\n"
@@ -284,7 +284,7 @@ static const section after[] = {
                     "@1\n"
                     "failed; with --jsonl and --prompts: a line failed\n"
                     "@2\n"
-                    "wrong usage, found before a model is opened\n"
+                    "wrong usage, or a request that the model cannot take\n"
                     "@130\n"
                     "interrupted"},
     {"EXAMPLES", "    flux1 generate -p \"two yellow ducks on a beach\" -o ducks.png\n"

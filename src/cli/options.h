@@ -65,8 +65,7 @@ typedef enum option_kind {
     X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL | IN_DECODE,                                                     \
       "pipeline folder in diffusers' layout, a file of weights (parts that it lacks are looked for beside it and in "  \
       "FLUX1_PATH), or org/name[@revision] in Hugging Face's cache (default: FLUX1_MODEL from the environment, else "  \
-      "the mini model; "                                                                                               \
-      "bench, plan: synthetic weights)")                                                                               \
+      "the mini model; bench, plan: synthetic weights)")                                                               \
     X(TRANSFORMER, "transformer", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_TOKENIZE,                                        \
       "transformer from FILE (safetensors or GGUF; also a folder with config.json) instead of the model's")            \
     X(CLIP, "clip", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the CLIP text encoder")                              \
@@ -76,17 +75,14 @@ typedef enum option_kind {
       "folder with tokenizer and tokenizer_2 (default: the model's; files of weights get FLUX.1's own, built in)")     \
     X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE | IN_CONVERT,                                          \
       "add the adapter (LoRA, DoRA, LoHa, LoKr, …) in FILE, times SCALE (default: 1); up to 16 times, and they add " \
-      "up. "                                                                                                           \
-      "FILE may also be the name of one in a folder loras beside the model or in FLUX1_PATH, or org/name. "            \
+      "up. FILE may also be the name of one in a folder loras beside the model or in FLUX1_PATH, or org/name. "        \
       "convert: merge it into the weights")                                                                            \
     X(TYPE, "type", 0, CHOICE,                                                                                         \
-      "keep|f32|f16|bf16|fp8|fp8_e4m3|fp8_e5m2|fp8_scaled|fp8_e5m2_scaled|q8_0|q4_0|q4_1|q5_0|q5_1|q2_k|q3_k|q4_k|q5_" \
-      "k|"                                                                                                             \
-      "q6_k",                                                                                                          \
+      "keep|f32|f16|bf16|fp8|fp8_e4m3|fp8_e5m2|fp8_scaled|fp8_e5m2_scaled|"                                            \
+      "q8_0|q4_0|q4_1|q5_0|q5_1|q2_k|q3_k|q4_k|q5_k|q6_k",                                                             \
       0, 0, IN_CONVERT,                                                                                                \
       "type of the weights. fp8: e4m3, _scaled: with a scale for each weight; these in .safetensors files, q… in "   \
-      ".gguf "                                                                                                         \
-      "files. Small tensors, and the first and last layers, stay as they are with fp8 and q… (default: keep)")         \
+      ".gguf files. Small tensors, and the first and last layers, stay as they are with fp8 and q… (default: keep)")   \
     X(RULES, "rules", 0, FILE, "FILE", 0, 0, IN_CONVERT,                                                               \
       "types of single tensors: lines \"PATTERN TYPE\", the first whose pattern fits the name counts (*.bias f32)")    \
     X(PART, "part", 0, CHOICE, "transformer|t5|clip|vae", 0, 0, IN_CONVERT, "which part, where IN holds several")      \
@@ -95,8 +91,7 @@ typedef enum option_kind {
     X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
     X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
       "read the prompt from FILE, which may be a pipe; -: from standard input. UTF-8; a byte order mark and the "      \
-      "newline "                                                                                                       \
-      "at the end do not count")                                                                                       \
+      "newline at the end do not count")                                                                               \
     X(PROMPTS, "prompts", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
       "a picture (or --count) for each line of FILE that is not empty; -: from standard input. A line that fails "     \
       "does not stop the rest")                                                                                        \
@@ -118,10 +113,10 @@ typedef enum option_kind {
       "repeat PICTURE (PNG, JPEG or WebP of flux1, AUTOMATIC1111 or Forge, PNG of ComfyUI): its prompt, seed, size "   \
       "and settings count where no option gives others; name the model with --model")                                  \
     X(WIDTH, "width", 'W', WHOLE, "PIXELS", 1, 65536, IN_RUNS | IN_PLAN,                                               \
-      "width of the picture (default: the model's)")                                                                   \
+      "width of the picture (default: the model's; decode: the latents')")                                             \
     X(HEIGHT, "height", 'H', WHOLE, "PIXELS", 1, 65536, IN_RUNS | IN_PLAN,                                             \
-      "height of the picture (default: the model's)")                                                                  \
-    X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_RUNS | IN_PLAN,                                                    \
+      "height of the picture (default: the model's; decode: the latents')")                                            \
+    X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_WHOLE | IN_PLAN,                                                   \
       "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")                                   \
     X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE,                                                  \
       "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5)")                         \
@@ -152,14 +147,13 @@ typedef enum option_kind {
       "length of the T5 prompt in tokens (default: the model's; bench: 256)")                                          \
     X(PREVIEW, "preview", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
       "write previews of the picture to FILE during denoising, in the format of its ending (default: PNG); of "        \
-      "several "                                                                                                       \
-      "pictures to one file each, as --output names them")                                                             \
+      "several pictures to one file each, as --output names them")                                                     \
     X(PREVIEW_EVERY, "preview-every", 0, WHOLE, "N", 1, 10000, IN_GENERATE,                                            \
       "steps between previews (default: 1); the last step is always shown")                                            \
     X(PREVIEW_KIND, "preview-kind", 0, CHOICE, "rgb|vae", 0, 0, IN_GENERATE,                                           \
       "how previews are made. rgb: a linear estimate, at 1024x1024 in 0.01 s and 0.02 s for a JPEG, 0.5 s for a PNG; " \
-      "it is fitted to a VAE once, in a third of the time of decoding 512x512. vae: by the VAE, each as long as "      \
-      "decoding the picture and with its memory, on two cores 20 s at 512x512 (default: rgb)")                         \
+      "it is fitted to a VAE once. vae: by the VAE, each as long as decoding the picture and with its memory "         \
+      "(default: rgb)")                                                                                                \
     X(DUMP, "dump", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                                \
       "write every stage's tensors to FILE (safetensors, with diffusers' names)")                                      \
     X(PROFILE, "profile", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_BENCH,                                               \
@@ -220,8 +214,7 @@ typedef enum option_kind {
       "number of processes for --launch, which share the mesh's ranks (default: one a rank)")                          \
     X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                                       \
       "take no more of the host's memory than SIZE, such as 8G or 512M: weights that do not fit are read in every "    \
-      "step, "                                                                                                         \
-      "and a request that needs more even so is refused (default: what is available)")                                 \
+      "step, and a request that needs more even so is refused (default: what is available)")                           \
     X(MAX_DEVICE_MEMORY, "max-device-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                         \
       "the same for the memory of GPUs, all ranks together (default: what they have)")                                 \
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
@@ -233,8 +226,7 @@ typedef enum option_kind {
       "where these do not, in tiles)")                                                                                 \
     X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE,                                       \
       "keep weights in the form that the device or rank needs in DIR, for the next run; reads a new model's files "    \
-      "once "                                                                                                          \
-      "more (default: FLUX1_CACHE_DIR from the environment, else nothing is kept)")                                    \
+      "once more (default: FLUX1_CACHE_DIR from the environment, else nothing is kept)")                               \
     X(CACHE_SIZE, "cache-size", 0, BYTES, "SIZE", 0, 0, IN_GENERATE | IN_BENCH,                                        \
       "most that --cache may hold; what was used longest ago goes first (default: FLUX1_CACHE_SIZE, else 100G)")       \
     X(FILE, "file", 0, TEXTS, "PATTERN", 0, 0, IN_PULL,                                                                \

@@ -21,8 +21,7 @@
 static const char *const endings[] = {".png", ".png", ".jpg", ".webp"};   /* by flux1_format */
 static const char *const format_names[] = {"png", "png", "jpeg", "webp"}; /* as --format has them */
 
-/* Where the ending begins ("" if there is none). */
-static const char *extension(const char *path)
+const char *output_ending(const char *path)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *dot = strrchr(name, '.');
     return dot && dot != name ? dot : name + strlen(name);
@@ -105,7 +104,7 @@ static void add_given(builder *b, const output_names *n, int index)
 {
     bool numbered = false;
     int width;
-    const char *ending = extension(n->output);
+    const char *ending = output_ending(n->output);
     for (const char *s = n->output; *s;) {
         const size_t bytes = pattern_bytes(s, &width);
         if (s == ending && !numbered && n->count > 1 && !strstr(ending, "%"))
@@ -137,16 +136,22 @@ static char *take(builder *b)
     return name;
 }
 
-/* The made-up name of that attempt, from 1. */
-static char *made_up(const output_names *n, uint64_t seed, int attempt)
+/* A made-up name. */
+typedef struct picture_name {
+    const output_names *names;
+    uint64_t seed;
+} picture_name;
+
+static char *made_up(const void *of, int attempt)
 {
+    const picture_name *p = of;
     builder b = {0};
-    add_folder(&b, n);
-    add_slug(&b, n->prompt);
-    builder_format(&b, "_seed%" PRIu64, seed);
+    add_folder(&b, p->names);
+    add_slug(&b, p->names->prompt);
+    builder_format(&b, "_seed%" PRIu64, p->seed);
     if (attempt > 1)
         builder_format(&b, "-%d", attempt);
-    builder_add(&b, endings[n->format]);
+    builder_add(&b, endings[p->names->format]);
     return take(&b);
 }
 
@@ -160,7 +165,7 @@ char *output_name(const output_names *n, uint64_t seed, int index)
         return take(&b);
     }
     for (int attempt = 1; attempt <= NAMES_MAX; attempt++) {
-        name = made_up(n, seed, attempt);
+        name = made_up(&(picture_name){n, seed}, attempt);
         if (!name || !file_exists(name) || attempt == NAMES_MAX)
             break;
         free(name);
@@ -168,21 +173,26 @@ char *output_name(const output_names *n, uint64_t seed, int index)
     return name;
 }
 
+char *output_claim_new(output_naming *name, const void *of, bool *claimed)
+{
+    for (int attempt = 1;; attempt++) {
+        char *path = name(of, attempt);
+        const int fd = path ? open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
+        *claimed = fd >= 0;
+        if (*claimed)
+            close(fd);
+        if (*claimed || !path || errno != EEXIST || attempt == NAMES_MAX)
+            return path;
+        free(path);
+    }
+}
+
 char *output_claim(const output_names *n, uint64_t seed, int index, bool *claimed)
 {
     *claimed = false;
     if (n->output)
         return output_name(n, seed, index);
-    for (int attempt = 1;; attempt++) {
-        char *name = made_up(n, seed, attempt);
-        const int fd = name ? open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666) : -1;
-        *claimed = fd >= 0;
-        if (*claimed)
-            close(fd);
-        if (*claimed || !name || errno != EEXIST || attempt == NAMES_MAX)
-            return name; /* what else is wrong with it, writing to it will say */
-        free(name);
-    }
+    return output_claim_new(made_up, &(picture_name){n, seed}, claimed); /* what is wrong, writing to it will say */
 }
 
 /* ---- checks ---- */
@@ -199,7 +209,7 @@ static flux1_status check_ending(const output_names *n, const char *format, flux
         return error_set(err, FLUX1_ERR_ARGUMENT, "--%s %s ends like a %s, but --format is %s", option_of(n), n->output,
                          format_names[ending], format);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (strcasecmp(extension(n->output), others[i]) == 0)
+        if (strcasecmp(output_ending(n->output), others[i]) == 0)
             return error_set(err, FLUX1_ERR_ARGUMENT,
                              "--%s %s: pictures are written as PNG, JPEG or WebP; name a file that ends in .png, "
                              ".jpg or .webp",

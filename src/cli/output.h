@@ -38,6 +38,16 @@ char *output_name(const output_names *n, uint64_t seed, int index);
  * was made, to be replaced, or removed again. */
 char *output_claim(const output_names *n, uint64_t seed, int index, bool *claimed);
 
+/* The names of a picture's file to try one after the other, from attempt 1: malloc'd; NULL: out of memory. */
+typedef char *output_naming(const void *of, int attempt);
+
+/* The first of these names that no file has, and an empty file of this name: *claimed. Otherwise the name of which
+ * none could be made, for the reason in errno; NULL: out of memory. */
+char *output_claim_new(output_naming *name, const void *of, bool *claimed);
+
+/* Where the ending of a path's name begins: ".png"; "" if it has none. */
+const char *output_ending(const char *path);
+
 /* A file of that name could be written here and now: makes its temporary file and removes it again. */
 flux1_status output_check_writable(const char *path, flux1_error *err);
 

@@ -11,7 +11,6 @@
 
 static void fill_plan(const options *opt, flux1_plan_params *params)
 {
-    static const char *const dtypes[] = {"auto", "f32", "bf16", "fp8", "int8"}; /* in flux1_dtype's order */
     const option_value *v = opt->values;
     flux1_plan_params_defaults(params);
     params->path = v[OPT_MODEL].text;
@@ -29,9 +28,8 @@ static void fill_plan(const options *opt, flux1_plan_params *params)
     params->sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
     params->describe = v[OPT_DESCRIBE].given;
     params->timeline = v[OPT_TIMELINE].text;
-    for (int i = FLUX1_DTYPE_AUTO; v[OPT_DTYPE].given && i <= FLUX1_DTYPE_INT8; i++)
-        if (strcmp(v[OPT_DTYPE].text, dtypes[i]) == 0)
-            params->dtype = (flux1_dtype)i;
+    if (v[OPT_DTYPE].given)
+        params->dtype = dtype_named(v[OPT_DTYPE].text);
 }
 
 /* ---- for people ---- */

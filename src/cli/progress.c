@@ -4,20 +4,12 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #define BAR 16 /* so that a line with several pictures and all numbers fits 79 columns */
 #define REDRAW_SECONDS 0.1
 
 const char *const progress_stage_keys[STAGES] = {"load", "text", "denoise", "decode"};
 static const char *const stage_titles[STAGES] = {"load", "text encoders", "denoise", "decode"};
-
-double monotonic_seconds(void)
-{
-    struct timespec now = {0};
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 void progress_begin(progress *p, bool quiet)
 {

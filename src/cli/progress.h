@@ -25,8 +25,6 @@ void progress_begin(progress *p, bool quiet);
 void progress_update(progress *p, const flux1_progress *now);
 void progress_end(progress *p, bool finished); /* wipes the line; finished: the last stage is told */
 
-double monotonic_seconds(void);
-
 /* "3.2 s", "45 s", "3 min 05 s", "2 h 10 min" */
 void duration(double seconds, char text[32]);
 

@@ -1,6 +1,7 @@
 /* flux1 pull: fetches a repository of the Hugging Face hub. */
 #include "cli/cli.h"
 
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/units.h"
 #include "cli/console.h"
@@ -58,7 +59,7 @@ static void on_progress(void *user, const flux1_pull_progress *p)
 {
     meter *m = user;
     char line[512];
-    const double now = monotonic_seconds();
+    const double now = clock_seconds();
     const bool terminal = console_is_terminal();
     if (m->quiet || now - m->drawn < (terminal ? REDRAW_SECONDS : LINE_SECONDS))
         return;
@@ -94,15 +95,10 @@ static int print_folder(const char *json)
 static flux1_status run(const options *opt, flux1_context **context, char **json)
 {
     const option_value *v = opt->values;
-    flux1_context_params params;
     flux1_pull_params pull;
-    const double now = monotonic_seconds();
+    const double now = clock_seconds();
     meter m = {.quiet = v[OPT_QUIET].given, .since = now, .before = now, .drawn = console_is_terminal() ? 0 : now};
-    flux1_context_params_defaults(&params);
-    params.threads = 1;
-    params.cache = ""; /* it only has the message and is cancelled */
-    params.log = on_log;
-    flux1_status st = flux1_context_create(&params, context);
+    flux1_status st = open_plain_context(on_log, context);
     if (st != FLUX1_OK)
         return st;
     flux1_pull_params_defaults(&pull);

@@ -1,5 +1,6 @@
 #include "cli/request.h"
 
+#include "base/clock.h"
 #include "base/json_write.h"
 #include "base/units.h"
 #include "cli/answer.h"
@@ -339,9 +340,9 @@ static int write_picture(request *r, const flux1_image *image)
 static int on_image(void *user, const flux1_image *image)
 {
     request *r = user;
-    double start = monotonic_seconds();
+    double start = clock_seconds();
     r->failure = write_picture(r, image);
-    r->write_seconds += monotonic_seconds() - start;
+    r->write_seconds += clock_seconds() - start;
     step_check_tell(&r->check, image);
     return r->failure != EXIT_DONE || was_interrupted();
 }
@@ -457,7 +458,7 @@ static void tell_texts(const request *r)
 
 static void print_results(const request *r, int status)
 {
-    double total = monotonic_seconds() - r->began;
+    double total = clock_seconds() - r->began;
     if (r->hooks.answer || (status == EXIT_DONE && r->opt->values[OPT_JSON].given))
         print_json(r, total);
     if (status != EXIT_DONE)
@@ -479,7 +480,7 @@ static void print_finished(const request *r)
     for (int i = 0; r->pictures && i < r->params.count; i++)
         written += r->pictures[i].written;
     if (written > 0 && r->opt->values[OPT_JSON].given && !r->hooks.answer)
-        print_json(r, monotonic_seconds() - r->began);
+        print_json(r, clock_seconds() - r->began);
     if (written > 0)
         print_note("%d of %d pictures were finished before that and are kept", written, r->params.count);
 }
@@ -545,7 +546,7 @@ bool previews_fit(const options *opt)
 
 int request_run(session *s, const options *opt, const request_hooks *hooks)
 {
-    request r = {.s = s, .opt = opt, .began = monotonic_seconds()};
+    request r = {.s = s, .opt = opt, .began = clock_seconds()};
     if (hooks)
         r.hooks = *hooks;
     int status = prepare(&r);

@@ -1,8 +1,8 @@
 #include "cli/session.h"
 
+#include "base/clock.h"
 #include "cli/console.h"
 #include "cli/launcher.h"
-#include "cli/progress.h"
 #include "cli/verbose.h"
 
 #include <math.h>
@@ -30,14 +30,11 @@ static int open_once(session *s)
     if (st != FLUX1_OK)
         return report(s->context, st);
     watch_signals(s->context);
-    double start = monotonic_seconds();
+    double start = clock_seconds();
     if ((st = flux1_model_open_parts(s->context, &parts, &s->model)) != FLUX1_OK)
         return report(s->context, st);
-    s->load_seconds = monotonic_seconds() - start;
-    flux1_context_params params;
-    flux1_context_params_defaults(&params);
-    params.threads = 1;
-    st = flux1_context_create(&params, &s->writer);
+    s->load_seconds = clock_seconds() - start;
+    st = open_plain_context(NULL, &s->writer);
     if (st == FLUX1_OK && s->opt->values[OPT_VERBOSE].given)
         verbose_tell(s, &parts);
     return st == FLUX1_OK ? EXIT_DONE : report(s->writer, st);

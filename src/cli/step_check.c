@@ -1,7 +1,7 @@
 #include "cli/step_check.h"
 
+#include "base/clock.h"
 #include "cli/console.h"
-#include "cli/progress.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -9,7 +9,7 @@
 flux1_status step_check_make(step_check *s, flux1_context *c, const flux1_model *m, const flux1_generate_params *params)
 {
     flux1_generate_params full = *params;
-    const double start = monotonic_seconds();
+    const double start = clock_seconds();
     full.step_cache = 0;
     full.image = NULL;
     full.undecoded = NULL; /* its latents are not the request's */
@@ -17,7 +17,7 @@ flux1_status step_check_make(step_check *s, flux1_context *c, const flux1_model 
     full.preview_every = 0;
     const flux1_status st = flux1_generate(c, m, &full, &s->full);
     s->count = st == FLUX1_OK ? params->count : 0;
-    s->seconds = monotonic_seconds() - start;
+    s->seconds = clock_seconds() - start;
     return st;
 }
 

@@ -3,6 +3,7 @@
 #include "tools/machine_cpu.h"
 
 #include "base/checked.h"
+#include "base/pool.h"
 #include "tools/peak.h"
 
 #include <stdio.h>
@@ -216,16 +217,24 @@ static long interruptions(void)
     return used.ru_nivcsw;
 }
 
-/* Where others had the cores meanwhile, what it would have taken without them: processor time of a thread. That is too
+double machine_processor_share(double processor_seconds, double seconds, int threads, int processors)
+{
+    const int at_once = threads < processors ? threads : processors;
+    return seconds > 0 ? processor_seconds / (seconds * at_once) : 1;
+}
+
+/* Where others had the cores meanwhile, what it would have taken without them: processor time of a core. That is too
  * little for a call that some threads wait in, but the clock's time would say nothing at all. */
 static flux1_status time_call(rig *r, const trial *t, int threads, took *out)
 {
     const long before = interruptions();
     const double begin = now(), processor = now_cpu();
     TRY(t->call(r));
-    const double seconds = now() - begin, each = (now_cpu() - processor) / threads;
+    const double seconds = now() - begin,
+                 share = machine_processor_share(now_cpu() - processor, seconds, threads, cpu_available());
+    const double each = share * seconds;
     const bool alone = interruptions() == before;
-    *out = (took){alone || each > seconds ? seconds : each, alone, seconds > 0 ? each / seconds : 1};
+    *out = (took){alone || each > seconds ? seconds : each, alone, share};
     return FLUX1_OK;
 }
 

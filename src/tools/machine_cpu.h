@@ -27,4 +27,8 @@ void machine_cpu_name(char out[CPU_NAME]);
 /* The name of that entry; 64 bytes are enough. */
 void machine_kept_name(const flux1_context *c, int type, char *out, size_t room);
 
+/* The part of the processors' time that a call took, in which that many threads computed: 1 where nobody else had them.
+ * More threads than processors take turns. */
+double machine_processor_share(double processor_seconds, double seconds, int threads, int processors);
+
 #endif

@@ -187,6 +187,7 @@ static void this_machine_has_a_core(void **state)
 {
     (void)state;
     assert_in_range(cpu_physical_cores(), 1, 65536);
+    assert_in_range(cpu_available(), cpu_physical_cores(), 65536);
 }
 
 int main(void)

@@ -31,7 +31,7 @@ cat >../lines <<END
 {"prompt": " "}
 {"prompt": "", "allow_empty": true, "seed": -1, "count": 2, "output": "e.png", "vae_tiling": false, $size}
 {"prompt": "x", "output": "no/where.png", "id": null}
-{"prompt": "x", "output": "last.png", "seed": "18446744073709551615", "lora": null, $size}
+{"prompt": "x", "output": "last.png", "seed": "18446744073709551615", "lora": null, "vae_tiling": "bands", $size}
 END
 # the next prompt is read while a request runs: the answers stay in order
 flux1 generate -q -m "$tiny" --jsonl --encoder-device host <../lines
@@ -58,7 +58,7 @@ says 3 'unknown key "promt" .did you mean "prompt"'
 says 4 'unknown key "guidance_scale" .it is --guidance here'
 says 5 '"prompt" is an array, it must be a string'
 says 6 '"steps" is false, it must be a number'
-says 7 '"vae_tiling" is a number, it must be true, false or "auto"'
+says 7 '"vae_tiling" is a number, it must be true, false, "auto" or "bands"'
 says 8 '"allow_empty" is a string, it must be true or false'
 says 11 'prompt is empty'
 [ "$(grep -c 'standard input, line' ../err)" = 11 ] || fail "each error is on standard error too"
@@ -142,6 +142,7 @@ is 3 images.0.file y_seed4.png
 cp ../out words
 fits answer words
 refused 2 '--output x.png: all lines of --prompts would write this file.*picture%03d.png' generate -m "$tiny" --prompts prompts.txt -o x.png
+refused 2 '--output n%d.png: with --prompts and --latents .* --count' generate -m "$tiny" --prompts prompts.txt --latents noise.safetensors -o n%d.png
 refused 2 '--output - cannot be combined with --prompts' generate -m "$tiny" --prompts prompts.txt -o -
 refused 2 '^flux1: --output n%d.gif: pictures are written as' generate -m "$tiny" --prompts prompts.txt -o n%d.gif
 refused 2 '^flux1: --quality is for JPEG' generate -m "$tiny" --prompts prompts.txt --quality 50

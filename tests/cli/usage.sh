@@ -10,6 +10,7 @@ refused 2 '^flux1: -p comes behind a command, such as flux1 generate -p;' -p "a 
 refused 2 'did you mean --width' generate --widht 64
 refused 2 'unknown option -Z' generate -Z
 refused 2 '--verify' generate -m "$tiny" -p x --verify
+refused 2 '--steps' decode fox.latents.safetensors --steps 4
 refused 2 'unexpected argument "red"; .*quotes' generate -m "$tiny" -p a red fox
 refused 2 '--json takes no argument' generate --json=1
 refused 2 '--prompt needs an argument' generate -m "$tiny" --prompt
@@ -67,7 +68,7 @@ for bad in 0 8X G -1 "" 1.2.3G; do refused 2 '^flux1: --max-memory .*8G' generat
 refused 2 'auto\|f32\|bf16\|fp8' generate -m "$tiny" -p x --dtype f8
 refused 2 '--preview FILE' generate -m "$tiny" -p x --preview-every 2
 refused 2 '--preview-kind needs --preview FILE' generate -m "$tiny" -p x --preview-kind vae
-refused 2 'rgb|vae' generate -m "$tiny" -p x --preview x.png --preview-kind taesd
+refused 2 'rgb\|vae' generate -m "$tiny" -p x --preview x.png --preview-kind taesd
 refused 2 '--preview x.gif: .*PNG, JPEG or WebP' generate -m "$tiny" -p x --preview x.gif
 refused 2 '--preview -: ' generate -m "$tiny" -p x --preview -
 refused 2 'PNG, JPEG or WebP' generate -m "$tiny" -p x -o fox.gif

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "tools/machine.h"
+#include "tools/machine_cpu.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +139,17 @@ static void names_have_the_meshes_of_their_machines(void **state)
     }
 }
 
+/* Four threads on two processors take turns: each has them half of the time, and nobody else had any. */
+static void a_share_is_of_the_processors_that_there_are(void **state)
+{
+    (void)state;
+    assert_true(machine_processor_share(4, 2, 2, 2) == 1);
+    assert_true(machine_processor_share(4, 2, 4, 2) == 1);
+    assert_true(machine_processor_share(2, 2, 4, 2) == 0.5);
+    assert_true(machine_processor_share(2, 2, 1, 8) == 1);
+    assert_true(machine_processor_share(0, 0, 2, 2) == 1); /* too short for the clock */
+}
+
 static void an_unknown_name_lists_the_known_ones(void **state)
 {
     (void)state;
@@ -166,6 +178,7 @@ int main(void)
         cmocka_unit_test(built_in_machines_are_machines),
         cmocka_unit_test(names_have_the_meshes_of_their_machines),
         cmocka_unit_test(devices_have_the_machines_of_their_names),
+        cmocka_unit_test(a_share_is_of_the_processors_that_there_are),
         cmocka_unit_test(an_unknown_name_lists_the_known_ones),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
