@@ -2,7 +2,9 @@
  * pictures that could not be decoded. */
 #include "support/damage.h"
 #include "support/golden.h"
+#include "support/safetensors_build.h"
 
+#include "base/file.h"
 #include "base/philox.h"
 #include "weights/container.h"
 
@@ -144,6 +146,58 @@ static void latents_are_decoded_as_their_picture(void **state)
     for (int i = 0; i < 3 * SIDE_W * SIDE_H; i++)
         assert_true(abs(expected->pixels[i] - decoded->pixels[i]) <= 1);
     flux1_images_free(decoded, 1);
+    flux1_images_free(expected, 1);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+}
+
+/* A file as ComfyUI's SaveLatent writes it; its older ones have no mark. */
+static void write_comfyuis(const char *path, const float *planes, bool mark)
+{
+    size_t size;
+    char header[256];
+    flux1_error err = {0};
+    snprintf(header, sizeof header,
+             "{%s\"latent_tensor\":{\"dtype\":\"F32\",\"shape\":[1,16,%d,%d],\"data_offsets\":[0,%zu]}}",
+             mark ? "\"latent_format_version_0\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}," : "",
+             SIDE_H / 8, SIDE_W / 8, CELLS * sizeof *planes);
+    unsigned char *bytes = safetensors_build(header, planes, CELLS * sizeof *planes, &size);
+    assert_int_equal(file_write(path, bytes, size, &err), FLUX1_OK);
+    free(bytes);
+}
+
+/* What the VAE takes, where the mark is there; a byte may round to the other side. */
+static void comfyuis_latents_are_decoded(void **state)
+{
+    (void)state;
+    float done[CELLS], planes[CELLS];
+    char path[64];
+    flux1_latents_file *file;
+    flux1_generate_params p = small_request(), none;
+    flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
+    flux1_model *m = pipeline_of(c, "schnell");
+    flux1_image *expected = draw(c, m, &p), *decoded;
+    snprintf(path, sizeof path, "%s", scratch_path("comfyui"));
+    latents_after(c, m, &p, 2, done);
+    unpack(done, planes);
+    for (int i = 0; i < CELLS; i++)
+        planes[i] = planes[i] / 0.3611f + 0.1159f;
+    write_comfyuis(path, planes, true);
+    if (flux1_latents_open(c, path, 0, &file) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    flux1_generate_params_defaults(&none);
+    assert_int_equal(flux1_decode(c, m, flux1_latents_of(file), &none, &decoded), FLUX1_OK);
+    assert_true(decoded->width == SIDE_W && decoded->height == SIDE_H);
+    for (int i = 0; i < 3 * SIDE_W * SIDE_H; i++)
+        assert_true(abs(expected->pixels[i] - decoded->pixels[i]) <= 1);
+    flux1_images_free(decoded, 1);
+    flux1_latents_close(file);
+    write_comfyuis(path, planes, false);
+    assert_int_equal(flux1_latents_open(c, path, 1, &file), FLUX1_OK);
+    assert_int_equal(flux1_latents_of(file)->unscaled, 0);
+    assert_memory_equal(flux1_latents_of(file)->values, planes, sizeof planes);
+    flux1_latents_close(file);
+    unlink(path);
     flux1_images_free(expected, 1);
     flux1_model_close(m);
     flux1_context_destroy(c);
@@ -345,6 +399,7 @@ int main(void)
         cmocka_unit_test(given_noise_is_as_good_as_the_seeds),
         cmocka_unit_test(a_gpus_noise_is_philoxs),
         cmocka_unit_test(latents_are_decoded_as_their_picture),
+        cmocka_unit_test(comfyuis_latents_are_decoded),
         cmocka_unit_test(other_shapes_and_values_are_refused),
         cmocka_unit_test(a_decode_that_fails_leaves_the_latents),
         cmocka_unit_test(a_cancelled_decode_leaves_nothing),

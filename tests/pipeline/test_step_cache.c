@@ -123,8 +123,9 @@ static void of_a_batch_the_largest_change_counts(void **state)
     q.prompt = "something else"; /* its entry never lets a step be short */
     q.guidance = 30;
     flux1_image *other = generate(c, m, &q);
+    assert_true(other->steps_reused < alone->steps_reused);
     assert_int_equal(flux1_generate_many(c, m, (const flux1_generate_params *const[]){&p, &q}, 2, &images), FLUX1_OK);
-    assert_true(images[0].steps_reused < alone->steps_reused);
+    assert_true(images[0].steps_reused <= other->steps_reused);
     assert_int_equal(images[0].steps_reused, images[1].steps_reused);
     flux1_images_free(images, 2);
     flux1_images_free(other, 1);
