@@ -2,7 +2,7 @@
 
 usage: make_model.py OUT [--joint 2] [--single 4] [--t5-layers 4]
 
-2 joint + 4 single blocks are 2/19 of FLUX.1's block work; drive.py reads the depth from the configs."""
+2 joint + 4 single blocks are 2/19 of FLUX.1's block work; sd_peer.py reads the depth from the configs."""
 import argparse
 import json
 import os

@@ -3,7 +3,7 @@ ahead where the library can): the yardstick for flux1's own products.
 
 usage: raw_limits.py [--seconds 0.6] [--rounds 3] [--only NAME,...] [--shapes MxNxK,...] [--clock wall|cpu]
 
-A line for each library and shape; round robin over libraries, so that company on the machine hits all alike; medians.
+A line for each library and shape; round robin over libraries, so that other load hits all alike; medians.
 A library that is not installed, or cannot do it here, is named with the reason. PEER_THREADS=1 with --clock cpu is for
 a busy machine: GOP for each second of processor time."""
 import argparse

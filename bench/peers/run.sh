@@ -9,7 +9,10 @@ usage() {
 }
 [ $# -eq 4 ] || { [ $# -eq 6 ] && [ "$5" = --sd ]; } || usage
 absolute() { case $1 in /*) echo "$1" ;; */*) echo "$PWD/$1" ;; *) command -v "$1" || usage ;; esac }
-flux1=$(absolute "$1") python=$(absolute "$2") what=$4 sd=${6:+$(absolute "$6")}
+flux1=$(absolute "$1")
+python=$(absolute "$2")
+sd=${6:+$(absolute "$6")}
+what=$4
 mkdir -p "$3"
 out=$(cd "$3" && pwd)
 cd "$(dirname "$0")"
