@@ -416,7 +416,7 @@ typedef struct flux1_generate_params {
      * again and they do not run. The threshold, Σ|change − change then| ÷ Σ|change then|; of several pictures computed
      * together the largest counts. 0, the default: off. The picture differs; 0.05 to 0.2 are usual, with many steps. */
     float step_cache;
-    uint64_t reserved[2];
+    uint64_t reserved[1];
 } flux1_generate_params;
 
 FLUX1_API void flux1_generate_params_defaults(flux1_generate_params *params);

@@ -93,14 +93,11 @@ uint64_t limits_memory_at(const char *root)
 
 uint64_t limits_memory(void) { return limits_memory_at(""); }
 
-static uint64_t of_status(const char *name)
+uint64_t limits_resident(void)
 {
     uint64_t bytes;
-    return sysfile_find("", "/proc/self/status", name, &bytes) ? bytes : 0;
+    return sysfile_find("", "/proc/self/status", "VmRSS:", &bytes) ? bytes : 0;
 }
-
-uint64_t limits_resident(void) { return of_status("VmRSS:"); }
-uint64_t limits_resident_peak(void) { return of_status("VmHWM:"); }
 
 /* Microseconds of quota in each period: two files in version 1, -1 for no quota; "quota period" or "max period" in
  * version 2. */

@@ -15,8 +15,6 @@ uint64_t limits_memory(void);
 
 /* Bytes of memory that this process has now, mapped files' pages among them; 0 if nothing is known. */
 uint64_t limits_resident(void);
-/* The most that it ever had. */
-uint64_t limits_resident_peak(void);
 
 /* Cores that the control groups' CPU quotas allow this process, rounded up; 0 without a quota. */
 uint64_t limits_cpu_quota(void);

@@ -514,23 +514,6 @@ static flux1_status halo_row(mesh *m, act in, int64_t row, int distance, bool wa
     return FLUX1_OK;
 }
 
-flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int stride, act residual, act out)
-{
-    ops *o = m->o;
-    if (m->ranks == 1 || w->kernel == 1)
-        return ops_conv(o, in, (act){0}, (act){0}, w, stride, residual, out);
-    size_t mark = ops_mark(o);
-    act top = {0}, bottom;
-    int64_t last = in.buffer->shape.height - 1;
-    bool mine = p->mine.count > 0;
-    TRY(halo_row(m, in, 0, 1, mine && p->mine.begin + p->mine.count < p->total, &bottom));
-    if (stride == 1)
-        TRY(halo_row(m, in, last, -1, mine && p->mine.begin > 0, &top));
-    TRY(ops_conv(o, in, top, bottom, w, stride, residual, out));
-    ops_release(o, mark);
-    return FLUX1_OK;
-}
-
 flux1_status mesh_plane_halo(mesh *m, const plane_cut *p, act first, act last, act *top, act *bottom)
 {
     const cut *mine = &p->mine;
@@ -538,7 +521,22 @@ flux1_status mesh_plane_halo(mesh *m, const plane_cut *p, act first, act last, a
     if (m->ranks == 1)
         return FLUX1_OK;
     TRY(halo_row(m, first, 0, 1, mine->count > 0 && mine->begin + mine->count < p->total, bottom));
-    return halo_row(m, last, 0, -1, mine->count > 0 && mine->begin > 0, top);
+    if (!last.buffer)
+        return FLUX1_OK;
+    const int64_t row = last.buffer->shape.height - 1;
+    return halo_row(m, last, row, -1, mine->count > 0 && mine->begin > 0, top);
+}
+
+flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int stride, act residual, act out)
+{
+    ops *o = m->o;
+    size_t mark = ops_mark(o);
+    act top = {0}, bottom = {0};
+    if (w->kernel > 1)
+        TRY(mesh_plane_halo(m, p, in, stride == 1 ? in : (act){0}, &top, &bottom));
+    TRY(ops_conv(o, in, top, bottom, w, stride, residual, out));
+    ops_release(o, mark);
+    return FLUX1_OK;
 }
 
 flux1_status mesh_plane_stats(mesh *m, act mine, act *all)
@@ -555,12 +553,8 @@ flux1_status mesh_upsample_conv(mesh *m, const plane_cut *p, act in, const weigh
 {
     ops *o = m->o;
     size_t mark = ops_mark(o);
-    act top = {0}, bottom = {0};
-    const bool mine = p->mine.count > 0;
-    if (m->ranks > 1) {
-        TRY(halo_row(m, in, 0, 1, mine && p->mine.begin + p->mine.count < p->total, &bottom));
-        TRY(halo_row(m, in, in.buffer->shape.height - 1, -1, mine && p->mine.begin > 0, &top));
-    }
+    act top, bottom;
+    TRY(mesh_plane_halo(m, p, in, in, &top, &bottom));
     TRY(ops_upsample_conv(o, in, top, bottom, w, out));
     ops_release(o, mark);
     return FLUX1_OK;

@@ -105,10 +105,11 @@ void mesh_profile(mesh_session *s, struct profile *p);
 
 /* ---- steps ---- */
 
+/* In place of a recording's number: the calls of this step may differ from those of others, and are made every time. */
+#define MESH_NO_RECORDING UINT64_MAX
+
 /* What a step is: `calls` enqueues it. Where it calls mesh_tick, `tick` is called; also when the step is replayed by a
  * backend that makes each call as it comes. Both get arg, which may be another one in each step. */
-#define MESH_NO_RECORDING \
-    UINT64_MAX /* the calls of this step may differ from those of others: they are made every time */
 typedef struct mesh_step_calls {
     mesh_body *calls, *tick;
     void *arg;
@@ -235,8 +236,8 @@ flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int
 flux1_status mesh_upsample_conv(mesh *m, const plane_cut *p, act in, const weight *w, act out);
 flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, float eps, bool silu, act out);
 /* For planes in bands. mine: STATS, as many rows on each rank; *all: of every rank, one behind the other. first, last:
- * planes of this rank's outermost rows, or of none; *top, *bottom: what the neighbours have beside them, left out at
- * the picture's borders. */
+ * planes that begin and end with this rank's outermost rows, or are of none (last left out: no top is wanted); *top,
+ * *bottom: what the neighbours have beside them, left out at the picture's borders. */
 flux1_status mesh_plane_stats(mesh *m, act mine, act *all);
 flux1_status mesh_plane_halo(mesh *m, const plane_cut *p, act first, act last, act *top, act *bottom);
 /* q, k, v: HEADS of one head over this rank's pixels of a plane of latent size, `width` wide; attention over all ranks'

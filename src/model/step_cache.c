@@ -12,7 +12,6 @@ static flux1_status create_acts(step_cache *c, mesh *m)
 {
     const act_shape shape = shape_rows(c->batch, 0, c->rows, c->cols);
     TRY(ops_create(m->o, ACT_RESIDUAL, shape, &c->before));
-    TRY(ops_create(m->o, ACT_RESIDUAL, shape, &c->change));
     return ops_create(m->o, ACT_RESIDUAL, shape, &c->rest);
 }
 
@@ -100,10 +99,14 @@ flux1_status step_cache_decide(step_cache *c, mesh *m, act image, bool *reuse)
     ops *o = m->o;
     tensor host = {.type = DTYPE_F32, .dims = 3, .shape = {c->batch, c->rows, c->cols}, .data = c->now};
     float *all = c->sums ? c->sums + 2 * c->batch : NULL;
+    act change;
     *reuse = false;
-    TRY(ops_add(o, image, -1, (act){0}, c->before, c->change));
+    const size_t mark = ops_mark(o);
+    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(c->batch, 0, c->rows, c->cols), &change));
+    TRY(ops_add(o, image, -1, (act){0}, c->before, change));
     TRY(ops_cast(o, image, c->before));
-    TRY(ops_download(o, c->change, &host));
+    TRY(ops_download(o, change, &host));
+    ops_release(o, mark);
     if (!ops_counts_only(o))
         add_up(c, o->step, c->sums);
     TRY(mesh_share(m, c->sums, 2 * c->batch, all));

@@ -13,8 +13,8 @@
 typedef struct step_cache {
     float threshold; /* Σ|change − change then| ÷ Σ|change then|, above which the blocks run */
     int64_t batch, rows, cols;
-    act before;       /* the image in front of the first block, then behind it; RESIDUAL, this rank's rows */
-    act change, rest; /* what the first block added, and the others when they last ran */
+    act before; /* the image in front of the first block, then behind it; RESIDUAL, this rank's rows */
+    act rest;   /* what the other blocks added when they last ran */
     float *now, *then, *sums;
     int64_t computed; /* the step in which they did; −1: none */
     int64_t counted;  /* the last step that was counted, so that one made again counts once */

@@ -45,38 +45,20 @@ static flux1_status resampled(const bands *b, act x, const weight *resample, sou
     return mesh_plane_halo(b->r->m, &b->r->p, first, last, &out->top, &out->bottom);
 }
 
-/* A row, upsampled: one of the two rows that it becomes. */
-static flux1_status doubled(const vae_run *r, act row, act *out)
-{
-    ops *o = r->m->o;
-    const int64_t width = act_rows(row);
-    act one, two;
-    TRY(vae_plane(r, 1, 2 * width, row.cols, out));
-    size_t mark = ops_mark(o);
-    TRY(plane_of(r, row, width, &one));
-    TRY(vae_plane(r, 2, 2 * width, row.cols, &two));
-    TRY(ops_upsample(o, one, two));
-    TRY(ops_cast(o, act_slice(two, 0, 2 * width), *out));
-    ops_release(o, mark);
-    return FLUX1_OK;
-}
-
 /* Rows [first, first + count) of a source that is resampled, by the rows of x that they come from. */
 static flux1_status resample_rows(const vae_run *r, const source *s, int64_t first, int64_t count, act *out)
 {
     ops *o = r->m->o;
     const int64_t half = s->width / 2, begin = first / 2, end = (first + count + 1) / 2, n = end - begin;
-    act whole, part, wide, top = {0}, bottom = {0};
+    act whole, part, top = s->top, bottom = s->bottom;
     TRY(vae_plane(r, 2 * n, s->width, s->channels, &whole));
     size_t mark = ops_mark(o);
-    TRY(vae_plane(r, 2 * n, s->width, s->x.cols, &wide));
-    if (begin > 0 || act_present(s->top))
-        TRY(doubled(r, begin > 0 ? act_slice(s->x, (begin - 1) * half, half) : s->top, &top));
-    if (2 * end < s->height || act_present(s->bottom))
-        TRY(doubled(r, 2 * end < s->height ? act_slice(s->x, end * half, half) : s->bottom, &bottom));
+    if (begin > 0)
+        TRY(plane_of(r, act_slice(s->x, (begin - 1) * half, half), half, &top));
+    if (2 * end < s->height)
+        TRY(plane_of(r, act_slice(s->x, end * half, half), half, &bottom));
     TRY(plane_of(r, act_slice(s->x, begin * half, n * half), half, &part));
-    TRY(ops_upsample(o, part, wide));
-    TRY(ops_conv(o, wide, top, bottom, s->resample, 1, (act){0}, whole));
+    TRY(ops_upsample_conv(o, part, top, bottom, s->resample, whole));
     ops_release(o, mark);
     *out = act_slice(whole, (first - 2 * begin) * s->width, count * s->width);
     return FLUX1_OK;

@@ -469,7 +469,7 @@ extern const ops_sizing ops_ref_sizing, ops_cpu_sizing;
 
 flux1_status ops_ref_create(const ops_config *c, ops **out);
 flux1_status ops_cpu_create(const ops_config *c, ops **out);
-const char *ops_cpu_isa(void);      /* "avx512bf16", "avx512", "avx2", "portable": what the dispatch chose */
+const char *ops_cpu_isa(void);      /* what the dispatch chose, such as "avx2" (cpu/isa.c has them) */
 bool ops_cpu_multiplies_bf16(void); /* the hardware has bf16 multiply-add */
 
 /* What the dry backend counted since its creation: the sum of its events. */

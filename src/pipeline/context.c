@@ -222,7 +222,6 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
 {
     const mesh_config one_rank = {.shape = {1, 1}, .sp = 1, .tp = 1, .tp_axis = 1};
     int first, text_first = 0;
-    c->before = limits_resident();
     c->log = p->log;
     c->log_user = p->log_user;
     TRY(mesh_parse(p->mesh, p->sp, p->tp, &c->mesh, &c->error));

@@ -20,9 +20,7 @@ struct flux1_context {
     mesh_device text_device;
     bool has_text_device;
     uint64_t max_memory;        /* bytes of the host's */
-    uint64_t before;            /* what the process had when the context was created */
-    uint64_t opened;            /* what it had more when this context planned first: of models that are open */
-    bool measured;              /* opened is known */
+    uint64_t opened;            /* bytes that the model in use took when it was opened */
     ops_kept_limit kept;        /* of prepared weights in the host's memory that nobody uses */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
     prepared_folder *cache;     /* of prepared weights on disk; NULL: none */

@@ -147,14 +147,19 @@ static flux1_status plan_in_tiles(decoder *d)
     return largest_arena(d);
 }
 
-static void tell_of_tiles(const decoder *d, uint64_t whole)
+void decoder_tell(const decoder *d, flux1_tiling tiling)
 {
     char bytes[BYTES_TEXT];
-    context_log(d->context, FLUX1_LOG_WARNING,
-                "the picture is decoded in %lld tiles, since whole it would take %s of memory; tones may differ "
-                "slightly between them",
-                (long long)(tile_rows(&d->grid) * tile_columns(&d->grid)),
-                format_bytes(bytes, sizeof bytes, (double)whole));
+    format_bytes(bytes, sizeof bytes, (double)d->whole);
+    if (tiling != FLUX1_TILING_BANDS && d->job.band)
+        context_log(d->context, FLUX1_LOG_INFO,
+                    "memory: the picture is decoded in bands of %lld rows, since whole it would take %s",
+                    (long long)d->job.band, bytes);
+    else if (tiling == FLUX1_TILING_AUTO && d->tile_plans)
+        context_log(d->context, FLUX1_LOG_WARNING,
+                    "the picture is decoded in %lld tiles, since whole it would take %s of memory; tones may differ "
+                    "slightly between them",
+                    (long long)(tile_rows(&d->grid) * tile_columns(&d->grid)), bytes);
 }
 
 /* Whole if that fits; otherwise in bands where the device computes in the host's memory; otherwise in tiles. */
@@ -166,8 +171,8 @@ static flux1_status choose_way(decoder *d, flux1_tiling tiling, size_t memory)
     if (tiling == FLUX1_TILING_YES && divides)
         return plan_in_tiles(d);
     TRY(plan_whole(d, 0));
-    const uint64_t whole = bytes_of(d);
-    if (tiling == FLUX1_TILING_YES || whole <= memory)
+    d->whole = bytes_of(d);
+    if (tiling == FLUX1_TILING_YES || d->whole <= memory)
         return FLUX1_OK;
     if (on_host)
         TRY(plan_bands(d, memory));
@@ -175,9 +180,7 @@ static flux1_status choose_way(decoder *d, flux1_tiling tiling, size_t memory)
         return FLUX1_OK;
     if (tiling == FLUX1_TILING_NO || !divides)
         return FLUX1_OK;
-    TRY(plan_in_tiles(d));
-    tell_of_tiles(d, whole);
-    return FLUX1_OK;
+    return plan_in_tiles(d);
 }
 
 flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, size_t memory, decoder *d)

@@ -58,6 +58,7 @@ struct flux1_model {
     char *path; /* for messages: the first that is named; of a synthetic model: its variant */
     char *name; /* what the user calls it; NULL: the last part of the path */
     model_source source;
+    uint64_t opened; /* bytes that the process took more when it was opened: vocabularies, names */
     clip_config clip;
     t5_config t5;
     dit_config dit;

@@ -209,7 +209,7 @@ static void batch_free(batch *b)
  */
 static flux1_status run_batches(run *g)
 {
-    int64_t batches = (g->count + g->batch - 1) / g->batch, made = 0;
+    int64_t batches = (g->count + g->batch - 1) / g->batch, made = 0, decoded = 0, denoised;
     flux1_status st = FLUX1_OK;
     batch *all = calloc((size_t)batches, sizeof *all);
     if (!all)
@@ -226,11 +226,11 @@ static flux1_status run_batches(run *g)
         if (g->alternate)
             batch_free(b);
     }
-    for (int64_t i = 0; st == FLUX1_OK && !g->alternate && i < batches; i++) {
-        st = run_decode_batch(g, &all[i]);
-        for (int64_t k = i + 1; st != FLUX1_OK && k < batches; k++)
-            run_undecoded(g, &all[k], 0, st);
-    }
+    denoised = st == FLUX1_OK ? made : made - 1; /* the last one made has failed */
+    for (; st == FLUX1_OK && !g->alternate && decoded < denoised; decoded++)
+        st = run_decode_batch(g, &all[decoded]);
+    for (; st != FLUX1_OK && !g->alternate && decoded < denoised; decoded++)
+        run_undecoded(g, &all[decoded], 0, st);
     for (int64_t i = 0; i < made; i++)
         batch_free(&all[i]);
     free(all);
@@ -286,20 +286,8 @@ flux1_status flux1_generate_many(flux1_context *c, const flux1_model *model, con
     TRY(context_needs(c, model, "model"));
     TRY(context_needs(c, params, "params"));
     TRY_CLEANUP(run_take_requests(&g, params));
-    if (!images && !g.r[0].image) {
-        st = error_set(&c->error, FLUX1_ERR_ARGUMENT,
-                       "images is NULL and params->image too: nobody would see a picture");
-        goto cleanup;
-    }
-    st = token_enter(c, g.r[0].cancel);
-    if (st == FLUX1_OK)
-        st = run_all(&g, images != NULL);
-    token_leave(c);
+    st = run_whole(&g, run_all, images);
 cleanup:
-    if (st == FLUX1_OK && images)
-        *images = g.images;
-    else
-        flux1_images_free(g.images, (int)g.count);
     run_free(&g);
     profiling_end(c);
     return st;

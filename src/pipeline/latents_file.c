@@ -206,6 +206,9 @@ flux1_status flux1_latents_write(flux1_context *c, const flux1_latents *latents,
     TRY(context_needs(c, m, "model"));
     TRY(context_needs(c, path, "path"));
     TRY(request_params(c, params, &p));
+    if (latents->unscaled)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "latents that are unscaled are not written: a file holds them as the transformer has them");
     const flux1_latents *began = p.latents;
     p.latents = latents;
     p.count = 1;

@@ -1,7 +1,6 @@
 #include "pipeline/memory.h"
 
 #include "base/builder.h"
-#include "base/limits.h"
 #include "mesh/processes.h"
 #include "base/units.h"
 
@@ -29,7 +28,7 @@ static uint64_t host_limit(const flux1_context *c, int process)
     return limit;
 }
 
-static uint64_t limit_of(const flux1_context *c, const memory_need *n)
+uint64_t memory_limit(const flux1_context *c, const memory_need *n)
 {
     return n->device ? c->max_device_memory : host_limit(c, n->process);
 }
@@ -66,7 +65,7 @@ static memory_need need_of_host(const flux1_context *c, memory_need n, int host,
 /* Negative: it lacks. */
 static double to_spare(const flux1_context *c, const memory_need *n)
 {
-    return (double)limit_of(c, n) - (double)memory_total(*n);
+    return (double)memory_limit(c, n) - (double)memory_total(*n);
 }
 
 memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside)
@@ -97,11 +96,11 @@ uint64_t memory_total(memory_need n) { return (uint64_t)n.opened + n.activations
 size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken)
 {
     const memory_need n = memory_of(c, d, taken, NULL);
-    uint64_t limit = limit_of(c, &n), used = memory_total(n);
+    uint64_t limit = memory_limit(c, &n), used = memory_total(n);
     return limit > used ? (size_t)(limit - used) : 0;
 }
 
-bool memory_fits(const flux1_context *c, memory_need n) { return memory_total(n) <= limit_of(c, &n); }
+bool memory_fits(const flux1_context *c, memory_need n) { return memory_total(n) <= memory_limit(c, &n); }
 
 static const char *const HINTS[] = {"a smaller picture", "decoding in tiles", "a smaller batch",
                                     "no previews",       "fewer steps",       "a smaller max_sequence_length",
@@ -158,7 +157,7 @@ flux1_status memory_check(flux1_context *c, memory_need n, unsigned hints, const
         builder_format(&b, " on %s", processes_info(c->processes, n.process)->host);
     add_parts(&b, &n);
     builder_format(&b, ", more than the %s that it may have (%s)",
-                   format_bytes(limit, sizeof limit, (double)limit_of(c, &n)),
+                   format_bytes(limit, sizeof limit, (double)memory_limit(c, &n)),
                    n.device ? "max_device_memory" : "max_memory");
     add_hints(&b, n.bf16 ? hints | HINT_DTYPE : hints);
     flux1_status st = builder_take(&b, "a message", &text, &c->error);
@@ -170,18 +169,10 @@ flux1_status memory_check(flux1_context *c, memory_need n, unsigned hints, const
 
 /* ---- obeying ---- */
 
-void memory_measure(flux1_context *c)
-{
-    const uint64_t now = limits_resident();
-    if (!c->measured)
-        c->opened = now > c->before ? now - c->before : 0;
-    c->measured = true;
-}
-
 /* Of the limit, what is left for mapped weights. */
 static uint64_t room_for_weights(const flux1_context *c, const memory_need *n)
 {
-    const uint64_t limit = limit_of(c, n), fixed = memory_total(*n) - n->mapped;
+    const uint64_t limit = memory_limit(c, n), fixed = memory_total(*n) - n->mapped;
     return limit > fixed ? limit - fixed : 0;
 }
 
@@ -228,16 +219,10 @@ static uint64_t peak_of(const flux1_context *c, const memory_need *n)
     return memory_total(*n) - n->mapped + least(n->all, room > n->mapped ? room : n->mapped);
 }
 
-uint64_t memory_peak(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside)
-{
-    const memory_need n = memory_of(c, d, p, beside);
-    return peak_of(c, &n);
-}
-
 /* Prepared weights that nobody uses take no memory that is wanted. */
 static void keep_what_fits(flux1_context *c, const mesh_device *d, const memory_need *n)
 {
-    const uint64_t usual = (uint64_t)512 << 20, limit = limit_of(c, n), peak = peak_of(c, n),
+    const uint64_t usual = (uint64_t)512 << 20, limit = memory_limit(c, n), peak = peak_of(c, n),
                    spare = limit > peak ? limit - peak : 0;
     if (!n->device && d->kind->kept_limit)
         d->kind->kept_limit(d->device, &c->kept, (size_t)(spare < usual ? n->held + spare + 1 : usual));

@@ -24,20 +24,17 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
 
 uint64_t memory_total(memory_need n);
 
+/* What it is compared with: of the device's own memory, or of that host. */
+uint64_t memory_limit(const flux1_context *c, const memory_need *n);
+
 /* Bytes that are left of this device's limit beside that plan (NULL: none), on the host that has least to spare. */
 size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken);
-
-/* Before a context's first plan. */
-void memory_measure(flux1_context *c);
 
 /* session_reserve with the plan's arenas (or `reserve`, which are no smaller), and as many of its mapped weights as fit
  * beside it and another plan (NULL: none) of which all weights stay. A host device that keeps prepared weights is told
  * to keep no more than fits as well. */
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,
                             const size_t *reserve);
-
-/* The most that these plans at the same time will take, weights included. */
-uint64_t memory_peak(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside);
 
 /* Logs what a stage will take, where not all of its weights can stay in memory. */
 void memory_tell(flux1_context *c, const mesh_device *d, const char *doing, const stage_plan *p,

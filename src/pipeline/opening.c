@@ -1,6 +1,8 @@
 /* Opening a model: the public calls, and what they share with the tools. */
 #include "pipeline/opening.h"
 
+#include "base/limits.h"
+
 #include <string.h>
 
 /* An empty path is none. */
@@ -71,7 +73,11 @@ flux1_status opening_locate(flux1_context *c, const model_paths *named, located 
 flux1_status opening_run(flux1_context *c, const model_paths *named, struct flux1_model **out)
 {
     located parts;
+    const uint64_t before = limits_resident();
     const flux1_status st = opening_locate(c, named, &parts, out);
+    const uint64_t now = limits_resident();
+    if (st == FLUX1_OK)
+        (*out)->opened = now > before ? now - before : 0;
     located_free(&parts);
     return st;
 }

@@ -60,13 +60,14 @@ static flux1_status encode(flux1_context *c, const flux1_image *image, const flu
     char software[64], *parameters = NULL, *json = NULL;
     flux1_status st = FLUX1_OK;
     snprintf(software, sizeof software, "flux1 %s", flux1_version());
-    const bool given = how->parameters || how->json, texts = ((model && params) || given) && !how->plain;
-    if (texts && !given)
+    const bool made = model && params && !(how->parameters && how->json),
+               texts = (made || how->parameters || how->json) && !how->plain;
+    if (texts && made)
         TRY_CLEANUP(texts_of(c, image, model, params, &parameters, &json));
     st = picture_encode(format_of(how->format), name, image->width, image->height, image->pixels,
                         how->quality ? how->quality : PICTURE_QUALITY,
-                        texts ? &(picture_texts){given ? text_or_null(how->parameters) : parameters,
-                                                 given ? text_or_null(how->json) : json, software}
+                        texts ? &(picture_texts){how->parameters ? text_or_null(how->parameters) : parameters,
+                                                 how->json ? text_or_null(how->json) : json, software}
                               : NULL,
                         out, &c->error);
 cleanup:

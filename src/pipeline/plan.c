@@ -276,10 +276,7 @@ static void tell_of_memory(const run *g)
                 g->denoiser.beside);
     if (!g->denoiser.beside)
         memory_tell(c, &c->device, "decoding", &g->decoder.plan, NULL);
-    if (g->decoder.job.band && g->r[0].tiling != FLUX1_TILING_BANDS)
-        context_log(c, FLUX1_LOG_INFO,
-                    "memory: the picture is decoded in bands of %lld rows, since whole it does not fit",
-                    (long long)g->decoder.job.band);
+    decoder_tell(&g->decoder, g->r[0].tiling);
 }
 
 /* What the stages leave of the host's memory may hold encoded prompts. */
@@ -287,16 +284,14 @@ static flux1_status plan_text_cache(run *g)
 {
     flux1_context *c = g->c;
     const stage_plan *all[] = {&g->denoiser.plan, &g->decoder.plan, &g->text_plan.clip, &g->text_plan.t5};
-    const bool both =
-        g->alternate || request_previews_by_vae(&g->r[0]); /* decoder and denoiser have memory at the same time */
     uint64_t room = UINT64_MAX;
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         const mesh_device *d = i < 2 ? &c->device : text_device(c);
         if (!all[i]->arena || d->device->info.memory)
             continue;
-        uint64_t left = memory_beside(c, d, all[i]),
-                 other = i == 0 && both ? memory_total(memory_of(c, d, &g->decoder.plan, NULL)) : 0;
-        left = left > other ? left - other : 0;
+        const memory_need need = memory_of(c, d, all[i], i == 0 ? g->denoiser.beside : NULL);
+        const uint64_t limit = memory_limit(c, &need), taken = memory_total(need),
+                       left = limit > taken ? limit - taken : 0;
         room = left < room ? left : room;
     }
     return text_cache_limit(c, room);
@@ -331,11 +326,11 @@ static flux1_status say_what_fits(run *g, flux1_status refused)
     const int64_t unit = folder_size_multiple(g->m);
     bool found = false;
     request r = g->r[0];
-    if (refused != FLUX1_ERR_LIMIT)
+    if (refused != FLUX1_ERR_LIMIT || !g->denoiser.plan.arena)
         return refused;
     int64_t part = g->batch > 1 ? 1 : 2;
-    const double times =
-        (double)memory_total(memory_of(c, &c->device, &g->denoiser.plan, NULL)) / (double)c->max_memory;
+    const memory_need need = memory_of(c, &c->device, &g->denoiser.plan, NULL);
+    const double times = (double)memory_total(need) / (double)memory_limit(c, &need);
     while (times > (double)(2 * part * part) && part < SIZE_LIMIT) /* far from it */
         part *= 2;
     for (; !found; part *= 2) {
@@ -361,7 +356,7 @@ static flux1_status plan_pictures(run *g)
 
 flux1_status run_plan(run *g)
 {
-    memory_measure(g->c);
+    g->c->opened = g->m->opened;
     TRY(plan_texts(g));
     const flux1_status st = plan_pictures(g);
     if (st != FLUX1_OK)

@@ -117,7 +117,7 @@ static flux1_status plan_and_fit(flux1_context *c, const flux1_model *m, const r
     request small = *r;
     small.width = small.height = CELLS * vae_scale(&m->vae);
     small.tiling = FLUX1_TILING_NO;
-    TRY(decoder_plan(c, m, &small, 0, &d));
+    TRY(decoder_plan(c, m, &small, memory_beside(c, &c->device, NULL), &d));
     TRY_CLEANUP(memory_check(c, memory_of(c, &c->device, &d.plan, NULL), HINT_PREVIEWS, "fitting previews"));
     const double began = seconds_now();
     TRY_CLEANUP(fit(&d, p));

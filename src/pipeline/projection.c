@@ -234,7 +234,7 @@ static bool recall(const store *vae, const double settings[PROJECTION_SETTINGS],
     if (whole)
         memcpy(out, bytes, sizeof *out);
     free(bytes);
-    return whole && is_usable(out);
+    return whole && is_usable(out) && (double)out->channels == settings[0];
 }
 
 const projection *projection_known(projection_place *place, const store *vae,

@@ -78,6 +78,11 @@ static inline flux1_image run_blank_picture(const run *g, int64_t picture)
     return image;
 }
 
+/* Runs the body under the request's cancel token. keep: pictures stay in g->images, which then become *images. NULL:
+ * the request's callback gets them. */
+typedef flux1_status run_body(run *g, bool keep);
+flux1_status run_whole(run *g, run_body *body, flux1_image **images);
+
 /* A preview of a latent: by the projection where the run has one, else by the VAE; then the caller frees its pixels. */
 flux1_status run_make_preview(run *g, const float *latent, flux1_image *picture);
 

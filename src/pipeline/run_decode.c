@@ -1,7 +1,6 @@
 /* The last stage of a run: pictures out of latents, and what becomes of latents that cannot be decoded. */
 #include "pipeline/latents.h"
 #include "pipeline/preview.h"
-#include "pipeline/profiling.h"
 #include "pipeline/run.h"
 
 #include <stdlib.h>
@@ -11,6 +10,23 @@ void flux1_images_free(flux1_image *images, int count)
     for (int i = 0; images && i < count; i++)
         free(images[i].pixels);
     free(images);
+}
+
+flux1_status run_whole(run *g, run_body *body, flux1_image **images)
+{
+    flux1_context *c = g->c;
+    if (!images && !g->r[0].image)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "images is NULL and params->image too: nobody would see a picture");
+    flux1_status st = token_enter(c, g->r[0].cancel);
+    if (st == FLUX1_OK)
+        st = body(g, images != NULL);
+    token_leave(c);
+    if (st == FLUX1_OK && images)
+        *images = g->images;
+    else
+        flux1_images_free(g->images, (int)g->count);
+    return st;
 }
 
 static flux1_status hand_out(run *g, const flux1_image *image)
@@ -70,15 +86,13 @@ static flux1_status decode_one(run *g, const batch *b, int64_t i)
     tensor decoded = {0};
     flux1_status st = FLUX1_OK;
     picture.steps_reused = (int)b->reused;
-    picture.passes = (int)run_passes(g);
+    picture.passes = b->denoiser ? (int)run_passes(g) : 0;
     g->p.state.image = (int)(b->first + i);
     if (g->dump)
         st = tensor_create(DTYPE_F32, 3, (int64_t[]){3, g->r[0].height, g->r[0].width}, &decoded, &g->c->error);
     if (st == FLUX1_OK)
         st = decoder_run(&g->decoder, run_latent(&b->latents, i), apart ? g->reserve : NULL, &g->p,
                          g->dump ? &decoded : NULL, &picture);
-    if (st != FLUX1_OK)
-        run_undecoded(g, b, i, st);
     if (st == FLUX1_OK && g->dump)
         st = run_dump_decoded(g, b->first + i, &decoded);
     if (st == FLUX1_OK && request_previews_by_vae(&g->r[0]))
@@ -96,8 +110,13 @@ static flux1_status decode_one(run *g, const batch *b, int64_t i)
 
 flux1_status run_decode_batch(run *g, const batch *b)
 {
-    for (int64_t i = 0; i < b->size; i++)
-        TRY(decode_one(g, b, i));
+    for (int64_t i = 0; i < b->size; i++) {
+        const flux1_status st = decode_one(g, b, i);
+        if (st != FLUX1_OK) {
+            run_undecoded(g, b, i, st);
+            return st;
+        }
+    }
     return FLUX1_OK;
 }
 
@@ -148,7 +167,9 @@ static flux1_status decode_all(run *g, bool keep)
     const request *r = &g->r[0];
     batch b = {0};
     flux1_status st;
+    c->opened = g->m->opened;
     TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &g->decoder));
+    decoder_tell(&g->decoder, r->tiling);
     TRY(memory_check(c, memory_of(c, &c->device, &g->decoder.plan, NULL),
                      HINT_SIZE | (r->tiling == FLUX1_TILING_NO ? HINT_TILING : 0), "decoding a picture of %lldx%lld",
                      (long long)r->width, (long long)r->height));
@@ -180,22 +201,11 @@ flux1_status flux1_decode(flux1_context *c, const flux1_model *model, const flux
     TRY(request_params(c, params, &p));
     p.latents = latents;
     p.dump = p.profile = NULL;
+    p.preview_every = 0;
     TRY_CLEANUP(check_size_is_known(&g, latents, &p));
     TRY_CLEANUP(run_take_requests(&g, &(const flux1_generate_params *){&p}));
-    if (!images && !p.image) {
-        st = error_set(&c->error, FLUX1_ERR_ARGUMENT,
-                       "images is NULL and params->image too: nobody would see a picture");
-        goto cleanup;
-    }
-    st = token_enter(c, p.cancel);
-    if (st == FLUX1_OK)
-        st = decode_all(&g, images != NULL);
-    token_leave(c);
+    st = run_whole(&g, decode_all, images);
 cleanup:
-    if (st == FLUX1_OK && images)
-        *images = g.images;
-    else
-        flux1_images_free(g.images, (int)g.count);
     run_free(&g);
     return st;
 }

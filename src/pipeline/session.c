@@ -223,7 +223,7 @@ static flux1_status session_open(flux1_context *c, const mesh_device *d, uint64_
         session_free(s, ranks);
         return st;
     }
-    sessions_tell_notes(c, d->kind); /* of libraries that are missing: before the work that is slow without them */
+    sessions_tell_notes(c, d->kind); /* of libraries that are missing, where it is known by now: threads load them */
     s->next = c->sessions;
     c->sessions = s;
     *out = s;

@@ -110,13 +110,16 @@ typedef struct decoder {
     tile_grid grid;
     stage_plan plan; /* of the whole picture, or of all its tiles; the arena is then the largest tile's */
     tile_plan tile[TILE_SHAPES];
-    int tile_plans;       /* 0: the picture is decoded whole */
+    int tile_plans;       /* 0: the picture is decoded whole, or in bands */
+    uint64_t whole;       /* bytes that it would take whole; 0: not asked */
     adapter_set adapters; /* borrowed: a session that is taken without them would lose what they are merged into */
     session *session;
 } decoder;
 
 /* memory: bytes that FLUX1_TILING_AUTO may use for decoding whole (see memory.h). */
 flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, size_t memory, decoder *out);
+/* Logs that the picture is decoded in bands or tiles, where that was not asked for. */
+void decoder_tell(const decoder *d, flux1_tiling tiling);
 /* Packed latent [tokens, channels] → picture; decoded (may be NULL) gets [3, height, width], about −1 to 1. The session
  * is taken with the first picture. */
 flux1_status decoder_run(decoder *d, const float *latent, const size_t *reserve, progress *p, tensor *decoded,

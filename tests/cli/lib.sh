@@ -30,6 +30,20 @@ expect_status() { # expected, what
     [ "$status" -eq "$1" ] || fail "$2: exit status $status, expected $1"
 }
 
+# Starts hub_server.py (in folder $1) on $work/repos; it does what $work/mode says and writes $work/log. Sets hub_port, cdn_port.
+start_hub() {
+    python3 "$1/hub_server.py" "$work/repos" "$work/mode" "$work/log" "$work/ports" &
+    server=$!
+    trap 'kill $server 2>/dev/null; chmod -R u+w "$work" 2>/dev/null; rm -rf "$work"' EXIT
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+        [ -s "$work/ports" ] && break
+        sleep 0.25
+    done
+    [ -s "$work/ports" ] || { echo "FAILED: the server does not start"; exit 1; }
+    read -r hub_port cdn_port <"$work/ports"
+    export HF_ENDPOINT="http://127.0.0.1:$hub_port"
+}
+
 # A refusal: exit status, a pattern (extended, any case) that the sentence matches, then flux1's arguments.
 # Standard error has exactly that one line, and no file is left in the folder that was not there.
 refused() {

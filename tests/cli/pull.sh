@@ -32,16 +32,7 @@ for repo, files in repos.items():
         open(path, "wb").write(random.Random(3 if name == "vae/copy.json" else seed if name != "vae/config.json" else 3).randbytes(size))
 END
 rm "$work/repos/org/empty/.keep"
-python3 "$here/hub_server.py" "$work/repos" "$mode" "$log" "$work/ports" &
-server=$!
-trap 'kill $server 2>/dev/null; chmod -R u+w "$work" 2>/dev/null; rm -rf "$work"' EXIT
-for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-    [ -s "$work/ports" ] && break
-    sleep 0.25
-done
-[ -s "$work/ports" ] || { echo "FAILED: the server does not start"; exit 1; }
-read -r hub_port cdn_port <"$work/ports"
-export HF_ENDPOINT="http://127.0.0.1:$hub_port"
+start_hub "$here"
 original=$work/repos/org/flux
 big=transformer/diffusion_pytorch_model.safetensors
 tree='model_index.json scheduler/scheduler_config.json text_encoder/config.json text_encoder/model.safetensors text_encoder_2/config.json

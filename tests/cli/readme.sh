@@ -29,16 +29,7 @@ PATH=$work/bin:$PATH
 if [ "$HAS_PULL" = ON ] && command -v python3 >/dev/null; then
     mkdir -p "$work/repos/black-forest-labs"
     cp -RL "$tiny" "$work/repos/black-forest-labs/FLUX.1-schnell"
-    python3 "$here/hub_server.py" "$work/repos" "$work/mode" "$work/log" "$work/ports" &
-    server=$!
-    trap 'kill $server 2>/dev/null; rm -rf "$work"' EXIT
-    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
-        [ -s "$work/ports" ] && break
-        sleep 0.25
-    done
-    [ -s "$work/ports" ] || { echo "FAILED: the server does not start"; exit 1; }
-    read -r hub_port _ <"$work/ports"
-    export HF_ENDPOINT="http://127.0.0.1:$hub_port"
+    start_hub "$here"
 fi
 
 run() { # command

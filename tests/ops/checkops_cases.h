@@ -69,6 +69,29 @@ static void case_linear_blocks(run *r)
     keep(r, out);
 }
 
+/* Few columns: for many threads the rows are cut as well. */
+static void case_linear_thin(run *r)
+{
+    const int64_t rows = PICK(r, 286, 512, 2048), n = PICK(r, 4, 16, 64, 128), k = 24;
+    weight *w = linear_of(r, n, k, true);
+    act in = input(r, ACT_LINEAR, 1, rows, k), out = output(r, ACT_LINEAR, 1, rows, n);
+    ok(r, ops_product(r->o, in, w, &(epilogue){0}, out));
+    keep(r, out);
+}
+
+/* Lines of more strips than one. */
+static void case_conv_strips(run *r)
+{
+    const int64_t channels = 70, width = 4000, out_channels = 3;
+    weight_recipe w =
+        recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){out_channels, channels, 3, 3}));
+    w.kernel = 3;
+    weight *p = prepare(r, &w, true);
+    act in = plane(r, 1, 20, width, channels, false), out = plane(r, 1, 20, width, out_channels, true);
+    ok(r, ops_conv(r->o, in, (act){0}, (act){0}, p, 1, (act){0}, out));
+    keep(r, out);
+}
+
 /* m + scale · up·down, in float32. */
 static void merge(run *r, float *m, const weight_recipe *up, const weight_recipe *down, float scale)
 {
@@ -615,6 +638,7 @@ static const check checks[] = {
     {"attention_part, attention_merge", case_attention_parts, 10, 2e-6, 8e-3},
     {"conv", case_conv, 40, 1e-6, 6e-3},
     {"conv, several blocks", case_conv_blocks, 1, 1e-6, 6e-3},
+    {"conv, several strips", case_conv_strips, 1, 1e-6, 6e-3},
     {"group_stats, group_apply, group_norm", case_group_norm, 20, 1e-6, 5e-3},
     {"upsample", case_upsample, 6, 0, 0},
     {"upsample_conv", case_upsample_conv, 30, 1e-6, 8e-3},

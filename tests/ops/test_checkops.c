@@ -131,6 +131,27 @@ static void every_entry_of_cpu_is_what_ref_says(void **state)
     compare_list(checks, sizeof checks / sizeof *checks);
 }
 
+/* With more threads than any machine of tests has, a product ends, and with the bits of one thread. */
+static void products_are_cut_for_any_number_of_threads(void **state)
+{
+    (void)state;
+    static const int threads[] = {6, 12, 17, 43, 64};
+    for (int v = 1; v <= 16; v++) {
+        run one, more;
+        open_run(&one, isas[0], DTYPE_F32, 1, false, (uint64_t)v);
+        case_linear_thin(&one);
+        for (size_t t = 0; t < sizeof threads / sizeof *threads; t++) {
+            open_run(&more, isas[0], DTYPE_F32, threads[t], false, (uint64_t)v);
+            case_linear_thin(&more);
+            assert_int_equal(one.count, more.count);
+            assert_memory_equal(one.out, more.out, one.count * sizeof(float));
+            close_run(&more);
+        }
+        close_run(&one);
+    }
+    unsetenv("FLUX1_CPU_ISA");
+}
+
 static void products_in_int8_are_what_ref_says(void **state)
 {
     (void)state;
@@ -702,6 +723,7 @@ int main(int argc, char **argv)
 #endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_entry_of_cpu_is_what_ref_says),
+        cmocka_unit_test(products_are_cut_for_any_number_of_threads),
         cmocka_unit_test(products_in_int8_are_what_ref_says),
 #if defined(EMULATED_INT8)
         cmocka_unit_test(so_are_those_of_instructions_that_are_emulated),

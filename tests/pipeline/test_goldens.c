@@ -252,18 +252,18 @@ static void count_missing(void *user, flux1_log_level level, const char *message
         ++*(int *)user;
 }
 
-static int stop_when_told(void *user, const flux1_progress *now)
+static int stop_after_a_step(void *user, const flux1_progress *now)
 {
-    (void)user, (void)now;
-    return 1;
+    (void)user;
+    return now->step > 0;
 }
 
-/* A request that ends when it first reports progress: by then a GPU has been used. */
+/* A request that ends after its first step: by then a GPU has computed with what libraries there are. */
 static void begin_request(const flux1_context_params *p, const golden *g)
 {
     flux1_image *image;
     flux1_generate_params stopped = g->params;
-    stopped.progress = stop_when_told;
+    stopped.progress = stop_after_a_step;
     flux1_context *c = context_of(p);
     flux1_model *m = model_of(c, g->folder);
     assert_int_equal(flux1_generate(c, m, &stopped, &image), FLUX1_ERR_CANCELLED);

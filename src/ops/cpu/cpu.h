@@ -44,7 +44,7 @@ enum { STATS_PARTIALS = 16384, STATS_CHUNKS = 64, STATS_ROWS = 32 };
 typedef struct cpu_buffer {
     act_buffer head;
     unsigned char *data;
-    bool bf16; /* bf16 */
+    bool bf16; /* its values; otherwise float32 */
 } cpu_buffer;
 
 /* Rows of a part, all batches, from the window's first column. */

@@ -2,9 +2,9 @@
  *   vw            VW words of 32 bits along k: four int8, or (INT8_PAIRS) two int16
  *   vw_word, vw_load, vw_dot(sum, w, x), vw_float, vw_keep (the sums so far are computed here: keeps gcc from spilling)
  *   v_bytes       VW floats, whole numbers, to int8
- *   INT8_MATRIX   is defined where small matrices are multiplied (tile_matrix.h) in place of vw_word, vw_load and
- * vw_dot INT8_OFFSET   numbers of the input are stored plus 128, for instructions that want one operand without a sign;
- * the sums begin with −128 times the weights' own
+ *   INT8_MATRIX   is defined where small matrices are multiplied (tile_matrix.h) in place of those with words
+ *   INT8_OFFSET   numbers of the input are stored plus 128, for instructions that want one operand without a sign: the
+ *                 sums begin with −128 times the weights' own
  *
  * Idea: the weights are the broadcast side, a word at a time; the input is laid once a product as panels of TOKENS
  * rows. A tile of TILE_ROWS × TILE_VECTORS exact sums stays in registers for one group; then it is scaled and added to

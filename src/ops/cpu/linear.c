@@ -41,11 +41,9 @@ size_t cpu_product_scratch(int64_t m, int64_t entry, int64_t n, int64_t k, bool 
 static void cut_product(gemm_job *g, const cpu_kernels *kernels, int64_t threads)
 {
     enum { FEWEST_ROWS = 64 };
-    int64_t tasks;
-    g->blocks_m = 0;
+    int64_t wanted = 0, tasks; /* blocks are whole panels, so there may be fewer than wanted */
     do {
-        g->blocks_m++;
-        g->block_m = i64_ceil_div(i64_ceil_div(g->rows, g->blocks_m), WIDEST_PANEL) * WIDEST_PANEL;
+        g->block_m = i64_ceil_div(i64_ceil_div(g->rows, ++wanted), WIDEST_PANEL) * WIDEST_PANEL;
         g->blocks_m = i64_ceil_div(g->rows, g->block_m);
         g->block_n = columns_of_block(g, kernels->product_cols, threads, kernels->tile_rows);
         tasks = g->blocks_m * i64_ceil_div(g->n, g->block_n);
@@ -65,8 +63,6 @@ static flux1_status run_few(cpu_ops *o, gemm_job *g)
 
 flux1_status cpu_run_product(cpu_ops *o, gemm_job *g)
 {
-    g->scratch = o->scratch;
-    g->cancel = o->head.cancel;
     if (g->m <= 0 || g->n <= 0)
         return FLUX1_OK;
     if (g->entry <= GEMM_FEW)

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/file_map.h"
+#include "base/pool.h"
 #include "base/units.h"
 
 #include <stdint.h>
@@ -147,7 +148,7 @@ void stream_take(stream *s, stream_block *blocks)
         s->largest = b->bytes > s->largest ? b->bytes : s->largest;
     }
     if (!s->started && is_used(s))
-        s->started = pthread_create(&s->thread, NULL, stream_main, s) == 0;
+        s->started = thread_start(&s->thread, stream_main, s) == 0;
     pthread_mutex_unlock(&s->lock);
 }
 

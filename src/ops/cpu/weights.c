@@ -450,26 +450,21 @@ static flux1_status compute(cpu_ops *o, const weight_recipe *r, unsigned char *o
     return (flux1_status)atomic_load(&j.status);
 }
 
-/* The file's values are not needed again. */
-static flux1_status quantise(cpu_ops *o, const cpu_weight *w, unsigned char *out)
-{
-    TRY(cpu_int8_fill(o, &w->recipe, out));
-    let_pages_go(&w->recipe);
-    return FLUX1_OK;
-}
-
+/* The file's values of these forms are not needed again. */
 static flux1_status fill(cpu_ops *o, const cpu_block *b, unsigned char *data)
 {
     flux1_error *err = o->head.err;
     for (const cpu_weight *w = b->weights; w; w = w->next) {
         if (w->own && w->head.int8)
-            TRY(quantise(o, w, data + w->at));
+            TRY(cpu_int8_fill(o, &w->recipe, data + w->at));
         else if (w->own && is_filter(&w->recipe))
             TRY(permute_filters(&w->recipe, data + w->at, err));
         else if (w->own && is_computed(&w->recipe))
             TRY(compute(o, &w->recipe, data + w->at));
         else if (w->own)
             TRY(decode(&w->recipe, (float *)(void *)(data + w->at), err));
+        if (w->own)
+            let_pages_go(&w->recipe);
         if (w->head.has_bias)
             TRY(decode(&w->bias_recipe, (float *)(void *)(data + w->bias_at), err));
     }
@@ -546,9 +541,6 @@ static flux1_status make_ready(cpu_ops *o, cpu_block *b)
         if (!b->kept->whole) {
             TRY_CLEANUP(fill(o, b, cpu_kept_data(b->kept)));
             kept_whole(o->kept, b->kept);
-            for (const cpu_weight *w = b->weights; w; w = w->next)
-                if (w->own) /* none is there twice */
-                    let_pages_go(&w->recipe);
         }
         point_into(b, cpu_kept_data(b->kept), false, o->bf16);
     } else {
@@ -614,6 +606,7 @@ static flux1_status list_ranges(cpu_block *b, flux1_error *err)
 /* All at once: the block that is begun first comes before a model's steps, and those take no memory. */
 static flux1_status make_all_ready(cpu_ops *o)
 {
+    unlist(o); /* nothing is read while the ranges are listed again */
     stream_block *first = NULL, **last = &first;
     for (cpu_block *b = o->blocks; b; b = b->next)
         if (!b->ready)
