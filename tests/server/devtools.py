@@ -83,13 +83,15 @@ class Browser:
         if session:
             message["sessionId"] = session
         self.socket.send(json.dumps(message))
-        while True:
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
             answer = self.socket.receive()
             if answer.get("id") == self.number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 return answer["result"]
             self.events.append(answer)
+        raise RuntimeError(f"{method} {parameters}: no answer within a minute")
 
     def close(self):
         try:

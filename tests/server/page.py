@@ -45,6 +45,7 @@ def server_jobs(url):
 # ---- rules; each gets a browser and a stand-in that is started with its own settings ----
 
 def a_picture_is_made_watched_and_made_again_by_keyboard(browser, stand_in, url):
+    stand_in.step_seconds = 0.2
     page = opened(browser, url)
     check(page.js("!document.getElementById('empty').hidden"), "an empty gallery says so")
     generate(page, "a red fox")
