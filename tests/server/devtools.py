@@ -139,7 +139,7 @@ class Page:
 
     def until(self, expression, what, seconds=15):
         end = time.monotonic() + seconds
-        while not self.js(expression):
+        while not self.js(f"!!({expression})"):
             if time.monotonic() > end:
                 raise AssertionError(f"not within {seconds} s: {what}")
             time.sleep(0.03)

@@ -1,0 +1,10 @@
+/* The page, as CMake has put it into the program. */
+#ifndef FLUX1_SERVER_PAGE_H
+#define FLUX1_SERVER_PAGE_H
+
+#include <stddef.h>
+
+extern const char page_html[];
+extern const size_t page_html_size;
+
+#endif
