@@ -57,7 +57,7 @@ void openai_model(exchange *x)
 }
 
 /* Clients that know OpenAI's models only send one of those names. */
-static bool read_model(const server *s, const json_value *o, notes *n, fault *f)
+static bool read_model(const server *s, const json_value *o, remarks *n, fault *f)
 {
     static const char *const theirs[] = {"dall-e", "gpt-image", "chatgpt-image", "flux1", "default"};
     const char *name = json_string_value(json_object_get(o, "model"));
@@ -65,7 +65,7 @@ static bool read_model(const server *s, const json_value *o, notes *n, fault *f)
         return true;
     for (size_t i = 0; name && i < sizeof theirs / sizeof *theirs; i++)
         if (strncasecmp(name, theirs[i], strlen(theirs[i])) == 0) {
-            notes_add(n, "model \"%.60s\": %s was used", name, s->model.name);
+            remarks_add(n, "model \"%.60s\": %s was used", name, s->model.name);
             return true;
         }
     return fault_set(f, FAULT_INVALID, "model", "there is no model \"%.60s\" here; there is %s", name ? name : "?",
@@ -121,7 +121,7 @@ static void set_previews(job_request *r, const wishes *w)
     r->preview_every = w->partial && w->stream ? (r->steps + parts - 1) / parts : 0;
 }
 
-static bool read_request(const server *s, const json_value *o, job_request *r, wishes *w, notes *n, fault *f)
+static bool read_request(const server *s, const json_value *o, job_request *r, wishes *w, remarks *n, fault *f)
 {
     static const char *const others[] = {"model",   "n",    "size",       "response_format", "output_format",
                                          "stream",  "user", "moderation", "partial_images",  "output_compression",
@@ -144,7 +144,7 @@ static void put_picture(json_writer *w, const server *s, const job_picture *p)
     uint8_t *bytes = NULL;
     size_t count = 0;
     builder text = {0};
-    if (store_read_picture(s->store, p->name, &bytes, &count))
+    if (history_read_picture(s->history, p->name, &bytes, &count))
         base64_add(&text, bytes, count);
     json_put_string(w, "b64_json", text.text);
     w->text.failed |= text.failed;
@@ -173,7 +173,7 @@ static void put_ours(json_writer *w, const server *s, const job *j)
     for (int i = 0; i < j->made; i++)
         job_put_picture(w, NULL, &j->pictures[i]);
     json_end_array(w);
-    notes_put(w, "notes", &j->notes);
+    remarks_put(w, "notes", &j->notes);
     json_end_object(w);
 }
 
@@ -303,19 +303,19 @@ void openai_generations(exchange *x)
     json_value *root;
     job_request r;
     wishes w = {0};
-    notes remarks = {0};
+    remarks said = {0};
     fault f = {0};
     job *j = NULL;
     if (!exchange_json(x, &root))
         return;
     const bool begun = request_begin(&s->defaults, &r, &f);
-    if (begun && read_request(s, root, &r, &w, &remarks, &f)) {
+    if (begun && read_request(s, root, &r, &w, &said, &f)) {
         const flux1_format previews = r.format;
-        j = jobs_submit(s, &r, &remarks, previews, &f);
+        j = jobs_submit(s, &r, &said, previews, &f);
     } else if (begun)
         request_free(&r);
     json_free(root);
-    notes_free(&remarks);
+    remarks_free(&said);
     if (!j)
         answer_fault(x, &f);
     else if (w.stream)

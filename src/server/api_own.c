@@ -85,7 +85,7 @@ void info_get(exchange *x)
     json_put_integer(&w, "waiting", waiting);
     json_put_integer(&w, "limit", s->queue.limit);
     json_end_object(&w);
-    json_put_bool(&w, "kept", store_is_kept(s->store));
+    json_put_bool(&w, "kept", history_is_kept(s->history));
     json_put_bool(&w, "key_needed", s->settings.key_count > 0);
     json_end_object(&w);
     answer_json(x, 200, &w);
@@ -98,18 +98,18 @@ void jobs_post(exchange *x)
     server *s = x->server;
     json_value *root;
     job_request r;
-    notes remarks = {0};
+    remarks said = {0};
     fault f = {0};
     if (!exchange_json(x, &root))
         return;
     bool good = request_begin(&s->defaults, &r, &f);
     job *j = NULL;
-    if (good && request_read(root, &r, &remarks, &f))
-        j = jobs_submit(s, &r, &remarks, FLUX1_FORMAT_JPEG, &f);
+    if (good && request_read(root, &r, &said, &f))
+        j = jobs_submit(s, &r, &said, FLUX1_FORMAT_JPEG, &f);
     else if (good)
         request_free(&r);
     json_free(root);
-    notes_free(&remarks);
+    remarks_free(&said);
     if (!j) {
         answer_fault(x, &f);
         return;
@@ -162,7 +162,7 @@ void jobs_get(exchange *x)
         return;
     }
     builder_add(&n.text, "{\"jobs\": [");
-    if (store_list(s->store, limit, before && before[0] ? before : NULL, join, &n, &more, &err) != FLUX1_OK) {
+    if (history_list(s->history, limit, before && before[0] ? before : NULL, join, &n, &more, &err) != FLUX1_OK) {
         builder_free(&n.text);
         fault_of_status(&f, err.status, err.message);
         answer_fault(x, &f);
@@ -210,7 +210,7 @@ void job_delete(exchange *x)
         job_get(x);
         return;
     }
-    if (store_remove(s->store, x->argument, &found, &err) != FLUX1_OK)
+    if (history_remove(s->history, x->argument, &found, &err) != FLUX1_OK)
         fault_of_status(&f, err.status, err.message);
     else if (!found)
         fault_set(&f, FAULT_NOT_FOUND, NULL, "there is no job \"%.40s\"", x->argument);
@@ -299,7 +299,7 @@ void file_get(exchange *x)
     static const flux1_format formats[] = {FLUX1_FORMAT_PNG, FLUX1_FORMAT_JPEG, FLUX1_FORMAT_WEBP};
     fault f = {0};
     uint64_t bytes = 0;
-    const int descriptor = store_open_picture(x->server->store, x->argument, &bytes);
+    const int descriptor = history_open_picture(x->server->history, x->argument, &bytes);
     const char *dot = strrchr(x->argument, '.'), *type = format_type(FLUX1_FORMAT_PNG);
     if (descriptor < 0) {
         fault_set(&f, FAULT_NOT_FOUND, NULL, "there is no picture of that name");

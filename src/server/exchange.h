@@ -20,6 +20,7 @@ struct exchange {
     builder body;
     size_t limit, discarded; /* bytes of the body that may come; that came after a refusal */
     fault refusal;
+    bool refuses_at_once; /* the body is not worth waiting for */
     bool answered;
     int status; /* of the answer */
     double began;

@@ -24,6 +24,7 @@ static bool length_fits(exchange *x, fault *f)
 {
     const char *length = exchange_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
     const uint64_t bytes = length ? strtoull(length, NULL, 10) : 0;
+    x->refuses_at_once = bytes > BODY_PICTURES; /* otherwise the body comes first: who still sends does not read */
     if (bytes <= x->limit)
         return true;
     if (x->limit == 0)
@@ -129,7 +130,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     (void)version;
     if (!x) {
         *state = x = begin(user, connection, method, path);
-        if (x && x->refusal.kind == FAULT_TOO_LARGE) /* it is not worth waiting for */
+        if (x && x->refuses_at_once)
             answer_fault(x, &x->refusal);
         return x ? MHD_YES : MHD_NO;
     }

@@ -5,7 +5,7 @@
 #include "server/loras.h"
 #include "server/queue.h"
 #include "server/server.h"
-#include "server/store.h"
+#include "server/history.h"
 
 #include <stdatomic.h>
 
@@ -30,7 +30,7 @@ struct server {
     unsigned formats;       /* bit f: flux1_format f can be written */
     atomic_int ready;       /* engine, model and defaults are there */
     queue queue;
-    store *store;
+    history *history;
     loras loras;
     bool has_loras;
     server_counts counts;
@@ -42,10 +42,10 @@ struct server {
 
     pthread_t worker, watcher;
     bool has_worker, has_watcher;
-    notes *work_notes; /* of the running job, on the worker's thread; NULL: none */
+    remarks *work_notes; /* of the running job, on the worker's thread; NULL: none */
 
     pthread_mutex_t planning; /* one request at a time is planned */
-    notes *plan_notes;        /* of that one */
+    remarks *plan_notes;      /* of that one */
 };
 
 #endif

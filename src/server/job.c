@@ -51,7 +51,7 @@ job *job_create(job_request *request)
 void job_free(job *j)
 {
     request_free(&j->request);
-    notes_free(&j->notes);
+    remarks_free(&j->notes);
     flux1_cancel_token_destroy(j->token);
     free(j->pictures);
     flux1_bytes_free(j->preview.bytes);
@@ -106,7 +106,7 @@ static void put_whole(json_writer *w, const job *j)
     for (int i = 0; i < j->made; i++)
         job_put_picture(w, NULL, &j->pictures[i]);
     json_end_array(w);
-    notes_put(w, "notes", &j->notes);
+    remarks_put(w, "notes", &j->notes);
 }
 
 void job_put(json_writer *w, const char *key, const job *j, int position, bool whole)

@@ -46,7 +46,7 @@ typedef struct job_preview {
 typedef struct job {
     char id[RANDOM_NAME]; /* constant */
     job_request request;  /* constant */
-    notes notes;
+    remarks notes;
     flux1_adapter_use adapters[REQUEST_LORAS_MAX]; /* constant: request.lora, opened */
     flux1_format preview_format;                   /* constant */
     job_state state;

@@ -293,15 +293,15 @@ static bool is_named(const char *const *names, const char *key)
     return false;
 }
 
-void request_note_unknown(const json_value *object, const char *const *names, const char *const *others, notes *n)
+void request_note_unknown(const json_value *object, const char *const *names, const char *const *others, remarks *n)
 {
     const char *key;
     for (size_t i = 0; json_object_at(object, i, &key); i++)
         if (!is_named(names, key) && !is_named(others, key))
-            notes_add(n, "\"%.100s\" is not known here and was ignored", key);
+            remarks_add(n, "\"%.100s\" is not known here and was ignored", key);
 }
 
-bool request_read(const json_value *object, job_request *r, notes *n, fault *f)
+bool request_read(const json_value *object, job_request *r, remarks *n, fault *f)
 {
     static const char *const own[] = {"count", "format", "quality", "preview_every", NULL};
     if (!request_read_common(object, r, f) || !request_whole(object, "count", 1, REQUEST_COUNT_MAX, &r->count, f) ||

@@ -3,7 +3,7 @@
 #define FLUX1_SERVER_JOB_REQUEST_H
 
 #include "server/fault.h"
-#include "server/notes.h"
+#include "server/remarks.h"
 
 #define REQUEST_LORAS_MAX 16
 #define REQUEST_COUNT_MAX 100
@@ -61,10 +61,10 @@ bool request_read_common(const json_value *object, job_request *r, fault *f);
 extern const char *const request_common_names[]; /* ends with NULL */
 
 /* POST /api/jobs: those, and count, format, quality, preview_every; notes: which fields were not known. */
-bool request_read(const json_value *object, job_request *r, notes *n, fault *f);
+bool request_read(const json_value *object, job_request *r, remarks *n, fault *f);
 
 /* Notes about members that are in none of both lists (which end with NULL; others may be NULL). */
-void request_note_unknown(const json_value *object, const char *const *names, const char *const *others, notes *n);
+void request_note_unknown(const json_value *object, const char *const *names, const char *const *others, remarks *n);
 
 /* Seeds up to the last picture's exist. */
 bool request_check_seeds(const job_request *r, fault *f);

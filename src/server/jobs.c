@@ -20,7 +20,7 @@ flux1_status jobs_store(server *s, job *j, flux1_error *err)
     const uint64_t bytes = picture_bytes(j);
     queue_unlock(&s->queue);
     const flux1_status st =
-        text ? store_put(s->store, j->id, text, ended, bytes, err) : error_oom(err, 0, "a job's history");
+        text ? history_put(s->history, j->id, text, ended, bytes, err) : error_oom(err, 0, "a job's history");
     free(text);
     return st;
 }
@@ -33,11 +33,11 @@ static bool enter(server *s, job *j, fault *f)
         return fault_of_status(f, err.status, err.message);
     if (queue_submit(&s->queue, j, f))
         return true;
-    store_remove(s->store, j->id, &found, NULL);
+    history_remove(s->history, j->id, &found, NULL);
     return false;
 }
 
-job *jobs_submit(server *s, job_request *request, const notes *extra, flux1_format previews, fault *f)
+job *jobs_submit(server *s, job_request *request, const remarks *extra, flux1_format previews, fault *f)
 {
     if (!queue_has_room(&s->queue, f)) { /* before the work of planning it */
         request_free(request);
@@ -47,7 +47,7 @@ job *jobs_submit(server *s, job_request *request, const notes *extra, flux1_form
     if (!j)
         return NULL;
     for (int i = 0; extra && i < extra->count; i++)
-        notes_add(&j->notes, "%s", extra->text[i]);
+        remarks_add(&j->notes, "%s", extra->text[i]);
     j->preview_format = previews;
     if (enter(s, j, f))
         return j;
@@ -95,7 +95,7 @@ char *jobs_text(server *s, const char *id, fault *f)
             fault_set(f, FAULT_SERVER, NULL, "out of memory for a job");
         return text;
     }
-    if (store_get(s->store, id, &text, &err) != FLUX1_OK)
+    if (history_get(s->history, id, &text, &err) != FLUX1_OK)
         fault_of_status(f, err.status, err.message);
     else if (!text)
         fault_set(f, FAULT_NOT_FOUND, NULL, "there is no job \"%.40s\"", id);

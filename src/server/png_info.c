@@ -38,7 +38,7 @@ bool png_info_read(server *s, const char *bytes, size_t count, json_value **fact
     *facts = NULL;
     if (count == 0)
         return fault_set(f, FAULT_INVALID, NULL, "the body is empty: it must be a picture");
-    if (store_write_scratch(s->store, bytes, count, &path, &err) != FLUX1_OK)
+    if (history_write_scratch(s->history, bytes, count, &path, &err) != FLUX1_OK)
         return fault_set(f, FAULT_SERVER, NULL, "%s", err.message);
     const bool good = read_file(s, path, facts, f);
     unlink(path);

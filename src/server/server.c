@@ -16,10 +16,10 @@
 
 /* ---- what contexts log ---- */
 
-static void take_note(notes *n, flux1_log_level level, const char *message)
+static void take_note(remarks *n, flux1_log_level level, const char *message)
 {
     if (n && level == FLUX1_LOG_WARNING)
-        notes_add(n, "%s", message);
+        remarks_add(n, "%s", message);
 }
 
 void server_log_planner(void *s, flux1_log_level level, const char *message)
@@ -47,7 +47,7 @@ static flux1_status open_parts(server *s, flux1_error *err)
     TRY(open_listener(s, err));
     TRY(loras_open(&s->loras, s->settings.loras, err));
     s->has_loras = true;
-    TRY(store_open(s->settings.jobs, s->settings.jobs_size, &s->store, err));
+    TRY(history_open(s->settings.jobs, s->settings.jobs_size, &s->history, err));
     return http_start(s, err);
 }
 
@@ -175,7 +175,7 @@ void server_close(server *s)
         close(s->listener);
     if (s->settings.socket && strncmp(s->address, "unix:", 5) == 0)
         unlink(s->settings.socket);
-    store_close(s->store);
+    history_close(s->history);
     queue_close(&s->queue);
     pthread_mutex_destroy(&s->planning);
     free(s);

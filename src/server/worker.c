@@ -105,7 +105,7 @@ static flux1_status keep(work *w, const flux1_image *image, const uint8_t *bytes
                        .bytes = size,
                        .format = j->request.format};
     snprintf(p->name, sizeof p->name, "%s-%d.%s", j->id, j->made + 1, format_ending(p->format));
-    TRY(store_write_picture(s->store, p->name, bytes, size, err));
+    TRY(history_write_picture(s->history, p->name, bytes, size, err));
     queue_lock(&s->queue);
     j->made++;
     s->queue.pictures++;
@@ -157,19 +157,19 @@ static job_state conclude(work *w, flux1_status st)
 }
 
 /* Warnings of the worker's context, on its thread. */
-static void take_notes(work *w, notes *found)
+static void take_notes(work *w, remarks *found)
 {
     queue_lock(&w->s->queue);
     for (int i = 0; i < found->count; i++)
-        notes_add(&w->j->notes, "%s", found->text[i]);
+        remarks_add(&w->j->notes, "%s", found->text[i]);
     queue_unlock(&w->s->queue);
-    notes_free(found);
+    remarks_free(found);
 }
 
 static void run(server *s, job *j)
 {
     work w = {.s = s, .j = j, .stage_began = clock_seconds()};
-    notes found = {0};
+    remarks found = {0};
     jobs_store(s, j, NULL);
     plan_params(s, j, &w.params);
     w.params.progress = on_progress;

@@ -1,18 +1,18 @@
-#include "server/notes.h"
+#include "server/remarks.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-void notes_add(notes *n, const char *format, ...)
+void remarks_add(remarks *n, const char *format, ...)
 {
     char text[FLUX1_MESSAGE_MAX];
     va_list ap;
     va_start(ap, format);
     vsnprintf(text, sizeof text, format, ap);
     va_end(ap);
-    if (n->count == NOTES_MAX)
+    if (n->count == REMARKS_MAX)
         return;
     for (int i = 0; i < n->count; i++)
         if (strcmp(n->text[i], text) == 0)
@@ -21,7 +21,7 @@ void notes_add(notes *n, const char *format, ...)
         n->count++;
 }
 
-void notes_put(json_writer *w, const char *key, const notes *n)
+void remarks_put(json_writer *w, const char *key, const remarks *n)
 {
     json_begin_array(w, key);
     for (int i = 0; i < n->count; i++)
@@ -29,7 +29,7 @@ void notes_put(json_writer *w, const char *key, const notes *n)
     json_end_array(w);
 }
 
-void notes_free(notes *n)
+void remarks_free(remarks *n)
 {
     for (int i = 0; i < n->count; i++)
         free(n->text[i]);

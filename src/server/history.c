@@ -1,4 +1,4 @@
-#include "server/store.h"
+#include "server/history.h"
 
 #include "base/file.h"
 #include "base/json.h"
@@ -15,11 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define STORE_VERSION 1
+#define HISTORY_VERSION 1
 #define PATH_ROOM 4096
 #define URL "/api/files/"
 
-struct store {
+struct history {
     char *folder, *pictures, *database;
     bool temporary;
     uint64_t limit;
@@ -37,18 +37,18 @@ static const char schema[] =
 
 /* ---- statements ---- */
 
-static flux1_status failed(const store *s, flux1_error *err)
+static flux1_status failed(const history *s, flux1_error *err)
 {
     return error_set(err, FLUX1_ERR_IO, "%s: %s", s->database, s->db ? sqlite3_errmsg(s->db) : "cannot be opened");
 }
 
-static flux1_status execute(store *s, const char *sql, flux1_error *err)
+static flux1_status execute(history *s, const char *sql, flux1_error *err)
 {
     return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? FLUX1_OK : failed(s, err);
 }
 
 /* A statement with its first text bound, if there is one. */
-static flux1_status prepare(store *s, const char *sql, const char *first, sqlite3_stmt **out, flux1_error *err)
+static flux1_status prepare(history *s, const char *sql, const char *first, sqlite3_stmt **out, flux1_error *err)
 {
     if (sqlite3_prepare_v2(s->db, sql, -1, out, NULL) != SQLITE_OK)
         return failed(s, err);
@@ -61,7 +61,7 @@ static flux1_status prepare(store *s, const char *sql, const char *first, sqlite
 }
 
 /* Runs a statement that has no rows and frees it. */
-static flux1_status finish(store *s, sqlite3_stmt *statement, flux1_error *err)
+static flux1_status finish(history *s, sqlite3_stmt *statement, flux1_error *err)
 {
     const int code = sqlite3_step(statement);
     const flux1_status st = code == SQLITE_DONE ? FLUX1_OK : failed(s, err);
@@ -85,7 +85,7 @@ static bool is_picture_name(const char *name)
            strspn(name, "0123456789abcdefgjnpw-.") == n && strstr(name, "..") == NULL;
 }
 
-int store_open_picture(const store *s, const char *name, uint64_t *bytes)
+int history_open_picture(const history *s, const char *name, uint64_t *bytes)
 {
     char *path = is_picture_name(name) ? path_join(s->pictures, name) : NULL;
     int descriptor = -1;
@@ -98,7 +98,7 @@ int store_open_picture(const store *s, const char *name, uint64_t *bytes)
     return descriptor;
 }
 
-bool store_read_picture(const store *s, const char *name, uint8_t **bytes, size_t *count)
+bool history_read_picture(const history *s, const char *name, uint8_t **bytes, size_t *count)
 {
     char *path = is_picture_name(name) ? path_join(s->pictures, name) : NULL, *text = NULL;
     const bool good = path && file_read(path, (size_t)1 << 31, &text, count, NULL) == FLUX1_OK;
@@ -107,7 +107,7 @@ bool store_read_picture(const store *s, const char *name, uint8_t **bytes, size_
     return good;
 }
 
-flux1_status store_write_picture(store *s, const char *name, const void *bytes, size_t count, flux1_error *err)
+flux1_status history_write_picture(history *s, const char *name, const void *bytes, size_t count, flux1_error *err)
 {
     char *path = path_join(s->pictures, name);
     if (!path)
@@ -117,7 +117,7 @@ flux1_status store_write_picture(store *s, const char *name, const void *bytes, 
     return st;
 }
 
-flux1_status store_write_scratch(store *s, const void *bytes, size_t count, char **path, flux1_error *err)
+flux1_status history_write_scratch(history *s, const void *bytes, size_t count, char **path, flux1_error *err)
 {
     char name[RANDOM_NAME];
     *path = random_name(name) ? path_join(s->folder, name) : NULL;
@@ -130,7 +130,7 @@ flux1_status store_write_scratch(store *s, const void *bytes, size_t count, char
 }
 
 /* The files that a job's text names. */
-static void remove_pictures(const store *s, const char *text)
+static void remove_pictures(const history *s, const char *text)
 {
     json_value *root = NULL;
     if (json_parse(text, strlen(text), "a stored job", &root, NULL) != FLUX1_OK)
@@ -149,7 +149,7 @@ static void remove_pictures(const store *s, const char *text)
 
 /* ---- jobs ---- */
 
-static flux1_status put(store *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
+static flux1_status put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     TRY(prepare(s,
@@ -162,7 +162,7 @@ static flux1_status put(store *s, const char *id, const char *text, bool ended, 
     return finish(s, q, err);
 }
 
-static flux1_status get(store *s, const char *id, char **text, flux1_error *err)
+static flux1_status get(history *s, const char *id, char **text, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     *text = NULL;
@@ -175,7 +175,7 @@ static flux1_status get(store *s, const char *id, char **text, flux1_error *err)
     return st;
 }
 
-static flux1_status drop(store *s, const char *id, const char *text, flux1_error *err)
+static flux1_status drop(history *s, const char *id, const char *text, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     TRY(prepare(s, "DELETE FROM jobs WHERE id=?1", id, &q, err));
@@ -185,7 +185,7 @@ static flux1_status drop(store *s, const char *id, const char *text, flux1_error
 }
 
 /* The oldest job that has ended; *id NULL: there is none. Both are malloc'd. total: bytes of all jobs. */
-static flux1_status oldest(store *s, uint64_t *total, char **id, char **text, flux1_error *err)
+static flux1_status oldest(history *s, uint64_t *total, char **id, char **text, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     *id = *text = NULL;
@@ -202,7 +202,7 @@ static flux1_status oldest(store *s, uint64_t *total, char **id, char **text, fl
 }
 
 /* The job that was just written stays, however large it is. */
-static flux1_status make_room(store *s, const char *keep, flux1_error *err)
+static flux1_status make_room(history *s, const char *keep, flux1_error *err)
 {
     for (;;) {
         char *id = NULL, *text = NULL;
@@ -218,7 +218,7 @@ static flux1_status make_room(store *s, const char *keep, flux1_error *err)
     }
 }
 
-flux1_status store_put(store *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
+flux1_status history_put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
 {
     pthread_mutex_lock(&s->mutex);
     flux1_status st = put(s, id, text, ended, bytes, err);
@@ -228,7 +228,7 @@ flux1_status store_put(store *s, const char *id, const char *text, bool ended, u
     return st;
 }
 
-flux1_status store_get(store *s, const char *id, char **text, flux1_error *err)
+flux1_status history_get(history *s, const char *id, char **text, flux1_error *err)
 {
     pthread_mutex_lock(&s->mutex);
     const flux1_status st = get(s, id, text, err);
@@ -236,7 +236,7 @@ flux1_status store_get(store *s, const char *id, char **text, flux1_error *err)
     return st;
 }
 
-flux1_status store_remove(store *s, const char *id, bool *found, flux1_error *err)
+flux1_status history_remove(history *s, const char *id, bool *found, flux1_error *err)
 {
     char *text = NULL;
     pthread_mutex_lock(&s->mutex);
@@ -249,7 +249,7 @@ flux1_status store_remove(store *s, const char *id, bool *found, flux1_error *er
     return st;
 }
 
-static flux1_status sequence_of(store *s, const char *id, sqlite3_int64 *out, flux1_error *err)
+static flux1_status sequence_of(history *s, const char *id, sqlite3_int64 *out, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     TRY(prepare(s, "SELECT seq FROM jobs WHERE id=?1", id, &q, err));
@@ -259,7 +259,7 @@ static flux1_status sequence_of(store *s, const char *id, sqlite3_int64 *out, fl
     return found ? FLUX1_OK : error_set(err, FLUX1_ERR_ARGUMENT, "there is no job \"%.40s\"", id);
 }
 
-static flux1_status list(store *s, int limit, const char *before, store_visit *visit, void *user, bool *more,
+static flux1_status list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
                          flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
@@ -280,8 +280,8 @@ static flux1_status list(store *s, int limit, const char *before, store_visit *v
     return st;
 }
 
-flux1_status store_list(store *s, int limit, const char *before, store_visit *visit, void *user, bool *more,
-                        flux1_error *err)
+flux1_status history_list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
+                          flux1_error *err)
 {
     pthread_mutex_lock(&s->mutex);
     const flux1_status st = list(s, limit, before, visit, user, more, err);
@@ -292,7 +292,7 @@ flux1_status store_list(store *s, int limit, const char *before, store_visit *vi
 /* ---- opening ---- */
 
 /* What the last server has left unfinished, one by one. */
-static flux1_status mark_interrupted(store *s, flux1_error *err)
+static flux1_status mark_interrupted(history *s, flux1_error *err)
 {
     for (;;) {
         sqlite3_stmt *q = NULL;
@@ -315,7 +315,7 @@ static flux1_status mark_interrupted(store *s, flux1_error *err)
     }
 }
 
-static flux1_status open_database(store *s, flux1_error *err)
+static flux1_status open_database(history *s, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     if (sqlite3_open_v2(s->database, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
@@ -327,7 +327,7 @@ static flux1_status open_database(store *s, flux1_error *err)
     const flux1_status st = code == SQLITE_ROW ? FLUX1_OK : failed(s, err);
     sqlite3_finalize(q);
     TRY(st);
-    if (version > STORE_VERSION)
+    if (version > HISTORY_VERSION)
         return error_set(err, FLUX1_ERR_FORMAT, "%s: it is of version %d, of a later flux1; name another folder",
                          s->database, version);
     TRY(execute(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;", err));
@@ -335,7 +335,7 @@ static flux1_status open_database(store *s, flux1_error *err)
     return mark_interrupted(s, err);
 }
 
-static flux1_status lock_folder(store *s, flux1_error *err)
+static flux1_status lock_folder(history *s, flux1_error *err)
 {
     char *path = path_join(s->folder, "lock");
     if (!path)
@@ -348,7 +348,7 @@ static flux1_status lock_folder(store *s, flux1_error *err)
     return st;
 }
 
-static flux1_status make_folder(store *s, const char *folder, flux1_error *err)
+static flux1_status make_folder(history *s, const char *folder, flux1_error *err)
 {
     char template[PATH_ROOM];
     const char *place = getenv("TMPDIR");
@@ -367,9 +367,9 @@ static flux1_status make_folder(store *s, const char *folder, flux1_error *err)
     return folder_make(s->pictures, err);
 }
 
-flux1_status store_open(const char *folder, uint64_t limit, store **out, flux1_error *err)
+flux1_status history_open(const char *folder, uint64_t limit, history **out, flux1_error *err)
 {
-    store *s = calloc(1, sizeof *s);
+    history *s = calloc(1, sizeof *s);
     flux1_status st;
     *out = NULL;
     if (!s)
@@ -385,11 +385,11 @@ flux1_status store_open(const char *folder, uint64_t limit, store **out, flux1_e
     if (st == FLUX1_OK)
         *out = s;
     else
-        store_close(s);
+        history_close(s);
     return st;
 }
 
-bool store_is_kept(const store *s) { return !s->temporary; }
+bool history_is_kept(const history *s) { return !s->temporary; }
 
 /* A temporary folder has one level of folders. */
 static void remove_folder(const char *folder)
@@ -406,7 +406,7 @@ static void remove_folder(const char *folder)
     rmdir(folder);
 }
 
-void store_close(store *s)
+void history_close(history *s)
 {
     if (!s)
         return;
