@@ -25,7 +25,8 @@ set(FLUX1_EXTRA_TESTS
   cli_network
   mesh_processes_network
   mesh_processes_stopped
-  pipeline_test_blocks)
+  pipeline_test_blocks
+  server_page)
 
 get_property(tests DIRECTORY PROPERTY TESTS)
 foreach(test ${tests})

@@ -5,7 +5,7 @@
 
 #include <inttypes.h>
 
-void page_get(exchange *x) { answer_constant(x, "text/html; charset=utf-8", page_html, page_html_size); }
+void page_get(exchange *x) { answer_page(x, page_html, page_html_size, page_policy); }
 
 void health_get(exchange *x)
 {

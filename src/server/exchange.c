@@ -86,7 +86,7 @@ void answer_fault(exchange *x, const fault *f)
     answer_json(x, fault_http(f), &w);
 }
 
-void answer_constant(exchange *x, const char *type, const char *bytes, size_t count)
+void answer_page(exchange *x, const char *bytes, size_t count, const char *policy)
 {
     struct MHD_Response *response =
         MHD_create_response_from_buffer(count, (void *)(uintptr_t)bytes, MHD_RESPMEM_PERSISTENT);
@@ -94,11 +94,9 @@ void answer_constant(exchange *x, const char *type, const char *bytes, size_t co
         MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
         MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
         MHD_add_response_header(response, "X-Frame-Options", "DENY");
-        MHD_add_response_header(response, "Content-Security-Policy",
-                                "default-src 'self'; img-src 'self' blob: data:; style-src 'unsafe-inline'; "
-                                "script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'");
+        MHD_add_response_header(response, "Content-Security-Policy", policy);
     }
-    queue_answer(x, MHD_HTTP_OK, response, type);
+    queue_answer(x, MHD_HTTP_OK, response, "text/html; charset=utf-8");
 }
 
 void answer_nothing(exchange *x)

@@ -42,8 +42,9 @@ bool exchange_json(exchange *x, json_value **out);
 void answer_fault(exchange *x, const fault *f);
 void answer_json(exchange *x, int status, json_writer *w);               /* takes the text; JSON_LINE */
 void answer_text(exchange *x, int status, const char *type, char *text); /* malloc'd, taken; NULL: out of memory */
-void answer_constant(exchange *x, const char *type, const char *bytes, size_t count); /* 200; stay where they are */
-void answer_nothing(exchange *x);                                                     /* 204 */
+/* 200 with a page of HTML, which stays where it is. policy: its Content-Security-Policy */
+void answer_page(exchange *x, const char *bytes, size_t count, const char *policy);
+void answer_nothing(exchange *x); /* 204 */
 /* name: for a "save as". The descriptor is taken. */
 void answer_file(exchange *x, int descriptor, uint64_t bytes, const char *type, const char *name);
 

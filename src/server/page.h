@@ -6,5 +6,7 @@
 
 extern const char page_html[];
 extern const size_t page_html_size;
+extern const char
+    page_policy[]; /* Content-Security-Policy: the page's style and script by their hashes (page/embed.cmake) */
 
 #endif

@@ -169,7 +169,7 @@ class Page:
     def drop(self, files):
         data = {"items": [], "files": files, "dragOperationsMask": 1}
         for kind in ("dragEnter", "dragOver", "drop"):
-            self.call("Input.dispatchDragEvent", type=kind, x=600, y=400, data=data)
+            self.call("Input.dispatchDragEvent", type=kind, x=180, y=300, data=data)
 
     def shot(self, file, **options):
         data = self.call("Page.captureScreenshot", **options)["data"]

@@ -1,16 +1,19 @@
 """The page of flux1 serve in headless Chromium, by keyboard, in both themes and on a phone, against page_stand_in.py under
 the strictest Content-Security-Policy; with a PROGRAM and a MODEL also against flux1 serve itself.
-usage: page.py PAGE [PROGRAM MODEL] [--only RULE] [--shots DIR]     exit 77: no Chromium here"""
+usage: page.py PAGE [PROGRAM MODEL] [--only RULE]     exit 77: no Chromium here"""
 import argparse
 import json
 import os
+import re
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
 
-from devtools import CONTROL, SHIFT, Browser, Page
+from devtools import CONTROL, Browser, Page
 from page_stand_in import StandIn, png
 
 HOSTILE = "<img src=x onerror=document.title=1>\"'&<script>alert(1)</script>"
@@ -325,33 +328,124 @@ def contrast(page, front, back):
     return (two + 0.05) / (one + 0.05)
 
 
-RULES = [value for name, value in list(globals().items()) if callable(value) and name in """
+class Program:
+    """flux1 serve with a model, a folder for its jobs and a key."""
+
+    def __init__(self, program, model):
+        self.program, self.model, self.folder, self.port = program, model, tempfile.mkdtemp(prefix="flux1-page-"), "0"
+
+    def start(self):
+        errors = open(os.path.join(self.folder, "stderr"), "w+")
+        self.process = subprocess.Popen([self.program, "serve", "--model", self.model, "--threads", "2", "--port", self.port, "--api-key", "right",
+                                         "--jobs", os.path.join(self.folder, "jobs")], stderr=errors)
+        for _ in range(600):
+            errors.seek(0)
+            said = errors.read()
+            found = re.search(r"ready: http://127.0.0.1:(\d+)", said)
+            if found:
+                self.port = found[1]
+                return f"http://127.0.0.1:{self.port}/"
+            check(self.process.poll() is None, "flux1 serve ended: " + said)
+            time.sleep(0.1)
+        raise AssertionError("flux1 serve is not ready: " + said)
+
+    def end(self, number):
+        self.process.send_signal(number)
+        self.process.wait(60)
+
+    def jobs(self):
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}/api/jobs?limit=100", headers={"Authorization": "Bearer right"})
+        return json.load(urllib.request.urlopen(asked))["jobs"]
+
+    def picture(self, job):
+        asked = urllib.request.Request(f"http://127.0.0.1:{self.port}{job['pictures'][0]['url']}", headers={"Authorization": "Bearer right"})
+        return urllib.request.urlopen(asked).read()
+
+
+def the_program_makes_repeats_cancels_and_outlives_a_kill(browser, program, url):
+    page = Page(browser, width=360, height=740, touch=True)
+    page.open(url)
+    page.until("document.getElementById('key-dialog').open", "the key is asked for")
+    page.replace("right")
+    page.press("Enter")
+    page.until(IDLE, "the page has reached the server")
+    generate(page, "a red fox in the snow")
+    page.until(f"{SHOWN} === 1", "a picture", 120)
+    for i, button in enumerate(("viewer-again", "viewer-vary")):
+        page.js(f"{TILES}.at(-1).focus()")
+        page.press("Enter")
+        page.until("document.getElementById('viewer-picture').naturalWidth > 0", "it is open")
+        page.tab_to(button)
+        page.press("Enter")
+        page.until(f"{SHOWN} === {2 + i}", button, 120)
+    varied, again, first = [program.picture(j) for j in program.jobs()]
+    check(first == again and first != varied, "made again: the same bytes; with another seed: others")
+    png_file = os.path.join(program.folder, "dropped.png")
+    with open(png_file, "wb") as out:
+        out.write(first)
+    page.js("document.getElementById('prompt').value = ''")
+    page.drop([png_file])
+    page.until("document.getElementById('png').open", "a PNG is read")
+    page.press("Enter")
+    check(page.js("[$('prompt').value, $('seed').value]") == ["a red fox in the snow", program.jobs()[-1]["request"]["seed"]], "its prompt and its seed are in the form")
+    page.js("$('count').value = 50")
+    generate(page, "two cats")
+    page.until("document.querySelector('#jobs .job:not(.waiting) button')", "it runs", 60)
+    page.js("document.getElementById('jobs-heading').focus()")
+    page.press("Tab")
+    page.press("Enter")
+    page.until("document.getElementById('jobs-section').hidden", "it is cancelled", 60)
+    check(program.jobs()[0]["state"] == "cancelled", "the server knows it")
+    generate(page, "a castle")
+    page.until("document.querySelector('#jobs .job:not(.waiting)')", "another runs", 60)
+    program.end(signal.SIGKILL)
+    page.until("document.getElementById('connection-text').textContent.includes('No connection')", "the loss is told")
+    program.start()
+    page.until(f"{IDLE} && {TILES}.some(t => t.getAttribute('aria-label').includes('Interrupted') || t.getAttribute('aria-label').includes('a castle'))", "it is back, and what ran is marked", 60)
+    check("interrupted" in [j["state"] for j in program.jobs()], "the server has marked it")
+    check(program.picture(program.jobs()[-1]) == first, "pictures are kept")
+    return page
+
+
+STAND_IN_RULES = [globals()[name] for name in """
     a_picture_is_made_watched_and_made_again_by_keyboard a_job_is_cancelled_by_keyboard the_gallery_and_its_dialogs_go_by_arrows_and_escape
     a_png_that_is_dropped_fills_the_form a_key_is_asked_for_and_kept_for_the_tab a_phone_of_360_pixels_has_all_of_it a_lost_server_is_found_again
     refusals_are_told_where_they_belong what_others_do_appears_and_old_pages_are_asked_for settings_of_a_picture_come_back_whole
     strings_of_the_server_stay_text colours_have_contrast_and_controls_have_names""".split()]
 
 
-def try_rule(browser, rule, page_file, shots):
-    stand_in = StandIn(page_file)
+def try_rule(browser, rule, server, end):
     began, trouble = time.monotonic(), ""
     try:
-        page = rule(browser, stand_in, stand_in.start())
+        page = rule(browser, server, server.start())
         said = page.complaints()
         check(said == [], "; ".join(said))
         page.close()
-    except (AssertionError, RuntimeError) as failure:
+    except (AssertionError, RuntimeError, OSError) as failure:
         trouble = str(failure)
     finally:
-        if stand_in.running:
-            stand_in.stop()
-    print(f"{'ok    ' if not trouble else 'FAILED'} {time.monotonic() - began:5.1f} s  {rule.__name__}{': ' + trouble if trouble else ''}", flush=True)
+        end()
+    print(f"{'FAILED' if trouble else 'ok    '} {time.monotonic() - began:5.1f} s  {rule.__name__}{': ' + trouble if trouble else ''}", flush=True)
     return not trouble
+
+
+def try_stand_in(browser, rule, page_file):
+    stand_in = StandIn(page_file)
+    return try_rule(browser, rule, stand_in, lambda: stand_in.running and stand_in.stop())
+
+
+def try_program(browser, rule, program, model):
+    server = Program(program, model)
+    try:
+        return try_rule(browser, rule, server, lambda: server.end(signal.SIGTERM))
+    finally:
+        shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("page")
+    parser.add_argument("program", nargs="*")
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -360,7 +454,10 @@ def main():
         return 77
     browser = Browser(chromium)
     try:
-        good = [try_rule(browser, rule, options.page, None) for rule in RULES if options.only in rule.__name__]
+        good = [try_stand_in(browser, rule, options.page) for rule in STAND_IN_RULES if options.only in rule.__name__]
+        rule = the_program_makes_repeats_cancels_and_outlives_a_kill
+        if options.program and options.only in rule.__name__:
+            good.append(try_program(browser, rule, *options.program))
     finally:
         browser.close()
     return 0 if good and all(good) else 1
