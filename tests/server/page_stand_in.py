@@ -153,11 +153,11 @@ class StandIn:
             time.sleep(self.step_seconds)
             if job["state"] != "running":
                 return
-            job.update(stage="denoise", image=done // job["steps"] + 1, step=done % job["steps"] + 1, fraction=(done + 1) / total,
+            job.update(stage="denoise", image=done // job["steps"], step=done % job["steps"] + 1, fraction=(done + 1) / total,
                        seconds=time.time() - job["started"], seconds_left=(total - done - 1) * self.step_seconds)
             self.previews[job["id"]] = (done + 1, "data:image/png;base64," + base64.b64encode(png(16, 16, done)).decode())
             if job["step"] == job["steps"]:
-                self.add_picture(job, job["image"] - 1)
+                self.add_picture(job, job["image"])
         if job["state"] == "running":
             job.update(state="done", finished=time.time(), stage=None, seconds_left=None)
 
@@ -169,6 +169,9 @@ class StandIn:
 
     def answer(self, to):
         body = to.rfile.read(int(to.headers.get("Content-Length") or 0))
+        if not self.running:  # a connection that was kept is as dead as its server
+            to.close_connection = True
+            return
         path, _, query = to.path.partition("?")
         try:
             if path == "/":
