@@ -50,7 +50,7 @@ def server_jobs(url):
 def a_picture_is_made_watched_and_made_again_by_keyboard(browser, stand_in, url):
     stand_in.step_seconds = 0.2
     page = opened(browser, url)
-    check(page.js("!document.getElementById('empty').hidden"), "an empty gallery says so")
+    page.until("!document.getElementById('empty').hidden", "an empty gallery says so")
     generate(page, "a red fox")
     page.until("document.querySelector('#jobs .job .preview img[src^=\"data:image\"]')", "a preview is shown")
     check(page.js("document.querySelector('#jobs [role=progressbar]').getAttribute('aria-valuenow') > 0"), "progress is told")
