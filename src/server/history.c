@@ -85,9 +85,14 @@ static bool is_picture_name(const char *name)
            strspn(name, "0123456789abcdefgjnpw-.") == n && strstr(name, "..") == NULL;
 }
 
+char *history_picture_path(const history *s, const char *name)
+{
+    return is_picture_name(name) ? path_join(s->pictures, name) : NULL;
+}
+
 int history_open_picture(const history *s, const char *name, uint64_t *bytes)
 {
-    char *path = is_picture_name(name) ? path_join(s->pictures, name) : NULL;
+    char *path = history_picture_path(s, name);
     int descriptor = -1;
     file_identity identity;
     if (path && file_open_regular(path, &descriptor, &identity, NULL) == FLUX1_OK)
@@ -100,7 +105,7 @@ int history_open_picture(const history *s, const char *name, uint64_t *bytes)
 
 bool history_read_picture(const history *s, const char *name, uint8_t **bytes, size_t *count)
 {
-    char *path = is_picture_name(name) ? path_join(s->pictures, name) : NULL, *text = NULL;
+    char *path = history_picture_path(s, name), *text = NULL;
     const bool good = path && file_read(path, (size_t)1 << 31, &text, count, NULL) == FLUX1_OK;
     free(path);
     *bytes = (uint8_t *)text;
@@ -139,7 +144,7 @@ static void remove_pictures(const history *s, const char *text)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *url = json_string_value(json_object_get(json_array_get(list, i), "url"));
         const char *name = url && strncmp(url, URL, strlen(URL)) == 0 ? url + strlen(URL) : NULL;
-        char *path = name && is_picture_name(name) ? path_join(s->pictures, name) : NULL;
+        char *path = name ? history_picture_path(s, name) : NULL;
         if (path)
             unlink(path);
         free(path);

@@ -33,6 +33,8 @@ flux1_status history_list(history *s, int limit, const char *before, history_vis
 /* ---- pictures ---- */
 
 flux1_status history_write_picture(history *s, const char *name, const void *bytes, size_t count, flux1_error *err);
+/* malloc'd; NULL: no name of a picture, or no memory. */
+char *history_picture_path(const history *s, const char *name);
 /* A descriptor of the picture, and its size; -1: there is none of that name (or it is no name that history_put's texts
  * have). */
 int history_open_picture(const history *s, const char *name, uint64_t *bytes);

@@ -125,9 +125,12 @@ static bool open_file(loras *l, flux1_context *context, const flux1_model *model
     file->identity = identity_of(path);
     const flux1_status st = flux1_adapter_open(context, model, path, &file->adapter);
     if (st != FLUX1_OK) {
+        const char *message = flux1_context_message(context);
+        const size_t folder = strlen(l->folder); /* where it lies is the operator's business */
+        const bool names = strncmp(message, l->folder, folder) == 0 && message[folder] == '/';
         free(file);
-        fault_of_status(f, st, flux1_context_message(context));
-        return fault_set(f, FAULT_INVALID, "lora", "%s", f->message);
+        return fault_set(f, st == FLUX1_ERR_MEMORY ? FAULT_SERVER : FAULT_INVALID, "lora", "%s",
+                         message + (names ? folder + 1 : 0));
     }
     file->next = l->files;
     l->files = *out = file;

@@ -9,11 +9,11 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The library reads files: the bytes are one for as long. */
-static bool read_file(server *s, const char *path, json_value **facts, fault *f)
+bool png_info_of_file(server *s, const char *path, json_value **facts, fault *f)
 {
     char *text = NULL;
     flux1_error err = {0};
+    *facts = NULL;
     pthread_mutex_lock(&s->planning);
     const flux1_status st = flux1_picture_json(s->engine.planner, path, &text);
     if (st != FLUX1_OK) {
@@ -31,6 +31,7 @@ static bool read_file(server *s, const char *path, json_value **facts, fault *f)
     return good;
 }
 
+/* The library reads files: the bytes are one for as long. */
 bool png_info_read(server *s, const char *bytes, size_t count, json_value **facts, fault *f)
 {
     flux1_error err = {0};
@@ -40,7 +41,7 @@ bool png_info_read(server *s, const char *bytes, size_t count, json_value **fact
         return fault_set(f, FAULT_INVALID, NULL, "the body is empty: it must be a picture");
     if (history_write_scratch(s->history, bytes, count, &path, &err) != FLUX1_OK)
         return fault_set(f, FAULT_SERVER, NULL, "%s", err.message);
-    const bool good = read_file(s, path, facts, f);
+    const bool good = png_info_of_file(s, path, facts, f);
     unlink(path);
     free(path);
     return good;

@@ -10,23 +10,35 @@
 
 /* method, path, who may (OPEN: everybody, also while the model loads; READY: with the key, once it is open; ANY: with
  * the key), bytes of the body, handler */
-#define ROUTE_TABLE(X)                                                        \
-    X("GET", "/", OPEN, 0, page_get)                                          \
-    X("GET", "/health", OPEN, 0, health_get)                                  \
-    X("GET", "/metrics", ANY, 0, metrics_get)                                 \
-    X("GET", "/api/info", READY, 0, info_get)                                 \
-    X("GET", "/api/jobs", READY, 0, jobs_get)                                 \
-    X("POST", "/api/jobs", READY, BODY_JSON, jobs_post)                       \
-    X("GET", "/api/jobs/*", READY, 0, job_get)                                \
-    X("DELETE", "/api/jobs/*", READY, 0, job_delete)                          \
-    X("GET", "/api/jobs/*/events", READY, 0, job_events)                      \
-    X("GET", "/api/files/*", READY, 0, file_get)                              \
-    X("POST", "/api/png-info", READY, BODY_PICTURES, png_info_post)           \
-    X("GET", "/v1/models", READY, 0, openai_models)                           \
-    X("GET", "/v1/models/*", READY, 0, openai_model)                          \
-    X("POST", "/v1/images/generations", READY, BODY_JSON, openai_generations) \
-    X("POST", "/v1/images/edits", READY, BODY_PICTURES, openai_edits)         \
-    X("POST", "/v1/images/variations", READY, BODY_PICTURES, openai_variations)
+#define ROUTE_TABLE(X)                                                          \
+    X("GET", "/", OPEN, 0, page_get)                                            \
+    X("GET", "/health", OPEN, 0, health_get)                                    \
+    X("GET", "/metrics", ANY, 0, metrics_get)                                   \
+    X("GET", "/api/info", READY, 0, info_get)                                   \
+    X("GET", "/api/jobs", READY, 0, jobs_get)                                   \
+    X("POST", "/api/jobs", READY, BODY_JSON, jobs_post)                         \
+    X("GET", "/api/jobs/*", READY, 0, job_get)                                  \
+    X("DELETE", "/api/jobs/*", READY, 0, job_delete)                            \
+    X("GET", "/api/jobs/*/events", READY, 0, job_events)                        \
+    X("GET", "/api/files/*", READY, 0, file_get)                                \
+    X("POST", "/api/png-info", READY, BODY_PICTURES, png_info_post)             \
+    X("GET", "/v1/models", READY, 0, openai_models)                             \
+    X("GET", "/v1/models/*", READY, 0, openai_model)                            \
+    X("POST", "/v1/images/generations", READY, BODY_JSON, openai_generations)   \
+    X("POST", "/v1/images/edits", READY, BODY_PICTURES, openai_edits)           \
+    X("POST", "/v1/images/variations", READY, BODY_PICTURES, openai_variations) \
+    X("POST", "/sdapi/v1/txt2img", READY, BODY_JSON, webui_txt2img)             \
+    X("POST", "/sdapi/v1/img2img", READY, BODY_PICTURES, webui_img2img)         \
+    X("GET", "/sdapi/v1/progress", READY, 0, webui_progress)                    \
+    X("POST", "/sdapi/v1/interrupt", READY, BODY_JSON, webui_interrupt)         \
+    X("POST", "/sdapi/v1/png-info", READY, BODY_PICTURES, webui_png_info)       \
+    X("GET", "/sdapi/v1/options", READY, 0, webui_options_get)                  \
+    X("POST", "/sdapi/v1/options", READY, BODY_JSON, webui_options_post)        \
+    X("GET", "/sdapi/v1/sd-models", READY, 0, webui_models)                     \
+    X("GET", "/sdapi/v1/loras", READY, 0, webui_loras)                          \
+    X("GET", "/sdapi/v1/*", READY, 0, webui_list)                               \
+    X("POST", "/sdapi/v1/refresh-checkpoints", READY, BODY_JSON, webui_nothing) \
+    X("POST", "/sdapi/v1/refresh-loras", READY, BODY_JSON, webui_nothing)
 
 #define ROUTE_HANDLER(method, path, who, bytes, handler) exchange_fn handler;
 ROUTE_TABLE(ROUTE_HANDLER)

@@ -1,7 +1,7 @@
-"""flux1 serve as its clients see it: status codes, answers, events, hang-ups, restarts. usage: serve.py FLUX1 MODEL FOLDER"""
+"""flux1 serve as its clients see it: status codes, answers, events, hang-ups, restarts. usage: serve.py FLUX1 MODEL ADAPTER FOLDER"""
 import base64, http.client, json, os, re, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
 
-program, model, folder = sys.argv[1:4]
+program, model, adapter, folder = sys.argv[1:5]
 os.makedirs(folder)
 failures = []
 
@@ -235,6 +235,68 @@ def openai(s):
     error_of(s.call("POST", "/v1/images/edits", b"--x", {"Content-Type": "multipart/form-data; boundary=x"}), 400, "invalid_request_error", "from text alone")
 
 
+def webui(s):
+    """AUTOMATIC1111's interface, with what its clients always send."""
+    sent = {"prompt": "a red fox", "negative_prompt": "", "seed": 7, "steps": 2, "width": 64, "height": 48, "cfg_scale": 7, "sampler_name": "Euler a", "scheduler": "Automatic",
+            "batch_size": 1, "n_iter": 2, "restore_faces": False, "enable_hr": False, "override_settings": {"sd_model_checkpoint": "schnell [0123]"}, "alwayson_scripts": {}}
+    status, a = s.call("POST", "/sdapi/v1/txt2img", sent)
+    check(status == 200 and len(a["images"]) == 2 and pixels(base64.b64decode(a["images"][0])) == pixels(open(folder + "/cli.png", "rb").read()), "txt2img: %d" % status)
+    info = json.loads(a["info"])
+    check(info["seed"] == 7 and info["all_seeds"] == [7, 8] and (info["width"], info["height"]) == (64, 48), "info: %s" % info)
+    # the rule by which its clients read the last line (spec.md): pairs of key and value
+    pairs = dict(re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', info["infotexts"][1].split("\n")[-1]))
+    check(info["infotexts"][1].startswith("a red fox\n") and pairs["Seed"] == "8" and pairs["Steps"] == "2" and pairs["Size"] == "64x48", "infotexts: %s" % info["infotexts"])
+    check(any("Euler a" in n for n in info["notes"]) and any("cfg_scale" in n for n in info["notes"]), "what was ignored: %s" % info["notes"])
+    facts = s.call("POST", "/sdapi/v1/png-info", {"image": "data:image/png;base64," + a["images"][0]})[1]
+    check(facts["info"] == info["infotexts"][0] and facts["items"]["parameters"] == facts["info"], "png-info: %s" % facts)
+    names = {p: s.call("GET", "/sdapi/v1/" + p) for p in ("options", "sd-models", "samplers", "schedulers", "loras", "upscalers", "latent-upscale-modes", "sd-vae", "sd-modules", "scripts", "progress")}
+    check(all(status == 200 for status, _ in names.values()) and names["sd-models"][1][0]["title"] == names["options"][1]["sd_model_checkpoint"] == "schnell"
+          and names["samplers"][1][0]["name"] == "Euler" and names["progress"][1]["current_image"] is None, "lists: %s" % names)
+    check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "schnell", "other": 1})[0] == 200, "options")
+    error_of(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "sdxl"}), 400, "invalid_request_error", "there is schnell")
+    for body, words in (({"prompt": "a <lora:x:0.5>"}, "no folder of adapters"), ({"prompt": "a <lora:x:y>"}, "NAME:SCALE"), ({"prompt": "a", "batch_size": 50, "n_iter": 50}, "at most"),
+                        ({"prompt": "a", "override_settings": {"sd_model_checkpoint": "sdxl"}}, "there is schnell")):
+        error_of(s.call("POST", "/sdapi/v1/txt2img", body), 400, "invalid_request_error", words)
+    error_of(s.call("POST", "/sdapi/v1/img2img", {}), 400, "invalid_request_error", "from text alone")
+    error_of(s.call("POST", "/sdapi/v1/png-info", {"image": "***"}), 400, "invalid_request_error", "base64")
+    error_of(s.call("GET", "/sdapi/v1/nothing"), 404, "not_found_error", "nothing")
+    # progress with a picture, and the interrupt
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(s.call("POST", "/sdapi/v1/txt2img", dict(sent, steps=10000))))
+    thread.start()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        now = s.call("GET", "/sdapi/v1/progress")[1]
+        if now["current_image"]:
+            break
+        time.sleep(0.02)
+    check(now["state"]["sampling_steps"] == 10000 and now["state"]["job_count"] == 2 and 0 < now["progress"] < 1, "progress: %s" % now["state"])
+    check(s.call("GET", "/sdapi/v1/progress?skip_current_image=true")[1]["current_image"] is None, "skip_current_image")
+    s.call("POST", "/sdapi/v1/interrupt")
+    thread.join()
+    error_of(answers[0], 503, "unavailable_error", "cancelled")
+
+
+def loras():
+    names = folder + "/loras"
+    os.makedirs(names)
+    s = Server("--port", "0", "--loras", names)
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
+    os.symlink(adapter, names + "/one.safetensors")  # while it runs
+    open(names + "/broken.safetensors", "w").write("x")
+    check([l["name"] for l in s.call("GET", "/api/info")[1]["loras"]] == ["broken", "one"], "the folder is read again")
+    check([l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] == ["broken", "one"], "web UI's loras")
+    for name in ("two", "../loras/one", "/etc/passwd", "one/", "", "..", "."):
+        error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": [{"name": name}]}), 400, "invalid_request_error", "lora")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "broken:0.5"}), 400, "invalid_request_error", "broken")
+    plain = s.call("POST", "/v1/images/generations", SHORT)[1]["data"][0]["b64_json"]
+    with_lora = [s.call("POST", path, body)[1] for path, body in (("/v1/images/generations", dict(SHORT, lora=[{"name": "one", "scale": 2}])),
+                                                                  ("/sdapi/v1/txt2img", dict(SHORT, prompt="<lora:one:2>a red fox")))]
+    pictures = [pixels(base64.b64decode(p)) for p in (plain, with_lora[0]["data"][0]["b64_json"], with_lora[1]["images"][0])]
+    check(pictures[0] != pictures[1] and pictures[1] == pictures[2], "an adapter changes the picture, however it is named")
+    s.stop()
+
+
 def metrics(s):
     status, text = s.call("GET", "/metrics", raw=True)
     lines = [l for l in text.decode().splitlines() if not l.startswith("#")]
@@ -266,7 +328,7 @@ def restarts(jobs):
     left = [s.call("POST", "/api/jobs", LONG)[1]["id"] for _ in range(2)]
     s.until(left[0], ["running"])
     s.stop(signal.SIGKILL)
-    s = Server("--port", "0", "--jobs", jobs)
+    s = Server("--port", "0", "--jobs", jobs, "--drain", "200")
     states = {j["id"]: j["state"] for j in s.call("GET", "/api/jobs")[1]["jobs"]}
     check(states[done] == "done" and states[left[0]] == states[left[1]] == "interrupted", "after kill -9: %s" % states)
     check(s.call("GET", s.job(done)["pictures"][0]["url"], raw=True)[0] == 200, "the picture is still there")
@@ -292,8 +354,13 @@ def restarts(jobs):
 def room(jobs):
     s = Server("--port", "0", "--jobs", jobs, "--jobs-size", "20K")
     ids = [s.call("POST", "/v1/images/generations", dict(SHORT))[1]["flux1"]["job"] for _ in range(5)]
-    kept = [j["id"] for j in s.call("GET", "/api/jobs")[1]["jobs"]]
-    sizes = sum(os.path.getsize(jobs + "/pictures/" + f) for f in os.listdir(jobs + "/pictures"))
+    until = time.monotonic() + 10
+    while True:  # the answer may come before the room is made
+        kept = [j["id"] for j in s.call("GET", "/api/jobs")[1]["jobs"]]
+        sizes = sum(os.path.getsize(jobs + "/pictures/" + f) for f in os.listdir(jobs + "/pictures"))
+        if sizes <= 20480 or time.monotonic() > until:
+            break
+        time.sleep(0.02)
     check(ids[-1] in kept and ids[0] not in kept and sizes <= 20480, "--jobs-size: %d of %d jobs, %d bytes" % (len(kept), len(ids), sizes))
     s.stop()
 
@@ -324,13 +391,14 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (basics, bad_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, crowd):
+for part in (basics, bad_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, crowd):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
 restarts(folder + "/again")
 room(folder + "/room")
 keys()
+loras()
 unix_socket()
 temporary = Server("--port", "0")
 check(not temporary.call("GET", "/api/info")[1]["kept"], "without --jobs nothing is kept")
