@@ -427,6 +427,11 @@ FLUX1_API void flux1_generate_params_defaults(flux1_generate_params *params);
 FLUX1_API flux1_status flux1_generate(flux1_context *context, const flux1_model *model,
                                       const flux1_generate_params *params, flux1_image **images);
 
+/* Whether flux1_generate would begin: everything that it refuses before any work, the memory of every stage among it,
+ * and logs then. Computes nothing. */
+FLUX1_API flux1_status flux1_generate_check(flux1_context *context, const flux1_model *model,
+                                            const flux1_generate_params *params);
+
 /* Runs n requests, in batches. Prompt, negative prompt, seed, count and guidance may differ. Size, steps,
  * max_sequence_length, true_cfg_scale (and whether there is a negative prompt), step_cache and tiling must be the same.
  * batch, progress, preview_every, preview_kind, image, cancel, dump and profile are taken from the first request.

@@ -2,7 +2,7 @@
 #   quick      a few seconds each; all together about a minute on two cores
 #   long       pipelines against their goldens, the program interrupted at many moments
 #   allocation every allocation fails once
-#   extra      minutes: hosts that fall silent, networks of hosts, blocks of true width, all of the mesh's matrix, GPU kernels in other orders of warps and lanes; not in scripts/check. When they last ran, docs/mesh.md and
+#   extra      minutes: hosts that fall silent, networks of hosts, blocks of true width, all of the mesh's matrix, GPU kernels in other orders of warps and lanes, the page in a browser; not in scripts/check. When they last ran, docs/mesh.md and
 #              docs/performance.md tell
 #   valgrind   memcheck of a tiny picture and of quick tests; extra too
 #   emulator   the CUDA backend on the emulated GPU
@@ -25,7 +25,8 @@ set(FLUX1_EXTRA_TESTS
   cli_network
   mesh_processes_network
   mesh_processes_stopped
-  pipeline_test_blocks)
+  pipeline_test_blocks
+  server_page)
 
 get_property(tests DIRECTORY PROPERTY TESTS)
 foreach(test ${tests})

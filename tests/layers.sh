@@ -1,6 +1,7 @@
 #!/bin/sh
 # Holds the includes of src/ and include/ to the order of the modules and to what each knows nothing of (the table of docs/architecture.md):
-#   base < tensor < weights < text < ops < mesh < model < pipeline < tools; image and fetch see base only; cli sees base and the public headers only;
+#   base < tensor < weights < text < ops < mesh < model < pipeline < tools; image, fetch and server see base only;
+#   cli sees base, server and the public headers only;
 #   the public headers see nothing of src; tests and benchmarks are held by what CMake links them with.
 # usage: layers.sh SOURCE_FOLDER           exit 0: in order; 1: each violation on a line
 #        layers.sh --self-test             shows that violations are found
@@ -34,7 +35,8 @@ check() { # folder with src/ and include/
         }
         function allowed(from, to) {
             if (to == from) return 1
-            if (from == "image" || from == "fetch" || from == "cli") return to == "base"
+            if (from == "cli" && to == "server") return 1
+            if (from == "image" || from == "fetch" || from == "server" || from == "cli") return to == "base"
             if (to == "image") return from == "pipeline" || from == "tools"
             if (to == "fetch") return from == "tools"
             return from in level && to in level && level[to] < level[from]
@@ -73,7 +75,7 @@ self_test() {
     dir=$(mktemp -d)
     trap 'rm -rf "$dir"' EXIT
     mkdir -p "$dir/include"
-    for module in base tensor weights text ops/ref ops/cuda mesh model image fetch pipeline tools cli; do mkdir -p "$dir/src/$module"; done
+    for module in base tensor weights text ops/ref ops/cuda mesh model image fetch pipeline tools server cli; do mkdir -p "$dir/src/$module"; done
     echo '#include "flux1.h"' >"$dir/include/flux1_tools.h"
     printf '#include <stdio.h>\n#include "flux1.h"\n#include "base/file.h"\n' >"$dir/src/base/good.c"
     printf '#include "ops/ops.h"\n#include "base/file.h"\n#include "weights/recipe.h"\n' >"$dir/src/ops/ref/good.c"
@@ -83,14 +85,15 @@ self_test() {
     : >"$dir/src/ops/cuda/good.h"
     printf '#include "image/png.h"\n#include "model/vae.h"\n#include "text/clip.h"\n' >"$dir/src/pipeline/good.c"
     printf '#include "pipeline/context.h"\n#include "tools/peak.h"\n#include "fetch/fetch.h"\n' >"$dir/src/tools/good.c"
-    printf '#include "flux1_tools.h"\n#include "base/json.h"\n' >"$dir/src/cli/good.c"
+    printf '#include "flux1_tools.h"\n#include "base/json.h"\n' >"$dir/src/server/good.c"
+    printf '#include "flux1_tools.h"\n#include "base/json.h"\n#include "server/server.h"\n' >"$dir/src/cli/good.c"
     [ -z "$(check "$dir")" ] || { echo "self-test: a permitted include was refused"; check "$dir"; exit 1; }
     expected=0
     for bad in include/flux1.h:base/status.h src/base/a.c:tensor/tensor.h src/ops/ref/b.c:mesh/mesh.h src/model/c.c:pipeline/run.h \
         src/image/d.c:tensor/tensor.h src/fetch/d.c:weights/cache.h src/pipeline/v.c:fetch/fetch.h src/base/w.c:fetch/url.h src/cli/e.c:pipeline/run.h src/cli/f.c:image/png.h src/model/g.c:image/png.h src/model/h.c:vae.h \
         src/base/i.c:nowhere/x.h src/pipeline/j.c:tools/peak.h src/cli/k.c:tools/peak.h src/ops/cuda/l.cu:model/dit.h src/tensor/m.c:base/file.h \
         src/text/n.c:tensor/tensor.h src/text/o.h:weights/store.h src/ops/ref/p.c:weights/store.h src/model/q.c:ops/cuda/cuda.h \
-        src/model/r.c:mesh/comm.h src/tools/s.c:ops/cpu/cpu.h src/mesh/t.c:ops/cuda/link.h; do
+        src/model/r.c:mesh/comm.h src/server/x.c:cli/cli.h src/server/y.c:image/png.h src/tools/z.c:server/server.h src/tools/s.c:ops/cpu/cpu.h src/mesh/t.c:ops/cuda/link.h; do
         printf '  #  include "%s"\n' "${bad#*:}" >"$dir/${bad%%:*}"
         expected=$((expected + 1))
     done

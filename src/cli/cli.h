@@ -19,6 +19,7 @@ int cache_run(const options *opt);
 int plan_run(const options *opt);
 int pull_run(const options *opt);
 int convert_run(const options *opt);
+int serve_run(const options *opt);
 
 /* The tables as texts, on standard output. */
 void help_overview(void);
@@ -55,6 +56,9 @@ void fill_request(const options *opt, flux1_generate_params *params);
 int open_context(const options *opt, flux1_context **out);
 /* Another one like it, which logs nothing and prints no error: for work in parallel with the first. */
 flux1_status open_silent_context(const options *opt, flux1_context **out);
+/* The same, which logs elsewhere. */
+flux1_status open_logged_context(const options *opt, void (*log)(void *, flux1_log_level, const char *), void *user,
+                                 flux1_context **out);
 /* One that computes nothing: it reads and writes files, is cancelled, and has the message. log may be NULL; it is
  * called without a user. *out may be NULL after a failure. */
 flux1_status open_plain_context(void (*log)(void *, flux1_log_level, const char *), flux1_context **out);

@@ -146,7 +146,7 @@ static flux1_device_weights device_weights_named(const char *name)
                                           : FLUX1_DEVICE_WEIGHTS_AUTO;
 }
 
-static flux1_status create_context(const options *opt, void (*log)(void *, flux1_log_level, const char *),
+static flux1_status create_context(const options *opt, void (*log)(void *, flux1_log_level, const char *), void *user,
                                    flux1_context **out)
 {
     const option_value *v = opt->values;
@@ -168,19 +168,29 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
         params.dtype = dtype_named(v[OPT_DTYPE].text);
     if (v[OPT_DEVICE_WEIGHTS].given)
         params.device_weights = device_weights_named(v[OPT_DEVICE_WEIGHTS].text);
-    params.processes = opt->command != COMMAND_INFO && opt->command != COMMAND_DECODE && launcher_processes() > 1;
+    params.processes = opt->command != COMMAND_INFO && opt->command != COMMAND_DECODE &&
+                       opt->command != COMMAND_SERVE && launcher_processes() > 1;
     params.log = log;
-    params.log_user = (void *)opt;
+    params.log_user = user;
     return flux1_context_create(&params, out);
 }
 
 int open_context(const options *opt, flux1_context **out)
 {
-    flux1_status st = create_context(opt, on_log, out);
+    flux1_status st = create_context(opt, on_log, (void *)opt, out);
     return st == FLUX1_OK ? EXIT_DONE : report(*out, st);
 }
 
-flux1_status open_silent_context(const options *opt, flux1_context **out) { return create_context(opt, NULL, out); }
+flux1_status open_silent_context(const options *opt, flux1_context **out)
+{
+    return create_context(opt, NULL, NULL, out);
+}
+
+flux1_status open_logged_context(const options *opt, void (*log)(void *, flux1_log_level, const char *), void *user,
+                                 flux1_context **out)
+{
+    return create_context(opt, log, user, out);
+}
 
 flux1_status open_plain_context(void (*log)(void *, flux1_log_level, const char *), flux1_context **out)
 {

@@ -265,6 +265,8 @@ static const section after[] = {
      "file of certificates that pull trusts. Proxies are libcurl's: https_proxy, no_proxy and so on\n"
      "@XDG_CACHE_HOME, HOME\n"
      "where the folders below lie\n"
+     "@TMPDIR\n"
+     "where serve makes its temporary folder, without --jobs (default: /tmp)\n"
      "@TERM\n"
      "dumb: no progress that moves\n"
      "\n"

@@ -352,6 +352,8 @@ static bool take_value(options *out, int row, const char *text)
         return options_add_lora(out, text);
     if (row == OPT_FILE)
         return add_value(out, OPT_FILE, text, out->pattern, &out->patterns, PATTERN_MAX);
+    if (row == OPT_API_KEY)
+        return add_value(out, OPT_API_KEY, text, out->key, &out->keys, API_KEY_MAX);
     return parse_value(&option_rows[row], text, &out->values[row]);
 }
 

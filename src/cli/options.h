@@ -16,7 +16,8 @@
     X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")        \
     X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache") \
     X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")             \
-    X(CONVERT, "convert", "IN OUT", "write a part of a model as a GGUF or safetensors file, in another type")
+    X(CONVERT, "convert", "IN OUT", "write a part of a model as a GGUF or safetensors file, in another type")    \
+    X(SERVE, "serve", NULL, "serve pictures over HTTP: a page, and the interfaces of OpenAI and others")
 
 typedef enum command {
 #define COMMAND_ENUM(id, name, operand, help) COMMAND_##id,
@@ -35,9 +36,11 @@ typedef enum command {
 #define IN_CACHE (1u << COMMAND_CACHE)
 #define IN_PULL (1u << COMMAND_PULL)
 #define IN_CONVERT (1u << COMMAND_CONVERT)
+#define IN_SERVE (1u << COMMAND_SERVE)
 #define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH | IN_PLAN)
 #define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL | IN_CONVERT | IN_DECODE)
-#define IN_WHOLE (IN_GENERATE | IN_INFO | IN_BENCH) /* all stages of a model */
+#define IN_HELPED (IN_EVERY | IN_SERVE)
+#define IN_WHOLE (IN_GENERATE | IN_INFO | IN_BENCH | IN_SERVE) /* all stages of a model */
 #define IN_RUNS (IN_WHOLE | IN_DECODE)
 #define IN_PICTURES (IN_GENERATE | IN_DECODE)
 #define IN_PROCESSES (IN_GENERATE | IN_BENCH) /* over several processes */
@@ -62,7 +65,7 @@ typedef enum option_kind {
 
 /* id, long name, short name or 0, kind, argument, lowest, highest, in, help */
 #define OPTION_TABLE(X)                                                                                                \
-    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL | IN_DECODE,                                                     \
+    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL | IN_DECODE | IN_SERVE,                                          \
       "pipeline folder in diffusers' layout, a file of weights (parts that it lacks are looked for beside it and in "  \
       "FLUX1_PATH), or org/name[@revision] in Hugging Face's cache (default: FLUX1_MODEL from the environment, else "  \
       "the mini model; bench, plan: synthetic weights)")                                                               \
@@ -118,7 +121,7 @@ typedef enum option_kind {
       "height of the picture (default: the model's; decode: the latents')")                                            \
     X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_WHOLE | IN_PLAN,                                                   \
       "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")                                   \
-    X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE,                                                  \
+    X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE | IN_SERVE,                                       \
       "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5)")                         \
     X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE,                                                                 \
       "seed of the noise; picture i of --count uses N + i. -1: random (default: random, and printed)")                 \
@@ -143,7 +146,7 @@ typedef enum option_kind {
       "more steps (default: off)")                                                                                     \
     X(STEP_CACHE_CHECK, "step-cache-check", 0, FLAG, NULL, 0, 0, IN_GENERATE,                                          \
       "with --step-cache: make each picture without it first, and print how far the other is from it")                 \
-    X(MAX_SEQUENCE_LENGTH, "max-sequence-length", 0, WHOLE, "TOKENS", 1, 65536, IN_ALL,                                \
+    X(MAX_SEQUENCE_LENGTH, "max-sequence-length", 0, WHOLE, "TOKENS", 1, 65536, IN_ALL | IN_SERVE,                     \
       "length of the T5 prompt in tokens (default: the model's; bench: 256)")                                          \
     X(PREVIEW, "preview", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
       "write previews of the picture to FILE during denoising, in the format of its ending (default: PNG); of "        \
@@ -220,29 +223,52 @@ typedef enum option_kind {
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
       "how quantised weights lie in a GPU's memory. packed: as in the file, decoded in front of every product; "       \
       "decoded: once, when they come; the picture is the same (default: auto: decoded if they fit)")                   \
-    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_PICTURES | IN_INFO,                           \
+    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_PICTURES | IN_INFO | IN_SERVE,                \
       "how large pictures are decoded in less memory. yes: in overlapping tiles; bands: in bands of rows, which give " \
       "the same picture as the whole; no: not in tiles (default: auto: where the whole does not fit, in bands, and "   \
       "where these do not, in tiles)")                                                                                 \
-    X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE,                                       \
+    X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE | IN_SERVE,                            \
       "keep weights in the form that the device or rank needs in DIR, for the next run; reads a new model's files "    \
       "once more (default: FLUX1_CACHE_DIR from the environment, else nothing is kept)")                               \
-    X(CACHE_SIZE, "cache-size", 0, BYTES, "SIZE", 0, 0, IN_GENERATE | IN_BENCH,                                        \
+    X(CACHE_SIZE, "cache-size", 0, BYTES, "SIZE", 0, 0, IN_GENERATE | IN_BENCH | IN_SERVE,                             \
       "most that --cache may hold; what was used longest ago goes first (default: FLUX1_CACHE_SIZE, else 100G)")       \
     X(FILE, "file", 0, TEXTS, "PATTERN", 0, 0, IN_PULL,                                                                \
       "fetch what matches PATTERN, such as '*Q4_0.gguf' or vae/, instead of what a pipeline needs; may be given up "   \
       "to 64 times")                                                                                                   \
-    X(FILE_VARIANT, "file-variant", 0, TEXT, "NAME", 0, 0, IN_ALL | IN_DECODE | IN_CONVERT | IN_PULL,                  \
+    X(FILE_VARIANT, "file-variant", 0, TEXT, "NAME", 0, 0, IN_ALL | IN_DECODE | IN_CONVERT | IN_PULL | IN_SERVE,       \
       "of weights in several variants take NAME, such as fp16 (model.fp16.safetensors), where a folder has it "        \
       "(default: the plain ones, or the only variant there is)")                                                       \
     X(CACHE_DIR, "cache-dir", 0, FOLDER, "DIR", 0, 0, IN_PULL,                                                         \
       "cache to fetch into (default: HF_HUB_CACHE or HF_HOME/hub from the environment, else "                          \
       "~/.cache/huggingface/hub)")                                                                                     \
+    X(HOST, "host", 0, TEXT, "ADDRESS", 0, 0, IN_SERVE,                                                                \
+      "address or name to listen on; 0.0.0.0: on all addresses, then set --api-key too (default: 127.0.0.1)")          \
+    X(PORT, "port", 0, WHOLE, "N", 0, 65535, IN_SERVE, "port to listen on; 0: any that is free (default: 8080)")       \
+    X(SOCKET, "socket", 0, FILE, "PATH", 0, 0, IN_SERVE, "listen on a Unix socket at PATH instead")                    \
+    X(API_KEY, "api-key", 0, TEXTS, "KEY", 0, 0, IN_SERVE,                                                             \
+      "serve only requests that have KEY, as Authorization: Bearer, or as the password of Basic; may be given "        \
+      "several times. The page and /health are open")                                                                  \
+    X(API_KEY_FILE, "api-key-file", 0, FILE, "FILE", 0, 0, IN_SERVE, "the same for each line of FILE")                 \
+    X(ALLOW_HOST, "allow-host", 0, TEXT, "NAME[,NAME]", 0, 0, IN_SERVE,                                                \
+      "names under which browsers may reach the server, such as a proxy's; *: any (default: addresses, localhost and " \
+      "--host)")                                                                                                       \
+    X(QUEUE, "queue", 0, WHOLE, "N", 1, 10000, IN_SERVE,                                                               \
+      "jobs that may wait; further ones get the answer 429 (default: 16)")                                             \
+    X(JOBS, "jobs", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                                  \
+      "keep pictures and the list of jobs in DIR (default: a temporary folder, which is removed at the end)")          \
+    X(JOBS_SIZE, "jobs-size", 0, BYTES, "SIZE", 0, 0, IN_SERVE,                                                        \
+      "most that the pictures may take; the oldest go first (default: 10G with --jobs, else 1G)")                      \
+    X(LORAS, "loras", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                                \
+      "folder of adapters that requests may name; it may change while the server runs (default: none)")                \
+    X(DRAIN, "drain", 0, WHOLE, "SECONDS", 0, 86400, IN_SERVE,                                                         \
+      "time that the running job has to finish when a signal ends the server (default: 30)")                           \
+    X(ACCESS_LOG, "access-log", 0, FILE, "FILE", 0, 0, IN_SERVE,                                                       \
+      "append a line of JSON for each request to FILE; -: standard output")                                            \
     X(JSON, "json", 0, FLAG, NULL, 0, 0, IN_EVERY, "print the result as JSON")                                         \
-    X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_EVERY, "no progress and no notes on standard error")                   \
+    X(QUIET, "quiet", 'q', FLAG, NULL, 0, 0, IN_HELPED, "no progress and no notes on standard error")                  \
     X(VERBOSE, "verbose", 'v', FLAG, NULL, 0, 0, IN_GENERATE,                                                          \
       "tell what was chosen: device, kernels, dtype, mesh, memory")                                                    \
-    X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_EVERY, "show this help")
+    X(HELP, "help", 'h', FLAG, NULL, 0, 0, IN_HELPED, "show this help")
 
 typedef enum option_id {
 #define OPTION_ENUM(id, name, letter, kind, argument, lowest, highest, in, help) OPT_##id,
@@ -272,6 +298,7 @@ extern const command_row command_rows[COMMAND_COUNT];
 
 #define LORA_MAX 16
 #define PATTERN_MAX 64
+#define API_KEY_MAX 64
 
 /* What the command line says about one option. */
 typedef struct option_value {
@@ -289,8 +316,10 @@ typedef struct options {
     const char *operand_2;      /* of a command that takes two */
     const char *lora[LORA_MAX]; /* of OPTION_FILES there is one */
     int loras;
-    const char *pattern[PATTERN_MAX]; /* --file; of OPTION_TEXTS there is one */
+    const char *pattern[PATTERN_MAX]; /* --file */
     int patterns;
+    const char *key[API_KEY_MAX]; /* --api-key */
+    int keys;
 } options;
 
 /* argv[0] is the command's name. On a mistake prints one sentence and returns false: exit status 2. */

@@ -293,6 +293,19 @@ cleanup:
     return st;
 }
 
+flux1_status flux1_generate_check(flux1_context *c, const flux1_model *model, const flux1_generate_params *params)
+{
+    run g = {.c = c, .m = model, .n = 1};
+    TRY(context_begin(c));
+    TRY(context_needs(c, model, "model"));
+    TRY(context_needs(c, params, "params"));
+    flux1_status st = run_take_requests(&g, &params);
+    if (st == FLUX1_OK)
+        st = run_plan(&g);
+    run_free(&g);
+    return st;
+}
+
 flux1_status flux1_generate(flux1_context *context, const flux1_model *model, const flux1_generate_params *params,
                             flux1_image **images)
 {

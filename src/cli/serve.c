@@ -1,0 +1,171 @@
+/* flux1 serve: one open model behind HTTP, until a signal comes. */
+#include "cli/cli.h"
+
+#include "cli/console.h"
+#include "cli/serve_keys.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum { PORT = 8080, QUEUE = 16, DRAIN = 30 };
+#define KEPT_BYTES ((uint64_t)10 << 30) /* of pictures, with --jobs */
+#define TEMPORARY_BYTES ((uint64_t)1 << 30)
+
+typedef struct serving {
+    const options *opt;
+    serve_keys keys;
+    FILE *log;
+    server *server;
+    server_engine engine;
+    flux1_model *model;
+} serving;
+
+static int64_t whole(const options *opt, option_id id, int64_t otherwise)
+{
+    return opt->values[id].given ? opt->values[id].whole : otherwise;
+}
+
+/* ---- opening ---- */
+
+static int open_log(serving *v)
+{
+    const option_value *log = &v->opt->values[OPT_ACCESS_LOG];
+    if (!log->given)
+        return EXIT_DONE;
+    v->log = strcmp(log->text, "-") == 0 ? stdout : fopen(log->text, "ae");
+    if (v->log)
+        return EXIT_DONE;
+    print_failure(FLUX1_ERR_IO, "%s: cannot open: %s", log->text, strerror(errno));
+    return EXIT_FAILED;
+}
+
+static server_settings settings_of(const serving *v)
+{
+    const options *opt = v->opt;
+    const option_value *o = opt->values;
+    flux1_generate_params request;
+    fill_request(opt, &request);
+    return (server_settings){.host = o[OPT_HOST].given ? o[OPT_HOST].text : "127.0.0.1",
+                             .port = (int)whole(opt, OPT_PORT, PORT),
+                             .socket = o[OPT_SOCKET].text,
+                             .keys = v->keys.key,
+                             .key_count = v->keys.count,
+                             .allow_host = o[OPT_ALLOW_HOST].text,
+                             .queue = (int)whole(opt, OPT_QUEUE, QUEUE),
+                             .jobs = o[OPT_JOBS].text,
+                             .jobs_size = o[OPT_JOBS_SIZE].given ? o[OPT_JOBS_SIZE].seed
+                                          : o[OPT_JOBS].given    ? KEPT_BYTES
+                                                                 : TEMPORARY_BYTES,
+                             .loras = o[OPT_LORAS].text,
+                             .width = request.width,
+                             .height = request.height,
+                             .steps = request.steps > 0 ? request.steps : 0,
+                             .guidance = request.guidance,
+                             .max_sequence_length = request.max_sequence_length,
+                             .tiling = request.tiling,
+                             .access_log = v->log};
+}
+
+static int open_server(serving *v)
+{
+    flux1_error err = {0};
+    const server_settings settings = settings_of(v);
+    if (server_open(&settings, &v->server, &err) == FLUX1_OK)
+        return EXIT_DONE;
+    print_failure(err.status, "%s", err.message);
+    return err.status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
+static int open_engine(serving *v)
+{
+    flux1_model_parts parts;
+    server_engine *e = &v->engine;
+    if (!name_parts(v->opt, &parts))
+        return EXIT_USAGE;
+    int status = open_context(v->opt, &e->writer);
+    if (status != EXIT_DONE)
+        return status;
+    watch_signals(e->writer);
+    flux1_status st = flux1_model_open_parts(e->writer, &parts, &v->model);
+    watch_signals(NULL);
+    e->model = v->model;
+    if (st != FLUX1_OK)
+        return report(e->writer, st);
+    if ((st = open_logged_context(v->opt, server_log_planner, v->server, &e->planner)) != FLUX1_OK)
+        return report(e->planner, st);
+    if ((st = open_logged_context(v->opt, server_log_worker, v->server, &e->worker)) != FLUX1_OK)
+        return report(e->worker, st);
+    return EXIT_DONE;
+}
+
+/* ---- running ---- */
+
+static void wait_for_signal(void)
+{
+    const struct timespec pause = {.tv_nsec = 50000000};
+    while (!was_interrupted())
+        nanosleep(&pause, NULL);
+}
+
+/* Signals are this thread's: the server's threads are started with all of them blocked. */
+static int with_signals_blocked(int (*call)(serving *v), serving *v)
+{
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int status = call(v);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return status;
+}
+
+static int begin(serving *v)
+{
+    flux1_error err = {0};
+    if (server_begin(v->server, &v->engine, &err) == FLUX1_OK)
+        return EXIT_DONE;
+    print_failure(err.status, "%s", err.message);
+    return EXIT_FAILED;
+}
+
+static int run(serving *v)
+{
+    int status = with_signals_blocked(open_server, v);
+    if (status != EXIT_DONE)
+        return status;
+    print_note("listening on %s; opening the model", server_address(v->server));
+    status = open_engine(v);
+    if (status == EXIT_DONE)
+        status = with_signals_blocked(begin, v);
+    if (status == EXIT_DONE) {
+        print_note("ready: %s", server_address(v->server));
+        wait_for_signal();
+        print_note("stopping");
+    }
+    server_end(v->server, (double)whole(v->opt, OPT_DRAIN, DRAIN), NULL);
+    return status;
+}
+
+int serve_run(const options *opt)
+{
+    serving v = {.opt = opt};
+    catch_signals();
+    int status = serve_keys_read(opt, &v.keys);
+    if (status == EXIT_DONE)
+        status = open_log(&v);
+    if (status == EXIT_DONE)
+        status = run(&v);
+    flux1_context_destroy(v.engine.worker);
+    flux1_context_destroy(v.engine.planner);
+    flux1_model_close(v.model);
+    flux1_context_destroy(v.engine.writer);
+    server_close(v.server);
+    if (v.log && v.log != stdout)
+        fclose(v.log);
+    serve_keys_free(&v.keys);
+    return status;
+}

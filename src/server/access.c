@@ -1,0 +1,122 @@
+#include "server/access.h"
+
+#include "server/base64.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- keys ---- */
+
+/* Without an early end: the time depends on the length of what was given alone. */
+static bool same_key(const char *given, size_t n, const char *key)
+{
+    const size_t length = strlen(key);
+    unsigned char differs = n != length;
+    for (size_t i = 0; i < n; i++)
+        differs |= (unsigned char)(given[i] ^ key[length ? i % length : 0]);
+    return !differs && length > 0;
+}
+
+static bool is_key(const server_settings *settings, const char *given, size_t n)
+{
+    bool any = false;
+    for (int i = 0; i < settings->key_count; i++)
+        any |= same_key(given, n, settings->keys[i]);
+    return any;
+}
+
+static bool is_password(const server_settings *settings, const char *text)
+{
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    if (!base64_read(text, strlen(text), &bytes, &count))
+        return false;
+    const char *colon = memchr(bytes, ':', count);
+    const bool good = colon && is_key(settings, colon + 1, count - (size_t)(colon + 1 - (const char *)bytes));
+    free(bytes);
+    return good;
+}
+
+bool access_key(const server_settings *settings, const char *authorization, fault *f)
+{
+    if (settings->key_count == 0)
+        return true;
+    if (!authorization)
+        return fault_set(f, FAULT_KEY, NULL, "this server needs a key: Authorization: Bearer KEY");
+    if (strncasecmp(authorization, "Bearer ", 7) == 0) {
+        const char *key = authorization + 7 + strspn(authorization + 7, " ");
+        if (is_key(settings, key, strlen(key)))
+            return true;
+    } else if (strncasecmp(authorization, "Basic ", 6) == 0 && is_password(settings, authorization + 6))
+        return true;
+    return fault_set(f, FAULT_KEY, NULL, "the key is not one of this server's");
+}
+
+/* ---- names ---- */
+
+/* The name without port, and without the brackets of IPv6. False: it is none. */
+static bool bare_name(const char *host, char *out, size_t room)
+{
+    const bool bracket = host[0] == '[';
+    const char *end = bracket ? strchr(host, ']') : strrchr(host, ':');
+    const size_t n = end ? (size_t)(end - host) - bracket : strlen(host) - bracket;
+    if (n >= room || (bracket && !end))
+        return false;
+    memcpy(out, host + bracket, n);
+    out[n] = '\0';
+    return true;
+}
+
+static bool is_listed(const char *list, const char *name)
+{
+    for (const char *at = list; at && *at;) {
+        const size_t n = strcspn(at, ",");
+        if ((n == 1 && *at == '*') || (n == strlen(name) && strncasecmp(at, name, n) == 0))
+            return true;
+        at += n;
+        at += *at == ',';
+    }
+    return false;
+}
+
+static bool is_address(const char *name)
+{
+    unsigned char room[sizeof(struct in6_addr)];
+    return inet_pton(AF_INET, name, room) == 1 || inet_pton(AF_INET6, name, room) == 1;
+}
+
+static bool host_fits(const server_settings *settings, const char *host)
+{
+    char name[256];
+    if (settings->key_count > 0 || settings->socket) /* a browser has no key of its own, and reaches no Unix socket */
+        return true;
+    return bare_name(host, name, sizeof name) &&
+           (is_address(name) || strcasecmp(name, "localhost") == 0 || is_listed(settings->host, name) ||
+            is_listed(settings->allow_host, name));
+}
+
+static bool origin_fits(const server_settings *settings, const char *host, const char *origin)
+{
+    const char *scheme = strstr(origin, "://");
+    char name[256];
+    if (!scheme)
+        return false;
+    return strcasecmp(scheme + 3, host) == 0 ||
+           (bare_name(scheme + 3, name, sizeof name) && is_listed(settings->allow_host, name));
+}
+
+bool access_names(const server_settings *settings, const char *host, const char *origin, fault *f)
+{
+    if (host && !host_fits(settings, host))
+        return fault_set(f, FAULT_FORBIDDEN, NULL,
+                         "the name \"%.100s\" is not one of this server's: use its address, or allow the name with "
+                         "--allow-host",
+                         host);
+    if (origin && !origin_fits(settings, host ? host : "", origin))
+        return fault_set(f, FAULT_FORBIDDEN, NULL,
+                         "a page of \"%.100s\" may not use this server: allow it with --allow-host", origin);
+    return true;
+}

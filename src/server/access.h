@@ -1,0 +1,18 @@
+/* Who may ask: keys, and which names and pages a browser may come from. */
+#ifndef FLUX1_SERVER_ACCESS_H
+#define FLUX1_SERVER_ACCESS_H
+
+#include "server/fault.h"
+#include "server/server.h"
+
+/* The value of the Authorization header (NULL: none) has one of the keys: "Bearer KEY", or "Basic" with the key as
+ * password. Takes the same time whichever key it is, and however much of one is right. */
+bool access_key(const server_settings *settings, const char *authorization, fault *f);
+
+/* The Host and Origin headers (NULL: none). A page of another site must not reach a server on this machine through its
+ * user's browser: neither by a name of its own that resolves to our address (DNS rebinding: Host must be an address,
+ * "localhost", or a name that is allowed), nor by a request across sites (Origin must be this Host, or a name that is
+ * allowed). */
+bool access_names(const server_settings *settings, const char *host, const char *origin, fault *f);
+
+#endif

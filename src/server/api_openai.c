@@ -1,0 +1,335 @@
+/* OpenAI's interface for pictures, as its clients use it: /v1/images/generations and /v1/models. */
+#include "server/base64.h"
+#include "server/jobs.h"
+#include "server/routes.h"
+#include "server/stream.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define COUNT_MAX 10
+#define PARTIAL_MAX 3
+
+/* ---- models ---- */
+
+static void put_model(json_writer *w, const server *s, const char *key)
+{
+    json_begin_object(w, key);
+    json_put_string(w, "id", s->model.name);
+    json_put_string(w, "object", "model");
+    json_put_integer(w, "created", (int64_t)s->began);
+    json_put_string(w, "owned_by", "flux1");
+    json_end_object(w);
+}
+
+void openai_models(exchange *x)
+{
+    json_writer w = {.style = JSON_LINE};
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "object", "list");
+    json_begin_array(&w, "data");
+    put_model(&w, x->server, NULL);
+    json_end_array(&w);
+    json_end_object(&w);
+    answer_json(x, 200, &w);
+}
+
+/* The name, or the part behind its last slash. */
+static bool is_our_model(const server *s, const char *name)
+{
+    const char *slash = strrchr(s->model.name, '/');
+    return strcasecmp(name, s->model.name) == 0 || (slash && strcasecmp(name, slash + 1) == 0);
+}
+
+void openai_model(exchange *x)
+{
+    json_writer w = {.style = JSON_LINE};
+    fault f = {0};
+    if (is_our_model(x->server, x->argument)) {
+        put_model(&w, x->server, NULL);
+        answer_json(x, 200, &w);
+        return;
+    }
+    fault_set(&f, FAULT_NOT_FOUND, "model", "there is no model \"%.60s\" here; there is %s", x->argument,
+              x->server->model.name);
+    answer_fault(x, &f);
+}
+
+/* Clients that know OpenAI's models only send one of those names. */
+static bool read_model(const server *s, const json_value *o, remarks *n, fault *f)
+{
+    static const char *const theirs[] = {"dall-e", "gpt-image", "chatgpt-image", "flux1", "default"};
+    const char *name = json_string_value(json_object_get(o, "model"));
+    if (!request_has(o, "model") || (name && (!name[0] || is_our_model(s, name))))
+        return true;
+    for (size_t i = 0; name && i < sizeof theirs / sizeof *theirs; i++)
+        if (strncasecmp(name, theirs[i], strlen(theirs[i])) == 0) {
+            remarks_add(n, "model \"%.60s\": %s was used", name, s->model.name);
+            return true;
+        }
+    return fault_set(f, FAULT_INVALID, "model", "there is no model \"%.60s\" here; there is %s", name ? name : "?",
+                     s->model.name);
+}
+
+/* ---- the request ---- */
+
+typedef struct wishes {
+    bool url, stream;
+    int partial; /* previews of each picture */
+} wishes;
+
+static bool read_size(const json_value *o, job_request *r, fault *f)
+{
+    const char *text = json_string_value(json_object_get(o, "size"));
+    int width = 0, height = 0, end = 0;
+    if (!request_has(o, "size") || (text && (strcmp(text, "auto") == 0 || !text[0])))
+        return true;
+    if (!text || strlen(text) > 20 || sscanf(text, "%6dx%6d%n", &width, &height, &end) != 2 || text[end] || width < 1 ||
+        height < 1 || width > REQUEST_SIZE_MAX || height > REQUEST_SIZE_MAX)
+        return fault_set(f, FAULT_INVALID, "size", "\"size\" must be \"auto\", or width and height such as 1024x768");
+    r->width = width;
+    r->height = height;
+    return true;
+}
+
+static bool read_response_format(const json_value *o, wishes *w, fault *f)
+{
+    const char *text = json_string_value(json_object_get(o, "response_format"));
+    if (!request_has(o, "response_format"))
+        return true;
+    if (!text || (strcmp(text, "url") != 0 && strcmp(text, "b64_json") != 0))
+        return fault_set(f, FAULT_INVALID, "response_format", "\"response_format\" must be \"url\" or \"b64_json\"");
+    w->url = strcmp(text, "url") == 0;
+    return true;
+}
+
+/* Their 0 is the smallest file. */
+static bool read_compression(const json_value *o, job_request *r, fault *f)
+{
+    int quality = r->quality;
+    if (!request_whole(o, "output_compression", 0, 100, &quality, f))
+        return false;
+    r->quality = request_has(o, "output_compression") && quality < 1 ? 1 : quality;
+    return true;
+}
+
+/* Partial pictures at equal distances, none after the last step. */
+static void set_previews(job_request *r, const wishes *w)
+{
+    const int parts = w->partial + 1;
+    r->preview_every = w->partial && w->stream ? (r->steps + parts - 1) / parts : 0;
+}
+
+static bool read_request(const server *s, const json_value *o, job_request *r, wishes *w, remarks *n, fault *f)
+{
+    static const char *const others[] = {"model",   "n",    "size",       "response_format", "output_format",
+                                         "stream",  "user", "moderation", "partial_images",  "output_compression",
+                                         "quality", NULL};
+    if (!read_model(s, o, n, f) || !read_size(o, r, f) || !request_read_common(o, r, f) ||
+        !request_whole(o, "n", 1, COUNT_MAX, &r->count, f) || !read_response_format(o, w, f) ||
+        !request_format(o, "output_format", &r->format, f) || !read_compression(o, r, f) ||
+        !request_flag(o, "stream", &w->stream, f) ||
+        !request_whole(o, "partial_images", 0, PARTIAL_MAX, &w->partial, f) || !request_check_seeds(r, f))
+        return false;
+    set_previews(r, w);
+    request_note_unknown(o, request_common_names, others, n);
+    return true;
+}
+
+/* ---- pictures ---- */
+
+static void put_picture(json_writer *w, const server *s, const job_picture *p)
+{
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    builder text = {0};
+    if (history_read_picture(s->history, p->name, &bytes, &count))
+        base64_add(&text, bytes, count);
+    json_put_string(w, "b64_json", text.text);
+    w->text.failed |= text.failed;
+    builder_free(&text);
+    free(bytes);
+}
+
+static void put_size(json_writer *w, const job *j)
+{
+    char text[32];
+    snprintf(text, sizeof text, "%dx%d", j->request.width, j->request.height);
+    json_put_string(w, "size", text);
+    json_put_string(w, "quality", "auto");
+    json_put_string(w, "background", "opaque");
+    json_put_string(w, "output_format", format_name(j->request.format));
+}
+
+/* Ours, for whoever wants to know: the job, what it used, and what is to be said about it. */
+static void put_ours(json_writer *w, const server *s, const job *j)
+{
+    json_begin_object(w, "flux1");
+    json_put_string(w, "job", j->id);
+    json_put_string(w, "model", s->model.name);
+    request_put(w, "request", &j->request);
+    json_begin_array(w, "pictures");
+    for (int i = 0; i < j->made; i++)
+        job_put_picture(w, NULL, &j->pictures[i]);
+    json_end_array(w);
+    remarks_put(w, "notes", &j->notes);
+    json_end_object(w);
+}
+
+static void put_url(json_writer *w, const exchange *x, const job_picture *p)
+{
+    const char *host = exchange_header(x, "Host"), *scheme = exchange_header(x, "X-Forwarded-Proto");
+    const bool secure = scheme && strcmp(scheme, "https") == 0;
+    builder url = {0};
+    builder_format(&url, "%s://%s/api/files/%s", secure ? "https" : "http", host ? host : "localhost", p->name);
+    json_put_string(w, "url", url.text);
+    w->text.failed |= url.failed;
+    builder_free(&url);
+}
+
+/* The job has ended: nothing of it changes any more. */
+static void answer_pictures(exchange *x, bool url)
+{
+    const job *j = x->job;
+    json_writer w = {.style = JSON_LINE};
+    json_begin_object(&w, NULL);
+    json_put_integer(&w, "created", (int64_t)j->created);
+    json_begin_array(&w, "data");
+    for (int i = 0; i < j->made; i++) {
+        json_begin_object(&w, NULL);
+        if (url)
+            put_url(&w, x, &j->pictures[i]);
+        else
+            put_picture(&w, x->server, &j->pictures[i]);
+        json_end_object(&w);
+    }
+    json_end_array(&w);
+    put_size(&w, j);
+    put_ours(&w, x->server, j);
+    json_end_object(&w);
+    answer_json(x, 200, &w);
+}
+
+/* Of a job that was cancelled, by whoever. */
+static fault fault_of(const job *j)
+{
+    fault f = j->error;
+    if (f.kind == FAULT_NONE)
+        fault_set(&f, FAULT_UNAVAILABLE, NULL, "the job was cancelled");
+    return f;
+}
+
+static void finish(exchange *x, bool url)
+{
+    const fault f = fault_of(x->job);
+    if (x->job->state == JOB_DONE)
+        answer_pictures(x, url);
+    else
+        answer_fault(x, &f);
+}
+
+static void finish_bytes(exchange *x) { finish(x, false); }
+static void finish_urls(exchange *x) { finish(x, true); }
+
+/* ---- streams ---- */
+
+static void add_partial(builder *out, const job *j, int index)
+{
+    json_writer w = {.style = JSON_LINE};
+    builder text = {0};
+    base64_add(&text, j->preview.bytes, j->preview.count);
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "type", "image_generation.partial_image");
+    json_put_string(&w, "b64_json", text.text);
+    json_put_integer(&w, "partial_image_index", index);
+    json_put_integer(&w, "created_at", (int64_t)j->created);
+    put_size(&w, j);
+    json_end_object(&w);
+    w.text.failed |= text.failed;
+    builder_free(&text);
+    stream_event(out, "image_generation.partial_image", &w);
+}
+
+/* The lock is not held: the file is read meanwhile. */
+static void add_completed(builder *out, const server *s, const job *j, const job_picture *p)
+{
+    json_writer w = {.style = JSON_LINE};
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "type", "image_generation.completed");
+    put_picture(&w, s, p);
+    json_put_integer(&w, "created_at", (int64_t)j->created);
+    put_size(&w, j);
+    json_begin_object(&w, "flux1");
+    json_put_string(&w, "job", j->id);
+    job_put_picture(&w, "picture", p);
+    json_end_object(&w);
+    json_end_object(&w);
+    stream_event(out, "image_generation.completed", &w);
+}
+
+static void add_error(builder *out, const job *j)
+{
+    const fault f = fault_of(j);
+    json_writer w = {.style = JSON_LINE};
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "type", "error");
+    fault_put(&w, "error", &f);
+    json_end_object(&w);
+    stream_event(out, "error", &w);
+}
+
+static bool tell(server *s, job *j, stream_place *place, builder *out)
+{
+    const bool ended = job_state_ended(j->state);
+    if (j->preview.number > place->preview && !ended && j->preview.step < j->steps)
+        add_partial(out, j, (j->preview.step - 1) / (j->request.preview_every ? j->request.preview_every : 1));
+    place->preview = j->preview.number;
+    const int made = j->made;
+    queue_unlock(&s->queue);
+    for (; place->pictures < made; place->pictures++)
+        add_completed(out, s, j, &j->pictures[place->pictures]);
+    queue_lock(&s->queue);
+    if (ended && j->state != JOB_DONE)
+        add_error(out, j);
+    return !ended;
+}
+
+/* ---- the handlers ---- */
+
+void openai_generations(exchange *x)
+{
+    server *s = x->server;
+    json_value *root;
+    job_request r;
+    wishes w = {0};
+    remarks said = {0};
+    fault f = {0};
+    job *j = NULL;
+    if (!exchange_json(x, &root))
+        return;
+    const bool begun = request_begin(&s->defaults, &r, &f);
+    if (begun && read_request(s, root, &r, &w, &said, &f)) {
+        const flux1_format previews = r.format;
+        j = jobs_submit(s, &r, &said, previews, &f);
+    } else if (begun)
+        request_free(&r);
+    json_free(root);
+    remarks_free(&said);
+    if (!j)
+        answer_fault(x, &f);
+    else if (w.stream)
+        answer_stream(x, j, tell, true);
+    else
+        exchange_wait(x, j, w.url ? finish_urls : finish_bytes);
+}
+
+static void refuse(exchange *x, const char *what)
+{
+    fault f = {0};
+    fault_set(&f, FAULT_INVALID, NULL, "%s: this server makes pictures from text alone so far", what);
+    answer_fault(x, &f);
+}
+
+void openai_edits(exchange *x) { refuse(x, "images/edits"); }
+void openai_variations(exchange *x) { refuse(x, "images/variations"); }

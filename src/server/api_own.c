@@ -1,0 +1,313 @@
+/* Our own interface: /api/info, /api/jobs, /api/files, /api/png-info (docs/serve.md). */
+#include "base/file.h"
+#include "flux1_tools.h"
+#include "server/base64.h"
+#include "server/jobs.h"
+#include "server/routes.h"
+#include "server/stream.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LIST_MAX 500
+#define LIST_USUAL 50
+
+/* ---- /api/info ---- */
+
+static void put_lora(void *user, const char *name, const char *path, uint64_t bytes)
+{
+    json_writer *w = user;
+    (void)path;
+    json_begin_object(w, NULL);
+    json_put_string(w, "name", name);
+    json_put_unsigned(w, "bytes", bytes);
+    json_end_object(w);
+}
+
+static void put_model(json_writer *w, const server *s)
+{
+    const job_request *d = &s->defaults;
+    json_begin_object(w, "model");
+    json_put_string(w, "name", s->model.name);
+    json_put_string(w, "variant", s->model.variant);
+    json_put_bool(w, "true_size", s->true_size);
+    json_end_object(w);
+    json_begin_object(w, "defaults");
+    json_put_integer(w, "width", d->width);
+    json_put_integer(w, "height", d->height);
+    json_put_integer(w, "steps", d->steps);
+    if (d->guidance >= 0)
+        json_put_float(w, "guidance", d->guidance);
+    else
+        json_put_null(w, "guidance");
+    json_end_object(w);
+}
+
+static void put_limits(json_writer *w, const server *s)
+{
+    json_begin_object(w, "limits");
+    json_put_integer(w, "sizes_multiple", s->model.size_multiple);
+    json_put_integer(w, "width_max", REQUEST_SIZE_MAX);
+    json_put_integer(w, "height_max", REQUEST_SIZE_MAX);
+    json_put_integer(w, "steps_max", REQUEST_STEPS_MAX);
+    json_put_integer(w, "count_max", REQUEST_COUNT_MAX);
+    json_put_integer(w, "prompt_bytes_max", REQUEST_PROMPT_MAX);
+    json_end_object(w);
+}
+
+static void put_formats(json_writer *w, const server *s)
+{
+    json_begin_array(w, "formats");
+    for (int i = FLUX1_FORMAT_PNG; i <= FLUX1_FORMAT_WEBP; i++)
+        if (s->formats & 1u << i)
+            json_put_string(w, NULL, format_name((flux1_format)i));
+    json_end_array(w);
+}
+
+void info_get(exchange *x)
+{
+    server *s = x->server;
+    json_writer w = {.style = JSON_LINE};
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "version", flux1_version());
+    put_model(&w, s);
+    put_limits(&w, s);
+    put_formats(&w, s);
+    json_begin_array(&w, "loras");
+    loras_list(&s->loras, put_lora, &w);
+    json_end_array(&w);
+    queue_lock(&s->queue);
+    const int waiting = s->queue.waiting;
+    queue_unlock(&s->queue);
+    json_begin_object(&w, "queue");
+    json_put_integer(&w, "waiting", waiting);
+    json_put_integer(&w, "limit", s->queue.limit);
+    json_end_object(&w);
+    json_put_bool(&w, "kept", history_is_kept(s->history));
+    json_put_bool(&w, "key_needed", s->settings.key_count > 0);
+    json_end_object(&w);
+    answer_json(x, 200, &w);
+}
+
+/* ---- /api/jobs ---- */
+
+void jobs_post(exchange *x)
+{
+    server *s = x->server;
+    json_value *root;
+    job_request r;
+    remarks said = {0};
+    fault f = {0};
+    if (!exchange_json(x, &root))
+        return;
+    bool good = request_begin(&s->defaults, &r, &f);
+    job *j = NULL;
+    if (good && request_read(root, &r, &said, &f))
+        j = jobs_submit(s, &r, &said, FLUX1_FORMAT_JPEG, &f);
+    else if (good)
+        request_free(&r);
+    json_free(root);
+    remarks_free(&said);
+    if (!j) {
+        answer_fault(x, &f);
+        return;
+    }
+    queue_lock(&s->queue);
+    char *text = job_text(j, queue_position(&s->queue, j));
+    queue_unlock(&s->queue);
+    job_release(&s->queue, j);
+    answer_text(x, 202, "application/json", text);
+}
+
+/* The texts of a list, as they are joined. */
+typedef struct joining {
+    server *server;
+    builder text;
+    int count;
+} joining;
+
+/* A job that is queued or runs is told as it is now. */
+static void join(void *user, const char *id, const char *stored)
+{
+    joining *n = user;
+    queue *q = &n->server->queue;
+    job *j = queue_find(q, id);
+    char *now = NULL;
+    if (j) {
+        queue_lock(q);
+        now = job_text(j, queue_position(q, j));
+        queue_unlock(q);
+        job_release(q, j);
+    }
+    builder_add(&n->text, n->count++ ? ", " : "");
+    builder_add(&n->text, now ? now : stored);
+    free(now);
+}
+
+void jobs_get(exchange *x)
+{
+    server *s = x->server;
+    joining n = {.server = s};
+    const char *wanted = exchange_query(x, "limit"), *before = exchange_query(x, "before");
+    const int limit = wanted ? atoi(wanted) : LIST_USUAL;
+    flux1_error err = {0};
+    fault f = {0};
+    bool more = false;
+    char *text = NULL;
+    if (limit < 1 || limit > LIST_MAX || (wanted && wanted[strspn(wanted, "0123456789")])) {
+        fault_set(&f, FAULT_INVALID, "limit", "\"limit\" must be a whole number from 1 to %d", LIST_MAX);
+        answer_fault(x, &f);
+        return;
+    }
+    builder_add(&n.text, "{\"jobs\": [");
+    if (history_list(s->history, limit, before && before[0] ? before : NULL, join, &n, &more, &err) != FLUX1_OK) {
+        builder_free(&n.text);
+        fault_of_status(&f, err.status, err.message);
+        answer_fault(x, &f);
+        return;
+    }
+    builder_format(&n.text, "], \"more\": %s}", more ? "true" : "false");
+    builder_take(&n.text, "the jobs", &text, NULL);
+    answer_text(x, 200, "application/json", text);
+}
+
+void job_get(exchange *x)
+{
+    fault f = {0};
+    char *text = jobs_text(x->server, x->argument, &f);
+    if (text)
+        answer_text(x, 200, "application/json", text);
+    else
+        answer_fault(x, &f);
+}
+
+/* Cancels one that is queued or runs; true: it was there. */
+static bool cancel(server *s, const char *id)
+{
+    job *j = queue_find(&s->queue, id);
+    if (!j)
+        return false;
+    queue_lock(&s->queue);
+    const bool ended = job_state_ended(j->state);
+    queue_unlock(&s->queue);
+    if (ended)
+        queue_wait_closed(&s->queue, j);
+    else
+        jobs_cancel(s, j);
+    job_release(&s->queue, j);
+    return !ended;
+}
+
+void job_delete(exchange *x)
+{
+    server *s = x->server;
+    bool found = false;
+    flux1_error err = {0};
+    fault f = {0};
+    if (cancel(s, x->argument)) {
+        job_get(x);
+        return;
+    }
+    if (history_remove(s->history, x->argument, &found, &err) != FLUX1_OK)
+        fault_of_status(&f, err.status, err.message);
+    else if (!found)
+        fault_set(&f, FAULT_NOT_FOUND, NULL, "there is no job \"%.40s\"", x->argument);
+    if (f.kind == FAULT_NONE)
+        answer_nothing(x);
+    else
+        answer_fault(x, &f);
+}
+
+/* ---- events ---- */
+
+static void add_job(builder *out, const char *event, server *s, const job *j, bool whole)
+{
+    json_writer w = {.style = JSON_LINE};
+    job_put(&w, NULL, j, queue_position(&s->queue, j), whole);
+    stream_event(out, event, &w);
+}
+
+static void add_preview(builder *out, const job *j)
+{
+    const job_preview *p = &j->preview;
+    json_writer w = {.style = JSON_LINE};
+    builder url = {0};
+    builder_format(&url, "data:%s;base64,", format_type(p->format));
+    base64_add(&url, p->bytes, p->count);
+    json_begin_object(&w, NULL);
+    json_put_integer(&w, "step", p->step);
+    json_put_string(&w, "image", url.text);
+    json_end_object(&w);
+    w.text.failed |= url.failed;
+    builder_free(&url);
+    stream_event(out, "preview", &w);
+}
+
+static bool tell(server *s, job *j, stream_place *place, builder *out)
+{
+    const bool ended = job_state_ended(j->state);
+    if (!place->begun)
+        add_job(out, "job", s, j, true);
+    else if (!ended)
+        add_job(out, "progress", s, j, false);
+    if (j->preview.number > place->preview && !ended)
+        add_preview(out, j);
+    place->preview = j->preview.number;
+    if (!place->begun)
+        place->pictures = j->made; /* the whole job has them */
+    for (; place->pictures < j->made; place->pictures++) {
+        json_writer w = {.style = JSON_LINE};
+        job_put_picture(&w, NULL, &j->pictures[place->pictures]);
+        stream_event(out, "picture", &w);
+    }
+    if (ended)
+        add_job(out, "end", s, j, true);
+    return !ended;
+}
+
+/* Of a job that is history: all at once. */
+static void tell_ended(exchange *x)
+{
+    fault f = {0};
+    builder b = {0};
+    char *text = jobs_text(x->server, x->argument, &f), *events = NULL;
+    if (!text) {
+        answer_fault(x, &f);
+        return;
+    }
+    builder_format(&b, "event: job\ndata: %s\n\nevent: end\ndata: %s\n\n", text, text);
+    free(text);
+    builder_take(&b, "the events", &events, NULL);
+    answer_text(x, 200, "text/event-stream", events);
+}
+
+void job_events(exchange *x)
+{
+    job *j = queue_find(&x->server->queue, x->argument);
+    if (j)
+        answer_stream(x, j, tell, false);
+    else
+        tell_ended(x);
+}
+
+/* ---- files ---- */
+
+void file_get(exchange *x)
+{
+    static const flux1_format formats[] = {FLUX1_FORMAT_PNG, FLUX1_FORMAT_JPEG, FLUX1_FORMAT_WEBP};
+    fault f = {0};
+    uint64_t bytes = 0;
+    const int descriptor = history_open_picture(x->server->history, x->argument, &bytes);
+    const char *dot = strrchr(x->argument, '.'), *type = format_type(FLUX1_FORMAT_PNG);
+    if (descriptor < 0) {
+        fault_set(&f, FAULT_NOT_FOUND, NULL, "there is no picture of that name");
+        answer_fault(x, &f);
+        return;
+    }
+    for (size_t i = 0; dot && i < sizeof formats / sizeof *formats; i++)
+        if (strcmp(dot + 1, format_ending(formats[i])) == 0)
+            type = format_type(formats[i]);
+    answer_file(x, descriptor, bytes, type, x->argument);
+}

@@ -1,0 +1,244 @@
+/* AUTOMATIC1111's interface as its clients use it: pictures from text, and how far they are. */
+#include "server/base64.h"
+#include "server/jobs.h"
+#include "server/png_info.h"
+#include "server/routes.h"
+#include "server/webui_request.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- txt2img ---- */
+
+/* Of one picture: the text "parameters" of its file. */
+static void put_infotext(json_writer *w, server *s, const job_picture *p)
+{
+    json_value *facts = NULL;
+    fault f;
+    char *path = history_picture_path(s->history, p->name);
+    const bool good = path && png_info_of_file(s, path, &facts, &f);
+    const char *text = good ? json_string_value(json_object_get(facts, "parameters")) : NULL;
+    json_put_string(w, NULL, text ? text : "");
+    json_free(facts);
+    free(path);
+}
+
+static void put_lists(json_writer *w, server *s, const job *j)
+{
+    json_begin_array(w, "all_prompts");
+    for (int i = 0; i < j->made; i++)
+        json_put_string(w, NULL, j->request.prompt);
+    json_end_array(w);
+    json_begin_array(w, "all_seeds");
+    for (int i = 0; i < j->made; i++)
+        json_put_unsigned(w, NULL, j->pictures[i].seed);
+    json_end_array(w);
+    json_begin_array(w, "infotexts");
+    for (int i = 0; i < j->made; i++)
+        put_infotext(w, s, &j->pictures[i]);
+    json_end_array(w);
+}
+
+/* What the web UI calls info is JSON as a text. */
+static void put_info(json_writer *out, server *s, const job *j)
+{
+    const job_request *r = &j->request;
+    json_writer w = {.style = JSON_LINE};
+    char *text = NULL;
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "prompt", r->prompt);
+    json_put_string(&w, "negative_prompt", r->negative_prompt ? r->negative_prompt : "");
+    json_put_unsigned(&w, "seed", r->seed);
+    json_put_integer(&w, "width", r->width);
+    json_put_integer(&w, "height", r->height);
+    json_put_integer(&w, "steps", r->steps);
+    json_put_string(&w, "sampler_name", "Euler");
+    json_put_float(&w, "cfg_scale", r->true_cfg_scale);
+    if (r->guidance >= 0)
+        json_put_float(&w, "distilled_cfg_scale", r->guidance);
+    json_put_integer(&w, "batch_size", r->count);
+    json_put_integer(&w, "index_of_first_image", 0);
+    json_put_string(&w, "sd_model_name", s->model.name);
+    json_put_null(&w, "sd_model_hash");
+    put_lists(&w, s, j);
+    remarks_put(&w, "notes", &j->notes);
+    json_end_object(&w);
+    out->text.failed |= json_take(&w, "info", &text, NULL) != FLUX1_OK;
+    json_put_string(out, "info", text);
+    free(text);
+}
+
+static void put_picture(json_writer *w, const server *s, const job_picture *p)
+{
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    builder text = {0};
+    if (history_read_picture(s->history, p->name, &bytes, &count))
+        base64_add(&text, bytes, count);
+    json_put_string(w, NULL, text.text ? text.text : "");
+    w->text.failed |= text.failed;
+    builder_free(&text);
+    free(bytes);
+}
+
+static void finish(exchange *x)
+{
+    const job *j = x->job;
+    json_writer w = {.style = JSON_LINE};
+    fault f = j->error;
+    if (j->state != JOB_DONE) {
+        if (f.kind == FAULT_NONE)
+            fault_set(&f, FAULT_UNAVAILABLE, NULL, "the job was cancelled");
+        answer_fault(x, &f);
+        return;
+    }
+    json_begin_object(&w, NULL);
+    json_begin_array(&w, "images");
+    for (int i = 0; i < j->made; i++)
+        put_picture(&w, x->server, &j->pictures[i]);
+    json_end_array(&w);
+    request_put(&w, "parameters", &j->request);
+    put_info(&w, x->server, j);
+    json_end_object(&w);
+    answer_json(x, 200, &w);
+}
+
+void webui_txt2img(exchange *x)
+{
+    server *s = x->server;
+    json_value *root;
+    job_request r;
+    remarks said = {0};
+    fault f = {0};
+    job *j = NULL;
+    if (!exchange_json(x, &root))
+        return;
+    const bool begun = request_begin(&s->defaults, &r, &f);
+    if (begun && webui_request_read(root, s->model.name, &r, &said, &f))
+        j = jobs_submit(s, &r, &said, FLUX1_FORMAT_JPEG, &f);
+    else if (begun)
+        request_free(&r);
+    json_free(root);
+    remarks_free(&said);
+    if (j)
+        exchange_wait(x, j, finish);
+    else
+        answer_fault(x, &f);
+}
+
+void webui_img2img(exchange *x)
+{
+    fault f = {0};
+    fault_set(&f, FAULT_INVALID, NULL, "img2img: this server makes pictures from text alone so far");
+    answer_fault(x, &f);
+}
+
+/* ---- progress ---- */
+
+/* With the lock held; j NULL: nothing runs. */
+static void put_state(json_writer *w, const queue *q, const job *j)
+{
+    json_begin_object(w, "state");
+    json_put_bool(w, "skipped", false);
+    json_put_bool(w, "interrupted", false);
+    json_put_string(w, "job", j ? j->id : "");
+    json_put_integer(w, "job_count", (j ? j->request.count - j->image : 0) + q->waiting);
+    json_put_string(w, "job_timestamp", "0");
+    json_put_integer(w, "job_no", j ? j->image : 0);
+    json_put_integer(w, "sampling_step", j ? j->step : 0);
+    json_put_integer(w, "sampling_steps", j ? j->steps : 0);
+    json_end_object(w);
+}
+
+static void put_current(json_writer *w, const job *j)
+{
+    builder text = {0};
+    if (j && j->preview.bytes)
+        base64_add(&text, j->preview.bytes, j->preview.count);
+    json_put_string(w, "current_image", text.text);
+    w->text.failed |= text.failed;
+    builder_free(&text);
+}
+
+void webui_progress(exchange *x)
+{
+    queue *q = &x->server->queue;
+    const char *skip = exchange_query(x, "skip_current_image");
+    const bool skips = skip && strcmp(skip, "true") == 0;
+    json_writer w = {.style = JSON_LINE};
+    json_begin_object(&w, NULL);
+    queue_lock(q);
+    const job *j = q->running;
+    json_put_real(&w, "progress", j ? j->fraction : 0);
+    json_put_real(&w, "eta_relative", j && j->seconds_left >= 0 ? j->seconds_left : 0);
+    put_state(&w, q, j);
+    put_current(&w, skips ? NULL : j);
+    json_put_string(&w, "textinfo", j ? j->stage : NULL);
+    queue_unlock(q);
+    json_end_object(&w);
+    answer_json(x, 200, &w);
+}
+
+void webui_interrupt(exchange *x)
+{
+    queue *q = &x->server->queue;
+    json_writer w = {.style = JSON_LINE};
+    queue_lock(q);
+    if (q->running)
+        queue_cancel(q, q->running);
+    queue_unlock(q);
+    json_begin_object(&w, NULL);
+    json_end_object(&w);
+    answer_json(x, 200, &w);
+}
+
+/* ---- png-info ---- */
+
+/* Behind "data:image/png;base64,", if that is there. */
+static const char *bare_base64(const char *text)
+{
+    const char *comma = strncmp(text, "data:", 5) == 0 ? strchr(text, ',') : NULL;
+    return comma ? comma + 1 : text;
+}
+
+static bool read_image(exchange *x, const json_value *root, json_value **facts, fault *f)
+{
+    const char *text = json_string_value(json_object_get(root, "image"));
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    if (!text)
+        return fault_set(f, FAULT_INVALID, "image", "\"image\" must be a picture as base64");
+    text = bare_base64(text);
+    if (!base64_read(text, strlen(text), &bytes, &count))
+        return fault_set(f, FAULT_INVALID, "image", "\"image\" is not base64");
+    const bool good = png_info_read(x->server, (const char *)bytes, count, facts, f);
+    free(bytes);
+    return good;
+}
+
+void webui_png_info(exchange *x)
+{
+    json_value *root, *facts = NULL;
+    json_writer w = {.style = JSON_LINE};
+    fault f = {0};
+    if (!exchange_json(x, &root))
+        return;
+    const bool good = read_image(x, root, &facts, &f);
+    json_free(root);
+    if (!good) {
+        answer_fault(x, &f);
+        return;
+    }
+    const char *text = json_string_value(json_object_get(facts, "parameters"));
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "info", text ? text : "");
+    json_begin_object(&w, "items");
+    if (text)
+        json_put_string(&w, "parameters", text);
+    json_end_object(&w);
+    png_info_put_request(&w, "parameters", json_object_get(facts, "request"));
+    json_end_object(&w);
+    json_free(facts);
+    answer_json(x, 200, &w);
+}

@@ -1,0 +1,121 @@
+/* What AUTOMATIC1111's clients list before they ask for a picture. Of what this server has no choice there is one, or
+ * none. */
+#include "server/routes.h"
+#include "server/webui_request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NONE "[]"
+
+/* the part of the path behind /sdapi/v1/, its answer */
+static const struct {
+    const char *name, *json;
+} lists[] = {
+    {"samplers", "[{\"name\": \"Euler\", \"aliases\": [\"euler\", \"k_euler\"], \"options\": {}}]"},
+    {"schedulers", "[{\"name\": \"simple\", \"label\": \"Simple\", \"aliases\": null, \"default_rho\": -1.0, "
+                   "\"need_inner_model\": false}]"},
+    {"upscalers",
+     "[{\"name\": \"None\", \"model_name\": null, \"model_path\": null, \"model_url\": null, \"scale\": 4}]"},
+    {"latent-upscale-modes", NONE},
+    {"sd-vae", NONE},
+    {"sd-modules", NONE},
+    {"hypernetworks", NONE},
+    {"face-restorers", NONE},
+    {"realesrgan-models", NONE},
+    {"prompt-styles", NONE},
+    {"embeddings", "{\"loaded\": {}, \"skipped\": {}}"},
+    {"scripts", "{\"txt2img\": [], \"img2img\": []}"},
+    {"script-info", NONE},
+    {"extensions", NONE},
+    {"cmd-flags", "{}"},
+};
+
+static void answer_copy(exchange *x, const char *json) { answer_text(x, 200, "application/json", strdup(json)); }
+
+void webui_list(exchange *x)
+{
+    fault f = {0};
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
+        if (strcmp(x->argument, lists[i].name) == 0) {
+            answer_copy(x, lists[i].json);
+            return;
+        }
+    fault_set(&f, FAULT_NOT_FOUND, NULL, "there is nothing at /sdapi/v1/%.60s", x->argument);
+    answer_fault(x, &f);
+}
+
+void webui_nothing(exchange *x) { answer_copy(x, "null"); }
+
+void webui_models(exchange *x)
+{
+    const char *name = x->server->model.name;
+    json_writer w = {.style = JSON_LINE};
+    json_begin_array(&w, NULL);
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "title", name);
+    json_put_string(&w, "model_name", name);
+    json_put_null(&w, "hash");
+    json_put_null(&w, "sha256");
+    json_put_string(&w, "filename", name);
+    json_put_null(&w, "config");
+    json_end_object(&w);
+    json_end_array(&w);
+    answer_json(x, 200, &w);
+}
+
+static void put_lora(void *user, const char *name, const char *path, uint64_t bytes)
+{
+    json_writer *w = user;
+    (void)path;
+    (void)bytes;
+    json_begin_object(w, NULL);
+    json_put_string(w, "name", name);
+    json_put_string(w, "alias", name);
+    json_put_string(w, "path", name); /* where it lies is nobody's business */
+    json_begin_object(w, "metadata");
+    json_end_object(w);
+    json_end_object(w);
+}
+
+void webui_loras(exchange *x)
+{
+    json_writer w = {.style = JSON_LINE};
+    json_begin_array(&w, NULL);
+    loras_list(&x->server->loras, put_lora, &w);
+    json_end_array(&w);
+    answer_json(x, 200, &w);
+}
+
+void webui_options_get(exchange *x)
+{
+    json_writer w = {.style = JSON_LINE};
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "sd_model_checkpoint", x->server->model.name);
+    json_put_null(&w, "sd_checkpoint_hash");
+    json_put_string(&w, "sd_vae", "Automatic");
+    json_put_string(&w, "samples_format", "png");
+    json_put_integer(&w, "CLIP_stop_at_last_layers", 1);
+    json_end_object(&w);
+    answer_json(x, 200, &w);
+}
+
+/* Settings are the requests' here; that one that chooses another model cannot be followed. */
+void webui_options_post(exchange *x)
+{
+    const char *model = x->server->model.name;
+    json_value *root;
+    fault f = {0};
+    if (!exchange_json(x, &root))
+        return;
+    const char *wanted = json_string_value(json_object_get(root, "sd_model_checkpoint"));
+    const bool good = !wanted || !wanted[0] || webui_is_model(wanted, model);
+    if (!good)
+        fault_set(&f, FAULT_INVALID, "sd_model_checkpoint", "there is no model \"%.60s\" here; there is %s", wanted,
+                  model);
+    json_free(root);
+    if (good)
+        webui_nothing(x);
+    else
+        answer_fault(x, &f);
+}

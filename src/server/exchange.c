@@ -1,0 +1,172 @@
+#include "server/exchange.h"
+
+#include "base/clock.h"
+#include "server/jobs.h"
+
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Until when a client that is refused should wait before it tries again. */
+#define RETRY_SECONDS "5"
+
+const char *exchange_query(const exchange *x, const char *key)
+{
+    return MHD_lookup_connection_value(x->connection, MHD_GET_ARGUMENT_KIND, key);
+}
+
+const char *exchange_header(const exchange *x, const char *key)
+{
+    return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, key);
+}
+
+bool exchange_json(exchange *x, json_value **out)
+{
+    flux1_error err = {0};
+    fault f = {0};
+    *out = NULL;
+    if (x->body.length == 0)
+        fault_set(&f, FAULT_INVALID, NULL, "the body is empty: it must be a JSON object");
+    else if (json_parse(x->body.text, x->body.length, "the body", out, &err) != FLUX1_OK)
+        fault_set(&f, err.status == FLUX1_ERR_MEMORY ? FAULT_SERVER : FAULT_INVALID, NULL, "%s", err.message);
+    else if (!json_is_object(*out))
+        fault_set(&f, FAULT_INVALID, NULL, "the body must be a JSON object");
+    else
+        return true;
+    json_free(*out);
+    *out = NULL;
+    answer_fault(x, &f);
+    return false;
+}
+
+/* ---- answers ---- */
+
+static void queue_answer(exchange *x, int status, struct MHD_Response *response, const char *type)
+{
+    x->answered = true;
+    x->status = status;
+    if (!response) /* no memory: the library closes the connection */
+        return;
+    if (type)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    if (status == MHD_HTTP_UNAUTHORIZED)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"flux1\"");
+    if (status == MHD_HTTP_TOO_MANY_REQUESTS || status == MHD_HTTP_SERVICE_UNAVAILABLE)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, RETRY_SECONDS);
+    MHD_queue_response(x->connection, (unsigned)status, response);
+    MHD_destroy_response(response);
+}
+
+void answer_text(exchange *x, int status, const char *type, char *text)
+{
+    struct MHD_Response *response =
+        text ? MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE) : NULL;
+    if (!response)
+        free(text);
+    else
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    queue_answer(x, status, response, type);
+}
+
+void answer_json(exchange *x, int status, json_writer *w)
+{
+    char *text = NULL;
+    json_take(w, "an answer", &text, NULL);
+    answer_text(x, status, "application/json", text);
+}
+
+void answer_fault(exchange *x, const fault *f)
+{
+    json_writer w = {.style = JSON_LINE};
+    json_begin_object(&w, NULL);
+    fault_put(&w, "error", f);
+    json_end_object(&w);
+    answer_json(x, fault_http(f), &w);
+}
+
+void answer_page(exchange *x, const char *bytes, size_t count, const char *policy)
+{
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(count, (void *)(uintptr_t)bytes, MHD_RESPMEM_PERSISTENT);
+    if (response) {
+        MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-cache");
+        MHD_add_response_header(response, "X-Frame-Options", "DENY");
+        MHD_add_response_header(response, "Content-Security-Policy", policy);
+    }
+    queue_answer(x, MHD_HTTP_OK, response, "text/html; charset=utf-8");
+}
+
+void answer_nothing(exchange *x)
+{
+    queue_answer(x, MHD_HTTP_NO_CONTENT, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), NULL);
+}
+
+void answer_file(exchange *x, int descriptor, uint64_t bytes, const char *type, const char *name)
+{
+    char disposition[ARGUMENT_ROOM + 32];
+    struct MHD_Response *response = MHD_create_response_from_fd64(bytes, descriptor);
+    snprintf(disposition, sizeof disposition, "inline; filename=\"%s\"", name);
+    if (response) {
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_DISPOSITION, disposition);
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "private, max-age=86400, immutable");
+    } else
+        close(descriptor);
+    queue_answer(x, MHD_HTTP_OK, response, type);
+}
+
+/* ---- waiting ---- */
+
+static void resume(waiter *w)
+{
+    exchange *x = (exchange *)(void *)((char *)w - offsetof(exchange, wait));
+    MHD_resume_connection(x->connection);
+}
+
+static int socket_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    return info ? info->connect_fd : -1;
+}
+
+void exchange_wait(exchange *x, job *j, exchange_fn *finish)
+{
+    x->job = j;
+    x->finish = finish;
+    x->wait = (waiter){.job = j, .wake = resume, .socket = socket_of(x->connection), .cancels = true};
+    exchange_go_on(x);
+}
+
+void exchange_go_on(exchange *x)
+{
+    queue *q = &x->server->queue;
+    queue_lock(q);
+    const bool ended = job_state_ended(x->job->state), gone = x->wait.gone;
+    if (!ended && !gone) {
+        queue_wait(q, &x->wait);
+        MHD_suspend_connection(x->connection);
+    }
+    queue_unlock(q);
+    fault f = {0};
+    if (gone) { /* nobody reads it, but the library ends the connection with it */
+        fault_set(&f, FAULT_UNAVAILABLE, NULL, "the client has hung up");
+        answer_fault(x, &f);
+    } else if (ended)
+        x->finish(x);
+}
+
+void exchange_end(exchange *x)
+{
+    server *s = x->server;
+    if (x->job) {
+        queue_lock(&s->queue);
+        queue_leave(&s->queue, &x->wait);
+        queue_unlock(&s->queue);
+        jobs_cancel(s, x->job); /* one that has ended stays as it is */
+        job_release(&s->queue, x->job);
+    }
+    builder_free(&x->body);
+    free(x);
+}

@@ -1,0 +1,57 @@
+/* One HTTP request and its answer, as the interfaces see them: a body that has come whole, and one of the answers
+ * below. A handler answers at once, or waits for a job first. */
+#ifndef FLUX1_SERVER_EXCHANGE_H
+#define FLUX1_SERVER_EXCHANGE_H
+
+#include "server/inside.h"
+
+struct MHD_Connection;
+
+#define ARGUMENT_ROOM 128
+
+typedef struct exchange exchange;
+typedef void exchange_fn(exchange *x);
+
+struct exchange {
+    server *server;
+    struct MHD_Connection *connection;
+    exchange_fn *handler;         /* NULL: refused */
+    char argument[ARGUMENT_ROOM]; /* what stands for * in the route's path */
+    builder body;
+    size_t limit, discarded; /* bytes of the body that may come; that came after a refusal */
+    fault refusal;
+    bool refuses_at_once; /* the body is not worth waiting for */
+    bool answered;
+    int status; /* of the answer */
+    double began;
+    char method[12], path[256]; /* for the log, cut */
+    waiter wait;
+    job *job; /* that it waits for, with a reference */
+    exchange_fn *finish;
+};
+
+/* What a client may say in the query: "limit" of /api/jobs?limit=5. NULL: nothing. */
+const char *exchange_query(const exchange *x, const char *key);
+const char *exchange_header(const exchange *x, const char *key);
+
+/* The body as a JSON object; free it. False: refused. */
+bool exchange_json(exchange *x, json_value **out);
+
+/* ---- answers: exactly one ---- */
+
+void answer_fault(exchange *x, const fault *f);
+void answer_json(exchange *x, int status, json_writer *w);               /* takes the text; JSON_LINE */
+void answer_text(exchange *x, int status, const char *type, char *text); /* malloc'd, taken; NULL: out of memory */
+/* 200 with a page of HTML, which stays where it is. policy: its Content-Security-Policy */
+void answer_page(exchange *x, const char *bytes, size_t count, const char *policy);
+void answer_nothing(exchange *x); /* 204 */
+/* name: for a "save as". The descriptor is taken. */
+void answer_file(exchange *x, int descriptor, uint64_t bytes, const char *type, const char *name);
+
+/* Calls `finish` on one of the library's threads when the job has ended; it answers. If the client hangs up before, the
+ * job is cancelled. Takes the caller's reference of the job; x->job in `finish`. */
+void exchange_wait(exchange *x, job *j, exchange_fn *finish);
+void exchange_go_on(exchange *x); /* the waiting has an end: for http.c */
+void exchange_end(exchange *x);   /* all that it holds */
+
+#endif

@@ -1,0 +1,52 @@
+#include "server/fault.h"
+
+#include "base/utf8.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    int http;
+    const char *type;
+} kinds[] = {
+#define FAULT_ROW(kind, http, type) {http, type},
+    FAULT_MAP(FAULT_ROW)
+#undef FAULT_ROW
+};
+
+bool fault_set(fault *f, fault_kind kind, const char *param, const char *format, ...)
+{
+    va_list ap;
+    va_start(ap, format);
+    f->kind = kind;
+    snprintf(f->param, sizeof f->param, "%s", param ? param : "");
+    vsnprintf(f->message, sizeof f->message, format, ap);
+    va_end(ap);
+    f->message[utf8_valid_prefix(f->message, strlen(f->message))] = '\0'; /* it may have been cut within a character */
+    f->param[utf8_valid_prefix(f->param, strlen(f->param))] = '\0';
+    return false;
+}
+
+static bool is_requests(flux1_status status)
+{
+    return status == FLUX1_ERR_ARGUMENT || status == FLUX1_ERR_LIMIT || status == FLUX1_ERR_UNSUPPORTED;
+}
+
+bool fault_of_status(fault *f, flux1_status status, const char *message)
+{
+    const char *text = message && message[0] ? message : flux1_status_text(status);
+    return fault_set(f, is_requests(status) ? FAULT_INVALID : FAULT_SERVER, NULL, "%s", text);
+}
+
+int fault_http(const fault *f) { return kinds[f->kind].http; }
+
+void fault_put(json_writer *w, const char *key, const fault *f)
+{
+    json_begin_object(w, key);
+    json_put_string(w, "message", f->message);
+    json_put_string(w, "type", kinds[f->kind].type);
+    json_put_string(w, "param", f->param[0] ? f->param : NULL);
+    json_put_integer(w, "code", kinds[f->kind].http);
+    json_end_object(w);
+}

@@ -1,0 +1,48 @@
+/* What a client is told about a request that cannot be served: a kind, the field that it is about, and one sentence. */
+#ifndef FLUX1_SERVER_FAULT_H
+#define FLUX1_SERVER_FAULT_H
+
+#include "base/json_write.h"
+
+/* kind, HTTP status, the error's "type" as OpenAI's clients know them */
+#define FAULT_MAP(X)                              \
+    X(NONE, 200, "")                              \
+    X(INVALID, 400, "invalid_request_error")      \
+    X(KEY, 401, "authentication_error")           \
+    X(FORBIDDEN, 403, "invalid_request_error")    \
+    X(NOT_FOUND, 404, "not_found_error")          \
+    X(METHOD, 405, "invalid_request_error")       \
+    X(TOO_LARGE, 413, "invalid_request_error")    \
+    X(CONTENT_TYPE, 415, "invalid_request_error") \
+    X(BUSY, 429, "rate_limit_error")              \
+    X(SERVER, 500, "server_error")                \
+    X(UNAVAILABLE, 503, "unavailable_error")
+
+typedef enum fault_kind {
+#define FAULT_ENUM(kind, http, type) FAULT_##kind,
+    FAULT_MAP(FAULT_ENUM)
+#undef FAULT_ENUM
+} fault_kind;
+
+#define FAULT_PARAM 48
+#define FAULT_MESSAGE 1024
+
+typedef struct fault {
+    fault_kind kind;
+    char param[FAULT_PARAM]; /* "": none */
+    char message[FAULT_MESSAGE];
+} fault;
+
+/* Always false, for "return fault_set(…)". param may be NULL. */
+bool fault_set(fault *f, fault_kind kind, const char *param, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* From the library: what the request is to blame for is INVALID, all else SERVER. Always false. */
+bool fault_of_status(fault *f, flux1_status status, const char *message);
+
+int fault_http(const fault *f);
+
+/* {"message", "type", "param", "code"} */
+void fault_put(json_writer *w, const char *key, const fault *f);
+
+#endif

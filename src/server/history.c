@@ -1,0 +1,429 @@
+#include "server/history.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "server/job.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HISTORY_VERSION 1
+#define PATH_ROOM 4096
+#define URL "/api/files/"
+
+struct history {
+    char *folder, *pictures, *database;
+    bool temporary;
+    uint64_t limit;
+    int lock; /* descriptor of the folder's lock */
+    sqlite3 *db;
+    pthread_mutex_t mutex;
+    bool has_mutex;
+};
+
+static const char schema[] =
+    "CREATE TABLE IF NOT EXISTS jobs(seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
+    "ended INTEGER NOT NULL, bytes INTEGER NOT NULL, job TEXT NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended, seq);"
+    "PRAGMA user_version=1;";
+
+/* ---- statements ---- */
+
+static flux1_status failed(const history *s, flux1_error *err)
+{
+    return error_set(err, FLUX1_ERR_IO, "%s: %s", s->database, s->db ? sqlite3_errmsg(s->db) : "cannot be opened");
+}
+
+static flux1_status execute(history *s, const char *sql, flux1_error *err)
+{
+    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? FLUX1_OK : failed(s, err);
+}
+
+/* A statement with its first text bound, if there is one. */
+static flux1_status prepare(history *s, const char *sql, const char *first, sqlite3_stmt **out, flux1_error *err)
+{
+    if (sqlite3_prepare_v2(s->db, sql, -1, out, NULL) != SQLITE_OK)
+        return failed(s, err);
+    if (!first || sqlite3_bind_text(*out, 1, first, -1, SQLITE_TRANSIENT) == SQLITE_OK)
+        return FLUX1_OK;
+    const flux1_status st = failed(s, err);
+    sqlite3_finalize(*out);
+    *out = NULL;
+    return st;
+}
+
+/* Runs a statement that has no rows and frees it. */
+static flux1_status finish(history *s, sqlite3_stmt *statement, flux1_error *err)
+{
+    const int code = sqlite3_step(statement);
+    const flux1_status st = code == SQLITE_DONE ? FLUX1_OK : failed(s, err);
+    sqlite3_finalize(statement);
+    return st;
+}
+
+static const char *column(sqlite3_stmt *statement, int i)
+{
+    const unsigned char *text = sqlite3_column_text(statement, i);
+    return text ? (const char *)text : "";
+}
+
+/* ---- files ---- */
+
+/* 16 hexadecimal digits, and after them letters, digits, '-' and one '.': nothing that leads out of the folder. */
+static bool is_picture_name(const char *name)
+{
+    const size_t n = strlen(name);
+    return n < PICTURE_NAME && strspn(name, "0123456789abcdef") == RANDOM_NAME - 1 && name[RANDOM_NAME - 1] == '-' &&
+           strspn(name, "0123456789abcdefgjnpw-.") == n && strstr(name, "..") == NULL;
+}
+
+char *history_picture_path(const history *s, const char *name)
+{
+    return is_picture_name(name) ? path_join(s->pictures, name) : NULL;
+}
+
+int history_open_picture(const history *s, const char *name, uint64_t *bytes)
+{
+    char *path = history_picture_path(s, name);
+    int descriptor = -1;
+    file_identity identity;
+    if (path && file_open_regular(path, &descriptor, &identity, NULL) == FLUX1_OK)
+        *bytes = identity.size;
+    else
+        descriptor = -1;
+    free(path);
+    return descriptor;
+}
+
+bool history_read_picture(const history *s, const char *name, uint8_t **bytes, size_t *count)
+{
+    char *path = history_picture_path(s, name), *text = NULL;
+    const bool good = path && file_read(path, (size_t)1 << 31, &text, count, NULL) == FLUX1_OK;
+    free(path);
+    *bytes = (uint8_t *)text;
+    return good;
+}
+
+flux1_status history_write_picture(history *s, const char *name, const void *bytes, size_t count, flux1_error *err)
+{
+    char *path = path_join(s->pictures, name);
+    if (!path)
+        return error_oom(err, 0, "a file name");
+    const flux1_status st = file_write(path, bytes, count, err);
+    free(path);
+    return st;
+}
+
+flux1_status history_write_scratch(history *s, const void *bytes, size_t count, char **path, flux1_error *err)
+{
+    char name[RANDOM_NAME];
+    *path = random_name(name) ? path_join(s->folder, name) : NULL;
+    const flux1_status st = *path ? file_write(*path, bytes, count, err) : error_oom(err, 0, "a file name");
+    if (st == FLUX1_OK)
+        return st;
+    free(*path);
+    *path = NULL;
+    return st;
+}
+
+/* The files that a job's text names. */
+static void remove_pictures(const history *s, const char *text)
+{
+    json_value *root = NULL;
+    if (json_parse(text, strlen(text), "a stored job", &root, NULL) != FLUX1_OK)
+        return;
+    const json_value *list = json_object_get(root, "pictures");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *url = json_string_value(json_object_get(json_array_get(list, i), "url"));
+        const char *name = url && strncmp(url, URL, strlen(URL)) == 0 ? url + strlen(URL) : NULL;
+        char *path = name ? history_picture_path(s, name) : NULL;
+        if (path)
+            unlink(path);
+        free(path);
+    }
+    json_free(root);
+}
+
+/* ---- jobs ---- */
+
+static flux1_status put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    TRY(prepare(s,
+                "INSERT INTO jobs(id, ended, bytes, job) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(id) DO UPDATE SET "
+                "ended=excluded.ended, bytes=excluded.bytes, job=excluded.job",
+                id, &q, err));
+    sqlite3_bind_int(q, 2, ended);
+    sqlite3_bind_int64(q, 3, (sqlite3_int64)bytes);
+    sqlite3_bind_text(q, 4, text, -1, SQLITE_TRANSIENT);
+    return finish(s, q, err);
+}
+
+static flux1_status get(history *s, const char *id, char **text, flux1_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    *text = NULL;
+    TRY(prepare(s, "SELECT job FROM jobs WHERE id=?1", id, &q, err));
+    const int code = sqlite3_step(q);
+    flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : failed(s, err);
+    if (code == SQLITE_ROW && !(*text = strdup(column(q, 0))))
+        st = error_oom(err, 0, "a job");
+    sqlite3_finalize(q);
+    return st;
+}
+
+static flux1_status drop(history *s, const char *id, const char *text, flux1_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    TRY(prepare(s, "DELETE FROM jobs WHERE id=?1", id, &q, err));
+    TRY(finish(s, q, err));
+    remove_pictures(s, text);
+    return FLUX1_OK;
+}
+
+/* The oldest job that has ended; *id NULL: there is none. Both are malloc'd. total: bytes of all jobs. */
+static flux1_status oldest(history *s, uint64_t *total, char **id, char **text, flux1_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    *id = *text = NULL;
+    *total = 0;
+    TRY(prepare(s, "SELECT id, job, (SELECT SUM(bytes) FROM jobs) FROM jobs WHERE ended=1 ORDER BY seq LIMIT 1", NULL,
+                &q, err));
+    if (sqlite3_step(q) == SQLITE_ROW) {
+        *id = strdup(column(q, 0));
+        *text = strdup(column(q, 1));
+        *total = (uint64_t)sqlite3_column_int64(q, 2);
+    }
+    sqlite3_finalize(q);
+    return FLUX1_OK;
+}
+
+/* The job that was just written stays, however large it is. */
+static flux1_status make_room(history *s, const char *keep, flux1_error *err)
+{
+    for (;;) {
+        char *id = NULL, *text = NULL;
+        uint64_t total = 0;
+        flux1_status st = oldest(s, &total, &id, &text, err);
+        const bool enough = st != FLUX1_OK || !id || !text || total <= s->limit || strcmp(id, keep) == 0;
+        if (!enough)
+            st = drop(s, id, text, err);
+        free(id);
+        free(text);
+        if (enough || st != FLUX1_OK)
+            return st;
+    }
+}
+
+flux1_status history_put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
+{
+    pthread_mutex_lock(&s->mutex);
+    flux1_status st = put(s, id, text, ended, bytes, err);
+    if (st == FLUX1_OK && ended)
+        st = make_room(s, id, err);
+    pthread_mutex_unlock(&s->mutex);
+    return st;
+}
+
+flux1_status history_get(history *s, const char *id, char **text, flux1_error *err)
+{
+    pthread_mutex_lock(&s->mutex);
+    const flux1_status st = get(s, id, text, err);
+    pthread_mutex_unlock(&s->mutex);
+    return st;
+}
+
+flux1_status history_remove(history *s, const char *id, bool *found, flux1_error *err)
+{
+    char *text = NULL;
+    pthread_mutex_lock(&s->mutex);
+    flux1_status st = get(s, id, &text, err);
+    *found = text != NULL;
+    if (text)
+        st = drop(s, id, text, err);
+    pthread_mutex_unlock(&s->mutex);
+    free(text);
+    return st;
+}
+
+static flux1_status sequence_of(history *s, const char *id, sqlite3_int64 *out, flux1_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    TRY(prepare(s, "SELECT seq FROM jobs WHERE id=?1", id, &q, err));
+    const bool found = sqlite3_step(q) == SQLITE_ROW;
+    *out = found ? sqlite3_column_int64(q, 0) : 0;
+    sqlite3_finalize(q);
+    return found ? FLUX1_OK : error_set(err, FLUX1_ERR_ARGUMENT, "there is no job \"%.40s\"", id);
+}
+
+static flux1_status list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
+                         flux1_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    sqlite3_int64 sequence = INT64_MAX;
+    int code, count = 0;
+    if (before)
+        TRY(sequence_of(s, before, &sequence, err));
+    TRY(prepare(s, "SELECT id, job FROM jobs WHERE seq<?1 ORDER BY seq DESC LIMIT ?2", NULL, &q, err));
+    sqlite3_bind_int64(q, 1, sequence);
+    sqlite3_bind_int(q, 2, limit + 1);
+    while ((code = sqlite3_step(q)) == SQLITE_ROW && count < limit) {
+        visit(user, column(q, 0), column(q, 1));
+        count++;
+    }
+    *more = code == SQLITE_ROW;
+    const flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : failed(s, err);
+    sqlite3_finalize(q);
+    return st;
+}
+
+flux1_status history_list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
+                          flux1_error *err)
+{
+    pthread_mutex_lock(&s->mutex);
+    const flux1_status st = list(s, limit, before, visit, user, more, err);
+    pthread_mutex_unlock(&s->mutex);
+    return st;
+}
+
+/* ---- opening ---- */
+
+/* What the last server has left unfinished, one by one. */
+static flux1_status mark_interrupted(history *s, flux1_error *err)
+{
+    for (;;) {
+        sqlite3_stmt *q = NULL;
+        TRY(prepare(s, "SELECT id, job, bytes FROM jobs WHERE ended=0 LIMIT 1", NULL, &q, err));
+        const int code = sqlite3_step(q);
+        flux1_status st = code == SQLITE_DONE ? FLUX1_OK : code == SQLITE_ROW ? FLUX1_OK : failed(s, err);
+        char *id = code == SQLITE_ROW ? strdup(column(q, 0)) : NULL, *text = NULL;
+        const uint64_t bytes = code == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(q, 2) : 0;
+        if (id)
+            text = job_text_interrupted(column(q, 1));
+        sqlite3_finalize(q);
+        if (id && text)
+            st = put(s, id, text, true, bytes, err);
+        else if (id) /* it cannot be read: it is of no use to anybody */
+            st = drop(s, id, "{}", err);
+        free(text);
+        if (st != FLUX1_OK || !id)
+            return st;
+        free(id);
+    }
+}
+
+static flux1_status open_database(history *s, flux1_error *err)
+{
+    sqlite3_stmt *q = NULL;
+    if (sqlite3_open_v2(s->database, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
+                        NULL) != SQLITE_OK)
+        return failed(s, err);
+    sqlite3_busy_timeout(s->db, 2000);
+    TRY(prepare(s, "PRAGMA user_version", NULL, &q, err));
+    const int code = sqlite3_step(q), version = code == SQLITE_ROW ? sqlite3_column_int(q, 0) : 0;
+    const flux1_status st = code == SQLITE_ROW ? FLUX1_OK : failed(s, err);
+    sqlite3_finalize(q);
+    TRY(st);
+    if (version > HISTORY_VERSION)
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: it is of version %d, of a later flux1; name another folder",
+                         s->database, version);
+    TRY(execute(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;", err));
+    TRY(execute(s, schema, err));
+    return mark_interrupted(s, err);
+}
+
+static flux1_status lock_folder(history *s, flux1_error *err)
+{
+    char *path = path_join(s->folder, "lock");
+    if (!path)
+        return error_oom(err, 0, "a path");
+    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    flux1_status st = s->lock < 0 ? error_io(err, path, "open") : FLUX1_OK;
+    if (st == FLUX1_OK && flock(s->lock, LOCK_EX | LOCK_NB) != 0)
+        st = error_set(err, FLUX1_ERR_ARGUMENT, "%s: another flux1 serve uses this folder", s->folder);
+    free(path);
+    return st;
+}
+
+static flux1_status make_folder(history *s, const char *folder, flux1_error *err)
+{
+    char template[PATH_ROOM];
+    const char *place = getenv("TMPDIR");
+    s->temporary = !folder;
+    if (!folder) {
+        snprintf(template, sizeof template, "%s/flux1-serve-XXXXXX", place && place[0] ? place : "/tmp");
+        if (!mkdtemp(template))
+            return error_io(err, template, "make");
+        folder = template;
+    }
+    s->folder = strdup(folder);
+    s->pictures = path_join(folder, "pictures");
+    s->database = path_join(folder, "jobs.sqlite");
+    if (!s->folder || !s->pictures || !s->database)
+        return error_oom(err, 0, "a path");
+    return folder_make(s->pictures, err);
+}
+
+flux1_status history_open(const char *folder, uint64_t limit, history **out, flux1_error *err)
+{
+    history *s = calloc(1, sizeof *s);
+    flux1_status st;
+    *out = NULL;
+    if (!s)
+        return error_oom(err, 0, "the history");
+    s->limit = limit;
+    s->lock = -1;
+    s->has_mutex = pthread_mutex_init(&s->mutex, NULL) == 0;
+    st = s->has_mutex ? make_folder(s, folder, err) : error_oom(err, 0, "the history");
+    if (st == FLUX1_OK)
+        st = lock_folder(s, err);
+    if (st == FLUX1_OK)
+        st = open_database(s, err);
+    if (st == FLUX1_OK)
+        *out = s;
+    else
+        history_close(s);
+    return st;
+}
+
+bool history_is_kept(const history *s) { return !s->temporary; }
+
+/* A temporary folder has one level of folders. */
+static void remove_folder(const char *folder)
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char *path = strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 ? path_join(folder, e->d_name) : NULL;
+        if (path && unlink(path) != 0 && errno == EISDIR)
+            remove_folder(path);
+        free(path);
+    }
+    if (d)
+        closedir(d);
+    rmdir(folder);
+}
+
+void history_close(history *s)
+{
+    if (!s)
+        return;
+    sqlite3_close(s->db);
+    if (s->lock >= 0)
+        close(s->lock);
+    if (s->temporary && s->folder)
+        remove_folder(s->folder);
+    if (s->has_mutex)
+        pthread_mutex_destroy(&s->mutex);
+    free(s->folder);
+    free(s->pictures);
+    free(s->database);
+    free(s);
+}

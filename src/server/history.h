@@ -1,0 +1,49 @@
+/* The jobs' history (SQLite) and their pictures (files), in one folder: DIR/jobs.sqlite and DIR/pictures. Without a
+ * folder both are in a temporary one, which is removed at the end. Any thread may call. */
+#ifndef FLUX1_SERVER_HISTORY_H
+#define FLUX1_SERVER_HISTORY_H
+
+#include "base/builder.h"
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct history history;
+
+/* folder NULL: a temporary one. limit: bytes of all pictures together; the oldest jobs that have ended go first. Jobs
+ * that a stopped server has left are marked as interrupted. FLUX1_ERR_IO, FLUX1_ERR_FORMAT, FLUX1_ERR_ARGUMENT (another
+ * server uses the folder). */
+flux1_status history_open(const char *folder, uint64_t limit, history **out, flux1_error *err);
+void history_close(history *s); /* NULL is fine */
+
+/* The job's text, new or in place of its last one; bytes: of its pictures. ended: it may be removed to make room. */
+flux1_status history_put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err);
+/* malloc'd; *text NULL: there is none. */
+flux1_status history_get(history *s, const char *id, char **text, flux1_error *err);
+/* The job with its pictures, which are named in its text. *found: there was one. */
+flux1_status history_remove(history *s, const char *id, bool *found, flux1_error *err);
+
+/* Newest first, those before job `before` (NULL: from the newest): visit gets each one's id and text. *more: there are
+ * more than limit. FLUX1_ERR_ARGUMENT: no job `before`. */
+typedef void history_visit(void *user, const char *id, const char *text);
+flux1_status history_list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
+                          flux1_error *err);
+
+/* ---- pictures ---- */
+
+flux1_status history_write_picture(history *s, const char *name, const void *bytes, size_t count, flux1_error *err);
+/* malloc'd; NULL: no name of a picture, or no memory. */
+char *history_picture_path(const history *s, const char *name);
+/* A descriptor of the picture, and its size; -1: there is none of that name (or it is no name that history_put's texts
+ * have). */
+int history_open_picture(const history *s, const char *name, uint64_t *bytes);
+/* malloc'd bytes; false: there is none, or memory lacks. */
+bool history_read_picture(const history *s, const char *name, uint8_t **bytes, size_t *count);
+
+/* A file for a moment, of a name that nobody guesses: *path (malloc'd) is to be unlinked and freed. */
+flux1_status history_write_scratch(history *s, const void *bytes, size_t count, char **path, flux1_error *err);
+
+bool history_is_kept(const history *s); /* it is no temporary folder */
+
+#endif

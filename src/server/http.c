@@ -1,0 +1,229 @@
+#include "server/http.h"
+
+#include "base/clock.h"
+#include "server/access.h"
+#include "server/routes.h"
+
+#include <microhttpd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+#include <unistd.h>
+
+#define THREADS 4
+#define CONNECTIONS_MAX 1024
+#define IDLE_SECONDS 60  /* of a connection, also while a body or an answer is on its way */
+#define BODY_SECONDS 300 /* that a whole body may take */
+#define ENDING_SECONDS 5.0
+#define CLIENT_LEFT 499 /* in log and metrics: it did not wait for an answer; as nginx has it */
+
+/* ---- a request's beginning ---- */
+
+static bool length_fits(exchange *x, fault *f)
+{
+    const char *length = exchange_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    const uint64_t bytes = length ? strtoull(length, NULL, 10) : 0;
+    x->refuses_at_once = bytes > BODY_PICTURES; /* otherwise the body comes first: who still sends does not read */
+    if (bytes <= x->limit)
+        return true;
+    if (x->limit == 0)
+        return fault_set(f, FAULT_TOO_LARGE, NULL, "this request has no body");
+    return fault_set(f, FAULT_TOO_LARGE, NULL, "the body has %llu bytes: at most %zu", (unsigned long long)bytes,
+                     x->limit);
+}
+
+static bool find_route(exchange *x, const char *method, const char *path, route_access *access, fault *f)
+{
+    char methods[64];
+    const route *r = route_find(method, path, x->argument, methods);
+    *access = r ? r->access : ROUTE_ANY;
+    if (r) {
+        x->handler = r->handler;
+        x->limit = r->body;
+        return true;
+    }
+    if (methods[0])
+        return fault_set(f, FAULT_METHOD, NULL, "%.20s is not for %.100s; it has %s", method, path, methods);
+    return fault_set(f, FAULT_NOT_FOUND, NULL, "there is nothing at %.100s", path);
+}
+
+/* What can be refused before the body has come. */
+static bool admit(exchange *x, const char *method, const char *path, fault *f)
+{
+    const server *s = x->server;
+    route_access access;
+    fault none;
+    const bool found = find_route(x, method, path, &access, &none);
+    if (!access_names(&s->settings, exchange_header(x, MHD_HTTP_HEADER_HOST), exchange_header(x, "Origin"), f))
+        return false;
+    if (access != ROUTE_OPEN && !access_key(&s->settings, exchange_header(x, MHD_HTTP_HEADER_AUTHORIZATION), f))
+        return false;
+    if (!found)
+        *f = none;
+    else if (access == ROUTE_READY && !atomic_load(&s->ready))
+        fault_set(f, FAULT_UNAVAILABLE, NULL, "Loading model");
+    else
+        return length_fits(x, f);
+    return false;
+}
+
+static exchange *begin(server *s, struct MHD_Connection *connection, const char *method, const char *path)
+{
+    exchange *x = calloc(1, sizeof *x);
+    if (!x)
+        return NULL;
+    x->server = s;
+    x->connection = connection;
+    x->began = clock_seconds();
+    snprintf(x->method, sizeof x->method, "%s", method);
+    snprintf(x->path, sizeof x->path, "%s", path);
+    atomic_fetch_add(&s->exchanges, 1);
+    if (!admit(x, method, path, &x->refusal))
+        x->handler = NULL;
+    return x;
+}
+
+/* ---- its body ---- */
+
+/* What is refused is read to its end and thrown away, so that the client sees the answer. False: it is enough. */
+static bool take_body(exchange *x, const char *bytes, size_t count)
+{
+    if (clock_seconds() - x->began > BODY_SECONDS)
+        return false;
+    if (x->handler && count > x->limit - x->body.length) {
+        fault_set(&x->refusal, FAULT_TOO_LARGE, NULL, "the body is too large: at most %zu bytes", x->limit);
+        x->handler = NULL;
+        builder_free(&x->body);
+    }
+    if (x->handler) {
+        builder_add_bytes(&x->body, bytes, count);
+        return !x->body.failed;
+    }
+    x->discarded += count;
+    return x->discarded <= BODY_PICTURES;
+}
+
+static bool is_form(exchange *x)
+{
+    const char *type = exchange_header(x, MHD_HTTP_HEADER_CONTENT_TYPE);
+    return x->limit == BODY_JSON && type && strncasecmp(type, "multipart/", 10) == 0;
+}
+
+static void handle(exchange *x)
+{
+    if (x->handler && is_form(x)) {
+        fault_set(&x->refusal, FAULT_CONTENT_TYPE, NULL, "the body must be JSON (Content-Type: application/json)");
+        x->handler = NULL;
+    }
+    if (x->handler)
+        x->handler(x);
+    else
+        answer_fault(x, &x->refusal);
+}
+
+/* The library calls this when the headers have come, for each part of the body, at its end, and after each resuming. */
+static enum MHD_Result on_request(void *user, struct MHD_Connection *connection, const char *path, const char *method,
+                                  const char *version, const char *bytes, size_t *count, void **state)
+{
+    exchange *x = *state;
+    (void)version;
+    if (!x) {
+        *state = x = begin(user, connection, method, path);
+        if (x && x->refuses_at_once)
+            answer_fault(x, &x->refusal);
+        return x ? MHD_YES : MHD_NO;
+    }
+    if (*count > 0) {
+        const bool go_on = take_body(x, bytes, *count);
+        *count = 0;
+        return go_on ? MHD_YES : MHD_NO;
+    }
+    if (x->answered)
+        return MHD_YES;
+    if (x->job)
+        exchange_go_on(x);
+    else
+        handle(x);
+    return MHD_YES;
+}
+
+/* ---- its end ---- */
+
+static void write_log(const exchange *x)
+{
+    FILE *log = x->server->settings.access_log;
+    json_writer w = {.style = JSON_LINE};
+    char *text = NULL;
+    if (!log)
+        return;
+    json_begin_object(&w, NULL);
+    json_put_real(&w, "time", (double)(int64_t)(job_now() * 1000) / 1000);
+    json_put_string(&w, "method", x->method);
+    json_put_string(&w, "path", x->path);
+    json_put_integer(&w, "status", x->status);
+    json_put_real(&w, "seconds", (double)(int64_t)((clock_seconds() - x->began) * 1e6) / 1e6);
+    json_end_object(&w);
+    if (json_take(&w, "the log", &text, NULL) == FLUX1_OK) {
+        flockfile(log);
+        fprintf(log, "%s\n", text);
+        fflush(log);
+        funlockfile(log);
+    }
+    free(text);
+}
+
+static void on_completed(void *user, struct MHD_Connection *connection, void **state,
+                         enum MHD_RequestTerminationCode code)
+{
+    server *s = user;
+    exchange *x = *state;
+    (void)connection;
+    (void)code;
+    if (!x)
+        return;
+    *state = NULL;
+    x->status = x->status ? x->status : CLIENT_LEFT;
+    write_log(x);
+    queue_lock(&s->queue);
+    s->counts.requests[x->status / 100 < 6 ? x->status / 100 : 0]++;
+    s->counts.refused += x->status == MHD_HTTP_TOO_MANY_REQUESTS;
+    queue_unlock(&s->queue);
+    exchange_end(x);
+    atomic_fetch_sub(&s->exchanges, 1);
+}
+
+/* ---- the daemon ---- */
+
+flux1_status http_start(server *s, flux1_error *err)
+{
+    const int listener = s->listener;
+    s->listener = -1;
+    s->daemon = MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
+                                 MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
+                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+                                 (unsigned)IDLE_SECONDS, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_END);
+    if (s->daemon)
+        return FLUX1_OK;
+    close(listener);
+    return error_set(err, FLUX1_ERR_INTERNAL, "%s: the HTTP library does not start", s->address);
+}
+
+void http_quiesce(server *s)
+{
+    const int listener = s->daemon ? MHD_quiesce_daemon(s->daemon) : -1;
+    if (listener >= 0)
+        close(listener);
+}
+
+void http_stop(server *s)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    const double until = clock_seconds() + ENDING_SECONDS;
+    while (s->daemon && atomic_load(&s->exchanges) > 0 && clock_seconds() < until)
+        nanosleep(&pause, NULL);
+    if (s->daemon)
+        MHD_stop_daemon(s->daemon);
+    s->daemon = NULL;
+}

@@ -1,0 +1,51 @@
+/* The server's parts, for its own files. */
+#ifndef FLUX1_SERVER_INSIDE_H
+#define FLUX1_SERVER_INSIDE_H
+
+#include "server/loras.h"
+#include "server/queue.h"
+#include "server/server.h"
+#include "server/history.h"
+
+#include <stdatomic.h>
+
+struct MHD_Daemon;
+
+#define STAGES 4 /* of flux1_stage */
+
+/* What /metrics tells beside the queue's counts. Guarded by the queue's lock. */
+typedef struct server_counts {
+    uint64_t requests[6];   /* by the status' first digit */
+    double seconds[STAGES]; /* of the worker */
+    uint64_t steps;
+    uint64_t refused; /* 429 */
+} server_counts;
+
+struct server {
+    server_settings settings;
+    server_engine engine;
+    flux1_model_info model; /* once it is ready */
+    job_request defaults;   /* a request that says nothing */
+    bool true_size;         /* the model is no miniature */
+    unsigned formats;       /* bit f: flux1_format f can be written */
+    atomic_int ready;       /* engine, model and defaults are there */
+    queue queue;
+    history *history;
+    loras loras;
+    bool has_loras;
+    server_counts counts;
+    struct MHD_Daemon *daemon;
+    int listener; /* descriptor; -1: the daemon has it, or there is none */
+    char address[256];
+    atomic_int exchanges; /* requests that are being served */
+    double began;         /* Unix seconds */
+
+    pthread_t worker, watcher;
+    bool has_worker, has_watcher;
+    remarks *work_notes; /* of the running job, on the worker's thread; NULL: none */
+
+    pthread_mutex_t planning; /* one request at a time is planned */
+    remarks *plan_notes;      /* of that one */
+};
+
+#endif

@@ -1,0 +1,84 @@
+/* A job: a request on its way through the queue, and what has become of it. While it is queued or runs, all members but
+ * those that say so are guarded by the queue's lock (queue.h). */
+#ifndef FLUX1_SERVER_JOB_H
+#define FLUX1_SERVER_JOB_H
+
+#include "server/job_request.h"
+#include "server/random.h"
+
+/* state, its name, whether the job has ended */
+#define JOB_STATE_MAP(X)            \
+    X(QUEUED, "queued", false)      \
+    X(RUNNING, "running", false)    \
+    X(DONE, "done", true)           \
+    X(FAILED, "failed", true)       \
+    X(CANCELLED, "cancelled", true) \
+    X(INTERRUPTED, "interrupted", true)
+
+typedef enum job_state {
+#define JOB_STATE_ENUM(id, name, ended) JOB_##id,
+    JOB_STATE_MAP(JOB_STATE_ENUM)
+#undef JOB_STATE_ENUM
+} job_state;
+
+const char *job_state_name(job_state state);
+bool job_state_ended(job_state state);
+
+#define PICTURE_NAME (RANDOM_NAME + 24)
+
+typedef struct job_picture {
+    char name[PICTURE_NAME]; /* of its file: ID-INDEX.png */
+    uint64_t seed;
+    int width, height;
+    size_t bytes;
+    flux1_format format;
+} job_picture;
+
+/* The last preview, whole: replaced, never changed. */
+typedef struct job_preview {
+    uint8_t *bytes; /* flux1_bytes_free; NULL: none yet */
+    size_t count;
+    int number; /* of all previews of the job, from 1 */
+    int image, step;
+    flux1_format format;
+} job_preview;
+
+typedef struct job {
+    char id[RANDOM_NAME]; /* constant */
+    job_request request;  /* constant */
+    remarks notes;
+    flux1_adapter_use adapters[REQUEST_LORAS_MAX]; /* constant: request.lora, opened */
+    flux1_format preview_format;                   /* constant */
+    job_state state;
+    double created, started, finished; /* Unix seconds; 0: not yet */
+    const char *stage;                 /* NULL: none */
+    int step, steps, image;
+    double fraction, seconds, seconds_left; /* seconds_left negative: unknown */
+    job_picture *pictures;                  /* [request.count], of which `made` are there and constant */
+    int made;
+    job_preview preview;
+    fault error; /* kind FAULT_NONE: none */
+    flux1_cancel_token *token;
+    unsigned version; /* changes with everything that a client may want to know */
+    int references;
+    struct job *next; /* in the queue */
+} job;
+
+/* Takes the request over (also on failure, NULL: memory or random numbers lack). One reference. */
+job *job_create(job_request *request);
+void job_free(job *j); /* not for others than queue.c: see job_release there */
+
+double job_now(void); /* Unix seconds */
+
+/* whole: also request, pictures and notes. */
+void job_put(json_writer *w, const char *key, const job *j, int position, bool whole);
+void job_put_picture(json_writer *w, const char *key, const job_picture *p);
+
+/* The whole job as a text (free it); NULL: no memory. */
+char *job_text(const job *j, int position);
+
+/* Of a stored text of a job that has not ended: the same, as one that a stopped server left. NULL: no memory, or it is
+ * no such text. */
+char *job_text_interrupted(const char *text);
+
+#endif

@@ -1,0 +1,354 @@
+#include "server/job_request.h"
+
+#include "server/random.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NUMBER_MAX 40 /* characters of a number that is given as text */
+
+static const struct {
+    const char *name, *ending, *type;
+} formats[] = {[FLUX1_FORMAT_AUTO] = {"png", "png", "image/png"},
+               [FLUX1_FORMAT_PNG] = {"png", "png", "image/png"},
+               [FLUX1_FORMAT_JPEG] = {"jpeg", "jpg", "image/jpeg"},
+               [FLUX1_FORMAT_WEBP] = {"webp", "webp", "image/webp"}};
+
+const char *format_name(flux1_format format) { return formats[format].name; }
+const char *format_ending(flux1_format format) { return formats[format].ending; }
+const char *format_type(flux1_format format) { return formats[format].type; }
+
+const char *const request_common_names[] = {
+    "prompt",     "negative_prompt",     "width", "height", "steps", "guidance", "seed", "true_cfg_scale", "lora",
+    "step_cache", "max_sequence_length", NULL};
+
+bool request_begin(const job_request *defaults, job_request *out, fault *f)
+{
+    *out = *defaults;
+    out->prompt = out->negative_prompt = NULL;
+    out->loras = 0;
+    out->seed = 0;
+    uint32_t seed; /* 32 bits are enough to choose from, and short enough to be typed again */
+    if (!random_bytes(&seed, sizeof seed))
+        return fault_set(f, FAULT_SERVER, NULL, "the system gives no random numbers");
+    out->seed = seed;
+    return true;
+}
+
+void request_free(job_request *r)
+{
+    free(r->prompt);
+    free(r->negative_prompt);
+    for (int i = 0; i < r->loras; i++)
+        free(r->lora[i].name);
+    *r = (job_request){0};
+}
+
+/* ---- one value ---- */
+
+bool request_has(const json_value *object, const char *key)
+{
+    const json_value *v = json_object_get(object, key);
+    return v && !json_is_null(v);
+}
+
+/* A number, or a text that is one. False: neither, or not finite. */
+static bool number_of(const json_value *v, double *out)
+{
+    char *end;
+    if (json_is_number(v)) {
+        *out = json_number_value(v);
+        return isfinite(*out);
+    }
+    const char *text = json_string_value(v);
+    if (!text || !text[0] || json_string_length(v) > NUMBER_MAX ||
+        strspn(text, "0123456789.eE+-") != json_string_length(v))
+        return false;
+    *out = strtod(text, &end);
+    return *end == '\0' && isfinite(*out);
+}
+
+bool request_whole(const json_value *object, const char *key, int lowest, int highest, int *out, fault *f)
+{
+    double value;
+    if (!request_has(object, key))
+        return true;
+    if (!number_of(json_object_get(object, key), &value) || value != floor(value))
+        return fault_set(f, FAULT_INVALID, key, "\"%s\" must be a whole number from %d to %d", key, lowest, highest);
+    if (value < lowest || value > highest)
+        return fault_set(f, FAULT_INVALID, key, "\"%s\" is %.17g: it must be from %d to %d", key, value, lowest,
+                         highest);
+    *out = (int)value;
+    return true;
+}
+
+bool request_real(const json_value *object, const char *key, double lowest, double highest, float *out, fault *f)
+{
+    double value;
+    if (!request_has(object, key))
+        return true;
+    if (!number_of(json_object_get(object, key), &value) || value < lowest || value > highest)
+        return fault_set(f, FAULT_INVALID, key, "\"%s\" must be a number from %g to %g", key, lowest, highest);
+    *out = (float)value;
+    return true;
+}
+
+bool request_text(const json_value *object, const char *key, char **out, fault *f)
+{
+    const json_value *v = json_object_get(object, key);
+    if (!request_has(object, key))
+        return true;
+    if (!json_is_string(v))
+        return fault_set(f, FAULT_INVALID, key, "\"%s\" must be a string", key);
+    if (json_string_length(v) > REQUEST_PROMPT_MAX)
+        return fault_set(f, FAULT_INVALID, key, "\"%s\" has %zu bytes: at most %d", key, json_string_length(v),
+                         REQUEST_PROMPT_MAX);
+    char *copy = strdup(json_string_value(v));
+    if (!copy)
+        return fault_set(f, FAULT_SERVER, NULL, "out of memory for a request");
+    free(*out);
+    *out = copy;
+    return true;
+}
+
+bool request_flag(const json_value *object, const char *key, bool *out, fault *f)
+{
+    const json_value *v = json_object_get(object, key);
+    if (!request_has(object, key))
+        return true;
+    if (!json_is_true(v) && !json_is(v, JSON_FALSE))
+        return fault_set(f, FAULT_INVALID, key, "\"%s\" must be true or false", key);
+    *out = json_is_true(v);
+    return true;
+}
+
+/* 0 to 2^64 - 1, or -1. */
+static bool seed_of(const json_value *v, bool *random, uint64_t *out)
+{
+    char *end;
+    const char *text = json_string_value(v);
+    *random = false;
+    if (json_is(v, JSON_UNSIGNED)) {
+        *out = v->large;
+        return true;
+    }
+    if (json_is_integer(v)) {
+        *random = v->integer == -1;
+        *out = (uint64_t)v->integer;
+        return v->integer >= -1;
+    }
+    if (json_is_real(v)) { /* what JavaScript makes of it */
+        *random = v->real == -1;
+        *out = v->real >= 0 && v->real < 0x1p63 ? (uint64_t)v->real : 0;
+        return *random || (v->real >= 0 && v->real < 0x1p63 && v->real == floor(v->real));
+    }
+    if (!text || !text[0] || json_string_length(v) > NUMBER_MAX)
+        return false;
+    if (strcmp(text, "-1") == 0)
+        return *random = true;
+    errno = 0;
+    *out = strtoull(text, &end, 10);
+    return text[strspn(text, "0123456789")] == '\0' && errno == 0;
+}
+
+bool request_seed(const json_value *object, const char *key, uint64_t *out, fault *f)
+{
+    bool random;
+    uint64_t seed = 0;
+    if (!request_has(object, key))
+        return true;
+    if (!seed_of(json_object_get(object, key), &random, &seed))
+        return fault_set(f, FAULT_INVALID, key,
+                         "\"%s\" must be a whole number from 0 to 18446744073709551615, or -1 for a random one", key);
+    if (!random)
+        *out = seed;
+    return true;
+}
+
+bool request_format(const json_value *object, const char *key, flux1_format *out, fault *f)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    if (!request_has(object, key))
+        return true;
+    for (int i = FLUX1_FORMAT_PNG; text && i <= FLUX1_FORMAT_WEBP; i++)
+        if (strcmp(text, formats[i].name) == 0 || strcmp(text, formats[i].ending) == 0) {
+            *out = (flux1_format)i;
+            return true;
+        }
+    return fault_set(f, FAULT_INVALID, key, "\"%s\" must be \"png\", \"jpeg\" or \"webp\"", key);
+}
+
+bool request_step_cache(const json_value *object, const char *key, float *out, fault *f)
+{
+    const json_value *v = json_object_get(object, key);
+    const char *text = json_string_value(v);
+    double value = 0;
+    char *end = NULL;
+    if (!request_has(object, key))
+        return true;
+    const bool fb =
+        text && strncmp(text, "fb:", 3) == 0 && text[3] && text[3 + strspn(text + 3, "0123456789.eE+-")] == '\0';
+    if (fb)
+        value = strtod(text + 3, &end);
+    const bool good = fb ? *end == '\0' : text ? strcmp(text, "off") == 0 : number_of(v, &value);
+    if (!good || !isfinite(value) || value < 0 || value > 100)
+        return fault_set(f, FAULT_INVALID, key, "\"%s\" must be \"off\", or \"fb:\" and a threshold such as fb:0.12",
+                         key);
+    *out = (float)value;
+    return true;
+}
+
+/* ---- adapters ---- */
+
+bool request_add_lora(job_request *r, const char *name, size_t bytes, double scale, fault *f)
+{
+    if (bytes == 0)
+        return fault_set(f, FAULT_INVALID, "lora", "\"lora\": a name is missing");
+    if (!isfinite(scale) || fabs(scale) > 1000)
+        return fault_set(f, FAULT_INVALID, "lora", "\"lora\": the scale of \"%.*s\" must be a number such as 0.8",
+                         (int)(bytes < 200 ? bytes : 200), name);
+    if (r->loras == REQUEST_LORAS_MAX)
+        return fault_set(f, FAULT_INVALID, "lora", "\"lora\": at most %d", REQUEST_LORAS_MAX);
+    char *copy = strndup(name, bytes);
+    if (!copy)
+        return fault_set(f, FAULT_SERVER, NULL, "out of memory for a request");
+    r->lora[r->loras++] = (request_lora){copy, (float)scale};
+    return true;
+}
+
+/* "NAME", "NAME:SCALE", or {"name", "scale"}. */
+static bool read_lora(const json_value *v, job_request *r, fault *f)
+{
+    const json_value *name = json_is_object(v) ? json_object_get(v, "name") : v;
+    const json_value *scale = json_object_get(v, "scale");
+    const char *text = json_string_value(name), *colon;
+    double number = 1;
+    char *end;
+    if (!text || (scale && !json_is_null(scale) && !number_of(scale, &number)))
+        return fault_set(f, FAULT_INVALID, "lora",
+                         "\"lora\" must be a list of objects such as {\"name\": \"detail\", \"scale\": 0.8}");
+    size_t bytes = json_string_length(name);
+    if (!json_is_object(v) && (colon = strrchr(text, ':')) && colon[1]) {
+        number = strtod(colon + 1, &end);
+        bytes = *end ? bytes : (size_t)(colon - text);
+        number = *end ? 1 : number;
+    }
+    return request_add_lora(r, text, bytes, number, f);
+}
+
+bool request_loras(const json_value *object, const char *key, job_request *r, fault *f)
+{
+    const json_value *v = json_object_get(object, key);
+    if (!request_has(object, key))
+        return true;
+    if (!json_is_array(v))
+        return read_lora(v, r, f);
+    for (size_t i = 0; i < json_array_size(v); i++)
+        if (!read_lora(json_array_get(v, i), r, f))
+            return false;
+    return true;
+}
+
+/* ---- whole requests ---- */
+
+bool request_read_common(const json_value *o, job_request *r, fault *f)
+{
+    if (!json_is_object(o))
+        return fault_set(f, FAULT_INVALID, NULL, "the body must be a JSON object such as {\"prompt\": \"a red fox\"}");
+    if (!request_has(o, "prompt"))
+        return fault_set(f, FAULT_INVALID, "prompt", "\"prompt\" is missing");
+    if (!request_text(o, "prompt", &r->prompt, f))
+        return false;
+    if (r->prompt[strspn(r->prompt, " \t\r\n")] == '\0')
+        return fault_set(f, FAULT_INVALID, "prompt", "\"prompt\" is empty");
+    return request_text(o, "negative_prompt", &r->negative_prompt, f) &&
+           request_real(o, "true_cfg_scale", 0, 1000, &r->true_cfg_scale, f) &&
+           request_whole(o, "width", 1, REQUEST_SIZE_MAX, &r->width, f) &&
+           request_whole(o, "height", 1, REQUEST_SIZE_MAX, &r->height, f) &&
+           request_whole(o, "steps", 1, REQUEST_STEPS_MAX, &r->steps, f) &&
+           request_real(o, "guidance", 0, 1000, &r->guidance, f) && request_seed(o, "seed", &r->seed, f) &&
+           request_step_cache(o, "step_cache", &r->step_cache, f) &&
+           request_whole(o, "max_sequence_length", 1, 65536, &r->max_sequence_length, f) &&
+           request_loras(o, "lora", r, f);
+}
+
+bool request_check_seeds(const job_request *r, fault *f)
+{
+    return r->seed <= UINT64_MAX - (uint64_t)(r->count - 1) ||
+           fault_set(f, FAULT_INVALID, "seed",
+                     "\"seed\" is %" PRIu64 " with %d pictures: the last one's would be "
+                     "beyond 18446744073709551615",
+                     r->seed, r->count);
+}
+
+static bool is_named(const char *const *names, const char *key)
+{
+    for (; names && *names; names++)
+        if (strcmp(*names, key) == 0)
+            return true;
+    return false;
+}
+
+void request_note_unknown(const json_value *object, const char *const *names, const char *const *others, remarks *n)
+{
+    const char *key;
+    for (size_t i = 0; json_object_at(object, i, &key); i++)
+        if (!is_named(names, key) && !is_named(others, key))
+            remarks_add(n, "\"%.100s\" is not known here and was ignored", key);
+}
+
+bool request_read(const json_value *object, job_request *r, remarks *n, fault *f)
+{
+    static const char *const own[] = {"count", "format", "quality", "preview_every", NULL};
+    if (!request_read_common(object, r, f) || !request_whole(object, "count", 1, REQUEST_COUNT_MAX, &r->count, f) ||
+        !request_format(object, "format", &r->format, f) || !request_whole(object, "quality", 1, 100, &r->quality, f) ||
+        !request_whole(object, "preview_every", 0, REQUEST_STEPS_MAX, &r->preview_every, f))
+        return false;
+    request_note_unknown(object, request_common_names, own, n);
+    return request_check_seeds(r, f);
+}
+
+/* ---- writing ---- */
+
+void request_put(json_writer *w, const char *key, const job_request *r)
+{
+    char seed[24], cache[JSON_NUMBER_ROOM + 8];
+    builder b = {0};
+    json_begin_object(w, key);
+    json_put_string(w, "prompt", r->prompt);
+    if (r->negative_prompt)
+        json_put_string(w, "negative_prompt", r->negative_prompt);
+    json_put_float(w, "true_cfg_scale", r->true_cfg_scale);
+    json_put_integer(w, "width", r->width);
+    json_put_integer(w, "height", r->height);
+    json_put_integer(w, "steps", r->steps);
+    if (r->guidance >= 0)
+        json_put_float(w, "guidance", r->guidance);
+    else
+        json_put_null(w, "guidance");
+    snprintf(seed, sizeof seed, "%" PRIu64, r->seed);
+    json_put_string(w, "seed", seed);
+    json_put_integer(w, "count", r->count);
+    builder_add(&b, "fb:");
+    builder_float(&b, r->step_cache);
+    snprintf(cache, sizeof cache, "%s", b.text && r->step_cache > 0 ? b.text : "off");
+    builder_free(&b);
+    json_put_string(w, "step_cache", cache);
+    json_put_integer(w, "max_sequence_length", r->max_sequence_length);
+    json_begin_array(w, "lora");
+    for (int i = 0; i < r->loras; i++) {
+        json_begin_object(w, NULL);
+        json_put_string(w, "name", r->lora[i].name);
+        json_put_float(w, "scale", r->lora[i].scale);
+        json_end_object(w);
+    }
+    json_end_array(w);
+    json_put_string(w, "format", format_name(r->format));
+    json_put_integer(w, "quality", r->quality ? r->quality : 90);
+    json_put_integer(w, "preview_every", r->preview_every);
+    json_end_object(w);
+}

@@ -1,0 +1,103 @@
+#include "server/jobs.h"
+
+#include "server/plan.h"
+
+#include <stdlib.h>
+
+static uint64_t picture_bytes(const job *j)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < j->made; i++)
+        sum += j->pictures[i].bytes;
+    return sum;
+}
+
+flux1_status jobs_store(server *s, job *j, flux1_error *err)
+{
+    queue_lock(&s->queue);
+    char *text = job_text(j, queue_position(&s->queue, j));
+    const bool ended = job_state_ended(j->state);
+    const uint64_t bytes = picture_bytes(j);
+    queue_unlock(&s->queue);
+    const flux1_status st =
+        text ? history_put(s->history, j->id, text, ended, bytes, err) : error_oom(err, 0, "a job's history");
+    free(text);
+    return st;
+}
+
+static bool enter(server *s, job *j, fault *f)
+{
+    flux1_error err = {0};
+    bool found;
+    if (jobs_store(s, j, &err) != FLUX1_OK)
+        return fault_of_status(f, err.status, err.message);
+    if (queue_submit(&s->queue, j, f))
+        return true;
+    history_remove(s->history, j->id, &found, NULL);
+    return false;
+}
+
+job *jobs_submit(server *s, job_request *request, const remarks *extra, flux1_format previews, fault *f)
+{
+    if (!queue_has_room(&s->queue, f)) { /* before the work of planning it */
+        request_free(request);
+        return NULL;
+    }
+    job *j = plan_job(s, request, f);
+    if (!j)
+        return NULL;
+    for (int i = 0; extra && i < extra->count; i++)
+        remarks_add(&j->notes, "%s", extra->text[i]);
+    j->preview_format = previews;
+    if (enter(s, j, f))
+        return j;
+    plan_done(s, j);
+    job_release(&s->queue, j);
+    return NULL;
+}
+
+/* What is left to do with a job that has just ended: the history, its adapters, the queue's reference. */
+static void bury(server *s, job *j)
+{
+    jobs_store(s, j, NULL); /* a disk that is full: the job's last text stays, and is marked at the next start */
+    plan_done(s, j);
+    queue_forget(&s->queue, j);
+}
+
+void jobs_end(server *s, job *j, job_state state)
+{
+    queue_lock(&s->queue);
+    queue_end(&s->queue, j, state);
+    queue_unlock(&s->queue);
+    bury(s, j);
+}
+
+void jobs_cancel(server *s, job *j)
+{
+    queue_lock(&s->queue);
+    const bool ended = queue_cancel(&s->queue, j);
+    queue_unlock(&s->queue);
+    if (ended)
+        bury(s, j);
+}
+
+char *jobs_text(server *s, const char *id, fault *f)
+{
+    char *text = NULL;
+    flux1_error err = {0};
+    job *j = queue_find(&s->queue, id);
+    if (j) {
+        queue_lock(&s->queue);
+        text = job_text(j, queue_position(&s->queue, j));
+        queue_unlock(&s->queue);
+        job_release(&s->queue, j);
+        if (!text)
+            fault_set(f, FAULT_SERVER, NULL, "out of memory for a job");
+        return text;
+    }
+    if (history_get(s->history, id, &text, &err) != FLUX1_OK)
+        fault_of_status(f, err.status, err.message);
+    else if (!text)
+        fault_set(f, FAULT_NOT_FOUND, NULL, "there is no job \"%.40s\"", id);
+    return text;
+}

@@ -1,0 +1,23 @@
+/* Jobs from being asked for to being forgotten: the queue and the history together. */
+#ifndef FLUX1_SERVER_JOBS_H
+#define FLUX1_SERVER_JOBS_H
+
+#include "server/inside.h"
+
+/* Plans the request (which it takes over) and puts it into the queue. extra: notes of whoever read the request, may be
+ * NULL. Release the job. NULL: f says why. */
+job *jobs_submit(server *s, job_request *request, const remarks *extra, flux1_format previews, fault *f);
+
+/* Cancels it, if it has not ended. */
+void jobs_cancel(server *s, job *j);
+
+/* Ends a job that runs or waits. */
+void jobs_end(server *s, job *j, job_state state);
+
+/* Writes its text, as it is now, into the history. */
+flux1_status jobs_store(server *s, job *j, flux1_error *err);
+
+/* Its text, wherever it is: malloc'd. NULL: f says why, FAULT_NOT_FOUND where there is none. */
+char *jobs_text(server *s, const char *id, fault *f);
+
+#endif

@@ -1,0 +1,17 @@
+/* The socket that a server listens on: TCP at a host's address and port, or a Unix socket. */
+#ifndef FLUX1_SERVER_LISTEN_H
+#define FLUX1_SERVER_LISTEN_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* *descriptor listens; address: where, for people: "http://127.0.0.1:8080" (the port that port 0 has become), or
+ * "unix:PATH". FLUX1_ERR_IO. */
+flux1_status listen_tcp(const char *host, int port, int *descriptor, char *address, size_t room, flux1_error *err);
+
+/* A socket that nobody listens on any more is replaced; anything else at that path is left alone. */
+flux1_status listen_unix(const char *path, int *descriptor, char *address, size_t room, flux1_error *err);
+
+#endif

@@ -1,0 +1,89 @@
+#include "server/plan.h"
+
+#include <stddef.h>
+
+void plan_params(const server *s, const job *j, flux1_generate_params *out)
+{
+    const job_request *r = &j->request;
+    flux1_generate_params_defaults(out);
+    out->prompt = r->prompt;
+    out->negative_prompt = r->negative_prompt;
+    out->true_cfg_scale = r->true_cfg_scale;
+    out->width = r->width;
+    out->height = r->height;
+    out->steps = r->steps;
+    out->guidance = r->guidance;
+    out->seed = r->seed;
+    out->count = r->count;
+    out->step_cache = r->step_cache;
+    out->max_sequence_length = r->max_sequence_length;
+    out->adapters = j->adapters;
+    out->adapter_count = r->loras;
+    out->tiling = s->settings.tiling;
+    out->preview_every = r->preview_every;
+}
+
+static bool take_adapters(server *s, job *j, int *taken, fault *f)
+{
+    const job_request *r = &j->request;
+    for (*taken = 0; *taken < r->loras; ++*taken) {
+        flux1_adapter_use *use = &j->adapters[*taken];
+        use->scale = r->lora[*taken].scale;
+        if (!loras_take(&s->loras, s->engine.planner, s->engine.model, r->lora[*taken].name, &use->adapter, f))
+            return false;
+    }
+    return true;
+}
+
+static void return_adapters(server *s, job *j, int count)
+{
+    for (int i = 0; i < count; i++)
+        loras_return(&s->loras, j->adapters[i].adapter);
+}
+
+void plan_done(server *s, job *j) { return_adapters(s, j, j->request.loras); }
+
+/* What the request comes to: the library rounds in the same way, and ignores a guidance that the model does not have.
+ */
+static void use_what_counts(const server *s, job_request *r)
+{
+    const int unit = s->model.size_multiple;
+    r->width = r->width / unit * unit;
+    r->height = r->height / unit * unit;
+    if (!s->model.guidance)
+        r->guidance = -1;
+    if (!r->negative_prompt)
+        r->true_cfg_scale = 1;
+}
+
+static bool check(server *s, job *j, fault *f)
+{
+    flux1_generate_params params;
+    flux1_status st = flux1_format_check(s->engine.planner, j->request.format, j->request.width, j->request.height);
+    plan_params(s, j, &params);
+    if (st == FLUX1_OK)
+        st = flux1_generate_check(s->engine.planner, s->engine.model, &params);
+    return st == FLUX1_OK || fault_of_status(f, st, flux1_context_message(s->engine.planner));
+}
+
+job *plan_job(server *s, job_request *request, fault *f)
+{
+    job *j = job_create(request);
+    int taken = 0;
+    if (!j) {
+        fault_set(f, FAULT_SERVER, NULL, "out of memory for a job");
+        return NULL;
+    }
+    pthread_mutex_lock(&s->planning);
+    s->plan_notes = &j->notes;
+    const bool good = take_adapters(s, j, &taken, f) && check(s, j, f);
+    s->plan_notes = NULL;
+    pthread_mutex_unlock(&s->planning);
+    if (good) {
+        use_what_counts(s, &j->request);
+        return j;
+    }
+    return_adapters(s, j, taken);
+    job_free(j);
+    return NULL;
+}

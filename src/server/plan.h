@@ -1,0 +1,17 @@
+/* Whether a request can be served, before it waits for that: adapters, sizes, and the memory of every stage. */
+#ifndef FLUX1_SERVER_PLAN_H
+#define FLUX1_SERVER_PLAN_H
+
+#include "server/inside.h"
+
+/* The library's params for a job. Borrows from it. */
+void plan_params(const server *s, const job *j, flux1_generate_params *out);
+
+/* A job out of a request, which it takes over (also on failure): its adapters opened, its size rounded, what the
+ * library remarks in its notes. NULL: f says why. */
+job *plan_job(server *s, job_request *request, fault *f);
+
+/* Ends the use of its adapters; once for each job that plan_job has made. */
+void plan_done(server *s, job *j);
+
+#endif

@@ -1,0 +1,234 @@
+#include "server/queue.h"
+
+#include "base/clock.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+flux1_status queue_open(queue *q, int limit, flux1_error *err)
+{
+    *q = (queue){.limit = limit, .last = &q->first};
+    if (pthread_mutex_init(&q->lock, NULL) != 0)
+        return error_oom(err, 0, "the queue");
+    /* glibc's and musl's do not fail */
+    if (pthread_cond_init(&q->news, NULL) != 0 || pthread_cond_init(&q->watch, NULL) != 0 ||
+        pthread_cond_init(&q->closed, NULL) != 0)
+        return error_oom(err, 0, "the queue");
+    return FLUX1_OK;
+}
+
+void queue_close(queue *q)
+{
+    pthread_cond_destroy(&q->news);
+    pthread_cond_destroy(&q->watch);
+    pthread_cond_destroy(&q->closed);
+    pthread_mutex_destroy(&q->lock);
+}
+
+/* ---- waiters ---- */
+
+void queue_wait(queue *q, waiter *w)
+{
+    w->late = false;
+    w->waits = true;
+    w->next = q->waiters;
+    w->link = &q->waiters;
+    if (w->next)
+        w->next->link = &w->next;
+    q->waiters = w;
+    pthread_cond_signal(&q->watch);
+}
+
+void queue_leave(queue *q, waiter *w)
+{
+    (void)q;
+    if (!w->waits)
+        return;
+    w->waits = false;
+    *w->link = w->next;
+    if (w->next)
+        w->next->link = w->link;
+}
+
+void queue_changed(queue *q, job *j)
+{
+    j->version++;
+    for (waiter *w = q->waiters, *next; w; w = next) {
+        next = w->next;
+        if (w->job != j)
+            continue;
+        queue_leave(q, w);
+        w->wake(w);
+    }
+}
+
+/* ---- jobs ---- */
+
+static bool has_room(const queue *q, fault *f)
+{
+    if (q->stopping)
+        return fault_set(f, FAULT_UNAVAILABLE, NULL, "the server is stopping");
+    if (q->waiting >= q->limit)
+        return fault_set(f, FAULT_BUSY, NULL, "%d jobs are waiting, and no more may (--queue): try again later",
+                         q->waiting);
+    return true;
+}
+
+bool queue_has_room(queue *q, fault *f)
+{
+    queue_lock(q);
+    const bool room = has_room(q, f);
+    queue_unlock(q);
+    return room;
+}
+
+bool queue_submit(queue *q, job *j, fault *f)
+{
+    queue_lock(q);
+    const bool room = has_room(q, f);
+    if (room) {
+        j->references++;
+        *q->last = j;
+        q->last = &j->next;
+        q->waiting++;
+        pthread_cond_signal(&q->news);
+    }
+    queue_unlock(q);
+    return room;
+}
+
+static job *find_in(job *list, const char *id)
+{
+    while (list && strcmp(list->id, id) != 0)
+        list = list->next;
+    return list;
+}
+
+job *queue_find(queue *q, const char *id)
+{
+    queue_lock(q);
+    job *j = find_in(q->first, id);
+    j = j ? j : find_in(q->running, id);
+    j = j ? j : find_in(q->closing, id);
+    if (j)
+        j->references++;
+    queue_unlock(q);
+    return j;
+}
+
+static bool drop_reference(job *j) { return --j->references == 0; }
+
+void job_release(queue *q, job *j)
+{
+    if (!j)
+        return;
+    queue_lock(q);
+    const bool last = drop_reference(j);
+    queue_unlock(q);
+    if (last)
+        job_free(j);
+}
+
+job *queue_take(queue *q)
+{
+    queue_lock(q);
+    while (!q->first && !q->stopping)
+        pthread_cond_wait(&q->news, &q->lock);
+    job *j = q->first;
+    if (j) {
+        if (!(q->first = j->next))
+            q->last = &q->first;
+        j->next = NULL;
+        q->waiting--;
+        q->running = j; /* with the queue's reference */
+        j->state = JOB_RUNNING;
+        j->started = job_now();
+        queue_changed(q, j);
+        for (job *later = q->first; later; later = later->next)
+            queue_changed(q, later); /* one place further */
+    }
+    queue_unlock(q);
+    return j;
+}
+
+int queue_position(const queue *q, const job *j)
+{
+    int position = q->running ? 1 : 0;
+    if (j->state != JOB_QUEUED)
+        return 0;
+    for (const job *before = q->first; before && before != j; before = before->next)
+        position++;
+    return position;
+}
+
+static void unlink_job(queue *q, job *j)
+{
+    job **at = &q->first;
+    if (q->running == j)
+        q->running = NULL;
+    while (*at && *at != j)
+        at = &(*at)->next;
+    if (!*at)
+        return;
+    *at = j->next;
+    if (!j->next)
+        q->last = at;
+    j->next = NULL;
+    q->waiting--;
+}
+
+void queue_end(queue *q, job *j, job_state state)
+{
+    unlink_job(q, j);
+    j->next = q->closing;
+    q->closing = j;
+    j->state = state;
+    j->finished = job_now();
+    j->stage = NULL;
+    j->seconds = j->started > 0 ? j->finished - j->started : 0;
+    j->seconds_left = -1;
+    if (state == JOB_DONE)
+        j->fraction = 1;
+    q->ended[state]++;
+    queue_changed(q, j);
+    for (job *later = q->first; later; later = later->next)
+        queue_changed(q, later);
+}
+
+static job **closing_place(queue *q, const job *j)
+{
+    job **at = &q->closing;
+    while (*at && *at != j)
+        at = &(*at)->next;
+    return at;
+}
+
+void queue_forget(queue *q, job *j)
+{
+    queue_lock(q);
+    job **at = closing_place(q, j);
+    if (*at)
+        *at = j->next;
+    pthread_cond_broadcast(&q->closed);
+    queue_unlock(q);
+    job_release(q, j);
+}
+
+void queue_wait_closed(queue *q, const job *j)
+{
+    queue_lock(q);
+    while (*closing_place(q, j))
+        pthread_cond_wait(&q->closed, &q->lock);
+    queue_unlock(q);
+}
+
+bool queue_cancel(queue *q, job *j)
+{
+    if (j->state == JOB_RUNNING)
+        flux1_cancel_token_cancel(j->token);
+    if (j->state != JOB_QUEUED)
+        return false;
+    fault_set(&j->error, FAULT_NONE, NULL, "cancelled");
+    queue_end(q, j, JOB_CANCELLED);
+    return true;
+}

@@ -1,0 +1,44 @@
+#include "server/routes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const route routes[] = {
+#define ROUTE_ROW(method, path, who, bytes, handler) {method, path, ROUTE_##who, bytes, handler},
+    ROUTE_TABLE(ROUTE_ROW)
+#undef ROUTE_ROW
+};
+
+static bool matches(const char *pattern, const char *path, char argument[ARGUMENT_ROOM])
+{
+    const char *star = strchr(pattern, '*');
+    const size_t before = star ? (size_t)(star - pattern) : 0;
+    argument[0] = '\0';
+    if (!star)
+        return strcmp(pattern, path) == 0;
+    if (strncmp(pattern, path, before) != 0)
+        return false;
+    const size_t part = strcspn(path + before, "/");
+    if (part == 0 || part >= ARGUMENT_ROOM || strcmp(path + before + part, star + 1) != 0)
+        return false;
+    memcpy(argument, path + before, part);
+    argument[part] = '\0';
+    return true;
+}
+
+const route *route_find(const char *method, const char *path, char argument[ARGUMENT_ROOM], char methods[64])
+{
+    const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
+    size_t used = 0;
+    methods[0] = '\0';
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        const route *r = &routes[i];
+        if (!matches(r->path, path, argument))
+            continue;
+        if (strcmp(r->method, wanted) == 0)
+            return r;
+        if (used + strlen(r->method) + 3 < 64)
+            used += (size_t)snprintf(methods + used, 64 - used, "%s%s", used ? ", " : "", r->method);
+    }
+    return NULL;
+}

@@ -1,0 +1,182 @@
+#include "server/server.h"
+
+#include "base/clock.h"
+#include "server/http.h"
+#include "server/listen.h"
+#include "server/jobs.h"
+#include "server/watch.h"
+#include "server/worker.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TRUE_SIZE_BYTES ((uint64_t)1 << 30) /* of a transformer: FLUX.1's has 12 billion parameters */
+
+/* ---- what contexts log ---- */
+
+static void take_note(remarks *n, flux1_log_level level, const char *message)
+{
+    if (n && level == FLUX1_LOG_WARNING)
+        remarks_add(n, "%s", message);
+}
+
+void server_log_planner(void *s, flux1_log_level level, const char *message)
+{
+    take_note(((server *)s)->plan_notes, level, message);
+}
+
+void server_log_worker(void *s, flux1_log_level level, const char *message)
+{
+    take_note(((server *)s)->work_notes, level, message);
+}
+
+/* ---- opening ---- */
+
+static flux1_status open_listener(server *s, flux1_error *err)
+{
+    const server_settings *t = &s->settings;
+    if (t->socket)
+        return listen_unix(t->socket, &s->listener, s->address, sizeof s->address, err);
+    return listen_tcp(t->host, t->port, &s->listener, s->address, sizeof s->address, err);
+}
+
+static flux1_status open_parts(server *s, flux1_error *err)
+{
+    TRY(open_listener(s, err));
+    TRY(loras_open(&s->loras, s->settings.loras, err));
+    s->has_loras = true;
+    TRY(history_open(s->settings.jobs, s->settings.jobs_size, &s->history, err));
+    return http_start(s, err);
+}
+
+flux1_status server_open(const server_settings *settings, server **out, flux1_error *err)
+{
+    server *s = calloc(1, sizeof *s);
+    *out = NULL;
+    if (!s)
+        return error_oom(err, sizeof *s, "the server");
+    s->settings = *settings;
+    s->listener = -1;
+    s->began = job_now();
+    flux1_status st = queue_open(&s->queue, settings->queue, err);
+    if (st != FLUX1_OK || pthread_mutex_init(&s->planning, NULL) != 0) {
+        free(s);
+        return st != FLUX1_OK ? st : error_oom(err, 0, "the server");
+    }
+    st = open_parts(s, err);
+    if (st == FLUX1_OK)
+        *out = s;
+    else
+        server_close(s);
+    return st;
+}
+
+const char *server_address(const server *s) { return s->address; }
+
+/* ---- beginning ---- */
+
+static void set_defaults(server *s)
+{
+    const server_settings *t = &s->settings;
+    const flux1_model_info *m = &s->model;
+    s->defaults = (job_request){.true_cfg_scale = 1,
+                                .width = t->width ? t->width : m->default_width,
+                                .height = t->height ? t->height : m->default_height,
+                                .steps = t->steps ? t->steps : m->default_steps,
+                                .guidance = m->guidance && t->guidance >= 0 ? t->guidance
+                                            : m->guidance                   ? m->default_guidance
+                                                                            : -1,
+                                .count = 1,
+                                .max_sequence_length =
+                                    t->max_sequence_length ? t->max_sequence_length : m->default_sequence_length,
+                                .format = FLUX1_FORMAT_PNG};
+    s->true_size = m->part_bytes[2] > TRUE_SIZE_BYTES;
+    for (int i = FLUX1_FORMAT_PNG; i <= FLUX1_FORMAT_WEBP; i++)
+        if (flux1_format_check(s->engine.writer, (flux1_format)i, 0, 0) == FLUX1_OK)
+            s->formats |= 1u << i;
+}
+
+flux1_status server_begin(server *s, const server_engine *engine, flux1_error *err)
+{
+    s->engine = *engine;
+    s->model.size = sizeof s->model;
+    const flux1_status st = flux1_model_get_info(engine->model, &s->model);
+    if (st != FLUX1_OK)
+        return error_set(err, st, "the model cannot be described");
+    set_defaults(s);
+    TRY(watch_start(s, err));
+    TRY(worker_start(s, err));
+    atomic_store(&s->ready, 1);
+    return FLUX1_OK;
+}
+
+/* ---- ending ---- */
+
+/* No more jobs; those that wait are given up. */
+static void stop_queue(server *s)
+{
+    queue *q = &s->queue;
+    queue_lock(q);
+    q->stopping = true;
+    pthread_cond_broadcast(&q->news);
+    while (q->first) {
+        job *j = q->first;
+        fault_set(&j->error, FAULT_UNAVAILABLE, NULL, "the server was stopped");
+        queue_unlock(q);
+        jobs_end(s, j, JOB_INTERRUPTED);
+        queue_lock(q);
+    }
+    queue_unlock(q);
+}
+
+static bool is_idle(server *s)
+{
+    queue_lock(&s->queue);
+    const bool idle = !s->queue.running;
+    queue_unlock(&s->queue);
+    return idle;
+}
+
+static void cancel_running(server *s)
+{
+    queue_lock(&s->queue);
+    if (s->queue.running)
+        flux1_cancel_token_cancel(s->queue.running->token);
+    queue_unlock(&s->queue);
+}
+
+void server_end(server *s, double drain, bool (*hurry)(void))
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    const double until = clock_seconds() + drain;
+    http_quiesce(s);
+    stop_queue(s);
+    while (!is_idle(s) && clock_seconds() < until && !(hurry && hurry()))
+        nanosleep(&pause, NULL);
+    cancel_running(s);
+    worker_join(s);
+    watch_join(s);
+    http_stop(s);
+    if (s->has_loras)
+        loras_close(&s->loras);
+    s->has_loras = false;
+}
+
+void server_close(server *s)
+{
+    if (!s)
+        return;
+    http_stop(s);
+    if (s->has_loras)
+        loras_close(&s->loras);
+    if (s->listener >= 0)
+        close(s->listener);
+    if (s->settings.socket && strncmp(s->address, "unix:", 5) == 0)
+        unlink(s->settings.socket);
+    history_close(s->history);
+    queue_close(&s->queue);
+    pthread_mutex_destroy(&s->planning);
+    free(s);
+}

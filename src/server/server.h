@@ -1,0 +1,62 @@
+/* flux1 serve: pictures over HTTP, on one open model. docs/serve.md describes the interfaces.
+ *
+ *     server_open     listens; /health answers 503 until
+ *     server_begin    lends it the model: from here on requests are taken
+ *     server_end      no more requests; the running one may finish
+ *     server_close
+ *
+ * Where this build has no HTTP library, server_open is FLUX1_ERR_UNSUPPORTED. */
+#ifndef FLUX1_SERVER_SERVER_H
+#define FLUX1_SERVER_SERVER_H
+
+#include "base/status.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+
+typedef struct server server;
+
+/* Texts must stay valid until server_close. */
+typedef struct server_settings {
+    const char *host;        /* address or name to listen on */
+    int port;                /* 0: one that is free */
+    const char *socket;      /* path of a Unix socket, in place of host and port; NULL: none */
+    const char *const *keys; /* any of which a request must have; none: all requests are served */
+    int key_count;
+    const char *allow_host; /* names in the Host header that are fine, separated by commas; "*": all. NULL: none more */
+    int queue;              /* jobs that may wait */
+    const char *jobs;       /* folder of history and pictures; NULL: a temporary one */
+    uint64_t jobs_size;     /* bytes of all pictures */
+    const char *loras;      /* folder of adapters; NULL: none */
+    int width, height, steps; /* where a request says none; 0: the model's */
+    float guidance;           /* the same; negative: the model's */
+    int max_sequence_length;  /* the same; 0: the model's */
+    flux1_tiling tiling;
+    FILE *access_log; /* a JSON object a line; NULL: none */
+} server_settings;
+
+/* What it computes with, until server_end has returned. Of the contexts only the server uses any meanwhile; worker and
+ * planner are made alike, and log to server_log with the server as user. */
+typedef struct server_engine {
+    flux1_context *worker;  /* makes the pictures */
+    flux1_context *planner; /* checks requests meanwhile */
+    flux1_context *writer;  /* encodes files */
+    const flux1_model *model;
+} server_engine;
+
+/* FLUX1_ERR_ARGUMENT, FLUX1_ERR_IO (the address is taken, …), FLUX1_ERR_UNSUPPORTED. *out is NULL then. */
+flux1_status server_open(const server_settings *settings, server **out, flux1_error *err);
+const char *server_address(const server *s); /* "http://127.0.0.1:8080", or "unix:PATH" */
+
+flux1_status server_begin(server *s, const server_engine *engine, flux1_error *err);
+
+/* As flux1_context_params.log of the planner and of the worker. */
+void server_log_planner(void *server, flux1_log_level level, const char *message);
+void server_log_worker(void *server, flux1_log_level level, const char *message);
+
+/* The running job has `drain` seconds; then it is given up, as are those that wait. hurry (may be NULL) is asked
+ * meanwhile: true ends the waiting. */
+void server_end(server *s, double drain, bool (*hurry)(void));
+void server_close(server *s); /* NULL is fine */
+
+#endif

@@ -1,0 +1,134 @@
+#include "server/stream.h"
+
+#include "base/clock.h"
+#include "server/jobs.h"
+
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUIET_SECONDS 15.0 /* then a comment says that we are there */
+#define BLOCK_BYTES 65536
+
+typedef struct stream {
+    server *server;
+    struct MHD_Connection *connection;
+    job *job;
+    waiter wait;
+    stream_tell *tell;
+    stream_place place;
+    builder text;
+    size_t sent; /* of the text */
+    bool over;
+} stream;
+
+void stream_event(builder *out, const char *name, json_writer *w)
+{
+    char *text = NULL;
+    if (json_take(w, "an event", &text, NULL) == FLUX1_OK)
+        builder_format(out, "event: %s\ndata: ", name);
+    else
+        out->failed = true;
+    builder_add(out, text ? text : "");
+    builder_add(out, "\n\n");
+    free(text);
+}
+
+static void resume(waiter *w)
+{
+    stream *t = (stream *)(void *)((char *)w - offsetof(stream, wait));
+    MHD_resume_connection(t->connection);
+}
+
+/* Puts what is new into t->text. False: there is nothing, and the connection waits. */
+static bool refill(stream *t)
+{
+    queue *q = &t->server->queue;
+    bool news = true;
+    builder_free(&t->text);
+    t->sent = 0;
+    queue_lock(q);
+    if (!t->place.begun || t->place.version != t->job->version) {
+        const unsigned version = t->job->version; /* tell may let go of the lock for a while */
+        t->over = !t->tell(t->server, t->job, &t->place, &t->text);
+        t->place.begun = true;
+        t->place.version = version;
+    }
+    if (t->text.length == 0 && !t->over && t->wait.late)
+        builder_add(&t->text, ": still here\n\n");
+    if (t->text.length == 0 && !t->over && !t->wait.gone) {
+        news = false;
+        t->wait.deadline = clock_seconds() + QUIET_SECONDS;
+        queue_wait(q, &t->wait);
+        MHD_suspend_connection(t->connection);
+    }
+    t->wait.late = false;
+    queue_unlock(q);
+    return news;
+}
+
+static ssize_t read_stream(void *cls, uint64_t at, char *out, size_t room)
+{
+    stream *t = cls;
+    (void)at;
+    if (t->wait.gone)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (t->sent == t->text.length) {
+        if (t->over)
+            return MHD_CONTENT_READER_END_OF_STREAM;
+        if (!refill(t))
+            return 0;
+        if (t->text.failed || t->wait.gone)
+            return MHD_CONTENT_READER_END_WITH_ERROR;
+        if (t->text.length == 0)
+            return MHD_CONTENT_READER_END_OF_STREAM;
+    }
+    const size_t left = t->text.length - t->sent, n = left < room ? left : room;
+    memcpy(out, t->text.text + t->sent, n);
+    t->sent += n;
+    return (ssize_t)n;
+}
+
+static void free_stream(void *cls)
+{
+    stream *t = cls;
+    queue *q = &t->server->queue;
+    queue_lock(q);
+    queue_leave(q, &t->wait);
+    queue_unlock(q);
+    if (t->wait.cancels)
+        jobs_cancel(t->server, t->job); /* one that has ended stays as it is */
+    job_release(q, t->job);
+    builder_free(&t->text);
+    free(t);
+}
+
+void answer_stream(exchange *x, job *j, stream_tell *tell, bool cancels)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    stream *t = calloc(1, sizeof *t);
+    fault f = {0};
+    if (!t) {
+        if (cancels)
+            jobs_cancel(x->server, j);
+        job_release(&x->server->queue, j);
+        fault_set(&f, FAULT_SERVER, NULL, "out of memory for a stream of events");
+        answer_fault(x, &f);
+        return;
+    }
+    *t = (stream){.server = x->server, .connection = x->connection, .job = j, .tell = tell};
+    t->wait = (waiter){.job = j, .wake = resume, .socket = info ? info->connect_fd : -1, .cancels = cancels};
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_stream, t, free_stream);
+    x->answered = true;
+    x->status = MHD_HTTP_OK;
+    if (!response) {
+        free_stream(t);
+        return;
+    }
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "text/event-stream");
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+    MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* nginx hands events on as they come */
+    MHD_queue_response(x->connection, MHD_HTTP_OK, response);
+    MHD_destroy_response(response);
+}

@@ -1,0 +1,101 @@
+#include "server/webui_request.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+bool webui_is_model(const char *checkpoint, const char *model)
+{
+    const char *slash = strrchr(model, '/');
+    const size_t n = strcspn(checkpoint, "["), length = n > 0 && checkpoint[n] && checkpoint[n - 1] == ' ' ? n - 1 : n;
+    return (strlen(model) == length && strncasecmp(checkpoint, model, length) == 0) ||
+           (slash && strlen(slash + 1) == length && strncasecmp(checkpoint, slash + 1, length) == 0);
+}
+
+/* ---- <lora:NAME:0.8> ---- */
+
+/* Takes the tag at text[0..bytes) into the request; its own scale of the text encoders, behind a second colon, does not
+ * count. */
+static bool take_tag(job_request *r, const char *text, size_t bytes, fault *f)
+{
+    const char *name = text + strlen("<lora:"), *end = text + bytes - 1,
+               *colon = memchr(name, ':', (size_t)(end - name));
+    char *stop = NULL;
+    const double scale = colon ? strtod(colon + 1, &stop) : 1;
+    if (colon && (stop == colon + 1 || (*stop != ':' && stop != end)))
+        return fault_set(f, FAULT_INVALID, "prompt", "\"prompt\": %.*s must be <lora:NAME:SCALE>",
+                         (int)(bytes < 100 ? bytes : 100), text);
+    return request_add_lora(r, name, (size_t)((colon ? colon : end) - name), scale, f);
+}
+
+/* The prompt without its tags. */
+static bool take_tags(job_request *r, fault *f)
+{
+    for (char *at = r->prompt; (at = strstr(at, "<lora:"));) {
+        char *end = strchr(at, '>');
+        if (!end)
+            return true;
+        if (!take_tag(r, at, (size_t)(end - at) + 1, f))
+            return false;
+        memmove(at, end + 1, strlen(end + 1) + 1);
+    }
+    return true;
+}
+
+/* ---- what is not ours ---- */
+
+static void tell_of_others(const json_value *o, remarks *n)
+{
+    static const char *const sampler_keys[] = {"sampler_name", "sampler_index"};
+    float scale = 1;
+    bool high = false;
+    fault f;
+    for (int i = 0; i < 2; i++) {
+        const char *sampler = json_string_value(json_object_get(o, sampler_keys[i]));
+        if (sampler && sampler[0] && strcasecmp(sampler, "Euler") != 0)
+            remarks_add(n, "sampler \"%.60s\": Euler was used, which is FLUX.1's", sampler);
+    }
+    if (request_real(o, "cfg_scale", 0, 1000, &scale, &f) && scale != 1)
+        remarks_add(n,
+                    "cfg_scale %g was ignored: FLUX.1's guidance is distilled_cfg_scale, and true_cfg_scale with a "
+                    "negative prompt is classifier-free guidance",
+                    (double)scale);
+    if (request_flag(o, "enable_hr", &high, &f) && high)
+        remarks_add(n, "enable_hr was ignored: this server has no upscaling");
+}
+
+static bool read_count(const json_value *o, job_request *r, fault *f)
+{
+    int size = 1, times = 1;
+    if (!request_whole(o, "batch_size", 1, REQUEST_COUNT_MAX, &size, f) ||
+        !request_whole(o, "n_iter", 1, REQUEST_COUNT_MAX, &times, f))
+        return false;
+    if (size * times > REQUEST_COUNT_MAX)
+        return fault_set(f, FAULT_INVALID, "n_iter", "batch_size %d times n_iter %d: at most %d pictures", size, times,
+                         REQUEST_COUNT_MAX);
+    r->count = size * times;
+    return true;
+}
+
+static bool check_model(const json_value *o, const char *model, fault *f)
+{
+    const json_value *settings = json_object_get(o, "override_settings");
+    const char *name = json_string_value(json_object_get(settings, "sd_model_checkpoint"));
+    return !name || !name[0] || webui_is_model(name, model) ||
+           fault_set(f, FAULT_INVALID, "override_settings", "there is no model \"%.60s\" here; there is %s", name,
+                     model);
+}
+
+bool webui_request_read(const json_value *o, const char *model, job_request *r, remarks *n, fault *f)
+{
+    if (!check_model(o, model, f) || !request_read_common(o, r, f) ||
+        !request_real(o, "distilled_cfg_scale", 0, 1000, &r->guidance, f) || !read_count(o, r, f) || !take_tags(r, f))
+        return false;
+    if (r->negative_prompt && !r->negative_prompt[0]) { /* they always send one */
+        free(r->negative_prompt);
+        r->negative_prompt = NULL;
+    }
+    tell_of_others(o, n);
+    r->preview_every = r->steps < 8 ? 1 : r->steps / 8; /* for current_image */
+    return request_check_seeds(r, f);
+}

@@ -1,0 +1,214 @@
+#include "server/worker.h"
+
+#include "base/clock.h"
+#include "server/jobs.h"
+#include "server/plan.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define NEWS_SECONDS 0.1 /* between two that tell of progress within a step */
+
+/* The job in work. */
+typedef struct work {
+    server *s;
+    job *j;
+    flux1_generate_params params;
+    fault failure;     /* of a picture that could not be kept */
+    double told;       /* when its progress was told last */
+    flux1_stage stage; /* of the last call */
+    double stage_began;
+    int steps;
+} work;
+
+static server_counts *counts_of(const work *w) { return &w->s->counts; }
+
+/* Seconds and steps, for /metrics. With the lock held. */
+static void count(work *w, const flux1_progress *now)
+{
+    const double time = clock_seconds();
+    counts_of(w)->seconds[w->stage] += time - w->stage_began;
+    w->stage_began = time;
+    w->stage = now->stage;
+    if (now->step > w->steps)
+        counts_of(w)->steps += (uint64_t)(now->step - w->steps);
+    w->steps = now->step;
+}
+
+/* With the lock held. True: a client may want to know. */
+static bool update(work *w, const flux1_progress *now)
+{
+    job *j = w->j;
+    const double time = clock_seconds();
+    const bool news =
+        j->stage != now->stage_name || j->step != now->step || j->image != now->image || time - w->told >= NEWS_SECONDS;
+    count(w, now);
+    j->stage = now->stage_name;
+    if (now->steps) {
+        j->step = now->step;
+        j->steps = now->steps;
+    }
+    j->image = now->image;
+    j->fraction = now->fraction;
+    j->seconds = now->seconds;
+    j->seconds_left = now->seconds_left;
+    if (news)
+        w->told = time;
+    return news;
+}
+
+/* A preview that cannot be made is none; the picture itself may still come out. */
+static void show_preview(work *w, const flux1_progress *now)
+{
+    server *s = w->s;
+    flux1_write_params how;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    flux1_write_params_defaults(&how);
+    how.plain = 1;
+    how.quality = 80;
+    how.format = w->j->preview_format;
+    if (flux1_format_check(s->engine.writer, how.format, 0, 0) != FLUX1_OK)
+        how.format = FLUX1_FORMAT_PNG;
+    if (flux1_image_encode(s->engine.writer, now->preview, s->engine.model, NULL, &how, &bytes, &size) != FLUX1_OK)
+        return;
+    queue_lock(&s->queue);
+    job_preview *p = &w->j->preview;
+    uint8_t *old = p->bytes;
+    *p = (job_preview){bytes, size, p->number + 1, now->preview->index, now->step, how.format};
+    queue_changed(&s->queue, w->j);
+    queue_unlock(&s->queue);
+    flux1_bytes_free(old);
+}
+
+static int on_progress(void *user, const flux1_progress *now)
+{
+    work *w = user;
+    queue_lock(&w->s->queue);
+    if (update(w, now))
+        queue_changed(&w->s->queue, w->j);
+    queue_unlock(&w->s->queue);
+    if (now->preview)
+        show_preview(w, now);
+    return 0;
+}
+
+/* The file, and then what the job says of it. */
+static flux1_status keep(work *w, const flux1_image *image, const uint8_t *bytes, size_t size, flux1_error *err)
+{
+    server *s = w->s;
+    job *j = w->j;
+    job_picture *p = &j->pictures[j->made];
+    *p = (job_picture){.seed = image->seed,
+                       .width = image->width,
+                       .height = image->height,
+                       .bytes = size,
+                       .format = j->request.format};
+    snprintf(p->name, sizeof p->name, "%s-%d.%s", j->id, j->made + 1, format_ending(p->format));
+    TRY(history_write_picture(s->history, p->name, bytes, size, err));
+    queue_lock(&s->queue);
+    j->made++;
+    s->queue.pictures++;
+    queue_changed(&s->queue, j);
+    queue_unlock(&s->queue);
+    return jobs_store(s, j, err);
+}
+
+static int on_image(void *user, const flux1_image *image)
+{
+    work *w = user;
+    server *s = w->s;
+    flux1_write_params how;
+    flux1_error err = {0};
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    flux1_write_params_defaults(&how);
+    how.format = w->j->request.format;
+    how.quality = how.format == FLUX1_FORMAT_PNG ? 0 : w->j->request.quality;
+    flux1_status st = flux1_image_encode(s->engine.writer, image, s->engine.model, &w->params, &how, &bytes, &size);
+    if (st != FLUX1_OK)
+        error_set(&err, st, "%s", flux1_context_message(s->engine.writer));
+    else
+        st = keep(w, image, bytes, size, &err);
+    flux1_bytes_free(bytes);
+    if (st != FLUX1_OK)
+        fault_set(&w->failure, FAULT_SERVER, NULL, "%s", err.message);
+    return st != FLUX1_OK;
+}
+
+/* How it ended, and why. */
+static job_state conclude(work *w, flux1_status st)
+{
+    server *s = w->s;
+    job *j = w->j;
+    fault why = w->failure;
+    bool stopping;
+    if (st == FLUX1_OK)
+        return JOB_DONE;
+    queue_lock(&s->queue);
+    stopping = s->queue.stopping;
+    if (why.kind == FAULT_NONE && st != FLUX1_ERR_CANCELLED)
+        fault_of_status(&why, st, flux1_context_message(s->engine.worker));
+    if (why.kind == FAULT_NONE && stopping)
+        fault_set(&why, FAULT_UNAVAILABLE, NULL, "the server was stopped");
+    j->error = why;
+    queue_unlock(&s->queue);
+    return why.kind == FAULT_NONE ? JOB_CANCELLED : why.kind == FAULT_UNAVAILABLE ? JOB_INTERRUPTED : JOB_FAILED;
+}
+
+/* Warnings of the worker's context, on its thread. */
+static void take_notes(work *w, remarks *found)
+{
+    queue_lock(&w->s->queue);
+    for (int i = 0; i < found->count; i++)
+        remarks_add(&w->j->notes, "%s", found->text[i]);
+    queue_unlock(&w->s->queue);
+    remarks_free(found);
+}
+
+static void run(server *s, job *j)
+{
+    work w = {.s = s, .j = j, .stage_began = clock_seconds()};
+    remarks found = {0};
+    jobs_store(s, j, NULL);
+    plan_params(s, j, &w.params);
+    w.params.progress = on_progress;
+    w.params.progress_user = &w;
+    w.params.image = on_image;
+    w.params.image_user = &w;
+    w.params.cancel = j->token;
+    s->work_notes = &found;
+    const flux1_status st = flux1_generate(s->engine.worker, s->engine.model, &w.params, NULL);
+    s->work_notes = NULL;
+    queue_lock(&s->queue);
+    count(&w, &(flux1_progress){.stage = w.stage, .step = w.steps});
+    queue_unlock(&s->queue);
+    take_notes(&w, &found);
+    jobs_end(s, j, conclude(&w, st));
+}
+
+static void *work_on(void *arg)
+{
+    server *s = arg;
+    for (job *j; (j = queue_take(&s->queue));)
+        run(s, j);
+    queue_lock(&s->queue);
+    s->queue.stopped = true;
+    pthread_cond_broadcast(&s->queue.closed);
+    pthread_cond_signal(&s->queue.watch);
+    queue_unlock(&s->queue);
+    return NULL;
+}
+
+flux1_status worker_start(server *s, flux1_error *err)
+{
+    s->has_worker = pthread_create(&s->worker, NULL, work_on, s) == 0;
+    return s->has_worker ? FLUX1_OK : error_set(err, FLUX1_ERR_MEMORY, "the worker's thread cannot be started");
+}
+
+void worker_join(server *s)
+{
+    if (s->has_worker)
+        pthread_join(s->worker, NULL);
+    s->has_worker = false;
+}

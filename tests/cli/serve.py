@@ -1,0 +1,406 @@
+"""flux1 serve as its clients see it: status codes, answers, events, hang-ups, restarts. usage: serve.py FLUX1 MODEL ADAPTER FOLDER"""
+import base64, http.client, json, os, re, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
+
+program, model, adapter, folder = sys.argv[1:5]
+os.makedirs(folder)
+failures = []
+
+
+def check(good, what):
+    if not good:
+        failures.append(what)
+        print("FAILED:", what)
+
+
+class Server:
+    """Starts one and waits until it is ready; `stop` ends it and gives its exit status."""
+
+    def __init__(self, *options, host=None, wait=True):
+        self.errors = os.path.join(folder, "stderr%d" % time.monotonic_ns())
+        self.process = subprocess.Popen([program, "serve", "--model", model, "--threads", "2", *options], stderr=open(self.errors, "w"))
+        if wait:
+            self.ready()
+
+    def said(self, pattern, seconds=60):
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            found = re.search(pattern, open(self.errors).read())
+            if found:
+                return found
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.02)
+        sys.exit("the server does not say %r but: %s" % (pattern, open(self.errors).read()))
+
+    def ready(self):
+        self.address = self.said(r"ready: (\S+)").group(1)
+        self.port = int(self.address.rsplit(":", 1)[1]) if self.address.startswith("http") else None
+
+    def call(self, method, path, body=None, headers=None, raw=False):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        data = json.dumps(body) if body is not None and not isinstance(body, (str, bytes)) else body
+        c.request(method, path, data, headers or {})
+        answer = c.getresponse()
+        content = answer.read()
+        c.close()
+        self.headers = answer.headers
+        return answer.status, content if raw else (json.loads(content) if content else None)
+
+    def connect(self, text):
+        s = socket.create_connection(("127.0.0.1", self.port), timeout=120)
+        s.sendall(text if isinstance(text, bytes) else text.encode())
+        return s
+
+    def job(self, job_id):
+        return self.call("GET", "/api/jobs/" + job_id)[1]
+
+    def until(self, job_id, states, seconds=60):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            j = self.job(job_id)
+            if j["state"] in states:
+                return j
+            time.sleep(0.02)
+        check(False, "job is %s, expected %s" % (j["state"], states))
+        return j
+
+    def events(self, job_id, handle=None):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        c.request("GET", "/api/jobs/%s/events" % job_id)
+        return parse_events(c.getresponse().read().decode())
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.process.wait(120)
+
+
+def parse_events(text):
+    return [(e.split("\n")[0].split(": ", 1)[1], json.loads(e.split("\n")[1].split(": ", 1)[1])) for e in text.split("\n\n") if e.startswith("event")]
+
+
+def post(body, path="/api/jobs"):
+    data = json.dumps(body).encode()
+    return b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (path.encode(), len(data)) + data
+
+
+def pixels(png):
+    """The unfiltered bytes of a PNG's picture (whatever texts it has)."""
+    at, data, size = 8, b"", None
+    while at < len(png):
+        n, kind = struct.unpack(">I4s", png[at : at + 8])
+        if kind == b"IDAT":
+            data += png[at + 8 : at + 8 + n]
+        if kind == b"IHDR":
+            size = struct.unpack(">II", png[at + 8 : at + 16])
+        at += 12 + n
+    return size, zlib.decompress(data)
+
+
+LONG = {"prompt": "a long one", "width": 64, "height": 64, "steps": 10000}
+SHORT = {"prompt": "a red fox", "width": 64, "height": 48, "steps": 2, "seed": 7}
+
+
+def error_of(answer, status, kind, words):
+    code, body = answer
+    e = (body or {}).get("error", {})
+    check(code == status and e.get("type") == kind and e.get("code") == status and re.search(words, e.get("message", "")),
+          "%d %s /%s/ expected, got %s %s" % (status, kind, words, code, body))
+
+
+def basics(s):
+    check(s.call("GET", "/health") == (200, {"status": "ok"}), "/health")
+    status, page = s.call("GET", "/", raw=True)
+    check(status == 200 and b"<html" in page and "text/html" in s.headers["Content-Type"], "the page")
+    info = s.call("GET", "/api/info")[1]
+    check(info["defaults"]["width"] == 64 and info["defaults"]["guidance"] is None and info["formats"] == info["formats"]
+          and info["queue"] == {"waiting": 0, "limit": 3} and info["kept"] and not info["key_needed"], "/api/info: %s" % info)
+    error_of(s.call("GET", "/nowhere"), 404, "not_found_error", "nothing at /nowhere")
+    error_of(s.call("PUT", "/api/jobs"), 405, "invalid_request_error", "PUT is not for /api/jobs; it has GET, POST")
+    error_of(s.call("GET", "/api/jobs/0123456789abcdef"), 404, "not_found_error", "no job")
+    error_of(s.call("DELETE", "/api/jobs/0123456789abcdef"), 404, "not_found_error", "no job")
+    for name in ("..%2f..%2fjobs.sqlite", "%2e%2e", "jobs.sqlite", "0123456789abcdef-1.png", "0123456789abcdef-..%2f1.png", "a" * 300):
+        check(s.call("GET", "/api/files/" + name)[0] == 404, "/api/files/" + name)
+    error_of(s.call("GET", "/api/jobs?limit=0"), 400, "invalid_request_error", "limit")
+    error_of(s.call("GET", "/api/jobs?before=zz"), 400, "invalid_request_error", "no job")
+
+
+def bad_requests(s):
+    for body, words in (
+        ("", "empty"), ("{", "cut short"), ("[1]", "JSON object"), ("nonsense", "the body:1:1"), ("[" * 100 + "]" * 100, "."), ({}, '"prompt" is missing'),
+        ({"prompt": 3}, "string"), ({"prompt": " \n"}, "empty"), ({"prompt": "x" * 70000}, "70000 bytes"), ('{"prompt":"a","width":NaN}', "."),
+        ('{"prompt":"a\\u0000b"}', "."), ({"prompt": "a", "width": 0}, "width"), ({"prompt": "a", "width": 64.5}, "width"), ({"prompt": "a", "height": "abc"}, "height"),
+        ({"prompt": "a", "steps": 1e30}, "steps"), ({"prompt": "a", "count": 101}, "count"), ({"prompt": "a", "seed": -2}, "seed"), ({"prompt": "a", "seed": "1e5"}, "seed"),
+        ({"prompt": "a", "seed": "18446744073709551615", "count": 2}, "beyond"), ({"prompt": "a", "format": "gif"}, "png"), ({"prompt": "a", "quality": 0}, "quality"),
+        ({"prompt": "a", "lora": [{"name": "x"}]}, "no folder of adapters"), ({"prompt": "a", "lora": [3]}, "lora"), ({"prompt": "a", "step_cache": "zz"}, "step_cache"),
+        ({"prompt": "a", "width": 60000, "height": 60000}, "would fit"), ({"prompt": "a", "max_sequence_length": 5000}, "max_sequence_length"), ({"prompt": "a", "width": 8}, "at least 16"),
+    ):
+        error_of(s.call("POST", "/api/jobs", body), 400, "invalid_request_error", words)
+    error_of(s.call("POST", "/api/jobs", "x" * (1 << 20) + "x"), 413, "invalid_request_error", "at most 1048576")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a"}, {"Content-Type": "multipart/form-data; boundary=x"}), 415, "invalid_request_error", "JSON")
+    # a body without a length, too large: it is read and thrown away
+    c = s.connect("POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
+    for _ in range(20):
+        c.sendall(b"10000\r\n" + b"x" * 65536 + b"\r\n")
+    c.sendall(b"0\r\n\r\n")
+    check(b" 413 " in c.recv(4096), "a chunked body beyond the limit")
+    for headers, status in (({"Host": "evil.example"}, 403), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Host": "localhost:1"}, 200),
+                            ({"Host": "[::1]:80"}, 200), ({"Host": "my.proxy"}, 200), ({"Origin": "https://my.proxy"}, 200),
+                            ({"Origin": "http://127.0.0.1:%d" % s.port}, 200)):
+        check(s.call("GET", "/api/info", headers=headers)[0] == status, "%s: %d expected" % (headers, status))
+
+
+def own_jobs(s):
+    status, j = s.call("POST", "/api/jobs", dict(SHORT, height=50, count=2, preview_every=1, guidance=3, odd=1))
+    check(status == 202 and j["state"] in ("queued", "running") and j["request"]["height"] == 48 and j["request"]["seed"] == "7"
+          and j["request"]["guidance"] is None and len(j["notes"]) == 3, "POST /api/jobs: %s" % j)
+    events = s.events(j["id"])
+    names = [e[0] for e in events]
+    check(names[0] == "job" and names[-1] == "end" and names.count("end") == 1, "events: %s" % names)
+    end = events[-1][1]
+    check(end["state"] == "done" and len(end["pictures"]) == 2 and end["pictures"][1]["seed"] == "8" and end["fraction"] == 1, "the end: %s" % end)
+    check(all("request" not in e for n, e in events if n == "progress"), "progress is short")
+    check(s.job(end["id"]) == end, "the history has what the end told")
+    status, png = s.call("GET", end["pictures"][0]["url"], raw=True)
+    check(status == 200 and len(png) == end["pictures"][0]["bytes"] and s.headers["Content-Type"] == "image/png", "the picture")
+    subprocess.run([program, "generate", "-q", "--model", model, "--threads", "2", "-p", SHORT["prompt"], "-W", "64", "-H", "48", "-s", "2", "-S", "7", "-o", folder + "/cli.png"], check=True, stdout=subprocess.DEVNULL)
+    check(pixels(png) == pixels(open(folder + "/cli.png", "rb").read()), "the picture is the command line's")
+    facts = s.call("POST", "/api/png-info", png)[1]
+    check(facts["parameters"].startswith("a red fox\nSteps: 2,") and facts["request"]["seed"] == "7" and facts["request"]["width"] == 64, "png-info: %s" % facts)
+    again = s.call("POST", "/api/jobs", facts["request"])[1]
+    check(again["request"]["seed"] == "7" and s.until(again["id"], ["done"])["state"] == "done", "png-info's request is one")
+    error_of(s.call("POST", "/api/png-info", b"GIF89a no picture"), 400, "invalid_request_error", "the picture: ")
+    first = s.call("GET", "/api/jobs?limit=1")[1]
+    rest = s.call("GET", "/api/jobs?limit=9&before=" + first["jobs"][0]["id"])[1]
+    check(first["more"] and first["jobs"][0]["id"] == again["id"] and rest["jobs"][0]["id"] == end["id"] and not rest["more"], "pages of jobs")
+    check([e[0] for e in s.events(end["id"])] == ["job", "end"], "events of an ended job")
+    check(s.call("DELETE", "/api/jobs/" + end["id"]) == (204, None), "DELETE of an ended job")
+    check(s.call("GET", end["pictures"][0]["url"])[0] == 404 and s.call("GET", "/api/jobs/" + end["id"])[0] == 404, "it is forgotten")
+
+
+def queue_and_cancel(s):
+    running = s.call("POST", "/api/jobs", LONG)[1]["id"]
+    s.until(running, ["running"])
+    waiting = [s.call("POST", "/api/jobs", SHORT)[1] for _ in range(3)]
+    check([w["position"] for w in waiting] == [1, 2, 3], "positions: %s" % [w["position"] for w in waiting])
+    error_of(s.call("POST", "/api/jobs", SHORT), 429, "rate_limit_error", "3 jobs are waiting")
+    check(s.headers["Retry-After"] is not None, "Retry-After")
+    status, j = s.call("DELETE", "/api/jobs/" + waiting[0]["id"])
+    check(status == 200 and j["state"] == "cancelled" and s.job(waiting[1]["id"])["position"] == 1, "cancel of a waiting job: %s" % j)
+    began = time.monotonic()
+    s.call("DELETE", "/api/jobs/" + running)
+    check(s.until(running, ["cancelled"])["state"] == "cancelled" and time.monotonic() - began < 5, "cancel of the running job")
+    for w in waiting[1:]:
+        check(s.until(w["id"], ["done"])["state"] == "done", "the queue goes on")
+
+
+def hang_ups(s):
+    for stream in (False, True):
+        c = s.connect(post(dict(LONG, stream=stream), "/v1/images/generations"))
+        until = time.monotonic() + 30
+        while time.monotonic() < until:
+            now = s.call("GET", "/api/jobs?limit=1")[1]["jobs"][0]
+            if now["state"] == "running":
+                break
+            time.sleep(0.02)
+        c.close()
+        check(s.until(now["id"], ["cancelled"], 10)["state"] == "cancelled", "a client that hangs up cancels its job (stream %s)" % stream)
+    # watching is not asking: the job goes on
+    job_id = s.call("POST", "/api/jobs", dict(LONG, steps=400))[1]["id"]
+    c = s.connect("GET /api/jobs/%s/events HTTP/1.1\r\nHost: localhost\r\n\r\n" % job_id)
+    c.recv(100)
+    c.close()
+    check(s.until(job_id, ["done"])["state"] == "done", "a client that watches may leave")
+
+
+def openai(s):
+    status, a = s.call("POST", "/v1/images/generations", {"model": "gpt-image-1", "prompt": "a red fox", "n": 2, "size": "64x48", "seed": 7, "steps": 2, "style": "vivid"})
+    png = base64.b64decode(a["data"][0]["b64_json"])
+    check(status == 200 and len(a["data"]) == 2 and pixels(png) == pixels(open(folder + "/cli.png", "rb").read()), "generations")
+    check(any("gpt-image-1" in n for n in a["flux1"]["notes"]) and any("style" in n for n in a["flux1"]["notes"]), "what was used is told: %s" % a["flux1"]["notes"])
+    status, a = s.call("POST", "/v1/images/generations", {"prompt": "x", "size": "auto", "response_format": "url", "output_format": "jpeg", "output_compression": 0})
+    url = a["data"][0]["url"]
+    status, jpeg = s.call("GET", url.split(str(s.port), 1)[1], raw=True)
+    check(url.startswith("http://127.0.0.1:%d/" % s.port) and jpeg[:2] == b"\xff\xd8", "url: %s" % url)
+    c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=120)
+    c.request("POST", "/v1/images/generations", json.dumps({"prompt": "x", "size": "64x64", "steps": 4, "stream": True, "partial_images": 3}))
+    events = parse_events(c.getresponse().read().decode())
+    partial = [e for n, e in events if n == "image_generation.partial_image"]
+    check(events[-1][0] == "image_generation.completed" and events[-1][1]["type"] == events[-1][0] and all(0 <= p["partial_image_index"] < 3 for p in partial)
+          and pixels(base64.b64decode(events[-1][1]["b64_json"]))[0] == (64, 64), "stream: %s" % [e[0] for e in events])
+    models = s.call("GET", "/v1/models")[1]
+    check(models["data"][0]["id"] == "schnell" and s.call("GET", "/v1/models/schnell")[0] == 200 and s.call("GET", "/v1/models/x")[0] == 404, "models")
+    for body, words in (({"prompt": "x", "model": "sdxl"}, "schnell"), ({"prompt": "x", "size": "big"}, "size"), ({"prompt": "x", "n": 11}, "n"),
+                        ({"prompt": "x", "response_format": 3}, "response_format"), ({"prompt": "x", "stream": "yes"}, "stream")):
+        error_of(s.call("POST", "/v1/images/generations", body), 400, "invalid_request_error", words)
+    error_of(s.call("POST", "/v1/images/edits", b"--x", {"Content-Type": "multipart/form-data; boundary=x"}), 400, "invalid_request_error", "from text alone")
+
+
+def webui(s):
+    """AUTOMATIC1111's interface, with what its clients always send."""
+    sent = {"prompt": "a red fox", "negative_prompt": "", "seed": 7, "steps": 2, "width": 64, "height": 48, "cfg_scale": 7, "sampler_name": "Euler a", "scheduler": "Automatic",
+            "batch_size": 1, "n_iter": 2, "restore_faces": False, "enable_hr": False, "override_settings": {"sd_model_checkpoint": "schnell [0123]"}, "alwayson_scripts": {}}
+    status, a = s.call("POST", "/sdapi/v1/txt2img", sent)
+    check(status == 200 and len(a["images"]) == 2 and pixels(base64.b64decode(a["images"][0])) == pixels(open(folder + "/cli.png", "rb").read()), "txt2img: %d" % status)
+    info = json.loads(a["info"])
+    check(info["seed"] == 7 and info["all_seeds"] == [7, 8] and (info["width"], info["height"]) == (64, 48), "info: %s" % info)
+    # the rule by which its clients read the last line (spec.md): pairs of key and value
+    pairs = dict(re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', info["infotexts"][1].split("\n")[-1]))
+    check(info["infotexts"][1].startswith("a red fox\n") and pairs["Seed"] == "8" and pairs["Steps"] == "2" and pairs["Size"] == "64x48", "infotexts: %s" % info["infotexts"])
+    check(any("Euler a" in n for n in info["notes"]) and any("cfg_scale" in n for n in info["notes"]), "what was ignored: %s" % info["notes"])
+    facts = s.call("POST", "/sdapi/v1/png-info", {"image": "data:image/png;base64," + a["images"][0]})[1]
+    check(facts["info"] == info["infotexts"][0] and facts["items"]["parameters"] == facts["info"], "png-info: %s" % facts)
+    names = {p: s.call("GET", "/sdapi/v1/" + p) for p in ("options", "sd-models", "samplers", "schedulers", "loras", "upscalers", "latent-upscale-modes", "sd-vae", "sd-modules", "scripts", "progress")}
+    check(all(status == 200 for status, _ in names.values()) and names["sd-models"][1][0]["title"] == names["options"][1]["sd_model_checkpoint"] == "schnell"
+          and names["samplers"][1][0]["name"] == "Euler" and names["progress"][1]["current_image"] is None, "lists: %s" % names)
+    check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "schnell", "other": 1})[0] == 200, "options")
+    error_of(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "sdxl"}), 400, "invalid_request_error", "there is schnell")
+    for body, words in (({"prompt": "a <lora:x:0.5>"}, "no folder of adapters"), ({"prompt": "a <lora:x:y>"}, "NAME:SCALE"), ({"prompt": "a", "batch_size": 50, "n_iter": 50}, "at most"),
+                        ({"prompt": "a", "override_settings": {"sd_model_checkpoint": "sdxl"}}, "there is schnell")):
+        error_of(s.call("POST", "/sdapi/v1/txt2img", body), 400, "invalid_request_error", words)
+    error_of(s.call("POST", "/sdapi/v1/img2img", {}), 400, "invalid_request_error", "from text alone")
+    error_of(s.call("POST", "/sdapi/v1/png-info", {"image": "***"}), 400, "invalid_request_error", "base64")
+    error_of(s.call("GET", "/sdapi/v1/nothing"), 404, "not_found_error", "nothing")
+    # progress with a picture, and the interrupt
+    answers = []
+    thread = threading.Thread(target=lambda: answers.append(s.call("POST", "/sdapi/v1/txt2img", dict(sent, steps=10000))))
+    thread.start()
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        now = s.call("GET", "/sdapi/v1/progress")[1]
+        if now["current_image"]:
+            break
+        time.sleep(0.02)
+    check(now["state"]["sampling_steps"] == 10000 and now["state"]["job_count"] == 2 and 0 < now["progress"] < 1, "progress: %s" % now["state"])
+    check(s.call("GET", "/sdapi/v1/progress?skip_current_image=true")[1]["current_image"] is None, "skip_current_image")
+    s.call("POST", "/sdapi/v1/interrupt")
+    thread.join()
+    error_of(answers[0], 503, "unavailable_error", "cancelled")
+
+
+def loras():
+    names = folder + "/loras"
+    os.makedirs(names)
+    s = Server("--port", "0", "--loras", names)
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
+    os.symlink(adapter, names + "/one.safetensors")  # while it runs
+    open(names + "/broken.safetensors", "w").write("x")
+    check([l["name"] for l in s.call("GET", "/api/info")[1]["loras"]] == ["broken", "one"], "the folder is read again")
+    check([l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] == ["broken", "one"], "web UI's loras")
+    for name in ("two", "../loras/one", "/etc/passwd", "one/", "", "..", "."):
+        error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": [{"name": name}]}), 400, "invalid_request_error", "lora")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "broken:0.5"}), 400, "invalid_request_error", "broken")
+    plain = s.call("POST", "/v1/images/generations", SHORT)[1]["data"][0]["b64_json"]
+    with_lora = [s.call("POST", path, body)[1] for path, body in (("/v1/images/generations", dict(SHORT, lora=[{"name": "one", "scale": 2}])),
+                                                                  ("/sdapi/v1/txt2img", dict(SHORT, prompt="<lora:one:2>a red fox")))]
+    pictures = [pixels(base64.b64decode(p)) for p in (plain, with_lora[0]["data"][0]["b64_json"], with_lora[1]["images"][0])]
+    check(pictures[0] != pictures[1] and pictures[1] == pictures[2], "an adapter changes the picture, however it is named")
+    s.stop()
+
+
+def metrics(s):
+    status, text = s.call("GET", "/metrics", raw=True)
+    lines = [l for l in text.decode().splitlines() if not l.startswith("#")]
+    check(status == 200 and all(re.fullmatch(r'flux1_[a-z_]+(\{[a-z]+="[a-z0-9]+"\})? [0-9.e+-]+', l) for l in lines), "metrics")
+    values = dict(l.rsplit(" ", 1) for l in lines)
+    check(int(values["flux1_pictures_total"]) >= 8 and int(values["flux1_requests_refused_total"]) == 1 and int(values['flux1_jobs_total{state="cancelled"}']) == 4, "metrics' numbers: %s" % values)
+
+
+def crowd(s):
+    """More connections than threads, some of them silent, while requests are served."""
+    silent = [s.connect("POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Le") for _ in range(100)]
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(s.call("POST", "/v1/images/generations", dict(SHORT))[0])) for _ in range(12)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    check(len(answers) == 12 and set(answers) <= {200, 429} and answers.count(200) >= 3, "a crowd: %s" % answers)
+    for c in silent:
+        c.close()
+
+
+def restarts(jobs):
+    s = Server("--port", "0", "--jobs", jobs)
+    done = s.call("POST", "/api/jobs", SHORT)[1]["id"]
+    s.until(done, ["done"])
+    refused = subprocess.run([program, "serve", "--model", model, "--port", "0", "--jobs", jobs], stderr=subprocess.PIPE, text=True, timeout=60)
+    check(refused.returncode == 2 and "another flux1 serve uses this folder" in refused.stderr, "two servers in one folder: %s" % refused.stderr)
+    left = [s.call("POST", "/api/jobs", LONG)[1]["id"] for _ in range(2)]
+    s.until(left[0], ["running"])
+    s.stop(signal.SIGKILL)
+    s = Server("--port", "0", "--jobs", jobs, "--drain", "200")
+    states = {j["id"]: j["state"] for j in s.call("GET", "/api/jobs")[1]["jobs"]}
+    check(states[done] == "done" and states[left[0]] == states[left[1]] == "interrupted", "after kill -9: %s" % states)
+    check(s.call("GET", s.job(done)["pictures"][0]["url"], raw=True)[0] == 200, "the picture is still there")
+    # an orderly stop: the running job is finished, what waits is given up, a client that waits gets an answer
+    first = s.call("POST", "/api/jobs", dict(LONG, steps=300))[1]["id"]
+    s.until(first, ["running"])
+    waiter = s.connect(post(SHORT, "/v1/images/generations"))
+    while not any(j["state"] == "queued" for j in s.call("GET", "/api/jobs?limit=1")[1]["jobs"]):
+        time.sleep(0.02)
+    check(s.stop() == 0, "exit status of an orderly stop")
+    check(b" 503 " in waiter.recv(4096), "who waits is told")
+    s = Server("--port", "0", "--jobs", jobs, "--drain", "0")
+    states = [j["state"] for j in s.call("GET", "/api/jobs?limit=2")[1]["jobs"]]
+    check(states == ["interrupted", "done"], "after SIGTERM: %s" % states)
+    last = s.call("POST", "/api/jobs", LONG)[1]["id"]
+    s.until(last, ["running"])
+    began = time.monotonic()
+    check(s.stop() == 0 and time.monotonic() - began < 10, "--drain 0 ends at once")
+    row = sqlite3.connect(jobs + "/jobs.sqlite").execute("SELECT job FROM jobs WHERE id=?", (last,)).fetchone()
+    check(json.loads(row[0])["state"] == "interrupted", "the running job is marked")
+
+
+def room(jobs):
+    s = Server("--port", "0", "--jobs", jobs, "--jobs-size", "20K")
+    ids = [s.call("POST", "/v1/images/generations", dict(SHORT))[1]["flux1"]["job"] for _ in range(5)]
+    until = time.monotonic() + 10
+    while True:  # the answer may come before the room is made
+        kept = [j["id"] for j in s.call("GET", "/api/jobs")[1]["jobs"]]
+        sizes = sum(os.path.getsize(jobs + "/pictures/" + f) for f in os.listdir(jobs + "/pictures"))
+        if sizes <= 20480 or time.monotonic() > until:
+            break
+        time.sleep(0.02)
+    check(ids[-1] in kept and ids[0] not in kept and sizes <= 20480, "--jobs-size: %d of %d jobs, %d bytes" % (len(kept), len(ids), sizes))
+    s.stop()
+
+
+def keys():
+    path = folder + "/keys"
+    open(path, "w").write("# keys\n\nsecond\n")
+    s = Server("--port", "0", "--api-key", "first", "--api-key-file", path)
+    check(s.call("GET", "/health")[0] == 200 and s.call("GET", "/", raw=True)[0] == 200, "page and /health are open")
+    error_of(s.call("GET", "/api/info"), 401, "authentication_error", "needs a key")
+    for value, status in (("Bearer first", 200), ("bearer second", 200), ("Bearer firs", 401), ("Bearer firstfirst", 401), ("Bearer ", 401), ("first", 401), ("Basic !!", 401),
+                          ("Basic " + base64.b64encode(b"anyone:second").decode(), 200), ("Basic " + base64.b64encode(b"first:").decode(), 401)):
+        check(s.call("GET", "/api/info", headers={"Authorization": value})[0] == status, "%r: %d expected" % (value, status))
+    check(s.call("POST", "/api/jobs", SHORT)[0] == 401 and s.call("GET", "/metrics")[0] == 401 and s.call("GET", "/nowhere")[0] == 401, "everything else needs the key")
+    check(s.stop(signal.SIGINT) == 0, "SIGINT is an orderly stop")
+
+
+def unix_socket():
+    path = folder + "/socket"
+    for _ in range(2):  # the second one finds the first one's socket, which was killed
+        s = Server("--socket", path)
+        c = socket.socket(socket.AF_UNIX)
+        c.connect(path)
+        c.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        check(b'{"status": "ok"}' in c.recv(4096) + c.recv(4096), "the Unix socket")
+        s.stop(signal.SIGKILL if _ == 0 else signal.SIGTERM)
+    check(not os.path.exists(path), "the socket is removed")
+
+
+s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
+for part in (basics, bad_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, crowd):
+    part(s)
+check(s.stop() == 0, "exit status")
+check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
+restarts(folder + "/again")
+room(folder + "/room")
+keys()
+loras()
+unix_socket()
+temporary = Server("--port", "0")
+check(not temporary.call("GET", "/api/info")[1]["kept"], "without --jobs nothing is kept")
+temporary.stop()
+sys.exit(1 if failures else 0)

@@ -1,0 +1,17 @@
+#!/bin/sh
+# flux1 serve over real connections (serve.py). The server's own process, python3's standard library, no other client.
+. "$(dirname "$0")/lib.sh"
+here=$(cd "$(dirname "$0")" && pwd)
+if [ "$HAS_SERVE" != ON ]; then
+    refused 1 'this build has no flux1 serve.*libmicrohttpd-dev' serve --model "$tiny"
+    finish
+fi
+refused 2 'api-key.*empty' serve --model "$tiny" --api-key=
+refused 1 'no such folder' serve --model "$tiny" --port 0 --loras "$work/nowhere"
+refused 1 'cannot listen on 192.0.2.1' serve --model "$tiny" --host 192.0.2.1
+refused 2 'queue 0: must be' serve --model "$tiny" --queue 0
+flux1 serve --model "$work/nowhere" --port 0
+expect_status 1 "a model that is not there"
+command -v python3 >/dev/null || { echo "skipped: no python3"; exit 77; }
+python3 "$here/serve.py" "$FLUX1" "$tiny" "$PIPELINES/../files/lora/kohya.safetensors" "$work/serve" || fail "serve.py"
+finish
