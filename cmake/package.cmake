@@ -11,8 +11,6 @@ set(CPACK_THREADS 1)
 set(CPACK_DEBIAN_FILE_NAME DEB-DEFAULT)
 set(CPACK_DEBIAN_PACKAGE_RELEASE 1)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
-set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS ON)
-set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY ">=")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(version "${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE}")
 set(library_package libflux1-${PROJECT_VERSION_MAJOR})
@@ -32,6 +30,10 @@ debian_package(program flux1 graphics "FLUX.1 text to image, the program"
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_RECOMMENDS "flux1-models, libcurl4, libssl3")
 debian_package(library ${library_package} libs "FLUX.1 text to image, the library"
   "libflux1 makes pictures from text with FLUX.1 schnell or dev. This package has\nwhat programs need that use it.")
+# What packages depend on that link it, and that dpkg renews the linker's cache. CPack writes scripts for that as well, which policy finds superfluous.
+file(WRITE ${CMAKE_BINARY_DIR}/debian/shlibs "libflux1 ${PROJECT_VERSION_MAJOR} ${library_package} (>= ${PROJECT_VERSION})\n")
+file(WRITE ${CMAKE_BINARY_DIR}/debian/triggers "activate-noawait ldconfig\n")
+set(CPACK_DEBIAN_LIBRARY_PACKAGE_CONTROL_EXTRA ${CMAKE_BINARY_DIR}/debian/shlibs ${CMAKE_BINARY_DIR}/debian/triggers)
 debian_package(development libflux1-dev libdevel "FLUX.1 text to image, to compile with the library"
   "Headers, static library, pkg-config file and CMake package of libflux1.")
 set(CPACK_DEBIAN_DEVELOPMENT_PACKAGE_DEPENDS "${library_package} (= ${version})")
