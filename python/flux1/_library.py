@@ -73,6 +73,12 @@ def whole(value: object, name: str, low: int, high: int) -> int:
     return number
 
 
+def real(value: object, name: str) -> float:
+    if not hasattr(value, "__float__"):
+        raise TypeError(f"{name}: a number is expected, not {type(value).__name__}")
+    return float(value)
+
+
 def choice(value: object, name: str, prefix: str) -> int:
     """The enumerator FLUX1_<prefix>_<VALUE>."""
     known = {n[len(prefix) + 7:].lower(): v for n, v in vars(_interface).items() if n.startswith(f"FLUX1_{prefix}_")}

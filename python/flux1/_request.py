@@ -7,7 +7,7 @@ from typing import Any, Sequence
 
 from . import _interface as c
 from ._handles import Adapter, Model, Token
-from ._library import argument_error, choice, lib, text, whole
+from ._library import argument_error, choice, lib, real, text, whole
 
 INT_MAX = 2**31 - 1
 SEED_MAX = 2**64 - 1
@@ -28,12 +28,6 @@ def _seed(generator: Any) -> int:
     if hasattr(generator, "initial_seed"):
         generator = generator.initial_seed()
     return whole(generator, "generator", 0, SEED_MAX)
-
-
-def _real(value: Any, name: str) -> float:
-    if not hasattr(value, "__float__"):
-        raise TypeError(f"{name}: a number is expected, not {type(value).__name__}")
-    return float(value)
 
 
 class Request:
@@ -85,11 +79,11 @@ class Request:
 
     def set_guidance(self, guidance: float | None, negative: Any, true_cfg_scale: float, prompt_count: int) -> None:
         negatives = _listed(negative, "negative_prompt", prompt_count)
-        if guidance is not None and not _real(guidance, "guidance_scale") >= 0:
+        if guidance is not None and not real(guidance, "guidance_scale") >= 0:
             raise argument_error(f"guidance_scale {guidance}: it must not be negative")
         for p, prompt in zip(self.params, self.prompts):
             p.negative_prompt = text(negatives[prompt], "negative_prompt")
-        self.set(guidance=-1.0 if guidance is None else guidance, true_cfg_scale=_real(true_cfg_scale, "true_cfg_scale"))
+        self.set(guidance=-1.0 if guidance is None else guidance, true_cfg_scale=real(true_cfg_scale, "true_cfg_scale"))
 
     def set_adapters(self, uses: Sequence[tuple[Adapter, float]]) -> None:
         if len(uses) > ADAPTERS_MAX:

@@ -8,7 +8,7 @@ from typing import Any, Callable, Mapping, Sequence, Union
 
 from . import _interface as c
 from ._handles import Adapter, Context, Model
-from ._library import argument_error, choice, text, whole
+from ._library import argument_error, choice, real, text, whole
 from ._request import INT_MAX, Request
 from ._stream import Job, Progress, Stream
 from .picture import Picture, as_output, check_output
@@ -119,9 +119,7 @@ class FluxPipeline:
         of load_lora_weights(). preview_every: steps; preview_kind: "rgb" (fast) or "vae". batch: pictures computed
         together; 0: as fits. step_cache: 0.05 to 0.2 skips blocks that change little. tiling: of the VAE, "auto", "yes",
         "no", "bands". rng: "cpu" or "cuda", whose random numbers the seed means."""
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if not prompts:
-            raise argument_error("prompt: an empty list")
+        prompts = _prompts(prompt)
         with self._lock:
             context, model = self._idle()
             r = Request(model, prompts, num_images_per_prompt, generator)
@@ -129,7 +127,7 @@ class FluxPipeline:
             r.set_guidance(guidance_scale, negative_prompt, true_cfg_scale, len(prompts))
             r.set_adapters(self._uses(context, model, lora))
             r.set_noise(rng, rng_threads, latents)
-            r.set(preview_every=whole(preview_every, "preview_every", 0, INT_MAX), step_cache=float(step_cache),
+            r.set(preview_every=whole(preview_every, "preview_every", 0, INT_MAX), step_cache=real(step_cache, "step_cache"),
                   preview_kind=choice(preview_kind, "preview_kind", "PREVIEW"), batch=whole(batch, "batch", 0, INT_MAX),
                   tiling=choice(tiling, "tiling", "TILING"))
             self._job = Job(context, r, self._finished)
@@ -233,8 +231,10 @@ class FluxPipeline:
             given = list(lora.items())
         elif isinstance(lora, (str, os.PathLike)) or _is_pair(lora):
             given = [lora]
-        else:
+        elif isinstance(lora, (list, tuple)):
             given = list(lora)
+        else:
+            raise TypeError(f"lora: a file, (file, scale), a list or a dict is expected, not {type(lora).__name__}")
         pairs = list(self._loras.values()) + [g if _is_pair(g) else (g, 1.0) for g in given]
         return [(self._open(context, model, file), float(scale)) for file, scale in pairs if scale != 0]
 
@@ -248,6 +248,16 @@ class FluxPipeline:
         if state not in self._adapters:
             self._adapters[state] = Adapter(context, model, text(file, "lora"))
         return self._adapters[state]
+
+
+def _prompts(prompt: Any) -> list[str]:
+    prompts = list(prompt) if isinstance(prompt, (list, tuple)) else [prompt]
+    for p in prompts:
+        if not isinstance(p, str):
+            raise TypeError(f"prompt: a string or a list of strings is expected, not {type(p).__name__}")
+    if not prompts:
+        raise argument_error("prompt: an empty list")
+    return prompts
 
 
 def _is_pair(lora: Any) -> bool:
