@@ -4,6 +4,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import weakref
+from typing import Callable
 
 from . import _interface as c
 from ._library import lib
@@ -19,6 +20,13 @@ def _log(_user, level, message):
     logger.log(LEVELS.get(level, logging.INFO), "%s", message.decode("utf-8", "replace"))
 
 
+def _freed_with(owner: object, function: Callable[[object], None], handle: object) -> weakref.finalize:
+    """Frees the handle when its owner goes; not when the interpreter ends, where others that go later may still use it."""
+    finalizer = weakref.finalize(owner, function, handle)
+    finalizer.atexit = False
+    return finalizer
+
+
 class Context:
     """A flux1_context. One call at a time."""
 
@@ -31,7 +39,7 @@ class Context:
         handle = ctypes.c_void_p()
         status = lib.flux1_context_create(ctypes.byref(params), ctypes.byref(handle))
         self.handle = handle
-        self._free = weakref.finalize(self, lib.flux1_context_destroy, handle)
+        self._free = _freed_with(self, lib.flux1_context_destroy, handle)
         self.check(status)
 
     def check(self, status: int) -> None:
@@ -56,7 +64,7 @@ class Model:
         handle = ctypes.c_void_p()
         context.call("flux1_model_open_parts", ctypes.byref(named), ctypes.byref(handle))
         self.handle = handle
-        weakref.finalize(self, lib.flux1_model_close, handle)
+        _freed_with(self, lib.flux1_model_close, handle)
 
     def info(self) -> c.flux1_model_info:
         info = c.flux1_model_info(size=ctypes.sizeof(c.flux1_model_info))
@@ -72,7 +80,7 @@ class Adapter:
         handle = ctypes.c_void_p()
         context.call("flux1_adapter_open", model.handle, path, ctypes.byref(handle))
         self.handle, self.model = handle, model
-        weakref.finalize(self, lib.flux1_adapter_close, handle)
+        _freed_with(self, lib.flux1_adapter_close, handle)
 
 
 class Token:
@@ -82,7 +90,7 @@ class Token:
         self.handle = lib.flux1_cancel_token_create()
         if not self.handle:
             raise MemoryError("no memory for a token")
-        weakref.finalize(self, lib.flux1_cancel_token_destroy, self.handle)
+        _freed_with(self, lib.flux1_cancel_token_destroy, self.handle)
         self.cancelled = False
 
     def cancel(self) -> None:
