@@ -7,6 +7,7 @@ if(NOT FLUX1_PYTHON)
 endif()
 set(python_folder ${PROJECT_SOURCE_DIR}/python)
 set(python_sources
+  ${python_folder}/NOTICE.libraries
   ${python_folder}/build_wheel.py
   ${python_folder}/make_interface.py
   ${python_folder}/flux1/__init__.py

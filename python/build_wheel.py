@@ -80,8 +80,8 @@ def contents(library: Path, tag: str) -> dict[str, bytes]:
     description = (SOURCE / "docs" / "python.md").read_text(encoding="utf-8")
     files[f"{info}/METADATA"] = METADATA.format(version=version, description=description).encode()
     files[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: flux1\nRoot-Is-Purelib: false\nTag: {tag}\n".encode()
-    for name in ("LICENSE", "NOTICE"):
-        files[f"{info}/licenses/{name}"] = (SOURCE / name).read_bytes()
+    for path in (SOURCE / "LICENSE", SOURCE / "NOTICE", HERE / "NOTICE.libraries"):
+        files[f"{info}/licenses/{path.name}"] = path.read_bytes()
     return files
 
 

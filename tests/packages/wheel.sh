@@ -16,6 +16,9 @@ wheel=$(ls -t "$build"/dist/*.whl | head -n 1)
 (cd "$dir/venv" && find lib -type f ! -path '*/__pycache__/*' | sort) >"$dir/before"
 $pip install --no-index "$wheel[pil]"
 
+for file in LICENSE NOTICE python/NOTICE.libraries; do
+    cmp "$SOURCE/$file" "$dir"/venv/lib/python*/site-packages/flux1-*.dist-info/licenses/"$(basename $file)"
+done
 unset PYTHONPATH FLUX1_LIBRARY
 "$dir/venv/bin/python" "$test"
 "$dir/venv/bin/python" - <<'END'
