@@ -1,5 +1,4 @@
 # What "cmake --install" installs: program, libraries, headers, pkg-config file, CMake package, man page, completions, the mini models.
-include(GNUInstallDirs)
 
 # completions are made by the program itself; the man page too, and its committed copy is held equal by a test
 foreach(shell bash zsh fish)
@@ -39,21 +38,24 @@ configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/flux1-config.cmake.in ${
 file(GENERATE OUTPUT ${CMAKE_BINARY_DIR}/flux1-config.cmake INPUT ${CMAKE_BINARY_DIR}/flux1-config.cmake.in)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/flux1-config-version.cmake COMPATIBILITY SameMinorVersion)
 
-install(TARGETS flux1 flux1_shared)
+# Each has the package that it goes into (package.cmake).
+install(TARGETS flux1 RUNTIME COMPONENT program)
+install(TARGETS flux1_shared LIBRARY COMPONENT library NAMELINK_COMPONENT development)
 if(FLUX1_HAS_MPI)
-  install(TARGETS flux1_mpi LIBRARY DESTINATION ${FLUX1_PLUGIN_FOLDER})
+  install(TARGETS flux1_mpi LIBRARY DESTINATION ${FLUX1_PLUGIN_FOLDER} COMPONENT mpi)
 endif()
-install(FILES ${static_library} DESTINATION ${CMAKE_INSTALL_LIBDIR})
-install(FILES include/flux1.h include/flux1_tools.h TYPE INCLUDE)
-install(FILES ${CMAKE_BINARY_DIR}/flux1.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
-install(FILES ${CMAKE_BINARY_DIR}/flux1-config.cmake ${CMAKE_BINARY_DIR}/flux1-config-version.cmake DESTINATION ${package})
-install(FILES LICENSE NOTICE docs/jsonl.schema.json TYPE DOC)
-install(FILES docs/flux1.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-install(FILES ${CMAKE_BINARY_DIR}/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME flux1)
-install(FILES ${CMAKE_BINARY_DIR}/completion.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _flux1)
-install(FILES ${CMAKE_BINARY_DIR}/completion.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME flux1.fish)
+install(FILES ${static_library} DESTINATION ${CMAKE_INSTALL_LIBDIR} COMPONENT development)
+install(FILES include/flux1.h include/flux1_tools.h TYPE INCLUDE COMPONENT development)
+install(FILES ${CMAKE_BINARY_DIR}/flux1.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig COMPONENT development)
+install(FILES ${CMAKE_BINARY_DIR}/flux1-config.cmake ${CMAKE_BINARY_DIR}/flux1-config-version.cmake DESTINATION ${package} COMPONENT development)
+install(FILES LICENSE NOTICE CHANGELOG.md TYPE DOC COMPONENT licences) # of each Debian package: copyright, changelog
+install(FILES docs/jsonl.schema.json TYPE DOC COMPONENT program)
+install(FILES docs/flux1.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program)
+install(FILES ${CMAKE_BINARY_DIR}/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME flux1 COMPONENT program)
+install(FILES ${CMAKE_BINARY_DIR}/completion.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _flux1 COMPONENT program)
+install(FILES ${CMAKE_BINARY_DIR}/completion.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME flux1.fish COMPONENT program)
 if(EXISTS ${PROJECT_SOURCE_DIR}/models/mini-schnell/model_index.json)
-  install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/flux1/models) # links stay links
+  install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/flux1/models COMPONENT models) # links stay links
 else()
   message(STATUS "Mini models: not installed (this checkout has no models/mini-schnell)")
 endif()

@@ -3,7 +3,6 @@
 set(FLUX1_MPI AUTO CACHE STRING "Plug-in for several processes over MPI: AUTO (if Open MPI is installed), ON, OFF")
 set_property(CACHE FLUX1_MPI PROPERTY STRINGS AUTO ON OFF)
 set(FLUX1_HAS_MPI OFF)
-include(GNUInstallDirs)
 set(FLUX1_PLUGIN_FOLDER ${CMAKE_INSTALL_LIBDIR}/flux1)
 if(FLUX1_MPI STREQUAL OFF)
   message(STATUS "MPI plug-in: left out (FLUX1_MPI=OFF)")

@@ -5,6 +5,7 @@
 #   extra      minutes: hosts that fall silent, networks of hosts, blocks of true width, all of the mesh's matrix, GPU kernels in other orders of warps and lanes, the page in a browser; not in scripts/check. When they last ran, docs/mesh.md and
 #              docs/performance.md tell
 #   valgrind   memcheck of a tiny picture and of quick tests; extra too
+#   packages   the Debian packages in a bare root, the wheel in a virtual environment: extra too, they need mirrors
 #   emulator   the CUDA backend on the emulated GPU
 set(FLUX1_LONG_TESTS
   cli_batch
@@ -25,6 +26,8 @@ set(FLUX1_EXTRA_TESTS
   cli_network
   mesh_processes_network
   mesh_processes_stopped
+  packages_debian
+  packages_wheel
   pipeline_test_blocks
   server_page)
 

@@ -1,4 +1,4 @@
-# Tests of what is built on the modules: the libraries, the command line, the demo. Shell scripts; no Python.
+# Tests of what is built on the modules: the libraries, their packages, the command line, the demo.
 find_program(FLUX1_TEST_CXX NAMES c++ g++ clang++)
 if(NOT FLUX1_TEST_CXX)
   message(STATUS "Public headers as C++: not tested (no C++ compiler)")
@@ -17,12 +17,30 @@ endif()
 
 add_test(NAME library_preview COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/library/preview.sh $<TARGET_FILE:example_preview> $<TARGET_FILE:flux1>
                                       ${FLUX1_TEST_DATA}/pipelines/schnell)
-find_program(FLUX1_TEST_PYTHON python3)
-if(FLUX1_TEST_PYTHON AND NOT FLUX1_SANITIZE)
-  add_test(NAME library_ctypes COMMAND ${FLUX1_TEST_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/library/ctypes_test.py $<TARGET_FILE:flux1_shared>
-                                       ${FLUX1_TEST_DATA}/pipelines/schnell ${CMAKE_BINARY_DIR}/tests)
+add_executable(library_structs library/structs.c)
+set_target_properties(library_structs PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+target_link_libraries(library_structs PRIVATE flux1_shared PkgConfig::CMOCKA)
+add_test(NAME library_structs COMMAND library_structs)
+add_test(NAME library_release COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/library/release.sh ${CMAKE_SOURCE_DIR})
+set_tests_properties(library_release PROPERTIES SKIP_RETURN_CODE 77)
+if(NOT FLUX1_SANITIZE)
+  add_test(NAME library_version COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/library/version.sh ${CMAKE_SOURCE_DIR} $<TARGET_FILE:flux1> $<TARGET_FILE:flux1_shared>
+                                        ${CMAKE_BINARY_DIR}/flux1.pc)
+  add_test(NAME library_abi COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/library/abi.sh $<TARGET_FILE:flux1_shared> ${CMAKE_SOURCE_DIR}/include
+                                    ${CMAKE_CURRENT_SOURCE_DIR}/library/flux1.abi)
+  add_test(NAME packages_debian COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/packages/root.sh ${CMAKE_BINARY_DIR} ${CMAKE_SOURCE_DIR} ${CMAKE_C_COMPILER})
+  set_tests_properties(library_abi packages_debian PROPERTIES SKIP_RETURN_CODE 77)
+endif()
+
+if(FLUX1_PYTHON AND NOT FLUX1_SANITIZE AND NOT CMAKE_CROSSCOMPILING)
+  set(python_test ${CMAKE_CURRENT_SOURCE_DIR}/python/test_flux1.py)
+  set(python_environment PYTHONPATH=${CMAKE_BINARY_DIR}/python FLUX1=$<TARGET_FILE:flux1> PIPELINE=${FLUX1_TEST_DATA}/pipelines/schnell
+                         LORA=${FLUX1_TEST_DATA}/files/lora/kohya.safetensors SOURCE=${CMAKE_SOURCE_DIR} PYTHONDONTWRITEBYTECODE=1)
+  add_test(NAME library_python COMMAND ${FLUX1_PYTHON} ${python_test})
+  add_test(NAME packages_wheel COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/packages/wheel.sh ${CMAKE_BINARY_DIR} ${FLUX1_PYTHON} ${python_test})
+  set_tests_properties(library_python packages_wheel PROPERTIES ENVIRONMENT "${python_environment}" SKIP_RETURN_CODE 77)
 else()
-  message(STATUS "The library through ctypes: not tested (no python3, or a sanitizer, which would have to be loaded first)")
+  message(STATUS "The Python package: not tested (no python3, another processor's library, or a sanitizer, which would have to be loaded first)")
 endif()
 
 add_executable(json_value cli/json_value.c)
