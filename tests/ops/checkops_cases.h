@@ -331,6 +331,33 @@ static void case_upsample_conv(run *r)
     keep(r, out);
 }
 
+/* Rows of a higher plane, beside others of it or of planes of their own; statistics of two sets. */
+static void case_norm_conv(run *r)
+{
+    const int64_t batch = PICK(r, 1, 2), height = PICK(r, 0, 1, 2, 7), width = PICK(r, 1, 2, 9, 33),
+                  groups = PICK(r, 1, 2, 4), in_channels = groups * PICK(r, 1, 3, 8, 20),
+                  out_channels = PICK(r, 1, 3, 16, 40), above = below(r, 3), rest = below(r, 2), side = width;
+    weight_recipe w = recipe_whole(WEIGHT_CONV, weight_tensor(r, weight_types[below(r, WEIGHT_TYPES)], 4,
+                                                              (int64_t[]){out_channels, in_channels, 3, 3}));
+    w.kernel = 3;
+    weight *p = prepare(r, &w, below(r, 2)), *v = vector_weight(r, in_channels, below(r, 2));
+    act all = plane(r, batch, above + height + rest, width, in_channels, false),
+        row = plane(r, batch, 1, width, in_channels, false), out = plane(r, batch, height, width, out_channels, true),
+        residual = plane(r, batch, height, width, out_channels, false),
+        stats = placed(r, ACT_STATS, shape_rows(batch, groups, groups, 3));
+    fill(r, stats, false);
+    ok(r, ops_group_stats(r->o, all, groups, act_of(stats, PART_TEXT)));
+    ok(r, ops_group_stats(r->o, row, groups, act_of(stats, PART_IMAGE)));
+    const norm_before n = {.stats = stats, .groups = groups, .w = v, .eps = 1e-6f, .silu = below(r, 4) > 0};
+    act top = above ? act_slice(all, (above - 1) * side, side) : maybe(r, row),
+        bottom = rest ? act_slice(all, (above + height) * side, side) : maybe(r, row);
+    residual = maybe(r, residual);
+    if (act_present(residual) && below(r, 3) == 0) /* in place */
+        out = residual;
+    ok(r, ops_norm_conv(r->o, act_slice(all, above * side, height * side), top, bottom, &n, p, residual, out));
+    keep(r, out);
+}
+
 static void case_upsample(run *r)
 {
     int64_t batch = PICK(r, 1, 2), height = PICK(r, 0, 1, 5), width = PICK(r, 1, 6), channels = PICK(r, 1, 3, 40, 64);
@@ -642,6 +669,7 @@ static const check checks[] = {
     {"group_stats, group_apply, group_norm", case_group_norm, 20, 1e-6, 5e-3},
     {"upsample", case_upsample, 6, 0, 0},
     {"upsample_conv", case_upsample_conv, 30, 1e-6, 8e-3},
+    {"norm_conv", case_norm_conv, 40, 1e-6, 1e-2},
     {"embed", case_embed, 12, 1e-7, 5e-3},
     {"activate", case_activate, 20, 1e-6, 5e-3},
     {"activate, gated", case_activate_gated, 20, 1e-6, 5e-3},

@@ -19,15 +19,18 @@ static int64_t lines_at_once(int64_t pixels, int64_t width, int64_t words)
 
 static int64_t words_of(int64_t channels, bool pairs) { return pairs ? i64_ceil_div(channels, 2) : channels; }
 
+/* A norm's factors, which lie in front of the lines. */
+static int64_t factor_floats(int64_t channels) { return i64_ceil_div(2 * channels, 16) * 16; }
+
 size_t cpu_conv_scratch(int64_t pixels, int64_t width, int64_t channels, bool pairs)
 {
     const int64_t words = words_of(channels, pairs), lines = lines_at_once(pixels, width, words);
-    size_t bytes;
+    size_t floats;
     if (pixels <= 0)
         return 0;
-    return size_mul((size_t)lines, (size_t)words, &bytes) && size_mul(bytes, (size_t)line_stride(width), &bytes) &&
-                   bytes < SIZE_MAX / 8
-               ? size_round_up(bytes * sizeof(float), ARENA_ALIGN)
+    return size_mul((size_t)lines, (size_t)words, &floats) && size_mul(floats, (size_t)line_stride(width), &floats) &&
+                   size_add(floats, (size_t)factor_floats(channels), &floats) && floats < SIZE_MAX / 8
+               ? size_round_up(floats * sizeof(float), ARENA_ALIGN)
                : SIZE_MAX / 2;
 }
 
@@ -55,6 +58,8 @@ static void run_item(cpu_ops *o, conv_job *j, int64_t lines)
 {
     const int64_t most = (lines - FEWEST_LINES) / j->stride + 1,
                   strip = i64_ceil_div(j->out_height, i64_ceil_div(j->out_height, most));
+    if (j->norm)
+        cpu_group_factors(j->norm, j->item, j->channels, j->mean, j->scale);
     for (j->first = 0; j->first < j->out_height; j->first += strip) {
         j->rows = i64_min(strip, j->out_height - j->first);
         pool_run(o->workers, (j->rows - 1) * j->stride + FEWEST_LINES, o->kernels->lay_line, j);
@@ -67,11 +72,13 @@ static flux1_status run_conv(cpu_ops *o, conv_job *j, int64_t batch)
     const bool pairs = o->kernels->bf16;
     const int64_t pixels = batch * j->out_height * j->out_width;
     const size_t mark = arena_mark(&o->memory);
-    void *lines;
+    void *scratch;
     if (pixels <= 0 || j->g.n <= 0)
         return FLUX1_OK;
-    TRY(arena_alloc(&o->memory, cpu_conv_scratch(pixels, j->width, j->channels, pairs), &lines, o->head.err));
-    j->lines = lines;
+    TRY(arena_alloc(&o->memory, cpu_conv_scratch(pixels, j->width, j->channels, pairs), &scratch, o->head.err));
+    j->mean = scratch;
+    j->scale = j->mean + j->channels;
+    j->lines = j->mean + factor_floats(j->channels);
     j->ldx = line_stride(j->width);
     j->g.block_n =
         i64_min(o->kernels->product_cols, i64_ceil_div(j->g.n, i64_ceil_div(j->g.n, o->kernels->product_cols)));
@@ -126,5 +133,19 @@ flux1_status cpu_upsample_conv(ops *base, act in, act top, act bottom, const wei
     TRY(ops_begin(base, "upsample_conv", w));
     conv_job j = job_of(o, in, top, bottom, w, (act){0}, out);
     j.upsample = true;
+    return run_conv(o, &j, act_batch(out));
+}
+
+flux1_status cpu_norm_conv(ops *base, act in, act top, act bottom, const norm_before *n, const weight *w, act residual,
+                           act out)
+{
+    cpu_ops *o = cpu_self(base);
+    TRY(ops_begin(base, "norm_conv", w));
+    TRY(ops_begin(base, "norm_conv", n->w));
+    conv_job j = job_of(o, in, top, bottom, w, residual, out);
+    j.height = j.out_height = out.buffer->shape.height;
+    j.width = j.out_width = out.buffer->shape.width;
+    j.norm = n;
+    j.shift = cpu_w(n->w)->bias;
     return run_conv(o, &j, act_batch(out));
 }

@@ -147,6 +147,9 @@ typedef struct conv_job {
     int64_t channels, height, width, out_height, out_width; /* out: before upsampling */
     int stride;
     bool upsample;             /* the input, twice as high and wide, before the convolution */
+    const norm_before *norm;   /* what the input passes as it is laid; NULL: nothing */
+    float *mean, *scale;       /* its factors for the item under way, [channels] */
+    const float *shift;        /* or NULL */
     int64_t item, first, rows; /* the strip under way: so many output rows of a batch item */
     int64_t ldx;               /* floats between lines of words */
     float *lines;
@@ -283,12 +286,17 @@ size_t cpu_product_scratch(int64_t m, int64_t entry, int64_t n, int64_t k, bool 
 /* Bytes of a 3×3 convolution's laid lines, for `pixels` outputs of an input so wide. */
 size_t cpu_conv_scratch(int64_t pixels, int64_t width, int64_t channels, bool pairs);
 
+/* What a group norm takes off each of `cols` channels of item b, and multiplies by. */
+void cpu_group_factors(const norm_before *n, int64_t b, int64_t cols, float *mean, float *scale);
+
 /* A product's job, but for what cuts it. */
 flux1_status cpu_run_product(cpu_ops *o, gemm_job *g);
 
 #define CPU_DECLARE(ret, name, args, call) ret cpu_##name args;
 OPS_PRIMITIVES(CPU_DECLARE)
 flux1_status cpu_upsample_conv(ops *o, act in, act top, act bottom, const weight *w, act out);
+flux1_status cpu_norm_conv(ops *o, act in, act top, act bottom, const norm_before *n, const weight *w, act residual,
+                           act out);
 #undef CPU_DECLARE
 
 #endif

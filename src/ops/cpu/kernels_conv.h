@@ -8,6 +8,8 @@
  * pass. Each output is one chain of multiply-adds a block of channels, added block by block: the same for every way of
  * cutting the output. With stride 2 a line has its even columns first, then the odd ones.
  *
+ * A group norm and SiLU in front are applied as the lines are laid: the normalised plane is never made.
+ *
  * A nearest ×2 upsampling in front is never made: each of the four pixels that come of one sees the input through a 2×2
  * kernel, sums of the 3×3 one's taps. */
 #ifndef FLUX1_OPS_CPU_KERNELS_CONV_H
@@ -20,15 +22,23 @@ _Static_assert(CONV_TAPS *CONV_WORDS <= PRODUCT_STEPS, "weights of a block of ch
 
 /* ---- lines ---- */
 
+/* Channels [c, c + n) of a pixel, as they enter the convolution. */
+SIMD_INLINE vf pixel_values(const conv_job *j, const void *pixel, int64_t c, int n)
+{
+    const vf x = vldn(pixel, j->in.bf16, c, n);
+    return j->norm ? vnormalise(x, j->mean, j->scale, j->shift, j->norm->silu, c, n) : x;
+}
+
 /* A vector of words from channel c on; n channels are left. */
 SIMD_INLINE vf line_words(const conv_job *j, const void *pixel, int64_t c, int64_t n)
 {
 #if defined(SIMD_BF16)
-    if (j->in.bf16)
+    if (j->in.bf16 && !j->norm)
         return n >= 2 * VW ? vraw((const uint16_t *)pixel + c) : vrawn((const uint16_t *)pixel + c, (int)n);
-    return vpairs(vldn(pixel, false, c, vcount(n)), n > VW ? vldn(pixel, false, c + VW, vcount(n - VW)) : vzero());
+    return vpairs(pixel_values(j, pixel, c, vcount(n)),
+                  n > VW ? pixel_values(j, pixel, c + VW, vcount(n - VW)) : vzero());
 #else
-    return vldn(pixel, j->in.bf16, c, vcount(n));
+    return pixel_values(j, pixel, c, vcount(n));
 #endif
 }
 

@@ -36,7 +36,7 @@ static size_t cpu_own_bytes(const ops_config *c)
 
 const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes,
                                    .scratch = cpu_scratch,
-                                   .folds_upsample = true,
+                                   .folds_planes = true,
                                    .call_list = true,
                                    .weight_bytes = cpu_weight_bytes,
                                    .own_bytes = cpu_own_bytes};

@@ -11,6 +11,7 @@ static const ops_table cuda_table_of_functions = {.name = "cuda",
 #define cuda_mlp composite_mlp
 #define cuda_group_norm composite_group_norm
 #define cuda_upsample_conv composite_upsample_conv
+#define cuda_norm_conv composite_norm_conv
                                                       OPS_COMPOSITES(ROW)
 #undef ROW
 };
