@@ -458,7 +458,13 @@ typedef struct ops_config {
 } ops_config;
 
 /* How much memory a backend takes, for the dry run. */
-typedef enum ops_work { WORK_LINEAR, WORK_INT8, WORK_ATTENTION, WORK_CONV } ops_work; /* INT8: linear, in int8 */
+typedef enum ops_work {
+    WORK_LINEAR,
+    WORK_INT8, /* linear, in int8 */
+    WORK_ATTENTION,
+    WORK_CONV,
+    WORK_CONV_HALF /* with stride 2 */
+} ops_work;
 typedef struct ops_sizing {
     size_t (*act_bytes)(const ops_config *c, act_role role, const act_shape *shape);
     /* bytes of one cell of this role, in memory and as packed. NULL: as layout.h has it, bf16 or float32 by role */

@@ -42,7 +42,7 @@ SIMD_INLINE vf line_words(const conv_job *j, const void *pixel, int64_t c, int64
 #endif
 }
 
-/* Pixels from column x on, stride apart, `count` of them, to the line's columns at `to`. */
+/* Pixels from column x on, `parts` apart, `count` of them, to the line's columns at `to`. */
 static void lay_columns(const conv_job *j, const view *from, int64_t row, int64_t x, int64_t count, float *to)
 {
     const int64_t step = VW * PER_WORD;
@@ -50,7 +50,7 @@ static void lay_columns(const conv_job *j, const view *from, int64_t row, int64_
         const void *pixels[VW];
         const int lanes = vcount(count - i);
         for (int p = 0; p < VW; p++)
-            pixels[p] = view_row(from, row + x + (i + (p < lanes ? p : lanes - 1)) * j->stride);
+            pixels[p] = view_row(from, row + x + (i + (p < lanes ? p : lanes - 1)) * j->parts);
         for (int64_t c = 0; c < j->channels; c += step) {
             const int words = vcount(i64_ceil_div(j->channels - c, PER_WORD));
             vf r[VW];
@@ -67,8 +67,7 @@ static void lay_columns(const conv_job *j, const view *from, int64_t row, int64_
 static void lay_line(void *arg, int64_t index, int worker)
 {
     const conv_job *j = arg;
-    const int64_t words = i64_ceil_div(j->channels, PER_WORD), before = j->stride == 1,
-                  y = j->first * j->stride + index - before;
+    const int64_t words = i64_ceil_div(j->channels, PER_WORD), y = j->first * j->stride + index - j->before;
     const view *from = y < 0 ? &j->top : y >= j->height ? &j->bottom : &j->in;
     const int64_t row = (from == &j->in ? j->item * j->height + y : j->item) * j->width;
     float *to = j->lines + index * words * j->ldx;
@@ -79,14 +78,15 @@ static void lay_line(void *arg, int64_t index, int worker)
         memset(to, 0, (size_t)(words * j->ldx) * sizeof *to);
         return;
     }
-    const int64_t half = j->ldx / j->stride;
-    for (int64_t odd = 0; odd < j->stride; odd++) {
-        const int64_t count = i64_ceil_div(j->width - odd, j->stride), behind = before + count;
-        lay_columns(j, from, row, odd, count, to + odd * half + before);
+    const int64_t length = j->ldx / j->parts;
+    for (int64_t part = 0; part < j->parts; part++) {
+        const int64_t zeros = part < j->before, first = part + zeros * j->parts - j->before,
+                      count = i64_ceil_div(j->width - first, j->parts), behind = zeros + count;
+        lay_columns(j, from, row, first, count, to + part * length + zeros);
         for (int64_t k = 0; k < words; k++) {
-            float *line = to + k * j->ldx + odd * half;
-            memset(line, 0, (size_t)before * sizeof *line);
-            memset(line + behind, 0, (size_t)(half - behind) * sizeof *line);
+            float *line = to + k * j->ldx + part * length;
+            memset(line, 0, (size_t)zeros * sizeof *line);
+            memset(line + behind, 0, (size_t)(length - behind) * sizeof *line);
         }
     }
 }
@@ -196,11 +196,11 @@ static conv_fn *const conv_tiles[TILE_ROWS + 1][2] = {{NULL, NULL}, EACH_TILE(CO
 static conv_window window_of(const conv_job *j, int phase, int64_t y, int64_t q, int64_t word, int64_t words)
 {
     const int side = j->upsample ? 2 : 3;
-    const int64_t line = i64_ceil_div(j->channels, PER_WORD) * j->ldx, half = j->ldx / j->stride;
+    const int64_t line = i64_ceil_div(j->channels, PER_WORD) * j->ldx, length = j->ldx / j->parts;
     conv_window x = {.words = words, .ldx = j->ldx};
     for (int tap = 0; tap < side * side; tap++) {
         const int64_t dy = tap / side + phase / 2, dx = tap % side + phase % 2;
-        x.at[tap] = j->lines + (y * j->stride + dy) * line + word * j->ldx + dx % j->stride * half + dx / j->stride + q;
+        x.at[tap] = j->lines + (y * j->stride + dy) * line + word * j->ldx + dx % j->parts * length + dx / j->parts + q;
     }
     return x;
 }
@@ -233,8 +233,8 @@ static void conv(void *arg, int64_t index, int worker)
     float *a = g->scratch + (int64_t)worker * GEMM_SCRATCH, *lines = a + PRODUCT_COLS * PRODUCT_LDA,
           *sums = lines + TILE_COLS * PRODUCT_LINE;
     const int64_t phases = j->upsample ? 4 : 1, outputs = index / g->blocks_m, first = index % g->blocks_m * g->block_m,
-                  wide = i64_ceil_div(j->out_width, TILE_COLS), last = i64_min(first + g->block_m, j->rows * wide),
-                  n = outputs / phases * g->block_n, cols = i64_min(g->block_n, g->n - n);
+                  last = i64_min(first + g->block_m, j->panels), n = outputs / phases * g->block_n,
+                  cols = i64_min(g->block_n, g->n - n);
     const int phase = (int)(outputs % phases);
     int64_t c = 0;
     do {
@@ -246,7 +246,7 @@ static void conv(void *arg, int64_t index, int worker)
         else
             copy_taps(j, n, cols, c, count, a);
         for (int64_t p = first; p < last; p++) {
-            const int64_t y = p / wide, q = p % wide * TILE_COLS, here = i64_min(TILE_COLS, j->out_width - q);
+            const int64_t y = p / j->wide, q = p % j->wide * TILE_COLS, here = i64_min(TILE_COLS, j->out_width - q);
             const conv_window x = window_of(j, phase, y, q, c / PER_WORD, words);
             float *s = sums + (p - first) * PRODUCT_COLS * TILE_COLS;
             conv_panel(&x, cols, a, j->upsample, s, c > 0);

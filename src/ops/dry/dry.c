@@ -367,8 +367,8 @@ static flux1_status dry_attention_merge(ops *o, int64_t heads, act out, act lse,
 static flux1_status dry_conv(ops *o, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
 {
     return tell_with(o, work_conv(o, in, top, bottom, w, stride, residual, out),
-                     scratch_of(o, WORK_CONV, act_batch(out) * act_rows(out), w->rows, w->cols,
-                                w->kernel == 1 ? 0 : in.buffer->shape.width));
+                     scratch_of(o, stride == 2 ? WORK_CONV_HALF : WORK_CONV, act_batch(out) * act_rows(out), w->rows,
+                                w->cols, w->kernel == 1 ? 0 : in.buffer->shape.width));
 }
 
 static flux1_status dry_group_stats(ops *o, act in, int64_t groups, act stats)
