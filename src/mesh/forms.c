@@ -560,16 +560,37 @@ flux1_status mesh_upsample_conv(mesh *m, const plane_cut *p, act in, const weigh
     return FLUX1_OK;
 }
 
+/* Statistics of `in`, of all ranks. */
+static flux1_status plane_stats(mesh *m, act in, int64_t groups, act *all)
+{
+    act mine;
+    TRY(ops_create(m->o, ACT_STATS, shape_rows(act_batch(in), 0, groups, 3), &mine));
+    TRY(ops_group_stats(m->o, in, groups, mine));
+    return mesh_plane_stats(m, mine, all);
+}
+
+flux1_status mesh_norm_conv(mesh *m, const plane_cut *p, act in, const norm_before *n, const weight *w, act residual,
+                            act out)
+{
+    ops *o = m->o;
+    size_t mark = ops_mark(o);
+    norm_before with = *n;
+    act top, bottom;
+    TRY(plane_stats(m, in, n->groups, &with.stats));
+    TRY(mesh_plane_halo(m, p, in, in, &top, &bottom));
+    TRY(ops_norm_conv(o, in, top, bottom, &with, w, residual, out));
+    ops_release(o, mark);
+    return FLUX1_OK;
+}
+
 flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, float eps, bool silu, act out)
 {
     ops *o = m->o;
     if (m->ranks == 1)
         return ops_group_norm(o, in, groups, w, eps, silu, out);
     size_t mark = ops_mark(o);
-    act mine, all;
-    TRY(ops_create(o, ACT_STATS, shape_rows(act_batch(in), 0, groups, 3), &mine));
-    TRY(ops_group_stats(o, in, groups, mine));
-    TRY(mesh_plane_stats(m, mine, &all));
+    act all;
+    TRY(plane_stats(m, in, groups, &all));
     TRY(ops_group_apply(o, in, all, groups, w, eps, silu, out));
     ops_release(o, mark);
     return FLUX1_OK;

@@ -234,6 +234,9 @@ plane_cut mesh_plane_cut(const mesh *m, int64_t latent_rows);
 flux1_status mesh_conv(mesh *m, const plane_cut *p, act in, const weight *w, int stride, act residual, act out);
 /* upsample_conv in the same way. */
 flux1_status mesh_upsample_conv(mesh *m, const plane_cut *p, act in, const weight *w, act out);
+/* norm_conv of the whole picture, with statistics that are made here (n's are not read). */
+flux1_status mesh_norm_conv(mesh *m, const plane_cut *p, act in, const norm_before *n, const weight *w, act residual,
+                            act out);
 flux1_status mesh_group_norm(mesh *m, act in, int64_t groups, const weight *w, float eps, bool silu, act out);
 /* For planes in bands. mine: STATS, as many rows on each rank; *all: of every rank, one behind the other. first, last:
  * planes that begin and end with this rank's outermost rows, or are of none (last left out: no top is wanted); *top,

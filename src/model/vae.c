@@ -190,18 +190,11 @@ static flux1_status plane_like(const vae_run *r, act a, int64_t channels, act *o
     return vae_plane(r, a.buffer->shape.height, a.buffer->shape.width, channels, out);
 }
 
-/* normalised → conv: out = conv(silu(norm(in))) (+ residual); the normalised plane lives only here. */
-static flux1_status norm_conv(const vae_run *r, act in, const weight *norm_weight, const weight *conv, act residual,
-                              act out)
+/* out = conv(silu(norm(in))) (+ residual) */
+static flux1_status norm_conv(const vae_run *r, act in, const weight *scale, const weight *conv, act residual, act out)
 {
-    ops *o = r->m->o;
-    size_t mark = ops_mark(o);
-    act normed;
-    TRY(plane_like(r, in, in.cols, &normed));
-    TRY(mesh_group_norm(r->m, in, r->h->config.groups, norm_weight, VAE_NORM_EPS, true, normed));
-    TRY(mesh_conv(r->m, &r->p, normed, conv, 1, residual, out));
-    ops_release(o, mark);
-    return FLUX1_OK;
+    const norm_before n = vae_norm(r, scale, (act){0});
+    return mesh_norm_conv(r->m, &r->p, in, &n, conv, residual, out);
 }
 
 static flux1_status run_resnet(const vae_run *r, const resnet *w, act in, act out)

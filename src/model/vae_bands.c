@@ -117,19 +117,12 @@ typedef struct band_conv {
     act out;                /* a plane that is there whole */
     act beside;             /* or left out: becomes the source itself, or what `shortcut` makes of it */
     const weight *shortcut; /* NULL: none */
-    act stats, top, bottom; /* the neighbours' rows, normalised */
+    act stats, top, bottom; /* the neighbours' rows */
 } band_conv;
 
 static act rows_of(act whole, int64_t width, int64_t first, int64_t count)
 {
     return act_present(whole) ? act_slice(whole, first * width, count * width) : whole;
-}
-
-static flux1_status normalise(const band_conv *j, act rows, act *out)
-{
-    const vae_run *r = j->b->r;
-    TRY(vae_plane(r, act_rows(rows) / j->from.width, j->from.width, rows.cols, out));
-    return ops_group_apply(r->m->o, rows, j->stats, r->h->config.groups, j->norm, VAE_NORM_EPS, true, *out);
 }
 
 /* This rank's row `first` for a neighbour; of a rank without rows, a plane without rows. */
@@ -139,7 +132,7 @@ static flux1_status edge_row(const band_conv *j, int64_t first, act *out)
     if (j->from.height == 0)
         return vae_plane(j->b->r, 0, j->from.width, j->from.channels, out);
     TRY(source_rows(j->b->r, &j->from, first, 1, &row));
-    return normalise(j, row, out);
+    return plane_of(j->b->r, row, j->from.width, out);
 }
 
 static flux1_status exchange_edges(band_conv *j)
@@ -159,15 +152,14 @@ static flux1_status convolve(const band_conv *j, act rows, int64_t first, int64_
     const vae_run *r = j->b->r;
     ops *o = r->m->o;
     const int64_t w = j->from.width, skip = first > 0 ? w : 0;
+    const act top = first > 0 ? act_slice(rows, 0, w) : j->top,
+              bottom = first + count < j->from.height ? act_slice(rows, skip + count * w, w) : j->bottom;
+    const norm_before n = vae_norm(r, j->norm, j->stats);
     size_t mark = ops_mark(o);
-    act middle, top = j->top, bottom = j->bottom, out;
+    act out;
     TRY(vae_plane(r, count, w, j->out.cols, &out));
-    TRY(normalise(j, act_slice(rows, skip, count * w), &middle));
-    if (first > 0)
-        TRY(normalise(j, act_slice(rows, 0, w), &top));
-    if (first + count < j->from.height)
-        TRY(normalise(j, act_slice(rows, skip + count * w, w), &bottom));
-    TRY(ops_conv(o, middle, top, bottom, j->conv, 1, rows_of(j->residual, w, first, count), out));
+    TRY(ops_norm_conv(o, act_slice(rows, skip, count * w), top, bottom, &n, j->conv,
+                      rows_of(j->residual, w, first, count), out));
     TRY(ops_cast(o, out, rows_of(j->out, w, first, count)));
     ops_release(o, mark);
     return FLUX1_OK;

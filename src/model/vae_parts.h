@@ -55,6 +55,12 @@ static inline flux1_status vae_plane(const vae_run *r, int64_t height, int64_t w
     return ops_create(r->m->o, ACT_PLANE, shape_plane(1, height, width, channels), out);
 }
 
+/* The norm and SiLU in front of a convolution. */
+static inline norm_before vae_norm(const vae_run *r, const weight *w, act stats)
+{
+    return (norm_before){.stats = stats, .groups = r->h->config.groups, .w = w, .eps = VAE_NORM_EPS, .silu = true};
+}
+
 /* A part is done: NaNs are looked for, progress is told. */
 static inline flux1_status vae_done(const vae_run *r, act x, int slot)
 {

@@ -588,17 +588,23 @@ static flux1_status normalised(const call *c, operand in, int64_t groups, const 
     return vector_of(c, "w", w, in.a.cols);
 }
 
+static flux1_status stats_of(const call *c, operand stats, int64_t groups, operand in)
+{
+    TRY(window(c, stats));
+    TRY(has_role(c, stats, ACT_STATS));
+    const int64_t rows = act_rows(stats.a);
+    return rows % groups == 0 && rows > 0 && stats.a.cols == 3 && act_batch(stats.a) == act_batch(in.a)
+               ? FLUX1_OK
+               : disagree(c, stats, in, "do not go together: sets of count, mean and M2 of each group");
+}
+
 flux1_status check_group_apply(ops *o, act in, act stats, int64_t groups, const weight *w, float eps, bool silu,
                                act out)
 {
     CALL(group_apply);
     (void)eps, (void)silu;
     TRY(normalised(c, NAMED(in), groups, w, NAMED(out)));
-    TRY(window(c, NAMED(stats)));
-    TRY(has_role(c, NAMED(stats), ACT_STATS));
-    if (act_rows(stats) % groups || act_rows(stats) == 0 || stats.cols != 3 || act_batch(stats) != act_batch(in))
-        return disagree(c, NAMED(stats), NAMED(in), "do not go together: sets of count, mean and M2 of each group");
-    return FLUX1_OK;
+    return stats_of(c, NAMED(stats), groups, NAMED(in));
 }
 
 static flux1_status doubled(const call *c, operand in, operand out)
@@ -816,6 +822,36 @@ flux1_status check_upsample_conv(ops *o, act in, act top, act bottom, const weig
     TRY(halo(c, NAMED(top), w, NAMED(in)));
     TRY(halo(c, NAMED(bottom), w, NAMED(in)));
     return apart(c, NAMED(in), NAMED(out));
+}
+
+/* `height` rows of a plane's pixels, as wide as out. */
+static flux1_status lines_of(const call *c, operand x, int64_t height, int64_t cols, operand out)
+{
+    TRY(window(c, x));
+    TRY(has_role(c, x, ACT_PLANE));
+    return act_rows(x.a) == height * out.a.buffer->shape.width && x.a.cols == cols && act_batch(x.a) == act_batch(out.a)
+               ? FLUX1_OK
+               : disagree(c, x, out, "do not go together: rows of the same width");
+}
+
+flux1_status check_norm_conv(ops *o, act in, act top, act bottom, const norm_before *n, const weight *w, act residual,
+                             act out)
+{
+    CALL(norm_conv);
+    TRY(plane(c, NAMED(out)));
+    TRY(lines_of(c, NAMED(in), out.buffer->shape.height, in.cols, NAMED(out)));
+    if (act_present(top))
+        TRY(lines_of(c, NAMED(top), 1, in.cols, NAMED(out)));
+    if (act_present(bottom))
+        TRY(lines_of(c, NAMED(bottom), 1, in.cols, NAMED(out)));
+    TRY(groups_of(c, NAMED(in), n->groups));
+    TRY(vector_of(c, "the norm's w", n->w, in.cols));
+    TRY(stats_of(c, (operand){"stats", n->stats}, n->groups, NAMED(in)));
+    TRY(weight_is(c, "w", w, WEIGHT_CONV));
+    TRY(sized(c, "w", w, out.cols, in.cols * 9));
+    TRY(apart(c, NAMED(in), NAMED(out)));
+    TRY(beside(c, NAMED(residual), NAMED(out)));
+    return apart_or_same(c, NAMED(residual), NAMED(out));
 }
 
 flux1_status check_group_norm(ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out)

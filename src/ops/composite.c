@@ -109,6 +109,30 @@ flux1_status composite_upsample_conv(ops *o, act in, act top, act bottom, const 
     return FLUX1_OK;
 }
 
+/* Rows, normalised, as a plane of their own; left out where they are. */
+static flux1_status normalised(ops *o, act rows, const norm_before *n, int64_t height, int64_t width, act *out)
+{
+    *out = (act){0};
+    if (!act_present(rows))
+        return FLUX1_OK;
+    TRY(ops_create(o, ACT_PLANE, shape_plane(act_batch(rows), height, width, rows.cols), out));
+    return ops_group_apply(o, rows, n->stats, n->groups, n->w, n->eps, n->silu, *out);
+}
+
+flux1_status composite_norm_conv(ops *o, act in, act top, act bottom, const norm_before *n, const weight *w,
+                                 act residual, act out)
+{
+    const act_shape *s = &out.buffer->shape;
+    const size_t mark = ops_mark(o);
+    act middle, above, below;
+    TRY(normalised(o, in, n, s->height, s->width, &middle));
+    TRY(normalised(o, top, n, 1, s->width, &above));
+    TRY(normalised(o, bottom, n, 1, s->width, &below));
+    TRY(ops_conv(o, middle, above, below, w, 1, residual, out));
+    ops_release(o, mark);
+    return FLUX1_OK;
+}
+
 flux1_status composite_group_norm(ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out)
 {
     size_t mark = ops_mark(o);

@@ -42,15 +42,6 @@ bool int8_stored(const tensor *t, int64_t first, int64_t count, int8_t *numbers,
     return true;
 }
 
-/* Elements of a row of the source, seen as a matrix. */
-static int64_t row_elements(const tensor *t)
-{
-    int64_t cols = 1;
-    for (int i = 1; i < t->dims; i++)
-        cols *= t->shape[i];
-    return cols;
-}
-
 bool int8_recipe_stored(const weight_recipe *r, int64_t row, int64_t col, int64_t count, int8_t *numbers, float *scale)
 {
     for (int i = 0; i < r->count; i++) {
@@ -58,8 +49,8 @@ bool int8_recipe_stored(const weight_recipe *r, int64_t row, int64_t col, int64_
         const tensor *t = &p->source->view;
         if (row < p->row || row >= p->row + p->rows || col < p->col || col + count > p->col + p->cols)
             continue;
-        return int8_stored(t, (p->source_row + row - p->row) * row_elements(t) + p->source_col + col - p->col, count,
-                           numbers, scale);
+        return int8_stored(t, (p->source_row + row - p->row) * tensor_row_elements(t) + p->source_col + col - p->col,
+                           count, numbers, scale);
     }
     return false;
 }

@@ -282,7 +282,9 @@ typedef struct attention_args {
  *   single_products the single block's two products of one input: qkv as above, and hidden = gelu_tanh(in·Wᵀ + b)
  *   group_norm     group_stats and group_apply, on one rank
  *   upsample_conv  upsample, then a 3×3 conv of stride 1. top and bottom: the neighbours' rows of in, which are
- *                  upsampled too */
+ *                  upsampled too
+ *   norm_conv      group_apply of in, top and bottom, then a 3×3 conv of stride 1 with a residual. in: rows of a plane,
+ *                  as many as out has; top, bottom: as many as out is wide, or left out */
 /* clang-format on */
 typedef struct qkv_weights {
     linear_weight qkv;
@@ -301,6 +303,15 @@ typedef struct norm_behind {
     const linear_weight *readers[2]; /* the layers that read out, where they are all; NULL behind the last */
 } norm_behind;
 
+/* What a convolution's input passes first: group_apply's arguments. */
+typedef struct norm_before {
+    act stats;
+    int64_t groups;
+    const weight *w;
+    float eps;
+    bool silu;
+} norm_before;
+
 /* clang-format off */
 #define OPS_COMPOSITES(X) \
     X(flux1_status, linear, (ops *o, act in, const linear_weight *w, const epilogue *e, act out), \
@@ -316,7 +327,9 @@ typedef struct norm_behind {
     X(flux1_status, group_norm, (ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out), \
       (o, in, groups, w, eps, silu, out)) \
     X(flux1_status, upsample_conv, (ops *o, act in, act top, act bottom, const weight *w, act out), \
-      (o, in, top, bottom, w, out))
+      (o, in, top, bottom, w, out)) \
+    X(flux1_status, norm_conv, (ops *o, act in, act top, act bottom, const norm_before *n, const weight *w, act residual, act out), \
+      (o, in, top, bottom, n, w, residual, out))
 /* clang-format on */
 
 typedef struct ops_table {
@@ -445,7 +458,13 @@ typedef struct ops_config {
 } ops_config;
 
 /* How much memory a backend takes, for the dry run. */
-typedef enum ops_work { WORK_LINEAR, WORK_INT8, WORK_ATTENTION, WORK_CONV } ops_work; /* INT8: linear, in int8 */
+typedef enum ops_work {
+    WORK_LINEAR,
+    WORK_INT8, /* linear, in int8 */
+    WORK_ATTENTION,
+    WORK_CONV,
+    WORK_CONV_HALF /* with stride 2 */
+} ops_work;
 typedef struct ops_sizing {
     size_t (*act_bytes)(const ops_config *c, act_role role, const act_shape *shape);
     /* bytes of one cell of this role, in memory and as packed. NULL: as layout.h has it, bf16 or float32 by role */
@@ -454,10 +473,11 @@ typedef struct ops_sizing {
      * of all batches, n keys, k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel²;
      * `heads`: the input's width, 0 for 1×1 */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
-    size_t spare;        /* bytes of a device's own memory left to its libraries when weights stay on it */
-    bool folds_upsample; /* upsample_conv never makes the upsampled plane; CONV's m: pixels before upsampling */
-    bool call_list;      /* its steps are recorded in the arena (record.h) */
-    size_t unit;         /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
+    size_t spare; /* bytes of a device's own memory left to its libraries when weights stay on it */
+    /* upsample_conv and norm_conv never make the plane between; CONV's m: pixels before upsampling */
+    bool folds_planes;
+    bool call_list; /* its steps are recorded in the arena (record.h) */
+    size_t unit;    /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
     /* memory that a prepared weight takes beside the file, at most; 0 for one whose bytes stay in the mapped file. bias
      * may be NULL. NULL: nothing is held */
     size_t (*weight_bytes)(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);

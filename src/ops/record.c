@@ -238,7 +238,11 @@ static void store_release(ops *o, size_t mark)
       (o, c->in, c->groups, c->w, c->eps, c->silu, c->out)) \
     X(upsample_conv, (ops *o, act in, act top, act bottom, const weight *w, act out), \
       (act in; act top; act bottom; const weight *w; act out;), (in, top, bottom, w, out), \
-      (o, c->in, c->top, c->bottom, c->w, c->out))
+      (o, c->in, c->top, c->bottom, c->w, c->out)) \
+    X(norm_conv, (ops *o, act in, act top, act bottom, const norm_before *n, const weight *w, act residual, act out), \
+      (act in; act top; act bottom; norm_before n; const weight *w; act residual; act out;), \
+      (in, top, bottom, *n, w, residual, out), \
+      (o, c->in, c->top, c->bottom, &c->n, c->w, c->residual, c->out))
 /* clang-format on */
 
 #define UNPAREN(...) __VA_ARGS__

@@ -403,6 +403,15 @@ ops_event work_upsample_conv(ops *o, act in, act top, act bottom, const weight *
     return e;
 }
 
+ops_event work_norm_conv(ops *o, act in, act top, act bottom, const norm_before *n, const weight *w, act residual,
+                         act out)
+{
+    ops_event e = work_conv(o, in, top, bottom, w, 1, residual, out);
+    e.bytes_in += bytes_of(o, n->stats);
+    e.bytes_weights += weight_bytes(n->w);
+    return e;
+}
+
 ops_event work_group_norm(ops *o, act in, int64_t groups, const weight *w, float eps, bool silu, act out)
 {
     (void)groups, (void)eps, (void)silu;

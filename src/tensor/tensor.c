@@ -15,6 +15,14 @@ int64_t tensor_elements(const tensor *t)
     return n;
 }
 
+int64_t tensor_row_elements(const tensor *t)
+{
+    int64_t n = 1;
+    for (int i = 1; i < t->dims; i++)
+        n *= t->shape[i];
+    return n;
+}
+
 size_t tensor_bytes(const tensor *t)
 {
     const dtype_info *info = dtype_describe(t->type);

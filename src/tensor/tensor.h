@@ -109,7 +109,8 @@ typedef struct tensor {
 } tensor;
 
 int64_t tensor_elements(const tensor *t);
-size_t tensor_bytes(const tensor *t); /* the shape must have been checked: no overflow here */
+int64_t tensor_row_elements(const tensor *t); /* of one step along the first dimension: a matrix's columns */
+size_t tensor_bytes(const tensor *t);         /* the shape must have been checked: no overflow here */
 
 /* Elements and bytes of a shape from a file. False if a dimension is negative, if either is more than can be counted,
  * or if the elements are not whole blocks. */

@@ -8,18 +8,10 @@
 
 static int64_t source_rows(const tensor *t) { return t->dims > 0 ? t->shape[0] : 1; }
 
-static int64_t source_cols(const tensor *t)
-{
-    int64_t n = 1;
-    for (int i = 1; i < t->dims; i++)
-        n *= t->shape[i];
-    return n;
-}
-
 weight_recipe recipe_whole(weight_role role, const store_tensor *source)
 {
     const tensor *t = &source->view;
-    weight_recipe r = {.role = role, .rows = source_rows(t), .cols = source_cols(t)};
+    weight_recipe r = {.role = role, .rows = source_rows(t), .cols = tensor_row_elements(t)};
     if (role == WEIGHT_CONV)
         r.kernel = t->dims == 4 ? (int)t->shape[3] : 1;
     if (r.rows == 0 || r.cols == 0)
@@ -125,7 +117,7 @@ flux1_status recipe_decode(const weight_recipe *r, int64_t row, int64_t col, int
         const tensor *t = &p->source->view;
         if (!t->data)
             return error_set(err, FLUX1_ERR_INTERNAL, "the weight \"%s\" has no data (a dry run's)", p->source->name);
-        int64_t element = (p->source_row + row - p->row) * source_cols(t) + p->source_col + first - p->col;
+        int64_t element = (p->source_row + row - p->row) * tensor_row_elements(t) + p->source_col + first - p->col;
         flux1_status st = tensor_decode(t, element, last - first, out + (first - col), err);
         if (st != FLUX1_OK)
             return error_prefix(err, "%s: tensor \"%s\"", p->source->file, p->source->name);
@@ -139,7 +131,7 @@ static const recipe_piece *whole_rows(const weight_recipe *r, int64_t row, int64
     for (int i = 0; i < r->count; i++) {
         const recipe_piece *p = &r->piece[i];
         const bool inside = row >= p->row && row + rows <= p->row + p->rows && col == p->col && count == p->cols;
-        if (inside && p->source_col == 0 && p->cols == source_cols(&p->source->view) && p->source->view.data)
+        if (inside && p->source_col == 0 && p->cols == tensor_row_elements(&p->source->view) && p->source->view.data)
             return p;
     }
     return NULL;

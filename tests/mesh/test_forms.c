@@ -601,6 +601,25 @@ static flux1_status conv_form(trial *t, mesh *m, block *b)
     return keep_plane(t, m, &p, 2 / stride, out);
 }
 
+/* variant 1: with a residual */
+static flux1_status norm_conv_form(trial *t, mesh *m, block *b)
+{
+    plane_cut p = mesh_plane_cut(m, t->rows[PART_IMAGE]);
+    act in, residual = {0}, out;
+    weight *w, *scale;
+    TRY(prepare(m, b, W_CONV3, WEIGHT_CONV, SLICE_NONE, 1, W_BIAS, &w));
+    weight_recipe vector = recipe_whole(WEIGHT_VECTOR, &weights[W_VECTOR]), part = recipe_rows(&vector, 0, CHANNELS);
+    TRY(ops_prepare(m->o, b, &part, NULL, &scale));
+    TRY(ops_block_begin(m->o, b));
+    TRY(plane(t, m, &p, 2, CHANNELS, 1, &in));
+    if (t->variant)
+        TRY(plane(t, m, &p, 2, OUT_CHANNELS, 2, &residual));
+    TRY(plane(t, m, &p, 2, OUT_CHANNELS, -1, &out));
+    TRY(mesh_norm_conv(m, &p, in, &(norm_before){.groups = 2, .w = scale, .eps = 1e-6f, .silu = true}, w, residual,
+                       out));
+    return keep_plane(t, m, &p, 2, out);
+}
+
 static flux1_status group_norm_form(trial *t, mesh *m, block *b)
 {
     plane_cut p = mesh_plane_cut(m, t->rows[PART_IMAGE]);
@@ -668,6 +687,7 @@ static const struct {
     {"single attention", single_attention_form, 2, false},
     {"collect", collect_form, 1, false},
     {"conv", conv_form, 3, false},
+    {"norm_conv", norm_conv_form, 2, false},
     {"group_norm", group_norm_form, 1, false},
     {"plane_attention", plane_attention_form, 1, false},
     {"plane_collect", plane_collect_form, 1, false},

@@ -261,7 +261,7 @@ static void case_attention_parts(run *r)
 
 static void case_conv(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 2, 7, 12), width = PICK(r, 1, 2, 9, 33),
+    int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 2, 7, 12), width = PICK(r, 1, 2, 9, 33, 69),
             in_channels = PICK(r, 1, 3, 16, 35), out_channels = PICK(r, 1, 3, 16, 40);
     int stride = (int)PICK(r, 1, 1, 2), kernel = stride == 2 ? 3 : (int)PICK(r, 1, 3);
     if (stride == 2)
@@ -292,6 +292,28 @@ static void case_conv_blocks(run *r)
     weight *p = prepare(r, &w, true);
     act in = plane(r, 1, 26, 25, 70, false), out = plane(r, 1, 26, 25, 33, true);
     ok(r, ops_conv(r->o, in, (act){0}, (act){0}, p, 1, (act){0}, out));
+    keep(r, out);
+}
+
+/* Enough channels, outputs and pixels for tiles, more channels and outputs than a task's block; and a row behind an
+ * upsampling. */
+static void case_conv_tiles(run *r)
+{
+    const int64_t batch = PICK(r, 1, 2), height = PICK(r, 1, 2, 5), width = PICK(r, 17, 34, 65),
+                  channels = PICK(r, 16, 35, 64, 140), out_channels = PICK(r, 16, 33, 131);
+    const bool twice = below(r, 2);
+    weight_recipe w = recipe_whole(WEIGHT_CONV, weight_tensor(r, weight_types[below(r, WEIGHT_TYPES)], 4,
+                                                              (int64_t[]){out_channels, channels, 3, 3}));
+    w.kernel = 3;
+    weight *p = prepare(r, &w, below(r, 2));
+    act in = plane(r, batch, height, width, channels, false),
+        top = maybe(r, plane(r, batch, 1, width, channels, false)),
+        bottom = maybe(r, plane(r, batch, 1, width, channels, false)),
+        out = plane(r, batch, (1 + twice) * height, (1 + twice) * width, out_channels, true);
+    if (twice)
+        ok(r, ops_upsample_conv(r->o, in, top, bottom, p, out));
+    else
+        ok(r, ops_conv(r->o, in, top, bottom, p, 1, (act){0}, out));
     keep(r, out);
 }
 
@@ -328,6 +350,50 @@ static void case_upsample_conv(run *r)
         bottom = maybe(r, plane(r, batch, 1, width, in_channels, false)),
         out = plane(r, batch, 2 * height, 2 * width, out_channels, true);
     ok(r, ops_upsample_conv(r->o, in, top, bottom, p, out));
+    keep(r, out);
+}
+
+/* Rows of a higher plane, beside others of it or of planes of their own; statistics of two sets. */
+static void case_norm_conv(run *r)
+{
+    const int64_t batch = PICK(r, 1, 2), height = PICK(r, 0, 1, 2, 7), width = PICK(r, 1, 2, 9, 33),
+                  groups = PICK(r, 1, 2, 4), in_channels = groups * PICK(r, 1, 3, 8, 20),
+                  out_channels = PICK(r, 1, 3, 16, 40), above = below(r, 3), rest = below(r, 2), side = width;
+    weight_recipe w = recipe_whole(WEIGHT_CONV, weight_tensor(r, weight_types[below(r, WEIGHT_TYPES)], 4,
+                                                              (int64_t[]){out_channels, in_channels, 3, 3}));
+    w.kernel = 3;
+    weight *p = prepare(r, &w, below(r, 2)), *v = vector_weight(r, in_channels, below(r, 2));
+    act all = plane(r, batch, above + height + rest, width, in_channels, false),
+        row = plane(r, batch, 1, width, in_channels, false), out = plane(r, batch, height, width, out_channels, true),
+        residual = plane(r, batch, height, width, out_channels, false),
+        stats = placed(r, ACT_STATS, shape_rows(batch, groups, groups, 3));
+    fill(r, stats, false);
+    ok(r, ops_group_stats(r->o, all, groups, act_of(stats, PART_TEXT)));
+    ok(r, ops_group_stats(r->o, row, groups, act_of(stats, PART_IMAGE)));
+    const norm_before n = {.stats = stats, .groups = groups, .w = v, .eps = 1e-6f, .silu = below(r, 4) > 0};
+    act top = above ? act_slice(all, (above - 1) * side, side) : maybe(r, row),
+        bottom = rest ? act_slice(all, (above + height) * side, side) : maybe(r, row);
+    residual = maybe(r, residual);
+    if (act_present(residual) && below(r, 3) == 0) /* in place */
+        out = residual;
+    ok(r, ops_norm_conv(r->o, act_slice(all, above * side, height * side), top, bottom, &n, p, residual, out));
+    keep(r, out);
+}
+
+/* Lines of more strips than one, of an item or of two with norms of their own. */
+static void case_norm_conv_strips(run *r)
+{
+    const int64_t batch = PICK(r, 1, 2), height = batch == 1 ? 59 : 29, width = 65, channels = 512, out_channels = 16;
+    weight_recipe w =
+        recipe_whole(WEIGHT_CONV, weight_tensor(r, DTYPE_BF16, 4, (int64_t[]){out_channels, channels, 3, 3}));
+    w.kernel = 3;
+    weight *p = prepare(r, &w, true), *v = vector_weight(r, channels, true);
+    act in = plane(r, batch, height, width, channels, false), out = plane(r, batch, height, width, out_channels, true),
+        stats = placed(r, ACT_STATS, shape_rows(batch, 0, 32, 3));
+    ok(r, ops_group_stats(r->o, in, 32, stats));
+    ok(r, ops_norm_conv(r->o, in, (act){0}, (act){0},
+                        &(norm_before){.stats = stats, .groups = 32, .w = v, .eps = 1e-6f, .silu = true}, p, (act){0},
+                        out));
     keep(r, out);
 }
 
@@ -639,9 +705,12 @@ static const check checks[] = {
     {"conv", case_conv, 40, 1e-6, 6e-3},
     {"conv, several blocks", case_conv_blocks, 1, 1e-6, 6e-3},
     {"conv, several strips", case_conv_strips, 1, 1e-6, 6e-3},
+    {"conv, upsample_conv in tiles", case_conv_tiles, 30, 1e-6, 8e-3},
     {"group_stats, group_apply, group_norm", case_group_norm, 20, 1e-6, 5e-3},
     {"upsample", case_upsample, 6, 0, 0},
     {"upsample_conv", case_upsample_conv, 30, 1e-6, 8e-3},
+    {"norm_conv", case_norm_conv, 40, 1e-6, 1e-2},
+    {"norm_conv, several strips", case_norm_conv_strips, 2, 1e-6, 1e-2},
     {"embed", case_embed, 12, 1e-7, 5e-3},
     {"activate", case_activate, 20, 1e-6, 5e-3},
     {"activate, gated", case_activate_gated, 20, 1e-6, 5e-3},

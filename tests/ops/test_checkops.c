@@ -435,6 +435,16 @@ static void refuse_planes(run *r)
     refused(r, ops_group_apply(r->o, in, stats, 2, w, 0, false, again), "group_apply", "w is a convolution");
     refused(r, ops_group_apply(r->o, in, stats, 2, v, 0, false, out), "group_apply", "out [1 x 24, 6]");
     refused(r, ops_group_norm(r->o, in, 0, v, 0, false, again), "group_norm", "in [1 x 24, 4]");
+    const norm_before n = {.stats = stats, .groups = 2, .w = v}, other = {.stats = stats, .groups = 4, .w = v},
+                      wide = {.stats = stats, .groups = 2, .w = w};
+    refused(r, ops_norm_conv(r->o, flat, none, none, &n, w, none, out), "norm_conv", "in is LINEAR");
+    refused(r, ops_norm_conv(r->o, act_slice(in, 6, 12), none, none, &n, w, none, out), "norm_conv", "in [1 x 12, 4]");
+    refused(r, ops_norm_conv(r->o, in, in, none, &n, w, none, out), "norm_conv", "top [1 x 24, 4]");
+    refused(r, ops_norm_conv(r->o, in, none, act_slice(in, 0, 5), &n, w, none, out), "norm_conv", "bottom [1 x 5, 4]");
+    refused(r, ops_norm_conv(r->o, in, none, none, &other, w, none, out), "norm_conv", "stats [1 x 2, 3]");
+    refused(r, ops_norm_conv(r->o, in, none, none, &wide, w, none, out), "norm_conv", "w is a convolution");
+    refused(r, ops_norm_conv(r->o, in, none, none, &n, point, none, out), "norm_conv", "[6, 4]");
+    refused(r, ops_norm_conv(r->o, in, none, none, &n, w, small, out), "norm_conv", "residual [1 x 6, 6]");
     refused(r, ops_upsample(r->o, in, again), "upsample", "out [1 x 24, 4]");
 }
 

@@ -147,7 +147,13 @@ typedef struct conv_job {
     int64_t channels, height, width, out_height, out_width; /* out: before upsampling */
     int stride;
     bool upsample;             /* the input, twice as high and wide, before the convolution */
+    bool winograd;             /* by kernels_winograd.h */
+    int parts, before;         /* columns of a line lie in so many parts (even, odd), with zeros for one in front */
+    const norm_before *norm;   /* what the input passes as it is laid; NULL: nothing */
+    float *mean, *scale;       /* its factors for the item under way, [channels] */
+    const float *shift;        /* or NULL */
     int64_t item, first, rows; /* the strip under way: so many output rows of a batch item */
+    int64_t wide, panels;      /* panels of a row (of pixels, or of tiles) and of the strip */
     int64_t ldx;               /* floats between lines of words */
     float *lines;
 } conv_job;
@@ -204,8 +210,10 @@ extern const cpu_int8_kernels cpu_int8_portable, cpu_int8_avx2, cpu_int8_avxvnni
 typedef struct cpu_kernels {
     bool bf16; /* products of bf16 pairs */
     int tile_cols, tile_rows, product_cols;
+    int winograd_panels; /* of a task, at most */
     cpu_finish_fn *finish;
     pool_fn *lay, *product, *gemv, *lay_line, *conv, *attention, *attention_merge;
+    pool_fn *winograd; /* NULL where products are of bf16 pairs */
     pool_fn *layer_norm, *rms_norm, *head_norm_rope, *embed, *activate, *add, *copy, *finite, *group_stats,
         *group_apply, *upsample;
 } cpu_kernels;
@@ -279,8 +287,11 @@ void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);
 size_t cpu_attention_scratch(int64_t dim); /* bytes a worker */
 /* Bytes of a product's laid inputs, where the kernels multiply pairs of bf16 or floats; 0 for few rows. */
 size_t cpu_product_scratch(int64_t m, int64_t entry, int64_t n, int64_t k, bool pairs);
-/* Bytes of a 3×3 convolution's laid lines, for `pixels` outputs of an input so wide. */
-size_t cpu_conv_scratch(int64_t pixels, int64_t width, int64_t channels, bool pairs);
+/* Bytes of a 3×3 convolution's laid lines, for `pixels` outputs (before upsampling) of an input so wide. */
+size_t cpu_conv_scratch(int64_t pixels, int64_t width, int stride, int64_t channels, bool pairs);
+
+/* What a group norm takes off each of `cols` channels of item b, and multiplies by. */
+void cpu_group_factors(const norm_before *n, int64_t b, int64_t cols, float *mean, float *scale);
 
 /* A product's job, but for what cuts it. */
 flux1_status cpu_run_product(cpu_ops *o, gemm_job *g);
@@ -288,6 +299,8 @@ flux1_status cpu_run_product(cpu_ops *o, gemm_job *g);
 #define CPU_DECLARE(ret, name, args, call) ret cpu_##name args;
 OPS_PRIMITIVES(CPU_DECLARE)
 flux1_status cpu_upsample_conv(ops *o, act in, act top, act bottom, const weight *w, act out);
+flux1_status cpu_norm_conv(ops *o, act in, act top, act bottom, const norm_before *n, const weight *w, act residual,
+                           act out);
 #undef CPU_DECLARE
 
 #endif

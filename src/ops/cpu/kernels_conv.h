@@ -8,6 +8,8 @@
  * pass. Each output is one chain of multiply-adds a block of channels, added block by block: the same for every way of
  * cutting the output. With stride 2 a line has its even columns first, then the odd ones.
  *
+ * A group norm and SiLU in front are applied as the lines are laid: the normalised plane is never made.
+ *
  * A nearest ×2 upsampling in front is never made: each of the four pixels that come of one sees the input through a 2×2
  * kernel, sums of the 3×3 one's taps. */
 #ifndef FLUX1_OPS_CPU_KERNELS_CONV_H
@@ -20,19 +22,27 @@ _Static_assert(CONV_TAPS *CONV_WORDS <= PRODUCT_STEPS, "weights of a block of ch
 
 /* ---- lines ---- */
 
+/* Channels [c, c + n) of a pixel, as they enter the convolution. */
+SIMD_INLINE vf pixel_values(const conv_job *j, const void *pixel, int64_t c, int n)
+{
+    const vf x = vldn(pixel, j->in.bf16, c, n);
+    return j->norm ? vnormalise(x, j->mean, j->scale, j->shift, j->norm->silu, c, n) : x;
+}
+
 /* A vector of words from channel c on; n channels are left. */
 SIMD_INLINE vf line_words(const conv_job *j, const void *pixel, int64_t c, int64_t n)
 {
 #if defined(SIMD_BF16)
-    if (j->in.bf16)
+    if (j->in.bf16 && !j->norm)
         return n >= 2 * VW ? vraw((const uint16_t *)pixel + c) : vrawn((const uint16_t *)pixel + c, (int)n);
-    return vpairs(vldn(pixel, false, c, vcount(n)), n > VW ? vldn(pixel, false, c + VW, vcount(n - VW)) : vzero());
+    return vpairs(pixel_values(j, pixel, c, vcount(n)),
+                  n > VW ? pixel_values(j, pixel, c + VW, vcount(n - VW)) : vzero());
 #else
-    return vldn(pixel, j->in.bf16, c, vcount(n));
+    return pixel_values(j, pixel, c, vcount(n));
 #endif
 }
 
-/* Pixels from column x on, stride apart, `count` of them, to the line's columns at `to`. */
+/* Pixels from column x on, `parts` apart, `count` of them, to the line's columns at `to`. */
 static void lay_columns(const conv_job *j, const view *from, int64_t row, int64_t x, int64_t count, float *to)
 {
     const int64_t step = VW * PER_WORD;
@@ -40,7 +50,7 @@ static void lay_columns(const conv_job *j, const view *from, int64_t row, int64_
         const void *pixels[VW];
         const int lanes = vcount(count - i);
         for (int p = 0; p < VW; p++)
-            pixels[p] = view_row(from, row + x + (i + (p < lanes ? p : lanes - 1)) * j->stride);
+            pixels[p] = view_row(from, row + x + (i + (p < lanes ? p : lanes - 1)) * j->parts);
         for (int64_t c = 0; c < j->channels; c += step) {
             const int words = vcount(i64_ceil_div(j->channels - c, PER_WORD));
             vf r[VW];
@@ -57,8 +67,7 @@ static void lay_columns(const conv_job *j, const view *from, int64_t row, int64_
 static void lay_line(void *arg, int64_t index, int worker)
 {
     const conv_job *j = arg;
-    const int64_t words = i64_ceil_div(j->channels, PER_WORD), before = j->stride == 1,
-                  y = j->first * j->stride + index - before;
+    const int64_t words = i64_ceil_div(j->channels, PER_WORD), y = j->first * j->stride + index - j->before;
     const view *from = y < 0 ? &j->top : y >= j->height ? &j->bottom : &j->in;
     const int64_t row = (from == &j->in ? j->item * j->height + y : j->item) * j->width;
     float *to = j->lines + index * words * j->ldx;
@@ -69,14 +78,15 @@ static void lay_line(void *arg, int64_t index, int worker)
         memset(to, 0, (size_t)(words * j->ldx) * sizeof *to);
         return;
     }
-    const int64_t half = j->ldx / j->stride;
-    for (int64_t odd = 0; odd < j->stride; odd++) {
-        const int64_t count = i64_ceil_div(j->width - odd, j->stride), behind = before + count;
-        lay_columns(j, from, row, odd, count, to + odd * half + before);
+    const int64_t length = j->ldx / j->parts;
+    for (int64_t part = 0; part < j->parts; part++) {
+        const int64_t zeros = part < j->before, first = part + zeros * j->parts - j->before,
+                      count = i64_ceil_div(j->width - first, j->parts), behind = zeros + count;
+        lay_columns(j, from, row, first, count, to + part * length + zeros);
         for (int64_t k = 0; k < words; k++) {
-            float *line = to + k * j->ldx + odd * half;
-            memset(line, 0, (size_t)before * sizeof *line);
-            memset(line + behind, 0, (size_t)(half - behind) * sizeof *line);
+            float *line = to + k * j->ldx + part * length;
+            memset(line, 0, (size_t)zeros * sizeof *line);
+            memset(line + behind, 0, (size_t)(length - behind) * sizeof *line);
         }
     }
 }
@@ -186,11 +196,11 @@ static conv_fn *const conv_tiles[TILE_ROWS + 1][2] = {{NULL, NULL}, EACH_TILE(CO
 static conv_window window_of(const conv_job *j, int phase, int64_t y, int64_t q, int64_t word, int64_t words)
 {
     const int side = j->upsample ? 2 : 3;
-    const int64_t line = i64_ceil_div(j->channels, PER_WORD) * j->ldx, half = j->ldx / j->stride;
+    const int64_t line = i64_ceil_div(j->channels, PER_WORD) * j->ldx, length = j->ldx / j->parts;
     conv_window x = {.words = words, .ldx = j->ldx};
     for (int tap = 0; tap < side * side; tap++) {
         const int64_t dy = tap / side + phase / 2, dx = tap % side + phase % 2;
-        x.at[tap] = j->lines + (y * j->stride + dy) * line + word * j->ldx + dx % j->stride * half + dx / j->stride + q;
+        x.at[tap] = j->lines + (y * j->stride + dy) * line + word * j->ldx + dx % j->parts * length + dx / j->parts + q;
     }
     return x;
 }
@@ -223,8 +233,8 @@ static void conv(void *arg, int64_t index, int worker)
     float *a = g->scratch + (int64_t)worker * GEMM_SCRATCH, *lines = a + PRODUCT_COLS * PRODUCT_LDA,
           *sums = lines + TILE_COLS * PRODUCT_LINE;
     const int64_t phases = j->upsample ? 4 : 1, outputs = index / g->blocks_m, first = index % g->blocks_m * g->block_m,
-                  wide = i64_ceil_div(j->out_width, TILE_COLS), last = i64_min(first + g->block_m, j->rows * wide),
-                  n = outputs / phases * g->block_n, cols = i64_min(g->block_n, g->n - n);
+                  last = i64_min(first + g->block_m, j->panels), n = outputs / phases * g->block_n,
+                  cols = i64_min(g->block_n, g->n - n);
     const int phase = (int)(outputs % phases);
     int64_t c = 0;
     do {
@@ -236,7 +246,7 @@ static void conv(void *arg, int64_t index, int worker)
         else
             copy_taps(j, n, cols, c, count, a);
         for (int64_t p = first; p < last; p++) {
-            const int64_t y = p / wide, q = p % wide * TILE_COLS, here = i64_min(TILE_COLS, j->out_width - q);
+            const int64_t y = p / j->wide, q = p % j->wide * TILE_COLS, here = i64_min(TILE_COLS, j->out_width - q);
             const conv_window x = window_of(j, phase, y, q, c / PER_WORD, words);
             float *s = sums + (p - first) * PRODUCT_COLS * TILE_COLS;
             conv_panel(&x, cols, a, j->upsample, s, c > 0);

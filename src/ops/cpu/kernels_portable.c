@@ -5,6 +5,7 @@
 #include "ops/cpu/kernels_gemm.h"
 #include "ops/cpu/kernels_product.h"
 #include "ops/cpu/kernels_rows.h"
+#include "ops/cpu/kernels_winograd.h"
 
 #define KERNELS cpu_kernels_portable
 #include "ops/cpu/kernels_table.h"

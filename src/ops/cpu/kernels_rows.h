@@ -351,13 +351,8 @@ static void group_apply(void *arg, int64_t index, int worker)
         const void *x = view_row(&j->in, j->first + m);
         void *y = view_row(&j->out, j->first + m);
         EACH_VECTOR(i, n, j->cols)
-        {
-            vf v = vmul(vsub(vldn(x, j->in.bf16, i, (int)n), vldn(j->shift.row, false, i, (int)n)),
-                        vldn(j->scale.row, false, i, (int)n));
-            if (j->b)
-                v = vadd(v, vldn(j->b, false, i, (int)n));
-            vstn(y, j->out.bf16, i, j->silu ? vmul(v, vsigmoid(v)) : v, (int)n);
-        }
+        vstn(y, j->out.bf16, i,
+             vnormalise(vldn(x, j->in.bf16, i, (int)n), j->shift.row, j->scale.row, j->b, j->silu, i, (int)n), (int)n);
     }
 }
 

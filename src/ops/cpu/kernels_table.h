@@ -10,6 +10,10 @@ const cpu_kernels KERNELS = {
     .gemv = gemv,
     .lay_line = lay_line,
     .conv = conv,
+#if !defined(SIMD_BF16)
+    .winograd = winograd,
+    .winograd_panels = WINOGRAD_PANELS,
+#endif
     .attention = attention,
     .attention_merge = attention_merge,
     .layer_norm = layer_norm,

@@ -21,8 +21,8 @@ static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
         return cpu_product_scratch(m, m / i64_max(1, heads), n, k, multiplies_pairs(c));
     if (work == WORK_INT8)
         return cpu_int8_scratch(m, k);
-    if (work == WORK_CONV && heads > 0)
-        return cpu_conv_scratch(m, heads, k / 9, multiplies_pairs(c));
+    if ((work == WORK_CONV || work == WORK_CONV_HALF) && heads > 0)
+        return cpu_conv_scratch(m, heads, work == WORK_CONV ? 1 : 2, k / 9, multiplies_pairs(c));
     if (work == WORK_CONV)
         return cpu_product_scratch(m, m, n, k, multiplies_pairs(c));
     return work == WORK_ATTENTION && heads > 0 ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k)
@@ -36,7 +36,7 @@ static size_t cpu_own_bytes(const ops_config *c)
 
 const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes,
                                    .scratch = cpu_scratch,
-                                   .folds_upsample = true,
+                                   .folds_planes = true,
                                    .call_list = true,
                                    .weight_bytes = cpu_weight_bytes,
                                    .own_bytes = cpu_own_bytes};

@@ -46,15 +46,30 @@ flux1_status cpu_group_stats(ops *base, act in, int64_t groups, act stats)
     return FLUX1_OK;
 }
 
+void cpu_group_factors(const norm_before *n, int64_t b, int64_t cols, float *mean, float *scale)
+{
+    const view from = cpu_view(n->stats);
+    const int64_t width = cols / n->groups, sets = act_rows(n->stats) / n->groups;
+    for (int64_t g = 0; g < n->groups; g++) {
+        moments all = {0};
+        for (int64_t set = 0; set < sets; set++) {
+            const float *s = view_row(&from, b * act_rows(n->stats) + set * n->groups + g);
+            moments_merge(&all, s[0], s[1], s[2]);
+        }
+        const double inverse = 1 / sqrt((all.count > 0 ? all.m2 / all.count : 0) + n->eps);
+        for (int64_t i = g * width; i < (g + 1) * width; i++)
+            mean[i] = (float)all.mean, scale[i] = (float)(inverse * cpu_w(n->w)->vector[i]);
+    }
+}
+
 flux1_status cpu_group_apply(ops *base, act in, act stats, int64_t groups, const weight *w, float eps, bool silu,
                              act out)
 {
     cpu_ops *o = cpu_self(base);
     TRY(ops_begin(base, "group_apply", w));
     TRY(narrow_enough(base, in, groups));
-    int64_t width = in.cols / groups, sets = act_rows(stats) / groups;
+    const norm_before norm = {.stats = stats, .groups = groups, .w = w, .eps = eps};
     float *mean = o->scratch, *scale = mean + in.cols; /* the tasks read them and write only the output */
-    view from = cpu_view(stats);
     rows_job j = {.in = cpu_view(in),
                   .out = cpu_view(out),
                   .rows = act_rows(in),
@@ -64,16 +79,7 @@ flux1_status cpu_group_apply(ops *base, act in, act stats, int64_t groups, const
                   .b = cpu_w(w)->bias,
                   .silu = silu};
     for (int64_t b = 0; b < act_batch(in); b++) {
-        for (int64_t g = 0; g < groups; g++) {
-            moments all = {0};
-            for (int64_t set = 0; set < sets; set++) {
-                const float *s = view_row(&from, b * act_rows(stats) + set * groups + g);
-                moments_merge(&all, s[0], s[1], s[2]);
-            }
-            double inverse = 1 / sqrt((all.count > 0 ? all.m2 / all.count : 0) + eps);
-            for (int64_t i = g * width; i < (g + 1) * width; i++)
-                mean[i] = (float)all.mean, scale[i] = (float)(inverse * cpu_w(w)->vector[i]);
-        }
+        cpu_group_factors(&norm, b, in.cols, mean, scale);
         j.first = b * act_rows(in);
         cpu_rows(o, o->kernels->group_apply, &j);
     }

@@ -104,6 +104,15 @@ SIMD_INLINE vf vexp(vf x)
 
 SIMD_INLINE vf vsigmoid(vf x) { return vdiv(vset1(1.0f), vadd(vset1(1.0f), vexp(vsub(vset1(0.0f), x)))); }
 
+/* (x − mean)·scale + shift of channels [i, i + n), then SiLU if asked; shift may be NULL. Lanes beyond are 0. */
+SIMD_INLINE vf vnormalise(vf x, const float *mean, const float *scale, const float *shift, bool silu, int64_t i, int n)
+{
+    vf v = vmul(vsub(x, vldn(mean, false, i, n)), vldn(scale, false, i, n));
+    if (shift)
+        v = vadd(v, vldn(shift, false, i, n));
+    return silu ? vmul(v, vsigmoid(v)) : v;
+}
+
 /* erfc(z), z >= 0: e^(−z²)·t·P(t), t = 1/(1 + 0.42 z); P fitted by reweighted least squares to relative error 3e-9. */
 SIMD_INLINE vf verfc(vf z)
 {

@@ -197,18 +197,10 @@ static dtype common_type(const weight_recipe *r)
     return kernels_read(type) ? type : DTYPE_COUNT;
 }
 
-static int64_t source_cols(const tensor *t)
-{
-    int64_t cols = 1;
-    for (int i = 1; i < t->dims; i++)
-        cols *= t->shape[i];
-    return cols;
-}
-
 static const unsigned char *piece_data(const recipe_piece *p, int64_t *ld)
 {
     const tensor *t = &p->source->view;
-    *ld = source_cols(t);
+    *ld = tensor_row_elements(t);
     return (const unsigned char *)t->data +
            (size_t)(p->source_row * *ld + p->source_col) * (size_t)dtype_describe(t->type)->block_bytes;
 }
@@ -225,7 +217,7 @@ static void map_pieces(cpu_weight *w, const weight_recipe *r)
             q->data = piece_data(p, &q->ld);
         } else {
             q->packed = &p->source->view;
-            q->ld = source_cols(q->packed);
+            q->ld = tensor_row_elements(q->packed);
             q->first = p->source_row * q->ld + p->source_col;
         }
         q->row = p->row, q->col = p->col, q->rows = p->rows, q->cols = p->cols;

@@ -11,6 +11,7 @@ static const ops_table cuda_table_of_functions = {.name = "cuda",
 #define cuda_mlp composite_mlp
 #define cuda_group_norm composite_group_norm
 #define cuda_upsample_conv composite_upsample_conv
+#define cuda_norm_conv composite_norm_conv
                                                       OPS_COMPOSITES(ROW)
 #undef ROW
 };
@@ -26,7 +27,8 @@ static size_t scratch_bytes(const ops_config *c, ops_work work, int64_t m, int64
     case WORK_LINEAR: return cuda_linear_scratch(c, m, n, k);
     case WORK_INT8: return 0; /* no GPU says that it has it */
     case WORK_ATTENTION: return cuda_attention_scratch(c, m, n, heads, k);
-    case WORK_CONV: return cuda_conv_scratch(c, m, n, k);
+    case WORK_CONV:
+    case WORK_CONV_HALF: return cuda_conv_scratch(c, m, n, k);
     }
     return 0;
 }

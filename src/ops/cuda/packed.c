@@ -16,16 +16,6 @@ static const int32_t TYPES[DTYPE_COUNT] = {
 
 static bool is_plain(dtype t) { return t == DTYPE_F32 || t == DTYPE_F16 || t == DTYPE_BF16; }
 
-/* Elements of a row of the piece's source. */
-static int64_t source_cols(const recipe_piece *p)
-{
-    const tensor *t = &p->source->view;
-    int64_t cols = 1;
-    for (int i = 1; i < t->dims; i++)
-        cols *= t->shape[i];
-    return cols;
-}
-
 /* ---- how they lie ---- */
 
 static size_t line_bytes(const recipe_piece *p)
@@ -59,7 +49,7 @@ void cuda_packed_line(const recipe_piece *p, bool factors, int64_t line, unsigne
 {
     const tensor *t = &p->source->view;
     const dtype_info *type = dtype_describe(t->type);
-    const int64_t first = (p->source_row + line) * source_cols(p) + p->source_col;
+    const int64_t first = (p->source_row + line) * tensor_row_elements(&p->source->view) + p->source_col;
     if (!factors) {
         memcpy(out, (const unsigned char *)t->data + (size_t)(first / type->block_elements) * (size_t)type->block_bytes,
                line_bytes(p));
@@ -100,7 +90,7 @@ static bool scale_packs(const tensor_scale *s, int64_t ld, const recipe_piece *p
 static bool piece_packs(const recipe_piece *p)
 {
     const tensor *t = &p->source->view;
-    const int64_t ld = source_cols(p), unit = dtype_describe(t->type)->block_elements;
+    const int64_t ld = tensor_row_elements(&p->source->view), unit = dtype_describe(t->type)->block_elements;
     return TYPES[t->type] != CUDA_PACKED_NONE && tensor_decodes(t) && p->cols > 0 && p->cols % 8 == 0 &&
            p->col % 8 == 0 && ld % unit == 0 && p->source_col % unit == 0 && p->cols % unit == 0 &&
            scale_packs(t->scale, ld, p);

@@ -127,11 +127,9 @@ typedef struct fill_job {
 static const unsigned char *piece_row(const recipe_piece *p, int64_t row)
 {
     const tensor *t = &p->source->view;
-    int64_t ld = 1;
-    for (int i = 1; i < t->dims; i++)
-        ld *= t->shape[i];
     return (const unsigned char *)t->data +
-           (size_t)((p->source_row + row - p->row) * ld + p->source_col) * (size_t)dtype_describe(t->type)->block_bytes;
+           (size_t)((p->source_row + row - p->row) * tensor_row_elements(t) + p->source_col) *
+               (size_t)dtype_describe(t->type)->block_bytes;
 }
 
 /* Copies the row as it lies in the file, if all of it has the type that is wanted; false otherwise. */

@@ -367,8 +367,8 @@ static flux1_status dry_attention_merge(ops *o, int64_t heads, act out, act lse,
 static flux1_status dry_conv(ops *o, act in, act top, act bottom, const weight *w, int stride, act residual, act out)
 {
     return tell_with(o, work_conv(o, in, top, bottom, w, stride, residual, out),
-                     scratch_of(o, WORK_CONV, act_batch(out) * act_rows(out), w->rows, w->cols,
-                                w->kernel == 1 ? 0 : in.buffer->shape.width));
+                     scratch_of(o, stride == 2 ? WORK_CONV_HALF : WORK_CONV, act_batch(out) * act_rows(out), w->rows,
+                                w->cols, w->kernel == 1 ? 0 : in.buffer->shape.width));
 }
 
 static flux1_status dry_group_stats(ops *o, act in, int64_t groups, act stats)
@@ -433,12 +433,24 @@ static flux1_status dry_finite_first(ops *o, int *slot)
 
 static flux1_status dry_upsample_conv(ops *o, act in, act top, act bottom, const weight *w, act out)
 {
-    if (!self(o)->sizing->folds_upsample)
+    if (!self(o)->sizing->folds_planes)
         return composite_upsample_conv(o, in, top, bottom, w, out);
     TRY(ops_cancelled(o));
     TRY(check_upsample_conv(o, in, top, bottom, w, out));
     return tell_with(o, work_upsample_conv(o, in, top, bottom, w, out),
                      scratch_of(o, WORK_CONV, act_batch(in) * act_rows(in), w->rows, w->cols, in.buffer->shape.width));
+}
+
+static flux1_status dry_norm_conv(ops *o, act in, act top, act bottom, const norm_before *n, const weight *w,
+                                  act residual, act out)
+{
+    if (!self(o)->sizing->folds_planes)
+        return composite_norm_conv(o, in, top, bottom, n, w, residual, out);
+    TRY(ops_cancelled(o));
+    TRY(check_norm_conv(o, in, top, bottom, n, w, residual, out));
+    return tell_with(
+        o, work_norm_conv(o, in, top, bottom, n, w, residual, out),
+        scratch_of(o, WORK_CONV, act_batch(out) * act_rows(out), w->rows, w->cols, out.buffer->shape.width));
 }
 
 /* Every entry that returns a status is checked before it counts. */
