@@ -44,7 +44,7 @@ foreach(test ${tests})
   elseif(test IN_LIST FLUX1_EXTRA_TESTS OR test MATCHES "^server_(balancer|clients|soak)$|^pipeline_matrix_(4x8|rest)|^ops_test_checkops_.*_(reverse|[0-9]+)$")
     set(label extra)
   # instrumented in other tests, waiting, or minutes of products at the trained models' sizes, whose kernels ops_test_checkops and the goldens instrument
-  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_(again|api|mini)$|^ops_test_checkops_simde$|^cli_(bad_input|mini_trained|pull|processes|readme)$")
+  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_(again|api|mini)$|^ops_test_checkops_simde$|^server_load$|^cli_(bad_input|mini_trained|pull|processes|readme)$")
     set(label extra)
   elseif(test IN_LIST FLUX1_LONG_TESTS)
     set(label long)
