@@ -180,13 +180,20 @@ static flux1_status get(history *s, const char *id, char **text, flux1_error *er
     return st;
 }
 
-static flux1_status drop(history *s, const char *id, const char *text, flux1_error *err)
+static flux1_status delete_row(history *s, const char *id, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     TRY(prepare(s, "DELETE FROM jobs WHERE id=?1", id, &q, err));
-    TRY(finish(s, q, err));
+    return finish(s, q, err);
+}
+
+/* The pictures go last, so that none is named that is gone; but on a full disk the database has no room for a change
+ * until they have. */
+static flux1_status drop(history *s, const char *id, const char *text, flux1_error *err)
+{
+    const bool deleted = delete_row(s, id, NULL) == FLUX1_OK;
     remove_pictures(s, text);
-    return FLUX1_OK;
+    return deleted ? FLUX1_OK : delete_row(s, id, err);
 }
 
 /* The oldest job that has ended; *id NULL: there is none. Both are malloc'd. total: bytes of all jobs. */
@@ -320,6 +327,49 @@ static flux1_status mark_interrupted(history *s, flux1_error *err)
     }
 }
 
+/* ---- what a server that was killed has left ---- */
+
+static bool is_temporary_name(const char *name)
+{
+    const size_t n = strlen(name);
+    return n > 4 && strncmp(name, "flux1-", 6) == 0 && strcmp(name + n - 4, ".tmp") == 0;
+}
+
+/* A half-written file, or a picture that its job does not name. Files of other names are not ours. */
+static bool is_left_picture(history *s, const char *name)
+{
+    char id[RANDOM_NAME] = {0}, url[sizeof URL + PICTURE_NAME + 2], *text = NULL;
+    if (!is_picture_name(name))
+        return is_temporary_name(name);
+    memcpy(id, name, RANDOM_NAME - 1);
+    snprintf(url, sizeof url, "\"" URL "%.*s\"", PICTURE_NAME, name);
+    const bool left = get(s, id, &text, NULL) == FLUX1_OK && !(text && strstr(text, url));
+    free(text);
+    return left;
+}
+
+static bool is_left_scratch(history *s, const char *name)
+{
+    (void)s;
+    return is_temporary_name(name) ||
+           (strlen(name) == RANDOM_NAME - 1 && strspn(name, "0123456789abcdef") == RANDOM_NAME - 1);
+}
+
+static void sweep(history *s, const char *folder, bool (*is_left)(history *s, const char *name))
+{
+    DIR *d = opendir(folder);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char *path = is_left(s, e->d_name) ? path_join(folder, e->d_name) : NULL;
+        if (path)
+            unlink(path);
+        free(path);
+    }
+    if (d)
+        closedir(d);
+}
+
+/* ---- the database ---- */
+
 static flux1_status open_database(history *s, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
@@ -337,7 +387,10 @@ static flux1_status open_database(history *s, flux1_error *err)
                          s->database, version);
     TRY(execute(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;", err));
     TRY(execute(s, schema, err));
-    return mark_interrupted(s, err);
+    TRY(mark_interrupted(s, err));
+    sweep(s, s->pictures, is_left_picture);
+    sweep(s, s->folder, is_left_scratch);
+    return FLUX1_OK;
 }
 
 static flux1_status lock_folder(history *s, flux1_error *err)
