@@ -253,6 +253,8 @@ def what_others_do_appears_and_old_pages_are_asked_for(browser, stand_in, url):
     page.press("Enter")
     page.until(f"{TILES}.length === 60 && document.getElementById('more').hidden", "the rest")
     page.until(f"{TILES}.indexOf(document.activeElement) === 50", "the focus goes on where the new ones begin")
+    page.js("scrollTo(0, document.body.scrollHeight)")
+    page.until(f"!{TILES}[0].querySelector('img.there') && {TILES}.at(-1).querySelector('img.there')", "those far above are let go")
     stand_in.add_job({"prompt": "from another tab"})
     page.until(f"{TILES}.length === 61", "a picture of another tab")
     stand_in.jobs.remove(stand_in.jobs[-1])
