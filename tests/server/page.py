@@ -56,7 +56,7 @@ def a_picture_is_made_watched_and_made_again_by_keyboard(browser, stand_in, url)
     check(page.js("document.querySelector('#jobs [role=progressbar]').getAttribute('aria-valuenow') > 0"), "progress is told")
     page.until(f"{SHOWN} === 1", "the picture is in the gallery")
     page.until("document.getElementById('jobs-section').hidden", "no job is left")
-    check(page.js("document.getElementById('spoken').textContent") == "1 picture is ready.", "a screen reader hears of it")
+    page.until("document.getElementById('spoken').textContent === '1 picture is ready.'", "a screen reader hears of it")
     first = server_jobs(url)[0]
     for i, (button, same) in enumerate([("viewer-again", True), ("viewer-vary", False)]):
         page.js("document.getElementById('gallery-heading').focus()")
@@ -244,6 +244,7 @@ def what_others_do_appears_and_old_pages_are_asked_for(browser, stand_in, url):
         stand_in.add_done({"prompt": f"old {i}"}, 1000 - i)
     page = opened(browser, url)
     page.until(f"{TILES}.length === 50", "a page of the list")
+    page.until(f"{SHOWN} > 0", "pictures come")
     loaded, before = 0, -1
     while loaded != before:
         time.sleep(0.7)
@@ -252,6 +253,8 @@ def what_others_do_appears_and_old_pages_are_asked_for(browser, stand_in, url):
     page.press("Enter")
     page.until(f"{TILES}.length === 60 && document.getElementById('more').hidden", "the rest")
     page.until(f"{TILES}.indexOf(document.activeElement) === 50", "the focus goes on where the new ones begin")
+    page.js("scrollTo(0, document.body.scrollHeight)")
+    page.until(f"!{TILES}[0].querySelector('img.there') && {TILES}.at(-1).querySelector('img.there')", "those far above are let go")
     stand_in.add_job({"prompt": "from another tab"})
     page.until(f"{TILES}.length === 61", "a picture of another tab")
     stand_in.jobs.remove(stand_in.jobs[-1])
