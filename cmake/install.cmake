@@ -49,6 +49,11 @@ install(FILES ${CMAKE_BINARY_DIR}/flux1.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/p
 install(FILES ${CMAKE_BINARY_DIR}/flux1-config.cmake ${CMAKE_BINARY_DIR}/flux1-config-version.cmake DESTINATION ${package})
 install(FILES LICENSE NOTICE docs/jsonl.schema.json TYPE DOC)
 install(FILES docs/flux1.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+if(FLUX1_HAS_SERVE)
+  configure_file(packaging/flux1.service.in ${CMAKE_BINARY_DIR}/flux1.service @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/flux1.service DESTINATION lib/systemd/system) # systemd looks here below /usr and /usr/local, whatever the libraries' folder is
+  install(FILES docs/serve.md docs/deploy.md packaging/haproxy.cfg packaging/nginx.conf TYPE DOC)
+endif()
 install(FILES ${CMAKE_BINARY_DIR}/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME flux1)
 install(FILES ${CMAKE_BINARY_DIR}/completion.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _flux1)
 install(FILES ${CMAKE_BINARY_DIR}/completion.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME flux1.fish)
