@@ -57,13 +57,13 @@ bool access_key(const server_settings *settings, const char *authorization, faul
 
 /* ---- names ---- */
 
-/* The name without port, and without the brackets of IPv6. False: it is too long. */
+/* The name without port, and without the brackets of IPv6. False: it is none. */
 static bool bare_name(const char *host, char *out, size_t room)
 {
     const bool bracket = host[0] == '[';
     const char *end = bracket ? strchr(host, ']') : strrchr(host, ':');
     const size_t n = end ? (size_t)(end - host) - bracket : strlen(host) - bracket;
-    if (n >= room)
+    if (n >= room || (bracket && !end))
         return false;
     memcpy(out, host + bracket, n);
     out[n] = '\0';

@@ -17,6 +17,7 @@
 #define IDLE_SECONDS 60  /* of a connection, also while a body or an answer is on its way */
 #define BODY_SECONDS 300 /* that a whole body may take */
 #define ENDING_SECONDS 5.0
+#define CLIENT_LEFT 499 /* in log and metrics: it did not wait for an answer; as nginx has it */
 
 /* ---- a request's beginning ---- */
 
@@ -183,6 +184,7 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
     if (!x)
         return;
     *state = NULL;
+    x->status = x->status ? x->status : CLIENT_LEFT;
     write_log(x);
     queue_lock(&s->queue);
     s->counts.requests[x->status / 100 < 6 ? x->status / 100 : 0]++;

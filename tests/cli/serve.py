@@ -328,7 +328,7 @@ def restarts(jobs):
     left = [s.call("POST", "/api/jobs", LONG)[1]["id"] for _ in range(2)]
     s.until(left[0], ["running"])
     s.stop(signal.SIGKILL)
-    s = Server("--port", "0", "--jobs", jobs)
+    s = Server("--port", "0", "--jobs", jobs, "--drain", "200")
     states = {j["id"]: j["state"] for j in s.call("GET", "/api/jobs")[1]["jobs"]}
     check(states[done] == "done" and states[left[0]] == states[left[1]] == "interrupted", "after kill -9: %s" % states)
     check(s.call("GET", s.job(done)["pictures"][0]["url"], raw=True)[0] == 200, "the picture is still there")

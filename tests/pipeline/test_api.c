@@ -461,7 +461,11 @@ static void a_request_beyond_the_memory_is_refused_with_its_size(void **state)
     p.prompt = "a car";
     p.width = p.height = 1024;
     p.tiling = FLUX1_TILING_NO; /* in tiles it would fit */
+    char sentence[1000];
+    assert_int_equal(flux1_generate_check(c, m, &p), FLUX1_ERR_LIMIT);
+    snprintf(sentence, sizeof sentence, "%s", flux1_context_message(c));
     assert_int_equal(flux1_generate(c, m, &p, &image), FLUX1_ERR_LIMIT);
+    assert_string_equal(flux1_context_message(c), sentence); /* the check says the same, before */
     assert_non_null(strstr(flux1_context_message(c), "1024x1024"));
     assert_non_null(strstr(flux1_context_message(c), "iB of host memory"));
     const char *fitting = strstr(flux1_context_message(c), "would take less. ");
@@ -469,6 +473,7 @@ static void a_request_beyond_the_memory_is_refused_with_its_size(void **state)
     assert_int_equal(sscanf(fitting, "would take less. %dx%d would fit", &p.width, &p.height), 2);
     assert_true(p.width == p.height && p.width >= 128 && p.width < 1024);
     p.steps = 1;
+    assert_int_equal(flux1_generate_check(c, m, &p), FLUX1_OK);
     assert_int_equal(flux1_generate(c, m, &p, &image), FLUX1_OK); /* and it does */
     flux1_images_free(image, 1);
     p.width = p.height = 1024;

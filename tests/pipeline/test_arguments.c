@@ -107,6 +107,10 @@ static void requests(void **state)
     REFUSED(c, flux1_generate_many(c, m, second, 2, &images));
     EMPTIED(images);
     REFUSED(c, flux1_generate_many(c, m, one, 1, NULL));
+    assert_int_equal(flux1_generate_check(NULL, m, &p), FLUX1_ERR_ARGUMENT);
+    REFUSED(c, flux1_generate_check(c, NULL, &p));
+    REFUSED(c, flux1_generate_check(c, m, NULL));
+    assert_int_equal(flux1_generate_check(c, m, &p), FLUX1_OK);
     assert_int_equal(flux1_generate(c, m, &p, &images), FLUX1_OK); /* no prompt: the empty one */
     flux1_images_free(images, 1);
     flux1_model_close(m);

@@ -1,0 +1,100 @@
+/* Keys, and the names and pages that a browser may come from. */
+#include "server/access.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const two_keys[] = {"first", "a:second"};
+static const server_settings open_server = {.host = "127.0.0.1", .allow_host = "my.proxy,Other"};
+static const server_settings locked = {.host = "127.0.0.1", .keys = two_keys, .key_count = 2};
+
+static bool key(const char *authorization)
+{
+    fault f = {0};
+    const bool good = access_key(&locked, authorization, &f);
+    assert_int_equal(f.kind, good ? FAULT_NONE : FAULT_KEY);
+    return good;
+}
+
+static bool names(const server_settings *s, const char *host, const char *origin)
+{
+    fault f = {0};
+    const bool good = access_names(s, host, origin, &f);
+    assert_int_equal(f.kind, good ? FAULT_NONE : FAULT_FORBIDDEN);
+    return good;
+}
+
+static void a_key_is_whole_and_one_of_the_servers(void **state)
+{
+    (void)state;
+    fault f = {0};
+    assert_true(access_key(&open_server, NULL, &f));
+    assert_true(key("Bearer first"));
+    assert_true(key("BEARER  a:second"));
+    static const char *const wrong[] = {NULL,
+                                        "",
+                                        "Bearer",
+                                        "Bearer ",
+                                        "Bearer firs",
+                                        "Bearer first ",
+                                        "first",
+                                        "Bearer First",
+                                        "Bearer firstfirst",
+                                        "Digest first"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(key(wrong[i]));
+}
+
+/* base64 by coreutils: printf 'me:first' | base64 */
+static void a_key_may_be_the_password_of_basic(void **state)
+{
+    (void)state;
+    assert_true(key("Basic bWU6Zmlyc3Q="));  /* me:first */
+    assert_true(key("basic OmE6c2Vjb25k"));  /* :a:second */
+    assert_false(key("Basic Zmlyc3Q6bWU=")); /* first:me */
+    assert_false(key("Basic Zmlyc3Q="));     /* first */
+    assert_false(key("Basic bWU6Zmlyc3Q*"));
+}
+
+static void a_host_is_an_address_or_an_allowed_name(void **state)
+{
+    (void)state;
+    static const char *const right[] = {"127.0.0.1:8080", "192.168.1.7", "[::1]:80", "localhost:1",
+                                        "LOCALHOST",      "my.proxy",    "other:443"};
+    static const char *const wrong[] = {
+        "evil.example", "127.0.0.1.evil.example", "localhost.evil.example:8080", "my.proxy.evil", "my", "", "1.2.3",
+        "[::1"};
+    for (size_t i = 0; i < sizeof right / sizeof *right; i++)
+        assert_true(names(&open_server, right[i], NULL));
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        assert_false(names(&open_server, wrong[i], NULL));
+    assert_true(names(&locked, "evil.example", NULL)); /* the key decides */
+    const server_settings any = {.host = "127.0.0.1", .allow_host = "*"};
+    assert_true(names(&any, "whatever.example", NULL));
+}
+
+static void a_page_of_another_site_is_refused(void **state)
+{
+    (void)state;
+    assert_true(names(&open_server, "127.0.0.1:8080", "http://127.0.0.1:8080"));
+    assert_true(names(&open_server, "127.0.0.1:8080", "https://my.proxy"));
+    assert_false(names(&open_server, "127.0.0.1:8080", "http://127.0.0.1:9090"));
+    assert_false(names(&open_server, "127.0.0.1:8080", "http://evil.example"));
+    assert_false(names(&open_server, "127.0.0.1:8080", "null"));
+    assert_false(names(&locked, "127.0.0.1:8080", "http://evil.example"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_key_is_whole_and_one_of_the_servers),
+        cmocka_unit_test(a_key_may_be_the_password_of_basic),
+        cmocka_unit_test(a_host_is_an_address_or_an_allowed_name),
+        cmocka_unit_test(a_page_of_another_site_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
