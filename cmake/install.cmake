@@ -54,6 +54,11 @@ install(FILES docs/flux1.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT pr
 install(FILES ${CMAKE_BINARY_DIR}/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME flux1 COMPONENT program)
 install(FILES ${CMAKE_BINARY_DIR}/completion.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _flux1 COMPONENT program)
 install(FILES ${CMAKE_BINARY_DIR}/completion.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME flux1.fish COMPONENT program)
+if(FLUX1_HAS_SERVE)
+  configure_file(packaging/flux1.service.in ${CMAKE_BINARY_DIR}/flux1.service @ONLY)
+  install(FILES ${CMAKE_BINARY_DIR}/flux1.service DESTINATION lib/systemd/system COMPONENT program) # systemd looks here below /usr and /usr/local, whatever the libraries' folder is
+  install(FILES docs/serve.md docs/deploy.md packaging/haproxy.cfg packaging/nginx.conf TYPE DOC COMPONENT program)
+endif()
 if(EXISTS ${PROJECT_SOURCE_DIR}/models/mini-schnell/model_index.json)
   install(DIRECTORY models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/flux1/models COMPONENT models) # links stay links
 else()

@@ -8,6 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How many bytes from here on stand for themselves: a picture as base64 is one such run. */
+static size_t plain_bytes(const char *bytes, size_t count)
+{
+    size_t n = 0;
+    while (n < count && bytes[n] >= 0x20 && bytes[n] < 0x7F && bytes[n] != '"' && bytes[n] != '\\')
+        n++;
+    return n;
+}
+
 void json_quote(builder *b, const char *bytes, size_t count)
 {
     static const char escaped[] = "\"\\\n\r\t\b\f", letters[] = "\"\\nrtbf";
@@ -15,7 +24,9 @@ void json_quote(builder *b, const char *bytes, size_t count)
     builder_add(b, "\"");
     for (size_t n; count > 0; count -= n, bytes += n) {
         const char *escape = *bytes ? strchr(escaped, *bytes) : NULL;
-        if ((n = utf8_decode(bytes, count, &c)) == 0) {
+        if ((n = plain_bytes(bytes, count)) > 0)
+            builder_add_bytes(b, bytes, n);
+        else if ((n = utf8_decode(bytes, count, &c)) == 0) {
             builder_add(b, "\xEF\xBF\xBD");
             n = 1;
         } else if (escape)

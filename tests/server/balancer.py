@@ -1,6 +1,6 @@
 """Two instances behind HAProxy, with packaging/haproxy.cfg: one is killed under load, then stopped in order; no request is lost. usage: balancer.py FLUX1 MODEL CONFIG"""
 import base64, csv, http.client, io, json, os, shutil, signal, socket, subprocess, sys, threading, time
-from serving import Server, call, check, command_line_picture, finish, pixels, scratch, skip
+from serving import Server, call, check, command_line_picture, finish, free_port, pixels, scratch, skip
 
 program, model, config = sys.argv[1:4]
 haproxy = shutil.which("haproxy", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
@@ -8,14 +8,6 @@ if not haproxy:
     skip("no haproxy")
 folder = scratch()
 CLIENTS, SECONDS, SEEDS = 12, float(os.environ.get("BALANCER_SECONDS", "8")), 4
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
 ports = {"8000": free_port(), "8081": free_port(), "8082": free_port()}
 front = ports["8000"]
 text = open(config).read()

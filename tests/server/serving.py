@@ -1,5 +1,5 @@
 """A running flux1 serve for tests of it: started, asked, stopped. Python's standard library alone."""
-import atexit, http.client, json, os, re, shutil, signal, struct, subprocess, sys, tempfile, time, zlib
+import atexit, http.client, json, os, re, shutil, signal, socket, struct, subprocess, sys, tempfile, time, zlib
 
 failures = []
 
@@ -86,6 +86,12 @@ def call(port, method, path, body=None, headers=None, raw=False, timeout=300):
         return answer.status, content if raw else (json.loads(content) if content else None)
     finally:
         connection.close()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def chunks(png):
