@@ -137,7 +137,7 @@ void exchange_wait(exchange *x, job *j, exchange_fn *finish)
 {
     x->job = j;
     x->finish = finish;
-    x->wait = (waiter){.job = j, .wake = resume, .socket = socket_of(x->connection), .cancels = true};
+    x->wait = (waiter){.job = j, .wake = resume, .socket = socket_of(x->connection)};
     exchange_go_on(x);
 }
 

@@ -12,7 +12,6 @@ typedef struct waiter {
     job *job;
     void (*wake)(struct waiter *w); /* called with the lock held, after the waiter has left the list */
     int socket;                     /* is watched: when the other side hangs up, the waiter is woken with `gone` */
-    bool cancels;                   /* … and then the job is cancelled */
     bool gone;
     double deadline; /* by clock_seconds, when it is woken without news, with `late`; 0: never */
     bool late;

@@ -19,7 +19,7 @@ typedef struct stream {
     stream_place place;
     builder text;
     size_t sent; /* of the text */
-    bool over;
+    bool over, cancels;
 } stream;
 
 void stream_event(builder *out, const char *name, json_writer *w)
@@ -96,7 +96,7 @@ static void free_stream(void *cls)
     queue_lock(q);
     queue_leave(q, &t->wait);
     queue_unlock(q);
-    if (t->wait.cancels)
+    if (t->cancels)
         jobs_cancel(t->server, t->job); /* one that has ended stays as it is */
     job_release(q, t->job);
     builder_free(&t->text);
@@ -116,8 +116,8 @@ void answer_stream(exchange *x, job *j, stream_tell *tell, bool cancels)
         answer_fault(x, &f);
         return;
     }
-    *t = (stream){.server = x->server, .connection = x->connection, .job = j, .tell = tell};
-    t->wait = (waiter){.job = j, .wake = resume, .socket = info ? info->connect_fd : -1, .cancels = cancels};
+    *t = (stream){.server = x->server, .connection = x->connection, .job = j, .tell = tell, .cancels = cancels};
+    t->wait = (waiter){.job = j, .wake = resume, .socket = info ? info->connect_fd : -1};
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_stream, t, free_stream);
     x->answered = true;

@@ -1,5 +1,5 @@
 """flux1 serve as its clients see it: status codes, answers, events, hang-ups, restarts. usage: serve.py FLUX1 MODEL ADAPTER FOLDER"""
-import base64, http.client, json, os, re, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
+import atexit, base64, http.client, json, os, re, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
 
 program, model, adapter, folder = sys.argv[1:5]
 os.makedirs(folder)
@@ -17,7 +17,8 @@ class Server:
 
     def __init__(self, *options, host=None, wait=True):
         self.errors = os.path.join(folder, "stderr%d" % time.monotonic_ns())
-        self.process = subprocess.Popen([program, "serve", "--model", model, "--threads", "2", *options], stderr=open(self.errors, "w"))
+        self.process = subprocess.Popen([program, "serve", "--model", model, "--threads", "2", *options], stdout=subprocess.DEVNULL, stderr=open(self.errors, "w"))
+        atexit.register(self.process.kill)  # whatever becomes of the tests
         if wait:
             self.ready()
 
@@ -293,6 +294,9 @@ def loras():
     with_lora = [s.call("POST", path, body)[1] for path, body in (("/v1/images/generations", dict(SHORT, lora=[{"name": "one", "scale": 2}])),
                                                                   ("/sdapi/v1/txt2img", dict(SHORT, prompt="<lora:one:2>a red fox")))]
     pictures = [pixels(base64.b64decode(p)) for p in (plain, with_lora[0]["data"][0]["b64_json"], with_lora[1]["images"][0])]
+    os.unlink(names + "/one.safetensors")
+    open(names + "/one.safetensors", "w").write("x")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "one")
     check(pictures[0] != pictures[1] and pictures[1] == pictures[2], "an adapter changes the picture, however it is named")
     s.stop()
 
