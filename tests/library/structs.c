@@ -15,7 +15,7 @@
     X(flux1_model_parts, 184, 64)      \
     X(flux1_model_info, 168, 120)      \
     X(flux1_adapter_info, 88, 32)      \
-    X(flux1_image, 88, 48)             \
+    X(flux1_image, 88, 72)             \
     X(flux1_progress, 144, 80)         \
     X(flux1_latents, 112, 64)          \
     X(flux1_generate_params, 208, 200) \
