@@ -51,6 +51,7 @@ class Picture:
         self.pixels: bytes = ctypes.string_at(image.pixels, 3 * image.width * image.height)
         self._request = request
         self._which = (image.request, image.index)
+        self._made_by = (image.dtype, image.device, tuple(image.mesh))
 
     def __repr__(self) -> str:
         return f"<flux1.Picture {self.width}x{self.height}, seed {self.seed}>"
@@ -89,6 +90,7 @@ class Picture:
         image = c.flux1_image(size=ctypes.sizeof(c.flux1_image), width=self.width, height=self.height, seed=self.seed,
                               request=self._which[0], index=self._which[1], steps_reused=self.steps_reused,
                               passes=self.passes)
+        image.dtype, image.device, image.mesh[:] = self._made_by
         image.pixels = ctypes.cast(ctypes.c_char_p(self.pixels), ctypes.POINTER(ctypes.c_uint8))
         model = params = None
         if self._request is not None:
