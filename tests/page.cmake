@@ -1,10 +1,10 @@
 # The page of flux1 serve in headless Chromium (skipped where there is none): against a stand-in of the server, and against the program where it has a server.
-if(FLUX1_TEST_PYTHON)
+if(FLUX1_PYTHON)
   set(program "")
   if(FLUX1_HAS_SERVE)
     set(program $<TARGET_FILE:flux1> ${CMAKE_SOURCE_DIR}/models/mini-schnell)
   endif()
-  add_test(NAME server_page COMMAND ${FLUX1_TEST_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/server/page.py ${CMAKE_SOURCE_DIR}/src/server/page/index.html ${program})
+  add_test(NAME server_page COMMAND ${FLUX1_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/server/page.py ${CMAKE_SOURCE_DIR}/src/server/page/index.html ${program})
   set_tests_properties(server_page PROPERTIES TIMEOUT 600 SKIP_RETURN_CODE 77)
 else()
   message(STATUS "The page of flux1 serve: not tested (no python3)")
