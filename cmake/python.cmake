@@ -1,8 +1,12 @@
 # The Python package (docs/python.md), where there is a python3: build/python/flux1 with every build (PYTHONPATH=build/python), and by "cmake --build build -t wheel"
 # a wheel in build/dist.
 find_program(FLUX1_PYTHON python3)
-if(NOT FLUX1_PYTHON)
-  message(STATUS "Python package: left out (no python3)")
+set(version "")
+if(FLUX1_PYTHON)
+  execute_process(COMMAND ${FLUX1_PYTHON} -c "import sys; print('%d.%d' % sys.version_info[:2])" OUTPUT_VARIABLE version OUTPUT_STRIP_TRAILING_WHITESPACE)
+endif()
+if(version VERSION_LESS 3.9)
+  message(STATUS "Python package: left out (no python3 of version 3.9 or later)")
   return()
 endif()
 set(python_folder ${PROJECT_SOURCE_DIR}/python)

@@ -37,8 +37,8 @@ class Progress:
 Event = Union[Progress, Picture]
 
 
-def _progress(now: c.flux1_progress) -> Progress:
-    preview = Picture(now.preview.contents) if now.preview else None
+def _progress(now: c.flux1_progress, request: Request) -> Progress:
+    preview = Picture(now.preview.contents, request, preview=True) if now.preview else None
     return Progress(now.stage_name.decode(), now.step, now.steps, now.image, now.images, now.stage_fraction, now.fraction,
                     now.seconds, now.seconds_left if now.seconds_left >= 0 else None, preview)
 
@@ -61,7 +61,7 @@ class Job:
         try:
             self.context.call("flux1_generate_many", self.request.model.handle, pointers, len(params), None)
         except BaseException as e:  # it is raised where the events are taken
-            self.error = self.error or e
+            self.error = self.error or e.with_traceback(None)  # whose frames would keep this object, and all it holds
         finally:
             self.request.set(progress=c.flux1_progress_fn(), image=c.flux1_image_fn())
             del self.callbacks
@@ -75,11 +75,11 @@ class Job:
             self.events.put(make())
             return not threading.main_thread().is_alive()
         except BaseException as e:
-            self.error = e
+            self.error = e.with_traceback(None)
             return 1
 
     def _on_progress(self, _user: int | None, now: ctypes._Pointer) -> int:
-        return self._tell(lambda: _progress(now.contents))
+        return self._tell(lambda: _progress(now.contents, self.request))
 
     def _on_image(self, _user: int | None, image: ctypes._Pointer) -> int:
         return self._tell(lambda: Picture(image.contents, self.request))
@@ -101,12 +101,15 @@ class Stream(Iterator[Event]):
             raise StopIteration
         event = self._job.events.get()
         if event is None:
-            error = self._job.error
-            self._job.thread.join()
-            self._job = None
-            if error is not None:
+            job, self._job = self._job, None
+            job.thread.join()
+            error, job.error = job.error, None
+            if error is None:
+                raise StopIteration
+            try:
                 raise error
-            raise StopIteration
+            finally:
+                del error  # its traceback has this frame
         return event
 
     def close(self) -> None:

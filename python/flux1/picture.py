@@ -38,18 +38,18 @@ class Picture:
     """width, height; seed; prompt: which of the call's prompts it is of, from 0; index: which of that prompt's pictures;
     pixels: bytes, RGB, rows from the top; steps_reused, passes: what the step cache saved.
 
-    Made by FluxPipeline. It knows its request, which save() writes into the file."""
+    Made by FluxPipeline. It knows its request, which save() writes into the file; a preview does not."""
 
-    def __init__(self, image: c.flux1_image, request: Request | None = None) -> None:
+    def __init__(self, image: c.flux1_image, request: Request, preview: bool = False) -> None:
         self.width: int = image.width
         self.height: int = image.height
         self.seed: int = image.seed
-        self.prompt: int = 0 if request is None else request.prompt_of(image.request)
-        self.index: int = image.index if request is None else request.index_of(image.request, image.index)
+        self.prompt: int = request.prompt_of(image.request)
+        self.index: int = request.index_of(image.request, image.index)
         self.steps_reused: int = image.steps_reused
         self.passes: int = image.passes
         self.pixels: bytes = ctypes.string_at(image.pixels, 3 * image.width * image.height)
-        self._request = request
+        self._request = None if preview else request
         self._which = (image.request, image.index)
         self._made_by = (image.dtype, image.device, tuple(image.mesh))
 

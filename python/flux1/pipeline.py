@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from dataclasses import dataclass
 from typing import Any, Callable, Mapping, Sequence, Union
 
@@ -51,7 +52,9 @@ class FluxPipeline:
         self._context: Context | None = Context(**self._context_values)
         self._model: Model | None = model or Model(self._context, **parts)
         self._loras: dict[str, tuple[str, float]] = {}  # loaded, by name: path, scale
-        self._adapters: dict[tuple[object, ...], Adapter] = {}  # opened, by path and the file's state
+        self._opened: dict[str, Adapter] = {}  # of the loaded ones, by name
+        # all that somebody still uses, by path and the file's state: a request keeps those of its call
+        self._adapters: weakref.WeakValueDictionary[tuple[object, ...], Adapter] = weakref.WeakValueDictionary()
         self._lock = threading.Lock()
         self._job: Job | None = None
 
@@ -131,7 +134,11 @@ class FluxPipeline:
                   preview_kind=choice(preview_kind, "preview_kind", "PREVIEW"), batch=whole(batch, "batch", 0, INT_MAX),
                   tiling=choice(tiling, "tiling", "TILING"))
             self._job = Job(context, r, self._finished)
-            return Stream(self._job)
+            try:
+                return Stream(self._job)
+            except BaseException:  # no thread: nothing will tell that it has ended
+                self._job = None
+                raise
 
     def cancel(self) -> None:
         """Stops the call that is running, from any thread: it raises Cancelled. Without one it does nothing."""
@@ -149,13 +156,15 @@ class FluxPipeline:
 
     def close(self) -> None:
         """Cancels what runs, and frees the context. The model's files stay mapped while a picture refers to them."""
-        job = self._job
-        if job is not None:
+        while True:
+            with self._lock:  # nobody begins between the last look and the end
+                job = self._job
+                if job is None:
+                    self._opened.clear()
+                    context, self._context, self._model = self._context, None, None
+                    break
             job.request.token.cancel()
             job.thread.join()
-        with self._lock:
-            self._adapters.clear()
-            context, self._context, self._model = self._context, None, None
         if context is not None:
             context.close()
 
@@ -186,7 +195,7 @@ class FluxPipeline:
             raise argument_error(f"adapter_name {name!r} is in use")
         file = os.path.join(path, weight_name) if weight_name else os.fspath(path)
         with self._lock:
-            self._open(*self._idle(), file)
+            self._opened[name] = self._open(*self._idle(), file)
             self._loras[name] = (file, 1.0)
 
     def set_adapters(self, names: str | Sequence[str], adapter_weights: float | Sequence[float] = 1.0) -> None:
@@ -204,7 +213,7 @@ class FluxPipeline:
     def unload_lora_weights(self) -> None:
         with self._lock:
             self._loras.clear()
-            self._adapters.clear()
+            self._opened.clear()
 
     # ---- inside
 
@@ -235,8 +244,12 @@ class FluxPipeline:
             given = list(lora)
         else:
             raise TypeError(f"lora: a file, (file, scale), a list or a dict is expected, not {type(lora).__name__}")
-        pairs = list(self._loras.values()) + [g if _is_pair(g) else (g, 1.0) for g in given]
-        return [(self._open(context, model, file), float(scale)) for file, scale in pairs if scale != 0]
+        for name, (file, scale) in self._loras.items():
+            if scale != 0:
+                self._opened[name] = self._open(context, model, file)
+        uses = [(self._opened[name], float(scale)) for name, (_, scale) in self._loras.items() if scale != 0]
+        pairs = [g if _is_pair(g) else (g, 1.0) for g in given]
+        return uses + [(self._open(context, model, file), float(scale)) for file, scale in pairs if scale != 0]
 
     def _open(self, context: Context, model: Model, file: Path) -> Adapter:
         """Opened once, unless the file has changed."""
@@ -245,9 +258,10 @@ class FluxPipeline:
             state: tuple[object, ...] = (os.fspath(file), s.st_mtime_ns, s.st_size, s.st_ino)
         except OSError:
             state = (os.fspath(file),)  # a name that the library looks for; or it has a sentence
-        if state not in self._adapters:
-            self._adapters[state] = Adapter(context, model, text(file, "lora"))
-        return self._adapters[state]
+        adapter = self._adapters.get(state)
+        if adapter is None:
+            adapter = self._adapters[state] = Adapter(context, model, text(file, "lora"))
+        return adapter
 
 
 def _prompts(prompt: Any) -> list[str]:

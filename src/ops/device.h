@@ -89,13 +89,14 @@ typedef struct ops_device_kind {
     size_t (*free_memory)(ops_device *d);
 
     /* Kept weights: blocks in the device's own form, which outlive the backend that prepared them and are found again
-     * by key. All five entries are there, or none: then this kind keeps nothing. kept_limit may be NULL.
+     * by key. All entries are there, or none: then this kind keeps nothing; kept_limit alone may be NULL.
      * kept_budget   bytes that blocks may hold when no backend needs them; the oldest are freed first. 0: as much as
      *               there is. At first 0, on the CPU 512 MiB. Blocks that are needed count, but are never freed
      * kept_limit    the same for one context of several: the least of them counts, in place of kept_budget's. 0 ends
-     * it. NULL: the device has memory of its own block_key     of a block whose weights are all prepared: a key of its
-     * contents and form, and its bytes (0: it has no form other than the file's). The key is of the file's content once
-     * that is hashed (weights/store.h), so that it is the same in other processes. A rank's columns of a matrix, which
+     *               it. NULL: the device has memory of its own
+     * block_key     of a block whose weights are all prepared: a key of its contents and form, and its bytes (0: it has
+     *               no form other than the file's). The key is of the file's content once that is hashed
+     *               (weights/store.h), so that it is the same in other processes. A rank's columns of a matrix, which
      *               the CPU otherwise reads among the other columns of the mapped file, are part of this form
      * block_export  writes the block's form, of block_key's bytes, to `out`; makes it if the device does not hold it.
      *               Waits. FLUX1_ERR_MEMORY if it cannot be made beside what is needed now

@@ -239,6 +239,8 @@ static flux1_status run_batches(run *g)
 
 /* ---- all of it ---- */
 
+static bool has_estimates(const run *g) { return g->r[0].preview_every && !request_previews_by_vae(&g->r[0]); }
+
 static flux1_status prepare_previews(run *g)
 {
     const request *r = &g->r[0];
@@ -251,7 +253,7 @@ static flux1_status run_all(run *g, bool keep)
 {
     flux1_error *err = &g->c->error;
     TRY(run_plan(g));
-    if (g->r[0].preview_every && !request_previews_by_vae(&g->r[0]))
+    if (has_estimates(g))
         TRY(prepare_previews(g));
     if (g->r[0].profile)
         TRY(profiling_begin(g->c));
@@ -302,6 +304,8 @@ flux1_status flux1_generate_check(flux1_context *c, const flux1_model *model, co
     flux1_status st = run_take_requests(&g, &params);
     if (st == FLUX1_OK)
         st = run_plan(&g);
+    if (st == FLUX1_OK && has_estimates(&g))
+        st = preview_projection(c, model, &g.r[0], NULL);
     run_free(&g);
     return st;
 }

@@ -109,7 +109,7 @@ cleanup:
     return st;
 }
 
-/* With a decoder of its own, for pictures of CELLS × CELLS. */
+/* With a decoder of its own, for pictures of CELLS × CELLS. p NULL: whether there is memory for it. */
 static flux1_status plan_and_fit(flux1_context *c, const flux1_model *m, const request *r, projection *p)
 {
     decoder d = {0};
@@ -120,6 +120,8 @@ static flux1_status plan_and_fit(flux1_context *c, const flux1_model *m, const r
     TRY(decoder_plan(c, m, &small, memory_beside(c, &c->device, NULL), &d));
     TRY_CLEANUP(memory_check(c, memory_of(c, &c->device, &d.plan, NULL), HINT_PREVIEWS, "fitting previews"));
     const double began = seconds_now();
+    if (!p)
+        goto cleanup;
     TRY_CLEANUP(fit(&d, p));
     context_log(c, FLUX1_LOG_DETAIL, "previews: their colours were fitted to the VAE in %.2f s", seconds_now() - began);
 cleanup:
@@ -137,8 +139,11 @@ flux1_status preview_projection(flux1_context *c, const flux1_model *m, const re
                          "previews by a linear estimate are for latents of at most %d channels, this VAE's have %lld: "
                          "ask for previews by the VAE",
                          PROJECTION_CHANNELS, (long long)p.channels);
-    *out = projection_known(m->projection, vae, settings);
-    if (!*out) {
+    const projection *known = projection_known(m->projection, vae, settings);
+    if (!out)
+        return known ? FLUX1_OK : plan_and_fit(c, m, r, NULL);
+    *out = known;
+    if (!known) {
         TRY(plan_and_fit(c, m, r, &p));
         *out = projection_note(m->projection, vae, settings, &p);
     }

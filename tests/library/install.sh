@@ -8,6 +8,8 @@ build=$1 example=$2 pipeline=$3 cc=$4 models=$5
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 cmake --install "$build" --prefix "$dir/first" >/dev/null
+unit=$dir/first/lib/systemd/system/flux1.service
+[ ! -e "$unit" ] || grep -q "^ExecStart=$dir/first/bin/flux1 serve " "$unit" || { echo "the unit starts another program: $(grep ^ExecStart "$unit")"; exit 1; }
 mv "$dir/first" "$dir/usr"
 lib=$(dirname "$(find "$dir/usr" -name libflux1.a)")
 PKG_CONFIG_PATH=$lib/pkgconfig

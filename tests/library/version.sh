@@ -1,5 +1,6 @@
 #!/bin/sh
-# One version: of the build file, the header, the change log, the man page, the program, the library and its soname, the pkg-config file. docs/releases.md has the rule.
+# One version: of the build file, the header, the change log, the man page, the program, the library and its soname, the pkg-config file, the Python package where
+# it is built beside the pkg-config file. docs/releases.md has the rule.
 # usage: version.sh SOURCE_FOLDER FLUX1 libflux1.so flux1.pc
 set -eu
 source=$1 program=$2 library=$3 pc=$4
@@ -22,4 +23,6 @@ same "$pc" "$version" "$(sed -n 's/^Version: //p' "$pc")"
 same "the soname" "libflux1.so.$major" "$(readelf -d "$library" | sed -n 's/.*(SONAME).*\[\(.*\)\]/\1/p')"
 same "the library's file" "libflux1.so.$version" "$(basename "$(readlink -f "$library")")"
 same "the symbols' version" "FLUX1_$major" "$(nm -D --defined-only "$library" | sed -n 's/.*@@\(.*\)/\1/p' | sort -u)"
+python=$(dirname "$pc")/python/flux1/_interface.py
+[ ! -e "$python" ] || same "$python" "$version" "$(sed -n 's/^VERSION = (\([0-9]*\), \([0-9]*\), \([0-9]*\))$/\1.\2.\3/p' "$python")"
 exit $status

@@ -12,6 +12,8 @@ import tempfile
 import threading
 import time
 import unittest
+import unittest.mock
+import weakref
 from pathlib import Path
 
 import flux1
@@ -171,6 +173,60 @@ class Streams(Case):
         self.assertEqual(fractions, sorted(fractions))
         self.assertEqual(fractions[-1], 1)
         self.assertEqual({(p.preview.width, p.preview.height) for p in progress if p.preview}, {(48, 32)})
+
+    def test_previews_say_of_which_prompt_they_are(self):
+        events = list(self.pipe.stream(["a car", "a dog"], width=48, height=32, num_inference_steps=2, generator=[3, 4],
+                                       preview_every=1, batch=1))
+        previews = [e.preview.prompt for e in events if isinstance(e, flux1.Progress) and e.preview]
+        self.assertEqual(previews, sorted(previews))
+        self.assertEqual(set(previews), {0, 1})
+
+    def test_a_thread_that_does_not_start_leaves_the_pipeline_usable(self):
+        with unittest.mock.patch.object(threading.Thread, "start", side_effect=RuntimeError("can't start new thread")):
+            with self.assertRaisesRegex(RuntimeError, "can't start"):
+                self.stream()
+        self.assertEqual(len(self.draw()), 1)
+
+    def test_an_error_keeps_nothing(self):
+        pipe = self.pipe.copy()
+        context = weakref.ref(pipe._context)
+        gc.disable()
+        self.addCleanup(gc.enable)
+        try:
+            self.draw(pipe=pipe, num_inference_steps=MANY, progress=lambda event: 1 / 0)
+        except ZeroDivisionError:
+            pass
+        stream = pipe.stream("a car", width=48, height=32, num_inference_steps=MANY)
+        pipe.cancel()
+        with self.assertRaises(flux1.Cancelled):
+            list(stream)
+        del pipe, stream
+        self.assertIsNone(context())
+
+    def test_a_call_that_begins_while_the_pipeline_closes(self):
+        """What it computes with is not taken from under it."""
+        stream, pipe = self.stream(), self.pipe
+        self.until_denoising(stream)
+        join = stream._job.thread.join
+
+        def begin_again(*args):
+            join(*args)
+            others.append(pipe.stream("a dog", width=48, height=32, num_inference_steps=MANY))
+
+        others = []
+        stream._job.thread.join = begin_again
+        pipe.close()
+        with self.assertRaises(flux1.Cancelled):
+            list(others[0])
+
+    def test_loras_of_a_call_end_with_it(self):
+        self.draw(lora=LORA)
+        gc.collect()
+        self.assertEqual(len(self.pipe._adapters), 0)
+        self.pipe.load_lora_weights(LORA)
+        self.draw()
+        gc.collect()
+        self.assertEqual(len(self.pipe._adapters), 1)
 
     def test_closing_cancels(self):
         stream = self.stream()

@@ -9,7 +9,7 @@
  * A task owns PRODUCT_COLS outputs of some panels of TILE_COLS tiles. For a block of channels it makes the weights'
  * points once, which stay in the L2 cache while its panels pass; a panel's points are made from the lines and are in
  * the L1 cache, point by point, while all outputs pass. Tiles begin at the strip's first row, which is even, so that
- * results are the same for any number of threads. Float32 errors are about twice those of the taps' own sums. */
+ * results are the same for any number of threads. */
 #ifndef FLUX1_OPS_CPU_KERNELS_WINOGRAD_H
 #define FLUX1_OPS_CPU_KERNELS_WINOGRAD_H
 
