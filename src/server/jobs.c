@@ -59,7 +59,7 @@ job *jobs_submit(server *s, job_request *request, const remarks *extra, flux1_fo
 /* What is left to do with a job that has just ended: the history, its adapters, the queue's reference. */
 static void bury(server *s, job *j)
 {
-    jobs_store(s, j, NULL); /* a disk that is full: the job's last text stays, and is marked at the next start */
+    jobs_store(s, j, NULL); /* the history keeps what a full disk does not take */
     plan_done(s, j);
     queue_forget(&s->queue, j);
 }

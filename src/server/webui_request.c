@@ -1,8 +1,29 @@
 #include "server/webui_request.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+typedef struct webui_counts {
+    int size, times;
+} webui_counts;
+
+#define ANY_TEXT "{\"type\": [\"string\", \"null\"]}"
+
+const request_field webui_fields[] = {
+    {"distilled_cfg_scale", FIELD_REAL, 0, 1000, offsetof(job_request, guidance), .text = "Distilled guidance."},
+    {"cfg_scale", FIELD_OTHER, .text = "Ignored, with a note where it is not 1.", .schema = "{}"},
+    {"sampler_name", FIELD_OTHER, .text = "Euler; others are ignored with a note.", .schema = ANY_TEXT},
+    {"override_settings", FIELD_OTHER, .text = "sd_model_checkpoint: the open model.",
+     .schema = "{\"type\": [\"object\", \"null\"], \"additionalProperties\": true}"},
+    {"enable_hr", FIELD_OTHER, .text = "Ignored with a note.", .schema = "{}"},
+    {0}};
+
+const request_field webui_count_fields[] = {
+    {"batch_size", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, offsetof(webui_counts, size), .text = "Pictures, times n_iter."},
+    {"n_iter", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, offsetof(webui_counts, times), .text = "Pictures, times batch_size."},
+    {0}};
 
 bool webui_is_model(const char *checkpoint, const char *model)
 {
@@ -66,14 +87,13 @@ static void tell_of_others(const json_value *o, remarks *n)
 
 static bool read_count(const json_value *o, job_request *r, fault *f)
 {
-    int size = 1, times = 1;
-    if (!request_whole(o, "batch_size", 1, REQUEST_COUNT_MAX, &size, f) ||
-        !request_whole(o, "n_iter", 1, REQUEST_COUNT_MAX, &times, f))
+    webui_counts c = {1, 1};
+    if (!request_read_fields(webui_count_fields, o, &c, f))
         return false;
-    if (size * times > REQUEST_COUNT_MAX)
-        return fault_set(f, FAULT_INVALID, "n_iter", "batch_size %d times n_iter %d: at most %d pictures", size, times,
-                         REQUEST_COUNT_MAX);
-    r->count = size * times;
+    if (c.size * c.times > REQUEST_COUNT_MAX)
+        return fault_set(f, FAULT_INVALID, "n_iter", "batch_size %d times n_iter %d: at most %d pictures", c.size,
+                         c.times, REQUEST_COUNT_MAX);
+    r->count = c.size * c.times;
     return true;
 }
 
@@ -88,8 +108,8 @@ static bool check_model(const json_value *o, const char *model, fault *f)
 
 bool webui_request_read(const json_value *o, const char *model, job_request *r, remarks *n, fault *f)
 {
-    if (!check_model(o, model, f) || !request_read_common(o, r, f) ||
-        !request_real(o, "distilled_cfg_scale", 0, 1000, &r->guidance, f) || !read_count(o, r, f) || !take_tags(r, f))
+    if (!check_model(o, model, f) || !request_read_common(o, r, f) || !request_read_fields(webui_fields, o, r, f) ||
+        !read_count(o, r, f) || !take_tags(r, f))
         return false;
     if (r->negative_prompt && !r->negative_prompt[0]) { /* they always send one */
         free(r->negative_prompt);

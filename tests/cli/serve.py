@@ -1,6 +1,9 @@
 """flux1 serve as its clients see it: status codes, answers, events, hang-ups, restarts. usage: serve.py FLUX1 MODEL ADAPTER FOLDER"""
 import atexit, base64, http.client, json, os, re, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
 
+from jsonl_schema import resolve
+from openapi_fits import Description
+
 program, model, adapter, folder = sys.argv[1:5]
 os.makedirs(folder)
 failures = []
@@ -18,6 +21,7 @@ class Server:
     def __init__(self, *options, host=None, wait=True):
         self.errors = os.path.join(folder, "stderr%d" % time.monotonic_ns())
         self.process = subprocess.Popen([program, "serve", "--model", model, "--threads", "2", *options], stdout=subprocess.DEVNULL, stderr=open(self.errors, "w"))
+        self.description = None
         atexit.register(self.process.kill)  # whatever becomes of the tests
         if wait:
             self.ready()
@@ -45,7 +49,16 @@ class Server:
         content = answer.read()
         c.close()
         self.headers = answer.headers
-        return answer.status, content if raw else (json.loads(content) if content else None)
+        value = content if raw else (json.loads(content) if content else None)
+        self.compare(method, path, answer, content)
+        return answer.status, value
+
+    def compare(self, method, path, answer, content):
+        """The answer is as /openapi.json says (of a server without keys)."""
+        kind = answer.headers["Content-Type"]
+        if self.description:
+            unfit = self.description.unfit(method, path, answer.status, kind, json.loads(content) if kind == "application/json" else None)
+            check(not unfit, "/openapi.json: %s" % unfit)
 
     def connect(self, text):
         s = socket.create_connection(("127.0.0.1", self.port), timeout=120)
@@ -68,7 +81,11 @@ class Server:
     def events(self, job_id, handle=None):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         c.request("GET", "/api/jobs/%s/events" % job_id)
-        return parse_events(c.getresponse().read().decode())
+        events = parse_events(c.getresponse().read().decode())
+        for name, value in events if self.description else []:
+            schema = {"job": "Job", "end": "Job", "picture": "Picture"}.get(name)
+            check(not schema or not self.description.unfit_of(schema, value), "the event %s is no %s: %s" % (name, schema, value))
+        return events
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
@@ -106,6 +123,29 @@ def error_of(answer, status, kind, words):
     e = (body or {}).get("error", {})
     check(code == status and e.get("type") == kind and e.get("code") == status and re.search(words, e.get("message", "")),
           "%d %s /%s/ expected, got %s %s" % (status, kind, words, code, body))
+
+
+def described(s):
+    """/openapi.json: from here on each answer is compared with it."""
+    root = s.call("GET", "/openapi.json")[1]
+    check(root["openapi"] == "3.1.0", "OpenAPI 3.1")
+    fields = root["components"]["schemas"]["JobRequest"]["properties"]
+    check(fields["steps"]["maximum"] == s.call("GET", "/api/info")[1]["limits"]["steps_max"] and "png" in fields["format"]["enum"], "the fields of jobs: %s" % fields)
+    operations = [o for p in root["paths"].values() for o in p.values()]
+    check(all(o["summary"] for o in operations) and len({o["operationId"] for o in operations}) == len(operations), "operations have names of their own")
+    for reference in re.findall(r'"\$ref": "([^"]+)"', json.dumps(root)):
+        resolve(root, reference)
+    s.description = Description(root)
+    check(s.description.unfit("GET", "/health", 200, "application/json", {"status": "ok", "x": 1}), "a member too many is noticed")
+    check(s.description.unfit("GET", "/health", 201, "application/json", {"status": "ok"}), "another status is noticed")
+
+
+def all_was_described(s):
+    for path in ("openapi.json", "sdapi/v1/refresh-loras", "sdapi/v1/refresh-checkpoints", "v1/images/variations"):
+        s.call("GET" if path == "openapi.json" else "POST", "/" + path, None if path == "openapi.json" else {})
+    left = {(m.upper(), p) for p, o in s.description.root["paths"].items() for m in o} - s.description.seen
+    check(left == {("GET", "/api/jobs/{name}/events")},  # which Server.events compares
+          "operations of which no answer was compared: %s" % left)
 
 
 def basics(s):
@@ -395,7 +435,7 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (basics, bad_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, crowd):
+for part in (described, basics, bad_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")

@@ -13,5 +13,5 @@ refused 2 'queue 0: must be' serve --model "$tiny" --queue 0
 flux1 serve --model "$work/nowhere" --port 0
 expect_status 1 "a model that is not there"
 command -v python3 >/dev/null || { echo "skipped: no python3"; exit 77; }
-python3 "$here/serve.py" "$FLUX1" "$tiny" "$PIPELINES/../files/lora/kohya.safetensors" "$work/serve" || fail "serve.py"
+python3 -B "$here/serve.py" "$FLUX1" "$tiny" "$PIPELINES/../files/lora/kohya.safetensors" "$work/serve" || fail "serve.py"
 finish
