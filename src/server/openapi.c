@@ -146,6 +146,21 @@ static void put_components(json_writer *w)
 
 /* ---- paths ---- */
 
+typedef struct operation {
+    const char *method, *path;
+    route_access access;
+    const char *query, *takes, *answers, *summary;
+} operation;
+
+static const operation operations[] = {
+#define OPERATION_ROW(method, path, who, bytes, handler, query, takes, answers, summary) \
+    {method, path, ROUTE_##who, query, takes, answers, summary},
+    ROUTE_TABLE(OPERATION_ROW)
+#undef OPERATION_ROW
+};
+
+#define OPERATIONS (sizeof operations / sizeof *operations)
+
 /* text[0..count): "Job", or "image/png". */
 static void put_content(json_writer *w, const char *text, size_t count)
 {
@@ -209,7 +224,7 @@ static void put_parameter(json_writer *w, const char *name, size_t count, const 
     json_end_object(w);
 }
 
-static void put_parameters(json_writer *w, const route *r)
+static void put_parameters(json_writer *w, const operation *r)
 {
     json_begin_array(w, "parameters");
     if (strchr(r->path, '*'))
@@ -222,7 +237,7 @@ static void put_parameters(json_writer *w, const route *r)
     json_end_array(w);
 }
 
-static void put_security(json_writer *w, const route *r)
+static void put_security(json_writer *w, const operation *r)
 {
     json_begin_array(w, "security");
     if (r->access != ROUTE_OPEN) {
@@ -235,7 +250,7 @@ static void put_security(json_writer *w, const route *r)
 }
 
 /* The method and the path's words, joined by underscores. */
-static void put_id(json_writer *w, const route *r)
+static void put_id(json_writer *w, const operation *r)
 {
     char id[ID_MAX_BYTES];
     size_t n = (size_t)snprintf(id, sizeof id, "%s%s", r->method, r->path);
@@ -244,7 +259,7 @@ static void put_id(json_writer *w, const route *r)
     json_put_string(w, "operationId", id);
 }
 
-static void put_operation(json_writer *w, const route *r)
+static void put_operation(json_writer *w, const operation *r)
 {
     char method[ID_MAX_BYTES];
     for (size_t i = 0; i <= strlen(r->method); i++)
@@ -266,19 +281,19 @@ static void put_operation(json_writer *w, const route *r)
 /* The operations of one path, which is written where it stands first in the table. */
 static void put_path(json_writer *w, size_t first)
 {
-    const route *r, *one = route_at(first);
+    const operation *one = &operations[first];
     const char *star = strchr(one->path, '*');
     builder path = {0};
     for (size_t i = 0; i < first; i++)
-        if (strcmp(route_at(i)->path, one->path) == 0)
+        if (strcmp(operations[i].path, one->path) == 0)
             return;
     builder_add_bytes(&path, one->path, star ? (size_t)(star - one->path) : strlen(one->path));
     if (star)
         builder_format(&path, "{name}%s", star + 1);
     json_begin_object(w, path.text ? path.text : "");
-    for (size_t i = first; (r = route_at(i)); i++)
-        if (strcmp(r->path, one->path) == 0)
-            put_operation(w, r);
+    for (size_t i = first; i < OPERATIONS; i++)
+        if (strcmp(operations[i].path, one->path) == 0)
+            put_operation(w, &operations[i]);
     json_end_object(w);
     w->text.failed |= path.failed;
     builder_free(&path);
@@ -294,7 +309,7 @@ void openapi_get(exchange *x)
     json_put_string(&w, "version", flux1_version());
     json_end_object(&w);
     json_begin_object(&w, "paths");
-    for (size_t i = 0; route_at(i); i++)
+    for (size_t i = 0; i < OPERATIONS; i++)
         put_path(&w, i);
     json_end_object(&w);
     put_components(&w);

@@ -5,12 +5,10 @@
 
 static const route routes[] = {
 #define ROUTE_ROW(method, path, who, bytes, handler, query, takes, answers, summary) \
-    {method, path, ROUTE_##who, bytes, handler, query, takes, answers, summary},
+    {method, path, ROUTE_##who, bytes, handler},
     ROUTE_TABLE(ROUTE_ROW)
 #undef ROUTE_ROW
 };
-
-const route *route_at(size_t index) { return index < sizeof routes / sizeof *routes ? &routes[index] : NULL; }
 
 static bool matches(const char *pattern, const char *path, char argument[ARGUMENT_ROOM])
 {

@@ -67,10 +67,7 @@ typedef struct route {
     route_access access;
     size_t body;
     exchange_fn *handler;
-    const char *query, *takes, *answers, *summary;
 } route;
-
-const route *route_at(size_t index); /* NULL behind the last */
 
 /* NULL: there is no such path (*methods is ""), or it has other methods only, which *methods then lists. HEAD is GET.
  * argument: the part that * stands for. */
