@@ -3,6 +3,7 @@
 #define FLUX1_SERVER_INSIDE_H
 
 #include "server/loras.h"
+#include "server/next_text.h"
 #include "server/queue.h"
 #include "server/server.h"
 #include "server/history.h"
@@ -18,7 +19,8 @@ typedef struct server_counts {
     uint64_t requests[6];   /* by the status' first digit */
     double seconds[STAGES]; /* of the worker */
     uint64_t steps;
-    uint64_t refused; /* 429 */
+    uint64_t refused;       /* 429 */
+    uint64_t encoded_ahead; /* prompts, while another job ran */
 } server_counts;
 
 struct server {
@@ -42,6 +44,7 @@ struct server {
 
     pthread_t worker, watcher;
     bool has_worker, has_watcher;
+    next_text next;      /* the worker's */
     remarks *work_notes; /* of the running job, on the worker's thread; NULL: none */
 
     pthread_mutex_t planning; /* one request at a time is planned */

@@ -160,6 +160,17 @@ bool loras_take(loras *l, flux1_context *context, const flux1_model *model, cons
     return good;
 }
 
+bool loras_try_hold(loras *l, const flux1_adapter_use *uses, int count)
+{
+    if (pthread_mutex_trylock(&l->mutex) != 0)
+        return false;
+    for (int i = 0; i < count; i++)
+        for (lora_file *file = l->files; file; file = file->next)
+            file->users += file->adapter == uses[i].adapter;
+    pthread_mutex_unlock(&l->mutex);
+    return true;
+}
+
 void loras_return(loras *l, flux1_adapter *adapter)
 {
     pthread_mutex_lock(&l->mutex);

@@ -33,6 +33,8 @@ void loras_list(const loras *l, loras_visit *visit, void *user);
  * FAULT_INVALID with the names that there are. */
 bool loras_take(loras *l, flux1_context *context, const flux1_model *model, const char *name, flux1_adapter **out,
                 fault *f);
+/* One more user of each of them, which have users. False: the folder is being used by another thread. */
+bool loras_try_hold(loras *l, const flux1_adapter_use *uses, int count);
 void loras_return(loras *l, flux1_adapter *adapter);
 
 #endif

@@ -41,6 +41,11 @@ static void return_adapters(server *s, job *j, int count)
         loras_return(&s->loras, j->adapters[i].adapter);
 }
 
+bool plan_hold(server *s, const job *j)
+{
+    return j->request.loras == 0 || loras_try_hold(&s->loras, j->adapters, j->request.loras);
+}
+
 void plan_done(server *s, job *j) { return_adapters(s, j, j->request.loras); }
 
 /* What the request comes to: the library rounds in the same way, and ignores a guidance that the model does not have.

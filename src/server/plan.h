@@ -11,7 +11,11 @@ void plan_params(const server *s, const job *j, flux1_generate_params *out);
  * library remarks in its notes. NULL: f says why. */
 job *plan_job(server *s, job_request *request, fault *f);
 
-/* Ends the use of its adapters; once for each job that plan_job has made. */
+/* One more user of its adapters, which plan_done ends. Does not wait: false, if another thread has them in hand just
+ * now. The queue's lock is held, and the job has not ended. */
+bool plan_hold(server *s, const job *j);
+
+/* Ends the use of its adapters; once for each job that plan_job has made, and for each plan_hold. */
 void plan_done(server *s, job *j);
 
 #endif

@@ -32,6 +32,11 @@ void server_log_worker(void *s, flux1_log_level level, const char *message)
     take_note(((server *)s)->work_notes, level, message);
 }
 
+void server_log_encoder(void *s, flux1_log_level level, const char *message)
+{
+    take_note(&((server *)s)->next.notes, level, message);
+}
+
 /* ---- opening ---- */
 
 static flux1_status open_listener(server *s, flux1_error *err)
@@ -124,6 +129,7 @@ static void stop_queue(server *s)
     while (q->first) {
         job *j = q->first;
         fault_set(&j->error, FAULT_UNAVAILABLE, NULL, "the server was stopped");
+        flux1_cancel_token_cancel(j->token); /* its prompt may be encoded already */
         queue_unlock(q);
         jobs_end(s, j, JOB_INTERRUPTED);
         queue_lock(q);

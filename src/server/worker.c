@@ -88,6 +88,7 @@ static int on_progress(void *user, const flux1_progress *now)
     if (update(w, now))
         queue_changed(&w->s->queue, w->j);
     queue_unlock(&w->s->queue);
+    next_text_start(w->s, w->j, now);
     if (now->preview)
         show_preview(w, now);
     return 0;
@@ -170,8 +171,12 @@ static void run(server *s, job *j)
 {
     work w = {.s = s, .j = j, .stage_began = clock_seconds()};
     remarks found = {0};
+    flux1_text *text, *negative_text;
     jobs_store(s, j, NULL);
+    next_text_take(s, j, &text, &negative_text);
     plan_params(s, j, &w.params);
+    w.params.text = text;
+    w.params.negative_text = negative_text;
     w.params.progress = on_progress;
     w.params.progress_user = &w;
     w.params.image = on_image;
@@ -180,6 +185,8 @@ static void run(server *s, job *j)
     s->work_notes = &found;
     const flux1_status st = flux1_generate(s->engine.worker, s->engine.model, &w.params, NULL);
     s->work_notes = NULL;
+    flux1_text_free(text);
+    flux1_text_free(negative_text);
     queue_lock(&s->queue);
     count(&w, &(flux1_progress){.stage = w.stage, .step = w.steps});
     queue_unlock(&s->queue);
@@ -192,6 +199,8 @@ static void *work_on(void *arg)
     server *s = arg;
     for (job *j; (j = queue_take(&s->queue));)
         run(s, j);
+    flux1_text *none[2];
+    next_text_take(s, NULL, &none[0], &none[1]);
     queue_lock(&s->queue);
     s->queue.stopped = true;
     pthread_cond_broadcast(&s->queue.closed);

@@ -246,7 +246,7 @@ def hang_ups(s):
         c.close()
         check(s.until(now["id"], ["cancelled"], 10)["state"] == "cancelled", "a client that hangs up cancels its job (stream %s)" % stream)
     # watching is not asking: the job goes on
-    job_id = s.call("POST", "/api/jobs", dict(LONG, steps=400))[1]["id"]
+    job_id = s.call("POST", "/api/jobs", dict(LONG, steps=150))[1]["id"]
     c = s.connect("GET /api/jobs/%s/events HTTP/1.1\r\nHost: localhost\r\n\r\n" % job_id)
     c.recv(100)
     c.close()
@@ -341,11 +341,47 @@ def loras():
     s.stop()
 
 
+def value_of(s, name):
+    return int(re.search("^flux1_%s (\\d+)$" % name, s.call("GET", "/metrics", raw=True)[1].decode(), re.M).group(1))
+
+
+def ahead():
+    """With a device for the encoders, the next job's prompt is encoded while one is denoised."""
+    names = folder + "/ahead_loras"
+    os.makedirs(names)
+    os.symlink(adapter, names + "/one.safetensors")
+    s = Server("--port", "0", "--encoder-device", "host", "--loras", names)
+    def behind(*bodies):
+        first = s.call("POST", "/api/jobs", dict(LONG, steps=150))[1]["id"]
+        s.until(first, ["running"])
+        rest = [s.call("POST", "/api/jobs", b)[1]["id"] for b in bodies]
+        return first, rest
+    with_lora = dict(SHORT, lora="one:2", negative_prompt="a dog", true_cfg_scale=2)
+    alone = [s.until(s.call("POST", "/api/jobs", b)[1]["id"], ["done"])["pictures"][0]["url"] for b in (SHORT, with_lora)]
+    check(value_of(s, "prompts_encoded_ahead_total") == 0, "nothing waited")
+    for count, body in enumerate((SHORT, with_lora)):
+        _, (second,) = behind(body)
+        url = s.until(second, ["done"])["pictures"][0]["url"]
+        check(value_of(s, "prompts_encoded_ahead_total") == count + 1, "a prompt was encoded ahead")
+        check(pixels(s.call("GET", url, raw=True)[1]) == pixels(s.call("GET", alone[count], raw=True)[1]), "the picture is the same")
+    # the job whose prompt is encoded is cancelled; the one behind it is not its heir
+    first, (second, third) = behind(with_lora, SHORT)
+    time.sleep(0.05)
+    s.call("DELETE", "/api/jobs/" + second)
+    s.call("DELETE", "/api/jobs/" + first)
+    url = s.until(third, ["done"])["pictures"][0]["url"]
+    check(pixels(s.call("GET", url, raw=True)[1]) == pixels(s.call("GET", alone[0], raw=True)[1]), "another job's text is not used")
+    check(s.job(second)["state"] == "cancelled", "the cancelled one")
+    behind(with_lora)
+    check(s.stop() == 0, "a stop while one is encoded ahead")
+
+
 def metrics(s):
     status, text = s.call("GET", "/metrics", raw=True)
     lines = [l for l in text.decode().splitlines() if not l.startswith("#")]
     check(status == 200 and all(re.fullmatch(r'flux1_[a-z_]+(\{[a-z]+="[a-z0-9]+"\})? [0-9.e+-]+', l) for l in lines), "metrics")
     values = dict(l.rsplit(" ", 1) for l in lines)
+    check(values["flux1_prompts_encoded_ahead_total"] == "0", "on one device nothing is encoded ahead")
     check(int(values["flux1_pictures_total"]) >= 8 and int(values["flux1_requests_refused_total"]) == 1 and int(values['flux1_jobs_total{state="cancelled"}']) == 4, "metrics' numbers: %s" % values)
 
 
@@ -443,6 +479,7 @@ restarts(folder + "/again")
 room(folder + "/room")
 keys()
 loras()
+ahead()
 unix_socket()
 temporary = Server("--port", "0")
 check(not temporary.call("GET", "/api/info")[1]["kept"], "without --jobs nothing is kept")
