@@ -365,8 +365,8 @@ def ahead():
         check(value_of(s, "prompts_encoded_ahead_total") == count + 1, "a prompt was encoded ahead")
         check(pixels(s.call("GET", url, raw=True)[1]) == pixels(s.call("GET", alone[count], raw=True)[1]), "the picture is the same")
     # the job whose prompt is encoded is cancelled; the one behind it is not its heir
-    first, (second, third) = behind(with_lora, SHORT)
-    time.sleep(0.05)
+    first, (second, third) = behind(dict(with_lora, prompt="a blue bird"), SHORT)
+    time.sleep(0.1)
     s.call("DELETE", "/api/jobs/" + second)
     s.call("DELETE", "/api/jobs/" + first)
     url = s.until(third, ["done"])["pictures"][0]["url"]
