@@ -63,6 +63,7 @@ static server_settings settings_of(const serving *v)
                                           : o[OPT_JOBS].given    ? KEPT_BYTES
                                                                  : TEMPORARY_BYTES,
                              .loras = o[OPT_LORAS].text,
+                             .models = o[OPT_MODELS].text,
                              .width = request.width,
                              .height = request.height,
                              .steps = request.steps > 0 ? request.steps : 0,

@@ -10,39 +10,45 @@
 
 /* ---- models ---- */
 
-static void put_model(json_writer *w, const server *s, const char *key)
+typedef struct model_list {
+    json_writer w;
+    const server *s;
+} model_list;
+
+static void put_model(void *user, const char *name)
 {
-    json_begin_object(w, key);
-    json_put_string(w, "id", s->model.name);
-    json_put_string(w, "object", "model");
-    json_put_integer(w, "created", (int64_t)s->began);
-    json_put_string(w, "owned_by", "flux1");
-    json_end_object(w);
+    model_list *list = user;
+    json_begin_object(&list->w, NULL);
+    json_put_string(&list->w, "id", name);
+    json_put_string(&list->w, "object", "model");
+    json_put_integer(&list->w, "created", (int64_t)list->s->began);
+    json_put_string(&list->w, "owned_by", "flux1");
+    json_end_object(&list->w);
 }
 
 void openai_models(exchange *x)
 {
-    json_writer w = {.style = JSON_LINE};
-    json_begin_object(&w, NULL);
-    json_put_string(&w, "object", "list");
-    json_begin_array(&w, "data");
-    put_model(&w, x->server, NULL);
-    json_end_array(&w);
-    json_end_object(&w);
-    answer_json(x, 200, &w);
+    model_list list = {.w.style = JSON_LINE, .s = x->server};
+    json_begin_object(&list.w, NULL);
+    json_put_string(&list.w, "object", "list");
+    json_begin_array(&list.w, "data");
+    models_list(x->server, put_model, &list);
+    json_end_array(&list.w);
+    json_end_object(&list.w);
+    answer_json(x, 200, &list.w);
 }
 
 void openai_model(exchange *x)
 {
-    json_writer w = {.style = JSON_LINE};
+    model_list list = {.w.style = JSON_LINE, .s = x->server};
     fault f = {0};
-    if (openai_is_model(x->argument, x->server->model.name)) {
-        put_model(&w, x->server, NULL);
-        answer_json(x, 200, &w);
+    char name[MODEL_NAME_ROOM];
+    if (models_know(x->server, x->argument, "model", name, &f)) {
+        put_model(&list, name);
+        answer_json(x, 200, &list.w);
         return;
     }
-    fault_set(&f, FAULT_NOT_FOUND, "model", "there is no model \"%.60s\" here; there is %s", x->argument,
-              x->server->model.name);
+    f.kind = FAULT_NOT_FOUND;
     answer_fault(x, &f);
 }
 
@@ -72,11 +78,11 @@ static void put_size(json_writer *w, const job *j)
 }
 
 /* Ours, for whoever wants to know: the job, what it used, and what is to be said about it. */
-static void put_ours(json_writer *w, const server *s, const job *j)
+static void put_ours(json_writer *w, const job *j)
 {
     json_begin_object(w, "flux1");
     json_put_string(w, "job", j->id);
-    json_put_string(w, "model", s->model.name);
+    json_put_string(w, "model", j->request.model);
     request_put(w, "request", &j->request);
     json_begin_array(w, "pictures");
     for (int i = 0; i < j->made; i++)
@@ -115,7 +121,7 @@ static void answer_pictures(exchange *x, bool url)
     }
     json_end_array(&w);
     put_size(&w, j);
-    put_ours(&w, x->server, j);
+    put_ours(&w, j);
     json_end_object(&w);
     answer_json(x, 200, &w);
 }
@@ -217,12 +223,17 @@ void openai_generations(exchange *x)
     job *j = NULL;
     if (!exchange_json(x, &root))
         return;
-    const bool begun = request_begin(&s->defaults, &r, &f);
-    if (begun && openai_request_read(root, s->model.name, &r, &w, &said, &f)) {
+    const char *name;
+    served_model *m = openai_wanted_model(root, s->models.engine->name, &name, &said, &f)
+                          ? models_begin(s, name, "model", &r, &f)
+                          : NULL;
+    if (m && openai_request_read(root, &r, &w, &said, &f)) {
         const flux1_format previews = r.format;
-        j = jobs_submit(s, &r, &said, previews, &f);
-    } else if (begun)
+        j = jobs_submit(s, m, &r, &said, previews, &f);
+    } else if (m) {
         request_free(&r);
+        models_return(s, m);
+    }
     json_free(root);
     remarks_free(&said);
     if (!j)

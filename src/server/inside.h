@@ -3,6 +3,7 @@
 #define FLUX1_SERVER_INSIDE_H
 
 #include "server/loras.h"
+#include "server/models.h"
 #include "server/next_text.h"
 #include "server/queue.h"
 #include "server/server.h"
@@ -26,11 +27,10 @@ typedef struct server_counts {
 struct server {
     server_settings settings;
     server_engine engine;
-    flux1_model_info model; /* once it is ready */
-    job_request defaults;   /* a request that says nothing */
-    bool true_size;         /* the model is no miniature */
-    unsigned formats;       /* bit f: flux1_format f can be written */
-    atomic_int ready;       /* engine, model and defaults are there */
+    models models;
+    bool true_size;   /* the model is no miniature */
+    unsigned formats; /* bit f: flux1_format f can be written */
+    atomic_int ready; /* engine, model and defaults are there */
     queue queue;
     history *history;
     loras loras;

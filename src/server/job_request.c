@@ -26,7 +26,7 @@ const char *format_type(flux1_format format) { return formats[format].type; }
 bool request_begin(const job_request *defaults, job_request *out, fault *f)
 {
     *out = *defaults;
-    out->prompt = out->negative_prompt = NULL;
+    out->model = out->prompt = out->negative_prompt = NULL;
     out->loras = 0;
     out->seed = 0;
     uint32_t seed; /* 32 bits are enough to choose from, and short enough to be typed again */
@@ -38,6 +38,7 @@ bool request_begin(const job_request *defaults, job_request *out, fault *f)
 
 void request_free(job_request *r)
 {
+    free(r->model);
     free(r->prompt);
     free(r->negative_prompt);
     for (int i = 0; i < r->loras; i++)
@@ -273,6 +274,7 @@ const request_field request_common_fields[] = {
     {0}};
 
 const request_field request_own_fields[] = {
+    {"model", FIELD_OTHER, .text = "One of /v1/models.", .schema = "{\"type\": [\"string\", \"null\"]}"},
     {"count", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, PLACE(count), .text = "Pictures, whose seeds count up."},
     {"format", FIELD_FORMAT, .place = PLACE(format), .text = "Of the files."},
     {"quality", FIELD_WHOLE, 1, 100, PLACE(quality), .text = "Of JPEG and WebP."},
@@ -358,6 +360,8 @@ void request_put(json_writer *w, const char *key, const job_request *r)
     char seed[24], cache[JSON_NUMBER_ROOM + 8];
     builder b = {0};
     json_begin_object(w, key);
+    if (r->model)
+        json_put_string(w, "model", r->model);
     json_put_string(w, "prompt", r->prompt);
     if (r->negative_prompt)
         json_put_string(w, "negative_prompt", r->negative_prompt);

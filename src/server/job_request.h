@@ -19,6 +19,7 @@ typedef struct request_lora {
 
 /* Free with request_free. What was not given has the value that the model, or the command line, says. */
 typedef struct job_request {
+    char *model; /* its name; NULL: the one there is */
     char *prompt;
     char *negative_prompt; /* NULL: none */
     float true_cfg_scale;  /* 1: off */

@@ -13,10 +13,10 @@ static void *encode(void *arg)
     params.cancel = n->job->token;
     negative = params;
     negative.prompt = params.negative_prompt;
-    if (flux1_encode_text(s->engine.encoder, s->engine.model, &params, &n->text) != FLUX1_OK)
+    if (flux1_encode_text(s->engine.encoder, n->job->model->model, &params, &n->text) != FLUX1_OK)
         n->text = NULL;
     else if (negative.prompt && params.true_cfg_scale > 1 &&
-             flux1_encode_text(s->engine.encoder, s->engine.model, &negative, &n->negative_text) != FLUX1_OK)
+             flux1_encode_text(s->engine.encoder, n->job->model->model, &negative, &n->negative_text) != FLUX1_OK)
         n->negative_text = NULL;
     return NULL;
 }
@@ -41,7 +41,7 @@ static job *hold_first(server *s, const job *running)
 {
     queue_lock(&s->queue);
     job *j = s->queue.first;
-    if (j && (same_texts(&j->request, &running->request) || !plan_hold(s, j)))
+    if (j && (j->model != running->model || same_texts(&j->request, &running->request) || !plan_hold(s, j)))
         j = NULL;
     if (j)
         j->references++;

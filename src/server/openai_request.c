@@ -9,7 +9,7 @@
 #define PARTIAL_MAX 3
 
 const request_field openai_fields[] = {
-    {"model", FIELD_OTHER, .text = "The open model; OpenAI's names stand for it.",
+    {"model", FIELD_OTHER, .text = "One of /v1/models; OpenAI's names stand for the first.",
      .schema = "{\"type\": [\"string\", \"null\"]}"},
     {"n", FIELD_WHOLE, 1, COUNT_MAX, offsetof(job_request, count), .text = "Pictures, whose seeds count up."},
     {"size", FIELD_OTHER, .text = "Width and height such as 1024x768, or \"auto\": in place of width and height.",
@@ -28,26 +28,18 @@ const request_field openai_wish_fields[] = {
     {"partial_images", FIELD_WHOLE, 0, PARTIAL_MAX, offsetof(openai_wishes, partial), .text = "Previews in a stream."},
     {0}};
 
-bool openai_is_model(const char *name, const char *model)
-{
-    const char *slash = strrchr(model, '/');
-    return strcasecmp(name, model) == 0 || (slash && strcasecmp(name, slash + 1) == 0);
-}
-
-/* Clients that know OpenAI's models only send one of those names. */
-static bool read_model(const json_value *o, const char *model, remarks *n, fault *f)
+bool openai_wanted_model(const json_value *o, const char *model, const char **wanted, remarks *n, fault *f)
 {
     static const char *const theirs[] = {"dall-e", "gpt-image", "chatgpt-image", "flux1", "default"};
-    const char *name = json_string_value(json_object_get(o, "model"));
-    if (!request_has(o, "model") || (name && (!name[0] || openai_is_model(name, model))))
-        return true;
-    for (size_t i = 0; name && i < sizeof theirs / sizeof *theirs; i++)
-        if (strncasecmp(name, theirs[i], strlen(theirs[i])) == 0) {
-            remarks_add(n, "model \"%.60s\": %s was used", name, model);
-            return true;
+    *wanted = json_string_value(json_object_get(o, "model"));
+    if (request_has(o, "model") && !*wanted)
+        return fault_set(f, FAULT_INVALID, "model", "\"model\" must be a string");
+    for (size_t i = 0; *wanted && i < sizeof theirs / sizeof *theirs; i++)
+        if (strncasecmp(*wanted, theirs[i], strlen(theirs[i])) == 0) {
+            remarks_add(n, "model \"%.60s\": %s was used", *wanted, model);
+            *wanted = NULL;
         }
-    return fault_set(f, FAULT_INVALID, "model", "there is no model \"%.60s\" here; there is %s", name ? name : "?",
-                     model);
+    return true;
 }
 
 static bool read_size(const json_value *o, job_request *r, fault *f)
@@ -89,11 +81,11 @@ static void set_previews(job_request *r, const openai_wishes *w)
     r->preview_every = w->partial && w->stream ? (r->steps + parts - 1) / parts : 0;
 }
 
-bool openai_request_read(const json_value *o, const char *model, job_request *r, openai_wishes *w, remarks *n, fault *f)
+bool openai_request_read(const json_value *o, job_request *r, openai_wishes *w, remarks *n, fault *f)
 {
-    if (!read_model(o, model, n, f) || !read_size(o, r, f) || !request_read_common(o, r, f) ||
-        !request_read_fields(openai_fields, o, r, f) || !request_read_fields(openai_wish_fields, o, w, f) ||
-        !read_response_format(o, w, f) || !request_check_seeds(r, f))
+    if (!read_size(o, r, f) || !request_read_common(o, r, f) || !request_read_fields(openai_fields, o, r, f) ||
+        !request_read_fields(openai_wish_fields, o, w, f) || !read_response_format(o, w, f) ||
+        !request_check_seeds(r, f))
         return false;
     raise_compression(o, r);
     set_previews(r, w);

@@ -13,11 +13,10 @@ typedef struct openai_wishes {
 /* Beside request_common_fields: places in a job_request, and in openai_wishes. */
 extern const request_field openai_fields[], openai_wish_fields[];
 
-/* POST /v1/images/generations into a request that has been begun. model: ours; OpenAI's names stand for it. */
-bool openai_request_read(const json_value *object, const char *model, job_request *r, openai_wishes *w, remarks *n,
-                         fault *f);
+/* POST /v1/images/generations into a request that has been begun. */
+bool openai_request_read(const json_value *object, job_request *r, openai_wishes *w, remarks *n, fault *f);
 
-/* The name, or the part behind its last slash. */
-bool openai_is_model(const char *name, const char *model);
+/* The name that a request has of a model; NULL: none, or one of OpenAI's, which stands for `model` (with a remark). */
+bool openai_wanted_model(const json_value *object, const char *model, const char **wanted, remarks *n, fault *f);
 
 #endif

@@ -28,6 +28,7 @@ typedef struct server_settings {
     const char *jobs;       /* folder of history and pictures; NULL: a temporary one */
     uint64_t jobs_size;     /* bytes of all pictures */
     const char *loras;      /* folder of adapters; NULL: none */
+    const char *models;     /* folder of pipelines beside the engine's model; NULL: none */
     int width, height, steps; /* where a request says none; 0: the model's */
     float guidance;           /* the same; negative: the model's */
     int max_sequence_length;  /* the same; 0: the model's */

@@ -70,7 +70,7 @@ static void show_preview(work *w, const flux1_progress *now)
     how.format = w->j->preview_format;
     if (flux1_format_check(s->engine.writer, how.format, 0, 0) != FLUX1_OK)
         how.format = FLUX1_FORMAT_PNG;
-    if (flux1_image_encode(s->engine.writer, now->preview, s->engine.model, NULL, &how, &bytes, &size) != FLUX1_OK)
+    if (flux1_image_encode(s->engine.writer, now->preview, w->j->model->model, NULL, &how, &bytes, &size) != FLUX1_OK)
         return;
     queue_lock(&s->queue);
     job_preview *p = &w->j->preview;
@@ -126,7 +126,7 @@ static int on_image(void *user, const flux1_image *image)
     flux1_write_params_defaults(&how);
     how.format = w->j->request.format;
     how.quality = how.format == FLUX1_FORMAT_PNG ? 0 : w->j->request.quality;
-    flux1_status st = flux1_image_encode(s->engine.writer, image, s->engine.model, &w->params, &how, &bytes, &size);
+    flux1_status st = flux1_image_encode(s->engine.writer, image, w->j->model->model, &w->params, &how, &bytes, &size);
     if (st != FLUX1_OK)
         error_set(&err, st, "%s", flux1_context_message(s->engine.writer));
     else
@@ -183,7 +183,7 @@ static void run(server *s, job *j)
     w.params.image_user = &w;
     w.params.cancel = j->token;
     s->work_notes = &found;
-    const flux1_status st = flux1_generate(s->engine.worker, s->engine.model, &w.params, NULL);
+    const flux1_status st = flux1_generate(s->engine.worker, j->model->model, &w.params, NULL);
     s->work_notes = NULL;
     flux1_text_free(text);
     flux1_text_free(negative_text);

@@ -345,6 +345,58 @@ def value_of(s, name):
     return int(re.search("^flux1_%s (\\d+)$" % name, s.call("GET", "/metrics", raw=True)[1].decode(), re.M).group(1))
 
 
+def other_models():
+    """--models: pipelines of a folder by their names, in all interfaces; one of them is open at a time."""
+    pipelines, names = os.path.dirname(os.path.abspath(model)), folder + "/models"
+    os.makedirs(names + "/empty")
+    os.symlink(pipelines + "/dev", names + "/dev")
+    os.symlink(pipelines + "/schnell", names + "/other")
+    os.makedirs(names + "/broken")
+    open(names + "/broken/model_index.json", "w").write("{")
+    open(names + "/file", "w").write("x")
+    s = Server("--port", "0", "--models", names, "--loras", os.path.dirname(os.path.abspath(adapter)))
+    s.description = Description(s.call("GET", "/openapi.json")[1])
+    every = ["schnell", "broken", "dev", "other"]
+    check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == every == s.call("GET", "/api/info")[1]["models"], "models are listed")
+    check([m["title"] for m in s.call("GET", "/sdapi/v1/sd-models")[1]] == every and s.call("GET", "/v1/models/DEV")[1]["id"] == "dev", "checkpoints are listed")
+    def made(model, **more):
+        status, a = s.call("POST", "/v1/images/generations", dict(SHORT, model=model, **more))
+        check(status == 200 and a["flux1"]["model"] == a["flux1"]["request"]["model"], "%s: %s" % (model, a))
+        return pixels(base64.b64decode(a["data"][0]["b64_json"])), a["flux1"]["request"]
+    def alone(model):
+        path = "%s/alone-%s.png" % (folder, model)
+        subprocess.run([program, "generate", "--model", pipelines + "/" + model, "--prompt", SHORT["prompt"], "--width", "64", "--height", "48", "--steps", "2", "--seed", "7", "-o", path],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        return pixels(open(path, "rb").read())
+    schnell, (dev, used) = made("schnell")[0], made("dev")
+    check(dev == alone("dev") and schnell == alone("schnell") == made("Other")[0] == made("gpt-image-1")[0] and used["guidance"] is not None, "each makes its own picture, by its own defaults")
+    maps = open("/proc/%d/maps" % s.process.pid).read()
+    check(pipelines + "/dev/" not in maps, "the one before is closed")
+    # in a queue of several, with an adapter that is opened for each of them
+    bodies = [dict(SHORT, model=m, lora=l) for m, l in (("dev", None), ("other", None), ("other", "kohya:2"), (None, None), ("schnell", "kohya:2"), ("dev", None), ("other", None))]
+    s.call("POST", "/api/jobs", dict(SHORT, steps=100))
+    ids = [s.call("POST", "/api/jobs", b)[1]["id"] for b in bodies]
+    s.call("DELETE", "/api/jobs/" + ids[-1])
+    jobs = [s.until(i, ["done", "cancelled"]) for i in ids]
+    check([j["request"]["model"] for j in jobs] == ["dev", "other", "other", "schnell", "schnell", "dev", "other"] and jobs[-1]["state"] == "cancelled", "jobs name their models")
+    shown = [pixels(s.call("GET", j["pictures"][0]["url"], raw=True)[1]) for j in jobs[:6]]
+    check(shown[0] == shown[5] == dev and shown[1] == shown[3] == schnell and shown[2] == shown[4] != schnell, "pictures of a queue of several models")
+    # AUTOMATIC1111's clients: for one request, or for all that follow
+    sent = {"prompt": SHORT["prompt"], "steps": 2, "width": 64, "height": 48, "seed": 7}
+    webui_pixels = lambda body: pixels(base64.b64decode(s.call("POST", "/sdapi/v1/txt2img", body)[1]["images"][0]))
+    check(webui_pixels(dict(sent, override_settings={"sd_model_checkpoint": "dev [0123]"})) == dev and webui_pixels(sent) == schnell, "override_settings")
+    check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "DEV"})[0] == 200 and s.call("GET", "/sdapi/v1/options")[1]["sd_model_checkpoint"] == "dev"
+          and webui_pixels(sent) == dev, "options choose")
+    for name in ("nothing", "..", ".", "../models/dev", "dev/", names + "/dev", "empty", "file", "de"):
+        error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": name}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
+        error_of(s.call("POST", "/v1/images/generations", {"prompt": "a", "model": name}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
+    error_of(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "sdxl"}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "dev", "lora": "kohya"}), 400, "invalid_request_error", "made for another model")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": 3}), 400, "invalid_request_error", "model")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "broken"}), 400, "invalid_request_error", '"broken" cannot be opened')
+    check(s.stop() == 0, "a stop with a model of the folder open")
+
+
 def ahead():
     """With a device for the encoders, the next job's prompt is encoded while one is denoised."""
     names = folder + "/ahead_loras"
@@ -479,6 +531,7 @@ restarts(folder + "/again")
 room(folder + "/room")
 keys()
 loras()
+other_models()
 ahead()
 unix_socket()
 temporary = Server("--port", "0")
