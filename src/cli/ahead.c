@@ -19,14 +19,23 @@ static int until_interrupted(void *user, const flux1_progress *progress)
     return was_interrupted();
 }
 
-/* Whether to encode ahead, and from which stage on. On one CPU both would compete for the same cores, unless the
+/* On one CPU both would compete for the same cores, unless the
  * encoders were given a device by name. Not on a mesh: two sets of communicators on the same GPUs need one order. */
+bool ahead_pays(const options *opt, const flux1_context_info *info)
+{
+    return info->ranks == 1 && (info->runs_ahead || opt->values[OPT_ENCODER_DEVICE].given);
+}
+
+flux1_stage ahead_from(const flux1_context_info *info)
+{
+    return info->runs_ahead && !info->encoders_apart ? FLUX1_STAGE_DECODE : FLUX1_STAGE_DENOISE;
+}
+
 static void plan(ahead *a, const session *s)
 {
-    const flux1_context_info *info = &s->info;
     a->planned = true;
-    a->enabled = info->ranks == 1 && (info->runs_ahead || s->opt->values[OPT_ENCODER_DEVICE].given);
-    a->from = info->runs_ahead && !info->encoders_apart ? FLUX1_STAGE_DECODE : FLUX1_STAGE_DENOISE;
+    a->enabled = ahead_pays(s->opt, &s->info);
+    a->from = ahead_from(&s->info);
 }
 
 /* With several pictures it waits for the last one's decoding: earlier, each picture allocates again. */

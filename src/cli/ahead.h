@@ -7,6 +7,10 @@
 
 #include <pthread.h>
 
+/* Whether to encode ahead on a context like this one's, and from which stage of the running request on. */
+bool ahead_pays(const options *opt, const flux1_context_info *info);
+flux1_stage ahead_from(const flux1_context_info *info);
+
 /* All zero at first. */
 typedef struct ahead {
     bool planned, enabled;

@@ -260,6 +260,8 @@ typedef enum option_kind {
       "most that the pictures may take; the oldest go first (default: 10G with --jobs, else 1G)")                      \
     X(LORAS, "loras", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                                \
       "folder of adapters that requests may name; it may change while the server runs (default: none)")                \
+    X(MODELS, "models", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                              \
+      "folder of pipelines that requests may name beside --model; one of them is open at a time (default: none)")      \
     X(DRAIN, "drain", 0, WHOLE, "SECONDS", 0, 86400, IN_SERVE,                                                         \
       "time that the running job has to finish when a signal ends the server (default: 30)")                           \
     X(ACCESS_LOG, "access-log", 0, FILE, "FILE", 0, 0, IN_SERVE,                                                       \

@@ -1,6 +1,7 @@
 /* flux1 serve: one open model behind HTTP, until a signal comes. */
 #include "cli/cli.h"
 
+#include "cli/ahead.h"
 #include "cli/console.h"
 #include "cli/serve_keys.h"
 #include "server/server.h"
@@ -62,6 +63,7 @@ static server_settings settings_of(const serving *v)
                                           : o[OPT_JOBS].given    ? KEPT_BYTES
                                                                  : TEMPORARY_BYTES,
                              .loras = o[OPT_LORAS].text,
+                             .models = o[OPT_MODELS].text,
                              .width = request.width,
                              .height = request.height,
                              .steps = request.steps > 0 ? request.steps : 0,
@@ -79,6 +81,20 @@ static int open_server(serving *v)
         return EXIT_DONE;
     print_failure(err.status, "%s", err.message);
     return err.status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
+}
+
+static int open_encoder(serving *v)
+{
+    server_engine *e = &v->engine;
+    flux1_context_info info = {.size = sizeof info};
+    flux1_status st = flux1_context_get_info(e->worker, &info);
+    if (st != FLUX1_OK)
+        return report(e->worker, st);
+    if (!ahead_pays(v->opt, &info))
+        return EXIT_DONE;
+    e->encode_from = ahead_from(&info);
+    st = open_logged_context(v->opt, server_log_encoder, v->server, &e->encoder);
+    return st == FLUX1_OK ? EXIT_DONE : report(e->encoder, st);
 }
 
 static int open_engine(serving *v)
@@ -100,7 +116,7 @@ static int open_engine(serving *v)
         return report(e->planner, st);
     if ((st = open_logged_context(v->opt, server_log_worker, v->server, &e->worker)) != FLUX1_OK)
         return report(e->worker, st);
-    return EXIT_DONE;
+    return open_encoder(v);
 }
 
 /* ---- running ---- */
@@ -159,6 +175,7 @@ int serve_run(const options *opt)
         status = open_log(&v);
     if (status == EXIT_DONE)
         status = run(&v);
+    flux1_context_destroy(v.engine.encoder);
     flux1_context_destroy(v.engine.worker);
     flux1_context_destroy(v.engine.planner);
     flux1_model_close(v.model);

@@ -1,140 +1,55 @@
 /* OpenAI's interface for pictures, as its clients use it: /v1/images/generations and /v1/models. */
 #include "server/base64.h"
 #include "server/jobs.h"
+#include "server/openai_request.h"
 #include "server/routes.h"
 #include "server/stream.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-
-#define COUNT_MAX 10
-#define PARTIAL_MAX 3
 
 /* ---- models ---- */
 
-static void put_model(json_writer *w, const server *s, const char *key)
+typedef struct model_list {
+    json_writer w;
+    const server *s;
+} model_list;
+
+static void put_model(void *user, const char *name)
 {
-    json_begin_object(w, key);
-    json_put_string(w, "id", s->model.name);
-    json_put_string(w, "object", "model");
-    json_put_integer(w, "created", (int64_t)s->began);
-    json_put_string(w, "owned_by", "flux1");
-    json_end_object(w);
+    model_list *list = user;
+    json_begin_object(&list->w, NULL);
+    json_put_string(&list->w, "id", name);
+    json_put_string(&list->w, "object", "model");
+    json_put_integer(&list->w, "created", (int64_t)list->s->began);
+    json_put_string(&list->w, "owned_by", "flux1");
+    json_end_object(&list->w);
 }
 
 void openai_models(exchange *x)
 {
-    json_writer w = {.style = JSON_LINE};
-    json_begin_object(&w, NULL);
-    json_put_string(&w, "object", "list");
-    json_begin_array(&w, "data");
-    put_model(&w, x->server, NULL);
-    json_end_array(&w);
-    json_end_object(&w);
-    answer_json(x, 200, &w);
-}
-
-/* The name, or the part behind its last slash. */
-static bool is_our_model(const server *s, const char *name)
-{
-    const char *slash = strrchr(s->model.name, '/');
-    return strcasecmp(name, s->model.name) == 0 || (slash && strcasecmp(name, slash + 1) == 0);
+    model_list list = {.w.style = JSON_LINE, .s = x->server};
+    json_begin_object(&list.w, NULL);
+    json_put_string(&list.w, "object", "list");
+    json_begin_array(&list.w, "data");
+    models_list(x->server, put_model, &list);
+    json_end_array(&list.w);
+    json_end_object(&list.w);
+    answer_json(x, 200, &list.w);
 }
 
 void openai_model(exchange *x)
 {
-    json_writer w = {.style = JSON_LINE};
+    model_list list = {.w.style = JSON_LINE, .s = x->server};
     fault f = {0};
-    if (is_our_model(x->server, x->argument)) {
-        put_model(&w, x->server, NULL);
-        answer_json(x, 200, &w);
+    char name[MODEL_NAME_ROOM];
+    if (models_know(x->server, x->argument, "model", name, &f)) {
+        put_model(&list, name);
+        answer_json(x, 200, &list.w);
         return;
     }
-    fault_set(&f, FAULT_NOT_FOUND, "model", "there is no model \"%.60s\" here; there is %s", x->argument,
-              x->server->model.name);
+    f.kind = FAULT_NOT_FOUND;
     answer_fault(x, &f);
-}
-
-/* Clients that know OpenAI's models only send one of those names. */
-static bool read_model(const server *s, const json_value *o, remarks *n, fault *f)
-{
-    static const char *const theirs[] = {"dall-e", "gpt-image", "chatgpt-image", "flux1", "default"};
-    const char *name = json_string_value(json_object_get(o, "model"));
-    if (!request_has(o, "model") || (name && (!name[0] || is_our_model(s, name))))
-        return true;
-    for (size_t i = 0; name && i < sizeof theirs / sizeof *theirs; i++)
-        if (strncasecmp(name, theirs[i], strlen(theirs[i])) == 0) {
-            remarks_add(n, "model \"%.60s\": %s was used", name, s->model.name);
-            return true;
-        }
-    return fault_set(f, FAULT_INVALID, "model", "there is no model \"%.60s\" here; there is %s", name ? name : "?",
-                     s->model.name);
-}
-
-/* ---- the request ---- */
-
-typedef struct wishes {
-    bool url, stream;
-    int partial; /* previews of each picture */
-} wishes;
-
-static bool read_size(const json_value *o, job_request *r, fault *f)
-{
-    const char *text = json_string_value(json_object_get(o, "size"));
-    int width = 0, height = 0, end = 0;
-    if (!request_has(o, "size") || (text && (strcmp(text, "auto") == 0 || !text[0])))
-        return true;
-    if (!text || strlen(text) > 20 || sscanf(text, "%6dx%6d%n", &width, &height, &end) != 2 || text[end] || width < 1 ||
-        height < 1 || width > REQUEST_SIZE_MAX || height > REQUEST_SIZE_MAX)
-        return fault_set(f, FAULT_INVALID, "size", "\"size\" must be \"auto\", or width and height such as 1024x768");
-    r->width = width;
-    r->height = height;
-    return true;
-}
-
-static bool read_response_format(const json_value *o, wishes *w, fault *f)
-{
-    const char *text = json_string_value(json_object_get(o, "response_format"));
-    if (!request_has(o, "response_format"))
-        return true;
-    if (!text || (strcmp(text, "url") != 0 && strcmp(text, "b64_json") != 0))
-        return fault_set(f, FAULT_INVALID, "response_format", "\"response_format\" must be \"url\" or \"b64_json\"");
-    w->url = strcmp(text, "url") == 0;
-    return true;
-}
-
-/* Their 0 is the smallest file. */
-static bool read_compression(const json_value *o, job_request *r, fault *f)
-{
-    int quality = r->quality;
-    if (!request_whole(o, "output_compression", 0, 100, &quality, f))
-        return false;
-    r->quality = request_has(o, "output_compression") && quality < 1 ? 1 : quality;
-    return true;
-}
-
-/* Partial pictures at equal distances, none after the last step. */
-static void set_previews(job_request *r, const wishes *w)
-{
-    const int parts = w->partial + 1;
-    r->preview_every = w->partial && w->stream ? (r->steps + parts - 1) / parts : 0;
-}
-
-static bool read_request(const server *s, const json_value *o, job_request *r, wishes *w, remarks *n, fault *f)
-{
-    static const char *const others[] = {"model",   "n",    "size",       "response_format", "output_format",
-                                         "stream",  "user", "moderation", "partial_images",  "output_compression",
-                                         "quality", NULL};
-    if (!read_model(s, o, n, f) || !read_size(o, r, f) || !request_read_common(o, r, f) ||
-        !request_whole(o, "n", 1, COUNT_MAX, &r->count, f) || !read_response_format(o, w, f) ||
-        !request_format(o, "output_format", &r->format, f) || !read_compression(o, r, f) ||
-        !request_flag(o, "stream", &w->stream, f) ||
-        !request_whole(o, "partial_images", 0, PARTIAL_MAX, &w->partial, f) || !request_check_seeds(r, f))
-        return false;
-    set_previews(r, w);
-    request_note_unknown(o, request_common_names, others, n);
-    return true;
 }
 
 /* ---- pictures ---- */
@@ -163,11 +78,11 @@ static void put_size(json_writer *w, const job *j)
 }
 
 /* Ours, for whoever wants to know: the job, what it used, and what is to be said about it. */
-static void put_ours(json_writer *w, const server *s, const job *j)
+static void put_ours(json_writer *w, const job *j)
 {
     json_begin_object(w, "flux1");
     json_put_string(w, "job", j->id);
-    json_put_string(w, "model", s->model.name);
+    json_put_string(w, "model", j->request.model);
     request_put(w, "request", &j->request);
     json_begin_array(w, "pictures");
     for (int i = 0; i < j->made; i++)
@@ -206,7 +121,7 @@ static void answer_pictures(exchange *x, bool url)
     }
     json_end_array(&w);
     put_size(&w, j);
-    put_ours(&w, x->server, j);
+    put_ours(&w, j);
     json_end_object(&w);
     answer_json(x, 200, &w);
 }
@@ -302,18 +217,23 @@ void openai_generations(exchange *x)
     server *s = x->server;
     json_value *root;
     job_request r;
-    wishes w = {0};
+    openai_wishes w = {0};
     remarks said = {0};
     fault f = {0};
     job *j = NULL;
     if (!exchange_json(x, &root))
         return;
-    const bool begun = request_begin(&s->defaults, &r, &f);
-    if (begun && read_request(s, root, &r, &w, &said, &f)) {
+    const char *name;
+    served_model *m = openai_wanted_model(root, s->models.engine->name, &name, &said, &f)
+                          ? models_begin(s, name, "model", &r, &f)
+                          : NULL;
+    if (m && openai_request_read(root, &r, &w, &said, &f)) {
         const flux1_format previews = r.format;
-        j = jobs_submit(s, &r, &said, previews, &f);
-    } else if (begun)
+        j = jobs_submit(s, m, &r, &said, previews, &f);
+    } else if (m) {
         request_free(&r);
+        models_return(s, m);
+    }
     json_free(root);
     remarks_free(&said);
     if (!j)

@@ -28,10 +28,10 @@ static void put_lora(void *user, const char *name, const char *path, uint64_t by
 
 static void put_model(json_writer *w, const server *s)
 {
-    const job_request *d = &s->defaults;
+    const job_request *d = &s->models.engine->defaults;
     json_begin_object(w, "model");
-    json_put_string(w, "name", s->model.name);
-    json_put_string(w, "variant", s->model.variant);
+    json_put_string(w, "name", s->models.engine->name);
+    json_put_string(w, "variant", s->models.engine->info.variant);
     json_put_bool(w, "true_size", s->true_size);
     json_end_object(w);
     json_begin_object(w, "defaults");
@@ -45,10 +45,19 @@ static void put_model(json_writer *w, const server *s)
     json_end_object(w);
 }
 
+static void put_name(void *user, const char *name) { json_put_string(user, NULL, name); }
+
+static void put_models(json_writer *w, const server *s)
+{
+    json_begin_array(w, "models");
+    models_list(s, put_name, w);
+    json_end_array(w);
+}
+
 static void put_limits(json_writer *w, const server *s)
 {
     json_begin_object(w, "limits");
-    json_put_integer(w, "sizes_multiple", s->model.size_multiple);
+    json_put_integer(w, "sizes_multiple", s->models.engine->info.size_multiple);
     json_put_integer(w, "width_max", REQUEST_SIZE_MAX);
     json_put_integer(w, "height_max", REQUEST_SIZE_MAX);
     json_put_integer(w, "steps_max", REQUEST_STEPS_MAX);
@@ -73,6 +82,7 @@ void info_get(exchange *x)
     json_begin_object(&w, NULL);
     json_put_string(&w, "version", flux1_version());
     put_model(&w, s);
+    put_models(&w, s);
     put_limits(&w, s);
     put_formats(&w, s);
     json_begin_array(&w, "loras");
@@ -102,12 +112,16 @@ void jobs_post(exchange *x)
     fault f = {0};
     if (!exchange_json(x, &root))
         return;
-    bool good = request_begin(&s->defaults, &r, &f);
+    char *name = NULL;
+    served_model *m = request_text(root, "model", &name, &f) ? models_begin(s, name, "model", &r, &f) : NULL;
     job *j = NULL;
-    if (good && request_read(root, &r, &said, &f))
-        j = jobs_submit(s, &r, &said, FLUX1_FORMAT_JPEG, &f);
-    else if (good)
+    free(name);
+    if (m && request_read(root, &r, &said, &f))
+        j = jobs_submit(s, m, &r, &said, FLUX1_FORMAT_JPEG, &f);
+    else if (m) {
         request_free(&r);
+        models_return(s, m);
+    }
     json_free(root);
     remarks_free(&said);
     if (!j) {

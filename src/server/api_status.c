@@ -63,6 +63,8 @@ static void add_work(builder *b, const server_counts *counts)
     for (int i = 1; i < 6; i++)
         builder_format(b, "flux1_requests_total{status=\"%dxx\"} %" PRIu64 "\n", i, counts->requests[i]);
     metric_whole(b, "requests_refused_total", "counter", "Requests for which the queue was full.", counts->refused);
+    metric_whole(b, "prompts_encoded_ahead_total", "counter", "Prompts encoded while another job ran.",
+                 counts->encoded_ahead);
     metric_whole(b, "steps_total", "counter", "Denoising steps.", counts->steps);
     metric(b, "stage_seconds_total", "counter", "Seconds of work, by stage.");
     for (int i = 0; i < STAGES; i++)

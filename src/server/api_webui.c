@@ -59,7 +59,7 @@ static void put_info(json_writer *out, server *s, const job *j)
         json_put_float(&w, "distilled_cfg_scale", r->guidance);
     json_put_integer(&w, "batch_size", r->count);
     json_put_integer(&w, "index_of_first_image", 0);
-    json_put_string(&w, "sd_model_name", s->model.name);
+    json_put_string(&w, "sd_model_name", r->model);
     json_put_null(&w, "sd_model_hash");
     put_lists(&w, s, j);
     remarks_put(&w, "notes", &j->notes);
@@ -104,6 +104,18 @@ static void finish(exchange *x)
     answer_json(x, 200, &w);
 }
 
+/* With the model that the request names, or the options have chosen. */
+static served_model *begin(server *s, const json_value *root, job_request *r, fault *f)
+{
+    const char *wanted = webui_wanted_model(root);
+    char name[MODEL_NAME_ROOM];
+    if (wanted && wanted[0])
+        webui_model_name(wanted, name);
+    else
+        models_chosen(s, name);
+    return models_begin(s, name, "override_settings", r, f);
+}
+
 void webui_txt2img(exchange *x)
 {
     server *s = x->server;
@@ -114,11 +126,13 @@ void webui_txt2img(exchange *x)
     job *j = NULL;
     if (!exchange_json(x, &root))
         return;
-    const bool begun = request_begin(&s->defaults, &r, &f);
-    if (begun && webui_request_read(root, s->model.name, &r, &said, &f))
-        j = jobs_submit(s, &r, &said, FLUX1_FORMAT_JPEG, &f);
-    else if (begun)
+    served_model *m = begin(s, root, &r, &f);
+    if (m && webui_request_read(root, &r, &said, &f))
+        j = jobs_submit(s, m, &r, &said, FLUX1_FORMAT_JPEG, &f);
+    else if (m) {
         request_free(&r);
+        models_return(s, m);
+    }
     json_free(root);
     remarks_free(&said);
     if (j)

@@ -47,19 +47,24 @@ void webui_list(exchange *x)
 
 void webui_nothing(exchange *x) { answer_copy(x, "null"); }
 
+static void put_model(void *user, const char *name)
+{
+    json_writer *w = user;
+    json_begin_object(w, NULL);
+    json_put_string(w, "title", name);
+    json_put_string(w, "model_name", name);
+    json_put_null(w, "hash");
+    json_put_null(w, "sha256");
+    json_put_string(w, "filename", name);
+    json_put_null(w, "config");
+    json_end_object(w);
+}
+
 void webui_models(exchange *x)
 {
-    const char *name = x->server->model.name;
     json_writer w = {.style = JSON_LINE};
     json_begin_array(&w, NULL);
-    json_begin_object(&w, NULL);
-    json_put_string(&w, "title", name);
-    json_put_string(&w, "model_name", name);
-    json_put_null(&w, "hash");
-    json_put_null(&w, "sha256");
-    json_put_string(&w, "filename", name);
-    json_put_null(&w, "config");
-    json_end_object(&w);
+    models_list(x->server, put_model, &w);
     json_end_array(&w);
     answer_json(x, 200, &w);
 }
@@ -90,8 +95,10 @@ void webui_loras(exchange *x)
 void webui_options_get(exchange *x)
 {
     json_writer w = {.style = JSON_LINE};
+    char name[MODEL_NAME_ROOM];
+    models_chosen(x->server, name);
     json_begin_object(&w, NULL);
-    json_put_string(&w, "sd_model_checkpoint", x->server->model.name);
+    json_put_string(&w, "sd_model_checkpoint", name);
     json_put_null(&w, "sd_checkpoint_hash");
     json_put_string(&w, "sd_vae", "Automatic");
     json_put_string(&w, "samples_format", "png");
@@ -100,22 +107,23 @@ void webui_options_get(exchange *x)
     answer_json(x, 200, &w);
 }
 
-/* Settings are the requests' here; that one that chooses another model cannot be followed. */
+/* Settings are the requests' here, but for the model, which counts for later requests that name none. */
 void webui_options_post(exchange *x)
 {
-    const char *model = x->server->model.name;
     json_value *root;
+    char name[MODEL_NAME_ROOM], whole[MODEL_NAME_ROOM];
     fault f = {0};
     if (!exchange_json(x, &root))
         return;
     const char *wanted = json_string_value(json_object_get(root, "sd_model_checkpoint"));
-    const bool good = !wanted || !wanted[0] || webui_is_model(wanted, model);
-    if (!good)
-        fault_set(&f, FAULT_INVALID, "sd_model_checkpoint", "there is no model \"%.60s\" here; there is %s", wanted,
-                  model);
+    const bool names = wanted && wanted[0];
+    webui_model_name(names ? wanted : "", name);
     json_free(root);
-    if (good)
-        webui_nothing(x);
-    else
+    if (names && !models_know(x->server, name, "sd_model_checkpoint", whole, &f)) {
         answer_fault(x, &f);
+        return;
+    }
+    if (names)
+        models_choose(x->server, whole);
+    webui_nothing(x);
 }

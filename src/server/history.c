@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "server/job.h"
+#include "server/unwritten.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -27,6 +28,7 @@ struct history {
     sqlite3 *db;
     pthread_mutex_t mutex;
     bool has_mutex;
+    unwritten *unwritten;
 };
 
 static const char schema[] =
@@ -169,8 +171,11 @@ static flux1_status put(history *s, const char *id, const char *text, bool ended
 
 static flux1_status get(history *s, const char *id, char **text, flux1_error *err)
 {
+    const char *later = unwritten_text(s->unwritten, id);
     sqlite3_stmt *q = NULL;
-    *text = NULL;
+    *text = later ? strdup(later) : NULL;
+    if (later)
+        return *text ? FLUX1_OK : error_oom(err, 0, "a job");
     TRY(prepare(s, "SELECT job FROM jobs WHERE id=?1", id, &q, err));
     const int code = sqlite3_step(q);
     flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : failed(s, err);
@@ -192,6 +197,7 @@ static flux1_status delete_row(history *s, const char *id, flux1_error *err)
 static flux1_status drop(history *s, const char *id, const char *text, flux1_error *err)
 {
     const bool deleted = delete_row(s, id, NULL) == FLUX1_OK;
+    unwritten_drop(&s->unwritten, id);
     remove_pictures(s, text);
     return deleted ? FLUX1_OK : delete_row(s, id, err);
 }
@@ -230,10 +236,22 @@ static flux1_status make_room(history *s, const char *keep, flux1_error *err)
     }
 }
 
+/* What the disk had no room for when it came. */
+static void write_unwritten(history *s)
+{
+    while (s->unwritten && put(s, s->unwritten->id, s->unwritten->text, true, s->unwritten->bytes, NULL) == FLUX1_OK)
+        unwritten_drop(&s->unwritten, s->unwritten->id);
+}
+
 flux1_status history_put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
 {
     pthread_mutex_lock(&s->mutex);
     flux1_status st = put(s, id, text, ended, bytes, err);
+    if (st == FLUX1_OK) {
+        unwritten_drop(&s->unwritten, id);
+        write_unwritten(s);
+    } else if (ended)
+        unwritten_add(&s->unwritten, id, text, bytes);
     if (st == FLUX1_OK && ended)
         st = make_room(s, id, err);
     pthread_mutex_unlock(&s->mutex);
@@ -283,7 +301,8 @@ static flux1_status list(history *s, int limit, const char *before, history_visi
     sqlite3_bind_int64(q, 1, sequence);
     sqlite3_bind_int(q, 2, limit + 1);
     while ((code = sqlite3_step(q)) == SQLITE_ROW && count < limit) {
-        visit(user, column(q, 0), column(q, 1));
+        const char *later = unwritten_text(s->unwritten, column(q, 0));
+        visit(user, column(q, 0), later ? later : column(q, 1));
         count++;
     }
     *more = code == SQLITE_ROW;
@@ -468,6 +487,9 @@ void history_close(history *s)
 {
     if (!s)
         return;
+    if (s->db)
+        write_unwritten(s);
+    unwritten_free(&s->unwritten);
     sqlite3_close(s->db);
     if (s->lock >= 0)
         close(s->lock);

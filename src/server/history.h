@@ -17,7 +17,8 @@ typedef struct history history;
 flux1_status history_open(const char *folder, uint64_t limit, history **out, flux1_error *err);
 void history_close(history *s); /* NULL is fine */
 
-/* The job's text, new or in place of its last one; bytes: of its pictures. ended: it may be removed to make room. */
+/* The job's text, new or in place of its last one; bytes: of its pictures. ended: it may be removed to make room, and
+ * if it cannot be written (FLUX1_ERR_IO: the disk is full) it is told from memory until it can. */
 flux1_status history_put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err);
 /* malloc'd; *text NULL: there is none. */
 flux1_status history_get(history *s, const char *id, char **text, flux1_error *err);

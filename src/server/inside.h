@@ -3,6 +3,8 @@
 #define FLUX1_SERVER_INSIDE_H
 
 #include "server/loras.h"
+#include "server/models.h"
+#include "server/next_text.h"
 #include "server/queue.h"
 #include "server/server.h"
 #include "server/history.h"
@@ -18,17 +20,17 @@ typedef struct server_counts {
     uint64_t requests[6];   /* by the status' first digit */
     double seconds[STAGES]; /* of the worker */
     uint64_t steps;
-    uint64_t refused; /* 429 */
+    uint64_t refused;       /* 429 */
+    uint64_t encoded_ahead; /* prompts, while another job ran */
 } server_counts;
 
 struct server {
     server_settings settings;
     server_engine engine;
-    flux1_model_info model; /* once it is ready */
-    job_request defaults;   /* a request that says nothing */
-    bool true_size;         /* the model is no miniature */
-    unsigned formats;       /* bit f: flux1_format f can be written */
-    atomic_int ready;       /* engine, model and defaults are there */
+    models models;
+    bool true_size;   /* the model is no miniature */
+    unsigned formats; /* bit f: flux1_format f can be written */
+    atomic_int ready; /* engine, model and defaults are there */
     queue queue;
     history *history;
     loras loras;
@@ -42,6 +44,7 @@ struct server {
 
     pthread_t worker, watcher;
     bool has_worker, has_watcher;
+    next_text next;      /* the worker's */
     remarks *work_notes; /* of the running job, on the worker's thread; NULL: none */
 
     pthread_mutex_t planning; /* one request at a time is planned */

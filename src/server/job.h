@@ -6,6 +6,8 @@
 #include "server/job_request.h"
 #include "server/random.h"
 
+typedef struct served_model served_model;
+
 /* state, its name, whether the job has ended */
 #define JOB_STATE_MAP(X)            \
     X(QUEUED, "queued", false)      \
@@ -46,6 +48,7 @@ typedef struct job_preview {
 typedef struct job {
     char id[RANDOM_NAME]; /* constant */
     job_request request;  /* constant */
+    served_model *model;  /* constant, until the job has ended */
     remarks notes;
     flux1_adapter_use adapters[REQUEST_LORAS_MAX]; /* constant: request.lora, opened */
     flux1_format preview_format;                   /* constant */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,14 +23,10 @@ const char *format_name(flux1_format format) { return formats[format].name; }
 const char *format_ending(flux1_format format) { return formats[format].ending; }
 const char *format_type(flux1_format format) { return formats[format].type; }
 
-const char *const request_common_names[] = {
-    "prompt",     "negative_prompt",     "width", "height", "steps", "guidance", "seed", "true_cfg_scale", "lora",
-    "step_cache", "max_sequence_length", NULL};
-
 bool request_begin(const job_request *defaults, job_request *out, fault *f)
 {
     *out = *defaults;
-    out->prompt = out->negative_prompt = NULL;
+    out->model = out->prompt = out->negative_prompt = NULL;
     out->loras = 0;
     out->seed = 0;
     uint32_t seed; /* 32 bits are enough to choose from, and short enough to be typed again */
@@ -41,6 +38,7 @@ bool request_begin(const job_request *defaults, job_request *out, fault *f)
 
 void request_free(job_request *r)
 {
+    free(r->model);
     free(r->prompt);
     free(r->negative_prompt);
     for (int i = 0; i < r->loras; i++)
@@ -255,25 +253,70 @@ bool request_loras(const json_value *object, const char *key, job_request *r, fa
 
 /* ---- whole requests ---- */
 
+#define PLACE(member) offsetof(job_request, member)
+
+const request_field request_common_fields[] = {
+    {"prompt", FIELD_TEXT, .place = PLACE(prompt), .text = "What the picture shows; not empty."},
+    {"negative_prompt", FIELD_TEXT, .place = PLACE(negative_prompt),
+     .text = "What it does not show; counts where true_cfg_scale is above 1."},
+    {"true_cfg_scale", FIELD_REAL, 0, 1000, PLACE(true_cfg_scale), .text = "Classifier-free guidance; 1: off."},
+    {"width", FIELD_WHOLE, 1, REQUEST_SIZE_MAX, PLACE(width),
+     .text = "Pixels; rounded down to what the model can make."},
+    {"height", FIELD_WHOLE, 1, REQUEST_SIZE_MAX, PLACE(height),
+     .text = "Pixels; rounded down to what the model can make."},
+    {"steps", FIELD_WHOLE, 1, REQUEST_STEPS_MAX, PLACE(steps), .text = "Denoising steps."},
+    {"guidance", FIELD_REAL, 0, 1000, PLACE(guidance), .text = "Distilled guidance; null where the model has none."},
+    {"seed", FIELD_SEED, .place = PLACE(seed), .text = "Of the first picture; -1: a random one."},
+    {"step_cache", FIELD_STEP_CACHE, .place = PLACE(step_cache),
+     .text = "\"off\", or \"fb:\" and the threshold of the first-block cache."},
+    {"max_sequence_length", FIELD_WHOLE, 1, REQUEST_TOKENS_MAX, PLACE(max_sequence_length), .text = "Tokens of T5."},
+    {"lora", FIELD_LORAS, .text = "Adapters of the server's folder: {\"name\", \"scale\"}, or \"NAME:SCALE\"."},
+    {0}};
+
+const request_field request_own_fields[] = {
+    {"model", FIELD_OTHER, .text = "One of /v1/models.", .schema = "{\"type\": [\"string\", \"null\"]}"},
+    {"count", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, PLACE(count), .text = "Pictures, whose seeds count up."},
+    {"format", FIELD_FORMAT, .place = PLACE(format), .text = "Of the files."},
+    {"quality", FIELD_WHOLE, 1, 100, PLACE(quality), .text = "Of JPEG and WebP."},
+    {"preview_every", FIELD_WHOLE, 0, REQUEST_STEPS_MAX, PLACE(preview_every),
+     .text = "Steps between previews; 0: none."},
+    {0}};
+
+static bool read_field(const request_field *d, const json_value *o, void *into, fault *f)
+{
+    void *at = (char *)into + d->place;
+    switch (d->type) {
+    case FIELD_TEXT: return request_text(o, d->name, at, f);
+    case FIELD_WHOLE: return request_whole(o, d->name, (int)d->lowest, (int)d->highest, at, f);
+    case FIELD_REAL: return request_real(o, d->name, d->lowest, d->highest, at, f);
+    case FIELD_FLAG: return request_flag(o, d->name, at, f);
+    case FIELD_SEED: return request_seed(o, d->name, at, f);
+    case FIELD_FORMAT: return request_format(o, d->name, at, f);
+    case FIELD_STEP_CACHE: return request_step_cache(o, d->name, at, f);
+    case FIELD_LORAS: return request_loras(o, d->name, into, f);
+    case FIELD_OTHER: break;
+    }
+    return true;
+}
+
+bool request_read_fields(const request_field *fields, const json_value *object, void *into, fault *f)
+{
+    for (; fields->name; fields++)
+        if (!read_field(fields, object, into, f))
+            return false;
+    return true;
+}
+
 bool request_read_common(const json_value *o, job_request *r, fault *f)
 {
     if (!json_is_object(o))
         return fault_set(f, FAULT_INVALID, NULL, "the body must be a JSON object such as {\"prompt\": \"a red fox\"}");
     if (!request_has(o, "prompt"))
         return fault_set(f, FAULT_INVALID, "prompt", "\"prompt\" is missing");
-    if (!request_text(o, "prompt", &r->prompt, f))
+    if (!request_read_fields(request_common_fields, o, r, f))
         return false;
-    if (r->prompt[strspn(r->prompt, " \t\r\n")] == '\0')
-        return fault_set(f, FAULT_INVALID, "prompt", "\"prompt\" is empty");
-    return request_text(o, "negative_prompt", &r->negative_prompt, f) &&
-           request_real(o, "true_cfg_scale", 0, 1000, &r->true_cfg_scale, f) &&
-           request_whole(o, "width", 1, REQUEST_SIZE_MAX, &r->width, f) &&
-           request_whole(o, "height", 1, REQUEST_SIZE_MAX, &r->height, f) &&
-           request_whole(o, "steps", 1, REQUEST_STEPS_MAX, &r->steps, f) &&
-           request_real(o, "guidance", 0, 1000, &r->guidance, f) && request_seed(o, "seed", &r->seed, f) &&
-           request_step_cache(o, "step_cache", &r->step_cache, f) &&
-           request_whole(o, "max_sequence_length", 1, 65536, &r->max_sequence_length, f) &&
-           request_loras(o, "lora", r, f);
+    return r->prompt[strspn(r->prompt, " \t\r\n")] != '\0' ||
+           fault_set(f, FAULT_INVALID, "prompt", "\"prompt\" is empty");
 }
 
 bool request_check_seeds(const job_request *r, fault *f)
@@ -285,30 +328,28 @@ bool request_check_seeds(const job_request *r, fault *f)
                      r->seed, r->count);
 }
 
-static bool is_named(const char *const *names, const char *key)
+static bool is_named(const request_field *fields, const char *key)
 {
-    for (; names && *names; names++)
-        if (strcmp(*names, key) == 0)
+    for (; fields && fields->name; fields++)
+        if (strcmp(fields->name, key) == 0)
             return true;
     return false;
 }
 
-void request_note_unknown(const json_value *object, const char *const *names, const char *const *others, remarks *n)
+void request_note_unknown(const json_value *object, const request_field *fields, const request_field *others,
+                          const request_field *more, remarks *n)
 {
     const char *key;
     for (size_t i = 0; json_object_at(object, i, &key); i++)
-        if (!is_named(names, key) && !is_named(others, key))
+        if (!is_named(fields, key) && !is_named(others, key) && !is_named(more, key))
             remarks_add(n, "\"%.100s\" is not known here and was ignored", key);
 }
 
 bool request_read(const json_value *object, job_request *r, remarks *n, fault *f)
 {
-    static const char *const own[] = {"count", "format", "quality", "preview_every", NULL};
-    if (!request_read_common(object, r, f) || !request_whole(object, "count", 1, REQUEST_COUNT_MAX, &r->count, f) ||
-        !request_format(object, "format", &r->format, f) || !request_whole(object, "quality", 1, 100, &r->quality, f) ||
-        !request_whole(object, "preview_every", 0, REQUEST_STEPS_MAX, &r->preview_every, f))
+    if (!request_read_common(object, r, f) || !request_read_fields(request_own_fields, object, r, f))
         return false;
-    request_note_unknown(object, request_common_names, own, n);
+    request_note_unknown(object, request_common_fields, request_own_fields, NULL, n);
     return request_check_seeds(r, f);
 }
 
@@ -319,6 +360,8 @@ void request_put(json_writer *w, const char *key, const job_request *r)
     char seed[24], cache[JSON_NUMBER_ROOM + 8];
     builder b = {0};
     json_begin_object(w, key);
+    if (r->model)
+        json_put_string(w, "model", r->model);
     json_put_string(w, "prompt", r->prompt);
     if (r->negative_prompt)
         json_put_string(w, "negative_prompt", r->negative_prompt);

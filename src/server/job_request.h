@@ -10,6 +10,7 @@
 #define REQUEST_SIZE_MAX 65536 /* pixels; memory is what decides */
 #define REQUEST_STEPS_MAX 10000
 #define REQUEST_PROMPT_MAX 65536 /* bytes */
+#define REQUEST_TOKENS_MAX 65536 /* the model is what decides */
 
 typedef struct request_lora {
     char *name;
@@ -18,6 +19,7 @@ typedef struct request_lora {
 
 /* Free with request_free. What was not given has the value that the model, or the command line, says. */
 typedef struct job_request {
+    char *model; /* its name; NULL: the one there is */
     char *prompt;
     char *negative_prompt; /* NULL: none */
     float true_cfg_scale;  /* 1: off */
@@ -55,16 +57,44 @@ bool request_loras(const json_value *object, const char *key, job_request *r, fa
 /* The value is there and not null. */
 bool request_has(const json_value *object, const char *key);
 
-/* What all interfaces have alike, under our names: prompt (which must be there, and not empty), negative_prompt, width,
- * height, steps, guidance, seed, true_cfg_scale, step_cache, max_sequence_length, lora. */
-bool request_read_common(const json_value *object, job_request *r, fault *f);
-extern const char *const request_common_names[]; /* ends with NULL */
+/* ---- fields: one row for each member that an interface takes; reading and /openapi.json go by it ---- */
 
-/* POST /api/jobs: those, and count, format, quality, preview_every; notes: which fields were not known. */
+typedef enum field_type {
+    FIELD_TEXT,
+    FIELD_WHOLE,
+    FIELD_REAL,
+    FIELD_FLAG,
+    FIELD_SEED,
+    FIELD_FORMAT,
+    FIELD_STEP_CACHE,
+    FIELD_LORAS, /* only of a job_request, whatever the place */
+    FIELD_OTHER  /* request_read_fields passes over it: its interface reads it itself */
+} field_type;
+
+typedef struct request_field {
+    const char *name; /* NULL: the end of a table */
+    field_type type;
+    double lowest, highest; /* of FIELD_WHOLE and FIELD_REAL */
+    size_t place;           /* of the value, in the struct that is read into */
+    const char *text;       /* a sentence for /openapi.json */
+    const char *schema;     /* of FIELD_OTHER: its JSON Schema */
+} request_field;
+
+/* into: the struct of the table's places. */
+bool request_read_fields(const request_field *fields, const json_value *object, void *into, fault *f);
+
+/* What all interfaces have alike, under our names. */
+extern const request_field request_common_fields[];
+/* Those, of which prompt must be there and not empty. */
+bool request_read_common(const json_value *object, job_request *r, fault *f);
+
+/* POST /api/jobs: the common fields and these; notes: which fields were not known. */
+extern const request_field request_own_fields[];
 bool request_read(const json_value *object, job_request *r, remarks *n, fault *f);
 
-/* Notes about members that are in none of both lists (which end with NULL; others may be NULL). */
-void request_note_unknown(const json_value *object, const char *const *names, const char *const *others, remarks *n);
+/* Notes about members that are in none of the tables (others and more may be NULL). */
+void request_note_unknown(const json_value *object, const request_field *fields, const request_field *others,
+                          const request_field *more, remarks *n);
 
 /* Seeds up to the last picture's exist. */
 bool request_check_seeds(const job_request *r, fault *f);

@@ -37,13 +37,15 @@ static bool enter(server *s, job *j, fault *f)
     return false;
 }
 
-job *jobs_submit(server *s, job_request *request, const remarks *extra, flux1_format previews, fault *f)
+job *jobs_submit(server *s, served_model *model, job_request *request, const remarks *extra, flux1_format previews,
+                 fault *f)
 {
     if (!queue_has_room(&s->queue, f)) { /* before the work of planning it */
         request_free(request);
+        models_return(s, model);
         return NULL;
     }
-    job *j = plan_job(s, request, f);
+    job *j = plan_job(s, model, request, f);
     if (!j)
         return NULL;
     for (int i = 0; extra && i < extra->count; i++)
@@ -59,7 +61,7 @@ job *jobs_submit(server *s, job_request *request, const remarks *extra, flux1_fo
 /* What is left to do with a job that has just ended: the history, its adapters, the queue's reference. */
 static void bury(server *s, job *j)
 {
-    jobs_store(s, j, NULL); /* a disk that is full: the job's last text stays, and is marked at the next start */
+    jobs_store(s, j, NULL); /* the history keeps what a full disk does not take */
     plan_done(s, j);
     queue_forget(&s->queue, j);
 }

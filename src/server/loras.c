@@ -13,8 +13,6 @@
 flux1_status loras_open(loras *l, const char *folder, flux1_error *err)
 {
     *l = (loras){.folder = folder};
-    if (folder && !file_is_directory(folder))
-        return error_set(err, FLUX1_ERR_IO, "%s: there is no such folder", folder);
     return pthread_mutex_init(&l->mutex, NULL) == 0 ? FLUX1_OK : error_oom(err, 0, "the adapters");
 }
 
@@ -122,6 +120,7 @@ static bool open_file(loras *l, flux1_context *context, const flux1_model *model
     if (!file)
         return fault_set(f, FAULT_SERVER, NULL, "out of memory for an adapter");
     memcpy(file->name, path, strlen(path));
+    file->model = model;
     file->identity = identity_of(path);
     const flux1_status st = flux1_adapter_open(context, model, path, &file->adapter);
     if (st != FLUX1_OK) {
@@ -147,7 +146,8 @@ bool loras_take(loras *l, flux1_context *context, const flux1_model *model, cons
     pthread_mutex_lock(&l->mutex);
     const file_identity now = identity_of(path);
     lora_file *file = l->files;
-    while (file && (strcmp(file->name, path) != 0 || !file_identity_same(&file->identity, &now)))
+    while (file &&
+           (file->model != model || strcmp(file->name, path) != 0 || !file_identity_same(&file->identity, &now)))
         file = file->next;
     good = file || open_file(l, context, model, path, &file, f);
     if (good) {
@@ -160,6 +160,17 @@ bool loras_take(loras *l, flux1_context *context, const flux1_model *model, cons
     return good;
 }
 
+bool loras_try_hold(loras *l, const flux1_adapter_use *uses, int count)
+{
+    if (pthread_mutex_trylock(&l->mutex) != 0)
+        return false;
+    for (int i = 0; i < count; i++)
+        for (lora_file *file = l->files; file; file = file->next)
+            file->users += file->adapter == uses[i].adapter;
+    pthread_mutex_unlock(&l->mutex);
+    return true;
+}
+
 void loras_return(loras *l, flux1_adapter *adapter)
 {
     pthread_mutex_lock(&l->mutex);
@@ -167,5 +178,17 @@ void loras_return(loras *l, flux1_adapter *adapter)
         if (file->adapter == adapter)
             file->users--;
     close_idle(l);
+    pthread_mutex_unlock(&l->mutex);
+}
+
+void loras_forget(loras *l, const flux1_model *model)
+{
+    pthread_mutex_lock(&l->mutex);
+    for (lora_file **at = &l->files; *at;) {
+        if ((*at)->model == model)
+            close_file(at);
+        else
+            at = &(*at)->next;
+    }
     pthread_mutex_unlock(&l->mutex);
 }

@@ -10,7 +10,8 @@
 
 typedef struct lora_file {
     flux1_adapter *adapter;
-    int users; /* jobs that have it */
+    const flux1_model *model; /* for which it was opened */
+    int users;                /* jobs that have it */
     file_identity identity;
     struct lora_file *next;
     char name[];
@@ -22,8 +23,8 @@ typedef struct loras {
     lora_file *files; /* opened: used, and some that were */
 } loras;
 
-flux1_status loras_open(loras *l, const char *folder, flux1_error *err); /* FLUX1_ERR_IO: not a folder */
-void loras_close(loras *l);                                              /* before the model */
+flux1_status loras_open(loras *l, const char *folder, flux1_error *err);
+void loras_close(loras *l); /* before the model */
 
 /* Each file's name (without its ending), path and bytes. */
 typedef void loras_visit(void *user, const char *name, const char *path, uint64_t bytes);
@@ -33,6 +34,9 @@ void loras_list(const loras *l, loras_visit *visit, void *user);
  * FAULT_INVALID with the names that there are. */
 bool loras_take(loras *l, flux1_context *context, const flux1_model *model, const char *name, flux1_adapter **out,
                 fault *f);
+/* One more user of each of them, which have users. False: the folder is being used by another thread. */
+bool loras_try_hold(loras *l, const flux1_adapter_use *uses, int count);
 void loras_return(loras *l, flux1_adapter *adapter);
+void loras_forget(loras *l, const flux1_model *model); /* closes what was opened for it, and has no users */
 
 #endif

@@ -29,7 +29,7 @@ static bool take_adapters(server *s, job *j, int *taken, fault *f)
     for (*taken = 0; *taken < r->loras; ++*taken) {
         flux1_adapter_use *use = &j->adapters[*taken];
         use->scale = r->lora[*taken].scale;
-        if (!loras_take(&s->loras, s->engine.planner, s->engine.model, r->lora[*taken].name, &use->adapter, f))
+        if (!loras_take(&s->loras, s->engine.planner, j->model->model, r->lora[*taken].name, &use->adapter, f))
             return false;
     }
     return true;
@@ -41,16 +41,28 @@ static void return_adapters(server *s, job *j, int count)
         loras_return(&s->loras, j->adapters[i].adapter);
 }
 
-void plan_done(server *s, job *j) { return_adapters(s, j, j->request.loras); }
+bool plan_hold(server *s, const job *j)
+{
+    if (j->request.loras > 0 && !loras_try_hold(&s->loras, j->adapters, j->request.loras))
+        return false;
+    models_hold(s, j->model);
+    return true;
+}
+
+void plan_done(server *s, job *j)
+{
+    return_adapters(s, j, j->request.loras);
+    models_return(s, j->model);
+}
 
 /* What the request comes to: the library rounds in the same way, and ignores a guidance that the model does not have.
  */
-static void use_what_counts(const server *s, job_request *r)
+static void use_what_counts(const flux1_model_info *model, job_request *r)
 {
-    const int unit = s->model.size_multiple;
+    const int unit = model->size_multiple;
     r->width = r->width / unit * unit;
     r->height = r->height / unit * unit;
-    if (!s->model.guidance)
+    if (!model->guidance)
         r->guidance = -1;
     if (!r->negative_prompt)
         r->true_cfg_scale = 1;
@@ -62,28 +74,31 @@ static bool check(server *s, job *j, fault *f)
     flux1_status st = flux1_format_check(s->engine.planner, j->request.format, j->request.width, j->request.height);
     plan_params(s, j, &params);
     if (st == FLUX1_OK)
-        st = flux1_generate_check(s->engine.planner, s->engine.model, &params);
+        st = flux1_generate_check(s->engine.planner, j->model->model, &params);
     return st == FLUX1_OK || fault_of_status(f, st, flux1_context_message(s->engine.planner));
 }
 
-job *plan_job(server *s, job_request *request, fault *f)
+job *plan_job(server *s, served_model *model, job_request *request, fault *f)
 {
     job *j = job_create(request);
     int taken = 0;
     if (!j) {
+        models_return(s, model);
         fault_set(f, FAULT_SERVER, NULL, "out of memory for a job");
         return NULL;
     }
+    j->model = model;
     pthread_mutex_lock(&s->planning);
     s->plan_notes = &j->notes;
     const bool good = take_adapters(s, j, &taken, f) && check(s, j, f);
     s->plan_notes = NULL;
     pthread_mutex_unlock(&s->planning);
     if (good) {
-        use_what_counts(s, &j->request);
+        use_what_counts(&j->model->info, &j->request);
         return j;
     }
     return_adapters(s, j, taken);
+    models_return(s, model);
     job_free(j);
     return NULL;
 }

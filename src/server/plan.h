@@ -7,11 +7,15 @@
 /* The library's params for a job. Borrows from it. */
 void plan_params(const server *s, const job *j, flux1_generate_params *out);
 
-/* A job out of a request, which it takes over (also on failure): its adapters opened, its size rounded, what the
- * library remarks in its notes. NULL: f says why. */
-job *plan_job(server *s, job_request *request, fault *f);
+/* A job out of a request and a use of its model, which it takes over (also on failure): its adapters opened, its size
+ * rounded, what the library remarks in its notes. NULL: f says why. */
+job *plan_job(server *s, served_model *model, job_request *request, fault *f);
 
-/* Ends the use of its adapters; once for each job that plan_job has made. */
+/* One more user of its adapters and its model, which plan_done ends. Does not wait: false, if another thread has them
+ * in hand just now. The queue's lock is held, and the job has not ended. */
+bool plan_hold(server *s, const job *j);
+
+/* Ends the use of both; once for each job that plan_job has made, and for each plan_hold. */
 void plan_done(server *s, job *j);
 
 #endif

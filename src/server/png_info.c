@@ -85,14 +85,14 @@ void png_info_put_request(json_writer *w, const char *key, const json_value *req
 {
     const json_value *list = json_object_get(request, "lora");
     json_begin_object(w, key);
-    for (const char *const *name = request_common_names; *name; name++) {
-        const json_value *v = json_object_get(request, *name);
+    for (const request_field *field = request_common_fields; field->name; field++) {
+        const json_value *v = json_object_get(request, field->name);
         if (!v || json_is_null(v) || v == list)
             continue;
-        if (strcmp(*name, "seed") == 0)
+        if (strcmp(field->name, "seed") == 0)
             put_seed(w, v);
         else
-            json_put_value(w, *name, v);
+            json_put_value(w, field->name, v);
     }
     if (json_is_array(list)) {
         json_begin_array(w, "lora");

@@ -224,8 +224,8 @@ void queue_wait_closed(queue *q, const job *j)
 
 bool queue_cancel(queue *q, job *j)
 {
-    if (j->state == JOB_RUNNING)
-        flux1_cancel_token_cancel(j->token);
+    if (!job_state_ended(j->state))
+        flux1_cancel_token_cancel(j->token); /* its prompt may be encoded already */
     if (j->state != JOB_QUEUED)
         return false;
     fault_set(&j->error, FAULT_NONE, NULL, "cancelled");

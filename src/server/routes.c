@@ -4,7 +4,8 @@
 #include <string.h>
 
 static const route routes[] = {
-#define ROUTE_ROW(method, path, who, bytes, handler) {method, path, ROUTE_##who, bytes, handler},
+#define ROUTE_ROW(method, path, who, bytes, handler, query, takes, answers, summary) \
+    {method, path, ROUTE_##who, bytes, handler},
     ROUTE_TABLE(ROUTE_ROW)
 #undef ROUTE_ROW
 };

@@ -32,6 +32,11 @@ void server_log_worker(void *s, flux1_log_level level, const char *message)
     take_note(((server *)s)->work_notes, level, message);
 }
 
+void server_log_encoder(void *s, flux1_log_level level, const char *message)
+{
+    take_note(&((server *)s)->next.notes, level, message);
+}
+
 /* ---- opening ---- */
 
 static flux1_status open_listener(server *s, flux1_error *err)
@@ -42,8 +47,16 @@ static flux1_status open_listener(server *s, flux1_error *err)
     return listen_tcp(t->host, t->port, &s->listener, s->address, sizeof s->address, err);
 }
 
+static flux1_status check_folder(const char *folder, flux1_error *err)
+{
+    return !folder || file_is_directory(folder) ? FLUX1_OK
+                                                : error_set(err, FLUX1_ERR_IO, "%s: there is no such folder", folder);
+}
+
 static flux1_status open_parts(server *s, flux1_error *err)
 {
+    TRY(check_folder(s->settings.loras, err));
+    TRY(check_folder(s->settings.models, err));
     TRY(open_listener(s, err));
     TRY(loras_open(&s->loras, s->settings.loras, err));
     s->has_loras = true;
@@ -61,7 +74,8 @@ flux1_status server_open(const server_settings *settings, server **out, flux1_er
     s->listener = -1;
     s->began = job_now();
     flux1_status st = queue_open(&s->queue, settings->queue, err);
-    if (st != FLUX1_OK || pthread_mutex_init(&s->planning, NULL) != 0) {
+    if (st != FLUX1_OK || pthread_mutex_init(&s->planning, NULL) != 0 ||
+        pthread_mutex_init(&s->models.mutex, NULL) != 0) {
         free(s);
         return st != FLUX1_OK ? st : error_oom(err, 0, "the server");
     }
@@ -77,22 +91,9 @@ const char *server_address(const server *s) { return s->address; }
 
 /* ---- beginning ---- */
 
-static void set_defaults(server *s)
+static void set_formats(server *s)
 {
-    const server_settings *t = &s->settings;
-    const flux1_model_info *m = &s->model;
-    s->defaults = (job_request){.true_cfg_scale = 1,
-                                .width = t->width ? t->width : m->default_width,
-                                .height = t->height ? t->height : m->default_height,
-                                .steps = t->steps ? t->steps : m->default_steps,
-                                .guidance = m->guidance && t->guidance >= 0 ? t->guidance
-                                            : m->guidance                   ? m->default_guidance
-                                                                            : -1,
-                                .count = 1,
-                                .max_sequence_length =
-                                    t->max_sequence_length ? t->max_sequence_length : m->default_sequence_length,
-                                .format = FLUX1_FORMAT_PNG};
-    s->true_size = m->part_bytes[2] > TRUE_SIZE_BYTES;
+    s->true_size = s->models.engine->info.part_bytes[2] > TRUE_SIZE_BYTES;
     for (int i = FLUX1_FORMAT_PNG; i <= FLUX1_FORMAT_WEBP; i++)
         if (flux1_format_check(s->engine.writer, (flux1_format)i, 0, 0) == FLUX1_OK)
             s->formats |= 1u << i;
@@ -101,11 +102,8 @@ static void set_defaults(server *s)
 flux1_status server_begin(server *s, const server_engine *engine, flux1_error *err)
 {
     s->engine = *engine;
-    s->model.size = sizeof s->model;
-    const flux1_status st = flux1_model_get_info(engine->model, &s->model);
-    if (st != FLUX1_OK)
-        return error_set(err, st, "the model cannot be described");
-    set_defaults(s);
+    TRY(models_open(s, err));
+    set_formats(s);
     TRY(watch_start(s, err));
     TRY(worker_start(s, err));
     atomic_store(&s->ready, 1);
@@ -124,6 +122,7 @@ static void stop_queue(server *s)
     while (q->first) {
         job *j = q->first;
         fault_set(&j->error, FAULT_UNAVAILABLE, NULL, "the server was stopped");
+        flux1_cancel_token_cancel(j->token); /* its prompt may be encoded already */
         queue_unlock(q);
         jobs_end(s, j, JOB_INTERRUPTED);
         queue_lock(q);
@@ -159,6 +158,7 @@ void server_end(server *s, double drain, bool (*hurry)(void))
     worker_join(s);
     watch_join(s);
     http_stop(s);
+    models_close(s);
     if (s->has_loras)
         loras_close(&s->loras);
     s->has_loras = false;
@@ -178,5 +178,6 @@ void server_close(server *s)
     history_close(s->history);
     queue_close(&s->queue);
     pthread_mutex_destroy(&s->planning);
+    pthread_mutex_destroy(&s->models.mutex);
     free(s);
 }

@@ -28,6 +28,7 @@ typedef struct server_settings {
     const char *jobs;       /* folder of history and pictures; NULL: a temporary one */
     uint64_t jobs_size;     /* bytes of all pictures */
     const char *loras;      /* folder of adapters; NULL: none */
+    const char *models;     /* folder of pipelines beside the engine's model; NULL: none */
     int width, height, steps; /* where a request says none; 0: the model's */
     float guidance;           /* the same; negative: the model's */
     int max_sequence_length;  /* the same; 0: the model's */
@@ -35,12 +36,14 @@ typedef struct server_settings {
     FILE *access_log; /* a JSON object a line; NULL: none */
 } server_settings;
 
-/* What it computes with, until server_end has returned. Of the contexts only the server uses any meanwhile; worker and
- * planner are made alike, and log to server_log with the server as user. */
+/* What it computes with, until server_end has returned. Of the contexts only the server uses any meanwhile; worker,
+ * planner and encoder are made alike, and log to the functions below with the server as user. */
 typedef struct server_engine {
-    flux1_context *worker;  /* makes the pictures */
-    flux1_context *planner; /* checks requests meanwhile */
-    flux1_context *writer;  /* encodes files */
+    flux1_context *worker;   /* makes the pictures */
+    flux1_context *planner;  /* checks requests meanwhile */
+    flux1_context *writer;   /* encodes files */
+    flux1_context *encoder;  /* encodes the next job's prompt meanwhile; NULL: that does not pay */
+    flux1_stage encode_from; /* the running job's stage from which on it does */
     const flux1_model *model;
 } server_engine;
 
@@ -50,9 +53,10 @@ const char *server_address(const server *s); /* "http://127.0.0.1:8080", or "uni
 
 flux1_status server_begin(server *s, const server_engine *engine, flux1_error *err);
 
-/* As flux1_context_params.log of the planner and of the worker. */
+/* As flux1_context_params.log of the planner, the worker and the encoder. */
 void server_log_planner(void *server, flux1_log_level level, const char *message);
 void server_log_worker(void *server, flux1_log_level level, const char *message);
+void server_log_encoder(void *server, flux1_log_level level, const char *message);
 
 /* The running job has `drain` seconds; then it is given up, as are those that wait. hurry (may be NULL) is asked
  * meanwhile: true ends the waiting. */

@@ -37,6 +37,13 @@ void server_log_worker(void *s, flux1_log_level level, const char *message)
     (void)message;
 }
 
+void server_log_encoder(void *s, flux1_log_level level, const char *message)
+{
+    (void)s;
+    (void)level;
+    (void)message;
+}
+
 void server_end(server *s, double drain, bool (*hurry)(void))
 {
     (void)s;

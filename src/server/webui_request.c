@@ -1,15 +1,41 @@
 #include "server/webui_request.h"
 
+#include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-bool webui_is_model(const char *checkpoint, const char *model)
+typedef struct webui_counts {
+    int size, times;
+} webui_counts;
+
+#define ANY_TEXT "{\"type\": [\"string\", \"null\"]}"
+
+const request_field webui_fields[] = {
+    {"distilled_cfg_scale", FIELD_REAL, 0, 1000, offsetof(job_request, guidance), .text = "Distilled guidance."},
+    {"cfg_scale", FIELD_OTHER, .text = "Ignored, with a note where it is not 1.", .schema = "{}"},
+    {"sampler_name", FIELD_OTHER, .text = "Euler; others are ignored with a note.", .schema = ANY_TEXT},
+    {"override_settings", FIELD_OTHER, .text = "sd_model_checkpoint: one of sd-models.",
+     .schema = "{\"type\": [\"object\", \"null\"], \"additionalProperties\": true}"},
+    {"enable_hr", FIELD_OTHER, .text = "Ignored with a note.", .schema = "{}"},
+    {0}};
+
+const request_field webui_count_fields[] = {
+    {"batch_size", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, offsetof(webui_counts, size), .text = "Pictures, times n_iter."},
+    {"n_iter", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, offsetof(webui_counts, times), .text = "Pictures, times batch_size."},
+    {0}};
+
+void webui_model_name(const char *checkpoint, char name[MODEL_NAME_ROOM])
 {
-    const char *slash = strrchr(model, '/');
     const size_t n = strcspn(checkpoint, "["), length = n > 0 && checkpoint[n] && checkpoint[n - 1] == ' ' ? n - 1 : n;
-    return (strlen(model) == length && strncasecmp(checkpoint, model, length) == 0) ||
-           (slash && strlen(slash + 1) == length && strncasecmp(checkpoint, slash + 1, length) == 0);
+    snprintf(name, MODEL_NAME_ROOM, "%.*s", (int)(length < MODEL_NAME_ROOM ? length : MODEL_NAME_ROOM), checkpoint);
+}
+
+const char *webui_wanted_model(const json_value *o)
+{
+    const json_value *settings = json_object_get(o, "override_settings");
+    return json_string_value(json_object_get(settings, "sd_model_checkpoint"));
 }
 
 /* ---- <lora:NAME:0.8> ---- */
@@ -66,30 +92,20 @@ static void tell_of_others(const json_value *o, remarks *n)
 
 static bool read_count(const json_value *o, job_request *r, fault *f)
 {
-    int size = 1, times = 1;
-    if (!request_whole(o, "batch_size", 1, REQUEST_COUNT_MAX, &size, f) ||
-        !request_whole(o, "n_iter", 1, REQUEST_COUNT_MAX, &times, f))
+    webui_counts c = {1, 1};
+    if (!request_read_fields(webui_count_fields, o, &c, f))
         return false;
-    if (size * times > REQUEST_COUNT_MAX)
-        return fault_set(f, FAULT_INVALID, "n_iter", "batch_size %d times n_iter %d: at most %d pictures", size, times,
-                         REQUEST_COUNT_MAX);
-    r->count = size * times;
+    if (c.size * c.times > REQUEST_COUNT_MAX)
+        return fault_set(f, FAULT_INVALID, "n_iter", "batch_size %d times n_iter %d: at most %d pictures", c.size,
+                         c.times, REQUEST_COUNT_MAX);
+    r->count = c.size * c.times;
     return true;
 }
 
-static bool check_model(const json_value *o, const char *model, fault *f)
+bool webui_request_read(const json_value *o, job_request *r, remarks *n, fault *f)
 {
-    const json_value *settings = json_object_get(o, "override_settings");
-    const char *name = json_string_value(json_object_get(settings, "sd_model_checkpoint"));
-    return !name || !name[0] || webui_is_model(name, model) ||
-           fault_set(f, FAULT_INVALID, "override_settings", "there is no model \"%.60s\" here; there is %s", name,
-                     model);
-}
-
-bool webui_request_read(const json_value *o, const char *model, job_request *r, remarks *n, fault *f)
-{
-    if (!check_model(o, model, f) || !request_read_common(o, r, f) ||
-        !request_real(o, "distilled_cfg_scale", 0, 1000, &r->guidance, f) || !read_count(o, r, f) || !take_tags(r, f))
+    if (!request_read_common(o, r, f) || !request_read_fields(webui_fields, o, r, f) || !read_count(o, r, f) ||
+        !take_tags(r, f))
         return false;
     if (r->negative_prompt && !r->negative_prompt[0]) { /* they always send one */
         free(r->negative_prompt);

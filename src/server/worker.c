@@ -70,7 +70,7 @@ static void show_preview(work *w, const flux1_progress *now)
     how.format = w->j->preview_format;
     if (flux1_format_check(s->engine.writer, how.format, 0, 0) != FLUX1_OK)
         how.format = FLUX1_FORMAT_PNG;
-    if (flux1_image_encode(s->engine.writer, now->preview, s->engine.model, NULL, &how, &bytes, &size) != FLUX1_OK)
+    if (flux1_image_encode(s->engine.writer, now->preview, w->j->model->model, NULL, &how, &bytes, &size) != FLUX1_OK)
         return;
     queue_lock(&s->queue);
     job_preview *p = &w->j->preview;
@@ -88,6 +88,7 @@ static int on_progress(void *user, const flux1_progress *now)
     if (update(w, now))
         queue_changed(&w->s->queue, w->j);
     queue_unlock(&w->s->queue);
+    next_text_start(w->s, w->j, now);
     if (now->preview)
         show_preview(w, now);
     return 0;
@@ -125,7 +126,7 @@ static int on_image(void *user, const flux1_image *image)
     flux1_write_params_defaults(&how);
     how.format = w->j->request.format;
     how.quality = how.format == FLUX1_FORMAT_PNG ? 0 : w->j->request.quality;
-    flux1_status st = flux1_image_encode(s->engine.writer, image, s->engine.model, &w->params, &how, &bytes, &size);
+    flux1_status st = flux1_image_encode(s->engine.writer, image, w->j->model->model, &w->params, &how, &bytes, &size);
     if (st != FLUX1_OK)
         error_set(&err, st, "%s", flux1_context_message(s->engine.writer));
     else
@@ -170,16 +171,22 @@ static void run(server *s, job *j)
 {
     work w = {.s = s, .j = j, .stage_began = clock_seconds()};
     remarks found = {0};
+    flux1_text *text, *negative_text;
     jobs_store(s, j, NULL);
+    next_text_take(s, j, &text, &negative_text);
     plan_params(s, j, &w.params);
+    w.params.text = text;
+    w.params.negative_text = negative_text;
     w.params.progress = on_progress;
     w.params.progress_user = &w;
     w.params.image = on_image;
     w.params.image_user = &w;
     w.params.cancel = j->token;
     s->work_notes = &found;
-    const flux1_status st = flux1_generate(s->engine.worker, s->engine.model, &w.params, NULL);
+    const flux1_status st = flux1_generate(s->engine.worker, j->model->model, &w.params, NULL);
     s->work_notes = NULL;
+    flux1_text_free(text);
+    flux1_text_free(negative_text);
     queue_lock(&s->queue);
     count(&w, &(flux1_progress){.stage = w.stage, .step = w.steps});
     queue_unlock(&s->queue);
@@ -192,6 +199,8 @@ static void *work_on(void *arg)
     server *s = arg;
     for (job *j; (j = queue_take(&s->queue));)
         run(s, j);
+    flux1_text *none[2];
+    next_text_take(s, NULL, &none[0], &none[1]);
     queue_lock(&s->queue);
     s->queue.stopped = true;
     pthread_cond_broadcast(&s->queue.closed);

@@ -16,9 +16,17 @@ def is_type(value, name):
     return isinstance(value, TYPES[name])
 
 
+def resolve(root, reference):
+    for part in reference.split("/")[1:]:
+        root = root[part]
+    return root
+
+
 def problems(root, schema, value, where):
     if "$ref" in schema:
-        yield from problems(root, root["$defs"][schema["$ref"].rpartition("/")[2]], value, where)
+        yield from problems(root, resolve(root, schema["$ref"]), value, where)
+    if "anyOf" in schema and all(any(problems(root, one, value, where)) for one in schema["anyOf"]):
+        yield f"{where}: fits none of anyOf"
     names = schema.get("type", [])
     names = [names] if isinstance(names, str) else names
     if names and not any(is_type(value, name) for name in names):
@@ -27,6 +35,8 @@ def problems(root, schema, value, where):
         yield f"{where}: {value!r} is none of {schema['enum']}"
     if "minimum" in schema and is_type(value, "number") and value < schema["minimum"]:
         yield f"{where}: below {schema['minimum']}"
+    if "maximum" in schema and is_type(value, "number") and value > schema["maximum"]:
+        yield f"{where}: above {schema['maximum']}"
     if isinstance(value, dict):
         for key in schema.get("required", []):
             if key not in value:
@@ -66,4 +76,5 @@ def main():
     return bad
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

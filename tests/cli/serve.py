@@ -1,6 +1,9 @@
 """flux1 serve as its clients see it: status codes, answers, events, hang-ups, restarts. usage: serve.py FLUX1 MODEL ADAPTER FOLDER"""
 import atexit, base64, http.client, json, os, re, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
 
+from jsonl_schema import resolve
+from openapi_fits import Description
+
 program, model, adapter, folder = sys.argv[1:5]
 os.makedirs(folder)
 failures = []
@@ -18,6 +21,7 @@ class Server:
     def __init__(self, *options, host=None, wait=True):
         self.errors = os.path.join(folder, "stderr%d" % time.monotonic_ns())
         self.process = subprocess.Popen([program, "serve", "--model", model, "--threads", "2", *options], stdout=subprocess.DEVNULL, stderr=open(self.errors, "w"))
+        self.description = None
         atexit.register(self.process.kill)  # whatever becomes of the tests
         if wait:
             self.ready()
@@ -45,7 +49,16 @@ class Server:
         content = answer.read()
         c.close()
         self.headers = answer.headers
-        return answer.status, content if raw else (json.loads(content) if content else None)
+        value = content if raw else (json.loads(content) if content else None)
+        self.compare(method, path, answer, content)
+        return answer.status, value
+
+    def compare(self, method, path, answer, content):
+        """The answer is as /openapi.json says (of a server without keys)."""
+        kind = answer.headers["Content-Type"]
+        if self.description:
+            unfit = self.description.unfit(method, path, answer.status, kind, json.loads(content) if kind == "application/json" else None)
+            check(not unfit, "/openapi.json: %s" % unfit)
 
     def connect(self, text):
         s = socket.create_connection(("127.0.0.1", self.port), timeout=120)
@@ -68,7 +81,11 @@ class Server:
     def events(self, job_id, handle=None):
         c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
         c.request("GET", "/api/jobs/%s/events" % job_id)
-        return parse_events(c.getresponse().read().decode())
+        events = parse_events(c.getresponse().read().decode())
+        for name, value in events if self.description else []:
+            schema = {"job": "Job", "end": "Job", "picture": "Picture"}.get(name)
+            check(not schema or not self.description.unfit_of(schema, value), "the event %s is no %s: %s" % (name, schema, value))
+        return events
 
     def stop(self, number=signal.SIGTERM):
         self.process.send_signal(number)
@@ -106,6 +123,29 @@ def error_of(answer, status, kind, words):
     e = (body or {}).get("error", {})
     check(code == status and e.get("type") == kind and e.get("code") == status and re.search(words, e.get("message", "")),
           "%d %s /%s/ expected, got %s %s" % (status, kind, words, code, body))
+
+
+def described(s):
+    """/openapi.json: from here on each answer is compared with it."""
+    root = s.call("GET", "/openapi.json")[1]
+    check(root["openapi"] == "3.1.0", "OpenAPI 3.1")
+    fields = root["components"]["schemas"]["JobRequest"]["properties"]
+    check(fields["steps"]["maximum"] == s.call("GET", "/api/info")[1]["limits"]["steps_max"] and "png" in fields["format"]["enum"], "the fields of jobs: %s" % fields)
+    operations = [o for p in root["paths"].values() for o in p.values()]
+    check(all(o["summary"] for o in operations) and len({o["operationId"] for o in operations}) == len(operations), "operations have names of their own")
+    for reference in re.findall(r'"\$ref": "([^"]+)"', json.dumps(root)):
+        resolve(root, reference)
+    s.description = Description(root)
+    check(s.description.unfit("GET", "/health", 200, "application/json", {"status": "ok", "x": 1}), "a member too many is noticed")
+    check(s.description.unfit("GET", "/health", 201, "application/json", {"status": "ok"}), "another status is noticed")
+
+
+def all_was_described(s):
+    for path in ("openapi.json", "sdapi/v1/refresh-loras", "sdapi/v1/refresh-checkpoints", "v1/images/variations"):
+        s.call("GET" if path == "openapi.json" else "POST", "/" + path, None if path == "openapi.json" else {})
+    left = {(m.upper(), p) for p, o in s.description.root["paths"].items() for m in o} - s.description.seen
+    check(left == {("GET", "/api/jobs/{name}/events")},  # which Server.events compares
+          "operations of which no answer was compared: %s" % left)
 
 
 def basics(s):
@@ -206,7 +246,7 @@ def hang_ups(s):
         c.close()
         check(s.until(now["id"], ["cancelled"], 10)["state"] == "cancelled", "a client that hangs up cancels its job (stream %s)" % stream)
     # watching is not asking: the job goes on
-    job_id = s.call("POST", "/api/jobs", dict(LONG, steps=400))[1]["id"]
+    job_id = s.call("POST", "/api/jobs", dict(LONG, steps=150))[1]["id"]
     c = s.connect("GET /api/jobs/%s/events HTTP/1.1\r\nHost: localhost\r\n\r\n" % job_id)
     c.recv(100)
     c.close()
@@ -301,11 +341,99 @@ def loras():
     s.stop()
 
 
+def value_of(s, name):
+    return int(re.search("^flux1_%s (\\d+)$" % name, s.call("GET", "/metrics", raw=True)[1].decode(), re.M).group(1))
+
+
+def other_models():
+    """--models: pipelines of a folder by their names, in all interfaces; one of them is open at a time."""
+    pipelines, names = os.path.dirname(os.path.abspath(model)), folder + "/models"
+    os.makedirs(names + "/empty")
+    os.symlink(pipelines + "/dev", names + "/dev")
+    os.symlink(pipelines + "/schnell", names + "/other")
+    os.makedirs(names + "/broken")
+    open(names + "/broken/model_index.json", "w").write("{")
+    open(names + "/file", "w").write("x")
+    s = Server("--port", "0", "--models", names, "--loras", os.path.dirname(os.path.abspath(adapter)))
+    s.description = Description(s.call("GET", "/openapi.json")[1])
+    every = ["schnell", "broken", "dev", "other"]
+    check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == every == s.call("GET", "/api/info")[1]["models"], "models are listed")
+    check([m["title"] for m in s.call("GET", "/sdapi/v1/sd-models")[1]] == every and s.call("GET", "/v1/models/DEV")[1]["id"] == "dev", "checkpoints are listed")
+    def made(model, **more):
+        status, a = s.call("POST", "/v1/images/generations", dict(SHORT, model=model, **more))
+        check(status == 200 and a["flux1"]["model"] == a["flux1"]["request"]["model"], "%s: %s" % (model, a))
+        return pixels(base64.b64decode(a["data"][0]["b64_json"])), a["flux1"]["request"]
+    def alone(model):
+        path = "%s/alone-%s.png" % (folder, model)
+        subprocess.run([program, "generate", "--model", pipelines + "/" + model, "--prompt", SHORT["prompt"], "--width", "64", "--height", "48", "--steps", "2", "--seed", "7", "-o", path],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60)
+        return pixels(open(path, "rb").read())
+    schnell, (dev, used) = made("schnell")[0], made("dev")
+    check(dev == alone("dev") and schnell == alone("schnell") == made("Other")[0] == made("gpt-image-1")[0] and used["guidance"] is not None, "each makes its own picture, by its own defaults")
+    maps = open("/proc/%d/maps" % s.process.pid).read()
+    check(pipelines + "/dev/" not in maps, "the one before is closed")
+    # in a queue of several, with an adapter that is opened for each of them
+    bodies = [dict(SHORT, model=m, lora=l) for m, l in (("dev", None), ("other", None), ("other", "kohya:2"), (None, None), ("schnell", "kohya:2"), ("dev", None), ("other", None))]
+    s.call("POST", "/api/jobs", dict(SHORT, steps=100))
+    ids = [s.call("POST", "/api/jobs", b)[1]["id"] for b in bodies]
+    s.call("DELETE", "/api/jobs/" + ids[-1])
+    jobs = [s.until(i, ["done", "cancelled"]) for i in ids]
+    check([j["request"]["model"] for j in jobs] == ["dev", "other", "other", "schnell", "schnell", "dev", "other"] and jobs[-1]["state"] == "cancelled", "jobs name their models")
+    shown = [pixels(s.call("GET", j["pictures"][0]["url"], raw=True)[1]) for j in jobs[:6]]
+    check(shown[0] == shown[5] == dev and shown[1] == shown[3] == schnell and shown[2] == shown[4] != schnell, "pictures of a queue of several models")
+    # AUTOMATIC1111's clients: for one request, or for all that follow
+    sent = {"prompt": SHORT["prompt"], "steps": 2, "width": 64, "height": 48, "seed": 7}
+    webui_pixels = lambda body: pixels(base64.b64decode(s.call("POST", "/sdapi/v1/txt2img", body)[1]["images"][0]))
+    check(webui_pixels(dict(sent, override_settings={"sd_model_checkpoint": "dev [0123]"})) == dev and webui_pixels(sent) == schnell, "override_settings")
+    check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "DEV"})[0] == 200 and s.call("GET", "/sdapi/v1/options")[1]["sd_model_checkpoint"] == "dev"
+          and webui_pixels(sent) == dev, "options choose")
+    for name in ("nothing", "..", ".", "../models/dev", "dev/", names + "/dev", "empty", "file", "de"):
+        error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": name}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
+        error_of(s.call("POST", "/v1/images/generations", {"prompt": "a", "model": name}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
+    error_of(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "sdxl"}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "dev", "lora": "kohya"}), 400, "invalid_request_error", "made for another model")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": 3}), 400, "invalid_request_error", "model")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "broken"}), 400, "invalid_request_error", '"broken" cannot be opened')
+    check(s.stop() == 0, "a stop with a model of the folder open")
+
+
+def ahead():
+    """With a device for the encoders, the next job's prompt is encoded while one is denoised."""
+    names = folder + "/ahead_loras"
+    os.makedirs(names)
+    os.symlink(adapter, names + "/one.safetensors")
+    s = Server("--port", "0", "--encoder-device", "host", "--loras", names)
+    def behind(*bodies):
+        first = s.call("POST", "/api/jobs", dict(LONG, steps=150))[1]["id"]
+        s.until(first, ["running"])
+        rest = [s.call("POST", "/api/jobs", b)[1]["id"] for b in bodies]
+        return first, rest
+    with_lora = dict(SHORT, lora="one:2", negative_prompt="a dog", true_cfg_scale=2)
+    alone = [s.until(s.call("POST", "/api/jobs", b)[1]["id"], ["done"])["pictures"][0]["url"] for b in (SHORT, with_lora)]
+    check(value_of(s, "prompts_encoded_ahead_total") == 0, "nothing waited")
+    for count, body in enumerate((SHORT, with_lora)):
+        _, (second,) = behind(body)
+        url = s.until(second, ["done"])["pictures"][0]["url"]
+        check(value_of(s, "prompts_encoded_ahead_total") == count + 1, "a prompt was encoded ahead")
+        check(pixels(s.call("GET", url, raw=True)[1]) == pixels(s.call("GET", alone[count], raw=True)[1]), "the picture is the same")
+    # the job whose prompt is encoded is cancelled; the one behind it is not its heir
+    first, (second, third) = behind(dict(with_lora, prompt="a blue bird"), SHORT)
+    time.sleep(0.1)
+    s.call("DELETE", "/api/jobs/" + second)
+    s.call("DELETE", "/api/jobs/" + first)
+    url = s.until(third, ["done"])["pictures"][0]["url"]
+    check(pixels(s.call("GET", url, raw=True)[1]) == pixels(s.call("GET", alone[0], raw=True)[1]), "another job's text is not used")
+    check(s.job(second)["state"] == "cancelled", "the cancelled one")
+    behind(with_lora)
+    check(s.stop() == 0, "a stop while one is encoded ahead")
+
+
 def metrics(s):
     status, text = s.call("GET", "/metrics", raw=True)
     lines = [l for l in text.decode().splitlines() if not l.startswith("#")]
     check(status == 200 and all(re.fullmatch(r'flux1_[a-z_]+(\{[a-z]+="[a-z0-9]+"\})? [0-9.e+-]+', l) for l in lines), "metrics")
     values = dict(l.rsplit(" ", 1) for l in lines)
+    check(values["flux1_prompts_encoded_ahead_total"] == "0", "on one device nothing is encoded ahead")
     check(int(values["flux1_pictures_total"]) >= 8 and int(values["flux1_requests_refused_total"]) == 1 and int(values['flux1_jobs_total{state="cancelled"}']) == 4, "metrics' numbers: %s" % values)
 
 
@@ -395,7 +523,7 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (basics, bad_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, crowd):
+for part in (described, basics, bad_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
@@ -403,6 +531,8 @@ restarts(folder + "/again")
 room(folder + "/room")
 keys()
 loras()
+other_models()
+ahead()
 unix_socket()
 temporary = Server("--port", "0")
 check(not temporary.call("GET", "/api/info")[1]["kept"], "without --jobs nothing is kept")

@@ -8,10 +8,11 @@ if [ "$HAS_SERVE" != ON ]; then
 fi
 refused 2 'api-key.*empty' serve --model "$tiny" --api-key=
 refused 1 'no such folder' serve --model "$tiny" --port 0 --loras "$work/nowhere"
+refused 1 'nowhere: there is no such folder' serve --model "$tiny" --port 0 --models "$work/nowhere"
 refused 1 'cannot listen on 192.0.2.1' serve --model "$tiny" --host 192.0.2.1
 refused 2 'queue 0: must be' serve --model "$tiny" --queue 0
 flux1 serve --model "$work/nowhere" --port 0
 expect_status 1 "a model that is not there"
 command -v python3 >/dev/null || { echo "skipped: no python3"; exit 77; }
-python3 "$here/serve.py" "$FLUX1" "$tiny" "$PIPELINES/../files/lora/kohya.safetensors" "$work/serve" || fail "serve.py"
+python3 -B "$here/serve.py" "$FLUX1" "$tiny" "$PIPELINES/../files/lora/kohya.safetensors" "$work/serve" || fail "serve.py"
 finish

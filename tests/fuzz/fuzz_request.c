@@ -39,8 +39,7 @@ static void read_body(const char *text, size_t size, bool webui)
     if (json_parse(text, size, "the body", &root, NULL) != FLUX1_OK)
         return;
     if (request_begin(&defaults, &r, &f)) {
-        const bool good =
-            webui ? webui_request_read(root, "org/name", &r, &said, &f) : request_read(root, &r, &said, &f);
+        const bool good = webui ? webui_request_read(root, &r, &said, &f) : request_read(root, &r, &said, &f);
         check_refusal(good, &f);
         if (good)
             check(&r);

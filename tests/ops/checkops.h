@@ -29,7 +29,7 @@
 #define MAX_GAPS 48
 #define GAP 64 /* floats: a unit of the GPU's arena */
 #ifndef ARENA
-#define ARENA ((size_t)256 << 20)
+#define ARENA (256 << 20)
 #endif
 
 /* One run of a case on one backend. Everything random comes from `random`, so the same case draws the same shapes and

@@ -3,7 +3,7 @@
 #ifndef FLUX1_TESTS_CHECKOPS_CUDA_H
 #define FLUX1_TESTS_CHECKOPS_CUDA_H
 
-#define ARENA ((size_t)24 << 20)
+#define ARENA (24 << 20)
 #include "ops/checkops.h"
 #include "ops/cuda/cuda.h"
 #include "ops/cuda_emulator/emulator.h"

@@ -32,8 +32,8 @@ static reading read_with(const char *text, bool webui)
     json_value *root = NULL;
     assert_int_equal(json_parse(text, strlen(text), "the test", &root, NULL), FLUX1_OK);
     assert_true(request_begin(&defaults, &out.r, &out.f));
-    out.good = webui ? webui_request_read(root, "org/flux-dev", &out.r, &out.said, &out.f)
-                     : request_read(root, &out.r, &out.said, &out.f);
+    out.good =
+        webui ? webui_request_read(root, &out.r, &out.said, &out.f) : request_read(root, &out.r, &out.said, &out.f);
     assert_int_equal(out.f.kind, out.good ? FAULT_NONE : FAULT_INVALID);
     assert_true(out.good || out.f.message[0]);
     json_free(root);
@@ -172,8 +172,11 @@ static void web_uis_tags_and_counts(void **state)
     refused("{\"prompt\": \"a <lora:x:>\"}", "prompt", true);
     refused("{\"prompt\": \"a <lora:>\"}", "lora", true);
     refused("{\"prompt\": \"a\", \"batch_size\": 11, \"n_iter\": 10}", "n_iter", true);
-    refused("{\"prompt\": \"a\", \"override_settings\": {\"sd_model_checkpoint\": \"flux\"}}", "override_settings",
-            true);
+    char name[MODEL_NAME_ROOM];
+    webui_model_name("FLUX-dev [12]", name);
+    assert_string_equal(name, "FLUX-dev");
+    webui_model_name("a b", name);
+    assert_string_equal(name, "a b");
     reading open_tag = read_with("{\"prompt\": \"a <lora:x\"}", true); /* is a part of the prompt */
     assert_true(open_tag.good);
     assert_int_equal(open_tag.r.loras, 0);

@@ -1,0 +1,54 @@
+/* The models that requests may name: the engine's, and the pipelines of one folder (--models), by their folders' names.
+ * One of the folder's is opened when a job wants it; the one before is closed when no job has it any more. */
+#ifndef FLUX1_SERVER_MODELS_H
+#define FLUX1_SERVER_MODELS_H
+
+#include "server/job_request.h"
+
+#include <pthread.h>
+
+typedef struct server server;
+
+typedef struct served_model {
+    const flux1_model *model;
+    flux1_model *own; /* the same, where it is to be closed; NULL: the engine's */
+    const char *name; /* by which requests name it */
+    flux1_model_info info;
+    job_request defaults; /* a request that says nothing */
+    int users;
+    struct served_model *next;
+    char folder[]; /* its name in the folder */
+} served_model;
+
+#define MODEL_NAME_ROOM 256
+
+typedef struct models {
+    pthread_mutex_t mutex;
+    served_model *engine;         /* as long as the server */
+    served_model *opened;         /* the folder's; the first was wanted last */
+    char chosen[MODEL_NAME_ROOM]; /* by AUTOMATIC1111's options; "": the engine's */
+} models;
+
+flux1_status models_open(server *s, flux1_error *err); /* with engine and settings */
+void models_close(server *s);                          /* before the adapters */
+
+/* Opens it, or finds it open; NULL or "": the engine's. models_return ends its use. FAULT_INVALID of that param, with
+ * the names that there are. */
+served_model *models_take(server *s, const char *name, const char *param, fault *f);
+void models_hold(server *s, served_model *m); /* one more user; it has users */
+void models_return(server *s, served_model *m);
+
+/* A request of the model's defaults that names it: models_take and request_begin. NULL: f says why. */
+served_model *models_begin(server *s, const char *name, const char *param, job_request *r, fault *f);
+
+/* There is one of that name, which is *whole; it is not opened. */
+bool models_know(const server *s, const char *name, const char *param, char whole[MODEL_NAME_ROOM], fault *f);
+
+typedef void models_visit(void *user, const char *name);
+void models_list(const server *s, models_visit *visit, void *user); /* the engine's first */
+
+/* For requests of AUTOMATIC1111's clients that name none. */
+void models_choose(server *s, const char *name);
+void models_chosen(server *s, char name[MODEL_NAME_ROOM]);
+
+#endif

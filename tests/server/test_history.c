@@ -1,0 +1,163 @@
+/* The history where the disk has no room: how a job has ended is told all the same, and written later. */
+#include "server/history.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define ID "0123456789abcdef"
+#define OTHER "fedcba9876543210"
+
+typedef struct fixture {
+    char folder[64];
+    history *h;
+    struct rlimit before;
+} fixture;
+
+/* No file may grow: to a writer this is a full disk. */
+static void fill_disk(fixture *x)
+{
+    const struct rlimit full = {0, x->before.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &full), 0);
+}
+
+static void free_disk(fixture *x) { assert_int_equal(setrlimit(RLIMIT_FSIZE, &x->before), 0); }
+
+static void reopen(fixture *x)
+{
+    flux1_error err = {0};
+    history_close(x->h);
+    assert_int_equal(history_open(x->folder, 1 << 20, &x->h, &err), FLUX1_OK);
+}
+
+static int set_up(void **state)
+{
+    fixture *x = calloc(1, sizeof *x);
+    assert_non_null(x);
+    strcpy(x->folder, "/tmp/flux1-history-XXXXXX");
+    assert_non_null(mkdtemp(x->folder));
+    assert_true(signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &x->before), 0);
+    reopen(x);
+    assert_int_equal(history_put(x->h, ID, "{\"state\": \"running\"}", false, 0, NULL), FLUX1_OK);
+    *state = x;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    static const char *const files[] = {"jobs.sqlite", "jobs.sqlite-wal", "jobs.sqlite-shm", "lock"};
+    fixture *x = *state;
+    char path[128];
+    free_disk(x);
+    history_close(x->h);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", x->folder, files[i]);
+        unlink(path);
+    }
+    snprintf(path, sizeof path, "%s/pictures", x->folder);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rmdir(x->folder), 0);
+    free(x);
+    return 0;
+}
+
+static void assert_told(fixture *x, const char *id, const char *words)
+{
+    char *text = NULL;
+    assert_int_equal(history_get(x->h, id, &text, NULL), FLUX1_OK);
+    assert_non_null(text);
+    if (!strstr(text, words))
+        fail_msg("told: %s", text);
+    free(text);
+}
+
+static void note(void *user, const char *id, const char *text)
+{
+    if (strcmp(id, ID) == 0)
+        snprintf(user, 64, "%s", text);
+}
+
+static void end_on_full_disk(fixture *x)
+{
+    fill_disk(x);
+    assert_int_equal(history_put(x->h, ID, "{\"state\": \"failed\"}", true, 0, NULL), FLUX1_ERR_IO);
+}
+
+static void an_ended_job_is_told_though_the_disk_is_full(void **state)
+{
+    fixture *x = *state;
+    char listed[64] = "";
+    bool more;
+    end_on_full_disk(x);
+    assert_told(x, ID, "failed");
+    assert_int_equal(history_list(x->h, 10, NULL, note, listed, &more, NULL), FLUX1_OK);
+    assert_string_equal(listed, "{\"state\": \"failed\"}");
+}
+
+/* With the next job that can be written, or at the end. */
+static void it_is_written_when_there_is_room(void **state)
+{
+    fixture *x = *state;
+    end_on_full_disk(x);
+    free_disk(x);
+    assert_int_equal(history_put(x->h, OTHER, "{\"state\": \"done\"}", true, 0, NULL), FLUX1_OK);
+    fill_disk(x); /* the end has nothing left to write */
+    history_close(x->h);
+    x->h = NULL;
+    free_disk(x);
+    reopen(x);
+    assert_told(x, ID, "failed");
+}
+
+static void or_at_the_end(void **state)
+{
+    fixture *x = *state;
+    end_on_full_disk(x);
+    free_disk(x);
+    reopen(x);
+    assert_told(x, ID, "failed");
+}
+
+static void what_never_was_written_is_interrupted(void **state)
+{
+    fixture *x = *state;
+    end_on_full_disk(x);
+    history_close(x->h);
+    x->h = NULL;
+    free_disk(x);
+    reopen(x);
+    assert_told(x, ID, "interrupted");
+}
+
+static void it_can_be_forgotten(void **state)
+{
+    fixture *x = *state;
+    char *text;
+    bool found = false;
+    end_on_full_disk(x);
+    free_disk(x);
+    assert_int_equal(history_remove(x->h, ID, &found, NULL), FLUX1_OK);
+    assert_true(found);
+    reopen(x);
+    assert_int_equal(history_get(x->h, ID, &text, NULL), FLUX1_OK);
+    assert_null(text);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(an_ended_job_is_told_though_the_disk_is_full),
+                                       TEST(it_is_written_when_there_is_room), TEST(or_at_the_end),
+                                       TEST(what_never_was_written_is_interrupted), TEST(it_can_be_forgotten)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,114 @@
+/* Between server_open and server_begin the model is being opened: what is served meanwhile. */
+#include "server/server.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static const char *const keys[] = {"a key"};
+
+static int set_up(void **state)
+{
+    const server_settings settings = {
+        .host = "127.0.0.1", .keys = keys, .key_count = 1, .queue = 1, .jobs_size = 1 << 20};
+    flux1_error err = {0};
+    server *s = NULL;
+    if (server_open(&settings, &s, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    *state = s;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    server_end(*state, 0, NULL);
+    server_close(*state);
+    return 0;
+}
+
+static int connect_to(const server *s)
+{
+    const int port = atoi(strrchr(server_address(s), ':') + 1), socket_ = socket(AF_INET, SOCK_STREAM, 0);
+    const struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(connect(socket_, (const struct sockaddr *)&address, sizeof address), 0);
+    return socket_;
+}
+
+/* The beginning of the whole answer, as it comes. */
+static void get(const server *s, const char *path, const char *header, char answer[4096])
+{
+    char request[256];
+    size_t used = 0;
+    ssize_t n;
+    const int connection = connect_to(s);
+    snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n", path,
+             header);
+    assert_int_equal(write(connection, request, strlen(request)), (ssize_t)strlen(request));
+    while (used < 4095 && (n = read(connection, answer + used, 4095 - used)) > 0)
+        used += (size_t)n;
+    answer[used] = '\0';
+    close(connection);
+}
+
+static void has(const char *answer, const char *words)
+{
+    if (!strstr(answer, words))
+        fail_msg("\"%s\" is not in: %s", words, answer);
+}
+
+#define WITH_KEY "Authorization: Bearer a key\r\n"
+
+static void health_says_that_it_loads(void **state)
+{
+    char answer[4096];
+    get(*state, "/health", "", answer);
+    has(answer, "HTTP/1.1 503 ");
+    has(answer, "Retry-After: ");
+    has(answer, "\"Loading model\"");
+    has(answer, "\"code\": 503");
+}
+
+static void what_needs_the_model_says_so_too(void **state)
+{
+    static const char *const paths[] = {"/api/info", "/api/jobs", "/v1/models", "/sdapi/v1/progress"};
+    char answer[4096];
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        get(*state, paths[i], WITH_KEY, answer);
+        has(answer, "HTTP/1.1 503 ");
+        has(answer, "\"Loading model\"");
+        get(*state, paths[i], "", answer); /* the key comes first */
+        has(answer, "HTTP/1.1 401 ");
+    }
+}
+
+static void the_rest_is_served(void **state)
+{
+    char answer[4096];
+    get(*state, "/", "", answer);
+    has(answer, "HTTP/1.1 200 ");
+    get(*state, "/openapi.json", WITH_KEY, answer);
+    has(answer, "HTTP/1.1 200 ");
+    has(answer, "\"openapi\": \"3.1.0\"");
+    get(*state, "/metrics", WITH_KEY, answer);
+    has(answer, "HTTP/1.1 200 ");
+    has(answer, "flux1_ready 0\n");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {TEST(health_says_that_it_loads), TEST(what_needs_the_model_says_so_too),
+                                       TEST(the_rest_is_served)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
