@@ -445,33 +445,6 @@ static void what_is_rounded_or_ignored_is_logged(void **state)
     flux1_context_destroy(c);
 }
 
-/* Fitting previews decodes 16x16 cells, which is more than this picture takes. */
-static void a_check_is_what_generate_says_of_previews(void **state)
-{
-    (void)state;
-    flux1_context_params cp;
-    flux1_generate_params p;
-    flux1_image *image;
-    int refused = 0;
-    flux1_context_params_defaults(&cp);
-    flux1_generate_params_defaults(&p);
-    p.prompt = "a car";
-    p.width = p.height = 16;
-    p.steps = p.preview_every = 1;
-    for (cp.max_memory = 64 << 10; cp.max_memory < (64 << 20); cp.max_memory += cp.max_memory / 8) {
-        flux1_context *c = context_of(&cp);
-        flux1_model *m = pipeline_of(c, "schnell");
-        flux1_status checked = flux1_generate_check(c, m, &p);
-        refused += checked == FLUX1_ERR_LIMIT && strstr(flux1_context_message(c), "fitting previews");
-        assert_int_equal(flux1_generate(c, m, &p, &image), checked);
-        if (checked == FLUX1_OK)
-            flux1_images_free(image, 1);
-        flux1_model_close(m);
-        flux1_context_destroy(c);
-    }
-    assert_true(refused > 0);
-}
-
 static void a_request_beyond_the_memory_is_refused_with_its_size(void **state)
 {
     (void)state;
@@ -648,7 +621,6 @@ int main(void)
         cmocka_unit_test(requests_are_refused_in_one_sentence),
         cmocka_unit_test(what_is_rounded_or_ignored_is_logged),
         cmocka_unit_test(a_request_beyond_the_memory_is_refused_with_its_size),
-        cmocka_unit_test(a_check_is_what_generate_says_of_previews),
         cmocka_unit_test(a_picture_too_large_to_decode_whole_is_decoded_in_tiles),
         cmocka_unit_test(the_largest_picture_is_refused_at_once),
         cmocka_unit_test(a_dump_that_cannot_be_written_is_an_error),
