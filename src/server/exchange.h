@@ -20,6 +20,7 @@ struct exchange {
     builder body;
     size_t limit, discarded; /* bytes of the body that may come; that came after a refusal */
     fault refusal;
+    char allow[64]; /* methods that the path has, where it has not the request's; else "" */
     bool refuses_at_once; /* the body is not worth waiting for */
     bool answered;
     int status; /* of the answer */

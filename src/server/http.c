@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "server/access.h"
+#include "server/descriptors.h"
 #include "server/routes.h"
 
 #include <microhttpd.h>
@@ -36,16 +37,15 @@ static bool length_fits(exchange *x, fault *f)
 
 static bool find_route(exchange *x, const char *method, const char *path, route_access *access, fault *f)
 {
-    char methods[64];
-    const route *r = route_find(method, path, x->argument, methods);
+    const route *r = route_find(method, path, x->argument, x->allow);
     *access = r ? r->access : ROUTE_ANY;
     if (r) {
         x->handler = r->handler;
         x->limit = r->body;
         return true;
     }
-    if (methods[0])
-        return fault_set(f, FAULT_METHOD, NULL, "%.20s is not for %.100s; it has %s", method, path, methods);
+    if (x->allow[0])
+        return fault_set(f, FAULT_METHOD, NULL, "%.20s is not for %.100s; it has %s", method, path, x->allow);
     return fault_set(f, FAULT_NOT_FOUND, NULL, "there is nothing at %.100s", path);
 }
 
@@ -199,10 +199,11 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
 flux1_status http_start(server *s, flux1_error *err)
 {
     const int listener = s->listener;
+    const unsigned connections = descriptors_connections(CONNECTIONS_MAX);
     s->listener = -1;
     s->daemon = MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
                                  MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+                                 MHD_OPTION_CONNECTION_LIMIT, connections, MHD_OPTION_CONNECTION_TIMEOUT,
                                  (unsigned)IDLE_SECONDS, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_END);
     if (s->daemon)
         return FLUX1_OK;
@@ -221,6 +222,9 @@ void http_stop(server *s)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
     const double until = clock_seconds() + ENDING_SECONDS;
+    queue_lock(&s->queue);
+    queue_dismiss(&s->queue); /* the library must not be stopped while it has suspended connections */
+    queue_unlock(&s->queue);
     while (s->daemon && atomic_load(&s->exchanges) > 0 && clock_seconds() < until)
         nanosleep(&pause, NULL);
     if (s->daemon)
