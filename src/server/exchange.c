@@ -127,7 +127,7 @@ static void resume(waiter *w)
     MHD_resume_connection(x->connection);
 }
 
-static int socket_of(struct MHD_Connection *connection)
+int exchange_socket(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     return info ? info->connect_fd : -1;
@@ -137,7 +137,7 @@ void exchange_wait(exchange *x, job *j, exchange_fn *finish)
 {
     x->job = j;
     x->finish = finish;
-    x->wait = (waiter){.job = j, .wake = resume, .socket = socket_of(x->connection)};
+    x->wait = (waiter){.job = j, .wake = resume, .socket = exchange_socket(x->connection)};
     exchange_go_on(x);
 }
 

@@ -106,7 +106,6 @@ static void free_stream(void *cls)
 
 void answer_stream(exchange *x, job *j, stream_tell *tell, bool cancels)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     stream *t = calloc(1, sizeof *t);
     fault f = {0};
     if (!t) {
@@ -118,8 +117,10 @@ void answer_stream(exchange *x, job *j, stream_tell *tell, bool cancels)
         return;
     }
     *t = (stream){.server = x->server, .connection = x->connection, .job = j, .tell = tell, .cancels = cancels};
-    t->wait = (waiter){
-        .job = j, .wake = resume, .socket = info ? info->connect_fd : -1, .deadline = clock_seconds() + QUIET_SECONDS};
+    t->wait = (waiter){.job = j,
+                       .wake = resume,
+                       .socket = exchange_socket(x->connection),
+                       .deadline = clock_seconds() + QUIET_SECONDS};
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_stream, t, free_stream);
     x->answered = true;

@@ -277,6 +277,10 @@ def openai(s):
                         ({"prompt": "x", "size": "4294967360x64"}, "size"), ({"prompt": "x", "n": 11}, "n"),
                         ({"prompt": "x", "response_format": 3}, "response_format"), ({"prompt": "x", "stream": "yes"}, "stream")):
         error_of(s.call("POST", "/v1/images/generations", body), 400, "invalid_request_error", words)
+    peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/%d/status" % s.process.pid).read()).group(1))
+    before = peak()
+    error_of(s.call("POST", "/v1/images/edits", bytes(60 << 20)), 400, "invalid_request_error", "from text alone")
+    check(peak() - before < 20 << 10, "a body that nobody reads is not held: %d kB" % (peak() - before))
     error_of(s.call("POST", "/v1/images/edits", b"--x", {"Content-Type": "multipart/form-data; boundary=x"}), 400, "invalid_request_error", "from text alone")
 
 
@@ -539,6 +543,28 @@ def cancelled_while_draining(jobs):
     check(all(b"event: error" in b"".join(iter(lambda: c.recv(65536), b"")) for c in streams), "each stream is told")
 
 
+def long_texts(jobs):
+    """A history of long prompts: a page of it has a limit in bytes, they count for --jobs-size, and the file shrinks."""
+    s = Server("--port", "0", "--jobs", jobs)
+    s.until(s.call("POST", "/api/jobs", dict(SHORT, prompt="x" * 60000))[1]["id"], ["done"])
+    s.stop()
+    db = sqlite3.connect(jobs + "/jobs.sqlite")
+    (size, text), = db.execute("SELECT bytes, job FROM jobs").fetchall()
+    check(size == len(text) + sum(p["bytes"] for p in json.loads(text)["pictures"]), "what a job takes: %d" % size)
+    with db:
+        db.executemany("INSERT INTO jobs(id, ended, bytes, job) VALUES(?, 1, ?, ?)", [("%016x" % i, len(text), text) for i in range(300)])
+    db.close()
+    s = Server("--port", "0", "--jobs", jobs, "--jobs-size", "1M")
+    page = s.call("GET", "/api/jobs?limit=500", raw=True)[1]
+    check(8 << 20 < len(page) < 9 << 20 and json.loads(page)["more"] and len(json.loads(page)["jobs"]) < 300, "a page of %d bytes" % len(page))
+    s.call("POST", "/v1/images/generations", SHORT)
+    until = time.monotonic() + 10
+    while len(s.call("GET", "/api/jobs?limit=500")[1]["jobs"]) > 20 and time.monotonic() < until:
+        time.sleep(0.02)
+    kept = len(s.call("GET", "/api/jobs?limit=500")[1]["jobs"])
+    check(10 < kept <= 20 and s.stop() == 0 and os.path.getsize(jobs + "/jobs.sqlite") < 2 << 20, "%d jobs are kept, and a file of %d bytes" % (kept, os.path.getsize(jobs + "/jobs.sqlite")))
+
+
 def room(jobs):
     s = Server("--port", "0", "--jobs", jobs, "--jobs-size", "20K")
     ids = [s.call("POST", "/v1/images/generations", dict(SHORT))[1]["flux1"]["job"] for _ in range(5)]
@@ -585,6 +611,7 @@ check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
 restarts(folder + "/again")
 cancelled_while_draining(folder + "/drain")
+long_texts(folder + "/texts")
 room(folder + "/room")
 keys()
 loras()
