@@ -206,10 +206,12 @@ static bool tell(server *s, job *j, stream_place *place, builder *out)
         add_partial(out, j, (j->preview.step - 1) / (j->request.preview_every ? j->request.preview_every : 1));
     place->preview = j->preview.number;
     const int made = j->made;
-    queue_unlock(&s->queue);
-    for (; place->pictures < made; place->pictures++)
-        add_completed(out, s, j, &j->pictures[place->pictures]);
-    queue_lock(&s->queue);
+    if (place->pictures < made) { /* each progress without a picture is told without a gap */
+        queue_unlock(&s->queue);
+        for (; place->pictures < made; place->pictures++)
+            add_completed(out, s, j, &j->pictures[place->pictures]);
+        queue_lock(&s->queue);
+    }
     if (ended && j->state != JOB_DONE) {
         const fault f = fault_of(j);
         add_error(out, &f);
