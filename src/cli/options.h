@@ -257,7 +257,7 @@ typedef enum option_kind {
     X(JOBS, "jobs", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                                  \
       "keep pictures and the list of jobs in DIR (default: a temporary folder, which is removed at the end)")          \
     X(JOBS_SIZE, "jobs-size", 0, BYTES, "SIZE", 0, 0, IN_SERVE,                                                        \
-      "most that the pictures may take; the oldest go first (default: 10G with --jobs, else 1G)")                      \
+      "most that pictures and jobs may take; the oldest go first (default: 10G with --jobs, else 1G)")                 \
     X(LORAS, "loras", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                                \
       "folder of adapters that requests may name; it may change while the server runs (default: none)")                \
     X(MODELS, "models", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                              \

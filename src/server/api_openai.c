@@ -2,6 +2,7 @@
 #include "server/base64.h"
 #include "server/jobs.h"
 #include "server/openai_request.h"
+#include "server/picture_text.h"
 #include "server/routes.h"
 #include "server/stream.h"
 
@@ -54,19 +55,6 @@ void openai_model(exchange *x)
 
 /* ---- pictures ---- */
 
-static void put_picture(json_writer *w, const server *s, const job_picture *p)
-{
-    uint8_t *bytes = NULL;
-    size_t count = 0;
-    builder text = {0};
-    if (history_read_picture(s->history, p->name, &bytes, &count))
-        base64_add(&text, bytes, count);
-    json_put_string(w, "b64_json", text.text);
-    w->text.failed |= text.failed;
-    builder_free(&text);
-    free(bytes);
-}
-
 static void put_size(json_writer *w, const job *j)
 {
     char text[32];
@@ -103,23 +91,36 @@ static void put_url(json_writer *w, const exchange *x, const job_picture *p)
     builder_free(&url);
 }
 
+static bool put_data(json_writer *w, const exchange *x, bool url, fault *f)
+{
+    const job *j = x->job;
+    bool good = true;
+    json_begin_array(w, "data");
+    for (int i = 0; i < j->made && good; i++) {
+        json_begin_object(w, NULL);
+        if (url)
+            put_url(w, x, &j->pictures[i]);
+        else
+            good = picture_text_put(w, "b64_json", x->server, &j->pictures[i], f);
+        json_end_object(w);
+    }
+    json_end_array(w);
+    return good;
+}
+
 /* The job has ended: nothing of it changes any more. */
 static void answer_pictures(exchange *x, bool url)
 {
     const job *j = x->job;
     json_writer w = {.style = JSON_LINE};
+    fault f = {0};
     json_begin_object(&w, NULL);
     json_put_integer(&w, "created", (int64_t)j->created);
-    json_begin_array(&w, "data");
-    for (int i = 0; i < j->made; i++) {
-        json_begin_object(&w, NULL);
-        if (url)
-            put_url(&w, x, &j->pictures[i]);
-        else
-            put_picture(&w, x->server, &j->pictures[i]);
-        json_end_object(&w);
+    if (!put_data(&w, x, url, &f)) {
+        json_abandon(&w);
+        answer_fault(x, &f);
+        return;
     }
-    json_end_array(&w);
     put_size(&w, j);
     put_ours(&w, j);
     json_end_object(&w);
@@ -166,13 +167,28 @@ static void add_partial(builder *out, const job *j, int index)
     stream_event(out, "image_generation.partial_image", &w);
 }
 
+static void add_error(builder *out, const fault *f)
+{
+    json_writer w = {.style = JSON_LINE};
+    json_begin_object(&w, NULL);
+    json_put_string(&w, "type", "error");
+    fault_put(&w, "error", f);
+    json_end_object(&w);
+    stream_event(out, "error", &w);
+}
+
 /* The lock is not held: the file is read meanwhile. */
 static void add_completed(builder *out, const server *s, const job *j, const job_picture *p)
 {
     json_writer w = {.style = JSON_LINE};
+    fault f = {0};
     json_begin_object(&w, NULL);
     json_put_string(&w, "type", "image_generation.completed");
-    put_picture(&w, s, p);
+    if (!picture_text_put(&w, "b64_json", s, p, &f)) {
+        json_abandon(&w);
+        add_error(out, &f);
+        return;
+    }
     json_put_integer(&w, "created_at", (int64_t)j->created);
     put_size(&w, j);
     json_begin_object(&w, "flux1");
@@ -183,17 +199,6 @@ static void add_completed(builder *out, const server *s, const job *j, const job
     stream_event(out, "image_generation.completed", &w);
 }
 
-static void add_error(builder *out, const job *j)
-{
-    const fault f = fault_of(j);
-    json_writer w = {.style = JSON_LINE};
-    json_begin_object(&w, NULL);
-    json_put_string(&w, "type", "error");
-    fault_put(&w, "error", &f);
-    json_end_object(&w);
-    stream_event(out, "error", &w);
-}
-
 static bool tell(server *s, job *j, stream_place *place, builder *out)
 {
     const bool ended = job_state_ended(j->state);
@@ -201,12 +206,16 @@ static bool tell(server *s, job *j, stream_place *place, builder *out)
         add_partial(out, j, (j->preview.step - 1) / (j->request.preview_every ? j->request.preview_every : 1));
     place->preview = j->preview.number;
     const int made = j->made;
-    queue_unlock(&s->queue);
-    for (; place->pictures < made; place->pictures++)
-        add_completed(out, s, j, &j->pictures[place->pictures]);
-    queue_lock(&s->queue);
-    if (ended && j->state != JOB_DONE)
-        add_error(out, j);
+    if (place->pictures < made) { /* each progress without a picture is told without a gap */
+        queue_unlock(&s->queue);
+        for (; place->pictures < made; place->pictures++)
+            add_completed(out, s, j, &j->pictures[place->pictures]);
+        queue_lock(&s->queue);
+    }
+    if (ended && j->state != JOB_DONE) {
+        const fault f = fault_of(j);
+        add_error(out, &f);
+    }
     return !ended;
 }
 

@@ -13,6 +13,7 @@
 
 #define LIST_MAX 500
 #define LIST_USUAL 50
+#define LIST_BYTES ((size_t)8 << 20) /* of a page, and one job more */
 
 /* ---- /api/info ---- */
 
@@ -143,7 +144,7 @@ typedef struct joining {
 } joining;
 
 /* A job that is queued or runs is told as it is now. */
-static void join(void *user, const char *id, const char *stored)
+static bool join(void *user, const char *id, const char *stored)
 {
     joining *n = user;
     queue *q = &n->server->queue;
@@ -158,6 +159,17 @@ static void join(void *user, const char *id, const char *stored)
     builder_add(&n->text, n->count++ ? ", " : "");
     builder_add(&n->text, now ? now : stored);
     free(now);
+    return n->text.length < LIST_BYTES;
+}
+
+/* At most LIST_MAX. */
+static bool read_limit(const char *text, int *limit, fault *f)
+{
+    const size_t digits = strspn(text, "0123456789");
+    *limit = digits > 0 && digits <= 6 && !text[digits] ? atoi(text) : 0;
+    if (*limit >= 1 && *limit <= LIST_MAX)
+        return true;
+    return fault_set(f, FAULT_INVALID, "limit", "\"limit\" must be a whole number from 1 to %d", LIST_MAX);
 }
 
 void jobs_get(exchange *x)
@@ -165,13 +177,12 @@ void jobs_get(exchange *x)
     server *s = x->server;
     joining n = {.server = s};
     const char *wanted = exchange_query(x, "limit"), *before = exchange_query(x, "before");
-    const int limit = wanted ? atoi(wanted) : LIST_USUAL;
+    int limit = LIST_USUAL;
     flux1_error err = {0};
     fault f = {0};
     bool more = false;
     char *text = NULL;
-    if (limit < 1 || limit > LIST_MAX || (wanted && wanted[strspn(wanted, "0123456789")])) {
-        fault_set(&f, FAULT_INVALID, "limit", "\"limit\" must be a whole number from 1 to %d", LIST_MAX);
+    if (wanted && !read_limit(wanted, &limit, &f)) {
         answer_fault(x, &f);
         return;
     }
@@ -312,11 +323,16 @@ void file_get(exchange *x)
 {
     static const flux1_format formats[] = {FLUX1_FORMAT_PNG, FLUX1_FORMAT_JPEG, FLUX1_FORMAT_WEBP};
     fault f = {0};
+    flux1_error err = {0};
     uint64_t bytes = 0;
-    const int descriptor = history_open_picture(x->server->history, x->argument, &bytes);
+    int descriptor;
+    const flux1_status st = history_open_picture(x->server->history, x->argument, &descriptor, &bytes, &err);
     const char *dot = strrchr(x->argument, '.'), *type = format_type(FLUX1_FORMAT_PNG);
     if (descriptor < 0) {
-        fault_set(&f, FAULT_NOT_FOUND, NULL, "there is no picture of that name");
+        if (st == FLUX1_OK)
+            fault_set(&f, FAULT_NOT_FOUND, NULL, "there is no picture of that name");
+        else
+            fault_set(&f, FAULT_UNAVAILABLE, NULL, "the picture cannot be opened now: %s", err.message);
         answer_fault(x, &f);
         return;
     }

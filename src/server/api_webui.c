@@ -1,6 +1,7 @@
 /* AUTOMATIC1111's interface as its clients use it: pictures from text, and how far they are. */
 #include "server/base64.h"
 #include "server/jobs.h"
+#include "server/picture_text.h"
 #include "server/png_info.h"
 #include "server/routes.h"
 #include "server/webui_request.h"
@@ -69,19 +70,6 @@ static void put_info(json_writer *out, server *s, const job *j)
     free(text);
 }
 
-static void put_picture(json_writer *w, const server *s, const job_picture *p)
-{
-    uint8_t *bytes = NULL;
-    size_t count = 0;
-    builder text = {0};
-    if (history_read_picture(s->history, p->name, &bytes, &count))
-        base64_add(&text, bytes, count);
-    json_put_string(w, NULL, text.text ? text.text : "");
-    w->text.failed |= text.failed;
-    builder_free(&text);
-    free(bytes);
-}
-
 static void finish(exchange *x)
 {
     const job *j = x->job;
@@ -95,9 +83,14 @@ static void finish(exchange *x)
     }
     json_begin_object(&w, NULL);
     json_begin_array(&w, "images");
-    for (int i = 0; i < j->made; i++)
-        put_picture(&w, x->server, &j->pictures[i]);
+    for (int i = 0; i < j->made && f.kind == FAULT_NONE; i++)
+        picture_text_put(&w, NULL, x->server, &j->pictures[i], &f);
     json_end_array(&w);
+    if (f.kind != FAULT_NONE) {
+        json_abandon(&w);
+        answer_fault(x, &f);
+        return;
+    }
     request_put(&w, "parameters", &j->request);
     put_info(&w, x->server, j);
     json_end_object(&w);

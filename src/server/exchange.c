@@ -53,6 +53,8 @@ static void queue_answer(exchange *x, int status, struct MHD_Response *response,
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
     if (status == MHD_HTTP_UNAUTHORIZED)
         MHD_add_response_header(response, MHD_HTTP_HEADER_WWW_AUTHENTICATE, "Bearer realm=\"flux1\"");
+    if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, x->allow);
     if (status == MHD_HTTP_TOO_MANY_REQUESTS || status == MHD_HTTP_SERVICE_UNAVAILABLE)
         MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, RETRY_SECONDS);
     MHD_queue_response(x->connection, (unsigned)status, response);
@@ -125,7 +127,7 @@ static void resume(waiter *w)
     MHD_resume_connection(x->connection);
 }
 
-static int socket_of(struct MHD_Connection *connection)
+int exchange_socket(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     return info ? info->connect_fd : -1;
@@ -135,7 +137,7 @@ void exchange_wait(exchange *x, job *j, exchange_fn *finish)
 {
     x->job = j;
     x->finish = finish;
-    x->wait = (waiter){.job = j, .wake = resume, .socket = socket_of(x->connection)};
+    x->wait = (waiter){.job = j, .wake = resume, .socket = exchange_socket(x->connection)};
     exchange_go_on(x);
 }
 

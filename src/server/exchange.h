@@ -20,6 +20,7 @@ struct exchange {
     builder body;
     size_t limit, discarded; /* bytes of the body that may come; that came after a refusal */
     fault refusal;
+    char allow[64];       /* methods that the path has, where it has not the request's; else "" */
     bool refuses_at_once; /* the body is not worth waiting for */
     bool answered;
     int status; /* of the answer */
@@ -36,6 +37,8 @@ const char *exchange_header(const exchange *x, const char *key);
 
 /* The body as a JSON object; free it. False: refused. */
 bool exchange_json(exchange *x, json_value **out);
+
+int exchange_socket(struct MHD_Connection *connection); /* -1: unknown */
 
 /* ---- answers: exactly one ---- */
 

@@ -33,8 +33,9 @@ struct history {
 
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS jobs(seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, "
-    "ended INTEGER NOT NULL, bytes INTEGER NOT NULL, job TEXT NOT NULL);"
+    "ended INTEGER NOT NULL, bytes INTEGER NOT NULL, job TEXT NOT NULL);" /* bytes: of the pictures and the text */
     "CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended, seq);"
+    "CREATE INDEX IF NOT EXISTS jobs_bytes ON jobs(bytes);" /* their sum is read after each job */
     "PRAGMA user_version=1;";
 
 /* ---- statements ---- */
@@ -92,26 +93,34 @@ char *history_picture_path(const history *s, const char *name)
     return is_picture_name(name) ? path_join(s->pictures, name) : NULL;
 }
 
-int history_open_picture(const history *s, const char *name, uint64_t *bytes)
+flux1_status history_open_picture(const history *s, const char *name, int *descriptor, uint64_t *bytes,
+                                  flux1_error *err)
 {
-    char *path = history_picture_path(s, name);
-    int descriptor = -1;
     file_identity identity;
-    if (path && file_open_regular(path, &descriptor, &identity, NULL) == FLUX1_OK)
+    bool there = false;
+    *descriptor = -1;
+    if (!is_picture_name(name))
+        return FLUX1_OK;
+    char *path = history_picture_path(s, name);
+    flux1_status st = path ? file_find(path, &there, err) : error_oom(err, 0, "a file name");
+    if (there)
+        st = file_open_regular(path, descriptor, &identity, err);
+    if (there && st == FLUX1_OK)
         *bytes = identity.size;
     else
-        descriptor = -1;
+        *descriptor = -1;
     free(path);
-    return descriptor;
+    return st;
 }
 
-bool history_read_picture(const history *s, const char *name, uint8_t **bytes, size_t *count)
+flux1_status history_read_picture(const history *s, const char *name, uint8_t **bytes, size_t *count, flux1_error *err)
 {
     char *path = history_picture_path(s, name), *text = NULL;
-    const bool good = path && file_read(path, (size_t)1 << 31, &text, count, NULL) == FLUX1_OK;
+    const flux1_status st =
+        path ? file_read(path, (size_t)1 << 31, &text, count, err) : error_oom(err, 0, "a file name");
     free(path);
     *bytes = (uint8_t *)text;
-    return good;
+    return st;
 }
 
 flux1_status history_write_picture(history *s, const char *name, const void *bytes, size_t count, flux1_error *err)
@@ -164,7 +173,7 @@ static flux1_status put(history *s, const char *id, const char *text, bool ended
                 "ended=excluded.ended, bytes=excluded.bytes, job=excluded.job",
                 id, &q, err));
     sqlite3_bind_int(q, 2, ended);
-    sqlite3_bind_int64(q, 3, (sqlite3_int64)bytes);
+    sqlite3_bind_int64(q, 3, (sqlite3_int64)(bytes + strlen(text)));
     sqlite3_bind_text(q, 4, text, -1, SQLITE_TRANSIENT);
     return finish(s, q, err);
 }
@@ -202,18 +211,23 @@ static flux1_status drop(history *s, const char *id, const char *text, flux1_err
     return deleted ? FLUX1_OK : delete_row(s, id, err);
 }
 
-/* The oldest job that has ended; *id NULL: there is none. Both are malloc'd. total: bytes of all jobs. */
-static flux1_status oldest(history *s, uint64_t *total, char **id, char **text, flux1_error *err)
+/* The oldest job that has ended; *id NULL: there is none. Both are malloc'd. total: bytes of all jobs; count: of them.
+ */
+static flux1_status oldest(history *s, uint64_t *total, int *count, char **id, char **text, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     *id = *text = NULL;
     *total = 0;
-    TRY(prepare(s, "SELECT id, job, (SELECT SUM(bytes) FROM jobs) FROM jobs WHERE ended=1 ORDER BY seq LIMIT 1", NULL,
-                &q, err));
+    *count = 0;
+    TRY(prepare(s,
+                "SELECT id, job, (SELECT SUM(bytes) FROM jobs), (SELECT COUNT(*) FROM jobs) FROM jobs WHERE ended=1 "
+                "ORDER BY seq LIMIT 1",
+                NULL, &q, err));
     if (sqlite3_step(q) == SQLITE_ROW) {
         *id = strdup(column(q, 0));
         *text = strdup(column(q, 1));
         *total = (uint64_t)sqlite3_column_int64(q, 2);
+        *count = sqlite3_column_int(q, 3);
     }
     sqlite3_finalize(q);
     return FLUX1_OK;
@@ -225,8 +239,10 @@ static flux1_status make_room(history *s, const char *keep, flux1_error *err)
     for (;;) {
         char *id = NULL, *text = NULL;
         uint64_t total = 0;
-        flux1_status st = oldest(s, &total, &id, &text, err);
-        const bool enough = st != FLUX1_OK || !id || !text || total <= s->limit || strcmp(id, keep) == 0;
+        int count = 0;
+        flux1_status st = oldest(s, &total, &count, &id, &text, err);
+        const bool fits = total <= s->limit && count <= HISTORY_JOBS_MAX;
+        const bool enough = st != FLUX1_OK || !id || !text || fits || strcmp(id, keep) == 0;
         if (!enough)
             st = drop(s, id, text, err);
         free(id);
@@ -302,8 +318,7 @@ static flux1_status list(history *s, int limit, const char *before, history_visi
     sqlite3_bind_int(q, 2, limit + 1);
     while ((code = sqlite3_step(q)) == SQLITE_ROW && count < limit) {
         const char *later = unwritten_text(s->unwritten, column(q, 0));
-        visit(user, column(q, 0), later ? later : column(q, 1));
-        count++;
+        count = visit(user, column(q, 0), later ? later : column(q, 1)) ? count + 1 : limit;
     }
     *more = code == SQLITE_ROW;
     const flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : failed(s, err);
@@ -327,7 +342,8 @@ static flux1_status mark_interrupted(history *s, flux1_error *err)
 {
     for (;;) {
         sqlite3_stmt *q = NULL;
-        TRY(prepare(s, "SELECT id, job, bytes FROM jobs WHERE ended=0 LIMIT 1", NULL, &q, err));
+        TRY(prepare(s, "SELECT id, job, MAX(bytes - LENGTH(CAST(job AS BLOB)), 0) FROM jobs WHERE ended=0 LIMIT 1",
+                    NULL, &q, err));
         const int code = sqlite3_step(q);
         flux1_status st = code == SQLITE_DONE ? FLUX1_OK : code == SQLITE_ROW ? FLUX1_OK : failed(s, err);
         char *id = code == SQLITE_ROW ? strdup(column(q, 0)) : NULL, *text = NULL;
@@ -389,22 +405,43 @@ static void sweep(history *s, const char *folder, bool (*is_left)(history *s, co
 
 /* ---- the database ---- */
 
-static flux1_status open_database(history *s, flux1_error *err)
+static flux1_status read_number(history *s, const char *pragma, int *out, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
+    TRY(prepare(s, pragma, NULL, &q, err));
+    const int code = sqlite3_step(q);
+    *out = code == SQLITE_ROW ? sqlite3_column_int(q, 0) : 0;
+    const flux1_status st = code == SQLITE_ROW ? FLUX1_OK : failed(s, err);
+    sqlite3_finalize(q);
+    return st;
+}
+
+/* Pages of removed jobs go back to the disk. A file that was made without that is written anew, if there is room. */
+static flux1_status shrink_by_itself(history *s, flux1_error *err)
+{
+    int now, pages;
+    TRY(read_number(s, "PRAGMA auto_vacuum", &now, err));
+    TRY(read_number(s, "PRAGMA page_count", &pages, err));
+    if (now == 0)
+        TRY(execute(s, "PRAGMA auto_vacuum=FULL", err));
+    if (now == 0 && pages > 0)
+        execute(s, "VACUUM", NULL);
+    return FLUX1_OK;
+}
+
+static flux1_status open_database(history *s, flux1_error *err)
+{
+    int version;
     if (sqlite3_open_v2(s->database, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
                         NULL) != SQLITE_OK)
         return failed(s, err);
     sqlite3_busy_timeout(s->db, 2000);
-    TRY(prepare(s, "PRAGMA user_version", NULL, &q, err));
-    const int code = sqlite3_step(q), version = code == SQLITE_ROW ? sqlite3_column_int(q, 0) : 0;
-    const flux1_status st = code == SQLITE_ROW ? FLUX1_OK : failed(s, err);
-    sqlite3_finalize(q);
-    TRY(st);
+    TRY(read_number(s, "PRAGMA user_version", &version, err));
     if (version > HISTORY_VERSION)
         return error_set(err, FLUX1_ERR_FORMAT, "%s: it is of version %d, of a later flux1; name another folder",
                          s->database, version);
-    TRY(execute(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;", err));
+    TRY(shrink_by_itself(s, err));
+    TRY(execute(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=4194304;", err));
     TRY(execute(s, schema, err));
     TRY(mark_interrupted(s, err));
     sweep(s, s->pictures, is_left_picture);
@@ -425,6 +462,22 @@ static flux1_status lock_folder(history *s, flux1_error *err)
     return st;
 }
 
+/* For its owner alone, as prompts and pictures are; one that is there keeps its mode. The folders above it are made as
+ * usual. */
+static flux1_status make_private(char *path, flux1_error *err)
+{
+    for (size_t n = strlen(path); n > 1 && path[n - 1] == '/'; n--)
+        path[n - 1] = '\0';
+    char *slash = strrchr(path, '/');
+    if (slash && slash != path) {
+        *slash = '\0';
+        const flux1_status st = folder_make(path, err);
+        *slash = '/';
+        TRY(st);
+    }
+    return mkdir(path, 0700) == 0 || file_is_directory(path) ? FLUX1_OK : error_io(err, path, "make the folder");
+}
+
 static flux1_status make_folder(history *s, const char *folder, flux1_error *err)
 {
     char template[PATH_ROOM];
@@ -441,7 +494,8 @@ static flux1_status make_folder(history *s, const char *folder, flux1_error *err
     s->database = path_join(folder, "jobs.sqlite");
     if (!s->folder || !s->pictures || !s->database)
         return error_oom(err, 0, "a path");
-    return folder_make(s->pictures, err);
+    TRY(make_private(s->folder, err));
+    return make_private(s->pictures, err);
 }
 
 flux1_status history_open(const char *folder, uint64_t limit, history **out, flux1_error *err)

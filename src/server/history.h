@@ -11,7 +11,10 @@
 
 typedef struct history history;
 
-/* folder NULL: a temporary one. limit: bytes of all pictures together; the oldest jobs that have ended go first. Jobs
+#define HISTORY_JOBS_MAX 100000
+
+/* folder NULL: a temporary one. limit: bytes of all pictures and jobs' texts together; the
+ * oldest jobs that have ended go first, also those beyond HISTORY_JOBS_MAX. Jobs
  * that a stopped server has left are marked as interrupted. FLUX1_ERR_IO, FLUX1_ERR_FORMAT, FLUX1_ERR_ARGUMENT (another
  * server uses the folder). */
 flux1_status history_open(const char *folder, uint64_t limit, history **out, flux1_error *err);
@@ -25,9 +28,9 @@ flux1_status history_get(history *s, const char *id, char **text, flux1_error *e
 /* The job with its pictures, which are named in its text. *found: there was one. */
 flux1_status history_remove(history *s, const char *id, bool *found, flux1_error *err);
 
-/* Newest first, those before job `before` (NULL: from the newest): visit gets each one's id and text. *more: there are
- * more than limit. FLUX1_ERR_ARGUMENT: no job `before`. */
-typedef void history_visit(void *user, const char *id, const char *text);
+/* Newest first, those before job `before` (NULL: from the newest): visit gets each one's id and text, and
+ * returns whether it wants the next. *more: there are others. FLUX1_ERR_ARGUMENT: no job `before`. */
+typedef bool history_visit(void *user, const char *id, const char *text);
 flux1_status history_list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
                           flux1_error *err);
 
@@ -36,11 +39,12 @@ flux1_status history_list(history *s, int limit, const char *before, history_vis
 flux1_status history_write_picture(history *s, const char *name, const void *bytes, size_t count, flux1_error *err);
 /* malloc'd; NULL: no name of a picture, or no memory. */
 char *history_picture_path(const history *s, const char *name);
-/* A descriptor of the picture, and its size; -1: there is none of that name (or it is no name that history_put's texts
- * have). */
-int history_open_picture(const history *s, const char *name, uint64_t *bytes);
-/* malloc'd bytes; false: there is none, or memory lacks. */
-bool history_read_picture(const history *s, const char *name, uint8_t **bytes, size_t *count);
+/* A descriptor of the picture, and its size; *descriptor is -1 where there is none of that name (or it is no name that
+ * history_put's texts have). FLUX1_ERR_IO: it is there and cannot be opened. */
+flux1_status history_open_picture(const history *s, const char *name, int *descriptor, uint64_t *bytes,
+                                  flux1_error *err);
+/* malloc'd bytes. FLUX1_ERR_IO: there is none, or it cannot be read; FLUX1_ERR_MEMORY. */
+flux1_status history_read_picture(const history *s, const char *name, uint8_t **bytes, size_t *count, flux1_error *err);
 
 /* A file for a moment, of a name that nobody guesses: *path (malloc'd) is to be unlinked and freed. */
 flux1_status history_write_scratch(history *s, const void *bytes, size_t count, char **path, flux1_error *err);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "server/access.h"
+#include "server/descriptors.h"
 #include "server/routes.h"
 
 #include <microhttpd.h>
@@ -14,10 +15,39 @@
 
 #define THREADS 4
 #define CONNECTIONS_MAX 1024
-#define IDLE_SECONDS 60  /* of a connection, also while a body or an answer is on its way */
-#define BODY_SECONDS 300 /* that a whole body may take */
+#define IDLE_SECONDS 60                /* of a connection, also while a body or an answer is on its way */
+#define BODIES_MAX ((size_t)256 << 20) /* bytes of all bodies together */
+#define BODY_SECONDS 300               /* that a whole body may take */
 #define ENDING_SECONDS 5.0
 #define CLIENT_LEFT 499 /* in log and metrics: it did not wait for an answer; as nginx has it */
+
+/* ---- connections ---- */
+
+static connection_entry *entry_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    return info ? info->socket_context : NULL;
+}
+
+static enum MHD_Result on_accept(void *user, const struct sockaddr *address, socklen_t length)
+{
+    server *s = user;
+    (void)length;
+    return connections_admit(&s->connections, address) ? MHD_YES : MHD_NO;
+}
+
+static void on_connection(void *user, struct MHD_Connection *connection, void **entry,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    server *s = user;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        connections_remove(&s->connections, *entry);
+        *entry = NULL;
+        return;
+    }
+    const union MHD_ConnectionInfo *peer = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    *entry = connections_add(&s->connections, exchange_socket(connection), peer ? peer->client_addr : NULL);
+}
 
 /* ---- a request's beginning ---- */
 
@@ -26,26 +56,25 @@ static bool length_fits(exchange *x, fault *f)
     const char *length = exchange_header(x, MHD_HTTP_HEADER_CONTENT_LENGTH);
     const uint64_t bytes = length ? strtoull(length, NULL, 10) : 0;
     x->refuses_at_once = bytes > BODY_PICTURES; /* otherwise the body comes first: who still sends does not read */
-    if (bytes <= x->limit)
+    if (bytes <= (x->limit == BODY_UNREAD ? BODY_PICTURES : x->limit))
         return true;
     if (x->limit == 0)
         return fault_set(f, FAULT_TOO_LARGE, NULL, "this request has no body");
     return fault_set(f, FAULT_TOO_LARGE, NULL, "the body has %llu bytes: at most %zu", (unsigned long long)bytes,
-                     x->limit);
+                     x->limit == BODY_UNREAD ? BODY_PICTURES : x->limit);
 }
 
 static bool find_route(exchange *x, const char *method, const char *path, route_access *access, fault *f)
 {
-    char methods[64];
-    const route *r = route_find(method, path, x->argument, methods);
+    const route *r = route_find(method, path, x->argument, x->allow);
     *access = r ? r->access : ROUTE_ANY;
     if (r) {
         x->handler = r->handler;
         x->limit = r->body;
         return true;
     }
-    if (methods[0])
-        return fault_set(f, FAULT_METHOD, NULL, "%.20s is not for %.100s; it has %s", method, path, methods);
+    if (x->allow[0])
+        return fault_set(f, FAULT_METHOD, NULL, "%.20s is not for %.100s; it has %s", method, path, x->allow);
     return fault_set(f, FAULT_NOT_FOUND, NULL, "there is nothing at %.100s", path);
 }
 
@@ -87,19 +116,38 @@ static exchange *begin(server *s, struct MHD_Connection *connection, const char 
 
 /* ---- its body ---- */
 
+static void free_body(exchange *x)
+{
+    atomic_fetch_sub(&x->server->bodies, x->body.length);
+    builder_free(&x->body);
+}
+
+/* Whether so many bytes more may be held. */
+static bool body_fits(const exchange *x, size_t count, fault *f)
+{
+    if (count > x->limit - x->body.length)
+        return fault_set(f, FAULT_TOO_LARGE, NULL, "the body is too large: at most %zu bytes", x->limit);
+    if (atomic_load(&x->server->bodies) + count > BODIES_MAX)
+        return fault_set(f, FAULT_UNAVAILABLE, NULL,
+                         "the bodies of all requests take %zu MiB, and no more may: try again later", BODIES_MAX >> 20);
+    return true;
+}
+
 /* What is refused is read to its end and thrown away, so that the client sees the answer. False: it is enough. */
 static bool take_body(exchange *x, const char *bytes, size_t count)
 {
+    const bool wanted = x->handler && x->limit != BODY_UNREAD;
     if (clock_seconds() - x->began > BODY_SECONDS)
         return false;
-    if (x->handler && count > x->limit - x->body.length) {
-        fault_set(&x->refusal, FAULT_TOO_LARGE, NULL, "the body is too large: at most %zu bytes", x->limit);
-        x->handler = NULL;
-        builder_free(&x->body);
-    }
-    if (x->handler) {
+    if (wanted && body_fits(x, count, &x->refusal)) {
+        const size_t before = x->body.length;
         builder_add_bytes(&x->body, bytes, count);
+        atomic_fetch_add(&x->server->bodies, x->body.length - before);
         return !x->body.failed;
+    }
+    if (wanted) {
+        x->handler = NULL;
+        free_body(x);
     }
     x->discarded += count;
     return x->discarded <= BODY_PICTURES;
@@ -117,9 +165,10 @@ static void handle(exchange *x)
         fault_set(&x->refusal, FAULT_CONTENT_TYPE, NULL, "the body must be JSON (Content-Type: application/json)");
         x->handler = NULL;
     }
-    if (x->handler)
+    if (x->handler) {
         x->handler(x);
-    else
+        free_body(x); /* it has been read: the exchange may wait for a picture */
+    } else
         answer_fault(x, &x->refusal);
 }
 
@@ -130,6 +179,7 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
     exchange *x = *state;
     (void)version;
     if (!x) {
+        connections_begin(&((server *)user)->connections, entry_of(connection));
         *state = x = begin(user, connection, method, path);
         if (x && x->refuses_at_once)
             answer_fault(x, &x->refusal);
@@ -179,8 +229,8 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
 {
     server *s = user;
     exchange *x = *state;
-    (void)connection;
     (void)code;
+    connections_done(&s->connections, entry_of(connection));
     if (!x)
         return;
     *state = NULL;
@@ -190,6 +240,7 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
     s->counts.requests[x->status / 100 < 6 ? x->status / 100 : 0]++;
     s->counts.refused += x->status == MHD_HTTP_TOO_MANY_REQUESTS;
     queue_unlock(&s->queue);
+    free_body(x);
     exchange_end(x);
     atomic_fetch_sub(&s->exchanges, 1);
 }
@@ -199,13 +250,21 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
 flux1_status http_start(server *s, flux1_error *err)
 {
     const int listener = s->listener;
+    const unsigned limit = descriptors_connections(CONNECTIONS_MAX);
     s->listener = -1;
-    s->daemon = MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, s,
-                                 MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
-                                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                                 (unsigned)IDLE_SECONDS, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s, MHD_OPTION_END);
+    const flux1_status st = connections_open(&s->connections, limit, err);
+    if (st != FLUX1_OK) {
+        close(listener);
+        return st;
+    }
+    s->daemon = MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, on_accept, s, on_request,
+                                 s, MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
+                                 MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT,
+                                 (unsigned)IDLE_SECONDS, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
+                                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
     if (s->daemon)
         return FLUX1_OK;
+    connections_close(&s->connections);
     close(listener);
     return error_set(err, FLUX1_ERR_INTERNAL, "%s: the HTTP library does not start", s->address);
 }
@@ -221,9 +280,13 @@ void http_stop(server *s)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
     const double until = clock_seconds() + ENDING_SECONDS;
+    queue_lock(&s->queue);
+    queue_dismiss(&s->queue); /* the library must not be stopped while it has suspended connections */
+    queue_unlock(&s->queue);
     while (s->daemon && atomic_load(&s->exchanges) > 0 && clock_seconds() < until)
         nanosleep(&pause, NULL);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
     s->daemon = NULL;
+    connections_close(&s->connections);
 }

@@ -2,6 +2,8 @@
 #ifndef FLUX1_SERVER_INSIDE_H
 #define FLUX1_SERVER_INSIDE_H
 
+#include "server/connections.h"
+#include "server/listen.h"
 #include "server/loras.h"
 #include "server/models.h"
 #include "server/next_text.h"
@@ -37,7 +39,10 @@ struct server {
     bool has_loras;
     server_counts counts;
     struct MHD_Daemon *daemon;
-    int listener; /* descriptor; -1: the daemon has it, or there is none */
+    connections connections;
+    atomic_size_t bodies; /* bytes of all bodies that are held */
+    int listener;         /* descriptor; -1: the daemon has it, or there is none */
+    listen_file socket;   /* of a Unix socket */
     char address[256];
     atomic_int exchanges; /* requests that are being served */
     double began;         /* Unix seconds */

@@ -62,6 +62,7 @@ typedef struct job {
     job_preview preview;
     fault error; /* kind FAULT_NONE: none */
     flux1_cancel_token *token;
+    bool cancelled;   /* a client wants it no more, whatever else may have ended it since */
     unsigned version; /* changes with everything that a client may want to know */
     int references;
     struct job *next; /* in the queue */

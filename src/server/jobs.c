@@ -58,8 +58,7 @@ job *jobs_submit(server *s, served_model *model, job_request *request, const rem
     return NULL;
 }
 
-/* What is left to do with a job that has just ended: the history, its adapters, the queue's reference. */
-static void bury(server *s, job *j)
+void jobs_bury(server *s, job *j)
 {
     jobs_store(s, j, NULL); /* the history keeps what a full disk does not take */
     plan_done(s, j);
@@ -71,7 +70,7 @@ void jobs_end(server *s, job *j, job_state state)
     queue_lock(&s->queue);
     queue_end(&s->queue, j, state);
     queue_unlock(&s->queue);
-    bury(s, j);
+    jobs_bury(s, j);
 }
 
 void jobs_cancel(server *s, job *j)
@@ -80,7 +79,7 @@ void jobs_cancel(server *s, job *j)
     const bool ended = queue_cancel(&s->queue, j);
     queue_unlock(&s->queue);
     if (ended)
-        bury(s, j);
+        jobs_bury(s, j);
 }
 
 char *jobs_text(server *s, const char *id, fault *f)

@@ -15,6 +15,9 @@ void jobs_cancel(server *s, job *j);
 /* Ends a job that runs or waits. */
 void jobs_end(server *s, job *j, job_state state);
 
+/* What is left to do with a job that queue_end has just ended: the history, its adapters, the queue's reference. */
+void jobs_bury(server *s, job *j);
+
 /* Writes its text, as it is now, into the history. */
 flux1_status jobs_store(server *s, job *j, flux1_error *err);
 

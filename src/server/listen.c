@@ -85,7 +85,8 @@ static bool is_left_over(const struct sockaddr_un *a)
     return refused;
 }
 
-flux1_status listen_unix(const char *path, int *descriptor, char *address, size_t room, flux1_error *err)
+flux1_status listen_unix(const char *path, int *descriptor, listen_file *file, char *address, size_t room,
+                         flux1_error *err)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof a.sun_path)
@@ -102,7 +103,21 @@ flux1_status listen_unix(const char *path, int *descriptor, char *address, size_
             close(s);
         return st;
     }
+    struct stat st;
+    file->is_there = lstat(path, &st) == 0;
+    if (file->is_there) {
+        file->device = st.st_dev;
+        file->inode = st.st_ino;
+    }
     snprintf(address, room, "unix:%s", path);
     *descriptor = s;
     return FLUX1_OK;
+}
+
+void listen_remove(const char *path, listen_file *file)
+{
+    struct stat st;
+    if (file->is_there && lstat(path, &st) == 0 && st.st_dev == file->device && st.st_ino == file->inode)
+        unlink(path);
+    file->is_there = false;
 }

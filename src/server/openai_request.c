@@ -1,7 +1,7 @@
 #include "server/openai_request.h"
 
 #include <stddef.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -42,14 +42,32 @@ bool openai_wanted_model(const json_value *o, const char *model, const char **wa
     return true;
 }
 
+/* 1 to 6 digits; moves *at behind them. 0: it is no such number. */
+static int read_side(const char **at)
+{
+    const size_t digits = strspn(*at, "0123456789");
+    const int side = digits > 0 && digits <= 6 ? atoi(*at) : 0;
+    *at += digits;
+    return side <= REQUEST_SIZE_MAX ? side : 0;
+}
+
+/* "1024x768" */
+static bool read_sides(const char *text, int *width, int *height)
+{
+    *width = read_side(&text);
+    if (*text++ != 'x')
+        return false;
+    *height = read_side(&text);
+    return !*text && *width > 0 && *height > 0;
+}
+
 static bool read_size(const json_value *o, job_request *r, fault *f)
 {
     const char *text = json_string_value(json_object_get(o, "size"));
-    int width = 0, height = 0, end = 0;
+    int width, height;
     if (!request_has(o, "size") || (text && (strcmp(text, "auto") == 0 || !text[0])))
         return true;
-    if (!text || strlen(text) > 20 || sscanf(text, "%6dx%6d%n", &width, &height, &end) != 2 || text[end] || width < 1 ||
-        height < 1 || width > REQUEST_SIZE_MAX || height > REQUEST_SIZE_MAX)
+    if (!text || !read_sides(text, &width, &height))
         return fault_set(f, FAULT_INVALID, "size", "\"size\" must be \"auto\", or width and height such as 1024x768");
     r->width = width;
     r->height = height;

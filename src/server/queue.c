@@ -29,7 +29,6 @@ void queue_close(queue *q)
 
 void queue_wait(queue *q, waiter *w)
 {
-    w->late = false;
     w->waits = true;
     w->next = q->waiters;
     w->link = &q->waiters;
@@ -60,6 +59,22 @@ void queue_changed(queue *q, job *j)
         queue_leave(q, w);
         w->wake(w);
     }
+}
+
+void queue_dismiss(queue *q)
+{
+    for (waiter *w; (w = q->waiters);) {
+        w->gone = true;
+        queue_leave(q, w);
+        w->wake(w);
+    }
+}
+
+void queue_stopped(queue *q)
+{
+    q->stopped = true;
+    pthread_cond_broadcast(&q->closed);
+    pthread_cond_signal(&q->watch);
 }
 
 /* ---- jobs ---- */
@@ -134,7 +149,7 @@ job *queue_take(queue *q)
     queue_lock(q);
     while (!q->first && !q->stopping)
         pthread_cond_wait(&q->news, &q->lock);
-    job *j = q->first;
+    job *j = q->stopping ? NULL : q->first; /* who stops the queue ends those that wait */
     if (j) {
         if (!(q->first = j->next))
             q->last = &q->first;
@@ -224,8 +239,10 @@ void queue_wait_closed(queue *q, const job *j)
 
 bool queue_cancel(queue *q, job *j)
 {
-    if (!job_state_ended(j->state))
+    if (!job_state_ended(j->state)) {
+        j->cancelled = true;
         flux1_cancel_token_cancel(j->token); /* its prompt may be encoded already */
+    }
     if (j->state != JOB_QUEUED)
         return false;
     fault_set(&j->error, FAULT_NONE, NULL, "cancelled");

@@ -13,9 +13,8 @@ typedef struct waiter {
     void (*wake)(struct waiter *w); /* called with the lock held, after the waiter has left the list */
     int socket;                     /* is watched: when the other side hangs up, the waiter is woken with `gone` */
     bool gone;
-    double deadline; /* by clock_seconds, when it is woken without news, with `late`; 0: never */
-    bool late;
-    bool waits; /* it is in the list */
+    double deadline; /* by clock_seconds, when it is woken without news; 0: never */
+    bool waits;      /* it is in the list */
     struct waiter *next, **link;
 } waiter;
 
@@ -54,7 +53,7 @@ void queue_wait_closed(queue *q, const job *j);
 void job_release(queue *q, job *j);      /* NULL is fine */
 bool queue_has_room(queue *q, fault *f); /* as queue_submit would say */
 
-/* For the worker: waits for a job and makes it the running one; NULL: the queue stops and nothing waits. */
+/* For the worker: waits for a job and makes it the running one; NULL: the queue stops. */
 job *queue_take(queue *q);
 
 /* ---- with the lock held ---- */
@@ -62,6 +61,8 @@ job *queue_take(queue *q);
 void queue_changed(queue *q, job *j); /* wakes those who wait for it */
 void queue_wait(queue *q, waiter *w);
 void queue_leave(queue *q, waiter *w); /* without being woken; fine if it does not wait */
+void queue_dismiss(queue *q);          /* wakes everybody who waits, with `gone` */
+void queue_stopped(queue *q);          /* no job runs any more, nor will: ends the watching thread */
 int queue_position(const queue *q, const job *j);
 /* The job ends in that state; queue_forget must follow when its text is in the history. */
 void queue_end(queue *q, job *j, job_state state);

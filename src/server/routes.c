@@ -27,14 +27,24 @@ static bool matches(const char *pattern, const char *path, char argument[ARGUMEN
     return true;
 }
 
+/* Whether one row has this very path: rows with a * do not count then. */
+static bool has_own_row(const char *path)
+{
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++)
+        if (strcmp(routes[i].path, path) == 0)
+            return true;
+    return false;
+}
+
 const route *route_find(const char *method, const char *path, char argument[ARGUMENT_ROOM], char methods[64])
 {
     const char *wanted = strcmp(method, "HEAD") == 0 ? "GET" : method;
+    const bool own = !strchr(path, '*') && has_own_row(path);
     size_t used = 0;
     methods[0] = '\0';
     for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
         const route *r = &routes[i];
-        if (!matches(r->path, path, argument))
+        if ((own && strchr(r->path, '*')) || !matches(r->path, path, argument))
             continue;
         if (strcmp(r->method, wanted) == 0)
             return r;

@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include "base/clock.h"
+#include "server/descriptors.h"
 #include "server/http.h"
 #include "server/listen.h"
 #include "server/jobs.h"
@@ -43,7 +44,7 @@ static flux1_status open_listener(server *s, flux1_error *err)
 {
     const server_settings *t = &s->settings;
     if (t->socket)
-        return listen_unix(t->socket, &s->listener, s->address, sizeof s->address, err);
+        return listen_unix(t->socket, &s->listener, &s->socket, s->address, sizeof s->address, err);
     return listen_tcp(t->host, t->port, &s->listener, s->address, sizeof s->address, err);
 }
 
@@ -71,6 +72,7 @@ flux1_status server_open(const server_settings *settings, server **out, flux1_er
     if (!s)
         return error_oom(err, sizeof *s, "the server");
     s->settings = *settings;
+    descriptors_raise();
     s->listener = -1;
     s->began = job_now();
     flux1_status st = queue_open(&s->queue, settings->queue, err);
@@ -123,11 +125,21 @@ static void stop_queue(server *s)
         job *j = q->first;
         fault_set(&j->error, FAULT_UNAVAILABLE, NULL, "the server was stopped");
         flux1_cancel_token_cancel(j->token); /* its prompt may be encoded already */
+        queue_end(q, j, JOB_INTERRUPTED);    /* it keeps the queue's reference until it is buried */
         queue_unlock(q);
-        jobs_end(s, j, JOB_INTERRUPTED);
+        jobs_bury(s, j);
         queue_lock(q);
     }
+    if (!s->has_worker)
+        queue_stopped(q);
     queue_unlock(q);
+}
+
+/* Before nobody listens on it any more: from then on a server that follows may have a socket of its own there. */
+static void remove_socket(server *s)
+{
+    if (s->settings.socket)
+        listen_remove(s->settings.socket, &s->socket);
 }
 
 static bool is_idle(server *s)
@@ -150,6 +162,7 @@ void server_end(server *s, double drain, bool (*hurry)(void))
 {
     const struct timespec pause = {.tv_nsec = 20000000};
     const double until = clock_seconds() + drain;
+    remove_socket(s);
     http_quiesce(s);
     stop_queue(s);
     while (!is_idle(s) && clock_seconds() < until && !(hurry && hurry()))
@@ -171,10 +184,9 @@ void server_close(server *s)
     http_stop(s);
     if (s->has_loras)
         loras_close(&s->loras);
+    remove_socket(s);
     if (s->listener >= 0)
         close(s->listener);
-    if (s->settings.socket && strncmp(s->address, "unix:", 5) == 0)
-        unlink(s->settings.socket);
     history_close(s->history);
     queue_close(&s->queue);
     pthread_mutex_destroy(&s->planning);

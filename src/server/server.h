@@ -26,7 +26,7 @@ typedef struct server_settings {
     const char *allow_host; /* names in the Host header that are fine, separated by commas; "*": all. NULL: none more */
     int queue;              /* jobs that may wait */
     const char *jobs;       /* folder of history and pictures; NULL: a temporary one */
-    uint64_t jobs_size;     /* bytes of all pictures */
+    uint64_t jobs_size;     /* bytes of all pictures and jobs' texts */
     const char *loras;      /* folder of adapters; NULL: none */
     const char *models;     /* folder of pipelines beside the engine's model; NULL: none */
     int width, height, steps; /* where a request says none; 0: the model's */

@@ -48,21 +48,22 @@ static bool refill(stream *t)
     builder_free(&t->text);
     t->sent = 0;
     queue_lock(q);
-    if (!t->place.begun || t->place.version != t->job->version) {
-        const unsigned version = t->job->version; /* tell may let go of the lock for a while */
+    /* tell may let go of the lock for a while, and nobody wakes us meanwhile: what changes then is told at once */
+    while (t->text.length == 0 && !t->over && (!t->place.begun || t->place.version != t->job->version)) {
+        const unsigned version = t->job->version;
         t->over = !t->tell(t->server, t->job, &t->place, &t->text);
         t->place.begun = true;
         t->place.version = version;
     }
-    if (t->text.length == 0 && !t->over && t->wait.late)
+    const double now = clock_seconds();
+    if (t->text.length == 0 && !t->over && now >= t->wait.deadline)
         builder_add(&t->text, ": still here\n\n");
     if (t->text.length == 0 && !t->over && !t->wait.gone) {
         news = false;
-        t->wait.deadline = clock_seconds() + QUIET_SECONDS;
         queue_wait(q, &t->wait);
         MHD_suspend_connection(t->connection);
-    }
-    t->wait.late = false;
+    } else
+        t->wait.deadline = now + QUIET_SECONDS; /* since something was written, not since something changed */
     queue_unlock(q);
     return news;
 }
@@ -105,7 +106,6 @@ static void free_stream(void *cls)
 
 void answer_stream(exchange *x, job *j, stream_tell *tell, bool cancels)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     stream *t = calloc(1, sizeof *t);
     fault f = {0};
     if (!t) {
@@ -117,7 +117,10 @@ void answer_stream(exchange *x, job *j, stream_tell *tell, bool cancels)
         return;
     }
     *t = (stream){.server = x->server, .connection = x->connection, .job = j, .tell = tell, .cancels = cancels};
-    t->wait = (waiter){.job = j, .wake = resume, .socket = info ? info->connect_fd : -1};
+    t->wait = (waiter){.job = j,
+                       .wake = resume,
+                       .socket = exchange_socket(x->connection),
+                       .deadline = clock_seconds() + QUIET_SECONDS};
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_stream, t, free_stream);
     x->answered = true;

@@ -22,8 +22,7 @@ static void look(queue *q)
     for (waiter *w = q->waiters, *next; w; w = next) {
         next = w->next;
         w->gone = hung_up(w->socket);
-        w->late = w->deadline > 0 && now >= w->deadline;
-        if (!w->gone && !w->late)
+        if (!w->gone && !(w->deadline > 0 && now >= w->deadline))
             continue;
         queue_leave(q, w);
         w->wake(w);

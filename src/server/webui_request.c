@@ -10,6 +10,11 @@ typedef struct webui_counts {
     int size, times;
 } webui_counts;
 
+/* What clients send whether or not anybody has chosen it: no note. */
+#define PASSED_OVER(name)                                     \
+    {                                                         \
+        name, FIELD_OTHER, .text = "Ignored.", .schema = "{}" \
+    }
 #define ANY_TEXT "{\"type\": [\"string\", \"null\"]}"
 
 const request_field webui_fields[] = {
@@ -18,7 +23,47 @@ const request_field webui_fields[] = {
     {"sampler_name", FIELD_OTHER, .text = "Euler; others are ignored with a note.", .schema = ANY_TEXT},
     {"override_settings", FIELD_OTHER, .text = "sd_model_checkpoint: one of sd-models.",
      .schema = "{\"type\": [\"object\", \"null\"], \"additionalProperties\": true}"},
+    {"sampler_index", FIELD_OTHER, .text = "As sampler_name.", .schema = ANY_TEXT},
     {"enable_hr", FIELD_OTHER, .text = "Ignored with a note.", .schema = "{}"},
+    PASSED_OVER("url"),
+    PASSED_OVER("auth"),
+    PASSED_OVER("scheduler"),
+    PASSED_OVER("styles"),
+    PASSED_OVER("clip_skip"),
+    PASSED_OVER("denoising_strength"),
+    PASSED_OVER("restore_faces"),
+    PASSED_OVER("tiling"),
+    PASSED_OVER("alwayson_scripts"),
+    PASSED_OVER("script_name"),
+    PASSED_OVER("script_args"),
+    PASSED_OVER("hr_scale"),
+    PASSED_OVER("hr_upscaler"),
+    PASSED_OVER("hr_second_pass_steps"),
+    PASSED_OVER("hr_resize_x"),
+    PASSED_OVER("hr_resize_y"),
+    PASSED_OVER("hr_checkpoint_name"),
+    PASSED_OVER("hr_sampler_name"),
+    PASSED_OVER("hr_scheduler"),
+    PASSED_OVER("hr_prompt"),
+    PASSED_OVER("hr_negative_prompt"),
+    PASSED_OVER("hr_additional_modules"),
+    PASSED_OVER("firstphase_width"),
+    PASSED_OVER("firstphase_height"),
+    PASSED_OVER("subseed"),
+    PASSED_OVER("subseed_strength"),
+    PASSED_OVER("seed_resize_from_h"),
+    PASSED_OVER("seed_resize_from_w"),
+    PASSED_OVER("eta"),
+    PASSED_OVER("s_churn"),
+    PASSED_OVER("s_tmax"),
+    PASSED_OVER("s_tmin"),
+    PASSED_OVER("s_noise"),
+    PASSED_OVER("s_min_uncond"),
+    PASSED_OVER("override_settings_restore_afterwards"),
+    PASSED_OVER("save_images"),
+    PASSED_OVER("send_images"),
+    PASSED_OVER("do_not_save_samples"),
+    PASSED_OVER("do_not_save_grid"),
     {0}};
 
 const request_field webui_count_fields[] = {
@@ -107,11 +152,12 @@ bool webui_request_read(const json_value *o, job_request *r, remarks *n, fault *
     if (!request_read_common(o, r, f) || !request_read_fields(webui_fields, o, r, f) || !read_count(o, r, f) ||
         !take_tags(r, f))
         return false;
-    if (r->negative_prompt && !r->negative_prompt[0]) { /* they always send one */
+    if (r->negative_prompt && !r->negative_prompt[0] && !request_has(o, "true_cfg_scale")) { /* they always send one */
         free(r->negative_prompt);
         r->negative_prompt = NULL;
     }
     tell_of_others(o, n);
+    request_note_unknown(o, request_common_fields, webui_fields, webui_count_fields, n);
     r->preview_every = r->steps < 8 ? 1 : r->steps / 8; /* for current_image */
     return request_check_seeds(r, f);
 }

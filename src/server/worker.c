@@ -150,7 +150,7 @@ static job_state conclude(work *w, flux1_status st)
     stopping = s->queue.stopping;
     if (why.kind == FAULT_NONE && st != FLUX1_ERR_CANCELLED)
         fault_of_status(&why, st, flux1_context_message(s->engine.worker));
-    if (why.kind == FAULT_NONE && stopping)
+    if (why.kind == FAULT_NONE && stopping && !j->cancelled)
         fault_set(&why, FAULT_UNAVAILABLE, NULL, "the server was stopped");
     j->error = why;
     queue_unlock(&s->queue);
@@ -202,9 +202,7 @@ static void *work_on(void *arg)
     flux1_text *none[2];
     next_text_take(s, NULL, &none[0], &none[1]);
     queue_lock(&s->queue);
-    s->queue.stopped = true;
-    pthread_cond_broadcast(&s->queue.closed);
-    pthread_cond_signal(&s->queue.watch);
+    queue_stopped(&s->queue);
     queue_unlock(&s->queue);
     return NULL;
 }

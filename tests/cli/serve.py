@@ -157,11 +157,14 @@ def basics(s):
           and info["queue"] == {"waiting": 0, "limit": 3} and info["kept"] and not info["key_needed"], "/api/info: %s" % info)
     error_of(s.call("GET", "/nowhere"), 404, "not_found_error", "nothing at /nowhere")
     error_of(s.call("PUT", "/api/jobs"), 405, "invalid_request_error", "PUT is not for /api/jobs; it has GET, POST")
+    check(s.headers["Allow"] == "GET, POST", "Allow: %s" % s.headers["Allow"])
+    error_of(s.call("DELETE", "/sdapi/v1/txt2img"), 405, "invalid_request_error", "it has POST$")
     error_of(s.call("GET", "/api/jobs/0123456789abcdef"), 404, "not_found_error", "no job")
     error_of(s.call("DELETE", "/api/jobs/0123456789abcdef"), 404, "not_found_error", "no job")
     for name in ("..%2f..%2fjobs.sqlite", "%2e%2e", "jobs.sqlite", "0123456789abcdef-1.png", "0123456789abcdef-..%2f1.png", "a" * 300):
         check(s.call("GET", "/api/files/" + name)[0] == 404, "/api/files/" + name)
-    error_of(s.call("GET", "/api/jobs?limit=0"), 400, "invalid_request_error", "limit")
+    for limit in ("0", "501", "4294967297", "", "+5", "5x"):
+        error_of(s.call("GET", "/api/jobs?limit=" + limit), 400, "invalid_request_error", "limit")
     error_of(s.call("GET", "/api/jobs?before=zz"), 400, "invalid_request_error", "no job")
 
 
@@ -270,10 +273,36 @@ def openai(s):
           and pixels(base64.b64decode(events[-1][1]["b64_json"]))[0] == (64, 64), "stream: %s" % [e[0] for e in events])
     models = s.call("GET", "/v1/models")[1]
     check(models["data"][0]["id"] == "schnell" and s.call("GET", "/v1/models/schnell")[0] == 200 and s.call("GET", "/v1/models/x")[0] == 404, "models")
-    for body, words in (({"prompt": "x", "model": "sdxl"}, "schnell"), ({"prompt": "x", "size": "big"}, "size"), ({"prompt": "x", "n": 11}, "n"),
+    for body, words in (({"prompt": "x", "model": "sdxl"}, "schnell"), ({"prompt": "x", "size": "big"}, "size"), ({"prompt": "x", "size": " +64x 64"}, "size"), ({"prompt": "x", "size": "64x64x"}, "size"),
+                        ({"prompt": "x", "size": "4294967360x64"}, "size"), ({"prompt": "x", "n": 11}, "n"),
                         ({"prompt": "x", "response_format": 3}, "response_format"), ({"prompt": "x", "stream": "yes"}, "stream")):
         error_of(s.call("POST", "/v1/images/generations", body), 400, "invalid_request_error", words)
+    peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/%d/status" % s.process.pid).read()).group(1))
+    before = peak()
+    error_of(s.call("POST", "/v1/images/edits", bytes(60 << 20)), 400, "invalid_request_error", "from text alone")
+    check(peak() - before < 20 << 10, "a body that nobody reads is not held: %d kB" % (peak() - before))
     error_of(s.call("POST", "/v1/images/edits", b"--x", {"Content-Type": "multipart/form-data; boundary=x"}), 400, "invalid_request_error", "from text alone")
+
+
+def lost_pictures(s, jobs):
+    """A picture that is gone when the answer is made is an error, and one that cannot be opened is not "there is none"."""
+    for path, body in (("/v1/images/generations", {"n": 2}), ("/sdapi/v1/txt2img", {"batch_size": 2})):
+        answers, before = [], set(os.listdir(jobs + "/pictures"))
+        thread = threading.Thread(target=lambda: answers.append(s.call("POST", path, dict(LONG, steps=150, **body))))
+        thread.start()
+        while not (new := [n for n in set(os.listdir(jobs + "/pictures")) - before if n.endswith("-1.png")]):
+            time.sleep(0.005)
+        os.unlink(jobs + "/pictures/" + new[0])  # the second one is being made
+        thread.join()
+        error_of(answers[0], 500, "server_error", "cannot be read")
+    name = s.until(s.call("POST", "/api/jobs", SHORT)[1]["id"], ["done"])["pictures"][0]["url"]
+    path = jobs + "/pictures/" + name.rsplit("/", 1)[1]
+    os.rename(path, path + ".kept")
+    os.mkdir(path)
+    error_of(s.call("GET", name), 503, "unavailable_error", "cannot be opened")
+    os.rmdir(path)
+    error_of(s.call("GET", name), 404, "not_found_error", "no picture")
+    os.rename(path + ".kept", path)
 
 
 def webui(s):
@@ -288,6 +317,14 @@ def webui(s):
     pairs = dict(re.findall(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)', info["infotexts"][1].split("\n")[-1]))
     check(info["infotexts"][1].startswith("a red fox\n") and pairs["Seed"] == "8" and pairs["Steps"] == "2" and pairs["Size"] == "64x48", "infotexts: %s" % info["infotexts"])
     check(any("Euler a" in n for n in info["notes"]) and any("cfg_scale" in n for n in info["notes"]), "what was ignored: %s" % info["notes"])
+    check(not any("not known" in n for n in info["notes"]), "what is always sent: %s" % info["notes"])
+    # an empty negative prompt counts where guidance with it is asked for
+    made = lambda **more: s.call("POST", "/sdapi/v1/txt2img", dict(sent, n_iter=1, **more))[1]
+    guided = made(true_cfg_scale=4, odd=1)
+    subprocess.run([program, "generate", "-q", "--model", model, "--threads", "2", "-p", "a red fox", "--negative-prompt", "", "--true-cfg-scale", "4", "-W", "64", "-H", "48",
+                    "-s", "2", "-S", "7", "-o", folder + "/guided.png"], check=True, stdout=subprocess.DEVNULL)
+    check(pixels(base64.b64decode(guided["images"][0])) == pixels(open(folder + "/guided.png", "rb").read()) != pixels(base64.b64decode(a["images"][0])), "an empty negative prompt")
+    check(any('"odd" is not known' in n for n in json.loads(guided["info"])["notes"]), "an unknown field of txt2img is told")
     facts = s.call("POST", "/sdapi/v1/png-info", {"image": "data:image/png;base64," + a["images"][0]})[1]
     check(facts["info"] == info["infotexts"][0] and facts["items"]["parameters"] == facts["info"], "png-info: %s" % facts)
     names = {p: s.call("GET", "/sdapi/v1/" + p) for p in ("options", "sd-models", "samplers", "schedulers", "loras", "upscalers", "latent-upscale-modes", "sd-vae", "sd-modules", "scripts", "progress")}
@@ -483,6 +520,51 @@ def restarts(jobs):
     check(json.loads(row[0])["state"] == "interrupted", "the running job is marked")
 
 
+def cancelled_while_draining(jobs):
+    """What a client cancels is cancelled, also while the server stops; streams of jobs that end then do not hold it up."""
+    s = Server("--port", "0", "--jobs", jobs, "--drain", "200")
+    check(os.stat(jobs).st_mode & 0o777 == os.stat(jobs + "/pictures").st_mode & 0o777 == 0o700, "the folders are their owner's alone")
+    one = s.call("POST", "/api/jobs", LONG)[1]["id"]
+    s.until(one, ["running"])
+    c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=60)
+    c.request("GET", "/health")
+    c.getresponse().read()  # a connection that is there already is served on
+    s.process.send_signal(signal.SIGTERM)
+    s.said("stopping")
+    c.request("DELETE", "/api/jobs/" + one)
+    check(c.getresponse().status == 200 and s.process.wait(30) == 0, "DELETE while it stops")
+    row = sqlite3.connect(jobs + "/jobs.sqlite").execute("SELECT job FROM jobs WHERE id=?", (one,)).fetchone()
+    check(json.loads(row[0])["state"] == "cancelled", "a job cancelled while the server stops: %s" % row)
+    s = Server("--port", "0", "--queue", "30", "--drain", "0")
+    streams = [s.connect(post(dict(LONG, stream=True), "/v1/images/generations")) for _ in range(24)]
+    while json.loads(s.call("GET", "/api/info", raw=True)[1])["queue"]["waiting"] < 23:
+        time.sleep(0.02)
+    check(s.stop() == 0, "a stop with many streams")
+    check(all(b"event: error" in b"".join(iter(lambda: c.recv(65536), b"")) for c in streams), "each stream is told")
+
+
+def long_texts(jobs):
+    """A history of long prompts: a page of it has a limit in bytes, they count for --jobs-size, and the file shrinks."""
+    s = Server("--port", "0", "--jobs", jobs)
+    s.until(s.call("POST", "/api/jobs", dict(SHORT, prompt="x" * 60000))[1]["id"], ["done"])
+    s.stop()
+    db = sqlite3.connect(jobs + "/jobs.sqlite")
+    (size, text), = db.execute("SELECT bytes, job FROM jobs").fetchall()
+    check(size == len(text) + sum(p["bytes"] for p in json.loads(text)["pictures"]), "what a job takes: %d" % size)
+    with db:
+        db.executemany("INSERT INTO jobs(id, ended, bytes, job) VALUES(?, 1, ?, ?)", [("%016x" % i, len(text), text) for i in range(300)])
+    db.close()
+    s = Server("--port", "0", "--jobs", jobs, "--jobs-size", "1M")
+    page = s.call("GET", "/api/jobs?limit=500", raw=True)[1]
+    check(8 << 20 < len(page) < 9 << 20 and json.loads(page)["more"] and len(json.loads(page)["jobs"]) < 300, "a page of %d bytes" % len(page))
+    s.call("POST", "/v1/images/generations", SHORT)
+    until = time.monotonic() + 10
+    while len(s.call("GET", "/api/jobs?limit=500")[1]["jobs"]) > 20 and time.monotonic() < until:
+        time.sleep(0.02)
+    kept = len(s.call("GET", "/api/jobs?limit=500")[1]["jobs"])
+    check(10 < kept <= 20 and s.stop() == 0 and os.path.getsize(jobs + "/jobs.sqlite") < 2 << 20, "%d jobs are kept, and a file of %d bytes" % (kept, os.path.getsize(jobs + "/jobs.sqlite")))
+
+
 def room(jobs):
     s = Server("--port", "0", "--jobs", jobs, "--jobs-size", "20K")
     ids = [s.call("POST", "/v1/images/generations", dict(SHORT))[1]["flux1"]["job"] for _ in range(5)]
@@ -523,11 +605,13 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (described, basics, bad_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, crowd, all_was_described):
+for part in (described, basics, bad_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
 restarts(folder + "/again")
+cancelled_while_draining(folder + "/drain")
+long_texts(folder + "/texts")
 room(folder + "/room")
 keys()
 loras()

@@ -80,10 +80,11 @@ static void assert_told(fixture *x, const char *id, const char *words)
     free(text);
 }
 
-static void note(void *user, const char *id, const char *text)
+static bool note(void *user, const char *id, const char *text)
 {
     if (strcmp(id, ID) == 0)
         snprintf(user, 64, "%s", text);
+    return true;
 }
 
 static void end_on_full_disk(fixture *x)

@@ -1,5 +1,6 @@
 /* Between server_open and server_begin the model is being opened: what is served meanwhile. */
 #include "server/server.h"
+#include "server/watch.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -104,11 +105,50 @@ static void the_rest_is_served(void **state)
     has(answer, "flux1_ready 0\n");
 }
 
+/* As where the system has no thread left for the worker. */
+static void a_server_without_a_worker_ends(void **state)
+{
+    flux1_error err = {0};
+    assert_int_equal(watch_start(*state, &err), FLUX1_OK);
+    alarm(20); /* instead of hanging for ever */
+    server_end(*state, 0, NULL);
+    alarm(0);
+}
+
+static server *open_at(const char *path)
+{
+    const server_settings settings = {.socket = path, .queue = 1, .jobs_size = 1 << 20};
+    flux1_error err = {0};
+    server *s = NULL;
+    if (server_open(&settings, &s, &err) != FLUX1_OK)
+        fail_msg("%s", err.message);
+    return s;
+}
+
+static void a_successors_socket_is_left_alone(void **state)
+{
+    char folder[] = "/tmp/flux1-socket-XXXXXX", path[64];
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/socket", folder);
+    server *first = open_at(path);
+    assert_int_equal(unlink(path), 0);
+    server *second = open_at(path);
+    server_end(first, 0, NULL);
+    server_close(first);
+    assert_int_equal(access(path, F_OK), 0);
+    server_end(second, 0, NULL);
+    assert_int_equal(access(path, F_OK), -1); /* before its answers have ended: a third one may begin */
+    server_close(second);
+    assert_int_equal(rmdir(folder), 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(health_says_that_it_loads), TEST(what_needs_the_model_says_so_too),
-                                       TEST(the_rest_is_served)};
+                                       TEST(the_rest_is_served), TEST(a_server_without_a_worker_ends),
+                                       cmocka_unit_test(a_successors_socket_is_left_alone)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
