@@ -71,12 +71,7 @@ static void put_ours(json_writer *w, const job *j)
     json_begin_object(w, "flux1");
     json_put_string(w, "job", j->id);
     json_put_string(w, "model", j->request.model);
-    request_put(w, "request", &j->request);
-    json_begin_array(w, "pictures");
-    for (int i = 0; i < j->made; i++)
-        job_put_picture(w, NULL, &j->pictures[i]);
-    json_end_array(w);
-    remarks_put(w, "notes", &j->notes);
+    job_put_outcome(w, j);
     json_end_object(w);
 }
 
@@ -236,12 +231,9 @@ void openai_generations(exchange *x)
     served_model *m = openai_wanted_model(root, s->models.engine->name, &name, &said, &f)
                           ? models_begin(s, name, "model", &r, &f)
                           : NULL;
-    if (m && openai_request_read(root, &r, &w, &said, &f)) {
-        const flux1_format previews = r.format;
-        j = jobs_submit(s, m, &r, &said, previews, &f);
-    } else if (m) {
-        request_free(&r);
-        models_return(s, m);
+    if (m) {
+        const bool good = openai_request_read(root, &r, &w, &said, &f);
+        j = jobs_submit(s, m, &r, good, &said, r.format, &f);
     }
     json_free(root);
     remarks_free(&said);

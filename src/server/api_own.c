@@ -117,11 +117,9 @@ void jobs_post(exchange *x)
     served_model *m = request_text(root, "model", &name, &f) ? models_begin(s, name, "model", &r, &f) : NULL;
     job *j = NULL;
     free(name);
-    if (m && request_read(root, &r, &said, &f))
-        j = jobs_submit(s, m, &r, &said, FLUX1_FORMAT_JPEG, &f);
-    else if (m) {
-        request_free(&r);
-        models_return(s, m);
+    if (m) {
+        const bool good = request_read(root, &r, &said, &f);
+        j = jobs_submit(s, m, &r, good, &said, FLUX1_FORMAT_JPEG, &f);
     }
     json_free(root);
     remarks_free(&said);

@@ -120,11 +120,9 @@ void webui_txt2img(exchange *x)
     if (!exchange_json(x, &root))
         return;
     served_model *m = begin(s, root, &r, &f);
-    if (m && webui_request_read(root, &r, &said, &f))
-        j = jobs_submit(s, m, &r, &said, FLUX1_FORMAT_JPEG, &f);
-    else if (m) {
-        request_free(&r);
-        models_return(s, m);
+    if (m) {
+        const bool good = webui_request_read(root, &r, &said, &f);
+        j = jobs_submit(s, m, &r, good, &said, FLUX1_FORMAT_JPEG, &f);
     }
     json_free(root);
     remarks_free(&said);

@@ -99,7 +99,7 @@ static void put_progress(json_writer *w, const job *j)
         json_put_null(w, "seconds_left");
 }
 
-static void put_whole(json_writer *w, const job *j)
+void job_put_outcome(json_writer *w, const job *j)
 {
     request_put(w, "request", &j->request);
     json_begin_array(w, "pictures");
@@ -120,7 +120,7 @@ void job_put(json_writer *w, const char *key, const job *j, int position, bool w
     json_put_integer(w, "position", position);
     put_progress(w, j);
     if (whole)
-        put_whole(w, j);
+        job_put_outcome(w, j);
     if (j->error.kind == FAULT_NONE)
         json_put_null(w, "error");
     else

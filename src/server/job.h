@@ -78,6 +78,9 @@ double job_now(void); /* Unix seconds */
 void job_put(json_writer *w, const char *key, const job *j, int position, bool whole);
 void job_put_picture(json_writer *w, const char *key, const job_picture *p);
 
+/* request, pictures and notes, into the object under way */
+void job_put_outcome(json_writer *w, const job *j);
+
 /* The whole job as a text (free it); NULL: no memory. */
 char *job_text(const job *j, int position);
 

@@ -37,10 +37,10 @@ static bool enter(server *s, job *j, fault *f)
     return false;
 }
 
-job *jobs_submit(server *s, served_model *model, job_request *request, const remarks *extra, flux1_format previews,
-                 fault *f)
+job *jobs_submit(server *s, served_model *model, job_request *request, bool good, const remarks *extra,
+                 flux1_format previews, fault *f)
 {
-    if (!queue_has_room(&s->queue, f)) { /* before the work of planning it */
+    if (!good || !queue_has_room(&s->queue, f)) { /* before the work of planning it */
         request_free(request);
         models_return(s, model);
         return NULL;
@@ -48,7 +48,7 @@ job *jobs_submit(server *s, served_model *model, job_request *request, const rem
     job *j = plan_job(s, model, request, f);
     if (!j)
         return NULL;
-    for (int i = 0; extra && i < extra->count; i++)
+    for (int i = 0; i < extra->count; i++)
         remarks_add(&j->notes, "%s", extra->text[i]);
     j->preview_format = previews;
     if (enter(s, j, f))

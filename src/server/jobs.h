@@ -4,10 +4,11 @@
 
 #include "server/inside.h"
 
-/* Plans the request of that model (both of which it takes over) and puts it into the queue. extra: notes of whoever
- * read the request, may be NULL. Release the job. NULL: f says why. */
-job *jobs_submit(server *s, served_model *model, job_request *request, const remarks *extra, flux1_format previews,
-                 fault *f);
+/* Plans the request of that model (both of which it takes over) and puts it into the queue. good: whether it could be
+ * read; if not, both are only given back, and f says why already. extra: notes of whoever read the request. Release the
+ * job. NULL: f says why. */
+job *jobs_submit(server *s, served_model *model, job_request *request, bool good, const remarks *extra,
+                 flux1_format previews, fault *f);
 
 /* Cancels it, if it has not ended. */
 void jobs_cancel(server *s, job *j);
