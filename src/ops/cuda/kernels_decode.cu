@@ -294,7 +294,7 @@ INLINE float rounded_to(int type, float x)
                                      : x;
 }
 
-INLINE void scale_eight(const cuda_decode_args &a, int r, int c, float *v)
+INLINE void scale_eight(const cuda_decode_args &a, const float *code, int r, int c, float *v)
 {
     if (a.scale == CUDA_SCALE_NONE)
         return;
@@ -305,7 +305,7 @@ INLINE void scale_eight(const cuda_decode_args &a, int r, int c, float *v)
     UNROLL for (int j = 0; j < 8; j++)
     {
         if (a.scale == CUDA_SCALE_CODES)
-            v[j] = rounded_to(a.rounded, __fmul_rn(a.code[(int)v[j] & 15], factor));
+            v[j] = rounded_to(a.rounded, __fmul_rn(code[(int)v[j] & 15], factor));
         else
             v[j] = __fmul_rn(v[j], factor);
         if (a.scale == CUDA_SCALE_ROWS)
@@ -315,22 +315,26 @@ INLINE void scale_eight(const cuda_decode_args &a, int r, int c, float *v)
 
 /* ---- the kernel ---- */
 
-template <class T> INLINE void decode_rows(const cuda_decode_args &a)
+template <class T> INLINE void decode_rows(const cuda_decode_args &a, const float *code)
 {
     const int64_t row_bytes = a.out.cols / T::elements * T::bytes;
     each_element<8>(1, a.out.rows, a.out.cols, [&](int, int r, int c) {
         pack<8> x;
         T::eight(a.from + r * row_bytes + c / T::elements * T::bytes, c % T::elements, x.v);
-        scale_eight(a, r, c, x.v);
+        scale_eight(a, code, r, c, x.v);
         store<8>(a.out, 0, r, c, x);
     });
 }
 
 KERNEL(decode, cuda_decode_args, CUDA_ROW_THREADS)
 {
+    __shared__ float code[16]; /* arguments that each thread indexes for itself are read one thread after the other */
+    if (threadIdx.x < 16)
+        code[threadIdx.x] = a.code[threadIdx.x];
+    __syncthreads();
     switch (a.type) {
 #define CASE(name) \
-    case CUDA_PACKED_##name: decode_rows<packed_##name>(a); break;
+    case CUDA_PACKED_##name: decode_rows<packed_##name>(a, code); break;
         CUDA_PACKED_TYPES(CASE)
 #undef CASE
     }
