@@ -270,8 +270,11 @@ flux1_status mesh_joint_leave(mesh *m, act in, const linear_weight *const w[2], 
     size_t mark = ops_mark(m->o);
     act out;
     TRY(leave_to(m, in, x, &out));
-    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++)
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        TRY(ops_branch(m->o, BRANCH_OF(p)));
         TRY(leave_product(m, part_of(in, p), w[p], gate[p], part_of(out, p), next, p));
+    }
+    TRY(ops_branch(m->o, 0));
     TRY(leave_end(m, out, gate, x));
     ops_release(m->o, mark);
     return leave_next(m, x, next);
@@ -298,6 +301,7 @@ flux1_status mesh_joint_mlp(mesh *m, act in, const linear_weight *const up[2], a
     act out, hidden;
     TRY(leave_to(m, in, x, &out));
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        TRY(ops_branch(o, BRANCH_OF(p)));
         act from = part_of(in, p);
         size_t before = ops_mark(o);
         TRY(create_like(o, ACT_LINEAR, from, up[p]->w->rows, &hidden));
@@ -305,6 +309,7 @@ flux1_status mesh_joint_mlp(mesh *m, act in, const linear_weight *const up[2], a
         TRY(leave_product(m, hidden, down[p], gate[p], part_of(out, p), next, p));
         ops_release(o, before);
     }
+    TRY(ops_branch(o, 0));
     TRY(leave_end(m, out, gate, x));
     ops_release(o, mark);
     return leave_next(m, x, next);

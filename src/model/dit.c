@@ -194,9 +194,10 @@ static flux1_status joint_products(const pass *r, const joint_block *b)
         const joint_stream *j = &b->part[p];
         qkv_weights w = {
             .qkv = j->qkv, .norm_q = j->norm_q, .norm_k = j->norm_k, .heads = r->w->heads, .eps = NORM_EPS};
+        TRY(ops_branch(r->m->o, BRANCH_OF(p)));
         TRY(ops_qkv_norm_rope(r->m->o, act_of(s->full, p), &w, act_of(s->rope, p), act_of(s->qkv, p)));
     }
-    return FLUX1_OK;
+    return ops_branch(r->m->o, 0);
 }
 
 static flux1_status run_joint(const pass *r, int64_t i)

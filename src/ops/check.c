@@ -365,6 +365,12 @@ flux1_status check_step_record(ops *o)
     return FLUX1_OK;
 }
 
+flux1_status check_branch(ops *o, int which)
+{
+    CALL(branch);
+    return which >= 0 && which <= 2 ? FLUX1_OK : refuse(c, "branch %d", which);
+}
+
 flux1_status check_step_end(ops *o, int64_t step)
 {
     CALL(step_end);

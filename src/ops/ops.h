@@ -172,6 +172,10 @@ typedef struct attention_args {
  *                  number, have all been enqueued again. Otherwise the caller makes them, on the same acts and in the
  *                  same order as in every step of that number, and then calls step_record
  *   step_record    the end of these calls
+ *   branch         1 or 2: the calls that follow belong to that one of two branches, which begin behind what was
+ *                  enqueued before the first of them and run beside each other: neither reads or writes what the other
+ *                  writes, and what is created in a branch is released in it. 0: both end, and what follows comes
+ *                  behind them. A backend may do everything in order
  *   step_end       the step is enqueued completely; what finite remembers up to here belongs to it. At most
  *                  OPS_STEPS_AHEAD steps may be ended and not waited for
  *   step_wait      waits until an ended step is done, not for what was enqueued after it. *slot: the lowest slot that
@@ -210,6 +214,7 @@ typedef struct attention_args {
  *   finite         remembers in slot, of OPS_SLOTS, whether the act holds a NaN or infinity
  *   finite_first   the lowest such slot since the last call, or −1; waits */
 /* clang-format on */
+#define BRANCH_OF(part) (1 + (part)) /* of a part that the model treats by itself */
 #define OPS_SLOTS 4096
 #define OPS_STEPS_AHEAD 2
 
@@ -233,6 +238,7 @@ typedef struct attention_args {
     X(flux1_status, step_set, (ops *o, int64_t step), (o, step)) \
     X(flux1_status, step_replay, (ops *o, uint64_t recording, bool *done), (o, recording, done)) \
     X(flux1_status, step_record, (ops *o), (o)) \
+    X(flux1_status, branch, (ops *o, int which), (o, which)) \
     X(flux1_status, step_end, (ops *o, int64_t step), (o, step)) \
     X(flux1_status, step_wait, (ops *o, int64_t step, int *slot), (o, step, slot)) \
     X(void, step_unwind, (ops *o, size_t mark), (o, mark)) \
@@ -476,6 +482,7 @@ typedef struct ops_sizing {
     size_t spare; /* bytes of a device's own memory left to its libraries when weights stay on it */
     /* upsample_conv and norm_conv never make the plane between; CONV's m: pixels before upsampling */
     bool folds_planes;
+    bool branches;  /* what two branches take is taken at once */
     bool call_list; /* its steps are recorded in the arena (record.h) */
     size_t unit;    /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
     /* memory that a prepared weight takes beside the file, at most; 0 for one whose bytes stay in the mapped file. bias

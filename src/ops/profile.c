@@ -118,8 +118,8 @@ void profile_exchange(ops *o, const span *s)
 /* Bookkeeping of the arena and of steps is left out. */
 static bool takes_time(const char *operation)
 {
-    static const char *const none[] = {"create",   "exchange",    "block_create", "block_end",
-                                       "step_set", "step_record", "step_end"};
+    static const char *const none[] = {"create", "exchange", "block_create", "block_end",
+                                       "branch", "step_set", "step_record",  "step_end"};
     for (size_t i = 0; i < sizeof none / sizeof none[0]; i++)
         if (!strcmp(operation, none[i]))
             return false;

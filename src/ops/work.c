@@ -132,6 +132,12 @@ ops_event work_step_record(ops *o)
     return plain(EVENT_ORDER, "step_record", NULL);
 }
 
+ops_event work_branch(ops *o, int which)
+{
+    (void)o, (void)which;
+    return plain(EVENT_ORDER, "branch", NULL);
+}
+
 ops_event work_step_end(ops *o, int64_t step)
 {
     (void)o, (void)step;

@@ -15,6 +15,115 @@ static void replayed_steps_give_what_eager_ones_give(void **state)
     free_weights(weights);
 }
 
+/* ---- branches ---- */
+
+/* Both parts, each through two weights of its own, the hidden rows in the arena: x += gelu(in·Wᵀ)·Vᵀ. */
+static flux1_status try_branches(model *m, act in, act x, bool branches)
+{
+    ops *o = m->r.o;
+    for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
+        if (branches)
+            TRY(ops_branch(o, BRANCH_OF(p)));
+        const act from = act_of(in, p), to = act_of(x, p);
+        const size_t mark = ops_mark(o);
+        act hidden;
+        TRY(ops_create(o, ACT_LINEAR, shape_rows(1, 0, act_rows(from), MODEL_WIDTH), &hidden));
+        TRY(ops_product(o, from, m->w[2 * p], &(epilogue){.f = ACTIVATION_GELU_TANH}, hidden));
+        TRY(ops_product(o, hidden, m->w[2 * p + 1], &(epilogue){.residual = to}, to));
+        ops_release(o, mark);
+    }
+    return branches ? ops_branch(o, 0) : FLUX1_OK;
+}
+
+static flux1_status try_branched_step(model *m, act in, act x, bool branches)
+{
+    ops *o = m->r.o;
+    bool replayed;
+    TRY(ops_step_replay(o, 3, &replayed));
+    if (replayed)
+        return FLUX1_OK;
+    for (int i = 0; i < 4; i++)
+        TRY(ops_block_begin(o, m->b[i]));
+    TRY(ops_cast(o, x, in)); /* what both begin behind */
+    TRY(try_branches(m, in, x, branches));
+    TRY(ops_cast(o, x, in)); /* what comes behind both */
+    TRY(try_branches(m, in, x, branches));
+    for (int i = 0; i < 4; i++)
+        TRY(ops_block_end(o, m->b[i]));
+    return ops_step_record(o);
+}
+
+enum { TEXT_ROWS = 5, IMAGE_ROWS = 41 };
+
+static void run_branches(const tensor *weights, bool branches, float *out)
+{
+    model m;
+    act in, x;
+    open_model(&m, weights, false);
+    run *r = &m.r;
+    const size_t mark = ops_mark(r->o);
+    ok(r, ops_create(r->o, ACT_LINEAR, shape_rows(1, TEXT_ROWS, IMAGE_ROWS, MODEL_WIDTH), &in));
+    ok(r, ops_create(r->o, ACT_RESIDUAL, shape_rows(1, TEXT_ROWS, IMAGE_ROWS, MODEL_WIDTH), &x));
+    fill(r, x, false);
+    const size_t before = ops_mark(r->o);
+    for (int k = 0; k < MODEL_STEPS; k++) {
+        ok(r, try_branched_step(&m, in, x, branches));
+        assert_int_equal(ops_mark(r->o), before);
+    }
+    assert_int_equal(cuda_self(r->o)->branches.stream != NULL, branches);
+    keep(r, x);
+    memcpy(out, r->out, r->count * sizeof *out);
+    ops_release(r->o, mark);
+    close_run(r);
+}
+
+static void branches_give_what_their_order_gives(void **state)
+{
+    (void)state;
+    enum { VALUES = (TEXT_ROWS + IMAGE_ROWS) * MODEL_WIDTH };
+    tensor weights[MODEL_BLOCKS];
+    float ordered[VALUES], branched[VALUES];
+    make_weights(weights);
+    run_branches(weights, false, ordered);
+    run_branches(weights, true, branched);
+    assert_memory_equal(ordered, branched, sizeof ordered);
+    free_weights(weights);
+}
+
+/* A step that breaks off in a branch leaves nothing of it: the next ones are right, and end. */
+static void a_step_may_break_off_in_a_branch(void **state)
+{
+    (void)state;
+    tensor weights[MODEL_BLOCKS];
+    model m;
+    make_weights(weights);
+    open_model(&m, weights, false);
+    run *r = &m.r;
+    const size_t mark = ops_mark(r->o);
+    for (int k = 0; k < 3; k++) { /* as it is, recorded, and recorded anew */
+        bool replayed;
+        ok(r, ops_step_replay(r->o, 5, &replayed));
+        assert_false(replayed);
+        ok(r, ops_block_begin(r->o, m.b[0]));
+        ok(r, ops_branch(r->o, 1));
+        ok(r, ops_cast(r->o, m.x, m.in));
+        if (k == 1) {
+            assert_int_equal(ops_product(r->o, m.in, m.w[1], &(epilogue){0}, m.x), FLUX1_ERR_INTERNAL); /* not held */
+            ops_step_unwind(r->o, mark);
+            continue;
+        }
+        ok(r, ops_branch(r->o, 2));
+        ok(r, ops_branch(r->o, 0));
+        ok(r, ops_product(r->o, m.in, m.w[0], &(epilogue){0}, m.x));
+        ok(r, ops_block_end(r->o, m.b[0]));
+        ok(r, ops_step_record(r->o));
+    }
+    ok(r, ops_sync(r->o));
+    assert_int_equal(ops_mark(r->o), mark);
+    close_run(r);
+    free_weights(weights);
+}
+
 static void weights_stay_for_the_next_backend(void **state)
 {
     (void)state;
@@ -425,6 +534,8 @@ int main(int argc, char **argv)
     use_arguments(argc, argv);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(replayed_steps_give_what_eager_ones_give),
+        cmocka_unit_test(branches_give_what_their_order_gives),
+        cmocka_unit_test(a_step_may_break_off_in_a_branch),
         cmocka_unit_test(weights_stay_for_the_next_backend),
         cmocka_unit_test(weights_that_do_not_fit_are_streamed),
         cmocka_unit_test_setup_teardown(a_larger_picture_after_a_smaller_one_streams, open_large, close_large),

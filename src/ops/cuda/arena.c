@@ -71,6 +71,8 @@ flux1_status cuda_arena_take(cuda_ops *o, size_t bytes, size_t *offset)
     o->arena_used += bytes;
     if (o->arena_peak < o->arena_used)
         o->arena_peak = o->arena_used;
+    if (o->branches.top < o->arena_used)
+        o->branches.top = o->arena_used;
     return FLUX1_OK;
 }
 

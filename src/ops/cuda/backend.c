@@ -36,6 +36,7 @@ static size_t scratch_bytes(const ops_config *c, ops_work work, int64_t m, int64
 const ops_sizing ops_cuda_sizing = {.act_bytes = act_bytes,
                                     .scratch = scratch_bytes,
                                     .spare = CUDA_SPARE,
+                                    .branches = true,
                                     .unit = CUDA_ALIGN,
                                     .weight_bytes = cuda_weight_bytes};
 
@@ -102,6 +103,7 @@ void cuda_destroy(ops *base)
     cuda_steps_free(o);
     if (o->stream)
         o->lib->cuStreamSynchronize(o->stream);
+    cuda_branches_free(o);
     cuda_upload_free(o);
     cuda_blocks_free(o);
     cuda_linear_save(o->device);

@@ -1,13 +1,13 @@
 /* The CUDA backend's insides, from the ground up. gpu.c: a GPU; kept.c: its memory beside arenas, and weights that stay
  * there; kind.c: GPUs as a kind of device. On them a backend: launch.c (views, kernels), arena.c, moves.c (copies),
  * quantise.c; upload.c (recipes to device memory), packed.c (weights that stay packed there), weights.c (what is
- * resident, what is streamed), steps.c (order, recordings); race.c, algorithms.c and linear.c (cuBLASLt), graphs.c,
- * attention.c and conv.c (cuDNN), norms.c and rows.c (the other kernels of our own), link.c (NCCL); backend.c: its
- * table and its life.
+ * resident, what is streamed), steps.c (order, recordings), branches.c (a step's branches); race.c, algorithms.c and
+ * linear.c (cuBLASLt), graphs.c, attention.c and conv.c (cuDNN), norms.c and rows.c (the other kernels of our own),
+ * link.c (NCCL); backend.c: its table and its life.
  *
  * Layout: an activation is row-major, [batch][text rows, image rows][cols], float32 or bf16 by role and arithmetic, as
- * on the CPU, so that windows and parts are views with a stride. Everything is enqueued on one stream; a status tells
- * of the enqueueing. */
+ * on the CPU, so that windows and parts are views with a stride. Everything is enqueued on one stream, but for what a
+ * recorded step does beside it; a status tells of the enqueueing. */
 #ifndef FLUX1_OPS_CUDA_CUDA_H
 #define FLUX1_OPS_CUDA_CUDA_H
 
@@ -43,6 +43,17 @@ typedef struct cuda_weight {
     struct cuda_weight *next;
 } cuda_weight;
 
+/* Two branches of a step. The first is enqueued on a stream of its own, with a workspace of its own. */
+typedef struct cuda_branches {
+    CUstream stream, main; /* main: the backend's own, while calls go to the first branch */
+    CUdeviceptr workspace, main_workspace;
+    CUevent forked, joined;
+    bool open;        /* between the first call's branch and the end of both */
+    bool beside;      /* the first runs on its stream: a recording forks */
+    bool first;       /* calls go to it now */
+    size_t base, top; /* of the arena: where they began, and the most they reached */
+} cuda_branches;
+
 typedef struct cuda_ops {
     ops head;
     cuda_device *device;
@@ -73,6 +84,7 @@ typedef struct cuda_ops {
     struct cuda_upload *upload;     /* upload.c */
     struct cuda_blocks *blocks;     /* weights.c */
     struct cuda_steps *steps;       /* steps.c */
+    cuda_branches branches;
 } cuda_ops;
 
 static inline cuda_ops *cuda_self(ops *o) { return (cuda_ops *)o; }
@@ -197,6 +209,11 @@ flux1_status cuda_steps_create(cuda_ops *o);
 void cuda_steps_free(cuda_ops *o);
 void cuda_recordings_drop(cuda_ops *o);                             /* what they use has moved */
 flux1_status cuda_flag(const cuda_ops *o, int slot, int32_t **out); /* finite's, on the device */
+
+/* ---- branches.c ---- */
+
+void cuda_branches_drop(cuda_ops *o); /* calls go to the backend's own stream again, whatever was enqueued */
+void cuda_branches_free(cuda_ops *o);
 
 /* ---- norms.c ---- */
 

@@ -40,6 +40,7 @@ static void drop(cuda_ops *o, recording *r)
 static void break_off(cuda_ops *o)
 {
     CUgraph graph = NULL;
+    cuda_branches_drop(o);
     cuda_blocks_watch(o, NULL);
     if (o->steps->now)
         o->steps->now->warm = false;

@@ -46,7 +46,9 @@ typedef struct dry_ops {
     dry_space *space; /* the largest first; exchanges share it, since nothing lies there */
     size_t cell[ACT_ROLES];
     call_list calls;
-    size_t list; /* bytes of the step's calls, at the arena's end from then on */
+    bool forked;                /* between two branches' begin and end */
+    size_t fork_base, fork_top; /* of the arena: when they began, and the most they reached */
+    size_t list;                /* bytes of the step's calls, at the arena's end from then on */
     ops_count count;
     const char *begun; /* the block begun last, and its file bytes */
     size_t begun_bytes;
@@ -92,8 +94,11 @@ static void add_up(dry_ops *d, const ops_event *e)
 static flux1_status tell_with(ops *o, ops_event e, size_t scratch)
 {
     dry_ops *d = self(o);
+    size_t top;
     if (!size_add(d->memory.used + d->list, scratch, &e.arena))
         e.arena = SIZE_MAX;
+    if (d->forked && size_add(d->memory.used, scratch, &top) && d->fork_top < top)
+        d->fork_top = top;
     add_up(d, &e);
     if (d->config.event)
         d->config.event(d->config.event_user, &e);
@@ -307,6 +312,23 @@ static void dry_step_unwind(ops *o, size_t mark)
         b->head.held = false;
     dry_release(o, mark);
     (void)tell_kind(o, EVENT_ORDER, "step_unwind", NULL);
+}
+
+/* Where two branches run at once, the second takes nothing that the first has. */
+static flux1_status dry_branch(ops *o, int which)
+{
+    dry_ops *d = self(o);
+    if (d->sizing->branches && which == 0 && d->forked) {
+        d->forked = false;
+        arena_release(&d->memory, d->fork_base);
+    } else if (d->sizing->branches && which != 0 && !d->forked) {
+        d->forked = true;
+        d->fork_base = d->fork_top = d->memory.used;
+    } else if (d->forked) {
+        void *none;
+        TRY(arena_alloc(&d->memory, d->fork_top - d->memory.used, &none, o->err));
+    }
+    return tell(o, work_branch(o, which));
 }
 
 static flux1_status dry_step_end(ops *o, int64_t step) { return tell(o, work_step_end(o, step)); }

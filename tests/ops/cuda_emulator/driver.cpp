@@ -2,7 +2,8 @@
  *
  * Work waits in its stream's queue until something waits for it: a synchronisation, an event, another stream, the end
  * of memory. So it runs as late as the real one may run it, and what is not waited for shows: a kernel before its
- * upload, a buffer filled again before its copy, a result read too early. With FLUX1_EMULATOR_EAGER in the environment
+ * upload, a buffer filled again before its copy, a result read too early. A recording's nodes run in orders that
+ * their edges allow. With FLUX1_EMULATOR_EAGER in the environment
  * it runs at once instead, so that a debugger shows who asked for it. */
 #include "ops/cuda_emulator/device.h"
 #include "ops/cuda_emulator/emulate.h"
@@ -12,6 +13,7 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <set>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -67,6 +69,14 @@ bool fails_now(void) { return failing > 0 && --failing == 0; }
 
 } // namespace
 
+/* A call of a recording, and which ones it comes behind: the one before it on its stream, and what that stream waited
+ * for. */
+struct node {
+    call work;
+    CUstream stream;
+    std::set<size_t> behind;
+};
+
 struct CUstream_st {
     int device;
     int64_t birth;           /* tells it from one that had its address before */
@@ -76,21 +86,24 @@ struct CUstream_st {
     bool apart;              /* and something that stream has not waited for */
     bool recording, invalid; /* invalid: something that cannot be recorded was asked for */
     int64_t capture;         /* number of the recording */
-    std::vector<call> calls; /* recorded */
+    std::vector<node> nodes; /* recorded */
+    std::set<size_t> latest; /* of a recording's nodes: what the next one here comes behind */
     std::deque<call> queue;
     uint64_t queued, done;               /* calls so far */
     std::map<CUstream, uint64_t> behind; /* calls of other streams that what it is given from now on waits for */
 };
 struct CUgraph_st {
-    std::vector<call> calls;
+    std::vector<node> nodes;
 };
 struct CUgraphExec_st {
-    std::vector<call> calls;
+    std::vector<node> nodes;
+    int launches;
 };
 struct CUevent_st {
     CUstream stream; /* where it was last recorded; NULL: nowhere yet */
     uint64_t ticket; /* that stream's calls that precede it */
     int64_t capture; /* the recording it was recorded in, or 0 */
+    std::set<size_t> latest; /* of that recording's nodes */
 };
 
 namespace
@@ -231,13 +244,11 @@ CUresult emulator_enqueue(CUstream stream, std::function<void()> work)
         emulate_fail("work for a stream that does not exist (the default stream is not emulated)");
     if (stream->device != current)
         emulate_fail("work for a stream of device %d while device %d is current", stream->device - 1, current - 1);
-    if (stream->joined) {
-        stream->apart = true;
-        stream->joined->calls.push_back(std::move(work));
-        return CUDA_SUCCESS;
-    }
-    if (stream->recording) {
-        stream->calls.push_back(std::move(work));
+    if (stream->joined || stream->recording) {
+        std::vector<node> &nodes = (stream->joined ? stream->joined : stream)->nodes;
+        stream->apart = stream->joined;
+        nodes.push_back({std::move(work), stream, stream->latest});
+        stream->latest = {nodes.size() - 1};
         return CUDA_SUCCESS;
     }
     stream->queue.push_back(std::move(work));
@@ -589,7 +600,7 @@ CUresult event_destroy(CUevent e) { return emulator_object(-1), delete e, CUDA_S
 CUresult event_record(CUevent e, CUstream s)
 {
     guard hold(lock);
-    *e = {s, s->queued, s->joined ? s->joined->capture : s->recording ? s->capture : 0};
+    *e = {s, s->queued, s->joined ? s->joined->capture : s->recording ? s->capture : 0, s->latest};
     return CUDA_SUCCESS;
 }
 /* What follows on this stream waits for what precedes the event on its own. */
@@ -603,18 +614,22 @@ CUresult stream_wait(CUstream s, CUevent e, unsigned)
     if (s->recording && e->capture == s->capture &&
         other->joined == s) { /* all that it was given is recorded before what follows here */
         other->apart = false;
+        s->latest.insert(e->latest.begin(), e->latest.end());
         return CUDA_SUCCESS;
     }
     if (s->recording || (s->joined && e->capture != s->joined->capture)) {
         (s->recording ? s : s->joined)->invalid = true;
         return CUDA_ERROR_STREAM_CAPTURE_ISOLATION;
     }
-    if (s->joined)
+    if (s->joined) {
+        s->latest.insert(e->latest.begin(), e->latest.end());
         return CUDA_SUCCESS;
+    }
     if (e->capture) {
         if (!other->recording || other->capture != e->capture)
             emulate_fail("a stream waits for an event of a recording that has ended");
         s->joined = other;
+        s->latest = e->latest;
         return CUDA_SUCCESS;
     }
     if (known(other)) {
@@ -653,6 +668,7 @@ CUresult begin_capture(CUstream s, CUstreamCaptureMode)
         return CUDA_ERROR_ILLEGAL_STATE;
     s->recording = true;
     s->invalid = false;
+    s->latest.clear();
     s->capture = ++captures;
     recorded = s;
     return CUDA_SUCCESS;
@@ -665,9 +681,10 @@ CUresult end_capture(CUstream s, CUgraph *g)
         return CUDA_ERROR_ILLEGAL_STATE;
     if (recorded != s)
         return CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD;
-    std::vector<call> calls;
-    calls.swap(s->calls);
+    std::vector<node> nodes;
+    nodes.swap(s->nodes);
     s->recording = false;
+    s->latest.clear();
     recorded = nullptr;
     bool apart = false;
     for (CUstream t : streams)
@@ -675,28 +692,59 @@ CUresult end_capture(CUstream s, CUgraph *g)
             apart = apart || t->apart;
             t->joined = nullptr;
             t->apart = false;
+            t->latest.clear();
         }
     if (s->invalid)
         return CUDA_ERROR_STREAM_CAPTURE_INVALIDATED;
     if (apart)
         return CUDA_ERROR_STREAM_CAPTURE_UNJOINED;
     *g = new CUgraph_st();
-    (*g)->calls.swap(calls);
+    (*g)->nodes.swap(nodes);
     return emulator_object(1), CUDA_SUCCESS;
 }
 CUresult instantiate(CUgraphExec *e, CUgraph g, unsigned long long)
 {
     CUresult r = outside_recordings();
     if (r == CUDA_SUCCESS)
-        emulator_object(1), *e = new CUgraphExec_st{g->calls};
+        emulator_object(1), *e = new CUgraphExec_st{g->nodes, 0};
     return r;
 }
+
+/* An order of a graph's nodes that their edges allow: in turn, launch after launch, the last recorded of those that may
+ * run; from another stream than the one before, if there is one; the first recorded. */
+std::vector<size_t> order_of(const std::vector<node> &nodes, int turn)
+{
+    std::vector<size_t> order, waits(nodes.size());
+    std::vector<std::vector<size_t>> next(nodes.size());
+    std::set<size_t> ready;
+    for (size_t i = 0; i < nodes.size(); i++) {
+        if (!(waits[i] = nodes[i].behind.size()))
+            ready.insert(i);
+        for (size_t before : nodes[i].behind)
+            next[before].push_back(i);
+    }
+    while (!ready.empty()) {
+        size_t pick = turn % 3 == 0 ? *ready.rbegin() : *ready.begin();
+        for (size_t i : ready)
+            if (turn % 3 == 1 && !order.empty() && nodes[i].stream != nodes[order.back()].stream) {
+                pick = i;
+                break;
+            }
+        ready.erase(pick);
+        order.push_back(pick);
+        for (size_t i : next[pick])
+            if (--waits[i] == 0)
+                ready.insert(i);
+    }
+    return order;
+}
+
 CUresult graph_launch(CUgraphExec e, CUstream s)
 {
     guard hold(lock);
     emulator_counters.graph_launches++;
-    for (const call &c : e->calls) {
-        CUresult r = emulator_enqueue(s, c);
+    for (size_t i : order_of(e->nodes, e->launches++)) {
+        CUresult r = emulator_enqueue(s, e->nodes[i].work);
         if (r != CUDA_SUCCESS)
             return r;
     }
