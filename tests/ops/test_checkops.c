@@ -6,10 +6,10 @@
 #include "ops/ref/ref.h"
 
 #if defined(CHECKOPS_SIMDE)
-static const char *const isas[] = {"avx512 over SIMDe", "avx512bf16 over SIMDe"};
+static const char *const isas[] = {"avx512 over SIMDe", "avx512bf16 over SIMDe", "avx512amx over SIMDe"};
 #else
-static const char *const isas[] = {"portable",   "avx2", "avxvnni", "avx512",  "avx512vnni",
-                                   "avx512bf16", "neon", "neondot", "neonbf16"};
+static const char *const isas[] = {"portable",   "avx2",      "avxvnni", "avx512",  "avx512vnni",
+                                   "avx512bf16", "avx512amx", "neon",    "neondot", "neonbf16"};
 #endif
 enum { ISAS = sizeof isas / sizeof *isas };
 
@@ -20,7 +20,21 @@ static bool machine_has(const char *isa)
     return cpu_instruction_set_choose(&set, NULL) == FLUX1_OK && !strcmp(set->name, isa);
 }
 
-static bool in_int8;                     /* what follows */
+static bool in_int8; /* what follows */
+
+/* Whether this machine has the instruction set, and none of the list before it has the same kernels. */
+static bool to_compare(int isa, bool bf16)
+{
+    const cpu_instruction_set *set, *other;
+    if (!machine_has(isas[isa]) || cpu_instruction_set_choose(&set, NULL) != FLUX1_OK)
+        return false;
+    for (int i = 0; i < isa; i++)
+        if (machine_has(isas[i]) && cpu_instruction_set_choose(&other, NULL) == FLUX1_OK &&
+            (bf16 ? other->bf16 == set->bf16 : other->f32 == set->f32) && (!in_int8 || other->int8 == set->int8))
+            return false;
+    return machine_has(isas[isa]); /* chosen again */
+}
+
 static const cpu_int8_kernels *emulated; /* in place of the machine's own */
 
 static void open_run(run *r, const char *backend, dtype arithmetic, int threads, bool rounded, uint64_t seed)
@@ -97,7 +111,7 @@ static void compare_all(const check *c, dtype arithmetic, int variant, double wo
     c->body(&ref);
     assert_int_equal(dry_peak(c, &ops_ref_sizing, DTYPE_F32, bf16, true, variant), ((ref_ops *)ref.o)->memory.peak);
     for (int isa = 0; isa < ISAS; isa++) {
-        if (!machine_has(isas[isa]))
+        if (!to_compare(isa, bf16))
             continue;
         size_t peak = dry_peak(c, &ops_cpu_sizing, arithmetic, bf16, false, variant);
         double error = compare(c, &ref, isas[isa], arithmetic, variant, peak);
@@ -118,7 +132,7 @@ static void compare_list(const check *list, size_t count)
             for (int v = 1; v <= list[i].variants; v += variants_apart(&list[i]))
                 compare_all(&list[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
             for (int isa = 0; isa < ISAS; isa++)
-                if (machine_has(isas[isa]))
+                if (to_compare(isa, bf16))
                     print_message("%-42s %-21s %-4s worst error %.1e\n", list[i].name, isas[isa], bf16 ? "bf16" : "f32",
                                   worst[isa]);
         }

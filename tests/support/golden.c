@@ -107,8 +107,8 @@ flux1_model *pipeline_of(flux1_context *c, const char *pipeline)
     return model_of(c, folder);
 }
 
-const char *const ISA_NAMES[ISA_COUNT] = {"portable",   "avx2", "avxvnni", "avx512",  "avx512vnni",
-                                          "avx512bf16", "neon", "neondot", "neonbf16"};
+const char *const ISA_NAMES[ISA_COUNT] = {"portable",   "avx2",      "avxvnni", "avx512",  "avx512vnni",
+                                          "avx512bf16", "avx512amx", "neon",    "neondot", "neonbf16"};
 
 bool isa_choose(const char *name)
 {

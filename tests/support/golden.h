@@ -54,7 +54,7 @@ flux1_model *model_of(flux1_context *c, const char *folder);
 /* The committed pipeline of this name. */
 flux1_model *pipeline_of(flux1_context *c, const char *pipeline);
 
-enum { PIPELINE_COUNT = 7, ISA_COUNT = 9 };
+enum { PIPELINE_COUNT = 7, ISA_COUNT = 10 };
 /* The committed pipelines that have goldens of every stage. */
 extern const char *const PIPELINES[PIPELINE_COUNT];
 

@@ -219,7 +219,7 @@ typedef struct cpu_kernels {
 } cpu_kernels;
 
 extern const cpu_kernels cpu_kernels_portable, cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_avx512bf16,
-    cpu_kernels_neon, cpu_kernels_neonbf16;
+    cpu_kernels_avx512amx, cpu_kernels_neon, cpu_kernels_neonbf16;
 
 /* An instruction set: its kernels by arithmetic. */
 typedef struct cpu_instruction_set {

@@ -6,6 +6,9 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <pthread.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -26,7 +29,36 @@ static bool has_avx512(void)
 }
 static bool has_avx512vnni(void) { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
 static bool has_avx512bf16(void) { return has_avx512vnni() && __builtin_cpu_supports("avx512bf16"); }
-/* Nor this one. */
+
+/* Tiles of 16 rows of 64 bytes, with products of bf16 and of int8, that the system saves with a thread. */
+static bool has_tiles(void)
+{
+    enum { BF16 = 1 << 22, TILE = 1 << 24, INT8 = 1 << 25, EVERY = BF16 | TILE | INT8, SAVED = 3 << 17 };
+    unsigned a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & EVERY) != EVERY || !__get_cpuid(1, &a, &b, &c, &d) ||
+        !(c & bit_OSXSAVE))
+        return false;
+    __asm__("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+    if ((a & SAVED) != SAVED)
+        return false;
+    return __get_cpuid_count(0x1d, 1, &a, &b, &c, &d) && b >> 16 >= 8 && (b & 0xffff) == 64 && (c & 0xffff) == 16;
+}
+
+/* Linux gives tiles to a process that asks. It has them from then on, in all of its threads; a refusal (an old kernel,
+ * seccomp, a signal stack too small for them) leaves everything as it was. */
+static bool tiles_granted;
+static void ask_for_tiles(void)
+{
+    enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* ARCH_REQ_XCOMP_PERM, and the component */
+    tiles_granted = has_tiles() && syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+}
+static bool has_avx512amx(void)
+{
+    static pthread_once_t asked = PTHREAD_ONCE_INIT;
+    return has_avx512bf16() && pthread_once(&asked, ask_for_tiles) == 0 && tiles_granted;
+}
+
+/* Nor does it know this one. */
 static bool has_avxvnni(void)
 {
     enum { AVX_VNNI = 1 << 4 };
@@ -44,6 +76,7 @@ static bool has_neonbf16(void)
 
 static const cpu_instruction_set sets[] = {
 #if defined(__x86_64__)
+    {has_avx512amx, &cpu_kernels_avx512, &cpu_kernels_avx512amx, &cpu_int8_avx512vnni, "avx512amx"},
     {has_avx512bf16, &cpu_kernels_avx512, &cpu_kernels_avx512bf16, &cpu_int8_avx512vnni, "avx512bf16"},
     {has_avx512vnni, &cpu_kernels_avx512, &cpu_kernels_avx512, &cpu_int8_avx512vnni, "avx512vnni"},
     {has_avx512, &cpu_kernels_avx512, &cpu_kernels_avx512, &cpu_int8_avx2, "avx512"},

@@ -16,10 +16,15 @@
 
 #define LOG2_E 1.44269504088896341
 
+#if defined(SIMD_AMX)
+enum { VALUE_LDA = ATTENTION_KEYS / 2 + 16 }; /* words of a row of vᵀ */
+_Static_assert(VALUE_LDA <= (int)ATTENTION_KEYS, "vᵀ fits where v does");
+#endif
+
 typedef struct attention_state {
     float *q;         /* panels [dim words][TILE_COLS] */
     float *k;         /* [head chunks][ATTENTION_KEYS][GEMM_LDA] */
-    float *v;         /* [key words][ldv] */
+    float *v;         /* [key words][ldv]; for AMX [dim][VALUE_LDA] */
     float *score;     /* [keys][TILE_COLS] of one panel */
     float *out;       /* panels [dim][TILE_COLS] */
     float *top, *sum; /* a query: maximum (base 2, scaled), Σ 2^(score − maximum) */
@@ -64,6 +69,35 @@ static void lay_keys(const attention_job *t, const attention_state *s, int64_t b
 }
 
 /* Rows of v: [key, dim], or pairs of keys. */
+#if defined(SIMD_AMX)
+/* Words of 16 pairs of keys from row `key` on, of which there are `keys`, and of `dims` elements from d on, to columns
+ * of rows of the transposed v. */
+static void lay_value_pairs(const view *v, const unsigned char *row, int64_t keys, int64_t d, int dims, float *to)
+{
+    const size_t stride = (size_t)v->ld * (v->bf16 ? 2 : 4);
+    vf r[VW];
+    for (int i = 0; i < VW; i++, row += 2 * stride)
+        r[i] = vinterleave(2 * i < keys ? vldn(row, v->bf16, d, dims) : vzero(),
+                           2 * i + 1 < keys ? vldn(row + stride, v->bf16, d, dims) : vzero());
+    vtranspose(r);
+    for (int i = 0; i < dims; i++)
+        vstore(to + i * VALUE_LDA, r[i]);
+}
+
+/* The units take vᵀ by rows: [dim][key words]. */
+static void lay_values(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t key,
+                       int64_t keys)
+{
+    const size_t bytes = t->v.bf16 ? 2 : 4, stride = (size_t)t->v.ld * bytes;
+    const unsigned char *row = (const unsigned char *)view_row(&t->v, b * t->keys + key) + (size_t)(h * t->dim) * bytes;
+    for (int64_t i = 0; i < keys; i += 2 * VW, row += 2 * VW * stride) {
+        for (int64_t ahead = 0; ahead < i64_min(2 * VW, keys - i); ahead++)
+            touch(row + (size_t)ahead * stride, (size_t)t->dim * bytes);
+        for (int64_t d = 0; d < t->dim; d += VW)
+            lay_value_pairs(&t->v, row, keys - i, d, vcount(t->dim - d), s->v + d * VALUE_LDA + i / 2);
+    }
+}
+#else
 static void lay_values(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t key,
                        int64_t keys)
 {
@@ -84,6 +118,7 @@ static void lay_values(const attention_job *t, const attention_state *s, int64_t
         }
     }
 }
+#endif
 
 /* ---- softmax of a panel: a column a query ---- */
 
@@ -157,6 +192,20 @@ static void soften(const attention_state *s, int64_t i, int64_t keys, vf scale)
 
 /* ---- values ---- */
 
+#if defined(SIMD_AMX)
+/* out[dim, TILE_COLS] = out·fade + vᵀ·p. */
+static void add_values(const attention_job *t, const attention_state *s, int64_t keys, float *out)
+{
+    _Alignas(64) float sums[2 * UNIT * TILE_COLS];
+    for (int64_t d = 0; d < t->dim; d += 2 * UNIT, out += 2 * UNIT * TILE_COLS) {
+        const int64_t rows = i64_min(2 * UNIT, t->dim - d);
+        units_multiply(rows, i64_ceil_div(keys, 2), s->v + d * VALUE_LDA, VALUE_LDA, s->score, TILE_COLS, false, sums,
+                       TILE_COLS, false);
+        for (int64_t i = 0; i < rows * TILE_COLS; i += VW)
+            vstore(out + i, vfma(vload(out + i), vload(s->fade + i % TILE_COLS), vload(sums + i)));
+    }
+}
+#else
 /* out[rows, TILE_COLS] = out·fade + vᵀ·p: v's words [step][ldv], p's [step][TILE_COLS]. */
 SIMD_INLINE void value_body(const int rows, int64_t steps, const float *v, int64_t ldv, const float *p,
                             const float *fade, float *out)
@@ -193,6 +242,7 @@ static void add_values(const attention_job *t, const attention_state *s, int64_t
         d += height;
     }
 }
+#endif
 
 /* ---- the task ---- */
 
@@ -203,8 +253,8 @@ static void attend_panel(const attention_job *t, const attention_state *s, int64
     const float *q = s->q + i * s->words;
     const bool biased = t->bias.data || t->causal;
     for (int64_t d = 0, chunk = 0; d < t->dim; d += BLOCK_K, chunk++)
-        multiply(keys, TILE_COLS, i64_ceil_div(i64_min(BLOCK_K, t->dim - d), PER_WORD),
-                 s->k + chunk * ATTENTION_KEYS * GEMM_LDA, q + d / PER_WORD * TILE_COLS, s->score, TILE_COLS, d > 0);
+        multiply(keys, i64_ceil_div(i64_min(BLOCK_K, t->dim - d), PER_WORD), s->k + chunk * ATTENTION_KEYS * GEMM_LDA,
+                 q + d / PER_WORD * TILE_COLS, s->score, d > 0);
     if (biased)
         bias_scores(t, s, h, first + i, key, keys);
     soften(s, i, keys, vset1(biased ? 1.0f : (float)(t->scale * LOG2_E)));

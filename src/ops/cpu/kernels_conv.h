@@ -142,6 +142,31 @@ typedef struct conv_window {
     const float *at[CONV_TAPS];
 } conv_window;
 
+#if defined(SIMD_AMX)
+SIMD_INLINE void conv_units(const bool tall, const int taps, const conv_window *x, const float *a, float *c, bool add)
+{
+    unit_sums(tall, true, c, TILE_COLS, add);
+    for (int tap = 0; tap < taps; tap++, a += x->words) {
+        int64_t k = 0;
+        for (; k + UNIT <= x->words; k += UNIT)
+            unit_step(tall, true, a + k, PRODUCT_LDA, x->at[tap] + k * x->ldx, x->ldx);
+        if (k < x->words)
+            unit_rest(tall, true, x->words - k, a + k, PRODUCT_LDA, x->at[tap] + k * x->ldx, x->ldx);
+    }
+    unit_store(tall, true, c, TILE_COLS);
+}
+
+static void conv_panel(const conv_window *x, int64_t cols, const float *a, bool folded, float *sums, bool add)
+{
+    const int taps = folded ? 4 : CONV_TAPS;
+    units_ready();
+    for (int64_t n = 0; n < cols; n += TOGETHER)
+        if (cols - n > UNIT)
+            conv_units(true, taps, x, a + n * PRODUCT_LDA, sums + n * TILE_COLS, add);
+        else
+            conv_units(false, taps, x, a + n * PRODUCT_LDA, sums + n * TILE_COLS, add);
+}
+#else
 SIMD_INLINE void conv_body(const int rows, const int side, const conv_window *x, const float *a, float *c, bool add)
 {
     vf sum[TILE_ROWS][TILE_VECTORS];
@@ -192,6 +217,17 @@ typedef void conv_fn(const conv_window *x, const float *a, float *c, bool add);
 #define CONV_ROW(rows) {conv_##rows, folded_##rows},
 static conv_fn *const conv_tiles[TILE_ROWS + 1][2] = {{NULL, NULL}, EACH_TILE(CONV_ROW)};
 
+static void conv_panel(const conv_window *x, int64_t cols, const float *a, bool folded, float *sums, bool add)
+{
+    const int64_t count = i64_ceil_div(cols, TILE_ROWS), width = cols / count, wider = cols % count;
+    for (int64_t t = 0, n = 0; t < count; t++) {
+        const int64_t height = width + (t < wider);
+        conv_tiles[height][folded](x, a + n * PRODUCT_LDA, sums + n * TILE_COLS, add);
+        n += height;
+    }
+}
+#endif
+
 /* The window of pixels [q, q + TILE_COLS) of the strip's output row y, words from `word` on. */
 static conv_window window_of(const conv_job *j, int phase, int64_t y, int64_t q, int64_t word, int64_t words)
 {
@@ -206,16 +242,6 @@ static conv_window window_of(const conv_job *j, int phase, int64_t y, int64_t q,
 }
 
 /* ---- the task ---- */
-
-static void conv_panel(const conv_window *x, int64_t cols, const float *a, bool folded, float *sums, bool add)
-{
-    const int64_t count = i64_ceil_div(cols, TILE_ROWS), width = cols / count, wider = cols % count;
-    for (int64_t t = 0, n = 0; t < count; t++) {
-        const int64_t height = width + (t < wider);
-        conv_tiles[height][folded](x, a + n * PRODUCT_LDA, sums + n * TILE_COLS, add);
-        n += height;
-    }
-}
 
 /* Sums of pixels [q, q + count) of the strip's row y become outputs. */
 static void finish_pixels(const conv_job *j, int phase, int64_t y, int64_t q, int64_t count, int64_t n, int64_t cols,

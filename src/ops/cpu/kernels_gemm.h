@@ -16,6 +16,9 @@
 #include "ops/cpu/simd.h"
 
 #include <assert.h>
+#if defined(SIMD_AMX)
+#include "ops/cpu/tile_amx.h"
+#endif
 #if defined(SIMD_MATRIX)
 #include "ops/cpu/tile_matrix.h"
 #endif
@@ -26,7 +29,7 @@ enum { PER_WORD = 2 };
 #else
 enum { PER_WORD = 1 };
 #endif
-enum { BLOCK_K = GEMM_STEPS * PER_WORD, PANEL = TILE_COLS * GEMM_STEPS };
+enum { BLOCK_K = GEMM_STEPS * PER_WORD };
 
 /* ---- the tile: c[rows, TILE_COLS] (+)= a[rows, steps]·b[steps, TILE_COLS], of which `vectors` are made ---- */
 
@@ -83,28 +86,34 @@ SIMD_INLINE void tile_body(const int rows, const int vectors, int64_t steps, con
     }
 }
 
-typedef void tile_fn(int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add);
-#define TILE(rows)                                                                                          \
-    static void tile_##rows(int64_t steps, const float *a, const float *b, float *c, int64_t ldc, bool add) \
-    {                                                                                                       \
-        tile_body(rows, TILE_VECTORS, steps, a, GEMM_LDA, b, c, ldc, add);                                  \
+/* c[rows, TILE_COLS] (+)= a·b. */
+#if defined(SIMD_AMX)
+static void multiply(int64_t rows, int64_t steps, const float *a, const float *b, float *c, bool add)
+{
+    units_multiply(rows, steps, a, GEMM_LDA, b, TILE_COLS, false, c, TILE_COLS, add);
+}
+#else
+typedef void tile_fn(int64_t steps, const float *a, const float *b, float *c, bool add);
+#define TILE(rows)                                                                             \
+    static void tile_##rows(int64_t steps, const float *a, const float *b, float *c, bool add) \
+    {                                                                                          \
+        tile_body(rows, TILE_VECTORS, steps, a, GEMM_LDA, b, c, TILE_COLS, add);               \
     }
 EACH_TILE(TILE)
 #define TILE_NAME(rows) tile_##rows,
 static tile_fn *const tiles[TILE_ROWS + 1] = {NULL, EACH_TILE(TILE_NAME)};
 
-/* c[rows, cols] (+)= a·b; cols rounded up to whole panels. */
-static void multiply(int64_t rows, int64_t cols, int64_t steps, const float *a, const float *b, float *c, int64_t ldc,
-                     bool add)
+static void multiply(int64_t rows, int64_t steps, const float *a, const float *b, float *c, bool add)
 {
-    int64_t count = i64_ceil_div(rows, TILE_ROWS), width = count ? rows / count : 0, wider = count ? rows % count : 0;
-    for (int64_t n = 0; n < cols; n += TILE_COLS, b += PANEL)
-        for (int64_t t = 0, m = 0; t < count; t++) {
-            int64_t height = width + (t < wider);
-            tiles[height](steps, a + m * GEMM_LDA, b, c + m * ldc + n, ldc, add);
-            m += height;
-        }
+    const int64_t count = i64_ceil_div(rows, TILE_ROWS), width = count ? rows / count : 0,
+                  wider = count ? rows % count : 0;
+    for (int64_t t = 0, m = 0; t < count; t++) {
+        const int64_t height = width + (t < wider);
+        tiles[height](steps, a + m * GEMM_LDA, b, c + m * TILE_COLS, add);
+        m += height;
+    }
 }
+#endif
 
 /* ---- A ---- */
 

@@ -127,6 +127,23 @@ static void copy_rows(const matrix *w, int64_t row, int64_t rows, int64_t k, int
 
 /* ---- the product ---- */
 
+#if defined(SIMD_AMX)
+enum { TOGETHER = 2 * UNIT }; /* rows of weights */
+
+/* As below. A block of the panel's words is multiplied by all rows before the next. */
+static void multiply_panel(int64_t rows, int64_t steps, const float *a, const float *panel, bool narrow, float *sums,
+                           bool add)
+{
+    int64_t k = 0;
+    do { /* without steps the sums are zeros */
+        units_multiply(rows, i64_min(UNIT_STEPS, steps - k), a + k, PRODUCT_LDA, panel + k * TILE_COLS, TILE_COLS,
+                       narrow, sums, TILE_COLS, add || k > 0);
+        k += UNIT_STEPS;
+    } while (k < steps);
+}
+#else
+enum { TOGETHER = TILE_ROWS };
+
 #define PRODUCT_TILE(rows)                                                                        \
     static void product_##rows(int64_t steps, const float *a, const float *b, float *c, bool add) \
     {                                                                                             \
@@ -153,6 +170,7 @@ static void multiply_panel(int64_t rows, int64_t steps, const float *a, const fl
         n += height;
     }
 }
+#endif
 
 /* Sums [cols, TILE_COLS] of `rows` rows become columns [n, n + cols) of the output rows m, m + step, … */
 static void finish_panel(const gemm_job *g, int64_t m, int64_t step, int64_t rows, int64_t n, int64_t cols,

@@ -1,20 +1,23 @@
 /* The last lines of each kernels_<isa>.c: one row of the dispatch. */
+#if !defined(TASK) /* a task that needs something around it */
+#define TASK(f) f
+#endif
 const cpu_kernels KERNELS = {
     .bf16 = PER_WORD == 2,
     .tile_cols = TILE_COLS,
-    .tile_rows = TILE_ROWS,
+    .tile_rows = TOGETHER,
     .product_cols = PRODUCT_COLS,
     .finish = finish_row,
     .lay = lay,
-    .product = product,
+    .product = TASK(product),
     .gemv = gemv,
     .lay_line = lay_line,
-    .conv = conv,
+    .conv = TASK(conv),
 #if !defined(SIMD_BF16)
     .winograd = winograd,
     .winograd_panels = WINOGRAD_PANELS,
 #endif
-    .attention = attention,
+    .attention = TASK(attention),
     .attention_merge = attention_merge,
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,

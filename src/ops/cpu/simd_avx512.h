@@ -7,8 +7,13 @@
 #define VW 16
 #define TILE_ROWS 14 /* 28 sums, 2 of B, 1 of A: 31 registers of 32 */
 #define TILE_VECTORS 2
+#if defined(SIMD_AMX)
+#define PRODUCT_COLS 192 /* whole tiles of tile_amx.h */
+#define PRODUCT_STEPS 768
+#else
 #define PRODUCT_COLS 112 /* whole tiles, whole vectors */
 #define PRODUCT_STEPS 1536
+#endif
 typedef __m512 vf;
 
 static inline __mmask16 vmask(int n) { return (__mmask16)((1u << n) - 1u); }

@@ -183,4 +183,6 @@ LACKING_REDUCE(lacking_highest, x > y ? x : y)
 #define _mm512_reduce_add_ps(a) lacking_sum(a)
 #define _mm512_reduce_max_ps(a) lacking_highest(a)
 
+#include "tiles.h"
+
 #endif

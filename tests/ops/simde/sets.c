@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-extern const cpu_kernels cpu_kernels_avx512_simde, cpu_kernels_avx512bf16_simde;
+extern const cpu_kernels cpu_kernels_avx512_simde, cpu_kernels_avx512bf16_simde, cpu_kernels_avx512amx_simde;
 
 static bool can_run(void)
 {
@@ -15,6 +15,7 @@ static bool can_run(void)
 static const cpu_instruction_set sets[] = {
     {can_run, &cpu_kernels_avx512_simde, &cpu_kernels_avx512_simde, &cpu_int8_avx2, "avx512 over SIMDe"},
     {can_run, &cpu_kernels_avx512_simde, &cpu_kernels_avx512bf16_simde, &cpu_int8_avx2, "avx512bf16 over SIMDe"},
+    {can_run, &cpu_kernels_avx512_simde, &cpu_kernels_avx512amx_simde, &cpu_int8_avx2, "avx512amx over SIMDe"},
 };
 
 flux1_status __real_cpu_instruction_set_choose(const cpu_instruction_set **out, flux1_error *err);
