@@ -119,6 +119,26 @@ __attribute__((target("avx2"))) static void turns_avx2_int8(void)
     sink_int = _mm256_extract_epi32(s0, 0);
 }
 
+/* All eight tiles are whole. */
+static const struct {
+    uint8_t palette, zeros[15];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} tile_shape = {.palette = 1, .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64}, .rows = {16, 16, 16, 16, 16, 16, 16, 16}};
+
+/* Zeros: the unit takes the same time for all values. */
+#define TURNS_OF_TILES(product)       \
+    _tile_loadconfig(&tile_shape);    \
+    for (int t = 0; t < TURNS; t++) { \
+        product(0, 4, 6);             \
+        product(1, 4, 7);             \
+        product(2, 5, 6);             \
+        product(3, 5, 7);             \
+    }                                 \
+    _tile_release()
+__attribute__((target("amx-tile,amx-bf16"))) static void turns_amx_bf16(void) { TURNS_OF_TILES(_tile_dpbf16ps); }
+__attribute__((target("amx-tile,amx-int8"))) static void turns_amx_int8(void) { TURNS_OF_TILES(_tile_dpbssd); }
+
 static double rate(void (*turns)(void), double flops_a_turn, double seconds)
 {
     double begin = now_thread(), end;
@@ -147,6 +167,8 @@ double peak_avx2_int8(double seconds)
 {
     return __builtin_cpu_supports("avx2") ? rate(turns_avx2_int8, 12 * 16 * 2, seconds) : 0;
 }
+double peak_avx512amx(double seconds) { return rate(turns_amx_bf16, 4 * 16 * 16 * 32 * 2, seconds); }
+double peak_avx512amx_int8(double seconds) { return rate(turns_amx_int8, 4 * 16 * 16 * 64 * 2, seconds); }
 double peak_avxvnni(double seconds) { return rate(turns_avxvnni, 12 * 32 * 2, seconds); }
 double peak_avx512vnni(double seconds)
 {
@@ -159,4 +181,6 @@ double peak_avx512vnni(double seconds) { return (void)seconds, 0; }
 double peak_avx2(double seconds) { return (void)seconds, 0; }
 double peak_avx512(double seconds) { return (void)seconds, 0; }
 double peak_avx512bf16(double seconds) { return (void)seconds, 0; }
+double peak_avx512amx(double seconds) { return (void)seconds, 0; }
+double peak_avx512amx_int8(double seconds) { return (void)seconds, 0; }
 #endif

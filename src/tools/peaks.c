@@ -33,12 +33,16 @@ static double of_all(pool *workers, int threads, peak_fn one)
     return sum;
 }
 
-/* By the instruction set that the kernels were chosen for. */
-static peak_fn int8_of(const char *isa)
-{
-    const bool has_vnni = !strcmp(isa, "avx512bf16") || !strcmp(isa, "avx512vnni");
-    return has_vnni ? peak_avx512vnni : !strcmp(isa, "avxvnni") ? peak_avxvnni : peak_avx2_int8;
-}
+/* Of the instruction sets that the kernels may be chosen for: float32, bf16 (NULL: as float32) and int8. */
+static const struct {
+    const char *isa;
+    peak_fn f32, bf16, int8;
+} KNOWN[] = {{"avx512amx", peak_avx512, peak_avx512amx, peak_avx512vnni},
+             {"avx512bf16", peak_avx512, peak_avx512bf16, peak_avx512vnni},
+             {"avx512vnni", peak_avx512, NULL, peak_avx512vnni},
+             {"avx512", peak_avx512, NULL, peak_avx2_int8},
+             {"avxvnni", peak_avx2, NULL, peak_avxvnni},
+             {"", peak_avx2, NULL, peak_avx2_int8}};
 
 flux1_status peaks_measure(flux1_context *c, peaks *out)
 {
@@ -52,12 +56,12 @@ flux1_status peaks_measure(flux1_context *c, peaks *out)
         return FLUX1_OK; /* a GPU's peak takes its own libraries to reach: bench/ */
     pool *workers;
     TRY(pool_create(threads, &workers, &c->error));
-    out->exact = of_all(workers, threads,
-                        out->bf16                        ? peak_avx512bf16
-                        : strncmp(isa, "avx512", 6) == 0 ? peak_avx512
-                                                         : peak_avx2);
+    size_t i = 0;
+    while (*KNOWN[i].isa && strcmp(KNOWN[i].isa, isa))
+        i++;
+    out->exact = of_all(workers, threads, out->bf16 && KNOWN[i].bf16 ? KNOWN[i].bf16 : KNOWN[i].f32);
     if (config->int8)
-        out->int8 = of_all(workers, threads, int8_of(isa));
+        out->int8 = of_all(workers, threads, KNOWN[i].int8);
     pool_destroy(workers);
     return FLUX1_OK;
 }

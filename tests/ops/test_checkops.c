@@ -1,6 +1,7 @@
 /* ops/cpu against ops/ref (checkops.h): each instruction set that this machine has, float32 and bf16, 1, 2 and 3
- * threads. `--only TEXT`: of the entries, those whose names contain it. `--bench` instead times the entries at true
- * sizes. CHECKOPS_SIMDE: AVX-512 over SIMDe instead (simde/). CHECKOPS_SHORT: for an emulator. */
+ * threads. `--only TEXT`: of the entries, those whose names contain it; `--isa TEXT`: of the sets. `--bench` instead
+ * times the entries at true sizes. CHECKOPS_SIMDE: AVX-512 over SIMDe instead (simde/). CHECKOPS_SHORT: for an
+ * emulator. */
 #include "ops/checkops_cases.h"
 #include "ops/checkops_rules.h"
 #include "ops/ref/ref.h"
@@ -20,16 +21,17 @@ static bool machine_has(const char *isa)
     return cpu_instruction_set_choose(&set, NULL) == FLUX1_OK && !strcmp(set->name, isa);
 }
 
-static bool in_int8; /* what follows */
+static const char *only_isa = ""; /* sets whose names contain this */
+static bool in_int8;              /* what follows */
 
 /* Whether this machine has the instruction set, and none of the list before it has the same kernels. */
 static bool to_compare(int isa, bool bf16)
 {
     const cpu_instruction_set *set, *other;
-    if (!machine_has(isas[isa]) || cpu_instruction_set_choose(&set, NULL) != FLUX1_OK)
+    if (!strstr(isas[isa], only_isa) || !machine_has(isas[isa]) || cpu_instruction_set_choose(&set, NULL) != FLUX1_OK)
         return false;
     for (int i = 0; i < isa; i++)
-        if (machine_has(isas[i]) && cpu_instruction_set_choose(&other, NULL) == FLUX1_OK &&
+        if (strstr(isas[i], only_isa) && machine_has(isas[i]) && cpu_instruction_set_choose(&other, NULL) == FLUX1_OK &&
             (bf16 ? other->bf16 == set->bf16 : other->f32 == set->f32) && (!in_int8 || other->int8 == set->int8))
             return false;
     return machine_has(isas[isa]); /* chosen again */
@@ -737,8 +739,10 @@ int main(int argc, char **argv)
         time_entries(DTYPE_BF16, cpu_physical_cores());
         return 0;
     }
-    if (argc > 2 && !strcmp(argv[1], "--only"))
-        only = argv[2];
+    for (int i = 1; i + 1 < argc; i += 2) {
+        only = !strcmp(argv[i], "--only") ? argv[i + 1] : only;
+        only_isa = !strcmp(argv[i], "--isa") ? argv[i + 1] : only_isa;
+    }
 #if defined(CHECKOPS_SIMDE)
     if (!machine_has(isas[0])) {
         puts("skipped: this machine has no AVX2, which the variants over SIMDe are compiled for");
