@@ -37,7 +37,7 @@ static double of_all(pool *workers, int threads, peak_fn one)
 static const struct {
     const char *isa;
     peak_fn f32, bf16, int8;
-} KNOWN[] = {{"avx512amx", peak_avx512, peak_avx512amx, peak_avx512vnni},
+} KNOWN[] = {{"avx512amx", peak_avx512, peak_avx512amx, peak_avx512amx_int8},
              {"avx512bf16", peak_avx512, peak_avx512bf16, peak_avx512vnni},
              {"avx512vnni", peak_avx512, NULL, peak_avx512vnni},
              {"avx512", peak_avx512, NULL, peak_avx2_int8},

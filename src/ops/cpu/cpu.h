@@ -203,8 +203,8 @@ typedef struct rows_job {
 typedef void cpu_finish_fn(const gemm_job *g, int64_t m, int64_t n, int64_t count, const float *sums);
 
 typedef struct cpu_int8_kernels cpu_int8_kernels; /* int8.h */
-extern const cpu_int8_kernels cpu_int8_portable, cpu_int8_avx2, cpu_int8_avxvnni, cpu_int8_avx512vnni, cpu_int8_neon,
-    cpu_int8_neondot, cpu_int8_neoni8mm;
+extern const cpu_int8_kernels cpu_int8_portable, cpu_int8_avx2, cpu_int8_avxvnni, cpu_int8_avx512vnni,
+    cpu_int8_avx512amx, cpu_int8_neon, cpu_int8_neondot, cpu_int8_neoni8mm;
 
 /* One instruction set: the shape of its register tile, and the tasks. */
 typedef struct cpu_kernels {

@@ -76,7 +76,7 @@ static bool has_neonbf16(void)
 
 static const cpu_instruction_set sets[] = {
 #if defined(__x86_64__)
-    {has_avx512amx, &cpu_kernels_avx512, &cpu_kernels_avx512amx, &cpu_int8_avx512vnni, "avx512amx"},
+    {has_avx512amx, &cpu_kernels_avx512, &cpu_kernels_avx512amx, &cpu_int8_avx512amx, "avx512amx"},
     {has_avx512bf16, &cpu_kernels_avx512, &cpu_kernels_avx512bf16, &cpu_int8_avx512vnni, "avx512bf16"},
     {has_avx512vnni, &cpu_kernels_avx512, &cpu_kernels_avx512, &cpu_int8_avx512vnni, "avx512vnni"},
     {has_avx512, &cpu_kernels_avx512, &cpu_kernels_avx512, &cpu_int8_avx2, "avx512"},

@@ -12,9 +12,9 @@
 #include "ops/cpu/kernels_rows.h"
 #include "ops/cpu/kernels_winograd.h"
 
-UNIT_TASK(product)
-UNIT_TASK(conv)
-UNIT_TASK(attention)
+UNIT_TASK(product, whole_units)
+UNIT_TASK(conv, whole_units)
+UNIT_TASK(attention, whole_units)
 
 #define KERNELS cpu_kernels_avx512amx
 #include "ops/cpu/kernels_table.h"

@@ -3,6 +3,7 @@
  *   vw_word, vw_load, vw_dot(sum, w, x), vw_float, vw_keep (the sums so far are computed here: keeps gcc from spilling)
  *   v_bytes       VW floats, whole numbers, to int8
  *   INT8_MATRIX   is defined where small matrices are multiplied (tile_matrix.h) in place of those with words
+ *   INT8_UNITS    is defined where AMX multiplies (int8_units_amx.h): no vw_word, vw_dot, vw_keep
  *   INT8_OFFSET   numbers of the input are stored plus 128, for instructions that want one operand without a sign: the
  *                 sums begin with −128 times the weights' own
  *
@@ -150,6 +151,9 @@ static void lay_weights(const int8_job *j, int64_t row, int64_t rows, int64_t k,
 
 /* ---- the tile: c[rows, TOKENS] += Σ over groups of scales · exact sums ---- */
 
+#if defined(INT8_UNITS)
+#include "ops/cpu/int8_units_amx.h"
+#else
 /* Exact sums of one group. a: the first row's words, b: the panel's. */
 #if defined(INT8_MATRIX)
 SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int32_t *start, const int32_t *a,
@@ -223,22 +227,30 @@ EACH_TILE(TILE)
 #define TILE_NAME(rows) int8_tile_##rows,
 static int8_tile_fn *const int8_tiles[TILE_ROWS + 1] = {NULL, EACH_TILE(TILE_NAME)};
 
-/* All outputs of a task with one panel; tiles differ by one row at most. */
+/* All outputs of a task with a k block of one panel; tiles differ by one row at most. */
+static void multiply_tokens(int64_t cols, int64_t groups, const int8_scratch *s, const int32_t *words,
+                            const float *scales, float *c)
+{
+    const int64_t tiles = i64_ceil_div(cols, TILE_ROWS);
+    for (int64_t t = 0, row = 0; t < tiles; t++) {
+        const int64_t height = cols / tiles + (t < cols % tiles);
+        int8_tiles[height](groups, s, row, words, scales, c + row * TOKENS);
+        row += height;
+    }
+}
+#endif
+
 static void multiply_panel(const int8_job *j, int64_t cols, int64_t panel, int64_t k, int64_t count, int8_scratch *s,
                            float *c)
 {
-    const int64_t groups = int8_groups(count), tiles = i64_ceil_div(cols, TILE_ROWS);
+    const int64_t groups = int8_groups(count);
     const int32_t *words = j->panels + (panel * j->groups * INT8_GROUP + k) / 4 * TOKENS;
     const float *scales = j->scales + (panel * j->groups + k / INT8_GROUP) * TOKENS;
 #if INT8_PAIRS
     vw_widen_panel(words, groups * INT8_GROUP / 4, s->panel);
     words = s->panel;
 #endif
-    for (int64_t t = 0, row = 0; t < tiles; t++) {
-        const int64_t height = cols / tiles + (t < cols % tiles);
-        int8_tiles[height](groups, s, row, words, scales, c + row * TOKENS);
-        row += height;
-    }
+    multiply_tokens(cols, groups, s, words, scales, c);
 }
 
 /* ---- a task ---- */
@@ -278,12 +290,15 @@ static void int8_gemm(void *arg, int64_t index, int worker)
         finish_panel(j, m + p * TOKENS, n, cols, s->sums + p * cols * TOKENS, s->row);
 }
 
+#if !defined(TASK) /* a task that needs something around it */
+#define TASK(f) f
+#endif
 #define INT8_KERNELS(name)                                                         \
     const cpu_int8_kernels name = {.tokens = TOKENS,                               \
                                    .cols = INT8_MOST_COLS / TILE_ROWS * TILE_ROWS, \
                                    .decoders = DECODERS,                           \
                                    .quantise = int8_quantise_groups,               \
                                    .lay = int8_lay,                                \
-                                   .gemm = int8_gemm};
+                                   .gemm = TASK(int8_gemm)};
 
 #endif

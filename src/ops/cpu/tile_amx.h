@@ -5,47 +5,19 @@
  * Eight tiles: 0 to 3 are sums of 32 × 32 outputs, 4 and 5 are rows of A, 6 and 7 columns of B: a load for each
  * product, which takes as long as two loads. A step of 16 words is one product of each, 64 cycles for 4 KiB, so one
  * operand should come from the L1 cache: callers pass UNIT_STEPS words at a time. tdpbf16ps adds up a step's products
- * before it adds them to the sums, and takes denormals as 0.
- *
- * The tiles' shape is a thread's own state: a task sets it at its begin and releases the tiles at its end, so that
- * nothing of them is left in threads that belong to others. */
+ * before it adds them to the sums, and takes denormals as 0. */
 #ifndef FLUX1_OPS_CPU_TILE_AMX_H
 #define FLUX1_OPS_CPU_TILE_AMX_H
 
-#include "ops/cpu/simd.h"
+#include "ops/cpu/units_amx.h"
 
-enum {
-    UNIT = 16,        /* rows, words and columns of a tile */
-    UNIT_STEPS = 128, /* words of a block whose B, A and sums fit in the L1 cache: 16, 16 and 4 KiB */
-    UNIT_TILES = 8
-};
-
-typedef struct unit_shape {
-    uint8_t palette, start_row, zeros[14];
-    uint16_t row_bytes[16];
-    uint8_t rows[16];
-} unit_shape;
-_Static_assert(sizeof(unit_shape) == 64, "what ldtilecfg reads");
+/* Words of a block whose B, A and sums fit in the L1 cache: 16, 16 and 4 KiB. */
+enum { UNIT_STEPS = 128 };
 
 /* All tiles are whole. */
-SIMD_INLINE void units_begin(void)
-{
-    static const unit_shape whole = {.palette = 1,
-                                     .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
-                                     .rows = {UNIT, UNIT, UNIT, UNIT, UNIT, UNIT, UNIT, UNIT}};
-    _tile_loadconfig(&whole);
-}
-SIMD_INLINE void units_end(void) { _tile_release(); }
-
-/* A pool's task `f` between the two. */
-#define UNIT_TASK(f)                                               \
-    static void f##_by_units(void *arg, int64_t index, int worker) \
-    {                                                              \
-        units_begin();                                             \
-        f(arg, index, worker);                                     \
-        units_end();                                               \
-    }
-#define TASK(f) f##_by_units
+static const unit_shapes whole_units = {.palette = 1,
+                                        .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+                                        .rows = {UNIT, UNIT, UNIT, UNIT, UNIT, UNIT, UNIT, UNIT}};
 
 /* Sums of 16 or (`tall`, `wide`) 32 rows and columns: c's, or zeros. */
 SIMD_INLINE void unit_sums(const bool tall, const bool wide, const float *c, int64_t ldc, bool add)
@@ -128,9 +100,6 @@ SIMD_INLINE void unit_block(const bool tall, const bool wide, int64_t steps, con
         unit_rest(tall, wide, steps, a, lda, b, ldb);
     unit_store(tall, wide, c, ldc);
 }
-
-/* In front of products: loads of tiles are no reads that the compiler knows of. */
-SIMD_INLINE void units_ready(void) { __asm__ volatile("" ::: "memory"); }
 
 /* c[rows, 32] (+)= a[rows, steps]·b[steps, 32]; `narrow`: of 16 columns. Rows up to a multiple of 16 are read and
  * written: what the last ones hold concerns nobody. */

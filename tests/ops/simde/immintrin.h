@@ -129,6 +129,24 @@ STAND_IN __m512i lacking_narrow_two(__m512 high, __m512 low)
     return v.si;
 }
 
+STAND_IN __m512i lacking_whole(__m512 a)
+{
+    const stand_in_lanes w = {.ps = a};
+    stand_in_lanes v;
+    for (int i = 0; i < 16; i++)
+        v.i[i] = (int32_t)__builtin_lrintf(w.f[i]);
+    return v.si;
+}
+
+STAND_IN __m128i lacking_narrow_i8(__m512i a)
+{
+    const stand_in_lanes w = {.si = a};
+    int8_t to[16];
+    for (int i = 0; i < 16; i++)
+        to[i] = (int8_t)w.i[i];
+    return _mm_loadu_si128((const __m128i *)(const void *)to);
+}
+
 /* Lanes of pairs: (0, 0, 2, 2, …), (1, 1, 3, 3, …), (1, 0, 3, 2, …). */
 STAND_IN __m512 lacking_shuffle(__m512 a, int even, int odd)
 {
@@ -174,6 +192,8 @@ LACKING_REDUCE(lacking_highest, x > y ? x : y)
 #define _mm512_cvtepi32_ps(a) lacking_floats_of(a)
 #define _mm512_cvtph_ps(a) lacking_floats_of_f16(a)
 #define _mm512_cvtepi32_epi16(a) lacking_narrow(a)
+#define _mm512_cvtps_epi32(a) lacking_whole(a)
+#define _mm512_cvtepi32_epi8(a) lacking_narrow_i8(a)
 #define _mm512_cvtneps_pbh(a) lacking_narrow_bf16(a)
 #define _mm512_cvtne2ps_pbh(a, b) lacking_narrow_two(a, b)
 #define _mm512_moveldup_ps(a) lacking_shuffle(a, 0, 0)

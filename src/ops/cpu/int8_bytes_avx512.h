@@ -1,0 +1,19 @@
+/* What kernels_int8.h wants of 16 words of four int8, but their products, over AVX-512. */
+#ifndef FLUX1_OPS_CPU_INT8_BYTES_AVX512_H
+#define FLUX1_OPS_CPU_INT8_BYTES_AVX512_H
+
+#include "ops/cpu/simd.h"
+
+#define DECODERS &cpu_decoders_avx512
+#define INT8_PAIRS 0
+
+typedef __m512i vw;
+SIMD_INLINE vw vw_load(const int32_t *p) { return _mm512_loadu_si512(p); }
+SIMD_INLINE vf vw_float(vw v) { return _mm512_cvtepi32_ps(v); }
+
+SIMD_INLINE void v_bytes(int8_t *to, vf v)
+{
+    _mm_storeu_si128((__m128i *)(void *)to, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+}
+
+#endif
