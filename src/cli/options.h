@@ -252,6 +252,11 @@ typedef enum option_kind {
     X(ALLOW_HOST, "allow-host", 0, TEXT, "NAME[,NAME]", 0, 0, IN_SERVE,                                                \
       "names under which browsers may reach the server, such as a proxy's; *: any (default: addresses, localhost and " \
       "--host)")                                                                                                       \
+    X(WORKERS, "workers", 0, TEXT, "DEVICE[,DEVICE]", 0, 0, IN_SERVE,                                                  \
+      "make pictures on each of these devices at the same time, such as cuda:0,cuda:1, a job each (default: on one, "  \
+      "--device)")                                                                                                     \
+    X(MAX_PIXELS, "max-pixels", 0, WHOLE, "N", 1, WHOLE_MAX, IN_SERVE,                                                 \
+      "refuse pictures of more than N pixels, width times height (default: only what does not fit the memory)")        \
     X(QUEUE, "queue", 0, WHOLE, "N", 1, 10000, IN_SERVE,                                                               \
       "jobs that may wait; further ones get the answer 429 (default: 16)")                                             \
     X(JOBS, "jobs", 0, FOLDER, "DIR", 0, 0, IN_SERVE,                                                                  \

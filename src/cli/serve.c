@@ -3,6 +3,7 @@
 
 #include "cli/ahead.h"
 #include "cli/console.h"
+#include "cli/serve_workers.h"
 #include "cli/serve_keys.h"
 #include "server/server.h"
 
@@ -20,6 +21,7 @@ enum { PORT = 8080, QUEUE = 16, DRAIN = 30 };
 typedef struct serving {
     const options *opt;
     serve_keys keys;
+    serve_workers workers;
     FILE *log;
     server *server;
     server_engine engine;
@@ -58,6 +60,7 @@ static server_settings settings_of(const serving *v)
                              .key_count = v->keys.count,
                              .allow_host = o[OPT_ALLOW_HOST].text,
                              .queue = (int)whole(opt, OPT_QUEUE, QUEUE),
+                             .max_pixels = whole(opt, OPT_MAX_PIXELS, 0),
                              .jobs = o[OPT_JOBS].text,
                              .jobs_size = o[OPT_JOBS_SIZE].given ? o[OPT_JOBS_SIZE].seed
                                           : o[OPT_JOBS].given    ? KEPT_BYTES
@@ -87,9 +90,11 @@ static int open_encoder(serving *v)
 {
     server_engine *e = &v->engine;
     flux1_context_info info = {.size = sizeof info};
-    flux1_status st = flux1_context_get_info(e->worker, &info);
+    if (e->workers > 1)
+        return EXIT_DONE;
+    flux1_status st = flux1_context_get_info(e->worker[0], &info);
     if (st != FLUX1_OK)
-        return report(e->worker, st);
+        return report(e->worker[0], st);
     if (!ahead_pays(v->opt, &info))
         return EXIT_DONE;
     e->encode_from = ahead_from(&info);
@@ -97,13 +102,28 @@ static int open_encoder(serving *v)
     return st == FLUX1_OK ? EXIT_DONE : report(e->encoder, st);
 }
 
+static int open_workers(serving *v)
+{
+    server_engine *e = &v->engine;
+    for (int i = 0; i < v->workers.count; i++) {
+        const options here = serve_worker_options(v->opt, &v->workers, i);
+        const flux1_status st =
+            open_logged_context(&here, server_log_worker, server_worker(v->server, i), &e->worker[i]);
+        e->workers = i + 1; /* also one that failed is to be destroyed */
+        if (st != FLUX1_OK)
+            return report(e->worker[i], st);
+    }
+    return EXIT_DONE;
+}
+
 static int open_engine(serving *v)
 {
+    const options first = serve_worker_options(v->opt, &v->workers, 0);
     flux1_model_parts parts;
     server_engine *e = &v->engine;
     if (!name_parts(v->opt, &parts))
         return EXIT_USAGE;
-    int status = open_context(v->opt, &e->writer);
+    int status = open_context(&first, &e->writer);
     if (status != EXIT_DONE)
         return status;
     watch_signals(e->writer);
@@ -112,11 +132,10 @@ static int open_engine(serving *v)
     e->model = v->model;
     if (st != FLUX1_OK)
         return report(e->writer, st);
-    if ((st = open_logged_context(v->opt, server_log_planner, v->server, &e->planner)) != FLUX1_OK)
+    if ((st = open_logged_context(&first, server_log_planner, v->server, &e->planner)) != FLUX1_OK)
         return report(e->planner, st);
-    if ((st = open_logged_context(v->opt, server_log_worker, v->server, &e->worker)) != FLUX1_OK)
-        return report(e->worker, st);
-    return open_encoder(v);
+    status = open_workers(v);
+    return status == EXIT_DONE ? open_encoder(v) : status;
 }
 
 /* ---- running ---- */
@@ -172,11 +191,14 @@ int serve_run(const options *opt)
     catch_signals();
     int status = serve_keys_read(opt, &v.keys);
     if (status == EXIT_DONE)
+        status = serve_workers_read(opt, &v.workers);
+    if (status == EXIT_DONE)
         status = open_log(&v);
     if (status == EXIT_DONE)
         status = run(&v);
     flux1_context_destroy(v.engine.encoder);
-    flux1_context_destroy(v.engine.worker);
+    for (int i = 0; i < v.engine.workers; i++)
+        flux1_context_destroy(v.engine.worker[i]);
     flux1_context_destroy(v.engine.planner);
     flux1_model_close(v.model);
     flux1_context_destroy(v.engine.writer);
@@ -184,5 +206,6 @@ int serve_run(const options *opt)
     if (v.log && v.log != stdout)
         fclose(v.log);
     serve_keys_free(&v.keys);
+    serve_workers_free(&v.workers);
     return status;
 }

@@ -46,7 +46,7 @@ static void metric_whole(builder *b, const char *name, const char *kind, const c
 static void add_jobs(builder *b, const queue *q)
 {
     metric_whole(b, "jobs_waiting", "gauge", "Jobs in the queue.", (uint64_t)q->waiting);
-    metric_whole(b, "jobs_running", "gauge", "Jobs in work.", q->running ? 1 : 0);
+    metric_whole(b, "jobs_running", "gauge", "Jobs in work.", queue_running(q));
     metric_whole(b, "queue_limit", "gauge", "Jobs that may wait.", (uint64_t)q->limit);
     metric_whole(b, "pictures_total", "counter", "Pictures made.", q->pictures);
     metric(b, "jobs_total", "counter", "Jobs that have ended, by how.");

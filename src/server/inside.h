@@ -20,11 +20,20 @@ struct MHD_Daemon;
 /* What /metrics tells beside the queue's counts. Guarded by the queue's lock. */
 typedef struct server_counts {
     uint64_t requests[6];   /* by the status' first digit */
-    double seconds[STAGES]; /* of the worker */
+    double seconds[STAGES]; /* of the workers */
     uint64_t steps;
     uint64_t refused;       /* 429 */
     uint64_t encoded_ahead; /* prompts, while another job ran */
 } server_counts;
+
+/* A thread that makes pictures, one job after the other, on a context of its own. */
+typedef struct worker {
+    struct server *s;
+    flux1_context *context;
+    pthread_t thread;
+    bool started;
+    remarks *notes; /* of the running job, on this thread; NULL: none */
+} worker;
 
 struct server {
     server_settings settings;
@@ -47,10 +56,11 @@ struct server {
     atomic_int exchanges; /* requests that are being served */
     double began;         /* Unix seconds */
 
-    pthread_t worker, watcher;
-    bool has_worker, has_watcher;
-    next_text next;      /* the worker's */
-    remarks *work_notes; /* of the running job, on the worker's thread; NULL: none */
+    worker worker[SERVER_WORKERS];
+    int working; /* of their threads; guarded by the queue's lock */
+    pthread_t watcher;
+    bool has_watcher;
+    next_text next; /* the only worker's */
 
     pthread_mutex_t planning; /* one request at a time is planned */
     remarks *plan_notes;      /* of that one */

@@ -1,5 +1,6 @@
 /* The prompt of the job that waits first, encoded on a thread and a context of its own while another job is denoised or
- * decoded (server_engine.encoder). Used by the worker's thread. */
+ * decoded (server_engine.encoder). Used by the only worker's thread: with several,
+ * nobody knows which of them will take that job. */
 #ifndef FLUX1_SERVER_NEXT_TEXT_H
 #define FLUX1_SERVER_NEXT_TEXT_H
 

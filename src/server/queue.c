@@ -131,6 +131,14 @@ job *queue_find(queue *q, const char *id)
     return j;
 }
 
+/* Where a list points to j; for NULL, its end. */
+static job **place_in(job **list, const job *j)
+{
+    while (*list && *list != j)
+        list = &(*list)->next;
+    return list;
+}
+
 static bool drop_reference(job *j) { return --j->references == 0; }
 
 void job_release(queue *q, job *j)
@@ -155,7 +163,7 @@ job *queue_take(queue *q)
             q->last = &q->first;
         j->next = NULL;
         q->waiting--;
-        q->running = j; /* with the queue's reference */
+        *place_in(&q->running, NULL) = j; /* with the queue's reference */
         j->state = JOB_RUNNING;
         j->started = job_now();
         queue_changed(q, j);
@@ -164,6 +172,14 @@ job *queue_take(queue *q)
     }
     queue_unlock(q);
     return j;
+}
+
+int queue_running(const queue *q)
+{
+    int count = 0;
+    for (const job *j = q->running; j; j = j->next)
+        count++;
+    return count;
 }
 
 int queue_position(const queue *q, const job *j)
@@ -178,18 +194,17 @@ int queue_position(const queue *q, const job *j)
 
 static void unlink_job(queue *q, job *j)
 {
-    job **at = &q->first;
-    if (q->running == j)
-        q->running = NULL;
-    while (*at && *at != j)
-        at = &(*at)->next;
+    job **at = place_in(&q->running, j);
+    const bool waits = !*at;
+    if (waits)
+        at = place_in(&q->first, j);
     if (!*at)
         return;
     *at = j->next;
-    if (!j->next)
+    if (waits && !j->next)
         q->last = at;
     j->next = NULL;
-    q->waiting--;
+    q->waiting -= waits;
 }
 
 void queue_end(queue *q, job *j, job_state state)
@@ -210,18 +225,10 @@ void queue_end(queue *q, job *j, job_state state)
         queue_changed(q, later);
 }
 
-static job **closing_place(queue *q, const job *j)
-{
-    job **at = &q->closing;
-    while (*at && *at != j)
-        at = &(*at)->next;
-    return at;
-}
-
 void queue_forget(queue *q, job *j)
 {
     queue_lock(q);
-    job **at = closing_place(q, j);
+    job **at = place_in(&q->closing, j);
     if (*at)
         *at = j->next;
     pthread_cond_broadcast(&q->closed);
@@ -232,7 +239,7 @@ void queue_forget(queue *q, job *j)
 void queue_wait_closed(queue *q, const job *j)
 {
     queue_lock(q);
-    while (*closing_place(q, j))
+    while (*place_in(&q->closing, j))
         pthread_cond_wait(&q->closed, &q->lock);
     queue_unlock(q);
 }

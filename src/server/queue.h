@@ -1,4 +1,4 @@
-/* The jobs that wait and the one that runs, in order; and who waits for news of them. One lock guards the queue, its
+/* The jobs that wait and those that run, in order; and who waits for news of them. One lock guards the queue, its
  * jobs and the waiters. */
 #ifndef FLUX1_SERVER_QUEUE_H
 #define FLUX1_SERVER_QUEUE_H
@@ -20,11 +20,11 @@ typedef struct waiter {
 
 typedef struct queue {
     pthread_mutex_t lock;
-    pthread_cond_t news;  /* for the worker: a job, or the stop */
+    pthread_cond_t news;  /* for the workers: a job, or the stop */
     pthread_cond_t watch; /* for the watching thread: a waiter, or the stop */
     job *first, **last;   /* that wait */
     int waiting, limit;
-    job *running;           /* NULL: none */
+    job *running;           /* those that run, the oldest first; NULL: none */
     job *closing;           /* have ended, and are not in the history yet */
     pthread_cond_t closed;  /* one of these is now */
     bool stopping, stopped; /* no more jobs are taken; no job runs any more */
@@ -53,7 +53,7 @@ void queue_wait_closed(queue *q, const job *j);
 void job_release(queue *q, job *j);      /* NULL is fine */
 bool queue_has_room(queue *q, fault *f); /* as queue_submit would say */
 
-/* For the worker: waits for a job and makes it the running one; NULL: the queue stops. */
+/* For a worker: waits for a job and makes it a running one; NULL: the queue stops. */
 job *queue_take(queue *q);
 
 /* ---- with the lock held ---- */
@@ -63,7 +63,8 @@ void queue_wait(queue *q, waiter *w);
 void queue_leave(queue *q, waiter *w); /* without being woken; fine if it does not wait */
 void queue_dismiss(queue *q);          /* wakes everybody who waits, with `gone` */
 void queue_stopped(queue *q);          /* no job runs any more, nor will: ends the watching thread */
-int queue_position(const queue *q, const job *j);
+int queue_running(const queue *q);
+int queue_position(const queue *q, const job *j); /* 1: the next; 0: it does not wait */
 /* The job ends in that state; queue_forget must follow when its text is in the history. */
 void queue_end(queue *q, job *j, job_state state);
 /* A job that waits ends here and now (true: the caller stores it); one that runs ends soon, by itself. */

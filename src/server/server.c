@@ -28,9 +28,11 @@ void server_log_planner(void *s, flux1_log_level level, const char *message)
     take_note(((server *)s)->plan_notes, level, message);
 }
 
-void server_log_worker(void *s, flux1_log_level level, const char *message)
+void *server_worker(server *s, int index) { return &s->worker[index]; }
+
+void server_log_worker(void *by, flux1_log_level level, const char *message)
 {
-    take_note(((server *)s)->work_notes, level, message);
+    take_note(((worker *)by)->notes, level, message);
 }
 
 void server_log_encoder(void *s, flux1_log_level level, const char *message)
@@ -74,6 +76,8 @@ flux1_status server_open(const server_settings *settings, server **out, flux1_er
     s->settings = *settings;
     descriptors_raise();
     s->listener = -1;
+    for (int i = 0; i < SERVER_WORKERS; i++)
+        s->worker[i].s = s;
     s->began = job_now();
     flux1_status st = queue_open(&s->queue, settings->queue, err);
     if (st != FLUX1_OK || pthread_mutex_init(&s->planning, NULL) != 0 ||
@@ -107,7 +111,7 @@ flux1_status server_begin(server *s, const server_engine *engine, flux1_error *e
     TRY(models_open(s, err));
     set_formats(s);
     TRY(watch_start(s, err));
-    TRY(worker_start(s, err));
+    TRY(workers_start(s, err));
     atomic_store(&s->ready, 1);
     return FLUX1_OK;
 }
@@ -130,7 +134,7 @@ static void stop_queue(server *s)
         jobs_bury(s, j);
         queue_lock(q);
     }
-    if (!s->has_worker)
+    if (s->working == 0)
         queue_stopped(q);
     queue_unlock(q);
 }
@@ -153,8 +157,8 @@ static bool is_idle(server *s)
 static void cancel_running(server *s)
 {
     queue_lock(&s->queue);
-    if (s->queue.running)
-        flux1_cancel_token_cancel(s->queue.running->token);
+    for (const job *j = s->queue.running; j; j = j->next)
+        flux1_cancel_token_cancel(j->token);
     queue_unlock(&s->queue);
 }
 
@@ -168,7 +172,7 @@ void server_end(server *s, double drain, bool (*hurry)(void))
     while (!is_idle(s) && clock_seconds() < until && !(hurry && hurry()))
         nanosleep(&pause, NULL);
     cancel_running(s);
-    worker_join(s);
+    workers_join(s);
     watch_join(s);
     http_stop(s);
     models_close(s);

@@ -23,6 +23,13 @@ flux1_status server_begin(server *s, const server_engine *engine, flux1_error *e
     return error_set(err, FLUX1_ERR_UNSUPPORTED, "this build has no flux1 serve");
 }
 
+void *server_worker(server *s, int index)
+{
+    (void)s;
+    (void)index;
+    return NULL;
+}
+
 void server_log_planner(void *s, flux1_log_level level, const char *message)
 {
     (void)s;
@@ -30,9 +37,9 @@ void server_log_planner(void *s, flux1_log_level level, const char *message)
     (void)message;
 }
 
-void server_log_worker(void *s, flux1_log_level level, const char *message)
+void server_log_worker(void *by, flux1_log_level level, const char *message)
 {
-    (void)s;
+    (void)by;
     (void)level;
     (void)message;
 }

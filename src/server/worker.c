@@ -11,7 +11,8 @@
 
 /* The job in work. */
 typedef struct work {
-    server *s;
+    worker *by;
+    server *s; /* the worker's */
     job *j;
     flux1_generate_params params;
     fault failure;     /* of a picture that could not be kept */
@@ -149,7 +150,7 @@ static job_state conclude(work *w, flux1_status st)
     queue_lock(&s->queue);
     stopping = s->queue.stopping;
     if (why.kind == FAULT_NONE && st != FLUX1_ERR_CANCELLED)
-        fault_of_status(&why, st, flux1_context_message(s->engine.worker));
+        fault_of_status(&why, st, flux1_context_message(w->by->context));
     if (why.kind == FAULT_NONE && stopping && !j->cancelled)
         fault_set(&why, FAULT_UNAVAILABLE, NULL, "the server was stopped");
     j->error = why;
@@ -167,9 +168,10 @@ static void take_notes(work *w, remarks *found)
     remarks_free(found);
 }
 
-static void run(server *s, job *j)
+static void run(worker *by, job *j)
 {
-    work w = {.s = s, .j = j, .stage_began = clock_seconds()};
+    server *s = by->s;
+    work w = {.by = by, .s = s, .j = j, .stage_began = clock_seconds()};
     remarks found = {0};
     flux1_text *text, *negative_text;
     jobs_store(s, j, NULL);
@@ -182,9 +184,9 @@ static void run(server *s, job *j)
     w.params.image = on_image;
     w.params.image_user = &w;
     w.params.cancel = j->token;
-    s->work_notes = &found;
-    const flux1_status st = flux1_generate(s->engine.worker, j->model->model, &w.params, NULL);
-    s->work_notes = NULL;
+    by->notes = &found;
+    const flux1_status st = flux1_generate(by->context, j->model->model, &w.params, NULL);
+    by->notes = NULL;
     flux1_text_free(text);
     flux1_text_free(negative_text);
     queue_lock(&s->queue);
@@ -194,28 +196,46 @@ static void run(server *s, job *j)
     jobs_end(s, j, conclude(&w, st));
 }
 
+/* The last to end says that no job runs any more. */
 static void *work_on(void *arg)
 {
-    server *s = arg;
+    worker *by = arg;
+    server *s = by->s;
     for (job *j; (j = queue_take(&s->queue));)
-        run(s, j);
+        run(by, j);
     flux1_text *none[2];
     next_text_take(s, NULL, &none[0], &none[1]);
     queue_lock(&s->queue);
-    queue_stopped(&s->queue);
+    if (--s->working == 0)
+        queue_stopped(&s->queue);
     queue_unlock(&s->queue);
     return NULL;
 }
 
-flux1_status worker_start(server *s, flux1_error *err)
+static bool start(worker *by)
 {
-    s->has_worker = pthread_create(&s->worker, NULL, work_on, s) == 0;
-    return s->has_worker ? FLUX1_OK : error_set(err, FLUX1_ERR_MEMORY, "the worker's thread cannot be started");
+    queue_lock(&by->s->queue);
+    by->started = pthread_create(&by->thread, NULL, work_on, by) == 0;
+    by->s->working += by->started;
+    queue_unlock(&by->s->queue);
+    return by->started;
 }
 
-void worker_join(server *s)
+flux1_status workers_start(server *s, flux1_error *err)
 {
-    if (s->has_worker)
-        pthread_join(s->worker, NULL);
-    s->has_worker = false;
+    for (int i = 0; i < s->engine.workers; i++) {
+        s->worker[i].context = s->engine.worker[i];
+        if (!start(&s->worker[i]))
+            return error_set(err, FLUX1_ERR_MEMORY, "a worker's thread cannot be started");
+    }
+    return FLUX1_OK;
+}
+
+void workers_join(server *s)
+{
+    for (int i = 0; i < SERVER_WORKERS; i++) {
+        if (s->worker[i].started)
+            pthread_join(s->worker[i].thread, NULL);
+        s->worker[i].started = false;
+    }
 }

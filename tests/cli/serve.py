@@ -465,6 +465,31 @@ def ahead():
     check(s.stop() == 0, "a stop while one is encoded ahead")
 
 
+def workers():
+    """A job each at a time on several devices; what else waits goes to the one that is done first."""
+    s = Server("--port", "0", "--workers", "cpu,cpu", "--max-pixels", "5000", "--drain", "0")
+    one = s.call("POST", "/v1/images/generations", dict(SHORT, seed=7))[1]["data"][0]["b64_json"]
+    long = [s.call("POST", "/api/jobs", dict(LONG, prompt="number %d" % i))[1]["id"] for i in range(2)]
+    for job_id in long:
+        s.until(job_id, ["running"])
+    check(value_of(s, "jobs_running") == 2, "two jobs run")
+    waiting = s.call("POST", "/api/jobs", SHORT)[1]
+    check(waiting["position"] == 1 and s.job(waiting["id"])["state"] == "queued", "the third waits: %s" % waiting)
+    s.call("DELETE", "/api/jobs/" + long[1])
+    check(s.until(waiting["id"], ["done"])["pictures"][0]["seed"] == "7", "it goes to the one that is free")
+    check(s.until(long[1], ["cancelled"])["state"] == "cancelled" and s.job(long[0])["state"] == "running", "the other one goes on")
+    picture = s.call("GET", s.job(waiting["id"])["pictures"][0]["url"], raw=True)[1]
+    check(pixels(picture) == pixels(base64.b64decode(one)), "both draw the same picture")
+    error_of(s.call("POST", "/api/jobs", dict(SHORT, width=80, height=64)), 400, "invalid_request_error", "80x64 has 5120 pixels.*--max-pixels")
+    again = s.call("POST", "/api/jobs", LONG)[1]["id"]
+    s.until(again, ["running"])
+    began = time.monotonic()
+    check(s.stop() == 0 and time.monotonic() - began < 10, "--drain 0 ends both")
+    for names, words in (("cpu,,cpu", "a name is missing"), ("cpu,nothing", 'device "nothing"')):
+        r = subprocess.run([program, "serve", "--model", model, "--port", "0", "--workers", names], stderr=subprocess.PIPE, text=True, timeout=60)
+        check(r.returncode in (1, 2) and words in r.stderr, "--workers %s: %d %s" % (names, r.returncode, r.stderr))
+
+
 def metrics(s):
     status, text = s.call("GET", "/metrics", raw=True)
     lines = [l for l in text.decode().splitlines() if not l.startswith("#")]
@@ -617,6 +642,7 @@ keys()
 loras()
 other_models()
 ahead()
+workers()
 unix_socket()
 temporary = Server("--port", "0")
 check(not temporary.call("GET", "/api/info")[1]["kept"], "without --jobs nothing is kept")
