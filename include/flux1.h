@@ -120,7 +120,10 @@ typedef struct flux1_context_params {
     /* Of the text encoders: as device, or "host" for the CPU, which on a mesh is the first rank's alone. NULL or "":
      * same as device */
     const char *encoder_device;
-    int eager; /* 1: a step's calls are made anew each time, not recorded once and replayed (on a GPU as a graph) */
+    /* 0: a step's calls are recorded once and replayed, on a GPU as a graph. 1: they are made anew each time. 2:
+     * recorded, and on a GPU the prompt's half of a block runs beside the image's; the picture is the same, and a GPU
+     * that power limits is no faster */
+    int eager;
     /* As max_memory, for the devices' own memory, of all ranks together. 0: what they have. Not used if the device
      * computes in host memory. */
     uint64_t max_device_memory;

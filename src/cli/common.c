@@ -155,7 +155,10 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
     if (v[OPT_DEVICE].given)
         params.device = v[OPT_DEVICE].text;
     params.encoder_device = v[OPT_ENCODER_DEVICE].text;
-    params.eager = v[OPT_CAPTURE].given && strcmp(v[OPT_CAPTURE].text, "no") == 0;
+    if (v[OPT_CAPTURE].given)
+        params.eager = strcmp(v[OPT_CAPTURE].text, "no") == 0         ? 1
+                       : strcmp(v[OPT_CAPTURE].text, "branches") == 0 ? 2
+                                                                      : 0;
     params.mesh = v[OPT_MESH].text;
     params.sp = v[OPT_SP].text;
     params.tp = v[OPT_TP].text;

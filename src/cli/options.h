@@ -197,8 +197,9 @@ typedef enum option_kind {
       "device to compute on. cuda:N: the N-th GPU; ref: the slow reference implementation (default: cpu)")             \
     X(ENCODER_DEVICE, "encoder-device", 0, DEVICE, "host|cpu|cuda[:N]|ref", 0, 0, IN_WHOLE,                            \
       "device of the text encoders. host: the CPU, on a mesh the first rank's alone (default: --device)")              \
-    X(CAPTURE, "capture", 0, CHOICE, "yes|no", 0, 0, IN_WHOLE,                                                         \
-      "record the calls of a denoising step once and replay them, on a GPU as a graph (default: yes)")                 \
+    X(CAPTURE, "capture", 0, CHOICE, "yes|no|branches", 0, 0, IN_WHOLE,                                                \
+      "record the calls of a denoising step once and replay them, on a GPU as a graph. branches: there "               \
+      "with the prompt's half of a block beside the image's (default: yes)")                                           \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS | IN_PLAN | IN_CONVERT,                                      \
       "number of threads, of each process (default: one per physical core of the host, shared by its processes)")      \
     X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS | IN_PLAN,                                                           \

@@ -459,6 +459,7 @@ typedef struct ops_config {
     const atomic_int *cancel;
     struct ops_device *device; /* device.h; outlives the backend */
     bool eager;                /* steps are not recorded */
+    bool branches;             /* where they are recorded, their branches run side by side */
     ops_event_sink *event;     /* the dry backend's; may be NULL */
     void *event_user;
 } ops_config;
@@ -482,7 +483,7 @@ typedef struct ops_sizing {
     size_t spare; /* bytes of a device's own memory left to its libraries when weights stay on it */
     /* upsample_conv and norm_conv never make the plane between; CONV's m: pixels before upsampling */
     bool folds_planes;
-    bool branches;  /* what two branches take is taken at once */
+    bool branches;  /* it can run two of them at once: what both take is taken then */
     bool call_list; /* its steps are recorded in the arena (record.h) */
     size_t unit;    /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
     /* memory that a prepared weight takes beside the file, at most; 0 for one whose bytes stay in the mapped file. bias

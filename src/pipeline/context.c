@@ -166,7 +166,8 @@ static flux1_status find_device(flux1_context *c, const flux1_context_params *p,
     TRY(choose_dtype(wanted, d, &c->error));
     TRY(choose_held(p->device_weights, d, &c->error));
     d->config.cancel = &c->cancel;
-    d->config.eager = p->eager != 0;
+    d->config.eager = p->eager == 1;
+    d->config.branches = p->eager == 2;
     return FLUX1_OK;
 }
 

@@ -18,12 +18,11 @@ static void replayed_steps_give_what_eager_ones_give(void **state)
 /* ---- branches ---- */
 
 /* Both parts, each through two weights of its own, the hidden rows in the arena: x += gelu(in·Wᵀ)·Vᵀ. */
-static flux1_status try_branches(model *m, act in, act x, bool branches)
+static flux1_status try_branches(model *m, act in, act x)
 {
     ops *o = m->r.o;
     for (act_part p = PART_TEXT; p <= PART_IMAGE; p++) {
-        if (branches)
-            TRY(ops_branch(o, BRANCH_OF(p)));
+        TRY(ops_branch(o, BRANCH_OF(p)));
         const act from = act_of(in, p), to = act_of(x, p);
         const size_t mark = ops_mark(o);
         act hidden;
@@ -32,10 +31,10 @@ static flux1_status try_branches(model *m, act in, act x, bool branches)
         TRY(ops_product(o, hidden, m->w[2 * p + 1], &(epilogue){.residual = to}, to));
         ops_release(o, mark);
     }
-    return branches ? ops_branch(o, 0) : FLUX1_OK;
+    return ops_branch(o, 0);
 }
 
-static flux1_status try_branched_step(model *m, act in, act x, bool branches)
+static flux1_status try_branched_step(model *m, act in, act x)
 {
     ops *o = m->r.o;
     bool replayed;
@@ -45,9 +44,9 @@ static flux1_status try_branched_step(model *m, act in, act x, bool branches)
     for (int i = 0; i < 4; i++)
         TRY(ops_block_begin(o, m->b[i]));
     TRY(ops_cast(o, x, in)); /* what both begin behind */
-    TRY(try_branches(m, in, x, branches));
+    TRY(try_branches(m, in, x));
     TRY(ops_cast(o, x, in)); /* what comes behind both */
-    TRY(try_branches(m, in, x, branches));
+    TRY(try_branches(m, in, x));
     for (int i = 0; i < 4; i++)
         TRY(ops_block_end(o, m->b[i]));
     return ops_step_record(o);
@@ -60,6 +59,7 @@ static void run_branches(const tensor *weights, bool branches, float *out)
     model m;
     act in, x;
     open_model(&m, weights, false);
+    cuda_self(m.r.o)->branches.wanted = branches;
     run *r = &m.r;
     const size_t mark = ops_mark(r->o);
     ok(r, ops_create(r->o, ACT_LINEAR, shape_rows(1, TEXT_ROWS, IMAGE_ROWS, MODEL_WIDTH), &in));
@@ -67,7 +67,7 @@ static void run_branches(const tensor *weights, bool branches, float *out)
     fill(r, x, false);
     const size_t before = ops_mark(r->o);
     for (int k = 0; k < MODEL_STEPS; k++) {
-        ok(r, try_branched_step(&m, in, x, branches));
+        ok(r, try_branched_step(&m, in, x));
         assert_int_equal(ops_mark(r->o), before);
     }
     assert_int_equal(cuda_self(r->o)->branches.stream != NULL, branches);
@@ -98,6 +98,7 @@ static void a_step_may_break_off_in_a_branch(void **state)
     model m;
     make_weights(weights);
     open_model(&m, weights, false);
+    cuda_self(m.r.o)->branches.wanted = true;
     run *r = &m.r;
     const size_t mark = ops_mark(r->o);
     for (int k = 0; k < 3; k++) { /* as it is, recorded, and recorded anew */

@@ -59,6 +59,24 @@ static void without_cublas_and_cudnn_it_equals_the_oracle(void **state)
     assert_int_equal(after.matmuls + after.sdpas + after.convs, before.matmuls + before.sdpas + before.convs);
 }
 
+/* The prompt's half of a block beside the image's. */
+static void with_branches_it_equals_the_oracle(void **state)
+{
+    (void)state;
+    static const char *const shapes[] = {NULL, "1x2"};
+    for (int i = 0; i < 2; i++) {
+        flux1_context_params p;
+        flux1_context_params_defaults(&p);
+        p.device = TEST_DEVICE;
+        p.dtype = FLUX1_DTYPE_F32;
+        p.mesh = shapes[i];
+        p.eager = 2;
+        flux1_context *c = context_of(&p);
+        run_pipeline(c, i ? "double" : "mixed");
+        flux1_context_destroy(c);
+    }
+}
+
 /* Ranks with a GPU each: NCCL moves what they exchange, and steps are recorded with it. */
 static void a_mesh_of_gpus_equals_the_oracle(void **state)
 {
@@ -302,6 +320,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest single_tests[] = {
         cmocka_unit_test(device_equals_the_oracle),
+        cmocka_unit_test(with_branches_it_equals_the_oracle),
         cmocka_unit_test(without_cublas_and_cudnn_it_equals_the_oracle),
         cmocka_unit_test(steps_are_submitted_ahead),
         cmocka_unit_test(the_next_prompt_is_encoded_beside),

@@ -73,6 +73,7 @@ flux1_status ops_cuda_create(const ops_config *c, ops **out)
     o->fp8 = c->fp8 != FP8_NO;
     o->scales_rows = c->fp8 == FP8_ROWS && o->device->scales_rows;
     o->eager = c->eager;
+    o->branches.wanted = c->branches;
     o->held = c->held;
     o->decoded_most = CUDA_DECODED;
     flux1_status st = cuda_device_current(o->device, c->err);

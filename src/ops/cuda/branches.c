@@ -56,7 +56,7 @@ flux1_status cuda_branch(ops *base, int which)
     cuda_ops *o = cuda_self(base);
     cuda_branches *b = &o->branches;
     TRY(cuda_begin(base, "branch", NULL));
-    if (which != 0 && !b->open)
+    if (which != 0 && !b->open && b->wanted)
         TRY(begin(o));
     if (!b->open)
         return FLUX1_OK;

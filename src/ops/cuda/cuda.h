@@ -48,6 +48,7 @@ typedef struct cuda_branches {
     CUstream stream, main; /* main: the backend's own, while calls go to the first branch */
     CUdeviceptr workspace, main_workspace;
     CUevent forked, joined;
+    bool wanted;
     bool open;        /* between the first call's branch and the end of both */
     bool beside;      /* the first runs on its stream: a recording forks */
     bool first;       /* calls go to it now */

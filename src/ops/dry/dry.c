@@ -318,10 +318,11 @@ static void dry_step_unwind(ops *o, size_t mark)
 static flux1_status dry_branch(ops *o, int which)
 {
     dry_ops *d = self(o);
-    if (d->sizing->branches && which == 0 && d->forked) {
+    const bool beside = d->sizing->branches && d->config.branches;
+    if (beside && which == 0 && d->forked) {
         d->forked = false;
         arena_release(&d->memory, d->fork_base);
-    } else if (d->sizing->branches && which != 0 && !d->forked) {
+    } else if (beside && which != 0 && !d->forked) {
         d->forked = true;
         d->fork_base = d->fork_top = d->memory.used;
     } else if (d->forked) {
