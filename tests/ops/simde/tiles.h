@@ -1,6 +1,6 @@
 /* The tile instructions of AMX in plain C, by the operations that Intel's manual gives for them, for kernels that are
  * compiled over this folder's immintrin.h. An instruction that would fault (tiles of no shape, operands whose shapes do
- * not fit each other) ends the program. */
+ * not fit each other) ends the program, and so do tiles that a task has left behind. */
 #ifndef FLUX1_TESTS_SIMDE_TILES_H
 #define FLUX1_TESTS_SIMDE_TILES_H
 
@@ -36,6 +36,9 @@ static inline void emulated_tilerelease(void)
 static inline void emulated_loadconfig(const void *config)
 {
     const unsigned char *p = config;
+    for (int t = 0; t < TILES; t++)
+        if (tiles_now.rows[t])
+            tiles_fault("the task before has not released its tiles");
     emulated_tilerelease();
     if (p[0] != 1)
         tiles_fault("not palette 1");
