@@ -28,6 +28,7 @@ static void fill_plan(const options *opt, flux1_plan_params *params)
     params->sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
     params->describe = v[OPT_DESCRIBE].given;
     params->timeline = v[OPT_TIMELINE].text;
+    params->record = v[OPT_RECORD].text;
     if (v[OPT_DTYPE].given)
         params->dtype = dtype_named(v[OPT_DTYPE].text);
 }

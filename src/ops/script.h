@@ -214,7 +214,8 @@ flux1_status script_fold(const script *rank, int sp, int tp, script *out, flux1_
 flux1_status ops_script_create(const ops_config *c, script *out, ops **o);
 void ops_script_into(ops *o, script *out);
 
-/* For exchanges, which the mesh writes: the script in use, and an operand or the number of a mark in it. */
+/* For exchanges, which the mesh writes: the script in use, and an operand in it. Until it is folded, n rows or columns
+ * that are all there are stand as −1 − n. */
 script *ops_script_of(ops *o);
 void ops_script_put_act(ops *o, act a);
 

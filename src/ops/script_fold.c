@@ -125,6 +125,16 @@ static int shown_by(const folding *f, size_t operand)
     return first;
 }
 
+/* Counts of a window: −1 where it is everything on all ranks, otherwise numbers (script.h). */
+static void settle_whole(folding *f)
+{
+    bool whole = true;
+    for (int r = 0; r < f->ranks; r++)
+        whole = whole && f->v[r] < 0;
+    for (int r = 0; r < f->ranks; r++)
+        f->v[r] = whole ? -1 : f->v[r] < 0 ? -1 - f->v[r] : f->v[r];
+}
+
 /* A rank that leaves the activation out says nothing of its window, one without the line nothing at all: there stands
  * what another rank has. */
 static void put_act(folding *f, size_t cell)
@@ -135,6 +145,8 @@ static void put_act(folding *f, size_t cell)
             const bool has = f->in[r] && (i == CELL_ACT || cell_of(f, r, cell) >= 0);
             f->v[r] = cell_of(f, has ? r : shown, cell + i);
         }
+        if (i == CELL_ROWS || i == CELL_COLS)
+            settle_whole(f);
         put_values(f);
     }
 }

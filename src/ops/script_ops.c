@@ -52,9 +52,9 @@ void ops_script_put_act(ops *o, act a)
     script_put(s, there ? ((const noted_buffer *)a.buffer)->id : -1);
     script_put(s, there ? a.part : PART_WHOLE);
     script_put(s, a.row);
-    script_put(s, !there || (a.row == 0 && a.rows == all.rows) ? -1 : a.rows);
+    script_put(s, !there || (a.row == 0 && a.rows == all.rows) ? -1 - a.rows : a.rows);
     script_put(s, a.col);
-    script_put(s, !there || (a.col == 0 && a.cols == a.buffer->shape.cols) ? -1 : a.cols);
+    script_put(s, !there || (a.col == 0 && a.cols == a.buffer->shape.cols) ? -1 - a.cols : a.cols);
 }
 
 static void begin(ops *o, script_call call) { script_begin(self(o)->out, call); }

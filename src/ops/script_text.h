@@ -1,6 +1,6 @@
 /* The text of a script: one line a call. docs/recording.md has the grammar.
  *
- *   [@RANK,RANK… ]NAME KEY=VALUE …      a fallen-out key has its default
+ *   [@RANK,RANK… ]NAME KEY=VALUE …      a key that is left out has its default
  *   number       7    sp(1,2)  tp(1,2)  all(1,2,3,4): by sp rank, tp rank, rank
  *   activation   a3   a3.text  a3.image  a3[ROW+ROWS]  a3:COL+COLS  a3?tp(0,1): only where it is 1
  *   weight w3, block b3, mark m3 */

@@ -40,8 +40,10 @@ typedef struct recording {
 
 void recording_free(recording *r);
 
-/* Of a request's picture on a mesh. path: see above. FLUX1_ERR_UNSUPPORTED for a request with what a recording cannot
- * have: adapters, a step cache, true CFG. */
+/* FLUX1_ERR_UNSUPPORTED for a request with what a recording cannot have: adapters, a step cache, true CFG, previews. */
+flux1_status recording_takes(const request *r, flux1_error *err);
+
+/* Of a request's picture on a mesh. path: see above. Fails as recording_takes. */
 flux1_status recording_make(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
                             const char *path, recording *out);
 

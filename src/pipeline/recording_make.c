@@ -19,7 +19,7 @@ typedef struct maker {
 
 static char any[1]; /* stands for a result's memory, which nothing is written to */
 
-static flux1_status check_request(const request *r, flux1_error *err)
+flux1_status recording_takes(const request *r, flux1_error *err)
 {
     const char *what = r->adapters.count > 0 ? "adapters (LoRA)"
                        : r->step_cache > 0   ? "a step cache"
@@ -170,7 +170,7 @@ flux1_status recording_make(flux1_context *c, const flux1_model *m, const reques
                             const char *path, recording *out)
 {
     maker k = {.c = c, .m = m, .r = r, .out = out, .ranks = mesh_ranks(shape)};
-    TRY(check_request(r, &c->error));
+    TRY(recording_takes(r, &c->error));
     if (!(k.shadow = calloc(1, sizeof *k.shadow)))
         return error_oom(&c->error, sizeof *k.shadow, "a recording");
     k.shadow->mesh = *shape;
