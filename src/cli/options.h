@@ -71,12 +71,12 @@ typedef enum option_kind {
       "pipeline folder in diffusers' layout, a file of weights (parts that it lacks are looked for beside it and in "  \
       "FLUX1_PATH), or org/name[@revision] in Hugging Face's cache (default: FLUX1_MODEL from the environment, else "  \
       "the mini model; bench, plan: synthetic weights)")                                                               \
-    X(TRANSFORMER, "transformer", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_TOKENIZE,                                        \
+    X(TRANSFORMER, "transformer", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_TOKENIZE | IN_RUN_PLAN,                          \
       "transformer from FILE (safetensors or GGUF; also a folder with config.json) instead of the model's")            \
-    X(CLIP, "clip", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the CLIP text encoder")                              \
-    X(T5, "t5", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the T5 text encoder")                                    \
-    X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the VAE")                                              \
-    X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_RUNS | IN_TOKENIZE,                                         \
+    X(CLIP, "clip", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_RUN_PLAN, "the same for the CLIP text encoder")                \
+    X(T5, "t5", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_RUN_PLAN, "the same for the T5 text encoder")                      \
+    X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_RUN_PLAN, "the same for the VAE")                                \
+    X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_RUNS | IN_TOKENIZE | IN_RUN_PLAN,                           \
       "folder with tokenizer and tokenizer_2 (default: the model's; files of weights get FLUX.1's own, built in)")     \
     X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE | IN_CONVERT,                                          \
       "add the adapter (LoRA, DoRA, LoHa, LoKr, …) in FILE, times SCALE (default: 1); up to 16 times, and they add " \
