@@ -133,6 +133,10 @@ int plan_run(const options *opt)
         print_error("--variant cannot be combined with --model");
         return EXIT_USAGE;
     }
+    if (v[OPT_RECORD].given && strcmp(v[OPT_RECORD].text, "-") == 0) {
+        print_error("--record -: a recording goes to a file");
+        return EXIT_USAGE;
+    }
     fill_plan(opt, &params);
     catch_signals();
     int status = open_planner(opt, &context);

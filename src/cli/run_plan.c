@@ -35,9 +35,11 @@ static bool take_recorded(options *o, const json_value *j)
         set_number(o, OPT_GUIDANCE, j, "guidance");
     if (!o->values[OPT_MODEL].given && model)
         set_text(o, OPT_MODEL, json_string_value(model));
-    if (!o->values[OPT_MODEL].given)
-        print_error("%s is of no model's files; name a model with --model", o->operand);
-    return o->values[OPT_MODEL].given;
+    flux1_model_parts parts = {.size = sizeof parts};
+    if (o->values[OPT_MODEL].given || given_parts(o, &parts))
+        return true;
+    print_error("%s is of no model's files; name a model with --model", o->operand);
+    return false;
 }
 
 /* *recorded: what `with` then points into. */

@@ -11,7 +11,7 @@ typedef struct folding {
     const script *rank;
     int ranks;
     size_t *at, *until; /* [ranks]: the next line, and where lines of its own end */
-    int64_t *v;         /* [ranks] */
+    int64_t *v, *one;   /* [ranks]: a cell of each; scratch */
     bool *in;           /* [ranks]: has the line that is written */
     script *out;
 } folding;
@@ -77,31 +77,40 @@ static void find_common(folding *f)
         f->until[r] = f->at[r] < f->rank[r].lines ? f->at[r] + 1 : f->at[r];
 }
 
-static script_vary how(const folding *f)
+/* Where a rank stands in the values of a varying cell. */
+static int place_of(const folding *f, script_vary vary, int rank)
 {
     const int tp = f->out->tp;
-    bool same = true, by_sp = true, by_tp = true;
-    for (int r = 0; r < f->ranks; r++) {
-        same = same && f->v[r] == f->v[0];
-        by_sp = by_sp && f->v[r] == f->v[r / tp * tp];
-        by_tp = by_tp && f->v[r] == f->v[r % tp];
+    return vary == VARY_NOT ? 0 : vary == VARY_TP ? rank % tp : vary == VARY_SP ? rank / tp : rank;
+}
+
+/* Whether ranks of one place have one value, and then out[place]; where no rank has the line, any rank's. */
+static bool gather(const folding *f, script_vary vary, int64_t *out)
+{
+    const int n = script_width(f->out, vary);
+    for (int i = 0; i < n; i++) {
+        int first = -1;
+        for (int r = f->ranks - 1; r >= 0; r--)
+            if (f->in[r] && (first < 0 || place_of(f, vary, r) == i || place_of(f, vary, first) != i))
+                first = r;
+        for (int r = 0; r < f->ranks; r++)
+            if (f->in[r] && place_of(f, vary, r) == i && f->v[r] != f->v[first])
+                return false;
+        out[i] = f->v[first];
     }
-    return same ? VARY_NOT : by_tp ? VARY_TP : by_sp ? VARY_SP : VARY_ALL;
+    return true;
 }
 
 /* A cell of f->v, one a rank. */
 static void put_values(folding *f)
 {
+    static const script_vary ways[] = {VARY_NOT, VARY_TP, VARY_SP, VARY_ALL};
     script *s = f->out;
-    const script_vary vary = how(f);
-    const int tp = s->tp, n = script_width(s, vary);
-    if (vary == VARY_NOT) {
-        script_put(s, f->v[0]);
-        return;
-    }
-    for (int i = 0; vary == VARY_SP && i < n; i++)
-        f->v[i] = f->v[i * tp];
-    script_put(s, (int64_t)script_add_values(s, f->v, n));
+    size_t i = 0;
+    while (!gather(f, ways[i], f->one))
+        i++;
+    const script_vary vary = ways[i];
+    script_put(s, vary == VARY_NOT ? f->one[0] : (int64_t)script_add_values(s, f->one, script_width(s, vary)));
     if (!s->failed)
         s->vary[s->cells - 1] = (unsigned char)vary;
 }
@@ -245,7 +254,8 @@ flux1_status script_fold(const script *rank, int sp, int tp, script *out, flux1_
     *out = (script){.sp = sp, .tp = tp};
     folding f = {.rank = rank, .ranks = sp * tp, .out = out};
     size_t *places = calloc(2 * n, sizeof *places);
-    f.v = calloc(n, sizeof *f.v);
+    f.v = calloc(2 * n, sizeof *f.v);
+    f.one = f.v ? f.v + n : NULL;
     f.in = calloc(n, sizeof *f.in);
     f.at = places;
     f.until = places ? places + n : NULL;
