@@ -2,19 +2,7 @@
 #ifndef FLUX1_PIPELINE_RECORDING_PLAY_H
 #define FLUX1_PIPELINE_RECORDING_PLAY_H
 
-#include "pipeline/recording.h"
-
-typedef struct recording_request {
-    const char *prompt;
-    uint64_t seed;
-    float guidance;
-} recording_request;
-
-/* What the stages gave, [rows, cols] each; recording_results_free ends it. */
-typedef struct recording_results {
-    tensor pooled, embeds, latent, pixels;
-} recording_results;
-void recording_results_free(recording_results *r);
+#include "pipeline/recording_inputs.h"
 
 /* On the context's device, whose mesh must be the recording's. All stages are checked call by call before the first one
  * runs. FLUX1_ERR_FORMAT names the line of a call that is wrong, FLUX1_ERR_MODEL says why the model is not one that the
