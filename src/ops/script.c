@@ -54,12 +54,13 @@ static bool is_released(const script *s, size_t mark)
 void script_prune(script *s)
 {
     size_t kept = 0;
-    for (size_t i = 0; i < s->lines; i++) {
+    for (size_t i = 0; !s->failed && i < s->lines; i++) {
         /* those that are kept lie before i, so the rest is still whole */
         if (s->line[i].call != CALL_MARK || is_released(s, i))
             s->line[kept++] = s->line[i];
     }
-    s->lines = kept;
+    if (!s->failed) /* otherwise the last line may lack cells */
+        s->lines = kept;
 }
 
 /* Room for `more` behind `count` elements; false if there is none, which is remembered. */

@@ -49,8 +49,10 @@ static flux1_status make_stage(maker *k, recording_stage first, int parts, mesh_
         job->apart = k->ranks;
         st = mesh_script_record(shape, &k->shadow->device.config, r, body, job, &k->rank[r], &k->c->error);
     }
-    for (int i = 0; i < parts * k->ranks; i++)
+    for (int i = 0; st == FLUX1_OK && i < parts * k->ranks; i++) {
         script_prune(&k->rank[i]);
+        st = script_end(&k->rank[i], &k->c->error);
+    }
     for (int i = 0; st == FLUX1_OK && i < parts; i++)
         st = script_fold(k->rank + i * k->ranks, shape->sp, shape->tp, &k->out->stage[first + i], &k->c->error);
     for (int i = 0; i < parts * k->ranks; i++)

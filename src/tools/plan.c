@@ -298,8 +298,6 @@ static flux1_status plan_all(planner *p, const flux1_plan_params *params)
         qsort(p->rows, (size_t)p->count, sizeof *p->rows, by_merit);
     if (st == FLUX1_OK && params->timeline)
         st = draw(p, params->timeline);
-    if (st == FLUX1_OK && params->record)
-        st = record(p, params);
     return st;
 }
 
@@ -345,7 +343,11 @@ flux1_status flux1_plan_json(flux1_context *c, const flux1_plan_params *params, 
         &(estimate_job){
             .c = c, .model = m, .r = &p->r, .text = p->text, .batch = 1, .machine = &p->machine, .dtype = p->dtype}));
     TRY_CLEANUP(plan_all(p, params));
-    st = report(p, json);
+    TRY_CLEANUP(report(p, json));
+    if (params->record && (st = record(p, params)) != FLUX1_OK) {
+        flux1_string_free(*json);
+        *json = NULL;
+    }
 cleanup:
     flux1_text_free(p->text);
     estimator_close(&p->estimator);
