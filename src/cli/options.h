@@ -70,7 +70,7 @@ typedef enum option_kind {
     X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL | IN_DECODE | IN_SERVE | IN_RUN_PLAN,                            \
       "pipeline folder in diffusers' layout, a file of weights (parts that it lacks are looked for beside it and in "  \
       "FLUX1_PATH), or org/name[@revision] in Hugging Face's cache (default: FLUX1_MODEL from the environment, else "  \
-      "the mini model; bench, plan: synthetic weights)")                                                               \
+      "the mini model; bench, plan: synthetic weights; run-plan: the recording's)")                                    \
     X(TRANSFORMER, "transformer", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_TOKENIZE | IN_RUN_PLAN,                          \
       "transformer from FILE (safetensors or GGUF; also a folder with config.json) instead of the model's")            \
     X(CLIP, "clip", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_RUN_PLAN, "the same for the CLIP text encoder")                \
@@ -124,7 +124,8 @@ typedef enum option_kind {
     X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_WHOLE | IN_PLAN,                                                   \
       "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")                                   \
     X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE | IN_SERVE | IN_RUN_PLAN,                         \
-      "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5)")                         \
+      "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5; run-plan: the "           \
+      "recording's)")                                                                                                  \
     X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE | IN_RUN_PLAN,                                                   \
       "seed of the noise; picture i of --count uses N + i. -1: random (default: random, and printed)")                 \
     X(RNG, "rng", 0, DEVICE, "cpu|cuda[:N]", 256, WHOLE_MAX, IN_GENERATE,                                              \
