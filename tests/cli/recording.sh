@@ -47,6 +47,17 @@ refused 1 'other.rec: line [0-9]*: .*tensor ".*" is \[500, 16\], the recording i
 flux1 plan --variant dev --machine wh-galaxy --mesh 4x8sp0tp1 --record true.rec --json
 expect_status 0 "plan --variant dev --record"
 [ "$(grep -c '^stage ' true.rec)" = 6 ] || fail "a recording has six stages"
+refused 1 'true.rec: line [0-9]*: .*tensor ".*" is \[.*the recording is of a model where it is \[49408, 768\]' run-plan true.rec --model "$PIPELINES/dev" --prompt x --quiet
+
+# docs/recording.md has every call, key, role and input that a recording of each kind of model and mesh has
+flux1 plan --model "$PIPELINES/mixed" --machine wh-t3k --mesh 2x4sp0tp1 --record mixed.rec --quiet
+cat true.rec b.rec mixed.rec | sed '/^flux1-recording/,/^sigmas/d; /^stage /d; /^end$/d; s/^@[0-9,]* //' >all.rec
+for word in $(cut -d ' ' -f 1 all.rec | sort -u) $(sed -n 's/^input name=\([^ ]*\).*/\1/p' all.rec | sort -u) $(tr ' ' '\n' <all.rec | sed -n 's/^role=//p; s/^given=//p' | sort -u); do
+    grep -q "\`$word\`" "$DOCS/recording.md" || fail "docs/recording.md does not have $word"
+done
+for key in $(tr ' ' '\n' <all.rec | sed -n 's/^\([a-z_0-9]*\)=.*/\1/p' | sort -u); do
+    grep -Eq "\`([a-z_0-9? ]* )?$key[?]?( [a-z_0-9? ]*)?\`" "$DOCS/recording.md" || fail "docs/recording.md does not have $key="
+done
 
 refused 2 'run-plan needs a FILE' run-plan --prompt x
 refused 2 'run-plan needs a prompt: --prompt TEXT or --prompt-file FILE' run-plan b.rec
