@@ -132,6 +132,29 @@ static void meshes(void **state)
     play("dev", "long", "2x2");
 }
 
+/* The calls are any backend's. */
+static void on_the_cpu_it_is_the_same_up_to_rounding(void **state)
+{
+    trial t;
+    recording r;
+    recording_results ref, cpu;
+    (void)state;
+    trial_open(&t, "mixed", "car", "1x2");
+    record(&t, &r);
+    const recording_request q = {t.g.params.prompt, t.g.params.seed, r.guidance_scale};
+    assert_int_equal(recording_play(t.c, t.m, &r, &q, &ref, NULL), FLUX1_OK);
+    flux1_context *c = context_on("cpu", "1x2", 2, FLUX1_DTYPE_F32);
+    if (recording_play(c, t.m, &r, &q, &cpu, NULL) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    assert_true(relative_l2(cpu.latent.data, ref.latent.data, tensor_elements(&ref.latent)) < 1e-5);
+    assert_true(relative_l2(cpu.pixels.data, ref.pixels.data, tensor_elements(&ref.pixels)) < 1e-5);
+    recording_results_free(&ref);
+    recording_results_free(&cpu);
+    recording_free(&r);
+    flux1_context_destroy(c);
+    trial_close(&t);
+}
+
 /* ---- whose files the weights come from ---- */
 
 #define FILES TEST_DATA "/files/"
@@ -366,6 +389,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pipeline_on_one_device),
         cmocka_unit_test(meshes),
+        cmocka_unit_test(on_the_cpu_it_is_the_same_up_to_rounding),
         cmocka_unit_test(every_form_of_files_has_one_recording_and_runs_it),
         cmocka_unit_test(what_a_recording_cannot_have_is_refused_by_name),
         cmocka_unit_test(a_broken_recording_is_one_sentence),
