@@ -12,6 +12,7 @@ typedef struct folding {
     int ranks;
     size_t *at, *until; /* [ranks]: the next line, and where lines of its own end */
     int64_t *v, *one;   /* [ranks]: a cell of each; scratch */
+    int *first;         /* [ranks]: of a place, the first rank that has the line */
     bool *in;           /* [ranks]: has the line that is written */
     script *out;
 } folding;
@@ -88,16 +89,20 @@ static int place_of(const folding *f, script_vary vary, int rank)
 static bool gather(const folding *f, script_vary vary, int64_t *out)
 {
     const int n = script_width(f->out, vary);
-    for (int i = 0; i < n; i++) {
-        int first = -1;
-        for (int r = f->ranks - 1; r >= 0; r--)
-            if (f->in[r] && (first < 0 || place_of(f, vary, r) == i || place_of(f, vary, first) != i))
-                first = r;
-        for (int r = 0; r < f->ranks; r++)
-            if (f->in[r] && place_of(f, vary, r) == i && f->v[r] != f->v[first])
-                return false;
-        out[i] = f->v[first];
+    int any = -1;
+    for (int i = 0; i < n; i++)
+        f->first[i] = -1;
+    for (int r = 0; r < f->ranks; r++) {
+        int *first = &f->first[place_of(f, vary, r)];
+        if (!f->in[r])
+            continue;
+        any = any < 0 ? r : any;
+        *first = *first < 0 ? r : *first;
+        if (f->v[r] != f->v[*first])
+            return false;
     }
+    for (int i = 0; i < n; i++)
+        out[i] = f->v[f->first[i] < 0 ? any : f->first[i]];
     return true;
 }
 
@@ -256,14 +261,16 @@ flux1_status script_fold(const script *rank, int sp, int tp, script *out, flux1_
     size_t *places = calloc(2 * n, sizeof *places);
     f.v = calloc(2 * n, sizeof *f.v);
     f.one = f.v ? f.v + n : NULL;
+    f.first = calloc(n, sizeof *f.first);
     f.in = calloc(n, sizeof *f.in);
     f.at = places;
     f.until = places ? places + n : NULL;
-    out->failed = !places || !f.v || !f.in;
+    out->failed = !places || !f.v || !f.first || !f.in;
     if (!out->failed)
         fold(&f);
     free(places);
     free(f.v);
+    free(f.first);
     free(f.in);
     return script_end(out, err);
 }
