@@ -146,10 +146,24 @@ typedef struct flux1_plan_params {
     const char *timeline; /* path of an SVG of one step of the best way; NULL: none */
     int describe;         /* 1: *json is the machine, as measured or built in, in a file's format; nothing is planned */
     const char *file_variant; /* as in flux1_model_parts */
-    uint64_t reserved[6];
+    const char *record;       /* path of a recording of the best way (docs/recording.md); NULL: none */
+    uint64_t reserved[5];
 } flux1_plan_params;
 FLUX1_API void flux1_plan_params_defaults(flux1_plan_params *params);
 FLUX1_API flux1_status flux1_plan_json(flux1_context *context, const flux1_plan_params *params, char **json);
+
+/* A recording, which flux1_plan_json has written: {"file", "model" (as it was named; missing: none was), "variant",
+ * "width", "height", "steps", "max_sequence_length", "guidance", "mesh", "sp", "tp", "calls": {stage: lines}}.
+ * FLUX1_ERR_FORMAT says which line is wrong, FLUX1_ERR_UNSUPPORTED that another version wrote it. */
+FLUX1_API flux1_status flux1_recording_json(flux1_context *context, const char *path, char **json);
+
+/* Makes its calls on the context's device, for a prompt, seed and guidance (below 0: the recording's); on "ref" the
+ * picture is flux1_generate's bit by bit. The context's mesh has the recording's sp and tp. Of params size, steps and
+ * max_sequence_length are the recording's; what it cannot have (adapters, a step cache, true CFG, previews, several
+ * pictures) is FLUX1_ERR_UNSUPPORTED. Every call is checked before the first is made: FLUX1_ERR_FORMAT. images as in
+ * flux1_generate. */
+FLUX1_API flux1_status flux1_recording_run(flux1_context *context, const flux1_model *model, const char *path,
+                                           const flux1_generate_params *params, flux1_image **images);
 
 /* What made a picture (PNG, JPEG, WebP): {"file", "format", "width", "height", "request": {"prompt", "seed", …, named
  * as the command line's options}, "others": {what flux1 has no place for}, "parameters": the web UI's text}. request is

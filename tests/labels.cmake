@@ -48,7 +48,7 @@ foreach(test ${tests})
   elseif(test IN_LIST FLUX1_EXTRA_TESTS OR test MATCHES "^server_(balancer|clients|nginx|soak)$|^pipeline_matrix_(4x8|rest)|^ops_test_checkops_.*_(reverse|[0-9]+)$")
     set(label extra)
   # instrumented in other tests, waiting, or minutes of products at the trained models' sizes, whose kernels ops_test_checkops and the goldens instrument
-  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_(again|mini)$|^server_load$|^cli_(mini_trained|pull|processes|readme|serve)$")
+  elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_(again|mini)$|^server_load$|^cli_(mini_trained|pull|processes|readme|recording|serve)$")
     set(label extra)
   elseif(test IN_LIST FLUX1_LONG_TESTS)
     set(label long)

@@ -68,6 +68,7 @@ foreach(script
     cli/pictures.sh
     cli/processes.sh
     cli/pull.sh
+    cli/recording.sh
     cli/readme.sh
     cli/run.sh
     cli/serve.sh

@@ -17,6 +17,7 @@ int info_run(const options *opt);
 int bench_run(const options *opt);
 int cache_run(const options *opt);
 int plan_run(const options *opt);
+int run_plan_run(const options *opt);
 int pull_run(const options *opt);
 int convert_run(const options *opt);
 int serve_run(const options *opt);

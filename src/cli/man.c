@@ -79,6 +79,22 @@ static void put_choices(const char *choices)
     putchar('\n');
 }
 
+/* In brackets, in lines no longer than LINE_WIDTH. */
+static void put_commands_of(const option_row *o)
+{
+    const char *between = "";
+    int column = 1;
+    putchar('(');
+    for (int c = 0; c < COMMAND_COUNT && o->in != IN_EVERY; c++)
+        if (o->in & 1u << c) {
+            const bool full = column + (int)strlen(command_rows[c].name) + 2 > LINE_WIDTH;
+            const int n = printf("%s%s", full ? ",\n" : between, command_rows[c].name);
+            column = full ? n : column + n;
+            between = ", ";
+        }
+    puts(o->in == IN_EVERY ? "all commands)" : ")");
+}
+
 static void put_option(const option_row *o)
 {
     fputs(".TP\n\\fB", stdout);
@@ -99,14 +115,7 @@ static void put_option(const option_row *o)
     if (is_list)
         put_choices(o->argument);
     put_filled(o->help, strlen(o->help), ".");
-    putchar('(');
-    const char *between = "";
-    for (int c = 0; c < COMMAND_COUNT && o->in != IN_EVERY; c++)
-        if (o->in & 1u << c) {
-            printf("%s%s", between, command_rows[c].name);
-            between = ", ";
-        }
-    puts(o->in == IN_EVERY ? "all commands)" : ")");
+    put_commands_of(o);
 }
 
 static void put_synopsis(void)

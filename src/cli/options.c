@@ -331,8 +331,9 @@ static bool take_operands(command cmd, int argc, char **argv, options *out)
         return true;
     if (!operand) {
         print_error("unexpected argument \"%s\"; %s", argv[optind],
-                    cmd == COMMAND_GENERATE || cmd == COMMAND_TOKENIZE ? "put the whole prompt in quotes after -p"
-                                                                       : "this command takes options only");
+                    cmd == COMMAND_GENERATE || cmd == COMMAND_TOKENIZE || cmd == COMMAND_RUN_PLAN
+                        ? "put the whole prompt in quotes after -p"
+                        : "this command takes options only");
         return false;
     }
     const int most = strchr(operand, ' ') ? 2 : 1;

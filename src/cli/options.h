@@ -7,16 +7,17 @@
 #include <stdint.h>
 
 /* id, name, what follows the options (NULL: nothing), one line of help */
-#define COMMAND_TABLE(X)                                                                                         \
-    X(GENERATE, "generate", NULL, "make pictures from a prompt")                                                 \
-    X(DECODE, "decode", "FILE", "make the pictures of latents: what a failed run has left, or others'")          \
-    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                               \
-    X(INFO, "info", "PATH", "describe a model: contents, memory, work and time; or print what made a picture")   \
-    X(BENCH, "bench", "[A.json B.json]", "time the stages at full size, against this machine's measured peak")   \
-    X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")        \
-    X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache") \
-    X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")             \
-    X(CONVERT, "convert", "IN OUT", "write a part of a model as a GGUF or safetensors file, in another type")    \
+#define COMMAND_TABLE(X)                                                                                              \
+    X(GENERATE, "generate", NULL, "make pictures from a prompt")                                                      \
+    X(DECODE, "decode", "FILE", "make the pictures of latents: what a failed run has left, or others'")               \
+    X(TOKENIZE, "tokenize", NULL, "show the token ids that the text encoders get")                                    \
+    X(INFO, "info", "PATH", "describe a model: contents, memory, work and time; or print what made a picture")        \
+    X(BENCH, "bench", "[A.json B.json]", "time the stages at full size, against this machine's measured peak")        \
+    X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")             \
+    X(RUN_PLAN, "run-plan", "FILE", "make the calls that plan --record has written, on the reference implementation") \
+    X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache")      \
+    X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")                  \
+    X(CONVERT, "convert", "IN OUT", "write a part of a model as a GGUF or safetensors file, in another type")         \
     X(SERVE, "serve", NULL, "serve pictures over HTTP: a page, and the interfaces of OpenAI and others")
 
 typedef enum command {
@@ -33,16 +34,17 @@ typedef enum command {
 #define IN_INFO (1u << COMMAND_INFO)
 #define IN_BENCH (1u << COMMAND_BENCH)
 #define IN_PLAN (1u << COMMAND_PLAN)
+#define IN_RUN_PLAN (1u << COMMAND_RUN_PLAN)
 #define IN_CACHE (1u << COMMAND_CACHE)
 #define IN_PULL (1u << COMMAND_PULL)
 #define IN_CONVERT (1u << COMMAND_CONVERT)
 #define IN_SERVE (1u << COMMAND_SERVE)
 #define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH | IN_PLAN)
-#define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL | IN_CONVERT | IN_DECODE)
+#define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL | IN_CONVERT | IN_DECODE | IN_RUN_PLAN)
 #define IN_HELPED (IN_EVERY | IN_SERVE)
 #define IN_WHOLE (IN_GENERATE | IN_INFO | IN_BENCH | IN_SERVE) /* all stages of a model */
 #define IN_RUNS (IN_WHOLE | IN_DECODE)
-#define IN_PICTURES (IN_GENERATE | IN_DECODE)
+#define IN_PICTURES (IN_GENERATE | IN_DECODE | IN_RUN_PLAN)
 #define IN_PROCESSES (IN_GENERATE | IN_BENCH) /* over several processes */
 
 typedef enum option_kind {
@@ -65,16 +67,16 @@ typedef enum option_kind {
 
 /* id, long name, short name or 0, kind, argument, lowest, highest, in, help */
 #define OPTION_TABLE(X)                                                                                                \
-    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL | IN_DECODE | IN_SERVE,                                          \
+    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL | IN_DECODE | IN_SERVE | IN_RUN_PLAN,                            \
       "pipeline folder in diffusers' layout, a file of weights (parts that it lacks are looked for beside it and in "  \
       "FLUX1_PATH), or org/name[@revision] in Hugging Face's cache (default: FLUX1_MODEL from the environment, else "  \
-      "the mini model; bench, plan: synthetic weights)")                                                               \
-    X(TRANSFORMER, "transformer", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_TOKENIZE,                                        \
+      "the mini model; bench, plan: synthetic weights; run-plan: the recording's)")                                    \
+    X(TRANSFORMER, "transformer", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_TOKENIZE | IN_RUN_PLAN,                          \
       "transformer from FILE (safetensors or GGUF; also a folder with config.json) instead of the model's")            \
-    X(CLIP, "clip", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the CLIP text encoder")                              \
-    X(T5, "t5", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the T5 text encoder")                                    \
-    X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_RUNS, "the same for the VAE")                                              \
-    X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_RUNS | IN_TOKENIZE,                                         \
+    X(CLIP, "clip", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_RUN_PLAN, "the same for the CLIP text encoder")                \
+    X(T5, "t5", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_RUN_PLAN, "the same for the T5 text encoder")                      \
+    X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_RUN_PLAN, "the same for the VAE")                                \
+    X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_RUNS | IN_TOKENIZE | IN_RUN_PLAN,                           \
       "folder with tokenizer and tokenizer_2 (default: the model's; files of weights get FLUX.1's own, built in)")     \
     X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE | IN_CONVERT,                                          \
       "add the adapter (LoRA, DoRA, LoHa, LoKr, …) in FILE, times SCALE (default: 1); up to 16 times, and they add " \
@@ -91,14 +93,14 @@ typedef enum option_kind {
     X(PART, "part", 0, CHOICE, "transformer|t5|clip|vae", 0, 0, IN_CONVERT, "which part, where IN holds several")      \
     X(NAMES, "names", 0, CHOICE, "bfl|diffusers", 0, 0, IN_CONVERT,                                                    \
       "names of the tensors of transformer and VAE in .safetensors files (default: bfl, which ComfyUI reads)")         \
-    X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE, "what the picture shows")                  \
-    X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE,                                    \
+    X(PROMPT, "prompt", 'p', TEXT, "TEXT", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_RUN_PLAN, "what the picture shows")    \
+    X(PROMPT_FILE, "prompt-file", 0, FILE, "FILE", 0, 0, IN_GENERATE | IN_TOKENIZE | IN_RUN_PLAN,                      \
       "read the prompt from FILE, which may be a pipe; -: from standard input. UTF-8; a byte order mark and the "      \
       "newline at the end do not count")                                                                               \
     X(PROMPTS, "prompts", 0, FILE, "FILE", 0, 0, IN_GENERATE,                                                          \
       "a picture (or --count) for each line of FILE that is not empty; -: from standard input. A line that fails "     \
       "does not stop the rest")                                                                                        \
-    X(ALLOW_EMPTY, "allow-empty", 0, FLAG, NULL, 0, 0, IN_GENERATE,                                                    \
+    X(ALLOW_EMPTY, "allow-empty", 0, FLAG, NULL, 0, 0, IN_GENERATE | IN_RUN_PLAN,                                      \
       "take an empty prompt, which is refused otherwise")                                                              \
     X(OUTPUT, "output", 'o', FILE, "FILE", 0, 0, IN_PICTURES,                                                          \
       "picture to write; an existing file is replaced. -: to standard output. With --count N: FILE-1.png to "          \
@@ -121,9 +123,10 @@ typedef enum option_kind {
       "height of the picture (default: the model's; decode: the latents')")                                            \
     X(STEPS, "steps", 's', WHOLE, "N", 1, 10000, IN_WHOLE | IN_PLAN,                                                   \
       "denoising steps (default: the model's, 4 for schnell, 28 for dev; bench: 1)")                                   \
-    X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE | IN_SERVE,                                       \
-      "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5)")                         \
-    X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE,                                                                 \
+    X(GUIDANCE, "guidance", 'g', REAL, "SCALE", 0, 1000, IN_GENERATE | IN_SERVE | IN_RUN_PLAN,                         \
+      "guidance scale; only for models with a guidance embedding, such as dev (default: 3.5; run-plan: the "           \
+      "recording's)")                                                                                                  \
+    X(SEED, "seed", 'S', SEED, "N", 0, 0, IN_GENERATE | IN_RUN_PLAN,                                                   \
       "seed of the noise; picture i of --count uses N + i. -1: random (default: random, and printed)")                 \
     X(RNG, "rng", 0, DEVICE, "cpu|cuda[:N]", 256, WHOLE_MAX, IN_GENERATE,                                              \
       "whose random numbers a seed stands for: torch's on a CPU, or on a GPU with N threads resident: RTX 3090 "       \
@@ -190,6 +193,8 @@ typedef enum option_kind {
     X(DESCRIBE, "describe", 0, FLAG, NULL, 0, 0, IN_PLAN,                                                              \
       "print the machine as JSON, to be changed and given back with --machine, and plan nothing")                      \
     X(TIMELINE, "timeline", 0, FILE, "FILE", 0, 0, IN_PLAN, "draw a step of the best way to FILE (SVG)")               \
+    X(RECORD, "record", 0, FILE, "FILE", 0, 0, IN_PLAN,                                                                \
+      "write all calls of the best way to FILE, a recording (docs/recording.md), which run-plan makes")                \
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8|int8", 0, 0, IN_RUNS | IN_PLAN,                                    \
       "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it; int8: "    \
       "auto, but those products and T5's in int8, on a CPU (default: auto)")                                           \
@@ -216,7 +221,7 @@ typedef enum option_kind {
       "reached by ssh without a password")                                                                             \
     X(PROCESSES, "processes", 0, WHOLE, "N", 1, 1024, IN_PROCESSES,                                                    \
       "number of processes for --launch, which share the mesh's ranks (default: one a rank)")                          \
-    X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                                       \
+    X(MAX_MEMORY, "max-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS | IN_RUN_PLAN,                                         \
       "take no more of the host's memory than SIZE, such as 8G or 512M: weights that do not fit are read in every "    \
       "step, and a request that needs more even so is refused (default: what is available)")                           \
     X(MAX_DEVICE_MEMORY, "max-device-memory", 0, BYTES, "SIZE", 0, 0, IN_RUNS,                                         \
@@ -224,7 +229,7 @@ typedef enum option_kind {
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
       "how quantised weights lie in a GPU's memory. packed: as in the file, decoded in front of every product; "       \
       "decoded: once, when they come; the picture is the same (default: auto: decoded if they fit)")                   \
-    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_PICTURES | IN_INFO | IN_SERVE,                \
+    X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_GENERATE | IN_DECODE | IN_INFO | IN_SERVE,    \
       "how large pictures are decoded in less memory. yes: in overlapping tiles; bands: in bands of rows, which give " \
       "the same picture as the whole; no: not in tiles (default: auto: where the whole does not fit, in bands, and "   \
       "where these do not, in tiles)")                                                                                 \
@@ -236,7 +241,8 @@ typedef enum option_kind {
     X(FILE, "file", 0, TEXTS, "PATTERN", 0, 0, IN_PULL,                                                                \
       "fetch what matches PATTERN, such as '*Q4_0.gguf' or vae/, instead of what a pipeline needs; may be given up "   \
       "to 64 times")                                                                                                   \
-    X(FILE_VARIANT, "file-variant", 0, TEXT, "NAME", 0, 0, IN_ALL | IN_DECODE | IN_CONVERT | IN_PULL | IN_SERVE,       \
+    X(FILE_VARIANT, "file-variant", 0, TEXT, "NAME", 0, 0,                                                             \
+      IN_ALL | IN_DECODE | IN_CONVERT | IN_PULL | IN_SERVE | IN_RUN_PLAN,                                              \
       "of weights in several variants take NAME, such as fp16 (model.fp16.safetensors), where a folder has it "        \
       "(default: the plain ones, or the only variant there is)")                                                       \
     X(CACHE_DIR, "cache-dir", 0, FOLDER, "DIR", 0, 0, IN_PULL,                                                         \

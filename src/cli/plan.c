@@ -28,6 +28,7 @@ static void fill_plan(const options *opt, flux1_plan_params *params)
     params->sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
     params->describe = v[OPT_DESCRIBE].given;
     params->timeline = v[OPT_TIMELINE].text;
+    params->record = v[OPT_RECORD].text;
     if (v[OPT_DTYPE].given)
         params->dtype = dtype_named(v[OPT_DTYPE].text);
 }
@@ -130,6 +131,10 @@ int plan_run(const options *opt)
     char *json = NULL;
     if (v[OPT_MODEL].given && v[OPT_VARIANT].given) {
         print_error("--variant cannot be combined with --model");
+        return EXIT_USAGE;
+    }
+    if (v[OPT_RECORD].given && strcmp(v[OPT_RECORD].text, "-") == 0) {
+        print_error("--record -: a recording goes to a file");
         return EXIT_USAGE;
     }
     fill_plan(opt, &params);

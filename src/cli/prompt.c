@@ -62,7 +62,9 @@ int read_prompt(const options *opt, char **prompt, size_t *bytes)
     *prompt = NULL;
     if (text->given == file->given) {
         print_error(text->given ? "--prompt cannot be combined with --prompt-file"
-                                : "%s needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl",
+                    : opt->command == COMMAND_RUN_PLAN
+                        ? "%s needs a prompt: --prompt TEXT or --prompt-file FILE"
+                        : "%s needs a prompt: --prompt TEXT, --prompt-file FILE or --jsonl",
                     command_rows[opt->command].name);
         return EXIT_USAGE;
     }
@@ -72,7 +74,7 @@ int read_prompt(const options *opt, char **prompt, size_t *bytes)
         status = *prompt ? EXIT_DONE : report(NULL, FLUX1_ERR_MEMORY);
     } else
         status = read_file(file->text, prompt, bytes);
-    if (status == EXIT_DONE && opt->command == COMMAND_GENERATE && is_blank(*prompt) &&
+    if (status == EXIT_DONE && opt->command != COMMAND_TOKENIZE && is_blank(*prompt) &&
         !opt->values[OPT_ALLOW_EMPTY].given) {
         print_error("the prompt is empty; --allow-empty makes a picture without one");
         status = EXIT_USAGE;

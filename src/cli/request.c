@@ -10,6 +10,7 @@
 #include "cli/progress.h"
 #include "cli/step_check.h"
 #include "cli/taken.h"
+#include "flux1_tools.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -527,8 +528,9 @@ static flux1_status make_pictures(request *r)
         progress_begin(&r->progress, r->opt->values[OPT_QUIET].given);
     }
     if (st == FLUX1_OK)
-        st = r->hooks.latents ? flux1_decode(s->context, s->model, flux1_latents_of(r->hooks.latents), p, NULL)
-                              : flux1_generate(s->context, s->model, p, NULL);
+        st = r->hooks.latents     ? flux1_decode(s->context, s->model, flux1_latents_of(r->hooks.latents), p, NULL)
+             : r->hooks.recording ? flux1_recording_run(s->context, s->model, r->hooks.recording, p, NULL)
+                                  : flux1_generate(s->context, s->model, p, NULL);
     progress_end(&r->progress, st == FLUX1_OK);
     return st;
 }

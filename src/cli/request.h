@@ -14,6 +14,7 @@ typedef struct request_hooks {
     long line;
     int64_t before;                    /* pictures of earlier lines that share one --output */
     const flux1_latents_file *latents; /* these are decoded, and nothing is denoised; NULL: a request of its own */
+    const char *recording;             /* this file's calls are made; NULL: a request of its own */
 } request_hooks;
 
 /* Whether the options of previews go together; prints an error if they do not. */

@@ -42,11 +42,15 @@ flux1_status mesh_parse(const char *shape, const char *sp, const char *tp, mesh_
 
 static inline int mesh_ranks(const mesh_config *c) { return c->sp * c->tp; }
 
+/* How ranks exchange tensors (exchange.h). */
+typedef struct exchange_table exchange_table;
+
 /* One rank's view. */
 typedef struct mesh {
     int sp, sp_rank, tp, tp_rank;
     int ranks, rank; /* all together: rank = sp_rank · tp + tp_rank */
     comm *sp_comm, *tp_comm, *all;
+    const exchange_table *exchange; /* by these communicators, at first */
     ops *o;
     flux1_error *err;
     flux1_status (*tick)(void *arg, struct mesh *m); /* of the step that is made (mesh_step) */

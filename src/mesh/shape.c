@@ -1,5 +1,5 @@
 /* Shapes of a mesh, as texts, and a rank's place in one. */
-#include "mesh/mesh.h"
+#include "mesh/exchange.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +105,7 @@ void mesh_set_rank(mesh *m, const mesh_config *c, int rank)
     m->rank = rank;
     m->sp_rank = rank / c->tp;
     m->tp_rank = rank % c->tp;
+    m->exchange = &exchange_bytes;
 }
 
 mesh mesh_flat(const mesh *m)

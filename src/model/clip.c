@@ -82,8 +82,7 @@ void clip_destroy(clip *model)
     free(model);
 }
 
-/* Where the pooled vector is taken: see clip_config.eos. */
-static int64_t pooled_position(const clip_config *c, const int32_t *ids, int64_t length)
+int64_t clip_pooled_row(const clip_config *c, const int32_t *ids, int64_t length)
 {
     int64_t at = 0;
     for (int64_t i = 0; i < length; i++)
@@ -133,7 +132,7 @@ static flux1_status begin(clip *model, mesh *m, const int32_t *ids, int64_t leng
     TRY(ops_create(o, ACT_IDS, shape_rows(1, mine.count, 0, 1), &tokens));
     tensor host = {
         .type = DTYPE_I32, .dims = 2, .shape = {mine.count, 1}, .data = (void *)(uintptr_t)(ids + mine.begin)};
-    TRY(ops_upload(o, &host, tokens));
+    TRY(ops_upload_input(o, "clip.ids", mine.begin, &host, tokens));
     TRY(held_begin(o, &model->embeddings));
     TRY(ops_embed(o, tokens, model->tokens, model->positions, mine.begin, r->x));
     TRY(ops_finite(o, r->x, 0));
@@ -148,7 +147,7 @@ static flux1_status pool(clip *model, mesh *m, const clip_run *r, int64_t positi
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, 1, 0, model->config.hidden), &row));
     TRY(ops_create(o, ACT_RESIDUAL, shape_rows(1, 1, 0, model->config.hidden), &out));
     TRY(mesh_gather(m, r->x, all));
-    TRY(ops_copy_rows(o, all, position, row));
+    TRY(ops_copy_given(o, "clip.pooled_row", all, position, row));
     TRY(held_begin(o, &model->final));
     TRY(ops_layer_norm(o, row, model->norm, (act){0}, (act){0}, (float)model->config.eps, out));
     TRY(held_end(o, &model->final));
@@ -169,7 +168,7 @@ flux1_status clip_encode(clip *model, mesh *ranks, const int32_t *ids, int64_t l
         TRY(ops_finite(o, r.x, (int)i + 1));
         TRY(tick(user, m));
     }
-    TRY(pool(model, m, &r, pooled_position(&model->config, ids, length), pooled));
+    TRY(pool(model, m, &r, clip_pooled_row(&model->config, ids, length), pooled));
     ops_release(o, mark);
     return FLUX1_OK;
 }

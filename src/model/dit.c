@@ -21,26 +21,29 @@ struct dit_stream {
 
 /* ---- streams ---- */
 
-static flux1_status upload_positions(const dit_config *c, ops *o, const float *ids, act out)
+/* Of the part's rows from `first` on; ids are of the whole part. */
+static flux1_status upload_positions(const dit_config *c, ops *o, const char *name, const float *ids, int64_t first,
+                                     act out)
 {
     int64_t rows = act_rows(out);
+    tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {rows, c->head_dim}};
+    if (ops_counts_only(o))
+        return ops_upload_input(o, name, first, &host, out);
     float *values = malloc((size_t)(rows * c->head_dim) * sizeof *values + 1);
     if (!values)
         return error_oom(o->err, (size_t)(rows * c->head_dim) * sizeof *values, "the RoPE table");
-    rope_table(c, ids, rows, values);
-    tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {rows, c->head_dim}, .data = values};
-    flux1_status st = ops_upload(o, &host, out);
+    rope_table(c, ids + first * DIT_ID_AXES, rows, values);
+    host.data = values;
+    flux1_status st = ops_upload_input(o, name, first, &host, out);
     free(values);
     return st;
 }
 
 static flux1_status upload_rope(const dit_stream *s, const dit_weights *w, mesh *m, const dit_layout *l)
 {
-    if (ops_counts_only(m->o))
-        return FLUX1_OK;
     int64_t text = mesh_span(m, l->text_rows).begin, image = mesh_span(m, l->image_rows).begin;
-    TRY(upload_positions(&w->config, m->o, l->text_ids + text * DIT_ID_AXES, act_of(s->rope, PART_TEXT)));
-    return upload_positions(&w->config, m->o, l->image_ids + image * DIT_ID_AXES, act_of(s->rope, PART_IMAGE));
+    TRY(upload_positions(&w->config, m->o, "rope.text", l->text_ids, text, act_of(s->rope, PART_TEXT)));
+    return upload_positions(&w->config, m->o, "rope.image", l->image_ids, image, act_of(s->rope, PART_IMAGE));
 }
 
 static flux1_status create_acts(dit_stream *s, const dit_weights *w, mesh *m)
@@ -113,7 +116,7 @@ flux1_status dit_stream_start(const dit_weights *w, mesh *m, dit_stream *s, cons
     for (int i = 0; i < 2; i++)
         if (s->cache[i])
             step_cache_start(s->cache[i]);
-    return dit_upload_rows(m, noise, mesh_rows(m, s->layout.image_rows), s->latent);
+    return dit_upload_rows(m, "noise", noise, mesh_rows(m, s->layout.image_rows), s->latent);
 }
 
 flux1_status dit_stream_keep(dit_stream *s, mesh *m, int64_t step)

@@ -20,24 +20,25 @@ static flux1_status embed_vector(ops *o, act in, const linear_weight *w1, const 
     return FLUX1_OK;
 }
 
-static flux1_status upload_table(ops *o, float *values, act out)
+/* values: NULL in a dry run. */
+static flux1_status upload_table(ops *o, const char *name, float *values, act out)
 {
     tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {act_rows(out), out.cols}, .data = values};
-    return ops_upload(o, &host, out);
+    return ops_upload_input(o, name, 0, &host, out);
 }
 
 /* Sinusoids of 1000·phase[i], a row each. */
-static flux1_status upload_sinusoids(ops *o, const float *phase, act out)
+static flux1_status upload_sinusoids(ops *o, const char *name, const float *phase, act out)
 {
     int64_t rows = act_rows(out);
     if (ops_counts_only(o))
-        return FLUX1_OK;
+        return upload_table(o, name, NULL, out);
     float *values = malloc((size_t)rows * TIME_CHANNELS * sizeof *values);
     if (!values)
         return error_oom(o->err, 0, "the time embedding");
     for (int64_t i = 0; i < rows; i++)
         time_embedding(phase[i] * 1000.0f, values + i * TIME_CHANNELS);
-    flux1_status st = upload_table(o, values, out);
+    flux1_status st = upload_table(o, name, values, out);
     free(values);
     return st;
 }
@@ -53,16 +54,16 @@ static flux1_status condition_vectors(const dit_weights *w, mesh *m, const dit_p
     TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, batch, w->config.pooled_dim), &pooled_in));
     TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, batch, d), &pooled));
     TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, batch, d), &guided));
-    TRY(upload_sinusoids(o, p->sigmas, phases));
+    TRY(upload_sinusoids(o, "time", p->sigmas, phases));
     TRY(embed_vector(o, phases, &w->time1, &w->time2, time));
     if (w->config.guidance) {
         act phase;
         TRY(ops_create(o, ACT_TABLE, shape_rows(1, 0, batch, TIME_CHANNELS), &phase));
-        TRY(upload_sinusoids(o, p->guidance, phase));
+        TRY(upload_sinusoids(o, "guidance", p->guidance, phase));
         TRY(embed_vector(o, phase, &w->guidance1, &w->guidance2, guided));
     }
     tensor flat = {.type = DTYPE_F32, .dims = 2, .shape = {batch, w->config.pooled_dim}, .data = p->pooled->data};
-    TRY(ops_upload(o, &flat, pooled_in));
+    TRY(ops_upload_input(o, "pooled", 0, &flat, pooled_in));
     TRY(embed_vector(o, pooled_in, &w->pooled1, &w->pooled2, pooled));
     for (int64_t k = 0; k < p->steps; k++) {
         act rows = act_slice(vec, k * batch, batch), at = act_slice(time, k, 1);
@@ -123,24 +124,24 @@ static flux1_status fill_modulations(const dit_condition *t, const dit_weights *
 static flux1_status upload_dsigma(const dit_condition *t, const dit_prompts *p, ops *o)
 {
     if (ops_counts_only(o))
-        return FLUX1_OK;
+        return upload_table(o, "dsigma", NULL, t->dsigma);
     float *d = malloc((size_t)(p->steps * p->batch) * sizeof *d);
     if (!d)
         return error_oom(o->err, 0, "the step sizes");
     for (int64_t i = 0; i < p->steps * p->batch; i++)
         d[i] = p->sigmas[i / p->batch + 1] - p->sigmas[i / p->batch];
-    flux1_status st = upload_table(o, d, t->dsigma);
+    flux1_status st = upload_table(o, "dsigma", d, t->dsigma);
     free(d);
     return st;
 }
 
-flux1_status dit_upload_rows(mesh *m, const tensor *host, cut rows, act out)
+flux1_status dit_upload_rows(mesh *m, const char *name, const tensor *host, cut rows, act out)
 {
     int64_t batch = host->shape[0], all = host->shape[1], cols = host->shape[2];
     tensor mine = {.type = DTYPE_F32, .dims = 3, .shape = {batch, rows.count, cols}};
     if (!host->data || batch == 1) { /* a dry run has shapes only */
         mine.data = host->data ? (float *)host->data + rows.begin * cols : NULL;
-        return ops_upload(m->o, &mine, out);
+        return ops_upload_input(m->o, name, rows.begin, &mine, out);
     }
     size_t bytes = (size_t)(rows.count * cols) * sizeof(float);
     float *dense = malloc((size_t)batch * bytes + 1);
@@ -149,7 +150,7 @@ flux1_status dit_upload_rows(mesh *m, const tensor *host, cut rows, act out)
     for (int64_t b = 0; b < batch; b++)
         memcpy(dense + b * rows.count * cols, (const float *)host->data + (b * all + rows.begin) * cols, bytes);
     mine.data = dense;
-    flux1_status st = ops_upload(m->o, &mine, out);
+    flux1_status st = ops_upload_input(m->o, name, rows.begin, &mine, out);
     free(dense);
     return st;
 }
@@ -161,7 +162,7 @@ static flux1_status embed_prompts(const dit_condition *t, const dit_weights *w, 
     size_t mark = ops_mark(o);
     act prompt;
     TRY(ops_create(o, ACT_LINEAR, shape_rows(p->batch, mine.count, 0, w->config.joint_dim), &prompt));
-    TRY(dit_upload_rows(m, p->prompt_embeds, mine, prompt));
+    TRY(dit_upload_rows(m, "prompt_embeds", p->prompt_embeds, mine, prompt));
     TRY(ops_linear(o, prompt, &w->text_in, &(epilogue){0}, t->context));
     ops_release(o, mark);
     return ops_finite(o, t->context, 0);

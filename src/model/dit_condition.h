@@ -12,7 +12,8 @@ struct dit_condition {
     act tables[];
 };
 
-/* Uploads rows [rows.begin, rows.begin + rows.count) of every entry of host [batch, all rows, cols] into out. */
-flux1_status dit_upload_rows(mesh *m, const tensor *host, cut rows, act out);
+/* Uploads rows [rows.begin, rows.begin + rows.count) of every entry of host [batch, all rows, cols] into out. name: of
+ * the input (ops.h). */
+flux1_status dit_upload_rows(mesh *m, const char *name, const tensor *host, cut rows, act out);
 
 #endif

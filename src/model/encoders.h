@@ -17,6 +17,9 @@ void clip_destroy(clip *model);
 flux1_status clip_encode(clip *model, mesh *m, const int32_t *ids, int64_t length, tensor *pooled, model_tick *tick,
                          void *user);
 
+/* Of which token that row is: see clip_config.eos. */
+int64_t clip_pooled_row(const clip_config *c, const int32_t *ids, int64_t length);
+
 flux1_status t5_create(loader *l, const t5_config *c, t5 **out);
 void t5_destroy(t5 *model);
 
@@ -24,5 +27,12 @@ void t5_destroy(t5 *model);
  * length changes the result. Otherwise as clip_encode. */
 flux1_status t5_encode(t5 *model, mesh *m, const int32_t *ids, int64_t length, tensor *embeds, model_tick *tick,
                        void *user);
+
+/* The relative bias of heads [heads.begin, heads.begin + heads.count): values [heads.count, 2·length − 1], from the
+ * most negative position on. bias: the weight "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight".
+ */
+#define T5_BIAS_TENSOR "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+flux1_status t5_bias_values(const t5_config *c, const weight_recipe *bias, cut heads, int64_t length, float *values,
+                            flux1_error *err);
 
 #endif

@@ -57,8 +57,7 @@ static flux1_status load(loader *l, t5 *model)
     l->made = &model->blocks;
     TRY(load_block(l, &model->embeddings, "shared"));
     TRY(load_table(l, embedding_name(l->s), c->vocab, c->d_model, &model->tokens));
-    TRY(load_recipe(l, WEIGHT_TABLE, "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", 2,
-                    (int64_t[]){c->buckets, c->heads}, &model->bias));
+    TRY(load_recipe(l, WEIGHT_TABLE, T5_BIAS_TENSOR, 2, (int64_t[]){c->buckets, c->heads}, &model->bias));
     model->names[0] = "the embeddings";
     l->int8 = true;
     for (int64_t i = 0; i < c->layers; i++) {
@@ -110,29 +109,37 @@ static int64_t relative_bucket(const t5_config *c, int64_t relative)
     return bucket + (relative > 0 ? half : 0);
 }
 
+flux1_status t5_bias_values(const t5_config *c, const weight_recipe *bias, cut heads, int64_t length, float *values,
+                            flux1_error *err)
+{
+    const int64_t width = 2 * length - 1;
+    flux1_status st = FLUX1_OK;
+    float *row = calloc((size_t)c->heads + 1, sizeof *row);
+    if (!row)
+        return error_oom(err, (size_t)c->heads * sizeof *row, "T5's relative bias");
+    for (int64_t i = 0; st == FLUX1_OK && i < width; i++) {
+        st = recipe_decode(bias, relative_bucket(c, i - (length - 1)), 0, c->heads, row, err);
+        for (int64_t h = 0; st == FLUX1_OK && h < heads.count; h++)
+            values[h * width + i] = row[heads.begin + h];
+    }
+    free(row);
+    return st;
+}
+
 /* This rank's heads × (2·length − 1) relative positions, from the most negative. */
 static flux1_status upload_bias(t5 *model, mesh *m, cut heads, int64_t length, act table)
 {
-    const t5_config *c = &model->config;
-    int64_t width = 2 * length - 1;
-    flux1_status st = FLUX1_OK;
+    const int64_t width = 2 * length - 1;
+    tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {heads.count, width}};
     if (ops_counts_only(m->o))
-        return FLUX1_OK;
-    float *row = calloc((size_t)c->heads, sizeof *row),
-          *values = calloc((size_t)(heads.count * width) + 1, sizeof *values);
-    if (!row || !values) {
-        st = error_oom(m->err, (size_t)(heads.count * width) * sizeof *values, "T5's relative bias");
-        goto cleanup;
-    }
-    for (int64_t i = 0; i < width; i++) {
-        TRY_CLEANUP(recipe_decode(&model->bias, relative_bucket(c, i - (length - 1)), 0, c->heads, row, m->err));
-        for (int64_t h = 0; h < heads.count; h++)
-            values[h * width + i] = row[heads.begin + h];
-    }
-    tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {heads.count, width}, .data = values};
-    st = ops_upload(m->o, &host, table);
-cleanup:
-    free(row);
+        return ops_upload_input(m->o, "t5.bias", heads.begin, &host, table);
+    float *values = calloc((size_t)(heads.count * width) + 1, sizeof *values);
+    if (!values)
+        return error_oom(m->err, (size_t)(heads.count * width) * sizeof *values, "T5's relative bias");
+    flux1_status st = t5_bias_values(&model->config, &model->bias, heads, length, values, m->err);
+    host.data = values;
+    if (st == FLUX1_OK)
+        st = ops_upload_input(m->o, "t5.bias", heads.begin, &host, table);
     free(values);
     return st;
 }
@@ -159,7 +166,7 @@ static flux1_status begin(t5 *model, mesh *m, const int32_t *ids, int64_t length
     TRY(upload_bias(model, m, heads, length, r->bias));
     tensor host = {
         .type = DTYPE_I32, .dims = 2, .shape = {mine.count, 1}, .data = (void *)(uintptr_t)(ids + mine.begin)};
-    TRY(ops_upload(o, &host, tokens));
+    TRY(ops_upload_input(o, "t5.ids", mine.begin, &host, tokens));
     TRY(held_begin(o, &model->embeddings));
     TRY(ops_embed(o, tokens, model->tokens, NULL, 0, r->x));
     TRY(ops_finite(o, r->x, 0));

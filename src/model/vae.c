@@ -305,13 +305,13 @@ static flux1_status run_down(const vae_run *r, const level *v, act x, act out)
 }
 
 /* A host image's rows [begin, begin + count) of `width` pixels as a plane. */
-static flux1_status upload_plane(const vae_run *r, const tensor *host, int64_t begin, act out)
+static flux1_status upload_plane(const vae_run *r, const char *name, const tensor *host, int64_t begin, act out)
 {
     const act_shape *s = &out.buffer->shape;
     tensor rows = {.type = DTYPE_F32, .dims = 3, .shape = {1, s->height * s->width, s->cols}, .data = host->data};
     if (host->data) /* a dry run has shapes only */
         rows.data = (float *)host->data + begin * s->width * s->cols;
-    return ops_upload(r->m->o, &rows, out);
+    return ops_upload_input(r->m->o, name, begin * s->width, &rows, out);
 }
 
 static flux1_status run_out(const vae_run *r, act x, act out)
@@ -332,7 +332,7 @@ static flux1_status run_bottom(const vae_run *r, const tensor *latent, act out)
     size_t mark = ops_mark(o);
     act z, x;
     TRY(vae_plane(r, rows, r->latent_width, channels, &z));
-    TRY(upload_plane(r, latent, r->p.mine.begin, z));
+    TRY(upload_plane(r, "latent_plane", latent, r->p.mine.begin, z));
     TRY(held_begin(o, &parts->ends));
     if (parts->quant) {
         TRY(vae_plane(r, rows, r->latent_width, channels, &x));
@@ -409,7 +409,7 @@ flux1_status vae_encode(vae_encoder *v, mesh *m, const tensor *pixels, int64_t h
     int64_t rows = r.p.mine.count * scale + (last ? height - h * scale : 0);
     act x, next;
     TRY(vae_plane(&r, rows, width, c->in_channels, &x));
-    TRY(upload_plane(&r, pixels, r.p.mine.begin * scale, x));
+    TRY(upload_plane(&r, "pixels", pixels, r.p.mine.begin * scale, x));
     TRY(vae_plane(&r, rows, width, c->channels[0], &next));
     TRY(held_begin(o, &parts->ends));
     TRY(mesh_conv(m, &r.p, x, parts->conv_in, 1, (act){0}, next));

@@ -350,6 +350,13 @@ typedef struct ops_table {
 OPS_COMPOSITES(OPS_DECLARE_COMPOSITE)
 #undef OPS_DECLARE_COMPOSITE
 
+/* What the next call takes that is another in every run, for a backend that writes calls down (script.h): an upload the
+ * rows from `first` on of an input, copy_rows a row. docs/recording.md has the names. */
+typedef struct ops_given {
+    const char *name; /* NULL: nothing */
+    int64_t first;
+} ops_given;
+
 /* Every backend's state begins with this. */
 struct ops {
     const ops_table *fn;
@@ -360,6 +367,7 @@ struct ops {
     struct profile_rank *profile; /* profile.h: where calls are timed; NULL: nowhere */
     struct call_list *calls;      /* record.h: of a step; NULL: the backend records itself, or not at all */
     bool counts_only;             /* a dry run */
+    ops_given given;
 };
 
 /* check.h: whether the contract allows the call. For entries that return a status. */
@@ -388,6 +396,19 @@ OPS_COMPOSITES(OPS_DECLARE_CHECK)
 OPS_PRIMITIVES(OPS_WRAPPER)
 OPS_COMPOSITES(OPS_WRAPPER)
 #undef OPS_WRAPPER
+
+/* upload of rows of the input `name`, and copy_rows from a row of that name. */
+static inline flux1_status ops_upload_input(ops *o, const char *name, int64_t first, const tensor *host, act out)
+{
+    o->given = (ops_given){name, first};
+    return ops_upload(o, host, out);
+}
+
+static inline flux1_status ops_copy_given(ops *o, const char *name, act in, int64_t first, act out)
+{
+    o->given = (ops_given){name, first};
+    return ops_copy_rows(o, in, first, out);
+}
 
 /* Every backend's weights and blocks begin with these. */
 struct weight {

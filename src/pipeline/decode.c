@@ -214,8 +214,7 @@ void decoder_close(decoder *d)
 
 /* ---- before and behind the VAE ---- */
 
-/* [1, h·w, channels] rows of x/scaling + shift, from packed tokens (see latents_pack). */
-static void unpack_latent(const vae_config *c, const float *tokens, int64_t h, int64_t w, float *rows)
+void decoder_unpack(const vae_config *c, const float *tokens, int64_t h, int64_t w, float *rows)
 {
     for (int64_t y = 0; y < h; y++)
         for (int64_t x = 0; x < w; x++) {
@@ -225,10 +224,10 @@ static void unpack_latent(const vae_config *c, const float *tokens, int64_t h, i
         }
 }
 
-static flux1_status make_picture(const tile_grid *g, const float *pixels, tensor *decoded, flux1_image *image,
-                                 flux1_error *err)
+flux1_status decoder_picture(int64_t height, int64_t width, const float *pixels, tensor *decoded, flux1_image *image,
+                             flux1_error *err)
 {
-    int64_t height = g->h * g->scale, width = g->w * g->scale, size = height * width;
+    const int64_t size = height * width;
     image->pixels = malloc((size_t)(3 * size));
     if (!image->pixels)
         return error_oom(err, (size_t)(3 * size), "the picture");
@@ -313,9 +312,9 @@ flux1_status decoder_run(decoder *d, const float *latent, const size_t *reserve,
     TRY_CLEANUP(take_session(d, reserve));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->h * g->w, v->latent_channels}, &rows, err));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->h * g->w * g->scale * g->scale, 3}, &pixels, err));
-    unpack_latent(v, latent, g->h, g->w, rows.data);
+    decoder_unpack(v, latent, g->h, g->w, rows.data);
     TRY_CLEANUP(run_vae(d, &rows, &pixels));
-    TRY_CLEANUP(make_picture(g, pixels.data, decoded, image, err));
+    TRY_CLEANUP(decoder_picture(g->h * g->scale, g->w * g->scale, pixels.data, decoded, image, err));
     if (p)
         progress_advance(p, d->plan.flops);
 cleanup:

@@ -125,6 +125,11 @@ void decoder_tell(const decoder *d, flux1_tiling tiling);
 flux1_status decoder_run(decoder *d, const float *latent, const size_t *reserve, progress *p, tensor *decoded,
                          flux1_image *image);
 void decoder_rest(decoder *d);
+/* Before and behind the VAE: [h·w, channels] rows of x/scaling + shift, from packed tokens (see latents_pack); and
+ * [height·width, 3] pixels as a picture, and as `decoded` above. */
+void decoder_unpack(const vae_config *c, const float *tokens, int64_t h, int64_t w, float *rows);
+flux1_status decoder_picture(int64_t height, int64_t width, const float *pixels, tensor *decoded, flux1_image *image,
+                             flux1_error *err);
 void decoder_close(decoder *d);
 
 #endif

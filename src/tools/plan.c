@@ -1,6 +1,7 @@
 /* flux1 plan: what each way to use a machine's mesh would take, by the dry run's events. estimate.h takes the
  * time of each. */
 #include "pipeline/opening.h"
+#include "pipeline/recording.h"
 #include "pipeline/text_to_image.h"
 
 #include "base/json_write.h"
@@ -278,15 +279,25 @@ static flux1_status take_request(planner *p, const flux1_plan_params *params, fl
     return text_tokenize(*m, "", 0, p->r.length, &p->text, NULL, NULL, err);
 }
 
-static flux1_status plan_all(planner *p, const char *draw_to)
+/* All calls of the best way. */
+static flux1_status record(planner *p, const flux1_plan_params *params)
+{
+    recording r;
+    TRY(recording_make(p->c, p->model, &p->r, &p->rows[0].mesh, params->path, &r));
+    flux1_status st = recording_write(&r, params->record, &p->c->error);
+    recording_free(&r);
+    return st;
+}
+
+static flux1_status plan_all(planner *p, const flux1_plan_params *params)
 {
     flux1_status st = FLUX1_OK;
     for (int i = 0; st == FLUX1_OK && i < p->count; i++)
         st = plan_row(p, &p->rows[i]);
     if (st == FLUX1_OK)
         qsort(p->rows, (size_t)p->count, sizeof *p->rows, by_merit);
-    if (st == FLUX1_OK && draw_to)
-        st = draw(p, draw_to);
+    if (st == FLUX1_OK && params->timeline)
+        st = draw(p, params->timeline);
     return st;
 }
 
@@ -331,8 +342,12 @@ flux1_status flux1_plan_json(flux1_context *c, const flux1_plan_params *params, 
         &p->estimator,
         &(estimate_job){
             .c = c, .model = m, .r = &p->r, .text = p->text, .batch = 1, .machine = &p->machine, .dtype = p->dtype}));
-    TRY_CLEANUP(plan_all(p, params->timeline));
-    st = report(p, json);
+    TRY_CLEANUP(plan_all(p, params));
+    TRY_CLEANUP(report(p, json));
+    if (params->record && (st = record(p, params)) != FLUX1_OK) {
+        flux1_string_free(*json);
+        *json = NULL;
+    }
 cleanup:
     flux1_text_free(p->text);
     estimator_close(&p->estimator);

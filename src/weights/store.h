@@ -33,6 +33,8 @@ typedef struct store_tensor {
     const content_hash *content; /* of that file; NULL: it lies in no file */
     /* NULL, or the two halves of its rows in order, where the file has them the other way round (recipe_whole knows) */
     const struct store_tensor *half[2];
+    int64_t half_row,
+        half_of; /* of such a half: where it begins in the tensor of its name, and that one's rows; else 0 */
     const store_sources *computed_from; /* of a tensor of type COMPUTED: beside `source` and `offset` */
 } store_tensor;
 

@@ -116,6 +116,8 @@ static flux1_status swap_halves(const mapping *m, store_tensor *t)
     half[0] = half[1] = *t;
     TRY(cut_rows(m, &half[0], rows / 2, rows / 2));
     TRY(cut_rows(m, &half[1], 0, rows / 2));
+    half[1].half_row = rows / 2;
+    half[0].half_of = half[1].half_of = rows;
     t->half[0] = &half[0];
     t->half[1] = &half[1];
     return FLUX1_OK;
