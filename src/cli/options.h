@@ -225,6 +225,9 @@ typedef enum option_kind {
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
       "how quantised weights lie in a GPU's memory. packed: as in the file, decoded in front of every product; "       \
       "decoded: once, when they come; the picture is the same (default: auto: decoded if they fit)")                   \
+    X(ROUND_WEIGHTS, "round-weights", 0, CHOICE, "bfp8", 0, 0, IN_RUNS,                                                \
+      "round the transformer's and T5's matrices to the values that Tenstorrent's cards would have in bfp8, to see "   \
+      "what pictures lose by it")                                                                                      \
     X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_PICTURES | IN_INFO | IN_SERVE,                \
       "how large pictures are decoded in less memory. yes: in overlapping tiles; bands: in bands of rows, which give " \
       "the same picture as the whole; no: not in tiles (default: auto: where the whole does not fit, in bands, and "   \

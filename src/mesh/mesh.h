@@ -49,6 +49,7 @@ typedef struct mesh {
     comm *sp_comm, *tp_comm, *all;
     ops *o;
     flux1_error *err;
+    bool bfp8;                                       /* of the ops_config: the loader's */
     flux1_status (*tick)(void *arg, struct mesh *m); /* of the step that is made (mesh_step) */
     void *tick_arg;
     bool ticked;

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { NUMBER_BITS = 7, DROPPED = 24 - NUMBER_BITS, NUMBER_MOST = 127, SIGN = 0x80 };
+enum { NUMBER_BITS = 7, DROPPED = 24 - NUMBER_BITS, STEPS_MOST = 127, NUMBER_ONE = 64, SIGN = 0x80, CHUNK = 64 };
 enum { TILE_FACES = 4, FACE_VALUES = TILE_FACE * TILE_FACE, EXPONENTS = TILE_FACES * TILE_FACE };
 
 static const size_t bytes_of[] = {
@@ -27,43 +27,66 @@ bool tiles_bytes(tile_format f, int64_t rows, int64_t cols, size_t *bytes)
 
 /* ---- bfp8 ---- */
 
+static uint32_t bits_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+static uint32_t exponent_of(float x) { return bits_of(x) >> 23 & 0xff; }
+
+static uint32_t greater(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/* |x| in steps of a group of this exponent. No branches: loops over it become vectors. */
+static uint32_t steps_of(float x, uint32_t exponent)
+{
+    const uint32_t bits = bits_of(x), own = bits >> 23 & 0xff, below = exponent - own < 24 ? exponent - own : 24;
+    const uint32_t m = (own ? 1u << 23 | (bits & 0x7fffff) : 0) >> below;
+    const uint32_t rounded = (m + (1u << (DROPPED - 1)) - 1 + (m >> DROPPED & 1)) >> DROPPED;
+    return rounded < STEPS_MOST ? rounded : STEPS_MOST;
+}
+
 uint8_t bfp8_group(const float x[BFP8_GROUP], unsigned char numbers[BFP8_GROUP])
 {
-    uint32_t bits[BFP8_GROUP], exponent = 0;
-    memcpy(bits, x, sizeof bits);
+    uint32_t exponent = 0;
+    for (int i = 0; i < BFP8_GROUP; i++)
+        exponent = greater(exponent, exponent_of(x[i]));
     for (int i = 0; i < BFP8_GROUP; i++) {
-        const uint32_t own = bits[i] >> 23 & 0xff;
-        exponent = own > exponent ? own : exponent;
-    }
-    for (int i = 0; i < BFP8_GROUP; i++) { /* no branches: a vector of them */
-        const uint32_t own = bits[i] >> 23 & 0xff, below = exponent - own < 24 ? exponent - own : 24;
-        const uint32_t m = (own ? 1u << 23 | (bits[i] & 0x7fffff) : 0) >> below;
-        const uint32_t rounded = (m + (1u << (DROPPED - 1)) - 1 + (m >> DROPPED & 1)) >> DROPPED;
-        const uint32_t number = rounded < NUMBER_MOST ? rounded : NUMBER_MOST;
-        numbers[i] = (unsigned char)(number | (number ? bits[i] >> 24 & SIGN : 0));
+        const uint32_t steps = steps_of(x[i], exponent);
+        numbers[i] = (unsigned char)(steps | (steps ? bits_of(x[i]) >> 24 & SIGN : 0));
     }
     return (uint8_t)exponent;
 }
 
-/* 2^(exponent - 133) times the number; the vendor's unpacking, but where that leaves the range of normal values. */
-static float meaning(unsigned char number, uint8_t exponent)
+/* What a number of a group with NaN or infinity means: the vendor's unpacking. */
+static float meaning_beyond(uint32_t steps)
 {
-    const int size = number & NUMBER_MOST;
-    if (exponent == 255 && size >= 64)
-        return number == 64 ? INFINITY : number == (SIGN | 64) ? -INFINITY : NAN;
-    const float value = ldexpf((float)size, exponent - 133);
-    return number & SIGN ? -value : value;
+    return steps > NUMBER_ONE ? NAN : steps == NUMBER_ONE ? INFINITY : ldexpf((float)steps, 255 - 133);
 }
 
-void bfp8_round(float *x, int64_t step, int count)
+/* Columns of up to CHUNK: their exponents, then their values. */
+static void round_chunk(float *x, int64_t step, int rows, int cols)
 {
-    float group[BFP8_GROUP] = {0};
-    unsigned char numbers[BFP8_GROUP];
-    for (int i = 0; i < count; i++)
-        group[i] = x[i * step];
-    const uint8_t exponent = bfp8_group(group, numbers);
-    for (int i = 0; i < count; i++)
-        x[i * step] = meaning(numbers[i], exponent);
+    uint32_t exponent[CHUNK] = {0};
+    float unit[CHUNK];
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++)
+            exponent[c] = greater(exponent[c], exponent_of(x[r * step + c]));
+    for (int c = 0; c < cols; c++)
+        unit[c] = ldexpf(1, (int)exponent[c] - 133);
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++) {
+            const uint32_t steps = steps_of(x[r * step + c], exponent[c]);
+            const float size = exponent[c] == 255 ? meaning_beyond(steps) : (float)steps * unit[c];
+            x[r * step + c] = steps ? copysignf(size, x[r * step + c]) : 0;
+        }
+}
+
+void bfp8_round_columns(float *x, int64_t step, int rows, int64_t cols)
+{
+    for (int64_t c = 0; c < cols; c += CHUNK)
+        round_chunk(x + c, step, rows, (int)i64_min(CHUNK, cols - c));
 }
 
 /* ---- tiles ---- */

@@ -42,7 +42,8 @@ void tile_pack(tile_format f, const float *from, int64_t row_step, int64_t col_s
  * exponent 255, are numbers like others, and beside them ordinary values become 0. */
 uint8_t bfp8_group(const float x[BFP8_GROUP], unsigned char numbers[BFP8_GROUP]);
 
-/* Replaces up to BFP8_GROUP values, `step` apart, by what their numbers mean. */
-void bfp8_round(float *x, int64_t step, int count);
+/* Replaces the values of `cols` columns of up to BFP8_GROUP rows, which lie `step` apart, by what their numbers mean; a
+ * column is a group. Below 2^-120 the vendor's unpacking leaves the range of normal values; here it does not. */
+void bfp8_round_columns(float *x, int64_t step, int rows, int64_t cols);
 
 #endif

@@ -5,7 +5,7 @@
     V/bin/python tools/oracle/tile_goldens.py --against libtiles.so 300    # compare C's packing of 300 random matrices
 
 `values` [45, 70]: weights as they usually are, values of every size, ties and what lies just beside them, subnormal values, zeros of both signs, NaN,
-infinity, the largest. `bf16`, `bfp8`: its tiles; `bfp8.turned`: those of its transpose; `bfp8.values`: the values that the library reads from `bfp8`.
+infinity, the largest. `bf16`, `bfp8`: its tiles; `bfp8.turned`: those of its transpose; `….values`: the values that the library reads from both.
 libtiles.so: cc -O2 -ffp-contract=off -shared -fPIC -Isrc -Iinclude -o libtiles.so src/tensor/tiles.c src/tensor/encode_float.c src/base/half.c -lm
 The library asks for a card before it packs: it is told of one n150 that is not there.
 """
@@ -73,9 +73,10 @@ def golden_values():
 def record():
     values = golden_values()
     turned = numpy.ascontiguousarray(values.T)
-    bfp8, tensor = packed(values, "bfp8")
-    out = {"values": values, "bf16": packed(values, "bf16")[0], "bfp8": bfp8, "bfp8.turned": packed(turned, "bfp8")[0]}
-    out["bfp8.values"] = numpy.asarray(tensor.to_numpy(), dtype=numpy.float32).reshape(values.shape)
+    out = {"values": values, "bf16": packed(values, "bf16")[0]}
+    for name, matrix in (("bfp8", values), ("bfp8.turned", turned)):
+        out[name], tensor = packed(matrix, "bfp8")
+        out[name + ".values"] = numpy.asarray(tensor.to_numpy(), dtype=numpy.float32).reshape(matrix.shape)
     save_file(out, GOLDEN, {"ttnn": __import__("importlib.metadata", fromlist=["version"]).version("ttnn")})
 
 
