@@ -28,41 +28,41 @@ static flux1_status round_group(const weight_recipe *base, int64_t row, int64_t 
     return FLUX1_OK;
 }
 
-/* Columns [col, col + count) of rows [row, row + rows). */
-static flux1_status decode_rows(const weight_recipe *base, int64_t row, int64_t rows, int64_t col, int64_t count,
-                                float *group, float *out, flux1_error *err)
+static flux1_status rounded_rows(const tensor_values *v, int64_t row, int64_t rows, int64_t col, int64_t count,
+                                 float *out, flux1_error *err)
 {
-    for (int64_t done = 0, some; done < rows; done += some) {
-        const int64_t first = (row + done) / BFP8_GROUP * BFP8_GROUP, within = row + done - first;
+    const weight_recipe *base = &((const rounded_weight *)v)->base;
+    const size_t bytes = (size_t)(BFP8_GROUP * count) * sizeof(float);
+    float *group = malloc(bytes ? bytes : 1);
+    flux1_status st = FLUX1_OK;
+    if (!group)
+        return error_oom(err, bytes, "rounding a weight");
+    for (int64_t done = 0, some; done < rows && st == FLUX1_OK; done += some) {
+        const int64_t within = (row + done) % BFP8_GROUP;
         int64_t there;
-        TRY(round_group(base, first, col, count, group, &there, err));
+        st = round_group(base, row + done - within, col, count, group, &there, err);
         some = i64_min(there - within, rows - done);
-        memcpy(out + done * count, group + within * count, (size_t)(some * count) * sizeof *out);
+        if (st == FLUX1_OK)
+            memcpy(out + done * count, group + within * count, (size_t)(some * count) * sizeof *out);
     }
-    return FLUX1_OK;
+    free(group);
+    return st;
 }
 
 /* Whole rows together where the elements are that, otherwise part of one row. */
 static flux1_status rounded_decode(const tensor_values *v, int64_t first, int64_t count, float *out, flux1_error *err)
 {
-    const weight_recipe *base = &((const rounded_weight *)v)->base;
-    const size_t bytes = (size_t)(BFP8_GROUP * base->cols) * sizeof(float);
-    float *group = malloc(bytes);
-    flux1_status st = FLUX1_OK;
-    if (!group)
-        return error_oom(err, bytes, "rounding a weight");
-    while (st == FLUX1_OK && count > 0) {
-        const int64_t row = first / base->cols, col = first % base->cols;
-        const bool whole = col == 0 && count >= base->cols;
-        const int64_t rows = whole ? count / base->cols : 1;
-        const int64_t cols = whole ? base->cols : i64_min(count, base->cols - col);
-        st = decode_rows(base, row, rows, col, cols, group, out, err);
+    const int64_t width = ((const rounded_weight *)v)->base.cols;
+    while (count > 0) {
+        const int64_t row = first / width, col = first % width;
+        const bool whole = col == 0 && count >= width;
+        const int64_t rows = whole ? count / width : 1, cols = whole ? width : i64_min(count, width - col);
+        TRY(rounded_rows(v, row, rows, col, cols, out, err));
         first += rows * cols;
         count -= rows * cols;
         out += rows * cols;
     }
-    free(group);
-    return st;
+    return FLUX1_OK;
 }
 
 /* What its values are made of: the file's tensor, or what the base is computed from. */
@@ -85,7 +85,7 @@ flux1_status rounded_add(rounded_weight **list, const store_tensor *base, flux1_
     rounded_weight *r = calloc(1, sizeof *r);
     if (!r)
         return error_oom(err, sizeof *r, "rounding a weight");
-    r->head.decode = rounded_decode;
+    r->head = (tensor_values){rounded_decode, rounded_rows};
     r->base = recipe_whole(WEIGHT_LINEAR, base);
     r->tensor = *base;
     r->tensor.half[0] = r->tensor.half[1] = NULL;

@@ -71,7 +71,26 @@ static void values_are_the_vendor_s_however_they_are_read(void **state)
         expect_elements(t, first, first + 131 < ROWS * COLS ? 131 : ROWS * COLS - first);
 }
 
-/* Rows 0 to 15 are ordinary ones and whole groups. */
+/* Rows of two groups, some of their columns; rows of two pieces. */
+static void rows_of_a_recipe_are_rounded_together(void **state)
+{
+    (void)state;
+    const weight_recipe half = recipe_whole(WEIGHT_LINEAR, rounded_tensor(once)), upper = recipe_rows(&half, 0, 8),
+                        lower = recipe_rows(&half, 20, 25), part = recipe_cols(&lower, 30, 40);
+    weight_recipe stack;
+    float x[10 * 33 + 1];
+    assert_int_equal(recipe_decode_rows(&part, 5, 10, 3, 33, x, NULL), FLUX1_OK); /* rows 25 to 34, columns 33 to 65 */
+    for (int i = 0; i < 10 * 33; i++)
+        assert_true(x[i] == expected[(33 + i % 33) * ROWS + 25 + i / 33]);
+    assert_int_equal(recipe_stack(&upper, &lower, &stack, NULL), FLUX1_OK);
+    assert_int_equal(recipe_decode_rows(&stack, 6, 4, 10, 33, x, NULL), FLUX1_OK); /* of both pieces */
+    for (int i = 0; i < 4 * 33; i++) {
+        const int row = i / 33 < 2 ? 6 + i / 33 : 18 + i / 33;
+        assert_true(x[i] == expected[(10 + i % 33) * ROWS + row]);
+    }
+}
+
+/* Rows 0 to 7 are ordinary ones. */
 static void a_rounded_tensor_may_be_rounded_again(void **state)
 {
     (void)state;
@@ -90,6 +109,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_the_vendor_s_however_they_are_read),
+        cmocka_unit_test(rows_of_a_recipe_are_rounded_together),
         cmocka_unit_test(a_rounded_tensor_may_be_rounded_again),
     };
     return cmocka_run_group_tests(tests, begin, end);
