@@ -9,7 +9,7 @@ shapes that hold nothing, and prints what ttnn was asked for and the memory that
 (TT_METAL_MOCK_CLUSTER_DESC_PATH) no card is needed: the library then checks each call, its L1 and its DRAM, and computes
 nothing. What it does not check there, this file does: the buffers of a reduce-scatter, and the chunks of attention.
 
-Executed are the transformer's stages (dit.open, dit.step, dit.latent). Lines that differ between ranks in more than where
+Executed are T5 and the transformer (t5, dit.open, dit.step, dit.latent), with the weights of both on the cards. Lines that differ between ranks in more than where
 weights come from, and shares that are no whole tiles of 32 rows, are refused by name.
 """
 import argparse
@@ -22,7 +22,7 @@ VERSION = 1
 TESTED = "0.81.1"
 TILE = 32
 L1_BYTES = 1_400_000  # of a core, less what the library takes itself
-STAGES = ("dit.open", "dit.step", "dit.latent")
+STAGES = ("t5", "dit.open", "dit.step", "dit.latent")
 
 
 class Refused(Exception):
@@ -192,8 +192,7 @@ class Mapper:
     def __init__(self, recording, ttnn, device, links, weight_dtype):
         self.mesh, self.t, self.device, self.links = recording.mesh, ttnn, device, links
         self.weight_dtype = weight_dtype
-        self.acts, self.marks, self.order, self.weights, self.rope = {}, {}, [], {}, {}
-        self.buffers, self.rows_now, self.step, self.unmapped = {}, {}, 0, collections.Counter()
+        self.buffers, self.step, self.resident, self.part = {}, 0, [], None
         self.grid = device.compute_with_storage_grid_size()
         config = lambda fidelity, **more: ttnn.init_device_compute_kernel_config(
             device.arch(), math_fidelity=fidelity, math_approx_mode=False, **more)
@@ -204,6 +203,13 @@ class Mapper:
         semaphores = lambda n: [ttnn.create_global_semaphore(device, cores, 0) for _ in range(n)]
         self.gather_semaphores = {0: semaphores(2), 1: semaphores(2)}
         self.scatter_semaphores = {0: semaphores(3), 1: semaphores(3)}
+
+    def enter(self, part):
+        """Numbers are a part's own: t5, or the three stages of dit. The weights of the parts before stay on the cards."""
+        if self.part != part:
+            self.part, self.acts, self.marks, self.order, self.weights = part, {}, {}, [], {}
+            self.rope, self.masks, self.rows_now = {}, {}, {}
+            self.resident.append(self.weights)
 
     # -- tensors --
 
@@ -364,6 +370,14 @@ class Mapper:
         if line.keys["name"].startswith("rope."):
             self.rope[(at.act, part)] = (self.empty(shape), self.empty(shape))  # cosines and sines, each twice
             return
+        if line.keys["name"] == "t5.bias":  # by key − query; a score each
+            tokens = (cols[1] + 1) // 2
+            self.masks[at.act] = self.empty([1, rows[1], tokens, tokens])
+            return
+        if a.role == "ids":
+            ids = self.t.empty([1, rows[1]], dtype=self.t.uint32, layout=self.t.ROW_MAJOR_LAYOUT, device=self.device)
+            a.pieces = [Piece(part, *cols, ids)]
+            return
         exact = line.keys["name"] in ("noise", "dsigma", "time", "guidance")
         self.write(line.keys["out"], self.empty(shape, self.t.float32 if exact else None), line)
 
@@ -388,6 +402,8 @@ class Mapper:
         elif w["role"] == "vector":
             w["matrix"] = self.empty([1, w["rows"]])
             w["row"] = self.empty([1, w["rows"]]) if w["bias"] else None
+        elif w["role"] == "table":
+            w["matrix"] = self.t.empty([w["rows"], w["cols"]], dtype=self.t.bfloat16, layout=self.t.ROW_MAJOR_LAYOUT, device=self.device)
         else:
             raise Refused(f"line {line.number}: weights of role {w['role']} are not executed yet")
 
@@ -517,6 +533,14 @@ class Mapper:
         self.write(k["out"], self.t.rms_norm(self.read(k["in"], line), epsilon=float(k["eps"]),
                                              weight=self.weights[k["w"]]["matrix"], compute_kernel_config=self.norms), line)
 
+    def embed(self, line):
+        k = line.keys
+        if "positions" in k:
+            raise Refused(f"line {line.number}: embedded positions (CLIP) are not executed yet")
+        ids = self.act(operand(k["ids"], self.mesh, line), line).pieces[0].tensor
+        rows = self.t.embedding(ids, self.weights[k["table"]]["matrix"], layout=self.t.TILE_LAYOUT)
+        self.write(k["out"], self.t.unsqueeze(rows, 0), line)
+
     def activate(self, line):
         k = line.keys
         y = self.activated(self.read(k["in"], line), k.get("f"))
@@ -621,13 +645,20 @@ class Mapper:
 
     def attention(self, line):
         k, t = line.keys, self.t
-        if "bias" in k or k.get("causal", "0") != "0":
-            raise Refused(f"line {line.number}: attention with a bias or a mask is not executed yet")
-        q, key, v = (self.read(k[name], line) for name in "qkv")
+        if k.get("causal", "0") != "0":
+            raise Refused(f"line {line.number}: causal attention (CLIP) is not executed yet")
+        heads = same(k["heads"], self.mesh, line)
+        mask = self.masks[operand(k["bias"], self.mesh, line).act] if "bias" in k else None
+        q, key, v = (self.in_heads(self.read(k[name], line), heads) for name in "qkv")
         program = self.program(self.grid, q.shape[2], key.shape[2], q.shape[3])
-        y = t.transformer.scaled_dot_product_attention(q, key, v, is_causal=False, scale=float(k["scale"]), program_config=program,
-                                                       compute_kernel_config=self.scores)
+        y = t.transformer.scaled_dot_product_attention(q, key, v, attn_mask=mask, is_causal=False, scale=float(k["scale"]),
+                                                       program_config=program, compute_kernel_config=self.scores)
         self.write(k["out"], y, line)
+
+    def in_heads(self, x, heads):
+        if x.shape[1] == heads:
+            return x
+        return self.t.permute(self.t.reshape(x, [1, x.shape[2], heads, x.shape[3] // heads]), [0, 2, 1, 3])
 
     def ring(self, lines, at):
         """From `ring_begin` to the `cast` behind it: attention over all ranks' keys. Returns how many lines that were."""
@@ -672,6 +703,7 @@ class Mapper:
     # -- stages --
 
     def run(self, name, lines):
+        self.enter(name.partition(".")[0])
         at = 0
         while at < len(lines):
             line = lines[at]
@@ -685,9 +717,9 @@ class Mapper:
             at += 1
 
 
-CALLS = {"create", "mark", "release", "input", "output", "block", "weight", "piece", "bias", "prepare", "begin", "end", "finite",
-         "check", "linear", "linear_norm", "mlp", "single_products", "qkv_norm_rope", "layer_norm", "rms_norm", "activate", "add", "euler", "cast", "gather_rows",
-         "gather_columns", "reduce_rows", "attention"}
+CALLS = set("""create mark release input output block weight piece bias prepare begin end finite check
+               linear linear_norm mlp single_products qkv_norm_rope layer_norm rms_norm activate add euler cast embed attention
+               gather_rows gather_columns reduce_rows""".split())
 
 # ---- commands ----------------------------------------------------------------------------------------------------------
 
