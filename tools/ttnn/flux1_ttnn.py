@@ -186,11 +186,24 @@ class Act:
         return part, at.rows or (0, self.rows[part]), at.cols or (0, self.cols)
 
 
+class Nothing:
+    """Where weights and inputs come from: these have the right shapes and hold nothing."""
+
+    def __init__(self, ttnn, device):
+        self.t, self.device = ttnn, device
+
+    def weight(self, w, bias, shape, dtype, layout):
+        return self.t.empty(shape, dtype=dtype, layout=layout, device=self.device)
+
+    def input(self, name, line, shape, dtype, layout):
+        return self.t.empty(shape, dtype=dtype, layout=layout, device=self.device)
+
+
 class Mapper:
     """Makes the calls of a recording with ttnn. Calls are methods of their name."""
 
-    def __init__(self, recording, ttnn, device, links, weight_dtype):
-        self.mesh, self.t, self.device, self.links = recording.mesh, ttnn, device, links
+    def __init__(self, recording, ttnn, device, links, weight_dtype, source):
+        self.mesh, self.t, self.device, self.links, self.source = recording.mesh, ttnn, device, links, source
         self.weight_dtype = weight_dtype
         self.buffers, self.step, self.resident, self.part = {}, 0, [], None
         self.grid = device.compute_with_storage_grid_size()
@@ -353,6 +366,10 @@ class Mapper:
         self.acts[name] = Act(number("text"), number("image"), number("cols"), k["role"])
         self.order.append(name)
 
+    def at_step(self, step):
+        """Tables are read at this row from here on."""
+        self.step, self.rows_now = step, {}
+
     def mark(self, line):
         self.marks[line.keys["mark"]] = len(self.order)
 
@@ -366,51 +383,53 @@ class Mapper:
         at = operand(line.keys["out"], self.mesh, line)
         a = self.act(at, line)
         part, rows, cols = a.window(at)
-        shape = [1, 1, rows[1], cols[1]]
-        if line.keys["name"].startswith("rope."):
-            self.rope[(at.act, part)] = (self.empty(shape), self.empty(shape))  # cosines and sines, each twice
-            return
-        if line.keys["name"] == "t5.bias":  # by key − query; a score each
+        name, shape, t = line.keys["name"], [1, 1, rows[1], cols[1]], self.t
+        take = lambda what, size, dtype=t.bfloat16, layout=t.TILE_LAYOUT: self.source.input(what, line, list(size), dtype, layout)
+        if name.startswith("rope."):  # cosines and sines, each twice
+            self.rope[(at.act, part)] = take(name + ".cosines", shape), take(name + ".sines", shape)
+        elif name == "t5.bias":  # by key − query; a score each
             tokens = (cols[1] + 1) // 2
-            self.masks[at.act] = self.empty([1, rows[1], tokens, tokens])
-            return
-        if a.role == "ids":
-            ids = self.t.empty([1, rows[1]], dtype=self.t.uint32, layout=self.t.ROW_MAJOR_LAYOUT, device=self.device)
-            a.pieces = [Piece(part, *cols, ids)]
-            return
-        exact = line.keys["name"] in ("noise", "dsigma", "time", "guidance")
-        self.write(line.keys["out"], self.empty(shape, self.t.float32 if exact else None), line)
+            self.masks[at.act] = take(name, [1, rows[1], tokens, tokens])
+        elif a.role == "ids":
+            a.pieces = [Piece(part, *cols, take(name, [1, rows[1]], t.uint32, t.ROW_MAJOR_LAYOUT))]
+        else:
+            exact = name in ("noise", "dsigma", "time", "guidance")
+            self.write(line.keys["out"], take(name, shape, t.float32 if exact else t.bfloat16), line)
 
     def output(self, line):
-        self.read(line.keys["in"], line)
+        self.result = self.read(line.keys["in"], line)
 
     # -- weights --
 
     def weight(self, line):
         k = line.keys
         rows, cols = same(k["rows"], self.mesh, line), same(k["cols"], self.mesh, line)
-        self.weights[k["w"]] = {"role": k["role"], "rows": rows, "cols": cols, "bias": False}
+        self.weights[k["w"]] = {"role": k["role"], "rows": rows, "cols": cols, "bias": False, "pieces": []}
 
     def bias(self, line):
         self.weights[line.keys["w"]]["bias"] = True
 
+    def piece(self, line):
+        self.weights[line.keys["w"]]["pieces"].append(line)
+
     def prepare(self, line):
-        w = self.weights[line.keys["w"]]
+        """Matrices are turned, [inputs, outputs]; vectors and biases are rows; tables stay as they are, row by row."""
+        w, t = self.weights[line.keys["w"]], self.t
+        take = lambda bias, shape, dtype=t.bfloat16, layout=t.TILE_LAYOUT: self.source.weight(w, bias, shape, dtype, layout)
         if w["role"] in ("linear", "qkv"):
-            w["matrix"] = self.empty([w["cols"], w["rows"]], self.weight_dtype)
-            w["row"] = self.empty([1, w["rows"]]) if w["bias"] else None
+            w["matrix"] = take(False, [w["cols"], w["rows"]], self.weight_dtype)
         elif w["role"] == "vector":
-            w["matrix"] = self.empty([1, w["rows"]])
-            w["row"] = self.empty([1, w["rows"]]) if w["bias"] else None
+            w["matrix"] = take(False, [1, w["rows"]])
         elif w["role"] == "table":
-            w["matrix"] = self.t.empty([w["rows"], w["cols"]], dtype=self.t.bfloat16, layout=self.t.ROW_MAJOR_LAYOUT, device=self.device)
+            w["matrix"] = take(False, [w["rows"], w["cols"]], layout=t.ROW_MAJOR_LAYOUT)
         else:
             raise Refused(f"line {line.number}: weights of role {w['role']} are not executed yet")
+        w["row"] = take(True, [1, w["rows"]]) if w["bias"] else None
 
     def block(self, line):
         pass
 
-    piece = begin = end = finite = check = block
+    begin = end = finite = check = block
 
     # -- products --
 
@@ -753,7 +772,7 @@ def check(recording, options):
     ttnn = library()
     began = time.monotonic()
     device = open_mesh(ttnn, recording.mesh)
-    mapper = Mapper(recording, ttnn, device, options.links, getattr(ttnn, options.weights))
+    mapper = Mapper(recording, ttnn, device, options.links, getattr(ttnn, options.weights), Nothing(ttnn, device))
     print(f"mesh {recording.mesh.shape[0]}x{recording.mesh.shape[1]} opened in {time.monotonic() - began:.1f} s, "
           f"{device.arch()}, {mapper.grid.x}x{mapper.grid.y} cores")
     for name in options.stage or STAGES:
