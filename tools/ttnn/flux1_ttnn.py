@@ -247,9 +247,9 @@ class Mapper:
     def joined(self, tensors, dim, line):
         if len(tensors) == 1:
             return tensors[0]
-        if dim == 2 and any(x.shape[2] % TILE for x in tensors):
-            raise Refused(f"line {line.number}: {[x.shape[2] for x in tensors]} rows side by side: both should be multiples "
-                          f"of {TILE}")
+        if dim == 2 and any(x.shape[2] % TILE for x in tensors[:-1]):
+            raise Refused(f"line {line.number}: {tensors[0].shape[2]} rows of the prompt in front of the picture's: they should be "
+                          f"a multiple of {TILE} on each device")
         return self.t.concat(tensors, dim=dim)
 
     def act(self, at, line):
@@ -705,6 +705,9 @@ class Mapper:
         rows = q.shape[2]
         if rows < key.shape[2]:  # the last block asks for the image alone; a ring has a query for each key
             q = self.joined([self.cut(key, 2, 0, key.shape[2] - rows), q], 2, part)
+        if key.shape[2] % TILE:  # the rest of a tile would lie among the keys; without a ring it is at the end, and masked
+            raise Refused(f"line {part.number}: {key.shape[2]} tokens on each device: a ring needs a multiple of {TILE}; choose "
+                          f"another size or number of T5 tokens")
         if q.shape[2] * self.mesh.sp != tokens:
             raise Refused(f"line {part.number}: {tokens} tokens are not shared evenly by {self.mesh.sp} devices")
         grid = t.CoreCoord(self.grid.x, self.grid.y - 1)  # the last row of cores exchanges
