@@ -14,6 +14,8 @@ import ctypes
 import os
 import tempfile
 
+GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests/data/goldens/tiles.safetensors")
+STARTED_IN = os.getcwd()
 CARD = """arch: {0: wormhole_b0}
 chips: {0: [0, 0, 0, 0]}
 ethernet_connections: []
@@ -21,6 +23,8 @@ chips_with_mmio: [0: 0]
 harvesting: {0: {noc_translation: true, harvest_mask: 65}}
 boards: [[{board_id: 1649267441664}, {board_type: n150}, {chips: [0]}]]
 """  # the identifier says the board too: 0x18 << 36
+room = tempfile.TemporaryDirectory()
+os.chdir(room.name)  # the library writes files of its own where it is run
 described = tempfile.NamedTemporaryFile("w", suffix=".yaml")
 described.write(CARD)
 described.flush()
@@ -30,7 +34,6 @@ import numpy
 import ttnn
 from safetensors.numpy import save_file
 
-GOLDEN = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests/data/goldens/tiles.safetensors")
 FORMATS = {"bf16": (0, ttnn.bfloat16, 2048), "bfp8": (1, ttnn.bfloat8_b, 1088)}  # tile_format's number, the type, bytes of a tile
 
 
@@ -93,7 +96,7 @@ def ours(library, values, name):
 
 
 def compare(path, count):
-    library = ctypes.CDLL(os.path.abspath(path))
+    library = ctypes.CDLL(os.path.join(STARTED_IN, path))
     library.tile_pack.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int, ctypes.c_int, ctypes.c_void_p]
     random = numpy.random.default_rng()
     compared = different = 0

@@ -13,9 +13,12 @@ Executed are T5 and the transformer (t5, dit.open, dit.step, dit.latent), with t
 weights come from, and shares that are no whole tiles of 32 rows, are refused by name.
 """
 import argparse
+import atexit
 import collections
+import os
 import re
 import sys
+import tempfile
 import time
 
 VERSION = 1
@@ -747,6 +750,13 @@ CALLS = set("""create mark release input output block weight piece bias prepare 
 
 
 def library():
+    """ttnn, which writes a folder `generated` where the program is when it is imported: a folder of its own, then."""
+    room = tempfile.TemporaryDirectory(prefix="flux1-ttnn-")
+    atexit.register(room.cleanup)
+    for name in ("TT_METAL_MOCK_CLUSTER_DESC_PATH", "TT_METAL_CACHE"):
+        if name in os.environ:
+            os.environ[name] = os.path.abspath(os.environ[name])
+    os.chdir(room.name)
     try:
         import ttnn
     except ImportError as e:
