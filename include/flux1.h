@@ -95,6 +95,11 @@ typedef enum flux1_device_weights {
     FLUX1_DEVICE_WEIGHTS_DECODED = 2
 } flux1_device_weights;
 
+/* What the matrices of the transformer and T5 are rounded to before anything else: bfp8 are the values that
+ * Tenstorrent's cards would have (16 share an exponent, each has a sign and 7 bits), to see on any device what pictures
+ * lose by it. */
+typedef enum flux1_rounding { FLUX1_ROUNDING_NONE = 0, FLUX1_ROUNDING_BFP8 = 1 } flux1_rounding;
+
 /* DETAIL: what a user who did not ask for it need not see. */
 typedef enum flux1_log_level { FLUX1_LOG_INFO = 0, FLUX1_LOG_WARNING = 1, FLUX1_LOG_DETAIL = 2 } flux1_log_level;
 
@@ -142,7 +147,8 @@ typedef struct flux1_context_params {
      * One such context per program. max_memory is then each host's. */
     int processes;
     flux1_device_weights device_weights;
-    uint64_t reserved[10];
+    flux1_rounding weight_rounding;
+    uint64_t reserved[9];
 } flux1_context_params;
 
 FLUX1_API void flux1_context_params_defaults(flux1_context_params *params);
@@ -161,7 +167,7 @@ typedef struct flux1_context_info {
     size_t size;             /* set by the caller */
     const char *device;      /* the first rank's: "cpu", "cuda:0". Valid as long as the context */
     const char *device_name; /* "avx2", "NVIDIA H200" */
-    const char *dtype;       /* "f32", "bf16", "fp8" or "int8": the dtype in use */
+    const char *dtype;       /* "f32", "bf16", "fp8" or "int8", with " with bfp8 weights": what is in use */
     int ranks, threads;
     int runs_ahead;                         /* 1: the device works while the host does something else */
     int encoders_apart;                     /* 1: the text encoders have a device of their own */

@@ -47,9 +47,26 @@ FLUX1_API flux1_status flux1_info_parts_json(flux1_context *context, const flux1
                                              const flux1_generate_params *request, int verify, char **json);
 
 /* A JSON list of the devices that a context can use here: the CPU with its instruction set, GPUs with memory
- * and capability, and the reason if there are none; and which files and versions of NVIDIA's libraries are used, or why
- * one is missing. */
+ * and capability, and the reason if there are none; which files and versions of NVIDIA's libraries are used, or why
+ * one is missing; and Tenstorrent's cards ("Tenstorrent cards", or "no tenstorrent") with "what they need", found or
+ * missing. A Python is started to ask for the last. */
 FLUX1_API flux1_status flux1_devices_json(flux1_context *context, char **json);
+
+/* Whether this machine can make pictures, and what to do where it can't: {"checks": [{"check", "state", "found",
+ * "remedy"}], "wrong": how many of them are}. A state is "ok", "note" (missing, or not working, but not asked for) or
+ * "wrong". Checked are the processor, memory, GPUs, Tenstorrent's cards with what they need, a model (it is opened and
+ * its default picture planned), the folder of prepared weights, and disks. FLUX1_OK whatever is wrong. Free *json with
+ * flux1_string_free. */
+typedef struct flux1_doctor_params {
+    size_t size;
+    const char *device; /* "cuda" or "ttnn": it is asked for; NULL: none is */
+    const char *model;  /* as in flux1_model_open; NULL: none is looked at */
+    int model_asked;    /* 0: `model` is what is taken where none is named, and need not work */
+    const char *cache;  /* folder of prepared weights, asked for; NULL: the one that FLUX1_CACHE_DIR names */
+    uint64_t reserved[8];
+} flux1_doctor_params;
+FLUX1_API void flux1_doctor_params_defaults(flux1_doctor_params *params);
+FLUX1_API flux1_status flux1_doctor_json(flux1_context *context, const flux1_doctor_params *params, char **json);
 
 /* The cache of prepared weights (flux1_context_params.cache) in `folder`; NULL: the one that FLUX1_CACHE_DIR names.
  * JSON, free it with flux1_string_free: {"folder", "entries", "bytes", "files"}, files: the one that was used longest

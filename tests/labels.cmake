@@ -50,7 +50,7 @@ foreach(test ${tests})
   # instrumented in other tests, waiting, or minutes of products at the trained models' sizes, whose kernels ops_test_checkops and the goldens instrument
   elseif(FLUX1_SANITIZE AND test MATCHES "^pipeline_matrix_|^pipeline_test_(again|mini)$|^server_load$|^cli_(mini_trained|pull|processes|readme|recording|serve)$")
     set(label extra)
-  elseif(test IN_LIST FLUX1_LONG_TESTS)
+  elseif(test IN_LIST FLUX1_LONG_TESTS OR test MATCHES "^ttnn_mock_")
     set(label long)
   else()
     set(label quick)

@@ -58,6 +58,7 @@ foreach(script
     cli/cache.sh
     cli/convert.sh
     cli/demo.sh
+    cli/doctor.sh
     cli/folders.sh
     cli/interrupt.sh
     cli/jsonl.sh

@@ -20,6 +20,7 @@ int plan_run(const options *opt);
 int run_plan_run(const options *opt);
 int pull_run(const options *opt);
 int convert_run(const options *opt);
+int doctor_run(const options *opt);
 int serve_run(const options *opt);
 
 /* The tables as texts, on standard output. */

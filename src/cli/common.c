@@ -171,6 +171,8 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
         params.dtype = dtype_named(v[OPT_DTYPE].text);
     if (v[OPT_DEVICE_WEIGHTS].given)
         params.device_weights = device_weights_named(v[OPT_DEVICE_WEIGHTS].text);
+    if (v[OPT_ROUND_WEIGHTS].given)
+        params.weight_rounding = FLUX1_ROUNDING_BFP8;
     params.processes = opt->command != COMMAND_INFO && opt->command != COMMAND_DECODE &&
                        opt->command != COMMAND_SERVE && launcher_processes() > 1;
     params.log = log;

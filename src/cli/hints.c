@@ -12,6 +12,7 @@ static const struct hint {
     {"cache folder", OPT_CACHE, false},
     {"device", OPT_DEVICE, true},
     {"device_weights", OPT_DEVICE_WEIGHTS, true},
+    {"weight_rounding", OPT_ROUND_WEIGHTS, true},
     {"dtype", OPT_DTYPE, true},
     {"eager", OPT_CAPTURE, false},
     {"encoder_device", OPT_ENCODER_DEVICE, false},

@@ -82,17 +82,18 @@ static void put_choices(const char *choices)
 /* In brackets, in lines no longer than LINE_WIDTH. */
 static void put_commands_of(const option_row *o)
 {
+    const char *const all = o->in == IN_HELPED ? "all commands" : o->in == IN_EVERY ? "all commands but serve" : NULL;
     const char *between = "";
     int column = 1;
     putchar('(');
-    for (int c = 0; c < COMMAND_COUNT && o->in != IN_EVERY; c++)
+    for (int c = 0; c < COMMAND_COUNT && !all; c++)
         if (o->in & 1u << c) {
             const bool full = column + (int)strlen(command_rows[c].name) + 2 > LINE_WIDTH;
             const int n = printf("%s%s", full ? ",\n" : between, command_rows[c].name);
             column = full ? n : column + n;
             between = ", ";
         }
-    puts(o->in == IN_EVERY ? "all commands)" : ")");
+    printf("%s)\n", all ? all : "");
 }
 
 static void put_option(const option_row *o)
@@ -256,6 +257,9 @@ static const section after[] = {
      "folders, separated by colons, where cuBLASLt, cuDNN, NCCL or the driver are looked for first. Otherwise the "
      "loader's path, /usr/local/cuda/lib64, and what pip and conda have installed under VIRTUAL_ENV, CONDA_PREFIX, the "
      "python3 on PATH and ~/.local. flux1 info --devices prints what was found\n"
+     "@FLUX1_TTNN_PYTHON\n"
+     "Python that has ttnn, Tenstorrent's library (default: the first python3, python3.12 or python3.10 on PATH that "
+     "has it)\n"
      "@FLUX1_PLUGINS\n"
      "folders, separated by colons, where libflux1-mpi.so is looked for first (default: beside the program and the "
      "library)\n"

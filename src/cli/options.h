@@ -18,7 +18,8 @@
     X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache")      \
     X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")                  \
     X(CONVERT, "convert", "IN OUT", "write a part of a model as a GGUF or safetensors file, in another type")         \
-    X(SERVE, "serve", NULL, "serve pictures over HTTP: a page, and the interfaces of OpenAI and others")
+    X(SERVE, "serve", NULL, "serve pictures over HTTP: a page, and the interfaces of OpenAI and others")              \
+    X(DOCTOR, "doctor", "[cuda|ttnn]", "check devices, memory, model, folders and disk, and say what to do")
 
 typedef enum command {
 #define COMMAND_ENUM(id, name, operand, help) COMMAND_##id,
@@ -39,8 +40,9 @@ typedef enum command {
 #define IN_PULL (1u << COMMAND_PULL)
 #define IN_CONVERT (1u << COMMAND_CONVERT)
 #define IN_SERVE (1u << COMMAND_SERVE)
+#define IN_DOCTOR (1u << COMMAND_DOCTOR)
 #define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH | IN_PLAN)
-#define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL | IN_CONVERT | IN_DECODE | IN_RUN_PLAN)
+#define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL | IN_CONVERT | IN_DECODE | IN_RUN_PLAN | IN_DOCTOR)
 #define IN_HELPED (IN_EVERY | IN_SERVE)
 #define IN_WHOLE (IN_GENERATE | IN_INFO | IN_BENCH | IN_SERVE) /* all stages of a model */
 #define IN_RUNS (IN_WHOLE | IN_DECODE)
@@ -67,7 +69,7 @@ typedef enum option_kind {
 
 /* id, long name, short name or 0, kind, argument, lowest, highest, in, help */
 #define OPTION_TABLE(X)                                                                                                \
-    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL | IN_DECODE | IN_SERVE | IN_RUN_PLAN,                            \
+    X(MODEL, "model", 'm', FILE, "PATH", 0, 0, IN_ALL | IN_DECODE | IN_SERVE | IN_RUN_PLAN | IN_DOCTOR,                \
       "pipeline folder in diffusers' layout, a file of weights (parts that it lacks are looked for beside it and in "  \
       "FLUX1_PATH), or org/name[@revision] in Hugging Face's cache (default: FLUX1_MODEL from the environment, else "  \
       "the mini model; bench, plan: synthetic weights; run-plan: the recording's)")                                    \
@@ -229,11 +231,14 @@ typedef enum option_kind {
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
       "how quantised weights lie in a GPU's memory. packed: as in the file, decoded in front of every product; "       \
       "decoded: once, when they come; the picture is the same (default: auto: decoded if they fit)")                   \
+    X(ROUND_WEIGHTS, "round-weights", 0, CHOICE, "bfp8", 0, 0, IN_RUNS,                                                \
+      "round the transformer's and T5's matrices to the values that Tenstorrent's cards would have in bfp8, to see "   \
+      "what pictures lose by it")                                                                                      \
     X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_GENERATE | IN_DECODE | IN_INFO | IN_SERVE,    \
       "how large pictures are decoded in less memory. yes: in overlapping tiles; bands: in bands of rows, which give " \
       "the same picture as the whole; no: not in tiles (default: auto: where the whole does not fit, in bands, and "   \
       "where these do not, in tiles)")                                                                                 \
-    X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE | IN_SERVE,                            \
+    X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE | IN_SERVE | IN_DOCTOR,                \
       "keep weights in the form that the device or rank needs in DIR, for the next run; reads a new model's files "    \
       "once more (default: FLUX1_CACHE_DIR from the environment, else nothing is kept)")                               \
     X(CACHE_SIZE, "cache-size", 0, BYTES, "SIZE", 0, 0, IN_GENERATE | IN_BENCH | IN_SERVE,                             \

@@ -46,7 +46,7 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
                           ops_count *count, flux1_error *err)
 {
     flux1_status st;
-    mesh m = {.err = err};
+    mesh m = {.err = err, .bfp8 = d->config.bfp8};
     mesh_set_rank(&m, c, rank);
     ops_config config = d->config;
     config.err = err;

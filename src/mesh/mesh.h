@@ -53,6 +53,7 @@ typedef struct mesh {
     const exchange_table *exchange; /* by these communicators, at first */
     ops *o;
     flux1_error *err;
+    bool bfp8;                                       /* of the ops_config: the loader's */
     flux1_status (*tick)(void *arg, struct mesh *m); /* of the step that is made (mesh_step) */
     void *tick_arg;
     bool ticked;

@@ -71,6 +71,7 @@ static flux1_status create_rank(rank_session *s, int i, flux1_error *err)
     rank_state *r = &s->rank[i];
     r->session = s;
     r->m.err = &r->error;
+    r->m.bfp8 = s->device.config.bfp8;
     mesh_set_rank(&r->m, &s->config, s->transport->first + i);
     ops_config config = s->device.config;
     config.err = &r->error;

@@ -48,6 +48,7 @@ void block_list_free(block_list *l)
     block_list_plain(l);
     for (size_t i = l->count; i-- > 0;)
         ops_block_destroy(l->o, l->block[i]);
+    rounded_free(l->rounded);
     for (size_t i = 0; i < l->merged_count; i++)
         adapter_merged_free(l->merged[i]);
     free(l->merged);
@@ -124,6 +125,10 @@ flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims
     }
     if (l->use_count)
         TRY(merge(l, &t));
+    if (l->bfp8 && role == WEIGHT_LINEAR && !l->claim) {
+        TRY(rounded_add(&l->made->rounded, t, l->m->err));
+        t = rounded_tensor(l->made->rounded);
+    }
     *out = recipe_whole(role, t);
     return FLUX1_OK;
 }

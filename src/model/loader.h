@@ -5,6 +5,7 @@
 
 #include "mesh/mesh.h"
 #include "weights/adapter_merge.h"
+#include "weights/rounded.h"
 
 /* A block of a model's own weights, and one of what adapters add to its linear layers (NULL: nothing). */
 typedef struct held_block {
@@ -52,6 +53,7 @@ typedef struct block_list {
     adapter *added;          /* the lists of all places, where adapters are attached (adapters.h) */
     adapter_merged **merged; /* weights that adapters are merged into */
     size_t merged_count, merged_room;
+    rounded_weight *rounded; /* the last one; each knows the one before */
 } block_list;
 
 /* Where a model is built: on which rank, from which store. */
@@ -64,6 +66,7 @@ typedef struct loader {
     held_block *held; /* where the model keeps that block */
     bool coarse;      /* linear weights loaded next are marked so */
     bool int8;        /* and so */
+    bool bfp8;        /* matrices of linear layers are rounded to it */
     store_tensor missing;    /* stands in for a tensor that is not there, while claiming */
     model_part part;         /* that the store is of */
     const adapter_use *uses; /* what is merged into its weights where it cannot run beside them */
@@ -79,7 +82,7 @@ typedef flux1_status model_tick(void *user, mesh *m);
 
 flux1_status load_block(loader *l, held_block *out, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
-/* The tensor `name` of this shape, as a recipe, with adapters merged into it. */
+/* The tensor `name` of this shape, as a recipe, with adapters merged into it, and rounded where the loader says so. */
 flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape,
                          weight_recipe *out);
 

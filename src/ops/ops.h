@@ -474,6 +474,7 @@ typedef struct ops_config {
     dtype arithmetic; /* DTYPE_F32 or DTYPE_BF16: what activations are stored and multiplied in */
     ops_fp8 fp8;
     bool int8; /* products with weights whose recipe says so are in int8: ops/int8.h */
+    bool bfp8; /* models round their matrices (weights/rounded.h); backends do nothing of it */
     ops_held held;
     int threads;
     flux1_error *err;

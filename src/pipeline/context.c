@@ -149,6 +149,15 @@ static flux1_status choose_held(flux1_device_weights wanted, mesh_device *d, flu
                      (int)wanted);
 }
 
+static flux1_status choose_rounding(flux1_rounding wanted, mesh_device *d, flux1_error *err)
+{
+    if (wanted != FLUX1_ROUNDING_NONE && wanted != FLUX1_ROUNDING_BFP8)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "weight_rounding %d: it should be one of flux1_rounding",
+                         (int)wanted);
+    d->config.bfp8 = wanted == FLUX1_ROUNDING_BFP8;
+    return FLUX1_OK;
+}
+
 /* Of all ranks together, as plans count it; 0 where the device computes in the host's memory. */
 static uint64_t device_memory(const flux1_context *c)
 {
@@ -165,6 +174,7 @@ static flux1_status find_device(flux1_context *c, const flux1_context_params *p,
         wanted = encoders_dtype(wanted, &d->device->info);
     TRY(choose_dtype(wanted, d, &c->error));
     TRY(choose_held(p->device_weights, d, &c->error));
+    TRY(choose_rounding(p->weight_rounding, d, &c->error));
     d->config.cancel = &c->cancel;
     d->config.eager = p->eager == 1;
     d->config.branches = p->eager == 2;
@@ -247,10 +257,12 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
 
 const char *context_dtype(const flux1_context *c)
 {
-    return c->device.config.fp8                        ? "fp8"
-           : c->device.config.int8                     ? "int8"
-           : c->device.config.arithmetic == DTYPE_BF16 ? "bf16"
-                                                       : "f32";
+    static const char *const names[][2] = {{"fp8", "fp8 with bfp8 weights"},
+                                           {"int8", "int8 with bfp8 weights"},
+                                           {"bf16", "bf16 with bfp8 weights"},
+                                           {"f32", "f32 with bfp8 weights"}};
+    const ops_config *g = &c->device.config;
+    return names[g->fp8 ? 0 : g->int8 ? 1 : g->arithmetic == DTYPE_BF16 ? 2 : 3][g->bfp8];
 }
 
 void context_sign(const flux1_context *c, flux1_image *image)

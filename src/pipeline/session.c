@@ -84,7 +84,9 @@ static flux1_status build(session *s, const flux1_model *m, const adapter_set *s
 {
     const kind *k = &KINDS[what];
     adapter_use uses[ADAPTERS_MAX];
-    loader l = {.m = rank, .s = m->store[k->part], .part = component_part(k->part), .uses = uses};
+    const model_part part = component_part(k->part);
+    loader l = {.m = rank, .s = m->store[k->part], .part = part, .uses = uses};
+    l.bfp8 = rank->bfp8 && (part == MODEL_TRANSFORMER || part == MODEL_T5);
     prepared_folder *cache = s ? s->context->cache : NULL;
     char *description = NULL;
     bool known = false;

@@ -94,9 +94,13 @@ bool dtype_from_ggml(uint32_t number, dtype *out);
 
 struct tensor_scale; /* scale.h */
 
-/* What `data` of a COMPUTED tensor points at: the first member of something that knows the values. From any thread. */
+/* What `data` of a COMPUTED tensor points at: the first member of something that knows the values. From any thread.
+ * decode_rows: columns [col, col + count) of rows that follow each other, where several are cheaper than one by one;
+ * may be NULL. */
 typedef struct tensor_values {
     flux1_status (*decode)(const struct tensor_values *v, int64_t first, int64_t count, float *out, flux1_error *err);
+    flux1_status (*decode_rows)(const struct tensor_values *v, int64_t row, int64_t rows, int64_t col, int64_t count,
+                                float *out, flux1_error *err);
 } tensor_values;
 
 /* A view: dense, row-major (last dimension fastest), its blocks one after the other. Owns nothing. */

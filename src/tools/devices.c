@@ -1,6 +1,7 @@
 /* What --device can name on this machine. */
 #include "base/json_write.h"
 #include "flux1_tools.h"
+#include "ops/ttnn_setup.h"
 #include "pipeline/context.h"
 
 #include <stdio.h>
@@ -80,22 +81,67 @@ static void describe_libraries(json_writer *w, const ops_device_kind *kind)
     json_end_array(w);
 }
 
+/* ---- Tenstorrent's cards: no device of a context yet ---- */
+
+static void describe_card(json_writer *w, const card *c)
+{
+    char node[CARD_TEXT];
+    snprintf(node, sizeof node, "/dev/tenstorrent/%d", c->number);
+    json_begin_object(w, NULL);
+    json_put_string(w, "card", c->number < 0 ? NULL : node);
+    json_put_string(w, "board", c->board[0] ? c->board : NULL);
+    json_put_string(w, "chip", c->chip_name);
+    json_put_string(w, "bus", c->bus);
+    json_put_string(w, "serial", c->serial[0] ? c->serial : NULL);
+    json_put_string(w, "firmware", c->firmware[0] ? c->firmware : NULL);
+    json_put_string(w, "problem", c->problem[0] ? c->problem : NULL);
+    json_end_object(w);
+}
+
+/* What ttnn needs is looked for where there is a card: it takes starting a Python. */
+static void describe_cards(json_writer *w, const cards *found)
+{
+    ttnn_setup setup;
+    if (found->count == 0)
+        return;
+    json_begin_array(w, "Tenstorrent cards");
+    for (int i = 0; i < found->count; i++)
+        describe_card(w, &found->card[i]);
+    json_end_array(w);
+    ttnn_setup_find("", found, &setup);
+    json_begin_array(w, "what they need");
+    for (int i = 0; i < TTNN_NEED_COUNT; i++) {
+        const ttnn_part *p = &setup.part[i];
+        json_begin_object(w, NULL);
+        json_put_string(w, "part", p->name);
+        json_put_string(w, "found", p->found[0] ? p->found : NULL);
+        json_put_string(w, "missing", p->missing[0] ? p->missing : NULL);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
 flux1_status flux1_devices_json(flux1_context *c, char **json)
 {
     flux1_status st = FLUX1_OK;
     json_writer w = {.style = JSON_INDENTED};
+    cards found;
     TRY(context_begin(c));
     TRY(context_needs(c, json, "json"));
     *json = NULL;
+    TRY(cards_find("", &found, &c->error));
     json_begin_object(&w, NULL);
     for (const ops_device_kind *const *k = ops_device_kinds; *k && st == FLUX1_OK; k++)
         st = describe_absence(&w, *k, &c->error);
+    if (found.count == 0)
+        json_put_string(&w, "no tenstorrent", "no card of Tenstorrent's on the PCI bus");
     json_begin_array(&w, "devices");
     for (const ops_device_kind *const *k = ops_device_kinds; *k; k++)
         describe_kind(&w, *k);
     json_end_array(&w);
     for (const ops_device_kind *const *k = ops_device_kinds; *k; k++)
         describe_libraries(&w, *k);
+    describe_cards(&w, &found);
     json_end_object(&w);
     flux1_status written = json_take(&w, "the list of devices", json, st == FLUX1_OK ? &c->error : NULL);
     if (st == FLUX1_OK)

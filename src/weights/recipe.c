@@ -137,10 +137,30 @@ static const recipe_piece *whole_rows(const weight_recipe *r, int64_t row, int64
     return NULL;
 }
 
+/* The piece that has all of these elements and computes rows together; NULL if there is none. */
+static const recipe_piece *rows_computed(const weight_recipe *r, int64_t row, int64_t rows, int64_t col, int64_t count)
+{
+    for (int i = 0; i < r->count; i++) {
+        const recipe_piece *p = &r->piece[i];
+        const tensor *t = &p->source->view;
+        const bool inside =
+            row >= p->row && row + rows <= p->row + p->rows && col >= p->col && col + count <= p->col + p->cols;
+        if (inside && t->type == DTYPE_COMPUTED && ((const tensor_values *)t->data)->decode_rows)
+            return p;
+    }
+    return NULL;
+}
+
 flux1_status recipe_decode_rows(const weight_recipe *r, int64_t row, int64_t rows, int64_t col, int64_t count,
                                 float *out, flux1_error *err)
 {
-    const recipe_piece *p = whole_rows(r, row, rows, col, count);
+    const recipe_piece *p = rows_computed(r, row, rows, col, count);
+    if (p) {
+        const tensor_values *values = p->source->view.data;
+        return values->decode_rows(values, p->source_row + row - p->row, rows, p->source_col + col - p->col, count, out,
+                                   err);
+    }
+    p = whole_rows(r, row, rows, col, count);
     if (!p) {
         for (int64_t i = 0; i < rows; i++)
             TRY(recipe_decode(r, row + i, col, count, out + i * count, err));

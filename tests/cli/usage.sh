@@ -100,7 +100,7 @@ refused 2 'sp "3@0".*--sp' plan --machine wh-t3k --sp 3@0
 refused 2 'end in .svg.*--timeline' plan --machine wh-t3k --timeline step.png
 refused 2 '--variant cannot be combined with --model' plan --variant dev --model "$tiny"
 
-for command in generate tokenize info bench plan cache; do
+for command in generate tokenize info bench plan cache doctor; do
     flux1 $command --help
     expect_status 0 "$command --help"
     "$FLUX1" help $command >../help || fail "help $command"

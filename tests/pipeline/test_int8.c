@@ -52,17 +52,9 @@ static void a_velocity_is_as_near_as_8_bits_allow(void **state)
 
 static tensor embeds_in(flux1_dtype type, const char *device, const char *pipeline)
 {
-    flux1_generate_params p;
-    flux1_text *text;
-    flux1_generate_params_defaults(&p);
-    p.prompt = "three yellow ducks on a pond at night";
     flux1_context *c = context_on(device, NULL, 2, type);
     flux1_model *m = pipeline_of(c, pipeline);
-    if (flux1_encode_text(c, m, &p, &text) != FLUX1_OK)
-        fail_msg("%s", flux1_context_message(c));
-    tensor out = new_tensor(text->embeds.dims, text->embeds.shape);
-    memcpy(out.data, text->embeds.data, (size_t)tensor_elements(&out) * sizeof(float));
-    flux1_text_free(text);
+    tensor out = embeds_of(c, m, "three yellow ducks on a pond at night", 0);
     flux1_model_close(m);
     flux1_context_destroy(c);
     return out;

@@ -158,3 +158,18 @@ int64_t stages_grid_w(const store *g, const flux1_model *m)
 {
     return *(const int64_t *)golden_tensor(g, "width")->data / folder_size_multiple(m);
 }
+
+tensor embeds_of(flux1_context *c, const flux1_model *m, const char *prompt, int length)
+{
+    flux1_generate_params p;
+    flux1_text *text;
+    flux1_generate_params_defaults(&p);
+    p.prompt = prompt;
+    p.max_sequence_length = length;
+    if (flux1_encode_text(c, m, &p, &text) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    tensor out = new_tensor(text->embeds.dims, text->embeds.shape);
+    memcpy(out.data, text->embeds.data, (size_t)tensor_elements(&out) * sizeof(float));
+    flux1_text_free(text);
+    return out;
+}

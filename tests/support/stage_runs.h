@@ -39,6 +39,9 @@ double decode_error(flux1_context *c, const flux1_model *m, const store *g, int6
 /* Of the mean and of the log-variance. */
 void encode_errors(flux1_context *c, const flux1_model *m, const store *g, double *mean, double *logvar);
 
+/* T5's embeddings of a prompt; length 0: the model's. */
+tensor embeds_of(flux1_context *c, const flux1_model *m, const char *prompt, int length);
+
 /* Image tokens in a row of the `stages` golden's picture. */
 int64_t stages_grid_w(const store *g, const flux1_model *m);
 

@@ -202,6 +202,27 @@ static void pulling(void **state)
     flux1_context_destroy(c);
 }
 
+static void checks(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    flux1_doctor_params params = {0};
+    char *json = MARK;
+    assert_int_equal(flux1_doctor_json(NULL, &params, &json), FLUX1_ERR_ARGUMENT);
+    UNTOUCHED(json);
+    REFUSED(c, flux1_doctor_json(c, &params, &json)); /* not set up */
+    EMPTIED(json);
+    flux1_doctor_params_defaults(NULL);
+    flux1_doctor_params_defaults(&params);
+    REFUSED(c, flux1_doctor_json(c, NULL, &json));
+    EMPTIED(json);
+    REFUSED(c, flux1_doctor_json(c, &params, NULL));
+    params.device = "ref";
+    REFUSED(c, flux1_doctor_json(c, &params, &json));
+    EMPTIED(json);
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -211,6 +232,7 @@ int main(void)
         cmocka_unit_test(conversions),
         cmocka_unit_test(descriptions),
         cmocka_unit_test(pulling),
+        cmocka_unit_test(checks),
         cmocka_unit_test(a_context_that_could_not_be_created_plans_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,9 +52,8 @@ def errors_of(name, plain, half, truth):
     return {name: plain, f"fp8_error.{name}": torch.tensor([record.relative_l2(plain, truth)]), f"fp8_bf16_error.{name}": torch.tensor([record.relative_l2(half, truth)])}
 
 
-def velocities(spec):
-    """fp8 in fp32 and in bf16 against fp32, on the inputs of a pipeline's `stages`."""
-    dit = record.load(os.path.join(environment.TEST_DATA, "pipelines", spec.name)).transformer
+def stage_inputs(spec):
+    """Of a pipeline's `stages`: what its transformer is given, the picture's ids, and the velocity that it gives."""
     golden = load_file(os.path.join(GOLDENS, spec.name, "stages.safetensors"))
     inputs = {k.removeprefix("dit.input."): v for k, v in golden.items() if k.startswith("dit.input.")}
     scale = 2 * 2 ** (len(spec.vae["block_out_channels"]) - 1)
@@ -62,8 +61,15 @@ def velocities(spec):
     ids = torch.zeros(height, width, 3)
     ids[..., 1] += torch.arange(height)[:, None]
     ids[..., 2] += torch.arange(width)[None, :]
-    runs = [record.velocity(in_fp8(dit.to(dtype)), inputs, ids.reshape(-1, 3), dtype) for dtype in (torch.float32, torch.bfloat16)]
-    return errors_of("dit.velocity", *runs, golden["dit.velocity"])
+    return inputs, ids.reshape(-1, 3), golden["dit.velocity"]
+
+
+def velocities(spec):
+    """fp8 in fp32 and in bf16 against fp32, on the inputs of a pipeline's `stages`."""
+    dit = record.load(os.path.join(environment.TEST_DATA, "pipelines", spec.name)).transformer
+    inputs, ids, truth = stage_inputs(spec)
+    runs = [record.velocity(in_fp8(dit.to(dtype)), inputs, ids, dtype) for dtype in (torch.float32, torch.bfloat16)]
+    return errors_of("dit.velocity", *runs, truth)
 
 
 def steps(name):

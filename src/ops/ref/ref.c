@@ -194,14 +194,17 @@ flux1_status ref_block_create(ops *base, const char *name, block **out)
     return FLUX1_OK;
 }
 
+enum { DECODED_ROWS = 32 };
+
 static flux1_status decode_matrix(const weight_recipe *r, float **out, flux1_error *err)
 {
     size_t count = (size_t)(r->rows * r->cols);
     float *w = malloc(count ? count * sizeof *w : 1);
     if (!w)
         return error_oom(err, count * sizeof *w, "a weight matrix");
-    for (int64_t i = 0; i < r->rows; i++) {
-        flux1_status st = recipe_decode(r, i, 0, r->cols, w + i * r->cols, err);
+    for (int64_t i = 0; i < r->rows; i += DECODED_ROWS) { /* computed ones are faster together */
+        flux1_status st =
+            recipe_decode_rows(r, i, i64_min(DECODED_ROWS, r->rows - i), 0, r->cols, w + i * r->cols, err);
         if (st != FLUX1_OK) {
             free(w);
             return st;

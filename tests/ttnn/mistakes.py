@@ -1,0 +1,110 @@
+"""Planted mistakes: each must be refused, by the vendor's library in mock mode or by the worker's own assertions.
+
+usage: mistakes.py RECORDING        of FLUX.1 on a mesh with sp and tp above 1; mock.sh makes it and names the cluster
+"""
+import os
+import sys
+
+sys.dont_write_bytecode = True
+sys.path[:0] = [os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tools/ttnn")]
+import flux1_ttnn as worker
+
+LINES = 40  # of a step: the first joint block up to its first sum over ranks
+
+
+class Changed:
+    """A module or object, some of whose members are others."""
+
+    def __init__(self, whole, **members):
+        self.whole, self.members = whole, members
+
+    def __getattr__(self, name):
+        return self.members[name] if name in self.members else getattr(self.whole, name)
+
+
+def with_arguments(function, **changes):
+    return lambda *a, **k: function(*a, **(k | {name: change(k[name]) for name, change in changes.items()}))
+
+
+def blocks_beyond_l1(m):
+    m.t = Changed(m.t, MinimalMatmulConfig=with_arguments(m.t.MinimalMatmulConfig, M_block_size=lambda _: 32, K_block_size=lambda _: 32, N_block_size=lambda _: 32))
+
+
+def weight_with_other_inputs(m):
+    for w in m.weights.values():
+        if w["role"] == "qkv":
+            w["matrix"] = m.empty([w["cols"] + 32, w["rows"]], m.weight_dtype)
+            return
+
+
+def short_gather_buffer(m):
+    usual = m.buffer
+    m.buffer = lambda *key: usual("short", *key[1:-1], (*key[-1][:2], key[-1][2] // 2, key[-1][3])) if key[0] == "keys" else usual(*key)
+
+
+def more_tokens_than_there_are(m):
+    ring = with_arguments(m.t.transformer.ring_joint_scaled_dot_product_attention, logical_n=lambda n: 2 * n)
+    m.t = Changed(m.t, transformer=Changed(m.t.transformer, ring_joint_scaled_dot_product_attention=ring))
+
+
+def attention_on_the_exchange_s_cores(m):
+    m.t = Changed(m.t, SDPAProgramConfig=with_arguments(m.t.SDPAProgramConfig, compute_with_storage_grid_size=lambda _: m.grid))
+
+
+def one_semaphore(m):
+    m.gather_semaphores = {axis: some[:1] for axis, some in m.gather_semaphores.items()}
+
+
+def more_links_than_there_are(m):
+    m.links = 5
+
+
+def first_buffer_of_one_batch(m):
+    usual = m.buffer
+    m.buffer = lambda *key: usual("one batch", *key[1:-1], (1, *key[-1][1:])) if key[0] == "sums" else usual(*key)
+
+
+def chunk_of_4096_keys(m):
+    usual = worker.chunk_of
+    worker.chunk_of = lambda rows, most: 4096 if most == 512 else usual(rows, most)
+
+
+MISTAKES = (blocks_beyond_l1, weight_with_other_inputs, short_gather_buffer, more_tokens_than_there_are, attention_on_the_exchange_s_cores, one_semaphore,
+            more_links_than_there_are, first_buffer_of_one_batch, chunk_of_4096_keys)
+
+
+def refused(mapper, lines):
+    """What was said; None if it was accepted."""
+    try:
+        mapper.run("dit.step", lines)
+    except (worker.Refused, RuntimeError, TypeError) as e:
+        said = " ".join(str(e).split("backtrace:")[0].split())
+        return said.partition("info: ")[2] or said
+    return None
+
+
+def main():
+    with open(sys.argv[1], encoding="utf-8") as f:
+        recording = worker.Recording(f)
+    ttnn = worker.library()
+    device = worker.open_mesh(ttnn, recording.mesh)
+    lines, chunk_of, accepted = recording.stages["dit.step"][:LINES], worker.chunk_of, []
+    while lines[-1].call != "reduce_rows":
+        lines.pop()
+    for mistake in (None, *MISTAKES):
+        mapper = worker.Mapper(recording, ttnn, device, 1, ttnn.bfloat8_b, worker.Nothing(ttnn, device))
+        mapper.run("dit.open", recording.stages["dit.open"])
+        if mistake:
+            mistake(mapper)
+        said = refused(mapper, lines)
+        worker.chunk_of = chunk_of
+        print(f"{mistake.__name__ if mistake else 'no mistake'}: {said[:150] if said else 'accepted'}", flush=True)
+        if (said is None) != (mistake is None):
+            accepted.append(mistake.__name__ if mistake else "no mistake is refused")
+        del mapper
+    if accepted:
+        sys.exit(f"FAILED: {', '.join(accepted)}")
+
+
+if __name__ == "__main__":
+    main()

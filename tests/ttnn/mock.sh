@@ -1,0 +1,23 @@
+#!/bin/sh
+# FLUX.1's transformer at full size, as the worker asks the vendor's library for it, on machines that are not here (mock mode): every call, L1 and DRAM are
+# checked by the library, nothing is computed. Skipped without FLUX1_TTNN_PYTHON, an environment that prepare.sh made.
+# usage: mock.sh FLUX1 MACHINE WEIGHTS LINKS MOST        MOST: MB of a bank that may be in use
+#        mock.sh FLUX1 MACHINE mistakes                  planted mistakes, each of which must be refused
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+[ -n "${FLUX1_TTNN_PYTHON:-}" ] || { echo "skipped: FLUX1_TTNN_PYTHON names no Python with ttnn (tests/ttnn/prepare.sh)"; exit 77; }
+"$1" plan --help | grep -q -- --record || { echo "skipped: this flux1 does not record"; exit 77; }
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+case $2 in wh-n300) mesh=1x2sp0tp1 ;; wh-t3k) mesh=2x4sp0tp1 ;; *) echo "no mesh for $2"; exit 1 ;; esac
+"$1" plan --variant dev --machine "$2" --mesh "$mesh" --width 1024 --height 1024 --record "$dir/rec" >/dev/null
+"$FLUX1_TTNN_PYTHON" "$here/clusters.py" "$2" >"$dir/cluster.yaml"
+export TT_METAL_CACHE=$dir/cache TT_METAL_SLOW_DISPATCH_MODE=1 TT_LOGGER_LEVEL=fatal TT_METAL_MOCK_CLUSTER_DESC_PATH=$dir/cluster.yaml
+if [ "$3" = mistakes ]; then
+    "$FLUX1_TTNN_PYTHON" -B "$here/mistakes.py" "$dir/rec" 2>"$dir/err" || { tail -5 "$dir/err"; exit 1; }
+    exit 0
+fi
+"$FLUX1_TTNN_PYTHON" -B "$here/../../tools/ttnn/flux1_ttnn.py" check "$dir/rec" --weights "$3" --links "$4" >"$dir/out" 2>"$dir/err" || { cat "$dir/out" "$dir/err"; exit 1; }
+cat "$dir/out"
+used=$(sed -n 's/^dit.latent: .* s, \([0-9]*\) of .*/\1/p' "$dir/out")
+[ "$used" -le "$5" ] || { echo "FAILED: $used MB of a bank are in use, at most $5 were expected"; exit 1; }

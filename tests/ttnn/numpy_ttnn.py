@@ -1,0 +1,164 @@
+"""The functions of ttnn that tools/ttnn/flux1_ttnn.py calls, in numpy and float32, on a mesh of devices that are arrays in a list: what the worker's calls
+mean, without rounding. Numerics of the library are not imitated, but for gelu, which here is by tanh as recordings ask (the library's is by erf)."""
+import types
+
+import numpy as np
+
+RANGE = slice
+
+bfloat16, float32, uint32, bfloat8_b = "bfloat16", "float32", "uint32", "bfloat8_b"
+TILE_LAYOUT, ROW_MAJOR_LAYOUT, DRAM_MEMORY_CONFIG = "tile", "rows", "dram"
+DataType = Layout = type("none", (), {})  # no key of a buffer is one
+Topology = types.SimpleNamespace(Linear="Linear")
+MathFidelity = types.SimpleNamespace(HiFi2=2, HiFi4=4)
+
+
+class Tensor:
+    def __init__(self, values, dtype=bfloat16):
+        self.v, self.dtype = list(values), dtype
+
+    shape = property(lambda self: list(self.v[0].shape))
+
+    def memory_config(self):
+        return DRAM_MEMORY_CONFIG
+
+
+class Device:
+    """A mesh [rows, columns]."""
+
+    def __init__(self, shape):
+        self.shape = tuple(shape)
+
+    def compute_with_storage_grid_size(self):
+        return types.SimpleNamespace(x=8, y=8)
+
+    def arch(self):
+        return "numpy"
+
+
+device = None  # the one that is open
+
+
+def each(f):
+    """A function of arrays as one of tensors; other arguments stay."""
+    def on_all(*arguments, **named):
+        count = next(len(a.v) for a in arguments if isinstance(a, Tensor))
+        pick = lambda a, i: a.v[i] if isinstance(a, Tensor) else a
+        return Tensor([f(*(pick(a, i) for a in arguments), **{k: pick(a, i) for k, a in named.items()}) for i in range(count)], arguments[0].dtype)
+    return on_all
+
+
+def silent(*_, **__):
+    return None
+
+
+init_device_compute_kernel_config = CoreRangeSet = CoreRange = create_global_semaphore = SubDeviceId = MinimalMatmulConfig = SDPAProgramConfig = silent
+CoreCoord = lambda x, y: types.SimpleNamespace(x=x, y=y)
+CoreRange = lambda a, b: (0, 0)
+
+
+def empty(shape, dtype=bfloat16, layout=None, device=None):
+    return Tensor([np.full(shape, np.nan, np.float32)] * int(np.prod(device.shape)), dtype)
+
+
+slice = each(lambda x, begin, end: x[tuple(RANGE(a, b) for a, b in zip(begin, end))])
+squeeze, unsqueeze = each(lambda x, d: x.squeeze(d)), each(lambda x, d: np.expand_dims(x, d))
+reshape, permute = each(lambda x, s: x.reshape(s)), each(lambda x, d: x.transpose(d))
+to_layout = clone = each(lambda x, *_: x)
+multiply, add = each(lambda a, b: a * b), each(lambda a, b: a + b)
+sigmoid, silu = each(lambda x: 1 / (1 + np.exp(-x))), each(lambda x: x / (1 + np.exp(-x)))
+gelu = each(lambda x, fast_and_approximate_mode: 0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3))))
+embedding = each(lambda ids, table, layout: table[ids.astype(int)])
+
+
+def typecast(x, dtype):
+    return Tensor(x.v, dtype)
+
+
+def concat(tensors, dim):
+    return Tensor([np.concatenate(parts, dim) for parts in zip(*(x.v for x in tensors))], tensors[0].dtype)
+
+
+def plain_norm(x, eps):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + eps)
+
+
+def norm(x, epsilon, weight=None, bias=None, compute_kernel_config=None):
+    one = lambda x, w, b: plain_norm(x, epsilon) * (1 if w is None else w) + (0 if b is None else b)
+    return each(lambda x, w, b: one(x, w, b))(x, weight, bias)
+
+
+layer_norm = norm
+rms_norm = each(lambda x, epsilon, weight, **_: x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon) * weight)
+pairs = each(lambda x: np.stack([-x[..., 1::2], x[..., 0::2]], -1).reshape(x.shape))
+
+
+def alt_complex_rotate90(x):
+    return pairs(x)
+
+
+def attention(q, k, v, mask, scale):
+    s = q @ k.transpose(0, 1, 3, 2) * scale + (0 if mask is None else mask)
+    p = np.exp(s - s.max(-1, keepdims=True))
+    return p / p.sum(-1, keepdims=True) @ v
+
+
+def split_heads(x, num_heads, **_):
+    heads = lambda y: np.stack(np.split(y, num_heads, -1), 1)
+    thirds = [[heads(part) for part in np.split(one, 3, -1)] for one in x.v]
+    return tuple(Tensor([t[i] for t in thirds]) for i in range(3))
+
+
+def groups(axis):
+    """Ranks that exchange along an axis of the mesh, in its order."""
+    grid = np.arange(int(np.prod(device.shape))).reshape(device.shape)
+    return [list(g) for g in (grid.T if axis == 0 else grid)]
+
+
+def all_gather(x, persistent_output_buffer, dim, cluster_axis, **_):
+    out = [None] * len(x.v)
+    for g in groups(cluster_axis):
+        for r in g:
+            out[r] = np.concatenate([x.v[i] for i in g], dim)
+    assert list(out[0].shape) == persistent_output_buffer.shape
+    return Tensor(out, x.dtype)
+
+
+def reduce_scatter(x, persistent_output_buffers, dim, cluster_axis, **_):
+    out = [None] * len(x.v)
+    for g in groups(cluster_axis):
+        for r, share in zip(g, np.split(sum(x.v[i] for i in g), len(g), dim)):
+            out[r] = share
+    assert list(out[0].shape) == persistent_output_buffers[1].shape
+    return Tensor(out, x.dtype)
+
+
+def mesh_partition(x, dim, cluster_axis):
+    out = [None] * len(x.v)
+    for g in groups(cluster_axis):
+        for place, r in enumerate(g):
+            out[r] = np.split(x.v[r], len(g), dim)[place]
+    return Tensor(out, x.dtype)
+
+
+def ring(q, k, v, *nobody, logical_n, cluster_axis, dim, **_):
+    out = [None] * len(q.v)
+    for g in groups(cluster_axis):
+        keys, values = (np.concatenate([x.v[i] for i in g], dim) for x in (k, v))
+        assert keys.shape[dim] == logical_n
+        for r in g:
+            out[r] = attention(q.v[r], keys, values, None, q.v[r].shape[-1] ** -0.5)
+    return Tensor(out), None, None
+
+
+sdpa = each(lambda q, k, v, attn_mask, scale: attention(q, k, v, attn_mask, scale))
+matmul = each(lambda x, w, b: x @ w + (0 if b is None else b))
+head_norm = each(lambda x, w, eps: x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * w)
+experimental = types.SimpleNamespace(
+    minimal_matmul=lambda input_tensor, weight_tensor, bias_tensor, **_: matmul(input_tensor, weight_tensor, bias_tensor),
+    dit_rms_norm_unary_fused=lambda x, weight, bias, epsilon: head_norm(x, weight, epsilon),
+    all_gather_async=all_gather, reduce_scatter_minimal_async=reduce_scatter)
+transformer = types.SimpleNamespace(
+    split_query_key_value_and_split_heads=split_heads, concatenate_heads=each(lambda x: x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)),
+    scaled_dot_product_attention=lambda q, k, v, attn_mask, is_causal, scale, **_: sdpa(q, k, v, attn_mask, scale),
+    ring_joint_scaled_dot_product_attention=ring)

@@ -1,0 +1,831 @@
+#!/usr/bin/env python3
+"""Executes recordings of flux1 (docs/recording.md) on Tenstorrent's cards, through the vendor's library ttnn.
+
+usage: flux1_ttnn.py check RECORDING [--links N] [--weights bfloat16|bfloat8_b] [--stage NAME]…
+       flux1_ttnn.py read RECORDING             reads it and counts its calls; needs neither ttnn nor a card
+
+check makes every call of the stages on the mesh that the recording was made for, with weights and inputs of the right
+shapes that hold nothing, and prints what ttnn was asked for and the memory that it took. With a mock cluster
+(TT_METAL_MOCK_CLUSTER_DESC_PATH) no card is needed: the library then checks each call, its L1 and its DRAM, and computes
+nothing. What it does not check there, this file does: the buffers of a reduce-scatter, and the chunks of attention.
+
+Executed are T5 and the transformer (t5, dit.open, dit.step, dit.latent), with the weights of both on the cards. Lines that differ between ranks in more than where
+weights come from, and shares that are no whole tiles of 32 rows, are refused by name.
+"""
+import argparse
+import atexit
+import collections
+import os
+import re
+import sys
+import tempfile
+import time
+
+VERSION = 1
+TESTED = "0.81.1"
+TILE = 32
+L1_BYTES = 1_400_000  # of a core, less what the library takes itself
+STAGES = ("t5", "dit.open", "dit.step", "dit.latent")
+
+
+class Refused(Exception):
+    """One sentence for the user."""
+
+
+# ---- the recording -----------------------------------------------------------------------------------------------------
+
+Line = collections.namedtuple("Line", "number ranks call keys")
+Mesh = collections.namedtuple("Mesh", "shape sp sp_axis tp tp_axis")
+
+
+class Recording:
+    """Head and stages of a recording; `stages` has a list of lines for each name."""
+
+    def __init__(self, lines):
+        self.head, self.stages = {}, {}
+        here = None
+        for number, text in enumerate(lines, 1):
+            text = text.rstrip("\n")
+            if not text or text.startswith("#"):
+                continue
+            word, _, rest = text.partition(" ")
+            if here is None and word != "stage":
+                self.head[word] = rest
+            elif word == "stage":
+                here = self.stages.setdefault(rest, [])
+            elif word == "end" and not rest:  # `end block=b1` is a call
+                break
+            else:
+                here.append(line_of(number, text))
+        else:
+            raise Refused("the recording is cut: its last line should be \"end\"")
+        if self.head.get("flux1-recording") != str(VERSION):
+            raise Refused(f"not a recording of version {VERSION}: its first line should be \"flux1-recording {VERSION}\"")
+        self.mesh = mesh_of(pairs(self.head.get("mesh", ""), 0))
+        self.picture = {k: int(v) for k, v in pairs(self.head.get("picture", ""), 0).items()}
+
+
+def pairs(text, number):
+    out = {}
+    for item in text.split():
+        key, found, value = item.partition("=")
+        if not found or key in out:
+            raise Refused(f"line {number}: \"{item}\" should be KEY=VALUE, each key once")
+        out[key] = value
+    return out
+
+
+def line_of(number, text):
+    ranks = None
+    if text.startswith("@"):
+        where, _, text = text.partition(" ")
+        ranks = tuple(int(r) for r in where[1:].split(","))
+    call, _, rest = text.partition(" ")
+    return Line(number, ranks, call, pairs(rest, number))
+
+
+def mesh_of(keys):
+    try:
+        rows, cols = (int(n) for n in keys["shape"].split("x"))
+        sp, sp_axis = (int(n) for n in keys["sp"].split("@"))
+        tp, tp_axis = (int(n) for n in keys["tp"].split("@"))
+    except (KeyError, ValueError):
+        raise Refused("the recording's mesh should be shape=RxC sp=FACTOR@AXIS tp=FACTOR@AXIS") from None
+    return Mesh((rows, cols), sp, sp_axis, tp, tp_axis)
+
+
+def values_of(text, mesh):
+    """A number for each rank: 7, sp(0,6), tp(…), all(…)."""
+    ranks = mesh.sp * mesh.tp
+    found = re.fullmatch(r"(sp|tp|all)\(([-0-9,]+)\)", text)
+    if not found:
+        return [int(text)] * ranks
+    numbers = [int(n) for n in found[2].split(",")]
+    index = {"sp": lambda r: r // mesh.tp, "tp": lambda r: r % mesh.tp, "all": lambda r: r}[found[1]]
+    return [numbers[index(r)] for r in range(ranks)]
+
+
+def same(text, mesh, line):
+    """The number that all ranks have: a mesh's devices run one program."""
+    numbers = set(values_of(text, mesh))
+    if len(numbers) != 1:
+        raise Refused(f"line {line.number}: {line.call} differs between ranks ({text}); choose a size whose tokens and heads "
+                      f"divide by the mesh")
+    return numbers.pop()
+
+
+Operand = collections.namedtuple("Operand", "act part rows cols")
+OPERAND = re.compile(r"a(\d+)(?:\.(text|image))?(?:\[([^+\]]+)\+([^\]]+)\])?(?::([^+]+)\+([^?]+))?(?:\?(.+))?")
+
+
+def operand(text, mesh, line):
+    """None: left out on all ranks. rows, cols: (first, count), or None for all."""
+    found = OPERAND.fullmatch(text)
+    if not found:
+        raise Refused(f"line {line.number}: \"{text}\" is no activation")
+    act, part, row, rows, col, cols, there = found.groups()
+    if there is not None and not same(there, mesh, line):
+        return None
+    window = lambda a, b: None if a is None else (same(a, mesh, line), same(b, mesh, line))
+    return Operand(int(act), part, window(row, rows), window(col, cols))
+
+
+# ---- what the library does not check without a card ----------------------------------------------------------------------
+
+
+def scatter_shapes(shape, dim, ranks, topology):
+    """Of the two buffers of a reduce-scatter: on a line the partial sums of both directions lie in the first one, which
+    therefore has a batch of 2. With another shape it hangs on a card."""
+    whole, share = list(shape), list(shape)
+    if share[dim] % (ranks * TILE):
+        raise Refused(f"a reduce-scatter over {ranks} devices of {share[dim]}: shares should be whole tiles of {TILE}")
+    share[dim] //= ranks
+    return ([2] + whole[1:] if topology == "Linear" else whole), share
+
+
+def check_scatter(shape, dim, ranks, topology, intermediate, output):
+    if shape[0] != 1:
+        raise Refused(f"a reduce-scatter of a batch of {shape[0]}: it should be 1")
+    wanted = scatter_shapes(shape, dim, ranks, topology)
+    for name, got, want in zip(("intermediate buffer", "output"), (intermediate, output), wanted):
+        if list(got) != want:
+            raise Refused(f"the {name} of a reduce-scatter of {list(shape)} on a {topology} of {ranks} is {list(got)}, it "
+                          f"should be {want}")
+
+
+def check_chunks(q_chunk, k_chunk, head_dim):
+    """Chunks are whole tiles, and what a core holds fits: a query chunk, two chunks of keys and of values, and scores."""
+    if q_chunk % TILE or k_chunk % TILE or q_chunk <= 0 or k_chunk <= 0:
+        raise Refused(f"attention chunks of {q_chunk} queries and {k_chunk} keys: both should be multiples of {TILE}")
+    need = 2 * (q_chunk * head_dim * 2 + 2 * 2 * k_chunk * head_dim + 2 * q_chunk * k_chunk)
+    if need > L1_BYTES:
+        raise Refused(f"attention chunks of {q_chunk} queries and {k_chunk} keys take {need} bytes of a core, which has "
+                      f"{L1_BYTES}")
+
+
+def chunk_of(rows, most):
+    """The largest power of two of tiles that rows fill, at most `most`."""
+    size = TILE
+    while size * 2 <= min(rows, most):
+        size *= 2
+    return size
+
+
+# ---- activations -------------------------------------------------------------------------------------------------------
+
+Piece = collections.namedtuple("Piece", "part col cols tensor")  # part None: text and image; rows are dimension 2
+
+
+class Act:
+    """A rank's activation [1, text + image, cols] as tensors of some of its rows and columns."""
+
+    def __init__(self, text, image, cols, role):
+        self.rows = {"text": text, "image": image, None: text + image}
+        self.cols, self.role, self.pieces = cols, role, []
+        self.partial = {}  # of tables that are written some rows at a time
+
+    def window(self, at):
+        part = at.part or ("image" if not self.rows["text"] else "text" if not self.rows["image"] else None)
+        return part, at.rows or (0, self.rows[part]), at.cols or (0, self.cols)
+
+
+class Nothing:
+    """Where weights and inputs come from: these have the right shapes and hold nothing."""
+
+    def __init__(self, ttnn, device):
+        self.t, self.device = ttnn, device
+
+    def weight(self, w, bias, shape, dtype, layout):
+        return self.t.empty(shape, dtype=dtype, layout=layout, device=self.device)
+
+    def input(self, name, line, shape, dtype, layout):
+        return self.t.empty(shape, dtype=dtype, layout=layout, device=self.device)
+
+
+class Mapper:
+    """Makes the calls of a recording with ttnn. Calls are methods of their name."""
+
+    def __init__(self, recording, ttnn, device, links, weight_dtype, source):
+        self.mesh, self.t, self.device, self.links, self.source = recording.mesh, ttnn, device, links, source
+        self.weight_dtype = weight_dtype
+        self.buffers, self.step, self.resident, self.part = {}, 0, [], None
+        self.grid = device.compute_with_storage_grid_size()
+        config = lambda fidelity, **more: ttnn.init_device_compute_kernel_config(
+            device.arch(), math_fidelity=fidelity, math_approx_mode=False, **more)
+        self.products = config(ttnn.MathFidelity.HiFi2, fp32_dest_acc_en=True, packer_l1_acc=True)
+        self.norms = config(ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=True, packer_l1_acc=False)
+        self.scores = config(ttnn.MathFidelity.HiFi2, fp32_dest_acc_en=False)
+        cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(self.grid.x - 1, self.grid.y - 1))})
+        semaphores = lambda n: [ttnn.create_global_semaphore(device, cores, 0) for _ in range(n)]
+        self.gather_semaphores = {0: semaphores(2), 1: semaphores(2)}
+        self.scatter_semaphores = {0: semaphores(3), 1: semaphores(3)}
+
+    def enter(self, part):
+        """Numbers are a part's own: t5, or the three stages of dit. The weights of the parts before stay on the cards."""
+        if self.part != part:
+            self.part, self.acts, self.marks, self.order, self.weights = part, {}, {}, [], {}
+            self.rope, self.masks, self.rows_now = {}, {}, {}
+            self.resident.append(self.weights)
+
+    # -- tensors --
+
+    def empty(self, shape, dtype=None):
+        return self.t.empty(list(shape), dtype=dtype or self.t.bfloat16, layout=self.t.TILE_LAYOUT, device=self.device)
+
+    def buffer(self, *key):
+        """One that stays: exchanges write to the same places in every step."""
+        if key not in self.buffers:
+            dtype, layout = (next((k for k in key if isinstance(k, kind)), usual)
+                             for kind, usual in ((self.t.DataType, self.t.bfloat16), (self.t.Layout, self.t.TILE_LAYOUT)))
+            self.buffers[key] = self.t.empty(list(key[-1]), dtype=dtype, layout=layout, device=self.device)
+        return self.buffers[key]
+
+    def cut(self, x, dim, first, count):
+        if first == 0 and count == x.shape[dim]:
+            return x
+        begin, end = [0] * 4, list(x.shape)
+        begin[dim], end[dim] = first, first + count
+        return self.t.slice(x, begin, end)
+
+    def joined(self, tensors, dim, line):
+        if len(tensors) == 1:
+            return tensors[0]
+        if dim == 2 and any(x.shape[2] % TILE for x in tensors[:-1]):
+            raise Refused(f"line {line.number}: {tensors[0].shape[2]} rows of the prompt in front of the picture's: they should be "
+                          f"a multiple of {TILE} on each device")
+        return self.t.concat(tensors, dim=dim)
+
+    def act(self, at, line):
+        if at.act not in self.acts:
+            raise Refused(f"line {line.number}: activation a{at.act} is not there")
+        return self.acts[at.act]
+
+    def columns(self, a, part, cols, line):
+        """All rows of a part, these columns; None where it is not held like that."""
+        self.complete(a, part)
+        held = sorted((p for p in a.pieces if p.part == part), key=lambda p: p.col)
+        for p in held:
+            if p.col <= cols[0] and cols[0] + cols[1] <= p.col + p.cols:
+                return p.tensor if (p.col, p.cols) == cols else self.cut(p.tensor, 3, cols[0] - p.col, cols[1])
+        inside = [p for p in held if cols[0] <= p.col and p.col + p.cols <= cols[0] + cols[1]]
+        if inside and sum(p.cols for p in inside) == cols[1]:
+            return self.joined([self.flat(p.tensor) for p in inside], 3, line)
+        return None
+
+    def flat(self, x):
+        """Heads side by side."""
+        return x if x.shape[1] == 1 else self.t.unsqueeze(self.t.transformer.concatenate_heads(x), 0)
+
+    def read(self, text, line):
+        at = operand(text, self.mesh, line)
+        if at is None:
+            return None
+        a = self.act(at, line)
+        part, rows, cols = a.window(at)
+        x = self.partial_rows(a, part, rows, cols)
+        if x is not None:
+            return x
+        x = self.columns(a, part, cols, line)
+        if x is None and part is None:
+            both = [self.columns(a, p, cols, line) for p in ("text", "image")]
+            x = None if any(y is None for y in both) else self.joined(both, 2, line)
+        if x is None and part is not None:
+            whole = self.columns(a, None, cols, line)
+            first = a.rows["text"] if part == "image" else 0
+            x = None if whole is None else self.cut(whole, 2, first, a.rows[part])
+        if x is None:
+            raise Refused(f"line {line.number}: {text} was not written")
+        return self.cut(x, 2, *rows)
+
+    def partial_rows(self, a, part, rows, cols):
+        """Rows of a table that is not whole yet, as they were written."""
+        first = 0
+        for x in a.partial.get((part, cols), []):
+            if (first, x.shape[2]) == rows:
+                return x
+            first += x.shape[2]
+        return None
+
+    def write(self, text, x, line):
+        at = operand(text, self.mesh, line)
+        a = self.act(at, line)
+        part, rows, cols = a.window(at)
+        if x.shape[2] != rows[1]:
+            raise Refused(f"line {line.number}: {line.call} gives {x.shape[2]} rows, {text} has {rows[1]}")
+        if rows != (0, a.rows[part]):
+            return self.write_rows(a, part, rows, cols, x, line)
+        kept = []
+        for p in a.pieces:
+            kept += self.outside(a, p, part, cols)
+        a.pieces = kept + [Piece(part, *cols, x)]
+
+    def write_rows(self, a, part, rows, cols, x, line):
+        """Some rows of a table: again, or behind those that are there."""
+        written = a.partial.setdefault((part, cols), [])
+        before = self.partial_rows(a, part, rows, cols)
+        if before is not None:
+            written[[y is before for y in written].index(True)] = x
+        elif rows[0] == sum(y.shape[2] for y in written):
+            written.append(x)
+        else:
+            raise Refused(f"line {line.number}: rows from {rows[0]} on are written out of order")
+
+    def complete(self, a, part):
+        """Makes tables of rows whole that all have been written."""
+        for (owner, cols), written in list(a.partial.items()):
+            if owner == part and sum(x.shape[2] for x in written) == a.rows[part]:
+                del a.partial[(owner, cols)]
+                rows = self.t.concat([self.t.to_layout(x, self.t.ROW_MAJOR_LAYOUT) for x in written], dim=2)
+                a.pieces.append(Piece(part, *cols, self.t.to_layout(rows, self.t.TILE_LAYOUT)))
+
+    def outside(self, a, p, part, cols):
+        """What stays of a piece when these columns of a part are written."""
+        first, last = max(p.col, cols[0]), min(p.col + p.cols, cols[0] + cols[1])
+        if first >= last or (part and p.part and part != p.part):
+            return [p]
+        out = []
+        if part and not p.part:
+            other = "text" if part == "image" else "image"
+            begin = a.rows["text"] if other == "image" else 0
+            out.append(Piece(other, p.col, p.cols, self.cut(p.tensor, 2, begin, a.rows[other])))
+        for begin, end in ((p.col, first), (last, p.col + p.cols)):
+            if begin < end:
+                out.append(Piece(p.part and part or p.part, begin, end - begin, self.cut(p.tensor, 3, begin - p.col, end - begin)))
+        return out
+
+    def none(self, line, key="out"):
+        """Whether the call has no rows on any rank."""
+        at = operand(line.keys[key], self.mesh, line)
+        return at is None or self.act(at, line).window(at)[1][1] == 0
+
+    # -- memory --
+
+    def create(self, line):
+        k = line.keys
+        number = lambda key: same(k.get(key, "0"), self.mesh, line)
+        if number("batch") != 1:
+            raise Refused(f"line {line.number}: a batch of {number('batch')}: pictures are made one by one")
+        name = int(k["act"][1:])
+        self.acts[name] = Act(number("text"), number("image"), number("cols"), k["role"])
+        self.order.append(name)
+
+    def at_step(self, step):
+        """Tables are read at this row from here on."""
+        self.step, self.rows_now = step, {}
+
+    def mark(self, line):
+        self.marks[line.keys["mark"]] = len(self.order)
+
+    def release(self, line):
+        first = self.marks[line.keys["mark"]]
+        for name in self.order[first:]:
+            self.acts.pop(name, None)
+        del self.order[first:]
+
+    def input(self, line):
+        at = operand(line.keys["out"], self.mesh, line)
+        a = self.act(at, line)
+        part, rows, cols = a.window(at)
+        name, shape, t = line.keys["name"], [1, 1, rows[1], cols[1]], self.t
+        take = lambda what, size, dtype=t.bfloat16, layout=t.TILE_LAYOUT: self.source.input(what, line, list(size), dtype, layout)
+        if name.startswith("rope."):  # cosines and sines, each twice
+            self.rope[(at.act, part)] = take(name + ".cosines", shape), take(name + ".sines", shape)
+        elif name == "t5.bias":  # by key − query; a score each
+            tokens = (cols[1] + 1) // 2
+            self.masks[at.act] = take(name, [1, rows[1], tokens, tokens])
+        elif a.role == "ids":
+            a.pieces = [Piece(part, *cols, take(name, [1, rows[1]], t.uint32, t.ROW_MAJOR_LAYOUT))]
+        else:
+            exact = name in ("noise", "dsigma", "time", "guidance")
+            self.write(line.keys["out"], take(name, shape, t.float32 if exact else t.bfloat16), line)
+
+    def output(self, line):
+        self.result = self.read(line.keys["in"], line)
+
+    # -- weights --
+
+    def weight(self, line):
+        k = line.keys
+        rows, cols = same(k["rows"], self.mesh, line), same(k["cols"], self.mesh, line)
+        self.weights[k["w"]] = {"role": k["role"], "rows": rows, "cols": cols, "bias": False, "pieces": []}
+
+    def bias(self, line):
+        self.weights[line.keys["w"]]["bias"] = True
+
+    def piece(self, line):
+        self.weights[line.keys["w"]]["pieces"].append(line)
+
+    def prepare(self, line):
+        """Matrices are turned, [inputs, outputs]; vectors and biases are rows; tables stay as they are, row by row."""
+        w, t = self.weights[line.keys["w"]], self.t
+        take = lambda bias, shape, dtype=t.bfloat16, layout=t.TILE_LAYOUT: self.source.weight(w, bias, shape, dtype, layout)
+        if w["role"] in ("linear", "qkv"):
+            w["matrix"] = take(False, [w["cols"], w["rows"]], self.weight_dtype)
+        elif w["role"] == "vector":
+            w["matrix"] = take(False, [1, w["rows"]])
+        elif w["role"] == "table":
+            w["matrix"] = take(False, [w["rows"], w["cols"]], layout=t.ROW_MAJOR_LAYOUT)
+        else:
+            raise Refused(f"line {line.number}: weights of role {w['role']} are not executed yet")
+        w["row"] = take(True, [1, w["rows"]]) if w["bias"] else None
+
+    def block(self, line):
+        pass
+
+    begin = end = finite = check = block
+
+    # -- products --
+
+    def product(self, x, name):
+        w, t = self.weights[name], self.t
+        tiles = lambda n: -(-n // TILE)
+        size = lambda n: 8 if tiles(n) >= 8 else 2
+        config = t.MinimalMatmulConfig(M_block_size=size(x.shape[2]), K_block_size=8, N_block_size=size(w["rows"]),
+                                       subblock_h=2, subblock_w=2, compute_with_storage_grid_size=self.grid)
+        if x.dtype != t.bfloat16:
+            x = t.typecast(x, t.bfloat16)
+        return t.experimental.minimal_matmul(input_tensor=x, weight_tensor=w["matrix"], bias_tensor=w["row"], config=config,
+                                             fused_activation=None, compute_kernel_config=self.products)
+
+    def activated(self, x, f):
+        if f in (None, "none"):
+            return x
+        if f == "silu":
+            return self.t.silu(x)
+        if f in ("gelu", "gelu_tanh"):
+            return self.t.gelu(x, fast_and_approximate_mode=False)
+        return self.t.multiply(x, self.t.sigmoid(self.t.multiply(x, 1.702)))  # quick_gelu
+
+    def linear(self, line):
+        k = line.keys
+        if self.none(line):
+            return
+        self.finish(self.product(self.flat(self.read(k["in"], line)), k["w"]), line)
+
+    def finish(self, y, line):
+        """What comes behind a product, in the order of the table in docs/recording.md."""
+        k = line.keys
+        if "addend" in k:
+            y = self.t.add(y, self.read(k["addend"], line))
+        y = self.activated(y, k.get("f"))
+        for key in ("mul", "gate"):
+            if key in k:
+                y = self.t.multiply(y, self.now(k[key], line) if key == "gate" else self.read(k[key], line))
+        if "residual" in k:
+            y = self.t.add(y, self.read(k["residual"], line))
+        self.write(k["out"], y, line)
+
+    def qkv_norm_rope(self, line):
+        k, t = line.keys, self.t
+        heads = same(k["heads"], self.mesh, line)
+        x = t.squeeze(self.product(self.read(k["in"], line), k["w"]), 0)
+        q, key, v = t.transformer.split_query_key_value_and_split_heads(x, num_heads=heads, transpose_key=False,
+                                                                        memory_config=x.memory_config())
+        q = self.turned(self.head_norm(q, k.get("norm_q"), k), k.get("rope"), line)
+        key = self.turned(self.head_norm(key, k.get("norm_k"), k), k.get("rope"), line)
+        at = operand(k["out"], self.mesh, line)
+        a = self.act(at, line)
+        part, width = a.window(at)[0], a.cols // 3
+        suffix = f".{part}" if part else ""
+        for i, one in enumerate((q, key, v)):
+            self.write(f"a{at.act}{suffix}:{i * width}+{width}", one, line)
+
+    def head_norm(self, x, name, k):
+        if name is None:
+            return x
+        return self.t.experimental.dit_rms_norm_unary_fused(x, weight=self.weights[name]["matrix"], bias=None,
+                                                            epsilon=float(k["eps"]))
+
+    def turned(self, x, text, line):
+        at = operand(text, self.mesh, line) if text else None
+        if at is None:
+            return x
+        part = self.act(at, line).window(at)[0]
+        names = [part] if part else ["text", "image"]
+        cosine, sine = (self.joined([self.rope[(at.act, n)][i] for n in names], 2, line) for i in (0, 1))
+        return self.t.add(self.t.multiply(x, cosine), self.t.multiply(self.t.alt_complex_rotate90(x), sine))
+
+    # -- calls that are several: ops.h says which --
+
+    def linear_norm(self, line):
+        k = line.keys
+        self.linear(line)
+        norm = {"in": k["out"], "eps": k["eps"], "out": k["normed"]}
+        self.layer_norm(line._replace(keys=norm | {to: k[key] for key, to in (("norm_w", "w"), ("shift", "shift"), ("scale", "scale")) if key in k}))
+
+    def single_products(self, line):
+        k = line.keys
+        self.qkv_norm_rope(line)
+        self.linear(line._replace(keys={"in": k["in"], "w": k["up"], "f": "gelu_tanh", "out": k["hidden"]}))
+
+    def mlp(self, line):
+        k = line.keys
+        hidden = self.activated(self.product(self.flat(self.read(k["in"], line)), k["up"]), k.get("f_up"))
+        self.finish(self.product(hidden, k["down"]), line)
+
+    # -- norms and the rest --
+
+    def now(self, text, line):
+        """A table's row at the step counter, [1, 1, 1, cols]."""
+        at = operand(text, self.mesh, line)
+        a = self.act(at, line)
+        key = (at.act, at.cols)
+        if key not in self.rows_now:
+            part, _, cols = a.window(at)
+            table = self.columns(a, part, cols, line)
+            if table is None:
+                raise Refused(f"line {line.number}: table {text} was not written")
+            self.rows_now[key] = self.cut(table, 2, self.step, 1)
+        return self.rows_now[key]
+
+    def layer_norm(self, line):
+        k, t = line.keys, self.t
+        if self.none(line):
+            return
+        weight = t.add(self.now(k["scale"], line), 1.0) if "scale" in k else None
+        bias = self.now(k["shift"], line) if "shift" in k else None
+        if "w" in k:
+            w = self.weights[k["w"]]
+            weight, bias = w["matrix"], w["row"]
+        self.write(k["out"], t.layer_norm(self.read(k["in"], line), epsilon=float(k["eps"]), weight=weight, bias=bias,
+                                          compute_kernel_config=self.norms), line)
+
+    def rms_norm(self, line):
+        k = line.keys
+        self.write(k["out"], self.t.rms_norm(self.read(k["in"], line), epsilon=float(k["eps"]),
+                                             weight=self.weights[k["w"]]["matrix"], compute_kernel_config=self.norms), line)
+
+    def embed(self, line):
+        k = line.keys
+        if "positions" in k:
+            raise Refused(f"line {line.number}: embedded positions (CLIP) are not executed yet")
+        ids = self.act(operand(k["ids"], self.mesh, line), line).pieces[0].tensor
+        rows = self.t.embedding(ids, self.weights[k["table"]]["matrix"], layout=self.t.TILE_LAYOUT)
+        self.write(k["out"], self.t.unsqueeze(rows, 0), line)
+
+    def activate(self, line):
+        k = line.keys
+        y = self.activated(self.read(k["in"], line), k.get("f"))
+        self.write(k["out"], self.t.multiply(y, self.read(k["mul"], line)) if "mul" in k else y, line)
+
+    def add(self, line):
+        k = line.keys
+        if self.none(line):
+            return
+        y = self.read(k["y"], line)
+        if "gate" in k:
+            y = self.t.multiply(y, self.now(k["gate"], line))
+        if float(k["s"]) != 1:
+            y = self.t.multiply(y, float(k["s"]))
+        self.write(k["out"], self.t.add(self.read(k["x"], line), y), line)
+
+    def euler(self, line):
+        k = line.keys
+        self.write(k["x"], self.t.add(self.read(k["x"], line), self.t.multiply(self.read(k["v"], line), self.now(k["dsigma"], line))), line)
+
+    def cast(self, line):
+        self.write(line.keys["out"], self.flat(self.read(line.keys["in"], line)), line)
+
+    # -- exchanges --
+
+    def axes(self, axis):
+        """[(device axis, ranks)], innermost first: ranks are numbered along tp first."""
+        m = self.mesh
+        both = [(m.tp_axis, m.tp), (m.sp_axis, m.sp)]
+        return [a for a in {"tp": both[:1], "sp": both[1:], "all": both}[axis] if a[1] > 1]
+
+    def gathered(self, x, dim, axis, ranks):
+        """The shares of all ranks of an axis. Those that are no whole tiles travel row by row."""
+        shape, whole = list(x.shape), x.shape[dim] % TILE == 0
+        shape[dim] *= ranks
+        layout = self.t.TILE_LAYOUT if whole else self.t.ROW_MAJOR_LAYOUT
+        large = whole and x.shape[2] > 512
+        y = self.t.experimental.all_gather_async(
+            x if whole else self.t.to_layout(x, layout),
+            persistent_output_buffer=self.buffer("gather", dim, axis, x.dtype, layout, tuple(shape)), dim=dim,
+            multi_device_global_semaphore=self.gather_semaphores[axis], num_links=self.links, topology=self.t.Topology.Linear,
+            cluster_axis=axis, chunks_per_sync=16 if large else 10, num_workers_per_link=3 if large else 2, num_buffers_per_channel=2)
+        return self.t.clone(y) if whole else self.t.to_layout(y, self.t.TILE_LAYOUT)
+
+    def gather(self, line, dim):
+        for source, target in self.parts(line):
+            x = self.read(source, line)
+            for axis, ranks in self.axes(line.keys["axis"]):
+                x = self.gathered(x, dim, axis, ranks)
+            self.write(target, x, line)
+
+    def gather_rows(self, line):
+        self.gather(line, 2)
+
+    def gather_columns(self, line):
+        self.gather(line, 3)
+
+    def parts(self, line):
+        """(in, out) of each part: prompt and image are cut each by itself."""
+        k = line.keys
+        ends = [operand(k[key], self.mesh, line) for key in ("in", "out")]
+        if ends[1].part or not all(self.act(ends[1], line).rows[p] for p in ("text", "image")):
+            return [(k["in"], k["out"])]
+        if any(end.rows or end.cols for end in ends):
+            raise Refused(f"line {line.number}: an exchange of windows of both parts")
+        return [(f"a{ends[0].act}.{p}", f"a{ends[1].act}.{p}") for p in ("text", "image")]
+
+    def reduce_rows(self, line):
+        for source, target in self.parts(line):
+            x = self.read(source, line)
+            for axis, ranks in reversed(self.axes(line.keys["axis"])):
+                x = self.scattered(x, 2, axis, ranks) if x.shape[2] % (TILE * ranks) == 0 else self.summed(x, axis, ranks, line)
+            self.write(target, x, line)
+
+    def summed(self, x, axis, ranks, line):
+        """A share of rows that is no whole tiles: sums of columns, all of them, and then each device its own rows."""
+        if x.shape[2] % ranks or x.shape[3] % (TILE * ranks):
+            raise Refused(f"line {line.number}: {x.shape[2]} rows of {x.shape[3]} are not shared evenly by {ranks} devices")
+        y = self.gathered(self.scattered(x, 3, axis, ranks), 3, axis, ranks)
+        y = self.t.mesh_partition(self.t.to_layout(y, self.t.ROW_MAJOR_LAYOUT), dim=2, cluster_axis=axis)
+        return self.t.to_layout(y, self.t.TILE_LAYOUT)
+
+    def scattered(self, x, dim, axis, ranks):
+        shape, t = list(x.shape), self.t
+        sizes = scatter_shapes(shape, dim, ranks, "Linear")
+        names = ("sums", "share")
+        buffers = [self.buffer(name, axis, dim, tuple(shape), tuple(size)) for name, size in zip(names, sizes)]
+        check_scatter(shape, dim, ranks, "Linear", *(list(b.shape) for b in buffers))
+        y = t.experimental.reduce_scatter_minimal_async(
+            x, persistent_output_buffers=buffers, dim=dim, multi_device_global_semaphore=self.scatter_semaphores[axis],
+            num_links=self.links, memory_config=t.DRAM_MEMORY_CONFIG, topology=t.Topology.Linear, cluster_axis=axis,
+            chunks_per_sync=2, num_workers_per_link=2, num_buffers_per_channel=2)
+        return t.clone(y)
+
+    # -- attention --
+
+    def program(self, grid, rows, keys, head_dim):
+        q_chunk, k_chunk = chunk_of(rows, 128), chunk_of(keys, 512)
+        check_chunks(q_chunk, k_chunk, head_dim)
+        return self.t.SDPAProgramConfig(compute_with_storage_grid_size=grid, q_chunk_size=q_chunk, k_chunk_size=k_chunk,
+                                        exp_approx_mode=False)
+
+    def attention(self, line):
+        k, t = line.keys, self.t
+        if k.get("causal", "0") != "0":
+            raise Refused(f"line {line.number}: causal attention (CLIP) is not executed yet")
+        heads = same(k["heads"], self.mesh, line)
+        mask = self.masks[operand(k["bias"], self.mesh, line).act] if "bias" in k else None
+        q, key, v = (self.in_heads(self.read(k[name], line), heads) for name in "qkv")
+        program = self.program(self.grid, q.shape[2], key.shape[2], q.shape[3])
+        y = t.transformer.scaled_dot_product_attention(q, key, v, attn_mask=mask, is_causal=False, scale=float(k["scale"]),
+                                                       program_config=program, compute_kernel_config=self.scores)
+        self.write(k["out"], y, line)
+
+    def in_heads(self, x, heads):
+        if x.shape[1] == heads:
+            return x
+        return self.t.permute(self.t.reshape(x, [1, x.shape[2], heads, x.shape[3] // heads]), [0, 2, 1, 3])
+
+    def ring(self, lines, at):
+        """From `ring_begin` to the `cast` behind it: attention over all ranks' keys. Returns how many lines that were."""
+        begin, first, length = lines[at], None, 1
+        while lines[at + length].call != "cast":
+            line = lines[at + length]
+            if line.call == "linear":
+                self.linear(line)
+            elif line.call == "attention_part" and not first:
+                first = line
+            elif line.call not in ("create", "mark", "release", "ring_receive", "attention_part", "attention_merge"):
+                raise Refused(f"line {line.number}: {line.call} inside a ring")
+            if line.call in ("create", "mark", "release"):
+                getattr(self, line.call)(line)
+            length += 1
+        self.ring_attention(begin, first, lines[at + length])
+        return length + 1
+
+    def ring_attention(self, begin, part, cast):
+        t, k = self.t, part.keys
+        q, key, v = (self.read(k[name], part) for name in "qkv")
+        head_dim, tokens = q.shape[3], sum(same(begin.keys.get(p, "0"), self.mesh, begin) for p in ("text", "image"))
+        if abs(float(k["scale"]) * head_dim**0.5 - 1) > 1e-5:
+            raise Refused(f"line {part.number}: scores are scaled by {k['scale']}, a ring by 1/√{head_dim}")
+        rows = q.shape[2]
+        if rows < key.shape[2]:  # the last block asks for the image alone; a ring has a query for each key
+            q = self.joined([self.cut(key, 2, 0, key.shape[2] - rows), q], 2, part)
+        if key.shape[2] % TILE:  # the rest of a tile would lie among the keys; without a ring it is at the end, and masked
+            raise Refused(f"line {part.number}: {key.shape[2]} tokens on each device: a ring needs a multiple of {TILE}; choose "
+                          f"another size or number of T5 tokens")
+        if q.shape[2] * self.mesh.sp != tokens:
+            raise Refused(f"line {part.number}: {tokens} tokens are not shared evenly by {self.mesh.sp} devices")
+        grid = t.CoreCoord(self.grid.x, self.grid.y - 1)  # the last row of cores exchanges
+        shape = [1, key.shape[1], tokens, head_dim]
+        nobody = [self.buffer("nobody", i, (1, q.shape[1], 0, head_dim)) for i in range(3)]
+        y, _, _ = t.transformer.ring_joint_scaled_dot_product_attention(
+            q, key, v, *nobody, persistent_output_buffer_k=self.buffer("keys", 0, tuple(shape)),
+            persistent_output_buffer_v=self.buffer("keys", 1, tuple(shape)), joint_strategy="rear", logical_n=tokens,
+            program_config=self.program(grid, q.shape[2], tokens, head_dim), compute_kernel_config=self.scores, dim=2,
+            multi_device_global_semaphore=self.gather_semaphores[self.mesh.sp_axis], num_links=self.links,
+            cluster_axis=self.mesh.sp_axis, mesh_device=self.device, topology=t.Topology.Linear,
+            subdevice_id=t.SubDeviceId(0), ccl_core_grid_offset=(0, grid.y))
+        self.write(cast.keys["out"], self.flat(self.cut(y, 2, y.shape[2] - rows, rows)), cast)
+
+    # -- stages --
+
+    def run(self, name, lines):
+        self.enter(name.partition(".")[0])
+        at = 0
+        while at < len(lines):
+            line = lines[at]
+            if line.call == "ring_begin":
+                at += self.ring(lines, at)
+                continue
+            made = getattr(self, line.call, None) if line.call in CALLS else None
+            if not made:
+                raise Refused(f"line {line.number}: {line.call} ({name}) is not executed on cards yet")
+            made(line)
+            at += 1
+
+
+CALLS = set("""create mark release input output block weight piece bias prepare begin end finite check
+               linear linear_norm mlp single_products qkv_norm_rope layer_norm rms_norm activate add euler cast embed attention
+               gather_rows gather_columns reduce_rows""".split())
+
+# ---- commands ----------------------------------------------------------------------------------------------------------
+
+
+def library():
+    """ttnn, which writes a folder `generated` where the program is when it is imported: a folder of its own, then."""
+    room = tempfile.TemporaryDirectory(prefix="flux1-ttnn-")
+    atexit.register(room.cleanup)
+    for name in ("TT_METAL_MOCK_CLUSTER_DESC_PATH", "TT_METAL_CACHE"):
+        if name in os.environ:
+            os.environ[name] = os.path.abspath(os.environ[name])
+    os.chdir(room.name)
+    try:
+        import ttnn
+    except ImportError as e:
+        raise Refused(f"this Python ({sys.executable}) cannot import ttnn: {e}; {sys.executable} -m pip install ttnn=={TESTED} "
+                      f"(Python 3.10 or 3.12)") from None
+    from importlib.metadata import version
+
+    if version("ttnn") != TESTED:
+        print(f"warning: ttnn {version('ttnn')}; this file was tested with {TESTED}", file=sys.stderr)
+    return ttnn
+
+
+def open_mesh(ttnn, mesh):
+    if mesh.sp * mesh.tp > 1:
+        ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
+    return ttnn.open_mesh_device(ttnn.MeshShape(*mesh.shape), l1_small_size=32768, trace_region_size=50_000_000,
+                                 dispatch_core_config=ttnn.DispatchCoreConfig(ttnn.DispatchCoreType.WORKER))
+
+
+def memory(ttnn, device):
+    view = ttnn.get_memory_view(device, ttnn.BufferType.DRAM)
+    return view.total_bytes_allocated_per_bank, view.total_bytes_per_bank, view.num_banks
+
+
+def check(recording, options):
+    ttnn = library()
+    began = time.monotonic()
+    device = open_mesh(ttnn, recording.mesh)
+    mapper = Mapper(recording, ttnn, device, options.links, getattr(ttnn, options.weights), Nothing(ttnn, device))
+    print(f"mesh {recording.mesh.shape[0]}x{recording.mesh.shape[1]} opened in {time.monotonic() - began:.1f} s, "
+          f"{device.arch()}, {mapper.grid.x}x{mapper.grid.y} cores")
+    for name in options.stage or STAGES:
+        began = time.monotonic()
+        mapper.run(name, recording.stages[name])
+        used, room, banks = memory(ttnn, device)
+        print(f"{name}: {len(recording.stages[name])} lines in {time.monotonic() - began:.1f} s, "
+              f"{used / 1e6:.0f} of {room / 1e6:.0f} MB in each of {banks} banks")
+    ttnn.close_mesh_device(device)
+
+
+def read(recording, options):
+    for name, lines in recording.stages.items():
+        counts = collections.Counter(line.call for line in lines)
+        print(f"{name}: {len(lines)} lines; " + ", ".join(f"{call} {n}" for call, n in counts.most_common()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("command", choices=("check", "read"))
+    parser.add_argument("recording", help="a file of flux1 plan --record; -: standard input")
+    parser.add_argument("--links", type=int, default=1, help="Ethernet links between neighbours (Galaxy: 4, Blackhole: 2)")
+    parser.add_argument("--weights", choices=("bfloat16", "bfloat8_b"), default="bfloat16", help="form of the matrices")
+    parser.add_argument("--stage", action="append", choices=STAGES, help="only this stage and those named beside it")
+    parser.add_argument("--traceback", action="store_true", help="show where the library refused")
+    options = parser.parse_args()
+    try:
+        with open(options.recording, encoding="utf-8") if options.recording != "-" else sys.stdin as lines:
+            recording = Recording(lines)
+        {"check": check, "read": read}[options.command](recording, options)
+    except (Refused, OSError, UnicodeDecodeError) as e:
+        print(f"flux1_ttnn: {e}", file=sys.stderr)
+        return 1
+    except (RuntimeError, TypeError) as e:  # the library's own: its first lines name the check that failed
+        if options.traceback:
+            raise
+        print("flux1_ttnn: ttnn refused: " + " ".join(str(e).split("backtrace:")[0].split()), file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
