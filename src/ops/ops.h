@@ -504,6 +504,7 @@ typedef struct ops_count {
     size_t block_bytes;  /* file bytes of two blocks begun in a row, at most: one is used while the next is read. Only
                             weights that stay in the file */
     size_t mapped_bytes; /* of all weights that block_bytes counts two blocks of */
+    size_t step_bytes;   /* of them, those whose blocks are begun in a step */
     size_t exchanged;    /* bytes sent by this rank */
     int64_t operations;  /* that compute */
 } ops_count;

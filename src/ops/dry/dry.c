@@ -25,6 +25,7 @@ typedef struct dry_weight {
 typedef struct dry_block {
     block head;
     size_t mapped_bytes; /* of its weights, those that stay in the file and are read whole */
+    bool stepped;        /* it was begun in a step */
     struct dry_block *next;
 } dry_block;
 
@@ -50,6 +51,7 @@ typedef struct dry_ops {
     ops_count count;
     const char *begun; /* the block begun last, and its file bytes */
     size_t begun_bytes;
+    bool in_steps; /* a step was set */
 } dry_ops;
 
 static dry_ops *self(ops *o) { return (dry_ops *)o; }
@@ -265,9 +267,14 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
 
 static flux1_status dry_block_begin(ops *o, block *b)
 {
+    dry_ops *d = self(o);
+    dry_block *mine = (dry_block *)b;
     b->held = true;
+    if (d->in_steps && !mine->stepped)
+        d->count.step_bytes += mine->mapped_bytes;
+    mine->stepped = d->in_steps;
     ops_event e = work_block_begin(o, b);
-    e.bytes_weights = ((dry_block *)b)->mapped_bytes;
+    e.bytes_weights = mine->mapped_bytes;
     return tell(o, e);
 }
 
@@ -282,6 +289,7 @@ static flux1_status dry_block_end(ops *o, block *b)
 static flux1_status dry_step_set(ops *o, int64_t step)
 {
     o->step = step;
+    self(o)->in_steps = true;
     return tell(o, work_step_set(o, step));
 }
 
