@@ -128,7 +128,8 @@ void file_map_read(const void *bytes, size_t length)
         (void)*(const volatile unsigned char *)at;
 }
 
-void file_map_wont_need(const void *bytes, size_t length)
+/* The whole pages within. */
+static void advise_within(const void *bytes, size_t length, int advice)
 {
     long page = sysconf(_SC_PAGESIZE);
     if (!bytes || page <= 0)
@@ -136,5 +137,17 @@ void file_map_wont_need(const void *bytes, size_t length)
     uintptr_t mask = (uintptr_t)page - 1, begin = ((uintptr_t)bytes + mask) & ~mask,
               end = ((uintptr_t)bytes + length) & ~mask;
     if (begin < end)
-        madvise((void *)begin, end - begin, MADV_DONTNEED); /* what is mapped is read again from the file */
+        madvise((void *)begin, end - begin, advice);
+}
+
+/* What is mapped is read again from the file. */
+void file_map_wont_need(const void *bytes, size_t length) { advise_within(bytes, length, MADV_DONTNEED); }
+
+/* Pages that were used before they are unmapped would count as the most recently used ones. */
+void file_map_leave_first(const void *bytes, size_t length)
+{
+#ifdef MADV_COLD
+    advise_within(bytes, length, MADV_COLD);
+#endif
+    file_map_wont_need(bytes, length);
 }
