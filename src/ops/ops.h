@@ -168,9 +168,10 @@ typedef struct attention_args {
  *                  prepared again when its block is begun
  * order
  *   step_set       the step counter
- *   step_replay    at the start of a step, after step_set. *done: the calls of an earlier step, recorded under this
- *                  number, have all been enqueued again. Otherwise the caller makes them, on the same acts and in the
- *                  same order as in every step of that number, and then calls step_record
+ *   step_replay    at the start of a step, after step_set, or of one of its parts. *done: the calls of an earlier step,
+ *                  recorded under this number, have all been enqueued again. Otherwise the caller makes them, on the
+ *                  same acts and in the same order as in every step of that number, and then calls step_record. Parts
+ *                  of one step have numbers that differ in number % OPS_STEP_PARTS alone
  *   step_record    the end of these calls
  *   step_end       the step is enqueued completely; what finite remembers up to here belongs to it. At most
  *                  OPS_STEPS_AHEAD steps may be ended and not waited for
@@ -212,6 +213,7 @@ typedef struct attention_args {
 /* clang-format on */
 #define OPS_SLOTS 4096
 #define OPS_STEPS_AHEAD 2
+#define OPS_STEP_PARTS 8
 
 /* clang-format off */
 #define OPS_PRIMITIVES(X) \

@@ -214,7 +214,7 @@ static flux1_status step_tick(void *arg, mesh *m)
 static flux1_status step_of(dit_job *job, mesh *m, dit_rank *r)
 {
     step_calls calls = {job, r};
-    const mesh_step_calls step = {make_step_calls, step_tick, &calls};
+    const mesh_step_calls step = {make_step_calls, step_tick, &calls, .in_parts = job->layout.step_cache > 0};
     TRY(dit_stream_keep(r->stream, m, job->step));
     return mesh_step(m, job->step, job->recording, &step, &r->silent[job->step % OPS_STEPS_AHEAD]);
 }

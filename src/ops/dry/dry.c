@@ -303,7 +303,7 @@ static flux1_status dry_step_replay(ops *o, uint64_t recording, bool *done)
 static flux1_status dry_step_record(ops *o)
 {
     dry_ops *d = self(o);
-    size_t peak = d->count.arena_peak;
+    size_t peak = d->count.arena_peak - d->list; /* that of the parts before is in it */
     d->list = o->calls && !o->calls->spoiled ? o->calls->bytes : 0;
     return tell_with(o, work_step_record(o), d->list ? peak - d->memory.used : 0);
 }
