@@ -128,8 +128,7 @@ void file_map_read(const void *bytes, size_t length)
         (void)*(const volatile unsigned char *)at;
 }
 
-/* The whole pages within. */
-static void advise_within(const void *bytes, size_t length, int advice)
+void file_map_wont_need(const void *bytes, size_t length)
 {
     long page = sysconf(_SC_PAGESIZE);
     if (!bytes || page <= 0)
@@ -137,17 +136,5 @@ static void advise_within(const void *bytes, size_t length, int advice)
     uintptr_t mask = (uintptr_t)page - 1, begin = ((uintptr_t)bytes + mask) & ~mask,
               end = ((uintptr_t)bytes + length) & ~mask;
     if (begin < end)
-        madvise((void *)begin, end - begin, advice);
-}
-
-/* What is mapped is read again from the file. */
-void file_map_wont_need(const void *bytes, size_t length) { advise_within(bytes, length, MADV_DONTNEED); }
-
-/* Pages that were used before they are unmapped would count as the most recently used ones. */
-void file_map_leave_first(const void *bytes, size_t length)
-{
-#ifdef MADV_COLD
-    advise_within(bytes, length, MADV_COLD);
-#endif
-    file_map_wont_need(bytes, length);
+        madvise((void *)begin, end - begin, MADV_DONTNEED); /* what is mapped is read again from the file */
 }

@@ -32,7 +32,4 @@ void file_map_read(const void *bytes, size_t length);
 /* The process does not use these pages of a file for now: those that lie in it whole no longer count as its own. */
 void file_map_wont_need(const void *bytes, size_t length);
 
-/* The same, and where memory is short the kernel takes these pages before those that are still in use. */
-void file_map_leave_first(const void *bytes, size_t length);
-
 #endif

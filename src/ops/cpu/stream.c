@@ -34,7 +34,7 @@ static void give_back(const stream_block *b)
 {
     for (int i = 0; i < b->ranges; i++)
         if (b->range[i].file)
-            file_map_leave_first(b->range[i].bytes, b->range[i].count);
+            file_map_wont_need(b->range[i].bytes, b->range[i].count);
 }
 
 static stream_block *next_to_leave(const stream *s)
