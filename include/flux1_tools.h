@@ -31,13 +31,14 @@ FLUX1_API flux1_status flux1_tokenizer_run(flux1_context *context, const flux1_t
 FLUX1_API void flux1_tokenizer_close(flux1_tokenizer *tokenizer);
 
 /* A JSON text that describes a folder: parts, what is missing, sizes, dtypes, parameters, bytes, and "request": what
- * the given request takes. Its "estimate" is a list of {"stage", "memory_bytes", "flops", "seconds"} for CLIP, T5,
- * denoise, decode and all (pictures; one prompt is encoded once); seconds are null where "machine" says why they are
- * not known. They are of this machine with the context's device, threads and dtype: its CPU is measured for a second or
- * two and the rates kept in flux1's cache folder. "not_counted" says what the seconds leave out, "fits" is about
- * memory. With verify, every value of every file is read, tensors with NaN or infinity are named (FLUX1_ERR_NUMERIC),
- * and "unknown_tensors" lists those that FLUX.1 does not have, which a picture does not use. *json is set even if
- * something is missing (the status says so); free it with flux1_string_free. */
+ * the given request takes. Its "estimate" is a list of {"stage", "memory_bytes", "peak_bytes", "flops", "seconds"}
+ * for CLIP, T5, denoise, decode and all (pictures; one prompt is encoded once); memory_bytes is what it cannot do
+ * without, peak_bytes what it will have with the mapped weights that max_memory leaves room for; seconds are null where
+ * "machine" says why they are not known. They are of this machine with the context's device, threads and dtype: its CPU
+ * is measured for a second or two and the rates kept in flux1's cache folder. "not_counted" says what the seconds leave
+ * out, "fits" is about memory. With verify, every value of every file is read, tensors with NaN or infinity are named
+ * (FLUX1_ERR_NUMERIC), and "unknown_tensors" lists those that FLUX.1 does not have, which a picture does not use. *json
+ * is set even if something is missing (the status says so); free it with flux1_string_free. */
 FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path, const flux1_generate_params *request,
                                        int verify, char **json);
 

@@ -2,7 +2,7 @@
 #   quick      a few seconds each; all together about a minute on two cores
 #   long       pipelines against their goldens, the program interrupted at many moments
 #   allocation every allocation fails once
-#   extra      minutes: hosts that fall silent, networks of hosts, flux1 serve with packages of PyPI, behind HAProxy and nginx, and for ten minutes, blocks of true width, all of the mesh's matrix, GPU kernels in other orders of warps and lanes, the page in a browser; not in scripts/check. When they last ran, docs/mesh.md and
+#   extra      minutes: hosts that fall silent, networks of hosts, flux1 serve with packages of PyPI, behind HAProxy and nginx, and for ten minutes, blocks of true width, the memory of all of them, all of the mesh's matrix, GPU kernels in other orders of warps and lanes, the page in a browser; not in scripts/check. When they last ran, docs/mesh.md and
 #              docs/performance.md tell
 #   valgrind   memcheck of a tiny picture and of quick tests; extra too
 #   packages   the Debian packages in a bare root, the wheel in a virtual environment: extra too, they need mirrors
@@ -28,6 +28,7 @@ set(FLUX1_EXTRA_TESTS
   mesh_processes_stopped
   packages_debian
   packages_wheel
+  pipeline_peak_true_size
   pipeline_test_blocks
   server_page)
 

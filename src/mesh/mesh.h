@@ -57,6 +57,7 @@ typedef struct mesh {
     flux1_status (*tick)(void *arg, struct mesh *m); /* of the step that is made (mesh_step) */
     void *tick_arg;
     bool ticked;
+    uint64_t recording; /* of that step */
 } mesh;
 
 /* Sets all members except the communicators, the backend and err. */
@@ -110,14 +111,12 @@ void mesh_profile(mesh_session *s, struct profile *p);
 
 /* ---- steps ---- */
 
-/* In place of a recording's number: the calls of this step may differ from those of others, and are made every time. */
-#define MESH_NO_RECORDING UINT64_MAX
-
 /* What a step is: `calls` enqueues it. Where it calls mesh_tick, `tick` is called; also when the step is replayed by a
  * backend that makes each call as it comes. Both get arg, which may be another one in each step. */
 typedef struct mesh_step_calls {
     mesh_body *calls, *tick;
     void *arg;
+    bool in_parts; /* `calls` is made in every step; what of it is the same each time it calls by mesh_part */
 } mesh_step_calls;
 
 /* One step of a loop, by its calls, or replayed if a step of this number was recorded before. `recording` is a number
@@ -125,6 +124,10 @@ typedef struct mesh_step_calls {
  * waited for. *silent: it was replayed as a whole, without ticks. */
 flux1_status mesh_step(mesh *m, int64_t step, uint64_t recording, const mesh_step_calls *s, bool *silent);
 flux1_status mesh_tick(void *unused, mesh *m); /* within a step's calls */
+
+/* Within the calls of a step in parts: part number `part` (below OPS_STEP_PARTS), by its calls, or replayed as a step
+ * is. Parts may come in another order in each step, or not at all. */
+flux1_status mesh_part(mesh *m, int part, mesh_body *calls, void *arg, bool *silent);
 
 /* Waits until the step is done on all ranks. *slot: the lowest slot that ops_finite remembered in it on any rank, or
  * −1. */

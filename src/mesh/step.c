@@ -24,35 +24,41 @@ flux1_status mesh_tick(void *unused, mesh *m)
 }
 
 /* The calls, and the exchanges between them, which a backend with a list records too. */
-static flux1_status make_calls(mesh *m, const mesh_step_calls *s)
+static flux1_status make_calls(mesh *m, mesh_body *calls, void *arg)
 {
     recording_comms comms;
     if (!record_active(m->o))
-        return s->calls(s->arg, m);
+        return calls(arg, m);
     comm_record_begin(&comms, m);
-    flux1_status st = s->calls(s->arg, m);
+    flux1_status st = calls(arg, m);
     comm_record_end(&comms, m);
     return st;
 }
 
+flux1_status mesh_part(mesh *m, int part, mesh_body *calls, void *arg, bool *silent)
+{
+    bool done = false;
+    m->ticked = false;
+    TRY(ops_step_replay(m->o, m->recording * OPS_STEP_PARTS + (uint64_t)part, &done));
+    if (!done) {
+        TRY(make_calls(m, calls, arg));
+        TRY(ops_step_record(m->o));
+    }
+    *silent = done && !m->ticked;
+    return FLUX1_OK;
+}
+
 flux1_status mesh_step(mesh *m, int64_t step, uint64_t recording, const mesh_step_calls *s, bool *silent)
 {
-    ops *o = m->o;
-    bool done = false, kept = recording != MESH_NO_RECORDING;
     m->tick = s->tick;
     m->tick_arg = s->arg;
-    m->ticked = false;
-    profile_open(o, SPAN_STEP, "step", step);
-    TRY(ops_step_set(o, step));
-    if (kept)
-        TRY(ops_step_replay(o, recording, &done));
-    if (!done)
-        TRY(make_calls(m, s));
-    if (!done && kept)
-        TRY(ops_step_record(o));
-    *silent = done && !m->ticked;
-    TRY(ops_step_end(o, step));
-    profile_close(o);
+    m->recording = recording;
+    *silent = false;
+    profile_open(m->o, SPAN_STEP, "step", step);
+    TRY(ops_step_set(m->o, step));
+    TRY(s->in_parts ? s->calls(s->arg, m) : mesh_part(m, 0, s->calls, s->arg, silent));
+    TRY(ops_step_end(m->o, step));
+    profile_close(m->o);
     return FLUX1_OK;
 }
 

@@ -138,6 +138,9 @@ typedef struct pass {
     const dit_stream *s;
     mesh *m;
     step_cache *cache; /* NULL: none */
+    act velocity;      /* out */
+    model_tick *tick;
+    void *user;
 } pass;
 
 static act mod(act table, int index, int64_t d) { return act_columns(table, index * d, d); }
@@ -271,68 +274,122 @@ static flux1_status exit_stream(const pass *r, act velocity)
     return held_end(o, &r->w->final);
 }
 
-static flux1_status run_blocks(const pass *r, int64_t first, int64_t end, model_tick *tick, void *user)
+static flux1_status run_blocks(const pass *r, int64_t first, int64_t end)
 {
     const int64_t joint = r->w->config.layers;
     for (int64_t i = first; i < end; i++) {
         TRY(i < joint ? run_joint(r, i) : run_single(r, i - joint));
-        TRY(tick(user, r->m));
+        TRY(r->tick(r->user, r->m));
     }
     return FLUX1_OK;
 }
 
-/* The blocks behind the first, or what they added when they last ran. */
-static flux1_status run_rest(const pass *r, int64_t blocks, model_tick *tick, void *user)
+static int64_t blocks_of(const pass *r) { return r->w->config.layers + r->w->config.single_layers; }
+
+/* velocity of what behind the last block lies in `full`. */
+static flux1_status end_pass(const pass *r)
 {
-    mesh *m = r->m;
+    TRY(exit_stream(r, r->velocity));
+    return ops_finite(r->m->o, r->velocity, (int)blocks_of(r) + 1);
+}
+
+static flux1_status predict(const pass *r)
+{
+    TRY(enter_stream(r));
+    TRY(run_blocks(r, 0, blocks_of(r)));
+    return end_pass(r);
+}
+
+/* n + scale·(v − n), in diffusers' order of operations, and the Euler step. */
+static flux1_status end_step(void *arg, mesh *m)
+{
+    const dit_step_args *a = arg;
+    const dit_stream *s = a->stream;
+    if (!a->negative)
+        return ops_euler(m->o, s->latent, s->velocity, a->positive->dsigma);
+    TRY(ops_add(m->o, s->velocity, -1, (act){0}, s->negative, s->velocity));
+    TRY(ops_add(m->o, s->negative, a->scale, (act){0}, s->velocity, s->negative));
+    return ops_euler(m->o, s->latent, s->negative, a->positive->dsigma);
+}
+
+/* ---- a pass with a step cache, in parts ---- */
+
+enum { CACHED_FIRST, CACHED_REST, CACHED_REUSE, CACHED_PARTS, CACHED_END = 2 * CACHED_PARTS };
+_Static_assert(CACHED_END < OPS_STEP_PARTS, "two passes and the end");
+
+static flux1_status first_block(void *arg, mesh *m)
+{
+    const pass *r = arg;
     const act image = act_of(r->s->x, PART_IMAGE);
-    bool reuse;
-    TRY(step_cache_decide(r->cache, m, image, &reuse));
-    if (!reuse) {
-        TRY(run_blocks(r, 1, blocks, tick, user));
-        return step_cache_keep(r->cache, m, image);
-    }
-    mesh_next last = entry_of(r, blocks);
+    TRY(enter_stream(r));
+    TRY(step_cache_begin(r->cache, m, image));
+    TRY(run_blocks(r, 0, 1));
+    return step_cache_change(r->cache, m, image);
+}
+
+static flux1_status other_blocks(void *arg, mesh *m)
+{
+    const pass *r = arg;
+    TRY(run_blocks(r, 1, blocks_of(r)));
+    TRY(step_cache_keep(r->cache, m, act_of(r->s->x, PART_IMAGE)));
+    return end_pass(r);
+}
+
+/* What they added when they last ran. Their ticks are given by whoever calls this. */
+static flux1_status no_other_blocks(void *arg, mesh *m)
+{
+    const pass *r = arg;
+    const act image = act_of(r->s->x, PART_IMAGE);
+    mesh_next last = entry_of(r, blocks_of(r));
     last.full = act_of(last.full, PART_IMAGE);
     TRY(step_cache_apply(r->cache, m, image));
     TRY(mesh_enter_next(m, image, &last));
-    for (int64_t i = 1; i < blocks; i++)
-        TRY(tick(user, m));
+    return end_pass(r);
+}
+
+static flux1_status give_ticks(const pass *r, int64_t count)
+{
+    for (int64_t i = 0; i < count; i++)
+        TRY(r->tick(r->user, r->m));
     return FLUX1_OK;
 }
 
-static flux1_status predict(const pass *r, act velocity, model_tick *tick, void *user)
+/* A dry run makes both ways, since the lists of both are kept; one of them is next to nothing. */
+static flux1_status predict_cached(pass *r, int parts)
 {
-    ops *o = r->m->o;
-    const dit_config *c = &r->w->config;
-    const int64_t blocks = c->layers + c->single_layers;
-    TRY(enter_stream(r));
-    if (r->cache) {
-        TRY(step_cache_begin(r->cache, r->m, act_of(r->s->x, PART_IMAGE)));
-        TRY(run_blocks(r, 0, 1, tick, user));
-        TRY(run_rest(r, blocks, tick, user));
-    } else
-        TRY(run_blocks(r, 0, blocks, tick, user));
-    TRY(exit_stream(r, velocity));
-    return ops_finite(o, velocity, (int)blocks + 1);
+    mesh *m = r->m;
+    bool reuse, silent;
+    TRY(mesh_part(m, parts + CACHED_FIRST, first_block, r, &silent));
+    TRY(give_ticks(r, silent));
+    TRY(step_cache_decide(r->cache, m, &reuse));
+    if (!reuse) {
+        TRY(mesh_part(m, parts + CACHED_REST, other_blocks, r, &silent));
+        TRY(give_ticks(r, silent ? blocks_of(r) - 1 : 0));
+        step_cache_kept(r->cache, m);
+    }
+    if (!reuse && !ops_counts_only(m->o))
+        return FLUX1_OK;
+    TRY(mesh_part(m, parts + CACHED_REUSE, no_other_blocks, r, &silent));
+    return reuse ? give_ticks(r, blocks_of(r) - 1) : FLUX1_OK;
 }
 
 flux1_status dit_step(const dit_step_args *a, mesh *m, model_tick *tick, void *user)
 {
-    ops *o = m->o;
-    dit_stream *s = a->stream;
-    pass r = {.w = a->weights, .condition = a->positive, .s = s, .m = m, .cache = s->cache[0]};
-    act velocity = s->velocity;
-    TRY(predict(&r, s->velocity, tick, user));
-    if (a->negative) { /* n + scale·(v − n), in diffusers' order of operations */
-        r.condition = a->negative;
-        r.cache = s->cache[1];
-        TRY(predict(&r, s->negative, tick, user));
-        TRY(ops_add(o, s->velocity, -1, (act){0}, s->negative, s->velocity));
-        TRY(ops_add(o, s->negative, a->scale, (act){0}, s->velocity, s->negative));
-        velocity = s->negative;
+    const dit_stream *s = a->stream;
+    dit_step_args end = *a;
+    bool silent;
+    for (int i = 0; i < (a->negative ? 2 : 1); i++) {
+        pass r = {.w = a->weights,
+                  .condition = i ? a->negative : a->positive,
+                  .s = s,
+                  .m = m,
+                  .cache = s->cache[i],
+                  .velocity = i ? s->negative : s->velocity,
+                  .tick = tick,
+                  .user = user};
+        TRY(r.cache ? predict_cached(&r, i * CACHED_PARTS) : predict(&r));
     }
-    return ops_euler(o, s->latent, velocity, a->positive->dsigma);
+    return s->cache[0] ? mesh_part(m, CACHED_END, end_step, &end, &silent) : end_step(&end, m);
 }
 
 int64_t dit_ticks(const dit_config *c, int passes) { return passes * (c->layers + c->single_layers); }

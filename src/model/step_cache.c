@@ -12,6 +12,7 @@ static flux1_status create_acts(step_cache *c, mesh *m)
 {
     const act_shape shape = shape_rows(c->batch, 0, c->rows, c->cols);
     TRY(ops_create(m->o, ACT_RESIDUAL, shape, &c->before));
+    TRY(ops_create(m->o, ACT_RESIDUAL, shape, &c->change));
     return ops_create(m->o, ACT_RESIDUAL, shape, &c->rest);
 }
 
@@ -60,7 +61,13 @@ void step_cache_start(step_cache *c)
     c->reused = 0;
 }
 
-flux1_status step_cache_begin(step_cache *c, mesh *m, act image) { return ops_cast(m->o, image, c->before); }
+flux1_status step_cache_begin(const step_cache *c, mesh *m, act image) { return ops_cast(m->o, image, c->before); }
+
+flux1_status step_cache_change(const step_cache *c, mesh *m, act image)
+{
+    TRY(ops_add(m->o, image, -1, (act){0}, c->before, c->change));
+    return ops_cast(m->o, image, c->before);
+}
 
 /* Of each entry: Σ|now − then| and Σ|then| of this rank's rows. Without anything to compare with, infinity: also in a
  * step that is made again, whose other ranks may not have been as far. */
@@ -94,25 +101,21 @@ static bool near_enough(const step_cache *c, const float *sums, int ranks)
     return true;
 }
 
-flux1_status step_cache_decide(step_cache *c, mesh *m, act image, bool *reuse)
+flux1_status step_cache_decide(step_cache *c, mesh *m, bool *reuse)
 {
     ops *o = m->o;
     tensor host = {.type = DTYPE_F32, .dims = 3, .shape = {c->batch, c->rows, c->cols}, .data = c->now};
     float *all = c->sums ? c->sums + 2 * c->batch : NULL;
-    act change;
     *reuse = false;
-    const size_t mark = ops_mark(o);
-    TRY(ops_create(o, ACT_RESIDUAL, shape_rows(c->batch, 0, c->rows, c->cols), &change));
-    TRY(ops_add(o, image, -1, (act){0}, c->before, change));
-    TRY(ops_cast(o, image, c->before));
-    TRY(ops_download(o, change, &host));
-    ops_release(o, mark);
+    TRY(ops_download(o, c->change, &host));
     if (!ops_counts_only(o))
         add_up(c, o->step, c->sums);
     TRY(mesh_share(m, c->sums, 2 * c->batch, all));
     if (ops_counts_only(o))
         return FLUX1_OK;
     *reuse = near_enough(c, all, m->ranks);
+    if (!*reuse)
+        c->computed = -1; /* until step_cache_kept */
     if (*reuse && c->counted != o->step) {
         c->counted = o->step;
         c->reused++;
@@ -125,13 +128,15 @@ flux1_status step_cache_apply(const step_cache *c, mesh *m, act image)
     return ops_add(m->o, c->before, 1, (act){0}, c->rest, image);
 }
 
-flux1_status step_cache_keep(step_cache *c, mesh *m, act image)
+flux1_status step_cache_keep(const step_cache *c, mesh *m, act image)
+{
+    return ops_add(m->o, image, -1, (act){0}, c->before, c->rest);
+}
+
+void step_cache_kept(step_cache *c, const mesh *m)
 {
     float *now = c->now;
-    c->computed = -1;
-    TRY(ops_add(m->o, image, -1, (act){0}, c->before, c->rest));
     c->now = c->then;
     c->then = now;
     c->computed = m->o->step;
-    return FLUX1_OK;
 }

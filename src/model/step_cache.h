@@ -14,6 +14,7 @@ typedef struct step_cache {
     float threshold; /* Σ|change − change then| ÷ Σ|change then|, above which the blocks run */
     int64_t batch, rows, cols;
     act before; /* the image in front of the first block, then behind it; RESIDUAL, this rank's rows */
+    act change; /* what the first block added to it */
     act rest;   /* what the other blocks added when they last ran */
     float *now, *then, *sums;
     int64_t computed; /* the step in which they did; −1: none */
@@ -28,10 +29,13 @@ size_t step_cache_bytes(int64_t batch, int64_t rows, int64_t cols);
 
 void step_cache_start(step_cache *c); /* another batch begins */
 
-/* In a step, in this order; `image` is the residual's image part. */
-flux1_status step_cache_begin(step_cache *c, mesh *m, act image);               /* in front of the first block */
-flux1_status step_cache_decide(step_cache *c, mesh *m, act image, bool *reuse); /* behind it. Waits */
-flux1_status step_cache_apply(const step_cache *c, mesh *m, act image);         /* reuse: instead of the other blocks */
-flux1_status step_cache_keep(step_cache *c, mesh *m, act image);                /* not: behind the last block */
+/* In a step, in this order; `image` is the residual's image part. What is called by a part of a step (mesh_part) is the
+ * same in every step; the others are called between parts. */
+flux1_status step_cache_begin(const step_cache *c, mesh *m, act image);  /* in a part: in front of the first block */
+flux1_status step_cache_change(const step_cache *c, mesh *m, act image); /* in that part: behind it */
+flux1_status step_cache_decide(step_cache *c, mesh *m, bool *reuse);     /* between. Waits */
+flux1_status step_cache_apply(const step_cache *c, mesh *m, act image);  /* reuse, in a part: for the other blocks */
+flux1_status step_cache_keep(const step_cache *c, mesh *m, act image);   /* not, in a part: behind the last block */
+void step_cache_kept(step_cache *c, const mesh *m);                      /* behind that part */
 
 #endif

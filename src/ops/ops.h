@@ -168,9 +168,10 @@ typedef struct attention_args {
  *                  prepared again when its block is begun
  * order
  *   step_set       the step counter
- *   step_replay    at the start of a step, after step_set. *done: the calls of an earlier step, recorded under this
- *                  number, have all been enqueued again. Otherwise the caller makes them, on the same acts and in the
- *                  same order as in every step of that number, and then calls step_record
+ *   step_replay    at the start of a step, after step_set, or of one of its parts. *done: the calls of an earlier step,
+ *                  recorded under this number, have all been enqueued again. Otherwise the caller makes them, on the
+ *                  same acts and in the same order as in every step of that number, and then calls step_record. Parts
+ *                  of one step have numbers that differ in number % OPS_STEP_PARTS alone
  *   step_record    the end of these calls
  *   branch         1 or 2: the calls that follow belong to that one of two branches, which begin behind what was
  *                  enqueued before the first of them and run beside each other: neither reads or writes what the other
@@ -217,6 +218,7 @@ typedef struct attention_args {
 #define BRANCH_OF(part) (1 + (part)) /* of a part that the model treats by itself */
 #define OPS_SLOTS 4096
 #define OPS_STEPS_AHEAD 2
+#define OPS_STEP_PARTS 8
 
 /* clang-format off */
 #define OPS_PRIMITIVES(X) \
@@ -534,6 +536,7 @@ typedef struct ops_count {
     size_t block_bytes;  /* file bytes of two blocks begun in a row, at most: one is used while the next is read. Only
                             weights that stay in the file */
     size_t mapped_bytes; /* of all weights that block_bytes counts two blocks of */
+    size_t step_bytes;   /* of them, those whose blocks are begun in a step */
     size_t exchanged;    /* bytes sent by this rank */
     int64_t operations;  /* that compute */
 } ops_count;

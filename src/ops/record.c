@@ -32,11 +32,11 @@ static void *append(ops *o, size_t bytes, again_fn *again)
         return NULL;
     }
     *r = (recorded){.again = again};
-    if (l->latest)
-        l->latest->next = r;
+    if (l->now->latest)
+        l->now->latest->next = r;
     else
-        l->first = r;
-    l->latest = r;
+        l->now->first = r;
+    l->now->latest = r;
     return r;
 }
 
@@ -51,9 +51,9 @@ void record_drop(ops *o)
     *l = (call_list){.memory = l->memory};
 }
 
-static flux1_status replay(ops *o)
+static flux1_status replay(ops *o, const call_part *p)
 {
-    for (const recorded *r = o->calls->first; r; r = r->next)
+    for (const recorded *r = p->first; r; r = r->next)
         TRY(r->again(o, r));
     return FLUX1_OK;
 }
@@ -64,12 +64,16 @@ flux1_status record_step(ops *o, uint64_t number, bool *done)
     *done = false;
     if (!l)
         return FLUX1_OK;
-    *done = l->complete && l->number == number && l->mark == arena_mark(l->memory);
+    call_part *p = &l->part[number % OPS_STEP_PARTS];
+    const bool same = !l->recording && l->step == number / OPS_STEP_PARTS;
+    *done = same && p->complete && p->mark == arena_mark(l->memory);
     if (*done)
-        return replay(o);
-    record_drop(o);
-    l->number = number;
-    l->mark = arena_mark(l->memory);
+        return replay(o, p);
+    if (!same || p->complete)
+        record_drop(o);
+    l->step = number / OPS_STEP_PARTS;
+    *p = (call_part){.mark = arena_mark(l->memory)};
+    l->now = p;
     l->under = o->fn;
     l->recording = true;
     o->fn = &record_table;
@@ -271,7 +275,7 @@ static void finish(ops *o)
     call_list *l = o->calls;
     o->fn = l->under;
     l->recording = false;
-    l->complete = !l->spoiled && !o->counts_only;
+    l->now->complete = !l->spoiled && !o->counts_only;
     if (l->spoiled)
         record_drop(o);
 }

@@ -1,7 +1,7 @@
 /* Recorded steps for backends that execute each call as it comes: a list of the calls of a step, with their arguments,
- * that is made once and gone through again without the model's code. A backend that has a list begins its entries
- * step_replay, step_unwind and reserve with the calls below; everything else happens in a table that lies over the
- * backend's own while a step is recorded.
+ * that is made once and gone through again without the model's code; or several, one for each part of a step. A backend
+ * that has a list begins its entries step_replay, step_unwind and reserve with the calls below; everything else happens
+ * in a table that lies over the backend's own while a step is recorded.
  *
  * The list lies at the end of the backend's arena, so it takes no allocation; the dry run measures it. Arguments behind
  * pointers (epilogue, attention_args, linear_weight, …) are copied; acts, weights and exchange memory are at the same
@@ -15,22 +15,27 @@
 
 typedef struct recorded recorded;
 
+/* The calls of a step, or of a part of it that is replayed by itself. */
+typedef struct call_part {
+    recorded *first, *latest;
+    size_t mark;   /* of the arena, when it began */
+    bool complete; /* it may be replayed */
+} call_part;
+
 /* Zeroed but for `memory`; o->calls points to it, or is NULL where steps are not recorded. */
 typedef struct call_list {
     arena *memory; /* the backend's. Measuring: calls are counted, not kept */
     const ops_table *under;
-    recorded *first, *latest;
-    size_t count, bytes; /* of calls so far */
-    size_t mark;         /* of the arena, when the step began */
-    uint64_t number;
+    call_part part[OPS_STEP_PARTS], *now; /* by number % OPS_STEP_PARTS; that is recorded */
+    size_t count, bytes;                  /* of calls so far, of all parts */
+    uint64_t step;                        /* number / OPS_STEP_PARTS, of all parts */
     bool recording, spoiled;
-    bool complete; /* it may be replayed */
 } call_list;
 
-/* step_replay: goes through the list if it is complete and has this number, or begins to record. */
+/* step_replay: goes through the part of this number if it is complete, or begins to record it. */
 flux1_status record_step(ops *o, uint64_t number, bool *done);
 
-/* Forgets the list, finished or not. */
+/* Forgets all parts, finished or not. */
 void record_drop(ops *o);
 
 /* A call between those of the backend that is to be made again in its place (an exchange, a tick): while a step is

@@ -44,6 +44,7 @@ static void count_tile(ops_count *all, const ops_count *one)
     all->packed_bytes = larger(all->packed_bytes, one->packed_bytes);
     all->block_bytes = larger(all->block_bytes, one->block_bytes);
     all->mapped_bytes = larger(all->mapped_bytes, one->mapped_bytes);
+    all->step_bytes = larger(all->step_bytes, one->step_bytes);
 }
 
 /* One more tile: its work comes behind that of the others. */
@@ -100,6 +101,7 @@ static flux1_status largest_arena(decoder *d)
             d->plan.held[r] = larger(d->plan.held[r], tile->held[r]);
             d->plan.block[r] = larger(d->plan.block[r], tile->block[r]);
             d->plan.mapped[r] = larger(d->plan.mapped[r], tile->mapped[r]);
+            d->plan.in_steps[r] = larger(d->plan.in_steps[r], tile->in_steps[r]);
         }
         d->plan.memory += d->plan.arena[r];
     }

@@ -71,7 +71,6 @@ static void describe_job(denoiser *d, const request *r)
 {
     d->job.model = d->model;
     d->job.scale = r->true_cfg_scale;
-    d->job.recording = r->step_cache > 0 ? MESH_NO_RECORDING : 0;
     d->job.layout = (dit_layout){.batch = d->batch,
                                  .text_rows = r->length,
                                  .image_rows = d->tokens,
@@ -109,7 +108,7 @@ flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request
     int64_t h = request_grid_h(r, m), w = request_grid_w(r, m);
     d->tokens = h * w;
     d->adapters = r->adapters;
-    d->shape = (step_shape){batch, r->length, h, w, r->steps, r->passes, r->true_cfg_scale, 0};
+    d->shape = (step_shape){batch, r->length, h, w, r->steps, r->passes, r->true_cfg_scale, r->step_cache, 0};
     flux1_status st = allocate_tables(d, r);
     if (st == FLUX1_OK) {
         scheduler_sigmas(&m->scheduler, r->steps, d->tokens, d->sigmas);
@@ -169,8 +168,7 @@ static flux1_status open_for(denoiser *d, const size_t *reserve)
     TRY(session_take(c, &c->device, d->model, &d->adapters, &d->session));
     d->job.session = d->session;
     d->shape.adapters = d->session->adapted;
-    if (d->job.recording != MESH_NO_RECORDING)
-        d->job.recording = session_recording(d->session, &d->shape);
+    d->job.recording = session_recording(d->session, &d->shape);
     TRY(memory_reserve(c, d->session, &d->plan, d->beside, reserve));
     return task_run(c, d->session, TASK_DIT_OPEN, &d->job);
 }

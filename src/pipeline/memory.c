@@ -42,6 +42,7 @@ static void add_ranks(memory_need *n, const stage_plan *p, int first, int count)
         n->held += n->device ? 0 : p->held[r];
         n->mapped += n->device ? 0 : p->block[r];
         n->all += n->device ? 0 : p->mapped[r];
+        n->in_steps += n->device ? 0 : p->in_steps[r];
     }
 }
 
@@ -212,17 +213,23 @@ static void share_out(const flux1_context *c, const mesh_device *d, const stage_
 }
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
+static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 
-static uint64_t peak_of(const flux1_context *c, const memory_need *n)
+static uint64_t weights_at_once(const flux1_context *c, const memory_need *n)
 {
     const uint64_t room = room_for_weights(c, n);
-    return memory_total(*n) - n->mapped + least(n->all, room > n->mapped ? room : n->mapped);
+    return n->all <= room ? n->all : most(n->mapped, least(n->in_steps, room));
+}
+
+uint64_t memory_peak(const flux1_context *c, const memory_need *n)
+{
+    return memory_total(*n) - n->mapped + weights_at_once(c, n);
 }
 
 /* Prepared weights that nobody uses take no memory that is wanted. */
 static void keep_what_fits(flux1_context *c, const mesh_device *d, const memory_need *n)
 {
-    const uint64_t usual = (uint64_t)512 << 20, limit = memory_limit(c, n), peak = peak_of(c, n),
+    const uint64_t usual = (uint64_t)512 << 20, limit = memory_limit(c, n), peak = memory_peak(c, n),
                    spare = limit > peak ? limit - peak : 0;
     if (!n->device && d->kind->kept_limit)
         d->kind->kept_limit(d->device, &c->kept, (size_t)(spare < usual ? n->held + spare + 1 : usual));
@@ -250,9 +257,9 @@ void memory_tell(flux1_context *c, const mesh_device *d, const char *doing, cons
     char peak[BYTES_TEXT], all[BYTES_TEXT], part[BYTES_TEXT];
     if (n.device || n.all <= room)
         return;
-    format_bytes(peak, sizeof peak, (double)peak_of(c, &n));
+    format_bytes(peak, sizeof peak, (double)memory_peak(c, &n));
     format_bytes(all, sizeof all, (double)n.all);
-    format_bytes(part, sizeof part, (double)room);
+    format_bytes(part, sizeof part, (double)weights_at_once(c, &n));
     context_log(c, FLUX1_LOG_INFO,
                 "memory: %s takes %s at most; of %s of mapped weights %s are in memory at a time, the others are "
                 "read when they are needed",

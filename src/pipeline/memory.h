@@ -10,19 +10,24 @@
 typedef struct memory_need {
     size_t opened; /* by opening the model: its vocabularies and names */
     size_t activations;
-    size_t scratch; /* of the host's threads */
-    size_t held;    /* weights in the backend's own form */
-    size_t mapped;  /* of the mapped files, what must be in memory at the same time */
-    size_t all;     /* of them, what is read at all: in memory while there is room. Not in memory_total */
-    bool device;    /* of a device's own memory, whose weights are streamed where they do not fit */
-    bool bf16;      /* float32 is computed with, and the device has bf16 */
-    int process;    /* the first one on that host; 0 on this process's own, if it leads */
+    size_t scratch;  /* of the host's threads */
+    size_t held;     /* weights in the backend's own form */
+    size_t mapped;   /* of the mapped files, what must be in memory at the same time */
+    size_t all;      /* of them, what is read at all: in memory while there is room. Not in memory_total */
+    size_t in_steps; /* of `all`, what steps read: it stays from one to the next as far as there is room */
+    bool device;     /* of a device's own memory, whose weights are streamed where they do not fit */
+    bool bf16;       /* float32 is computed with, and the device has bf16 */
+    int process;     /* the first one on that host; 0 on this process's own, if it leads */
 } memory_need;
 
 /* Of a plan, and another one (may be NULL) at the same time: on the host that has least to spare. */
 memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside);
 
 uint64_t memory_total(memory_need n);
+
+/* What will be in memory at the most: with all mapped weights where the limit leaves room for them; otherwise with two
+ * blocks, and as many of those that steps read as there is room for. */
+uint64_t memory_peak(const flux1_context *c, const memory_need *n);
 
 /* What it is compared with: of the device's own memory, or of that host. */
 uint64_t memory_limit(const flux1_context *c, const memory_need *n);

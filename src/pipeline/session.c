@@ -433,7 +433,7 @@ uint64_t session_recording(session *s, const step_shape *shape)
     const step_shape *old = &s->recorded;
     bool same = old->batch == shape->batch && old->text_rows == shape->text_rows && old->grid_h == shape->grid_h &&
                 old->grid_w == shape->grid_w && old->steps == shape->steps && old->passes == shape->passes &&
-                old->scale == shape->scale && old->adapters == shape->adapters;
+                old->scale == shape->scale && old->step_cache == shape->step_cache && old->adapters == shape->adapters;
     if (!same) {
         s->recorded = *shape;
         s->recording++;

@@ -28,7 +28,7 @@ typedef enum built {
 /* What the calls of a recorded step depend on. Equal shapes on one session make the same calls on the same memory. */
 typedef struct step_shape {
     int64_t batch, text_rows, grid_h, grid_w, steps, passes;
-    float scale;
+    float scale, step_cache;
     uint64_t adapters; /* session.adapted */
 } step_shape;
 

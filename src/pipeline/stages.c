@@ -38,6 +38,7 @@ static void add_counts(ops_count *sum, const ops_count *one)
     sum->packed_bytes += one->packed_bytes;
     sum->block_bytes += one->block_bytes;
     sum->mapped_bytes += one->mapped_bytes;
+    sum->step_bytes += one->step_bytes;
     sum->flops += one->flops;
     sum->linear_flops += one->linear_flops;
     sum->attention_flops += one->attention_flops;
@@ -49,12 +50,13 @@ static void add_counts(ops_count *sum, const ops_count *one)
 flux1_status stage_plan_create(int ranks, stage_plan *p, flux1_error *err)
 {
     size_t n = (size_t)ranks;
-    if (!(p->arena = calloc(5 * n, sizeof *p->arena)))
+    if (!(p->arena = calloc(6 * n, sizeof *p->arena)))
         return error_oom(err, 0, "the plan");
     p->scratch = p->arena + n;
     p->held = p->scratch + n;
     p->block = p->held + n;
     p->mapped = p->block + n;
+    p->in_steps = p->mapped + n;
     return FLUX1_OK;
 }
 
@@ -79,6 +81,7 @@ flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_bo
         out->held[r] = count.held_bytes;
         out->block[r] = count.block_bytes;
         out->mapped[r] = count.mapped_bytes;
+        out->in_steps[r] = count.step_bytes;
         out->memory += count.arena_peak;
     }
     t->recording = NULL;
@@ -211,7 +214,7 @@ static flux1_status step_tick(void *arg, mesh *m)
 static flux1_status step_of(dit_job *job, mesh *m, dit_rank *r)
 {
     step_calls calls = {job, r};
-    const mesh_step_calls step = {make_step_calls, step_tick, &calls};
+    const mesh_step_calls step = {make_step_calls, step_tick, &calls, .in_parts = job->layout.step_cache > 0};
     TRY(dit_stream_keep(r->stream, m, job->step));
     return mesh_step(m, job->step, job->recording, &step, &r->silent[job->step % OPS_STEPS_AHEAD]);
 }

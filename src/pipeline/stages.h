@@ -12,6 +12,7 @@
 typedef struct stage_plan {
     size_t *arena;                           /* [ranks]: bytes */
     size_t *scratch, *held, *block, *mapped; /* [ranks]: what `count` calls own_bytes, held_bytes … */
+    size_t *in_steps;                        /* [ranks]: step_bytes */
     size_t memory;                           /* of activations, of all ranks */
     ops_count count;                         /* of all ranks and steps */
     double flops;                            /* of rank 0 and all steps: what its ticks count */

@@ -58,15 +58,20 @@ void text_plan_free(text_plan *plan)
     stage_plan_free(&plan->t5);
 }
 
+/* A session each, so that one's weights have left memory before the other's come. */
 static flux1_status run_encoder(flux1_context *c, text_job *job, const stage_plan *plan, const size_t *reserve,
                                 task encoder, progress *p)
 {
     progress_stage(p, FLUX1_STAGE_TEXT, plan, &job->ticker);
     TRY(progress_report(p, &c->error));
-    TRY(memory_reserve(c, job->session, plan, NULL, reserve));
-    TRY(task_run(c, job->session, encoder, job));
-    progress_advance(p, plan->flops);
-    return FLUX1_OK;
+    TRY(session_take(c, text_device(c), job->model, job->adapters, &job->session));
+    flux1_status st = memory_reserve(c, job->session, plan, NULL, reserve);
+    if (st == FLUX1_OK)
+        st = task_run(c, job->session, encoder, job);
+    session_give(c, job->session);
+    if (st == FLUX1_OK)
+        progress_advance(p, plan->flops);
+    return st;
 }
 
 flux1_status text_encode(flux1_context *c, const flux1_model *m, text_plan *plan, flux1_text *text, progress *p)
@@ -78,10 +83,6 @@ flux1_status text_encode(flux1_context *c, const flux1_model *m, text_plan *plan
     job.t5_ids = text->t5_ids;
     job.pooled = text->pooled;
     job.embeds = text->embeds;
-    TRY(session_take(c, text_device(c), m, job.adapters, &job.session));
-    flux1_status st = run_encoder(c, &job, &plan->clip, plan->reserve, TASK_CLIP, p);
-    if (st == FLUX1_OK)
-        st = run_encoder(c, &job, &plan->t5, plan->reserve, TASK_T5, p);
-    session_give(c, job.session);
-    return st;
+    TRY(run_encoder(c, &job, &plan->clip, plan->reserve, TASK_CLIP, p));
+    return run_encoder(c, &job, &plan->t5, plan->reserve, TASK_T5, p);
 }

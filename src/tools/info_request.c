@@ -159,11 +159,13 @@ static void put_stage(json_writer *w, const planned *p, int stage)
     json_end_object(w);
 }
 
-static void put_row(json_writer *w, const planned *p, const char *name, uint64_t memory, double flops, double seconds)
+static void put_row(json_writer *w, const planned *p, const char *name, uint64_t memory, uint64_t peak, double flops,
+                    double seconds)
 {
     json_begin_object(w, NULL);
     json_put_string(w, "stage", name);
     json_put_unsigned(w, "memory_bytes", memory);
+    json_put_unsigned(w, "peak_bytes", peak);
     json_put_real(w, "flops", flops);
     put_seconds(w, p, "seconds", seconds);
     json_end_object(w);
@@ -172,7 +174,7 @@ static void put_row(json_writer *w, const planned *p, const char *name, uint64_t
 /* One stage is in memory after the other: of all together the largest counts. */
 static void put_estimate(json_writer *w, const planned *p)
 {
-    uint64_t most = 0;
+    uint64_t most = 0, peak = 0;
     double flops = 0, seconds = 0;
     bool fits = true;
     for (int s = 0; s < STAGES; s++)
@@ -181,14 +183,16 @@ static void put_estimate(json_writer *w, const planned *p)
     json_begin_array(w, "estimate");
     for (int s = 0; s < STAGES; s++) {
         const stage_plan *plan = plan_of(p, s);
-        const uint64_t memory = memory_total(memory_of(p->c, device_of(p, s), plan, NULL));
+        const memory_need need = memory_of(p->c, device_of(p, s), plan, NULL);
+        const uint64_t memory = memory_total(need), with_weights = memory_peak(p->c, &need);
         const double work = plan->count.flops * times_of(p, s);
-        put_row(w, p, NAMES[s], memory, work, p->seconds[s]);
+        put_row(w, p, NAMES[s], memory, with_weights, work, p->seconds[s]);
         most = memory > most ? memory : most;
+        peak = with_weights > peak ? with_weights : peak;
         flops += work;
         seconds += p->seconds[s];
     }
-    put_row(w, p, "all", most, flops, seconds);
+    put_row(w, p, "all", most, peak, flops, seconds);
     json_end_array(w);
 }
 

@@ -389,6 +389,7 @@ typedef struct loop {
     int ticks[RANKS_MAX]; /* of all steps */
     int bad_rank, bad_slot;
     int64_t step;
+    bool in_parts; /* even steps are one part, odd steps another */
 } loop;
 
 static flux1_status loop_open_body(void *arg, mesh *m)
@@ -406,6 +407,14 @@ static flux1_status loop_calls(void *arg, mesh *m)
     return ops_finite(m->o, l->value[m->rank], m->rank == l->bad_rank ? l->bad_slot : 0);
 }
 
+static flux1_status loop_parts(void *arg, mesh *m)
+{
+    bool silent;
+    const loop *l = arg;
+    TRY(mesh_part(m, l->step % 2 ? 4 : 1, loop_calls, arg, &silent));
+    return silent ? mesh_tick(NULL, m) : FLUX1_OK;
+}
+
 static flux1_status loop_tick(void *arg, mesh *m)
 {
     ((loop *)arg)->ticks[m->rank]++;
@@ -417,8 +426,9 @@ static flux1_status loop_body(void *arg, mesh *m)
     loop *l = arg;
     bool silent;
     int slot, made = l->made[m->rank], ticks = l->ticks[m->rank];
-    const mesh_step_calls step = {loop_calls, loop_tick, l};
-    TRY(mesh_step(m, l->step, 1, &step, &silent));
+    const mesh_step_calls step = {
+        .calls = l->in_parts ? loop_parts : loop_calls, .tick = loop_tick, .arg = l, .in_parts = l->in_parts};
+    TRY(mesh_step(m, l->step, l->in_parts ? 2 : 1, &step, &silent));
     if (l->ticks[m->rank] != ticks + !silent || (silent && l->made[m->rank] != made))
         return error_set(m->err, FLUX1_ERR_INTERNAL, "a step had %d ticks", l->ticks[m->rank] - ticks);
     TRY(mesh_step_wait(m, l->step, &slot));
@@ -442,10 +452,9 @@ static flux1_status spoil_body(void *arg, mesh *m)
 }
 
 /* Six steps that double 1, then one with a NaN on the last rank alone: all ranks hear of it. */
-static void steps_agree(place *p, job *j, const char *where)
+static void check_steps(place *p, bool in_parts, const char *where)
 {
-    loop l = {.bad_rank = mesh_ranks(&p->shape) - 1, .bad_slot = 3};
-    (void)j;
+    loop l = {.bad_rank = mesh_ranks(&p->shape) - 1, .bad_slot = 3, .in_parts = in_parts};
     assert_int_equal(run_order(p->session, loop_open_body, &l, &p->err), FLUX1_OK);
     for (l.step = 0; l.step < 7; l.step++) {
         if (l.step == 6)
@@ -456,8 +465,15 @@ static void steps_agree(place *p, job *j, const char *where)
     int made = 0;
     for (int r = 0; r < mesh_ranks(&p->shape); r++)
         made += l.made[r];
-    if (strstr(where, "cpu"))
-        assert_int_equal(made, mesh_session_ranks(p->session)); /* once on each rank here, and replayed six times */
+    if (strstr(where, "cpu")) /* each part once on each rank here, and then replayed */
+        assert_int_equal(made, mesh_session_ranks(p->session) * (in_parts ? 2 : 1));
+}
+
+static void steps_agree(place *p, job *j, const char *where)
+{
+    (void)j;
+    check_steps(p, false, where);
+    check_steps(p, true, where);
 }
 
 static void all_ranks_hear_what_a_step_found(void **state)

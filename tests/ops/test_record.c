@@ -134,6 +134,26 @@ static void a_step_is_repeated_with_its_arguments(void **state)
     ops_destroy(p.o);
 }
 
+static void parts_of_a_step_are_kept_beside_each_other(void **state)
+{
+    (void)state;
+    const uint64_t first = 3 * OPS_STEP_PARTS, second = first + OPS_STEP_PARTS - 1, another = second + 1;
+    place p;
+    open_place(&p, ARENA);
+    assert_int_equal(put(&p, p.q), FLUX1_OK);
+    assert_int_equal(put(&p, p.x), FLUX1_OK);
+    const struct {
+        uint64_t number;
+        int made;
+    } steps[] = {{first, 1}, {second, 2}, {first, 2}, {second, 2}, {second, 2}, {another, 3}, {another, 3}, {first, 4}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        assert_int_equal(step(&p, steps[i].number), FLUX1_OK);
+        assert_int_equal(p.made, steps[i].made);
+        assert_int_equal(p.others, i + 1);
+    }
+    ops_destroy(p.o);
+}
+
 static void what_cannot_be_repeated_is_made_each_time(void **state)
 {
     (void)state;
@@ -142,7 +162,7 @@ static void what_cannot_be_repeated_is_made_each_time(void **state)
     open_place(&p, ARENA);
     three_steps(&p, 1, NULL, want);
     p.uploads = true;
-    p.o->calls->number = 0;
+    p.o->calls->step = 1; /* another step's */
     three_steps(&p, 3, want, got);
     ops_destroy(p.o);
     open_place(&p, ARENA);
@@ -171,7 +191,7 @@ static void a_failed_step_forgets_the_list(void **state)
     p.fail_at = 0;
     three_steps(&p, 1, want, got);
     assert_int_equal(ops_reserve(p.o, ARENA), FLUX1_OK); /* a new arena has no list */
-    assert_null(p.o->calls->first);
+    assert_null(p.o->calls->part[5].first);
     ops_destroy(p.o);
 }
 
@@ -204,6 +224,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_step_is_repeated_with_its_arguments),
+        cmocka_unit_test(parts_of_a_step_are_kept_beside_each_other),
         cmocka_unit_test(what_cannot_be_repeated_is_made_each_time),
         cmocka_unit_test(a_failed_step_forgets_the_list),
         cmocka_unit_test(the_dry_run_counts_the_list),

@@ -34,7 +34,8 @@ static void the_host_with_least_to_spare_is_named(void **state)
     flux1_context *c = context_on("cpu", "2x4", 1, FLUX1_DTYPE_F32);
     int64_t dummy;
     size_t activations[8], held[8] = {0}, none[8] = {0};
-    const stage_plan p = {.arena = activations, .scratch = none, .held = held, .block = none, .mapped = none};
+    const stage_plan p = {
+        .arena = activations, .scratch = none, .held = held, .block = none, .mapped = none, .in_steps = none};
     for (int r = 0; r < 8; r++)
         activations[r] = 100;
     c->processes = c->device.processes = (processes *)&dummy;

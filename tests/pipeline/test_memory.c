@@ -354,7 +354,8 @@ static void each_stage_has_the_limit_of_its_own_memory(void **state)
                     .scratch = (size_t[]){7},
                     .held = (size_t[]){20},
                     .block = (size_t[]){3},
-                    .mapped = (size_t[]){9}};
+                    .mapped = (size_t[]){9},
+                    .in_steps = (size_t[]){9}};
     c->max_memory = 130;
     c->max_device_memory = 100;
     memory_need host = memory_of(c, &c->device, &p, NULL), device = memory_of(c, &apart, &p, NULL);

@@ -101,6 +101,37 @@ static void without_a_reuse_the_picture_is_that_without_a_cache(void **state)
     golden_close(&g);
 }
 
+/* Each part of a step is recorded by itself; the picture is that of calls made every time, also of the second request,
+ * in which all parts are replayed. */
+static void recorded_parts_are_their_calls(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"some", "cfg"};
+    for (int i = 0; i < 2; i++) {
+        golden g;
+        flux1_context *c[2];
+        golden_open("dev/step_cache", names[i], &g);
+        for (int eager = 0; eager < 2; eager++)
+            c[eager] = context_of(&(flux1_context_params){.size = sizeof(flux1_context_params),
+                                                          .device = TEST_DEVICE,
+                                                          .threads = 2,
+                                                          .dtype = FLUX1_DTYPE_F32,
+                                                          .eager = eager});
+        flux1_model *m = model_of(c[0], g.folder);
+        flux1_image *called = generate(c[1], m, &g.params);
+        for (int again = 0; again < 2; again++) {
+            flux1_image *replayed = generate(c[0], m, &g.params);
+            assert_true(replayed->steps_reused == called->steps_reused && same_pixels(replayed, called));
+            flux1_images_free(replayed, 1);
+        }
+        flux1_images_free(called, 1);
+        flux1_model_close(m);
+        flux1_context_destroy(c[0]);
+        flux1_context_destroy(c[1]);
+        golden_close(&g);
+    }
+}
+
 /* A batch is one decision: two equal pictures are as one, and where two differ no more is skipped than the one that
  * changes more allows. */
 static void of_a_batch_the_largest_change_counts(void **state)
@@ -160,6 +191,7 @@ int main(void)
         cmocka_unit_test(it_equals_the_oracle),
         cmocka_unit_test(all_ranks_of_a_mesh_decide_alike),
         cmocka_unit_test(without_a_reuse_the_picture_is_that_without_a_cache),
+        cmocka_unit_test(recorded_parts_are_their_calls),
         cmocka_unit_test(of_a_batch_the_largest_change_counts),
         cmocka_unit_test(what_is_no_threshold_is_refused),
     };

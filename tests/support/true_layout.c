@@ -8,35 +8,38 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+enum { TENSORS = 2000, GGUF_ALIGNMENT = 32 };
+enum { GGUF_F32 = 0, GGUF_Q4_0 = 2, GGUF_Q8_0 = 8 }; /* ggml's numbers */
+
+typedef struct entry {
+    char name[160];
+    int64_t shape[4];
+    int dims;
+} entry;
+
 typedef struct layout {
-    builder header;
+    entry *entry;
     const char *prefix;
-    bool bf16;
-    uint64_t end;
     int count;
 } layout;
 
 /* Dimensions until a 0. */
 static void add(layout *l, const int64_t *shape, const char *format, ...)
 {
-    char name[200];
-    uint64_t bytes = l->bf16 ? 2 : 1;
+    assert_true(l->count < TENSORS);
+    entry *e = &l->entry[l->count++];
+    int used = snprintf(e->name, sizeof e->name, "%s", l->prefix);
     va_list ap;
     va_start(ap, format);
-    vsnprintf(name, sizeof name, format, ap);
+    used += vsnprintf(e->name + used, sizeof e->name - (size_t)used, format, ap);
     va_end(ap);
-    builder_format(&l->header, "%s\"%s%s\":{\"dtype\":\"%s\",\"shape\":[", l->count++ ? "," : "{", l->prefix, name,
-                   l->bf16 ? "BF16" : "F8_E4M3");
-    for (int i = 0; shape[i]; i++) {
-        builder_format(&l->header, "%s%lld", i ? "," : "", (long long)shape[i]);
-        bytes *= (uint64_t)shape[i];
-    }
-    builder_format(&l->header, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)l->end,
-                   (unsigned long long)(l->end + bytes));
-    l->end += bytes;
+    assert_true(used < (int)sizeof e->name);
+    for (e->dims = 0; shape[e->dims]; e->dims++)
+        e->shape[e->dims] = shape[e->dims];
 }
 
 #define ADD(l, format, name, ...) add(l, (int64_t[]){__VA_ARGS__, 0}, format, name)
@@ -94,17 +97,20 @@ static void single_block(layout *l, int i)
     ADD(l, "%s.key_norm.scale", name, 128);
 }
 
-static void transformer(layout *l, bool dev, int channels)
+static int or_else(int n, int usual) { return n ? n : usual; }
+
+static void transformer(layout *l, const true_layout *wanted)
 {
+    const int channels = or_else(wanted->in_channels, 64);
     l->prefix = "model.diffusion_model.";
     linear(l, "img_in", D, channels), linear(l, "txt_in", D, 4096);
     linear(l, "time_in.in_layer", D, 256), linear(l, "time_in.out_layer", D, D);
     linear(l, "vector_in.in_layer", D, 768), linear(l, "vector_in.out_layer", D, D);
-    if (dev)
+    if (wanted->dev)
         linear(l, "guidance_in.in_layer", D, 256), linear(l, "guidance_in.out_layer", D, D);
-    for (int i = 0; i < 19; i++)
+    for (int i = 0; i < or_else(wanted->layers, 19); i++)
         double_block(l, i);
-    for (int i = 0; i < 38; i++)
+    for (int i = 0; i < or_else(wanted->single_layers, 38); i++)
         single_block(l, i);
     linear(l, "final_layer.linear", 64, D), linear(l, "final_layer.adaLN_modulation.1", 2 * D, D);
 }
@@ -181,14 +187,14 @@ static void clip(layout *l)
     ADD(l, "%s", "text_projection.weight", 768, 768);
 }
 
-static void t5(layout *l)
+static void t5(layout *l, int layers)
 {
     char name[100];
     l->prefix = "text_encoders.t5xxl.transformer.";
     ADD(l, "%s.weight", "shared", 32128, 4096);
     ADD(l, "%s.weight", "encoder.embed_tokens", 32128, 4096);
     ADD(l, "%s.weight", "encoder.block.0.layer.0.SelfAttention.relative_attention_bias", 32, 64);
-    for (int i = 0; i < 24; i++) {
+    for (int i = 0; i < layers; i++) {
         for (int k = 0; k < 4; k++)
             snprintf(name, sizeof name, "encoder.block.%d.layer.0.SelfAttention.%c", i, "qkvo"[k]),
                 ADD(l, "%s.weight", name, 4096, 4096);
@@ -202,32 +208,98 @@ static void t5(layout *l)
     ADD(l, "%s.weight", "encoder.final_layer_norm", 4096);
 }
 
+/* ---- files ---- */
+
+static void number(builder *b, int bytes, uint64_t value)
+{
+    for (int i = 0; i < bytes; i++)
+        builder_add_bytes(b, &(char){(char)(value >> (8 * i))}, 1);
+}
+
+static uint64_t elements(const entry *e)
+{
+    uint64_t count = 1;
+    for (int i = 0; i < e->dims; i++)
+        count *= (uint64_t)e->shape[i];
+    return count;
+}
+
+/* All tensors have one type. Returns the bytes of the values. */
+static uint64_t safetensors_header(const layout *l, bool bf16, builder *out)
+{
+    builder json = {0};
+    uint64_t end = 0;
+    for (int i = 0; i < l->count; i++) {
+        const entry *e = &l->entry[i];
+        const uint64_t bytes = elements(e) * (bf16 ? 2 : 1);
+        builder_format(&json, "%s\"%s\":{\"dtype\":\"%s\",\"shape\":[", i ? "," : "{", e->name,
+                       bf16 ? "BF16" : "F8_E4M3");
+        for (int k = 0; k < e->dims; k++)
+            builder_format(&json, "%s%lld", k ? "," : "", (long long)e->shape[k]);
+        builder_format(&json, "],\"data_offsets\":[%llu,%llu]}", (unsigned long long)end,
+                       (unsigned long long)(end + bytes));
+        end += bytes;
+    }
+    builder_add(&json, "}");
+    number(out, 8, json.length);
+    builder_add_bytes(out, json.text, json.length);
+    builder_free(&json);
+    return end;
+}
+
+/* Vectors and convolutions in float32, matrices packed. */
+static uint64_t gguf_header(const layout *l, int packed, builder *out)
+{
+    uint64_t end = 0;
+    builder_add_bytes(out, "GGUF", 4);
+    number(out, 4, 3);
+    number(out, 8, (uint64_t)l->count);
+    number(out, 8, 0);
+    for (int i = 0; i < l->count; i++) {
+        const entry *e = &l->entry[i];
+        const bool matrix = e->dims == 2 && e->shape[0] * e->shape[1] > 100000;
+        const uint64_t bytes = matrix ? elements(e) / 32 * (packed == GGUF_Q8_0 ? 34 : 18) : elements(e) * 4;
+        number(out, 8, strlen(e->name));
+        builder_add(out, e->name);
+        number(out, 4, (uint64_t)e->dims);
+        for (int k = e->dims; k > 0; k--)
+            number(out, 8, (uint64_t)e->shape[k - 1]);
+        number(out, 4, matrix ? (uint64_t)packed : GGUF_F32);
+        number(out, 8, end);
+        end += (bytes + GGUF_ALIGNMENT - 1) / GGUF_ALIGNMENT * GGUF_ALIGNMENT;
+    }
+    while (out->length % GGUF_ALIGNMENT)
+        number(out, 1, 0);
+    return end;
+}
+
 int true_layout_write(const char *path, const true_layout *wanted)
 {
-    layout l = {.prefix = "", .bf16 = wanted->bf16};
-    uint8_t length[8];
+    layout l = {.prefix = "", .entry = calloc(TENSORS, sizeof *l.entry)};
+    builder header = {0};
+    assert_non_null(l.entry);
     if (wanted->transformer)
-        transformer(&l, wanted->dev, wanted->in_channels);
+        transformer(&l, wanted);
     if (wanted->vae)
         vae(&l);
     if (wanted->clip)
         clip(&l);
     if (wanted->t5)
-        t5(&l);
+        t5(&l, or_else(wanted->t5_layers, 24));
     l.prefix = "";
     if (wanted->extra)
         ADD(&l, "%s", wanted->extra, 1);
-    builder_add(&l.header, "}");
+    const uint64_t bytes = wanted->packed_bits
+                               ? gguf_header(&l, wanted->packed_bits == 8 ? GGUF_Q8_0 : GGUF_Q4_0, &header)
+                               : safetensors_header(&l, wanted->bf16, &header);
     FILE *f = fopen(path, "wb");
     assert_non_null(f);
-    assert_false(l.header.failed);
-    for (int i = 0; i < 8; i++)
-        length[i] = (uint8_t)((uint64_t)l.header.length >> (8 * i));
-    assert_int_equal(fwrite(length, 1, 8, f), 8);
-    assert_int_equal(fwrite(l.header.text, 1, l.header.length, f), l.header.length);
+    assert_false(header.failed);
+    assert_int_equal(fwrite(header.text, 1, header.length, f), header.length);
     fflush(f);
-    assert_int_equal(ftruncate(fileno(f), (off_t)(8 + l.header.length + l.end)), 0);
+    assert_int_equal(ftruncate(fileno(f), (off_t)(header.length + bytes)), 0);
     fclose(f);
-    builder_free(&l.header);
+    builder_free(&header);
+    free(l.entry);
     return l.count;
 }

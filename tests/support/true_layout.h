@@ -4,12 +4,14 @@
 
 #include <stdbool.h>
 
-/* Which parts, by Comfy's prefixes: an all-in-one file in fp8, or in bf16. */
+/* Which parts, by Comfy's prefixes: an all-in-one file in fp8, in bf16, or packed. */
 typedef struct true_layout {
     bool transformer, dev, vae, clip, t5;
     bool bf16;
-    int in_channels;   /* 64; 128 and 384 in files that take a picture */
-    const char *extra; /* name of one more tensor, NULL: none */
+    int packed_bits; /* 8 or 4: a GGUF file, matrices in Q8_0 or Q4_0, the rest in float32; 0: safetensors */
+    int in_channels; /* 64; 128 and 384 in files that take a picture */
+    int layers, single_layers, t5_layers; /* 0: all of them */
+    const char *extra;                    /* name of one more tensor, NULL: none */
 } true_layout;
 
 /* Writes the file, a sparse one, and returns its number of tensors. */

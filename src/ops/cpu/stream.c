@@ -17,14 +17,16 @@ enum {
 
 static bool cancelled(const stream *s) { return s->cancel && atomic_load_explicit(s->cancel, memory_order_relaxed); }
 
-static void read_range(const stream *s, const stream_range *r)
+/* All of it is asked for before the first byte is waited for: a disk then reads twice as fast as where the two take
+ * turns (docs/performance.md). */
+static void read_block(const stream *s, const stream_block *b)
 {
-    if (!r->dense)
-        file_map_will_need(r->bytes, r->count);
-    for (size_t at = 0; r->dense && at < r->count && !cancelled(s); at += CHUNK) {
-        const size_t left = r->count - at, behind = left > CHUNK ? left - CHUNK : 0;
-        file_map_will_need(r->bytes + at + CHUNK, behind < CHUNK ? behind : CHUNK);
-        file_map_read(r->bytes + at, left < CHUNK ? left : CHUNK);
+    for (int i = 0; i < b->ranges; i++)
+        file_map_will_need(b->range[i].bytes, b->range[i].count);
+    for (int i = 0; i < b->ranges; i++) {
+        const stream_range *r = &b->range[i];
+        for (size_t at = 0; r->dense && at < r->count && !cancelled(s); at += CHUNK)
+            file_map_read(r->bytes + at, r->count - at < CHUNK ? r->count - at : CHUNK);
     }
 }
 
@@ -58,8 +60,8 @@ static bool work(stream *s)
     const double begin = clock_seconds();
     if (leaving)
         give_back(leaving);
-    for (int i = 0; coming && i < coming->ranges; i++)
-        read_range(s, &coming->range[i]);
+    else
+        read_block(s, coming);
     const double seconds = clock_seconds() - begin;
     pthread_mutex_lock(&s->lock);
     s->working = false;
@@ -140,12 +142,11 @@ void stream_take(stream *s, stream_block *blocks)
     settle(s);
     s->blocks = blocks;
     s->wanted = s->guess = s->last = NULL;
-    s->total = s->largest = s->staying = 0;
+    s->total = s->staying = 0;
     for (stream_block *b = blocks; b; b = b->next) {
         b->then = NULL;
-        b->held = b->there = b->asked = b->stays = b->leaves = false;
+        b->held = b->there = b->asked = b->stays = b->leaves = b->stepped = false;
         s->total += b->bytes;
-        s->largest = b->bytes > s->largest ? b->bytes : s->largest;
     }
     if (!s->started && is_used(s))
         s->started = thread_start(&s->thread, stream_main, s) == 0;
@@ -193,6 +194,8 @@ static void ask(stream *s, stream_block *b)
     order(s);
 }
 
+static stream_block *behind(const stream_block *b) { return b->then ? b->then : b->next; }
+
 /* Where all weights stay, nothing is waited for: compute finds the pages itself, read or not. */
 void stream_begin(stream *s, stream_block *b)
 {
@@ -200,6 +203,7 @@ void stream_begin(stream *s, stream_block *b)
         return;
     pthread_mutex_lock(&s->lock);
     b->held = true;
+    b->stepped = s->in_steps;
     b->leaves = false;
     if (s->last)
         s->last->then = b;
@@ -210,7 +214,7 @@ void stream_begin(stream *s, stream_block *b)
     while (stream_is_limited(s) && b->asked)
         pthread_cond_wait(&s->changed, &s->lock);
     s->times.waited += clock_seconds() - begin;
-    stream_block *next = b->then ? b->then : b->next;
+    stream_block *next = behind(b);
     if (next && next != b) {
         s->guess = next;
         ask(s, next);
@@ -218,11 +222,32 @@ void stream_begin(stream *s, stream_block *b)
     pthread_mutex_unlock(&s->lock);
 }
 
-/* Two blocks beside those that stay: one is used while the next is read. */
+static size_t passing(const stream_block *b, const stream_block *stays)
+{
+    return !b || b->stays || b == stays ? 0 : b->bytes;
+}
+
+/* Of those that do not stay, if `stays` does: one is used while the next is read. Other models' blocks are in the list
+ * before those of the steps. */
+static size_t largest_pair(const stream *s, const stream_block *stays)
+{
+    size_t most = 0;
+    const stream_block *b = s->blocks;
+    while (b && !b->stepped)
+        b = b->next;
+    for (; b; b = b->next) {
+        const stream_block *next = behind(b);
+        const size_t both = passing(b, stays) + (next == b ? 0 : passing(next, stays));
+        most = both > most ? both : most;
+    }
+    return most;
+}
+
 static bool may_stay(const stream *s, const stream_block *b)
 {
-    return s->in_steps && s->budget / 2 >= s->largest && s->staying <= s->budget - 2 * s->largest &&
-           b->bytes <= s->budget - 2 * s->largest - s->staying;
+    const size_t pair = s->in_steps ? largest_pair(s, b) : 0;
+    return s->in_steps && s->staying <= s->budget && b->bytes <= s->budget - s->staying &&
+           pair <= s->budget - s->staying - b->bytes;
 }
 
 void stream_end(stream *s, stream_block *b)

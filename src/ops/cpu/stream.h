@@ -26,6 +26,7 @@ typedef struct stream_block {
     size_t bytes;                     /* of the ranges */
     struct stream_block *next, *then; /* in creation order; that was begun after it last time, NULL: not known */
     bool held, there, asked, stays, leaves;
+    bool stepped; /* it was begun in a step */
 } stream_block;
 
 /* What was read ahead since the last reset. */
@@ -41,7 +42,7 @@ typedef struct stream {
     bool ready, started, stop, working;
     const atomic_int *cancel;
     stream_block *blocks, *wanted, *guess, *last; /* all; to be read next; the last asked for in advance; begun last */
-    size_t budget, total, largest, staying;
+    size_t budget, total, staying;
     bool in_steps;
     stream_times times;
 } stream;

@@ -25,6 +25,7 @@ typedef struct dry_weight {
 typedef struct dry_block {
     block head;
     size_t mapped_bytes; /* of its weights, those that stay in the file and are read whole */
+    bool stepped;        /* it was begun in a step */
     struct dry_block *next;
 } dry_block;
 
@@ -52,6 +53,7 @@ typedef struct dry_ops {
     ops_count count;
     const char *begun; /* the block begun last, and its file bytes */
     size_t begun_bytes;
+    bool in_steps; /* a step was set */
 } dry_ops;
 
 static dry_ops *self(ops *o) { return (dry_ops *)o; }
@@ -270,9 +272,14 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
 
 static flux1_status dry_block_begin(ops *o, block *b)
 {
+    dry_ops *d = self(o);
+    dry_block *mine = (dry_block *)b;
     b->held = true;
+    if (d->in_steps && !mine->stepped)
+        d->count.step_bytes += mine->mapped_bytes;
+    mine->stepped = d->in_steps;
     ops_event e = work_block_begin(o, b);
-    e.bytes_weights = ((dry_block *)b)->mapped_bytes;
+    e.bytes_weights = mine->mapped_bytes;
     return tell(o, e);
 }
 
@@ -287,6 +294,7 @@ static flux1_status dry_block_end(ops *o, block *b)
 static flux1_status dry_step_set(ops *o, int64_t step)
 {
     o->step = step;
+    self(o)->in_steps = true;
     return tell(o, work_step_set(o, step));
 }
 
@@ -300,7 +308,7 @@ static flux1_status dry_step_replay(ops *o, uint64_t recording, bool *done)
 static flux1_status dry_step_record(ops *o)
 {
     dry_ops *d = self(o);
-    size_t peak = d->count.arena_peak;
+    size_t peak = d->count.arena_peak - d->list; /* that of the parts before is in it */
     d->list = o->calls && !o->calls->spoiled ? o->calls->bytes : 0;
     return tell_with(o, work_step_record(o), d->list ? peak - d->memory.used : 0);
 }

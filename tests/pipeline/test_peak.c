@@ -1,0 +1,213 @@
+/* What a plan says of the memory of a whole request is what the process has at the most (getrusage), within 10 %.
+ * Models of FLUX.1's true width, with a few blocks, whose weights are holes. With --true-size: all blocks, as long as
+ * it takes. */
+#include "support/golden.h"
+#include "support/true_layout.h"
+
+#include "pipeline/memory.h"
+#include "pipeline/text_to_image.h"
+
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#define MIB ((uint64_t)1 << 20)
+
+typedef struct peak_case {
+    const char *name;
+    true_layout transformer, t5;
+    uint64_t limit; /* max_memory; 0: none */
+    int size, steps;
+    flux1_dtype dtype;
+} peak_case;
+
+typedef struct peaks {
+    uint64_t planned, measured, before; /* before: when the context was open, and no model */
+} peaks;
+
+/* ---- the process that computes ---- */
+
+/* The largest stage's; one is in memory after the other. */
+static uint64_t planned_peak(flux1_context *c, const flux1_model *m, const flux1_generate_params *params)
+{
+    request r;
+    flux1_text *text;
+    text_plan texts;
+    denoiser dit;
+    decoder vae;
+    uint64_t most = 0;
+    c->opened = m->opened;
+    assert_int_equal(request_make(c, m, params, &r), FLUX1_OK);
+    assert_int_equal(text_tokenize(m, "", 0, r.length, &text, NULL, NULL, &c->error), FLUX1_OK);
+    assert_int_equal(text_plan_make(c, m, NULL, text, &texts), FLUX1_OK);
+    assert_int_equal(denoiser_plan(c, m, &r, 1, &dit), FLUX1_OK);
+    assert_int_equal(decoder_plan(c, m, &r, memory_beside(c, &c->device, NULL), &vae), FLUX1_OK);
+    const stage_plan *plans[] = {&texts.clip, &texts.t5, &dit.plan, &vae.plan};
+    for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
+        const memory_need n = memory_of(c, &c->device, plans[i], NULL);
+        const uint64_t peak = memory_peak(c, &n);
+        most = peak > most ? peak : most;
+    }
+    decoder_close(&vae);
+    denoiser_close(&dit);
+    text_plan_free(&texts);
+    flux1_text_free(text);
+    return most;
+}
+
+static uint64_t most_resident(void)
+{
+    struct rusage used;
+    assert_int_equal(getrusage(RUSAGE_SELF, &used), 0);
+    return (uint64_t)used.ru_maxrss * 1024;
+}
+
+static void tell(void *user, flux1_log_level level, const char *message)
+{
+    (void)level;
+    printf("    %s: %s\n", (const char *)user, message);
+    fflush(stdout);
+}
+
+static flux1_context *context_for(const peak_case *p)
+{
+    flux1_context *c;
+    flux1_context_params params;
+    flux1_context_params_defaults(&params);
+    params.threads = 2;
+    params.dtype = p->dtype;
+    params.max_memory = p->limit;
+    params.log = tell;
+    params.log_user = (void *)(uintptr_t)p->name;
+    if (flux1_context_create(&params, &c) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    return c;
+}
+
+static peaks run(const peak_case *p, const flux1_model_parts *parts)
+{
+    peaks out = {0};
+    flux1_model *m;
+    flux1_image *image;
+    flux1_generate_params params;
+    flux1_context *c = context_for(p);
+    out.before = most_resident();
+    if (flux1_model_open_parts(c, parts, &m) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    flux1_generate_params_defaults(&params);
+    params.prompt = "a red fox";
+    params.width = params.height = p->size;
+    params.steps = p->steps;
+    params.max_sequence_length = 16;
+    out.planned = planned_peak(c, m, &params);
+    if (flux1_generate(c, m, &params, &image) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    out.measured = most_resident();
+    flux1_images_free(image, 1);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    return out;
+}
+
+/* Each in a process of its own: a peak never goes down again. */
+static peaks run_apart(const peak_case *p, const flux1_model_parts *parts)
+{
+    int tube[2], status;
+    peaks out;
+    fflush(stdout);
+    assert_int_equal(pipe(tube), 0);
+    const pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        out = run(p, parts);
+        _exit(write(tube[1], &out, sizeof out) == (ssize_t)sizeof out ? 0 : 1);
+    }
+    close(tube[1]);
+    const ssize_t got = read(tube[0], &out, sizeof out);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    close(tube[0]);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0 || got != (ssize_t)sizeof out)
+        fail_msg("%s: the process ended with status %d", p->name, status);
+    return out;
+}
+
+/* ---- cases ---- */
+
+static char folder[] = "/tmp/flux1-peak-XXXXXX", transformer_path[64], t5_path[64], clip_path[64], vae_path[64];
+
+static void check(const peak_case *p)
+{
+    const flux1_model_parts parts = {
+        .size = sizeof parts, .transformer = transformer_path, .t5 = t5_path, .clip = clip_path, .vae = vae_path};
+    true_layout_write(transformer_path, &p->transformer);
+    true_layout_write(t5_path, &p->t5);
+    const peaks got = run_apart(p, &parts);
+    const double ratio = (double)got.measured / (double)got.planned;
+    printf("%s: planned %.1f MiB, measured %.1f MiB (%.1f of them before a model was open), ratio %.3f\n", p->name,
+           (double)got.planned / MIB, (double)got.measured / MIB, (double)got.before / MIB, ratio);
+    if (ratio < 0.9 || ratio > 1.1)
+        fail_msg("%s: measured is %.3f times what was planned", p->name, ratio);
+    if (p->limit && got.measured > p->limit)
+        fail_msg("%s: %llu bytes, the limit is %llu", p->name, (unsigned long long)got.measured,
+                 (unsigned long long)p->limit);
+}
+
+#define PARTS(bits, joint, single, text)                                                                 \
+    .transformer = {.transformer = true, .packed_bits = bits, .layers = joint, .single_layers = single}, \
+    .t5 = {.t5 = true, .packed_bits = bits, .t5_layers = text}
+
+static void a_few_blocks_in_the_memory_that_the_plan_says(void **state)
+{
+    (void)state;
+    static const peak_case cases[] = {
+        {"Q8_0", PARTS(8, 1, 1, 3), .size = 32, .steps = 1},
+        {"Q4_0, limited", PARTS(4, 2, 3, 2), .limit = 550 * MIB, .size = 32, .steps = 2},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check(&cases[i]);
+}
+
+static void all_of_it_in_the_memory_that_the_plan_says(void **state)
+{
+    (void)state;
+    static const peak_case cases[] = {
+        {"schnell, Q8_0", PARTS(8, 0, 0, 0), .limit = 13824 * MIB, .size = 128, .steps = 1},
+        {"schnell, Q8_0, streamed", PARTS(8, 0, 0, 0), .limit = 4096 * MIB, .size = 128, .steps = 2},
+        {"schnell, Q4_0", PARTS(4, 0, 0, 0), .limit = 7680 * MIB, .size = 128, .steps = 1},
+        {"schnell, Q8_0 in int8", PARTS(8, 0, 0, 0), .limit = 13824 * MIB, .size = 128, .steps = 1, FLUX1_DTYPE_INT8},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check(&cases[i]);
+}
+
+static int begin(void **state)
+{
+    (void)state;
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(transformer_path, sizeof transformer_path, "%s/transformer.gguf", folder);
+    snprintf(t5_path, sizeof t5_path, "%s/t5.gguf", folder);
+    snprintf(clip_path, sizeof clip_path, "%s/clip.safetensors", folder);
+    snprintf(vae_path, sizeof vae_path, "%s/vae.safetensors", folder);
+    true_layout_write(clip_path, &(true_layout){.clip = true, .bf16 = true});
+    true_layout_write(vae_path, &(true_layout){.vae = true, .bf16 = true});
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    unlink(transformer_path);
+    unlink(t5_path);
+    unlink(clip_path);
+    unlink(vae_path);
+    return rmdir(folder);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest few[] = {cmocka_unit_test(a_few_blocks_in_the_memory_that_the_plan_says)},
+                            all[] = {cmocka_unit_test(all_of_it_in_the_memory_that_the_plan_says)};
+    if (argc > 1 && strcmp(argv[1], "--true-size") == 0)
+        return cmocka_run_group_tests(all, begin, end);
+    return cmocka_run_group_tests(few, begin, end);
+}
