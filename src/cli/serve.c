@@ -22,6 +22,7 @@ typedef struct serving {
     const options *opt;
     serve_keys keys;
     serve_workers workers;
+    options first; /* of worker 0: the writer's, as long as it logs */
     FILE *log;
     server *server;
     server_engine engine;
@@ -98,8 +99,33 @@ static int open_encoder(serving *v)
     if (!ahead_pays(v->opt, &info))
         return EXIT_DONE;
     e->encode_from = ahead_from(&info);
-    st = open_logged_context(v->opt, server_log_encoder, v->server, &e->encoder);
+    const options first = serve_worker_options(v->opt, &v->workers, 0);
+    st = open_logged_context(&first, server_log_encoder, v->server, &e->encoder);
     return st == FLUX1_OK ? EXIT_DONE : report(e->encoder, st);
+}
+
+/* A job is planned once and may go to any worker, and its picture is the same there: none has less memory than the
+ * first, another arithmetic, or another one's GPU. */
+static int check_worker(const server_engine *e, int index)
+{
+    flux1_context_info one = {.size = sizeof one}, other = {.size = sizeof other};
+    flux1_context_get_info(e->worker[index], &one);
+    for (int i = 0; i < index; i++) {
+        flux1_context_get_info(e->worker[i], &other);
+        if (one.max_device_memory && strcmp(one.device, other.device) == 0) {
+            print_failure(FLUX1_ERR_ARGUMENT, "--workers: %s is named twice", one.device);
+            return EXIT_USAGE;
+        }
+    }
+    flux1_context_get_info(e->worker[0], &other);
+    if (strcmp(one.dtype, other.dtype) == 0 && !one.max_device_memory == !other.max_device_memory &&
+        one.max_device_memory >= other.max_device_memory)
+        return EXIT_DONE;
+    print_failure(FLUX1_ERR_ARGUMENT,
+                  "--workers: %s (%s) has less memory or another arithmetic than %s (%s), and any job may go to it; "
+                  "name devices of one kind, the smallest first",
+                  one.device, one.dtype, other.device, other.dtype);
+    return EXIT_USAGE;
 }
 
 static int open_workers(serving *v)
@@ -112,18 +138,32 @@ static int open_workers(serving *v)
         e->workers = i + 1; /* also one that failed is to be destroyed */
         if (st != FLUX1_OK)
             return report(e->worker[i], st);
+        const int status = check_worker(e, i);
+        if (status != EXIT_DONE)
+            return status;
     }
     return EXIT_DONE;
 }
 
+/* It encodes files, and says how much memory there is to share. */
+static int open_writer(serving *v)
+{
+    server_engine *e = &v->engine;
+    flux1_context_info info = {.size = sizeof info};
+    v->first = serve_worker_options(v->opt, &v->workers, 0);
+    const int status = open_context(&v->first, &e->writer);
+    if (status == EXIT_DONE && v->workers.count > 1 && flux1_context_get_info(e->writer, &info) == FLUX1_OK)
+        v->workers.memory = info.max_memory / (uint64_t)v->workers.count;
+    return status;
+}
+
 static int open_engine(serving *v)
 {
-    const options first = serve_worker_options(v->opt, &v->workers, 0);
     flux1_model_parts parts;
     server_engine *e = &v->engine;
     if (!name_parts(v->opt, &parts))
         return EXIT_USAGE;
-    int status = open_context(&first, &e->writer);
+    int status = open_writer(v);
     if (status != EXIT_DONE)
         return status;
     watch_signals(e->writer);
@@ -132,7 +172,8 @@ static int open_engine(serving *v)
     e->model = v->model;
     if (st != FLUX1_OK)
         return report(e->writer, st);
-    if ((st = open_logged_context(&first, server_log_planner, v->server, &e->planner)) != FLUX1_OK)
+    const options planner = serve_worker_options(v->opt, &v->workers, 0);
+    if ((st = open_logged_context(&planner, server_log_planner, v->server, &e->planner)) != FLUX1_OK)
         return report(e->planner, st);
     status = open_workers(v);
     return status == EXIT_DONE ? open_encoder(v) : status;

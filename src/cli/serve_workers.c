@@ -42,6 +42,8 @@ options serve_worker_options(const options *opt, const serve_workers *d, int ind
         return here;
     const int share = cpu_physical_cores() / d->count;
     here.values[OPT_DEVICE] = (option_value){.given = true, .text = d->device[index]};
+    if (d->memory)
+        here.values[OPT_MAX_MEMORY] = (option_value){.given = true, .seed = d->memory};
     if (!here.values[OPT_THREADS].given)
         here.values[OPT_THREADS] = (option_value){.given = true, .whole = share > 0 ? share : 1};
     return here;

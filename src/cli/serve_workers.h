@@ -8,6 +8,7 @@
 /* All zero at first. */
 typedef struct serve_workers {
     const char *device[SERVER_WORKERS]; /* in `text`; NULL: --device */
+    uint64_t memory;                    /* of the host, each worker's share; 0: as --max-memory says */
     int count;                          /* at least 1 once they are read */
     char *text;
 } serve_workers;
@@ -16,8 +17,8 @@ typedef struct serve_workers {
 int serve_workers_read(const options *opt, serve_workers *out);
 void serve_workers_free(serve_workers *d);
 
-/* The options of the worker at `index`: its device, and its share of the processor's cores unless --threads says how
- * many each has. */
+/* The options of the worker at `index`: its device, its share of the host's memory, and its share of the processor's
+ * cores unless --threads says how many each has. */
 options serve_worker_options(const options *opt, const serve_workers *d, int index);
 
 #endif

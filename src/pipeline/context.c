@@ -174,6 +174,8 @@ static flux1_status find_device(flux1_context *c, const flux1_context_params *p,
         wanted = encoders_dtype(wanted, &d->device->info);
     TRY(choose_dtype(wanted, d, &c->error));
     TRY(choose_held(p->device_weights, d, &c->error));
+    if (p->eager < 0 || p->eager > 2)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "eager %d: it should be 0, 1 or 2", p->eager);
     TRY(choose_rounding(p->weight_rounding, d, &c->error));
     d->config.cancel = &c->cancel;
     d->config.eager = p->eager == 1;

@@ -190,8 +190,8 @@ void webui_interrupt(exchange *x)
     queue *q = &x->server->queue;
     json_writer w = {.style = JSON_LINE};
     queue_lock(q);
-    if (q->running)
-        queue_cancel(q, q->running);
+    for (job *j = q->running; j; j = j->next) /* the interface knows of one state */
+        queue_cancel(q, j);
     queue_unlock(q);
     json_begin_object(&w, NULL);
     json_end_object(&w);

@@ -62,6 +62,7 @@ struct server {
     bool has_watcher;
     next_text next; /* the only worker's */
 
+    pthread_mutex_t writing;  /* one picture at a time is encoded: the writer is one context */
     pthread_mutex_t planning; /* one request at a time is planned */
     remarks *plan_notes;      /* of that one */
 };

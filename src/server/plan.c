@@ -68,9 +68,10 @@ static void use_what_counts(const flux1_model_info *model, job_request *r)
         r->true_cfg_scale = 1;
 }
 
-static bool is_small_enough(const server *s, const job_request *r, fault *f)
+static bool is_small_enough(const server *s, const flux1_model_info *model, const job_request *r, fault *f)
 {
-    const int64_t most = s->settings.max_pixels, pixels = (int64_t)r->width * r->height;
+    const int unit = model->size_multiple, width = r->width / unit * unit, height = r->height / unit * unit;
+    const int64_t most = s->settings.max_pixels, pixels = (int64_t)width * height;
     return most == 0 || pixels <= most ||
            fault_set(f, FAULT_INVALID, "size",
                      "a picture of %dx%d has %lld pixels; this server draws %lld at most (--max-pixels)", r->width,
@@ -80,7 +81,7 @@ static bool is_small_enough(const server *s, const job_request *r, fault *f)
 static bool check(server *s, job *j, fault *f)
 {
     flux1_generate_params params;
-    if (!is_small_enough(s, &j->request, f))
+    if (!is_small_enough(s, &j->model->info, &j->request, f))
         return false;
     flux1_status st = flux1_format_check(s->engine.planner, j->request.format, j->request.width, j->request.height);
     plan_params(s, j, &params);

@@ -80,7 +80,7 @@ flux1_status server_open(const server_settings *settings, server **out, flux1_er
         s->worker[i].s = s;
     s->began = job_now();
     flux1_status st = queue_open(&s->queue, settings->queue, err);
-    if (st != FLUX1_OK || pthread_mutex_init(&s->planning, NULL) != 0 ||
+    if (st != FLUX1_OK || pthread_mutex_init(&s->planning, NULL) != 0 || pthread_mutex_init(&s->writing, NULL) != 0 ||
         pthread_mutex_init(&s->models.mutex, NULL) != 0) {
         free(s);
         return st != FLUX1_OK ? st : error_oom(err, 0, "the server");
@@ -194,6 +194,7 @@ void server_close(server *s)
     history_close(s->history);
     queue_close(&s->queue);
     pthread_mutex_destroy(&s->planning);
+    pthread_mutex_destroy(&s->writing);
     pthread_mutex_destroy(&s->models.mutex);
     free(s);
 }

@@ -69,9 +69,13 @@ static void show_preview(work *w, const flux1_progress *now)
     how.plain = 1;
     how.quality = 80;
     how.format = w->j->preview_format;
+    pthread_mutex_lock(&s->writing);
     if (flux1_format_check(s->engine.writer, how.format, 0, 0) != FLUX1_OK)
         how.format = FLUX1_FORMAT_PNG;
-    if (flux1_image_encode(s->engine.writer, now->preview, w->j->model->model, NULL, &how, &bytes, &size) != FLUX1_OK)
+    const flux1_status st =
+        flux1_image_encode(s->engine.writer, now->preview, w->j->model->model, NULL, &how, &bytes, &size);
+    pthread_mutex_unlock(&s->writing);
+    if (st != FLUX1_OK)
         return;
     queue_lock(&s->queue);
     job_preview *p = &w->j->preview;
@@ -127,10 +131,12 @@ static int on_image(void *user, const flux1_image *image)
     flux1_write_params_defaults(&how);
     how.format = w->j->request.format;
     how.quality = how.format == FLUX1_FORMAT_PNG ? 0 : w->j->request.quality;
+    pthread_mutex_lock(&s->writing);
     flux1_status st = flux1_image_encode(s->engine.writer, image, w->j->model->model, &w->params, &how, &bytes, &size);
     if (st != FLUX1_OK)
         error_set(&err, st, "%s", flux1_context_message(s->engine.writer));
-    else
+    pthread_mutex_unlock(&s->writing);
+    if (st == FLUX1_OK)
         st = keep(w, image, bytes, size, &err);
     flux1_bytes_free(bytes);
     if (st != FLUX1_OK)

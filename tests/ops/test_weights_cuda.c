@@ -68,6 +68,8 @@ static void run_branches(const tensor *weights, bool branches, float *out)
     const size_t before = ops_mark(r->o);
     for (int k = 0; k < MODEL_STEPS; k++) {
         ok(r, try_branched_step(&m, in, x));
+        if (k == 1) /* the recorded one */
+            assert_int_equal(cuda_self(r->o)->branches.beside, branches);
         assert_int_equal(ops_mark(r->o), before);
     }
     assert_int_equal(cuda_self(r->o)->branches.stream != NULL, branches);

@@ -101,8 +101,8 @@ static void without_a_reuse_the_picture_is_that_without_a_cache(void **state)
     golden_close(&g);
 }
 
-/* Each part of a step is recorded by itself; the picture is that of calls made every time, also of the second request,
- * in which all parts are replayed. */
+/* Each part of a step is recorded by itself; the picture is that of calls made every time, also of a second request
+ * (on a GPU all of its parts are replayed). */
 static void recorded_parts_are_their_calls(void **state)
 {
     (void)state;

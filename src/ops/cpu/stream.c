@@ -205,6 +205,7 @@ void stream_begin(stream *s, stream_block *b)
     b->held = true;
     b->stepped = s->in_steps;
     b->leaves = false;
+    b->beside = s->last && s->last != b && s->last->held;
     if (s->last)
         s->last->then = b;
     s->last = b;
@@ -227,8 +228,8 @@ static size_t passing(const stream_block *b, const stream_block *stays)
     return !b || b->stays || b == stays ? 0 : b->bytes;
 }
 
-/* Of those that do not stay, if `stays` does: one is used while the next is read. Other models' blocks are in the list
- * before those of the steps. */
+/* Of those that do not stay, if `stays` does: one is used, with what is held beside it, while the next is read. Other
+ * models' blocks are in the list before those of the steps. */
 static size_t largest_pair(const stream *s, const stream_block *stays)
 {
     size_t most = 0;
@@ -237,8 +238,11 @@ static size_t largest_pair(const stream *s, const stream_block *stays)
         b = b->next;
     for (; b; b = b->next) {
         const stream_block *next = behind(b);
-        const size_t both = passing(b, stays) + (next == b ? 0 : passing(next, stays));
-        most = both > most ? both : most;
+        size_t all = passing(b, stays);
+        for (; next && next != b && next->beside; next = behind(next))
+            all += passing(next, stays);
+        all += next == b ? 0 : passing(next, stays);
+        most = all > most ? all : most;
     }
     return most;
 }

@@ -27,6 +27,7 @@ typedef struct stream_block {
     struct stream_block *next, *then; /* in creation order; that was begun after it last time, NULL: not known */
     bool held, there, asked, stays, leaves;
     bool stepped; /* it was begun in a step */
+    bool beside;  /* it was begun while the one before was held: both are there at a time */
 } stream_block;
 
 /* What was read ahead since the last reset. */

@@ -613,7 +613,7 @@ CUresult stream_wait(CUstream s, CUevent e, unsigned)
         return CUDA_SUCCESS;
     if (s->recording && e->capture == s->capture &&
         other->joined == s) { /* all that it was given is recorded before what follows here */
-        other->apart = false;
+        other->apart = other->apart && e->latest != other->latest;
         s->latest.insert(e->latest.begin(), e->latest.end());
         return CUDA_SUCCESS;
     }
