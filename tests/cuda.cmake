@@ -86,7 +86,7 @@ foreach(test forms session)
 endforeach()
 
 # the pipeline's goldens again, on device "cuda"
-foreach(test batch bf16 cfg fp8 goldens lora prepared)
+foreach(test batch bf16 cfg fp8 goldens lora prepared step_cache)
   set(target pipeline_test_${test}_cuda)
   test_program(${target} pipeline/test_${test}.c pipeline cuda_emulator)
   set_target_properties(${target} PROPERTIES LINKER_LANGUAGE CXX)

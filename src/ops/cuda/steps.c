@@ -128,6 +128,7 @@ flux1_status cuda_step_set(ops *base, int64_t step)
 {
     cuda_ops *o = cuda_self(base);
     TRY(cuda_begin(base, "step_set", NULL));
+    base->step = step;
     return cuda_check(base, o->lib->cuMemsetD32Async(o->step, (unsigned)step, 1, o->stream), "cannot set the step");
 }
 
