@@ -52,7 +52,7 @@ def attention_on_the_exchange_s_cores(m):
 
 
 def one_semaphore(m):
-    m.gather_semaphores = {axis: some[:1] for axis, some in m.gather_semaphores.items()}
+    m.semaphores = {key: [one[:1] for one in sets] if key[0] == "gather" else sets for key, sets in m.semaphores.items()}
 
 
 def more_links_than_there_are(m):
@@ -77,7 +77,7 @@ def refused(mapper, lines):
     """What was said; None if it was accepted."""
     try:
         mapper.run("dit.step", lines)
-    except (worker.Refused, RuntimeError, TypeError) as e:
+    except (worker.Refused, RuntimeError) as e:
         said = " ".join(str(e).split("backtrace:")[0].split())
         return said.partition("info: ")[2] or said
     return None
