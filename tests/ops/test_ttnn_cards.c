@@ -236,13 +236,98 @@ static void the_python_with_ttnn_is_taken_from_path(void **state)
     assert_non_null(strstr(none.missing, "there is none in PATH"));
 }
 
+/* PATH of these folders under root; the one before is given back. */
+static char *path_of(const char *first, const char *second)
+{
+    char path[256], *before = strdup(getenv("PATH"));
+    snprintf(path, sizeof path, "%s%s:%s%s", root, first, root, second);
+    setenv("PATH", path, 1);
+    return before;
+}
+
+static void path_back(char *before)
+{
+    setenv("PATH", before, 1);
+    free(before);
+}
+
+/* Neither a worse one behind it nor the next name is started. */
+static void behind_the_first_with_ttnn_none_is_asked(void **state)
+{
+    (void)state;
+    char script[256], asked[128];
+    snprintf(asked, sizeof asked, "%s/asked", root);
+    snprintf(script, sizeof script, "#!/bin/sh\n: >%s\nprintf '3.12.0\\n0.81.1\\n/b/ttnn\\n'\n", asked);
+    put_program("/a/python3", "#!/bin/sh\nprintf '3.12.0\\n0.81.1\\n/a/ttnn\\n'\n");
+    put_program("/b/python3", script);
+    put_program("/a/python3.12", script);
+    char *before = path_of("/a", "/b");
+    EXPECT_FOUND(TTNN_LIBRARY, "in /a/ttnn");
+    path_back(before);
+    assert_false(file_exists(asked));
+}
+
+static void a_python_may_be_named_without_its_folder(void **state)
+{
+    (void)state;
+    put_program("/b/snake", "#!/bin/sh\nprintf '3.12.7\\n0.81.1\\n/b/ttnn\\n'\n");
+    put_program("/b/old", "#!/bin/sh\nprintf '3.9.2\\n'\n");
+    char *before = path_of("/a", "/b");
+    setenv("FLUX1_TTNN_PYTHON", "snake", 1);
+    EXPECT_FOUND(TTNN_PYTHON, "/b/snake (3.12.7)");
+    EXPECT_FOUND(TTNN_LIBRARY, "in /b/ttnn");
+    setenv("FLUX1_TTNN_PYTHON", "old", 1);
+    EXPECT_MISSING(TTNN_PYTHON, "FLUX1_TTNN_PYTHON is old: there is none of 3.10 or newer in PATH");
+    setenv("FLUX1_TTNN_PYTHON", "adder", 1);
+    EXPECT_MISSING(TTNN_PYTHON, "FLUX1_TTNN_PYTHON is adder: there is none of 3.10 or newer in PATH");
+    path_back(before);
+}
+
+static void a_long_path_is_told_whole(void **state)
+{
+    (void)state;
+    char folder[1200] = "", script[1400];
+    while (strlen(folder) < 1100)
+        strcat(folder, "/a-rather-long-name");
+    snprintf(script, sizeof script, "#!/bin/sh\nprintf '3.12.1\\n0.81.1\\n%s/ttnn\\n'\n", folder);
+    name_python(script);
+    strcat(folder, "/ttnn");
+    EXPECT_FOUND(TTNN_LIBRARY, folder);
+}
+
+/* A real Python is asked, which finds ttnn as a source tree. */
+static void a_source_tree_has_no_version(void **state)
+{
+    (void)state;
+    if (system("python3 -c \"import sys, importlib.metadata as m; sys.exit(sys.version_info < (3, 10) or "
+               "any(d.name == 'ttnn' for d in m.distributions()))\" 2>/dev/null") != 0)
+        skip();
+    put("/site/ttnn/__init__.py", "");
+    char site[128];
+    snprintf(site, sizeof site, "%s/site", root);
+    setenv("PYTHONPATH", site, 1);
+    setenv("FLUX1_TTNN_PYTHON", "python3", 1);
+    const ttnn_part library = *part(TTNN_LIBRARY);
+    unsetenv("PYTHONPATH");
+    assert_string_equal(library.missing, "");
+    assert_ptr_equal(strstr(library.found, "of unknown version in "), library.found);
+    assert_non_null(strstr(library.found, "/site/ttnn (flux1 was tested with "));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_machine_without_cards_has_none),    TEST(cards_are_described_as_the_driver_does),
-        TEST(strange_files_are_ignored),           TEST(what_is_there_is_named_with_its_version),
-        TEST(what_is_missing_comes_with_a_remedy), TEST(the_python_with_ttnn_is_taken_from_path),
+        TEST(a_machine_without_cards_has_none),
+        TEST(cards_are_described_as_the_driver_does),
+        TEST(strange_files_are_ignored),
+        TEST(what_is_there_is_named_with_its_version),
+        TEST(what_is_missing_comes_with_a_remedy),
+        TEST(the_python_with_ttnn_is_taken_from_path),
+        TEST(behind_the_first_with_ttnn_none_is_asked),
+        TEST(a_python_may_be_named_without_its_folder),
+        TEST(a_long_path_is_told_whole),
+        TEST(a_source_tree_has_no_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
