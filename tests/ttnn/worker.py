@@ -117,14 +117,15 @@ class Calls(unittest.TestCase):
     def test_what_a_line_lacks_is_told(self):
         for call, words in (("create role=residual batch=1", "line 8: create: 'act' is missing"), ("create act=a0 role=residual batch=1 text=sp(3)", "line 8: .*should be a number"),
                             ("create act=ax role=residual batch=1", "line 8: create: .*'x'"), ("release mark=m1", "'m1' is missing"), ("bias w=w9", "'w9' is missing"),
-                            ("linear in=a0 w=w0 out=a9", "activation a9 is not there"), ("add out=a0", "line 8"), ("ring_begin axis=sp in=a0", "line 8: ring_begin"),
+                            ("linear in=a0 w=w0 out=a9", "activation a9 is not there"), ("add out=a0", "line 8"), ("ring_begin axis=sp", "line 8: a ring without the cast"),
+                            ("ring_begin axis=sp\ncast in=a0 out=a1", "line 8: a ring without attention"),
                             ("conv in=a0", r"line 8: conv \(dit.open\) is not executed"), ("run name=x", "is not executed")):
             self.refused(call, words)
 
     def test_calls_of_some_ranks(self):
         self.refused("@0,1 add x=a0 s=1 y=a1 out=a0", "line 8: add is made by some ranks only")
         self.refused("@0 ring_begin axis=sp", "line 8: ring_begin is made by some ranks only")
-        self.refused("ring_begin axis=sp\n@0,1 linear in=a0 w=w0 out=a1", "linear is made by some ranks only")
+        self.refused("ring_begin axis=sp\n@0,1 linear in=a0 w=w0 out=a1\ncast in=a0 out=a1", "linear is made by some ranks only")
 
     def test_what_would_be_another_function(self):
         line = worker.Line(7, None, "activate", {})

@@ -718,6 +718,8 @@ class Mapper:
     def ring(self, lines, at):
         """From `ring_begin` to the `cast` behind it: attention over all ranks' keys. Returns how many lines that were."""
         begin, first, length = lines[at], None, 1
+        if all(line.call != "cast" for line in lines[at:]):
+            raise Refused(f"line {begin.number}: a ring without the cast that ends it")
         while lines[at + length].call != "cast":
             line = lines[at + length]
             self.made_by_all(line)
@@ -730,6 +732,8 @@ class Mapper:
             if line.call in ("create", "mark", "release"):
                 getattr(self, line.call)(line)
             length += 1
+        if not first:
+            raise Refused(f"line {begin.number}: a ring without attention")
         self.ring_attention(begin, first, lines[at + length])
         return length + 1
 
