@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static char root[64];
+static char root[64], *path_before;
 static flux1_error err;
 
 static void put(const char *name, const char *text)
@@ -41,6 +41,7 @@ static int begin(void **state)
     snprintf(root, sizeof root, "/tmp/flux1-cards-XXXXXX");
     err = (flux1_error){0};
     unsetenv("FLUX1_TTNN_PYTHON");
+    path_before = strdup(getenv("PATH"));
     return mkdtemp(root) ? 0 : -1;
 }
 
@@ -48,6 +49,8 @@ static int end(void **state)
 {
     (void)state;
     char command[96];
+    setenv("PATH", path_before, 1);
+    free(path_before);
     snprintf(command, sizeof command, "rm -rf '%s'", root);
     return system(command);
 }
@@ -218,7 +221,7 @@ static void what_is_missing_comes_with_a_remedy(void **state)
 static void the_python_with_ttnn_is_taken_from_path(void **state)
 {
     (void)state;
-    char path[256], *before = strdup(getenv("PATH"));
+    char path[256];
     put_program("/a/python3", "#!/bin/sh\nprintf '3.11.2\\n'\n");
     put_program("/b/python3.12", "#!/bin/sh\nprintf '3.12.0\\n0.81.1\\n/b/ttnn\\n'\n");
     put_program("/c/python3", "#!/bin/sh\nexit 1\n");
@@ -229,26 +232,16 @@ static void the_python_with_ttnn_is_taken_from_path(void **state)
     const ttnn_part other = *part(TTNN_PYTHON);
     setenv("PATH", "", 1);
     const ttnn_part none = *part(TTNN_PYTHON);
-    setenv("PATH", before, 1);
-    free(before);
     assert_non_null(strstr(python.found, "/b/python3.12 (3.12.0)"));
     assert_non_null(strstr(other.found, "/a/python3 (3.11.2)"));
     assert_non_null(strstr(none.missing, "there is none in PATH"));
 }
 
-/* PATH of these folders under root; the one before is given back. */
-static char *path_of(const char *first, const char *second)
+static void set_path(const char *first, const char *second)
 {
-    char path[256], *before = strdup(getenv("PATH"));
+    char path[256];
     snprintf(path, sizeof path, "%s%s:%s%s", root, first, root, second);
     setenv("PATH", path, 1);
-    return before;
-}
-
-static void path_back(char *before)
-{
-    setenv("PATH", before, 1);
-    free(before);
 }
 
 /* Neither a worse one behind it nor the next name is started. */
@@ -261,9 +254,8 @@ static void behind_the_first_with_ttnn_none_is_asked(void **state)
     put_program("/a/python3", "#!/bin/sh\nprintf '3.12.0\\n0.81.1\\n/a/ttnn\\n'\n");
     put_program("/b/python3", script);
     put_program("/a/python3.12", script);
-    char *before = path_of("/a", "/b");
+    set_path("/a", "/b");
     EXPECT_FOUND(TTNN_LIBRARY, "in /a/ttnn");
-    path_back(before);
     assert_false(file_exists(asked));
 }
 
@@ -272,7 +264,7 @@ static void a_python_may_be_named_without_its_folder(void **state)
     (void)state;
     put_program("/b/snake", "#!/bin/sh\nprintf '3.12.7\\n0.81.1\\n/b/ttnn\\n'\n");
     put_program("/b/old", "#!/bin/sh\nprintf '3.9.2\\n'\n");
-    char *before = path_of("/a", "/b");
+    set_path("/a", "/b");
     setenv("FLUX1_TTNN_PYTHON", "snake", 1);
     EXPECT_FOUND(TTNN_PYTHON, "/b/snake (3.12.7)");
     EXPECT_FOUND(TTNN_LIBRARY, "in /b/ttnn");
@@ -280,7 +272,6 @@ static void a_python_may_be_named_without_its_folder(void **state)
     EXPECT_MISSING(TTNN_PYTHON, "FLUX1_TTNN_PYTHON is old: there is none of 3.10 or newer in PATH");
     setenv("FLUX1_TTNN_PYTHON", "adder", 1);
     EXPECT_MISSING(TTNN_PYTHON, "FLUX1_TTNN_PYTHON is adder: there is none of 3.10 or newer in PATH");
-    path_back(before);
 }
 
 static void a_long_path_is_told_whole(void **state)
