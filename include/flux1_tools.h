@@ -178,8 +178,8 @@ FLUX1_API flux1_status flux1_recording_json(flux1_context *context, const char *
 /* Makes its calls on the context's device, for a prompt, seed and guidance (below 0: the recording's); on "ref" the
  * picture is flux1_generate's bit by bit. The context's mesh has the recording's sp and tp. Of params size, steps and
  * max_sequence_length are the recording's; what it cannot have (adapters, a step cache, true CFG, previews, several
- * pictures) is FLUX1_ERR_UNSUPPORTED. Every call is checked before the first is made: FLUX1_ERR_FORMAT. images as in
- * flux1_generate. */
+ * pictures, the context's weight_rounding) is FLUX1_ERR_UNSUPPORTED. Every call is checked before the first is made:
+ * FLUX1_ERR_FORMAT. images as in flux1_generate. */
 FLUX1_API flux1_status flux1_recording_run(flux1_context *context, const flux1_model *model, const char *path,
                                            const flux1_generate_params *params, flux1_image **images);
 

@@ -14,7 +14,8 @@ enum { PYTHON_SECONDS = 30 };
 #define COMPILER "compiler/bin/riscv-tt-elf-g++"
 #define INSTALLED_SFPI "/opt/tenstorrent/sfpi"
 
-/* Version, ttnn's version and folder, a line each; nothing of a module that lies in the working folder. */
+/* Version, ttnn's version and folder, a line each; nothing of a module that lies in the working folder. A source tree
+ * in PYTHONPATH has no version. */
 static const char question[] = "import sys\n"
                                "sys.path[:] = [p for p in sys.path if p]\n"
                                "print('%d.%d.%d' % sys.version_info[:3])\n"
@@ -22,16 +23,19 @@ static const char question[] = "import sys\n"
                                "    import importlib.metadata, importlib.util, os\n"
                                "    spec = importlib.util.find_spec('ttnn')\n"
                                "    if spec and spec.origin:\n"
-                               "        print(importlib.metadata.version('ttnn'))\n"
+                               "        try:\n"
+                               "            print(importlib.metadata.version('ttnn'))\n"
+                               "        except importlib.metadata.PackageNotFoundError:\n"
+                               "            print('of unknown version')\n"
                                "        print(os.path.dirname(spec.origin))\n";
 
 /* What a Python says of itself. */
 typedef struct answer {
-    char program[512];
+    char program[PATH_MAX];
     char version[32];
-    char library[64]; /* ttnn's version; "": it has none */
-    char folder[384]; /* and where */
-    int minor;        /* of 3.minor; 0: none that counts */
+    char library[64];      /* ttnn's version; "": it has none */
+    char folder[PATH_MAX]; /* and where */
+    int minor;             /* of 3.minor; 0: none that counts */
 } answer;
 
 static void take_line(const char **at, char *out, size_t room)
@@ -43,7 +47,7 @@ static void take_line(const char **at, char *out, size_t room)
 
 static flux1_status ask(const char *program, answer *out, flux1_error *err)
 {
-    char text[1024];
+    char text[PATH_MAX + 128];
     char *const argv[] = {(char *)program, (char *)"-c", (char *)question, NULL};
     *out = (answer){0};
     snprintf(out->program, sizeof out->program, "%s", program);
@@ -60,10 +64,11 @@ static flux1_status ask(const char *program, answer *out, flux1_error *err)
 /* The better one: with ttnn, then new enough, then first. */
 static int worth(const answer *a) { return a->library[0] ? 2 : a->minor >= 10; }
 
-/* The program of this name in each folder of PATH that is named from the root. */
-static void ask_folders(const char *path, const char *name, answer *best)
+/* The programs of this name in the folders of PATH that are named from the root, up to the first that has ttnn. */
+static void ask_folders(const char *name, answer *best)
 {
-    for (size_t length; *path; path += length + (path[length] == ':')) {
+    const char *path = getenv("PATH");
+    for (size_t length; path && *path && worth(best) < 2; path += length + (path[length] == ':')) {
         char program[PATH_MAX];
         answer one;
         length = strcspn(path, ":");
@@ -75,11 +80,11 @@ static void ask_folders(const char *path, const char *name, answer *best)
     }
 }
 
-static void ask_path(const char *path, answer *best)
+static void ask_path(answer *best)
 {
     static const char *const names[] = {"python3", "python3.12", "python3.10"};
     for (size_t n = 0; n < sizeof names / sizeof *names && worth(best) < 2; n++)
-        ask_folders(path ? path : "", names[n], best);
+        ask_folders(names[n], best);
 }
 
 static void tell(char out[TTNN_TEXT], const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -115,18 +120,29 @@ static void find_pages(const cards *c, ttnn_part *out)
              needed, (unsigned long long)c->huge_pages, needed);
 }
 
+/* Asks the program at this path, or those of this name in PATH. */
+static void ask_named(const char *named, ttnn_part *out, answer *a)
+{
+    flux1_error err = {0};
+    if (!strchr(named, '/')) {
+        ask_folders(named, a);
+        if (a->minor == 0)
+            tell(out->missing, "FLUX1_TTNN_PYTHON is %s: there is none of 3.10 or newer in PATH", named);
+    } else if (ask(named, a, &err) != FLUX1_OK)
+        tell(out->missing, "FLUX1_TTNN_PYTHON is %s", err.message);
+    else if (a->minor < 10)
+        tell(out->missing, "FLUX1_TTNN_PYTHON is %s, Python %s; 3.10 or 3.12 is needed", a->program, a->version);
+}
+
 /* Asks FLUX1_TTNN_PYTHON's, or those in PATH. */
 static void find_python(ttnn_part *out, answer *a)
 {
     const char *named = getenv("FLUX1_TTNN_PYTHON");
-    flux1_error err = {0};
     *a = (answer){0};
-    if (!named || !*named)
-        ask_path(getenv("PATH"), a);
-    else if (ask(named, a, &err) != FLUX1_OK)
-        tell(out->missing, "FLUX1_TTNN_PYTHON is %s", err.message);
-    else if (a->minor < 10)
-        tell(out->missing, "FLUX1_TTNN_PYTHON is %s, Python %s; 3.10 or 3.12 is needed", a->program, a->version);
+    if (named && *named)
+        ask_named(named, out, a);
+    else
+        ask_path(a);
     if (a->minor >= 10)
         tell(out->found, "%s (%s)", a->program, a->version);
     else if (!out->missing[0])
@@ -149,7 +165,7 @@ static void find_library(const answer *a, ttnn_part *out)
 
 static void find_compiler(const char *root, const answer *a, ttnn_part *out)
 {
-    char own[PATH_MAX], installed[PATH_MAX];
+    char own[PATH_MAX + 16], installed[PATH_MAX];
     snprintf(own, sizeof own, "%s/runtime/sfpi", a->folder);
     snprintf(installed, sizeof installed, "%s" INSTALLED_SFPI, root);
     const char *place = a->folder[0] && file_exists_in(own, COMPILER) ? own
@@ -178,7 +194,5 @@ void ttnn_setup_find(const char *root, const cards *c, ttnn_setup *out)
     find_pages(c, &out->part[TTNN_PAGES]);
     find_python(&out->part[TTNN_PYTHON], &a);
     find_library(&a, &out->part[TTNN_LIBRARY]);
-    if (a.library[0])
-        tell(out->python, "%s", a.program);
     find_compiler(root, &a, &out->part[TTNN_COMPILER]);
 }

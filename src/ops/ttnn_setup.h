@@ -7,7 +7,7 @@
 
 #define TTNN_TESTED "0.81.1" /* the version that the worker was written and tested for */
 
-enum { TTNN_TEXT = 1024 };
+enum { TTNN_TEXT = 4096 + 512 }; /* a path, and a sentence about it */
 
 /* id, name */
 #define TTNN_NEEDS(X)          \
@@ -32,11 +32,10 @@ typedef struct ttnn_part {
 
 typedef struct ttnn_setup {
     ttnn_part part[TTNN_NEED_COUNT];
-    char python[TTNN_TEXT]; /* the program that has ttnn; "": there is none */
 } ttnn_setup;
 
-/* The Python is FLUX1_TTNN_PYTHON's, else the first in PATH of python3, python3.12 and python3.10 that has ttnn; each
- * is started to ask it. `root` as in cards_find, in front of /opt too. */
+/* The Python is FLUX1_TTNN_PYTHON's (a path, or a name in PATH), else the first in PATH of python3, python3.12 and
+ * python3.10 that has ttnn; each is started to ask it. `root` as in cards_find, in front of /opt too. */
 void ttnn_setup_find(const char *root, const cards *c, ttnn_setup *out);
 
 #endif

@@ -187,10 +187,11 @@ static void check_model(doctor *d)
     error_clear(&d->c->error);
 }
 
-/* The folder itself, or what is above it where it is not there yet. `path` is changed. */
+/* The folder itself, or what is above it where it is not there yet; "." and "/" are the last, though even they may not
+ * be looked at. `path` is changed. */
 static void existing_part(char *path)
 {
-    while (!file_exists(path)) {
+    while (strcmp(path, ".") != 0 && strcmp(path, "/") != 0 && !file_exists(path)) {
         char *slash = strrchr(path, '/');
         if (!slash)
             snprintf(path, 2, ".");
@@ -212,7 +213,7 @@ static void check_folder(doctor *d, const char *check, bool asked, const char *f
     }
     snprintf(place, sizeof place, "%s", folder[0] ? folder : ".");
     existing_part(place);
-    if (!file_is_directory(place)) {
+    if (file_exists(place) && !file_is_directory(place)) {
         snprintf(found, sizeof found, "%s is no folder", place);
         lacks(d, check, asked, found, "name another folder");
     } else if (access(place, W_OK | X_OK) != 0 || statvfs(place, &disk) != 0) {

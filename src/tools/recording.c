@@ -73,11 +73,14 @@ static flux1_status take_request(flux1_context *c, const flux1_model *m, const r
     return FLUX1_OK;
 }
 
-static flux1_status check_mesh(flux1_context *c, const recording *r)
+static flux1_status check_context(flux1_context *c, const recording *r)
 {
     const mesh_config *a = &c->mesh, *b = &r->mesh;
     if (c->processes)
         return error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "a recording runs in one process");
+    if (c->device.config.bfp8)
+        return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
+                         "a recording runs with the model's own weights: weight_rounding cannot be used");
     return a->sp == b->sp && a->tp == b->tp
                ? FLUX1_OK
                : error_set(&c->error, FLUX1_ERR_ARGUMENT,
@@ -106,7 +109,7 @@ static flux1_status run(flux1_context *c, const flux1_model *m, const recording 
     recording_request q;
     recording_results results;
     flux1_image picture = {.size = sizeof picture};
-    TRY(check_mesh(c, r));
+    TRY(check_context(c, r));
     TRY(take_request(c, m, r, params, &q));
     TRY(recording_play(c, m, r, &q, &results, &picture));
     recording_results_free(&results);

@@ -42,6 +42,23 @@ state_is model wrong
 grep -q '^1 of these is wrong$' ../out || fail "doctor counts one"
 unset FLUX1_MODEL
 
+# a working folder that may not be looked at
+as='' program=$FLUX1
+if [ "$(id -u)" -eq 0 ]; then # root may look at every one
+    chmod 755 "$work"
+    cp "$FLUX1" ../flux1 # the folder of the other one may be root's
+    as='setpriv --reuid=65534 --regid=65534 --clear-groups' program=$work/flux1
+    $as "$program" --version >/dev/null 2>&1 || as=no
+fi
+if [ "$as" != no ]; then
+    mkdir shut
+    status=0
+    (cd shut && chmod 0 . && exec $as timeout 60 "$program" doctor) >../out 2>../err || status=$?
+    chmod 755 shut
+    expect_status 1 "doctor in a folder that is shut"
+    grep -q '^wrong *working folder.*: Permission denied' ../out || fail "doctor tells that the folder is shut"
+fi
+
 # cards that are not there are wrong where they are asked for
 if [ ! -e /dev/tenstorrent ]; then
     FLUX1_TTNN_PYTHON=/nowhere/python

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-static char root[64];
+static char root[64], *path_before;
 static flux1_error err;
 
 static void put(const char *name, const char *text)
@@ -41,6 +41,7 @@ static int begin(void **state)
     snprintf(root, sizeof root, "/tmp/flux1-cards-XXXXXX");
     err = (flux1_error){0};
     unsetenv("FLUX1_TTNN_PYTHON");
+    path_before = strdup(getenv("PATH"));
     return mkdtemp(root) ? 0 : -1;
 }
 
@@ -48,6 +49,8 @@ static int end(void **state)
 {
     (void)state;
     char command[96];
+    setenv("PATH", path_before, 1);
+    free(path_before);
     snprintf(command, sizeof command, "rm -rf '%s'", root);
     return system(command);
 }
@@ -218,7 +221,7 @@ static void what_is_missing_comes_with_a_remedy(void **state)
 static void the_python_with_ttnn_is_taken_from_path(void **state)
 {
     (void)state;
-    char path[256], *before = strdup(getenv("PATH"));
+    char path[256];
     put_program("/a/python3", "#!/bin/sh\nprintf '3.11.2\\n'\n");
     put_program("/b/python3.12", "#!/bin/sh\nprintf '3.12.0\\n0.81.1\\n/b/ttnn\\n'\n");
     put_program("/c/python3", "#!/bin/sh\nexit 1\n");
@@ -229,20 +232,93 @@ static void the_python_with_ttnn_is_taken_from_path(void **state)
     const ttnn_part other = *part(TTNN_PYTHON);
     setenv("PATH", "", 1);
     const ttnn_part none = *part(TTNN_PYTHON);
-    setenv("PATH", before, 1);
-    free(before);
     assert_non_null(strstr(python.found, "/b/python3.12 (3.12.0)"));
     assert_non_null(strstr(other.found, "/a/python3 (3.11.2)"));
     assert_non_null(strstr(none.missing, "there is none in PATH"));
+}
+
+static void set_path(const char *first, const char *second)
+{
+    char path[256];
+    snprintf(path, sizeof path, "%s%s:%s%s", root, first, root, second);
+    setenv("PATH", path, 1);
+}
+
+/* Neither a worse one behind it nor the next name is started. */
+static void behind_the_first_with_ttnn_none_is_asked(void **state)
+{
+    (void)state;
+    char script[256], asked[128];
+    snprintf(asked, sizeof asked, "%s/asked", root);
+    snprintf(script, sizeof script, "#!/bin/sh\n: >%s\nprintf '3.12.0\\n0.81.1\\n/b/ttnn\\n'\n", asked);
+    put_program("/a/python3", "#!/bin/sh\nprintf '3.12.0\\n0.81.1\\n/a/ttnn\\n'\n");
+    put_program("/b/python3", script);
+    put_program("/a/python3.12", script);
+    set_path("/a", "/b");
+    EXPECT_FOUND(TTNN_LIBRARY, "in /a/ttnn");
+    assert_false(file_exists(asked));
+}
+
+static void a_python_may_be_named_without_its_folder(void **state)
+{
+    (void)state;
+    put_program("/b/snake", "#!/bin/sh\nprintf '3.12.7\\n0.81.1\\n/b/ttnn\\n'\n");
+    put_program("/b/old", "#!/bin/sh\nprintf '3.9.2\\n'\n");
+    set_path("/a", "/b");
+    setenv("FLUX1_TTNN_PYTHON", "snake", 1);
+    EXPECT_FOUND(TTNN_PYTHON, "/b/snake (3.12.7)");
+    EXPECT_FOUND(TTNN_LIBRARY, "in /b/ttnn");
+    setenv("FLUX1_TTNN_PYTHON", "old", 1);
+    EXPECT_MISSING(TTNN_PYTHON, "FLUX1_TTNN_PYTHON is old: there is none of 3.10 or newer in PATH");
+    setenv("FLUX1_TTNN_PYTHON", "adder", 1);
+    EXPECT_MISSING(TTNN_PYTHON, "FLUX1_TTNN_PYTHON is adder: there is none of 3.10 or newer in PATH");
+}
+
+static void a_long_path_is_told_whole(void **state)
+{
+    (void)state;
+    char folder[1200] = "", script[1400];
+    while (strlen(folder) < 1100)
+        strcat(folder, "/a-rather-long-name");
+    snprintf(script, sizeof script, "#!/bin/sh\nprintf '3.12.1\\n0.81.1\\n%s/ttnn\\n'\n", folder);
+    name_python(script);
+    strcat(folder, "/ttnn");
+    EXPECT_FOUND(TTNN_LIBRARY, folder);
+}
+
+/* A real Python is asked, which finds ttnn as a source tree. */
+static void a_source_tree_has_no_version(void **state)
+{
+    (void)state;
+    if (system("python3 -c \"import sys, importlib.metadata as m; sys.exit(sys.version_info < (3, 10) or "
+               "any(d.name == 'ttnn' for d in m.distributions()))\" 2>/dev/null") != 0)
+        skip();
+    put("/site/ttnn/__init__.py", "");
+    char site[128];
+    snprintf(site, sizeof site, "%s/site", root);
+    setenv("PYTHONPATH", site, 1);
+    setenv("FLUX1_TTNN_PYTHON", "python3", 1);
+    const ttnn_part library = *part(TTNN_LIBRARY);
+    unsetenv("PYTHONPATH");
+    assert_string_equal(library.missing, "");
+    assert_ptr_equal(strstr(library.found, "of unknown version in "), library.found);
+    assert_non_null(strstr(library.found, "/site/ttnn (flux1 was tested with "));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(a_machine_without_cards_has_none),    TEST(cards_are_described_as_the_driver_does),
-        TEST(strange_files_are_ignored),           TEST(what_is_there_is_named_with_its_version),
-        TEST(what_is_missing_comes_with_a_remedy), TEST(the_python_with_ttnn_is_taken_from_path),
+        TEST(a_machine_without_cards_has_none),
+        TEST(cards_are_described_as_the_driver_does),
+        TEST(strange_files_are_ignored),
+        TEST(what_is_there_is_named_with_its_version),
+        TEST(what_is_missing_comes_with_a_remedy),
+        TEST(the_python_with_ttnn_is_taken_from_path),
+        TEST(behind_the_first_with_ttnn_none_is_asked),
+        TEST(a_python_may_be_named_without_its_folder),
+        TEST(a_long_path_is_told_whole),
+        TEST(a_source_tree_has_no_version),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -422,6 +422,37 @@ static void this_cpu_is_measured_and_described(void **state)
     flux1_string_free(json);
 }
 
+/* It names its tensors itself: what it gives would be signed as rounded, and is not. */
+static void a_recording_refuses_rounded_weights(void **state)
+{
+    (void)state;
+    flux1_context_params of_context;
+    flux1_generate_params picture;
+    flux1_image *image;
+    flux1_plan_params p = plan_params("wh-n300");
+    char *path = scratch_path("rounded.rec");
+    p.path = TEST_DATA "/pipelines/schnell";
+    p.mesh = "1x1";
+    p.steps = 1;
+    p.sequence_length = 16;
+    p.width = p.height = 32;
+    p.record = path;
+    flux1_string_free(plan_text(&p));
+    flux1_context_params_defaults(&of_context);
+    of_context.device = "ref";
+    of_context.weight_rounding = FLUX1_ROUNDING_BFP8;
+    flux1_context *c = context_of(&of_context);
+    flux1_model *m = model_of(c, p.path);
+    flux1_generate_params_defaults(&picture);
+    picture.prompt = "a car";
+    assert_int_equal(flux1_recording_run(c, m, path, &picture, &image), FLUX1_ERR_UNSUPPORTED);
+    assert_null(image);
+    assert_non_null(strstr(flux1_context_message(c), "weight_rounding cannot be used"));
+    unlink(path);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -434,6 +465,7 @@ int main(void)
         cmocka_unit_test(a_step_is_drawn),
         cmocka_unit_test(what_cannot_be_planned_is_refused),
         cmocka_unit_test(this_cpu_is_measured_and_described),
+        cmocka_unit_test(a_recording_refuses_rounded_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

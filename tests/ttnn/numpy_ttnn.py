@@ -28,6 +28,7 @@ class Device:
 
     def __init__(self, shape):
         self.shape = tuple(shape)
+        last.clear()
 
     def compute_with_storage_grid_size(self):
         return types.SimpleNamespace(x=8, y=8)
@@ -52,7 +53,8 @@ def silent(*_, **__):
     return None
 
 
-init_device_compute_kernel_config = CoreRangeSet = CoreRange = create_global_semaphore = SubDeviceId = MinimalMatmulConfig = SDPAProgramConfig = silent
+init_device_compute_kernel_config = CoreRangeSet = CoreRange = SubDeviceId = MinimalMatmulConfig = SDPAProgramConfig = synchronize_device = silent
+create_global_semaphore = lambda *_: object()
 CoreCoord = lambda x, y: types.SimpleNamespace(x=x, y=y)
 CoreRange = lambda a, b: (0, 0)
 
@@ -115,7 +117,18 @@ def groups(axis):
     return [list(g) for g in (grid.T if axis == 0 else grid)]
 
 
-def all_gather(x, persistent_output_buffer, dim, cluster_axis, **_):
+last = {}  # what the last exchange of a kind used along an axis
+
+
+def begin_exchange(kind, axis, *used):
+    """Its neighbours may still be in the one before: nothing of that is used again."""
+    assert len({id(one) for one in used}) == len(used)
+    assert not any(one is other for one in used for other in last.get((kind, axis), ())), f"{kind} along axis {axis} uses what the one before used"
+    last[kind, axis] = used
+
+
+def all_gather(x, persistent_output_buffer, dim, cluster_axis, multi_device_global_semaphore, **_):
+    begin_exchange("gather", cluster_axis, persistent_output_buffer, *multi_device_global_semaphore)
     out = [None] * len(x.v)
     for g in groups(cluster_axis):
         for r in g:
@@ -124,7 +137,8 @@ def all_gather(x, persistent_output_buffer, dim, cluster_axis, **_):
     return Tensor(out, x.dtype)
 
 
-def reduce_scatter(x, persistent_output_buffers, dim, cluster_axis, **_):
+def reduce_scatter(x, persistent_output_buffers, dim, cluster_axis, multi_device_global_semaphore, **_):
+    begin_exchange("scatter", cluster_axis, *persistent_output_buffers, *multi_device_global_semaphore)
     out = [None] * len(x.v)
     for g in groups(cluster_axis):
         for r, share in zip(g, np.split(sum(x.v[i] for i in g), len(g), dim)):
@@ -141,7 +155,8 @@ def mesh_partition(x, dim, cluster_axis):
     return Tensor(out, x.dtype)
 
 
-def ring(q, k, v, *nobody, logical_n, cluster_axis, dim, **_):
+def ring(q, k, v, *nobody, persistent_output_buffer_k, persistent_output_buffer_v, multi_device_global_semaphore, logical_n, cluster_axis, dim, **_):
+    begin_exchange("gather", cluster_axis, persistent_output_buffer_k, persistent_output_buffer_v, *multi_device_global_semaphore)
     out = [None] * len(q.v)
     for g in groups(cluster_axis):
         keys, values = (np.concatenate([x.v[i] for i in g], dim) for x in (k, v))

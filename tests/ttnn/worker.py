@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 WORKER = os.path.join(SOURCE, "tools/ttnn/flux1_ttnn.py")
@@ -44,7 +45,10 @@ class Reading(unittest.TestCase):
     def test_what_is_no_recording(self):
         for text, words in ((HEAD + BODY.split("\nend\n")[0], "is cut"), (HEAD.replace("recording 1", "recording 2") + BODY, "version 1"),
                             (BODY, "version 1"), (HEAD.replace("tp=4@1", "tp=4") + BODY, "mesh should be"), (HEAD + BODY.replace("batch=1", "batch"), "line 8: \"batch\""),
-                            (HEAD + BODY.replace("batch=1", "cols=1"), "each key once")):
+                            (HEAD + BODY.replace("batch=1", "cols=1"), "each key once"), (HEAD.replace("width=64", "width=x") + BODY, "picture should be"),
+                            (HEAD + BODY.replace("@0,4", "@x"), "line 9: \"@x\""), (HEAD.replace("sp=2@0", "sp=3@0") + BODY, "cannot be sp 3 on axis 0"),
+                            (HEAD.replace("tp=4@1", "tp=4@2") + BODY, "tp 4 on axis 2"), (HEAD.replace("tp=4@1", "tp=2@0") + BODY, "tp 2 on axis 0"),
+                            (HEAD.replace("2x4", "0x4") + BODY, "mesh of 0x4")):
             with self.assertRaisesRegex(worker.Refused, words):
                 recording(text)
 
@@ -57,6 +61,9 @@ class Reading(unittest.TestCase):
         self.assertEqual(worker.same("all(5,5,5,5,5,5,5,5)", mesh, line), 5)
         with self.assertRaisesRegex(worker.Refused, r"line 7: create differs between ranks \(tp\(1,2,3,4\)\)"):
             worker.same("tp(1,2,3,4)", mesh, line)
+        for text in ("sp(3)", "sp(1,2,3)", "tp(1,2)", "all(1,2)", "1,2", "sp(1,2", "7)", "x", "", "sp(--,1)", "sp()", "dp(1,2)"):
+            with self.assertRaisesRegex(ValueError, "should be a number, or sp"):
+                worker.values_of(text, mesh)
 
     def test_operands(self):
         mesh = recording(HEAD + BODY).mesh
@@ -93,6 +100,87 @@ class Assertions(unittest.TestCase):
         self.assertEqual([worker.chunk_of(n, 512) for n in (1, 32, 96, 513, 4352)], [32, 32, 64, 512, 512])
 
 
+class Calls(unittest.TestCase):
+    """On a library that takes everything."""
+
+    def setUp(self):
+        self.library = unittest.mock.MagicMock()
+        self.library.DataType = self.library.Layout = type("none", (), {})  # no key of a buffer is one
+        self.library.empty.side_effect = lambda *_, **__: object()
+        self.library.create_global_semaphore.side_effect = lambda *_: object()
+        self.mapper = worker.Mapper(recording(HEAD + BODY), self.library, unittest.mock.MagicMock(), 1, None, None)
+
+    def refused(self, call, words):
+        with self.assertRaisesRegex(worker.Refused, words):
+            self.mapper.run("dit.open", recording(HEAD + "stage dit.open\n" + call + "\nend\n").stages["dit.open"])
+
+    def test_what_a_line_lacks_is_told(self):
+        for call, words in (("create role=residual batch=1", "line 8: create: 'act' is missing"), ("create act=a0 role=residual batch=1 text=sp(3)", "line 8: .*should be a number"),
+                            ("create act=ax role=residual batch=1", "line 8: create: .*'x'"), ("release mark=m1", "'m1' is missing"), ("bias w=w9", "'w9' is missing"),
+                            ("linear in=a0 w=w0 out=a9", "activation a9 is not there"), ("add out=a0", "line 8"), ("ring_begin axis=sp", "line 8: a ring without the cast"),
+                            ("ring_begin axis=sp\ncast in=a0 out=a1", "line 8: a ring without attention"),
+                            ("conv in=a0", r"line 8: conv \(dit.open\) is not executed"), ("run name=x", "is not executed")):
+            self.refused(call, words)
+
+    def test_calls_of_some_ranks(self):
+        self.refused("@0,1 add x=a0 s=1 y=a1 out=a0", "line 8: add is made by some ranks only")
+        self.refused("@0 ring_begin axis=sp", "line 8: ring_begin is made by some ranks only")
+        self.refused("ring_begin axis=sp\n@0,1 linear in=a0 w=w0 out=a1\ncast in=a0 out=a1", "linear is made by some ranks only")
+
+    def test_what_would_be_another_function(self):
+        line = worker.Line(7, None, "activate", {})
+        self.assertEqual(self.mapper.activated(5, "none", line), 5)
+        self.assertIs(self.mapper.activated(5, "silu", line), self.library.silu.return_value)
+        self.assertIs(self.mapper.activated(5, "quick_gelu", line), self.library.multiply.return_value)
+        with self.assertRaisesRegex(worker.Refused, "line 7: activate: unknown activation relu"):
+            self.mapper.activated(5, "relu", line)
+        for key in ("scale", "shift"):
+            with self.assertRaisesRegex(worker.Refused, "line 7: a norm with weights of its own"):
+                self.mapper.layer_norm(worker.Line(7, None, "layer_norm", {"w": "w1", key: "a1:0+8", "in": "a0", "out": "a2", "eps": "1e-6"}))
+
+    def test_exchanges_take_turns(self):
+        first, second, third = (self.mapper.turn("gather", 0) for _ in range(3))
+        self.assertEqual((first[0], second[0], third), (0, 1, first))
+        self.assertEqual(len({id(s) for s in first[1] + second[1] + self.mapper.turn("gather", 1)[1] + self.mapper.turn("scatter", 0)[1]}), 9)
+
+    def test_all_come_to_an_end_before_a_buffer_is_made(self):
+        order = []
+        self.library.synchronize_device.side_effect = lambda device: order.append("synchronize")
+        self.library.empty.side_effect = lambda *_, **__: order.append("empty") or object()
+        one = self.mapper.buffer("keys", 0, (1, 2))
+        self.assertIs(self.mapper.buffer("keys", 0, (1, 2)), one)
+        self.assertIsNot(self.mapper.buffer("keys", 1, (1, 2)), one)
+        self.assertEqual(order, ["synchronize", "empty"] * 2)
+
+
+class Library(unittest.TestCase):
+    """One that is a file on the path."""
+
+    def checked(self, text, *arguments, source=""):
+        with tempfile.TemporaryDirectory() as room:
+            for name, content in (("ttnn.py", source), ("a.rec", text)):
+                with open(os.path.join(room, name), "w") as f:
+                    f.write(content)
+            return subprocess.run([sys.executable, "-B", WORKER, "check", os.path.join(room, "a.rec"), *arguments], capture_output=True, text=True, timeout=120,
+                                  env=os.environ | {"PYTHONPATH": room})
+
+    SOURCE = """import types, unittest.mock as m
+globals().update({name: m.MagicMock() for name in ("MathFidelity", "init_device_compute_kernel_config", "CoreRangeSet", "CoreRange", "CoreCoord",
+                  "create_global_semaphore", "FabricConfig", "set_fabric_config", "MeshShape", "DispatchCoreConfig", "DispatchCoreType", "bfloat16")})
+open_mesh_device = lambda *_, **__: m.MagicMock()
+close_mesh_device = lambda _: print("closed")
+"""
+
+    @unittest.skipIf(__import__("importlib.util").util.find_spec("ttnn"), "this Python has ttnn")
+    def test_one_sentence_and_a_closed_mesh(self):
+        for text, words in ((HEAD + BODY, "the recording has no stage t5"), (HEAD + "stage t5\nadd\nend\n", "line 8: add: 'out' is missing"),
+                            (HEAD + "stage t5\ncreate act=a0 role=r batch=1 text=sp(3)\nend\n", "should be a number")):
+            done = self.checked(text, source=self.SOURCE)
+            self.assertEqual((done.returncode, done.stderr.count("\n"), done.stdout.splitlines()[-1]), (1, 2, "closed"), done.stderr)
+            self.assertRegex(done.stderr, f"warning: ttnn of unknown version; .*\nflux1_ttnn: .*{words}")
+        self.assertIn("Traceback", self.checked(text, "--traceback", source=self.SOURCE).stderr)
+
+
 class Program(unittest.TestCase):
     def run_on(self, text, *arguments):
         with tempfile.NamedTemporaryFile("w", suffix=".rec") as f:
@@ -106,7 +194,8 @@ class Program(unittest.TestCase):
         self.assertIn("dit.open: 2 lines; create 1, bias 1", done.stdout)
 
     def test_one_sentence(self):
-        for text, arguments, words in ((HEAD, ["read"], "is cut"), ("", ["read"], "is cut")):
+        for text, arguments, words in ((HEAD, ["read"], "is cut"), ("", ["read"], "is cut"), (HEAD.replace("width=64", "width=x") + BODY, ["read"], "picture should be"),
+                                       (HEAD + BODY.replace("@0,4", "@x"), ["read"], "@RANK,RANK"), (HEAD.replace("tp=4", "tp=") + BODY, ["read"], "mesh should be")):
             done = self.run_on(text, *arguments)
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1))
             self.assertIn(words, done.stderr)

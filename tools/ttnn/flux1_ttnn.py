@@ -9,12 +9,15 @@ shapes that hold nothing, and prints what ttnn was asked for and the memory that
 (TT_METAL_MOCK_CLUSTER_DESC_PATH) no card is needed: the library then checks each call, its L1 and its DRAM, and computes
 nothing. What it does not check there, this file does: the buffers of a reduce-scatter, and the chunks of attention.
 
-Executed are T5 and the transformer (t5, dit.open, dit.step, dit.latent), with the weights of both on the cards. Lines that differ between ranks in more than where
-weights come from, and shares that are no whole tiles of 32 rows, are refused by name.
+Executed are T5 and the transformer (t5, dit.open, dit.step, dit.latent), with the weights of both on the cards. Refused by
+name are lines that differ between ranks in more than where weights come from; on a device, rows of the prompt that are no
+multiple of 32 where the picture's stand behind them; and, where attention is over several devices (sp), tokens of a device
+that are none.
 """
 import argparse
 import atexit
 import collections
+import importlib.metadata
 import os
 import re
 import sys
@@ -25,7 +28,11 @@ VERSION = 1
 TESTED = "0.81.1"
 TILE = 32
 L1_BYTES = 1_400_000  # of a core, less what the library takes itself
+TURNS = 2  # sets of semaphores and buffers that exchanges use by turns
 STAGES = ("t5", "dit.open", "dit.step", "dit.latent")
+
+
+BROKEN = (ValueError, LookupError, AttributeError, ArithmeticError)  # what a line of another form leads to
 
 
 class Refused(Exception):
@@ -62,7 +69,10 @@ class Recording:
         if self.head.get("flux1-recording") != str(VERSION):
             raise Refused(f"not a recording of version {VERSION}: its first line should be \"flux1-recording {VERSION}\"")
         self.mesh = mesh_of(pairs(self.head.get("mesh", ""), 0))
-        self.picture = {k: int(v) for k, v in pairs(self.head.get("picture", ""), 0).items()}
+        try:
+            self.picture = {k: int(v) for k, v in pairs(self.head.get("picture", ""), 0).items()}
+        except ValueError:
+            raise Refused("the recording's picture should be KEY=NUMBER …") from None
 
 
 def pairs(text, number):
@@ -79,6 +89,8 @@ def line_of(number, text):
     ranks = None
     if text.startswith("@"):
         where, _, text = text.partition(" ")
+        if not re.fullmatch("[0-9]+(,[0-9]+)*", where[1:]):
+            raise Refused(f"line {number}: \"{where}\" should be @RANK,RANK…")
         ranks = tuple(int(r) for r in where[1:].split(","))
     call, _, rest = text.partition(" ")
     return Line(number, ranks, call, pairs(rest, number))
@@ -91,17 +103,23 @@ def mesh_of(keys):
         tp, tp_axis = (int(n) for n in keys["tp"].split("@"))
     except (KeyError, ValueError):
         raise Refused("the recording's mesh should be shape=RxC sp=FACTOR@AXIS tp=FACTOR@AXIS") from None
+    fits = min(rows, cols) > 0 and all(axis in (0, 1) and factor in (1, (rows, cols)[axis])
+                                       for factor, axis in ((sp, sp_axis), (tp, tp_axis)))
+    if not fits or (sp_axis == tp_axis and min(sp, tp) > 1):
+        raise Refused(f"the recording's mesh of {rows}x{cols} cannot be sp {sp} on axis {sp_axis}, tp {tp} on axis {tp_axis}")
     return Mesh((rows, cols), sp, sp_axis, tp, tp_axis)
 
 
 def values_of(text, mesh):
     """A number for each rank: 7, sp(0,6), tp(…), all(…)."""
     ranks = mesh.sp * mesh.tp
-    found = re.fullmatch(r"(sp|tp|all)\(([-0-9,]+)\)", text)
-    if not found:
-        return [int(text)] * ranks
-    numbers = [int(n) for n in found[2].split(",")]
-    index = {"sp": lambda r: r // mesh.tp, "tp": lambda r: r % mesh.tp, "all": lambda r: r}[found[1]]
+    found = re.fullmatch(r"(?:(sp|tp|all)\()?(-?[0-9]+(?:,-?[0-9]+)*)(\)?)", text)
+    numbers = [int(n) for n in found[2].split(",")] if found else []
+    wanted = {None: 1, "sp": mesh.sp, "tp": mesh.tp, "all": ranks}[found[1]] if found else 0
+    if not found or len(numbers) != wanted or bool(found[1]) != bool(found[3]):
+        raise ValueError(f"\"{text}\" should be a number, or sp(…), tp(…) or all(…) with one for each of {mesh.sp}, {mesh.tp} "
+                         f"or {ranks} ranks")
+    index = {None: lambda r: 0, "sp": lambda r: r // mesh.tp, "tp": lambda r: r % mesh.tp, "all": lambda r: r}[found[1]]
     return [numbers[index(r)] for r in range(ranks)]
 
 
@@ -216,9 +234,9 @@ class Mapper:
         self.norms = config(ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=True, packer_l1_acc=False)
         self.scores = config(ttnn.MathFidelity.HiFi2, fp32_dest_acc_en=False)
         cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(self.grid.x - 1, self.grid.y - 1))})
-        semaphores = lambda n: [ttnn.create_global_semaphore(device, cores, 0) for _ in range(n)]
-        self.gather_semaphores = {0: semaphores(2), 1: semaphores(2)}
-        self.scatter_semaphores = {0: semaphores(3), 1: semaphores(3)}
+        sets = lambda n: [[ttnn.create_global_semaphore(device, cores, 0) for _ in range(n)] for _ in range(TURNS)]
+        self.semaphores = {(kind, axis): sets(n) for kind, n in (("gather", 2), ("scatter", 3)) for axis in (0, 1)}
+        self.exchanges = collections.Counter()  # of each kind and axis
 
     def enter(self, part):
         """Numbers are a part's own: t5, or the three stages of dit. The weights of the parts before stay on the cards."""
@@ -232,9 +250,18 @@ class Mapper:
     def empty(self, shape, dtype=None):
         return self.t.empty(list(shape), dtype=dtype or self.t.bfloat16, layout=self.t.TILE_LAYOUT, device=self.device)
 
+    def turn(self, kind, axis):
+        """Of an exchange: its turn, and the semaphores. Devices do not wait for each other between two exchanges: one may
+        begin the next while its neighbour is still in the last, so that has other semaphores and other buffers."""
+        turn = self.exchanges[kind, axis] % TURNS
+        self.exchanges[kind, axis] += 1
+        return turn, self.semaphores[kind, axis][turn]
+
     def buffer(self, *key):
-        """One that stays: exchanges write to the same places in every step."""
+        """One that stays: exchanges write to the same places in every step. A new one may lie where a tensor was that a
+        device still uses, while its neighbours write into it already: all come to an end first."""
         if key not in self.buffers:
+            self.t.synchronize_device(self.device)
             dtype, layout = (next((k for k in key if isinstance(k, kind)), usual)
                              for kind, usual in ((self.t.DataType, self.t.bfloat16), (self.t.Layout, self.t.TILE_LAYOUT)))
             self.buffers[key] = self.t.empty(list(key[-1]), dtype=dtype, layout=layout, device=self.device)
@@ -447,14 +474,16 @@ class Mapper:
         return t.experimental.minimal_matmul(input_tensor=x, weight_tensor=w["matrix"], bias_tensor=w["row"], config=config,
                                              fused_activation=None, compute_kernel_config=self.products)
 
-    def activated(self, x, f):
+    def activated(self, x, f, line):
         if f in (None, "none"):
             return x
         if f == "silu":
             return self.t.silu(x)
         if f in ("gelu", "gelu_tanh"):
             return self.t.gelu(x, fast_and_approximate_mode=False)
-        return self.t.multiply(x, self.t.sigmoid(self.t.multiply(x, 1.702)))  # quick_gelu
+        if f == "quick_gelu":
+            return self.t.multiply(x, self.t.sigmoid(self.t.multiply(x, 1.702)))
+        raise Refused(f"line {line.number}: {line.call}: unknown activation {f}")
 
     def linear(self, line):
         k = line.keys
@@ -467,7 +496,7 @@ class Mapper:
         k = line.keys
         if "addend" in k:
             y = self.t.add(y, self.read(k["addend"], line))
-        y = self.activated(y, k.get("f"))
+        y = self.activated(y, k.get("f"), line)
         for key in ("mul", "gate"):
             if key in k:
                 y = self.t.multiply(y, self.now(k[key], line) if key == "gate" else self.read(k[key], line))
@@ -520,7 +549,7 @@ class Mapper:
 
     def mlp(self, line):
         k = line.keys
-        hidden = self.activated(self.product(self.flat(self.read(k["in"], line)), k["up"]), k.get("f_up"))
+        hidden = self.activated(self.product(self.flat(self.read(k["in"], line)), k["up"]), k.get("f_up"), line)
         self.finish(self.product(hidden, k["down"]), line)
 
     # -- norms and the rest --
@@ -540,6 +569,8 @@ class Mapper:
 
     def layer_norm(self, line):
         k, t = line.keys, self.t
+        if "w" in k and ("scale" in k or "shift" in k):
+            raise Refused(f"line {line.number}: a norm with weights of its own and a scale or shift is not executed yet")
         if self.none(line):
             return
         weight = t.add(self.now(k["scale"], line), 1.0) if "scale" in k else None
@@ -565,7 +596,7 @@ class Mapper:
 
     def activate(self, line):
         k = line.keys
-        y = self.activated(self.read(k["in"], line), k.get("f"))
+        y = self.activated(self.read(k["in"], line), k.get("f"), line)
         self.write(k["out"], self.t.multiply(y, self.read(k["mul"], line)) if "mul" in k else y, line)
 
     def add(self, line):
@@ -600,10 +631,11 @@ class Mapper:
         shape[dim] *= ranks
         layout = self.t.TILE_LAYOUT if whole else self.t.ROW_MAJOR_LAYOUT
         large = whole and x.shape[2] > 512
+        turn, semaphores = self.turn("gather", axis)
         y = self.t.experimental.all_gather_async(
             x if whole else self.t.to_layout(x, layout),
-            persistent_output_buffer=self.buffer("gather", dim, axis, x.dtype, layout, tuple(shape)), dim=dim,
-            multi_device_global_semaphore=self.gather_semaphores[axis], num_links=self.links, topology=self.t.Topology.Linear,
+            persistent_output_buffer=self.buffer("gather", turn, dim, axis, x.dtype, layout, tuple(shape)), dim=dim,
+            multi_device_global_semaphore=semaphores, num_links=self.links, topology=self.t.Topology.Linear,
             cluster_axis=axis, chunks_per_sync=16 if large else 10, num_workers_per_link=3 if large else 2, num_buffers_per_channel=2)
         return self.t.clone(y) if whole else self.t.to_layout(y, self.t.TILE_LAYOUT)
 
@@ -648,11 +680,12 @@ class Mapper:
     def scattered(self, x, dim, axis, ranks):
         shape, t = list(x.shape), self.t
         sizes = scatter_shapes(shape, dim, ranks, "Linear")
+        turn, semaphores = self.turn("scatter", axis)
         names = ("sums", "share")
-        buffers = [self.buffer(name, axis, dim, tuple(shape), tuple(size)) for name, size in zip(names, sizes)]
+        buffers = [self.buffer(name, turn, axis, dim, tuple(shape), tuple(size)) for name, size in zip(names, sizes)]
         check_scatter(shape, dim, ranks, "Linear", *(list(b.shape) for b in buffers))
         y = t.experimental.reduce_scatter_minimal_async(
-            x, persistent_output_buffers=buffers, dim=dim, multi_device_global_semaphore=self.scatter_semaphores[axis],
+            x, persistent_output_buffers=buffers, dim=dim, multi_device_global_semaphore=semaphores,
             num_links=self.links, memory_config=t.DRAM_MEMORY_CONFIG, topology=t.Topology.Linear, cluster_axis=axis,
             chunks_per_sync=2, num_workers_per_link=2, num_buffers_per_channel=2)
         return t.clone(y)
@@ -685,8 +718,11 @@ class Mapper:
     def ring(self, lines, at):
         """From `ring_begin` to the `cast` behind it: attention over all ranks' keys. Returns how many lines that were."""
         begin, first, length = lines[at], None, 1
+        if all(line.call != "cast" for line in lines[at:]):
+            raise Refused(f"line {begin.number}: a ring without the cast that ends it")
         while lines[at + length].call != "cast":
             line = lines[at + length]
+            self.made_by_all(line)
             if line.call == "linear":
                 self.linear(line)
             elif line.call == "attention_part" and not first:
@@ -696,6 +732,8 @@ class Mapper:
             if line.call in ("create", "mark", "release"):
                 getattr(self, line.call)(line)
             length += 1
+        if not first:
+            raise Refused(f"line {begin.number}: a ring without attention")
         self.ring_attention(begin, first, lines[at + length])
         return length + 1
 
@@ -715,12 +753,13 @@ class Mapper:
             raise Refused(f"line {part.number}: {tokens} tokens are not shared evenly by {self.mesh.sp} devices")
         grid = t.CoreCoord(self.grid.x, self.grid.y - 1)  # the last row of cores exchanges
         shape = [1, key.shape[1], tokens, head_dim]
+        turn, semaphores = self.turn("gather", self.mesh.sp_axis)
         nobody = [self.buffer("nobody", i, (1, q.shape[1], 0, head_dim)) for i in range(3)]
         y, _, _ = t.transformer.ring_joint_scaled_dot_product_attention(
-            q, key, v, *nobody, persistent_output_buffer_k=self.buffer("keys", 0, tuple(shape)),
-            persistent_output_buffer_v=self.buffer("keys", 1, tuple(shape)), joint_strategy="rear", logical_n=tokens,
+            q, key, v, *nobody, persistent_output_buffer_k=self.buffer("keys", turn, 0, tuple(shape)),
+            persistent_output_buffer_v=self.buffer("keys", turn, 1, tuple(shape)), joint_strategy="rear", logical_n=tokens,
             program_config=self.program(grid, q.shape[2], tokens, head_dim), compute_kernel_config=self.scores, dim=2,
-            multi_device_global_semaphore=self.gather_semaphores[self.mesh.sp_axis], num_links=self.links,
+            multi_device_global_semaphore=semaphores, num_links=self.links,
             cluster_axis=self.mesh.sp_axis, mesh_device=self.device, topology=t.Topology.Linear,
             subdevice_id=t.SubDeviceId(0), ccl_core_grid_offset=(0, grid.y))
         self.write(cast.keys["out"], self.flat(self.cut(y, 2, y.shape[2] - rows, rows)), cast)
@@ -732,19 +771,34 @@ class Mapper:
         at = 0
         while at < len(lines):
             line = lines[at]
-            if line.call == "ring_begin":
-                at += self.ring(lines, at)
-                continue
-            made = getattr(self, line.call, None) if line.call in CALLS else None
-            if not made:
-                raise Refused(f"line {line.number}: {line.call} ({name}) is not executed on cards yet")
-            made(line)
-            at += 1
+            try:
+                at += self.make(name, lines, at)
+            except KeyError as e:
+                raise Refused(f"line {line.number}: {line.call}: {e} is missing") from e
+            except BROKEN as e:
+                raise Refused(f"line {line.number}: {line.call}: {e}") from e
+
+    def make(self, name, lines, at):
+        """The call of a line, or of all lines of a ring. Returns how many lines that were."""
+        line = lines[at]
+        self.made_by_all(line)
+        if line.call == "ring_begin":
+            return self.ring(lines, at)
+        if line.call not in CALLS:
+            raise Refused(f"line {line.number}: {line.call} ({name}) is not executed on cards yet")
+        getattr(self, line.call)(line)
+        return 1
+
+    def made_by_all(self, line):
+        if line.ranks is not None and line.call not in CALLS_OF_SOME:
+            raise Refused(f"line {line.number}: {line.call} is made by some ranks only; choose a size whose tokens and heads "
+                          f"divide by the mesh")
 
 
 CALLS = set("""create mark release input output block weight piece bias prepare begin end finite check
                linear linear_norm mlp single_products qkv_norm_rope layer_norm rms_norm activate add euler cast embed attention
                gather_rows gather_columns reduce_rows""".split())
+CALLS_OF_SOME = {"bias", "piece", "output"}  # may be made by some ranks only: where weights come from, and what all have
 
 # ---- commands ----------------------------------------------------------------------------------------------------------
 
@@ -762,11 +816,17 @@ def library():
     except ImportError as e:
         raise Refused(f"this Python ({sys.executable}) cannot import ttnn: {e}; {sys.executable} -m pip install ttnn=={TESTED} "
                       f"(Python 3.10 or 3.12)") from None
-    from importlib.metadata import version
-
-    if version("ttnn") != TESTED:
-        print(f"warning: ttnn {version('ttnn')}; this file was tested with {TESTED}", file=sys.stderr)
+    if version_of_library() != TESTED:
+        print(f"warning: ttnn {version_of_library()}; this file was tested with {TESTED}", file=sys.stderr)
     return ttnn
+
+
+def version_of_library():
+    """A source tree in PYTHONPATH has none."""
+    try:
+        return importlib.metadata.version("ttnn")
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
 
 
 def open_mesh(ttnn, mesh):
@@ -785,22 +845,39 @@ def check(recording, options):
     ttnn = library()
     began = time.monotonic()
     device = open_mesh(ttnn, recording.mesh)
+    try:
+        print(f"mesh {recording.mesh.shape[0]}x{recording.mesh.shape[1]} opened in {time.monotonic() - began:.1f} s, "
+              f"{device.arch()}")
+        check_on(device, ttnn, recording, options)
+    finally:
+        ttnn.close_mesh_device(device)
+
+
+def check_on(device, ttnn, recording, options):
     mapper = Mapper(recording, ttnn, device, options.links, getattr(ttnn, options.weights), Nothing(ttnn, device))
-    print(f"mesh {recording.mesh.shape[0]}x{recording.mesh.shape[1]} opened in {time.monotonic() - began:.1f} s, "
-          f"{device.arch()}, {mapper.grid.x}x{mapper.grid.y} cores")
+    print(f"{mapper.grid.x}x{mapper.grid.y} cores a device")
     for name in options.stage or STAGES:
+        if name not in recording.stages:
+            raise Refused(f"the recording has no stage {name}")
         began = time.monotonic()
         mapper.run(name, recording.stages[name])
         used, room, banks = memory(ttnn, device)
         print(f"{name}: {len(recording.stages[name])} lines in {time.monotonic() - began:.1f} s, "
               f"{used / 1e6:.0f} of {room / 1e6:.0f} MB in each of {banks} banks")
-    ttnn.close_mesh_device(device)
 
 
 def read(recording, options):
     for name, lines in recording.stages.items():
         counts = collections.Counter(line.call for line in lines)
         print(f"{name}: {len(lines)} lines; " + ", ".join(f"{call} {n}" for call, n in counts.most_common()))
+
+
+def sentence(e, path):
+    if isinstance(e, (Refused, OSError)):
+        return str(e)
+    if isinstance(e, BROKEN):
+        return f"{path} is no recording that this program can read ({e})"
+    return "ttnn refused: " + " ".join(str(e).split("backtrace:")[0].split())  # its first lines name the check that failed
 
 
 def main():
@@ -816,13 +893,10 @@ def main():
         with open(options.recording, encoding="utf-8") if options.recording != "-" else sys.stdin as lines:
             recording = Recording(lines)
         {"check": check, "read": read}[options.command](recording, options)
-    except (Refused, OSError, UnicodeDecodeError) as e:
-        print(f"flux1_ttnn: {e}", file=sys.stderr)
-        return 1
-    except (RuntimeError, TypeError) as e:  # the library's own: its first lines name the check that failed
+    except (Refused, OSError, RuntimeError, TypeError, *BROKEN) as e:
         if options.traceback:
             raise
-        print("flux1_ttnn: ttnn refused: " + " ".join(str(e).split("backtrace:")[0].split()), file=sys.stderr)
+        print("flux1_ttnn: " + sentence(e, options.recording), file=sys.stderr)
         return 1
     return 0
 
