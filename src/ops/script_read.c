@@ -8,7 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NUMBER_MAX = 2147483647, RANKS_READ = 1024, ID_MAX = 1 << 22 };
+/* ID_MAX: each rank keeps a table that grows with the largest id, so it bounds what a line can ask for. */
+enum { NUMBER_MAX = 2147483647, RANKS_READ = 1024, ID_MAX = 1 << 15 };
 
 typedef struct token {
     const char *key, *value;
@@ -223,13 +224,13 @@ static bool read_new(script *s, const char **text, char letter)
 static const char *expected(script_kind kind)
 {
     switch (kind) {
-    case KIND_ACT: return "an activation, such as a3.image[0+64]:0+128";
-    case KIND_OPT: return "an activation, such as a3.image[0+64]:0+128 or a3?tp(0,1)";
-    case KIND_NEW: return "an activation, such as a3";
+    case KIND_ACT: return "an activation below a32768, such as a3.image[0+64]:0+128";
+    case KIND_OPT: return "an activation below a32768, such as a3.image[0+64]:0+128 or a3?tp(0,1)";
+    case KIND_NEW: return "an activation below a32768, such as a3";
     case KIND_WEIGHT:
-    case KIND_OPTW: return "a weight, such as w3";
-    case KIND_BLOCK: return "a block, such as b3";
-    case KIND_MARK: return "a mark, such as m3";
+    case KIND_OPTW: return "a weight below w32768, such as w3";
+    case KIND_BLOCK: return "a block below b32768, such as b3";
+    case KIND_MARK: return "a mark below m32768, such as m3";
     case KIND_INT:
     case KIND_ZERO: return "a whole number below 2^31, or one for each rank such as tp(1,2)";
     case KIND_REAL: return "a number";
