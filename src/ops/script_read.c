@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ID_MAX: each rank keeps a table that grows with the largest id, so it bounds what a line can ask for. */
-enum { NUMBER_MAX = 2147483647, RANKS_READ = 1024, ID_MAX = 1 << 15 };
+enum { NUMBER_MAX = 2147483647, RANKS_READ = 1024 };
 
 typedef struct token {
     const char *key, *value;
@@ -104,7 +103,7 @@ static bool read_id(const char **text, char letter, int64_t *out)
     if (**text != letter)
         return false;
     ++*text;
-    return script_number(text, out) && *out < ID_MAX;
+    return script_number(text, out) && *out < SCRIPT_IDS;
 }
 
 /* The number, where it is used: −1 where `?` says 0. */
