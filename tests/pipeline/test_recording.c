@@ -312,7 +312,6 @@ static const broken BROKEN[] = {
     {"\nmark mark=m0\n", "\nmark mark=m32768\n", "mark=m32768 should be a mark"},
     {"stage dit.step\n", "stage dit.step\ncreate act=a999 role=linear batch=1 image=1 cols=1\n",
      "stage dit.step: it should release what it makes"},
-    {"stage dit.step\n", "stage dit.step\nblock block=b99 name=late\n", "block: b99 is there already"},
     {"wanted=", "wanted=1 distance=3 x=", "halo_row: "},
     {"stride=1", "stride=3", "conv: stride 3"},
     {"heads=", "heads=7 x=", "line "},
@@ -400,6 +399,31 @@ static void ranks_that_would_not_agree_are_found_before(void **state)
     trial_close(&t);
 }
 
+/* CLIP gives infinity where it runs; what a step leaves to the next is found before that. */
+static void a_second_step_is_checked_before_anything_runs(void **state)
+{
+    trial t;
+    recording r;
+    (void)state;
+    trial_open(&t, "schnell", "car", "2x2");
+    record(&t, &r);
+    free(r.path);
+    r.path = NULL;
+    char *text = text_of(&t, &r);
+    char *infinite = changed(text, "\n@0 output in=a19\n",
+                             "\n@0 add x=a19 s=3e+38 y=a19 out=a19\n@0 add x=a19 s=3e+38 y=a19 out=a19\n"
+                             "@0 finite in=a19 slot=0\ncheck\n@0 output in=a19\n");
+    char *late = changed(infinite, "stage dit.step\n", "stage dit.step\nblock block=b99 name=late\n");
+    assert_int_equal(run_text(&t, infinite), FLUX1_ERR_NUMERIC);
+    assert_int_equal(run_text(&t, late), FLUX1_ERR_FORMAT);
+    assert_non_null(strstr(t.c->error.message, "block: b99 is there already"));
+    free(late);
+    free(infinite);
+    free(text);
+    recording_free(&r);
+    trial_close(&t);
+}
+
 static void another_model_is_refused(void **state)
 {
     trial dev, schnell;
@@ -427,6 +451,7 @@ int main(void)
         cmocka_unit_test(what_a_recording_cannot_have_is_refused_by_name),
         cmocka_unit_test(a_broken_recording_is_one_sentence),
         cmocka_unit_test(ranks_that_would_not_agree_are_found_before),
+        cmocka_unit_test(a_second_step_is_checked_before_anything_runs),
         cmocka_unit_test(another_model_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
