@@ -122,6 +122,20 @@ static int open_planner(const options *opt, flux1_context **context)
     return open_context(&here, context);
 }
 
+/* What cannot go together; NULL: nothing. */
+static const char *conflict(const option_value *v)
+{
+    if (v[OPT_MODEL].given && v[OPT_VARIANT].given)
+        return "--variant cannot be combined with --model";
+    if (v[OPT_DESCRIBE].given && v[OPT_RECORD].given)
+        return "--record cannot be combined with --describe, which plans nothing";
+    if (v[OPT_DESCRIBE].given && v[OPT_TIMELINE].given)
+        return "--timeline cannot be combined with --describe, which plans nothing";
+    if (v[OPT_RECORD].given && strcmp(v[OPT_RECORD].text, "-") == 0)
+        return "--record -: a recording goes to a file";
+    return NULL;
+}
+
 int plan_run(const options *opt)
 {
     const option_value *v = opt->values;
@@ -129,12 +143,8 @@ int plan_run(const options *opt)
     flux1_plan_params params;
     flux1_error err = {0};
     char *json = NULL;
-    if (v[OPT_MODEL].given && v[OPT_VARIANT].given) {
-        print_error("--variant cannot be combined with --model");
-        return EXIT_USAGE;
-    }
-    if (v[OPT_RECORD].given && strcmp(v[OPT_RECORD].text, "-") == 0) {
-        print_error("--record -: a recording goes to a file");
+    if (conflict(v)) {
+        print_error("%s", conflict(v));
         return EXIT_USAGE;
     }
     fill_plan(opt, &params);

@@ -58,6 +58,8 @@ static flux1_status play_release(player *p)
     const int64_t id = player_take(p);
     if ((size_t)id >= p->mark_room || !p->marks[id].set || p->marks[id].made > p->made)
         return player_refuse(p, "m%" PRId64 " is not set", id);
+    if (p->turning && p->marks[id].at < p->ring_at)
+        return player_refuse(p, "m%" PRId64 " is of before the ring, whose keys are still on their way", id);
     while (p->made > p->marks[id].made)
         p->acts[p->order[--p->made]] = (act){0};
     for (size_t i = 0; i < p->mark_room; i++) /* those set since are gone with what they marked */
@@ -99,6 +101,7 @@ static flux1_status play_output(player *p)
     if (act_batch(in) * act_rows(in) * in.cols != tensor_elements(to))
         return player_refuse(p, "the output has %" PRId64 " elements, should have %" PRId64,
                              act_batch(in) * act_rows(in) * in.cols, tensor_elements(to));
+    p->gave = true;
     return ops_download(p->m->o, in, to);
 }
 
@@ -205,16 +208,27 @@ static flux1_status told(const player *p, const script_line *l, flux1_status st)
     return error_prefix(p->m->err, "line %d", l->number);
 }
 
+bool player_gave(const player *p) { return p->gave; }
+
+/* Links carry one exchange at a time: while a ring turns, its own. */
+static flux1_status make_call(player *p, const script_line *l)
+{
+    p->cell = l->first;
+    p->call = l->call;
+    if (p->turning && script_entries[l->call].together && l->call != CALL_RING_RECEIVE)
+        return player_refuse(p, "an exchange before the ring has come round");
+    return plays[l->call](p);
+}
+
 flux1_status player_run(player *p, const script *s)
 {
     p->s = s;
+    p->gave = false;
     for (size_t i = 0; i < s->lines; i++) {
         const script_line *l = &s->line[i];
         if (!script_line_is_of(s, l, p->m->rank))
             continue;
-        p->cell = l->first;
-        p->call = l->call;
-        TRY(told(p, l, plays[l->call](p)));
+        TRY(told(p, l, make_call(p, l)));
     }
     return p->turning ? player_refuse(p, "a ring has begun, and has not come round") : FLUX1_OK;
 }

@@ -27,4 +27,6 @@ void player_destroy(player *p); /* and what it made, but activations; NULL is fi
 /* Makes the calls. FLUX1_ERR_FORMAT, naming the line, for what the script may not say. */
 flux1_status player_run(player *p, const script *s);
 
+bool player_gave(const player *p); /* whether the script that ran last had an output on this rank */
+
 #endif

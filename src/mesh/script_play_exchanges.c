@@ -61,8 +61,6 @@ flux1_status play_ring_begin(player *p)
     r.unit = player_take(p);
     TRY(player_need_act(p, &k));
     TRY(player_need_act(p, &v));
-    if (p->turning)
-        return player_refuse(p, "a second ring before the first has ended");
     if (r.units[0] < 0 || r.units[1] < 0 || r.unit < 1 || axis_size(p->m, r.axis) < 2)
         return player_refuse(p, "a ring of no rows, or of one rank");
     if (act_rows(k) != act_rows(v) || k.cols != v.cols || act_batch(k) != act_batch(v) ||
@@ -70,7 +68,9 @@ flux1_status play_ring_begin(player *p)
         return player_refuse(p, "k and v are not this rank's share of the ring's rows");
     p->ring = r;
     p->turning = true;
-    return p->m->exchange->ring_begin(p->m, &p->ring, k, v);
+    TRY(p->m->exchange->ring_begin(p->m, &p->ring, k, v));
+    p->ring_at = ops_mark(p->m->o);
+    return FLUX1_OK;
 }
 
 flux1_status play_ring_receive(player *p)
@@ -85,7 +85,7 @@ flux1_status play_ring_receive(player *p)
     if (act_rows(k) != rows || act_rows(v) != rows || k.cols != v.cols || act_batch(k) != act_batch(v) ||
         k.buffer->role != v.buffer->role)
         return player_refuse(p, "k and v have not the rows of the rank that they come from");
-    if (p->ring.bytes && p->ring.bytes < ops_pack_bytes(p->m->o, k, rows))
+    if (p->ring.bytes < ops_pack_bytes(p->m->o, k, rows))
         return player_refuse(p, "k and v are wider than what comes");
     p->turning = turn + 1 < size;
     return p->m->exchange->ring_receive(p->m, &p->ring, k, v);
@@ -95,9 +95,13 @@ flux1_status play_halo_row(player *p)
 {
     act in, out;
     TRY(player_need_act(p, &in));
-    const int64_t row = player_take(p), distance = player_take(p), wanted = player_take(p);
+    const int64_t row = player_take(p);
+    const bool alike = p->s->vary[p->cell] == VARY_NOT;
+    const int64_t distance = player_take(p), wanted = player_take(p);
     TRY(player_need_act(p, &out));
     const act_shape *s = &in.buffer->shape;
+    if (!alike)
+        return player_refuse(p, "distance is one number for all ranks: each sends where another waits for it");
     if (distance != 1 && distance != -1)
         return player_refuse(p, "a halo row from farther than a neighbour");
     if (in.buffer->role != ACT_PLANE || out.buffer->role != ACT_PLANE || act_rows(in) != s->height * s->width ||

@@ -36,7 +36,9 @@ struct player {
     played_mark *marks;
     size_t mark_room;
     kv_ring ring;
-    bool turning; /* a ring has begun, and not all has come */
+    bool turning;   /* a ring has begun, and not all has come */
+    size_t ring_at; /* of the arena: what the ring exchanges lies before it */
+    bool gave;      /* the script that runs, or ran last, has made an output */
 };
 
 /* FLUX1_ERR_FORMAT "<call>: …" */

@@ -42,7 +42,9 @@ typedef enum script_act_cell {
     SCRIPT_ACT_CELLS
 } script_act_cell;
 
-enum { SCRIPT_FIELDS = 16, SCRIPT_CELLS = 64 };
+/* SCRIPT_IDS: activations, weights, blocks and marks have numbers below it. Each rank that makes the calls keeps tables
+ * as long as the largest, so it bounds what a line of a file can ask for. */
+enum { SCRIPT_FIELDS = 16, SCRIPT_CELLS = 64, SCRIPT_IDS = 1 << 15 };
 
 typedef struct script_field {
     const char *key;

@@ -58,7 +58,17 @@ void ops_script_put_act(ops *o, act a)
 }
 
 static void begin(ops *o, script_call call) { script_begin(self(o)->out, call); }
-static flux1_status end(ops *o) { return script_end(self(o)->out, o->err); }
+static flux1_status end(ops *o)
+{
+    const script_ops *s = self(o);
+    TRY(script_end(s->out, o->err));
+    return s->acts <= SCRIPT_IDS && s->weight_count <= SCRIPT_IDS && s->block_count <= SCRIPT_IDS &&
+                   s->marks <= SCRIPT_IDS
+               ? FLUX1_OK
+               : error_set(o->err, FLUX1_ERR_UNSUPPORTED,
+                           "a recording has at most %d activations, weights, blocks or marks in a stage", SCRIPT_IDS);
+}
+
 static void put(ops *o, int64_t cell) { script_put(self(o)->out, cell); }
 static void put_act(ops *o, act a) { ops_script_put_act(o, a); }
 static void put_real(ops *o, float v) { put(o, f32_bits(v)); }

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NUMBER_MAX = 2147483647, RANKS_READ = 1024, ID_MAX = 1 << 22 };
+enum { NUMBER_MAX = 2147483647, RANKS_READ = 1024 };
 
 typedef struct token {
     const char *key, *value;
@@ -103,7 +103,7 @@ static bool read_id(const char **text, char letter, int64_t *out)
     if (**text != letter)
         return false;
     ++*text;
-    return script_number(text, out) && *out < ID_MAX;
+    return script_number(text, out) && *out < SCRIPT_IDS;
 }
 
 /* The number, where it is used: −1 where `?` says 0. */
@@ -223,13 +223,13 @@ static bool read_new(script *s, const char **text, char letter)
 static const char *expected(script_kind kind)
 {
     switch (kind) {
-    case KIND_ACT: return "an activation, such as a3.image[0+64]:0+128";
-    case KIND_OPT: return "an activation, such as a3.image[0+64]:0+128 or a3?tp(0,1)";
-    case KIND_NEW: return "an activation, such as a3";
+    case KIND_ACT: return "an activation below a32768, such as a3.image[0+64]:0+128";
+    case KIND_OPT: return "an activation below a32768, such as a3.image[0+64]:0+128 or a3?tp(0,1)";
+    case KIND_NEW: return "an activation below a32768, such as a3";
     case KIND_WEIGHT:
-    case KIND_OPTW: return "a weight, such as w3";
-    case KIND_BLOCK: return "a block, such as b3";
-    case KIND_MARK: return "a mark, such as m3";
+    case KIND_OPTW: return "a weight below w32768, such as w3";
+    case KIND_BLOCK: return "a block below b32768, such as b3";
+    case KIND_MARK: return "a mark below m32768, such as m3";
     case KIND_INT:
     case KIND_ZERO: return "a whole number below 2^31, or one for each rank such as tp(1,2)";
     case KIND_REAL: return "a number";

@@ -9,6 +9,7 @@
 /* The stages as they run: those of the transformer are one. */
 typedef enum played { PLAY_CLIP, PLAY_T5, PLAY_DIT, PLAY_VAE, PLAYS } played;
 static const recording_stage stage_of[PLAYS] = {RECORDING_CLIP, RECORDING_T5, RECORDING_DIT_OPEN, RECORDING_VAE};
+static const recording_stage gives[PLAYS] = {RECORDING_CLIP, RECORDING_T5, RECORDING_DIT_LATENT, RECORDING_VAE};
 
 /* An exchange of a dry run. */
 typedef struct heard {
@@ -58,8 +59,13 @@ static flux1_status find_row(void *user, const char *name, int64_t *out, flux1_e
 static flux1_status play_step(player *p, mesh *m, const playing *k, int64_t step)
 {
     int slot;
+    const size_t mark = ops_mark(m->o);
     TRY(ops_step_set(m->o, step));
     TRY(player_run(p, &k->r->stage[RECORDING_DIT_STEP]));
+    if (ops_mark(m->o) != mark)
+        return error_set(m->err, FLUX1_ERR_FORMAT,
+                         "stage dit.step: it should release what it makes, and nothing else: the next step finds what "
+                         "it found");
     TRY(ops_step_end(m->o, step));
     TRY(mesh_step_wait(m, step, &slot));
     return slot < 0 ? FLUX1_OK
@@ -69,11 +75,13 @@ static flux1_status play_step(player *p, mesh *m, const playing *k, int64_t step
                                 step + 1, slot);
 }
 
-/* A dry run makes one step, the last: its rows of the tables must be there. */
+/* A dry run makes the first step and the last, which shows what a step leaves to the next and whether the tables have
+ * rows enough. */
 static flux1_status play_denoiser(player *p, mesh *m, const playing *k)
 {
     TRY(player_run(p, &k->r->stage[RECORDING_DIT_OPEN]));
-    for (int64_t step = ops_counts_only(m->o) ? k->r->steps - 1 : 0; step < k->r->steps; step++)
+    const int64_t last = k->r->steps - 1;
+    for (int64_t step = 0; step <= last; step = ops_counts_only(m->o) && step < last ? last : step + 1)
         TRY(play_step(p, m, k, step));
     return player_run(p, &k->r->stage[RECORDING_DIT_LATENT]);
 }
@@ -91,6 +99,8 @@ static flux1_status play_body(void *arg, mesh *m)
         k->hearing = m->rank;
     TRY(player_create(m, &from, &p));
     flux1_status st = k->now == PLAY_DIT ? play_denoiser(p, m, k) : player_run(p, &k->r->stage[stage_of[k->now]]);
+    if (st == FLUX1_OK && mesh_leads(m) && !player_gave(p))
+        st = error_set(m->err, FLUX1_ERR_FORMAT, "stage %s gives no output", recording_names[gives[k->now]]);
     player_destroy(p);
     if (st == FLUX1_OK)
         ops_release(m->o, mark);
@@ -182,7 +192,7 @@ static flux1_status run_all(playing *k, const recording_request *q)
     TRY(recording_inputs_fill(&k->inputs, q, k->out));
     for (played i = 0; i < PLAYS; i++) {
         TRY(run_stage(k, i));
-        recording_inputs_take(&k->inputs, i == PLAY_DIT ? RECORDING_DIT_LATENT : stage_of[i], k->out);
+        recording_inputs_take(&k->inputs, gives[i], k->out);
     }
     return FLUX1_OK;
 }

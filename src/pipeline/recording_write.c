@@ -1,6 +1,7 @@
 #include "pipeline/recording.h"
 
 #include "base/file.h"
+#include "base/utf8.h"
 #include "ops/script_text.h"
 
 #include <inttypes.h>
@@ -36,6 +37,8 @@ static flux1_status put_all(const recording *r, builder *b, flux1_error *err)
         if ((unsigned char)*p < ' ')
             return error_set(err, FLUX1_ERR_ARGUMENT,
                              "the model's path has a control character, which a recording cannot have");
+    if (r->path && !utf8_valid(r->path, strlen(r->path)))
+        return error_set(err, FLUX1_ERR_ARGUMENT, "the model's path is not UTF-8, which a recording is");
     put_head(r, b);
     for (int i = 0; i < RECORDING_STAGES; i++) {
         builder_format(b, "stage %s\n", recording_names[i]);

@@ -4,6 +4,7 @@
 #include "pipeline/recording.h"
 #include "pipeline/text_to_image.h"
 
+#include "base/file.h"
 #include "base/json_write.h"
 #include "flux1_tools.h"
 #include "tools/estimate.h"
@@ -301,13 +302,27 @@ static flux1_status plan_all(planner *p, const flux1_plan_params *params)
     return st;
 }
 
+/* Before seconds of planning; nothing of the file changes. */
+static flux1_status check_writable(const char *path, flux1_error *err)
+{
+    file_writer file;
+    TRY(file_begin(path, &file, err));
+    file_abandon(&file);
+    return FLUX1_OK;
+}
+
 static flux1_status check_params(flux1_context *c, const flux1_plan_params *p)
 {
     if (!p || p->size < offsetof(flux1_plan_params, reserved))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_plan_params_defaults");
     TRY(context_needs(c, p->machine, "machine"));
     TRY(context_needs(c, p->path ? p->path : p->variant, "variant"));
-    return p->timeline ? timeline_check(p->timeline, &c->error) : FLUX1_OK;
+    if (p->describe && (p->timeline || p->record))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "describe plans nothing, so there is no timeline to draw and nothing to record");
+    if (p->timeline)
+        TRY(timeline_check(p->timeline, &c->error));
+    return p->record ? check_writable(p->record, &c->error) : FLUX1_OK;
 }
 
 /* The machine itself, as it is planned with. */

@@ -139,6 +139,7 @@ flux1_status flux1_recording_run(flux1_context *c, const flux1_model *model, con
         st = run(c, model, &r, &p, images);
     token_leave(c);
     recording_free(&r);
-    const bool about_it = st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_MODEL || st == FLUX1_ERR_NUMERIC;
+    const bool about_it = st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_MODEL || st == FLUX1_ERR_NUMERIC ||
+                          st == FLUX1_ERR_MEMORY || st == FLUX1_ERR_LIMIT;
     return about_it ? error_prefix(&c->error, "%s", path) : st;
 }

@@ -67,6 +67,15 @@ refused 1 'nowhere.rec: .*No such file' run-plan nowhere.rec --prompt x
 refused 1 'nowhere/x.png' run-plan b.rec --prompt x --output nowhere/x.png
 refused 1 'nowhere/x.rec' plan --model "$tiny" --machine wh-t3k --mesh 1x1 --record nowhere/x.rec
 refused 2 '--record -.*file' plan --model "$tiny" --machine wh-t3k --mesh 1x1 --record -
+refused 2 '--record cannot be combined with --describe' plan --machine wh-t3k --describe --record x.rec
+refused 2 '--timeline cannot be combined with --describe' plan --machine wh-t3k --describe --timeline x.svg
+# a file that cannot be written is known before this CPU is measured
+refused 1 'nowhere/x.rec' plan --machine nowhere.json --record nowhere/x.rec
+odd=$(printf 'mod\377')
+ln -s "$tiny" "$odd"
+refused 2 "the model's path is not UTF-8" plan --model "$odd" --machine wh-t3k --mesh 1x1 --record x.rec
+[ ! -e x.rec ] || fail "what is refused writes nothing"
+rm "$odd"
 refused 2 'generate has no option --record' generate --model "$tiny" --prompt x --record x.rec
 refused 1 'schnell: ' run-plan "$tiny" --prompt x
 head -c 20000 b.rec >cut.rec
@@ -75,6 +84,13 @@ head -c 64 /dev/zero >zeros.rec
 refused 1 'zeros.rec: it is no recording' run-plan zeros.rec --prompt x
 sed 's/^linear /lineer /' b.rec >bad.rec
 refused 1 'bad.rec: line [0-9]*: unknown call "lineer"' run-plan bad.rec --prompt x
+for stage in clip t5 dit.latent vae; do
+    sed "/^stage $stage\$/,/^stage\|^end\$/{/output in=/d}" b.rec >bad.rec
+    refused 1 "bad.rec: stage $stage gives no output" run-plan bad.rec --prompt x --output x.png --quiet
+done
+[ ! -e x.png ] || fail "a stage without a result makes no picture"
+sed '0,/^block block=b1 /s//block block=b40000 /' b.rec >bad.rec
+refused 1 'bad.rec: line [0-9]*: block: block=b40000 should be a block below b32768' run-plan bad.rec --prompt x
 sed '/^begin /d' b.rec >bad.rec
 refused 1 'bad.rec: line [0-9]*: .*outside its bracket' run-plan bad.rec --prompt x --quiet
 finish

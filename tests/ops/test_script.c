@@ -161,6 +161,26 @@ static void marks_that_are_not_released_are_taken_out(void **state)
     script_free(&s);
 }
 
+/* What is written can be read: numbers end where the reader's do. */
+static void numbers_have_an_end(void **state)
+{
+    (void)state;
+    flux1_error err = {0};
+    script s = {.sp = 1, .tp = 1};
+    ops *o;
+    act a;
+    assert_int_equal(ops_script_create(&(ops_config){.err = &err}, &s, &o), FLUX1_OK);
+    for (int i = 0; i < 32768; i++)
+        assert_int_equal(ops_create(o, ACT_LINEAR, shape_rows(1, 0, 1, 1), &a), FLUX1_OK);
+    char last[] = "cast in=a32767 out=a0", behind[] = "cast in=a32768 out=a0";
+    assert_int_equal(script_read(&s, last, 1, &err), FLUX1_OK);
+    assert_int_equal(script_read(&s, behind, 1, &err), FLUX1_ERR_FORMAT);
+    assert_int_equal(ops_create(o, ACT_LINEAR, shape_rows(1, 0, 1, 1), &a), FLUX1_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "at most 32768 activations"));
+    ops_destroy(o);
+    script_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -173,6 +193,7 @@ int main(void)
         cmocka_unit_test(windows_that_are_everything_on_some),
         cmocka_unit_test(a_rank_sees_its_own_numbers),
         cmocka_unit_test(marks_that_are_not_released_are_taken_out),
+        cmocka_unit_test(numbers_have_an_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -466,8 +466,6 @@ static flux1_status dry_upsample_conv(ops *o, act in, act top, act bottom, const
 {
     if (!self(o)->sizing->folds_planes)
         return composite_upsample_conv(o, in, top, bottom, w, out);
-    TRY(ops_cancelled(o));
-    TRY(check_upsample_conv(o, in, top, bottom, w, out));
     return tell_with(o, work_upsample_conv(o, in, top, bottom, w, out),
                      scratch_of(o, WORK_CONV, act_batch(in) * act_rows(in), w->rows, w->cols, in.buffer->shape.width));
 }
@@ -477,8 +475,6 @@ static flux1_status dry_norm_conv(ops *o, act in, act top, act bottom, const nor
 {
     if (!self(o)->sizing->folds_planes)
         return composite_norm_conv(o, in, top, bottom, n, w, residual, out);
-    TRY(ops_cancelled(o));
-    TRY(check_norm_conv(o, in, top, bottom, n, w, residual, out));
     return tell_with(
         o, work_norm_conv(o, in, top, bottom, n, w, residual, out),
         scratch_of(o, WORK_CONV, act_batch(out) * act_rows(out), w->rows, w->cols, out.buffer->shape.width));
@@ -497,20 +493,18 @@ static flux1_status dry_norm_conv(ops *o, act in, act top, act bottom, const nor
         return dry_##name call;                \
     }
 #define CHECKED(ret, name, args, call) CHECKED_##ret(name, args, call)
-OPS_PRIMITIVES(CHECKED)
-
-static const ops_table dry_table = {.name = "dry",
-#define ROW(ret, name, args, call) .name = checked_##name,
-                                    OPS_PRIMITIVES(ROW)
-#undef ROW
 #define dry_linear composite_linear
 #define dry_linear_norm composite_linear_norm
 #define dry_qkv_norm_rope composite_qkv_norm_rope
 #define dry_mlp composite_mlp
 #define dry_single_products composite_single_products
 #define dry_group_norm composite_group_norm
-#define ROW(ret, name, args, call) .name = dry_##name,
-                                        OPS_COMPOSITES(ROW)
+OPS_PRIMITIVES(CHECKED)
+OPS_COMPOSITES(CHECKED)
+
+static const ops_table dry_table = {.name = "dry",
+#define ROW(ret, name, args, call) .name = checked_##name,
+                                    OPS_PRIMITIVES(ROW) OPS_COMPOSITES(ROW)
 #undef ROW
 };
 
