@@ -4,12 +4,13 @@
  * the first branch had of the arena stays its own until both have ended. */
 #include "ops/cuda/cuda.h"
 
-/* Without memory for a second workspace everything stays in order. */
+/* Without memory for a second workspace everything stays in order, and it is not asked for again. */
 static flux1_status make(cuda_ops *o)
 {
     cuda_branches *b = &o->branches;
-    if (!b->workspace &&
-        cuda_device_allocate(o->device, CUDA_WORKSPACE, "the second workspace", &b->workspace, NULL) != FLUX1_OK)
+    b->wanted = b->workspace || cuda_device_allocate(o->device, CUDA_WORKSPACE, "the second workspace", &b->workspace,
+                                                     NULL) == FLUX1_OK;
+    if (!b->wanted)
         return FLUX1_OK;
     if (!b->stream)
         TRY(cuda_check(&o->head, o->lib->cuStreamCreate(&b->stream, CU_STREAM_NON_BLOCKING), "cannot make a stream"));
