@@ -2,9 +2,9 @@
 # Packs what bench/cuda/all.sh runs into one folder that a machine with a GPU needs nothing else for but NVIDIA's driver and libraries: stripped programs, their
 # libraries (all but libc's own), the tests' data, the mini models, all.sh itself. There: DIR/all.sh --binaries DIR
 # usage: bench/cuda/pack.sh BUILD DIR       BUILD: a build folder with FLUX1_CUDA=ON; DIR must not exist
-# environment: PACK_LIMIT (62914560): most bytes of the pack
+# environment: PACK_LIMIT (100663296): most bytes of the pack
 set -eu
-LIMIT=${PACK_LIMIT:-$((60 << 20))} # bytes
+LIMIT=${PACK_LIMIT:-$((96 << 20))} # bytes
 fail() { echo "pack.sh: $*" >&2; exit 1; }
 [ $# -eq 2 ] || fail "usage: pack.sh BUILD DIR"
 source=$(cd "$(dirname "$0")/../.." && pwd)
