@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Executes recordings of flux1 (docs/recording.md) on Tenstorrent's cards, through the vendor's library ttnn.
 
-usage: flux1_ttnn.py check RECORDING [--links N] [--weights bfloat16|bfloat8_b] [--stage NAME]…
+usage: flux1_ttnn.py check RECORDING [--links N] [--weights bfloat16|bfloat8_b] [--stage NAME]… [--plan FILE]
        flux1_ttnn.py read RECORDING             reads it and counts its calls; needs neither ttnn nor a card
 
 check makes every call of the stages on the mesh that the recording was made for, with weights and inputs of the right
@@ -18,6 +18,7 @@ import argparse
 import atexit
 import collections
 import importlib.metadata
+import json
 import os
 import re
 import sys
@@ -692,8 +693,8 @@ class Mapper:
 
     def norm_conv(self, line):
         x, height, width = self.plane(line.keys["in"], line)
-        y = self.group_normed(x, self.read(line.keys["stats"], line), line.keys["norm_w"], line)
-        self.finish(self.convolved(y, height, width, line), line)
+        normed = lambda: self.group_normed(x, self.read(line.keys["stats"], line), line.keys["norm_w"], line)
+        self.finish(self.convolved(normed(), height, width, line), line)  # which nobody else holds
 
     def upsample_conv(self, line):
         t, (x, height, width) = self.t, self.plane(line.keys["in"], line)
@@ -1047,17 +1048,80 @@ def check(recording, options):
         ttnn.close_mesh_device(device)
 
 
+class Watched:
+    """A library, or a part of one, whose calls are followed by another."""
+
+    def __init__(self, whole, then):
+        self.whole, self.then = whole, then
+
+    def __getattr__(self, name):
+        one = getattr(self.whole, name)
+        if name in ("experimental", "transformer"):
+            return Watched(one, self.then)
+        if isinstance(one, type) or not callable(one):
+            return one
+
+        def call(*arguments, **named):
+            result = one(*arguments, **named)
+            self.then()
+            return result
+
+        return call
+
+
+class Heights:
+    """Memory in use of a bank: of each part the most behind any call, above what was there before."""
+
+    def __init__(self, ttnn, device):
+        self.now, self.part, self.begin, self.most = lambda: memory(ttnn, device)[0], None, 0, {None: 0}
+
+    def enter(self, part):
+        if part != self.part:
+            self.part, self.begin, self.most[part] = part, self.now(), 0
+
+    def watch(self):
+        self.most[self.part] = max(self.most[self.part], self.now() - self.begin)
+
+
+def planned(path, recording):
+    """What flux1 plan --json says of this recording's mesh and picture: bytes of a device, by part."""
+    m = recording.mesh
+    wanted = {"mesh": "%dx%d" % m.shape, "sp": f"{m.sp}@{m.sp_axis}", "tp": f"{m.tp}@{m.tp_axis}"} | {
+        key: recording.picture[key] for key in ("width", "height")}
+    with open(path, encoding="utf-8") as f:
+        rows = [row for row in json.load(f) if all(row[key] == value for key, value in wanted.items())]
+    if not rows:
+        raise Refused(f"{path} has no plan of {wanted}")
+    out = {}
+    for stage in rows[0]["stages"]:
+        part = stage["stage"].split()[0]
+        out[part] = max(out.get(part, 0), stage["memory_bytes"])
+    return out
+
+
+def compare(heights, path, recording, banks):
+    for part, plan in planned(path, recording).items():
+        if part in heights.most:
+            got, plan = heights.most[part] / 1e6, plan / banks / 1e6
+            print(f"{part}: at most {got:.1f} MB of a bank, flux1 plan says {plan:.1f} ({100 * (plan / got - 1):+.1f} %)")
+
+
 def check_on(device, ttnn, recording, options):
-    mapper = Mapper(recording, ttnn, device, options.links, getattr(ttnn, options.weights), Nothing(ttnn, device))
+    heights = Heights(ttnn, device)
+    watched = Watched(ttnn, heights.watch)
+    mapper = Mapper(recording, watched, device, options.links, getattr(ttnn, options.weights), Nothing(watched, device))
     print(f"{mapper.grid.x}x{mapper.grid.y} cores a device")
     for name in options.stage or STAGES:
         if name not in recording.stages:
             raise Refused(f"the recording has no stage {name}")
         began = time.monotonic()
+        heights.enter(name.partition(".")[0])
         mapper.run(name, recording.stages[name])
         used, room, banks = memory(ttnn, device)
         print(f"{name}: {len(recording.stages[name])} lines in {time.monotonic() - began:.1f} s, "
               f"{used / 1e6:.0f} of {room / 1e6:.0f} MB in each of {banks} banks")
+    if options.plan:
+        compare(heights, options.plan, recording, banks)
 
 
 def read(recording, options):
@@ -1081,6 +1145,7 @@ def main():
     parser.add_argument("--links", type=int, default=1, help="Ethernet links between neighbours (Galaxy: 4, Blackhole: 2)")
     parser.add_argument("--weights", choices=("bfloat16", "bfloat8_b"), default="bfloat16", help="form of the matrices")
     parser.add_argument("--stage", action="append", choices=STAGES, help="only this stage and those named beside it")
+    parser.add_argument("--plan", metavar="FILE", help="of flux1 plan --json: its memory beside the library's")
     parser.add_argument("--traceback", action="store_true", help="show where the library refused")
     options = parser.parse_args()
     try:
