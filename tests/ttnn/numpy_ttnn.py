@@ -7,15 +7,17 @@ import numpy as np
 RANGE = slice
 
 bfloat16, float32, uint32, bfloat8_b = "bfloat16", "float32", "uint32", "bfloat8_b"
-TILE_LAYOUT, ROW_MAJOR_LAYOUT, DRAM_MEMORY_CONFIG = "tile", "rows", "dram"
-DataType = Layout = type("none", (), {})  # no key of a buffer is one
+DataType, Layout = type("none", (), {}), type("Layout", (str,), {})  # of the keys of a buffer none is the former
+TILE_LAYOUT, ROW_MAJOR_LAYOUT, DRAM_MEMORY_CONFIG = Layout("tile"), Layout("rows"), "dram"
 Topology = types.SimpleNamespace(Linear="Linear")
 MathFidelity = types.SimpleNamespace(HiFi2=2, HiFi4=4)
 
 
 class Tensor:
-    def __init__(self, values, dtype=bfloat16):
-        self.v, self.dtype = list(values), dtype
+    """On all devices of a mesh; a host's has one array and no place."""
+
+    def __init__(self, values, dtype=bfloat16, layout=TILE_LAYOUT, host=False):
+        self.v, self.dtype, self.layout, self.host = list(values), dtype, layout, host
 
     shape = property(lambda self: list(self.v[0].shape))
 
@@ -45,7 +47,7 @@ def each(f):
     def on_all(*arguments, **named):
         count = next(len(a.v) for a in arguments if isinstance(a, Tensor))
         pick = lambda a, i: a.v[i] if isinstance(a, Tensor) else a
-        return Tensor([f(*(pick(a, i) for a in arguments), **{k: pick(a, i) for k, a in named.items()}) for i in range(count)], arguments[0].dtype)
+        return Tensor([f(*(pick(a, i) for a in arguments), **{k: pick(a, i) for k, a in named.items()}) for i in range(count)], arguments[0].dtype, arguments[0].layout)
     return on_all
 
 
@@ -60,25 +62,66 @@ CoreRange = lambda a, b: (0, 0)
 
 
 def empty(shape, dtype=bfloat16, layout=None, device=None):
-    return Tensor([np.full(shape, np.nan, np.float32)] * int(np.prod(device.shape)), dtype)
+    return Tensor([np.full(shape, np.nan, np.float32)] * int(np.prod(device.shape)), dtype, layout)
+
+
+def zeros(shape, dtype=bfloat16, layout=None, device=None):
+    return Tensor([np.zeros(shape, np.float32)] * (int(np.prod(device.shape)) if device else 1), dtype, layout, host=device is None)
 
 
 slice = each(lambda x, begin, end: x[tuple(RANGE(a, b) for a, b in zip(begin, end))])
 squeeze, unsqueeze = each(lambda x, d: x.squeeze(d)), each(lambda x, d: np.expand_dims(x, d))
 reshape, permute = each(lambda x, s: x.reshape(s)), each(lambda x, d: x.transpose(d))
-to_layout = clone = each(lambda x, *_: x)
-multiply, add = each(lambda a, b: a * b), each(lambda a, b: a + b)
+repeat, clone = each(lambda x, times: np.tile(x, times)), each(lambda x: x)
+multiply, add, subtract = each(lambda a, b: a * b), each(lambda a, b: a + b), each(lambda a, b: a - b)
+mean, rsqrt = each(lambda x, dim, keepdim: x.mean(dim, keepdims=keepdim)), each(lambda x: 1 / np.sqrt(x))
 sigmoid, silu = each(lambda x: 1 / (1 + np.exp(-x))), each(lambda x: x / (1 + np.exp(-x)))
 gelu = each(lambda x, fast_and_approximate_mode: 0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3))))
-embedding = each(lambda ids, table, layout: table[ids.astype(int)])
+rows_of = each(lambda ids, table: table[ids.astype(int)])
+doubled = each(lambda x: x.repeat(2, 1).repeat(2, 2))
+
+
+def embedding(ids, table, layout):
+    assert ids.dtype == uint32 and table.layout == ROW_MAJOR_LAYOUT and len(table.shape) == 2, "a table's rows are looked up by whole numbers"
+    y = rows_of(ids, table)
+    return Tensor(y.v, table.dtype, layout)
+
+
+def upsample(x, scale_factor):
+    """[N, H, W, C]."""
+    assert scale_factor == 2 and len(x.shape) == 4 and x.layout == ROW_MAJOR_LAYOUT
+    return doubled(x)
+
+
+def filtered(x, w, b, pads):
+    """x [H, W, inputs], w [outputs, inputs, 3, 3]; zeros in `pads` rows and columns around."""
+    x = np.pad(x, ((pads[0],) * 2, (pads[1],) * 2, (0, 0)))
+    height, width = x.shape[0] - 2, x.shape[1] - 2
+    y = sum(x[i : i + height, j : j + width] @ w[:, :, i, j].T for i in range(3) for j in range(3))
+    return y if b is None else y + b.reshape(-1)
+
+
+def conv2d(input_tensor, weight_tensor, bias_tensor, device, in_channels, out_channels, batch_size, input_height, input_width, kernel_size, stride, padding,
+           return_weights_and_bias, **_):
+    x, w, b = input_tensor, weight_tensor, bias_tensor
+    assert x.shape == [1, 1, batch_size * input_height * input_width, in_channels] and kernel_size == (3, 3) and stride == (1, 1) and batch_size == 1
+    assert w.shape == [out_channels, in_channels, 3, 3] and w.host and w.layout == ROW_MAJOR_LAYOUT, "weights are the host's, or prepared"
+    assert b is None or (b.shape == [1, 1, 1, out_channels] and b.host)
+    y = [filtered(one.reshape(input_height, input_width, in_channels), w.v[0], b and b.v[0], padding).reshape(1, 1, -1, out_channels) for one in x.v]
+    return (Tensor(y), (w, b)) if return_weights_and_bias else Tensor(y)
+
+
+def to_layout(x, layout):
+    return Tensor(x.v, x.dtype, layout)
 
 
 def typecast(x, dtype):
-    return Tensor(x.v, dtype)
+    return Tensor(x.v, dtype, x.layout)
 
 
 def concat(tensors, dim):
-    return Tensor([np.concatenate(parts, dim) for parts in zip(*(x.v for x in tensors))], tensors[0].dtype)
+    assert len({(x.layout, x.dtype) for x in tensors}) == 1, [(x.layout, x.dtype) for x in tensors]
+    return Tensor([np.concatenate(parts, dim) for parts in zip(*(x.v for x in tensors))], tensors[0].dtype, tensors[0].layout)
 
 
 def plain_norm(x, eps):
@@ -99,8 +142,11 @@ def alt_complex_rotate90(x):
     return pairs(x)
 
 
-def attention(q, k, v, mask, scale):
+def attention(q, k, v, mask, scale, causal=False):
     s = q @ k.transpose(0, 1, 3, 2) * scale + (0 if mask is None else mask)
+    if causal:
+        assert mask is None and q.shape[2] == k.shape[2]
+        s = np.where(np.tri(q.shape[2], dtype=bool), s, -np.inf)
     p = np.exp(s - s.max(-1, keepdims=True))
     return p / p.sum(-1, keepdims=True) @ v
 
@@ -133,8 +179,8 @@ def all_gather(x, persistent_output_buffer, dim, cluster_axis, multi_device_glob
     for g in groups(cluster_axis):
         for r in g:
             out[r] = np.concatenate([x.v[i] for i in g], dim)
-    assert list(out[0].shape) == persistent_output_buffer.shape
-    return Tensor(out, x.dtype)
+    assert list(out[0].shape) == persistent_output_buffer.shape and x.layout == persistent_output_buffer.layout
+    return Tensor(out, x.dtype, x.layout)
 
 
 def reduce_scatter(x, persistent_output_buffers, dim, cluster_axis, multi_device_global_semaphore, **_):
@@ -152,7 +198,7 @@ def mesh_partition(x, dim, cluster_axis):
     for g in groups(cluster_axis):
         for place, r in enumerate(g):
             out[r] = np.split(x.v[r], len(g), dim)[place]
-    return Tensor(out, x.dtype)
+    return Tensor(out, x.dtype, x.layout)
 
 
 def ring(q, k, v, *nobody, persistent_output_buffer_k, persistent_output_buffer_v, multi_device_global_semaphore, logical_n, cluster_axis, dim, **_):
@@ -166,7 +212,7 @@ def ring(q, k, v, *nobody, persistent_output_buffer_k, persistent_output_buffer_
     return Tensor(out), None, None
 
 
-sdpa = each(lambda q, k, v, attn_mask, scale: attention(q, k, v, attn_mask, scale))
+sdpa = each(attention)
 matmul = each(lambda x, w, b: x @ w + (0 if b is None else b))
 head_norm = each(lambda x, w, eps: x / np.sqrt((x * x).mean(-1, keepdims=True) + eps) * w)
 experimental = types.SimpleNamespace(
@@ -175,5 +221,5 @@ experimental = types.SimpleNamespace(
     all_gather_async=all_gather, reduce_scatter_minimal_async=reduce_scatter)
 transformer = types.SimpleNamespace(
     split_query_key_value_and_split_heads=split_heads, concatenate_heads=each(lambda x: x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)),
-    scaled_dot_product_attention=lambda q, k, v, attn_mask, is_causal, scale, **_: sdpa(q, k, v, attn_mask, scale),
+    scaled_dot_product_attention=lambda q, k, v, attn_mask, is_causal, scale, **_: sdpa(q, k, v, attn_mask, scale, is_causal),
     ring_joint_scaled_dot_product_attention=ring)

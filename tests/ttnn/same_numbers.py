@@ -1,4 +1,5 @@
-"""The worker's calls, made in numpy (numpy_ttnn.py), give what flux1 gives: T5's embeddings and the latents of every step, on meshes.
+"""The worker's calls, made in numpy (numpy_ttnn.py), give what flux1 gives: CLIP's vector, T5's embeddings, the latents of every
+step and the pixels, on meshes.
 
 usage: same_numbers.py FLUX1 PIPELINE        exit 77: this Python has no numpy, or this flux1 does not record
 """
@@ -20,6 +21,7 @@ import numpy_ttnn
 
 SAME = 1e-5  # relative L2
 PROMPT, SEED, STEPS = "a red fox beside a blue house", 5, 2
+FOLDERS = {"clip": "text_encoder", "t5": "text_encoder_2", "dit": "transformer", "vae": "vae"}
 RUNS = (((128, 144, 64), ("1x1sp0tp1",)), ((128, 128, 64), ("1x1sp0tp1", "1x2sp0tp1", "2x1sp0tp1")), ((256, 128, 128), ("2x2sp0tp1", "2x2sp1tp0")))  # width, height, T5 tokens
 
 
@@ -55,10 +57,10 @@ class Values:
 
     def __init__(self, recording, pipeline, dump):
         self.r, self.mesh, self.dump = recording, recording.mesh, dump
-        self.tensors = {"t5": folder(os.path.join(pipeline, "text_encoder_2")), "dit": folder(os.path.join(pipeline, "transformer"))}
-        self.config = {"t5": json.load(open(os.path.join(pipeline, "text_encoder_2/config.json"))), "dit": json.load(open(os.path.join(pipeline, "transformer/config.json")))}
+        self.tensors = {part: folder(os.path.join(pipeline, name)) for part, name in FOLDERS.items()}
+        self.config = {part: json.load(open(os.path.join(pipeline, name, "config.json"))) for part, name in FOLDERS.items()}
         self.ranks = self.mesh.sp * self.mesh.tp
-        self.part = "t5"
+        self.part = "clip"
 
     def placed(self, by_rank):
         """Ranks in the order of devices, which is along the mesh's rows."""
@@ -70,7 +72,20 @@ class Values:
             order[grid[place]] = by_rank[sp * self.mesh.tp + tp]
         return numpy_ttnn.Tensor(order)
 
+    def host_weight(self, w, bias, shape, dtype):
+        """The same on all ranks."""
+        rows = self.by_rank(w, bias)
+        assert all(np.array_equal(rows[0], other) for other in rows)
+        return numpy_ttnn.Tensor([rows[0].reshape(shape)], dtype, numpy_ttnn.ROW_MAJOR_LAYOUT, host=True)
+
     def weight(self, w, bias, shape, dtype, layout):
+        turned = w["role"] != "table" or bias
+        out = self.placed([x.T if turned else x for x in self.by_rank(w, bias)])
+        out.dtype, out.layout = dtype, layout
+        assert out.shape == list(shape), (out.shape, shape)
+        return out
+
+    def by_rank(self, w, bias):
         rows, cols = w["rows"], 1 if bias else w["cols"]
         out = [np.zeros((rows, cols), np.float32) for _ in range(self.ranks)]
         for line in w["pieces"]:
@@ -82,15 +97,16 @@ class Values:
             for r in line.ranks or range(self.ranks):
                 from_row, from_col, height, width, row, col = (k[key][r] for key in ("from_row", "from_col", "rows", "cols", "row", "col"))
                 out[r][row : row + height, col : col + width] = matrix[from_row : from_row + height, from_col : from_col + width]
-        turned = w["role"] != "table" or bias
-        out = self.placed([x.T if turned else x for x in out])
-        assert out.shape == list(shape), (out.shape, shape)
         return out
 
     def whole(self, name):
         d, p = self.dump, self.r.picture
-        if name == "t5.ids":
-            return d["t5.input_ids"].reshape(-1, 1).astype(np.float32)
+        if name in ("clip.ids", "t5.ids"):
+            return d[name.replace("ids", "input_ids")].reshape(-1, 1).astype(np.float32)
+        if name == "clip.pooled_row":  # the first end of text
+            return np.array([[list(d["clip.input_ids"].ravel()).index(self.config["clip"]["eos_token_id"])]], np.float32)
+        if name == "latent_plane":
+            return self.latent_plane()
         if name == "prompt_embeds":
             return d["prompt_embeds"][0]
         if name == "pooled":
@@ -103,6 +119,12 @@ class Values:
         if name == "dsigma":
             return (sigmas[1:] - sigmas[:-1])[:, None]
         return d["noise"][0]
+
+    def latent_plane(self):
+        """Tokens are cells of 2×2 latents, channel by channel."""
+        vae, grid = self.config["vae"], self.r.picture["width"] // self.pixels()
+        cells = self.dump[f"latents.{STEPS}"][0].reshape(-1, grid, vae["latent_channels"], 2, 2)
+        return cells.transpose(0, 3, 1, 4, 2).reshape(-1, vae["latent_channels"]) / vae["scaling_factor"] + vae["shift_factor"]
 
     def bias(self, first, heads, tokens):
         """T5's relative bias, key − query in buckets (Raffel et al., and transformers' _relative_position_bucket, both directions)."""
@@ -136,10 +158,11 @@ class Values:
             out = [self.bias(f, shape[1], shape[2]) for f in first]
         else:
             whole = self.whole(name)
-            rows = shape[-1] if name == "t5.ids" else shape[2]
-            out = [whole[f : f + rows].reshape(shape) for f in first]
+            rows = shape[-1] if dtype == numpy_ttnn.uint32 else shape[2]
+            filled = np.concatenate([whole, np.zeros((rows, whole.shape[1]), np.float32)])  # smaller shares of the last ranks
+            out = [filled[min(f, len(whole)) :][:rows].reshape(shape) for f in first]
         got = self.placed(out)
-        got.dtype = dtype
+        got.dtype, got.layout = dtype, layout
         assert got.shape == list(shape), (name, got.shape, shape)
         return got
 
@@ -167,6 +190,9 @@ def check_mesh(flux1, pipeline, dump, size, shape, room):
     numpy_ttnn.device = numpy_ttnn.Device(recording.mesh.shape)
     values = Values(recording, pipeline, dump)
     mapper = worker.Mapper(recording, numpy_ttnn, numpy_ttnn.device, 1, numpy_ttnn.bfloat16, values)
+    mapper.run("clip", recording.stages["clip"])
+    hold(f"{shape} pooled", mapper.result.v[0].ravel(), dump["pooled_prompt_embeds"][0])
+    values.part = "t5"
     mapper.run("t5", recording.stages["t5"])
     hold(f"{shape} prompt_embeds", mapper.result.v[0].reshape(dump["prompt_embeds"][0].shape), dump["prompt_embeds"][0])
     values.part = "dit"
@@ -176,6 +202,9 @@ def check_mesh(flux1, pipeline, dump, size, shape, room):
         mapper.run("dit.step", recording.stages["dit.step"])
         mapper.run("dit.latent", recording.stages["dit.latent"])
         hold(f"{shape} latents.{step + 1}", mapper.result.v[0][0, 0], dump[f"latents.{step + 1}"][0])
+    values.part = "vae"
+    mapper.run("vae", recording.stages["vae"])
+    hold(f"{shape} pixels", mapper.result.v[0][0, 0].T.reshape(dump["decoded"][0].shape), dump["decoded"][0])
     return mapper
 
 

@@ -108,7 +108,7 @@ class Calls(unittest.TestCase):
         self.library.DataType = self.library.Layout = type("none", (), {})  # no key of a buffer is one
         self.library.empty.side_effect = lambda *_, **__: object()
         self.library.create_global_semaphore.side_effect = lambda *_: object()
-        self.mapper = worker.Mapper(recording(HEAD + BODY), self.library, unittest.mock.MagicMock(), 1, None, None)
+        self.mapper = worker.Mapper(recording(HEAD + BODY), self.library, unittest.mock.MagicMock(), 1, None, unittest.mock.MagicMock())
 
     def refused(self, call, words):
         with self.assertRaisesRegex(worker.Refused, words):
@@ -119,7 +119,7 @@ class Calls(unittest.TestCase):
                             ("create act=ax role=residual batch=1", "line 8: create: .*'x'"), ("release mark=m1", "'m1' is missing"), ("bias w=w9", "'w9' is missing"),
                             ("linear in=a0 w=w0 out=a9", "activation a9 is not there"), ("add out=a0", "line 8"), ("ring_begin axis=sp", "line 8: a ring without the cast"),
                             ("ring_begin axis=sp\ncast in=a0 out=a1", "line 8: a ring without attention"),
-                            ("conv in=a0", r"line 8: conv \(dit.open\) is not executed"), ("run name=x", "is not executed")):
+                            ("upsample in=a0", r"line 8: upsample \(dit.open\) is not executed"), ("run name=x", "is not executed")):
             self.refused(call, words)
 
     def test_calls_of_some_ranks(self):
@@ -137,6 +137,59 @@ class Calls(unittest.TestCase):
         for key in ("scale", "shift"):
             with self.assertRaisesRegex(worker.Refused, "line 7: a norm with weights of its own"):
                 self.mapper.layer_norm(worker.Line(7, None, "layer_norm", {"w": "w1", key: "a1:0+8", "in": "a0", "out": "a2", "eps": "1e-6"}))
+
+    def test_smaller_shares_are_filled_for_clip_alone(self):
+        self.assertEqual([worker.shares(n) for n in ([10] * 7 + [7], [2, 2, 2, 0], [3, 3, 1, 0], [1, 2], [2, 1, 1], [0, 0], [2, 0, 2])], [True] * 3 + [False] * 2 + [True, False])
+        lines = recording(HEAD + "stage clip\ncreate act=a0 role=residual batch=1 text=all(10,10,10,10,10,10,10,7) cols=8\n"
+                          "create act=a1 role=residual batch=1 text=77 cols=all(6,6,6,6,6,6,0,0)\ncreate act=a2 role=residual batch=1 text=1 cols=8\nend\n").stages["clip"]
+        self.mapper.run("clip", lines)
+        self.assertEqual([(a.rows[None], a.cols) for a in self.mapper.acts.values()], [(10, 8), (80, 6), (1, 8)])
+        for name in ("t5", "vae"):
+            with self.assertRaisesRegex(worker.Refused, "line 8: create differs between ranks"):
+                self.mapper.run(name, lines)
+        with self.assertRaisesRegex(worker.Refused, "line 7: heads that are not shared evenly by 8 devices"):
+            self.mapper.enter("clip")
+            self.mapper.weight(worker.Line(7, None, "weight", {"w": "w0", "role": "qkv", "rows": "all(9,9,9,9,9,9,9,3)", "cols": "8"}))
+
+    def plane(self, *lines):
+        """The stage vae with planes of 2×4 pixels in a0 and a1 that are there."""
+        text = "\n".join([f"create act=a{i} role=plane batch=1 image=8 cols=3 height=2 width=4" for i in (0, 1)] + list(lines))
+        self.mapper.enter("vae")
+        self.mapper.acts.clear(), self.mapper.halos.clear()
+        lines = recording(HEAD + "stage vae\n" + text + "\nend\n").stages["vae"]
+        self.mapper.run("vae", lines[:2])
+        for i in (0, 1):
+            self.mapper.acts[i].pieces = [worker.Piece("image", 0, 3, unittest.mock.Mock(shape=[1, 1, 8, 3]))]
+        self.mapper.run("vae", lines[2:])
+
+    def test_rows_of_neighbours(self):
+        down, up = "halo_row in=a0 distance=1 wanted=all(1,1,1,1,1,1,1,0) out=a3", "halo_row in=a0 row=1 distance=-1 wanted=all(0,1,1,1,1,1,1,1) out=a2"
+        weight = "weight w=w0 block=b0 role=conv rows=3 cols=27 kernel=3"
+        self.library.conv2d.return_value = (unittest.mock.Mock(), (1, 2))
+        self.library.reshape.return_value = unittest.mock.Mock(shape=[1, 1, 8, 3])
+        conv = lambda top, bottom: f"conv in=a0 top=a2?all({top}) bottom=a3?all({bottom}) w=w0 stride=1 out=a1"
+        inner, outer = "0,1,1,1,1,1,1,1", "1,1,1,1,1,1,1,0"
+        self.mapper.with_neighbours = lambda x, width: unittest.mock.Mock(shape=[1, 1, 16, 3])
+        self.plane(down, up, weight, "prepare w=w0", conv(inner, outer))
+        self.assertEqual({k: self.library.conv2d.call_args[1][k] for k in ("input_height", "input_width", "padding", "in_channels")},
+                         {"input_height": 4, "input_width": 4, "padding": (0, 1), "in_channels": 3})
+        for lines, words in (([down.replace("wanted=all(1", "wanted=all(0")], "row 0 of the device at distance 1 is not a plane's border"),
+                             ([up.replace("row=1", "row=0")], "row 0 of the device at distance -1"), ([down.replace("=1 w", "=2 w")], "row 0 of the device at distance 2"),
+                             ([down, up, weight, conv(outer, outer)], "top is not the neighbours' row of a0"), ([down, weight, conv(inner, outer)], "top is not"),
+                             ([down, up, weight, conv(inner, inner)], "bottom is not"), ([down, up, weight, conv(inner, outer).replace("in=a0", "in=a1")], "row of a1"),
+                             ([down, up, weight, "prepare w=w0", conv(inner, outer), conv(inner, outer)], "top is not"), ([weight, "conv in=a0 w=w0 stride=1 out=a1"], "top is not"),
+                             (["conv in=a0 w=w0 stride=2 out=a1"], "a stride of 2 is not executed yet")):
+            with self.assertRaisesRegex(worker.Refused, words):
+                self.plane(*lines)
+
+    def test_positions_follow_the_devices(self):
+        self.mapper.weights = {"w1": {"rows": 77, "cols": 8, "matrix": None}}
+        line = lambda firsts: worker.Line(7, None, "embed", {"positions": "w1", "first": f"all({firsts})"})
+        self.library.reshape.return_value.shape = [1, 1, 77, 8]
+        for firsts in ("0,10,20,30,40,50,60,70",):
+            self.mapper.positions(10, line(firsts))
+        with self.assertRaisesRegex(worker.Refused, "line 7: positions from .* do not follow each other by 10"):
+            self.mapper.positions(10, line("0,10,20,30,40,50,60,71"))
 
     def test_exchanges_take_turns(self):
         first, second, third = (self.mapper.turn("gather", 0) for _ in range(3))

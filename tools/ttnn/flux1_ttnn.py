@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Executes recordings of flux1 (docs/recording.md) on Tenstorrent's cards, through the vendor's library ttnn.
 
-usage: flux1_ttnn.py check RECORDING [--links N] [--weights bfloat16|bfloat8_b] [--stage NAME]…
+usage: flux1_ttnn.py check RECORDING [--links N] [--weights bfloat16|bfloat8_b] [--stage NAME]… [--plan FILE]
        flux1_ttnn.py read RECORDING             reads it and counts its calls; needs neither ttnn nor a card
 
 check makes every call of the stages on the mesh that the recording was made for, with weights and inputs of the right
@@ -9,15 +9,16 @@ shapes that hold nothing, and prints what ttnn was asked for and the memory that
 (TT_METAL_MOCK_CLUSTER_DESC_PATH) no card is needed: the library then checks each call, its L1 and its DRAM, and computes
 nothing. What it does not check there, this file does: the buffers of a reduce-scatter, and the chunks of attention.
 
-Executed are T5 and the transformer (t5, dit.open, dit.step, dit.latent), with the weights of both on the cards. Refused by
-name are lines that differ between ranks in more than where weights come from; on a device, rows of the prompt that are no
-multiple of 32 where the picture's stand behind them; and, where attention is over several devices (sp), tokens of a device
-that are none.
+Executed are all stages, with the weights of all models on the cards. Refused by name are lines that differ between ranks
+in more than where weights come from (CLIP's smaller shares are filled up with zeros); on a device, rows of the prompt that
+are no multiple of 32 where the picture's stand behind them; and, where attention is over several devices (sp), tokens of a
+device that are none.
 """
 import argparse
 import atexit
 import collections
 import importlib.metadata
+import json
 import os
 import re
 import sys
@@ -29,7 +30,7 @@ TESTED = "0.81.1"
 TILE = 32
 L1_BYTES = 1_400_000  # of a core, less what the library takes itself
 TURNS = 2  # sets of semaphores and buffers that exchanges use by turns
-STAGES = ("t5", "dit.open", "dit.step", "dit.latent")
+STAGES = ("clip", "t5", "dit.open", "dit.step", "dit.latent", "vae")
 
 
 BROKEN = (ValueError, LookupError, AttributeError, ArithmeticError)  # what a line of another form leads to
@@ -42,7 +43,7 @@ class Refused(Exception):
 # ---- the recording -----------------------------------------------------------------------------------------------------
 
 Line = collections.namedtuple("Line", "number ranks call keys")
-Mesh = collections.namedtuple("Mesh", "shape sp sp_axis tp tp_axis")
+Mesh = collections.namedtuple("Mesh", "shape sp sp_axis tp tp_axis filled", defaults=(False,))  # filled: small shares, by zeros
 
 
 class Recording:
@@ -124,12 +125,17 @@ def values_of(text, mesh):
 
 
 def same(text, mesh, line):
-    """The number that all ranks have: a mesh's devices run one program."""
-    numbers = set(values_of(text, mesh))
-    if len(numbers) != 1:
+    """The number that all ranks have, or of filled shares the largest: a mesh's devices run one program."""
+    numbers = values_of(text, mesh)
+    if len(set(numbers)) != 1 and not (mesh.filled and shares(numbers)):
         raise Refused(f"line {line.number}: {line.call} differs between ranks ({text}); choose a size whose tokens and heads "
                       f"divide by the mesh")
-    return numbers.pop()
+    return numbers[0]
+
+
+def shares(numbers):
+    """Whether these are ceil-sized shares of their sum: the last ranks have less, or nothing."""
+    return all(n == max(0, min(numbers[0], sum(numbers) - r * numbers[0])) for r, n in enumerate(numbers))
 
 
 Operand = collections.namedtuple("Operand", "act part rows cols")
@@ -197,8 +203,9 @@ Piece = collections.namedtuple("Piece", "part col cols tensor")  # part None: te
 class Act:
     """A rank's activation [1, text + image, cols] as tensors of some of its rows and columns."""
 
-    def __init__(self, text, image, cols, role):
+    def __init__(self, text, image, cols, role, size=(0, 0)):
         self.rows = {"text": text, "image": image, None: text + image}
+        self.size = size  # of a plane: height and width in pixels, row by row
         self.cols, self.role, self.pieces = cols, role, []
         self.partial = {}  # of tables that are written some rows at a time
 
@@ -216,6 +223,10 @@ class Nothing:
     def weight(self, w, bias, shape, dtype, layout):
         return self.t.empty(shape, dtype=dtype, layout=layout, device=self.device)
 
+    def host_weight(self, w, bias, shape, dtype):
+        """Row by row in the host's memory, where the library brings a convolution's weights into its own order."""
+        return self.t.zeros(shape, dtype=dtype, layout=self.t.ROW_MAJOR_LAYOUT)
+
     def input(self, name, line, shape, dtype, layout):
         return self.t.empty(shape, dtype=dtype, layout=layout, device=self.device)
 
@@ -225,7 +236,8 @@ class Mapper:
 
     def __init__(self, recording, ttnn, device, links, weight_dtype, source):
         self.mesh, self.t, self.device, self.links, self.source = recording.mesh, ttnn, device, links, source
-        self.weight_dtype = weight_dtype
+        self.weight_dtype, self.ranks = weight_dtype, recording.mesh.sp * recording.mesh.tp
+        self.clip_tokens = recording.picture.get("clip_tokens")
         self.buffers, self.step, self.resident, self.part = {}, 0, [], None
         self.grid = device.compute_with_storage_grid_size()
         config = lambda fidelity, **more: ttnn.init_device_compute_kernel_config(
@@ -239,8 +251,9 @@ class Mapper:
         self.exchanges = collections.Counter()  # of each kind and axis
 
     def enter(self, part):
-        """Numbers are a part's own: t5, or the three stages of dit. The weights of the parts before stay on the cards."""
+        """Numbers are a part's own: clip, t5, the three stages of dit, vae. The weights of the parts before stay on the cards."""
         if self.part != part:
+            self.mesh, self.halos = self.mesh._replace(filled=part == "clip"), {}
             self.part, self.acts, self.marks, self.order, self.weights = part, {}, {}, [], {}
             self.rope, self.masks, self.rows_now = {}, {}, {}
             self.resident.append(self.weights)
@@ -273,6 +286,15 @@ class Mapper:
         begin, end = [0] * 4, list(x.shape)
         begin[dim], end[dim] = first, first + count
         return self.t.slice(x, begin, end)
+
+    def longer(self, x, dim, count):
+        """With so many zeros behind it; x is row by row."""
+        shape = list(x.shape)
+        shape[dim] = count
+        return self.t.concat([x, self.nothing(shape, x.dtype)], dim=dim)
+
+    def nothing(self, shape, dtype):
+        return self.t.zeros(shape, dtype=dtype, layout=self.t.ROW_MAJOR_LAYOUT, device=self.device)
 
     def joined(self, tensors, dim, line):
         if len(tensors) == 1:
@@ -392,9 +414,13 @@ class Mapper:
         number = lambda key: same(k.get(key, "0"), self.mesh, line)
         if number("batch") != 1:
             raise Refused(f"line {line.number}: a batch of {number('batch')}: pictures are made one by one")
-        name = int(k["act"][1:])
-        self.acts[name] = Act(number("text"), number("image"), number("cols"), k["role"])
+        name, size = int(k["act"][1:]), (number("height"), number("width"))
+        self.acts[name] = Act(self.tokens(number("text")), number("image"), number("cols"), k["role"], size)
         self.order.append(name)
+
+    def tokens(self, count):
+        """All of CLIP's tokens are as many as filled shares hold; its causal attention does not see those behind the last."""
+        return -(-count // self.ranks) * self.ranks if self.mesh.filled and count == self.clip_tokens else count
 
     def at_step(self, step):
         """Tables are read at this row from here on."""
@@ -434,7 +460,10 @@ class Mapper:
     def weight(self, line):
         k = line.keys
         rows, cols = same(k["rows"], self.mesh, line), same(k["cols"], self.mesh, line)
-        self.weights[k["w"]] = {"role": k["role"], "rows": rows, "cols": cols, "bias": False, "pieces": []}
+        if k["role"] == "qkv" and set(values_of(k["rows"], self.mesh)) - {rows, 0}:  # k and v would begin elsewhere
+            raise Refused(f"line {line.number}: heads that are not shared evenly by {self.ranks} devices")
+        kernel = same(k.get("kernel", "1"), self.mesh, line)
+        self.weights[k["w"]] = {"role": k["role"], "rows": rows, "cols": cols, "kernel": kernel, "bias": False, "pieces": []}
 
     def bias(self, line):
         self.weights[line.keys["w"]]["bias"] = True
@@ -443,11 +472,17 @@ class Mapper:
         self.weights[line.keys["w"]]["pieces"].append(line)
 
     def prepare(self, line):
-        """Matrices are turned, [inputs, outputs]; vectors and biases are rows; tables stay as they are, row by row."""
+        """Matrices are turned, [inputs, outputs]; vectors and biases are rows; tables stay as they are, row by row; of 3×3
+        convolutions the first use brings the weights to the cards."""
         w, t = self.weights[line.keys["w"]], self.t
         take = lambda bias, shape, dtype=t.bfloat16, layout=t.TILE_LAYOUT: self.source.weight(w, bias, shape, dtype, layout)
-        if w["role"] in ("linear", "qkv"):
-            w["matrix"] = take(False, [w["cols"], w["rows"]], self.weight_dtype)
+        if w["role"] == "conv" and w["kernel"] == 3:
+            w["matrix"] = self.source.host_weight(w, False, [w["rows"], w["cols"] // 9, 3, 3], t.bfloat16)
+            w["row"] = self.source.host_weight(w, True, [1, 1, 1, w["rows"]], t.bfloat16) if w["bias"] else None
+            return
+        if w["role"] in ("linear", "qkv", "conv"):
+            packed = self.part in ("t5", "dit")
+            w["matrix"] = take(False, [w["cols"], w["rows"]], self.weight_dtype if packed else t.bfloat16)
         elif w["role"] == "vector":
             w["matrix"] = take(False, [1, w["rows"]])
         elif w["role"] == "table":
@@ -588,11 +623,38 @@ class Mapper:
 
     def embed(self, line):
         k = line.keys
-        if "positions" in k:
-            raise Refused(f"line {line.number}: embedded positions (CLIP) are not executed yet")
         ids = self.act(operand(k["ids"], self.mesh, line), line).pieces[0].tensor
-        rows = self.t.embedding(ids, self.weights[k["table"]]["matrix"], layout=self.t.TILE_LAYOUT)
-        self.write(k["out"], self.t.unsqueeze(rows, 0), line)
+        y = self.looked_up(ids, self.weights[k["table"]]["matrix"])
+        self.write(k["out"], self.t.add(y, self.positions(y.shape[2], line)) if "positions" in k else y, line)
+
+    def looked_up(self, ids, table):
+        return self.t.unsqueeze(self.t.embedding(ids, table, layout=self.t.TILE_LAYOUT), 0)
+
+    def positions(self, rows, line):
+        """Of the table of positions, the rows of each device's tokens; zeros behind its end."""
+        w, t = self.weights[line.keys["positions"]], self.t
+        whole, firsts = rows * self.ranks, values_of(line.keys.get("first", "0"), self.mesh)
+        if any(first != r * rows for r, first in enumerate(firsts) if r * rows < w["rows"]):
+            raise Refused(f"line {line.number}: positions from {line.keys['first']} on do not follow each other by {rows}")
+        x = t.reshape(w["matrix"], [1, 1, w["rows"], w["cols"]])
+        x = self.longer(x, 2, whole - w["rows"]) if whole > w["rows"] else self.cut(x, 2, 0, whole)
+        return t.to_layout(self.partitioned(x), t.TILE_LAYOUT)
+
+    def partitioned(self, x):
+        """Of rows that all devices have, each one's share, row by row."""
+        for axis, _ in reversed(self.axes("all")):
+            x = self.t.mesh_partition(x, dim=2, cluster_axis=axis)
+        return x
+
+    def copy_rows(self, line):
+        k, t = line.keys, self.t
+        x, at = self.read(k["in"], line), operand(k["out"], self.mesh, line)
+        if "given" in k:  # a number that the host knows: a row of a table
+            table = t.reshape(t.to_layout(x, t.ROW_MAJOR_LAYOUT), [x.shape[2], x.shape[3]])
+            y = self.looked_up(self.source.input(k["given"], line, [1, 1], t.uint32, t.ROW_MAJOR_LAYOUT), table)
+        else:
+            y = self.cut(x, 2, same(k.get("first", "0"), self.mesh, line), self.act(at, line).window(at)[1][1])
+        self.write(k["out"], y, line)
 
     def activate(self, line):
         k = line.keys
@@ -617,6 +679,121 @@ class Mapper:
     def cast(self, line):
         self.write(line.keys["out"], self.flat(self.read(line.keys["in"], line)), line)
 
+    # -- planes: pixels row by row, of channels side by side --
+
+    def plane(self, text, line):
+        """Its values, height and width."""
+        return self.read(text, line), *self.act(operand(text, self.mesh, line), line).size
+
+    def conv(self, line):
+        k = line.keys
+        if k.get("stride", "1") != "1":
+            raise Refused(f"line {line.number}: a convolution with a stride of {k['stride']} is not executed yet")
+        self.finish(self.convolved(*self.plane(k["in"], line), line), line)
+
+    def norm_conv(self, line):
+        x, height, width = self.plane(line.keys["in"], line)
+        normed = lambda: self.group_normed(x, self.read(line.keys["stats"], line), line.keys["norm_w"], line)
+        self.finish(self.convolved(normed(), height, width, line), line)  # which nobody else holds
+
+    def upsample_conv(self, line):
+        t, (x, height, width) = self.t, self.plane(line.keys["in"], line)
+        x = t.upsample(t.reshape(t.to_layout(x, t.ROW_MAJOR_LAYOUT), [1, height, width, x.shape[3]]), 2)
+        x = t.reshape(x, [1, 1, 4 * height * width, x.shape[3]])
+        self.finish(self.convolved(x, 2 * height, 2 * width, line), line)
+
+    def convolved(self, x, height, width, line):
+        """1×1, or 3×3 with the neighbours' rows above and below; the library slices planes that are larger than L1."""
+        k, t = line.keys, self.t
+        w = self.weights[k["w"]]
+        if w["kernel"] == 1:
+            return self.product(x, k["w"])
+        self.check_halos(line)
+        x = t.to_layout(x, t.ROW_MAJOR_LAYOUT)
+        if self.ranks > 1:
+            x = self.with_neighbours(x, width)
+        padding = (0, 1) if self.ranks > 1 else (1, 1)
+        y, (w["matrix"], w["row"]) = t.conv2d(
+            input_tensor=x, weight_tensor=w["matrix"], bias_tensor=w["row"], device=self.device, in_channels=w["cols"] // 9,
+            out_channels=w["rows"], batch_size=1, input_height=x.shape[2] // width, input_width=width, kernel_size=(3, 3),
+            stride=(1, 1), padding=padding, dtype=t.bfloat16, compute_config=self.products, return_weights_and_bias=True)
+        return t.reshape(y, [1, 1, height * width, w["rows"]])
+
+    def halo_row(self, line):
+        """What its neighbours' rows are for is known when they are used; until then they are a name."""
+        k = line.keys
+        source, out = (operand(k[key], self.mesh, line) for key in ("in", "out"))
+        distance, row = same(k["distance"], self.mesh, line), same(k.get("row", "0"), self.mesh, line)
+        edge, last = (self.ranks - 1, 0) if distance == 1 else (0, self.act(source, line).size[0] - 1)
+        wanted = [int(r != edge) for r in range(self.ranks)]
+        if distance not in (1, -1) or row != last or values_of(k["wanted"], self.mesh) != wanted:
+            raise Refused(f"line {line.number}: row {row} of the device at distance {distance} is not a plane's border")
+        self.halos[out.act] = (self.read(k["in"], line), distance)
+
+    def check_halos(self, line):
+        """top and bottom are those of `in` as it is, and missing at the picture's border alone."""
+        x = self.read(line.keys["in"], line)
+        for key, distance, edge in (("top", -1, 0), ("bottom", 1, self.ranks - 1)):
+            text, _, there = line.keys.get(key, "a-1?0").partition("?")
+            source, told = self.halos.pop(int(text[1:]), (None, None))
+            known = self.ranks == 1 or (source is x and told == distance)
+            if not known or values_of(there or "1", self.mesh) != [int(r != edge) for r in range(self.ranks)]:
+                raise Refused(f"line {line.number}: {key} is not the neighbours' row of {line.keys['in']}")
+
+    def with_neighbours(self, x, width):
+        """A plane with a row above and one below, of the devices before and behind; zeros at the picture's border. All
+        devices get all first and last rows, and take two of them."""
+        t, cols, row = self.t, x.shape[3], lambda y, first: self.cut(y, 2, first, width)
+        edges = t.concat([row(x, 0), row(x, x.shape[2] - width)], dim=3)
+        for axis, ranks in self.axes("all"):
+            edges = self.gathered(edges, 2, axis, ranks, plain=True)
+        rest, none = (self.ranks - 1) * width, self.nothing([1, 1, width, cols], x.dtype)
+        below = t.concat([self.cut(self.cut(edges, 3, 0, cols), 2, width, rest), none], dim=2)
+        above = t.concat([none, self.cut(self.cut(edges, 3, cols, cols), 2, 0, rest)], dim=2)
+        return t.concat([self.partitioned(above), x, self.partitioned(below)], dim=2)
+
+    def group_means(self, x, groups):
+        """Over rows and the columns of each group, [1, 1, groups, 1]. Rows first in parts that many cores share."""
+        t, rows, cols = self.t, x.shape[2], x.shape[3]
+        parts = next(n for n in (64, 32, 16, 8, 4, 2, 1) if n == 1 or rows % (n * TILE) == 0)
+        y = t.mean(t.reshape(x, [1, parts, rows // parts, cols]), dim=2, keepdim=True)
+        y = t.mean(t.typecast(y, t.float32), dim=1, keepdim=True)
+        return t.mean(t.reshape(y, [1, 1, groups, cols // groups]), dim=3, keepdim=True)
+
+    def group_stats(self, line):
+        self.write(line.keys["out"], self.moments(line), line)
+
+    def moments(self, line):
+        """Mean and variance of each group, [1, 1, groups, 2]; all devices have equally many values."""
+        t, x, groups = self.t, self.read(line.keys["in"], line), same(line.keys["groups"], self.mesh, line)
+        mean = self.group_means(x, groups)
+        width = x.shape[3] // groups
+        x = t.subtract(x, t.reshape(t.repeat(mean, [1, 1, 1, width]), [1, 1, 1, x.shape[3]]))
+        return t.concat([mean, self.group_means(t.multiply(x, x), groups)], dim=3)
+
+    def group_norm(self, line):
+        k = line.keys
+        self.write(k["out"], self.group_normed(self.read(k["in"], line), self.moments(line), k["w"], line), line)
+
+    def group_apply(self, line):
+        k = line.keys
+        self.write(k["out"], self.group_normed(self.read(k["in"], line), self.read(k["stats"], line), k["w"], line), line)
+
+    def group_normed(self, x, stats, name, line):
+        """By the statistics of all devices together: a factor and a sum of each column."""
+        t, k, w, cols = self.t, line.keys, self.weights[name], x.shape[3]
+        groups = same(k["groups"], self.mesh, line)
+        means, spreads = (t.reshape(self.cut(stats, 3, i, 1), [1, stats.shape[2] // groups, groups, 1]) for i in (0, 1))
+        mean = t.mean(means, dim=1, keepdim=True)
+        off = t.subtract(means, mean)
+        spread = t.mean(t.add(spreads, t.multiply(off, off)), dim=1, keepdim=True)
+        of_group = lambda v: t.typecast(t.reshape(v, [1, 1, groups, cols // groups]), t.float32)
+        factor = t.multiply(of_group(w["matrix"]), t.rsqrt(t.add(spread, float(k["eps"]))))
+        more = t.subtract(of_group(w["row"]), t.multiply(factor, mean))
+        factor, more = (t.reshape(v, [1, 1, 1, cols]) for v in (factor, more))
+        y = t.add(t.multiply(x, factor), more)
+        return t.silu(y) if k.get("silu", "0") != "0" else y
+
     # -- exchanges --
 
     def axes(self, axis):
@@ -625,19 +802,19 @@ class Mapper:
         both = [(m.tp_axis, m.tp), (m.sp_axis, m.sp)]
         return [a for a in {"tp": both[:1], "sp": both[1:], "all": both}[axis] if a[1] > 1]
 
-    def gathered(self, x, dim, axis, ranks):
-        """The shares of all ranks of an axis. Those that are no whole tiles travel row by row."""
-        shape, whole = list(x.shape), x.shape[dim] % TILE == 0
+    def gathered(self, x, dim, axis, ranks, plain=False):
+        """The shares of all ranks of an axis. Those that are no whole tiles travel row by row; plain: as x is already."""
+        shape, whole = list(x.shape), x.shape[dim] % TILE == 0 and not plain
         shape[dim] *= ranks
         layout = self.t.TILE_LAYOUT if whole else self.t.ROW_MAJOR_LAYOUT
         large = whole and x.shape[2] > 512
         turn, semaphores = self.turn("gather", axis)
         y = self.t.experimental.all_gather_async(
-            x if whole else self.t.to_layout(x, layout),
+            x if whole or plain else self.t.to_layout(x, layout),
             persistent_output_buffer=self.buffer("gather", turn, dim, axis, x.dtype, layout, tuple(shape)), dim=dim,
             multi_device_global_semaphore=semaphores, num_links=self.links, topology=self.t.Topology.Linear,
             cluster_axis=axis, chunks_per_sync=16 if large else 10, num_workers_per_link=3 if large else 2, num_buffers_per_channel=2)
-        return self.t.clone(y) if whole else self.t.to_layout(y, self.t.TILE_LAYOUT)
+        return self.t.clone(y) if whole or plain else self.t.to_layout(y, self.t.TILE_LAYOUT)
 
     def gather(self, line, dim):
         for source, target in self.parts(line):
@@ -671,11 +848,14 @@ class Mapper:
 
     def summed(self, x, axis, ranks, line):
         """A share of rows that is no whole tiles: sums of columns, all of them, and then each device its own rows."""
-        if x.shape[2] % ranks or x.shape[3] % (TILE * ranks):
-            raise Refused(f"line {line.number}: {x.shape[2]} rows of {x.shape[3]} are not shared evenly by {ranks} devices")
+        if x.shape[2] % ranks:
+            raise Refused(f"line {line.number}: {x.shape[2]} rows are not shared evenly by {ranks} devices")
+        cols, t = x.shape[3], self.t
+        if cols % (TILE * ranks):
+            x = t.to_layout(self.longer(t.to_layout(x, t.ROW_MAJOR_LAYOUT), 3, -cols % (TILE * ranks)), t.TILE_LAYOUT)
         y = self.gathered(self.scattered(x, 3, axis, ranks), 3, axis, ranks)
-        y = self.t.mesh_partition(self.t.to_layout(y, self.t.ROW_MAJOR_LAYOUT), dim=2, cluster_axis=axis)
-        return self.t.to_layout(y, self.t.TILE_LAYOUT)
+        y = t.mesh_partition(t.to_layout(self.cut(y, 3, 0, cols), t.ROW_MAJOR_LAYOUT), dim=2, cluster_axis=axis)
+        return t.to_layout(y, t.TILE_LAYOUT)
 
     def scattered(self, x, dim, axis, ranks):
         shape, t = list(x.shape), self.t
@@ -693,22 +873,26 @@ class Mapper:
     # -- attention --
 
     def program(self, grid, rows, keys, head_dim):
-        q_chunk, k_chunk = chunk_of(rows, 128), chunk_of(keys, 512)
+        q_chunk, k_chunk = chunk_of(rows, 128), chunk_of(keys, 512 if head_dim <= 128 else 128)
         check_chunks(q_chunk, k_chunk, head_dim)
         return self.t.SDPAProgramConfig(compute_with_storage_grid_size=grid, q_chunk_size=q_chunk, k_chunk_size=k_chunk,
                                         exp_approx_mode=False)
 
     def attention(self, line):
-        k, t = line.keys, self.t
-        if k.get("causal", "0") != "0":
-            raise Refused(f"line {line.number}: causal attention (CLIP) is not executed yet")
-        heads = same(k["heads"], self.mesh, line)
+        k = line.keys
         mask = self.masks[operand(k["bias"], self.mesh, line).act] if "bias" in k else None
-        q, key, v = (self.in_heads(self.read(k[name], line), heads) for name in "qkv")
+        causal = k.get("causal", "0") != "0"
+        if causal and mask is not None:
+            raise Refused(f"line {line.number}: causal attention with a bias is not executed yet")
+        self.write(k["out"], self.attended((self.read(k[name], line) for name in "qkv"), line, mask, causal), line)
+
+    def attended(self, tensors, line, mask=None, causal=False):
+        heads = same(line.keys["heads"], self.mesh, line)
+        q, key, v = (self.in_heads(x, heads) for x in tensors)
         program = self.program(self.grid, q.shape[2], key.shape[2], q.shape[3])
-        y = t.transformer.scaled_dot_product_attention(q, key, v, attn_mask=mask, is_causal=False, scale=float(k["scale"]),
-                                                       program_config=program, compute_kernel_config=self.scores)
-        self.write(k["out"], y, line)
+        return self.t.transformer.scaled_dot_product_attention(
+            q, key, v, attn_mask=mask, is_causal=causal, scale=float(line.keys["scale"]), program_config=program,
+            compute_kernel_config=self.scores)
 
     def in_heads(self, x, heads):
         if x.shape[1] == heads:
@@ -734,8 +918,18 @@ class Mapper:
             length += 1
         if not first:
             raise Refused(f"line {begin.number}: a ring without attention")
-        self.ring_attention(begin, first, lines[at + length])
+        (self.plane_attention if self.part == "vae" else self.ring_attention)(begin, first, lines[at + length])
         return length + 1
+
+    def plane_attention(self, begin, part, cast):
+        """The VAE's one head, of the rows of all devices, along both axes of the mesh: all have all keys and values."""
+        q, key, v = (self.read(part.keys[name], part) for name in "qkv")
+        tokens = same(begin.keys["image"], self.mesh, begin) * same(begin.keys["unit"], self.mesh, begin)
+        for axis, ranks in self.axes("all"):
+            key, v = (self.gathered(x, 2, axis, ranks) for x in (key, v))
+        if key.shape[2] != tokens:
+            raise Refused(f"line {part.number}: {tokens} pixels are not shared evenly by {self.ranks} devices")
+        self.write(cast.keys["out"], self.flat(self.attended((q, key, v), part)), cast)
 
     def ring_attention(self, begin, part, cast):
         t, k = self.t, part.keys
@@ -797,7 +991,8 @@ class Mapper:
 
 CALLS = set("""create mark release input output block weight piece bias prepare begin end finite check
                linear linear_norm mlp single_products qkv_norm_rope layer_norm rms_norm activate add euler cast embed attention
-               gather_rows gather_columns reduce_rows""".split())
+               copy_rows conv norm_conv upsample_conv group_norm group_stats group_apply
+               gather_rows gather_columns reduce_rows halo_row""".split())
 CALLS_OF_SOME = {"bias", "piece", "output"}  # may be made by some ranks only: where weights come from, and what all have
 
 # ---- commands ----------------------------------------------------------------------------------------------------------
@@ -853,17 +1048,80 @@ def check(recording, options):
         ttnn.close_mesh_device(device)
 
 
+class Watched:
+    """A library, or a part of one, whose calls are followed by another."""
+
+    def __init__(self, whole, then):
+        self.whole, self.then = whole, then
+
+    def __getattr__(self, name):
+        one = getattr(self.whole, name)
+        if name in ("experimental", "transformer"):
+            return Watched(one, self.then)
+        if isinstance(one, type) or not callable(one):
+            return one
+
+        def call(*arguments, **named):
+            result = one(*arguments, **named)
+            self.then()
+            return result
+
+        return call
+
+
+class Heights:
+    """Memory in use of a bank: of each part the most behind any call, above what was there before."""
+
+    def __init__(self, ttnn, device):
+        self.now, self.part, self.begin, self.most = lambda: memory(ttnn, device)[0], None, 0, {None: 0}
+
+    def enter(self, part):
+        if part != self.part:
+            self.part, self.begin, self.most[part] = part, self.now(), 0
+
+    def watch(self):
+        self.most[self.part] = max(self.most[self.part], self.now() - self.begin)
+
+
+def planned(path, recording):
+    """What flux1 plan --json says of this recording's mesh and picture: bytes of a device, by part."""
+    m = recording.mesh
+    wanted = {"mesh": "%dx%d" % m.shape, "sp": f"{m.sp}@{m.sp_axis}", "tp": f"{m.tp}@{m.tp_axis}"} | {
+        key: recording.picture[key] for key in ("width", "height")}
+    with open(path, encoding="utf-8") as f:
+        rows = [row for row in json.load(f) if all(row[key] == value for key, value in wanted.items())]
+    if not rows:
+        raise Refused(f"{path} has no plan of {wanted}")
+    out = {}
+    for stage in rows[0]["stages"]:
+        part = stage["stage"].split()[0]
+        out[part] = max(out.get(part, 0), stage["memory_bytes"])
+    return out
+
+
+def compare(heights, path, recording, banks):
+    for part, plan in planned(path, recording).items():
+        if part in heights.most:
+            got, plan = heights.most[part] / 1e6, plan / banks / 1e6
+            print(f"{part}: at most {got:.1f} MB of a bank, flux1 plan says {plan:.1f} ({100 * (plan / got - 1):+.1f} %)")
+
+
 def check_on(device, ttnn, recording, options):
-    mapper = Mapper(recording, ttnn, device, options.links, getattr(ttnn, options.weights), Nothing(ttnn, device))
+    heights = Heights(ttnn, device)
+    watched = Watched(ttnn, heights.watch)
+    mapper = Mapper(recording, watched, device, options.links, getattr(ttnn, options.weights), Nothing(watched, device))
     print(f"{mapper.grid.x}x{mapper.grid.y} cores a device")
     for name in options.stage or STAGES:
         if name not in recording.stages:
             raise Refused(f"the recording has no stage {name}")
         began = time.monotonic()
+        heights.enter(name.partition(".")[0])
         mapper.run(name, recording.stages[name])
         used, room, banks = memory(ttnn, device)
         print(f"{name}: {len(recording.stages[name])} lines in {time.monotonic() - began:.1f} s, "
               f"{used / 1e6:.0f} of {room / 1e6:.0f} MB in each of {banks} banks")
+    if options.plan:
+        compare(heights, options.plan, recording, banks)
 
 
 def read(recording, options):
@@ -887,6 +1145,7 @@ def main():
     parser.add_argument("--links", type=int, default=1, help="Ethernet links between neighbours (Galaxy: 4, Blackhole: 2)")
     parser.add_argument("--weights", choices=("bfloat16", "bfloat8_b"), default="bfloat16", help="form of the matrices")
     parser.add_argument("--stage", action="append", choices=STAGES, help="only this stage and those named beside it")
+    parser.add_argument("--plan", metavar="FILE", help="of flux1 plan --json: its memory beside the library's")
     parser.add_argument("--traceback", action="store_true", help="show where the library refused")
     options = parser.parse_args()
     try:
