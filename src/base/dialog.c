@@ -29,7 +29,8 @@ struct dialog {
     size_t room;                                         /* bytes of `memory` */
     void *mapped;
     char line[DIALOG_LINE], heard[DIALOG_LINE];
-    size_t used; /* of `heard`: what has come */
+    size_t used;   /* of `heard`: what has come */
+    size_t length; /* of the line that was taken from it */
 };
 
 /* ---- started ---- */
@@ -240,19 +241,18 @@ static bool take_line(dialog *d)
     char *end = memchr(d->heard, '\n', d->used);
     if (!end)
         return false;
-    const size_t length = (size_t)(end - d->heard);
-    memcpy(d->line, d->heard, length);
-    d->line[length] = '\0';
-    d->used -= length + 1;
+    d->length = (size_t)(end - d->heard);
+    memcpy(d->line, d->heard, d->length);
+    d->line[d->length] = '\0';
+    d->used -= d->length + 1;
     memmove(d->heard, end + 1, d->used);
     return true;
 }
 
 static flux1_status check_line(const dialog *d, flux1_error *err)
 {
-    const size_t length = strlen(d->line);
-    bool good = utf8_valid(d->line, length);
-    for (size_t i = 0; good && i < length; i++)
+    bool good = utf8_valid(d->line, d->length);
+    for (size_t i = 0; good && i < d->length; i++)
         good = (unsigned char)d->line[i] >= ' ';
     return good ? FLUX1_OK : error_set(err, FLUX1_ERR_FORMAT, "said what is no text");
 }
