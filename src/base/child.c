@@ -8,7 +8,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -53,8 +52,7 @@ static bool read_all(int input, double until, char *out, size_t room)
     }
 }
 
-/* Waits for the end of a program that has closed its output; false when the time is over. */
-static bool wait_end(pid_t pid, double until, int *status)
+bool child_wait(pid_t pid, double until, int *status)
 {
     for (;;) {
         const pid_t ended = waitpid(pid, status, WNOHANG);
@@ -80,7 +78,7 @@ flux1_status child_output(char *const argv[], int seconds, char *out, size_t roo
         return error_set(err, FLUX1_ERR_IO, "%s: no pipe to it: %s", argv[0], strerror(errno));
     const int failed = start(argv, ends[1], &pid);
     close(ends[1]);
-    const bool ended = !failed && read_all(ends[0], until, out, room) && wait_end(pid, until, &status);
+    const bool ended = !failed && read_all(ends[0], until, out, room) && child_wait(pid, until, &status);
     close(ends[0]);
     if (failed)
         return error_set(err, FLUX1_ERR_IO, "%s: cannot be started: %s", argv[0], strerror(failed));

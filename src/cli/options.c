@@ -99,7 +99,7 @@ static bool parse_cache(const option_row *row, const char *text, option_value *o
     return false;
 }
 
-/* Whether `text` is `word`, which ends at | or the end; "cuda:1" is "cuda[:N]". */
+/* Whether `text` is `word`, which ends at | or the end; "cuda:1" is "cuda[:N]", "ttnn:wh-n300" is "ttnn[:MACHINE]". */
 static bool is_word(const char *word, const char *text)
 {
     const size_t n = strcspn(word, "|[");
@@ -107,8 +107,9 @@ static bool is_word(const char *word, const char *text)
         return false;
     if (word[n] != '[' || text[n] != ':')
         return text[n] == '\0';
-    const size_t digits = strspn(text + n + 1, "0123456789");
-    return digits > 0 && text[n + 1 + digits] == '\0';
+    const bool number = strncmp(word + n, "[:N]", 4) == 0;
+    const size_t rest = strspn(text + n + 1, number ? "0123456789" : "abcdefghijklmnopqrstuvwxyz0123456789-");
+    return rest > 0 && text[n + 1 + rest] == '\0';
 }
 
 /* The N of "cuda:N", where the row says how large it may be. */

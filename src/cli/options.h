@@ -62,7 +62,8 @@ typedef enum option_kind {
     OPTION_BYTES,  /* a number of bytes: 512M, 8G */
     OPTION_CACHE,  /* of steps: off, or fb: and a number from lowest to highest */
     OPTION_CHOICE, /* one of the argument column's words, separated by | */
-    OPTION_DEVICE  /* the same, and :N after a word with [:N]; N from lowest to highest, where that is not 0 */
+    OPTION_DEVICE  /* the same, and :N after a word with [:N], N from lowest to highest, where that is not 0; a name of
+                      letters, digits and - after one with [:NAME] */
 } option_kind;
 
 #define WHOLE_MAX 2147483647
@@ -200,8 +201,10 @@ typedef enum option_kind {
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8|int8", 0, 0, IN_RUNS | IN_PLAN,                                    \
       "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it; int8: "    \
       "auto, but those products and T5's in int8, on a CPU (default: auto)")                                           \
-    X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ref", 0, 0, IN_RUNS,                                                  \
-      "device to compute on. cuda:N: the N-th GPU; ref: the slow reference implementation (default: cpu)")             \
+    X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ttnn[:MACHINE]|ref", 0, 0, IN_RUNS | IN_RUN_PLAN,                     \
+      "device to compute on. cuda:N: the N-th GPU; ttnn:MACHINE: Tenstorrent's cards (docs/tenstorrent.md), such as "  \
+      "ttnn:wh-n300; ref: the slow reference implementation (default: cpu; of run-plan, which takes ref and ttnn: "    \
+      "ref)")                                                                                                          \
     X(ENCODER_DEVICE, "encoder-device", 0, DEVICE, "host|cpu|cuda[:N]|ref", 0, 0, IN_WHOLE,                            \
       "device of the text encoders. host: the CPU, on a mesh the first rank's alone (default: --device)")              \
     X(CAPTURE, "capture", 0, CHOICE, "yes|no|branches", 0, 0, IN_WHOLE,                                                \

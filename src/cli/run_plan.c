@@ -23,7 +23,8 @@ static void set_number(options *o, option_id id, const json_value *j, const char
 static bool take_recorded(options *o, const json_value *j)
 {
     const json_value *model = json_object_get(j, "model");
-    set_text(o, OPT_DEVICE, "ref");
+    if (!o->values[OPT_DEVICE].given)
+        set_text(o, OPT_DEVICE, "ref");
     set_text(o, OPT_MESH, json_string_value(json_object_get(j, "mesh")));
     set_text(o, OPT_SP, json_string_value(json_object_get(j, "sp")));
     set_text(o, OPT_TP, json_string_value(json_object_get(j, "tp")));
@@ -64,6 +65,11 @@ int run_plan_run(const options *opt)
     options with = *opt;
     session s = {.opt = &with};
     json_value *recorded = NULL;
+    const option_value *device = &opt->values[OPT_DEVICE];
+    if (device->given && strncmp(device->text, "ttnn", 4) != 0 && strcmp(device->text, "ref") != 0) {
+        print_error("--device %s: run-plan makes calls on ref or ttnn", device->text);
+        return EXIT_USAGE;
+    }
     if (!opt->operand) {
         print_error("run-plan needs a FILE, which flux1 plan --record FILE writes");
         return EXIT_USAGE;

@@ -210,6 +210,19 @@ static flux1_status told(const player *p, const script_line *l, flux1_status st)
 
 bool player_gave(const player *p) { return p->gave; }
 
+size_t player_weights(const player *p) { return p->weight_room; }
+
+bool player_recipe(const player *p, int64_t id, weight_recipe *out, weight_recipe *bias, bool *has_bias)
+{
+    const played_weight *w = (size_t)id < p->weight_room ? &p->weights[id] : NULL;
+    if (!w || !w->made)
+        return false;
+    *out = w->w;
+    *bias = w->bias;
+    *has_bias = w->has_bias;
+    return true;
+}
+
 /* Links carry one exchange at a time: while a ring turns, its own. */
 static flux1_status make_call(player *p, const script_line *l)
 {

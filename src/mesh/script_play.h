@@ -27,6 +27,11 @@ void player_destroy(player *p); /* and what it made, but activations; NULL is fi
 /* Makes the calls. FLUX1_ERR_FORMAT, naming the line, for what the script may not say. */
 flux1_status player_run(player *p, const script *s);
 
+/* Weights that its scripts have prepared: their numbers are below player_weights; false for one that is none. *bias
+ * holds only with *has_bias. */
+size_t player_weights(const player *p);
+bool player_recipe(const player *p, int64_t w, weight_recipe *out, weight_recipe *bias, bool *has_bias);
+
 bool player_gave(const player *p); /* whether the script that ran last had an output on this rank */
 
 #endif

@@ -196,3 +196,18 @@ void ttnn_setup_find(const char *root, const cards *c, ttnn_setup *out)
     find_library(&a, &out->part[TTNN_LIBRARY]);
     find_compiler(root, &a, &out->part[TTNN_COMPILER]);
 }
+
+flux1_status ttnn_python_find(ttnn_python *out, flux1_error *err)
+{
+    ttnn_part python = {0}, library = {0};
+    answer a;
+    find_python(&python, &a);
+    if (python.missing[0])
+        return error_set(err, FLUX1_ERR_DEVICE, "device ttnn needs a Python: %s", python.missing);
+    find_library(&a, &library);
+    if (library.missing[0])
+        return error_set(err, FLUX1_ERR_DEVICE, "device ttnn: %s has no ttnn: %s", a.program, library.missing);
+    snprintf(out->program, sizeof out->program, "%s", a.program);
+    snprintf(out->library, sizeof out->library, "%s", a.library);
+    return FLUX1_OK;
+}

@@ -38,4 +38,11 @@ typedef struct ttnn_setup {
  * python3.10 that has ttnn; each is started to ask it. `root` as in cards_find, in front of /opt too. */
 void ttnn_setup_find(const char *root, const cards *c, ttnn_setup *out);
 
+/* That Python alone: its path, and the version of its ttnn. FLUX1_ERR_DEVICE says which of the two is missing, and what
+ * to do. */
+typedef struct ttnn_python {
+    char program[TTNN_TEXT], library[64];
+} ttnn_python;
+flux1_status ttnn_python_find(ttnn_python *out, flux1_error *err);
+
 #endif

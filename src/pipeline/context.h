@@ -10,6 +10,7 @@ struct profile;
 struct session;
 struct processes;
 struct text_cache;
+struct ttnn;
 
 struct flux1_context {
     mesh_config mesh;
@@ -28,6 +29,7 @@ struct flux1_context {
     struct session *sessions;
     struct text_cache *texts;    /* encoded prompts; NULL: none yet */
     uint64_t last_session;       /* the number of the session that was opened last */
+    struct ttnn *cards;          /* Tenstorrent's, as the device; the others are then the host's. NULL: none */
     struct processes *processes; /* NULL: all ranks are in this one */
     struct profile *profile;     /* of the call that runs, or NULL */
     void (*log)(void *user, flux1_log_level level, const char *message);

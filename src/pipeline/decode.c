@@ -3,6 +3,7 @@
 
 #include "base/units.h"
 #include "image/pixels.h"
+#include "pipeline/ttnn.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -275,19 +276,6 @@ static flux1_status run_tile(void *user, int64_t y, int64_t x, int64_t height, i
     return run_part(d, height, width, rows, pixels);
 }
 
-static flux1_status run_vae(decoder *d, tensor *latent, tensor *pixels)
-{
-    const tile_grid *g = &d->grid;
-    flux1_error *err = &d->context->error;
-    if (d->tile_plans == 0)
-        return run_part(d, g->h, g->w, latent->data, pixels->data);
-    work k = {.d = d, .latent = latent->data};
-    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->side * g->side, d->model->vae.latent_channels}, &k.tile, err));
-    flux1_status st = tiles_decode(g, run_tile, &k, pixels->data, err);
-    tensor_free(&k.tile);
-    return st;
-}
-
 static flux1_status take_session(decoder *d, const size_t *reserve)
 {
     flux1_context *c = d->context;
@@ -297,6 +285,25 @@ static flux1_status take_session(decoder *d, const size_t *reserve)
     flux1_status st = memory_reserve(c, d->session, &d->plan, NULL, reserve);
     if (st != FLUX1_OK)
         decoder_rest(d);
+    return st;
+}
+
+static flux1_status run_vae(decoder *d, tensor *latent, const size_t *reserve, tensor *pixels)
+{
+    const tile_grid *g = &d->grid;
+    flux1_error *err = &d->context->error;
+    bool taken = false;
+    if (d->context->cards && d->tile_plans == 0)
+        TRY(d->context->cards->call->decode(d, latent->data, pixels->data, &taken));
+    if (taken)
+        return FLUX1_OK;
+    TRY(take_session(d, reserve));
+    if (d->tile_plans == 0)
+        return run_part(d, g->h, g->w, latent->data, pixels->data);
+    work k = {.d = d, .latent = latent->data};
+    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->side * g->side, d->model->vae.latent_channels}, &k.tile, err));
+    flux1_status st = tiles_decode(g, run_tile, &k, pixels->data, err);
+    tensor_free(&k.tile);
     return st;
 }
 
@@ -311,11 +318,10 @@ flux1_status decoder_run(decoder *d, const float *latent, const size_t *reserve,
     d->job.ticker = (ticker){0};
     if (p)
         progress_stage(p, FLUX1_STAGE_DECODE, &d->plan, &d->job.ticker);
-    TRY_CLEANUP(take_session(d, reserve));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->h * g->w, v->latent_channels}, &rows, err));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->h * g->w * g->scale * g->scale, 3}, &pixels, err));
     decoder_unpack(v, latent, g->h, g->w, rows.data);
-    TRY_CLEANUP(run_vae(d, &rows, &pixels));
+    TRY_CLEANUP(run_vae(d, &rows, reserve, &pixels));
     TRY_CLEANUP(decoder_picture(g->h * g->scale, g->w * g->scale, pixels.data, decoded, image, err));
     if (p)
         progress_advance(p, d->plan.flops);

@@ -4,6 +4,7 @@
 #include "base/philox.h"
 #include "base/rng.h"
 #include "pipeline/latents.h"
+#include "pipeline/ttnn.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -107,6 +108,9 @@ flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request
     *d = (denoiser){.context = c, .model = m, .batch = batch, .channels = m->dit.in_channels};
     int64_t h = request_grid_h(r, m), w = request_grid_w(r, m);
     d->tokens = h * w;
+    d->previews = r->preview_every > 0;
+    if (c->cards)
+        TRY(c->cards->call->check(c, r));
     d->adapters = r->adapters;
     d->shape = (step_shape){batch, r->length, h, w, r->steps, r->passes, r->true_cfg_scale, r->step_cache, 0};
     flux1_status st = allocate_tables(d, r);
@@ -119,6 +123,8 @@ flux1_status denoiser_plan(flux1_context *c, const flux1_model *m, const request
     if (st == FLUX1_OK) {
         add_host_bytes(d);
         stage_plan_repeat(&d->plan, r->steps);
+        if (c->cards)
+            stage_plan_elsewhere(&d->plan, mesh_ranks(&c->mesh));
     } else
         denoiser_close(d);
     return st;
@@ -160,6 +166,8 @@ static bool equal_rows(const denoiser *d, const batch_row *rows)
 static flux1_status open_for(denoiser *d, const size_t *reserve)
 {
     flux1_context *c = d->context;
+    if (c->cards) /* their start does it all */
+        return FLUX1_OK;
     TRY(make_positions(d));
     for (int64_t b = 0; b < d->batch; b++)
         d->guidance[b] = d->rows[b].guidance;
@@ -193,6 +201,8 @@ flux1_status denoiser_open(denoiser *d, const batch_row *rows, const size_t *res
 
 flux1_status denoiser_start(denoiser *d, const tensor *noise)
 {
+    if (d->context->cards)
+        return d->context->cards->call->start(d, noise);
     d->job.noise = *noise;
     d->job.failed = false;
     return task_run(d->context, d->session, TASK_DIT_START, &d->job);
@@ -208,6 +218,8 @@ static flux1_status run_at(denoiser *d, int64_t k, task what)
 
 flux1_status denoiser_step(denoiser *d, int64_t k)
 {
+    if (d->context->cards)
+        return d->context->cards->call->step(d, k);
     size_t ticks = d->job.ticker.next;
     flux1_status st = run_at(d, k, TASK_DIT_WHOLE_STEP);
     if (st != FLUX1_OK)
@@ -232,6 +244,8 @@ bool denoiser_runs_ahead(const denoiser *d)
 
 flux1_status denoiser_latent(denoiser *d, int64_t expected_of, tensor *latent)
 {
+    if (d->context->cards)
+        return d->context->cards->call->latent(d, expected_of, latent);
     d->job.expected = expected_of >= 0;
     d->job.sigma_next = d->job.expected ? d->sigmas[expected_of + 1] : 0;
     d->job.latent = latent;
@@ -246,6 +260,8 @@ int64_t denoiser_reused(const denoiser *d)
 
 void denoiser_rest(denoiser *d)
 {
+    if (d->context->cards)
+        d->context->cards->call->rest(d);
     dit_job_close(&d->job, mesh_ranks(&d->context->mesh));
     session_give(d->context, d->session);
     d->session = NULL;

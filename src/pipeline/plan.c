@@ -164,7 +164,7 @@ static unsigned denoise_hints(const run *g)
 static flux1_status plan_denoiser(run *g)
 {
     flux1_context *c = g->c;
-    g->batch = request_batch(&g->r[0], g->m, g->count);
+    g->batch = c->cards ? 1 : request_batch(&g->r[0], g->m, g->count);
     for (;; g->batch = (g->batch + 1) / 2) {
         TRY(denoiser_plan(c, g->m, &g->r[0], g->batch, &g->denoiser));
         memory_need need = memory_of(c, &c->device, &g->denoiser.plan, NULL);

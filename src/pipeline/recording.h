@@ -47,6 +47,14 @@ flux1_status recording_takes(const request *r, flux1_error *err);
 flux1_status recording_make(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
                             const char *path, recording *out);
 
+/* `stages` stages from `first` on alone, those of the transformer together; the others are empty. What the request has
+ * that a recording cannot have is not looked at. */
+flux1_status recording_make_stages(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
+                                   recording_stage first, int stages, recording *out);
+
+/* The text of it, NUL-terminated; free it. */
+flux1_status recording_text(const recording *r, char **out, flux1_error *err);
+
 /* The file, under a temporary name until it is complete. */
 flux1_status recording_write(const recording *r, const char *path, flux1_error *err);
 

@@ -2,6 +2,7 @@
 #include "pipeline/recording.h"
 
 #include "mesh/script_record.h"
+#include "pipeline/scheduler.h"
 #include "pipeline/text_to_image.h"
 
 #include <stdlib.h>
@@ -65,10 +66,9 @@ static flux1_status record_clip(void *job, mesh *m) { return clip_body(((rank_jo
 static flux1_status record_t5(void *job, mesh *m) { return t5_body(((rank_job *)job)->job, m); }
 static flux1_status record_vae(void *job, mesh *m) { return vae_decode_body(((rank_job *)job)->job, m); }
 
-static flux1_status make_texts(maker *k)
+static flux1_status make_text(maker *k, recording_stage stage)
 {
     flux1_text *ids = NULL;
-    flux1_status st;
     const flux1_model *m = k->m;
     TRY(text_tokenize(m, "", 0, k->r->length, &ids, NULL, NULL, &k->c->error));
     text_job text = {.model = m,
@@ -78,11 +78,8 @@ static flux1_status make_texts(maker *k)
                      .t5_length = ids->t5_length,
                      .pooled = {.type = DTYPE_F32, .dims = 2, .shape = {1, m->clip.hidden}, .data = any},
                      .embeds = {.type = DTYPE_F32, .dims = 3, .shape = {1, k->r->length, m->t5.d_model}, .data = any}};
-    k->out->clip_tokens = ids->clip_length;
-    k->out->t5_tokens = ids->t5_length;
-    st = make_stage(k, RECORDING_CLIP, 1, record_clip, &(rank_job){.job = &text});
-    if (st == FLUX1_OK)
-        st = make_stage(k, RECORDING_T5, 1, record_t5, &(rank_job){.job = &text});
+    const flux1_status st =
+        make_stage(k, stage, 1, stage == RECORDING_CLIP ? record_clip : record_t5, &(rank_job){.job = &text});
     flux1_text_free(ids);
     return st;
 }
@@ -122,12 +119,7 @@ static flux1_status make_denoiser(maker *k)
     tensor latent = {.type = DTYPE_F32, .dims = 3, .shape = {1, d.tokens, d.channels}, .data = any};
     d.job.noise = (tensor){.type = DTYPE_F32, .dims = 3, .shape = {1, d.tokens, d.channels}};
     d.job.latent = &latent;
-    k->out->sigmas = malloc((size_t)(k->r->steps + 1) * sizeof *d.sigmas);
-    if (k->out->sigmas) {
-        memcpy(k->out->sigmas, d.sigmas, (size_t)(k->r->steps + 1) * sizeof *d.sigmas);
-        st = make_stage(k, RECORDING_DIT_OPEN, 3, record_dit, &(rank_job){.job = &d.job});
-    } else
-        st = error_oom(&k->c->error, 0, "a recording");
+    st = make_stage(k, RECORDING_DIT_OPEN, 3, record_dit, &(rank_job){.job = &d.job});
     denoiser_close(&d);
     return st;
 }
@@ -149,23 +141,59 @@ static flux1_status make_decoder(maker *k)
 static flux1_status describe(maker *k, const mesh_config *shape, const char *path)
 {
     const request *r = k->r;
+    flux1_error *err = &k->c->error;
     *k->out = (recording){.guidance = k->m->dit.guidance,
                           .mesh = *shape,
                           .width = r->width,
                           .height = r->height,
                           .steps = r->steps,
+                          .clip_tokens = k->m->clip_length,
+                          .t5_tokens = r->length,
                           .guidance_scale = r->guidance};
     if (path && !(k->out->path = strdup(path)))
-        return error_oom(&k->c->error, strlen(path), "a recording");
+        return error_oom(err, strlen(path), "a recording");
+    if (!(k->out->sigmas = malloc((size_t)(r->steps + 1) * sizeof *k->out->sigmas)))
+        return error_oom(err, 0, "a recording");
+    scheduler_sigmas(&k->m->scheduler, r->steps, request_grid_h(r, k->m) * request_grid_w(r, k->m), k->out->sigmas);
     return FLUX1_OK;
 }
 
-static flux1_status make_all(maker *k, const mesh_config *shape, const char *path)
+static flux1_status make_stages(maker *k, recording_stage first, int stages)
 {
-    TRY(describe(k, shape, path));
-    TRY(make_texts(k));
-    TRY(make_denoiser(k));
-    return make_decoder(k);
+    for (int i = first; i < (int)first + stages; i++)
+        switch ((recording_stage)i) {
+        case RECORDING_CLIP:
+        case RECORDING_T5: TRY(make_text(k, (recording_stage)i)); break;
+        case RECORDING_DIT_OPEN: TRY(make_denoiser(k)); break;
+        case RECORDING_VAE: TRY(make_decoder(k)); break;
+        default: break; /* made with dit.open */
+        }
+    return FLUX1_OK;
+}
+
+static flux1_status make(maker *k, const mesh_config *shape, const char *path, recording_stage first, int stages)
+{
+    flux1_context *c = k->c;
+    if (!(k->shadow = calloc(1, sizeof *k->shadow)))
+        return error_oom(&c->error, sizeof *k->shadow, "a recording");
+    k->shadow->mesh = *shape;
+    k->shadow->device =
+        (mesh_device){.kind = &ops_ref_device, .config = {.arithmetic = DTYPE_F32, .threads = 1, .cancel = &c->cancel}};
+    k->shadow->ready = true;
+    flux1_status st = describe(k, shape, path);
+    if (st == FLUX1_OK)
+        st = make_stages(k, first, stages);
+    free(k->shadow);
+    if (st != FLUX1_OK)
+        recording_free(k->out);
+    return st;
+}
+
+flux1_status recording_make_stages(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
+                                   recording_stage first, int stages, recording *out)
+{
+    maker k = {.c = c, .m = m, .r = r, .out = out, .ranks = mesh_ranks(shape)};
+    return make(&k, shape, NULL, first, stages);
 }
 
 flux1_status recording_make(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
@@ -173,15 +201,5 @@ flux1_status recording_make(flux1_context *c, const flux1_model *m, const reques
 {
     maker k = {.c = c, .m = m, .r = r, .out = out, .ranks = mesh_ranks(shape)};
     TRY(recording_takes(r, &c->error));
-    if (!(k.shadow = calloc(1, sizeof *k.shadow)))
-        return error_oom(&c->error, sizeof *k.shadow, "a recording");
-    k.shadow->mesh = *shape;
-    k.shadow->device =
-        (mesh_device){.kind = &ops_ref_device, .config = {.arithmetic = DTYPE_F32, .threads = 1, .cancel = &c->cancel}};
-    k.shadow->ready = true;
-    flux1_status st = make_all(&k, shape, path);
-    free(k.shadow);
-    if (st != FLUX1_OK)
-        recording_free(out);
-    return st;
+    return make(&k, shape, path, RECORDING_CLIP, RECORDING_STAGES);
 }

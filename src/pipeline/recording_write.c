@@ -49,16 +49,21 @@ static flux1_status put_all(const recording *r, builder *b, flux1_error *err)
     return FLUX1_OK;
 }
 
-flux1_status recording_write(const recording *r, const char *path, flux1_error *err)
+flux1_status recording_text(const recording *r, char **out, flux1_error *err)
 {
     builder b = {0};
-    char *text = NULL;
     flux1_status st = put_all(r, &b, err);
     if (st == FLUX1_OK)
-        st = builder_take(&b, "the recording", &text, err);
-    if (st == FLUX1_OK)
-        st = file_write(path, text, strlen(text), err);
+        st = builder_take(&b, "the recording", out, err);
     builder_free(&b);
+    return st;
+}
+
+flux1_status recording_write(const recording *r, const char *path, flux1_error *err)
+{
+    char *text;
+    TRY(recording_text(r, &text, err));
+    flux1_status st = file_write(path, text, strlen(text), err);
     free(text);
     return st;
 }

@@ -110,6 +110,18 @@ void stage_plan_repeat(stage_plan *p, int64_t steps)
     repeat_counts(&p->count, &p->before, (double)steps);
 }
 
+void stage_plan_elsewhere(stage_plan *p, int ranks)
+{
+    ops_count *const counts[] = {&p->count, &p->before};
+    memset(p->arena, 0, 6 * (size_t)ranks * sizeof *p->arena);
+    p->memory = 0;
+    for (int i = 0; i < 2; i++) {
+        ops_count *c = counts[i];
+        c->arena_peak = c->own_bytes = c->weight_bytes = c->held_bytes = c->packed_bytes = 0;
+        c->block_bytes = c->mapped_bytes = c->step_bytes = 0;
+    }
+}
+
 double stage_plan_done(const stage_plan *p, size_t tick)
 {
     size_t in_step = p->tick_count - p->opening_ticks;

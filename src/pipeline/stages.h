@@ -103,6 +103,8 @@ flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_bo
 flux1_status stage_plan_create(int ranks, stage_plan *p, flux1_error *err);
 /* Turns a plan of one step into one of `steps`. */
 void stage_plan_repeat(stage_plan *p, int64_t steps);
+/* Of a stage that runs elsewhere: it takes no memory here. */
+void stage_plan_elsewhere(stage_plan *p, int ranks);
 void stage_plan_free(stage_plan *p);
 
 /* Builds all models of a folder in a dry run; each claims its tensors. */

@@ -1,5 +1,6 @@
 /* The text stage: ids, CLIP's pooled vector, T5's sequence. */
 #include "pipeline/text_to_image.h"
+#include "pipeline/ttnn.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,6 +34,9 @@ flux1_status text_check(flux1_context *c, const flux1_model *m, const flux1_text
     return FLUX1_OK;
 }
 
+/* Whether the encoders run where the transformer does, and that is on cards. */
+static bool on_cards(const flux1_context *c) { return c->cards && text_device(c) == &c->device; }
+
 flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const adapter_set *adapters, const flux1_text *ids,
                             text_plan *out)
 {
@@ -47,6 +51,8 @@ flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const adapte
     st = stage_plan_make(context_mesh(c, d), d, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
     if (st == FLUX1_OK)
         st = stage_plan_make(context_mesh(c, d), d, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);
+    if (st == FLUX1_OK && on_cards(c))
+        stage_plan_elsewhere(&out->t5, mesh_ranks(context_mesh(c, d)));
     if (st != FLUX1_OK)
         text_plan_free(out);
     return st;
@@ -58,17 +64,37 @@ void text_plan_free(text_plan *plan)
     stage_plan_free(&plan->t5);
 }
 
-/* A session each, so that one's weights have left memory before the other's come. */
-static flux1_status run_encoder(flux1_context *c, text_job *job, const stage_plan *plan, const size_t *reserve,
-                                task encoder, progress *p)
+/* By the worker, if it makes that stage; otherwise *taken is false. */
+static flux1_status run_on_cards(flux1_context *c, text_job *job, task encoder, bool *taken)
 {
-    progress_stage(p, FLUX1_STAGE_TEXT, plan, &job->ticker);
-    TRY(progress_report(p, &c->error));
+    *taken = false;
+    if (!on_cards(c))
+        return FLUX1_OK;
+    return encoder == TASK_CLIP ? c->cards->call->encode(c, TTNN_TEXT_CLIP, job, &job->pooled, taken)
+                                : c->cards->call->encode(c, TTNN_TEXT_T5, job, &job->embeds, taken);
+}
+
+/* A session each, so that one's weights have left memory before the other's come. */
+static flux1_status run_on_device(flux1_context *c, text_job *job, const stage_plan *plan, const size_t *reserve,
+                                  task encoder)
+{
     TRY(session_take(c, text_device(c), job->model, job->adapters, &job->session));
     flux1_status st = memory_reserve(c, job->session, plan, NULL, reserve);
     if (st == FLUX1_OK)
         st = task_run(c, job->session, encoder, job);
     session_give(c, job->session);
+    return st;
+}
+
+static flux1_status run_encoder(flux1_context *c, text_job *job, const stage_plan *plan, const size_t *reserve,
+                                task encoder, progress *p)
+{
+    progress_stage(p, FLUX1_STAGE_TEXT, plan, &job->ticker);
+    bool taken;
+    TRY(progress_report(p, &c->error));
+    flux1_status st = run_on_cards(c, job, encoder, &taken);
+    if (st == FLUX1_OK && !taken)
+        st = run_on_device(c, job, plan, reserve, encoder);
     if (st == FLUX1_OK)
         progress_advance(p, plan->flops);
     return st;

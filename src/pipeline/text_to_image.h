@@ -67,6 +67,7 @@ typedef struct denoiser {
     adapter_set adapters; /* borrowed */
     batch_row *rows;      /* [batch] that it is open for */
     bool open;
+    bool previews;   /* they will be asked for */
     float *sigmas;   /* [steps + 1] */
     float *ids;      /* [text rows + tokens, DIT_ID_AXES] */
     float *guidance; /* [batch] */

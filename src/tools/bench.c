@@ -512,6 +512,9 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "the parameters were not set up by flux1_bench_params_defaults");
     TRY(context_needs(c, params->stage, "stage"));
+    if (c->cards)
+        return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
+                         "bench measures stages on the host and on GPUs; for device ttnn there is flux1 plan");
     if (!params->path && !params->parts)
         TRY(context_needs(c, params->variant, "variant"));
     TRY_CLEANUP(take_params(c, params, &m, &b));

@@ -3,6 +3,7 @@
 
 #include "base/json_write.h"
 #include "flux1_tools.h"
+#include "pipeline/ttnn.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,10 +76,10 @@ static flux1_status take_request(flux1_context *c, const flux1_model *m, const r
 
 static flux1_status check_context(flux1_context *c, const recording *r)
 {
-    const mesh_config *a = &c->mesh, *b = &r->mesh;
+    const mesh_config *a = c->cards ? &c->cards->mesh : &c->mesh, *b = &r->mesh;
     if (c->processes)
         return error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "a recording runs in one process");
-    if (c->device.config.bfp8)
+    if (c->device.config.bfp8 && !c->cards)
         return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
                          "a recording runs with the model's own weights: weight_rounding cannot be used");
     return a->sp == b->sp && a->tp == b->tp
@@ -100,6 +101,25 @@ static flux1_status hand_out(flux1_context *c, const flux1_generate_params *para
         *picture = (flux1_image){0};
     } else if (params->image && params->image(params->image_user, picture))
         st = error_set(&c->error, FLUX1_ERR_CANCELLED, "cancelled");
+    return st;
+}
+
+/* On cards: a request like others, whose calls are the recording's. */
+static flux1_status run_on_cards(flux1_context *c, const flux1_model *m, recording *r,
+                                 const flux1_generate_params *params, flux1_image **images)
+{
+    recording_request q;
+    flux1_generate_params p = *params;
+    TRY(check_context(c, r));
+    TRY(take_request(c, m, r, params, &q));
+    p.width = (int)r->width;
+    p.height = (int)r->height;
+    p.steps = (int)r->steps;
+    p.max_sequence_length = (int)r->t5_tokens;
+    p.guidance = q.guidance;
+    c->cards->given = r;
+    const flux1_status st = flux1_generate(c, m, &p, images);
+    c->cards->given = NULL;
     return st;
 }
 
@@ -134,10 +154,15 @@ flux1_status flux1_recording_run(flux1_context *c, const flux1_model *model, con
     TRY(request_params(c, params, &p));
     TRY(recording_read(path, &r, &c->error));
     c->opened = model->opened;
-    flux1_status st = token_enter(c, p.cancel);
-    if (st == FLUX1_OK)
-        st = run(c, model, &r, &p, images);
-    token_leave(c);
+    flux1_status st = FLUX1_OK;
+    if (c->cards)
+        st = run_on_cards(c, model, &r, &p, images);
+    else {
+        st = token_enter(c, p.cancel);
+        if (st == FLUX1_OK)
+            st = run(c, model, &r, &p, images);
+        token_leave(c);
+    }
     recording_free(&r);
     const bool about_it = st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_MODEL || st == FLUX1_ERR_NUMERIC ||
                           st == FLUX1_ERR_MEMORY || st == FLUX1_ERR_LIMIT;

@@ -140,7 +140,7 @@ offers 'flux1 info weights' weights.gguf
 offers 'flux1 convert weights' weights.gguf
 rm weights.gguf
 grep -q "seen_subcommand_from help' -a 'generate" ../fish || fail "fish completes help"
-grep -q "device:(cpu cuda ref)" ../zsh || fail "zsh completes --device"
+grep -q "device:(cpu cuda ttnn ref)" ../zsh || fail "zsh completes --device"
 # what zsh and fish offer where they are installed: zsh's own function sees the words of an option, fish is asked for the candidates
 if command -v fish >/dev/null; then
     for row in 'flux1 help comp=completion' 'flux1 generate --device c=cpu cuda' 'flux1 cache v=verify' 'flux1 generate --dtype bf=bf16' 'flux1 completion z=zsh'; do
@@ -150,7 +150,7 @@ if command -v fish >/dev/null; then
 fi
 if command -v zsh >/dev/null; then
     got=$(zsh -fc 'compdef() { :; }; source ../zsh; _arguments() { print -r -- "$@"; }; words=(flux1 generate --device ""); CURRENT=4; _flux1' 2>&1)
-    case $got in *'device:(cpu cuda ref)'*) ;; *) fail "zsh's function gives _arguments the words of --device: $got" ;; esac
+    case $got in *'device:(cpu cuda ttnn ref)'*) ;; *) fail "zsh's function gives _arguments the words of --device: $got" ;; esac
     got=$(zsh -fc 'compdef() { :; }; source ../zsh; _values() { print -r -- "$@"; }; words=(flux1 help ""); CURRENT=3; _flux1' 2>&1)
     case $got in *convert*completion*) ;; *) fail "zsh's function gives the topics of help: $got" ;; esac
 fi

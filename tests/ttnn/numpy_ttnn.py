@@ -1,5 +1,6 @@
 """The functions of ttnn that tools/ttnn/flux1_ttnn.py calls, in numpy and float32, on a mesh of devices that are arrays in a list: what the worker's calls
 mean, without rounding. Numerics of the library are not imitated, but for gelu, which here is by tanh as recordings ask (the library's is by erf)."""
+import json
 import types
 
 import numpy as np
@@ -17,12 +18,18 @@ class Tensor:
     """On all devices of a mesh; a host's has one array and no place."""
 
     def __init__(self, values, dtype=bfloat16, layout=TILE_LAYOUT, host=False):
-        self.v, self.dtype, self.layout, self.host = list(values), dtype, layout, host
+        self.v, self.dtype, self.layout, self.host = [values] if isinstance(values, np.ndarray) else list(values), dtype, layout, host
 
     shape = property(lambda self: list(self.v[0].shape))
 
     def memory_config(self):
         return DRAM_MEMORY_CONFIG
+
+    def cpu(self):
+        return self
+
+    def to_numpy(self):
+        return self.v[0]
 
 
 class Device:
@@ -223,3 +230,66 @@ transformer = types.SimpleNamespace(
     split_query_key_value_and_split_heads=split_heads, concatenate_heads=each(lambda x: x.transpose(0, 2, 1, 3).reshape(x.shape[0], x.shape[2], -1)),
     scaled_dot_product_attention=lambda q, k, v, attn_mask, is_causal, scale, **_: sdpa(q, k, v, attn_mask, scale, is_causal),
     ring_joint_scaled_dot_product_attention=ring)
+
+
+# ---- from the host and back ----
+
+FabricConfig, DispatchCoreType = types.SimpleNamespace(FABRIC_1D=1), types.SimpleNamespace(WORKER=1)
+set_fabric_config = DispatchCoreConfig = close_mesh_device = silent
+MeshShape = lambda *shape: shape
+
+
+def open_mesh_device(shape, **_):
+    global device
+    device = Device(shape)
+    return device
+
+
+def tiles(shape):
+    return [-(-n // 32) for n in shape[-2:]]
+
+
+def file_bytes(shape, dtype, layout):
+    """Of a tensor in its own form."""
+    if layout == TILE_LAYOUT:
+        return int(np.prod(tiles(shape))) * {bfloat16: 2048, bfloat8_b: 1088, float32: 4096}[dtype]
+    return int(np.prod(shape)) * {bfloat16: 2, float32: 4}[dtype]
+
+
+def dump_tensor(path, x):
+    with open(path, "wb") as f:
+        f.write(json.dumps({"shape": x.shape, "dtype": x.dtype, "layout": x.layout}).encode() + b"\n" + bytes(file_bytes(x.shape, x.dtype, x.layout)))
+
+
+def load_tensor(path):
+    """The bytes of each form, as Tenstorrent's cards hold it: tiles of four faces of 16x16; bfloat8_b: the exponents of a tile's 64 rows of a face, then its values,
+    sign and seven bits."""
+    with open(path, "rb") as f:
+        about = json.loads(f.readline())
+        data = f.read()
+    shape, dtype = about["shape"], about["dtype"]
+    assert len(data) == file_bytes(shape, dtype, about["layout"])
+    if dtype == bfloat8_b:
+        tile = np.frombuffer(data, np.uint8).reshape(-1, 1088)
+        size, number = np.exp2(tile[:, :64].astype(np.float32) - 133), tile[:, 64:].reshape(-1, 64, 16)
+        values = (1 - 2.0 * (number >> 7)) * (number & 127) * size[:, :, None]
+    else:
+        values = (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32) if dtype == bfloat16 else np.frombuffer(data, np.float32)
+    if about["layout"] == TILE_LAYOUT:
+        down, across = tiles(shape)
+        values = values.reshape(down, across, 2, 2, 16, 16).transpose(0, 2, 4, 1, 3, 5).reshape(down * 32, across * 32)
+        values = values[:shape[-2], :shape[-1]]
+    return Tensor(np.ascontiguousarray(values.reshape(shape), np.float32), dtype)
+
+
+def from_host_shards(shards, shape):
+    assert len(shards) == int(np.prod(shape)) and tuple(shape) == device.shape
+    return Tensor([x.v[0] for x in shards], shards[0].dtype)
+
+
+def to_device(x, _):
+    return x
+
+
+def get_device_tensors(x):
+    return [Tensor([v], x.dtype) for v in x.v]

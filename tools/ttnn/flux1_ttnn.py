@@ -3,6 +3,7 @@
 
 usage: flux1_ttnn.py check RECORDING [--links N] [--weights bfloat16|bfloat8_b] [--stage NAME]… [--plan FILE]
        flux1_ttnn.py read RECORDING             reads it and counts its calls; needs neither ttnn nor a card
+       flux1_ttnn.py serve FOLDER               what `flux1 generate --device ttnn` starts: orders come from flux1
 
 check makes every call of the stages on the mesh that the recording was made for, with weights and inputs of the right
 shapes that hold nothing, and prints what ttnn was asked for and the memory that it took. With a mock cluster
@@ -17,10 +18,14 @@ device that are none.
 import argparse
 import atexit
 import collections
+import fcntl
 import importlib.metadata
 import json
+import mmap
 import os
 import re
+import select
+import signal
 import sys
 import tempfile
 import time
@@ -998,14 +1003,16 @@ CALLS_OF_SOME = {"bias", "piece", "output"}  # may be made by some ranks only: w
 # ---- commands ----------------------------------------------------------------------------------------------------------
 
 
-def library():
+def library(folder=None):
     """ttnn, which writes a folder `generated` where the program is when it is imported: a folder of its own, then."""
-    room = tempfile.TemporaryDirectory(prefix="flux1-ttnn-")
-    atexit.register(room.cleanup)
+    if folder is None:
+        room = tempfile.TemporaryDirectory(prefix="flux1-ttnn-")
+        atexit.register(room.cleanup)
+        folder = room.name
     for name in ("TT_METAL_MOCK_CLUSTER_DESC_PATH", "TT_METAL_CACHE"):
         if name in os.environ:
             os.environ[name] = os.path.abspath(os.environ[name])
-    os.chdir(room.name)
+    os.chdir(folder)
     try:
         import ttnn
     except ImportError as e:
@@ -1130,6 +1137,266 @@ def read(recording, options):
         print(f"{name}: {len(lines)} lines; " + ", ".join(f"{call} {n}" for call, n in counts.most_common()))
 
 
+# ---- orders of flux1 -----------------------------------------------------------------------------------------------------
+
+PROTOCOL = 1
+LINES, MEMORY, ALIVE = 3, 4, 5  # descriptors: lines both ways, memory that both see, a pipe that ends with flux1
+BEAT = 1.0  # seconds: how often flux1 hears that a stage goes on
+
+
+class Cancelled(Exception):
+    """flux1 gives nothing more for this order."""
+
+
+class Talk:
+    """Lines to and from flux1 (docs/recording.md, "The worker's lines"), and the memory."""
+
+    def __init__(self):
+        self.into, self.out = os.fdopen(os.dup(LINES), "r", encoding="utf-8"), os.fdopen(LINES, "w", encoding="utf-8")
+        self.beat = 0
+
+    def say(self, *words):
+        line = " ".join(" ".join(str(w) for w in words).split())
+        while len(line.encode()) > 2000:
+            line = line[:len(line) // 2]
+        self.out.write(line + "\n")
+        self.out.flush()
+
+    def hear(self):
+        line = self.into.readline()
+        if not line.endswith("\n"):
+            raise SystemExit(0)  # flux1 is gone, or needs no worker any more
+        word, _, rest = line.rstrip("\n").partition(" ")
+        return word, rest
+
+    def ask(self, word, **keys):
+        """What flux1 answers, as keys and numbers or words."""
+        self.say(word, *(f"{k}={v}" for k, v in keys.items()))
+        answer, rest = self.hear()
+        if answer == "cancel":
+            raise Cancelled
+        if answer != "given":
+            raise Refused(f"flux1 answered \"{answer}\" where something should be given")
+        return {k: int(v) if v.isdigit() else v for k, v in pairs(rest, 0).items()}
+
+    def alive(self, line):
+        if time.monotonic() - self.beat > BEAT:
+            self.beat = time.monotonic()
+            self.say("at", line.number)
+
+    def memory(self, count):
+        if os.fstat(MEMORY).st_size < count or count <= 0:
+            raise Refused(f"the shared memory has {os.fstat(MEMORY).st_size} bytes where {count} were announced")
+        return mmap.mmap(MEMORY, count)
+
+
+class Served(Nothing):
+    """Weights and inputs that flux1 gives. Weights stay on the cards, by what they are: another recording of the same
+    model finds them."""
+
+    def __init__(self, talk, ttnn, device, mesh):
+        super().__init__(ttnn, device)
+        self.talk, self.mesh, self.kept, self.heads, self.stage = talk, mesh, {}, {}, None
+        import numpy
+        self.numpy = numpy
+
+    def weight(self, w, bias, shape, dtype, layout):
+        number = w["pieces"][0].keys["w"]
+        pieces = [line for line in w["pieces"] if (line.keys.get("of_bias", "0") == "1") == bias]
+        key = (self.stage.partition(".")[0], tuple(shape), str(dtype), str(layout), tuple(
+            (line.ranks, tuple(sorted((k, v) for k, v in line.keys.items() if k != "w"))) for line in pieces))
+        if key not in self.kept:
+            self.kept[key] = self.packed(number, bias, list(shape), dtype, layout)
+        return self.kept[key]
+
+    def packed(self, number, bias, shape, dtype, layout):
+        t = self.t
+        form = {t.bfloat16: "bfloat16", t.bfloat8_b: "bfloat8_b", t.float32: "float32"}[dtype]
+        form += ".tile" if layout == t.TILE_LAYOUT else ".row"
+        given = self.talk.ask("weight", w=number[1:], bias=int(bias), form=form, rows=shape[-2], cols=shape[-1])
+        count, each = given["arrays"], given["bytes"]
+        with self.talk.memory(count * each) as memory:
+            hosts = [self.of_bytes(memory[i * each:(i + 1) * each], shape, dtype, layout) for i in range(count)]
+        return self.placed(hosts, given["vary"])
+
+    def of_bytes(self, data, shape, dtype, layout):
+        """A tensor of bytes in the library's own form: its file of such a tensor (dump_tensor), with these bytes at its end."""
+        key = tuple(shape), str(dtype), str(layout)
+        if key not in self.heads:
+            path = os.path.join(os.getcwd(), "head.tensorbin")
+            self.t.dump_tensor(path, self.t.Tensor(self.numpy.zeros(shape, self.numpy.float32), dtype, layout=layout))
+            with open(path, "rb") as f:
+                whole = f.read()
+            os.unlink(path)
+            if len(whole) <= len(data):
+                raise Refused(f"flux1 gives {len(data)} bytes of {shape}, ttnn's file of such a tensor has {len(whole)}")
+            self.heads[key] = whole[:-len(data)], len(whole)
+        head, size = self.heads[key]
+        if len(head) + len(data) != size:
+            raise Refused(f"flux1 gives {len(data)} bytes of {shape}, ttnn takes {size - len(head)}")
+        file, path = os.memfd_create("weight"), os.path.join(os.getcwd(), "weight.tensorbin")  # ttnn asks for this ending
+        os.symlink(f"/proc/self/fd/{file}", path)
+        try:
+            with os.fdopen(os.dup(file), "wb") as f:
+                f.write(head)
+                f.write(data)
+            return self.t.load_tensor(path)
+        finally:
+            os.unlink(path)
+            os.close(file)
+
+    def placed(self, hosts, vary):
+        """One of these for each rank, in the order of devices, which is along the mesh's rows."""
+        m = self.mesh
+        wanted = {"not": 1, "sp": m.sp, "tp": m.tp, "all": m.sp * m.tp}.get(vary)
+        if wanted != len(hosts):
+            raise Refused(f"flux1 gives {len(hosts)} arrays that vary by {vary}, {wanted} are wanted")
+        order = []
+        for place in self.numpy.ndindex(*m.shape):
+            sp = place[m.sp_axis] if m.sp > 1 else 0
+            tp = place[m.tp_axis] if m.tp > 1 else 0
+            order.append(hosts[{"not": 0, "sp": sp, "tp": tp, "all": sp * m.tp + tp}[vary]])
+        x = self.t.from_host_shards(order, self.t.MeshShape(*m.shape))
+        return self.t.to_device(x, self.device)
+
+    def whole(self, name):
+        """An input, [rows, columns], as flux1 has it."""
+        given = self.talk.ask("input", name=name)
+        kind = {"float32": self.numpy.float32, "int32": self.numpy.int32}[given["type"]]
+        with self.talk.memory(given["rows"] * given["cols"] * 4) as memory:
+            return self.numpy.frombuffer(memory[:], kind).reshape(given["rows"], given["cols"])
+
+    def input(self, name, line, shape, dtype, layout):
+        np = self.numpy
+        base, _, which = name.partition(".cosines") if name.endswith(".cosines") else name.partition(".sines")
+        whole = self.whole(base)
+        rows = shape[1] if name == "t5.bias" or shape[-2] == 1 and len(shape) == 2 else shape[2]
+        first = values_of(line.keys.get("first", "0"), self.mesh)
+        if name.endswith((".cosines", ".sines")):  # (cos, sin) pairs: each twice
+            whole = np.repeat(whole[:, name.endswith(".sines")::2], 2, axis=1)
+        if name == "t5.ids":
+            rows = shape[-1]
+        tensors = {}
+        for f in sorted(set(first)):
+            part = whole[f:f + rows]
+            if name == "t5.bias":  # by key − query
+                tokens = shape[2]
+                part = part[:, np.arange(tokens)[None, :] - np.arange(tokens)[:, None] + tokens - 1]
+            if part.size != np.prod(shape):
+                raise Refused(f"line {line.number}: input {name} is [{whole.shape[0]}, {whole.shape[1]}], which does not fill {shape}")
+            values = np.array(part.reshape(shape), np.uint32 if dtype == self.t.uint32 else np.float32)  # ttnn takes no read-only ones
+            tensors[f] = self.t.Tensor(values, dtype, layout=layout)
+        return self.placed([tensors[f] for f in first], "all")
+
+
+class Worker(Mapper):
+    """A mapper that tells flux1 that it goes on."""
+
+    def make(self, name, lines, at):
+        self.source.talk.alive(lines[at])
+        return super().make(name, lines, at)
+
+
+class Server:
+    """Carries out orders; methods are named like them."""
+
+    def __init__(self, talk, ttnn):
+        self.talk, self.t, self.device, self.model = talk, ttnn, None, None
+        self.stages, self.mappers = {}, {}
+
+    def order(self, word, keys):
+        if word not in ("open", "recording", "run"):
+            raise Refused(f"unknown order \"{word}\"")
+        return getattr(self, word)(**keys) or ()
+
+    def open(self, shape, links, weights, trace):
+        self.shape, self.links = tuple(int(n) for n in shape.split("x")), int(links)
+        self.weights, self.trace = getattr(self.t, weights), trace == "1"
+        self.device = open_mesh(self.t, Mesh(self.shape, self.shape[0], 0, self.shape[1], 1))
+
+    def recording(self, bytes, model):
+        with self.talk.memory(int(bytes)) as memory:
+            recording = Recording(memory[:].decode("utf-8").splitlines())
+        if recording.mesh.shape != self.shape:
+            raise Refused(f"the recording is of a mesh of {recording.mesh.shape}, the cards are open as {self.shape}")
+        if model != self.model:
+            self.model, self.mappers, self.stages = model, {}, {}
+        for name, lines in recording.stages.items():
+            if lines:
+                self.stages[name] = recording, lines
+
+    def mapper(self, stage, recording):
+        part = stage.partition(".")[0]
+        if part not in self.mappers:
+            source = Served(self.talk, self.t, self.device, recording.mesh)
+            self.mappers[part] = Worker(recording, self.t, self.device, self.links, self.weights, source)
+        return self.mappers[part]
+
+    def run(self, stage, step, rows, cols):
+        if stage not in self.stages:
+            raise Refused(f"there is no recording of stage {stage}")
+        recording, lines = self.stages[stage]
+        mapper = self.mapper(stage, recording)
+        mapper.source.stage, mapper.source.mesh, mapper.mesh = stage, recording.mesh, recording.mesh
+        if stage not in ("dit.step", "dit.latent"):
+            mapper.part = None  # what a picture before this one has left goes, but for weights
+            mapper.resident.clear()
+        mapper.result = None
+        mapper.at_step(int(step))
+        mapper.run(stage, lines)
+        self.t.synchronize_device(self.device)
+        return self.result(mapper, int(rows), int(cols)) if int(rows) else ()
+
+    def result(self, mapper, rows, cols):
+        """A result as float32 in the memory, rank 0's."""
+        t = self.t
+        if mapper.result is None:
+            raise Refused("the stage has no output")
+        x = t.get_device_tensors(mapper.result)[0]
+        x = t.to_layout(x if x.dtype == t.float32 else t.typecast(x, t.float32), t.ROW_MAJOR_LAYOUT)
+        values = x.cpu().to_numpy()
+        if values.size != rows * cols:
+            raise Refused(f"the stage gives {list(values.shape)}, flux1 wants [{rows}, {cols}]")
+        with self.talk.memory(rows * cols * 4) as memory:
+            memory[:] = values.astype("float32", copy=False).reshape(rows, cols).tobytes()
+        return f"rows={rows}", f"cols={cols}"
+
+
+def end_with_flux1():
+    """The kernel ends this process and what it has started when flux1 has ended, also in the midst of a call that hangs."""
+    fcntl.fcntl(ALIVE, fcntl.F_SETOWN, -os.getpgid(0))
+    fcntl.fcntl(ALIVE, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(ALIVE, fcntl.F_SETFL, fcntl.fcntl(ALIVE, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([ALIVE], [], [], 0)[0]:  # it had ended before
+        raise SystemExit(0)
+
+
+def serve(folder):
+    end_with_flux1()
+    os.environ.setdefault("TT_LOGGER_LEVEL", "fatal")
+    talk = Talk()
+    try:
+        server = Server(talk, library(folder))
+        talk.say("flux1-ttnn", PROTOCOL, f"library={version_of_library().replace(' ', '-')}",
+                 f"mock={int('TT_METAL_MOCK_CLUSTER_DESC_PATH' in os.environ)}", "stages=" + ",".join(STAGES))
+    except Refused as e:
+        talk.say("refused", e)
+        return 1
+    try:
+        while True:
+            word, rest = talk.hear()
+            try:
+                talk.say("done", *server.order(word, pairs(rest, 0)))
+            except Cancelled:
+                talk.say("cancelled")
+            except (Refused, OSError, RuntimeError, TypeError, *BROKEN) as e:
+                talk.say("refused", sentence(e, "the recording"))
+    finally:
+        if server.device is not None:
+            server.mappers.clear()
+            server.t.close_mesh_device(server.device)
+
+
 def sentence(e, path):
     if isinstance(e, (Refused, OSError)):
         return str(e)
@@ -1140,14 +1407,18 @@ def sentence(e, path):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("check", "read"))
-    parser.add_argument("recording", help="a file of flux1 plan --record; -: standard input")
+    parser.add_argument("command", choices=("check", "read", "serve"))
+    parser.add_argument("recording", nargs="?", help="a file of flux1 plan --record; -: standard input. Of serve: a folder for what ttnn writes")
     parser.add_argument("--links", type=int, default=1, help="Ethernet links between neighbours (Galaxy: 4, Blackhole: 2)")
     parser.add_argument("--weights", choices=("bfloat16", "bfloat8_b"), default="bfloat16", help="form of the matrices")
     parser.add_argument("--stage", action="append", choices=STAGES, help="only this stage and those named beside it")
     parser.add_argument("--plan", metavar="FILE", help="of flux1 plan --json: its memory beside the library's")
     parser.add_argument("--traceback", action="store_true", help="show where the library refused")
     options = parser.parse_args()
+    if options.recording is None:
+        parser.error(f"{options.command} needs another argument")
+    if options.command == "serve":
+        return serve(options.recording)
     try:
         with open(options.recording, encoding="utf-8") if options.recording != "-" else sys.stdin as lines:
             recording = Recording(lines)

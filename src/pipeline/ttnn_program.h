@@ -1,0 +1,55 @@
+/* What the worker is given of a part of the model: the calls of its stages on all ranks, and where each weight comes
+ * from. */
+#ifndef FLUX1_PIPELINE_TTNN_PROGRAM_H
+#define FLUX1_PIPELINE_TTNN_PROGRAM_H
+
+#include "pipeline/recording.h"
+
+/* Parts whose stages share activations and weights: name, first stage, number of stages. */
+#define TTNN_PARTS(X)        \
+    X(TEXT_CLIP, CLIP, 1)    \
+    X(TEXT_T5, T5, 1)        \
+    X(DENOISER, DIT_OPEN, 3) \
+    X(DECODER, VAE, 1)
+
+typedef enum ttnn_part_id {
+#define TTNN_PART_ENUM(id, first, stages) TTNN_##id,
+    TTNN_PARTS(TTNN_PART_ENUM)
+#undef TTNN_PART_ENUM
+        TTNN_PART_COUNT
+} ttnn_part_id;
+
+recording_stage ttnn_first_stage(ttnn_part_id part);
+
+/* A weight's recipe on a rank, and its bias's. */
+typedef struct ttnn_recipe {
+    bool there, has_bias;
+    weight_recipe w, bias;
+} ttnn_recipe;
+
+/* Zeroed, then made; ttnn_program_free ends it. */
+typedef struct ttnn_program {
+    bool there, from_file;
+    uint64_t model;                       /* its number */
+    int64_t width, height, steps, length; /* that it was recorded for */
+    recording r;                          /* other parts' stages are empty */
+    int ranks;
+    size_t weights;      /* numbers are below it */
+    ttnn_recipe *recipe; /* [ranks][weights] */
+} ttnn_program;
+
+void ttnn_program_free(ttnn_program *p);
+
+/* Records the part for a request's picture on a mesh; *p is made anew unless it is of the same already. given (may be
+ * NULL): a recording from a file, whose lines are moved here instead, once. Either way the calls are checked one by
+ * one. *made: it was made anew. FLUX1_ERR_FORMAT and FLUX1_ERR_MODEL as recording_play. */
+flux1_status ttnn_program_make(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
+                               recording *given, ttnn_part_id part, ttnn_program *p, bool *made);
+
+/* How the ranks' recipes of a weight, or of its bias, differ. */
+script_vary ttnn_program_varies(const ttnn_program *p, int64_t w, bool bias);
+
+/* The recipe of a rank; NULL: that rank has no such weight, or no bias. */
+const weight_recipe *ttnn_program_recipe(const ttnn_program *p, int rank, int64_t w, bool bias);
+
+#endif

@@ -1,0 +1,280 @@
+"""`--device ttnn` from the command line, with the vendor's library in numpy (stand_in): pictures equal the CPU's on meshes, and a worker that dies, hangs or lies
+ends as a sentence and leaves nothing.
+
+usage: device.py FLUX1 PIPELINE        exit 77: this Python has no numpy
+"""
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+
+sys.dont_write_bytecode = True
+try:
+    import numpy as np
+except ImportError:
+    print("skipped: no numpy")
+    sys.exit(77)
+here = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [here]
+from same_numbers import relative, safetensors
+
+SAME = 2e-5  # relative L2 of latents, whose products are of bf16 weights on both sides
+SMALL = ("--width", "128", "--height", "128", "--max-sequence-length", "64")
+LARGE = ("--width", "256", "--height", "128", "--max-sequence-length", "128")
+REQUEST = ("--prompt", "a red fox", "--seed", "5", "--steps", "3")
+
+LIAR = '''#!%s
+import os, sys
+if sys.argv[1] == "-c":
+    print("3.12.1\\n0.81.1\\n/none")
+    sys.exit(0)
+into, out = os.fdopen(os.dup(3)), os.fdopen(3, "wb", buffering=0)
+good = b"flux1-ttnn 1 library=0.81.1 mock=0 stages=t5,dit.open,dit.step,dit.latent\\n"
+lies = eval(os.environ["FLUX1_LIES"])
+for lie in lies:
+    out.write(good if lie == "greet" else b"done\\n" if lie == "done" else lie)
+    order = into.readline()
+    if not order:
+        break
+'''
+
+# What a worker says to the greeting, open, recording, run; and what flux1 makes of it. Sizes are of the first T5 weights.
+LIES = (
+    ((b"flux1-ttnn 2 library=1 mock=0 stages=t5\n",), "no greeting of version 1"),
+    ((b"flux1-ttnn 1 library=1 stages=t5\n",), "no greeting"),
+    ((b"flux1-ttnn 1 mock=7 stages=t5\n",), "no greeting"),
+    ((b"refused there is no card\n",), "the worker says: there is no card"),
+    ((b"\xff\xfe\n",), "said what is no text"),
+    ((b"a\x00b\n",), "said what is no text"),
+    ((b"x" * 5000,), "said a line of more than"),
+    (("greet", b"nonsense\n"), "which is no answer"),
+    (("greet", b"weight w=1 bias=0 form=bfloat8_b.tile rows=1 cols=1\n"), "which is no answer"),  # nothing is asked for here
+    (("greet", b"cancelled\n"), "which is no answer"),
+    (("greet", "done", b""), "has said nothing for 1 s"),
+    (("greet", "done", "done", b"weight\n"), "asks for \"\""),
+    (("greet", "done", "done", b"weight w=99999 bias=0 form=bfloat16.tile rows=32 cols=32\n"), "asks for"),
+    (("greet", "done", "done", b"weight w=0 bias=0 form=bfloat16.tile rows=1 cols=1\n"), "asks for"),
+    (("greet", "done", "done", b"weight w=0 bias=0 form=bfloat4_b.tile rows=1 cols=1\n"), "asks for"),
+    (("greet", "done", "done", b"weight w=-1 bias=0 form=bfloat16.tile rows=1 cols=1\n"), "asks for"),
+    (("greet", "done", "done", b"weight w=0 bias=0 form=bfloat16.row rows=999999999999999 cols=999999999999999\n"), "asks for"),
+    (("greet", "done", "done", b"weight w=0 bias=2 form=bfloat16.row rows=1 cols=1\n"), "asks for"),
+    (("greet", "done", "done", b"input name=the.moon\n"), "asks for"),
+    (("greet", "done", "done", b"input\n"), "asks for"),
+    (("greet", "done", "done", "done"), "was wanted"),
+    (("greet", "done", "done", b"done rows=1 cols=1\n"), "was wanted"),
+    (("greet", "done", "done", b"done rows=64 cols=\n"), "was wanted"),
+    (("greet", "done", "done", b"at 1\nat 2\nwarning it is late\nrefused \n"), "the worker says: "),
+)
+
+DEATHS = {
+    "exit@3": "stage dit.step: the worker ended with status 3 (it said: the card is on fire)", "kill@3": "stage dit.step: the worker was ended by signal 9",
+    "raise@3": "stage dit.step: the worker says: ttnn refused: TT_FATAL: a planted exception", "hang@3": "stage dit.step: the worker has said nothing for 2 s",
+    "exit@1": "stage t5: the worker ended with status 3", "nan@3": "stage dit.latent: NaN or infinity in what the cards gave",
+}
+
+
+class Test:
+    def __init__(self, flux1, pipeline, room):
+        self.flux1, self.room, self.tmp = flux1, room, os.path.join(room, "tmp")
+        os.mkdir(self.tmp)
+        self.env = dict(os.environ, TMPDIR=self.tmp, FLUX1_TTNN_PYTHON=sys.executable, PYTHONPATH=os.path.join(here, "stand_in"), PYTHONDONTWRITEBYTECODE="1")
+        self.env.pop("TT_METAL_MOCK_CLUSTER_DESC_PATH", None)
+        self.model = ["--model", pipeline]
+        for part, option in (("transformer", "--transformer"), ("text_encoder_2", "--t5")):
+            path = os.path.join(room, part + ".safetensors")
+            subprocess.run([flux1, "convert", os.path.join(pipeline, part), path, "--type", "bf16", "--quiet"], check=True, stdout=subprocess.DEVNULL)
+            self.model += [option, path]
+
+    def path(self, name):
+        return os.path.join(self.room, name)
+
+    def command(self, *more):
+        return [self.flux1, "generate", *self.model, *REQUEST, *more]
+
+    def run(self, *more, fails=False, command=None, **env):
+        done = subprocess.run(command or self.command(*more), env=self.env | env, capture_output=True, text=True, timeout=120)
+        if (done.returncode != 0) != fails:
+            sys.exit(f"FAILED: status {done.returncode} of {more} {env}: {done.stderr}")
+        self.nothing_left()
+        return done
+
+    def nothing_left(self):
+        left = os.listdir(self.tmp)
+        workers = [p for p in os.listdir("/proc") if p.isdigit() and self.tmp in command_line(p)]
+        if left or workers:
+            sys.exit(f"FAILED: left behind: {left} {workers}")
+
+
+def command_line(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", encoding="utf-8", errors="replace") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+def pixels(path):
+    """Of a PNG of flux1: rows of 8-bit RGB."""
+    with open(path, "rb") as f:
+        data = f.read()
+    at, packed = 8, b""
+    while at < len(data):
+        size, kind = int.from_bytes(data[at:at + 4], "big"), data[at + 4:at + 8]
+        body = data[at + 8:at + 8 + size]
+        if kind == b"IHDR":
+            width, height = int.from_bytes(body[:4], "big"), int.from_bytes(body[4:8], "big")
+        packed += body if kind == b"IDAT" else b""
+        at += size + 12
+    rows, above = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(height, 3 * width + 1).astype(int), np.zeros(3 * width, int)
+    out = []
+    for kind, *row in rows:
+        for i in range(3 * width):
+            left, up, corner = row[i - 3] if i >= 3 else 0, above[i], above[i - 3] if i >= 3 else 0
+            guess = left + up - corner
+            paeth = min((abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner))[2]
+            row[i] = (row[i] + (0, left, up, (left + up) // 2, paeth)[kind]) % 256
+        above = row
+        out.append(row)
+    return np.array(out)
+
+
+def close(what, a, b, most):
+    worst = int(np.abs(pixels(a) - pixels(b)).max())
+    print(f"{what}: at most {worst} of 255 apart")
+    if worst > most:
+        sys.exit(f"FAILED: {what} is {worst} of 255 off")
+
+
+def pictures_are_the_same(t):
+    for size, meshes in ((SMALL, ("1x1", "1x2", "2x1")), (LARGE, ("2x2", "2x2sp1tp0"))):
+        t.run(*size, "--dtype", "f32", "--dump", t.path("cpu.st"), "--output", t.path("cpu.png"))
+        want = safetensors(t.path("cpu.st"))
+        for mesh in meshes:
+            t.run(*size, "--dtype", "f32", "--device", "ttnn:wh-t3k", "--mesh", mesh, "--dump", t.path("cards.st"), "--output", t.path("cards.png"))
+            got = safetensors(t.path("cards.st"))
+            for name in ("prompt_embeds", "latents.1", "latents.3", "decoded"):
+                error = relative(got[name], want[name])
+                print(f"{mesh} {name}: {error:.1e}")
+                if not error < SAME:
+                    sys.exit(f"FAILED: {mesh} {name} is off by {error:.2e}")
+            close(mesh, t.path("cpu.png"), t.path("cards.png"), 1)
+
+
+def weights_are_bfp8(t):
+    """An n300's matrices have the values of --round-weights bfp8; groups of 16 begin elsewhere where this small model's fused matrices do."""
+    latents = {}
+    for name, options in (("plain", ()), ("rounded", ("--round-weights", "bfp8")), ("cards", ("--device", "ttnn:wh-n300", "--mesh", "1x1"))):
+        t.run(*SMALL, "--dtype", "f32", *options, "--dump", t.path("a.st"), "--output", t.path("a.png"))
+        latents[name] = safetensors(t.path("a.st"))["latents.3"]
+    far, near = relative(latents["cards"], latents["plain"]), relative(latents["cards"], latents["rounded"])
+    print(f"bfp8: {far:.1e} from bf16, {near:.1e} from rounded weights")
+    if not near < far / 8:
+        sys.exit("FAILED: the cards' weights are not those of --round-weights bfp8")
+
+
+def a_recording_runs(t):
+    t.run(*SMALL, "--device", "ttnn:wh-t3k", "--mesh", "1x2", "--output", t.path("made.png"))
+    plan = [t.flux1, "plan", *t.model[:2], "--machine", "wh-t3k", "--mesh", "1x2sp0tp1", *SMALL, "--steps", "3", "--record", t.path("rec")]
+    subprocess.run(plan, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    t.run(command=[t.flux1, "run-plan", t.path("rec"), *t.model, *REQUEST[:4], "--device", "ttnn:wh-t3k", "--output", t.path("played.png")])
+    close("run-plan", t.path("made.png"), t.path("played.png"), 0)
+    with open(t.path("rec"), encoding="utf-8") as f:
+        lines = f.read()
+    with open(t.path("rec"), "w", encoding="utf-8") as f:
+        f.write(lines.replace("euler x=", "euler x=a9999 v=a1 dsigma=a1\neuler x=", 1))
+    done = t.run(command=[t.flux1, "run-plan", t.path("rec"), *t.model, *REQUEST[:4], "--device", "ttnn:wh-t3k", "--output", t.path("b.png")], fails=True)
+    assert "a9999" in done.stderr and "line " in done.stderr, done.stderr
+
+
+def one_worker_makes_them_all(t):
+    """Three requests, of two sizes: one worker, weights go to the cards once; the third picture is the first one again."""
+    lines = [{"prompt": "a red fox", "seed": 5, "steps": 3, "output": t.path(name), "width": width, "height": 128, "max_sequence_length": 64}
+             for name, width in (("one.png", 128), ("two.png", 256), ("three.png", 128))]
+    done = subprocess.run([t.flux1, "generate", *t.model, "--jsonl", "--verbose", "--device", "ttnn:wh-t3k", "--mesh", "1x2"], env=t.env, text=True, timeout=120,
+                          input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    t.nothing_left()
+    assert done.stderr.count("no card has run this yet") == 1, done.stderr
+    assert done.stderr.count("of weights for dit.open") == 1 and done.stderr.count("of weights for t5") == 1, done.stderr
+    close("the third request", t.path("one.png"), t.path("three.png"), 0)
+
+
+def previews_are_expected_pictures(t):
+    for device in ("cpu", "ttnn:wh-t3k"):
+        command = [t.flux1, "generate", *t.model, *REQUEST[:4], *SMALL, "--steps", "4", "--dtype", "f32", "--device", device, "--preview", t.path(device[:3] + ".png"),
+                   "--preview-every", "3", "--output", t.path("a.png")] + ([] if device == "cpu" else ["--mesh", "1x1"])
+        t.run(command=command)
+    close("preview", t.path("cpu.png"), t.path("ttn.png"), 2)
+
+
+def deaths_are_sentences(t):
+    for what, sentence in DEATHS.items():
+        output = t.path("dead.png")
+        began = time.monotonic()
+        done = t.run(*SMALL, "--device", "ttnn:wh-n300", "--output", output, fails=True, FLUX1_STAND_IN=what, FLUX1_TTNN_TIMEOUT="2" if "hang" in what else "60")
+        assert sentence in done.stderr and not os.path.exists(output), (what, done.stderr)
+        assert time.monotonic() - began < 20, what
+
+
+def lies_are_sentences(t):
+    liar = t.path("liar")
+    with open(liar, "w", encoding="utf-8") as f:
+        f.write(LIAR % sys.executable)
+    os.chmod(liar, 0o755)
+    for lies, sentence in LIES:
+        done = t.run(*SMALL, "--device", "ttnn:wh-n300", "--output", t.path("lie.png"), fails=True, FLUX1_TTNN_PYTHON=liar, FLUX1_LIES=repr(lies), FLUX1_TTNN_TIMEOUT="1")
+        assert sentence in done.stderr and "device ttnn" in done.stderr, (lies, done.stderr)
+
+
+def begin_hanging(t):
+    """flux1 with a worker that hangs, once it does."""
+    child = subprocess.Popen(t.command(*SMALL, "--device", "ttnn:wh-n300", "--output", t.path("x.png")), env=t.env | {"FLUX1_STAND_IN": "hang@3"}, stderr=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while not any(t.tmp in command_line(p) for p in os.listdir("/proc") if p.isdigit()):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(1.5)
+    return child
+
+
+def the_worker_ends_with_flux1(t):
+    child = begin_hanging(t)
+    child.kill()
+    child.wait()
+    until = time.monotonic() + 5
+    while any(t.tmp in command_line(p) for p in os.listdir("/proc") if p.isdigit()):
+        assert time.monotonic() < until, "a worker outlives flux1"
+        time.sleep(0.05)
+    subprocess.run(["rm", "-rf", t.tmp], check=True)  # its folder: nobody is there to remove it
+    os.mkdir(t.tmp)
+
+
+def an_interrupt_ends_it(t):
+    child = begin_hanging(t)
+    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(10) == 130
+    until = time.monotonic() + 5
+    while any(t.tmp in command_line(p) for p in os.listdir("/proc") if p.isdigit()):
+        assert time.monotonic() < until, "a worker outlives flux1"
+        time.sleep(0.05)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as room:
+        t = Test(sys.argv[1], os.path.abspath(sys.argv[2]), room)
+        for test in (pictures_are_the_same, weights_are_bfp8, a_recording_runs, one_worker_makes_them_all, previews_are_expected_pictures, deaths_are_sentences,
+                     lies_are_sentences, the_worker_ends_with_flux1, an_interrupt_ends_it):
+            began = time.monotonic()
+            test(t)
+            print(f"{test.__name__}: {time.monotonic() - began:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,0 @@
-#!/bin/sh
-# same_numbers.py in the first Python that has numpy: FLUX1_TTNN_PYTHON, PATH's, the system's.
-# usage: same_numbers.sh FLUX1 PIPELINE        exit 77: there is none
-here=$(cd "$(dirname "$0")" && pwd)
-for python in "${FLUX1_TTNN_PYTHON:-python3}" python3 /usr/bin/python3; do
-    "$python" -c 'import sys, numpy; assert sys.version_info >= (3, 10)' 2>/dev/null && exec "$python" -B "$here/same_numbers.py" "$@"
-done
-echo "skipped: no Python has numpy (Debian: python3-numpy)"
-exit 77
