@@ -57,8 +57,12 @@ install(FILES ${CMAKE_BINARY_DIR}/completion.zsh DESTINATION ${CMAKE_INSTALL_DAT
 install(FILES ${CMAKE_BINARY_DIR}/completion.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d RENAME flux1.fish COMPONENT program)
 if(FLUX1_HAS_SERVE)
   # the unit names the program by its whole path, which is known when it is installed: --prefix, and packages' own
-  install(CODE "set(program \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/flux1\")
-configure_file(\"${PROJECT_SOURCE_DIR}/packaging/flux1.service.in\" \"${CMAKE_BINARY_DIR}/flux1.service\" @ONLY)" COMPONENT program)
+  # (in a function: a variable "program" would change what the script's if(… STREQUAL "program") mean)
+  install(CODE "function(write_unit)
+  set(program \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/flux1\")
+  configure_file(\"${PROJECT_SOURCE_DIR}/packaging/flux1.service.in\" \"${CMAKE_BINARY_DIR}/flux1.service\" @ONLY)
+endfunction()
+write_unit()" COMPONENT program)
   install(FILES ${CMAKE_BINARY_DIR}/flux1.service DESTINATION lib/systemd/system COMPONENT program) # systemd looks here below /usr and /usr/local, whatever the libraries' folder is
   install(FILES docs/serve.md docs/deploy.md packaging/haproxy.cfg packaging/nginx.conf TYPE DOC COMPONENT program)
 endif()

@@ -22,6 +22,17 @@ set(FLUX1_LONG_TESTS
   pipeline_test_meshes
   pipeline_test_mini)
 
+# Of a whole check's time these take the most, in one of its two builds.
+set(FLUX1_LONGEST_TESTS
+  cli_run
+  mesh_test_forms_cuda
+  ops_test_checkops
+  ops_test_checkops_cuda
+  ops_test_checkops_simde
+  pipeline_test_allocation
+  pipeline_test_goldens
+  pipeline_test_goldens_cuda)
+
 set(FLUX1_EXTRA_TESTS
   cli_network
   mesh_processes_network
@@ -57,7 +68,10 @@ foreach(test ${tests})
     set(label quick)
   endif()
   set_property(TEST ${test} APPEND PROPERTY LABELS ${label} ${module})
-  if(NOT label STREQUAL quick)
-    set_property(TEST ${test} PROPERTY COST 100) # starts first, so that none is left running alone
+  # what takes longest starts first, so that none is left running alone
+  if(test IN_LIST FLUX1_LONGEST_TESTS)
+    set_property(TEST ${test} PROPERTY COST 200)
+  elseif(NOT label STREQUAL quick)
+    set_property(TEST ${test} PROPERTY COST 100)
   endif()
 endforeach()

@@ -533,9 +533,9 @@ typedef struct ops_count {
     size_t packed_bytes; /* the same with HELD_PACKED: no more than that */
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
-    size_t block_bytes;  /* file bytes of two blocks begun in a row, at most: one is used while the next is read. Only
-                            weights that stay in the file */
-    size_t mapped_bytes; /* of all weights that block_bytes counts two blocks of */
+    size_t block_bytes;  /* file bytes of a block, of what is held beside it, and of the block begun next, at most: that
+                            one is read while the others are used. Only weights that stay in the file */
+    size_t mapped_bytes; /* of all weights that block_bytes counts some blocks of */
     size_t step_bytes;   /* of them, those whose blocks are begun in a step */
     size_t exchanged;    /* bytes sent by this rank */
     int64_t operations;  /* that compute */

@@ -115,11 +115,23 @@ static flux1_status largest_arena(decoder *d)
 static const int64_t BANDS[] = {128, 64, 32, 16};
 enum { BAND_COUNT = sizeof BANDS / sizeof *BANDS };
 
+/* What decoder_run takes beside the session: rows of the latent, pixels in float32, and then the picture's bytes, but
+ * while there are tiles these. */
+static size_t picture_bytes(const decoder *d, size_t tiles)
+{
+    const tile_grid *g = &d->grid;
+    const int64_t latents = g->h * g->w, pixels = latents * g->scale * g->scale;
+    return (size_t)(latents * d->model->vae.latent_channels + 3 * pixels) * sizeof(float) +
+           larger((size_t)(3 * pixels), tiles);
+}
+
 static flux1_status plan_whole(decoder *d, int64_t band)
 {
     stage_plan_free(&d->plan);
     d->job.band = band;
-    return plan_part(d, d->grid.h, d->grid.w, &d->plan);
+    TRY(plan_part(d, d->grid.h, d->grid.w, &d->plan));
+    d->plan.picture = picture_bytes(d, 0);
+    return FLUX1_OK;
 }
 
 static uint64_t bytes_of(const decoder *d)
@@ -147,6 +159,7 @@ static flux1_status plan_in_tiles(decoder *d)
     stage_plan_free(&d->plan);
     d->job.band = 0;
     TRY(plan_tiles(d));
+    d->plan.picture = picture_bytes(d, tile_grid_bytes(&d->grid));
     return largest_arena(d);
 }
 

@@ -10,6 +10,7 @@
 typedef struct memory_need {
     size_t opened; /* by opening the model: its vocabularies and names */
     size_t activations;
+    size_t picture;  /* decoded, on the host of the first process */
     size_t scratch;  /* of the host's threads */
     size_t held;     /* weights in the backend's own form */
     size_t mapped;   /* of the mapped files, what must be in memory at the same time */

@@ -14,6 +14,8 @@ typedef struct stage_plan {
     size_t *scratch, *held, *block, *mapped; /* [ranks]: what `count` calls own_bytes, held_bytes … */
     size_t *in_steps;                        /* [ranks]: step_bytes */
     size_t memory;                           /* of activations, of all ranks */
+    size_t picture;                          /* bytes of the latent that comes in and the picture that goes out, on the
+                                                host of the first process; a decoder's */
     ops_count count;                         /* of all ranks and steps */
     double flops;                            /* of rank 0 and all steps: what its ticks count */
     double *ticks;                           /* [tick_count]: rank 0's FLOPs at each tick that was planned */

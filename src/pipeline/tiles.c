@@ -79,15 +79,22 @@ static flux1_status decode_row(const tile_grid *g, int64_t i, const tile *above,
     return FLUX1_OK;
 }
 
+static size_t pixel_values(const tile_grid *g)
+{
+    return (size_t)(i64_min(g->side, g->h) * i64_min(g->side, g->w) * g->scale * g->scale * CHANNELS);
+}
+
+size_t tile_grid_bytes(const tile_grid *g) { return 2 * (size_t)tile_columns(g) * pixel_values(g) * sizeof(float); }
+
 flux1_status tiles_decode(const tile_grid *g, decode_tile *decode, void *user, float *out, flux1_error *err)
 {
     int64_t columns = tile_columns(g);
-    size_t pixels = (size_t)(i64_min(g->side, g->h) * i64_min(g->side, g->w) * g->scale * g->scale * CHANNELS);
+    const size_t pixels = pixel_values(g);
     tile *rows[2] = {calloc((size_t)columns, sizeof(tile)), calloc((size_t)columns, sizeof(tile))};
-    float *memory = malloc(2 * (size_t)columns * pixels * sizeof *memory);
+    float *memory = malloc(tile_grid_bytes(g));
     flux1_status st = FLUX1_OK;
     if (!rows[0] || !rows[1] || !memory) {
-        st = error_oom(err, 2 * (size_t)columns * pixels * sizeof *memory, "the picture's tiles");
+        st = error_oom(err, tile_grid_bytes(g), "the picture's tiles");
         goto cleanup;
     }
     for (int64_t j = 0; j < 2 * columns; j++)

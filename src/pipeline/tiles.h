@@ -7,6 +7,7 @@
 #include "base/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct tile_grid {
@@ -30,6 +31,9 @@ int64_t tile_extent(const tile_grid *g, int64_t whole, int64_t i);
 
 /* Decodes the tile of height × width latents at (y, x) into pixels [height·scale, width·scale, 3]. */
 typedef flux1_status decode_tile(void *user, int64_t y, int64_t x, int64_t height, int64_t width, float *pixels);
+
+/* Bytes that tiles_decode takes: two rows of tiles. */
+size_t tile_grid_bytes(const tile_grid *g);
 
 /* All tiles into out [h·scale, w·scale, 3]. */
 flux1_status tiles_decode(const tile_grid *g, decode_tile *decode, void *user, float *out, flux1_error *err);

@@ -10,6 +10,13 @@ trap 'rm -rf "$dir"' EXIT
 cmake --install "$build" --prefix "$dir/first" >/dev/null
 unit=$dir/first/lib/systemd/system/flux1.service
 [ ! -e "$unit" ] || grep -q "^ExecStart=$dir/first/bin/flux1 serve " "$unit" || { echo "the unit starts another program: $(grep ^ExecStart "$unit")"; exit 1; }
+# the components, of which packages are made, are all of it
+for component in development library licences models mpi program; do
+    cmake --install "$build" --component $component --prefix "$dir/parts" >/dev/null
+done
+for all in first parts; do (cd "$dir/$all" && find . ! -type d | sort) >"$dir/$all.list"; done
+diff "$dir/first.list" "$dir/parts.list" || { echo "installed by components it is not the same"; exit 1; }
+rm -r "$dir/parts"
 mv "$dir/first" "$dir/usr"
 lib=$(dirname "$(find "$dir/usr" -name libflux1.a)")
 PKG_CONFIG_PATH=$lib/pkgconfig

@@ -50,22 +50,23 @@ static void open_run(run *r, const char *backend, dtype arithmetic, int threads,
         ((cpu_ops *)r->o)->int8 = emulated;
 }
 
-/* Instrumented, three threads stand for two as well: what they may break is memory. Under an emulator too, where of an
- * entry's many variants a few have to do. */
-#if defined(__SANITIZE_ADDRESS__) || defined(CHECKOPS_SHORT)
+/* Instrumented, where what may break is memory, or with instructions that are emulated, three threads stand for two as
+ * well, and every other one of an entry's many variants for all. Under an emulator of the machine a few have to do. */
+#if defined(__SANITIZE_ADDRESS__) || defined(CHECKOPS_SIMDE) || defined(CHECKOPS_SHORT)
 enum { FEWEST_THREADS = 3 };
 #else
 enum { FEWEST_THREADS = 2 };
 #endif
-#if defined(CHECKOPS_SHORT)
-static int variants_apart(const check *c) { return c->variants > 8 ? c->variants / 4 | 1 : c->variants; }
-#else
 static int variants_apart(const check *c)
 {
-    (void)c;
-    return 1;
-}
+#if defined(CHECKOPS_SHORT)
+    return c->variants > 8 ? c->variants / 4 | 1 : c->variants;
+#elif defined(__SANITIZE_ADDRESS__) || defined(CHECKOPS_SIMDE)
+    return c->variants > 8 ? 2 : 1;
+#else
+    return (void)c, 1;
 #endif
+}
 
 /* The case on cpu with 1 thread, and with 2 and 3, which must agree to the bit; the arena's peak is `peak`. Returns the
  * error. */

@@ -56,6 +56,7 @@ inside sh -c 'apt-get install -qy --no-install-recommends /tmp/*.deb' >"$dir/log
 rm "$root"/tmp/*.deb
 inside dpkg --verify "${names[@]}" || fail "installed files are not the packages'"
 unit=$root/usr/lib/systemd/system/flux1.service
+[ -e "$unit" ] || [ ! -e "$build/flux1.service" ] || fail "flux1.service is in no package"
 [ ! -e "$unit" ] || inside test -x "$(sed -n 's/^ExecStart=\([^ ]*\) .*/\1/p' "$unit")" || fail "flux1.service starts what is not installed"
 for name in "${names[@]}"; do
     for file in copyright changelog.Debian.gz; do [ -s "$root/usr/share/doc/$name/$file" ] || fail "/usr/share/doc/$name/$file is missing"; done

@@ -34,7 +34,7 @@ static void the_host_with_least_to_spare_is_named(void **state)
     flux1_context *c = context_on("cpu", "2x4", 1, FLUX1_DTYPE_F32);
     int64_t dummy;
     size_t activations[8], held[8] = {0}, none[8] = {0};
-    const stage_plan p = {
+    stage_plan p = {
         .arena = activations, .scratch = none, .held = held, .block = none, .mapped = none, .in_steps = none};
     for (int r = 0; r < 8; r++)
         activations[r] = 100;
@@ -58,6 +58,9 @@ static void the_host_with_least_to_spare_is_named(void **state)
         "would take less");
     n = memory_of(c, &c->device, &p, &p);
     assert_true(n.process == 1 && memory_total(n) == 1400);
+    p.picture = 200; /* on the first host, which then lacks 210 */
+    n = memory_of(c, &c->device, &p, NULL);
+    assert_true(n.process == 0 && n.picture == 200 && memory_total(n) == 950);
     c->processes = c->device.processes = NULL;
     flux1_context_destroy(c);
 }

@@ -26,6 +26,7 @@ typedef struct dry_block {
     block head;
     size_t mapped_bytes; /* of its weights, those that stay in the file and are read whole */
     bool stepped;        /* it was begun in a step */
+    int64_t ended;       /* how many blocks had been begun at its last end */
     struct dry_block *next;
 } dry_block;
 
@@ -51,23 +52,30 @@ typedef struct dry_ops {
     size_t fork_base, fork_top; /* of the arena: when they began, and the most they reached */
     size_t list;                /* bytes of the step's calls, at the arena's end from then on */
     ops_count count;
-    const char *begun; /* the block begun last, and its file bytes */
-    size_t begun_bytes;
-    bool in_steps; /* a step was set */
+    int64_t begun;       /* blocks, so far */
+    size_t held, beside; /* mapped bytes of the blocks that are held; the same as the last one was begun */
+    bool in_steps;       /* a step was set */
 } dry_ops;
 
 static dry_ops *self(ops *o) { return (dry_ops *)o; }
 
 /* ---- events ---- */
 
-/* Of the block that is begun and the one before: while one is used the next is read. */
-static void add_block(dry_ops *d, const ops_event *e)
+/* Before a block is begun: it was read while the one before was used, and what was held beside that one. */
+static void count_begun(dry_ops *d, const dry_block *b)
 {
-    bool again = d->begun == e->block; /* names are the blocks' own */
-    size_t both = e->bytes_weights + (again ? 0 : d->begun_bytes);
-    d->count.block_bytes = both > d->count.block_bytes ? both : d->count.block_bytes;
-    d->begun = e->block;
-    d->begun_bytes = e->bytes_weights;
+    const bool among_them = b->ended > 0 && b->ended == d->begun; /* the same again, or one of several by turns */
+    const size_t all = d->beside + (among_them ? 0 : b->mapped_bytes);
+    d->count.block_bytes = all > d->count.block_bytes ? all : d->count.block_bytes;
+    d->held += b->mapped_bytes;
+    d->beside = d->held;
+    d->begun++;
+}
+
+static void count_ended(dry_ops *d, dry_block *b)
+{
+    d->held -= b->mapped_bytes;
+    b->ended = d->begun;
 }
 
 /* The one sink that is always there. */
@@ -88,8 +96,7 @@ static void add_up(dry_ops *d, const ops_event *e)
     if (!strcmp(e->operation, "prepare")) {
         c->weight_bytes += e->bytes_weights;
         c->held_bytes += e->bytes_out;
-    } else if (!strcmp(e->operation, "block_begin"))
-        add_block(d, e);
+    }
 }
 
 /* scratch: of the arena, while it runs. */
@@ -275,6 +282,7 @@ static flux1_status dry_block_begin(ops *o, block *b)
     dry_ops *d = self(o);
     dry_block *mine = (dry_block *)b;
     b->held = true;
+    count_begun(d, mine);
     if (d->in_steps && !mine->stepped)
         d->count.step_bytes += mine->mapped_bytes;
     mine->stepped = d->in_steps;
@@ -286,6 +294,7 @@ static flux1_status dry_block_begin(ops *o, block *b)
 static flux1_status dry_block_end(ops *o, block *b)
 {
     b->held = false;
+    count_ended(self(o), (dry_block *)b);
     return tell(o, work_block_end(o, b));
 }
 
@@ -316,8 +325,11 @@ static flux1_status dry_step_record(ops *o)
 static void dry_step_unwind(ops *o, size_t mark)
 {
     record_drop(o);
-    for (dry_block *b = self(o)->blocks; b; b = b->next)
+    for (dry_block *b = self(o)->blocks; b; b = b->next) {
+        if (b->head.held)
+            count_ended(self(o), b);
         b->head.held = false;
+    }
     dry_release(o, mark);
     (void)tell_kind(o, EVENT_ORDER, "step_unwind", NULL);
 }
