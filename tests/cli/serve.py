@@ -485,9 +485,90 @@ def workers():
     s.until(again, ["running"])
     began = time.monotonic()
     check(s.stop() == 0 and time.monotonic() - began < 10, "--drain 0 ends both")
-    for names, words in (("cpu,,cpu", "a name is missing"), ("cpu,nothing", 'device "nothing"')):
+    for names, words in (("cpu,,cpu", "a name is missing"), ("cpu,nothing", 'device "nothing".*\(--workers\)')):
         r = subprocess.run([program, "serve", "--model", model, "--port", "0", "--workers", names], stderr=subprocess.PIPE, text=True, timeout=60)
-        check(r.returncode in (1, 2) and words in r.stderr, "--workers %s: %d %s" % (names, r.returncode, r.stderr))
+        check(r.returncode in (1, 2) and re.search(words, r.stderr), "--workers %s: %d %s" % (names, r.returncode, r.stderr))
+
+
+def together(jobs):
+    """Waiting jobs of one kind are computed together; each is still its own."""
+    s = Server("--port", "0", "--queue", "30", "--batch", "6", "--jobs", jobs)
+    made = {}
+    for seed in range(6):
+        path = "%s/alone%d.png" % (folder, seed)
+        subprocess.run([program, "generate", "-q", "--model", model, "--threads", "2", "-p", "number %d" % seed, "-W", "64", "-H", "48", "-s", "200", "-S", str(seed), "-o", path],
+                       check=True, stdout=subprocess.DEVNULL)
+        made[seed] = pixels(open(path, "rb").read())
+    body = lambda seed, **more: dict({"prompt": "number %d" % seed, "width": 64, "height": 48, "steps": 200, "seed": seed}, **more)
+    file_of = lambda j, i=0: s.call("GET", j["pictures"][i]["url"], raw=True)[1]
+
+    def while_one_runs(*bodies, also=lambda ids: None):
+        """All of them wait when the worker becomes free."""
+        blocker = s.call("POST", "/api/jobs", LONG)[1]["id"]
+        s.until(blocker, ["running"])
+        ids = [s.call("POST", "/api/jobs", b)[1]["id"] for b in bodies]
+        also(ids)
+        s.call("DELETE", "/api/jobs/" + blocker)
+        return ids
+
+    watched = []
+    watch = lambda job_id: watched.append(s.events(job_id))
+    threads = []
+
+    def begin_to_watch(ids):
+        threads.append(threading.Thread(target=watch, args=(ids[1],)))
+        threads[0].start()
+        time.sleep(0.2)
+
+    # six pictures of five jobs; the seventh picture and the other size wait, what is behind them is no longer of the batch
+    ids = while_one_runs(body(0), body(1, count=2, preview_every=50), body(3, format="jpeg"), dict(SHORT), body(4), body(5), body(0), also=begin_to_watch)
+    threads[0].join()
+    events = watched[0]
+    ended = [s.until(i, ["done"]) for i in ids]
+    check(all(j["state"] == "done" for j in ended) and value_of(s, "jobs_together_total") == 5, "five ran together, not %s" % value_of(s, "jobs_together_total"))
+    check(file_of(ended[0]) and [pixels(file_of(ended[i])) for i in (0, 1, 4, 5, 6)] == [made[i] for i in (0, 1, 4, 5, 0)], "the pictures are those made alone")
+    check([p["seed"] for p in ended[1]["pictures"]] == ["1", "2"] and file_of(ended[2])[:2] == b"\xff\xd8", "count and format are each job's own")
+    check("preview" in [n for n, _ in events] and events[-1][0] == "end", "previews are the job's that asked for them: %s" % [n for n, _ in events])
+    check(ended[3]["started"] >= max(ended[i]["started"] for i in (0, 1, 2, 4, 5)) and ended[0]["finished"] <= ended[5]["finished"], "their order")
+    facts = s.call("POST", "/api/png-info", file_of(ended[4]))[1]["request"]
+    check((facts["prompt"], facts["seed"]) == ("number 4", "4"), "what a picture says of itself: %s" % facts)
+    # one is cancelled, one client hangs up, one's picture cannot be kept: the others are made
+    clients, newest = [], lambda: s.call("GET", "/api/jobs?limit=1")[1]["jobs"][0]["id"]
+
+    def one_more(ids):
+        os.mkdir("%s/pictures/%s-1.png" % (jobs, ids[2]))
+        clients.append(s.connect(post(body(4, steps=400, size="64x48"), "/v1/images/generations")))
+        while newest() == ids[3]:
+            time.sleep(0.02)
+
+    ids = while_one_runs(*(body(i, steps=400) for i in range(4)), also=one_more)
+    asked = newest()
+    s.until(ids[0], ["running"])
+    s.call("DELETE", "/api/jobs/" + ids[1])
+    check(s.until(ids[1], ["cancelled"], 5)["state"] == "cancelled" and s.job(ids[0])["state"] == "running", "a cancelled one ends at once")
+    clients[0].close()
+    check(s.until(asked, ["cancelled"], 5)["request"]["seed"] == "4", "so does that of a client that hangs up")
+    check([s.until(i, ["done", "failed"])["state"] for i in (ids[0], ids[2], ids[3])] == ["done", "failed", "done"], "what becomes of the others")
+    check(s.job(ids[2])["error"]["code"] == 500 and len(s.job(ids[3])["pictures"]) == 1, "who failed says so: %s" % s.job(ids[2]))
+    # all are cancelled: the worker is free at once
+    ids = while_one_runs(*(body(i, steps=10000) for i in range(3)))
+    s.until(ids[2], ["running"])
+    s.call("POST", "/sdapi/v1/interrupt", {})
+    check([s.until(i, ["cancelled"], 10)["state"] for i in ids] == ["cancelled"] * 3, "interrupt ends all of them")
+    # a stop marks all that ran
+    ids = while_one_runs(*(body(i, steps=10000) for i in range(3)))
+    s.until(ids[2], ["running"])
+    s.stop(signal.SIGKILL)
+    s = Server("--port", "0", "--jobs", jobs, "--drain", "0", "--batch", "6")
+    check([s.job(i)["state"] for i in ids] == ["interrupted"] * 3, "after kill -9")
+    ids = while_one_runs(*(body(i, steps=10000) for i in range(3)))
+    s.until(ids[2], ["running"])
+    check(s.stop() == 0, "a stop with several in work")
+    s = Server("--port", "0", "--jobs", jobs, "--batch", "1")
+    check([s.job(i)["state"] for i in ids] == ["interrupted"] * 3, "after SIGTERM: %s" % [s.job(i)["state"] for i in ids])
+    ids = while_one_runs(body(0), body(1))
+    check(all(s.until(i, ["done"])["state"] == "done" for i in ids) and value_of(s, "jobs_together_total") == 0, "--batch 1: each alone")
+    check(s.stop() == 0, "exit status")
 
 
 def metrics(s):
@@ -643,6 +724,7 @@ loras()
 other_models()
 ahead()
 workers()
+together(folder + "/together")
 unix_socket()
 temporary = Server("--port", "0")
 check(not temporary.call("GET", "/api/info")[1]["kept"], "without --jobs nothing is kept")
