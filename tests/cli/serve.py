@@ -396,6 +396,10 @@ def other_models():
     every = ["schnell", "broken", "dev", "other"]
     check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == every == s.call("GET", "/api/info")[1]["models"], "models are listed")
     check([m["title"] for m in s.call("GET", "/sdapi/v1/sd-models")[1]] == every and s.call("GET", "/v1/models/DEV")[1]["id"] == "dev", "checkpoints are listed")
+    info = s.call("GET", "/api/info?model=Dev")[1]
+    check(info["model"]["name"] == "dev" and info["model"]["variant"] == "dev" and info["defaults"]["guidance"] == 3.5 and info["models"] == every, "what another model is: %s" % info)
+    error_of(s.call("GET", "/api/info?model=broken"), 400, "invalid_request_error", '"broken" cannot be opened')
+    error_of(s.call("GET", "/api/info?model=../dev"), 400, "invalid_request_error", "there is schnell, broken, dev, other")
     def made(model, **more):
         status, a = s.call("POST", "/v1/images/generations", dict(SHORT, model=model, **more))
         check(status == 200 and a["flux1"]["model"] == a["flux1"]["request"]["model"], "%s: %s" % (model, a))
@@ -649,6 +653,34 @@ def cancelled_while_draining(jobs):
     check(all(b"event: error" in b"".join(iter(lambda: c.recv(65536), b"")) for c in streams), "each stream is told")
 
 
+def thumbnails(jobs):
+    """Large pictures have a small one beside them, as long as they are there."""
+    s = Server("--port", "0", "--jobs", jobs, "--max-pixels", "200000")
+    check("refused" not in open(s.errors).read() and s.call("GET", "/api/info")[1]["limits"]["pixels_max"] == 200000, "the default size is no larger")
+    job_id = s.call("POST", "/api/jobs", dict(SHORT, width=512, height=64, steps=1, count=2))[1]["id"]
+    small_id = s.call("POST", "/api/jobs", SHORT)[1]["id"]
+    job, little = s.until(job_id, ["done"]), s.until(small_id, ["done"])
+    url = job["pictures"][0]["url"]
+    status, jpeg = s.call("GET", url + "?size=small", raw=True)
+    check(status == 200 and jpeg[:2] == b"\xff\xd8" and s.headers["Content-Type"] == "image/jpeg" and b"\x00\x30\x01\x80" in jpeg, "a JPEG of 384x48")
+    check(s.call("GET", url, raw=True)[1][:4] == b"\x89PNG" == s.call("GET", url + "?size=large", raw=True)[1][:4], "the picture itself")
+    check(s.call("GET", little["pictures"][0]["url"] + "?size=small", raw=True)[1][:4] == b"\x89PNG", "a small picture is its own")
+    names = sorted(os.listdir(jobs + "/thumbnails"))
+    check(names == sorted(p["url"].rsplit("/", 1)[1] for p in job["pictures"]), "files: %s" % names)
+    row = sqlite3.connect(jobs + "/jobs.sqlite").execute("SELECT bytes, LENGTH(CAST(job AS BLOB)) FROM jobs WHERE id=?", (job_id,)).fetchone()
+    check(row[0] - row[1] == sum(p["bytes"] for p in job["pictures"]) + sum(os.path.getsize(jobs + "/thumbnails/" + n) for n in names), "they count: %s" % (row,))
+    os.unlink(jobs + "/thumbnails/" + names[1])
+    check(s.call("GET", job["pictures"][1]["url"] + "?size=small", raw=True)[1][:4] == b"\x89PNG", "one that is gone is shown whole")
+    s.call("DELETE", "/api/jobs/" + job_id)
+    check(os.listdir(jobs + "/thumbnails") == [] and s.call("GET", url + "?size=small")[0] == 404, "they go with their job")
+    open(jobs + "/thumbnails/0123456789abcdef-1.png", "w").write("left")
+    s.stop(signal.SIGKILL)
+    s = Server("--port", "0", "--jobs", jobs, "--max-pixels", "4000")
+    check(os.listdir(jobs + "/thumbnails") == [], "what a kill left is removed")
+    check("--max-pixels 4000: the default picture of 64x64 has more" in open(s.errors).read(), "a default size that is refused is told")
+    s.stop()
+
+
 def long_texts(jobs):
     """A history of long prompts: a page of it has a limit in bytes, they count for --jobs-size, and the file shrinks."""
     s = Server("--port", "0", "--jobs", jobs)
@@ -717,6 +749,7 @@ check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
 restarts(folder + "/again")
 cancelled_while_draining(folder + "/drain")
+thumbnails(folder + "/thumbnails")
 long_texts(folder + "/texts")
 room(folder + "/room")
 keys()
