@@ -443,7 +443,7 @@ def ahead():
     names = folder + "/ahead_loras"
     os.makedirs(names)
     os.symlink(adapter, names + "/one.safetensors")
-    s = Server("--port", "0", "--encoder-device", "host", "--loras", names)
+    s = Server("--port", "0", "--encoder-device", "host", "--loras", names, "--batch", "4")
     def behind(*bodies):
         first = s.call("POST", "/api/jobs", dict(LONG, steps=150))[1]["id"]
         s.until(first, ["running"])
@@ -457,6 +457,14 @@ def ahead():
         url = s.until(second, ["done"])["pictures"][0]["url"]
         check(value_of(s, "prompts_encoded_ahead_total") == count + 1, "a prompt was encoded ahead")
         check(pixels(s.call("GET", url, raw=True)[1]) == pixels(s.call("GET", alone[count], raw=True)[1]), "the picture is the same")
+    # the first of those that run together has the text that was encoded ahead, the others their own
+    count = value_of(s, "prompts_encoded_ahead_total")
+    bodies = [dict(SHORT, prompt=text) for text in ("a green car", "two cats", "a castle")]
+    first, waiting = behind(*bodies)
+    together = [s.until(i, ["done"])["pictures"][0]["url"] for i in waiting]
+    one_by_one = [s.until(s.call("POST", "/api/jobs", b)[1]["id"], ["done"])["pictures"][0]["url"] for b in bodies]
+    check([pixels(s.call("GET", url, raw=True)[1]) for url in together] == [pixels(s.call("GET", url, raw=True)[1]) for url in one_by_one]
+          and value_of(s, "prompts_encoded_ahead_total") == count + 1 and value_of(s, "jobs_together_total") == 3, "encoded ahead, and together: %s, %s" % (value_of(s, "prompts_encoded_ahead_total") - count, value_of(s, "jobs_together_total")))
     # the job whose prompt is encoded is cancelled; the one behind it is not its heir
     first, (second, third) = behind(dict(with_lora, prompt="a blue bird"), SHORT)
     time.sleep(0.1)
