@@ -154,6 +154,8 @@ int64_t request_batch(const flux1_context *c, const flux1_model *m, const reques
     int64_t rows = r->length + request_grid_h(r, m) * request_grid_w(r, m), most = r->batch;
     if (!most)
         most = rows < sizing->alone_rows ? sizing->together_rows / rows : 1;
+    if (!r->batch && sizing->together_most && most > sizing->together_most)
+        most = sizing->together_most;
     return most < pictures ? most : pictures;
 }
 
