@@ -508,10 +508,10 @@ def together(jobs):
     made = {}
     for seed in range(6):
         path = "%s/alone%d.png" % (folder, seed)
-        subprocess.run([program, "generate", "-q", "--model", model, "--threads", "2", "-p", "number %d" % seed, "-W", "64", "-H", "48", "-s", "200", "-S", str(seed), "-o", path],
+        subprocess.run([program, "generate", "-q", "--model", model, "--threads", "2", "-p", "number %d" % seed, "-W", "64", "-H", "48", "-s", "60", "-S", str(seed), "-o", path],
                        check=True, stdout=subprocess.DEVNULL)
         made[seed] = pixels(open(path, "rb").read())
-    body = lambda seed, **more: dict({"prompt": "number %d" % seed, "width": 64, "height": 48, "steps": 200, "seed": seed}, **more)
+    body = lambda seed, **more: dict({"prompt": "number %d" % seed, "width": 64, "height": 48, "steps": 60, "seed": seed}, **more)
     file_of = lambda j, i=0: s.call("GET", j["pictures"][i]["url"], raw=True)[1]
 
     def while_one_runs(*bodies, also=lambda ids: None):
@@ -533,7 +533,7 @@ def together(jobs):
         time.sleep(0.2)
 
     # six pictures of five jobs; the seventh picture and the other size wait, what is behind them is no longer of the batch
-    ids = while_one_runs(body(0), body(1, count=2, preview_every=50), body(3, format="jpeg"), dict(SHORT), body(4), body(5), body(0), also=begin_to_watch)
+    ids = while_one_runs(body(0), body(1, count=2, preview_every=15), body(3, format="jpeg"), dict(SHORT), body(4), body(5), body(0), also=begin_to_watch)
     threads[0].join()
     events = watched[0]
     ended = [s.until(i, ["done"]) for i in ids]
@@ -549,11 +549,11 @@ def together(jobs):
 
     def one_more(ids):
         os.mkdir("%s/pictures/%s-1.png" % (jobs, ids[2]))
-        clients.append(s.connect(post(body(4, steps=400, size="64x48"), "/v1/images/generations")))
+        clients.append(s.connect(post(body(4, steps=300, size="64x48"), "/v1/images/generations")))
         while newest() == ids[3]:
             time.sleep(0.02)
 
-    ids = while_one_runs(*(body(i, steps=400) for i in range(4)), also=one_more)
+    ids = while_one_runs(*(body(i, steps=300) for i in range(4)), also=one_more)
     asked = newest()
     s.until(ids[0], ["running"])
     s.call("DELETE", "/api/jobs/" + ids[1])
