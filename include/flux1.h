@@ -402,8 +402,8 @@ typedef struct flux1_generate_params {
     const char *negative_prompt;
     const flux1_text *negative_text; /* negative_prompt, already encoded; NULL: it is encoded if needed */
     float true_cfg_scale;            /* default 1: off. velocity = negative + scale · (positive − negative) */
-    int batch;             /* pictures computed together; 0: chosen by size and memory. The pictures are the same,
-                            * but for rounding */
+    int batch;             /* pictures computed together; 0: chosen by size, device and memory. The pictures are the
+                            * same, but for rounding */
     flux1_image_fn *image; /* NULL: pictures come at the end only */
     void *image_user;
     flux1_cancel_token *cancel; /* may be NULL */
@@ -441,10 +441,20 @@ FLUX1_API flux1_status flux1_generate(flux1_context *context, const flux1_model 
 FLUX1_API flux1_status flux1_generate_check(flux1_context *context, const flux1_model *model,
                                             const flux1_generate_params *params);
 
-/* Runs n requests, in batches. Prompt, negative prompt, seed, count and guidance may differ. Size, steps,
- * max_sequence_length, true_cfg_scale (and whether there is a negative prompt), step_cache and tiling must be the same.
- * batch, progress, preview_every, preview_kind, image, cancel, dump and profile are taken from the first request.
- * *images: all pictures, request by request; free with flux1_images_free(images, their number). */
+/* The same, and how many of params->count pictures would be computed together: as many as pay by their size, which a
+ * GPU says otherwise than a CPU, or with params->batch at most that many; fewer, at least 1, where the memory does not
+ * hold them. So a caller that has several requests of one kind may know whether to put them into one call. */
+FLUX1_API flux1_status flux1_generate_batch(flux1_context *context, const flux1_model *model,
+                                            const flux1_generate_params *params, int *batch);
+
+/* Runs n requests, in batches. Prompt, negative prompt, seed, count, guidance, cancel and preview_every may differ.
+ * Size, steps, max_sequence_length, true_cfg_scale (and whether there is a negative prompt), step_cache, tiling, batch
+ * and adapters must be the same. progress, preview_kind, image, undecoded, dump and profile are taken from the first
+ * request; pictures say whose they are (flux1_image.request), previews too. A request without `cancel` or preview_every
+ * has the first one's. One that is cancelled alone gets no more pictures, neither decoded nor handed out, and the
+ * others go on; FLUX1_ERR_CANCELLED where all are.
+ * *images: all pictures, request by request, without pixels where theirs was cancelled; free with
+ * flux1_images_free(images, their number). */
 FLUX1_API flux1_status flux1_generate_many(flux1_context *context, const flux1_model *model,
                                            const flux1_generate_params *const *params, int n, flux1_image **images);
 FLUX1_API void flux1_images_free(flux1_image *images, int count);

@@ -37,6 +37,18 @@ static command current;
 
 void hints_command(command cmd) { current = cmd; }
 
+static struct {
+    bool any;
+    option_id of, named;
+} instead;
+
+void hints_instead(option_id of, option_id named)
+{
+    instead.any = true;
+    instead.of = of;
+    instead.named = named;
+}
+
 static bool in_word(char c) { return isalnum((unsigned char)c) || c == '_' || c == '-'; }
 
 static bool mentions(const char *message, const char *word, bool only_first)
@@ -55,7 +67,8 @@ void hints_add(builder *b, const char *message)
 {
     bool any = false;
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++) {
-        const option_row *row = &option_rows[hints[i].option];
+        const bool other = instead.any && instead.of == hints[i].option;
+        const option_row *row = &option_rows[other ? instead.named : hints[i].option];
         if (!(row->in & 1u << current) || !mentions(message, hints[i].word, hints[i].only_first) ||
             (strstr(message, "--") && strstr(message, row->name)))
             continue;

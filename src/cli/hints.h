@@ -8,6 +8,9 @@
 /* Hints name options of this command only. */
 void hints_command(command cmd);
 
+/* Messages about what option `of` sets name another one from here on, which sets the same. */
+void hints_instead(option_id of, option_id named);
+
 /* Adds " (--max-memory)" to `b` where `message` is about max_memory; nothing where it names no parameter, or the option
  * itself. */
 void hints_add(builder *b, const char *message);

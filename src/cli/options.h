@@ -139,9 +139,9 @@ typedef enum option_kind {
       "noise to begin with, in place of the seed's: a safetensors file with a tensor of shape [pictures, 16, H/8, "    \
       "W/8], or packed [pictures, tokens, 64]; of a file of --dump its noise")                                         \
     X(COUNT, "count", 'n', WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO, "number of pictures (default: 1)")             \
-    X(BATCH, "batch", 0, WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO,                                                  \
-      "pictures of --count computed together; they are the same with any N, up to rounding (default: chosen by size "  \
-      "and memory)")                                                                                                   \
+    X(BATCH, "batch", 0, WHOLE, "N", 1, 10000, IN_GENERATE | IN_INFO | IN_SERVE,                                       \
+      "pictures computed together: of --count, and with serve at most so many, of waiting requests too; they are the " \
+      "same with any N, up to rounding (default: chosen by size, device and memory)")                                  \
     X(NEGATIVE_PROMPT, "negative-prompt", 0, TEXT, "TEXT", 0, 0, IN_GENERATE,                                          \
       "what the picture should not show; takes effect with --true-cfg-scale above 1")                                  \
     X(TRUE_CFG_SCALE, "true-cfg-scale", 0, REAL, "SCALE", 0, 1000, IN_GENERATE,                                        \

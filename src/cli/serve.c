@@ -61,6 +61,7 @@ static server_settings settings_of(const serving *v)
                              .key_count = v->keys.count,
                              .allow_host = o[OPT_ALLOW_HOST].text,
                              .queue = (int)whole(opt, OPT_QUEUE, QUEUE),
+                             .batch = (int)whole(opt, OPT_BATCH, 0),
                              .max_pixels = whole(opt, OPT_MAX_PIXELS, 0),
                              .jobs = o[OPT_JOBS].text,
                              .jobs_size = o[OPT_JOBS_SIZE].given ? o[OPT_JOBS_SIZE].seed
@@ -145,6 +146,21 @@ static int open_workers(serving *v)
     return EXIT_DONE;
 }
 
+/* A server that refuses its own default picture works only for clients that say a size. */
+static void tell_of_pixels(const serving *v)
+{
+    const option_value *o = v->opt->values;
+    flux1_model_info info = {.size = sizeof info};
+    if (!o[OPT_MAX_PIXELS].given || flux1_model_get_info(v->model, &info) != FLUX1_OK)
+        return;
+    const int64_t width = whole(v->opt, OPT_WIDTH, info.default_width),
+                  height = whole(v->opt, OPT_HEIGHT, info.default_height);
+    if (width * height > o[OPT_MAX_PIXELS].whole)
+        print_warning("--max-pixels %lld: the default picture of %lldx%lld has more, so requests that say no size are "
+                      "refused; name a smaller default with --width and --height",
+                      (long long)o[OPT_MAX_PIXELS].whole, (long long)width, (long long)height);
+}
+
 /* It encodes files, and says how much memory there is to share. */
 static int open_writer(serving *v)
 {
@@ -176,6 +192,8 @@ static int open_engine(serving *v)
     if ((st = open_logged_context(&planner, server_log_planner, v->server, &e->planner)) != FLUX1_OK)
         return report(e->planner, st);
     status = open_workers(v);
+    if (status == EXIT_DONE)
+        tell_of_pixels(v);
     return status == EXIT_DONE ? open_encoder(v) : status;
 }
 

@@ -3,6 +3,7 @@
 #include "base/pool.h"
 #include "cli/cli.h"
 #include "cli/console.h"
+#include "cli/hints.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ int serve_workers_read(const options *opt, serve_workers *out)
         return EXIT_DONE;
     if (opt->values[OPT_DEVICE].given || opt->values[OPT_MESH].given)
         return refuse("it takes the place of --device, and of --mesh, whose ranks share each picture");
+    hints_instead(OPT_DEVICE, OPT_WORKERS);
     if (!(rest = out->text = strdup(opt->values[OPT_WORKERS].text)))
         return refuse("out of memory");
     for (out->count = 0; rest; out->count++) {

@@ -509,7 +509,10 @@ typedef struct ops_sizing {
     bool folds_planes;
     bool branches;  /* it can run two of them at once: what both take is taken then */
     bool call_list; /* its steps are recorded in the arena (record.h) */
-    size_t unit;    /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
+    /* Pictures of fewer rows (prompt and image tokens) than alone_rows are faster when they share products: as many as
+     * have together_rows, which are no less, and at most together_most (0: any number). docs/performance.md */
+    int64_t alone_rows, together_rows, together_most;
+    size_t unit; /* what exchange memory is rounded up to, at least one; 0: the arena's own alignment */
     /* memory that a prepared weight takes beside the file, at most; 0 for one whose bytes stay in the mapped file. bias
      * may be NULL. NULL: nothing is held */
     size_t (*weight_bytes)(const ops_config *c, const weight_recipe *w, const weight_recipe *bias);

@@ -36,13 +36,15 @@ void flux1_cancel_token_reset(flux1_cancel_token *token)
         atomic_store(&token->wanted, 0);
 }
 
+bool token_is_cancelled(const flux1_cancel_token *token) { return token && atomic_load(&token->wanted); }
+
 flux1_status token_enter(flux1_context *c, flux1_cancel_token *token)
 {
     c->token = token;
     if (!token)
         return FLUX1_OK;
     atomic_store(&token->running, c);
-    return atomic_load(&token->wanted) ? error_set(&c->error, FLUX1_ERR_CANCELLED, "cancelled") : FLUX1_OK;
+    return token_is_cancelled(token) ? error_set(&c->error, FLUX1_ERR_CANCELLED, "cancelled") : FLUX1_OK;
 }
 
 void token_leave(flux1_context *c)

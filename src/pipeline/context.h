@@ -64,6 +64,8 @@ flux1_status context_needs(flux1_context *c, const void *p, const char *name);
 /* FLUX1_ERR_ARGUMENT if flux1_context_create failed and the context was kept for its message alone. */
 flux1_status context_computes(flux1_context *c);
 
+bool token_is_cancelled(const flux1_cancel_token *token); /* NULL: never */
+
 /* Until token_leave, cancelling the token (NULL is fine) also cancels this context. FLUX1_ERR_CANCELLED if it is
  * already cancelled; call token_leave in any case. */
 flux1_status token_enter(flux1_context *c, flux1_cancel_token *token);

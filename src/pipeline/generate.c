@@ -80,10 +80,19 @@ static double total_flops(const run *g)
 /* ---- steps ---- */
 
 /* The last step is shown too, but what the VAE makes of its latent is the picture itself (decode_one). */
-static bool is_previewed(const run *g, int64_t k)
+static bool is_previewed(const run *g, int64_t picture, int64_t k)
 {
-    const int every = g->r[0].preview_every;
-    return every && (k + 1 < g->r[0].steps ? (k + 1) % every == 0 : !request_previews_by_vae(&g->r[0]));
+    const int every = g->r[g->place[picture].request].preview_every;
+    const bool now = every && (k + 1 < g->r[0].steps ? (k + 1) % every == 0 : !run_previews_by_vae(g));
+    return now && run_wants(g, picture);
+}
+
+static bool is_any_previewed(const run *g, const batch *b, int64_t k)
+{
+    for (int64_t i = 0; g->previews && i < b->size; i++)
+        if (is_previewed(g, b->first + i, k))
+            return true;
+    return false;
 }
 
 /* The pictures as expected after the step that `expected` was taken behind. */
@@ -91,6 +100,8 @@ static flux1_status show_previews(run *g, batch *b)
 {
     flux1_status st = FLUX1_OK;
     for (int64_t i = 0; b->has_expected && st == FLUX1_OK && i < b->size; i++) {
+        if (!is_previewed(g, b->first + i, b->expected_of))
+            continue;
         flux1_image picture = run_blank_picture(g, b->first + i);
         st = run_make_preview(g, run_latent(&b->expected, i), &picture);
         if (st == FLUX1_OK)
@@ -112,9 +123,10 @@ static flux1_status after_step(run *g, batch *b, int64_t k)
         TRY(run_dump_latents(g, b, k + 1));
     g->p.state.step = (int)k + 1;
     TRY(progress_report(&g->p, &g->c->error));
-    if (!is_previewed(g, k))
+    if (!is_any_previewed(g, b, k))
         return FLUX1_OK;
     b->has_expected = true;
+    b->expected_of = k;
     return denoiser_latent(b->denoiser, k, &b->expected);
 }
 
@@ -126,7 +138,7 @@ static flux1_status run_ahead(run *g, batch *b)
     for (int64_t k = 0; k < steps; k++) {
         TRY(denoiser_submit(b->denoiser, k));
         TRY(show_previews(g, b));
-        bool alone = k + 1 == steps || is_previewed(g, k);
+        bool alone = k + 1 == steps || is_any_previewed(g, b, k);
         for (; waited < (alone ? k + 1 : k); waited++) {
             TRY(denoiser_wait(b->denoiser, waited));
             TRY(after_step(g, b, waited));
@@ -196,13 +208,29 @@ static flux1_status batch_create(run *g, int64_t first, batch *b)
     b->denoiser = denoiser_for(g, b->size);
     int64_t shape[] = {b->size, g->denoiser.tokens, g->denoiser.channels};
     TRY(tensor_create(DTYPE_F32, 3, shape, &b->latents, &g->c->error));
-    return g->r[0].preview_every ? tensor_create(DTYPE_F32, 3, shape, &b->expected, &g->c->error) : FLUX1_OK;
+    return g->previews ? tensor_create(DTYPE_F32, 3, shape, &b->expected, &g->c->error) : FLUX1_OK;
 }
 
 static void batch_free(batch *b)
 {
     tensor_free(&b->latents);
     tensor_free(&b->expected);
+}
+
+static bool is_wanted(const run *g, const batch *b)
+{
+    for (int64_t i = 0; i < b->size; i++)
+        if (run_wants(g, b->first + i))
+            return true;
+    return false;
+}
+
+/* The last batch may have been dropped, and then the denoiser of the others is still open. */
+static void rest(run *g, const batch *last)
+{
+    denoiser_rest(&g->denoiser);
+    if (last->denoiser == &g->rest)
+        denoiser_rest(&g->rest);
 }
 
 /* Batch by batch, each decoded before the next; where the memory does not allow both at a time all are denoised first.
@@ -217,10 +245,11 @@ static flux1_status run_batches(run *g)
     for (; st == FLUX1_OK && made < batches; made++) {
         batch *b = &all[made];
         st = batch_create(g, made * g->batch, b);
-        if (st == FLUX1_OK)
+        b->dropped = !is_wanted(g, b);
+        if (st == FLUX1_OK && !b->dropped)
             st = denoise_batch(g, b);
         if (st == FLUX1_OK && made + 1 == batches)
-            denoiser_rest(b->denoiser); /* its memory is the decoder's now */
+            rest(g, b); /* their memory is the decoder's now */
         if (st == FLUX1_OK && g->alternate)
             st = run_decode_batch(g, b);
         if (g->alternate)
@@ -239,7 +268,7 @@ static flux1_status run_batches(run *g)
 
 /* ---- all of it ---- */
 
-static bool has_estimates(const run *g) { return g->r[0].preview_every && !request_previews_by_vae(&g->r[0]); }
+static bool has_estimates(const run *g) { return g->previews && !run_previews_by_vae(g); }
 
 static flux1_status prepare_previews(run *g)
 {
@@ -261,7 +290,7 @@ static flux1_status run_all(run *g, bool keep)
         return error_oom(err, 0, "the pictures");
     if (g->r[0].dump)
         TRY(dump_create(g->count, &g->dump, err));
-    progress_begin(&g->p, g->c, &g->r[0], g->count, total_flops(g));
+    progress_begin(&g->p, g->c, g->r, g->n, g->count, total_flops(g));
     TRY(progress_report(&g->p, err));
     TRY(encode_all(g));
     if (g->dump)
@@ -295,19 +324,39 @@ cleanup:
     return st;
 }
 
-flux1_status flux1_generate_check(flux1_context *c, const flux1_model *model, const flux1_generate_params *params)
+/* together NULL: the request as it is; otherwise one of as many pictures as are computed together. */
+static flux1_status check(flux1_context *c, const flux1_model *model, const flux1_generate_params *params,
+                          int *together)
 {
-    run g = {.c = c, .m = model, .n = 1};
+    run g = {.c = c, .m = model, .n = 1, .shrinks = together != NULL};
     TRY(context_begin(c));
     TRY(context_needs(c, model, "model"));
     TRY(context_needs(c, params, "params"));
     flux1_status st = run_take_requests(&g, &params);
+    if (st == FLUX1_OK && together)
+        g.count = request_batch(c, model, &g.r[0], g.count);
     if (st == FLUX1_OK)
         st = run_plan(&g);
     if (st == FLUX1_OK && has_estimates(&g))
         st = preview_projection(c, model, &g.r[0], NULL);
+    if (st == FLUX1_OK && together)
+        *together = (int)g.batch;
     run_free(&g);
     return st;
+}
+
+flux1_status flux1_generate_check(flux1_context *c, const flux1_model *model, const flux1_generate_params *params)
+{
+    return check(c, model, params, NULL);
+}
+
+flux1_status flux1_generate_batch(flux1_context *c, const flux1_model *model, const flux1_generate_params *params,
+                                  int *together)
+{
+    TRY(context_begin(c));
+    TRY(context_needs(c, together, "batch"));
+    *together = 0;
+    return check(c, model, params, together);
 }
 
 flux1_status flux1_generate(flux1_context *context, const flux1_model *model, const flux1_generate_params *params,

@@ -32,6 +32,16 @@ static flux1_status check_alike(run *g, int i)
                      what);
 }
 
+/* What a request does not say of itself is as the first one's. */
+static void follow_first(run *g, request *r)
+{
+    if (!r->cancel)
+        r->cancel = g->r[0].cancel;
+    if (!r->preview_every)
+        r->preview_every = g->r[0].preview_every;
+    g->previews |= r->preview_every > 0;
+}
+
 static flux1_status place_pictures(run *g)
 {
     for (int i = 0; i < g->n; i++)
@@ -59,6 +69,7 @@ flux1_status run_take_requests(run *g, const flux1_generate_params *const *param
     for (int i = 0; i < g->n; i++) {
         TRY(request_make(c, g->m, params[i], &g->r[i]));
         TRY(check_alike(g, i));
+        follow_first(g, &g->r[i]);
     }
     request_warn_size(c, g->m, &g->r[0]);
     return place_pictures(g);
@@ -137,15 +148,14 @@ static flux1_status plan_texts(run *g)
 
 /* ---- batches ---- */
 
-/* Pictures whose rows (prompt and image tokens) are few share products: on a CPU 14 % faster at 80 rows, 3 % at 128,
- * nothing from 320 on (docs/performance.md). */
-enum { BATCH_ROWS = 320 };
-
-int64_t request_batch(const request *r, const flux1_model *m, int64_t pictures)
+int64_t request_batch(const flux1_context *c, const flux1_model *m, const request *r, int64_t pictures)
 {
+    const ops_sizing *sizing = c->device.kind->sizing;
     int64_t rows = r->length + request_grid_h(r, m) * request_grid_w(r, m), most = r->batch;
     if (!most)
-        most = rows < BATCH_ROWS ? BATCH_ROWS / rows : 1;
+        most = rows < sizing->alone_rows ? sizing->together_rows / rows : 1;
+    if (!r->batch && sizing->together_most && most > sizing->together_most)
+        most = sizing->together_most;
     return most < pictures ? most : pictures;
 }
 
@@ -160,15 +170,40 @@ static unsigned denoise_hints(const run *g)
            (r->length > request_grid_h(r, g->m) * request_grid_w(r, g->m) ? HINT_TEXT : 0);
 }
 
+/* Bytes of a plan's weights as its device will hold them beside `memory` bytes of activations. By size alone; what else
+ * lies on the device shows when the weights come. */
+static uint64_t weights_of(const flux1_context *c, const ops_count *count, uint64_t memory)
+{
+    const bool fit = count->held_bytes + memory + c->device.kind->sizing->spare <= c->max_device_memory;
+    return fit || c->device.config.held != HELD_AUTO ? count->held_bytes : count->packed_bytes;
+}
+
+/* A device with memory of its own holds these weights beside these activations. */
+static bool weights_stay(const flux1_context *c, const ops_count *count, uint64_t memory)
+{
+    return weights_of(c, count, memory) + memory + c->device.kind->sizing->spare <= c->max_device_memory;
+}
+
+/* Several pictures fit, and they drive no weights out, which would cost more than they gain. */
+static bool batch_fits(const run *g)
+{
+    const flux1_context *c = g->c;
+    const stage_plan *plan = &g->denoiser.plan;
+    const memory_need need = memory_of(c, &c->device, plan, NULL);
+    if (!memory_fits(c, need))
+        return false;
+    return g->r[0].batch || !need.device || weights_stay(c, &plan->count, plan->memory);
+}
+
 /* The largest batch of those wanted that fits, if the size was left to us. */
 static flux1_status plan_denoiser(run *g)
 {
     flux1_context *c = g->c;
-    g->batch = c->cards ? 1 : request_batch(&g->r[0], g->m, g->count);
+    const bool ours = !g->r[0].batch || g->shrinks;
+    g->batch = c->cards ? 1 : request_batch(c, g->m, &g->r[0], g->count);
     for (;; g->batch = (g->batch + 1) / 2) {
         TRY(denoiser_plan(c, g->m, &g->r[0], g->batch, &g->denoiser));
-        memory_need need = memory_of(c, &c->device, &g->denoiser.plan, NULL);
-        if (memory_fits(c, need) || g->r[0].batch || g->batch == 1)
+        if (!ours || g->batch == 1 || batch_fits(g))
             break;
         denoiser_close(&g->denoiser);
     }
@@ -184,14 +219,6 @@ static flux1_status plan_denoiser(run *g)
     return g->rows ? FLUX1_OK : error_oom(&c->error, 0, "a batch");
 }
 
-/* Bytes of a plan's weights as its device will hold them beside `memory` bytes of activations. By size alone; what else
- * lies on the device shows when the weights come. */
-static uint64_t weights_of(const flux1_context *c, const ops_count *count, uint64_t memory)
-{
-    const bool fit = count->held_bytes + memory + c->device.kind->sizing->spare <= c->max_device_memory;
-    return fit || c->device.config.held != HELD_AUTO ? count->held_bytes : count->packed_bytes;
-}
-
 static void tell_of_streaming(const run *g)
 {
     flux1_context *c = g->c;
@@ -204,7 +231,7 @@ static void tell_of_streaming(const run *g)
     format_bytes(weights, sizeof weights, (double)d->count.held_bytes);
     format_bytes(packed, sizeof packed, (double)bytes);
     format_bytes(activations, sizeof activations, (double)d->memory);
-    if (bytes + d->memory + c->device.kind->sizing->spare > c->max_device_memory)
+    if (!weights_stay(c, &d->count, d->memory))
         context_log(
             c, FLUX1_LOG_WARNING,
             "the transformer's weights (%s) and activations (%s) do not fit %s: weights are streamed to it in every "
@@ -227,7 +254,7 @@ static flux1_status plan_decoder(run *g)
     flux1_context *c = g->c;
     const request *r = &g->r[0];
     const stage_plan *denoise = &g->denoiser.plan;
-    const bool shows = request_previews_by_vae(r);
+    const bool shows = run_previews_by_vae(g);
     unsigned hints = HINT_SIZE | (r->tiling == FLUX1_TILING_NO ? HINT_TILING : 0);
     TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, shows ? denoise : NULL), &g->decoder));
     memory_need decode = memory_of(c, &c->device, &g->decoder.plan, NULL);
@@ -311,7 +338,7 @@ static flux1_status fits(const run *g, const request *r, bool *out)
     if (*out)
         st = decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &vae);
     *out = *out && st == FLUX1_OK &&
-           memory_fits(c, memory_of(c, &c->device, &vae.plan, request_previews_by_vae(r) ? &dit.plan : NULL));
+           memory_fits(c, memory_of(c, &c->device, &vae.plan, run_previews_by_vae(g) ? &dit.plan : NULL));
     decoder_close(&vae);
     denoiser_close(&dit);
     return st;

@@ -6,18 +6,31 @@ static const char *const STAGE_NAMES[] = {"load", "text encoders", "denoise", "d
 
 double seconds_now(void) { return clock_seconds(); }
 
-void progress_begin(progress *p, flux1_context *c, const request *r, int64_t images, double total_flops)
+void progress_begin(progress *p, flux1_context *c, const request *r, int n, int64_t images, double total_flops)
 {
-    *p = (progress){.context = c, .request = r, .total = total_flops, .began = seconds_now()};
+    *p = (progress){.context = c, .request = r, .requests = n, .total = total_flops, .began = seconds_now()};
     p->state = (flux1_progress){.size = sizeof p->state,
                                 .stage_name = STAGE_NAMES[FLUX1_STAGE_LOAD],
                                 .images = (int)images,
                                 .seconds_left = -1};
 }
 
+/* Whether somebody wants what the requests ask for. */
+static bool is_wanted(const progress *p)
+{
+    int cancelled = 0;
+    while (cancelled < p->requests && token_is_cancelled(p->request[cancelled].cancel))
+        cancelled++;
+    return cancelled < p->requests;
+}
+
 flux1_status progress_report(progress *p, flux1_error *err)
 {
     const request *r = p->request;
+    if (!is_wanted(p)) {
+        flux1_cancel(p->context);
+        return error_set(err, FLUX1_ERR_CANCELLED, "cancelled");
+    }
     if (!r->progress)
         return FLUX1_OK;
     p->state.seconds = seconds_now() - p->began;

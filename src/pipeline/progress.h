@@ -7,7 +7,8 @@
 
 typedef struct progress {
     flux1_context *context;
-    const request *request;
+    const request *request; /* [requests] */
+    int requests;
     double total;           /* FLOPs of the whole request */
     double before;          /* of the stages done */
     const stage_plan *plan; /* of the stage that runs */
@@ -16,7 +17,8 @@ typedef struct progress {
     flux1_progress state;
 } progress;
 
-void progress_begin(progress *p, flux1_context *c, const request *r, int64_t images, double total_flops);
+/* Of n requests; the first one's function is called. */
+void progress_begin(progress *p, flux1_context *c, const request *r, int n, int64_t images, double total_flops);
 
 /* Starts a stage; `t` reports to p from now on. */
 void progress_stage(progress *p, flux1_stage stage, const stage_plan *plan, ticker *t);
@@ -24,7 +26,7 @@ void progress_stage(progress *p, flux1_stage stage, const stage_plan *plan, tick
 /* Adds `flops` to what is done of the request, whatever the ticks reported. */
 void progress_advance(progress *p, double flops);
 
-/* Calls the caller's function; a value other than 0 cancels. */
+/* Calls the caller's function; a value other than 0 cancels, and so does a cancel of every request. */
 flux1_status progress_report(progress *p, flux1_error *err);
 
 double seconds_now(void);

@@ -43,16 +43,10 @@ flux1_status request_params(flux1_context *c, const flux1_generate_params *param
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);
 
 /* Of that many pictures, how many are computed together where memory allows it. */
-int64_t request_batch(const request *r, const flux1_model *m, int64_t pictures);
+int64_t request_batch(const flux1_context *c, const flux1_model *m, const request *r, int64_t pictures);
 
 /* Logs a warning where the size is far outside what the model was trained for. */
 void request_warn_size(flux1_context *c, const flux1_model *m, const request *r);
-
-/* Whether previews come from the VAE, which then is there beside the denoiser. */
-static inline bool request_previews_by_vae(const request *r)
-{
-    return r->preview_every && r->preview_kind == FLUX1_PREVIEW_VAE;
-}
 
 static inline int64_t request_grid_h(const request *r, const flux1_model *m)
 {

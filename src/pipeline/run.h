@@ -37,6 +37,8 @@ typedef struct run {
     int64_t count;        /* pictures of all requests */
     picture_place *place; /* [count] */
     int64_t batch;        /* pictures in a batch; the last one may be smaller */
+    bool shrinks;         /* that is made smaller where it does not fit, even if a request says it */
+    bool previews;        /* some request has them */
     text_plan text_plan;
     denoiser denoiser, rest; /* of a whole batch, and of the last one if that is smaller */
     decoder decoder;
@@ -57,7 +59,9 @@ typedef struct batch {
     tensor latents;  /* [size, tokens, channels]: noise, then the last latents */
     tensor expected; /* latents of previews */
     bool has_expected;
-    int64_t reused; /* passes that the step cache made short */
+    int64_t expected_of; /* the step that they were taken behind */
+    bool dropped;        /* nobody wanted its pictures when it began */
+    int64_t reused;      /* passes that the step cache made short */
 } batch;
 
 /* Latent i of a batch [size, tokens, channels]. */
@@ -68,6 +72,18 @@ static inline float *run_latent(const tensor *latents, int64_t i)
 
 /* Passes through the transformer that a picture takes. */
 static inline int64_t run_passes(const run *g) { return g->r[0].steps * g->r[0].passes; }
+
+/* Whether previews come from the VAE, which then is there beside the denoiser. */
+static inline bool run_previews_by_vae(const run *g)
+{
+    return g->previews && g->r[0].preview_kind == FLUX1_PREVIEW_VAE;
+}
+
+/* Its request is not cancelled. */
+static inline bool run_wants(const run *g, int64_t picture)
+{
+    return !token_is_cancelled(g->r[g->place[picture].request].cancel);
+}
 
 /* A picture without pixels: its seed, request and index, and what makes it. */
 static inline flux1_image run_blank_picture(const run *g, int64_t picture)

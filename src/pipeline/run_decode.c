@@ -12,13 +12,22 @@ void flux1_images_free(flux1_image *images, int count)
     free(images);
 }
 
+/* The token that stops the whole run; NULL: requests have their own, which progress_report and run_wants look at. */
+static flux1_cancel_token *one_token(const run *g)
+{
+    for (int i = 1; i < g->n; i++)
+        if (g->r[i].cancel != g->r[0].cancel)
+            return NULL;
+    return g->r[0].cancel;
+}
+
 flux1_status run_whole(run *g, run_body *body, flux1_image **images)
 {
     flux1_context *c = g->c;
     if (!images && !g->r[0].image)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "images is NULL and params->image too: nobody would see a picture");
-    flux1_status st = token_enter(c, g->r[0].cancel);
+    flux1_status st = token_enter(c, one_token(g));
     if (st == FLUX1_OK)
         st = body(g, images != NULL);
     token_leave(c);
@@ -43,6 +52,8 @@ void run_undecoded(run *g, const batch *b, int64_t from, flux1_status why)
     if (!r->undecoded || why == FLUX1_ERR_CANCELLED)
         return;
     for (int64_t i = from; i < b->size; i++) {
+        if (!run_wants(g, b->first + i))
+            continue;
         flux1_image picture = run_blank_picture(g, b->first + i);
         picture.width = (int)r->width;
         picture.height = (int)r->height;
@@ -95,7 +106,7 @@ static flux1_status decode_one(run *g, const batch *b, int64_t i)
                          g->dump ? &decoded : NULL, &picture);
     if (st == FLUX1_OK && g->dump)
         st = run_dump_decoded(g, b->first + i, &decoded);
-    if (st == FLUX1_OK && request_previews_by_vae(&g->r[0]))
+    if (st == FLUX1_OK && run_previews_by_vae(g) && g->r[picture.request].preview_every)
         st = run_show_preview(g, b->first + i, &picture);
     if (st == FLUX1_OK)
         st = hand_out(g, &picture);
@@ -108,10 +119,20 @@ static flux1_status decode_one(run *g, const batch *b, int64_t i)
     return st;
 }
 
+/* In the place of a picture that nobody wants any more. */
+static flux1_status leave_out(run *g, int64_t picture)
+{
+    if (g->images)
+        g->images[picture] = run_blank_picture(g, picture);
+    progress_advance(&g->p, g->decoder.plan.flops);
+    return progress_report(&g->p, &g->c->error);
+}
+
 flux1_status run_decode_batch(run *g, const batch *b)
 {
     for (int64_t i = 0; i < b->size; i++) {
-        const flux1_status st = decode_one(g, b, i);
+        const bool wanted = !b->dropped && run_wants(g, b->first + i);
+        const flux1_status st = wanted ? decode_one(g, b, i) : leave_out(g, b->first + i);
         if (st != FLUX1_OK) {
             run_undecoded(g, b, i, st);
             return st;
@@ -175,7 +196,7 @@ static flux1_status decode_all(run *g, bool keep)
                      (long long)r->width, (long long)r->height));
     if (keep && !(g->images = calloc((size_t)g->count, sizeof *g->images)))
         return error_oom(&c->error, 0, "the pictures");
-    progress_begin(&g->p, c, r, g->count, (double)g->count * g->decoder.plan.flops);
+    progress_begin(&g->p, c, r, 1, g->count, (double)g->count * g->decoder.plan.flops);
     TRY(progress_report(&g->p, &c->error));
     TRY_CLEANUP(take_batch(g, &b));
     TRY_CLEANUP(run_decode_batch(g, &b));

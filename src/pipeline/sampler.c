@@ -31,7 +31,7 @@ static flux1_status encode_prompt(flux1_context *c, const flux1_model *m, const 
     TRY_CLEANUP(text_plan_make(c, m, &r->adapters, text, &plan));
     TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
     TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)"));
-    progress_begin(&p, c, r, 1, plan.clip.flops + plan.t5.flops);
+    progress_begin(&p, c, r, 1, 1, plan.clip.flops + plan.t5.flops);
     TRY_CLEANUP(text_encode(c, m, &plan, text, &p));
     st = text_cache_keep(c, &r->adapters, text);
 cleanup:

@@ -13,7 +13,8 @@
 
 #define LIST_MAX 500
 #define LIST_USUAL 50
-#define LIST_BYTES ((size_t)8 << 20) /* of a page, and one job more */
+#define LIST_BYTES ((size_t)8 << 20)        /* of a page, and one job more */
+#define TRUE_SIZE_BYTES ((uint64_t)1 << 30) /* of a transformer: FLUX.1's has 12 billion parameters */
 
 /* ---- /api/info ---- */
 
@@ -27,13 +28,13 @@ static void put_lora(void *user, const char *name, const char *path, uint64_t by
     json_end_object(w);
 }
 
-static void put_model(json_writer *w, const server *s)
+static void put_model(json_writer *w, const served_model *m)
 {
-    const job_request *d = &s->models.engine->defaults;
+    const job_request *d = &m->defaults;
     json_begin_object(w, "model");
-    json_put_string(w, "name", s->models.engine->name);
-    json_put_string(w, "variant", s->models.engine->info.variant);
-    json_put_bool(w, "true_size", s->true_size);
+    json_put_string(w, "name", m->name);
+    json_put_string(w, "variant", m->info.variant);
+    json_put_bool(w, "true_size", m->info.part_bytes[2] > TRUE_SIZE_BYTES);
     json_end_object(w);
     json_begin_object(w, "defaults");
     json_put_integer(w, "width", d->width);
@@ -55,12 +56,16 @@ static void put_models(json_writer *w, const server *s)
     json_end_array(w);
 }
 
-static void put_limits(json_writer *w, const server *s)
+static void put_limits(json_writer *w, const server *s, const served_model *m)
 {
     json_begin_object(w, "limits");
-    json_put_integer(w, "sizes_multiple", s->models.engine->info.size_multiple);
+    json_put_integer(w, "sizes_multiple", m->info.size_multiple);
     json_put_integer(w, "width_max", REQUEST_SIZE_MAX);
     json_put_integer(w, "height_max", REQUEST_SIZE_MAX);
+    if (s->settings.max_pixels)
+        json_put_integer(w, "pixels_max", s->settings.max_pixels);
+    else
+        json_put_null(w, "pixels_max");
     json_put_integer(w, "steps_max", REQUEST_STEPS_MAX);
     json_put_integer(w, "count_max", REQUEST_COUNT_MAX);
     json_put_integer(w, "prompt_bytes_max", REQUEST_PROMPT_MAX);
@@ -76,15 +81,23 @@ static void put_formats(json_writer *w, const server *s)
     json_end_array(w);
 }
 
+/* Of the engine's model, or of the one that ?model= names. */
 void info_get(exchange *x)
 {
     server *s = x->server;
     json_writer w = {.style = JSON_LINE};
+    fault f = {0};
+    served_model *m = models_take(s, exchange_query(x, "model"), "model", &f);
+    if (!m) {
+        answer_fault(x, &f);
+        return;
+    }
     json_begin_object(&w, NULL);
     json_put_string(&w, "version", flux1_version());
-    put_model(&w, s);
+    put_model(&w, m);
     put_models(&w, s);
-    put_limits(&w, s);
+    put_limits(&w, s, m);
+    models_return(s, m);
     put_formats(&w, s);
     json_begin_array(&w, "loras");
     loras_list(&s->loras, put_lora, &w);
@@ -317,6 +330,19 @@ void job_events(exchange *x)
 
 /* ---- files ---- */
 
+/* ?size=small: its thumbnail, if there is one. */
+static bool answer_thumbnail(exchange *x)
+{
+    const char *size = exchange_query(x, "size");
+    uint64_t bytes = 0;
+    int descriptor;
+    if (!size || strcmp(size, "small") != 0 ||
+        !history_open_thumbnail(x->server->history, x->argument, &descriptor, &bytes))
+        return false;
+    answer_file(x, descriptor, bytes, format_type(FLUX1_FORMAT_JPEG), x->argument);
+    return true;
+}
+
 void file_get(exchange *x)
 {
     static const flux1_format formats[] = {FLUX1_FORMAT_PNG, FLUX1_FORMAT_JPEG, FLUX1_FORMAT_WEBP};
@@ -324,6 +350,8 @@ void file_get(exchange *x)
     flux1_error err = {0};
     uint64_t bytes = 0;
     int descriptor;
+    if (answer_thumbnail(x))
+        return;
     const flux1_status st = history_open_picture(x->server->history, x->argument, &descriptor, &bytes, &err);
     const char *dot = strrchr(x->argument, '.'), *type = format_type(FLUX1_FORMAT_PNG);
     if (descriptor < 0) {

@@ -65,7 +65,9 @@ static void add_work(builder *b, const server_counts *counts)
     metric_whole(b, "requests_refused_total", "counter", "Requests for which the queue was full.", counts->refused);
     metric_whole(b, "prompts_encoded_ahead_total", "counter", "Prompts encoded while another job ran.",
                  counts->encoded_ahead);
-    metric_whole(b, "steps_total", "counter", "Denoising steps.", counts->steps);
+    metric_whole(b, "jobs_together_total", "counter", "Jobs that ran together with others.", counts->together);
+    metric_whole(b, "steps_total", "counter", "Denoising steps; of pictures that are computed together once.",
+                 counts->steps);
     metric(b, "stage_seconds_total", "counter", "Seconds of work, by stage.");
     for (int i = 0; i < STAGES; i++)
         builder_format(b, "flux1_stage_seconds_total{stage=\"%s\"} %s\n", stages[i],

@@ -21,7 +21,7 @@
 #define URL "/api/files/"
 
 struct history {
-    char *folder, *pictures, *database;
+    char *folder, *pictures, *thumbnails, *database;
     bool temporary;
     uint64_t limit;
     int lock; /* descriptor of the folder's lock */
@@ -93,15 +93,16 @@ char *history_picture_path(const history *s, const char *name)
     return is_picture_name(name) ? path_join(s->pictures, name) : NULL;
 }
 
-flux1_status history_open_picture(const history *s, const char *name, int *descriptor, uint64_t *bytes,
-                                  flux1_error *err)
+static char *thumbnail_path(const history *s, const char *name)
+{
+    return is_picture_name(name) ? path_join(s->thumbnails, name) : NULL;
+}
+
+/* Frees the path; NULL: no memory. */
+static flux1_status open_file(char *path, int *descriptor, uint64_t *bytes, flux1_error *err)
 {
     file_identity identity;
     bool there = false;
-    *descriptor = -1;
-    if (!is_picture_name(name))
-        return FLUX1_OK;
-    char *path = history_picture_path(s, name);
     flux1_status st = path ? file_find(path, &there, err) : error_oom(err, 0, "a file name");
     if (there)
         st = file_open_regular(path, descriptor, &identity, err);
@@ -111,6 +112,20 @@ flux1_status history_open_picture(const history *s, const char *name, int *descr
         *descriptor = -1;
     free(path);
     return st;
+}
+
+flux1_status history_open_picture(const history *s, const char *name, int *descriptor, uint64_t *bytes,
+                                  flux1_error *err)
+{
+    *descriptor = -1;
+    return is_picture_name(name) ? open_file(history_picture_path(s, name), descriptor, bytes, err) : FLUX1_OK;
+}
+
+bool history_open_thumbnail(const history *s, const char *name, int *descriptor, uint64_t *bytes)
+{
+    *descriptor = -1;
+    return is_picture_name(name) && open_file(thumbnail_path(s, name), descriptor, bytes, NULL) == FLUX1_OK &&
+           *descriptor >= 0;
 }
 
 flux1_status history_read_picture(const history *s, const char *name, uint8_t **bytes, size_t *count, flux1_error *err)
@@ -123,14 +138,24 @@ flux1_status history_read_picture(const history *s, const char *name, uint8_t **
     return st;
 }
 
-flux1_status history_write_picture(history *s, const char *name, const void *bytes, size_t count, flux1_error *err)
+/* Frees the path; NULL: no memory. */
+static flux1_status write_file(char *path, const void *bytes, size_t count, flux1_error *err)
 {
-    char *path = path_join(s->pictures, name);
     if (!path)
         return error_oom(err, 0, "a file name");
     const flux1_status st = file_write(path, bytes, count, err);
     free(path);
     return st;
+}
+
+flux1_status history_write_picture(history *s, const char *name, const void *bytes, size_t count, flux1_error *err)
+{
+    return write_file(history_picture_path(s, name), bytes, count, err);
+}
+
+bool history_write_thumbnail(history *s, const char *name, const void *bytes, size_t count)
+{
+    return write_file(thumbnail_path(s, name), bytes, count, NULL) == FLUX1_OK;
 }
 
 flux1_status history_write_scratch(history *s, const void *bytes, size_t count, char **path, flux1_error *err)
@@ -155,10 +180,13 @@ static void remove_pictures(const history *s, const char *text)
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *url = json_string_value(json_object_get(json_array_get(list, i), "url"));
         const char *name = url && strncmp(url, URL, strlen(URL)) == 0 ? url + strlen(URL) : NULL;
-        char *path = name ? history_picture_path(s, name) : NULL;
+        char *path = name ? history_picture_path(s, name) : NULL, *small = name ? thumbnail_path(s, name) : NULL;
         if (path)
             unlink(path);
+        if (small)
+            unlink(small);
         free(path);
+        free(small);
     }
     json_free(root);
 }
@@ -445,6 +473,7 @@ static flux1_status open_database(history *s, flux1_error *err)
     TRY(execute(s, schema, err));
     TRY(mark_interrupted(s, err));
     sweep(s, s->pictures, is_left_picture);
+    sweep(s, s->thumbnails, is_left_picture);
     sweep(s, s->folder, is_left_scratch);
     return FLUX1_OK;
 }
@@ -491,10 +520,12 @@ static flux1_status make_folder(history *s, const char *folder, flux1_error *err
     }
     s->folder = strdup(folder);
     s->pictures = path_join(folder, "pictures");
+    s->thumbnails = path_join(folder, "thumbnails");
     s->database = path_join(folder, "jobs.sqlite");
-    if (!s->folder || !s->pictures || !s->database)
+    if (!s->folder || !s->pictures || !s->thumbnails || !s->database)
         return error_oom(err, 0, "a path");
     TRY(make_private(s->folder, err));
+    TRY(make_private(s->thumbnails, err));
     return make_private(s->pictures, err);
 }
 
@@ -553,6 +584,7 @@ void history_close(history *s)
         pthread_mutex_destroy(&s->mutex);
     free(s->folder);
     free(s->pictures);
+    free(s->thumbnails);
     free(s->database);
     free(s);
 }

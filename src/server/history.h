@@ -1,5 +1,6 @@
-/* The jobs' history (SQLite) and their pictures (files), in one folder: DIR/jobs.sqlite and DIR/pictures. Without a
- * folder both are in a temporary one, which is removed at the end. Any thread may call. */
+/* The jobs' history (SQLite) and their pictures (files), in one folder: DIR/jobs.sqlite, DIR/pictures, and
+ * DIR/thumbnails with small ones of the same names. Without a folder all are in a temporary one, which is removed at
+ * the end. Any thread may call. */
 #ifndef FLUX1_SERVER_HISTORY_H
 #define FLUX1_SERVER_HISTORY_H
 
@@ -20,8 +21,8 @@ typedef struct history history;
 flux1_status history_open(const char *folder, uint64_t limit, history **out, flux1_error *err);
 void history_close(history *s); /* NULL is fine */
 
-/* The job's text, new or in place of its last one; bytes: of its pictures. ended: it may be removed to make room, and
- * if it cannot be written (FLUX1_ERR_IO: the disk is full) it is told from memory until it can. */
+/* The job's text, new or in place of its last one; bytes: of its pictures, large and small. ended: it may be removed to
+ * make room, and if it cannot be written (FLUX1_ERR_IO: the disk is full) it is told from memory until it can. */
 flux1_status history_put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err);
 /* malloc'd; *text NULL: there is none. */
 flux1_status history_get(history *s, const char *id, char **text, flux1_error *err);
@@ -37,6 +38,9 @@ flux1_status history_list(history *s, int limit, const char *before, history_vis
 /* ---- pictures ---- */
 
 flux1_status history_write_picture(history *s, const char *name, const void *bytes, size_t count, flux1_error *err);
+/* The small one of a picture, which goes with it. False: it could not be written, or there is none. */
+bool history_write_thumbnail(history *s, const char *name, const void *bytes, size_t count);
+bool history_open_thumbnail(const history *s, const char *name, int *descriptor, uint64_t *bytes);
 /* malloc'd; NULL: no name of a picture, or no memory. */
 char *history_picture_path(const history *s, const char *name);
 /* A descriptor of the picture, and its size; *descriptor is -1 where there is none of that name (or it is no name that

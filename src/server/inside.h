@@ -24,22 +24,22 @@ typedef struct server_counts {
     uint64_t steps;
     uint64_t refused;       /* 429 */
     uint64_t encoded_ahead; /* prompts, while another job ran */
+    uint64_t together;      /* jobs that ran together with others */
 } server_counts;
 
-/* A thread that makes pictures, one job after the other, on a context of its own. */
+/* A thread that makes pictures, one job after the other or some together, on a context of its own. */
 typedef struct worker {
     struct server *s;
     flux1_context *context;
     pthread_t thread;
     bool started;
-    remarks *notes; /* of the running job, on this thread; NULL: none */
+    remarks *notes; /* of the running jobs, on this thread; NULL: none */
 } worker;
 
 struct server {
     server_settings settings;
     server_engine engine;
     models models;
-    bool true_size;   /* the model is no miniature */
     unsigned formats; /* bit f: flux1_format f can be written */
     atomic_int ready; /* engine, model and defaults are there */
     queue queue;

@@ -33,6 +33,7 @@ typedef struct job_picture {
     uint64_t seed;
     int width, height;
     size_t bytes;
+    size_t small_bytes; /* of its thumbnail; 0: there is none */
     flux1_format format;
 } job_picture;
 
@@ -52,6 +53,8 @@ typedef struct job {
     remarks notes;
     flux1_adapter_use adapters[REQUEST_LORAS_MAX]; /* constant: request.lora, opened */
     flux1_format preview_format;                   /* constant */
+    int together;   /* constant, once it is planned: pictures of its kind that are best computed together; 1: none */
+    bool overtaken; /* by jobs that ran together with one before it */
     job_state state;
     double created, started, finished; /* Unix seconds; 0: not yet */
     const char *stage;                 /* NULL: none */

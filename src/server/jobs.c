@@ -8,7 +8,7 @@ static uint64_t picture_bytes(const job *j)
 {
     uint64_t sum = 0;
     for (int i = 0; i < j->made; i++)
-        sum += j->pictures[i].bytes;
+        sum += j->pictures[i].bytes + j->pictures[i].small_bytes;
     return sum;
 }
 
@@ -70,7 +70,8 @@ void jobs_end(server *s, job *j, job_state state)
     queue_lock(&s->queue);
     queue_end(&s->queue, j, state);
     queue_unlock(&s->queue);
-    jobs_bury(s, j);
+    jobs_store(s, j, NULL); /* the history keeps what a full disk does not take */
+    queue_forget(&s->queue, j);
 }
 
 void jobs_cancel(server *s, job *j)

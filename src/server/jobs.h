@@ -13,10 +13,11 @@ job *jobs_submit(server *s, served_model *model, job_request *request, bool good
 /* Cancels it, if it has not ended. */
 void jobs_cancel(server *s, job *j);
 
-/* Ends a job that runs or waits. */
+/* Ends a job that runs. Whoever runs it still has its adapters and its model, and gives them back (plan_done). */
 void jobs_end(server *s, job *j, job_state state);
 
-/* What is left to do with a job that queue_end has just ended: the history, its adapters, the queue's reference. */
+/* What is left to do with a job that waited and that queue_end has just ended: the history, its adapters, the queue's
+ * reference. */
 void jobs_bury(server *s, job *j);
 
 /* Writes its text, as it is now, into the history. */

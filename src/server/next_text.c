@@ -51,6 +51,7 @@ static job *hold_first(server *s, const job *running)
 
 static void let_go(server *s)
 {
+    remarks_free(&s->next.notes);
     plan_done(s, s->next.job);
     job_release(&s->queue, s->next.job);
     s->next = (next_text){0};
@@ -77,20 +78,25 @@ void next_text_take(server *s, job *j, flux1_text **text, flux1_text **negative_
 {
     next_text *n = &s->next;
     *text = *negative_text = NULL;
+    if (!n->job || n->job != j)
+        return;
+    pthread_join(n->thread, NULL);
+    give_notes(s, j);
+    *text = n->text;
+    *negative_text = n->negative_text;
+    queue_lock(&s->queue);
+    s->counts.encoded_ahead += *text != NULL;
+    queue_unlock(&s->queue);
+    let_go(s);
+}
+
+void next_text_drop(server *s)
+{
+    next_text *n = &s->next;
     if (!n->job)
         return;
     pthread_join(n->thread, NULL);
-    if (n->job == j) {
-        give_notes(s, j);
-        *text = n->text;
-        *negative_text = n->negative_text;
-        queue_lock(&s->queue);
-        s->counts.encoded_ahead += *text != NULL;
-        queue_unlock(&s->queue);
-    } else {
-        flux1_text_free(n->text);
-        flux1_text_free(n->negative_text);
-    }
-    remarks_free(&n->notes);
+    flux1_text_free(n->text);
+    flux1_text_free(n->negative_text);
     let_go(s);
 }

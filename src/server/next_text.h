@@ -23,8 +23,10 @@ typedef struct next_text {
  * whose prompt differs from the running one's (whose encoding the worker keeps). */
 void next_text_start(server *s, const job *running, const flux1_progress *now);
 
-/* Waits for what was started, and gives what is the job's: free the texts. NULL: flux1_generate encodes. j NULL: all of
- * it is thrown away. */
+/* Waits for what was started, if it is the job's, and gives it: free the texts. NULL: flux1_generate encodes. */
 void next_text_take(server *s, job *j, flux1_text **text, flux1_text **negative_text);
+
+/* Waits for what was started and was not taken, and throws it away. */
+void next_text_drop(server *s);
 
 #endif

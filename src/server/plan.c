@@ -15,6 +15,7 @@ void plan_params(const server *s, const job *j, flux1_generate_params *out)
     out->guidance = r->guidance;
     out->seed = r->seed;
     out->count = r->count;
+    out->batch = j->together ? j->together : s->settings.batch;
     out->step_cache = r->step_cache;
     out->max_sequence_length = r->max_sequence_length;
     out->adapters = j->adapters;
@@ -78,6 +79,16 @@ static bool is_small_enough(const server *s, const flux1_model_info *model, cons
                      r->height, (long long)pixels, (long long)most);
 }
 
+/* As many pictures as could ever be computed together, with waiting jobs' too; their seeds do not matter. */
+static void ask_for_more(const server *s, flux1_generate_params *params)
+{
+    const int most = s->settings.batch ? s->settings.batch : TOGETHER_MAX;
+    if (params->count >= most)
+        return;
+    params->count = most;
+    params->seed = 0;
+}
+
 static bool check(server *s, job *j, fault *f)
 {
     flux1_generate_params params;
@@ -85,8 +96,9 @@ static bool check(server *s, job *j, fault *f)
         return false;
     flux1_status st = flux1_format_check(s->engine.planner, j->request.format, j->request.width, j->request.height);
     plan_params(s, j, &params);
+    ask_for_more(s, &params);
     if (st == FLUX1_OK)
-        st = flux1_generate_check(s->engine.planner, j->model->model, &params);
+        st = flux1_generate_batch(s->engine.planner, j->model->model, &params, &j->together);
     return st == FLUX1_OK || fault_of_status(f, st, flux1_context_message(s->engine.planner));
 }
 

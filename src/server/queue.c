@@ -152,26 +152,32 @@ void job_release(queue *q, job *j)
         job_free(j);
 }
 
-job *queue_take(queue *q)
+static void begin(queue *q, job *j)
 {
+    *place_in(&q->running, NULL) = j; /* with the queue's reference */
+    j->references++;
+    j->state = JOB_RUNNING;
+    j->started = job_now();
+    q->waiting--;
+    queue_changed(q, j);
+}
+
+int queue_take(queue *q, int workers, job *out[TOGETHER_MAX])
+{
+    int count = 0;
     queue_lock(q);
     while (!q->first && !q->stopping)
         pthread_cond_wait(&q->news, &q->lock);
-    job *j = q->stopping ? NULL : q->first; /* who stops the queue ends those that wait */
-    if (j) {
-        if (!(q->first = j->next))
-            q->last = &q->first;
-        j->next = NULL;
-        q->waiting--;
-        *place_in(&q->running, NULL) = j; /* with the queue's reference */
-        j->state = JOB_RUNNING;
-        j->started = job_now();
-        queue_changed(q, j);
+    if (!q->stopping) { /* who stops the queue ends those that wait */
+        count = together_take(&q->first, together_share(q->first, workers), out);
+        q->last = place_in(&q->first, NULL);
+        for (int i = 0; i < count; i++)
+            begin(q, out[i]);
         for (job *later = q->first; later; later = later->next)
-            queue_changed(q, later); /* one place further */
+            queue_changed(q, later); /* some places further */
     }
     queue_unlock(q);
-    return j;
+    return count;
 }
 
 int queue_running(const queue *q)

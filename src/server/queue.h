@@ -3,7 +3,7 @@
 #ifndef FLUX1_SERVER_QUEUE_H
 #define FLUX1_SERVER_QUEUE_H
 
-#include "server/job.h"
+#include "server/together.h"
 
 #include <pthread.h>
 
@@ -53,8 +53,9 @@ void queue_wait_closed(queue *q, const job *j);
 void job_release(queue *q, job *j);      /* NULL is fine */
 bool queue_has_room(queue *q, fault *f); /* as queue_submit would say */
 
-/* For a worker: waits for a job and makes it a running one; NULL: the queue stops. */
-job *queue_take(queue *q);
+/* For one of several workers: waits for a job and makes it a running one, with those that run together with it. How
+ * many, each with a reference; 0: the queue stops. */
+int queue_take(queue *q, int workers, job *out[TOGETHER_MAX]);
 
 /* ---- with the lock held ---- */
 

@@ -18,7 +18,7 @@
     X("GET", "/openapi.json", ANY, 0, openapi_get, "", "", "200 application/json", "This description.")               \
     X("GET", "/health", OPEN, 0, health_get, "", "", "200 Health", "Whether requests are taken.")                     \
     X("GET", "/metrics", ANY, 0, metrics_get, "", "", "200 text/plain", "Counts, in the text format of Prometheus.")  \
-    X("GET", "/api/info", READY, 0, info_get, "", "", "200 Info", "Version, model, defaults, limits, queue.")         \
+    X("GET", "/api/info", READY, 0, info_get, "model", "", "200 Info", "Version, model, defaults, limits, queue.")    \
     X("GET", "/api/jobs", READY, 0, jobs_get, "limit before", "", "200 Jobs", "Jobs, newest first.")                  \
     X("POST", "/api/jobs", READY, BODY_JSON, jobs_post, "", "JobRequest", "202 Job", "Gives a job to the queue.")     \
     X("GET", "/api/jobs/*", READY, 0, job_get, "", "", "200 Job", "A job.")                                           \
@@ -26,7 +26,8 @@
       "Cancels a job, or forgets one that has ended.")                                                                \
     X("GET", "/api/jobs/*/events", READY, 0, job_events, "", "", "200 text/event-stream",                             \
       "Events: job, progress, preview, picture, end.")                                                                \
-    X("GET", "/api/files/*", READY, 0, file_get, "", "", "200 image/png|image/jpeg|image/webp", "A picture.")         \
+    X("GET", "/api/files/*", READY, 0, file_get, "size", "", "200 image/png|image/jpeg|image/webp",                   \
+      "A picture; size=small: a JPEG of at most 384 pixels a side, where the picture is larger.")                     \
     X("POST", "/api/png-info", READY, BODY_PICTURES, png_info_post, "", "image/png", "200 PictureInfo",               \
       "What made a picture.")                                                                                         \
     X("GET", "/v1/models", READY, 0, openai_models, "", "", "200 Models", "The models.")                              \

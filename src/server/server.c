@@ -13,8 +13,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TRUE_SIZE_BYTES ((uint64_t)1 << 30) /* of a transformer: FLUX.1's has 12 billion parameters */
-
 /* ---- what contexts log ---- */
 
 static void take_note(remarks *n, flux1_log_level level, const char *message)
@@ -99,7 +97,6 @@ const char *server_address(const server *s) { return s->address; }
 
 static void set_formats(server *s)
 {
-    s->true_size = s->models.engine->info.part_bytes[2] > TRUE_SIZE_BYTES;
     for (int i = FLUX1_FORMAT_PNG; i <= FLUX1_FORMAT_WEBP; i++)
         if (flux1_format_check(s->engine.writer, (flux1_format)i, 0, 0) == FLUX1_OK)
             s->formats |= 1u << i;

@@ -27,6 +27,7 @@ typedef struct server_settings {
     int key_count;
     const char *allow_host; /* names in the Host header that are fine, separated by commas; "*": all. NULL: none more */
     int queue;              /* jobs that may wait */
+    int batch;              /* pictures that may be computed together; 0: as many as the library says */
     int64_t max_pixels;     /* of a picture; 0: as many as fit the memory */
     const char *jobs;       /* folder of history and pictures; NULL: a temporary one */
     uint64_t jobs_size;     /* bytes of all pictures and jobs' texts */

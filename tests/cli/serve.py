@@ -396,6 +396,10 @@ def other_models():
     every = ["schnell", "broken", "dev", "other"]
     check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == every == s.call("GET", "/api/info")[1]["models"], "models are listed")
     check([m["title"] for m in s.call("GET", "/sdapi/v1/sd-models")[1]] == every and s.call("GET", "/v1/models/DEV")[1]["id"] == "dev", "checkpoints are listed")
+    info = s.call("GET", "/api/info?model=Dev")[1]
+    check(info["model"]["name"] == "dev" and info["model"]["variant"] == "dev" and info["defaults"]["guidance"] == 3.5 and info["models"] == every, "what another model is: %s" % info)
+    error_of(s.call("GET", "/api/info?model=broken"), 400, "invalid_request_error", '"broken" cannot be opened')
+    error_of(s.call("GET", "/api/info?model=../dev"), 400, "invalid_request_error", "there is schnell, broken, dev, other")
     def made(model, **more):
         status, a = s.call("POST", "/v1/images/generations", dict(SHORT, model=model, **more))
         check(status == 200 and a["flux1"]["model"] == a["flux1"]["request"]["model"], "%s: %s" % (model, a))
@@ -439,7 +443,7 @@ def ahead():
     names = folder + "/ahead_loras"
     os.makedirs(names)
     os.symlink(adapter, names + "/one.safetensors")
-    s = Server("--port", "0", "--encoder-device", "host", "--loras", names)
+    s = Server("--port", "0", "--encoder-device", "host", "--loras", names, "--batch", "4")
     def behind(*bodies):
         first = s.call("POST", "/api/jobs", dict(LONG, steps=150))[1]["id"]
         s.until(first, ["running"])
@@ -453,6 +457,14 @@ def ahead():
         url = s.until(second, ["done"])["pictures"][0]["url"]
         check(value_of(s, "prompts_encoded_ahead_total") == count + 1, "a prompt was encoded ahead")
         check(pixels(s.call("GET", url, raw=True)[1]) == pixels(s.call("GET", alone[count], raw=True)[1]), "the picture is the same")
+    # the first of those that run together has the text that was encoded ahead, the others their own
+    count = value_of(s, "prompts_encoded_ahead_total")
+    bodies = [dict(SHORT, prompt=text) for text in ("a green car", "two cats", "a castle")]
+    first, waiting = behind(*bodies)
+    together = [s.until(i, ["done"])["pictures"][0]["url"] for i in waiting]
+    one_by_one = [s.until(s.call("POST", "/api/jobs", b)[1]["id"], ["done"])["pictures"][0]["url"] for b in bodies]
+    check([pixels(s.call("GET", url, raw=True)[1]) for url in together] == [pixels(s.call("GET", url, raw=True)[1]) for url in one_by_one]
+          and value_of(s, "prompts_encoded_ahead_total") == count + 1 and value_of(s, "jobs_together_total") == 3, "encoded ahead, and together: %s, %s" % (value_of(s, "prompts_encoded_ahead_total") - count, value_of(s, "jobs_together_total")))
     # the job whose prompt is encoded is cancelled; the one behind it is not its heir
     first, (second, third) = behind(dict(with_lora, prompt="a blue bird"), SHORT)
     time.sleep(0.1)
@@ -485,9 +497,90 @@ def workers():
     s.until(again, ["running"])
     began = time.monotonic()
     check(s.stop() == 0 and time.monotonic() - began < 10, "--drain 0 ends both")
-    for names, words in (("cpu,,cpu", "a name is missing"), ("cpu,nothing", 'device "nothing"')):
+    for names, words in (("cpu,,cpu", "a name is missing"), ("cpu,nothing", 'device "nothing".*\(--workers\)')):
         r = subprocess.run([program, "serve", "--model", model, "--port", "0", "--workers", names], stderr=subprocess.PIPE, text=True, timeout=60)
-        check(r.returncode in (1, 2) and words in r.stderr, "--workers %s: %d %s" % (names, r.returncode, r.stderr))
+        check(r.returncode in (1, 2) and re.search(words, r.stderr), "--workers %s: %d %s" % (names, r.returncode, r.stderr))
+
+
+def together(jobs):
+    """Waiting jobs of one kind are computed together; each is still its own."""
+    s = Server("--port", "0", "--queue", "30", "--batch", "6", "--jobs", jobs)
+    made = {}
+    for seed in range(6):
+        path = "%s/alone%d.png" % (folder, seed)
+        subprocess.run([program, "generate", "-q", "--model", model, "--threads", "2", "-p", "number %d" % seed, "-W", "64", "-H", "48", "-s", "60", "-S", str(seed), "-o", path],
+                       check=True, stdout=subprocess.DEVNULL)
+        made[seed] = pixels(open(path, "rb").read())
+    body = lambda seed, **more: dict({"prompt": "number %d" % seed, "width": 64, "height": 48, "steps": 60, "seed": seed}, **more)
+    file_of = lambda j, i=0: s.call("GET", j["pictures"][i]["url"], raw=True)[1]
+
+    def while_one_runs(*bodies, also=lambda ids: None):
+        """All of them wait when the worker becomes free."""
+        blocker = s.call("POST", "/api/jobs", LONG)[1]["id"]
+        s.until(blocker, ["running"])
+        ids = [s.call("POST", "/api/jobs", b)[1]["id"] for b in bodies]
+        also(ids)
+        s.call("DELETE", "/api/jobs/" + blocker)
+        return ids
+
+    watched = []
+    watch = lambda job_id: watched.append(s.events(job_id))
+    threads = []
+
+    def begin_to_watch(ids):
+        threads.append(threading.Thread(target=watch, args=(ids[1],)))
+        threads[0].start()
+        time.sleep(0.2)
+
+    # six pictures of five jobs; the seventh picture and the other size wait, what is behind them is no longer of the batch
+    ids = while_one_runs(body(0), body(1, count=2, preview_every=15), body(3, format="jpeg"), dict(SHORT), body(4), body(5), body(0), also=begin_to_watch)
+    threads[0].join()
+    events = watched[0]
+    ended = [s.until(i, ["done"]) for i in ids]
+    check(all(j["state"] == "done" for j in ended) and value_of(s, "jobs_together_total") == 5, "five ran together, not %s" % value_of(s, "jobs_together_total"))
+    check(file_of(ended[0]) and [pixels(file_of(ended[i])) for i in (0, 1, 4, 5, 6)] == [made[i] for i in (0, 1, 4, 5, 0)], "the pictures are those made alone")
+    check([p["seed"] for p in ended[1]["pictures"]] == ["1", "2"] and file_of(ended[2])[:2] == b"\xff\xd8", "count and format are each job's own")
+    check("preview" in [n for n, _ in events] and events[-1][0] == "end", "previews are the job's that asked for them: %s" % [n for n, _ in events])
+    check(ended[3]["started"] >= max(ended[i]["started"] for i in (0, 1, 2, 4, 5)) and ended[0]["finished"] <= ended[5]["finished"], "their order")
+    facts = s.call("POST", "/api/png-info", file_of(ended[4]))[1]["request"]
+    check((facts["prompt"], facts["seed"]) == ("number 4", "4"), "what a picture says of itself: %s" % facts)
+    # one is cancelled, one client hangs up, one's picture cannot be kept: the others are made
+    clients, newest = [], lambda: s.call("GET", "/api/jobs?limit=1")[1]["jobs"][0]["id"]
+
+    def one_more(ids):
+        os.mkdir("%s/pictures/%s-1.png" % (jobs, ids[2]))
+        clients.append(s.connect(post(body(4, steps=300, size="64x48"), "/v1/images/generations")))
+        while newest() == ids[3]:
+            time.sleep(0.02)
+
+    ids = while_one_runs(*(body(i, steps=300) for i in range(4)), also=one_more)
+    asked = newest()
+    s.until(ids[0], ["running"])
+    s.call("DELETE", "/api/jobs/" + ids[1])
+    check(s.until(ids[1], ["cancelled"], 5)["state"] == "cancelled" and s.job(ids[0])["state"] == "running", "a cancelled one ends at once")
+    clients[0].close()
+    check(s.until(asked, ["cancelled"], 5)["request"]["seed"] == "4", "so does that of a client that hangs up")
+    check([s.until(i, ["done", "failed"])["state"] for i in (ids[0], ids[2], ids[3])] == ["done", "failed", "done"], "what becomes of the others")
+    check(s.job(ids[2])["error"]["code"] == 500 and len(s.job(ids[3])["pictures"]) == 1, "who failed says so: %s" % s.job(ids[2]))
+    # all are cancelled: the worker is free at once
+    ids = while_one_runs(*(body(i, steps=10000) for i in range(3)))
+    s.until(ids[2], ["running"])
+    s.call("POST", "/sdapi/v1/interrupt", {})
+    check([s.until(i, ["cancelled"], 10)["state"] for i in ids] == ["cancelled"] * 3, "interrupt ends all of them")
+    # a stop marks all that ran
+    ids = while_one_runs(*(body(i, steps=10000) for i in range(3)))
+    s.until(ids[2], ["running"])
+    s.stop(signal.SIGKILL)
+    s = Server("--port", "0", "--jobs", jobs, "--drain", "0", "--batch", "6")
+    check([s.job(i)["state"] for i in ids] == ["interrupted"] * 3, "after kill -9")
+    ids = while_one_runs(*(body(i, steps=10000) for i in range(3)))
+    s.until(ids[2], ["running"])
+    check(s.stop() == 0, "a stop with several in work")
+    s = Server("--port", "0", "--jobs", jobs, "--batch", "1")
+    check([s.job(i)["state"] for i in ids] == ["interrupted"] * 3, "after SIGTERM: %s" % [s.job(i)["state"] for i in ids])
+    ids = while_one_runs(body(0), body(1))
+    check(all(s.until(i, ["done"])["state"] == "done" for i in ids) and value_of(s, "jobs_together_total") == 0, "--batch 1: each alone")
+    check(s.stop() == 0, "exit status")
 
 
 def metrics(s):
@@ -568,6 +661,34 @@ def cancelled_while_draining(jobs):
     check(all(b"event: error" in b"".join(iter(lambda: c.recv(65536), b"")) for c in streams), "each stream is told")
 
 
+def thumbnails(jobs):
+    """Large pictures have a small one beside them, as long as they are there."""
+    s = Server("--port", "0", "--jobs", jobs, "--max-pixels", "200000")
+    check("refused" not in open(s.errors).read() and s.call("GET", "/api/info")[1]["limits"]["pixels_max"] == 200000, "the default size is no larger")
+    job_id = s.call("POST", "/api/jobs", dict(SHORT, width=512, height=64, steps=1, count=2))[1]["id"]
+    small_id = s.call("POST", "/api/jobs", SHORT)[1]["id"]
+    job, little = s.until(job_id, ["done"]), s.until(small_id, ["done"])
+    url = job["pictures"][0]["url"]
+    status, jpeg = s.call("GET", url + "?size=small", raw=True)
+    check(status == 200 and jpeg[:2] == b"\xff\xd8" and s.headers["Content-Type"] == "image/jpeg" and b"\x00\x30\x01\x80" in jpeg, "a JPEG of 384x48")
+    check(s.call("GET", url, raw=True)[1][:4] == b"\x89PNG" == s.call("GET", url + "?size=large", raw=True)[1][:4], "the picture itself")
+    check(s.call("GET", little["pictures"][0]["url"] + "?size=small", raw=True)[1][:4] == b"\x89PNG", "a small picture is its own")
+    names = sorted(os.listdir(jobs + "/thumbnails"))
+    check(names == sorted(p["url"].rsplit("/", 1)[1] for p in job["pictures"]), "files: %s" % names)
+    row = sqlite3.connect(jobs + "/jobs.sqlite").execute("SELECT bytes, LENGTH(CAST(job AS BLOB)) FROM jobs WHERE id=?", (job_id,)).fetchone()
+    check(row[0] - row[1] == sum(p["bytes"] for p in job["pictures"]) + sum(os.path.getsize(jobs + "/thumbnails/" + n) for n in names), "they count: %s" % (row,))
+    os.unlink(jobs + "/thumbnails/" + names[1])
+    check(s.call("GET", job["pictures"][1]["url"] + "?size=small", raw=True)[1][:4] == b"\x89PNG", "one that is gone is shown whole")
+    s.call("DELETE", "/api/jobs/" + job_id)
+    check(os.listdir(jobs + "/thumbnails") == [] and s.call("GET", url + "?size=small")[0] == 404, "they go with their job")
+    open(jobs + "/thumbnails/0123456789abcdef-1.png", "w").write("left")
+    s.stop(signal.SIGKILL)
+    s = Server("--port", "0", "--jobs", jobs, "--max-pixels", "4000")
+    check(os.listdir(jobs + "/thumbnails") == [], "what a kill left is removed")
+    check("--max-pixels 4000: the default picture of 64x64 has more" in open(s.errors).read(), "a default size that is refused is told")
+    s.stop()
+
+
 def long_texts(jobs):
     """A history of long prompts: a page of it has a limit in bytes, they count for --jobs-size, and the file shrinks."""
     s = Server("--port", "0", "--jobs", jobs)
@@ -636,6 +757,7 @@ check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
 restarts(folder + "/again")
 cancelled_while_draining(folder + "/drain")
+thumbnails(folder + "/thumbnails")
 long_texts(folder + "/texts")
 room(folder + "/room")
 keys()
@@ -643,6 +765,7 @@ loras()
 other_models()
 ahead()
 workers()
+together(folder + "/together")
 unix_socket()
 temporary = Server("--port", "0")
 check(not temporary.call("GET", "/api/info")[1]["kept"], "without --jobs nothing is kept")

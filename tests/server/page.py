@@ -166,6 +166,7 @@ def a_key_is_asked_for_and_kept_for_the_tab(browser, stand_in, url):
 
 
 def a_phone_of_360_pixels_has_all_of_it(browser, stand_in, url):
+    stand_in.models = {"a-model-with-a-name-that-is-long-and-has-no-place-to-break-it": ("dev", 64, 4)}
     stand_in.loras, stand_in.variant = ["a-lora-with-a-name-that-is-long-and-has-no-place-to-break-it", "ink"], "dev"
     for i in range(4):
         stand_in.add_done({"prompt": "x" * 300, "width": 96 - 16 * i}, 50 - i)
@@ -176,7 +177,7 @@ def a_phone_of_360_pixels_has_all_of_it(browser, stand_in, url):
     check(page.js(f"document.getElementById('generate').getBoundingClientRect().bottom <= innerHeight"), "the button is in sight")
     page.js("document.querySelectorAll('details').forEach(d => d.open = true); document.querySelectorAll('.lora input[type=checkbox], #cfg').forEach(i => i.click())")
     check(page.js(wide) == 360, f"no sideways scrolling with all open: {page.js(wide)}")
-    small = page.js("""[...document.querySelectorAll('button, input, textarea, summary')].filter(e => e.checkVisibility() && !e.closest('.choice, .switch')
+    small = page.js("""[...document.querySelectorAll('button, input, select, textarea, summary')].filter(e => e.checkVisibility() && !e.closest('.choice, .switch')
         && (e.getBoundingClientRect().height < 24 || e.getBoundingClientRect().width < 24)).map(e => e.id || e.outerHTML)""")
     check(small == [], f"targets of at least 24 pixels: {small}")
     page.js("document.querySelectorAll('.lora input[type=checkbox], #cfg').forEach(i => i.click())")
@@ -263,6 +264,53 @@ def what_others_do_appears_and_old_pages_are_asked_for(browser, stand_in, url):
     return page
 
 
+def a_model_is_chosen_and_what_was_left_alone_follows_it(browser, stand_in, url):
+    stand_in.models = {"a dev & more": ("dev", 128, 28), "broken": None, HOSTILE: ("schnell", 96, 2)}
+    stand_in.step_seconds = 0.01
+    stand_in.add_done({"prompt": "by the other one", "model": "a dev & more", "steps": 9, "width": 128, "height": 128}, 5)
+    page = opened(browser, url)
+    values = "[$('width').value, $('height').value, $('steps').value, $('model-choice').value, $('guidance-field').hidden]"
+    choose = lambda name: page.js(f"$('model-choice').value = {json.dumps(name)}; $('model-choice').dispatchEvent(new Event('change'))")
+    check(page.js(values) == ["64", "64", "4", "stand-in", True], f"the server's own at first: {page.js(values)}")
+    choose("a dev & more")
+    page.until("$('model-name').textContent.includes('a dev & more')", "the other one is shown")
+    check(page.js(values) == ["128", "128", "28", "a dev & more", False] and page.js("$('guidance').value") == "3.5", f"its defaults: {page.js(values)}")
+    page.js("setSteps(5)")
+    choose(HOSTILE)
+    page.until("$('width').value === '96'", "a third one's size")
+    check(page.js(values)[2] == "5", "what was set stays")
+    choose("broken")
+    page.until("$('model-problem').textContent.includes('cannot be opened')", "one that is broken is told")
+    check(page.js("$('model-choice').value") == HOSTILE, "the choice stays as it was")
+    generate(page, "made by it")
+    page.until(f"{SHOWN} === 2", "a picture")
+    check(stand_in.jobs[-1]["request"]["model"] == HOSTILE, "the request names it")
+    check(stand_in.sizes == ["small"] * 2, f"tiles are small pictures: {stand_in.sizes}")
+    page.js(f"{TILES}[1].click(); document.getElementById('viewer-use').click()")
+    page.until("$('steps').value === '9' && $('model-choice').value === 'a dev & more'", "settings of a picture come with its model")
+    page.open(url)
+    page.until(f"{IDLE} && $('model-choice').value === 'a dev & more' && $('steps').value === '9'", "a reload keeps it")
+    stand_in.models = {}
+    page.js("infoAt = -1e9; poll()")
+    page.until("$('model-field').hidden", "with one model there is no choice")
+    page.js(f"{TILES}[0].click()")
+    page.until("document.getElementById('viewer-picture').naturalWidth > 0", "it opens")
+    check(stand_in.sizes[-1] is None, "an opened picture is whole")
+    return page
+
+
+def no_more_pixels_than_the_server_draws(browser, stand_in, url):
+    stand_in.pixels_max = 3000
+    page = opened(browser, url)
+    sizes = page.js("[...document.querySelectorAll('input[name=size]')].map(i => i.value).filter(v => v !== 'free').map(v => v.split('x').map(Number))")
+    check(len(sizes) >= 3 and all(w * h <= 3000 and w % 16 == h % 16 == 0 for w, h in sizes), f"sizes to choose from: {sizes}")
+    page.js("chooseSize('free'); $('width').value = $('height').value = 64")
+    generate(page, "too large")
+    page.until("document.getElementById('size-problem').textContent.includes('4096; this server draws 3000')", "a size beyond it")
+    check(stand_in.jobs == [], "nothing was queued")
+    return page
+
+
 def settings_of_a_picture_come_back_whole(browser, stand_in, url):
     stand_in.variant, stand_in.loras, stand_in.step_seconds = "dev", ["ink", "soft"], 0.01
     asked = {"prompt": "all of it", "negative_prompt": "rain", "true_cfg_scale": 2.5, "width": 80, "height": 112, "steps": 9, "guidance": 5.5, "seed": "12345678901234567890",
@@ -297,7 +345,7 @@ def strings_of_the_server_stay_text(browser, stand_in, url):
 
 
 def colours_have_contrast_and_controls_have_names(browser, stand_in, url):
-    stand_in.variant, stand_in.loras = "dev", ["ink"]
+    stand_in.variant, stand_in.loras, stand_in.models = "dev", ["ink"], {"other": ("dev", 64, 4)}
     stand_in.add_done({"prompt": "p"}, 5)
     page = opened(browser, url)
     page.until(f"{SHOWN} === 1", "it is there")
@@ -327,7 +375,7 @@ def colours_have_contrast_and_controls_have_names(browser, stand_in, url):
 def nameless(page):
     """Roles of the controls that a screen reader would find without a name."""
     nodes = page.call("Accessibility.getFullAXTree")["nodes"]
-    roles = {"button", "textbox", "spinbutton", "slider", "switch", "checkbox", "radio", "searchbox", "link", "progressbar", "dialog"}
+    roles = {"button", "textbox", "spinbutton", "slider", "switch", "checkbox", "radio", "searchbox", "link", "progressbar", "dialog", "combobox"}
     return [n["role"]["value"] for n in nodes if not n.get("ignored") and n["role"]["value"] in roles and not n.get("name", {}).get("value")]
 
 
@@ -424,7 +472,7 @@ def the_program_makes_repeats_cancels_and_outlives_a_kill(browser, program, url)
 STAND_IN_RULES = [globals()[name] for name in """
     a_picture_is_made_watched_and_made_again_by_keyboard a_job_is_cancelled_by_keyboard the_gallery_and_its_dialogs_go_by_arrows_and_escape
     a_png_that_is_dropped_fills_the_form a_key_is_asked_for_and_kept_for_the_tab a_phone_of_360_pixels_has_all_of_it a_lost_server_is_found_again
-    refusals_are_told_where_they_belong what_others_do_appears_and_old_pages_are_asked_for settings_of_a_picture_come_back_whole
+    a_model_is_chosen_and_what_was_left_alone_follows_it no_more_pixels_than_the_server_draws refusals_are_told_where_they_belong what_others_do_appears_and_old_pages_are_asked_for settings_of_a_picture_come_back_whole
     strings_of_the_server_stay_text colours_have_contrast_and_controls_have_names""".split()]
 
 

@@ -11,6 +11,7 @@ import struct
 import sys
 import threading
 import time
+import urllib.parse
 import zlib
 
 
@@ -61,12 +62,14 @@ class Refusal(Exception):
 
 
 class StandIn:
-    """What a test may set: key, variant, loras, kept, loading, full, step_seconds. Jobs stay over stop() and start()."""
+    """What a test may set: key, variant, loras, kept, loading, full, step_seconds, models (others by name: variant, side and steps), pixels_max. Jobs stay over stop() and
+    start(). sizes: of each file that was asked for."""
 
     def __init__(self, page_file, variant="schnell", key="", loras=(), kept=True, step_seconds=0.05, port=0):
         self.page = open(page_file, encoding="utf-8").read()
         self.variant, self.key, self.loras, self.kept, self.step_seconds, self.port = variant, key, list(loras), kept, step_seconds, port
         self.loading = self.full = False
+        self.models, self.pixels_max, self.sizes = {}, None, []
         self.jobs, self.files, self.previews, self.lock = [], {}, {}, threading.Lock()
         self.running = False
 
@@ -188,7 +191,7 @@ class StandIn:
     def route(self, to, path, query, body):
         rest = path.removeprefix("/api/jobs/")
         if path == "/api/info":
-            self.send_json(to, 200, self.info())
+            self.send_json(to, 200, self.info(urllib.parse.unquote(query.get("model", ""))))
         elif path == "/api/jobs" and to.command == "POST":
             self.post_job(to, json.loads(body))
         elif path == "/api/jobs":
@@ -196,17 +199,23 @@ class StandIn:
         elif path == "/api/png-info":
             self.png_info(to, body)
         elif path.startswith("/api/files/") and path.removeprefix("/api/files/") in self.files:
+            self.sizes.append(query.get("size"))
             self.send(to, 200, self.files[path.removeprefix("/api/files/")], "image/png")
         elif rest != path:
             self.one_job(to, *rest.partition("/")[::2])
         else:
             raise Refusal(404, "not_found_error", "There is nothing here.")
 
-    def info(self):
+    def info(self, name):
         waiting = sum(j["state"] == "queued" for j in self.jobs)
-        return {"version": "1.0", "model": {"name": "stand-in", "variant": self.variant, "true_size": True},
-                "defaults": {"width": 64, "height": 64, "steps": 4, "guidance": 3.5 if self.variant == "dev" else None},
-                "limits": {"sizes_multiple": 16, "width_max": 2048, "height_max": 2048, "steps_max": 100, "count_max": 16, "prompt_bytes_max": 2000},
+        models = {"stand-in": (self.variant, 64, 4), **self.models}
+        if (name or "stand-in") not in models or models[name or "stand-in"] is None:
+            raise Refusal(400, "invalid_request_error", f'the model "{name}" cannot be opened', "model")
+        variant, side, steps = models[name or "stand-in"]
+        return {"version": "1.0", "model": {"name": name or "stand-in", "variant": variant, "true_size": True}, "models": list(models),
+                "defaults": {"width": side, "height": side, "steps": steps, "guidance": 3.5 if variant == "dev" else None},
+                "limits": {"sizes_multiple": 16, "width_max": 2048, "height_max": 2048, "pixels_max": self.pixels_max, "steps_max": 100, "count_max": 16,
+                           "prompt_bytes_max": 2000},
                 "formats": ["png", "jpeg", "webp"], "loras": [{"name": n, "bytes": 1000000} for n in self.loras],
                 "queue": {"waiting": waiting, "limit": 100}, "kept": self.kept, "key_needed": bool(self.key)}
 

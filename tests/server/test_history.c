@@ -65,6 +65,8 @@ static int tear_down(void **state)
     }
     snprintf(path, sizeof path, "%s/pictures", x->folder);
     assert_int_equal(rmdir(path), 0);
+    snprintf(path, sizeof path, "%s/thumbnails", x->folder);
+    assert_int_equal(rmdir(path), 0);
     assert_int_equal(rmdir(x->folder), 0);
     free(x);
     return 0;

@@ -37,6 +37,9 @@ const ops_sizing ops_cuda_sizing = {.act_bytes = act_bytes,
                                     .scratch = scratch_bytes,
                                     .spare = CUDA_SPARE,
                                     .branches = true,
+                                    .alone_rows = 2048,
+                                    .together_rows = 10240,
+                                    .together_most = 8,
                                     .unit = CUDA_ALIGN,
                                     .weight_bytes = cuda_weight_bytes};
 

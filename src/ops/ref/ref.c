@@ -87,8 +87,12 @@ static size_t ref_weight_bytes(const ops_config *c, const weight_recipe *w, cons
     return (size_t)(w->rows * w->cols + (bias ? bias->rows * bias->cols : 0)) * sizeof(float);
 }
 
-const ops_sizing ops_ref_sizing = {
-    .act_bytes = ref_act_bytes, .cell_bytes = ref_cell_bytes, .scratch = ref_scratch, .weight_bytes = ref_weight_bytes};
+const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes,
+                                   .cell_bytes = ref_cell_bytes,
+                                   .scratch = ref_scratch,
+                                   .alone_rows = 320,
+                                   .together_rows = 320,
+                                   .weight_bytes = ref_weight_bytes};
 
 flux1_status ref_reserve(ops *base, size_t bytes)
 {

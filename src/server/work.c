@@ -1,0 +1,335 @@
+#include "server/work.h"
+
+#include "base/clock.h"
+#include "server/jobs.h"
+#include "server/plan.h"
+#include "server/thumbnail.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NEWS_SECONDS 0.1 /* between two that tell of progress within a step */
+
+/* One of the jobs. */
+typedef struct member {
+    job *j;
+    flux1_generate_params params;
+    flux1_text *text, *negative_text; /* encoded ahead; NULL: not */
+    int first;                        /* its first picture among those of all */
+    int before;                       /* pictures that it had already */
+    int noted;                        /* notes that it had already */
+    bool over;                        /* it has ended; the call may go on for the others */
+} member;
+
+typedef struct work {
+    worker *by;
+    server *s; /* the worker's */
+    member of[TOGETHER_MAX];
+    int count;
+    remarks found;      /* warnings of the worker's context */
+    flux1_progress now; /* as it was told last, and when */
+    double told;
+    double stage_began;
+} work;
+
+/* ---- notes and ends ---- */
+
+/* Said of another of the jobs when that was planned, where all that concerns one alone is said. */
+static bool is_anothers(const work *w, const job *j, const char *text)
+{
+    for (int i = 0; i < w->count; i++)
+        for (int k = 0; w->of[i].j != j && k < w->of[i].noted; k++)
+            if (strcmp(w->of[i].j->notes.text[k], text) == 0)
+                return true;
+    return false;
+}
+
+/* Ends one of the jobs: from here on its client knows. Until the call returns it is still used. */
+static void end(work *w, member *m, job_state state)
+{
+    queue_lock(&w->s->queue);
+    for (int i = 0; i < w->found.count; i++)
+        if (!is_anothers(w, m->j, w->found.text[i]))
+            remarks_add(&m->j->notes, "%s", w->found.text[i]);
+    queue_unlock(&w->s->queue);
+    m->over = true;
+    jobs_end(w->s, m->j, state);
+}
+
+/* What went wrong with one of them alone: nothing more of it is made. */
+static void fail(work *w, member *m, const flux1_error *err)
+{
+    queue_lock(&w->s->queue);
+    fault_set(&m->j->error, FAULT_SERVER, NULL, "%s", err->message);
+    queue_unlock(&w->s->queue);
+    flux1_cancel_token_cancel(m->j->token);
+    end(w, m, JOB_FAILED);
+}
+
+static void end_cancelled(work *w)
+{
+    for (int i = 0; i < w->count; i++) {
+        queue_lock(&w->s->queue);
+        const bool cancelled = !w->of[i].over && w->of[i].j->cancelled;
+        queue_unlock(&w->s->queue);
+        if (cancelled)
+            end(w, &w->of[i], JOB_CANCELLED);
+    }
+}
+
+/* ---- progress ---- */
+
+/* Seconds and steps, for /metrics. With the lock held. */
+static void count(work *w, const flux1_progress *now)
+{
+    server_counts *counts = &w->s->counts;
+    const double time = clock_seconds();
+    counts->seconds[w->now.stage] += time - w->stage_began;
+    w->stage_began = time;
+    if (now->step > w->now.step)
+        counts->steps += (uint64_t)(now->step - w->now.step);
+}
+
+/* Clients may want to know. */
+static bool is_news(work *w, const flux1_progress *now)
+{
+    const double time = clock_seconds();
+    const bool news = w->now.stage_name != now->stage_name || w->now.step != now->step || w->now.image != now->image ||
+                      time - w->told >= NEWS_SECONDS;
+    if (news)
+        w->told = time;
+    return news;
+}
+
+/* With the lock held. The time left is until all of them are done. */
+static void update(const member *m, const flux1_progress *now)
+{
+    job *j = m->j;
+    const int last = j->request.count - 1, image = m->before + now->image - m->first;
+    j->stage = now->stage_name;
+    if (now->steps) {
+        j->step = now->step;
+        j->steps = now->steps;
+    }
+    j->image = image < m->before ? m->before : image > last ? last : image;
+    j->fraction = now->fraction;
+    j->seconds = now->seconds;
+    j->seconds_left = now->seconds_left;
+}
+
+static void tell(work *w, const flux1_progress *now)
+{
+    queue_lock(&w->s->queue);
+    count(w, now);
+    const bool news = is_news(w, now);
+    for (int i = 0; i < w->count; i++) {
+        if (w->of[i].over)
+            continue;
+        update(&w->of[i], now);
+        if (news)
+            queue_changed(&w->s->queue, w->of[i].j);
+    }
+    w->now = *now;
+    queue_unlock(&w->s->queue);
+}
+
+/* A preview that cannot be made is none; the picture itself may still come out. */
+static void show_preview(work *w, job *j, const flux1_progress *now)
+{
+    server *s = w->s;
+    flux1_write_params how;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    flux1_write_params_defaults(&how);
+    how.plain = 1;
+    how.quality = 80;
+    how.format = j->preview_format;
+    pthread_mutex_lock(&s->writing);
+    if (flux1_format_check(s->engine.writer, how.format, 0, 0) != FLUX1_OK)
+        how.format = FLUX1_FORMAT_PNG;
+    const flux1_status st =
+        flux1_image_encode(s->engine.writer, now->preview, j->model->model, NULL, &how, &bytes, &size);
+    pthread_mutex_unlock(&s->writing);
+    if (st != FLUX1_OK)
+        return;
+    queue_lock(&s->queue);
+    job_preview *p = &j->preview;
+    uint8_t *old = p->bytes;
+    *p = (job_preview){bytes, size, p->number + 1, now->preview->index, now->step, how.format};
+    queue_changed(&s->queue, j);
+    queue_unlock(&s->queue);
+    flux1_bytes_free(old);
+}
+
+static int on_progress(void *user, const flux1_progress *now)
+{
+    work *w = user;
+    tell(w, now);
+    end_cancelled(w);
+    next_text_start(w->s, w->of[0].j, now);
+    const member *m = now->preview ? &w->of[now->preview->request] : NULL;
+    if (m && !m->over && m->j->request.preview_every > 0)
+        show_preview(w, m->j, now);
+    return 0;
+}
+
+/* ---- pictures ---- */
+
+/* For the page's lists, which show the picture itself where there is none. Its bytes; 0: none. */
+static size_t keep_thumbnail(server *s, const char *name, const flux1_image *image)
+{
+    flux1_image small;
+    flux1_write_params how;
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    if (!thumbnail_pays(image) || !thumbnail_draw(image, &small))
+        return 0;
+    flux1_write_params_defaults(&how);
+    how.plain = 1;
+    how.quality = 80;
+    how.format = FLUX1_FORMAT_JPEG;
+    pthread_mutex_lock(&s->writing);
+    flux1_status st = flux1_image_encode(s->engine.writer, &small, NULL, NULL, &how, &bytes, &size);
+    pthread_mutex_unlock(&s->writing);
+    const bool kept = st == FLUX1_OK && history_write_thumbnail(s->history, name, bytes, size);
+    flux1_bytes_free(bytes);
+    free(small.pixels);
+    return kept ? size : 0;
+}
+
+/* The files, and then what the job says of them. */
+static flux1_status keep(work *w, job *j, const flux1_image *image, const uint8_t *bytes, size_t size, flux1_error *err)
+{
+    server *s = w->s;
+    job_picture *p = &j->pictures[j->made];
+    *p = (job_picture){.seed = image->seed,
+                       .width = image->width,
+                       .height = image->height,
+                       .bytes = size,
+                       .format = j->request.format};
+    snprintf(p->name, sizeof p->name, "%s-%d.%s", j->id, j->made + 1, format_ending(p->format));
+    TRY(history_write_picture(s->history, p->name, bytes, size, err));
+    p->small_bytes = keep_thumbnail(s, p->name, image);
+    queue_lock(&s->queue);
+    j->made++;
+    s->queue.pictures++;
+    queue_changed(&s->queue, j);
+    queue_unlock(&s->queue);
+    return jobs_store(s, j, err);
+}
+
+static flux1_status encode(server *s, const member *m, const flux1_image *image, uint8_t **bytes, size_t *size,
+                           flux1_error *err)
+{
+    const job_request *r = &m->j->request;
+    flux1_write_params how;
+    flux1_write_params_defaults(&how);
+    how.format = r->format;
+    how.quality = r->format == FLUX1_FORMAT_PNG ? 0 : r->quality;
+    pthread_mutex_lock(&s->writing);
+    flux1_status st = flux1_image_encode(s->engine.writer, image, m->j->model->model, &m->params, &how, bytes, size);
+    if (st != FLUX1_OK)
+        error_set(err, st, "%s", flux1_context_message(s->engine.writer));
+    pthread_mutex_unlock(&s->writing);
+    return st;
+}
+
+static int on_image(void *user, const flux1_image *image)
+{
+    work *w = user;
+    member *m = &w->of[image->request];
+    flux1_error err = {0};
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    if (m->over)
+        return 0;
+    flux1_status st = encode(w->s, m, image, &bytes, &size, &err);
+    if (st == FLUX1_OK)
+        st = keep(w, m->j, image, bytes, size, &err);
+    flux1_bytes_free(bytes);
+    if (st != FLUX1_OK)
+        fail(w, m, &err);
+    else if (m->j->made == m->j->request.count)
+        end(w, m, JOB_DONE);
+    return 0;
+}
+
+/* ---- all of it ---- */
+
+static void take_jobs(work *w, job *const *jobs, int number)
+{
+    int pictures = 0;
+    for (int i = 0; i < number; i++) {
+        member *m = &w->of[w->count++];
+        flux1_generate_params *p = &m->params;
+        *m = (member){.j = jobs[i], .first = pictures, .before = jobs[i]->made, .noted = jobs[i]->notes.count};
+        jobs_store(w->s, m->j, NULL);
+        next_text_take(w->s, m->j, &m->text, &m->negative_text);
+        plan_params(w->s, m->j, p);
+        p->seed += (uint64_t)m->before;
+        p->count -= m->before;
+        p->text = m->text;
+        p->negative_text = m->negative_text;
+        p->progress = on_progress;
+        p->image = on_image;
+        p->progress_user = p->image_user = w;
+        p->cancel = m->j->token;
+        pictures += p->count;
+    }
+    next_text_drop(w->s);
+}
+
+static flux1_status generate(work *w)
+{
+    const flux1_generate_params *params[TOGETHER_MAX];
+    for (int i = 0; i < w->count; i++)
+        params[i] = &w->of[i].params;
+    w->by->notes = &w->found;
+    const flux1_status st = flux1_generate_many(w->by->context, w->of[0].j->model->model, params, w->count, NULL);
+    w->by->notes = NULL;
+    queue_lock(&w->s->queue);
+    count(w, &w->now);
+    w->s->counts.together += w->count > 1 ? (uint64_t)w->count : 0;
+    queue_unlock(&w->s->queue);
+    for (int i = 0; i < w->count; i++) {
+        flux1_text_free(w->of[i].text);
+        flux1_text_free(w->of[i].negative_text);
+    }
+    return st;
+}
+
+/* How one ended that has not ended with its last picture, and why. */
+static job_state conclude(work *w, job *j, flux1_status st)
+{
+    queue *q = &w->s->queue;
+    queue_lock(q);
+    const bool stopping = q->stopping;
+    fault *why = &j->error;
+    if (st != FLUX1_OK && st != FLUX1_ERR_CANCELLED)
+        fault_of_status(why, st, flux1_context_message(w->by->context));
+    else if (stopping && !j->cancelled)
+        fault_set(why, FAULT_UNAVAILABLE, NULL, "the server was stopped");
+    const fault_kind kind = why->kind;
+    queue_unlock(q);
+    return kind == FAULT_NONE ? JOB_CANCELLED : kind == FAULT_UNAVAILABLE ? JOB_INTERRUPTED : JOB_FAILED;
+}
+
+/* What has stopped all of them may concern one alone (a NaN, or the memory for so many): each has its own try. */
+void work_run(worker *by, job *const *jobs, int number)
+{
+    work w = {.by = by, .s = by->s, .stage_began = clock_seconds()};
+    take_jobs(&w, jobs, number);
+    const flux1_status st = generate(&w);
+    const bool again = st != FLUX1_OK && st != FLUX1_ERR_CANCELLED && number > 1;
+    end_cancelled(&w);
+    for (int i = 0; i < number; i++) {
+        if (w.of[i].over)
+            continue;
+        if (again)
+            work_run(by, &w.of[i].j, 1);
+        else
+            end(&w, &w.of[i], conclude(&w, w.of[i].j, st));
+    }
+    remarks_free(&w.found);
+}
