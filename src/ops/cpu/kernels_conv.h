@@ -149,9 +149,9 @@ SIMD_INLINE void conv_units(const bool tall, const int taps, const conv_window *
     for (int tap = 0; tap < taps; tap++, a += x->words) {
         int64_t k = 0;
         for (; k + UNIT <= x->words; k += UNIT)
-            unit_step(tall, true, a + k, PRODUCT_LDA, x->at[tap] + k * x->ldx, x->ldx);
+            unit_step(tall, true, a + k, units_in_rows(PRODUCT_LDA), x->at[tap] + k * x->ldx, x->ldx);
         if (k < x->words)
-            unit_rest(tall, true, x->words - k, a + k, PRODUCT_LDA, x->at[tap] + k * x->ldx, x->ldx);
+            unit_rest(tall, true, x->words - k, a + k, units_in_rows(PRODUCT_LDA), x->at[tap] + k * x->ldx, x->ldx);
     }
     unit_store(tall, true, c, TILE_COLS);
 }
