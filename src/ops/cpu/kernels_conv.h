@@ -97,7 +97,7 @@ static void lay_line(void *arg, int64_t index, int worker)
 static void copy_taps(const conv_job *j, int64_t n, int64_t cols, int64_t c, int64_t count, float *a)
 {
     for (int64_t tap = 0; tap < CONV_TAPS; tap++)
-        copy_rows(j->g.w, n, cols, tap * j->channels + c, count, a + tap * i64_ceil_div(count, PER_WORD));
+        copy_rows(j->g.w, n, cols, tap * j->channels + c, count, a + tap * i64_ceil_div(count, PER_WORD), WEIGHT_ROWS);
 }
 
 /* Taps of a 3×3 kernel, along one axis, that fall onto the same pixel: the two taps of the pixel before or behind. */

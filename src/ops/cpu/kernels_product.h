@@ -97,79 +97,95 @@ static void copy_weights(float *to, int64_t at, const unsigned char *p, dtype ty
 #endif
 }
 
-/* Where a row of weights begins, and elements of it to words from element `at` on. For the units it lies in tiles of 16
- * rows and 16 words, a KiB each, one behind the other along k: what a tile loads is in one page, and its lines are
- * neighbours. */
+/* How rows of weights lie: one behind the other, PRODUCT_LDA words each; or for the units (WEIGHT_TILES) in tiles of 16
+ * rows and 16 words, a KiB each, one behind the other along k, so that what a tile loads is in one page, and its lines
+ * are neighbours. */
+typedef enum weight_order { WEIGHT_ROWS, WEIGHT_TILES } weight_order;
+
 #if defined(SIMD_AMX)
 enum { UNIT_WORDS = UNIT * UNIT, UNIT_ELEMENTS = UNIT * PER_WORD };
 _Static_assert(PRODUCT_STEPS % UNIT == 0, "rows of weights are whole tiles");
 static const unit_side weight_side = {UNIT, UNIT_WORDS, PRODUCT_STEPS *UNIT};
+static const weight_order product_order = WEIGHT_TILES;
 
-SIMD_INLINE float *weight_word(float *a, int64_t row, int64_t k)
+static float *weight_word(float *a, weight_order order, int64_t row, int64_t k)
 {
-    return a + row / UNIT * weight_side.next + k / UNIT * UNIT_WORDS + row % UNIT * UNIT + k % UNIT;
+    return order == WEIGHT_ROWS
+               ? a + row * PRODUCT_LDA + k
+               : a + row / UNIT * weight_side.next + k / UNIT * UNIT_WORDS + row % UNIT * UNIT + k % UNIT;
 }
 
-static void put_weights(float *a, int64_t row, int64_t at, const unsigned char *p, dtype type, int64_t count)
+/* `count` elements of a row, from element `at` on. */
+static void put_weights(float *a, weight_order order, int64_t row, int64_t at, const unsigned char *p, dtype type,
+                        int64_t count)
 {
+    const int64_t most = order == WEIGHT_ROWS ? count + at : UNIT_ELEMENTS;
     for (int64_t n; count > 0; at += n, count -= n, p += (size_t)n * type_bytes(type)) {
-        float *to = weight_word(a, row, at / UNIT_ELEMENTS * UNIT);
-        n = i64_min(count, UNIT_ELEMENTS - at % UNIT_ELEMENTS);
-        if (n == UNIT_ELEMENTS && type == DTYPE_BF16)
+        float *to = weight_word(a, order, row, at / most * UNIT);
+        n = i64_min(count, most - at % most);
+        if (n == UNIT_ELEMENTS && type == DTYPE_BF16 && at % most == 0)
             vstore(to, vraw(p));
         else
-            copy_weights(to, at % UNIT_ELEMENTS, p, type, n);
+            copy_weights(to, at % most, p, type, n);
     }
 }
 #else
-SIMD_INLINE float *weight_word(float *a, int64_t row, int64_t k) { return a + row * PRODUCT_LDA + k; }
+static const weight_order product_order = WEIGHT_ROWS;
 
-SIMD_INLINE void put_weights(float *a, int64_t row, int64_t at, const unsigned char *p, dtype type, int64_t count)
+SIMD_INLINE float *weight_word(float *a, weight_order order, int64_t row, int64_t k)
 {
-    copy_weights(a + row * PRODUCT_LDA, at, p, type, count);
+    (void)order;
+    return a + row * PRODUCT_LDA + k;
+}
+
+SIMD_INLINE void put_weights(float *a, weight_order order, int64_t row, int64_t at, const unsigned char *p, dtype type,
+                             int64_t count)
+{
+    copy_weights(weight_word(a, order, row, 0), at, p, type, count);
 }
 #endif
 
 /* The same for a piece that has to be decoded first: row `from` of it, columns from `col` on. */
-static void put_packed(float *a, int64_t row, int64_t at, const matrix_piece *p, int64_t from, int64_t col,
-                       int64_t count)
+static void put_packed(float *a, weight_order order, int64_t row, int64_t at, const matrix_piece *p, int64_t from,
+                       int64_t col, int64_t count)
 {
     float values[DECODE_COLS];
     for (int64_t c = 0; c < count; c += DECODE_COLS) {
         const int64_t n = i64_min(DECODE_COLS, count - c);
         const matrix_piece plain = cpu_decode_piece(DECODERS, p, from, 1, col + c, n, values);
-        put_weights(a, row, at + c, plain.data, DTYPE_F32, n);
+        put_weights(a, order, row, at + c, plain.data, DTYPE_F32, n);
     }
 }
 
-/* Rows [row, row + rows) of the piece to rows of words from `to` on. */
+/* Rows [row, row + rows) of the piece, columns [col, col + cols), to rows from `to` on and elements from `at` on. */
 static void copy_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, float *a,
-                       int64_t to, int64_t at)
+                       weight_order order, int64_t to, int64_t at)
 {
     const size_t bytes = type_bytes(p->type), row_bytes = (size_t)p->ld * bytes;
     for (int64_t i = 0; i < rows; i++) {
         if (p->packed) {
-            put_packed(a, to + i, at, p, row + i, col, cols);
+            put_packed(a, order, to + i, at, p, row + i, col, cols);
             continue;
         }
         const unsigned char *data = p->data + (size_t)(row + i - p->row) * row_bytes + (size_t)(col - p->col) * bytes;
         touch(data + ROWS_AHEAD * row_bytes, (size_t)cols * bytes);
-        put_weights(a, to + i, at, data, p->type, cols);
+        put_weights(a, order, to + i, at, data, p->type, cols);
     }
 }
 
 /* Rows [row, row + rows) of the matrix, elements [k, k + count), as rows of words; half a pair is 0. */
-static void copy_rows(const matrix *w, int64_t row, int64_t rows, int64_t k, int64_t count, float *a)
+static void copy_rows(const matrix *w, int64_t row, int64_t rows, int64_t k, int64_t count, float *a,
+                      weight_order order)
 {
     if (count % PER_WORD)
         for (int64_t i = 0; i < rows; i++)
-            *weight_word(a, i, count / PER_WORD) = 0;
+            *weight_word(a, order, i, count / PER_WORD) = 0;
     for (int i = 0; i < w->count; i++) {
         const matrix_piece *p = &w->piece[i];
         const int64_t r0 = i64_max(row, p->row), r1 = i64_min(row + rows, p->row + p->rows), c0 = i64_max(k, p->col),
                       c1 = i64_min(k + count, p->col + p->cols);
         if (r0 < r1 && c0 < c1)
-            copy_piece(p, r0, r1 - r0, c0, c1 - c0, a, r0 - row, c0 - k);
+            copy_piece(p, r0, r1 - r0, c0, c1 - c0, a, order, r0 - row, c0 - k);
     }
 }
 
@@ -283,7 +299,7 @@ static void multiply_words(int64_t rows, int64_t steps, const float *a, const fl
 /* Some of a panel's words are multiplied by all of the weights before the next. */
 static void multiply_block(product_block *b)
 {
-    copy_rows(b->g->w, b->n, b->cols, b->k, b->count, b->a);
+    copy_rows(b->g->w, b->n, b->cols, b->k, b->count, b->a, product_order);
     if (b->k == 0)
         pool_await(b->g->laid, b->g->lays);
     units_ready();
@@ -329,7 +345,7 @@ static void multiply_tile(product_block *b, int64_t at, int64_t height, int64_t 
 {
     float *a = b->a + (b->rows > PRODUCT_GROUP ? at : 0) * PRODUCT_LDA;
     if (first == 0)
-        copy_rows(b->g->w, b->n + at, height, b->k, b->count, a);
+        copy_rows(b->g->w, b->n + at, height, b->k, b->count, a, product_order);
     if (first == 0 && at == 0 && b->k == 0)
         pool_await(b->g->laid, b->g->lays);
     for (int64_t r = first; r < last; r += TILE_COLS) {
