@@ -7,6 +7,7 @@
 #include "base/status.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 typedef struct pool pool;
 
@@ -20,6 +21,11 @@ int pool_threads(const pool *p);
 
 /* Runs all indexes and returns when the last is done. Never fails, allocates nothing. */
 void pool_run(pool *p, int64_t count, pool_fn *fn, void *arg);
+
+/* Waits until *done has reached `wanted`, by what tasks with lower indexes of the same run add to it (release). They
+ * must not wait themselves: indexes are handed out in order, so each of them has begun and comes to its end. What they
+ * wrote is then seen here. */
+void pool_await(const atomic_int *done, int wanted);
 
 /* pthread_create for threads that a program does not know of. Its signals belong to its own threads: this one takes
  * none (an interrupt must reach the thread that installed for it), but bus errors, which are a thread's own (guard.h).

@@ -112,6 +112,48 @@ static void a_late_worker_never_runs_an_old_job(void **state)
     free(jobs);
 }
 
+typedef struct stages {
+    atomic_int made;
+    int wanted;
+    int64_t value[64];
+    atomic_int early;
+} stages;
+
+/* The first `wanted` indexes write, slowly; the others read what all of them have written. */
+static void write_then_read(void *arg, int64_t index, int worker)
+{
+    stages *s = arg;
+    (void)worker;
+    if (index < s->wanted) {
+        for (volatile int i = 0; i < 2000; i++)
+            ;
+        s->value[index] = index + 1;
+        atomic_fetch_add_explicit(&s->made, 1, memory_order_release);
+        return;
+    }
+    pool_await(&s->made, s->wanted);
+    for (int i = 0; i < s->wanted; i++)
+        if (s->value[i] != i + 1)
+            atomic_fetch_add(&s->early, 1);
+}
+
+/* Also with more threads than processors, and with more indexes to wait for than threads. */
+static void a_task_waits_for_lower_indexes(void **state)
+{
+    (void)state;
+    enum { RUNS = 200 };
+    for (int threads = 1; threads <= 7; threads += 3) {
+        pool *p;
+        assert_int_equal(pool_create(threads, &p, NULL), FLUX1_OK);
+        for (int i = 0; i < RUNS; i++) {
+            stages s = {.wanted = i % 64};
+            pool_run(p, s.wanted + i % 11, write_then_read, &s);
+            assert_int_equal(s.early, 0);
+        }
+        pool_destroy(p);
+    }
+}
+
 typedef struct uneven {
     _Atomic int64_t sum;
 } uneven;
@@ -196,6 +238,7 @@ int main(void)
         cmocka_unit_test(every_index_runs_exactly_once),
         cmocka_unit_test(many_tiny_runs_see_each_other),
         cmocka_unit_test(a_late_worker_never_runs_an_old_job),
+        cmocka_unit_test(a_task_waits_for_lower_indexes),
         cmocka_unit_test(caller_waits_for_slow_workers),
         cmocka_unit_test(a_pool_may_run_inside_another),
         cmocka_unit_test(pools_come_and_go),

@@ -138,6 +138,9 @@ typedef struct gemm_job {
     int64_t entry; /* rows of one batch entry: they say which way all go, so that a batch's sums are those of one */
     int64_t first, rows; /* under way */
     float *panels;
+    int lays;               /* panels of the rows under way */
+    const atomic_int *laid; /* of them, those that lie ready */
+    int64_t threads;
 } gemm_job;
 
 /* A 3×3 convolution. g has what a product's epilogue needs; its blocks of block_m are panels of a strip's pixels. */
@@ -295,6 +298,27 @@ void cpu_group_factors(const norm_before *n, int64_t b, int64_t cols, float *mea
 
 /* A product's job, but for what cuts it. */
 flux1_status cpu_run_product(cpu_ops *o, gemm_job *g);
+
+/* cut.c: a product's tasks are blocks of rows and columns, as few as keep all threads busy until about the same time.
+ */
+typedef struct cut_limits {
+    int64_t panel, rows; /* rows of a block are whole panels, and at most */
+    int64_t tile, cols;  /* and its columns whole tiles, and at most */
+} cut_limits;
+typedef struct product_cut {
+    int64_t block_m, blocks_m, block_n, tasks;
+} product_cut;
+product_cut cpu_cut_product(int64_t m, int64_t n, int64_t threads, const cut_limits *most);
+
+/* Tasks that lay a product's inputs, and those that multiply them, behind each other in one run: who comes first copies
+ * weights while others lay. */
+typedef struct product_run {
+    pool_fn *lay, *multiply;
+    void *job;
+    int lays;
+    atomic_int laid;
+} product_run;
+void cpu_run_laid(cpu_ops *o, product_run *run, int64_t tasks);
 
 #define CPU_DECLARE(ret, name, args, call) ret cpu_##name args;
 OPS_PRIMITIVES(CPU_DECLARE)

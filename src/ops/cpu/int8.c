@@ -170,19 +170,6 @@ size_t cpu_int8_scratch(int64_t m, int64_t k)
     return size_round_up(bytes, ARENA_ALIGN);
 }
 
-/* Blocks of rows are cut until all threads have work, but not so low that laying the weights would show. */
-static void cut_tasks(int8_job *j, int64_t threads)
-{
-    enum { LEAST_ROWS = 128, TASKS = 3 }; /* for each thread */
-    const int64_t m = j->g->m, tokens = j->kernels->tokens, columns = i64_ceil_div(j->g->n, j->kernels->cols);
-    int64_t blocks = i64_ceil_div(m, INT8_MOST_ROWS);
-    while (threads > 1 && blocks * columns < TASKS * threads && m / (blocks + 1) >= LEAST_ROWS)
-        blocks++;
-    j->block_n = i64_ceil_div(j->g->n, columns);
-    j->block_m = i64_ceil_div(i64_ceil_div(m, blocks), tokens) * tokens;
-    j->blocks_m = i64_ceil_div(m, j->block_m);
-}
-
 flux1_status cpu_int8_product(cpu_ops *o, const gemm_job *g, const cpu_weight *w)
 {
     int8_job j = {.g = g, .kernels = o->int8, .finish = o->kernels->finish, .w = w, .groups = int8_groups(g->k)};
@@ -192,9 +179,13 @@ flux1_status cpu_int8_product(cpu_ops *o, const gemm_job *g, const cpu_weight *w
     if (g->m > 0 && g->n > 0) {
         j.panels = scratch;
         j.scales = (float *)(void *)((char *)scratch + whole_rows(g->m) * j.groups * INT8_GROUP);
-        cut_tasks(&j, o->threads);
-        pool_run(o->workers, i64_ceil_div(g->m, j.kernels->tokens), j.kernels->lay, &j);
-        pool_run(o->workers, j.blocks_m * i64_ceil_div(g->n, j.block_n), j.kernels->gemm, &j);
+        const cut_limits most = {j.kernels->tokens, INT8_MOST_ROWS, j.kernels->tile, j.kernels->cols};
+        const product_cut cut = cpu_cut_product(g->m, g->n, o->threads, &most);
+        j.block_m = cut.block_m, j.blocks_m = cut.blocks_m, j.block_n = cut.block_n;
+        j.lays = (int)i64_ceil_div(g->m, j.kernels->tokens);
+        product_run run = {.lay = j.kernels->lay, .multiply = j.kernels->gemm, .job = &j, .lays = j.lays};
+        j.laid = &run.laid;
+        cpu_run_laid(o, &run, cut.tasks);
     }
     arena_release(&o->memory, mark);
     return ops_cancelled(&o->head);

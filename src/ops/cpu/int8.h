@@ -23,11 +23,13 @@ typedef struct int8_job {
     int32_t *panels; /* the input: [panel][k/4][tokens] words of four numbers along k */
     float *scales;   /* [panel][group][tokens] */
     int64_t groups, block_n, block_m, blocks_m;
+    int lays; /* panels, and of them those that lie ready */
+    const atomic_int *laid;
 } int8_job;
 
 /* lay: index is a panel; gemm: a block of block_n outputs and block_m rows (whole panels). */
 struct cpu_int8_kernels {
-    int tokens, cols; /* rows of a panel; outputs of a task */
+    int tokens, tile, cols; /* rows of a panel; outputs of a tile, and of a task at most */
     const cpu_decoders *decoders;
     /* groups of values: whole groups of numbers (zeros behind the values), and a scale each */
     void (*quantise)(const float *values, int64_t count, int8_t *numbers, float *scales);

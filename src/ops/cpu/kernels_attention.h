@@ -199,7 +199,7 @@ static void add_values(const attention_job *t, const attention_state *s, int64_t
     _Alignas(64) float sums[2 * UNIT * TILE_COLS];
     for (int64_t d = 0; d < t->dim; d += 2 * UNIT, out += 2 * UNIT * TILE_COLS) {
         const int64_t rows = i64_min(2 * UNIT, t->dim - d);
-        units_multiply(rows, i64_ceil_div(keys, 2), s->v + d * VALUE_LDA, VALUE_LDA, s->score, TILE_COLS, false, sums,
+        units_multiply(rows, i64_ceil_div(keys, 2), s->v + d * VALUE_LDA, VALUE_LDA, s->score, TILE_COLS, sums,
                        TILE_COLS, false);
         for (int64_t i = 0; i < rows * TILE_COLS; i += VW)
             vstore(out + i, vfma(vload(out + i), vload(s->fade + i % TILE_COLS), vload(sums + i)));

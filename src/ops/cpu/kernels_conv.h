@@ -97,7 +97,7 @@ static void lay_line(void *arg, int64_t index, int worker)
 static void copy_taps(const conv_job *j, int64_t n, int64_t cols, int64_t c, int64_t count, float *a)
 {
     for (int64_t tap = 0; tap < CONV_TAPS; tap++)
-        copy_rows(j->g.w, n, cols, tap * j->channels + c, count, a + tap * i64_ceil_div(count, PER_WORD));
+        copy_rows(j->g.w, n, cols, tap * j->channels + c, count, a + tap * i64_ceil_div(count, PER_WORD), WEIGHT_ROWS);
 }
 
 /* Taps of a 3×3 kernel, along one axis, that fall onto the same pixel: the two taps of the pixel before or behind. */
@@ -149,9 +149,9 @@ SIMD_INLINE void conv_units(const bool tall, const int taps, const conv_window *
     for (int tap = 0; tap < taps; tap++, a += x->words) {
         int64_t k = 0;
         for (; k + UNIT <= x->words; k += UNIT)
-            unit_step(tall, true, a + k, PRODUCT_LDA, x->at[tap] + k * x->ldx, x->ldx);
+            unit_step(tall, true, a + k, units_in_rows(PRODUCT_LDA), x->at[tap] + k * x->ldx, x->ldx);
         if (k < x->words)
-            unit_rest(tall, true, x->words - k, a + k, PRODUCT_LDA, x->at[tap] + k * x->ldx, x->ldx);
+            unit_rest(tall, true, x->words - k, a + k, units_in_rows(PRODUCT_LDA), x->at[tap] + k * x->ldx, x->ldx);
     }
     unit_store(tall, true, c, TILE_COLS);
 }

@@ -90,7 +90,7 @@ SIMD_INLINE void tile_body(const int rows, const int vectors, int64_t steps, con
 #if defined(SIMD_AMX)
 static void multiply(int64_t rows, int64_t steps, const float *a, const float *b, float *c, bool add)
 {
-    units_multiply(rows, steps, a, GEMM_LDA, b, TILE_COLS, false, c, TILE_COLS, add);
+    units_multiply(rows, steps, a, GEMM_LDA, b, TILE_COLS, c, TILE_COLS, add);
 }
 #else
 typedef void tile_fn(int64_t steps, const float *a, const float *b, float *c, bool add);
@@ -225,30 +225,46 @@ static void transpose_rows(const unsigned char *const rows[VW], dtype type, int 
 
 /* ---- epilogue and tasks ---- */
 
+/* Of one output row: what the epilogue adds and multiplies, NULL where it is left out. */
+typedef struct finishing {
+    unsigned char *out;
+    const float *bias, *gate;
+    const unsigned char *addend, *mul, *residual;
+} finishing;
+
+/* Sums [i, i + lanes) of the row's become its outputs [n + i, …). */
+SIMD_INLINE void finish_vector(const gemm_job *g, const finishing *f, int64_t n, int64_t i, const float *sum,
+                               const int lanes)
+{
+    vf y = vldn(sum, false, i, lanes);
+    if (f->bias)
+        y = vadd(y, vldn(f->bias, false, n + i, lanes));
+    if (f->addend)
+        y = vadd(y, vldn(f->addend, g->addend.bf16, n + i, lanes));
+    y = vactivate(g->f, y);
+    if (f->mul)
+        y = vmul(y, vldn(f->mul, g->mul.bf16, n + i, lanes));
+    if (f->gate)
+        y = vmul(y, vldn(f->gate, false, n + i, lanes));
+    if (f->residual)
+        y = vadd(y, vldn(f->residual, g->residual.bf16, n + i, lanes));
+    vstn(f->out, g->out.bf16, n + i, y, lanes);
+}
+
 /* Sums of output row m, columns [n, n + count), become outputs. */
 static void finish_row(const gemm_job *g, int64_t m, int64_t n, int64_t count, const float *sum)
 {
-    unsigned char *out = view_row(&g->out, m);
-    const float *gate = table_row(&g->gate, m / g->out.rows);
-    const void *addend = g->addend.data ? view_row(&g->addend, m) : NULL,
-               *mul = g->mul.data ? view_row(&g->mul, m) : NULL,
-               *residual = g->residual.data ? view_row(&g->residual, m) : NULL;
-    for (int64_t i = 0; i < count; i += VW) {
-        int lanes = vcount(count - i);
-        vf y = vldn(sum, false, i, lanes);
-        if (g->bias)
-            y = vadd(y, vldn(g->bias, false, n + i, lanes));
-        if (addend)
-            y = vadd(y, vldn(addend, g->addend.bf16, n + i, lanes));
-        y = vactivate(g->f, y);
-        if (mul)
-            y = vmul(y, vldn(mul, g->mul.bf16, n + i, lanes));
-        if (gate)
-            y = vmul(y, vldn(gate, false, n + i, lanes));
-        if (residual)
-            y = vadd(y, vldn(residual, g->residual.bf16, n + i, lanes));
-        vstn(out, g->out.bf16, n + i, y, lanes);
-    }
+    const finishing f = {.out = view_row(&g->out, m),
+                         .bias = g->bias,
+                         .gate = table_row(&g->gate, m / g->out.rows),
+                         .addend = g->addend.data ? view_row(&g->addend, m) : NULL,
+                         .mul = g->mul.data ? view_row(&g->mul, m) : NULL,
+                         .residual = g->residual.data ? view_row(&g->residual, m) : NULL};
+    int64_t i = 0;
+    for (; i + VW <= count; i += VW)
+        finish_vector(g, &f, n, i, sum, VW);
+    if (i < count)
+        finish_vector(g, &f, n, i, sum, (int)(count - i));
 }
 
 static bool stopped(const atomic_int *cancel) { return cancel && atomic_load_explicit(cancel, memory_order_relaxed); }

@@ -153,7 +153,9 @@ static void lay_weights(const int8_job *j, int64_t row, int64_t rows, int64_t k,
 
 #if defined(INT8_UNITS)
 #include "ops/cpu/int8_units_amx.h"
+enum { INT8_TILE = UNIT };
 #else
+enum { INT8_TILE = TILE_ROWS };
 /* Exact sums of one group. a: the first row's words, b: the panel's. */
 #if defined(INT8_MATRIX)
 SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int32_t *start, const int32_t *a,
@@ -283,6 +285,8 @@ static void int8_gemm(void *arg, int64_t index, int worker)
         if (int8_stopped(g->cancel))
             return;
         lay_weights(j, n, cols, k, count, s);
+        if (k == 0)
+            pool_await(j->laid, j->lays);
         for (int64_t p = 0; p < panels; p++)
             multiply_panel(j, cols, first + p, k, count, s, s->sums + p * cols * TOKENS);
     }
@@ -293,12 +297,13 @@ static void int8_gemm(void *arg, int64_t index, int worker)
 #if !defined(TASK) /* a task that needs something around it */
 #define TASK(f) f
 #endif
-#define INT8_KERNELS(name)                                                         \
-    const cpu_int8_kernels name = {.tokens = TOKENS,                               \
-                                   .cols = INT8_MOST_COLS / TILE_ROWS * TILE_ROWS, \
-                                   .decoders = DECODERS,                           \
-                                   .quantise = int8_quantise_groups,               \
-                                   .lay = int8_lay,                                \
+#define INT8_KERNELS(name)                                           \
+    const cpu_int8_kernels name = {.tokens = TOKENS,                 \
+                                   .tile = INT8_TILE,                \
+                                   .cols = INT8_MOST_COLS,           \
+                                   .decoders = DECODERS,             \
+                                   .quantise = int8_quantise_groups, \
+                                   .lay = int8_lay,                  \
                                    .gemm = TASK(int8_gemm)};
 
 #endif

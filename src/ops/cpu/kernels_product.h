@@ -18,7 +18,7 @@
 enum {
     PRODUCT_LDA = PRODUCT_STEPS + 16,
     PRODUCT_LINE = PRODUCT_COLS + VW,
-    PRODUCT_K = PRODUCT_STEPS * PER_WORD,
+    PRODUCT_K = PRODUCT_BLOCK * PER_WORD,
     PRODUCT_PIECE = 256 /* elements of each row that are transposed at once */
 };
 _Static_assert(PRODUCT_COLS *PRODUCT_LDA + TILE_COLS * PRODUCT_LINE + PRODUCT_COLS * (PRODUCT_ROWS + TILE_COLS) <=
@@ -66,83 +66,256 @@ static void lay(void *arg, int64_t index, int worker)
 
 /* ---- weights ---- */
 
+/* Elements as floats, to `h` as bf16 if it is not NULL, or to `f`. The type is a constant where it is inlined. */
+SIMD_INLINE void convert_weights(float *f, uint16_t *h, const unsigned char *p, const dtype type, int64_t count)
+{
+    int64_t i = 0;
+    for (; i + VW <= count; i += VW, p += VW * type_bytes(type))
+        vstn(h ? (void *)h : (void *)f, h != NULL, i, load_weight(p, type, VW), VW);
+    if (i < count)
+        vstn(h ? (void *)h : (void *)f, h != NULL, i, load_weight(p, type, (int)(count - i)), (int)(count - i));
+}
+
 /* count elements to word row `to` from element `at` on, and nothing beyond. */
 static void copy_weights(float *to, int64_t at, const unsigned char *p, dtype type, int64_t count)
 {
 #if defined(SIMD_BF16)
     uint16_t *h = (uint16_t *)to + at;
-    if (type == DTYPE_BF16) {
+    if (type == DTYPE_BF16)
         memcpy(h, p, (size_t)count * sizeof *h);
-        return;
-    }
-    for (int64_t i = 0; i < count; i += VW)
-        vstn(h, true, i, load_weight(p + (size_t)i * type_bytes(type), type, vcount(count - i)), vcount(count - i));
+    else if (type == DTYPE_F16)
+        convert_weights(NULL, h, p, DTYPE_F16, count);
+    else
+        convert_weights(NULL, h, p, DTYPE_F32, count);
 #else
-    for (int64_t i = 0; i < count; i += VW)
-        vstn(to + at, false, i, load_weight(p + (size_t)i * type_bytes(type), type, vcount(count - i)),
-             vcount(count - i));
+    if (type == DTYPE_BF16)
+        convert_weights(to + at, NULL, p, DTYPE_BF16, count);
+    else if (type == DTYPE_F16)
+        convert_weights(to + at, NULL, p, DTYPE_F16, count);
+    else
+        convert_weights(to + at, NULL, p, DTYPE_F32, count);
 #endif
 }
 
-/* The same for a piece that has to be decoded first. */
-static void copy_packed(float *to, int64_t at, const matrix_piece *p, int64_t row, int64_t col, int64_t count)
+/* How rows of weights lie: one behind the other, PRODUCT_LDA words each; or for the units (WEIGHT_TILES) in tiles of 16
+ * rows and 16 words, a KiB each, one behind the other along k, so that what a tile loads is in one page, and its lines
+ * are neighbours. */
+typedef enum weight_order { WEIGHT_ROWS, WEIGHT_TILES } weight_order;
+
+#if defined(SIMD_AMX)
+enum { UNIT_WORDS = UNIT * UNIT, UNIT_ELEMENTS = UNIT * PER_WORD };
+_Static_assert(PRODUCT_STEPS % UNIT == 0, "rows of weights are whole tiles");
+static const unit_side weight_side = {UNIT, UNIT_WORDS, PRODUCT_STEPS *UNIT};
+static const weight_order product_order = WEIGHT_TILES;
+
+static float *weight_word(float *a, weight_order order, int64_t row, int64_t k)
+{
+    return order == WEIGHT_ROWS
+               ? a + row * PRODUCT_LDA + k
+               : a + row / UNIT * weight_side.next + k / UNIT * UNIT_WORDS + row % UNIT * UNIT + k % UNIT;
+}
+
+/* `count` elements of a row, from element `at` on. */
+static void put_weights(float *a, weight_order order, int64_t row, int64_t at, const unsigned char *p, dtype type,
+                        int64_t count)
+{
+    const int64_t most = order == WEIGHT_ROWS ? count + at : UNIT_ELEMENTS;
+    for (int64_t n; count > 0; at += n, count -= n, p += (size_t)n * type_bytes(type)) {
+        float *to = weight_word(a, order, row, at / most * UNIT);
+        n = i64_min(count, most - at % most);
+        if (n == UNIT_ELEMENTS && type == DTYPE_BF16 && at % most == 0)
+            vstore(to, vraw(p));
+        else
+            copy_weights(to, at % most, p, type, n);
+    }
+}
+#else
+static const weight_order product_order = WEIGHT_ROWS;
+
+SIMD_INLINE float *weight_word(float *a, weight_order order, int64_t row, int64_t k)
+{
+    (void)order;
+    return a + row * PRODUCT_LDA + k;
+}
+
+SIMD_INLINE void put_weights(float *a, weight_order order, int64_t row, int64_t at, const unsigned char *p, dtype type,
+                             int64_t count)
+{
+    copy_weights(weight_word(a, order, row, 0), at, p, type, count);
+}
+#endif
+
+/* The same for a piece that has to be decoded first: row `from` of it, columns from `col` on. */
+static void put_packed(float *a, weight_order order, int64_t row, int64_t at, const matrix_piece *p, int64_t from,
+                       int64_t col, int64_t count)
 {
     float values[DECODE_COLS];
     for (int64_t c = 0; c < count; c += DECODE_COLS) {
         const int64_t n = i64_min(DECODE_COLS, count - c);
-        const matrix_piece plain = cpu_decode_piece(DECODERS, p, row, 1, col + c, n, values);
-        copy_weights(to, at + c, plain.data, DTYPE_F32, n);
+        const matrix_piece plain = cpu_decode_piece(DECODERS, p, from, 1, col + c, n, values);
+        put_weights(a, order, row, at + c, plain.data, DTYPE_F32, n);
     }
 }
 
-static void copy_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, int64_t at,
-                       float *a)
+/* Rows [row, row + rows) of the piece, columns [col, col + cols), to rows from `to` on and elements from `at` on. */
+static void copy_piece(const matrix_piece *p, int64_t row, int64_t rows, int64_t col, int64_t cols, float *a,
+                       weight_order order, int64_t to, int64_t at)
 {
     const size_t bytes = type_bytes(p->type), row_bytes = (size_t)p->ld * bytes;
     for (int64_t i = 0; i < rows; i++) {
         if (p->packed) {
-            copy_packed(a + i * PRODUCT_LDA, at, p, row + i, col, cols);
+            put_packed(a, order, to + i, at, p, row + i, col, cols);
             continue;
         }
         const unsigned char *data = p->data + (size_t)(row + i - p->row) * row_bytes + (size_t)(col - p->col) * bytes;
         touch(data + ROWS_AHEAD * row_bytes, (size_t)cols * bytes);
-        copy_weights(a + i * PRODUCT_LDA, at, data, p->type, cols);
+        put_weights(a, order, to + i, at, data, p->type, cols);
     }
 }
 
 /* Rows [row, row + rows) of the matrix, elements [k, k + count), as rows of words; half a pair is 0. */
-static void copy_rows(const matrix *w, int64_t row, int64_t rows, int64_t k, int64_t count, float *a)
+static void copy_rows(const matrix *w, int64_t row, int64_t rows, int64_t k, int64_t count, float *a,
+                      weight_order order)
 {
     if (count % PER_WORD)
         for (int64_t i = 0; i < rows; i++)
-            a[i * PRODUCT_LDA + count / PER_WORD] = 0;
+            *weight_word(a, order, i, count / PER_WORD) = 0;
     for (int i = 0; i < w->count; i++) {
         const matrix_piece *p = &w->piece[i];
         const int64_t r0 = i64_max(row, p->row), r1 = i64_min(row + rows, p->row + p->rows), c0 = i64_max(k, p->col),
                       c1 = i64_min(k + count, p->col + p->cols);
         if (r0 < r1 && c0 < c1)
-            copy_piece(p, r0, r1 - r0, c0, c1 - c0, c0 - k, a + (r0 - row) * PRODUCT_LDA);
+            copy_piece(p, r0, r1 - r0, c0, c1 - c0, a, order, r0 - row, c0 - k);
     }
+}
+
+/* ---- weights that come next ---- */
+
+/* A worker's next block of weights, on its way into the cache while the present one is multiplied: some lines in front
+ * of each tile. */
+typedef struct coming {
+    const matrix *w;
+    int64_t row, end, k, count;     /* rows that are left, and of each elements [k, k + count) */
+    const unsigned char *at, *stop; /* bytes of the row under way */
+    int64_t lines;                  /* at a time */
+} coming;
+
+/* Of pieces side by side only the first; nothing of packed ones, whose decoders take longer than the memory. */
+static bool next_row(coming *c)
+{
+    for (; c->row < c->end; c->row++)
+        for (int i = 0; i < c->w->count; i++) {
+            const matrix_piece *p = &c->w->piece[i];
+            const int64_t k0 = i64_max(c->k, p->col), k1 = i64_min(c->k + c->count, p->col + p->cols);
+            if (p->packed || c->row < p->row || c->row >= p->row + p->rows || k0 >= k1)
+                continue;
+            c->at = p->data + (size_t)((c->row - p->row) * p->ld + k0 - p->col) * type_bytes(p->type);
+            c->stop = c->at + (size_t)(k1 - k0) * type_bytes(p->type);
+            c->row++;
+            return true;
+        }
+    return false;
+}
+
+SIMD_INLINE void touch_coming(coming *c)
+{
+    for (int64_t left = c->lines; left > 0;) {
+        if (c->at >= c->stop && !next_row(c)) {
+            c->lines = 0;
+            return;
+        }
+        const unsigned char *end = c->stop - c->at > left * 64 ? c->at + left * 64 : c->stop;
+        for (; c->at < end; c->at += 64, left--)
+            __builtin_prefetch(c->at, 0, 2);
+    }
+}
+
+/* Behind the k block at k of task `index`: the task's next one, or the first of what this worker will probably take;
+ * `times`: how often it will be touched. */
+static coming coming_after(const gemm_job *g, int64_t index, int64_t k, int64_t times)
+{
+    const int64_t n = index / g->blocks_m * g->block_n, later = (index + g->threads) / g->blocks_m * g->block_n;
+    coming c = {.w = g->w, .row = n, .k = k + PRODUCT_K};
+    if (c.k >= g->k) {
+        if (later == n || later >= g->n)
+            return c;
+        c.row = later;
+        c.k = 0;
+    }
+    c.end = i64_min(c.row + g->block_n, g->n);
+    c.count = i64_min(PRODUCT_K, g->k - c.k);
+    c.lines = i64_ceil_div((c.end - c.row) * (c.count * (int64_t)type_bytes(g->w->piece[0].type) / 64 + 1), times);
+    return c;
 }
 
 /* ---- the product ---- */
 
-#if defined(SIMD_AMX)
-enum { TOGETHER = 2 * UNIT }; /* rows of weights */
+/* A k block of a task: sums[row / TILE_COLS][column][TILE_COLS] (+)= weights · inputs, of `rows` rows from panel words
+ * `panels` on, which lie `apart` words from panel to panel. */
+typedef struct product_block {
+    const gemm_job *g;
+    int64_t rows, n, cols, k, count, steps, apart;
+    const float *panels;
+    float *a, *sums;
+    coming next;
+} product_block;
 
-/* As below. A block of the panel's words is multiplied by all rows before the next. */
-static void multiply_panel(int64_t rows, int64_t steps, const float *a, const float *panel, bool narrow, float *sums,
-                           bool add)
+#if defined(SIMD_AMX)
+enum { TOGETHER = 2 * UNIT, CUT_COLS = UNIT }; /* rows of weights: in a tile; a task has a multiple of CUT_COLS */
+
+/* How often the weights that come next are touched in it. */
+static int64_t block_touches(const product_block *b)
 {
-    int64_t k = 0;
-    do { /* without steps the sums are zeros */
-        units_multiply(rows, i64_min(UNIT_STEPS, steps - k), a + k, PRODUCT_LDA, panel + k * TILE_COLS, TILE_COLS,
-                       narrow, sums, TILE_COLS, add || k > 0);
-        k += UNIT_STEPS;
-    } while (k < steps);
+    return i64_max(1, i64_ceil_div(b->rows, TILE_COLS) * i64_ceil_div(b->cols, TOGETHER) * (b->steps / UNIT));
+}
+
+SIMD_INLINE void product_units(const bool tall, const bool wide, int64_t steps, const float *a, const float *b,
+                               float *c, bool add, coming *next)
+{
+    unit_sums(tall, wide, c, TILE_COLS, add);
+    for (; steps >= UNIT; steps -= UNIT, a += weight_side.step, b += UNIT * TILE_COLS) {
+        touch_coming(next);
+        unit_step(tall, wide, a, weight_side, b, TILE_COLS);
+    }
+    if (steps > 0)
+        unit_rest(tall, wide, steps, a, weight_side, b, TILE_COLS);
+    unit_store(tall, wide, c, TILE_COLS);
+}
+
+/* c[rows, TILE_COLS] (+)= a·b; `narrow`: all of the panel's rows are in its first vector. */
+static void multiply_words(int64_t rows, int64_t steps, const float *a, const float *b, bool narrow, float *c, bool add,
+                           coming *next)
+{
+    for (; rows > 0; rows -= TOGETHER, a += 2 * weight_side.next, c += TOGETHER * TILE_COLS) {
+        if (rows > UNIT && !narrow)
+            product_units(true, true, steps, a, b, c, add, next);
+        else if (rows > UNIT)
+            product_units(true, false, steps, a, b, c, add, next);
+        else
+            product_units(false, !narrow, steps, a, b, c, add, next);
+    }
+}
+
+/* Some of a panel's words are multiplied by all of the weights before the next. */
+static void multiply_block(product_block *b)
+{
+    copy_rows(b->g->w, b->n, b->cols, b->k, b->count, b->a, product_order);
+    if (b->k == 0)
+        pool_await(b->g->laid, b->g->lays);
+    units_ready();
+    for (int64_t r = 0; r < b->rows; r += TILE_COLS) {
+        const float *panel = b->panels + r / TILE_COLS * b->apart;
+        int64_t k = 0;
+        do { /* without steps the sums are zeros */
+            multiply_words(b->cols, i64_min(UNIT_STEPS, b->steps - k), b->a + k / UNIT * weight_side.step,
+                           panel + k * TILE_COLS, b->rows - r <= VW, b->sums + r * PRODUCT_COLS, b->k > 0 || k > 0,
+                           &b->next);
+            k += UNIT_STEPS;
+        } while (k < b->steps);
+    }
 }
 #else
-enum { TOGETHER = TILE_ROWS };
+enum { CUT_COLS = TILE_ROWS };
 
 #define PRODUCT_TILE(rows)                                                                        \
     static void product_##rows(int64_t steps, const float *a, const float *b, float *c, bool add) \
@@ -155,20 +328,43 @@ enum { TOGETHER = TILE_ROWS };
     }
 EACH_TILE(PRODUCT_TILE)
 
+/* The second: all of the panel's rows are in its first vector. */
 typedef void product_fn(int64_t steps, const float *a, const float *b, float *c, bool add);
 #define PRODUCT_ROW(rows) {product_##rows, narrow_##rows},
 static product_fn *const products[TILE_ROWS + 1][2] = {{NULL, NULL}, EACH_TILE(PRODUCT_ROW)};
 
-/* sums[rows, TILE_COLS] (+)= a·panel; `narrow`: all of the panel's rows are in its first vector. */
-static void multiply_panel(int64_t rows, int64_t steps, const float *a, const float *panel, bool narrow, float *sums,
-                           bool add)
+/* How often the weights that come next are touched in it. */
+static int64_t block_touches(const product_block *b)
 {
-    const int64_t count = i64_ceil_div(rows, TILE_ROWS), width = rows / count, wider = rows % count;
-    for (int64_t t = 0, n = 0; t < count; t++) {
-        const int64_t height = width + (t < wider);
-        products[height][narrow](steps, a + n * PRODUCT_LDA, panel, sums + n * TILE_COLS, add);
-        n += height;
+    return i64_ceil_div(b->rows, TILE_COLS) * i64_ceil_div(b->cols, TILE_ROWS);
+}
+
+/* A tile's weights are copied just before the first panels pass, so that they are multiplied from the L1 cache; to
+ * places of their own only if there are rows that come later. */
+static void multiply_tile(product_block *b, int64_t at, int64_t height, int64_t first, int64_t last)
+{
+    float *a = b->a + (b->rows > PRODUCT_GROUP ? at : 0) * PRODUCT_LDA;
+    if (first == 0)
+        copy_rows(b->g->w, b->n + at, height, b->k, b->count, a, product_order);
+    if (first == 0 && at == 0 && b->k == 0)
+        pool_await(b->g->laid, b->g->lays);
+    for (int64_t r = first; r < last; r += TILE_COLS) {
+        touch_coming(&b->next);
+        products[height][b->rows - r <= VW](b->steps, a, b->panels + r / TILE_COLS * b->apart,
+                                            b->sums + r * PRODUCT_COLS + at * TILE_COLS, b->k > 0);
     }
+}
+
+/* Tiles differ by one row at most. */
+static void multiply_block(product_block *b)
+{
+    const int64_t count = i64_ceil_div(b->cols, TILE_ROWS), width = b->cols / count, wider = b->cols % count;
+    for (int64_t first = 0; first < b->rows; first += PRODUCT_GROUP)
+        for (int64_t t = 0, at = 0; t < count; t++) {
+            const int64_t height = width + (t < wider);
+            multiply_tile(b, at, height, first, i64_min(b->rows, first + PRODUCT_GROUP));
+            at += height;
+        }
 }
 #endif
 
@@ -179,8 +375,10 @@ static void finish_panel(const gemm_job *g, int64_t m, int64_t step, int64_t row
     for (int64_t t = 0; t < rows; t += VW)
         for (int64_t i = 0; i < cols; i += VW) {
             vf r[VW];
+            const int64_t last = i64_min(VW, cols - i) - 1;
+            const float *from = sums + i * TILE_COLS + t;
             for (int j = 0; j < VW; j++)
-                r[j] = vload(sums + i64_min(i + j, cols - 1) * TILE_COLS + t);
+                r[j] = vload(from + (j < last ? j : last) * TILE_COLS);
             vtranspose(r);
             for (int j = 0; j < VW; j++)
                 vstore(lines + (t + j) * PRODUCT_LINE + i, r[j]);
@@ -198,22 +396,26 @@ static void product(void *arg, int64_t index, int worker)
     const int64_t n = index / g->blocks_m * g->block_n, m = index % g->blocks_m * g->block_m,
                   cols = i64_min(g->block_n, g->n - n), rows = i64_min(g->block_m, g->rows - m),
                   all = i64_ceil_div(g->k, PER_WORD);
-    int64_t k = 0;
-    do {
-        const int64_t count = i64_min(PRODUCT_K, g->k - k), steps = i64_ceil_div(count, PER_WORD);
+    for (int64_t k = 0; k == 0 || k < g->k; k += PRODUCT_K) {
+        const int64_t count = i64_min(PRODUCT_K, g->k - k);
+        product_block b = {.g = g,
+                           .rows = rows,
+                           .n = n,
+                           .cols = cols,
+                           .k = k,
+                           .count = count,
+                           .steps = i64_ceil_div(count, PER_WORD),
+                           .apart = all * TILE_COLS,
+                           .panels = g->panels + m * all + k / PER_WORD * TILE_COLS,
+                           .a = a,
+                           .sums = sums};
         if (stopped(g->cancel))
             return;
-        copy_rows(g->w, n, cols, k, count, a);
-        for (int64_t t = 0; t < rows; t += TILE_COLS) {
-            const float *panel = g->panels + (m + t) * all + k / PER_WORD * TILE_COLS;
-            const int64_t here = i64_min(TILE_COLS, rows - t);
-            float *c = sums + t * PRODUCT_COLS;
-            multiply_panel(cols, steps, a, panel, here <= VW, c, k > 0);
-            if (k + count == g->k)
-                finish_panel(g, g->first + m + t, 1, here, n, cols, c, lines);
-        }
-        k += count;
-    } while (k < g->k);
+        b.next = coming_after(g, index, k, block_touches(&b));
+        multiply_block(&b);
+    }
+    for (int64_t t = 0; t < rows; t += TILE_COLS)
+        finish_panel(g, g->first + m + t, 1, i64_min(TILE_COLS, rows - t), n, cols, sums + t * PRODUCT_COLS, lines);
 }
 
 #endif

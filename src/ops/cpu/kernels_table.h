@@ -5,7 +5,7 @@
 const cpu_kernels KERNELS = {
     .bf16 = PER_WORD == 2,
     .tile_cols = TILE_COLS,
-    .tile_rows = TOGETHER,
+    .tile_rows = CUT_COLS,
     .product_cols = PRODUCT_COLS,
     .finish = finish_row,
     .lay = lay,

@@ -3,21 +3,6 @@
 
 #include "base/checked.h"
 
-/* Blocks of columns for `blocks_m` blocks of rows: at most `widest`, but so many that all threads end at about the same
- * time. */
-static int64_t columns_of_block(const gemm_job *g, int64_t widest, int64_t threads, int64_t tile)
-{
-    int64_t fewest = i64_ceil_div(g->n, widest), most = i64_max(fewest, g->n / (2 * tile)), best = fewest;
-    double filled = 0;
-    for (int64_t blocks = fewest; blocks <= most && filled < 0.9; blocks++) {
-        int64_t tasks = blocks * g->blocks_m;
-        double here = (double)tasks / (double)(threads * i64_ceil_div(tasks, threads));
-        if (here > filled + 0.02)
-            best = blocks, filled = here;
-    }
-    return i64_ceil_div(i64_ceil_div(g->n, best), tile) * tile;
-}
-
 enum { WIDEST_PANEL = 32 };
 
 /* Rows laid at once: all, or equal parts. */
@@ -35,19 +20,6 @@ size_t cpu_product_scratch(int64_t m, int64_t entry, int64_t n, int64_t k, bool 
     return size_mul((size_t)rows_at_once(m), (size_t)(pairs ? i64_ceil_div(k, 2) : k), &bytes) && bytes < SIZE_MAX / 8
                ? size_round_up(bytes * sizeof(float), ARENA_ALIGN)
                : SIZE_MAX / 2;
-}
-
-/* Blocks of columns, and of rows as well where there are too few columns for the threads. */
-static void cut_product(gemm_job *g, const cpu_kernels *kernels, int64_t threads)
-{
-    enum { FEWEST_ROWS = 64 };
-    int64_t wanted = 0, tasks; /* blocks are whole panels, so there may be fewer than wanted */
-    do {
-        g->block_m = i64_ceil_div(i64_ceil_div(g->rows, ++wanted), WIDEST_PANEL) * WIDEST_PANEL;
-        g->blocks_m = i64_ceil_div(g->rows, g->block_m);
-        g->block_n = columns_of_block(g, kernels->product_cols, threads, kernels->tile_rows);
-        tasks = g->blocks_m * i64_ceil_div(g->n, g->block_n);
-    } while (4 * tasks < 3 * threads * i64_ceil_div(tasks, threads) && g->block_m > FEWEST_ROWS);
 }
 
 static flux1_status run_few(cpu_ops *o, gemm_job *g)
@@ -72,11 +44,16 @@ flux1_status cpu_run_product(cpu_ops *o, gemm_job *g)
     TRY(arena_alloc(&o->memory, cpu_product_scratch(g->m, g->entry, g->n, g->k, o->kernels->bf16), &panels,
                     o->head.err));
     g->panels = panels;
-    for (const int64_t most = rows_at_once(g->m); g->first < g->m; g->first += g->rows) {
-        g->rows = i64_min(most, g->m - g->first);
-        cut_product(g, o->kernels, o->threads);
-        pool_run(o->workers, i64_ceil_div(g->rows, o->kernels->tile_cols), o->kernels->lay, g);
-        pool_run(o->workers, g->blocks_m * i64_ceil_div(g->n, g->block_n), o->kernels->product, g);
+    g->threads = o->threads;
+    const cut_limits most = {WIDEST_PANEL, PRODUCT_ROWS, o->kernels->tile_rows, o->kernels->product_cols};
+    for (const int64_t once = rows_at_once(g->m); g->first < g->m; g->first += g->rows) {
+        g->rows = i64_min(once, g->m - g->first);
+        const product_cut cut = cpu_cut_product(g->rows, g->n, o->threads, &most);
+        g->block_m = cut.block_m, g->blocks_m = cut.blocks_m, g->block_n = cut.block_n;
+        g->lays = (int)i64_ceil_div(g->rows, o->kernels->tile_cols);
+        product_run run = {.lay = o->kernels->lay, .multiply = o->kernels->product, .job = g, .lays = g->lays};
+        g->laid = &run.laid;
+        cpu_run_laid(o, &run, cut.tasks);
     }
     arena_release(&o->memory, mark);
     return ops_cancelled(&o->head);

@@ -10,9 +10,12 @@
 #if defined(SIMD_AMX)
 #define PRODUCT_COLS 192 /* whole tiles of tile_amx.h */
 #define PRODUCT_STEPS 768
+#define PRODUCT_BLOCK 768
 #else
 #define PRODUCT_COLS 112 /* whole tiles, whole vectors */
 #define PRODUCT_STEPS 1536
+#define PRODUCT_BLOCK 512
+#define PRODUCT_GROUP 256
 #endif
 typedef __m512 vf;
 

@@ -19,6 +19,12 @@ static const unit_shapes whole_units = {.palette = 1,
                                         .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
                                         .rows = {UNIT, UNIT, UNIT, UNIT, UNIT, UNIT, UNIT, UNIT}};
 
+/* How A lies: words between rows, from 16 words to the next 16, and from 16 rows to the next 16. */
+typedef struct unit_side {
+    int64_t row, step, next;
+} unit_side;
+SIMD_INLINE unit_side units_in_rows(int64_t lda) { return (unit_side){lda, UNIT, UNIT * lda}; }
+
 /* Sums of 16 or (`tall`, `wide`) 32 rows and columns: c's, or zeros. */
 SIMD_INLINE void unit_sums(const bool tall, const bool wide, const float *c, int64_t ldc, bool add)
 {
@@ -52,17 +58,17 @@ SIMD_INLINE void unit_store(const bool tall, const bool wide, float *c, int64_t 
 }
 
 /* A step of 16 words. */
-SIMD_INLINE void unit_step(const bool tall, const bool wide, const float *a, int64_t lda, const float *b, int64_t ldb)
+SIMD_INLINE void unit_step(const bool tall, const bool wide, const float *a, unit_side s, const float *b, int64_t ldb)
 {
     _tile_loadd(6, b, ldb * 4);
-    _tile_loadd(4, a, lda * 4);
+    _tile_loadd(4, a, s.row * 4);
     _tile_dpbf16ps(0, 4, 6);
     if (wide) {
         _tile_loadd(7, b + UNIT, ldb * 4);
         _tile_dpbf16ps(1, 4, 7);
     }
     if (tall) {
-        _tile_loadd(5, a + UNIT * lda, lda * 4);
+        _tile_loadd(5, a + s.next, s.row * 4);
         _tile_dpbf16ps(2, 5, 6);
     }
     if (tall && wide)
@@ -70,50 +76,50 @@ SIMD_INLINE void unit_step(const bool tall, const bool wide, const float *a, int
 }
 
 /* Fewer than 16 words: of whole tiles whose other words are zeros. */
-static void unit_rest(const bool tall, const bool wide, int64_t words, const float *a, int64_t lda, const float *b,
+static void unit_rest(const bool tall, const bool wide, int64_t words, const float *a, unit_side s, const float *b,
                       int64_t ldb)
 {
     _Alignas(64) float rows[2 * UNIT][UNIT] = {{0}}, columns[UNIT][2 * UNIT] = {{0}};
     for (int i = 0; i < (tall ? 2 * UNIT : UNIT); i++)
-        memcpy(rows[i], a + i * lda, (size_t)words * sizeof *a);
+        memcpy(rows[i], a + i / UNIT * s.next + i % UNIT * s.row, (size_t)words * sizeof *a);
     for (int64_t k = 0; k < words; k++)
         memcpy(columns[k], b + k * ldb, (wide ? 2 * UNIT : UNIT) * sizeof *b);
     __asm__ volatile("" ::"r"(rows), "r"(columns) : "memory"); /* what the tiles load has been written */
+    const unit_side dense = units_in_rows(UNIT);
     if (tall && wide)
-        unit_step(true, true, &rows[0][0], UNIT, &columns[0][0], 2 * UNIT);
+        unit_step(true, true, &rows[0][0], dense, &columns[0][0], 2 * UNIT);
     else if (tall)
-        unit_step(true, false, &rows[0][0], UNIT, &columns[0][0], 2 * UNIT);
+        unit_step(true, false, &rows[0][0], dense, &columns[0][0], 2 * UNIT);
     else if (wide)
-        unit_step(false, true, &rows[0][0], UNIT, &columns[0][0], 2 * UNIT);
+        unit_step(false, true, &rows[0][0], dense, &columns[0][0], 2 * UNIT);
     else
-        unit_step(false, false, &rows[0][0], UNIT, &columns[0][0], 2 * UNIT);
+        unit_step(false, false, &rows[0][0], dense, &columns[0][0], 2 * UNIT);
 }
 
 /* c (+)= a·b in tiles of 16 or 32 rows and columns. */
-SIMD_INLINE void unit_block(const bool tall, const bool wide, int64_t steps, const float *a, int64_t lda,
+SIMD_INLINE void unit_block(const bool tall, const bool wide, int64_t steps, const float *a, unit_side s,
                             const float *b, int64_t ldb, float *c, int64_t ldc, bool add)
 {
     unit_sums(tall, wide, c, ldc, add);
-    for (; steps >= UNIT; steps -= UNIT, a += UNIT, b += UNIT * ldb)
-        unit_step(tall, wide, a, lda, b, ldb);
+    for (; steps >= UNIT; steps -= UNIT, a += s.step, b += UNIT * ldb)
+        unit_step(tall, wide, a, s, b, ldb);
     if (steps > 0)
-        unit_rest(tall, wide, steps, a, lda, b, ldb);
+        unit_rest(tall, wide, steps, a, s, b, ldb);
     unit_store(tall, wide, c, ldc);
 }
 
-/* c[rows, 32] (+)= a[rows, steps]·b[steps, 32]; `narrow`: of 16 columns. Rows up to a multiple of 16 are read and
- * written: what the last ones hold concerns nobody. */
+/* c[rows, 32] (+)= a[rows, steps]·b[steps, 32]. Rows up to a multiple of 16 are read and written: what the last ones
+ * hold concerns nobody. */
 static void units_multiply(int64_t rows, int64_t steps, const float *a, int64_t lda, const float *b, int64_t ldb,
-                           bool narrow, float *c, int64_t ldc, bool add)
+                           float *c, int64_t ldc, bool add)
 {
+    const unit_side s = units_in_rows(lda);
     units_ready();
-    for (; rows > 0; rows -= 2 * UNIT, a += 2 * UNIT * lda, c += 2 * UNIT * ldc) {
-        if (rows > UNIT && !narrow)
-            unit_block(true, true, steps, a, lda, b, ldb, c, ldc, add);
-        else if (rows > UNIT)
-            unit_block(true, false, steps, a, lda, b, ldb, c, ldc, add);
+    for (; rows > 0; rows -= 2 * UNIT, a += 2 * s.next, c += 2 * UNIT * ldc) {
+        if (rows > UNIT)
+            unit_block(true, true, steps, a, s, b, ldb, c, ldc, add);
         else
-            unit_block(false, !narrow, steps, a, lda, b, ldb, c, ldc, add);
+            unit_block(false, true, steps, a, s, b, ldb, c, ldc, add);
     }
 }
 
