@@ -984,7 +984,8 @@ class Mapper:
         return 1
 
     def made_by_all(self, line):
-        if line.ranks is not None and line.call not in CALLS_OF_SOME:
+        first = line.ranks is not None and self.mesh.filled and line.ranks == tuple(range(len(line.ranks)))
+        if line.ranks is not None and line.call not in CALLS_OF_SOME and not first:  # others' shares are nothing but zeros
             raise Refused(f"line {line.number}: {line.call} is made by some ranks only; choose a size whose tokens and heads "
                           f"divide by the mesh")
 
