@@ -1025,10 +1025,11 @@ def version_of_library():
         return "of unknown version"
 
 
-def open_mesh(ttnn, mesh):
+def open_mesh(ttnn, mesh, whole=None):
+    """The recording's mesh, or `whole`, a shape that it is a part of: links work where all devices are open."""
     if mesh.sp * mesh.tp > 1:
         ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
-    return ttnn.open_mesh_device(ttnn.MeshShape(*mesh.shape), l1_small_size=32768, trace_region_size=50_000_000,
+    return ttnn.open_mesh_device(ttnn.MeshShape(*(whole or mesh.shape)), l1_small_size=32768, trace_region_size=50_000_000,
                                  dispatch_core_config=ttnn.DispatchCoreConfig(ttnn.DispatchCoreType.WORKER))
 
 
@@ -1040,11 +1041,12 @@ def memory(ttnn, device):
 def check(recording, options):
     ttnn = library()
     began = time.monotonic()
-    device = open_mesh(ttnn, recording.mesh)
+    device = open_mesh(ttnn, recording.mesh, options.part_of)
     try:
+        part = device.create_submesh(ttnn.MeshShape(*recording.mesh.shape)) if options.part_of else device
         print(f"mesh {recording.mesh.shape[0]}x{recording.mesh.shape[1]} opened in {time.monotonic() - began:.1f} s, "
               f"{device.arch()}")
-        check_on(device, ttnn, recording, options)
+        check_on(part, ttnn, recording, options)
     finally:
         ttnn.close_mesh_device(device)
 
@@ -1139,6 +1141,12 @@ def sentence(e, path):
     return "ttnn refused: " + " ".join(str(e).split("backtrace:")[0].split())  # its first lines name the check that failed
 
 
+def shape_of(text):
+    if not re.fullmatch("[1-9][0-9]*x[1-9][0-9]*", text):
+        raise argparse.ArgumentTypeError(f"{text} should be ROWSxCOLUMNS")
+    return tuple(int(n) for n in text.split("x"))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("check", "read"))
@@ -1146,6 +1154,7 @@ def main():
     parser.add_argument("--links", type=int, default=1, help="Ethernet links between neighbours (Galaxy: 4, Blackhole: 2)")
     parser.add_argument("--weights", choices=("bfloat16", "bfloat8_b"), default="bfloat16", help="form of the matrices")
     parser.add_argument("--stage", action="append", choices=STAGES, help="only this stage and those named beside it")
+    parser.add_argument("--part-of", type=shape_of, metavar="RxC", help="the machine's whole mesh, if the recording's is a part of it")
     parser.add_argument("--plan", metavar="FILE", help="of flux1 plan --json: its memory beside the library's")
     parser.add_argument("--traceback", action="store_true", help="show where the library refused")
     options = parser.parse_args()
