@@ -92,6 +92,19 @@ class Assertions(unittest.TestCase):
         with self.assertRaisesRegex(worker.Refused, "whole tiles"):
             worker.scatter_shapes([1, 1, 64, 3072], 2, 4, "Linear")
 
+    def test_buffers_of_a_gather(self):
+        one = lambda shape, dtype="bf16", layout="rows": unittest.mock.Mock(shape=shape, dtype=dtype, layout=layout)
+        worker.check_gather(one([1, 1, 128, 32]), 2, 4, one([1, 1, 512, 32]))
+        for buffer in (one([1, 1, 256, 32]), one([1, 1, 128, 128]), one([1, 1, 512, 32], layout="tiles"), one([1, 1, 512, 32], "f32")):
+            with self.assertRaisesRegex(worker.Refused, r"buffer of a gather by 4 devices .* should be \[1, 1, 512, 32\]"):
+                worker.check_gather(one([1, 1, 128, 32]), 2, 4, buffer)
+
+    def test_filters(self):
+        worker.check_filter([3, 16, 3, 3], 3, 16)
+        for shape in ([3, 32, 3, 3], [16, 3, 3, 3], [3, 16, 1, 1], [3, 16, 9]):
+            with self.assertRaisesRegex(worker.Refused, r"of 16 channels to 3 are .* should be \[3, 16, 3, 3\]"):
+                worker.check_filter(shape, 3, 16)
+
     def test_chunks_of_attention(self):
         worker.check_chunks(128, 512, 128)
         for q, k, words in ((128, 4096, "take"), (128, 500, "multiples of 32"), (0, 512, "multiples of 32"), (100, 512, "multiples of 32")):
@@ -166,6 +179,7 @@ class Calls(unittest.TestCase):
         down, up = "halo_row in=a0 distance=1 wanted=all(1,1,1,1,1,1,1,0) out=a3", "halo_row in=a0 row=1 distance=-1 wanted=all(0,1,1,1,1,1,1,1) out=a2"
         weight = "weight w=w0 block=b0 role=conv rows=3 cols=27 kernel=3"
         self.library.conv2d.return_value = (unittest.mock.Mock(), (1, 2))
+        self.mapper.source.host_weight.side_effect = lambda w, bias, shape, dtype: unittest.mock.Mock(shape=shape)
         self.library.reshape.return_value = unittest.mock.Mock(shape=[1, 1, 8, 3])
         conv = lambda top, bottom: f"conv in=a0 top=a2?all({top}) bottom=a3?all({bottom}) w=w0 stride=1 out=a1"
         inner, outer = "0,1,1,1,1,1,1,1", "1,1,1,1,1,1,1,0"

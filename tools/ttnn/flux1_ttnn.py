@@ -177,6 +177,21 @@ def check_scatter(shape, dim, ranks, topology, intermediate, output):
                           f"should be {want}")
 
 
+def check_gather(x, dim, ranks, buffer):
+    """The buffer has the shares of all, in the form that they have."""
+    wanted = list(x.shape)
+    wanted[dim] *= ranks
+    if list(buffer.shape) != wanted or (buffer.dtype, buffer.layout) != (x.dtype, x.layout):
+        raise Refused(f"the buffer of a gather by {ranks} devices of {list(x.shape)} ({x.dtype}, {x.layout}) is {list(buffer.shape)} "
+                      f"({buffer.dtype}, {buffer.layout}), it should be {wanted}")
+
+
+def check_filter(shape, outputs, inputs):
+    if list(shape) != [outputs, inputs, 3, 3]:
+        raise Refused(f"the weights of a convolution of {inputs} channels to {outputs} are {list(shape)}, they should be "
+                      f"{[outputs, inputs, 3, 3]}")
+
+
 def check_chunks(q_chunk, k_chunk, head_dim):
     """Chunks are whole tiles, and what a core holds fits: a query chunk, two chunks of keys and of values, and scores."""
     if q_chunk % TILE or k_chunk % TILE or q_chunk <= 0 or k_chunk <= 0:
@@ -478,6 +493,7 @@ class Mapper:
         take = lambda bias, shape, dtype=t.bfloat16, layout=t.TILE_LAYOUT: self.source.weight(w, bias, shape, dtype, layout)
         if w["role"] == "conv" and w["kernel"] == 3:
             w["matrix"] = self.source.host_weight(w, False, [w["rows"], w["cols"] // 9, 3, 3], t.bfloat16)
+            check_filter(w["matrix"].shape, w["rows"], w["cols"] // 9)
             w["row"] = self.source.host_weight(w, True, [1, 1, 1, w["rows"]], t.bfloat16) if w["bias"] else None
             return
         if w["role"] in ("linear", "qkv", "conv"):
@@ -809,9 +825,11 @@ class Mapper:
         layout = self.t.TILE_LAYOUT if whole else self.t.ROW_MAJOR_LAYOUT
         large = whole and x.shape[2] > 512
         turn, semaphores = self.turn("gather", axis)
+        x = x if whole or plain else self.t.to_layout(x, layout)
+        buffer = self.buffer("gather", turn, dim, axis, x.dtype, layout, tuple(shape))
+        check_gather(x, dim, ranks, buffer)
         y = self.t.experimental.all_gather_async(
-            x if whole or plain else self.t.to_layout(x, layout),
-            persistent_output_buffer=self.buffer("gather", turn, dim, axis, x.dtype, layout, tuple(shape)), dim=dim,
+            x, persistent_output_buffer=buffer, dim=dim,
             multi_device_global_semaphore=semaphores, num_links=self.links, topology=self.t.Topology.Linear,
             cluster_axis=axis, chunks_per_sync=16 if large else 10, num_workers_per_link=3 if large else 2, num_buffers_per_channel=2)
         return self.t.clone(y) if whole or plain else self.t.to_layout(y, self.t.TILE_LAYOUT)
