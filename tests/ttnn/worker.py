@@ -1,4 +1,5 @@
 """The parts of tools/ttnn/flux1_ttnn.py that need no library: reading recordings, and what the library does not check without a card."""
+import json
 import os
 import subprocess
 import sys
@@ -220,6 +221,33 @@ class Calls(unittest.TestCase):
         self.assertEqual(order, ["synchronize", "empty"] * 2)
 
 
+class Memory(unittest.TestCase):
+    def test_the_plan_of_this_recording(self):
+        stages = [{"stage": name, "memory_bytes": n} for name, n in (("clip", 8), ("dit opening", 20), ("dit step", 30), ("vae decode", 4))]
+        row = {"mesh": "2x4", "sp": "2@0", "tp": "4@1", "width": 64, "height": 48, "stages": stages}
+        with tempfile.NamedTemporaryFile("w") as f:
+            def planned(*rows):
+                f.seek(0), f.truncate(), f.write(json.dumps(rows)), f.flush()
+                return worker.planned(f.name, recording(HEAD + BODY))
+            self.assertEqual(planned(row | {"tp": "4@0", "stages": []}, row), {"clip": 8, "dit": 30, "vae": 4})
+            for other in ({"mesh": "4x2"}, {"sp": "1@0"}, {"tp": "2@1"}, {"width": 48}, {"height": 64}):
+                with self.assertRaisesRegex(worker.Refused, "has no plan of "):
+                    planned(row | other)
+
+    def test_heights_behind_every_call(self):
+        library, use = unittest.mock.MagicMock(), []
+        library.DataType, library.bfloat16 = str, "bf16"
+        library.get_memory_view.side_effect = lambda *_: unittest.mock.Mock(total_bytes_allocated_per_bank=sum(use))
+        heights = worker.Heights(library, None)
+        watched = worker.Watched(library, heights.watch)
+        library.add.side_effect = library.experimental.gather.side_effect = use.append
+        self.assertEqual((watched.DataType, watched.bfloat16), (str, "bf16"))
+        heights.enter("clip"), watched.add(5), watched.experimental.gather(7)
+        use.pop(), watched.add(1), heights.enter("clip"), watched.add(2)
+        heights.enter("vae"), watched.add(3)
+        self.assertEqual((heights.most["clip"], heights.most["vae"]), (12, 3))
+
+
 class Library(unittest.TestCase):
     """One that is a file on the path."""
 
@@ -266,6 +294,10 @@ class Program(unittest.TestCase):
             done = self.run_on(text, *arguments)
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1))
             self.assertIn(words, done.stderr)
+        for shape in ("2x", "0x4", "2x4x1", "x"):
+            done = self.run_on(HEAD + BODY, "check", "--part-of", shape)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(f"{shape} should be ROWSxCOLUMNS", done.stderr)
         done = subprocess.run([sys.executable, "-B", WORKER, "read", "/nowhere.rec"], capture_output=True, text=True, timeout=120)
         self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1))
 
