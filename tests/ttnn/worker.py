@@ -178,7 +178,7 @@ class Calls(unittest.TestCase):
 
     def test_rows_of_neighbours(self):
         down, up = "halo_row in=a0 distance=1 wanted=all(1,1,1,1,1,1,1,0) out=a3", "halo_row in=a0 row=1 distance=-1 wanted=all(0,1,1,1,1,1,1,1) out=a2"
-        weight = "weight w=w0 block=b0 role=conv rows=3 cols=27 kernel=3"
+        weight = "weight w=w0 block=b0 role=conv rows=3 cols=27 kernel=3\npiece w=w0 tensor=t"
         self.library.conv2d.return_value = (unittest.mock.Mock(), (1, 2))
         self.mapper.source.host_weight.side_effect = lambda w, bias, shape, dtype: unittest.mock.Mock(shape=shape)
         self.library.reshape.return_value = unittest.mock.Mock(shape=[1, 1, 8, 3])
@@ -196,6 +196,17 @@ class Calls(unittest.TestCase):
                              (["conv in=a0 w=w0 stride=2 out=a1"], "a stride of 2 is not executed yet")):
             with self.assertRaisesRegex(worker.Refused, words):
                 self.plane(*lines)
+
+    def test_filters_are_prepared_for_a_size(self):
+        take = self.mapper.source.host_weight
+        take.side_effect = lambda w, bias, shape, dtype: unittest.mock.Mock(shape=shape)
+        w = {"rows": 3, "cols": 27, "bias": True, "pieces": [worker.Line(7, None, "piece", {"tensor": name}) for name in ("weight", "bias")]}
+        name, matrix, row = self.mapper.filter(w, 2, 4)
+        self.assertEqual((name, matrix.shape, row.shape, take.call_count), (("weight", "bias"), [3, 3, 3, 3], [1, 1, 1, 3], 2))
+        for size, count in (((2, 4), 2), ((4, 2), 4)):
+            self.mapper.prepared[name] = (2, 4), ("prepared", "too")
+            got = self.mapper.filter(w, *size)[1:]
+            self.assertEqual((got == ("prepared", "too"), take.call_count), (count == 2, count))
 
     def test_positions_follow_the_devices(self):
         self.mapper.weights = {"w1": {"rows": 77, "cols": 8, "matrix": None}}

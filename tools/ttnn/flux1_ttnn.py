@@ -252,6 +252,7 @@ class Mapper:
     def __init__(self, recording, ttnn, device, links, weight_dtype, source):
         self.mesh, self.t, self.device, self.links, self.source = recording.mesh, ttnn, device, links, source
         self.weight_dtype, self.ranks = weight_dtype, recording.mesh.sp * recording.mesh.tp
+        self.prepared = {}  # filters, by the tensors that they are made of; they stay
         self.clip_tokens = recording.picture.get("clip_tokens")
         self.buffers, self.step, self.resident, self.part = {}, 0, [], None
         self.grid = device.compute_with_storage_grid_size()
@@ -259,6 +260,7 @@ class Mapper:
             device.arch(), math_fidelity=fidelity, math_approx_mode=False, **more)
         self.products = config(ttnn.MathFidelity.HiFi2, fp32_dest_acc_en=True, packer_l1_acc=True)
         self.norms = config(ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=True, packer_l1_acc=False)
+        self.filters = config(ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=True, packer_l1_acc=True)
         self.scores = config(ttnn.MathFidelity.HiFi2, fp32_dest_acc_en=False)
         cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(self.grid.x - 1, self.grid.y - 1))})
         sets = lambda n: [[ttnn.create_global_semaphore(device, cores, 0) for _ in range(n)] for _ in range(TURNS)]
@@ -487,14 +489,11 @@ class Mapper:
         self.weights[line.keys["w"]]["pieces"].append(line)
 
     def prepare(self, line):
-        """Matrices are turned, [inputs, outputs]; vectors and biases are rows; tables stay as they are, row by row; of 3×3
-        convolutions the first use brings the weights to the cards."""
+        """Matrices are turned, [inputs, outputs]; vectors and biases are rows; tables stay as they are, row by row; those
+        of 3×3 convolutions come when the size of a plane is known (filter)."""
         w, t = self.weights[line.keys["w"]], self.t
         take = lambda bias, shape, dtype=t.bfloat16, layout=t.TILE_LAYOUT: self.source.weight(w, bias, shape, dtype, layout)
         if w["role"] == "conv" and w["kernel"] == 3:
-            w["matrix"] = self.source.host_weight(w, False, [w["rows"], w["cols"] // 9, 3, 3], t.bfloat16)
-            check_filter(w["matrix"].shape, w["rows"], w["cols"] // 9)
-            w["row"] = self.source.host_weight(w, True, [1, 1, 1, w["rows"]], t.bfloat16) if w["bias"] else None
             return
         if w["role"] in ("linear", "qkv", "conv"):
             packed = self.part in ("t5", "dit")
@@ -729,11 +728,23 @@ class Mapper:
         if self.ranks > 1:
             x = self.with_neighbours(x, width)
         padding = (0, 1) if self.ranks > 1 else (1, 1)
-        y, (w["matrix"], w["row"]) = t.conv2d(
-            input_tensor=x, weight_tensor=w["matrix"], bias_tensor=w["row"], device=self.device, in_channels=w["cols"] // 9,
+        name, matrix, row = self.filter(w, height, width)
+        y, prepared = t.conv2d(
+            input_tensor=x, weight_tensor=matrix, bias_tensor=row, device=self.device, in_channels=w["cols"] // 9,
             out_channels=w["rows"], batch_size=1, input_height=x.shape[2] // width, input_width=width, kernel_size=(3, 3),
-            stride=(1, 1), padding=padding, dtype=t.bfloat16, compute_config=self.products, return_weights_and_bias=True)
+            stride=(1, 1), padding=padding, dtype=t.bfloat16, compute_config=self.filters, return_weights_and_bias=True)
+        self.prepared[name] = (height, width), prepared
         return t.reshape(y, [1, 1, height * width, w["rows"]])
+
+    def filter(self, w, height, width):
+        """A convolution's weights and bias as the library has prepared them for planes of this size, or as the host has them."""
+        name = tuple(line.keys["tensor"] for line in w["pieces"])
+        size, (matrix, row) = self.prepared.pop(name, (None, (None, None)))
+        if size != (height, width):
+            matrix = self.source.host_weight(w, False, [w["rows"], w["cols"] // 9, 3, 3], self.t.bfloat16)
+            check_filter(matrix.shape, w["rows"], w["cols"] // 9)
+            row = self.source.host_weight(w, True, [1, 1, 1, w["rows"]], self.t.bfloat16) if w["bias"] else None
+        return name, matrix, row
 
     def halo_row(self, line):
         """What its neighbours' rows are for is known when they are used; until then they are a name."""
