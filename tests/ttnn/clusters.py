@@ -33,14 +33,15 @@ def describe(boards, cables, places):
 
 
 GRIDS = {  # arch, rows, columns, links, board, its number, chips on it, columns or rows of cores that are off (bits)
-    "wh-galaxy": ("wormhole_b0", 8, 4, 4, "ubb", 0x35 << 36, 32, 0),
+    "wh-galaxy": ("wormhole_b0", 8, 4, 4, "ubb", 0x35 << 36, 32, 0b1),
     "bh-p300": ("blackhole", 1, 2, 2, "p300", P300_BOARD, 2, 0b11),
     "bh-quietbox2": ("blackhole", 2, 2, 2, "p300", P300_BOARD, 2, 0b11),
     "bh-loudbox": ("blackhole", 2, 4, 2, "p150", P150_BOARD, 1, 0b1),
     "bh-galaxy": ("blackhole", 8, 4, 2, "ubb_blackhole", 0x47 << 36, 32, 0b1),
 }
-TRAYS = {"wormhole_b0": (0xC0, 0x80, 0x00, 0x40), "blackhole": (0x00, 0x40, 0xC0, 0x80)}  # PCI buses of a Galaxy's trays, from the first
+TRAYS = {"wormhole_b0": (0xC0, 0x00, 0x40, 0x80), "blackhole": (0x00, 0x40, 0xC0, 0x80)}  # PCI buses of a Galaxy's trays: two above, two below
 BLACKHOLE_ETHERNET_OFF = 0b100100000  # two of its fourteen
+PCIE_OFF = {"p150": (2,), "p300": (2, 1), "ubb_blackhole": (1,)}  # of a Blackhole's two, by its place on the board
 
 
 def describe_grid(arch, rows, cols, links, board, number, on_board, off):
@@ -52,7 +53,7 @@ def describe_grid(arch, rows, cols, links, board, number, on_board, off):
             lines += [f"  - [{{chip: {chip}, chan: {a}}}, {{chip: {chip + to}, chan: {b}}}]" for a, b in zip(channels(back), channels(back + 1)) if there]
     lines += ["chips_with_mmio: [%s]" % ", ".join(f"{chip}: {chip}" for chip in chips), "io_device_type: PCIe", "harvesting:"]
     ethernet = BLACKHOLE_ETHERNET_OFF if arch == "blackhole" else 0
-    lines += [f"  {chip}: {{noc_translation: true, harvest_mask: {off}, dram_harvesting_mask: 0, eth_harvesting_mask: {ethernet}, pcie_harvesting_mask: 0, l2cpu_harvesting_mask: 0}}" for chip in chips]
+    lines += [f"  {chip}: {{noc_translation: true, harvest_mask: {off}, dram_harvesting_mask: 0, eth_harvesting_mask: {ethernet}, pcie_harvesting_mask: {PCIE_OFF.get(board, (0,))[chip % on_board % 2 if board == 'p300' else 0]}, l2cpu_harvesting_mask: 0}}" for chip in chips]
     lines += ["chip_to_bus_id:"] + [f"  {chip}: \"{bus(arch, chip, cols, on_board):#06x}\"" for chip in chips]
     lines += ["boards:"] + [f"  - [{{board_id: {number + first}}}, {{board_type: {board}}}, {{chips: {list(chips[first : first + on_board])}}}]" for first in chips[::on_board]]
     lines += ["asic_locations: {%s}" % ", ".join(f"{chip}: {place(chip, cols)[1] if on_board == 32 else chip % on_board}" for chip in chips)] if arch == "blackhole" else []
@@ -60,14 +61,15 @@ def describe_grid(arch, rows, cols, links, board, number, on_board, off):
 
 
 def place(chip, cols):
-    """Of a Galaxy's chip: its tray, of four rows and two columns, and its number there."""
+    """Of a Galaxy's chip: its tray, of four rows and two columns, and its number there, counted from the Galaxy's corner: trays are mirrored."""
     row, col = divmod(chip, cols)
-    return row // 4 * 2 + col // 2, 1 + col % 2 * 4 + row % 4
+    mirrored = lambda at, size: at % size if at < size else size - 1 - at % size
+    return row // 4 * 2 + col // 2, 1 + mirrored(col, 2) * 4 + mirrored(row, 4)
 
 
 def bus(arch, chip, cols, on_board):
-    tray, number = place(chip, cols) if on_board == 32 else (0, chip + 1)
-    return TRAYS[arch][tray] + number
+    tray, number = place(chip, cols)
+    return TRAYS[arch][tray] + number if on_board == 32 else 0x20 * chip + 1
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 #!/bin/sh
-# FLUX.1's transformer at full size, as the worker asks the vendor's library for it, on machines that are not here (mock mode): every call, L1 and DRAM are
-# checked by the library, nothing is computed. Skipped without FLUX1_TTNN_PYTHON, an environment that prepare.sh made.
-# usage: mock.sh FLUX1 MACHINE WEIGHTS LINKS MOST        MOST: MB of a bank that may be in use
+# All of FLUX.1 at full size, as the worker asks the vendor's library for it, on machines that are not here (mock mode): every call, L1 and DRAM are checked by
+# the library, nothing is computed; the memory is compared with what flux1 plan says. Skipped without FLUX1_TTNN_PYTHON, an environment that prepare.sh made.
+# usage: mock.sh FLUX1 MACHINE WEIGHTS LINKS MOST        MOST: MB of a bank that may be in use behind the last stage
 #        mock.sh FLUX1 MACHINE mistakes                  planted mistakes, each of which must be refused
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -9,15 +9,40 @@ here=$(cd "$(dirname "$0")" && pwd)
 "$1" plan --help | grep -q -- --record || { echo "skipped: this flux1 does not record"; exit 77; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-case $2 in wh-n300) mesh=1x2sp0tp1 ;; wh-t3k) mesh=2x4sp0tp1 ;; *) echo "no mesh for $2"; exit 1 ;; esac
-"$1" plan --variant dev --machine "$2" --mesh "$mesh" --width 1024 --height 1024 --record "$dir/rec" >/dev/null
+part= parts='clip=.96..1.02 t5=.96..1.02 dit=.96..1.02'
+case $2 in
+wh-n300 | bh-p300) mesh=1x2sp0tp1 ;;
+wh-1x4) mesh=1x4sp0tp1 part='--part-of 2x4' ;;
+wh-t3k | bh-loudbox) mesh=2x4sp0tp1 ;;
+bh-quietbox2) mesh=2x2sp0tp1 ;;
+wh-galaxy | bh-galaxy) mesh=4x8sp0tp1 ;;
+*) echo "no mesh for $2"; exit 1 ;;
+esac
+plan() {
+    "$1" plan --variant dev --machine "$machine" --mesh "$mesh" --width 1024 --height 1024 "$2" ${3:+"$3"}
+}
+machine=$2
+plan "$1" --record "$dir/rec" >/dev/null
 "$FLUX1_TTNN_PYTHON" "$here/clusters.py" "$2" >"$dir/cluster.yaml"
 export TT_METAL_CACHE=$dir/cache TT_METAL_SLOW_DISPATCH_MODE=1 TT_LOGGER_LEVEL=fatal TT_METAL_MOCK_CLUSTER_DESC_PATH=$dir/cluster.yaml
 if [ "$3" = mistakes ]; then
     "$FLUX1_TTNN_PYTHON" -B "$here/mistakes.py" "$dir/rec" 2>"$dir/err" || { tail -5 "$dir/err"; exit 1; }
     exit 0
 fi
-"$FLUX1_TTNN_PYTHON" -B "$here/../../tools/ttnn/flux1_ttnn.py" check "$dir/rec" --weights "$3" --links "$4" >"$dir/out" 2>"$dir/err" || { cat "$dir/out" "$dir/err"; exit 1; }
+if [ "$3" = bfloat8_b ]; then # of T5 and the transformer
+    parts='t5=.96..1.02 dit=.96..1.02'
+    "$1" plan --variant dev --machine "$2" --describe | sed 's/"weight_cell_bytes": 2\(\.0\)\{0,1\},/"weight_cell_bytes": 1.0625,/' >"$dir/machine.json"
+    grep -q '1\.0625' "$dir/machine.json" || { echo "FAILED: the machine's cells are not told as they were"; exit 1; }
+    machine=$dir/machine.json
+fi
+plan "$1" --json >"$dir/plan.json"
+# shellcheck disable=SC2086
+"$FLUX1_TTNN_PYTHON" -B "$here/../../tools/ttnn/flux1_ttnn.py" check "$dir/rec" --weights "$3" --links "$4" --plan "$dir/plan.json" $part >"$dir/out" 2>"$dir/err" ||
+    { cat "$dir/out" "$dir/err"; exit 1; }
 cat "$dir/out"
-used=$(sed -n 's/^dit.latent: .* s, \([0-9]*\) of .*/\1/p' "$dir/out")
+used=$(sed -n 's/^vae: .* s, \([0-9]*\) of .*/\1/p' "$dir/out")
 [ "$used" -le "$5" ] || { echo "FAILED: $used MB of a bank are in use, at most $5 were expected"; exit 1; }
+for held in $parts vae=1..2; do # the plan has no buffers of exchanges that take turns, but all planes of a VAE's level at a time
+    awk -v part="${held%%=*}:" -v range="${held#*=}" '$1 == part && $2 == "at" { split(range, r, "[.][.]"); ok = $12 >= $4 * r[1] && $12 <= $4 * r[2] } END { exit !ok }' "$dir/out" ||
+        { echo "FAILED: the plan's memory of $held"; exit 1; }
+done

@@ -7,8 +7,8 @@ import numpy as np
 
 RANGE = slice
 
-bfloat16, float32, uint32, bfloat8_b = "bfloat16", "float32", "uint32", "bfloat8_b"
-DataType, Layout = type("none", (), {}), type("Layout", (str,), {})  # of the keys of a buffer none is the former
+DataType, Layout = type("DataType", (str,), {}), type("Layout", (str,), {})
+bfloat16, float32, uint32, bfloat8_b = (DataType(name) for name in ("bfloat16", "float32", "uint32", "bfloat8_b"))
 TILE_LAYOUT, ROW_MAJOR_LAYOUT, DRAM_MEMORY_CONFIG = Layout("tile"), Layout("rows"), "dram"
 Topology = types.SimpleNamespace(Linear="Linear")
 MathFidelity = types.SimpleNamespace(HiFi2=2, HiFi4=4)

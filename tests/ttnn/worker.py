@@ -1,4 +1,5 @@
 """The parts of tools/ttnn/flux1_ttnn.py that need no library: reading recordings, and what the library does not check without a card."""
+import json
 import os
 import subprocess
 import sys
@@ -92,6 +93,19 @@ class Assertions(unittest.TestCase):
         with self.assertRaisesRegex(worker.Refused, "whole tiles"):
             worker.scatter_shapes([1, 1, 64, 3072], 2, 4, "Linear")
 
+    def test_buffers_of_a_gather(self):
+        one = lambda shape, dtype="bf16", layout="rows": unittest.mock.Mock(shape=shape, dtype=dtype, layout=layout)
+        worker.check_gather(one([1, 1, 128, 32]), 2, 4, one([1, 1, 512, 32]))
+        for buffer in (one([1, 1, 256, 32]), one([1, 1, 128, 128]), one([1, 1, 512, 32], layout="tiles"), one([1, 1, 512, 32], "f32")):
+            with self.assertRaisesRegex(worker.Refused, r"buffer of a gather by 4 devices .* should be \[1, 1, 512, 32\]"):
+                worker.check_gather(one([1, 1, 128, 32]), 2, 4, buffer)
+
+    def test_filters(self):
+        worker.check_filter([3, 16, 3, 3], 3, 16)
+        for shape in ([3, 32, 3, 3], [16, 3, 3, 3], [3, 16, 1, 1], [3, 16, 9]):
+            with self.assertRaisesRegex(worker.Refused, r"of 16 channels to 3 are .* should be \[3, 16, 3, 3\]"):
+                worker.check_filter(shape, 3, 16)
+
     def test_chunks_of_attention(self):
         worker.check_chunks(128, 512, 128)
         for q, k, words in ((128, 4096, "take"), (128, 500, "multiples of 32"), (0, 512, "multiples of 32"), (100, 512, "multiples of 32")):
@@ -164,8 +178,9 @@ class Calls(unittest.TestCase):
 
     def test_rows_of_neighbours(self):
         down, up = "halo_row in=a0 distance=1 wanted=all(1,1,1,1,1,1,1,0) out=a3", "halo_row in=a0 row=1 distance=-1 wanted=all(0,1,1,1,1,1,1,1) out=a2"
-        weight = "weight w=w0 block=b0 role=conv rows=3 cols=27 kernel=3"
+        weight = "weight w=w0 block=b0 role=conv rows=3 cols=27 kernel=3\npiece w=w0 tensor=t"
         self.library.conv2d.return_value = (unittest.mock.Mock(), (1, 2))
+        self.mapper.source.host_weight.side_effect = lambda w, bias, shape, dtype: unittest.mock.Mock(shape=shape)
         self.library.reshape.return_value = unittest.mock.Mock(shape=[1, 1, 8, 3])
         conv = lambda top, bottom: f"conv in=a0 top=a2?all({top}) bottom=a3?all({bottom}) w=w0 stride=1 out=a1"
         inner, outer = "0,1,1,1,1,1,1,1", "1,1,1,1,1,1,1,0"
@@ -181,6 +196,17 @@ class Calls(unittest.TestCase):
                              (["conv in=a0 w=w0 stride=2 out=a1"], "a stride of 2 is not executed yet")):
             with self.assertRaisesRegex(worker.Refused, words):
                 self.plane(*lines)
+
+    def test_filters_are_prepared_for_a_size(self):
+        take = self.mapper.source.host_weight
+        take.side_effect = lambda w, bias, shape, dtype: unittest.mock.Mock(shape=shape)
+        w = {"rows": 3, "cols": 27, "bias": True, "pieces": [worker.Line(7, None, "piece", {"tensor": name}) for name in ("weight", "bias")]}
+        name, matrix, row = self.mapper.filter(w, 2, 4)
+        self.assertEqual((name, matrix.shape, row.shape, take.call_count), (("weight", "bias"), [3, 3, 3, 3], [1, 1, 1, 3], 2))
+        for size, count in (((2, 4), 2), ((4, 2), 4)):
+            self.mapper.prepared[name] = (2, 4), ("prepared", "too")
+            got = self.mapper.filter(w, *size)[1:]
+            self.assertEqual((got == ("prepared", "too"), take.call_count), (count == 2, count))
 
     def test_positions_follow_the_devices(self):
         self.mapper.weights = {"w1": {"rows": 77, "cols": 8, "matrix": None}}
@@ -204,6 +230,33 @@ class Calls(unittest.TestCase):
         self.assertIs(self.mapper.buffer("keys", 0, (1, 2)), one)
         self.assertIsNot(self.mapper.buffer("keys", 1, (1, 2)), one)
         self.assertEqual(order, ["synchronize", "empty"] * 2)
+
+
+class Memory(unittest.TestCase):
+    def test_the_plan_of_this_recording(self):
+        stages = [{"stage": name, "memory_bytes": n} for name, n in (("clip", 8), ("dit opening", 20), ("dit step", 30), ("vae decode", 4))]
+        row = {"mesh": "2x4", "sp": "2@0", "tp": "4@1", "width": 64, "height": 48, "stages": stages}
+        with tempfile.NamedTemporaryFile("w") as f:
+            def planned(*rows):
+                f.seek(0), f.truncate(), f.write(json.dumps(rows)), f.flush()
+                return worker.planned(f.name, recording(HEAD + BODY))
+            self.assertEqual(planned(row | {"tp": "4@0", "stages": []}, row), {"clip": 8, "dit": 30, "vae": 4})
+            for other in ({"mesh": "4x2"}, {"sp": "1@0"}, {"tp": "2@1"}, {"width": 48}, {"height": 64}):
+                with self.assertRaisesRegex(worker.Refused, "has no plan of "):
+                    planned(row | other)
+
+    def test_heights_behind_every_call(self):
+        library, use = unittest.mock.MagicMock(), []
+        library.DataType, library.bfloat16 = str, "bf16"
+        library.get_memory_view.side_effect = lambda *_: unittest.mock.Mock(total_bytes_allocated_per_bank=sum(use))
+        heights = worker.Heights(library, None)
+        watched = worker.Watched(library, heights.watch)
+        library.add.side_effect = library.experimental.gather.side_effect = use.append
+        self.assertEqual((watched.DataType, watched.bfloat16), (str, "bf16"))
+        heights.enter("clip"), watched.add(5), watched.experimental.gather(7)
+        use.pop(), watched.add(1), heights.enter("clip"), watched.add(2)
+        heights.enter("vae"), watched.add(3)
+        self.assertEqual((heights.most["clip"], heights.most["vae"]), (12, 3))
 
 
 class Library(unittest.TestCase):
@@ -252,6 +305,10 @@ class Program(unittest.TestCase):
             done = self.run_on(text, *arguments)
             self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1))
             self.assertIn(words, done.stderr)
+        for shape in ("2x", "0x4", "2x4x1", "x"):
+            done = self.run_on(HEAD + BODY, "check", "--part-of", shape)
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+            self.assertIn(f"{shape} should be ROWSxCOLUMNS", done.stderr)
         done = subprocess.run([sys.executable, "-B", WORKER, "read", "/nowhere.rec"], capture_output=True, text=True, timeout=120)
         self.assertEqual((done.returncode, done.stderr.count("\n")), (1, 1))
 

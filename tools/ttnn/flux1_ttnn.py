@@ -182,6 +182,21 @@ def check_scatter(shape, dim, ranks, topology, intermediate, output):
                           f"should be {want}")
 
 
+def check_gather(x, dim, ranks, buffer):
+    """The buffer has the shares of all, in the form that they have."""
+    wanted = list(x.shape)
+    wanted[dim] *= ranks
+    if list(buffer.shape) != wanted or (buffer.dtype, buffer.layout) != (x.dtype, x.layout):
+        raise Refused(f"the buffer of a gather by {ranks} devices of {list(x.shape)} ({x.dtype}, {x.layout}) is {list(buffer.shape)} "
+                      f"({buffer.dtype}, {buffer.layout}), it should be {wanted}")
+
+
+def check_filter(shape, outputs, inputs):
+    if list(shape) != [outputs, inputs, 3, 3]:
+        raise Refused(f"the weights of a convolution of {inputs} channels to {outputs} are {list(shape)}, they should be "
+                      f"{[outputs, inputs, 3, 3]}")
+
+
 def check_chunks(q_chunk, k_chunk, head_dim):
     """Chunks are whole tiles, and what a core holds fits: a query chunk, two chunks of keys and of values, and scores."""
     if q_chunk % TILE or k_chunk % TILE or q_chunk <= 0 or k_chunk <= 0:
@@ -242,6 +257,7 @@ class Mapper:
     def __init__(self, recording, ttnn, device, links, weight_dtype, source):
         self.mesh, self.t, self.device, self.links, self.source = recording.mesh, ttnn, device, links, source
         self.weight_dtype, self.ranks = weight_dtype, recording.mesh.sp * recording.mesh.tp
+        self.prepared = {}  # filters, by the tensors that they are made of; they stay
         self.clip_tokens = recording.picture.get("clip_tokens")
         self.buffers, self.step, self.resident, self.part = {}, 0, [], None
         self.grid = device.compute_with_storage_grid_size()
@@ -249,6 +265,7 @@ class Mapper:
             device.arch(), math_fidelity=fidelity, math_approx_mode=False, **more)
         self.products = config(ttnn.MathFidelity.HiFi2, fp32_dest_acc_en=True, packer_l1_acc=True)
         self.norms = config(ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=True, packer_l1_acc=False)
+        self.filters = config(ttnn.MathFidelity.HiFi4, fp32_dest_acc_en=True, packer_l1_acc=True)
         self.scores = config(ttnn.MathFidelity.HiFi2, fp32_dest_acc_en=False)
         cores = ttnn.CoreRangeSet({ttnn.CoreRange(ttnn.CoreCoord(0, 0), ttnn.CoreCoord(self.grid.x - 1, self.grid.y - 1))})
         sets = lambda n: [[ttnn.create_global_semaphore(device, cores, 0) for _ in range(n)] for _ in range(TURNS)]
@@ -477,13 +494,11 @@ class Mapper:
         self.weights[line.keys["w"]]["pieces"].append(line)
 
     def prepare(self, line):
-        """Matrices are turned, [inputs, outputs]; vectors and biases are rows; tables stay as they are, row by row; of 3×3
-        convolutions the first use brings the weights to the cards."""
+        """Matrices are turned, [inputs, outputs]; vectors and biases are rows; tables stay as they are, row by row; those
+        of 3×3 convolutions come when the size of a plane is known (filter)."""
         w, t = self.weights[line.keys["w"]], self.t
         take = lambda bias, shape, dtype=t.bfloat16, layout=t.TILE_LAYOUT: self.source.weight(w, bias, shape, dtype, layout)
         if w["role"] == "conv" and w["kernel"] == 3:
-            w["matrix"] = self.source.host_weight(w, False, [w["rows"], w["cols"] // 9, 3, 3], t.bfloat16)
-            w["row"] = self.source.host_weight(w, True, [1, 1, 1, w["rows"]], t.bfloat16) if w["bias"] else None
             return
         if w["role"] in ("linear", "qkv", "conv"):
             packed = self.part in ("t5", "dit")
@@ -718,11 +733,23 @@ class Mapper:
         if self.ranks > 1:
             x = self.with_neighbours(x, width)
         padding = (0, 1) if self.ranks > 1 else (1, 1)
-        y, (w["matrix"], w["row"]) = t.conv2d(
-            input_tensor=x, weight_tensor=w["matrix"], bias_tensor=w["row"], device=self.device, in_channels=w["cols"] // 9,
+        name, matrix, row = self.filter(w, height, width)
+        y, prepared = t.conv2d(
+            input_tensor=x, weight_tensor=matrix, bias_tensor=row, device=self.device, in_channels=w["cols"] // 9,
             out_channels=w["rows"], batch_size=1, input_height=x.shape[2] // width, input_width=width, kernel_size=(3, 3),
-            stride=(1, 1), padding=padding, dtype=t.bfloat16, compute_config=self.products, return_weights_and_bias=True)
+            stride=(1, 1), padding=padding, dtype=t.bfloat16, compute_config=self.filters, return_weights_and_bias=True)
+        self.prepared[name] = (height, width), prepared
         return t.reshape(y, [1, 1, height * width, w["rows"]])
+
+    def filter(self, w, height, width):
+        """A convolution's weights and bias as the library has prepared them for planes of this size, or as the host has them."""
+        name = tuple(line.keys["tensor"] for line in w["pieces"])
+        size, (matrix, row) = self.prepared.pop(name, (None, (None, None)))
+        if size != (height, width):
+            matrix = self.source.host_weight(w, False, [w["rows"], w["cols"] // 9, 3, 3], self.t.bfloat16)
+            check_filter(matrix.shape, w["rows"], w["cols"] // 9)
+            row = self.source.host_weight(w, True, [1, 1, 1, w["rows"]], self.t.bfloat16) if w["bias"] else None
+        return name, matrix, row
 
     def halo_row(self, line):
         """What its neighbours' rows are for is known when they are used; until then they are a name."""
@@ -814,9 +841,11 @@ class Mapper:
         layout = self.t.TILE_LAYOUT if whole else self.t.ROW_MAJOR_LAYOUT
         large = whole and x.shape[2] > 512
         turn, semaphores = self.turn("gather", axis)
+        x = x if whole or plain else self.t.to_layout(x, layout)
+        buffer = self.buffer("gather", turn, dim, axis, x.dtype, layout, tuple(shape))
+        check_gather(x, dim, ranks, buffer)
         y = self.t.experimental.all_gather_async(
-            x if whole or plain else self.t.to_layout(x, layout),
-            persistent_output_buffer=self.buffer("gather", turn, dim, axis, x.dtype, layout, tuple(shape)), dim=dim,
+            x, persistent_output_buffer=buffer, dim=dim,
             multi_device_global_semaphore=semaphores, num_links=self.links, topology=self.t.Topology.Linear,
             cluster_axis=axis, chunks_per_sync=16 if large else 10, num_workers_per_link=3 if large else 2, num_buffers_per_channel=2)
         return self.t.clone(y) if whole or plain else self.t.to_layout(y, self.t.TILE_LAYOUT)
@@ -989,7 +1018,8 @@ class Mapper:
         return 1
 
     def made_by_all(self, line):
-        if line.ranks is not None and line.call not in CALLS_OF_SOME:
+        first = line.ranks is not None and self.mesh.filled and line.ranks == tuple(range(len(line.ranks)))
+        if line.ranks is not None and line.call not in CALLS_OF_SOME and not first:  # others' shares are nothing but zeros
             raise Refused(f"line {line.number}: {line.call} is made by some ranks only; choose a size whose tokens and heads "
                           f"divide by the mesh")
 
@@ -1031,10 +1061,11 @@ def version_of_library():
         return "of unknown version"
 
 
-def open_mesh(ttnn, mesh):
+def open_mesh(ttnn, mesh, whole=None):
+    """The recording's mesh, or `whole`, a shape that it is a part of: links work where all devices are open."""
     if mesh.sp * mesh.tp > 1:
         ttnn.set_fabric_config(ttnn.FabricConfig.FABRIC_1D)
-    return ttnn.open_mesh_device(ttnn.MeshShape(*mesh.shape), l1_small_size=32768, trace_region_size=50_000_000,
+    return ttnn.open_mesh_device(ttnn.MeshShape(*(whole or mesh.shape)), l1_small_size=32768, trace_region_size=50_000_000,
                                  dispatch_core_config=ttnn.DispatchCoreConfig(ttnn.DispatchCoreType.WORKER))
 
 
@@ -1046,11 +1077,12 @@ def memory(ttnn, device):
 def check(recording, options):
     ttnn = library()
     began = time.monotonic()
-    device = open_mesh(ttnn, recording.mesh)
+    device = open_mesh(ttnn, recording.mesh, options.part_of)
     try:
+        part = device.create_submesh(ttnn.MeshShape(*recording.mesh.shape)) if options.part_of else device
         print(f"mesh {recording.mesh.shape[0]}x{recording.mesh.shape[1]} opened in {time.monotonic() - began:.1f} s, "
               f"{device.arch()}")
-        check_on(device, ttnn, recording, options)
+        check_on(part, ttnn, recording, options)
     finally:
         ttnn.close_mesh_device(device)
 
@@ -1405,6 +1437,12 @@ def sentence(e, path):
     return "ttnn refused: " + " ".join(str(e).split("backtrace:")[0].split())  # its first lines name the check that failed
 
 
+def shape_of(text):
+    if not re.fullmatch("[1-9][0-9]*x[1-9][0-9]*", text):
+        raise argparse.ArgumentTypeError(f"{text} should be ROWSxCOLUMNS")
+    return tuple(int(n) for n in text.split("x"))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("check", "read", "serve"))
@@ -1412,6 +1450,7 @@ def main():
     parser.add_argument("--links", type=int, default=1, help="Ethernet links between neighbours (Galaxy: 4, Blackhole: 2)")
     parser.add_argument("--weights", choices=("bfloat16", "bfloat8_b"), default="bfloat16", help="form of the matrices")
     parser.add_argument("--stage", action="append", choices=STAGES, help="only this stage and those named beside it")
+    parser.add_argument("--part-of", type=shape_of, metavar="RxC", help="the machine's whole mesh, if the recording's is a part of it")
     parser.add_argument("--plan", metavar="FILE", help="of flux1 plan --json: its memory beside the library's")
     parser.add_argument("--traceback", action="store_true", help="show where the library refused")
     options = parser.parse_args()
