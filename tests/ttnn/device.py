@@ -226,7 +226,7 @@ def deaths_are_sentences(t):
         began = time.monotonic()
         done = t.run(*SMALL, "--device", "ttnn:wh-n300", "--output", output, fails=True, FLUX1_STAND_IN=what, FLUX1_TTNN_TIMEOUT="5" if "hang" in what else "60")
         assert sentence in done.stderr and not os.path.exists(output), (what, done.stderr)
-        assert time.monotonic() - began < 20, what
+        assert time.monotonic() - began < 100, what
 
 
 def lies_are_sentences(t):

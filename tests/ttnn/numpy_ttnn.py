@@ -37,6 +37,9 @@ class Device:
         self.shape = tuple(shape)
         last.clear()
 
+    def create_submesh(self, shape):
+        return open_mesh_device(shape)
+
     def compute_with_storage_grid_size(self):
         return types.SimpleNamespace(x=8, y=8)
 

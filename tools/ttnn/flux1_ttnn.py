@@ -1134,7 +1134,7 @@ class Server:
     """Carries out orders; methods are named like them."""
 
     def __init__(self, talk, ttnn):
-        self.talk, self.t, self.device, self.model = talk, ttnn, None, None
+        self.talk, self.t, self.whole, self.device, self.model = talk, ttnn, None, None, None
         self.stages, self.mappers = {}, {}
 
     def order(self, word, keys):
@@ -1142,11 +1142,15 @@ class Server:
             raise Refused(f"unknown order \"{word}\"")
         return getattr(self, word)(**keys) or ()
 
-    def open(self, shape, links, weights, trace):
+    def open(self, shape, system, links, weights, trace):
         self.shape, self.links = tuple(int(n) for n in shape.split("x")), int(links)
+        rows, cols = (int(n) for n in system.split("x"))
         self.weights = getattr(self.t, weights)
         self.records = trace == "1" and not mocked()  # in mock mode a call inside of a trace is a crash
-        self.device = open_mesh(self.t, Mesh(self.shape, self.shape[0], 0, self.shape[1], 1))
+        alone = self.shape == (1, 1)  # without links; with them the library opens the whole machine, and a part of it then
+        self.whole = open_mesh(self.t, Mesh(self.shape, 1, 0, 1, 1) if alone else Mesh((rows, cols), rows, 0, cols, 1))
+        part = not alone and self.shape != (rows, cols)
+        self.device = self.whole.create_submesh(self.t.MeshShape(*self.shape)) if part else self.whole
 
     def recording(self, bytes, model):
         with self.talk.memory(int(bytes)) as memory:
@@ -1238,10 +1242,11 @@ def serve(folder):
             except (Refused, OSError, RuntimeError, TypeError, *BROKEN) as e:
                 talk.say("refused", sentence(e, "the recording"))
     finally:
-        if server.device is not None:
+        if server.whole is not None:
             server.forget_traces()
             server.mappers.clear()
-            server.t.close_mesh_device(server.device)
+            server.device = None
+            server.t.close_mesh_device(server.whole)
 
 
 def sentence(e, path):
