@@ -257,8 +257,9 @@ static flux1_status open_cards(ttnn_worker *w, const ttnn_machine *m, const mesh
         TILE_FORMATS(TILE_NAME)
 #undef TILE_NAME
     };
-    return ttnn_worker_order(w, NULL, "opening the cards", "open shape=%dx%d links=%d weights=%s trace=%d",
-                             shape->shape[0], shape->shape[1], m->links, forms[weights], !w->c->device.config.eager);
+    return ttnn_worker_order(w, NULL, "opening the cards", "open shape=%dx%d system=%dx%d links=%d weights=%s trace=%d",
+                             shape->shape[0], shape->shape[1], m->rows, m->cols, m->links, forms[weights],
+                             !w->c->device.config.eager);
 }
 
 flux1_status ttnn_worker_start(flux1_context *c, const ttnn_machine *m, const mesh_config *shape, tile_format weights,

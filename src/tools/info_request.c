@@ -57,8 +57,9 @@ static flux1_status find_rates(flux1_context *c, const mesh_device *d, rates *ou
 {
     const ops_device_info *info = &d->device->info;
     *out = (rates){.type = d->config.arithmetic == DTYPE_BF16};
-    if (d->config.int8) {
-        snprintf(out->unknown, sizeof out->unknown, "not known: rates are of f32 and bf16, not of int8");
+    if (c->cards || d->config.int8) {
+        snprintf(out->unknown, sizeof out->unknown, "not known: %s",
+                 c->cards ? "flux1 plan predicts Tenstorrent's machines" : "rates are of f32 and bf16, not of int8");
         return FLUX1_OK;
     }
     if (d->kind == &ops_cpu_device)

@@ -54,7 +54,7 @@ LIES = (
     (("greet", b"nonsense\n"), "which is no answer"),
     (("greet", b"weight w=1 bias=0 form=bfloat8_b.tile rows=1 cols=1\n"), "which is no answer"),  # nothing is asked for here
     (("greet", b"cancelled\n"), "which is no answer"),
-    (("greet", "done", b""), "has said nothing for 1 s"),
+    (("greet", "done", b""), "has said nothing for 2 s"),
     (("greet", "done", "done", b"weight\n"), "asks for \"\""),
     (("greet", "done", "done", b"weight w=99999 bias=0 form=bfloat16.tile rows=32 cols=32\n"), "asks for"),
     (("greet", "done", "done", b"weight w=0 bias=0 form=bfloat16.tile rows=1 cols=1\n"), "asks for"),
@@ -72,7 +72,7 @@ LIES = (
 
 DEATHS = {
     "exit@3": "stage dit.step: the worker ended with status 3 (it said: the card is on fire)", "kill@3": "stage dit.step: the worker was ended by signal 9",
-    "raise@3": "stage dit.step: the worker says: ttnn refused: TT_FATAL: a planted exception", "hang@3": "stage dit.step: the worker has said nothing for 2 s",
+    "raise@3": "stage dit.step: the worker says: ttnn refused: TT_FATAL: a planted exception", "hang@3": "stage dit.step: the worker has said nothing for 5 s",
     "exit@1": "stage t5: the worker ended with status 3", "nan@3": "stage dit.latent: NaN or infinity in what the cards gave",
 }
 
@@ -191,16 +191,25 @@ def a_recording_runs(t):
 
 
 def one_worker_makes_them_all(t):
-    """Three requests, of two sizes: one worker, weights go to the cards once; the third picture is the first one again."""
-    lines = [{"prompt": "a red fox", "seed": 5, "steps": 3, "output": t.path(name), "width": width, "height": 128, "max_sequence_length": 64}
-             for name, width in (("one.png", 128), ("two.png", 256), ("three.png", 128))]
-    done = subprocess.run([t.flux1, "generate", *t.model, "--jsonl", "--verbose", "--device", "ttnn:wh-t3k", "--mesh", "1x2"], env=t.env, text=True, timeout=120,
-                          input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True)
-    assert done.returncode == 0, done.stderr
-    t.nothing_left()
-    assert done.stderr.count("no card has run this yet") == 1, done.stderr
-    assert done.stderr.count("of weights for dit.open") == 1 and done.stderr.count("of weights for t5") == 1, done.stderr
-    close("the third request", t.path("one.png"), t.path("three.png"), 0)
+    """Requests of two prompts and two sizes: one worker, weights go to the cards once, a size's step is recorded once and played from then on; pictures are those of
+    steps that are made call by call."""
+    def run(name, *options):
+        lines = [{"prompt": prompt, "seed": 5, "steps": 4, "output": t.path(f"{name}-{i}.png"), "width": width, "height": 128, "max_sequence_length": 64}
+                 for i, (prompt, width) in enumerate((("a red fox", 128), ("two ducks", 128), ("a red fox", 256), ("a red fox", 128)))]
+        done = subprocess.run([t.flux1, "generate", *t.model, "--jsonl", "--verbose", "--device", "ttnn:wh-t3k", "--mesh", "1x2", *options], text=True, timeout=120,
+                              env=t.env | {"FLUX1_STAND_IN_TRACES": t.path(name)}, input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True)
+        assert done.returncode == 0, done.stderr
+        t.nothing_left()
+        return done.stderr
+    said = run("traced")
+    assert said.count("no card has run this yet") == 1, said
+    assert said.count("of weights for dit.open") == 1 and said.count("of weights for t5") == 1, said
+    with open(t.path("traced"), encoding="utf-8") as f:  # three plays of the first picture, whose first step is not recorded; four of the second; …
+        assert f.read().split() == ["taken"] + 7 * ["played"] + ["dropped"] + ["taken"] + 3 * ["played"] + ["dropped"] + ["taken"] + 3 * ["played"] + ["dropped"]
+    run("called", "--capture", "no")
+    assert not os.path.exists(t.path("called"))
+    for i in range(4):
+        close(f"request {i}", t.path(f"traced-{i}.png"), t.path(f"called-{i}.png"), 0)
 
 
 def previews_are_expected_pictures(t):
@@ -215,9 +224,9 @@ def deaths_are_sentences(t):
     for what, sentence in DEATHS.items():
         output = t.path("dead.png")
         began = time.monotonic()
-        done = t.run(*SMALL, "--device", "ttnn:wh-n300", "--output", output, fails=True, FLUX1_STAND_IN=what, FLUX1_TTNN_TIMEOUT="2" if "hang" in what else "60")
+        done = t.run(*SMALL, "--device", "ttnn:wh-n300", "--output", output, fails=True, FLUX1_STAND_IN=what, FLUX1_TTNN_TIMEOUT="5" if "hang" in what else "60")
         assert sentence in done.stderr and not os.path.exists(output), (what, done.stderr)
-        assert time.monotonic() - began < 20, what
+        assert time.monotonic() - began < 100, what
 
 
 def lies_are_sentences(t):
@@ -226,7 +235,7 @@ def lies_are_sentences(t):
         f.write(LIAR % sys.executable)
     os.chmod(liar, 0o755)
     for lies, sentence in LIES:
-        done = t.run(*SMALL, "--device", "ttnn:wh-n300", "--output", t.path("lie.png"), fails=True, FLUX1_TTNN_PYTHON=liar, FLUX1_LIES=repr(lies), FLUX1_TTNN_TIMEOUT="1")
+        done = t.run(*SMALL, "--device", "ttnn:wh-n300", "--output", t.path("lie.png"), fails=True, FLUX1_TTNN_PYTHON=liar, FLUX1_LIES=repr(lies), FLUX1_TTNN_TIMEOUT="2" if b"" in lies else "60")
         assert sentence in done.stderr and "device ttnn" in done.stderr, (lies, done.stderr)
 
 

@@ -3,12 +3,26 @@
 # the library, nothing is computed; the memory is compared with what flux1 plan says. Skipped without FLUX1_TTNN_PYTHON, an environment that prepare.sh made.
 # usage: mock.sh FLUX1 MACHINE WEIGHTS LINKS MOST        MOST: MB of a bank that may be in use behind the last stage
 #        mock.sh FLUX1 MACHINE mistakes                  planted mistakes, each of which must be refused
+#        mock.sh FLUX1 MACHINE picture MODEL             a picture through --device ttnn, on two of the machine's chips
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 [ -n "${FLUX1_TTNN_PYTHON:-}" ] || { echo "skipped: FLUX1_TTNN_PYTHON names no Python with ttnn (tests/ttnn/prepare.sh)"; exit 77; }
 "$1" plan --help | grep -q -- --record || { echo "skipped: this flux1 does not record"; exit 77; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+if [ "$3" = picture ]; then
+    [ -e "$4" ] || { echo "skipped: $4 is not there"; exit 77; }
+    "$FLUX1_TTNN_PYTHON" "$here/clusters.py" "$2" >"$dir/cluster.yaml"
+    export TT_METAL_CACHE=$dir/cache TT_METAL_SLOW_DISPATCH_MODE=1 TT_METAL_MOCK_CLUSTER_DESC_PATH=$dir/cluster.yaml TMPDIR=$dir
+    for n in 1 2; do
+        "$1" generate --model "$4" --prompt "a red fox" --seed 5 --steps 2 --count "$n" --width 128 --height 128 --max-sequence-length 64 --device "ttnn:$2" --mesh 2x1 \
+            --output "$dir/$n.png" >"$dir/out" 2>"$dir/err" || { cat "$dir/err"; exit 1; }
+        grep -q "mock mode and computes nothing" "$dir/err" || { echo "FAILED: nobody is told of mock mode"; exit 1; }
+    done
+    [ -s "$dir/1.png" ] && [ -s "$dir/2-2.png" ] || { echo "FAILED: a picture is missing"; exit 1; }
+    ! ls -d "$dir"/flux1-ttnn-* 2>/dev/null || { echo "FAILED: a folder is left"; exit 1; }
+    exit 0
+fi
 part= parts='clip=.96..1.02 t5=.96..1.02 dit=.96..1.02'
 case $2 in
 wh-n300 | bh-p300) mesh=1x2sp0tp1 ;;

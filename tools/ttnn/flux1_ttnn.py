@@ -1228,7 +1228,7 @@ class Served(Nothing):
 
     def __init__(self, talk, ttnn, device, mesh):
         super().__init__(ttnn, device)
-        self.talk, self.mesh, self.kept, self.heads, self.stage = talk, mesh, {}, {}, None
+        self.talk, self.mesh, self.kept, self.heads, self.stage, self.before_weights = talk, mesh, {}, {}, None, lambda: None
         import numpy
         self.numpy = numpy
 
@@ -1238,6 +1238,7 @@ class Served(Nothing):
         key = (self.stage.partition(".")[0], tuple(shape), str(dtype), str(layout), tuple(
             (line.ranks, tuple(sorted((k, v) for k, v in line.keys.items() if k != "w"))) for line in pieces))
         if key not in self.kept:
+            self.before_weights()
             self.kept[key] = self.packed(number, bias, list(shape), dtype, layout)
         return self.kept[key]
 
@@ -1322,18 +1323,108 @@ class Served(Nothing):
 
 
 class Worker(Mapper):
-    """A mapper that tells flux1 that it goes on."""
+    """A mapper that tells flux1 that it goes on, and records a denoising step: the first one is made call by call, which
+    compiles all programs and makes all buffers; the second is recorded (a trace) and played, as are those behind it.
+
+    What a recorded step reads stays in place: the latent is written where it was, a step's rows of tables are copied to
+    buffers, and what `dit.open` makes of another picture is copied over what it made of the one that was recorded. New
+    tensors that stay may lie where a trace has its own, so a trace is dropped before weights come."""
+
+    def __init__(self, recording, ttnn, device, links, weight_dtype, source, records):
+        super().__init__(recording, ttnn, device, links, weight_dtype, source)
+        self.records, self.trace, self.inside, self.opened = records, None, False, None
+        self.rows, self.row_lines = {}, {}
 
     def make(self, name, lines, at):
         self.source.talk.alive(lines[at])
         return super().make(name, lines, at)
+
+    def from_nothing(self, stage, lines):
+        """A stage that begins with nothing: what a picture before this one has left goes, but for weights."""
+        self.part = None
+        self.resident.clear()
+        self.exchanges.clear()
+        self.at_step(0)
+        self.run(stage, lines)
+        if self.records and stage == "dit.open":
+            self.keep_opened()
+
+    def made(self):
+        """All tensors of activations, by what they are: tables are whole."""
+        out = {}
+        for name, a in self.acts.items():
+            for part in (None, "text", "image"):
+                self.complete(a, part)
+            for i, p in enumerate(a.pieces):
+                out[name, i, p.part, p.col, p.cols] = p.tensor
+        return out
+
+    def keep_opened(self):
+        new, rope = self.made(), self.rope
+        if self.opened is not None and self.trace is not None and self.opened[0].keys() == new.keys() and self.opened[1].keys() == rope.keys():
+            for key, tensor in self.opened[0].items():
+                self.t.copy(new[key], tensor)
+                a = self.acts[key[0]]
+                a.pieces[key[1]] = a.pieces[key[1]]._replace(tensor=tensor)
+            for key, pair in self.opened[1].items():
+                for tensor, fresh in zip(pair, rope[key]):
+                    self.t.copy(fresh, tensor)
+            self.rope = dict(self.opened[1])
+        else:
+            self.forget_trace()
+            self.opened = new, dict(rope)
+
+    def forget_trace(self):
+        if self.trace is not None:
+            self.t.release_trace(self.device, self.trace)
+        self.trace, self.opened, self.rows, self.row_lines = None, None, {}, {}
+
+    def denoise(self, step, lines):
+        self.exchanges.clear()  # devices have come to an end behind the step before, and a trace has turns of its own
+        self.at_step(step)
+        if not self.records:
+            self.run("dit.step", lines)
+        elif not self.rows:
+            self.run("dit.step", lines)
+            self.rows = {key: self.t.clone(row) for key, row in self.rows_now.items()}
+        else:
+            for key, buffer in self.rows.items():
+                self.t.copy(super().now(*self.row_lines[key]), buffer)
+            if self.trace is None:
+                self.take_trace(lines)
+            self.t.execute_trace(self.device, self.trace, cq_id=0, blocking=False)
+
+    def take_trace(self, lines):
+        trace, self.inside = self.t.begin_trace_capture(self.device, cq_id=0), True
+        try:
+            self.run("dit.step", lines)
+        finally:
+            self.inside = False
+            self.t.end_trace_capture(self.device, trace, cq_id=0)
+        self.trace = trace
+
+    def now(self, text, line):
+        at = operand(text, self.mesh, line)
+        key = (at.act, at.cols)
+        if self.inside:
+            return self.rows[key]
+        self.row_lines[key] = text, line
+        return super().now(text, line)
+
+    def euler(self, line):
+        latent = line.keys["x"]
+        before = self.read(latent, line)
+        super().euler(line)
+        if self.records:  # where it was
+            self.t.copy(self.read(latent, line), before)
+            self.write(latent, before, line)
 
 
 class Server:
     """Carries out orders; methods are named like them."""
 
     def __init__(self, talk, ttnn):
-        self.talk, self.t, self.device, self.model = talk, ttnn, None, None
+        self.talk, self.t, self.whole, self.device, self.model = talk, ttnn, None, None, None
         self.stages, self.mappers = {}, {}
 
     def order(self, word, keys):
@@ -1341,10 +1432,15 @@ class Server:
             raise Refused(f"unknown order \"{word}\"")
         return getattr(self, word)(**keys) or ()
 
-    def open(self, shape, links, weights, trace):
+    def open(self, shape, system, links, weights, trace):
         self.shape, self.links = tuple(int(n) for n in shape.split("x")), int(links)
-        self.weights, self.trace = getattr(self.t, weights), trace == "1"
-        self.device = open_mesh(self.t, Mesh(self.shape, self.shape[0], 0, self.shape[1], 1))
+        rows, cols = (int(n) for n in system.split("x"))
+        self.weights = getattr(self.t, weights)
+        self.records = trace == "1" and not mocked()  # in mock mode a call inside of a trace is a crash
+        alone = self.shape == (1, 1)  # without links; with them the library opens the whole machine, and a part of it then
+        self.whole = open_mesh(self.t, Mesh(self.shape, 1, 0, 1, 1) if alone else Mesh((rows, cols), rows, 0, cols, 1))
+        part = not alone and self.shape != (rows, cols)
+        self.device = self.whole.create_submesh(self.t.MeshShape(*self.shape)) if part else self.whole
 
     def recording(self, bytes, model):
         with self.talk.memory(int(bytes)) as memory:
@@ -1352,17 +1448,24 @@ class Server:
         if recording.mesh.shape != self.shape:
             raise Refused(f"the recording is of a mesh of {recording.mesh.shape}, the cards are open as {self.shape}")
         if model != self.model:
+            self.forget_traces()
             self.model, self.mappers, self.stages = model, {}, {}
         for name, lines in recording.stages.items():
             if lines:
                 self.stages[name] = recording, lines
+                self.forget_traces()
 
     def mapper(self, stage, recording):
         part = stage.partition(".")[0]
         if part not in self.mappers:
             source = Served(self.talk, self.t, self.device, recording.mesh)
-            self.mappers[part] = Worker(recording, self.t, self.device, self.links, self.weights, source)
+            source.before_weights = self.forget_traces
+            self.mappers[part] = Worker(recording, self.t, self.device, self.links, self.weights, source, self.records)
         return self.mappers[part]
+
+    def forget_traces(self):
+        for mapper in self.mappers.values():
+            mapper.forget_trace()
 
     def run(self, stage, step, rows, cols):
         if stage not in self.stages:
@@ -1370,12 +1473,13 @@ class Server:
         recording, lines = self.stages[stage]
         mapper = self.mapper(stage, recording)
         mapper.source.stage, mapper.source.mesh, mapper.mesh = stage, recording.mesh, recording.mesh
-        if stage not in ("dit.step", "dit.latent"):
-            mapper.part = None  # what a picture before this one has left goes, but for weights
-            mapper.resident.clear()
         mapper.result = None
-        mapper.at_step(int(step))
-        mapper.run(stage, lines)
+        if stage == "dit.step":
+            mapper.denoise(int(step), lines)
+        elif stage == "dit.latent":
+            mapper.run(stage, lines)
+        else:
+            mapper.from_nothing(stage, lines)
         self.t.synchronize_device(self.device)
         return self.result(mapper, int(rows), int(cols)) if int(rows) else ()
 
@@ -1394,6 +1498,10 @@ class Server:
         return f"rows={rows}", f"cols={cols}"
 
 
+def mocked():
+    return "TT_METAL_MOCK_CLUSTER_DESC_PATH" in os.environ
+
+
 def end_with_flux1():
     """The kernel ends this process and what it has started when flux1 has ended, also in the midst of a call that hangs."""
     fcntl.fcntl(ALIVE, fcntl.F_SETOWN, -os.getpgid(0))
@@ -1410,7 +1518,7 @@ def serve(folder):
     try:
         server = Server(talk, library(folder))
         talk.say("flux1-ttnn", PROTOCOL, f"library={version_of_library().replace(' ', '-')}",
-                 f"mock={int('TT_METAL_MOCK_CLUSTER_DESC_PATH' in os.environ)}", "stages=" + ",".join(STAGES))
+                 f"mock={int(mocked())}", "stages=" + ",".join(STAGES))
     except Refused as e:
         talk.say("refused", e)
         return 1
@@ -1424,9 +1532,11 @@ def serve(folder):
             except (Refused, OSError, RuntimeError, TypeError, *BROKEN) as e:
                 talk.say("refused", sentence(e, "the recording"))
     finally:
-        if server.device is not None:
+        if server.whole is not None:
+            server.forget_traces()
             server.mappers.clear()
-            server.t.close_mesh_device(server.device)
+            server.device = None
+            server.t.close_mesh_device(server.whole)
 
 
 def sentence(e, path):

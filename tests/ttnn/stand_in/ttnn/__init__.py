@@ -1,5 +1,5 @@
 """tests/ttnn/numpy_ttnn.py under the vendor's name, for a worker that flux1 starts (PYTHONPATH=tests/ttnn/stand_in). FLUX1_STAND_IN=WHAT@N: at the N-th attention
-the library does what libraries do: exit, kill, raise, hang, nan."""
+the library does what libraries do: exit, kill, raise, hang, nan. FLUX1_STAND_IN_TRACES: a file for what was done with traces."""
 import os
 import signal
 import sys
@@ -36,4 +36,18 @@ def planted(attention):
 
 for name in ("scaled_dot_product_attention", "ring_joint_scaled_dot_product_attention"):
     setattr(numpy_ttnn.transformer, name, planted(getattr(numpy_ttnn.transformer, name)))
+
+
+def told(word, f):
+    """Notes what is done with traces."""
+    def call(*arguments, **named):
+        with open(os.environ["FLUX1_STAND_IN_TRACES"], "a", encoding="utf-8") as out:
+            out.write(word + "\n")
+        return f(*arguments, **named)
+    return call
+
+
+if "FLUX1_STAND_IN_TRACES" in os.environ:
+    for word, name in (("taken", "begin_trace_capture"), ("played", "execute_trace"), ("dropped", "release_trace")):
+        setattr(numpy_ttnn, name, told(word, getattr(numpy_ttnn, name)))
 sys.modules["ttnn"] = numpy_ttnn
