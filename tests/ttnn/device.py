@@ -239,9 +239,9 @@ def lies_are_sentences(t):
         assert sentence in done.stderr and "device ttnn" in done.stderr, (lies, done.stderr)
 
 
-def begin_hanging(t):
-    """flux1 with a worker that hangs, once it does."""
-    child = subprocess.Popen(t.command(*SMALL, "--device", "ttnn:wh-n300", "--output", t.path("x.png")), env=t.env | {"FLUX1_STAND_IN": "hang@3"}, stderr=subprocess.PIPE)
+def begin(t, what):
+    """flux1 with a worker that hangs or is slow, once it is."""
+    child = subprocess.Popen(t.command(*SMALL, "--device", "ttnn:wh-n300", "--output", t.path("x.png")), env=t.env | {"FLUX1_STAND_IN": what}, stderr=subprocess.PIPE)
     until = time.monotonic() + 60
     while not any(t.tmp in command_line(p) for p in os.listdir("/proc") if p.isdigit()):
         assert time.monotonic() < until
@@ -250,8 +250,18 @@ def begin_hanging(t):
     return child
 
 
+def a_step_is_the_last_one(t):
+    """Cancelled in the midst of a step: flux1 waits for its end, and the worker goes with it."""
+    child = begin(t, "slow@2")
+    child.send_signal(signal.SIGINT)
+    assert child.wait(60) == 130
+    assert b"interrupted" in child.stderr.read()
+    t.nothing_left()
+    assert not os.path.exists(t.path("x.png"))
+
+
 def the_worker_ends_with_flux1(t):
-    child = begin_hanging(t)
+    child = begin(t, "hang@3")
     child.kill()
     child.wait()
     until = time.monotonic() + 5
@@ -263,7 +273,7 @@ def the_worker_ends_with_flux1(t):
 
 
 def an_interrupt_ends_it(t):
-    child = begin_hanging(t)
+    child = begin(t, "hang@3")
     child.send_signal(signal.SIGINT)
     child.send_signal(signal.SIGINT)
     time.sleep(0.1)
@@ -279,7 +289,7 @@ def main():
     with tempfile.TemporaryDirectory() as room:
         t = Test(sys.argv[1], os.path.abspath(sys.argv[2]), room)
         for test in (pictures_are_the_same, weights_are_bfp8, a_recording_runs, one_worker_makes_them_all, previews_are_expected_pictures, deaths_are_sentences,
-                     lies_are_sentences, the_worker_ends_with_flux1, an_interrupt_ends_it):
+                     lies_are_sentences, a_step_is_the_last_one, the_worker_ends_with_flux1, an_interrupt_ends_it):
             began = time.monotonic()
             test(t)
             print(f"{test.__name__}: {time.monotonic() - began:.1f} s", flush=True)
