@@ -1102,15 +1102,15 @@ class Worker(Mapper):
                 self.t.copy(super().now(*self.row_lines[key]), buffer)
             if self.trace is None:
                 self.take_trace(lines)
-            self.t.execute_trace(self.device, self.trace, cq_id=0, blocking=False)
+            self.t.execute_trace(self.device, self.trace, blocking=False)
 
     def take_trace(self, lines):
-        trace, self.inside = self.t.begin_trace_capture(self.device, cq_id=0), True
+        trace, self.inside = self.t.begin_trace_capture(self.device), True
         try:
             self.run("dit.step", lines)
         finally:
             self.inside = False
-            self.t.end_trace_capture(self.device, trace, cq_id=0)
+            self.t.end_trace_capture(self.device, trace)
         self.trace = trace
 
     def now(self, text, line):
