@@ -280,7 +280,7 @@ def the_worker_ends_with_flux1(t):
     child = begin(t, "hang@3")
     child.kill()
     child.wait()
-    until = time.monotonic() + 5
+    until = time.monotonic() + 60  # of a busy machine
     while any(t.tmp in command_line(p) for p in os.listdir("/proc") if p.isdigit()):
         assert time.monotonic() < until, "a worker outlives flux1"
         time.sleep(0.05)
@@ -294,8 +294,8 @@ def an_interrupt_ends_it(t):
     child.send_signal(signal.SIGINT)
     time.sleep(0.1)
     child.send_signal(signal.SIGINT)
-    assert child.wait(10) == 130
-    until = time.monotonic() + 5
+    assert child.wait(60) == 130
+    until = time.monotonic() + 60  # of a busy machine
     while any(t.tmp in command_line(p) for p in os.listdir("/proc") if p.isdigit()):
         assert time.monotonic() < until, "a worker outlives flux1"
         time.sleep(0.05)
