@@ -28,13 +28,17 @@ static void end_worker(ttnn *t)
     forget_picture(t);
 }
 
+static flux1_status refuse(flux1_context *c, const char *what)
+{
+    return error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "device ttnn cannot have %s", what);
+}
+
 static flux1_status cards_check(flux1_context *c, const request *r)
 {
-    const char *what = r->adapters.count > 0 ? "adapters (LoRA)"
-                       : r->step_cache > 0   ? "a step cache"
-                       : r->passes > 1       ? "true CFG"
-                                             : NULL;
-    return what ? error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "device ttnn cannot have %s", what) : FLUX1_OK;
+    return r->adapters.count > 0 ? refuse(c, "adapters (LoRA)")
+           : r->step_cache > 0   ? refuse(c, "a step cache")
+           : r->passes > 1       ? refuse(c, "true CFG")
+                                 : FLUX1_OK;
 }
 
 /* ---- orders ---- */
@@ -164,6 +168,8 @@ static flux1_status cards_encode(flux1_context *c, ttnn_part_id part, const text
     ttnn *t = c->cards;
     const flux1_model *m = job->model;
     const request r = smallest(m, job->t5_length);
+    if (job->adapters && job->adapters->count > 0)
+        return refuse(c, "adapters (LoRA)");
     TRY(start(c));
     *taken = ttnn_worker_makes(t->worker, recording_names[ttnn_first_stage(part)]);
     if (!*taken)

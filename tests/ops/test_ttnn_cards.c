@@ -1,5 +1,6 @@
 /* Cards and what they need, on machines made of files in a temporary folder. */
 #define _GNU_SOURCE
+#include "ops/ttnn_machines.h"
 #include "ops/ttnn_setup.h"
 
 #include "base/file.h"
@@ -305,10 +306,38 @@ static void a_source_tree_has_no_version(void **state)
     assert_non_null(strstr(library.found, "/site/ttnn (flux1 was tested with "));
 }
 
+/* One n300 or four are known by themselves; of others the user says what they are. */
+static void cards_decide_which_machine_it_is(void **state)
+{
+    const ttnn_machine *m;
+    cards found = {.count = 1, .card = {{.chip = CARD_WORMHOLE, .board = "n300"}}};
+    (void)state;
+    assert_int_equal(ttnn_machine_find("", &found, &m, &err), FLUX1_OK);
+    assert_string_equal(m->device, "ttnn:wh-n300");
+    assert_int_equal(m->weights, TILE_BFP8);
+    found.count = 4;
+    for (int i = 1; i < 4; i++)
+        found.card[i] = found.card[0];
+    assert_int_equal(ttnn_machine_find(NULL, &found, &m, &err), FLUX1_OK);
+    assert_string_equal(m->name, "wh-t3k");
+    snprintf(found.card[3].board, sizeof found.card[3].board, "n150");
+    assert_int_equal(ttnn_machine_find(NULL, &found, &m, &err), FLUX1_ERR_UNSUPPORTED);
+    assert_null(m);
+    assert_non_null(strstr(err.message, "4 cards of board \"n300\""));
+    found.count = 0;
+    assert_int_equal(ttnn_machine_find(NULL, &found, &m, &err), FLUX1_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "no card was found"));
+    assert_int_equal(ttnn_machine_find("bh-galaxy", &found, &m, &err), FLUX1_OK);
+    assert_int_equal(m->rows * m->cols, 32);
+    assert_int_equal(ttnn_machine_find("wh-n30", &found, &m, &err), FLUX1_ERR_UNSUPPORTED);
+    assert_non_null(strstr(err.message, "machines are wh-n300, "));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(cards_decide_which_machine_it_is),
         TEST(a_machine_without_cards_has_none),
         TEST(cards_are_described_as_the_driver_does),
         TEST(strange_files_are_ignored),

@@ -6,6 +6,7 @@
 #include "flux1_tools.h"
 #include "pipeline/text_to_image.h"
 #include "tools/machine.h"
+#include "ops/ttnn_machines.h"
 
 enum { PARTS = 5 };
 
@@ -453,6 +454,25 @@ static void a_recording_refuses_rounded_weights(void **state)
     flux1_context_destroy(c);
 }
 
+/* Device ttnn's machines are the planner's, chip by chip and link by link. */
+static void the_workers_machines_are_the_planners(void **state)
+{
+    machine m;
+    flux1_error e = {0};
+    int i = 0;
+    (void)state;
+    for (const ttnn_machine *t; (t = ttnn_machine_at(i)); i++) {
+        assert_int_equal(machine_find(t->name, &m, &e), FLUX1_OK);
+        assert_int_equal(m.mesh[0], t->rows);
+        assert_int_equal(m.mesh[1], t->cols);
+        assert_int_equal(m.links[0], t->links);
+        assert_int_equal(m.links[1], t->links);
+        assert_int_equal(strncmp(t->device, "ttnn:", 5), 0);
+        assert_string_equal(t->device + 5, t->name);
+    }
+    assert_int_equal(i, 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -466,6 +486,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_planned_is_refused),
         cmocka_unit_test(this_cpu_is_measured_and_described),
         cmocka_unit_test(a_recording_refuses_rounded_weights),
+        cmocka_unit_test(the_workers_machines_are_the_planners),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -330,19 +330,19 @@ def copy(source, target):
         noted.append((copy, (source, target), {}, None))
 
 
-def begin_trace_capture(_, cq_id):
+def begin_trace_capture(_):
     global noted
     noted = []
     return len(traces)
 
 
-def end_trace_capture(_, trace, cq_id):
+def end_trace_capture(_, trace):
     global noted
     traces[trace], noted = noted, None
     last.clear()  # nothing was exchanged
 
 
-def execute_trace(_, trace, cq_id, blocking):
+def execute_trace(_, trace, blocking):
     for f, arguments, named, out in traces[trace]:
         for old, new in zip(results(out), results(f(*arguments, **named))):
             old.v = new.v

@@ -4,6 +4,7 @@
 usage: flux1_ttnn.py check RECORDING [--links N] [--weights bfloat16|bfloat8_b] [--stage NAME]… [--plan FILE]
        flux1_ttnn.py read RECORDING             reads it and counts its calls; needs neither ttnn nor a card
        flux1_ttnn.py serve FOLDER               what `flux1 generate --device ttnn` starts: orders come from flux1
+       flux1_ttnn.py kit FOLDER --device ttnn:MACHINE --model PATH…    pictures on the cards against the CPU's, a report in FOLDER
 
 check makes every call of the stages on the mesh that the recording was made for, with weights and inputs of the right
 shapes that hold nothing, and prints what ttnn was asked for and the memory that it took. With a mock cluster
@@ -16,6 +17,7 @@ are no multiple of 32 where the picture's stand behind them; and, where attentio
 device that are none.
 """
 import argparse
+import array
 import atexit
 import collections
 import fcntl
@@ -26,6 +28,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -1392,15 +1395,15 @@ class Worker(Mapper):
                 self.t.copy(super().now(*self.row_lines[key]), buffer)
             if self.trace is None:
                 self.take_trace(lines)
-            self.t.execute_trace(self.device, self.trace, cq_id=0, blocking=False)
+            self.t.execute_trace(self.device, self.trace, blocking=False)
 
     def take_trace(self, lines):
-        trace, self.inside = self.t.begin_trace_capture(self.device, cq_id=0), True
+        trace, self.inside = self.t.begin_trace_capture(self.device), True
         try:
             self.run("dit.step", lines)
         finally:
             self.inside = False
-            self.t.end_trace_capture(self.device, trace, cq_id=0)
+            self.t.end_trace_capture(self.device, trace)
         self.trace = trace
 
     def now(self, text, line):
@@ -1539,6 +1542,96 @@ def serve(folder):
             server.t.close_mesh_device(server.whole)
 
 
+# ---- for people with a card ------------------------------------------------------------------------------------------------
+
+
+def tensors(path):
+    """The float32 tensors of a safetensors file, as flat arrays."""
+    out = {}
+    with open(path, "rb") as f:
+        about = json.loads(f.read(int.from_bytes(f.read(8), "little")))
+        begin = f.tell()
+        for name, t in about.items():
+            if name != "__metadata__" and t["dtype"] == "F32":
+                f.seek(begin + t["data_offsets"][0])
+                out[name] = array.array("f", f.read(t["data_offsets"][1] - t["data_offsets"][0]))
+    return out
+
+
+def relative(got, truth):
+    """Relative L2."""
+    if len(got) != len(truth):
+        raise Refused(f"{len(got)} values where {len(truth)} are wanted")
+    off = sum((a - b) * (a - b) for a, b in zip(got, truth))
+    return (off / (sum(b * b for b in truth) or 1)) ** 0.5
+
+
+def made(options, model, name, *more):
+    """One run of flux1: its report, or the sentence with which it failed."""
+    place = os.path.join(options.recording, name)
+    command = [options.flux1, "generate", "--model", model, "--prompt", "a red fox beside a blue house", "--seed", "5", "--json", "--quiet",
+               "--output", place + ".png", "--dump", place + ".safetensors", *options.with_option, *more]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        return {"failed": done.stderr.strip()}
+    return json.loads(done.stdout)
+
+
+def compared(options, name, truth):
+    """Errors of each stage's tensors, in the order in which they were made."""
+    got = tensors(os.path.join(options.recording, name + ".safetensors"))
+    return {key: relative(got[key], truth[key]) for key in truth if key in got and key not in ("sigmas", "noise")}
+
+
+def kit_model(options, model, number):
+    name = lambda what: f"{number}-{what}"
+    rounded = ["--round-weights", "bfp8"] if options.weights == "bfloat8_b" else []
+    cpu = made(options, model, name("cpu"), "--dtype", "f32", *rounded)
+    out = {"model": model, "cpu": cpu, "cards": {}}
+    if "failed" in cpu:
+        return out
+    truth = tensors(os.path.join(options.recording, name("cpu") + ".safetensors"))
+    for capture in ("no", "yes"):
+        here = name("trace-" + capture)
+        run = made(options, model, here, "--dtype", "f32", "--device", options.device, "--capture", capture, *rounded)
+        if "failed" not in run:
+            run["errors"] = compared(options, here, truth)
+        out["cards"]["trace " + capture] = run
+    return out
+
+
+def kit_text(report):
+    lines = [f"{report['flux1']}, device {report['device']}, weights {report['weights']}, Python {report['python']}, {report['when']}"]
+    for m in report["models"]:
+        lines += ["", f"model {m['model']}"]
+        for name, run in [("cpu", m["cpu"]), *m["cards"].items()]:
+            if "failed" in run:
+                lines.append(f"  {name}: failed: {run['failed']}")
+                continue
+            lines.append(f"  {name}: " + ", ".join(f"{k} {v:.3f} s" for k, v in run["seconds"].items()))
+            lines += [f"    {k}: relative L2 {v:.2e}" for k, v in run.get("errors", {}).items()]
+            lines += [f"    warning: {w}" for w in run.get("warnings", [])]
+    return "\n".join(lines) + "\n"
+
+
+def kit(options):
+    """Pictures on the cards, with and without a trace, against the CPU's: seconds and errors of each stage, as text and JSON."""
+    os.makedirs(options.recording, exist_ok=True)
+    asked = subprocess.run([options.flux1, "version"], capture_output=True, text=True)
+    devices = subprocess.run([options.flux1, "info", "--devices", "--json"], capture_output=True, text=True)
+    report = {"flux1": asked.stdout.strip(), "device": options.device, "weights": options.weights, "python": sys.version.split()[0],
+              "when": time.strftime("%Y-%m-%d %H:%M"), "devices": json.loads(devices.stdout) if devices.returncode == 0 else devices.stderr, "models": []}
+    for number, model in enumerate(options.model):
+        report["models"].append(kit_model(options, model, number))
+    with open(os.path.join(options.recording, "report.json"), "w", encoding="utf-8") as f:
+        json.dump(report, f, indent=1)
+    text = kit_text(report)
+    with open(os.path.join(options.recording, "report.txt"), "w", encoding="utf-8") as f:
+        f.write(text)
+    print(text, end="")
+    return int(any("failed" in run for m in report["models"] for run in (m["cpu"], *m["cards"].values())))
+
+
 def sentence(e, path):
     if isinstance(e, (Refused, OSError)):
         return str(e)
@@ -1555,20 +1648,28 @@ def shape_of(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("check", "read", "serve"))
-    parser.add_argument("recording", nargs="?", help="a file of flux1 plan --record; -: standard input. Of serve: a folder for what ttnn writes")
+    parser.add_argument("command", choices=("check", "read", "serve", "kit"))
+    parser.add_argument("recording", nargs="?", help="a file of flux1 plan --record; -: standard input. Of serve, kit: a folder")
     parser.add_argument("--links", type=int, default=1, help="Ethernet links between neighbours (Galaxy: 4, Blackhole: 2)")
     parser.add_argument("--weights", choices=("bfloat16", "bfloat8_b"), default="bfloat16", help="form of the matrices")
     parser.add_argument("--stage", action="append", choices=STAGES, help="only this stage and those named beside it")
     parser.add_argument("--part-of", type=shape_of, metavar="RxC", help="the machine's whole mesh, if the recording's is a part of it")
     parser.add_argument("--plan", metavar="FILE", help="of flux1 plan --json: its memory beside the library's")
     parser.add_argument("--traceback", action="store_true", help="show where the library refused")
+    parser.add_argument("--device", default="ttnn", help="of kit: as flux1 names it, such as ttnn:wh-n300")
+    parser.add_argument("--model", action="append", default=[], help="of kit: a model as flux1 names it; may be given several times")
+    parser.add_argument("--flux1", default="flux1", help="of kit: the program")
+    parser.add_argument("--with-option", action="append", default=[], help="of kit: another option of flux1 generate for every run, such as --with-option=--steps=4")
     options = parser.parse_args()
     if options.recording is None:
         parser.error(f"{options.command} needs another argument")
     if options.command == "serve":
         return serve(options.recording)
+    if options.command == "kit" and not options.model:
+        parser.error("kit needs a --model")
     try:
+        if options.command == "kit":
+            return kit(options)
         with open(options.recording, encoding="utf-8") if options.recording != "-" else sys.stdin as lines:
             recording = Recording(lines)
         {"check": check, "read": read}[options.command](recording, options)

@@ -1,5 +1,5 @@
 """tests/ttnn/numpy_ttnn.py under the vendor's name, for a worker that flux1 starts (PYTHONPATH=tests/ttnn/stand_in). FLUX1_STAND_IN=WHAT@N: at the N-th attention
-the library does what libraries do: exit, kill, raise, hang, nan. FLUX1_STAND_IN_TRACES: a file for what was done with traces."""
+the library does what libraries do: exit, kill, raise, hang, nan, or be slow from then on. FLUX1_STAND_IN_TRACES: a file for what was done with traces."""
 import os
 import signal
 import sys
@@ -26,10 +26,12 @@ def ended():
 def planted(attention):
     def call(q, k, v, *more, **named):
         left[0] -= 1
-        if what and left[0] == 0:
-            if what != "nan":
-                ended()
+        if what == "slow" and left[0] <= 0:
+            time.sleep(0.5)
+        elif what == "nan" and left[0] == 0:
             q = numpy_ttnn.Tensor([x * float("nan") for x in q.v], q.dtype)
+        elif what and left[0] == 0:
+            ended()
         return attention(q, k, v, *more, **named)
     return call
 
