@@ -285,7 +285,7 @@ static void with_little_memory_fewer_go_together(void **state)
         before = batch;
         flux1_context_destroy(c);
     }
-    assert_int_equal(before, 1);
+    assert_in_range(before, 1, 2); /* one step of memory further also its other stages may not fit */
     assert_true(sizes >= 3);
     flux1_model_close(m);
 }
