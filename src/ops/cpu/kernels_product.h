@@ -261,7 +261,7 @@ typedef struct product_block {
 } product_block;
 
 #if defined(SIMD_AMX)
-enum { TOGETHER = 2 * UNIT, CUT_COLS = UNIT }; /* rows of weights: in a tile; a task has a multiple of CUT_COLS */
+enum { TOGETHER = 2 * UNIT, CUT_COLS = UNIT, CUT_BESIDE = 2 * UNIT }; /* each task reads all panels into its L1 */
 
 /* How often the weights that come next are touched in it. */
 static int64_t block_touches(const product_block *b)
@@ -315,7 +315,7 @@ static void multiply_block(product_block *b)
     }
 }
 #else
-enum { CUT_COLS = TILE_ROWS };
+enum { CUT_COLS = TILE_ROWS, CUT_BESIDE = 8 };
 
 #define PRODUCT_TILE(rows)                                                                        \
     static void product_##rows(int64_t steps, const float *a, const float *b, float *c, bool add) \

@@ -10,7 +10,7 @@
 #define PRODUCT_COLS 96 /* whole tiles, whole vectors */
 #define PRODUCT_STEPS 512
 #define PRODUCT_BLOCK 512
-#define PRODUCT_GROUP 128
+#define PRODUCT_GROUP 96
 typedef float32x4_t vf;
 
 static inline uint32x4_t vbits(vf v) { return vreinterpretq_u32_f32(v); }
