@@ -9,8 +9,8 @@
 #define TILE_VECTORS 2
 #define PRODUCT_COLS 96 /* whole tiles, whole vectors */
 #define PRODUCT_STEPS 512
-#define PRODUCT_BLOCK 512
-#define PRODUCT_GROUP 96
+#define PRODUCT_BLOCK 256
+#define PRODUCT_GROUP 160
 typedef __m256 vf;
 
 static inline __m256i vmask(int n)
