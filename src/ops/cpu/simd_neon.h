@@ -129,6 +129,12 @@ static inline vf vinterleave(vf lo, vf hi)
     return vreinterpretq_f32_u16(vcombine_u16(vzip1_u16(l, h), vzip2_u16(l, h)));
 }
 
+/* Where a small matrix does not fit (3×3 convolutions). */
+static inline vf vmadd(vf acc, vf a, vf b)
+{
+    return vbfdotq_f32(acc, vreinterpretq_bf16_f32(a), vreinterpretq_bf16_f32(b));
+}
+
 #define SIMD_MATRIX
 static inline uint32x4_t matrix_multiply(uint32x4_t c, uint32x4_t a, uint32x4_t b)
 {
