@@ -6,8 +6,8 @@
 #include <stddef.h>
 #include <cmocka.h>
 
-static const cut_limits AVX2 = {.panel = 32, .rows = 2048, .tile = 6, .cols = 96},
-                        AMX = {.panel = 32, .rows = 2048, .tile = 16, .cols = 192};
+static const cut_limits AVX2 = {.panel = 32, .rows = 2048, .tile = 6, .cols = 96, .beside = 8},
+                        AMX = {.panel = 32, .rows = 2048, .tile = 16, .cols = 192, .beside = 32};
 
 /* Every output is in one task, and a task is no larger than its scratch. */
 static void tasks_cover_the_output(void **state)
@@ -26,8 +26,9 @@ static void tasks_cover_the_output(void **state)
             }
 }
 
-/* 16 threads: 4096 columns are 32 tasks of 128, so two each; of 192 they would be 22, and six threads did two. 10240
- * are 64 of 160, four each. Two threads and 768 columns: four tasks of 96 each. */
+/* 16 threads: 4096 columns are 32 tasks of 128, so two each, 2·(128 + 32) = 320; of 192 they would be 22, and six
+ * threads did two, 2·(192 + 32) = 448. 10240 are 64 of 160, four each: 768, of 192 896. Two threads and 768 columns:
+ * four tasks of 96 each, 4·104 = 416; eight of 48 take 448. */
 static void threads_end_together(void **state)
 {
     (void)state;

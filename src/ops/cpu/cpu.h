@@ -212,8 +212,9 @@ extern const cpu_int8_kernels cpu_int8_portable, cpu_int8_avx2, cpu_int8_avxvnni
 /* One instruction set: the shape of its register tile, and the tasks. */
 typedef struct cpu_kernels {
     bool bf16; /* products of bf16 pairs */
-    int tile_cols, tile_rows, product_cols;
-    int winograd_panels; /* of a task, at most */
+    int tile_cols, product_cols;
+    int cut_cols, cut_beside; /* cut_limits.tile and .beside */
+    int winograd_panels;      /* of a task, at most */
     cpu_finish_fn *finish;
     pool_fn *lay, *product, *gemv, *lay_line, *conv, *attention, *attention_merge;
     pool_fn *winograd; /* NULL where products are of bf16 pairs */
@@ -304,6 +305,7 @@ flux1_status cpu_run_product(cpu_ops *o, gemm_job *g);
 typedef struct cut_limits {
     int64_t panel, rows; /* rows of a block are whole panels, and at most */
     int64_t tile, cols;  /* and its columns whole tiles, and at most */
+    int64_t beside;      /* what a task costs beside its columns, in columns */
 } cut_limits;
 typedef struct product_cut {
     int64_t block_m, blocks_m, block_n, tasks;

@@ -1,20 +1,19 @@
 /* How products are cut into tasks, and how tasks that depend on each other run together. */
 #include "ops/cpu/cpu.h"
 
-/* Time of all tasks, in columns of one thread: rounds of tasks, each with what a task costs beside its columns. */
-static double rounds_of(int64_t n, int64_t blocks_m, int64_t threads, int64_t width)
+/* Time until all tasks are done, in columns of one thread: rounds of tasks, each with what it costs beside its
+ * columns. */
+static int64_t time_of(int64_t n, int64_t blocks_m, int64_t threads, int64_t width, const cut_limits *most)
 {
-    static const double each = 2;
-    const int64_t tasks = blocks_m * i64_ceil_div(n, width);
-    return (double)i64_ceil_div(tasks, threads) * ((double)width + each);
+    return i64_ceil_div(blocks_m * i64_ceil_div(n, width), threads) * (width + most->beside);
 }
 
 static int64_t columns_of_block(int64_t n, int64_t blocks_m, int64_t threads, const cut_limits *most)
 {
     int64_t best = i64_max(most->tile, most->cols / most->tile * most->tile);
-    double least = rounds_of(n, blocks_m, threads, best);
+    int64_t least = time_of(n, blocks_m, threads, best, most);
     for (int64_t width = best - most->tile; width >= 2 * most->tile; width -= most->tile) {
-        const double here = rounds_of(n, blocks_m, threads, width);
+        const int64_t here = time_of(n, blocks_m, threads, width, most);
         if (here < least)
             best = width, least = here;
     }

@@ -179,7 +179,8 @@ flux1_status cpu_int8_product(cpu_ops *o, const gemm_job *g, const cpu_weight *w
     if (g->m > 0 && g->n > 0) {
         j.panels = scratch;
         j.scales = (float *)(void *)((char *)scratch + whole_rows(g->m) * j.groups * INT8_GROUP);
-        const cut_limits most = {j.kernels->tokens, INT8_MOST_ROWS, j.kernels->tile, j.kernels->cols};
+        enum { BESIDE = 8 };
+        const cut_limits most = {j.kernels->tokens, INT8_MOST_ROWS, j.kernels->tile, j.kernels->cols, BESIDE};
         const product_cut cut = cpu_cut_product(g->m, g->n, o->threads, &most);
         j.block_m = cut.block_m, j.blocks_m = cut.blocks_m, j.block_n = cut.block_n;
         j.lays = (int)i64_ceil_div(g->m, j.kernels->tokens);

@@ -3,11 +3,13 @@
  *
  * Idea: the weights are the side that is broadcast, so they are copied (converted, decoded) as they lie and never
  * transposed. The inputs are transposed once a product into panels [k word][TILE_COLS rows], which all threads read. A
- * task owns PRODUCT_COLS outputs of a block of rows: it copies PRODUCT_STEPS words of their weights, which stay in the
- * L2 cache while all panels pass, and each tile sums all of these words in registers. So the sums of a panel are
- * written once, or once a k block where k is longer, side by side. Behind the last k block they are transposed, panel
- * by panel, into rows of outputs, which take the epilogue. Each output is one chain of multiply-adds a k block, added
- * block by block: the same for every way of cutting the output. */
+ * task owns PRODUCT_COLS outputs of a block of rows. Of a k block of PRODUCT_BLOCK words it copies a tile of weights,
+ * which is multiplied from the L1 cache with the panels of up to PRODUCT_GROUP rows, which come from L2: sums of all
+ * the words stay in registers. Tiles keep places of their own only where more rows come after. (For AMX the panel's
+ * words stay in L1 and all of a block's weights pass.) Meanwhile the next block of weights is fetched. Sums are written
+ * once a k block, side by side; behind the last one they are transposed, panel by panel, into rows of outputs, which
+ * take the epilogue. Each output is one chain of multiply-adds a k block, added block by block: the same for every way
+ * of cutting the output. */
 #ifndef FLUX1_OPS_CPU_KERNELS_PRODUCT_H
 #define FLUX1_OPS_CPU_KERNELS_PRODUCT_H
 
@@ -261,7 +263,7 @@ typedef struct product_block {
 } product_block;
 
 #if defined(SIMD_AMX)
-enum { TOGETHER = 2 * UNIT, CUT_COLS = UNIT }; /* rows of weights: in a tile; a task has a multiple of CUT_COLS */
+enum { TOGETHER = 2 * UNIT, CUT_COLS = UNIT, CUT_BESIDE = 2 * UNIT }; /* each task reads all panels into its L1 */
 
 /* How often the weights that come next are touched in it. */
 static int64_t block_touches(const product_block *b)
@@ -315,7 +317,7 @@ static void multiply_block(product_block *b)
     }
 }
 #else
-enum { CUT_COLS = TILE_ROWS };
+enum { CUT_COLS = TILE_ROWS, CUT_BESIDE = 8 };
 
 #define PRODUCT_TILE(rows)                                                                        \
     static void product_##rows(int64_t steps, const float *a, const float *b, float *c, bool add) \

@@ -5,8 +5,9 @@
 const cpu_kernels KERNELS = {
     .bf16 = PER_WORD == 2,
     .tile_cols = TILE_COLS,
-    .tile_rows = CUT_COLS,
     .product_cols = PRODUCT_COLS,
+    .cut_cols = CUT_COLS,
+    .cut_beside = CUT_BESIDE,
     .finish = finish_row,
     .lay = lay,
     .product = TASK(product),

@@ -45,7 +45,8 @@ flux1_status cpu_run_product(cpu_ops *o, gemm_job *g)
                     o->head.err));
     g->panels = panels;
     g->threads = o->threads;
-    const cut_limits most = {WIDEST_PANEL, PRODUCT_ROWS, o->kernels->tile_rows, o->kernels->product_cols};
+    const cut_limits most = {WIDEST_PANEL, PRODUCT_ROWS, o->kernels->cut_cols, o->kernels->product_cols,
+                             o->kernels->cut_beside};
     for (const int64_t once = rows_at_once(g->m); g->first < g->m; g->first += g->rows) {
         g->rows = i64_min(once, g->m - g->first);
         const product_cut cut = cpu_cut_product(g->rows, g->n, o->threads, &most);

@@ -10,7 +10,7 @@
 #define PRODUCT_COLS 96 /* whole tiles, whole vectors */
 #define PRODUCT_STEPS 512
 #define PRODUCT_BLOCK 256
-#define PRODUCT_GROUP 256
+#define PRODUCT_GROUP 160
 typedef __m256 vf;
 
 static inline __m256i vmask(int n)

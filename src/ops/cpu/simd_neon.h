@@ -10,7 +10,7 @@
 #define PRODUCT_COLS 96 /* whole tiles, whole vectors */
 #define PRODUCT_STEPS 512
 #define PRODUCT_BLOCK 512
-#define PRODUCT_GROUP 128
+#define PRODUCT_GROUP 96
 typedef float32x4_t vf;
 
 static inline uint32x4_t vbits(vf v) { return vreinterpretq_u32_f32(v); }
@@ -127,6 +127,12 @@ static inline vf vinterleave(vf lo, vf hi)
 {
     const uint16x4_t l = vnarrow(lo), h = vnarrow(hi);
     return vreinterpretq_f32_u16(vcombine_u16(vzip1_u16(l, h), vzip2_u16(l, h)));
+}
+
+/* Where a small matrix does not fit (3×3 convolutions). */
+static inline vf vmadd(vf acc, vf a, vf b)
+{
+    return vbfdotq_f32(acc, vreinterpretq_bf16_f32(a), vreinterpretq_bf16_f32(b));
 }
 
 #define SIMD_MATRIX

@@ -9,7 +9,7 @@
 #define PRODUCT_COLS 96 /* whole tiles, whole vectors */
 #define PRODUCT_STEPS 512
 #define PRODUCT_BLOCK 512
-#define PRODUCT_GROUP 128
+#define PRODUCT_GROUP 96
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
 
