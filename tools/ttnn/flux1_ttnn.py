@@ -1157,7 +1157,9 @@ def check_on(device, ttnn, recording, options):
         if name not in recording.stages:
             raise Refused(f"the recording has no stage {name}")
         began = time.monotonic()
-        heights.enter(name.partition(".")[0])
+        part = name.partition(".")[0]
+        mapper.enter(part)  # which drops what the part before has left
+        heights.enter(part)
         mapper.run(name, recording.stages[name])
         used, room, banks = memory(ttnn, device)
         print(f"{name}: {len(recording.stages[name])} lines in {time.monotonic() - began:.1f} s, "
