@@ -272,15 +272,16 @@ class Library(unittest.TestCase):
 
     SOURCE = """import types, unittest.mock as m
 globals().update({name: m.MagicMock() for name in ("MathFidelity", "init_device_compute_kernel_config", "CoreRangeSet", "CoreRange", "CoreCoord",
-                  "create_global_semaphore", "FabricConfig", "set_fabric_config", "MeshShape", "DispatchCoreConfig", "DispatchCoreType", "bfloat16")})
+                  "create_global_semaphore", "FabricConfig", "set_fabric_config", "MeshShape", "DispatchCoreConfig", "DispatchCoreType", "bfloat16", "BufferType")})
+get_memory_view = lambda *_: types.SimpleNamespace(total_bytes_allocated_per_bank=0, total_bytes_per_bank=1, num_banks=1)
 open_mesh_device = lambda *_, **__: m.MagicMock()
 close_mesh_device = lambda _: print("closed")
 """
 
     @unittest.skipIf(__import__("importlib.util").util.find_spec("ttnn"), "this Python has ttnn")
     def test_one_sentence_and_a_closed_mesh(self):
-        for text, words in ((HEAD + BODY, "the recording has no stage t5"), (HEAD + "stage t5\nadd\nend\n", "line 8: add: 'out' is missing"),
-                            (HEAD + "stage t5\ncreate act=a0 role=r batch=1 text=sp(3)\nend\n", "should be a number")):
+        for text, words in ((HEAD + BODY, "the recording has no stage clip"), (HEAD + "stage clip\nadd\nend\n", "line 8: add: 'out' is missing"),
+                            (HEAD + "stage clip\ncreate act=a0 role=r batch=1 text=sp(3)\nend\n", "should be a number")):
             done = self.checked(text, source=self.SOURCE)
             self.assertEqual((done.returncode, done.stderr.count("\n"), done.stdout.splitlines()[-1]), (1, 2, "closed"), done.stderr)
             self.assertRegex(done.stderr, f"warning: ttnn of unknown version; .*\nflux1_ttnn: .*{words}")

@@ -32,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 
 VERSION = 1
 TESTED = "0.81.1"
@@ -1091,24 +1092,20 @@ def check(recording, options):
 
 
 class Watched:
-    """A library, or a part of one, whose calls are followed by another."""
+    """A library, a part of one, or a function, whose calls are followed by another."""
 
     def __init__(self, whole, then):
         self.whole, self.then = whole, then
 
     def __getattr__(self, name):
         one = getattr(self.whole, name)
-        if name in ("experimental", "transformer"):
-            return Watched(one, self.then)
-        if isinstance(one, type) or not callable(one):
-            return one
+        calls = isinstance(one, types.ModuleType) or (callable(one) and not isinstance(one, type))
+        return Watched(one, self.then) if calls else one
 
-        def call(*arguments, **named):
-            result = one(*arguments, **named)
-            self.then()
-            return result
-
-        return call
+    def __call__(self, *arguments, **named):
+        result = self.whole(*arguments, **named)
+        self.then()
+        return result
 
 
 class Heights:
