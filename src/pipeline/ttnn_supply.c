@@ -129,17 +129,18 @@ static bool bytes_of(form f, int64_t rows, int64_t cols, size_t *out)
     return size_mul((size_t)rows, (size_t)cols, out) && size_mul(*out, f == FORM_F32_ROWS ? 4 : 2, out);
 }
 
-/* Of each array the recipe, from the first rank that has it. Ranks without a bias have zeros. */
+/* Of each array the recipe, from the first rank that has it; NULL, which is zeros, where a rank has no share of the
+ * weight. */
 static flux1_status take_recipes(const ttnn_program *p, const wish *q, script_vary v, int arrays,
                                  const weight_recipe **out, const char *keys, flux1_error *err)
 {
     bool any = false;
     for (int i = 0; i < arrays; i++) {
-        const weight_recipe *r = out[i] = ttnn_program_recipe(p, v == VARY_SP ? i * p->r.mesh.tp : i, q->w, q->bias);
+        const weight_recipe *r = ttnn_program_recipe(p, v == VARY_SP ? i * p->r.mesh.tp : i, q->w, q->bias);
+        out[i] = r = r && r->rows && r->cols ? r : NULL;
         any |= r != NULL;
-        const bool fits = !r || (in_tiles(q->form) ? r->rows == q->cols && r->cols == q->rows
-                                                   : r->rows == q->rows && r->cols == q->cols);
-        if (!fits || (!r && !q->bias))
+        if (r &&
+            !(in_tiles(q->form) ? r->rows == q->cols && r->cols == q->rows : r->rows == q->rows && r->cols == q->cols))
             return broken(keys, err);
     }
     return any ? FLUX1_OK : broken(keys, err);
@@ -166,8 +167,9 @@ static flux1_status give_weight(ttnn_supplies *k, ttnn_worker *w, const char *ke
         st = ttnn_worker_memory(w, all, &memory, err);
     if (st == FLUX1_OK) {
         work.out = memory;
-        if (q.bias)
-            memset(memory, 0, all);
+        for (int i = 0; i < arrays; i++)
+            if (!work.recipe[i])
+                memset(work.out + (size_t)i * work.bytes, 0, work.bytes);
         st = pack(&work, in_tiles(q.form) ? q.cols : q.rows, arrays, k->threads);
     }
     free(work.recipe);

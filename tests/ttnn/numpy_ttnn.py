@@ -286,20 +286,20 @@ def load_tensor(path):
         down, across = tiles(shape)
         values = values.reshape(down, across, 2, 2, 16, 16).transpose(0, 2, 4, 1, 3, 5).reshape(down * 32, across * 32)
         values = values[:shape[-2], :shape[-1]]
-    return Tensor(np.ascontiguousarray(values.reshape(shape), np.float32), dtype)
+    return Tensor(np.ascontiguousarray(values.reshape(shape), np.float32), dtype, Layout(about["layout"]), host=True)
 
 
 def from_host_shards(shards, shape):
     assert len(shards) == int(np.prod(shape)) and tuple(shape) == device.shape
-    return Tensor([x.v[0] for x in shards], shards[0].dtype)
+    return Tensor([x.v[0] for x in shards], shards[0].dtype, shards[0].layout, host=True)
 
 
 def to_device(x, _):
-    return x
+    return Tensor(x.v, x.dtype, x.layout)
 
 
 def get_device_tensors(x):
-    return [Tensor([v], x.dtype) for v in x.v]
+    return [Tensor([v], x.dtype, x.layout) for v in x.v]
 
 
 # ---- traces: calls are noted and not made; played, they read and write the tensors that they were noted with ----

@@ -1245,14 +1245,26 @@ class Served(Nothing):
         return self.kept[key]
 
     def packed(self, number, bias, shape, dtype, layout):
+        given, arrays = self.given(number, bias, shape[-2:], dtype, layout)
+        return self.placed([self.of_bytes(data, shape, dtype, layout) for data in arrays], given["vary"])
+
+    def given(self, number, bias, size, dtype, layout):
+        """The bytes of the matrix [rows, columns] for each array that differs."""
         t = self.t
         form = {t.bfloat16: "bfloat16", t.bfloat8_b: "bfloat8_b", t.float32: "float32"}[dtype]
         form += ".tile" if layout == t.TILE_LAYOUT else ".row"
-        given = self.talk.ask("weight", w=number[1:], bias=int(bias), form=form, rows=shape[-2], cols=shape[-1])
+        given = self.talk.ask("weight", w=number[1:], bias=int(bias), form=form, rows=size[0], cols=size[1])
         count, each = given["arrays"], given["bytes"]
         with self.talk.memory(count * each) as memory:
-            hosts = [self.of_bytes(memory[i * each:(i + 1) * each], shape, dtype, layout) for i in range(count)]
-        return self.placed(hosts, given["vary"])
+            return given, [memory[i * each:(i + 1) * each] for i in range(count)]
+
+    def host_weight(self, w, bias, shape, dtype):
+        self.before_weights()  # what the library makes of it stays on the cards
+        size = [shape[-1], 1] if bias else [shape[0], shape[1] * shape[2] * shape[3]]
+        given, arrays = self.given(w["pieces"][0].keys["w"], bias, size, dtype, self.t.ROW_MAJOR_LAYOUT)
+        if given["vary"] != "not":
+            raise Refused(f"a convolution's weights vary by {given['vary']}")
+        return self.of_bytes(arrays[0], shape, dtype, self.t.ROW_MAJOR_LAYOUT)
 
     def of_bytes(self, data, shape, dtype, layout):
         """A tensor of bytes in the library's own form: its file of such a tensor (dump_tensor), with these bytes at its end."""
@@ -1309,11 +1321,13 @@ class Served(Nothing):
         first = values_of(line.keys.get("first", "0"), self.mesh)
         if name.endswith((".cosines", ".sines")):  # (cos, sin) pairs: each twice
             whole = np.repeat(whole[:, name.endswith(".sines")::2], 2, axis=1)
-        if name == "t5.ids":
+        if name in ("clip.ids", "t5.ids"):
             rows = shape[-1]
         tensors = {}
         for f in sorted(set(first)):
             part = whole[f:f + rows]
+            if name == "clip.ids":  # shares are filled up with zeros
+                part = np.pad(part, ((0, rows - len(part)), (0, 0)))
             if name == "t5.bias":  # by key − query
                 tokens = shape[2]
                 part = part[:, np.arange(tokens)[None, :] - np.arange(tokens)[:, None] + tokens - 1]
