@@ -1,6 +1,7 @@
-/* A thread pool: `threads` workers in all, including the caller. Waits block; nothing spins for longer than some
- * 50 µs. Work is a range of indexes handed out one by one (an atomic counter). Each index writes its own
- * outputs, so the split does not affect results. */
+/* A thread pool: `threads` workers in all, including the caller. Waits for work and for its end block; nothing spins
+ * for longer than some 50 µs but pool_await, which yields. One thread at a time calls pool_run. Work is a range of
+ * indexes handed out one by one (an atomic counter). Each index writes its own outputs, so the split does not affect
+ * results. */
 #ifndef FLUX1_BASE_POOL_H
 #define FLUX1_BASE_POOL_H
 

@@ -47,18 +47,21 @@ static void tell_parts(const json_value *root)
 /* Of one picture. */
 static void tell_plan(const json_value *request)
 {
-    amount active, held, mapped;
+    amount active, held, mapped, picture;
     const json_value *stage, *list = json_object_get(request, "stages");
     print_note("plan: %d x %d, %d steps, %d T5 tokens", (int)json_integer_value(json_object_get(request, "width")),
                (int)json_integer_value(json_object_get(request, "height")),
                (int)json_integer_value(json_object_get(request, "steps")),
                (int)json_integer_value(json_object_get(request, "max_sequence_length")));
     for (size_t i = 0; (stage = json_array_get(list, i)); i++)
-        print_note("plan: %s: %.3g TFLOP, %s of activations, %s of weights prepared, %s mapped",
-                   json_string_value(json_object_get(stage, "stage")),
-                   json_number_value(json_object_get(stage, "flops")) / 1e12,
-                   bytes_of(stage, "activation_bytes", active), bytes_of(stage, "held_weight_bytes", held),
-                   bytes_of(stage, "mapped_weight_bytes", mapped));
+        print_note(
+            "plan: %s: %.3g TFLOP, %s of activations, %s of weights prepared, %s mapped%s%s",
+            json_string_value(json_object_get(stage, "stage")),
+            json_number_value(json_object_get(stage, "flops")) / 1e12, bytes_of(stage, "activation_bytes", active),
+            bytes_of(stage, "held_weight_bytes", held), bytes_of(stage, "mapped_weight_bytes", mapped),
+            json_number_value(json_object_get(stage, "picture_bytes")) > 0 ? ", of the picture " : "",
+            json_number_value(json_object_get(stage, "picture_bytes")) > 0 ? bytes_of(stage, "picture_bytes", picture)
+                                                                           : "");
 }
 
 /* From the description that flux1 info prints; where it cannot be made, the run itself says why. */

@@ -159,7 +159,8 @@ static flux1_status plan_in_tiles(decoder *d)
     stage_plan_free(&d->plan);
     d->job.band = 0;
     TRY(plan_tiles(d));
-    d->plan.picture = picture_bytes(d, tile_grid_bytes(&d->grid));
+    const size_t latent = (size_t)(tile_grid_cells(&d->grid) * d->model->vae.latent_channels) * sizeof(float);
+    d->plan.picture = picture_bytes(d, tile_grid_bytes(&d->grid) + latent);
     return largest_arena(d);
 }
 
@@ -171,6 +172,8 @@ void decoder_tell(const decoder *d, flux1_tiling tiling)
         context_log(d->context, FLUX1_LOG_INFO,
                     "memory: the picture is decoded in bands of %lld rows, since whole it would take %s",
                     (long long)d->job.band, bytes);
+    else if (d->context->cards && d->tile_plans)
+        context_log(d->context, FLUX1_LOG_WARNING, "device ttnn: a picture in tiles is decoded by the CPU");
     else if (tiling == FLUX1_TILING_AUTO && d->tile_plans)
         context_log(d->context, FLUX1_LOG_WARNING,
                     "the picture is decoded in %lld tiles, since whole it would take %s of memory; tones may differ "
@@ -178,14 +181,23 @@ void decoder_tell(const decoder *d, flux1_tiling tiling)
                     (long long)(tile_rows(&d->grid) * tile_columns(&d->grid)), bytes);
 }
 
+static flux1_status plan_for_cards(decoder *d)
+{
+    TRY(plan_whole(d, 0));
+    stage_plan_elsewhere(&d->plan, mesh_ranks(&d->context->mesh));
+    return FLUX1_OK;
+}
+
 /* Whole if that fits; otherwise in bands where the device computes in the host's memory; otherwise in tiles. */
 static flux1_status choose_way(decoder *d, flux1_tiling tiling, size_t memory)
 {
     const bool divides = tile_grid_divides(&d->grid), on_host = d->context->device.device->info.memory == 0;
-    if (tiling == FLUX1_TILING_BANDS)
-        return plan_bands(d, memory);
     if (tiling == FLUX1_TILING_YES && divides)
         return plan_in_tiles(d);
+    if (d->context->cards)
+        return plan_for_cards(d);
+    if (tiling == FLUX1_TILING_BANDS)
+        return plan_bands(d, memory);
     TRY(plan_whole(d, 0));
     d->whole = bytes_of(d);
     if (tiling == FLUX1_TILING_YES || d->whole <= memory)
@@ -314,7 +326,7 @@ static flux1_status run_vae(decoder *d, tensor *latent, const size_t *reserve, t
     if (d->tile_plans == 0)
         return run_part(d, g->h, g->w, latent->data, pixels->data);
     work k = {.d = d, .latent = latent->data};
-    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->side * g->side, d->model->vae.latent_channels}, &k.tile, err));
+    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, tile_grid_cells(g), d->model->vae.latent_channels}, &k.tile, err));
     flux1_status st = tiles_decode(g, run_tile, &k, pixels->data, err);
     tensor_free(&k.tile);
     return st;

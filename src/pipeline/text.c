@@ -51,8 +51,10 @@ flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const adapte
     st = stage_plan_make(context_mesh(c, d), d, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
     if (st == FLUX1_OK)
         st = stage_plan_make(context_mesh(c, d), d, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);
-    if (st == FLUX1_OK && on_cards(c))
+    if (st == FLUX1_OK && on_cards(c)) {
+        stage_plan_elsewhere(&out->clip, mesh_ranks(context_mesh(c, d)));
         stage_plan_elsewhere(&out->t5, mesh_ranks(context_mesh(c, d)));
+    }
     if (st != FLUX1_OK)
         text_plan_free(out);
     return st;

@@ -79,10 +79,9 @@ static flux1_status decode_row(const tile_grid *g, int64_t i, const tile *above,
     return FLUX1_OK;
 }
 
-static size_t pixel_values(const tile_grid *g)
-{
-    return (size_t)(i64_min(g->side, g->h) * i64_min(g->side, g->w) * g->scale * g->scale * CHANNELS);
-}
+int64_t tile_grid_cells(const tile_grid *g) { return i64_min(g->side, g->h) * i64_min(g->side, g->w); }
+
+static size_t pixel_values(const tile_grid *g) { return (size_t)(tile_grid_cells(g) * g->scale * g->scale * CHANNELS); }
 
 size_t tile_grid_bytes(const tile_grid *g) { return 2 * (size_t)tile_columns(g) * pixel_values(g) * sizeof(float); }
 

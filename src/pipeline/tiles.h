@@ -32,6 +32,9 @@ int64_t tile_extent(const tile_grid *g, int64_t whole, int64_t i);
 /* Decodes the tile of height × width latents at (y, x) into pixels [height·scale, width·scale, 3]. */
 typedef flux1_status decode_tile(void *user, int64_t y, int64_t x, int64_t height, int64_t width, float *pixels);
 
+/* Cells of the largest tile's latent. */
+int64_t tile_grid_cells(const tile_grid *g);
+
 /* Bytes that tiles_decode takes: two rows of tiles. */
 size_t tile_grid_bytes(const tile_grid *g);
 

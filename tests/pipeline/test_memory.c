@@ -355,7 +355,7 @@ static void a_picture_takes_the_bytes_that_the_plan_says(void **state)
                 fail_msg("%s", c->error.message);
         }
         const size_t took = most - before;
-        if (took > d.plan.picture + 16384 || took + 4096 < d.plan.picture) /* a tile's latent, lists */
+        if (took > d.plan.picture + 4096 || took + 4096 < d.plan.picture) /* lists */
             fail_msg("way %zu: %zu bytes, the plan says %zu", i, took, d.plan.picture);
         free(image[0].pixels);
         free(image[1].pixels);

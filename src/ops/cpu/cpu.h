@@ -19,8 +19,9 @@
 #include "ops/kept.h"
 #include "ops/record.h"
 
-/* One k block of a product: 256 steps of one float32 or of two bf16. A panels are rows of LDA words: not a multiple of
- * a page, so that a tile's rows do not share cache sets; and wide enough for the last vector to run over. */
+/* One k block of `multiply` (products have their own, kernels_product.h): 192 words. A panels are rows of LDA words:
+ * not a multiple of a page, so that a tile's rows do not share cache sets; and wide enough for the last vector to run
+ * over. */
 enum {
     GEMM_STEPS = 192,
     GEMM_LDA = GEMM_STEPS + 16,
