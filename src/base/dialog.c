@@ -21,7 +21,7 @@
 
 extern char **environ;
 
-enum { GENTLE_SECONDS = 2, FIRST_FREE = DIALOG_TARGETS_END, WORDS = 400 };
+enum { GENTLE_SECONDS = 2, CLOSING_SECONDS = 20, FIRST_FREE = DIALOG_TARGETS_END, WORDS = 400 };
 
 struct dialog {
     pid_t pid;                                           /* 0: not started, or reaped */
@@ -151,7 +151,10 @@ static void last_words(const dialog *d, char out[WORDS])
         end--;
     for (begin = end; begin && text[begin - 1] != '\n';)
         begin--;
-    if (end - begin >= WORDS || !utf8_valid(text + begin, end - begin))
+    if (begin == 0 && from > 0) /* the end of a long line, from a whole character on */
+        for (begin = end == WORDS; begin < end && ((unsigned char)text[begin] & 0xC0) == 0x80;)
+            begin++;
+    if (!utf8_valid(text + begin, end - begin))
         return;
     snprintf(out, WORDS, "%.*s", (int)(end - begin), text + begin);
     for (char *p = out; *p; p++)
@@ -182,7 +185,7 @@ void dialog_end(dialog *d, bool gently)
     if (!d)
         return;
     close_one(&d->lines);
-    if (d->pid && !(gently && child_wait(d->pid, clock_seconds() + GENTLE_SECONDS, &status))) {
+    if (d->pid && !(gently && child_wait(d->pid, clock_seconds() + CLOSING_SECONDS, &status))) {
         kill(-d->pid, SIGKILL);
         kill(d->pid, SIGKILL);
         child_wait(d->pid, clock_seconds() + 10 * GENTLE_SECONDS, &status);

@@ -317,11 +317,8 @@ static flux1_status run_vae(decoder *d, tensor *latent, const size_t *reserve, t
 {
     const tile_grid *g = &d->grid;
     flux1_error *err = &d->context->error;
-    bool taken = false;
     if (d->context->cards && d->tile_plans == 0)
-        TRY(d->context->cards->call->decode(d, latent->data, pixels->data, &taken));
-    if (taken)
-        return FLUX1_OK;
+        return d->context->cards->call->decode(d, latent->data, pixels->data);
     TRY(take_session(d, reserve));
     if (d->tile_plans == 0)
         return run_part(d, g->h, g->w, latent->data, pixels->data);

@@ -150,6 +150,8 @@ static flux1_status plan_texts(run *g)
 
 int64_t request_batch(const flux1_context *c, const flux1_model *m, const request *r, int64_t pictures)
 {
+    if (c->cards)
+        return 1;
     const ops_sizing *sizing = c->device.kind->sizing;
     int64_t rows = r->length + request_grid_h(r, m) * request_grid_w(r, m), most = r->batch;
     if (!most)
@@ -200,7 +202,7 @@ static flux1_status plan_denoiser(run *g)
 {
     flux1_context *c = g->c;
     const bool ours = !g->r[0].batch || g->shrinks;
-    g->batch = c->cards ? 1 : request_batch(c, g->m, &g->r[0], g->count);
+    g->batch = request_batch(c, g->m, &g->r[0], g->count);
     for (;; g->batch = (g->batch + 1) / 2) {
         TRY(denoiser_plan(c, g->m, &g->r[0], g->batch, &g->denoiser));
         if (!ours || g->batch == 1 || batch_fits(g))

@@ -66,14 +66,10 @@ void text_plan_free(text_plan *plan)
     stage_plan_free(&plan->t5);
 }
 
-/* By the worker, if it makes that stage; otherwise *taken is false. */
-static flux1_status run_on_cards(flux1_context *c, text_job *job, task encoder, bool *taken)
+static flux1_status run_on_cards(flux1_context *c, text_job *job, task encoder)
 {
-    *taken = false;
-    if (!on_cards(c))
-        return FLUX1_OK;
-    return encoder == TASK_CLIP ? c->cards->call->encode(c, TTNN_TEXT_CLIP, job, &job->pooled, taken)
-                                : c->cards->call->encode(c, TTNN_TEXT_T5, job, &job->embeds, taken);
+    return encoder == TASK_CLIP ? c->cards->call->encode(c, TTNN_TEXT_CLIP, job, &job->pooled)
+                                : c->cards->call->encode(c, TTNN_TEXT_T5, job, &job->embeds);
 }
 
 /* A session each, so that one's weights have left memory before the other's come. */
@@ -92,11 +88,8 @@ static flux1_status run_encoder(flux1_context *c, text_job *job, const stage_pla
                                 task encoder, progress *p)
 {
     progress_stage(p, FLUX1_STAGE_TEXT, plan, &job->ticker);
-    bool taken;
     TRY(progress_report(p, &c->error));
-    flux1_status st = run_on_cards(c, job, encoder, &taken);
-    if (st == FLUX1_OK && !taken)
-        st = run_on_device(c, job, plan, reserve, encoder);
+    const flux1_status st = on_cards(c) ? run_on_cards(c, job, encoder) : run_on_device(c, job, plan, reserve, encoder);
     if (st == FLUX1_OK)
         progress_advance(p, plan->flops);
     return st;

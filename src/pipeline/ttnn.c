@@ -80,7 +80,9 @@ static flux1_status prepare(flux1_context *c, const flux1_model *m, const reques
     ttnn *t = c->cards;
     bool made;
     TRY(ttnn_program_make(c, m, r, &t->mesh, t->given, part, &t->part[part], &made));
-    if (t->model != m->source.number || made)
+    if (t->model != m->source.number) /* another model's recordings go, all of them */
+        memset(t->sent, 0, sizeof t->sent);
+    if (made)
         t->sent[part] = false;
     if (t->sent[part])
         return FLUX1_OK;
@@ -163,17 +165,13 @@ static flux1_status run_encoder(flux1_context *c, const flux1_model *m, ttnn_par
     return st;
 }
 
-static flux1_status cards_encode(flux1_context *c, ttnn_part_id part, const text_job *job, tensor *out, bool *taken)
+static flux1_status cards_encode(flux1_context *c, ttnn_part_id part, const text_job *job, tensor *out)
 {
-    ttnn *t = c->cards;
     const flux1_model *m = job->model;
     const request r = smallest(m, job->t5_length);
     if (job->adapters && job->adapters->count > 0)
         return refuse(c, "adapters (LoRA)");
     TRY(start(c));
-    *taken = ttnn_worker_makes(t->worker, recording_names[ttnn_first_stage(part)]);
-    if (!*taken)
-        return FLUX1_OK;
     TRY(prepare(c, m, &r, part));
     return run_encoder(c, m, part, job, out);
 }
@@ -239,9 +237,6 @@ static flux1_status cards_start(denoiser *d, const tensor *noise)
                        .passes = 1};
     TRY(start(c));
     forget_picture(t);
-    if (!ttnn_worker_makes(t->worker, recording_names[RECORDING_DIT_OPEN]))
-        return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
-                         "device ttnn: the worker does not make the transformer's stages");
     TRY(prepare(c, d->model, &r, TTNN_DENOISER));
     TRY(open_picture(d, noise));
     t->picture = d;
@@ -308,7 +303,7 @@ static void cards_rest(denoiser *d)
 
 /* ---- the decoder ---- */
 
-static flux1_status cards_decode(decoder *d, const float *rows, float *pixels, bool *taken)
+static flux1_status cards_decode(decoder *d, const float *rows, float *pixels)
 {
     flux1_context *c = d->context;
     const flux1_model *m = d->model;
@@ -319,9 +314,6 @@ static flux1_status cards_decode(decoder *d, const float *rows, float *pixels, b
     r.width = g->w * g->scale;
     r.height = g->h * g->scale;
     TRY(start(c));
-    *taken = ttnn_worker_makes(c->cards->worker, recording_names[RECORDING_VAE]);
-    if (!*taken)
-        return FLUX1_OK;
     TRY(prepare(c, m, &r, TTNN_DECODER));
     flux1_status st = recording_inputs_make(c, m, &c->cards->part[TTNN_DECODER].r, "", &in, &results);
     if (st == FLUX1_OK)
@@ -381,6 +373,9 @@ flux1_status ttnn_open(flux1_context *c, const flux1_context_params *p)
     if (!t)
         return error_oom(&c->error, sizeof *t, "the cards");
     t->call = &calls;
+    if (p->dtype == FLUX1_DTYPE_INT8 || p->dtype == FLUX1_DTYPE_FP8)
+        return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
+                         "device ttnn multiplies in bf16: dtype int8 and fp8 cannot be used");
     if (p->processes)
         return error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "device ttnn has a mesh of its own, in one process");
     if (name[0] == ':' && !name[1])

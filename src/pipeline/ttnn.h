@@ -12,9 +12,8 @@
 typedef struct ttnn_calls {
     /* FLUX1_ERR_UNSUPPORTED for what a request on cards cannot have: adapters, a step cache, true CFG. */
     flux1_status (*check)(flux1_context *c, const request *r);
-    /* An encoder's result, [1, hidden] or [1, length, d_model], from the job's ids. *taken false: the worker does not
-     * make that stage, and nothing was done. */
-    flux1_status (*encode)(flux1_context *c, ttnn_part_id part, const text_job *job, tensor *out, bool *taken);
+    /* An encoder's result, [1, hidden] or [1, length, d_model], from the job's ids. */
+    flux1_status (*encode)(flux1_context *c, ttnn_part_id part, const text_job *job, tensor *out);
     /* The denoiser's calls of these names; d->batch is 1. One picture is on the cards at a time: FLUX1_ERR_UNSUPPORTED
      * for a step of another. */
     flux1_status (*start)(denoiser *d, const tensor *noise);
@@ -22,7 +21,7 @@ typedef struct ttnn_calls {
     flux1_status (*latent)(denoiser *d, int64_t expected_of, tensor *latent);
     void (*rest)(denoiser *d);
     /* [h·w, channels] of latents to pixels [height·width, 3]. */
-    flux1_status (*decode)(decoder *d, const float *rows, float *pixels, bool *taken);
+    flux1_status (*decode)(decoder *d, const float *rows, float *pixels);
 } ttnn_calls;
 
 typedef struct ttnn {

@@ -2,8 +2,10 @@
 #include "pipeline/ttnn_worker.h"
 
 #include "base/checked.h"
+#include "base/clock.h"
 #include "base/dialog.h"
 #include "ops/ttnn_setup.h"
+#include "pipeline/recording.h"
 
 #include <errno.h>
 #include <ftw.h>
@@ -28,6 +30,7 @@ struct ttnn_worker {
     char folder[PATH_MAX];    /* where the library writes what it writes; "": none */
     char stages[STAGES_TEXT]; /* ",t5,dit.open,…," */
     char done[DIALOG_LINE];   /* what the last order's end said */
+    double cancelled;         /* when this order was seen to be cancelled; 0: it is not */
 };
 
 /* ---- keys ---- */
@@ -121,13 +124,15 @@ static bool is_cancelled(const ttnn_worker *w) { return atomic_load_explicit(&w-
 static flux1_status hear(ttnn_worker *w, const char **line)
 {
     flux1_error *err = &w->c->error;
-    for (int waited = 0, hurried = 0;; waited++) {
-        hurried += is_cancelled(w);
+    for (int waited = 0;; waited++) {
+        if (is_cancelled(w) && w->cancelled == 0)
+            w->cancelled = clock_seconds();
+        if (w->cancelled > 0 && clock_seconds() - w->cancelled > CANCELLING)
+            return error_set(err, FLUX1_ERR_CANCELLED, "cancelled");
         const flux1_status st = dialog_hear(w->d, 1, line, err);
         if (st != FLUX1_ERR_LIMIT)
             return st;
-        if (hurried > CANCELLING)
-            return error_set(err, FLUX1_ERR_CANCELLED, "cancelled");
+        error_clear(err);
         if (waited + 1 >= w->silence)
             return error_set(err, FLUX1_ERR_LIMIT, "has said nothing for %d s", w->silence);
     }
@@ -178,6 +183,8 @@ static flux1_status take(ttnn_worker *w, const ttnn_supply *supply, const char *
     if (behind(line, "cancelled") && is_cancelled(w))
         return error_set(err, FLUX1_ERR_CANCELLED, "cancelled");
     if ((rest = behind(line, "refused")))
+        return error_set(err, FLUX1_ERR_UNSUPPORTED, "says: %s", rest);
+    if ((rest = behind(line, "failed")))
         return error_set(err, FLUX1_ERR_DEVICE, "says: %s", rest);
     return error_set(err, FLUX1_ERR_FORMAT, "said \"%.60s\", which is no answer", line);
 }
@@ -192,12 +199,17 @@ flux1_status ttnn_worker_order(ttnn_worker *w, const ttnn_supply *supply, const 
     vsnprintf(order, sizeof order, format, ap);
     va_end(ap);
     w->done[0] = '\0';
+    w->cancelled = 0;
     flux1_status st = dialog_say(w->d, TAKING, &w->c->error, "%s", order);
     while (st == FLUX1_OK && !over)
         if ((st = hear(w, &line)) == FLUX1_OK)
             st = take(w, supply, line, &over);
     if (st == FLUX1_OK || (st == FLUX1_ERR_CANCELLED && over))
         return st;
+    if (st == FLUX1_ERR_UNSUPPORTED && over) { /* what it does not make; it is there for what it makes */
+        const flux1_error before = w->c->error;
+        return error_set(&w->c->error, st, "device ttnn, %s: the worker %s", doing, before.message);
+    }
     if (w->ours || st == FLUX1_ERR_CANCELLED) {
         drop(w, false);
         return st;
@@ -224,7 +236,14 @@ static flux1_status read_silence(ttnn_worker *w)
     return FLUX1_OK;
 }
 
-/* "flux1-ttnn 1 library=0.81.1 mock=0 stages=t5,dit.open,dit.step,dit.latent" */
+static bool makes(const ttnn_worker *w, const char *stage)
+{
+    char word[TTNN_WORD];
+    snprintf(word, sizeof word, ",%s,", stage);
+    return strstr(w->stages, word) != NULL;
+}
+
+/* "flux1-ttnn 1 library=0.81.1 mock=0 stages=clip,t5,dit.open,dit.step,dit.latent,vae" */
 static flux1_status greet(ttnn_worker *w)
 {
     const char *line, *keys;
@@ -243,6 +262,9 @@ static flux1_status greet(ttnn_worker *w)
                          TTNN_PROTOCOL);
     w->mock = mock == 1;
     snprintf(w->stages, sizeof w->stages, ",%s,", stages);
+    for (int i = 0; i < RECORDING_STAGES; i++) /* memory is planned as if this process made none */
+        if (!makes(w, recording_names[i]))
+            return error_set(err, FLUX1_ERR_FORMAT, "does not make stage %s", recording_names[i]);
     if (w->mock)
         context_log(w->c, FLUX1_LOG_WARNING,
                     "device ttnn: the library is in mock mode and computes nothing: the picture "
@@ -276,9 +298,9 @@ flux1_status ttnn_worker_start(flux1_context *c, const ttnn_machine *m, const me
     if (st == FLUX1_OK)
         st = make_folder(w);
     if (st == FLUX1_OK) {
-        char script[32];
-        snprintf(script, sizeof script, "/proc/self/fd/%d", DIALOG_SCRIPT);
-        char *const argv[] = {python.program, "-B", script, "serve", w->folder, NULL};
+        char path[32];
+        snprintf(path, sizeof path, "/proc/self/fd/%d", DIALOG_SCRIPT);
+        char *const argv[] = {python.program, "-B", path, "serve", w->folder, NULL};
         if (strcmp(python.library, TTNN_TESTED) != 0)
             context_log(c, FLUX1_LOG_WARNING, "ttnn %s: flux1 was tested with " TTNN_TESTED, python.library);
         context_log(c, FLUX1_LOG_INFO, "device ttnn: %s as %dx%d, by %s with ttnn %s; no card has run this yet",
@@ -303,13 +325,6 @@ void ttnn_worker_end(ttnn_worker *w)
         return;
     drop(w, true);
     free(w);
-}
-
-bool ttnn_worker_makes(const ttnn_worker *w, const char *stage)
-{
-    char word[TTNN_WORD];
-    snprintf(word, sizeof word, ",%s,", stage);
-    return strstr(w->stages, word) != NULL;
 }
 
 /* ---- values ---- */

@@ -32,9 +32,6 @@ flux1_status ttnn_worker_start(flux1_context *c, const ttnn_machine *m, const me
                                ttnn_worker **out);
 void ttnn_worker_end(ttnn_worker *w); /* NULL is fine */
 
-/* Whether it makes this stage's calls. */
-bool ttnn_worker_makes(const ttnn_worker *w, const char *stage);
-
 /* An order, and what the worker asks for until it is done; `doing` names it in messages. supply NULL: it asks for
  * nothing. FLUX1_ERR_CANCELLED: the worker is as before the order, or ended if it did not come to an end soon. Behind
  * any other failure it can only be ended (ttnn_worker_lost). */

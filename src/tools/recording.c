@@ -111,6 +111,9 @@ static flux1_status run_on_cards(flux1_context *c, const flux1_model *m, recordi
     recording_request q;
     flux1_generate_params p = *params;
     TRY(check_context(c, r));
+    for (int i = 0; i < RECORDING_STAGES; i++)
+        if (r->stage[i].lines == 0)
+            return error_set(&c->error, FLUX1_ERR_FORMAT, "stage %s has no calls", recording_names[i]);
     TRY(take_request(c, m, r, params, &q));
     p.width = (int)r->width;
     p.height = (int)r->height;

@@ -33,7 +33,7 @@ if sys.argv[1] == "-c":
     print("3.12.1\\n0.81.1\\n/none")
     sys.exit(0)
 into, out = os.fdopen(os.dup(3)), os.fdopen(3, "wb", buffering=0)
-good = b"flux1-ttnn 1 library=0.81.1 mock=0 stages=t5,dit.open,dit.step,dit.latent\\n"
+good = b"flux1-ttnn 1 library=0.81.1 mock=0 stages=clip,t5,dit.open,dit.step,dit.latent,vae\\n"
 lies = eval(os.environ["FLUX1_LIES"])
 for lie in lies:
     out.write(good if lie == "greet" else b"done\\n" if lie == "done" else lie)
@@ -42,11 +42,12 @@ for lie in lies:
         break
 '''
 
-# What a worker says to the greeting, open, recording, run; and what flux1 makes of it. Sizes are of the first T5 weights.
+# What a worker says to the greeting, open, recording, run; and what flux1 makes of it. Sizes are of the first weights.
 LIES = (
     ((b"flux1-ttnn 2 library=1 mock=0 stages=t5\n",), "no greeting of version 1"),
     ((b"flux1-ttnn 1 library=1 stages=t5\n",), "no greeting"),
     ((b"flux1-ttnn 1 mock=7 stages=t5\n",), "no greeting"),
+    ((b"flux1-ttnn 1 library=1 mock=0 stages=t5\n",), "does not make stage clip"),
     ((b"refused there is no card\n",), "the worker says: there is no card"),
     ((b"\xff\xfe\n",), "said what is no text"),
     ((b"a\x00b\n",), "said what is no text"),
@@ -188,6 +189,22 @@ def a_recording_runs(t):
         f.write(lines.replace("euler x=", "euler x=a9999 v=a1 dsigma=a1\neuler x=", 1))
     done = t.run(command=[t.flux1, "run-plan", t.path("rec"), *t.model, *REQUEST[:4], "--device", "ttnn:wh-t3k", "--output", t.path("b.png")], fails=True)
     assert "a9999" in done.stderr and "line " in done.stderr, done.stderr
+    head, rest = lines.split("stage t5\n")
+    with open(t.path("rec"), "w", encoding="utf-8") as f:
+        f.write(head + "stage t5\n" + rest[rest.index("stage dit.open\n"):])
+    done = t.run(command=[t.flux1, "run-plan", t.path("rec"), *t.model, *REQUEST[:4], "--device", "ttnn:wh-t3k", "--output", t.path("b.png")], fails=True)
+    assert "stage t5 has no calls" in done.stderr, done.stderr
+
+
+def what_is_refused_ends_no_worker(t):
+    """A prompt whose rows on a device are no whole tile is refused by the worker, which then makes the next picture."""
+    lines = [{"prompt": "a red fox", "seed": 5, "steps": 1, "output": t.path(f"refused-{i}.png"), "width": 128, "height": 128, "max_sequence_length": n}
+             for i, n in enumerate((64, 32, 64))]
+    done = subprocess.run([t.flux1, "generate", *t.model, "--jsonl", "--device", "ttnn:wh-t3k", "--mesh", "2x1"], text=True, timeout=120, env=t.env,
+                          input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True)
+    t.nothing_left()
+    assert done.returncode != 0 and done.stderr.count("no card has run this yet") == 1 and "the worker says: " in done.stderr + done.stdout, (done.stderr, done.stdout)
+    assert [os.path.exists(t.path(f"refused-{i}.png")) for i in range(3)] == [True, False, True]
 
 
 def one_worker_makes_them_all(t):
@@ -305,7 +322,7 @@ def an_interrupt_ends_it(t):
 def main():
     with tempfile.TemporaryDirectory() as room:
         t = Test(sys.argv[1], os.path.abspath(sys.argv[2]), room)
-        for test in (pictures_are_the_same, weights_are_bfp8, a_recording_runs, one_worker_makes_them_all, previews_are_expected_pictures, the_kit_reports, deaths_are_sentences,
+        for test in (pictures_are_the_same, weights_are_bfp8, a_recording_runs, what_is_refused_ends_no_worker, one_worker_makes_them_all, previews_are_expected_pictures, the_kit_reports, deaths_are_sentences,
                      lies_are_sentences, a_step_is_the_last_one, the_worker_ends_with_flux1, an_interrupt_ends_it):
             began = time.monotonic()
             test(t)

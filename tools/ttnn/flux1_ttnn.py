@@ -1190,7 +1190,8 @@ class Talk:
         self.beat = 0
 
     def say(self, *words):
-        line = " ".join(" ".join(str(w) for w in words).split())
+        text = " ".join(str(w) for w in words)
+        line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         while len(line.encode()) > 2000:
             line = line[:len(line) // 2]
         self.out.write(line + "\n")
@@ -1545,8 +1546,12 @@ def serve(folder):
                 talk.say("done", *server.order(word, pairs(rest, 0)))
             except Cancelled:
                 talk.say("cancelled")
-            except (Refused, OSError, RuntimeError, TypeError, *BROKEN) as e:
-                talk.say("refused", sentence(e, "the recording"))
+            except Refused as e:
+                if server.device is not None:
+                    server.t.synchronize_device(server.device)
+                talk.say("refused", e)
+            except (OSError, RuntimeError, TypeError, *BROKEN) as e:
+                talk.say("failed", sentence(e, "the recording"))
     finally:
         if server.whole is not None:
             server.forget_traces()
@@ -1627,6 +1632,17 @@ def kit_text(report):
     return "\n".join(lines) + "\n"
 
 
+def write_report(options, report):
+    """As text, which is returned, and as JSON."""
+    text = kit_text(report)
+    for name, content in (("report.json", json.dumps(report, indent=1)), ("report.txt", text)):
+        path = os.path.join(options.recording, name)
+        with open(path + ".part", "w", encoding="utf-8") as f:
+            f.write(content)
+        os.replace(path + ".part", path)
+    return text
+
+
 def kit(options):
     """Pictures on the cards, with and without a trace, against the CPU's: seconds and errors of each stage, as text and JSON."""
     os.makedirs(options.recording, exist_ok=True)
@@ -1634,13 +1650,13 @@ def kit(options):
     devices = subprocess.run([options.flux1, "info", "--devices", "--json"], capture_output=True, text=True)
     report = {"flux1": asked.stdout.strip(), "device": options.device, "weights": options.weights, "python": sys.version.split()[0],
               "when": time.strftime("%Y-%m-%d %H:%M"), "devices": json.loads(devices.stdout) if devices.returncode == 0 else devices.stderr, "models": []}
+    text = write_report(options, report)
     for number, model in enumerate(options.model):
-        report["models"].append(kit_model(options, model, number))
-    with open(os.path.join(options.recording, "report.json"), "w", encoding="utf-8") as f:
-        json.dump(report, f, indent=1)
-    text = kit_text(report)
-    with open(os.path.join(options.recording, "report.txt"), "w", encoding="utf-8") as f:
-        f.write(text)
+        try:
+            report["models"].append(kit_model(options, model, number))
+        except (Refused, OSError, *BROKEN) as e:
+            report["models"].append({"model": model, "cpu": {"failed": sentence(e, model)}, "cards": {}})
+        text = write_report(options, report)  # what there is so far
     print(text, end="")
     return int(any("failed" in run for m in report["models"] for run in (m["cpu"], *m["cards"].values())))
 
