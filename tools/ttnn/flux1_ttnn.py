@@ -1619,7 +1619,7 @@ def kit_model(options, model, number):
 
 
 def kit_text(report):
-    lines = [f"{report['flux1']}, device {report['device']}, weights {report['weights']}, Python {report['python']}, {report['when']}"]
+    lines = [f"{report['flux1']}, device {report['device']}, the CPU's weights rounded to {report['cpu_weights']}, Python {report['python']}, {report['when']}"]
     for m in report["models"]:
         lines += ["", f"model {m['model']}"]
         for name, run in [("cpu", m["cpu"]), *m["cards"].items()]:
@@ -1648,7 +1648,7 @@ def kit(options):
     os.makedirs(options.recording, exist_ok=True)
     asked = subprocess.run([options.flux1, "version"], capture_output=True, text=True)
     devices = subprocess.run([options.flux1, "info", "--devices", "--json"], capture_output=True, text=True)
-    report = {"flux1": asked.stdout.strip(), "device": options.device, "weights": options.weights, "python": sys.version.split()[0],
+    report = {"flux1": asked.stdout.strip(), "device": options.device, "cpu_weights": options.weights, "python": sys.version.split()[0],
               "when": time.strftime("%Y-%m-%d %H:%M"), "devices": json.loads(devices.stdout) if devices.returncode == 0 else devices.stderr, "models": []}
     text = write_report(options, report)
     for number, model in enumerate(options.model):
