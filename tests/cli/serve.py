@@ -188,6 +188,7 @@ def bad_requests(s):
     c.sendall(b"0\r\n\r\n")
     check(b" 413 " in c.recv(4096), "a chunked body beyond the limit")
     for headers, status in (({"Host": "evil.example"}, 403), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Host": "localhost:1"}, 200),
+                            ({"Sec-Fetch-Site": "cross-site"}, 403), ({"Sec-Fetch-Site": "cross-site", "Origin": "https://my.proxy"}, 200), ({"Sec-Fetch-Site": "same-origin"}, 200),
                             ({"Host": "[::1]:80"}, 200), ({"Host": "my.proxy"}, 200), ({"Origin": "https://my.proxy"}, 200),
                             ({"Origin": "http://127.0.0.1:%d" % s.port}, 200)):
         check(s.call("GET", "/api/info", headers=headers)[0] == status, "%s: %d expected" % (headers, status))
