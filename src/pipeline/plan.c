@@ -33,8 +33,8 @@ static flux1_status check_alike(run *g, int i)
                      i, what);
 }
 
-/* What a request does not say of itself is as the first one's; `progress` is the first one's alone, so that its own
- * previews need none of its own. */
+/* What a request does not say of itself is as the first one's. `progress` is always the first one's, and its previews
+ * go there. */
 static void follow_first(run *g, const flux1_generate_params *given, request *r)
 {
     r->preview_every = g->r[0].progress ? given->preview_every : 0;
