@@ -455,8 +455,9 @@ FLUX1_API flux1_status flux1_generate_batch(flux1_context *context, const flux1_
  * request; pictures say whose they are (flux1_image.request), previews too. A request without `cancel` or preview_every
  * has the first one's. One that is cancelled alone gets no more pictures, neither decoded nor handed out, and the
  * others go on; FLUX1_ERR_CANCELLED where all are.
- * *images: all pictures, request by request, without pixels where theirs was cancelled; free with
- * flux1_images_free(images, their number). */
+ * *images: all pictures, request by request, without pixels where theirs was cancelled before they were finished; free
+ * with flux1_images_free(images, their number). A dump has zeros where nothing was computed for pictures of a cancelled
+ * request, and no metadata of them. */
 FLUX1_API flux1_status flux1_generate_many(flux1_context *context, const flux1_model *model,
                                            const flux1_generate_params *const *params, int n, flux1_image **images);
 FLUX1_API void flux1_images_free(flux1_image *images, int count);

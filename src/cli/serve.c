@@ -105,8 +105,11 @@ static int open_encoder(serving *v)
     return st == FLUX1_OK ? EXIT_DONE : report(e->encoder, st);
 }
 
+/* Of a context on Tenstorrent's cards, "ttnn" begins the device's name, whichever machine it is. */
+static bool is_on_cards(const flux1_context_info *info) { return strncmp(info->device, "ttnn", 4) == 0; }
+
 /* A job is planned once and may go to any worker, and its picture is the same there: none has less memory than the
- * first, another arithmetic, or another one's GPU. */
+ * first, another arithmetic, or another one's GPU or cards. */
 static int check_worker(const server_engine *e, int index)
 {
     flux1_context_info one = {.size = sizeof one}, other = {.size = sizeof other};
@@ -115,6 +118,12 @@ static int check_worker(const server_engine *e, int index)
         flux1_context_get_info(e->worker[i], &other);
         if (one.max_device_memory && strcmp(one.device, other.device) == 0) {
             print_failure(FLUX1_ERR_ARGUMENT, "--workers: %s is named twice", one.device);
+            return EXIT_USAGE;
+        }
+        if (is_on_cards(&one) && is_on_cards(&other)) {
+            print_failure(FLUX1_ERR_ARGUMENT,
+                          "--workers: %s beside %s: Tenstorrent's cards are one mesh, name them once", one.device,
+                          other.device);
             return EXIT_USAGE;
         }
     }

@@ -28,13 +28,16 @@ static flux1_status check_alike(run *g, int i)
     if (!what)
         return FLUX1_OK;
     return error_set(&g->c->error, FLUX1_ERR_ARGUMENT,
-                     "request %d has another %s than request 0; only prompts, seeds, counts and guidance may differ", i,
-                     what);
+                     "request %d has another %s than request 0; only prompts, seeds, counts, guidance, cancel and "
+                     "preview_every may differ",
+                     i, what);
 }
 
-/* What a request does not say of itself is as the first one's. */
-static void follow_first(run *g, request *r)
+/* What a request does not say of itself is as the first one's. `progress` is always the first one's, and its previews
+ * go there. */
+static void follow_first(run *g, const flux1_generate_params *given, request *r)
 {
+    r->preview_every = g->r[0].progress ? given->preview_every : 0;
     if (!r->cancel)
         r->cancel = g->r[0].cancel;
     if (!r->preview_every)
@@ -69,7 +72,7 @@ flux1_status run_take_requests(run *g, const flux1_generate_params *const *param
     for (int i = 0; i < g->n; i++) {
         TRY(request_make(c, g->m, params[i], &g->r[i]));
         TRY(check_alike(g, i));
-        follow_first(g, &g->r[i]);
+        follow_first(g, params[i], &g->r[i]);
     }
     request_warn_size(c, g->m, &g->r[0]);
     return place_pictures(g);
@@ -209,6 +212,7 @@ static flux1_status plan_denoiser(run *g)
             break;
         denoiser_close(&g->denoiser);
     }
+    g->denoiser.previews = g->previews; /* some request's */
     char pictures[40] = "a picture";
     if (g->batch > 1)
         snprintf(pictures, sizeof pictures, "%lld pictures at a time", (long long)g->batch);

@@ -127,7 +127,7 @@ flux1_status run_plan(run *g);
 /* Add to the dump. after: steps done, 0 for the noise. */
 flux1_status run_dump_texts(run *g);
 flux1_status run_dump_latents(run *g, const batch *b, int64_t after);
-flux1_status run_dump_facts(run *g); /* how the pictures were made, and with which model */
+flux1_status run_dump_facts(run *g); /* with which model, and how the pictures were made that were not cancelled */
 flux1_status run_dump_decoded(run *g, int64_t picture, const tensor *decoded);
 
 #endif

@@ -90,28 +90,39 @@ flux1_status run_show_preview(run *g, int64_t picture, const flux1_image *previe
     return st;
 }
 
+/* A picture that is done, to all who want it. decoded: before it became bytes; of a run with a dump. */
+static flux1_status give_out(run *g, int64_t at, const flux1_image *picture, const tensor *decoded)
+{
+    if (g->dump)
+        TRY(run_dump_decoded(g, at, decoded));
+    if (run_previews_by_vae(g) && g->r[picture->request].preview_every)
+        TRY(run_show_preview(g, at, picture));
+    return hand_out(g, picture);
+}
+
 static flux1_status decode_one(run *g, const batch *b, int64_t i)
 {
-    flux1_image picture = run_blank_picture(g, b->first + i);
+    const int64_t at = b->first + i;
+    flux1_image picture = run_blank_picture(g, at);
     const bool apart = !b->denoiser || !b->denoiser->open;
     tensor decoded = {0};
     flux1_status st = FLUX1_OK;
     picture.steps_reused = (int)b->reused;
     picture.passes = b->denoiser ? (int)run_passes(g) : 0;
-    g->p.state.image = (int)(b->first + i);
+    g->p.state.image = (int)at;
     if (g->dump)
         st = tensor_create(DTYPE_F32, 3, (int64_t[]){3, g->r[0].height, g->r[0].width}, &decoded, &g->c->error);
     if (st == FLUX1_OK)
         st = decoder_run(&g->decoder, run_latent(&b->latents, i), apart ? g->reserve : NULL, &g->p,
                          g->dump ? &decoded : NULL, &picture);
-    if (st == FLUX1_OK && g->dump)
-        st = run_dump_decoded(g, b->first + i, &decoded);
-    if (st == FLUX1_OK && run_previews_by_vae(g) && g->r[picture.request].preview_every)
-        st = run_show_preview(g, b->first + i, &picture);
-    if (st == FLUX1_OK)
-        st = hand_out(g, &picture);
+    if (st == FLUX1_OK && !run_wants(g, at)) { /* cancelled meanwhile */
+        free(picture.pixels);
+        picture = run_blank_picture(g, at);
+    }
+    if (st == FLUX1_OK && picture.pixels)
+        st = give_out(g, at, &picture, &decoded);
     if (st == FLUX1_OK && g->images) {
-        g->images[b->first + i] = picture;
+        g->images[at] = picture;
         picture.pixels = NULL;
     }
     free(picture.pixels);

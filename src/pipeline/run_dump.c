@@ -47,6 +47,8 @@ flux1_status run_dump_facts(run *g)
 {
     TRY(facts_of_model(g->dump, g->m, &g->c->error));
     for (int64_t i = 0; i < g->count; i++) {
+        if (!run_wants(g, i))
+            continue;
         flux1_image picture = run_blank_picture(g, i);
         TRY(facts_of_picture(g->dump, i, g->c, &picture, g->m, &g->r[g->place[i].request]));
     }

@@ -120,3 +120,15 @@ bool access_names(const server_settings *settings, const char *host, const char 
                          "a page of \"%.100s\" may not use this server: allow it with --allow-host", origin);
     return true;
 }
+
+static bool begins(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
+
+bool access_site(const server_settings *settings, const char *path, const char *site, const char *origin, fault *f)
+{
+    const bool computes =
+        begins(path, "/v1/") || begins(path, "/sdapi/") || (begins(path, "/api/") && !begins(path, "/api/files/"));
+    if (!computes || settings->key_count > 0 || origin || !site || strcasecmp(site, "cross-site") != 0 ||
+        is_listed(settings->allow_host, "*"))
+        return true;
+    return fault_set(f, FAULT_FORBIDDEN, NULL, "a page of another site may not use this server");
+}

@@ -15,4 +15,10 @@ bool access_key(const server_settings *settings, const char *authorization, faul
  * allowed). */
 bool access_names(const server_settings *settings, const char *host, const char *origin, fault *f);
 
+/* The Sec-Fetch-Site header (NULL: none) of a request for `path` that access_names has let pass. A browser sends no
+ * Origin with what a page embeds (<img>, <script>), and GET /api/info?model=NAME opens a model: without a key, and
+ * without an Origin, a page of another site reaches only the page, the server's health, and pictures whose names it
+ * knows. */
+bool access_site(const server_settings *settings, const char *path, const char *site, const char *origin, fault *f);
+
 #endif

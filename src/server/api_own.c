@@ -333,13 +333,16 @@ void job_events(exchange *x)
 /* ?size=small: its thumbnail, if there is one. */
 static bool answer_thumbnail(exchange *x)
 {
-    const char *size = exchange_query(x, "size");
+    const char *size = exchange_query(x, "size"), *dot = strrchr(x->argument, '.');
+    const int stem = (int)(dot ? (size_t)(dot - x->argument) : strlen(x->argument));
+    char name[sizeof x->argument + 8];
     uint64_t bytes = 0;
     int descriptor;
     if (!size || strcmp(size, "small") != 0 ||
         !history_open_thumbnail(x->server->history, x->argument, &descriptor, &bytes))
         return false;
-    answer_file(x, descriptor, bytes, format_type(FLUX1_FORMAT_JPEG), x->argument);
+    snprintf(name, sizeof name, "%.*s.%s", stem, x->argument, format_ending(FLUX1_FORMAT_JPEG));
+    answer_file(x, descriptor, bytes, format_type(FLUX1_FORMAT_JPEG), name);
     return true;
 }
 

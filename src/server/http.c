@@ -85,7 +85,10 @@ static bool admit(exchange *x, const char *method, const char *path, fault *f)
     route_access access;
     fault none;
     const bool found = find_route(x, method, path, &access, &none);
-    if (!access_names(&s->settings, exchange_header(x, MHD_HTTP_HEADER_HOST), exchange_header(x, "Origin"), f))
+    const char *origin = exchange_header(x, "Origin");
+    if (!access_names(&s->settings, exchange_header(x, MHD_HTTP_HEADER_HOST), origin, f))
+        return false;
+    if (!access_site(&s->settings, path, exchange_header(x, "Sec-Fetch-Site"), origin, f))
         return false;
     if (access != ROUTE_OPEN && !access_key(&s->settings, exchange_header(x, MHD_HTTP_HEADER_AUTHORIZATION), f))
         return false;

@@ -44,7 +44,8 @@ typedef struct server_settings {
  * planner and encoder are made alike, but for the workers' devices, and log to the functions below: planner and encoder
  * with the server as user, worker i with server_worker(server, i). */
 typedef struct server_engine {
-    flux1_context *worker[SERVER_WORKERS]; /* make the pictures: a job each at a time, on a device each */
+    flux1_context *worker[SERVER_WORKERS]; /* make the pictures: a job each at a time, or several of one kind, on a
+                                              device each */
     int workers;
     flux1_context *planner;  /* checks requests meanwhile: what fits worker 0 fits the others */
     flux1_context *writer;   /* encodes files */

@@ -188,6 +188,7 @@ def bad_requests(s):
     c.sendall(b"0\r\n\r\n")
     check(b" 413 " in c.recv(4096), "a chunked body beyond the limit")
     for headers, status in (({"Host": "evil.example"}, 403), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403), ({"Host": "localhost:1"}, 200),
+                            ({"Sec-Fetch-Site": "cross-site"}, 403), ({"Sec-Fetch-Site": "cross-site", "Origin": "https://my.proxy"}, 200), ({"Sec-Fetch-Site": "same-origin"}, 200),
                             ({"Host": "[::1]:80"}, 200), ({"Host": "my.proxy"}, 200), ({"Origin": "https://my.proxy"}, 200),
                             ({"Origin": "http://127.0.0.1:%d" % s.port}, 200)):
         check(s.call("GET", "/api/info", headers=headers)[0] == status, "%s: %d expected" % (headers, status))
@@ -497,7 +498,8 @@ def workers():
     s.until(again, ["running"])
     began = time.monotonic()
     check(s.stop() == 0 and time.monotonic() - began < 10, "--drain 0 ends both")
-    for names, words in (("cpu,,cpu", "a name is missing"), ("cpu,nothing", 'device "nothing".*\(--workers\)')):
+    for names, words in (("cpu,,cpu", "a name is missing"), ("cpu,nothing", 'device "nothing".*\(--workers\)'),
+                         ("ttnn:wh-n300,ttnn:wh-n300", "--workers: .* beside .*one mesh"), ("ttnn:wh-n300,ttnn:wh-1x4", "--workers: .* beside .*one mesh")):
         r = subprocess.run([program, "serve", "--model", model, "--port", "0", "--workers", names], stderr=subprocess.PIPE, text=True, timeout=60)
         check(r.returncode in (1, 2) and re.search(words, r.stderr), "--workers %s: %d %s" % (names, r.returncode, r.stderr))
 
@@ -671,6 +673,7 @@ def thumbnails(jobs):
     url = job["pictures"][0]["url"]
     status, jpeg = s.call("GET", url + "?size=small", raw=True)
     check(status == 200 and jpeg[:2] == b"\xff\xd8" and s.headers["Content-Type"] == "image/jpeg" and b"\x00\x30\x01\x80" in jpeg, "a JPEG of 384x48")
+    check('-1.jpg"' in s.headers["Content-Disposition"], "its name is a JPEG's: %s" % s.headers["Content-Disposition"])
     check(s.call("GET", url, raw=True)[1][:4] == b"\x89PNG" == s.call("GET", url + "?size=large", raw=True)[1][:4], "the picture itself")
     check(s.call("GET", little["pictures"][0]["url"] + "?size=small", raw=True)[1][:4] == b"\x89PNG", "a small picture is its own")
     names = sorted(os.listdir(jobs + "/thumbnails"))

@@ -17,6 +17,7 @@ typedef struct call {
     flux1_cancel_token *token[REQUESTS];
     flux1_stage stop_stage;
     int stop_step, stop; /* a bit for each request whose token is cancelled there */
+    int stop_image;      /* at this picture alone; -1: at any */
     int handed[PICTURES], previews[PICTURES], denoised;
 } call;
 
@@ -36,7 +37,8 @@ static int on_progress(void *user, const flux1_progress *now)
     if (now->stage == FLUX1_STAGE_DENOISE && now->image > k->denoised)
         k->denoised = now->image;
     for (int i = 0; i < REQUESTS; i++)
-        if ((k->stop >> i & 1) && now->stage == k->stop_stage && now->step == k->stop_step)
+        if ((k->stop >> i & 1) && now->stage == k->stop_stage && now->step == k->stop_step &&
+            (k->stop_image < 0 || now->image == k->stop_image))
             flux1_cancel_token_cancel(k->token[i]);
     return 0;
 }
@@ -55,6 +57,7 @@ static int on_image(void *user, const flux1_image *image)
 static void call_open(call *k)
 {
     memset(k, 0, sizeof *k);
+    k->stop_image = -1;
     golden_open("schnell", "car", &k->g);
     k->c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     k->m = model_of(k->c, k->g.folder);
@@ -144,6 +147,45 @@ static void the_others_of_a_cancelled_request_go_on(void **state)
     call_close(&k);
 }
 
+/* It is not shown or handed out, and has no pixels; the dump does not say how it was made. What its request finished
+ * before stays. */
+static void a_picture_that_is_cancelled_while_it_is_decoded_is_left_out(void **state)
+{
+    (void)state;
+    const char *dump = scratch_path("many.safetensors");
+    call k;
+    call_open(&k);
+    make_whole(&k, PICTURES);
+    k.params[0].dump = dump;
+    k.params[0].preview_every = 1;
+    k.params[0].preview_kind = FLUX1_PREVIEW_VAE;
+    for (int i = 0; i < REQUESTS; i++)
+        k.params[i].cancel = k.token[i];
+    k.stop_stage = FLUX1_STAGE_DECODE;
+    for (int at = 0; at < PICTURES; at++) {
+        flux1_image *images = NULL;
+        flux1_latents_file *dumped = NULL;
+        k.stop = 1 << owner[at];
+        k.stop_image = at;
+        assert_int_equal(run(&k, &images), FLUX1_OK);
+        assert_int_equal(flux1_latents_open(k.c, dump, 0, &dumped), FLUX1_OK);
+        for (int i = 0; i < PICTURES; i++) {
+            const bool cancelled = owner[i] == owner[at], made = !cancelled || i < at;
+            assert_int_equal(k.handed[i], made);
+            assert_int_equal(k.previews[i], k.g.params.steps - !made);
+            assert_int_equal(images[i].pixels != NULL, made);
+            assert_int_equal(images[i].request, owner[i]);
+            assert_true(images[i].seed == k.whole[i].seed);
+            assert_int_equal(flux1_latents_text(dumped, i, "flux1") != NULL, !cancelled);
+        }
+        flux1_latents_close(dumped);
+        flux1_images_free(images, PICTURES);
+    }
+    unlink(dump);
+    flux1_images_free(k.whole, PICTURES);
+    call_close(&k);
+}
+
 /* The first one's token stops those that have none, and only those; one before the call stops it there. */
 static void a_request_without_a_token_has_the_first_ones(void **state)
 {
@@ -170,7 +212,8 @@ static void a_request_without_a_token_has_the_first_ones(void **state)
     call_close(&k);
 }
 
-/* Of four steps: each second one and each first one; the second request's are its own. */
+/* Of four steps: each second one and each first one; the second request's are its own. `progress` is the first one's
+ * and is said only there. */
 static void previews_are_each_requests_own(void **state)
 {
     (void)state;
@@ -181,7 +224,7 @@ static void previews_are_each_requests_own(void **state)
     call_open(&k);
     for (int i = 0; i < REQUESTS; i++) {
         k.params[i].steps = 4;
-        k.params[i].progress = on_progress;
+        k.params[i].progress = NULL;
     }
     for (int batch = 1; batch <= PICTURES; batch += 3) {
         make_whole(&k, batch);
@@ -294,6 +337,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_others_of_a_cancelled_request_go_on),
+        cmocka_unit_test(a_picture_that_is_cancelled_while_it_is_decoded_is_left_out),
         cmocka_unit_test(a_request_without_a_token_has_the_first_ones),
         cmocka_unit_test(previews_are_each_requests_own),
         cmocka_unit_test(a_caller_is_told_how_many_go_together),

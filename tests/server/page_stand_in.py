@@ -62,14 +62,14 @@ class Refusal(Exception):
 
 
 class StandIn:
-    """What a test may set: key, variant, loras, kept, loading, full, step_seconds, models (others by name: variant, side and steps), pixels_max. Jobs stay over stop() and
+    """What a test may set: key, variant, loras, kept, loading, full, step_seconds, models (others by name: variant, side and steps), open_seconds (of one of them), pixels_max. Jobs stay over stop() and
     start(). sizes: of each file that was asked for."""
 
     def __init__(self, page_file, variant="schnell", key="", loras=(), kept=True, step_seconds=0.05, port=0):
         self.page = open(page_file, encoding="utf-8").read()
         self.variant, self.key, self.loras, self.kept, self.step_seconds, self.port = variant, key, list(loras), kept, step_seconds, port
         self.loading = self.full = False
-        self.models, self.pixels_max, self.sizes = {}, None, []
+        self.models, self.open_seconds, self.pixels_max, self.sizes = {}, 0, None, []
         self.jobs, self.files, self.previews, self.lock = [], {}, {}, threading.Lock()
         self.running = False
 
@@ -191,6 +191,7 @@ class StandIn:
     def route(self, to, path, query, body):
         rest = path.removeprefix("/api/jobs/")
         if path == "/api/info":
+            time.sleep(self.open_seconds if "model" in query else 0)
             self.send_json(to, 200, self.info(urllib.parse.unquote(query.get("model", ""))))
         elif path == "/api/jobs" and to.command == "POST":
             self.post_job(to, json.loads(body))

@@ -88,6 +88,34 @@ static void a_page_of_another_site_is_refused(void **state)
     assert_false(names(&locked, "127.0.0.1:8080", "http://evil.example"));
 }
 
+static bool site(const server_settings *s, const char *path, const char *from, const char *origin)
+{
+    fault f = {0};
+    const bool good = access_site(s, path, from, origin, &f);
+    assert_int_equal(f.kind, good ? FAULT_NONE : FAULT_FORBIDDEN);
+    return good;
+}
+
+/* <img src="http://127.0.0.1:8080/api/info?model=NAME"> comes without an Origin. */
+static void what_a_page_of_another_site_embeds_is_refused(void **state)
+{
+    (void)state;
+    static const char *const closed[] = {"/api/info", "/api/jobs", "/v1/models", "/sdapi/v1/progress"};
+    static const char *const open[] = {"/", "/health", "/openapi.json", "/api/files/ID-1.png"};
+    const server_settings any = {.host = "127.0.0.1", .allow_host = "my.proxy,*"};
+    for (size_t i = 0; i < sizeof closed / sizeof *closed; i++) {
+        assert_false(site(&open_server, closed[i], "cross-site", NULL));
+        assert_true(site(&open_server, closed[i], "cross-site", "https://my.proxy")); /* access_names let it pass */
+        assert_true(site(&open_server, closed[i], "same-origin", NULL));
+        assert_true(site(&open_server, closed[i], "none", NULL)); /* typed by the person */
+        assert_true(site(&open_server, closed[i], NULL, NULL));
+        assert_true(site(&locked, closed[i], "cross-site", NULL)); /* the key decides */
+        assert_true(site(&any, closed[i], "cross-site", NULL));
+    }
+    for (size_t i = 0; i < sizeof open / sizeof *open; i++)
+        assert_true(site(&open_server, open[i], "cross-site", NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -95,6 +123,7 @@ int main(void)
         cmocka_unit_test(a_key_may_be_the_password_of_basic),
         cmocka_unit_test(a_host_is_an_address_or_an_allowed_name),
         cmocka_unit_test(a_page_of_another_site_is_refused),
+        cmocka_unit_test(what_a_page_of_another_site_embeds_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
