@@ -340,6 +340,8 @@ flux1_status decoder_run(decoder *d, const float *latent, const size_t *reserve,
     d->job.ticker = (ticker){0};
     if (p)
         progress_stage(p, FLUX1_STAGE_DECODE, &d->plan, &d->job.ticker);
+    if (p && d->context->cards) /* they do not tick */
+        TRY(progress_report(p, err));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->h * g->w, v->latent_channels}, &rows, err));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, g->h * g->w * g->scale * g->scale, 3}, &pixels, err));
     decoder_unpack(v, latent, g->h, g->w, rows.data);

@@ -186,6 +186,8 @@ flux1_status denoiser_open(denoiser *d, const batch_row *rows, const size_t *res
     bool again = d->open && equal_rows(d, rows);
     if (p)
         progress_stage(p, FLUX1_STAGE_DENOISE, &d->plan, &d->job.ticker);
+    if (p && d->context->cards) /* they do not tick, so nothing else says when the encoders had ended */
+        TRY(progress_report(p, &d->context->error));
     d->job.ticker.next = again ? d->plan.opening_ticks : 0;
     *opening = again ? 0 : d->plan.opening;
     if (again)
