@@ -19,18 +19,17 @@
 
 /* Seconds: of silence in which an operation may be at work (a first one is compiled); for a line to be taken; for a
  * cancelled order to come to an end. */
-enum { SILENCE = 600, TAKING = 60, CANCELLING = 30, SILENCE_MOST = 86400, STAGES_TEXT = 128 };
+enum { SILENCE = 600, TAKING = 60, CANCELLING = 30, SILENCE_MOST = 86400 };
 
 struct ttnn_worker {
     flux1_context *c;
     dialog *d; /* NULL: ended */
     int silence;
-    bool mock;                /* the library computes nothing */
-    bool ours;                /* what failed is this side: what the worker asked for could not be given */
-    char folder[PATH_MAX];    /* where the library writes what it writes; "": none */
-    char stages[STAGES_TEXT]; /* ",t5,dit.open,…," */
-    char done[DIALOG_LINE];   /* what the last order's end said */
-    double cancelled;         /* when this order was seen to be cancelled; 0: it is not */
+    bool mock;              /* the library computes nothing */
+    bool ours;              /* what failed is this side: what the worker asked for could not be given */
+    char folder[PATH_MAX];  /* where the library writes what it writes; "": none */
+    char done[DIALOG_LINE]; /* what the last order's end said */
+    double cancelled;       /* when this order was seen to be cancelled; 0: it is not */
 };
 
 /* ---- keys ---- */
@@ -236,11 +235,17 @@ static flux1_status read_silence(ttnn_worker *w)
     return FLUX1_OK;
 }
 
-static bool makes(const ttnn_worker *w, const char *stage)
+/* Memory is planned as if this process made no stage. */
+static flux1_status check_stages(const char *stages, flux1_error *err)
 {
-    char word[TTNN_WORD];
-    snprintf(word, sizeof word, ",%s,", stage);
-    return strstr(w->stages, word) != NULL;
+    char all[TTNN_WORD + 2], word[TTNN_WORD];
+    snprintf(all, sizeof all, ",%s,", stages);
+    for (int i = 0; i < RECORDING_STAGES; i++) {
+        snprintf(word, sizeof word, ",%s,", recording_names[i]);
+        if (!strstr(all, word))
+            return error_set(err, FLUX1_ERR_FORMAT, "does not make stage %s", recording_names[i]);
+    }
+    return FLUX1_OK;
 }
 
 /* "flux1-ttnn 1 library=0.81.1 mock=0 stages=clip,t5,dit.open,dit.step,dit.latent,vae" */
@@ -261,10 +266,7 @@ static flux1_status greet(ttnn_worker *w)
         return error_set(err, FLUX1_ERR_FORMAT, "said \"%.60s\", which is no greeting of version %d", line,
                          TTNN_PROTOCOL);
     w->mock = mock == 1;
-    snprintf(w->stages, sizeof w->stages, ",%s,", stages);
-    for (int i = 0; i < RECORDING_STAGES; i++) /* memory is planned as if this process made none */
-        if (!makes(w, recording_names[i]))
-            return error_set(err, FLUX1_ERR_FORMAT, "does not make stage %s", recording_names[i]);
+    TRY(check_stages(stages, err));
     if (w->mock)
         context_log(w->c, FLUX1_LOG_WARNING,
                     "device ttnn: the library is in mock mode and computes nothing: the picture "

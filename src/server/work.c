@@ -134,29 +134,38 @@ static void tell(work *w, const flux1_progress *now)
     queue_unlock(&w->s->queue);
 }
 
+/* A picture to look at, without what it was made of. */
+static flux1_status encode_plain(server *s, const flux1_image *image, flux1_format format, uint8_t **bytes,
+                                 size_t *size)
+{
+    flux1_write_params how;
+    flux1_write_params_defaults(&how);
+    how.plain = 1;
+    how.quality = 80;
+    how.format = format;
+    pthread_mutex_lock(&s->writing);
+    const flux1_status st = flux1_image_encode(s->engine.writer, image, NULL, NULL, &how, bytes, size);
+    pthread_mutex_unlock(&s->writing);
+    return st;
+}
+
 /* A preview that cannot be made is none; the picture itself may still come out. */
 static void show_preview(work *w, job *j, const flux1_progress *now)
 {
     server *s = w->s;
-    flux1_write_params how;
+    flux1_format format = j->preview_format;
     uint8_t *bytes = NULL;
     size_t size = 0;
-    flux1_write_params_defaults(&how);
-    how.plain = 1;
-    how.quality = 80;
-    how.format = j->preview_format;
     pthread_mutex_lock(&s->writing);
-    if (flux1_format_check(s->engine.writer, how.format, 0, 0) != FLUX1_OK)
-        how.format = FLUX1_FORMAT_PNG;
-    const flux1_status st =
-        flux1_image_encode(s->engine.writer, now->preview, j->model->model, NULL, &how, &bytes, &size);
+    if (flux1_format_check(s->engine.writer, format, 0, 0) != FLUX1_OK)
+        format = FLUX1_FORMAT_PNG;
     pthread_mutex_unlock(&s->writing);
-    if (st != FLUX1_OK)
+    if (encode_plain(s, now->preview, format, &bytes, &size) != FLUX1_OK)
         return;
     queue_lock(&s->queue);
     job_preview *p = &j->preview;
     uint8_t *old = p->bytes;
-    *p = (job_preview){bytes, size, p->number + 1, now->preview->index, now->step, how.format};
+    *p = (job_preview){bytes, size, p->number + 1, now->preview->index, now->step, format};
     queue_changed(&s->queue, j);
     queue_unlock(&s->queue);
     flux1_bytes_free(old);
@@ -180,18 +189,11 @@ static int on_progress(void *user, const flux1_progress *now)
 static size_t keep_thumbnail(server *s, const char *name, const flux1_image *image)
 {
     flux1_image small;
-    flux1_write_params how;
     uint8_t *bytes = NULL;
     size_t size = 0;
     if (!thumbnail_pays(image) || !thumbnail_draw(image, &small))
         return 0;
-    flux1_write_params_defaults(&how);
-    how.plain = 1;
-    how.quality = 80;
-    how.format = FLUX1_FORMAT_JPEG;
-    pthread_mutex_lock(&s->writing);
-    flux1_status st = flux1_image_encode(s->engine.writer, &small, NULL, NULL, &how, &bytes, &size);
-    pthread_mutex_unlock(&s->writing);
+    const flux1_status st = encode_plain(s, &small, FLUX1_FORMAT_JPEG, &bytes, &size);
     const bool kept = st == FLUX1_OK && history_write_thumbnail(s->history, name, bytes, size);
     flux1_bytes_free(bytes);
     free(small.pixels);

@@ -76,6 +76,11 @@ static void ends_are_sentences(void **state)
     (void)state;
     fails(start("echo first; echo last words >&2; exit 3"), FLUX1_ERR_IO, 20,
           "ended with status 3 (it said: last words)");
+    char words[512] = "ended with status 1 (it said: ";
+    for (int i = 0; i < 199; i++)
+        strcat(words, "é");
+    strcat(words, ")");
+    fails(start("printf '%0400d\\n' 0 | sed 's/0/é/g'; exit 1"), FLUX1_ERR_IO, 20, words); /* a long line's end */
     fails(start("kill -9 $$"), FLUX1_ERR_IO, 20, "was ended by signal 9");
     fails(start("sleep 100"), FLUX1_ERR_LIMIT, 0.1, "has said nothing for 0 s");
     fails(start("printf '\\377\\n' >&3; sleep 100"), FLUX1_ERR_FORMAT, 20, "said what is no text");

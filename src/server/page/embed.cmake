@@ -27,17 +27,10 @@ function(hash_of tag out)
   set(${out} "'sha256-${hash}='" PARENT_SCOPE)
 endfunction()
 
+include(${CMAKE_CURRENT_LIST_DIR}/../../../cmake/embed.cmake)
 file(READ ${IN} page)
 hash_of(style style)
 hash_of(script script)
-file(READ ${IN} bytes HEX)
-string(LENGTH "${bytes}" digits)
-math(EXPR size "${digits} / 2")
-string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
-file(WRITE ${OUT} "#include \"server/page.h\"
-
-const char page_html[] = {${bytes}};
-const size_t page_html_size = ${size};
-const char page_policy[] = \"default-src 'none'; img-src 'self' blob: data:; connect-src 'self'; style-src ${style}; \"
+embed(${IN} ${OUT} server/page.h page_html "const char page_policy[] = \"default-src 'none'; img-src 'self' blob: data:; connect-src 'self'; style-src ${style}; \"
                            \"script-src ${script}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\";
 ")
