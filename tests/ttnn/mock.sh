@@ -3,6 +3,7 @@
 # the library, nothing is computed; the memory is compared with what flux1 plan says. Skipped without FLUX1_TTNN_PYTHON, an environment that prepare.sh made.
 # usage: mock.sh FLUX1 MACHINE WEIGHTS LINKS MOST        MOST: MB of a bank that may be in use behind the last stage
 #        mock.sh FLUX1 MACHINE mistakes                  planted mistakes, each of which must be refused
+#        mock.sh FLUX1 MACHINE search                    which blockings of a step's products are accepted
 #        mock.sh FLUX1 MACHINE picture MODEL             a picture through --device ttnn, on two of the machine's chips
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,6 +11,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 "$1" plan --help | grep -q -- --record || { echo "skipped: this flux1 does not record"; exit 77; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+export FLUX1_TTNN_BLOCKINGS=$dir/table.json
 if [ "$3" = picture ]; then
     [ -e "$4" ] || { echo "skipped: $4 is not there"; exit 77; }
     "$FLUX1_TTNN_PYTHON" "$here/clusters.py" "$2" >"$dir/cluster.yaml"
@@ -41,6 +43,14 @@ plan "$1" --record "$dir/rec" >/dev/null
 export TT_METAL_CACHE=$dir/cache TT_METAL_SLOW_DISPATCH_MODE=1 TT_LOGGER_LEVEL=fatal TT_METAL_MOCK_CLUSTER_DESC_PATH=$dir/cluster.yaml
 if [ "$3" = mistakes ]; then
     "$FLUX1_TTNN_PYTHON" -B "$here/mistakes.py" "$dir/rec" 2>"$dir/err" || { tail -5 "$dir/err"; exit 1; }
+    exit 0
+fi
+if [ "$3" = search ]; then # single blocks' last product among them, of which larger blocks do not fit a core
+    "$FLUX1_TTNN_PYTHON" -B "$here/../../tools/ttnn/flux1_ttnn.py" search "$dir/rec" --stage dit.open --stage dit.step >"$dir/out" 2>"$dir/err" || { cat "$dir/out" "$dir/err"; exit 1; }
+    cat "$dir/out"
+    [ "$(grep -c 'blockings next to (8, 8, 8, 2, 2) are accepted' "$dir/out")" -ge 5 ] || { echo "FAILED: the products of a step are not searched"; exit 1; }
+    ! grep -q ': \([0-9]*\) of \1 blockings next to (8, 8, 8, 2, 2)' "$dir/out" || { echo "FAILED: blocks of 16 x 8 tiles and 8 x 16 fit a core"; exit 1; }
+    grep -q 'no table is written' "$dir/out" && [ ! -e "$FLUX1_TTNN_BLOCKINGS" ] || { echo "FAILED: a table of no times"; exit 1; }
     exit 0
 fi
 if [ "$3" = bfloat8_b ]; then # of T5 and the transformer

@@ -11,6 +11,7 @@ SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../..")
 WORKER = os.path.join(SOURCE, "tools/ttnn/flux1_ttnn.py")
 sys.path.insert(0, os.path.dirname(WORKER))
 sys.dont_write_bytecode = True
+os.environ["FLUX1_TTNN_BLOCKINGS"] = "/nowhere/table.json"  # no table of this machine's
 import flux1_ttnn as worker
 
 HEAD = """flux1-recording 1
@@ -112,6 +113,107 @@ class Assertions(unittest.TestCase):
             with self.assertRaisesRegex(worker.Refused, words):
                 worker.check_chunks(q, k, 128)
         self.assertEqual([worker.chunk_of(n, 512) for n in (1, 32, 96, 513, 4352)], [32, 32, 64, 512, 512])
+
+
+class Blocks(unittest.TestCase):
+    """Blockings of products: the search, and the table."""
+
+    def setUp(self):
+        room = tempfile.TemporaryDirectory()
+        self.addCleanup(room.cleanup)
+        self.path = os.path.join(room.name, "folder", "table.json")
+        self.library = unittest.mock.MagicMock()
+        self.library.bfloat16 = "DataType.BFLOAT16"
+        self.device = unittest.mock.MagicMock()
+        self.device.compute_with_storage_grid_size.return_value = unittest.mock.Mock(x=8, y=7)
+        self.device.arch.return_value = "Arch.WORMHOLE_B0"
+        self.x = unittest.mock.Mock(shape=[1, 1, 512, 3072], dtype=self.library.bfloat16)
+        self.w = {"matrix": unittest.mock.Mock(shape=[3072, 9216], dtype="DataType.BFLOAT8_B"), "row": None, "rows": 9216}
+        patch = unittest.mock.patch.dict(os.environ, {"FLUX1_TTNN_BLOCKINGS": self.path})
+        patch.start()
+        self.addCleanup(patch.stop)
+        os.environ.pop("TT_METAL_MOCK_CLUSTER_DESC_PATH", None)
+
+    WHICH = "wormhole_b0 8x7 bfloat8_b 512x3072x9216"
+
+    def mapper(self, kind=worker.Mapper):
+        made = kind(recording(HEAD + BODY), self.library, self.device, 1, None, unittest.mock.MagicMock())
+        made.weights = {"w1": self.w}
+        return made
+
+    def asked(self):
+        """The blocking of the last product."""
+        k = self.library.MinimalMatmulConfig.call_args.kwargs
+        return k["M_block_size"], k["K_block_size"], k["N_block_size"], k["subblock_h"], k["subblock_w"]
+
+    def test_what_a_blocking_is(self):
+        for numbers, good in (((8, 8, 8, 2, 2), True), ((2, 16, 4, 1, 4), True), ((8, 8, 8, 2, 4), False), ((8, 8, 6, 1, 4), False), ((0, 8, 8, 1, 1), False),
+                              ((32, 8, 8, 1, 1), False), ((8, 8, 8, 2), False), ((8, 8, True, 1, 1), False), ((8.0, 8, 8, 1, 1), False)):
+            self.assertEqual(worker.is_blocking(numbers), good, numbers)
+        for b in worker.next_to(worker.Blocking(8, 8, 8, 2, 2)):
+            self.assertTrue(worker.is_blocking(b), b)
+            self.assertNotEqual(b, (8, 8, 8, 2, 2))
+
+    def test_the_search_ends_at_the_fastest(self):
+        goal = worker.Blocking(4, 16, 16, 1, 4)
+        far = lambda b: 1 + sum(abs(x - y) for x, y in zip(b, goal))
+        best, tried = worker.fastest(worker.usual_blocking(512, 9216), far)
+        self.assertEqual(best, goal)
+        self.assertEqual(len(tried), len(set(tried)))
+        refusing = lambda b: None if b.n > 8 or b.k > 8 else far(b)
+        self.assertEqual(worker.fastest(worker.usual_blocking(512, 9216), refusing)[0], (4, 8, 8, 1, 4))
+        self.assertEqual(worker.fastest(worker.usual_blocking(512, 9216), lambda b: 1 if b.k == 8 else 0.995)[0], (8, 8, 8, 2, 2))  # noise
+        self.assertIsNone(worker.fastest(worker.usual_blocking(512, 9216), lambda b: None)[0])
+
+    def test_a_product_takes_what_was_found(self):
+        self.mapper().product(self.x, "w1")
+        self.assertEqual(self.asked(), (8, 8, 8, 2, 2))
+        worker.Blockings(self.path).keep(self.WHICH, worker.Blocking(4, 2, 16, 1, 4))
+        worker.Blockings(self.path).keep("another", worker.Blocking(2, 2, 2, 1, 1))
+        self.mapper().product(self.x, "w1")
+        self.assertEqual(self.asked(), (4, 2, 16, 1, 4))
+        self.w["matrix"].shape = [3072, 9248]
+        self.mapper().product(self.x, "w1")
+        self.assertEqual(self.asked(), (8, 8, 8, 2, 2))
+        self.assertEqual(os.listdir(os.path.dirname(self.path)), ["table.json"])
+
+    def test_tables_that_are_not_taken(self):
+        os.makedirs(os.path.dirname(self.path))
+        good = {"ttnn": worker.version_of_library(), "products": {self.WHICH: [4, 2, 16, 1, 4]}}
+        for content, found in ((good, 1), (good | {"ttnn": "0.1"}, 0), (good | {"products": {}}, 0), (good | {"products": {self.WHICH: [4, 2, 16, 3, 4]}}, None),
+                               (good | {"products": {self.WHICH: 4}}, None), (good | {"products": []}, None), ([], None), ({"ttnn": "1"}, None), ("", None)):
+            with open(self.path, "w") as f:
+                f.write(content if content == "" else json.dumps(content))
+            if found is None:
+                with self.assertRaisesRegex(worker.Refused, "table.json is no table of blockings: delete it"):
+                    worker.Blockings(self.path)
+            else:
+                self.assertEqual(len(worker.Blockings(self.path).found), found)
+
+    def test_a_search_writes_the_table(self):
+        def product(config, **_):
+            if self.asked()[1] > 8:
+                raise RuntimeError("beyond max L1 size")
+        self.library.experimental.minimal_matmul.side_effect = product
+        clock = lambda: clock.now
+        clock.now = 0.0
+        def wait(_):
+            m, k, n, tall, wide = self.asked()
+            clock.now += 1 if (m, k, n, tall, wide) == (4, 8, 8, 2, 2) else 2
+        self.library.synchronize_device.side_effect = wait
+        with unittest.mock.patch.object(worker.time, "perf_counter", clock), unittest.mock.patch("builtins.print") as said:
+            self.mapper(worker.Searching).product(self.x, "w1")
+        self.assertEqual(self.asked(), (4, 8, 8, 2, 2))
+        self.assertEqual(worker.Blockings(self.path).found, {self.WHICH: (4, 8, 8, 2, 2)})
+        self.assertIn(f"{self.WHICH}: (4, 8, 8, 2, 2)", said.call_args.args[0])
+        calls = self.library.experimental.minimal_matmul.call_count
+        self.mapper(worker.Searching).product(self.x, "w1")  # what is in the table is not looked for again
+        self.assertEqual(self.library.experimental.minimal_matmul.call_count, calls + 1)
+
+    def test_in_mock_mode_nothing_is_written(self):
+        with unittest.mock.patch.dict(os.environ, {"TT_METAL_MOCK_CLUSTER_DESC_PATH": "x"}), unittest.mock.patch("builtins.print"):
+            self.mapper(worker.Searching).product(self.x, "w1")
+        self.assertFalse(os.path.exists(self.path))
 
 
 class Calls(unittest.TestCase):

@@ -4,6 +4,7 @@
 usage: flux1_ttnn.py check RECORDING [--links N] [--weights bfloat16|bfloat8_b] [--stage NAME]… [--plan FILE]
        flux1_ttnn.py read RECORDING             reads it and counts its calls; needs neither ttnn nor a card
        flux1_ttnn.py serve FOLDER               what `flux1 generate --device ttnn` starts: orders come from flux1
+       flux1_ttnn.py search RECORDING           finds the fastest blocking of each product, for later runs
        flux1_ttnn.py kit FOLDER --device ttnn:MACHINE --model PATH…    pictures on the cards against the CPU's, a report in FOLDER
 
 check makes every call of the stages on the mesh that the recording was made for, with weights and inputs of the right
@@ -224,6 +225,84 @@ def chunk_of(rows, most):
 Piece = collections.namedtuple("Piece", "part col cols tensor")  # part None: text and image; rows are dimension 2
 
 
+# ---- blockings of products ------------------------------------------------------------------------------------------------
+
+Blocking = collections.namedtuple("Blocking", "m k n tall wide")  # tiles of a core's block along rows, inputs, outputs; of a subblock
+LARGEST_BLOCK, SUBBLOCK = 16, 4  # tiles of a side; of a subblock: what a core's registers take of float32 sums
+SUBBLOCKS = ((2, 2), (1, 4), (4, 1), (1, 2), (2, 1), (1, 1))
+
+
+def usual_blocking(rows, outputs):
+    """The library's own choice for what its tuned table lacks, which has none of FLUX.1's products, and less for small ones."""
+    size = lambda n: 8 if -(-n // TILE) >= 8 else 2
+    return Blocking(size(rows), 8, size(outputs), 2, 2)
+
+
+def is_blocking(numbers):
+    """Whether the library could take them: subblocks are whole parts of a block."""
+    if len(numbers) != 5 or not all(type(n) is int and 1 <= n <= LARGEST_BLOCK for n in numbers):
+        return False
+    m, _, n, tall, wide = numbers
+    return m % tall == 0 and n % wide == 0 and tall * wide <= SUBBLOCK
+
+
+def next_to(b):
+    """Blockings that differ from b in one thing: a side twice or half as long, or other subblocks."""
+    sides = [b._replace(**{side: size}) for side in "mkn" for size in (getattr(b, side) * 2, getattr(b, side) // 2)]
+    return [c for c in (*sides, *(b._replace(tall=t, wide=w) for t, w in SUBBLOCKS)) if c != b and is_blocking(c)]
+
+
+def fastest(start, seconds):
+    """From `start` to a neighbour as long as one is faster by more than 1 %. seconds(blocking): None where the library refuses.
+    Returns the best and all that were tried."""
+    tried = {start: seconds(start)}
+    if tried[start] is None:
+        return None, tried
+    best, searched = start, None
+    while best != searched:
+        searched = best
+        for b in next_to(searched):
+            if b not in tried:
+                tried[b] = seconds(b)
+            if tried[b] is not None and tried[b] < 0.99 * tried[best]:
+                best = b
+    return best, tried
+
+
+class Blockings:
+    """What searches found, in a file: {"ttnn": version, "products": {which: [m, k, n, tall, wide]}}. Of another version of the
+    library nothing is taken."""
+
+    def __init__(self, path):
+        self.path, self.found = path, {}
+        try:
+            with open(path, encoding="utf-8") as f:
+                whole = json.load(f)
+            products = whole["products"]
+            if whole["ttnn"] == version_of_library():
+                self.found = {str(which): Blocking(*numbers) for which, numbers in products.items() if is_blocking(numbers)}
+                if len(self.found) != len(products):
+                    raise ValueError
+        except FileNotFoundError:
+            pass
+        except (OSError, TypeError, *BROKEN):
+            raise Refused(f"{path} is no table of blockings: delete it, or name another in FLUX1_TTNN_BLOCKINGS") from None
+
+    @staticmethod
+    def usual_path():
+        cache = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+        return os.path.abspath(os.environ.get("FLUX1_TTNN_BLOCKINGS") or os.path.join(cache, "flux1", "ttnn-blockings.json"))
+
+    def keep(self, which, blocking):
+        self.found[which] = blocking
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        part = f"{self.path}.{os.getpid()}.part"
+        with open(part, "w", encoding="utf-8") as f:
+            json.dump({"ttnn": version_of_library(), "products": self.found}, f, indent=1, sort_keys=True)
+            f.write("\n")
+        os.replace(part, self.path)
+
+
 class Act:
     """A rank's activation [1, text + image, cols] as tensors of some of its rows and columns."""
 
@@ -264,7 +343,7 @@ class Mapper:
         self.prepared = {}  # filters, by the tensors that they are made of; they stay
         self.clip_tokens = recording.picture.get("clip_tokens")
         self.buffers, self.step, self.resident, self.part = {}, 0, [], None
-        self.grid = device.compute_with_storage_grid_size()
+        self.grid, self.blockings = device.compute_with_storage_grid_size(), Blockings(Blockings.usual_path())
         config = lambda fidelity, **more: ttnn.init_device_compute_kernel_config(
             device.arch(), math_fidelity=fidelity, math_approx_mode=False, **more)
         self.products = config(ttnn.MathFidelity.HiFi2, fp32_dest_acc_en=True, packer_l1_acc=True)
@@ -524,14 +603,24 @@ class Mapper:
 
     def product(self, x, name):
         w, t = self.weights[name], self.t
-        tiles = lambda n: -(-n // TILE)
-        size = lambda n: 8 if tiles(n) >= 8 else 2
-        config = t.MinimalMatmulConfig(M_block_size=size(x.shape[2]), K_block_size=8, N_block_size=size(w["rows"]),
-                                       subblock_h=2, subblock_w=2, compute_with_storage_grid_size=self.grid)
         if x.dtype != t.bfloat16:
             x = t.typecast(x, t.bfloat16)
-        return t.experimental.minimal_matmul(input_tensor=x, weight_tensor=w["matrix"], bias_tensor=w["row"], config=config,
-                                             fused_activation=None, compute_kernel_config=self.products)
+        return self.multiplied(x, w, self.blocking(x, w))
+
+    def which(self, x, w):
+        """A product in the table: the chip, its cores, the matrix's form and the sizes on a device."""
+        kind = lambda a: str(a).rpartition(".")[2].lower()
+        return (f"{kind(self.device.arch())} {self.grid.x}x{self.grid.y} {kind(w['matrix'].dtype)} "
+                f"{x.shape[2]}x{x.shape[3]}x{w['matrix'].shape[-1]}")
+
+    def blocking(self, x, w):
+        return self.blockings.found.get(self.which(x, w)) or usual_blocking(x.shape[2], w["rows"])
+
+    def multiplied(self, x, w, b):
+        config = self.t.MinimalMatmulConfig(M_block_size=b.m, K_block_size=b.k, N_block_size=b.n, subblock_h=b.tall, subblock_w=b.wide,
+                                            compute_with_storage_grid_size=self.grid)
+        return self.t.experimental.minimal_matmul(input_tensor=x, weight_tensor=w["matrix"], bias_tensor=w["row"], config=config,
+                                                  fused_activation=None, compute_kernel_config=self.products)
 
     def activated(self, x, f, line):
         if f in (None, "none"):
@@ -1078,7 +1167,8 @@ def memory(ttnn, device):
     return view.total_bytes_allocated_per_bank, view.total_bytes_per_bank, view.num_banks
 
 
-def check(recording, options):
+def on_mesh(recording, options, work):
+    """work(ttnn, device) on the recording's mesh, which is opened and closed."""
     ttnn = library()
     began = time.monotonic()
     device = open_mesh(ttnn, recording.mesh, options.part_of)
@@ -1086,9 +1176,77 @@ def check(recording, options):
         part = device.create_submesh(ttnn.MeshShape(*recording.mesh.shape)) if options.part_of else device
         print(f"mesh {recording.mesh.shape[0]}x{recording.mesh.shape[1]} opened in {time.monotonic() - began:.1f} s, "
               f"{device.arch()}")
-        check_on(part, ttnn, recording, options)
+        work(ttnn, part)
     finally:
         ttnn.close_mesh_device(device)
+
+
+def wanted_stages(recording, options):
+    for name in options.stage or STAGES:
+        if name not in recording.stages:
+            raise Refused(f"the recording has no stage {name}")
+        yield name, recording.stages[name]
+
+
+def check(recording, options):
+    on_mesh(recording, options, lambda ttnn, device: check_on(device, ttnn, recording, options))
+
+
+class Searching(Mapper):
+    """Looks for a blocking whenever a product comes for which there is none yet."""
+
+    ROUNDS, CALLS = 5, 8  # the median of so many rounds of so many calls
+
+    def product(self, x, name):
+        w = self.weights[name]
+        x = self.t.typecast(x, self.t.bfloat16) if x.dtype != self.t.bfloat16 else x
+        if self.which(x, w) not in self.blockings.found:
+            self.look_for(x, w)
+        return super().product(x, name)
+
+    def look_for(self, x, w):
+        which = self.which(x, w)
+        start = usual_blocking(x.shape[2], w["rows"])
+        best, tried = fastest(start, lambda b: self.seconds(x, w, b))
+        taken = [b for b, s in tried.items() if s is not None]
+        if best is None:
+            raise Refused(f"{which}: the library refuses the usual blocking {tuple(start)}")
+        if mocked():
+            self.blockings.found[which] = start  # this run's: its times mean nothing, so nothing is written
+            print(f"{which}: {len(taken)} of {len(tried)} blockings next to {tuple(start)} are accepted", flush=True)
+            return
+        self.blockings.keep(which, best)
+        print(f"{which}: {tuple(best)} {1e6 * tried[best]:.0f} us, the usual {tuple(start)} {1e6 * tried[start]:.0f} us; "
+              f"{len(taken)} of {len(tried)} accepted", flush=True)
+
+    def seconds(self, x, w, b):
+        """Of a call; None if the library refuses."""
+        def calls(count):
+            begin = time.perf_counter()
+            for _ in range(count):
+                self.t.deallocate(self.multiplied(x, w, b))
+            self.t.synchronize_device(self.device)
+            return (time.perf_counter() - begin) / count
+        try:
+            calls(1)  # compiles it
+            if mocked():
+                return 1.0
+            return sorted(calls(self.CALLS) for _ in range(self.ROUNDS))[self.ROUNDS // 2]
+        except RuntimeError:
+            return None
+
+
+def search(recording, options):
+    """Every product of the recording, with weights and inputs that hold nothing."""
+    def work(ttnn, device):
+        mapper = Searching(recording, ttnn, device, options.links, getattr(ttnn, options.weights), Nothing(ttnn, device))
+        before = len(mapper.blockings.found)
+        for name, lines in wanted_stages(recording, options):
+            mapper.enter(name.partition(".")[0])
+            mapper.run(name, lines)
+        print(f"{mapper.blockings.path}: {before} products were in it, {len(mapper.blockings.found)} are" if not mocked() else
+              "mock mode: what the library accepts, and no times, so no table is written")
+    on_mesh(recording, options, work)
 
 
 class Watched:
@@ -1150,16 +1308,14 @@ def check_on(device, ttnn, recording, options):
     watched = Watched(ttnn, heights.watch)
     mapper = Mapper(recording, watched, device, options.links, getattr(ttnn, options.weights), Nothing(watched, device))
     print(f"{mapper.grid.x}x{mapper.grid.y} cores a device")
-    for name in options.stage or STAGES:
-        if name not in recording.stages:
-            raise Refused(f"the recording has no stage {name}")
+    for name, lines in wanted_stages(recording, options):
         began = time.monotonic()
         part = name.partition(".")[0]
         mapper.enter(part)  # which drops what the part before has left
         heights.enter(part)
-        mapper.run(name, recording.stages[name])
+        mapper.run(name, lines)
         used, room, banks = memory(ttnn, device)
-        print(f"{name}: {len(recording.stages[name])} lines in {time.monotonic() - began:.1f} s, "
+        print(f"{name}: {len(lines)} lines in {time.monotonic() - began:.1f} s, "
               f"{used / 1e6:.0f} of {room / 1e6:.0f} MB in each of {banks} banks")
     if options.plan:
         compare(heights, options.plan, recording, banks)
@@ -1677,7 +1833,7 @@ def shape_of(text):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("command", choices=("check", "read", "serve", "kit"))
+    parser.add_argument("command", choices=("check", "read", "search", "serve", "kit"))
     parser.add_argument("recording", nargs="?", help="a file of flux1 plan --record; -: standard input. Of serve, kit: a folder")
     parser.add_argument("--links", type=int, default=1, help="Ethernet links between neighbours (Galaxy: 4, Blackhole: 2)")
     parser.add_argument("--weights", choices=("bfloat16", "bfloat8_b"), default="bfloat16", help="form of the matrices")
@@ -1701,7 +1857,7 @@ def main():
             return kit(options)
         with open(options.recording, encoding="utf-8") if options.recording != "-" else sys.stdin as lines:
             recording = Recording(lines)
-        {"check": check, "read": read}[options.command](recording, options)
+        {"check": check, "read": read, "search": search}[options.command](recording, options)
     except (Refused, OSError, RuntimeError, TypeError, *BROKEN) as e:
         if options.traceback:
             raise
