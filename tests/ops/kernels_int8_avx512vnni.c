@@ -103,6 +103,8 @@ static inline float emulated_top(__m512 v)
 #undef _mm512_cvtepi32_epi8
 #define _mm512_cvtepi32_epi8 emulated_to_bytes
 #define _mm512_reduce_max_ps emulated_top
+#undef _mm512_shuffle_f32x4 /* SIMDe has it, and no alias */
+#define _mm512_shuffle_f32x4(a, b, how) simde_mm512_shuffle_f32x4(a, b, how)
 #define vw_keep(v) ((void)0)
 #define cpu_decoders_avx512 cpu_decoders_avx2
 #define cpu_int8_avx512vnni emulated_int8_avx512vnni

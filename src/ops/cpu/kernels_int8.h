@@ -4,8 +4,8 @@
  *   v_bytes       VW floats, whole numbers, to int8
  *   INT8_MATRIX   is defined where small matrices are multiplied (tile_matrix.h) in place of those with words
  *   INT8_UNITS    is defined where AMX multiplies (int8_units_amx.h): no vw_word, vw_dot, vw_keep
- *   INT8_OFFSET   numbers of the input are stored plus 128, for instructions that want one operand without a sign: the
- *                 sums begin with −128 times the weights' own
+ *   INT8_OFFSET   numbers of the weights are laid plus 128, for instructions that want one operand without a sign: the
+ *                 sums begin with −128 times the input's own; with it vw_store, vw_sub
  *
  * Idea: the weights are the broadcast side, a word at a time; the input is laid once a product as panels of TOKENS
  * rows. A tile of TILE_ROWS × TILE_VECTORS exact sums stays in registers for one group; then it is scaled and added to
@@ -17,6 +17,7 @@
 #define FLUX1_OPS_CPU_KERNELS_INT8_H
 
 #include "ops/cpu/int8.h"
+#include "ops/cpu/lines.h"
 #include "ops/cpu/simd.h"
 
 #include <math.h>
@@ -38,8 +39,9 @@ typedef struct int8_scratch {
     int32_t weights[INT8_MOST_COLS * LDA];
     int32_t panel[BLOCK_WORDS * TOKENS];
     float scales[INT8_MOST_COLS * INT8_BLOCK_GROUPS];
-    int32_t start[INT8_MOST_COLS * INT8_BLOCK_GROUPS];
-    float values[INT8_BLOCK_K], row[INT8_MOST_COLS];
+    int32_t start[INT8_BLOCK_GROUPS * TOKENS]; /* of the panel's sums; INT8_OFFSET */
+    float lines[TOKENS * INT8_MOST_COLS];
+    float values[INT8_BLOCK_K];
     int8_t numbers[INT8_BLOCK_K];
 } int8_scratch;
 _Static_assert(sizeof(int8_scratch) <= GEMM_SCRATCH * sizeof(float), "a task's scratch");
@@ -86,7 +88,7 @@ static void lay_token(const int8_job *j, const void *x, int64_t token, int32_t *
         for (int64_t i = 0; i < groups * INT8_GROUP; i += 4) {
             uint32_t word;
             memcpy(&word, numbers + i, sizeof word);
-            panel[(k + i) / 4 * TOKENS + token] = (int32_t)(INT8_OFFSET ? word ^ 0x80808080u : word);
+            panel[(k + i) / 4 * TOKENS + token] = (int32_t)word;
         }
     }
 }
@@ -117,18 +119,15 @@ static void int8_lay(void *arg, int64_t index, int worker)
 
 /* ---- weights ---- */
 
-static void lay_row_words(const int8_t *numbers, int64_t groups, int32_t *words, int32_t *start)
+static void lay_row_words(const int8_t *numbers, int64_t groups, int32_t *words)
 {
 #if INT8_PAIRS
     vw_widen(numbers, groups * INT8_GROUP, words);
-    (void)start;
 #else
-    memcpy(words, numbers, (size_t)(groups * INT8_GROUP));
-    for (int64_t i = 0; INT8_OFFSET && i < groups; i++) {
-        int32_t sum = 0;
-        for (int k = 0; k < INT8_GROUP; k++)
-            sum += numbers[i * INT8_GROUP + k];
-        start[i] = -128 * sum;
+    for (int64_t i = 0; i < groups * INT8_GROUP; i += 4) {
+        uint32_t word;
+        memcpy(&word, numbers + i, sizeof word);
+        words[i / 4] = (int32_t)(INT8_OFFSET ? word ^ 0x80808080u : word);
     }
 #endif
 }
@@ -145,7 +144,7 @@ static void lay_weights(const int8_job *j, int64_t row, int64_t rows, int64_t k,
         } else {
             cpu_int8_row(j, row + i, k, count, s->values, s->numbers, scales);
         }
-        lay_row_words(numbers, groups, s->weights + i * LDA, s->start + i * INT8_BLOCK_GROUPS);
+        lay_row_words(numbers, groups, s->weights + i * LDA);
     }
 }
 
@@ -172,7 +171,7 @@ SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, cons
         sum[i][v] = vreinterpretq_s32_u32(words[i][v]);
 }
 #else
-/* start: −128 times the sum of the first row's numbers; the next rows' lie INT8_BLOCK_GROUPS behind. */
+/* start: what the tokens' sums begin with. */
 SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int32_t *start, const int32_t *a,
                            const int32_t *b)
 {
@@ -180,7 +179,7 @@ SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, cons
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
     for (int v = 0; v < TILE_VECTORS; v++)
-        sum[i][v] = vw_word(INT8_OFFSET ? start[i * INT8_BLOCK_GROUPS] : 0);
+        sum[i][v] = INT8_OFFSET ? vw_load(start + v * VW) : vw_word(0);
     for (int k = 0; k < GROUP_WORDS; k++, b += TOKENS) {
         vw x[TILE_VECTORS];
         SIMD_UNROLL
@@ -202,10 +201,10 @@ SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, cons
 SIMD_INLINE void int8_tile_body(const int rows, int64_t groups, const int8_scratch *s, int64_t row, const int32_t *b,
                                 const float *scales, float *c)
 {
-    const int32_t *a = s->weights + row * LDA, *start = s->start + row * INT8_BLOCK_GROUPS;
+    const int32_t *a = s->weights + row * LDA;
     for (int64_t g = 0; g < groups; g++, a += GROUP_WORDS, b += GROUP_WORDS * TOKENS, scales += TOKENS) {
         vw sum[TILE_ROWS][TILE_VECTORS];
-        int8_sums(sum, rows, start + g, a, b);
+        int8_sums(sum, rows, s->start + g * TOKENS, a, b);
         SIMD_UNROLL
         for (int i = 0; i < rows; i++)
             SIMD_UNROLL
@@ -242,6 +241,20 @@ static void multiply_tokens(int64_t cols, int64_t groups, const int8_scratch *s,
 }
 #endif
 
+#if INT8_OFFSET
+/* −128 times the sums of the panel's numbers, group by group. */
+static void sum_panel(const int32_t *words, int64_t groups, int32_t *start)
+{
+    for (int64_t g = 0; g < groups; g++)
+        for (int v = 0; v < TOKENS; v += VW) {
+            vw sum = vw_word(0);
+            for (int k = 0; k < GROUP_WORDS; k++)
+                sum = vw_dot(sum, vw_word((int32_t)0x80808080u), vw_load(words + (g * GROUP_WORDS + k) * TOKENS + v));
+            vw_store(start + g * TOKENS + v, vw_sub(vw_word(0), sum));
+        }
+}
+#endif
+
 static void multiply_panel(const int8_job *j, int64_t cols, int64_t panel, int64_t k, int64_t count, int8_scratch *s,
                            float *c)
 {
@@ -251,6 +264,9 @@ static void multiply_panel(const int8_job *j, int64_t cols, int64_t panel, int64
 #if INT8_PAIRS
     vw_widen_panel(words, groups * INT8_GROUP / 4, s->panel);
     words = s->panel;
+#endif
+#if INT8_OFFSET
+    sum_panel(words, groups, s->start);
 #endif
     multiply_tokens(cols, groups, s, words, scales, c);
 }
@@ -262,13 +278,12 @@ static bool int8_stopped(const atomic_int *cancel)
     return cancel && atomic_load_explicit(cancel, memory_order_relaxed);
 }
 
-static void finish_panel(const int8_job *j, int64_t m, int64_t n, int64_t cols, const float *c, float *row)
+static void finish_panel(const int8_job *j, int64_t m, int64_t n, int64_t cols, const float *c, float *lines)
 {
-    for (int64_t t = 0; t < i64_min(TOKENS, j->g->m - m); t++) {
-        for (int64_t i = 0; i < cols; i++)
-            row[i] = c[i * TOKENS + t];
-        j->finish(j->g, m + t, n, cols, row);
-    }
+    const int64_t rows = i64_min(TOKENS, j->g->m - m);
+    turn_to_lines(c, TOKENS, rows, cols, lines, INT8_MOST_COLS);
+    for (int64_t t = 0; t < rows; t++)
+        j->finish(j->g, m + t, n, cols, lines + t * INT8_MOST_COLS);
 }
 
 static void int8_gemm(void *arg, int64_t index, int worker)
@@ -291,7 +306,7 @@ static void int8_gemm(void *arg, int64_t index, int worker)
             multiply_panel(j, cols, first + p, k, count, s, s->sums + p * cols * TOKENS);
     }
     for (int64_t p = 0; p < panels; p++)
-        finish_panel(j, m + p * TOKENS, n, cols, s->sums + p * cols * TOKENS, s->row);
+        finish_panel(j, m + p * TOKENS, n, cols, s->sums + p * cols * TOKENS, s->lines);
 }
 
 #if !defined(TASK) /* a task that needs something around it */

@@ -14,6 +14,7 @@
 #define FLUX1_OPS_CPU_KERNELS_PRODUCT_H
 
 #include "ops/cpu/kernels_gemm.h"
+#include "ops/cpu/lines.h"
 
 /* Of a worker's scratch: weights [PRODUCT_COLS][PRODUCT_LDA], lines [TILE_COLS][PRODUCT_LINE], sums [panels][row of
  * the weights][TILE_COLS]. A row of weights is padded, so that a tile's rows do not share cache sets. */
@@ -374,17 +375,7 @@ static void multiply_block(product_block *b)
 static void finish_panel(const gemm_job *g, int64_t m, int64_t step, int64_t rows, int64_t n, int64_t cols,
                          const float *sums, float *lines)
 {
-    for (int64_t t = 0; t < rows; t += VW)
-        for (int64_t i = 0; i < cols; i += VW) {
-            vf r[VW];
-            const int64_t last = i64_min(VW, cols - i) - 1;
-            const float *from = sums + i * TILE_COLS + t;
-            for (int j = 0; j < VW; j++)
-                r[j] = vload(from + (j < last ? j : last) * TILE_COLS);
-            vtranspose(r);
-            for (int j = 0; j < VW; j++)
-                vstore(lines + (t + j) * PRODUCT_LINE + i, r[j]);
-        }
+    turn_to_lines(sums, TILE_COLS, rows, cols, lines, PRODUCT_LINE);
     for (int64_t t = 0; t < rows; t++)
         finish_row(g, m + t * step, n, cols, lines + t * PRODUCT_LINE);
 }
