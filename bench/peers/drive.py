@@ -1,8 +1,9 @@
 """Times flux1 and one peer after another on the same work, interleaved, and prints medians and ratios.
 
 usage: drive.py --flux1 PROGRAM --model DIR [--plan STAGES] [--repeats N] [--out FILE.jsonl] PEER...
-STAGES: items of "dit:SIZE:TEXT", "vae:SIZE", "t5:TEXT", "clip", split by commas. A PEER is a command that speaks
-serve.py's protocol; {model} in it is --model.
+STAGES: items of "dit:SIZE:TEXT", "vae:SIZE", "t5:TEXT", "clip:TOKENS", split by commas. A PEER is a command that
+speaks serve.py's protocol; {model} in it is --model. CLIP's peers always compute 77 tokens, as their pipelines do; flux1
+leaves out what stands behind a prompt of TOKENS: clip:77 is the same work, clip:17 what a typical prompt takes.
 
 Each repeat of each item runs flux1 once (its own process: bench, the median of 3 in it) and the peer once; the peer
 waits for its next request, asleep, while flux1 runs. A step of flux1 is the step plus a quarter of the opening
@@ -28,7 +29,7 @@ def flux1_command(o, stage, size, text):
     for part, folder in PARTS.items():  # not the folder as a whole: it has no tokenizers
         command += [f"--{part}", f"{o.model}/{folder}"]
     command += ["-W", str(size), "-H", str(size)] if size else []
-    command += ["--max-sequence-length", str(text)] if text else []
+    command += ["--clip-tokens" if stage == "clip" else "--max-sequence-length", str(text)] if text else []
     return command + shlex.split(o.flux1_options)
 
 
@@ -83,12 +84,12 @@ class Peer:
 def item_of(text):
     """(stage, size, tokens), 0 for what the stage has not."""
     f = text.split(":")
-    want = {"dit": 3, "vae": 2, "t5": 2, "clip": 1}.get(f[0])
+    want = {"dit": 3, "vae": 2, "t5": 2, "clip": 2}.get(f[0])
     if want != len(f) or not all(x.isdigit() for x in f[1:]):
-        raise SystemExit(f'--plan: "{text}" should be dit:SIZE:TEXT, vae:SIZE, t5:TEXT or clip')
+        raise SystemExit(f'--plan: "{text}" should be dit:SIZE:TEXT, vae:SIZE, t5:TEXT or clip:TOKENS')
     n = [int(x) for x in f[1:]]
     return {"dit": lambda: ("dit", *n), "vae": lambda: ("vae", n[0], 0), "t5": lambda: ("t5", 0, n[0]),
-            "clip": lambda: ("clip", 0, 256)}[f[0]]()
+            "clip": lambda: ("clip", 0, n[0])}[f[0]]()
 
 
 def kernels(report, stage, clock, most=6):
@@ -149,7 +150,7 @@ def main():
     p.add_argument("--flux1", required=True)
     p.add_argument("--flux1-options", default="", help='further options of flux1 bench: "--dtype bf16"')
     p.add_argument("--model", required=True, help="a folder of make_model.py")
-    p.add_argument("--plan", default="dit:256:256,dit:512:256,vae:512,t5:256,clip")
+    p.add_argument("--plan", default="dit:256:256,dit:512:256,vae:512,t5:256,clip:77,clip:17")
     p.add_argument("--repeats", type=int, default=3)
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--clock", default="wall", choices=("wall", "cpu"))

@@ -24,7 +24,7 @@ peer() { echo "'$python' $1_peer.py --model {model}"; }
 dtype=bf16
 case $what in
 quick)
-    drive --plan dit:256:256,dit:512:256,t5:256,clip,vae:512 "$(peer torch)" "$(peer torch) --mode compile" "$(peer openvino)"
+    drive --plan dit:256:256,dit:512:256,t5:256,clip:77,clip:17,vae:512 "$(peer torch)" "$(peer torch) --mode compile" "$(peer openvino)"
     [ -z "$sd" ] || drive --plan dit:512:256,t5:256,vae:512 --repeats 2 "'$python' sd_peer.py --model {model} --sd '$sd'"
     ;;
 full) drive --plan dit:256:512,dit:512:512,dit:1024:256,dit:1024:512,t5:512,vae:1024 "$(peer torch)" "$(peer torch) --mode compile" "$(peer openvino)" ;;

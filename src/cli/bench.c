@@ -37,6 +37,7 @@ static void fill_bench(const options *opt, flux1_bench_params *params)
         params->steps = (int)v[OPT_STEPS].whole;
     if (v[OPT_MAX_SEQUENCE_LENGTH].given)
         params->sequence_length = (int)v[OPT_MAX_SEQUENCE_LENGTH].whole;
+    params->clip_tokens = (int)v[OPT_CLIP_TOKENS].whole;
     if (v[OPT_REPEATS].given)
         params->repeats = (int)v[OPT_REPEATS].whole;
     params->runs = (int)v[OPT_RUNS].whole;

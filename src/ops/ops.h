@@ -507,6 +507,9 @@ typedef struct ops_sizing {
     size_t spare; /* bytes of a device's own memory left to its libraries when weights stay on it */
     /* upsample_conv and norm_conv never make the plane between; CONV's m: pixels before upsampling */
     bool folds_planes;
+    /* it makes nothing for a number of rows (no plan, no graph), so that a number which has not been there before costs
+     * nothing: rows that nobody reads are left out even if each prompt has another number of them */
+    bool any_rows;
     bool branches;  /* it can run two of them at once: what both take is taken then */
     bool call_list; /* its steps are recorded in the arena (record.h) */
     /* Pictures of fewer rows (prompt and image tokens) than alone_rows are faster when they share products: as many as

@@ -124,13 +124,20 @@ static flux1_status take_prompt(run *g, const request *r, const char *prompt, co
     return text_check(c, g->m, given, out->own, strcmp(name, "prompt") == 0 ? "the text" : "the negative text");
 }
 
-static bool encodes(const run *g)
+/* Of the prompts that are to be encoded, the one that is longest for CLIP; NULL: there are none. */
+static const flux1_text *longest_text(const run *g)
 {
+    const flux1_text *longest = NULL;
+    int64_t most = -1;
     for (int i = 0; i < g->n; i++)
-        for (int w = 0; w < 2; w++)
-            if (prompt_is_missing(&g->texts[i].of[w]))
-                return true;
-    return false;
+        for (int w = 0; w < 2; w++) {
+            const prompt_text *t = &g->texts[i].of[w];
+            const int64_t row =
+                prompt_is_missing(t) ? clip_pooled_row(&g->m->clip, t->own->clip_ids, t->own->clip_length) : -1;
+            if (row > most)
+                longest = t->own, most = row;
+        }
+    return longest;
 }
 
 static flux1_status plan_texts(run *g)
@@ -142,9 +149,10 @@ static flux1_status plan_texts(run *g)
         if (r->passes > 1)
             TRY(take_prompt(g, r, r->negative_prompt, r->negative_text, "negative prompt", &g->texts[i].of[1]));
     }
-    if (!encodes(g))
+    const flux1_text *longest = longest_text(g);
+    if (!longest)
         return FLUX1_OK;
-    TRY(text_plan_make(c, g->m, &g->r[0].adapters, g->texts[0].of[0].own, &g->text_plan));
+    TRY(text_plan_make(c, g->m, &g->r[0].adapters, longest, &g->text_plan));
     TRY(memory_check(c, memory_of(c, text_device(c), &g->text_plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
     return memory_check(c, memory_of(c, text_device(c), &g->text_plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)");
 }

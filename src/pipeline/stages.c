@@ -150,8 +150,8 @@ flux1_status clip_body(void *arg, mesh *m)
     profile_open(m->o, SPAN_STAGE, "clip", -1);
     void *model = NULL;
     TRY(session_model(job->session, job->model, job->adapters, BUILT_CLIP, m, &model));
-    flux1_status st =
-        clip_encode(model, m, job->clip_ids, job->clip_length, for_rank(m, &job->pooled), tick, &job->ticker);
+    const clip_input in = {job->clip_ids, job->clip_length, job->clip_rows};
+    flux1_status st = clip_encode(model, m, &in, for_rank(m, &job->pooled), tick, &job->ticker);
     session_model_done(job->session, BUILT_CLIP, model);
     return st;
 }

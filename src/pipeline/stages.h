@@ -44,6 +44,7 @@ typedef struct text_job {
     const adapter_set *adapters; /* NULL: none. In the real run the session has them */
     const int32_t *clip_ids, *t5_ids;
     int clip_length, t5_length;
+    int clip_rows;         /* clip_input's */
     tensor pooled, embeds; /* out: [1, hidden], [1, length, d_model]; data NULL in the dry run */
     ticker ticker;
 } text_job;

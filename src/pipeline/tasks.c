@@ -20,7 +20,8 @@ static flux1_status describe_ids(parcel *p, const char *what, int most, int *len
 static flux1_status describe_clip(parcel *p, void *job, flux1_error *err)
 {
     text_job *j = job;
-    return describe_ids(p, "CLIP's ids", (int)j->model->clip.positions, &j->clip_length, &j->clip_ids, err);
+    TRY(describe_ids(p, "CLIP's ids", (int)j->model->clip.positions, &j->clip_length, &j->clip_ids, err));
+    return parcel_int(p, "CLIP's rows", 0, j->clip_length, &j->clip_rows, err);
 }
 
 static flux1_status describe_t5(parcel *p, void *job, flux1_error *err)

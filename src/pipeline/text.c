@@ -23,6 +23,19 @@ cleanup:
     return st;
 }
 
+flux1_status text_stand_in(const flux1_model *m, int clip_tokens, int t5_length, flux1_text **out, flux1_error *err)
+{
+    const clip_config *c = &m->clip;
+    const int64_t end = c->eos == 2 || c->eos >= c->vocab ? c->vocab - 1 : c->eos, other = end == 0 && c->vocab > 1;
+    flux1_text *t = text_create(m->source.number, m->clip_length, t5_length);
+    if (!t)
+        return error_oom(err, sizeof *t, "a prompt's tokens");
+    for (int i = 0; i < t->clip_length; i++)
+        t->clip_ids[i] = (int32_t)(i < clip_tokens - 1 ? other : end);
+    *out = t;
+    return FLUX1_OK;
+}
+
 flux1_status text_check(flux1_context *c, const flux1_model *m, const flux1_text *given, const flux1_text *ids,
                         const char *name)
 {
@@ -42,12 +55,14 @@ flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const adapte
 {
     flux1_status st;
     const mesh_device *d = text_device(c);
-    *out = (text_plan){.job = {.model = m,
-                               .adapters = adapters,
-                               .clip_ids = ids->clip_ids,
-                               .t5_ids = ids->t5_ids,
-                               .clip_length = ids->clip_length,
-                               .t5_length = ids->t5_length}};
+    *out = (text_plan){
+        .job = {.model = m,
+                .adapters = adapters,
+                .clip_ids = ids->clip_ids,
+                .t5_ids = ids->t5_ids,
+                .clip_length = ids->clip_length,
+                .clip_rows = d->kind->sizing->any_rows ? (int)clip_rows(&m->clip, ids->clip_ids, ids->clip_length) : 0,
+                .t5_length = ids->t5_length}};
     st = stage_plan_make(context_mesh(c, d), d, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
     if (st == FLUX1_OK)
         st = stage_plan_make(context_mesh(c, d), d, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);

@@ -21,6 +21,10 @@ struct flux1_text {
 flux1_status text_tokenize(const flux1_model *m, const char *prompt, size_t bytes, int t5_length, flux1_text **out,
                            bool *clip_cut, bool *t5_cut, flux1_error *err);
 
+/* The ids of a prompt that CLIP sees as `clip_tokens` tokens, its beginning and end included; nothing encoded. What is
+ * planned or timed with them holds for any prompt of that length. */
+flux1_status text_stand_in(const flux1_model *m, int clip_tokens, int t5_length, flux1_text **out, flux1_error *err);
+
 /* All ids zero, nothing encoded; NULL: out of memory. */
 flux1_text *text_create(uint64_t model, int clip_length, int t5_length);
 
@@ -38,7 +42,7 @@ static inline const mesh_device *text_device(const flux1_context *c)
     return c->has_text_device ? &c->text_device : &c->device;
 }
 
-/* The plans of both encoders for any prompt of this length, and encoding one. */
+/* The plans of both encoders, and encoding a prompt for which CLIP needs no more rows than for the planned one. */
 typedef struct text_plan {
     text_job job;
     stage_plan clip, t5;

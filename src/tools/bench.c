@@ -60,6 +60,7 @@ typedef struct part {
     const stage_plan *plan;
     double flops;
     size_t exchanged; /* bytes */
+    int64_t rows;     /* of an encoder; 0: another stage */
 } part;
 
 /* The runs of a part. */
@@ -132,6 +133,8 @@ static void add_row(bench *b, const part *p, timing *t)
     json_writer *w = &b->report;
     json_begin_object(w, NULL);
     json_put_string(w, "stage", p->name);
+    if (p->rows)
+        json_put_integer(w, "rows", p->rows);
     if (t->count)
         put_times(b, p, t);
     else
@@ -171,30 +174,36 @@ static flux1_status time_task(bench *b, const part *p, const mesh_device *d, tas
     return st;
 }
 
-static flux1_status bench_task(bench *b, const char *name, const mesh_device *d, const stage_plan *plan, task what,
-                               void *job, ticker *t, session **in)
+static flux1_status bench_task(bench *b, const part *p, const mesh_device *d, task what, void *job, ticker *t,
+                               session **in)
 {
-    const part p = {name, plan, plan->count.flops, plan->count.exchanged};
     if (b->events)
-        return events_stage(b->events, name, NULL, b->c, d, task_body(what), job, t);
+        return events_stage(b->events, p->name, NULL, b->c, d, task_body(what), job, t);
     if (b->repeats)
-        return time_task(b, &p, d, what, job, in);
-    add_row(b, &p, &(timing){0});
+        return time_task(b, p, d, what, job, in);
+    add_row(b, p, &(timing){0});
     return FLUX1_OK;
+}
+
+static part part_of_plan(const char *name, const stage_plan *plan, int64_t rows)
+{
+    return (part){name, plan, plan->count.flops, plan->count.exchanged, rows};
 }
 
 static flux1_status bench_text(bench *b, bool clip_too, bool t5_too)
 {
     flux1_text *text = NULL;
     text_plan plan;
-    TRY(text_tokenize(b->m, "a photo", 7, b->r.length, &text, NULL, NULL, &b->c->error));
+    TRY(text_stand_in(b->m, bench_clip_tokens(b->m, b->params), (int)b->r.length, &text, &b->c->error));
     flux1_status st = text_plan_make(b->c, b->m, NULL, text, &plan);
     if (st == FLUX1_OK) {
         text_job *job = &plan.job;
+        const part pooled = part_of_plan("clip", &plan.clip, job->clip_rows ? job->clip_rows : job->clip_length),
+                   sequence = part_of_plan("t5", &plan.t5, job->t5_length);
         if (clip_too)
-            st = bench_task(b, "clip", text_device(b->c), &plan.clip, TASK_CLIP, job, &job->ticker, &job->session);
+            st = bench_task(b, &pooled, text_device(b->c), TASK_CLIP, job, &job->ticker, &job->session);
         if (st == FLUX1_OK && t5_too)
-            st = bench_task(b, "t5", text_device(b->c), &plan.t5, TASK_T5, job, &job->ticker, &job->session);
+            st = bench_task(b, &sequence, text_device(b->c), TASK_T5, job, &job->ticker, &job->session);
         text_plan_free(&plan);
     }
     flux1_text_free(text);
@@ -237,10 +246,10 @@ static flux1_status time_denoiser(bench *b, denoiser *d, const batch_row *row, c
         TRY_CLEANUP(time_opening(b, d, row, noise, &opening));
         TRY_CLEANUP(time_steps(b, d, &step));
     }
-    add_row(b, &(part){OPENING, &d->plan, before->flops, before->exchanged}, &opening);
+    add_row(b, &(part){OPENING, &d->plan, before->flops, before->exchanged, 0}, &opening);
     add_row(b,
             &(part){STEP, &d->plan, (all->flops - before->flops) / (double)b->r.steps,
-                    (all->exchanged - before->exchanged) / (size_t)b->r.steps},
+                    (all->exchanged - before->exchanged) / (size_t)b->r.steps, 0},
             &step);
 cleanup:
     kernels_destroy(opening.kernels);
@@ -255,7 +264,7 @@ static flux1_status bench_dit(bench *b)
     tensor noise = {0};
     flux1_error *err = &b->c->error;
     flux1_status st;
-    TRY(text_tokenize(b->m, "a photo", 7, b->r.length, &text, NULL, NULL, err));
+    TRY(text_stand_in(b->m, bench_clip_tokens(b->m, b->params), (int)b->r.length, &text, err));
     batch_row row = {.text = text, .guidance = b->r.guidance};
     TRY_CLEANUP(tensor_create(DTYPE_F32, 2, (int64_t[]){1, b->m->clip.hidden}, &text->pooled, err));
     TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, b->r.length, b->m->t5.d_model}, &text->embeds, err));
@@ -281,8 +290,9 @@ static flux1_status bench_vae(bench *b)
         tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w, b->m->vae.latent_channels}, &job->in, &b->c->error);
     if (st == FLUX1_OK)
         st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w * scale * scale, 3}, &job->out, &b->c->error);
+    const part p = part_of_plan("vae decode", &d.plan, 0);
     if (st == FLUX1_OK)
-        st = bench_task(b, "vae decode", &b->c->device, &d.plan, TASK_VAE_DECODE, job, &job->ticker, &job->session);
+        st = bench_task(b, &p, &b->c->device, TASK_VAE_DECODE, job, &job->ticker, &job->session);
     tensor_free(&job->in);
     tensor_free(&job->out);
     decoder_close(&d);
@@ -325,6 +335,9 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
         TRY(opening_run(c, &paths, m));
     else
         TRY(folder_synthetic(p->variant, p->weights == FLUX1_DTYPE_F32 ? DTYPE_F32 : DTYPE_BF16, true, m, &c->error));
+    if (p->clip_tokens < 0 || p->clip_tokens > (*m)->clip_length)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "clip_tokens %d: this model's CLIP has 1 to %d, or 0 for all",
+                         p->clip_tokens, (*m)->clip_length);
     *b = (bench){.c = c,
                  .params = p,
                  .m = *m,
@@ -351,6 +364,7 @@ static void describe_run(json_writer *w, const bench *b, const flux1_bench_param
     json_put_integer(w, "height", b->r.height);
     json_put_integer(w, "steps", b->r.steps);
     json_put_integer(w, "max_sequence_length", b->r.length);
+    json_put_integer(w, "clip_tokens", bench_clip_tokens(b->m, p));
 }
 
 /* Of the last minute: how many threads of the whole machine ran or wanted to; null where nothing says so. */

@@ -160,8 +160,9 @@ static void put_setting(json_writer *w, const char *key, const json_value *v)
 static void put_setups(json_writer *w, const side *a, const side *b)
 {
     static const char *const settings[] = {
-        "version", "cpu", "isa", "model", "weights", "dtype",  "threads",
-        "ranks",   "sp",  "tp",  "steps", "width",   "height", "max_sequence_length"};
+        "version",    "cpu", "isa", "model", "weights", "dtype",  "threads",
+        "ranks",      "sp",  "tp",  "steps", "width",   "height", "max_sequence_length",
+        "clip_tokens"};
     json_begin_array(w, "setups_differ");
     for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
         const json_value *x = json_object_get(a->json, settings[i]), *y = json_object_get(b->json, settings[i]);

@@ -249,7 +249,7 @@ static flux1_status plan_request(planned *p, const flux1_generate_params *params
     flux1_context *c = p->c;
     TRY(request_make(c, p->m, params, &p->r));
     p->batch = request_batch(c, p->m, &p->r, p->r.count);
-    TRY(text_tokenize(p->m, "", 0, p->r.length, &p->text, NULL, NULL, &c->error));
+    TRY(text_stand_in(p->m, p->m->clip_length, (int)p->r.length, &p->text, &c->error));
     TRY(text_plan_make(c, p->m, NULL, p->text, &p->texts));
     TRY(denoiser_plan(c, p->m, &p->r, p->batch, &p->denoise));
     return decoder_plan(c, p->m, &p->r, memory_beside(c, &c->device, NULL), &p->decode);

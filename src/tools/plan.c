@@ -277,7 +277,7 @@ static flux1_status take_request(planner *p, const flux1_plan_params *params, fl
         TRY(folder_synthetic(params->variant, DTYPE_BF16, false, m, err));
     p->model = *m;
     TRY(request_make(p->c, *m, &g, &p->r));
-    return text_tokenize(*m, "", 0, p->r.length, &p->text, NULL, NULL, err);
+    return text_stand_in(*m, (*m)->clip_length, (int)p->r.length, &p->text, err);
 }
 
 /* All calls of the best way. */

@@ -99,11 +99,11 @@ static flux1_status run_once(runs *b, int run)
 
 /* ---- all of them ---- */
 
-static flux1_status plan_all(runs *b)
+static flux1_status plan_all(runs *b, int clip_tokens)
 {
     flux1_error *err = &b->c->error;
     size_t count;
-    TRY(text_tokenize(b->m, "a photo", 7, b->r->length, &b->text, NULL, NULL, err));
+    TRY(text_stand_in(b->m, clip_tokens, (int)b->r->length, &b->text, err));
     TRY(tensor_create(DTYPE_F32, 2, (int64_t[]){1, b->m->clip.hidden}, &b->text->pooled, err));
     TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, b->r->length, b->m->t5.d_model}, &b->text->embeds, err));
     TRY(text_plan_make(b->c, b->m, NULL, b->text, &b->text_plan));
@@ -175,7 +175,7 @@ flux1_status runs_report(flux1_context *c, const flux1_model *m, const request *
 {
     runs b = {.c = c, .m = m, .r = r, .count = params->runs};
     flux1_status st;
-    TRY_CLEANUP(plan_all(&b));
+    TRY_CLEANUP(plan_all(&b, bench_clip_tokens(m, params)));
     for (int i = -RUNS_WARM_UPS; i < b.count; i++) {
         TRY_CLEANUP(run_once(&b, i));
         tell_run(&b, params, i);

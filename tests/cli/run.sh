@@ -264,6 +264,13 @@ flux1 bench --compare one.json other.json --json
 expect_status 0 "bench --compare"
 [ "$("$VALUE" rows.0.stage <../out)" = clip ] || fail "--compare has a row for each stage"
 [ "$("$VALUE" setups_differ.0.what <../out)" = threads ] || fail "--compare names setups that differ"
+for tokens in 17/24 33/40 77/77; do
+    flux1 bench --model "$tiny" --repeats 0 --stage clip --clip-tokens ${tokens%/*} --json
+    [ "$("$VALUE" clip_tokens <../out)/$("$VALUE" stages.0.rows <../out)" = $tokens ] || fail "bench tells the rows that CLIP computes for --clip-tokens $tokens"
+done
+flux1 bench --model "$tiny" --stage clip --clip-tokens 78
+expect_status 2 "a prompt that is too long for CLIP"
+grep -q "CLIP has 1 to 77" ../err || fail "how long it may be: $(cat ../err)"
 flux1 bench --model "$tiny" --runs 2 --steps 2 --mesh 1x2 --json
 expect_status 0 "bench --runs"
 grep -q '^flux1: run 2 of 2: [0-9.]* s$' ../err || fail "bench --runs tells each run: $(cat ../err)"

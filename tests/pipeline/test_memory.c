@@ -511,8 +511,9 @@ static size_t planned_exchange(flux1_context *c, const flux1_model *m, const flu
     text_plan texts;
     denoiser dit;
     decoder vae;
+    const size_t prompt = strlen(params->prompt);
     assert_int_equal(request_make(c, m, params, &r), FLUX1_OK);
-    assert_int_equal(text_tokenize(m, "", 0, r.length, &text, NULL, NULL, &c->error), FLUX1_OK);
+    assert_int_equal(text_tokenize(m, params->prompt, prompt, r.length, &text, NULL, NULL, &c->error), FLUX1_OK);
     assert_int_equal(text_plan_make(c, m, NULL, text, &texts), FLUX1_OK);
     assert_int_equal(denoiser_plan(c, m, &r, 1, &dit), FLUX1_OK);
     assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &vae), FLUX1_OK);

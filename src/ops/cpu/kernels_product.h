@@ -3,13 +3,13 @@
  *
  * Idea: the weights are the side that is broadcast, so they are copied (converted, decoded) as they lie and never
  * transposed. The inputs are transposed once a product into panels [k word][TILE_COLS rows], which all threads read. A
- * task owns PRODUCT_COLS outputs of a block of rows. Of a k block of PRODUCT_BLOCK words it copies a tile of weights,
- * which is multiplied from the L1 cache with the panels of up to PRODUCT_GROUP rows, which come from L2: sums of all
- * the words stay in registers. Tiles keep places of their own only where more rows come after. (For AMX the panel's
- * words stay in L1 and all of a block's weights pass.) Meanwhile the next block of weights is fetched. Sums are written
- * once a k block, side by side; behind the last one they are transposed, panel by panel, into rows of outputs, which
- * take the epilogue. Each output is one chain of multiply-adds a k block, added block by block: the same for every way
- * of cutting the output. */
+ * task owns PRODUCT_COLS outputs of a block of rows. Of a k block of PRODUCT_BLOCK words, or all up to PRODUCT_SHORT of
+ * a short row, it copies a tile of weights, which is multiplied from the L1 cache with the panels of up to
+ * PRODUCT_GROUP rows (a short row's: PRODUCT_GROUP_SHORT), which come from L2: sums of all the words stay in registers.
+ * Tiles keep places of their own only where more rows come after. (For AMX the panel's words stay in L1 and all of a
+ * block's weights pass.) Meanwhile the next block of weights is fetched. Sums are written once a k block, side by side;
+ * behind the last one they are transposed, panel by panel, into rows of outputs, which take the epilogue. Each output
+ * is one chain of multiply-adds a k block, added block by block: the same for every way of cutting the output. */
 #ifndef FLUX1_OPS_CPU_KERNELS_PRODUCT_H
 #define FLUX1_OPS_CPU_KERNELS_PRODUCT_H
 
@@ -233,12 +233,16 @@ SIMD_INLINE void touch_coming(coming *c)
     }
 }
 
+/* Elements of a product's k blocks: what an output's sum depends on, and nothing but k. */
+static int64_t product_step(int64_t k) { return k <= PRODUCT_SHORT * PER_WORD ? i64_max(k, 1) : PRODUCT_K; }
+
 /* Behind the k block at k of task `index`: the task's next one, or the first of what this worker will probably take;
  * `times`: how often it will be touched. */
 static coming coming_after(const gemm_job *g, int64_t index, int64_t k, int64_t times)
 {
     const int64_t n = index / g->blocks_m * g->block_n, later = (index + g->threads) / g->blocks_m * g->block_n;
-    coming c = {.w = g->w, .row = n, .k = k + PRODUCT_K};
+    const int64_t step = product_step(g->k);
+    coming c = {.w = g->w, .row = n, .k = k + step};
     if (c.k >= g->k) {
         if (later == n || later >= g->n)
             return c;
@@ -246,7 +250,7 @@ static coming coming_after(const gemm_job *g, int64_t index, int64_t k, int64_t 
         c.k = 0;
     }
     c.end = i64_min(c.row + g->block_n, g->n);
-    c.count = i64_min(PRODUCT_K, g->k - c.k);
+    c.count = i64_min(step, g->k - c.k);
     c.lines = i64_ceil_div((c.end - c.row) * (c.count * (int64_t)type_bytes(g->w->piece[0].type) / 64 + 1), times);
     return c;
 }
@@ -346,7 +350,7 @@ static int64_t block_touches(const product_block *b)
  * places of their own only if there are rows that come later. */
 static void multiply_tile(product_block *b, int64_t at, int64_t height, int64_t first, int64_t last)
 {
-    float *a = b->a + (b->rows > PRODUCT_GROUP ? at : 0) * PRODUCT_LDA;
+    float *a = b->a + (first > 0 || last < b->rows ? at : 0) * PRODUCT_LDA;
     if (first == 0)
         copy_rows(b->g->w, b->n + at, height, b->k, b->count, a, product_order);
     if (first == 0 && at == 0 && b->k == 0)
@@ -362,10 +366,11 @@ static void multiply_tile(product_block *b, int64_t at, int64_t height, int64_t 
 static void multiply_block(product_block *b)
 {
     const int64_t count = i64_ceil_div(b->cols, TILE_ROWS), width = b->cols / count, wider = b->cols % count;
-    for (int64_t first = 0; first < b->rows; first += PRODUCT_GROUP)
+    const int64_t group = b->steps > PRODUCT_BLOCK ? PRODUCT_GROUP_SHORT : PRODUCT_GROUP;
+    for (int64_t first = 0; first < b->rows; first += group)
         for (int64_t t = 0, at = 0; t < count; t++) {
             const int64_t height = width + (t < wider);
-            multiply_tile(b, at, height, first, i64_min(b->rows, first + PRODUCT_GROUP));
+            multiply_tile(b, at, height, first, i64_min(b->rows, first + group));
             at += height;
         }
 }
@@ -389,8 +394,9 @@ static void product(void *arg, int64_t index, int worker)
     const int64_t n = index / g->blocks_m * g->block_n, m = index % g->blocks_m * g->block_m,
                   cols = i64_min(g->block_n, g->n - n), rows = i64_min(g->block_m, g->rows - m),
                   all = i64_ceil_div(g->k, PER_WORD);
-    for (int64_t k = 0; k == 0 || k < g->k; k += PRODUCT_K) {
-        const int64_t count = i64_min(PRODUCT_K, g->k - k);
+    const int64_t step = product_step(g->k);
+    for (int64_t k = 0; k == 0 || k < g->k; k += step) {
+        const int64_t count = i64_min(step, g->k - k);
         product_block b = {.g = g,
                            .rows = rows,
                            .n = n,

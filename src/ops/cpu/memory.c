@@ -37,6 +37,7 @@ static size_t cpu_own_bytes(const ops_config *c)
 const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes,
                                    .scratch = cpu_scratch,
                                    .folds_planes = true,
+                                   .any_rows = true,
                                    .alone_rows = 320,
                                    .together_rows = 320,
                                    .call_list = true,

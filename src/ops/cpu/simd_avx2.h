@@ -8,9 +8,11 @@
 #define TILE_ROWS 6 /* 12 sums, 2 of B, 1 of A: 15 registers of 16 */
 #define TILE_VECTORS 2
 #define PRODUCT_COLS 96 /* whole tiles, whole vectors */
-#define PRODUCT_STEPS 512
+#define PRODUCT_STEPS 768
 #define PRODUCT_BLOCK 256
 #define PRODUCT_GROUP 160
+#define PRODUCT_SHORT 768
+#define PRODUCT_GROUP_SHORT 80
 typedef __m256 vf;
 
 static inline __m256i vmask(int n)

@@ -17,6 +17,8 @@
 #define PRODUCT_BLOCK 512
 #define PRODUCT_GROUP 256
 #endif
+#define PRODUCT_SHORT PRODUCT_BLOCK
+#define PRODUCT_GROUP_SHORT PRODUCT_GROUP
 typedef __m512 vf;
 
 static inline __mmask16 vmask(int n) { return (__mmask16)((1u << n) - 1u); }

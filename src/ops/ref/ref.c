@@ -90,6 +90,7 @@ static size_t ref_weight_bytes(const ops_config *c, const weight_recipe *w, cons
 const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes,
                                    .cell_bytes = ref_cell_bytes,
                                    .scratch = ref_scratch,
+                                   .any_rows = true,
                                    .alone_rows = 320,
                                    .together_rows = 320,
                                    .weight_bytes = ref_weight_bytes};
