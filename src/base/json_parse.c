@@ -485,8 +485,7 @@ static flux1_status read_container(reader *r, json_value *out)
     char closing = object ? '}' : ']';
     size_t first = r->stack_count;
     if (++r->depth > JSON_DEPTH_MAX)
-        return fault(r, r->p, "JSON nested more than %d levels deep; a model's own files are never that deep",
-                     JSON_DEPTH_MAX);
+        return fault(r, r->p, "JSON nested more than %d levels deep", JSON_DEPTH_MAX);
     r->p++;
     skip_space(r);
     while (r->p == r->end || *r->p != closing || r->stack_count > first) {

@@ -207,11 +207,11 @@ static bool tell(server *s, job *j, stream_place *place, builder *out)
             add_completed(out, s, j, &j->pictures[place->pictures]);
         queue_lock(&s->queue);
     }
-    if (ended && j->state != JOB_DONE) {
+    if (j->kept && j->state != JOB_DONE) {
         const fault f = fault_of(j);
         add_error(out, &f);
     }
-    return !ended;
+    return !j->kept;
 }
 
 /* ---- the handlers ---- */

@@ -298,9 +298,9 @@ static bool tell(server *s, job *j, stream_place *place, builder *out)
         job_put_picture(&w, NULL, &j->pictures[place->pictures]);
         stream_event(out, "picture", &w);
     }
-    if (ended)
+    if (j->kept)
         add_job(out, "end", s, j, true);
-    return !ended;
+    return !j->kept;
 }
 
 /* Of a job that is history: all at once. */

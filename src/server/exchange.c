@@ -145,7 +145,7 @@ void exchange_go_on(exchange *x)
 {
     queue *q = &x->server->queue;
     queue_lock(q);
-    const bool ended = job_state_ended(x->job->state), gone = x->wait.gone;
+    const bool ended = x->job->kept, gone = x->wait.gone;
     if (!ended && !gone) {
         queue_wait(q, &x->wait);
         MHD_suspend_connection(x->connection);

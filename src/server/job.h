@@ -56,6 +56,7 @@ typedef struct job {
     int together;   /* constant, once it is planned: pictures of its kind that are best computed together; 1: none */
     bool overtaken; /* by jobs that ran together with one before it */
     job_state state;
+    bool kept; /* it has ended, and the history says so: clients are told of the end from then on */
     double created, started, finished; /* Unix seconds; 0: not yet */
     const char *stage;                 /* NULL: none */
     int step, steps, image;

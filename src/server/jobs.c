@@ -90,6 +90,11 @@ char *jobs_text(server *s, const char *id, fault *f)
     job *j = queue_find(&s->queue, id);
     if (j) {
         queue_lock(&s->queue);
+        const bool ended = job_state_ended(j->state);
+        queue_unlock(&s->queue);
+        if (ended)
+            queue_wait_closed(&s->queue, j);
+        queue_lock(&s->queue);
         text = job_text(j, queue_position(&s->queue, j));
         queue_unlock(&s->queue);
         job_release(&s->queue, j);

@@ -68,7 +68,9 @@ static bool read_size(const json_value *o, job_request *r, fault *f)
     if (!request_has(o, "size") || (text && (strcmp(text, "auto") == 0 || !text[0])))
         return true;
     if (!text || !read_sides(text, &width, &height))
-        return fault_set(f, FAULT_INVALID, "size", "\"size\" must be \"auto\", or width and height such as 1024x768");
+        return fault_set(f, FAULT_INVALID, "size",
+                         "\"size\" must be \"auto\", or width and height of at most %d pixels, such as 1024x768",
+                         REQUEST_SIZE_MAX);
     r->width = width;
     r->height = height;
     return true;

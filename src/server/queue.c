@@ -226,7 +226,6 @@ void queue_end(queue *q, job *j, job_state state)
     if (state == JOB_DONE)
         j->fraction = 1;
     q->ended[state]++;
-    queue_changed(q, j);
     for (job *later = q->first; later; later = later->next)
         queue_changed(q, later);
 }
@@ -237,6 +236,8 @@ void queue_forget(queue *q, job *j)
     job **at = place_in(&q->closing, j);
     if (*at)
         *at = j->next;
+    j->kept = true;
+    queue_changed(q, j);
     pthread_cond_broadcast(&q->closed);
     queue_unlock(q);
     job_release(q, j);

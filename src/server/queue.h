@@ -46,7 +46,8 @@ static inline void queue_unlock(queue *q) { pthread_mutex_unlock(&q->lock); }
 bool queue_submit(queue *q, job *j, fault *f);
 /* One that is queued, runs, or has ended and is not in the history yet; with a reference. NULL: it is none of these. */
 job *queue_find(queue *q, const char *id);
-/* The job that queue_end has ended is in the history now; ends the queue's reference. */
+/* The job that queue_end has ended is in the history now: wakes those who wait for it, and ends the queue's reference.
+ */
 void queue_forget(queue *q, job *j);
 /* Returns when a job that has ended is in the history. */
 void queue_wait_closed(queue *q, const job *j);
@@ -66,7 +67,8 @@ void queue_dismiss(queue *q);          /* wakes everybody who waits, with `gone`
 void queue_stopped(queue *q);          /* no job runs any more, nor will: ends the watching thread */
 int queue_running(const queue *q);
 int queue_position(const queue *q, const job *j); /* 1: the next; 0: it does not wait */
-/* The job ends in that state; queue_forget must follow when its text is in the history. */
+/* The job ends in that state; queue_forget must follow when its text is in the history. Until then nobody is told: what
+ * a client knows to be done is done after a kill as well. */
 void queue_end(queue *q, job *j, job_state state);
 /* A job that waits ends here and now (true: the caller stores it); one that runs ends soon, by itself. */
 bool queue_cancel(queue *q, job *j);

@@ -173,6 +173,7 @@ def a_phone_of_360_pixels_has_all_of_it(browser, stand_in, url):
     page = opened(browser, url, width=360, height=740, touch=True)
     page.until(f"{SHOWN} > 0", "pictures are shown")
     wide = "document.documentElement.scrollWidth"
+    page.js("document.getElementById('settings-text').textContent = '1024 × 1024, 50 steps, guidance 3.5, random seed'")
     check(page.js(wide) == 360, f"no sideways scrolling when folded: {page.js(wide)}")
     check(page.js(f"document.getElementById('generate').getBoundingClientRect().bottom <= innerHeight"), "the button is in sight")
     page.js("document.querySelectorAll('details').forEach(d => d.open = true); document.querySelectorAll('.lora input[type=checkbox], #cfg').forEach(i => i.click())")
