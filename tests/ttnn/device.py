@@ -80,7 +80,7 @@ DEATHS = {
 
 class Test:
     def __init__(self, flux1, pipeline, room):
-        self.flux1, self.room, self.tmp = flux1, room, os.path.join(room, "tmp")
+        self.flux1, self.room, self.tmp, self.request = flux1, room, os.path.join(room, "tmp"), REQUEST
         os.mkdir(self.tmp)
         self.env = dict(os.environ, TMPDIR=self.tmp, FLUX1_TTNN_PYTHON=sys.executable, PYTHONPATH=os.path.join(here, "stand_in"), PYTHONDONTWRITEBYTECODE="1")
         self.env.pop("TT_METAL_MOCK_CLUSTER_DESC_PATH", None)
@@ -94,7 +94,7 @@ class Test:
         return os.path.join(self.room, name)
 
     def command(self, *more):
-        return [self.flux1, "generate", *self.model, *REQUEST, *more]
+        return [self.flux1, "generate", *self.model, *self.request, *more]
 
     def run(self, *more, fails=False, command=None, **env):
         done = subprocess.run(command or self.command(*more), env=self.env | env, capture_output=True, text=True, timeout=120)

@@ -1442,7 +1442,7 @@ class Server:
 
     def __init__(self, talk, ttnn):
         self.talk, self.t, self.whole, self.device, self.model = talk, ttnn, None, None, None
-        self.stages, self.mappers = {}, {}
+        self.stages, self.mappers, self.editions = {}, {}, {}
 
     def order(self, word, keys):
         if word not in ("open", "recording", "run"):
@@ -1459,18 +1459,25 @@ class Server:
         part = not alone and self.shape != (rows, cols)
         self.device = self.whole.create_submesh(self.t.MeshShape(*self.shape)) if part else self.whole
 
-    def recording(self, bytes, model):
+    def recording(self, bytes, model, edition):
         with self.talk.memory(int(bytes)) as memory:
             recording = Recording(memory[:].decode("utf-8").splitlines())
         if recording.mesh.shape != self.shape:
             raise Refused(f"the recording is of a mesh of {recording.mesh.shape}, the cards are open as {self.shape}")
         if model != self.model:
             self.forget_traces()
-            self.model, self.mappers, self.stages = model, {}, {}
+            self.model, self.mappers, self.stages, self.editions = model, {}, {}, {}
         for name, lines in recording.stages.items():
             if lines:
-                self.stages[name] = recording, lines
                 self.forget_traces()
+                self.stages[name] = recording, lines
+                self.change(name.partition(".")[0], edition)
+
+    def change(self, part, edition):
+        """The same tensors have other values in another edition of a part's weights (adapters are in them)."""
+        if self.editions.get(part, edition) != edition:
+            self.mappers.pop(part, None)
+        self.editions[part] = edition
 
     def mapper(self, stage, recording):
         part = stage.partition(".")[0]
