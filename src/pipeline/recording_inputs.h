@@ -27,6 +27,8 @@ void recording_results_free(recording_results *r);
     X(T5_BIAS, "t5.bias", s->m->t5.heads, 2 * s->r->t5_tokens - 1, DTYPE_F32) \
     X(EMBEDS, "prompt_embeds", s->r->t5_tokens, s->m->t5.d_model, DTYPE_F32) \
     X(POOLED, "pooled", 1, s->m->clip.hidden, DTYPE_F32) \
+    X(EMBEDS_NEGATIVE, "prompt_embeds.negative", s->r->t5_tokens, s->m->t5.d_model, DTYPE_F32) \
+    X(POOLED_NEGATIVE, "pooled.negative", 1, s->m->clip.hidden, DTYPE_F32) \
     X(TIME, "time", s->r->steps, TIME_CHANNELS, DTYPE_F32) \
     X(GUIDANCE, "guidance", 1, TIME_CHANNELS, DTYPE_F32) \
     X(DSIGMA, "dsigma", s->r->steps, 1, DTYPE_F32) \

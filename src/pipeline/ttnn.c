@@ -28,14 +28,10 @@ static void end_worker(ttnn *t)
     forget_picture(t);
 }
 
-static flux1_status refuse(flux1_context *c, const char *what)
-{
-    return error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "device ttnn cannot have %s", what);
-}
-
 static flux1_status cards_check(flux1_context *c, const request *r)
 {
-    return r->step_cache > 0 ? refuse(c, "a step cache") : r->passes > 1 ? refuse(c, "true CFG") : FLUX1_OK;
+    return r->step_cache > 0 ? error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "device ttnn cannot have a step cache")
+                             : FLUX1_OK;
 }
 
 /* ---- orders ---- */
@@ -205,7 +201,7 @@ static flux1_status open_picture(denoiser *d, const tensor *noise)
     ttnn *t = c->cards;
     recording_inputs in;
     recording_results results;
-    const flux1_text *text = d->rows[0].text;
+    const flux1_text *text = d->rows[0].text, *negative = d->rows[0].negative;
     const recording_request q = {.prompt = "", .guidance = d->rows[0].guidance};
     flux1_status st = recording_inputs_make(c, d->model, &t->part[TTNN_DENOISER].r, "", &in, &results);
     if (st == FLUX1_OK)
@@ -214,8 +210,13 @@ static flux1_status open_picture(denoiser *d, const tensor *noise)
         memcpy(in.in[IN_EMBEDS].data, text->embeds.data, tensor_bytes(&in.in[IN_EMBEDS]));
         memcpy(in.in[IN_POOLED].data, text->pooled.data, tensor_bytes(&in.in[IN_POOLED]));
         memcpy(in.in[IN_NOISE].data, noise->data, tensor_bytes(&in.in[IN_NOISE]));
-        st = run_stage(&(stage_run){.c = c, .part = TTNN_DENOISER, .stage = RECORDING_DIT_OPEN, .inputs = &in});
     }
+    if (st == FLUX1_OK && d->shape.passes > 1) {
+        memcpy(in.in[IN_EMBEDS_NEGATIVE].data, negative->embeds.data, tensor_bytes(&in.in[IN_EMBEDS_NEGATIVE]));
+        memcpy(in.in[IN_POOLED_NEGATIVE].data, negative->pooled.data, tensor_bytes(&in.in[IN_POOLED_NEGATIVE]));
+    }
+    if (st == FLUX1_OK)
+        st = run_stage(&(stage_run){.c = c, .part = TTNN_DENOISER, .stage = RECORDING_DIT_OPEN, .inputs = &in});
     recording_results_free(&results);
     recording_inputs_free(&in);
     return st;
@@ -255,7 +256,8 @@ static flux1_status cards_start(denoiser *d, const tensor *noise)
                        .steps = d->shape.steps,
                        .length = (int)d->shape.text_rows,
                        .count = 1,
-                       .passes = 1,
+                       .passes = (int)d->shape.passes,
+                       .true_cfg_scale = d->shape.scale,
                        .adapters = d->adapters};
     TRY(start(c));
     forget_picture(t);

@@ -219,6 +219,8 @@ static flux1_status move_stages(recording *from, ttnn_part_id part, recording *t
 static bool is_of(const ttnn_program *p, const flux1_model *m, const request *r, ttnn_part_id part)
 {
     const bool sized = part == TTNN_DENOISER || part == TTNN_DECODER; /* the others know the prompt's length alone */
+    if (part == TTNN_DENOISER && (p->passes != r->passes || p->scale != r->true_cfg_scale))
+        return false;
     return p->there && !p->from_file && p->model == m->source.number && p->length == r->length &&
            has_adapters(p, r, part) &&
            (!sized || (p->width == r->width && p->height == r->height && p->steps == r->steps));
@@ -236,6 +238,8 @@ flux1_status ttnn_program_make(flux1_context *c, const flux1_model *m, const req
                         .height = r->height,
                         .steps = r->steps,
                         .length = r->length,
+                        .passes = r->passes,
+                        .scale = r->true_cfg_scale,
                         .from_file = given != NULL};
     request plain = *r;
     plain.adapters = (adapter_set){0};

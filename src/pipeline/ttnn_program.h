@@ -32,8 +32,10 @@ typedef struct ttnn_program {
     bool there, from_file;
     uint64_t model;                       /* its number */
     int64_t width, height, steps, length; /* that it was recorded for */
-    recording r;                          /* other parts' stages are empty */
-    adapter_set adapters;                 /* those that are in its weights, held */
+    int passes;                           /* of the denoiser, and their scale */
+    float scale;
+    recording r;          /* other parts' stages are empty */
+    adapter_set adapters; /* those that are in its weights, held */
     adapter_merges merges;
     int ranks;
     size_t weights;      /* numbers are below it */

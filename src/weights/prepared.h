@@ -1,6 +1,7 @@
-/* The cache of prepared weights: the forms that a device gave the blocks of a part of a model, for one rank, in a file.
- * They are found again by content (the blocks' keys), also by another process, for a copy of the model, or on another
- * host. prepared_folder.h has the folder, prepared_format.h what is in a file.
+/* The cache of prepared weights: the forms that a device gave the blocks of a part of a model, in a file: for one rank,
+ * or for all ranks where one process feeds them (Tenstorrent's cards). They are found again by content (the blocks'
+ * keys), also by another process, for a copy of the model, or on another host. prepared_folder.h has the folder,
+ * prepared_format.h what is in a file.
  *
  * What goes wrong here never stops a run: the caller prepares the weights itself, and the folder has a warning. All of
  * it may be called from any thread and by any number of processes at once. */
