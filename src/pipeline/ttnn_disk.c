@@ -38,7 +38,7 @@ static char *describe(const ttnn_disk *d)
     static const char *const parts[] = {
         [TTNN_TEXT_CLIP] = "clip", [TTNN_TEXT_T5] = "t5", [TTNN_DENOISER] = "dit", [TTNN_DECODER] = "vae"};
     json_writer w = {.style = JSON_LINE};
-    flux1_error ignored;
+    flux1_error ignored = {0};
     char *out = NULL, slice[48];
     const recording *r = &d->program->r;
     const bool packed = d->part == TTNN_TEXT_T5 || d->part == TTNN_DENOISER;
@@ -58,7 +58,7 @@ static char *describe(const ttnn_disk *d)
 
 static flux1_status list_blocks(ttnn_disk *d)
 {
-    flux1_error ignored;
+    flux1_error ignored = {0};
     for (size_t i = 0; i < d->count; i++) {
         ttnn_arrays a;
         TRY(ttnn_arrays_find(d->program, &d->wish[i], &a, &ignored));
@@ -168,7 +168,7 @@ static flux1_status add_packed(ttnn_disk *d, size_t i, flux1_error *err)
 /* Of a file that was cut meanwhile zeros may have been read. */
 static bool files_are_whole(const ttnn_disk *d)
 {
-    flux1_error ignored;
+    flux1_error ignored = {0};
     const adapter_set *s = &d->program->adapters;
     bool whole = store_check_files(store_of(d), &ignored) == FLUX1_OK;
     for (int i = 0; i < s->count; i++)
@@ -179,7 +179,7 @@ static bool files_are_whole(const ttnn_disk *d)
 /* Adds what the worker has not asked for; false: that cannot be done. */
 static bool complete(ttnn_disk *d)
 {
-    flux1_error ignored;
+    flux1_error ignored = {0};
     bool good = true;
     for (size_t i = 0; i < d->count && good; i++)
         good = prepared_has(d->writer, i) ||
