@@ -166,10 +166,10 @@ def pictures_are_the_same(t):
 
 
 def true_cfg_is_the_same(t):
-    """Two passes a step, by calls and by a recorded step, also for another negative prompt; behind it a picture without one, and one of another scale."""
+    """Two passes a step, by calls and by a recorded step; behind it a picture of another negative prompt and scale, and one of none."""
     wanted, plain = {}, {"prompt": "a red fox", "seed": 5, "steps": 2, "width": 128, "height": 128, "max_sequence_length": 64}
     t.request = (*REQUEST[:4], "--steps", "2")
-    for name, negative, scale in (("none", None, 1), ("hill", "a green hill", 3), ("lamp", "a lamp", 3), ("less", "a lamp", 1.5)):
+    for name, negative, scale in (("none", None, 1), ("hill", "a green hill", 3), ("lamp", "a lamp", 1.5)):
         options = ("--negative-prompt", negative, "--true-cfg-scale", str(scale)) if negative else ()
         t.run(*SMALL, "--dtype", "f32", *options, "--dump", t.path("cfg.st"), "--output", t.path(f"cfg-{name}.png"))
         wanted[name] = safetensors(t.path("cfg.st"))["latents.2"], options, {"negative_prompt": negative, "true_cfg_scale": scale} if negative else {}
@@ -178,7 +178,7 @@ def true_cfg_is_the_same(t):
     near, far = relative(safetensors(t.path("cfg.st"))["latents.2"], latents), relative(wanted["lamp"][0], latents)
     print(f"true CFG: {near:.1e}, and {far:.1e} between negative prompts")
     assert near < SAME < 50 * SAME < far
-    requests = ("hill", "lamp", "none", "less")
+    requests = ("hill", "lamp", "none")
     done = subprocess.run([t.flux1, "generate", *t.model, "--jsonl", "--device", "ttnn:wh-t3k", "--mesh", "1x2"], text=True, timeout=120, capture_output=True, env=t.env,
                           input="".join(json.dumps(plain | wanted[name][2] | {"output": t.path(f"own-{name}.png")}) + "\n" for name in requests))
     t.nothing_left()

@@ -160,13 +160,10 @@ def an_entry_that_goes_comes_again(t):
 
 
 def what_cannot_be_stored_is_told_once(t):
-    """No room, no folder: the run goes on without."""
+    """The run goes on without."""
     c = Cache(t, "full")
     said = c.picture("two.png", FLUX1_CACHE_SIZE="20K")
     assert said.count("does not fit") == 1 and said.count("not stored from here on") == 1, said
-    c.path = "/proc/none"
-    said = c.picture("two.png")
-    assert said.count("not stored from here on") == 1, said
 
 
 def killed_and_at_once(t):
