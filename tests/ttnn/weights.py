@@ -221,6 +221,9 @@ def make_adapter(t):
         adds.setdefault(part, {})[tensor + ".weight"] = whole
     bias = adds["transformer"]["double_blocks.0.img_attn.qkv.bias"] = np.zeros(120, np.float32)
     adapter["transformer.transformer_blocks.0.attn.to_k.diff_b"] = bias[40:80] = pick(40) / 16
+    by_key = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias"  # it goes to the cards as an input; twice its values at 0.5 are exact too
+    own = safetensors(t.path("text_encoder_2.safetensors"))[by_key + ".weight"]
+    adapter[f"text_encoder_2.{by_key}.diff"] = adds["text_encoder_2"][by_key + ".weight"] = 2 * own * abs(pick(*own.shape))
     write_safetensors(t.path("adapter.safetensors"), adapter)
     return adds
 
