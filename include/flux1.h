@@ -106,7 +106,7 @@ typedef enum flux1_log_level { FLUX1_LOG_INFO = 0, FLUX1_LOG_WARNING = 1, FLUX1_
 typedef struct flux1_context_params {
     size_t size; /* set by the defaults function: the version of the struct */
     /* "cpu" (default); "cuda" or "cuda:N", the N-th GPU; "ttnn" or "ttnn:MACHINE", Tenstorrent's cards by a worker
-     * process (docs/tenstorrent.md), other stages on the CPU; or "ref", the slow plain-C definition */
+     * process (docs/tenstorrent.md); or "ref", the slow plain-C definition */
     const char *device;
     /* "RxC", such as "2x4", or with the axes of sp and tp, "2x4sp1tp0"; NULL or "": one device. On a CPU the ranks are
      * threads (or processes) */

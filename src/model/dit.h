@@ -27,6 +27,7 @@ typedef struct dit_prompts {
     const float *guidance;       /* [batch]; used where the model has the embedding */
     const tensor *prompt_embeds; /* [batch, text_rows, joint_dim]; no data in a dry run */
     const tensor *pooled;        /* [batch, pooled_dim] */
+    bool negative;               /* of true CFG: its inputs are named so (ops_upload_input) */
 } dit_prompts;
 
 /* Everything that does not change from step to step: the embedded prompts, the modulation of all steps and blocks. Of

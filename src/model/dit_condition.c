@@ -63,7 +63,7 @@ static flux1_status condition_vectors(const dit_weights *w, mesh *m, const dit_p
         TRY(embed_vector(o, phase, &w->guidance1, &w->guidance2, guided));
     }
     tensor flat = {.type = DTYPE_F32, .dims = 2, .shape = {batch, w->config.pooled_dim}, .data = p->pooled->data};
-    TRY(ops_upload_input(o, "pooled", 0, &flat, pooled_in));
+    TRY(ops_upload_input(o, p->negative ? "pooled.negative" : "pooled", 0, &flat, pooled_in));
     TRY(embed_vector(o, pooled_in, &w->pooled1, &w->pooled2, pooled));
     for (int64_t k = 0; k < p->steps; k++) {
         act rows = act_slice(vec, k * batch, batch), at = act_slice(time, k, 1);
@@ -162,7 +162,7 @@ static flux1_status embed_prompts(const dit_condition *t, const dit_weights *w, 
     size_t mark = ops_mark(o);
     act prompt;
     TRY(ops_create(o, ACT_LINEAR, shape_rows(p->batch, mine.count, 0, w->config.joint_dim), &prompt));
-    TRY(dit_upload_rows(m, "prompt_embeds", p->prompt_embeds, mine, prompt));
+    TRY(dit_upload_rows(m, p->negative ? "prompt_embeds.negative" : "prompt_embeds", p->prompt_embeds, mine, prompt));
     TRY(ops_linear(o, prompt, &w->text_in, &(epilogue){0}, t->context));
     ops_release(o, mark);
     return ops_finite(o, t->context, 0);

@@ -49,9 +49,7 @@ void block_list_free(block_list *l)
     for (size_t i = l->count; i-- > 0;)
         ops_block_destroy(l->o, l->block[i]);
     rounded_free(l->rounded);
-    for (size_t i = 0; i < l->merged_count; i++)
-        adapter_merged_free(l->merged[i]);
-    free(l->merged);
+    adapter_merges_free(&l->merged);
     free(l->block);
     free(l->place);
     *l = (block_list){0};
@@ -84,29 +82,6 @@ flux1_status load_place(loader *l, const char *name, int64_t out, int64_t in, in
     return add_place(l, &p);
 }
 
-/* *t becomes the tensor with adapters merged into it, if there are some for it. */
-static flux1_status merge(loader *l, const store_tensor **t)
-{
-    block_list *made = l->made;
-    adapter_merged *merged;
-    TRY(adapter_merge(l->uses, l->use_count, l->part, *t, ADAPTER_MERGE_OTHERS, &merged, l->m->err));
-    if (!merged)
-        return FLUX1_OK;
-    if (made->merged_count == made->merged_room) {
-        size_t room = 2 * made->merged_room + 16;
-        adapter_merged **more = realloc(made->merged, room * sizeof(adapter_merged *));
-        if (!more) {
-            adapter_merged_free(merged);
-            return error_oom(l->m->err, room * sizeof(adapter_merged *), "a model's layers");
-        }
-        made->merged = more;
-        made->merged_room = room;
-    }
-    made->merged[made->merged_count++] = merged;
-    *t = adapter_merged_tensor(merged);
-    return FLUX1_OK;
-}
-
 flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims, const int64_t *shape,
                          weight_recipe *out)
 {
@@ -124,7 +99,7 @@ flux1_status load_recipe(loader *l, weight_role role, const char *name, int dims
         t = &l->missing;
     }
     if (l->use_count)
-        TRY(merge(l, &t));
+        TRY(adapter_merges_take(&l->made->merged, l->uses, l->use_count, l->part, ADAPTER_MERGE_OTHERS, &t, l->m->err));
     if (l->bfp8 && role == WEIGHT_LINEAR && !l->claim) {
         TRY(rounded_add(&l->made->rounded, t, l->m->err));
         t = rounded_tensor(l->made->rounded);

@@ -51,8 +51,7 @@ typedef struct block_list {
     linear_place *place;
     size_t places, place_room;
     adapter *added;          /* the lists of all places, where adapters are attached (adapters.h) */
-    adapter_merged **merged; /* weights that adapters are merged into */
-    size_t merged_count, merged_room;
+    adapter_merges merged;   /* weights that adapters are merged into */
     rounded_weight *rounded; /* the last one; each knows the one before */
 } block_list;
 

@@ -56,24 +56,31 @@ bool adapter_set_same(const adapter_set *a, const adapter_set *b)
     return same;
 }
 
-static bool changes_texts(const adapter_file *f)
+static bool changes(const adapter_file *f, const model_part *parts, int count)
 {
-    const model_part clip = component_part(COMPONENT_CLIP), t5 = component_part(COMPONENT_T5);
     for (size_t i = 0; i < f->count; i++)
-        if (f->term[i].part == clip || f->term[i].part == t5)
-            return true;
+        for (int k = 0; k < count; k++)
+            if (f->term[i].part == parts[k])
+                return true;
     return false;
 }
 
-void adapter_set_of_texts(const adapter_set *s, adapter_set *out)
+static void take_those_of(const adapter_set *s, const model_part *parts, int count, adapter_set *out)
 {
     *out = (adapter_set){0};
     for (int i = 0; s && i < s->count; i++)
-        if (s->scale[i] != 0 && changes_texts(s->adapter[i]->file)) {
+        if (s->scale[i] != 0 && changes(s->adapter[i]->file, parts, count)) {
             out->adapter[out->count] = s->adapter[i];
             out->scale[out->count++] = s->scale[i];
         }
 }
+
+void adapter_set_of_texts(const adapter_set *s, adapter_set *out)
+{
+    take_those_of(s, (model_part[]){component_part(COMPONENT_CLIP), component_part(COMPONENT_T5)}, 2, out);
+}
+
+void adapter_set_of_part(const adapter_set *s, model_part part, adapter_set *out) { take_those_of(s, &part, 1, out); }
 
 /* The index of the next one from i that merges something into the part with any strength. */
 static int next_merge(const adapter_set *s, model_part part, int i)

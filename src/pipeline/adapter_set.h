@@ -32,8 +32,10 @@ typedef struct adapter_set {
 
 bool adapter_set_same(const adapter_set *a, const adapter_set *b);
 
-/* Those of them that change a text encoder: what encoded prompts depend on. */
+/* Those of them that change a text encoder: what encoded prompts depend on. s NULL: none. */
 void adapter_set_of_texts(const adapter_set *s, adapter_set *out);
+/* Those that change a part. */
+void adapter_set_of_part(const adapter_set *s, model_part part, adapter_set *out);
 
 /* Whether some of them are merged into weights of a part. */
 bool adapter_set_merges(const adapter_set *s, model_part part);

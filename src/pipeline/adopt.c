@@ -59,7 +59,7 @@ static flux1_status make_forms(ops_device *d, const loader *l, const forms *all,
             st = d->kind->block_export(o, all->block[i], form);
         if (st == FLUX1_OK && i + 1 == all->count) /* without the last block there is no entry */
             st = check_files(l);
-        *whole = st == FLUX1_OK && prepared_add(w, form);
+        *whole = st == FLUX1_OK && prepared_add(w, i, form);
     }
     free(form);
     if (st == FLUX1_ERR_MEMORY) { /* a form that cannot be made for the cache may still be streamed */
@@ -78,10 +78,10 @@ static flux1_status build(prepared_folder *f, ops_device *d, const loader *l, co
     prepared_writer *w = prepared_begin(f, all->wanted, all->count, description, &there);
     if (w) {
         st = make_forms(d, l, all, w, &whole);
-        there = prepared_end(w) && whole;
+        there = prepared_end(w, whole);
     }
     if (there)
-        *found = prepared_find(f, all->wanted, all->count);
+        *found = prepared_find(f, all->wanted, all->count, true);
     return st;
 }
 
@@ -126,7 +126,7 @@ flux1_status adopt_blocks(prepared_folder *f, ops_device *d, const loader *l, co
     TRY_CLEANUP(find_forms(d, o, l->made->block, l->made->count, &all));
     if (all.count == 0)
         goto cleanup;
-    if (!(e = prepared_find(f, all.wanted, all.count)))
+    if (!(e = prepared_find(f, all.wanted, all.count, true)))
         TRY_CLEANUP(build(f, d, l, &all, description, &e));
     if (e)
         st = adopt_all(d, o, &all, e, out);

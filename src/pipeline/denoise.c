@@ -86,7 +86,8 @@ static void describe_job(denoiser *d, const request *r)
                                           .sigmas = d->sigmas,
                                           .guidance = d->guidance,
                                           .prompt_embeds = &d->job.embeds[i],
-                                          .pooled = &d->job.pooled[i]};
+                                          .pooled = &d->job.pooled[i],
+                                          .negative = i == 1};
     }
 }
 

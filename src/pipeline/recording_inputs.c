@@ -16,14 +16,18 @@ void recording_results_free(recording_results *r)
 
 /* ---- by name ---- */
 
+component recording_part(recording_stage stage)
+{
+    return stage == RECORDING_CLIP  ? COMPONENT_CLIP
+           : stage == RECORDING_T5  ? COMPONENT_T5
+           : stage == RECORDING_VAE ? COMPONENT_VAE
+                                    : COMPONENT_DIT;
+}
+
 flux1_status recording_tensor_find(const flux1_model *m, recording_stage stage, const char *name,
                                    const store_tensor **out, flux1_error *err)
 {
-    const component part = stage == RECORDING_CLIP  ? COMPONENT_CLIP
-                           : stage == RECORDING_T5  ? COMPONENT_T5
-                           : stage == RECORDING_VAE ? COMPONENT_VAE
-                                                    : COMPONENT_DIT;
-    const store *s = m->store[part];
+    const store *s = m->store[recording_part(stage)];
     *out = store_find(s, name);
     if (!*out && strcmp(name, "shared.weight") == 0) /* T5's tied embedding goes by either name */
         *out = store_find(s, "encoder.embed_tokens.weight");
@@ -117,8 +121,9 @@ static flux1_status allocate_all(recording_inputs *s, recording_results *out)
 
 static flux1_status fill_bias(recording_inputs *s)
 {
-    const store_tensor *t;
-    TRY(recording_tensor_find(s->m, RECORDING_T5, T5_BIAS_TENSOR, &t, &s->c->error));
+    const store_tensor *t = s->t5_bias;
+    if (!t)
+        TRY(recording_tensor_find(s->m, RECORDING_T5, T5_BIAS_TENSOR, &t, &s->c->error));
     const weight_recipe bias = recipe_whole(WEIGHT_TABLE, t);
     const cut all = {0, s->m->t5.heads};
     return t5_bias_values(&s->m->t5, &bias, all, s->r->t5_tokens, s->in[IN_T5_BIAS].data, &s->c->error);

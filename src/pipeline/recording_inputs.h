@@ -27,6 +27,8 @@ void recording_results_free(recording_results *r);
     X(T5_BIAS, "t5.bias", s->m->t5.heads, 2 * s->r->t5_tokens - 1, DTYPE_F32) \
     X(EMBEDS, "prompt_embeds", s->r->t5_tokens, s->m->t5.d_model, DTYPE_F32) \
     X(POOLED, "pooled", 1, s->m->clip.hidden, DTYPE_F32) \
+    X(EMBEDS_NEGATIVE, "prompt_embeds.negative", s->r->t5_tokens, s->m->t5.d_model, DTYPE_F32) \
+    X(POOLED_NEGATIVE, "pooled.negative", 1, s->m->clip.hidden, DTYPE_F32) \
     X(TIME, "time", s->r->steps, TIME_CHANNELS, DTYPE_F32) \
     X(GUIDANCE, "guidance", 1, TIME_CHANNELS, DTYPE_F32) \
     X(DSIGMA, "dsigma", s->r->steps, 1, DTYPE_F32) \
@@ -48,8 +50,9 @@ typedef struct recording_inputs {
     flux1_context *c; /* its messages and its log */
     const flux1_model *m;
     const recording *r;
-    int64_t tokens, h, w; /* of the picture; of the latent plane */
-    int64_t pooled_row;   /* "clip.pooled_row" */
+    int64_t tokens, h, w;        /* of the picture; of the latent plane */
+    int64_t pooled_row;          /* "clip.pooled_row" */
+    const store_tensor *t5_bias; /* in place of the model's, to be set before they are filled; NULL: that */
     flux1_text *ids;
     tensor in[RECORDING_INPUT_COUNT];
 } recording_inputs;
@@ -69,6 +72,8 @@ void recording_inputs_take(recording_inputs *s, recording_stage stage, const rec
 /* FLUX1_ERR_FORMAT for a name that is none. */
 flux1_status recording_input_find(const recording_inputs *s, const char *name, tensor *out, flux1_error *err);
 flux1_status recording_row_find(const recording_inputs *s, const char *name, int64_t *out, flux1_error *err);
+
+component recording_part(recording_stage stage); /* whose weights it has */
 
 /* The tensor of the part whose stage it is, under either of its names. FLUX1_ERR_MODEL if there is none. */
 flux1_status recording_tensor_find(const flux1_model *m, recording_stage stage, const char *name,

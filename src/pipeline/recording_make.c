@@ -100,7 +100,11 @@ static flux1_status record_dit(void *arg, mesh *m)
     TRY_CLEANUP(dit_open_body(job, m));
     TRY_CLEANUP(dit_start_body(job, m));
     ops_script_into(m->o, r->parts + r->apart);
-    const dit_step_args step = {.weights = mine->weights, .positive = mine->condition[0], .stream = mine->stream};
+    const dit_step_args step = {.weights = mine->weights,
+                                .positive = mine->condition[0],
+                                .negative = mine->condition[1],
+                                .scale = job->scale,
+                                .stream = mine->stream};
     TRY_CLEANUP(dit_step(&step, m, no_tick, NULL));
     ops_script_into(m->o, r->parts + 2 * r->apart);
     TRY_CLEANUP(dit_latent_body(job, m));

@@ -404,13 +404,11 @@ void sessions_tell_notes(flux1_context *c, const ops_device_kind *devices)
         c->log(c->log_user, note.warning ? FLUX1_LOG_WARNING : FLUX1_LOG_INFO, note.text);
 }
 
-/* On the caller's thread, which ranks are not. */
-static void tell_warnings(flux1_context *c, const session *s)
+void sessions_tell_cache(flux1_context *c)
 {
     for (char *warning; c->cache && (warning = prepared_next_warning(c->cache)); free(warning))
         if (c->log)
             c->log(c->log_user, FLUX1_LOG_WARNING, warning);
-    sessions_tell_notes(c, s->device->kind);
 }
 
 /* What can fail here is told by the next run; the message of what failed before stays. */
@@ -425,7 +423,8 @@ void session_give(flux1_context *c, session *s)
         session_rest(s, &ignored);
     c->error = before;
     s->busy = false;
-    tell_warnings(c, s);
+    sessions_tell_cache(c); /* on the caller's thread, which ranks are not */
+    sessions_tell_notes(c, s->device->kind);
 }
 
 uint64_t session_recording(session *s, const step_shape *shape)

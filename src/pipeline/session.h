@@ -82,6 +82,9 @@ void session_use(struct flux1_context *c, session *s, const struct flux1_model *
 /* Releases activations of all ranks: mesh_run. */
 flux1_status session_rest(session *s, flux1_error *err);
 
+/* Logs what went wrong with the cache on disk that nobody has heard. */
+void sessions_tell_cache(struct flux1_context *c);
+
 /* Logs the notes of this kind of device that nobody has heard. */
 void sessions_tell_notes(struct flux1_context *c, const struct ops_device_kind *devices);
 

@@ -28,17 +28,10 @@ static void end_worker(ttnn *t)
     forget_picture(t);
 }
 
-static flux1_status refuse(flux1_context *c, const char *what)
-{
-    return error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "device ttnn cannot have %s", what);
-}
-
 static flux1_status cards_check(flux1_context *c, const request *r)
 {
-    return r->adapters.count > 0 ? refuse(c, "adapters (LoRA)")
-           : r->step_cache > 0   ? refuse(c, "a step cache")
-           : r->passes > 1       ? refuse(c, "true CFG")
-                                 : FLUX1_OK;
+    return r->step_cache > 0 ? error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "device ttnn cannot have a step cache")
+                             : FLUX1_OK;
 }
 
 /* ---- orders ---- */
@@ -67,8 +60,9 @@ static flux1_status send_recording(ttnn *t, const flux1_model *m, ttnn_part_id p
     flux1_status st = ttnn_worker_memory(t->worker, bytes, &memory, err);
     if (st == FLUX1_OK) {
         memcpy(memory, text, bytes);
-        st = ttnn_worker_order(t->worker, NULL, "reading a recording", "recording bytes=%zu model=%llu", bytes,
-                               (unsigned long long)m->source.number);
+        st = ttnn_worker_order(t->worker, NULL, "reading a recording", "recording bytes=%zu model=%llu edition=%llx",
+                               bytes, (unsigned long long)m->source.number,
+                               (unsigned long long)ttnn_program_edition(&t->part[part]));
     }
     free(text);
     return st;
@@ -102,15 +96,24 @@ typedef struct stage_run {
     float *out;
 } stage_run;
 
-static flux1_status run_stage(const stage_run *k)
+static void tell_weights(const stage_run *k, const ttnn_supplies *give, double seconds)
+{
+    char bytes[BYTES_TEXT], from_disk[BYTES_TEXT];
+    format_bytes(bytes, sizeof bytes, give->bytes);
+    format_bytes(from_disk, sizeof from_disk, give->from_disk);
+    context_log(k->c, FLUX1_LOG_DETAIL, "device ttnn: %s of weights for %s in %.1f s%s%s%s", bytes,
+                recording_names[k->stage], seconds, give->from_disk > 0 ? ", " : "",
+                give->from_disk > 0 ? from_disk : "", give->from_disk > 0 ? " of them from the cache" : "");
+}
+
+static flux1_status order_stage(const stage_run *k, ttnn_supplies *give)
 {
     flux1_context *c = k->c;
     ttnn *t = c->cards;
     const char *name = recording_names[k->stage];
     char doing[48];
     void *memory;
-    ttnn_supplies give = {.program = &t->part[k->part], .inputs = k->inputs, .threads = c->device.config.threads};
-    const ttnn_supply supply = {.give = ttnn_supplies_give, .user = &give};
+    const ttnn_supply supply = {.give = ttnn_supplies_give, .user = give};
     const double began = clock_seconds();
     snprintf(doing, sizeof doing, "stage %s", name);
     TRY(ttnn_worker_memory(t->worker, (size_t)(k->rows * k->cols) * sizeof(float), &memory, &c->error));
@@ -119,13 +122,24 @@ static flux1_status run_stage(const stage_run *k)
                           name, (long long)k->step, (long long)k->rows, (long long)k->cols);
     if (st == FLUX1_OK && k->out)
         st = ttnn_worker_result(t->worker, doing, k->rows, k->cols, k->out);
-    if (give.bytes > 0) {
-        char bytes[BYTES_TEXT];
-        format_bytes(bytes, sizeof bytes, give.bytes);
-        context_log(c, FLUX1_LOG_DETAIL, "device ttnn: %s of weights for %s in %.1f s", bytes, name,
-                    clock_seconds() - began);
+    if (give->bytes > 0) {
+        tell_weights(k, give, clock_seconds() - began);
         ttnn_worker_memory_drop(t->worker);
     }
+    return st;
+}
+
+static flux1_status run_stage(const stage_run *k)
+{
+    flux1_context *c = k->c;
+    ttnn *t = c->cards;
+    const ttnn_program *p = &t->part[k->part];
+    ttnn_supplies give = {.program = p, .inputs = k->inputs, .threads = c->device.config.threads};
+    if (k->inputs)
+        TRY(ttnn_disk_open(c, k->inputs->m, p, k->part, t->weights, &give.disk));
+    const flux1_status st = order_stage(k, &give);
+    ttnn_disk_end(&give.disk, st == FLUX1_OK);
+    sessions_tell_cache(c);
     return settle(t, st);
 }
 
@@ -150,8 +164,11 @@ static flux1_status run_encoder(flux1_context *c, const flux1_model *m, ttnn_par
         memcpy(in.ids->clip_ids, job->clip_ids, (size_t)job->clip_length * sizeof *job->clip_ids);
         memcpy(in.ids->t5_ids, job->t5_ids, (size_t)job->t5_length * sizeof *job->t5_ids);
         in.pooled_row = clip_pooled_row(&m->clip, in.ids->clip_ids, in.ids->clip_length);
-        st = recording_inputs_fill(&in, &nothing, &results);
+        if (part == TTNN_TEXT_T5)
+            st = ttnn_program_tensor(&t->part[part], m, part, T5_BIAS_TENSOR, &in.t5_bias, &c->error);
     }
+    if (st == FLUX1_OK)
+        st = recording_inputs_fill(&in, &nothing, &results);
     if (st == FLUX1_OK)
         st = run_stage(&(stage_run){.c = c,
                                     .part = part,
@@ -168,9 +185,9 @@ static flux1_status run_encoder(flux1_context *c, const flux1_model *m, ttnn_par
 static flux1_status cards_encode(flux1_context *c, ttnn_part_id part, const text_job *job, tensor *out)
 {
     const flux1_model *m = job->model;
-    const request r = smallest(m, job->t5_length);
-    if (job->adapters && job->adapters->count > 0)
-        return refuse(c, "adapters (LoRA)");
+    request r = smallest(m, job->t5_length);
+    if (job->adapters)
+        r.adapters = *job->adapters;
     TRY(start(c));
     TRY(prepare(c, m, &r, part));
     return run_encoder(c, m, part, job, out);
@@ -184,7 +201,7 @@ static flux1_status open_picture(denoiser *d, const tensor *noise)
     ttnn *t = c->cards;
     recording_inputs in;
     recording_results results;
-    const flux1_text *text = d->rows[0].text;
+    const flux1_text *text = d->rows[0].text, *negative = d->rows[0].negative;
     const recording_request q = {.prompt = "", .guidance = d->rows[0].guidance};
     flux1_status st = recording_inputs_make(c, d->model, &t->part[TTNN_DENOISER].r, "", &in, &results);
     if (st == FLUX1_OK)
@@ -193,8 +210,13 @@ static flux1_status open_picture(denoiser *d, const tensor *noise)
         memcpy(in.in[IN_EMBEDS].data, text->embeds.data, tensor_bytes(&in.in[IN_EMBEDS]));
         memcpy(in.in[IN_POOLED].data, text->pooled.data, tensor_bytes(&in.in[IN_POOLED]));
         memcpy(in.in[IN_NOISE].data, noise->data, tensor_bytes(&in.in[IN_NOISE]));
-        st = run_stage(&(stage_run){.c = c, .part = TTNN_DENOISER, .stage = RECORDING_DIT_OPEN, .inputs = &in});
     }
+    if (st == FLUX1_OK && d->shape.passes > 1) {
+        memcpy(in.in[IN_EMBEDS_NEGATIVE].data, negative->embeds.data, tensor_bytes(&in.in[IN_EMBEDS_NEGATIVE]));
+        memcpy(in.in[IN_POOLED_NEGATIVE].data, negative->pooled.data, tensor_bytes(&in.in[IN_POOLED_NEGATIVE]));
+    }
+    if (st == FLUX1_OK)
+        st = run_stage(&(stage_run){.c = c, .part = TTNN_DENOISER, .stage = RECORDING_DIT_OPEN, .inputs = &in});
     recording_results_free(&results);
     recording_inputs_free(&in);
     return st;
@@ -234,7 +256,9 @@ static flux1_status cards_start(denoiser *d, const tensor *noise)
                        .steps = d->shape.steps,
                        .length = (int)d->shape.text_rows,
                        .count = 1,
-                       .passes = 1};
+                       .passes = (int)d->shape.passes,
+                       .true_cfg_scale = d->shape.scale,
+                       .adapters = d->adapters};
     TRY(start(c));
     forget_picture(t);
     TRY(prepare(c, d->model, &r, TTNN_DENOISER));

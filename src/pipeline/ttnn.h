@@ -10,7 +10,7 @@
 /* What is done on cards in place of a stage's own way. Called by a table, since the stages do not depend on this module
  * (context.h has the cards of a context). */
 typedef struct ttnn_calls {
-    /* FLUX1_ERR_UNSUPPORTED for what a request on cards cannot have: adapters, a step cache, true CFG. */
+    /* FLUX1_ERR_UNSUPPORTED for what a request on cards cannot have: a step cache. */
     flux1_status (*check)(flux1_context *c, const request *r);
     /* An encoder's result, [1, hidden] or [1, length, d_model], from the job's ids. */
     flux1_status (*encode)(flux1_context *c, ttnn_part_id part, const text_job *job, tensor *out);

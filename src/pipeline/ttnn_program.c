@@ -1,5 +1,6 @@
 #include "pipeline/ttnn_program.h"
 
+#include "base/hash.h"
 #include "mesh/script_play.h"
 #include "pipeline/recording_inputs.h"
 
@@ -21,7 +22,48 @@ void ttnn_program_free(ttnn_program *p)
 {
     recording_free(&p->r);
     free(p->recipe);
+    adapter_merges_free(&p->merges);
+    adapter_set_change(&p->adapters, NULL);
     *p = (ttnn_program){0};
+}
+
+/* ---- adapters ---- */
+
+uint64_t ttnn_program_edition(const ttnn_program *p)
+{
+    uint64_t number[2 * ADAPTERS_MAX] = {0};
+    const adapter_set *s = &p->adapters;
+    for (int i = 0; i < s->count; i++) {
+        number[2 * i] = s->adapter[i]->number;
+        memcpy(&number[2 * i + 1], &s->scale[i], sizeof s->scale[i]);
+    }
+    return s->count ? hash_bytes(number, 2 * (size_t)s->count * sizeof *number) : 0;
+}
+
+flux1_status ttnn_program_tensor(ttnn_program *p, const flux1_model *m, ttnn_part_id part, const char *name,
+                                 const store_tensor **out, flux1_error *err)
+{
+    adapter_use uses[ADAPTERS_MAX];
+    TRY(recording_tensor_find(m, parts[part].first, name, out, err));
+    if (p->adapters.count == 0)
+        return FLUX1_OK;
+    adapter_set_uses(&p->adapters, uses);
+    return adapter_merges_take(&p->merges, uses, p->adapters.count, component_part(recording_part(parts[part].first)),
+                               ADAPTER_MERGE_ALL, out, err);
+}
+
+static void hold_adapters(ttnn_program *p, const request *r, ttnn_part_id part)
+{
+    adapter_set mine;
+    adapter_set_of_part(&r->adapters, component_part(recording_part(parts[part].first)), &mine);
+    adapter_set_change(&p->adapters, &mine);
+}
+
+static bool has_adapters(const ttnn_program *p, const request *r, ttnn_part_id part)
+{
+    adapter_set mine;
+    adapter_set_of_part(&r->adapters, component_part(recording_part(parts[part].first)), &mine);
+    return adapter_set_same(&p->adapters, &mine);
 }
 
 /* ---- recipes ---- */
@@ -38,7 +80,7 @@ typedef struct reading {
 static flux1_status find_tensor(void *user, const char *name, const store_tensor **out, flux1_error *err)
 {
     const reading *k = user;
-    return recording_tensor_find(k->inputs.m, parts[k->part].first, name, out, err);
+    return ttnn_program_tensor(k->p, k->inputs.m, k->part, name, out, err);
 }
 
 static flux1_status find_input(void *user, const char *name, tensor *out, flux1_error *err)
@@ -177,7 +219,10 @@ static flux1_status move_stages(recording *from, ttnn_part_id part, recording *t
 static bool is_of(const ttnn_program *p, const flux1_model *m, const request *r, ttnn_part_id part)
 {
     const bool sized = part == TTNN_DENOISER || part == TTNN_DECODER; /* the others know the prompt's length alone */
+    if (part == TTNN_DENOISER && (p->passes != r->passes || p->scale != r->true_cfg_scale))
+        return false;
     return p->there && !p->from_file && p->model == m->source.number && p->length == r->length &&
+           has_adapters(p, r, part) &&
            (!sized || (p->width == r->width && p->height == r->height && p->steps == r->steps));
 }
 
@@ -193,9 +238,14 @@ flux1_status ttnn_program_make(flux1_context *c, const flux1_model *m, const req
                         .height = r->height,
                         .steps = r->steps,
                         .length = r->length,
+                        .passes = r->passes,
+                        .scale = r->true_cfg_scale,
                         .from_file = given != NULL};
+    request plain = *r;
+    plain.adapters = (adapter_set){0};
+    hold_adapters(p, r, part);
     flux1_status st = given ? move_stages(given, part, &p->r, &c->error)
-                            : recording_make_stages(c, m, r, shape, parts[part].first, parts[part].stages, &p->r);
+                            : recording_make_stages(c, m, &plain, shape, parts[part].first, parts[part].stages, &p->r);
     if (st == FLUX1_OK)
         st = read_recipes(c, m, shape, part, p);
     p->there = st == FLUX1_OK;

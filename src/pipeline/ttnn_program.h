@@ -32,7 +32,11 @@ typedef struct ttnn_program {
     bool there, from_file;
     uint64_t model;                       /* its number */
     int64_t width, height, steps, length; /* that it was recorded for */
-    recording r;                          /* other parts' stages are empty */
+    int passes;                           /* of the denoiser, and their scale */
+    float scale;
+    recording r;          /* other parts' stages are empty */
+    adapter_set adapters; /* those that are in its weights, held */
+    adapter_merges merges;
     int ranks;
     size_t weights;      /* numbers are below it */
     ttnn_recipe *recipe; /* [ranks][weights] */
@@ -40,11 +44,19 @@ typedef struct ttnn_program {
 
 void ttnn_program_free(ttnn_program *p);
 
-/* Records the part for a request's picture on a mesh; *p is made anew unless it is of the same already. given (may be
- * NULL): a recording from a file, whose lines are moved here instead, once. Either way the calls are checked one by
- * one. *made: it was made anew. FLUX1_ERR_FORMAT and FLUX1_ERR_MODEL as recording_play. */
+/* Records the part for a request's picture on a mesh; *p is made anew unless it is of the same already. The request's
+ * adapters are merged into the weights; the lines do not know of them. given (may be NULL): a recording from a file,
+ * whose lines are moved here instead, once. Either way the calls are checked one by one. *made: it was made anew.
+ * FLUX1_ERR_FORMAT and FLUX1_ERR_MODEL as recording_play. */
 flux1_status ttnn_program_make(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
                                recording *given, ttnn_part_id part, ttnn_program *p, bool *made);
+
+/* Of the adapters in its weights and their scales: equal numbers, equal weights of a model. 0: none. */
+uint64_t ttnn_program_edition(const ttnn_program *p);
+
+/* A tensor of the part, with these adapters. */
+flux1_status ttnn_program_tensor(ttnn_program *p, const flux1_model *m, ttnn_part_id part, const char *name,
+                                 const store_tensor **out, flux1_error *err);
 
 /* How the ranks' recipes of a weight, or of its bias, differ. */
 script_vary ttnn_program_varies(const ttnn_program *p, int64_t w, bool bias);

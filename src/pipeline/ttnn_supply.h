@@ -1,16 +1,17 @@
-/* What the worker asks for: weights in the form in which cards hold them, cut by rank, and inputs. */
+/* What the worker asks for: weights in the form in which cards hold them, and inputs. */
 #ifndef FLUX1_PIPELINE_TTNN_SUPPLY_H
 #define FLUX1_PIPELINE_TTNN_SUPPLY_H
 
 #include "pipeline/recording_inputs.h"
-#include "pipeline/ttnn_program.h"
+#include "pipeline/ttnn_disk.h"
 #include "pipeline/ttnn_worker.h"
 
 typedef struct ttnn_supplies {
     const ttnn_program *program;
     const recording_inputs *inputs;
     int threads;
-    double bytes; /* of weights that were given */
+    ttnn_disk disk;
+    double bytes, from_disk; /* of weights that were given; of them, those that were packed before */
 } ttnn_supplies;
 
 /* A ttnn_supply's give; user: ttnn_supplies. FLUX1_ERR_FORMAT for what the worker may not ask. */

@@ -324,3 +324,48 @@ void adapter_merged_free(adapter_merged *m)
     pthread_mutex_destroy(&m->lock);
     free(m);
 }
+
+/* ---- of a model ---- */
+
+static flux1_status add_merged(adapter_merges *l, adapter_merged *m, flux1_error *err)
+{
+    if (l->count == l->room) {
+        const size_t room = 2 * l->room + 16;
+        adapter_merged **more = realloc(l->merged, room * sizeof(adapter_merged *));
+        if (!more)
+            return error_oom(err, room * sizeof(adapter_merged *), "a model's layers");
+        l->merged = more;
+        l->room = room;
+    }
+    l->merged[l->count++] = m;
+    return FLUX1_OK;
+}
+
+flux1_status adapter_merges_take(adapter_merges *l, const adapter_use *uses, int count, model_part part,
+                                 adapter_merge_what what, const store_tensor **t, flux1_error *err)
+{
+    adapter_merged *m = NULL;
+    for (size_t i = 0; i < l->count && !m; i++)
+        if (l->merged[i]->sources.tensor[0] == *t)
+            m = l->merged[i];
+    if (!m) {
+        TRY(adapter_merge(uses, count, part, *t, what, &m, err));
+        if (!m)
+            return FLUX1_OK;
+        const flux1_status st = add_merged(l, m, err);
+        if (st != FLUX1_OK) {
+            adapter_merged_free(m);
+            return st;
+        }
+    }
+    *t = &m->tensor;
+    return FLUX1_OK;
+}
+
+void adapter_merges_free(adapter_merges *l)
+{
+    for (size_t i = 0; i < l->count; i++)
+        adapter_merged_free(l->merged[i]);
+    free(l->merged);
+    *l = (adapter_merges){0};
+}

@@ -24,4 +24,15 @@ const store_tensor *adapter_merged_tensor(const adapter_merged *m);
 
 void adapter_merged_free(adapter_merged *m); /* NULL is fine */
 
+/* Those of a model, each once; zeroed, there are none. */
+typedef struct adapter_merges {
+    adapter_merged **merged;
+    size_t count, room;
+} adapter_merges;
+
+/* *t becomes what stands in its place with these adapters, always the same ones for a list, if they change it. */
+flux1_status adapter_merges_take(adapter_merges *l, const adapter_use *uses, int count, model_part part,
+                                 adapter_merge_what what, const store_tensor **t, flux1_error *err);
+void adapter_merges_free(adapter_merges *l);
+
 #endif

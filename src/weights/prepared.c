@@ -66,8 +66,17 @@ static flux1_status read_header(int fd, uint64_t file_bytes, prepared_header *ou
     return st;
 }
 
-/* Compares the checksums of all blocks. Read, not mapped: a disk that fails is a status here, and what is only checked
- * does not count as this process's memory. */
+/* Read, not mapped: a disk that fails is a status here, and what is only checked does not count as this process's
+ * memory. */
+static flux1_status read_block(int fd, const prepared_header *h, size_t i, void *out, flux1_error *err)
+{
+    const prepared_block *b = &h->block[i];
+    TRY(read_at(fd, b->offset, out, (size_t)b->bytes, err));
+    if (hash_bytes(out, (size_t)b->bytes) != b->checksum)
+        return error_set(err, FLUX1_ERR_FORMAT, "the checksum of block %zu does not match", i);
+    return FLUX1_OK;
+}
+
 static flux1_status check_blocks(int fd, const prepared_header *h, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
@@ -77,12 +86,8 @@ static flux1_status check_blocks(int fd, const prepared_header *h, flux1_error *
     unsigned char *bytes = malloc(room);
     if (!bytes)
         return error_oom(err, room, "checking an entry of the cache");
-    for (size_t i = 0; st == FLUX1_OK && i < h->count; i++) {
-        const prepared_block *b = &h->block[i];
-        st = read_at(fd, b->offset, bytes, (size_t)b->bytes, err);
-        if (st == FLUX1_OK && hash_bytes(bytes, (size_t)b->bytes) != b->checksum)
-            st = error_set(err, FLUX1_ERR_FORMAT, "the checksum of block %zu does not match", i);
-    }
+    for (size_t i = 0; st == FLUX1_OK && i < h->count; i++)
+        st = read_block(fd, h, i, bytes, err);
     free(bytes);
     return st;
 }
@@ -143,17 +148,24 @@ static prepared_entry *map_entry(const char *path, int fd, prepared_header *h)
     return e;
 }
 
-static flux1_status check_entry(int fd, uint64_t bytes, const prepared_block *block, size_t count, prepared_header *h,
-                                flux1_error *err)
+static flux1_status check_entry(int fd, uint64_t bytes, const prepared_block *block, size_t count, bool all,
+                                prepared_header *h, flux1_error *err)
 {
     TRY(read_header(fd, bytes, h, err));
     if (!same_blocks(h, block, count))
         return error_set(err, FLUX1_ERR_FORMAT, "it is another entry, renamed");
-    return check_blocks(fd, h, err);
+    return all ? check_blocks(fd, h, err) : FLUX1_OK;
+}
+
+/* An entry that nobody here uses goes, and that is told. */
+static void discard(prepared_folder *f, const char *path, const char *name, const flux1_error *problem)
+{
+    prepared_remove(f->path, name);
+    prepared_warn(f, "%s: prepared weights cannot be used: %s; they are made again", path, problem->message);
 }
 
 static prepared_entry *find_at(prepared_folder *f, const char *path, const char *name, const prepared_block *block,
-                               size_t count)
+                               size_t count, bool all)
 {
     int fd;
     uint64_t bytes;
@@ -162,15 +174,13 @@ static prepared_entry *find_at(prepared_folder *f, const char *path, const char 
     flux1_error err = {0};
     if (open_entry(path, &fd, &bytes, NULL) != FLUX1_OK)
         return NULL;
-    flux1_status st = check_entry(fd, bytes, block, count, &h, &err);
+    flux1_status st = check_entry(fd, bytes, block, count, all, &h, &err);
     if (st == FLUX1_OK && (e = map_entry(path, fd, &h)))
         return e;
     close(fd);
     prepared_header_free(&h);
-    if (st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_IO) {
-        prepared_remove(f->path, name);
-        prepared_warn(f, "%s: prepared weights cannot be used: %s; they are made again", path, err.message);
-    }
+    if (st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_IO)
+        discard(f, path, name, &err);
     return NULL;
 }
 
@@ -185,13 +195,13 @@ static bool entry_name(const prepared_block *block, size_t count, char name[PREP
     return true;
 }
 
-prepared_entry *prepared_find(prepared_folder *f, const prepared_block *block, size_t count)
+prepared_entry *prepared_find(prepared_folder *f, const prepared_block *block, size_t count, bool all)
 {
     char name[PREPARED_NAME];
     if (!entry_name(block, count, name))
         return NULL;
     char *path = path_join(f->path, name);
-    prepared_entry *e = path ? find_at(f, path, name, block, count) : NULL;
+    prepared_entry *e = path ? find_at(f, path, name, block, count, all) : NULL;
     free(path);
     return e;
 }
@@ -199,6 +209,11 @@ prepared_entry *prepared_find(prepared_folder *f, const prepared_block *block, s
 const void *prepared_data(const prepared_entry *e, size_t block)
 {
     return (const char *)e->bytes + e->header.block[block].offset;
+}
+
+flux1_status prepared_read(const prepared_entry *e, size_t block, void *out, flux1_error *err)
+{
+    return read_block(e->fd, &e->header, block, out, err);
 }
 
 void prepared_hold(prepared_entry *e) { atomic_fetch_add(&e->users, 1); }
@@ -213,6 +228,17 @@ void prepared_leave(prepared_entry *e)
     free(e->path);
     prepared_header_free(&e->header);
     free(e);
+}
+
+void prepared_discard(prepared_folder *f, prepared_entry *e, const flux1_error *problem)
+{
+    char name[PREPARED_NAME];
+    char *path = e->path;
+    prepared_name(e->header.key, name);
+    e->path = NULL;
+    prepared_leave(e); /* its lock would be in the way */
+    discard(f, path, name, problem);
+    free(path);
 }
 
 flux1_status prepared_intact(const prepared_entry *e, flux1_error *err)
@@ -270,7 +296,8 @@ struct prepared_writer {
     prepared_header header;
     int fd; /* of the temporary file, with an exclusive lock */
     char *path, *temporary;
-    size_t next; /* block */
+    bool *added;  /* [blocks] */
+    size_t count; /* of them that are */
     bool failed;
 };
 
@@ -279,6 +306,7 @@ static void free_writer(prepared_writer *w)
     if (w->fd >= 0)
         close(w->fd);
     prepared_header_free(&w->header);
+    free(w->added);
     free(w->path);
     free(w->temporary);
     free(w);
@@ -303,7 +331,8 @@ static prepared_writer *make_writer(prepared_folder *f, const prepared_block *bl
     w->fd = -1;
     if (prepared_header_make(block, count, description, &w->header, NULL) == FLUX1_OK) {
         prepared_name(w->header.key, name);
-        w->path = path_join(f->path, name);
+        w->added = calloc(count, sizeof *w->added);
+        w->path = w->added ? path_join(f->path, name) : NULL;
         const size_t room = w->path ? strlen(w->path) + sizeof ".tmp" : 0;
         w->temporary = room ? malloc(room) : NULL;
         if (w->temporary)
@@ -383,12 +412,18 @@ static bool write_at(prepared_writer *w, uint64_t at, const void *bytes, size_t 
     return !w->failed;
 }
 
-bool prepared_add(prepared_writer *w, const void *bytes)
+bool prepared_add(prepared_writer *w, size_t block, const void *bytes)
 {
-    prepared_block *b = &w->header.block[w->next++];
+    prepared_block *b = &w->header.block[block];
     b->checksum = hash_bytes(bytes, (size_t)b->bytes);
-    return write_at(w, b->offset, bytes, (size_t)b->bytes);
+    if (!write_at(w, b->offset, bytes, (size_t)b->bytes))
+        return false;
+    w->added[block] = true;
+    w->count++;
+    return true;
 }
+
+bool prepared_has(const prepared_writer *w, size_t block) { return w->added[block]; }
 
 static bool write_header(prepared_writer *w)
 {
@@ -412,9 +447,9 @@ static bool publish(prepared_writer *w)
     return false;
 }
 
-bool prepared_end(prepared_writer *w)
+bool prepared_end(prepared_writer *w, bool keep)
 {
-    bool published = !w->failed && w->next == w->header.count && publish(w);
+    bool published = keep && !w->failed && w->count == w->header.count && publish(w);
     if (!published)
         unlink(w->temporary);
     free_writer(w);

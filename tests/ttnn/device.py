@@ -80,7 +80,7 @@ DEATHS = {
 
 class Test:
     def __init__(self, flux1, pipeline, room):
-        self.flux1, self.room, self.tmp = flux1, room, os.path.join(room, "tmp")
+        self.flux1, self.room, self.tmp, self.request = flux1, room, os.path.join(room, "tmp"), REQUEST
         os.mkdir(self.tmp)
         self.env = dict(os.environ, TMPDIR=self.tmp, FLUX1_TTNN_PYTHON=sys.executable, PYTHONPATH=os.path.join(here, "stand_in"), PYTHONDONTWRITEBYTECODE="1")
         self.env.pop("TT_METAL_MOCK_CLUSTER_DESC_PATH", None)
@@ -94,7 +94,7 @@ class Test:
         return os.path.join(self.room, name)
 
     def command(self, *more):
-        return [self.flux1, "generate", *self.model, *REQUEST, *more]
+        return [self.flux1, "generate", *self.model, *self.request, *more]
 
     def run(self, *more, fails=False, command=None, **env):
         done = subprocess.run(command or self.command(*more), env=self.env | env, capture_output=True, text=True, timeout=120)
@@ -163,6 +163,29 @@ def pictures_are_the_same(t):
                 if not error < SAME:
                     sys.exit(f"FAILED: {mesh} {name} is off by {error:.2e}")
             close(mesh, t.path("cpu.png"), t.path("cards.png"), 1)
+
+
+def true_cfg_is_the_same(t):
+    """Two passes a step, by calls and by a recorded step; behind it a picture of another negative prompt and scale, and one of none."""
+    wanted, plain = {}, {"prompt": "a red fox", "seed": 5, "steps": 2, "width": 128, "height": 128, "max_sequence_length": 64}
+    t.request = (*REQUEST[:4], "--steps", "2")
+    for name, negative, scale in (("none", None, 1), ("hill", "a green hill", 3), ("lamp", "a lamp", 1.5)):
+        options = ("--negative-prompt", negative, "--true-cfg-scale", str(scale)) if negative else ()
+        t.run(*SMALL, "--dtype", "f32", *options, "--dump", t.path("cfg.st"), "--output", t.path(f"cfg-{name}.png"))
+        wanted[name] = safetensors(t.path("cfg.st"))["latents.2"], options, {"negative_prompt": negative, "true_cfg_scale": scale} if negative else {}
+    latents, options, _ = wanted["hill"]
+    t.run(*SMALL, "--dtype", "f32", *options, "--device", "ttnn:wh-t3k", "--mesh", "2x1", "--dump", t.path("cfg.st"), "--output", t.path("cards.png"))
+    near, far = relative(safetensors(t.path("cfg.st"))["latents.2"], latents), relative(wanted["lamp"][0], latents)
+    print(f"true CFG: {near:.1e}, and {far:.1e} between negative prompts")
+    assert near < SAME < 50 * SAME < far
+    requests = ("hill", "lamp", "none")
+    done = subprocess.run([t.flux1, "generate", *t.model, "--jsonl", "--device", "ttnn:wh-t3k", "--mesh", "1x2"], text=True, timeout=120, capture_output=True, env=t.env,
+                          input="".join(json.dumps(plain | wanted[name][2] | {"output": t.path(f"own-{name}.png")}) + "\n" for name in requests))
+    t.nothing_left()
+    t.request = REQUEST
+    assert done.returncode == 0 and done.stderr.count("no card has run this yet") == 1, done.stderr
+    for name in requests:
+        close(f"true CFG, {name}", t.path(f"own-{name}.png"), t.path(f"cfg-{name}.png"), 1)
 
 
 def weights_are_bfp8(t):
@@ -336,7 +359,7 @@ def an_interrupt_ends_it(t):
 def main():
     with tempfile.TemporaryDirectory() as room:
         t = Test(sys.argv[1], os.path.abspath(sys.argv[2]), room)
-        for test in (pictures_are_the_same, weights_are_bfp8, a_recording_runs, what_is_refused_ends_no_worker, seconds_are_the_stages_own, the_host_need_not_hold_it, one_worker_makes_them_all, previews_are_expected_pictures, the_kit_reports, deaths_are_sentences,
+        for test in (pictures_are_the_same, true_cfg_is_the_same, weights_are_bfp8, a_recording_runs, what_is_refused_ends_no_worker, seconds_are_the_stages_own, the_host_need_not_hold_it, one_worker_makes_them_all, previews_are_expected_pictures, the_kit_reports, deaths_are_sentences,
                      lies_are_sentences, a_step_is_the_last_one, the_worker_ends_with_flux1, an_interrupt_ends_it):
             began = time.monotonic()
             test(t)

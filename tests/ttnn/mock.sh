@@ -15,10 +15,15 @@ export FLUX1_TTNN_BLOCKINGS=$dir/table.json
 if [ "$3" = picture ]; then
     [ -e "$4" ] || { echo "skipped: $4 is not there"; exit 77; }
     "$FLUX1_TTNN_PYTHON" "$here/clusters.py" "$2" >"$dir/cluster.yaml"
-    export TT_METAL_CACHE=$dir/cache TT_METAL_SLOW_DISPATCH_MODE=1 TT_METAL_MOCK_CLUSTER_DESC_PATH=$dir/cluster.yaml TMPDIR=$dir
-    for n in 1 2; do
-        "$1" generate --model "$4" --prompt "a red fox" --seed 5 --steps 2 --count "$n" --width 128 --height 128 --max-sequence-length 64 --device "ttnn:$2" --mesh 2x1 \
-            --output "$dir/$n.png" >"$dir/out" 2>"$dir/err" || { cat "$dir/err"; exit 1; }
+    export TT_METAL_CACHE=$dir/cache TT_METAL_SLOW_DISPATCH_MODE=1 TT_METAL_MOCK_CLUSTER_DESC_PATH=$dir/cluster.yaml TMPDIR=$dir XDG_CACHE_HOME=$dir
+    twice=
+    for n in 1 2; do # the second time with packed weights from disk, and two passes a step
+        # shellcheck disable=SC2086
+        "$1" generate $twice --model "$4" --prompt "a red fox" --seed 5 --steps 2 --count "$n" --width 128 --height 128 --max-sequence-length 64 --device "ttnn:$2" --mesh 2x1 \
+            --cache "$dir/kept" --verbose --output "$dir/$n.png" >"$dir/out" 2>"$dir/err" || { cat "$dir/err"; exit 1; }
+        cached=$(grep -c "of them from the cache" "$dir/err" || true)
+        [ "$cached" -eq $((4 * (n - 1))) ] || { echo "FAILED: weights of $cached stages are from the cache"; cat "$dir/err"; exit 1; }
+        twice='--negative-prompt snow --true-cfg-scale 2'
         grep -q "mock mode and computes nothing" "$dir/err" || { echo "FAILED: nobody is told of mock mode"; exit 1; }
     done
     [ -s "$dir/1.png" ] && [ -s "$dir/2-2.png" ] || { echo "FAILED: a picture is missing"; exit 1; }

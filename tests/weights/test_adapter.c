@@ -204,6 +204,23 @@ static void halves_are_swapped_with_their_offsets(void **state)
     adapter_close(f);
 }
 
+/* A list makes a tensor once, and leaves those alone that nothing changes. */
+static void expect_one(const adapter_use *use, const char *name)
+{
+    adapter_merges all = {0};
+    flux1_error err = {0};
+    const adapter_use none = {use->file, 0};
+    const store_tensor *const base = store_find(model, name), *t[3] = {base, base, base};
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(
+            adapter_merges_take(&all, i ? use : &none, 1, MODEL_TRANSFORMER, ADAPTER_MERGE_ALL, &t[i], &err), FLUX1_OK);
+    assert_ptr_equal(t[0], base);
+    assert_ptr_not_equal(t[1], base);
+    assert_ptr_equal(t[1], t[2]);
+    assert_int_equal(t[1]->view.type, DTYPE_COMPUTED);
+    adapter_merges_free(&all);
+}
+
 /* Elements [first, first + count) of the model's zeros with the file at 0.5. */
 static void expect_merged(const char *header, const float *values, size_t count_of_values, const char *name, int first,
                           int count, const float *want)
@@ -227,6 +244,7 @@ static void expect_merged(const char *header, const float *values, size_t count_
         if (fabsf(got[i] - want[i]) > 1e-5f)
             fail_msg("%s, element %d: %g, not %g", header, first + i, (double)got[i], (double)want[i]);
     adapter_merged_free(m);
+    expect_one(&use, name);
     adapter_close(f);
 }
 

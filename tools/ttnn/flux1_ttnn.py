@@ -451,14 +451,28 @@ class Mapper:
             raise Refused(f"line {line.number}: {text} was not written")
         return self.cut(x, 2, *rows)
 
-    def partial_rows(self, a, part, rows, cols):
-        """Rows of a table that is not whole yet, as they were written."""
-        first = 0
-        for x in a.partial.get((part, cols), []):
-            if (first, x.shape[2]) == rows:
-                return x
+    def span(self, a, part, rows, cols):
+        """Of a table that is not whole yet, which of its tensors are these rows; None if they were written in no such way."""
+        first, begin = 0, None
+        for i, x in enumerate(a.partial.get((part, cols), [])):
+            begin = i if first == rows[0] else begin
             first += x.shape[2]
+            if begin is not None and first == rows[0] + rows[1]:
+                return slice(begin, i + 1)
         return None
+
+    def partial_rows(self, a, part, rows, cols):
+        if rows == (0, a.rows[part]):
+            self.complete(a, part)
+        at = self.span(a, part, rows, cols)
+        return None if at is None else self.stacked(a.partial[(part, cols)][at])
+
+    def stacked(self, tensors):
+        """One below the other, with any number of rows."""
+        if len(tensors) == 1:
+            return tensors[0]
+        t = self.t
+        return t.to_layout(t.concat([t.to_layout(x, t.ROW_MAJOR_LAYOUT) for x in tensors], dim=2), t.TILE_LAYOUT)
 
     def write(self, text, x, line):
         at = operand(text, self.mesh, line)
@@ -476,9 +490,9 @@ class Mapper:
     def write_rows(self, a, part, rows, cols, x, line):
         """Some rows of a table: again, or behind those that are there."""
         written = a.partial.setdefault((part, cols), [])
-        before = self.partial_rows(a, part, rows, cols)
+        before = self.span(a, part, rows, cols)
         if before is not None:
-            written[[y is before for y in written].index(True)] = x
+            written[before] = [x]
         elif rows[0] == sum(y.shape[2] for y in written):
             written.append(x)
         else:
@@ -489,8 +503,7 @@ class Mapper:
         for (owner, cols), written in list(a.partial.items()):
             if owner == part and sum(x.shape[2] for x in written) == a.rows[part]:
                 del a.partial[(owner, cols)]
-                rows = self.t.concat([self.t.to_layout(x, self.t.ROW_MAJOR_LAYOUT) for x in written], dim=2)
-                a.pieces.append(Piece(part, *cols, self.t.to_layout(rows, self.t.TILE_LAYOUT)))
+                a.pieces.append(Piece(part, *cols, self.stacked(written)))
 
     def outside(self, a, p, part, cols):
         """What stays of a piece when these columns of a part are written."""
@@ -706,13 +719,13 @@ class Mapper:
         """A table's row at the step counter, [1, 1, 1, cols]."""
         at = operand(text, self.mesh, line)
         a = self.act(at, line)
-        key = (at.act, at.cols)
+        key = (at.act, at.rows, at.cols)
         if key not in self.rows_now:
-            part, _, cols = a.window(at)
+            part, rows, cols = a.window(at)
             table = self.columns(a, part, cols, line)
             if table is None:
                 raise Refused(f"line {line.number}: table {text} was not written")
-            self.rows_now[key] = self.cut(table, 2, self.step, 1)
+            self.rows_now[key] = self.cut(table, 2, rows[0] + self.step, 1)
         return self.rows_now[key]
 
     def layer_norm(self, line):
@@ -1578,7 +1591,7 @@ class Worker(Mapper):
 
     def now(self, text, line):
         at = operand(text, self.mesh, line)
-        key = (at.act, at.cols)
+        key = (at.act, at.rows, at.cols)
         if self.inside:
             return self.rows[key]
         self.row_lines[key] = text, line
@@ -1598,7 +1611,7 @@ class Server:
 
     def __init__(self, talk, ttnn):
         self.talk, self.t, self.whole, self.device, self.model = talk, ttnn, None, None, None
-        self.stages, self.mappers = {}, {}
+        self.stages, self.mappers, self.editions = {}, {}, {}
 
     def order(self, word, keys):
         if word not in ("open", "recording", "run"):
@@ -1615,18 +1628,25 @@ class Server:
         part = not alone and self.shape != (rows, cols)
         self.device = self.whole.create_submesh(self.t.MeshShape(*self.shape)) if part else self.whole
 
-    def recording(self, bytes, model):
+    def recording(self, bytes, model, edition):
         with self.talk.memory(int(bytes)) as memory:
             recording = Recording(memory[:].decode("utf-8").splitlines())
         if recording.mesh.shape != self.shape:
             raise Refused(f"the recording is of a mesh of {recording.mesh.shape}, the cards are open as {self.shape}")
         if model != self.model:
             self.forget_traces()
-            self.model, self.mappers, self.stages = model, {}, {}
+            self.model, self.mappers, self.stages, self.editions = model, {}, {}, {}
         for name, lines in recording.stages.items():
             if lines:
-                self.stages[name] = recording, lines
                 self.forget_traces()
+                self.stages[name] = recording, lines
+                self.change(name.partition(".")[0], edition)
+
+    def change(self, part, edition):
+        """The same tensors have other values in another edition of a part's weights (adapters are in them)."""
+        if self.editions.get(part, edition) != edition:
+            self.mappers.pop(part, None)
+        self.editions[part] = edition
 
     def mapper(self, stage, recording):
         part = stage.partition(".")[0]
