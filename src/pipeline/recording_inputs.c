@@ -16,8 +16,8 @@ void recording_results_free(recording_results *r)
 
 /* ---- by name ---- */
 
-flux1_status recording_tensor_find(const flux1_model *m, recording_stage stage, const char *name,
-                                   const store_tensor **out, flux1_error *err)
+static flux1_status find_tensor(const flux1_model *m, recording_stage stage, const char *name, const store_tensor **out,
+                                flux1_error *err)
 {
     const component part = stage == RECORDING_CLIP  ? COMPONENT_CLIP
                            : stage == RECORDING_T5  ? COMPONENT_T5
@@ -32,8 +32,9 @@ flux1_status recording_tensor_find(const flux1_model *m, recording_stage stage, 
     return *out ? FLUX1_OK : error_set(err, FLUX1_ERR_MODEL, "%s has no tensor \"%s\"", store_path(s), name);
 }
 
-flux1_status recording_input_find(const recording_inputs *s, const char *name, tensor *out, flux1_error *err)
+static flux1_status find_input(void *user, const char *name, tensor *out, flux1_error *err)
 {
+    const recording_inputs *s = user;
     static const char *const names[] = {
 #define INPUT_NAME(id, name, rows, cols, type) name,
         RECORDING_INPUTS(INPUT_NAME)
@@ -47,12 +48,24 @@ flux1_status recording_input_find(const recording_inputs *s, const char *name, t
     return error_set(err, FLUX1_ERR_FORMAT, "unknown input \"%.60s\"", name);
 }
 
-flux1_status recording_row_find(const recording_inputs *s, const char *name, int64_t *out, flux1_error *err)
+static flux1_status find_row(void *user, const char *name, int64_t *out, flux1_error *err)
 {
     if (strcmp(name, "clip.pooled_row") != 0)
         return error_set(err, FLUX1_ERR_FORMAT, "unknown row \"%.60s\"", name);
-    *out = s->pooled_row;
+    *out = ((const recording_inputs *)user)->pooled_row;
     return FLUX1_OK;
+}
+
+static flux1_status find_stage_tensor(void *user, const char *name, const store_tensor **out, flux1_error *err)
+{
+    const recording_inputs *s = user;
+    return find_tensor(s->m, s->stage, name, out, err);
+}
+
+script_sources recording_sources(recording_inputs *s, tensor *output)
+{
+    return (script_sources){
+        .tensor = find_stage_tensor, .input = find_input, .row = find_row, .output = output, .user = s};
 }
 
 /* ---- made ---- */
@@ -118,7 +131,7 @@ static flux1_status allocate_all(recording_inputs *s, recording_results *out)
 static flux1_status fill_bias(recording_inputs *s)
 {
     const store_tensor *t;
-    TRY(recording_tensor_find(s->m, RECORDING_T5, T5_BIAS_TENSOR, &t, &s->c->error));
+    TRY(find_tensor(s->m, RECORDING_T5, T5_BIAS_TENSOR, &t, &s->c->error));
     const weight_recipe bias = recipe_whole(WEIGHT_TABLE, t);
     const cut all = {0, s->m->t5.heads};
     return t5_bias_values(&s->m->t5, &bias, all, s->r->t5_tokens, s->in[IN_T5_BIAS].data, &s->c->error);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "pipeline/recording_inputs.h"
 #include "pipeline/ttnn_supply.h"
 
 #include <stdio.h>
@@ -58,7 +59,7 @@ static flux1_status settle(ttnn *t, flux1_status st)
     return st;
 }
 
-static flux1_status send_recording(ttnn *t, const flux1_model *m, ttnn_part_id part, flux1_error *err)
+static flux1_status send_recording(ttnn *t, uint64_t model, ttnn_part_id part, flux1_error *err)
 {
     void *memory;
     char *text;
@@ -68,7 +69,7 @@ static flux1_status send_recording(ttnn *t, const flux1_model *m, ttnn_part_id p
     if (st == FLUX1_OK) {
         memcpy(memory, text, bytes);
         st = ttnn_worker_order(t->worker, NULL, "reading a recording", "recording bytes=%zu model=%llu", bytes,
-                               (unsigned long long)m->source.number);
+                               (unsigned long long)model);
     }
     free(text);
     return st;
@@ -86,7 +87,7 @@ static flux1_status prepare(flux1_context *c, const flux1_model *m, const reques
         t->sent[part] = false;
     if (t->sent[part])
         return FLUX1_OK;
-    TRY(settle(t, send_recording(t, m, part, &c->error)));
+    TRY(settle(t, send_recording(t, m->source.number, part, &c->error)));
     t->model = m->source.number;
     t->sent[part] = true;
     return FLUX1_OK;
@@ -96,8 +97,9 @@ typedef struct stage_run {
     flux1_context *c;
     ttnn_part_id part;
     recording_stage stage;
-    recording_inputs *inputs; /* NULL: it asks for nothing */
+    const script_sources *from; /* NULL: it asks for nothing */
     int64_t step;
+    int times;          /* 0: it is made once; more: so many times more, each timed */
     int64_t rows, cols; /* of its result; 0: none */
     float *out;
 } stage_run;
@@ -109,14 +111,14 @@ static flux1_status run_stage(const stage_run *k)
     const char *name = recording_names[k->stage];
     char doing[48];
     void *memory;
-    ttnn_supplies give = {.program = &t->part[k->part], .inputs = k->inputs, .threads = c->device.config.threads};
+    ttnn_supplies give = {.program = &t->part[k->part], .from = k->from, .threads = c->device.config.threads};
     const ttnn_supply supply = {.give = ttnn_supplies_give, .user = &give};
     const double began = clock_seconds();
     snprintf(doing, sizeof doing, "stage %s", name);
     TRY(ttnn_worker_memory(t->worker, (size_t)(k->rows * k->cols) * sizeof(float), &memory, &c->error));
-    flux1_status st =
-        ttnn_worker_order(t->worker, k->inputs ? &supply : NULL, doing, "run stage=%s step=%lld rows=%lld cols=%lld",
-                          name, (long long)k->step, (long long)k->rows, (long long)k->cols);
+    flux1_status st = ttnn_worker_order(t->worker, k->from ? &supply : NULL, doing,
+                                        "run stage=%s step=%lld times=%d rows=%lld cols=%lld", name, (long long)k->step,
+                                        k->times, (long long)k->rows, (long long)k->cols);
     if (st == FLUX1_OK && k->out)
         st = ttnn_worker_result(t->worker, doing, k->rows, k->cols, k->out);
     if (give.bytes > 0) {
@@ -152,11 +154,13 @@ static flux1_status run_encoder(flux1_context *c, const flux1_model *m, ttnn_par
         in.pooled_row = clip_pooled_row(&m->clip, in.ids->clip_ids, in.ids->clip_length);
         st = recording_inputs_fill(&in, &nothing, &results);
     }
+    in.stage = ttnn_first_stage(part);
+    const script_sources from = recording_sources(&in, NULL);
     if (st == FLUX1_OK)
         st = run_stage(&(stage_run){.c = c,
                                     .part = part,
                                     .stage = ttnn_first_stage(part),
-                                    .inputs = &in,
+                                    .from = &from,
                                     .rows = part == TTNN_TEXT_CLIP ? 1 : job->t5_length,
                                     .cols = part == TTNN_TEXT_CLIP ? m->clip.hidden : m->t5.d_model,
                                     .out = out->data});
@@ -193,7 +197,8 @@ static flux1_status open_picture(denoiser *d, const tensor *noise)
         memcpy(in.in[IN_EMBEDS].data, text->embeds.data, tensor_bytes(&in.in[IN_EMBEDS]));
         memcpy(in.in[IN_POOLED].data, text->pooled.data, tensor_bytes(&in.in[IN_POOLED]));
         memcpy(in.in[IN_NOISE].data, noise->data, tensor_bytes(&in.in[IN_NOISE]));
-        st = run_stage(&(stage_run){.c = c, .part = TTNN_DENOISER, .stage = RECORDING_DIT_OPEN, .inputs = &in});
+        const script_sources from = recording_sources(&in, NULL);
+        st = run_stage(&(stage_run){.c = c, .part = TTNN_DENOISER, .stage = RECORDING_DIT_OPEN, .from = &from});
     }
     recording_results_free(&results);
     recording_inputs_free(&in);
@@ -319,11 +324,12 @@ static flux1_status cards_decode(decoder *d, const float *rows, float *pixels)
     if (st == FLUX1_OK)
         st = recording_inputs_fill(&in, &(recording_request){.prompt = ""}, &results);
     if (st == FLUX1_OK) {
+        const script_sources from = recording_sources(&in, NULL);
         memcpy(in.in[IN_LATENT_PLANE].data, rows, tensor_bytes(&in.in[IN_LATENT_PLANE]));
         st = run_stage(&(stage_run){.c = c,
                                     .part = TTNN_DECODER,
                                     .stage = RECORDING_VAE,
-                                    .inputs = &in,
+                                    .from = &from,
                                     .rows = r.width * r.height,
                                     .cols = m->vae.out_channels,
                                     .out = pixels});
@@ -331,6 +337,54 @@ static flux1_status cards_decode(decoder *d, const float *rows, float *pixels)
     recording_results_free(&results);
     recording_inputs_free(&in);
     return st;
+}
+
+/* ---- a recording of given values ---- */
+
+static flux1_status try_stage(flux1_context *c, ttnn_part_id part, int stage, int64_t step, const script_sources *from,
+                              tensor *out)
+{
+    return run_stage(&(stage_run){.c = c,
+                                  .part = part,
+                                  .stage = (recording_stage)stage,
+                                  .from = from,
+                                  .step = step,
+                                  .rows = out ? out->shape[0] : 0,
+                                  .cols = out ? out->shape[1] : 0,
+                                  .out = out ? out->data : NULL});
+}
+
+/* The worker forgets what it had of a model; this is of none, so it is of another one each time. */
+flux1_status ttnn_try(flux1_context *c, recording *r, ttnn_part_id part, const script_sources *from)
+{
+    ttnn *t = c->cards;
+    TRY(start(c));
+    forget_picture(t);
+    TRY(ttnn_program_take(c, r, part, from, &t->part[part]));
+    memset(t->sent, 0, sizeof t->sent);
+    t->model = 0;
+    TRY(settle(t, send_recording(t, --t->tried, part, &c->error)));
+    return ttnn_stages(part) > 1 ? try_stage(c, part, ttnn_first_stage(part), 0, from, NULL) : FLUX1_OK;
+}
+
+flux1_status ttnn_try_step(flux1_context *c, ttnn_part_id part, int64_t step, const script_sources *from, tensor *out)
+{
+    const int first = ttnn_first_stage(part);
+    if (ttnn_stages(part) == 1)
+        return try_stage(c, part, first, 0, from, out);
+    TRY(try_stage(c, part, first + 1, step, from, NULL));
+    return try_stage(c, part, first + 2, 0, from, out);
+}
+
+flux1_status ttnn_try_times(flux1_context *c, ttnn_part_id part, int64_t step, int times, double *seconds)
+{
+    int64_t ns;
+    TRY(run_stage(&(stage_run){
+        .c = c, .part = part, .stage = (recording_stage)(ttnn_first_stage(part) + 1), .step = step, .times = times}));
+    if (!ttnn_worker_told(c->cards->worker, "ns", &ns))
+        return error_set(&c->error, FLUX1_ERR_DEVICE, "device ttnn: the worker does not tell how long the calls took");
+    *seconds = (double)ns * 1e-9;
+    return FLUX1_OK;
 }
 
 /* ---- the context's ---- */

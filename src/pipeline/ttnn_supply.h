@@ -2,13 +2,13 @@
 #ifndef FLUX1_PIPELINE_TTNN_SUPPLY_H
 #define FLUX1_PIPELINE_TTNN_SUPPLY_H
 
-#include "pipeline/recording_inputs.h"
+#include "mesh/script_play.h"
 #include "pipeline/ttnn_program.h"
 #include "pipeline/ttnn_worker.h"
 
 typedef struct ttnn_supplies {
     const ttnn_program *program;
-    const recording_inputs *inputs;
+    const script_sources *from;
     int threads;
     double bytes; /* of weights that were given */
 } ttnn_supplies;
