@@ -115,11 +115,11 @@ static void poison(tensor *t)
 
 static int64_t steps_of(const trial *t) { return ttnn_stages(t->part) > 1 ? t->r.steps : 1; }
 
-static flux1_status keep(trial *t, int64_t step, const tensor *from)
+static flux1_status keep(trial *t, int64_t step, flux1_error *err)
 {
     char name[32];
     snprintf(name, sizeof name, "after.%d", (int)step + 1);
-    return dump_add(t->results, name, DTYPE_F32, 2, from->shape, -1, from->data, &t->c->error);
+    return dump_add(t->results, name, DTYPE_F32, 2, t->output.shape, -1, t->output.data, err);
 }
 
 /* ---- on the reference implementation ---- */
@@ -141,7 +141,7 @@ static flux1_status play_steps(trial *t, mesh *m, player *p)
             return error_set(m->err, FLUX1_ERR_FORMAT, "there is no output");
         if (!ops_counts_only(m->o)) {
             TRY(ops_sync(m->o));
-            TRY(keep(t, step, &t->output));
+            TRY(keep(t, step, m->err));
         }
     }
     return FLUX1_OK;
@@ -190,7 +190,7 @@ static flux1_status run_on_cards(trial *t)
     for (int64_t step = 0; step < steps; step++) {
         poison(&t->output);
         TRY(ttnn_try_step(c, t->part, step, &t->from, &t->output));
-        TRY(keep(t, step, &t->output));
+        TRY(keep(t, step, &c->error));
     }
     return t->q->times && ttnn_stages(t->part) > 1 ? ttnn_try_times(c, t->part, steps - 1, t->q->times, t->q->seconds)
                                                    : FLUX1_OK;

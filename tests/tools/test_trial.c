@@ -45,6 +45,8 @@ static const float numbers[28] = {
     1, 2, 3, 4, /* x */ 1,      0, 0.5f, 2, /* w */ 10, 20, /* b */ 1, 2, 3,         4, /* g */
     0, 0, 0, 0, /* output */ 1, 2, 3,    4, 5,          6,  7,         8, /* p */ 1, 0};
 
+static int odd; /* more bytes of header than a multiple of 8 */
+
 typedef struct files {
     char recording[300], values[300], out[300];
 } files;
@@ -61,7 +63,9 @@ static files make(const char *recording, const char *header, const float *data)
 {
     files f;
     size_t size;
-    unsigned char *bytes = safetensors_build(header, data, sizeof numbers, &size);
+    char padded[1024];
+    snprintf(padded, sizeof padded, "%-*s", (int)(strlen(header) + 7) / 8 * 8 + odd, header);
+    unsigned char *bytes = safetensors_build(padded, data, sizeof numbers, &size);
     snprintf(f.recording, sizeof f.recording, "%s", scratch_path("trial.rec"));
     snprintf(f.values, sizeof f.values, "%s", scratch_path("trial.values"));
     snprintf(f.out, sizeof f.out, "%s", scratch_path("trial.out"));
@@ -168,6 +172,9 @@ static void what_is_wrong_is_told(void **state)
             FLUX1_ERR_FORMAT, "\"output\" should be a float32 matrix");
     refused(ONE DIT(GATED "create act=a9 role=linear batch=1 image=2 cols=2\ninput name=moon out=a9\n", PRODUCT, ""),
             all_values, FLUX1_ERR_MODEL, "no tensor \"moon\"");
+    odd = 2;
+    refused(good, all_values, FLUX1_ERR_FORMAT, "\"output\" should be a float32 matrix at a multiple of 4 bytes");
+    odd = 0;
     for (int i = 0; i < 3; i++) {
         ids[26] = (const float[]){-1, NAN, 1 << 24}[i];
         refused_by("ref", "", ONE CLIP(EMBED), all_values, ids, FLUX1_ERR_FORMAT, "\"clip.ids\" has");

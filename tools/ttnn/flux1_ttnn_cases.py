@@ -221,9 +221,8 @@ def qkv(single=False):
         out = case.act("heads", 3 * width, text, image)
         case.do(f"qkv_norm_rope {keys} out={out}")
         return case.result(out, text + image, 3 * width)
-    out, hidden, both = case.act("heads", 3 * width, text, image), case.act("linear", 2 * width, text, image), case.act("linear", 5 * width, text, image)
-    case.do(f"single_products {keys} out={out} up={case.weight(2 * width, 192)} hidden={hidden}", f"cast in={out} out={both}:0+{3 * width}",
-            f"cast in={hidden} out={both}:{3 * width}+{2 * width}")
+    both = case.act("linear", 5 * width, text, image)
+    case.do(f"single_products {keys} out={both}:{2 * width}+{3 * width} up={case.weight(2 * width, 192)} hidden={both}:0+{2 * width}")
     return case.result(both, text + image, 5 * width)
 
 
