@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 
 sys.dont_write_bytecode = True
 try:
@@ -22,6 +23,7 @@ here = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(here, "../../tools/ttnn")]
 import flux1_ttnn as worker
 import flux1_ttnn_cases as cases
+import flux1_ttnn_kit as kit
 
 PROGRAM = os.path.join(here, "../../tools/ttnn/flux1_ttnn.py")
 SAME = 1e-6  # relative L2, where nobody rounds: values are of bf16
@@ -79,6 +81,17 @@ def every_call_has_a_case(t):
     assert not missing, missing
 
 
+def nothing_private_is_told(t):
+    """Neither serial numbers nor folders: of the user, of the model, of the report, of the program."""
+    devices = {"Tenstorrent cards": [{"board": "n300", "serial": "0100014511"}], "devices": []}
+    assert kit.without_serials(devices) == {"Tenstorrent cards": [{"board": "n300"}], "devices": []} and kit.without_serials({}) == {}
+    model = os.path.join(t.room, "secret", "model")
+    os.makedirs(model)
+    options = types.SimpleNamespace(recording="/data/me/report", flux1="/opt/mine/flux1", model=[model])
+    told = kit.Kit(options, False).public(f"{model}/a {model} /data/me/report/b /data/me/c /opt/mine/flux1 /home/anna/x \"/Users/anna\" {os.path.expanduser('~')}/y /usr/lib")
+    assert told == f"…/model/a …/model …/b …/c …/flux1 ~/x \"~\" {'~/y' if os.path.expanduser('~') != '/' else '//y'} /usr/lib", told
+
+
 def all_is_well(t):
     rows = t.run(only="^(operations|exchanges|blocks)")
     assert len(rows) == sum(1 for make in cases.KINDS.values() for _ in make())
@@ -87,7 +100,7 @@ def all_is_well(t):
             errors = row[key]["errors"]
             assert row[key]["verdict"] == "ok" and len(errors) in (1, cases.STEPS) and all(e <= OTHER_GELU.get(name, SAME) for e in errors.values()), (name, row)
             assert row[key].get("seconds", 0) > 0 or len(errors) == 1, (name, row)
-    assert t.json["state"] == "complete" and t.room not in t.text and t.room not in json.dumps(t.json)
+    assert t.json["state"] == "complete" and t.json["ttnn"] == "of unknown version" and t.room not in t.text and t.room not in json.dumps(t.json)
 
 
 def planted_errors_are_found(t):
@@ -167,7 +180,7 @@ def in_mock_mode_nothing_is_compared(t):
 
 def main():
     with tempfile.TemporaryDirectory() as room:
-        for test in (every_call_has_a_case, all_is_well, planted_errors_are_found, what_is_lost_is_told, what_a_machine_lacks_is_left_out, an_interrupt_leaves_a_report,
+        for test in (every_call_has_a_case, nothing_private_is_told, all_is_well, planted_errors_are_found, what_is_lost_is_told, what_a_machine_lacks_is_left_out, an_interrupt_leaves_a_report,
                      in_mock_mode_nothing_is_compared, pictures_are_told):
             began = time.monotonic()
             with tempfile.TemporaryDirectory(dir=room) as one:

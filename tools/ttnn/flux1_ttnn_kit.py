@@ -65,6 +65,13 @@ def compared(path, truth):
     return {key: relative(got[key], truth[key]) for key in truth if key in got and key not in ("sigmas", "noise")}
 
 
+def without_serials(devices):
+    """Boards may be told, but not which of them."""
+    for card in devices.get("Tenstorrent cards", []):
+        card.pop("serial", None)
+    return devices
+
+
 # ---- processes -----------------------------------------------------------------------------------------------------------
 
 
@@ -118,6 +125,12 @@ class Trials:
         line, _, self.rest = self.rest.partition(b"\n")
         return json.loads(line)
 
+    def library(self):
+        """The version of ttnn, as flux1 has told it; None: it has not."""
+        self.log.seek(0)
+        found = re.search(r" with ttnn ([^;\n]+);", self.log.read().decode("utf-8", "replace"))
+        return found and found[1]
+
     def close(self, gently=False):
         """gently: flux1 ends by itself, and closes the cards."""
         if gently:
@@ -156,11 +169,11 @@ class Kit:
     def begin(self):
         devices = self.output("info", "--devices", "--json")
         self.report = {
-            "flux1": self.output("version"), "device": self.o.device, "python of the kit": sys.version.split()[0], "when": time.strftime("%Y-%m-%d %H:%M"),
+            "flux1": self.output("version"), "ttnn": None, "device": self.o.device, "python of the kit": sys.version.split()[0], "when": time.strftime("%Y-%m-%d %H:%M"),
             "command": shlex.join(["flux1_ttnn.py", "kit", *self.given()]), "state": "begun", "mock": self.mock, "steps of each operation": cases.STEPS,
             "timed calls": TIMES, "seeds": "of an operation's values: crc32 of its name and the value's; of pictures: %d" % SEED, "prompt": PROMPT,
             "bounds": {name: {"relative L2": bound, "because": why} for name, (bound, why) in cases.BOUNDS.items()},
-            "devices": json.loads(devices) if devices.startswith("{") else devices, "operations": [], "models": []}
+            "devices": without_serials(json.loads(devices)) if devices.startswith("{") else devices, "operations": [], "models": []}
         shape = re.match(r"ttnn:(.+)", self.o.device)
         machine = self.output("plan", "--machine", shape[1], "--variant", "dev", "--describe") if shape else ""
         self.room = json.loads(machine)["mesh"] if machine.startswith("{") else None
@@ -237,6 +250,7 @@ class Kit:
                     trials = trials or Trials(command, environment)
                     answer = trials.ask({"recording": path("rec"), "values": path("values"), "out": path(name), "times": times}, self.o.limit)
                     lost = lost + 1 if HANGS in answer.get("message", "") else 0
+                    self.report["ttnn"] = trials.library() or self.report["ttnn"]
                 except Trouble as e:
                     if trials:
                         trials.close()
@@ -389,12 +403,13 @@ def device_lines(devices):
 
 
 def as_text(report):
-    lines = [f"{report['flux1']}, device {report['device']}, Python of the kit {report['python of the kit']}, {report['when']}", f"command: {report['command']}",
+    lines = [f"{report['flux1']}, ttnn {report['ttnn'] or 'not started'}, device {report['device']}, Python of the kit {report['python of the kit']}, {report['when']}", f"command: {report['command']}",
              f"seeds: {report['seeds']}; prompt of pictures: {report['prompt']}", *device_lines(report["devices"]), f"state: {report['state']}"]
     if report["mock"]:
         lines.append(MOCK + "; nothing is compared, and no times are told")
     lines += ["", f"An operation's error is the largest of {report['steps of each operation']} calls, relative L2 against ops/ref; its time the median of "
-              f"{report['timed calls']} calls, each until all devices have come to an end. Traced: recorded at the second call, and played."]
+              f"{report['timed calls']} calls, each until all devices have come to an end. Traced: recorded at the second call, and played. "
+              "The first time of a picture's stage has the compilation of its programs in it."]
     lines += [f"  {name}: {bound['relative L2']:.0e}: {bound['because']}" for name, bound in report["bounds"].items()]
     lines += operation_lines(report["operations"])
     for model in report["models"]:
