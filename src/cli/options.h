@@ -205,8 +205,8 @@ typedef enum option_kind {
       "auto, but those products and T5's in int8, on a CPU (default: auto)")                                           \
     X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ttnn[:MACHINE]|ref", 0, 0, IN_RUNS | IN_RUN_PLAN | IN_TRIAL,          \
       "device to compute on. cuda:N: the N-th GPU; ttnn:MACHINE: Tenstorrent's cards (docs/tenstorrent.md), such as "  \
-      "ttnn:wh-n300; ref: the slow reference implementation (default: cpu; of run-plan, which takes ref and ttnn: "    \
-      "ref)")                                                                                                          \
+      "ttnn:wh-n300; ref: the slow reference implementation (default: cpu; of run-plan and trial, which take ref "     \
+      "and ttnn: ref)")                                                                                                \
     X(ENCODER_DEVICE, "encoder-device", 0, DEVICE, "host|cpu|cuda[:N]|ref", 0, 0, IN_WHOLE,                            \
       "device of the text encoders. host: the CPU, on a mesh the first rank's alone (default: --device)")              \
     X(CAPTURE, "capture", 0, CHOICE, "yes|no|branches", 0, 0, IN_WHOLE | IN_TRIAL,                                     \

@@ -8,6 +8,7 @@ import array
 import collections
 import contextlib
 import json
+import math
 import os
 import re
 import select
@@ -55,8 +56,7 @@ def relative(got, truth):
     """Relative L2."""
     if len(got) != len(truth):
         raise Trouble(f"{len(got)} values where {len(truth)} are wanted")
-    off = sum((a - b) * (a - b) for a, b in zip(got, truth))
-    return (off / (sum(b * b for b in truth) or 1)) ** 0.5
+    return math.dist(got, truth) / (math.dist(truth, array.array("f", bytes(4 * len(truth)))) or 1)
 
 
 def compared(path, truth):
