@@ -77,9 +77,11 @@ int trial_run(const options *opt)
         with.values[OPT_DEVICE] = (option_value){.given = true, .text = "ref"};
     catch_signals();
     int status = open_context(&with, &context);
-    if (status == EXIT_DONE)
+    const bool opened = status == EXIT_DONE;
+    watch_signals(context);
+    if (opened)
         lines_tell_waiting(&input, "recordings, a JSON object a line,");
-    while (status != EXIT_USAGE && context && !ferror(stdout) &&
+    while (opened && !was_interrupted() && !ferror(stdout) &&
            ((state = lines_next(&input, true, &line, &bytes)) == LINE_READ || state == LINE_LONG)) {
         if (run_line(context, state == LINE_READ ? line : NULL, bytes, input.number) != EXIT_DONE)
             status = EXIT_FAILED;
@@ -88,6 +90,7 @@ int trial_run(const options *opt)
     if (state == LINE_FAILED)
         status = EXIT_FAILED;
     lines_free(&input);
+    watch_signals(NULL);
     flux1_context_destroy(context);
-    return finish_output(status);
+    return was_interrupted() ? EXIT_INTERRUPTED : finish_output(status);
 }
