@@ -114,6 +114,14 @@ def planted_errors_are_found(t):
         assert t.text.count("\n  OFF ") == len(planted)
 
 
+def a_trace_is_what_is_compared(t):
+    """Also of an operation that reads no table: recorded at the second call, played there, at the third and when it is timed."""
+    noted = os.path.join(t.room, "traces")
+    t.run(only=exactly(["rms_norm 64x512"]), FLUX1_STAND_IN_TRACES=noted)
+    with open(noted, encoding="utf-8") as f:
+        assert f.read().split() == ["taken"] + (cases.STEPS - 1 + kit.TIMES) * ["played"] + ["dropped"]
+
+
 def what_is_lost_is_told(t):
     """Each part by itself: behind one that dies come the others."""
     hanging = "attention 64 of 96 tokens"
@@ -180,7 +188,7 @@ def in_mock_mode_nothing_is_compared(t):
 
 def main():
     with tempfile.TemporaryDirectory() as room:
-        for test in (every_call_has_a_case, nothing_private_is_told, all_is_well, planted_errors_are_found, what_is_lost_is_told, what_a_machine_lacks_is_left_out, an_interrupt_leaves_a_report,
+        for test in (every_call_has_a_case, nothing_private_is_told, all_is_well, planted_errors_are_found, a_trace_is_what_is_compared, what_is_lost_is_told, what_a_machine_lacks_is_left_out, an_interrupt_leaves_a_report,
                      in_mock_mode_nothing_is_compared, pictures_are_told):
             began = time.monotonic()
             with tempfile.TemporaryDirectory(dir=room) as one:
