@@ -186,6 +186,14 @@ FLUX1_API flux1_status flux1_recording_json(flux1_context *context, const char *
 FLUX1_API flux1_status flux1_recording_run(flux1_context *context, const flux1_model *model, const char *path,
                                            const flux1_generate_params *params, flux1_image **images);
 
+/* Makes the calls of a small recording, of one part, on given values: the tensors of weights, the inputs by their names
+ * (float32 matrices), and `output`, whose shape is the result's, are those of the safetensors file `values`. out: a
+ * safetensors file of the result after each step, `after.1` …. On cards the last step is then made `times` more (0 to
+ * 1000): *seconds (may be NULL) is the median of their times, 0 elsewhere. The device is "ref" or "ttnn"; otherwise
+ * FLUX1_ERR_UNSUPPORTED. FLUX1_ERR_FORMAT and FLUX1_ERR_MODEL say what is wrong with the files. */
+FLUX1_API flux1_status flux1_recording_try(flux1_context *context, const char *path, const char *values,
+                                           const char *out, int times, double *seconds);
+
 /* What made a picture (PNG, JPEG, WebP): {"file", "format", "width", "height", "request": {"prompt", "seed", …, named
  * as the command line's options}, "others": {what flux1 has no place for}, "parameters": the web UI's text}. request is
  * missing where the picture says nothing, others where it is flux1's. Of ComfyUI's PNGs ("program") the graph is read:

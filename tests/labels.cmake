@@ -20,7 +20,8 @@ set(FLUX1_LONG_TESTS
   pipeline_test_goldens
   pipeline_test_hostile
   pipeline_test_meshes
-  pipeline_test_mini)
+  pipeline_test_mini
+  ttnn_kit)
 
 # Of a whole check's time these take the most, in one of its two builds.
 set(FLUX1_LONGEST_TESTS

@@ -18,6 +18,7 @@ int bench_run(const options *opt);
 int cache_run(const options *opt);
 int plan_run(const options *opt);
 int run_plan_run(const options *opt);
+int trial_run(const options *opt);
 int pull_run(const options *opt);
 int convert_run(const options *opt);
 int doctor_run(const options *opt);

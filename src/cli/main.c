@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 typedef int command_fn(const options *opt);
-static command_fn *const runs[COMMAND_COUNT] = {generate_run, decode_run,  tokenize_run, info_run,
-                                                bench_run,    plan_run,    run_plan_run, cache_run,
-                                                pull_run,     convert_run, serve_run,    doctor_run};
+static command_fn *const runs[COMMAND_COUNT] = {generate_run, decode_run,   tokenize_run, info_run,  bench_run,
+                                                plan_run,     run_plan_run, trial_run,    cache_run, pull_run,
+                                                convert_run,  serve_run,    doctor_run};
 
 static const char *command_name(int index)
 {

@@ -15,6 +15,7 @@
     X(BENCH, "bench", "[A.json B.json]", "time the stages at full size, against this machine's measured peak")        \
     X(PLAN, "plan", NULL, "predict time, exchange and memory on a machine, for each way to use its mesh")             \
     X(RUN_PLAN, "run-plan", "FILE", "make the calls that plan --record has written, on the reference implementation") \
+    X(TRIAL, "trial", NULL, "make the calls of small recordings on given values (docs/recording.md)")                 \
     X(CACHE, "cache", "list|verify|clear|size", "list, check, remove or add up the prepared weights of --cache")      \
     X(PULL, "pull", "ORG/NAME[@REVISION]", "fetch a model from the Hugging Face hub into its cache")                  \
     X(CONVERT, "convert", "IN OUT", "write a part of a model as a GGUF or safetensors file, in another type")         \
@@ -36,6 +37,7 @@ typedef enum command {
 #define IN_BENCH (1u << COMMAND_BENCH)
 #define IN_PLAN (1u << COMMAND_PLAN)
 #define IN_RUN_PLAN (1u << COMMAND_RUN_PLAN)
+#define IN_TRIAL (1u << COMMAND_TRIAL)
 #define IN_CACHE (1u << COMMAND_CACHE)
 #define IN_PULL (1u << COMMAND_PULL)
 #define IN_CONVERT (1u << COMMAND_CONVERT)
@@ -43,7 +45,7 @@ typedef enum command {
 #define IN_DOCTOR (1u << COMMAND_DOCTOR)
 #define IN_ALL (IN_GENERATE | IN_TOKENIZE | IN_INFO | IN_BENCH | IN_PLAN)
 #define IN_EVERY (IN_ALL | IN_CACHE | IN_PULL | IN_CONVERT | IN_DECODE | IN_RUN_PLAN | IN_DOCTOR)
-#define IN_HELPED (IN_EVERY | IN_SERVE)
+#define IN_HELPED (IN_EVERY | IN_SERVE | IN_TRIAL)
 #define IN_WHOLE (IN_GENERATE | IN_INFO | IN_BENCH | IN_SERVE) /* all stages of a model */
 #define IN_RUNS (IN_WHOLE | IN_DECODE)
 #define IN_PICTURES (IN_GENERATE | IN_DECODE | IN_RUN_PLAN)
@@ -204,23 +206,23 @@ typedef enum option_kind {
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8|int8", 0, 0, IN_RUNS | IN_PLAN,                                    \
       "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it; int8: "    \
       "auto, but those products and T5's in int8, on a CPU (default: auto)")                                           \
-    X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ttnn[:MACHINE]|ref", 0, 0, IN_RUNS | IN_RUN_PLAN,                     \
+    X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ttnn[:MACHINE]|ref", 0, 0, IN_RUNS | IN_RUN_PLAN | IN_TRIAL,          \
       "device to compute on. cuda:N: the N-th GPU; ttnn:MACHINE: Tenstorrent's cards (docs/tenstorrent.md), such as "  \
-      "ttnn:wh-n300; ref: the slow reference implementation (default: cpu; of run-plan, which takes ref and ttnn: "    \
-      "ref)")                                                                                                          \
+      "ttnn:wh-n300; ref: the slow reference implementation (default: cpu; of run-plan and trial, which take ref "     \
+      "and ttnn: ref)")                                                                                                \
     X(ENCODER_DEVICE, "encoder-device", 0, DEVICE, "host|cpu|cuda[:N]|ref", 0, 0, IN_WHOLE,                            \
       "device of the text encoders. host: the CPU, on a mesh the first rank's alone (default: --device)")              \
-    X(CAPTURE, "capture", 0, CHOICE, "yes|no|branches", 0, 0, IN_WHOLE,                                                \
+    X(CAPTURE, "capture", 0, CHOICE, "yes|no|branches", 0, 0, IN_WHOLE | IN_TRIAL,                                     \
       "record the calls of a denoising step once and replay them, on a GPU as a graph. branches: there "               \
       "with the prompt's half of a block beside the image's (default: yes)")                                           \
     X(THREADS, "threads", 0, WHOLE, "N", 1, 4096, IN_RUNS | IN_PLAN | IN_CONVERT,                                      \
       "number of threads, of each process (default: one per physical core of the host, shared by its processes)")      \
-    X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS | IN_PLAN,                                                           \
+    X(MESH, "mesh", 0, TEXT, "RxC", 0, 0, IN_RUNS | IN_PLAN | IN_TRIAL,                                                \
       "mesh of devices, such as 2x4, or with the axes of sp and tp, such as 4x8sp1tp0; on a CPU its ranks are "        \
       "threads (default: one device)")                                                                                 \
-    X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS | IN_PLAN,                                                       \
+    X(SP, "sp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS | IN_PLAN | IN_TRIAL,                                            \
       "sequence parallel: FACTOR ranks along AXIS of the mesh share the tokens (default: all of axis 0)")              \
-    X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS | IN_PLAN,                                                       \
+    X(TP, "tp", 0, TEXT, "FACTOR@AXIS", 0, 0, IN_RUNS | IN_PLAN | IN_TRIAL,                                            \
       "tensor parallel: FACTOR ranks along AXIS of the mesh share heads and features (default: all of axis 1)")        \
     X(LAUNCH, "launch", 0, FLAG, NULL, 0, 0, IN_PROCESSES,                                                             \
       "start the mesh's ranks as processes with mpirun (Open MPI) instead of threads")                                 \
@@ -237,7 +239,7 @@ typedef enum option_kind {
     X(DEVICE_WEIGHTS, "device-weights", 0, CHOICE, "auto|packed|decoded", 0, 0, IN_RUNS,                               \
       "how quantised weights lie in a GPU's memory. packed: as in the file, decoded in front of every product; "       \
       "decoded: once, when they come; the picture is the same (default: auto: decoded if they fit)")                   \
-    X(ROUND_WEIGHTS, "round-weights", 0, CHOICE, "bfp8", 0, 0, IN_RUNS,                                                \
+    X(ROUND_WEIGHTS, "round-weights", 0, CHOICE, "bfp8", 0, 0, IN_RUNS | IN_TRIAL,                                     \
       "round the transformer's and T5's matrices to the values that Tenstorrent's cards would have in bfp8, to see "   \
       "what pictures lose by it")                                                                                      \
     X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_GENERATE | IN_DECODE | IN_INFO | IN_SERVE,    \

@@ -36,8 +36,9 @@ flux1_status recording_tensor_find(const flux1_model *m, recording_stage stage, 
     return *out ? FLUX1_OK : error_set(err, FLUX1_ERR_MODEL, "%s has no tensor \"%s\"", store_path(s), name);
 }
 
-flux1_status recording_input_find(const recording_inputs *s, const char *name, tensor *out, flux1_error *err)
+static flux1_status find_input(void *user, const char *name, tensor *out, flux1_error *err)
 {
+    const recording_inputs *s = user;
     static const char *const names[] = {
 #define INPUT_NAME(id, name, rows, cols, type) name,
         RECORDING_INPUTS(INPUT_NAME)
@@ -51,12 +52,24 @@ flux1_status recording_input_find(const recording_inputs *s, const char *name, t
     return error_set(err, FLUX1_ERR_FORMAT, "unknown input \"%.60s\"", name);
 }
 
-flux1_status recording_row_find(const recording_inputs *s, const char *name, int64_t *out, flux1_error *err)
+static flux1_status find_row(void *user, const char *name, int64_t *out, flux1_error *err)
 {
     if (strcmp(name, "clip.pooled_row") != 0)
         return error_set(err, FLUX1_ERR_FORMAT, "unknown row \"%.60s\"", name);
-    *out = s->pooled_row;
+    *out = ((const recording_inputs *)user)->pooled_row;
     return FLUX1_OK;
+}
+
+static flux1_status find_stage_tensor(void *user, const char *name, const store_tensor **out, flux1_error *err)
+{
+    const recording_inputs *s = user;
+    return find_tensor(s->m, s->stage, name, out, err);
+}
+
+script_sources recording_sources(recording_inputs *s, tensor *output)
+{
+    return (script_sources){
+        .tensor = find_stage_tensor, .input = find_input, .row = find_row, .output = output, .user = s};
 }
 
 /* ---- made ---- */

@@ -3,6 +3,7 @@
 #ifndef FLUX1_PIPELINE_RECORDING_INPUTS_H
 #define FLUX1_PIPELINE_RECORDING_INPUTS_H
 
+#include "mesh/script_play.h"
 #include "pipeline/recording.h"
 #include "pipeline/text_to_image.h"
 
@@ -50,6 +51,7 @@ typedef struct recording_inputs {
     flux1_context *c; /* its messages and its log */
     const flux1_model *m;
     const recording *r;
+    recording_stage stage;       /* whose calls ask; tensors are those of its part of the model */
     int64_t tokens, h, w;        /* of the picture; of the latent plane */
     int64_t pooled_row;          /* "clip.pooled_row" */
     const store_tensor *t5_bias; /* in place of the model's, to be set before they are filled; NULL: that */
@@ -69,14 +71,13 @@ void recording_inputs_free(recording_inputs *s);
 /* What a stage has given goes into the inputs of those behind it: `clip`, `t5` and `dit.latent` have some. */
 void recording_inputs_take(recording_inputs *s, recording_stage stage, const recording_results *from);
 
-/* FLUX1_ERR_FORMAT for a name that is none. */
-flux1_status recording_input_find(const recording_inputs *s, const char *name, tensor *out, flux1_error *err);
-flux1_status recording_row_find(const recording_inputs *s, const char *name, int64_t *out, flux1_error *err);
-
 component recording_part(recording_stage stage); /* whose weights it has */
 
 /* The tensor of the part whose stage it is, under either of its names. FLUX1_ERR_MODEL if there is none. */
 flux1_status recording_tensor_find(const flux1_model *m, recording_stage stage, const char *name,
                                    const store_tensor **out, flux1_error *err);
+
+/* What the calls of s->stage ask for: the model's tensors, these inputs. FLUX1_ERR_FORMAT for an input that is none. */
+script_sources recording_sources(recording_inputs *s, tensor *output);
 
 #endif

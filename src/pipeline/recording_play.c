@@ -36,32 +36,20 @@ typedef struct playing {
     int hearing;       /* which of them */
 } playing;
 
-/* ---- what the calls ask for ---- */
-
-static flux1_status find_tensor(void *user, const char *name, const store_tensor **out, flux1_error *err)
+static void turn_to(playing *k, played stage)
 {
-    const playing *k = user;
-    return recording_tensor_find(k->inputs.m, stage_of[k->now], name, out, err);
-}
-
-static flux1_status find_input(void *user, const char *name, tensor *out, flux1_error *err)
-{
-    return recording_input_find(&((const playing *)user)->inputs, name, out, err);
-}
-
-static flux1_status find_row(void *user, const char *name, int64_t *out, flux1_error *err)
-{
-    return recording_row_find(&((const playing *)user)->inputs, name, out, err);
+    k->now = stage;
+    k->inputs.stage = stage_of[stage];
 }
 
 /* ---- bodies ---- */
 
-static flux1_status play_step(player *p, mesh *m, const playing *k, int64_t step)
+flux1_status recording_play_step(player *p, mesh *m, const recording *r, int64_t step)
 {
     int slot;
     const size_t mark = ops_mark(m->o);
     TRY(ops_step_set(m->o, step));
-    TRY(player_run(p, &k->r->stage[RECORDING_DIT_STEP]));
+    TRY(player_run(p, &r->stage[RECORDING_DIT_STEP]));
     if (ops_mark(m->o) != mark)
         return error_set(m->err, FLUX1_ERR_FORMAT,
                          "stage dit.step: it should release what it makes, and nothing else: the next step finds what "
@@ -82,7 +70,7 @@ static flux1_status play_denoiser(player *p, mesh *m, const playing *k)
     TRY(player_run(p, &k->r->stage[RECORDING_DIT_OPEN]));
     const int64_t last = k->r->steps - 1;
     for (int64_t step = 0; step <= last; step = ops_counts_only(m->o) && step < last ? last : step + 1)
-        TRY(play_step(p, m, k, step));
+        TRY(recording_play_step(p, m, k->r, step));
     return player_run(p, &k->r->stage[RECORDING_DIT_LATENT]);
 }
 
@@ -91,8 +79,7 @@ static flux1_status play_body(void *arg, mesh *m)
     playing *k = arg;
     recording_results *out = k->out;
     tensor *const results[PLAYS] = {&out->pooled, &out->embeds, &out->latent, &out->pixels};
-    const script_sources from = {
-        .tensor = find_tensor, .input = find_input, .row = find_row, .output = results[k->now], .user = k};
+    const script_sources from = recording_sources(&k->inputs, results[k->now]);
     player *p = NULL;
     const size_t mark = ops_mark(m->o);
     if (ops_counts_only(m->o))
@@ -156,7 +143,7 @@ static flux1_status plan_stage(playing *k, played stage)
     mesh_device d = k->c->device;
     d.config.event = hear;
     d.config.event_user = k;
-    k->now = stage;
+    turn_to(k, stage);
     if (!(k->heard = calloc((size_t)ranks, sizeof *k->heard)))
         return error_oom(&k->c->error, 0, "a recording");
     flux1_status st = stage_plan_make(&k->r->mesh, &d, play_body, k, &k->ticker, &k->plan[stage], &k->c->error);
@@ -176,7 +163,7 @@ static flux1_status run_stage(playing *k, played stage)
 {
     flux1_context *c = k->c;
     session *s;
-    k->now = stage;
+    turn_to(k, stage);
     TRY(session_take(c, &c->device, k->inputs.m, NULL, &s));
     flux1_status st = memory_reserve(c, s, &k->plan[stage], NULL, NULL);
     if (st == FLUX1_OK)

@@ -10,4 +10,7 @@
 flux1_status recording_play(flux1_context *c, const flux1_model *m, const recording *r, const recording_request *q,
                             recording_results *out, flux1_image *image);
 
+/* A rank's calls of step `step`. FLUX1_ERR_NUMERIC for NaN or infinity in what `finite` looks at. */
+flux1_status recording_play_step(player *p, mesh *m, const recording *r, int64_t step);
+
 #endif

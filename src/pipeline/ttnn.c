@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "pipeline/recording_inputs.h"
 #include "pipeline/ttnn_supply.h"
 
 #include <stdio.h>
@@ -51,7 +52,7 @@ static flux1_status settle(ttnn *t, flux1_status st)
     return st;
 }
 
-static flux1_status send_recording(ttnn *t, const flux1_model *m, ttnn_part_id part, flux1_error *err)
+static flux1_status send_recording(ttnn *t, uint64_t model, ttnn_part_id part, flux1_error *err)
 {
     void *memory;
     char *text;
@@ -61,7 +62,7 @@ static flux1_status send_recording(ttnn *t, const flux1_model *m, ttnn_part_id p
     if (st == FLUX1_OK) {
         memcpy(memory, text, bytes);
         st = ttnn_worker_order(t->worker, NULL, "reading a recording", "recording bytes=%zu model=%llu edition=%llx",
-                               bytes, (unsigned long long)m->source.number,
+                               bytes, (unsigned long long)model,
                                (unsigned long long)ttnn_program_edition(&t->part[part]));
     }
     free(text);
@@ -80,7 +81,7 @@ static flux1_status prepare(flux1_context *c, const flux1_model *m, const reques
         t->sent[part] = false;
     if (t->sent[part])
         return FLUX1_OK;
-    TRY(settle(t, send_recording(t, m, part, &c->error)));
+    TRY(settle(t, send_recording(t, m->source.number, part, &c->error)));
     t->model = m->source.number;
     t->sent[part] = true;
     return FLUX1_OK;
@@ -90,8 +91,10 @@ typedef struct stage_run {
     flux1_context *c;
     ttnn_part_id part;
     recording_stage stage;
-    recording_inputs *inputs; /* NULL: it asks for nothing */
+    const flux1_model *m;       /* NULL: its weights are no model's, or it asks for none */
+    const script_sources *from; /* NULL: it asks for nothing */
     int64_t step;
+    int times;          /* 0: it is made once; more: so many times more, each timed */
     int64_t rows, cols; /* of its result; 0: none */
     float *out;
 } stage_run;
@@ -117,9 +120,9 @@ static flux1_status order_stage(const stage_run *k, ttnn_supplies *give)
     const double began = clock_seconds();
     snprintf(doing, sizeof doing, "stage %s", name);
     TRY(ttnn_worker_memory(t->worker, (size_t)(k->rows * k->cols) * sizeof(float), &memory, &c->error));
-    flux1_status st =
-        ttnn_worker_order(t->worker, k->inputs ? &supply : NULL, doing, "run stage=%s step=%lld rows=%lld cols=%lld",
-                          name, (long long)k->step, (long long)k->rows, (long long)k->cols);
+    flux1_status st = ttnn_worker_order(t->worker, k->from ? &supply : NULL, doing,
+                                        "run stage=%s step=%lld times=%d rows=%lld cols=%lld", name, (long long)k->step,
+                                        k->times, (long long)k->rows, (long long)k->cols);
     if (st == FLUX1_OK && k->out)
         st = ttnn_worker_result(t->worker, doing, k->rows, k->cols, k->out);
     if (give->bytes > 0) {
@@ -134,9 +137,9 @@ static flux1_status run_stage(const stage_run *k)
     flux1_context *c = k->c;
     ttnn *t = c->cards;
     const ttnn_program *p = &t->part[k->part];
-    ttnn_supplies give = {.program = p, .inputs = k->inputs, .threads = c->device.config.threads};
-    if (k->inputs)
-        TRY(ttnn_disk_open(c, k->inputs->m, p, k->part, t->weights, &give.disk));
+    ttnn_supplies give = {.program = p, .from = k->from, .threads = c->device.config.threads};
+    if (k->m)
+        TRY(ttnn_disk_open(c, k->m, p, k->part, t->weights, &give.disk));
     const flux1_status st = order_stage(k, &give);
     ttnn_disk_end(&give.disk, st == FLUX1_OK);
     sessions_tell_cache(c);
@@ -167,13 +170,16 @@ static flux1_status run_encoder(flux1_context *c, const flux1_model *m, ttnn_par
         if (part == TTNN_TEXT_T5)
             st = ttnn_program_tensor(&t->part[part], m, part, T5_BIAS_TENSOR, &in.t5_bias, &c->error);
     }
+    in.stage = ttnn_first_stage(part);
+    const script_sources from = recording_sources(&in, NULL);
     if (st == FLUX1_OK)
         st = recording_inputs_fill(&in, &nothing, &results);
     if (st == FLUX1_OK)
         st = run_stage(&(stage_run){.c = c,
                                     .part = part,
                                     .stage = ttnn_first_stage(part),
-                                    .inputs = &in,
+                                    .m = m,
+                                    .from = &from,
                                     .rows = part == TTNN_TEXT_CLIP ? 1 : job->t5_length,
                                     .cols = part == TTNN_TEXT_CLIP ? m->clip.hidden : m->t5.d_model,
                                     .out = out->data});
@@ -215,8 +221,10 @@ static flux1_status open_picture(denoiser *d, const tensor *noise)
         memcpy(in.in[IN_EMBEDS_NEGATIVE].data, negative->embeds.data, tensor_bytes(&in.in[IN_EMBEDS_NEGATIVE]));
         memcpy(in.in[IN_POOLED_NEGATIVE].data, negative->pooled.data, tensor_bytes(&in.in[IN_POOLED_NEGATIVE]));
     }
+    const script_sources from = recording_sources(&in, NULL);
     if (st == FLUX1_OK)
-        st = run_stage(&(stage_run){.c = c, .part = TTNN_DENOISER, .stage = RECORDING_DIT_OPEN, .inputs = &in});
+        st = run_stage(
+            &(stage_run){.c = c, .part = TTNN_DENOISER, .stage = RECORDING_DIT_OPEN, .m = d->model, .from = &from});
     recording_results_free(&results);
     recording_inputs_free(&in);
     return st;
@@ -343,11 +351,13 @@ static flux1_status cards_decode(decoder *d, const float *rows, float *pixels)
     if (st == FLUX1_OK)
         st = recording_inputs_fill(&in, &(recording_request){.prompt = ""}, &results);
     if (st == FLUX1_OK) {
+        const script_sources from = recording_sources(&in, NULL);
         memcpy(in.in[IN_LATENT_PLANE].data, rows, tensor_bytes(&in.in[IN_LATENT_PLANE]));
         st = run_stage(&(stage_run){.c = c,
                                     .part = TTNN_DECODER,
                                     .stage = RECORDING_VAE,
-                                    .inputs = &in,
+                                    .m = m,
+                                    .from = &from,
                                     .rows = r.width * r.height,
                                     .cols = m->vae.out_channels,
                                     .out = pixels});
@@ -355,6 +365,54 @@ static flux1_status cards_decode(decoder *d, const float *rows, float *pixels)
     recording_results_free(&results);
     recording_inputs_free(&in);
     return st;
+}
+
+/* ---- a recording of given values ---- */
+
+static flux1_status try_stage(flux1_context *c, ttnn_part_id part, int stage, int64_t step, const script_sources *from,
+                              tensor *out)
+{
+    return run_stage(&(stage_run){.c = c,
+                                  .part = part,
+                                  .stage = (recording_stage)stage,
+                                  .from = from,
+                                  .step = step,
+                                  .rows = out ? out->shape[0] : 0,
+                                  .cols = out ? out->shape[1] : 0,
+                                  .out = out ? out->data : NULL});
+}
+
+/* The worker forgets what it had of a model; this is of none, so it is of another one each time. */
+flux1_status ttnn_try(flux1_context *c, recording *r, ttnn_part_id part, const script_sources *from)
+{
+    ttnn *t = c->cards;
+    TRY(start(c));
+    forget_picture(t);
+    TRY(ttnn_program_take(c, r, part, from, &t->part[part]));
+    memset(t->sent, 0, sizeof t->sent);
+    t->model = 0;
+    TRY(settle(t, send_recording(t, --t->tried, part, &c->error)));
+    return ttnn_stages(part) > 1 ? try_stage(c, part, ttnn_first_stage(part), 0, from, NULL) : FLUX1_OK;
+}
+
+flux1_status ttnn_try_step(flux1_context *c, ttnn_part_id part, int64_t step, const script_sources *from, tensor *out)
+{
+    const int first = ttnn_first_stage(part);
+    if (ttnn_stages(part) == 1)
+        return try_stage(c, part, first, 0, from, out);
+    TRY(try_stage(c, part, first + 1, step, from, NULL));
+    return try_stage(c, part, first + 2, 0, from, out);
+}
+
+flux1_status ttnn_try_times(flux1_context *c, ttnn_part_id part, int64_t step, int times, double *seconds)
+{
+    int64_t ns;
+    TRY(run_stage(&(stage_run){
+        .c = c, .part = part, .stage = (recording_stage)(ttnn_first_stage(part) + 1), .step = step, .times = times}));
+    if (!ttnn_worker_told(c->cards->worker, "ns", &ns))
+        return error_set(&c->error, FLUX1_ERR_DEVICE, "device ttnn: the worker does not tell how long the calls took");
+    *seconds = (double)ns * 1e-9;
+    return FLUX1_OK;
 }
 
 /* ---- the context's ---- */

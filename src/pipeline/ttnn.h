@@ -31,12 +31,22 @@ typedef struct ttnn {
     tile_format weights;
     ttnn_worker *worker; /* NULL: not started; it starts with the first stage that it may make */
     uint64_t model;      /* whose weights it has */
+    uint64_t tried;      /* numbers of models that there are not, from the last one down (ttnn_try) */
     recording *given;    /* a recording in place of those that are made; NULL: none */
     ttnn_program part[TTNN_PART_COUNT];
     bool sent[TTNN_PART_COUNT]; /* the worker has it */
     const void *picture;        /* the denoiser whose latent is on the cards; NULL: none */
     float *latent[2];           /* of previews: behind the last step, and the one before; NULL: not there */
 } ttnn;
+
+/* A part of a recording on the cards with values that `from` gives in place of a model and a request; its lines are
+ * moved away. ttnn_try sends it, and makes `dit.open` of the transformer's part. ttnn_try_step makes what comes behind:
+ * step `step` and then the stage with the output, or the part's only stage; out [rows, cols]: the result.
+ * ttnn_try_times, of the transformer's part: the median of `times` more of that step. Seconds of each are on the cards,
+ * until all devices have come to an end. */
+flux1_status ttnn_try(flux1_context *c, recording *r, ttnn_part_id part, const script_sources *from);
+flux1_status ttnn_try_step(flux1_context *c, ttnn_part_id part, int64_t step, const script_sources *from, tensor *out);
+flux1_status ttnn_try_times(flux1_context *c, ttnn_part_id part, int64_t step, int times, double *seconds);
 
 /* Whether a device is named so. */
 bool ttnn_is_device(const char *name);

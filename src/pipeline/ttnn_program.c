@@ -1,7 +1,6 @@
 #include "pipeline/ttnn_program.h"
 
 #include "base/hash.h"
-#include "mesh/script_play.h"
 #include "pipeline/recording_inputs.h"
 
 #include <stdlib.h>
@@ -17,6 +16,7 @@ static const struct {
 };
 
 recording_stage ttnn_first_stage(ttnn_part_id part) { return parts[part].first; }
+int ttnn_stages(ttnn_part_id part) { return parts[part].stages; }
 
 void ttnn_program_free(ttnn_program *p)
 {
@@ -72,26 +72,9 @@ static bool has_adapters(const ttnn_program *p, const request *r, ttnn_part_id p
 typedef struct reading {
     ttnn_program *p;
     ttnn_part_id part;
-    recording_inputs inputs; /* shapes alone */
-    tensor *output;
+    const script_sources *from;
     flux1_error *err;
 } reading;
-
-static flux1_status find_tensor(void *user, const char *name, const store_tensor **out, flux1_error *err)
-{
-    const reading *k = user;
-    return ttnn_program_tensor(k->p, k->inputs.m, k->part, name, out, err);
-}
-
-static flux1_status find_input(void *user, const char *name, tensor *out, flux1_error *err)
-{
-    return recording_input_find(&((const reading *)user)->inputs, name, out, err);
-}
-
-static flux1_status find_row(void *user, const char *name, int64_t *out, flux1_error *err)
-{
-    return recording_row_find(&((const reading *)user)->inputs, name, out, err);
-}
 
 static flux1_status keep_recipes(const reading *k, const player *from, int rank)
 {
@@ -116,11 +99,9 @@ static flux1_status keep_recipes(const reading *k, const player *from, int rank)
 static flux1_status read_body(void *arg, mesh *m)
 {
     reading *k = arg;
-    const script_sources from = {
-        .tensor = find_tensor, .input = find_input, .row = find_row, .output = k->output, .user = k};
     player *p = NULL;
     const size_t mark = ops_mark(m->o);
-    TRY(player_create(m, &from, &p));
+    TRY(player_create(m, k->from, &p));
     flux1_status st = FLUX1_OK;
     for (int i = 0; st == FLUX1_OK && i < parts[k->part].stages; i++)
         st = player_run(p, &k->p->r.stage[parts[k->part].first + i]);
@@ -132,22 +113,47 @@ static flux1_status read_body(void *arg, mesh *m)
     return st;
 }
 
-static flux1_status read_recipes(flux1_context *c, const flux1_model *m, const mesh_config *shape, ttnn_part_id part,
-                                 ttnn_program *p)
+static flux1_status read_recipes(flux1_context *c, const mesh_config *shape, ttnn_part_id part,
+                                 const script_sources *from, ttnn_program *p)
 {
-    recording_results shapes;
-    reading k = {.p = p, .part = part, .err = &c->error};
-    tensor *const results[TTNN_PART_COUNT] = {&shapes.pooled, &shapes.embeds, &shapes.latent, &shapes.pixels};
+    reading k = {.p = p, .part = part, .from = from, .err = &c->error};
     const mesh_device host = {.kind = &ops_ref_device,
                               .config = {.arithmetic = DTYPE_F32, .threads = 1, .cancel = &c->cancel}};
-    TRY(recording_inputs_make(c, m, &p->r, "", &k.inputs, &shapes));
-    k.output = results[part];
     p->ranks = mesh_ranks(shape);
     flux1_status st = FLUX1_OK;
     for (int r = 0; st == FLUX1_OK && r < p->ranks; r++) {
         ops_count count;
         st = mesh_dry_run(shape, &host, r, read_body, &k, &count, &c->error);
     }
+    return st;
+}
+
+/* A model's inputs, in front since the functions of recording_sources take them, and the program whose adapters are in
+ * the tensors. */
+typedef struct models_sources {
+    recording_inputs inputs; /* shapes alone */
+    ttnn_program *p;
+    ttnn_part_id part;
+} models_sources;
+
+static flux1_status find_merged(void *user, const char *name, const store_tensor **out, flux1_error *err)
+{
+    const models_sources *k = user;
+    return ttnn_program_tensor(k->p, k->inputs.m, k->part, name, out, err);
+}
+
+/* The model's, of a request's shapes. */
+static flux1_status read_models(flux1_context *c, const flux1_model *m, const mesh_config *shape, ttnn_part_id part,
+                                ttnn_program *p)
+{
+    recording_results shapes;
+    models_sources k = {.p = p, .part = part};
+    tensor *const results[TTNN_PART_COUNT] = {&shapes.pooled, &shapes.embeds, &shapes.latent, &shapes.pixels};
+    TRY(recording_inputs_make(c, m, &p->r, "", &k.inputs, &shapes));
+    script_sources from = recording_sources(&k.inputs, results[part]);
+    from.tensor = find_merged;
+    from.user = &k;
+    const flux1_status st = read_recipes(c, shape, part, &from, p);
     recording_inputs_free(&k.inputs);
     return st;
 }
@@ -247,7 +253,21 @@ flux1_status ttnn_program_make(flux1_context *c, const flux1_model *m, const req
     flux1_status st = given ? move_stages(given, part, &p->r, &c->error)
                             : recording_make_stages(c, m, &plain, shape, parts[part].first, parts[part].stages, &p->r);
     if (st == FLUX1_OK)
-        st = read_recipes(c, m, shape, part, p);
+        st = read_models(c, m, shape, part, p);
+    p->there = st == FLUX1_OK;
+    if (st != FLUX1_OK)
+        ttnn_program_free(p);
+    return st;
+}
+
+flux1_status ttnn_program_take(flux1_context *c, recording *given, ttnn_part_id part, const script_sources *from,
+                               ttnn_program *p)
+{
+    ttnn_program_free(p);
+    *p = (ttnn_program){.from_file = true};
+    flux1_status st = move_stages(given, part, &p->r, &c->error);
+    if (st == FLUX1_OK)
+        st = read_recipes(c, &p->r.mesh, part, from, p);
     p->there = st == FLUX1_OK;
     if (st != FLUX1_OK)
         ttnn_program_free(p);

@@ -3,6 +3,7 @@
 #ifndef FLUX1_PIPELINE_TTNN_PROGRAM_H
 #define FLUX1_PIPELINE_TTNN_PROGRAM_H
 
+#include "mesh/script_play.h"
 #include "pipeline/recording.h"
 
 /* Parts whose stages share activations and weights: name, first stage, number of stages. */
@@ -20,6 +21,7 @@ typedef enum ttnn_part_id {
 } ttnn_part_id;
 
 recording_stage ttnn_first_stage(ttnn_part_id part);
+int ttnn_stages(ttnn_part_id part);
 
 /* A weight's recipe on a rank, and its bias's. */
 typedef struct ttnn_recipe {
@@ -50,6 +52,10 @@ void ttnn_program_free(ttnn_program *p);
  * FLUX1_ERR_FORMAT and FLUX1_ERR_MODEL as recording_play. */
 flux1_status ttnn_program_make(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
                                recording *given, ttnn_part_id part, ttnn_program *p, bool *made);
+
+/* The same of a recording's part, which is moved here, with what it asks for in place of a model. */
+flux1_status ttnn_program_take(flux1_context *c, recording *given, ttnn_part_id part, const script_sources *from,
+                               ttnn_program *p);
 
 /* Of the adapters in its weights and their scales: equal numbers, equal weights of a model. 0: none. */
 uint64_t ttnn_program_edition(const ttnn_program *p);

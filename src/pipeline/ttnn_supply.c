@@ -63,15 +63,18 @@ static flux1_status give_input(const ttnn_supplies *k, ttnn_worker *w, const cha
                                flux1_error *err)
 {
     char name[TTNN_WORD];
+    int64_t given;
     int32_t row;
     tensor t;
     void *memory;
     if (!ttnn_key(keys, "name", name))
         return broken(keys, err);
-    if (strcmp(name, "clip.pooled_row") == 0) {
-        row = (int32_t)k->inputs->pooled_row;
+    const bool is_row = k->from->row(k->from->user, name, &given, err) == FLUX1_OK;
+    error_clear(err);
+    if (is_row) {
+        row = (int32_t)given;
         t = (tensor){.type = DTYPE_I32, .dims = 2, .shape = {1, 1}, .data = &row};
-    } else if (recording_input_find(k->inputs, name, &t, err) != FLUX1_OK)
+    } else if (k->from->input(k->from->user, name, &t, err) != FLUX1_OK)
         return broken(keys, err);
     const size_t bytes = tensor_bytes(&t);
     TRY(ttnn_worker_memory(w, bytes, &memory, err));

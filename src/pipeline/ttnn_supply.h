@@ -2,13 +2,13 @@
 #ifndef FLUX1_PIPELINE_TTNN_SUPPLY_H
 #define FLUX1_PIPELINE_TTNN_SUPPLY_H
 
-#include "pipeline/recording_inputs.h"
+#include "mesh/script_play.h"
 #include "pipeline/ttnn_disk.h"
 #include "pipeline/ttnn_worker.h"
 
 typedef struct ttnn_supplies {
     const ttnn_program *program;
-    const recording_inputs *inputs;
+    const script_sources *from;
     int threads;
     ttnn_disk disk;
     double bytes, from_disk; /* of weights that were given; of them, those that were packed before */

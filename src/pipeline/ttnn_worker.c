@@ -342,6 +342,8 @@ void ttnn_worker_memory_drop(ttnn_worker *w)
         dialog_memory_drop(w->d);
 }
 
+bool ttnn_worker_told(const ttnn_worker *w, const char *key, int64_t *out) { return ttnn_number(w->done, key, out); }
+
 flux1_status ttnn_worker_result(ttnn_worker *w, const char *doing, int64_t rows, int64_t cols, float *out)
 {
     flux1_error *err = &w->c->error;

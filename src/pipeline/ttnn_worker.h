@@ -43,6 +43,9 @@ bool ttnn_worker_lost(const ttnn_worker *w);
  * has said that it is of another size, FLUX1_ERR_NUMERIC for NaN or infinity. */
 flux1_status ttnn_worker_result(ttnn_worker *w, const char *doing, int64_t rows, int64_t cols, float *out);
 
+/* A number that the last order's `done` gave, such as seconds in units of 1 ns; false: none of that name. */
+bool ttnn_worker_told(const ttnn_worker *w, const char *key, int64_t *out);
+
 /* Bytes of the memory that both see. FLUX1_ERR_MEMORY. */
 flux1_status ttnn_worker_memory(ttnn_worker *w, size_t bytes, void **memory, flux1_error *err);
 void ttnn_worker_memory_drop(ttnn_worker *w); /* its pages go back */

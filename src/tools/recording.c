@@ -3,10 +3,14 @@
 
 #include "base/json_write.h"
 #include "flux1_tools.h"
+#include "pipeline/trial.h"
 #include "pipeline/ttnn.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+enum { TIMES_MOST = 1000 };
 
 static void put_factor(json_writer *w, const char *key, int factor, int axis)
 {
@@ -170,4 +174,27 @@ flux1_status flux1_recording_run(flux1_context *c, const flux1_model *model, con
     const bool about_it = st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_MODEL || st == FLUX1_ERR_NUMERIC ||
                           st == FLUX1_ERR_MEMORY || st == FLUX1_ERR_LIMIT;
     return about_it ? error_prefix(&c->error, "%s", path) : st;
+}
+
+flux1_status flux1_recording_try(flux1_context *c, const char *path, const char *values, const char *out, int times,
+                                 double *seconds)
+{
+    double median = 0;
+    TRY(context_begin(c));
+    TRY(context_computes(c));
+    TRY(context_needs(c, path, "path"));
+    TRY(context_needs(c, values, "values"));
+    TRY(context_needs(c, out, "out"));
+    if (times < 0 || times > TIMES_MOST)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "times is %d: must be 0 to %d", times, TIMES_MOST);
+    if (!c->cards && strcmp(c->device.kind->name, "ref") != 0)
+        return error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "given values are tried on ref or ttnn, not on %s",
+                         c->device.kind->name);
+    TRY(token_enter(c, NULL));
+    const trial_request q = {.recording = path, .values = values, .out = out, .times = times, .seconds = &median};
+    const flux1_status st = trial_make(c, &q);
+    token_leave(c);
+    if (seconds)
+        *seconds = median;
+    return st;
 }

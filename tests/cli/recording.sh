@@ -93,4 +93,17 @@ sed '0,/^block block=b1 /s//block block=b40000 /' b.rec >bad.rec
 refused 1 'bad.rec: line [0-9]*: block: block=b40000 should be a block below b32768' run-plan bad.rec --prompt x
 sed '/^begin /d' b.rec >bad.rec
 refused 1 'bad.rec: line [0-9]*: .*outside its bracket' run-plan bad.rec --prompt x --quiet
+
+# flux1 trial: each line has an answer, and the next is read
+printf '%s\n' nonsense '{"recording": "b.rec"}' '{"recording": "nowhere.rec", "values": "v", "out": "o"}' '{"recording": "b.rec", "values": "v", "out": "o", "times": -1}' \
+    '{"recording": "b.rec", "values": "v", "out": "o", "id": 7}' >lines
+flux1 trial <lines
+expect_status 1 "trial of what cannot be tried"
+[ "$(wc -l <../out)" -eq 5 ] || fail "trial answers $(wc -l <../out) of 5 lines"
+for said in 'line": 1, "status": "FLUX1_ERR_FORMAT"' '2, "status": "FLUX1_ERR_ARGUMENT", "message": "expected {' '3, .*nowhere.rec: ' '4, .*times is -1: must be 0 to 1000' \
+    '"id": 7, "line": 5, "status": "FLUX1_ERR_FORMAT", .*b.rec: it should have calls of one part, it has of 4'; do
+    grep -q -e "$said" ../out || fail "trial does not say /$said/: $(cat ../out)"
+done
+refused 1 'machines are wh-n300' trial --device ttnn:moon
+refused 2 'prompt' trial --prompt x
 finish

@@ -22,7 +22,7 @@ lib=$(dirname "$(find "$dir/usr" -name libflux1.a)")
 PKG_CONFIG_PATH=$lib/pkgconfig
 export PKG_CONFIG_PATH
 for file in bin/flux1 include/flux1.h include/flux1_tools.h share/man/man1/flux1.1 share/bash-completion/completions/flux1 share/zsh/site-functions/_flux1 \
-    share/fish/vendor_completions.d/flux1.fish share/flux1/flux1_ttnn.py; do
+    share/fish/vendor_completions.d/flux1.fish share/flux1/flux1_ttnn.py share/flux1/flux1_ttnn_kit.py share/flux1/flux1_ttnn_cases.py; do
     [ -s "$dir/usr/$file" ] || { echo "$file is not installed"; exit 1; }
 done
 # the installed program first: the examples are compared with it

@@ -275,22 +275,6 @@ def previews_are_expected_pictures(t):
     close("preview", t.path("cpu.png"), t.path("ttn.png"), 2)
 
 
-def the_kit_reports(t):
-    """What people with a card run: errors and seconds of each stage, with and without a trace; a model that is not there is told, and the rest goes on."""
-    folder = t.path("kit")
-    options = [f"--with-option={o}" for o in (*(f"{a}={b}" for a, b in zip(SMALL[::2], SMALL[1::2])), "--steps=2")]
-    t.run(command=[sys.executable, "-B", os.path.join(here, "../../tools/ttnn/flux1_ttnn.py"), "kit", folder, "--flux1", t.flux1, "--device", "ttnn:wh-t3k", *options,
-                   "--with-option=--mesh=1x1", "--model", t.path("none"), "--model", t.model[1]], fails=True)
-    with open(os.path.join(folder, "report.json"), encoding="utf-8") as f:
-        none, there = json.load(f)["models"]
-    assert "no such file" in none["cpu"]["failed"] and not none["cards"], none
-    for run in there["cards"].values():
-        assert 0 < run["errors"]["latents.2"] < 0.01 and run["errors"]["prompt_embeds"] < 0.02 and run["seconds"]["denoise"] > 0, run
-    with open(os.path.join(folder, "report.txt"), encoding="utf-8") as f:
-        text = f.read()
-    assert "trace yes: load" in text and "cpu: failed: " in text and "latents.2: relative L2" in text, text
-
-
 def deaths_are_sentences(t):
     for what, sentence in DEATHS.items():
         output = t.path("dead.png")
@@ -359,7 +343,7 @@ def an_interrupt_ends_it(t):
 def main():
     with tempfile.TemporaryDirectory() as room:
         t = Test(sys.argv[1], os.path.abspath(sys.argv[2]), room)
-        for test in (pictures_are_the_same, true_cfg_is_the_same, weights_are_bfp8, a_recording_runs, what_is_refused_ends_no_worker, seconds_are_the_stages_own, the_host_need_not_hold_it, one_worker_makes_them_all, previews_are_expected_pictures, the_kit_reports, deaths_are_sentences,
+        for test in (pictures_are_the_same, true_cfg_is_the_same, weights_are_bfp8, a_recording_runs, what_is_refused_ends_no_worker, seconds_are_the_stages_own, the_host_need_not_hold_it, one_worker_makes_them_all, previews_are_expected_pictures, deaths_are_sentences,
                      lies_are_sentences, a_step_is_the_last_one, the_worker_ends_with_flux1, an_interrupt_ends_it):
             began = time.monotonic()
             test(t)

@@ -352,8 +352,8 @@ def release_trace(_, trace):
     traces[trace] = None
 
 
-for name in """slice squeeze unsqueeze reshape permute to_layout clone multiply add sigmoid silu gelu embedding typecast concat layer_norm rms_norm alt_complex_rotate90
-               mesh_partition""".split():
+for name in """slice squeeze unsqueeze reshape permute repeat to_layout clone multiply add subtract mean rsqrt sigmoid silu gelu embedding typecast concat layer_norm rms_norm
+               alt_complex_rotate90 mesh_partition upsample conv2d""".split():
     globals()[name] = notable(globals()[name])
 for space in (experimental, transformer):
     for name, f in vars(space).items():

@@ -5,7 +5,8 @@ usage: flux1_ttnn.py check RECORDING [--links N] [--weights bfloat16|bfloat8_b] 
        flux1_ttnn.py read RECORDING             reads it and counts its calls; needs neither ttnn nor a card
        flux1_ttnn.py serve FOLDER               what `flux1 generate --device ttnn` starts: orders come from flux1
        flux1_ttnn.py search RECORDING           finds the fastest blocking of each product, for later runs
-       flux1_ttnn.py kit FOLDER --device ttnn:MACHINE --model PATH…    pictures on the cards against the CPU's, a report in FOLDER
+       flux1_ttnn.py kit FOLDER --device ttnn:MACHINE [--model PATH]…    operations, blocks and pictures on the cards against
+                                                flux1's on the CPU, a report in FOLDER (flux1_ttnn_kit.py, beside this file)
 
 check makes every call of the stages on the mesh that the recording was made for, with weights and inputs of the right
 shapes that hold nothing, and prints what ttnn was asked for and the memory that it took. With a mock cluster
@@ -18,7 +19,6 @@ are no multiple of 32 where the picture's stand behind them; and, where attentio
 device that are none.
 """
 import argparse
-import array
 import atexit
 import collections
 import fcntl
@@ -29,7 +29,6 @@ import os
 import re
 import select
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -675,10 +674,11 @@ class Mapper:
         key = self.turned(self.head_norm(key, k.get("norm_k"), k), k.get("rope"), line)
         at = operand(k["out"], self.mesh, line)
         a = self.act(at, line)
-        part, width = a.window(at)[0], a.cols // 3
+        part, _, (first, cols) = a.window(at)
+        width = cols // 3
         suffix = f".{part}" if part else ""
         for i, one in enumerate((q, key, v)):
-            self.write(f"a{at.act}{suffix}:{i * width}+{width}", one, line)
+            self.write(f"a{at.act}{suffix}:{first + i * width}+{width}", one, line)
 
     def head_norm(self, x, name, k):
         if name is None:
@@ -1073,7 +1073,7 @@ class Mapper:
 
     def ring_attention(self, begin, part, cast):
         t, k = self.t, part.keys
-        q, key, v = (self.read(k[name], part) for name in "qkv")
+        q, key, v = (self.in_heads(self.read(k[name], part), same(k["heads"], self.mesh, part)) for name in "qkv")
         head_dim, tokens = q.shape[3], sum(same(begin.keys.get(p, "0"), self.mesh, begin) for p in ("text", "image"))
         if abs(float(k["scale"]) * head_dim**0.5 - 1) > 1e-5:
             raise Refused(f"line {part.number}: scores are scaled by {k['scale']}, a ring by 1/√{head_dim}")
@@ -1134,6 +1134,7 @@ CALLS = set("""create mark release input output block weight piece bias prepare 
                linear linear_norm mlp single_products qkv_norm_rope layer_norm rms_norm activate add euler cast embed attention
                copy_rows conv norm_conv upsample_conv group_norm group_stats group_apply
                gather_rows gather_columns reduce_rows halo_row""".split())
+UNTIMED = set("create mark release block weight piece bias begin end finite check".split())  # they compute nothing
 CALLS_OF_SOME = {"bias", "piece", "output"}  # may be made by some ranks only: where weights come from, and what all have
 
 # ---- commands ----------------------------------------------------------------------------------------------------------
@@ -1394,6 +1395,31 @@ class Talk:
         return mmap.mmap(MEMORY, count)
 
 
+class Notes:
+    """For a file that FLUX1_TTNN_PROFILE names: of each stage the seconds of each time that it was made, and of the second
+    step those of its calls by name, each until all devices have come to an end; where steps are recorded there are none."""
+
+    def __init__(self):
+        self.path, self.stages, self.calls = os.environ.get("FLUX1_TTNN_PROFILE"), {}, None
+
+    def begin(self, stage, step, records):
+        self.calls = {} if self.path and stage == "dit.step" and step == 1 and not records else None
+        self.began = time.monotonic()
+
+    def call(self, name, began):
+        count, seconds = self.calls.get(name, (0, 0))
+        self.calls[name] = count + 1, seconds + time.monotonic() - began
+
+    def end(self, stage):
+        if not self.path:
+            return
+        took = {"seconds": time.monotonic() - self.began}
+        self.stages.setdefault(stage, []).append(took | {"calls": self.calls} if self.calls else took)
+        with open(self.path + ".part", "w", encoding="utf-8") as f:
+            json.dump(self.stages, f)
+        os.replace(self.path + ".part", self.path)
+
+
 class Served(Nothing):
     """Weights and inputs that flux1 gives. Weights stay on the cards, by what they are: another recording of the same
     model finds them."""
@@ -1516,14 +1542,20 @@ class Worker(Mapper):
     buffers, and what `dit.open` makes of another picture is copied over what it made of the one that was recorded. New
     tensors that stay may lie where a trace has its own, so a trace is dropped before weights come."""
 
-    def __init__(self, recording, ttnn, device, links, weight_dtype, source, records):
+    def __init__(self, recording, ttnn, device, links, weight_dtype, source, records, notes):
         super().__init__(recording, ttnn, device, links, weight_dtype, source)
+        self.notes = notes
         self.records, self.trace, self.inside, self.opened = records, None, False, None
-        self.rows, self.row_lines = {}, {}
+        self.rows, self.row_lines = None, {}  # rows None: no step was made yet
 
     def make(self, name, lines, at):
         self.source.talk.alive(lines[at])
-        return super().make(name, lines, at)
+        began = time.monotonic()
+        count = super().make(name, lines, at)
+        if self.notes.calls is not None and lines[at].call not in UNTIMED:
+            self.t.synchronize_device(self.device)
+            self.notes.call("ring attention" if lines[at].call == "ring_begin" else lines[at].call, began)
+        return count
 
     def from_nothing(self, stage, lines):
         """A stage that begins with nothing: what a picture before this one has left goes, but for weights."""
@@ -1563,14 +1595,14 @@ class Worker(Mapper):
     def forget_trace(self):
         if self.trace is not None:
             self.t.release_trace(self.device, self.trace)
-        self.trace, self.opened, self.rows, self.row_lines = None, None, {}, {}
+        self.trace, self.opened, self.rows, self.row_lines = None, None, None, {}
 
     def denoise(self, step, lines):
         self.exchanges.clear()  # devices have come to an end behind the step before, and a trace has turns of its own
         self.at_step(step)
         if not self.records:
             self.run("dit.step", lines)
-        elif not self.rows:
+        elif self.rows is None:
             self.run("dit.step", lines)
             self.rows = {key: self.t.clone(row) for key, row in self.rows_now.items()}
         else:
@@ -1611,7 +1643,7 @@ class Server:
 
     def __init__(self, talk, ttnn):
         self.talk, self.t, self.whole, self.device, self.model = talk, ttnn, None, None, None
-        self.stages, self.mappers, self.editions = {}, {}, {}
+        self.stages, self.mappers, self.editions, self.notes = {}, {}, {}, Notes()
 
     def order(self, word, keys):
         if word not in ("open", "recording", "run"):
@@ -1653,28 +1685,45 @@ class Server:
         if part not in self.mappers:
             source = Served(self.talk, self.t, self.device, recording.mesh)
             source.before_weights = self.forget_traces
-            self.mappers[part] = Worker(recording, self.t, self.device, self.links, self.weights, source, self.records)
+            self.mappers[part] = Worker(recording, self.t, self.device, self.links, self.weights, source, self.records, self.notes)
         return self.mappers[part]
 
     def forget_traces(self):
         for mapper in self.mappers.values():
             mapper.forget_trace()
 
-    def run(self, stage, step, rows, cols):
+    def run(self, stage, step, rows, cols, times="0"):
         if stage not in self.stages:
             raise Refused(f"there is no recording of stage {stage}")
         recording, lines = self.stages[stage]
         mapper = self.mapper(stage, recording)
         mapper.source.stage, mapper.source.mesh, mapper.mesh = stage, recording.mesh, recording.mesh
         mapper.result = None
+        if int(times):
+            return (f"ns={self.median(lambda: self.finished(mapper, stage, int(step), lines), int(times))}",)
+        self.notes.begin(stage, int(step), self.records)
+        self.finished(mapper, stage, int(step), lines)
+        self.notes.end(stage)
+        return self.result(mapper, int(rows), int(cols)) if int(rows) else ()
+
+    def finished(self, mapper, stage, step, lines):
+        """The calls of a stage, made by all devices."""
         if stage == "dit.step":
-            mapper.denoise(int(step), lines)
+            mapper.denoise(step, lines)
         elif stage == "dit.latent":
             mapper.run(stage, lines)
         else:
             mapper.from_nothing(stage, lines)
         self.t.synchronize_device(self.device)
-        return self.result(mapper, int(rows), int(cols)) if int(rows) else ()
+
+    def median(self, make, times):
+        """Of the times that it takes, each until all devices have come to an end, in ns."""
+        took = []
+        for _ in range(times):
+            began = time.monotonic_ns()
+            make()
+            took.append(time.monotonic_ns() - began)
+        return sorted(took)[times // 2]
 
     def result(self, mapper, rows, cols):
         """A result as float32 in the memory, rank 0's."""
@@ -1736,107 +1785,6 @@ def serve(folder):
             server.t.close_mesh_device(server.whole)
 
 
-# ---- for people with a card ------------------------------------------------------------------------------------------------
-
-
-def tensors(path):
-    """The float32 tensors of a safetensors file, as flat arrays."""
-    out = {}
-    with open(path, "rb") as f:
-        about = json.loads(f.read(int.from_bytes(f.read(8), "little")))
-        begin = f.tell()
-        for name, t in about.items():
-            if name != "__metadata__" and t["dtype"] == "F32":
-                f.seek(begin + t["data_offsets"][0])
-                out[name] = array.array("f", f.read(t["data_offsets"][1] - t["data_offsets"][0]))
-    return out
-
-
-def relative(got, truth):
-    """Relative L2."""
-    if len(got) != len(truth):
-        raise Refused(f"{len(got)} values where {len(truth)} are wanted")
-    off = sum((a - b) * (a - b) for a, b in zip(got, truth))
-    return (off / (sum(b * b for b in truth) or 1)) ** 0.5
-
-
-def made(options, model, name, *more):
-    """One run of flux1: its report, or the sentence with which it failed."""
-    place = os.path.join(options.recording, name)
-    command = [options.flux1, "generate", "--model", model, "--prompt", "a red fox beside a blue house", "--seed", "5", "--json", "--quiet",
-               "--output", place + ".png", "--dump", place + ".safetensors", *options.with_option, *more]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        return {"failed": done.stderr.strip()}
-    return json.loads(done.stdout)
-
-
-def compared(options, name, truth):
-    """Errors of each stage's tensors, in the order in which they were made."""
-    got = tensors(os.path.join(options.recording, name + ".safetensors"))
-    return {key: relative(got[key], truth[key]) for key in truth if key in got and key not in ("sigmas", "noise")}
-
-
-def kit_model(options, model, number):
-    name = lambda what: f"{number}-{what}"
-    rounded = ["--round-weights", "bfp8"] if options.weights == "bfloat8_b" else []
-    cpu = made(options, model, name("cpu"), "--dtype", "f32", *rounded)
-    out = {"model": model, "cpu": cpu, "cards": {}}
-    if "failed" in cpu:
-        return out
-    truth = tensors(os.path.join(options.recording, name("cpu") + ".safetensors"))
-    for capture in ("no", "yes"):
-        here = name("trace-" + capture)
-        run = made(options, model, here, "--dtype", "f32", "--device", options.device, "--capture", capture, *rounded)
-        if "failed" not in run:
-            run["errors"] = compared(options, here, truth)
-        out["cards"]["trace " + capture] = run
-    return out
-
-
-def kit_text(report):
-    lines = [f"{report['flux1']}, device {report['device']}, the CPU's weights rounded to {report['cpu_weights']}, Python {report['python']}, {report['when']}"]
-    for m in report["models"]:
-        lines += ["", f"model {m['model']}"]
-        for name, run in [("cpu", m["cpu"]), *m["cards"].items()]:
-            if "failed" in run:
-                lines.append(f"  {name}: failed: {run['failed']}")
-                continue
-            lines.append(f"  {name}: " + ", ".join(f"{k} {v:.3f} s" for k, v in run["seconds"].items()))
-            lines += [f"    {k}: relative L2 {v:.2e}" for k, v in run.get("errors", {}).items()]
-            lines += [f"    warning: {w}" for w in run.get("warnings", [])]
-    return "\n".join(lines) + "\n"
-
-
-def write_report(options, report):
-    """As text, which is returned, and as JSON."""
-    text = kit_text(report)
-    for name, content in (("report.json", json.dumps(report, indent=1)), ("report.txt", text)):
-        path = os.path.join(options.recording, name)
-        with open(path + ".part", "w", encoding="utf-8") as f:
-            f.write(content)
-        os.replace(path + ".part", path)
-    return text
-
-
-def kit(options):
-    """Pictures on the cards, with and without a trace, against the CPU's: seconds and errors of each stage, as text and JSON."""
-    os.makedirs(options.recording, exist_ok=True)
-    asked = subprocess.run([options.flux1, "version"], capture_output=True, text=True)
-    devices = subprocess.run([options.flux1, "info", "--devices", "--json"], capture_output=True, text=True)
-    report = {"flux1": asked.stdout.strip(), "device": options.device, "cpu_weights": options.weights, "python": sys.version.split()[0],
-              "when": time.strftime("%Y-%m-%d %H:%M"), "devices": json.loads(devices.stdout) if devices.returncode == 0 else devices.stderr, "models": []}
-    text = write_report(options, report)
-    for number, model in enumerate(options.model):
-        try:
-            report["models"].append(kit_model(options, model, number))
-        except (Refused, OSError, *BROKEN) as e:
-            report["models"].append({"model": model, "cpu": {"failed": sentence(e, model)}, "cards": {}})
-        text = write_report(options, report)  # what there is so far
-    print(text, end="")
-    return int(any("failed" in run for m in report["models"] for run in (m["cpu"], *m["cards"].values())))
-
-
 def sentence(e, path):
     if isinstance(e, (Refused, OSError)):
         return str(e)
@@ -1851,6 +1799,25 @@ def shape_of(text):
     return tuple(int(n) for n in text.split("x"))
 
 
+def pattern(text):
+    try:
+        re.compile(text)
+    except re.error as e:
+        raise argparse.ArgumentTypeError(f"{text} is no regular expression: {e}") from None
+    return text
+
+
+def kit(options):
+    """For people with a card: files that stand beside this one."""
+    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    try:
+        import flux1_ttnn_kit
+    except ImportError as e:
+        print(f"flux1_ttnn: the kit's files should be beside this one: {e}", file=sys.stderr)
+        return 1
+    return flux1_ttnn_kit.run(options, mocked())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("command", choices=("check", "read", "search", "serve", "kit"))
@@ -1862,19 +1829,19 @@ def main():
     parser.add_argument("--plan", metavar="FILE", help="of flux1 plan --json: its memory beside the library's")
     parser.add_argument("--traceback", action="store_true", help="show where the library refused")
     parser.add_argument("--device", default="ttnn", help="of kit: as flux1 names it, such as ttnn:wh-n300")
-    parser.add_argument("--model", action="append", default=[], help="of kit: a model as flux1 names it; may be given several times")
+    parser.add_argument("--model", action="append", default=[], help="of kit: a model as flux1 names it, beside its own; may be given several times")
     parser.add_argument("--flux1", default="flux1", help="of kit: the program")
-    parser.add_argument("--with-option", action="append", default=[], help="of kit: another option of flux1 generate for every run, such as --with-option=--steps=4")
+    parser.add_argument("--only", metavar="PATTERN", type=pattern, help="of kit: only what matches, such as '^operations linear', '^exchanges', '^blocks' or '^picture'")
+    parser.add_argument("--limit", type=int, default=3600, metavar="SECONDS", help="of kit: for each operation and each picture (default: 3600)")
+    parser.add_argument("--with-option", action="append", default=[], help="of kit: another option of flux1 generate for pictures of --model, such as --with-option=--steps=4")
     options = parser.parse_args()
     if options.recording is None:
         parser.error(f"{options.command} needs another argument")
     if options.command == "serve":
         return serve(options.recording)
-    if options.command == "kit" and not options.model:
-        parser.error("kit needs a --model")
+    if options.command == "kit":
+        return kit(options)
     try:
-        if options.command == "kit":
-            return kit(options)
         with open(options.recording, encoding="utf-8") if options.recording != "-" else sys.stdin as lines:
             recording = Recording(lines)
         {"check": check, "read": read, "search": search}[options.command](recording, options)
