@@ -721,10 +721,13 @@ class Mapper:
         self.finish(self.convolved(normed(), height, width, line), line)  # which nobody else holds
 
     def upsample_conv(self, line):
-        t, (x, height, width) = self.t, self.plane(line.keys["in"], line)
-        x = t.upsample(t.reshape(t.to_layout(x, t.ROW_MAJOR_LAYOUT), [1, height, width, x.shape[3]]), 2)
-        x = t.reshape(x, [1, 1, 4 * height * width, x.shape[3]])
-        self.finish(self.convolved(x, 2 * height, 2 * width, line), line)
+        x, height, width = self.plane(line.keys["in"], line)
+        self.finish(self.convolved(self.doubled(x, height, width), 2 * height, 2 * width, line), line)  # which nobody else holds
+
+    def doubled(self, x, height, width):
+        t, cols = self.t, x.shape[3]
+        x = t.upsample(t.reshape(t.to_layout(x, t.ROW_MAJOR_LAYOUT), [1, height, width, cols]), 2)
+        return t.reshape(x, [1, 1, 4 * height * width, cols])
 
     def convolved(self, x, height, width, line):
         """1×1, or 3×3 with the neighbours' rows above and below; the library slices planes that are larger than L1."""
@@ -777,16 +780,21 @@ class Mapper:
                 raise Refused(f"line {line.number}: {key} is not the neighbours' row of {line.keys['in']}")
 
     def with_neighbours(self, x, width):
-        """A plane with a row above and one below, of the devices before and behind; zeros at the picture's border. All
-        devices get all first and last rows, and take two of them."""
-        t, cols, row = self.t, x.shape[3], lambda y, first: self.cut(y, 2, first, width)
-        edges = t.concat([row(x, 0), row(x, x.shape[2] - width)], dim=3)
+        """A plane with a row above and one below, of the devices before and behind; zeros at the picture's border. Of all first
+        and last rows along an axis a device takes two. Those that lie at the axis's ends come from another line of devices:
+        along the next axis each line gives the first row of its first device and the last one of its last."""
+        t, cols, row, lines = self.t, x.shape[3], lambda y, first: self.cut(y, 2, first, width), []
+        first, last = row(x, 0), row(x, x.shape[2] - width)
         for axis, ranks in self.axes("all"):
-            edges = self.gathered(edges, 2, axis, ranks, plain=True)
-        rest, none = (self.ranks - 1) * width, self.nothing([1, 1, width, cols], x.dtype)
-        below = t.concat([self.cut(self.cut(edges, 3, 0, cols), 2, width, rest), none], dim=2)
-        above = t.concat([none, self.cut(self.cut(edges, 3, cols, cols), 2, 0, rest)], dim=2)
-        return t.concat([self.partitioned(above), x, self.partitioned(below)], dim=2)
+            edges = self.gathered(t.concat([first, last], dim=3), 2, axis, ranks, plain=True)
+            firsts, lasts = (self.cut(edges, 3, at, cols) for at in (0, cols))
+            first, last = row(firsts, 0), row(lasts, (ranks - 1) * width)
+            lines.append((axis, (ranks - 1) * width, firsts, lasts))
+        above = below = self.nothing([1, 1, width, cols], x.dtype)
+        for axis, rest, firsts, lasts in reversed(lines):
+            below = t.mesh_partition(t.concat([self.cut(firsts, 2, width, rest), below], dim=2), dim=2, cluster_axis=axis)
+            above = t.mesh_partition(t.concat([above, self.cut(lasts, 2, 0, rest)], dim=2), dim=2, cluster_axis=axis)
+        return t.concat([above, x, below], dim=2)
 
     def group_means(self, x, groups):
         """Over rows and the columns of each group, [1, 1, groups, 1]. Rows first in parts that many cores share."""
