@@ -4,7 +4,7 @@
 #include "base/checked.h"
 
 enum { TURNS = 2 }; /* sets of buffers, used by turns */
-typedef enum buffer_use { USE_GATHER, USE_SUMS, USE_SHARE, USE_KEYS, USE_VALUES } buffer_use;
+typedef enum buffer_use { USE_GATHER = CARD_END + 1, USE_SUMS, USE_SHARE, USE_KEYS, USE_VALUES } buffer_use;
 
 /* ---- exchanges ---- */
 
@@ -28,8 +28,7 @@ static bool is_same_buffer(const card_buffer *a, const card_buffer *b)
            a->t.by_rows == b->t.by_rows;
 }
 
-/* One that stays, if it is not there yet. */
-static void use_buffer(card_worker *w, card_buffer b)
+void card_stay(card_worker *w, card_buffer b)
 {
     for (size_t i = 0; i < w->buffers; i++)
         if (is_same_buffer(&w->buffer[i], &b))
@@ -50,15 +49,25 @@ card_tensor *card_gathered(card_worker *w, card_tensor *x, int dim, int axis, in
     card_tensor all = *sent;
     all.rows *= dim == CARD_ROWS ? ranks : 1;
     all.cols *= dim == CARD_COLS ? ranks : 1;
-    use_buffer(w, (card_buffer){USE_GATHER, next_turn(w, false, axis), axis, dim, all});
+    card_stay(w, (card_buffer){USE_GATHER, next_turn(w, false, axis), axis, dim, all});
     all.by_rows = plain && all.by_rows;
     card_tensor *out = card_make(&w->space, all);
     drop(w, sent);
     return out;
 }
 
-/* The same along all of these axes, one after the other; takes x. */
-static card_tensor *gathered_along(card_worker *w, card_tensor *x, int dim, mesh_axis along)
+/* All but the first rows are zeros that fill up the last ranks' shares; takes x. */
+static card_tensor *cut_to(card_worker *w, card_tensor *x, int64_t rows)
+{
+    if (x->rows <= rows)
+        return x;
+    card_tensor *some = card_rows(&w->space, x, rows);
+    drop(w, x);
+    return some;
+}
+
+/* The same along all of these axes, one after the other, to so many rows; takes x. */
+static card_tensor *gathered_along(card_worker *w, card_tensor *x, int dim, mesh_axis along, int64_t rows)
 {
     const card_ways a = card_ways_of(w, along);
     for (int i = 0; i < a.count; i++) {
@@ -66,22 +75,22 @@ static card_tensor *gathered_along(card_worker *w, card_tensor *x, int dim, mesh
         drop(w, x);
         x = y;
     }
-    return x;
+    return cut_to(w, x, rows);
 }
 
 /* Of an exchange of an activation: prompt and picture each by itself. */
-typedef card_tensor *exchange_fn(card_worker *w, card_tensor *x, int dim, mesh_axis along);
+typedef card_tensor *exchange_fn(card_worker *w, card_tensor *x, int dim, mesh_axis along, int64_t rows);
 
 static void exchange(card_worker *w, exchange_fn *f, int dim, mesh_axis along, card_operand in, card_operand out)
 {
     const card_act *a = &w->act[out.act];
     if (out.part != PART_WHOLE || !a->rows[PART_TEXT] || !a->rows[PART_IMAGE]) {
-        card_put(w, out, f(w, card_get(w, in), dim, along));
+        card_put(w, out, f(w, card_get(w, in), dim, along, card_window(a, out).rows));
         return;
     }
     for (act_part part = PART_TEXT; part <= PART_IMAGE; part++) {
         in.part = out.part = part;
-        card_put(w, out, f(w, card_get(w, in), dim, along));
+        card_put(w, out, f(w, card_get(w, in), dim, along, a->rows[part]));
     }
 }
 
@@ -108,8 +117,8 @@ static card_tensor *scattered(card_worker *w, card_tensor *x, int dim, int axis,
     sums.heads *= 2;
     share.rows /= dim == CARD_ROWS ? ranks : 1;
     share.cols /= dim == CARD_COLS ? ranks : 1;
-    use_buffer(w, (card_buffer){USE_SUMS, turn, axis, dim, sums});
-    use_buffer(w, (card_buffer){USE_SHARE, turn, axis, dim, share});
+    card_stay(w, (card_buffer){USE_SUMS, turn, axis, dim, sums});
+    card_stay(w, (card_buffer){USE_SHARE, turn, axis, dim, share});
     return card_make(&w->space, share);
 }
 
@@ -131,9 +140,34 @@ static card_tensor *summed(card_worker *w, card_tensor *x, int axis, int ranks)
     return out;
 }
 
-static card_tensor *reduced_along(card_worker *w, card_tensor *x, int dim, mesh_axis along)
+/* x with more rows of zeros; takes it. */
+static card_tensor *longer(card_worker *w, card_tensor *x, int64_t rows)
+{
+    card_tensor more = *x;
+    more.rows = rows;
+    more.by_rows = true;
+    card_tensor *flat = card_laid(&w->space, x, true), *all = card_make(&w->space, more);
+    drop(w, flat);
+    drop(w, x);
+    card_tensor *out = card_laid(&w->space, all, false);
+    drop(w, all);
+    return out;
+}
+
+static int64_t ranks_of(card_ways a)
+{
+    int64_t ranks = 1;
+    for (int i = 0; i < a.count; i++)
+        ranks *= a.ranks[i];
+    return ranks;
+}
+
+/* To so many rows; takes x. */
+static card_tensor *reduced_along(card_worker *w, card_tensor *x, int dim, mesh_axis along, int64_t rows)
 {
     const card_ways a = card_ways_of(w, along);
+    if (x->rows < rows * ranks_of(a))
+        x = longer(w, x, rows * ranks_of(a));
     for (int i = a.count - 1; i >= 0; i--) {
         const bool tiles = x->rows % (CARD_TILE * a.ranks[i]) == 0;
         card_tensor *y = tiles ? scattered(w, x, dim, a.axis[i], a.ranks[i]) : summed(w, x, a.axis[i], a.ranks[i]);
@@ -199,7 +233,8 @@ void make_ring_begin(card_worker *w)
     w->along = (mesh_axis)card_next(w);
     w->tokens = card_next(w);
     w->tokens += card_next(w);
-    w->tokens *= card_next(w); /* unit */
+    w->unit = card_next(w);
+    w->tokens *= w->unit;
     w->ring = true;
     w->attends = false;
 }
@@ -213,10 +248,10 @@ void make_attention_part(card_worker *w)
 }
 
 /* Keys and values of all devices, made one after the other. */
-static card_tensor *plane_attention(card_worker *w)
+static card_tensor *whole_attention(card_worker *w)
 {
     card_tensor *q = card_get(w, w->q), *k = card_get(w, w->k), *v = card_get(w, w->v);
-    const card_ways a = card_ways_of(w, AXIS_ALL);
+    const card_ways a = card_ways_of(w, w->along);
     for (int i = 0; i < a.count; i++) {
         card_tensor *keys = card_gathered(w, k, CARD_ROWS, a.axis[i], a.ranks[i], false);
         card_tensor *values = card_gathered(w, v, CARD_ROWS, a.axis[i], a.ranks[i], false);
@@ -225,7 +260,14 @@ static card_tensor *plane_attention(card_worker *w)
         k = keys;
         v = values;
     }
-    return attended(w, q, k, v, w->heads);
+    return attended(w, q, cut_to(w, k, w->tokens), cut_to(w, v, w->tokens), w->heads);
+}
+
+/* Whether keys go round: not of planes, which both axes of the mesh share, and of whole tiles on each device. */
+static bool goes_round(card_worker *w)
+{
+    const int64_t rows = card_window(&w->act[w->k.act], w->k).rows;
+    return w->unit == 1 && rows % CARD_TILE == 0 && rows * ranks_of(card_ways_of(w, w->along)) == w->tokens;
 }
 
 /* With a query for each key; buffers hold all ranks' keys and values. */
@@ -242,10 +284,9 @@ static card_tensor *ring_attention(card_worker *w)
     }
     card_tensor whole = *k;
     whole.rows = w->tokens;
-    use_buffer(w, (card_buffer){USE_KEYS, turn, axis, CARD_ROWS, whole});
-    use_buffer(w, (card_buffer){USE_VALUES, turn, axis, CARD_ROWS, whole});
+    card_stay(w, (card_buffer){USE_KEYS, turn, axis, CARD_ROWS, whole});
+    card_stay(w, (card_buffer){USE_VALUES, turn, axis, CARD_ROWS, whole});
     card_tensor *y = like(w, q), *some = card_rows(&w->space, y, rows);
-    some = card_flat(&w->space, some);
     drop(w, y);
     drop(w, q);
     drop(w, k);
@@ -259,10 +300,8 @@ void make_cast(card_worker *w)
     card_tensor *x;
     if (!w->ring || !w->attends)
         x = card_flat(&w->space, card_get(w, in));
-    else if (w->along == AXIS_SP)
-        x = ring_attention(w);
     else
-        x = card_flat(&w->space, plane_attention(w));
+        x = card_flat(&w->space, goes_round(w) ? ring_attention(w) : whole_attention(w));
     w->ring = w->attends = false;
     card_put(w, out, x);
 }

@@ -186,16 +186,16 @@ static void make_all(card_worker *w, const script *s)
     }
 }
 
-flux1_status card_memory(const script *stage, int stages, const mesh_config *shape, const machine *m,
-                         double weight_cell, double *out, flux1_error *err)
+flux1_status card_memory(const recording *r, recording_stage first, int stages, const machine *m, double weight_cell,
+                         double *out, flux1_error *err)
 {
-    card_worker w = {.space = {.banks = m->banks}, .shape = shape, .m = m, .weight_cell = weight_cell};
+    card_worker w = {.space = {.banks = m->banks}, .r = r, .shape = &r->mesh, .m = m, .weight_cell = weight_cell};
     w.act = calloc(SCRIPT_IDS, sizeof *w.act);
     w.weight = calloc(SCRIPT_IDS, sizeof *w.weight);
     w.mark = calloc(SCRIPT_IDS, sizeof *w.mark);
     w.space.failed = !w.act || !w.weight || !w.mark;
     for (int i = 0; i < stages && !w.space.failed; i++)
-        make_all(&w, &stage[i]);
+        make_all(&w, &r->stage[first + i]);
     if (w.act)
         release_to(&w, 0);
     *out = w.space.most;

@@ -31,6 +31,14 @@ static card_tensor plane(int64_t rows, int64_t cols, bool by_rows)
     return (card_tensor){1, rows, cols, CARD_BF16, by_rows, 0};
 }
 
+/* Of a plane whose rows the devices do not share evenly: where the picture ends stays, a value for each pixel. */
+static void take_end(card_worker *w, const card_act *a)
+{
+    const int64_t ranks = (int64_t)w->shape->sp * w->shape->tp;
+    if (ranks * a->height * w->r->width > w->r->height * a->width)
+        card_stay(w, (card_buffer){CARD_END, 0, 0, 0, plane(a->height * a->width, 1, false)});
+}
+
 /* A plane with a row above and one below; keeps x. */
 static card_tensor *with_neighbours(card_worker *w, card_tensor *x, int64_t width)
 {
@@ -79,6 +87,8 @@ void make_conv(card_worker *w)
     const card_operand in = card_next_act(w);
     (void)card_next_act(w), (void)card_next_act(w); /* top, bottom */
     card_weight *by = card_next_weight(w);
+    if (by->kernel == 3)
+        take_end(w, &w->act[in.act]);
     (void)card_next(w); /* stride: 1 */
     const card_operand residual = card_next_act(w);
     card_tensor *y = convolved(w, card_get(w, in), w->act[in.act].width, by);
@@ -150,6 +160,7 @@ void make_group_stats(card_worker *w)
 {
     const card_operand in = card_next_act(w);
     const int64_t groups = card_next(w);
+    take_end(w, &w->act[in.act]);
     moments(w, card_get(w, in));
     card_put(w, card_next_act(w), stats(w, groups));
 }

@@ -4,6 +4,7 @@
 #define FLUX1_TOOLS_CARD_WORKER_H
 
 #include "mesh/exchange.h"
+#include "pipeline/recording.h"
 #include "tools/card_tensors.h"
 #include "tools/machine.h"
 
@@ -14,9 +15,9 @@ typedef struct card_weight {
     bool biased, taken; /* taken: a filter is on the device from its first convolution on */
 } card_weight;
 
-/* A buffer of an exchange: as what, in which turn, along which axis and dimension. */
+/* What stays: as what; of an exchange in which turn, along which axis and dimension. */
 typedef struct card_buffer {
-    int use, turn, axis, dim; /* use: card_exchanges.c */
+    int use, turn, axis, dim;
     card_tensor t;
 } card_buffer;
 
@@ -27,6 +28,7 @@ typedef struct card_now {
 
 typedef struct card_worker {
     card_space space;
+    const recording *r;
     const mesh_config *shape;
     const machine *m;
     double weight_cell; /* bytes of a matrix's value */
@@ -40,10 +42,10 @@ typedef struct card_worker {
     size_t buffers, buffer_room;
     card_now *now;
     size_t nows, now_room;
-    int turn[2][2]; /* gathers, scatters; along each axis */
-    bool ring;      /* between ring_begin and the cast behind it */
-    bool attends;   /* its queries, keys and values are known */
-    int64_t tokens; /* of all ranks, in the ring */
+    int turn[2][2];       /* gathers, scatters; along each axis */
+    bool ring;            /* between ring_begin and the cast behind it */
+    bool attends;         /* its queries, keys and values are known */
+    int64_t tokens, unit; /* of all ranks, in the ring; unit: a plane's width, 1 of tokens */
     mesh_axis along;
     card_operand q, k, v;
     int64_t heads;
@@ -73,6 +75,10 @@ card_tensor *card_changed_by(card_worker *w, card_tensor *x, card_operand at);
 bool card_grow(card_worker *w, void **memory, size_t size, size_t count, size_t *room);
 
 card_tensor *card_product(card_worker *w, card_tensor *x, const card_weight *by); /* takes x */
+
+/* One that stays, if it is not there yet. use: CARD_END, or one of card_exchanges.c. */
+enum { CARD_END };
+void card_stay(card_worker *w, card_buffer b);
 
 /* Axes of the mesh that ranks exchange along, innermost first. */
 typedef struct card_ways {

@@ -1,6 +1,5 @@
 #include "tools/estimate.h"
 
-#include "pipeline/recording.h"
 #include "tools/card_memory.h"
 
 #include <stdlib.h>
@@ -137,7 +136,7 @@ static flux1_status hold(estimator *p, recording_stage first, int stages, double
     recording r;
     const mesh_config *shape = &p->shadow->mesh;
     TRY(recording_make_first(p->job.c, p->job.model, p->job.r, shape, first, stages, &r));
-    flux1_status st = card_memory(&r.stage[first], stages, shape, p->job.machine, weight_cell, out, &p->job.c->error);
+    flux1_status st = card_memory(&r, first, stages, p->job.machine, weight_cell, out, &p->job.c->error);
     recording_free(&r);
     return st;
 }

@@ -18,10 +18,11 @@ SAME = 0.01
 PARTS = {"clip", "t5", "dit", "vae"}
 RUNS = (  # machine, mesh, variant, width and height, form of weights
     ("wh-n300", "1x2sp0tp1", "dev", (1024, 1024), "bfloat8_b"), ("wh-n300", "1x2sp0tp1", "schnell", (768, 512), "bfloat16"),
-    ("wh-t3k", "2x4sp0tp1", "dev", (1024, 1024), "bfloat16"), ("wh-1x4", "1x4sp0tp1", "schnell", (1344, 768), "bfloat16"),
+    ("wh-t3k", "2x4sp0tp1", "dev", (1024, 1024), "bfloat16"), ("wh-1x4", "1x4sp0tp1", "schnell", (992, 624), "bfloat16"),
     ("bh-p300", "1x2sp0tp1", "dev", (1024, 1024), "bfloat16"), ("bh-quietbox2", "2x2sp1tp0", "schnell", (512, 512), "bfloat8_b"),
     ("bh-loudbox", "2x4sp0tp1", "dev", (1024, 1024), "bfloat16"), ("wh-galaxy", "4x8sp0tp1", "dev", (1024, 1024), "bfloat16"),
-    ("bh-galaxy", "4x8sp0tp1", "dev", (1024, 1024), "bfloat16"))
+    ("bh-galaxy", "4x8sp0tp1", "dev", (1024, 1024), "bfloat16"), ("wh-t3k", "2x4sp0tp1", "dev", (832, 1216), "bfloat8_b"),
+    ("wh-galaxy", "4x8sp0tp1", "schnell", (992, 624), "bfloat16"), ("bh-loudbox", "2x4sp1tp0", "schnell", (992, 624), "bfloat16"))
 CHIPS = {"wh": (12, 32, (8, 8)), "bh": (8, 64, (13, 10))}  # banks, alignment of pages, columns and rows of cores
 
 

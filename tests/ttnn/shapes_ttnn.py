@@ -86,6 +86,9 @@ def zeros(shape, dtype=bfloat16, layout=TILE_LAYOUT, device=None):
     return Tensor(shape, dtype, layout, host=device is None)
 
 
+ones = zeros
+
+
 def slice(x, begin, end):
     assert all(0 <= b < e <= n for b, e, n in zip(begin, end, x.shape)), (x.shape, begin, end)
     return like(x, [e - b for b, e in zip(begin, end)])
@@ -135,7 +138,7 @@ def unary(x, **_):
     return like(x)
 
 
-sigmoid = silu = gelu = rsqrt = alt_complex_rotate90 = unary
+sigmoid = silu = gelu = rsqrt = reciprocal = alt_complex_rotate90 = unary
 
 
 def mean(x, dim, keepdim):
