@@ -11,10 +11,8 @@ shapes that hold nothing, and prints what ttnn was asked for and the memory that
 (TT_METAL_MOCK_CLUSTER_DESC_PATH) no card is needed: the library then checks each call, its L1 and its DRAM, and computes
 nothing. What it does not check there, this file does: the buffers of a reduce-scatter, and the chunks of attention.
 
-Executed are all stages, with the weights of all models on the cards. Refused by name are lines that differ between ranks
-in more than where weights come from (CLIP's smaller shares are filled up with zeros); on a device, rows of the prompt that
-are no multiple of 32 where the picture's stand behind them; and, where attention is over several devices (sp), tokens of a
-device that are none.
+Executed are all stages, with the weights of all models on the cards. Shares of the last devices that are smaller are filled
+up with zeros, but for T5's. Refused by name are lines that differ between ranks in another way.
 """
 import argparse
 import array
