@@ -8,7 +8,7 @@
 static int64_t filter_rows(const card_worker *w, int64_t inputs, int64_t outputs)
 {
     enum { LARGE = 256, UNIT = 8 };
-    const int64_t units = i64_ceil_div(inputs, UNIT), columns = i64_max(1, i64_max(w->m->grid[0], w->m->grid[1]));
+    const int64_t units = i64_ceil_div(inputs, UNIT), columns = i64_max(1, w->m->grid[1]);
     const bool shared = inputs >= LARGE && outputs >= LARGE;
     const int64_t each = shared ? i64_ceil_div(units, columns) : units, cores = i64_ceil_div(units, each);
     return cores * 3 * i64_ceil_div(3 * UNIT * each, CARD_TILE) * CARD_TILE;

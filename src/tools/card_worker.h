@@ -59,7 +59,6 @@ card_operand card_next_act(card_worker *w);
 card_weight *card_next_weight(card_worker *w);
 
 card_tensor *card_get(card_worker *w, card_operand at);
-card_tensor *card_get_flat(card_worker *w, card_operand at);                               /* heads side by side */
 void card_put(card_worker *w, card_operand at, card_tensor *t);                            /* takes t */
 double card_matrix(card_worker *w, int64_t rows, int64_t cols, double cell, bool by_rows); /* its bytes */
 
