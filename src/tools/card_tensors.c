@@ -245,7 +245,7 @@ card_tensor *card_read(card_space *s, card_act *a, card_operand at)
     return some;
 }
 
-/* What stays of a piece when these columns of a part are written. */
+/* What stays of a piece when these columns of a part are written: the other part, and its other columns. */
 static void keep_outside(card_space *s, card_act *a, card_piece p, card_operand at)
 {
     const int64_t ends[2][2] = {{p.col, i64_max(p.col, at.col)},
@@ -253,7 +253,6 @@ static void keep_outside(card_space *s, card_act *a, card_piece p, card_operand 
     if (at.part != PART_WHOLE && p.part == PART_WHOLE) {
         const act_part other = at.part == PART_TEXT ? PART_IMAGE : PART_TEXT;
         add_piece(s, a, (card_piece){other, -1, p.col, p.cols, card_rows(s, p.t, a->rows[other])});
-        p.part = at.part;
     }
     for (int i = 0; i < 2; i++)
         if (ends[i][0] < ends[i][1])
