@@ -183,6 +183,7 @@ void make_reduce_rows(card_worker *w)
     const card_operand in = card_next_act(w);
     exchange(w, reduced_along, CARD_ROWS, along, in, card_next_act(w));
 }
+
 /* ---- attention ---- */
 
 /* [tokens, heads·width] as heads: cells of [tokens, heads, width] have whole tiles of heads. Takes x. */

@@ -83,6 +83,7 @@ static void make_input(card_worker *w)
     } else
         card_put(w, at, card_make(&w->space, t));
 }
+
 /* ---- a part ---- */
 
 /* What is not here takes nothing. */
