@@ -1,6 +1,8 @@
 # The worker for Tenstorrent's cards: what needs no library, and the vendor's library in mock mode where it is (docs/tenstorrent.md).
 if(FLUX1_PYTHON AND NOT FLUX1_SANITIZE AND NOT CMAKE_CROSSCOMPILING)
   add_test(NAME ttnn_worker COMMAND ${FLUX1_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/ttnn/worker.py)
+  add_test(NAME ttnn_memory COMMAND ${FLUX1_PYTHON} -B ${CMAKE_CURRENT_SOURCE_DIR}/ttnn/memory.py $<TARGET_FILE:flux1>)
+  set_tests_properties(ttnn_memory PROPERTIES SKIP_RETURN_CODE 77)
   foreach(script same_numbers device weights kit)
     add_test(NAME ttnn_${script} COMMAND sh ${CMAKE_CURRENT_SOURCE_DIR}/ttnn/numpy.sh ${script}.py $<TARGET_FILE:flux1> ${FLUX1_TEST_DATA}/pipelines/patchwork)
     set_tests_properties(ttnn_${script} PROPERTIES SKIP_RETURN_CODE 77)

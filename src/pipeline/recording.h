@@ -52,6 +52,10 @@ flux1_status recording_make(flux1_context *c, const flux1_model *m, const reques
 flux1_status recording_make_stages(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
                                    recording_stage first, int stages, recording *out);
 
+/* The same of rank 0 alone, whose shares are the largest: scripts with sp and tp 1. */
+flux1_status recording_make_first(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
+                                  recording_stage first, int stages, recording *out);
+
 /* The text of it, NUL-terminated; free it. */
 flux1_status recording_text(const recording *r, char **out, flux1_error *err);
 

@@ -63,7 +63,7 @@ static flux1_status find_row(void *user, const char *name, int64_t *out, flux1_e
 static flux1_status find_stage_tensor(void *user, const char *name, const store_tensor **out, flux1_error *err)
 {
     const recording_inputs *s = user;
-    return find_tensor(s->m, s->stage, name, out, err);
+    return recording_tensor_find(s->m, s->stage, name, out, err);
 }
 
 script_sources recording_sources(recording_inputs *s, tensor *output)

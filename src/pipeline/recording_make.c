@@ -15,7 +15,7 @@ typedef struct maker {
     const request *r;
     recording *out;
     script *rank; /* [parts][ranks] of the stage that is made */
-    int ranks;
+    int ranks;    /* all of the mesh, or the first one alone */
 } maker;
 
 static char any[1]; /* stands for a result's memory, which nothing is written to */
@@ -42,6 +42,7 @@ static flux1_status make_stage(maker *k, recording_stage first, int parts, mesh_
 {
     flux1_status st = FLUX1_OK;
     const mesh_config *shape = &k->out->mesh;
+    const int sp = k->ranks > 1 ? shape->sp : 1, tp = k->ranks > 1 ? shape->tp : 1;
     k->rank = calloc((size_t)(parts * k->ranks), sizeof *k->rank);
     if (!k->rank)
         return error_oom(&k->c->error, 0, "a recording");
@@ -55,7 +56,7 @@ static flux1_status make_stage(maker *k, recording_stage first, int parts, mesh_
         st = script_end(&k->rank[i], &k->c->error);
     }
     for (int i = 0; st == FLUX1_OK && i < parts; i++)
-        st = script_fold(k->rank + i * k->ranks, shape->sp, shape->tp, &k->out->stage[first + i], &k->c->error);
+        st = script_fold(k->rank + i * k->ranks, sp, tp, &k->out->stage[first + i], &k->c->error);
     for (int i = 0; i < parts * k->ranks; i++)
         script_free(&k->rank[i]);
     free(k->rank);
@@ -197,6 +198,13 @@ flux1_status recording_make_stages(flux1_context *c, const flux1_model *m, const
                                    recording_stage first, int stages, recording *out)
 {
     maker k = {.c = c, .m = m, .r = r, .out = out, .ranks = mesh_ranks(shape)};
+    return make(&k, shape, NULL, first, stages);
+}
+
+flux1_status recording_make_first(flux1_context *c, const flux1_model *m, const request *r, const mesh_config *shape,
+                                  recording_stage first, int stages, recording *out)
+{
+    maker k = {.c = c, .m = m, .r = r, .out = out, .ranks = 1};
     return make(&k, shape, NULL, first, stages);
 }
 

@@ -1,5 +1,7 @@
 #include "tools/estimate.h"
 
+#include "tools/card_memory.h"
+
 #include <stdlib.h>
 
 const char *const estimate_names[ESTIMATE_PARTS] = {
@@ -127,6 +129,35 @@ static flux1_status hear_decoder(estimator *p, estimate_part *part)
     return st;
 }
 
+/* ---- what the worker holds of a card ---- */
+
+static flux1_status hold(estimator *p, recording_stage first, int stages, double weight_cell, double *out)
+{
+    recording r;
+    const mesh_config *shape = &p->shadow->mesh;
+    TRY(recording_make_first(p->job.c, p->job.model, p->job.r, shape, first, stages, &r));
+    flux1_status st = card_memory(&r, first, stages, p->job.machine, weight_cell, out, &p->job.c->error);
+    recording_free(&r);
+    return st;
+}
+
+static flux1_status hold_texts(estimator *p, estimate_part part[ESTIMATE_PARTS])
+{
+    if (!p->job.machine->tiles)
+        return FLUX1_OK;
+    TRY(hold(p, RECORDING_CLIP, 1, 2, &part[ESTIMATE_CLIP].memory));
+    return hold(p, RECORDING_T5, 1, p->job.machine->weight_cell, &part[ESTIMATE_T5].memory);
+}
+
+static flux1_status hold_pictures(estimator *p, estimate_part part[ESTIMATE_PARTS])
+{
+    if (!p->job.machine->tiles)
+        return FLUX1_OK;
+    TRY(hold(p, RECORDING_DIT_OPEN, 3, p->job.machine->weight_cell, &part[ESTIMATE_OPENING].memory));
+    part[ESTIMATE_STEP].memory = part[ESTIMATE_OPENING].memory;
+    return hold(p, RECORDING_VAE, 1, 2, &part[ESTIMATE_DECODE].memory);
+}
+
 /* ---- all of them ---- */
 
 /* On the CPU the backend itself says what things take. */
@@ -166,7 +197,8 @@ flux1_status estimator_texts(estimator *e, const mesh_config *shape, estimate_pa
 {
     e->shadow->mesh = *shape;
     part[ESTIMATE_CLIP].times = part[ESTIMATE_T5].times = 1;
-    return told(e, hear_texts(e, part));
+    TRY(told(e, hear_texts(e, part)));
+    return hold_texts(e, part);
 }
 
 flux1_status estimator_pictures(estimator *e, const mesh_config *shape, estimate_part part[ESTIMATE_PARTS])
@@ -177,7 +209,8 @@ flux1_status estimator_pictures(estimator *e, const mesh_config *shape, estimate
     flux1_status st = hear_denoiser(e, part);
     if (st == FLUX1_OK)
         st = hear_decoder(e, &part[ESTIMATE_DECODE]);
-    return told(e, st);
+    TRY(told(e, st));
+    return hold_pictures(e, part);
 }
 
 flux1_status estimator_draw(estimator *e, const mesh_config *shape, timeline *t, double *seconds)

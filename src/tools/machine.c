@@ -206,6 +206,7 @@ static flux1_status read_chip(const json_value *root, const char *name, machine 
 {
     static const char *const chips[] = {"this-cpu"}, *const layouts[] = {"rows", "tiles"};
     int chip = -1, layout = 0;
+    int64_t banks = 1;
     TRY(get_word(root, name, "chip", chips, 1, &chip, err));
     TRY(get_word(root, name, "layout", layouts, 2, &layout, err));
     TRY(get_word(root, name, "dtype", DTYPE_NAME, MACHINE_DTYPES, &m->dtype, err));
@@ -215,6 +216,8 @@ static flux1_status read_chip(const json_value *root, const char *name, machine 
     TRY(get_number(root, name, "weight_cell_bytes", 0.25, 4, &m->weight_cell, err));
     TRY(get_number(root, name, "wide_cell_bytes", 2, 4, &m->wide_cell, err));
     TRY(get_number(root, name, "memory_bytes", 1, 1e18, &m->memory, err));
+    TRY(json_get_int(root, name, "memory_banks", 1, 1024, &banks, err));
+    m->banks = (int)banks;
     TRY(get_rate(root, name, "memory_bytes_per_second", &m->memory_rate, err));
     TRY(get_seconds(root, name, "launch_seconds", &m->launch, err));
     TRY(get_pair(root, name, "grid", m->grid, err));
@@ -260,6 +263,7 @@ flux1_status machine_read(const json_value *root, const char *name, machine *m, 
                                        "weight_cell_bytes",
                                        "wide_cell_bytes",
                                        "memory_bytes",
+                                       "memory_banks",
                                        "memory_bytes_per_second",
                                        "launch_seconds",
                                        "grid",

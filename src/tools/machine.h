@@ -38,7 +38,8 @@ typedef struct machine {
     int chips;                   /* that the ranks share; 0: each has one */
     bool this_cpu;               /* rates and memory are this machine's CPU's, measured (machine_measure) */
     bool disturbed;              /* others had the cores while it was measured */
-    bool tiles;                  /* memory is laid out in tiles of 32 × 32 cells */
+    bool tiles;                  /* memory is laid out in tiles of 32 × 32 cells, and the worker's (card_memory.h) */
+    int banks;                   /* of a chip's memory, over which pages are spread evenly */
     bool packs;                  /* ranks exchange copies, made by pack and unpack */
     int dtype;                   /* of the arithmetic, where nobody asks: 0 f32, 1 bf16 */
     double weight_cell;          /* bytes of a matrix's cell in memory */

@@ -24,14 +24,14 @@
 /* 64 cores of 2.05 TFLOP/s in two phases. Attention: its products at that rate take 16 ms of a step, its exponentials
  * 20 in the vector unit, and a row of cores exchanges meanwhile. */
 #define WH_CHIP                                                                                      \
-    TT_CHIP "\"memory_bytes\": 12.83e9, \"memory_bytes_per_second\": 258e9, "                        \
+    TT_CHIP "\"memory_bytes\": 12.83e9, \"memory_banks\": 12, \"memory_bytes_per_second\": 258e9, "  \
             "\"peak_flops_per_second\": {\"bf16\": 131e12}, "                                        \
             "\"rates\": [{\"operation\": \"attention\", \"flops_per_second\": {\"bf16\": 51e12}}], " \
             "\"grid\": [8, 8], " TT_EXCHANGE ", "
 
 /* The same with 72 cores. */
 #define GALAXY_CHIP                                                                                  \
-    TT_CHIP "\"memory_bytes\": 12.83e9, \"memory_bytes_per_second\": 258e9, "                        \
+    TT_CHIP "\"memory_bytes\": 12.83e9, \"memory_banks\": 12, \"memory_bytes_per_second\": 258e9, "  \
             "\"peak_flops_per_second\": {\"bf16\": 147e12}, "                                        \
             "\"rates\": [{\"operation\": \"attention\", \"flops_per_second\": {\"bf16\": 58e12}}], " \
             "\"grid\": [8, 9], " TT_EXCHANGE ", "
@@ -47,7 +47,7 @@
     "\"pair_bytes_per_second\": 12.8e9}}"
 
 #define BH_CHIP                                                                                       \
-    TT_CHIP "\"memory_bytes\": 34.17e9, \"memory_bytes_per_second\": 512e9, "                         \
+    TT_CHIP "\"memory_bytes\": 34.17e9, \"memory_banks\": 8, \"memory_bytes_per_second\": 512e9, "    \
             "\"peak_flops_per_second\": {\"bf16\": 351e12}, "                                         \
             "\"rates\": [{\"operation\": \"attention\", \"flops_per_second\": {\"bf16\": 140e12}}], " \
             "\"grid\": [10, 13], " BH_EXCHANGE ", "

@@ -79,12 +79,16 @@ def zeros(shape, dtype=bfloat16, layout=None, device=None):
     return Tensor([np.zeros(shape, np.float32)] * (int(np.prod(device.shape)) if device else 1), dtype, layout, host=device is None)
 
 
+def ones(shape, **named):
+    return add(zeros(shape, **named), 1)
+
+
 slice = each(lambda x, begin, end: x[tuple(RANGE(a, b) for a, b in zip(begin, end))])
 squeeze, unsqueeze = each(lambda x, d: x.squeeze(d)), each(lambda x, d: np.expand_dims(x, d))
 reshape, permute = each(lambda x, s: x.reshape(s)), each(lambda x, d: x.transpose(d))
 repeat, clone = each(lambda x, times: np.tile(x, times)), each(lambda x: x)
 multiply, add, subtract = each(lambda a, b: a * b), each(lambda a, b: a + b), each(lambda a, b: a - b)
-mean, rsqrt = each(lambda x, dim, keepdim: x.mean(dim, keepdims=keepdim)), each(lambda x: 1 / np.sqrt(x))
+mean, rsqrt, reciprocal = each(lambda x, dim, keepdim: x.mean(dim, keepdims=keepdim)), each(lambda x: 1 / np.sqrt(x)), each(lambda x: 1 / x)
 sigmoid, silu = each(lambda x: 1 / (1 + np.exp(-x))), each(lambda x: x / (1 + np.exp(-x)))
 gelu = each(lambda x, fast_and_approximate_mode: 0.5 * x * (1 + np.tanh(0.7978845608028654 * (x + 0.044715 * x**3))))
 rows_of = each(lambda ids, table: table[ids.astype(int)])

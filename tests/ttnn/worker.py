@@ -254,15 +254,21 @@ class Calls(unittest.TestCase):
             with self.assertRaisesRegex(worker.Refused, "line 7: a norm with weights of its own"):
                 self.mapper.layer_norm(worker.Line(7, None, "layer_norm", {"w": "w1", key: "a1:0+8", "in": "a0", "out": "a2", "eps": "1e-6"}))
 
-    def test_smaller_shares_are_filled_for_clip_alone(self):
+    def test_smaller_shares_are_filled(self):
         self.assertEqual([worker.shares(n) for n in ([10] * 7 + [7], [2, 2, 2, 0], [3, 3, 1, 0], [1, 2], [2, 1, 1], [0, 0], [2, 0, 2])], [True] * 3 + [False] * 2 + [True, False])
         lines = recording(HEAD + "stage clip\ncreate act=a0 role=residual batch=1 text=all(10,10,10,10,10,10,10,7) cols=8\n"
                           "create act=a1 role=residual batch=1 text=77 cols=all(6,6,6,6,6,6,0,0)\ncreate act=a2 role=residual batch=1 text=1 cols=8\nend\n").stages["clip"]
         self.mapper.run("clip", lines)
         self.assertEqual([(a.rows[None], a.cols) for a in self.mapper.acts.values()], [(10, 8), (80, 6), (1, 8)])
-        for name in ("t5", "vae"):
-            with self.assertRaisesRegex(worker.Refused, "line 8: create differs between ranks"):
-                self.mapper.run(name, lines)
+        with self.assertRaisesRegex(worker.Refused, "line 8: create differs between ranks"):
+            self.mapper.run("t5", lines)
+        mesh = worker.Mesh((2, 4), 2, 0, 4, 1)
+        for text, good in (("all(4,4,4,3,4,4,4,2)", True), ("all(4,4,4,4,4,4,1,0)", True), ("all(4,4,4,4,0,0,0,0)", True), ("sp(15,14)", True), ("tp(4,4,4,3)", True),
+                           ("all(4,4,4,3,4,4,4,4)", False), ("all(4,4,4,3,3,3,3,3)", True), ("all(4,4,4,4,3,0,0,0)", True), ("all(3,3,3,3,4,4,4,4)", False), ("all(4,4,3,4,4,4,4,4)", False), ("sp(14,15)", False), ("tp(4,3,4,4)", False)):
+            self.assertEqual(worker.fills(text, worker.values_of(text, mesh), mesh), good, text)
+        line = worker.Line(7, None, "input", {"first": "all(0,4,8,12,15,18,21,24)"})
+        self.assertEqual(worker.firsts(line, mesh, 4), [0, 4, 8, 12, 15, 19, 23, 27])
+        self.assertEqual(worker.firsts(line._replace(keys={"first": "sp(0,15)"}), mesh, 15), [0] * 4 + [15] * 4)
         with self.assertRaisesRegex(worker.Refused, "line 7: heads that are not shared evenly by 8 devices"):
             self.mapper.enter("clip")
             self.mapper.weight(worker.Line(7, None, "weight", {"w": "w0", "role": "qkv", "rows": "all(9,9,9,9,9,9,9,3)", "cols": "8"}))

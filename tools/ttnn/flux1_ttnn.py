@@ -13,10 +13,8 @@ shapes that hold nothing, and prints what ttnn was asked for and the memory that
 (TT_METAL_MOCK_CLUSTER_DESC_PATH) no card is needed: the library then checks each call, its L1 and its DRAM, and computes
 nothing. What it does not check there, this file does: the buffers of a reduce-scatter, and the chunks of attention.
 
-Executed are all stages, with the weights of all models on the cards. Refused by name are lines that differ between ranks
-in more than where weights come from (CLIP's smaller shares are filled up with zeros); on a device, rows of the prompt that
-are no multiple of 32 where the picture's stand behind them; and, where attention is over several devices (sp), tokens of a
-device that are none.
+Executed are all stages, with the weights of all models on the cards. Shares of the last devices that are smaller are filled
+up with zeros, but for T5's. Refused by name are lines that differ between ranks in another way.
 """
 import argparse
 import atexit
@@ -24,6 +22,7 @@ import collections
 import fcntl
 import importlib.metadata
 import json
+import math
 import mmap
 import os
 import re
@@ -136,7 +135,7 @@ def values_of(text, mesh):
 def same(text, mesh, line):
     """The number that all ranks have, or of filled shares the largest: a mesh's devices run one program."""
     numbers = values_of(text, mesh)
-    if len(set(numbers)) != 1 and not (mesh.filled and shares(numbers)):
+    if len(set(numbers)) != 1 and not (mesh.filled and fills(text, numbers, mesh)):
         raise Refused(f"line {line.number}: {line.call} differs between ranks ({text}); choose a size whose tokens and heads "
                       f"divide by the mesh")
     return numbers[0]
@@ -145,6 +144,22 @@ def same(text, mesh, line):
 def shares(numbers):
     """Whether these are ceil-sized shares of their sum: the last ranks have less, or nothing."""
     return all(n == max(0, min(numbers[0], sum(numbers) - r * numbers[0])) for r, n in enumerate(numbers))
+
+
+def fills(text, numbers, mesh):
+    """Whether ranks can have shares as large as the first one's, of which the last are filled up: along sp or tp, or along tp of
+    what each line of ranks has along sp (firsts)."""
+    if not text.startswith("all"):
+        return shares(numbers[::mesh.tp] if text.startswith("sp") else numbers[:mesh.tp])
+    lines = [numbers[i:i + mesh.tp] for i in range(0, len(numbers), mesh.tp)]
+    return all(line[0] <= numbers[0] and shares(line) for line in lines) and shares([sum(line) for line in lines])
+
+
+def firsts(line, mesh, rows):
+    """Where in an input each rank's rows begin, of which all have so many: a line of ranks shares its own ones in that way."""
+    text = line.keys.get("first", "0")
+    first = values_of(text, mesh)
+    return [first[r - r % mesh.tp] + r % mesh.tp * rows for r in range(len(first))] if text.startswith("all") else first
 
 
 Operand = collections.namedtuple("Operand", "act part rows cols")
@@ -305,9 +320,9 @@ class Blockings:
 class Act:
     """A rank's activation [1, text + image, cols] as tensors of some of its rows and columns."""
 
-    def __init__(self, text, image, cols, role, size=(0, 0)):
+    def __init__(self, text, image, cols, role, size=(0, 0), heights=()):
         self.rows = {"text": text, "image": image, None: text + image}
-        self.size = size  # of a plane: height and width in pixels, row by row
+        self.size, self.heights = size, heights  # of a plane: height and width in pixels, row by row; heights that all ranks have
         self.cols, self.role, self.pieces = cols, role, []
         self.partial = {}  # of tables that are written some rows at a time
 
@@ -339,6 +354,7 @@ class Mapper:
     def __init__(self, recording, ttnn, device, links, weight_dtype, source):
         self.mesh, self.t, self.device, self.links, self.source = recording.mesh, ttnn, device, links, source
         self.weight_dtype, self.ranks = weight_dtype, recording.mesh.sp * recording.mesh.tp
+        self.zeros = {}
         self.prepared = {}  # filters, by the tensors that they are made of; they stay
         self.clip_tokens = recording.picture.get("clip_tokens")
         self.buffers, self.step, self.resident, self.part = {}, 0, [], None
@@ -356,8 +372,9 @@ class Mapper:
 
     def enter(self, part):
         """Numbers are a part's own: clip, t5, the three stages of dit, vae. The weights of the parts before stay on the cards."""
+        self.mesh = self.mesh._replace(filled=part != "t5")
         if self.part != part:
-            self.mesh, self.halos = self.mesh._replace(filled=part == "clip"), {}
+            self.halos, self.ends = {}, {}
             self.part, self.acts, self.marks, self.order, self.weights = part, {}, {}, [], {}
             self.rope, self.masks, self.rows_now = {}, {}, {}
             self.resident.append(self.weights)
@@ -392,21 +409,26 @@ class Mapper:
         return self.t.slice(x, begin, end)
 
     def longer(self, x, dim, count):
-        """With so many zeros behind it; x is row by row."""
+        """With so many zeros behind it, which stay: a recorded step takes none from the host. x is row by row."""
         shape = list(x.shape)
         shape[dim] = count
-        return self.t.concat([x, self.nothing(shape, x.dtype)], dim=dim)
+        key = tuple(shape), x.dtype
+        if key not in self.zeros:
+            self.zeros[key] = self.nothing(shape, x.dtype)
+        return self.t.concat([x, self.zeros[key]], dim=dim)
 
     def nothing(self, shape, dtype):
         return self.t.zeros(shape, dtype=dtype, layout=self.t.ROW_MAJOR_LAYOUT, device=self.device)
 
-    def joined(self, tensors, dim, line):
+    def joined(self, tensors, dim):
         if len(tensors) == 1:
             return tensors[0]
-        if dim == 2 and any(x.shape[2] % TILE for x in tensors[:-1]):
-            raise Refused(f"line {line.number}: {tensors[0].shape[2]} rows of the prompt in front of the picture's: they should be "
-                          f"a multiple of {TILE} on each device")
+        if dim == 2 and any(x.shape[2] % TILE for x in tensors[:-1]):  # the next one's begin inside of a tile
+            return self.t.to_layout(self.by_rows(tensors), self.t.TILE_LAYOUT)
         return self.t.concat(tensors, dim=dim)
+
+    def by_rows(self, tensors):
+        return self.t.concat([self.t.to_layout(x, self.t.ROW_MAJOR_LAYOUT) for x in tensors], dim=2)
 
     def act(self, at, line):
         if at.act not in self.acts:
@@ -422,7 +444,7 @@ class Mapper:
                 return p.tensor if (p.col, p.cols) == cols else self.cut(p.tensor, 3, cols[0] - p.col, cols[1])
         inside = [p for p in held if cols[0] <= p.col and p.col + p.cols <= cols[0] + cols[1]]
         if inside and sum(p.cols for p in inside) == cols[1]:
-            return self.joined([self.flat(p.tensor) for p in inside], 3, line)
+            return self.joined([self.flat(p.tensor) for p in inside], 3)
         return None
 
     def flat(self, x):
@@ -441,7 +463,7 @@ class Mapper:
         x = self.columns(a, part, cols, line)
         if x is None and part is None:
             both = [self.columns(a, p, cols, line) for p in ("text", "image")]
-            x = None if any(y is None for y in both) else self.joined(both, 2, line)
+            x = None if any(y is None for y in both) else self.joined(both, 2)
         if x is None and part is not None:
             whole = self.columns(a, None, cols, line)
             first = a.rows["text"] if part == "image" else 0
@@ -468,10 +490,7 @@ class Mapper:
 
     def stacked(self, tensors):
         """One below the other, with any number of rows."""
-        if len(tensors) == 1:
-            return tensors[0]
-        t = self.t
-        return t.to_layout(t.concat([t.to_layout(x, t.ROW_MAJOR_LAYOUT) for x in tensors], dim=2), t.TILE_LAYOUT)
+        return tensors[0] if len(tensors) == 1 else self.t.to_layout(self.by_rows(tensors), self.t.TILE_LAYOUT)
 
     def write(self, text, x, line):
         at = operand(text, self.mesh, line)
@@ -532,12 +551,13 @@ class Mapper:
         if number("batch") != 1:
             raise Refused(f"line {line.number}: a batch of {number('batch')}: pictures are made one by one")
         name, size = int(k["act"][1:]), (number("height"), number("width"))
-        self.acts[name] = Act(self.tokens(number("text")), number("image"), number("cols"), k["role"], size)
+        self.acts[name] = Act(self.tokens(number("text")), number("image"), number("cols"), k["role"], size,
+                              values_of(k.get("height", "0"), self.mesh))
         self.order.append(name)
 
     def tokens(self, count):
         """All of CLIP's tokens are as many as filled shares hold; its causal attention does not see those behind the last."""
-        return -(-count // self.ranks) * self.ranks if self.mesh.filled and count == self.clip_tokens else count
+        return -(-count // self.ranks) * self.ranks if self.part == "clip" and count == self.clip_tokens else count
 
     def at_step(self, step):
         """Tables are read at this row from here on."""
@@ -692,7 +712,7 @@ class Mapper:
             return x
         part = self.act(at, line).window(at)[0]
         names = [part] if part else ["text", "image"]
-        cosine, sine = (self.joined([self.rope[(at.act, n)][i] for n in names], 2, line) for i in (0, 1))
+        cosine, sine = (self.joined([self.rope[(at.act, n)][i] for n in names], 2) for i in (0, 1))
         return self.t.add(self.t.multiply(x, cosine), self.t.multiply(self.t.alt_complex_rotate90(x), sine))
 
     # -- calls that are several: ops.h says which --
@@ -815,18 +835,25 @@ class Mapper:
         k = line.keys
         if k.get("stride", "1") != "1":
             raise Refused(f"line {line.number}: a convolution with a stride of {k['stride']} is not executed yet")
-        self.finish(self.convolved(*self.plane(k["in"], line), line), line)
+        x, height, width = self.plane(k["in"], line)
+        if self.weights[k["w"]]["kernel"] == 3:
+            x = self.bounded(x, line)
+        self.finish(self.convolved(x, height, width, line), line)
 
     def norm_conv(self, line):
         x, height, width = self.plane(line.keys["in"], line)
-        normed = lambda: self.group_normed(x, self.read(line.keys["stats"], line), line.keys["norm_w"], line)
+        normed = lambda: self.bounded(self.group_normed(x, self.read(line.keys["stats"], line), line.keys["norm_w"], line), line)
         self.finish(self.convolved(normed(), height, width, line), line)  # which nobody else holds
 
     def upsample_conv(self, line):
-        t, (x, height, width) = self.t, self.plane(line.keys["in"], line)
-        x = t.upsample(t.reshape(t.to_layout(x, t.ROW_MAJOR_LAYOUT), [1, height, width, x.shape[3]]), 2)
-        x = t.reshape(x, [1, 1, 4 * height * width, x.shape[3]])
-        self.finish(self.convolved(x, 2 * height, 2 * width, line), line)
+        x, height, width = self.plane(line.keys["in"], line)
+        doubled = lambda: self.doubled(self.bounded(x, line), height, width)
+        self.finish(self.convolved(doubled(), 2 * height, 2 * width, line), line)  # which nobody else holds
+
+    def doubled(self, x, height, width):
+        t, cols = self.t, x.shape[3]
+        x = t.upsample(t.reshape(t.to_layout(x, t.ROW_MAJOR_LAYOUT), [1, height, width, cols]), 2)
+        return t.reshape(x, [1, 1, 4 * height * width, cols])
 
     def convolved(self, x, height, width, line):
         """1×1, or 3×3 with the neighbours' rows above and below; the library slices planes that are larger than L1."""
@@ -862,33 +889,60 @@ class Mapper:
         k = line.keys
         source, out = (operand(k[key], self.mesh, line) for key in ("in", "out"))
         distance, row = same(k["distance"], self.mesh, line), same(k.get("row", "0"), self.mesh, line)
-        edge, last = (self.ranks - 1, 0) if distance == 1 else (0, self.act(source, line).size[0] - 1)
-        wanted = [int(r != edge) for r in range(self.ranks)]
-        if distance not in (1, -1) or row != last or values_of(k["wanted"], self.mesh) != wanted:
+        last = 0 if distance == 1 else self.act(source, line).size[0] - 1
+        if distance not in (1, -1) or row != last or values_of(k["wanted"], self.mesh) != self.neighbours(source, distance, line):
             raise Refused(f"line {line.number}: row {row} of the device at distance {distance} is not a plane's border")
         self.halos[out.act] = (self.read(k["in"], line), distance)
 
+    def neighbours(self, plane, distance, line):
+        """Of each device 1 if it has rows of the plane, and so has the one at this distance."""
+        rows = {r: n for r, n in enumerate(self.act(plane, line).heights) if n}
+        return [int(r in rows and r + distance in rows) for r in range(self.ranks)]
+
     def check_halos(self, line):
         """top and bottom are those of `in` as it is, and missing at the picture's border alone."""
-        x = self.read(line.keys["in"], line)
-        for key, distance, edge in (("top", -1, 0), ("bottom", 1, self.ranks - 1)):
+        x, plane = self.read(line.keys["in"], line), operand(line.keys["in"], self.mesh, line)
+        for key, distance in (("top", -1), ("bottom", 1)):
             text, _, there = line.keys.get(key, "a-1?0").partition("?")
             source, told = self.halos.pop(int(text[1:]), (None, None))
             known = self.ranks == 1 or (source is x and told == distance)
-            if not known or values_of(there or "1", self.mesh) != [int(r != edge) for r in range(self.ranks)]:
+            if not known or values_of(there or "1", self.mesh) != self.neighbours(plane, distance, line):
                 raise Refused(f"line {line.number}: {key} is not the neighbours' row of {line.keys['in']}")
 
     def with_neighbours(self, x, width):
-        """A plane with a row above and one below, of the devices before and behind; zeros at the picture's border. All
-        devices get all first and last rows, and take two of them."""
-        t, cols, row = self.t, x.shape[3], lambda y, first: self.cut(y, 2, first, width)
-        edges = t.concat([row(x, 0), row(x, x.shape[2] - width)], dim=3)
+        """A plane with a row above and one below, of the devices before and behind; zeros at the picture's border. Of all first
+        and last rows along an axis a device takes two. Those that lie at the axis's ends come from another line of devices:
+        along the next axis each line gives the first row of its first device and the last one of its last."""
+        t, cols, row, lines = self.t, x.shape[3], lambda y, first: self.cut(y, 2, first, width), []
+        first, last = row(x, 0), row(x, x.shape[2] - width)
         for axis, ranks in self.axes("all"):
-            edges = self.gathered(edges, 2, axis, ranks, plain=True)
-        rest, none = (self.ranks - 1) * width, self.nothing([1, 1, width, cols], x.dtype)
-        below = t.concat([self.cut(self.cut(edges, 3, 0, cols), 2, width, rest), none], dim=2)
-        above = t.concat([none, self.cut(self.cut(edges, 3, cols, cols), 2, 0, rest)], dim=2)
-        return t.concat([self.partitioned(above), x, self.partitioned(below)], dim=2)
+            edges = self.gathered(t.concat([first, last], dim=3), 2, axis, ranks, plain=True)
+            firsts, lasts = (self.cut(edges, 3, at, cols) for at in (0, cols))
+            first, last = row(firsts, 0), row(lasts, (ranks - 1) * width)
+            lines.append((axis, (ranks - 1) * width, firsts, lasts))
+        above = below = self.nothing([1, 1, width, cols], x.dtype)
+        for axis, rest, firsts, lasts in reversed(lines):
+            below = t.mesh_partition(t.concat([self.cut(firsts, 2, width, rest), below], dim=2), dim=2, cluster_axis=axis)
+            above = t.mesh_partition(t.concat([above, self.cut(lasts, 2, 0, rest)], dim=2), dim=2, cluster_axis=axis)
+        return t.concat([above, x, below], dim=2)
+
+    def inside_of(self, line):
+        """Of a plane whose rows the devices do not share evenly: [1, 1, rows, 1], 1 where a row is the picture's and 0 behind its
+        end; None where all are."""
+        a, t = self.act(operand(line.keys["in"], self.mesh, line), line), self.t
+        (height, width), real = a.size, sum(a.heights)
+        if real == self.ranks * height:
+            return None
+        if a.size not in self.ends:
+            ones = t.ones([1, 1, real, width], dtype=t.bfloat16, layout=t.ROW_MAJOR_LAYOUT, device=self.device)
+            mine = self.partitioned(t.concat([ones, self.nothing([1, 1, self.ranks * height - real, width], t.bfloat16)], dim=2))
+            self.ends[a.size] = t.reshape(t.to_layout(mine, t.TILE_LAYOUT), [1, 1, height * width, 1])
+        return self.ends[a.size]
+
+    def bounded(self, x, line):
+        """With zeros behind the picture's end: what a convolution sees there."""
+        inside = self.inside_of(line)
+        return x if inside is None else self.t.multiply(x, inside)
 
     def group_means(self, x, groups):
         """Over rows and the columns of each group, [1, 1, groups, 1]. Rows first in parts that many cores share."""
@@ -902,12 +956,21 @@ class Mapper:
         self.write(line.keys["out"], self.moments(line), line)
 
     def moments(self, line):
-        """Mean and variance of each group, [1, 1, groups, 2]; all devices have equally many values."""
-        t, x, groups = self.t, self.read(line.keys["in"], line), same(line.keys["groups"], self.mesh, line)
-        mean = self.group_means(x, groups)
-        width = x.shape[3] // groups
+        """Mean and variance of each group, [1, 1, groups, 2]; all devices have equally many values. Where they have not, there is
+        a third column: how many, as a share of those that fit."""
+        t, groups, inside = self.t, same(line.keys["groups"], self.mesh, line), self.inside_of(line)
+        x = self.bounded(self.read(line.keys["in"], line), line)
+        mean, width = self.group_means(x, groups), x.shape[3] // groups
+        if inside is not None:
+            share = self.group_means(inside, 1)
+            whole = t.reciprocal(t.add(share, 1e-20))  # a device without values has sums of 0
+            mean = t.multiply(mean, whole)
         x = t.subtract(x, t.reshape(t.repeat(mean, [1, 1, 1, width]), [1, 1, 1, x.shape[3]]))
-        return t.concat([mean, self.group_means(t.multiply(x, x), groups)], dim=3)
+        if inside is None:
+            return t.concat([mean, self.group_means(t.multiply(x, x), groups)], dim=3)
+        x = self.bounded(x, line)
+        spread = t.multiply(self.group_means(t.multiply(x, x), groups), whole)
+        return t.concat([mean, spread, t.repeat(share, [1, 1, groups, 1])], dim=3)
 
     def group_norm(self, line):
         k = line.keys
@@ -921,10 +984,15 @@ class Mapper:
         """By the statistics of all devices together: a factor and a sum of each column."""
         t, k, w, cols = self.t, line.keys, self.weights[name], x.shape[3]
         groups = same(k["groups"], self.mesh, line)
-        means, spreads = (t.reshape(self.cut(stats, 3, i, 1), [1, stats.shape[2] // groups, groups, 1]) for i in (0, 1))
-        mean = t.mean(means, dim=1, keepdim=True)
+        column = lambda i: t.reshape(self.cut(stats, 3, i, 1), [1, stats.shape[2] // groups, groups, 1])
+        means, spreads, together = column(0), column(1), lambda v: t.mean(v, dim=1, keepdim=True)
+        if stats.shape[3] == 3:
+            share = column(2)
+            all_of_them = together(share)
+            together = lambda v: t.multiply(t.mean(t.multiply(v, share), dim=1, keepdim=True), t.reciprocal(all_of_them))
+        mean = together(means)
         off = t.subtract(means, mean)
-        spread = t.mean(t.add(spreads, t.multiply(off, off)), dim=1, keepdim=True)
+        spread = together(t.add(spreads, t.multiply(off, off)))
         of_group = lambda v: t.typecast(t.reshape(v, [1, 1, groups, cols // groups]), t.float32)
         factor = t.multiply(of_group(w["matrix"]), t.rsqrt(t.add(spread, float(k["eps"]))))
         more = t.subtract(of_group(w["row"]), t.multiply(factor, mean))
@@ -961,7 +1029,12 @@ class Mapper:
             x = self.read(source, line)
             for axis, ranks in self.axes(line.keys["axis"]):
                 x = self.gathered(x, dim, axis, ranks)
-            self.write(target, x, line)
+            rows = self.rows_of(target, line)
+            self.write(target, self.cut(x, 2, 0, rows) if x.shape[2] > rows else x, line)  # filled shares are so at the end
+
+    def rows_of(self, text, line):
+        at = operand(text, self.mesh, line)
+        return self.act(at, line).window(at)[1][1]
 
     def gather_rows(self, line):
         self.gather(line, 2)
@@ -981,8 +1054,11 @@ class Mapper:
 
     def reduce_rows(self, line):
         for source, target in self.parts(line):
-            x = self.read(source, line)
-            for axis, ranks in reversed(self.axes(line.keys["axis"])):
+            x, axes, t = self.read(source, line), self.axes(line.keys["axis"]), self.t
+            filled = math.prod(ranks for _, ranks in axes) * self.rows_of(target, line)
+            if x.shape[2] < filled:
+                x = t.to_layout(self.longer(t.to_layout(x, t.ROW_MAJOR_LAYOUT), 2, filled - x.shape[2]), t.TILE_LAYOUT)
+            for axis, ranks in reversed(axes):
                 x = self.scattered(x, 2, axis, ranks) if x.shape[2] % (TILE * ranks) == 0 else self.summed(x, axis, ranks, line)
             self.write(target, x, line)
 
@@ -1044,6 +1120,8 @@ class Mapper:
         begin, first, length = lines[at], None, 1
         if all(line.call != "cast" for line in lines[at:]):
             raise Refused(f"line {begin.number}: a ring without the cast that ends it")
+        here = lines[at:next(i for i, line in enumerate(lines) if i > at and line.call == "cast")]
+        received = {line.keys[key] for line in here if line.call == "ring_receive" for key in "kv"}
         while lines[at + length].call != "cast":
             line = lines[at + length]
             self.made_by_all(line)
@@ -1053,38 +1131,39 @@ class Mapper:
                 first = line
             elif line.call not in ("create", "mark", "release", "ring_receive", "attention_part", "attention_merge"):
                 raise Refused(f"line {line.number}: {line.call} inside a ring")
-            if line.call in ("create", "mark", "release"):
+            if line.call in ("create", "mark", "release") and line.keys.get("act") not in received:
                 getattr(self, line.call)(line)
             length += 1
         if not first:
             raise Refused(f"line {begin.number}: a ring without attention")
-        (self.plane_attention if self.part == "vae" else self.ring_attention)(begin, first, lines[at + length])
+        text, image, unit = (same(begin.keys.get(key, "0"), self.mesh, begin) for key in ("text", "image", "unit"))
+        mine, ranks = self.act(operand(first.keys["k"], self.mesh, first), first).rows, math.prod(n for _, n in self.axes(begin.keys["axis"]))
+        tokens = (text + image) * unit
+        if text and (text != ranks * mine["text"] or image <= (ranks - 1) * mine["image"]):
+            raise Refused(f"line {begin.number}: {text} tokens of the prompt and {image} of the picture for {ranks} devices: the prompt's "
+                          f"should be shared evenly, and each device should have some of the picture's")
+        turns = self.part != "vae" and mine[None] % TILE == 0 and mine[None] * ranks == tokens
+        (self.ring_attention if turns else self.whole_attention)(begin, first, lines[at + length], tokens)
         return length + 1
 
-    def plane_attention(self, begin, part, cast):
-        """The VAE's one head, of the rows of all devices, along both axes of the mesh: all have all keys and values."""
+    def whole_attention(self, begin, part, cast, tokens):
+        """All devices have all keys and values: of the VAE's one head, along both axes of the mesh, and of tokens that are no
+        whole tiles on each device, where those behind the last would lie among the keys of a ring; here they are cut off."""
         q, key, v = (self.read(part.keys[name], part) for name in "qkv")
-        tokens = same(begin.keys["image"], self.mesh, begin) * same(begin.keys["unit"], self.mesh, begin)
-        for axis, ranks in self.axes("all"):
+        for axis, ranks in self.axes(begin.keys["axis"]):
             key, v = (self.gathered(x, 2, axis, ranks) for x in (key, v))
-        if key.shape[2] != tokens:
-            raise Refused(f"line {part.number}: {tokens} pixels are not shared evenly by {self.ranks} devices")
+        key, v = (self.cut(x, 2, 0, tokens) for x in (key, v))
         self.write(cast.keys["out"], self.flat(self.attended((q, key, v), part)), cast)
 
-    def ring_attention(self, begin, part, cast):
+    def ring_attention(self, begin, part, cast, tokens):
         t, k = self.t, part.keys
         q, key, v = (self.in_heads(self.read(k[name], part), same(k["heads"], self.mesh, part)) for name in "qkv")
-        head_dim, tokens = q.shape[3], sum(same(begin.keys.get(p, "0"), self.mesh, begin) for p in ("text", "image"))
+        head_dim = q.shape[3]
         if abs(float(k["scale"]) * head_dim**0.5 - 1) > 1e-5:
             raise Refused(f"line {part.number}: scores are scaled by {k['scale']}, a ring by 1/√{head_dim}")
         rows = q.shape[2]
         if rows < key.shape[2]:  # the last block asks for the image alone; a ring has a query for each key
-            q = self.joined([self.cut(key, 2, 0, key.shape[2] - rows), q], 2, part)
-        if key.shape[2] % TILE:  # the rest of a tile would lie among the keys; without a ring it is at the end, and masked
-            raise Refused(f"line {part.number}: {key.shape[2]} tokens on each device: a ring needs a multiple of {TILE}; choose "
-                          f"another size or number of T5 tokens")
-        if q.shape[2] * self.mesh.sp != tokens:
-            raise Refused(f"line {part.number}: {tokens} tokens are not shared evenly by {self.mesh.sp} devices")
+            q = self.joined([self.cut(key, 2, 0, key.shape[2] - rows), q], 2)
         grid = t.CoreCoord(self.grid.x, self.grid.y - 1)  # the last row of cores exchanges
         shape = [1, key.shape[1], tokens, head_dim]
         turn, semaphores = self.turn("gather", self.mesh.sp_axis)
@@ -1124,7 +1203,7 @@ class Mapper:
         return 1
 
     def made_by_all(self, line):
-        first = line.ranks is not None and self.mesh.filled and line.ranks == tuple(range(len(line.ranks)))
+        first = line.ranks is not None and self.part == "clip" and line.ranks == tuple(range(len(line.ranks)))
         if line.ranks is not None and line.call not in CALLS_OF_SOME and not first:  # others' shares are nothing but zeros
             raise Refused(f"line {line.number}: {line.call} is made by some ranks only; choose a size whose tokens and heads "
                           f"divide by the mesh")
@@ -1514,15 +1593,14 @@ class Served(Nothing):
         base, _, which = name.partition(".cosines") if name.endswith(".cosines") else name.partition(".sines")
         whole = self.whole(base)
         rows = shape[1] if name == "t5.bias" or shape[-2] == 1 and len(shape) == 2 else shape[2]
-        first = values_of(line.keys.get("first", "0"), self.mesh)
         if name.endswith((".cosines", ".sines")):  # (cos, sin) pairs: each twice
             whole = np.repeat(whole[:, name.endswith(".sines")::2], 2, axis=1)
         if name in ("clip.ids", "t5.ids"):
             rows = shape[-1]
-        tensors = {}
+        first, tensors = firsts(line, self.mesh, rows), {}
         for f in sorted(set(first)):
             part = whole[f:f + rows]
-            if name == "clip.ids":  # shares are filled up with zeros
+            if not name.startswith("t5.") and len(part) < rows:  # the last ranks' shares are filled up with zeros
                 part = np.pad(part, ((0, rows - len(part)), (0, 0)))
             if name == "t5.bias":  # by key − query
                 tokens = shape[2]
