@@ -50,8 +50,7 @@ install(FILES ${CMAKE_BINARY_DIR}/flux1.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/p
 install(FILES ${CMAKE_BINARY_DIR}/flux1-config.cmake ${CMAKE_BINARY_DIR}/flux1-config-version.cmake DESTINATION ${package} COMPONENT development)
 install(FILES LICENSE NOTICE CHANGELOG.md TYPE DOC COMPONENT licences) # of each Debian package: copyright, changelog
 install(FILES docs/jsonl.schema.json TYPE DOC COMPONENT program)
-install(PROGRAMS tools/ttnn/flux1_ttnn.py DESTINATION ${CMAKE_INSTALL_DATADIR}/flux1 COMPONENT program)
-install(FILES tools/ttnn/flux1_ttnn_kit.py tools/ttnn/flux1_ttnn_cases.py DESTINATION ${CMAKE_INSTALL_DATADIR}/flux1 COMPONENT program)
+install(FILES tools/ttnn/flux1_ttnn.py tools/ttnn/flux1_ttnn_kit.py tools/ttnn/flux1_ttnn_cases.py DESTINATION ${CMAKE_INSTALL_DATADIR}/flux1 COMPONENT program)
 install(FILES docs/flux1.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT program)
 install(FILES ${CMAKE_BINARY_DIR}/completion.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME flux1 COMPONENT program)
 install(FILES ${CMAKE_BINARY_DIR}/completion.zsh DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions RENAME _flux1 COMPONENT program)

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Executes recordings of flux1 (docs/recording.md) on Tenstorrent's cards, through the vendor's library ttnn.
 
 usage: flux1_ttnn.py check RECORDING [--links N] [--weights bfloat16|bfloat8_b] [--stage NAME]… [--plan FILE]
