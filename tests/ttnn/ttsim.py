@@ -96,6 +96,12 @@ def moves(c):
     c.exact("columns beside columns", m.joined([x, c.put(a[..., :32])], 3, line), np.concatenate([a, a[..., :32]], 3))
     c.exact("rows of a tensor", m.cut(x, 2, 32, 32), a[:, :, 32:])
     c.exact("columns of a tensor", m.cut(x, 3, 32, 64), a[..., 32:])
+    rows, ids = c.put(a, layout=t.ROW_MAJOR_LAYOUT), np.array([[5, 0, 63, 5] * 8], np.uint32)
+    c.exact("zeros behind rows", m.longer(rows, 2, 6), np.concatenate([a, np.zeros((1, 1, 6, 96), np.float32)], 2))
+    c.exact("rows into tiles", t.to_layout(rows, t.TILE_LAYOUT), a)
+    c.exact("tiles into rows", t.to_layout(x, t.ROW_MAJOR_LAYOUT), a)
+    numbers = t.to_device(t.Tensor(ids.copy(), t.uint32, layout=t.ROW_MAJOR_LAYOUT), c.device)
+    c.exact("rows of a table, by number", m.looked_up(numbers, c.put(a[0, 0], layout=t.ROW_MAJOR_LAYOUT)), a[:, :, ids[0]])
     whole = c.some(1, 64, 3 * 128)
     q, k, v = t.transformer.split_query_key_value_and_split_heads(c.put(whole), num_heads=2, transpose_key=False, memory_config=x.memory_config())
     for name, got, want in zip("qkv", (q, k, v), np.split(whole, 3, 2)):
