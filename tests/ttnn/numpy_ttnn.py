@@ -263,7 +263,7 @@ def tiles(shape):
 def file_bytes(shape, dtype, layout):
     """Of a tensor in its own form."""
     if layout == TILE_LAYOUT:
-        return int(np.prod(tiles(shape))) * {bfloat16: 2048, bfloat8_b: 1088, float32: 4096}[dtype]
+        return int(np.prod(shape[:-2]) * np.prod(tiles(shape))) * {bfloat16: 2048, bfloat8_b: 1088, float32: 4096}[dtype]
     return int(np.prod(shape)) * {bfloat16: 2, float32: 4}[dtype]
 
 
@@ -272,25 +272,29 @@ def dump_tensor(path, x):
         f.write(json.dumps({"shape": x.shape, "dtype": x.dtype, "layout": x.layout}).encode() + b"\n" + bytes(file_bytes(x.shape, x.dtype, x.layout)))
 
 
-def load_tensor(path):
-    """The bytes of each form, as Tenstorrent's cards hold it: tiles of four faces of 16x16; bfloat8_b: the exponents of a tile's 64 rows of a face, then its values,
-    sign and seven bits."""
-    with open(path, "rb") as f:
-        about = json.loads(f.readline())
-        data = f.read()
-    shape, dtype = about["shape"], about["dtype"]
-    assert len(data) == file_bytes(shape, dtype, about["layout"])
+def unpacked(data, shape, dtype, layout):
+    """The values of each form, as Tenstorrent's cards hold it: tiles of four faces of 16x16; bfloat8_b: the exponents of a tile's 64 rows of a face, then its
+    values, sign and seven bits."""
+    assert len(data) == file_bytes(shape, dtype, layout)
     if dtype == bfloat8_b:
         tile = np.frombuffer(data, np.uint8).reshape(-1, 1088)
         size, number = np.exp2(tile[:, :64].astype(np.float32) - 133), tile[:, 64:].reshape(-1, 64, 16)
         values = (1 - 2.0 * (number >> 7)) * (number & 127) * size[:, :, None]
     else:
         values = (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32) if dtype == bfloat16 else np.frombuffer(data, np.float32)
-    if about["layout"] == TILE_LAYOUT:
+    if layout == TILE_LAYOUT:
         down, across = tiles(shape)
-        values = values.reshape(down, across, 2, 2, 16, 16).transpose(0, 2, 4, 1, 3, 5).reshape(down * 32, across * 32)
-        values = values[:shape[-2], :shape[-1]]
-    return Tensor(np.ascontiguousarray(values.reshape(shape), np.float32), dtype, Layout(about["layout"]), host=True)
+        values = values.reshape(-1, down, across, 2, 2, 16, 16).transpose(0, 1, 3, 5, 2, 4, 6).reshape(-1, down * 32, across * 32)
+        values = values[:, :shape[-2], :shape[-1]]
+    return np.ascontiguousarray(values.reshape(shape), np.float32)
+
+
+def load_tensor(path):
+    with open(path, "rb") as f:
+        about = json.loads(f.readline())
+        data = f.read()
+    layout = Layout(about["layout"])
+    return Tensor(unpacked(data, about["shape"], DataType(about["dtype"]), layout), DataType(about["dtype"]), layout, host=True)
 
 
 def from_host_shards(shards, shape):
