@@ -2,7 +2,7 @@
 #   quick      a few seconds each; all together about a minute on two cores
 #   long       pipelines against their goldens, the program interrupted at many moments
 #   allocation every allocation fails once
-#   extra      minutes: hosts that fall silent, networks of hosts, flux1 serve with packages of PyPI, behind HAProxy and nginx, and for ten minutes, blocks of true width, the memory of all of them, all of the mesh's matrix, GPU kernels in other orders of warps and lanes, the page in a browser; not in scripts/check. When they last ran, docs/mesh.md and
+#   extra      minutes: hosts that fall silent, networks of hosts, flux1 serve with packages of PyPI, behind HAProxy and nginx, and for ten minutes, blocks of true width, the memory of all of them, all of the mesh's matrix, GPU kernels in other orders of warps and lanes, the page in a browser, all of Tenstorrent's machines in mock mode but one; not in scripts/check. When they last ran, docs/mesh.md and
 #              docs/performance.md tell
 #   valgrind   memcheck of a tiny picture and of quick tests; extra too
 #   packages   the Debian packages in a bare root, the wheel in a virtual environment: extra too, they need mirrors
@@ -58,6 +58,8 @@ foreach(test ${tests})
     set(label emulator)
   elseif(test MATCHES "_test_allocation$")
     set(label allocation)
+  elseif(test MATCHES "^ttnn_mock_" AND NOT test MATCHES "_wh-n300_")
+    set(label extra long)
   elseif(test IN_LIST FLUX1_EXTRA_TESTS OR test MATCHES "^server_(balancer|clients|nginx|soak)$|^pipeline_matrix_(4x8|rest)|^ops_test_checkops_.*_(reverse|[0-9]+)$")
     set(label extra)
   # instrumented in other tests, waiting, or minutes of products at the trained models' sizes, whose kernels ops_test_checkops and the goldens instrument

@@ -1,6 +1,7 @@
 #!/bin/sh
 # All of FLUX.1 at full size, as the worker asks the vendor's library for it, on machines that are not here (mock mode): every call, L1 and DRAM are checked by
-# the library, nothing is computed; the memory is compared with what flux1 plan says. Skipped without FLUX1_TTNN_PYTHON, an environment that prepare.sh made.
+# the library, nothing is computed; the memory is compared with what flux1 plan says. Skipped without FLUX1_TTNN_PYTHON, an environment that prepare.sh made, and
+# without one in the folder `ttnn` beside the program (scripts/check).
 # usage: mock.sh FLUX1 MACHINE WEIGHTS LINKS MOST        MOST: MB of a bank that may be in use behind the last stage
 #        mock.sh FLUX1 MACHINE mistakes                  planted mistakes, each of which must be refused
 #        mock.sh FLUX1 MACHINE search                    which blockings of a step's products are accepted
@@ -8,6 +9,8 @@
 #        mock.sh FLUX1 MACHINE kit MODEL                 the kit for people with a card: the library takes every call of it, and nothing is compared
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+beside=$(dirname "$1")/ttnn/bin/python
+[ ! -x "$beside" ] || FLUX1_TTNN_PYTHON=${FLUX1_TTNN_PYTHON:-$beside}
 [ -n "${FLUX1_TTNN_PYTHON:-}" ] || { echo "skipped: FLUX1_TTNN_PYTHON names no Python with ttnn (tests/ttnn/prepare.sh)"; exit 77; }
 "$1" plan --help | grep -q -- --record || { echo "skipped: this flux1 does not record"; exit 77; }
 dir=$(mktemp -d)
