@@ -53,8 +53,8 @@ static bool is_ids(const char *name)
 
 static flux1_status whole_number(const trial *t, const char *name, float v, int32_t *out, flux1_error *err)
 {
-    if (!(v >= 0 && v < 1 << 24))
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%.60s\" has %g, not a number from 0 to 2^24",
+    if (!(v >= 0 && v < 1 << 24) || v != (float)(int32_t)v)
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: tensor \"%.60s\" has %g, not a whole number from 0 to 2^24",
                          store_path(t->values), name, (double)v);
     *out = (int32_t)v;
     return FLUX1_OK;
