@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct asked {
     json_value *root;
@@ -17,15 +18,30 @@ typedef struct asked {
     int times;
 } asked;
 
+static bool is_key(const char *key)
+{
+    static const char *const keys[] = {"id", "recording", "values", "out", "times"};
+    size_t i = 0;
+    while (i < sizeof keys / sizeof *keys && strcmp(keys[i], key) != 0)
+        i++;
+    return i < sizeof keys / sizeof *keys;
+}
+
 static flux1_status read_line(const char *line, size_t bytes, asked *a, flux1_error *err)
 {
     TRY(json_parse(line, bytes, "JSON", &a->root, err));
     const json_value *times = json_object_get(a->root, "times");
-    const double n = times ? json_number_value(times) : 0;
+    const char *key;
+    for (size_t i = 0; json_object_at(a->root, i, &key); i++)
+        if (!is_key(key))
+            return error_set(err, FLUX1_ERR_ARGUMENT,
+                             "unknown key \"%.60s\"; allowed: id, recording, values, out, times", key);
+    if (times && (!json_is_integer(times) || json_integer_value(times) < 0 || json_integer_value(times) > 1000))
+        return error_set(err, FLUX1_ERR_ARGUMENT, "times should be a whole number from 0 to 1000");
     a->recording = json_string_value(json_object_get(a->root, "recording"));
     a->values = json_string_value(json_object_get(a->root, "values"));
     a->out = json_string_value(json_object_get(a->root, "out"));
-    a->times = n >= 0 && n <= 1000 ? (int)n : -1;
+    a->times = times ? (int)json_integer_value(times) : 0;
     return a->recording && a->values && a->out
                ? FLUX1_OK
                : error_set(err, FLUX1_ERR_ARGUMENT,
@@ -37,10 +53,9 @@ static void print_answer(const answer *a, double seconds)
     json_writer w = {.style = JSON_LINE};
     char *text = NULL;
     json_begin_object(&w, NULL);
+    answer_put(&w, a);
     if (a->error->status == FLUX1_OK)
         json_put_real(&w, "seconds", seconds);
-    else
-        answer_put(&w, a);
     json_end_object(&w);
     if (json_take(&w, "the answer", &text, NULL) == FLUX1_OK)
         puts(text);

@@ -55,14 +55,15 @@ flux1_status text_plan_make(flux1_context *c, const flux1_model *m, const adapte
 {
     flux1_status st;
     const mesh_device *d = text_device(c);
-    *out = (text_plan){
-        .job = {.model = m,
-                .adapters = adapters,
-                .clip_ids = ids->clip_ids,
-                .t5_ids = ids->t5_ids,
-                .clip_length = ids->clip_length,
-                .clip_rows = d->kind->sizing->any_rows ? (int)clip_rows(&m->clip, ids->clip_ids, ids->clip_length) : 0,
-                .t5_length = ids->t5_length}};
+    *out = (text_plan){.job = {.model = m,
+                               .adapters = adapters,
+                               .clip_ids = ids->clip_ids,
+                               .t5_ids = ids->t5_ids,
+                               .clip_length = ids->clip_length,
+                               .clip_rows = d->kind->sizing->any_rows && !on_cards(c)
+                                                ? (int)clip_rows(&m->clip, ids->clip_ids, ids->clip_length)
+                                                : 0,
+                               .t5_length = ids->t5_length}};
     st = stage_plan_make(context_mesh(c, d), d, clip_body, &out->job, &out->job.ticker, &out->clip, &c->error);
     if (st == FLUX1_OK)
         st = stage_plan_make(context_mesh(c, d), d, t5_body, &out->job, &out->job.ticker, &out->t5, &c->error);

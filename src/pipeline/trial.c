@@ -45,11 +45,13 @@ static flux1_status find_matrix(const trial *t, const char *name, tensor *out, f
                            store_path(t->values), name);
 }
 
-static bool is_ids(const char *name)
+static bool ends_in(const char *name, const char *end)
 {
-    const size_t n = strlen(name);
-    return n > 4 && strcmp(name + n - 4, ".ids") == 0;
+    const size_t n = strlen(name), m = strlen(end);
+    return n > m && strcmp(name + n - m, end) == 0;
 }
+
+static bool is_ids(const char *name) { return ends_in(name, ".ids"); }
 
 static flux1_status whole_number(const trial *t, const char *name, float v, int32_t *out, flux1_error *err)
 {
@@ -96,9 +98,11 @@ static flux1_status find_row(void *user, const char *name, int64_t *out, flux1_e
 {
     tensor t;
     int32_t row = 0;
+    if (!ends_in(name, "_row")) /* the cards ask for rows and inputs alike: an input of one value is no row */
+        return error_set(err, FLUX1_ERR_FORMAT, "\"%.60s\" is no row: names of rows end in _row", name);
     TRY(find_matrix(user, name, &t, err));
     if (tensor_elements(&t) != 1)
-        return error_set(err, FLUX1_ERR_FORMAT, "unknown row \"%.60s\"", name);
+        return error_set(err, FLUX1_ERR_FORMAT, "row \"%.60s\" should be one number", name);
     TRY(whole_number(user, name, *(const float *)t.data, &row, err));
     *out = row;
     return FLUX1_OK;
@@ -245,11 +249,16 @@ flux1_status trial_make(flux1_context *c, const trial_request *q)
 {
     trial t = {.c = c, .q = q};
     *q->seconds = 0;
+    if (c->device.config.bfp8 && !c->cards)
+        return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
+                         "a trial takes its values as they are: weights are rounded (--round-weights) on cards alone");
     flux1_status st = open_all(&t);
     if (st == FLUX1_OK)
         st = c->cards ? run_on_cards(&t) : run_on_ref(&t);
     if (st == FLUX1_OK)
         st = dump_write(t.results, q->out, &c->error);
+    if (c->cards)
+        ttnn_try_end(c, t.part); /* its recipes point into the values */
     dump_destroy(t.results);
     tensor_free(&t.output);
     tensor_free(&t.ids);

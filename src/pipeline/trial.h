@@ -8,7 +8,8 @@
 typedef struct trial_request {
     const char
         *recording; /* of one part: `clip`, `t5`, the three stages of `dit`, or `vae`; the others have no lines */
-    /* a safetensors file: float32 matrices by the names of inputs (ids, and rows by name, too: they are rounded), the
+    /* a safetensors file: float32 matrices by the names of inputs (ids and rows too, as whole
+     * numbers: names of ids end in `.ids`, those of rows in `_row`), the
      * tensors of weights, and `output`, of the result's shape */
     const char *values;
     const char *out; /* a safetensors file: `after.1` … of each step, or of the only stage */

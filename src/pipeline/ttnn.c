@@ -415,6 +415,12 @@ flux1_status ttnn_try_times(flux1_context *c, ttnn_part_id part, int64_t step, i
     return FLUX1_OK;
 }
 
+void ttnn_try_end(flux1_context *c, ttnn_part_id part)
+{
+    ttnn_program_free(&c->cards->part[part]);
+    c->cards->sent[part] = false;
+}
+
 /* ---- the context's ---- */
 
 bool ttnn_is_device(const char *name) { return name && strncmp(name, "ttnn", 4) == 0 && (!name[4] || name[4] == ':'); }

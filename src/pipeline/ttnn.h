@@ -47,6 +47,8 @@ typedef struct ttnn {
 flux1_status ttnn_try(flux1_context *c, recording *r, ttnn_part_id part, const script_sources *from);
 flux1_status ttnn_try_step(flux1_context *c, ttnn_part_id part, int64_t step, const script_sources *from, tensor *out);
 flux1_status ttnn_try_times(flux1_context *c, ttnn_part_id part, int64_t step, int times, double *seconds);
+/* Before what `from` gives is gone. */
+void ttnn_try_end(flux1_context *c, ttnn_part_id part);
 
 /* Whether a device is named so. */
 bool ttnn_is_device(const char *name);

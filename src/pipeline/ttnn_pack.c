@@ -185,9 +185,10 @@ static void pack_chunk(void *arg, int64_t index, int worker)
     if (st == FLUX1_OK)
         return;
     pthread_mutex_lock(&k->lock);
-    if (k->status == FLUX1_OK)
+    if (k->status == FLUX1_OK) { /* the first one's: others may fail otherwise */
         *k->err = err;
-    k->status = st;
+        k->status = st;
+    }
     pthread_mutex_unlock(&k->lock);
 }
 

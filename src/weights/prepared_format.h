@@ -1,4 +1,4 @@
-/* The file of an entry of the cache of prepared weights: the blocks of one part of a model for one rank, in the form
+/* The file of an entry of the cache of prepared weights: the blocks of one part of a model for one rank, or for all (of cards), in the form
  * that a kind of device gave them.
  *
  *     0    magic                 all numbers are 64 bits, the lowest byte first

@@ -249,7 +249,7 @@ class Kit:
                 try:
                     trials = trials or Trials(command, environment)
                     answer = trials.ask({"recording": path("rec"), "values": path("values"), "out": path(name), "times": times}, self.o.limit)
-                    lost = lost + 1 if HANGS in answer.get("message", "") else 0
+                    lost = lost + 1 if HANGS in (answer.get("message") or "") else 0
                     self.report["ttnn"] = trials.library() or self.report["ttnn"]
                 except Trouble as e:
                     if trials:
@@ -261,7 +261,7 @@ class Kit:
                 trials.close(gently=sys.exc_info()[0] is None)
 
     def judged(self, bound, answer, truth, path):
-        if "message" in answer:
+        if answer.get("message"):
             return {"verdict": "failed", "failed": answer["message"]}
         if self.mock:
             return {"verdict": "made", "note": MOCK}
