@@ -238,6 +238,29 @@ def seconds_are_the_stages_own(t):
     assert seconds["text"] > 1 and seconds["denoise"] > 1 and seconds["decode"] > 0.5, seconds
 
 
+def a_value_is_no_row(t):
+    """A trial's input of one number, which the worker asks for as it asks for rows: euler's one step of 0.5."""
+    sys.path.append(os.path.join(here, "../../tools/ttnn"))
+    from flux1_ttnn_cases import Case
+    case = Case("euler of one step", "rounded")
+    x, v, dsigma = case.given("residual", 64, image=32, name="noise"), case.given("residual", 64, image=32), case.act("table", 1, image=1)
+    case.fill(dsigma, 1, 1, "dsigma")
+    case.do(f"euler x={x} v={v} dsigma={dsigma}")
+    case.result(x, 32, 64)
+    case.values["dsigma"] = "F32", (1, 1), np.float32([0.5]).tobytes()
+    with open(t.path("euler.rec"), "w") as f:
+        f.write(case.recording().replace("steps=3", "steps=1").replace("sigmas 1 1 1 0", "sigmas 1 0"))
+    with open(t.path("euler.values"), "wb") as f:
+        f.write(case.file())
+    after = []
+    for device in (("ref",), ("ttnn:wh-t3k", "--mesh", "1x1")):
+        line = json.dumps({"recording": t.path("euler.rec"), "values": t.path("euler.values"), "out": t.path("euler.out")})
+        done = subprocess.run([t.flux1, "trial", "--device", *device], env=t.env, input=line, text=True, capture_output=True)
+        assert done.returncode == 0, (done.stdout, done.stderr)
+        after.append(safetensors(t.path("euler.out"))["after.1"])
+    assert relative(after[1], after[0]) < 1e-6
+
+
 def the_host_need_not_hold_it(t):
     """This machine's memory bounds no stage that the cards make, the encoders and the VAE among them."""
     options = (*LARGE, "--dtype", "f32", "--max-memory", "8M", "--output", t.path("small.png"))
@@ -344,7 +367,7 @@ def an_interrupt_ends_it(t):
 def main():
     with tempfile.TemporaryDirectory() as room:
         t = Test(sys.argv[1], os.path.abspath(sys.argv[2]), room)
-        for test in (pictures_are_the_same, true_cfg_is_the_same, weights_are_bfp8, a_recording_runs, what_is_refused_ends_no_worker, seconds_are_the_stages_own, the_host_need_not_hold_it, one_worker_makes_them_all, previews_are_expected_pictures, deaths_are_sentences,
+        for test in (pictures_are_the_same, true_cfg_is_the_same, weights_are_bfp8, a_recording_runs, what_is_refused_ends_no_worker, seconds_are_the_stages_own, a_value_is_no_row, the_host_need_not_hold_it, one_worker_makes_them_all, previews_are_expected_pictures, deaths_are_sentences,
                      lies_are_sentences, a_step_is_the_last_one, the_worker_ends_with_flux1, an_interrupt_ends_it):
             began = time.monotonic()
             test(t)
