@@ -154,7 +154,7 @@ typedef struct joining {
     int count;
 } joining;
 
-/* A job that is queued or runs is told as it is now. */
+/* A job that is queued, runs, or has ended without being in the history yet is told as it is now. */
 static bool join(void *user, const char *id, const char *stored)
 {
     joining *n = user;
@@ -219,21 +219,15 @@ void job_get(exchange *x)
         answer_fault(x, &f);
 }
 
-/* Cancels one that is queued or runs; true: it was there. */
+/* Cancels one that is queued or runs, as far as clients know; true: it was there. */
 static bool cancel(server *s, const char *id)
 {
     job *j = queue_find(&s->queue, id);
     if (!j)
         return false;
-    queue_lock(&s->queue);
-    const bool ended = job_state_ended(j->state);
-    queue_unlock(&s->queue);
-    if (ended)
-        queue_wait_closed(&s->queue, j);
-    else
-        jobs_cancel(s, j);
+    jobs_cancel(s, j); /* one that has ended stays as it is */
     job_release(&s->queue, j);
-    return !ended;
+    return true;
 }
 
 void job_delete(exchange *x)

@@ -109,33 +109,50 @@ void job_put_outcome(json_writer *w, const job *j)
     remarks_put(w, "notes", &j->notes);
 }
 
-void job_put(json_writer *w, const char *key, const job *j, int position, bool whole)
+static void put(json_writer *w, const char *key, const job *j, job_state state, int position, bool whole)
 {
+    const bool ended = job_state_ended(state);
     json_begin_object(w, key);
     json_put_string(w, "id", j->id);
-    json_put_string(w, "state", job_state_name(j->state));
+    json_put_string(w, "state", job_state_name(state));
     put_time(w, "created", j->created);
     put_time(w, "started", j->started);
-    put_time(w, "finished", j->finished);
+    put_time(w, "finished", ended ? j->finished : 0);
     json_put_integer(w, "position", position);
     put_progress(w, j);
     if (whole)
         job_put_outcome(w, j);
-    if (j->error.kind == FAULT_NONE)
+    if (!ended || j->error.kind == FAULT_NONE)
         json_put_null(w, "error");
     else
         fault_put(w, "error", &j->error);
     json_end_object(w);
 }
 
-char *job_text(const job *j, int position)
+/* What clients are told. */
+static job_state told_state(const job *j)
+{
+    if (!job_state_ended(j->state) || j->kept)
+        return j->state;
+    return j->started > 0 ? JOB_RUNNING : JOB_QUEUED;
+}
+
+void job_put(json_writer *w, const char *key, const job *j, int position, bool whole)
+{
+    put(w, key, j, told_state(j), position, whole);
+}
+
+static char *text_of(const job *j, job_state state, int position)
 {
     json_writer w = {.style = JSON_LINE};
     char *text = NULL;
-    job_put(&w, NULL, j, position, true);
+    put(&w, NULL, j, state, position, true);
     json_take(&w, "a job", &text, NULL);
     return text;
 }
+
+char *job_text(const job *j, int position) { return text_of(j, told_state(j), position); }
+char *job_text_for_history(const job *j, int position) { return text_of(j, j->state, position); }
 
 char *job_text_interrupted(const char *stored)
 {

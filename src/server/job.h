@@ -78,15 +78,17 @@ void job_free(job *j); /* not for others than queue.c: see job_release there */
 
 double job_now(void); /* Unix seconds */
 
-/* whole: also request, pictures and notes. */
+/* As clients are told of it: one that has ended and is not `kept` yet is still what it was before. whole: also request,
+ * pictures and notes. */
 void job_put(json_writer *w, const char *key, const job *j, int position, bool whole);
 void job_put_picture(json_writer *w, const char *key, const job_picture *p);
 
 /* request, pictures and notes, into the object under way */
 void job_put_outcome(json_writer *w, const job *j);
 
-/* The whole job as a text (free it); NULL: no memory. */
+/* The whole job as a text (free it): for clients, as job_put; for the history, with its true state. NULL: no memory. */
 char *job_text(const job *j, int position);
+char *job_text_for_history(const job *j, int position);
 
 /* Of a stored text of a job that has not ended: the same, as one that a stopped server left. NULL: no memory, or it is
  * no such text. */

@@ -15,7 +15,7 @@ static uint64_t picture_bytes(const job *j)
 flux1_status jobs_store(server *s, job *j, flux1_error *err)
 {
     queue_lock(&s->queue);
-    char *text = job_text(j, queue_position(&s->queue, j));
+    char *text = job_text_for_history(j, queue_position(&s->queue, j));
     const bool ended = job_state_ended(j->state);
     const uint64_t bytes = picture_bytes(j);
     queue_unlock(&s->queue);
@@ -89,11 +89,6 @@ char *jobs_text(server *s, const char *id, fault *f)
     flux1_error err = {0};
     job *j = queue_find(&s->queue, id);
     if (j) {
-        queue_lock(&s->queue);
-        const bool ended = job_state_ended(j->state);
-        queue_unlock(&s->queue);
-        if (ended)
-            queue_wait_closed(&s->queue, j);
         queue_lock(&s->queue);
         text = job_text(j, queue_position(&s->queue, j));
         queue_unlock(&s->queue);

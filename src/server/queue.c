@@ -11,8 +11,7 @@ flux1_status queue_open(queue *q, int limit, flux1_error *err)
     if (pthread_mutex_init(&q->lock, NULL) != 0)
         return error_oom(err, 0, "the queue");
     /* glibc's and musl's do not fail */
-    if (pthread_cond_init(&q->news, NULL) != 0 || pthread_cond_init(&q->watch, NULL) != 0 ||
-        pthread_cond_init(&q->closed, NULL) != 0)
+    if (pthread_cond_init(&q->news, NULL) != 0 || pthread_cond_init(&q->watch, NULL) != 0)
         return error_oom(err, 0, "the queue");
     return FLUX1_OK;
 }
@@ -21,7 +20,6 @@ void queue_close(queue *q)
 {
     pthread_cond_destroy(&q->news);
     pthread_cond_destroy(&q->watch);
-    pthread_cond_destroy(&q->closed);
     pthread_mutex_destroy(&q->lock);
 }
 
@@ -73,7 +71,6 @@ void queue_dismiss(queue *q)
 void queue_stopped(queue *q)
 {
     q->stopped = true;
-    pthread_cond_broadcast(&q->closed);
     pthread_cond_signal(&q->watch);
 }
 
@@ -238,17 +235,8 @@ void queue_forget(queue *q, job *j)
         *at = j->next;
     j->kept = true;
     queue_changed(q, j);
-    pthread_cond_broadcast(&q->closed);
     queue_unlock(q);
     job_release(q, j);
-}
-
-void queue_wait_closed(queue *q, const job *j)
-{
-    queue_lock(q);
-    while (*place_in(&q->closing, j))
-        pthread_cond_wait(&q->closed, &q->lock);
-    queue_unlock(q);
 }
 
 bool queue_cancel(queue *q, job *j)

@@ -26,7 +26,6 @@ typedef struct queue {
     int waiting, limit;
     job *running;           /* those that run, the oldest first; NULL: none */
     job *closing;           /* have ended, and are not in the history yet */
-    pthread_cond_t closed;  /* one of these is now */
     bool stopping, stopped; /* no more jobs are taken; no job runs any more */
     waiter *waiters;
     uint64_t ended[JOB_INTERRUPTED + 1]; /* how many ended in each state */
@@ -49,8 +48,6 @@ job *queue_find(queue *q, const char *id);
 /* The job that queue_end has ended is in the history now: wakes those who wait for it, and ends the queue's reference.
  */
 void queue_forget(queue *q, job *j);
-/* Returns when a job that has ended is in the history. */
-void queue_wait_closed(queue *q, const job *j);
 void job_release(queue *q, job *j);      /* NULL is fine */
 bool queue_has_room(queue *q, fault *f); /* as queue_submit would say */
 
@@ -67,8 +64,8 @@ void queue_dismiss(queue *q);          /* wakes everybody who waits, with `gone`
 void queue_stopped(queue *q);          /* no job runs any more, nor will: ends the watching thread */
 int queue_running(const queue *q);
 int queue_position(const queue *q, const job *j); /* 1: the next; 0: it does not wait */
-/* The job ends in that state; queue_forget must follow when its text is in the history. Until then nobody is told: what
- * a client knows to be done is done after a kill as well. */
+/* The job ends in that state; queue_forget must follow when its text is in the history. Until then nobody is told
+ * (job_put): what a client knows to be done is done after a kill as well. */
 void queue_end(queue *q, job *j, job_state state);
 /* A job that waits ends here and now (true: the caller stores it); one that runs ends soon, by itself. */
 bool queue_cancel(queue *q, job *j);

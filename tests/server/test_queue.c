@@ -1,8 +1,10 @@
 /* The queue of jobs: who is told of what, and when. */
-#include "server/queue.h"
+#include "server/jobs.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -39,13 +41,62 @@ static void nobody_is_told_of_an_end_that_is_not_stored(void **state)
         assert_int_equal(woken, 1);
         assert_true(j.kept);
         assert_int_equal(j.references, 1);
-        queue_wait_closed(&q, &j);
         queue_close(&q);
+    }
+}
+
+static void assert_state(char *text, const char *state, bool has_ended)
+{
+    char wanted[64];
+    snprintf(wanted, sizeof wanted, "\"state\": \"%s\"", state);
+    assert_non_null(text);
+    assert_non_null(strstr(text, wanted));
+    assert_int_equal(!strstr(text, "\"finished\": null"), has_ended);
+    assert_int_equal(!strstr(text, "\"error\": null"), has_ended);
+    free(text);
+}
+
+static char *stored(const server *s)
+{
+    char *text = NULL;
+    assert_int_equal(history_get(s->history, "a", &text, NULL), FLUX1_OK);
+    return text;
+}
+
+/* Who asks between queue_end and queue_forget, by GET (jobs_text) or by the list (job_text), reads what the job was
+ * before, and does not wait for the disk; the history gets the end. */
+static void an_end_that_is_not_stored_is_not_printed(void **state)
+{
+    (void)state;
+    for (int started = 0; started < 2; started++) {
+        const char *before = started ? "running" : "queued";
+        server s = {0};
+        fault f = {0};
+        job j = {.references = 1, .id = "a", .request = {.count = 1}, .together = 1, .created = 1, .started = started};
+        assert_int_equal(queue_open(&s.queue, 1, NULL), FLUX1_OK);
+        assert_int_equal(history_open(NULL, 1 << 20, &s.history, NULL), FLUX1_OK);
+        assert_true(queue_submit(&s.queue, &j, &f));
+        j.state = started ? JOB_RUNNING : JOB_QUEUED;
+        fault_set(&j.error, FAULT_SERVER, NULL, "why");
+        queue_lock(&s.queue);
+        queue_end(&s.queue, &j, JOB_FAILED);
+        queue_unlock(&s.queue);
+        assert_state(job_text(&j, 0), before, false);
+        assert_state(jobs_text(&s, "a", &f), before, false);
+        assert_int_equal(jobs_store(&s, &j, NULL), FLUX1_OK);
+        assert_state(stored(&s), "failed", true);
+        assert_state(jobs_text(&s, "a", &f), before, false);
+        queue_forget(&s.queue, &j);
+        assert_state(job_text(&j, 0), "failed", true); /* who still has a reference: a stream of events */
+        assert_state(jobs_text(&s, "a", &f), "failed", true);
+        history_close(s.history);
+        queue_close(&s.queue);
     }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(nobody_is_told_of_an_end_that_is_not_stored)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(nobody_is_told_of_an_end_that_is_not_stored),
+                                       cmocka_unit_test(an_end_that_is_not_stored_is_not_printed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
