@@ -1,6 +1,7 @@
 """The parts of tools/ttnn/flux1_ttnn.py that need no library: reading recordings, and what the library does not check without a card."""
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -352,6 +353,13 @@ class Memory(unittest.TestCase):
             for other in ({"mesh": "4x2"}, {"sp": "1@0"}, {"tp": "2@1"}, {"width": 48}, {"height": 64}):
                 with self.assertRaisesRegex(worker.Refused, "has no plan of "):
                     planned(row | other)
+            for other in ({"stages": 1}, {"stages": [{"stage": "clip"}]}, {"stages": [{"stage": "clip", "memory_bytes": "8"}]}):
+                with self.assertRaisesRegex(worker.Refused, f"{f.name} is no output of flux1 plan --json"):
+                    planned(row | other)
+            for text in ("", "{}x", '{"mesh": 1}', "[1]", "[{}]", "7"):
+                f.seek(0), f.truncate(), f.write(text), f.flush()
+                with self.assertRaisesRegex(worker.Refused, f"{f.name} is no output of flux1 plan --json"):
+                    worker.planned(f.name, recording(HEAD + BODY))
 
     def test_heights_behind_every_call(self):
         library, use = unittest.mock.MagicMock(), []
@@ -370,13 +378,14 @@ class Memory(unittest.TestCase):
 class Library(unittest.TestCase):
     """One that is a file on the path."""
 
-    def checked(self, text, *arguments, source=""):
+    def checked(self, text, *arguments, source="", plan="", **environment):
+        """In a folder with the library, the recording and the plan, which is the one that it runs in."""
         with tempfile.TemporaryDirectory() as room:
-            for name, content in (("ttnn.py", source), ("a.rec", text)):
+            for name, content in (("ttnn.py", source), ("a.rec", text), ("plan.json", plan)):
                 with open(os.path.join(room, name), "w") as f:
                     f.write(content)
             return subprocess.run([sys.executable, "-B", WORKER, "check", os.path.join(room, "a.rec"), *arguments], capture_output=True, text=True, timeout=120,
-                                  env=os.environ | {"PYTHONPATH": room})
+                                  env=os.environ | {"PYTHONPATH": room} | environment, cwd=room)
 
     SOURCE = """import types, unittest.mock as m
 globals().update({name: m.MagicMock() for name in ("MathFidelity", "init_device_compute_kernel_config", "CoreRangeSet", "CoreRange", "CoreCoord",
@@ -394,6 +403,27 @@ close_mesh_device = lambda _: print("closed")
             self.assertEqual((done.returncode, done.stderr.count("\n"), done.stdout.splitlines()[-1]), (1, 2, "closed"), done.stderr)
             self.assertRegex(done.stderr, f"warning: ttnn of unknown version; .*\nflux1_ttnn: .*{words}")
         self.assertIn("Traceback", self.checked(text, "--traceback", source=self.SOURCE).stderr)
+
+    @unittest.skipIf(__import__("importlib.util").util.find_spec("ttnn"), "this Python has ttnn")
+    def test_paths_are_of_the_folder_that_the_user_is_in(self):
+        source = self.SOURCE + """import os
+print({name: value for name, value in os.environ.items() if value.endswith("x/y")}, os.getcwd())
+"""
+        names = "FLUX1_TTNN_BLOCKINGS", "FLUX1_TTNN_PROFILE", "XDG_CACHE_HOME", "TT_METAL_CACHE"
+        done = self.checked(HEAD + BODY, source=source, **{name: "x/y" for name in names})
+        self.assertEqual([re.search(rf"'{name}': '/[^']*/x/y'", done.stdout) is not None for name in names], [True] * 4, done.stdout + done.stderr)
+
+    @unittest.skipIf(__import__("importlib.util").util.find_spec("ttnn"), "this Python has ttnn")
+    def test_the_plan_is_read_before_the_mesh_is_opened(self):
+        row = {"mesh": "2x4", "sp": "2@0", "tp": "4@1", "width": 64, "height": 48, "stages": []}
+        stages = [word for stage in ("dit.step", "dit.open") for word in ("--stage", stage)]
+        for plan, words in ((json.dumps([row]), None), ("{}", "plan.json has no plan of"), ("[1]", "plan.json is no output of flux1 plan --json")):
+            done = self.checked(HEAD + "stage dit.step\nend block=b1\nstage dit.open\nend\n", *stages, "--plan", "plan.json", source=self.SOURCE, plan=plan)
+            if words:
+                self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1), done.stderr)
+                self.assertIn(words, done.stderr)
+            else:
+                self.assertEqual((done.returncode, done.stdout.splitlines()[-1]), (0, "closed"), done.stderr)
 
 
 class Program(unittest.TestCase):

@@ -1224,8 +1224,8 @@ def library(folder=None):
         room = tempfile.TemporaryDirectory(prefix="flux1-ttnn-")
         atexit.register(room.cleanup)
         folder = room.name
-    for name in ("TT_METAL_MOCK_CLUSTER_DESC_PATH", "TT_METAL_CACHE"):
-        if name in os.environ:
+    for name in ("TT_METAL_MOCK_CLUSTER_DESC_PATH", "TT_METAL_CACHE", "FLUX1_TTNN_BLOCKINGS", "FLUX1_TTNN_PROFILE", "XDG_CACHE_HOME"):
+        if os.environ.get(name):
             os.environ[name] = os.path.abspath(os.environ[name])
     os.chdir(folder)
     try:
@@ -1281,7 +1281,8 @@ def wanted_stages(recording, options):
 
 
 def check(recording, options):
-    on_mesh(recording, options, lambda ttnn, device: check_on(device, ttnn, recording, options))
+    plan = planned(options.plan, recording) if options.plan else {}  # before the mesh: the calls take minutes
+    on_mesh(recording, options, lambda ttnn, device: check_on(device, ttnn, recording, options, plan))
 
 
 class Searching(Mapper):
@@ -1377,25 +1378,28 @@ def planned(path, recording):
     m = recording.mesh
     wanted = {"mesh": "%dx%d" % m.shape, "sp": f"{m.sp}@{m.sp_axis}", "tp": f"{m.tp}@{m.tp_axis}"} | {
         key: recording.picture[key] for key in ("width", "height")}
-    with open(path, encoding="utf-8") as f:
-        rows = [row for row in json.load(f) if all(row[key] == value for key, value in wanted.items())]
+    out = {}
+    try:
+        with open(path, encoding="utf-8") as f:
+            rows = [row for row in json.load(f) if all(row[key] == value for key, value in wanted.items())]
+        for stage in rows[0]["stages"] if rows else ():
+            part = stage["stage"].split()[0]
+            out[part] = max(out.get(part, 0), stage["memory_bytes"])
+    except (TypeError, *BROKEN):
+        raise Refused(f"{path} is no output of flux1 plan --json") from None
     if not rows:
         raise Refused(f"{path} has no plan of {wanted}")
-    out = {}
-    for stage in rows[0]["stages"]:
-        part = stage["stage"].split()[0]
-        out[part] = max(out.get(part, 0), stage["memory_bytes"])
     return out
 
 
-def compare(heights, path, recording, banks):
-    for part, plan in planned(path, recording).items():
+def compare(heights, plans, banks):
+    for part, plan in plans.items():
         if part in heights.most:
             got, plan = heights.most[part] / 1e6, plan / banks / 1e6
             print(f"{part}: at most {got:.1f} MB of a bank, flux1 plan says {plan:.1f} ({100 * (plan / got - 1):+.1f} %)")
 
 
-def check_on(device, ttnn, recording, options):
+def check_on(device, ttnn, recording, options, plan):
     heights = Heights(ttnn, device)
     watched = Watched(ttnn, heights.watch)
     mapper = Mapper(recording, watched, device, options.links, getattr(ttnn, options.weights), Nothing(watched, device))
@@ -1409,8 +1413,7 @@ def check_on(device, ttnn, recording, options):
         used, room, banks = memory(ttnn, device)
         print(f"{name}: {len(lines)} lines in {time.monotonic() - began:.1f} s, "
               f"{used / 1e6:.0f} of {room / 1e6:.0f} MB in each of {banks} banks")
-    if options.plan:
-        compare(heights, options.plan, recording, banks)
+    compare(heights, plan, banks)
 
 
 def read(recording, options):
