@@ -176,13 +176,40 @@ class Blocks(unittest.TestCase):
         self.w["matrix"].shape = [3072, 9248]
         self.mapper().product(self.x, "w1")
         self.assertEqual(self.asked(), (8, 8, 8, 2, 2))
-        self.assertEqual(os.listdir(os.path.dirname(self.path)), ["table.json"])
+        self.assertEqual(sorted(os.listdir(os.path.dirname(self.path))), ["table.json", "table.json.lock"])
+
+    def test_searches_lose_nothing_of_each_other(self):
+        blocking = worker.Blocking(4, 2, 16, 1, 4)
+        one, other = worker.Blockings(self.path), worker.Blockings(self.path)
+        one.keep("first", blocking), other.keep("second", blocking), one.keep("third", blocking)
+        self.assertEqual(worker.Blockings(self.path).found, dict.fromkeys(("first", "second", "third"), blocking))
+        with unittest.mock.patch.object(worker, "version_of_library", lambda: "another"):
+            self.assertEqual(worker.Blockings(self.path).found, {})
+            worker.Blockings(self.path).keep("first", worker.Blocking(2, 2, 2, 1, 1))
+        self.assertEqual(worker.Blockings(self.path).found, dict.fromkeys(("first", "second", "third"), blocking))
+
+    def test_searches_write_one_by_one(self):
+        """A search that is writing is waited for, and what it writes is kept."""
+        blocking = worker.Blocking(4, 2, 16, 1, 4)
+        os.makedirs(os.path.dirname(self.path))
+        locked, table = worker.fcntl.flock, json.dumps({worker.version_of_library(): {"other": blocking}})
+        def wait(lock, how):
+            locked(lock, how | worker.fcntl.LOCK_NB)
+            with open(f"{self.path}.lock") as second, self.assertRaises(BlockingIOError):
+                locked(second, worker.fcntl.LOCK_EX | worker.fcntl.LOCK_NB)
+            with open(self.path, "w") as f:
+                f.write(table)
+        mine = worker.Blockings(self.path)
+        with unittest.mock.patch.object(worker.fcntl, "flock", wait):
+            mine.keep("mine", blocking)
+        self.assertEqual(worker.Blockings(self.path).found, {"mine": blocking, "other": blocking})
 
     def test_tables_that_are_not_taken(self):
         os.makedirs(os.path.dirname(self.path))
-        good = {"ttnn": worker.version_of_library(), "products": {self.WHICH: [4, 2, 16, 1, 4]}}
-        for content, found in ((good, 1), (good | {"ttnn": "0.1"}, 0), (good | {"products": {}}, 0), (good | {"products": {self.WHICH: [4, 2, 16, 3, 4]}}, None),
-                               (good | {"products": {self.WHICH: 4}}, None), (good | {"products": []}, None), ([], None), ({"ttnn": "1"}, None), ("", None)):
+        mine = worker.version_of_library()
+        good = {mine: {self.WHICH: [4, 2, 16, 1, 4]}}
+        for content, found in ((good, 1), ({"0.1": good[mine]}, 0), ({mine: {}}, 0), ({}, 0), ({mine: {self.WHICH: [4, 2, 16, 3, 4]}}, None), ({mine: {self.WHICH: 4}}, None),
+                               ({mine: []}, None), (good | {"0.1": 1}, None), ([], None), ({"ttnn": "1"}, None), ("", None)):
             with open(self.path, "w") as f:
                 f.write(content if content == "" else json.dumps(content))
             if found is None:

@@ -283,23 +283,29 @@ def fastest(start, seconds):
 
 
 class Blockings:
-    """What searches found, in a file: {"ttnn": version, "products": {which: [m, k, n, tall, wide]}}. Of another version of the
-    library nothing is taken."""
+    """What searches found, in a file: {version of the library: {which: [m, k, n, tall, wide]}}. Of another version nothing is
+    taken, and nothing is lost."""
 
     def __init__(self, path):
         self.path, self.found = path, {}
+        self.take()
+
+    def take(self):
+        """Adds what the file has of this version. Returns the whole file."""
         try:
-            with open(path, encoding="utf-8") as f:
+            with open(self.path, encoding="utf-8") as f:
                 whole = json.load(f)
-            products = whole["products"]
-            if whole["ttnn"] == version_of_library():
-                self.found = {str(which): Blocking(*numbers) for which, numbers in products.items() if is_blocking(numbers)}
-                if len(self.found) != len(products):
-                    raise ValueError
+            if not all(type(products) is dict for products in whole.values()):
+                raise ValueError
+            products = whole.get(version_of_library(), {})
+            if not all(is_blocking(numbers) for numbers in products.values()):
+                raise ValueError
         except FileNotFoundError:
-            pass
+            return {}
         except (OSError, TypeError, *BROKEN):
-            raise Refused(f"{path} is no table of blockings: delete it, or name another in FLUX1_TTNN_BLOCKINGS") from None
+            raise Refused(f"{self.path} is no table of blockings: delete it, or name another in FLUX1_TTNN_BLOCKINGS") from None
+        self.found |= {which: Blocking(*numbers) for which, numbers in products.items()}
+        return whole
 
     @staticmethod
     def usual_path():
@@ -307,13 +313,17 @@ class Blockings:
         return os.path.abspath(os.environ.get("FLUX1_TTNN_BLOCKINGS") or os.path.join(cache, "flux1", "ttnn-blockings.json"))
 
     def keep(self, which, blocking):
-        self.found[which] = blocking
+        """Writes it beside what the file has now: other searches may have written since this one read it."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        part = f"{self.path}.{os.getpid()}.part"
-        with open(part, "w", encoding="utf-8") as f:
-            json.dump({"ttnn": version_of_library(), "products": self.found}, f, indent=1, sort_keys=True)
-            f.write("\n")
-        os.replace(part, self.path)
+        with open(f"{self.path}.lock", "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+            whole = self.take()
+            self.found[which] = blocking
+            part = f"{self.path}.part"
+            with open(part, "w", encoding="utf-8") as f:
+                json.dump(whole | {version_of_library(): self.found}, f, indent=1, sort_keys=True)
+                f.write("\n")
+            os.replace(part, self.path)
 
 
 class Act:
