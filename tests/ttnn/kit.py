@@ -87,9 +87,17 @@ def nothing_private_is_told(t):
     assert kit.without_serials(devices) == {"Tenstorrent cards": [{"board": "n300"}], "devices": []} and kit.without_serials({}) == {}
     model = os.path.join(t.room, "secret", "model")
     os.makedirs(model)
-    options = types.SimpleNamespace(recording="/data/me/report", flux1="/opt/mine/flux1", model=[model])
+    options = types.SimpleNamespace(recording="/data/me/report", flux1="/opt/mine/flux1", model=[model], with_option=[])
     told = kit.Kit(options, False).public(f"{model}/a {model} /data/me/report/b /data/me/c /opt/mine/flux1 /home/anna/x \"/Users/anna\" {os.path.expanduser('~')}/y /usr/lib")
     assert told == f"…/model/a …/model …/b …/c …/flux1 ~/x \"~\" {'~/y' if os.path.expanduser('~') != '/' else '//y'} /usr/lib", told
+    os.makedirs("private/x/m")
+    options = types.SimpleNamespace(recording="report", flux1="flux1", device="ttnn", only=None, weights="bfloat16", model=["private/x/m", "./private/x/m/", "org/name"],
+                                    with_option=["--steps=4", "--lora=/data/secret/l.safetensors:0.8", "--lora=own/deep/l", "private/x/other", "--lora=/data/two words/l"])
+    one = kit.Kit(options, False)
+    assert one.given() == ["report", "--device", "ttnn", "--model", "m", "--model", "m", "--model", "org/name", "--with-option=--steps=4", "--with-option=--lora=l.safetensors:0.8",
+                           "--with-option=--lora=l", "--with-option=other", "--with-option=--lora=l"], one.given()
+    told = one.public(f"private/x/m/a: \"private/x/m\" ./private/x/m {os.getcwd()}/private/x/m /data/secret/l.safetensors: own/deep/l (own/deep/l) my-own/deep/l /data/two words/l")
+    assert told == "…/m/a: \"…/m\" …/m …/m …/l.safetensors: …/l (…/l) my-own/deep/l …/l", told
 
 
 def all_is_well(t):
@@ -187,12 +195,15 @@ def in_mock_mode_nothing_is_compared(t):
 
 
 def main():
+    flux1, pipeline = (os.path.abspath(path) for path in sys.argv[1:3])
     with tempfile.TemporaryDirectory() as room:
         for test in (every_call_has_a_case, nothing_private_is_told, all_is_well, planted_errors_are_found, a_trace_is_what_is_compared, what_is_lost_is_told, what_a_machine_lacks_is_left_out, an_interrupt_leaves_a_report,
                      in_mock_mode_nothing_is_compared, pictures_are_told):
             began = time.monotonic()
             with tempfile.TemporaryDirectory(dir=room) as one:
-                test(Test(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), one))
+                os.chdir(one)
+                test(Test(flux1, pipeline, one))
+                os.chdir(room)
             print(f"{test.__name__}: {time.monotonic() - began:.1f} s", flush=True)
 
 

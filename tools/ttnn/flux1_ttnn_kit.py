@@ -72,6 +72,16 @@ def without_serials(devices):
     return devices
 
 
+def name_of(model):
+    """Of a model in a folder the folder's own name; of another what flux1 calls it."""
+    return os.path.basename(os.path.abspath(model)) if os.path.exists(model) else model
+
+
+def without_folders(option):
+    """--lora=/data/secret/l.safetensors as --lora=l.safetensors."""
+    return re.sub(r"^([^=]*=)?.*/", r"\1", option, flags=re.DOTALL)
+
+
 # ---- processes -----------------------------------------------------------------------------------------------------------
 
 
@@ -180,8 +190,8 @@ class Kit:
 
     def given(self):
         o = self.o
-        more = [("--device", o.device)] + [("--model", m) for m in o.model] + ([("--only", o.only)] if o.only else [])
-        return [self.place("report"), *(word for pair in more for word in pair), *(f"--with-option={w}" for w in o.with_option),
+        more = [("--device", o.device)] + [("--model", name_of(m)) for m in o.model] + ([("--only", o.only)] if o.only else [])
+        return [self.place("report"), *(word for pair in more for word in pair), *(f"--with-option={without_folders(w)}" for w in o.with_option),
                 *(["--weights", o.weights] if o.weights != "bfloat16" else [])]
 
     def place(self, name):
@@ -301,7 +311,7 @@ class Kit:
     def model(self, path, number):
         """path None: the model that flux1 takes where none is named."""
         name = lambda what: f"{number}-{what}"
-        entry = {"model": OWN if not path else os.path.basename(os.path.normpath(path)) if os.path.exists(path) else path, "runs": {}}
+        entry = {"model": name_of(path) if path else OWN, "runs": {}}
         self.report["models"].append(entry)
         truth = None
         if not self.mock:
@@ -326,12 +336,16 @@ class Kit:
         return any(run["verdict"] in ("off", "failed") for run in runs) or any("failed" in run for m in self.report["models"] for run in m["runs"].values())
 
     def public(self, text):
-        """Without the paths of this machine."""
-        known = {os.path.dirname(os.path.abspath(m)) for m in self.o.model if os.path.exists(m)} | {self.folder, os.path.dirname(self.folder), os.getcwd(), tempfile.gettempdir()}
+        """Without the paths of this machine, also those that are told as they were given."""
+        given = [m for m in self.o.model if os.path.exists(m)] + [w.partition("=")[2] or w for w in self.o.with_option]
+        folders = {os.path.dirname(path.rstrip("/")) for path in given} - {""}
+        known = {os.path.abspath(folder) for folder in folders} | {self.folder, os.path.dirname(self.folder), os.getcwd(), tempfile.gettempdir()}
         if os.sep in self.flux1:
             known.add(os.path.dirname(self.flux1))
         for path in sorted(known - {"/"}, key=len, reverse=True):
             text = text.replace(path, "…")
+        for folder in sorted(folders, key=len, reverse=True):
+            text = re.sub(r"(?<![\w./-])" + re.escape(folder) + "/", "…/", text)
         text = text.replace(os.path.expanduser("~"), "~") if os.path.expanduser("~") != "/" else text
         return re.sub(r"/(home|Users)/[^/\s\"]+", "~", text)
 
