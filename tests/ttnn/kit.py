@@ -3,15 +3,19 @@ leaves a report whatever happens.
 
 usage: kit.py FLUX1 PIPELINE        exit 77: this Python has no numpy
 """
+import contextlib
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import types
+import unittest.mock
 
 sys.dont_write_bytecode = True
 try:
@@ -147,6 +151,26 @@ def what_is_lost_is_told(t):
     assert all("/nowhere/python" in row["trace no"]["failed"] for row in rows.values()), rows
 
 
+def what_cannot_begin_or_end_is_one_sentence(t):
+    """A pattern of nothing, a folder that is a file, a report that cannot be written at the end; and the kit's own folder stays as it was."""
+    taken, tools = os.path.join(t.room, "taken"), os.path.join(t.room, "tools")
+    with open(taken, "w", encoding="utf-8"):
+        pass
+    os.mkdir(tools)
+    for name in ("flux1_ttnn.py", "flux1_ttnn_kit.py", "flux1_ttnn_cases.py"):
+        shutil.copy(os.path.join(os.path.dirname(PROGRAM), name), tools)
+    env = {name: value for name, value in t.env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for folder, more, said in ((os.path.join(t.room, "none"), ("--only", "nothing"), "--only nothing matches nothing"), (taken, (), taken + " cannot be made: File exists; name another folder")):
+        done = subprocess.run([sys.executable, os.path.join(tools, "flux1_ttnn.py"), "kit", folder, "--flux1", t.flux1, *more], env=env, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1) and said in done.stderr, done
+    assert not os.path.exists(os.path.join(t.room, "none")) and len(os.listdir(tools)) == 3, os.listdir(tools)
+    options = types.SimpleNamespace(recording=os.path.join(t.room, "full"), flux1=t.flux1, device="ttnn:wh-n300", only="^operations cast", weights="bfloat16", model=[], with_option=[])
+    whole = unittest.mock.patch.object(kit.Kit, "operations", lambda self: shutil.rmtree(self.folder))
+    with whole, contextlib.redirect_stderr(io.StringIO()) as said:
+        assert kit.run(options, False) == 1
+    assert "report.json.part: No such file or directory\n" in said.getvalue() and said.getvalue().count("\n") == 1, said.getvalue()
+
+
 def what_a_machine_lacks_is_left_out(t):
     rows = t.run(only=exactly(["gather_columns of tp, 2x2", "gather_columns of all, 1x2"]), device="ttnn:wh-n300")
     assert rows["gather_columns of tp, 2x2"]["left out"] == "the machine has 1x2 devices" and rows["gather_columns of all, 1x2"]["trace no"]["verdict"] == "ok", rows
@@ -173,6 +197,7 @@ def pictures_are_told(t):
     os.symlink(t.pipeline, model)
     options = [f"--with-option=--{o}" for o in ("width=128", "height=128", "max-sequence-length=64", "steps=3", "mesh=1x1")]
     t.run("--model", model, *options, only="^picture", status=1, FLUX1_MODEL=os.path.join(t.room, "private", "none"))
+    assert t.json["ttnn"] == "of unknown version", t.json["ttnn"]  # no operation has told it
     own, there = t.json["models"]
     assert own["model"] == "flux1's own model" and "no such file" in own["runs"]["cpu"]["failed"], own
     assert there["model"] == "fine"
@@ -197,7 +222,7 @@ def in_mock_mode_nothing_is_compared(t):
 def main():
     flux1, pipeline = (os.path.abspath(path) for path in sys.argv[1:3])
     with tempfile.TemporaryDirectory() as room:
-        for test in (every_call_has_a_case, nothing_private_is_told, all_is_well, planted_errors_are_found, a_trace_is_what_is_compared, what_is_lost_is_told, what_a_machine_lacks_is_left_out, an_interrupt_leaves_a_report,
+        for test in (every_call_has_a_case, nothing_private_is_told, all_is_well, planted_errors_are_found, a_trace_is_what_is_compared, what_is_lost_is_told, what_cannot_begin_or_end_is_one_sentence, what_a_machine_lacks_is_left_out, an_interrupt_leaves_a_report,
                      in_mock_mode_nothing_is_compared, pictures_are_told):
             began = time.monotonic()
             with tempfile.TemporaryDirectory(dir=room) as one:

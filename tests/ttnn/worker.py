@@ -402,6 +402,33 @@ class Memory(unittest.TestCase):
         self.assertEqual((heights.most["clip"], heights.most["vae"]), (12, 3))
 
 
+class Profile(unittest.TestCase):
+    """What FLUX1_TTNN_PROFILE asks for."""
+
+    def noted(self, path):
+        talk = unittest.mock.Mock()
+        with unittest.mock.patch.dict(os.environ, {"FLUX1_TTNN_PROFILE": path}):
+            notes = worker.Notes(talk)
+        for step in range(3):
+            notes.begin("dit.step", step, False)
+            if notes.calls is not None:
+                notes.call("linear", 0)
+            notes.end("dit.step")
+            self.assertIsNone(notes.calls)
+        return talk
+
+    def test_the_second_step_has_its_calls(self):
+        with tempfile.TemporaryDirectory() as room:
+            path = os.path.join(room, "profile")
+            self.noted(path).say.assert_not_called()
+            with open(path, encoding="utf-8") as f:
+                told = json.load(f)
+        self.assertEqual((told["ttnn"], [sorted(step) for step in told["stages"]["dit.step"]]), (worker.version_of_library(), [["seconds"], ["calls", "seconds"], ["seconds"]]))
+
+    def test_a_file_that_cannot_be_written_is_told_once(self):
+        self.noted("/nowhere/profile").say.assert_called_once_with("warning", "FLUX1_TTNN_PROFILE: /nowhere/profile cannot be written: No such file or directory; no seconds are noted")
+
+
 class Library(unittest.TestCase):
     """One that is a file on the path."""
 

@@ -1490,8 +1490,8 @@ class Notes:
     """For a file that FLUX1_TTNN_PROFILE names: of each stage the seconds of each time that it was made, and of the second
     step those of its calls by name, each until all devices have come to an end; where steps are recorded there are none."""
 
-    def __init__(self):
-        self.path, self.stages, self.calls = os.environ.get("FLUX1_TTNN_PROFILE"), {}, None
+    def __init__(self, talk):
+        self.talk, self.path, self.stages, self.calls = talk, os.environ.get("FLUX1_TTNN_PROFILE"), {}, None
 
     def begin(self, stage, step, records):
         self.calls = {} if self.path and stage == "dit.step" and step == 1 and not records else None
@@ -1506,9 +1506,14 @@ class Notes:
             return
         took = {"seconds": time.monotonic() - self.began}
         self.stages.setdefault(stage, []).append(took | {"calls": self.calls} if self.calls else took)
-        with open(self.path + ".part", "w", encoding="utf-8") as f:
-            json.dump(self.stages, f)
-        os.replace(self.path + ".part", self.path)
+        self.calls = None  # of this step alone
+        try:
+            with open(self.path + ".part", "w", encoding="utf-8") as f:
+                json.dump({"ttnn": version_of_library(), "stages": self.stages}, f)
+            os.replace(self.path + ".part", self.path)
+        except OSError as e:
+            self.talk.say("warning", f"FLUX1_TTNN_PROFILE: {self.path} cannot be written: {e.strerror}; no seconds are noted")
+            self.path = None
 
 
 class Served(Nothing):
@@ -1733,7 +1738,7 @@ class Server:
 
     def __init__(self, talk, ttnn):
         self.talk, self.t, self.whole, self.device, self.model = talk, ttnn, None, None, None
-        self.stages, self.mappers, self.editions, self.notes = {}, {}, {}, Notes()
+        self.stages, self.mappers, self.editions, self.notes = {}, {}, {}, Notes(talk)
 
     def order(self, word, keys):
         if word not in ("open", "recording", "run"):
@@ -1900,6 +1905,7 @@ def pattern(text):
 def kit(options):
     """For people with a card: files that stand beside this one."""
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    sys.dont_write_bytecode = True  # where they are installed
     try:
         import flux1_ttnn_kit
     except ImportError as e:

@@ -176,6 +176,12 @@ class Kit:
             return f"flux1 {arguments[0]} does not end"
         return (done.stdout if done.returncode == 0 else done.stderr).strip()
 
+    def make_folder(self):
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+        except OSError as e:
+            raise Trouble(f"{self.folder} cannot be made: {e.strerror}; name another folder") from None
+
     def begin(self):
         devices = self.output("info", "--devices", "--json")
         self.report = {
@@ -202,8 +208,11 @@ class Kit:
 
     # -- operations --
 
+    def chosen(self):
+        return [(kind, case) for kind, make in cases.KINDS.items() for case in make() if self.wanted(f"{kind} {case.name}")]
+
     def operations(self):
-        chosen = [(kind, case) for kind, make in cases.KINDS.items() for case in make() if self.wanted(f"{kind} {case.name}")]
+        chosen = self.chosen()
         for mesh in dict.fromkeys(case.mesh for _, case in chosen):
             rows = [(self.entry(kind, case), case) for kind, case in chosen if case.mesh == mesh]
             with tempfile.TemporaryDirectory(prefix="flux1-kit-") as room:
@@ -304,7 +313,8 @@ class Kit:
                 ended(process)
         if os.path.exists(profile):
             with open(profile, encoding="utf-8") as f:
-                out["cards"] = json.load(f)
+                told_ = json.load(f)
+            out["cards"], self.report["ttnn"] = told_["stages"], told_["ttnn"]
             os.unlink(profile)
         return out
 
@@ -437,24 +447,27 @@ def as_text(report):
 def run(options, mock):
     """Returns the exit status: 0 only if nothing failed and nothing was off."""
     kit = Kit(options, mock)
-    os.makedirs(kit.folder, exist_ok=True)
+    pictures = [(kit.model, m, i) for i, m in enumerate([None, *options.model]) if kit.wanted(f"picture {m or OWN}")]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        kit.begin()
-        kit.write()
-        parts = [(kit.operations,)] + [(kit.model, m, i) for i, m in enumerate([None, *options.model]) if kit.wanted(f"picture {m or OWN}")]
-        for part in parts:
-            try:
-                part[0](*part[1:])
-            except (Trouble, OSError, ValueError, LookupError) as e:
-                kit.report.setdefault("trouble", []).append(f"{type(e).__name__}: {e}")
-        kit.report["state"] = "complete" if "trouble" not in kit.report else "not complete: " + "; ".join(kit.report["trouble"])
-    except KeyboardInterrupt:
-        kit.report["state"] = "interrupted"
+        if not pictures and not kit.chosen():
+            raise Trouble(f"--only {options.only} matches nothing")
+        kit.make_folder()
+        try:
+            kit.begin()
+            kit.write()
+            for part in [(kit.operations,), *pictures]:
+                try:
+                    part[0](*part[1:])
+                except (Trouble, OSError, ValueError, LookupError) as e:
+                    kit.report.setdefault("trouble", []).append(f"{type(e).__name__}: {e}")
+            kit.report["state"] = "complete" if "trouble" not in kit.report else "not complete: " + "; ".join(kit.report["trouble"])
+        except KeyboardInterrupt:
+            kit.report["state"] = "interrupted"
+        print(kit.write(), end="")
     except (Trouble, OSError) as e:
-        print(f"flux1_ttnn: {e}", file=sys.stderr)
+        print(f"flux1_ttnn: {e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename else f"flux1_ttnn: {e}", file=sys.stderr)
         return 1
-    print(kit.write(), end="")
     if kit.report["state"] == "interrupted":
         return 130
     return int(kit.failed() or "trouble" in kit.report)
