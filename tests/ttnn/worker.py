@@ -64,6 +64,12 @@ class Reading(unittest.TestCase):
         self.assertEqual(worker.same("all(5,5,5,5,5,5,5,5)", mesh, line), 5)
         with self.assertRaisesRegex(worker.Refused, r"line 7: create differs between ranks \(tp\(1,2,3,4\)\)"):
             worker.same("tp(1,2,3,4)", mesh, line)
+        prompt, heads = r"choose a prompt length that 8 devices share evenly \(--max-sequence-length\)", r"choose a mesh whose devices share the heads evenly \(--mesh, such as 1x1\)"
+        fewer = r"choose a mesh of fewer devices \(--mesh, such as 1x1\)"
+        for call, key, filled, words in (("create", "text", False, prompt), ("create", "cols", False, heads), ("attention", "heads", False, heads), ("weight", "rows", False, heads),
+                                         ("weight", "rows", True, heads), ("attention", "heads", True, heads), ("create", "text", True, fewer)):
+            with self.assertRaisesRegex(worker.Refused, f"line 7: {call} differs .*; {words}$"):
+                worker.same("tp(1,2,3,4)", mesh._replace(filled=filled), worker.Line(7, None, call, {key: "tp(1,2,3,4)"}))
         for text in ("sp(3)", "sp(1,2,3)", "tp(1,2)", "all(1,2)", "1,2", "sp(1,2", "7)", "x", "", "sp(--,1)", "sp()", "dp(1,2)"):
             with self.assertRaisesRegex(ValueError, "should be a number, or sp"):
                 worker.values_of(text, mesh)
@@ -268,6 +274,10 @@ class Calls(unittest.TestCase):
 
     def test_calls_of_some_ranks(self):
         self.refused("@0,1 add x=a0 s=1 y=a1 out=a0", "line 8: add is made by some ranks only")
+        for stage, words in (("t5", "choose a prompt length that 8 devices share evenly"), ("dit.open", "choose a mesh of fewer devices")):
+            with self.assertRaisesRegex(worker.Refused, words):
+                self.mapper.run(stage, recording(HEAD + f"stage {stage}\n@0,1 add x=a0 s=1 y=a1 out=a0\nend\n").stages[stage])
+        self.refused("@0 weight w=w1", "choose a mesh whose devices share the heads evenly")
         self.refused("@0 ring_begin axis=sp", "line 8: ring_begin is made by some ranks only")
         self.refused("ring_begin axis=sp\n@0,1 linear in=a0 w=w0 out=a1\ncast in=a0 out=a1", "linear is made by some ranks only")
 
@@ -297,7 +307,7 @@ class Calls(unittest.TestCase):
         line = worker.Line(7, None, "input", {"first": "all(0,4,8,12,15,18,21,24)"})
         self.assertEqual(worker.firsts(line, mesh, 4), [0, 4, 8, 12, 15, 19, 23, 27])
         self.assertEqual(worker.firsts(line._replace(keys={"first": "sp(0,15)"}), mesh, 15), [0] * 4 + [15] * 4)
-        with self.assertRaisesRegex(worker.Refused, "line 7: heads that are not shared evenly by 8 devices"):
+        with self.assertRaisesRegex(worker.Refused, "line 7: heads that are not shared evenly by 8 devices; choose a mesh whose devices share the heads evenly"):
             self.mapper.enter("clip")
             self.mapper.weight(worker.Line(7, None, "weight", {"w": "w0", "role": "qkv", "rows": "all(9,9,9,9,9,9,9,3)", "cols": "8"}))
 

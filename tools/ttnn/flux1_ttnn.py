@@ -135,9 +135,20 @@ def same(text, mesh, line):
     """The number that all ranks have, or of filled shares the largest: a mesh's devices run one program."""
     numbers = values_of(text, mesh)
     if len(set(numbers)) != 1 and not (mesh.filled and fills(text, numbers, mesh)):
-        raise Refused(f"line {line.number}: {line.call} differs between ranks ({text}); choose a size whose tokens and heads "
-                      f"divide by the mesh")
+        heads = line.call in ("weight", "piece", "bias") or text in (line.keys.get("heads"), line.keys.get("cols"))
+        raise Refused(f"line {line.number}: {line.call} differs between ranks ({text}); "
+                      f"{OTHER_HEADS if heads else other_tokens(mesh)}")
     return numbers[0]
+
+
+OTHER_HEADS = "choose a mesh whose devices share the heads evenly (--mesh, such as 1x1)"
+
+
+def other_tokens(mesh):
+    """What helps where the ranks' tokens are not alike: those of a part that is not filled up are the prompt's."""
+    if mesh.filled:
+        return "choose a mesh of fewer devices (--mesh, such as 1x1)"
+    return f"choose a prompt length that {mesh.sp * mesh.tp} devices share evenly (--max-sequence-length)"
 
 
 def shares(numbers):
@@ -607,7 +618,7 @@ class Mapper:
         k = line.keys
         rows, cols = same(k["rows"], self.mesh, line), same(k["cols"], self.mesh, line)
         if k["role"] == "qkv" and set(values_of(k["rows"], self.mesh)) - {rows, 0}:  # k and v would begin elsewhere
-            raise Refused(f"line {line.number}: heads that are not shared evenly by {self.ranks} devices")
+            raise Refused(f"line {line.number}: heads that are not shared evenly by {self.ranks} devices; {OTHER_HEADS}")
         kernel = same(k.get("kernel", "1"), self.mesh, line)
         self.weights[k["w"]] = {"role": k["role"], "rows": rows, "cols": cols, "kernel": kernel, "bias": False, "pieces": []}
 
@@ -1214,8 +1225,8 @@ class Mapper:
     def made_by_all(self, line):
         first = line.ranks is not None and self.part == "clip" and line.ranks == tuple(range(len(line.ranks)))
         if line.ranks is not None and line.call not in CALLS_OF_SOME and not first:  # others' shares are nothing but zeros
-            raise Refused(f"line {line.number}: {line.call} is made by some ranks only; choose a size whose tokens and heads "
-                          f"divide by the mesh")
+            raise Refused(f"line {line.number}: {line.call} is made by some ranks only; "
+                          f"{OTHER_HEADS if line.call == 'weight' else other_tokens(self.mesh)}")
 
 
 CALLS = set("""create mark release input output block weight piece bias prepare begin end finite check
