@@ -228,6 +228,7 @@ def what_is_refused_ends_no_worker(t):
                           input="".join(json.dumps(line) + "\n" for line in lines), capture_output=True)
     t.nothing_left()
     assert done.returncode != 0 and done.stderr.count("no card has run this yet") == 1 and "the worker says: " in done.stderr + done.stdout, (done.stderr, done.stdout)
+    assert "choose a prompt length that 2 devices share evenly (--max-sequence-length)" in done.stderr + done.stdout, (done.stderr, done.stdout)
     assert [os.path.exists(t.path(f"refused-{i}.png")) for i in range(3)] == [True, False, True]
 
 

@@ -3,15 +3,19 @@ leaves a report whatever happens.
 
 usage: kit.py FLUX1 PIPELINE        exit 77: this Python has no numpy
 """
+import contextlib
+import io
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 import types
+import unittest.mock
 
 sys.dont_write_bytecode = True
 try:
@@ -87,9 +91,17 @@ def nothing_private_is_told(t):
     assert kit.without_serials(devices) == {"Tenstorrent cards": [{"board": "n300"}], "devices": []} and kit.without_serials({}) == {}
     model = os.path.join(t.room, "secret", "model")
     os.makedirs(model)
-    options = types.SimpleNamespace(recording="/data/me/report", flux1="/opt/mine/flux1", model=[model])
+    options = types.SimpleNamespace(recording="/data/me/report", flux1="/opt/mine/flux1", model=[model], with_option=[])
     told = kit.Kit(options, False).public(f"{model}/a {model} /data/me/report/b /data/me/c /opt/mine/flux1 /home/anna/x \"/Users/anna\" {os.path.expanduser('~')}/y /usr/lib")
     assert told == f"…/model/a …/model …/b …/c …/flux1 ~/x \"~\" {'~/y' if os.path.expanduser('~') != '/' else '//y'} /usr/lib", told
+    os.makedirs("private/x/m")
+    options = types.SimpleNamespace(recording="report", flux1="flux1", device="ttnn", only=None, weights="bfloat16", model=["private/x/m", "./private/x/m/", "org/name"],
+                                    with_option=["--steps=4", "--lora=/data/secret/l.safetensors:0.8", "--lora=own/deep/l", "private/x/other", "--lora=/data/two words/l"])
+    one = kit.Kit(options, False)
+    assert one.given() == ["report", "--device", "ttnn", "--model", "m", "--model", "m", "--model", "org/name", "--with-option=--steps=4", "--with-option=--lora=l.safetensors:0.8",
+                           "--with-option=--lora=l", "--with-option=other", "--with-option=--lora=l"], one.given()
+    told = one.public(f"private/x/m/a: \"private/x/m\" ./private/x/m {os.getcwd()}/private/x/m /data/secret/l.safetensors: own/deep/l (own/deep/l) my-own/deep/l /data/two words/l")
+    assert told == "…/m/a: \"…/m\" …/m …/m …/l.safetensors: …/l (…/l) my-own/deep/l …/l", told
 
 
 def all_is_well(t):
@@ -139,6 +151,26 @@ def what_is_lost_is_told(t):
     assert all("/nowhere/python" in row["trace no"]["failed"] for row in rows.values()), rows
 
 
+def what_cannot_begin_or_end_is_one_sentence(t):
+    """A pattern of nothing, a folder that is a file, a report that cannot be written at the end; and the kit's own folder stays as it was."""
+    taken, tools = os.path.join(t.room, "taken"), os.path.join(t.room, "tools")
+    with open(taken, "w", encoding="utf-8"):
+        pass
+    os.mkdir(tools)
+    for name in ("flux1_ttnn.py", "flux1_ttnn_kit.py", "flux1_ttnn_cases.py"):
+        shutil.copy(os.path.join(os.path.dirname(PROGRAM), name), tools)
+    env = {name: value for name, value in t.env.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    for folder, more, said in ((os.path.join(t.room, "none"), ("--only", "nothing"), "--only nothing matches nothing"), (taken, (), taken + " cannot be made: File exists; name another folder")):
+        done = subprocess.run([sys.executable, os.path.join(tools, "flux1_ttnn.py"), "kit", folder, "--flux1", t.flux1, *more], env=env, capture_output=True, text=True, timeout=120)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1) and said in done.stderr, done
+    assert not os.path.exists(os.path.join(t.room, "none")) and len(os.listdir(tools)) == 3, os.listdir(tools)
+    options = types.SimpleNamespace(recording=os.path.join(t.room, "full"), flux1=t.flux1, device="ttnn:wh-n300", only="^operations cast", weights="bfloat16", model=[], with_option=[])
+    whole = unittest.mock.patch.object(kit.Kit, "operations", lambda self: shutil.rmtree(self.folder))
+    with whole, contextlib.redirect_stderr(io.StringIO()) as said:
+        assert kit.run(options, False) == 1
+    assert "report.json.part: No such file or directory\n" in said.getvalue() and said.getvalue().count("\n") == 1, said.getvalue()
+
+
 def what_a_machine_lacks_is_left_out(t):
     rows = t.run(only=exactly(["gather_columns of tp, 2x2", "gather_columns of all, 1x2"]), device="ttnn:wh-n300")
     assert rows["gather_columns of tp, 2x2"]["left out"] == "the machine has 1x2 devices" and rows["gather_columns of all, 1x2"]["trace no"]["verdict"] == "ok", rows
@@ -165,6 +197,7 @@ def pictures_are_told(t):
     os.symlink(t.pipeline, model)
     options = [f"--with-option=--{o}" for o in ("width=128", "height=128", "max-sequence-length=64", "steps=3", "mesh=1x1")]
     t.run("--model", model, *options, only="^picture", status=1, FLUX1_MODEL=os.path.join(t.room, "private", "none"))
+    assert t.json["ttnn"] == "of unknown version", t.json["ttnn"]  # no operation has told it
     own, there = t.json["models"]
     assert own["model"] == "flux1's own model" and "no such file" in own["runs"]["cpu"]["failed"], own
     assert there["model"] == "fine"
@@ -187,12 +220,15 @@ def in_mock_mode_nothing_is_compared(t):
 
 
 def main():
+    flux1, pipeline = (os.path.abspath(path) for path in sys.argv[1:3])
     with tempfile.TemporaryDirectory() as room:
-        for test in (every_call_has_a_case, nothing_private_is_told, all_is_well, planted_errors_are_found, a_trace_is_what_is_compared, what_is_lost_is_told, what_a_machine_lacks_is_left_out, an_interrupt_leaves_a_report,
+        for test in (every_call_has_a_case, nothing_private_is_told, all_is_well, planted_errors_are_found, a_trace_is_what_is_compared, what_is_lost_is_told, what_cannot_begin_or_end_is_one_sentence, what_a_machine_lacks_is_left_out, an_interrupt_leaves_a_report,
                      in_mock_mode_nothing_is_compared, pictures_are_told):
             began = time.monotonic()
             with tempfile.TemporaryDirectory(dir=room) as one:
-                test(Test(os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), one))
+                os.chdir(one)
+                test(Test(flux1, pipeline, one))
+                os.chdir(room)
             print(f"{test.__name__}: {time.monotonic() - began:.1f} s", flush=True)
 
 

@@ -1,6 +1,7 @@
 """The parts of tools/ttnn/flux1_ttnn.py that need no library: reading recordings, and what the library does not check without a card."""
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -63,6 +64,12 @@ class Reading(unittest.TestCase):
         self.assertEqual(worker.same("all(5,5,5,5,5,5,5,5)", mesh, line), 5)
         with self.assertRaisesRegex(worker.Refused, r"line 7: create differs between ranks \(tp\(1,2,3,4\)\)"):
             worker.same("tp(1,2,3,4)", mesh, line)
+        prompt, heads = r"choose a prompt length that 8 devices share evenly \(--max-sequence-length\)", r"choose a mesh whose devices share the heads evenly \(--mesh, such as 1x1\)"
+        fewer = r"choose a mesh of fewer devices \(--mesh, such as 1x1\)"
+        for call, key, filled, words in (("create", "text", False, prompt), ("create", "cols", False, heads), ("attention", "heads", False, heads), ("weight", "rows", False, heads),
+                                         ("weight", "rows", True, heads), ("attention", "heads", True, heads), ("create", "text", True, fewer)):
+            with self.assertRaisesRegex(worker.Refused, f"line 7: {call} differs .*; {words}$"):
+                worker.same("tp(1,2,3,4)", mesh._replace(filled=filled), worker.Line(7, None, call, {key: "tp(1,2,3,4)"}))
         for text in ("sp(3)", "sp(1,2,3)", "tp(1,2)", "all(1,2)", "1,2", "sp(1,2", "7)", "x", "", "sp(--,1)", "sp()", "dp(1,2)"):
             with self.assertRaisesRegex(ValueError, "should be a number, or sp"):
                 worker.values_of(text, mesh)
@@ -175,13 +182,40 @@ class Blocks(unittest.TestCase):
         self.w["matrix"].shape = [3072, 9248]
         self.mapper().product(self.x, "w1")
         self.assertEqual(self.asked(), (8, 8, 8, 2, 2))
-        self.assertEqual(os.listdir(os.path.dirname(self.path)), ["table.json"])
+        self.assertEqual(sorted(os.listdir(os.path.dirname(self.path))), ["table.json", "table.json.lock"])
+
+    def test_searches_lose_nothing_of_each_other(self):
+        blocking = worker.Blocking(4, 2, 16, 1, 4)
+        one, other = worker.Blockings(self.path), worker.Blockings(self.path)
+        one.keep("first", blocking), other.keep("second", blocking), one.keep("third", blocking)
+        self.assertEqual(worker.Blockings(self.path).found, dict.fromkeys(("first", "second", "third"), blocking))
+        with unittest.mock.patch.object(worker, "version_of_library", lambda: "another"):
+            self.assertEqual(worker.Blockings(self.path).found, {})
+            worker.Blockings(self.path).keep("first", worker.Blocking(2, 2, 2, 1, 1))
+        self.assertEqual(worker.Blockings(self.path).found, dict.fromkeys(("first", "second", "third"), blocking))
+
+    def test_searches_write_one_by_one(self):
+        """A search that is writing is waited for, and what it writes is kept."""
+        blocking = worker.Blocking(4, 2, 16, 1, 4)
+        os.makedirs(os.path.dirname(self.path))
+        locked, table = worker.fcntl.flock, json.dumps({worker.version_of_library(): {"other": blocking}})
+        def wait(lock, how):
+            locked(lock, how | worker.fcntl.LOCK_NB)
+            with open(f"{self.path}.lock") as second, self.assertRaises(BlockingIOError):
+                locked(second, worker.fcntl.LOCK_EX | worker.fcntl.LOCK_NB)
+            with open(self.path, "w") as f:
+                f.write(table)
+        mine = worker.Blockings(self.path)
+        with unittest.mock.patch.object(worker.fcntl, "flock", wait):
+            mine.keep("mine", blocking)
+        self.assertEqual(worker.Blockings(self.path).found, {"mine": blocking, "other": blocking})
 
     def test_tables_that_are_not_taken(self):
         os.makedirs(os.path.dirname(self.path))
-        good = {"ttnn": worker.version_of_library(), "products": {self.WHICH: [4, 2, 16, 1, 4]}}
-        for content, found in ((good, 1), (good | {"ttnn": "0.1"}, 0), (good | {"products": {}}, 0), (good | {"products": {self.WHICH: [4, 2, 16, 3, 4]}}, None),
-                               (good | {"products": {self.WHICH: 4}}, None), (good | {"products": []}, None), ([], None), ({"ttnn": "1"}, None), ("", None)):
+        mine = worker.version_of_library()
+        good = {mine: {self.WHICH: [4, 2, 16, 1, 4]}}
+        for content, found in ((good, 1), ({"0.1": good[mine]}, 0), ({mine: {}}, 0), ({}, 0), ({mine: {self.WHICH: [4, 2, 16, 3, 4]}}, None), ({mine: {self.WHICH: 4}}, None),
+                               ({mine: []}, None), (good | {"0.1": 1}, None), ([], None), ({"ttnn": "1"}, None), ("", None)):
             with open(self.path, "w") as f:
                 f.write(content if content == "" else json.dumps(content))
             if found is None:
@@ -240,6 +274,10 @@ class Calls(unittest.TestCase):
 
     def test_calls_of_some_ranks(self):
         self.refused("@0,1 add x=a0 s=1 y=a1 out=a0", "line 8: add is made by some ranks only")
+        for stage, words in (("t5", "choose a prompt length that 8 devices share evenly"), ("dit.open", "choose a mesh of fewer devices")):
+            with self.assertRaisesRegex(worker.Refused, words):
+                self.mapper.run(stage, recording(HEAD + f"stage {stage}\n@0,1 add x=a0 s=1 y=a1 out=a0\nend\n").stages[stage])
+        self.refused("@0 weight w=w1", "choose a mesh whose devices share the heads evenly")
         self.refused("@0 ring_begin axis=sp", "line 8: ring_begin is made by some ranks only")
         self.refused("ring_begin axis=sp\n@0,1 linear in=a0 w=w0 out=a1\ncast in=a0 out=a1", "linear is made by some ranks only")
 
@@ -269,7 +307,7 @@ class Calls(unittest.TestCase):
         line = worker.Line(7, None, "input", {"first": "all(0,4,8,12,15,18,21,24)"})
         self.assertEqual(worker.firsts(line, mesh, 4), [0, 4, 8, 12, 15, 19, 23, 27])
         self.assertEqual(worker.firsts(line._replace(keys={"first": "sp(0,15)"}), mesh, 15), [0] * 4 + [15] * 4)
-        with self.assertRaisesRegex(worker.Refused, "line 7: heads that are not shared evenly by 8 devices"):
+        with self.assertRaisesRegex(worker.Refused, "line 7: heads that are not shared evenly by 8 devices; choose a mesh whose devices share the heads evenly"):
             self.mapper.enter("clip")
             self.mapper.weight(worker.Line(7, None, "weight", {"w": "w0", "role": "qkv", "rows": "all(9,9,9,9,9,9,9,3)", "cols": "8"}))
 
@@ -352,6 +390,13 @@ class Memory(unittest.TestCase):
             for other in ({"mesh": "4x2"}, {"sp": "1@0"}, {"tp": "2@1"}, {"width": 48}, {"height": 64}):
                 with self.assertRaisesRegex(worker.Refused, "has no plan of "):
                     planned(row | other)
+            for other in ({"stages": 1}, {"stages": [{"stage": "clip"}]}, {"stages": [{"stage": "clip", "memory_bytes": "8"}]}):
+                with self.assertRaisesRegex(worker.Refused, f"{f.name} is no output of flux1 plan --json"):
+                    planned(row | other)
+            for text in ("", "{}x", '{"mesh": 1}', "[1]", "[{}]", "7"):
+                f.seek(0), f.truncate(), f.write(text), f.flush()
+                with self.assertRaisesRegex(worker.Refused, f"{f.name} is no output of flux1 plan --json"):
+                    worker.planned(f.name, recording(HEAD + BODY))
 
     def test_heights_behind_every_call(self):
         library, use = unittest.mock.MagicMock(), []
@@ -367,16 +412,44 @@ class Memory(unittest.TestCase):
         self.assertEqual((heights.most["clip"], heights.most["vae"]), (12, 3))
 
 
+class Profile(unittest.TestCase):
+    """What FLUX1_TTNN_PROFILE asks for."""
+
+    def noted(self, path):
+        talk = unittest.mock.Mock()
+        with unittest.mock.patch.dict(os.environ, {"FLUX1_TTNN_PROFILE": path}):
+            notes = worker.Notes(talk)
+        for step in range(3):
+            notes.begin("dit.step", step, False)
+            if notes.calls is not None:
+                notes.call("linear", 0)
+            notes.end("dit.step")
+            self.assertIsNone(notes.calls)
+        return talk
+
+    def test_the_second_step_has_its_calls(self):
+        with tempfile.TemporaryDirectory() as room:
+            path = os.path.join(room, "profile")
+            self.noted(path).say.assert_not_called()
+            with open(path, encoding="utf-8") as f:
+                told = json.load(f)
+        self.assertEqual((told["ttnn"], [sorted(step) for step in told["stages"]["dit.step"]]), (worker.version_of_library(), [["seconds"], ["calls", "seconds"], ["seconds"]]))
+
+    def test_a_file_that_cannot_be_written_is_told_once(self):
+        self.noted("/nowhere/profile").say.assert_called_once_with("warning", "FLUX1_TTNN_PROFILE: /nowhere/profile cannot be written: No such file or directory; no seconds are noted")
+
+
 class Library(unittest.TestCase):
     """One that is a file on the path."""
 
-    def checked(self, text, *arguments, source=""):
+    def checked(self, text, *arguments, source="", plan="", **environment):
+        """In a folder with the library, the recording and the plan, which is the one that it runs in."""
         with tempfile.TemporaryDirectory() as room:
-            for name, content in (("ttnn.py", source), ("a.rec", text)):
+            for name, content in (("ttnn.py", source), ("a.rec", text), ("plan.json", plan)):
                 with open(os.path.join(room, name), "w") as f:
                     f.write(content)
             return subprocess.run([sys.executable, "-B", WORKER, "check", os.path.join(room, "a.rec"), *arguments], capture_output=True, text=True, timeout=120,
-                                  env=os.environ | {"PYTHONPATH": room})
+                                  env=os.environ | {"PYTHONPATH": room} | environment, cwd=room)
 
     SOURCE = """import types, unittest.mock as m
 globals().update({name: m.MagicMock() for name in ("MathFidelity", "init_device_compute_kernel_config", "CoreRangeSet", "CoreRange", "CoreCoord",
@@ -394,6 +467,27 @@ close_mesh_device = lambda _: print("closed")
             self.assertEqual((done.returncode, done.stderr.count("\n"), done.stdout.splitlines()[-1]), (1, 2, "closed"), done.stderr)
             self.assertRegex(done.stderr, f"warning: ttnn of unknown version; .*\nflux1_ttnn: .*{words}")
         self.assertIn("Traceback", self.checked(text, "--traceback", source=self.SOURCE).stderr)
+
+    @unittest.skipIf(__import__("importlib.util").util.find_spec("ttnn"), "this Python has ttnn")
+    def test_paths_are_of_the_folder_that_the_user_is_in(self):
+        source = self.SOURCE + """import os
+print({name: value for name, value in os.environ.items() if value.endswith("x/y")}, os.getcwd())
+"""
+        names = "FLUX1_TTNN_BLOCKINGS", "FLUX1_TTNN_PROFILE", "XDG_CACHE_HOME", "TT_METAL_CACHE"
+        done = self.checked(HEAD + BODY, source=source, **{name: "x/y" for name in names})
+        self.assertEqual([re.search(rf"'{name}': '/[^']*/x/y'", done.stdout) is not None for name in names], [True] * 4, done.stdout + done.stderr)
+
+    @unittest.skipIf(__import__("importlib.util").util.find_spec("ttnn"), "this Python has ttnn")
+    def test_the_plan_is_read_before_the_mesh_is_opened(self):
+        row = {"mesh": "2x4", "sp": "2@0", "tp": "4@1", "width": 64, "height": 48, "stages": []}
+        stages = [word for stage in ("dit.step", "dit.open") for word in ("--stage", stage)]
+        for plan, words in ((json.dumps([row]), None), ("{}", "plan.json has no plan of"), ("[1]", "plan.json is no output of flux1 plan --json")):
+            done = self.checked(HEAD + "stage dit.step\nend block=b1\nstage dit.open\nend\n", *stages, "--plan", "plan.json", source=self.SOURCE, plan=plan)
+            if words:
+                self.assertEqual((done.returncode, done.stdout, done.stderr.count("\n")), (1, "", 1), done.stderr)
+                self.assertIn(words, done.stderr)
+            else:
+                self.assertEqual((done.returncode, done.stdout.splitlines()[-1]), (0, "closed"), done.stderr)
 
 
 class Program(unittest.TestCase):

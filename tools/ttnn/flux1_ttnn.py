@@ -135,9 +135,20 @@ def same(text, mesh, line):
     """The number that all ranks have, or of filled shares the largest: a mesh's devices run one program."""
     numbers = values_of(text, mesh)
     if len(set(numbers)) != 1 and not (mesh.filled and fills(text, numbers, mesh)):
-        raise Refused(f"line {line.number}: {line.call} differs between ranks ({text}); choose a size whose tokens and heads "
-                      f"divide by the mesh")
+        heads = line.call in ("weight", "piece", "bias") or text in (line.keys.get("heads"), line.keys.get("cols"))
+        raise Refused(f"line {line.number}: {line.call} differs between ranks ({text}); "
+                      f"{OTHER_HEADS if heads else other_tokens(mesh)}")
     return numbers[0]
+
+
+OTHER_HEADS = "choose a mesh whose devices share the heads evenly (--mesh, such as 1x1)"
+
+
+def other_tokens(mesh):
+    """What helps where the ranks' tokens are not alike: those of a part that is not filled up are the prompt's."""
+    if mesh.filled:
+        return "choose a mesh of fewer devices (--mesh, such as 1x1)"
+    return f"choose a prompt length that {mesh.sp * mesh.tp} devices share evenly (--max-sequence-length)"
 
 
 def shares(numbers):
@@ -283,23 +294,29 @@ def fastest(start, seconds):
 
 
 class Blockings:
-    """What searches found, in a file: {"ttnn": version, "products": {which: [m, k, n, tall, wide]}}. Of another version of the
-    library nothing is taken."""
+    """What searches found, in a file: {version of the library: {which: [m, k, n, tall, wide]}}. Of another version nothing is
+    taken, and nothing is lost."""
 
     def __init__(self, path):
         self.path, self.found = path, {}
+        self.take()
+
+    def take(self):
+        """Adds what the file has of this version. Returns the whole file."""
         try:
-            with open(path, encoding="utf-8") as f:
+            with open(self.path, encoding="utf-8") as f:
                 whole = json.load(f)
-            products = whole["products"]
-            if whole["ttnn"] == version_of_library():
-                self.found = {str(which): Blocking(*numbers) for which, numbers in products.items() if is_blocking(numbers)}
-                if len(self.found) != len(products):
-                    raise ValueError
+            if not all(type(products) is dict for products in whole.values()):
+                raise ValueError
+            products = whole.get(version_of_library(), {})
+            if not all(is_blocking(numbers) for numbers in products.values()):
+                raise ValueError
         except FileNotFoundError:
-            pass
+            return {}
         except (OSError, TypeError, *BROKEN):
-            raise Refused(f"{path} is no table of blockings: delete it, or name another in FLUX1_TTNN_BLOCKINGS") from None
+            raise Refused(f"{self.path} is no table of blockings: delete it, or name another in FLUX1_TTNN_BLOCKINGS") from None
+        self.found |= {which: Blocking(*numbers) for which, numbers in products.items()}
+        return whole
 
     @staticmethod
     def usual_path():
@@ -307,13 +324,17 @@ class Blockings:
         return os.path.abspath(os.environ.get("FLUX1_TTNN_BLOCKINGS") or os.path.join(cache, "flux1", "ttnn-blockings.json"))
 
     def keep(self, which, blocking):
-        self.found[which] = blocking
+        """Writes it beside what the file has now: other searches may have written since this one read it."""
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
-        part = f"{self.path}.{os.getpid()}.part"
-        with open(part, "w", encoding="utf-8") as f:
-            json.dump({"ttnn": version_of_library(), "products": self.found}, f, indent=1, sort_keys=True)
-            f.write("\n")
-        os.replace(part, self.path)
+        with open(f"{self.path}.lock", "a", encoding="utf-8") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until the file is closed
+            whole = self.take()
+            self.found[which] = blocking
+            part = f"{self.path}.part"
+            with open(part, "w", encoding="utf-8") as f:
+                json.dump(whole | {version_of_library(): self.found}, f, indent=1, sort_keys=True)
+                f.write("\n")
+            os.replace(part, self.path)
 
 
 class Act:
@@ -597,7 +618,7 @@ class Mapper:
         k = line.keys
         rows, cols = same(k["rows"], self.mesh, line), same(k["cols"], self.mesh, line)
         if k["role"] == "qkv" and set(values_of(k["rows"], self.mesh)) - {rows, 0}:  # k and v would begin elsewhere
-            raise Refused(f"line {line.number}: heads that are not shared evenly by {self.ranks} devices")
+            raise Refused(f"line {line.number}: heads that are not shared evenly by {self.ranks} devices; {OTHER_HEADS}")
         kernel = same(k.get("kernel", "1"), self.mesh, line)
         self.weights[k["w"]] = {"role": k["role"], "rows": rows, "cols": cols, "kernel": kernel, "bias": False, "pieces": []}
 
@@ -1204,8 +1225,8 @@ class Mapper:
     def made_by_all(self, line):
         first = line.ranks is not None and self.part == "clip" and line.ranks == tuple(range(len(line.ranks)))
         if line.ranks is not None and line.call not in CALLS_OF_SOME and not first:  # others' shares are nothing but zeros
-            raise Refused(f"line {line.number}: {line.call} is made by some ranks only; choose a size whose tokens and heads "
-                          f"divide by the mesh")
+            raise Refused(f"line {line.number}: {line.call} is made by some ranks only; "
+                          f"{OTHER_HEADS if line.call == 'weight' else other_tokens(self.mesh)}")
 
 
 CALLS = set("""create mark release input output block weight piece bias prepare begin end finite check
@@ -1224,8 +1245,8 @@ def library(folder=None):
         room = tempfile.TemporaryDirectory(prefix="flux1-ttnn-")
         atexit.register(room.cleanup)
         folder = room.name
-    for name in ("TT_METAL_MOCK_CLUSTER_DESC_PATH", "TT_METAL_CACHE"):
-        if name in os.environ:
+    for name in ("TT_METAL_MOCK_CLUSTER_DESC_PATH", "TT_METAL_CACHE", "FLUX1_TTNN_BLOCKINGS", "FLUX1_TTNN_PROFILE", "XDG_CACHE_HOME"):
+        if os.environ.get(name):
             os.environ[name] = os.path.abspath(os.environ[name])
     os.chdir(folder)
     try:
@@ -1281,7 +1302,8 @@ def wanted_stages(recording, options):
 
 
 def check(recording, options):
-    on_mesh(recording, options, lambda ttnn, device: check_on(device, ttnn, recording, options))
+    plan = planned(options.plan, recording) if options.plan else {}  # before the mesh: the calls take minutes
+    on_mesh(recording, options, lambda ttnn, device: check_on(device, ttnn, recording, options, plan))
 
 
 class Searching(Mapper):
@@ -1377,25 +1399,28 @@ def planned(path, recording):
     m = recording.mesh
     wanted = {"mesh": "%dx%d" % m.shape, "sp": f"{m.sp}@{m.sp_axis}", "tp": f"{m.tp}@{m.tp_axis}"} | {
         key: recording.picture[key] for key in ("width", "height")}
-    with open(path, encoding="utf-8") as f:
-        rows = [row for row in json.load(f) if all(row[key] == value for key, value in wanted.items())]
+    out = {}
+    try:
+        with open(path, encoding="utf-8") as f:
+            rows = [row for row in json.load(f) if all(row[key] == value for key, value in wanted.items())]
+        for stage in rows[0]["stages"] if rows else ():
+            part = stage["stage"].split()[0]
+            out[part] = max(out.get(part, 0), stage["memory_bytes"])
+    except (TypeError, *BROKEN):
+        raise Refused(f"{path} is no output of flux1 plan --json") from None
     if not rows:
         raise Refused(f"{path} has no plan of {wanted}")
-    out = {}
-    for stage in rows[0]["stages"]:
-        part = stage["stage"].split()[0]
-        out[part] = max(out.get(part, 0), stage["memory_bytes"])
     return out
 
 
-def compare(heights, path, recording, banks):
-    for part, plan in planned(path, recording).items():
+def compare(heights, plans, banks):
+    for part, plan in plans.items():
         if part in heights.most:
             got, plan = heights.most[part] / 1e6, plan / banks / 1e6
             print(f"{part}: at most {got:.1f} MB of a bank, flux1 plan says {plan:.1f} ({100 * (plan / got - 1):+.1f} %)")
 
 
-def check_on(device, ttnn, recording, options):
+def check_on(device, ttnn, recording, options, plan):
     heights = Heights(ttnn, device)
     watched = Watched(ttnn, heights.watch)
     mapper = Mapper(recording, watched, device, options.links, getattr(ttnn, options.weights), Nothing(watched, device))
@@ -1409,8 +1434,7 @@ def check_on(device, ttnn, recording, options):
         used, room, banks = memory(ttnn, device)
         print(f"{name}: {len(lines)} lines in {time.monotonic() - began:.1f} s, "
               f"{used / 1e6:.0f} of {room / 1e6:.0f} MB in each of {banks} banks")
-    if options.plan:
-        compare(heights, options.plan, recording, banks)
+    compare(heights, plan, banks)
 
 
 def read(recording, options):
@@ -1477,8 +1501,8 @@ class Notes:
     """For a file that FLUX1_TTNN_PROFILE names: of each stage the seconds of each time that it was made, and of the second
     step those of its calls by name, each until all devices have come to an end; where steps are recorded there are none."""
 
-    def __init__(self):
-        self.path, self.stages, self.calls = os.environ.get("FLUX1_TTNN_PROFILE"), {}, None
+    def __init__(self, talk):
+        self.talk, self.path, self.stages, self.calls = talk, os.environ.get("FLUX1_TTNN_PROFILE"), {}, None
 
     def begin(self, stage, step, records):
         self.calls = {} if self.path and stage == "dit.step" and step == 1 and not records else None
@@ -1493,9 +1517,14 @@ class Notes:
             return
         took = {"seconds": time.monotonic() - self.began}
         self.stages.setdefault(stage, []).append(took | {"calls": self.calls} if self.calls else took)
-        with open(self.path + ".part", "w", encoding="utf-8") as f:
-            json.dump(self.stages, f)
-        os.replace(self.path + ".part", self.path)
+        self.calls = None  # of this step alone
+        try:
+            with open(self.path + ".part", "w", encoding="utf-8") as f:
+                json.dump({"ttnn": version_of_library(), "stages": self.stages}, f)
+            os.replace(self.path + ".part", self.path)
+        except OSError as e:
+            self.talk.say("warning", f"FLUX1_TTNN_PROFILE: {self.path} cannot be written: {e.strerror}; no seconds are noted")
+            self.path = None
 
 
 class Served(Nothing):
@@ -1720,7 +1749,7 @@ class Server:
 
     def __init__(self, talk, ttnn):
         self.talk, self.t, self.whole, self.device, self.model = talk, ttnn, None, None, None
-        self.stages, self.mappers, self.editions, self.notes = {}, {}, {}, Notes()
+        self.stages, self.mappers, self.editions, self.notes = {}, {}, {}, Notes(talk)
 
     def order(self, word, keys):
         if word not in ("open", "recording", "run"):
@@ -1887,6 +1916,7 @@ def pattern(text):
 def kit(options):
     """For people with a card: files that stand beside this one."""
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+    sys.dont_write_bytecode = True  # where they are installed
     try:
         import flux1_ttnn_kit
     except ImportError as e:

@@ -72,6 +72,16 @@ def without_serials(devices):
     return devices
 
 
+def name_of(model):
+    """Of a model in a folder the folder's own name; of another what flux1 calls it."""
+    return os.path.basename(os.path.abspath(model)) if os.path.exists(model) else model
+
+
+def without_folders(option):
+    """--lora=/data/secret/l.safetensors as --lora=l.safetensors."""
+    return re.sub(r"^([^=]*=)?.*/", r"\1", option, flags=re.DOTALL)
+
+
 # ---- processes -----------------------------------------------------------------------------------------------------------
 
 
@@ -166,6 +176,12 @@ class Kit:
             return f"flux1 {arguments[0]} does not end"
         return (done.stdout if done.returncode == 0 else done.stderr).strip()
 
+    def make_folder(self):
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+        except OSError as e:
+            raise Trouble(f"{self.folder} cannot be made: {e.strerror}; name another folder") from None
+
     def begin(self):
         devices = self.output("info", "--devices", "--json")
         self.report = {
@@ -180,8 +196,8 @@ class Kit:
 
     def given(self):
         o = self.o
-        more = [("--device", o.device)] + [("--model", m) for m in o.model] + ([("--only", o.only)] if o.only else [])
-        return [self.place("report"), *(word for pair in more for word in pair), *(f"--with-option={w}" for w in o.with_option),
+        more = [("--device", o.device)] + [("--model", name_of(m)) for m in o.model] + ([("--only", o.only)] if o.only else [])
+        return [self.place("report"), *(word for pair in more for word in pair), *(f"--with-option={without_folders(w)}" for w in o.with_option),
                 *(["--weights", o.weights] if o.weights != "bfloat16" else [])]
 
     def place(self, name):
@@ -192,8 +208,11 @@ class Kit:
 
     # -- operations --
 
+    def chosen(self):
+        return [(kind, case) for kind, make in cases.KINDS.items() for case in make() if self.wanted(f"{kind} {case.name}")]
+
     def operations(self):
-        chosen = [(kind, case) for kind, make in cases.KINDS.items() for case in make() if self.wanted(f"{kind} {case.name}")]
+        chosen = self.chosen()
         for mesh in dict.fromkeys(case.mesh for _, case in chosen):
             rows = [(self.entry(kind, case), case) for kind, case in chosen if case.mesh == mesh]
             with tempfile.TemporaryDirectory(prefix="flux1-kit-") as room:
@@ -294,14 +313,15 @@ class Kit:
                 ended(process)
         if os.path.exists(profile):
             with open(profile, encoding="utf-8") as f:
-                out["cards"] = json.load(f)
+                told_ = json.load(f)
+            out["cards"], self.report["ttnn"] = told_["stages"], told_["ttnn"]
             os.unlink(profile)
         return out
 
     def model(self, path, number):
         """path None: the model that flux1 takes where none is named."""
         name = lambda what: f"{number}-{what}"
-        entry = {"model": OWN if not path else os.path.basename(os.path.normpath(path)) if os.path.exists(path) else path, "runs": {}}
+        entry = {"model": name_of(path) if path else OWN, "runs": {}}
         self.report["models"].append(entry)
         truth = None
         if not self.mock:
@@ -326,12 +346,16 @@ class Kit:
         return any(run["verdict"] in ("off", "failed") for run in runs) or any("failed" in run for m in self.report["models"] for run in m["runs"].values())
 
     def public(self, text):
-        """Without the paths of this machine."""
-        known = {os.path.dirname(os.path.abspath(m)) for m in self.o.model if os.path.exists(m)} | {self.folder, os.path.dirname(self.folder), os.getcwd(), tempfile.gettempdir()}
+        """Without the paths of this machine, also those that are told as they were given."""
+        given = [m for m in self.o.model if os.path.exists(m)] + [w.partition("=")[2] or w for w in self.o.with_option]
+        folders = {os.path.dirname(path.rstrip("/")) for path in given} - {""}
+        known = {os.path.abspath(folder) for folder in folders} | {self.folder, os.path.dirname(self.folder), os.getcwd(), tempfile.gettempdir()}
         if os.sep in self.flux1:
             known.add(os.path.dirname(self.flux1))
         for path in sorted(known - {"/"}, key=len, reverse=True):
             text = text.replace(path, "…")
+        for folder in sorted(folders, key=len, reverse=True):
+            text = re.sub(r"(?<![\w./-])" + re.escape(folder) + "/", "…/", text)
         text = text.replace(os.path.expanduser("~"), "~") if os.path.expanduser("~") != "/" else text
         return re.sub(r"/(home|Users)/[^/\s\"]+", "~", text)
 
@@ -423,24 +447,27 @@ def as_text(report):
 def run(options, mock):
     """Returns the exit status: 0 only if nothing failed and nothing was off."""
     kit = Kit(options, mock)
-    os.makedirs(kit.folder, exist_ok=True)
+    pictures = [(kit.model, m, i) for i, m in enumerate([None, *options.model]) if kit.wanted(f"picture {m or OWN}")]
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        kit.begin()
-        kit.write()
-        parts = [(kit.operations,)] + [(kit.model, m, i) for i, m in enumerate([None, *options.model]) if kit.wanted(f"picture {m or OWN}")]
-        for part in parts:
-            try:
-                part[0](*part[1:])
-            except (Trouble, OSError, ValueError, LookupError) as e:
-                kit.report.setdefault("trouble", []).append(f"{type(e).__name__}: {e}")
-        kit.report["state"] = "complete" if "trouble" not in kit.report else "not complete: " + "; ".join(kit.report["trouble"])
-    except KeyboardInterrupt:
-        kit.report["state"] = "interrupted"
+        if not pictures and not kit.chosen():
+            raise Trouble(f"--only {options.only} matches nothing")
+        kit.make_folder()
+        try:
+            kit.begin()
+            kit.write()
+            for part in [(kit.operations,), *pictures]:
+                try:
+                    part[0](*part[1:])
+                except (Trouble, OSError, ValueError, LookupError) as e:
+                    kit.report.setdefault("trouble", []).append(f"{type(e).__name__}: {e}")
+            kit.report["state"] = "complete" if "trouble" not in kit.report else "not complete: " + "; ".join(kit.report["trouble"])
+        except KeyboardInterrupt:
+            kit.report["state"] = "interrupted"
+        print(kit.write(), end="")
     except (Trouble, OSError) as e:
-        print(f"flux1_ttnn: {e}", file=sys.stderr)
+        print(f"flux1_ttnn: {e.filename}: {e.strerror}" if isinstance(e, OSError) and e.filename else f"flux1_ttnn: {e}", file=sys.stderr)
         return 1
-    print(kit.write(), end="")
     if kit.report["state"] == "interrupted":
         return 130
     return int(kit.failed() or "trouble" in kit.report)
