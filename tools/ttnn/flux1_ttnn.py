@@ -1372,8 +1372,8 @@ class Heights:
         self.most[self.part] = max(self.most[self.part], self.now() - self.begin)
 
 
-def planned(path, recording):
-    """What flux1 plan --json says of this recording's mesh and picture: bytes of a device, by part."""
+def planned_way(path, recording):
+    """What flux1 plan --json says of this recording's mesh and picture."""
     m = recording.mesh
     wanted = {"mesh": "%dx%d" % m.shape, "sp": f"{m.sp}@{m.sp_axis}", "tp": f"{m.tp}@{m.tp_axis}"} | {
         key: recording.picture[key] for key in ("width", "height")}
@@ -1381,8 +1381,13 @@ def planned(path, recording):
         rows = [row for row in json.load(f) if all(row[key] == value for key, value in wanted.items())]
     if not rows:
         raise Refused(f"{path} has no plan of {wanted}")
+    return rows[0]
+
+
+def planned(path, recording):
+    """Of the same, bytes of a device at the peak of each part."""
     out = {}
-    for stage in rows[0]["stages"]:
+    for stage in planned_way(path, recording)["stages"]:
         part = stage["stage"].split()[0]
         out[part] = max(out.get(part, 0), stage["memory_bytes"])
     return out
