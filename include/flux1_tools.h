@@ -149,10 +149,11 @@ FLUX1_API flux1_status flux1_bench_compare_json(flux1_context *context, const ch
  * object for each legal way to use the machine's mesh, best first (ways that do not fit its memory come last):
  * {"machine", "about", "mesh", "sp", "tp", "ranks", "width", "height", "steps", "max_sequence_length", "dtype",
  * "total_seconds", "bound" (what takes most of it), "moved_bytes" (sent by one rank), "hidden_bytes" (of those, while
- * it computes), "memory_bytes" (of one rank), "memory_limit_bytes", "fits", "stages": [{"stage", "times", "seconds"
- * (all times together; the stages' add up to total_seconds), "seconds_each", "bound", "moved_bytes", "hidden_bytes",
- * "moved_bytes_all_ranks", "memory_bytes", "seconds_of": {what time goes to}}]}. Weights are taken to be where they are
- * used: it is the second picture's time. docs/planner.md describes machines. */
+ * it computes), "memory_bytes" (of one rank; of a machine in tiles with the weights of all stages),
+ * "memory_limit_bytes", "fits", "stages": [{"stage", "times", "seconds" (all times together; the stages' add up to
+ * total_seconds), "seconds_each", "bound", "moved_bytes", "hidden_bytes", "moved_bytes_all_ranks", "memory_bytes",
+ * "seconds_of": {what time goes to}}]}. Weights are taken to be where they are used: it is the second picture's time.
+ * docs/planner.md describes machines. */
 typedef struct flux1_plan_params {
     size_t size;
     const char *variant;  /* "schnell" or "dev": true sizes, no files needed */

@@ -84,6 +84,13 @@ static void make_input(card_worker *w)
         card_put(w, at, card_make(&w->space, t));
 }
 
+/* The worker has it until the part's next one. */
+static void make_output(card_worker *w)
+{
+    drop(w, w->result);
+    w->result = card_get(w, card_next_act(w));
+}
+
 /* ---- a part ---- */
 
 /* What is not here takes nothing. */
@@ -94,6 +101,7 @@ static card_make_fn *const makes[SCRIPT_CALLS_COUNT] = {
     [CALL_MARK] = make_mark,
     [CALL_RELEASE] = make_release,
     [CALL_INPUT] = make_input,
+    [CALL_OUTPUT] = make_output,
     [CALL_GATHER_ROWS] = make_gather_rows,
     [CALL_GATHER_COLUMNS] = make_gather_columns,
     [CALL_REDUCE_ROWS] = make_reduce_rows,
@@ -132,7 +140,7 @@ static void make_all(card_worker *w, const script *s)
 }
 
 flux1_status card_memory(const recording *r, recording_stage first, int stages, const machine *m, double weight_cell,
-                         double *out, flux1_error *err)
+                         card_held *out, flux1_error *err)
 {
     card_worker w = {.space = {.banks = m->banks}, .r = r, .shape = &r->mesh, .m = m, .weight_cell = weight_cell};
     w.act = calloc(SCRIPT_IDS, sizeof *w.act);
@@ -141,9 +149,10 @@ flux1_status card_memory(const recording *r, recording_stage first, int stages, 
     w.space.failed = !w.act || !w.weight || !w.mark;
     for (int i = 0; i < stages && !w.space.failed; i++)
         make_all(&w, &r->stage[first + i]);
+    *out = (card_held){.most = w.space.most, .kept = w.space.used};
+    drop(&w, w.result);
     if (w.act)
         release_to(&w, 0);
-    *out = w.space.most;
     free(w.act);
     free(w.weight);
     free(w.mark);

@@ -49,6 +49,7 @@ typedef struct card_worker {
     mesh_axis along;
     card_operand q, k, v;
     int64_t heads;
+    card_tensor *result; /* NULL: none yet */
 } card_worker;
 
 /* ---- what calls share ---- */

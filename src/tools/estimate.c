@@ -131,13 +131,16 @@ static flux1_status hear_decoder(estimator *p, estimate_part *part)
 
 /* ---- what the worker holds of a card ---- */
 
-static flux1_status hold(estimator *p, recording_stage first, int stages, double weight_cell, double *out)
+static flux1_status hold(estimator *p, recording_stage first, int stages, double weight_cell, estimate_part *out)
 {
     recording r;
     const mesh_config *shape = &p->shadow->mesh;
     TRY(recording_make_first(p->job.c, p->job.model, p->job.r, shape, first, stages, &r));
-    flux1_status st = card_memory(&r, first, stages, p->job.machine, weight_cell, out, &p->job.c->error);
+    card_held held = {0};
+    flux1_status st = card_memory(&r, first, stages, p->job.machine, weight_cell, &held, &p->job.c->error);
     recording_free(&r);
+    out->memory = held.most;
+    out->kept = held.kept;
     return st;
 }
 
@@ -145,17 +148,18 @@ static flux1_status hold_texts(estimator *p, estimate_part part[ESTIMATE_PARTS])
 {
     if (!p->job.machine->tiles)
         return FLUX1_OK;
-    TRY(hold(p, RECORDING_CLIP, 1, 2, &part[ESTIMATE_CLIP].memory));
-    return hold(p, RECORDING_T5, 1, p->job.machine->weight_cell, &part[ESTIMATE_T5].memory);
+    TRY(hold(p, RECORDING_CLIP, 1, 2, &part[ESTIMATE_CLIP]));
+    return hold(p, RECORDING_T5, 1, p->job.machine->weight_cell, &part[ESTIMATE_T5]);
 }
 
 static flux1_status hold_pictures(estimator *p, estimate_part part[ESTIMATE_PARTS])
 {
     if (!p->job.machine->tiles)
         return FLUX1_OK;
-    TRY(hold(p, RECORDING_DIT_OPEN, 3, p->job.machine->weight_cell, &part[ESTIMATE_OPENING].memory));
+    TRY(hold(p, RECORDING_DIT_OPEN, 3, p->job.machine->weight_cell, &part[ESTIMATE_OPENING]));
     part[ESTIMATE_STEP].memory = part[ESTIMATE_OPENING].memory;
-    return hold(p, RECORDING_VAE, 1, 2, &part[ESTIMATE_DECODE].memory);
+    part[ESTIMATE_STEP].kept = part[ESTIMATE_OPENING].kept;
+    return hold(p, RECORDING_VAE, 1, 2, &part[ESTIMATE_DECODE]);
 }
 
 /* ---- all of them ---- */
@@ -211,6 +215,17 @@ flux1_status estimator_pictures(estimator *e, const mesh_config *shape, estimate
         st = hear_decoder(e, &part[ESTIMATE_DECODE]);
     TRY(told(e, st));
     return hold_pictures(e, part);
+}
+
+double estimate_memory(const estimate_part part[ESTIMATE_PARTS])
+{
+    double kept = 0, beside = 0;
+    for (int i = 0; i < ESTIMATE_PARTS; i++) {
+        const double own = part[i].memory - part[i].kept;
+        kept += i == ESTIMATE_OPENING ? 0 : part[i].kept; /* the step's are the same weights */
+        beside = own > beside ? own : beside;
+    }
+    return kept + beside;
 }
 
 flux1_status estimator_draw(estimator *e, const mesh_config *shape, timeline *t, double *seconds)

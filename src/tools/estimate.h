@@ -25,8 +25,9 @@ extern const char *const estimate_names[ESTIMATE_PARTS];
 
 typedef struct estimate_part {
     int64_t times;
-    cost cost; /* of one time, on the slowest rank */
-    double memory;
+    cost cost;                  /* of one time, on the slowest rank */
+    double memory;              /* bytes of a rank at its peak */
+    double kept;                /* of those, what a card keeps behind the part; 0 elsewhere */
     double flops, moved_by_all; /* of one time, all ranks: work, bytes */
 } estimate_part;
 
@@ -53,6 +54,10 @@ void estimator_close(estimator *e);                                 /* harmless 
 /* CLIP's and T5's parts on a mesh, and all others. */
 flux1_status estimator_texts(estimator *e, const mesh_config *shape, estimate_part part[ESTIMATE_PARTS]);
 flux1_status estimator_pictures(estimator *e, const mesh_config *shape, estimate_part part[ESTIMATE_PARTS]);
+
+/* Bytes that a rank needs for pictures one behind the other: of a card what all parts keep, and the most that one of
+ * them has beside. */
+double estimate_memory(const estimate_part part[ESTIMATE_PARTS]);
 
 /* A step of rank 0 over time, and its seconds. */
 flux1_status estimator_draw(estimator *e, const mesh_config *shape, timeline *t, double *seconds);

@@ -83,7 +83,8 @@ typedef struct builtin {
 static const builtin TABLE[] = {
     {"this-cpu", "{\"name\": \"this-cpu\", \"about\": \"this machine's CPU, measured; ranks are threads of one "
                  "process\", \"mesh\": [1, 2], \"chip\": \"this-cpu\", \"chips\": 1, \"overlap\": 0}"},
-    {"wh-n300", TENSTORRENT("wh-n300", "Tenstorrent n300: one card, two Wormhole chips", "1, 2", WH_CHIP, "1, 1")},
+    {"wh-n300", TENSTORRENT("wh-n300", "Tenstorrent n300: one card, two Wormhole chips", "1, 2",
+                            WH_CHIP "\"weight_cell_bytes\": 1.0625, ", "1, 1")},
     {"wh-1x4", TENSTORRENT("wh-1x4", "four Wormhole chips in a line", "1, 4", WH_CHIP, "1, 1")},
     {"wh-t3k",
      TENSTORRENT("wh-t3k", "Tenstorrent T3000 (QuietBox, LoudBox): eight Wormhole chips", "2, 4", WH_CHIP, "1, 1")},

@@ -109,9 +109,9 @@ static flux1_status plan_row(planner *p, row *r)
         estimate_part *one = &r->part[i];
         for (int64_t k = 0; k < one->times; k++)
             cost_add(&r->all, &one->cost);
-        r->memory = one->memory > r->memory ? one->memory : r->memory;
     }
     r->seconds = r->all.seconds;
+    r->memory = estimate_memory(r->part);
     r->limit = p->machine.memory / machine_share(&p->machine, mesh_ranks(&r->mesh));
     r->fits = r->memory <= r->limit;
     return FLUX1_OK;

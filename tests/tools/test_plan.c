@@ -375,6 +375,33 @@ static void is_well_formed(const char *svg)
     assert_null(strstr(svg, "nan"));
 }
 
+/* A card keeps the weights of all parts. On two Wormhole chips each part of dev fits alone in bf16, and all of them do
+ * not. In 8 bits, which is what device ttnn gives an n300, they take 11169 MB by tests/ttnn/memory.py, whose calls are
+ * the worker's. */
+static void a_cards_memory_is_that_of_all_parts(void **state)
+{
+    (void)state;
+    flux1_plan_params p = plan_params("wh-1x4");
+    p.variant = "dev";
+    p.mesh = "1x2sp0tp1";
+    p.tp = "2@1";
+    json_value *rows = plan(&p);
+    const json_value *way = json_array_get(rows, 0), *stage;
+    double largest = 0;
+    for (size_t i = 0; (stage = json_array_get(get(way, "stages"), i)); i++)
+        largest = fmax(largest, number(stage, "memory_bytes"));
+    assert_true(largest < number(way, "memory_limit_bytes"));
+    assert_true(number(way, "memory_bytes") > 18e9);
+    assert_false(json_is_true(get(way, "fits")));
+    json_free(rows);
+    p.machine = "wh-n300";
+    rows = plan(&p);
+    way = json_array_get(rows, 0);
+    assert_true(fabs(number(way, "memory_bytes") / 11169e6 - 1) < 0.01);
+    assert_true(json_is_true(get(way, "fits")));
+    json_free(rows);
+}
+
 static void a_step_is_drawn(void **state)
 {
     (void)state;
@@ -475,7 +502,7 @@ static void a_recording_refuses_rounded_weights(void **state)
     flux1_context_destroy(c);
 }
 
-/* Device ttnn's machines are the planner's, chip by chip and link by link. */
+/* Device ttnn's machines are the planner's, chip by chip, link by link, and in the form of weights. */
 static void the_workers_machines_are_the_planners(void **state)
 {
     machine m;
@@ -488,6 +515,7 @@ static void the_workers_machines_are_the_planners(void **state)
         assert_int_equal(m.mesh[1], t->cols);
         assert_int_equal(m.links[0], t->links);
         assert_int_equal(m.links[1], t->links);
+        assert_true(m.weight_cell == (t->weights == TILE_BFP8 ? 1.0625 : 2));
         assert_int_equal(strncmp(t->device, "ttnn:", 5), 0);
         assert_string_equal(t->device + 5, t->name);
     }
@@ -503,6 +531,7 @@ int main(void)
         cmocka_unit_test(bytes_are_those_of_a_runs_own_plan),
         cmocka_unit_test(equal_requests_have_equal_plans),
         cmocka_unit_test(memory_is_the_vendors_allocators),
+        cmocka_unit_test(a_cards_memory_is_that_of_all_parts),
         cmocka_unit_test(a_step_is_drawn),
         cmocka_unit_test(what_cannot_be_planned_is_refused),
         cmocka_unit_test(this_cpu_is_measured_and_described),

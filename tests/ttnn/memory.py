@@ -1,5 +1,5 @@
-"""What flux1 plan says of a card's memory is what the worker holds at its peak: its calls are made with a library that knows shapes alone (shapes_ttnn.py), for
-FLUX.1 on all of Tenstorrent's machines and at several sizes.
+"""What flux1 plan says of a card's memory, of each part and of all, is what the worker holds at its peak: its calls are made with a library that knows shapes alone
+(shapes_ttnn.py), for FLUX.1 on all of Tenstorrent's machines and at several sizes.
 
 usage: memory.py FLUX1        exit 77: this flux1 does not record
 """
@@ -16,7 +16,7 @@ import flux1_ttnn as worker
 import shapes_ttnn
 
 SAME = 0.01
-PARTS = {"clip", "t5", "dit", "vae"}
+PARTS = {"clip", "t5", "dit", "vae", "all"}
 RUNS = (  # machine, mesh, variant, width and height, form of weights
     ("wh-n300", "1x2sp0tp1", "dev", (1024, 1024), "bfloat8_b"), ("wh-n300", "1x2sp0tp1", "schnell", (768, 512), "bfloat16"),
     ("wh-t3k", "2x4sp0tp1", "dev", (1024, 1024), "bfloat16"), ("wh-1x4", "1x4sp0tp1", "schnell", (992, 624), "bfloat16"),
@@ -29,11 +29,12 @@ CHIPS = {"wh": (12, 32, (8, 8)), "bh": (8, 64, (13, 10))}  # banks, alignment of
 
 def planned(flux1, machine, mesh, variant, size, weights, room):
     """A recording and a plan with this form of T5's and the transformer's matrices."""
-    if weights == "bfloat8_b":
-        told = subprocess.run([flux1, "plan", "--machine", machine, "--describe"], check=True, capture_output=True, text=True).stdout
+    told = json.loads(subprocess.run([flux1, "plan", "--machine", machine, "--describe"], check=True, capture_output=True, text=True).stdout)
+    cell = shapes_ttnn.CELL[getattr(shapes_ttnn, weights)]
+    if told["weight_cell_bytes"] != cell:
         machine = os.path.join(room, "machine.json")
         with open(machine, "w", encoding="utf-8") as f:
-            json.dump(json.loads(told) | {"weight_cell_bytes": 1.0625}, f)
+            json.dump(told | {"weight_cell_bytes": cell}, f)
     names = [os.path.join(room, name) for name in ("rec", "plan.json")]
     with open(names[1], "w", encoding="utf-8") as f:
         subprocess.run([flux1, "plan", "--variant", variant, "--machine", machine, "--mesh", mesh, "--width", str(size[0]), "--height", str(size[1]), "--record", names[0],
@@ -42,18 +43,28 @@ def planned(flux1, machine, mesh, variant, size, weights, room):
 
 
 def held(recording, machine, weights):
-    """Of each part the bytes of a device at its peak, as Heights has them."""
+    """Of each part the bytes of a device at its peak, as Heights has them. And of all: what all of them leave on the cards, and the most that one has beside,
+    which is the peak of each picture but the first, whose first parts find less there. As in a session each part has a mapper, which goes on holding what it has."""
     banks, alignment, grid = CHIPS[machine[:2]]
     device = shapes_ttnn.open_device(recording.mesh.shape, banks, alignment, grid)
     heights = worker.Heights(shapes_ttnn, device)
     watched = worker.Watched(shapes_ttnn, heights.watch)
-    mapper = worker.Mapper(recording, watched, device, 1, getattr(shapes_ttnn, weights), worker.Nothing(watched, device))
+    mappers, begins = {}, {}
     for name in worker.STAGES:
         part = name.partition(".")[0]
-        mapper.enter(part)
+        if part not in mappers:
+            mappers[part] = worker.Mapper(recording, watched, device, 1, getattr(shapes_ttnn, weights), worker.Nothing(watched, device))
+        mappers[part].enter(part)
         heights.enter(part)
-        mapper.run(name, recording.stages[name])
-    return {part: most * banks for part, most in heights.most.items() if part}
+        begins.setdefault(part, heights.begin)
+        mappers[part].run(name, recording.stages[name])
+    left = heights.now()
+    kept = {part: end - begin for (part, begin), end in zip(begins.items(), [*begins.values()][1:] + [left])}
+    total = left + max(heights.most[part] - kept[part] for part in kept)
+    first = max(begins[part] + heights.most[part] for part in kept)
+    if not left < first <= total:
+        sys.exit(f"FAILED: {left} bytes of a bank stay, a first picture has {first} at its peak, and another one {total}")
+    return {part: most * banks for part, most in heights.most.items() if part} | {"all": total * banks}
 
 
 def check(flux1, machine, mesh, variant, size, weights, room):
@@ -61,6 +72,10 @@ def check(flux1, machine, mesh, variant, size, weights, room):
     with open(path, encoding="utf-8") as f:
         recording = worker.Recording(f)
     got, said = held(recording, machine, weights), worker.planned(plan, recording)
+    way = worker.planned_way(plan, recording)
+    said["all"] = way["memory_bytes"]
+    if way["fits"] != (said["all"] <= way["memory_limit_bytes"]):
+        sys.exit(f"FAILED: {machine} fits and takes more than there is, or the other way")
     if set(got) != PARTS or set(said) != PARTS:
         sys.exit(f"FAILED: {machine} has the parts {sorted(got)} and the plan {sorted(said)}")
     off = {part: said[part] / got[part] - 1 for part in got}

@@ -1394,22 +1394,30 @@ class Heights:
         self.most[self.part] = max(self.most[self.part], self.now() - self.begin)
 
 
-def planned(path, recording):
-    """What flux1 plan --json says of this recording's mesh and picture: bytes of a device, by part."""
+def planned_way(path, recording):
+    """What flux1 plan --json says of this recording's mesh and picture."""
     m = recording.mesh
     wanted = {"mesh": "%dx%d" % m.shape, "sp": f"{m.sp}@{m.sp_axis}", "tp": f"{m.tp}@{m.tp_axis}"} | {
         key: recording.picture[key] for key in ("width", "height")}
-    out = {}
     try:
         with open(path, encoding="utf-8") as f:
             rows = [row for row in json.load(f) if all(row[key] == value for key, value in wanted.items())]
-        for stage in rows[0]["stages"] if rows else ():
-            part = stage["stage"].split()[0]
-            out[part] = max(out.get(part, 0), stage["memory_bytes"])
     except (TypeError, *BROKEN):
         raise Refused(f"{path} is no output of flux1 plan --json") from None
     if not rows:
         raise Refused(f"{path} has no plan of {wanted}")
+    return rows[0]
+
+
+def planned(path, recording):
+    """Of the same, bytes of a device at the peak of each part."""
+    out = {}
+    try:
+        for stage in planned_way(path, recording)["stages"]:
+            part = stage["stage"].split()[0]
+            out[part] = max(out.get(part, 0), stage["memory_bytes"])
+    except (TypeError, *BROKEN):
+        raise Refused(f"{path} is no output of flux1 plan --json") from None
     return out
 
 
