@@ -100,7 +100,7 @@ printf '%s\n' nonsense '{"recording": "b.rec"}' '{"recording": "nowhere.rec", "v
 flux1 trial <lines
 expect_status 1 "trial of what cannot be tried"
 [ "$(wc -l <../out)" -eq 5 ] || fail "trial answers $(wc -l <../out) of 5 lines"
-for said in 'line": 1, "status": "FLUX1_ERR_FORMAT"' '2, "status": "FLUX1_ERR_ARGUMENT", "message": "expected {' '3, .*nowhere.rec: ' '4, .*times is -1: must be 0 to 1000' \
+for said in 'line": 1, "status": "FLUX1_ERR_FORMAT"' '2, "status": "FLUX1_ERR_ARGUMENT", "message": "expected {' '3, .*nowhere.rec: ' '4, .*times should be a whole number from 0 to 1000' \
     '"id": 7, "line": 5, "status": "FLUX1_ERR_FORMAT", .*b.rec: it should have calls of one part, it has of 4'; do
     grep -q -e "$said" ../out || fail "trial does not say /$said/: $(cat ../out)"
 done
