@@ -1,5 +1,5 @@
-/* The file of an entry of the cache of prepared weights: the blocks of one part of a model for one rank, or for all (of cards), in the form
- * that a kind of device gave them.
+/* The file of an entry of the cache of prepared weights: the blocks of one part of a model for one rank, or for all (of
+ * cards), in the form that a kind of device gave them.
  *
  *     0    magic                 all numbers are 64 bits, the lowest byte first
  *     8    bytes of the header, a multiple of 4096: here the first block begins
