@@ -1,14 +1,10 @@
 #include "base/weight_name.h"
 
+#include "base/ending.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 size_t weight_shard_suffix(const char *text, size_t n)
 {
@@ -34,11 +30,11 @@ weight_kind weight_name(const char *name, char variant[WEIGHT_VARIANT_MAX])
     variant[0] = '\0';
     if (!stem)
         return WEIGHT_NONE;
-    if (strncmp(stem, ".safetensors.index", 18) == 0 && ends_with(name, ".json")) {
+    if (strncmp(stem, ".safetensors.index", 18) == 0 && ends_in(name, ".json")) {
         kind = WEIGHT_INDEX;
         stem += 18;
         n -= 5;
-    } else if (ends_with(name, ".safetensors"))
+    } else if (ends_in(name, ".safetensors"))
         n -= 12;
     else
         return WEIGHT_NONE;

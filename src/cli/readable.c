@@ -1,5 +1,6 @@
 #include "cli/readable.h"
 
+#include "base/ending.h"
 #include "base/json.h"
 #include "base/utf8.h"
 
@@ -9,12 +10,6 @@
 
 #define CELL 160
 #define COLUMNS 24
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 /* 12345678 → "12.35 M" in the given base and unit. */
 static void scaled(double value, double base, const char *unit, char out[CELL])
@@ -34,9 +29,9 @@ static void scaled(double value, double base, const char *unit, char out[CELL])
 static void number_text(const char *key, const json_value *value, char out[CELL])
 {
     double x = json_number_value(value);
-    if (strstr(key, "bytes") || ends_with(key, "memory"))
+    if (strstr(key, "bytes") || ends_in(key, "memory"))
         scaled(x, 1024, "B", out);
-    else if (ends_with(key, "flops_per_second"))
+    else if (ends_in(key, "flops_per_second"))
         scaled(x, 1000, "FLOP/s", out);
     else if (strstr(key, "flop"))
         scaled(x, 1000, "FLOP", out);

@@ -1,6 +1,7 @@
 #include "fetch/choose.h"
 
 #include "base/builder.h"
+#include "base/ending.h"
 #include "base/weight_name.h"
 
 #include <fnmatch.h>
@@ -13,12 +14,6 @@
 static const char *const folders[] = {"scheduler",   "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2",
                                       "transformer", "vae"};
 enum { FOLDERS = sizeof folders / sizeof *folders };
-
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
 
 /* ---- a pipeline's folders ---- */
 
@@ -79,13 +74,13 @@ static void choose_folder(const hub_listing *l, const char *folder, const char *
         if (kind != WEIGHT_NONE)
             chosen[i] = strcmp(found, variant) == 0 && (kind != WEIGHT_WHOLE) == sharded;
         else if (name)
-            chosen[i] = ends_with(name, ".json") || ends_with(name, ".txt") || ends_with(name, ".model");
+            chosen[i] = ends_in(name, ".json") || ends_in(name, ".txt") || ends_in(name, ".model");
     }
 }
 
 /* ---- other repositories ---- */
 
-static bool is_weights(const char *path) { return ends_with(path, ".safetensors") || ends_with(path, ".gguf"); }
+static bool is_weights(const char *path) { return ends_in(path, ".safetensors") || ends_in(path, ".gguf"); }
 
 /* Bytes of a path without its ending and shard number: shards of one model agree in them. */
 static size_t set_length(const char *path)
@@ -108,7 +103,7 @@ static bool choose_only(const hub_listing *l, bool *chosen, const char **why)
     *why = "it is no pipeline in diffusers' layout, and which of its weights to fetch must be said (file patterns)";
     for (size_t i = 0; i < l->count; i++) {
         const char *name = l->names[i];
-        chosen[i] = is_weights(name) || (ends_with(name, ".json") && !strchr(name, '/'));
+        chosen[i] = is_weights(name) || (ends_in(name, ".json") && !strchr(name, '/'));
         if (is_weights(name) && first && !same_set(first, name))
             return false;
         first = is_weights(name) && !first ? name : first;
@@ -146,7 +141,7 @@ static flux1_status nothing_chosen(const hub_listing *l, const char *repository,
 static bool matches(const char *path, const char *pattern)
 {
     char folder[HUB_PATH_MAX + 2];
-    if (ends_with(pattern, "/")) {
+    if (ends_in(pattern, "/")) {
         snprintf(folder, sizeof folder, "%s*", pattern);
         pattern = folder;
     }

@@ -1,5 +1,6 @@
 #include "pipeline/trial.h"
 
+#include "base/ending.h"
 #include "pipeline/dump.h"
 #include "pipeline/recording_play.h"
 #include "pipeline/ttnn.h"
@@ -43,12 +44,6 @@ static flux1_status find_matrix(const trial *t, const char *name, tensor *out, f
                : error_set(err, FLUX1_ERR_FORMAT,
                            "%s: tensor \"%.60s\" should be a float32 matrix at a multiple of 4 bytes",
                            store_path(t->values), name);
-}
-
-static bool ends_in(const char *name, const char *end)
-{
-    const size_t n = strlen(name), m = strlen(end);
-    return n > m && strcmp(name + n - m, end) == 0;
 }
 
 static bool is_ids(const char *name) { return ends_in(name, ".ids"); }

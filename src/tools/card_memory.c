@@ -1,6 +1,7 @@
 #include "tools/card_memory.h"
 
 #include "base/checked.h"
+#include "base/ending.h"
 #include "tools/card_worker.h"
 #include "weights/recipe.h"
 
@@ -78,7 +79,7 @@ static void make_input(card_worker *w)
     } else if (strcmp(name, "t5.bias") == 0) {
         const int64_t tokens = (all.cols + 1) / 2;
         card_take(&w->space, card_bytes(&w->space, &(card_tensor){all.rows, tokens, tokens, CARD_BF16, false, 0}));
-    } else if (strcmp(name + strlen(name) - 4, ".ids") == 0) {
+    } else if (ends_in(name, ".ids")) {
         card_put(w, at, card_make(&w->space, (card_tensor){1, 1, all.rows, CARD_F32, true, 0}));
     } else
         card_put(w, at, card_make(&w->space, t));

@@ -1,5 +1,7 @@
 #include "tools/cost.h"
 
+#include "base/ending.h"
+
 #include <string.h>
 
 const char *cost_key(cost_part p)
@@ -95,12 +97,6 @@ static int links_of(const cost_clock *c, int axis)
     return axis == AXIS_SP ? sp : tp;
 }
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), k = strlen(end);
-    return n >= k && strcmp(text + n - k, end) == 0;
-}
-
 /* A part of it, (1 − overlap), is this rank's own work and is done at the end. */
 static void begin_shift(cost_clock *c, cost_pending *p, const ops_event *e, int axis)
 {
@@ -128,7 +124,7 @@ static void exchange(cost_clock *c, const ops_event *e)
     c->into->moved += (double)e->bytes_moved;
     if (e->overlaps)
         begin_shift(c, p, e, axis);
-    else if (ends_with(e->operation, "_end"))
+    else if (ends_in(e->operation, "_end"))
         end_shift(c, p, e, axis);
     else
         spend(c, COST_EXCHANGE_SP + axis, e, machine_exchange_seconds(c->m, e, links_of(c, axis)));

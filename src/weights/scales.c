@@ -1,5 +1,6 @@
 #include "weights/scales.h"
 
+#include "base/ending.h"
 #include "base/json.h"
 #include "tensor/scale.h"
 #include "weights/foreign.h"
@@ -147,12 +148,6 @@ static flux1_status attach_comfy(store *s, store_raw *w, size_t base, flux1_erro
     return attach_factor(s, w, by, err);
 }
 
-static bool ends_with(const char *name, const char *ending)
-{
-    const size_t length = strlen(name), n = strlen(ending);
-    return length >= n && strcmp(name + length - n, ending) == 0;
-}
-
 static flux1_status attach(store *s, store_raw *w, flux1_error *err)
 {
     bool found = false;
@@ -173,9 +168,9 @@ flux1_status scales_attach(store *s, flux1_error *err)
         TRY(check_metadata(&s->file[i], err));
     for (size_t i = 0; i < s->raw_count; i++) {
         store_raw *r = &s->raw[i];
-        if (ends_with(r->tensor.name, ".weight"))
+        if (ends_in(r->tensor.name, ".weight"))
             TRY(attach(s, r, err));
-        else if (strcmp(r->tensor.name, "scaled_fp8") == 0 || ends_with(r->tensor.name, ".scaled_fp8"))
+        else if (strcmp(r->tensor.name, "scaled_fp8") == 0 || ends_in(r->tensor.name, ".scaled_fp8"))
             r->beside = true;
     }
     return FLUX1_OK;

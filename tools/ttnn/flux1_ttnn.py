@@ -666,7 +666,8 @@ class Mapper:
                 f"{x.shape[2]}x{x.shape[3]}x{w['matrix'].shape[-1]}")
 
     def blocking(self, x, w):
-        return self.blockings.found.get(self.which(x, w)) or usual_blocking(x.shape[2], w["rows"])
+        found = self.blockings.found.get(self.which(x, w)) if self.blockings.found else None
+        return found or usual_blocking(x.shape[2], w["rows"])
 
     def multiplied(self, x, w, b):
         config = self.t.MinimalMatmulConfig(M_block_size=b.m, K_block_size=b.k, N_block_size=b.n, subblock_h=b.tall, subblock_w=b.wide,

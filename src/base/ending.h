@@ -1,0 +1,14 @@
+#ifndef FLUX1_BASE_ENDING_H
+#define FLUX1_BASE_ENDING_H
+
+#include <stdbool.h>
+#include <string.h>
+
+/* Whether a name ends so: all of it may be the ending. */
+static inline bool ends_in(const char *name, const char *ending)
+{
+    const size_t n = strlen(name), m = strlen(ending);
+    return n >= m && memcmp(name + n - m, ending, m) == 0;
+}
+
+#endif
