@@ -55,13 +55,69 @@ bool int8_recipe_stored(const weight_recipe *r, int64_t row, int64_t col, int64_
     return false;
 }
 
-flux1_status int8_recipe_group(const weight_recipe *r, int64_t row, int64_t col, int64_t count, int8_t *numbers,
-                               float *scale, flux1_error *err)
+/* ---- rotated groups ---- */
+
+_Static_assert(INT8_LONG == 256, "two halves of four bits");
+#define ODD(i) ((i) ^ (i) >> 1 ^ (i) >> 2 ^ (i) >> 3)
+#define SIGN(i) ((ODD((i) & (i) >> 4 & 15) & 1) ? -1.0f : 1.0f)
+#define SIGNS4(i) SIGN(i), SIGN((i) + 1), SIGN((i) + 2), SIGN((i) + 3)
+#define SIGNS16(i) SIGNS4(i), SIGNS4((i) + 4), SIGNS4((i) + 8), SIGNS4((i) + 12)
+#define SIGNS64(i) SIGNS16(i), SIGNS16((i) + 16), SIGNS16((i) + 32), SIGNS16((i) + 48)
+const float int8_signs[INT8_LONG] = {SIGNS64(0), SIGNS64(64), SIGNS64(128), SIGNS64(192)};
+
+void int8_rotate(float *values, int64_t length)
 {
-    float values[INT8_GROUP];
-    if (int8_recipe_stored(r, row, col, count, numbers, scale))
-        return FLUX1_OK;
+    for (int64_t i = 0; i < length; i++)
+        values[i] *= int8_signs[i];
+    for (int64_t apart = 1; apart < length; apart *= 2)
+        for (int64_t i = 0; i < length; i++)
+            if (!(i & apart)) {
+                const float a = values[i], b = values[i + apart];
+                values[i] = a + b;
+                values[i + apart] = a - b;
+            }
+}
+
+int64_t int8_length(int8_kind kind, int64_t count)
+{
+    int64_t length = INT8_SHORTEST;
+    if (kind != INT8_ROTATED)
+        return INT8_GROUP;
+    while (length < count)
+        length *= 2;
+    return length;
+}
+
+int64_t int8_numbers(int8_kind kind, int64_t cols)
+{
+    const int64_t group = int8_group(kind), whole = cols / group * group;
+    return whole + (cols > whole ? int8_length(kind, cols - whole) : 0);
+}
+
+/* ---- a group ---- */
+
+void int8_input_group(int8_kind kind, const float *values, int64_t count, int8_t *numbers, float *scale)
+{
+    float turned[INT8_LONG] = {0};
+    const int64_t length = int8_length(kind, count);
+    memcpy(turned, values, (size_t)count * sizeof *values);
+    if (kind == INT8_ROTATED)
+        int8_rotate(turned, length);
+    int8_quantise(turned, length, numbers, scale);
+}
+
+flux1_status int8_recipe_group(int8_kind kind, const weight_recipe *r, int64_t row, int64_t col, int64_t count,
+                               int8_t *numbers, float *scale, flux1_error *err)
+{
+    float values[INT8_LONG];
+    if (kind == INT8_FINE) {
+        memset(numbers + count, 0, (size_t)(INT8_GROUP - count));
+        if (int8_recipe_stored(r, row, col, count, numbers, scale))
+            return FLUX1_OK;
+    }
     TRY(recipe_decode(r, row, col, count, values, err));
-    int8_quantise(values, count, numbers, scale);
+    int8_input_group(kind, values, count, numbers, scale);
+    if (kind == INT8_ROTATED)
+        *scale /= (float)int8_length(kind, count);
     return FLUX1_OK;
 }

@@ -2,28 +2,35 @@
  * computes as it stands here; other backends get the same whole numbers and scales, and differ in the order of float32
  * sums.
  *
- * Both operands are cut along k, from the matrix's first column, into groups of INT8_GROUP. A group is whole numbers
- * times one float32 scale. Numbers that the weight's file has so (int8_stored) are taken as they are; every other
- * group, of weights and of activations, is quantised (int8_quantise). A product is the sum over groups of (scale of x ·
- * scale of w) · Σ x·w, where Σ is exact in int32; groups are added in float32 (ops/ref: in double), then comes the
- * epilogue.
+ * Both operands are cut along k, from the matrix's first column, into groups. A group is whole numbers times one
+ * float32 scale. A product is the sum over groups of (scale of x · scale of w) · Σ x·w, where Σ is exact in int32;
+ * groups are added in float32 (ops/ref: in double), then comes the epilogue.
  *
- * Why 32: it is the block of GGUF's Q8_0, so that such a file loses nothing, and the error is that of ggml's products
- * of Q8_0 with Q8_0 (docs/performance.md has the errors of other groups). */
+ * INT8_FINE: groups of INT8_GROUP. Numbers that the weight's file has so (int8_stored) are taken as they are; every
+ * other group, of weights and of activations, is quantised (int8_quantise). Why 32: it is the block of GGUF's Q8_0, so
+ * that such a file loses nothing, and the error is that of ggml's products of Q8_0 with Q8_0 (docs/performance.md has
+ * the errors of other groups).
+ *
+ * INT8_ROTATED: groups of INT8_LONG, eight times fewer scales, for instructions that multiply faster than scales are
+ * applied. Alone that would be coarse where a group has outliers, so the values of a group are first turned by an
+ * orthogonal matrix, x and w by the same, which leaves the product as it is and spreads each value over the group
+ * (QuaRot, arXiv:2404.00456): signs (int8_sign), then a Walsh-Hadamard transform (int8_rotate). A last group that is
+ * shorter is filled up with zeros to a power of two. */
 #ifndef FLUX1_OPS_INT8_H
 #define FLUX1_OPS_INT8_H
 
 #include "base/checked.h"
+#include "ops/ops.h"
 #include "weights/recipe.h"
 
 #include <stdint.h>
 
-enum { INT8_GROUP = 32, INT8_MOST = 127 };
+enum { INT8_GROUP = 32, INT8_LONG = 256, INT8_SHORTEST = 64 /* of rotated groups */, INT8_MOST = 127 };
 
 /* A group whose largest magnitude is below this is zeros with scale 0: 127 divided by it would be infinite. */
 #define INT8_LEAST 0x1p-100f
 
-/* Whole numbers of `count` <= INT8_GROUP values: scale = m/127 for the largest magnitude m, and each value times 127/m
+/* Whole numbers of `count` values: scale = m/127 for the largest magnitude m, and each value times 127/m
  * (both divisions in float32) rounded to nearest, ties to even. If a value is not finite, the scale is NaN, so that the
  * products of the whole row are. */
 void int8_quantise(const float *values, int64_t count, int8_t *numbers, float *scale);
@@ -36,10 +43,29 @@ bool int8_stored(const tensor *t, int64_t first, int64_t count, int8_t *numbers,
 /* The same of a recipe, where the group lies in one piece. */
 bool int8_recipe_stored(const weight_recipe *r, int64_t row, int64_t col, int64_t count, int8_t *numbers, float *scale);
 
-/* The group of `count` values at (row, col) of a recipe, as stored or quantised. */
-flux1_status int8_recipe_group(const weight_recipe *r, int64_t row, int64_t col, int64_t count, int8_t *numbers,
-                               float *scale, flux1_error *err);
+/* The sign that value `i` of a rotated group gets before the transform, +1 or −1: a bent function, (−1)^⟨low half of
+ * i's bits, high half⟩, whose own transform is flat, so that the mean of a group, which GELU's outputs have, is spread
+ * like everything else. */
+extern const float int8_signs[INT8_LONG];
 
-static inline int64_t int8_groups(int64_t cols) { return i64_ceil_div(cols, INT8_GROUP); }
+/* Turns a rotated group in place: signs, then Walsh-Hadamard without its factor 1/√length, as sums and differences of
+ * values 1, 2, 4 … apart, in this order, in float32. length: a power of two, at most INT8_LONG. */
+void int8_rotate(float *values, int64_t length);
+
+/* The group of weights that begins at (row, col) of a recipe: `count` values, of which int8_length numbers come. A
+ * rotated group's scale has the 1/length of both sides' turning. */
+flux1_status int8_recipe_group(int8_kind kind, const weight_recipe *r, int64_t row, int64_t col, int64_t count,
+                               int8_t *numbers, float *scale, flux1_error *err);
+
+/* The same of `count` activations. */
+void int8_input_group(int8_kind kind, const float *values, int64_t count, int8_t *numbers, float *scale);
+
+static inline int64_t int8_group(int8_kind kind) { return kind == INT8_ROTATED ? INT8_LONG : INT8_GROUP; }
+static inline int64_t int8_groups(int8_kind kind, int64_t cols) { return i64_ceil_div(cols, int8_group(kind)); }
+
+/* Numbers of a group of `count` values, and of a row of `cols`: zeros, or (rotated) what follows from zeros, fill up.
+ */
+int64_t int8_length(int8_kind kind, int64_t count);
+int64_t int8_numbers(int8_kind kind, int64_t cols);
 
 #endif

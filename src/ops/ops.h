@@ -412,13 +412,16 @@ static inline flux1_status ops_copy_given(ops *o, const char *name, act in, int6
     return ops_copy_rows(o, in, first, out);
 }
 
+/* Products in int8, which int8.h defines: none; as exact as ggml's of Q8_0; coarser, and faster where int8 is fast. */
+typedef enum int8_kind { INT8_NONE, INT8_FINE, INT8_ROTATED } int8_kind;
+
 /* Every backend's weights and blocks begin with these. */
 struct weight {
     weight_role role;
     int64_t rows, cols;
     int kernel; /* convolutions: 1 or 3 */
     bool has_bias;
-    bool int8;         /* its products are in int8 (int8.h) */
+    int8_kind int8;    /* its products are in int8 */
     size_t file_bytes; /* of the file's tensors behind it, bias included */
     block *owner;
 };
@@ -475,7 +478,7 @@ typedef void ops_event_sink(void *user, const ops_event *e);
 typedef struct ops_config {
     dtype arithmetic; /* DTYPE_F32 or DTYPE_BF16: what activations are stored and multiplied in */
     ops_fp8 fp8;
-    bool int8; /* products with weights whose recipe says so are in int8: ops/int8.h */
+    int8_kind int8; /* of products with weights whose recipe says that they may be */
     bool bfp8; /* models round their matrices (weights/rounded.h); backends do nothing of it */
     ops_held held;
     int threads;

@@ -82,6 +82,15 @@ static inline __m128i emulated_to_bytes(__m512i v)
     return simde_mm_loadu_si128((const __m128i *)(const void *)to);
 }
 
+static inline __m512 emulated_permute(__m512 v, int how)
+{
+    float from[16], to[16];
+    memcpy(from, &v, sizeof from);
+    for (int i = 0; i < 16; i++)
+        to[i] = from[(i & ~3) + (how >> 2 * (i & 3) & 3)];
+    return simde_mm512_loadu_ps(to);
+}
+
 static inline float emulated_top(__m512 v)
 {
     float lane[16], top;
@@ -103,6 +112,8 @@ static inline float emulated_top(__m512 v)
 #undef _mm512_cvtepi32_epi8
 #define _mm512_cvtepi32_epi8 emulated_to_bytes
 #define _mm512_reduce_max_ps emulated_top
+#undef _mm512_permute_ps
+#define _mm512_permute_ps emulated_permute
 #undef _mm512_shuffle_f32x4 /* SIMDe has it, and no alias */
 #define _mm512_shuffle_f32x4(a, b, how) simde_mm512_shuffle_f32x4(a, b, how)
 #define vw_keep(v) ((void)0)

@@ -22,7 +22,7 @@ static bool machine_has(const char *isa)
 }
 
 static const char *only_isa = ""; /* sets whose names contain this */
-static bool in_int8;              /* what follows */
+static int8_kind in_int8;         /* what follows */
 
 /* Whether this machine has the instruction set, and none of the list before it has the same kernels. */
 static bool to_compare(int isa, bool bf16)
@@ -172,9 +172,9 @@ static void products_are_cut_for_any_number_of_threads(void **state)
 static void products_in_int8_are_what_ref_says(void **state)
 {
     (void)state;
-    in_int8 = true;
-    compare_list(int8_checks, sizeof int8_checks / sizeof *int8_checks);
-    in_int8 = false;
+    for (in_int8 = INT8_FINE; in_int8 <= INT8_ROTATED; in_int8++)
+        compare_list(int8_checks, sizeof int8_checks / sizeof *int8_checks);
+    in_int8 = INT8_NONE;
 }
 
 #if defined(EMULATED_INT8)
@@ -188,8 +188,8 @@ static void so_are_those_of_instructions_that_are_emulated(void **state)
     (void)state;
     if (!machine_has("avx2"))
         skip();
-    in_int8 = true;
-    for (int k = 0; k < 2; k++)
+    for (int k = 0; k < 4; k++) {
+        in_int8 = k < 2 ? INT8_FINE : INT8_ROTATED;
         for (size_t i = 0; i < sizeof int8_checks / sizeof *int8_checks; i++) {
             double worst = 0;
             for (int v = 1; v <= int8_checks[i].variants; v++) {
@@ -198,17 +198,18 @@ static void so_are_those_of_instructions_that_are_emulated(void **state)
                 open_run(&ref, "ref", DTYPE_F32, 1, false, (uint64_t)v);
                 int8_checks[i].body(&ref);
                 const size_t peak = dry_peak(&int8_checks[i], &ops_cpu_sizing, DTYPE_F32, false, false, v);
-                emulated = kernels[k];
+                emulated = kernels[k % 2];
                 const double error = compare(&int8_checks[i], &ref, "avx2", DTYPE_F32, v, peak);
                 if (error > int8_checks[i].f32)
-                    fail_msg("%s on %s, variant %d: error %g", int8_checks[i].name, names[k], v, error);
+                    fail_msg("%s on %s, variant %d: error %g", int8_checks[i].name, names[k % 2], v, error);
                 worst = error > worst ? error : worst;
                 close_run(&ref);
             }
-            print_message("%-42s %-11s f32  worst error %.1e\n", int8_checks[i].name, names[k], worst);
+            print_message("%-42s %-11s f32  worst error %.1e\n", int8_checks[i].name, names[k % 2], worst);
         }
+    }
     emulated = NULL;
-    in_int8 = false;
+    in_int8 = INT8_NONE;
     unsetenv("FLUX1_CPU_ISA");
 }
 #endif

@@ -35,6 +35,7 @@ flux1_status ops_cpu_create(const ops_config *c, ops **out)
     o->threads = c->threads > 1 ? c->threads : 1;
     o->kernels = o->bf16 ? set->bf16 : set->f32;
     o->int8 = c->int8 ? set->int8 : NULL;
+    o->int8_as = c->int8;
     o->last_block = &o->blocks;
     if (c->device)
         o->kept = ((cpu_device *)c->device)->kept;

@@ -207,6 +207,7 @@ typedef struct rows_job {
 typedef void cpu_finish_fn(const gemm_job *g, int64_t m, int64_t n, int64_t count, const float *sums);
 
 typedef struct cpu_int8_kernels cpu_int8_kernels; /* int8.h */
+typedef struct cpu_int8_way cpu_int8_way;
 extern const cpu_int8_kernels cpu_int8_portable, cpu_int8_avx2, cpu_int8_avxvnni, cpu_int8_avx512vnni,
     cpu_int8_avx512amx, cpu_int8_neon, cpu_int8_neondot, cpu_int8_neoni8mm;
 
@@ -244,6 +245,7 @@ typedef struct cpu_ops {
     const cpu_kernels *kernels;
     bool bf16;                    /* arithmetic is bf16 */
     const cpu_int8_kernels *int8; /* NULL: no products in int8 */
+    int8_kind int8_as;
     int threads;
     pool *workers;
     arena memory;

@@ -5,6 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const cpu_int8_way *cpu_int8_way_of(const cpu_ops *o)
+{
+    return o->int8_as == INT8_ROTATED ? &o->int8->rotated : &o->int8->fine;
+}
+
 /* ---- weights ---- */
 
 /* Packed in the file: neither floats nor computed. */
@@ -22,35 +27,46 @@ static int packed_pieces(const weight_recipe *r)
     return count;
 }
 
-bool cpu_int8_own(const weight_recipe *r) { return packed_pieces(r) < r->count; }
-
-flux1_status cpu_int8_place(const weight_recipe *r, size_t *bytes, flux1_error *err)
+bool cpu_int8_own(int8_kind kind, const weight_recipe *r)
 {
-    size_t groups, numbers, scales;
-    if (!size_mul((size_t)r->rows, (size_t)int8_groups(r->cols), &groups) || !size_mul(groups, INT8_GROUP, &numbers) ||
-        !size_mul(groups, sizeof(float), &scales) || numbers > SIZE_MAX / 4 ||
+    return kind == INT8_ROTATED || packed_pieces(r) < r->count;
+}
+
+/* Rows of a form: whole blocks of them. */
+static int64_t form_rows(int8_kind kind, int64_t rows)
+{
+    return kind == INT8_ROTATED ? i64_ceil_div(rows, INT8_FORM_ROWS) * INT8_FORM_ROWS : rows;
+}
+
+flux1_status cpu_int8_place(int8_kind kind, const weight_recipe *r, size_t *bytes, flux1_error *err)
+{
+    size_t numbers, scales;
+    if (!size_mul((size_t)form_rows(kind, r->rows), (size_t)int8_numbers(kind, r->cols), &numbers) ||
+        !size_mul((size_t)r->rows, (size_t)int8_groups(kind, r->cols) * sizeof(float), &scales) ||
+        numbers > SIZE_MAX / 4 ||
         !size_add(size_round_up(numbers, ARENA_ALIGN), size_round_up(scales, ARENA_ALIGN), bytes))
         return error_set(err, FLUX1_ERR_LIMIT, "a weight of %lld x %lld elements is more than can be addressed",
                          (long long)r->rows, (long long)r->cols);
     return FLUX1_OK;
 }
 
-static float *form_scales(const weight_recipe *r, unsigned char *form)
+static float *form_scales(int8_kind kind, const weight_recipe *r, unsigned char *form)
 {
-    const size_t numbers = (size_t)(r->rows * int8_groups(r->cols)) * INT8_GROUP;
+    const size_t numbers = (size_t)(form_rows(kind, r->rows) * int8_numbers(kind, r->cols));
     return (float *)(void *)(form + size_round_up(numbers, ARENA_ALIGN));
 }
 
 void cpu_int8_point(cpu_weight *w, const unsigned char *form)
 {
     w->numbers = (const int8_t *)form;
-    w->scales = form_scales(&w->recipe, (unsigned char *)(uintptr_t)form); /* only read */
+    w->scales = form_scales(w->head.int8, &w->recipe, (unsigned char *)(uintptr_t)form); /* only read */
 }
 
-/* Rows of a form, by the workers: `chunk` a task. */
+/* Rows of a form, by the workers: `chunk` a task, whole blocks. */
 typedef struct filling {
     const weight_recipe *recipe;
-    const cpu_int8_kernels *kernels;
+    const cpu_int8_way *way;
+    int8_kind kind;
     int64_t chunk;
     unsigned char *form;
     float *scratch;
@@ -66,27 +82,56 @@ static void keep_stored(const weight_recipe *r, int64_t row, int8_t *numbers, fl
                                  scales + col / INT8_GROUP);
 }
 
+/* Groups of a rotated row become rows of its form's blocks. */
+static void place_rotated(const filling *j, int64_t row, int64_t col, int64_t count, const int8_t *numbers,
+                          float *scales)
+{
+    const int64_t all = int8_numbers(INT8_ROTATED, j->recipe->cols), here = int8_numbers(INT8_ROTATED, count);
+    int8_t *to = (int8_t *)j->form + row / INT8_FORM_ROWS * INT8_FORM_ROWS * all + col * INT8_FORM_ROWS +
+                 row % INT8_FORM_ROWS * INT8_FORM_COLS;
+    for (int64_t k = 0; k < here; k += INT8_FORM_COLS, to += INT8_FORM)
+        memcpy(to, numbers + k, INT8_FORM_COLS);
+    for (int64_t k = 0; k < count; k += INT8_LONG)
+        scales[k / INT8_LONG] /= (float)int8_length(INT8_ROTATED, i64_min(INT8_LONG, count - k));
+}
+
+static flux1_status fill_row(const filling *j, int64_t row, float *values, bool stored, flux1_error *err)
+{
+    enum { AT_ONCE = 4096 }; /* whole groups of both kinds */
+    const weight_recipe *r = j->recipe;
+    const bool rotated = j->kind == INT8_ROTATED;
+    int8_t turned[AT_ONCE], *numbers = (int8_t *)j->form + row * int8_numbers(j->kind, r->cols);
+    float *scales = form_scales(j->kind, r, j->form) + row * int8_groups(j->kind, r->cols);
+    for (int64_t col = 0; col < r->cols; col += AT_ONCE) {
+        const int64_t cols = i64_min(AT_ONCE, r->cols - col);
+        float *here = scales + col / int8_group(j->kind);
+        TRY(recipe_decode(r, row, col, cols, values, err));
+        j->way->quantise(values, cols, rotated ? turned : numbers + col, here);
+        if (rotated)
+            place_rotated(j, row, col, cols, turned, here);
+    }
+    if (stored)
+        keep_stored(r, row, numbers, scales);
+    return FLUX1_OK;
+}
+
 static void fill_rows(void *arg, int64_t index, int worker)
 {
     filling *j = arg;
     const weight_recipe *r = j->recipe;
     float *values = j->scratch + (size_t)worker * GEMM_SCRATCH;
-    const int64_t groups = int8_groups(r->cols), wide = GEMM_SCRATCH / INT8_GROUP * INT8_GROUP;
-    const bool stored = packed_pieces(r) > 0;
+    const bool stored = j->kind == INT8_FINE && packed_pieces(r) > 0;
+    const int64_t end = i64_min(r->rows, (index + 1) * j->chunk);
     flux1_error err = {0};
     flux1_status st = FLUX1_OK;
     int none = FLUX1_OK;
-    for (int64_t row = index * j->chunk; st == FLUX1_OK && row < i64_min(r->rows, (index + 1) * j->chunk); row++) {
-        int8_t *numbers = (int8_t *)j->form + row * groups * INT8_GROUP;
-        float *scales = form_scales(r, j->form) + row * groups;
-        for (int64_t col = 0; st == FLUX1_OK && col < r->cols; col += wide) {
-            const int64_t cols = i64_min(wide, r->cols - col);
-            st = recipe_decode(r, row, col, cols, values, &err);
-            if (st == FLUX1_OK)
-                j->kernels->quantise(values, cols, numbers + col, scales + col / INT8_GROUP);
-        }
-        if (st == FLUX1_OK && stored)
-            keep_stored(r, row, numbers, scales);
+    for (int64_t row = index * j->chunk; st == FLUX1_OK && row < end; row++)
+        st = fill_row(j, row, values, stored, &err);
+    if (j->kind == INT8_ROTATED && end == r->rows) { /* rows behind the last */
+        const int64_t all = int8_numbers(INT8_ROTATED, r->cols), last = (end - 1) / INT8_FORM_ROWS * INT8_FORM_ROWS;
+        for (int64_t i = end - last; i < INT8_FORM_ROWS; i++)
+            for (int64_t k = 0; k < all; k += INT8_FORM_COLS)
+                memset(j->form + last * all + k * INT8_FORM_ROWS + i * INT8_FORM_COLS, 0, INT8_FORM_COLS);
     }
     if (st != FLUX1_OK && atomic_compare_exchange_strong(&j->status, &none, (int)st))
         *j->err = err;
@@ -95,8 +140,10 @@ static void fill_rows(void *arg, int64_t index, int worker)
 flux1_status cpu_int8_fill(cpu_ops *o, const weight_recipe *r, unsigned char *out)
 {
     filling j = {.recipe = r,
-                 .kernels = o->int8,
-                 .chunk = i64_max(1, i64_min(32, i64_ceil_div(r->rows, 4 * (int64_t)o->threads))),
+                 .way = cpu_int8_way_of(o),
+                 .kind = o->int8_as,
+                 .chunk =
+                     form_rows(o->int8_as, i64_max(1, i64_min(32, i64_ceil_div(r->rows, 4 * (int64_t)o->threads)))),
                  .form = out,
                  .scratch = o->scratch,
                  .err = o->head.err};
@@ -138,7 +185,7 @@ void cpu_int8_row(const int8_job *j, int64_t row, int64_t col, int64_t count, fl
     const matrix *m = &j->w->m;
     int8_t quantised[INT8_BLOCK_K];
     float scale[INT8_BLOCK_GROUPS];
-    const int64_t groups = int8_groups(count);
+    const int64_t groups = int8_groups(INT8_FINE, count);
     const uint32_t stored = take_stored(m, row, col, count, numbers, scales);
     if (stored == (1u << groups) - 1)
         return;
@@ -149,7 +196,7 @@ void cpu_int8_row(const int8_job *j, int64_t row, int64_t col, int64_t count, fl
         const int64_t c0 = i64_max(col, p->col), c1 = i64_min(col + count, p->col + p->cols);
         (void)cpu_decode_piece(j->kernels->decoders, p, row, 1, c0, c1 - c0, values + c0 - col);
     }
-    j->kernels->quantise(values, count, quantised, scale);
+    j->way->quantise(values, count, quantised, scale);
     for (int64_t i = 0; i < groups; i++)
         if (!(stored >> i & 1)) {
             memcpy(numbers + i * INT8_GROUP, quantised + i * INT8_GROUP, INT8_GROUP);
@@ -161,30 +208,38 @@ void cpu_int8_row(const int8_job *j, int64_t row, int64_t col, int64_t count, fl
 
 static int64_t whole_rows(int64_t m) { return i64_ceil_div(m, INT8_MOST_TOKENS) * INT8_MOST_TOKENS; }
 
-size_t cpu_int8_scratch(int64_t m, int64_t k)
+size_t cpu_int8_scratch(int8_kind kind, int64_t m, int64_t k)
 {
-    size_t groups, bytes;
-    if (!size_mul((size_t)whole_rows(m), (size_t)int8_groups(k), &groups) ||
-        !size_mul(groups, INT8_GROUP + sizeof(float), &bytes) || bytes > SIZE_MAX - ARENA_ALIGN)
+    size_t numbers, scales, bytes;
+    if (!size_mul((size_t)whole_rows(m), (size_t)int8_numbers(kind, k), &numbers) ||
+        !size_mul((size_t)whole_rows(m), (size_t)int8_groups(kind, k) * sizeof(float), &scales) ||
+        !size_add(numbers, scales, &bytes) || bytes > SIZE_MAX - ARENA_ALIGN)
         return SIZE_MAX;
     return size_round_up(bytes, ARENA_ALIGN);
 }
 
 flux1_status cpu_int8_product(cpu_ops *o, const gemm_job *g, const cpu_weight *w)
 {
-    int8_job j = {.g = g, .kernels = o->int8, .finish = o->kernels->finish, .w = w, .groups = int8_groups(g->k)};
+    const int8_kind kind = o->int8_as;
+    int8_job j = {.g = g,
+                  .kernels = o->int8,
+                  .way = cpu_int8_way_of(o),
+                  .finish = o->kernels->finish,
+                  .w = w,
+                  .groups = int8_groups(kind, g->k),
+                  .numbers = int8_numbers(kind, g->k)};
     const size_t mark = arena_mark(&o->memory);
     void *scratch;
-    TRY(arena_alloc(&o->memory, cpu_int8_scratch(g->m, g->k), &scratch, o->head.err));
+    TRY(arena_alloc(&o->memory, cpu_int8_scratch(kind, g->m, g->k), &scratch, o->head.err));
     if (g->m > 0 && g->n > 0) {
         j.panels = scratch;
-        j.scales = (float *)(void *)((char *)scratch + whole_rows(g->m) * j.groups * INT8_GROUP);
+        j.scales = (float *)(void *)((char *)scratch + whole_rows(g->m) * j.numbers);
         enum { BESIDE = 8 };
-        const cut_limits most = {j.kernels->tokens, INT8_MOST_ROWS, j.kernels->tile, j.kernels->cols, BESIDE};
+        const cut_limits most = {j.kernels->tokens, j.way->rows, j.way->tile, j.way->cols, BESIDE};
         const product_cut cut = cpu_cut_product(g->m, g->n, o->threads, &most);
         j.block_m = cut.block_m, j.blocks_m = cut.blocks_m, j.block_n = cut.block_n;
         j.lays = (int)i64_ceil_div(g->m, j.kernels->tokens);
-        product_run run = {.lay = j.kernels->lay, .multiply = j.kernels->gemm, .job = &j, .lays = j.lays};
+        product_run run = {.lay = j.way->lay, .multiply = j.way->gemm, .job = &j, .lays = j.lays};
         j.laid = &run.laid;
         cpu_run_laid(o, &run, cut.tasks);
     }

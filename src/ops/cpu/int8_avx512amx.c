@@ -7,7 +7,8 @@
 
 #include "ops/cpu/kernels_int8.h"
 
-UNIT_TASK(int8_gemm, int8_shapes)
+UNIT_TASK(int8_gemm_fine, int8_shapes)
+UNIT_TASK(int8_gemm_rotated, rotated_shapes)
 INT8_KERNELS(cpu_int8_avx512amx)
 #else
 typedef int no_such_machine; /* a C file may not be empty */

@@ -12,7 +12,8 @@
  * its float32 sums, which lie in the worker's scratch, in the L1 cache while a k block passes. So do the panel's words;
  * the weights' words, up to INT8_MOST_COLS rows of a k block, stay in L2 while all panels pass. Bounded by the
  * multiply-add of int16 (AVX2: vpmaddwd and vpaddd for 16 products, as many instructions as float32 has) or of int8
- * (VNNI). */
+ * (VNNI); of fine groups, where an instruction multiplies 64 numbers, by what scales cost as well: 3 instructions for
+ * 8. Both kinds are the same code; a rotated group is turned before it is quantised, and long. */
 #ifndef FLUX1_OPS_CPU_KERNELS_INT8_H
 #define FLUX1_OPS_CPU_KERNELS_INT8_H
 
@@ -29,18 +30,30 @@ enum {
     TOKENS = TILE_VECTORS * VW,
     PER_WORD = INT8_PAIRS ? 2 : 4,
     GROUP_WORDS = INT8_GROUP / PER_WORD,
+    LONG_WORDS = INT8_LONG / PER_WORD,
     BLOCK_WORDS = INT8_BLOCK_K / PER_WORD,
-    LDA = BLOCK_WORDS + 16 /* rows of weights do not share cache sets */
+    LDA = BLOCK_WORDS + 16, /* rows of weights do not share cache sets */
+#if defined(INT8_UNITS)
+    FINE_TILE = 16,
+    ROTATED_TILE = 2 * INT8_FORM_ROWS, /* two tiles of weights by two of the input */
+    ROTATED_COLS = 256,
+#else
+    FINE_TILE = TILE_ROWS,
+    ROTATED_TILE = TILE_ROWS,
+    ROTATED_COLS = INT8_MOST_COLS,
+#endif
+    MOST_COLS = ROTATED_COLS > INT8_MOST_COLS ? ROTATED_COLS : INT8_MOST_COLS,
+    MOST_SUMS = INT8_MOST_COLS * INT8_MOST_ROWS
 };
 
 /* What a task has of its worker's scratch. */
 typedef struct int8_scratch {
-    float sums[INT8_MOST_COLS * INT8_MOST_ROWS]; /* [panel][output][token] */
+    float sums[MOST_SUMS]; /* [panel][output][token] */
     int32_t weights[INT8_MOST_COLS * LDA];
     int32_t panel[BLOCK_WORDS * TOKENS];
-    float scales[INT8_MOST_COLS * INT8_BLOCK_GROUPS];
+    float scales[MOST_COLS * INT8_BLOCK_GROUPS];
     int32_t start[INT8_BLOCK_GROUPS * TOKENS]; /* of the panel's sums; INT8_OFFSET */
-    float lines[TOKENS * INT8_MOST_COLS];
+    float lines[TOKENS * MOST_COLS];
     float values[INT8_BLOCK_K];
     int8_t numbers[INT8_BLOCK_K];
 } int8_scratch;
@@ -66,65 +79,142 @@ static void quantise_group(const float *values, int count, int8_t *numbers, floa
         v_bytes(numbers + i * VW, inverse > 0 ? vround(vmul(v[i], vset1(inverse))) : vzero());
 }
 
-static void int8_quantise_groups(const float *values, int64_t count, int8_t *numbers, float *scales)
+static void quantise_fine(const float *values, int64_t count, int8_t *numbers, float *scales)
 {
     for (int64_t k = 0; k < count; k += INT8_GROUP)
         quantise_group(values + k, (int)i64_min(INT8_GROUP, count - k), numbers + k, scales++);
 }
 
+SIMD_INLINE void butterfly(vf *a, vf *b)
+{
+    const vf sum = vadd(*a, *b);
+    *b = vsub(*a, *b);
+    *a = sum;
+}
+
+/* int8_rotate of values that have their signs, lanes within vectors first. */
+SIMD_INLINE void turn(vf *v, const int vectors)
+{
+    SIMD_UNROLL
+    for (int i = 0; i < vectors; i++)
+        v[i] = vhadamard(v[i]);
+    SIMD_UNROLL
+    for (int apart = 1; apart < vectors; apart *= 2)
+        SIMD_UNROLL
+    for (int i = 0; i < vectors; i++)
+        if (!(i & apart))
+            butterfly(v + i, v + i + apart);
+}
+
+/* A rotated group of `count` values, `length` numbers. */
+SIMD_INLINE void quantise_long(const float *values, int count, const int length, int8_t *numbers, float *scale)
+{
+    vf v[INT8_LONG / VW], most = vzero(), bad = vzero();
+    const int vectors = length / VW;
+    for (int i = 0; i < vectors; i++) {
+        const int here = count - i * VW;
+        v[i] = here >= VW ? vload(values + i * VW) : here > 0 ? vloadn(values + i * VW, here) : vzero();
+        v[i] = vmul(v[i], vload(int8_signs + i * VW));
+    }
+    turn(v, vectors);
+    for (int i = 0; i < vectors; i++) {
+        bad = vadd(bad, vsub(v[i], v[i])); /* NaN, of what is not finite */
+        most = vmax(most, vmax(v[i], vsub(vzero(), v[i])));
+    }
+    const bool finite = vfinite(bad);
+    const float top = vtop(most), inverse = finite && top >= INT8_LEAST ? (float)INT8_MOST / top : 0;
+    *scale = !finite ? NAN : inverse > 0 ? top / (float)INT8_MOST : 0;
+    for (int i = 0; i < vectors; i++)
+        v_bytes(numbers + i * VW, inverse > 0 ? vround(vmul(v[i], vset1(inverse))) : vzero());
+}
+
+static void quantise_rotated(const float *values, int64_t count, int8_t *numbers, float *scales)
+{
+    int64_t k = 0;
+    for (; k + INT8_LONG <= count; k += INT8_LONG)
+        quantise_long(values + k, INT8_LONG, INT8_LONG, numbers + k, scales++);
+    if (k < count)
+        quantise_long(values + k, (int)(count - k), (int)int8_length(INT8_ROTATED, count - k), numbers + k, scales);
+}
+
 /* ---- the input: rows become lanes of a panel ---- */
 
-static void lay_token(const int8_job *j, const void *x, int64_t token, int32_t *panel, float *scales)
+SIMD_INLINE void quantise_as(const int8_kind kind, const float *values, int64_t count, int8_t *numbers, float *scales)
+{
+    if (kind == INT8_ROTATED)
+        quantise_rotated(values, count, numbers, scales);
+    else
+        quantise_fine(values, count, numbers, scales);
+}
+
+/* Numbers of VW rows, LAY_LINE apart, become words of VW lanes. */
+enum { LAY_LINE = INT8_BLOCK_K + 64 /* rows do not share cache sets */ };
+static void turn_to_words(const int8_t *numbers, int64_t count, int32_t *panel)
+{
+    for (int64_t i = 0; i < count; i += 4 * VW) {
+        vf r[VW]; /* words: only moved */
+        for (int t = 0; t < VW; t++)
+            r[t] = vload(numbers + t * LAY_LINE + i);
+        vtranspose(r);
+        for (int64_t w = 0; w < i64_min(VW, (count - i) / 4); w++)
+            vstore(panel + (i / 4 + w) * TOKENS, r[w]);
+    }
+}
+
+/* Columns [k, k + count) of the VW rows from m on. Rows behind the last are zeros: their sums are not used, but nothing
+ * undefined is computed with. panel, scales: the first row's lane of the k block. */
+SIMD_INLINE void lay_rows(const int8_kind kind, const int8_job *j, int64_t m, int64_t k, int64_t count, int32_t *panel,
+                          float *scales)
 {
     float values[INT8_BLOCK_K], scale[INT8_BLOCK_GROUPS];
-    int8_t numbers[INT8_BLOCK_K];
-    for (int64_t k = 0; k < j->g->k; k += INT8_BLOCK_K) {
-        const int64_t count = i64_min(INT8_BLOCK_K, j->g->k - k), groups = int8_groups(count);
-        for (int64_t i = 0; i < count; i += VW)
-            vstoren(values + i, vldn(x, j->g->in.bf16, k + i, vcount(count - i)), vcount(count - i));
-        int8_quantise_groups(values, count, numbers, scale);
-        for (int64_t i = 0; i < groups; i++)
-            scales[(k / INT8_GROUP + i) * TOKENS + token] = scale[i];
-        for (int64_t i = 0; i < groups * INT8_GROUP; i += 4) {
-            uint32_t word;
-            memcpy(&word, numbers + i, sizeof word);
-            panel[(k + i) / 4 * TOKENS + token] = (int32_t)word;
+    int8_t numbers[VW * LAY_LINE];
+    const int64_t groups = int8_groups(kind, count), all = int8_numbers(kind, count);
+    for (int64_t t = 0; t < VW; t++) {
+        if (m + t < j->g->m) {
+            const void *x = view_row(&j->g->in, m + t);
+            for (int64_t i = 0; i < count; i += VW)
+                vstoren(values + i, vldn(x, j->g->in.bf16, k + i, vcount(count - i)), vcount(count - i));
+            quantise_as(kind, values, count, numbers + t * LAY_LINE, scale);
+        } else {
+            memset(numbers + t * LAY_LINE, 0, (size_t)all);
+            memset(scale, 0, sizeof scale);
         }
+        for (int64_t i = 0; i < groups; i++)
+            scales[i * TOKENS + t] = scale[i];
     }
+    turn_to_words(numbers, all, panel);
 }
 
-/* Rows behind the last are zeros: their sums are not used, but nothing undefined is computed with. */
-static void lay_nothing(const int8_job *j, int64_t token, int32_t *panel, float *scales)
+SIMD_INLINE void lay_panel(const int8_kind kind, const int8_job *j, int64_t index)
 {
-    for (int64_t i = 0; i < j->groups; i++)
-        scales[i * TOKENS + token] = 0;
-    for (int64_t i = 0; i < j->groups * INT8_GROUP / 4; i++)
-        panel[i * TOKENS + token] = 0;
-}
-
-static void int8_lay(void *arg, int64_t index, int worker)
-{
-    const int8_job *j = arg;
-    int32_t *panel = j->panels + index * TOKENS * j->groups * (INT8_GROUP / 4);
+    int32_t *panel = j->panels + index * TOKENS * (j->numbers / 4);
     float *scales = j->scales + index * TOKENS * j->groups;
+    for (int64_t k = 0; k < j->g->k; k += INT8_BLOCK_K)
+        for (int64_t t = 0; t < TOKENS; t += VW)
+            lay_rows(kind, j, index * TOKENS + t, k, i64_min(INT8_BLOCK_K, j->g->k - k), panel + k / 4 * TOKENS + t,
+                     scales + k / int8_group(kind) * TOKENS + t);
+}
+
+static void int8_lay_fine(void *arg, int64_t index, int worker)
+{
     (void)worker;
-    for (int64_t token = 0; token < TOKENS; token++) {
-        const int64_t m = index * TOKENS + token;
-        if (m < j->g->m)
-            lay_token(j, view_row(&j->g->in, m), token, panel, scales);
-        else
-            lay_nothing(j, token, panel, scales);
-    }
+    lay_panel(INT8_FINE, arg, index);
+}
+
+static void int8_lay_rotated(void *arg, int64_t index, int worker)
+{
+    (void)worker;
+    lay_panel(INT8_ROTATED, arg, index);
 }
 
 /* ---- weights ---- */
 
-static void lay_row_words(const int8_t *numbers, int64_t groups, int32_t *words)
+static void lay_row_words(const int8_t *numbers, int64_t count, int32_t *words)
 {
 #if INT8_PAIRS
-    vw_widen(numbers, groups * INT8_GROUP, words);
+    vw_widen(numbers, count, words);
 #else
-    for (int64_t i = 0; i < groups * INT8_GROUP; i += 4) {
+    for (int64_t i = 0; i < count; i += 4) {
         uint32_t word;
         memcpy(&word, numbers + i, sizeof word);
         words[i / 4] = (int32_t)(INT8_OFFSET ? word ^ 0x80808080u : word);
@@ -132,19 +222,42 @@ static void lay_row_words(const int8_t *numbers, int64_t groups, int32_t *words)
 #endif
 }
 
-static void lay_weights(const int8_job *j, int64_t row, int64_t rows, int64_t k, int64_t count, int8_scratch *s)
+static void lay_fine(const int8_job *j, int64_t row, int64_t rows, int64_t k, int64_t count, int8_scratch *s)
 {
-    const int64_t groups = int8_groups(count);
+    const int64_t groups = int8_groups(INT8_FINE, count);
     for (int64_t i = 0; i < rows; i++) {
         const int8_t *numbers = s->numbers;
         float *scales = s->scales + i * INT8_BLOCK_GROUPS;
         if (j->w->numbers) {
-            numbers = j->w->numbers + (row + i) * j->groups * INT8_GROUP + k;
+            numbers = j->w->numbers + (row + i) * j->numbers + k;
             memcpy(scales, j->w->scales + (row + i) * j->groups + k / INT8_GROUP, (size_t)groups * sizeof *scales);
         } else {
             cpu_int8_row(j, row + i, k, count, s->values, s->numbers, scales);
         }
-        lay_row_words(numbers, groups, s->weights + i * LDA);
+        lay_row_words(numbers, groups * INT8_GROUP, s->weights + i * LDA);
+    }
+}
+
+/* The form's block of rows [row, row + INT8_FORM_ROWS) and columns from k on. */
+SIMD_INLINE const int8_t *form_block(const int8_job *j, int64_t row, int64_t k)
+{
+    return j->w->numbers + row * j->numbers + k * INT8_FORM_ROWS;
+}
+
+static void lay_rotated(const int8_job *j, int64_t row, int64_t rows, int64_t k, int64_t count, int8_scratch *s)
+{
+    const int64_t groups = int8_groups(INT8_ROTATED, count), all = int8_numbers(INT8_ROTATED, count);
+    for (int64_t i = 0; i < rows; i++) {
+        const int64_t at = row + i, within = at % INT8_FORM_ROWS;
+        memcpy(s->scales + i * INT8_BLOCK_GROUPS, j->w->scales + at * j->groups + k / INT8_LONG,
+               (size_t)groups * sizeof *s->scales);
+#if !defined(INT8_UNITS) /* which takes them as they lie */
+        const int8_t *numbers = form_block(j, at - within, k) + within * INT8_FORM_COLS;
+        for (int64_t c = 0; c < all; c += INT8_FORM_COLS, numbers += INT8_FORM)
+            lay_row_words(numbers, INT8_FORM_COLS, s->weights + i * LDA + c / PER_WORD);
+#else
+        (void)within, (void)all;
+#endif
     }
 }
 
@@ -152,18 +265,16 @@ static void lay_weights(const int8_job *j, int64_t row, int64_t rows, int64_t k,
 
 #if defined(INT8_UNITS)
 #include "ops/cpu/int8_units_amx.h"
-enum { INT8_TILE = UNIT };
 #else
-enum { INT8_TILE = TILE_ROWS };
-/* Exact sums of one group. a: the first row's words, b: the panel's. */
+/* Exact sums of one group of so many words. a: the first row's, b: the panel's. */
 #if defined(INT8_MATRIX)
-SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int32_t *start, const int32_t *a,
-                           const int32_t *b)
+SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int group, const int32_t *start,
+                           const int32_t *a, const int32_t *b)
 {
     const matrix_side side = {(const unsigned char *)a, LDA, 1};
     uint32x4_t words[TILE_ROWS][TILE_VECTORS];
     (void)start;
-    matrix_sums(words, rows, TILE_VECTORS, GROUP_WORDS, &side, b, TOKENS);
+    matrix_sums(words, rows, TILE_VECTORS, group, &side, b, TOKENS);
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
@@ -172,15 +283,15 @@ SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, cons
 }
 #else
 /* start: what the tokens' sums begin with. */
-SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int32_t *start, const int32_t *a,
-                           const int32_t *b)
+SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int group, const int32_t *start,
+                           const int32_t *a, const int32_t *b)
 {
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
     for (int v = 0; v < TILE_VECTORS; v++)
         sum[i][v] = INT8_OFFSET ? vw_load(start + v * VW) : vw_word(0);
-    for (int k = 0; k < GROUP_WORDS; k++, b += TOKENS) {
+    for (int k = 0; k < group; k++, b += TOKENS) {
         vw x[TILE_VECTORS];
         SIMD_UNROLL
         for (int v = 0; v < TILE_VECTORS; v++)
@@ -198,77 +309,110 @@ SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, cons
 }
 #endif
 
-SIMD_INLINE void int8_tile_body(const int rows, int64_t groups, const int8_scratch *s, int64_t row, const int32_t *b,
-                                const float *scales, float *c)
+SIMD_INLINE void int8_scale(const int rows, vw sum[TILE_ROWS][TILE_VECTORS], const float *weights, const float *tokens,
+                            float *c)
 {
-    const int32_t *a = s->weights + row * LDA;
-    for (int64_t g = 0; g < groups; g++, a += GROUP_WORDS, b += GROUP_WORDS * TOKENS, scales += TOKENS) {
-        vw sum[TILE_ROWS][TILE_VECTORS];
-        int8_sums(sum, rows, s->start + g * TOKENS, a, b);
+    SIMD_UNROLL
+    for (int i = 0; i < rows; i++)
         SIMD_UNROLL
-        for (int i = 0; i < rows; i++)
-            SIMD_UNROLL
-        for (int v = 0; v < TILE_VECTORS; v++) {
-            float *p = c + i * TOKENS + v * VW;
-            const vf scale = vmul(vset1(s->scales[(row + i) * INT8_BLOCK_GROUPS + g]), vload(scales + v * VW));
-            vstore(p, vfma(vw_float(sum[i][v]), scale, vload(p)));
-        }
+    for (int v = 0; v < TILE_VECTORS; v++) {
+        float *p = c + i * TOKENS + v * VW;
+        const vf scale = vmul(vset1(weights[i * INT8_BLOCK_GROUPS]), vload(tokens + v * VW));
+        vstore(p, vfma(vw_float(sum[i][v]), scale, vload(p)));
     }
 }
 
-typedef void int8_tile_fn(int64_t groups, const int8_scratch *s, int64_t row, const int32_t *b, const float *scales,
-                          float *c);
-#define TILE(rows)                                                                                     \
-    static void int8_tile_##rows(int64_t groups, const int8_scratch *s, int64_t row, const int32_t *b, \
-                                 const float *scales, float *c)                                        \
-    {                                                                                                  \
-        int8_tile_body(rows, groups, s, row, b, scales, c);                                            \
+/* words: of a row's k block, in whole groups but for a rotated last one. */
+SIMD_INLINE void int8_tile_body(const int8_kind kind, const int rows, int words, const int8_scratch *s, int64_t row,
+                                const int32_t *b, const float *scales, float *c)
+{
+    const int32_t *a = s->weights + row * LDA;
+    const float *weights = s->scales + row * INT8_BLOCK_GROUPS;
+    const int most = kind == INT8_ROTATED ? LONG_WORDS : GROUP_WORDS;
+    for (int g = 0; g * most < words; g++, a += most, b += most * TOKENS, scales += TOKENS) {
+        vw sum[TILE_ROWS][TILE_VECTORS];
+        const int group = kind == INT8_ROTATED && words - g * most < most ? words - g * most : most;
+        int8_sums(sum, rows, group, s->start + g * TOKENS, a, b);
+        int8_scale(rows, sum, weights + g, scales, c);
     }
-EACH_TILE(TILE)
-#define TILE_NAME(rows) int8_tile_##rows,
-static int8_tile_fn *const int8_tiles[TILE_ROWS + 1] = {NULL, EACH_TILE(TILE_NAME)};
+}
+
+typedef void int8_tile_fn(int words, const int8_scratch *s, int64_t row, const int32_t *b, const float *scales,
+                          float *c);
+#define TILE_OF(name, kind, rows)                                                                                \
+    static void name##rows(int words, const int8_scratch *s, int64_t row, const int32_t *b, const float *scales, \
+                           float *c)                                                                             \
+    {                                                                                                            \
+        int8_tile_body(kind, rows, words, s, row, b, scales, c);                                                 \
+    }
+#define FINE(rows) TILE_OF(fine_tile_, INT8_FINE, rows)
+#define ROTATED(rows) TILE_OF(rotated_tile_, INT8_ROTATED, rows)
+EACH_TILE(FINE)
+EACH_TILE(ROTATED)
+#define FINE_NAME(rows) fine_tile_##rows,
+#define ROTATED_NAME(rows) rotated_tile_##rows,
+static int8_tile_fn *const int8_tiles[2][TILE_ROWS + 1] = {{NULL, EACH_TILE(FINE_NAME)},
+                                                           {NULL, EACH_TILE(ROTATED_NAME)}};
 
 /* All outputs of a task with a k block of one panel; tiles differ by one row at most. */
-static void multiply_tokens(int64_t cols, int64_t groups, const int8_scratch *s, const int32_t *words,
-                            const float *scales, float *c)
+static void multiply_tiles(const int8_kind kind, int64_t cols, int64_t count, const int8_scratch *s,
+                           const int32_t *words, const float *scales, float *c)
 {
     const int64_t tiles = i64_ceil_div(cols, TILE_ROWS);
     for (int64_t t = 0, row = 0; t < tiles; t++) {
         const int64_t height = cols / tiles + (t < cols % tiles);
-        int8_tiles[height](groups, s, row, words, scales, c + row * TOKENS);
+        int8_tiles[kind == INT8_ROTATED][height]((int)(count / PER_WORD), s, row, words, scales, c + row * TOKENS);
         row += height;
     }
+}
+
+static void multiply_fine(int64_t cols, int64_t count, const int8_scratch *s, const int32_t *words, const float *scales,
+                          float *c)
+{
+    multiply_tiles(INT8_FINE, cols, count, s, words, scales, c);
+}
+
+static void multiply_rotated(const int8_job *j, int64_t n, int64_t cols, int64_t k, int64_t count,
+                             const int8_scratch *s, const int32_t *words, const float *scales, float *c)
+{
+    (void)j, (void)n, (void)k; /* the weights are laid */
+    multiply_tiles(INT8_ROTATED, cols, count, s, words, scales, c);
 }
 #endif
 
 #if INT8_OFFSET
 /* −128 times the sums of the panel's numbers, group by group. */
-static void sum_panel(const int32_t *words, int64_t groups, int32_t *start)
+static void sum_panel(const int32_t *words, int64_t count, int64_t group, int32_t *start)
 {
-    for (int64_t g = 0; g < groups; g++)
+    for (int64_t g = 0; g < count; g += group, start += TOKENS)
         for (int v = 0; v < TOKENS; v += VW) {
+            const int64_t end = i64_min(count, g + group);
             vw sum = vw_word(0);
-            for (int k = 0; k < GROUP_WORDS; k++)
-                sum = vw_dot(sum, vw_word((int32_t)0x80808080u), vw_load(words + (g * GROUP_WORDS + k) * TOKENS + v));
-            vw_store(start + g * TOKENS + v, vw_sub(vw_word(0), sum));
+            for (int64_t k = g; k < end; k++)
+                sum = vw_dot(sum, vw_word((int32_t)0x80808080u), vw_load(words + k * TOKENS + v));
+            vw_store(start + v, vw_sub(vw_word(0), sum));
         }
 }
 #endif
 
-static void multiply_panel(const int8_job *j, int64_t cols, int64_t panel, int64_t k, int64_t count, int8_scratch *s,
-                           float *c)
+/* Columns [k, k + count) of a panel by the rows of weights from n on. */
+SIMD_INLINE void multiply_panel(const int8_kind kind, const int8_job *j, int64_t n, int64_t cols, int64_t panel,
+                                int64_t k, int64_t count, int8_scratch *s, float *c)
 {
-    const int64_t groups = int8_groups(count);
-    const int32_t *words = j->panels + (panel * j->groups * INT8_GROUP + k) / 4 * TOKENS;
-    const float *scales = j->scales + (panel * j->groups + k / INT8_GROUP) * TOKENS;
+    const int64_t all = int8_numbers(kind, count);
+    const int32_t *words = j->panels + (panel * j->numbers + k) / 4 * TOKENS;
+    const float *scales = j->scales + (panel * j->groups + k / int8_group(kind)) * TOKENS;
 #if INT8_PAIRS
-    vw_widen_panel(words, groups * INT8_GROUP / 4, s->panel);
+    vw_widen_panel(words, all / 4, s->panel);
     words = s->panel;
 #endif
 #if INT8_OFFSET
-    sum_panel(words, groups, s->start);
+    sum_panel(words, all / 4, int8_group(kind) / 4, s->start);
 #endif
-    multiply_tokens(cols, groups, s, words, scales, c);
+    if (kind == INT8_ROTATED)
+        multiply_rotated(j, n, cols, k, all, s, words, scales, c);
+    else
+        multiply_fine(cols, all, s, words, scales, c);
 }
 
 /* ---- a task ---- */
@@ -281,14 +425,13 @@ static bool int8_stopped(const atomic_int *cancel)
 static void finish_panel(const int8_job *j, int64_t m, int64_t n, int64_t cols, const float *c, float *lines)
 {
     const int64_t rows = i64_min(TOKENS, j->g->m - m);
-    turn_to_lines(c, TOKENS, rows, cols, lines, INT8_MOST_COLS);
+    turn_to_lines(c, TOKENS, rows, cols, lines, MOST_COLS);
     for (int64_t t = 0; t < rows; t++)
-        j->finish(j->g, m + t, n, cols, lines + t * INT8_MOST_COLS);
+        j->finish(j->g, m + t, n, cols, lines + t * MOST_COLS);
 }
 
-static void int8_gemm(void *arg, int64_t index, int worker)
+SIMD_INLINE void gemm_of(const int8_kind kind, const int8_job *j, int64_t index, int worker)
 {
-    const int8_job *j = arg;
     const gemm_job *g = j->g;
     int8_scratch *s = (int8_scratch *)(void *)(g->scratch + (int64_t)worker * GEMM_SCRATCH);
     const int64_t n = index / j->blocks_m * j->block_n, m = index % j->blocks_m * j->block_m;
@@ -299,26 +442,39 @@ static void int8_gemm(void *arg, int64_t index, int worker)
         const int64_t count = i64_min(INT8_BLOCK_K, g->k - k);
         if (int8_stopped(g->cancel))
             return;
-        lay_weights(j, n, cols, k, count, s);
+        if (kind == INT8_ROTATED)
+            lay_rotated(j, n, cols, k, count, s);
+        else
+            lay_fine(j, n, cols, k, count, s);
         if (k == 0)
             pool_await(j->laid, j->lays);
         for (int64_t p = 0; p < panels; p++)
-            multiply_panel(j, cols, first + p, k, count, s, s->sums + p * cols * TOKENS);
+            multiply_panel(kind, j, n, cols, first + p, k, count, s, s->sums + p * cols * TOKENS);
     }
     for (int64_t p = 0; p < panels; p++)
         finish_panel(j, m + p * TOKENS, n, cols, s->sums + p * cols * TOKENS, s->lines);
 }
 
+static void int8_gemm_fine(void *arg, int64_t index, int worker) { gemm_of(INT8_FINE, arg, index, worker); }
+static void int8_gemm_rotated(void *arg, int64_t index, int worker) { gemm_of(INT8_ROTATED, arg, index, worker); }
+
 #if !defined(TASK) /* a task that needs something around it */
 #define TASK(f) f
 #endif
-#define INT8_KERNELS(name)                                           \
-    const cpu_int8_kernels name = {.tokens = TOKENS,                 \
-                                   .tile = INT8_TILE,                \
-                                   .cols = INT8_MOST_COLS,           \
-                                   .decoders = DECODERS,             \
-                                   .quantise = int8_quantise_groups, \
-                                   .lay = int8_lay,                  \
-                                   .gemm = TASK(int8_gemm)};
+#define INT8_KERNELS(name)                                                                         \
+    const cpu_int8_kernels name = {.tokens = TOKENS,                                               \
+                                   .decoders = DECODERS,                                           \
+                                   .fine = {.tile = FINE_TILE,                                     \
+                                            .cols = INT8_MOST_COLS,                                \
+                                            .rows = INT8_MOST_ROWS,                                \
+                                            .quantise = quantise_fine,                             \
+                                            .lay = int8_lay_fine,                                  \
+                                            .gemm = TASK(int8_gemm_fine)},                         \
+                                   .rotated = {.tile = ROTATED_TILE,                               \
+                                               .cols = ROTATED_COLS,                               \
+                                               .rows = MOST_SUMS / ROTATED_COLS / TOKENS * TOKENS, \
+                                               .quantise = quantise_rotated,                       \
+                                               .lay = int8_lay_rotated,                            \
+                                               .gemm = TASK(int8_gemm_rotated)}};
 
 #endif

@@ -20,7 +20,7 @@ static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
     if (work == WORK_LINEAR)
         return cpu_product_scratch(m, m / i64_max(1, heads), n, k, multiplies_pairs(c));
     if (work == WORK_INT8)
-        return cpu_int8_scratch(m, k);
+        return cpu_int8_scratch(c->int8, m, k);
     if ((work == WORK_CONV || work == WORK_CONV_HALF) && heads > 0)
         return cpu_conv_scratch(m, heads, work == WORK_CONV ? 1 : 2, k / 9, multiplies_pairs(c));
     if (work == WORK_CONV)

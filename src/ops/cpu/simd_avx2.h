@@ -102,6 +102,15 @@ static inline bool vfinite(vf v)
     return _mm256_movemask_ps(_mm256_cmp_ps(_mm256_sub_ps(v, v), _mm256_setzero_ps(), _CMP_NEQ_UQ)) == 0;
 }
 
+static inline vf vhadamard(vf v)
+{
+    static const float sign[3][8] = {
+        {1, -1, 1, -1, 1, -1, 1, -1}, {1, 1, -1, -1, 1, 1, -1, -1}, {1, 1, 1, 1, -1, -1, -1, -1}};
+    v = vfma(v, vload(sign[0]), _mm256_permute_ps(v, 0xb1));
+    v = vfma(v, vload(sign[1]), _mm256_permute_ps(v, 0x4e));
+    return vfma(v, vload(sign[2]), _mm256_permute2f128_ps(v, v, 1));
+}
+
 static inline vf vrotate(vf v, vf r)
 {
     return _mm256_fmaddsub_ps(v, _mm256_moveldup_ps(r),

@@ -81,6 +81,18 @@ static inline bool vfinite(vf v)
     return _mm512_cmp_ps_mask(_mm512_sub_ps(v, v), _mm512_setzero_ps(), _CMP_NEQ_UQ) == 0;
 }
 
+static inline vf vhadamard(vf v)
+{
+    static const float sign[4][16] = {{1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1},
+                                      {1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1, 1, 1, -1, -1},
+                                      {1, 1, 1, 1, -1, -1, -1, -1, 1, 1, 1, 1, -1, -1, -1, -1},
+                                      {1, 1, 1, 1, 1, 1, 1, 1, -1, -1, -1, -1, -1, -1, -1, -1}};
+    v = vfma(v, vload(sign[0]), _mm512_permute_ps(v, 0xb1));
+    v = vfma(v, vload(sign[1]), _mm512_permute_ps(v, 0x4e));
+    v = vfma(v, vload(sign[2]), _mm512_shuffle_f32x4(v, v, 0xb1));
+    return vfma(v, vload(sign[3]), _mm512_shuffle_f32x4(v, v, 0x4e));
+}
+
 /* pairs (a, b) turned by (cos, sin): (a·cos − b·sin, b·cos + a·sin) */
 static inline vf vrotate(vf v, vf r)
 {

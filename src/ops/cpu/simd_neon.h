@@ -95,6 +95,13 @@ static inline float vsum(vf v) { return vaddvq_f32(v); }
 static inline float vtop(vf v) { return vmaxvq_f32(v); }
 static inline bool vfinite(vf v) { return vminvq_u32(vceqq_f32(vsubq_f32(v, v), vzero())) != 0; }
 
+static inline vf vhadamard(vf v)
+{
+    static const float sign[2][4] = {{1, -1, 1, -1}, {1, 1, -1, -1}};
+    v = vfmaq_f32(vrev64q_f32(v), v, vld1q_f32(sign[0]));
+    return vfmaq_f32(vextq_f32(v, v, 2), v, vld1q_f32(sign[1]));
+}
+
 static inline vf vrotate(vf v, vf r)
 {
     static const uint32_t signs[4] = {0x80000000u, 0, 0x80000000u, 0};

@@ -90,6 +90,11 @@ static inline bool vfinite(vf v)
     vi same = (vi)((v - v) == vzero());
     return (same[0] & same[1] & same[2] & same[3]) != 0;
 }
+static inline vf vhadamard(vf v)
+{
+    const vf a = {v[0] + v[1], v[0] - v[1], v[2] + v[3], v[2] - v[3]};
+    return (vf){a[0] + a[2], a[1] + a[3], a[0] - a[2], a[1] - a[3]};
+}
 static inline vf vrotate(vf v, vf r)
 {
     return (vf){v[0] * r[0] - v[1] * r[1], v[1] * r[0] + v[0] * r[1], v[2] * r[2] - v[3] * r[3],

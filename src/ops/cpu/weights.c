@@ -245,19 +245,23 @@ static flux1_status place(const weight_recipe *r, size_t element, size_t *end, s
     return FLUX1_OK;
 }
 
-/* Its products are in int8; int8_own: and it has a form of its own for them. */
-static bool is_int8(const weight_recipe *r, bool int8)
+/* Whether its products are in int8, and how; int8_own: and it has a form of its own for them. */
+static int8_kind kind_of(const weight_recipe *r, int8_kind wanted)
 {
-    return int8 && r->int8 && (r->role == WEIGHT_LINEAR || r->role == WEIGHT_QKV);
+    return r->int8 && (r->role == WEIGHT_LINEAR || r->role == WEIGHT_QKV) ? wanted : INT8_NONE;
 }
 
-static bool int8_own(const weight_recipe *r, bool int8) { return is_int8(r, int8) && cpu_int8_own(r); }
+static bool int8_own(const weight_recipe *r, int8_kind wanted)
+{
+    const int8_kind kind = kind_of(r, wanted);
+    return kind != INT8_NONE && cpu_int8_own(kind, r);
+}
 
-static flux1_status place_int8(const weight_recipe *r, size_t *end, size_t *at, flux1_error *err)
+static flux1_status place_int8(int8_kind kind, const weight_recipe *r, size_t *end, size_t *at, flux1_error *err)
 {
     size_t bytes;
     *at = *end;
-    TRY(cpu_int8_place(r, &bytes, err));
+    TRY(cpu_int8_place(kind, r, &bytes, err));
     return size_add(*end, bytes, end) ? FLUX1_OK
                                       : error_set(err, FLUX1_ERR_LIMIT, "more weights than can be addressed");
 }
@@ -281,7 +285,7 @@ size_t cpu_weight_bytes(const ops_config *c, const weight_recipe *w, const weigh
 {
     size_t end = 0, at;
     if (int8_own(w, c->int8)) {
-        if (place_int8(w, &end, &at, NULL) != FLUX1_OK)
+        if (place_int8(c->int8, w, &end, &at, NULL) != FLUX1_OK)
             return SIZE_MAX / 2;
     } else if (is_own(w) && place(w, own_element(w, c->arithmetic == DTYPE_BF16), &end, &at, NULL) != FLUX1_OK)
         return SIZE_MAX / 2;
@@ -304,12 +308,12 @@ static bool is_sliced(const weight_recipe *r)
 static flux1_status lay_out(cpu_weight *w, cpu_block *b, const cpu_ops *o, flux1_error *err)
 {
     const weight_recipe *r = &w->recipe;
-    const bool int8 = int8_own(r, o->int8 != NULL), bf16 = o->bf16;
-    w->head.int8 = is_int8(r, o->int8 != NULL);
+    const bool int8 = int8_own(r, o->int8_as), bf16 = o->bf16;
+    w->head.int8 = kind_of(r, o->int8_as);
     w->own = int8 || is_own(r);
     w->sliced = !w->own && is_sliced(r);
     if (int8)
-        TRY(place_int8(r, &b->bytes, &w->at, err));
+        TRY(place_int8(w->head.int8, r, &b->bytes, &w->at, err));
     else if (w->own)
         TRY(place(r, own_element(r, bf16), &b->bytes, &w->at, err));
     else
@@ -336,7 +340,7 @@ flux1_status cpu_prepare(ops *o, block *b, const weight_recipe *r, const weight_
     let_go(cpu_self(o), into); /* it has another key now */
     TRY(lay_out(w, into, cpu_self(o), o->err));
     if (w->head.int8 && w->own)
-        kept_key_add(into->key, INT8_GROUP);
+        kept_key_add(into->key, (uint64_t)int8_group(w->head.int8));
     else if (is_computed(r))
         kept_key_add(into->key, own_type(r, cpu_self(o)->bf16));
     kept_key_recipe(into->key, r);

@@ -263,7 +263,7 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     p->head = (weight){
         .role = w->role, .rows = w->rows, .cols = w->cols, .kernel = w->kernel, .has_bias = bias != NULL, .owner = b};
     p->head.file_bytes = recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
-    p->head.int8 = d->config.int8 && w->int8;
+    p->head.int8 = w->int8 ? d->config.int8 : INT8_NONE;
     p->next = d->weights;
     d->weights = p;
     *out = &p->head;

@@ -68,7 +68,7 @@ static size_t ref_act_bytes(const ops_config *c, act_role role, const act_shape 
 static size_t ref_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
     if (work == WORK_INT8)
-        return m > 0 ? ref_int8_scratch(k) : 0;
+        return m > 0 ? ref_int8_scratch(c->int8, k) : 0;
     if (work == WORK_LINEAR)
         return c->fp8 ? size_round_up((size_t)(m * k) * sizeof(float), ARENA_ALIGN) : 0;
     return work == WORK_ATTENTION && heads > 0 ? size_round_up((size_t)n * sizeof(double), ARENA_ALIGN) : 0;
@@ -230,9 +230,9 @@ flux1_status ref_prepare(ops *base, block *b, const weight_recipe *w, const weig
     p->head.file_bytes = recipe_bytes(w) + (bias ? recipe_bytes(bias) : 0);
     p->next = o->weights;
     o->weights = p;
-    p->head.int8 = o->int8 && w->int8;
+    p->head.int8 = w->int8 ? o->int8 : INT8_NONE;
     if (p->head.int8)
-        TRY(ref_int8_weight(w, p, base->err));
+        TRY(ref_int8_weight(o->int8, w, p, base->err));
     else
         TRY(decode_matrix(w, &p->w, base->err));
     p->coarse = o->fp8 && w->coarse;

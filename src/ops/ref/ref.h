@@ -21,7 +21,7 @@ typedef struct ref_weight {
     float *w;            /* [rows, cols] */
     float *bias;         /* [rows] or NULL */
     bool coarse;         /* w holds e4m3 values times their scale */
-    ref_numbers numbers; /* of products in int8: [rows, cols] with scales [rows, groups]; w is NULL then */
+    ref_numbers numbers; /* of products in int8: [rows, int8_numbers], scales [rows, groups]; w is NULL then */
     struct ref_weight *next;
 } ref_weight;
 
@@ -36,7 +36,7 @@ typedef struct ref_ops {
     ref_weight *weights;
     ref_block *blocks;
     ops_fp8 fp8;
-    bool int8;
+    int8_kind int8;
     unsigned char bad[OPS_SLOTS];
     int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */
 } ref_ops;
@@ -64,10 +64,10 @@ void ref_e4m3(ops_fp8 how, float *x, int64_t rows, int64_t n);
 
 /* ref_int8.c (ops/int8.h): a weight's numbers; a row of the input as numbers, in the arena; output n of their product.
  */
-flux1_status ref_int8_weight(const weight_recipe *r, ref_weight *out, flux1_error *err);
-size_t ref_int8_scratch(int64_t cols);
+flux1_status ref_int8_weight(int8_kind kind, const weight_recipe *r, ref_weight *out, flux1_error *err);
+size_t ref_int8_scratch(int8_kind kind, int64_t cols);
 flux1_status ref_int8_row(ref_ops *o, const float *x, int64_t cols, ref_numbers *out);
-double ref_int8_dot(const ref_weight *w, int64_t n, const ref_numbers *x);
+double ref_int8_dot(const ref_ops *o, const ref_weight *w, int64_t n, const ref_numbers *x);
 
 #define REF_DECLARE(ret, name, args, call) ret ref_##name args;
 OPS_PRIMITIVES(REF_DECLARE)

@@ -147,13 +147,22 @@ STAND_IN __m128i lacking_narrow_i8(__m512i a)
     return _mm_loadu_si128((const __m128i *)(const void *)to);
 }
 
-/* Lanes of pairs: (0, 0, 2, 2, …), (1, 1, 3, 3, …), (1, 0, 3, 2, …). */
+/* Lanes of pairs: (0, 0, 2, 2, …), (1, 1, 3, 3, …). */
 STAND_IN __m512 lacking_shuffle(__m512 a, int even, int odd)
 {
     const stand_in_lanes w = {.ps = a};
     stand_in_lanes v;
     for (int i = 0; i < 16; i += 2)
         v.f[i] = w.f[i + even], v.f[i + 1] = w.f[i + odd];
+    return v.ps;
+}
+
+STAND_IN __m512 lacking_permute(__m512 a, int how)
+{
+    const stand_in_lanes w = {.ps = a};
+    stand_in_lanes v;
+    for (int i = 0; i < 16; i++)
+        v.f[i] = w.f[(i & ~3) + (how >> 2 * (i & 3) & 3)];
     return v.ps;
 }
 
@@ -198,7 +207,7 @@ LACKING_REDUCE(lacking_highest, x > y ? x : y)
 #define _mm512_cvtne2ps_pbh(a, b) lacking_narrow_two(a, b)
 #define _mm512_moveldup_ps(a) lacking_shuffle(a, 0, 0)
 #define _mm512_movehdup_ps(a) lacking_shuffle(a, 1, 1)
-#define _mm512_permute_ps(a, how) lacking_shuffle(a, 1, 0) /* 0xb1: the only one that is used */
+#define _mm512_permute_ps(a, how) lacking_permute(a, how)
 #define _mm512_fmaddsub_ps(a, b, c) lacking_fmaddsub(a, b, c)
 #define _mm512_reduce_add_ps(a) lacking_sum(a)
 #define _mm512_reduce_max_ps(a) lacking_highest(a)
