@@ -34,12 +34,13 @@ static void must(flux1_status st)
 typedef struct manner {
     const char *name;
     dtype arithmetic, weights;
-    bool int8;
+    int8_kind int8;
 } manner;
-static const manner MANNERS[] = {{"f32", DTYPE_F32, DTYPE_F32, false},
-                                 {"f32bf16", DTYPE_F32, DTYPE_BF16, false},
-                                 {"bf16", DTYPE_BF16, DTYPE_BF16, false},
-                                 {"int8", DTYPE_BF16, DTYPE_BF16, true}};
+static const manner MANNERS[] = {{"f32", DTYPE_F32, DTYPE_F32, INT8_NONE},
+                                 {"f32bf16", DTYPE_F32, DTYPE_BF16, INT8_NONE},
+                                 {"bf16", DTYPE_BF16, DTYPE_BF16, INT8_NONE},
+                                 {"int8", DTYPE_BF16, DTYPE_BF16, INT8_FINE},
+                                 {"int8-fast", DTYPE_BF16, DTYPE_BF16, INT8_ROTATED}};
 
 enum { MOST_WEIGHTS = 256 };
 

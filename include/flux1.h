@@ -77,13 +77,18 @@ FLUX1_API size_t flux1_struct_size(const char *name);
  * capability 8.9 or later, or device "ref"; pictures differ from BF16's in detail.
  * INT8: as AUTO, but the transformer's blocks and T5's multiply int8 with a scale for every 32 values, and add exactly.
  * Weights that a file has as int8 or GGUF's Q8_0 are multiplied as they are; floats are quantised when the model is
- * built, and take 9 bits then. On a CPU, or device "ref". */
+ * built, and take 9 bits then. On a CPU, or device "ref".
+ * INT8_FAST: as INT8, with a scale for every 256 values, which an orthogonal matrix turns first so that none of them
+ * stands out. A product is off by 0.8 to 1.0 % whatever its input is like (INT8: 0.7 to 1.3 %; docs/performance.md),
+ * and faster where a processor multiplies int8 (VNNI, AMX, smmla). All weights are quantised when the model is built,
+ * also those that a file has packed, and take 8 bits. */
 typedef enum flux1_dtype {
     FLUX1_DTYPE_AUTO = 0,
     FLUX1_DTYPE_F32 = 1,
     FLUX1_DTYPE_BF16 = 2,
     FLUX1_DTYPE_FP8 = 3,
-    FLUX1_DTYPE_INT8 = 4
+    FLUX1_DTYPE_INT8 = 4,
+    FLUX1_DTYPE_INT8_FAST = 5
 } flux1_dtype;
 
 /* How weights that a file has packed (GGUF's types, fp8, bitsandbytes) lie in the memory of a GPU: as the file has
@@ -169,7 +174,7 @@ typedef struct flux1_context_info {
     size_t size;             /* set by the caller */
     const char *device;      /* the first rank's: "cpu", "cuda:0". Valid as long as the context */
     const char *device_name; /* "avx2", "NVIDIA H200" */
-    const char *dtype;       /* "f32", "bf16", "fp8" or "int8", with " with bfp8 weights": what is in use */
+    const char *dtype; /* "f32", "bf16", "fp8", "int8" or "int8-fast", with " with bfp8 weights": what is in use */
     int ranks, threads;
     int runs_ahead;                         /* 1: the device works while the host does something else */
     int encoders_apart;                     /* 1: the text encoders have a device of their own */

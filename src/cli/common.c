@@ -132,8 +132,8 @@ static void on_log(void *user, flux1_log_level level, const char *message)
 
 flux1_dtype dtype_named(const char *name)
 {
-    static const char *const names[] = {"auto", "f32", "bf16", "fp8", "int8"}; /* in flux1_dtype's order */
-    int i = FLUX1_DTYPE_INT8;
+    static const char *const names[] = {"auto", "f32", "bf16", "fp8", "int8", "int8-fast"}; /* in flux1_dtype's order */
+    int i = FLUX1_DTYPE_INT8_FAST;
     while (i > FLUX1_DTYPE_AUTO && strcmp(names[i], name) != 0)
         i--;
     return (flux1_dtype)i;

@@ -86,8 +86,9 @@ static flux1_status check_int8(const ops_device_info *info, flux1_error *err)
 {
     if (info->int8)
         return FLUX1_OK;
-    return error_set(err, FLUX1_ERR_UNSUPPORTED, "dtype int8 is multiplied by device cpu; on %s (%s) dtype %s works",
-                     info->id, info->name,
+    return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                     "dtypes int8 and int8-fast are multiplied by device cpu; on %s (%s) dtype %s works", info->id,
+                     info->name,
                      info->fp8    ? "fp8, also of 8 bits,"
                      : info->bf16 ? "bf16"
                                   : "f32");
@@ -98,7 +99,8 @@ static void choose_auto(mesh_device *d) { d->config.arithmetic = d->device->info
 /* The encoders have nothing to multiply in e4m3; and a device of their own need not have what the other has. */
 static flux1_dtype encoders_dtype(flux1_dtype wanted, const ops_device_info *info)
 {
-    const bool other = wanted == FLUX1_DTYPE_FP8 || (wanted == FLUX1_DTYPE_INT8 && !info->int8);
+    const bool int8 = wanted == FLUX1_DTYPE_INT8 || wanted == FLUX1_DTYPE_INT8_FAST,
+               other = wanted == FLUX1_DTYPE_FP8 || (int8 && !info->int8);
     return other ? FLUX1_DTYPE_AUTO : wanted;
 }
 
@@ -119,9 +121,10 @@ static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error
         d->config.fp8 = FP8_ROWS;
         return FLUX1_OK;
     case FLUX1_DTYPE_INT8:
+    case FLUX1_DTYPE_INT8_FAST:
         TRY(check_int8(info, err));
         choose_auto(d);
-        d->config.int8 = true;
+        d->config.int8 = wanted == FLUX1_DTYPE_INT8 ? INT8_FINE : INT8_ROTATED;
         return FLUX1_OK;
     }
     return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %d: it should be one of flux1_dtype", (int)wanted);

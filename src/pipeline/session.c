@@ -64,7 +64,7 @@ static flux1_status describe(const session *s, const flux1_model *m, built what,
     json_put_string(&w, "slice", slice);
     json_put_string(&w, "device", d->kind->name);
     json_put_string(&w, "kernel", d->info.name);
-    json_put_string(&w, "dtype", c->fp8 ? "fp8" : c->int8 ? "int8" : c->arithmetic == DTYPE_BF16 ? "bf16" : "f32");
+    json_put_string(&w, "dtype", context_arithmetic(c));
     json_end_object(&w);
     return json_take(&w, "an entry of the cache", out, err);
 }

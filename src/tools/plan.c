@@ -243,9 +243,11 @@ static flux1_status take_dtype(planner *p, flux1_dtype asked)
 {
     const machine *m = &p->machine;
     flux1_error *err = &p->c->error;
-    if (asked == FLUX1_DTYPE_FP8 || asked == FLUX1_DTYPE_INT8)
+    if (asked == FLUX1_DTYPE_FP8 || asked == FLUX1_DTYPE_INT8 || asked == FLUX1_DTYPE_INT8_FAST)
         return error_set(err, FLUX1_ERR_UNSUPPORTED, "dtype %s: plans are made for f32 and bf16 only",
-                         asked == FLUX1_DTYPE_FP8 ? "fp8" : "int8");
+                         asked == FLUX1_DTYPE_FP8    ? "fp8"
+                         : asked == FLUX1_DTYPE_INT8 ? "int8"
+                                                     : "int8-fast");
     p->dtype =
         asked == FLUX1_DTYPE_AUTO ? (m->this_cpu ? ops_cpu_multiplies_bf16() : m->dtype) : asked == FLUX1_DTYPE_BF16;
     if (!m->this_cpu && !(m->peak[p->dtype] > 0))

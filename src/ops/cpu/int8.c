@@ -226,6 +226,7 @@ flux1_status cpu_int8_product(cpu_ops *o, const gemm_job *g, const cpu_weight *w
                   .way = cpu_int8_way_of(o),
                   .finish = o->kernels->finish,
                   .w = w,
+                  .threads = o->threads,
                   .groups = int8_groups(kind, g->k),
                   .numbers = int8_numbers(kind, g->k)};
     const size_t mark = arena_mark(&o->memory);

@@ -29,7 +29,7 @@ typedef struct int8_job {
     int32_t *panels;         /* the input: [panel][k/4][tokens] words of four numbers along k */
     float *scales;           /* [panel][group][tokens] */
     int64_t groups, numbers; /* of a row */
-    int64_t block_n, block_m, blocks_m;
+    int64_t block_n, block_m, blocks_m, threads;
     int lays; /* panels, and of them those that lie ready */
     const atomic_int *laid;
 } int8_job;

@@ -64,14 +64,16 @@ static void int8_unit(int64_t rows, int64_t groups, const int8_scratch *s, int64
 
 /* As kernels_int8.h has it. Rows behind the last are multiplied and dropped: the scratch has them. */
 static void multiply_fine(int64_t cols, int64_t count, const int8_scratch *s, const int32_t *words, const float *scales,
-                          float *c)
+                          float *c, int8_coming *next)
 {
     const int64_t groups = count / INT8_GROUP;
     _Static_assert(INT8_MOST_COLS % UNIT == 0, "a task's rows of weights are whole tiles");
     units_ready();
-    for (int64_t row = 0; row < cols; row += UNIT)
+    for (int64_t row = 0; row < cols; row += UNIT) {
+        touch_coming(next);
         for (int half = 0; half < TOKENS; half += UNIT)
             int8_unit(cols - row, groups, s, row, words + half, scales + half, c + row * TOKENS + half);
+    }
 }
 
 /* ---- rotated groups ---- */
@@ -128,13 +130,15 @@ SIMD_INLINE void rotated_scale(const rotated_sums *s)
 
 /* As kernels_int8.h has it. Sums are scaled behind the tiles of the next ones, so that both units work. */
 static void multiply_rotated(const int8_job *j, int64_t n, int64_t cols, int64_t k, int64_t count,
-                             const int8_scratch *s, const int32_t *words, const float *scales, float *c)
+                             const int8_scratch *s, const int32_t *words, const float *scales, float *c,
+                             int8_coming *next)
 {
     rotated_sums sums[2];
     int now = 0;
     units_ready();
     for (int64_t row = 0; row < cols; row += 2 * UNIT) {
         const int64_t rows = i64_min(2 * UNIT, cols - row);
+        touch_coming(next);
         const int8_t *a0 = form_block(j, n + row, k), *a1 = rows > UNIT ? form_block(j, n + row + UNIT, k) : a0;
         for (int64_t at = 0; at < count; at += INT8_LONG, now = 1 - now) {
             const int64_t g = at / INT8_LONG, here = at * UNIT;

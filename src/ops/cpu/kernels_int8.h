@@ -246,19 +246,70 @@ SIMD_INLINE const int8_t *form_block(const int8_job *j, int64_t row, int64_t k)
 
 static void lay_rotated(const int8_job *j, int64_t row, int64_t rows, int64_t k, int64_t count, int8_scratch *s)
 {
-    const int64_t groups = int8_groups(INT8_ROTATED, count), all = int8_numbers(INT8_ROTATED, count);
-    for (int64_t i = 0; i < rows; i++) {
-        const int64_t at = row + i, within = at % INT8_FORM_ROWS;
-        memcpy(s->scales + i * INT8_BLOCK_GROUPS, j->w->scales + at * j->groups + k / INT8_LONG,
+    const int64_t groups = int8_groups(INT8_ROTATED, count), end = row + rows;
+    for (int64_t i = 0; i < rows; i++)
+        memcpy(s->scales + i * INT8_BLOCK_GROUPS, j->w->scales + (row + i) * j->groups + k / INT8_LONG,
                (size_t)groups * sizeof *s->scales);
-#if !defined(INT8_UNITS) /* which takes them as they lie */
-        const int8_t *numbers = form_block(j, at - within, k) + within * INT8_FORM_COLS;
-        for (int64_t c = 0; c < all; c += INT8_FORM_COLS, numbers += INT8_FORM)
-            lay_row_words(numbers, INT8_FORM_COLS, s->weights + i * LDA + c / PER_WORD);
-#else
-        (void)within, (void)all;
-#endif
+#if !defined(INT8_UNITS) /* which takes the numbers as they lie */
+    const int64_t all = int8_numbers(INT8_ROTATED, count);
+    for (int64_t i = row, next; i < end; i = next) { /* in the form's order */
+        const int64_t within = i % INT8_FORM_ROWS;
+        const int8_t *from = form_block(j, i - within, k);
+        next = i64_min(end, i - within + INT8_FORM_ROWS);
+        for (int64_t c = 0; c < all; c += INT8_FORM_COLS, from += INT8_FORM)
+            for (int64_t t = i; t < next; t++)
+                lay_row_words(from + (within + t - i) * INT8_FORM_COLS, INT8_FORM_COLS,
+                              s->weights + (t - row) * LDA + c / PER_WORD);
     }
+#else
+    (void)end;
+#endif
+}
+
+/* Weights that come next, on their way into the cache while the present ones are multiplied: pieces of an own form, in
+ * front of each tile some lines. */
+typedef struct int8_coming {
+    const int8_t *at, *stop, *next; /* of the piece under way; the next one */
+    int64_t bytes, apart, left;     /* of a piece, between pieces; pieces */
+    int64_t lines;                  /* at a time */
+} int8_coming;
+
+SIMD_INLINE void touch_coming(int8_coming *c)
+{
+    enum { LINE = 64 };
+    for (int64_t i = 0; i < c->lines; i++, c->at += LINE) {
+        if (c->at >= c->stop) {
+            if (c->left-- <= 0) {
+                c->lines = 0;
+                return;
+            }
+            c->at = c->next, c->stop = c->at + c->bytes, c->next += c->apart;
+        }
+        __builtin_prefetch(c->at, 0, 2);
+    }
+}
+
+/* Behind the k block at k of task `index`: the task's next one, or the first of what this worker will probably take;
+ * `times`: how often it will be touched. */
+static int8_coming coming_after(const int8_kind kind, const int8_job *j, int64_t index, int64_t k, int64_t times)
+{
+    const gemm_job *g = j->g;
+    const int64_t later = (index + j->threads) / j->blocks_m * j->block_n,
+                  tall = kind == INT8_ROTATED ? INT8_FORM_ROWS : 1;
+    int64_t n = index / j->blocks_m * j->block_n, from = k + INT8_BLOCK_K;
+    if (from >= g->k) {
+        from = later == n ? g->k : 0;
+        n = later;
+    }
+    if (!j->w->numbers || n >= g->n || from >= g->k)
+        return (int8_coming){0};
+    const int64_t rows = i64_min(j->block_n, g->n - n), first = n / tall;
+    int8_coming c = {.bytes = tall * int8_numbers(kind, i64_min(INT8_BLOCK_K, g->k - from)),
+                     .apart = tall * j->numbers,
+                     .left = i64_ceil_div(n + rows, tall) - first};
+    c.next = j->w->numbers + first * c.apart + from * tall;
+    c.lines = i64_ceil_div(c.left * c.bytes, 64 * times);
+    return c;
 }
 
 /* ---- the tile: c[rows, TOKENS] += Σ over groups of scales · exact sums ---- */
@@ -356,27 +407,29 @@ static int8_tile_fn *const int8_tiles[2][TILE_ROWS + 1] = {{NULL, EACH_TILE(FINE
 
 /* All outputs of a task with a k block of one panel; tiles differ by one row at most. */
 static void multiply_tiles(const int8_kind kind, int64_t cols, int64_t count, const int8_scratch *s,
-                           const int32_t *words, const float *scales, float *c)
+                           const int32_t *words, const float *scales, float *c, int8_coming *next)
 {
     const int64_t tiles = i64_ceil_div(cols, TILE_ROWS);
     for (int64_t t = 0, row = 0; t < tiles; t++) {
         const int64_t height = cols / tiles + (t < cols % tiles);
+        touch_coming(next);
         int8_tiles[kind == INT8_ROTATED][height]((int)(count / PER_WORD), s, row, words, scales, c + row * TOKENS);
         row += height;
     }
 }
 
 static void multiply_fine(int64_t cols, int64_t count, const int8_scratch *s, const int32_t *words, const float *scales,
-                          float *c)
+                          float *c, int8_coming *next)
 {
-    multiply_tiles(INT8_FINE, cols, count, s, words, scales, c);
+    multiply_tiles(INT8_FINE, cols, count, s, words, scales, c, next);
 }
 
 static void multiply_rotated(const int8_job *j, int64_t n, int64_t cols, int64_t k, int64_t count,
-                             const int8_scratch *s, const int32_t *words, const float *scales, float *c)
+                             const int8_scratch *s, const int32_t *words, const float *scales, float *c,
+                             int8_coming *next)
 {
     (void)j, (void)n, (void)k; /* the weights are laid */
-    multiply_tiles(INT8_ROTATED, cols, count, s, words, scales, c);
+    multiply_tiles(INT8_ROTATED, cols, count, s, words, scales, c, next);
 }
 #endif
 
@@ -397,7 +450,7 @@ static void sum_panel(const int32_t *words, int64_t count, int64_t group, int32_
 
 /* Columns [k, k + count) of a panel by the rows of weights from n on. */
 SIMD_INLINE void multiply_panel(const int8_kind kind, const int8_job *j, int64_t n, int64_t cols, int64_t panel,
-                                int64_t k, int64_t count, int8_scratch *s, float *c)
+                                int64_t k, int64_t count, int8_scratch *s, float *c, int8_coming *next)
 {
     const int64_t all = int8_numbers(kind, count);
     const int32_t *words = j->panels + (panel * j->numbers + k) / 4 * TOKENS;
@@ -410,9 +463,9 @@ SIMD_INLINE void multiply_panel(const int8_kind kind, const int8_job *j, int64_t
     sum_panel(words, all / 4, int8_group(kind) / 4, s->start);
 #endif
     if (kind == INT8_ROTATED)
-        multiply_rotated(j, n, cols, k, all, s, words, scales, c);
+        multiply_rotated(j, n, cols, k, all, s, words, scales, c, next);
     else
-        multiply_fine(cols, all, s, words, scales, c);
+        multiply_fine(cols, all, s, words, scales, c, next);
 }
 
 /* ---- a task ---- */
@@ -448,8 +501,10 @@ SIMD_INLINE void gemm_of(const int8_kind kind, const int8_job *j, int64_t index,
             lay_fine(j, n, cols, k, count, s);
         if (k == 0)
             pool_await(j->laid, j->lays);
+        const int64_t tile = kind == INT8_ROTATED ? ROTATED_TILE : FINE_TILE;
+        int8_coming next = coming_after(kind, j, index, k, panels * i64_ceil_div(cols, tile));
         for (int64_t p = 0; p < panels; p++)
-            multiply_panel(kind, j, n, cols, first + p, k, count, s, s->sums + p * cols * TOKENS);
+            multiply_panel(kind, j, n, cols, first + p, k, count, s, s->sums + p * cols * TOKENS, &next);
     }
     for (int64_t p = 0; p < panels; p++)
         finish_panel(j, m + p * TOKENS, n, cols, s->sums + p * cols * TOKENS, s->lines);
