@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROWS = 12, OUTPUTS = 8, COLS = 192 };
+enum { ROWS = 12, OUTPUTS = 8, COLS = 352 };
 
 static const char *const NAMES[] = {"normal", "outliers", "tails"};
 enum { NAME_COUNT = 3 };
@@ -48,8 +48,8 @@ static const store_tensor *tensor_of(store *s, const char *name, const char *wha
     return t;
 }
 
-static void product(flux1_status (*create)(const ops_config *, ops **), const store_tensor *x, const store_tensor *w,
-                    float *y)
+static void product(flux1_status (*create)(const ops_config *, ops **), int8_kind kind, const store_tensor *x,
+                    const store_tensor *w, float *y)
 {
     ops *o;
     block *b;
@@ -60,7 +60,7 @@ static void product(flux1_status (*create)(const ops_config *, ops **), const st
     r.int8 = true;
     for (int i = 0; i < ROWS * OUTPUTS; i++)
         y[i] = NAN;
-    ok(create(&(ops_config){.arithmetic = DTYPE_F32, .int8 = true, .threads = 1, .err = &err}, &o));
+    ok(create(&(ops_config){.arithmetic = DTYPE_F32, .int8 = kind, .threads = 1, .err = &err}, &o));
     ok(ops_reserve(o, (size_t)1 << 20));
     ok(ops_create(o, ACT_RESIDUAL, shape_rows(1, 0, ROWS, COLS), &in));
     ok(ops_create(o, ACT_RESIDUAL, shape_rows(1, 0, ROWS, OUTPUTS), &out));
@@ -75,19 +75,24 @@ static void product(flux1_status (*create)(const ops_config *, ops **), const st
 
 static void hold(store *s, const char *name, const char *device, flux1_status (*create)(const ops_config *, ops **))
 {
-    float ours[ROWS * OUTPUTS], packed[ROWS * OUTPUTS];
+    float ours[ROWS * OUTPUTS], packed[ROWS * OUTPUTS], rotated[ROWS * OUTPUTS];
     const store_tensor *x = tensor_of(s, name, "x");
     const float *exact = tensor_of(s, name, "exact")->view.data, *ggml = tensor_of(s, name, "ggml")->view.data;
     store_tensor q8 = *tensor_of(s, name, "q8_0");
     q8.view.type = DTYPE_Q8_0; /* the file has its bytes */
     q8.view.shape[1] = COLS;
-    product(create, x, tensor_of(s, name, "w"), ours);
-    product(create, x, &q8, packed);
+    product(create, INT8_FINE, x, tensor_of(s, name, "w"), ours);
+    product(create, INT8_FINE, x, &q8, packed);
+    product(create, INT8_ROTATED, x, tensor_of(s, name, "w"), rotated);
     const double theirs = distance(ggml, exact), off = distance(ours, exact), apart = distance(packed, ggml);
     printf("%-9s %-4s ggml off by %.3e, ours by %.3e; of Q8_0 apart by %.1e\n", name, device, theirs, off, apart);
     assert_true(off <= 1.01 * theirs); /* whole numbers that a scale's rounding moves go either way */
     assert_true(off >= 0.8 * theirs);  /* and it is in 8 bits */
     assert_true(apart <= 0.15 * theirs);
+    const double turned = distance(rotated, exact), other = distance(rotated, tensor_of(s, name, "rotated")->view.data);
+    printf("%-9s %-4s rotated off by %.3e; apart from numpy's by %.1e\n", name, device, turned, other);
+    assert_true(turned <= 1.4 * theirs && turned <= 1.2e-2); /* of outliers and tails it is ahead */
+    assert_true(other <= 0.15 * turned);                     /* whole numbers halfway between two go either way */
 }
 
 static void a_product_is_as_exact_as_ggmls(void **state)

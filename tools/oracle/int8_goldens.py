@@ -1,9 +1,9 @@
-"""Products as ggml makes them of Q8_0 with Q8_0, by the gguf package: what ours in int8 may be off by.
+"""Products as ggml makes them of Q8_0 with Q8_0, by the gguf package: what ours in int8 may be off by; and rotated ones, by numpy.
 
 usage: int8_goldens.py
 
 tests/data/goldens/int8/products.safetensors: for each kind of input x [12, 192], w [8, 192], w as Q8_0 (bytes), and in float32 the product in float64 (exact)
-and ggml's (ggml: blocks of both in int8 with float16 scales, sums exact).
+ggml's (ggml: blocks of both in int8 with float16 scales, sums exact), and that of rotated groups (src/ops/int8.h: INT8_ROTATED).
 """
 import environment
 import os
@@ -12,7 +12,7 @@ import gguf
 import numpy as np
 from safetensors.numpy import save_file
 
-ROWS, OUTPUTS, COLS = 12, 8, 192
+ROWS, OUTPUTS, COLS = 12, 8, 352  # a long group and one of 96
 Q8 = gguf.GGMLQuantizationType.Q8_0
 
 
@@ -22,6 +22,24 @@ def inputs(rng):
     outliers[:, [3, 100]] *= 60
     tails = rng.standard_t(3, (ROWS, COLS)) * rng.standard_t(3, (ROWS, COLS))
     return {"normal": normal, "outliers": outliers, "tails": tails}
+
+
+def hadamard(length):
+    return np.ones((1, 1)) if length == 1 else np.kron([[1, 1], [1, -1]], hadamard(length // 2))
+
+
+def rotated(x):
+    """Whole numbers of x's groups of 256, the last one filled up to a power of two of at least 64, times their scales; turned."""
+    out = []
+    for at in range(0, x.shape[1], 256):
+        group = x[:, at:at + 256].astype(np.float32)
+        length = max(64, 1 << (group.shape[1] - 1).bit_length())
+        group = np.pad(group, ((0, 0), (0, length - group.shape[1])))
+        signs = np.array([(-1.0) ** ((i & 15 & i >> 4).bit_count()) for i in range(length)])
+        turned = (group * signs) @ hadamard(length)
+        scale = np.abs(turned).max(axis=1, keepdims=True) / 127
+        out.append(np.rint(turned / scale) * scale / np.sqrt(length))
+    return np.concatenate(out, axis=1)
 
 
 def main():
@@ -34,6 +52,7 @@ def main():
         rounded = [gguf.quants.dequantize(gguf.quants.quantize(a, Q8), Q8).astype(np.float64) for a in (x, w)]
         out |= {f"{name}.x": x, f"{name}.w": w, f"{name}.q8_0": packed}
         out[f"{name}.exact"] = (x.astype(np.float64) @ w.astype(np.float64).T).astype(np.float32)
+        out[f"{name}.rotated"] = (rotated(x) @ rotated(w).T).astype(np.float32)
         out[f"{name}.ggml"] = (rounded[0] @ rounded[1].T).astype(np.float32)
     folder = os.path.join(environment.TEST_DATA, "goldens", "int8")
     os.makedirs(folder, exist_ok=True)
