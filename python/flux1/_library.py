@@ -81,10 +81,11 @@ def real(value: object, name: str) -> float:
 
 def choice(value: object, name: str, prefix: str) -> int:
     """The enumerator FLUX1_<prefix>_<VALUE>."""
-    known = {n[len(prefix) + 7:].lower(): v for n, v in vars(_interface).items() if n.startswith(f"FLUX1_{prefix}_")}
-    if str(value).lower() not in known:
+    known = {n[len(prefix) + 7:].lower().replace("_", "-"): v for n, v in vars(_interface).items() if n.startswith(f"FLUX1_{prefix}_")}
+    wanted = str(value).lower().replace("_", "-")
+    if wanted not in known:
         raise argument_error(f"{name} {value!r}: known are {', '.join(sorted(known))}")
-    return known[str(value).lower()]
+    return known[wanted]
 
 
 def argument_error(message: str) -> Exception:

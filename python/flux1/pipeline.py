@@ -69,8 +69,8 @@ class FluxPipeline:
         """Opens a model: a folder of diffusers, a file of weights (safetensors, GGUF), or org/name in Hugging Face's
         cache. transformer, clip, t5, vae, tokenizers: parts from elsewhere.
 
-        dtype, or torch_dtype: "f32", "bf16", "fp8", "int8" or torch's; None: what suits the device. device: "cpu",
-        "cuda", "cuda:1". threads: 0: the physical cores. max_memory, max_device_memory: bytes; 0: what there is.
+        dtype, or torch_dtype: "f32", "bf16", "fp8", "int8", "int8-fast" or torch's; None: what suits the device.
+        device: "cpu", "cuda", "cuda:1". threads: 0: the physical cores. max_memory, max_device_memory: bytes; 0: what there is.
         cache: a folder for prepared weights. The rest is as the program's options of that name."""
         if path is None and transformer is None:
             raise argument_error("from_pretrained needs a model's path, or transformer=, clip=, t5= and vae=")
