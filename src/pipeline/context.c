@@ -1,6 +1,7 @@
 /* The context, and the small calls of the public interface. */
 #include "pipeline/context.h"
 
+#include "pipeline/arithmetic.h"
 #include "pipeline/session.h"
 #include "pipeline/team.h"
 #include "pipeline/text_cache.h"
@@ -28,30 +29,11 @@ const char *flux1_version(void)
 const char *flux1_status_name(flux1_status status) { return status_name(status); }
 const char *flux1_status_text(flux1_status status) { return status_text(status); }
 
-enum { FP8, INT8, INT8_FAST, BF16, F32, ARITHMETICS };
-static const char *const arithmetic_names[ARITHMETICS][2] = {{"fp8", "fp8 with bfp8 weights"},
-                                                             {"int8", "int8 with bfp8 weights"},
-                                                             {"int8-fast", "int8-fast with bfp8 weights"},
-                                                             {"bf16", "bf16 with bfp8 weights"},
-                                                             {"f32", "f32 with bfp8 weights"}};
-
-static int arithmetic_of(const ops_config *c)
-{
-    return c->fp8                        ? FP8
-           : c->int8 == INT8_FINE        ? INT8
-           : c->int8 == INT8_ROTATED     ? INT8_FAST
-           : c->arithmetic == DTYPE_BF16 ? BF16
-                                         : F32;
-}
-
-const char *context_arithmetic(const ops_config *c) { return arithmetic_names[arithmetic_of(c)][0]; }
-
 const char *context_dtype(const flux1_context *c)
 {
-    const ops_config *g = &c->device.config;
     if (c->cards)
-        return arithmetic_names[BF16][c->cards->weights == TILE_BFP8];
-    return arithmetic_names[arithmetic_of(g)][g->bfp8];
+        return arithmetic_name(&(ops_config){.arithmetic = DTYPE_BF16}, c->cards->weights == TILE_BFP8);
+    return arithmetic_name(&c->device.config, c->device.config.bfp8);
 }
 
 void context_sign(const flux1_context *c, flux1_image *image)

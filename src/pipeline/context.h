@@ -48,9 +48,7 @@ static inline const mesh_config *context_mesh(const flux1_context *c, const mesh
 void context_log(flux1_context *c, flux1_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* "f32", "bf16", "fp8", "int8" or "int8-fast": what flux1_dtype came to; context_dtype: where weights are rounded, that
- * too. */
-const char *context_arithmetic(const ops_config *c);
+/* What flux1_dtype came to (arithmetic.h); where weights are rounded, that too. */
 const char *context_dtype(const flux1_context *c);
 
 /* Says in the picture what makes it: dtype, device and mesh. */

@@ -4,6 +4,7 @@
 #include "model/dit.h"
 #include "model/encoders.h"
 #include "model/vae.h"
+#include "pipeline/arithmetic.h"
 #include "pipeline/context.h"
 #include "pipeline/team.h"
 
@@ -64,7 +65,7 @@ static flux1_status describe(const session *s, const flux1_model *m, built what,
     json_put_string(&w, "slice", slice);
     json_put_string(&w, "device", d->kind->name);
     json_put_string(&w, "kernel", d->info.name);
-    json_put_string(&w, "dtype", context_arithmetic(c));
+    json_put_string(&w, "dtype", arithmetic_name(c, false));
     json_end_object(&w);
     return json_take(&w, "an entry of the cache", out, err);
 }
