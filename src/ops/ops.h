@@ -479,7 +479,7 @@ typedef struct ops_config {
     dtype arithmetic; /* DTYPE_F32 or DTYPE_BF16: what activations are stored and multiplied in */
     ops_fp8 fp8;
     int8_kind int8; /* of products with weights whose recipe says that they may be */
-    bool bfp8; /* models round their matrices (weights/rounded.h); backends do nothing of it */
+    bool bfp8;      /* models round their matrices (weights/rounded.h); backends do nothing of it */
     ops_held held;
     int threads;
     flux1_error *err;

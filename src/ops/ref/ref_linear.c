@@ -82,7 +82,8 @@ flux1_status ref_product(ops *base, act in, const weight *w, const epilogue *e, 
                 TRY(ref_int8_row((ref_ops *)base, x, w->cols, &numbers));
             for (int64_t n = 0; n < w->rows; n++) {
                 double sum = p->bias ? p->bias[n] : 0;
-                sum += p->numbers.number ? ref_int8_dot((const ref_ops *)base, p, n, &numbers) : dot(x, p->w + n * w->cols, w->cols);
+                sum += p->numbers.number ? ref_int8_dot((const ref_ops *)base, p, n, &numbers)
+                                         : dot(x, p->w + n * w->cols, w->cols);
                 float v = ref_activation(e->f, (float)(sum + (addend ? addend[n] : 0)));
                 v *= mul ? mul[n] : 1;
                 v *= gate ? gate[n] : 1;
