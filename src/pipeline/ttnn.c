@@ -463,7 +463,7 @@ flux1_status ttnn_open(flux1_context *c, const flux1_context_params *p)
     t->call = &calls;
     if (p->dtype == FLUX1_DTYPE_INT8 || p->dtype == FLUX1_DTYPE_INT8_FAST || p->dtype == FLUX1_DTYPE_FP8)
         return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
-                         "device ttnn multiplies in bf16: dtype int8 and fp8 cannot be used");
+                         "device ttnn multiplies in bf16: dtypes int8, int8-fast and fp8 cannot be used");
     if (p->processes)
         return error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "device ttnn has a mesh of its own, in one process");
     if (name[0] == ':' && !name[1])
