@@ -426,6 +426,7 @@ struct weight {
 struct block {
     char *name;
     bool held;
+    bool idle; /* its model has no part in this stage: a backend does not make it ready beside others */
 };
 
 /* A dry run: values given to upload are not read, so they need not be computed. */

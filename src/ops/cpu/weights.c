@@ -619,15 +619,17 @@ static flux1_status list_ranges(cpu_block *b, flux1_error *err)
     return FLUX1_OK;
 }
 
-/* All at once: the block that is begun first comes before a model's steps, and those take no memory. */
+/* All of a stage at once: the block that is begun first comes before a model's steps, and those take no memory. */
 static flux1_status make_all_ready(cpu_ops *o)
 {
     unlist(o); /* nothing is read while the ranges are listed again */
     stream_block *first = NULL, **last = &first;
     for (cpu_block *b = o->blocks; b; b = b->next)
-        if (!b->ready)
+        if (!b->ready && !b->head.idle)
             TRY(make_ready(o, b));
     for (cpu_block *b = o->blocks; b; b = b->next) {
+        if (b->head.idle)
+            continue;
         TRY(list_ranges(b, o->head.err));
         *last = &b->mapped;
         last = &b->mapped.next;
@@ -642,6 +644,7 @@ flux1_status cpu_block_begin(ops *base, block *b)
     cpu_ops *o = cpu_self(base);
     cpu_block *mine = (cpu_block *)b;
     TRY(ops_begin(base, "block_begin", NULL));
+    b->idle = false;
     if (!mine->ready || !o->listed)
         TRY(make_all_ready(o));
     b->held = true;
