@@ -229,7 +229,7 @@ static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t weights_at_once(const flux1_context *c, const memory_need *n)
 {
     const uint64_t room = room_for_weights(c, n);
-    return n->all <= room ? n->all : most(n->mapped, least(n->in_steps, room));
+    return n->all <= room ? most(n->all, n->mapped) : most(n->mapped, least(n->in_steps, room));
 }
 
 uint64_t memory_peak(const flux1_context *c, const memory_need *n)
