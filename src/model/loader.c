@@ -43,6 +43,15 @@ void block_list_plain(block_list *l)
     l->added = NULL;
 }
 
+void block_list_idle(const block_list *l, bool idle)
+{
+    for (size_t i = 0; i < l->count; i++)
+        l->block[i]->idle = idle;
+    for (size_t i = 0; i < l->places; i++)
+        if (l->place[i].block->added)
+            l->place[i].block->added->idle = idle;
+}
+
 void block_list_free(block_list *l)
 {
     block_list_plain(l);

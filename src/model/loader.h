@@ -72,7 +72,8 @@ typedef struct loader {
     int use_count;
 } loader;
 
-void block_list_free(block_list *l);  /* the blocks too */
+void block_list_free(block_list *l); /* the blocks too */
+void block_list_idle(const block_list *l, bool idle);
 void block_list_plain(block_list *l); /* detaches adapters and destroys their blocks */
 
 /* Called after each block of a model, on every rank, in order: reports progress, and in a dry run records the FLOPs so

@@ -48,6 +48,10 @@ typedef struct ops_note {
 
 typedef struct ops_device ops_device;
 
+/* What the CPU keeps beside what is needed, where memory is not wanted: a VAE's filters, but not a model decoded from 8
+ * bits. */
+#define KEPT_UNUSED ((size_t)512 << 20)
+
 /* How much one context of several lets a device keep. The context's own, zeroed at first; it stays where it is while it
  * is in force. */
 typedef struct ops_kept_limit {
@@ -91,7 +95,7 @@ typedef struct ops_device_kind {
     /* Kept weights: blocks in the device's own form, which outlive the backend that prepared them and are found again
      * by key. All entries are there, or none: then this kind keeps nothing; kept_limit alone may be NULL.
      * kept_budget   bytes that blocks may hold when no backend needs them; the oldest are freed first. 0: as much as
-     *               there is. At first 0, on the CPU 512 MiB. Blocks that are needed count, but are never freed
+     *               there is. At first 0, on the CPU KEPT_UNUSED. Blocks that are needed count, but are never freed
      * kept_limit    the same for one context of several: the least of them counts, in place of kept_budget's. 0 ends
      *               it. NULL: the device has memory of its own
      * block_key     of a block whose weights are all prepared: a key of its contents and form, and its bytes (0: it has

@@ -154,21 +154,43 @@ static flux1_status plan_bands(decoder *d, size_t memory)
     return FLUX1_OK;
 }
 
-static flux1_status plan_in_tiles(decoder *d)
+static void free_tiles(decoder *d)
+{
+    for (int i = 0; i < d->tile_plans; i++)
+        stage_plan_free(&d->tile[i].plan);
+    d->tile_plans = 0;
+}
+
+/* band: of a tile; 0: tiles are decoded whole. */
+static flux1_status plan_tiles_of(decoder *d, int64_t band)
 {
     stage_plan_free(&d->plan);
-    d->job.band = 0;
+    free_tiles(d);
+    d->job.band = band;
     TRY(plan_tiles(d));
     const size_t latent = (size_t)(tile_grid_cells(&d->grid) * d->model->vae.latent_channels) * sizeof(float);
     d->plan.picture = picture_bytes(d, tile_grid_bytes(&d->grid) + latent);
     return largest_arena(d);
 }
 
+static bool on_host(const decoder *d) { return d->context->device.device->info.memory == 0; }
+
+/* Tiles as a whole if they fit; otherwise, as pictures, in the highest bands that fit, or the lowest ones. */
+static flux1_status plan_in_tiles(decoder *d, size_t memory)
+{
+    const int64_t most = d->grid.side * d->grid.scale;
+    TRY(plan_tiles_of(d, 0));
+    for (int i = 0; on_host(d) && bytes_of(d) > memory && i < BAND_COUNT; i++)
+        if (BANDS[i] < most)
+            TRY(plan_tiles_of(d, BANDS[i]));
+    return FLUX1_OK;
+}
+
 void decoder_tell(const decoder *d, flux1_tiling tiling)
 {
     char bytes[BYTES_TEXT];
     format_bytes(bytes, sizeof bytes, (double)d->whole);
-    if (tiling != FLUX1_TILING_BANDS && d->job.band)
+    if (tiling != FLUX1_TILING_BANDS && d->job.band && !d->tile_plans)
         context_log(d->context, FLUX1_LOG_INFO,
                     "memory: the picture is decoded in bands of %lld rows, since whole it would take %s",
                     (long long)d->job.band, bytes);
@@ -188,12 +210,13 @@ static flux1_status plan_for_cards(decoder *d)
     return FLUX1_OK;
 }
 
-/* Whole if that fits; otherwise in bands where the device computes in the host's memory; otherwise in tiles. */
+/* Whole if that fits; otherwise in bands where the device computes in the host's memory; otherwise in tiles, there in
+ * bands again. */
 static flux1_status choose_way(decoder *d, flux1_tiling tiling, size_t memory)
 {
-    const bool divides = tile_grid_divides(&d->grid), on_host = d->context->device.device->info.memory == 0;
+    const bool divides = tile_grid_divides(&d->grid);
     if (tiling == FLUX1_TILING_YES && divides)
-        return plan_in_tiles(d);
+        return plan_in_tiles(d, memory);
     if (d->context->cards)
         return plan_for_cards(d);
     if (tiling == FLUX1_TILING_BANDS)
@@ -202,13 +225,13 @@ static flux1_status choose_way(decoder *d, flux1_tiling tiling, size_t memory)
     d->whole = bytes_of(d);
     if (tiling == FLUX1_TILING_YES || d->whole <= memory)
         return FLUX1_OK;
-    if (on_host)
+    if (on_host(d))
         TRY(plan_bands(d, memory));
-    if (on_host && bytes_of(d) <= memory)
+    if (on_host(d) && bytes_of(d) <= memory)
         return FLUX1_OK;
     if (tiling == FLUX1_TILING_NO || !divides)
         return FLUX1_OK;
-    return plan_in_tiles(d);
+    return plan_in_tiles(d, memory);
 }
 
 flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, size_t memory, decoder *d)
@@ -235,8 +258,7 @@ void decoder_close(decoder *d)
         return;
     decoder_rest(d);
     stage_plan_free(&d->plan);
-    for (int i = 0; i < d->tile_plans; i++)
-        stage_plan_free(&d->tile[i].plan);
+    free_tiles(d);
     *d = (decoder){0};
 }
 

@@ -229,7 +229,7 @@ static uint64_t most(uint64_t a, uint64_t b) { return a > b ? a : b; }
 static uint64_t weights_at_once(const flux1_context *c, const memory_need *n)
 {
     const uint64_t room = room_for_weights(c, n);
-    return n->all <= room ? n->all : most(n->mapped, least(n->in_steps, room));
+    return n->all <= room ? most(n->all, n->mapped) : most(n->mapped, least(n->in_steps, room));
 }
 
 uint64_t memory_peak(const flux1_context *c, const memory_need *n)
@@ -240,10 +240,9 @@ uint64_t memory_peak(const flux1_context *c, const memory_need *n)
 /* Prepared weights that nobody uses take no memory that is wanted. */
 static void keep_what_fits(flux1_context *c, const mesh_device *d, const memory_need *n)
 {
-    const uint64_t usual = (uint64_t)512 << 20, limit = memory_limit(c, n), peak = memory_peak(c, n),
-                   spare = limit > peak ? limit - peak : 0;
+    const uint64_t limit = memory_limit(c, n), peak = memory_peak(c, n), spare = limit > peak ? limit - peak : 0;
     if (!n->device && d->kind->kept_limit)
-        d->kind->kept_limit(d->device, &c->kept, (size_t)(spare < usual ? n->held + spare + 1 : usual));
+        d->kind->kept_limit(d->device, &c->kept, spare < KEPT_UNUSED ? (size_t)(n->held + spare + 1) : KEPT_UNUSED);
 }
 
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,

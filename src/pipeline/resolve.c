@@ -1,6 +1,7 @@
 #include "pipeline/resolve.h"
 
 #include "base/builder.h"
+#include "base/ending.h"
 #include "base/file.h"
 #include "base/hub.h"
 #include "base/listing.h"
@@ -10,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #define PREFIX "models--" /* of a repository's folder in the cache */
@@ -165,9 +165,8 @@ static flux1_status resolve_folder(const char *text, resolved *out, flux1_error 
 static bool ends_like_a_file(const char *text)
 {
     static const char *const endings[] = {".safetensors", ".gguf", ".sft", ".json", ".ckpt", ".pt", ".bin"};
-    const size_t n = strlen(text);
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
-        if (n > strlen(endings[i]) && strcasecmp(text + n - strlen(endings[i]), endings[i]) == 0)
+        if (ends_in_any_case(text, endings[i]))
             return true;
     return false;
 }

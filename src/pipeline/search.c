@@ -1,6 +1,7 @@
 #include "pipeline/search.h"
 
 #include "base/builder.h"
+#include "base/ending.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/json.h"
@@ -42,12 +43,6 @@ typedef struct choice {
 } choice;
 
 /* ---- files by content ---- */
-
-static bool ends_with(const char *name, const char *ending)
-{
-    const size_t n = strlen(name), m = strlen(ending);
-    return n >= m && strcasecmp(name + n - m, ending) == 0;
-}
 
 /* By its first bytes: like a file of weights that flux1 reads. */
 static bool like_weights(const char *path)
@@ -120,7 +115,7 @@ static flux1_status make_room(search *s, flux1_error *err)
 
 static flux1_status look_first(search *s, const char *path, bool there, looked *l, flux1_error *err)
 {
-    const bool named = ends_with(path, ".safetensors") || ends_with(path, ".gguf");
+    const bool named = ends_in_any_case(path, ".safetensors") || ends_in_any_case(path, ".gguf");
     l->weights = s->weights < FILES_MAX && (named || (there && like_weights(path)));
     if (!l->weights)
         return FLUX1_OK;

@@ -143,6 +143,9 @@ static flux1_status session_own(session *s, const flux1_model *m, built what, me
         TRY(attach(&s->adapters, what, rank, s->made[what][r]));
         s->attached[what][r] = s->adapted;
     }
+    for (int k = 0; k < BUILTS; k++)
+        if (s->made[k][r])
+            block_list_idle(s->made[k][r], k != (int)what);
     *out = s->rank[what][r];
     return FLUX1_OK;
 }

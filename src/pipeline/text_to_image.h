@@ -121,7 +121,7 @@ typedef struct decoder {
     session *session;
 } decoder;
 
-/* memory: bytes that FLUX1_TILING_AUTO may use for decoding whole (see memory.h). */
+/* memory: bytes that decoding may use (see memory.h); what does not fit is planned in the least that it takes. */
 flux1_status decoder_plan(flux1_context *c, const flux1_model *m, const request *r, size_t memory, decoder *out);
 /* Logs that the picture is decoded in bands or tiles, where that was not asked for. */
 void decoder_tell(const decoder *d, flux1_tiling tiling);

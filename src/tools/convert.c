@@ -1,12 +1,12 @@
 #include "tools/convert.h"
 
+#include "base/ending.h"
 #include "base/json_write.h"
 #include "base/pool.h"
 #include "pipeline/opening.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/stat.h>
 
 #define RULES_MAX ((size_t)1 << 20)
@@ -19,16 +19,10 @@ void flux1_convert_params_defaults(flux1_convert_params *params)
 
 /* ---- the parameters ---- */
 
-static bool ends_with(const char *path, const char *ending)
-{
-    const size_t length = strlen(path), n = strlen(ending);
-    return length > n && strcasecmp(path + length - n, ending) == 0;
-}
-
 static flux1_status read_format(convert_job *j)
 {
-    j->is_gguf = ends_with(j->out, ".gguf");
-    if (j->is_gguf || ends_with(j->out, ".safetensors") || ends_with(j->out, ".sft"))
+    j->is_gguf = ends_in_any_case(j->out, ".gguf");
+    if (j->is_gguf || ends_in_any_case(j->out, ".safetensors") || ends_in_any_case(j->out, ".sft"))
         return FLUX1_OK;
     return error_set(j->err, FLUX1_ERR_ARGUMENT,
                      "%s: the file to write should end in .gguf or .safetensors, which says what it will be", j->out);

@@ -152,12 +152,50 @@ static void a_plan_takes_what_fits(void **state)
     flux1_context_destroy(c);
 }
 
+/* Tiles that do not fit are decoded in bands, each to the same values. */
+static void tiles_may_be_in_bands(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "1x1", 2, FLUX1_DTYPE_F32);
+    flux1_model *m = pipeline_of(c, "dev");
+    decoder d;
+    request r = {.width = 3 * m->vae.sample_size, .height = 4 * m->vae.sample_size, .tiling = FLUX1_TILING_YES};
+    const int64_t pixels = r.width * r.height, values = 4 * pixels;
+    const size_t tiles = planned(c, m, &r, SIZE_MAX, &d);
+    assert_true(planned(c, m, &r, tiles, &d) == tiles && planned(c, m, &r, tiles - 1, &d) < tiles);
+    tensor latent = new_tensor(1, &values), got[2];
+    for (int64_t i = 0; i < values; i++)
+        ((float *)latent.data)[i] = (float)sin((double)(i * i % 1009));
+    for (int i = 0; i < 2; i++) {
+        flux1_image image = {0};
+        got[i] = new_tensor(3, (int64_t[]){3, r.height, r.width});
+        for (int64_t k = 0; k < 3 * pixels; k++)
+            ((float *)got[i].data)[k] = NAN;
+        if (decoder_plan(c, m, &r, i ? tiles - 1 : tiles, &d) != FLUX1_OK ||
+            decoder_run(&d, latent.data, NULL, NULL, &got[i], &image) != FLUX1_OK)
+            fail_msg("%s", c->error.message);
+        assert_true(d.tile_plans > 0 && (d.job.band > 0) == (i > 0));
+        free(image.pixels);
+        decoder_close(&d);
+    }
+    for (int64_t i = 0; i < 3 * pixels; i++) {
+        const double a = ((float *)got[0].data)[i], b = ((float *)got[1].data)[i];
+        if (!(fabs(a - b) < 1e-4))
+            fail_msg("value %lld: %g in whole tiles, %g in bands", (long long)i, a, b);
+    }
+    tensor_free(&latent);
+    tensor_free(&got[0]);
+    tensor_free(&got[1]);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bands_give_the_whole_picture), cmocka_unit_test(bands_give_the_whole_picture_in_bf16),
         cmocka_unit_test(threads_do_not_change_a_bit),  cmocka_unit_test(bands_decode_the_goldens),
-        cmocka_unit_test(a_plan_takes_what_fits),
+        cmocka_unit_test(a_plan_takes_what_fits),       cmocka_unit_test(tiles_may_be_in_bands),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

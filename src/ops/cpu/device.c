@@ -25,9 +25,6 @@ static flux1_status cpu_describe(int ordinal, ops_device_info *out, flux1_error 
     return FLUX1_OK;
 }
 
-/* What is kept beside what is needed, at first: a VAE's filters, but not a model decoded from 8 bits. */
-#define UNUSED_BYTES ((size_t)512 << 20)
-
 static pthread_mutex_t device_lock = PTHREAD_MUTEX_INITIALIZER;
 static cpu_device *device; /* all contexts' */
 static int device_users;
@@ -47,7 +44,7 @@ static flux1_status open_new(int ordinal, cpu_device **out, flux1_error *err)
     d->head.kind = &ops_cpu_device;
     TRY_CLEANUP(cpu_describe(ordinal, &d->head.info, err));
     TRY_CLEANUP(kept_create(&cpu_kept_memory, NULL, &d->kept, err));
-    kept_budget(d->kept, UNUSED_BYTES);
+    kept_budget(d->kept, KEPT_UNUSED);
     *out = d;
     return FLUX1_OK;
 cleanup:

@@ -196,6 +196,35 @@ static void ask(stream *s, stream_block *b)
 
 static stream_block *behind(const stream_block *b) { return b->then ? b->then : b->next; }
 
+static size_t passing(const stream_block *b, const stream_block *stays)
+{
+    return !b || b->stays || b == stays ? 0 : b->bytes;
+}
+
+/* What must be in memory while the held blocks are used and `next` is read. */
+static size_t needed(const stream *s, const stream_block *next)
+{
+    size_t all = s->staying + passing(next, NULL);
+    for (const stream_block *b = s->blocks; b; b = b->next)
+        all += b->held && b != next ? passing(b, NULL) : 0;
+    return all;
+}
+
+/* In the first step blocks stay before it is known what is begun beside others (an adapter's block). If there turns out
+ * to be no room for that, they leave again. */
+static void make_room(stream *s, const stream_block *next)
+{
+    if (!stream_is_limited(s) || needed(s, next) <= s->budget)
+        return;
+    for (stream_block *b = s->blocks; b && needed(s, next) > s->budget; b = b->next)
+        if (b->stays && !b->held && b != next) {
+            b->stays = false;
+            b->leaves = true;
+            s->staying -= b->bytes;
+        }
+    order(s);
+}
+
 /* Where all weights stay, nothing is waited for: compute finds the pages itself, read or not. */
 void stream_begin(stream *s, stream_block *b)
 {
@@ -210,22 +239,18 @@ void stream_begin(stream *s, stream_block *b)
         s->last->then = b;
     s->last = b;
     drop_guess(s, b);
+    stream_block *next = behind(b);
+    make_room(s, next);
     ask(s, b);
     const double begin = clock_seconds();
     while (stream_is_limited(s) && b->asked)
         pthread_cond_wait(&s->changed, &s->lock);
     s->times.waited += clock_seconds() - begin;
-    stream_block *next = behind(b);
     if (next && next != b) {
         s->guess = next;
         ask(s, next);
     }
     pthread_mutex_unlock(&s->lock);
-}
-
-static size_t passing(const stream_block *b, const stream_block *stays)
-{
-    return !b || b->stays || b == stays ? 0 : b->bytes;
 }
 
 /* Of those that do not stay, if `stays` does: one is used, with what is held beside it, while the next is read. Other

@@ -559,8 +559,7 @@ static stream_range range_of(const matrix_piece *p)
                   begin = p->packed ? p->first / info->block_elements : 0,
                   end = p->packed ? i64_ceil_div(p->first + count, info->block_elements) : count;
     return (stream_range){.bytes = data + begin * info->block_bytes,
-                          .count = data && count > 0 ? (size_t)((end - begin) * info->block_bytes) : 0,
-                          .dense = p->cols == p->ld};
+                          .count = data && count > 0 ? (size_t)((end - begin) * info->block_bytes) : 0};
 }
 
 /* Of a table a few rows are read. */
@@ -573,11 +572,40 @@ static bool lies_in_file(const cpu_weight *w, int piece)
            (!w->sliced || w->m.piece[piece].ld != w->m.cols);
 }
 
-/* Whole row ranges: a rank's columns lie in the same pages anyway. */
+/* Whole row ranges: a rank's columns lie in the same pages anyway. Of columns beside each other (proj_out's [attention
+ * | mlp]) that is twice the same range, or nearly, which counts once. */
+static bool add_range(cpu_block *b, const stream_range *r)
+{
+    stream_block *m = &b->mapped;
+    stream_range *last = m->ranges ? &b->ranges[m->ranges - 1] : NULL;
+    if (!last || r->bytes >= last->bytes + last->count || last->bytes >= r->bytes + r->count) {
+        b->ranges[m->ranges++] = *r;
+        m->bytes += r->count;
+        return false;
+    }
+    const unsigned char *end = last->bytes + last->count, *other = r->bytes + r->count;
+    m->bytes -= last->count;
+    last->bytes = r->bytes < last->bytes ? r->bytes : last->bytes;
+    last->count = (size_t)((other > end ? other : end) - last->bytes);
+    m->bytes += last->count;
+    return true;
+}
+
+static void add_weight(cpu_block *b, const cpu_weight *w)
+{
+    int64_t cols = 0; /* of the range so far */
+    for (int i = 0; i < w->m.count; i++) {
+        const matrix_piece *p = &w->m.piece[i];
+        stream_range r = range_of(p);
+        r.file = lies_in_file(w, i);
+        cols = (add_range(b, &r) ? cols : 0) + p->cols;
+        b->ranges[b->mapped.ranges - 1].dense = cols == p->ld;
+    }
+}
+
 static flux1_status list_ranges(cpu_block *b, flux1_error *err)
 {
     int count = 0;
-    stream_block *m = &b->mapped;
     for (const cpu_weight *w = b->weights; w; w = w->next)
         count += is_streamed(w) ? w->m.count : 0;
     if (count > b->room) {
@@ -588,26 +616,24 @@ static flux1_status list_ranges(cpu_block *b, flux1_error *err)
         b->ranges = more;
         b->room = count;
     }
-    *m = (stream_block){.range = b->ranges};
+    b->mapped = (stream_block){.range = b->ranges};
     for (const cpu_weight *w = b->weights; w; w = w->next)
-        for (int i = 0; is_streamed(w) && i < w->m.count; i++) {
-            stream_range *r = &b->ranges[m->ranges++];
-            *r = range_of(&w->m.piece[i]);
-            r->file = lies_in_file(w, i);
-            m->bytes += r->count;
-        }
+        if (is_streamed(w))
+            add_weight(b, w);
     return FLUX1_OK;
 }
 
-/* All at once: the block that is begun first comes before a model's steps, and those take no memory. */
+/* All of a stage at once: the block that is begun first comes before a model's steps, and those take no memory. */
 static flux1_status make_all_ready(cpu_ops *o)
 {
     unlist(o); /* nothing is read while the ranges are listed again */
     stream_block *first = NULL, **last = &first;
     for (cpu_block *b = o->blocks; b; b = b->next)
-        if (!b->ready)
+        if (!b->ready && !b->head.idle)
             TRY(make_ready(o, b));
     for (cpu_block *b = o->blocks; b; b = b->next) {
+        if (b->head.idle)
+            continue;
         TRY(list_ranges(b, o->head.err));
         *last = &b->mapped;
         last = &b->mapped.next;
@@ -622,6 +648,7 @@ flux1_status cpu_block_begin(ops *base, block *b)
     cpu_ops *o = cpu_self(base);
     cpu_block *mine = (cpu_block *)b;
     TRY(ops_begin(base, "block_begin", NULL));
+    b->idle = false;
     if (!mine->ready || !o->listed)
         TRY(make_all_ready(o));
     b->held = true;

@@ -267,7 +267,10 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     p->next = d->weights;
     d->weights = p;
     *out = &p->head;
-    if (w->role != WEIGHT_TABLE && held_bytes(d, d->config.held, w, NULL) == 0) { /* of a table a few rows are read */
+    if (held_bytes(d, d->config.held, w, NULL) > 0) {
+        const size_t bytes = recipe_bytes(w); /* the file's, while its form is made */
+        d->count.block_bytes = bytes > d->count.block_bytes ? bytes : d->count.block_bytes;
+    } else if (w->role != WEIGHT_TABLE) { /* of a table a few rows are read */
         ((dry_block *)b)->mapped_bytes += recipe_bytes(w);
         d->count.mapped_bytes += recipe_bytes(w);
     }
