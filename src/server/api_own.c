@@ -286,8 +286,8 @@ static bool tell(server *s, job *j, stream_place *place, builder *out)
         add_preview(out, j);
     place->preview = j->preview.number;
     if (!place->begun)
-        place->pictures = j->made; /* the whole job has them */
-    for (; place->pictures < j->made; place->pictures++) {
+        place->pictures = j->stored; /* the whole job has them */
+    for (; place->pictures < j->stored; place->pictures++) {
         json_writer w = {.style = JSON_LINE};
         job_put_picture(&w, NULL, &j->pictures[place->pictures]);
         stream_event(out, "picture", &w);

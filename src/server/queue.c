@@ -234,6 +234,7 @@ void queue_forget(queue *q, job *j)
     if (*at)
         *at = j->next;
     j->kept = true;
+    j->stored = j->made; /* a history that cannot be written tells of the end from memory */
     queue_changed(q, j);
     queue_unlock(q);
     job_release(q, j);

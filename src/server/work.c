@@ -200,7 +200,7 @@ static size_t keep_thumbnail(server *s, const char *name, const flux1_image *ima
     return kept ? size : 0;
 }
 
-/* The files, and then what the job says of them. */
+/* The files, and then what the history says of them, and clients hear. */
 static flux1_status keep(work *w, job *j, const flux1_image *image, const uint8_t *bytes, size_t size, flux1_error *err)
 {
     server *s = w->s;
@@ -216,7 +216,6 @@ static flux1_status keep(work *w, job *j, const flux1_image *image, const uint8_
     queue_lock(&s->queue);
     j->made++;
     s->queue.pictures++;
-    queue_changed(&s->queue, j);
     queue_unlock(&s->queue);
     return jobs_store(s, j, err);
 }

@@ -663,6 +663,40 @@ def cancelled_while_draining(jobs):
     check(all(b"event: error" in b"".join(iter(lambda: c.recv(65536), b"")) for c in streams), "each stream is told")
 
 
+def told_when_stored(jobs):
+    """A client hears of a picture when the history names it; while the database is held, lists are answered all the same."""
+    s = Server("--port", "0", "--jobs", jobs)
+    job_id = s.call("POST", "/api/jobs", dict(LONG, steps=150, count=2))[1]["id"]
+    holder = sqlite3.connect(jobs + "/jobs.sqlite", isolation_level=None, check_same_thread=False)
+    stored = lambda: json.loads(sqlite3.connect(jobs + "/jobs.sqlite").execute("SELECT job FROM jobs WHERE id=?", (job_id,)).fetchone()[0])["pictures"]
+    while not s.job(job_id)["step"]:  # its start is stored
+        time.sleep(0.005)
+    holder.execute("BEGIN IMMEDIATE")
+    pictures, early, names = [], [], []
+
+    def listen():
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=120)
+        c.request("GET", "/api/jobs/%s/events" % job_id)
+        for line in c.getresponse():
+            names.extend([line.decode().split(": ")[1].strip()] if line.startswith(b"event: ") else [])
+            if line.startswith(b"data: ") and names[-1] == "picture":
+                picture = json.loads(line[6:])
+                pictures.append(picture)
+                early.extend([picture] if picture not in stored() else [])
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    while not os.listdir(jobs + "/pictures"):
+        time.sleep(0.005)
+    time.sleep(0.3)  # for the client to hear of it
+    listed = s.call("GET", "/api/jobs")[1]["jobs"][0]
+    told = (listed["state"], listed["pictures"], s.job(job_id)["pictures"])
+    holder.execute("COMMIT")
+    listener.join()
+    check(told == ("running", [], []) and len(pictures) == 2 and not early and names[-1] == "end", "pictures are told of when they are stored: %s, too early %s" % (told, early))
+    s.stop()
+
+
 def thumbnails(jobs):
     """Large pictures have a small one beside them, as long as they are there."""
     s = Server("--port", "0", "--jobs", jobs, "--max-pixels", "200000")
@@ -760,6 +794,7 @@ check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
 restarts(folder + "/again")
 cancelled_while_draining(folder + "/drain")
+told_when_stored(folder + "/stored")
 thumbnails(folder + "/thumbnails")
 long_texts(folder + "/texts")
 room(folder + "/room")
