@@ -248,9 +248,10 @@ void openai_generations(exchange *x)
 static void refuse(exchange *x, const char *what)
 {
     fault f = {0};
-    fault_set(&f, FAULT_INVALID, NULL, "%s: this server makes pictures from text alone so far", what);
+    fault_set(&f, FAULT_INVALID, NULL,
+              "%s is not served: this server makes pictures from text alone (POST /v1/images/generations)", what);
     answer_fault(x, &f);
 }
 
-void openai_edits(exchange *x) { refuse(x, "images/edits"); }
-void openai_variations(exchange *x) { refuse(x, "images/variations"); }
+void openai_edits(exchange *x) { refuse(x, "/v1/images/edits"); }
+void openai_variations(exchange *x) { refuse(x, "/v1/images/variations"); }

@@ -63,6 +63,8 @@ typedef struct job {
     double fraction, seconds, seconds_left; /* seconds_left negative: unknown */
     job_picture *pictures;                  /* [request.count], of which `made` are there and constant */
     int made;
+    int passed; /* pictures that were skipped: the next one is number made + passed + 1 */
+    int skip;   /* the number of one that a client wants no more; 0: none */
     int stored; /* of these, how many the history names: clients are told of them alone */
     job_preview preview;
     fault error; /* kind FAULT_NONE: none */

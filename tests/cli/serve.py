@@ -280,7 +280,7 @@ def openai(s):
         error_of(s.call("POST", "/v1/images/generations", body), 400, "invalid_request_error", words)
     peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/%d/status" % s.process.pid).read()).group(1))
     before = peak()
-    error_of(s.call("POST", "/v1/images/edits", bytes(60 << 20)), 400, "invalid_request_error", "from text alone")
+    error_of(s.call("POST", "/v1/images/edits", bytes(60 << 20)), 400, "invalid_request_error", "^/v1/images/edits is not served: .*from text alone .POST /v1/images/generations")
     check(peak() - before < 20 << 10, "a body that nobody reads is not held: %d kB" % (peak() - before))
     error_of(s.call("POST", "/v1/images/edits", b"--x", {"Content-Type": "multipart/form-data; boundary=x"}), 400, "invalid_request_error", "from text alone")
 
@@ -336,7 +336,7 @@ def webui(s):
     for body, words in (({"prompt": "a <lora:x:0.5>"}, "no folder of adapters"), ({"prompt": "a <lora:x:y>"}, "NAME:SCALE"), ({"prompt": "a", "batch_size": 50, "n_iter": 50}, "at most"),
                         ({"prompt": "a", "override_settings": {"sd_model_checkpoint": "sdxl"}}, "there is schnell")):
         error_of(s.call("POST", "/sdapi/v1/txt2img", body), 400, "invalid_request_error", words)
-    error_of(s.call("POST", "/sdapi/v1/img2img", {}), 400, "invalid_request_error", "from text alone")
+    error_of(s.call("POST", "/sdapi/v1/img2img", {}), 400, "invalid_request_error", "^/sdapi/v1/img2img is not served: .*from text alone .POST /sdapi/v1/txt2img")
     error_of(s.call("POST", "/sdapi/v1/png-info", {"image": "***"}), 400, "invalid_request_error", "base64")
     error_of(s.call("GET", "/sdapi/v1/nothing"), 404, "not_found_error", "nothing")
     # progress with a picture, and the interrupt
@@ -354,6 +354,39 @@ def webui(s):
     s.call("POST", "/sdapi/v1/interrupt")
     thread.join()
     error_of(answers[0], 503, "unavailable_error", "cancelled")
+    webui_ends(s, sent)
+
+
+def webui_ends(s, sent):
+    """The interrupt ends a job, which gives what is finished; the skip ends a picture, and the job goes on."""
+    state = lambda: s.call("GET", "/sdapi/v1/progress")[1]["state"]
+
+    def end(name, when, **more):
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(s.call("POST", "/sdapi/v1/txt2img", dict(sent, **more))))
+        thread.start()
+        until = time.monotonic() + 60
+        while not when(state()) and time.monotonic() < until:
+            time.sleep(0.005)
+        check(s.call("POST", "/sdapi/v1/" + name, {}) == (200, {}), name)
+        after = state()
+        thread.join()
+        return answers[0], after
+
+    (status, a), after = end("interrupt", lambda now: now["job_no"] == 1, steps=600, n_iter=3)
+    info = json.loads(a["info"]) if status == 200 else {}
+    check(status == 200 and len(a["images"]) == len(info["infotexts"]) == 1 and info["all_seeds"] == [7] and "cancelled when 1 of 3 pictures were finished" in info["notes"],
+          "an interrupt gives what is finished: %d %s" % (status, info))
+    check(after["interrupted"] and state()["interrupted"] and not state()["skipped"], "progress tells of the interrupt: %s" % after)
+    (status, a), after = end("skip", lambda now: now["sampling_step"] > 0 and now["sampling_steps"] == 300, steps=300, n_iter=3)
+    info = json.loads(a["info"])
+    check(status == 200 and info["all_seeds"] == [8, 9] and len(a["images"]) == 2 and "picture 1 of 3 was skipped" in info["notes"], "a skip: %s" % info)
+    alone = s.call("POST", "/sdapi/v1/txt2img", dict(sent, steps=300, n_iter=1, seed=8))[1]
+    check(pixels(base64.b64decode(a["images"][0])) == pixels(base64.b64decode(alone["images"][0])), "the picture behind a skipped one")
+    answer, _ = end("skip", lambda now: now["sampling_steps"] == 10000, steps=10000, n_iter=1)
+    error_of(answer, 503, "unavailable_error", "cancelled")
+    s.call("POST", "/sdapi/v1/skip", {})
+    check(state()["skipped"] and s.call("POST", "/sdapi/v1/txt2img", dict(sent, n_iter=1))[0] == 200 and not state()["skipped"], "progress tells of a skip until the next job")
 
 
 def loras():
@@ -569,6 +602,13 @@ def together(jobs):
     s.until(ids[2], ["running"])
     s.call("POST", "/sdapi/v1/interrupt", {})
     check([s.until(i, ["cancelled"], 10)["state"] for i in ids] == ["cancelled"] * 3, "interrupt ends all of them")
+    # a skip ends the picture of each that is being made; who has others goes on with them
+    ids = while_one_runs(body(0, steps=300, count=2), body(1, steps=300))
+    while not s.job(ids[1])["step"]:
+        time.sleep(0.005)
+    s.call("POST", "/sdapi/v1/skip", {})
+    ended = [s.until(i, ["done", "cancelled"]) for i in ids]
+    check([(j["state"], [p["seed"] for p in j["pictures"]]) for j in ended] == [("done", ["1"]), ("cancelled", [])], "a skip of several: %s" % [(j["state"], j["pictures"]) for j in ended])
     # a stop marks all that ran
     ids = while_one_runs(*(body(i, steps=10000) for i in range(3)))
     s.until(ids[2], ["running"])
