@@ -396,8 +396,10 @@ def loras():
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
     os.symlink(adapter, names + "/one.safetensors")  # while it runs
     open(names + "/broken.safetensors", "w").write("x")
-    check([l["name"] for l in s.call("GET", "/api/info")[1]["loras"]] == ["broken", "one"], "the folder is read again")
-    check([l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] == ["broken", "one"], "web UI's loras")
+    listed = lambda: [(l["name"], l["refused"]) for l in s.call("GET", "/api/info")[1]["loras"]]
+    (broken, why), one = listed()
+    check(broken == "broken" and why.startswith("broken.safetensors: ") and one == ("one", None), "the folder is read again, and who is refused is told why: %s" % why)
+    check([l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] == ["one"], "web UI's loras")
     for name in ("two", "../loras/one", "/etc/passwd", "one/", "", "..", "."):
         error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": [{"name": name}]}), 400, "invalid_request_error", "lora")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "broken:0.5"}), 400, "invalid_request_error", "broken")
@@ -408,6 +410,7 @@ def loras():
     os.unlink(names + "/one.safetensors")
     open(names + "/one.safetensors", "w").write("x")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "one")
+    check(listed()[1][1], "a file that has changed is looked at again")
     check(pictures[0] != pictures[1] and pictures[1] == pictures[2], "an adapter changes the picture, however it is named")
     s.stop()
 
@@ -432,6 +435,10 @@ def other_models():
     check([m["title"] for m in s.call("GET", "/sdapi/v1/sd-models")[1]] == every and s.call("GET", "/v1/models/DEV")[1]["id"] == "dev", "checkpoints are listed")
     info = s.call("GET", "/api/info?model=Dev")[1]
     check(info["model"]["name"] == "dev" and info["model"]["variant"] == "dev" and info["defaults"]["guidance"] == 3.5 and info["models"] == every, "what another model is: %s" % info)
+    refused = lambda facts: {l["name"]: l["refused"] for l in facts["loras"]}
+    of_schnell = refused(s.call("GET", "/api/info")[1])
+    check(refused(info)["kohya"].endswith("the LoRA was made for another model") and of_schnell["kohya"] is None, "adapters by model: %s, %s" % (refused(info), of_schnell))
+    check("kohya" in [l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]], "web UI's loras of the usual model")
     error_of(s.call("GET", "/api/info?model=broken"), 400, "invalid_request_error", '"broken" cannot be opened')
     error_of(s.call("GET", "/api/info?model=../dev"), 400, "invalid_request_error", "there is schnell, broken, dev, other")
     def made(model, **more):
@@ -460,7 +467,9 @@ def other_models():
     sent = {"prompt": SHORT["prompt"], "steps": 2, "width": 64, "height": 48, "seed": 7}
     webui_pixels = lambda body: pixels(base64.b64decode(s.call("POST", "/sdapi/v1/txt2img", body)[1]["images"][0]))
     check(webui_pixels(dict(sent, override_settings={"sd_model_checkpoint": "dev [0123]"})) == dev and webui_pixels(sent) == schnell, "override_settings")
-    check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "DEV"})[0] == 200 and s.call("GET", "/sdapi/v1/options")[1]["sd_model_checkpoint"] == "dev"
+    refuses = lambda name: s.call("POST", "/api/jobs", {"prompt": "a", "model": "dev", "lora": name})[0] == 400
+    check(all(refuses(name) == bool(why) for name, why in refused(info).items()), "what is said to be refused is refused, and nothing else: %s" % refused(info))
+    check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "DEV"})[0] == 200 and "kohya" not in [l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] and s.call("GET", "/sdapi/v1/options")[1]["sd_model_checkpoint"] == "dev"
           and webui_pixels(sent) == dev, "options choose")
     for name in ("nothing", "..", ".", "../models/dev", "dev/", names + "/dev", "empty", "file", "de"):
         error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": name}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
