@@ -715,8 +715,20 @@ def cancelled_while_draining(jobs):
 def told_when_stored(jobs):
     """A client hears of a picture when the history names it; while the database is held, lists are answered all the same."""
     s = Server("--port", "0", "--jobs", jobs)
+    for _ in range(5):  # a busy machine may hold the database for longer than a job waits for it
+        told, pictures, early, names, end = watch_held(s, jobs)
+        if "locked" not in str(end["error"]):
+            break
+    check(told == ("running", [], []) and len(pictures) == 2 and not early and names[-1] == "end", "pictures are told of when they are stored: %s, too early %s; %s" % (told, early, end))
+    s.stop()
+
+
+def watch_held(s, jobs):
+    """A job of two pictures, of which the first cannot be stored for a moment: what is told meanwhile, its pictures as they are told of, those that are not stored
+    then, its events, and its end."""
+    before = set(os.listdir(jobs + "/pictures"))
     job_id = s.call("POST", "/api/jobs", dict(LONG, steps=150, count=2))[1]["id"]
-    holder = sqlite3.connect(jobs + "/jobs.sqlite", isolation_level=None, check_same_thread=False)
+    holder = sqlite3.connect(jobs + "/jobs.sqlite", isolation_level=None)
     stored = lambda: json.loads(sqlite3.connect(jobs + "/jobs.sqlite").execute("SELECT job FROM jobs WHERE id=?", (job_id,)).fetchone()[0])["pictures"]
     while not s.job(job_id)["step"]:  # its start is stored
         time.sleep(0.005)
@@ -735,15 +747,14 @@ def told_when_stored(jobs):
 
     listener = threading.Thread(target=listen)
     listener.start()
-    while not os.listdir(jobs + "/pictures"):
+    while set(os.listdir(jobs + "/pictures")) == before:
         time.sleep(0.005)
     time.sleep(0.3)  # for the client to hear of it
     listed = s.call("GET", "/api/jobs")[1]["jobs"][0]
     told = (listed["state"], listed["pictures"], s.job(job_id)["pictures"])
     holder.execute("COMMIT")
     listener.join()
-    check(told == ("running", [], []) and len(pictures) == 2 and not early and names[-1] == "end", "pictures are told of when they are stored: %s, too early %s" % (told, early))
-    s.stop()
+    return told, pictures, early, names, s.job(job_id)
 
 
 def thumbnails(jobs):
