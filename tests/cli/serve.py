@@ -373,16 +373,19 @@ def webui_ends(s, sent):
         thread.join()
         return answers[0], after
 
-    (status, a), after = end("interrupt", lambda now: now["job_no"] == 1, steps=600, n_iter=3)
+    (status, a), after = end("interrupt", lambda now: now["job_no"] == 1, steps=600, n_iter=6)
     info = json.loads(a["info"]) if status == 200 else {}
-    check(status == 200 and len(a["images"]) == len(info["infotexts"]) == 1 and info["all_seeds"] == [7] and "cancelled when 1 of 3 pictures were finished" in info["notes"],
+    count = len(a.get("images", []))  # 1, unless the machine has kept us from asking in time
+    check(status == 200 and 1 <= count < 6 and len(info["infotexts"]) == count and info["all_seeds"] == list(range(7, 7 + count))
+          and "cancelled when %d of 6 pictures were finished" % count in info["notes"],
           "an interrupt gives what is finished: %d %s" % (status, info))
     check(after["interrupted"] and state()["interrupted"] and not state()["skipped"], "progress tells of the interrupt: %s" % after)
     (status, a), after = end("skip", lambda now: now["sampling_step"] > 0 and now["sampling_steps"] == 300, steps=300, n_iter=3)
     info = json.loads(a["info"])
-    check(status == 200 and info["all_seeds"] == [8, 9] and len(a["images"]) == 2 and "picture 1 of 3 was skipped" in info["notes"], "a skip: %s" % info)
-    alone = s.call("POST", "/sdapi/v1/txt2img", dict(sent, steps=300, n_iter=1, seed=8))[1]
-    check(pixels(base64.b64decode(a["images"][0])) == pixels(base64.b64decode(alone["images"][0])), "the picture behind a skipped one")
+    skipped = [int(n.split()[1]) for n in info["notes"] if n.endswith("of 3 was skipped")]  # the first, unless the machine has kept us from asking in time
+    check(status == 200 and len(skipped) == 1 and info["all_seeds"] == [seed for seed in (7, 8, 9) if seed != 6 + skipped[0]] and len(a["images"]) == 2, "a skip: %s" % info)
+    alone = s.call("POST", "/sdapi/v1/txt2img", dict(sent, steps=300, n_iter=1, seed=info["all_seeds"][-1]))[1]
+    check(pixels(base64.b64decode(a["images"][-1])) == pixels(base64.b64decode(alone["images"][0])), "a picture beside a skipped one")
     answer, _ = end("skip", lambda now: now["sampling_steps"] == 10000, steps=10000, n_iter=1)
     error_of(answer, 503, "unavailable_error", "cancelled")
     s.call("POST", "/sdapi/v1/skip", {})
@@ -612,7 +615,7 @@ def together(jobs):
     s.call("POST", "/sdapi/v1/interrupt", {})
     check([s.until(i, ["cancelled"], 10)["state"] for i in ids] == ["cancelled"] * 3, "interrupt ends all of them")
     # a skip ends the picture of each that is being made; who has others goes on with them
-    ids = while_one_runs(body(0, steps=300, count=2), body(1, steps=300))
+    ids = while_one_runs(body(0, steps=600, count=2), body(1, steps=600))
     while not s.job(ids[1])["step"]:
         time.sleep(0.005)
     s.call("POST", "/sdapi/v1/skip", {})
