@@ -137,9 +137,11 @@ static flux1_status run_stage(const stage_run *k)
     flux1_context *c = k->c;
     ttnn *t = c->cards;
     const ttnn_program *p = &t->part[k->part];
-    ttnn_supplies give = {.program = p, .from = k->from, .threads = c->device.config.threads};
+    if (!t->workers)
+        TRY(pool_create(c->device.config.threads, &t->workers, &c->error));
+    ttnn_supplies give = {.program = p, .from = k->from, .workers = t->workers};
     if (k->m)
-        TRY(ttnn_disk_open(c, k->m, p, k->part, t->weights, &give.disk));
+        TRY(ttnn_disk_open(c, k->m, p, k->part, t->weights, t->workers, &give.disk));
     const flux1_status st = order_stage(k, &give);
     ttnn_disk_end(&give.disk, st == FLUX1_OK);
     sessions_tell_cache(c);
@@ -481,6 +483,7 @@ void ttnn_close(flux1_context *c)
     if (!t)
         return;
     end_worker(t);
+    pool_destroy(t->workers);
     for (int i = 0; i < TTNN_PART_COUNT; i++)
         ttnn_program_free(&t->part[i]);
     free(t);

@@ -3,6 +3,7 @@
 #ifndef FLUX1_PIPELINE_TTNN_H
 #define FLUX1_PIPELINE_TTNN_H
 
+#include "base/pool.h"
 #include "pipeline/text_to_image.h"
 #include "pipeline/ttnn_program.h"
 #include "pipeline/ttnn_worker.h"
@@ -29,6 +30,7 @@ typedef struct ttnn {
     const ttnn_machine *machine;
     mesh_config mesh;
     tile_format weights;
+    pool *workers;       /* pack weights for all parts; NULL: nothing was asked of cards yet */
     ttnn_worker *worker; /* NULL: not started; it starts with the first stage that it may make */
     uint64_t model;      /* whose weights it has */
     uint64_t tried;      /* numbers of models that there are not, from the last one down (ttnn_try) */

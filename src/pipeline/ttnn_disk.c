@@ -22,10 +22,10 @@ static flux1_status hash_all(const ttnn_disk *d, bool *known)
 }
 
 flux1_status ttnn_disk_open(flux1_context *c, const flux1_model *m, const ttnn_program *p, ttnn_part_id part,
-                            tile_format weights, ttnn_disk *out)
+                            tile_format weights, pool *workers, ttnn_disk *out)
 {
     bool known = false;
-    *out = (ttnn_disk){.c = c, .model = m, .program = p, .part = part, .weights = weights};
+    *out = (ttnn_disk){.c = c, .model = m, .program = p, .part = part, .weights = weights, .workers = workers};
     if (c->cache)
         TRY(hash_all(out, &known));
     out->folder = known ? c->cache : NULL;
@@ -156,8 +156,8 @@ static flux1_status add_packed(ttnn_disk *d, size_t i, flux1_error *err)
     ttnn_arrays a;
     TRY(ttnn_arrays_find(d->program, &d->wish[i], &a, err));
     unsigned char *bytes = malloc(a.bytes);
-    flux1_status st = bytes ? ttnn_arrays_pack(&a, d->c->device.config.threads, bytes, err)
-                            : error_oom(err, a.bytes, "packing a weight");
+    flux1_status st =
+        bytes ? ttnn_arrays_pack(&a, d->workers, bytes, err) : error_oom(err, a.bytes, "packing a weight");
     if (st == FLUX1_OK && !prepared_add(d->writer, i, bytes))
         st = FLUX1_ERR_IO;
     free(bytes);

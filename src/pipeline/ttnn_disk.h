@@ -13,6 +13,7 @@ typedef struct ttnn_disk {
     const ttnn_program *program;
     ttnn_part_id part;
     tile_format weights;
+    pool *workers;           /* that pack what the worker does not ask for */
     prepared_folder *folder; /* NULL: there is no cache, or the model lies in no files */
     bool looked;             /* it is known what is there */
     prepared_entry *entry;   /* what is read; NULL: there is none */
@@ -25,7 +26,7 @@ typedef struct ttnn_disk {
 /* For the part's orders; ttnn_disk_end ends it. With a cache the contents of the part's files are hashed where they are
  * not known (store_hash, whose status it is): that may take a while, once. */
 flux1_status ttnn_disk_open(flux1_context *c, const flux1_model *m, const ttnn_program *p, ttnn_part_id part,
-                            tile_format weights, ttnn_disk *out);
+                            tile_format weights, pool *workers, ttnn_disk *out);
 
 /* The bytes of an answer, where the entry has them. */
 bool ttnn_disk_take(ttnn_disk *d, const ttnn_arrays *a, void *out);

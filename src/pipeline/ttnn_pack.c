@@ -1,7 +1,6 @@
 #include "pipeline/ttnn_pack.h"
 
 #include "base/half.h"
-#include "base/pool.h"
 #include "ops/kept.h"
 #include "weights/recipe_tiles.h"
 
@@ -192,18 +191,15 @@ static void pack_chunk(void *arg, int64_t index, int worker)
     pthread_mutex_unlock(&k->lock);
 }
 
-flux1_status ttnn_arrays_pack(const ttnn_arrays *a, int threads, unsigned char *out, flux1_error *err)
+flux1_status ttnn_arrays_pack(const ttnn_arrays *a, pool *workers, unsigned char *out, flux1_error *err)
 {
-    pool *p;
     packing k = {.a = a, .out = out, .err = err};
     k.chunks = i64_ceil_div(i64_ceil_div(a->rows, TILE_SIDE), BANDS);
     for (int i = 0; i < a->count; i++)
         if (!a->recipe[i])
             memset(out + (size_t)i * a->each, 0, a->each);
-    TRY(pool_create(threads, &p, err));
     pthread_mutex_init(&k.lock, NULL);
-    pool_run(p, k.chunks * a->count, pack_chunk, &k);
+    pool_run(workers, k.chunks * a->count, pack_chunk, &k);
     pthread_mutex_destroy(&k.lock);
-    pool_destroy(p);
     return k.status;
 }

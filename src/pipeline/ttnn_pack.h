@@ -2,6 +2,7 @@
 #ifndef FLUX1_PIPELINE_TTNN_PACK_H
 #define FLUX1_PIPELINE_TTNN_PACK_H
 
+#include "base/pool.h"
 #include "pipeline/ttnn_program.h"
 #include "tensor/tiles.h"
 
@@ -50,7 +51,7 @@ void ttnn_arrays_free(ttnn_arrays *a);
 /* What determines the bytes: contents of files where these are known (kept_key_recipe), adapters, cut and form. */
 void ttnn_arrays_key(const ttnn_arrays *a, uint64_t key[2]);
 
-/* Packs all of them into `out`, one behind the other, by that many threads. Any status of decoding. */
-flux1_status ttnn_arrays_pack(const ttnn_arrays *a, int threads, unsigned char *out, flux1_error *err);
+/* Packs all of them into `out`, one behind the other. Any status of decoding. */
+flux1_status ttnn_arrays_pack(const ttnn_arrays *a, pool *workers, unsigned char *out, flux1_error *err);
 
 #endif

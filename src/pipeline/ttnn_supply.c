@@ -33,7 +33,7 @@ static flux1_status take_arrays(ttnn_supplies *k, const ttnn_arrays *a, void *me
         k->from_disk += (double)a->bytes;
         return FLUX1_OK;
     }
-    TRY(ttnn_arrays_pack(a, k->threads, memory, err));
+    TRY(ttnn_arrays_pack(a, k->workers, memory, err));
     ttnn_disk_put(&k->disk, a, memory);
     return FLUX1_OK;
 }

@@ -9,7 +9,7 @@
 typedef struct ttnn_supplies {
     const ttnn_program *program;
     const script_sources *from;
-    int threads;
+    pool *workers; /* that pack them */
     ttnn_disk disk;
     double bytes, from_disk; /* of weights that were given; of them, those that were packed before */
 } ttnn_supplies;

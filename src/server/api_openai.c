@@ -200,10 +200,10 @@ static bool tell(server *s, job *j, stream_place *place, builder *out)
     if (j->preview.number > place->preview && !ended && j->preview.step < j->steps)
         add_partial(out, j, (j->preview.step - 1) / (j->request.preview_every ? j->request.preview_every : 1));
     place->preview = j->preview.number;
-    const int made = j->made;
-    if (place->pictures < made) { /* each progress without a picture is told without a gap */
+    const int stored = j->stored;
+    if (place->pictures < stored) { /* each progress without a picture is told without a gap */
         queue_unlock(&s->queue);
-        for (; place->pictures < made; place->pictures++)
+        for (; place->pictures < stored; place->pictures++)
             add_completed(out, s, j, &j->pictures[place->pictures]);
         queue_lock(&s->queue);
     }
@@ -248,9 +248,10 @@ void openai_generations(exchange *x)
 static void refuse(exchange *x, const char *what)
 {
     fault f = {0};
-    fault_set(&f, FAULT_INVALID, NULL, "%s: this server makes pictures from text alone so far", what);
+    fault_set(&f, FAULT_INVALID, NULL,
+              "%s is not served: this server makes pictures from text alone (POST /v1/images/generations)", what);
     answer_fault(x, &f);
 }
 
-void openai_edits(exchange *x) { refuse(x, "images/edits"); }
-void openai_variations(exchange *x) { refuse(x, "images/variations"); }
+void openai_edits(exchange *x) { refuse(x, "/v1/images/edits"); }
+void openai_variations(exchange *x) { refuse(x, "/v1/images/variations"); }

@@ -3,6 +3,7 @@
 #include "flux1_tools.h"
 #include "server/base64.h"
 #include "server/jobs.h"
+#include "server/plan.h"
 #include "server/routes.h"
 #include "server/stream.h"
 
@@ -18,14 +19,30 @@
 
 /* ---- /api/info ---- */
 
+typedef struct lora_list {
+    json_writer *w;
+    server *s;
+    const served_model *model;
+} lora_list;
+
 static void put_lora(void *user, const char *name, const char *path, uint64_t bytes)
 {
-    json_writer *w = user;
-    (void)path;
-    json_begin_object(w, NULL);
-    json_put_string(w, "name", name);
-    json_put_unsigned(w, "bytes", bytes);
-    json_end_object(w);
+    const lora_list *list = user;
+    char why[FAULT_MESSAGE];
+    plan_lora(list->s, list->model, path, why);
+    json_begin_object(list->w, NULL);
+    json_put_string(list->w, "name", name);
+    json_put_unsigned(list->w, "bytes", bytes);
+    json_put_string(list->w, "refused", why[0] ? why : NULL);
+    json_end_object(list->w);
+}
+
+static void put_loras(json_writer *w, server *s, const served_model *m)
+{
+    lora_list list = {w, s, m};
+    json_begin_array(w, "loras");
+    loras_list(&s->loras, put_lora, &list);
+    json_end_array(w);
 }
 
 static void put_model(json_writer *w, const served_model *m)
@@ -97,11 +114,9 @@ void info_get(exchange *x)
     put_model(&w, m);
     put_models(&w, s);
     put_limits(&w, s, m);
-    models_return(s, m);
     put_formats(&w, s);
-    json_begin_array(&w, "loras");
-    loras_list(&s->loras, put_lora, &w);
-    json_end_array(&w);
+    put_loras(&w, s, m);
+    models_return(s, m);
     queue_lock(&s->queue);
     const int waiting = s->queue.waiting;
     queue_unlock(&s->queue);
@@ -286,8 +301,8 @@ static bool tell(server *s, job *j, stream_place *place, builder *out)
         add_preview(out, j);
     place->preview = j->preview.number;
     if (!place->begun)
-        place->pictures = j->made; /* the whole job has them */
-    for (; place->pictures < j->made; place->pictures++) {
+        place->pictures = j->stored; /* the whole job has them */
+    for (; place->pictures < j->stored; place->pictures++) {
         json_writer w = {.style = JSON_LINE};
         job_put_picture(&w, NULL, &j->pictures[place->pictures]);
         stream_event(out, "picture", &w);

@@ -75,7 +75,7 @@ static void finish(exchange *x)
     const job *j = x->job;
     json_writer w = {.style = JSON_LINE};
     fault f = j->error;
-    if (j->state != JOB_DONE) {
+    if (j->state != JOB_DONE && !(j->state == JOB_CANCELLED && j->made > 0)) { /* an interrupt is no error there */
         if (f.kind == FAULT_NONE)
             fault_set(&f, FAULT_UNAVAILABLE, NULL, "the job was cancelled");
         answer_fault(x, &f);
@@ -135,7 +135,8 @@ void webui_txt2img(exchange *x)
 void webui_img2img(exchange *x)
 {
     fault f = {0};
-    fault_set(&f, FAULT_INVALID, NULL, "img2img: this server makes pictures from text alone so far");
+    fault_set(&f, FAULT_INVALID, NULL,
+              "/sdapi/v1/img2img is not served: this server makes pictures from text alone (POST /sdapi/v1/txt2img)");
     answer_fault(x, &f);
 }
 
@@ -145,8 +146,8 @@ void webui_img2img(exchange *x)
 static void put_state(json_writer *w, const queue *q, const job *j)
 {
     json_begin_object(w, "state");
-    json_put_bool(w, "skipped", false);
-    json_put_bool(w, "interrupted", false);
+    json_put_bool(w, "skipped", q->skipped);
+    json_put_bool(w, "interrupted", q->interrupted);
     json_put_string(w, "job", j ? j->id : "");
     json_put_integer(w, "job_count", (j ? j->request.count - j->image : 0) + q->waiting);
     json_put_string(w, "job_timestamp", "0");
@@ -185,17 +186,35 @@ void webui_progress(exchange *x)
     answer_json(x, 200, &w);
 }
 
-void webui_interrupt(exchange *x)
+static void answer_empty(exchange *x)
 {
-    queue *q = &x->server->queue;
     json_writer w = {.style = JSON_LINE};
-    queue_lock(q);
-    for (job *j = q->running; j; j = j->next) /* the interface knows of one state */
-        queue_cancel(q, j);
-    queue_unlock(q);
     json_begin_object(&w, NULL);
     json_end_object(&w);
     answer_json(x, 200, &w);
+}
+
+/* Of all that run, here and for the skip: the interface knows of one state. */
+void webui_interrupt(exchange *x)
+{
+    queue *q = &x->server->queue;
+    queue_lock(q);
+    q->interrupted = true;
+    for (job *j = q->running; j; j = j->next)
+        queue_cancel(q, j);
+    queue_unlock(q);
+    answer_empty(x);
+}
+
+void webui_skip(exchange *x)
+{
+    queue *q = &x->server->queue;
+    queue_lock(q);
+    q->skipped = true;
+    for (job *j = q->running; j; j = j->next)
+        queue_skip(j);
+    queue_unlock(q);
+    answer_empty(x);
 }
 
 /* ---- png-info ---- */

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "server/database.h"
 #include "server/job.h"
 #include "server/unwritten.h"
 
@@ -9,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sqlite3.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -20,15 +20,20 @@
 #define PATH_ROOM 4096
 #define URL "/api/files/"
 
+/* The database is in WAL mode: who reads does not wait for who writes, however slow the disk is. Mutexes are taken in
+ * the order in which they stand here. */
 struct history {
     char *folder, *pictures, *thumbnails, *database;
     bool temporary;
     uint64_t limit;
-    int lock; /* descriptor of the folder's lock */
-    sqlite3 *db;
-    pthread_mutex_t mutex;
-    bool has_mutex;
+    int lock;                /* descriptor of the folder's lock */
+    pthread_mutex_t writing; /* for the writer, and to change the list */
+    database writer;
+    pthread_mutex_t reading;
+    database reader;
+    pthread_mutex_t memory; /* to look at the list, and to change it: nobody waits for the disk meanwhile */
     unwritten *unwritten;
+    bool has_mutexes;
 };
 
 static const char schema[] =
@@ -37,46 +42,6 @@ static const char schema[] =
     "CREATE INDEX IF NOT EXISTS jobs_ended ON jobs(ended, seq);"
     "CREATE INDEX IF NOT EXISTS jobs_bytes ON jobs(bytes);" /* their sum is read after each job */
     "PRAGMA user_version=1;";
-
-/* ---- statements ---- */
-
-static flux1_status failed(const history *s, flux1_error *err)
-{
-    return error_set(err, FLUX1_ERR_IO, "%s: %s", s->database, s->db ? sqlite3_errmsg(s->db) : "cannot be opened");
-}
-
-static flux1_status execute(history *s, const char *sql, flux1_error *err)
-{
-    return sqlite3_exec(s->db, sql, NULL, NULL, NULL) == SQLITE_OK ? FLUX1_OK : failed(s, err);
-}
-
-/* A statement with its first text bound, if there is one. */
-static flux1_status prepare(history *s, const char *sql, const char *first, sqlite3_stmt **out, flux1_error *err)
-{
-    if (sqlite3_prepare_v2(s->db, sql, -1, out, NULL) != SQLITE_OK)
-        return failed(s, err);
-    if (!first || sqlite3_bind_text(*out, 1, first, -1, SQLITE_TRANSIENT) == SQLITE_OK)
-        return FLUX1_OK;
-    const flux1_status st = failed(s, err);
-    sqlite3_finalize(*out);
-    *out = NULL;
-    return st;
-}
-
-/* Runs a statement that has no rows and frees it. */
-static flux1_status finish(history *s, sqlite3_stmt *statement, flux1_error *err)
-{
-    const int code = sqlite3_step(statement);
-    const flux1_status st = code == SQLITE_DONE ? FLUX1_OK : failed(s, err);
-    sqlite3_finalize(statement);
-    return st;
-}
-
-static const char *column(sqlite3_stmt *statement, int i)
-{
-    const unsigned char *text = sqlite3_column_text(statement, i);
-    return text ? (const char *)text : "";
-}
 
 /* ---- files ---- */
 
@@ -196,37 +161,61 @@ static void remove_pictures(const history *s, const char *text)
 static flux1_status put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
-    TRY(prepare(s,
-                "INSERT INTO jobs(id, ended, bytes, job) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(id) DO UPDATE SET "
-                "ended=excluded.ended, bytes=excluded.bytes, job=excluded.job",
-                id, &q, err));
+    TRY(database_prepare(&s->writer,
+                         "INSERT INTO jobs(id, ended, bytes, job) VALUES(?1, ?2, ?3, ?4) ON CONFLICT(id) DO UPDATE SET "
+                         "ended=excluded.ended, bytes=excluded.bytes, job=excluded.job",
+                         id, &q, err));
     sqlite3_bind_int(q, 2, ended);
     sqlite3_bind_int64(q, 3, (sqlite3_int64)(bytes + strlen(text)));
     sqlite3_bind_text(q, 4, text, -1, SQLITE_TRANSIENT);
-    return finish(s, q, err);
+    return database_finish(&s->writer, q, err);
 }
 
-static flux1_status get(history *s, const char *id, char **text, flux1_error *err)
+/* Of a job that the disk had no room for: malloc'd. */
+static char *unwritten_copy(history *s, const char *id)
 {
-    const char *later = unwritten_text(s->unwritten, id);
+    pthread_mutex_lock(&s->memory);
+    const char *text = unwritten_text(s->unwritten, id);
+    char *copy = text ? strdup(text) : NULL;
+    pthread_mutex_unlock(&s->memory);
+    return copy;
+}
+
+static void drop_unwritten(history *s, const char *id)
+{
+    pthread_mutex_lock(&s->memory);
+    unwritten_drop(&s->unwritten, id);
+    pthread_mutex_unlock(&s->memory);
+}
+
+static flux1_status read_text(const database *d, const char *id, char **text, flux1_error *err)
+{
     sqlite3_stmt *q = NULL;
-    *text = later ? strdup(later) : NULL;
-    if (later)
-        return *text ? FLUX1_OK : error_oom(err, 0, "a job");
-    TRY(prepare(s, "SELECT job FROM jobs WHERE id=?1", id, &q, err));
+    TRY(database_prepare(d, "SELECT job FROM jobs WHERE id=?1", id, &q, err));
     const int code = sqlite3_step(q);
-    flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : failed(s, err);
-    if (code == SQLITE_ROW && !(*text = strdup(column(q, 0))))
+    flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : database_failed(d, err);
+    if (code == SQLITE_ROW && !(*text = strdup(database_column(q, 0))))
         st = error_oom(err, 0, "a job");
     sqlite3_finalize(q);
+    return st;
+}
+
+flux1_status history_get(history *s, const char *id, char **text, flux1_error *err)
+{
+    *text = unwritten_copy(s, id);
+    if (*text)
+        return FLUX1_OK;
+    pthread_mutex_lock(&s->reading);
+    const flux1_status st = read_text(&s->reader, id, text, err);
+    pthread_mutex_unlock(&s->reading);
     return st;
 }
 
 static flux1_status delete_row(history *s, const char *id, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
-    TRY(prepare(s, "DELETE FROM jobs WHERE id=?1", id, &q, err));
-    return finish(s, q, err);
+    TRY(database_prepare(&s->writer, "DELETE FROM jobs WHERE id=?1", id, &q, err));
+    return database_finish(&s->writer, q, err);
 }
 
 /* The pictures go last, so that none is named that is gone; but on a full disk the database has no room for a change
@@ -234,7 +223,7 @@ static flux1_status delete_row(history *s, const char *id, flux1_error *err)
 static flux1_status drop(history *s, const char *id, const char *text, flux1_error *err)
 {
     const bool deleted = delete_row(s, id, NULL) == FLUX1_OK;
-    unwritten_drop(&s->unwritten, id);
+    drop_unwritten(s, id);
     remove_pictures(s, text);
     return deleted ? FLUX1_OK : delete_row(s, id, err);
 }
@@ -247,13 +236,14 @@ static flux1_status oldest(history *s, uint64_t *total, int *count, char **id, c
     *id = *text = NULL;
     *total = 0;
     *count = 0;
-    TRY(prepare(s,
-                "SELECT id, job, (SELECT SUM(bytes) FROM jobs), (SELECT COUNT(*) FROM jobs) FROM jobs WHERE ended=1 "
-                "ORDER BY seq LIMIT 1",
-                NULL, &q, err));
+    TRY(database_prepare(
+        &s->writer,
+        "SELECT id, job, (SELECT SUM(bytes) FROM jobs), (SELECT COUNT(*) FROM jobs) FROM jobs WHERE ended=1 "
+        "ORDER BY seq LIMIT 1",
+        NULL, &q, err));
     if (sqlite3_step(q) == SQLITE_ROW) {
-        *id = strdup(column(q, 0));
-        *text = strdup(column(q, 1));
+        *id = strdup(database_column(q, 0));
+        *text = strdup(database_column(q, 1));
         *total = (uint64_t)sqlite3_column_int64(q, 2);
         *count = sqlite3_column_int(q, 3);
     }
@@ -284,41 +274,36 @@ static flux1_status make_room(history *s, const char *keep, flux1_error *err)
 static void write_unwritten(history *s)
 {
     while (s->unwritten && put(s, s->unwritten->id, s->unwritten->text, true, s->unwritten->bytes, NULL) == FLUX1_OK)
-        unwritten_drop(&s->unwritten, s->unwritten->id);
+        drop_unwritten(s, s->unwritten->id);
 }
 
 flux1_status history_put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err)
 {
-    pthread_mutex_lock(&s->mutex);
+    pthread_mutex_lock(&s->writing);
     flux1_status st = put(s, id, text, ended, bytes, err);
     if (st == FLUX1_OK) {
-        unwritten_drop(&s->unwritten, id);
+        drop_unwritten(s, id);
         write_unwritten(s);
-    } else if (ended)
+    } else if (ended) {
+        pthread_mutex_lock(&s->memory);
         unwritten_add(&s->unwritten, id, text, bytes);
+        pthread_mutex_unlock(&s->memory);
+    }
     if (st == FLUX1_OK && ended)
         st = make_room(s, id, err);
-    pthread_mutex_unlock(&s->mutex);
-    return st;
-}
-
-flux1_status history_get(history *s, const char *id, char **text, flux1_error *err)
-{
-    pthread_mutex_lock(&s->mutex);
-    const flux1_status st = get(s, id, text, err);
-    pthread_mutex_unlock(&s->mutex);
+    pthread_mutex_unlock(&s->writing);
     return st;
 }
 
 flux1_status history_remove(history *s, const char *id, bool *found, flux1_error *err)
 {
     char *text = NULL;
-    pthread_mutex_lock(&s->mutex);
-    flux1_status st = get(s, id, &text, err);
+    pthread_mutex_lock(&s->writing);
+    flux1_status st = history_get(s, id, &text, err);
     *found = text != NULL;
     if (text)
         st = drop(s, id, text, err);
-    pthread_mutex_unlock(&s->mutex);
+    pthread_mutex_unlock(&s->writing);
     free(text);
     return st;
 }
@@ -326,7 +311,7 @@ flux1_status history_remove(history *s, const char *id, bool *found, flux1_error
 static flux1_status sequence_of(history *s, const char *id, sqlite3_int64 *out, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
-    TRY(prepare(s, "SELECT seq FROM jobs WHERE id=?1", id, &q, err));
+    TRY(database_prepare(&s->reader, "SELECT seq FROM jobs WHERE id=?1", id, &q, err));
     const bool found = sqlite3_step(q) == SQLITE_ROW;
     *out = found ? sqlite3_column_int64(q, 0) : 0;
     sqlite3_finalize(q);
@@ -341,15 +326,17 @@ static flux1_status list(history *s, int limit, const char *before, history_visi
     int code, count = 0;
     if (before)
         TRY(sequence_of(s, before, &sequence, err));
-    TRY(prepare(s, "SELECT id, job FROM jobs WHERE seq<?1 ORDER BY seq DESC LIMIT ?2", NULL, &q, err));
+    TRY(database_prepare(&s->reader, "SELECT id, job FROM jobs WHERE seq<?1 ORDER BY seq DESC LIMIT ?2", NULL, &q,
+                         err));
     sqlite3_bind_int64(q, 1, sequence);
     sqlite3_bind_int(q, 2, limit + 1);
     while ((code = sqlite3_step(q)) == SQLITE_ROW && count < limit) {
-        const char *later = unwritten_text(s->unwritten, column(q, 0));
-        count = visit(user, column(q, 0), later ? later : column(q, 1)) ? count + 1 : limit;
+        char *later = unwritten_copy(s, database_column(q, 0));
+        count = visit(user, database_column(q, 0), later ? later : database_column(q, 1)) ? count + 1 : limit;
+        free(later);
     }
     *more = code == SQLITE_ROW;
-    const flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : failed(s, err);
+    const flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : database_failed(&s->reader, err);
     sqlite3_finalize(q);
     return st;
 }
@@ -357,9 +344,9 @@ static flux1_status list(history *s, int limit, const char *before, history_visi
 flux1_status history_list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
                           flux1_error *err)
 {
-    pthread_mutex_lock(&s->mutex);
+    pthread_mutex_lock(&s->reading);
     const flux1_status st = list(s, limit, before, visit, user, more, err);
-    pthread_mutex_unlock(&s->mutex);
+    pthread_mutex_unlock(&s->reading);
     return st;
 }
 
@@ -370,14 +357,17 @@ static flux1_status mark_interrupted(history *s, flux1_error *err)
 {
     for (;;) {
         sqlite3_stmt *q = NULL;
-        TRY(prepare(s, "SELECT id, job, MAX(bytes - LENGTH(CAST(job AS BLOB)), 0) FROM jobs WHERE ended=0 LIMIT 1",
-                    NULL, &q, err));
+        TRY(database_prepare(
+            &s->writer, "SELECT id, job, MAX(bytes - LENGTH(CAST(job AS BLOB)), 0) FROM jobs WHERE ended=0 LIMIT 1",
+            NULL, &q, err));
         const int code = sqlite3_step(q);
-        flux1_status st = code == SQLITE_DONE ? FLUX1_OK : code == SQLITE_ROW ? FLUX1_OK : failed(s, err);
-        char *id = code == SQLITE_ROW ? strdup(column(q, 0)) : NULL, *text = NULL;
+        flux1_status st = code == SQLITE_DONE  ? FLUX1_OK
+                          : code == SQLITE_ROW ? FLUX1_OK
+                                               : database_failed(&s->writer, err);
+        char *id = code == SQLITE_ROW ? strdup(database_column(q, 0)) : NULL, *text = NULL;
         const uint64_t bytes = code == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(q, 2) : 0;
         if (id)
-            text = job_text_interrupted(column(q, 1));
+            text = job_text_interrupted(database_column(q, 1));
         sqlite3_finalize(q);
         if (id && text)
             st = put(s, id, text, true, bytes, err);
@@ -406,7 +396,7 @@ static bool is_left_picture(history *s, const char *name)
         return is_temporary_name(name);
     memcpy(id, name, RANDOM_NAME - 1);
     snprintf(url, sizeof url, "\"" URL "%.*s\"", PICTURE_NAME, name);
-    const bool left = get(s, id, &text, NULL) == FLUX1_OK && !(text && strstr(text, url));
+    const bool left = history_get(s, id, &text, NULL) == FLUX1_OK && !(text && strstr(text, url));
     free(text);
     return left;
 }
@@ -433,45 +423,33 @@ static void sweep(history *s, const char *folder, bool (*is_left)(history *s, co
 
 /* ---- the database ---- */
 
-static flux1_status read_number(history *s, const char *pragma, int *out, flux1_error *err)
-{
-    sqlite3_stmt *q = NULL;
-    TRY(prepare(s, pragma, NULL, &q, err));
-    const int code = sqlite3_step(q);
-    *out = code == SQLITE_ROW ? sqlite3_column_int(q, 0) : 0;
-    const flux1_status st = code == SQLITE_ROW ? FLUX1_OK : failed(s, err);
-    sqlite3_finalize(q);
-    return st;
-}
-
 /* Pages of removed jobs go back to the disk. A file that was made without that is written anew, if there is room. */
 static flux1_status shrink_by_itself(history *s, flux1_error *err)
 {
     int now, pages;
-    TRY(read_number(s, "PRAGMA auto_vacuum", &now, err));
-    TRY(read_number(s, "PRAGMA page_count", &pages, err));
+    TRY(database_number(&s->writer, "PRAGMA auto_vacuum", &now, err));
+    TRY(database_number(&s->writer, "PRAGMA page_count", &pages, err));
     if (now == 0)
-        TRY(execute(s, "PRAGMA auto_vacuum=FULL", err));
+        TRY(database_execute(&s->writer, "PRAGMA auto_vacuum=FULL", err));
     if (now == 0 && pages > 0)
-        execute(s, "VACUUM", NULL);
+        database_execute(&s->writer, "VACUUM", NULL);
     return FLUX1_OK;
 }
 
 static flux1_status open_database(history *s, flux1_error *err)
 {
     int version;
-    if (sqlite3_open_v2(s->database, &s->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
-                        NULL) != SQLITE_OK)
-        return failed(s, err);
-    sqlite3_busy_timeout(s->db, 2000);
-    TRY(read_number(s, "PRAGMA user_version", &version, err));
+    TRY(database_open(&s->writer, s->database, true, err));
+    TRY(database_number(&s->writer, "PRAGMA user_version", &version, err));
     if (version > HISTORY_VERSION)
         return error_set(err, FLUX1_ERR_FORMAT, "%s: it is of version %d, of a later flux1; name another folder",
                          s->database, version);
     TRY(shrink_by_itself(s, err));
-    TRY(execute(s, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=4194304;", err));
-    TRY(execute(s, schema, err));
+    TRY(database_execute(
+        &s->writer, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=4194304;", err));
+    TRY(database_execute(&s->writer, schema, err));
     TRY(mark_interrupted(s, err));
+    TRY(database_open(&s->reader, s->database, false, err));
     sweep(s, s->pictures, is_left_picture);
     sweep(s, s->thumbnails, is_left_picture);
     sweep(s, s->folder, is_left_scratch);
@@ -538,8 +516,9 @@ flux1_status history_open(const char *folder, uint64_t limit, history **out, flu
         return error_oom(err, 0, "the history");
     s->limit = limit;
     s->lock = -1;
-    s->has_mutex = pthread_mutex_init(&s->mutex, NULL) == 0;
-    st = s->has_mutex ? make_folder(s, folder, err) : error_oom(err, 0, "the history");
+    s->has_mutexes = pthread_mutex_init(&s->writing, NULL) == 0 && pthread_mutex_init(&s->reading, NULL) == 0 &&
+                     pthread_mutex_init(&s->memory, NULL) == 0; /* glibc's and musl's do not fail */
+    st = s->has_mutexes ? make_folder(s, folder, err) : error_oom(err, 0, "the history");
     if (st == FLUX1_OK)
         st = lock_folder(s, err);
     if (st == FLUX1_OK)
@@ -572,16 +551,20 @@ void history_close(history *s)
 {
     if (!s)
         return;
-    if (s->db)
+    if (s->writer.db)
         write_unwritten(s);
     unwritten_free(&s->unwritten);
-    sqlite3_close(s->db);
+    database_close(&s->reader);
+    database_close(&s->writer); /* the last to close puts all into the database's own file */
     if (s->lock >= 0)
         close(s->lock);
     if (s->temporary && s->folder)
         remove_folder(s->folder);
-    if (s->has_mutex)
-        pthread_mutex_destroy(&s->mutex);
+    if (s->has_mutexes) {
+        pthread_mutex_destroy(&s->writing);
+        pthread_mutex_destroy(&s->reading);
+        pthread_mutex_destroy(&s->memory);
+    }
     free(s->folder);
     free(s->pictures);
     free(s->thumbnails);

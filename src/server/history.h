@@ -1,6 +1,6 @@
 /* The jobs' history (SQLite) and their pictures (files), in one folder: DIR/jobs.sqlite, DIR/pictures, and
  * DIR/thumbnails with small ones of the same names. Without a folder all are in a temporary one, which is removed at
- * the end. Any thread may call. */
+ * the end. Any thread may call; history_get and history_list do not wait for those that write. */
 #ifndef FLUX1_SERVER_HISTORY_H
 #define FLUX1_SERVER_HISTORY_H
 

@@ -99,18 +99,30 @@ static void put_progress(json_writer *w, const job *j)
         json_put_null(w, "seconds_left");
 }
 
-void job_put_outcome(json_writer *w, const job *j)
+static void put_outcome(json_writer *w, const job *j, int pictures)
 {
     request_put(w, "request", &j->request);
     json_begin_array(w, "pictures");
-    for (int i = 0; i < j->made; i++)
+    for (int i = 0; i < pictures; i++)
         job_put_picture(w, NULL, &j->pictures[i]);
     json_end_array(w);
     remarks_put(w, "notes", &j->notes);
 }
 
-static void put(json_writer *w, const char *key, const job *j, job_state state, int position, bool whole)
+void job_put_outcome(json_writer *w, const job *j) { put_outcome(w, j, j->stored); }
+
+/* What clients are told. */
+static job_state told_state(const job *j)
 {
+    if (!job_state_ended(j->state) || j->kept)
+        return j->state;
+    return j->started > 0 ? JOB_RUNNING : JOB_QUEUED;
+}
+
+/* told: to clients; else for the history. */
+static void put(json_writer *w, const char *key, const job *j, bool told, int position, bool whole)
+{
+    const job_state state = told ? told_state(j) : j->state;
     const bool ended = job_state_ended(state);
     json_begin_object(w, key);
     json_put_string(w, "id", j->id);
@@ -121,7 +133,7 @@ static void put(json_writer *w, const char *key, const job *j, job_state state, 
     json_put_integer(w, "position", position);
     put_progress(w, j);
     if (whole)
-        job_put_outcome(w, j);
+        put_outcome(w, j, told ? j->stored : j->made);
     if (!ended || j->error.kind == FAULT_NONE)
         json_put_null(w, "error");
     else
@@ -129,30 +141,22 @@ static void put(json_writer *w, const char *key, const job *j, job_state state, 
     json_end_object(w);
 }
 
-/* What clients are told. */
-static job_state told_state(const job *j)
-{
-    if (!job_state_ended(j->state) || j->kept)
-        return j->state;
-    return j->started > 0 ? JOB_RUNNING : JOB_QUEUED;
-}
-
 void job_put(json_writer *w, const char *key, const job *j, int position, bool whole)
 {
-    put(w, key, j, told_state(j), position, whole);
+    put(w, key, j, true, position, whole);
 }
 
-static char *text_of(const job *j, job_state state, int position)
+static char *text_of(const job *j, bool told, int position)
 {
     json_writer w = {.style = JSON_LINE};
     char *text = NULL;
-    put(&w, NULL, j, state, position, true);
+    put(&w, NULL, j, told, position, true);
     json_take(&w, "a job", &text, NULL);
     return text;
 }
 
-char *job_text(const job *j, int position) { return text_of(j, told_state(j), position); }
-char *job_text_for_history(const job *j, int position) { return text_of(j, j->state, position); }
+char *job_text(const job *j, int position) { return text_of(j, true, position); }
+char *job_text_for_history(const job *j, int position) { return text_of(j, false, position); }
 
 char *job_text_interrupted(const char *stored)
 {

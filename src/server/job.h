@@ -63,6 +63,9 @@ typedef struct job {
     double fraction, seconds, seconds_left; /* seconds_left negative: unknown */
     job_picture *pictures;                  /* [request.count], of which `made` are there and constant */
     int made;
+    int passed; /* pictures that were skipped: the next one is number made + passed + 1 */
+    int skip;   /* the number of one that a client wants no more; 0: none */
+    int stored; /* of these, how many the history names: clients are told of them alone */
     job_preview preview;
     fault error; /* kind FAULT_NONE: none */
     flux1_cancel_token *token;
@@ -78,15 +81,16 @@ void job_free(job *j); /* not for others than queue.c: see job_release there */
 
 double job_now(void); /* Unix seconds */
 
-/* As clients are told of it: one that has ended and is not `kept` yet is still what it was before. whole: also request,
- * pictures and notes. */
+/* As clients are told of it: one that has ended and is not `kept` yet is still what it was before, and pictures that
+ * are not `stored` yet are left out. whole: also request, pictures and notes. */
 void job_put(json_writer *w, const char *key, const job *j, int position, bool whole);
 void job_put_picture(json_writer *w, const char *key, const job_picture *p);
 
 /* request, pictures and notes, into the object under way */
 void job_put_outcome(json_writer *w, const job *j);
 
-/* The whole job as a text (free it): for clients, as job_put; for the history, with its true state. NULL: no memory. */
+/* The whole job as a text (free it): for clients, as job_put; for the history, with its true
+ * state and pictures. NULL: no memory. */
 char *job_text(const job *j, int position);
 char *job_text_for_history(const job *j, int position);
 

@@ -12,16 +12,30 @@ static uint64_t picture_bytes(const job *j)
     return sum;
 }
 
+/* The history names them: clients that hear of them find them there, after a kill as well. */
+static void tell_pictures(queue *q, job *j, int stored)
+{
+    queue_lock(q);
+    if (stored > j->stored) {
+        j->stored = stored;
+        queue_changed(q, j);
+    }
+    queue_unlock(q);
+}
+
 flux1_status jobs_store(server *s, job *j, flux1_error *err)
 {
     queue_lock(&s->queue);
     char *text = job_text_for_history(j, queue_position(&s->queue, j));
     const bool ended = job_state_ended(j->state);
     const uint64_t bytes = picture_bytes(j);
+    const int made = j->made;
     queue_unlock(&s->queue);
     const flux1_status st =
         text ? history_put(s->history, j->id, text, ended, bytes, err) : error_oom(err, 0, "a job's history");
     free(text);
+    if (st == FLUX1_OK)
+        tell_pictures(&s->queue, j, made);
     return st;
 }
 

@@ -20,7 +20,7 @@ void jobs_end(server *s, job *j, job_state state);
  * reference. */
 void jobs_bury(server *s, job *j);
 
-/* Writes its text, as it is now, into the history. */
+/* Writes its text, as it is now, into the history; clients are told of its pictures from then on. */
 flux1_status jobs_store(server *s, job *j, flux1_error *err);
 
 /* Its text, wherever it is: malloc'd. NULL: f says why, FAULT_NOT_FOUND where there is none. */

@@ -2,6 +2,7 @@
 
 #include "base/listing.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -24,10 +25,20 @@ static void close_file(lora_file **at)
     free(file);
 }
 
+static void drop_verdict(lora_verdict **at)
+{
+    lora_verdict *gone = *at;
+    *at = gone->next;
+    free(gone->why);
+    free(gone);
+}
+
 void loras_close(loras *l)
 {
     while (l->files)
         close_file(&l->files);
+    while (l->verdicts)
+        drop_verdict(&l->verdicts);
     pthread_mutex_destroy(&l->mutex);
 }
 
@@ -136,6 +147,63 @@ static bool open_file(loras *l, flux1_context *context, const flux1_model *model
     return true;
 }
 
+/* ---- which of them a model can have ---- */
+
+/* Where that of a file and a model is, as the file was then; or the list's end. */
+static lora_verdict **verdict_place(loras *l, const flux1_model *model, const char *path)
+{
+    lora_verdict **at = &l->verdicts;
+    while (*at && ((*at)->model != model || strcmp((*at)->path, path) != 0))
+        at = &(*at)->next;
+    return at;
+}
+
+bool loras_known(loras *l, const flux1_model *model, const char *path, char why[FAULT_MESSAGE])
+{
+    const file_identity now = identity_of(path);
+    pthread_mutex_lock(&l->mutex);
+    const lora_verdict *v = *verdict_place(l, model, path);
+    const bool known = v && file_identity_same(&v->identity, &now);
+    if (known)
+        snprintf(why, FAULT_MESSAGE, "%s", v->why);
+    pthread_mutex_unlock(&l->mutex);
+    return known;
+}
+
+/* Without memory it is found out again. */
+static void remember(loras *l, const flux1_model *model, const char *path, const file_identity *then, const char *why)
+{
+    lora_verdict **at = verdict_place(l, model, path), *v = calloc(1, sizeof *v + strlen(path) + 1);
+    if (*at)
+        drop_verdict(at);
+    if (!v || !(v->why = strdup(why))) {
+        free(v);
+        return;
+    }
+    v->model = model;
+    v->identity = *then;
+    memcpy(v->path, path, strlen(path));
+    v->next = l->verdicts;
+    l->verdicts = v;
+}
+
+void loras_examine(loras *l, flux1_context *context, const flux1_model *model, const char *path,
+                   char why[FAULT_MESSAGE])
+{
+    const file_identity then = identity_of(path);
+    lora_file *file;
+    fault f = {0};
+    pthread_mutex_lock(&l->mutex);
+    if (open_file(l, context, model, path, &file, &f))
+        close_file(&l->files); /* it is the first: those that jobs had stay open */
+    if (f.kind != FAULT_SERVER)
+        remember(l, model, path, &then, f.message);
+    pthread_mutex_unlock(&l->mutex);
+    snprintf(why, FAULT_MESSAGE, "%s", f.message);
+}
+
+/* ---- their use ---- */
+
 bool loras_take(loras *l, flux1_context *context, const flux1_model *model, const char *name, flux1_adapter **out,
                 fault *f)
 {
@@ -187,6 +255,12 @@ void loras_forget(loras *l, const flux1_model *model)
     for (lora_file **at = &l->files; *at;) {
         if ((*at)->model == model)
             close_file(at);
+        else
+            at = &(*at)->next;
+    }
+    for (lora_verdict **at = &l->verdicts; *at;) {
+        if ((*at)->model == model)
+            drop_verdict(at);
         else
             at = &(*at)->next;
     }

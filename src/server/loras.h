@@ -17,10 +17,20 @@ typedef struct lora_file {
     char name[];
 } lora_file;
 
+/* Whether a model can have the adapters of a file, as it was found out. */
+typedef struct lora_verdict {
+    const flux1_model *model;
+    file_identity identity;
+    char *why; /* it cannot, a sentence; "": it can */
+    struct lora_verdict *next;
+    char path[];
+} lora_verdict;
+
 typedef struct loras {
     const char *folder; /* NULL: there is none */
     pthread_mutex_t mutex;
     lora_file *files; /* opened: used, and some that were */
+    lora_verdict *verdicts;
 } loras;
 
 flux1_status loras_open(loras *l, const char *folder, flux1_error *err);
@@ -30,6 +40,13 @@ void loras_close(loras *l); /* before the model */
 typedef void loras_visit(void *user, const char *name, const char *path, uint64_t bytes);
 void loras_list(const loras *l, loras_visit *visit, void *user);
 
+/* Why the model cannot have the adapters of a file of the folder, a sentence; "": it can. loras_known: as the file was
+ * examined before; false: it was not, or has changed since. loras_examine opens it, which reads its header and no
+ * weights, and remembers what it finds. context: as below. */
+bool loras_known(loras *l, const flux1_model *model, const char *path, char why[FAULT_MESSAGE]);
+void loras_examine(loras *l, flux1_context *context, const flux1_model *model, const char *path,
+                   char why[FAULT_MESSAGE]);
+
 /* Opens it, or finds it open; loras_return ends its use. context: for messages, not used by another thread meanwhile.
  * FAULT_INVALID with the names that there are. */
 bool loras_take(loras *l, flux1_context *context, const flux1_model *model, const char *name, flux1_adapter **out,
@@ -37,6 +54,6 @@ bool loras_take(loras *l, flux1_context *context, const flux1_model *model, cons
 /* One more user of each of them, which have users. False: the folder is being used by another thread. */
 bool loras_try_hold(loras *l, const flux1_adapter_use *uses, int count);
 void loras_return(loras *l, flux1_adapter *adapter);
-void loras_forget(loras *l, const flux1_model *model); /* closes what was opened for it, and has no users */
+void loras_forget(loras *l, const flux1_model *model); /* closes and forgets what is its; nobody uses that */
 
 #endif

@@ -156,6 +156,7 @@ static void begin(queue *q, job *j)
     j->state = JOB_RUNNING;
     j->started = job_now();
     q->waiting--;
+    q->interrupted = q->skipped = false;
     queue_changed(q, j);
 }
 
@@ -234,9 +235,18 @@ void queue_forget(queue *q, job *j)
     if (*at)
         *at = j->next;
     j->kept = true;
+    j->stored = j->made; /* a history that cannot be written tells of the end from memory */
     queue_changed(q, j);
     queue_unlock(q);
     job_release(q, j);
+}
+
+void queue_skip(job *j)
+{
+    if (j->state != JOB_RUNNING || j->cancelled)
+        return;
+    j->skip = j->made + j->passed + 1;
+    flux1_cancel_token_cancel(j->token); /* work.c resets it */
 }
 
 bool queue_cancel(queue *q, job *j)

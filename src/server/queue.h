@@ -28,6 +28,7 @@ typedef struct queue {
     job *closing;           /* have ended, and are not in the history yet */
     bool stopping, stopped; /* no more jobs are taken; no job runs any more */
     waiter *waiters;
+    bool interrupted, skipped;           /* by a client of AUTOMATIC1111's, since the last job (or picture) began */
     uint64_t ended[JOB_INTERRUPTED + 1]; /* how many ended in each state */
     uint64_t pictures;
 } queue;
@@ -67,6 +68,8 @@ int queue_position(const queue *q, const job *j); /* 1: the next; 0: it does not
 /* The job ends in that state; queue_forget must follow when its text is in the history. Until then nobody is told
  * (job_put): what a client knows to be done is done after a kill as well. */
 void queue_end(queue *q, job *j, job_state state);
+/* Of a job that runs: the picture that is being made ends, and the job goes on with the next one soon. */
+void queue_skip(job *j);
 /* A job that waits ends here and now (true: the caller stores it); one that runs ends soon, by itself. */
 bool queue_cancel(queue *q, job *j);
 

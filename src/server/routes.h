@@ -35,17 +35,19 @@
     X("POST", "/v1/images/generations", READY, BODY_JSON, openai_generations, "", "ImagesRequest",                    \
       "200 Images|text/event-stream", "Makes pictures.")                                                              \
     X("POST", "/v1/images/edits", READY, BODY_UNREAD, openai_edits, "", "multipart/form-data", "400 Error",           \
-      "Not served so far.")                                                                                           \
+      "Not served: pictures are made from text alone.")                                                               \
     X("POST", "/v1/images/variations", READY, BODY_UNREAD, openai_variations, "", "multipart/form-data", "400 Error", \
-      "Not served so far.")                                                                                           \
+      "Not served: pictures are made from text alone.")                                                               \
     X("POST", "/sdapi/v1/txt2img", READY, BODY_JSON, webui_txt2img, "", "Txt2ImgRequest", "200 Txt2Img",              \
       "Makes pictures.")                                                                                              \
     X("POST", "/sdapi/v1/img2img", READY, BODY_UNREAD, webui_img2img, "", "application/json", "400 Error",            \
-      "Not served so far.")                                                                                           \
+      "Not served: pictures are made from text alone.")                                                               \
     X("GET", "/sdapi/v1/progress", READY, 0, webui_progress, "skip_current_image", "", "200 Progress",                \
       "Of the running job.")                                                                                          \
     X("POST", "/sdapi/v1/interrupt", READY, BODY_JSON, webui_interrupt, "", "", "200 Empty",                          \
-      "Cancels the running job.")                                                                                     \
+      "Ends the running job, which gives the pictures that are finished.")                                            \
+    X("POST", "/sdapi/v1/skip", READY, BODY_JSON, webui_skip, "", "", "200 Empty",                                    \
+      "Ends the picture that is being made; the job goes on with the next.")                                          \
     X("POST", "/sdapi/v1/png-info", READY, BODY_PICTURES, webui_png_info, "", "PngInfoRequest", "200 PngInfo",        \
       "What made a picture.")                                                                                         \
     X("GET", "/sdapi/v1/options", READY, 0, webui_options_get, "", "", "200 Options", "Settings.")                    \

@@ -17,7 +17,7 @@ typedef struct member {
     flux1_generate_params params;
     flux1_text *text, *negative_text; /* encoded ahead; NULL: not */
     int first;                        /* its first picture among those of all */
-    int before;                       /* pictures that it had already */
+    int before;                       /* pictures that it had already, or has passed over */
     int noted;                        /* notes that it had already */
     bool over;                        /* it has ended; the call may go on for the others */
 } member;
@@ -52,6 +52,8 @@ static void end(work *w, member *m, job_state state)
     for (int i = 0; i < w->found.count; i++)
         if (!is_anothers(w, m->j, w->found.text[i]))
             remarks_add(&m->j->notes, "%s", w->found.text[i]);
+    if (state == JOB_CANCELLED && m->j->made > 0)
+        remarks_add(&m->j->notes, "cancelled when %d of %d pictures were finished", m->j->made, m->j->request.count);
     queue_unlock(&w->s->queue);
     m->over = true;
     jobs_end(w->s, m->j, state);
@@ -200,7 +202,7 @@ static size_t keep_thumbnail(server *s, const char *name, const flux1_image *ima
     return kept ? size : 0;
 }
 
-/* The files, and then what the job says of them. */
+/* The files, and then what the history says of them, and clients hear. */
 static flux1_status keep(work *w, job *j, const flux1_image *image, const uint8_t *bytes, size_t size, flux1_error *err)
 {
     server *s = w->s;
@@ -216,7 +218,6 @@ static flux1_status keep(work *w, job *j, const flux1_image *image, const uint8_
     queue_lock(&s->queue);
     j->made++;
     s->queue.pictures++;
-    queue_changed(&s->queue, j);
     queue_unlock(&s->queue);
     return jobs_store(s, j, err);
 }
@@ -252,7 +253,7 @@ static int on_image(void *user, const flux1_image *image)
     flux1_bytes_free(bytes);
     if (st != FLUX1_OK)
         fail(w, m, &err);
-    else if (m->j->made == m->j->request.count)
+    else if (m->j->made + m->j->passed == m->j->request.count)
         end(w, m, JOB_DONE);
     return 0;
 }
@@ -265,7 +266,8 @@ static void take_jobs(work *w, job *const *jobs, int number)
     for (int i = 0; i < number; i++) {
         member *m = &w->of[w->count++];
         flux1_generate_params *p = &m->params;
-        *m = (member){.j = jobs[i], .first = pictures, .before = jobs[i]->made, .noted = jobs[i]->notes.count};
+        *m = (member){
+            .j = jobs[i], .first = pictures, .before = jobs[i]->made + jobs[i]->passed, .noted = jobs[i]->notes.count};
         jobs_store(w->s, m->j, NULL);
         next_text_take(w->s, m->j, &m->text, &m->negative_text);
         plan_params(w->s, m->j, p);
@@ -317,21 +319,54 @@ static job_state conclude(work *w, job *j, flux1_status st)
     return kind == FAULT_NONE ? JOB_CANCELLED : kind == FAULT_UNAVAILABLE ? JOB_INTERRUPTED : JOB_FAILED;
 }
 
-/* What has stopped all of them may concern one alone (a NaN, or the memory for so many): each has its own try. */
-void work_run(worker *by, job *const *jobs, int number)
+/* What a client has skipped is passed over. True: that is all that has stopped it, and its token is fresh again. */
+static bool pass_skipped(work *w, job *j)
+{
+    queue *q = &w->s->queue;
+    queue_lock(q);
+    const bool skips = j->skip > 0 && !j->cancelled && !q->stopping;
+    if (skips) {
+        if (j->skip == j->made + j->passed + 1) { /* or it was finished first */
+            j->passed++;
+            remarks_add(&j->notes, "picture %d of %d was skipped", j->skip, j->request.count);
+        }
+        j->skip = 0;
+        q->skipped = false;
+        flux1_cancel_token_reset(j->token);
+    }
+    queue_unlock(q);
+    return skips;
+}
+
+/* One call for all of them. Those that are not at their end then: how many, each to be tried alone. What has stopped
+ * all of them may concern one alone (a NaN, or the memory for so many). */
+static int run(worker *by, job *const *jobs, int number, job **left)
 {
     work w = {.by = by, .s = by->s, .stage_began = clock_seconds()};
+    int count = 0;
     take_jobs(&w, jobs, number);
     const flux1_status st = generate(&w);
-    const bool again = st != FLUX1_OK && st != FLUX1_ERR_CANCELLED && number > 1;
+    const bool failed = st != FLUX1_OK && st != FLUX1_ERR_CANCELLED;
     end_cancelled(&w);
     for (int i = 0; i < number; i++) {
+        job *j = w.of[i].j;
         if (w.of[i].over)
             continue;
-        if (again)
-            work_run(by, &w.of[i].j, 1);
+        const bool skipped = !failed && pass_skipped(&w, j);
+        if ((failed && number > 1) || (skipped && j->made + j->passed < j->request.count))
+            left[count++] = j;
         else
-            end(&w, &w.of[i], conclude(&w, w.of[i].j, st));
+            end(&w, &w.of[i], skipped && j->made > 0 ? JOB_DONE : conclude(&w, j, st));
     }
     remarks_free(&w.found);
+    return count;
+}
+
+void work_run(worker *by, job *const *jobs, int number)
+{
+    job *left[TOGETHER_MAX], *same;
+    const int count = run(by, jobs, number, left);
+    for (int i = 0; i < count; i++)
+        while (run(by, &left[i], 1, &same) > 0) /* once more for each picture that is skipped */
+            ;
 }

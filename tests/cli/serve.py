@@ -280,7 +280,7 @@ def openai(s):
         error_of(s.call("POST", "/v1/images/generations", body), 400, "invalid_request_error", words)
     peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/%d/status" % s.process.pid).read()).group(1))
     before = peak()
-    error_of(s.call("POST", "/v1/images/edits", bytes(60 << 20)), 400, "invalid_request_error", "from text alone")
+    error_of(s.call("POST", "/v1/images/edits", bytes(60 << 20)), 400, "invalid_request_error", "^/v1/images/edits is not served: .*from text alone .POST /v1/images/generations")
     check(peak() - before < 20 << 10, "a body that nobody reads is not held: %d kB" % (peak() - before))
     error_of(s.call("POST", "/v1/images/edits", b"--x", {"Content-Type": "multipart/form-data; boundary=x"}), 400, "invalid_request_error", "from text alone")
 
@@ -336,7 +336,7 @@ def webui(s):
     for body, words in (({"prompt": "a <lora:x:0.5>"}, "no folder of adapters"), ({"prompt": "a <lora:x:y>"}, "NAME:SCALE"), ({"prompt": "a", "batch_size": 50, "n_iter": 50}, "at most"),
                         ({"prompt": "a", "override_settings": {"sd_model_checkpoint": "sdxl"}}, "there is schnell")):
         error_of(s.call("POST", "/sdapi/v1/txt2img", body), 400, "invalid_request_error", words)
-    error_of(s.call("POST", "/sdapi/v1/img2img", {}), 400, "invalid_request_error", "from text alone")
+    error_of(s.call("POST", "/sdapi/v1/img2img", {}), 400, "invalid_request_error", "^/sdapi/v1/img2img is not served: .*from text alone .POST /sdapi/v1/txt2img")
     error_of(s.call("POST", "/sdapi/v1/png-info", {"image": "***"}), 400, "invalid_request_error", "base64")
     error_of(s.call("GET", "/sdapi/v1/nothing"), 404, "not_found_error", "nothing")
     # progress with a picture, and the interrupt
@@ -354,6 +354,42 @@ def webui(s):
     s.call("POST", "/sdapi/v1/interrupt")
     thread.join()
     error_of(answers[0], 503, "unavailable_error", "cancelled")
+    webui_ends(s, sent)
+
+
+def webui_ends(s, sent):
+    """The interrupt ends a job, which gives what is finished; the skip ends a picture, and the job goes on."""
+    state = lambda: s.call("GET", "/sdapi/v1/progress")[1]["state"]
+
+    def end(name, when, **more):
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(s.call("POST", "/sdapi/v1/txt2img", dict(sent, **more))))
+        thread.start()
+        until = time.monotonic() + 60
+        while not when(state()) and time.monotonic() < until:
+            time.sleep(0.005)
+        check(s.call("POST", "/sdapi/v1/" + name, {}) == (200, {}), name)
+        after = state()
+        thread.join()
+        return answers[0], after
+
+    (status, a), after = end("interrupt", lambda now: now["job_no"] == 1, steps=600, n_iter=6)
+    info = json.loads(a["info"]) if status == 200 else {}
+    count = len(a.get("images", []))  # 1, unless the machine has kept us from asking in time
+    check(status == 200 and 1 <= count < 6 and len(info["infotexts"]) == count and info["all_seeds"] == list(range(7, 7 + count))
+          and "cancelled when %d of 6 pictures were finished" % count in info["notes"],
+          "an interrupt gives what is finished: %d %s" % (status, info))
+    check(after["interrupted"] and state()["interrupted"] and not state()["skipped"], "progress tells of the interrupt: %s" % after)
+    (status, a), after = end("skip", lambda now: now["sampling_step"] > 0 and now["sampling_steps"] == 300, steps=300, n_iter=3)
+    info = json.loads(a["info"])
+    skipped = [int(n.split()[1]) for n in info["notes"] if n.endswith("of 3 was skipped")]  # the first, unless the machine has kept us from asking in time
+    check(status == 200 and len(skipped) == 1 and info["all_seeds"] == [seed for seed in (7, 8, 9) if seed != 6 + skipped[0]] and len(a["images"]) == 2, "a skip: %s" % info)
+    alone = s.call("POST", "/sdapi/v1/txt2img", dict(sent, steps=300, n_iter=1, seed=info["all_seeds"][-1]))[1]
+    check(pixels(base64.b64decode(a["images"][-1])) == pixels(base64.b64decode(alone["images"][0])), "a picture beside a skipped one")
+    answer, _ = end("skip", lambda now: now["sampling_steps"] == 10000, steps=10000, n_iter=1)
+    error_of(answer, 503, "unavailable_error", "cancelled")
+    s.call("POST", "/sdapi/v1/skip", {})
+    check(state()["skipped"] and s.call("POST", "/sdapi/v1/txt2img", dict(sent, n_iter=1))[0] == 200 and not state()["skipped"], "progress tells of a skip until the next job")
 
 
 def loras():
@@ -363,8 +399,10 @@ def loras():
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
     os.symlink(adapter, names + "/one.safetensors")  # while it runs
     open(names + "/broken.safetensors", "w").write("x")
-    check([l["name"] for l in s.call("GET", "/api/info")[1]["loras"]] == ["broken", "one"], "the folder is read again")
-    check([l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] == ["broken", "one"], "web UI's loras")
+    listed = lambda: [(l["name"], l["refused"]) for l in s.call("GET", "/api/info")[1]["loras"]]
+    (broken, why), one = listed()
+    check(broken == "broken" and why.startswith("broken.safetensors: ") and one == ("one", None), "the folder is read again, and who is refused is told why: %s" % why)
+    check([l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] == ["one"], "web UI's loras")
     for name in ("two", "../loras/one", "/etc/passwd", "one/", "", "..", "."):
         error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": [{"name": name}]}), 400, "invalid_request_error", "lora")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "broken:0.5"}), 400, "invalid_request_error", "broken")
@@ -375,6 +413,7 @@ def loras():
     os.unlink(names + "/one.safetensors")
     open(names + "/one.safetensors", "w").write("x")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "one")
+    check(listed()[1][1], "a file that has changed is looked at again")
     check(pictures[0] != pictures[1] and pictures[1] == pictures[2], "an adapter changes the picture, however it is named")
     s.stop()
 
@@ -399,6 +438,10 @@ def other_models():
     check([m["title"] for m in s.call("GET", "/sdapi/v1/sd-models")[1]] == every and s.call("GET", "/v1/models/DEV")[1]["id"] == "dev", "checkpoints are listed")
     info = s.call("GET", "/api/info?model=Dev")[1]
     check(info["model"]["name"] == "dev" and info["model"]["variant"] == "dev" and info["defaults"]["guidance"] == 3.5 and info["models"] == every, "what another model is: %s" % info)
+    refused = lambda facts: {l["name"]: l["refused"] for l in facts["loras"]}
+    of_schnell = refused(s.call("GET", "/api/info")[1])
+    check(refused(info)["kohya"].endswith("the LoRA was made for another model") and of_schnell["kohya"] is None, "adapters by model: %s, %s" % (refused(info), of_schnell))
+    check("kohya" in [l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]], "web UI's loras of the usual model")
     error_of(s.call("GET", "/api/info?model=broken"), 400, "invalid_request_error", '"broken" cannot be opened')
     error_of(s.call("GET", "/api/info?model=../dev"), 400, "invalid_request_error", "there is schnell, broken, dev, other")
     def made(model, **more):
@@ -427,7 +470,9 @@ def other_models():
     sent = {"prompt": SHORT["prompt"], "steps": 2, "width": 64, "height": 48, "seed": 7}
     webui_pixels = lambda body: pixels(base64.b64decode(s.call("POST", "/sdapi/v1/txt2img", body)[1]["images"][0]))
     check(webui_pixels(dict(sent, override_settings={"sd_model_checkpoint": "dev [0123]"})) == dev and webui_pixels(sent) == schnell, "override_settings")
-    check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "DEV"})[0] == 200 and s.call("GET", "/sdapi/v1/options")[1]["sd_model_checkpoint"] == "dev"
+    refuses = lambda name: s.call("POST", "/api/jobs", {"prompt": "a", "model": "dev", "lora": name})[0] == 400
+    check(all(refuses(name) == bool(why) for name, why in refused(info).items()), "what is said to be refused is refused, and nothing else: %s" % refused(info))
+    check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "DEV"})[0] == 200 and "kohya" not in [l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] and s.call("GET", "/sdapi/v1/options")[1]["sd_model_checkpoint"] == "dev"
           and webui_pixels(sent) == dev, "options choose")
     for name in ("nothing", "..", ".", "../models/dev", "dev/", names + "/dev", "empty", "file", "de"):
         error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": name}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
@@ -569,6 +614,13 @@ def together(jobs):
     s.until(ids[2], ["running"])
     s.call("POST", "/sdapi/v1/interrupt", {})
     check([s.until(i, ["cancelled"], 10)["state"] for i in ids] == ["cancelled"] * 3, "interrupt ends all of them")
+    # a skip ends the picture of each that is being made; who has others goes on with them
+    ids = while_one_runs(body(0, steps=600, count=2), body(1, steps=600))
+    while not s.job(ids[1])["step"]:
+        time.sleep(0.005)
+    s.call("POST", "/sdapi/v1/skip", {})
+    ended = [s.until(i, ["done", "cancelled"]) for i in ids]
+    check([(j["state"], [p["seed"] for p in j["pictures"]]) for j in ended] == [("done", ["1"]), ("cancelled", [])], "a skip of several: %s" % [(j["state"], j["pictures"]) for j in ended])
     # a stop marks all that ran
     ids = while_one_runs(*(body(i, steps=10000) for i in range(3)))
     s.until(ids[2], ["running"])
@@ -661,6 +713,51 @@ def cancelled_while_draining(jobs):
         time.sleep(0.02)
     check(s.stop() == 0, "a stop with many streams")
     check(all(b"event: error" in b"".join(iter(lambda: c.recv(65536), b"")) for c in streams), "each stream is told")
+
+
+def told_when_stored(jobs):
+    """A client hears of a picture when the history names it; while the database is held, lists are answered all the same."""
+    s = Server("--port", "0", "--jobs", jobs)
+    for _ in range(5):  # a busy machine may hold the database for longer than a job waits for it
+        told, pictures, early, names, end = watch_held(s, jobs)
+        if "locked" not in str(end["error"]):
+            break
+    check(told == ("running", [], []) and len(pictures) == 2 and not early and names[-1] == "end", "pictures are told of when they are stored: %s, too early %s; %s" % (told, early, end))
+    s.stop()
+
+
+def watch_held(s, jobs):
+    """A job of two pictures, of which the first cannot be stored for a moment: what is told meanwhile, its pictures as they are told of, those that are not stored
+    then, its events, and its end."""
+    before = set(os.listdir(jobs + "/pictures"))
+    job_id = s.call("POST", "/api/jobs", dict(LONG, steps=150, count=2))[1]["id"]
+    holder = sqlite3.connect(jobs + "/jobs.sqlite", isolation_level=None)
+    stored = lambda: json.loads(sqlite3.connect(jobs + "/jobs.sqlite").execute("SELECT job FROM jobs WHERE id=?", (job_id,)).fetchone()[0])["pictures"]
+    while not s.job(job_id)["step"]:  # its start is stored
+        time.sleep(0.005)
+    holder.execute("BEGIN IMMEDIATE")
+    pictures, early, names = [], [], []
+
+    def listen():
+        c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=120)
+        c.request("GET", "/api/jobs/%s/events" % job_id)
+        for line in c.getresponse():
+            names.extend([line.decode().split(": ")[1].strip()] if line.startswith(b"event: ") else [])
+            if line.startswith(b"data: ") and names[-1] == "picture":
+                picture = json.loads(line[6:])
+                pictures.append(picture)
+                early.extend([picture] if picture not in stored() else [])
+
+    listener = threading.Thread(target=listen)
+    listener.start()
+    while set(os.listdir(jobs + "/pictures")) == before:
+        time.sleep(0.005)
+    time.sleep(0.3)  # for the client to hear of it
+    listed = s.call("GET", "/api/jobs")[1]["jobs"][0]
+    told = (listed["state"], listed["pictures"], s.job(job_id)["pictures"])
+    holder.execute("COMMIT")
+    listener.join()
+    return told, pictures, early, names, s.job(job_id)
 
 
 def thumbnails(jobs):
@@ -760,6 +857,7 @@ check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
 restarts(folder + "/again")
 cancelled_while_draining(folder + "/drain")
+told_when_stored(folder + "/stored")
 thumbnails(folder + "/thumbnails")
 long_texts(folder + "/texts")
 room(folder + "/room")

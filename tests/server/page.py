@@ -315,6 +315,27 @@ def a_model_is_chosen_and_what_was_left_alone_follows_it(browser, stand_in, url)
     return page
 
 
+def loras_are_offered_that_fit_the_chosen_model(browser, stand_in, url):
+    why = "soft.safetensors: it is for a layer of another shape; the LoRA was made for another model"
+    stand_in.models, stand_in.loras = {"other": ("schnell", 64, 4)}, ["ink", "soft"]
+    stand_in.refused = {("other", "soft"): why, ("stand-in", "ink"): HOSTILE}
+    page = opened(browser, url)
+    rows = "[...document.querySelectorAll('.lora')].map(r => [r.querySelector('input').disabled, r.querySelector('.why').hidden ? '' : r.querySelector('.why').textContent])"
+    check(page.js(rows) == [[True, HOSTILE], [False, ""]], f"of the server's own model: {page.js(rows)}")
+    page.js("document.querySelectorAll('.lora input[type=checkbox]').forEach(i => i.click())")
+    check([l["name"] for l in page.js("readLoras()")] == ["soft"], "who is refused stays off")
+    page.js("$('model-choice').value = 'other'; $('model-choice').dispatchEvent(new Event('change'))")
+    page.until(f"JSON.stringify({rows}) === {json.dumps(json.dumps([[False, ''], [True, why]], separators=(',', ':')))}", "of another model")
+    check(page.js("readLoras()") == [] and page.js("document.querySelectorAll('.lora input')[3].getAttribute('aria-describedby') === document.querySelectorAll('.lora .why')[1].id"), "what was on goes off, and says why")
+    missing = page.js("setLoras([{name: 'ink', scale: 0.5}, {name: 'soft', scale: 1}, {name: 'gone', scale: 1}])")
+    check(missing == ["soft", "gone"] and page.js("readLoras()") == [{"name": "ink", "scale": 0.5}], f"settings of a picture: {missing}")
+    stand_in.loras = ["ink", "new", "soft"]
+    page.js("infoAt = -1e9; poll(); 0")
+    page.until("document.querySelectorAll('.lora').length === 3", "a new one is asked for, for the chosen model")
+    check([r[0] for r in page.js(rows)] == [False, False, True], f"and told by it: {page.js(rows)}")
+    return page
+
+
 def no_more_pixels_than_the_server_draws(browser, stand_in, url):
     stand_in.pixels_max = 3000
     page = opened(browser, url)
@@ -488,7 +509,7 @@ def the_program_makes_repeats_cancels_and_outlives_a_kill(browser, program, url)
 STAND_IN_RULES = [globals()[name] for name in """
     a_picture_is_made_watched_and_made_again_by_keyboard a_job_is_cancelled_by_keyboard the_gallery_and_its_dialogs_go_by_arrows_and_escape
     a_png_that_is_dropped_fills_the_form a_key_is_asked_for_and_kept_for_the_tab a_phone_of_360_pixels_has_all_of_it a_lost_server_is_found_again
-    a_model_is_chosen_and_what_was_left_alone_follows_it no_more_pixels_than_the_server_draws refusals_are_told_where_they_belong what_others_do_appears_and_old_pages_are_asked_for settings_of_a_picture_come_back_whole
+    a_model_is_chosen_and_what_was_left_alone_follows_it loras_are_offered_that_fit_the_chosen_model no_more_pixels_than_the_server_draws refusals_are_told_where_they_belong what_others_do_appears_and_old_pages_are_asked_for settings_of_a_picture_come_back_whole
     strings_of_the_server_stay_text colours_have_contrast_and_controls_have_names""".split()]
 
 

@@ -1,14 +1,18 @@
-/* The history where the disk has no room: how a job has ended is told all the same, and written later. */
+/* The history where the disk has no room (how a job has ended is told all the same, and written later), and where it is
+ * slow (who reads does not wait for who writes). */
 #include "server/history.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -155,12 +159,56 @@ static void it_can_be_forgotten(void **state)
     assert_null(text);
 }
 
+static void *put_other(void *x)
+{
+    flux1_error err = {0};
+    const flux1_status st = history_put(((fixture *)x)->h, OTHER, "{\"state\": \"queued\"}", false, 0, &err);
+    return st == FLUX1_OK ? NULL : x;
+}
+
+/* Another connection holds the database, and a put waits for it: as long as nobody lets go, which is done only after
+ * the reads (a put gives up after 2 s, and fails). False: it has failed. */
+static bool reads_while_a_put_waits(fixture *x, char listed[64])
+{
+    const struct timespec moment = {.tv_nsec = 100000000}; /* for the put to begin */
+    sqlite3 *holder = NULL;
+    pthread_t thread;
+    void *failed = x;
+    char path[128];
+    bool more;
+    snprintf(path, sizeof path, "%s/jobs.sqlite", x->folder);
+    assert_int_equal(sqlite3_open(path, &holder), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(holder, "BEGIN IMMEDIATE", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(pthread_create(&thread, NULL, put_other, x), 0);
+    nanosleep(&moment, NULL);
+    assert_told(x, ID, "running");
+    assert_int_equal(history_list(x->h, 10, NULL, note, listed, &more, NULL), FLUX1_OK);
+    assert_int_equal(sqlite3_exec(holder, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(pthread_join(thread, &failed), 0);
+    sqlite3_close(holder);
+    return !failed;
+}
+
+static void reads_do_not_wait_for_a_write(void **state)
+{
+    fixture *x = *state;
+    char listed[64] = "";
+    int tries = 5; /* a busy machine may stop us for 2 s */
+    while (!reads_while_a_put_waits(x, listed))
+        assert_true(--tries > 0);
+    assert_string_equal(listed, "{\"state\": \"running\"}");
+    assert_told(x, OTHER, "queued");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(an_ended_job_is_told_though_the_disk_is_full),
-                                       TEST(it_is_written_when_there_is_room), TEST(or_at_the_end),
-                                       TEST(what_never_was_written_is_interrupted), TEST(it_can_be_forgotten)};
+                                       TEST(it_is_written_when_there_is_room),
+                                       TEST(or_at_the_end),
+                                       TEST(what_never_was_written_is_interrupted),
+                                       TEST(it_can_be_forgotten),
+                                       TEST(reads_do_not_wait_for_a_write)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -193,6 +193,21 @@ def killed_and_at_once(t):
     assert not [n for n in os.listdir(c.path) if n.endswith(".tmp")]
 
 
+def one_pool_packs_all(t):
+    """The program's threads, by their numbers, which are not given twice: those that pack do so for all weights."""
+    child = subprocess.Popen([*t.command(*CARDS), "--threads", "16", "--output", t.path("pool.png")], env=t.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    seen, most = set(), 0
+    while child.poll() is None:
+        try:
+            now = os.listdir(f"/proc/{child.pid}/task")
+        except OSError:
+            break
+        seen.update(now)
+        most = max(most, len(now))
+        time.sleep(0.001)
+    assert child.wait(60) == 0 and most >= 16 and len(seen) < 32, f"{len(seen)} threads, {most} at a time"
+
+
 # ---- adapters --------------------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +287,7 @@ def main():
         t = Test(sys.argv[1], os.path.abspath(sys.argv[2]), room)
         t.request = ("--prompt", "a red fox", "--seed", "5", "--steps", "1")
         for test in (entries_are_found_by_content, damaged_entries_are_made_again, an_entry_that_goes_comes_again, what_cannot_be_stored_is_told_once, killed_and_at_once,
-                     adapters_are_in_the_weights):
+                     one_pool_packs_all, adapters_are_in_the_weights):
             began = time.monotonic()
             test(t)
             print(f"{test.__name__}: {time.monotonic() - began:.1f} s", flush=True)
