@@ -61,8 +61,8 @@ static void case_linear_blocks(run *r)
             tall = below(r, 4);
     if (tall == 0) /* rows that are laid in two parts */
         rows = PRODUCT_ROWS + 37, k = 40, n = 50;
-    else if (tall == 1) /* k in several blocks of every instruction set */
-        rows = 43, k = 3337, n = 115;
+    else if (tall == 1)                             /* k in several blocks of every instruction set */
+        rows = PICK(r, 43, 107), k = 3337, n = 115; /* and few rows or many */
     weight *w = linear_of(r, n, k, true);
     act in = input(r, ACT_LINEAR, 1, rows, k), out = output(r, ACT_LINEAR, 1, rows, n);
     ok(r, ops_product(r->o, in, w, &(epilogue){.f = ACTIVATION_GELU_TANH}, out));

@@ -48,14 +48,9 @@ SIMD_INLINE void tile_sums(vf sum[TILE_ROWS][TILE_VECTORS], const int rows, cons
         sum[i][j] = vof(words[i][j]);
 }
 #else
-SIMD_INLINE void tile_sums(vf sum[TILE_ROWS][TILE_VECTORS], const int rows, const int vectors, int64_t steps,
-                           const float *a, const int64_t row, const int64_t step, const float *b)
+SIMD_INLINE void tile_add(vf sum[TILE_ROWS][TILE_VECTORS], const int rows, const int vectors, int64_t steps,
+                          const float *a, const int64_t row, const int64_t step, const float *b)
 {
-    SIMD_UNROLL
-    for (int i = 0; i < rows; i++)
-        SIMD_UNROLL
-    for (int j = 0; j < vectors; j++)
-        sum[i][j] = vzero();
     for (int64_t k = 0; k < steps; k++, b += TILE_COLS) {
         vf bj[TILE_VECTORS];
         SIMD_UNROLL
@@ -70,13 +65,27 @@ SIMD_INLINE void tile_sums(vf sum[TILE_ROWS][TILE_VECTORS], const int rows, cons
         }
     }
 }
+
+SIMD_INLINE void tile_zero(vf sum[TILE_ROWS][TILE_VECTORS], const int rows, const int vectors)
+{
+    SIMD_UNROLL
+    for (int i = 0; i < rows; i++)
+        SIMD_UNROLL
+    for (int j = 0; j < vectors; j++)
+        sum[i][j] = vzero();
+}
+
+SIMD_INLINE void tile_sums(vf sum[TILE_ROWS][TILE_VECTORS], const int rows, const int vectors, int64_t steps,
+                           const float *a, const int64_t row, const int64_t step, const float *b)
+{
+    tile_zero(sum, rows, vectors);
+    tile_add(sum, rows, vectors, steps, a, row, step, b);
+}
 #endif
 
-SIMD_INLINE void tile_body(const int rows, const int vectors, int64_t steps, const float *a, const int64_t lda,
-                           const float *b, float *c, int64_t ldc, bool add)
+SIMD_INLINE void tile_store(const vf sum[TILE_ROWS][TILE_VECTORS], const int rows, const int vectors, float *c,
+                            int64_t ldc, bool add)
 {
-    vf sum[TILE_ROWS][TILE_VECTORS];
-    tile_sums(sum, rows, vectors, steps, a, lda, 1, b);
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
@@ -84,6 +93,14 @@ SIMD_INLINE void tile_body(const int rows, const int vectors, int64_t steps, con
         float *p = c + i * ldc + j * VW;
         vstore(p, add ? vadd(vload(p), sum[i][j]) : sum[i][j]);
     }
+}
+
+SIMD_INLINE void tile_body(const int rows, const int vectors, int64_t steps, const float *a, const int64_t lda,
+                           const float *b, float *c, int64_t ldc, bool add)
+{
+    vf sum[TILE_ROWS][TILE_VECTORS];
+    tile_sums(sum, rows, vectors, steps, a, lda, 1, b);
+    tile_store(sum, rows, vectors, c, ldc, add);
 }
 
 /* c[rows, TILE_COLS] (+)= a·b. */

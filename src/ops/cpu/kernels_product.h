@@ -3,13 +3,15 @@
  *
  * Idea: the weights are the side that is broadcast, so they are copied (converted, decoded) as they lie and never
  * transposed. The inputs are transposed once a product into panels [k word][TILE_COLS rows], which all threads read. A
- * task owns PRODUCT_COLS outputs of a block of rows. Of a k block of PRODUCT_BLOCK words, or all up to PRODUCT_SHORT of
- * a short row, it copies a tile of weights, which is multiplied from the L1 cache with the panels of up to
- * PRODUCT_GROUP rows (a short row's: PRODUCT_GROUP_SHORT), which come from L2: sums of all the words stay in registers.
- * Tiles keep places of their own only where more rows come after. (For AMX the panel's words stay in L1 and all of a
- * block's weights pass.) Meanwhile the next block of weights is fetched. Sums are written once a k block, side by side;
- * behind the last one they are transposed, panel by panel, into rows of outputs, which take the epilogue. Each output
- * is one chain of multiply-adds a k block, added block by block: the same for every way of cutting the output. */
+ * task owns PRODUCT_COLS outputs of a block of rows. Of a k block of PRODUCT_BLOCK words it copies a tile of weights,
+ * which is multiplied with the panels of PRODUCT_GROUP rows: sums of all the words stay in registers. Up to PRODUCT_FEW
+ * rows all panels pass from L2 under a tile in L1, whose place the next one takes; otherwise tiles have places of their
+ * own. With AVX2 a group of more rows is one panel, which meets all tiles one after the other, and while it does the
+ * next panel is fetched line by line (PRODUCT_SLICE), since those of all rows and a long k are in no cache. (For AMX
+ * the panel's words stay in L1 and all of a block's weights pass.) Meanwhile the next block of weights is fetched. Sums
+ * are written once a k block, side by side; behind the last one they are transposed, panel by panel, into rows of
+ * outputs, which take the epilogue. Each output is one chain of multiply-adds a k block, added block by block: the same
+ * for every way of cutting the output. */
 #ifndef FLUX1_OPS_CPU_KERNELS_PRODUCT_H
 #define FLUX1_OPS_CPU_KERNELS_PRODUCT_H
 
@@ -22,6 +24,7 @@ enum {
     PRODUCT_LDA = PRODUCT_STEPS + 16,
     PRODUCT_LINE = PRODUCT_COLS + VW,
     PRODUCT_K = PRODUCT_BLOCK * PER_WORD,
+    LINE_WORDS = 16,    /* of the cache's 64 bytes */
     PRODUCT_PIECE = 256 /* elements of each row that are transposed at once */
 };
 _Static_assert(PRODUCT_COLS *PRODUCT_LDA + TILE_COLS * PRODUCT_LINE + PRODUCT_COLS * (PRODUCT_ROWS + TILE_COLS) <=
@@ -234,7 +237,7 @@ SIMD_INLINE void touch_coming(coming *c)
 }
 
 /* Elements of a product's k blocks: what an output's sum depends on, and nothing but k. */
-static int64_t product_step(int64_t k) { return k <= PRODUCT_SHORT * PER_WORD ? i64_max(k, 1) : PRODUCT_K; }
+static int64_t product_step(int64_t k) { return i64_max(1, i64_min(k, PRODUCT_K)); }
 
 /* Behind the k block at k of task `index`: the task's next one, or the first of what this worker will probably take;
  * `times`: how often it will be touched. */
@@ -324,19 +327,39 @@ static void multiply_block(product_block *b)
 #else
 enum { CUT_COLS = TILE_ROWS, CUT_BESIDE = 8 };
 
-#define PRODUCT_TILE(rows)                                                                        \
-    static void product_##rows(int64_t steps, const float *a, const float *b, float *c, bool add) \
-    {                                                                                             \
-        tile_body(rows, TILE_VECTORS, steps, a, PRODUCT_LDA, b, c, TILE_COLS, add);               \
-    }                                                                                             \
-    static void narrow_##rows(int64_t steps, const float *a, const float *b, float *c, bool add)  \
-    {                                                                                             \
-        tile_body(rows, 1, steps, a, PRODUCT_LDA, b, c, TILE_COLS, add);                          \
+/* c[rows, TILE_COLS] (+)= a·b; meanwhile a line from `ahead` on is fetched each PRODUCT_SLICE steps. */
+SIMD_INLINE void product_tile(const int rows, const int vectors, int64_t steps, const float *a, const float *b,
+                              float *c, bool add, const float *ahead)
+{
+#if defined(PRODUCT_SLICE)
+    vf sum[TILE_ROWS][TILE_VECTORS];
+    tile_zero(sum, rows, vectors);
+    for (; steps >= PRODUCT_SLICE; steps -= PRODUCT_SLICE) {
+        __builtin_prefetch(ahead, 0, 2);
+        tile_add(sum, rows, vectors, PRODUCT_SLICE, a, PRODUCT_LDA, 1, b);
+        a += PRODUCT_SLICE, b += PRODUCT_SLICE * TILE_COLS, ahead += LINE_WORDS;
+    }
+    tile_add(sum, rows, vectors, steps, a, PRODUCT_LDA, 1, b);
+    tile_store(sum, rows, vectors, c, TILE_COLS, add);
+#else
+    (void)ahead;
+    tile_body(rows, vectors, steps, a, PRODUCT_LDA, b, c, TILE_COLS, add);
+#endif
+}
+
+#define PRODUCT_TILE(rows)                                                                                            \
+    static void product_##rows(int64_t steps, const float *a, const float *b, float *c, bool add, const float *ahead) \
+    {                                                                                                                 \
+        product_tile(rows, TILE_VECTORS, steps, a, b, c, add, ahead);                                                 \
+    }                                                                                                                 \
+    static void narrow_##rows(int64_t steps, const float *a, const float *b, float *c, bool add, const float *ahead)  \
+    {                                                                                                                 \
+        product_tile(rows, 1, steps, a, b, c, add, ahead);                                                            \
     }
 EACH_TILE(PRODUCT_TILE)
 
 /* The second: all of the panel's rows are in its first vector. */
-typedef void product_fn(int64_t steps, const float *a, const float *b, float *c, bool add);
+typedef void product_fn(int64_t steps, const float *a, const float *b, float *c, bool add, const float *ahead);
 #define PRODUCT_ROW(rows) {product_##rows, narrow_##rows},
 static product_fn *const products[TILE_ROWS + 1][2] = {{NULL, NULL}, EACH_TILE(PRODUCT_ROW)};
 
@@ -346,10 +369,32 @@ static int64_t block_touches(const product_block *b)
     return i64_ceil_div(b->rows, TILE_COLS) * i64_ceil_div(b->cols, TILE_ROWS);
 }
 
+#if defined(PRODUCT_SLICE)
+_Static_assert(PRODUCT_COLS / TILE_ROWS * LINE_WORDS >= PRODUCT_SLICE * TILE_COLS, "all tiles fetch a whole panel");
+
+/* What is fetched while the panel of row r meets the tile at column `at`: the tile's share of the panel that comes
+ * `group` rows later, or of that of the next k block. Of the block's own panel where there is none. */
+static const float *panel_ahead(const product_block *b, int64_t at, int64_t r, int64_t group)
+{
+    const int64_t later = r + group;
+    const float *p = b->panels + (later < b->rows ? later : r % group) / TILE_COLS * b->apart;
+    if (later >= b->rows && b->k + b->count < b->g->k)
+        p += b->steps * TILE_COLS;
+    return p + at / TILE_ROWS * (b->steps / PRODUCT_SLICE) * LINE_WORDS;
+}
+#else
+static const float *panel_ahead(const product_block *b, int64_t at, int64_t r, int64_t group)
+{
+    (void)at, (void)r, (void)group;
+    return b->panels;
+}
+#endif
+
 /* A tile's weights are copied just before the first panels pass, so that they are multiplied from the L1 cache; to
  * places of their own only if there are rows that come later. */
-static void multiply_tile(product_block *b, int64_t at, int64_t height, int64_t first, int64_t last)
+static void multiply_tile(product_block *b, int64_t at, int64_t height, int64_t first, int64_t group)
 {
+    const int64_t last = i64_min(b->rows, first + group);
     float *a = b->a + (first > 0 || last < b->rows ? at : 0) * PRODUCT_LDA;
     if (first == 0)
         copy_rows(b->g->w, b->n + at, height, b->k, b->count, a, product_order);
@@ -358,7 +403,8 @@ static void multiply_tile(product_block *b, int64_t at, int64_t height, int64_t 
     for (int64_t r = first; r < last; r += TILE_COLS) {
         touch_coming(&b->next);
         products[height][b->rows - r <= VW](b->steps, a, b->panels + r / TILE_COLS * b->apart,
-                                            b->sums + r * PRODUCT_COLS + at * TILE_COLS, b->k > 0);
+                                            b->sums + r * PRODUCT_COLS + at * TILE_COLS, b->k > 0,
+                                            panel_ahead(b, at, r, group));
     }
 }
 
@@ -366,11 +412,11 @@ static void multiply_tile(product_block *b, int64_t at, int64_t height, int64_t 
 static void multiply_block(product_block *b)
 {
     const int64_t count = i64_ceil_div(b->cols, TILE_ROWS), width = b->cols / count, wider = b->cols % count;
-    const int64_t group = b->steps > PRODUCT_BLOCK ? PRODUCT_GROUP_SHORT : PRODUCT_GROUP;
+    const int64_t group = b->rows <= PRODUCT_FEW ? PRODUCT_FEW : PRODUCT_GROUP;
     for (int64_t first = 0; first < b->rows; first += group)
         for (int64_t t = 0, at = 0; t < count; t++) {
             const int64_t height = width + (t < wider);
-            multiply_tile(b, at, height, first, i64_min(b->rows, first + group));
+            multiply_tile(b, at, height, first, group);
             at += height;
         }
 }

@@ -151,7 +151,7 @@ SIMD_INLINE void inputs_of(const int side, const conv_job *j, int64_t y, int64_t
     }
 EACH_TILE(WINOGRAD_TILE)
 #define WINOGRAD_ROW(rows) point_##rows,
-static product_fn *const point_tiles[TILE_ROWS + 1] = {NULL, EACH_TILE(WINOGRAD_ROW)};
+static tile_fn *const point_tiles[TILE_ROWS + 1] = {NULL, EACH_TILE(WINOGRAD_ROW)};
 
 /* sums[point][cols, TILE_COLS] (+)= weights·inputs, point by point. */
 static void multiply_points(int64_t points, int64_t cols, int64_t words, const float *a, const float *inputs,

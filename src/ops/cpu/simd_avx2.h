@@ -8,11 +8,11 @@
 #define TILE_ROWS 6 /* 12 sums, 2 of B, 1 of A: 15 registers of 16 */
 #define TILE_VECTORS 2
 #define PRODUCT_COLS 96 /* whole tiles, whole vectors */
-#define PRODUCT_STEPS 768
-#define PRODUCT_BLOCK 256
-#define PRODUCT_GROUP 160
-#define PRODUCT_SHORT 768
-#define PRODUCT_GROUP_SHORT 80
+#define PRODUCT_STEPS 1024
+#define PRODUCT_BLOCK 1024
+#define PRODUCT_GROUP 16 /* a panel */
+#define PRODUCT_FEW 80
+#define PRODUCT_SLICE 16 /* steps between two lines of the next panel that are fetched */
 typedef __m256 vf;
 
 static inline __m256i vmask(int n)

@@ -16,9 +16,8 @@
 #define PRODUCT_STEPS 1536
 #define PRODUCT_BLOCK 512
 #define PRODUCT_GROUP 256
+#define PRODUCT_FEW PRODUCT_GROUP
 #endif
-#define PRODUCT_SHORT PRODUCT_BLOCK
-#define PRODUCT_GROUP_SHORT PRODUCT_GROUP
 typedef __m512 vf;
 
 static inline __mmask16 vmask(int n) { return (__mmask16)((1u << n) - 1u); }

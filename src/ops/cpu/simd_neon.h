@@ -11,8 +11,7 @@
 #define PRODUCT_STEPS 512
 #define PRODUCT_BLOCK 512
 #define PRODUCT_GROUP 96
-#define PRODUCT_SHORT PRODUCT_BLOCK
-#define PRODUCT_GROUP_SHORT PRODUCT_GROUP
+#define PRODUCT_FEW PRODUCT_GROUP
 typedef float32x4_t vf;
 
 static inline uint32x4_t vbits(vf v) { return vreinterpretq_u32_f32(v); }

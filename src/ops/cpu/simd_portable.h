@@ -10,8 +10,7 @@
 #define PRODUCT_STEPS 512
 #define PRODUCT_BLOCK 512
 #define PRODUCT_GROUP 96
-#define PRODUCT_SHORT PRODUCT_BLOCK
-#define PRODUCT_GROUP_SHORT PRODUCT_GROUP
+#define PRODUCT_FEW PRODUCT_GROUP
 typedef float vf __attribute__((vector_size(16)));
 typedef int32_t vi __attribute__((vector_size(16)));
 
