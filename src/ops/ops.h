@@ -544,7 +544,7 @@ typedef struct ops_count {
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
     size_t block_bytes;  /* file bytes of a block, of what is held beside it, and of the block begun next, at most: that
-                            one is read while the others are used. Or of one weight while its own form is made */
+                            one is read while the others are used. Or of one weight and its bias while a form is made */
     size_t mapped_bytes; /* of all weights that block_bytes counts some blocks of */
     size_t step_bytes;   /* of them, those whose blocks are begun in a step */
     size_t exchanged;    /* bytes sent by this rank */

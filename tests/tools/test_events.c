@@ -43,6 +43,8 @@ static void add_event(sums *s, const json_value *e)
     if (strcmp(operation, "prepare") == 0) {
         s->weights += number(e, "bytes_weights");
         s->held += number(e, "bytes_out");
+        if (number(e, "bytes_out") > 0) /* the file's bytes, while its form is made */
+            s->mapped = fmax(s->mapped, number(e, "bytes_weights"));
     }
     if (strcmp(operation, "block_begin") == 0) {
         bool again = strcmp(s->block, text(e, "block")) == 0;

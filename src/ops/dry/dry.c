@@ -267,10 +267,11 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     p->next = d->weights;
     d->weights = p;
     *out = &p->head;
-    if (held_bytes(d, d->config.held, w, NULL) > 0) {
-        const size_t bytes = recipe_bytes(w); /* the file's, while its form is made */
+    if (held_bytes(d, d->config.held, w, bias) > 0) { /* the file's, while a form is made */
+        const size_t bytes = p->head.file_bytes;
         d->count.block_bytes = bytes > d->count.block_bytes ? bytes : d->count.block_bytes;
-    } else if (w->role != WEIGHT_TABLE) { /* of a table a few rows are read */
+    }
+    if (w->role != WEIGHT_TABLE && held_bytes(d, d->config.held, w, NULL) == 0) { /* of a table a few rows are read */
         ((dry_block *)b)->mapped_bytes += recipe_bytes(w);
         d->count.mapped_bytes += recipe_bytes(w);
     }
