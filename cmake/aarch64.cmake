@@ -16,8 +16,8 @@ if(FLUX1_ARM64_LIBRARIES)
   set(ENV{PKG_CONFIG_SYSROOT_DIR} "${FLUX1_ARM64_LIBRARIES}")
   set(ENV{PKG_CONFIG_LIBDIR} "${FLUX1_ARM64_LIBRARIES}/usr/lib/aarch64-linux-gnu/pkgconfig:${FLUX1_ARM64_LIBRARIES}/usr/share/pkgconfig")
   set(CMAKE_C_FLAGS_INIT "-isystem ${FLUX1_ARM64_LIBRARIES}/usr/include/aarch64-linux-gnu")
-  # what a library links is looked for beside it: some packages have theirs in /lib
-  set(CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,-rpath-link,${FLUX1_ARM64_LIBRARIES}/usr/lib/aarch64-linux-gnu:${FLUX1_ARM64_LIBRARIES}/lib/aarch64-linux-gnu")
+  # what a library links is looked for beside it: some packages have theirs in /lib; and with the old tag also when it runs
+  set(CMAKE_EXE_LINKER_FLAGS_INIT "-Wl,--disable-new-dtags,-rpath-link,${FLUX1_ARM64_LIBRARIES}/usr/lib/aarch64-linux-gnu:${FLUX1_ARM64_LIBRARIES}/lib/aarch64-linux-gnu")
   set(CMAKE_BUILD_RPATH "${FLUX1_ARM64_LIBRARIES}/usr/lib/aarch64-linux-gnu;${FLUX1_ARM64_LIBRARIES}/lib/aarch64-linux-gnu")
 else()
   set(ENV{PKG_CONFIG_LIBDIR} "/usr/lib/aarch64-linux-gnu/pkgconfig:/usr/share/pkgconfig")
