@@ -29,8 +29,9 @@ quick)
     ;;
 full) drive --plan dit:256:512,dit:512:512,dit:1024:256,dit:1024:512,t5:512,vae:1024 "$(peer torch)" "$(peer torch) --mode compile" "$(peer openvino)" ;;
 int8)
-    dtype=int8
+    dtype=int8-fast # these have one scale a row
     drive --plan dit:256:256,dit:512:256,t5:256 "$(peer torch) --mode compile --quant int8dyn" "$(peer openvino) --weights int8 --precision f32 --group -1"
+    dtype=int8 # this one has groups of 32
     [ -z "$sd" ] || drive --plan dit:512:256,t5:256 --repeats 2 "'$python' sd_peer.py --model {model} --type q8_0 --sd '$sd'"
     ;;
 raw) "$python" raw_limits.py --seconds 1.2 | tee -a "$out/raw.txt" ;;
