@@ -79,7 +79,7 @@ FLUX1_API size_t flux1_struct_size(const char *name);
  * Weights that a file has as int8 or GGUF's Q8_0 are multiplied as they are; floats are quantised when the model is
  * built, and take 9 bits then. On a CPU, or device "ref".
  * INT8_FAST: as INT8, with a scale for every 256 values, which an orthogonal matrix turns first so that none of them
- * stands out. A product is off by 0.8 to 1.0 % whatever its input is like (INT8: 0.7 to 1.3 %; docs/performance.md),
+ * stands out. A product is off by 0.8 to 1.0 % whatever its input is like (INT8: 0.8 to 1.3 %; docs/performance.md),
  * and faster where a processor multiplies int8 (VNNI, AMX, smmla). All weights are quantised when the model is built,
  * also those that a file has packed, and take 8 bits. */
 typedef enum flux1_dtype {
@@ -343,9 +343,9 @@ typedef int flux1_image_fn(void *user, const flux1_image *image);
 
 /* How a picture is decoded that would take more memory than allowed. In bands of rows: the same picture up to rounding,
  * in about a third of the memory and a tenth more time. In overlapping tiles of the VAE's sample_size, as diffusers
- * does it: the memory of one tile; tones may differ slightly between tiles. AUTO: whole if it fits, else in bands where
- * the device computes in the host's memory, else in tiles. YES: always in tiles, if it is larger than one. NO: AUTO
- * without tiles. BANDS: always in bands. */
+ * does it: the memory of one tile, or of bands of it where that is too much; tones may differ slightly between tiles.
+ * AUTO: whole if it fits, else in bands where the device computes in the host's memory, else in tiles. YES: always in
+ * tiles, if it is larger than one. NO: AUTO without tiles. BANDS: always in bands. */
 typedef enum flux1_tiling {
     FLUX1_TILING_AUTO = 0,
     FLUX1_TILING_YES = 1,

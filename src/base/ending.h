@@ -12,11 +12,11 @@ static inline bool ends_in(const char *name, const char *ending)
     return n >= m && memcmp(name + n - m, ending, m) == 0;
 }
 
-/* The same in capitals or small letters (of ASCII), as endings of files are compared. */
+/* The same in capitals or small letters (of ASCII), as endings of files are compared; something stands before it. */
 static inline bool ends_in_any_case(const char *name, const char *ending)
 {
     const size_t n = strlen(name), m = strlen(ending);
-    return n >= m && strcasecmp(name + n - m, ending) == 0;
+    return n > m && strcasecmp(name + n - m, ending) == 0;
 }
 
 #endif

@@ -14,7 +14,7 @@
  * INT8_ROTATED: groups of INT8_LONG, eight times fewer scales, for instructions that multiply faster than scales are
  * applied. Alone that would be coarse where a group has outliers, so the values of a group are first turned by an
  * orthogonal matrix, x and w by the same, which leaves the product as it is and spreads each value over the group
- * (QuaRot, arXiv:2404.00456): signs (int8_sign), then a Walsh-Hadamard transform (int8_rotate). A last group that is
+ * (QuaRot, arXiv:2404.00456): signs (int8_signs), then a Walsh-Hadamard transform (int8_rotate). A last group that is
  * shorter is filled up with zeros to a power of two. */
 #ifndef FLUX1_OPS_INT8_H
 #define FLUX1_OPS_INT8_H

@@ -412,7 +412,8 @@ static inline flux1_status ops_copy_given(ops *o, const char *name, act in, int6
     return ops_copy_rows(o, in, first, out);
 }
 
-/* Products in int8, which int8.h defines: none; as exact as ggml's of Q8_0; coarser, and faster where int8 is fast. */
+/* Products in int8, which int8.h defines: none; with scales as ggml's of Q8_0 have them; with
+ * fewer scales, faster where int8 is fast. */
 typedef enum int8_kind { INT8_NONE, INT8_FINE, INT8_ROTATED } int8_kind;
 
 /* Every backend's weights and blocks begin with these. */

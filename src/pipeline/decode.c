@@ -201,6 +201,11 @@ void decoder_tell(const decoder *d, flux1_tiling tiling)
                     "the picture is decoded in %lld tiles, since whole it would take %s of memory; tones may differ "
                     "slightly between them",
                     (long long)(tile_rows(&d->grid) * tile_columns(&d->grid)), bytes);
+    if (d->tile_plans && d->job.band)
+        context_log(
+            d->context, FLUX1_LOG_INFO,
+            "memory: each tile is decoded in bands of %lld rows, since whole it would take more than is allowed",
+            (long long)d->job.band);
 }
 
 static flux1_status plan_for_cards(decoder *d)

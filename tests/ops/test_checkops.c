@@ -23,6 +23,7 @@ static bool machine_has(const char *isa)
 
 static const char *only_isa = ""; /* sets whose names contain this */
 static int8_kind in_int8;         /* what follows */
+static const char *kind_name(void) { return in_int8 == INT8_ROTATED ? ", rotated" : ""; }
 
 /* Whether this machine has the instruction set, and none of the list before it has the same kernels. */
 static bool to_compare(int isa, bool bf16)
@@ -88,7 +89,8 @@ static double compare(const check *c, const run *ref, const char *isa, dtype ari
     }
     double error = distance(ref, &one);
     if (written_gap(&one) >= 0)
-        fail_msg("%s, variant %d: something was written beside activation %d", c->name, variant, written_gap(&one));
+        fail_msg("%s%s, variant %d: something was written beside activation %d", c->name, kind_name(), variant,
+                 written_gap(&one));
     close_run(&one);
     return error;
 }
@@ -120,7 +122,8 @@ static void compare_all(const check *c, dtype arithmetic, int variant, double wo
         size_t peak = dry_peak(c, &ops_cpu_sizing, arithmetic, bf16, false, variant);
         double error = compare(c, &ref, isas[isa], arithmetic, variant, peak);
         if (error > (bf16 ? c->bf16 : c->f32))
-            fail_msg("%s on %s %s, variant %d: error %g", c->name, isas[isa], bf16 ? "bf16" : "f32", variant, error);
+            fail_msg("%s%s on %s %s, variant %d: error %g", c->name, kind_name(), isas[isa], bf16 ? "bf16" : "f32",
+                     variant, error);
         worst[isa] = error > worst[isa] ? error : worst[isa];
     }
     close_run(&ref);
@@ -137,8 +140,8 @@ static void compare_list(const check *list, size_t count)
                 compare_all(&list[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
             for (int isa = 0; isa < ISAS; isa++)
                 if (to_compare(isa, bf16))
-                    print_message("%-42s %-21s %-4s worst error %.1e\n", list[i].name, isas[isa], bf16 ? "bf16" : "f32",
-                                  worst[isa]);
+                    print_message("%-42s%-9s %-21s %-4s worst error %.1e\n", list[i].name, kind_name(), isas[isa],
+                                  bf16 ? "bf16" : "f32", worst[isa]);
         }
     unsetenv("FLUX1_CPU_ISA");
 }
@@ -202,11 +205,13 @@ static void so_are_those_of_instructions_that_are_emulated(void **state)
                 emulated = kernels[k % 2];
                 const double error = compare(&int8_checks[i], &ref, "avx2", DTYPE_F32, v, peak);
                 if (error > int8_checks[i].f32)
-                    fail_msg("%s on %s, variant %d: error %g", int8_checks[i].name, names[k % 2], v, error);
+                    fail_msg("%s%s on %s, variant %d: error %g", int8_checks[i].name, kind_name(), names[k % 2], v,
+                             error);
                 worst = error > worst ? error : worst;
                 close_run(&ref);
             }
-            print_message("%-42s %-11s f32  worst error %.1e\n", int8_checks[i].name, names[k % 2], worst);
+            print_message("%-42s%-9s %-11s f32  worst error %.1e\n", int8_checks[i].name, kind_name(), names[k % 2],
+                          worst);
         }
     }
     emulated = NULL;

@@ -347,6 +347,34 @@ static void the_cpu_finds_what_another_backend_prepared(void **state)
     ops_device_close(d);
 }
 
+/* Of one matrix each kind of product has a form under a name of its own, in memory and on disk. */
+static void forms_of_int8_are_not_taken_for_each_other(void **state)
+{
+    (void)state;
+    static float w[2 * 32];
+    const store_tensor matrix = {.name = "w", .view = {DTYPE_F32, 2, {2, 32}, w}, .source = {.inode = 5}};
+    weight_recipe r = recipe_whole(WEIGHT_LINEAR, &matrix);
+    uint64_t key[3][2];
+    r.int8 = true;
+    for (int8_kind kind = INT8_NONE; kind <= INT8_ROTATED; kind++) {
+        ops_device *d;
+        ops *o;
+        weight *made;
+        block *b;
+        size_t bytes;
+        ok(ops_device_open("cpu", &d, &err));
+        ok(d->kind->create(&(ops_config){.arithmetic = DTYPE_F32, .int8 = kind, .threads = 1, .err = &err, .device = d},
+                           &o));
+        ok(ops_block_create(o, "a block", &b));
+        ok(ops_prepare(o, b, &r, NULL, &made));
+        d->kind->block_key(o, b, key[kind], &bytes);
+        for (int8_kind other = INT8_NONE; other < kind; other++)
+            assert_memory_not_equal(key[kind], key[other], sizeof key[kind]);
+        ops_destroy(o);
+        ops_device_close(d);
+    }
+}
+
 static void released(void *owner) { ++*(int *)owner; }
 
 /* A matrix of which the rank has columns 1 and 2 of 4, behind a bias. */
@@ -484,6 +512,7 @@ int main(void)
         cmocka_unit_test(a_key_is_of_all_that_the_bytes_are_made_of),
         cmocka_unit_test(the_cpu_finds_what_another_backend_prepared),
         cmocka_unit_test(the_cpu_exports_and_adopts_a_block),
+        cmocka_unit_test(forms_of_int8_are_not_taken_for_each_other),
         cmocka_unit_test(columns_of_a_matrix_lie_dense_in_the_packed_form),
         cmocka_unit_test(a_key_is_of_the_content_once_it_is_known),
     };

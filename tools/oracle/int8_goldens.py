@@ -2,7 +2,7 @@
 
 usage: int8_goldens.py
 
-tests/data/goldens/int8/products.safetensors: for each kind of input x [12, 192], w [8, 192], w as Q8_0 (bytes), and in float32 the product in float64 (exact)
+tests/data/goldens/int8/products.safetensors: for each kind of input x [12, 352], w [8, 352], w as Q8_0 (bytes), and in float32 the product in float64 (exact),
 ggml's (ggml: blocks of both in int8 with float16 scales, sums exact), and that of rotated groups (src/ops/int8.h: INT8_ROTATED).
 """
 import environment

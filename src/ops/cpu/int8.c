@@ -95,23 +95,38 @@ static void place_rotated(const filling *j, int64_t row, int64_t col, int64_t co
         scales[k / INT8_LONG] /= (float)int8_length(INT8_ROTATED, i64_min(INT8_LONG, count - k));
 }
 
-static flux1_status fill_row(const filling *j, int64_t row, float *values, bool stored, flux1_error *err)
+/* Columns [col, col + cols) of a row, from its values. */
+static void fill_part(const filling *j, int64_t row, int64_t col, int64_t cols, const float *values)
 {
     enum { AT_ONCE = 4096 }; /* whole groups of both kinds */
+    const int64_t all = int8_numbers(j->kind, j->recipe->cols), groups = int8_groups(j->kind, j->recipe->cols);
+    float *scales = form_scales(j->kind, j->recipe, j->form) + row * groups;
+    int8_t turned[AT_ONCE];
+    for (int64_t k = 0; k < cols; k += AT_ONCE) {
+        const int64_t at = col + k, count = i64_min(AT_ONCE, cols - k);
+        float *here = scales + at / int8_group(j->kind);
+        if (j->kind == INT8_FINE) {
+            j->way->quantise(values + k, count, (int8_t *)j->form + row * all + at, here);
+            continue;
+        }
+        j->way->quantise(values + k, count, turned, here);
+        place_rotated(j, row, at, count, turned, here);
+    }
+}
+
+/* A merged adapter computes its whole row for each piece that is asked for, so pieces are as wide as the scratch. */
+static flux1_status fill_row(const filling *j, int64_t row, float *values, bool stored, flux1_error *err)
+{
+    enum { WIDE = GEMM_SCRATCH / INT8_LONG * INT8_LONG };
     const weight_recipe *r = j->recipe;
-    const bool rotated = j->kind == INT8_ROTATED;
-    int8_t turned[AT_ONCE], *numbers = (int8_t *)j->form + row * int8_numbers(j->kind, r->cols);
-    float *scales = form_scales(j->kind, r, j->form) + row * int8_groups(j->kind, r->cols);
-    for (int64_t col = 0; col < r->cols; col += AT_ONCE) {
-        const int64_t cols = i64_min(AT_ONCE, r->cols - col);
-        float *here = scales + col / int8_group(j->kind);
+    for (int64_t col = 0; col < r->cols; col += WIDE) {
+        const int64_t cols = i64_min(WIDE, r->cols - col);
         TRY(recipe_decode(r, row, col, cols, values, err));
-        j->way->quantise(values, cols, rotated ? turned : numbers + col, here);
-        if (rotated)
-            place_rotated(j, row, col, cols, turned, here);
+        fill_part(j, row, col, cols, values);
     }
     if (stored)
-        keep_stored(r, row, numbers, scales);
+        keep_stored(r, row, (int8_t *)j->form + row * int8_numbers(j->kind, r->cols),
+                    form_scales(j->kind, r, j->form) + row * int8_groups(j->kind, r->cols));
     return FLUX1_OK;
 }
 

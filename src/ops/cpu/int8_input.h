@@ -43,7 +43,7 @@ SIMD_INLINE void butterfly(vf *a, vf *b)
 }
 
 /* int8_rotate of values that have their signs, lanes within vectors first. */
-SIMD_INLINE void turn(vf *v, const int vectors)
+SIMD_INLINE void rotate_vectors(vf *v, const int vectors)
 {
     SIMD_UNROLL
     for (int i = 0; i < vectors; i++)
@@ -66,7 +66,7 @@ SIMD_INLINE void quantise_long(const float *values, int count, const int length,
         v[i] = here >= VW ? vload(values + i * VW) : here > 0 ? vloadn(values + i * VW, here) : vzero();
         v[i] = vmul(v[i], vload(int8_signs + i * VW));
     }
-    turn(v, vectors);
+    rotate_vectors(v, vectors);
     for (int i = 0; i < vectors; i++) {
         bad = vadd(bad, vsub(v[i], v[i])); /* NaN, of what is not finite */
         most = vmax(most, vmax(v[i], vsub(vzero(), v[i])));

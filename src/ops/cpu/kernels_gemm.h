@@ -83,8 +83,8 @@ SIMD_INLINE void tile_sums(vf sum[TILE_ROWS][TILE_VECTORS], const int rows, cons
 }
 #endif
 
-SIMD_INLINE void tile_store(const vf sum[TILE_ROWS][TILE_VECTORS], const int rows, const int vectors, float *c,
-                            int64_t ldc, bool add)
+SIMD_INLINE void tile_store(vf sum[TILE_ROWS][TILE_VECTORS], const int rows, const int vectors, float *c, int64_t ldc,
+                            bool add)
 {
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)

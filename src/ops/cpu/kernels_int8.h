@@ -12,8 +12,8 @@
  * its float32 sums, which lie in the worker's scratch, in the L1 cache while a k block passes. So do the panel's words;
  * the weights' words, up to INT8_MOST_COLS rows of a k block, stay in L2 while all panels pass. Bounded by the
  * multiply-add of int16 (AVX2: vpmaddwd and vpaddd for 16 products, as many instructions as float32 has) or of int8
- * (VNNI); of fine groups, where an instruction multiplies 64 numbers, by what scales cost as well: 3 instructions for
- * 8. Both kinds are the same code; a rotated group is turned before it is quantised, and long. */
+ * (VNNI). With fine groups scales cost too: 3 instructions for every 8 of VNNI's multiply-adds; with rotated ones for
+ * every 64. */
 #ifndef FLUX1_OPS_CPU_KERNELS_INT8_H
 #define FLUX1_OPS_CPU_KERNELS_INT8_H
 

@@ -5,8 +5,8 @@
  * A rank's columns of a matrix are strided pieces of the file's rows, so reading them touches nearly all of its pages.
  * A block with such weights has a second form for the cache on disk, the packed one: the slices, dense, behind the
  * first form. It is used where a device was given it (kept_adopt), and never made in memory for itself: then it would
- * take memory that cannot be had back, while the file's pages can. No form depends on the instruction set, and only
- * that of computed matrices (merged adapters) on the arithmetic. */
+ * take memory that cannot be had back, while the file's pages can. No form depends on the instruction set; that of
+ * computed matrices (merged adapters) depends on the arithmetic, that of products in int8 on their kind. */
 #include "ops/cpu/int8.h"
 
 #include "base/checked.h"
@@ -648,8 +648,9 @@ flux1_status cpu_block_begin(ops *base, block *b)
     cpu_ops *o = cpu_self(base);
     cpu_block *mine = (cpu_block *)b;
     TRY(ops_begin(base, "block_begin", NULL));
+    const bool idle = b->idle; /* and so not among the blocks that are listed */
     b->idle = false;
-    if (!mine->ready || !o->listed)
+    if (idle || !mine->ready || !o->listed)
         TRY(make_all_ready(o));
     b->held = true;
     stream_begin(&o->stream, &mine->mapped);
