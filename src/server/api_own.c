@@ -169,8 +169,9 @@ typedef struct joining {
     int count;
 } joining;
 
-/* A job that is queued, runs, or has ended without being in the history yet is told as it is now. */
-static bool join(void *user, const char *id, const char *stored)
+/* A job that is queued, runs, or has ended without being in the history yet is told as it is now; and so is one that
+ * has left the queue since the list was read. */
+static bool join(void *user, const char *id, const char *stored, bool ended)
 {
     joining *n = user;
     queue *q = &n->server->queue;
@@ -181,6 +182,8 @@ static bool join(void *user, const char *id, const char *stored)
         now = job_text(j, queue_position(q, j));
         queue_unlock(q);
         job_release(q, j);
+    } else if (!ended) {
+        (void)history_get(n->server->history, id, &now, NULL); /* or what was read does */
     }
     builder_add(&n->text, n->count++ ? ", " : "");
     builder_add(&n->text, now ? now : stored);

@@ -50,7 +50,7 @@ static void put_info(json_writer *out, server *s, const job *j)
     json_begin_object(&w, NULL);
     json_put_string(&w, "prompt", r->prompt);
     json_put_string(&w, "negative_prompt", r->negative_prompt ? r->negative_prompt : "");
-    json_put_unsigned(&w, "seed", r->seed);
+    json_put_unsigned(&w, "seed", j->made > 0 ? j->pictures[0].seed : r->seed); /* of the first that is given */
     json_put_integer(&w, "width", r->width);
     json_put_integer(&w, "height", r->height);
     json_put_integer(&w, "steps", r->steps);
@@ -77,7 +77,8 @@ static void finish(exchange *x)
     fault f = j->error;
     if (j->state != JOB_DONE && !(j->state == JOB_CANCELLED && j->made > 0)) { /* an interrupt is no error there */
         if (f.kind == FAULT_NONE)
-            fault_set(&f, FAULT_UNAVAILABLE, NULL, "the job was cancelled");
+            fault_set(&f, FAULT_UNAVAILABLE, NULL,
+                      j->passed > 0 && !j->cancelled ? "all pictures were skipped" : "the job was cancelled");
         answer_fault(x, &f);
         return;
     }

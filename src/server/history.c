@@ -318,35 +318,61 @@ static flux1_status sequence_of(history *s, const char *id, sqlite3_int64 *out, 
     return found ? FLUX1_OK : error_set(err, FLUX1_ERR_ARGUMENT, "there is no job \"%.40s\"", id);
 }
 
-static flux1_status list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
-                         flux1_error *err)
+/* A row of the list. */
+typedef struct listed {
+    char *id, *text;
+    bool ended;
+} listed;
+
+/* Up to `limit` rows; *count: how many. */
+static flux1_status list_rows(history *s, int limit, const char *before, listed *rows, int *count, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     sqlite3_int64 sequence = INT64_MAX;
-    int code, count = 0;
+    int code;
+    bool memory = true;
     if (before)
         TRY(sequence_of(s, before, &sequence, err));
-    TRY(database_prepare(&s->reader, "SELECT id, job FROM jobs WHERE seq<?1 ORDER BY seq DESC LIMIT ?2", NULL, &q,
-                         err));
+    TRY(database_prepare(&s->reader, "SELECT id, job, ended FROM jobs WHERE seq<?1 ORDER BY seq DESC LIMIT ?2", NULL,
+                         &q, err));
     sqlite3_bind_int64(q, 1, sequence);
-    sqlite3_bind_int(q, 2, limit + 1);
-    while ((code = sqlite3_step(q)) == SQLITE_ROW && count < limit) {
-        char *later = unwritten_copy(s, database_column(q, 0));
-        count = visit(user, database_column(q, 0), later ? later : database_column(q, 1)) ? count + 1 : limit;
-        free(later);
+    sqlite3_bind_int(q, 2, limit);
+    while (memory && (code = sqlite3_step(q)) == SQLITE_ROW && *count < limit) {
+        listed *row = &rows[(*count)++];
+        row->id = strdup(database_column(q, 0));
+        row->text = strdup(database_column(q, 1));
+        row->ended = sqlite3_column_int(q, 2) != 0;
+        memory = row->id && row->text;
     }
-    *more = code == SQLITE_ROW;
-    const flux1_status st = code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK : database_failed(&s->reader, err);
+    const flux1_status st = !memory                                     ? error_oom(err, 0, "a job")
+                            : code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK
+                                                                        : database_failed(&s->reader, err);
     sqlite3_finalize(q);
     return st;
 }
 
+/* Visits are behind the reading, so that who visits may read again. */
 flux1_status history_list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
                           flux1_error *err)
 {
+    int count = 0, seen = 0;
+    listed *rows = calloc((size_t)limit + 1, sizeof *rows);
+    if (!rows)
+        return error_oom(err, ((size_t)limit + 1) * sizeof *rows, "a list of jobs");
     pthread_mutex_lock(&s->reading);
-    const flux1_status st = list(s, limit, before, visit, user, more, err);
+    const flux1_status st = list_rows(s, limit + 1, before, rows, &count, err);
     pthread_mutex_unlock(&s->reading);
+    for (bool wanted = true; st == FLUX1_OK && wanted && seen < count && seen < limit; seen++) {
+        char *later = unwritten_copy(s, rows[seen].id);
+        wanted = visit(user, rows[seen].id, later ? later : rows[seen].text, later || rows[seen].ended);
+        free(later);
+    }
+    *more = seen < count;
+    for (int i = 0; i < count; i++) {
+        free(rows[i].id);
+        free(rows[i].text);
+    }
+    free(rows);
     return st;
 }
 

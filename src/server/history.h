@@ -30,8 +30,9 @@ flux1_status history_get(history *s, const char *id, char **text, flux1_error *e
 flux1_status history_remove(history *s, const char *id, bool *found, flux1_error *err);
 
 /* Newest first, those before job `before` (NULL: from the newest): visit gets each one's id and text, and
- * returns whether it wants the next. *more: there are others. FLUX1_ERR_ARGUMENT: no job `before`. */
-typedef bool history_visit(void *user, const char *id, const char *text);
+ * whether it had ended by that, and returns whether it wants the next. Texts are those of one moment before the first
+ * visit. *more: there are others. FLUX1_ERR_ARGUMENT: no job `before`. */
+typedef bool history_visit(void *user, const char *id, const char *text, bool ended);
 flux1_status history_list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
                           flux1_error *err);
 

@@ -115,7 +115,7 @@ static void update(const member *m, const flux1_progress *now)
         j->steps = now->steps;
     }
     j->image = image < m->before ? m->before : image > last ? last : image;
-    j->fraction = now->fraction;
+    j->fraction = (m->before + now->fraction * (j->request.count - m->before)) / j->request.count; /* behind a skip */
     j->seconds = now->seconds;
     j->seconds_left = now->seconds_left;
 }

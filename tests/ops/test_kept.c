@@ -368,8 +368,8 @@ static void forms_of_int8_are_not_taken_for_each_other(void **state)
         ok(ops_block_create(o, "a block", &b));
         ok(ops_prepare(o, b, &r, NULL, &made));
         d->kind->block_key(o, b, key[kind], &bytes);
-        for (int8_kind other = INT8_NONE; other < kind; other++)
-            assert_memory_not_equal(key[kind], key[other], sizeof key[kind]);
+        for (int8_kind before = INT8_NONE; before < kind; before++)
+            assert_memory_not_equal(key[kind], key[before], sizeof key[kind]);
         ops_destroy(o);
         ops_device_close(d);
     }

@@ -86,10 +86,13 @@ static void assert_told(fixture *x, const char *id, const char *words)
     free(text);
 }
 
-static bool note(void *user, const char *id, const char *text)
+static bool noted_end;
+static bool note(void *user, const char *id, const char *text, bool ended)
 {
-    if (strcmp(id, ID) == 0)
+    if (strcmp(id, ID) == 0) {
         snprintf(user, 64, "%s", text);
+        noted_end = ended;
+    }
     return true;
 }
 
@@ -107,6 +110,7 @@ static void an_ended_job_is_told_though_the_disk_is_full(void **state)
     end_on_full_disk(x);
     assert_told(x, ID, "failed");
     assert_int_equal(history_list(x->h, 10, NULL, note, listed, &more, NULL), FLUX1_OK);
+    assert_true(noted_end && !more);
     assert_string_equal(listed, "{\"state\": \"failed\"}");
 }
 
