@@ -26,7 +26,7 @@ void plan_params(const server *s, const job *j, flux1_generate_params *out)
 
 void plan_lora(server *s, const served_model *m, const char *path, char why[FAULT_MESSAGE])
 {
-    if (loras_known(&s->loras, m->model, path, why)) /* without waiting for a request that is planned */
+    if (loras_known(&s->loras, m->model, path, why)) /* waits for a LoRA that is being opened, not for a plan */
         return;
     pthread_mutex_lock(&s->planning);
     loras_examine(&s->loras, s->engine.planner, m->model, path, why);
