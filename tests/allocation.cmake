@@ -9,6 +9,9 @@ foreach(program base_test_allocation weights_test_allocation weights_test_cache 
         pipeline_test_prepared tools_test_allocation)
   target_link_libraries(${program} PRIVATE support_failing)
 endforeach()
+if(FLUX1_HAS_SERVE)
+  target_link_libraries(server_test_history PRIVATE support_failing)
+endif()
 foreach(program weights_test_cache weights_test_prepared)
   target_link_options(${program} PRIVATE -Wl,--wrap=rename) # they also die before a rename
 endforeach()

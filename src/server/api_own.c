@@ -216,7 +216,8 @@ void jobs_get(exchange *x)
         return;
     }
     builder_add(&n.text, "{\"jobs\": [");
-    if (history_list(s->history, limit, before && before[0] ? before : NULL, join, &n, &more, &err) != FLUX1_OK) {
+    if (history_list(s->history, limit, LIST_BYTES, before && before[0] ? before : NULL, join, &n, &more, &err) !=
+        FLUX1_OK) {
         builder_free(&n.text);
         fault_of_status(&f, err.status, err.message);
         answer_fault(x, &f);

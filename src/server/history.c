@@ -171,14 +171,14 @@ static flux1_status put(history *s, const char *id, const char *text, bool ended
     return database_finish(&s->writer, q, err);
 }
 
-/* Of a job that the disk had no room for: malloc'd. */
-static char *unwritten_copy(history *s, const char *id)
+/* Of a job that the disk had no room for: malloc'd; *copy NULL: there is none. */
+static flux1_status unwritten_copy(history *s, const char *id, char **copy, flux1_error *err)
 {
     pthread_mutex_lock(&s->memory);
     const char *text = unwritten_text(s->unwritten, id);
-    char *copy = text ? strdup(text) : NULL;
+    *copy = text ? strdup(text) : NULL;
     pthread_mutex_unlock(&s->memory);
-    return copy;
+    return text && !*copy ? error_oom(err, 0, "a job") : FLUX1_OK; /* what the database has is older */
 }
 
 static void drop_unwritten(history *s, const char *id)
@@ -202,11 +202,11 @@ static flux1_status read_text(const database *d, const char *id, char **text, fl
 
 flux1_status history_get(history *s, const char *id, char **text, flux1_error *err)
 {
-    *text = unwritten_copy(s, id);
-    if (*text)
-        return FLUX1_OK;
+    flux1_status st = unwritten_copy(s, id, text, err);
+    if (st != FLUX1_OK || *text)
+        return st;
     pthread_mutex_lock(&s->reading);
-    const flux1_status st = read_text(&s->reader, id, text, err);
+    st = read_text(&s->reader, id, text, err);
     pthread_mutex_unlock(&s->reading);
     return st;
 }
@@ -299,7 +299,9 @@ flux1_status history_remove(history *s, const char *id, bool *found, flux1_error
 {
     char *text = NULL;
     pthread_mutex_lock(&s->writing);
-    flux1_status st = history_get(s, id, &text, err);
+    flux1_status st = unwritten_copy(s, id, &text, err);
+    if (st == FLUX1_OK && !text)
+        st = read_text(&s->writer, id, &text, err); /* the reader may have a long list in hand */
     *found = text != NULL;
     if (text)
         st = drop(s, id, text, err);
@@ -324,25 +326,28 @@ typedef struct listed {
     bool ended;
 } listed;
 
-/* Up to `limit` rows; *count: how many. */
-static flux1_status list_rows(history *s, int limit, const char *before, listed *rows, int *count, flux1_error *err)
+/* Up to `limit` rows, and up to `most` bytes of texts and one row more; *count: how many. *more: there are others. */
+static flux1_status list_rows(history *s, int limit, size_t most, const char *before, listed *rows, int *count,
+                              bool *more, flux1_error *err)
 {
     sqlite3_stmt *q = NULL;
     sqlite3_int64 sequence = INT64_MAX;
     int code;
+    size_t bytes = 0;
     bool memory = true;
     if (before)
         TRY(sequence_of(s, before, &sequence, err));
     TRY(database_prepare(&s->reader, "SELECT id, job, ended FROM jobs WHERE seq<?1 ORDER BY seq DESC LIMIT ?2", NULL,
                          &q, err));
     sqlite3_bind_int64(q, 1, sequence);
-    sqlite3_bind_int(q, 2, limit);
-    while (memory && (code = sqlite3_step(q)) == SQLITE_ROW && *count < limit) {
+    sqlite3_bind_int(q, 2, limit + 1);
+    while (memory && (code = sqlite3_step(q)) == SQLITE_ROW && !(*more = *count == limit || bytes >= most)) {
         listed *row = &rows[(*count)++];
         row->id = strdup(database_column(q, 0));
         row->text = strdup(database_column(q, 1));
         row->ended = sqlite3_column_int(q, 2) != 0;
         memory = row->id && row->text;
+        bytes += memory ? strlen(row->text) : 0;
     }
     const flux1_status st = !memory                                     ? error_oom(err, 0, "a job")
                             : code == SQLITE_ROW || code == SQLITE_DONE ? FLUX1_OK
@@ -352,22 +357,25 @@ static flux1_status list_rows(history *s, int limit, const char *before, listed 
 }
 
 /* Visits are behind the reading, so that who visits may read again. */
-flux1_status history_list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
-                          flux1_error *err)
+flux1_status history_list(history *s, int limit, size_t most, const char *before, history_visit *visit, void *user,
+                          bool *more, flux1_error *err)
 {
     int count = 0, seen = 0;
-    listed *rows = calloc((size_t)limit + 1, sizeof *rows);
+    listed *rows = calloc((size_t)limit, sizeof *rows);
+    *more = false;
     if (!rows)
-        return error_oom(err, ((size_t)limit + 1) * sizeof *rows, "a list of jobs");
+        return error_oom(err, (size_t)limit * sizeof *rows, "a list of jobs");
     pthread_mutex_lock(&s->reading);
-    const flux1_status st = list_rows(s, limit + 1, before, rows, &count, err);
+    flux1_status st = list_rows(s, limit, most, before, rows, &count, more, err);
     pthread_mutex_unlock(&s->reading);
-    for (bool wanted = true; st == FLUX1_OK && wanted && seen < count && seen < limit; seen++) {
-        char *later = unwritten_copy(s, rows[seen].id);
-        wanted = visit(user, rows[seen].id, later ? later : rows[seen].text, later || rows[seen].ended);
+    for (bool wanted = true; st == FLUX1_OK && wanted && seen < count; seen++) {
+        char *later = NULL;
+        st = unwritten_copy(s, rows[seen].id, &later, err);
+        if (st == FLUX1_OK)
+            wanted = visit(user, rows[seen].id, later ? later : rows[seen].text, later || rows[seen].ended);
         free(later);
     }
-    *more = seen < count;
+    *more |= seen < count;
     for (int i = 0; i < count; i++) {
         free(rows[i].id);
         free(rows[i].text);

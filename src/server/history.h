@@ -1,6 +1,7 @@
 /* The jobs' history (SQLite) and their pictures (files), in one folder: DIR/jobs.sqlite, DIR/pictures, and
  * DIR/thumbnails with small ones of the same names. Without a folder all are in a temporary one, which is removed at
- * the end. Any thread may call; history_get and history_list do not wait for those that write. */
+ * the end. Any thread may call; history_get and history_list do not wait for those that write,
+ * nor do those wait for them. */
 #ifndef FLUX1_SERVER_HISTORY_H
 #define FLUX1_SERVER_HISTORY_H
 
@@ -24,17 +25,18 @@ void history_close(history *s); /* NULL is fine */
 /* The job's text, new or in place of its last one; bytes: of its pictures, large and small. ended: it may be removed to
  * make room, and if it cannot be written (FLUX1_ERR_IO: the disk is full) it is told from memory until it can. */
 flux1_status history_put(history *s, const char *id, const char *text, bool ended, uint64_t bytes, flux1_error *err);
-/* malloc'd; *text NULL: there is none. */
+/* malloc'd; *text NULL: there is none. FLUX1_ERR_IO, FLUX1_ERR_MEMORY. */
 flux1_status history_get(history *s, const char *id, char **text, flux1_error *err);
 /* The job with its pictures, which are named in its text. *found: there was one. */
 flux1_status history_remove(history *s, const char *id, bool *found, flux1_error *err);
 
 /* Newest first, those before job `before` (NULL: from the newest): visit gets each one's id and text, and
  * whether it had ended by that, and returns whether it wants the next. Texts are those of one moment before the first
- * visit. *more: there are others. FLUX1_ERR_ARGUMENT: no job `before`. */
+ * visit: of at most `limit` jobs, 1 at least, and `most` bytes and one job more. *more: there are others.
+ * FLUX1_ERR_ARGUMENT: no job `before`. */
 typedef bool history_visit(void *user, const char *id, const char *text, bool ended);
-flux1_status history_list(history *s, int limit, const char *before, history_visit *visit, void *user, bool *more,
-                          flux1_error *err);
+flux1_status history_list(history *s, int limit, size_t most, const char *before, history_visit *visit, void *user,
+                          bool *more, flux1_error *err);
 
 /* ---- pictures ---- */
 

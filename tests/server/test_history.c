@@ -1,6 +1,7 @@
-/* The history where the disk has no room (how a job has ended is told all the same, and written later), and where it is
- * slow (who reads does not wait for who writes). */
+/* The history where the disk has no room (how a job has ended is told all the same, and written later), where it is
+ * slow (who reads does not wait for who writes, nor the other way round), and where memory lacks. */
 #include "server/history.h"
+#include "support/failing.h"
 
 #include <pthread.h>
 #include <setjmp.h>
@@ -109,7 +110,7 @@ static void an_ended_job_is_told_though_the_disk_is_full(void **state)
     bool more;
     end_on_full_disk(x);
     assert_told(x, ID, "failed");
-    assert_int_equal(history_list(x->h, 10, NULL, note, listed, &more, NULL), FLUX1_OK);
+    assert_int_equal(history_list(x->h, 10, SIZE_MAX, NULL, note, listed, &more, NULL), FLUX1_OK);
     assert_true(noted_end && !more);
     assert_string_equal(listed, "{\"state\": \"failed\"}");
 }
@@ -186,7 +187,7 @@ static bool reads_while_a_put_waits(fixture *x, char listed[64])
     assert_int_equal(pthread_create(&thread, NULL, put_other, x), 0);
     nanosleep(&moment, NULL);
     assert_told(x, ID, "running");
-    assert_int_equal(history_list(x->h, 10, NULL, note, listed, &more, NULL), FLUX1_OK);
+    assert_int_equal(history_list(x->h, 10, SIZE_MAX, NULL, note, listed, &more, NULL), FLUX1_OK);
     assert_int_equal(sqlite3_exec(holder, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
     assert_int_equal(pthread_join(thread, &failed), 0);
     sqlite3_close(holder);
@@ -204,6 +205,134 @@ static void reads_do_not_wait_for_a_write(void **state)
     assert_told(x, OTHER, "queued");
 }
 
+/* A whole page of the longest texts would be hundreds of megabytes. */
+static bool count_visit(void *user, const char *id, const char *text, bool ended)
+{
+    (void)id, (void)text, (void)ended;
+    ++*(int *)user;
+    return true;
+}
+
+static void a_list_reads_no_more_than_is_wanted(void **state)
+{
+    fixture *x = *state;
+    static const struct {
+        int limit;
+        size_t most;
+        int seen;
+        bool more;
+    } cases[] = {{1, SIZE_MAX, 1, true}, {2, SIZE_MAX, 2, false}, {3, SIZE_MAX, 2, false}, {2, 1, 1, true},
+                 {2, 17, 1, true},       {2, 18, 2, false},       {1, 100, 1, true}};
+    assert_int_equal(history_put(x->h, OTHER, "{\"state\": \"done\"}", true, 0, NULL), FLUX1_OK); /* 17 bytes */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int seen = 0;
+        bool more;
+        assert_int_equal(history_list(x->h, cases[i].limit, cases[i].most, NULL, count_visit, &seen, &more, NULL),
+                         FLUX1_OK);
+        assert_int_equal(seen, cases[i].seen);
+        assert_int_equal(more, cases[i].more);
+    }
+}
+
+/* ---- a list that is being read ---- */
+
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t news;
+    bool holds, reads, released;
+} held = {.mutex = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+
+static void tell_held(bool *what)
+{
+    pthread_mutex_lock(&held.mutex);
+    *what = true;
+    pthread_cond_broadcast(&held.news);
+    pthread_mutex_unlock(&held.mutex);
+}
+
+static void wait_held(const bool *what)
+{
+    pthread_mutex_lock(&held.mutex);
+    while (!*what)
+        pthread_cond_wait(&held.news, &held.mutex);
+    pthread_mutex_unlock(&held.mutex);
+}
+
+/* SQLite calls it when a statement begins: the list's stays there until it is released. */
+static int hold_list(unsigned kind, void *user, void *statement, void *sql)
+{
+    (void)kind, (void)user, (void)statement;
+    if (!held.holds || strncmp(sql, "SELECT id, job, ended", 21) != 0)
+        return 0;
+    tell_held(&held.reads);
+    wait_held(&held.released);
+    return 0;
+}
+
+static int watch_statements(sqlite3 *db, const char **message, const struct sqlite3_api_routines *api)
+{
+    (void)message, (void)api;
+    return sqlite3_trace_v2(db, SQLITE_TRACE_STMT, hold_list, NULL);
+}
+
+static void *list_all(void *x)
+{
+    char listed[64] = "";
+    bool more;
+    return history_list(((fixture *)x)->h, 10, SIZE_MAX, NULL, note, listed, &more, NULL) == FLUX1_OK ? NULL : x;
+}
+
+/* A write and a removal come to their end while the list has not come to its own. */
+static void a_removal_does_not_wait_for_a_list(void **state)
+{
+    fixture *x = *state;
+    pthread_t thread;
+    void *failed = x;
+    bool found = false;
+    assert_int_equal(sqlite3_auto_extension((void (*)(void))watch_statements), SQLITE_OK);
+    reopen(x);
+    assert_int_equal(history_put(x->h, OTHER, "{\"state\": \"done\"}", true, 0, NULL), FLUX1_OK);
+    held.holds = true;
+    assert_int_equal(pthread_create(&thread, NULL, list_all, x), 0);
+    wait_held(&held.reads);
+    alarm(20); /* instead of hanging for ever */
+    assert_int_equal(history_remove(x->h, OTHER, &found, NULL), FLUX1_OK);
+    alarm(0);
+    assert_true(found);
+    tell_held(&held.released);
+    assert_int_equal(pthread_join(thread, &failed), 0);
+    assert_null(failed);
+    held.holds = false;
+    sqlite3_reset_auto_extension();
+}
+
+/* ---- no memory ---- */
+
+/* The database has an older text than memory: without room for a copy neither is told. */
+static void without_memory_nothing_older_is_told(void **state)
+{
+    fixture *x = *state;
+    char listed[64], *text;
+    bool more, failed;
+    flux1_error err = {0};
+    end_on_full_disk(x);
+    failing_after(0);
+    assert_int_equal(history_get(x->h, ID, &text, &err), FLUX1_ERR_MEMORY);
+    assert_true(failing_failed() && err.message[0] && !text);
+    for (long count = 0;; count++) {
+        listed[0] = '\0';
+        failing_after(count);
+        const flux1_status st = history_list(x->h, 10, SIZE_MAX, NULL, note, listed, &more, &err);
+        failed = failing_failed();
+        failing_after(-1);
+        if (!failed)
+            break;
+        assert_int_equal(st, FLUX1_ERR_MEMORY);
+        assert_string_equal(listed, "");
+    }
+    assert_string_equal(listed, "{\"state\": \"failed\"}");
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -213,6 +342,9 @@ int main(void)
                                        TEST(or_at_the_end),
                                        TEST(what_never_was_written_is_interrupted),
                                        TEST(it_can_be_forgotten),
-                                       TEST(reads_do_not_wait_for_a_write)};
+                                       TEST(reads_do_not_wait_for_a_write),
+                                       TEST(a_list_reads_no_more_than_is_wanted),
+                                       TEST(a_removal_does_not_wait_for_a_list),
+                                       TEST(without_memory_nothing_older_is_told)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
