@@ -211,9 +211,7 @@ void webui_skip(exchange *x)
 {
     queue *q = &x->server->queue;
     queue_lock(q);
-    q->skipped = true;
-    for (job *j = q->running; j; j = j->next)
-        queue_skip(j);
+    queue_skip(q);
     queue_unlock(q);
     answer_empty(x);
 }

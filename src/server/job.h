@@ -64,6 +64,7 @@ typedef struct job {
     job_picture *pictures;                  /* [request.count], of which `made` are there and constant */
     int made;
     int passed; /* pictures that were skipped: the next one is number made + passed + 1 */
+    bool drawn; /* its pictures are being made now: it runs, and does not wait for others of its batch */
     int skip;   /* the number of one that a client wants no more; 0: none */
     int stored; /* of these, how many the history names: clients are told of them alone */
     job_preview preview;

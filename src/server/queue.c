@@ -241,12 +241,15 @@ void queue_forget(queue *q, job *j)
     job_release(q, j);
 }
 
-void queue_skip(job *j)
+void queue_skip(queue *q)
 {
-    if (j->state != JOB_RUNNING || j->cancelled)
-        return;
-    j->skip = j->made + j->passed + 1;
-    flux1_cancel_token_cancel(j->token); /* work.c resets it */
+    q->skipped = true;
+    for (job *j = q->running; j; j = j->next) {
+        if (!j->drawn || j->cancelled)
+            continue;
+        j->skip = j->made + j->passed + 1;
+        flux1_cancel_token_cancel(j->token); /* work.c resets it */
+    }
 }
 
 bool queue_cancel(queue *q, job *j)

@@ -27,6 +27,7 @@ typedef struct queue {
     job *running;           /* those that run, the oldest first; NULL: none */
     job *closing;           /* have ended, and are not in the history yet */
     bool stopping, stopped; /* no more jobs are taken; no job runs any more */
+    bool given_up;          /* those that run have had their time, and are cut off */
     waiter *waiters;
     bool interrupted, skipped;           /* by a client of AUTOMATIC1111's, since the last job (or picture) began */
     uint64_t ended[JOB_INTERRUPTED + 1]; /* how many ended in each state */
@@ -68,8 +69,9 @@ int queue_position(const queue *q, const job *j); /* 1: the next; 0: it does not
 /* The job ends in that state; queue_forget must follow when its text is in the history. Until then nobody is told
  * (job_put): what a client knows to be done is done after a kill as well. */
 void queue_end(queue *q, job *j, job_state state);
-/* Of a job that runs: the picture that is being made ends, and the job goes on with the next one soon. */
-void queue_skip(job *j);
+/* Of each job whose pictures are being made: the first that is not finished ends, and the job goes on with the next one
+ * soon. Jobs that wait, also behind others of their batch, keep all of theirs. */
+void queue_skip(queue *q);
 /* A job that waits ends here and now (true: the caller stores it); one that runs ends soon, by itself. */
 bool queue_cancel(queue *q, job *j);
 

@@ -154,6 +154,7 @@ static bool is_idle(server *s)
 static void cancel_running(server *s)
 {
     queue_lock(&s->queue);
+    s->queue.given_up = true; /* from here on a skip makes no token fresh */
     for (const job *j = s->queue.running; j; j = j->next)
         flux1_cancel_token_cancel(j->token);
     queue_unlock(&s->queue);

@@ -263,6 +263,10 @@ static int on_image(void *user, const flux1_image *image)
 static void take_jobs(work *w, job *const *jobs, int number)
 {
     int pictures = 0;
+    queue_lock(&w->s->queue);
+    for (int i = 0; i < number; i++)
+        jobs[i]->drawn = true;
+    queue_unlock(&w->s->queue);
     for (int i = 0; i < number; i++) {
         member *m = &w->of[w->count++];
         flux1_generate_params *p = &m->params;
@@ -293,6 +297,8 @@ static flux1_status generate(work *w)
     const flux1_status st = flux1_generate_many(w->by->context, w->of[0].j->model->model, params, w->count, NULL);
     w->by->notes = NULL;
     queue_lock(&w->s->queue);
+    for (int i = 0; i < w->count; i++)
+        w->of[i].j->drawn = false;
     count(w, &w->now);
     w->s->counts.together += w->count > 1 ? (uint64_t)w->count : 0;
     queue_unlock(&w->s->queue);
@@ -308,11 +314,11 @@ static job_state conclude(work *w, job *j, flux1_status st)
 {
     queue *q = &w->s->queue;
     queue_lock(q);
-    const bool stopping = q->stopping;
+    const bool given_up = q->given_up;
     fault *why = &j->error;
     if (st != FLUX1_OK && st != FLUX1_ERR_CANCELLED)
         fault_of_status(why, st, flux1_context_message(w->by->context));
-    else if (stopping && !j->cancelled)
+    else if (given_up && !j->cancelled)
         fault_set(why, FAULT_UNAVAILABLE, NULL, "the server was stopped");
     const fault_kind kind = why->kind;
     queue_unlock(q);
@@ -324,7 +330,7 @@ static bool pass_skipped(work *w, job *j)
 {
     queue *q = &w->s->queue;
     queue_lock(q);
-    const bool skips = j->skip > 0 && !j->cancelled && !q->stopping;
+    const bool skips = j->skip > 0 && !j->cancelled && !q->given_up;
     if (skips) {
         if (j->skip == j->made + j->passed + 1) { /* or it was finished first */
             j->passed++;
@@ -356,7 +362,7 @@ static int run(worker *by, job *const *jobs, int number, job **left)
         if ((failed && number > 1) || (skipped && j->made + j->passed < j->request.count))
             left[count++] = j;
         else
-            end(&w, &w.of[i], skipped && j->made > 0 ? JOB_DONE : conclude(&w, j, st));
+            end(&w, &w.of[i], !skipped ? conclude(&w, j, st) : j->made > 0 ? JOB_DONE : JOB_CANCELLED);
     }
     remarks_free(&w.found);
     return count;

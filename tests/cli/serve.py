@@ -621,6 +621,16 @@ def together(jobs):
     s.call("POST", "/sdapi/v1/skip", {})
     ended = [s.until(i, ["done", "cancelled"]) for i in ids]
     check([(j["state"], [p["seed"] for p in j["pictures"]]) for j in ended] == [("done", ["1"]), ("cancelled", [])], "a skip of several: %s" % [(j["state"], j["pictures"]) for j in ended])
+    # a second skip concerns the one that goes on alone with its second picture, and not the one that waits behind it
+    ids = while_one_runs(body(0, steps=600, count=2), body(1, steps=600, count=2))
+    while not s.job(ids[1])["step"]:
+        time.sleep(0.005)
+    s.call("POST", "/sdapi/v1/skip", {})
+    while s.job(ids[0])["fraction"] < 0.5:  # behind a skip, the picture that was skipped counts
+        time.sleep(0.005)
+    s.call("POST", "/sdapi/v1/skip", {})
+    ended = [s.until(i, ["done", "cancelled"]) for i in ids]
+    check([(j["state"], [p["seed"] for p in j["pictures"]], sum("skipped" in n for n in j["notes"])) for j in ended] == [("cancelled", [], 2), ("done", ["2"], 1)], "two skips of several: %s" % [(j["state"], j["notes"]) for j in ended])
     # a stop marks all that ran
     ids = while_one_runs(*(body(i, steps=10000) for i in range(3)))
     s.until(ids[2], ["running"])
@@ -692,21 +702,31 @@ def restarts(jobs):
     check(json.loads(row[0])["state"] == "interrupted", "the running job is marked")
 
 
-def cancelled_while_draining(jobs):
-    """What a client cancels is cancelled, also while the server stops; streams of jobs that end then do not hold it up."""
+def while_it_drains(jobs, body, method, path):
+    """The job as it is in the history behind a request that is made while the server waits for it to end."""
     s = Server("--port", "0", "--jobs", jobs, "--drain", "200")
     check(os.stat(jobs).st_mode & 0o777 == os.stat(jobs + "/pictures").st_mode & 0o777 == 0o700, "the folders are their owner's alone")
-    one = s.call("POST", "/api/jobs", LONG)[1]["id"]
-    s.until(one, ["running"])
+    one = s.call("POST", "/api/jobs", body)[1]["id"]
+    while not s.job(one)["step"]:
+        time.sleep(0.005)
     c = http.client.HTTPConnection("127.0.0.1", s.port, timeout=60)
     c.request("GET", "/health")
     c.getresponse().read()  # a connection that is there already is served on
     s.process.send_signal(signal.SIGTERM)
     s.said("stopping")
-    c.request("DELETE", "/api/jobs/" + one)
-    check(c.getresponse().status == 200 and s.process.wait(30) == 0, "DELETE while it stops")
-    row = sqlite3.connect(jobs + "/jobs.sqlite").execute("SELECT job FROM jobs WHERE id=?", (one,)).fetchone()
-    check(json.loads(row[0])["state"] == "cancelled", "a job cancelled while the server stops: %s" % row)
+    c.request(method, path.replace("ID", one))
+    check(c.getresponse().status == 200 and s.process.wait(60) == 0, "%s %s while it stops" % (method, path))
+    return json.loads(sqlite3.connect(jobs + "/jobs.sqlite").execute("SELECT job FROM jobs WHERE id=?", (one,)).fetchone()[0])
+
+
+def while_draining(jobs):
+    """What a client cancels or skips is so, also while the server stops; streams of jobs that end then do not hold it up."""
+    j = while_it_drains(jobs, LONG, "DELETE", "/api/jobs/ID")
+    check(j["state"] == "cancelled", "a job cancelled while the server stops: %s" % j)
+    j = while_it_drains(jobs, dict(LONG, steps=300, count=2, seed=7), "POST", "/sdapi/v1/skip")
+    check((j["state"], [p["seed"] for p in j["pictures"]]) == ("done", ["8"]), "a picture skipped while the server stops: %s" % j)
+    j = while_it_drains(jobs, LONG, "POST", "/sdapi/v1/skip")
+    check((j["state"], j["error"]) == ("cancelled", None), "the only picture skipped while the server stops: %s" % j)
     s = Server("--port", "0", "--queue", "30", "--drain", "0")
     streams = [s.connect(post(dict(LONG, stream=True), "/v1/images/generations")) for _ in range(24)]
     while json.loads(s.call("GET", "/api/info", raw=True)[1])["queue"]["waiting"] < 23:
@@ -856,7 +876,7 @@ for part in (described, basics, bad_requests, own_jobs, queue_and_cancel, hang_u
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
 restarts(folder + "/again")
-cancelled_while_draining(folder + "/drain")
+while_draining(folder + "/drain")
 told_when_stored(folder + "/stored")
 thumbnails(folder + "/thumbnails")
 long_texts(folder + "/texts")

@@ -94,9 +94,37 @@ static void an_end_that_is_not_stored_is_not_printed(void **state)
     }
 }
 
+/* The first of the batch goes on alone; the others wait for it, and one of them has been cancelled. */
+static void a_skip_concerns_the_picture_that_is_being_made(void **state)
+{
+    (void)state;
+    queue q;
+    job drawn = {.state = JOB_RUNNING, .drawn = true, .made = 2, .passed = 1}, behind = {.state = JOB_RUNNING},
+        cancelled = {.state = JOB_RUNNING, .drawn = true, .cancelled = true};
+    job *const all[] = {&drawn, &behind, &cancelled};
+    assert_int_equal(queue_open(&q, 1, NULL), FLUX1_OK);
+    for (int i = 0; i < 3; i++) {
+        assert_non_null(all[i]->token = flux1_cancel_token_create());
+        all[i]->next = q.running;
+        q.running = all[i];
+    }
+    queue_lock(&q);
+    queue_skip(&q);
+    queue_skip(&q); /* before the first one has had its effect */
+    queue_unlock(&q);
+    assert_true(q.skipped);
+    assert_int_equal(drawn.skip, 4);
+    assert_int_equal(behind.skip, 0);
+    assert_int_equal(cancelled.skip, 0);
+    for (int i = 0; i < 3; i++)
+        flux1_cancel_token_destroy(all[i]->token);
+    queue_close(&q);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(nobody_is_told_of_an_end_that_is_not_stored),
-                                       cmocka_unit_test(an_end_that_is_not_stored_is_not_printed)};
+                                       cmocka_unit_test(an_end_that_is_not_stored_is_not_printed),
+                                       cmocka_unit_test(a_skip_concerns_the_picture_that_is_being_made)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
