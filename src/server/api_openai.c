@@ -216,7 +216,7 @@ static bool tell(server *s, job *j, stream_place *place, builder *out)
 
 /* ---- the handlers ---- */
 
-void openai_generations(exchange *x)
+static void generate(exchange *x)
 {
     server *s = x->server;
     json_value *root;
@@ -244,6 +244,8 @@ void openai_generations(exchange *x)
     else
         exchange_wait(x, j, w.url ? finish_urls : finish_bytes);
 }
+
+void openai_generations(exchange *x) { exchange_aside(x, generate); }
 
 static void refuse(exchange *x, const char *what)
 {

@@ -14,7 +14,6 @@
 
 #define LIST_MAX 500
 #define LIST_USUAL 50
-#define LIST_BYTES ((size_t)8 << 20)        /* of a page, and one job more */
 #define TRUE_SIZE_BYTES ((uint64_t)1 << 30) /* of a transformer: FLUX.1's has 12 billion parameters */
 
 /* ---- /api/info ---- */
@@ -132,7 +131,7 @@ void info_get(exchange *x)
 
 /* ---- /api/jobs ---- */
 
-void jobs_post(exchange *x)
+static void submit(exchange *x)
 {
     server *s = x->server;
     json_value *root;
@@ -162,34 +161,7 @@ void jobs_post(exchange *x)
     answer_text(x, 202, "application/json", text);
 }
 
-/* The texts of a list, as they are joined. */
-typedef struct joining {
-    server *server;
-    builder text;
-    int count;
-} joining;
-
-/* A job that is queued, runs, or has ended without being in the history yet is told as it is now; and so is one that
- * has left the queue since the list was read. */
-static bool join(void *user, const char *id, const char *stored, bool ended)
-{
-    joining *n = user;
-    queue *q = &n->server->queue;
-    job *j = queue_find(q, id);
-    char *now = NULL;
-    if (j) {
-        queue_lock(q);
-        now = job_text(j, queue_position(q, j));
-        queue_unlock(q);
-        job_release(q, j);
-    } else if (!ended) {
-        (void)history_get(n->server->history, id, &now, NULL); /* or what was read does */
-    }
-    builder_add(&n->text, n->count++ ? ", " : "");
-    builder_add(&n->text, now ? now : stored);
-    free(now);
-    return n->text.length < LIST_BYTES;
-}
+void jobs_post(exchange *x) { exchange_aside(x, submit); }
 
 /* At most LIST_MAX. */
 static bool read_limit(const char *text, int *limit, fault *f)
@@ -203,29 +175,16 @@ static bool read_limit(const char *text, int *limit, fault *f)
 
 void jobs_get(exchange *x)
 {
-    server *s = x->server;
-    joining n = {.server = s};
     const char *wanted = exchange_query(x, "limit"), *before = exchange_query(x, "before");
     int limit = LIST_USUAL;
-    flux1_error err = {0};
     fault f = {0};
-    bool more = false;
     char *text = NULL;
-    if (wanted && !read_limit(wanted, &limit, &f)) {
+    if (!wanted || read_limit(wanted, &limit, &f))
+        text = jobs_list_text(x->server, limit, before && before[0] ? before : NULL, &f);
+    if (text)
+        answer_text(x, 200, "application/json", text);
+    else
         answer_fault(x, &f);
-        return;
-    }
-    builder_add(&n.text, "{\"jobs\": [");
-    if (history_list(s->history, limit, LIST_BYTES, before && before[0] ? before : NULL, join, &n, &more, &err) !=
-        FLUX1_OK) {
-        builder_free(&n.text);
-        fault_of_status(&f, err.status, err.message);
-        answer_fault(x, &f);
-        return;
-    }
-    builder_format(&n.text, "], \"more\": %s}", more ? "true" : "false");
-    builder_take(&n.text, "the jobs", &text, NULL);
-    answer_text(x, 200, "application/json", text);
 }
 
 void job_get(exchange *x)
@@ -238,28 +197,12 @@ void job_get(exchange *x)
         answer_fault(x, &f);
 }
 
-/* Cancels one that is queued or runs, as far as clients know; true: it was there. */
-static bool cancel(server *s, const char *id)
+static void forget(exchange *x)
 {
-    job *j = queue_find(&s->queue, id);
-    if (!j)
-        return false;
-    jobs_cancel(s, j); /* one that has ended stays as it is */
-    job_release(&s->queue, j);
-    return true;
-}
-
-void job_delete(exchange *x)
-{
-    server *s = x->server;
     bool found = false;
     flux1_error err = {0};
     fault f = {0};
-    if (cancel(s, x->argument)) {
-        job_get(x);
-        return;
-    }
-    if (history_remove(s->history, x->argument, &found, &err) != FLUX1_OK)
+    if (history_remove(x->server->history, x->argument, &found, &err) != FLUX1_OK)
         fault_of_status(&f, err.status, err.message);
     else if (!found)
         fault_set(&f, FAULT_NOT_FOUND, NULL, "there is no job \"%.40s\"", x->argument);
@@ -267,6 +210,23 @@ void job_delete(exchange *x)
         answer_nothing(x);
     else
         answer_fault(x, &f);
+}
+
+/* Cancels one that is queued or runs, as far as clients know; one that has ended and is not stored yet stays. */
+void job_delete(exchange *x)
+{
+    server *s = x->server;
+    job *j = queue_find(&s->queue, x->argument);
+    if (!j) {
+        exchange_aside(x, forget);
+        return;
+    }
+    const bool waited = jobs_cancel(s, j);
+    job_release(&s->queue, j);
+    if (waited)
+        exchange_aside(x, job_get); /* behind its end being stored: the answer has it */
+    else
+        job_get(x);
 }
 
 /* ---- events ---- */

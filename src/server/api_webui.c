@@ -110,7 +110,7 @@ static served_model *begin(server *s, const json_value *root, job_request *r, fa
     return models_begin(s, name, "override_settings", r, f);
 }
 
-void webui_txt2img(exchange *x)
+static void make_pictures(exchange *x)
 {
     server *s = x->server;
     json_value *root;
@@ -132,6 +132,8 @@ void webui_txt2img(exchange *x)
     else
         answer_fault(x, &f);
 }
+
+void webui_txt2img(exchange *x) { exchange_aside(x, make_pictures); }
 
 void webui_img2img(exchange *x)
 {
@@ -240,7 +242,7 @@ static bool read_image(exchange *x, const json_value *root, json_value **facts, 
     return good;
 }
 
-void webui_png_info(exchange *x)
+static void tell_png_info(exchange *x)
 {
     json_value *root, *facts = NULL;
     json_writer w = {.style = JSON_LINE};
@@ -265,3 +267,5 @@ void webui_png_info(exchange *x)
     json_free(facts);
     answer_json(x, 200, &w);
 }
+
+void webui_png_info(exchange *x) { exchange_aside(x, tell_png_info); } /* it writes a file */

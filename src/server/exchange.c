@@ -4,6 +4,7 @@
 #include "server/jobs.h"
 
 #include <microhttpd.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,11 +43,20 @@ bool exchange_json(exchange *x, json_value **out)
 
 /* ---- answers ---- */
 
-static void queue_answer(exchange *x, int status, struct MHD_Response *response, const char *type)
+/* The library takes it on its own threads only. */
+static void hand_over(exchange *x)
+{
+    MHD_queue_response(x->connection, (unsigned)x->status, x->response);
+    MHD_destroy_response(x->response);
+    x->response = NULL;
+}
+
+void answer_with(exchange *x, int status, struct MHD_Response *response, const char *type)
 {
     x->answered = true;
     x->status = status;
-    if (!response) /* no memory: the library closes the connection */
+    x->lost = !response;
+    if (!response)
         return;
     if (type)
         MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
@@ -57,8 +67,9 @@ static void queue_answer(exchange *x, int status, struct MHD_Response *response,
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, x->allow);
     if (status == MHD_HTTP_TOO_MANY_REQUESTS || status == MHD_HTTP_SERVICE_UNAVAILABLE)
         MHD_add_response_header(response, MHD_HTTP_HEADER_RETRY_AFTER, RETRY_SECONDS);
-    MHD_queue_response(x->connection, (unsigned)status, response);
-    MHD_destroy_response(response);
+    x->response = response;
+    if (!x->away)
+        hand_over(x);
 }
 
 void answer_text(exchange *x, int status, const char *type, char *text)
@@ -69,7 +80,7 @@ void answer_text(exchange *x, int status, const char *type, char *text)
         free(text);
     else
         MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    queue_answer(x, status, response, type);
+    answer_with(x, status, response, type);
 }
 
 void answer_json(exchange *x, int status, json_writer *w)
@@ -98,12 +109,12 @@ void answer_page(exchange *x, const char *bytes, size_t count, const char *polic
         MHD_add_response_header(response, "X-Frame-Options", "DENY");
         MHD_add_response_header(response, "Content-Security-Policy", policy);
     }
-    queue_answer(x, MHD_HTTP_OK, response, "text/html; charset=utf-8");
+    answer_with(x, MHD_HTTP_OK, response, "text/html; charset=utf-8");
 }
 
 void answer_nothing(exchange *x)
 {
-    queue_answer(x, MHD_HTTP_NO_CONTENT, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), NULL);
+    answer_with(x, MHD_HTTP_NO_CONTENT, MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT), NULL);
 }
 
 void answer_file(exchange *x, int descriptor, uint64_t bytes, const char *type, const char *name)
@@ -116,7 +127,35 @@ void answer_file(exchange *x, int descriptor, uint64_t bytes, const char *type, 
         MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "private, max-age=86400, immutable");
     } else
         close(descriptor);
-    queue_answer(x, MHD_HTTP_OK, response, type);
+    answer_with(x, MHD_HTTP_OK, response, type);
+}
+
+/* ---- the errands' thread ---- */
+
+void exchange_aside(exchange *x, exchange_fn *step) { x->aside = step; }
+
+/* Behind it the connection goes on, or waits for a job. */
+static void run_aside(errand *e, void *user)
+{
+    exchange *x = (exchange *)(void *)((char *)e - offsetof(exchange, errand));
+    queue *q = &((server *)user)->queue;
+    x->aside(x);
+    exchange_free_body(x);
+    queue_lock(q);
+    x->away = false;
+    if (x->job && !x->job->kept)
+        queue_wait(q, &x->wait);
+    else
+        MHD_resume_connection(x->connection);
+    queue_unlock(q);
+}
+
+void exchange_leave(exchange *x)
+{
+    x->left = x->away = true;
+    x->errand.run = run_aside;
+    MHD_suspend_connection(x->connection);
+    errands_add(&x->server->errands, &x->errand);
 }
 
 /* ---- waiting ---- */
@@ -138,10 +177,9 @@ void exchange_wait(exchange *x, job *j, exchange_fn *finish)
     x->job = j;
     x->finish = finish;
     x->wait = (waiter){.job = j, .wake = resume, .socket = exchange_socket(x->connection)};
-    exchange_go_on(x);
 }
 
-void exchange_go_on(exchange *x)
+static void finish_job(exchange *x)
 {
     queue *q = &x->server->queue;
     queue_lock(q);
@@ -159,6 +197,20 @@ void exchange_go_on(exchange *x)
         x->finish(x);
 }
 
+void exchange_return(exchange *x)
+{
+    if (x->response)
+        hand_over(x);
+    else if (x->job && !x->answered)
+        finish_job(x);
+}
+
+void exchange_free_body(exchange *x)
+{
+    atomic_fetch_sub(&x->server->bodies, x->body.length);
+    builder_free(&x->body);
+}
+
 void exchange_end(exchange *x)
 {
     server *s = x->server;
@@ -169,6 +221,8 @@ void exchange_end(exchange *x)
         jobs_cancel(s, x->job); /* one that has ended stays as it is */
         job_release(&s->queue, x->job);
     }
-    builder_free(&x->body);
+    if (x->response)
+        MHD_destroy_response(x->response);
+    exchange_free_body(x);
     free(x);
 }

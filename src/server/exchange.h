@@ -1,11 +1,12 @@
 /* One HTTP request and its answer, as the interfaces see them: a body that has come whole, and one of the answers
- * below. A handler answers at once, or waits for a job first. */
+ * below. A handler answers at once; or it lets the errands' thread go on, where it may also wait for a job. */
 #ifndef FLUX1_SERVER_EXCHANGE_H
 #define FLUX1_SERVER_EXCHANGE_H
 
 #include "server/inside.h"
 
 struct MHD_Connection;
+struct MHD_Response;
 
 #define ARGUMENT_ROOM 128
 
@@ -23,9 +24,14 @@ struct exchange {
     char allow[64];       /* methods that the path has, where it has not the request's; else "" */
     bool refuses_at_once; /* the body is not worth waiting for */
     bool answered;
-    int status; /* of the answer */
+    bool lost;                     /* there was no memory for the answer */
+    int status;                    /* of the answer */
+    struct MHD_Response *response; /* that waits until the library's thread has the request again; NULL: none */
     double began;
     char method[12], path[256]; /* for the log, cut */
+    exchange_fn *aside;         /* what the errands' thread does of it; NULL: nothing */
+    bool left, away;            /* it got the request; it has it, and the connection is suspended */
+    errand errand;
     waiter wait;
     job *job; /* that it waits for, with a reference */
     exchange_fn *finish;
@@ -51,10 +57,23 @@ void answer_nothing(exchange *x); /* 204 */
 /* name: for a "save as". The descriptor is taken. */
 void answer_file(exchange *x, int descriptor, uint64_t bytes, const char *type, const char *name);
 
-/* Calls `finish` on one of the library's threads when the job has ended; it answers. If the client hangs up before, the
- * job is cancelled. Takes the caller's reference of the job; x->job in `finish`. */
+/* Of any kind: taken; NULL: out of memory. type may be NULL */
+void answer_with(exchange *x, int status, struct MHD_Response *response, const char *type);
+
+/* ---- later ---- */
+
+/* The last call of a handler whose further work waits for the disk or for a plan: the errands' thread calls `step`,
+ * which answers, or calls exchange_wait. */
+void exchange_aside(exchange *x, exchange_fn *step);
+/* For such a step. Calls `finish` on one of the library's threads when the job has ended; it answers. If the client
+ * hangs up before, the job is cancelled. Takes the caller's reference of the job; x->job in `finish`. */
 void exchange_wait(exchange *x, job *j, exchange_fn *finish);
-void exchange_go_on(exchange *x); /* the waiting has an end: for http.c */
-void exchange_end(exchange *x);   /* all that it holds */
+
+/* ---- for http.c ---- */
+
+void exchange_leave(exchange *x);  /* for x->aside: suspends the connection. From here on it is the other thread's */
+void exchange_return(exchange *x); /* the connection goes on: with an answer that waits, or with x->job's end */
+void exchange_free_body(exchange *x);
+void exchange_end(exchange *x); /* all that it holds */
 
 #endif

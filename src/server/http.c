@@ -119,12 +119,6 @@ static exchange *begin(server *s, struct MHD_Connection *connection, const char 
 
 /* ---- its body ---- */
 
-static void free_body(exchange *x)
-{
-    atomic_fetch_sub(&x->server->bodies, x->body.length);
-    builder_free(&x->body);
-}
-
 /* Whether so many bytes more may be held. */
 static bool body_fits(const exchange *x, size_t count, fault *f)
 {
@@ -150,7 +144,7 @@ static bool take_body(exchange *x, const char *bytes, size_t count)
     }
     if (wanted) {
         x->handler = NULL;
-        free_body(x);
+        exchange_free_body(x);
     }
     x->discarded += count;
     return x->discarded <= BODY_PICTURES;
@@ -168,10 +162,9 @@ static void handle(exchange *x)
         fault_set(&x->refusal, FAULT_CONTENT_TYPE, NULL, "the body must be JSON (Content-Type: application/json)");
         x->handler = NULL;
     }
-    if (x->handler) {
+    if (x->handler)
         x->handler(x);
-        free_body(x); /* it has been read: the exchange may wait for a picture */
-    } else
+    else
         answer_fault(x, &x->refusal);
 }
 
@@ -186,20 +179,24 @@ static enum MHD_Result on_request(void *user, struct MHD_Connection *connection,
         *state = x = begin(user, connection, method, path);
         if (x && x->refuses_at_once)
             answer_fault(x, &x->refusal);
-        return x ? MHD_YES : MHD_NO;
+        return x && !x->lost ? MHD_YES : MHD_NO;
     }
     if (*count > 0) {
         const bool go_on = take_body(x, bytes, *count);
         *count = 0;
         return go_on ? MHD_YES : MHD_NO;
     }
-    if (x->answered)
-        return MHD_YES;
-    if (x->job)
-        exchange_go_on(x);
+    if (x->answered || x->job)
+        exchange_return(x);
     else
         handle(x);
-    return MHD_YES;
+    if (!x->aside)
+        exchange_free_body(x);
+    else if (!x->left) {
+        exchange_leave(x);
+        return MHD_YES; /* by now another thread may have it */
+    }
+    return x->lost ? MHD_NO : MHD_YES; /* without memory for an answer the connection ends */
 }
 
 /* ---- its end ---- */
@@ -243,7 +240,6 @@ static void on_completed(void *user, struct MHD_Connection *connection, void **s
     s->counts.requests[x->status / 100 < 6 ? x->status / 100 : 0]++;
     s->counts.refused += x->status == MHD_HTTP_TOO_MANY_REQUESTS;
     queue_unlock(&s->queue);
-    free_body(x);
     exchange_end(x);
     atomic_fetch_sub(&s->exchanges, 1);
 }

@@ -3,6 +3,7 @@
 #define FLUX1_SERVER_INSIDE_H
 
 #include "server/connections.h"
+#include "server/errands.h"
 #include "server/listen.h"
 #include "server/loras.h"
 #include "server/models.h"
@@ -43,6 +44,7 @@ struct server {
     unsigned formats; /* bit f: flux1_format f can be written */
     atomic_int ready; /* engine, model and defaults are there */
     queue queue;
+    errands errands; /* its thread: requests that write, plan or open something, and what they leave to do */
     history *history;
     loras loras;
     bool has_loras;
@@ -62,7 +64,7 @@ struct server {
     bool has_watcher;
     next_text next; /* the only worker's */
 
-    pthread_mutex_t writing;  /* one picture at a time is encoded: the writer is one context */
+    pthread_mutex_t writing; /* one picture at a time is encoded, or asked how it was made: the writer is one context */
     pthread_mutex_t planning; /* one request at a time is planned */
     remarks *plan_notes;      /* of that one */
 };

@@ -3,6 +3,7 @@
 #ifndef FLUX1_SERVER_JOB_H
 #define FLUX1_SERVER_JOB_H
 
+#include "server/errands.h"
 #include "server/job_request.h"
 #include "server/random.h"
 
@@ -74,6 +75,7 @@ typedef struct job {
     unsigned version; /* changes with everything that a client may want to know */
     int references;
     struct job *next; /* in the queue */
+    errand burial;    /* of one that was cancelled while it waited */
 } job;
 
 /* Takes the request over (also on failure, NULL: memory or random numbers lack). One reference. */

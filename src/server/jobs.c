@@ -2,7 +2,10 @@
 
 #include "server/plan.h"
 
+#include <stddef.h>
 #include <stdlib.h>
+
+#define LIST_BYTES ((size_t)8 << 20) /* of a page, and one job more */
 
 static uint64_t picture_bytes(const job *j)
 {
@@ -88,13 +91,18 @@ void jobs_end(server *s, job *j, job_state state)
     queue_forget(&s->queue, j);
 }
 
-void jobs_cancel(server *s, job *j)
+static void run_burial(errand *e, void *s) { jobs_bury(s, (job *)(void *)((char *)e - offsetof(job, burial))); }
+
+bool jobs_cancel(server *s, job *j)
 {
     queue_lock(&s->queue);
-    const bool ended = queue_cancel(&s->queue, j);
+    const bool waited = queue_cancel(&s->queue, j);
     queue_unlock(&s->queue);
-    if (ended)
-        jobs_bury(s, j);
+    if (waited) { /* it has the queue's reference until then */
+        j->burial.run = run_burial;
+        errands_add(&s->errands, &j->burial);
+    }
+    return waited;
 }
 
 char *jobs_text(server *s, const char *id, fault *f)
@@ -115,5 +123,53 @@ char *jobs_text(server *s, const char *id, fault *f)
         fault_of_status(f, err.status, err.message);
     else if (!text)
         fault_set(f, FAULT_NOT_FOUND, NULL, "there is no job \"%.40s\"", id);
+    return text;
+}
+
+/* ---- the list ---- */
+
+/* The texts of a list, as they are joined. */
+typedef struct joining {
+    server *server;
+    builder text;
+    int count;
+} joining;
+
+/* A job that is queued, runs, or has ended without being in the history yet is told as it is now; and so is one that
+ * has left the queue since the list was read. */
+static bool join(void *user, const char *id, const char *stored, bool ended)
+{
+    joining *n = user;
+    queue *q = &n->server->queue;
+    job *j = queue_find(q, id);
+    char *now = NULL;
+    if (j) {
+        queue_lock(q);
+        now = job_text(j, queue_position(q, j));
+        queue_unlock(q);
+        job_release(q, j);
+    } else if (!ended) {
+        (void)history_get(n->server->history, id, &now, NULL); /* or what was read does */
+    }
+    builder_add(&n->text, n->count++ ? ", " : "");
+    builder_add(&n->text, now ? now : stored);
+    free(now);
+    return n->text.length < LIST_BYTES;
+}
+
+char *jobs_list_text(server *s, int limit, const char *before, fault *f)
+{
+    joining n = {.server = s};
+    flux1_error err = {0};
+    bool more = false;
+    char *text = NULL;
+    builder_add(&n.text, "{\"jobs\": [");
+    flux1_status st = history_list(s->history, limit, LIST_BYTES, before, join, &n, &more, &err);
+    builder_format(&n.text, "], \"more\": %s}", more ? "true" : "false");
+    if (st == FLUX1_OK)
+        st = builder_take(&n.text, "the jobs", &text, &err);
+    builder_free(&n.text);
+    if (st != FLUX1_OK)
+        fault_of_status(f, st, err.message);
     return text;
 }

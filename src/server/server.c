@@ -59,6 +59,7 @@ static flux1_status open_parts(server *s, flux1_error *err)
     TRY(check_folder(s->settings.loras, err));
     TRY(check_folder(s->settings.models, err));
     TRY(open_listener(s, err));
+    TRY(errands_open(&s->errands, s, err));
     TRY(loras_open(&s->loras, s->settings.loras, err));
     s->has_loras = true;
     TRY(history_open(s->settings.jobs, s->settings.jobs_size, &s->history, err));
@@ -172,6 +173,7 @@ void server_end(server *s, double drain, bool (*hurry)(void))
     cancel_running(s);
     workers_join(s);
     watch_join(s);
+    errands_end(&s->errands); /* what it has in hand is answered; from here on nothing takes long */
     http_stop(s);
     models_close(s);
     if (s->has_loras)
@@ -183,7 +185,9 @@ void server_close(server *s)
 {
     if (!s)
         return;
+    errands_end(&s->errands);
     http_stop(s);
+    errands_close(&s->errands);
     if (s->has_loras)
         loras_close(&s->loras);
     remove_socket(s);

@@ -123,15 +123,10 @@ void answer_stream(exchange *x, job *j, stream_tell *tell, bool cancels)
                        .deadline = clock_seconds() + QUIET_SECONDS};
     struct MHD_Response *response =
         MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, BLOCK_BYTES, read_stream, t, free_stream);
-    x->answered = true;
-    x->status = MHD_HTTP_OK;
-    if (!response) {
+    if (response) {
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
+        MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* nginx hands events on as they come */
+    } else
         free_stream(t);
-        return;
-    }
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "text/event-stream");
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
-    MHD_add_response_header(response, "X-Accel-Buffering", "no"); /* nginx hands events on as they come */
-    MHD_queue_response(x->connection, MHD_HTTP_OK, response);
-    MHD_destroy_response(response);
+    answer_with(x, MHD_HTTP_OK, response, "text/event-stream");
 }

@@ -194,6 +194,40 @@ def bad_requests(s):
         check(s.call("GET", "/api/info", headers=headers)[0] == status, "%s: %d expected" % (headers, status))
 
 
+def odd_requests(s):
+    """Requests that are HTTP, and that no usual client sends; and some that are not."""
+
+    def answer(data, end=True):
+        """All that comes behind these bytes, and the end of them."""
+        c = s.connect(data)
+        if end:
+            c.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: c.recv(65536), b"")).decode(errors="replace")
+
+    head = lambda line, *headers: "\r\n".join((line + " HTTP/1.1", "Host: localhost", "Connection: close", *headers)) + "\r\n\r\n"
+    body = lambda data, *headers: head("POST /api/jobs", "Content-Length: %d" % len(data), *headers).encode() + data
+    for data, words in ((b'{"prompt": "a", "prompt": "b"}', "."), (b'{"prompt": "\xff"}', "."), (b'{"prompt": "a", "steps": 1e999}', "too large"), (b'{"prompt": "a", "lora": ' + b'[' * 60 + b']' * 60 + b'}', "lora"),
+                        (b'{"prompt": "a", "seed": 1' + b'0' * 5000 + b'}', "5001 characters"), (b'{"prompt": "\\ud800"}', "."), (b'\xef\xbb\xbf{}', "."), (b'\0', "."), (b'{"prompt": "a"} x', ".")):
+        error_of(s.call("POST", "/api/jobs", data), 400, "invalid_request_error", words)
+    # what a client says of the length, and of what it expects
+    check(" 400 " in answer(body(b"{", "Expect: 100-continue"), end=False) and "100 Continue" in answer(body(b"{", "Expect: 100-continue"), end=False), "Expect: 100-continue")
+    check(answer(head("POST /api/jobs", "Content-Length: 100") + "{") == "", "a body that is cut short has no answer")
+    for length in ("-1", "x", "99999999999999999999999"):
+        check(" 400 " in answer(head("POST /api/jobs", "Content-Length: " + length) + "{}", end=False) + " 400 " * (length[0] == "9"), "Content-Length: " + length)
+    check(" 413 " in answer(head("GET /api/info", "Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n", end=False), "a body where there is none")
+    # methods
+    whole, headers = (answer(head(method + " /api/info"), end=False) for method in ("GET", "HEAD"))
+    check(headers.startswith("HTTP/1.1 200 ") and headers.endswith("\r\n\r\n") and headers.split("Content-Length")[1] and whole.split("\r\n\r\n", 1)[1], "HEAD is GET without a body: %s" % headers)
+    allowed = answer(head("OPTIONS /api/jobs", "Origin: http://localhost", "Access-Control-Request-Method: POST"), end=False)
+    check(" 405 " in allowed and "Allow: GET, POST" in allowed and "Access-Control" not in allowed, "OPTIONS: %s" % allowed)
+    # paths and queries that are no text
+    for path in ("/%ff%fe", "/api/jobs/%ff%00", "/api/files/%00", "/" + "a" * 4000, "/api/jobs/" + "%41" * 200):
+        check(" 404 " in answer(head("GET " + path), end=False), "GET " + path[:30])
+    for query in ("before=%ff", "before=%00x", "limit=%00", "limit=5%00", "limit"):
+        check(re.match("HTTP/1.1 (400|200) ", answer(head("GET /api/jobs?" + query), end=False)), "GET /api/jobs?" + query)
+    check(s.call("GET", "/health")[0] == 200, "it goes on")
+
+
 def own_jobs(s):
     status, j = s.call("POST", "/api/jobs", dict(SHORT, height=50, count=2, preview_every=1, guidance=3, odd=1))
     check(status == 202 and j["state"] in ("queued", "running") and j["request"]["height"] == 48 and j["request"]["seed"] == "7"
@@ -384,6 +418,7 @@ def webui_ends(s, sent):
     info = json.loads(a["info"])
     skipped = [int(n.split()[1]) for n in info["notes"] if n.endswith("of 3 was skipped")]  # the first, unless the machine has kept us from asking in time
     check(status == 200 and len(skipped) == 1 and info["all_seeds"] == [seed for seed in (7, 8, 9) if seed != 6 + skipped[0]] and len(a["images"]) == 2, "a skip: %s" % info)
+    check(info["seed"] == info["all_seeds"][0], "the seed is the first picture's: %s" % info)
     alone = s.call("POST", "/sdapi/v1/txt2img", dict(sent, steps=300, n_iter=1, seed=info["all_seeds"][-1]))[1]
     check(pixels(base64.b64decode(a["images"][-1])) == pixels(base64.b64decode(alone["images"][0])), "a picture beside a skipped one")
     answer, _ = end("skip", lambda now: now["sampling_steps"] == 10000, steps=10000, n_iter=1)
@@ -738,17 +773,18 @@ def while_draining(jobs):
 def told_when_stored(jobs):
     """A client hears of a picture when the history names it; while the database is held, lists are answered all the same."""
     s = Server("--port", "0", "--jobs", jobs)
-    for _ in range(5):  # a busy machine may hold the database for longer than a job waits for it
-        told, pictures, early, names, end = watch_held(s, jobs)
-        if "locked" not in str(end["error"]):
+    for _ in range(5):  # a busy machine may hold the database for longer than a job waits for it, or only when its first picture is stored
+        late, told, pictures, early, names, end = watch_held(s, jobs)
+        if not late and "locked" not in str(end["error"]):
             break
+    check(not late, "no try began in time")
     check(told == ("running", [], []) and len(pictures) == 2 and not early and names[-1] == "end", "pictures are told of when they are stored: %s, too early %s; %s" % (told, early, end))
     s.stop()
 
 
 def watch_held(s, jobs):
-    """A job of two pictures, of which the first cannot be stored for a moment: what is told meanwhile, its pictures as they are told of, those that are not stored
-    then, its events, and its end."""
+    """A job of two pictures, of which the first cannot be stored for a moment: whether it was stored before; what is told meanwhile, its pictures as they are told of, those that are not
+    stored then, its events, and its end."""
     before = set(os.listdir(jobs + "/pictures"))
     job_id = s.call("POST", "/api/jobs", dict(LONG, steps=150, count=2))[1]["id"]
     holder = sqlite3.connect(jobs + "/jobs.sqlite", isolation_level=None)
@@ -756,6 +792,7 @@ def watch_held(s, jobs):
     while not s.job(job_id)["step"]:  # its start is stored
         time.sleep(0.005)
     holder.execute("BEGIN IMMEDIATE")
+    late = bool(stored())
     pictures, early, names = [], [], []
 
     def listen():
@@ -777,7 +814,55 @@ def watch_held(s, jobs):
     told = (listed["state"], listed["pictures"], s.job(job_id)["pictures"])
     holder.execute("COMMIT")
     listener.join()
-    return told, pictures, early, names, s.job(job_id)
+    return late, told, pictures, early, names, s.job(job_id)
+
+
+def slow_disk(jobs):
+    """Requests that write wait for the disk, more of them than there are threads for HTTP, and all others are answered meanwhile; what was answered survives a kill."""
+    s = Server("--port", "0", "--jobs", jobs, "--queue", "30")
+    blocker = s.call("POST", "/api/jobs", LONG)[1]["id"]
+    s.until(blocker, ["running"])
+    for _ in range(5):  # a busy machine may hold the database for longer than a request waits for it
+        reads, early, answers, left = hold_writers(s, jobs)
+        if all(a[0] < 500 for a in answers):
+            break
+    check(reads == [200] * 12 and not early and [a[0] for a in answers] == [202] * 6 + [200, 204], "a slow disk: reads %s, too early %s, answers %s" % (reads, early, answers))
+    check(answers[6][1]["state"] == s.until(left, ["cancelled"])["state"] == "cancelled", "what was cancelled meanwhile: %s" % answers[6][1])
+    s.stop(signal.SIGKILL)
+    s = Server("--port", "0", "--jobs", jobs)
+    states = [s.job(a[1]["id"])["state"] for a in answers[:7]] + [s.job(left)["state"]]
+    check(states == ["interrupted"] * 6 + ["cancelled"] * 2, "what was answered is in the history: %s" % states)
+    s.stop()
+
+
+def hold_writers(s, jobs):
+    """While another connection holds the database: the statuses of requests that read, who of those that write was answered, and how those are answered then; the job of a client that
+    hangs up meanwhile."""
+    job = lambda: s.call("POST", "/api/jobs", SHORT)[1]["id"]
+    ended, waiting = job(), job()
+    s.call("DELETE", "/api/jobs/" + ended)
+    client = s.connect(post(SHORT, "/v1/images/generations"))
+    while (left := s.call("GET", "/api/jobs?limit=1")[1]["jobs"][0]["id"]) == waiting:
+        time.sleep(0.005)
+    requests = [("POST", "/api/jobs", SHORT)] * 6 + [("DELETE", "/api/jobs/" + waiting), ("DELETE", "/api/jobs/" + ended)]
+    answers = [None] * len(requests)
+
+    def ask(i):
+        answers[i] = s.call(*requests[i])
+
+    holder = sqlite3.connect(jobs + "/jobs.sqlite", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(requests))]
+    for t in threads:
+        t.start()
+    client.close()
+    time.sleep(0.3)  # for all of them to come
+    reads = [s.call("GET", path)[0] for path in ("/health", "/api/jobs", "/api/info") * 4]
+    early = [a for a in answers if a]
+    holder.execute("COMMIT")
+    for t in threads:
+        t.join()
+    return reads, early, answers, left
 
 
 def thumbnails(jobs):
@@ -871,13 +956,14 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (described, basics, bad_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), crowd, all_was_described):
+for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
 restarts(folder + "/again")
 while_draining(folder + "/drain")
 told_when_stored(folder + "/stored")
+slow_disk(folder + "/slow")
 thumbnails(folder + "/thumbnails")
 long_texts(folder + "/texts")
 room(folder + "/room")

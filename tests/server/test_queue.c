@@ -2,6 +2,7 @@
 #include "server/jobs.h"
 
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,46 @@ static void an_end_that_is_not_stored_is_not_printed(void **state)
     }
 }
 
+static history *ending; /* the job in it ends when the list has been read; NULL: no job does */
+
+static int end_job(unsigned kind, void *user, void *statement, void *nanoseconds)
+{
+    history *h = ending;
+    (void)kind, (void)user, (void)nanoseconds;
+    if (!h || strncmp(sqlite3_sql(statement), "SELECT id, job, ended", 21) != 0)
+        return 0;
+    ending = NULL;
+    assert_int_equal(history_put(h, "b", "{\"state\": \"done\"}", true, 0, NULL), FLUX1_OK);
+    return 0;
+}
+
+static int watch_statements(sqlite3 *db, const char **message, const struct sqlite3_api_routines *api)
+{
+    (void)message, (void)api;
+    return sqlite3_trace_v2(db, SQLITE_TRACE_PROFILE, end_job, NULL);
+}
+
+/* It is in the queue no more when the list looks there, and was running when the list was read. */
+static void a_job_that_ends_while_the_list_is_read_is_told_as_ended(void **state)
+{
+    (void)state;
+    server s = {0};
+    fault f = {0};
+    assert_int_equal(sqlite3_auto_extension((void (*)(void))watch_statements), SQLITE_OK);
+    assert_int_equal(queue_open(&s.queue, 1, NULL), FLUX1_OK);
+    assert_int_equal(history_open(NULL, 1 << 20, &s.history, NULL), FLUX1_OK);
+    assert_int_equal(history_put(s.history, "a", "{\"state\": \"queued\"}", false, 0, NULL), FLUX1_OK);
+    assert_int_equal(history_put(s.history, "b", "{\"state\": \"running\"}", false, 0, NULL), FLUX1_OK);
+    ending = s.history;
+    char *text = jobs_list_text(&s, 10, NULL, &f);
+    assert_null(ending);
+    assert_string_equal(text, "{\"jobs\": [{\"state\": \"done\"}, {\"state\": \"queued\"}], \"more\": false}");
+    free(text);
+    sqlite3_reset_auto_extension();
+    history_close(s.history);
+    queue_close(&s.queue);
+}
+
 /* The first of the batch goes on alone; the others wait for it, and one of them has been cancelled. */
 static void a_skip_concerns_the_picture_that_is_being_made(void **state)
 {
@@ -125,6 +166,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(nobody_is_told_of_an_end_that_is_not_stored),
                                        cmocka_unit_test(an_end_that_is_not_stored_is_not_printed),
+                                       cmocka_unit_test(a_job_that_ends_while_the_list_is_read_is_told_as_ended),
                                        cmocka_unit_test(a_skip_concerns_the_picture_that_is_being_made)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
