@@ -3,7 +3,7 @@
 #include "flux1_tools.h"
 #include "server/base64.h"
 #include "server/jobs.h"
-#include "server/plan.h"
+#include "server/looks.h"
 #include "server/routes.h"
 #include "server/stream.h"
 
@@ -18,30 +18,15 @@
 
 /* ---- /api/info ---- */
 
-typedef struct lora_list {
-    json_writer *w;
-    server *s;
-    const served_model *model;
-} lora_list;
-
-static void put_lora(void *user, const char *name, const char *path, uint64_t bytes)
+static void put_lora(void *user, const lora_facts *facts)
 {
-    const lora_list *list = user;
-    char why[FAULT_MESSAGE];
-    plan_lora(list->s, list->model, path, why);
-    json_begin_object(list->w, NULL);
-    json_put_string(list->w, "name", name);
-    json_put_unsigned(list->w, "bytes", bytes);
-    json_put_string(list->w, "refused", why[0] ? why : NULL);
-    json_end_object(list->w);
-}
-
-static void put_loras(json_writer *w, server *s, const served_model *m)
-{
-    lora_list list = {w, s, m};
-    json_begin_array(w, "loras");
-    loras_list(&s->loras, put_lora, &list);
-    json_end_array(w);
+    json_writer *w = user;
+    json_begin_object(w, NULL);
+    json_put_string(w, "name", facts->name);
+    json_put_unsigned(w, "bytes", facts->bytes);
+    json_put_bool(w, "examined", facts->examined);
+    json_put_string(w, "refused", facts->why[0] ? facts->why : NULL);
+    json_end_object(w);
 }
 
 static void put_model(json_writer *w, const served_model *m)
@@ -97,8 +82,7 @@ static void put_formats(json_writer *w, const server *s)
     json_end_array(w);
 }
 
-/* Of the engine's model, or of the one that ?model= names. */
-void info_get(exchange *x)
+static void tell_info(exchange *x)
 {
     server *s = x->server;
     json_writer w = {.style = JSON_LINE};
@@ -114,7 +98,9 @@ void info_get(exchange *x)
     put_models(&w, s);
     put_limits(&w, s, m);
     put_formats(&w, s);
-    put_loras(&w, s, m);
+    json_begin_array(&w, "loras");
+    looks_tell(s, m, put_lora, &w);
+    json_end_array(&w);
     models_return(s, m);
     queue_lock(&s->queue);
     const int waiting = s->queue.waiting;
@@ -127,6 +113,15 @@ void info_get(exchange *x)
     json_put_bool(&w, "key_needed", s->settings.key_count > 0);
     json_end_object(&w);
     answer_json(x, 200, &w);
+}
+
+/* Of the engine's model, or of the one that ?model= names. */
+void info_get(exchange *x)
+{
+    if (models_is_open(x->server, exchange_query(x, "model")))
+        tell_info(x);
+    else
+        exchange_aside(x, tell_info);
 }
 
 /* ---- /api/jobs ---- */

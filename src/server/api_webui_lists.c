@@ -1,6 +1,6 @@
 /* What AUTOMATIC1111's clients list before they ask for a picture. Of what this server has no choice there is one, or
  * none. */
-#include "server/plan.h"
+#include "server/looks.h"
 #include "server/routes.h"
 #include "server/webui_request.h"
 
@@ -70,47 +70,49 @@ void webui_models(exchange *x)
     answer_json(x, 200, &w);
 }
 
-typedef struct lora_list {
-    json_writer w;
-    server *s;
-    const served_model *model;
-} lora_list;
-
-/* Those that the model can have: the interface has no place to say why it cannot have another. */
-static void put_lora(void *user, const char *name, const char *path, uint64_t bytes)
+/* Those that the model can have, and those of which nobody knows yet, since clients ask once: the interface has no
+ * place to say why it cannot have another. */
+static void put_lora(void *user, const lora_facts *facts)
 {
-    lora_list *list = user;
-    char why[FAULT_MESSAGE];
-    (void)bytes;
-    plan_lora(list->s, list->model, path, why);
-    if (why[0])
+    json_writer *w = user;
+    if (facts->why[0])
         return;
-    json_begin_object(&list->w, NULL);
-    json_put_string(&list->w, "name", name);
-    json_put_string(&list->w, "alias", name);
-    json_put_string(&list->w, "path", name); /* where it lies is nobody's business */
-    json_begin_object(&list->w, "metadata");
-    json_end_object(&list->w);
-    json_end_object(&list->w);
+    json_begin_object(w, NULL);
+    json_put_string(w, "name", facts->name);
+    json_put_string(w, "alias", facts->name);
+    json_put_string(w, "path", facts->name); /* where it lies is nobody's business */
+    json_begin_object(w, "metadata");
+    json_end_object(w);
+    json_end_object(w);
 }
 
-void webui_loras(exchange *x)
+static void tell_loras(exchange *x)
 {
     server *s = x->server;
     char name[MODEL_NAME_ROOM];
     fault f = {0};
     models_chosen(s, name);
     served_model *m = models_take(s, name, "sd_model_checkpoint", &f);
-    lora_list list = {.w.style = JSON_LINE, .s = s, .model = m};
+    json_writer w = {.style = JSON_LINE};
     if (!m) {
         answer_fault(x, &f);
         return;
     }
-    json_begin_array(&list.w, NULL);
-    loras_list(&s->loras, put_lora, &list);
-    json_end_array(&list.w);
+    json_begin_array(&w, NULL);
+    looks_tell(s, m, put_lora, &w);
+    json_end_array(&w);
     models_return(s, m);
-    answer_json(x, 200, &list.w);
+    answer_json(x, 200, &w);
+}
+
+void webui_loras(exchange *x)
+{
+    char name[MODEL_NAME_ROOM];
+    models_chosen(x->server, name);
+    if (models_is_open(x->server, name))
+        tell_loras(x);
+    else
+        exchange_aside(x, tell_loras);
 }
 
 void webui_options_get(exchange *x)

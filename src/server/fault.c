@@ -39,6 +39,11 @@ bool fault_of_status(fault *f, flux1_status status, const char *message)
     return fault_set(f, is_requests(status) ? FAULT_INVALID : FAULT_SERVER, NULL, "%s", text);
 }
 
+fault_kind fault_kind_of_file(flux1_status status)
+{
+    return status == FLUX1_ERR_MEMORY ? FAULT_SERVER : status == FLUX1_ERR_IO ? FAULT_UNAVAILABLE : FAULT_INVALID;
+}
+
 int fault_http(const fault *f) { return kinds[f->kind].http; }
 
 void fault_put(json_writer *w, const char *key, const fault *f)

@@ -49,7 +49,10 @@ static size_t stem(const char *name)
     return n > ending && strcmp(name + n - ending, ENDING) == 0 ? n - ending : 0;
 }
 
-void loras_list(const loras *l, loras_visit *visit, void *user)
+/* Each file's name (without its ending), path and bytes. */
+typedef void file_visit(void *user, const char *name, const char *path, uint64_t bytes);
+
+static void list_files(const loras *l, file_visit *visit, void *user)
 {
     listing names;
     struct stat st;
@@ -94,7 +97,7 @@ static bool locate(const loras *l, const char *name, char **path, fault *f)
         return fault_set(f, FAULT_INVALID, "lora",
                          "\"lora\": \"%.100s\" cannot be used: this server has no folder of adapters (--loras DIR)",
                          name);
-    loras_list(l, compare, &look);
+    list_files(l, compare, &look);
     if (!look.path)
         fault_set(f, FAULT_INVALID, "lora", "\"lora\": there is no \"%.100s\"; there is %s", name,
                   look.names.text ? look.names.text : "none at all");
@@ -124,8 +127,9 @@ static void close_idle(loras *l)
     }
 }
 
-static bool open_file(loras *l, flux1_context *context, const flux1_model *model, const char *path, lora_file **out,
-                      fault *f)
+/* Without the mutex, so that nobody waits for the disk: one thread at a time has the context. */
+static bool open_file(const loras *l, flux1_context *context, const flux1_model *model, const char *path,
+                      lora_file **out, fault *f)
 {
     lora_file *file = calloc(1, sizeof *file + strlen(path) + 1);
     if (!file)
@@ -139,11 +143,9 @@ static bool open_file(loras *l, flux1_context *context, const flux1_model *model
         const size_t folder = strlen(l->folder); /* where it lies is the operator's business */
         const bool names = strncmp(message, l->folder, folder) == 0 && message[folder] == '/';
         free(file);
-        return fault_set(f, st == FLUX1_ERR_MEMORY ? FAULT_SERVER : FAULT_INVALID, "lora", "%s",
-                         message + (names ? folder + 1 : 0));
+        return fault_set(f, fault_kind_of_file(st), "lora", "%s", message + (names ? folder + 1 : 0));
     }
-    file->next = l->files;
-    l->files = *out = file;
+    *out = file;
     return true;
 }
 
@@ -158,74 +160,119 @@ static lora_verdict **verdict_place(loras *l, const flux1_model *model, const ch
     return at;
 }
 
-bool loras_known(loras *l, const flux1_model *model, const char *path, char why[FAULT_MESSAGE])
+typedef struct survey {
+    loras *l;
+    const flux1_model *model;
+    loras_tell *tell;
+    void *user;
+    unsigned number;
+} survey;
+
+static void tell_file(void *user, const char *name, const char *path, uint64_t bytes)
 {
+    const survey *y = user;
+    lora_facts facts = {.name = name, .path = path, .bytes = bytes};
     const file_identity now = identity_of(path);
-    pthread_mutex_lock(&l->mutex);
-    const lora_verdict *v = *verdict_place(l, model, path);
-    const bool known = v && file_identity_same(&v->identity, &now);
-    if (known)
-        snprintf(why, FAULT_MESSAGE, "%s", v->why);
-    pthread_mutex_unlock(&l->mutex);
-    return known;
+    pthread_mutex_lock(&y->l->mutex);
+    lora_verdict *v = *verdict_place(y->l, y->model, path);
+    if (v && v->seen < y->number) /* or a later survey has been here */
+        v->seen = y->number;
+    facts.examined = v && file_identity_same(&v->identity, &now);
+    if (facts.examined) {
+        facts.again = v->again;
+        snprintf(facts.why, sizeof facts.why, "%s", v->why);
+    }
+    pthread_mutex_unlock(&y->l->mutex);
+    y->tell(y->user, &facts);
 }
 
-/* Without memory it is found out again. */
-static void remember(loras *l, const flux1_model *model, const char *path, const file_identity *then, const char *why)
+void loras_survey(loras *l, const flux1_model *model, loras_tell *tell, void *user)
+{
+    survey y = {.l = l, .model = model, .tell = tell, .user = user};
+    pthread_mutex_lock(&l->mutex);
+    y.number = ++l->surveys;
+    pthread_mutex_unlock(&l->mutex);
+    list_files(l, tell_file, &y);
+    pthread_mutex_lock(&l->mutex);
+    for (lora_verdict **at = &l->verdicts; *at;) {
+        if ((*at)->model == model && (*at)->seen < y.number)
+            drop_verdict(at);
+        else
+            at = &(*at)->next;
+    }
+    pthread_mutex_unlock(&l->mutex);
+}
+
+/* With the mutex held. Without memory it is found out again. */
+static void remember(loras *l, const flux1_model *model, const char *path, const file_identity *then, const fault *f)
 {
     lora_verdict **at = verdict_place(l, model, path), *v = calloc(1, sizeof *v + strlen(path) + 1);
     if (*at)
         drop_verdict(at);
-    if (!v || !(v->why = strdup(why))) {
+    if (!v || !(v->why = strdup(f->message))) {
         free(v);
         return;
     }
     v->model = model;
     v->identity = *then;
+    v->again = f->kind == FAULT_UNAVAILABLE;
+    v->seen = l->surveys;
     memcpy(v->path, path, strlen(path));
     v->next = l->verdicts;
     l->verdicts = v;
 }
 
-void loras_examine(loras *l, flux1_context *context, const flux1_model *model, const char *path,
-                   char why[FAULT_MESSAGE])
+void loras_examine(loras *l, flux1_context *context, const flux1_model *model, const char *path)
 {
     const file_identity then = identity_of(path);
-    lora_file *file;
+    lora_file *file = NULL;
     fault f = {0};
-    pthread_mutex_lock(&l->mutex);
     if (open_file(l, context, model, path, &file, &f))
-        close_file(&l->files); /* it is the first: those that jobs had stay open */
+        close_file(&file); /* those that jobs had stay open */
+    pthread_mutex_lock(&l->mutex);
     if (f.kind != FAULT_SERVER)
-        remember(l, model, path, &then, f.message);
+        remember(l, model, path, &then, &f);
     pthread_mutex_unlock(&l->mutex);
-    snprintf(why, FAULT_MESSAGE, "%s", f.message);
 }
 
 /* ---- their use ---- */
 
-bool loras_take(loras *l, flux1_context *context, const flux1_model *model, const char *name, flux1_adapter **out,
-                fault *f)
+/* NULL: it is not open, or has changed since. */
+static lora_file *use_open(loras *l, const flux1_model *model, const char *path, flux1_adapter **out)
 {
-    char *path = NULL;
-    bool good = locate(l, name, &path, f);
-    if (!good)
-        return false;
-    pthread_mutex_lock(&l->mutex);
     const file_identity now = identity_of(path);
+    pthread_mutex_lock(&l->mutex);
     lora_file *file = l->files;
     while (file &&
            (file->model != model || strcmp(file->name, path) != 0 || !file_identity_same(&file->identity, &now)))
         file = file->next;
-    good = file || open_file(l, context, model, path, &file, f);
-    if (good) {
+    if (file) {
         file->users++;
         *out = file->adapter;
         close_idle(l);
     }
     pthread_mutex_unlock(&l->mutex);
+    return file;
+}
+
+bool loras_take(loras *l, flux1_context *context, const flux1_model *model, const char *name, flux1_adapter **out,
+                fault *f)
+{
+    char *path = NULL;
+    if (!locate(l, name, &path, f))
+        return false;
+    lora_file *file = use_open(l, model, path, out), *opened = NULL;
+    if (!file && open_file(l, context, model, path, &opened, f)) {
+        opened->users = 1;
+        *out = opened->adapter;
+        pthread_mutex_lock(&l->mutex);
+        opened->next = l->files;
+        l->files = file = opened;
+        close_idle(l);
+        pthread_mutex_unlock(&l->mutex);
+    }
     free(path);
-    return good;
+    return file != NULL;
 }
 
 bool loras_try_hold(loras *l, const flux1_adapter_use *uses, int count)

@@ -21,7 +21,9 @@ typedef struct lora_file {
 typedef struct lora_verdict {
     const flux1_model *model;
     file_identity identity;
-    char *why; /* it cannot, a sentence; "": it can */
+    char *why;     /* it cannot, a sentence; "": it can */
+    bool again;    /* the file could not be read, which may be otherwise now */
+    unsigned seen; /* the last survey that found the file */
     struct lora_verdict *next;
     char path[];
 } lora_verdict;
@@ -31,24 +33,31 @@ typedef struct loras {
     pthread_mutex_t mutex;
     lora_file *files; /* opened: used, and some that were */
     lora_verdict *verdicts;
+    unsigned surveys; /* begun */
 } loras;
 
 flux1_status loras_open(loras *l, const char *folder, flux1_error *err);
 void loras_close(loras *l); /* before the model */
 
-/* Each file's name (without its ending), path and bytes. */
-typedef void loras_visit(void *user, const char *name, const char *path, uint64_t bytes);
-void loras_list(const loras *l, loras_visit *visit, void *user);
+/* A file of the folder, and what is known of it. */
+typedef struct lora_facts {
+    const char *name, *path; /* name: without its ending */
+    uint64_t bytes;
+    bool examined;           /* for that model, as the file is now */
+    bool again;              /* it could not be read then: it is to be examined once more */
+    char why[FAULT_MESSAGE]; /* the model cannot have its adapters, a sentence; "": it can, or nobody knows yet */
+} lora_facts;
 
-/* Why the model cannot have the adapters of a file of the folder, a sentence; "": it can. loras_known: as the file was
- * examined before; false: it was not, or has changed since. loras_examine opens it, which reads its header and no
- * weights, and remembers what it finds. context: as below. */
-bool loras_known(loras *l, const flux1_model *model, const char *path, char why[FAULT_MESSAGE]);
-void loras_examine(loras *l, flux1_context *context, const flux1_model *model, const char *path,
-                   char why[FAULT_MESSAGE]);
+/* Each file, by name; no file is read. What was known of files that are gone is forgotten. */
+typedef void loras_tell(void *user, const lora_facts *facts);
+void loras_survey(loras *l, const flux1_model *model, loras_tell *tell, void *user);
+
+/* Opens the file for that model, which reads its header and no weights, and remembers what it finds. Others do not wait
+ * meanwhile. context: as below. */
+void loras_examine(loras *l, flux1_context *context, const flux1_model *model, const char *path);
 
 /* Opens it, or finds it open; loras_return ends its use. context: for messages, not used by another thread meanwhile.
- * FAULT_INVALID with the names that there are. */
+ * FAULT_INVALID, where there is none with the names that there are; FAULT_UNAVAILABLE: it cannot be read now. */
 bool loras_take(loras *l, flux1_context *context, const flux1_model *model, const char *name, flux1_adapter **out,
                 fault *f);
 /* One more user of each of them, which have users. False: the folder is being used by another thread. */

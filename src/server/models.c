@@ -197,8 +197,8 @@ static served_model *open_folder(server *s, const char *folder, const char *para
     flux1_error err = {0};
     flux1_status st = path ? flux1_model_open(s->engine.planner, path, &model) : FLUX1_ERR_MEMORY;
     if (st != FLUX1_OK) /* where it lies is the operator's business */
-        fault_set(f, st == FLUX1_ERR_MEMORY ? FAULT_SERVER : FAULT_INVALID, param,
-                  "the model \"%.60s\" cannot be opened: %s", folder, flux1_status_text(st));
+        fault_set(f, fault_kind_of_file(st), param, "the model \"%.60s\" cannot be opened: %s", folder,
+                  flux1_status_text(st));
     else if ((st = describe(s, model, model, folder, &m, &err)) != FLUX1_OK)
         fault_of_status(f, st, err.message);
     free(path);
@@ -211,9 +211,13 @@ static served_model *open_folder(server *s, const char *folder, const char *para
 
 static served_model *take_folder(server *s, const char *folder, const char *param, fault *f)
 {
-    pthread_mutex_lock(&s->planning);
     served_model *m = take_opened(&s->models, folder);
-    if (!m && (m = open_folder(s, folder, param, f))) {
+    if (m) { /* without waiting for a plan */
+        close_idle(s);
+        return m;
+    }
+    pthread_mutex_lock(&s->planning);
+    if (!(m = take_opened(&s->models, folder)) && (m = open_folder(s, folder, param, f))) {
         pthread_mutex_lock(&s->models.mutex);
         m->users = 1;
         m->next = s->models.opened;
@@ -231,6 +235,18 @@ served_model *models_take(server *s, const char *name, const char *param, fault 
     if (!find(s, name, param, folder, f))
         return NULL;
     return folder[0] ? take_folder(s, folder, param, f) : s->models.engine;
+}
+
+bool models_is_open(server *s, const char *name)
+{
+    if (is_engines(s, name))
+        return true;
+    pthread_mutex_lock(&s->models.mutex);
+    const served_model *m = s->models.opened;
+    while (m && strcasecmp(m->name, name) != 0)
+        m = m->next;
+    pthread_mutex_unlock(&s->models.mutex);
+    return m != NULL;
 }
 
 void models_hold(server *s, served_model *m)

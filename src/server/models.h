@@ -3,11 +3,17 @@
 #ifndef FLUX1_SERVER_MODELS_H
 #define FLUX1_SERVER_MODELS_H
 
+#include "server/errands.h"
 #include "server/job_request.h"
 
 #include <pthread.h>
 
 typedef struct server server;
+
+typedef struct lora_paths {
+    char **path;
+    size_t count, room;
+} lora_paths;
 
 typedef struct served_model {
     const flux1_model *model;
@@ -16,6 +22,10 @@ typedef struct served_model {
     flux1_model_info info;
     job_request defaults; /* a request that says nothing */
     int users;
+    bool looks; /* adapters are being examined for it (looks.c), whose are the next three */
+    errand look;
+    lora_paths to_examine;
+    size_t next_path;
     struct served_model *next;
     char folder[]; /* its name in the folder */
 } served_model;
@@ -35,6 +45,8 @@ void models_close(server *s);                          /* before the adapters */
 /* Opens it, or finds it open; NULL or "": the engine's. models_return ends its use. FAULT_INVALID of that param, with
  * the names that there are. */
 served_model *models_take(server *s, const char *name, const char *param, fault *f);
+/* Whether models_take need not open it now. */
+bool models_is_open(server *s, const char *name);
 void models_hold(server *s, served_model *m); /* one more user; it has users */
 void models_return(server *s, served_model *m);
 

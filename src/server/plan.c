@@ -24,15 +24,6 @@ void plan_params(const server *s, const job *j, flux1_generate_params *out)
     out->preview_every = r->preview_every;
 }
 
-void plan_lora(server *s, const served_model *m, const char *path, char why[FAULT_MESSAGE])
-{
-    if (loras_known(&s->loras, m->model, path, why)) /* waits for a LoRA that is being opened, not for a plan */
-        return;
-    pthread_mutex_lock(&s->planning);
-    loras_examine(&s->loras, s->engine.planner, m->model, path, why);
-    pthread_mutex_unlock(&s->planning);
-}
-
 static bool take_adapters(server *s, job *j, int *taken, fault *f)
 {
     const job_request *r = &j->request;

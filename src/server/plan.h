@@ -15,9 +15,6 @@ job *plan_job(server *s, served_model *model, job_request *request, fault *f);
  * in hand just now. The queue's lock is held, and the job has not ended. */
 bool plan_hold(server *s, const job *j);
 
-/* Why the model cannot have the adapters of that file of the server's folder, a sentence; "": it can. */
-void plan_lora(server *s, const served_model *m, const char *path, char why[FAULT_MESSAGE]);
-
 /* Ends the use of both; once for each job that plan_job has made, and for each plan_hold. */
 void plan_done(server *s, job *j);
 

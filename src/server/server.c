@@ -5,6 +5,7 @@
 #include "server/http.h"
 #include "server/listen.h"
 #include "server/jobs.h"
+#include "server/looks.h"
 #include "server/watch.h"
 #include "server/worker.h"
 
@@ -110,6 +111,7 @@ flux1_status server_begin(server *s, const server_engine *engine, flux1_error *e
     set_formats(s);
     TRY(watch_start(s, err));
     TRY(workers_start(s, err));
+    looks_begin(s, s->models.engine);
     atomic_store(&s->ready, 1);
     return FLUX1_OK;
 }

@@ -427,6 +427,16 @@ def webui_ends(s, sent):
     check(state()["skipped"] and s.call("POST", "/sdapi/v1/txt2img", dict(sent, n_iter=1))[0] == 200 and not state()["skipped"], "progress tells of a skip until the next job")
 
 
+def info_when_examined(s, model=""):
+    """/api/info, when the server knows of each LoRA whether the model can have it."""
+    while True:
+        info = s.call("GET", "/api/info?model=" + model)[1]
+        check(all(l["examined"] or l["refused"] is None for l in info["loras"]), "nothing is said of what is not known: %s" % info["loras"])
+        if all(l["examined"] for l in info["loras"]):
+            return info
+        time.sleep(0.01)
+
+
 def loras():
     names = folder + "/loras"
     os.makedirs(names)
@@ -434,7 +444,7 @@ def loras():
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
     os.symlink(adapter, names + "/one.safetensors")  # while it runs
     open(names + "/broken.safetensors", "w").write("x")
-    listed = lambda: [(l["name"], l["refused"]) for l in s.call("GET", "/api/info")[1]["loras"]]
+    listed = lambda: [(l["name"], l["refused"]) for l in info_when_examined(s)["loras"]]
     (broken, why), one = listed()
     check(broken == "broken" and why.startswith("broken.safetensors: ") and one == ("one", None), "the folder is read again, and who is refused is told why: %s" % why)
     check([l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] == ["one"], "web UI's loras")
@@ -471,10 +481,10 @@ def other_models():
     every = ["schnell", "broken", "dev", "other"]
     check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == every == s.call("GET", "/api/info")[1]["models"], "models are listed")
     check([m["title"] for m in s.call("GET", "/sdapi/v1/sd-models")[1]] == every and s.call("GET", "/v1/models/DEV")[1]["id"] == "dev", "checkpoints are listed")
-    info = s.call("GET", "/api/info?model=Dev")[1]
+    info = info_when_examined(s, "Dev")
     check(info["model"]["name"] == "dev" and info["model"]["variant"] == "dev" and info["defaults"]["guidance"] == 3.5 and info["models"] == every, "what another model is: %s" % info)
     refused = lambda facts: {l["name"]: l["refused"] for l in facts["loras"]}
-    of_schnell = refused(s.call("GET", "/api/info")[1])
+    of_schnell = refused(info_when_examined(s))
     check(refused(info)["kohya"].endswith("the LoRA was made for another model") and of_schnell["kohya"] is None, "adapters by model: %s, %s" % (refused(info), of_schnell))
     check("kohya" in [l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]], "web UI's loras of the usual model")
     error_of(s.call("GET", "/api/info?model=broken"), 400, "invalid_request_error", '"broken" cannot be opened')
@@ -507,6 +517,7 @@ def other_models():
     check(webui_pixels(dict(sent, override_settings={"sd_model_checkpoint": "dev [0123]"})) == dev and webui_pixels(sent) == schnell, "override_settings")
     refuses = lambda name: s.call("POST", "/api/jobs", {"prompt": "a", "model": "dev", "lora": name})[0] == 400
     check(all(refuses(name) == bool(why) for name, why in refused(info).items()), "what is said to be refused is refused, and nothing else: %s" % refused(info))
+    info_when_examined(s, "dev")
     check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "DEV"})[0] == 200 and "kohya" not in [l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] and s.call("GET", "/sdapi/v1/options")[1]["sd_model_checkpoint"] == "dev"
           and webui_pixels(sent) == dev, "options choose")
     for name in ("nothing", "..", ".", "../models/dev", "dev/", names + "/dev", "empty", "file", "de"):

@@ -329,10 +329,16 @@ def loras_are_offered_that_fit_the_chosen_model(browser, stand_in, url):
     check(page.js("readLoras()") == [] and page.js("document.querySelectorAll('.lora input')[3].getAttribute('aria-describedby') === document.querySelectorAll('.lora .why')[1].id"), "what was on goes off, and says why")
     missing = page.js("setLoras([{name: 'ink', scale: 0.5}, {name: 'soft', scale: 1}, {name: 'gone', scale: 1}])")
     check(missing == ["soft", "gone"] and page.js("readLoras()") == [{"name": "ink", "scale": 0.5}], f"settings of a picture: {missing}")
-    stand_in.loras = ["ink", "new", "soft"]
+    stand_in.loras, stand_in.unexamined = ["ink", "new", "soft"], {"new"}
     page.js("infoAt = -1e9; poll(); 0")
     page.until("document.querySelectorAll('.lora').length === 3", "a new one is asked for, for the chosen model")
     check([r[0] for r in page.js(rows)] == [False, False, True], f"and told by it: {page.js(rows)}")
+    check(page.js(rows)[1][1] == "The server has yet to look at this file.", f"what is not known yet: {page.js(rows)}")
+    page.js("document.querySelectorAll('.lora input[type=checkbox]')[1].click(); document.querySelectorAll('.lora input[type=number]')[1].focus()")
+    stand_in.unexamined, stand_in.refused = set(), {("other", "soft"): "another reason"}
+    page.until(f"({rows})[1][1] === ''", "it is asked for again")
+    check(page.js(rows)[2] == [True, "another reason"] and page.js("document.activeElement === document.querySelectorAll('.lora input[type=number]')[1]"), "the rows stay as they are")
+    check(page.js("readLoras().map(l => l.name)") == ["ink", "new"], f"and what was set: {page.js('readLoras()')}")
     return page
 
 

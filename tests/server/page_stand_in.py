@@ -62,14 +62,14 @@ class Refusal(Exception):
 
 
 class StandIn:
-    """What a test may set: key, variant, loras, kept, loading, full, step_seconds, models (others by name: variant, side and steps), open_seconds (of one of them), pixels_max, refused (sentences by a model's and a LoRA's name). Jobs stay over stop() and
+    """What a test may set: key, variant, loras, kept, loading, full, step_seconds, models (others by name: variant, side and steps), open_seconds (of one of them), pixels_max, refused (sentences by a model's and a LoRA's name), unexamined (LoRAs). Jobs stay over stop() and
     start(). sizes: of each file that was asked for."""
 
     def __init__(self, page_file, variant="schnell", key="", loras=(), kept=True, step_seconds=0.05, port=0):
         self.page = open(page_file, encoding="utf-8").read()
         self.variant, self.key, self.loras, self.kept, self.step_seconds, self.port = variant, key, list(loras), kept, step_seconds, port
         self.loading = self.full = False
-        self.models, self.open_seconds, self.pixels_max, self.sizes, self.refused = {}, 0, None, [], {}
+        self.models, self.open_seconds, self.pixels_max, self.sizes, self.refused, self.unexamined = {}, 0, None, [], {}, set()
         self.jobs, self.files, self.previews, self.lock = [], {}, {}, threading.Lock()
         self.running = False
 
@@ -217,7 +217,7 @@ class StandIn:
                 "defaults": {"width": side, "height": side, "steps": steps, "guidance": 3.5 if variant == "dev" else None},
                 "limits": {"sizes_multiple": 16, "width_max": 2048, "height_max": 2048, "pixels_max": self.pixels_max, "steps_max": 100, "count_max": 16,
                            "prompt_bytes_max": 2000},
-                "formats": ["png", "jpeg", "webp"], "loras": [{"name": n, "bytes": 1000000, "refused": self.refused.get((name or "stand-in", n))} for n in self.loras],
+                "formats": ["png", "jpeg", "webp"], "loras": [{"name": n, "bytes": 1000000, "examined": n not in self.unexamined, "refused": self.refused.get((name or "stand-in", n))} for n in self.loras],
                 "queue": {"waiting": waiting, "limit": 100}, "kept": self.kept, "key_needed": bool(self.key)}
 
     def post_job(self, to, body):

@@ -1,0 +1,228 @@
+/* What is known of the files of adapters: how long, and who waits for it. The library's part is played here: it says
+ * what the test wants it to. */
+#include "server/loras.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static struct {
+    flux1_status status; /* of the next opening, and its message */
+    const char *message;
+    int opened, open;
+    pthread_mutex_t gate; /* an opening waits for it */
+    pthread_cond_t news;
+    bool closed, waits;
+} library = {.gate = PTHREAD_MUTEX_INITIALIZER, .news = PTHREAD_COND_INITIALIZER};
+
+flux1_status __wrap_flux1_adapter_open(flux1_context *context, const flux1_model *model, const char *path,
+                                       flux1_adapter **out);
+void __wrap_flux1_adapter_close(flux1_adapter *adapter);
+const char *__wrap_flux1_context_message(const flux1_context *context);
+
+flux1_status __wrap_flux1_adapter_open(flux1_context *context, const flux1_model *model, const char *path,
+                                       flux1_adapter **out)
+{
+    (void)context, (void)model, (void)path;
+    pthread_mutex_lock(&library.gate);
+    library.waits = true;
+    pthread_cond_broadcast(&library.news);
+    while (library.closed)
+        pthread_cond_wait(&library.news, &library.gate);
+    library.opened++;
+    library.open += library.status == FLUX1_OK;
+    *out = library.status == FLUX1_OK ? (flux1_adapter *)(void *)&library.opened : NULL;
+    pthread_mutex_unlock(&library.gate);
+    return library.status;
+}
+
+void __wrap_flux1_adapter_close(flux1_adapter *adapter)
+{
+    assert_ptr_equal(adapter, &library.opened);
+    library.open--;
+}
+
+const char *__wrap_flux1_context_message(const flux1_context *context)
+{
+    (void)context;
+    return library.message;
+}
+
+/* ---- a folder with two files ---- */
+
+typedef struct fixture {
+    char folder[64], one[96], two[96];
+    loras l;
+} fixture;
+
+static const flux1_model *const model = (const flux1_model *)(const void *)&library; /* nobody looks into it */
+
+static void write_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static int set_up(void **state)
+{
+    fixture *x = calloc(1, sizeof *x);
+    assert_non_null(x);
+    strcpy(x->folder, "/tmp/flux1-loras-XXXXXX");
+    assert_non_null(mkdtemp(x->folder));
+    snprintf(x->one, sizeof x->one, "%s/one.safetensors", x->folder);
+    snprintf(x->two, sizeof x->two, "%s/two.safetensors", x->folder);
+    write_file(x->one, "1");
+    write_file(x->two, "2");
+    assert_int_equal(loras_open(&x->l, x->folder, NULL), FLUX1_OK);
+    library.status = FLUX1_OK;
+    library.message = "";
+    library.opened = library.open = 0;
+    library.closed = library.waits = false;
+    *state = x;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture *x = *state;
+    loras_close(&x->l);
+    assert_int_equal(library.open, 0);
+    unlink(x->one);
+    unlink(x->two);
+    assert_int_equal(rmdir(x->folder), 0);
+    free(x);
+    return 0;
+}
+
+/* "one", "one?" (not examined), "one!" (to be examined again), and why not, in brackets. */
+static void add(void *user, const lora_facts *facts)
+{
+    char *out = user;
+    const size_t used = strlen(out);
+    snprintf(out + used, 512 - used, "%s%s%s%s%s%s ", facts->name, facts->examined ? "" : "?", facts->again ? "!" : "",
+             facts->why[0] ? "(" : "", facts->why, facts->why[0] ? ")" : "");
+}
+
+static void assert_known(fixture *x, const char *expected)
+{
+    char known[512] = "";
+    loras_survey(&x->l, model, add, known);
+    assert_string_equal(known, expected);
+}
+
+static void examine(fixture *x, const char *path, flux1_status status, const char *message)
+{
+    library.status = status;
+    library.message = message;
+    loras_examine(&x->l, NULL, model, path);
+}
+
+static int verdicts(const fixture *x)
+{
+    int count = 0;
+    for (const lora_verdict *v = x->l.verdicts; v; v = v->next)
+        count++;
+    return count;
+}
+
+static void a_survey_opens_nothing_and_tells_what_is_known(void **state)
+{
+    fixture *x = *state;
+    assert_known(x, "one? two? ");
+    examine(x, x->one, FLUX1_OK, "");
+    assert_known(x, "one two? ");
+    examine(x, x->two, FLUX1_ERR_FORMAT, "two is bad");
+    assert_known(x, "one two(two is bad) ");
+    assert_int_equal(library.opened, 2);
+    write_file(x->two, "another");
+    assert_known(x, "one two? ");
+}
+
+/* A bad file stays bad; a disk may have failed for a moment. */
+static void an_error_of_reading_is_tried_again(void **state)
+{
+    fixture *x = *state;
+    flux1_adapter *adapter;
+    fault f = {0};
+    examine(x, x->one, FLUX1_ERR_IO, "one cannot be read");
+    examine(x, x->two, FLUX1_ERR_MEMORY, "no memory");
+    assert_known(x, "one!(one cannot be read) two? ");
+    assert_false(loras_take(&x->l, NULL, model, "one", &adapter, &f)); /* with the last message and status */
+    assert_int_equal(f.kind, FAULT_SERVER);
+    library.status = FLUX1_ERR_IO;
+    assert_false(loras_take(&x->l, NULL, model, "one", &adapter, &f));
+    assert_int_equal(f.kind, FAULT_UNAVAILABLE);
+    library.status = FLUX1_ERR_FORMAT;
+    assert_false(loras_take(&x->l, NULL, model, "one", &adapter, &f));
+    assert_int_equal(f.kind, FAULT_INVALID);
+    examine(x, x->one, FLUX1_OK, "");
+    assert_known(x, "one two? ");
+    assert_true(loras_take(&x->l, NULL, model, "one", &adapter, &f));
+    loras_return(&x->l, adapter);
+}
+
+static void what_is_known_of_a_file_goes_with_it(void **state)
+{
+    fixture *x = *state;
+    const flux1_model *other = (const flux1_model *)(const void *)x;
+    examine(x, x->one, FLUX1_OK, "");
+    examine(x, x->two, FLUX1_ERR_FORMAT, "bad");
+    loras_examine(&x->l, NULL, other, x->two);
+    assert_known(x, "one two(bad) ");
+    assert_int_equal(verdicts(x), 3);
+    unlink(x->two);
+    assert_known(x, "one ");
+    assert_int_equal(verdicts(x), 2); /* the other model's goes when it is asked for */
+    write_file(x->two, "2");
+    assert_known(x, "one two? ");
+    unlink(x->two);
+    char known[512] = "";
+    loras_survey(&x->l, other, add, known);
+    assert_string_equal(known, "one? ");
+    assert_int_equal(verdicts(x), 1);
+}
+
+static void *examine_one(void *x)
+{
+    examine(x, ((fixture *)x)->one, FLUX1_OK, "");
+    return NULL;
+}
+
+static void nobody_waits_for_a_file_that_is_being_examined(void **state)
+{
+    fixture *x = *state;
+    pthread_t thread;
+    library.closed = true;
+    assert_int_equal(pthread_create(&thread, NULL, examine_one, x), 0);
+    pthread_mutex_lock(&library.gate);
+    while (!library.waits)
+        pthread_cond_wait(&library.news, &library.gate);
+    pthread_mutex_unlock(&library.gate);
+    alarm(20); /* instead of hanging for ever */
+    assert_known(x, "one? two? ");
+    assert_true(loras_try_hold(&x->l, NULL, 0));
+    alarm(0);
+    pthread_mutex_lock(&library.gate);
+    library.closed = false;
+    pthread_cond_broadcast(&library.news);
+    pthread_mutex_unlock(&library.gate);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_known(x, "one two? ");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(a_survey_opens_nothing_and_tells_what_is_known), TEST(an_error_of_reading_is_tried_again),
+        TEST(what_is_known_of_a_file_goes_with_it), TEST(nobody_waits_for_a_file_that_is_being_examined)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
