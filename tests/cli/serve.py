@@ -672,8 +672,9 @@ def together(jobs):
     while not s.job(ids[1])["step"]:
         time.sleep(0.005)
     s.call("POST", "/sdapi/v1/skip", {})
-    while s.job(ids[0])["fraction"] < 0.5:  # behind a skip, the picture that was skipped counts
+    while not (now := s.job(ids[0]))["image"]:
         time.sleep(0.005)
+    check(now["image"] == 1 and 0.5 <= now["fraction"] < 1, "a picture that was skipped counts as done: %s" % now)
     s.call("POST", "/sdapi/v1/skip", {})
     ended = [s.until(i, ["done", "cancelled"]) for i in ids]
     check([(j["state"], [p["seed"] for p in j["pictures"]], sum("skipped" in n for n in j["notes"])) for j in ended] == [("cancelled", [], 2), ("done", ["2"], 1)], "two skips of several: %s" % [(j["state"], j["notes"]) for j in ended])
