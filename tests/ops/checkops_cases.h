@@ -773,13 +773,13 @@ static const check int8_checks[] = {
     {"linear, cut from Q8_0, int8", case_int8_cuts, 24, 1e-6, 6e-3},
     {"linear, aligned, int8", case_aligned_linear, 40, 1e-6, 6e-3},
     {"qkv_norm_rope, single_products, mlp, int8", case_composites, 12, 2e-3, 2e-2},
-    {"attention, int8", case_attention, 40, 2e-3, 1e-2},
-    {"attention, wide heads, int8", case_attention_wide, 2, 2e-3, 1e-2},
-    {"attention, steep scores, int8", case_attention_steep, 1, 2e-3, 2e-2},
-    {"attention with a NaN, int8", case_attention_nan, 12, 2e-3, 1e-2},
-    {"attention_part, attention_merge, int8", case_attention_parts, 10, 2e-3, 1e-2},
-    {"attention, aligned, int8", case_aligned_attention, 20, 2e-3, 1e-2},
-    {"attention_part, aligned, int8", case_aligned_attention_part, 12, 2e-3, 1e-2},
+    {"attention, int8", case_attention, 30, 6e-4, 5e-3},
+    {"attention, wide heads, int8", case_attention_wide, 2, 2e-6, 5e-3},
+    {"attention, steep scores, int8", case_attention_steep, 1, 6e-4, 5e-3},
+    {"attention with a NaN, int8", case_attention_nan, 8, 6e-4, 5e-3},
+    {"attention_part, attention_merge, int8", case_attention_parts, 10, 6e-4, 5e-3},
+    {"attention, aligned, int8", case_aligned_attention, 10, 6e-4, 5e-3},
+    {"attention_part, aligned, int8", case_aligned_attention_part, 12, 6e-4, 5e-3},
 };
 
 #endif
