@@ -2,10 +2,11 @@
  * process, so that what else the machine does falls on all alike. Prints medians as GFLOP/s.
  *   bench_sets [--cpu] [--best] [--cold] [--only TEXT] [threads] [repetitions] [column ...]
  * A column is a set of FLUX1_CPU_ISA and an arithmetic: "avx2:f32" (weights in float32), "avx2:f32bf16" (weights in
- * bf16), "avx512amx:bf16", "avx512amx:int8". Default: the last two of avx512bf16 and avx512amx. --only: shapes whose
- * names have TEXT. --cold: each call has other weights, so that they come from memory as they do in a model. --cpu:
- * processor time of all threads divided by them, for a machine that others use too; otherwise wall time. --best: the
- * best call in place of the median, which of a hundred short ones repeats within 1 % on such a machine. */
+ * bf16), "avx512amx:bf16", "avx512amx:int8", "avx2:f32int8-fast" (between products float32). Default: the last two of
+ * avx512bf16 and avx512amx. --only: shapes whose names have TEXT. --cold: each call has other weights, so that they
+ * come from memory as they do in a model. --cpu: processor time of all threads divided by them, for a machine that
+ * others use too; otherwise wall time. --best: the best call in place of the median, which of a hundred short ones
+ * repeats within 1 % on such a machine. */
 #include "tools/peak.h"
 
 #include "base/half.h"
@@ -36,11 +37,10 @@ typedef struct manner {
     dtype arithmetic, weights;
     int8_kind int8;
 } manner;
-static const manner MANNERS[] = {{"f32", DTYPE_F32, DTYPE_F32, INT8_NONE},
-                                 {"f32bf16", DTYPE_F32, DTYPE_BF16, INT8_NONE},
-                                 {"bf16", DTYPE_BF16, DTYPE_BF16, INT8_NONE},
-                                 {"int8", DTYPE_BF16, DTYPE_BF16, INT8_FINE},
-                                 {"int8-fast", DTYPE_BF16, DTYPE_BF16, INT8_ROTATED}};
+static const manner MANNERS[] = {
+    {"f32", DTYPE_F32, DTYPE_F32, INT8_NONE},    {"f32bf16", DTYPE_F32, DTYPE_BF16, INT8_NONE},
+    {"bf16", DTYPE_BF16, DTYPE_BF16, INT8_NONE}, {"f32int8-fast", DTYPE_F32, DTYPE_BF16, INT8_ROTATED},
+    {"int8", DTYPE_BF16, DTYPE_BF16, INT8_FINE}, {"int8-fast", DTYPE_BF16, DTYPE_BF16, INT8_ROTATED}};
 
 enum { MOST_WEIGHTS = 256 };
 
@@ -75,8 +75,9 @@ static const shape SHAPES[] = {
     {"CLIP fc2, 77 tokens", PRODUCT, 77, 768, 3072},     {"CLIP fc1, 24 tokens", PRODUCT, 24, 3072, 768},
     {"modulation, 4 rows", PRODUCT, 4, 18432, 3072},     {"DiT qkv, 256 + 256", PRODUCT, 512, 9216, 3072},
     {"DiT qkv, 1024 + 512", PRODUCT, 1536, 9216, 3072},  {"DiT mlp, 4096 + 512", PRODUCT, 4608, 12288, 3072},
-    {"DiT out, 1024 + 512", PRODUCT, 1536, 3072, 15360}, {"attention, 1024 + 512", ATTENTION, 1536, 24, 128},
-    {"attention, 4096 + 512", ATTENTION, 4608, 24, 128}, {"VAE 3x3, 128 x 128", CONV, 128, 512, 512}};
+    {"DiT out, 1024 + 512", PRODUCT, 1536, 3072, 15360}, {"attention, 256 + 256", ATTENTION, 512, 24, 128},
+    {"attention, 1024 + 512", ATTENTION, 1536, 24, 128}, {"attention, 4096 + 512", ATTENTION, 4608, 24, 128},
+    {"VAE 3x3, 128 x 128", CONV, 128, 512, 512}};
 
 static uint64_t random_state = 88172645463325252ull;
 static float random_value(void)
@@ -166,7 +167,7 @@ static double seconds_of(column *c, const shape *s)
 {
     const weight *w = s->what == ATTENTION ? NULL : c->w[c->next++ % c->weights];
     const double begin = seconds_now();
-    const attention_args a = {.heads = (int)s->n, .scale = 0.1f};
+    const attention_args a = {.heads = (int)s->n, .scale = 0.1f, .int8 = true};
     must(s->what == PRODUCT     ? ops_product(c->o, c->in, w, &(epilogue){0}, c->out)
          : s->what == ATTENTION ? ops_attention(c->o, c->in, c->k, c->v, &a, c->out)
                                 : ops_conv(c->o, c->in, (act){0}, (act){0}, w, 1, (act){0}, c->out));
@@ -181,7 +182,7 @@ static void bench(const shape *s)
                                                : s->what == CONV    ? 9 * side
                                                                     : 1);
     for (int i = 0; i < count; i++)
-        if (s->what == PRODUCT || !columns[i].by->int8)
+        if (s->what != CONV || !columns[i].by->int8)
             open_column(&columns[i], s);
     for (int t = -1; t < repetitions; t++) /* the first is not counted */
         for (int i = 0; i < count; i++)

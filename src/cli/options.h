@@ -205,7 +205,8 @@ typedef enum option_kind {
       "write all calls of the best way to FILE, a recording (docs/recording.md), which run-plan makes")                \
     X(DTYPE, "dtype", 0, CHOICE, "auto|f32|bf16|fp8|int8|int8-fast", 0, 0, IN_RUNS | IN_PLAN,                          \
       "arithmetic. fp8: bf16, but the transformer's large matrix products in e4m3, on GPUs that support it; int8: "    \
-      "auto, but those products and T5's in int8, on a CPU; int8-fast: the same with fewer scales (default: auto)")    \
+      "auto, but those products and T5's in int8, on a CPU; int8-fast: the same with fewer scales, and the "           \
+      "transformer's attention (default: auto)")                                                                       \
     X(DEVICE, "device", 0, DEVICE, "cpu|cuda[:N]|ttnn[:MACHINE]|ref", 0, 0, IN_RUNS | IN_RUN_PLAN | IN_TRIAL,          \
       "device to compute on. cuda:N: the N-th GPU; ttnn:MACHINE: Tenstorrent's cards (docs/tenstorrent.md), such as "  \
       "ttnn:wh-n300; ref: the slow reference implementation (default: cpu; of run-plan and trial, which take ref "     \

@@ -14,7 +14,9 @@ static flux1_status take_attention(player *p, attended *t)
     t->a.heads = player_take(p);
     t->a.scale = player_real(p);
     t->a.causal = player_take(p) != 0;
-    return player_act(p, &t->a.bias);
+    TRY(player_act(p, &t->a.bias));
+    t->a.int8 = player_take(p) != 0;
+    return FLUX1_OK;
 }
 
 flux1_status play_linear(player *p)

@@ -186,10 +186,11 @@ static mesh_next entry_of(const pass *r, int64_t i)
     return next;
 }
 
-/* softmax(q·kᵀ/√dim)·v over prompt and image together. */
+/* softmax(q·kᵀ/√dim)·v over prompt and image together; bears 8 bits, as the blocks' products do. */
 static attention_args attention_of(const pass *r)
 {
-    return (attention_args){.heads = r->w->heads, .scale = (float)(1 / sqrt((double)r->w->config.head_dim))};
+    return (attention_args){
+        .heads = r->w->heads, .scale = (float)(1 / sqrt((double)r->w->config.head_dim)), .int8 = true};
 }
 
 /* q, k and v of both parts, from their own weights. */

@@ -480,6 +480,8 @@ static flux1_status attended(const call *c, act q, act k, act v, const attention
     TRY(apart(c, NAMED(k), NAMED(out)));
     TRY(apart(c, NAMED(v), NAMED(out)));
     const operand bias = {"bias", a->bias};
+    if (a->int8 && (a->causal || act_present(a->bias)))
+        return refuse(c, "int8 cannot be combined with a causal mask or a bias");
     if (!act_present(a->bias))
         return FLUX1_OK;
     TRY(window(c, bias));

@@ -65,6 +65,16 @@ _Static_assert(INT8_LONG == 256, "two halves of four bits");
 #define SIGNS64(i) SIGNS16(i), SIGNS16((i) + 16), SIGNS16((i) + 32), SIGNS16((i) + 48)
 const float int8_signs[INT8_LONG] = {SIGNS64(0), SIGNS64(64), SIGNS64(128), SIGNS64(192)};
 
+#define BIT(i, from, to) (((i) >> (from)&1) << (to))
+#define REVERSED(i)                                                                                           \
+    (BIT(i, 0, 7) | BIT(i, 1, 6) | BIT(i, 2, 5) | BIT(i, 3, 4) | BIT(i, 4, 3) | BIT(i, 5, 2) | BIT(i, 6, 1) | \
+     BIT(i, 7, 0))
+#define DITHER(i) ((2 * REVERSED(i) + 1 - 256) / 512.0f)
+#define DITHER4(i) DITHER(i), DITHER((i) + 1), DITHER((i) + 2), DITHER((i) + 3)
+#define DITHER16(i) DITHER4(i), DITHER4((i) + 4), DITHER4((i) + 8), DITHER4((i) + 12)
+#define DITHER64(i) DITHER16(i), DITHER16((i) + 16), DITHER16((i) + 32), DITHER16((i) + 48)
+const float int8_dither[INT8_KEYS] = {DITHER64(0), DITHER64(64), DITHER64(128)};
+
 void int8_rotate(float *values, int64_t length)
 {
     for (int64_t i = 0; i < length; i++)

@@ -15,7 +15,18 @@
  * applied. Alone that would be coarse where a group has outliers, so the values of a group are first turned by an
  * orthogonal matrix, x and w by the same, which leaves the product as it is and spreads each value over the group
  * (QuaRot, arXiv:2404.00456): signs (int8_signs), then a Walsh-Hadamard transform (int8_rotate). A last group that is
- * shorter is filled up with zeros to a power of two. */
+ * shorter is filled up with zeros to a power of two.
+ *
+ * With INT8_ROTATED, attention whose arguments say so (attention_args.int8) is in int8 too, where a head is one group:
+ *   scores   a row of q's head and one of k's are rotated groups. A score is scale of q · scale of k / length · Σ,
+ *            exact in int32, times attention_args.scale
+ *   weights  keys are cut into blocks of INT8_KEYS, from the first. In a block, key i's weight is
+ *            round(INT8_WEIGHT·e^(score − the block's highest) + int8_dither[i])
+ *   values   a block of a column of v is quantised (int8_quantise); Σ weight·v is exact in int32
+ * Blocks' sums, and those of their weights as they are rounded, are added times e^(the block's highest − the highest),
+ * in float32 (ops/ref: in double); the quotient of the two is the output. Why the dither: a prompt is filled up with
+ * tokens whose keys are nearly equal, hundreds of small weights that were all rounded the same way otherwise
+ * (docs/performance.md: 1 to 9 % of the outputs; with it 0.5 to 0.8). */
 #ifndef FLUX1_OPS_INT8_H
 #define FLUX1_OPS_INT8_H
 
@@ -26,6 +37,7 @@
 #include <stdint.h>
 
 enum { INT8_GROUP = 32, INT8_LONG = 256, INT8_SHORTEST = 64 /* of rotated groups */, INT8_MOST = 127 };
+enum { INT8_KEYS = 192 /* of a block; fewer than 256 */, INT8_WEIGHT = 255 /* the highest */ };
 
 /* A group whose largest magnitude is below this is zeros with scale 0: 127 divided by it would be infinite. */
 #define INT8_LEAST 0x1p-100f
@@ -47,6 +59,13 @@ bool int8_recipe_stored(const weight_recipe *r, int64_t row, int64_t col, int64_
  * i's bits, high half⟩, whose own transform is flat, so that the mean of a group, which GELU's outputs have, is spread
  * like everything else. */
 extern const float int8_signs[INT8_LONG];
+
+/* What is added to the weight of a block's key before it is rounded, within (−½, ½): the key's bits reversed (van der
+ * Corput's sequence), so that neighbours' roundings cancel out. */
+extern const float int8_dither[INT8_KEYS];
+
+/* Whether attention of this head size is in int8, where it is asked for. */
+static inline bool int8_attends(int8_kind kind, int64_t dim) { return kind == INT8_ROTATED && dim <= INT8_LONG; }
 
 /* Turns a rotated group in place: signs, then Walsh-Hadamard without its factor 1/√length, as sums and differences of
  * values 1, 2, 4 … apart, in this order, in float32. length: a power of two, at most INT8_LONG. */

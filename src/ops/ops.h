@@ -137,6 +137,7 @@ typedef struct attention_args {
     int64_t heads;
     float scale;
     bool causal; /* key row <= query row */
+    bool int8;   /* may be multiplied in int8 (int8.h), as a weight whose recipe says so; not causal, no bias */
     act bias; /* TABLE, rows = heads, cols = 2·L−1: added to score(q, k) at column k − q + L − 1 (T5's relative bias);
                  left out otherwise */
 } attention_args;
@@ -498,6 +499,7 @@ typedef enum ops_work {
     WORK_LINEAR,
     WORK_INT8, /* linear, in int8 */
     WORK_ATTENTION,
+    WORK_INT8_ATTENTION, /* the same, in int8 */
     WORK_CONV,
     WORK_CONV_HALF /* with stride 2 */
 } ops_work;

@@ -55,7 +55,7 @@ typedef struct script_field {
 /* Entry, name, whether all ranks make it together, fields. Compute entries are those of ops.h of the same name (linear:
  * without adapters), exchanges those of mesh/exchange.h. */
 #define EPILOGUE {"addend", KIND_OPT}, {"f", KIND_F}, {"mul", KIND_OPT}, {"gate", KIND_OPT}, {"residual", KIND_OPT}
-#define ATTENTION {"heads", KIND_INT}, {"scale", KIND_REAL}, {"causal", KIND_ZERO}, {"bias", KIND_OPT}
+#define ATTENTION {"heads", KIND_INT}, {"scale", KIND_REAL}, {"causal", KIND_ZERO}, {"bias", KIND_OPT}, {"int8", KIND_ZERO}
 #define SCRIPT_CALLS(X) \
     X(BLOCK, "block", false, {"block", KIND_BLOCK}, {"name", KIND_TEXT}) \
     X(WEIGHT, "weight", false, {"w", KIND_WEIGHT}, {"block", KIND_BLOCK}, {"role", KIND_WROLE}, {"rows", KIND_INT}, \

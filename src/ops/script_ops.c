@@ -92,6 +92,7 @@ static void put_attention(ops *o, act q, act k, act v, const attention_args *a)
     put_real(o, a->scale);
     put(o, a->causal);
     put_act(o, a->bias);
+    put(o, a->int8);
 }
 
 /* What the call was given by name, once. */

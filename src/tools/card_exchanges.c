@@ -219,6 +219,7 @@ static void take_attention(card_worker *w)
     w->heads = card_next(w);
     (void)card_next(w), (void)card_next(w); /* scale, causal */
     (void)card_next_act(w);                 /* bias */
+    (void)card_next(w);                     /* int8 */
 }
 
 void make_attention(card_worker *w)

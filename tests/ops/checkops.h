@@ -16,7 +16,7 @@
 #include "base/half.h"
 #include "ops/int8.h"
 #include "tensor/scale.h"
-#include "ops/cpu/cpu.h" /* sizes of its blocks: what lies on either side of them is worth a try on every backend */
+#include "ops/cpu/int8.h" /* sizes of its blocks: what lies on either side of them is worth a try on every backend */
 
 #include <math.h>
 #include <stdio.h>

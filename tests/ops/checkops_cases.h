@@ -203,6 +203,7 @@ static void case_attention(run *r)
     }
     if (keys == 0)
         a.causal = false;
+    a.int8 = r->int8 && !a.causal && !act_present(a.bias);
     act q = input(r, ACT_HEADS, batch, queries, heads * dim), k = input(r, ACT_HEADS, batch, keys, heads * dim),
         v = input(r, ACT_HEADS, batch, keys, heads * dim);
     act out = output(r, ACT_HEADS, batch, queries, heads * dim);
@@ -214,7 +215,7 @@ static void case_attention(run *r)
 static void case_attention_wide(run *r)
 {
     int64_t dim = PICK(r, 300, 512, 515), rows = PICK(r, 3, 44, 136), heads = PICK(r, 1, 2), batch = PICK(r, 1, 2);
-    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .int8 = r->int8};
     act q = input(r, ACT_HEADS, batch, rows, heads * dim), k = input(r, ACT_HEADS, batch, rows, heads * dim),
         v = input(r, ACT_HEADS, batch, rows, heads * dim), out = output(r, ACT_HEADS, batch, rows, heads * dim);
     ok(r, ops_attention(r->o, q, k, v, &a, out));
@@ -235,10 +236,30 @@ static void case_attention_wide_long(run *r)
 /* Large scores: the maximum must be taken off, and grows from block to block. */
 static void case_attention_steep(run *r)
 {
-    attention_args a = {.heads = 2, .scale = 4.0f};
+    attention_args a = {.heads = 2, .scale = 4.0f, .int8 = r->int8};
     act q = input(r, ACT_HEADS, 1, 20, 64), k = input(r, ACT_HEADS, 1, 600, 64), v = input(r, ACT_HEADS, 1, 600, 64),
         out = output(r, ACT_HEADS, 1, 20, 64);
     ok(r, ops_attention(r->o, q, k, v, &a, out));
+    keep(r, out);
+}
+
+/* One NaN among the queries, keys or values, and none. */
+static void case_attention_nan(run *r)
+{
+    const int64_t dim = PICK(r, 16, 128), rows = 2 * ATTENTION_KEYS + 3;
+    attention_args a = {.heads = 2, .scale = 1.0f / sqrtf((float)dim), .int8 = r->int8};
+    act x[3], out;
+    for (int i = 0; i < 3; i++)
+        x[i] = input(r, ACT_HEADS, 1, i ? rows : 40, 2 * dim);
+    const int64_t which = below(r, 4);
+    if (which < 3) {
+        float nan = NAN;
+        tensor t = {.type = DTYPE_F32, .dims = 3, .shape = {1, 1, 1}, .data = &nan};
+        const int64_t row = below(r, act_rows(x[which])), col = below(r, 2 * dim);
+        ok(r, ops_upload(r->o, &t, act_columns(act_slice(x[which], row, 1), col, 1)));
+    }
+    out = output(r, ACT_HEADS, 1, 40, 2 * dim);
+    ok(r, ops_attention(r->o, x[0], x[1], x[2], &a, out));
     keep(r, out);
 }
 
@@ -246,7 +267,7 @@ static void case_attention_parts(run *r)
 {
     int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 16, 33), queries = PICK(r, 1, 130),
             keys[2] = {PICK(r, 0, 1, 70), PICK(r, 0, 5, 300)};
-    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .int8 = r->int8};
     act q = input(r, ACT_HEADS, batch, queries, heads * dim), out[2], lse[2];
     for (int i = 0; i < 2; i++) {
         act k = input(r, ACT_HEADS, batch, keys[i], heads * dim), v = input(r, ACT_HEADS, batch, keys[i], heads * dim);
@@ -599,7 +620,7 @@ static void case_aligned_attention(run *r)
 {
     int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 8, 64, 128), text = PICK(r, 0, 8, 13),
             image = PICK(r, 1, 16, 75), width = heads * dim;
-    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .int8 = r->int8};
     act qkv = joint(r, ACT_HEADS, batch, text, image, 3 * width, false),
         both = joint(r, ACT_LINEAR, batch, text, image, width + 64, true);
     act_part part = text > 0 && below(r, 2) ? PART_IMAGE : PART_WHOLE;
@@ -628,7 +649,7 @@ static void case_aligned_attention_part(run *r)
 {
     int64_t batch = PICK(r, 1, 2), heads = PICK(r, 1, 3), dim = PICK(r, 16, 64), text = PICK(r, 0, 8),
             image = PICK(r, 3, 66), width = heads * dim, keys = PICK(r, 0, 1, 40);
-    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim)};
+    attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .int8 = r->int8};
     act qkv = joint(r, ACT_HEADS, batch, text, image, 3 * width, false),
         kv = joint(r, ACT_HEADS, batch, 0, keys, 2 * width, false), q = act_columns(qkv, 0, width);
     act out[2], lse[2];
@@ -752,6 +773,13 @@ static const check int8_checks[] = {
     {"linear, cut from Q8_0, int8", case_int8_cuts, 24, 1e-6, 6e-3},
     {"linear, aligned, int8", case_aligned_linear, 40, 1e-6, 6e-3},
     {"qkv_norm_rope, single_products, mlp, int8", case_composites, 12, 2e-3, 2e-2},
+    {"attention, int8", case_attention, 30, 6e-4, 5e-3},
+    {"attention, wide heads, int8", case_attention_wide, 2, 2e-6, 5e-3},
+    {"attention, steep scores, int8", case_attention_steep, 1, 6e-4, 5e-3},
+    {"attention with a NaN, int8", case_attention_nan, 8, 6e-4, 5e-3},
+    {"attention_part, attention_merge, int8", case_attention_parts, 10, 6e-4, 5e-3},
+    {"attention, aligned, int8", case_aligned_attention, 10, 6e-4, 5e-3},
+    {"attention_part, aligned, int8", case_aligned_attention_part, 12, 6e-4, 5e-3},
 };
 
 #endif

@@ -130,9 +130,65 @@ static void quantising_is_as_defined(void **state)
     assert_true(n[0] == 0 && n[1] == 0 && isnan(scale));
 }
 
+/* ---- attention ---- */
+
+enum { DIM = 128, KEYS = 151 };
+
+static act of_values(ops *o, int64_t rows, const float *values)
+{
+    tensor t = {.type = DTYPE_F32, .dims = 2, .shape = {rows, DIM}, .data = (void *)(uintptr_t)values}; /* only read */
+    act a;
+    ok(ops_create(o, ACT_HEADS, shape_rows(1, 0, rows, DIM), &a));
+    ok(ops_upload(o, &t, a));
+    return a;
+}
+
+/* softmax(q·kᵀ/√128)·v of one query. */
+static void attention(flux1_status (*create)(const ops_config *, ops **), const float *q, const float *k,
+                      const float *v, float *y)
+{
+    ops *o;
+    act out;
+    tensor host = {.type = DTYPE_F32, .dims = 2, .shape = {1, DIM}, .data = y};
+    ok(create(&(ops_config){.arithmetic = DTYPE_F32, .int8 = INT8_ROTATED, .threads = 1, .err = &err}, &o));
+    ok(ops_reserve(o, (size_t)8 << 20));
+    ok(ops_create(o, ACT_HEADS, shape_rows(1, 0, 1, DIM), &out));
+    const attention_args a = {.heads = 1, .scale = 1 / sqrtf(DIM), .int8 = true};
+    ok(ops_attention(o, of_values(o, 1, q), of_values(o, KEYS, k), of_values(o, KEYS, v), &a, out));
+    ok(ops_download(o, out, &host));
+    ops_destroy(o);
+}
+
+/* A prompt's filling: behind one key that the query likes, 150 equal ones, whose scores are 6.5 lower. Each weighs
+ * e^−6.5 = 1/665 of it, 0.38 of the smallest weight that 8 bits have; all together 150/665 = 0.2255. With values of 1
+ * for the first and 0 for the others the output is 1/1.2255 = 0.816. */
+static void many_small_weights_count(void **state)
+{
+    float q[DIM], k[KEYS * DIM], v[KEYS * DIM], y[DIM];
+    double size = 0;
+    (void)state;
+    for (int d = 0; d < DIM; d++) {
+        q[d] = (float)((d * 37 % 29 - 14) / 8.0);
+        size += (double)q[d] * q[d];
+    }
+    for (int i = 0; i < KEYS; i++)
+        for (int d = 0; d < DIM; d++) {
+            k[i * DIM + d] = q[d] * (float)(i ? 1 - 6.5 * sqrt(DIM) / size : 1);
+            v[i * DIM + d] = i == 0;
+        }
+    flux1_status (*const create[])(const ops_config *, ops **) = {ops_ref_create, ops_cpu_create};
+    for (int c = 0; c < 2; c++) {
+        attention(create[c], q, k, v, y);
+        for (int d = 0; d < DIM; d++)
+            if (!(fabsf(y[d] - 0.816f) < 0.012f))
+                fail_msg("%s: value %d is %g", c ? "cpu" : "ref", d, (double)y[d]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(quantising_is_as_defined),
+                                       cmocka_unit_test(many_small_weights_count),
                                        cmocka_unit_test(a_product_is_as_exact_as_ggmls)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,14 +1,24 @@
-/* Attention: arguments checked, one task a head and block of queries (kernels_attention.h); the merge of partial
- * results. */
-#include "ops/cpu/cpu.h"
+/* Attention: arguments checked, one task a head and block of queries (kernels_attention.h, int8_attention.h); the merge
+ * of partial results. */
+#include "ops/cpu/int8.h"
 
 #include "base/checked.h"
+
+/* Words of a worker where numbers are in pairs and panels of 32, which is the most (int8_attention.h). */
+static size_t int8_words(int64_t dim)
+{
+    const size_t words = (size_t)int8_length(INT8_ROTATED, dim) / 2, ldv = (size_t)attention_ldv(dim);
+    return ATTENTION_QUERIES * (words + (size_t)dim + 4) + INT8_KEYS * (words + 16 + 1 + ATTENTION_PANEL) +
+           INT8_KEYS / 2 * ldv + 2 * ldv + 2 * ATTENTION_PANEL;
+}
 
 size_t cpu_attention_scratch(int64_t dim)
 {
     size_t chunks = (size_t)i64_ceil_div(dim, GEMM_STEPS), ldv = (size_t)attention_ldv(dim);
     size_t floats = 2 * ATTENTION_QUERIES * ((size_t)dim + 1) + ATTENTION_PANEL +
                     ATTENTION_KEYS * (chunks * GEMM_LDA + ldv + ATTENTION_PANEL);
+    if (dim <= INT8_LONG && floats < int8_words(dim))
+        floats = int8_words(dim);
     return size_round_up(floats * sizeof(float), ARENA_ALIGN);
 }
 
@@ -56,7 +66,8 @@ static flux1_status attend(ops *base, act q, act k, act v, const attention_args 
     void *scratch;
     TRY(arena_alloc(&o->memory, (size_t)o->threads * t.scratch_stride, &scratch, base->err));
     t.scratch = scratch;
-    pool_run(o->workers, t.batch * t.heads * t.blocks, o->kernels->attention, &t);
+    const bool int8 = a->int8 && int8_attends(o->int8_as, dim) && o->int8->attention;
+    pool_run(o->workers, t.batch * t.heads * t.blocks, int8 ? o->int8->attention : o->kernels->attention, &t);
     arena_release(&o->memory, mark);
     return ops_cancelled(base);
 }

@@ -47,6 +47,7 @@ struct cpu_int8_kernels {
     int tokens; /* rows of a panel */
     const cpu_decoders *decoders;
     cpu_int8_way fine, rotated;
+    pool_fn *attention; /* of an attention_job; NULL: none */
 };
 
 /* A weight's row in whole groups from column `col` of one, count <= INT8_BLOCK_K. values: as many floats of scratch. */

@@ -13,6 +13,7 @@
 typedef __m256i vw;
 SIMD_INLINE vw vw_word(int32_t w) { return _mm256_set1_epi32(w); }
 SIMD_INLINE vw vw_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
+SIMD_INLINE void vw_store(int32_t *p, vw v) { _mm256_storeu_si256((__m256i *)p, v); }
 SIMD_INLINE vf vw_float(vw v) { return _mm256_cvtepi32_ps(v); }
 /* The sum's own register is added to: gcc would add into another, and move it there after each. */
 SIMD_INLINE vw vw_dot(vw sum, vw w, vw x)

@@ -8,7 +8,6 @@
 #if !defined(vw_keep) /* where the registers are emulated there is nothing to keep */
 #define vw_keep(v) __asm__ volatile("" : "+v"(v))
 #endif
-SIMD_INLINE void vw_store(int32_t *p, vw v) { _mm512_storeu_si512(p, v); }
 SIMD_INLINE vw vw_sub(vw a, vw b) { return _mm512_sub_epi32(a, b); }
 SIMD_INLINE vw vw_word(int32_t w) { return _mm512_set1_epi32(w); }
 SIMD_INLINE vw vw_dot(vw sum, vw w, vw x) { return _mm512_dpbusd_epi32(sum, w, x); }

@@ -5,6 +5,8 @@
 #define INT8_MATRIX
 #include "ops/cpu/int8_words_neon.h"
 
+SIMD_INLINE vw vw_dot(vw sum, vw w, vw x) { return vdotq_s32(sum, vreinterpretq_s8_s32(w), vreinterpretq_s8_s32(x)); }
+
 SIMD_INLINE uint32x4_t matrix_multiply(uint32x4_t c, uint32x4_t a, uint32x4_t b)
 {
     return vreinterpretq_u32_s32(

@@ -14,6 +14,11 @@ SIMD_INLINE vw vw_load(const int32_t *p)
     memcpy(&v, p, sizeof v);
     return v;
 }
+SIMD_INLINE void vw_store(int32_t *p, vw v) { memcpy(p, &v, sizeof v); }
+SIMD_INLINE vw vw_round(vf v) { return (vi)(v + vset1(POWER_SHIFT)) - (vi)vset1(POWER_SHIFT); } /* below 2^22 */
+SIMD_INLINE vw vw_or(vw a, vw b) { return a | b; }
+SIMD_INLINE vw vw_and(vw a, vw b) { return a & b; }
+#define vw_left(v, bits) ((v) << (bits))
 SIMD_INLINE vf vw_float(vw v) { return __builtin_convertvector(v, vf); }
 
 /* Byte `at` of each word, with its sign. */

@@ -11,10 +11,13 @@
 
 typedef int32x4_t vw;
 SIMD_INLINE vf vw_float(vw v) { return vcvtq_f32_s32(v); }
-#if !defined(INT8_MATRIX)
 SIMD_INLINE vw vw_word(int32_t w) { return vdupq_n_s32(w); }
 SIMD_INLINE vw vw_load(const int32_t *p) { return vld1q_s32(p); }
-#endif
+SIMD_INLINE void vw_store(int32_t *p, vw v) { vst1q_s32(p, v); }
+SIMD_INLINE vw vw_round(vf v) { return vcvtnq_s32_f32(v); }
+SIMD_INLINE vw vw_or(vw a, vw b) { return vorrq_s32(a, b); }
+SIMD_INLINE vw vw_and(vw a, vw b) { return vandq_s32(a, b); }
+#define vw_left(v, bits) vshlq_n_s32(v, bits)
 
 SIMD_INLINE void v_bytes(int8_t *to, vf v)
 {

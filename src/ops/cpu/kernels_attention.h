@@ -9,12 +9,10 @@
 #ifndef FLUX1_OPS_CPU_KERNELS_ATTENTION_H
 #define FLUX1_OPS_CPU_KERNELS_ATTENTION_H
 
+#include "ops/cpu/attention_finish.h"
 #include "ops/cpu/kernels_product.h"
 
 #include <float.h>
-#include <math.h>
-
-#define LOG2_E 1.44269504088896341
 
 #if defined(SIMD_AMX)
 enum { VALUE_LDA = ATTENTION_KEYS / 2 + 16 }; /* words of a row of vᵀ */
@@ -261,35 +259,6 @@ static void attend_panel(const attention_job *t, const attention_state *s, int64
     add_values(t, s, keys, s->out + i * t->dim);
 }
 
-/* Rows of outputs from columns [dim, TILE_COLS] of one panel; m: its first row. */
-static void finish_queries(const attention_job *t, int64_t m, int64_t rows, int64_t h, const float *sums,
-                           const float *columns)
-{
-    for (int64_t i = 0; i < rows; i += VW) {
-        const vf inverse = t->keys ? vdiv(vset1(1.0f), vload(sums + i)) : vzero();
-        for (int64_t d = 0; d < t->dim; d += VW) {
-            vf r[VW];
-            for (int j = 0; j < VW; j++)
-                r[j] = vmul(vload(columns + i64_min(d + j, t->dim - 1) * TILE_COLS + i), inverse);
-            vtranspose(r);
-            for (int j = 0; j < VW && i + j < rows; j++)
-                vstn((unsigned char *)view_row(&t->out, m + i + j) + (size_t)(h * t->dim) * (t->out.bf16 ? 2 : 4),
-                     t->out.bf16, d, r[j], vcount(t->dim - d));
-        }
-    }
-}
-
-static void attention_finish(const attention_job *t, const attention_state *s, int64_t b, int64_t h, int64_t first,
-                             int64_t rows)
-{
-    const int64_t m = b * t->queries + first;
-    for (int64_t i = 0; i < rows; i += TILE_COLS)
-        finish_queries(t, m + i, i64_min(TILE_COLS, rows - i), h, s->sum + i, s->out + i * t->dim);
-    for (int64_t i = 0; t->lse.data && i < rows; i++)
-        ((float *)view_row(&t->lse, m + i))[h] =
-            t->keys ? (float)((s->top[i] + log2((double)s->sum[i])) / LOG2_E) : -INFINITY;
-}
-
 static void attention(void *arg, int64_t index, int worker)
 {
     const attention_job *t = arg;
@@ -312,7 +281,7 @@ static void attention(void *arg, int64_t index, int worker)
             if (!t->causal || first + i + TILE_COLS > key)
                 attend_panel(t, &s, h, first, i, key, keys);
     }
-    attention_finish(t, &s, b, h, first, rows);
+    attention_finish(t, b, h, first, rows, s.top, s.sum, s.out);
 }
 
 /* out, lse: y and rope hold the other partial result and its log-sum-exp, `scratch` nothing. */

@@ -165,48 +165,55 @@ static int8_coming coming_after(const int8_kind kind, const int8_job *j, int64_t
 #if defined(INT8_UNITS)
 #include "ops/cpu/int8_units_amx.h"
 #else
-/* Exact sums of one group of so many words. a: the first row's, b: the panel's. */
+/* sum += exact sums of so many words. Word k of a's row i is a[i·row + k·step], one of which is 1; b: the panel's.
+ * b_first: of instructions that want one operand without a sign, it is b. */
 #if defined(INT8_MATRIX)
-SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int group, const int32_t *start,
-                           const int32_t *a, const int32_t *b)
+SIMD_INLINE void int8_add(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, int words, const int32_t *a,
+                          const int64_t row, const int64_t step, const int32_t *b, const bool b_first)
 {
-    const matrix_side side = {(const unsigned char *)a, LDA, 1};
-    uint32x4_t words[TILE_ROWS][TILE_VECTORS];
-    (void)start;
-    matrix_sums(words, rows, TILE_VECTORS, group, &side, b, TOKENS);
+    const matrix_side side = {(const unsigned char *)a, row, step};
+    uint32x4_t more[TILE_ROWS][TILE_VECTORS];
+    (void)b_first;
+    matrix_sums(more, rows, TILE_VECTORS, words, &side, b, TOKENS);
     SIMD_UNROLL
     for (int i = 0; i < rows; i++)
         SIMD_UNROLL
     for (int v = 0; v < TILE_VECTORS; v++)
-        sum[i][v] = vreinterpretq_s32_u32(words[i][v]);
+        sum[i][v] = vaddq_s32(sum[i][v], vreinterpretq_s32_u32(more[i][v]));
 }
 #else
-/* start: what the tokens' sums begin with. */
-SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, const int group, const int32_t *start,
-                           const int32_t *a, const int32_t *b)
+SIMD_INLINE void int8_add(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, int words, const int32_t *a,
+                          const int64_t row, const int64_t step, const int32_t *b, const bool b_first)
 {
-    SIMD_UNROLL
-    for (int i = 0; i < rows; i++)
-        SIMD_UNROLL
-    for (int v = 0; v < TILE_VECTORS; v++)
-        sum[i][v] = INT8_OFFSET ? vw_load(start + v * VW) : vw_word(0);
-    for (int k = 0; k < group; k++, b += TOKENS) {
+    for (int k = 0; k < words; k++, b += TOKENS) {
         vw x[TILE_VECTORS];
         SIMD_UNROLL
         for (int v = 0; v < TILE_VECTORS; v++)
             x[v] = vw_load(b + v * VW);
         SIMD_UNROLL
         for (int i = 0; i < rows; i++) {
-            const vw w = vw_word(a[i * LDA + k]);
+            const vw w = vw_word(a[i * row + k * step]);
             SIMD_UNROLL
             for (int v = 0; v < TILE_VECTORS; v++) {
-                sum[i][v] = vw_dot(sum[i][v], w, x[v]);
+                sum[i][v] = b_first ? vw_dot(sum[i][v], x[v], w) : vw_dot(sum[i][v], w, x[v]);
                 vw_keep(sum[i][v]);
             }
         }
     }
 }
 #endif
+
+/* start: what the tokens' sums begin with. lda: words between rows of a. */
+SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, int words, const int32_t *start,
+                           const int32_t *a, const int64_t lda, const int32_t *b)
+{
+    SIMD_UNROLL
+    for (int i = 0; i < rows; i++)
+        SIMD_UNROLL
+    for (int v = 0; v < TILE_VECTORS; v++)
+        sum[i][v] = INT8_OFFSET ? vw_load(start + v * VW) : vw_word(0);
+    int8_add(sum, rows, words, a, lda, 1, b, false);
+}
 
 SIMD_INLINE void int8_scale(const int rows, vw sum[TILE_ROWS][TILE_VECTORS], const float *weights, const float *tokens,
                             float *c)
@@ -231,7 +238,7 @@ SIMD_INLINE void int8_tile_body(const int8_kind kind, const int rows, int words,
     for (int g = 0; g * most < words; g++, a += most, b += most * TOKENS, scales += TOKENS) {
         vw sum[TILE_ROWS][TILE_VECTORS];
         const int group = kind == INT8_ROTATED && words - g * most < most ? words - g * most : most;
-        int8_sums(sum, rows, group, s->start + g * TOKENS, a, b);
+        int8_sums(sum, rows, group, s->start + g * TOKENS, a, LDA, b);
         int8_scale(rows, sum, weights + g, scales, c);
     }
 }
@@ -323,6 +330,13 @@ static bool int8_stopped(const atomic_int *cancel)
     return cancel && atomic_load_explicit(cancel, memory_order_relaxed);
 }
 
+#if defined(INT8_UNITS)
+#define INT8_ATTENTION NULL
+#else
+#include "ops/cpu/int8_attention.h"
+#define INT8_ATTENTION int8_attention
+#endif
+
 static void finish_panel(const int8_job *j, int64_t m, int64_t n, int64_t cols, const float *c, float *lines)
 {
     const int64_t rows = i64_min(TOKENS, j->g->m - m);
@@ -367,6 +381,7 @@ static void int8_gemm_rotated(void *arg, int64_t index, int worker) { gemm_of(IN
 #define INT8_KERNELS(name)                                                                         \
     const cpu_int8_kernels name = {.tokens = TOKENS,                                               \
                                    .decoders = DECODERS,                                           \
+                                   .attention = INT8_ATTENTION,                                    \
                                    .fine = {.tile = FINE_TILE,                                     \
                                             .cols = INT8_MOST_COLS,                                \
                                             .rows = INT8_MOST_ROWS,                                \

@@ -25,8 +25,9 @@ static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
         return cpu_conv_scratch(m, heads, work == WORK_CONV ? 1 : 2, k / 9, multiplies_pairs(c));
     if (work == WORK_CONV)
         return cpu_product_scratch(m, m, n, k, multiplies_pairs(c));
-    return work == WORK_ATTENTION && heads > 0 ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k)
-                                               : 0;
+    return (work == WORK_ATTENTION || work == WORK_INT8_ATTENTION) && heads > 0
+               ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k)
+               : 0;
 }
 
 static size_t cpu_own_bytes(const ops_config *c)

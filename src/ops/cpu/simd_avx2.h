@@ -85,6 +85,11 @@ static inline vf vscale2(vf v, vf n)
         _mm256_add_epi32(_mm256_cvtps_epi32(_mm256_min_ps(_mm256_set1_ps(128.0f), n)), _mm256_set1_epi32(127)), 23);
     return vselect_lt(n, _mm256_set1_ps(-126.0f), _mm256_setzero_ps(), _mm256_mul_ps(v, _mm256_castsi256_ps(bits)));
 }
+static inline vf vpower(vf v, vf shifted)
+{
+    return _mm256_castsi256_ps(
+        _mm256_add_epi32(_mm256_castps_si256(v), _mm256_slli_epi32(_mm256_castps_si256(shifted), 23)));
+}
 static inline float vsum(vf v)
 {
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

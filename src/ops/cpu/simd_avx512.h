@@ -73,6 +73,11 @@ static inline vf vselect_lt(vf a, vf b, vf x, vf y)
 }
 static inline vf vround(vf v) { return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 static inline vf vscale2(vf v, vf n) { return _mm512_scalef_ps(v, n); }
+static inline vf vpower(vf v, vf shifted)
+{
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_castps_si512(v), _mm512_slli_epi32(_mm512_castps_si512(shifted), 23)));
+}
 static inline float vsum(vf v) { return _mm512_reduce_add_ps(v); }
 static inline float vtop(vf v) { return _mm512_reduce_max_ps(v); }
 static inline bool vfinite(vf v)

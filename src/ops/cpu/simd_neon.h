@@ -90,6 +90,7 @@ static inline vf vscale2(vf v, vf n)
     const vf factor = vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(power, vdupq_n_s32(127)), 23));
     return vselect_lt(n, vset1(-126.0f), vzero(), vmulq_f32(v, factor));
 }
+static inline vf vpower(vf v, vf shifted) { return vof(vaddq_u32(vbits(v), vshlq_n_u32(vbits(shifted), 23))); }
 static inline float vsum(vf v) { return vaddvq_f32(v); }
 static inline float vtop(vf v) { return vmaxvq_f32(v); }
 static inline bool vfinite(vf v) { return vminvq_u32(vceqq_f32(vsubq_f32(v, v), vzero())) != 0; }

@@ -78,6 +78,11 @@ static inline vf vscale2(vf v, vf n)
     vi bits = (__builtin_convertvector(within, vi) + 127) << 23;
     return vselect_lt(n, vset1(-126.0f), vzero(), v * (vf)bits);
 }
+static inline vf vpower(vf v, vf shifted)
+{
+    typedef uint32_t words __attribute__((vector_size(16)));
+    return (vf)((words)v + ((words)shifted << 23));
+}
 static inline float vsum(vf v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 static inline float vtop(vf v)
 {

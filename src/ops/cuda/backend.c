@@ -25,7 +25,8 @@ static size_t scratch_bytes(const ops_config *c, ops_work work, int64_t m, int64
 {
     switch (work) {
     case WORK_LINEAR: return cuda_linear_scratch(c, m, n, k);
-    case WORK_INT8: return 0; /* no GPU says that it has it */
+    case WORK_INT8:
+    case WORK_INT8_ATTENTION: return 0; /* no GPU says that it has it */
     case WORK_ATTENTION: return cuda_attention_scratch(c, m, n, heads, k);
     case WORK_CONV:
     case WORK_CONV_HALF: return cuda_conv_scratch(c, m, n, k);

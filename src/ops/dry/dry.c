@@ -4,6 +4,7 @@
 #include "ops/check.h"
 
 #include "base/checked.h"
+#include "ops/int8.h"
 #include "ops/record.h"
 #include "ops/work.h"
 
@@ -392,7 +393,9 @@ static flux1_status dry_head_norm_rope(ops *o, act x, int64_t heads, const weigh
 
 static size_t attention_scratch(ops *o, act q, act k, const attention_args *a)
 {
-    return scratch_of(o, WORK_ATTENTION, act_batch(q) * act_rows(q), act_rows(k), a->heads ? q.cols / a->heads : 0,
+    const int64_t dim = a->heads ? q.cols / a->heads : 0;
+    const bool int8 = a->int8 && int8_attends(self(o)->config.int8, dim);
+    return scratch_of(o, int8 ? WORK_INT8_ATTENTION : WORK_ATTENTION, act_batch(q) * act_rows(q), act_rows(k), dim,
                       a->heads);
 }
 

@@ -71,6 +71,8 @@ static size_t ref_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
         return m > 0 ? ref_int8_scratch(c->int8, k) : 0;
     if (work == WORK_LINEAR)
         return c->fp8 ? size_round_up((size_t)(m * k) * sizeof(float), ARENA_ALIGN) : 0;
+    if (work == WORK_INT8_ATTENTION)
+        return heads > 0 ? ref_int8_attention_scratch(n, k) : 0;
     return work == WORK_ATTENTION && heads > 0 ? size_round_up((size_t)n * sizeof(double), ARENA_ALIGN) : 0;
 }
 

@@ -69,6 +69,10 @@ size_t ref_int8_scratch(int8_kind kind, int64_t cols);
 flux1_status ref_int8_row(ref_ops *o, const float *x, int64_t cols, ref_numbers *out);
 double ref_int8_dot(const ref_ops *o, const ref_weight *w, int64_t n, const ref_numbers *x);
 
+/* ref_attention_int8.c: attention of heads of at most INT8_LONG; lse may be left out. */
+flux1_status ref_int8_attention(ref_ops *o, act q, act k, act v, const attention_args *a, act out, act lse);
+size_t ref_int8_attention_scratch(int64_t keys, int64_t dim);
+
 #define REF_DECLARE(ret, name, args, call) ret ref_##name args;
 OPS_PRIMITIVES(REF_DECLARE)
 #undef REF_DECLARE
