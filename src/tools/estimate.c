@@ -93,7 +93,7 @@ static void count(estimate_part *part, const ops_count *c)
 static flux1_status hear_texts(estimator *p, estimate_part part[ESTIMATE_PARTS])
 {
     text_plan texts;
-    TRY(text_plan_make(p->shadow, p->job.model, NULL, p->job.text, &texts));
+    TRY(text_plan_make(p->shadow, p->job.model, &p->job.r->adapters, p->job.text, &texts));
     count(&part[ESTIMATE_CLIP], &texts.clip.count);
     count(&part[ESTIMATE_T5], &texts.t5.count);
     flux1_status st = hear_stage(p, clip_body, &texts.job, &texts.job.ticker, &part[ESTIMATE_CLIP], NULL);

@@ -244,22 +244,26 @@ static void put_request(json_writer *w, const planned *p)
     json_end_object(w);
 }
 
-static flux1_status plan_request(planned *p, const flux1_generate_params *params)
+static flux1_status plan_request(planned *p, const flux1_adapter_use *uses, int adapter_count,
+                                 const flux1_generate_params *params)
 {
     flux1_context *c = p->c;
+    c->opened = p->m->opened;
     TRY(request_make(c, p->m, params, &p->r));
+    TRY(request_adapters(c, p->m, uses, adapter_count, &p->r));
     p->batch = request_batch(c, p->m, &p->r, p->r.count);
     TRY(text_stand_in(p->m, p->m->clip_length, (int)p->r.length, &p->text, &c->error));
-    TRY(text_plan_make(c, p->m, NULL, p->text, &p->texts));
+    TRY(text_plan_make(c, p->m, &p->r.adapters, p->text, &p->texts));
     TRY(denoiser_plan(c, p->m, &p->r, p->batch, &p->denoise));
     return decoder_plan(c, p->m, &p->r, memory_beside(c, &c->device, NULL), &p->decode);
 }
 
-flux1_status info_request(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, json_writer *w)
+flux1_status info_request(flux1_context *c, const flux1_model *m, const flux1_adapter_use *uses, int adapter_count,
+                          const flux1_generate_params *params, json_writer *w)
 {
     planned p = {.c = c, .m = m};
     flux1_status st;
-    TRY_CLEANUP(plan_request(&p, params));
+    TRY_CLEANUP(plan_request(&p, uses, adapter_count, params));
     TRY_CLEANUP(time_stages(&p));
     put_request(w, &p);
 cleanup:

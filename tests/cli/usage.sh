@@ -48,6 +48,9 @@ refused 1 'oft.safetensors: it has OFT' generate -m "$PIPELINES/schnell" --lora 
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x
 refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan" -p x
 refused 1 'nowhere.*No such file' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
+refused 1 'nowhere.*No such file' info "$tiny" --lora nowhere.safetensors:0.5
+refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' info "$tiny" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan"
+refused 2 '--lora is planned with a model and cannot be combined with --devices' info --devices --lora x
 mkdir ../alone
 cp "$PIPELINES/../files/gguf/flux1.gguf" ../alone/flux1.gguf
 refused 1 'missing.*--clip, --t5, --vae.*flux1 pull' generate --transformer ../alone/flux1.gguf -p x

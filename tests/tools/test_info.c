@@ -147,6 +147,66 @@ static void a_single_file_is_described(void **state)
     flux1_context_destroy(c);
 }
 
+/* ---- adapters ---- */
+
+#define LORAS TEST_DATA "/files/lora/"
+
+/* What a step of 16 image tokens and 16 of a prompt takes on a device without rates, with these adapters; *json is the
+ * description. */
+static void takes_with(const char *pipeline, const flux1_adapter_file *adapters, int count, takes out[STAGES],
+                       json_value **json)
+{
+    char *text, folder[512];
+    snprintf(folder, sizeof folder, "%s/pipelines/%s", TEST_DATA, pipeline);
+    const flux1_model_parts parts = {.size = sizeof parts, .model = folder};
+    flux1_generate_params p;
+    flux1_generate_params_defaults(&p);
+    p.width = p.height = 64;
+    p.max_sequence_length = 16;
+    p.steps = 1;
+    flux1_context *c = context_on("ref", "", 1, FLUX1_DTYPE_F32);
+    if (flux1_info_parts_json(c, &parts, adapters, count, &p, 0, &text) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    assert_int_equal(json_parse(text, strlen(text), "info", json, NULL), FLUX1_OK);
+    const json_value *list = json_object_get(json_object_get(*json, "request"), "stages");
+    for (int i = 0; i < STAGES; i++) {
+        const json_value *s = json_array_get(list, (size_t)i);
+        out[i] = (takes){number_of(s, "flops"), number_of(s, "activation_bytes"), number_of(s, "weight_bytes"), 0};
+    }
+    flux1_string_free(text);
+    flux1_context_destroy(c);
+}
+
+/* Rank 2 of the image's qkv (32 to 96, 16 rows), of a single block's qkv and MLP (32 to 96 and 128, 32 rows, which have
+ * the 2 × 32 in common and count them twice), and of the last block's output (160 to 32, of which the image's 16 rows
+ * are wanted): 2·2·(16·128 + 32·128 + 32·160 + 16·192) FLOP, and 2-byte values 128·2 + 160·2 + 128·2 + 192·2. In the
+ * other file CLIP's last fc2 has rank 3, 64 to 32, of the one row that is pooled. */
+static void a_request_is_planned_with_its_adapters(void **state)
+{
+    (void)state;
+    const flux1_adapter_file kohya = {LORAS "kohya.safetensors", 0.5f}, text = {LORAS "golden/kohya.safetensors", 1};
+    takes plain[STAGES], with[STAGES];
+    json_value *json, *none;
+    takes_with("schnell", NULL, 0, plain, &none);
+    takes_with("schnell", &kohya, 1, with, &json);
+    const json_value *one = json_array_get(json_object_get(json, "adapters"), 0);
+    assert_null(json_object_get(none, "adapters"));
+    assert_string_equal(json_string_value(json_object_get(one, "adapter")), kohya.path);
+    assert_string_equal(json_string_value(json_object_get(one, "kinds")), "LoRA");
+    assert_true(number_of(one, "applied") == 3 && number_of(one, "entries") == 3 && number_of(one, "scale") == 0.5);
+    assert_true(with[DENOISE].flops - plain[DENOISE].flops == 4 * (16 * 128 + 32 * 128 + 32 * 160 + 16 * 192));
+    assert_true(with[DENOISE].weights - plain[DENOISE].weights == 2 * (2 * 128 + 2 * 160 + 2 * 128 + 2 * 192));
+    assert_true(with[0].flops == plain[0].flops && with[1].weights == plain[1].weights);
+    json_free(json);
+    json_free(none);
+    takes_with("packed", NULL, 0, plain, &none);
+    takes_with("packed", &text, 1, with, &json);
+    assert_true(with[0].flops - plain[0].flops == 2 * 3 * (64 + 32));
+    assert_true(with[0].weights - plain[0].weights == 2 * 3 * (64 + 32));
+    json_free(json);
+    json_free(none);
+}
+
 /* ---- the estimate ---- */
 
 #define RATE 1e9 /* FLOP/s and bytes/s of everything */
@@ -375,9 +435,13 @@ static int remove_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_single_file_is_described),         cmocka_unit_test(the_estimate_adds_up),
-        cmocka_unit_test(tiles_take_the_share_of_their_work), cmocka_unit_test(what_does_not_fit_is_told),
-        cmocka_unit_test(a_device_without_rates_says_so),     cmocka_unit_test(a_mesh_does_the_work_of_one_device),
+        cmocka_unit_test(a_single_file_is_described),
+        cmocka_unit_test(a_request_is_planned_with_its_adapters),
+        cmocka_unit_test(the_estimate_adds_up),
+        cmocka_unit_test(tiles_take_the_share_of_their_work),
+        cmocka_unit_test(what_does_not_fit_is_told),
+        cmocka_unit_test(a_device_without_rates_says_so),
+        cmocka_unit_test(a_mesh_does_the_work_of_one_device),
         cmocka_unit_test(what_is_kept_is_this_machine), /* leaves an entry with other rates */
     };
     return cmocka_run_group_tests(tests, own_cache, remove_cache);
