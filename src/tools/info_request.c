@@ -49,17 +49,16 @@ static double times_of(const planned *p, int stage)
 /* What is known of a device's speed. */
 typedef struct rates {
     machine m;
-    int type;
+    machine_dtype type;
     char unknown[200]; /* why nothing is; empty otherwise */
 } rates;
 
 static flux1_status find_rates(flux1_context *c, const mesh_device *d, rates *out)
 {
     const ops_device_info *info = &d->device->info;
-    *out = (rates){.type = d->config.arithmetic == DTYPE_BF16};
-    if (c->cards || d->config.int8) {
-        snprintf(out->unknown, sizeof out->unknown, "not known: %s",
-                 c->cards ? "flux1 plan predicts Tenstorrent's machines" : "rates are of f32 and bf16, not of int8");
+    *out = (rates){.type = machine_dtype_of(&d->config)};
+    if (c->cards) {
+        snprintf(out->unknown, sizeof out->unknown, "not known: flux1 plan predicts Tenstorrent's machines");
         return FLUX1_OK;
     }
     if (d->kind == &ops_cpu_device)
