@@ -62,7 +62,7 @@ typedef enum option_kind {
     OPTION_REAL,   /* a finite number from lowest to highest */
     OPTION_SEED,   /* 0 to 2^64 - 1 */
     OPTION_BYTES,  /* a number of bytes: 512M, 8G */
-    OPTION_CACHE,  /* of steps: off, or fb: and a number from lowest to highest */
+    OPTION_CACHE,  /* of steps: off, or fb: and a number above lowest, to highest */
     OPTION_CHOICE, /* one of the argument column's words, separated by | */
     OPTION_DEVICE  /* the same, and :N after a word with [:N], N from lowest to highest, where that is not 0; a name of
                       letters, digits and - after one with [:NAME] */
