@@ -420,6 +420,12 @@ static void each_stage_has_the_limit_of_its_own_memory(void **state)
     c->max_device_memory = 100;
     c->max_memory = 134;
     assert_true(!memory_fits(c, host) && memory_fits(c, device));
+    c->max_memory = 135;
+    c->program = 1;
+    host = memory_of(c, &c->device, &p, NULL);
+    device = memory_of(c, &apart, &p, NULL);
+    assert_true(host.program == 1 && device.program == 0 && !memory_fits(c, host));
+    c->program = 0;
     c->max_memory = 162;
     assert_int_equal(memory_beside(c, &c->device, &p), 27);
     assert_int_equal(memory_beside(c, &c->device, NULL), 162);
