@@ -201,8 +201,9 @@ static bool weights_move(const planned *p)
 {
     const flux1_context *c = p->c;
     const stage_plan *plan = &p->denoise.plan;
-    if (!c->device.device->info.memory)
-        return memory_total(memory_of(c, &c->device, plan, NULL)) + plan->count.weight_bytes > c->max_memory;
+    const memory_need need = memory_of(c, &c->device, plan, NULL);
+    if (!need.device)
+        return memory_streams(c, &need);
     return plan->count.held_bytes + plan->memory + c->device.kind->sizing->spare > c->max_device_memory;
 }
 

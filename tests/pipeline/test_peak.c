@@ -19,6 +19,7 @@ typedef struct peak_case {
     uint64_t limit; /* max_memory; 0: none */
     int size, steps;
     flux1_dtype dtype;
+    const char *mesh; /* NULL: one rank */
     size_t own; /* bytes of the application; 0: the limit is not that of the process, otherwise beside what it has */
 } peak_case;
 
@@ -80,6 +81,7 @@ static flux1_context *context_for(const peak_case *p, uint64_t limit)
     params.dtype = p->dtype;
     params.max_memory = limit;
     params.memory_of_process = p->own > 0;
+    params.mesh = p->mesh;
     params.log = tell;
     params.log_user = (void *)(uintptr_t)p->name;
     if (flux1_context_create(&params, &c) != FLUX1_OK)
@@ -180,6 +182,7 @@ static void a_few_blocks_in_the_memory_that_the_plan_says(void **state)
          .transformer = {.transformer = true, .packed_bits = 8, .layers = 1, .single_layers = 1},
          .t5 = {.t5 = true, .bf16 = true, .t5_layers = 1}, .limit = 500 * MIB, .size = 32, .steps = 1,
          FLUX1_DTYPE_INT8},
+        {"Q4_0, two ranks of sp", PARTS(4, 3, 4, 1), .size = 32, .steps = 1, .mesh = "2x1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check(&cases[i]);
