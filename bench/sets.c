@@ -73,11 +73,11 @@ static const shape SHAPES[] = {
     {"T5 o, 512 tokens", PRODUCT, 512, 4096, 4096},      {"CLIP qkv, 77 tokens", PRODUCT, 77, 2304, 768},
     {"CLIP out, 77 tokens", PRODUCT, 77, 768, 768},      {"CLIP fc1, 77 tokens", PRODUCT, 77, 3072, 768},
     {"CLIP fc2, 77 tokens", PRODUCT, 77, 768, 3072},     {"CLIP fc1, 24 tokens", PRODUCT, 24, 3072, 768},
-    {"modulation, 4 rows", PRODUCT, 4, 18432, 3072},     {"DiT qkv, 256 + 256", PRODUCT, 512, 9216, 3072},
-    {"DiT qkv, 1024 + 512", PRODUCT, 1536, 9216, 3072},  {"DiT mlp, 4096 + 512", PRODUCT, 4608, 12288, 3072},
-    {"DiT out, 1024 + 512", PRODUCT, 1536, 3072, 15360}, {"attention, 256 + 256", ATTENTION, 512, 24, 128},
-    {"attention, 1024 + 512", ATTENTION, 1536, 24, 128}, {"attention, 4096 + 512", ATTENTION, 4608, 24, 128},
-    {"VAE 3x3, 128 x 128", CONV, 128, 512, 512}};
+    {"CLIP fc2, 24 tokens", PRODUCT, 24, 768, 3072},     {"modulation, 4 rows", PRODUCT, 4, 18432, 3072},
+    {"DiT qkv, 256 + 256", PRODUCT, 512, 9216, 3072},    {"DiT qkv, 1024 + 512", PRODUCT, 1536, 9216, 3072},
+    {"DiT mlp, 4096 + 512", PRODUCT, 4608, 12288, 3072}, {"DiT out, 1024 + 512", PRODUCT, 1536, 3072, 15360},
+    {"attention, 256 + 256", ATTENTION, 512, 24, 128},   {"attention, 1024 + 512", ATTENTION, 1536, 24, 128},
+    {"attention, 4096 + 512", ATTENTION, 4608, 24, 128}, {"VAE 3x3, 128 x 128", CONV, 128, 512, 512}};
 
 static uint64_t random_state = 88172645463325252ull;
 static float random_value(void)

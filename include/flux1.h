@@ -156,6 +156,10 @@ typedef struct flux1_context_params {
     int processes;
     flux1_device_weights device_weights;
     flux1_rounding weight_rounding;
+    /* 1: max_memory, where it is given, is that of the whole process: what this has in memory when the context is
+     * created (its code, libraries, the caller's data) counts too, beside what requests take. 0: what they take alone
+     */
+    int memory_of_process;
     uint64_t reserved[9];
 } flux1_context_params;
 

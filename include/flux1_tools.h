@@ -8,6 +8,13 @@
 extern "C" {
 #endif
 
+/* A file of an adapter that a tool opens itself, as flux1_adapter_open finds it; at most so many. */
+#define FLUX1_ADAPTER_FILES_MAX 16
+typedef struct flux1_adapter_file {
+    const char *path;
+    float scale;
+} flux1_adapter_file;
+
 /* Token ids of a prompt, as the pipeline makes them. model: a pipeline folder, or one with tokenizer/ and tokenizer_2/
  * alone, or a file of weights (FLUX.1's own tokenizers, which are compiled in). t5_length 0: the model's default.
  * prompt may be NULL with 0 bytes. clip and t5 are malloc'd: free with flux1_tokens_free. */
@@ -43,8 +50,11 @@ FLUX1_API flux1_status flux1_info_json(flux1_context *context, const char *path,
                                        int verify, char **json);
 
 /* The same of a model as flux1_model_open_parts finds it: "chosen" has a line for each part that was looked for, and
- * "missing" says how to get what is nowhere. */
+ * "missing" says how to get what is nowhere. The request is planned with these adapters, which "adapters" lists:
+ * {"adapter" (the file), "kinds", "applied" of "entries", "rank_min", "rank_max", "scale"}; NULL with adapter_count 0.
+ */
 FLUX1_API flux1_status flux1_info_parts_json(flux1_context *context, const flux1_model_parts *parts,
+                                             const flux1_adapter_file *adapters, int adapter_count,
                                              const flux1_generate_params *request, int verify, char **json);
 
 /* A JSON list of the devices that a context can use here: the CPU with its instruction set, GPUs with memory
@@ -242,19 +252,13 @@ FLUX1_API flux1_status flux1_pull_json(flux1_context *context, const flux1_pull_
  * llama.cpp (T5). docs/convert.md describes types and rules.
  * *json: {"file", "part", "format", "bytes", "tensors", "parameters", "bits_per_parameter", "types": [{"type",
  * "tensors", "parameters"}]}; free it with flux1_string_free. FLUX1_ERR_NUMERIC for a source with NaN or infinity. */
-#define FLUX1_CONVERT_ADAPTERS_MAX 16
-typedef struct flux1_convert_adapter {
-    const char *path;
-    float scale;
-} flux1_convert_adapter;
-
 typedef struct flux1_convert_params {
     size_t size;
-    const char *type;  /* "keep": as stored, where the format has that type */
-    const char *rules; /* path of a file of rules, a type for some tensors; NULL: none */
-    const char *part;  /* "transformer", "t5", "clip" or "vae"; NULL: the only one there is */
-    const char *names; /* of safetensors of transformer and VAE: "bfl" or "diffusers"; NULL: "bfl" */
-    const flux1_convert_adapter *adapters; /* low-rank adapters that are merged into the weights, in fp32 */
+    const char *type;                   /* "keep": as stored, where the format has that type */
+    const char *rules;                  /* path of a file of rules, a type for some tensors; NULL: none */
+    const char *part;                   /* "transformer", "t5", "clip" or "vae"; NULL: the only one there is */
+    const char *names;                  /* of safetensors of transformer and VAE: "bfl" or "diffusers"; NULL: "bfl" */
+    const flux1_adapter_file *adapters; /* low-rank adapters that are merged into the weights, in fp32 */
     int adapter_count;
     void (*progress)(void *user, double done); /* 0 to 1, on the caller's thread; may be NULL */
     void *progress_user;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const units[] = {"KiB", "MiB", "GiB", "TiB", "PiB", "EiB", "ZiB", "YiB"};
 
@@ -60,7 +61,8 @@ bool parse_bytes(const char *text, uint64_t *out)
         value = ldexp(value, 10 * (int)(unit - prefixes + 1));
         rest++;
     }
-    bool tail = *rest == '\0' || strcmp(rest, "B") == 0 || (unit && strcmp(rest, "iB") == 0);
+    const bool tail = *rest == '\0' || strcasecmp(rest, "b") == 0 ||
+                      (unit && (strcasecmp(rest, "i") == 0 || strcasecmp(rest, "ib") == 0));
     if (digits == 0 || end != text + digits || !tail || value < 1 || value >= 0x1p63)
         return false;
     *out = (uint64_t)value;

@@ -14,8 +14,8 @@
  * number has its sign in front; NaN gives "? bytes". room: size of out, at least 1; longer text is cut. */
 const char *format_bytes(char *out, size_t room, double bytes);
 
-/* A size such as "8G", "512M", "1.5GiB" or "4096": a number, perhaps a unit (K, M, G, T, either case: powers of 1024),
- * perhaps "B" or, after a unit, "iB". From 1 to 2^63 - 1 bytes; false for anything else. */
+/* A size such as "8G", "512M", "1.5GiB" or "4096": a number, perhaps a unit (K, M, G, T: powers of 1024), perhaps "B"
+ * or, after a unit, "i" or "iB"; all in either case. From 1 to 2^63 - 1 bytes; false for anything else. */
 bool parse_bytes(const char *text, uint64_t *out);
 
 #endif

@@ -99,6 +99,10 @@ static int compare_run(const options *opt)
     char *json = NULL;
     if (!only_compares(opt))
         return EXIT_USAGE;
+    if (strcmp(opt->operand, "-") == 0 || strcmp(opt->operand_2, "-") == 0) {
+        print_error("--compare -: reports are read from files, not from standard input");
+        return EXIT_USAGE;
+    }
     flux1_status st = open_plain_context(NULL, &context);
     if (st == FLUX1_OK)
         st = flux1_bench_compare_json(context, opt->operand, opt->operand_2, &json);

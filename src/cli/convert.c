@@ -3,8 +3,8 @@
 
 #include "base/clock.h"
 #include "cli/console.h"
+#include "cli/lora_files.h"
 #include "cli/progress.h"
-#include "cli/session.h"
 #include "flux1_tools.h"
 
 #include <stdio.h>
@@ -35,42 +35,30 @@ static void draw(void *user, double done)
     console_redraw(line);
 }
 
-/* The paths of --lora FILE[:SCALE], cut off in `paths`, which the caller frees. */
-static flux1_status split_loras(const options *opt, char *paths[LORA_MAX], flux1_convert_adapter *adapters)
-{
-    for (int i = 0; i < opt->loras; i++) {
-        const size_t length = lora_split(opt->lora[i], &adapters[i].scale);
-        if (!(paths[i] = strndup(opt->lora[i], length)))
-            return FLUX1_ERR_MEMORY;
-        adapters[i].path = paths[i];
-    }
-    return FLUX1_OK;
-}
-
 static int convert_with(const options *opt, flux1_context *context, flux1_convert_params *params)
 {
-    char *json = NULL, *paths[LORA_MAX] = {0};
-    flux1_convert_adapter adapters[LORA_MAX];
+    char *json = NULL;
+    lora_files loras;
     drawing d = {.begin = clock_seconds()};
     if (console_is_terminal() && !opt->values[OPT_QUIET].given) {
         params->progress = draw;
         params->progress_user = &d;
     }
-    flux1_status st = split_loras(opt, paths, adapters);
-    params->adapters = adapters;
-    params->adapter_count = opt->loras;
+    int status = lora_files_of(opt, &loras);
+    if (status != EXIT_DONE)
+        return status;
+    params->adapters = loras.file;
+    params->adapter_count = loras.count;
     watch_signals(context);
-    if (st == FLUX1_OK)
-        st = was_interrupted() ? FLUX1_ERR_CANCELLED
-                               : flux1_convert(context, opt->operand, opt->operand_2, params, &json);
+    const flux1_status st =
+        was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_convert(context, opt->operand, opt->operand_2, params, &json);
     watch_signals(NULL);
     console_wipe();
-    int status = report(context, st);
+    status = report(context, st);
     if (status == EXIT_DONE)
         status = print_result(opt, json);
     flux1_string_free(json);
-    for (int i = 0; i < opt->loras; i++)
-        free(paths[i]);
+    lora_files_free(&loras);
     return status;
 }
 

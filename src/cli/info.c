@@ -3,6 +3,7 @@
 
 #include "base/json.h"
 #include "cli/console.h"
+#include "cli/lora_files.h"
 #include "cli/readable.h"
 #include "flux1_tools.h"
 
@@ -69,12 +70,19 @@ int info_run(const options *opt)
 {
     flux1_context *context = NULL;
     flux1_generate_params request;
+    lora_files loras = {0};
     char *json = NULL;
     const option_value *model = &opt->values[OPT_MODEL];
     bool devices = opt->values[OPT_DEVICES].given;
     flux1_model_parts parts = {.model = opt->operand ? opt->operand : model->text};
     const bool files = given_parts(opt, &parts);
-    if (opt->operand && !model->given && flux1_is_picture(opt->operand))
+    const bool picture = opt->operand && !model->given && flux1_is_picture(opt->operand);
+    if (opt->loras && (picture || devices)) {
+        print_error("--lora is planned with a model and cannot be combined with %s",
+                    picture ? "a picture" : "--devices");
+        return EXIT_USAGE;
+    }
+    if (picture)
         return picture_run(opt);
     if (opt->operand && model->given) {
         print_error("--model cannot be combined with a PATH: both name the model");
@@ -93,17 +101,21 @@ int info_run(const options *opt)
         return EXIT_USAGE;
     }
     fill_request(opt, &request);
-    int status = open_context(opt, &context);
+    int status = lora_files_of(opt, &loras);
+    if (status == EXIT_DONE)
+        status = open_context(opt, &context);
     if (status == EXIT_DONE) {
-        flux1_status st = devices
-                              ? flux1_devices_json(context, &json)
-                              : flux1_info_parts_json(context, &parts, &request, opt->values[OPT_VERIFY].given, &json);
+        const int verify = opt->values[OPT_VERIFY].given;
+        flux1_status st =
+            devices ? flux1_devices_json(context, &json)
+                    : flux1_info_parts_json(context, &parts, loras.file, loras.count, &request, verify, &json);
         int printed = json ? print_result(opt, json) : EXIT_DONE;
         fflush(stdout);
         status = report(context, st);
         status = status != EXIT_DONE ? status : printed;
     }
     flux1_string_free(json);
+    lora_files_free(&loras);
     flux1_context_destroy(context);
     return finish_output(status);
 }

@@ -31,6 +31,9 @@ static const char *option_name(int index) { return index < OPTION_COUNT ? option
 /* ---- one value
  * --------------------------------------------------------------------------------------------------------------- */
 
+/* What an error names: nothing would be seen of an empty text. */
+static const char *shown(const char *text) { return text[0] ? text : "\"\""; }
+
 /* All digits, and below 2^64. */
 static bool parse_unsigned(const char *text, uint64_t *out)
 {
@@ -49,7 +52,7 @@ static bool parse_whole(const option_row *row, const char *text, option_value *o
         out->whole = (int64_t)n;
         return true;
     }
-    print_error("--%s %s: must be a whole number from %.0f to %.0f", row->name, text, row->lowest, row->highest);
+    print_error("--%s %s: must be a whole number from %.0f to %.0f", row->name, shown(text), row->lowest, row->highest);
     return false;
 }
 
@@ -60,7 +63,7 @@ static bool parse_real(const option_row *row, const char *text, option_value *ou
     bool plain = text[0] != '\0' && *end == '\0' && strspn(text, "0123456789.eE+-") == strlen(text);
     if (plain && isfinite(out->real) && out->real >= row->lowest && out->real <= row->highest)
         return true;
-    print_error("--%s %s: must be a number from %g to %g", row->name, text, row->lowest, row->highest);
+    print_error("--%s %s: must be a number from %g to %g", row->name, shown(text), row->lowest, row->highest);
     return false;
 }
 
@@ -73,7 +76,7 @@ static bool parse_seed(const option_row *row, const char *text, option_value *ou
         return true;
     }
     print_error("--%s %s: must be a whole number from 0 to 18446744073709551615, or -1 for a random one", row->name,
-                text);
+                shown(text));
     return false;
 }
 
@@ -81,7 +84,9 @@ static bool parse_size(const option_row *row, const char *text, option_value *ou
 {
     if (parse_bytes(text, &out->seed))
         return true;
-    print_error("--%s %s: must be a size such as 8G or 512M", row->name, text);
+    print_error("--%s %s: must be a size above 0 and below 8388608T: a number, then K, M, G or T, such as 8G, 1.5G or "
+                "512M",
+                row->name, shown(text));
     return false;
 }
 
@@ -90,12 +95,11 @@ static bool parse_cache(const option_row *row, const char *text, option_value *o
     char *end = NULL;
     const bool fb =
         strncmp(text, "fb:", 3) == 0 && text[3] != '\0' && strspn(text + 3, "0123456789.eE+-") == strlen(text + 3);
-    out->real = fb ? strtod(text + 3, &end) : 0;
-    if (strcmp(text, "off") == 0 ||
-        (fb && *end == '\0' && isfinite(out->real) && out->real >= row->lowest && out->real <= row->highest))
+    out->real = fb ? (double)strtof(text + 3, &end) : 0; /* as it will be used: no smaller one counts as none */
+    if (strcmp(text, "off") == 0 || (fb && *end == '\0' && out->real > row->lowest && out->real <= row->highest))
         return true;
-    print_error("--%s %s: must be off, or fb: and a threshold from %g to %g, such as fb:0.12", row->name, text,
-                row->lowest, row->highest);
+    print_error("--%s %s: must be off, or fb: and a threshold above %g and at most %g, such as fb:0.12", row->name,
+                shown(text), row->lowest, row->highest);
     return false;
 }
 
@@ -132,7 +136,7 @@ static bool parse_choice(const option_row *row, const char *text, option_value *
     for (const char *word = row->argument; word; word = strchr(word, '|') ? strchr(word, '|') + 1 : NULL)
         if (is_word(word, text))
             return parse_number_behind(row, text, out);
-    print_error("--%s %s: must be one of %s", row->name, text, row->argument);
+    print_error("--%s %s: must be one of %s", row->name, shown(text), row->argument);
     return false;
 }
 

@@ -62,7 +62,7 @@ typedef enum option_kind {
     OPTION_REAL,   /* a finite number from lowest to highest */
     OPTION_SEED,   /* 0 to 2^64 - 1 */
     OPTION_BYTES,  /* a number of bytes: 512M, 8G */
-    OPTION_CACHE,  /* of steps: off, or fb: and a number from lowest to highest */
+    OPTION_CACHE,  /* of steps: off, or fb: and a number above lowest, to highest */
     OPTION_CHOICE, /* one of the argument column's words, separated by | */
     OPTION_DEVICE  /* the same, and :N after a word with [:N], N from lowest to highest, where that is not 0; a name of
                       letters, digits and - after one with [:NAME] */
@@ -83,10 +83,10 @@ typedef enum option_kind {
     X(VAE, "vae", 0, FILE, "FILE", 0, 0, IN_RUNS | IN_RUN_PLAN, "the same for the VAE")                                \
     X(TOKENIZERS, "tokenizers", 0, FOLDER, "DIR", 0, 0, IN_RUNS | IN_TOKENIZE | IN_RUN_PLAN,                           \
       "folder with tokenizer and tokenizer_2 (default: the model's; files of weights get FLUX.1's own, built in)")     \
-    X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE | IN_CONVERT,                                          \
+    X(LORA, "lora", 0, FILES, "FILE[:SCALE]", 0, 0, IN_GENERATE | IN_INFO | IN_CONVERT,                                \
       "add the adapter (LoRA, DoRA, LoHa, LoKr, …) in FILE, times SCALE (default: 1); up to 16 times, and they add " \
       "up. FILE may also be the name of one in a folder loras beside the model or in FLUX1_PATH, or org/name. "        \
-      "convert: merge it into the weights")                                                                            \
+      "info: plan with it; convert: merge it into the weights")                                                        \
     X(TYPE, "type", 0, CHOICE,                                                                                         \
       "keep|f32|f16|bf16|fp8|fp8_e4m3|fp8_e5m2|fp8_scaled|fp8_e5m2_scaled|"                                            \
       "q8_0|q4_0|q4_1|q5_0|q5_1|q2_k|q3_k|q4_k|q5_k|q6_k",                                                             \

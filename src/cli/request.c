@@ -192,7 +192,7 @@ static int prepare(request *r)
     if (!previews_fit(r->opt))
         return EXIT_USAGE;
     if (r->opt->values[OPT_STEP_CACHE_CHECK].given && !(r->opt->values[OPT_STEP_CACHE].real > 0)) {
-        print_error("--step-cache-check needs --step-cache fb:THRESHOLD");
+        print_error("--step-cache-check needs --step-cache fb:THRESHOLD, such as fb:0.12");
         return EXIT_USAGE;
     }
     fill_request(r->opt, &r->params);

@@ -3,13 +3,12 @@
 #include "base/clock.h"
 #include "cli/console.h"
 #include "cli/launcher.h"
+#include "cli/lora_files.h"
 #include "cli/verbose.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 typedef struct opened_lora {
     flux1_adapter *adapter;
@@ -50,33 +49,6 @@ int session_open(session *s)
 }
 
 /* ---- adapters ---- */
-
-size_t lora_split(const char *text, float *scale)
-{
-    const char *colon = strrchr(text, ':');
-    char *end;
-    *scale = 1;
-    if (!colon || colon == text || !colon[1] || access(text, F_OK) == 0)
-        return strlen(text);
-    const float number = strtof(colon + 1, &end);
-    if (*end || !isfinite(number))
-        return strlen(text);
-    *scale = number;
-    return (size_t)(colon - text);
-}
-
-bool lora_split_right(const char *text, size_t length)
-{
-    const char *colon = text[length] ? NULL : strrchr(text, ':');
-    if (!colon || access(text, F_OK) == 0)
-        return true;
-    char *file = strndup(text, (size_t)(colon - text));
-    const bool right = !file || access(file, F_OK) != 0;
-    if (!right)
-        print_error("--lora %s: behind the last colon should be the scale, a finite number such as 0.8", text);
-    free(file);
-    return right;
-}
 
 static int open_lora(session *s, const char *path, size_t length, opened_lora **out)
 {
@@ -119,8 +91,8 @@ int session_adapters(session *s, const options *opt, flux1_adapter_use *uses)
     for (int i = 0; i < opt->loras; i++) {
         opened_lora *l = NULL;
         float scale;
-        const size_t length = lora_split(opt->lora[i], &scale);
-        if (!lora_split_right(opt->lora[i], length))
+        size_t length;
+        if (!lora_split(opt->lora[i], &length, &scale))
             return EXIT_USAGE;
         int status = open_lora(s, opt->lora[i], length, &l);
         if (status != EXIT_DONE)

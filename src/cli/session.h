@@ -24,12 +24,6 @@ int session_join(session *s);
 int session_open(session *s);
 void session_close(session *s);
 
-/* Bytes of the path in FILE[:SCALE]: up to the last colon in front of a finite number, unless a file has that name. */
-size_t lora_split(const char *text, float *scale);
-
-/* False, and an error printed, where a file and a colon are there, but no finite number behind it. */
-bool lora_split_right(const char *text, size_t length);
-
 /* The request's --lora files, opened where they are not yet, and printed what applies. uses: LORA_MAX. Prints an error
  * on failure; returns the exit status. */
 int session_adapters(session *s, const options *opt, flux1_adapter_use *uses);

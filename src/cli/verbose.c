@@ -4,6 +4,7 @@
 #include "base/units.h"
 #include "cli/console.h"
 #include "cli/launcher.h"
+#include "cli/lora_files.h"
 #include "flux1_tools.h"
 
 #include <string.h>
@@ -70,14 +71,18 @@ static void tell_model(const session *s, const flux1_model_parts *parts)
     flux1_generate_params request;
     json_value *root = NULL;
     char *json = NULL;
+    lora_files loras;
+    if (lora_files_of(s->opt, &loras) != EXIT_DONE)
+        return;
     fill_request(s->opt, &request);
-    if (flux1_info_parts_json(s->context, parts, &request, 0, &json) == FLUX1_OK &&
+    if (flux1_info_parts_json(s->context, parts, loras.file, loras.count, &request, 0, &json) == FLUX1_OK &&
         json_parse(json, strlen(json), "the description", &root, NULL) == FLUX1_OK) {
         tell_parts(root);
         tell_plan(json_object_get(root, "request"));
     }
     json_free(root);
     flux1_string_free(json);
+    lora_files_free(&loras);
 }
 
 void verbose_tell(const session *s, const flux1_model_parts *parts)

@@ -14,14 +14,13 @@ static void destroy_comms(mesh *m)
     }
 }
 
-/* The ranks that are in one process with this one. */
-static cut together(const mesh_device *d, const mesh *m)
+cut mesh_together(const mesh_config *c, const mesh_device *d, int rank)
 {
-    int first = 0, count = m->ranks, i = 0;
+    int first = 0, count = mesh_ranks(c), i = 0;
     if (d->processes)
         do
-            processes_ranks(d->processes, i++, m->ranks, &first, &count);
-        while (m->rank >= first + count);
+            processes_ranks(d->processes, i++, mesh_ranks(c), &first, &count);
+        while (rank >= first + count);
     return (cut){first, count};
 }
 
@@ -50,7 +49,7 @@ flux1_status mesh_dry_run(const mesh_config *c, const mesh_device *d, int rank, 
     mesh_set_rank(&m, c, rank);
     ops_config config = d->config;
     config.err = err;
-    const cut here = together(d, &m);
+    const cut here = mesh_together(c, d, rank);
     config.threads = (int)i64_max(1, config.threads / here.count);
     TRY_CLEANUP(ops_dry_create(&config, d->kind->sizing, &m.o));
     TRY_CLEANUP(create_comms(&m, here));

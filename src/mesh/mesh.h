@@ -139,6 +139,9 @@ typedef struct cut {
     int64_t begin, count;
 } cut;
 
+/* The ranks that are in one process with this one, itself included: what lies in files they map together. */
+cut mesh_together(const mesh_config *c, const mesh_device *d, int rank);
+
 /* Rank's share of n things: ceil(n / size) each, the last ranks fewer. */
 cut cut_of(int64_t n, int size, int rank);
 

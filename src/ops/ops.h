@@ -459,11 +459,13 @@ typedef struct ops_event {
     int64_t batch, m, n, k; /* product and conv: rows of one batch entry, outputs, inputs; attention: queries, keys,
                                head size; others: rows, columns */
     int64_t heads;
-    bool int8;    /* product: in int8 */
-    double flops; /* 2 per multiply-add; products, attention and convolutions only */
+    int8_kind int8; /* product: in int8, and how */
+    double flops;   /* 2 per multiply-add; products, attention and convolutions only */
     /* activations read and written, file bytes of weights read. prepare: bytes_weights of the file, bytes_out on the
-     * device. block_begin: bytes_weights of those that stay in the file */
+     * device. block_begin: bytes_weights of those that stay in the file, bytes_out of the others' forms, and which
+     * weights they are: equal on ranks that have the same */
     size_t bytes_in, bytes_out, bytes_weights;
+    uint64_t which_weights;
     size_t bytes_moved; /* collectives: sent by this rank */
     int ranks;          /* collectives: of the communicator */
     const char *axis;   /* collectives: what it joins: "sp", "tp" or "all" */

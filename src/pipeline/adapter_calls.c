@@ -1,7 +1,7 @@
 /* The public calls for adapters. */
+#include "pipeline/adapter_calls.h"
+
 #include "pipeline/adapter_place.h"
-#include "pipeline/adapter_set.h"
-#include "pipeline/context.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +14,19 @@ static void warn(flux1_context *c, const char *path, const adapter_file *f)
                     f->strays, f->stray_count > ADAPTER_STRAYS_NAMED ? ", …" : "");
 }
 
+flux1_status adapter_open_named(flux1_context *c, const flux1_model *m, const char *name, struct flux1_adapter **out)
+{
+    char *place;
+    TRY(adapter_locate(&m->source, name, &place, &c->error));
+    const flux1_status st = adapter_open_for(m, place, out, &c->error);
+    if (st == FLUX1_OK && strcmp(place, name) != 0)
+        context_log(c, FLUX1_LOG_INFO, "%s: %s", name, place);
+    if (st == FLUX1_OK)
+        warn(c, name, (*out)->file);
+    free(place);
+    return st;
+}
+
 flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model, const char *path, flux1_adapter **out)
 {
     TRY(context_begin(context));
@@ -21,15 +34,7 @@ flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model
     *out = NULL;
     TRY(context_needs(context, model, "model"));
     TRY(context_needs(context, path, "path"));
-    char *place;
-    TRY(adapter_locate(&model->source, path, &place, &context->error));
-    const flux1_status st = adapter_open_for(model, place, out, &context->error);
-    if (st == FLUX1_OK && strcmp(place, path) != 0)
-        context_log(context, FLUX1_LOG_INFO, "%s: %s", path, place);
-    if (st == FLUX1_OK)
-        warn(context, path, (*out)->file);
-    free(place);
-    return st;
+    return adapter_open_named(context, model, path, out);
 }
 
 flux1_status flux1_adapter_get_info(const flux1_adapter *a, flux1_adapter_info *info)

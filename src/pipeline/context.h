@@ -21,6 +21,7 @@ struct flux1_context {
     mesh_device text_device;
     bool has_text_device;
     uint64_t max_memory;        /* bytes of the host's */
+    uint64_t program;           /* of max_memory, what this process had when the context was created; 0: not counted */
     uint64_t opened;            /* bytes that the model in use took when it was opened */
     ops_kept_limit kept;        /* of prepared weights in the host's memory that nobody uses */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */

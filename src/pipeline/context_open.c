@@ -269,6 +269,7 @@ flux1_status flux1_context_create(const flux1_context_params *params, flux1_cont
     if (params)
         memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
     TRY(set_up(c, &p));
+    c->program = p.max_memory && p.memory_of_process ? limits_resident() : 0;
     c->ready = true;
     return FLUX1_OK;
 }

@@ -64,6 +64,7 @@ static memory_need need_of_host(const flux1_context *c, memory_need n, int host,
     for (int i = host; i < processes_count(c->processes); i++) {
         if (host_of(c, i) != host)
             continue;
+        n.program += c->program;
         n.opened += c->opened;
         processes_ranks(c->processes, i, ranks, &first, &count);
         add_ranks(&n, p, first, count);
@@ -85,6 +86,7 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
     memory_need all = none;
     if (!d->processes || none.device) {
         const int ranks = mesh_ranks(context_mesh(c, d));
+        all.program = none.device ? 0 : c->program;
         all.opened = none.device ? 0 : c->opened;
         add_pictures(&all, p, beside);
         add_ranks(&all, p, 0, ranks);
@@ -104,7 +106,7 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
 
 uint64_t memory_total(memory_need n)
 {
-    return (uint64_t)n.opened + n.activations + n.picture + n.scratch + n.held + n.mapped;
+    return (uint64_t)n.program + n.opened + n.activations + n.picture + n.scratch + n.held + n.mapped;
 }
 
 size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken)
@@ -140,11 +142,15 @@ static void add_parts(builder *b, const memory_need *n)
     const struct {
         const char *name;
         size_t bytes;
-    } part[] = {{"the opened model", n->opened}, {"activations", n->activations},
-                {"the picture", n->picture},     {"scratch of the threads", n->scratch},
-                {"prepared weights", n->held},   {"weights of the blocks in use", n->mapped}};
+    } part[] = {{"the program itself", n->program},
+                {"the opened model", n->opened},
+                {"activations", n->activations},
+                {"the picture", n->picture},
+                {"scratch of the threads", n->scratch},
+                {"prepared weights", n->held},
+                {"weights of the blocks in use", n->mapped}};
     char bytes[BYTES_TEXT];
-    if (!n->opened && !n->picture && !n->scratch && !n->held && !n->mapped)
+    if (!n->program && !n->opened && !n->picture && !n->scratch && !n->held && !n->mapped)
         return;
     for (size_t i = 0, said = 0; i < sizeof part / sizeof *part; i++)
         if (part[i].bytes)
@@ -186,6 +192,11 @@ static uint64_t room_for_weights(const flux1_context *c, const memory_need *n)
 {
     const uint64_t limit = memory_limit(c, n), fixed = memory_total(*n) - n->mapped;
     return limit > fixed ? limit - fixed : 0;
+}
+
+bool memory_streams(const flux1_context *c, const memory_need *n)
+{
+    return !n->device && n->all > room_for_weights(c, n);
 }
 
 /* What each of `ranks` ranks may leave in memory of its own plan's weights. */
@@ -263,9 +274,8 @@ void memory_tell(flux1_context *c, const mesh_device *d, const char *doing, cons
                  const stage_plan *beside)
 {
     const memory_need n = memory_of(c, d, p, beside);
-    const uint64_t room = room_for_weights(c, &n);
     char peak[BYTES_TEXT], all[BYTES_TEXT], part[BYTES_TEXT];
-    if (n.device || n.all <= room)
+    if (!memory_streams(c, &n))
         return;
     format_bytes(peak, sizeof peak, (double)memory_peak(c, &n));
     format_bytes(all, sizeof all, (double)n.all);

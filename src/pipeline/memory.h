@@ -8,7 +8,8 @@
 /* What stages take of the memory that their activations lie in: the device's own, all ranks together; or a host's, the
  * ranks there together. */
 typedef struct memory_need {
-    size_t opened; /* by opening the model: its vocabularies and names */
+    size_t program; /* what the process had before, where max_memory is all of it */
+    size_t opened;  /* by opening the model: its vocabularies and names */
     size_t activations;
     size_t picture;  /* decoded, on the host of the first process */
     size_t scratch;  /* of the host's threads */
@@ -29,6 +30,9 @@ uint64_t memory_total(memory_need n);
 /* What will be in memory at the most: with all mapped weights where the limit leaves room for them; otherwise with two
  * blocks, and as many of those that steps read as there is room for. */
 uint64_t memory_peak(const flux1_context *c, const memory_need *n);
+
+/* Whether mapped weights are read again and again, as the limit leaves no room for all of them. */
+bool memory_streams(const flux1_context *c, const memory_need *n);
 
 /* What it is compared with: of the device's own memory, or of that host. */
 uint64_t memory_limit(const flux1_context *c, const memory_need *n);

@@ -58,26 +58,27 @@ flux1_status opening_locate(flux1_context *c, const model_paths *named, located 
     if (st != FLUX1_OK)
         return st;
     const model_paths paths = located_paths(parts);
+    const uint64_t before = limits_resident();
     flux1_status opened = folder_open_parts(&paths, out, &c->error);
     if (opened == FLUX1_OK && (opened = tell_of_files(c, *out, &parts->notes)) != FLUX1_OK) {
         folder_close(*out);
         *out = NULL;
     }
-    if (opened != FLUX1_OK)
+    if (opened != FLUX1_OK) {
         locate_advise(parts, &c->error);
-    else if ((*out)->unused)
+        return opened;
+    }
+    const uint64_t now = limits_resident();
+    (*out)->opened = now > before ? now - before : 0;
+    if ((*out)->unused)
         context_log(c, FLUX1_LOG_INFO, "%s", (*out)->unused);
-    return opened;
+    return FLUX1_OK;
 }
 
 flux1_status opening_run(flux1_context *c, const model_paths *named, struct flux1_model **out)
 {
     located parts;
-    const uint64_t before = limits_resident();
     const flux1_status st = opening_locate(c, named, &parts, out);
-    const uint64_t now = limits_resident();
-    if (st == FLUX1_OK)
-        (*out)->opened = now > before ? now - before : 0;
     located_free(&parts);
     return st;
 }

@@ -106,16 +106,16 @@ static flux1_status take_true_cfg(flux1_context *c, const flux1_generate_params 
     return FLUX1_OK;
 }
 
-static flux1_status take_adapters(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *r)
+flux1_status request_adapters(flux1_context *c, const flux1_model *m, const flux1_adapter_use *uses, int count,
+                              request *r)
 {
     flux1_error *err = &c->error;
-    if (p->adapter_count < 0 || (p->adapter_count > 0 && !p->adapters))
-        return error_set(err, FLUX1_ERR_ARGUMENT, "adapter_count %d: it should be the length of adapters",
-                         p->adapter_count);
-    if (p->adapter_count > ADAPTERS_MAX)
-        return error_set(err, FLUX1_ERR_LIMIT, "adapter_count %d: at most %d", p->adapter_count, ADAPTERS_MAX);
-    for (int i = 0; i < p->adapter_count; i++) {
-        const flux1_adapter_use *use = &p->adapters[i];
+    if (count < 0 || (count > 0 && !uses))
+        return error_set(err, FLUX1_ERR_ARGUMENT, "adapter_count %d: it should be the length of adapters", count);
+    if (count > ADAPTERS_MAX)
+        return error_set(err, FLUX1_ERR_LIMIT, "adapter_count %d: at most %d", count, ADAPTERS_MAX);
+    for (int i = 0; i < count; i++) {
+        const flux1_adapter_use *use = &uses[i];
         if (!use->adapter || use->adapter->model != m->source.number)
             return error_set(err, FLUX1_ERR_ARGUMENT, "adapters[%d]: it should be an adapter opened for this model", i);
         if (!isfinite(use->scale))
@@ -124,7 +124,7 @@ static flux1_status take_adapters(flux1_context *c, const flux1_model *m, const 
         r->adapters.adapter[i] = use->adapter;
         r->adapters.scale[i] = use->scale;
     }
-    r->adapters.count = p->adapter_count;
+    r->adapters.count = count;
     return FLUX1_OK;
 }
 
@@ -187,7 +187,7 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
     if (p.latents)
         TRY(latents_check(c, m, p.latents, r->count, r->width, r->height));
     TRY(take_rng(c, &p, r));
-    TRY(take_adapters(c, m, &p, r));
+    TRY(request_adapters(c, m, p.adapters, p.adapter_count, r));
     if (isnan(p.guidance) || isinf(p.guidance))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "guidance: it should be a finite number, such as 3.5");
     r->guidance = p.guidance < 0 ? 3.5f : p.guidance;

@@ -42,6 +42,10 @@ flux1_status request_params(flux1_context *c, const flux1_generate_params *param
 /* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT. Roundings and ignored values are logged. Strings are borrowed from p. */
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);
 
+/* Checks these adapters, and gives them to the request in place of its own. */
+flux1_status request_adapters(flux1_context *c, const flux1_model *m, const flux1_adapter_use *uses, int count,
+                              request *r);
+
 /* Of that many pictures, how many are computed together where memory allows it. */
 int64_t request_batch(const flux1_context *c, const flux1_model *m, const request *r, int64_t pictures);
 

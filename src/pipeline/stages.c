@@ -60,17 +60,103 @@ flux1_status stage_plan_create(int ranks, stage_plan *p, flux1_error *err)
     return FLUX1_OK;
 }
 
+/* ---- what ranks of a process have together ---- */
+
+/* A block of weights. The ranks of a process map one file, and find the forms that one of them has made (ops/kept.h).
+ */
+typedef struct common_block {
+    uint64_t which;
+    int rank;     /* that began it last */
+    int stepping; /* that began it in a step last; −1: none did */
+} common_block;
+
+/* Hears the dry runs of a process's ranks, one after the other. */
+typedef struct common {
+    common_block *blocks;
+    size_t count, room;
+    int rank;
+    size_t mapped, held, in_steps; /* of the rank, what one before it has too */
+    bool in_step, failed;
+    ops_event_sink *then; /* whoever hears too; may be NULL */
+    void *then_user;
+} common;
+
+/* A new one has no rank yet. NULL: out of memory. */
+static common_block *find_block(common *c, uint64_t which)
+{
+    for (size_t i = 0; i < c->count; i++)
+        if (c->blocks[i].which == which)
+            return &c->blocks[i];
+    if (c->count == c->room) {
+        const size_t room = c->room ? 2 * c->room : 64;
+        common_block *more = realloc(c->blocks, room * sizeof *more);
+        if (!more)
+            return NULL;
+        c->blocks = more;
+        c->room = room;
+    }
+    c->blocks[c->count] = (common_block){which, -1, -1};
+    return &c->blocks[c->count++];
+}
+
+static void hear_begin(common *c, const ops_event *e)
+{
+    common_block *b = find_block(c, e->which_weights);
+    if (!b) {
+        c->failed = true;
+        return;
+    }
+    if (b->rank >= 0 && b->rank != c->rank) {
+        c->mapped += e->bytes_weights;
+        c->held += e->bytes_out;
+    }
+    b->rank = c->rank;
+    if (!c->in_step)
+        return;
+    if (b->stepping >= 0 && b->stepping != c->rank)
+        c->in_steps += e->bytes_weights;
+    b->stepping = c->rank;
+}
+
+static void hear_common(void *user, const ops_event *e)
+{
+    common *c = user;
+    if (strcmp(e->operation, "step_set") == 0)
+        c->in_step = true;
+    else if (strcmp(e->operation, "block_begin") == 0 && e->bytes_weights + e->bytes_out > 0)
+        hear_begin(c, e);
+    if (c->then)
+        c->then(c->then_user, e);
+}
+
+/* The dry run of a rank, the first of its process or one behind the last. */
+static flux1_status run_dry(const mesh_config *c, const mesh_device *d, int rank, mesh_body *body, void *job,
+                            common *of, ops_count *count, flux1_error *err)
+{
+    mesh_device heard = *d;
+    if (mesh_together(c, d, rank).begin == rank)
+        of->count = 0;
+    *of = (common){of->blocks, of->count, of->room, rank, .then = d->config.event, .then_user = d->config.event_user};
+    heard.config.event = hear_common;
+    heard.config.event_user = of;
+    TRY(mesh_dry_run(c, &heard, rank, body, job, count, err));
+    return of->failed ? error_oom(err, 0, "the plan") : FLUX1_OK;
+}
+
+/* ---- the plan ---- */
+
 flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_body *body, void *job, ticker *t,
                              stage_plan *out, flux1_error *err)
 {
     int ranks = mesh_ranks(c);
     flux1_status st = FLUX1_OK;
+    common with = {0};
     *out = (stage_plan){0};
     TRY(stage_plan_create(ranks, out, err));
     t->recording = out;
     for (int r = 0; st == FLUX1_OK && r < ranks; r++) {
         ops_count count;
-        st = mesh_dry_run(c, d, r, body, job, &count, err);
+        st = run_dry(c, d, r, body, job, &with, &count, err);
         if (st != FLUX1_OK)
             break;
         if (r == 0)
@@ -78,12 +164,13 @@ flux1_status stage_plan_make(const mesh_config *c, const mesh_device *d, mesh_bo
         add_counts(&out->count, &count);
         out->arena[r] = count.arena_peak;
         out->scratch[r] = count.own_bytes;
-        out->held[r] = count.held_bytes;
+        out->held[r] = count.held_bytes - (d->kind->kept_limit ? with.held : 0); /* others keep none in common */
         out->block[r] = count.block_bytes;
-        out->mapped[r] = count.mapped_bytes;
-        out->in_steps[r] = count.step_bytes;
+        out->mapped[r] = count.mapped_bytes - with.mapped;
+        out->in_steps[r] = count.step_bytes - with.in_steps;
         out->memory += count.arena_peak;
     }
+    free(with.blocks);
     t->recording = NULL;
     t->next = 0;
     if (st != FLUX1_OK)

@@ -12,7 +12,8 @@
 typedef struct stage_plan {
     size_t *arena;                           /* [ranks]: bytes */
     size_t *scratch, *held, *block, *mapped; /* [ranks]: what `count` calls own_bytes, held_bytes … */
-    size_t *in_steps;                        /* [ranks]: step_bytes */
+    size_t *in_steps;                        /* [ranks]: step_bytes. Of held, mapped and in_steps, blocks that a rank
+                                                before it in the same process has too are that one's alone */
     size_t memory;                           /* of activations, of all ranks */
     size_t picture;                          /* bytes of the latent that comes in and the picture that goes out, on the
                                                 host of the first process; a decoder's */

@@ -191,10 +191,11 @@ bool request_step_cache(const json_value *object, const char *key, float *out, f
     const bool fb =
         text && strncmp(text, "fb:", 3) == 0 && text[3] && text[3 + strspn(text + 3, "0123456789.eE+-")] == '\0';
     if (fb)
-        value = strtod(text + 3, &end);
-    const bool good = fb ? *end == '\0' : text ? strcmp(text, "off") == 0 : number_of(v, &value);
+        value = (double)strtof(text + 3, &end);
+    const bool good = fb ? *end == '\0' && value > 0 : text ? strcmp(text, "off") == 0 : number_of(v, &value);
     if (!good || !isfinite(value) || value < 0 || value > 100)
-        return fault_set(f, FAULT_INVALID, key, "\"%s\" must be \"off\", or \"fb:\" and a threshold such as fb:0.12",
+        return fault_set(f, FAULT_INVALID, key,
+                         "\"%s\" must be \"off\", or \"fb:\" and a threshold above 0 and at most 100, such as fb:0.12",
                          key);
     *out = (float)value;
     return true;

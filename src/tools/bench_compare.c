@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 enum {
     ROWS_MOST = 10000, /* of one file: each row is looked for in the other's */
@@ -251,6 +252,12 @@ static void put_all(json_writer *w, const side *a, const side *b)
     json_end_object(w);
 }
 
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat one, other;
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && one.st_dev == other.st_dev && one.st_ino == other.st_ino;
+}
+
 flux1_status flux1_bench_compare_json(flux1_context *c, const char *a, const char *b, char **json)
 {
     side one = {0}, other = {0};
@@ -261,6 +268,9 @@ flux1_status flux1_bench_compare_json(flux1_context *c, const char *a, const cha
     *json = NULL;
     TRY(context_needs(c, a, "a"));
     TRY(context_needs(c, b, "b"));
+    if (is_same_file(a, b))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "%s: both reports are this file; compare those of two runs, each in a file of its own", b);
     TRY_CLEANUP(side_open(&one, a, &c->error));
     TRY_CLEANUP(side_open(&other, b, &c->error));
     put_all(&w, &one, &other);

@@ -71,9 +71,9 @@ static flux1_status open_adapters(convert_job *j, const flux1_convert_params *p)
 {
     const store *stores[MODEL_PARTS] = {[0] = NULL};
     stores[j->part] = j->s;
-    if (p->adapter_count < 0 || p->adapter_count > FLUX1_CONVERT_ADAPTERS_MAX || (p->adapter_count && !p->adapters))
+    if (p->adapter_count < 0 || p->adapter_count > FLUX1_ADAPTER_FILES_MAX || (p->adapter_count && !p->adapters))
         return error_set(j->err, FLUX1_ERR_ARGUMENT, "%d adapters: it should be a list of at most %d", p->adapter_count,
-                         FLUX1_CONVERT_ADAPTERS_MAX);
+                         FLUX1_ADAPTER_FILES_MAX);
     for (int i = 0; i < p->adapter_count; i++) {
         adapter_file **f = &j->adapter[i];
         if (!p->adapters[i].path)

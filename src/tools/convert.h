@@ -114,8 +114,8 @@ typedef struct convert_job {
     convert_names names;
     const convert_type *type;
     convert_rules rules;
-    adapter_file *adapter[FLUX1_CONVERT_ADAPTERS_MAX];
-    float strength[FLUX1_CONVERT_ADAPTERS_MAX];
+    adapter_file *adapter[FLUX1_ADAPTER_FILES_MAX];
+    float strength[FLUX1_ADAPTER_FILES_MAX];
     int adapters;
     convert_tensor *tensor;
     size_t count, room;

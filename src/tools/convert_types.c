@@ -180,7 +180,7 @@ static flux1_status merge(const convert_job *j, const adapter_use *uses, convert
 
 flux1_status convert_choose_types(convert_job *j)
 {
-    adapter_use uses[FLUX1_CONVERT_ADAPTERS_MAX];
+    adapter_use uses[FLUX1_ADAPTER_FILES_MAX];
     for (int i = 0; i < j->adapters; i++)
         uses[i] = (adapter_use){.file = j->adapter[i], .scale = j->strength[i]};
     for (size_t i = 0; i < j->count; i++) {

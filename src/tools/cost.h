@@ -56,7 +56,7 @@ typedef struct cost_pending {
 typedef struct cost_clock {
     const machine *m;
     const mesh_config *mesh;
-    int dtype; /* as machine's */
+    int dtype; /* the exact arithmetic, as machine's; an event says where int8 is in its place */
     double share;
     double now;
     cost_pending pending[COST_AXES]; /* shifts that have begun, by axis: sp, tp, all */

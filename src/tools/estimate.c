@@ -43,7 +43,7 @@ static flux1_status hear_rank(estimator *p, int rank, mesh_body *body, void *job
     mesh_device d = s->device;
     h->clock.m = p->job.machine;
     h->clock.mesh = &s->mesh;
-    h->clock.dtype = p->job.dtype;
+    h->clock.dtype = p->job.dtype.exact;
     h->clock.share = machine_share(p->job.machine, mesh_ranks(&s->mesh));
     h->clock.into = &h->cost[0];
     d.config.event = hear;
@@ -93,7 +93,7 @@ static void count(estimate_part *part, const ops_count *c)
 static flux1_status hear_texts(estimator *p, estimate_part part[ESTIMATE_PARTS])
 {
     text_plan texts;
-    TRY(text_plan_make(p->shadow, p->job.model, NULL, p->job.text, &texts));
+    TRY(text_plan_make(p->shadow, p->job.model, &p->job.r->adapters, p->job.text, &texts));
     count(&part[ESTIMATE_CLIP], &texts.clip.count);
     count(&part[ESTIMATE_T5], &texts.t5.count);
     flux1_status st = hear_stage(p, clip_body, &texts.job, &texts.job.ticker, &part[ESTIMATE_CLIP], NULL);
@@ -176,7 +176,8 @@ flux1_status estimator_open(estimator *e, const estimate_job *job)
     e->device.head.info.memory = m->this_cpu ? 0 : 1;
     s->device = (mesh_device){.kind = m->this_cpu ? &ops_cpu_device : &machine_kind,
                               .device = &e->device.head,
-                              .config = {.arithmetic = job->dtype ? DTYPE_BF16 : DTYPE_F32,
+                              .config = {.arithmetic = job->dtype.exact ? DTYPE_BF16 : DTYPE_F32,
+                                         .int8 = job->dtype.int8,
                                          .threads = job->c->device.config.threads,
                                          .cancel = &job->c->cancel,
                                          .device = &e->device.head}};

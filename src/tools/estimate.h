@@ -39,7 +39,7 @@ typedef struct estimate_job {
     const flux1_text *text; /* token ids of any prompt of the request's length */
     int64_t batch;          /* pictures denoised together */
     const machine *machine;
-    int dtype; /* as machine's */
+    machine_dtype dtype;
 } estimate_job;
 
 typedef struct estimator {

@@ -1,4 +1,5 @@
 /* flux1 info: what a folder is, what is wrong with it, what a picture will take. */
+#include "pipeline/adapter_calls.h"
 #include "pipeline/opening.h"
 #include "pipeline/places.h"
 #include "pipeline/text_to_image.h"
@@ -161,9 +162,68 @@ static void describe_remains(json_writer *w, store *const *stores)
     describe_components(w, stores);
 }
 
+/* ---- a request with adapters ---- */
+
+/* What is described. */
+typedef struct subject {
+    const model_paths *paths;
+    const flux1_adapter_file *adapters;
+    int adapter_count;
+    const flux1_generate_params *params;
+    int verify;
+} subject;
+
+static flux1_status open_adapters(flux1_context *c, const flux1_model *m, const subject *s, flux1_adapter_use *uses)
+{
+    if (s->adapter_count < 0 || s->adapter_count > FLUX1_ADAPTER_FILES_MAX || (s->adapter_count && !s->adapters))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%d adapters: it should be a list of at most %d",
+                         s->adapter_count, FLUX1_ADAPTER_FILES_MAX);
+    for (int i = 0; i < s->adapter_count; i++) {
+        TRY(context_needs(c, s->adapters[i].path, "an adapter's path"));
+        TRY(adapter_open_named(c, m, s->adapters[i].path, &uses[i].adapter));
+        uses[i].scale = s->adapters[i].scale;
+    }
+    return FLUX1_OK;
+}
+
+static void describe_adapters(json_writer *w, const flux1_adapter_use *uses, int count)
+{
+    if (!count)
+        return;
+    json_begin_array(w, "adapters");
+    for (int i = 0; i < count; i++) {
+        flux1_adapter_info info = {.size = sizeof info};
+        flux1_adapter_get_info(uses[i].adapter, &info);
+        json_begin_object(w, NULL);
+        json_put_string(w, "adapter", uses[i].adapter->path);
+        json_put_string(w, "kinds", info.kinds);
+        json_put_integer(w, "applied", info.applied);
+        json_put_integer(w, "entries", info.pairs);
+        json_put_integer(w, "rank_min", info.rank_min);
+        json_put_integer(w, "rank_max", info.rank_max);
+        json_put_float(w, "scale", uses[i].scale);
+        json_end_object(w);
+    }
+    json_end_array(w);
+}
+
+static flux1_status describe_request(flux1_context *c, const flux1_model *m, const subject *s, json_writer *w)
+{
+    flux1_adapter_use uses[FLUX1_ADAPTER_FILES_MAX] = {0};
+    flux1_status st = open_adapters(c, m, s, uses);
+    if (st == FLUX1_OK) {
+        describe_adapters(w, uses, s->adapter_count);
+        st = info_request(c, m, uses, s->adapter_count, s->params, w);
+    }
+    for (int i = 0; i < FLUX1_ADAPTER_FILES_MAX; i++)
+        adapter_leave(uses[i].adapter);
+    return st;
+}
+
+/* ---- all of it ---- */
+
 /* Describes the model, or, of one that is not whole, what is there; all of it is verified. */
-static flux1_status describe(flux1_context *c, const model_paths *paths, const flux1_generate_params *params,
-                             int verify, json_writer *w)
+static flux1_status describe(flux1_context *c, const subject *s, json_writer *w)
 {
     flux1_model *m = NULL;
     store *remains[COMPONENTS] = {0};
@@ -171,7 +231,7 @@ static flux1_status describe(flux1_context *c, const model_paths *paths, const f
     flux1_error first = {0};
     void (*log)(void *, flux1_log_level, const char *) = c->log;
     c->log = NULL; /* what was chosen is in the description */
-    flux1_status st = opening_locate(c, paths, &l, &m);
+    flux1_status st = opening_locate(c, s->paths, &l, &m);
     c->log = log;
     describe_places(w, &l);
     if (st == FLUX1_OK) {
@@ -182,7 +242,7 @@ static flux1_status describe(flux1_context *c, const model_paths *paths, const f
         open_remains(&l, remains);
         describe_remains(w, remains);
     }
-    if (verify && (st == FLUX1_OK || !m)) {
+    if (s->verify && (st == FLUX1_OK || !m)) {
         const flux1_status verified = verify_stores(c, m ? m->store : remains, m != NULL, w);
         json_put_bool(w, "verified", verified == FLUX1_OK);
         if (st == FLUX1_OK)
@@ -194,7 +254,7 @@ static flux1_status describe(flux1_context *c, const model_paths *paths, const f
     }
     json_put_bool(w, "complete", m != NULL);
     if (st == FLUX1_OK)
-        st = info_request(c, m, params, w);
+        st = describe_request(c, m, s, w);
     for (int p = 0; p < COMPONENTS; p++)
         store_close(remains[p]);
     located_free(&l);
@@ -202,17 +262,16 @@ static flux1_status describe(flux1_context *c, const model_paths *paths, const f
     return st;
 }
 
-static flux1_status info_json(flux1_context *c, const model_paths *paths, const flux1_generate_params *params,
-                              int verify, char **json)
+static flux1_status info_json(flux1_context *c, const subject *s, char **json)
 {
     json_writer w = {.style = JSON_INDENTED};
-    const char *path = paths->model;
+    const char *path = s->paths->model;
     for (int p = 0; p < COMPONENTS && !path; p++)
-        path = paths->part[p];
+        path = s->paths->part[p];
     TRY(context_needs(c, path, "path"));
     json_begin_object(&w, NULL);
     json_put_string(&w, "path", path);
-    flux1_status st = describe(c, paths, params, verify, &w);
+    flux1_status st = describe(c, s, &w);
     if (st != FLUX1_OK)
         json_put_string(&w, "problem", c->error.message);
     json_end_object(&w);
@@ -226,18 +285,18 @@ flux1_status flux1_info_json(flux1_context *c, const char *path, const flux1_gen
     TRY(context_begin(c));
     TRY(context_needs(c, json, "json"));
     *json = NULL;
-    return info_json(c, &(model_paths){.model = path}, params, verify, json);
+    return info_json(c, &(subject){.paths = &(model_paths){.model = path}, .params = params, .verify = verify}, json);
 }
 
-flux1_status flux1_info_parts_json(flux1_context *c, const flux1_model_parts *parts,
-                                   const flux1_generate_params *params, int verify, char **json)
+flux1_status flux1_info_parts_json(flux1_context *c, const flux1_model_parts *parts, const flux1_adapter_file *adapters,
+                                   int adapter_count, const flux1_generate_params *params, int verify, char **json)
 {
     model_paths paths;
     TRY(context_begin(c));
     TRY(context_needs(c, json, "json"));
     *json = NULL;
     TRY(opening_paths(c, parts, &paths));
-    return info_json(c, &paths, params, verify, json);
+    return info_json(c, &(subject){&paths, adapters, adapter_count, params, verify}, json);
 }
 
 void flux1_string_free(char *text) { free(text); }

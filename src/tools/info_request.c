@@ -49,17 +49,16 @@ static double times_of(const planned *p, int stage)
 /* What is known of a device's speed. */
 typedef struct rates {
     machine m;
-    int type;
+    machine_dtype type;
     char unknown[200]; /* why nothing is; empty otherwise */
 } rates;
 
 static flux1_status find_rates(flux1_context *c, const mesh_device *d, rates *out)
 {
     const ops_device_info *info = &d->device->info;
-    *out = (rates){.type = d->config.arithmetic == DTYPE_BF16};
-    if (c->cards || d->config.int8) {
-        snprintf(out->unknown, sizeof out->unknown, "not known: %s",
-                 c->cards ? "flux1 plan predicts Tenstorrent's machines" : "rates are of f32 and bf16, not of int8");
+    *out = (rates){.type = machine_dtype_of(&d->config)};
+    if (c->cards) {
+        snprintf(out->unknown, sizeof out->unknown, "not known: flux1 plan predicts Tenstorrent's machines");
         return FLUX1_OK;
     }
     if (d->kind == &ops_cpu_device)
@@ -202,8 +201,9 @@ static bool weights_move(const planned *p)
 {
     const flux1_context *c = p->c;
     const stage_plan *plan = &p->denoise.plan;
-    if (!c->device.device->info.memory)
-        return memory_total(memory_of(c, &c->device, plan, NULL)) + plan->count.weight_bytes > c->max_memory;
+    const memory_need need = memory_of(c, &c->device, plan, NULL);
+    if (!need.device)
+        return memory_streams(c, &need);
     return plan->count.held_bytes + plan->memory + c->device.kind->sizing->spare > c->max_device_memory;
 }
 
@@ -244,22 +244,26 @@ static void put_request(json_writer *w, const planned *p)
     json_end_object(w);
 }
 
-static flux1_status plan_request(planned *p, const flux1_generate_params *params)
+static flux1_status plan_request(planned *p, const flux1_adapter_use *uses, int adapter_count,
+                                 const flux1_generate_params *params)
 {
     flux1_context *c = p->c;
+    c->opened = p->m->opened;
     TRY(request_make(c, p->m, params, &p->r));
+    TRY(request_adapters(c, p->m, uses, adapter_count, &p->r));
     p->batch = request_batch(c, p->m, &p->r, p->r.count);
     TRY(text_stand_in(p->m, p->m->clip_length, (int)p->r.length, &p->text, &c->error));
-    TRY(text_plan_make(c, p->m, NULL, p->text, &p->texts));
+    TRY(text_plan_make(c, p->m, &p->r.adapters, p->text, &p->texts));
     TRY(denoiser_plan(c, p->m, &p->r, p->batch, &p->denoise));
     return decoder_plan(c, p->m, &p->r, memory_beside(c, &c->device, NULL), &p->decode);
 }
 
-flux1_status info_request(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, json_writer *w)
+flux1_status info_request(flux1_context *c, const flux1_model *m, const flux1_adapter_use *uses, int adapter_count,
+                          const flux1_generate_params *params, json_writer *w)
 {
     planned p = {.c = c, .m = m};
     flux1_status st;
-    TRY_CLEANUP(plan_request(&p, params));
+    TRY_CLEANUP(plan_request(&p, uses, adapter_count, params));
     TRY_CLEANUP(time_stages(&p));
     put_request(w, &p);
 cleanup:

@@ -14,6 +14,14 @@
 
 static const char *const DTYPE_NAME[MACHINE_DTYPES] = {"f32", "bf16"};
 
+machine_dtype machine_dtype_of(const ops_config *c) { return (machine_dtype){c->arithmetic == DTYPE_BF16, c->int8}; }
+
+const char *machine_dtype_name(machine_dtype type)
+{
+    static const char *const in_int8[] = {[INT8_FINE] = "int8", [INT8_ROTATED] = "int8-fast"};
+    return type.int8 ? in_int8[type.int8] : DTYPE_NAME[type.exact];
+}
+
 /* ---- getters ---- */
 
 /* A number from `least` to `most`; as it was if absent. */

@@ -9,9 +9,20 @@
 
 enum { MACHINE_RATES = 32, MACHINE_OPERATION = 24, MACHINE_DTYPES = 2 };
 
-/* What a chip achieves in one operation (an entry's name of ops.h; "attention" stands for attention_part too): FLOP/s
- * and bytes/s of what it reads and writes. 0: the machine's peak, the memory's rate. weights: bytes/s at which weights
- * are taken in, if that takes time beside the arithmetic; 0: it does not. */
+/* What is computed in: the exact arithmetic (0 f32, 1 bf16), and how products are made whose weights bear int8. */
+typedef struct machine_dtype {
+    int exact;
+    int8_kind int8;
+} machine_dtype;
+
+/* What a backend of that configuration computes in, and its name: "f32", "bf16", "int8", "int8-fast". */
+machine_dtype machine_dtype_of(const ops_config *c);
+const char *machine_dtype_name(machine_dtype type);
+
+/* What a chip achieves in one operation (an entry's name of ops.h; "attention" stands for attention_part too; products
+ * in int8 have names of their own, machine_product): FLOP/s and bytes/s of what it reads and writes. 0: the machine's
+ * peak, the memory's rate. weights: bytes/s at which weights are taken in, if that takes time beside the arithmetic; 0:
+ * it does not. */
 typedef struct machine_rate {
     char operation[MACHINE_OPERATION];
     double flops[MACHINE_DTYPES];
@@ -80,6 +91,9 @@ typedef struct machine_device {
     const machine *m;
 } machine_device;
 extern const ops_device_kind machine_kind;
+
+/* "product", "product_int8" or "product_int8_fast". */
+const char *machine_product(int8_kind int8);
 
 /* Seconds of an operation without its launch, `*by_flops` if it is not the memory that bounds it. type: as
  * machine.dtype. share: ranks on the rank's chip. */

@@ -67,9 +67,18 @@ const ops_device_kind machine_kind = {.name = "machine", .syntax = "machine", .s
 
 /* ---- seconds ---- */
 
-static const machine_rate *rate_of(const machine *m, const char *operation)
+const char *machine_product(int8_kind int8)
 {
-    const char *name = strcmp(operation, "attention_part") == 0 ? "attention" : operation;
+    static const char *const names[] = {
+        [INT8_NONE] = "product", [INT8_FINE] = "product_int8", [INT8_ROTATED] = "product_int8_fast"};
+    return names[int8];
+}
+
+static const machine_rate *rate_of(const machine *m, const ops_event *e)
+{
+    const char *name = e->int8                                       ? machine_product(e->int8)
+                       : strcmp(e->operation, "attention_part") == 0 ? "attention"
+                                                                     : e->operation;
     for (int i = 0; i < m->rates; i++)
         if (strcmp(m->rate[i].operation, name) == 0)
             return &m->rate[i];
@@ -91,7 +100,7 @@ static double used_of_grid(const machine *m, int64_t rows, int64_t cols)
 
 double machine_compute(const machine *m, int type, double share, const ops_event *e, bool *by_flops)
 {
-    const machine_rate *r = rate_of(m, e->operation);
+    const machine_rate *r = rate_of(m, e);
     double flops = r && r->flops[type] > 0 ? r->flops[type] : m->peak[type];
     double bytes = r && r->bytes > 0 ? r->bytes : m->memory_rate;
     double used = strcmp(e->operation, "product") == 0 ? used_of_grid(m, e->batch * e->m, e->n) : 1;

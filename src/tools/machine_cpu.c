@@ -39,6 +39,7 @@ static flux1_status prepare(rig *r, weight_role role, int64_t rows, int64_t cols
                     r->o->err));
     weight_recipe recipe = recipe_whole(role, t);
     recipe.kernel = kernel;
+    recipe.int8 = role == WEIGHT_LINEAR; /* where the configuration asks for it */
     return ops_prepare(r->o, r->b, &recipe, NULL, out);
 }
 
@@ -329,7 +330,7 @@ static flux1_status try_products(const ops_config *config, int type, machine *m)
     static const trial many = {"product", set_up_product, product, {0}}, few = {"product", set_up_few, product, {0}};
     work most = {0}, least = {0};
     double seconds, seconds_few;
-    machine_rate *r = rate_of(m, "product");
+    machine_rate *r = rate_of(m, machine_product(config->int8));
     if (!r || is_known(r, type))
         return FLUX1_OK; /* try_operation says what is wrong with a full table */
     TRY(run_trial(config, &many, m, &most, &seconds));
@@ -358,10 +359,15 @@ static flux1_status try_launch(const ops_config *config, int type, machine *m)
     return FLUX1_OK;
 }
 
-/* Operations without a trial go at the product's and at the sum's rate. */
-static flux1_status run_trials(const ops_config *config, int type, machine *m)
+/* Operations without a trial go at the product's and at the sum's rate. The processor's own kernels run, so that what
+ * they use (VNNI, AMX) is in the rates. */
+static flux1_status run_trials(const ops_config *wanted, int type, machine *m)
 {
+    ops_config plain = *wanted, *config = &plain;
+    plain.int8 = INT8_NONE;
     TRY(try_products(config, type, m));
+    if (wanted->int8)
+        TRY(try_products(wanted, type, m));
     TRY(try_launch(config, type, m));
     for (size_t i = 0; i < sizeof TRIALS / sizeof *TRIALS; i++)
         TRY(try_operation(config, type, &TRIALS[i], m));
@@ -446,7 +452,7 @@ static bool has_exchanges(const machine *m)
            m->exchange[EXCHANGE_SHIFT].rate > 0;
 }
 
-flux1_status machine_measure(flux1_context *c, int type, machine *m)
+flux1_status machine_measure(flux1_context *c, machine_dtype type, machine *m)
 {
     ops_config config = c->device.config;
     flux1_status st;
@@ -454,9 +460,11 @@ flux1_status machine_measure(flux1_context *c, int type, machine *m)
     TRY(ops_cpu_device.open(0, &device, &c->error));
     config.err = &c->error;
     config.device = device;
-    config.arithmetic = type ? DTYPE_BF16 : DTYPE_F32;
+    config.arithmetic = type.exact ? DTYPE_BF16 : DTYPE_F32;
     config.fp8 = FP8_NO;
-    st = run_trials(&config, type, m);
+    config.int8 = type.int8;
+    st = run_trials(&config, type.exact, m);
+    config.int8 = INT8_NONE;
     if (st == FLUX1_OK)
         st = has_exchanges(m) ? FLUX1_OK : measure_exchanges(&config, m);
     ops_device_close(device);

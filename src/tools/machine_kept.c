@@ -55,13 +55,13 @@ void machine_cpu_name(char out[CPU_NAME])
     sysfile_close(&f);
 }
 
-static void describe(const flux1_context *c, int type, machine *m)
+static void describe(const flux1_context *c, machine_dtype type, machine *m)
 {
     char name[CPU_NAME];
     const int threads = c->device.config.threads;
     machine_cpu_name(name);
     snprintf(m->about, sizeof m->about, "%s%s%s, %d thread%s, %s", name, name[0] ? ", " : "", ops_cpu_isa(), threads,
-             threads == 1 ? "" : "s", type ? "bf16" : "f32");
+             threads == 1 ? "" : "s", machine_dtype_name(type));
 }
 
 /* ---- the entry ---- */
@@ -83,7 +83,7 @@ static const char *content_of(const char *entry, bool *rough)
     return *end == '\n' && (until == 0 || (until > 0 && (long long)time(NULL) < until)) ? end + 1 : NULL;
 }
 
-bool machine_recall(const flux1_context *c, int type, machine *m)
+bool machine_recall(const flux1_context *c, machine_dtype type, machine *m)
 {
     machine kept, here = {0};
     json_value *root = NULL;
@@ -107,7 +107,7 @@ bool machine_recall(const flux1_context *c, int type, machine *m)
     return counts;
 }
 
-void machine_keep(const flux1_context *c, int type, const machine *m)
+void machine_keep(const flux1_context *c, machine_dtype type, const machine *m)
 {
     json_writer w = {.style = JSON_COMPACT};
     machine rates = *m;
@@ -122,7 +122,7 @@ void machine_keep(const flux1_context *c, int type, const machine *m)
     free(text);
 }
 
-flux1_status machine_kept(flux1_context *c, int type, machine *m)
+flux1_status machine_kept(flux1_context *c, machine_dtype type, machine *m)
 {
     const bool known = machine_recall(c, type, m);
     if (!known) {
@@ -137,7 +137,7 @@ flux1_status machine_kept(flux1_context *c, int type, machine *m)
     return FLUX1_OK;
 }
 
-void machine_kept_name(const flux1_context *c, int type, char *out, size_t room)
+void machine_kept_name(const flux1_context *c, machine_dtype type, char *out, size_t room)
 {
     machine m = {0};
     describe(c, type, &m);

@@ -37,7 +37,7 @@ typedef struct planner {
     flux1_text *text;
     machine machine;
     estimator estimator;
-    int dtype;
+    machine_dtype dtype;
     row rows[ROWS_MAX];
     int count;
 } planner;
@@ -177,7 +177,7 @@ static void put_row(json_writer *w, const planner *p, const row *r)
     json_put_integer(w, "height", p->r.height);
     json_put_integer(w, "steps", p->r.steps);
     json_put_integer(w, "max_sequence_length", p->r.length);
-    json_put_string(w, "dtype", p->dtype ? "bf16" : "f32");
+    json_put_string(w, "dtype", machine_dtype_name(p->dtype));
     json_put_real(w, "total_seconds", r->seconds);
     json_put_string(w, "bound", cost_name(cost_bound(&r->all)));
     json_put_real(w, "moved_bytes", r->all.moved);
@@ -243,16 +243,19 @@ static flux1_status take_dtype(planner *p, flux1_dtype asked)
 {
     const machine *m = &p->machine;
     flux1_error *err = &p->c->error;
-    if (asked == FLUX1_DTYPE_FP8 || asked == FLUX1_DTYPE_INT8 || asked == FLUX1_DTYPE_INT8_FAST)
-        return error_set(err, FLUX1_ERR_UNSUPPORTED, "dtype %s: plans are made for f32 and bf16 only",
-                         asked == FLUX1_DTYPE_FP8    ? "fp8"
-                         : asked == FLUX1_DTYPE_INT8 ? "int8"
-                                                     : "int8-fast");
-    p->dtype =
-        asked == FLUX1_DTYPE_AUTO ? (m->this_cpu ? ops_cpu_multiplies_bf16() : m->dtype) : asked == FLUX1_DTYPE_BF16;
-    if (!m->this_cpu && !(m->peak[p->dtype] > 0))
+    const int8_kind int8 = asked == FLUX1_DTYPE_INT8        ? INT8_FINE
+                           : asked == FLUX1_DTYPE_INT8_FAST ? INT8_ROTATED
+                                                            : INT8_NONE;
+    if (asked == FLUX1_DTYPE_FP8 || (int8 && !m->this_cpu))
+        return error_set(err, FLUX1_ERR_UNSUPPORTED,
+                         "dtype %s: plans are made for f32 and bf16, and of this machine's CPU for int8 and int8-fast",
+                         int8 ? machine_dtype_name((machine_dtype){0, int8}) : "fp8");
+    p->dtype.int8 = int8;
+    p->dtype.exact = asked == FLUX1_DTYPE_AUTO || int8 ? (m->this_cpu ? ops_cpu_multiplies_bf16() : m->dtype)
+                                                       : asked == FLUX1_DTYPE_BF16;
+    if (!m->this_cpu && !(m->peak[p->dtype.exact] > 0))
         return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %s: machine %s has no rate for it, only for %s",
-                         p->dtype ? "bf16" : "f32", m->name, p->dtype ? "f32" : "bf16");
+                         machine_dtype_name(p->dtype), m->name, p->dtype.exact ? "f32" : "bf16");
     return FLUX1_OK;
 }
 

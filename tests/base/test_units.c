@@ -128,6 +128,8 @@ static void sizes_are_read_as_people_write_them(void **state)
                  {"512MB", 512 << 20},
                  {"2T", 2ull << 40},
                  {"7B", 7},
+                 {"8gib", 8ull << 30},
+                 {"8Gi", 8ull << 30},
                  {"", 0},
                  {"0", 0},
                  {"-1", 0},
@@ -137,6 +139,12 @@ static void sizes_are_read_as_people_write_them(void **state)
                  {"8 G", 0},
                  {"1e3", 0},
                  {"7iB", 0},
+                 {"7i", 0},
+                 {"nan", 0},
+                 {"inf", 0},
+                 {" 8G", 0},
+                 {"8GiBs", 0},
+                 {"99999999999G", 0},
                  {"8388608T", 0}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         uint64_t bytes = 0;

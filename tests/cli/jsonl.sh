@@ -121,8 +121,11 @@ expect_status 0 "--from repeats the step cache"
 cmp a.png c.png || fail "--from repeats the picture"
 grep -q 'dB PSNR from the full run' ../err || fail "the distance is told: $(tail -3 ../err)"
 refused 2 '--step-cache-check needs --step-cache' generate -m "$tiny" -p x --step-cache-check
-for off in off fb:0; do refused 2 '--step-cache-check needs --step-cache' generate -m "$tiny" -p x --step-cache $off --step-cache-check; done
-refused 2 'must be off, or fb: and a threshold' generate -m "$tiny" -p x --step-cache 0.1
+refused 2 '--step-cache-check needs --step-cache fb:THRESHOLD' generate -m "$tiny" -p x --step-cache off --step-cache-check
+for bad in 0.1 fb fb: fb:0 fb:-1 fb:nan fb:inf fb:1e-50 fb:101 fb:0x1 FB:0.1; do # 1e-50 is 0 as a float
+    refused 2 "--step-cache $bad: must be off, or fb: and a threshold above 0 and at most 100" generate -m "$tiny" -p x --step-cache $bad --step-cache-check
+done
+refused 2 '--step-cache "": must be off' generate -m "$tiny" -p x --step-cache ""
 
 # ---- a prompt a line ----
 rm -f -- *.png

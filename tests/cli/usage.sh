@@ -48,6 +48,10 @@ refused 1 'oft.safetensors: it has OFT' generate -m "$PIPELINES/schnell" --lora 
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x
 refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan" -p x
 refused 1 'nowhere.*No such file' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
+refused 1 'nowhere.*No such file' info "$tiny" --lora nowhere.safetensors:0.5
+refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' info "$tiny" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan"
+refused 2 '--lora is planned with a model and cannot be combined with --devices' info --devices --lora x
+refused 2 '--compare -: reports are read from files' bench --compare "$tiny/model_index.json" -
 mkdir ../alone
 cp "$PIPELINES/../files/gguf/flux1.gguf" ../alone/flux1.gguf
 refused 1 'missing.*--clip, --t5, --vae.*flux1 pull' generate --transformer ../alone/flux1.gguf -p x
@@ -64,7 +68,10 @@ for bad in 18446744073709551616 -2 1e3 "" 34028236692093846346337460743176821145
 done
 refused 2 '--seed 18446744073709551615 --count 2' generate -m "$tiny" -p x -S 18446744073709551615 -n 2
 for bad in nan inf -1 1e999 3,5 "" 0x3; do refused 2 '^flux1: --guidance .*must be a number' generate -m "$tiny" -p x -g "$bad"; done
-for bad in 0 8X G -1 "" 1.2.3G; do refused 2 '^flux1: --max-memory .*8G' generate -m "$tiny" -p x --max-memory "$bad"; done
+for bad in 0 8X G -1 nan 1e3G "8 G" 99999999999G 1.2.3G; do
+    refused 2 "^flux1: --max-memory $bad: must be a size above 0 and below 8388608T: .*8G" generate -m "$tiny" -p x --max-memory "$bad"
+done
+for option in --max-memory --threads --dtype --steps --guidance; do refused 2 "^flux1: $option \"\": must be" generate -m "$tiny" -p x $option ""; done
 refused 2 'auto\|f32\|bf16\|fp8' generate -m "$tiny" -p x --dtype f8
 refused 2 '--preview FILE' generate -m "$tiny" -p x --preview-every 2
 refused 2 '--preview-kind needs --preview FILE' generate -m "$tiny" -p x --preview-kind vae

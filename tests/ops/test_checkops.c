@@ -666,7 +666,7 @@ static void every_call_of_a_dry_run_is_an_event(void **state)
         {.operation = "block_create", .kind = EVENT_WEIGHTS, .block = "first", .arena = acts},
         {.operation = "prepare", .kind = EVENT_WEIGHTS, .block = "first", .m = 6, .n = 4,
          .bytes_out = 64, .bytes_weights = 6 * 4 * 2 + 6 * 4, .arena = acts}, /* the bias as float32 */
-        {.operation = "block_begin", .kind = EVENT_WEIGHTS, .block = "first", .bytes_weights = 6 * 4 * 2,
+        {.operation = "block_begin", .kind = EVENT_WEIGHTS, .block = "first", .bytes_out = 64, .bytes_weights = 6 * 4 * 2,
          .arena = acts},
         {.operation = "product", .kind = EVENT_COMPUTE, .block = "first", .batch = 2, .m = 8, .n = 6, .k = 4,
          .flops = 2.0 * 16 * 6 * 4, .bytes_in = 128 + 384 + 192 + 2 * 6 * 4, .bytes_out = 192,

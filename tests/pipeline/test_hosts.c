@@ -3,6 +3,7 @@
 
 #include "mesh/processes.h"
 #include "pipeline/memory.h"
+#include "pipeline/text_to_image.h"
 #include "pipeline/team.h"
 
 static process_info infos[] = {{.host = "one", .memory = 1000},
@@ -65,6 +66,28 @@ static void the_host_with_least_to_spare_is_named(void **state)
     flux1_context_destroy(c);
 }
 
+/* Of sp's eight ranks each process maps the blocks once for its two. */
+static void a_process_maps_for_itself(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "8x1", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = pipeline_of(c, "schnell");
+    int64_t dummy;
+    request r;
+    denoiser d;
+    flux1_generate_params params;
+    flux1_generate_params_defaults(&params);
+    assert_int_equal(request_make(c, m, &params, &r), FLUX1_OK);
+    c->device.processes = (processes *)&dummy;
+    assert_int_equal(denoiser_plan(c, m, &r, 1, &d), FLUX1_OK);
+    for (int i = 0; i < 8; i += 2)
+        assert_true(d.plan.mapped[i] > d.plan.mapped[i + 1] && d.plan.mapped[i] > d.plan.mapped[0] / 2);
+    denoiser_close(&d);
+    c->device.processes = NULL;
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+}
+
 static void ranks_are_those_of_the_process(void **state)
 {
     (void)state;
@@ -84,6 +107,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_host_with_least_to_spare_is_named),
+        cmocka_unit_test(a_process_maps_for_itself),
         cmocka_unit_test(ranks_are_those_of_the_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -368,6 +368,52 @@ static void a_picture_takes_the_bytes_that_the_plan_says(void **state)
     flux1_context_destroy(c);
 }
 
+/* ---- mapped weights ---- */
+
+typedef struct mapped_sums {
+    size_t all, in_steps, of_second;
+} mapped_sums;
+
+static mapped_sums mapped_on(const char *shape)
+{
+    flux1_context *c = context_on("cpu", shape, 1, FLUX1_DTYPE_F32);
+    flux1_model *m = pipeline_of(c, "schnell");
+    const request r = small_request(m);
+    const int ranks = mesh_ranks(&c->mesh);
+    denoiser d;
+    mapped_sums sums = {0};
+    assert_int_equal(denoiser_plan(c, m, &r, 1, &d), FLUX1_OK);
+    for (int i = 0; i < ranks; i++) {
+        sums.all += d.plan.mapped[i];
+        sums.in_steps += d.plan.in_steps[i];
+    }
+    sums.of_second = ranks > 1 ? d.plan.mapped[1] : 0;
+    denoiser_close(&d);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    return sums;
+}
+
+/* Ranks of sp have the blocks' weights in the same pages, and slices of the modulations': together one rank's alone. So
+ * have those of sp beside tp, whose slices share nothing. */
+static void pages_that_ranks_share_count_once(void **state)
+{
+    (void)state;
+    const mapped_sums one = mapped_on("1x1"), tp = mapped_on("1x2");
+    assert_true(one.all > 0 && one.in_steps > 0 && one.in_steps < one.all);
+    assert_true(tp.of_second > tp.all / 3);
+    static const char *const sp[] = {"2x1", "3x1"};
+    for (int i = 0; i < 2; i++) {
+        const mapped_sums more = mapped_on(sp[i]);
+        assert_int_equal(more.all, one.all);
+        assert_int_equal(more.in_steps, one.in_steps);
+        assert_true(more.of_second > 0); /* its modulations */
+    }
+    const mapped_sums both = mapped_on("2x2");
+    assert_int_equal(both.all, tp.all);
+    assert_int_equal(both.in_steps, tp.in_steps);
+}
+
 /* ---- limits ---- */
 
 static void a_refusal_says_what_takes_it_and_what_would_help(void **state)
@@ -420,6 +466,12 @@ static void each_stage_has_the_limit_of_its_own_memory(void **state)
     c->max_device_memory = 100;
     c->max_memory = 134;
     assert_true(!memory_fits(c, host) && memory_fits(c, device));
+    c->max_memory = 135;
+    c->program = 1;
+    host = memory_of(c, &c->device, &p, NULL);
+    device = memory_of(c, &apart, &p, NULL);
+    assert_true(host.program == 1 && device.program == 0 && !memory_fits(c, host));
+    c->program = 0;
     c->max_memory = 162;
     assert_int_equal(memory_beside(c, &c->device, &p), 27);
     assert_int_equal(memory_beside(c, &c->device, NULL), 162);
@@ -633,6 +685,7 @@ int main(void)
         cmocka_unit_test(a_refusal_says_what_takes_it_and_what_would_help),
         cmocka_unit_test(each_stage_has_the_limit_of_its_own_memory),
         cmocka_unit_test(a_request_beyond_max_memory_is_refused),
+        cmocka_unit_test(pages_that_ranks_share_count_once),
         cmocka_unit_test(ranks_exchange_as_many_bytes_as_the_plan_says),
         cmocka_unit_test(what_the_cpu_keeps_is_what_the_tightest_context_allows),
         cmocka_unit_test(a_missing_tensors_stand_in_outlives_the_callers_name),

@@ -134,6 +134,7 @@ static void everything_else_is_refused(void **state)
                  {"{\"prompt\": \"a\", \"seed\": \"\"}", "seed"},
                  {"{\"prompt\": \"a\", \"step_cache\": \"fb:\"}", "step_cache"},
                  {"{\"prompt\": \"a\", \"step_cache\": \"fb:-1\"}", "step_cache"},
+                 {"{\"prompt\": \"a\", \"step_cache\": \"fb:0\"}", "step_cache"},
                  {"{\"prompt\": \"a\", \"lora\": {}}", "lora"},
                  {"{\"prompt\": \"a\", \"lora\": [{\"name\": \"\"}]}", "lora"},
                  {"{\"prompt\": \"a\", \"lora\": [{\"name\": \"x\", \"scale\": 1e6}]}", "lora"},

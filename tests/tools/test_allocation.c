@@ -167,7 +167,7 @@ static void every_allocation_of_a_trial_may_fail(void **state)
 static flux1_status convert_once(void *user, flux1_error *err)
 {
     flux1_context *c = user;
-    const flux1_convert_adapter lora = {TEST_DATA "/files/lora/kohya.safetensors", 1};
+    const flux1_adapter_file lora = {TEST_DATA "/files/lora/kohya.safetensors", 1};
     flux1_convert_params p;
     char *json, *path = scratch_path("failing.gguf");
     flux1_convert_params_defaults(&p);

@@ -81,7 +81,7 @@ static void conversions(void **state)
     p.adapter_count = -1;
     REFUSED(c, flux1_convert(c, FOLDER, "x.gguf", &p, &json));
     p.adapter_count = 1;
-    p.adapters = &(flux1_convert_adapter){NULL, 1};
+    p.adapters = &(flux1_adapter_file){NULL, 1};
     REFUSED(c, flux1_convert(c, FOLDER, "x.gguf", &p, &json));
     flux1_context_destroy(c);
 }

@@ -231,6 +231,22 @@ static void what_is_no_report_is_refused(void **state)
     }
 }
 
+/* By another name too. */
+static void a_report_is_not_compared_with_itself(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    char *json;
+    put(0, REPORT(3, 1, STAGE("t5", 2, 1, 3, 0)));
+    snprintf(paths[1], sizeof paths[1], "%s.link", paths[0]);
+    assert_int_equal(symlink(paths[0], paths[1]), 0);
+    assert_int_equal(flux1_bench_compare_json(c, paths[0], paths[1], &json), FLUX1_ERR_ARGUMENT);
+    assert_non_null(strstr(flux1_context_message(c), ".link: both reports are this file"));
+    flux1_context_destroy(c);
+    unlink(paths[1]);
+    unlink(paths[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -239,6 +255,7 @@ int main(void)
         cmocka_unit_test(differences_above_the_noise_are_told),
         cmocka_unit_test(other_setups_and_lone_rows_are_named),
         cmocka_unit_test(what_is_no_report_is_refused),
+        cmocka_unit_test(a_report_is_not_compared_with_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

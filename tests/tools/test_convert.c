@@ -239,8 +239,7 @@ static void check_merged(const store *plain, const store *merged, const store *l
 static void adapters_are_merged(void **state)
 {
     (void)state;
-    const flux1_convert_adapter twice[] = {{FILES "lora/kohya.safetensors", 1},
-                                           {FILES "lora/kohya.safetensors", -1.75f}};
+    const flux1_adapter_file twice[] = {{FILES "lora/kohya.safetensors", 1}, {FILES "lora/kohya.safetensors", -1.75f}};
     flux1_convert_params p = params("f32", "transformer");
     store *lora;
     for (int names = 0; names < 2; names++) {
@@ -407,7 +406,7 @@ static void what_cannot_be_done_is_said(void **state)
     p = params("fp8", NULL);
     expect_refused(FILES "bfl/flux1.safetensors", out, &p, FLUX1_ERR_ARGUMENT, "GGUF has no type fp8");
     p = params("bf16", NULL);
-    p.adapters = (flux1_convert_adapter[]){{FILES "lora/sd.safetensors", 1}};
+    p.adapters = (flux1_adapter_file[]){{FILES "lora/sd.safetensors", 1}};
     p.adapter_count = 1;
     expect_refused(FILES "bfl/flux1.safetensors", out, &p, FLUX1_ERR_MODEL, "nothing in it is for FLUX.1");
     assert_false(file_exists(out) || file_exists(safe));

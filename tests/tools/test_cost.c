@@ -62,6 +62,25 @@ static double take(bench_clock *b, ops_event e)
     return b->c.seconds - before;
 }
 
+/* A rate of its own, also behind another name; without one it is the arithmetic's peak. */
+static void a_product_in_int8_has_its_own_rate(void **state)
+{
+    (void)state;
+    bench_clock b;
+    start(&b);
+    b.m.rate[b.m.rates++] = (machine_rate){.operation = "product_int8_fast", .flops = {0, 400}, .weights = 30};
+    ops_event e = product(500, 10);
+    e.int8 = INT8_ROTATED;
+    near(take(&b, e), 2.5); /* 500 / (400 · 0.5) */
+    e.bytes_weights = 15;
+    near(take(&b, e), 3); /* 2.5 + 15 / 30 */
+    e.int8 = INT8_FINE;
+    near(take(&b, e), 10); /* 500 / (100 · 0.5) */
+    e.int8 = INT8_NONE;
+    near(take(&b, e), 10);
+    near(b.c.part[COST_PRODUCTS], 25.5);
+}
+
 static void an_operation_takes_the_longer_of_arithmetic_and_memory(void **state)
 {
     (void)state;
@@ -229,6 +248,7 @@ static void listeners_hear_every_span(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_product_in_int8_has_its_own_rate),
         cmocka_unit_test(an_operation_takes_the_longer_of_arithmetic_and_memory),
         cmocka_unit_test(weights_may_take_time_beside_the_arithmetic),
         cmocka_unit_test(launches_and_shared_chips_slow_down),

@@ -147,13 +147,75 @@ static void a_single_file_is_described(void **state)
     flux1_context_destroy(c);
 }
 
+/* ---- adapters ---- */
+
+#define LORAS TEST_DATA "/files/lora/"
+
+/* What a step of 16 image tokens and 16 of a prompt takes on a device without rates, with these adapters; *json is the
+ * description. */
+static void takes_with(const char *pipeline, const flux1_adapter_file *adapters, int count, takes out[STAGES],
+                       json_value **json)
+{
+    char *text, folder[512];
+    snprintf(folder, sizeof folder, "%s/pipelines/%s", TEST_DATA, pipeline);
+    const flux1_model_parts parts = {.size = sizeof parts, .model = folder};
+    flux1_generate_params p;
+    flux1_generate_params_defaults(&p);
+    p.width = p.height = 64;
+    p.max_sequence_length = 16;
+    p.steps = 1;
+    flux1_context *c = context_on("ref", "", 1, FLUX1_DTYPE_F32);
+    if (flux1_info_parts_json(c, &parts, adapters, count, &p, 0, &text) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    assert_int_equal(json_parse(text, strlen(text), "info", json, NULL), FLUX1_OK);
+    const json_value *list = json_object_get(json_object_get(*json, "request"), "stages");
+    for (int i = 0; i < STAGES; i++) {
+        const json_value *s = json_array_get(list, (size_t)i);
+        out[i] = (takes){number_of(s, "flops"), number_of(s, "activation_bytes"), number_of(s, "weight_bytes"), 0};
+    }
+    flux1_string_free(text);
+    flux1_context_destroy(c);
+}
+
+/* Rank 2 of the image's qkv (32 to 96, 16 rows), of a single block's qkv and MLP (32 to 96 and 128, 32 rows, which have
+ * the 2 × 32 in common and count them twice), and of the last block's output (160 to 32, of which the image's 16 rows
+ * are wanted): 2·2·(16·128 + 32·128 + 32·160 + 16·192) FLOP, and 2-byte values 128·2 + 160·2 + 128·2 + 192·2. In the
+ * other file CLIP's last fc2 has rank 3, 64 to 32, of the one row that is pooled. */
+static void a_request_is_planned_with_its_adapters(void **state)
+{
+    (void)state;
+    const flux1_adapter_file kohya = {LORAS "kohya.safetensors", 0.5f}, text = {LORAS "golden/kohya.safetensors", 1};
+    takes plain[STAGES], with[STAGES];
+    json_value *json, *none;
+    takes_with("schnell", NULL, 0, plain, &none);
+    takes_with("schnell", &kohya, 1, with, &json);
+    const json_value *one = json_array_get(json_object_get(json, "adapters"), 0);
+    assert_null(json_object_get(none, "adapters"));
+    assert_string_equal(json_string_value(json_object_get(one, "adapter")), kohya.path);
+    assert_string_equal(json_string_value(json_object_get(one, "kinds")), "LoRA");
+    assert_true(number_of(one, "applied") == 3 && number_of(one, "entries") == 3 && number_of(one, "scale") == 0.5);
+    assert_true(with[DENOISE].flops - plain[DENOISE].flops == 4 * (16 * 128 + 32 * 128 + 32 * 160 + 16 * 192));
+    assert_true(with[DENOISE].weights - plain[DENOISE].weights == 2 * (2 * 128 + 2 * 160 + 2 * 128 + 2 * 192));
+    assert_true(with[0].flops == plain[0].flops && with[1].weights == plain[1].weights);
+    json_free(json);
+    json_free(none);
+    takes_with("packed", NULL, 0, plain, &none);
+    takes_with("packed", &text, 1, with, &json);
+    assert_true(with[0].flops - plain[0].flops == 2 * 3 * (64 + 32));
+    assert_true(with[0].weights - plain[0].weights == 2 * 3 * (64 + 32));
+    json_free(json);
+    json_free(none);
+}
+
 /* ---- the estimate ---- */
 
 #define RATE 1e9 /* FLOP/s and bytes/s of everything */
 
-/* What a context finds of its machine: an entry as an earlier run leaves it, with round numbers. Nothing is left to be
- * measured, which takes minutes under sanitizers. */
-static void keep_round_rates(flux1_context *c)
+static const machine_dtype F32 = {0, INT8_NONE}, BF16 = {1, INT8_NONE};
+
+/* What a context finds of its machine: an entry as an earlier run leaves it, with round numbers; products in int8 are
+ * four times as fast. Nothing is left to be measured, which takes minutes under sanitizers. */
+static void keep_round_rates(flux1_context *c, machine_dtype type)
 {
     static const char *const by_flops[] = {"product", "attention", "conv"};
     static const char *const by_bytes[] = {
@@ -163,8 +225,12 @@ static void keep_round_rates(flux1_context *c)
     machine m;
     assert_int_equal(machine_find("this-cpu", &m, &(flux1_error){0}), FLUX1_OK);
     for (size_t i = 0; i < sizeof by_flops / sizeof *by_flops; i++, m.rates++) {
-        m.rate[m.rates] = (machine_rate){.flops = {RATE, 0}};
+        m.rate[m.rates].flops[type.exact] = RATE;
         snprintf(m.rate[m.rates].operation, MACHINE_OPERATION, "%s", by_flops[i]);
+    }
+    if (type.int8) {
+        m.rate[m.rates].flops[type.exact] = 4 * RATE;
+        snprintf(m.rate[m.rates++].operation, MACHINE_OPERATION, "%s", machine_product(type.int8));
     }
     for (size_t i = 0; i < sizeof by_bytes / sizeof *by_bytes; i++, m.rates++) {
         m.rate[m.rates] = (machine_rate){.bytes = RATE};
@@ -172,9 +238,9 @@ static void keep_round_rates(flux1_context *c)
     }
     for (machine_exchange_kind k = 0; k < EXCHANGES; k++)
         m.exchange[k] = (machine_exchange){.seconds = 1e-6, .rate = RATE};
-    m.peak[0] = m.memory_rate = RATE;
+    m.peak[type.exact] = m.memory_rate = RATE;
     m.launch = 1e-7;
-    machine_keep(c, 0, &m);
+    machine_keep(c, type, &m);
 }
 
 typedef struct estimated {
@@ -193,13 +259,15 @@ static json_value *request_of(const flux1_generate_params *p, flux1_context *c)
 }
 
 /* The rows of the table, the last one for all; returns the seconds of a step. */
-static double estimate_of(const flux1_generate_params *p, estimated out[STAGES + 1])
+static double estimate_in(flux1_dtype type, const char *name, const flux1_generate_params *p, estimated out[STAGES + 1])
 {
-    flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
+    char measured[64];
+    flux1_context *c = context_on("cpu", "", 2, type);
+    snprintf(measured, sizeof measured, "2 threads, %s (measured)", name);
     json_value *json = request_of(p, c);
     const json_value *request = json_object_get(json, "request"), *list = json_object_get(request, "estimate");
     const double step = number_of(request, "step_seconds");
-    assert_non_null(strstr(json_string_value(json_object_get(request, "machine")), "2 threads, f32 (measured)"));
+    assert_non_null(strstr(json_string_value(json_object_get(request, "machine")), measured));
     assert_int_equal(json_array_size(list), STAGES + 1);
     for (int i = 0; i <= STAGES; i++) {
         const json_value *row = json_array_get(list, (size_t)i);
@@ -209,6 +277,11 @@ static double estimate_of(const flux1_generate_params *p, estimated out[STAGES +
     json_free(json);
     flux1_context_destroy(c);
     return step;
+}
+
+static double estimate_of(const flux1_generate_params *p, estimated out[STAGES + 1])
+{
+    return estimate_in(FLUX1_DTYPE_F32, "f32", p, out);
 }
 
 static flux1_generate_params small_request(int steps, int count)
@@ -248,6 +321,33 @@ static void the_estimate_adds_up(void **state)
     assert_float_equal(more[DENOISE].seconds, one[DENOISE].seconds + 2 * 2 * step, 1e-3 * step);
     near(more[DECODE].seconds, 3 * one[DECODE].seconds, "decoding", "three pictures");
     near(more[0].seconds, one[0].seconds, "CLIP", "three pictures of one prompt");
+}
+
+/* The products of T5 and of the transformer's blocks go at int8's rate, everything else at that of the arithmetic. */
+static void int8_has_rates_of_its_own(void **state)
+{
+    (void)state;
+    static const struct {
+        flux1_dtype dtype;
+        const char *name;
+        int8_kind kind;
+    } kinds[] = {{FLUX1_DTYPE_INT8, "int8", INT8_FINE}, {FLUX1_DTYPE_INT8_FAST, "int8-fast", INT8_ROTATED}};
+    const bool bf16 = ops_cpu_multiplies_bf16();
+    estimated exact[STAGES + 1], fast[STAGES + 1];
+    flux1_generate_params p = small_request(1, 1);
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
+        keep_round_rates(c, (machine_dtype){bf16, INT8_NONE});
+        keep_round_rates(c, (machine_dtype){bf16, kinds[k].kind});
+        flux1_context_destroy(c);
+        estimate_in(FLUX1_DTYPE_AUTO, bf16 ? "bf16" : "f32", &p, exact);
+        estimate_in(kinds[k].dtype, kinds[k].name, &p, fast);
+        near(fast[0].seconds, exact[0].seconds, "CLIP", kinds[k].name);
+        near(fast[DECODE].seconds, exact[DECODE].seconds, "decoding", kinds[k].name);
+        for (int i = 1; i <= DENOISE; i++)
+            if (!(fast[i].seconds > 0.25 * exact[i].seconds && fast[i].seconds < 0.9 * exact[i].seconds))
+                fail_msg("%s in %s: %g s, exact %g s", NAMES[i], kinds[k].name, fast[i].seconds, exact[i].seconds);
+    }
 }
 
 /* Tiles overlap: their work is more, and so are their seconds. */
@@ -322,31 +422,31 @@ static void what_is_kept_is_this_machine(void **state)
     machine m = {0};
     char name[64], other[64], *entry, *text;
     size_t bytes;
-    machine_kept_name(c, 0, name, sizeof name);
-    machine_kept_name(c, 1, other, sizeof other);
+    machine_kept_name(c, F32, name, sizeof name);
+    machine_kept_name(c, BF16, other, sizeof other);
     assert_string_not_equal(name, other);
-    assert_false(machine_recall(c, 1, &m));
-    assert_true(machine_recall(c, 0, &m));
+    assert_false(machine_recall(c, BF16, &m));
+    assert_true(machine_recall(c, F32, &m));
     assert_true(m.peak[0] == RATE && !m.disturbed && m.rates == 18);
     m.disturbed = true;
-    machine_keep(c, 0, &m);
+    machine_keep(c, F32, &m);
     m = (machine){0};
-    assert_true(machine_recall(c, 0, &m) && m.disturbed); /* until in ten minutes */
+    assert_true(machine_recall(c, F32, &m) && m.disturbed); /* until in ten minutes */
     assert_true(cache_get(name, 1 << 16, &entry, &bytes));
     text = strchr(entry, '\n') - 1;
     *text = '1'; /* in 1970, by what is left of the line */
     assert_int_equal(cache_put(name, text, strlen(text), NULL), FLUX1_OK);
-    assert_false(machine_recall(c, 0, &m));
+    assert_false(machine_recall(c, F32, &m));
     *text = '0';
     char *about = strstr(text, "threads, f32");
     assert_non_null(about);
     *about = 'T'; /* another machine of the same hash */
     assert_int_equal(cache_put(name, text, strlen(text), NULL), FLUX1_OK);
-    assert_false(machine_recall(c, 0, &m));
+    assert_false(machine_recall(c, F32, &m));
     free(entry);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         assert_int_equal(cache_put(name, others[i], strlen(others[i]), NULL), FLUX1_OK);
-        assert_false(machine_recall(c, 0, &m));
+        assert_false(machine_recall(c, F32, &m));
     }
     flux1_context_destroy(c);
 }
@@ -359,7 +459,7 @@ static int own_cache(void **state)
     if (!mkdtemp(folder) || setenv("XDG_CACHE_HOME", folder, 1))
         return -1;
     flux1_context *c = context_on("cpu", "", 2, FLUX1_DTYPE_F32);
-    keep_round_rates(c);
+    keep_round_rates(c, F32);
     flux1_context_destroy(c);
     *state = folder;
     return 0;
@@ -375,10 +475,15 @@ static int remove_cache(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_single_file_is_described),         cmocka_unit_test(the_estimate_adds_up),
-        cmocka_unit_test(tiles_take_the_share_of_their_work), cmocka_unit_test(what_does_not_fit_is_told),
-        cmocka_unit_test(a_device_without_rates_says_so),     cmocka_unit_test(a_mesh_does_the_work_of_one_device),
+        cmocka_unit_test(a_single_file_is_described),
+        cmocka_unit_test(a_request_is_planned_with_its_adapters),
+        cmocka_unit_test(the_estimate_adds_up),
+        cmocka_unit_test(tiles_take_the_share_of_their_work),
+        cmocka_unit_test(what_does_not_fit_is_told),
+        cmocka_unit_test(a_device_without_rates_says_so),
+        cmocka_unit_test(a_mesh_does_the_work_of_one_device),
         cmocka_unit_test(what_is_kept_is_this_machine), /* leaves an entry with other rates */
+        cmocka_unit_test(int8_has_rates_of_its_own),    /* keeps its own */
     };
     return cmocka_run_group_tests(tests, own_cache, remove_cache);
 }

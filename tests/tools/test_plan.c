@@ -444,6 +444,8 @@ static void what_cannot_be_planned_is_refused(void **state)
     refused(&p, FLUX1_ERR_ARGUMENT, "has no rate for it, only for bf16");
     p.dtype = FLUX1_DTYPE_FP8;
     refused(&p, FLUX1_ERR_UNSUPPORTED, "fp8");
+    p.dtype = FLUX1_DTYPE_INT8_FAST;
+    refused(&p, FLUX1_ERR_UNSUPPORTED, "dtype int8-fast: plans are made for f32 and bf16, and of this machine's CPU");
     p = plan_params("h200");
     p.mesh = "2x2";
     refused(&p, FLUX1_ERR_ARGUMENT, "is one device without links");
@@ -461,11 +463,13 @@ static void this_cpu_is_measured_and_described(void **state)
     json_value *m;
     flux1_plan_params p = plan_params("this-cpu");
     p.describe = 1;
+    p.dtype = FLUX1_DTYPE_INT8_FAST;
     char *json = plan_text(&p);
     assert_int_equal(json_parse(json, strlen(json), "the machine", &m, &err), FLUX1_OK);
     assert_string_equal(text(m, "chip"), "this-cpu");
     assert_true(number(m, "memory_bytes") > 0 && number(m, "memory_bytes_per_second") > 1e8);
-    assert_true(json_array_size(get(m, "rates")) >= 10);
+    assert_true(json_array_size(get(m, "rates")) >= 11);
+    assert_string_equal(text(json_array_get(get(m, "rates"), 1), "operation"), "product_int8_fast");
     assert_true(number(get(get(m, "exchange"), "all_gather"), "bytes_per_second") > 1e7);
     json_free(m);
     flux1_string_free(json);

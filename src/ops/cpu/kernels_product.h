@@ -236,15 +236,23 @@ SIMD_INLINE void touch_coming(coming *c)
     }
 }
 
-/* Elements of a product's k blocks: what an output's sum depends on, and nothing but k. */
-static int64_t product_step(int64_t k) { return i64_max(1, i64_min(k, PRODUCT_K)); }
+/* Elements of a product's k blocks: what an output's sum depends on, and nothing but k and the rows of a batch entry.
+ */
+static int64_t product_step(const gemm_job *g)
+{
+#if defined(PRODUCT_FEW_BLOCK)
+    if (g->entry <= PRODUCT_FEW && g->k > PRODUCT_K)
+        return PRODUCT_FEW_BLOCK * PER_WORD;
+#endif
+    return i64_max(1, i64_min(g->k, PRODUCT_K));
+}
 
 /* Behind the k block at k of task `index`: the task's next one, or the first of what this worker will probably take;
  * `times`: how often it will be touched. */
 static coming coming_after(const gemm_job *g, int64_t index, int64_t k, int64_t times)
 {
     const int64_t n = index / g->blocks_m * g->block_n, later = (index + g->threads) / g->blocks_m * g->block_n;
-    const int64_t step = product_step(g->k);
+    const int64_t step = product_step(g);
     coming c = {.w = g->w, .row = n, .k = k + step};
     if (c.k >= g->k) {
         if (later == n || later >= g->n)
@@ -440,7 +448,7 @@ static void product(void *arg, int64_t index, int worker)
     const int64_t n = index / g->blocks_m * g->block_n, m = index % g->blocks_m * g->block_m,
                   cols = i64_min(g->block_n, g->n - n), rows = i64_min(g->block_m, g->rows - m),
                   all = i64_ceil_div(g->k, PER_WORD);
-    const int64_t step = product_step(g->k);
+    const int64_t step = product_step(g);
     for (int64_t k = 0; k == 0 || k < g->k; k += step) {
         const int64_t count = i64_min(step, g->k - k);
         product_block b = {.g = g,

@@ -12,7 +12,8 @@
 #define PRODUCT_BLOCK 1024
 #define PRODUCT_GROUP 16 /* a panel */
 #define PRODUCT_FEW 80
-#define PRODUCT_SLICE 16 /* steps between two lines of the next panel that are fetched */
+#define PRODUCT_FEW_BLOCK 384 /* of so few rows, where k is more than PRODUCT_BLOCK */
+#define PRODUCT_SLICE 16      /* steps between two lines of the next panel that are fetched */
 typedef __m256 vf;
 
 static inline __m256i vmask(int n)

@@ -4,6 +4,7 @@
 #include "ops/check.h"
 
 #include "base/checked.h"
+#include "base/hash.h"
 #include "ops/int8.h"
 #include "ops/record.h"
 #include "ops/work.h"
@@ -26,6 +27,8 @@ typedef struct dry_weight {
 typedef struct dry_block {
     block head;
     size_t mapped_bytes; /* of its weights, those that stay in the file and are read whole */
+    size_t own_bytes;    /* of its weights' own forms */
+    uint64_t which;      /* its weights: a hash of their places in the files */
     bool stepped;        /* it was begun in a step */
     int64_t ended;       /* how many blocks had been begun at its last end */
     struct dry_block *next;
@@ -255,9 +258,26 @@ static size_t held_bytes(const dry_ops *d, ops_held held, const weight_recipe *w
     return d->sizing->weight_bytes ? d->sizing->weight_bytes(&c, w, bias) : 0;
 }
 
+/* Where a recipe's bytes lie: pieces of tensors, which all ranks of a process have from one store. */
+static uint64_t add_places(uint64_t which, const weight_recipe *w)
+{
+    for (int i = 0; i < w->count; i++) {
+        const recipe_piece *p = &w->piece[i];
+        const uint64_t place[] = {which,
+                                  (uint64_t)(uintptr_t)p->source,
+                                  (uint64_t)p->source_row,
+                                  (uint64_t)p->source_col,
+                                  (uint64_t)p->rows,
+                                  (uint64_t)p->cols};
+        which = hash_bytes(place, sizeof place);
+    }
+    return which;
+}
+
 static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const weight_recipe *bias, weight **out)
 {
     dry_ops *d = self(o);
+    dry_block *mine = (dry_block *)b;
     dry_weight *p = calloc(1, sizeof *p);
     if (!p)
         return error_oom(o->err, sizeof *p, "a weight");
@@ -273,11 +293,15 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
         d->count.block_bytes = bytes > d->count.block_bytes ? bytes : d->count.block_bytes;
     }
     if (w->role != WEIGHT_TABLE && held_bytes(d, d->config.held, w, NULL) == 0) { /* of a table a few rows are read */
-        ((dry_block *)b)->mapped_bytes += recipe_bytes(w);
+        mine->mapped_bytes += recipe_bytes(w);
         d->count.mapped_bytes += recipe_bytes(w);
     }
     ops_event e = work_prepare(o, b, w, bias, out);
     e.bytes_out = held_bytes(d, d->config.held, w, bias);
+    mine->own_bytes += e.bytes_out;
+    mine->which = add_places(mine->which, w);
+    if (bias)
+        mine->which = add_places(mine->which, bias);
     d->count.packed_bytes += held_bytes(d, HELD_PACKED, w, bias);
     return tell(o, e);
 }
@@ -293,6 +317,8 @@ static flux1_status dry_block_begin(ops *o, block *b)
     mine->stepped = d->in_steps;
     ops_event e = work_block_begin(o, b);
     e.bytes_weights = mine->mapped_bytes;
+    e.bytes_out = mine->own_bytes;
+    e.which_weights = mine->which;
     return tell(o, e);
 }
 
