@@ -147,7 +147,7 @@ static void compare_list(const check *list, size_t count)
             for (int v = 1; v <= list[i].variants; v += variants_apart(&list[i]))
                 compare_all(&list[i], bf16 ? DTYPE_BF16 : DTYPE_F32, v, worst);
             for (int isa = 0; isa < ISAS; isa++)
-                if (to_compare(isa, bf16))
+                if (to_compare(isa, bf16) && computes(&list[i]))
                     print_message("%-42s%-9s %-21s %-4s worst error %.1e\n", list[i].name, kind_name(), isas[isa],
                                   bf16 ? "bf16" : "f32", worst[isa]);
         }
@@ -419,7 +419,7 @@ static void refuse_attention(run *r)
         v = joint(r, ACT_HEADS, 1, 0, 7, 12, false), out = joint(r, ACT_HEADS, 1, 0, 5, 12, false),
         part = joint(r, ACT_PARTIAL, 1, 0, 5, 12, false), other = joint(r, ACT_PARTIAL, 1, 0, 5, 12, false),
         lse = joint(r, ACT_STATS, 1, 0, 5, 3, false), sum = joint(r, ACT_STATS, 1, 0, 5, 3, false);
-    attention_args a = {.heads = 3, .scale = 1}, five = {.heads = 5, .scale = 1}, biased = a;
+    attention_args a = {.heads = 3, .scale = 1}, five = {.heads = 5, .scale = 1}, biased = a, masked = a;
     refused(r, ops_attention(r->o, q, k, v, &five, out), "attention", "5 heads");
     refused(r, ops_attention(r->o, q, k, act_slice(v, 0, 6), &a, out), "attention", "v [1 x 6, 12]");
     refused(r, ops_attention(r->o, q, k, v, &a, act_slice(out, 0, 4)), "attention", "out [1 x 4, 12]");
@@ -428,6 +428,8 @@ static void refuse_attention(run *r)
             "k [1 x 7, 6]");
     ok(r, ops_create(r->o, ACT_TABLE, shape_rows(1, 0, 3, 13), &biased.bias));
     refused(r, ops_attention(r->o, q, k, v, &biased, out), "attention", "bias [1 x 3, 13]");
+    masked.causal = masked.int8 = true;
+    refused(r, ops_attention(r->o, q, k, v, &masked, out), "attention", "int8 cannot be combined with a causal mask");
     refused(r, ops_attention_part(r->o, q, k, v, &a, out, lse), "attention_part", "out is HEADS");
     refused(r, ops_attention_part(r->o, q, k, v, &a, part, act_columns(lse, 0, 2)), "attention_part", "lse [1 x 5, 2]");
     refused(r, ops_attention_part(r->o, q, k, v, &a, part, act_slice(lse, 0, 4)), "attention_part", "lse [1 x 4, 3]");
