@@ -123,7 +123,7 @@ bool memory_fits(const flux1_context *c, memory_need n) { return memory_total(n)
 static const char *const HINTS[] = {"a smaller picture", "decoding in tiles",
                                     "a smaller batch",   "no previews",
                                     "fewer steps",       "a smaller max_sequence_length",
-                                    "dtype bf16",        "a folder for prepared weights (cache)"};
+                                    "dtype bf16",        "a cache folder for prepared weights"};
 
 static void add_hints(builder *b, unsigned hints)
 {

@@ -193,7 +193,7 @@ static void a_few_blocks_in_the_memory_that_the_plan_says(void **state)
          .t5 = {.t5 = true, .bf16 = true, .t5_layers = 1}, .limit = 500 * MIB, .size = 32, .steps = 1,
          FLUX1_DTYPE_INT8},
         /* all of the transformer's forms together would not fit */
-        {"Q8_0 in int8-fast, in files of the cache, limited", PARTS(8, 1, 2, 1), .limit = 640 * MIB, .size = 32,
+        {"Q8_0 in int8-fast, in files of the cache, limited", PARTS(8, 1, 2, 1), .limit = 480 * MIB, .size = 32,
          .steps = 2, FLUX1_DTYPE_INT8_FAST, .cache = true},
         {"Q4_0, two ranks of sp", PARTS(4, 3, 4, 1), .size = 32, .steps = 1, .mesh = "2x1"},
     };

@@ -129,6 +129,14 @@ static void let_pages_go(const weight_recipe *r)
         let_source_go(r->piece[i].source);
 }
 
+/* All blocks': around a fault the kernel may map 2 MiB, so that a weight's pages are those of its neighbours too. */
+static void let_all_pages_go(const cpu_ops *o)
+{
+    for (const cpu_block *b = o->blocks; b; b = b->next)
+        for (const cpu_weight *w = b->weights; w; w = w->next)
+            let_pages_go(&w->recipe);
+}
+
 /* Where memory is short, the arena's pages are given back too. */
 static void rest_arena(cpu_ops *o)
 {
@@ -143,11 +151,9 @@ void cpu_rest(ops *base)
     cpu_ops *o = cpu_self(base);
     stream_tell(&o->stream);
     rest_arena(o);
-    for (cpu_block *b = o->blocks; b; b = b->next) {
+    for (cpu_block *b = o->blocks; b; b = b->next)
         let_go(o, b);
-        for (const cpu_weight *w = b->weights; w; w = w->next)
-            let_pages_go(&w->recipe);
-    }
+    let_all_pages_go(o);
 }
 
 void cpu_weights_budget(ops *o, size_t bytes)
@@ -502,6 +508,7 @@ flux1_status cpu_block_export(ops *o, block *head, void *out)
     for (const cpu_weight *w = b->weights; w; w = w->next)
         if (w->sliced)
             TRY(pack_slice(w, (unsigned char *)out + b->bytes + w->at, o->err));
+    let_all_pages_go(cpu_self(o));
     return FLUX1_OK;
 }
 
