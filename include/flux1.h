@@ -142,9 +142,9 @@ typedef struct flux1_context_params {
     uint64_t max_device_memory;
     /* A folder for prepared weights, so that another process need not prepare them again: blocks whose form on this
      * device and rank is not the file's, gigabytes on a GPU. Made if it is not there. Entries are found by the content
-     * of the model's files, which costs one reading of each file once. NULL: the folder that FLUX1_CACHE_DIR names; ""
-     * (or neither): nothing is stored. What goes wrong in it is logged as a warning, and weights are prepared as
-     * without it. */
+     * of the model's files, which costs one reading of each file once. On a CPU they are streamed from there within
+     * max_memory. NULL: the folder that FLUX1_CACHE_DIR names; "" (or neither): nothing is stored. What goes wrong in
+     * it is logged as a warning, and weights are prepared as without it, or refused if max_memory has no room. */
     const char *cache;
     /* Bytes of all its entries together; the ones that were used longest ago are removed to stay below. 0: what
      * FLUX1_CACHE_SIZE says (80G, 512M), else 100 GiB. */

@@ -247,9 +247,11 @@ typedef enum option_kind {
       "how large pictures are decoded in less memory. yes: in overlapping tiles; bands: in bands of rows, which give " \
       "the same picture as the whole; no: not in tiles (default: auto: where the whole does not fit, in bands, and "   \
       "where these do not, in tiles)")                                                                                 \
-    X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE | IN_SERVE | IN_DOCTOR,                \
+    X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE | IN_SERVE | IN_DOCTOR | IN_INFO,      \
       "keep weights in the form that the device or rank needs in DIR, for the next run; reads a new model's files "    \
-      "once more (default: FLUX1_CACHE_DIR from the environment, else nothing is kept)")                               \
+      "once more. On a CPU they are streamed from there under --max-memory, where without DIR all weights that "       \
+      "int8 and int8-fast make of floats must fit (default: FLUX1_CACHE_DIR from the environment, else nothing is "    \
+      "kept)")                                                                                                         \
     X(CACHE_SIZE, "cache-size", 0, BYTES, "SIZE", 0, 0, IN_GENERATE | IN_BENCH | IN_SERVE,                             \
       "most that --cache may hold; what was used longest ago goes first (default: FLUX1_CACHE_SIZE, else 100G)")       \
     X(FILE, "file", 0, TEXTS, "PATTERN", 0, 0, IN_PULL,                                                                \

@@ -68,6 +68,7 @@ enum { OPS_LINK_ID = 128 };
 typedef struct ops_lent {
     const void *bytes;
     size_t count;
+    bool file; /* they are pages of a mapped file, which the device may give back while it does not use them */
     void (*release)(void *owner);
     void *owner;
 } ops_lent;
@@ -119,10 +120,10 @@ typedef struct ops_device_kind {
                                flux1_error *err);
     void (*kept_reclaim)(ops_device *d, ops_loan *loan);
 
-    /* Bytes of the mapped files' weights that this backend may leave in memory, from the next block on; SIZE_MAX, as at
-     * first: all. With less, blocks are read while the one before computes, and given back when they are done; two of
-     * them are there at a time whatever the number says. No block is begun. NULL: the device has memory of its own, or
-     * reads weights as they come. */
+    /* Bytes of the mapped files' weights, and of forms that were lent as pages of files, that this backend may leave in
+     * memory, from the next block on; SIZE_MAX, as at first: all. With less, blocks are read while the one before
+     * computes, and given back when they are done; two of them are there at a time whatever the number says. No block
+     * is begun. NULL: the device has memory of its own, or reads weights as they come. */
     void (*weights_budget)(ops *o, size_t bytes);
 
     /* The libraries that devices of this kind use, whether or not there is a device; their number. NULL: none. */

@@ -152,14 +152,15 @@ flux1_status kept_take(kept *k, const uint64_t key[2], size_t bytes, kept_block 
     return st;
 }
 
-flux1_status kept_lend(kept *k, const uint64_t key[2], uint64_t data, size_t bytes, void (*release)(void *owner),
-                       void *owner, kept_block **out, flux1_error *err)
+flux1_status kept_lend(kept *k, const uint64_t key[2], const ops_lent *lent, kept_block **out, flux1_error *err)
 {
     kept_block *b = calloc(1, sizeof *b);
     if (b) {
-        *b = (kept_block){.key = {key[0], key[1]}, .data = data, .bytes = bytes, .whole = true};
-        b->release = release;
-        b->owner = owner;
+        *b = (kept_block){
+            .key = {key[0], key[1]}, .data = (uint64_t)(uintptr_t)lent->bytes, .bytes = lent->count, .whole = true};
+        b->release = lent->release;
+        b->owner = lent->owner;
+        b->file = lent->file;
     }
     pthread_mutex_lock(&k->lock);
     *out = settled(k, key);
@@ -172,7 +173,7 @@ flux1_status kept_lend(kept *k, const uint64_t key[2], uint64_t data, size_t byt
     if (b && *out == b)
         return FLUX1_OK;
     free(b);
-    release(owner);
+    lent->release(lent->owner);
     return *out ? FLUX1_OK : error_oom(err, sizeof *b, "a block of weights");
 }
 

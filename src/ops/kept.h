@@ -26,6 +26,7 @@ typedef struct kept_block {
     unsigned long used;           /* time of last use */
     void (*release)(void *owner); /* of a lent block, otherwise NULL */
     void *owner;
+    bool file; /* of a lent block: ops_lent.file */
     struct kept_block *next;
 } kept_block;
 
@@ -45,11 +46,10 @@ flux1_status kept_take(kept *k, const uint64_t key[2], size_t bytes, kept_block 
 void kept_whole(kept *k, kept_block *b);
 void kept_leave(kept *k, kept_block *b); /* NULL is fine */
 
-/* Makes bytes a block of that key, which the caller uses until it calls kept_leave; then, or when the last user has
- * left, release(owner) is called. If there is such a block already, that one is used, and release is called at once; so
- * it is after a failure. */
-flux1_status kept_lend(kept *k, const uint64_t key[2], uint64_t data, size_t bytes, void (*release)(void *owner),
-                       void *owner, kept_block **out, flux1_error *err);
+/* Makes lent bytes a block of that key, which the caller uses until it calls kept_leave; then, or when the last user
+ * has left, release(owner) is called. If there is such a block already, that one is used, and release is called at
+ * once; so it is after a failure. */
+flux1_status kept_lend(kept *k, const uint64_t key[2], const ops_lent *lent, kept_block **out, flux1_error *err);
 
 /* As kept_take, for a block that is there and whole; otherwise NULL. */
 kept_block *kept_find(kept *k, const uint64_t key[2]);

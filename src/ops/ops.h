@@ -486,6 +486,8 @@ typedef struct ops_config {
     int8_kind int8; /* of products with weights whose recipe says that they may be */
     bool bfp8;      /* models round their matrices (weights/rounded.h); backends do nothing of it */
     ops_held held;
+    bool forms_in_files; /* weights' own forms are lent (kept_adopt) as pages of files: read and given back as the
+                            weights' own files are, instead of held. One that was not lent is of the same budget */
     int threads;
     flux1_error *err;
     const atomic_int *cancel;
@@ -544,12 +546,14 @@ typedef struct ops_count {
     size_t arena_peak;   /* bytes, scratch included */
     size_t own_bytes;    /* ops_sizing.own_bytes */
     size_t weight_bytes; /* bytes of files behind prepared weights */
-    size_t held_bytes;   /* of those weights in the backend's own form: ops_sizing.weight_bytes */
+    size_t held_bytes;   /* of those weights in the backend's own form: ops_sizing.weight_bytes. None with
+                            forms_in_files: then forms count as file bytes of the block */
     size_t packed_bytes; /* the same with HELD_PACKED: no more than that */
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
     size_t block_bytes;  /* file bytes of a block, of what is held beside it, and of the block begun next, at most: that
-                            one is read while the others are used. Or of one weight and its bias while a form is made */
+                            one is read while the others are used. Or of one weight and its bias while a form is made,
+                            with forms_in_files beside the form of its block */
     size_t mapped_bytes; /* of all weights that block_bytes counts some blocks of */
     size_t step_bytes;   /* of them, those whose blocks are begun in a step */
     size_t exchanged;    /* bytes sent by this rank */

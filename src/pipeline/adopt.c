@@ -1,6 +1,9 @@
 #include "pipeline/adopt.h"
 
+#include "base/arena.h"
+
 #include <stdlib.h>
+#include <time.h>
 
 /* The blocks that have a form other than the file's. */
 typedef struct forms {
@@ -36,6 +39,8 @@ static flux1_status find_forms(ops_device *d, ops *o, block *const *b, size_t co
 
 /* ---- making ---- */
 
+static bool is_cancelled(const ops *o) { return o->cancel && atomic_load_explicit(o->cancel, memory_order_relaxed); }
+
 /* Of a file that was cut meanwhile zeros may have been read. */
 static flux1_status check_files(const loader *l)
 {
@@ -50,10 +55,13 @@ static flux1_status make_forms(ops_device *d, const loader *l, const forms *all,
 {
     ops *o = l->m->o;
     flux1_status st = FLUX1_OK;
-    void *form = malloc(all->largest);
+    arena memory; /* no malloc's, which keeps what it gets back of a few MiB */
+    void *form = NULL;
+    if (arena_create(all->largest, &memory, NULL) == FLUX1_OK)
+        (void)arena_alloc(&memory, all->largest, &form, NULL);
     *whole = form != NULL;
     for (size_t i = 0; *whole && i < all->count; i++) {
-        if (o->cancel && atomic_load_explicit(o->cancel, memory_order_relaxed))
+        if (is_cancelled(o))
             st = error_set(o->err, FLUX1_ERR_CANCELLED, "cancelled");
         if (st == FLUX1_OK)
             st = d->kind->block_export(o, all->block[i], form);
@@ -61,7 +69,7 @@ static flux1_status make_forms(ops_device *d, const loader *l, const forms *all,
             st = check_files(l);
         *whole = st == FLUX1_OK && prepared_add(w, i, form);
     }
-    free(form);
+    arena_destroy(&memory);
     if (st == FLUX1_ERR_MEMORY) { /* a form that cannot be made for the cache may still be streamed */
         error_clear(o->err);
         st = FLUX1_OK;
@@ -71,11 +79,11 @@ static flux1_status make_forms(ops_device *d, const loader *l, const forms *all,
 
 /* Makes and stores an entry. *found: that one, or one that another process has stored meanwhile. */
 static flux1_status build(prepared_folder *f, ops_device *d, const loader *l, const forms *all, const char *description,
-                          prepared_entry **found)
+                          prepared_entry **found, bool *busy)
 {
     bool there, whole;
     flux1_status st = FLUX1_OK;
-    prepared_writer *w = prepared_begin(f, all->wanted, all->count, description, &there);
+    prepared_writer *w = prepared_begin(f, all->wanted, all->count, description, &there, busy);
     if (w) {
         st = make_forms(d, l, all, w, &whole);
         there = prepared_end(w, whole);
@@ -83,6 +91,24 @@ static flux1_status build(prepared_folder *f, ops_device *d, const loader *l, co
     if (there)
         *found = prepared_find(f, all->wanted, all->count, true);
     return st;
+}
+
+/* The entry, found or made. While another rank makes the same one (sp's have the same weights), or another process,
+ * that is waited for on a device that computes in the host's memory: there the plan counts on forms in files. */
+static flux1_status find_or_build(prepared_folder *f, ops_device *d, const loader *l, const forms *all,
+                                  const char *description, prepared_entry **found)
+{
+    ops *o = l->m->o;
+    bool busy;
+    while (!(*found = prepared_find(f, all->wanted, all->count, true))) {
+        TRY(build(f, d, l, all, description, found, &busy));
+        if (*found || !busy || !d->kind->weights_budget)
+            break;
+        if (is_cancelled(o))
+            return error_set(o->err, FLUX1_ERR_CANCELLED, "cancelled");
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    return FLUX1_OK;
 }
 
 /* ---- adopting ---- */
@@ -101,10 +127,13 @@ static flux1_status adopt_all(ops_device *d, ops *o, const forms *all, prepared_
     for (size_t i = 0; st == FLUX1_OK && i < all->count; i++) {
         const prepared_block *w = &all->wanted[i];
         prepared_hold(e);
-        st = d->kind->kept_adopt(
-            d, w->key,
-            &(ops_lent){.bytes = prepared_data(e, i), .count = (size_t)w->bytes, .release = release_entry, .owner = e},
-            &out->loan[out->count], o->err);
+        st = d->kind->kept_adopt(d, w->key,
+                                 &(ops_lent){.bytes = prepared_data(e, i),
+                                             .count = (size_t)w->bytes,
+                                             .file = true,
+                                             .release = release_entry,
+                                             .owner = e},
+                                 &out->loan[out->count], o->err);
         out->count += st == FLUX1_OK;
     }
     if (st == FLUX1_ERR_MEMORY) {
@@ -126,8 +155,7 @@ flux1_status adopt_blocks(prepared_folder *f, ops_device *d, const loader *l, co
     TRY_CLEANUP(find_forms(d, o, l->made->block, l->made->count, &all));
     if (all.count == 0)
         goto cleanup;
-    if (!(e = prepared_find(f, all.wanted, all.count, true)))
-        TRY_CLEANUP(build(f, d, l, &all, description, &e));
+    TRY_CLEANUP(find_or_build(f, d, l, &all, description, &e));
     if (e)
         st = adopt_all(d, o, &all, e, out);
 cleanup:

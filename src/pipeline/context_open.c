@@ -169,6 +169,7 @@ static flux1_status find_device(flux1_context *c, const flux1_context_params *p,
     if (p->eager < 0 || p->eager > 2)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "eager %d: it should be 0, 1 or 2", p->eager);
     TRY(choose_rounding(p->weight_rounding, d, &c->error));
+    d->config.forms_in_files = c->cache && d->kind->block_key && d->kind->weights_budget;
     d->config.cancel = &c->cancel;
     d->config.eager = p->eager == 1;
     d->config.branches = p->eager == 2;

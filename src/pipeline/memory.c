@@ -82,7 +82,9 @@ static double to_spare(const flux1_context *c, const memory_need *n)
 memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside)
 {
     const ops_device_info *info = &d->device->info;
-    const memory_need none = {.device = info->memory > 0, .bf16 = info->bf16 && d->config.arithmetic == DTYPE_F32};
+    const memory_need none = {.device = info->memory > 0,
+                              .bf16 = info->bf16 && d->config.arithmetic == DTYPE_F32,
+                              .uncached = !c->cache && d->device->kind->block_key};
     memory_need all = none;
     if (!d->processes || none.device) {
         const int ranks = mesh_ranks(context_mesh(c, d));
@@ -118,9 +120,10 @@ size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_p
 
 bool memory_fits(const flux1_context *c, memory_need n) { return memory_total(n) <= memory_limit(c, &n); }
 
-static const char *const HINTS[] = {"a smaller picture", "decoding in tiles", "a smaller batch",
-                                    "no previews",       "fewer steps",       "a smaller max_sequence_length",
-                                    "dtype bf16"};
+static const char *const HINTS[] = {"a smaller picture", "decoding in tiles",
+                                    "a smaller batch",   "no previews",
+                                    "fewer steps",       "a smaller max_sequence_length",
+                                    "dtype bf16",        "a cache folder for prepared weights"};
 
 static void add_hints(builder *b, unsigned hints)
 {
@@ -134,6 +137,16 @@ static void add_hints(builder *b, unsigned hints)
         }
     if (count)
         builder_add(b, " would take less");
+}
+
+/* Beside those of the stage, what the need itself knows. In files of the cache, prepared weights would be streamed. */
+static unsigned all_hints(const flux1_context *c, const memory_need *n, unsigned hints)
+{
+    if (n->bf16)
+        hints |= HINT_DTYPE;
+    if (n->uncached && n->held > memory_total(*n) - memory_limit(c, n))
+        hints |= HINT_CACHE;
+    return hints;
 }
 
 /* " (activations 1.20 GiB, prepared weights 95.1 MiB)": what takes it, where it is not activations alone. */
@@ -177,7 +190,7 @@ flux1_status memory_check(flux1_context *c, memory_need n, unsigned hints, const
     builder_format(&b, ", more than the %s that it may have (%s)",
                    format_bytes(limit, sizeof limit, (double)memory_limit(c, &n)),
                    n.device ? "max_device_memory" : "max_memory");
-    add_hints(&b, n.bf16 ? hints | HINT_DTYPE : hints);
+    add_hints(&b, all_hints(c, &n, hints));
     flux1_status st = builder_take(&b, "a message", &text, &c->error);
     if (st == FLUX1_OK)
         st = error_set(&c->error, FLUX1_ERR_LIMIT, "%s", text);

@@ -13,11 +13,12 @@ typedef struct memory_need {
     size_t activations;
     size_t picture;  /* decoded, on the host of the first process */
     size_t scratch;  /* of the host's threads */
-    size_t held;     /* weights in the backend's own form */
-    size_t mapped;   /* of the mapped files, what must be in memory at the same time */
+    size_t held;     /* weights in the backend's own form; none where they lie in files of the cache */
+    size_t mapped;   /* of the mapped files, and those of the cache, what must be in memory at the same time */
     size_t all;      /* of them, what is read at all: in memory while there is room. Not in memory_total */
     size_t in_steps; /* of `all`, what steps read: it stays from one to the next as far as there is room */
     bool device;     /* of a device's own memory, whose weights are streamed where they do not fit */
+    bool uncached;   /* the device could have prepared weights in files, and there is no folder for them */
     bool bf16;       /* float32 is computed with, and the device has bf16 */
     int process;     /* the first one on that host; 0 on this process's own, if it leads */
 } memory_need;
@@ -60,7 +61,8 @@ typedef enum memory_hint {
     HINT_PREVIEWS = 8, /* no previews */
     HINT_STEPS = 16,   /* fewer steps */
     HINT_TEXT = 32,    /* a smaller max_sequence_length */
-    HINT_DTYPE = 64    /* bf16: given by the need itself */
+    HINT_DTYPE = 64,   /* bf16: it and the next one are given by the need itself */
+    HINT_CACHE = 128
 } memory_hint;
 
 /* FLUX1_ERR_LIMIT if it does not fit: "<doing> takes …", what takes it, which limit it is, what would take less. */

@@ -83,10 +83,11 @@ static bool list_wishes(ttnn_disk *d)
 /* False: there is none to be begun; *there: another process has just made it. */
 static bool begin(ttnn_disk *d, bool *there)
 {
+    bool busy;
     char *text = describe(d);
     *there = false;
     if (text)
-        d->writer = prepared_begin(d->folder, d->block, d->count, text, there);
+        d->writer = prepared_begin(d->folder, d->block, d->count, text, there, &busy);
     free(text);
     return d->writer != NULL;
 }

@@ -1,5 +1,6 @@
 #include "weights/prepared.h"
 
+#include "base/arena.h"
 #include "base/checked.h"
 #include "base/file.h"
 #include "base/guard.h"
@@ -15,6 +16,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- reading ---- */
@@ -77,18 +79,21 @@ static flux1_status read_block(int fd, const prepared_header *h, size_t i, void 
     return FLUX1_OK;
 }
 
+/* The buffer is no malloc's: what that gets back of a few MiB it keeps, beside what a plan counts. */
 static flux1_status check_blocks(int fd, const prepared_header *h, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
+    arena memory;
+    void *bytes;
     size_t room = 1;
     for (size_t i = 0; i < h->count; i++)
         room = h->block[i].bytes > room ? (size_t)h->block[i].bytes : room;
-    unsigned char *bytes = malloc(room);
-    if (!bytes)
+    if (arena_create(room, &memory, NULL) != FLUX1_OK)
         return error_oom(err, room, "checking an entry of the cache");
+    st = arena_alloc(&memory, room, &bytes, err);
     for (size_t i = 0; st == FLUX1_OK && i < h->count; i++)
         st = read_block(fd, h, i, bytes, err);
-    free(bytes);
+    arena_destroy(&memory);
     return st;
 }
 
@@ -344,8 +349,16 @@ static prepared_writer *make_writer(prepared_folder *f, const prepared_block *bl
     return NULL;
 }
 
+/* Who has it writes to it now and then; not one that was stopped. */
+static bool is_written(int fd)
+{
+    enum { SECONDS = 120 };
+    struct stat info;
+    return fstat(fd, &info) == 0 && time(NULL) - info.st_mtime < SECONDS;
+}
+
 /* The temporary file, ours alone; false without a warning where another process has it. */
-static bool open_temporary(prepared_writer *w)
+static bool open_temporary(prepared_writer *w, bool *busy)
 {
     mkdir(w->folder->path, 0700); /* it may be there; what else is wrong, the next call says */
     w->fd = open(w->temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -354,11 +367,13 @@ static bool open_temporary(prepared_writer *w)
         return false;
     }
     if (flock(w->fd, LOCK_EX | LOCK_NB) != 0) {
+        *busy = errno == EWOULDBLOCK && is_written(w->fd);
         if (errno != EWOULDBLOCK && errno != EINTR)
             give_up(w, "lock a file", errno);
         return false;
     }
-    return prepared_still_there(w->fd, w->temporary); /* or it was finished or removed just now */
+    *busy = !prepared_still_there(w->fd, w->temporary); /* it was finished or removed just now */
+    return !*busy;
 }
 
 /* Its bytes on the disk, so that a full one shows at once. */
@@ -383,15 +398,15 @@ static bool fits(prepared_folder *f, uint64_t bytes)
 }
 
 prepared_writer *prepared_begin(prepared_folder *f, const prepared_block *block, size_t count, const char *description,
-                                bool *there)
+                                bool *there, bool *busy)
 {
-    *there = false;
+    *there = *busy = false;
     if (prepared_is_full(f))
         return NULL;
     prepared_writer *w = make_writer(f, block, count, description);
     if (!w)
         return NULL;
-    if (fits(f, w->header.file_bytes) && open_temporary(w)) {
+    if (fits(f, w->header.file_bytes) && open_temporary(w, busy)) {
         *there = file_exists(w->path); /* another process was faster */
         if (!*there && reserve(w))
             return w;

@@ -46,10 +46,11 @@ flux1_status prepared_check(const char *folder, const char *name, bool all, char
 
 typedef struct prepared_writer prepared_writer;
 
-/* Begins an entry of these blocks. NULL: nothing is to be written, since the entry is there (*there) or another process
- * writes it, or it does not fit (disk, limit), or writing has failed before. */
+/* Begins an entry of these blocks. NULL: nothing is to be written, since the entry is there (*there), another process
+ * or rank writes it (*busy, unless it has not done so for two minutes: ask again, it will be there), or it does not fit
+ * (disk, limit), or writing has failed before. */
 prepared_writer *prepared_begin(prepared_folder *f, const prepared_block *block, size_t count, const char *description,
-                                bool *there);
+                                bool *there, bool *busy);
 
 /* The bytes of a block, each once and in any order; false: the entry is given up (prepared_end is still to be called).
  */

@@ -1,6 +1,7 @@
 /* Content of a store's files. A hash that was computed once is noted under the file's identity. */
 #include "weights/store_base.h"
 
+#include "base/arena.h"
 #include "base/hash.h"
 #include "weights/cache.h"
 
@@ -56,8 +57,11 @@ static flux1_status hash_all(int fd, const container *f, const atomic_int *cance
     flux1_status st = FLUX1_OK;
     uint64_t ignored[2];
     hash_stream *h = hash_begin();
-    unsigned char *piece = malloc(PIECE);
+    arena memory = {0}; /* no malloc's, which would keep it */
+    void *piece = NULL;
     ssize_t n = -1;
+    if (arena_create(PIECE, &memory, NULL) == FLUX1_OK)
+        (void)arena_alloc(&memory, PIECE, &piece, NULL);
     if (!h || !piece) {
         st = error_oom(err, PIECE, "reading a file's content");
         goto cleanup;
@@ -73,7 +77,7 @@ static flux1_status hash_all(int fd, const container *f, const atomic_int *cance
     }
 cleanup:
     hash_end(h, st == FLUX1_OK ? hash : ignored);
-    free(piece);
+    arena_destroy(&memory);
     return st;
 }
 

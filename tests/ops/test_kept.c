@@ -288,17 +288,21 @@ static void ok(flux1_status st)
         fail_msg("%s", err.message);
 }
 
-static backend open_backend(ops_device *d, const filters *f)
+static backend open_backend_with(ops_device *d, const filters *f, bool forms_in_files)
 {
     backend a;
     weight_recipe w = recipe_whole(WEIGHT_CONV, &f->tensor), bias = recipe_whole(WEIGHT_VECTOR, &f->bias);
     w.kernel = 3;
-    ok(d->kind->create(&(ops_config){.arithmetic = DTYPE_F32, .threads = 1, .err = &err, .device = d}, &a.o));
+    const ops_config c = {
+        .arithmetic = DTYPE_F32, .threads = 1, .err = &err, .device = d, .forms_in_files = forms_in_files};
+    ok(d->kind->create(&c, &a.o));
     ok(ops_reserve(a.o, 1 << 20));
     ok(ops_block_create(a.o, "filters", &a.b));
     ok(ops_prepare(a.o, a.b, &w, &bias, &a.w));
     return a;
 }
+
+static backend open_backend(ops_device *d, const filters *f) { return open_backend_with(d, f, false); }
 
 /* The convolution of a plane of ones. */
 static void result(backend *a, float *out)
@@ -477,6 +481,27 @@ static void the_cpu_exports_and_adopts_a_block(void **state)
     free(saved);
 }
 
+/* Where forms were to be lent, those that are not take memory of the weights' budget, and none beyond it. */
+static void a_form_that_was_not_lent_is_held_to_the_budget(void **state)
+{
+    (void)state;
+    filters f;
+    ops_device *d;
+    float out[PIXELS * OUT];
+    make_filters(&f, 1);
+    ok(ops_device_open("cpu", &d, &err));
+    for (size_t budget = 319; budget <= 320; budget++) { /* its bytes: 256 + 64 */
+        backend a = open_backend_with(d, &f, true);
+        d->kind->weights_budget(a.o, budget);
+        if (budget == 320)
+            result(&a, out);
+        else
+            assert_int_equal(ops_block_begin(a.o, a.b), FLUX1_ERR_LIMIT);
+        ops_destroy(a.o);
+    }
+    ops_device_close(d);
+}
+
 /* ---- keys across processes ---- */
 
 /* Where the content of the files is known, their names and times do not count. */
@@ -512,6 +537,7 @@ int main(void)
         cmocka_unit_test(a_key_is_of_all_that_the_bytes_are_made_of),
         cmocka_unit_test(the_cpu_finds_what_another_backend_prepared),
         cmocka_unit_test(the_cpu_exports_and_adopts_a_block),
+        cmocka_unit_test(a_form_that_was_not_lent_is_held_to_the_budget),
         cmocka_unit_test(forms_of_int8_are_not_taken_for_each_other),
         cmocka_unit_test(columns_of_a_matrix_lie_dense_in_the_packed_form),
         cmocka_unit_test(a_key_is_of_the_content_once_it_is_known),

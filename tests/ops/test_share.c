@@ -172,7 +172,7 @@ static void measure(int tp)
     file_map form = make_form(tp, key);
     disk = empty_page_cache(model_path) && disk;
     r = open_rank(tp);
-    ok(r.d->kind->kept_adopt(r.d, key, &(ops_lent){form.bytes, form.size, nothing, NULL}, &loan, &err));
+    ok(r.d->kind->kept_adopt(r.d, key, &(ops_lent){form.bytes, form.size, true, nothing, NULL}, &loan, &err));
     multiply(&r, tp, packed);
     const size_t of_model = mapped_in(store_find(r.s, "w")->view.data), of_form = mapped_in(form.bytes),
                  read_again = cached(model_path);
@@ -274,33 +274,37 @@ static void made_up_weights_stay(void **state)
 
 enum { BLOCKS = 8, EACH = ROWS / BLOCKS };
 
+typedef enum cut { WHOLE, BESIDE, HALVES } cut; /* rows; in two pieces of columns; their second half */
+
 typedef struct blocks {
     rank r;
     block *b[BLOCKS];
     weight *w[BLOCKS];
+    int64_t cols;
+    const void *data; /* where they are read: the mapped file's */
 } blocks;
 
-/* Rows of the matrix, in two pieces of columns if `beside`. */
-static weight_recipe rows_of(const weight_recipe *whole, int i, bool beside)
+static weight_recipe rows_of(const weight_recipe *whole, int i, cut how)
 {
     weight_recipe rows = recipe_rows(whole, (int64_t)i * EACH, EACH), pieces;
     const weight_recipe left = recipe_cols(&rows, 0, COLS / 3), right = recipe_cols(&rows, COLS / 3, COLS - COLS / 3);
     ok(recipe_beside(&left, &right, &pieces, &err));
-    return beside ? pieces : rows;
+    return how == BESIDE ? pieces : how == HALVES ? recipe_cols(&rows, COLS / 2, COLS / 2) : rows;
 }
 
 /* The matrix in blocks of rows. */
-static blocks open_blocks(size_t budget, bool beside)
+static blocks open_blocks(size_t budget, cut how)
 {
-    blocks all = {0};
+    blocks all = {.cols = how == HALVES ? COLS / 2 : COLS};
     ok(ops_device_open("cpu", &all.r.d, &err));
     ok(store_open_file(model_path, &all.r.s, &err));
     weight_recipe whole = recipe_whole(WEIGHT_LINEAR, store_find(all.r.s, "w"));
+    all.data = store_find(all.r.s, "w")->view.data;
     ok(all.r.d->kind->create(&(ops_config){.arithmetic = DTYPE_F32, .threads = 2, .err = &err, .device = all.r.d},
                              &all.r.o));
     ok(ops_reserve(all.r.o, 8 << 20));
     for (int i = 0; i < BLOCKS; i++) {
-        const weight_recipe rows = rows_of(&whole, i, beside);
+        const weight_recipe rows = rows_of(&whole, i, how);
         ok(ops_block_create(all.r.o, "rows", &all.b[i]));
         ok(ops_prepare(all.r.o, all.b[i], &rows, NULL, &all.w[i]));
     }
@@ -323,28 +327,27 @@ static size_t surely_mapped_in(const void *at)
 /* One step: every block's product with ones. *most: bytes of the matrix that were in memory at a time. */
 static void step_of(blocks *all, int64_t step, float out[ROWS], size_t *most)
 {
-    const void *data = store_find(all->r.s, "w")->view.data;
     ok(ops_step_set(all->r.o, step));
     for (int i = 0; i < BLOCKS; i++) {
         rank one = {.o = all->r.o, .b = all->b[i], .w = all->w[i]};
-        multiply_rows(&one, COLS, EACH, out + i * EACH);
-        const size_t now = surely_mapped_in(data);
+        multiply_rows(&one, all->cols, EACH, out + i * EACH);
+        const size_t now = surely_mapped_in(all->data);
         *most = now > *most ? now : *most;
     }
 }
 
 /* Blocks that are done leave, but for one: there is room for it beside the two that are used and read. So in three
  * steps 8 + 7 + 7 blocks of 3 MiB are read. */
-static void weights_stay_within_their_budget_in(bool beside)
+static void weights_stay_within_their_budget_in(cut how)
 {
     const size_t each = MATRIX / BLOCKS, slack = 256 << 10; /* the kernel maps pages around a fault */
     float want[ROWS], got[ROWS];
     size_t all_of_it = 0, most = 0;
-    blocks plain = open_blocks(SIZE_MAX, beside);
+    blocks plain = open_blocks(SIZE_MAX, how);
     step_of(&plain, 0, want, &all_of_it);
     close_rank(&plain.r);
     assert_true(all_of_it >= MATRIX - slack);
-    blocks tight = open_blocks(3 * each, beside);
+    blocks tight = open_blocks(3 * each, how);
     for (int64_t step = 0; step < 3; step++) {
         memset(got, 0xff, sizeof got);
         step_of(&tight, step, got, &most);
@@ -365,14 +368,14 @@ static void weights_stay_within_their_budget_in(bool beside)
 static void weights_stay_within_their_budget(void **state)
 {
     (void)state;
-    weights_stay_within_their_budget_in(false);
+    weights_stay_within_their_budget_in(WHOLE);
 }
 
 /* Their rows lie in the same pages. */
 static void columns_beside_each_other_count_once(void **state)
 {
     (void)state;
-    weights_stay_within_their_budget_in(true);
+    weights_stay_within_their_budget_in(BESIDE);
 }
 
 /* Half of the blocks are begun beside the other half, as adapters' are. In the first step that is not known before it
@@ -383,10 +386,10 @@ static void blocks_beside_others_stay_within_the_budget(void **state)
     const size_t each = MATRIX / BLOCKS, slack = 256 << 10;
     float want[ROWS], got[EACH];
     size_t most = 0;
-    blocks plain = open_blocks(SIZE_MAX, false);
+    blocks plain = open_blocks(SIZE_MAX, WHOLE);
     step_of(&plain, 0, want, &most);
     close_rank(&plain.r);
-    blocks tight = open_blocks(4 * each, false);
+    blocks tight = open_blocks(4 * each, WHOLE);
     const void *data = store_find(tight.r.s, "w")->view.data;
     most = 0;
     for (int i = 0; i < 4 * BLOCKS / 2; i++) {
@@ -414,10 +417,10 @@ static void blocks_may_come_in_any_order(void **state)
     (void)state;
     float want[ROWS], got[EACH];
     size_t most = 0;
-    blocks plain = open_blocks(SIZE_MAX, false);
+    blocks plain = open_blocks(SIZE_MAX, WHOLE);
     step_of(&plain, 0, want, &most);
     close_rank(&plain.r);
-    blocks tight = open_blocks(1, false); /* two at a time all the same */
+    blocks tight = open_blocks(1, WHOLE); /* two at a time all the same */
     unsigned order = 1;
     for (int i = 0; i < 40; i++) {
         order = order * 1103515245 + 12345;
@@ -432,6 +435,64 @@ static void blocks_may_come_in_any_order(void **state)
     close_rank(&tight.r);
 }
 
+/* The blocks' forms in one file, as the cache has them. */
+static file_map write_forms(const blocks *all, size_t each)
+{
+    file_map map;
+    uint64_t key[2];
+    size_t bytes;
+    void *form = malloc(each);
+    FILE *f = fopen(form_path, "wb");
+    assert_true(form && f);
+    for (int i = 0; i < BLOCKS; i++) {
+        all->r.d->kind->block_key(all->r.o, all->b[i], key, &bytes);
+        assert_int_equal(bytes, each);
+        ok(all->r.d->kind->block_export(all->r.o, all->b[i], form));
+        assert_int_equal(fwrite(form, 1, each, f), each);
+    }
+    fclose(f);
+    free(form);
+    ok(file_map_open(form_path, &map, &err));
+    return map;
+}
+
+/* A rank's columns that lie in a file of their own are read and given back as the model's own pages are, by the same
+ * budget. */
+static void lent_forms_stay_within_the_budget(void **state)
+{
+    (void)state;
+    const size_t each = MATRIX / BLOCKS / 2, slack = 256 << 10;
+    float want[ROWS], got[ROWS];
+    size_t most = 0, bytes;
+    uint64_t key[2];
+    ops_loan *loan[BLOCKS];
+    blocks strided = open_blocks(SIZE_MAX, HALVES);
+    step_of(&strided, 0, want, &most);
+    file_map form = write_forms(&strided, each);
+    close_rank(&strided.r);
+    blocks tight = open_blocks(3 * each, HALVES);
+    for (int i = 0; i < BLOCKS; i++) {
+        const ops_lent lent = {form.bytes + (size_t)i * each, each, true, nothing, NULL};
+        tight.r.d->kind->block_key(tight.r.o, tight.b[i], key, &bytes);
+        ok(tight.r.d->kind->kept_adopt(tight.r.d, key, &lent, &loan[i], &err));
+    }
+    most = 0;
+    tight.data = form.bytes;
+    for (int64_t step = 0; step < 3; step++) {
+        memset(got, 0xff, sizeof got);
+        step_of(&tight, step, got, &most);
+        assert_memory_equal(got, want, sizeof want);
+    }
+    print_message("of %zu bytes %zu were in memory at a time\n", form.size, most);
+    assert_in_range(most, 2 * each - slack, 3 * each + slack);
+    ops_rest(tight.r.o);
+    assert_true(mapped_in(form.bytes) < slack);
+    for (int i = 0; i < BLOCKS; i++)
+        tight.r.d->kind->kept_reclaim(tight.r.d, loan[i]);
+    close_rank(&tight.r);
+    file_map_close(&form);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(who_rests_holds_no_pages),
@@ -439,6 +500,7 @@ int main(void)
                                        cmocka_unit_test(a_rank_touches_its_own_columns_once_they_are_prepared),
                                        cmocka_unit_test(weights_stay_within_their_budget),
                                        cmocka_unit_test(columns_beside_each_other_count_once),
+                                       cmocka_unit_test(lent_forms_stay_within_the_budget),
                                        cmocka_unit_test(blocks_beside_others_stay_within_the_budget),
                                        cmocka_unit_test(blocks_may_come_in_any_order)};
     return cmocka_run_group_tests(tests, make_files, remove_files);

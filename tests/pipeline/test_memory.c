@@ -270,6 +270,7 @@ static void blocks_that_are_in_memory_together_count(void **state)
         const ops_device_kind *kind;
         const char *order;
         size_t bytes;
+        bool forms_in_files;
     } want[] = {
         {&ops_cpu_device, "aAbBcC", 160},
         {&ops_cpu_device, "aAbB", 140},
@@ -280,7 +281,9 @@ static void blocks_that_are_in_memory_together_count(void **state)
         {&ops_cpu_device, "acCAaAcC", 100},
         {&ops_cpu_device, "acCbBA", 200},
         {&ops_ref_device, "aAbBcC", 256}, /* holds all in its own form: made of the table's 4 x 16 at the most */
-        {&ops_cpu_device, "", 4}};        /* a bias */
+        {&ops_cpu_device, "", 4},         /* a bias */
+        /* the form of the largest while it is made, of 5 rows of 16 */
+        {&ops_cpu_device, "", 164 + 5 * 64, true}};
     flux1_error err = {0};
     blocks_job job;
     store *s;
@@ -293,11 +296,14 @@ static void blocks_that_are_in_memory_together_count(void **state)
         at++;
     assert_int_equal(mesh_parse(NULL, NULL, NULL, &one, &err), FLUX1_OK);
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
-        mesh_device d = {.kind = want[i].kind, .config = {.arithmetic = DTYPE_F32, .threads = 1}};
+        mesh_device d = {.kind = want[i].kind,
+                         .config = {.arithmetic = DTYPE_F32, .threads = 1, .forms_in_files = want[i].forms_in_files}};
         ops_count count;
         job = (blocks_job){.matrix = store_at(s, at), .order = want[i].order};
         if (mesh_dry_run(&one, &d, 0, three_blocks, &job, &count, &err) != FLUX1_OK)
             fail_msg("%s", err.message);
+        if (want[i].forms_in_files) /* with columns, and a vector's form of 64 bytes */
+            assert_true(count.held_bytes == 0 && count.mapped_bytes == 104 + 164 + 124);
         if (count.block_bytes != want[i].bytes)
             fail_msg("%s on %s: %zu bytes", want[i].order, want[i].kind->name, count.block_bytes);
     }
@@ -431,6 +437,12 @@ static void a_refusal_says_what_takes_it_and_what_would_help(void **state)
         c->error.message,
         "stage 7 takes 3.00 MiB of host memory (activations 2.00 MiB, prepared weights 513 KiB, weights "
         "of the blocks in use 512 KiB), more than the 3.00 MiB that it may have (max_memory)");
+    n.uncached = true;
+    assert_int_equal(memory_check(c, n, 0, "stage 7"), FLUX1_ERR_LIMIT);
+    assert_non_null(strstr(c->error.message, "(max_memory); a cache folder for prepared weights would take less"));
+    n.activations += n.held; /* then it is not enough */
+    assert_int_equal(memory_check(c, n, 0, "stage 7"), FLUX1_ERR_LIMIT);
+    assert_null(strstr(c->error.message, "cache"));
     n = (memory_need){.activations = 6 * mib, .device = true, .bf16 = true};
     assert_int_equal(memory_check(c, n, HINT_SIZE | HINT_BATCH, "denoising"), FLUX1_ERR_LIMIT);
     assert_string_equal(c->error.message,

@@ -20,6 +20,7 @@ typedef struct peak_case {
     int size, steps;
     flux1_dtype dtype;
     const char *mesh; /* NULL: one rank */
+    bool cache;       /* of prepared weights, empty and then filled */
     size_t own; /* bytes of the application; 0: the limit is not that of the process, otherwise beside what it has */
 } peak_case;
 
@@ -27,6 +28,9 @@ typedef struct peaks {
     uint64_t planned, measured, before; /* before: when the context was open, and no model */
     uint64_t limit;
 } peaks;
+
+static char folder[] = "/tmp/flux1-peak-XXXXXX", transformer_path[64], t5_path[64], clip_path[64], vae_path[64],
+            cache_path[64];
 
 /* ---- the process that computes ---- */
 
@@ -82,6 +86,7 @@ static flux1_context *context_for(const peak_case *p, uint64_t limit)
     params.max_memory = limit;
     params.memory_of_process = p->own > 0;
     params.mesh = p->mesh;
+    params.cache = p->cache ? cache_path : "";
     params.log = tell;
     params.log_user = (void *)(uintptr_t)p->name;
     if (flux1_context_create(&params, &c) != FLUX1_OK)
@@ -142,13 +147,22 @@ static peaks run_apart(const peak_case *p, const flux1_model_parts *parts)
 
 /* ---- cases ---- */
 
-static char folder[] = "/tmp/flux1-peak-XXXXXX", transformer_path[64], t5_path[64], clip_path[64], vae_path[64];
-
 static void tell_peaks(const peak_case *p, const peaks *got)
 {
     printf("%s: planned %.1f MiB, measured %.1f MiB (%.1f of them before a model was open), ratio %.3f\n", p->name,
            (double)got->planned / MIB, (double)got->measured / MIB, (double)got->before / MIB,
            (double)got->measured / (double)got->planned);
+}
+
+static void check_peaks(const peak_case *p, const peaks *got)
+{
+    const double ratio = (double)got->measured / (double)got->planned;
+    tell_peaks(p, got);
+    if (ratio < 0.9 || ratio > 1.1)
+        fail_msg("%s: measured is %.3f times what was planned", p->name, ratio);
+    if (p->limit && got->measured > p->limit)
+        fail_msg("%s: %llu bytes, the limit is %llu", p->name, (unsigned long long)got->measured,
+                 (unsigned long long)p->limit);
 }
 
 static void check(const peak_case *p)
@@ -157,14 +171,10 @@ static void check(const peak_case *p)
         .size = sizeof parts, .transformer = transformer_path, .t5 = t5_path, .clip = clip_path, .vae = vae_path};
     true_layout_write(transformer_path, &p->transformer);
     true_layout_write(t5_path, &p->t5);
-    const peaks got = run_apart(p, &parts);
-    const double ratio = (double)got.measured / (double)got.planned;
-    tell_peaks(p, &got);
-    if (ratio < 0.9 || ratio > 1.1)
-        fail_msg("%s: measured is %.3f times what was planned", p->name, ratio);
-    if (p->limit && got.measured > p->limit)
-        fail_msg("%s: %llu bytes, the limit is %llu", p->name, (unsigned long long)got.measured,
-                 (unsigned long long)p->limit);
+    for (int i = 0; i < (p->cache ? 2 : 1); i++) {
+        const peaks got = run_apart(p, &parts);
+        check_peaks(p, &got);
+    }
 }
 
 #define PARTS(bits, joint, single, text)                                                                 \
@@ -182,6 +192,9 @@ static void a_few_blocks_in_the_memory_that_the_plan_says(void **state)
          .transformer = {.transformer = true, .packed_bits = 8, .layers = 1, .single_layers = 1},
          .t5 = {.t5 = true, .bf16 = true, .t5_layers = 1}, .limit = 500 * MIB, .size = 32, .steps = 1,
          FLUX1_DTYPE_INT8},
+        /* all of the transformer's forms together would not fit */
+        {"Q8_0 in int8-fast, in files of the cache, limited", PARTS(8, 1, 2, 1), .limit = 480 * MIB, .size = 32,
+         .steps = 2, FLUX1_DTYPE_INT8_FAST, .cache = true},
         {"Q4_0, two ranks of sp", PARTS(4, 3, 4, 1), .size = 32, .steps = 1, .mesh = "2x1"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -221,8 +234,9 @@ static void all_of_it_in_the_memory_that_the_plan_says(void **state)
 static int begin(void **state)
 {
     (void)state;
-    if (!mkdtemp(folder))
+    if (!mkdtemp(folder) || setenv("XDG_CACHE_HOME", folder, 1) != 0)
         return -1;
+    snprintf(cache_path, sizeof cache_path, "%s/prepared", folder);
     snprintf(transformer_path, sizeof transformer_path, "%s/transformer.gguf", folder);
     snprintf(t5_path, sizeof t5_path, "%s/t5.gguf", folder);
     snprintf(clip_path, sizeof clip_path, "%s/clip.safetensors", folder);
@@ -235,11 +249,9 @@ static int begin(void **state)
 static int end(void **state)
 {
     (void)state;
-    unlink(transformer_path);
-    unlink(t5_path);
-    unlink(clip_path);
-    unlink(vae_path);
-    return rmdir(folder);
+    char command[64];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    return system(command);
 }
 
 int main(int argc, char **argv)

@@ -92,9 +92,9 @@ static bool add_all(prepared_writer *w, uint64_t name)
 static bool store_entry(prepared_folder *f, uint64_t name)
 {
     prepared_block b[BLOCKS];
-    bool there;
+    bool there, busy;
     wanted(name, b);
-    prepared_writer *w = prepared_begin(f, b, BLOCKS, "{\"part\": \"a test\"}", &there);
+    prepared_writer *w = prepared_begin(f, b, BLOCKS, "{\"part\": \"a test\"}", &there, &busy);
     if (!w)
         return false;
     add_all(w, name);
@@ -293,10 +293,10 @@ static void an_entry_is_written_in_any_order(void **state)
     static const size_t order[BLOCKS] = {2, 0, 1};
     prepared_block b[BLOCKS];
     unsigned char bytes[LARGEST];
-    bool there;
+    bool there, busy;
     wanted(1, b);
     for (size_t count = 0; count <= BLOCKS + 1; count++) { /* the last time all, kept */
-        prepared_writer *w = prepared_begin(cache, b, BLOCKS, "{}", &there);
+        prepared_writer *w = prepared_begin(cache, b, BLOCKS, "{}", &there, &busy);
         assert_non_null(w);
         for (size_t i = 0; i < count && i < BLOCKS; i++) {
             contents(1, order[i], bytes);
@@ -405,27 +405,27 @@ static void an_entry_is_written_by_one_process_at_a_time(void **state)
 {
     (void)state;
     prepared_block b[BLOCKS];
-    bool there;
+    bool there, busy;
     int status, tell[2], go_on[2];
     char byte = 0;
     assert_int_equal(pipe(tell) | pipe(go_on), 0);
     wanted(1, b);
     pid_t child = fork();
     if (child == 0) {
-        prepared_writer *w = prepared_begin(cache, b, BLOCKS, "{}", &there);
+        prepared_writer *w = prepared_begin(cache, b, BLOCKS, "{}", &there, &busy);
         bool good = w && write(tell[1], &byte, 1) == 1 && read(go_on[0], &byte, 1) == 1 && add_all(w, 1);
         _exit(good && prepared_end(w, true) ? 0 : 1);
     }
     assert_int_equal(read(tell[0], &byte, 1), 1);
-    assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there));
-    assert_false(there);
+    assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there, &busy));
+    assert_true(busy && !there);
     assert_false(found(cache, 1));
     assert_true(store_entry(cache, 2)); /* others are not in its way; nor is its file removed */
     assert_int_equal(write(go_on[1], &byte, 1), 1);
     assert_int_equal(waitpid(child, &status, 0), child);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there));
-    assert_true(there);
+    assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there, &busy));
+    assert_true(there && !busy);
     assert_true(found(cache, 1) && found(cache, 2));
     assert_int_equal(files_there(), 2);
     assert_null(prepared_next_warning(cache));

@@ -118,6 +118,8 @@ typedef struct cpu_block {
     size_t bytes;         /* of its weights' own forms */
     size_t slices;        /* of its sliced weights, which follow in the packed form; 0: it has no other form */
     kept_block *kept;     /* its form; NULL: not ready, or none */
+    bool packed;          /* the packed one, which was lent */
+    size_t own;           /* bytes of it, where it is memory that it should not take (forms_in_files) */
     bool ready;           /* its weights point at what they are */
     stream_block mapped;  /* its weights that are read where the file is mapped */
     stream_range *ranges; /* mapped.range; room for `room` */
@@ -255,6 +257,8 @@ typedef struct cpu_ops {
     cpu_block *blocks, **last_block;
     stream stream;
     bool listed;           /* the stream knows the blocks */
+    bool forms_in_files;   /* as ops_config's */
+    size_t budget, own;    /* of weights_budget; and what blocks' own forms take of it, which nobody has lent */
     kept *kept, *own_kept; /* the device's, or of a backend without one */
     atomic_int bad[OPS_SLOTS];
     int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */

@@ -86,8 +86,7 @@ static void cpu_kept_limit(ops_device *d, ops_kept_limit *w, size_t bytes)
 static flux1_status cpu_kept_adopt(ops_device *d, const uint64_t key[2], const ops_lent *lent, ops_loan **loan,
                                    flux1_error *err)
 {
-    return kept_lend(((cpu_device *)d)->kept, key, (uint64_t)(uintptr_t)lent->bytes, lent->count, lent->release,
-                     lent->owner, loan, err);
+    return kept_lend(((cpu_device *)d)->kept, key, lent, loan, err);
 }
 
 static void cpu_kept_reclaim(ops_device *d, ops_loan *loan) { kept_leave(((cpu_device *)d)->kept, loan); }

@@ -5,13 +5,15 @@
  * A rank's columns of a matrix are strided pieces of the file's rows, so reading them touches nearly all of its pages.
  * A block with such weights has a second form for the cache on disk, the packed one: the slices, dense, behind the
  * first form. It is used where a device was given it (kept_adopt), and never made in memory for itself: then it would
- * take memory that cannot be had back, while the file's pages can. No form depends on the instruction set; that of
+ * take memory that cannot be had back, while the file's pages can. A form that was lent is streamed as the file's own
+ * pages are: read ahead, and given back where memory is short. No form depends on the instruction set; that of
  * computed matrices (merged adapters) depends on the arithmetic, that of products in int8 on their kind. */
 #include "ops/cpu/int8.h"
 
 #include "base/checked.h"
 #include "base/file_map.h"
 #include "base/half.h"
+#include "base/units.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,11 +63,17 @@ static void unlist(cpu_ops *o)
     o->listed = false;
 }
 
-/* Its own forms are no longer the block's. */
+static bool is_lent(const cpu_block *b) { return b->kept && b->kept->release; }
+
+/* Its own forms are no longer the block's. Pages of a lent one leave this process's memory, as the files' do. */
 static void let_go(cpu_ops *o, cpu_block *b)
 {
     unlist(o);
+    if (is_lent(b) && b->kept->file)
+        file_map_wont_need(cpu_kept_data(b->kept), b->kept->bytes);
     kept_leave(o->kept, b->kept);
+    o->own -= b->own;
+    b->own = 0;
     b->kept = NULL;
     b->ready = false;
 }
@@ -121,6 +129,14 @@ static void let_pages_go(const weight_recipe *r)
         let_source_go(r->piece[i].source);
 }
 
+/* All blocks': around a fault the kernel may map 2 MiB, so that a weight's pages are those of its neighbours too. */
+static void let_all_pages_go(const cpu_ops *o)
+{
+    for (const cpu_block *b = o->blocks; b; b = b->next)
+        for (const cpu_weight *w = b->weights; w; w = w->next)
+            let_pages_go(&w->recipe);
+}
+
 /* Where memory is short, the arena's pages are given back too. */
 static void rest_arena(cpu_ops *o)
 {
@@ -135,14 +151,16 @@ void cpu_rest(ops *base)
     cpu_ops *o = cpu_self(base);
     stream_tell(&o->stream);
     rest_arena(o);
-    for (cpu_block *b = o->blocks; b; b = b->next) {
+    for (cpu_block *b = o->blocks; b; b = b->next)
         let_go(o, b);
-        for (const cpu_weight *w = b->weights; w; w = w->next)
-            let_pages_go(&w->recipe);
-    }
+    let_all_pages_go(o);
 }
 
-void cpu_weights_budget(ops *o, size_t bytes) { stream_budget(&cpu_self(o)->stream, bytes); }
+void cpu_weights_budget(ops *o, size_t bytes)
+{
+    cpu_self(o)->budget = bytes;
+    stream_budget(&cpu_self(o)->stream, bytes);
+}
 
 void cpu_blocks_unwind(cpu_ops *o)
 {
@@ -490,6 +508,7 @@ flux1_status cpu_block_export(ops *o, block *head, void *out)
     for (const cpu_weight *w = b->weights; w; w = w->next)
         if (w->sliced)
             TRY(pack_slice(w, (unsigned char *)out + b->bytes + w->at, o->err));
+    let_all_pages_go(cpu_self(o));
     return FLUX1_OK;
 }
 
@@ -501,12 +520,12 @@ static matrix dense(const void *data, dtype type, int64_t rows, int64_t cols)
                     .piece = {{.data = data, .type = type, .ld = cols, .rows = rows, .cols = cols}}};
 }
 
-/* data: the block's form, the packed one if `packed`. */
-static void point_into(cpu_block *b, const unsigned char *data, bool packed, bool bf16)
+/* data: the block's form; NULL: it has none. */
+static void point_into(cpu_block *b, const unsigned char *data, bool bf16)
 {
     for (cpu_weight *w = b->weights; w; w = w->next) {
         const weight_recipe *r = &w->recipe;
-        if (w->sliced && !packed)
+        if (w->sliced && !b->packed)
             map_pieces(w, r);
         if (!data)
             continue;
@@ -516,11 +535,43 @@ static void point_into(cpu_block *b, const unsigned char *data, bool packed, boo
             cpu_int8_point(w, data + w->at);
         else if (w->own)
             w->m = dense(data + w->at, own_type(r, bf16), r->rows, r->cols);
-        else if (w->sliced && packed)
+        else if (w->sliced && b->packed)
             w->m = dense(data + b->bytes + w->at, common_type(r), r->rows, r->cols);
         if (w->head.has_bias)
             w->bias = (const float *)(const void *)(data + w->bias_at);
     }
+}
+
+/* A form that was to be pages of a file takes memory of the same budget; whether there is enough is seen before it is
+ * made. */
+static flux1_status count_own(cpu_ops *o, cpu_block *b)
+{
+    char form[BYTES_TEXT], all[BYTES_TEXT];
+    if (!o->forms_in_files || is_lent(b))
+        return FLUX1_OK;
+    o->own += b->bytes;
+    b->own = b->bytes;
+    if (o->own <= o->budget)
+        return FLUX1_OK;
+    return error_set(
+        o->head.err, FLUX1_ERR_LIMIT,
+        "%s: its prepared weights (%s) are not in the cache on disk, and in memory they do not fit into the "
+        "%s that the limit leaves for weights; make room in the cache, or raise the limit",
+        b->head.name, format_bytes(form, sizeof form, (double)b->bytes),
+        format_bytes(all, sizeof all, (double)o->budget));
+}
+
+static flux1_status make_form(cpu_ops *o, cpu_block *b)
+{
+    TRY(kept_take(o->kept, b->key, b->bytes, &b->kept, o->head.err));
+    if (!b->kept)
+        return error_oom(o->head.err, b->bytes, "a block of weights");
+    TRY(count_own(o, b));
+    if (b->kept->whole)
+        return FLUX1_OK;
+    TRY(fill(o, b, cpu_kept_data(b->kept)));
+    kept_whole(o->kept, b->kept);
+    return FLUX1_OK;
 }
 
 static flux1_status make_ready(cpu_ops *o, cpu_block *b)
@@ -528,24 +579,16 @@ static flux1_status make_ready(cpu_ops *o, cpu_block *b)
     flux1_status st = FLUX1_OK;
     uint64_t packed[2];
     packed_key(b, packed);
-    if (b->slices && (b->kept = kept_find(o->kept, packed))) {
-        point_into(b, cpu_kept_data(b->kept), true, o->bf16);
-    } else if (b->bytes > 0) {
-        TRY(kept_take(o->kept, b->key, b->bytes, &b->kept, o->head.err));
-        if (!b->kept)
-            return error_oom(o->head.err, b->bytes, "a block of weights");
-        if (!b->kept->whole) {
-            TRY_CLEANUP(fill(o, b, cpu_kept_data(b->kept)));
-            kept_whole(o->kept, b->kept);
-        }
-        point_into(b, cpu_kept_data(b->kept), false, o->bf16);
-    } else {
-        point_into(b, NULL, false, o->bf16);
-    }
-    b->ready = true;
-cleanup:
-    if (st != FLUX1_OK)
+    if (b->slices)
+        b->kept = kept_find(o->kept, packed);
+    b->packed = b->kept != NULL;
+    if (!b->kept && b->bytes > 0)
+        st = make_form(o, b);
+    if (st == FLUX1_OK)
+        point_into(b, b->kept ? cpu_kept_data(b->kept) : NULL, o->bf16);
+    else
         let_go(o, b);
+    b->ready = st == FLUX1_OK;
     return st;
 }
 
@@ -562,14 +605,10 @@ static stream_range range_of(const matrix_piece *p)
                           .count = data && count > 0 ? (size_t)((end - begin) * info->block_bytes) : 0};
 }
 
-/* Of a table a few rows are read. */
-static bool is_streamed(const cpu_weight *w) { return !w->own && w->head.role != WEIGHT_TABLE; }
-
-/* Whether what it reads are pages of a file, not of what somebody lent. */
-static bool lies_in_file(const cpu_weight *w, int piece)
+/* Among the model's own bytes, not in the block's form. Of a table a few rows are read. */
+static bool is_streamed(const cpu_block *b, const cpu_weight *w)
 {
-    return w->m.count == w->recipe.count && w->recipe.piece[piece].source->content &&
-           (!w->sliced || w->m.piece[piece].ld != w->m.cols);
+    return !w->own && !(w->sliced && b->packed) && w->head.role != WEIGHT_TABLE;
 }
 
 /* Whole row ranges: a rank's columns lie in the same pages anyway. Of columns beside each other (proj_out's [attention
@@ -597,17 +636,25 @@ static void add_weight(cpu_block *b, const cpu_weight *w)
     for (int i = 0; i < w->m.count; i++) {
         const matrix_piece *p = &w->m.piece[i];
         stream_range r = range_of(p);
-        r.file = lies_in_file(w, i);
+        r.file = w->recipe.piece[i].source->content;
         cols = (add_range(b, &r) ? cols : 0) + p->cols;
         b->ranges[b->mapped.ranges - 1].dense = cols == p->ld;
     }
 }
 
+/* A form that was lent is read whole. */
+static void add_form(cpu_block *b)
+{
+    const stream_range r = {
+        .bytes = cpu_kept_data(b->kept), .count = b->kept->bytes, .dense = true, .file = b->kept->file};
+    add_range(b, &r);
+}
+
 static flux1_status list_ranges(cpu_block *b, flux1_error *err)
 {
-    int count = 0;
+    int count = is_lent(b) ? 1 : 0;
     for (const cpu_weight *w = b->weights; w; w = w->next)
-        count += is_streamed(w) ? w->m.count : 0;
+        count += is_streamed(b, w) ? w->m.count : 0;
     if (count > b->room) {
         stream_range *more = calloc((size_t)count, sizeof *more);
         if (!more)
@@ -617,8 +664,10 @@ static flux1_status list_ranges(cpu_block *b, flux1_error *err)
         b->room = count;
     }
     b->mapped = (stream_block){.range = b->ranges};
+    if (is_lent(b))
+        add_form(b);
     for (const cpu_weight *w = b->weights; w; w = w->next)
-        if (is_streamed(w))
+        if (is_streamed(b, w))
             add_weight(b, w);
     return FLUX1_OK;
 }
@@ -631,6 +680,8 @@ static flux1_status make_all_ready(cpu_ops *o)
     for (cpu_block *b = o->blocks; b; b = b->next)
         if (!b->ready && !b->head.idle)
             TRY(make_ready(o, b));
+    if (o->own > 0)
+        stream_budget(&o->stream, o->budget - o->own);
     for (cpu_block *b = o->blocks; b; b = b->next) {
         if (b->head.idle)
             continue;

@@ -27,7 +27,8 @@ typedef struct dry_weight {
 typedef struct dry_block {
     block head;
     size_t mapped_bytes; /* of its weights, those that stay in the file and are read whole */
-    size_t own_bytes;    /* of its weights' own forms */
+    size_t own_bytes;    /* of its weights' own forms that are held */
+    size_t form_bytes;   /* of its form for a file, with columns of matrices */
     uint64_t which;      /* its weights: a hash of their places in the files */
     bool stepped;        /* it was begun in a step */
     int64_t ended;       /* how many blocks had been begun at its last end */
@@ -56,9 +57,10 @@ typedef struct dry_ops {
     size_t fork_base, fork_top; /* of the arena: when they began, and the most they reached */
     size_t list;                /* bytes of the step's calls, at the arena's end from then on */
     ops_count count;
-    int64_t begun;       /* blocks, so far */
-    size_t held, beside; /* mapped bytes of the blocks that are held; the same as the last one was begun */
-    bool in_steps;       /* a step was set */
+    int64_t begun;                 /* blocks, so far */
+    size_t form_most, source_most; /* of a block's form_bytes, and of the file behind one weight of a form */
+    size_t held, beside;           /* mapped bytes of the blocks that are held; the same as the last one was begun */
+    bool in_steps;                 /* a step was set */
 } dry_ops;
 
 static dry_ops *self(ops *o) { return (dry_ops *)o; }
@@ -274,6 +276,55 @@ static uint64_t add_places(uint64_t which, const weight_recipe *w)
     return which;
 }
 
+/* What the file's pages are where a recipe's rows lie: those of a rank's columns are all of their rows'. */
+static size_t touched_bytes(const weight_recipe *w)
+{
+    size_t bytes = 0;
+    for (int i = 0; i < w->count; i++) {
+        const tensor *t = &w->piece[i].source->view;
+        if (t->type != DTYPE_COMPUTED && t->dims > 0 && t->shape[0] > 0)
+            bytes += tensor_bytes(t) / (size_t)t->shape[0] * (size_t)w->piece[i].rows;
+    }
+    return bytes > recipe_bytes(w) ? bytes : recipe_bytes(w);
+}
+
+static bool takes_columns(const weight_recipe *w)
+{
+    bool any = false;
+    for (int i = 0; i < w->count; i++)
+        any = any || w->piece[i].cols < tensor_row_elements(&w->piece[i].source->view);
+    return any;
+}
+
+/* A block's form is made weight by weight; `form` bytes of it of one with so many bytes of the file behind it. */
+static void count_making(dry_ops *d, dry_block *b, size_t form, size_t source)
+{
+    b->form_bytes += form;
+    d->form_most = b->form_bytes > d->form_most ? b->form_bytes : d->form_most;
+    d->source_most = source > d->source_most ? source : d->source_most;
+    if (d->count.block_bytes < d->form_most + d->source_most)
+        d->count.block_bytes = d->form_most + d->source_most;
+}
+
+/* Returns the bytes that are held; the others are mapped. */
+static size_t count_weight(dry_ops *d, dry_block *b, const weight_recipe *w, const weight_recipe *bias)
+{
+    const size_t form = held_bytes(d, d->config.held, w, bias), behind = bias ? recipe_bytes(bias) : 0;
+    const bool in_file = d->config.forms_in_files, stays = held_bytes(d, d->config.held, w, NULL) == 0;
+    const size_t slice = in_file && stays && takes_columns(w) ? recipe_bytes(w) : 0;
+    size_t mapped = in_file ? form : 0;
+    if (form + slice > 0)
+        count_making(d, b, in_file ? form + slice : 0, (in_file ? touched_bytes(w) : recipe_bytes(w)) + behind);
+    if (stays && w->role != WEIGHT_TABLE) /* of a table a few rows are read */
+        mapped += recipe_bytes(w);
+    else
+        mapped += slice;
+    b->mapped_bytes += mapped;
+    d->count.mapped_bytes += mapped;
+    b->own_bytes += in_file ? 0 : form;
+    return in_file ? 0 : form;
+}
+
 static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const weight_recipe *bias, weight **out)
 {
     dry_ops *d = self(o);
@@ -288,17 +339,8 @@ static flux1_status dry_prepare(ops *o, block *b, const weight_recipe *w, const 
     p->next = d->weights;
     d->weights = p;
     *out = &p->head;
-    if (held_bytes(d, d->config.held, w, bias) > 0) { /* the file's, while a form is made */
-        const size_t bytes = p->head.file_bytes;
-        d->count.block_bytes = bytes > d->count.block_bytes ? bytes : d->count.block_bytes;
-    }
-    if (w->role != WEIGHT_TABLE && held_bytes(d, d->config.held, w, NULL) == 0) { /* of a table a few rows are read */
-        mine->mapped_bytes += recipe_bytes(w);
-        d->count.mapped_bytes += recipe_bytes(w);
-    }
     ops_event e = work_prepare(o, b, w, bias, out);
-    e.bytes_out = held_bytes(d, d->config.held, w, bias);
-    mine->own_bytes += e.bytes_out;
+    e.bytes_out = count_weight(d, mine, w, bias);
     mine->which = add_places(mine->which, w);
     if (bias)
         mine->which = add_places(mine->which, bias);
