@@ -6,9 +6,9 @@
  *   vraw, vrawn    2·VW 16-bit values as they are: VW pairs; vpair_lo, vpair_hi widen a pair's bf16 halves to float
  *   vmax, vmin     the second operand when either is NaN
  *   vhadamard      the Walsh-Hadamard transform of the lanes: sums and differences of lanes 1, 2, 4 … apart
- *   vpower         v·2^n, both normal and v near 1, where n is what is left of x + POWER_SHIFT, whose rounding made it
- * whole vmadd          acc + a·b: of floats, or (SIMD_BF16) of pairs of bf16 SIMD_MATRIX    is defined where products
- * of small matrices of bf16 are in its place (tile_matrix.h) */
+ *   vpower         v·2^n, both normal and v near 1; n is what is left of x + POWER_SHIFT, whose rounding made it whole
+ *   vmadd          acc + a·b: of floats, or (SIMD_BF16) of pairs of bf16
+ *   SIMD_MATRIX    is defined where products of small matrices of bf16 are in its place (tile_matrix.h) */
 #ifndef FLUX1_OPS_CPU_SIMD_H
 #define FLUX1_OPS_CPU_SIMD_H
 
