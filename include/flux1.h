@@ -141,10 +141,11 @@ typedef struct flux1_context_params {
      * computes in host memory. */
     uint64_t max_device_memory;
     /* A folder for prepared weights, so that another process need not prepare them again: blocks whose form on this
-     * device and rank is not the file's, gigabytes on a GPU. Made if it is not there. Entries are found by the content
-     * of the model's files, which costs one reading of each file once. On a CPU they are streamed from there within
-     * max_memory. NULL: the folder that FLUX1_CACHE_DIR names; "" (or neither): nothing is stored. What goes wrong in
-     * it is logged as a warning, and weights are prepared as without it, or refused if max_memory has no room. */
+     * device and rank is not the file's, gigabytes on a GPU. Made here, with the folders above it, if it is not there
+     * (FLUX1_ERR_IO where that fails); FLUX1_CACHE_DIR's when something is to be stored. Entries are found by the
+     * content of the model's files, which costs one reading of each file once. On a CPU they are streamed from there
+     * within max_memory. NULL: the folder that FLUX1_CACHE_DIR names; "" (or neither): nothing is stored. What goes wrong
+     * in it later is logged as a warning, and weights are prepared as without it, or refused if max_memory has no room. */
     const char *cache;
     /* Bytes of all its entries together; the ones that were used longest ago are removed to stay below. 0: what
      * FLUX1_CACHE_SIZE says (80G, 512M), else 100 GiB. */
@@ -421,7 +422,7 @@ typedef struct flux1_generate_params {
     flux1_cancel_token *cancel; /* may be NULL */
     /* Path of a Chrome trace (JSON, for chrome://tracing or ui.perfetto.dev): what each rank of the mesh computed and
      * exchanged, and when. The share of exchange that was hidden behind compute is logged. Written when the request has
-     * succeeded; NULL: none. */
+     * succeeded; a place that cannot be written is refused before any work, as of `dump`. NULL: none. */
     const char *profile;
     const flux1_adapter_use *adapters; /* at most 16; their terms add up. NULL: none */
     int adapter_count;

@@ -85,7 +85,8 @@ FLUX1_API flux1_status flux1_doctor_json(flux1_context *context, const flux1_doc
  * folder are left alone. LIST    also what cannot be read as an entry ("problem") VERIFY  the same, with all bytes read
  * and compared with their checksums: FLUX1_ERR_FORMAT, naming the first damaged file, where one does not match; *json
  * is set all the same CLEAR   removes all entries but those in use by a process ("in use": their number), and lists
- * what was removed SIZE    without "files" */
+ * what was removed; FLUX1_ERR_IO with the first reason where some cannot be ("not removed": their number); *json is set
+ * all the same SIZE    without "files" */
 typedef enum flux1_cache_action {
     FLUX1_CACHE_LIST = 0,
     FLUX1_CACHE_VERIFY = 1,
@@ -134,7 +135,8 @@ typedef struct flux1_bench_params {
     int runs;            /* whole pipelines, timed after two that are not; 0: the stages alone, see below */
     const char *profile; /* path of a Chrome trace of everything that is timed (flux1_generate_params); NULL: none. The
                             JSON then has "profile": {"file", "exchange_seconds", "hidden_share", "ring_seconds",
-                            "ring_hidden_share", "steps": [{"step", …}]} */
+                            "ring_hidden_share", "steps": [{"step", …}]}. A place that cannot be written is refused
+                            before anything runs; where writing fails at the end, *json is set, without "profile" */
     const flux1_model_parts *parts; /* in place of `path`, as in flux1_model_open_parts; NULL: that */
     /* A stage ("t5", "dit step") was timed, its median; or one of the `runs` ("run 2 of 5"). On the caller's thread;
      * may be NULL. */
@@ -149,7 +151,8 @@ FLUX1_API flux1_status flux1_bench_json(flux1_context *context, const flux1_benc
 
 /* Two such reports, files a and b, row by row: {"a", "b", "setups_differ": [{"what", "a", "b"}] (version, CPU, threads,
  * sizes: ratios then mean something else), "rows": [{"stage", "kernel", "shape", "type", "a_seconds", "b_seconds",
- * "ratio" (b / a), "ratio_min", "ratio_max" (of the extreme runs), "verdict"}], "only_in_a", "only_in_b"}. A verdict is
+ * "ratio" (b / a), "ratio_min", "ratio_max" (of the extreme runs), "verdict"}], "not_compared": [{…, "a_seconds",
+ * "b_seconds", "why"}] (a time is 0, so that there is no ratio), "only_in_a", "only_in_b"}. A verdict is
  * "b is faster" or "b is slower" where the medians differ by more than 1 % and by more than three times both median
  * distances together, and, with fewer than 8 runs, the ranges of runs do not touch; else "within noise", or "not known:
  * one run". Reports of `runs` are compared by mean and deviation. */
@@ -175,7 +178,8 @@ typedef struct flux1_plan_params {
     int steps;            /* 0: the model's */
     int sequence_length;  /* 0: the model's */
     flux1_dtype dtype;    /* of the arithmetic; AUTO: the machine's */
-    const char *timeline; /* path of an SVG of one step of the best way; NULL: none */
+    const char *timeline; /* path of an SVG of one step of the best way; NULL: none. Where it or the recording could be
+                             begun but not be written, *json is set all the same */
     int describe;         /* 1: *json is the machine, as measured or built in, in a file's format; nothing is planned */
     const char *file_variant; /* as in flux1_model_parts */
     const char *record;       /* path of a recording of the best way (docs/recording.md); NULL: none */

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 /* A file and its state: a file that was modified or replaced since has another identity. (A writer that resets the time
  * is not noticed.) No padding: it may be hashed and compared as bytes. */
@@ -59,7 +60,11 @@ void file_abandon(file_writer *writer);                          /* harmless on 
 /* All of these in one. */
 flux1_status file_write(const char *path, const void *bytes, size_t size, flux1_error *err);
 
-/* Makes a folder and those above it where they are not there; `path` is changed back before the end. FLUX1_ERR_IO. */
-flux1_status folder_make(char *path, flux1_error *err);
+/* Whether file_begin can begin, before long work whose result the file is to take. What is there stays as it is. */
+flux1_status file_check_writable(const char *path, flux1_error *err);
+
+/* Makes a folder, with a mode that the umask narrows, and those above it (0777) where they are not there; `path` is
+ * changed back before the end. FLUX1_ERR_IO. */
+flux1_status folder_make(char *path, mode_t mode, flux1_error *err);
 
 #endif

@@ -49,8 +49,12 @@ static flux1_status creation_fault(const char *path, flux1_error *err)
         return error_set(err, FLUX1_ERR_IO, "%s: the folder %.*s does not exist; make it first", path, length, folder);
     if (number == ENOTDIR)
         return error_set(err, FLUX1_ERR_IO, "%s: %.*s is not a folder", path, length, folder);
-    if (number == EACCES || number == EPERM || number == EROFS)
+    if (number == EACCES || number == EPERM)
         return error_set(err, FLUX1_ERR_IO, "%s: no permission to write in the folder %.*s", path, length, folder);
+    if (number == EROFS)
+        return error_set(err, FLUX1_ERR_IO,
+                         "%s: the folder %.*s is on a file system that is mounted read-only; choose another place",
+                         path, length, folder);
     errno = number;
     return error_io(err, path, "create");
 }
@@ -333,13 +337,21 @@ flux1_status file_write(const char *path, const void *bytes, size_t size, flux1_
     return file_commit(&w, err);
 }
 
-flux1_status folder_make(char *path, flux1_error *err)
+flux1_status file_check_writable(const char *path, flux1_error *err)
+{
+    file_writer w;
+    flux1_status st = file_begin(path, &w, err);
+    file_abandon(&w);
+    return st;
+}
+
+flux1_status folder_make(char *path, mode_t mode, flux1_error *err)
 {
     for (char *slash = path[0] ? path + 1 : path;; slash++) {
         slash += strcspn(slash, "/");
         const char kept = *slash;
         *slash = '\0';
-        bool made = mkdir(path, 0777) == 0 || (errno == EEXIST && file_is_directory(path)) ||
+        bool made = mkdir(path, kept ? 0777 : mode) == 0 || (errno == EEXIST && file_is_directory(path)) ||
                     (kept && file_is_directory(path)); /* also above, on a file system that is read-only */
         flux1_status st = made ? FLUX1_OK : error_io(err, path, "make the folder");
         *slash = kept;

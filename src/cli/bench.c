@@ -134,10 +134,11 @@ int bench_run(const options *opt)
         watch_signals(context);
         flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_bench_json(context, &params, &json);
         watch_signals(NULL);
+        const int printed = json ? print_report(opt, json) : EXIT_DONE; /* also where its profile was not written */
+        fflush(stdout);
         status = report(context, st);
+        status = status != EXIT_DONE ? status : printed;
     }
-    if (status == EXIT_DONE)
-        status = print_report(opt, json);
     flux1_string_free(json);
     flux1_context_destroy(context);
     return finish_output(status);

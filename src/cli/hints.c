@@ -10,6 +10,7 @@ static const struct hint {
     bool only_first;
 } hints[] = {
     {"cache folder", OPT_CACHE, false},
+    {"clip_tokens", OPT_CLIP_TOKENS, true},
     {"device", OPT_DEVICE, true},
     {"device_weights", OPT_DEVICE_WEIGHTS, true},
     {"weight_rounding", OPT_ROUND_WEIGHTS, true},

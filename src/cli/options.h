@@ -181,9 +181,9 @@ typedef enum option_kind {
     X(VARIANT, "variant", 0, CHOICE, "schnell|dev", 0, 0, IN_BENCH | IN_PLAN,                                          \
       "model whose sizes synthetic weights have (default: schnell)")                                                   \
     X(STAGE, "stage", 0, CHOICE, "all|clip|t5|dit|vae", 0, 0, IN_BENCH, "what to time (default: all)")                 \
-    X(CLIP_TOKENS, "clip-tokens", 0, WHOLE, "TOKENS", 1, 65536, IN_BENCH,                                              \
+    X(CLIP_TOKENS, "clip-tokens", 0, WHOLE, "TOKENS", 0, 65536, IN_BENCH,                                              \
       "length of the prompt as CLIP sees it, beginning and end included; rows behind it are left out where that is "   \
-      "free (default: the most, usually 77; a prompt of a dozen words has about 17)")                                  \
+      "free (default: 0: the most, usually 77; a prompt of a dozen words has about 17)")                               \
     X(REPEATS, "repeats", 0, WHOLE, "N", 0, 1000, IN_BENCH,                                                            \
       "runs of each stage; the median is reported. 0: only plan (default: 3)")                                         \
     X(RUNS, "runs", 0, WHOLE, "N", 1, 1000, IN_BENCH,                                                                  \

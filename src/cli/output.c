@@ -239,20 +239,12 @@ flux1_status output_names_check(output_names *n, const char *format, flux1_error
     return FLUX1_OK;
 }
 
-flux1_status output_check_writable(const char *path, flux1_error *err)
-{
-    file_writer w;
-    flux1_status st = file_begin(path, &w, err);
-    file_abandon(&w);
-    return st;
-}
-
 flux1_status output_make_folder(const output_names *n, flux1_error *err)
 {
     if (!n->folder || file_is_directory(n->folder))
         return FLUX1_OK;
     char *path = strdup(n->folder);
-    flux1_status st = path ? folder_make(path, err) : error_oom(err, 0, "--output-dir");
+    flux1_status st = path ? folder_make(path, 0777, err) : error_oom(err, 0, "--output-dir");
     free(path);
     return st;
 }

@@ -48,9 +48,6 @@ char *output_claim_new(output_naming *name, const void *of, bool *claimed);
 /* Where the ending of a path's name begins: ".png"; "" if it has none. */
 const char *output_ending(const char *path);
 
-/* A file of that name could be written here and now: makes its temporary file and removes it again. */
-flux1_status output_check_writable(const char *path, flux1_error *err);
-
 /* Makes --output-dir where it is not there. */
 flux1_status output_make_folder(const output_names *n, flux1_error *err);
 

@@ -112,6 +112,21 @@ static flux1_status print_plans(const char *text, flux1_error *err)
     return st;
 }
 
+/* The plans or the machine, also where a timeline or a recording of them could not be written. */
+static int print_answer(const options *opt, const char *json)
+{
+    flux1_error err = {0};
+    flux1_status st = FLUX1_OK;
+    if (opt->values[OPT_JSON].given || opt->values[OPT_DESCRIBE].given)
+        puts(json);
+    else
+        st = print_plans(json, &err);
+    fflush(stdout);
+    if (st != FLUX1_OK)
+        print_error("%s", err.message);
+    return st == FLUX1_OK ? EXIT_DONE : EXIT_FAILED;
+}
+
 /* A context as the options ask, but on one device: mesh and dtype are the planned machine's. */
 static int open_planner(const options *opt, flux1_context **context)
 {
@@ -141,7 +156,6 @@ int plan_run(const options *opt)
     const option_value *v = opt->values;
     flux1_context *context = NULL;
     flux1_plan_params params;
-    flux1_error err = {0};
     char *json = NULL;
     if (conflict(v)) {
         print_error("%s", conflict(v));
@@ -154,13 +168,9 @@ int plan_run(const options *opt)
         watch_signals(context);
         flux1_status st = was_interrupted() ? FLUX1_ERR_CANCELLED : flux1_plan_json(context, &params, &json);
         watch_signals(NULL);
+        const int printed = json ? print_answer(opt, json) : EXIT_DONE;
         status = report(context, st);
-    }
-    if (status == EXIT_DONE && (v[OPT_JSON].given || v[OPT_DESCRIBE].given))
-        puts(json);
-    else if (status == EXIT_DONE && print_plans(json, &err) != FLUX1_OK) {
-        print_error("%s", err.message);
-        status = EXIT_FAILED;
+        status = status != EXIT_DONE ? status : printed;
     }
     flux1_string_free(json);
     flux1_context_destroy(context);

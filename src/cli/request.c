@@ -1,6 +1,7 @@
 #include "cli/request.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/json_write.h"
 #include "base/units.h"
 #include "cli/answer.h"
@@ -208,7 +209,7 @@ static int prepare(request *r)
 static flux1_status check_name(const request *r, const output_names *names, int index, flux1_error *err)
 {
     char *name = output_name(names, r->params.seed + (uint64_t)index, index);
-    flux1_status st = name ? output_check_writable(name, err) : error_oom(err, 0, "a file name");
+    flux1_status st = name ? file_check_writable(name, err) : error_oom(err, 0, "a file name");
     free(name);
     return st;
 }
@@ -250,8 +251,10 @@ static int prepare_files(request *r)
             return usage(&err);
     if (!names_are_free(r))
         return EXIT_USAGE;
-    if (v[OPT_DUMP].given && output_check_writable(v[OPT_DUMP].text, &err) != FLUX1_OK)
-        return usage(&err);
+    static const option_id at_the_end[] = {OPT_DUMP, OPT_PROFILE};
+    for (size_t i = 0; i < sizeof at_the_end / sizeof *at_the_end; i++)
+        if (v[at_the_end[i]].given && file_check_writable(v[at_the_end[i]].text, &err) != FLUX1_OK)
+            return usage(&err);
     return EXIT_DONE;
 }
 

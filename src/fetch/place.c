@@ -51,7 +51,7 @@ void place_close(place *p)
 static flux1_status make_folder_of(const char *folder, const char *name, flux1_error *err)
 {
     char *path = path_join(folder, name);
-    flux1_status st = path ? folder_make(path, err) : error_oom(err, 0, "a path");
+    flux1_status st = path ? folder_make(path, 0777, err) : error_oom(err, 0, "a path");
     free(path);
     return st;
 }
@@ -60,7 +60,7 @@ static flux1_status make_folder_of(const char *folder, const char *name, flux1_e
 static flux1_status make_parent(const char *file, flux1_error *err)
 {
     char *folder = strndup(file, (size_t)(strrchr(file, '/') - file));
-    flux1_status st = folder ? folder_make(folder, err) : error_oom(err, 0, "a path");
+    flux1_status st = folder ? folder_make(folder, 0777, err) : error_oom(err, 0, "a path");
     free(folder);
     return st;
 }

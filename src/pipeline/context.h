@@ -9,6 +9,7 @@
 struct profile;
 struct session;
 struct processes;
+struct parcel;
 struct text_cache;
 struct ttnn;
 
@@ -32,6 +33,7 @@ struct flux1_context {
     uint64_t last_session;       /* the number of the session that was opened last */
     struct ttnn *cards;          /* Tenstorrent's, as the device; the others are then the host's. NULL: none */
     struct processes *processes; /* NULL: all ranks are in this one */
+    struct parcel *order;        /* the one that is sent or carried out; NULL without processes */
     struct profile *profile;     /* of the call that runs, or NULL */
     void (*log)(void *user, flux1_log_level level, const char *message);
     void *log_user;

@@ -208,6 +208,8 @@ static flux1_status join_processes(flux1_context *c)
     int ranks = mesh_ranks(&c->mesh);
     gethostname(mine.host, sizeof mine.host - 1);
     describe_version(c, mine.version, sizeof mine.version);
+    if (!(c->order = calloc(1, sizeof *c->order)))
+        return error_oom(&c->error, sizeof *c->order, "orders between processes");
     TRY(processes_open(&mine, &c->processes, &c->error));
     int count = processes_count(c->processes);
     if (count <= ranks)
@@ -287,5 +289,6 @@ void flux1_context_destroy(flux1_context *context)
     close_devices(context, &context->device);
     prepared_close(context->cache);
     processes_close(context->processes);
+    free(context->order);
     free(context);
 }

@@ -145,28 +145,38 @@ static flux1_status add_member(follower *f, session *s, member **out)
     return FLUX1_OK;
 }
 
-static flux1_status take(follower *f, uint64_t number, parcel *p)
+static flux1_status take_as_told(follower *f, uint64_t number, parcel *p, take_order *t)
 {
     flux1_context *c = f->context;
-    take_order t;
     session *s = NULL;
     member *m = NULL;
     const flux1_model *model = NULL;
     adapter_set adapters;
-    TRY(session_describe_take(p, &t, &c->error));
+    TRY(session_describe_take(p, t, &c->error));
     TRY(parcel_end(p, &c->error));
-    if (t.text && !c->has_text_device)
+    if (t->text && !c->has_text_device)
         return error_set(&c->error, FLUX1_ERR_COMM, "the leading process has an encoder_device, this one has none");
-    TRY(session_find(c, t.text ? &c->text_device : &c->device, number, &s));
+    TRY(session_find(c, t->text ? &c->text_device : &c->device, number, &s));
     TRY(add_member(f, s, &m));
-    TRY(open_model(f, &t.source, &model));
-    TRY(open_adapters(f, model, &t, &adapters));
+    TRY(open_model(f, &t->source, &model));
+    TRY(open_adapters(f, model, t, &adapters));
     session_use(c, s, model, &adapters);
     mesh_profile(s->mesh, c->profile);
     m->model = model;
     m->jobs = (task_jobs){.text.session = s, .dit.session = s, .vae.session = s};
     close_unused(f);
     return FLUX1_OK;
+}
+
+/* Its paths are too large for a small stack. */
+static flux1_status take(follower *f, uint64_t number, parcel *p)
+{
+    take_order *t = calloc(1, sizeof *t);
+    if (!t)
+        return error_oom(&f->context->error, sizeof *t, "an order");
+    flux1_status st = take_as_told(f, number, p, t);
+    free(t);
+    return st;
 }
 
 static flux1_status reserve(follower *f, uint64_t number, parcel *p)
@@ -283,18 +293,18 @@ static flux1_status follow(follower *f)
 {
     flux1_context *c = f->context;
     for (;;) {
-        parcel p;
+        parcel *p = c->order;
         const void *bytes;
         size_t size;
         TRY(context_begin(c)); /* a cancel is for the order at hand */
         TRY(wait_for_order(c, &bytes, &size));
         if (!bytes)
             return FLUX1_OK;
-        if (parcel_open(&p, bytes, size, &c->error) == FLUX1_OK)
-            carry_out(f, &p);
+        if (parcel_open(p, bytes, size, &c->error) == FLUX1_OK)
+            carry_out(f, p);
         else
             team_give_up(c, c->error.status);
-        parcel_free(&p);
+        parcel_free(p);
     }
 }
 

@@ -4,6 +4,8 @@
 #include "pipeline/run.h"
 #include "pipeline/text_cache.h"
 
+#include "base/file.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -278,10 +280,21 @@ static flux1_status prepare_previews(run *g)
     return projection_canvas_create(r->height / scale, r->width / scale, scale, &g->canvas, &g->c->error);
 }
 
+/* The files that come at the end, before the work that goes into them. */
+static flux1_status check_files(const run *g)
+{
+    const char *const files[] = {g->r[0].dump, g->r[0].profile};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (files[i])
+            TRY(file_check_writable(files[i], &g->c->error));
+    return FLUX1_OK;
+}
+
 static flux1_status run_all(run *g, bool keep)
 {
     flux1_error *err = &g->c->error;
     TRY(run_plan(g));
+    TRY(check_files(g));
     if (has_estimates(g))
         TRY(prepare_previews(g));
     if (g->r[0].profile)

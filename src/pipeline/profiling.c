@@ -36,13 +36,13 @@ static flux1_status describe(parcel *p, phase *what, flux1_error *err)
 
 static flux1_status order_phase(flux1_context *c, phase what)
 {
-    parcel p;
+    parcel *p = c->order;
     order kind = ORDER_PROFILE;
     uint64_t none = 0;
-    parcel_begin(&p);
-    TRY(team_describe(&p, &kind, &none, &c->error));
-    TRY(describe(&p, &what, &c->error));
-    return team_send(c, &p);
+    parcel_begin(p);
+    TRY(team_describe(p, &kind, &none, &c->error));
+    TRY(describe(p, &what, &c->error));
+    return team_send(c, p);
 }
 
 /* How the order went here; after a failure nobody waits for data of it. */

@@ -331,19 +331,27 @@ static flux1_status list_adapters(const adapter_set *set, take_order *t, flux1_e
 static flux1_status order_take(flux1_context *c, const mesh_device *d, uint64_t number, const flux1_model *m,
                                const adapter_set *adapters)
 {
-    parcel p;
+    parcel *p = c->order;
     order what = ORDER_TAKE;
-    take_order t = {.text = d != &c->device, .source = m->source};
+    flux1_status st;
     if (c->processes && !team_leads(c))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "this process follows another: it computes by flux1_context_follow alone");
     if (!d->processes)
         return FLUX1_OK;
-    TRY(list_adapters(adapters, &t, &c->error));
-    parcel_begin(&p);
-    TRY(team_describe(&p, &what, &number, &c->error));
-    TRY(session_describe_take(&p, &t, &c->error));
-    return team_send(c, &p);
+    take_order *t = calloc(1, sizeof *t); /* with paths: too large for a small stack */
+    if (!t)
+        return error_oom(&c->error, sizeof *t, "an order");
+    t->text = d != &c->device;
+    t->source = m->source;
+    TRY_CLEANUP(list_adapters(adapters, t, &c->error));
+    parcel_begin(p);
+    TRY_CLEANUP(team_describe(p, &what, &number, &c->error));
+    TRY_CLEANUP(session_describe_take(p, t, &c->error));
+    st = team_send(c, p);
+cleanup:
+    free(t);
+    return st;
 }
 
 /* The end of an order that is no body: how it went here is `st`. */
@@ -372,15 +380,15 @@ flux1_status session_take(flux1_context *c, const mesh_device *d, const flux1_mo
 
 static flux1_status order_reserve(flux1_context *c, session *s, const size_t *arena_bytes, const size_t *weights)
 {
-    parcel p;
+    parcel *p = c->order;
     order what = ORDER_RESERVE;
     size_t *bytes = (size_t *)arena_bytes, *shares = (size_t *)weights; /* they are read only */
     if (!s->device->processes)
         return FLUX1_OK;
-    parcel_begin(&p);
-    TRY(team_describe(&p, &what, &s->number, &c->error));
-    TRY(session_describe_reserve(&p, mesh_ranks(&c->mesh), &bytes, &shares, &c->error));
-    return team_send(c, &p);
+    parcel_begin(p);
+    TRY(team_describe(p, &what, &s->number, &c->error));
+    TRY(session_describe_reserve(p, mesh_ranks(&c->mesh), &bytes, &shares, &c->error));
+    return team_send(c, p);
 }
 
 flux1_status session_reserve(flux1_context *c, session *s, const size_t *arena_bytes, const size_t *weights)
@@ -392,13 +400,13 @@ flux1_status session_reserve(flux1_context *c, session *s, const size_t *arena_b
 
 static flux1_status order_give(flux1_context *c, session *s)
 {
-    parcel p;
+    parcel *p = c->order;
     order what = ORDER_GIVE;
     if (!s->device->processes)
         return FLUX1_OK;
-    parcel_begin(&p);
-    TRY(team_describe(&p, &what, &s->number, &c->error));
-    return team_send(c, &p);
+    parcel_begin(p);
+    TRY(team_describe(p, &what, &s->number, &c->error));
+    return team_send(c, p);
 }
 
 void sessions_tell_notes(flux1_context *c, const ops_device_kind *devices)

@@ -190,13 +190,13 @@ static flux1_status describe_task(parcel *p, task *t, flux1_error *err)
 
 static flux1_status order_run(flux1_context *c, session *s, task t, void *job)
 {
-    parcel p;
+    parcel *p = c->order;
     order kind = ORDER_RUN;
-    parcel_begin(&p);
-    TRY(team_describe(&p, &kind, &s->number, &c->error));
-    TRY(describe_task(&p, &t, &c->error));
-    TRY(ROWS[t].describe(&p, job, &c->error));
-    return team_send(c, &p);
+    parcel_begin(p);
+    TRY(team_describe(p, &kind, &s->number, &c->error));
+    TRY(describe_task(p, &t, &c->error));
+    TRY(ROWS[t].describe(p, job, &c->error));
+    return team_send(c, p);
 }
 
 flux1_status task_run(flux1_context *c, session *s, task t, void *job)

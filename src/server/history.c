@@ -512,7 +512,7 @@ static flux1_status make_private(char *path, flux1_error *err)
     char *slash = strrchr(path, '/');
     if (slash && slash != path) {
         *slash = '\0';
-        const flux1_status st = folder_make(path, err);
+        const flux1_status st = folder_make(path, 0777, err);
         *slash = '/';
         TRY(st);
     }

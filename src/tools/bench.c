@@ -4,6 +4,7 @@
 #include "pipeline/text_to_image.h"
 
 #include "base/checked.h"
+#include "base/file.h"
 #include "base/json_write.h"
 #include "base/sysfile.h"
 #include "flux1_tools.h"
@@ -506,12 +507,12 @@ static flux1_status make_report(bench *b, const flux1_bench_params *p, char **js
     if (p->profile || b->profiled)
         TRY(profiling_begin(b->c));
     TRY(time_all(b, p));
-    if (p->profile)
-        TRY(report_profile(b, p->profile));
+    const flux1_status written = p->profile ? report_profile(b, p->profile) : FLUX1_OK;
     getrusage(RUSAGE_SELF, &use);
     json_put_integer(w, "peak_rss_bytes", (int64_t)use.ru_maxrss * 1024);
     json_end_object(w);
-    return json_take(w, "the table", json, &b->c->error);
+    TRY(json_take(w, "the table", json, &b->c->error));
+    return written;
 }
 
 flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params, char **json)
@@ -531,6 +532,8 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
                          "bench measures stages on the host and on GPUs; for device ttnn there is flux1 plan");
     if (!params->path && !params->parts)
         TRY(context_needs(c, params->variant, "variant"));
+    if (params->profile)
+        TRY(file_check_writable(params->profile, &c->error));
     TRY_CLEANUP(take_params(c, params, &m, &b));
     if (params->events)
         TRY_CLEANUP(write_events(&b, params));

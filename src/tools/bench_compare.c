@@ -191,13 +191,18 @@ static const char *verdict(const row *a, const row *b, int64_t runs)
     return b->seconds < a->seconds ? "b is faster" : "b is slower";
 }
 
+static void put_name(json_writer *w, const row *r)
+{
+    json_put_string(w, "stage", r->stage);
+    json_put_string(w, "kernel", r->kernel);
+    json_put_string(w, "shape", r->shape);
+    json_put_string(w, "type", r->type);
+}
+
 static void put_row(json_writer *w, const row *a, const row *b, int64_t runs)
 {
     json_begin_object(w, NULL);
-    json_put_string(w, "stage", a->stage);
-    json_put_string(w, "kernel", a->kernel);
-    json_put_string(w, "shape", a->shape);
-    json_put_string(w, "type", a->type);
+    put_name(w, a);
     json_put_real(w, "a_seconds", a->seconds);
     json_put_real(w, "b_seconds", b->seconds);
     json_put_real(w, "ratio", b->seconds / a->seconds);
@@ -207,8 +212,8 @@ static void put_row(json_writer *w, const row *a, const row *b, int64_t runs)
     json_end_object(w);
 }
 
-/* Times of 0 are those of rows that most runs do not have. */
-static bool is_timed(const row *r) { return r && r->min > 0 && r->seconds > 0 && r->max > 0; }
+/* Times of 0 are those of rows that most runs do not have, or that a clock is too coarse for: they have no ratio. */
+static bool is_timed(const row *r) { return r->min > 0 && r->seconds > 0 && r->max > 0; }
 
 static void put_rows(json_writer *w, const side *a, const side *b)
 {
@@ -216,8 +221,29 @@ static void put_rows(json_writer *w, const side *a, const side *b)
     json_begin_array(w, "rows");
     for (size_t i = 0; i < a->count; i++) {
         const row *other = find(b, &a->rows[i]);
-        if (is_timed(&a->rows[i]) && is_timed(other))
+        if (other && is_timed(&a->rows[i]) && is_timed(other))
             put_row(w, &a->rows[i], other, runs);
+    }
+    json_end_array(w);
+}
+
+/* The other rows that both reports have. */
+static void put_not_compared(json_writer *w, const side *a, const side *b)
+{
+    json_begin_array(w, "not_compared");
+    for (size_t i = 0; i < a->count; i++) {
+        const row *one = &a->rows[i], *other = find(b, one);
+        if (!other || (is_timed(one) && is_timed(other)))
+            continue;
+        json_begin_object(w, NULL);
+        put_name(w, one);
+        json_put_real(w, "a_seconds", one->seconds);
+        json_put_real(w, "b_seconds", other->seconds);
+        json_put_string(w, "why",
+                        is_timed(other) ? "a has a time of 0"
+                        : is_timed(one) ? "b has a time of 0"
+                                        : "both have a time of 0");
+        json_end_object(w);
     }
     json_end_array(w);
 }
@@ -230,10 +256,7 @@ static void put_missing(json_writer *w, const char *key, const side *of, const s
         if (find(in, r))
             continue;
         json_begin_object(w, NULL);
-        json_put_string(w, "stage", r->stage);
-        json_put_string(w, "kernel", r->kernel);
-        json_put_string(w, "shape", r->shape);
-        json_put_string(w, "type", r->type);
+        put_name(w, r);
         json_put_real(w, "seconds", r->seconds);
         json_end_object(w);
     }
@@ -247,6 +270,7 @@ static void put_all(json_writer *w, const side *a, const side *b)
     json_put_string(w, "b", b->path);
     put_setups(w, a, b);
     put_rows(w, a, b);
+    put_not_compared(w, a, b);
     put_missing(w, "only_in_a", a, b);
     put_missing(w, "only_in_b", b, a);
     json_end_object(w);

@@ -14,7 +14,7 @@ typedef struct cache_job {
     json_writer w;
     prepared_file *file;
     size_t count;
-    size_t listed, in_use;
+    size_t listed, in_use, stuck;
     uint64_t bytes; /* of those listed */
     flux1_status worst;
     flux1_error *err;
@@ -52,13 +52,21 @@ static void put_time(json_writer *w, int64_t seconds)
     json_put_string(w, "used", good ? text : NULL);
 }
 
+/* What cannot be removed is counted, and the first reason is kept. */
+static bool is_cleared(cache_job *job, const prepared_file *f)
+{
+    const prepared_removal how = prepared_remove(job->folder, f->name, job->stuck ? NULL : job->err);
+    job->in_use += how == PREPARED_IN_USE;
+    job->stuck += how == PREPARED_STUCK;
+    return how == PREPARED_REMOVED;
+}
+
 static void put_file(cache_job *job, const prepared_file *f)
 {
     flux1_error problem = {0};
     char *description;
     flux1_status st = look_at(job, f, &description, &problem);
-    if (job->action == FLUX1_CACHE_CLEAR && !prepared_remove(job->folder, f->name)) {
-        job->in_use++;
+    if (job->action == FLUX1_CACHE_CLEAR && !is_cleared(job, f)) {
         free(description);
         return;
     }
@@ -73,7 +81,7 @@ static void put_file(cache_job *job, const prepared_file *f)
     free(description);
     job->listed++;
     job->bytes += f->bytes;
-    if (st != FLUX1_OK && !f->unfinished && job->worst == FLUX1_OK)
+    if (st != FLUX1_OK && !f->unfinished && job->worst == FLUX1_OK && job->action == FLUX1_CACHE_VERIFY)
         job->worst = error_set(job->err, st, "%s", problem.message);
 }
 
@@ -97,8 +105,10 @@ static void put_all(cache_job *job)
     }
     json_put_unsigned(&job->w, "entries", job->listed);
     json_put_unsigned(&job->w, "bytes", job->bytes);
-    if (job->action == FLUX1_CACHE_CLEAR)
+    if (job->action == FLUX1_CACHE_CLEAR) {
         json_put_unsigned(&job->w, "in use", job->in_use);
+        json_put_unsigned(&job->w, "not removed", job->stuck);
+    }
     json_end_object(&job->w);
 }
 
@@ -123,5 +133,7 @@ flux1_status flux1_cache_json(flux1_context *c, const char *folder, flux1_cache_
     flux1_status st = json_take(&job.w, "the cache's entries", json, &written);
     if (st != FLUX1_OK)
         return error_set(&c->error, st, "%s", written.message);
-    return action == FLUX1_CACHE_VERIFY ? job.worst : FLUX1_OK;
+    if (job.stuck)
+        return error_prefix(&c->error, "%zu of %zu entries are not removed", job.stuck, job.count);
+    return job.worst;
 }

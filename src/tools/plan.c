@@ -295,25 +295,14 @@ static flux1_status record(planner *p, const flux1_plan_params *params)
     return st;
 }
 
-static flux1_status plan_all(planner *p, const flux1_plan_params *params)
+static flux1_status plan_all(planner *p)
 {
     flux1_status st = FLUX1_OK;
     for (int i = 0; st == FLUX1_OK && i < p->count; i++)
         st = plan_row(p, &p->rows[i]);
     if (st == FLUX1_OK)
         qsort(p->rows, (size_t)p->count, sizeof *p->rows, by_merit);
-    if (st == FLUX1_OK && params->timeline)
-        st = draw(p, params->timeline);
     return st;
-}
-
-/* Before seconds of planning; nothing of the file changes. */
-static flux1_status check_writable(const char *path, flux1_error *err)
-{
-    file_writer file;
-    TRY(file_begin(path, &file, err));
-    file_abandon(&file);
-    return FLUX1_OK;
 }
 
 static flux1_status check_params(flux1_context *c, const flux1_plan_params *p)
@@ -327,7 +316,7 @@ static flux1_status check_params(flux1_context *c, const flux1_plan_params *p)
                          "describe plans nothing, so there is no timeline to draw and nothing to record");
     if (p->timeline)
         TRY(timeline_check(p->timeline, &c->error));
-    return p->record ? check_writable(p->record, &c->error) : FLUX1_OK;
+    return p->record ? file_check_writable(p->record, &c->error) : FLUX1_OK;
 }
 
 /* The machine itself, as it is planned with. */
@@ -362,12 +351,12 @@ flux1_status flux1_plan_json(flux1_context *c, const flux1_plan_params *params, 
         &p->estimator,
         &(estimate_job){
             .c = c, .model = m, .r = &p->r, .text = p->text, .batch = 1, .machine = &p->machine, .dtype = p->dtype}));
-    TRY_CLEANUP(plan_all(p, params));
+    TRY_CLEANUP(plan_all(p));
     TRY_CLEANUP(report(p, json));
-    if (params->record && (st = record(p, params)) != FLUX1_OK) {
-        flux1_string_free(*json);
-        *json = NULL;
-    }
+    if (params->timeline)
+        TRY_CLEANUP(draw(p, params->timeline));
+    if (params->record)
+        TRY_CLEANUP(record(p, params));
 cleanup:
     flux1_text_free(p->text);
     estimator_close(&p->estimator);

@@ -1,6 +1,7 @@
 /* Recordings (pipeline/recording.h) for callers: what one is of, and its calls made. */
 #include "pipeline/recording_play.h"
 
+#include "base/file.h"
 #include "base/json_write.h"
 #include "flux1_tools.h"
 #include "pipeline/trial.h"
@@ -190,6 +191,7 @@ flux1_status flux1_recording_try(flux1_context *c, const char *path, const char 
     if (!c->cards && strcmp(c->device.kind->name, "ref") != 0)
         return error_set(&c->error, FLUX1_ERR_UNSUPPORTED, "given values are tried on ref or ttnn, not on %s",
                          c->device.kind->name);
+    TRY(file_check_writable(out, &c->error));
     TRY(token_enter(c, NULL));
     const trial_request q = {.recording = path, .values = values, .out = out, .times = times, .seconds = &median};
     const flux1_status st = trial_make(c, &q);

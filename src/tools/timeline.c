@@ -234,7 +234,7 @@ cleanup:
 flux1_status timeline_check(const char *path, flux1_error *err)
 {
     return has_suffix(path, ".svg")
-               ? FLUX1_OK
+               ? file_check_writable(path, err)
                : error_set(err, FLUX1_ERR_ARGUMENT,
                            "timeline \"%s\": it is drawn as SVG, so its name should end in .svg", path);
 }

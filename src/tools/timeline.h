@@ -23,7 +23,7 @@ typedef struct timeline {
 /* A cost_listener; user: a timeline. */
 void timeline_hear(void *timeline, cost_part part, const char *operation, const char *block, double begin, double end);
 
-/* FLUX1_ERR_ARGUMENT unless the name ends in .svg. */
+/* FLUX1_ERR_ARGUMENT unless the name ends in .svg, FLUX1_ERR_IO where it cannot be written. */
 flux1_status timeline_check(const char *path, flux1_error *err);
 
 /* The file, under a temporary name until it is complete. */

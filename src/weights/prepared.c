@@ -165,7 +165,7 @@ static flux1_status check_entry(int fd, uint64_t bytes, const prepared_block *bl
 /* An entry that nobody here uses goes, and that is told. */
 static void discard(prepared_folder *f, const char *path, const char *name, const flux1_error *problem)
 {
-    prepared_remove(f->path, name);
+    prepared_remove(f->path, name, NULL);
     prepared_warn(f, "%s: prepared weights cannot be used: %s; they are made again", path, problem->message);
 }
 
@@ -360,7 +360,12 @@ static bool is_written(int fd)
 /* The temporary file, ours alone; false without a warning where another process has it. */
 static bool open_temporary(prepared_writer *w, bool *busy)
 {
-    mkdir(w->folder->path, 0700); /* it may be there; what else is wrong, the next call says */
+    flux1_error err = {0};
+    if (prepared_make_folder(w->folder, &err) != FLUX1_OK) {
+        w->failed = true;
+        prepared_stop(w->folder, err.message);
+        return false;
+    }
     w->fd = open(w->temporary, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (w->fd < 0) {
         give_up(w, "create a file", errno);

@@ -39,15 +39,32 @@ flux1_status prepared_open(const char *wish, uint64_t limit, prepared_folder **o
         return FLUX1_OK;
     TRY(find_limit(limit, &limit, err));
     prepared_folder *f = calloc(1, sizeof *f);
-    if (f && (f->path = strdup(path)) && pthread_mutex_init(&f->lock, NULL) == 0) {
-        f->limit = limit;
-        *out = f;
-        return FLUX1_OK;
+    if (!f || !(f->path = strdup(path)) || pthread_mutex_init(&f->lock, NULL) != 0) {
+        if (f)
+            free(f->path);
+        free(f);
+        return error_oom(err, sizeof *f, "the cache of prepared weights");
     }
-    if (f)
-        free(f->path);
-    free(f);
-    return error_oom(err, sizeof *f, "the cache of prepared weights");
+    f->limit = limit;
+    const flux1_status st = wish ? prepared_make_folder(f, err) : FLUX1_OK;
+    if (st == FLUX1_OK)
+        *out = f;
+    else
+        prepared_close(f);
+    return st;
+}
+
+flux1_status prepared_make_folder(const prepared_folder *f, flux1_error *err)
+{
+    flux1_error why = {0};
+    if (file_is_directory(f->path))
+        return FLUX1_OK;
+    char *path = strdup(f->path);
+    if (!path)
+        return error_oom(err, 0, "a path");
+    flux1_status st = folder_make(path, 0700, &why);
+    free(path);
+    return st == FLUX1_OK ? st : error_set(err, st, "the cache folder %s: %s", f->path, why.message);
 }
 
 void prepared_close(prepared_folder *f)
@@ -176,15 +193,36 @@ bool prepared_still_there(int fd, const char *path)
            opened.st_ino == there.st_ino;
 }
 
-bool prepared_remove(const char *folder, const char *name)
+/* errno is of what failed. */
+static prepared_removal remove_unused(const char *path, int fd)
+{
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        return errno == EWOULDBLOCK ? PREPARED_IN_USE : PREPARED_STUCK;
+    if (!prepared_still_there(fd, path))
+        return file_exists(path) ? PREPARED_IN_USE : PREPARED_GONE; /* another process has made it again */
+    return unlink(path) == 0 ? PREPARED_REMOVED : errno == ENOENT ? PREPARED_GONE : PREPARED_STUCK;
+}
+
+prepared_removal prepared_remove(const char *folder, const char *name, flux1_error *err)
 {
     char *path = path_join(folder, name);
-    int fd = path ? open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK) : -1;
-    bool removed = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && prepared_still_there(fd, path) && unlink(path) == 0;
+    if (!path) {
+        error_oom(err, 0, "a path");
+        return PREPARED_STUCK;
+    }
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    const prepared_removal how = fd >= 0 ? remove_unused(path, fd) : errno == ENOENT ? PREPARED_GONE : PREPARED_STUCK;
+    if (how == PREPARED_STUCK)
+        error_io(err, path, "remove");
     if (fd >= 0)
         close(fd);
     free(path);
-    return removed;
+    return how;
+}
+
+static bool makes_room(const prepared_folder *f, const prepared_file *file)
+{
+    return prepared_remove(f->path, file->name, NULL) <= PREPARED_GONE;
 }
 
 static bool left_behind(const prepared_file *f) { return f->unfinished && f->used < (int64_t)time(NULL) - 60; }
@@ -197,10 +235,10 @@ bool prepared_make_room(prepared_folder *f, uint64_t more)
     if (more > f->limit || prepared_files(f->path, &file, &count, NULL) != FLUX1_OK)
         return more <= f->limit;
     for (size_t i = 0; i < count; i++)
-        if (!left_behind(&file[i]) || !prepared_remove(f->path, file[i].name))
+        if (!left_behind(&file[i]) || !makes_room(f, &file[i]))
             bytes += file[i].bytes;
     for (size_t i = 0; i < count && (bytes > f->limit - more); i++)
-        if (!file[i].unfinished && prepared_remove(f->path, file[i].name))
+        if (!file[i].unfinished && makes_room(f, &file[i]))
             bytes -= file[i].bytes;
     free(file);
     return bytes <= f->limit - more;

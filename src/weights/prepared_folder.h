@@ -24,10 +24,14 @@ typedef struct prepared_folder {
     int warnings;
 } prepared_folder;
 
-/* The folder `wish`, or if that is NULL the one that FLUX1_CACHE_DIR names; it is made, with mode 0700, when something
- * is to be stored. *out is NULL if neither names one. limit 0: FLUX1_CACHE_SIZE from the environment (512M, 80G), else
- * PREPARED_LIMIT. FLUX1_ERR_ARGUMENT, FLUX1_ERR_MEMORY. */
+/* The folder `wish`, or if that is NULL the one that FLUX1_CACHE_DIR names. `wish` is made, with mode 0700, and must be
+ * there then: FLUX1_ERR_IO; the environment's is made when something is to be stored, as most runs do not. *out is NULL
+ * if neither names one. limit 0: FLUX1_CACHE_SIZE from the environment (512M, 80G), else PREPARED_LIMIT.
+ * FLUX1_ERR_ARGUMENT, FLUX1_ERR_MEMORY. */
 flux1_status prepared_open(const char *wish, uint64_t limit, prepared_folder **out, flux1_error *err);
+
+/* Makes it, and those above it, where it is not there. FLUX1_ERR_IO, FLUX1_ERR_MEMORY. */
+flux1_status prepared_make_folder(const prepared_folder *f, flux1_error *err);
 void prepared_close(prepared_folder *f); /* NULL is fine; entries that are open stay */
 
 /* Remembers a sentence, from any thread, for who can tell it. The next that comes out, malloc'd; NULL: none is left. */
@@ -55,8 +59,15 @@ flux1_status prepared_files(const char *folder, prepared_file **out, size_t *cou
  */
 bool prepared_still_there(int fd, const char *path);
 
-/* Removes a file unless it is in use; false: it was, or it cannot be removed. */
-bool prepared_remove(const char *folder, const char *name);
+typedef enum prepared_removal {
+    PREPARED_REMOVED,
+    PREPARED_GONE,   /* by another process */
+    PREPARED_IN_USE, /* it stays */
+    PREPARED_STUCK   /* it could not be removed: err says why */
+} prepared_removal;
+
+/* Removes a file unless it is in use. */
+prepared_removal prepared_remove(const char *folder, const char *name, flux1_error *err);
 
 /* Removes what killed processes have left (not in the last minute: it may be about to be locked), and then, while the
  * entries and `more` bytes exceed the limit, the entry that was used longest ago. False if `more` bytes do not fit even

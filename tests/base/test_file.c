@@ -390,6 +390,33 @@ static void a_mounted_file_keeps_its_place(void **state)
     assert_int_equal(entries(), 1);
 }
 
+/* The folder as it is where a file system is mounted read-only. */
+static int write_to_a_read_only_mount(void)
+{
+    char command[800];
+    flux1_error err = {0};
+    snprintf(command, sizeof command,
+             "mount --bind '%s' '%s' 2>/dev/null && { mount -o remount,bind,ro '%s' || { umount '%s'; false; }; }",
+             folder, folder, folder, folder);
+    if (geteuid() != 0 || system(command) != 0)
+        return 77;
+    const flux1_status st = file_check_writable(target, &err);
+    snprintf(command, sizeof command, "umount '%s'", folder);
+    if (system(command) != 0)
+        return 1;
+    return st == FLUX1_ERR_IO && strstr(err.message, "read-only") && !strstr(err.message, "permission") ? 0 : 2;
+}
+
+static void a_read_only_file_system_is_called_that(void **state)
+{
+    (void)state;
+    clear_folder();
+    in_a_child(write_to_a_read_only_mount);
+    put(target, "old"); /* which is there: its content cannot be replaced either */
+    in_a_child(write_to_a_read_only_mount);
+    assert_content(target, "old");
+}
+
 static void mapping_shows_the_bytes(void **state)
 {
     (void)state;
@@ -553,6 +580,7 @@ int main(void)
         cmocka_unit_test(without_permission_in_the_folder_the_content_is_replaced),
         cmocka_unit_test(what_can_not_be_written_in_place_is_known_at_the_beginning),
         cmocka_unit_test(a_mounted_file_keeps_its_place),
+        cmocka_unit_test(a_read_only_file_system_is_called_that),
         cmocka_unit_test(mapping_shows_the_bytes),
         cmocka_unit_test(unreadable_files_are_explained),
         cmocka_unit_test(a_file_is_known_again),

@@ -131,6 +131,11 @@ refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o ../absent/x.png
 refused 1 'folder' generate -m "$tiny" -p x -o ../folder
 refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o x.png --dump ../absent/x.safetensors
 refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o x.png --preview ../absent/x.png
+refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o x.png --profile ../absent/x.json
+refused 1 'absent.*does not exist' bench -m "$tiny" --stage clip --profile ../absent/x.json
+refused 1 'absent.*does not exist' bench -m "$tiny" --repeats 0 --events ../absent/x.json
+refused 1 'absent.*does not exist' plan --machine wh-n300 --timeline ../absent/x.svg
+refused 1 'absent.*does not exist' plan --machine wh-n300 --record ../absent/x.txt
 refused 1 '/dev/full' generate -m "$tiny" -p x -o /dev/full
 if [ "$(id -u)" -ne 0 ]; then
     chmod 555 ../folder

@@ -46,9 +46,37 @@ cmp -s none.png again.png || fail "another picture after a damaged entry"
 flux1 cache verify
 expect_status 0 "cache verify after it was made again"
 
+# what cannot be removed is told, counted and stays
+read_only() { # undone by may_write
+    if [ "$(id -u)" -eq 0 ]; then
+        mount --bind entries entries 2>/dev/null && { mount -o remount,bind,ro entries || { umount entries; false; }; }
+    else
+        chmod a-w entries
+    fi
+}
+may_write() { if [ "$(id -u)" -eq 0 ]; then umount entries; else chmod u+w entries; fi; }
+if read_only; then
+    flux1 cache clear --json
+    may_write
+    expect_status 1 "cache clear of a folder that cannot be written"
+    [ "$(value entries)/$(value 'in use')/$(value 'not removed')" = "0/0/$count" ] ||
+        fail "cache clear counts removed/in use/not removed: $(value entries)/$(value 'in use')/$(value 'not removed')"
+    grep -Eq "^flux1: $count of $count entries are not removed: entries/[0-9a-f]*.prepared: cannot remove: (Read-only|Permission)" ../err ||
+        fail "cache clear says why entries are not removed: $(cat ../err)"
+    [ "$(ls entries | wc -l)" -eq "$count" ] || fail "cache clear of a folder that cannot be written removed entries"
+else
+    echo "not tried: a folder that cannot be written (no permission to mount)"
+fi
+
 touch entries/notes.txt
 flux1 cache clear --json
 expect_status 0 "cache clear"
 [ "$(value entries)" = "$count" ] || fail "cache clear: $(value entries) entries removed, expected $count"
 [ "$(ls entries)" = notes.txt ] || fail "cache clear left $(ls entries | tr '\n' ' ')"
+
+# --cache makes its folder and those above it; where that fails the run does, before any work, also with --quiet
+picture deep.png --cache deep/er/entries
+[ "$(ls deep/er/entries | wc -l)" -eq "$count" ] || fail "--cache in folders that are not there: nothing is stored"
+touch ../file
+refused 1 'cache folder .*file/entries.*make' generate -m "$tiny" -p x -q -o x.png --cache ../file/entries
 finish

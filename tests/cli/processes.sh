@@ -35,6 +35,10 @@ packed=$PIPELINES/packed
 files=$PIPELINES/../files
 
 flux1 generate -q -m "$tiny" -p "a red fox" -S 7 --mesh 2x2 -o threads.png
+# orders to other processes take no room on the stack, least of all where there is one process
+(ulimit -s 128 && exec timeout -k 5 240 "$FLUX1" generate -q -m "$tiny" -p "a red fox" -S 7 -o small.png >../out 2>../err)
+status=$?
+expect_status 0 "a stack of 128 KiB"
 mpi 4 generate -m "$tiny" -p "a red fox" -S 7 --mesh 2x2 -o four.png
 expect_status 0 "four processes"
 printf 'four.png\n' | cmp -s - ../out || fail "one process names the picture: $(tr '\n' ' ' <../out)"

@@ -273,7 +273,9 @@ for tokens in 17/24 33/40 77/77; do
 done
 flux1 bench --model "$tiny" --stage clip --clip-tokens 78
 expect_status 2 "a prompt that is too long for CLIP"
-grep -q "CLIP has 1 to 77" ../err || fail "how long it may be: $(cat ../err)"
+grep -q "CLIP has 1 to 77, or 0 for all (--clip-tokens)" ../err || fail "how long it may be: $(cat ../err)"
+flux1 bench --model "$tiny" --repeats 0 --stage clip --clip-tokens 0 --json
+[ "$("$VALUE" clip_tokens <../out)" = 77 ] || fail "--clip-tokens 0 is all of CLIP's tokens"
 flux1 bench --model "$tiny" --runs 2 --steps 2 --mesh 1x2 --json
 expect_status 0 "bench --runs"
 grep -q '^flux1: run 2 of 2: [0-9.]* s$' ../err || fail "bench --runs tells each run: $(cat ../err)"

@@ -23,7 +23,7 @@ static void put(const char *name, const char *text)
     char path[512], folder[512];
     snprintf(path, sizeof path, "%s%s", root, name);
     snprintf(folder, sizeof folder, "%.*s", (int)(strrchr(path, '/') - path), path);
-    assert_int_equal(folder_make(folder, &err), FLUX1_OK);
+    assert_int_equal(folder_make(folder, 0777, &err), FLUX1_OK);
     if (file_write(path, text, strlen(text), &err) != FLUX1_OK)
         fail_msg("%s", err.message);
 }

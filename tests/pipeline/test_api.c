@@ -619,19 +619,34 @@ static void the_largest_picture_is_refused_at_once(void **state)
         }
 }
 
-/* A folder that cannot be written to: the request's work is done, but it says so and leaves nothing. */
-static void a_dump_that_cannot_be_written_is_an_error(void **state)
+static int count_calls(void *user, const flux1_progress *p)
+{
+    (void)p;
+    ++*(int *)user;
+    return 0;
+}
+
+/* Of a folder that is not there: told before any work. */
+static void files_of_the_end_are_checked_at_the_beginning(void **state)
 {
     (void)state;
     golden g;
     flux1_image *image;
+    int calls = 0;
     golden_open("single", "fox", &g);
     flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     flux1_model *m = model_of(c, g.folder);
+    g.params.progress = count_calls;
+    g.params.progress_user = &calls;
     g.params.dump = "/tmp/no-such-folder/dump.safetensors";
     assert_int_equal(flux1_generate(c, m, &g.params, &image), FLUX1_ERR_IO);
     assert_null(image);
     assert_non_null(strstr(flux1_context_message(c), "/tmp/no-such-folder/dump.safetensors"));
+    g.params.dump = NULL;
+    g.params.profile = "/tmp/no-such-folder/trace.json";
+    assert_int_equal(flux1_generate(c, m, &g.params, &image), FLUX1_ERR_IO);
+    assert_non_null(strstr(flux1_context_message(c), "/tmp/no-such-folder/trace.json"));
+    assert_int_equal(calls, 0);
     flux1_model_close(m);
     flux1_context_destroy(c);
     golden_close(&g);
@@ -653,7 +668,7 @@ int main(void)
         cmocka_unit_test(a_request_beyond_the_memory_is_refused_with_its_size),
         cmocka_unit_test(a_picture_too_large_to_decode_whole_is_decoded_in_tiles),
         cmocka_unit_test(the_largest_picture_is_refused_at_once),
-        cmocka_unit_test(a_dump_that_cannot_be_written_is_an_error),
+        cmocka_unit_test(files_of_the_end_are_checked_at_the_beginning),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

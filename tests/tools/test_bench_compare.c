@@ -204,6 +204,35 @@ static void other_setups_and_lone_rows_are_named(void **state)
     json_free(v);
 }
 
+/* Whichever of a row's three times it is. */
+static void a_time_of_0_is_told_and_has_no_ratio(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b, *why;
+    } cases[] = {
+        {STAGE("t5", 0, 0, 0, 0), STAGE("t5", 2, 1, 3, 0), "a has a time of 0"},
+        {STAGE("t5", 2, 0, 3, 0), STAGE("t5", 2, 1, 3, 0), "a has a time of 0"},
+        {STAGE("t5", 2, 1, 3, 0), STAGE("t5", 0, 0, 3, 0), "b has a time of 0"},
+        {STAGE("t5", 0, 0, 0, 0), STAGE("t5", 0, 0, 0, 0), "both have a time of 0"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char a[600], b[600], message[256];
+        json_value *v;
+        snprintf(a, sizeof a, REPORT(3, 1, "%s," STAGE("clip", 1, 1, 2, 0)), cases[i].a);
+        snprintf(b, sizeof b, REPORT(3, 1, "%s," STAGE("clip", 1, 1, 2, 0)), cases[i].b);
+        assert_int_equal(compared(a, b, &v, message), FLUX1_OK);
+        const json_value *rows = json_object_get(v, "rows"), *others = json_object_get(v, "not_compared");
+        assert_int_equal(json_array_size(rows), 1);
+        assert_string_equal(text(json_array_get(rows, 0), "stage"), "clip");
+        assert_int_equal(json_array_size(others), 1);
+        assert_string_equal(text(json_array_get(others, 0), "stage"), "t5");
+        assert_string_equal(text(json_array_get(others, 0), "why"), cases[i].why);
+        assert_null(json_object_get(json_array_get(others, 0), "ratio"));
+        json_free(v);
+    }
+}
+
 static void what_is_no_report_is_refused(void **state)
 {
     (void)state;
@@ -254,6 +283,7 @@ int main(void)
         cmocka_unit_test(kernels_have_the_type_of_their_products),
         cmocka_unit_test(differences_above_the_noise_are_told),
         cmocka_unit_test(other_setups_and_lone_rows_are_named),
+        cmocka_unit_test(a_time_of_0_is_told_and_has_no_ratio),
         cmocka_unit_test(what_is_no_report_is_refused),
         cmocka_unit_test(a_report_is_not_compared_with_itself),
     };

@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "flux1_tools.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { RANKS = 4, CALLS = 4096, TRACKS = 2 };
@@ -132,6 +133,17 @@ static void context_done(flux1_context *c)
         flux1_context_destroy(c);
 }
 
+static const char *removed; /* a folder that is gone once something was timed; NULL: none */
+
+static void remove_folder(void *user, const char *stage, double seconds)
+{
+    (void)user;
+    (void)stage;
+    (void)seconds;
+    if (removed)
+        rmdir(removed);
+}
+
 static flux1_status bench(const char *shape, const char *stage, int repeats, const char *events, const char *profile,
                           char **json)
 {
@@ -145,6 +157,7 @@ static flux1_status bench(const char *shape, const char *stage, int repeats, con
     p.repeats = repeats;
     p.events = events;
     p.profile = profile;
+    p.timed = remove_folder;
     flux1_status st = flux1_bench_json(c, &p, json);
     if (st != FLUX1_OK && st != FLUX1_ERR_IO)
         fail_msg("%s", flux1_context_message(c));
@@ -205,6 +218,7 @@ static void a_profile_is_whole_or_not_there(void **state)
     json_free(report);
     flux1_string_free(json);
     assert_int_equal(bench("1x2", "clip", 1, NULL, "/nowhere/trace", &json), FLUX1_ERR_IO);
+    assert_null(json); /* nothing was timed */
     unlink(trace);
     golden g;
     flux1_image *image;
@@ -223,6 +237,25 @@ static void a_profile_is_whole_or_not_there(void **state)
     flux1_model_close(m);
     flux1_context_destroy(c);
     golden_close(&g);
+}
+
+/* What was timed is not lost with the trace. */
+static void a_trace_that_fails_late_leaves_the_report(void **state)
+{
+    (void)state;
+    char folder[64], trace[80], *json;
+    snprintf(folder, sizeof folder, "/tmp/flux1_trace_folder_%d", (int)getpid());
+    snprintf(trace, sizeof trace, "%s/trace", folder);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    removed = folder;
+    assert_int_equal(bench("1x1", "clip", 1, NULL, trace, &json), FLUX1_ERR_IO);
+    removed = NULL;
+    assert_non_null(json);
+    json_value *report = parsed(json, strlen(json));
+    assert_true(number(json_array_get(json_object_get(report, "stages"), 0), "seconds") > 0);
+    assert_null(json_object_get(report, "profile"));
+    json_free(report);
+    flux1_string_free(json);
 }
 
 /* ---- several processes ---- */
@@ -332,6 +365,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_profile_has_every_call_of_the_plan),
         cmocka_unit_test(a_profile_is_whole_or_not_there),
+        cmocka_unit_test(a_trace_that_fails_late_leaves_the_report),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

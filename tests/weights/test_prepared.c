@@ -174,7 +174,7 @@ static void an_entry_is_found_by_all_of_its_keys_and_sizes(void **state)
     (void)state;
     prepared_block b[BLOCKS];
     assert_false(found(cache, 1));
-    assert_false(file_exists(folder)); /* looking makes nothing */
+    assert_int_equal(files_there(), 0); /* looking makes nothing */
     assert_true(store_entry(cache, 1));
     assert_true(found(cache, 1));
     assert_false(found(cache, 2));
@@ -372,7 +372,7 @@ static void write_and_remove(uint64_t turn)
     size_t count = 0;
     if (turn % 8 == 7 && prepared_files(folder, &all, &count, NULL) == FLUX1_OK)
         for (size_t i = 0; i < count; i++)
-            prepared_remove(folder, all[i].name);
+            prepared_remove(folder, all[i].name, NULL);
     free(all);
 }
 
@@ -467,7 +467,7 @@ static void the_oldest_entry_goes_first_and_one_in_use_never(void **state)
 static void a_full_disk_is_a_warning(void **state)
 {
     (void)state;
-    if (mkdir(folder, 0700) != 0 || mount("none", folder, "tmpfs", 0, "size=64k") != 0) {
+    if (mount("none", folder, "tmpfs", 0, "size=64k") != 0) {
         print_message("skipped: no permission to mount\n");
         skip();
     }
@@ -479,20 +479,71 @@ static void a_full_disk_is_a_warning(void **state)
     assert_int_equal(umount2(folder, MNT_DETACH), 0);
 }
 
-static void a_folder_that_cannot_be_written_is_a_warning(void **state)
+/* Of the environment's folder, which nobody may have asked for in this run; one that was asked for is refused. */
+static void a_folder_that_cannot_be_made_is_a_warning_or_a_refusal(void **state)
 {
     (void)state;
     static const char *const bad[] = {"/dev/null", "/proc/none/cache"};
     for (int i = 0; i < 2; i++) {
-        prepared_folder *saved = cache;
+        prepared_folder *saved = cache, *refused;
         flux1_error err;
-        assert_int_equal(prepared_open(bad[i], 0, &cache, &err), FLUX1_OK);
+        assert_int_equal(prepared_open(bad[i], 0, &refused, &err), FLUX1_ERR_IO);
+        assert_null(refused);
+        assert_non_null(strstr(err.message, bad[i]));
+        setenv("FLUX1_CACHE_DIR", bad[i], 1);
+        assert_int_equal(prepared_open(NULL, 0, &cache, &err), FLUX1_OK);
         assert_false(found(cache, 1));
         assert_false(store_entry(cache, 1) || store_entry(cache, 2));
         expect_warning(bad[i]);
         prepared_close(cache);
         cache = saved;
     }
+}
+
+/* Ours alone; at once where it was asked for, else with the first entry. */
+static void the_folder_is_made_with_those_above_it(void **state)
+{
+    (void)state;
+    prepared_folder *f;
+    flux1_error err;
+    struct stat info;
+    char path[120];
+    for (int by_environment = 0; by_environment < 2; by_environment++) {
+        snprintf(path, sizeof path, "%s/%d/of/them", root, by_environment);
+        setenv("FLUX1_CACHE_DIR", path, 1);
+        assert_int_equal(prepared_open(by_environment ? NULL : path, 0, &f, &err), FLUX1_OK);
+        assert_int_equal(file_is_directory(path), !by_environment);
+        assert_true(store_entry(f, 1));
+        assert_int_equal(stat(path, &info), 0);
+        assert_int_equal(info.st_mode & 0777, 0700);
+        prepared_close(f);
+    }
+}
+
+/* The one entry there, in a folder that the kernel lets nobody change; then in one like others. */
+static void an_entry_that_cannot_be_removed_is_told_from_one_in_use(void **state)
+{
+    (void)state;
+    flux1_error err = {0};
+    prepared_block b[BLOCKS];
+    assert_true(store_entry(cache, 1));
+    const prepared_file file = only_file();
+    if (mount(folder, folder, NULL, MS_BIND, NULL) == 0) {
+        assert_int_equal(mount(NULL, folder, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL), 0);
+        const prepared_removal how = prepared_remove(folder, file.name, &err);
+        assert_int_equal(umount2(folder, MNT_DETACH), 0);
+        assert_int_equal(how, PREPARED_STUCK);
+        assert_non_null(strstr(err.message, "Read-only file system"));
+        assert_non_null(strstr(err.message, file.name));
+    } else
+        print_message("not tried read-only: no permission to mount\n");
+    wanted(1, b);
+    prepared_entry *used = prepared_find(cache, b, BLOCKS, true);
+    assert_non_null(used);
+    assert_int_equal(prepared_remove(folder, file.name, &err), PREPARED_IN_USE);
+    prepared_leave(used);
+    assert_int_equal(prepared_remove(folder, file.name, &err), PREPARED_REMOVED);
+    assert_int_equal(prepared_remove(folder, file.name, &err), PREPARED_GONE);
 }
 
 /* ---- content ---- */
@@ -606,7 +657,7 @@ static void each_failed_allocation_leaves_the_cache_as_it_was(void **state)
         size_t count;
         assert_int_equal(prepared_files(folder, &all, &count, NULL), FLUX1_OK);
         for (size_t k = 0; k < count && stored; k++)
-            prepared_remove(folder, all[k].name);
+            prepared_remove(folder, all[k].name, NULL);
         free(all);
         assert_true(found(cache, 1) || store_entry(cache, 1));
     }
@@ -638,7 +689,9 @@ int main(void)
         TEST(an_entry_is_written_by_one_process_at_a_time),
         TEST(the_oldest_entry_goes_first_and_one_in_use_never),
         TEST(a_full_disk_is_a_warning),
-        TEST(a_folder_that_cannot_be_written_is_a_warning),
+        TEST(a_folder_that_cannot_be_made_is_a_warning_or_a_refusal),
+        TEST(the_folder_is_made_with_those_above_it),
+        TEST(an_entry_that_cannot_be_removed_is_told_from_one_in_use),
         TEST(content_is_the_hash_of_all_bytes_and_is_noted),
         TEST(a_file_that_changes_is_not_hashed),
         TEST(each_failed_allocation_leaves_the_cache_as_it_was),
