@@ -144,8 +144,9 @@ typedef struct flux1_context_params {
      * device and rank is not the file's, gigabytes on a GPU. Made here, with the folders above it, if it is not there
      * (FLUX1_ERR_IO where that fails); FLUX1_CACHE_DIR's when something is to be stored. Entries are found by the
      * content of the model's files, which costs one reading of each file once. On a CPU they are streamed from there
-     * within max_memory. NULL: the folder that FLUX1_CACHE_DIR names; "" (or neither): nothing is stored. What goes wrong
-     * in it later is logged as a warning, and weights are prepared as without it, or refused if max_memory has no room. */
+     * within max_memory. NULL: the folder that FLUX1_CACHE_DIR names; "" (or neither): nothing is stored. What goes
+     * wrong in it later is logged as a warning, and weights are prepared as without it, or refused if max_memory has no
+     * room. */
     const char *cache;
     /* Bytes of all its entries together; the ones that were used longest ago are removed to stay below. 0: what
      * FLUX1_CACHE_SIZE says (80G, 512M), else 100 GiB. */
