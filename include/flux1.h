@@ -81,8 +81,8 @@ FLUX1_API size_t flux1_struct_size(const char *name);
  * INT8_FAST: as INT8, with a scale for every 256 values, which an orthogonal matrix turns first so that none of them
  * stands out. A product is off by 0.8 to 1.0 % whatever its input is like (INT8: 0.8 to 1.3 %; docs/performance.md),
  * and faster where a processor multiplies int8 (measured with VNNI and AMX). All weights are quantised when the model
- * is built, also those that a file has packed, and take 8 bits. The transformer's attention is in int8 too, but with
- * AMX, whose bf16 is as fast there. */
+ * is built, also those that a file has packed, and take 8 bits. The transformer's attention is in int8 too, except
+ * with AMX, where it stays in bf16 or float32. */
 typedef enum flux1_dtype {
     FLUX1_DTYPE_AUTO = 0,
     FLUX1_DTYPE_F32 = 1,

@@ -1,6 +1,7 @@
 #include "ops/check.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -482,6 +483,8 @@ static flux1_status attended(const call *c, act q, act k, act v, const attention
     const operand bias = {"bias", a->bias};
     if (a->int8 && (a->causal || act_present(a->bias)))
         return refuse(c, "int8 cannot be combined with a causal mask or a bias");
+    if (a->int8 && !(a->scale >= 0 && isfinite(a->scale))) /* a block's highest is found before it is scaled */
+        return refuse(c, "int8 takes a scale that is finite and not negative");
     if (!act_present(a->bias))
         return FLUX1_OK;
     TRY(window(c, bias));

@@ -193,7 +193,8 @@ static void case_head_norm_rope(run *r)
 
 static void case_attention(run *r)
 {
-    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 0, 1, 2, 3), dim = PICK(r, 1, 16, 17, 33, 64, 128),
+    int64_t batch = PICK(r, 1, 2), heads = PICK(r, 0, 1, 2, 3),
+            dim = r->int8 ? PICK(r, 1, 16, 33, 64, 100, 128, 200, 256) : PICK(r, 1, 16, 17, 33, 64, 128),
             queries = PICK(r, 0, 1, 5, 77, 130, ATTENTION_QUERIES + 9),
             keys = PICK(r, 0, 1, 5, 77, ATTENTION_KEYS - 1, ATTENTION_KEYS, 2 * ATTENTION_KEYS + 1);
     attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .causal = below(r, 2)};
@@ -214,7 +215,7 @@ static void case_attention(run *r)
 /* A head wider than a k block. */
 static void case_attention_wide(run *r)
 {
-    int64_t dim = PICK(r, 300, 512, 515), rows = PICK(r, 3, 44, 136), heads = PICK(r, 1, 2), batch = PICK(r, 1, 2);
+    int64_t dim = PICK(r, 257, 300, 512, 515), rows = PICK(r, 3, 44, 136), heads = PICK(r, 1, 2), batch = PICK(r, 1, 2);
     attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .int8 = r->int8};
     act q = input(r, ACT_HEADS, batch, rows, heads * dim), k = input(r, ACT_HEADS, batch, rows, heads * dim),
         v = input(r, ACT_HEADS, batch, rows, heads * dim), out = output(r, ACT_HEADS, batch, rows, heads * dim);

@@ -430,6 +430,10 @@ static void refuse_attention(run *r)
     refused(r, ops_attention(r->o, q, k, v, &biased, out), "attention", "bias [1 x 3, 13]");
     masked.causal = masked.int8 = true;
     refused(r, ops_attention(r->o, q, k, v, &masked, out), "attention", "int8 cannot be combined with a causal mask");
+    masked.causal = false, masked.scale = -1;
+    refused(r, ops_attention(r->o, q, k, v, &masked, out), "attention", "int8 takes a scale");
+    masked.scale = NAN;
+    refused(r, ops_attention(r->o, q, k, v, &masked, out), "attention", "int8 takes a scale");
     refused(r, ops_attention_part(r->o, q, k, v, &a, out, lse), "attention_part", "out is HEADS");
     refused(r, ops_attention_part(r->o, q, k, v, &a, part, act_columns(lse, 0, 2)), "attention_part", "lse [1 x 5, 2]");
     refused(r, ops_attention_part(r->o, q, k, v, &a, part, act_slice(lse, 0, 4)), "attention_part", "lse [1 x 4, 3]");

@@ -4,21 +4,12 @@
 
 #include "base/checked.h"
 
-/* Words of a worker where numbers are in pairs and panels of 32, which is the most (int8_attention.h). */
-static size_t int8_words(int64_t dim)
-{
-    const size_t words = (size_t)int8_length(INT8_ROTATED, dim) / 2, ldv = (size_t)attention_ldv(dim);
-    return ATTENTION_QUERIES * (words + (size_t)dim + 4) + INT8_KEYS * (words + 16 + 1 + ATTENTION_PANEL) +
-           INT8_KEYS / 2 * ldv + 2 * ldv + 2 * ATTENTION_PANEL;
-}
-
+/* Attention in int8 takes two thirds of that, which it asserts (int8_attention.h). */
 size_t cpu_attention_scratch(int64_t dim)
 {
     size_t chunks = (size_t)i64_ceil_div(dim, GEMM_STEPS), ldv = (size_t)attention_ldv(dim);
     size_t floats = 2 * ATTENTION_QUERIES * ((size_t)dim + 1) + ATTENTION_PANEL +
                     ATTENTION_KEYS * (chunks * GEMM_LDA + ldv + ATTENTION_PANEL);
-    if (dim <= INT8_LONG && floats < int8_words(dim))
-        floats = int8_words(dim);
     return size_round_up(floats * sizeof(float), ARENA_ALIGN);
 }
 

@@ -1,5 +1,5 @@
-/* Products in int8 for any arm64: smull makes 16-bit products, of which the sum of two still fits (a number of the
- * input is at least -127); addp adds neighbours, sadalp adds pairs of these to 32-bit sums. Four instructions for 16
+/* Products in int8 for any arm64: smull makes 16-bit products, of which the sum of two still fits (one of the two
+ * operands is at least -127); addp adds neighbours, sadalp adds pairs of these to 32-bit sums. Four instructions for 16
  * products, as many as float32 has. */
 #if defined(__aarch64__)
 #define SIMD_NEON
