@@ -350,8 +350,9 @@ flux1_status folder_make(char *path, mode_t mode, flux1_error *err)
     for (char *slash = path[0] ? path + 1 : path;; slash++) {
         slash += strcspn(slash, "/");
         const char kept = *slash;
+        const bool last = slash[strspn(slash, "/")] == '\0';
         *slash = '\0';
-        bool made = mkdir(path, kept ? 0777 : mode) == 0 || (errno == EEXIST && file_is_directory(path)) ||
+        bool made = mkdir(path, last ? mode : 0777) == 0 || (errno == EEXIST && file_is_directory(path)) ||
                     (kept && file_is_directory(path)); /* also above, on a file system that is read-only */
         flux1_status st = made ? FLUX1_OK : error_io(err, path, "make the folder");
         *slash = kept;

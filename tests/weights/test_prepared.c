@@ -509,7 +509,7 @@ static void the_folder_is_made_with_those_above_it(void **state)
     struct stat info;
     char path[120];
     for (int by_environment = 0; by_environment < 2; by_environment++) {
-        snprintf(path, sizeof path, "%s/%d/of/them", root, by_environment);
+        snprintf(path, sizeof path, "%s/%d/of/them%s", root, by_environment, by_environment ? "" : "/");
         setenv("FLUX1_CACHE_DIR", path, 1);
         assert_int_equal(prepared_open(by_environment ? NULL : path, 0, &f, &err), FLUX1_OK);
         assert_int_equal(file_is_directory(path), !by_environment);
