@@ -52,11 +52,11 @@ static void the_host_with_least_to_spare_is_named(void **state)
     held[7] = 300; /* the second lacks 100, the first 10 */
     n = memory_of(c, &c->device, &p, NULL);
     assert_int_equal(memory_check(c, n, HINT_SIZE, "denoising"), FLUX1_ERR_LIMIT);
-    assert_string_equal(
-        c->error.message,
-        "denoising takes 700 bytes of host memory on two (activations 400 bytes, prepared weights 300 "
-        "bytes), more than the 600 bytes that it may have (max_memory); a smaller picture or dtype bf16 "
-        "would take less");
+    assert_string_equal(c->error.message,
+                        "denoising takes 700 bytes of host memory on two (activations 400 bytes, prepared weights 300 "
+                        "bytes), more than the 600 bytes that it may have (max_memory); a smaller picture, dtype bf16 "
+                        "or a cache folder "
+                        "for prepared weights would take less");
     n = memory_of(c, &c->device, &p, &p);
     assert_true(n.process == 1 && memory_total(n) == 1400);
     p.picture = 200; /* on the first host, which then lacks 210 */

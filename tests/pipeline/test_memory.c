@@ -272,16 +272,16 @@ static void blocks_that_are_in_memory_together_count(void **state)
         size_t bytes;
         bool forms_in_files;
     } want[] = {
-        {&ops_cpu_device, "aAbBcC", 160},
-        {&ops_cpu_device, "aAbB", 140},
-        {&ops_cpu_device, "bBbBbB", 100},
-        {&ops_cpu_device, "aAcCaA", 100},
-        {&ops_cpu_device, "acCAbB", 200},
-        {&ops_cpu_device, "bBacCA", 140}, /* c is read when b is over */
-        {&ops_cpu_device, "acCAaAcC", 100},
-        {&ops_cpu_device, "acCbBA", 200},
-        {&ops_ref_device, "aAbBcC", 256}, /* holds all in its own form: made of the table's 4 x 16 at the most */
-        {&ops_cpu_device, "", 4},         /* a bias */
+        {&ops_cpu_device, "aAbBcC", 160, false},
+        {&ops_cpu_device, "aAbB", 140, false},
+        {&ops_cpu_device, "bBbBbB", 100, false},
+        {&ops_cpu_device, "aAcCaA", 100, false},
+        {&ops_cpu_device, "acCAbB", 200, false},
+        {&ops_cpu_device, "bBacCA", 140, false}, /* c is read when b is over */
+        {&ops_cpu_device, "acCAaAcC", 100, false},
+        {&ops_cpu_device, "acCbBA", 200, false},
+        {&ops_ref_device, "aAbBcC", 256, false}, /* holds all in its own form: made of the table's 4 x 16 at the most */
+        {&ops_cpu_device, "", 4, false},         /* a bias */
         /* the form of the largest while it is made, of 5 rows of 16 */
         {&ops_cpu_device, "", 164 + 5 * 64, true}};
     flux1_error err = {0};
