@@ -61,9 +61,9 @@ static flux1_status read_header(int fd, uint64_t file_bytes, prepared_header *ou
         st = prepared_header_read(bytes, size, out, err);
     free(bytes);
     if (st == FLUX1_OK && out->file_bytes != file_bytes) {
+        st = error_set(err, FLUX1_ERR_FORMAT, "it has %llu bytes instead of the %llu that it should have",
+                       (unsigned long long)file_bytes, (unsigned long long)out->file_bytes);
         prepared_header_free(out);
-        return error_set(err, FLUX1_ERR_FORMAT, "it has %llu bytes instead of the %llu that it should have",
-                         (unsigned long long)file_bytes, (unsigned long long)out->file_bytes);
     }
     return st;
 }
