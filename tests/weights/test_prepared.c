@@ -319,6 +319,34 @@ static void an_entry_with_bytes_behind_its_end_is_not_used(void **state)
     expect_warning("it has 30000 bytes instead of the 24576 that it should have");
 }
 
+/* It stays, is listed, and nothing waits for it or is stored under it. */
+static void what_is_no_file_is_named_and_left(void **state)
+{
+    (void)state;
+    char path[200];
+    struct stat info;
+    strcpy(path, path_of(name_of(1)));
+    for (int what = 0; what < 3; what++) {
+        flux1_error err = {0};
+        assert_int_equal(what == 0   ? mkdir(path, 0700)
+                         : what == 1 ? mkfifo(path, 0600)
+                                     : symlink("/nonexistent", path),
+                         0);
+        assert_false(found(cache, 1));
+        assert_false(store_entry(cache, 1));
+        expect_warning(what == 0 ? "is a folder" : what == 1 ? "is no regular file" : "is a link");
+        assert_true(only_file().stranger && !only_file().unfinished && only_file().bytes == 0);
+        assert_int_equal(prepared_check(folder, name_of(1), true, NULL, &err), FLUX1_ERR_FORMAT);
+        assert_non_null(strstr(err.message, path));
+        assert_int_equal(prepared_remove(folder, name_of(1), &err), PREPARED_STUCK);
+        assert_true(prepared_make_room(cache, 1));
+        assert_int_equal(lstat(path, &info), 0);
+        assert_int_equal(remove(path), 0);
+    }
+    assert_true(store_entry(cache, 1));
+    assert_true(found(cache, 1));
+}
+
 static void another_entry_under_its_name_is_not_used(void **state)
 {
     (void)state;
@@ -687,6 +715,7 @@ int main(void)
         TEST(blocks_are_read_one_by_one),
         TEST(an_entry_is_written_in_any_order),
         TEST(an_entry_with_bytes_behind_its_end_is_not_used),
+        TEST(what_is_no_file_is_named_and_left),
         TEST(another_entry_under_its_name_is_not_used),
         TEST(a_killed_writer_leaves_nothing_that_is_found),
         TEST(writers_killed_at_random_moments_do_no_harm),
