@@ -525,6 +525,7 @@ static flux1_status make_pictures(request *r)
     progress_begin(&r->progress, r->opt->values[OPT_QUIET].given);
     if (st == FLUX1_OK && r->opt->values[OPT_STEP_CACHE_CHECK].given && p->step_cache > 0) {
         st = step_check_make(&r->check, s->context, s->model, p);
+        r->failure = r->check.failed ? EXIT_FAILED : r->failure;
         progress_end(&r->progress, st == FLUX1_OK);
         if (st == FLUX1_OK)
             print_note("without the step cache: %.1f s", r->check.seconds);
