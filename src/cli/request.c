@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "cli/answer.h"
 #include "cli/console.h"
+#include "cli/from.h"
 #include "cli/latents.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -558,6 +559,8 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
     int status = prepare(&r);
     if (status == EXIT_DONE)
         status = session_open(s);
+    if (status == EXIT_DONE && r.hooks.repeats)
+        from_picture_compare(r.hooks.repeats, s->info.dtype);
     if (status == EXIT_DONE)
         status = prepare_files(&r);
     if (status == EXIT_DONE)
