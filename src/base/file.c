@@ -32,7 +32,9 @@ flux1_status file_open_regular(const char *path, int *fd, file_identity *identit
                                 .inode = (uint64_t)info.st_ino,
                                 .size = (uint64_t)info.st_size,
                                 .seconds = (int64_t)info.st_mtim.tv_sec,
-                                .nanoseconds = (int64_t)info.st_mtim.tv_nsec};
+                                .nanoseconds = (int64_t)info.st_mtim.tv_nsec,
+                                .changed_seconds = (int64_t)info.st_ctim.tv_sec,
+                                .changed_nanoseconds = (int64_t)info.st_ctim.tv_nsec};
     return FLUX1_OK;
 }
 

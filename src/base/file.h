@@ -9,11 +9,13 @@
 #include <stdio.h>
 #include <sys/types.h>
 
-/* A file and its state: a file that was modified or replaced since has another identity. (A writer that resets the time
- * is not noticed.) No padding: it may be hashed and compared as bytes. */
+/* A file and its state: a file that was modified or replaced since has another identity, also if its time of
+ * modification was put back (nobody can set the time of change). Another mode or one more link makes another identity
+ * too. No padding: it may be hashed and compared as bytes. */
 typedef struct file_identity {
     uint64_t device, inode, size;
-    int64_t seconds, nanoseconds; /* last modification */
+    int64_t seconds, nanoseconds;                 /* last modification */
+    int64_t changed_seconds, changed_nanoseconds; /* last change of content or of what is said about the file */
 } file_identity;
 
 #define FILE_DEVICE_NONE UINT64_MAX /* device of an identity that no file has */

@@ -5,6 +5,7 @@
 #include "cli/values.h"
 #include "flux1_tools.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,7 +121,7 @@ static int read_json(const char *path, json_value **root)
 int from_picture_read(options *o, from_picture *out)
 {
     const char *path = o->values[OPT_FROM].text;
-    *out = (from_picture){0};
+    *out = (from_picture){.path = path};
     if (!o->values[OPT_FROM].given)
         return EXIT_DONE;
     int status = read_json(path, &out->root);
@@ -138,6 +139,20 @@ int from_picture_read(options *o, from_picture *out)
     if (taken)
         tell(o, path, out->root);
     return taken ? EXIT_DONE : EXIT_USAGE;
+}
+
+void from_picture_compare(const from_picture *p, const char *dtype)
+{
+    const char *its = json_string_value(json_object_get(json_object_get(p->root, "request"), "dtype"));
+    char name[16];
+    if (!its || strcmp(its, dtype) == 0)
+        return;
+    snprintf(name, sizeof name, "%.*s", (int)strcspn(its, " "), its); /* what may follow is " with bfp8 weights" */
+    const bool rounded = strcmp(its + strcspn(its, " "), " with bfp8 weights") == 0;
+    if (dtype_named(name) == FLUX1_DTYPE_AUTO || (!rounded && its[strlen(name)]))
+        return; /* no word of ours */
+    print_note("%s was drawn in %s, this run draws in %s: the picture may differ; --dtype %s%s repeats it", p->path,
+               its, dtype, name, rounded ? " --round-weights bfp8" : "");
 }
 
 void from_picture_free(from_picture *p)

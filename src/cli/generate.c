@@ -15,7 +15,7 @@ int generate_run(const options *opt)
     if (status == EXIT_DONE)
         status = session_join(&s);
     if (status == EXIT_DONE)
-        status = request_run(&s, &with, NULL);
+        status = request_run(&s, &with, &(request_hooks){.repeats = &picture});
     if (status == EXIT_DONE)
         status = finish_output(status);
     session_close(&s);

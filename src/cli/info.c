@@ -1,10 +1,12 @@
 /* flux1 info: what a folder or a file holds, what made a picture, or what devices there are. */
 #include "cli/cli.h"
 
+#include "base/builder.h"
 #include "base/json.h"
 #include "cli/console.h"
 #include "cli/lora_files.h"
 #include "cli/readable.h"
+#include "cli/values.h"
 #include "flux1_tools.h"
 
 #include <stdio.h>
@@ -31,6 +33,31 @@ static void print_plainly(const char *text)
     putchar('\n');
 }
 
+/* What one of our own pictures says of its run and the web UI's text has no place for. */
+static void print_run(const json_value *request)
+{
+    static const char *const keys[][2] = {{"max_sequence_length", "max sequence length"},
+                                          {"step_cache", "step cache"},
+                                          {"lora", "LoRA"},
+                                          {"dtype", "dtype"},
+                                          {"device", "device"},
+                                          {"mesh", "mesh"}};
+    char room[VALUE_ROOM];
+    builder line = {0};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const json_value *value = json_object_get(request, keys[i][0]);
+        const size_t count = json_is_array(value) ? json_array_size(value) : value ? 1 : 0;
+        for (size_t k = 0; k < count; k++) {
+            const char *text = value_text(json_is_array(value) ? json_array_get(value, k) : value, room);
+            if (text)
+                builder_format(&line, "%s%s %s", line.length ? ", " : "", keys[i][1], text);
+        }
+    }
+    if (line.text)
+        print_plainly(line.text);
+    builder_free(&line);
+}
+
 static void print_picture(const char *json)
 {
     json_value *root = NULL;
@@ -45,6 +72,8 @@ static void print_picture(const char *json)
         print_plainly(parameters ? parameters : problem ? problem : "It does not say how it was made.");
     else /* ComfyUI's, or a JPEG whose EXIF has no room for it */
         print_plainly(json);
+    if (parameters)
+        print_run(json_object_get(root, "request"));
     json_free(root);
 }
 

@@ -245,8 +245,8 @@ typedef enum option_kind {
       "what pictures lose by it")                                                                                      \
     X(VAE_TILING, "vae-tiling", 0, CHOICE, "auto|yes|no|bands", 0, 0, IN_GENERATE | IN_DECODE | IN_INFO | IN_SERVE,    \
       "how large pictures are decoded in less memory. yes: in overlapping tiles; bands: in bands of rows, which give " \
-      "the same picture as the whole; no: not in tiles (default: auto: where the whole does not fit, in bands, and "   \
-      "where these do not, in tiles)")                                                                                 \
+      "the picture of the whole up to rounding (a byte may differ by 1); no: not in tiles (default: auto: where the "  \
+      "whole does not fit, in bands, and where these do not, in tiles)")                                               \
     X(CACHE, "cache", 0, FOLDER, "DIR", 0, 0, IN_GENERATE | IN_BENCH | IN_CACHE | IN_SERVE | IN_DOCTOR | IN_INFO,      \
       "keep weights in the form that the device or rank needs in DIR, for the next run; reads a new model's files "    \
       "once more. On a CPU they are streamed from there under --max-memory, where without DIR all weights that "       \

@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "cli/answer.h"
 #include "cli/console.h"
+#include "cli/from.h"
 #include "cli/latents.h"
 #include "cli/output.h"
 #include "cli/progress.h"
@@ -525,6 +526,7 @@ static flux1_status make_pictures(request *r)
     progress_begin(&r->progress, r->opt->values[OPT_QUIET].given);
     if (st == FLUX1_OK && r->opt->values[OPT_STEP_CACHE_CHECK].given && p->step_cache > 0) {
         st = step_check_make(&r->check, s->context, s->model, p);
+        r->failure = r->check.failed ? EXIT_FAILED : r->failure;
         progress_end(&r->progress, st == FLUX1_OK);
         if (st == FLUX1_OK)
             print_note("without the step cache: %.1f s", r->check.seconds);
@@ -557,6 +559,8 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
     int status = prepare(&r);
     if (status == EXIT_DONE)
         status = session_open(s);
+    if (status == EXIT_DONE && r.hooks.repeats)
+        from_picture_compare(r.hooks.repeats, s->info.dtype);
     if (status == EXIT_DONE)
         status = prepare_files(&r);
     if (status == EXIT_DONE)

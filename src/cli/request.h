@@ -12,9 +12,10 @@ typedef struct request_hooks {
     const struct answer *answer; /* the result is printed as this JSON object, failed or not. NULL: it is not */
     struct taken *taken;         /* the files that earlier lines have written; NULL: there are no lines */
     long line;
-    int64_t before;                    /* pictures of earlier lines that share one --output */
-    const flux1_latents_file *latents; /* these are decoded, and nothing is denoised; NULL: a request of its own */
-    const char *recording;             /* this file's calls are made; NULL: a request of its own */
+    const struct from_picture *repeats; /* --from's, compared with the session once it is open; NULL: none */
+    int64_t before;                     /* pictures of earlier lines that share one --output */
+    const flux1_latents_file *latents;  /* these are decoded, and nothing is denoised; NULL: a request of its own */
+    const char *recording;              /* this file's calls are made; NULL: a request of its own */
 } request_hooks;
 
 /* Whether the options of previews go together; prints an error if they do not. */

@@ -4,14 +4,19 @@
 
 #include "flux1.h"
 
+#include <stdbool.h>
+#include <stdio.h>
+
 /* All zero at first. */
 typedef struct step_check {
-    flux1_image *full; /* [count]: made without the cache */
+    FILE *full; /* the pictures made without the cache, by index: a file without a name, since memory is the run's */
     int count;
     double seconds; /* that making them took */
+    bool failed;    /* to keep them: an error was printed */
 } step_check;
 
-/* Makes the request's pictures without the step cache. They are seen by nobody else; params->progress is told. */
+/* Makes the request's pictures without the step cache, if both runs fit the memory. They are seen by nobody else;
+ * params->progress is told. */
 flux1_status step_check_make(step_check *s, flux1_context *c, const flux1_model *m,
                              const flux1_generate_params *params);
 

@@ -295,6 +295,7 @@ static void add_source(uint64_t key[2], const store_tensor *t)
     } else {
         kept_key_add(key, f->device), kept_key_add(key, f->inode), kept_key_add(key, f->size);
         kept_key_add(key, (uint64_t)f->seconds), kept_key_add(key, (uint64_t)f->nanoseconds);
+        kept_key_add(key, (uint64_t)f->changed_seconds), kept_key_add(key, (uint64_t)f->changed_nanoseconds);
         if (!f->size)
             kept_key_add(key, t->store), kept_key_add(key, (uint64_t)(uintptr_t)t->view.data);
     }

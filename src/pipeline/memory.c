@@ -174,7 +174,7 @@ static void add_parts(builder *b, const memory_need *n)
 
 flux1_status memory_check(flux1_context *c, memory_need n, unsigned hints, const char *doing, ...)
 {
-    char what[128], all[BYTES_TEXT], limit[BYTES_TEXT], *text = NULL;
+    char what[128], all[2 * BYTES_TEXT], limit[2 * BYTES_TEXT], *text = NULL;
     builder b = {0};
     if (memory_fits(c, n))
         return FLUX1_OK;
@@ -182,13 +182,17 @@ flux1_status memory_check(flux1_context *c, memory_need n, unsigned hints, const
     va_start(ap, doing);
     vsnprintf(what, sizeof what, doing, ap);
     va_end(ap);
-    builder_format(&b, "%s takes %s of %s memory", what, format_bytes(all, sizeof all, (double)memory_total(n)),
-                   n.device ? "device" : "host");
+    format_bytes(all, sizeof all, (double)memory_total(n));
+    format_bytes(limit, sizeof limit, (double)memory_limit(c, &n));
+    if (strcmp(all, limit) == 0) { /* three digits do not tell them apart */
+        snprintf(all, sizeof all, "%llu bytes", (unsigned long long)memory_total(n));
+        snprintf(limit, sizeof limit, "%llu bytes", (unsigned long long)memory_limit(c, &n));
+    }
+    builder_format(&b, "%s takes %s of %s memory", what, all, n.device ? "device" : "host");
     if (n.process)
         builder_format(&b, " on %s", processes_info(c->processes, n.process)->host);
     add_parts(&b, &n);
-    builder_format(&b, ", more than the %s that it may have (%s)",
-                   format_bytes(limit, sizeof limit, (double)memory_limit(c, &n)),
+    builder_format(&b, ", more than the %s that it may have (%s)", limit,
                    n.device ? "max_device_memory" : "max_memory");
     add_hints(&b, all_hints(c, &n, hints));
     flux1_status st = builder_take(&b, "a message", &text, &c->error);

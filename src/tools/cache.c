@@ -100,7 +100,7 @@ static void put_all(cache_job *job)
     if (job->action != FLUX1_CACHE_SIZE)
         put_files(job);
     for (size_t i = 0; job->action == FLUX1_CACHE_SIZE && i < job->count; i++) {
-        job->listed++;
+        job->listed += !job->file[i].stranger;
         job->bytes += job->file[i].bytes;
     }
     json_put_unsigned(&job->w, "entries", job->listed);

@@ -90,6 +90,9 @@ static flux1_status holds_nothing(const store *s, flux1_error *err)
         return error_set(err, FLUX1_ERR_MODEL, "%s: a LoRA, which goes with a model (--lora)", s->path);
     if (model)
         return is_of_another(s, model, err);
+    if (s->raw_count == 1 && strcmp(s->raw[0].tensor.name, "latents") == 0)
+        return error_set(err, FLUX1_ERR_MODEL, "%s: a picture's latents, which flux1 decode makes into the picture",
+                         s->path);
     if (s->raw_count == 0)
         return error_set(err, FLUX1_ERR_MODEL, "%s: there is no tensor in it", s->path);
     return error_set(

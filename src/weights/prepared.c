@@ -61,9 +61,9 @@ static flux1_status read_header(int fd, uint64_t file_bytes, prepared_header *ou
         st = prepared_header_read(bytes, size, out, err);
     free(bytes);
     if (st == FLUX1_OK && out->file_bytes != file_bytes) {
+        st = error_set(err, FLUX1_ERR_FORMAT, "it has %llu bytes instead of the %llu that it should have",
+                       (unsigned long long)file_bytes, (unsigned long long)out->file_bytes);
         prepared_header_free(out);
-        return error_set(err, FLUX1_ERR_FORMAT, "it has %llu bytes instead of the %llu that it should have",
-                         (unsigned long long)file_bytes, (unsigned long long)out->file_bytes);
     }
     return st;
 }
@@ -269,7 +269,9 @@ flux1_status prepared_check(const char *folder, const char *name, bool all, char
         *description = NULL;
     if (!path)
         return error_oom(err, 0, "a path");
-    flux1_status st = open_entry(path, &fd, &bytes, err);
+    flux1_status st = prepared_check_regular(path, err);
+    if (st == FLUX1_OK)
+        st = open_entry(path, &fd, &bytes, err);
     if (st != FLUX1_OK) {
         free(path);
         return st;
@@ -391,6 +393,16 @@ static bool reserve(prepared_writer *w)
     return false;
 }
 
+/* False, with a warning: something else than a file has the entry's name. */
+static bool name_is_free(prepared_writer *w)
+{
+    flux1_error err = {0};
+    if (prepared_check_regular(w->path, &err) == FLUX1_OK)
+        return true;
+    prepared_warn(w->folder, "%s; these prepared weights are not stored", err.message);
+    return false;
+}
+
 static bool fits(prepared_folder *f, uint64_t bytes)
 {
     char need[BYTES_TEXT], limit[BYTES_TEXT], text[160];
@@ -411,7 +423,7 @@ prepared_writer *prepared_begin(prepared_folder *f, const prepared_block *block,
     prepared_writer *w = make_writer(f, block, count, description);
     if (!w)
         return NULL;
-    if (fits(f, w->header.file_bytes) && open_temporary(w, busy)) {
+    if (name_is_free(w) && fits(f, w->header.file_bytes) && open_temporary(w, busy)) {
         *there = file_exists(w->path); /* another process was faster */
         if (!*there && reserve(w))
             return w;

@@ -37,9 +37,9 @@ void prepared_discard(prepared_folder *f, prepared_entry *e, const flux1_error *
  * found. */
 flux1_status prepared_intact(const prepared_entry *e, flux1_error *err);
 
-/* Reads a file of the cache and compares its checksums. FLUX1_ERR_FORMAT, naming the file: it is damaged; FLUX1_ERR_IO,
- * FLUX1_ERR_MEMORY. description (may be NULL): malloc'd; also set for an entry whose blocks are damaged, else NULL.
- * With `all` false only the header is read. */
+/* Reads a file of the cache and compares its checksums. FLUX1_ERR_FORMAT, naming the file: it is damaged, or no file;
+ * FLUX1_ERR_IO, FLUX1_ERR_MEMORY. description (may be NULL): malloc'd; also set for an entry whose blocks are damaged,
+ * else NULL. With `all` false only the header is read. */
 flux1_status prepared_check(const char *folder, const char *name, bool all, char **description, flux1_error *err);
 
 /* ---- writing ---- */
@@ -48,7 +48,7 @@ typedef struct prepared_writer prepared_writer;
 
 /* Begins an entry of these blocks. NULL: nothing is to be written, since the entry is there (*there), another process
  * or rank writes it (*busy, unless it has not done so for two minutes: ask again, it will be there), or it does not fit
- * (disk, limit), or writing has failed before. */
+ * (disk, limit), or something that is no file has its name, or writing has failed before. */
 prepared_writer *prepared_begin(prepared_folder *f, const prepared_block *block, size_t count, const char *description,
                                 bool *there, bool *busy);
 

@@ -151,8 +151,7 @@ static flux1_status add_file(int folder, const char *name, prepared_file **list,
 {
     struct stat info;
     bool unfinished;
-    if (!name_is_ours(name, &unfinished) || fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0 ||
-        !S_ISREG(info.st_mode))
+    if (!name_is_ours(name, &unfinished) || fstatat(folder, name, &info, AT_SYMLINK_NOFOLLOW) != 0)
         return FLUX1_OK;
     if ((*count & (*count + 1)) == 0) { /* 0, 1, 3, 7, …: room for twice as many */
         prepared_file *more = realloc(*list, 2 * (*count + 1) * sizeof *more);
@@ -161,7 +160,11 @@ static flux1_status add_file(int folder, const char *name, prepared_file **list,
         *list = more;
     }
     prepared_file *f = &(*list)[(*count)++];
-    *f = (prepared_file){.bytes = (uint64_t)info.st_size, .used = info.st_mtim.tv_sec, .unfinished = unfinished};
+    const bool regular = S_ISREG(info.st_mode);
+    *f = (prepared_file){.bytes = regular ? (uint64_t)info.st_size : 0,
+                         .used = info.st_mtim.tv_sec,
+                         .unfinished = unfinished && regular,
+                         .stranger = !regular};
     snprintf(f->name, sizeof f->name, "%.*s", PREPARED_NAME - 1, name);
     return FLUX1_OK;
 }
@@ -186,6 +189,15 @@ flux1_status prepared_files(const char *folder, prepared_file **out, size_t *cou
     return st;
 }
 
+flux1_status prepared_check_regular(const char *path, flux1_error *err)
+{
+    struct stat info;
+    if (lstat(path, &info) != 0 || S_ISREG(info.st_mode))
+        return FLUX1_OK;
+    const char *what = S_ISDIR(info.st_mode) ? "a folder" : S_ISLNK(info.st_mode) ? "a link" : "no regular file";
+    return error_set(err, FLUX1_ERR_FORMAT, "%s: is %s, not an entry of the cache; remove it", path, what);
+}
+
 bool prepared_still_there(int fd, const char *path)
 {
     struct stat opened, there;
@@ -208,6 +220,10 @@ prepared_removal prepared_remove(const char *folder, const char *name, flux1_err
     char *path = path_join(folder, name);
     if (!path) {
         error_oom(err, 0, "a path");
+        return PREPARED_STUCK;
+    }
+    if (prepared_check_regular(path, err) != FLUX1_OK) {
+        free(path);
         return PREPARED_STUCK;
     }
     const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -238,7 +254,7 @@ bool prepared_make_room(prepared_folder *f, uint64_t more)
         if (!left_behind(&file[i]) || !makes_room(f, &file[i]))
             bytes += file[i].bytes;
     for (size_t i = 0; i < count && (bytes > f->limit - more); i++)
-        if (!file[i].unfinished && makes_room(f, &file[i]))
+        if (!file[i].unfinished && !file[i].stranger && makes_room(f, &file[i]))
             bytes -= file[i].bytes;
     free(file);
     return bytes <= f->limit - more;

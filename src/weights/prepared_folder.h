@@ -2,7 +2,8 @@
  *
  * An entry is a file `<32 hexadecimal digits>.prepared`. Who uses it has a shared lock (flock) on it, who removes it
  * takes an exclusive one: an entry in use stays. While it is written it is called `….prepared.tmp`, with an exclusive
- * lock: such a file that nobody has locked was left by a process that was killed. Other files are left alone. */
+ * lock: such a file that nobody has locked was left by a process that was killed. Other files are left alone, and so is
+ * what has such a name and is no regular file: a folder, a FIFO, a link. */
 #ifndef FLUX1_WEIGHTS_PREPARED_FOLDER_H
 #define FLUX1_WEIGHTS_PREPARED_FOLDER_H
 
@@ -50,9 +51,10 @@ typedef struct prepared_file {
     uint64_t bytes;
     int64_t used; /* seconds since 1970: when it was opened last */
     bool unfinished;
+    bool stranger; /* no regular file: flux1 did not make it. Of 0 bytes */
 } prepared_file;
 
-/* All of them, the one that was used longest ago first; free *out. */
+/* All of them, and the strangers under such names, the one that was used longest ago first; free *out. */
 flux1_status prepared_files(const char *folder, prepared_file **out, size_t *count, flux1_error *err);
 
 /* Whether the path still names the opened file: another process may have removed or replaced it before it was locked.
@@ -66,7 +68,10 @@ typedef enum prepared_removal {
     PREPARED_STUCK   /* it could not be removed: err says why */
 } prepared_removal;
 
-/* Removes a file unless it is in use. */
+/* FLUX1_ERR_FORMAT, with a sentence, where something is at `path` that is no regular file. */
+flux1_status prepared_check_regular(const char *path, flux1_error *err);
+
+/* Removes a file unless it is in use, or no regular file. */
 prepared_removal prepared_remove(const char *folder, const char *name, flux1_error *err);
 
 /* Removes what killed processes have left (not in the last minute: it may be about to be locked), and then, while the

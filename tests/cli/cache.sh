@@ -16,7 +16,7 @@ picture none.png
 picture cold.png --cache entries
 picture warm.png --cache entries
 cmp -s none.png cold.png && cmp -s none.png warm.png || fail "pictures with and without --cache differ"
-count=$(ls entries | wc -l)
+count=$(ls entries | wc -l) parts=$count
 [ "$count" -ge 4 ] || fail "$count entries, expected one for each part"
 [ -z "$(ls entries | grep -v '^[0-9a-f]\{32\}\.prepared$')" ] || fail "other files in the cache: $(ls entries)"
 
@@ -45,6 +45,50 @@ grep -q "warning.*$largest" ../err || fail "no warning for a damaged entry"
 cmp -s none.png again.png || fail "another picture after a damaged entry"
 flux1 cache verify
 expect_status 0 "cache verify after it was made again"
+
+# bytes of a model that changed in place, the time of modification put back: drawn as they are, not as they were
+cp -R "$tiny" model
+chmod -R u+w model
+vae=$(ls model/vae/*.safetensors)
+changed() { # output, further options
+    name=$1
+    shift
+    flux1 generate -m model -p 'a red car' -W 32 -H 32 -s 1 -S 3 -q -o "$name" "$@"
+    expect_status 0 "generate -o $name of a copy"
+}
+changed old.png
+touch -r "$vae" ../time
+blocks=$(($(wc -c <"$vae") / 4096))
+dd if=/dev/zero of="$vae" bs=4096 seek=$((blocks / 4)) count=$((blocks / 2)) conv=notrunc 2>/dev/null
+touch -r ../time "$vae"
+changed new.png
+FLUX1_CACHE_DIR=
+changed plain.png
+FLUX1_CACHE_DIR=entries
+cmp -s old.png new.png && fail "the test changes no weight that counts"
+cmp -s new.png plain.png || fail "--cache draws with a file's bytes of before"
+count=$(ls entries | wc -l)
+
+# what has an entry's name and is no file: the run is right and warns, verify fails, clear leaves it
+mv entries/"$largest" ../kept
+mkdir entries/"$largest"
+flux1 generate -m "$tiny" -p 'a red car' -W 32 -H 32 -s 1 -S 3 -o again.png
+expect_status 0 "a folder under an entry's name"
+grep -q "warning.*$largest: is a folder" ../err || fail "no warning for a folder under an entry's name: $(cat ../err)"
+cmp -s none.png again.png || fail "another picture with a folder under an entry's name"
+flux1 cache list
+expect_status 0 "cache list with a folder under an entry's name"
+grep -q "$largest: is a folder" ../out || fail "cache list does not name the folder: $(cat ../out)"
+flux1 cache verify
+expect_status 1 "cache verify with a folder under an entry's name"
+grep -q "$largest: is a folder, not an entry of the cache; remove it" ../err || fail "cache verify does not name the folder: $(cat ../err)"
+cp -R entries others
+flux1 cache clear --cache others --json
+expect_status 1 "cache clear with a folder under an entry's name"
+grep -q "1 of $count entries are not removed: .*$largest: is a folder" ../err || fail "cache clear does not say what it leaves: $(cat ../err)"
+[ "$(ls others)" = "$largest" ] || fail "cache clear left $(ls others | tr '\n' ' ')"
+rmdir entries/"$largest"
+mv ../kept entries/"$largest"
 
 # what cannot be removed is told, counted and stays
 read_only() { # undone by may_write
@@ -76,7 +120,7 @@ expect_status 0 "cache clear"
 
 # --cache makes its folder and those above it; where that fails the run does, before any work, also with --quiet
 picture deep.png --cache deep/er/entries
-[ "$(ls deep/er/entries | wc -l)" -eq "$count" ] || fail "--cache in folders that are not there: nothing is stored"
+[ "$(ls deep/er/entries | wc -l)" -eq "$parts" ] || fail "--cache in folders that are not there: nothing is stored"
 touch ../file
 refused 1 'cache folder .*file/entries.*make' generate -m "$tiny" -p x -q -o x.png --cache ../file/entries
 finish

@@ -120,6 +120,19 @@ flux1 generate -m "$tiny" --from a.png --step-cache-check -o c.png
 expect_status 0 "--from repeats the step cache"
 cmp a.png c.png || fail "--from repeats the picture"
 grep -q 'dB PSNR from the full run' ../err || fail "the distance is told: $(tail -3 ../err)"
+flux1 generate -m "$tiny" -p x -S 7 -n 3 -s 2 -W 48 -H 32 --step-cache fb:0.000001 --step-cache-check --output-dir check
+expect_status 0 "--step-cache-check of several pictures"
+for seed in 7 8 9; do
+    grep -q "seed $seed: the picture is that of the full run" ../err || fail "each picture is compared with its own: $(tail -5 ../err)"
+done
+# what the run with the cache refuses is refused before the run without it
+cp -rL "$PIPELINES/double" ../one
+chmod -R u+w ../one
+sed -i 's/"num_layers": 2/"num_layers": 1/' ../one/transformer/config.json
+flux1 generate -m ../one -p x -s 1 -W 32 -H 32 --step-cache fb:0.1 --step-cache-check
+expect_status 1 "a step cache of a model with one block"
+grep -q 'this transformer has one block' ../err || fail "one block has no step cache: $(cat ../err)"
+grep -q 'denoise' ../err && fail "the full run was made before the refusal"
 refused 2 '--step-cache-check needs --step-cache' generate -m "$tiny" -p x --step-cache-check
 refused 2 '--step-cache-check needs --step-cache fb:THRESHOLD' generate -m "$tiny" -p x --step-cache off --step-cache-check
 for bad in 0.1 fb fb: fb:0 fb:-1 fb:nan fb:inf fb:1e-50 fb:101 fb:0x1 FB:0.1; do # 1e-50 is 0 as a float

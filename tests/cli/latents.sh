@@ -50,6 +50,9 @@ short -m ../bad
 "$VALUE" warnings.0 <../out | grep -q 'latents are not kept: .*short.latents' || fail "the answer warns that latents are not kept: $(cat ../out)"
 absent short.latents.safetensors
 
+# it is known for what it is
+refused 1 "it's.latents.safetensors: a picture's latents, which flux1 decode makes" info "it's.latents.safetensors"
+
 # the run without the step cache is for comparison alone: it leaves nothing, and is not told of where it failed
 flux1 generate -p fox -S 5 -s 2 -W 48 -H 32 -m ../bad --step-cache fb:0.1 --step-cache-check -o check.png
 expect_status 1 "--step-cache-check with a decode that fails"

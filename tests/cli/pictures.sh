@@ -69,6 +69,15 @@ flux1 info --json made.png
 flux1 $draw -p x --device ref -o made.png -q
 flux1 info --json made.png
 [ "$("$VALUE" request.mesh <../out) $("$VALUE" request.dtype <../out) $("$VALUE" request.device <../out)" = "1x1 f32 ref" ] || fail "device: $(cat ../out)"
+# another arithmetic is told, with the option that repeats it; the same is not
+flux1 $draw -p x --dtype int8-fast -o fast.png -q
+flux1 generate -m "$tiny" --from fast.png --dtype f32 -o slow.png
+grep -q 'fast.png was drawn in int8-fast, this run draws in f32: .*--dtype int8-fast repeats it$' ../err || fail "another dtype is told: $(cat ../err)"
+flux1 generate -m "$tiny" --from fast.png --dtype int8-fast -o again.png
+grep -q 'was drawn in' ../err && fail "the same dtype is told"
+cmp -s fast.png again.png || fail "--dtype repeats the picture"
+flux1 info fast.png
+grep -q '^max sequence length [0-9]*, dtype int8-fast, device cpu, mesh 1x1$' ../out || fail "info prints how it was drawn: $(cat ../out)"
 # ComfyUI's graphs
 flux1 info --json "$pictures/comfy_dev.png"
 [ "$("$VALUE" request.prompt <../out)" = 'a red fox, "Füchse" 狐' ] || fail "the prompt of ComfyUI's graph: $(cat ../out)"

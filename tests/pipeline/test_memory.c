@@ -435,8 +435,8 @@ static void a_refusal_says_what_takes_it_and_what_would_help(void **state)
     assert_int_equal(memory_check(c, n, 0, "stage %d", 7), FLUX1_ERR_LIMIT);
     assert_string_equal(
         c->error.message,
-        "stage 7 takes 3.00 MiB of host memory (activations 2.00 MiB, prepared weights 513 KiB, weights "
-        "of the blocks in use 512 KiB), more than the 3.00 MiB that it may have (max_memory)");
+        "stage 7 takes 3146752 bytes of host memory (activations 2.00 MiB, prepared weights 513 KiB, weights "
+        "of the blocks in use 512 KiB), more than the 3145728 bytes that it may have (max_memory)");
     n.uncached = true;
     assert_int_equal(memory_check(c, n, 0, "stage 7"), FLUX1_ERR_LIMIT);
     assert_non_null(strstr(c->error.message, "(max_memory); a cache folder for prepared weights would take less"));

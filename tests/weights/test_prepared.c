@@ -316,7 +316,35 @@ static void an_entry_with_bytes_behind_its_end_is_not_used(void **state)
     assert_true(store_entry(cache, 1));
     assert_int_equal(truncate(path_of(name_of(1)), 30000), 0);
     assert_false(found(cache, 1));
-    expect_warning("30000");
+    expect_warning("it has 30000 bytes instead of the 24576 that it should have");
+}
+
+/* It stays, is listed, and nothing waits for it or is stored under it. */
+static void what_is_no_file_is_named_and_left(void **state)
+{
+    (void)state;
+    char path[200];
+    struct stat info;
+    strcpy(path, path_of(name_of(1)));
+    for (int what = 0; what < 3; what++) {
+        flux1_error err = {0};
+        assert_int_equal(what == 0   ? mkdir(path, 0700)
+                         : what == 1 ? mkfifo(path, 0600)
+                                     : symlink("/nonexistent", path),
+                         0);
+        assert_false(found(cache, 1));
+        assert_false(store_entry(cache, 1));
+        expect_warning(what == 0 ? "is a folder" : what == 1 ? "is no regular file" : "is a link");
+        assert_true(only_file().stranger && !only_file().unfinished && only_file().bytes == 0);
+        assert_int_equal(prepared_check(folder, name_of(1), true, NULL, &err), FLUX1_ERR_FORMAT);
+        assert_non_null(strstr(err.message, path));
+        assert_int_equal(prepared_remove(folder, name_of(1), &err), PREPARED_STUCK);
+        assert_true(prepared_make_room(cache, 1));
+        assert_int_equal(lstat(path, &info), 0);
+        assert_int_equal(remove(path), 0);
+    }
+    assert_true(store_entry(cache, 1));
+    assert_true(found(cache, 1));
 }
 
 static void another_entry_under_its_name_is_not_used(void **state)
@@ -561,7 +589,8 @@ static void put_file(const char *path, unsigned char last)
     free(bytes);
 }
 
-static void hash_of(const char *path, uint64_t hash[2])
+/* cancel: not NULL and 1: what would read the file fails. */
+static void hash_of(const char *path, const atomic_int *cancel, uint64_t hash[2])
 {
     store *s;
     bool known;
@@ -569,7 +598,7 @@ static void hash_of(const char *path, uint64_t hash[2])
     assert_int_equal(store_open_file(path, &s, &err), FLUX1_OK);
     const content_hash *c = store_at(s, 0)->content;
     assert_false(atomic_load(&c->known));
-    if (store_hash(s, NULL, &known, &err) != FLUX1_OK)
+    if (store_hash(s, cancel, &known, &err) != FLUX1_OK)
         fail_msg("%s", err.message);
     assert_true(known && atomic_load(&c->known));
     memcpy(hash, c->hash, sizeof c->hash);
@@ -586,21 +615,24 @@ static void content_is_the_hash_of_all_bytes_and_is_noted(void **state)
     snprintf(one, sizeof one, "%s/one", root);
     snprintf(two, sizeof two, "%s/two", root);
     put_file(one, 4), put_file(two, 4);
-    hash_of(one, a), hash_of(two, b);
+    hash_of(one, NULL, a), hash_of(two, NULL, b);
     assert_memory_equal(a, b, sizeof a);
     assert_int_equal(a[1], 0x9cef05356b85212eu);
     assert_int_equal(a[0], 0x42989a287a053413u);
     put_file(two, 5);
-    hash_of(two, c);
+    hash_of(two, NULL, c);
     assert_memory_not_equal(a, c, sizeof a);
-    /* behind our back, with the time set back: the noted hash comes, so the file was not read */
+    hash_of(two, &(atomic_int){1}, b);
+    assert_memory_equal(b, c, sizeof b);
+    /* changed in place, with the time set back: it is read again */
     assert_int_equal(stat(two, &info), 0);
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL); /* the clock of files is as coarse as 10 ms */
     int fd = open(two, O_WRONLY);
     assert_int_equal(pwrite(fd, "\6", 1, info.st_size - 1), 1);
     assert_int_equal(futimens(fd, (struct timespec[2]){info.st_atim, info.st_mtim}), 0);
     close(fd);
-    hash_of(two, b);
-    assert_memory_equal(b, c, sizeof b);
+    hash_of(two, NULL, b);
+    assert_memory_not_equal(b, c, sizeof b);
 }
 
 static void a_file_that_changes_is_not_hashed(void **state)
@@ -683,6 +715,7 @@ int main(void)
         TEST(blocks_are_read_one_by_one),
         TEST(an_entry_is_written_in_any_order),
         TEST(an_entry_with_bytes_behind_its_end_is_not_used),
+        TEST(what_is_no_file_is_named_and_left),
         TEST(another_entry_under_its_name_is_not_used),
         TEST(a_killed_writer_leaves_nothing_that_is_found),
         TEST(writers_killed_at_random_moments_do_no_harm),
