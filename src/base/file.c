@@ -10,6 +10,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+file_identity file_identity_of(const struct stat *info)
+{
+    return (file_identity){.device = (uint64_t)info->st_dev,
+                           .inode = (uint64_t)info->st_ino,
+                           .size = (uint64_t)info->st_size,
+                           .seconds = (int64_t)info->st_mtim.tv_sec,
+                           .nanoseconds = (int64_t)info->st_mtim.tv_nsec,
+                           .changed_seconds = (int64_t)info->st_ctim.tv_sec,
+                           .changed_nanoseconds = (int64_t)info->st_ctim.tv_nsec};
+}
+
 flux1_status file_open_regular(const char *path, int *fd, file_identity *identity, flux1_error *err)
 {
     struct stat info;
@@ -28,13 +39,7 @@ flux1_status file_open_regular(const char *path, int *fd, file_identity *identit
                          S_ISDIR(info.st_mode) ? "is a folder" : "is not a regular file");
     }
     *fd = opened;
-    *identity = (file_identity){.device = (uint64_t)info.st_dev,
-                                .inode = (uint64_t)info.st_ino,
-                                .size = (uint64_t)info.st_size,
-                                .seconds = (int64_t)info.st_mtim.tv_sec,
-                                .nanoseconds = (int64_t)info.st_mtim.tv_nsec,
-                                .changed_seconds = (int64_t)info.st_ctim.tv_sec,
-                                .changed_nanoseconds = (int64_t)info.st_ctim.tv_nsec};
+    *identity = file_identity_of(&info);
     return FLUX1_OK;
 }
 

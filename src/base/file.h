@@ -20,6 +20,8 @@ typedef struct file_identity {
 
 #define FILE_DEVICE_NONE UINT64_MAX /* device of an identity that no file has */
 
+struct stat;
+file_identity file_identity_of(const struct stat *info);
 bool file_identity_same(const file_identity *a, const file_identity *b);
 
 /* Opens a regular file for reading and tells which it is. FLUX1_ERR_IO. */

@@ -33,7 +33,7 @@ flux1_status errands_open(errands *l, void *user, flux1_error *err)
         pthread_cond_destroy(&l->news);
     }
     pthread_mutex_destroy(&l->mutex);
-    return error_set(err, FLUX1_ERR_MEMORY, "the thread that writes the history cannot be started");
+    return error_set(err, FLUX1_ERR_MEMORY, "the thread for slow requests cannot be started");
 }
 
 void errands_add(errands *l, errand *e)

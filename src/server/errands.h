@@ -1,5 +1,5 @@
-/* The thread that does, one after the other, what waits for the disk or for a plan: so the HTTP library's few threads
- * do not, and go on with everybody else. */
+/* The thread that does, one after the other, what writes, plans or opens a model: so the HTTP library's few threads
+ * need not wait for that, and go on with everybody else. */
 #ifndef FLUX1_SERVER_ERRANDS_H
 #define FLUX1_SERVER_ERRANDS_H
 
@@ -8,7 +8,8 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-/* A member of what it is about. In the list from errands_add until `run` is called; it may be added again then. */
+/* A member of what it is about. In the list from errands_add until `run` is called, which may add it
+ * again, or free it. */
 typedef struct errand {
     void (*run)(struct errand *e, void *user);
     struct errand *next;

@@ -30,7 +30,8 @@ struct exchange {
     double began;
     char method[12], path[256]; /* for the log, cut */
     exchange_fn *aside;         /* what the errands' thread does of it; NULL: nothing */
-    bool left, away;            /* it got the request; it has it, and the connection is suspended */
+    bool left;                  /* the errands' thread got the request */
+    bool away;                  /* that thread has it now, and the connection is suspended */
     errand errand;
     waiter wait;
     job *job; /* that it waits for, with a reference */
@@ -62,8 +63,8 @@ void answer_with(exchange *x, int status, struct MHD_Response *response, const c
 
 /* ---- later ---- */
 
-/* The last call of a handler whose further work waits for the disk or for a plan: the errands' thread calls `step`,
- * which answers, or calls exchange_wait. */
+/* The last call of a handler whose further work writes, plans or opens a model: the errands' thread calls `step`, which
+ * answers, or calls exchange_wait. */
 void exchange_aside(exchange *x, exchange_fn *step);
 /* For such a step. Calls `finish` on one of the library's threads when the job has ended; it answers. If the client
  * hangs up before, the job is cancelled. Takes the caller's reference of the job; x->job in `finish`. */

@@ -44,7 +44,7 @@ struct server {
     unsigned formats; /* bit f: flux1_format f can be written */
     atomic_int ready; /* engine, model and defaults are there */
     queue queue;
-    errands errands; /* its thread: requests that write, plan or open something, and what they leave to do */
+    errands errands; /* its thread: requests that write, plan or open a model, and what they leave to do */
     history *history;
     loras loras;
     bool has_loras;

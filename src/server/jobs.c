@@ -57,7 +57,7 @@ static bool enter(server *s, job *j, fault *f)
 job *jobs_submit(server *s, served_model *model, job_request *request, bool good, const remarks *extra,
                  flux1_format previews, fault *f)
 {
-    if (!good || !queue_has_room(&s->queue, f)) { /* before the work of planning it */
+    if (!good || !queue_has_room(&s->queue, f)) { /* once more, as opening the model may have taken long */
         request_free(request);
         models_return(s, model);
         return NULL;

@@ -1,5 +1,5 @@
 /* Which adapters of the folder a model can have: found out by the errands' thread, a file between two errands, so that
- * a request waits for one file at most. */
+ * an errand waits for one file at most. Who is told waits for the folder's metadata alone (readdir, stat). */
 #ifndef FLUX1_SERVER_LOOKS_H
 #define FLUX1_SERVER_LOOKS_H
 

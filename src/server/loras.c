@@ -1,7 +1,9 @@
 #include "server/loras.h"
 
+#include "base/clock.h"
 #include "base/listing.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +11,8 @@
 #include <unistd.h>
 
 #define ENDING ".safetensors"
-#define IDLE_MAX 8 /* files that stay open though no job has them */
+#define IDLE_MAX 8       /* files that stay open though no job has them */
+#define AGAIN_SECONDS 60 /* until a file that could not be read is examined once more */
 
 flux1_status loras_open(loras *l, const char *folder, flux1_error *err)
 {
@@ -49,25 +52,38 @@ static size_t stem(const char *name)
     return n > ending && strcmp(name + n - ending, ENDING) == 0 ? n - ending : 0;
 }
 
-/* Each file's name (without its ending), path and bytes. */
-typedef void file_visit(void *user, const char *name, const char *path, uint64_t bytes);
+/* name: without its ending */
+typedef void file_visit(void *user, const char *name, const char *path, const file_identity *identity);
 
-static void list_files(const loras *l, file_visit *visit, void *user)
+/* Also a link that leads nowhere. */
+static bool is_gone(int error) { return error == ENOENT || error == ENOTDIR || error == ELOOP; }
+
+/* By the folder's metadata: no file is opened. False: there may be files that were not visited. */
+static bool list_files(const loras *l, file_visit *visit, void *user)
 {
     listing names;
     struct stat st;
-    if (!l->folder || listing_read(l->folder, &names, NULL) != FLUX1_OK)
-        return;
+    if (!l->folder)
+        return true;
+    if (listing_read(l->folder, &names, NULL) != FLUX1_OK)
+        return false;
+    bool whole = !names.cut;
     for (size_t i = 0; i < names.count; i++) {
         const size_t n = stem(names.name[i]);
-        char *path = n ? path_join(l->folder, names.name[i]) : NULL;
-        if (path && stat(path, &st) == 0 && S_ISREG(st.st_mode)) {
+        if (n == 0)
+            continue;
+        char *path = path_join(l->folder, names.name[i]);
+        if (!path || stat(path, &st) != 0) {
+            whole = whole && path && is_gone(errno);
+        } else if (S_ISREG(st.st_mode)) {
+            const file_identity identity = file_identity_of(&st);
             names.name[i][n] = '\0';
-            visit(user, names.name[i], path, (uint64_t)st.st_size);
+            visit(user, names.name[i], path, &identity);
         }
         free(path);
     }
     listing_free(&names);
+    return whole;
 }
 
 /* ---- one by its name ---- */
@@ -79,10 +95,10 @@ typedef struct finding {
     builder names; /* of all */
 } finding;
 
-static void compare(void *user, const char *name, const char *path, uint64_t bytes)
+static void compare(void *user, const char *name, const char *path, const file_identity *identity)
 {
     finding *look = user;
-    (void)bytes;
+    (void)identity;
     if (strlen(name) == look->length && memcmp(name, look->name, look->length) == 0 && !look->path)
         look->path = strdup(path);
     if (look->names.length < 400)
@@ -106,12 +122,16 @@ static bool locate(const loras *l, const char *name, char **path, fault *f)
     return look.path != NULL;
 }
 
+/* By opening it, since a network file system tells the newest state then; may wait for the disk. */
 static file_identity identity_of(const char *path)
 {
     file_identity identity = {.device = FILE_DEVICE_NONE};
+    struct stat st;
     int descriptor = -1;
     if (file_open_regular(path, &descriptor, &identity, NULL) == FLUX1_OK)
         close(descriptor);
+    else if (stat(path, &st) == 0) /* as list_files sees it, so that what is found out is known to be this file's */
+        identity = file_identity_of(&st);
     return identity;
 }
 
@@ -168,18 +188,17 @@ typedef struct survey {
     unsigned number;
 } survey;
 
-static void tell_file(void *user, const char *name, const char *path, uint64_t bytes)
+static void tell_file(void *user, const char *name, const char *path, const file_identity *now)
 {
     const survey *y = user;
-    lora_facts facts = {.name = name, .path = path, .bytes = bytes};
-    const file_identity now = identity_of(path);
+    lora_facts facts = {.name = name, .path = path, .bytes = now->size};
     pthread_mutex_lock(&y->l->mutex);
     lora_verdict *v = *verdict_place(y->l, y->model, path);
     if (v && v->seen < y->number) /* or a later survey has been here */
         v->seen = y->number;
-    facts.examined = v && file_identity_same(&v->identity, &now);
+    facts.examined = v && file_identity_same(&v->identity, now);
     if (facts.examined) {
-        facts.again = v->again;
+        facts.again = v->again > 0 && clock_seconds() >= v->again;
         snprintf(facts.why, sizeof facts.why, "%s", v->why);
     }
     pthread_mutex_unlock(&y->l->mutex);
@@ -192,9 +211,9 @@ void loras_survey(loras *l, const flux1_model *model, loras_tell *tell, void *us
     pthread_mutex_lock(&l->mutex);
     y.number = ++l->surveys;
     pthread_mutex_unlock(&l->mutex);
-    list_files(l, tell_file, &y);
+    const bool whole = list_files(l, tell_file, &y);
     pthread_mutex_lock(&l->mutex);
-    for (lora_verdict **at = &l->verdicts; *at;) {
+    for (lora_verdict **at = &l->verdicts; whole && *at;) {
         if ((*at)->model == model && (*at)->seen < y.number)
             drop_verdict(at);
         else
@@ -215,7 +234,8 @@ static void remember(loras *l, const flux1_model *model, const char *path, const
     }
     v->model = model;
     v->identity = *then;
-    v->again = f->kind == FAULT_UNAVAILABLE;
+    if (f->kind == FAULT_UNAVAILABLE || f->kind == FAULT_SERVER)
+        v->again = clock_seconds() + AGAIN_SECONDS;
     v->seen = l->surveys;
     memcpy(v->path, path, strlen(path));
     v->next = l->verdicts;
@@ -230,8 +250,7 @@ void loras_examine(loras *l, flux1_context *context, const flux1_model *model, c
     if (open_file(l, context, model, path, &file, &f))
         close_file(&file); /* those that jobs had stay open */
     pthread_mutex_lock(&l->mutex);
-    if (f.kind != FAULT_SERVER)
-        remember(l, model, path, &then, &f);
+    remember(l, model, path, &then, &f);
     pthread_mutex_unlock(&l->mutex);
 }
 

@@ -22,7 +22,7 @@ typedef struct lora_verdict {
     const flux1_model *model;
     file_identity identity;
     char *why;     /* it cannot, a sentence; "": it can */
-    bool again;    /* the file could not be read, which may be otherwise now */
+    double again;  /* by clock_seconds, when it is worth another look: memory or the disk failed; 0: never */
     unsigned seen; /* the last survey that found the file */
     struct lora_verdict *next;
     char path[];
@@ -44,11 +44,12 @@ typedef struct lora_facts {
     const char *name, *path; /* name: without its ending */
     uint64_t bytes;
     bool examined;           /* for that model, as the file is now */
-    bool again;              /* it could not be read then: it is to be examined once more */
+    bool again;              /* it could not be read, a minute ago or more: it is to be examined once more */
     char why[FAULT_MESSAGE]; /* the model cannot have its adapters, a sentence; "": it can, or nobody knows yet */
 } lora_facts;
 
-/* Each file, by name; no file is read. What was known of files that are gone is forgotten. */
+/* Each file, by name; no file is opened, only the folder's metadata is read. What was known of files that are gone is
+ * forgotten. */
 typedef void loras_tell(void *user, const lora_facts *facts);
 void loras_survey(loras *l, const flux1_model *model, loras_tell *tell, void *user);
 

@@ -268,7 +268,7 @@ void models_return(server *s, served_model *m)
 
 served_model *models_begin(server *s, const char *name, const char *param, job_request *r, fault *f)
 {
-    served_model *m = models_take(s, name, param, f);
+    served_model *m = queue_has_room(&s->queue, f) ? models_take(s, name, param, f) : NULL;
     if (!m || !request_begin(&m->defaults, r, f)) {
         if (m)
             models_return(s, m);

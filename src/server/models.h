@@ -50,7 +50,8 @@ bool models_is_open(server *s, const char *name);
 void models_hold(server *s, served_model *m); /* one more user; it has users */
 void models_return(server *s, served_model *m);
 
-/* A request of the model's defaults that names it: models_take and request_begin. NULL: f says why. */
+/* For a new job, a request of the model's defaults that names it: models_take and request_begin, if the queue has room
+ * (queue_has_room: a model is not opened in vain). NULL: f says why. */
 served_model *models_begin(server *s, const char *name, const char *param, job_request *r, fault *f);
 
 /* There is one of that name, which is *whole; it is not opened. */

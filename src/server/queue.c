@@ -243,10 +243,10 @@ void queue_forget(queue *q, job *j)
 
 void queue_skip(queue *q)
 {
-    q->skipped = true;
     for (job *j = q->running; j; j = j->next) {
         if (!j->drawn || j->cancelled)
             continue;
+        q->skipped = true;
         j->skip = j->made + j->passed + 1;
         flux1_cancel_token_cancel(j->token); /* work.c resets it */
     }

@@ -70,7 +70,8 @@ int queue_position(const queue *q, const job *j); /* 1: the next; 0: it does not
  * (job_put): what a client knows to be done is done after a kill as well. */
 void queue_end(queue *q, job *j, job_state state);
 /* Of each job whose pictures are being made: the first that is not finished ends, and the job goes on with the next one
- * soon. Jobs that wait, also behind others of their batch, keep all of theirs. */
+ * soon. Jobs that wait, also behind others of their batch or for their next call, keep all of theirs; q->skipped tells
+ * whether there was any. */
 void queue_skip(queue *q);
 /* A job that waits ends here and now (true: the caller stores it); one that runs ends soon, by itself. */
 bool queue_cancel(queue *q, job *j);

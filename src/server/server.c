@@ -175,7 +175,7 @@ void server_end(server *s, double drain, bool (*hurry)(void))
     cancel_running(s);
     workers_join(s);
     watch_join(s);
-    errands_end(&s->errands); /* what it has in hand is answered; from here on nothing takes long */
+    errands_end(&s->errands); /* answers what it has; HTTP threads do what comes now, and jobs are refused at once */
     http_stop(s);
     models_close(s);
     if (s->has_loras)

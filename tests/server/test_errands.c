@@ -1,8 +1,9 @@
-/* Errands: their order, their thread, and what becomes of those that come late. */
+/* Errands: their order, their thread, what they may do with themselves, and what becomes of those that come late. */
 #include "server/errands.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -17,6 +18,7 @@ typedef struct one {
 typedef struct record {
     errands list;
     pthread_mutex_t gate; /* whoever runs an errand waits for it */
+    pthread_cond_t news;  /* one has run */
     char order[COUNT + 1];
     pthread_t thread; /* of the last one */
 } record;
@@ -27,12 +29,13 @@ static void note(errand *e, void *user)
     pthread_mutex_lock(&r->gate);
     r->order[strlen(r->order)] = ((one *)(void *)e)->name;
     r->thread = pthread_self();
+    pthread_cond_signal(&r->news);
     pthread_mutex_unlock(&r->gate);
 }
 
 static void open_with_gate(record *r)
 {
-    *r = (record){0};
+    *r = (record){.news = PTHREAD_COND_INITIALIZER};
     assert_int_equal(pthread_mutex_init(&r->gate, NULL), 0);
     assert_int_equal(errands_open(&r->list, r, NULL), FLUX1_OK);
 }
@@ -56,6 +59,58 @@ static void they_run_in_order_on_another_thread(void **state)
     pthread_mutex_destroy(&r.gate);
 }
 
+/* Twice. */
+static void note_again(errand *e, void *user)
+{
+    record *r = user;
+    note(e, user);
+    e->run = note;
+    errands_add(&r->list, e);
+}
+
+static void note_and_free(errand *e, void *user)
+{
+    note(e, user);
+    free(e);
+}
+
+static void one_may_add_itself_again_and_is_behind_the_others(void **state)
+{
+    (void)state;
+    record r;
+    one again = {{.run = note_again}, 'a'}, other = {{.run = note}, 'b'};
+    open_with_gate(&r);
+    pthread_mutex_lock(&r.gate);
+    errands_add(&r.list, &again.e);
+    errands_add(&r.list, &other.e);
+    while (strlen(r.order) < 3) /* before the end, from which on it would run at once */
+        pthread_cond_wait(&r.news, &r.gate);
+    pthread_mutex_unlock(&r.gate);
+    errands_end(&r.list);
+    assert_string_equal(r.order, "aba");
+    errands_close(&r.list);
+    pthread_mutex_destroy(&r.gate);
+}
+
+static void one_may_free_itself(void **state)
+{
+    (void)state;
+    record r;
+    one *all[COUNT];
+    open_with_gate(&r);
+    pthread_mutex_lock(&r.gate);
+    for (int i = 0; i < COUNT; i++) {
+        assert_non_null(all[i] = malloc(sizeof *all[i]));
+        *all[i] = (one){{.run = note_and_free}, (char)('a' + i)};
+        errands_add(&r.list, &all[i]->e);
+    }
+    pthread_mutex_unlock(&r.gate);
+    errands_end(&r.list);
+    assert_string_equal(r.order, "abcde");
+    errands_close(&r.list);
+    pthread_mutex_destroy(&r.gate);
+}
+
 static void who_comes_late_runs_it_himself(void **state)
 {
     (void)state;
@@ -74,6 +129,8 @@ static void who_comes_late_runs_it_himself(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(they_run_in_order_on_another_thread),
+                                       cmocka_unit_test(one_may_add_itself_again_and_is_behind_the_others),
+                                       cmocka_unit_test(one_may_free_itself),
                                        cmocka_unit_test(who_comes_late_runs_it_himself)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,8 @@
  * what the test wants it to. */
 #include "server/loras.h"
 
+#include "base/clock.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@ static struct {
     flux1_status status; /* of the next opening, and its message */
     const char *message;
     int opened, open;
+    int looked;           /* files opened to tell which they are */
     pthread_mutex_t gate; /* an opening waits for it */
     pthread_cond_t news;
     bool closed, waits;
@@ -53,6 +56,15 @@ const char *__wrap_flux1_context_message(const flux1_context *context)
     return library.message;
 }
 
+flux1_status __real_file_open_regular(const char *path, int *descriptor, file_identity *identity, flux1_error *err);
+flux1_status __wrap_file_open_regular(const char *path, int *descriptor, file_identity *identity, flux1_error *err);
+
+flux1_status __wrap_file_open_regular(const char *path, int *descriptor, file_identity *identity, flux1_error *err)
+{
+    library.looked++;
+    return __real_file_open_regular(path, descriptor, identity, err);
+}
+
 /* ---- a folder with two files ---- */
 
 typedef struct fixture {
@@ -83,7 +95,7 @@ static int set_up(void **state)
     assert_int_equal(loras_open(&x->l, x->folder, NULL), FLUX1_OK);
     library.status = FLUX1_OK;
     library.message = "";
-    library.opened = library.open = 0;
+    library.opened = library.open = library.looked = 0;
     library.closed = library.waits = false;
     *state = x;
     return 0;
@@ -136,16 +148,28 @@ static void a_survey_opens_nothing_and_tells_what_is_known(void **state)
 {
     fixture *x = *state;
     assert_known(x, "one? two? ");
+    assert_int_equal(library.looked, 0);
     examine(x, x->one, FLUX1_OK, "");
     assert_known(x, "one two? ");
     examine(x, x->two, FLUX1_ERR_FORMAT, "two is bad");
+    library.looked = 0;
     assert_known(x, "one two(two is bad) ");
+    assert_int_equal(library.looked, 0);
     assert_int_equal(library.opened, 2);
     write_file(x->two, "another");
     assert_known(x, "one two? ");
 }
 
-/* A bad file stays bad; a disk may have failed for a moment. */
+/* Until the next look at it is due: at once. */
+static void a_minute_passes(fixture *x)
+{
+    for (lora_verdict *v = x->l.verdicts; v; v = v->next) {
+        assert_true(v->again <= clock_seconds() + 60);
+        v->again = v->again > 0 ? 1e-9 : 0;
+    }
+}
+
+/* A bad file stays bad; a disk may have failed for a moment, and so may memory. */
 static void an_error_of_reading_is_tried_again(void **state)
 {
     fixture *x = *state;
@@ -153,7 +177,13 @@ static void an_error_of_reading_is_tried_again(void **state)
     fault f = {0};
     examine(x, x->one, FLUX1_ERR_IO, "one cannot be read");
     examine(x, x->two, FLUX1_ERR_MEMORY, "no memory");
-    assert_known(x, "one!(one cannot be read) two? ");
+    assert_known(x, "one(one cannot be read) two(no memory) ");
+    a_minute_passes(x);
+    assert_known(x, "one!(one cannot be read) two!(no memory) ");
+    examine(x, x->two, FLUX1_ERR_FORMAT, "bad");
+    a_minute_passes(x);
+    assert_known(x, "one!(one cannot be read) two(bad) ");
+    library.status = FLUX1_ERR_MEMORY;
     assert_false(loras_take(&x->l, NULL, model, "one", &adapter, &f)); /* with the last message and status */
     assert_int_equal(f.kind, FAULT_SERVER);
     library.status = FLUX1_ERR_IO;
@@ -163,7 +193,8 @@ static void an_error_of_reading_is_tried_again(void **state)
     assert_false(loras_take(&x->l, NULL, model, "one", &adapter, &f));
     assert_int_equal(f.kind, FAULT_INVALID);
     examine(x, x->one, FLUX1_OK, "");
-    assert_known(x, "one two? ");
+    a_minute_passes(x);
+    assert_known(x, "one two(bad) ");
     assert_true(loras_take(&x->l, NULL, model, "one", &adapter, &f));
     loras_return(&x->l, adapter);
 }
@@ -187,6 +218,18 @@ static void what_is_known_of_a_file_goes_with_it(void **state)
     loras_survey(&x->l, other, add, known);
     assert_string_equal(known, "one? ");
     assert_int_equal(verdicts(x), 1);
+}
+
+static void what_is_known_outlives_a_folder_that_cannot_be_listed(void **state)
+{
+    fixture *x = *state;
+    char aside[80];
+    snprintf(aside, sizeof aside, "%s-", x->folder);
+    examine(x, x->one, FLUX1_OK, "");
+    assert_int_equal(rename(x->folder, aside), 0);
+    assert_known(x, "");
+    assert_int_equal(rename(aside, x->folder), 0);
+    assert_known(x, "one two? ");
 }
 
 static void *examine_one(void *x)
@@ -223,6 +266,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_survey_opens_nothing_and_tells_what_is_known), TEST(an_error_of_reading_is_tried_again),
-        TEST(what_is_known_of_a_file_goes_with_it), TEST(nobody_waits_for_a_file_that_is_being_examined)};
+        TEST(what_is_known_of_a_file_goes_with_it), TEST(what_is_known_outlives_a_folder_that_cannot_be_listed),
+        TEST(nobody_waits_for_a_file_that_is_being_examined)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

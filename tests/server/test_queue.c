@@ -150,6 +150,10 @@ static void a_skip_concerns_the_picture_that_is_being_made(void **state)
         q.running = all[i];
     }
     queue_lock(&q);
+    drawn.drawn = false; /* between two calls */
+    queue_skip(&q);
+    assert_false(q.skipped);
+    drawn.drawn = true;
     queue_skip(&q);
     queue_skip(&q); /* before the first one has had its effect */
     queue_unlock(&q);
