@@ -1,6 +1,7 @@
 #include "cli/step_check.h"
 
 #include "base/clock.h"
+#include "cli/cli.h"
 #include "cli/console.h"
 
 #include <errno.h>
