@@ -360,6 +360,10 @@ typedef struct ops_given {
     int64_t first;
 } ops_given;
 
+/* Products in int8, which int8.h defines: none; with scales as ggml's of Q8_0 have them; with
+ * fewer scales, faster where int8 is fast. */
+typedef enum int8_kind { INT8_NONE, INT8_FINE, INT8_ROTATED } int8_kind;
+
 /* Every backend's state begins with this. */
 struct ops {
     const ops_table *fn;
@@ -370,6 +374,7 @@ struct ops {
     struct profile_rank *profile; /* profile.h: where calls are timed; NULL: nowhere */
     struct call_list *calls;      /* record.h: of a step; NULL: the backend records itself, or not at all */
     bool counts_only;             /* a dry run */
+    int8_kind attends;            /* how attention is multiplied that bears int8 (ops_sizing.attends) */
     ops_given given;
 };
 
@@ -413,10 +418,6 @@ static inline flux1_status ops_copy_given(ops *o, const char *name, act in, int6
     return ops_copy_rows(o, in, first, out);
 }
 
-/* Products in int8, which int8.h defines: none; with scales as ggml's of Q8_0 have them; with
- * fewer scales, faster where int8 is fast. */
-typedef enum int8_kind { INT8_NONE, INT8_FINE, INT8_ROTATED } int8_kind;
-
 /* Every backend's weights and blocks begin with these. */
 struct weight {
     weight_role role;
@@ -459,7 +460,7 @@ typedef struct ops_event {
     int64_t batch, m, n, k; /* product and conv: rows of one batch entry, outputs, inputs; attention: queries, keys,
                                head size; others: rows, columns */
     int64_t heads;
-    int8_kind int8; /* product: in int8, and how */
+    int8_kind int8; /* product, attention: in int8, and how */
     double flops;   /* 2 per multiply-add; products, attention and convolutions only */
     /* activations read and written, file bytes of weights read. prepare: bytes_weights of the file, bytes_out on the
      * device. block_begin: bytes_weights of those that stay in the file, bytes_out of the others' forms, and which
@@ -515,6 +516,8 @@ typedef struct ops_sizing {
      * of all batches, n keys, k head size (of `heads`). CONV: m pixels out, n channels out, k channels in·kernel²;
      * `heads`: the input's width, 0 for 1×1 */
     size_t (*scratch)(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads);
+    /* how attention whose arguments say that it bears int8 is multiplied. NULL: in floats */
+    int8_kind (*attends)(const ops_config *c);
     size_t spare; /* bytes of a device's own memory left to its libraries when weights stay on it */
     /* upsample_conv and norm_conv never make the plane between; CONV's m: pixels before upsampling */
     bool folds_planes;

@@ -1,6 +1,7 @@
 #include "ops/work.h"
 
 #include "base/checked.h"
+#include "ops/int8.h"
 #include "ops/layout.h"
 
 #include <string.h>
@@ -207,6 +208,7 @@ static ops_event attend(ops *o, const char *operation, act q, act k, act v, cons
     e.n = act_rows(k);
     e.k = a->heads ? q.cols / a->heads : 0;
     e.heads = a->heads;
+    e.int8 = a->int8 && int8_attends(o->attends, e.k) ? o->attends : INT8_NONE;
     e.flops = 4.0 * (double)act_batch(q) * (double)act_rows(q) * (double)act_rows(k) * (double)q.cols;
     e.bytes_in = bytes_of(o, q) + bytes_of(o, k) + bytes_of(o, v) + bytes_of(o, a->bias);
     e.bytes_out = bytes_of(o, out) + bytes_of(o, lse);

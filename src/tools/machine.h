@@ -19,10 +19,10 @@ typedef struct machine_dtype {
 machine_dtype machine_dtype_of(const ops_config *c);
 const char *machine_dtype_name(machine_dtype type);
 
-/* What a chip achieves in one operation (an entry's name of ops.h; "attention" stands for attention_part too; products
- * in int8 have names of their own, machine_product): FLOP/s and bytes/s of what it reads and writes. 0: the machine's
- * peak, the memory's rate. weights: bytes/s at which weights are taken in, if that takes time beside the arithmetic; 0:
- * it does not. */
+/* What a chip achieves in one operation (an entry's name of ops.h; "attention" stands for attention_part too; both and
+ * products have names of their own in int8, machine_product and machine_attention): FLOP/s and bytes/s of what it reads
+ * and writes. 0: the machine's peak, the memory's rate. weights: bytes/s at which weights are taken in, if that takes
+ * time beside the arithmetic; 0: it does not. */
 typedef struct machine_rate {
     char operation[MACHINE_OPERATION];
     double flops[MACHINE_DTYPES];
@@ -92,8 +92,9 @@ typedef struct machine_device {
 } machine_device;
 extern const ops_device_kind machine_kind;
 
-/* "product", "product_int8" or "product_int8_fast". */
+/* "product", "product_int8" or "product_int8_fast"; "attention" or "attention_int8". */
 const char *machine_product(int8_kind int8);
+const char *machine_attention(int8_kind int8);
 
 /* Seconds of an operation without its launch, `*by_flops` if it is not the memory that bounds it. type: as
  * machine.dtype. share: ranks on the rank's chip. */

@@ -74,11 +74,12 @@ const char *machine_product(int8_kind int8)
     return names[int8];
 }
 
+const char *machine_attention(int8_kind int8) { return int8 ? "attention_int8" : "attention"; }
+
 static const machine_rate *rate_of(const machine *m, const ops_event *e)
 {
-    const char *name = e->int8                                       ? machine_product(e->int8)
-                       : strcmp(e->operation, "attention_part") == 0 ? "attention"
-                                                                     : e->operation;
+    const bool attention = strcmp(e->operation, "attention") == 0 || strcmp(e->operation, "attention_part") == 0;
+    const char *name = attention ? machine_attention(e->int8) : e->int8 ? machine_product(e->int8) : e->operation;
     for (int i = 0; i < m->rates; i++)
         if (strcmp(m->rate[i].operation, name) == 0)
             return &m->rate[i];

@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/pool.h"
+#include "ops/int8.h"
 #include "tools/peak.h"
 
 #include <stdio.h>
@@ -69,7 +70,8 @@ static flux1_status set_up_attention(rig *r)
 }
 static flux1_status attention(rig *r)
 {
-    return ops_attention(r->o, r->a[0], r->a[1], r->a[2], &(attention_args){.heads = HEADS, .scale = 0.0884f}, r->a[3]);
+    const attention_args a = {.heads = HEADS, .scale = 0.0884f, .int8 = true}; /* as for products' weights */
+    return ops_attention(r->o, r->a[0], r->a[1], r->a[2], &a, r->a[3]);
 }
 
 /* Many channels of a small plane and few of a large one, with as many FLOPs: a decoder has both. */
@@ -368,6 +370,10 @@ static flux1_status run_trials(const ops_config *wanted, int type, machine *m)
     TRY(try_products(config, type, m));
     if (wanted->int8)
         TRY(try_products(wanted, type, m));
+    if (int8_attends(ops_cpu_sizing.attends(wanted), HEAD)) {
+        const trial in_int8 = {machine_attention(wanted->int8), set_up_attention, attention, {0}};
+        TRY(try_operation(wanted, type, &in_int8, m));
+    }
     TRY(try_launch(config, type, m));
     for (size_t i = 0; i < sizeof TRIALS / sizeof *TRIALS; i++)
         TRY(try_operation(config, type, &TRIALS[i], m));

@@ -56,7 +56,7 @@ static void open_run(run *r, const char *backend, dtype arithmetic, int threads,
         setenv("FLUX1_CPU_ISA", backend, 1);
     start_run(r, dry ? NULL : ref ? ops_ref_create : ops_cpu_create, &ops_cpu_sizing, &c, rounded, seed);
     if (emulated && !ref && !dry)
-        ((cpu_ops *)r->o)->int8 = emulated;
+        ((cpu_ops *)r->o)->int8 = emulated, r->o->attends = in_int8;
 }
 
 /* Instrumented, where what may break is memory, or with instructions that are emulated, three threads stand for two as

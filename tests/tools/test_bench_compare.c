@@ -102,6 +102,34 @@ static void kernels_add_up_to_their_stage(void **state)
     }
 }
 
+/* Whether a stage's attention is in int8: all of it, or none. */
+static bool attends_in_int8(const json_value *report, const char *stage)
+{
+    int in_int8 = 0, all = 0;
+    const json_value *k, *list = json_object_get(report, "kernels");
+    for (size_t i = 0; (k = json_array_get(list, i)); i++) {
+        if (strcmp(text(k, "stage"), stage) != 0 || strcmp(text(k, "kernel"), "attention") != 0)
+            continue;
+        in_int8 += strcmp(text(k, "type"), "int8") == 0;
+        all++;
+    }
+    assert_true(all > 0 && (in_int8 == 0 || in_int8 == all));
+    return in_int8 > 0;
+}
+
+/* The blocks' attention is so with int8-fast alone, but not with every instruction set; T5's never is. */
+static void attention_has_the_type_it_is_computed_in(void **state)
+{
+    (void)state;
+    const ops_config fast = {.int8 = INT8_ROTATED};
+    for (int i = 0; i < 2; i++) {
+        json_value *report = bench("1x1", i ? FLUX1_DTYPE_INT8_FAST : FLUX1_DTYPE_INT8, NULL);
+        assert_int_equal(attends_in_int8(report, "dit step"), i && ops_cpu_sizing.attends(&fast) == INT8_ROTATED);
+        assert_false(attends_in_int8(report, "t5"));
+        json_free(report);
+    }
+}
+
 /* T5 and the blocks multiply in int8, CLIP and the VAE do not (docs/performance.md); --profile changes nothing. */
 static void kernels_have_the_type_of_their_products(void **state)
 {
@@ -280,6 +308,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kernels_add_up_to_their_stage),
+        cmocka_unit_test(attention_has_the_type_it_is_computed_in),
         cmocka_unit_test(kernels_have_the_type_of_their_products),
         cmocka_unit_test(differences_above_the_noise_are_told),
         cmocka_unit_test(other_setups_and_lone_rows_are_named),

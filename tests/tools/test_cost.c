@@ -63,6 +63,22 @@ static double take(bench_clock *b, ops_event e)
 }
 
 /* A rate of its own, also behind another name; without one it is the arithmetic's peak. */
+static void attention_in_int8_has_its_own_rate(void **state)
+{
+    (void)state;
+    bench_clock b;
+    start(&b);
+    b.m.rate[b.m.rates++] = (machine_rate){.operation = "attention_int8", .flops = {0, 200}};
+    b.m.rate[b.m.rates++] = (machine_rate){.operation = "product_int8_fast", .flops = {0, 400}};
+    ops_event e = {.kind = EVENT_COMPUTE, .operation = "attention", .flops = 400, .int8 = INT8_ROTATED};
+    near(take(&b, e), 4); /* 400 / (200 · 0.5) */
+    e.operation = "attention_part";
+    near(take(&b, e), 4);
+    e.int8 = INT8_NONE;
+    near(take(&b, e), 10); /* 400 / (80 · 0.5) */
+    near(b.c.part[COST_ATTENTION], 18);
+}
+
 static void a_product_in_int8_has_its_own_rate(void **state)
 {
     (void)state;
@@ -248,6 +264,7 @@ static void listeners_hear_every_span(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attention_in_int8_has_its_own_rate),
         cmocka_unit_test(a_product_in_int8_has_its_own_rate),
         cmocka_unit_test(an_operation_takes_the_longer_of_arithmetic_and_memory),
         cmocka_unit_test(weights_may_take_time_beside_the_arithmetic),

@@ -57,7 +57,7 @@ static flux1_status attend(ops *base, act q, act k, act v, const attention_args 
     void *scratch;
     TRY(arena_alloc(&o->memory, (size_t)o->threads * t.scratch_stride, &scratch, base->err));
     t.scratch = scratch;
-    const bool int8 = a->int8 && int8_attends(o->int8_as, dim) && o->int8->attention;
+    const bool int8 = a->int8 && int8_attends(base->attends, dim);
     pool_run(o->workers, t.batch * t.heads * t.blocks, int8 ? o->int8->attention : o->kernels->attention, &t);
     arena_release(&o->memory, mark);
     return ops_cancelled(base);

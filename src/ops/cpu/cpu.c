@@ -36,6 +36,7 @@ flux1_status ops_cpu_create(const ops_config *c, ops **out)
     o->kernels = o->bf16 ? set->bf16 : set->f32;
     o->int8 = c->int8 ? set->int8 : NULL;
     o->int8_as = c->int8;
+    o->head.attends = ops_cpu_sizing.attends(c);
     o->forms_in_files = c->forms_in_files;
     o->budget = SIZE_MAX;
     o->last_block = &o->blocks;

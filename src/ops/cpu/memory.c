@@ -15,6 +15,12 @@ static bool multiplies_pairs(const ops_config *c)
     return c->arithmetic == DTYPE_BF16 && cpu_instruction_set_choose(&set, NULL) == FLUX1_OK && set->bf16->bf16;
 }
 
+static int8_kind cpu_attends(const ops_config *c)
+{
+    const cpu_instruction_set *set;
+    return cpu_instruction_set_choose(&set, NULL) == FLUX1_OK && set->int8->attention ? c->int8 : INT8_NONE;
+}
+
 static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t n, int64_t k, int64_t heads)
 {
     if (work == WORK_LINEAR)
@@ -37,6 +43,7 @@ static size_t cpu_own_bytes(const ops_config *c)
 
 const ops_sizing ops_cpu_sizing = {.act_bytes = cpu_act_bytes,
                                    .scratch = cpu_scratch,
+                                   .attends = cpu_attends,
                                    .folds_planes = true,
                                    .any_rows = true,
                                    .alone_rows = 320,

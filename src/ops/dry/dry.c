@@ -462,7 +462,7 @@ static flux1_status dry_head_norm_rope(ops *o, act x, int64_t heads, const weigh
 static size_t attention_scratch(ops *o, act q, act k, const attention_args *a)
 {
     const int64_t dim = a->heads ? q.cols / a->heads : 0;
-    const bool int8 = a->int8 && int8_attends(self(o)->config.int8, dim);
+    const bool int8 = a->int8 && int8_attends(o->attends, dim);
     return scratch_of(o, int8 ? WORK_INT8_ATTENTION : WORK_ATTENTION, act_batch(q) * act_rows(q), act_rows(k), dim,
                       a->heads);
 }
@@ -606,6 +606,7 @@ flux1_status ops_dry_create(const ops_config *c, const ops_sizing *sizing, ops *
     work_cells(c, sizing, o->cell);
     o->head.cell = o->cell;
     o->head.counts_only = true;
+    o->head.attends = sizing->attends ? sizing->attends(c) : INT8_NONE;
     o->calls.memory = &o->memory;
     o->head.calls = sizing->call_list && !c->eager ? &o->calls : NULL;
     o->count.own_bytes = sizing->own_bytes ? sizing->own_bytes(c) : 0;

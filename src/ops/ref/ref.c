@@ -25,6 +25,7 @@ flux1_status ops_ref_create(const ops_config *c, ops **out)
     o->head = (ops){.fn = &ref_table_of_functions, .err = c->err, .cancel = c->cancel};
     o->fp8 = c->fp8;
     o->int8 = c->int8;
+    o->head.attends = ops_ref_sizing.attends(c);
     *out = &o->head;
     return FLUX1_OK;
 }
@@ -89,9 +90,12 @@ static size_t ref_weight_bytes(const ops_config *c, const weight_recipe *w, cons
     return (size_t)(w->rows * w->cols + (bias ? bias->rows * bias->cols : 0)) * sizeof(float);
 }
 
+static int8_kind ref_attends(const ops_config *c) { return c->int8; }
+
 const ops_sizing ops_ref_sizing = {.act_bytes = ref_act_bytes,
                                    .cell_bytes = ref_cell_bytes,
                                    .scratch = ref_scratch,
+                                   .attends = ref_attends,
                                    .any_rows = true,
                                    .alone_rows = 320,
                                    .together_rows = 320,

@@ -50,7 +50,7 @@ static flux1_status attend(ops *base, act q, act k, act v, const attention_args 
     if (a->heads == 0)
         return FLUX1_OK;
     int64_t dim = q.cols / a->heads;
-    if (a->int8 && int8_attends(o->int8, dim))
+    if (a->int8 && int8_attends(base->attends, dim))
         return ref_int8_attention(o, q, k, v, a, out, lse);
     size_t mark = arena_mark(&o->memory);
     void *score;
