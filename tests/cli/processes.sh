@@ -124,6 +124,15 @@ processes() { # ranks of this test that run, as "rank pid"
     done
 }
 
+process_of() { # a rank, which once was not found at the first look, on a busy machine
+    for _ in $(seq 50); do
+        found=$(processes | sed -n "s/^$1 //p")
+        [ -n "$found" ] && break
+        sleep 0.1
+    done
+    echo "$found"
+}
+
 start() { # flux1's arguments; returns in the middle of the steps
     "$FLUX1" generate -m "$tiny" -p x -s 10000 -W 256 -H 256 --mesh 2x2 -o x.png "$@" >../out 2>../err </dev/null &
     launched=$!
@@ -156,14 +165,14 @@ ended() { # expected status, pattern of the last line, what
 
 for rank in 2 0; do
     start --launch
-    kill -KILL "$(processes | sed -n "s/^$rank //p")"
+    kill -KILL "$(process_of $rank)"
     ended 1 "rank $rank \(process $rank on host .*has ended" "kill -9 of rank $rank"
 done
 start --launch
 kill -INT $launched
 ended 130 'interrupted' "SIGINT to --launch"
 start --launch
-kill -TERM "$(processes | sed -n "s/^0 //p")"
+kill -TERM "$(process_of 0)"
 ended 130 'interrupted' "SIGTERM to the first process"
 
 finish
