@@ -66,24 +66,34 @@ static void print_key(const char *key, int indent, int width)
     printf("%*s", width > n ? width - n : 0, "");
 }
 
-/* Objects whose members are all leaves make a table; the first one's keys are the columns. */
-static bool is_table(const json_value *list)
+/* Adds a row's keys that are new. False: it is no row of leaves, or there are too many columns. */
+static bool add_columns(const json_value *row, const char *keys[COLUMNS], int *columns)
 {
-    if (json_array_size(list) < 1 || !json_is_object(json_array_get(list, 0)) ||
-        json_object_size(json_array_get(list, 0)) > COLUMNS)
+    const char *key;
+    const json_value *value;
+    if (!json_is_object(row))
         return false;
-    const json_value *row;
-    for (size_t r = 0; (row = json_array_get(list, r)); r++) {
-        const char *key;
-        const json_value *value;
-        if (!json_is_object(row))
+    for (size_t i = 0; (value = json_object_at(row, i, &key)); i++) {
+        int c = 0;
+        while (c < *columns && strcmp(keys[c], key) != 0)
+            c++;
+        if (!is_leaf(value) || c == COLUMNS)
             return false;
-        for (size_t i = 0; (value = json_object_at(row, i, &key)); i++) {
-            if (!is_leaf(value))
-                return false;
-        }
+        keys[c] = key;
+        *columns += c == *columns;
     }
     return true;
+}
+
+/* Objects whose members are all leaves make a table; a row need not have all of its columns. 0: they do not. */
+static int table_columns(const json_value *list, const char *keys[COLUMNS])
+{
+    int columns = 0;
+    const json_value *row;
+    for (size_t r = 0; (row = json_array_get(list, r)); r++)
+        if (!add_columns(row, keys, &columns))
+            return 0;
+    return columns;
 }
 
 /* Width in characters, not bytes. */
@@ -101,16 +111,13 @@ static void print_cell(const char *text, int width, bool right)
     printf("%*s%s%*s", right ? pad : 0, "", text, right ? 0 : pad, "");
 }
 
-static void print_table(const json_value *list, int indent)
+static void print_table(const json_value *list, const char *const keys[COLUMNS], int columns, int indent)
 {
-    const char *keys[COLUMNS], *key;
-    int widths[COLUMNS], columns = 0;
-    const json_value *row, *value;
+    int widths[COLUMNS];
+    const json_value *row;
     char cell[CELL];
-    for (size_t i = 0; (value = json_object_at(json_array_get(list, 0), i, &key)); i++) {
-        keys[columns] = key;
-        widths[columns++] = text_width(key);
-    }
+    for (int c = 0; c < columns; c++)
+        widths[c] = text_width(keys[c]);
     for (size_t r = 0; (row = json_array_get(list, r)); r++) {
         for (int c = 0; c < columns; c++) {
             leaf_text(keys[c], json_object_get(row, keys[c]), cell);
@@ -136,6 +143,8 @@ static void print_object(const json_value *object, int indent);
 /* Short lists of leaves stay on the key's line; everything else goes below it. */
 static void print_member(const char *key, const json_value *value, int indent, int width)
 {
+    const char *keys[COLUMNS];
+    int columns;
     char cell[CELL];
     const json_value *item;
     bool inline_value = is_leaf(value) || (json_is_array(value) && !json_is_object(json_array_get(value, 0)));
@@ -152,9 +161,9 @@ static void print_member(const char *key, const json_value *value, int indent, i
     if (json_is_object(value)) {
         puts("");
         print_object(value, indent + 2);
-    } else if (is_table(value)) {
+    } else if ((columns = table_columns(value, keys)) > 0) {
         puts("");
-        print_table(value, indent + 2);
+        print_table(value, keys, columns, indent + 2);
     } else if (json_array_size(value) == 0)
         puts("  none");
     else if (json_is_string(json_array_get(value, 0)) || !is_leaf(json_array_get(value, 0))) {
