@@ -126,16 +126,20 @@ refused 1 'zero bytes' generate -m "$tiny" --prompt-file ../zero -o x.png
 refused 1 'absent' generate -m "$tiny" --prompt-file ../absent -o x.png
 
 # ---- places to write, refused before any work
+at_once() { # as refused: nothing was found out that would be printed
+    refused "$@"
+    [ ! -s ../out ] || fail "the work was done before it was refused: $*"
+}
 mkdir ../folder
 refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o ../absent/x.png
 refused 1 'folder' generate -m "$tiny" -p x -o ../folder
 refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o x.png --dump ../absent/x.safetensors
 refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o x.png --preview ../absent/x.png
-refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o x.png --profile ../absent/x.json
-refused 1 'absent.*does not exist' bench -m "$tiny" --stage clip --profile ../absent/x.json
-refused 1 'absent.*does not exist' bench -m "$tiny" --repeats 0 --events ../absent/x.json
-refused 1 'absent.*does not exist' plan --machine wh-n300 --timeline ../absent/x.svg
-refused 1 'absent.*does not exist' plan --machine wh-n300 --record ../absent/x.txt
+at_once 1 'absent.*does not exist' generate -m "$tiny" -p x -o x.png --profile ../absent/x.json
+at_once 1 'absent.*does not exist' bench -m "$tiny" --stage clip --profile ../absent/x.json
+at_once 1 'absent.*does not exist' bench -m "$tiny" --repeats 0 --events ../absent/x.json
+at_once 1 'absent.*does not exist' plan --machine wh-n300 --timeline ../absent/x.svg
+at_once 1 'absent.*does not exist' plan --machine wh-n300 --record ../absent/x.txt
 refused 1 '/dev/full' generate -m "$tiny" -p x -o /dev/full
 if [ "$(id -u)" -ne 0 ]; then
     chmod 555 ../folder

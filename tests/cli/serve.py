@@ -212,7 +212,7 @@ def odd_requests(s):
     # what a client says of the length, and of what it expects
     check(" 400 " in answer(body(b"{", "Expect: 100-continue"), end=False) and "100 Continue" in answer(body(b"{", "Expect: 100-continue"), end=False), "Expect: 100-continue")
     check(answer(head("POST /api/jobs", "Content-Length: 100") + "{") == "", "a body that is cut short has no answer")
-    for length, allowed in (("-1", "400"), ("x", "400"), ("99999999999999999999999", "400|413")):
+    for length, allowed in (("-1", "400"), ("x", "400"), ("9999999999", "413"), ("99999999999999999999999", "400|413")):
         said = answer(head("POST /api/jobs", "Content-Length: " + length) + "{}", end=False)
         check(re.match("HTTP/1.1 (%s) " % allowed, said), "Content-Length: %s: %s" % (length, said))
     check(" 413 " in answer(head("GET /api/info", "Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n", end=False), "a body where there is none")
@@ -224,8 +224,8 @@ def odd_requests(s):
     # paths and queries that are no text
     for path in ("/%ff%fe", "/api/jobs/%ff%00", "/api/files/%00", "/" + "a" * 4000, "/api/jobs/" + "%41" * 200):
         check(" 404 " in answer(head("GET " + path), end=False), "GET " + path[:30])
-    for query in ("before=%ff", "before=%00x", "limit=%00", "limit=5%00", "limit"):
-        check(re.match("HTTP/1.1 (400|200) ", answer(head("GET /api/jobs?" + query), end=False)), "GET /api/jobs?" + query)
+    for query, status in (("before=%ff", 400), ("before=%00x", 200), ("limit=%00", 400), ("limit=5%00", 200), ("limit", 200)):
+        check(" %d " % status in answer(head("GET /api/jobs?" + query), end=False).split("\r\n")[0], "GET /api/jobs?" + query)
     check(s.call("GET", "/health")[0] == 200, "it goes on")
 
 
@@ -786,11 +786,13 @@ def while_draining(jobs):
 def told_when_stored(jobs):
     """A client hears of a picture when the history names it; while the database is held, lists are answered all the same."""
     s = Server("--port", "0", "--jobs", jobs)
-    for _ in range(5):  # a busy machine may hold the database for longer than a job waits for it, or only when its first picture is stored
+    for _ in range(5):  # a busy machine may hold the database for longer than a job waits for it, or only when its first picture is stored; or tell of both pictures at once
         late, told, pictures, early, names, end = watch_held(s, jobs)
-        if not late and "locked" not in str(end["error"]):
+        apart = names[-3:] != ["picture", "picture", "end"]
+        if not late and "locked" not in str(end["error"]) and apart:
             break
     check(not late, "no try began in time")
+    check(apart, "the first picture is told of while the second is made: %s" % names)
     check(told == ("running", [], []) and len(pictures) == 2 and not early and names[-1] == "end", "pictures are told of when they are stored: %s, too early %s; %s" % (told, early, end))
     s.stop()
 
@@ -830,21 +832,24 @@ def watch_held(s, jobs):
     return late, told, pictures, early, names, s.job(job_id)
 
 
+WRITERS = 24  # if the threads for HTTP waited for the disk, each of them would have one
+
+
 def slow_disk(jobs):
-    """Requests that write wait for the disk, more of them than there are threads for HTTP, and all others are answered meanwhile; what was answered survives a kill."""
-    s = Server("--port", "0", "--jobs", jobs, "--queue", "30")
+    """Requests that write wait for the disk, many more of them than there are threads for HTTP, and all others are answered meanwhile; what was answered survives a kill."""
+    s = Server("--port", "0", "--jobs", jobs, "--queue", "200")
     blocker = s.call("POST", "/api/jobs", LONG)[1]["id"]
     s.until(blocker, ["running"])
-    for _ in range(5):  # a busy machine may hold the database for longer than a request waits for it
+    for _ in range(3):  # a busy machine may hold the database for longer than a request waits for it
         reads, early, answers, left = hold_writers(s, jobs)
         if all(a[0] < 500 for a in answers):
             break
-    check(reads == [200] * 12 and not early and [a[0] for a in answers] == [202] * 6 + [200, 204], "a slow disk: reads %s, too early %s, answers %s" % (reads, early, answers))
-    check(answers[6][1]["state"] == s.until(left, ["cancelled"])["state"] == "cancelled", "what was cancelled meanwhile: %s" % answers[6][1])
+    check(reads == [200] * 12 and not early and [a[0] for a in answers] == [202] * WRITERS + [200, 204], "a slow disk: reads %s, too early %s, answers %s" % (reads, early, answers))
+    check(answers[WRITERS][1]["state"] == s.until(left, ["cancelled"])["state"] == "cancelled", "what was cancelled meanwhile: %s" % answers[WRITERS][1])
     s.stop(signal.SIGKILL)
     s = Server("--port", "0", "--jobs", jobs)
-    states = [s.job(a[1]["id"])["state"] for a in answers[:7]] + [s.job(left)["state"]]
-    check(states == ["interrupted"] * 6 + ["cancelled"] * 2, "what was answered is in the history: %s" % states)
+    states = [s.job(a[1]["id"])["state"] for a in answers[:WRITERS + 1]] + [s.job(left)["state"]]
+    check(states == ["interrupted"] * WRITERS + ["cancelled"] * 2, "what was answered is in the history: %s" % states)
     s.stop()
 
 
@@ -857,7 +862,7 @@ def hold_writers(s, jobs):
     client = s.connect(post(SHORT, "/v1/images/generations"))
     while (left := s.call("GET", "/api/jobs?limit=1")[1]["jobs"][0]["id"]) == waiting:
         time.sleep(0.005)
-    requests = [("POST", "/api/jobs", SHORT)] * 6 + [("DELETE", "/api/jobs/" + waiting), ("DELETE", "/api/jobs/" + ended)]
+    requests = [("POST", "/api/jobs", SHORT)] * WRITERS + [("DELETE", "/api/jobs/" + waiting), ("DELETE", "/api/jobs/" + ended)]
     answers = [None] * len(requests)
 
     def ask(i):

@@ -244,6 +244,28 @@ static void case_attention_steep(run *r)
     keep(r, out);
 }
 
+/* Scores of 1e4 to 1e5, where a float32 has 2^−10 to 2^−7 left: the highest of a block is exact no more, and its weight
+ * must all the same not be rounded beyond INT8_WEIGHT, which is eight ones. It is that of key 127, whose dither is the
+ * nearest to 1/2; all other keys are 0. */
+static void case_attention_large(run *r)
+{
+    enum { QUERIES = 40, KEYS = INT8_KEYS + 128, DIM = 64, HIGHEST = 127 };
+    static float q[QUERIES * DIM], k[KEYS * DIM];
+    const attention_args a = {.heads = 1, .scale = 1.0f / sqrtf(DIM), .int8 = r->int8};
+    for (int i = 0; i < QUERIES * DIM; i++)
+        q[i] = 12.0f + 2.5f * (float)(i / DIM);
+    for (int i = 0; i < KEYS * DIM; i++)
+        k[i] = i / DIM % INT8_KEYS == HIGHEST ? 104 : 0;
+    act x[2] = {input(r, ACT_HEADS, 1, QUERIES, DIM), input(r, ACT_HEADS, 1, KEYS, DIM)},
+        v = input(r, ACT_HEADS, 1, KEYS, DIM), out = output(r, ACT_HEADS, 1, QUERIES, DIM);
+    for (int i = 0; i < 2; i++) {
+        tensor t = {.type = DTYPE_F32, .dims = 3, .shape = {1, act_rows(x[i]), DIM}, .data = i ? k : q};
+        ok(r, ops_upload(r->o, &t, x[i]));
+    }
+    ok(r, ops_attention(r->o, x[0], x[1], v, &a, out));
+    keep(r, out);
+}
+
 /* One NaN among the queries, keys or values, and none. */
 static void case_attention_nan(run *r)
 {
@@ -777,6 +799,7 @@ static const check int8_checks[] = {
     {"attention, int8", case_attention, 30, 6e-4, 5e-3},
     {"attention, wide heads, int8", case_attention_wide, 2, 2e-6, 5e-3},
     {"attention, steep scores, int8", case_attention_steep, 1, 6e-4, 5e-3},
+    {"attention, large scores, int8", case_attention_large, 2, 2e-6, 5e-3},
     {"attention with a NaN, int8", case_attention_nan, 8, 6e-4, 5e-3},
     {"attention_part, attention_merge, int8", case_attention_parts, 10, 6e-4, 5e-3},
     {"attention, aligned, int8", case_aligned_attention, 10, 6e-4, 5e-3},

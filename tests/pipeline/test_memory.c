@@ -484,6 +484,10 @@ static void each_stage_has_the_limit_of_its_own_memory(void **state)
     device = memory_of(c, &apart, &p, NULL);
     assert_true(host.program == 1 && device.program == 0 && !memory_fits(c, host));
     c->program = 0;
+    assert_true(host.uncached);
+    c->cache = (prepared_folder *)(void *)&p; /* one is there; it is not looked into */
+    assert_false(memory_of(c, &c->device, &p, NULL).uncached);
+    c->cache = NULL;
     c->max_memory = 162;
     assert_int_equal(memory_beside(c, &c->device, &p), 27);
     assert_int_equal(memory_beside(c, &c->device, NULL), 162);

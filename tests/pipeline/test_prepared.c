@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -272,6 +273,49 @@ static void processes_at_once_share_the_work_or_go_without(void **state)
     assert_true(entries_there().hash == before.hash);
 }
 
+/* Has the lock of whoever writes an entry, and puts it there after a while. */
+static pid_t start_writer(const char *temporary, const char *from, const char *to)
+{
+    int tell[2];
+    char byte = 0;
+    assert_int_equal(pipe(tell), 0);
+    const pid_t child = fork();
+    if (child == 0) {
+        const int fd = open(temporary, O_RDWR | O_CREAT, 0600);
+        const bool good = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0 && write(tell[1], &byte, 1) == 1;
+        nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL); /* a picture that did not wait would be there */
+        _exit(good && rename(from, to) == 0 && unlink(temporary) == 0 ? 0 : 1);
+    }
+    close(tell[1]);
+    assert_int_equal(read(tell[0], &byte, 1), 1);
+    close(tell[0]);
+    return child;
+}
+
+/* In the host's memory the plan counts on forms in files: that of another rank or process is not made once more. */
+static void an_entry_that_another_writes_is_waited_for(void **state)
+{
+    (void)state;
+    char path[200], temporary[200], kept[200];
+    int status;
+    if (strcmp(TEST_DEVICE, "cpu") != 0)
+        skip();
+    picture first = picture_of(schnell(), folder, "1x1");
+    const entries whole = entries_there();
+    snprintf(path, sizeof path, "%s/%s", folder, whole.first);
+    snprintf(temporary, sizeof temporary, "%s/%s.tmp", folder, whole.first);
+    snprintf(kept, sizeof kept, "%s/kept", root);
+    assert_int_equal(rename(path, kept), 0);
+    const pid_t child = start_writer(temporary, kept, path);
+    picture p = picture_of(schnell(), folder, "1x1");
+    const entries after = entries_there();
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_true(after.hash == whole.hash && after.unfinished == 0); /* the file that the other has put there */
+    expect_same(&first, &p, "another's entry");
+    assert_string_equal(log_text, "");
+}
+
 static void a_builder_killed_at_any_moment_leaves_a_cache_that_works(void **state)
 {
     (void)state;
@@ -408,6 +452,7 @@ int main(void)
         TEST(entries_are_found_by_content_and_form),
         TEST(damaged_entries_are_rebuilt_with_a_warning),
         TEST(processes_at_once_share_the_work_or_go_without),
+        TEST(an_entry_that_another_writes_is_waited_for),
         TEST(a_builder_killed_at_any_moment_leaves_a_cache_that_works),
         TEST(a_full_disk_or_a_limit_is_one_warning_and_a_picture),
         TEST(requests_that_follow_use_it_too),

@@ -339,6 +339,17 @@ def loras_are_offered_that_fit_the_chosen_model(browser, stand_in, url):
     page.until(f"({rows})[1][1] === ''", "it is asked for again")
     check(page.js(rows)[2] == [True, "another reason"] and page.js("document.activeElement === document.querySelectorAll('.lora input[type=number]')[1]"), "the rows stay as they are")
     check(page.js("readLoras().map(l => l.name)") == ["ink", "new"], f"and what was set: {page.js('readLoras()')}")
+    stand_in.loras, stand_in.unexamined = ["ink", "late", "new", "soft"], {"late"}
+    page.js("infoAt = -1e9; poll(); 0")
+    page.until("document.querySelectorAll('.lora').length === 4", "one that comes while others are on")
+    page.js("document.querySelectorAll('.lora input[type=checkbox]')[1].click()")
+    kept = "JSON.parse(sessionStorage.getItem('flux1.form')).lora.map(l => l.name)"
+    check(page.js(kept) == ["ink", "late", "new"], f"what the server has yet to look at may be on: {page.js(kept)}")
+    stand_in.unexamined, stand_in.refused = set(), {("other", "late"): why}
+    page.until(f"({rows})[1][1] === {json.dumps(why)}", "the server's refusal is told")
+    check(page.js(rows)[1][0] and page.js("readLoras().map(l => l.name)") == ["ink", "new"], f"it goes off: {page.js('readLoras()')}")
+    check(page.js("[...document.querySelectorAll('.lora')].map(r => r.querySelector('input[type=range]').hidden)") == [False, True, False, True], "with its slider")
+    check(page.js(kept) == ["ink", "new"], f"and a reload of the page does not bring it back: {page.js(kept)}")
     return page
 
 

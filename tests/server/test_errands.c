@@ -78,16 +78,17 @@ static void one_may_add_itself_again_and_is_behind_the_others(void **state)
 {
     (void)state;
     record r;
-    one again = {{.run = note_again}, 'a'}, other = {{.run = note}, 'b'};
+    one again = {{.run = note_again}, 'a'}, other = {{.run = note}, 'b'}, later = {{.run = note}, 'c'};
     open_with_gate(&r);
     pthread_mutex_lock(&r.gate);
     errands_add(&r.list, &again.e);
     errands_add(&r.list, &other.e);
     while (strlen(r.order) < 3) /* before the end, from which on it would run at once */
         pthread_cond_wait(&r.news, &r.gate);
+    errands_add(&r.list, &later.e); /* to a list that has become empty */
     pthread_mutex_unlock(&r.gate);
     errands_end(&r.list);
-    assert_string_equal(r.order, "aba");
+    assert_string_equal(r.order, "abac");
     errands_close(&r.list);
     pthread_mutex_destroy(&r.gate);
 }

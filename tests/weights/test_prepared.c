@@ -435,11 +435,12 @@ static void an_entry_is_written_by_one_process_at_a_time(void **state)
     prepared_block b[BLOCKS];
     bool there, busy;
     int status, tell[2], go_on[2];
-    char byte = 0;
+    char byte = 0, temporary[200];
     assert_int_equal(pipe(tell) | pipe(go_on), 0);
     wanted(1, b);
     pid_t child = fork();
     if (child == 0) {
+        close(go_on[1]); /* so that it ends with a parent that fails */
         prepared_writer *w = prepared_begin(cache, b, BLOCKS, "{}", &there, &busy);
         bool good = w && write(tell[1], &byte, 1) == 1 && read(go_on[0], &byte, 1) == 1 && add_all(w, 1);
         _exit(good && prepared_end(w, true) ? 0 : 1);
@@ -447,6 +448,11 @@ static void an_entry_is_written_by_one_process_at_a_time(void **state)
     assert_int_equal(read(tell[0], &byte, 1), 1);
     assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there, &busy));
     assert_true(busy && !there);
+    snprintf(temporary, sizeof temporary, "%s.tmp", path_of(name_of(1)));
+    const struct timespec long_ago = {.tv_sec = time(NULL) - 121};
+    assert_int_equal(utimensat(AT_FDCWD, temporary, (struct timespec[2]){long_ago, long_ago}, 0), 0);
+    assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there, &busy));
+    assert_false(busy || there); /* one that was stopped is not waited for */
     assert_false(found(cache, 1));
     assert_true(store_entry(cache, 2)); /* others are not in its way; nor is its file removed */
     assert_int_equal(write(go_on[1], &byte, 1), 1);
