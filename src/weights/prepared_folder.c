@@ -238,7 +238,8 @@ prepared_removal prepared_remove(const char *folder, const char *name, flux1_err
 
 static bool makes_room(const prepared_folder *f, const prepared_file *file)
 {
-    return prepared_remove(f->path, file->name, NULL) <= PREPARED_GONE;
+    const prepared_removal how = prepared_remove(f->path, file->name, NULL);
+    return how == PREPARED_REMOVED || how == PREPARED_GONE;
 }
 
 static bool left_behind(const prepared_file *f) { return f->unfinished && f->used < (int64_t)time(NULL) - 60; }

@@ -440,13 +440,16 @@ static void an_entry_is_written_by_one_process_at_a_time(void **state)
     wanted(1, b);
     pid_t child = fork();
     if (child == 0) {
+        close(go_on[1]); /* so that it ends with its parent */
         prepared_writer *w = prepared_begin(cache, b, BLOCKS, "{}", &there, &busy);
         bool good = w && write(tell[1], &byte, 1) == 1 && read(go_on[0], &byte, 1) == 1 && add_all(w, 1);
         _exit(good && prepared_end(w, true) ? 0 : 1);
     }
     assert_int_equal(read(tell[0], &byte, 1), 1);
+    cache->limit = only_file().bytes; /* that entry alone: who waits for it counts it once */
     assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there, &busy));
-    assert_true(busy && !there);
+    assert_true(busy && !there && !prepared_is_full(cache));
+    cache->limit = PREPARED_LIMIT;
     assert_false(found(cache, 1));
     assert_true(store_entry(cache, 2)); /* others are not in its way; nor is its file removed */
     assert_int_equal(write(go_on[1], &byte, 1), 1);
@@ -490,6 +493,23 @@ static void the_oldest_entry_goes_first_and_one_in_use_never(void **state)
     assert_true(found(cache, 1));
     assert_false(store_entry(cache, 5)); /* that was said: nothing is stored any more */
     assert_null(prepared_next_warning(cache));
+}
+
+static void an_entry_beyond_the_limit_makes_nothing(void **state)
+{
+    (void)state;
+    prepared_folder *saved = cache;
+    flux1_error err;
+    char unmade[sizeof folder + sizeof "/unmade"];
+    snprintf(unmade, sizeof unmade, "%s/unmade", folder);
+    setenv("FLUX1_CACHE_DIR", unmade, 1);
+    assert_int_equal(prepared_open(NULL, 100, &cache, &err), FLUX1_OK);
+    assert_false(store_entry(cache, 1));
+    expect_warning("does not fit");
+    assert_int_equal(access(unmade, F_OK), -1);
+    prepared_close(cache);
+    unsetenv("FLUX1_CACHE_DIR");
+    cache = saved;
 }
 
 static void a_full_disk_is_a_warning(void **state)
@@ -721,6 +741,7 @@ int main(void)
         TEST(writers_killed_at_random_moments_do_no_harm),
         TEST(an_entry_is_written_by_one_process_at_a_time),
         TEST(the_oldest_entry_goes_first_and_one_in_use_never),
+        TEST(an_entry_beyond_the_limit_makes_nothing),
         TEST(a_full_disk_is_a_warning),
         TEST(a_folder_that_cannot_be_made_is_a_warning_or_a_refusal),
         TEST(the_folder_is_made_with_those_above_it),
