@@ -4,6 +4,7 @@
 #include "mesh/comm.h"
 #include "model/loader.h"
 #include "ops/cpu/cpu.h"
+#include "pipeline/run.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -341,6 +342,68 @@ static void rows_that_two_pieces_touch_count_once(void **state)
     assert_int_equal(mesh_parse(NULL, NULL, NULL, &one, &err), FLUX1_OK);
     assert_int_equal(mesh_dry_run(&one, &d, 0, columns_beside_each_other, (void *)&sheet, &count, &err), FLUX1_OK);
     assert_int_equal(count.block_bytes, 5 * 5 * 4 + 5 * 16 * 4); /* the form, and the rows that it is made of */
+}
+
+/* A model that is open when a context is created is in what the process has by then, and not added again. */
+static void a_model_that_was_open_before_counts_once(void **state)
+{
+    (void)state;
+    flux1_context *before = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32), *c;
+    flux1_model *old = pipeline_of(before, "schnell"), *new;
+    flux1_context_params p;
+    flux1_context_params_defaults(&p);
+    p.max_memory = (uint64_t)1 << 40;
+    p.memory_of_process = 1;
+    assert_int_equal(flux1_context_create(&p, &c), FLUX1_OK);
+    new = pipeline_of(c, "schnell");
+    old->opened = new->opened = 12345;
+    context_uses(c, old);
+    memory_need n = memory_of(c, &c->device, NULL, NULL);
+    assert_true(n.program > 0 && n.opened == 0);
+    context_uses(c, new);
+    n = memory_of(c, &c->device, NULL, NULL);
+    assert_int_equal(n.opened, 12345);
+    flux1_model_close(old);
+    flux1_model_close(new);
+    flux1_context_destroy(c);
+    flux1_context_destroy(before);
+}
+
+/* ---- dumps ---- */
+
+/* What the file holds in the end, and the float32 picture that is copied into it, is in each stage's need. */
+static void a_dump_is_as_large_as_the_plan_says(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = pipeline_of(c, "schnell");
+    flux1_generate_params p;
+    flux1_image *images;
+    flux1_error err = {0};
+    store *s;
+    uint64_t bytes = 0;
+    char *path = scratch_path("dump.safetensors");
+    flux1_generate_params_defaults(&p);
+    p.prompt = "a car", p.negative_prompt = "a ship", p.true_cfg_scale = 2;
+    p.width = 48, p.height = 80, p.steps = 3, p.max_sequence_length = 21, p.count = 2;
+    p.dump = path;
+    if (flux1_generate(c, m, &p, &images) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    assert_int_equal(store_open_file(path, &s, &err), FLUX1_OK);
+    for (size_t i = 0; i < store_count(s); i++)
+        bytes += tensor_bytes(&store_at(s, i)->view);
+    store_close(s);
+    unlink(path);
+    const flux1_generate_params *all[] = {&p};
+    run g = {.c = c, .m = m, .n = 1};
+    assert_int_equal(run_take_requests(&g, all), FLUX1_OK);
+    assert_int_equal(run_dump_bytes(&g), bytes + 3 * 48 * 80 * sizeof(float));
+    assert_int_equal(run_plan(&g), FLUX1_OK);
+    assert_int_equal(memory_of(c, &c->device, &g.decoder.plan, NULL).dump, run_dump_bytes(&g));
+    run_free(&g);
+    flux1_images_free(images, 2);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
 }
 
 /* ---- tiles ---- */
@@ -728,6 +791,8 @@ int main(void)
         cmocka_unit_test(rows_that_two_pieces_touch_count_once),
         cmocka_unit_test(a_plan_of_tiles_has_the_weights_of_one_and_the_work_of_all),
         cmocka_unit_test(a_picture_takes_the_bytes_that_the_plan_says),
+        cmocka_unit_test(a_model_that_was_open_before_counts_once),
+        cmocka_unit_test(a_dump_is_as_large_as_the_plan_says),
         cmocka_unit_test(a_refusal_says_what_takes_it_and_what_would_help),
         cmocka_unit_test(each_stage_has_the_limit_of_its_own_memory),
         cmocka_unit_test(a_request_beyond_max_memory_is_refused),

@@ -53,7 +53,7 @@ static int begin(void **state)
     unsetenv("FLUX1_CACHE_DIR");
     unsetenv("FLUX1_CACHE_SIZE");
     setenv("XDG_CACHE_HOME", root, 1);
-    return prepared_open(folder, 0, &cache, &err);
+    return prepared_open(folder, 0, true, &cache, &err);
 }
 
 static int end(void **state)
@@ -198,22 +198,22 @@ static void the_folder_is_the_callers_or_the_environments(void **state)
     (void)state;
     prepared_folder *f;
     flux1_error err = {0};
-    assert_int_equal(prepared_open(NULL, 0, &f, &err), FLUX1_OK);
+    assert_int_equal(prepared_open(NULL, 0, true, &f, &err), FLUX1_OK);
     assert_null(f);
     setenv("FLUX1_CACHE_DIR", "/elsewhere", 1);
-    assert_int_equal(prepared_open("", 0, &f, &err), FLUX1_OK);
+    assert_int_equal(prepared_open("", 0, true, &f, &err), FLUX1_OK);
     assert_null(f);
     setenv("FLUX1_CACHE_SIZE", "1.5K", 1);
-    assert_int_equal(prepared_open(NULL, 0, &f, &err), FLUX1_OK);
+    assert_int_equal(prepared_open(NULL, 0, true, &f, &err), FLUX1_OK);
     assert_string_equal(f->path, "/elsewhere");
     assert_int_equal(f->limit, 1536);
     prepared_close(f);
-    assert_int_equal(prepared_open(folder, 7, &f, &err), FLUX1_OK);
+    assert_int_equal(prepared_open(folder, 7, true, &f, &err), FLUX1_OK);
     assert_string_equal(f->path, folder);
     assert_int_equal(f->limit, 7);
     prepared_close(f);
     setenv("FLUX1_CACHE_SIZE", "much", 1);
-    assert_int_equal(prepared_open(folder, 0, &f, &err), FLUX1_ERR_ARGUMENT);
+    assert_int_equal(prepared_open(folder, 0, true, &f, &err), FLUX1_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "much"));
 }
 
@@ -503,7 +503,7 @@ static void an_entry_beyond_the_limit_makes_nothing(void **state)
     char unmade[sizeof folder + sizeof "/unmade"];
     snprintf(unmade, sizeof unmade, "%s/unmade", folder);
     setenv("FLUX1_CACHE_DIR", unmade, 1);
-    assert_int_equal(prepared_open(NULL, 100, &cache, &err), FLUX1_OK);
+    assert_int_equal(prepared_open(NULL, 100, true, &cache, &err), FLUX1_OK);
     assert_false(store_entry(cache, 1));
     expect_warning("does not fit");
     assert_int_equal(access(unmade, F_OK), -1);
@@ -535,11 +535,11 @@ static void a_folder_that_cannot_be_made_is_a_warning_or_a_refusal(void **state)
     for (int i = 0; i < 2; i++) {
         prepared_folder *saved = cache, *refused;
         flux1_error err;
-        assert_int_equal(prepared_open(bad[i], 0, &refused, &err), FLUX1_ERR_IO);
+        assert_int_equal(prepared_open(bad[i], 0, true, &refused, &err), FLUX1_ERR_IO);
         assert_null(refused);
         assert_non_null(strstr(err.message, bad[i]));
         setenv("FLUX1_CACHE_DIR", bad[i], 1);
-        assert_int_equal(prepared_open(NULL, 0, &cache, &err), FLUX1_OK);
+        assert_int_equal(prepared_open(NULL, 0, true, &cache, &err), FLUX1_OK);
         assert_false(found(cache, 1));
         assert_false(store_entry(cache, 1) || store_entry(cache, 2));
         expect_warning(bad[i]);
@@ -559,7 +559,7 @@ static void the_folder_is_made_with_those_above_it(void **state)
     for (int by_environment = 0; by_environment < 2; by_environment++) {
         snprintf(path, sizeof path, "%s/%d/of/them%s", root, by_environment, by_environment ? "" : "/");
         setenv("FLUX1_CACHE_DIR", path, 1);
-        assert_int_equal(prepared_open(by_environment ? NULL : path, 0, &f, &err), FLUX1_OK);
+        assert_int_equal(prepared_open(by_environment ? NULL : path, 0, true, &f, &err), FLUX1_OK);
         assert_int_equal(file_is_directory(path), !by_environment);
         assert_true(store_entry(f, 1));
         assert_int_equal(stat(path, &info), 0);
@@ -683,7 +683,7 @@ static flux1_status open_and_close(void *unused, flux1_error *err)
 {
     (void)unused;
     prepared_folder *f;
-    flux1_status st = prepared_open(folder, 0, &f, err);
+    flux1_status st = prepared_open(folder, 0, true, &f, err);
     if (st == FLUX1_OK)
         prepared_close(f);
     return st;
