@@ -406,6 +406,35 @@ static void a_dump_is_as_large_as_the_plan_says(void **state)
     flux1_context_destroy(c);
 }
 
+/* ---- the cache on disk ---- */
+
+/* Of synthetic weights nothing is ever in it, so the plan has their forms in memory; of a file's, none. */
+static void forms_of_weights_without_files_are_held(void **state)
+{
+    (void)state;
+    flux1_context_params p;
+    flux1_context *c;
+    flux1_model *made;
+    flux1_error err = {0};
+    flux1_context_params_defaults(&p);
+    p.cache = "unmade";
+    p.plans_only = 1;
+    assert_int_equal(flux1_context_create(&p, &c), FLUX1_OK);
+    flux1_model *read = pipeline_of(c, "schnell");
+    assert_int_equal(folder_synthetic("schnell", DTYPE_BF16, false, &made, &err), FLUX1_OK);
+    for (int i = 0; i < 2; i++) {
+        const flux1_model *m = i ? made : read;
+        const request r = small_request(m);
+        decoder d;
+        assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &d), FLUX1_OK);
+        assert_int_equal(d.plan.count.held_bytes > 0, m == made);
+        decoder_close(&d);
+    }
+    flux1_model_close(read);
+    flux1_model_close(made);
+    flux1_context_destroy(c);
+}
+
 /* ---- tiles ---- */
 
 static void a_plan_of_tiles_has_the_weights_of_one_and_the_work_of_all(void **state)
@@ -793,6 +822,7 @@ int main(void)
         cmocka_unit_test(a_picture_takes_the_bytes_that_the_plan_says),
         cmocka_unit_test(a_model_that_was_open_before_counts_once),
         cmocka_unit_test(a_dump_is_as_large_as_the_plan_says),
+        cmocka_unit_test(forms_of_weights_without_files_are_held),
         cmocka_unit_test(a_refusal_says_what_takes_it_and_what_would_help),
         cmocka_unit_test(each_stage_has_the_limit_of_its_own_memory),
         cmocka_unit_test(a_request_beyond_max_memory_is_refused),
