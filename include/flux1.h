@@ -159,10 +159,14 @@ typedef struct flux1_context_params {
     flux1_device_weights device_weights;
     flux1_rounding weight_rounding;
     /* 1: max_memory, where it is given, is that of the whole process: what this has in memory when the context is
-     * created (its code, libraries, the caller's data) counts too, beside what requests take. 0: what they take alone
-     */
+     * created (its code, libraries, the caller's data, models that are open) counts too, beside what requests take;
+     * with `processes`, once for each process of the host, whose sum is compared with max_memory. 0: what they take
+     * alone, and models that are opened later */
     int memory_of_process;
-    uint64_t reserved[9];
+    /* 1: the context is for plans and descriptions (flux1_tools.h), which store nothing: `cache` counts in them, and is
+     * not made here */
+    int plans_only;
+    uint64_t reserved[8];
 } flux1_context_params;
 
 FLUX1_API void flux1_context_params_defaults(flux1_context_params *params);

@@ -164,7 +164,8 @@ static flux1_status create_context(const options *opt, void (*log)(void *, flux1
     params.tp = v[OPT_TP].text;
     params.threads = (int)v[OPT_THREADS].whole;
     params.max_memory = v[OPT_MAX_MEMORY].seed;
-    params.memory_of_process = 1;
+    params.memory_of_process = !opt->shares;
+    params.plans_only = opt->command == COMMAND_INFO;
     params.max_device_memory = v[OPT_MAX_DEVICE_MEMORY].seed;
     params.cache = v[OPT_CACHE].text;
     params.cache_size = v[OPT_CACHE_SIZE].seed;

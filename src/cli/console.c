@@ -111,6 +111,8 @@ void print_warning(const char *format, ...)
     vsnprintf(message, sizeof message, format, ap);
     va_end(ap);
     print_note("warning: %s", message);
+    if (muted)
+        return;
     char *copy = strdup(message);
     char **larger = copy ? realloc(kept, (kept_count + 1) * sizeof *kept) : NULL;
     if (!larger) {

@@ -26,7 +26,8 @@ void print_warning(const char *format, ...) __attribute__((format(printf, 1, 2))
 const char *console_warning(size_t index);
 void console_forget_warnings(void);
 
-/* From here on nothing is printed to standard error, errors included: another process says it. */
+/* From here on nothing is printed to standard error, errors included, and no warning is kept: another process says it,
+ * or this one later. */
 void console_mute(bool mute);
 /* Whether an error was printed. */
 bool console_has_told(void);

@@ -350,6 +350,7 @@ typedef struct options {
     int patterns;
     const char *key[API_KEY_MAX]; /* --api-key */
     int keys;
+    bool shares; /* --max-memory is a share of what the process leaves, not of the whole process */
 } options;
 
 /* argv[0] is the command's name. On a mistake prints one sentence and returns false: exit status 2. */

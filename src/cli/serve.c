@@ -170,16 +170,11 @@ static void tell_of_pixels(const serving *v)
                       (long long)o[OPT_MAX_PIXELS].whole, (long long)width, (long long)height);
 }
 
-/* It encodes files, and says how much memory there is to share. */
+/* It encodes files. */
 static int open_writer(serving *v)
 {
-    server_engine *e = &v->engine;
-    flux1_context_info info = {.size = sizeof info};
     v->first = serve_worker_options(v->opt, &v->workers, 0);
-    const int status = open_context(&v->first, &e->writer);
-    if (status == EXIT_DONE && v->workers.count > 1 && flux1_context_get_info(e->writer, &info) == FLUX1_OK)
-        v->workers.memory = info.max_memory / (uint64_t)v->workers.count;
-    return status;
+    return open_context(&v->first, &v->engine.writer);
 }
 
 static int open_engine(serving *v)
@@ -197,6 +192,7 @@ static int open_engine(serving *v)
     e->model = v->model;
     if (st != FLUX1_OK)
         return report(e->writer, st);
+    serve_workers_share(&v->workers, v->opt);
     const options planner = serve_worker_options(v->opt, &v->workers, 0);
     if ((st = open_logged_context(&planner, server_log_planner, v->server, &e->planner)) != FLUX1_OK)
         return report(e->planner, st);

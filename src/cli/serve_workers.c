@@ -1,5 +1,6 @@
 #include "cli/serve_workers.h"
 
+#include "base/limits.h"
 #include "base/pool.h"
 #include "cli/cli.h"
 #include "cli/console.h"
@@ -37,6 +38,15 @@ int serve_workers_read(const options *opt, serve_workers *out)
 
 void serve_workers_free(serve_workers *d) { free(d->text); }
 
+/* What is available leaves out what this process has; a limit that was given does not. */
+void serve_workers_share(serve_workers *d, const options *opt)
+{
+    const option_value *limit = &opt->values[OPT_MAX_MEMORY];
+    const uint64_t taken = limit->given ? limits_resident() : 0, all = limit->given ? limit->seed : limits_memory();
+    if (d->count > 1)
+        d->memory = all > taken + (uint64_t)d->count ? (all - taken) / (uint64_t)d->count : 1;
+}
+
 options serve_worker_options(const options *opt, const serve_workers *d, int index)
 {
     options here = *opt;
@@ -46,6 +56,7 @@ options serve_worker_options(const options *opt, const serve_workers *d, int ind
     here.values[OPT_DEVICE] = (option_value){.given = true, .text = d->device[index]};
     if (d->memory)
         here.values[OPT_MAX_MEMORY] = (option_value){.given = true, .seed = d->memory};
+    here.shares = d->memory > 0;
     if (!here.values[OPT_THREADS].given)
         here.values[OPT_THREADS] = (option_value){.given = true, .whole = share > 0 ? share : 1};
     return here;

@@ -17,6 +17,9 @@ typedef struct serve_workers {
 int serve_workers_read(const options *opt, serve_workers *out);
 void serve_workers_free(serve_workers *d);
 
+/* To be called when the model is open: what it took is in no share. */
+void serve_workers_share(serve_workers *d, const options *opt);
+
 /* The options of the worker at `index`: its device, its share of the host's memory, and its share of the processor's
  * cores unless --threads says how many each has. */
 options serve_worker_options(const options *opt, const serve_workers *d, int index);

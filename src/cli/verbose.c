@@ -65,24 +65,34 @@ static void tell_plan(const json_value *request)
                                                                            : "");
 }
 
-/* From the description that flux1 info prints; where it cannot be made, the run itself says why. */
-static void tell_model(const session *s, const flux1_model_parts *parts)
+/* The description that flux1 info prints; NULL where it cannot be made. */
+static json_value *describe(const session *s, const flux1_model_parts *parts)
 {
     flux1_generate_params request;
     json_value *root = NULL;
     char *json = NULL;
     lora_files loras;
     if (lora_files_of(s->opt, &loras) != EXIT_DONE)
-        return;
+        return NULL;
     fill_request(s->opt, &request);
-    if (flux1_info_parts_json(s->context, parts, loras.file, loras.count, &request, 0, &json) == FLUX1_OK &&
-        json_parse(json, strlen(json), "the description", &root, NULL) == FLUX1_OK) {
+    if (flux1_info_parts_json(s->context, parts, loras.file, loras.count, &request, 0, &json) == FLUX1_OK)
+        json_parse(json, strlen(json), "the description", &root, NULL);
+    flux1_string_free(json);
+    lora_files_free(&loras);
+    return root;
+}
+
+/* What is wrong with adapters, and where they are, the run itself says. */
+static void tell_model(const session *s, const flux1_model_parts *parts)
+{
+    console_mute(true);
+    json_value *root = describe(s, parts);
+    console_mute(false);
+    if (root) {
         tell_parts(root);
         tell_plan(json_object_get(root, "request"));
     }
     json_free(root);
-    flux1_string_free(json);
-    lora_files_free(&loras);
 }
 
 void verbose_tell(const session *s, const flux1_model_parts *parts)

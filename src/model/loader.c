@@ -24,6 +24,7 @@ flux1_status load_block(loader *l, held_block *out, const char *format, ...)
         made->room = room;
     }
     TRY(ops_block_create(l->m->o, name, &l->block));
+    l->block->filed = store_files(l->s) > 0;
     made->block[made->count++] = l->block;
     l->held = out;
     out->own = l->block;

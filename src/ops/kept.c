@@ -201,6 +201,22 @@ void kept_leave(kept *k, kept_block *b)
     pthread_mutex_unlock(&k->lock);
 }
 
+bool kept_count(kept *k, kept_block *b)
+{
+    pthread_mutex_lock(&k->lock);
+    const bool first = !b->counted;
+    b->counted = true;
+    pthread_mutex_unlock(&k->lock);
+    return first;
+}
+
+void kept_uncount(kept *k, kept_block *b)
+{
+    pthread_mutex_lock(&k->lock);
+    b->counted = false;
+    pthread_mutex_unlock(&k->lock);
+}
+
 kept_block *kept_find(kept *k, const uint64_t key[2])
 {
     pthread_mutex_lock(&k->lock);

@@ -23,6 +23,7 @@ typedef struct kept_block {
     size_t bytes;
     bool whole;                   /* filled completely: nobody writes it any more */
     int users;                    /* this and the following members belong to kept.c */
+    bool counted;                 /* by one of them */
     unsigned long used;           /* time of last use */
     void (*release)(void *owner); /* of a lent block, otherwise NULL */
     void *owner;
@@ -45,6 +46,10 @@ void kept_destroy(kept *k); /* NULL is fine; no block may be in use */
 flux1_status kept_take(kept *k, const uint64_t key[2], size_t bytes, kept_block **out, flux1_error *err);
 void kept_whole(kept *k, kept_block *b);
 void kept_leave(kept *k, kept_block *b); /* NULL is fine */
+
+/* Who counts the memory of a block that several use: true for the first user that asks, until it calls kept_uncount. */
+bool kept_count(kept *k, kept_block *b);
+void kept_uncount(kept *k, kept_block *b);
 
 /* Makes lent bytes a block of that key, which the caller uses until it calls kept_leave; then, or when the last user
  * has left, release(owner) is called. If there is such a block already, that one is used, and release is called at

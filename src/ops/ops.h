@@ -432,7 +432,8 @@ struct weight {
 struct block {
     char *name;
     bool held;
-    bool idle; /* its model has no part in this stage: a backend does not make it ready beside others */
+    bool idle;  /* its model has no part in this stage: a backend does not make it ready beside others */
+    bool filed; /* with forms_in_files: its form may lie in a file, since its weights come from files */
 };
 
 /* A dry run: values given to upload are not read, so they need not be computed. */
@@ -487,8 +488,9 @@ typedef struct ops_config {
     int8_kind int8; /* of products with weights whose recipe says that they may be */
     bool bfp8;      /* models round their matrices (weights/rounded.h); backends do nothing of it */
     ops_held held;
-    bool forms_in_files; /* weights' own forms are lent (kept_adopt) as pages of files: read and given back as the
-                            weights' own files are, instead of held. One that was not lent is of the same budget */
+    bool forms_in_files; /* own forms of blocks that are `filed` are lent (kept_adopt) as pages of files: read and given
+                            back as the weights' own files are, instead of held. One that was not lent is of the same
+                            budget */
     int threads;
     flux1_error *err;
     const atomic_int *cancel;

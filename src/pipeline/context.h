@@ -23,7 +23,9 @@ struct flux1_context {
     bool has_text_device;
     uint64_t max_memory;        /* bytes of the host's */
     uint64_t program;           /* of max_memory, what this process had when the context was created; 0: not counted */
-    uint64_t opened;            /* bytes that the model in use took when it was opened */
+    uint64_t opened;            /* bytes that the model in use took when it was opened, since the context is there */
+    uint64_t dump;              /* bytes that the run in progress keeps for its dump */
+    uint64_t models;            /* number of the newest model when the context was created */
     ops_kept_limit kept;        /* of prepared weights in the host's memory that nobody uses */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
     prepared_folder *cache;     /* of prepared weights on disk; NULL: none */
@@ -46,6 +48,14 @@ struct flux1_context {
 static inline const mesh_config *context_mesh(const flux1_context *c, const mesh_device *d)
 {
     return d == &c->text_device ? &c->text_mesh : &c->mesh;
+}
+
+/* The model in use from here on. What was there when the context was created is not of its requests (`program` has it
+ * where it counts). */
+static inline void context_uses(flux1_context *c, const struct flux1_model *m)
+{
+    c->opened = m->source.number > c->models ? m->opened : 0;
+    c->dump = 0;
 }
 
 void context_log(flux1_context *c, flux1_log_level level, const char *format, ...)

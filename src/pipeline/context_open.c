@@ -192,12 +192,14 @@ static flux1_status set_up_device(flux1_context *c, const flux1_context_params *
 
 /* ---- processes ---- */
 
-/* What all processes must have in common. */
+/* What all processes must have in common; whether there is a cache, too, since the first one plans for all. The end of
+ * a long one is cut. */
 static void describe_version(const flux1_context *c, char *out, size_t room)
 {
     const mesh_config *m = &c->mesh;
-    int n = snprintf(out, room, "%s, mesh %dx%d %d@%d %d@%d, %s %s", flux1_version(), m->shape[0], m->shape[1], m->sp,
-                     m->sp_axis, m->tp, m->tp_axis, c->device.kind->name, context_dtype(c));
+    int n = snprintf(out, room, "%s, %s, mesh %dx%d %d@%d %d@%d, %s %s", flux1_version(),
+                     c->cache ? "cache" : "no cache", m->shape[0], m->shape[1], m->sp, m->sp_axis, m->tp, m->tp_axis,
+                     c->device.kind->name, context_dtype(c));
     if (c->has_text_device && n > 0 && (size_t)n < room)
         snprintf(out + n, room - (size_t)n, ", %s", c->text_device.kind->name);
 }
@@ -239,7 +241,7 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     if (p->threads < 0 || p->threads > 4096)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
-    TRY(prepared_open(p->cache, p->cache_size, &c->cache, &c->error));
+    TRY(prepared_open(p->cache, p->cache_size, !p->plans_only, &c->cache, &c->error));
     TRY(find_device(c, p, on_cards ? "cpu" : p->device, p->dtype, &c->device, &first));
     c->max_memory = p->max_memory ? p->max_memory : limits_memory();
     c->has_text_device = p->encoder_device && *p->encoder_device;
@@ -272,6 +274,7 @@ flux1_status flux1_context_create(const flux1_context_params *params, flux1_cont
     if (params)
         memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
     TRY(set_up(c, &p));
+    c->models = folder_last_number();
     c->program = p.max_memory && p.memory_of_process ? limits_resident() : 0;
     c->ready = true;
     return FLUX1_OK;

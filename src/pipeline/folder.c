@@ -175,10 +175,13 @@ flux1_status folder_open_tokenizers(const char *path, clip_tokenizer **clip_out,
     return st;
 }
 
+static atomic_ullong last_number;
+
+uint64_t folder_last_number(void) { return atomic_load(&last_number); }
+
 /* A model whose address may be another one's later is told apart by its number. */
 static struct flux1_model *new_model(const char *path)
 {
-    static atomic_ullong last;
     struct flux1_model *m = calloc(1, sizeof *m);
     if (m)
         m->projection = projection_place_create();
@@ -188,7 +191,7 @@ static struct flux1_model *new_model(const char *path)
     }
     for (size_t n = strlen(m->path); n > 1 && m->path[n - 1] == '/'; n--)
         m->path[n - 1] = '\0';
-    m->source.number = atomic_fetch_add(&last, 1) + 1;
+    m->source.number = atomic_fetch_add(&last_number, 1) + 1;
     return m;
 }
 

@@ -81,6 +81,8 @@ struct flux1_model {
  * shape against the configs. */
 flux1_status folder_open(const char *path, struct flux1_model **out, flux1_error *err);
 
+uint64_t folder_last_number(void); /* source.number of the newest model of this process; 0: there was none */
+
 /* A model of FLUX.1's true size with synthetic weights of `weights`: variant "schnell" or "dev". No tokenizers. */
 flux1_status folder_synthetic(const char *variant, dtype weights, bool with_data, struct flux1_model **out,
                               flux1_error *err);

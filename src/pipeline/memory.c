@@ -46,11 +46,13 @@ static void add_ranks(memory_need *n, const stage_plan *p, int first, int count)
     }
 }
 
-/* Of a device with memory of its own the picture is not there. */
-static void add_pictures(memory_need *n, const stage_plan *p, const stage_plan *beside)
+/* Of a device with memory of its own the picture is not there, nor the dump. */
+static void add_pictures(const flux1_context *c, memory_need *n, const stage_plan *p, const stage_plan *beside)
 {
-    if (!n->device)
-        n->picture += (p ? p->picture : 0) + (beside ? beside->picture : 0);
+    if (n->device)
+        return;
+    n->picture += (p ? p->picture : 0) + (beside ? beside->picture : 0);
+    n->dump += c->dump;
 }
 
 /* Of the ranks on the host whose first process is `host`. */
@@ -60,7 +62,7 @@ static memory_need need_of_host(const flux1_context *c, memory_need n, int host,
     int ranks = mesh_ranks(&c->mesh), first, count;
     n.process = host;
     if (host == 0)
-        add_pictures(&n, p, beside);
+        add_pictures(c, &n, p, beside);
     for (int i = host; i < processes_count(c->processes); i++) {
         if (host_of(c, i) != host)
             continue;
@@ -90,7 +92,7 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
         const int ranks = mesh_ranks(context_mesh(c, d));
         all.program = none.device ? 0 : c->program;
         all.opened = none.device ? 0 : c->opened;
-        add_pictures(&all, p, beside);
+        add_pictures(c, &all, p, beside);
         add_ranks(&all, p, 0, ranks);
         add_ranks(&all, beside, 0, ranks);
         return all;
@@ -108,7 +110,7 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
 
 uint64_t memory_total(memory_need n)
 {
-    return (uint64_t)n.program + n.opened + n.activations + n.picture + n.scratch + n.held + n.mapped;
+    return (uint64_t)n.program + n.opened + n.activations + n.picture + n.dump + n.scratch + n.held + n.mapped;
 }
 
 size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken)
@@ -159,11 +161,12 @@ static void add_parts(builder *b, const memory_need *n)
                 {"the opened model", n->opened},
                 {"activations", n->activations},
                 {"the picture", n->picture},
+                {"the dump", n->dump},
                 {"scratch of the threads", n->scratch},
                 {"prepared weights", n->held},
                 {"weights of the blocks in use", n->mapped}};
     char bytes[BYTES_TEXT];
-    if (!n->program && !n->opened && !n->picture && !n->scratch && !n->held && !n->mapped)
+    if (!n->program && !n->opened && !n->picture && !n->dump && !n->scratch && !n->held && !n->mapped)
         return;
     for (size_t i = 0, said = 0; i < sizeof part / sizeof *part; i++)
         if (part[i].bytes)

@@ -12,6 +12,7 @@ typedef struct memory_need {
     size_t opened;  /* by opening the model: its vocabularies and names */
     size_t activations;
     size_t picture;  /* decoded, on the host of the first process */
+    size_t dump;     /* what a run keeps for its dump, there too */
     size_t scratch;  /* of the host's threads */
     size_t held;     /* weights in the backend's own form; none where they lie in files of the cache */
     size_t mapped;   /* of the mapped files, and those of the cache, what must be in memory at the same time */

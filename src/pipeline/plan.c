@@ -397,7 +397,8 @@ static flux1_status plan_pictures(run *g)
 
 flux1_status run_plan(run *g)
 {
-    g->c->opened = g->m->opened;
+    context_uses(g->c, g->m);
+    g->c->dump = g->r[0].dump ? run_dump_bytes(g) : 0;
     TRY(plan_texts(g));
     const flux1_status st = plan_pictures(g);
     if (st != FLUX1_OK)

@@ -124,6 +124,9 @@ flux1_status run_take_requests(run *g, const flux1_generate_params *const *param
  * fit. */
 flux1_status run_plan(run *g);
 
+/* What the dump of this run will hold, and a picture on its way there. */
+uint64_t run_dump_bytes(const run *g);
+
 /* Add to the dump. after: steps done, 0 for the noise. */
 flux1_status run_dump_texts(run *g);
 flux1_status run_dump_latents(run *g, const batch *b, int64_t after);

@@ -199,7 +199,7 @@ static flux1_status decode_all(run *g, bool keep)
     const request *r = &g->r[0];
     batch b = {0};
     flux1_status st;
-    c->opened = g->m->opened;
+    context_uses(c, g->m);
     TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &g->decoder));
     decoder_tell(&g->decoder, r->tiling);
     TRY(memory_check(c, memory_of(c, &c->device, &g->decoder.plan, NULL),

@@ -4,6 +4,17 @@
 
 #include <stdio.h>
 
+uint64_t run_dump_bytes(const run *g)
+{
+    const flux1_model *m = g->m;
+    const request *r = &g->r[0];
+    const uint64_t cells = (uint64_t)(request_grid_h(r, m) * request_grid_w(r, m) * m->dit.in_channels),
+                   decoded = 3 * (uint64_t)(r->height * r->width),
+                   text = (uint64_t)(m->clip_length + r->length + m->dit.pooled_dim + r->length * m->dit.joint_dim),
+                   picture = (r->passes > 1 ? 2 : 1) * text + (uint64_t)(r->steps + 1) * cells + decoded;
+    return 4 * ((uint64_t)g->count * picture + (uint64_t)(r->steps + 1) + decoded); /* ids, too, have 4 bytes each */
+}
+
 static flux1_status dump_text(run *g, const char *prefix, const flux1_text *t, int64_t picture)
 {
     flux1_error *err = &g->c->error;

@@ -27,7 +27,7 @@ static flux1_status encode_prompt(flux1_context *c, const flux1_model *m, const 
     TRY_CLEANUP(text_cache_take(c, &r->adapters, text, &found));
     if (found)
         goto cleanup;
-    c->opened = m->opened;
+    context_uses(c, m);
     TRY_CLEANUP(text_plan_make(c, m, &r->adapters, text, &plan));
     TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
     TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)"));
@@ -73,7 +73,7 @@ static flux1_status check_text(flux1_context *c, const flux1_model *m, const req
 static flux1_status plan_sampler(flux1_sampler *s, const flux1_model *m)
 {
     flux1_context *c = s->context;
-    c->opened = m->opened;
+    context_uses(c, m);
     TRY(denoiser_plan(c, m, &s->request, 1, &s->denoiser));
     s->denoiser.beside = &s->decoder.plan;
     const stage_plan *denoise = &s->denoiser.plan;

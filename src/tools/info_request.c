@@ -248,7 +248,7 @@ static flux1_status plan_request(planned *p, const flux1_adapter_use *uses, int 
                                  const flux1_generate_params *params)
 {
     flux1_context *c = p->c;
-    c->opened = p->m->opened;
+    context_uses(c, p->m);
     TRY(request_make(c, p->m, params, &p->r));
     TRY(request_adapters(c, p->m, uses, adapter_count, &p->r));
     p->batch = request_batch(c, p->m, &p->r, p->r.count);

@@ -161,7 +161,7 @@ flux1_status flux1_recording_run(flux1_context *c, const flux1_model *model, con
     TRY(context_needs(c, path, "path"));
     TRY(request_params(c, params, &p));
     TRY(recording_read(path, &r, &c->error));
-    c->opened = model->opened;
+    context_uses(c, model);
     flux1_status st = FLUX1_OK;
     if (c->cards)
         st = run_on_cards(c, model, &r, &p, images);

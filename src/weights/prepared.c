@@ -383,16 +383,6 @@ static bool open_temporary(prepared_writer *w, bool *busy)
     return !*busy;
 }
 
-/* Its bytes on the disk, so that a full one shows at once. */
-static bool reserve(prepared_writer *w)
-{
-    int number = ftruncate(w->fd, 0) == 0 ? posix_fallocate(w->fd, 0, (off_t)w->header.file_bytes) : errno;
-    if (number == 0)
-        return true;
-    give_up(w, "write prepared weights", number);
-    return false;
-}
-
 /* False, with a warning: something else than a file has the entry's name. */
 static bool name_is_free(prepared_writer *w)
 {
@@ -403,14 +393,31 @@ static bool name_is_free(prepared_writer *w)
     return false;
 }
 
-static bool fits(prepared_folder *f, uint64_t bytes)
+/* Stops the storing unless `room`: an entry of that many bytes fits. */
+static bool fits(prepared_folder *f, uint64_t bytes, bool room)
 {
     char need[BYTES_TEXT], limit[BYTES_TEXT], text[160];
-    if (prepared_make_room(f, bytes))
+    if (room)
         return true;
     snprintf(text, sizeof text, "the cache may hold %s; an entry of %s does not fit beside what is in use",
              format_bytes(limit, sizeof limit, (double)f->limit), format_bytes(need, sizeof need, (double)bytes));
     prepared_stop(f, text);
+    return false;
+}
+
+/* Its bytes on the disk, so that a full one shows at once. Room is made with the lock held: who waits for this entry
+ * counts it once, and what a killed process left in the file is gone by then. */
+static bool reserve(prepared_writer *w)
+{
+    const uint64_t bytes = w->header.file_bytes;
+    int number = ftruncate(w->fd, 0) == 0 ? 0 : errno;
+    if (number == 0 && !fits(w->folder, bytes, prepared_make_room(w->folder, bytes)))
+        return false;
+    if (number == 0)
+        number = posix_fallocate(w->fd, 0, (off_t)bytes);
+    if (number == 0)
+        return true;
+    give_up(w, "write prepared weights", number);
     return false;
 }
 
@@ -423,7 +430,8 @@ prepared_writer *prepared_begin(prepared_folder *f, const prepared_block *block,
     prepared_writer *w = make_writer(f, block, count, description);
     if (!w)
         return NULL;
-    if (name_is_free(w) && fits(f, w->header.file_bytes) && open_temporary(w, busy)) {
+    const uint64_t bytes = w->header.file_bytes;
+    if (name_is_free(w) && fits(f, bytes, bytes <= f->limit) && open_temporary(w, busy)) {
         *there = file_exists(w->path); /* another process was faster */
         if (!*there && reserve(w))
             return w;

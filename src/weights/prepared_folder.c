@@ -31,7 +31,7 @@ static flux1_status find_limit(uint64_t wish, uint64_t *out, flux1_error *err)
                      text);
 }
 
-flux1_status prepared_open(const char *wish, uint64_t limit, prepared_folder **out, flux1_error *err)
+flux1_status prepared_open(const char *wish, uint64_t limit, bool make, prepared_folder **out, flux1_error *err)
 {
     const char *path = wish ? wish : getenv("FLUX1_CACHE_DIR");
     *out = NULL;
@@ -46,7 +46,7 @@ flux1_status prepared_open(const char *wish, uint64_t limit, prepared_folder **o
         return error_oom(err, sizeof *f, "the cache of prepared weights");
     }
     f->limit = limit;
-    const flux1_status st = wish ? prepared_make_folder(f, err) : FLUX1_OK;
+    const flux1_status st = wish && make ? prepared_make_folder(f, err) : FLUX1_OK;
     if (st == FLUX1_OK)
         *out = f;
     else
@@ -238,7 +238,8 @@ prepared_removal prepared_remove(const char *folder, const char *name, flux1_err
 
 static bool makes_room(const prepared_folder *f, const prepared_file *file)
 {
-    return prepared_remove(f->path, file->name, NULL) <= PREPARED_GONE;
+    const prepared_removal how = prepared_remove(f->path, file->name, NULL);
+    return how == PREPARED_REMOVED || how == PREPARED_GONE;
 }
 
 static bool left_behind(const prepared_file *f) { return f->unfinished && f->used < (int64_t)time(NULL) - 60; }

@@ -25,11 +25,11 @@ typedef struct prepared_folder {
     int warnings;
 } prepared_folder;
 
-/* The folder `wish`, or if that is NULL the one that FLUX1_CACHE_DIR names. `wish` is made, with mode 0700, and must be
- * there then: FLUX1_ERR_IO; the environment's is made when something is to be stored, as most runs do not. *out is NULL
- * if neither names one. limit 0: FLUX1_CACHE_SIZE from the environment (512M, 80G), else PREPARED_LIMIT.
- * FLUX1_ERR_ARGUMENT, FLUX1_ERR_MEMORY. */
-flux1_status prepared_open(const char *wish, uint64_t limit, prepared_folder **out, flux1_error *err);
+/* The folder `wish`, or if that is NULL the one that FLUX1_CACHE_DIR names. `wish` is made if `make`
+ * says so, with mode 0700, and must be there then: FLUX1_ERR_IO; otherwise, and the environment's, when something is to
+ * be stored, as most runs do not. *out is NULL if neither names one. limit 0: FLUX1_CACHE_SIZE from the environment
+ * (512M, 80G), else PREPARED_LIMIT. FLUX1_ERR_ARGUMENT, FLUX1_ERR_MEMORY. */
+flux1_status prepared_open(const char *wish, uint64_t limit, bool make, prepared_folder **out, flux1_error *err);
 
 /* Makes it, and those above it, where it is not there. FLUX1_ERR_IO, FLUX1_ERR_MEMORY. */
 flux1_status prepared_make_folder(const prepared_folder *f, flux1_error *err);

@@ -12,6 +12,10 @@ picture() { # output, further options
 }
 value() { "$VALUE" "$@" <../out; }
 
+flux1 info "$tiny" --cache unmade
+expect_status 0 "info --cache"
+[ ! -e unmade ] || fail "info stores nothing, and made the cache's folder"
+
 picture none.png
 picture cold.png --cache entries
 picture warm.png --cache entries

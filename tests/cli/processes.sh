@@ -101,6 +101,9 @@ one_sentence 'needs a prompt' "no prompt"
 mpi 2 generate -m ./nowhere -p x --mesh 2x1
 expect_status 1 "no model"
 one_sentence 'nowhere' "no model"
+mpi 1 generate -m "$tiny" -p x --mesh 2x1 : -n 1 env FLUX1_CACHE_DIR=entries "$FLUX1" generate -m "$tiny" -p x --mesh 2x1
+expect_status 1 "a cache on one of two processes"
+one_sentence 'no cache, mesh 2x1 .*, cache, mesh 2x1 .*must run the same' "a cache on one of two processes"
 mpi 2 generate -m "$tiny" -p x --mesh 2x1 --launch
 expect_status 2 "--launch under mpirun"
 one_sentence '--launch' "--launch under mpirun"

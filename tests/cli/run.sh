@@ -71,6 +71,15 @@ flux1 generate -m "$schnell" --lora "$lora:0.5" -p "a red fox" -o lora.png -S 7 
 expect_status 0 "--lora"
 grep -q 'kohya.safetensors: applied 3 of 3 (rank 2, scale 0.5)' ../err || fail "what applies is said: $(cat ../err)"
 [ "$("$PICTURE" plain.png)" != "$("$PICTURE" lora.png)" ] || fail "an adapter gives another picture"
+flux1 generate -m "$schnell" --lora "$lora:abc" -p "a red fox" -o wrong.png -v
+expect_status 2 "a scale that is no number"
+[ "$(grep -c 'last colon' ../err)" = 1 ] || fail "-v tells what is wrong with --lora once: $(cat ../err)"
+cp -R "$schnell" own
+chmod -R u+w own
+cp "$lora" own/paper.safetensors
+flux1 generate -m own --lora paper -p "a red fox" -o own.png -W 32 -H 32 -s 1 -v
+expect_status 0 "--lora of the model's folder, by name"
+[ "$(grep -c 'paper: own/paper' ../err)" = 1 ] || fail "-v tells where an adapter is once: $(cat ../err)"
 cp "$lora" "half:0.5"
 flux1 generate -m "$schnell" --lora "half:0.5:0.5" -p "a red fox" -o named.png -S 7 -W 32 -H 32
 [ "$("$PICTURE" named.png)" = "$("$PICTURE" lora.png)" ] || fail "a scale behind a name with a colon"
@@ -119,6 +128,7 @@ refused 1 'cannot read: Is a directory' generate -m "$tiny" --prompt-file .
 flux1 generate -m "$tiny" --prompt=--steps -o dash.png -S 7
 expect_status 0 "a prompt that is an option's name"
 flux1 generate -m "$tiny" -p x -v -o verbose.png
+[ "$(wc -l <../err)" = "$(sort -u ../err | wc -l)" ] || fail "-v says something twice: $(cat ../err)"
 for what in 'device cpu, kernels for' 'arithmetic [bf][f0-9]' 'memory: at most' 'transformer: F32' 'plan: 64 x 64, 4 steps' 'plan: denoise: .*activations'; do
     grep -q "^flux1: .*$what" ../err || fail "-v says /$what/"
 done

@@ -590,6 +590,14 @@ def workers():
     s.until(again, ["running"])
     began = time.monotonic()
     check(s.stop() == 0 and time.monotonic() - began < 10, "--drain 0 ends both")
+    s = Server("--port", "0", "--workers", "cpu,cpu", "--max-memory", "120M")
+    refusal = s.call("POST", "/api/jobs", dict(SHORT, width=4096, height=4096))
+    error_of(refusal, 400, "invalid_request_error", "max_memory")
+    text = refusal[1]["error"]["message"]
+    limit = re.search(r"more than the ([0-9.]+) MiB", text)
+    check("program" not in text and "opened model" not in text, "what the process has is in no worker's share: %s" % text)
+    check(limit and float(limit.group(1)) < 60 - 2, "it is taken off the limit once: %s" % text)
+    check(s.stop() == 0, "a server with a limit stops")
     for names, words in (("cpu,,cpu", "a name is missing"), ("cpu,nothing", 'device "nothing".*\(--workers\)'),
                          ("ttnn:wh-n300,ttnn:wh-n300", "--workers: .* beside .*one mesh"), ("ttnn:wh-n300,ttnn:wh-1x4", "--workers: .* beside .*one mesh")):
         r = subprocess.run([program, "serve", "--model", model, "--port", "0", "--workers", names], stderr=subprocess.PIPE, text=True, timeout=60)

@@ -10,7 +10,7 @@
 
 /* struct, bytes, where its reserved space begins */
 #define STRUCTS(X)                     \
-    X(flux1_context_params, 200, 128)  \
+    X(flux1_context_params, 200, 136)  \
     X(flux1_context_info, 128, 96)     \
     X(flux1_model_parts, 184, 64)      \
     X(flux1_model_info, 168, 120)      \

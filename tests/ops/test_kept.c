@@ -298,6 +298,7 @@ static backend open_backend_with(ops_device *d, const filters *f, bool forms_in_
     ok(d->kind->create(&c, &a.o));
     ok(ops_reserve(a.o, 1 << 20));
     ok(ops_block_create(a.o, "filters", &a.b));
+    a.b->filed = forms_in_files;
     ok(ops_prepare(a.o, a.b, &w, &bias, &a.w));
     return a;
 }
@@ -502,6 +503,62 @@ static void a_form_that_was_not_lent_is_held_to_the_budget(void **state)
     ops_device_close(d);
 }
 
+/* Two ranks of a process that use the same form have it in memory once: the first counts it. */
+static void a_form_of_two_ranks_counts_once(void **state)
+{
+    (void)state;
+    filters f;
+    ops_device *d;
+    float out[PIXELS * OUT];
+    make_filters(&f, 1);
+    ok(ops_device_open("cpu", &d, &err));
+    backend a = open_backend_with(d, &f, true), b = open_backend_with(d, &f, true);
+    d->kind->weights_budget(a.o, 320);
+    d->kind->weights_budget(b.o, 0);
+    result(&a, out);
+    result(&b, out);
+    ops_rest(b.o); /* which does not count it */
+    assert_int_equal(ops_block_begin(b.o, b.b), FLUX1_OK);
+    ok(ops_block_end(b.o, b.b));
+    ops_rest(a.o);
+    ops_rest(b.o);
+    assert_int_equal(ops_block_begin(b.o, b.b), FLUX1_ERR_LIMIT); /* nobody else has it */
+    ops_destroy(a.o);
+    ops_destroy(b.o);
+    ops_device_close(d);
+}
+
+/* Beside a form in memory, two blocks of mapped weights are: one in use, and the next, which is read. That of a store
+ * without files was never to be in a file: the plan counts it elsewhere. */
+static void two_mapped_blocks_fit_beside_a_form_that_was_not_lent(void **state)
+{
+    (void)state;
+    static float w[8 * 4];
+    filters f;
+    ops_device *d;
+    make_filters(&f, 1);
+    const store_tensor matrix = {.name = "w", .view = {DTYPE_F32, 2, {8, 4}, w}, .source = {.inode = 5}};
+    const weight_recipe all = recipe_whole(WEIGHT_LINEAR, &matrix);
+    ok(ops_device_open("cpu", &d, &err));
+    for (int i = 0; i < 3; i++) { /* 320 bytes of the form, then 64 and 48 of the matrix, with nothing mapped between */
+        backend a = open_backend_with(d, &f, true);
+        block *b[2];
+        weight *made;
+        for (int k = 0; k < 2; k++) {
+            const weight_recipe rows = recipe_rows(&all, 4 * k, 4 - k);
+            ok(ops_block_create(a.o, "rows", &b[k]));
+            ok(ops_prepare(a.o, b[k], &rows, NULL, &made));
+        }
+        a.b->filed = i < 2;
+        d->kind->weights_budget(a.o, 320 + 64 + 48 - (i > 0));
+        assert_int_equal(ops_block_begin(a.o, b[0]), i == 1 ? FLUX1_ERR_LIMIT : FLUX1_OK);
+        if (i == 1)
+            assert_non_null(strstr(err.message, "filters: its prepared weights (320 bytes)"));
+        ops_destroy(a.o);
+    }
+    ops_device_close(d);
+}
+
 /* ---- keys across processes ---- */
 
 /* Where the content of the files is known, their names and times do not count. */
@@ -538,6 +595,8 @@ int main(void)
         cmocka_unit_test(the_cpu_finds_what_another_backend_prepared),
         cmocka_unit_test(the_cpu_exports_and_adopts_a_block),
         cmocka_unit_test(a_form_that_was_not_lent_is_held_to_the_budget),
+        cmocka_unit_test(a_form_of_two_ranks_counts_once),
+        cmocka_unit_test(two_mapped_blocks_fit_beside_a_form_that_was_not_lent),
         cmocka_unit_test(forms_of_int8_are_not_taken_for_each_other),
         cmocka_unit_test(columns_of_a_matrix_lie_dense_in_the_packed_form),
         cmocka_unit_test(a_key_is_of_the_content_once_it_is_known),

@@ -4,6 +4,7 @@
 #include "mesh/comm.h"
 #include "model/loader.h"
 #include "ops/cpu/cpu.h"
+#include "pipeline/run.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -235,6 +236,7 @@ static void a_backends_scratch_is_what_it_allocates(void **state)
 typedef struct blocks_job {
     const store_tensor *matrix; /* at least 5 × 5, float32 */
     const char *order;          /* of calls: a, b, c begin a block, A, B, C end it */
+    bool filed;                 /* as a block's */
 } blocks_job;
 
 /* Blocks of 40, 100 and 60 mapped bytes, each with a bias that is held. */
@@ -252,6 +254,7 @@ static flux1_status three_blocks(void *arg, mesh *m)
         r = recipe_cols(&r, 0, 5);
         table.role = WEIGHT_TABLE;
         TRY(ops_block_create(m->o, "a block", &b[i]));
+        b[i]->filed = job->filed;
         TRY(ops_prepare(m->o, b[i], &r, NULL, &w));
         TRY(ops_prepare(m->o, b[i], &table, NULL, &w)); /* a few rows of it are read: it does not count */
         TRY(ops_prepare(m->o, b[i], &vector, NULL, &w));
@@ -270,20 +273,21 @@ static void blocks_that_are_in_memory_together_count(void **state)
         const ops_device_kind *kind;
         const char *order;
         size_t bytes;
-        bool forms_in_files;
+        enum { HELD, FILED, OF_NO_FILE } forms; /* OF_NO_FILE: there is a cache, but no file to store them of */
     } want[] = {
-        {&ops_cpu_device, "aAbBcC", 160, false},
-        {&ops_cpu_device, "aAbB", 140, false},
-        {&ops_cpu_device, "bBbBbB", 100, false},
-        {&ops_cpu_device, "aAcCaA", 100, false},
-        {&ops_cpu_device, "acCAbB", 200, false},
-        {&ops_cpu_device, "bBacCA", 140, false}, /* c is read when b is over */
-        {&ops_cpu_device, "acCAaAcC", 100, false},
-        {&ops_cpu_device, "acCbBA", 200, false},
-        {&ops_ref_device, "aAbBcC", 256, false}, /* holds all in its own form: made of the table's 4 x 16 at the most */
-        {&ops_cpu_device, "", 4, false},         /* a bias */
+        {&ops_cpu_device, "aAbBcC", 160, HELD},
+        {&ops_cpu_device, "aAbB", 140, HELD},
+        {&ops_cpu_device, "bBbBbB", 100, HELD},
+        {&ops_cpu_device, "aAcCaA", 100, HELD},
+        {&ops_cpu_device, "acCAbB", 200, HELD},
+        {&ops_cpu_device, "bBacCA", 140, HELD}, /* c is read when b is over */
+        {&ops_cpu_device, "acCAaAcC", 100, HELD},
+        {&ops_cpu_device, "acCbBA", 200, HELD},
+        {&ops_ref_device, "aAbBcC", 256, HELD}, /* holds all in its own form: made of the table's 4 x 16 at the most */
+        {&ops_cpu_device, "", 4, HELD},         /* a bias */
         /* the form of the largest while it is made, of 5 rows of 16 */
-        {&ops_cpu_device, "", 164 + 5 * 64, true}};
+        {&ops_cpu_device, "", 164 + 5 * 64, FILED},
+        {&ops_cpu_device, "aAbBcC", 160, OF_NO_FILE}}; /* weights of no file: no form of theirs ever is in one */
     flux1_error err = {0};
     blocks_job job;
     store *s;
@@ -297,17 +301,138 @@ static void blocks_that_are_in_memory_together_count(void **state)
     assert_int_equal(mesh_parse(NULL, NULL, NULL, &one, &err), FLUX1_OK);
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         mesh_device d = {.kind = want[i].kind,
-                         .config = {.arithmetic = DTYPE_F32, .threads = 1, .forms_in_files = want[i].forms_in_files}};
+                         .config = {.arithmetic = DTYPE_F32, .threads = 1, .forms_in_files = want[i].forms != HELD}};
         ops_count count;
-        job = (blocks_job){.matrix = store_at(s, at), .order = want[i].order};
+        const bool filed = want[i].forms == FILED;
+        job = (blocks_job){.matrix = store_at(s, at), .order = want[i].order, .filed = filed};
         if (mesh_dry_run(&one, &d, 0, three_blocks, &job, &count, &err) != FLUX1_OK)
             fail_msg("%s", err.message);
-        if (want[i].forms_in_files) /* with columns, and a vector's form of 64 bytes */
+        if (filed) /* with columns, and a vector's form of 64 bytes */
             assert_true(count.held_bytes == 0 && count.mapped_bytes == 104 + 164 + 124);
         if (count.block_bytes != want[i].bytes)
             fail_msg("%s on %s: %zu bytes", want[i].order, want[i].kind->name, count.block_bytes);
     }
     store_close(s);
+}
+
+/* One weight of 5 × 5 in two pieces, columns of the same 5 rows of 16. */
+static flux1_status columns_beside_each_other(void *arg, mesh *m)
+{
+    const weight_recipe whole = recipe_whole(WEIGHT_LINEAR, arg), rows = recipe_rows(&whole, 0, 5),
+                        left = recipe_cols(&rows, 0, 2), right = recipe_cols(&rows, 7, 3);
+    weight_recipe both;
+    block *b;
+    weight *w;
+    TRY(recipe_beside(&left, &right, &both, m->err));
+    TRY(ops_block_create(m->o, "a block", &b));
+    b->filed = true;
+    return ops_prepare(m->o, b, &both, NULL, &w);
+}
+
+static void rows_that_two_pieces_touch_count_once(void **state)
+{
+    (void)state;
+    static float values[5 * 16];
+    const store_tensor sheet = {.name = "w", .view = {DTYPE_F32, 2, {5, 16}, values}};
+    flux1_error err = {0};
+    ops_count count;
+    mesh_config one;
+    const mesh_device d = {.kind = &ops_cpu_device,
+                           .config = {.arithmetic = DTYPE_F32, .threads = 1, .forms_in_files = true}};
+    assert_int_equal(mesh_parse(NULL, NULL, NULL, &one, &err), FLUX1_OK);
+    assert_int_equal(mesh_dry_run(&one, &d, 0, columns_beside_each_other, (void *)&sheet, &count, &err), FLUX1_OK);
+    assert_int_equal(count.block_bytes, 5 * 5 * 4 + 5 * 16 * 4); /* the form, and the rows that it is made of */
+}
+
+/* A model that is open when a context is created is in what the process has by then, and not added again. */
+static void a_model_that_was_open_before_counts_once(void **state)
+{
+    (void)state;
+    flux1_context *before = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32), *c;
+    flux1_model *old = pipeline_of(before, "schnell"), *new;
+    flux1_context_params p;
+    flux1_context_params_defaults(&p);
+    p.max_memory = (uint64_t)1 << 40;
+    p.memory_of_process = 1;
+    assert_int_equal(flux1_context_create(&p, &c), FLUX1_OK);
+    new = pipeline_of(c, "schnell");
+    old->opened = new->opened = 12345;
+    context_uses(c, old);
+    memory_need n = memory_of(c, &c->device, NULL, NULL);
+    assert_true(n.program > 0 && n.opened == 0);
+    context_uses(c, new);
+    n = memory_of(c, &c->device, NULL, NULL);
+    assert_int_equal(n.opened, 12345);
+    flux1_model_close(old);
+    flux1_model_close(new);
+    flux1_context_destroy(c);
+    flux1_context_destroy(before);
+}
+
+/* ---- dumps ---- */
+
+/* What the file holds in the end, and the float32 picture that is copied into it, is in each stage's need. */
+static void a_dump_is_as_large_as_the_plan_says(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", "1x1", 1, FLUX1_DTYPE_F32);
+    flux1_model *m = pipeline_of(c, "schnell");
+    flux1_generate_params p;
+    flux1_image *images;
+    flux1_error err = {0};
+    store *s;
+    uint64_t bytes = 0;
+    char *path = scratch_path("dump.safetensors");
+    flux1_generate_params_defaults(&p);
+    p.prompt = "a car", p.negative_prompt = "a ship", p.true_cfg_scale = 2;
+    p.width = 48, p.height = 80, p.steps = 3, p.max_sequence_length = 21, p.count = 2;
+    p.dump = path;
+    if (flux1_generate(c, m, &p, &images) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    assert_int_equal(store_open_file(path, &s, &err), FLUX1_OK);
+    for (size_t i = 0; i < store_count(s); i++)
+        bytes += tensor_bytes(&store_at(s, i)->view);
+    store_close(s);
+    unlink(path);
+    const flux1_generate_params *all[] = {&p};
+    run g = {.c = c, .m = m, .n = 1};
+    assert_int_equal(run_take_requests(&g, all), FLUX1_OK);
+    assert_int_equal(run_dump_bytes(&g), bytes + 3 * 48 * 80 * sizeof(float));
+    assert_int_equal(run_plan(&g), FLUX1_OK);
+    assert_int_equal(memory_of(c, &c->device, &g.decoder.plan, NULL).dump, run_dump_bytes(&g));
+    run_free(&g);
+    flux1_images_free(images, 2);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+}
+
+/* ---- the cache on disk ---- */
+
+/* Of synthetic weights nothing is ever in it, so the plan has their forms in memory; of a file's, none. */
+static void forms_of_weights_without_files_are_held(void **state)
+{
+    (void)state;
+    flux1_context_params p;
+    flux1_context *c;
+    flux1_model *made;
+    flux1_error err = {0};
+    flux1_context_params_defaults(&p);
+    p.cache = "unmade";
+    p.plans_only = 1;
+    assert_int_equal(flux1_context_create(&p, &c), FLUX1_OK);
+    flux1_model *read = pipeline_of(c, "schnell");
+    assert_int_equal(folder_synthetic("schnell", DTYPE_BF16, false, &made, &err), FLUX1_OK);
+    for (int i = 0; i < 2; i++) {
+        const flux1_model *m = i ? made : read;
+        const request r = small_request(m);
+        decoder d;
+        assert_int_equal(decoder_plan(c, m, &r, SIZE_MAX, &d), FLUX1_OK);
+        assert_int_equal(d.plan.count.held_bytes > 0, m == made);
+        decoder_close(&d);
+    }
+    flux1_model_close(read);
+    flux1_model_close(made);
+    flux1_context_destroy(c);
 }
 
 /* ---- tiles ---- */
@@ -696,8 +821,12 @@ int main(void)
         cmocka_unit_test(merged_weights_held_are_in_the_plan),
         cmocka_unit_test(a_backends_scratch_is_what_it_allocates),
         cmocka_unit_test(blocks_that_are_in_memory_together_count),
+        cmocka_unit_test(rows_that_two_pieces_touch_count_once),
         cmocka_unit_test(a_plan_of_tiles_has_the_weights_of_one_and_the_work_of_all),
         cmocka_unit_test(a_picture_takes_the_bytes_that_the_plan_says),
+        cmocka_unit_test(a_model_that_was_open_before_counts_once),
+        cmocka_unit_test(a_dump_is_as_large_as_the_plan_says),
+        cmocka_unit_test(forms_of_weights_without_files_are_held),
         cmocka_unit_test(a_refusal_says_what_takes_it_and_what_would_help),
         cmocka_unit_test(each_stage_has_the_limit_of_its_own_memory),
         cmocka_unit_test(a_request_beyond_max_memory_is_refused),

@@ -53,7 +53,7 @@ static int begin(void **state)
     unsetenv("FLUX1_CACHE_DIR");
     unsetenv("FLUX1_CACHE_SIZE");
     setenv("XDG_CACHE_HOME", root, 1);
-    return prepared_open(folder, 0, &cache, &err);
+    return prepared_open(folder, 0, true, &cache, &err);
 }
 
 static int end(void **state)
@@ -198,22 +198,22 @@ static void the_folder_is_the_callers_or_the_environments(void **state)
     (void)state;
     prepared_folder *f;
     flux1_error err = {0};
-    assert_int_equal(prepared_open(NULL, 0, &f, &err), FLUX1_OK);
+    assert_int_equal(prepared_open(NULL, 0, true, &f, &err), FLUX1_OK);
     assert_null(f);
     setenv("FLUX1_CACHE_DIR", "/elsewhere", 1);
-    assert_int_equal(prepared_open("", 0, &f, &err), FLUX1_OK);
+    assert_int_equal(prepared_open("", 0, true, &f, &err), FLUX1_OK);
     assert_null(f);
     setenv("FLUX1_CACHE_SIZE", "1.5K", 1);
-    assert_int_equal(prepared_open(NULL, 0, &f, &err), FLUX1_OK);
+    assert_int_equal(prepared_open(NULL, 0, true, &f, &err), FLUX1_OK);
     assert_string_equal(f->path, "/elsewhere");
     assert_int_equal(f->limit, 1536);
     prepared_close(f);
-    assert_int_equal(prepared_open(folder, 7, &f, &err), FLUX1_OK);
+    assert_int_equal(prepared_open(folder, 7, true, &f, &err), FLUX1_OK);
     assert_string_equal(f->path, folder);
     assert_int_equal(f->limit, 7);
     prepared_close(f);
     setenv("FLUX1_CACHE_SIZE", "much", 1);
-    assert_int_equal(prepared_open(folder, 0, &f, &err), FLUX1_ERR_ARGUMENT);
+    assert_int_equal(prepared_open(folder, 0, true, &f, &err), FLUX1_ERR_ARGUMENT);
     assert_non_null(strstr(err.message, "much"));
 }
 
@@ -446,8 +446,10 @@ static void an_entry_is_written_by_one_process_at_a_time(void **state)
         _exit(good && prepared_end(w, true) ? 0 : 1);
     }
     assert_int_equal(read(tell[0], &byte, 1), 1);
+    cache->limit = only_file().bytes; /* that entry alone: who waits for it counts it once */
     assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there, &busy));
-    assert_true(busy && !there);
+    assert_true(busy && !there && !prepared_is_full(cache));
+    cache->limit = PREPARED_LIMIT;
     snprintf(temporary, sizeof temporary, "%s.tmp", path_of(name_of(1)));
     const struct timespec long_ago = {.tv_sec = time(NULL) - 121};
     assert_int_equal(utimensat(AT_FDCWD, temporary, (struct timespec[2]){long_ago, long_ago}, 0), 0);
@@ -498,6 +500,23 @@ static void the_oldest_entry_goes_first_and_one_in_use_never(void **state)
     assert_null(prepared_next_warning(cache));
 }
 
+static void an_entry_beyond_the_limit_makes_nothing(void **state)
+{
+    (void)state;
+    prepared_folder *saved = cache;
+    flux1_error err;
+    char unmade[sizeof folder + sizeof "/unmade"];
+    snprintf(unmade, sizeof unmade, "%s/unmade", folder);
+    setenv("FLUX1_CACHE_DIR", unmade, 1);
+    assert_int_equal(prepared_open(NULL, 100, true, &cache, &err), FLUX1_OK);
+    assert_false(store_entry(cache, 1));
+    expect_warning("does not fit");
+    assert_int_equal(access(unmade, F_OK), -1);
+    prepared_close(cache);
+    unsetenv("FLUX1_CACHE_DIR");
+    cache = saved;
+}
+
 static void a_full_disk_is_a_warning(void **state)
 {
     (void)state;
@@ -521,11 +540,11 @@ static void a_folder_that_cannot_be_made_is_a_warning_or_a_refusal(void **state)
     for (int i = 0; i < 2; i++) {
         prepared_folder *saved = cache, *refused;
         flux1_error err;
-        assert_int_equal(prepared_open(bad[i], 0, &refused, &err), FLUX1_ERR_IO);
+        assert_int_equal(prepared_open(bad[i], 0, true, &refused, &err), FLUX1_ERR_IO);
         assert_null(refused);
         assert_non_null(strstr(err.message, bad[i]));
         setenv("FLUX1_CACHE_DIR", bad[i], 1);
-        assert_int_equal(prepared_open(NULL, 0, &cache, &err), FLUX1_OK);
+        assert_int_equal(prepared_open(NULL, 0, true, &cache, &err), FLUX1_OK);
         assert_false(found(cache, 1));
         assert_false(store_entry(cache, 1) || store_entry(cache, 2));
         expect_warning(bad[i]);
@@ -545,7 +564,7 @@ static void the_folder_is_made_with_those_above_it(void **state)
     for (int by_environment = 0; by_environment < 2; by_environment++) {
         snprintf(path, sizeof path, "%s/%d/of/them%s", root, by_environment, by_environment ? "" : "/");
         setenv("FLUX1_CACHE_DIR", path, 1);
-        assert_int_equal(prepared_open(by_environment ? NULL : path, 0, &f, &err), FLUX1_OK);
+        assert_int_equal(prepared_open(by_environment ? NULL : path, 0, true, &f, &err), FLUX1_OK);
         assert_int_equal(file_is_directory(path), !by_environment);
         assert_true(store_entry(f, 1));
         assert_int_equal(stat(path, &info), 0);
@@ -669,7 +688,7 @@ static flux1_status open_and_close(void *unused, flux1_error *err)
 {
     (void)unused;
     prepared_folder *f;
-    flux1_status st = prepared_open(folder, 0, &f, err);
+    flux1_status st = prepared_open(folder, 0, true, &f, err);
     if (st == FLUX1_OK)
         prepared_close(f);
     return st;
@@ -727,6 +746,7 @@ int main(void)
         TEST(writers_killed_at_random_moments_do_no_harm),
         TEST(an_entry_is_written_by_one_process_at_a_time),
         TEST(the_oldest_entry_goes_first_and_one_in_use_never),
+        TEST(an_entry_beyond_the_limit_makes_nothing),
         TEST(a_full_disk_is_a_warning),
         TEST(a_folder_that_cannot_be_made_is_a_warning_or_a_refusal),
         TEST(the_folder_is_made_with_those_above_it),

@@ -71,6 +71,8 @@ static void let_go(cpu_ops *o, cpu_block *b)
     unlist(o);
     if (is_lent(b) && b->kept->file)
         file_map_wont_need(cpu_kept_data(b->kept), b->kept->bytes);
+    if (b->own)
+        kept_uncount(o->kept, b->kept);
     kept_leave(o->kept, b->kept);
     o->own -= b->own;
     b->own = 0;
@@ -542,23 +544,26 @@ static void point_into(cpu_block *b, const unsigned char *data, bool bf16)
     }
 }
 
-/* A form that was to be pages of a file takes memory of the same budget; whether there is enough is seen before it is
- * made. */
-static flux1_status count_own(cpu_ops *o, cpu_block *b)
+static flux1_status refuse_own(const cpu_ops *o, const cpu_block *b)
 {
     char form[BYTES_TEXT], all[BYTES_TEXT];
-    if (!o->forms_in_files || is_lent(b))
-        return FLUX1_OK;
-    o->own += b->bytes;
-    b->own = b->bytes;
-    if (o->own <= o->budget)
-        return FLUX1_OK;
     return error_set(
         o->head.err, FLUX1_ERR_LIMIT,
         "%s: its prepared weights (%s) are not in the cache on disk, and in memory they do not fit into the "
         "%s that the limit leaves for weights; make room in the cache, or raise the limit",
-        b->head.name, format_bytes(form, sizeof form, (double)b->bytes),
+        b->head.name, format_bytes(form, sizeof form, (double)b->own),
         format_bytes(all, sizeof all, (double)o->budget));
+}
+
+/* A form that was to be pages of a file takes memory of the same budget, of the first rank that has it; whether there
+ * is enough is seen before it is made. */
+static flux1_status count_own(cpu_ops *o, cpu_block *b)
+{
+    if (!o->forms_in_files || !b->head.filed || is_lent(b) || !kept_count(o->kept, b->kept))
+        return FLUX1_OK;
+    o->own += b->bytes;
+    b->own = b->bytes;
+    return o->own <= o->budget ? FLUX1_OK : refuse_own(o, b);
 }
 
 static flux1_status make_form(cpu_ops *o, cpu_block *b)
@@ -672,6 +677,28 @@ static flux1_status list_ranges(cpu_block *b, flux1_error *err)
     return FLUX1_OK;
 }
 
+static size_t larger(size_t a, size_t b) { return a > b ? a : b; }
+
+/* Beside own forms two blocks are in memory, whatever the limit: one is read while the one before is used. The first of
+ * a step comes behind the last. */
+static flux1_status check_own(const cpu_ops *o)
+{
+    const cpu_block *first = NULL, *before = NULL, *own = NULL;
+    size_t two = 0;
+    for (const cpu_block *b = o->blocks; b; b = b->next) {
+        if (b->own)
+            own = b;
+        if (b->head.idle)
+            continue;
+        first = first ? first : b;
+        two = larger(two, b->mapped.bytes + (before ? before->mapped.bytes : 0));
+        before = b;
+    }
+    if (before != first)
+        two = larger(two, before->mapped.bytes + first->mapped.bytes);
+    return !own || (o->own <= o->budget && two <= o->budget - o->own) ? FLUX1_OK : refuse_own(o, own);
+}
+
 /* All of a stage at once: the block that is begun first comes before a model's steps, and those take no memory. */
 static flux1_status make_all_ready(cpu_ops *o)
 {
@@ -680,8 +707,6 @@ static flux1_status make_all_ready(cpu_ops *o)
     for (cpu_block *b = o->blocks; b; b = b->next)
         if (!b->ready && !b->head.idle)
             TRY(make_ready(o, b));
-    if (o->own > 0)
-        stream_budget(&o->stream, o->budget - o->own);
     for (cpu_block *b = o->blocks; b; b = b->next) {
         if (b->head.idle)
             continue;
@@ -689,6 +714,9 @@ static flux1_status make_all_ready(cpu_ops *o)
         *last = &b->mapped;
         last = &b->mapped.next;
     }
+    TRY(check_own(o));
+    if (o->own > 0)
+        stream_budget(&o->stream, o->budget - o->own);
     stream_take(&o->stream, first);
     o->listed = true;
     return FLUX1_OK;

@@ -276,13 +276,25 @@ static uint64_t add_places(uint64_t which, const weight_recipe *w)
     return which;
 }
 
+/* Columns of the same rows as an earlier piece's. */
+static bool repeats_rows(const weight_recipe *w, int piece)
+{
+    const recipe_piece *p = &w->piece[piece];
+    bool again = false;
+    for (int i = 0; i < piece; i++) {
+        const recipe_piece *q = &w->piece[i];
+        again = again || (q->source == p->source && q->source_row == p->source_row && q->rows == p->rows);
+    }
+    return again;
+}
+
 /* What the file's pages are where a recipe's rows lie: those of a rank's columns are all of their rows'. */
 static size_t touched_bytes(const weight_recipe *w)
 {
     size_t bytes = 0;
     for (int i = 0; i < w->count; i++) {
         const tensor *t = &w->piece[i].source->view;
-        if (t->type != DTYPE_COMPUTED && t->dims > 0 && t->shape[0] > 0)
+        if (!repeats_rows(w, i) && t->type != DTYPE_COMPUTED && t->dims > 0 && t->shape[0] > 0)
             bytes += tensor_bytes(t) / (size_t)t->shape[0] * (size_t)w->piece[i].rows;
     }
     return bytes > recipe_bytes(w) ? bytes : recipe_bytes(w);
@@ -310,7 +322,7 @@ static void count_making(dry_ops *d, dry_block *b, size_t form, size_t source)
 static size_t count_weight(dry_ops *d, dry_block *b, const weight_recipe *w, const weight_recipe *bias)
 {
     const size_t form = held_bytes(d, d->config.held, w, bias), behind = bias ? recipe_bytes(bias) : 0;
-    const bool in_file = d->config.forms_in_files, stays = held_bytes(d, d->config.held, w, NULL) == 0;
+    const bool in_file = d->config.forms_in_files && b->head.filed, stays = held_bytes(d, d->config.held, w, NULL) == 0;
     const size_t slice = in_file && stays && takes_columns(w) ? recipe_bytes(w) : 0;
     size_t mapped = in_file ? form : 0;
     if (form + slice > 0)
