@@ -76,14 +76,22 @@ const char *machine_product(int8_kind int8)
 
 const char *machine_attention(int8_kind int8) { return int8 ? "attention_int8" : "attention"; }
 
+static const machine_rate *named(const machine *m, const char *operation)
+{
+    for (int i = 0; i < m->rates; i++)
+        if (strcmp(m->rate[i].operation, operation) == 0)
+            return &m->rate[i];
+    return NULL;
+}
+
+/* What is in int8 and has no rate of its own goes at the exact one's. */
 static const machine_rate *rate_of(const machine *m, const ops_event *e)
 {
     const bool attention = strcmp(e->operation, "attention") == 0 || strcmp(e->operation, "attention_part") == 0;
-    const char *name = attention ? machine_attention(e->int8) : e->int8 ? machine_product(e->int8) : e->operation;
-    for (int i = 0; i < m->rates; i++)
-        if (strcmp(m->rate[i].operation, name) == 0)
-            return &m->rate[i];
-    return NULL;
+    const char *plain = attention ? "attention" : e->operation;
+    const machine_rate *own =
+        e->int8 ? named(m, attention ? machine_attention(e->int8) : machine_product(e->int8)) : NULL;
+    return own ? own : named(m, plain);
 }
 
 /* What a grid of cores wastes of a product's tiles: each core has as many rows and columns of them as the busiest. */

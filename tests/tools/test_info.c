@@ -228,9 +228,11 @@ static void keep_round_rates(flux1_context *c, machine_dtype type)
         m.rate[m.rates].flops[type.exact] = RATE;
         snprintf(m.rate[m.rates].operation, MACHINE_OPERATION, "%s", by_flops[i]);
     }
-    if (type.int8) {
+    const char *const in_int8[] = {machine_product(type.int8), machine_attention(type.int8)};
+    const int known = type.int8 == INT8_NONE ? 0 : type.int8 == INT8_ROTATED ? 2 : 1; /* int8 attends in floats */
+    for (int i = 0; i < known; i++, m.rates++) {
         m.rate[m.rates].flops[type.exact] = 4 * RATE;
-        snprintf(m.rate[m.rates++].operation, MACHINE_OPERATION, "%s", machine_product(type.int8));
+        snprintf(m.rate[m.rates].operation, MACHINE_OPERATION, "%s", in_int8[i]);
     }
     for (size_t i = 0; i < sizeof by_bytes / sizeof *by_bytes; i++, m.rates++) {
         m.rate[m.rates] = (machine_rate){.bytes = RATE};
@@ -323,7 +325,8 @@ static void the_estimate_adds_up(void **state)
     near(more[0].seconds, one[0].seconds, "CLIP", "three pictures of one prompt");
 }
 
-/* The products of T5 and of the transformer's blocks go at int8's rate, everything else at that of the arithmetic. */
+/* The products of T5 and of the transformer's blocks go at int8's rate, with int8-fast attention too, everything else
+ * at that of the arithmetic. */
 static void int8_has_rates_of_its_own(void **state)
 {
     (void)state;

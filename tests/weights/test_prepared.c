@@ -450,7 +450,7 @@ static void an_entry_is_written_by_one_process_at_a_time(void **state)
     assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there, &busy));
     assert_true(busy && !there && !prepared_is_full(cache));
     cache->limit = PREPARED_LIMIT;
-    snprintf(temporary, sizeof temporary, "%s.tmp", path_of(name_of(1)));
+    assert_true(snprintf(temporary, sizeof temporary, "%s.tmp", path_of(name_of(1))) < (int)sizeof temporary);
     const struct timespec long_ago = {.tv_sec = time(NULL) - 121};
     assert_int_equal(utimensat(AT_FDCWD, temporary, (struct timespec[2]){long_ago, long_ago}, 0), 0);
     assert_null(prepared_begin(cache, b, BLOCKS, "{}", &there, &busy));
