@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PNG_SIDE_MAX 32768 /* of pictures read: 3 GiB of pixels at most */
+#define PNG_SIDE_MAX 32768                 /* of pictures read: 3 GiB of pixels at most */
+#define PNG_MEMORY_MAX ((size_t)256 << 20) /* what reading one takes beside its pixels, all blocks together */
 
 /* What libpng's callbacks share with us. libpng reports errors by longjmp: everything that must survive one lives here,
  * not in locals. */
@@ -28,13 +29,22 @@ typedef struct session {
     size_t position;
     png_bytepp rows; /* reading: pointers into the picture */
     png_picture *picture;
-    bool out_of_memory;
+    size_t taken; /* reading: by libpng, what it gave back included */
+    bool too_much, out_of_memory;
 } session;
 
-/* malloc's failures reach us through libpng's own allocations too. */
+/* malloc's failures reach us through libpng's own allocations too. libpng asks for as many bytes as a chunk says that
+ * it has, before it looks whether the file does, and for all that a small compressed text grows to. */
 static png_voidp session_malloc(png_structp png, png_alloc_size_t size)
 {
     session *s = png_get_mem_ptr(png);
+    if (s && s->picture) {
+        if (size > PNG_MEMORY_MAX - s->taken) {
+            s->too_much = true;
+            return NULL;
+        }
+        s->taken += size;
+    }
     void *memory = malloc(size);
     if (!memory && s)
         s->out_of_memory = true;
@@ -47,15 +57,20 @@ static void session_free(png_structp png, png_voidp memory)
     free(memory);
 }
 
+/* Why libpng got no memory; FLUX1_OK: it got all that it asked for. */
+static flux1_status why_no_memory(session *s)
+{
+    if (s->too_much)
+        return error_set(s->err, FLUX1_ERR_FORMAT, "%s: its chunks beside the pixels take more than %zu MiB", s->path,
+                         PNG_MEMORY_MAX >> 20);
+    return s->out_of_memory ? error_oom(s->err, 0, s->path) : FLUX1_OK;
+}
+
 static void on_error(png_structp png, png_const_charp message)
 {
     session *s = png_get_error_ptr(png);
-    if (s->st == FLUX1_OK) {
-        if (s->out_of_memory)
-            s->st = error_oom(s->err, 0, s->path);
-        else
-            s->st = error_set(s->err, FLUX1_ERR_FORMAT, "%s: is not a PNG that can be read: %s", s->path, message);
-    }
+    if (s->st == FLUX1_OK && (s->st = why_no_memory(s)) == FLUX1_OK)
+        s->st = error_set(s->err, FLUX1_ERR_FORMAT, "%s: is not a PNG that can be read: %s", s->path, message);
     png_longjmp(png, 1);
 }
 
@@ -301,10 +316,7 @@ static flux1_status read_file(const char *path, bool pixels, png_picture *out, f
     if (pixels)
         TRY_CLEANUP(make_picture(&s));
     TRY_CLEANUP(read_rest(&s));
-    if (s.out_of_memory) { /* libpng leaves out a text that it has no room for, with a warning */
-        st = error_oom(err, 0, path);
-        goto cleanup;
-    }
+    TRY_CLEANUP(why_no_memory(&s)); /* libpng leaves out a text that it has no room for, with a warning */
     TRY_CLEANUP(take_texts(&s));
     st = file_map_check(&s.map, path, err);
 cleanup:

@@ -239,6 +239,42 @@ static void broken_files_are_a_status(void **state)
     empty_folder();
 }
 
+/* A picture of 8×8 with a chunk of text behind its header that says it has `claim` bytes and has `length`, all of them
+ * holes in the file. */
+static void write_text_of_holes(uint32_t claim, uint32_t length)
+{
+    flux1_error err = {0};
+    uint8_t *rgb = noise(8, 8);
+    char bytes[1024];
+    const uint8_t chunk[8] = {
+        (uint8_t)(claim >> 24), (uint8_t)(claim >> 16), (uint8_t)(claim >> 8), (uint8_t)claim, 't', 'E', 'X', 't'};
+    assert_int_equal(png_file_write(target, 8, 8, rgb, NULL, 0, &err), FLUX1_OK);
+    FILE *f = fopen(target, "r+b");
+    const size_t size = fread(bytes, 1, sizeof bytes, f), header = 8 + 25;
+    assert_in_range(size, header, sizeof bytes - 1);
+    assert_int_equal(fseek(f, (long)header, SEEK_SET), 0);
+    assert_int_equal(fwrite(chunk, 1, sizeof chunk, f), sizeof chunk);
+    assert_int_equal(fseek(f, (long)length + 4, SEEK_CUR), 0);
+    assert_int_equal(fwrite(bytes + header, 1, size - header, f), size - header);
+    assert_int_equal(fclose(f), 0);
+    free(rgb);
+}
+
+/* libpng makes room for a chunk before it looks whether the file has it. */
+static void a_claim_of_much_text_takes_no_memory(void **state)
+{
+    (void)state;
+    flux1_error err = {0};
+    png_picture back;
+    write_text_of_holes(0x74000000, 4096);
+    assert_int_equal(png_file_read_texts(target, &back, &err), FLUX1_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "more than 256 MiB"));
+    write_text_of_holes(300u << 20, 300u << 20);
+    assert_int_equal(png_file_read_texts(target, &back, &err), FLUX1_ERR_FORMAT);
+    assert_non_null(strstr(err.message, "more than 256 MiB"));
+    assert_int_equal(empty_folder(), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -250,6 +286,7 @@ int main(void)
         cmocka_unit_test(full_disk_is_one_sentence_and_leaves_nothing),
         cmocka_unit_test(failed_write_leaves_the_old_picture),
         cmocka_unit_test(broken_files_are_a_status),
+        cmocka_unit_test(a_claim_of_much_text_takes_no_memory),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
