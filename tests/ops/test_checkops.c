@@ -60,7 +60,7 @@ static void open_run(run *r, const char *backend, dtype arithmetic, int threads,
 }
 
 /* Instrumented, where what may break is memory, or with instructions that are emulated, three threads stand for two as
- * well, and every other one of an entry's many variants for all (of int8's each fifth). Under an emulator of the
+ * well, and each third of an entry's many variants for all (of int8's each seventh). Under an emulator of the
  * machine a few have to do. */
 #if defined(__SANITIZE_ADDRESS__) || defined(CHECKOPS_SIMDE) || defined(CHECKOPS_SHORT)
 enum { FEWEST_THREADS = 3 };
@@ -72,7 +72,7 @@ static int variants_apart(const check *c)
 #if defined(CHECKOPS_SHORT)
     return c->variants > 8 ? c->variants / 4 | 1 : c->variants;
 #elif defined(__SANITIZE_ADDRESS__) || defined(CHECKOPS_SIMDE)
-    return c->variants > 8 ? in_int8 ? 5 : 2 : 1; /* both kinds of int8 share what one would take */
+    return c->variants > 8 ? in_int8 ? 7 : 3 : 1; /* both kinds of int8 share what one would take */
 #else
     return (void)c, 1;
 #endif
