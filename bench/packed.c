@@ -74,13 +74,13 @@ static void give_scale(tensor_scale *s, dtype type, int64_t k)
 
 static void fill(const kind *q, const tensor *t)
 {
-    const size_t bytes = tensor_bytes(t), block = (size_t)dtype_describe(q->type)->block_bytes;
+    const size_t bytes = tensor_bytes(t), stride = (size_t)dtype_describe(q->type)->block_bytes;
     unsigned char *data = t->data;
     for (size_t i = 0; i + 8 <= bytes; i += 8) {
         uint64_t x = random_bits() & (q->type == DTYPE_F16 ? 0xafffafffafffafffull : 0xbfefbfefbfefbfefull);
         memcpy(data + i, &x, 8);
     }
-    for (size_t b = 0; b < bytes; b += block) {
+    for (size_t b = 0; b < bytes; b += stride) {
         const uint16_t small = f16_from_f32(0.001f);
         if (q->d >= 0)
             memcpy(data + b + q->d, &small, 2);

@@ -220,11 +220,11 @@ static double median(double *x, int count)
     return x[count / 2];
 }
 
-static void print(job *j, int ranks, const char *dtype)
+static void print(job *j, int ranks, const char *type)
 {
     const double exchange = median(j->seconds[WAY_EXCHANGE], j->turns);
     printf("%d + %d tokens over %d ranks, %s, %.1f MB from each, medians of %d turns\n", (int)j->rows[PART_TEXT],
-           (int)j->rows[PART_IMAGE], ranks, dtype, 1e-6 * (double)j->moved, j->turns);
+           (int)j->rows[PART_IMAGE], ranks, type, 1e-6 * (double)j->moved, j->turns);
     for (way w = 0; w < WAYS; w++) {
         double seconds = median(j->seconds[w], j->turns), waited = median(j->waited[w], j->turns);
         printf("  %-14s %8.1f ms   processor %8.1f ms", NAMES[w], 1e3 * seconds, 1e3 * median(j->used[w], j->turns));
@@ -240,14 +240,14 @@ static flux1_status measure(processes *all, const mesh_config *c, const mesh_dev
 {
     static job j;
     ops_count count;
-    size_t arena[MESH_RANKS_MAX] = {0}, got;
+    size_t peaks[MESH_RANKS_MAX] = {0}, got;
     const void *order;
     j = (job){.rows = sizes[size].rows, .turns = sizes[size].turns};
     for (int r = 0; r < mesh_ranks(c); r++) {
         TRY(mesh_dry_run(c, d, r, body, &j, &count, err));
-        arena[r] = count.arena_peak;
+        peaks[r] = count.arena_peak;
     }
-    TRY(mesh_reserve(s, arena, err));
+    TRY(mesh_reserve(s, peaks, err));
     TRY(processes_index(all) == 0 ? processes_order(all, "", 0, err) : processes_next(all, &order, &got, err));
     TRY(mesh_run(s, body, &j, err));
     if (processes_index(all) == 0)

@@ -195,7 +195,7 @@ static void case_attention(run *r)
 {
     int64_t batch = PICK(r, 1, 2), heads = PICK(r, 0, 1, 2, 3),
             dim = r->int8 ? PICK(r, 1, 16, 33, 64, 100, 128, 200, 256) : PICK(r, 1, 16, 17, 33, 64, 128),
-            queries = PICK(r, 0, 1, 5, 77, 130, ATTENTION_QUERIES + 9),
+            queries = PICK(r, 0, 1, 5, 77, 130, (r->int8 ? INT8_QUERIES : ATTENTION_QUERIES) + 9),
             keys = PICK(r, 0, 1, 5, 77, ATTENTION_KEYS - 1, ATTENTION_KEYS, 2 * ATTENTION_KEYS + 1);
     attention_args a = {.heads = heads, .scale = 1.0f / sqrtf((float)dim), .causal = below(r, 2)};
     if (below(r, 3) == 0) {

@@ -686,7 +686,7 @@ static void every_call_of_a_dry_run_is_an_event(void **state)
          .bytes_weights = 6 * 4 * 2 + 6 * 4, .arena = acts}, /* few rows: nothing is laid */
         {.operation = "attention_part", .kind = EVENT_COMPUTE, .batch = 2, .m = 3, .n = 8, .k = 2, .heads = 3,
          .flops = 4.0 * 2 * 3 * 8 * 6, .bytes_in = 72 + 2 * 192, .bytes_out = 144 + 72,
-         .arena = acts + 2 * cpu_attention_scratch(2)},
+         .arena = acts + 2 * cpu_attention_scratch(2, false)},
         {.operation = "exchange", .kind = EVENT_MEMORY, .bytes_out = 100, .arena = acts + 128},
         {.operation = "pack", .kind = EVENT_MEMORY, .batch = 2, .m = 4, .n = 6, .bytes_in = 96, .bytes_out = 96,
          .arena = acts + 128},
@@ -714,7 +714,7 @@ static void every_call_of_a_dry_run_is_an_event(void **state)
     assert_int_equal(count->weight_bytes, 72);
     assert_true(count->held_bytes == 64 && count->block_bytes == 72); /* with the bias, whose form is made of it */
     assert_int_equal(count->operations, 3);
-    assert_int_equal(count->arena_peak, acts + 2 * cpu_attention_scratch(2));
+    assert_int_equal(count->arena_peak, acts + 2 * cpu_attention_scratch(2, false));
     close_run(&r);
 }
 

@@ -34,8 +34,9 @@ enum {
 enum { PRODUCT_ROWS = 2048 };
 enum { GEMM_SCRATCH = GEMM_ROWS * GEMM_LDA + GEMM_COLS * GEMM_STEPS + GEMM_ROWS * GEMM_LDC }; /* floats a worker */
 
-/* Attention: at most so many queries a task (whole panels, of at most ATTENTION_PANEL), and keys a block. */
-enum { ATTENTION_QUERIES = 512, ATTENTION_PANEL = 32, ATTENTION_KEYS = 192 };
+/* Attention: at most so many queries a task (whole panels, of at most ATTENTION_PANEL; INT8_QUERIES: multiplied in
+ * int8, where each task quantises the keys and values that it reads), and keys a block. */
+enum { ATTENTION_QUERIES = 512, INT8_QUERIES = 1536, ATTENTION_PANEL = 32, ATTENTION_KEYS = 192 };
 
 /* Words between keys of a head's values: a whole vector beyond, and not a multiple of a page. */
 static inline int64_t attention_ldv(int64_t dim) { return i64_ceil_div(dim, 16) * 16 + 16; }
@@ -295,7 +296,7 @@ static inline size_t cpu_scratch_bytes(int threads)
 /* Runs a rows job in chunks of about 16k elements. */
 void cpu_rows(cpu_ops *o, pool_fn *fn, rows_job *job);
 
-size_t cpu_attention_scratch(int64_t dim); /* bytes a worker */
+size_t cpu_attention_scratch(int64_t dim, bool int8); /* bytes a worker */
 /* Bytes of a product's laid inputs, where the kernels multiply pairs of bf16 or floats; 0 for few rows. */
 size_t cpu_product_scratch(int64_t m, int64_t entry, int64_t n, int64_t k, bool pairs);
 /* Bytes of a 3×3 convolution's laid lines, for `pixels` outputs (before upsampling) of an input so wide. */

@@ -43,18 +43,18 @@ static void head_state_at(const attention_job *t, int worker, head_state *s)
     s->ldk = s->words + 16; /* keys do not share cache sets */
     s->ldv = attention_ldv(t->dim);
 #define PLACE(to, count) ((to) = (void *)p, p += (size_t)(count)*4)
-    PLACE(s->q, ATTENTION_QUERIES * s->words);
-    PLACE(s->q_start, ATTENTION_QUERIES);
-    PLACE(s->q_scale, ATTENTION_QUERIES);
+    PLACE(s->q, INT8_QUERIES * s->words);
+    PLACE(s->q_start, INT8_QUERIES);
+    PLACE(s->q_scale, INT8_QUERIES);
     PLACE(s->k, INT8_KEYS * s->ldk);
     PLACE(s->k_scale, INT8_KEYS);
     PLACE(s->v, INT8_KEYS / PER_WORD * s->ldv);
     PLACE(s->v_start, s->ldv);
     PLACE(s->v_scale, s->ldv);
     PLACE(s->score, INT8_KEYS * TOKENS);
-    PLACE(s->out, ATTENTION_QUERIES * t->dim);
-    PLACE(s->top, ATTENTION_QUERIES);
-    PLACE(s->sum, ATTENTION_QUERIES);
+    PLACE(s->out, INT8_QUERIES * t->dim);
+    PLACE(s->top, INT8_QUERIES);
+    PLACE(s->sum, INT8_QUERIES);
     PLACE(s->fade, TOKENS);
     PLACE(s->take, TOKENS);
 #undef PLACE
@@ -382,9 +382,11 @@ static void int8_attention(void *arg, int64_t index, int worker)
     if (rows <= 0)
         return;
     lay_head_queries(t, &s, b * t->queries + first, rows, h);
-    memset(s.out, 0, (size_t)(ATTENTION_QUERIES * t->dim) * sizeof *s.out);
-    for (int64_t i = 0; i < ATTENTION_QUERIES; i++)
-        s.top[i] = -INFINITY, s.sum[i] = 0;
+    for (int64_t i = 0; i < rows; i += TOKENS) { /* whole panels */
+        memset(s.out + i * t->dim, 0, (size_t)(TOKENS * t->dim) * sizeof *s.out);
+        for (int64_t j = i; j < i + TOKENS; j++)
+            s.top[j] = -INFINITY, s.sum[j] = 0;
+    }
     for (int64_t key = 0; key < t->keys && !int8_stopped(t->cancel); key += INT8_KEYS) {
         const int64_t keys = i64_min(INT8_KEYS, t->keys - key);
         lay_head_keys(t, &s, b * t->keys + key, keys, h);

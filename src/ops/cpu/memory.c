@@ -32,7 +32,7 @@ static size_t cpu_scratch(const ops_config *c, ops_work work, int64_t m, int64_t
     if (work == WORK_CONV)
         return cpu_product_scratch(m, m, n, k, multiplies_pairs(c));
     return (work == WORK_ATTENTION || work == WORK_INT8_ATTENTION) && heads > 0
-               ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k)
+               ? (size_t)(c->threads > 1 ? c->threads : 1) * cpu_attention_scratch(k, work == WORK_INT8_ATTENTION)
                : 0;
 }
 
