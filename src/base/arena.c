@@ -7,13 +7,18 @@
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
+static size_t page_bytes(void)
+{
+    const long page = sysconf(_SC_PAGESIZE);
+    return page > 0 ? (size_t)page : 4096;
+}
+
 flux1_status arena_create(size_t size, arena *out, flux1_error *err)
 {
     *out = (arena){0};
     if (size == 0)
         return FLUX1_OK;
-    long page = sysconf(_SC_PAGESIZE);
-    size_t step = page > 0 ? (size_t)page : 4096;
+    const size_t step = page_bytes();
     if (size > SIZE_MAX - step)
         return error_oom(err, size, "a stage's activations");
     size_t mapped = size_round_up(size, step);
@@ -37,10 +42,12 @@ void arena_destroy(arena *a)
     *a = (arena){0};
 }
 
-void arena_rest(arena *a)
+void arena_rest(arena *a, size_t kept)
 {
-    if (a->base)
-        (void)madvise(a->base, a->size, MADV_DONTNEED); /* anonymous: zeros when it is touched */
+    const size_t step = page_bytes();
+    const size_t from = kept < a->size ? size_round_up(kept, step) : a->size;
+    if (a->base && from < a->size)
+        (void)madvise(a->base + from, a->size - from, MADV_DONTNEED); /* anonymous: zeros when it is touched */
 }
 
 flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err)

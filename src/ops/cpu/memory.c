@@ -58,8 +58,10 @@ flux1_status cpu_reserve(ops *base, size_t bytes)
     record_drop(base);
     arena_release(&o->memory, 0);
     o->memory.peak = 0; /* of the stage before */
-    if (bytes <= o->memory.size)
+    if (bytes <= o->memory.size) {
+        arena_rest(&o->memory, bytes); /* the stage has not planned what a larger one has touched */
         return FLUX1_OK;
+    }
     arena_destroy(&o->memory);
     return arena_create(bytes, &o->memory, base->err);
 }
