@@ -37,6 +37,8 @@ no_lock:
     return error_oom(err, 0, "the lock of the kept weights");
 }
 
+static size_t bytes_taken(size_t bytes) { return bytes ? bytes : 1; }
+
 static void drop(kept *k, kept_block **at)
 {
     kept_block *b = *at;
@@ -45,7 +47,7 @@ static void drop(kept *k, kept_block **at)
         b->release(b->owner);
     } else {
         k->bytes -= b->bytes;
-        k->memory.give_back(k->device, b->data);
+        k->memory.give_back(k->device, b->data, bytes_taken(b->bytes));
     }
     free(b);
 }
@@ -92,7 +94,7 @@ static void keep_to_budget(kept *k, size_t more)
 static bool take_memory(kept *k, size_t bytes, uint64_t *data)
 {
     bool taken;
-    while (!(taken = k->memory.take(k->device, bytes ? bytes : 1, data)) && drop_oldest(k))
+    while (!(taken = k->memory.take(k->device, bytes_taken(bytes), data)) && drop_oldest(k))
         continue;
     return taken;
 }

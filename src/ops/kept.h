@@ -31,10 +31,10 @@ typedef struct kept_block {
     struct kept_block *next;
 } kept_block;
 
-/* Memory of `device`. take: false if there is none left. */
+/* Memory of `device`. take: false if there is none left; bytes > 0, which give_back is told again. */
 typedef struct kept_memory {
     bool (*take)(void *device, size_t bytes, uint64_t *data);
-    void (*give_back)(void *device, uint64_t data);
+    void (*give_back)(void *device, uint64_t data, size_t bytes);
 } kept_memory;
 
 flux1_status kept_create(const kept_memory *m, void *device, kept **out, flux1_error *err);

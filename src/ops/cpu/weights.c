@@ -23,44 +23,30 @@ enum { CPU_LAYOUT = 1 }; /* version of what follows: part of a block's key */
 
 /* ---- memory of kept weights ---- */
 
-/* Large ones are mapped, since what is freed should leave the process, and malloc keeps it. What lies before the data:
- */
-typedef union kept_head {
-    size_t mapped; /* 0: by malloc */
-    unsigned char room[ARENA_ALIGN];
-} kept_head;
-
+/* Large ones are mapped: what is given back should leave the process, and malloc keeps it. */
 enum { MAPPED_FROM = 128 << 10 };
-
-static void *map_bytes(size_t bytes)
-{
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
-}
 
 static bool take(void *device, size_t bytes, uint64_t *data)
 {
+    void *p = NULL;
     (void)device;
-    if (bytes > SIZE_MAX - 2 * sizeof(kept_head))
-        return false;
-    const size_t all = size_round_up(bytes, ARENA_ALIGN) + sizeof(kept_head);
-    const bool mapped = all >= MAPPED_FROM;
-    kept_head *head = mapped ? map_bytes(all) : aligned_alloc(ARENA_ALIGN, all);
-    if (!head)
-        return false;
-    head->mapped = mapped ? all : 0;
-    *data = (uint64_t)(uintptr_t)(head + 1);
-    return true;
+    if (bytes >= MAPPED_FROM) {
+        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        p = p == MAP_FAILED ? NULL : p;
+    } else
+        p = aligned_alloc(ARENA_ALIGN, size_round_up(bytes, ARENA_ALIGN));
+    *data = (uint64_t)(uintptr_t)p;
+    return p != NULL;
 }
 
-static void give_back(void *device, uint64_t data)
+static void give_back(void *device, uint64_t data, size_t bytes)
 {
+    void *p = (void *)(uintptr_t)data;
     (void)device;
-    kept_head *head = data ? (kept_head *)(uintptr_t)data - 1 : NULL;
-    if (head && head->mapped)
-        munmap(head, head->mapped);
+    if (bytes >= MAPPED_FROM)
+        munmap(p, bytes);
     else
-        free(head);
+        free(p);
 }
 
 const kept_memory cpu_kept_memory = {take, give_back};
