@@ -335,7 +335,7 @@ typedef struct flux1_progress {
     const char *stage_name;     /* "load", "text encoders", "denoise", "decode" */
     int image, images;          /* the current picture, from 0; of how many */
     int step, steps;            /* finished steps while denoising; 0, 0 elsewhere */
-    double stage_fraction;      /* 0 to 1 */
+    double stage_fraction;      /* 0 to 1; of each text encoder in turn */
     double fraction;            /* of the whole request, by FLOPs */
     double seconds;             /* since the request began */
     double seconds_left;        /* estimate; negative while unknown */

@@ -159,9 +159,9 @@ static flux1_status open_file(flux1_latents_file *l, const char *path, bool init
 flux1_status flux1_latents_open(flux1_context *c, const char *path, int initial, flux1_latents_file **out)
 {
     TRY(context_begin(c));
-    TRY(context_needs(c, path, "path"));
     TRY(context_needs(c, out, "out"));
     *out = NULL;
+    TRY(context_needs(c, path, "path"));
     flux1_latents_file *l = calloc(1, sizeof *l);
     if (!l)
         return error_oom(&c->error, sizeof *l, path);

@@ -118,12 +118,12 @@ flux1_status flux1_image_encode(flux1_context *c, const flux1_image *image, cons
     builder b = {0};
     char *taken = NULL;
     TRY(context_begin(c));
-    TRY(context_needs(c, image, "image"));
-    TRY(context_needs(c, image->pixels, "image->pixels"));
     TRY(context_needs(c, bytes, "bytes"));
     TRY(context_needs(c, byte_count, "byte_count"));
     *bytes = NULL;
     *byte_count = 0;
+    TRY(context_needs(c, image, "image"));
+    TRY(context_needs(c, image->pixels, "image->pixels"));
     TRY(read_params(c, given, &how));
     flux1_status st = encode(c, image, model, params, &how, "a picture", &b);
     const size_t count = b.length;

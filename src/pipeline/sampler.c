@@ -207,12 +207,12 @@ static flux1_status decode(flux1_sampler *s, flux1_image **image)
 
 flux1_status flux1_sampler_decode(flux1_sampler *s, flux1_image **image)
 {
+    if (s && image)
+        *image = NULL;
     TRY(begin(s));
     flux1_status st = context_needs(s->context, image, "image");
-    if (st == FLUX1_OK) {
-        *image = NULL;
+    if (st == FLUX1_OK)
         st = decode(s, image);
-    }
     token_leave(s->context);
     return st;
 }

@@ -225,6 +225,9 @@ flux1_status flux1_convert(flux1_context *c, const char *in, const char *out, co
     *json = NULL;
     TRY(context_needs(c, in, "in"));
     TRY(context_needs(c, out, "out"));
+    if (params && params->size < offsetof(flux1_convert_params, reserved))
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "the parameters were not set up by flux1_convert_params_defaults");
     flux1_convert_params_defaults(&p);
     if (params)
         memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);

@@ -274,9 +274,9 @@ flux1_status flux1_picture_json(flux1_context *c, const char *path, char **json)
 {
     picture_facts facts;
     TRY(context_begin(c));
-    TRY(context_needs(c, path, "path"));
     TRY(context_needs(c, json, "json"));
     *json = NULL;
+    TRY(context_needs(c, path, "path"));
     TRY(picture_facts_read(path, &facts, &c->error));
     flux1_status st = write_json(&facts, path, json, &c->error);
     picture_facts_free(&facts);

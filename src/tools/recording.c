@@ -50,9 +50,9 @@ flux1_status flux1_recording_json(flux1_context *c, const char *path, char **jso
 {
     recording r;
     TRY(context_begin(c));
-    TRY(context_needs(c, path, "path"));
     TRY(context_needs(c, json, "json"));
     *json = NULL;
+    TRY(context_needs(c, path, "path"));
     TRY(recording_read(path, &r, &c->error));
     flux1_status st = describe(c, &r, path, json);
     recording_free(&r);

@@ -229,6 +229,14 @@ static void texts_and_samplers(void **state)
     assert_int_equal(left, 0);
     flux1_sampler_free(s);
     flux1_text_free(text);
+    flux1_latents_file *file = MARK;
+    uint8_t *bytes = MARK;
+    size_t count = 7;
+    REFUSED(c, flux1_latents_open(c, NULL, 0, &file));
+    EMPTIED(file);
+    REFUSED(c, flux1_image_encode(c, NULL, m, &p, NULL, &bytes, &count));
+    EMPTIED(bytes);
+    assert_int_equal(count, 0);
     flux1_model_close(m);
     flux1_context_destroy(c);
 }

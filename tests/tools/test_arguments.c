@@ -60,6 +60,20 @@ static void tokenizers(void **state)
     flux1_context_destroy(c);
 }
 
+static void pictures_and_recordings(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    char *json = MARK;
+    REFUSED(c, flux1_picture_json(c, NULL, &json));
+    EMPTIED(json);
+    REFUSED(c, flux1_picture_json(c, "x.png", NULL));
+    REFUSED(c, flux1_recording_json(c, NULL, &json));
+    EMPTIED(json);
+    REFUSED(c, flux1_recording_json(c, "x.json", NULL));
+    flux1_context_destroy(c);
+}
+
 static void conversions(void **state)
 {
     (void)state;
@@ -75,6 +89,9 @@ static void conversions(void **state)
     EMPTIED(json);
     REFUSED(c, flux1_convert(c, FOLDER, NULL, &p, &json));
     EMPTIED(json);
+    p.size = 8;
+    REFUSED(c, flux1_convert(c, FOLDER, "x.gguf", &p, &json));
+    flux1_convert_params_defaults(&p);
     p.part = "vae";
     p.adapter_count = 1;
     REFUSED(c, flux1_convert(c, FOLDER, "x.gguf", &p, &json));
@@ -229,6 +246,7 @@ int main(void)
         cmocka_unit_test(what_gives_back_takes_null),
         cmocka_unit_test(tokenizers),
         cmocka_unit_test(the_cache),
+        cmocka_unit_test(pictures_and_recordings),
         cmocka_unit_test(conversions),
         cmocka_unit_test(descriptions),
         cmocka_unit_test(pulling),
