@@ -64,6 +64,10 @@ void file_abandon(file_writer *writer);                          /* harmless on 
 /* All of these in one. */
 flux1_status file_write(const char *path, const void *bytes, size_t size, flux1_error *err);
 
+/* The file that a writer of `path` replaces or makes, so that two spellings of it compare equal: absolute, without
+ * links, also in a folder that is not there yet. malloc'd; NULL: none can be written there, or no memory. */
+char *file_place(const char *path);
+
 /* Whether file_begin can begin, before long work whose result the file is to take. What is there stays as it is. */
 flux1_status file_check_writable(const char *path, flux1_error *err);
 

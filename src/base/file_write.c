@@ -112,6 +112,48 @@ static flux1_status follow_links(const char *path, char **out, flux1_error *err)
     return *out ? FLUX1_OK : error_oom(err, strlen(path) + 1, path);
 }
 
+/* A folder's true path, malloc'd; NULL: there can be none, or no memory. Of one that is not there, that of the folder
+ * above it and the name. */
+static char *folder_place(const char *path)
+{
+    char *place = realpath(path, NULL);
+    /* The depth is bounded: realpath refuses what is longer than PATH_MAX. A working folder may have been removed. */
+    if (place || errno != ENOENT || strcmp(path, ".") == 0)
+        return place;
+    size_t end = strlen(path);
+    while (end > 0 && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    char *above = begin > 0 ? strndup(path, begin) : strdup("."), *name = strndup(path + begin, end - begin);
+    char *above_place = above && name && end > 0 ? folder_place(above) : NULL;
+    if (above_place && strcmp(name, ".") != 0)
+        place = path_join(above_place, name);
+    else if (above_place)
+        place = strdup(above_place);
+    free(above);
+    free(above_place);
+    free(name);
+    return place;
+}
+
+char *file_place(const char *path)
+{
+    char *target, *place = NULL;
+    if (follow_links(path, &target, NULL) != FLUX1_OK)
+        return NULL;
+    const size_t bytes = folder_bytes(target);
+    char *folder = bytes > 0 ? strndup(target, bytes) : strdup("."),
+         *true_folder = folder ? folder_place(folder) : NULL;
+    if (true_folder)
+        place = path_join(true_folder, target + bytes);
+    free(folder);
+    free(true_folder);
+    free(target);
+    return place;
+}
+
 /* ---- targets that cannot be renamed over ---- */
 
 /* mountinfo writes blanks, tabs, newlines and backslashes in octal. */

@@ -93,14 +93,6 @@ const char *json_real_text(double value, char out[JSON_NUMBER_ROOM])
 
 /* ---- getters ---- */
 
-/* A quoted text stays on one line. */
-static void one_line(char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 || *text == 0x7f)
-            *text = ' ';
-}
-
 /* A short picture of a value for a message. */
 static const char *describe(const json_value *value, char *buffer, size_t size) /* size >= JSON_NUMBER_ROOM */
 {
@@ -115,7 +107,7 @@ static const char *describe(const json_value *value, char *buffer, size_t size) 
     case JSON_REAL: return json_real_text(value->real, buffer);
     case JSON_STRING: snprintf(buffer, size, "the text \"%.40s\"", json_string_value(value)); break;
     }
-    one_line(buffer);
+    utf8_blank_controls(buffer, ' ', "");
     return buffer;
 }
 

@@ -15,14 +15,6 @@ static void trim_partial_character(char *text)
         text[last] = '\0';
 }
 
-/* Messages quote names from files: whatever those hold, a terminal gets no control characters. */
-static void blank_controls(char *text)
-{
-    for (; *text; text++)
-        if (((unsigned char)*text < 0x20 && *text != '\n') || *text == 0x7f)
-            *text = ' ';
-}
-
 flux1_status error_set(flux1_error *err, flux1_status status, const char *format, ...)
 {
     if (!err)
@@ -35,7 +27,7 @@ flux1_status error_set(flux1_error *err, flux1_status status, const char *format
         err->message[0] = '\0';
     else if ((size_t)n >= sizeof err->message)
         trim_partial_character(err->message);
-    blank_controls(err->message);
+    utf8_blank_controls(err->message, ' ', "\n"); /* names from files are quoted, which must not steer a terminal */
     err->status = status;
     return status;
 }

@@ -1,5 +1,7 @@
 #include "base/utf8.h"
 
+#include <string.h>
+
 size_t utf8_decode(const char *s, size_t size, int32_t *c)
 {
     const unsigned char *u = (const unsigned char *)s;
@@ -42,3 +44,26 @@ size_t utf8_valid_prefix(const char *s, size_t size)
 }
 
 bool utf8_valid(const char *s, size_t size) { return utf8_valid_prefix(s, size) == size; }
+
+size_t utf8_next(const char *s, bool *control)
+{
+    const size_t left = strnlen(s, UTF8_BYTES_MAX);
+    int32_t c = (unsigned char)s[0];
+    const size_t n = left > 0 ? utf8_decode(s, left, &c) : 0;
+    *control = (c > 0 && c < 0x20) || (c >= 0x7F && c < 0xA0);
+    return n > 0 ? n : left > 0;
+}
+
+void utf8_blank_controls(char *text, char with, const char *kept)
+{
+    char *out = text;
+    bool control;
+    for (size_t n; (n = utf8_next(text, &control)) > 0; text += n) {
+        if (control && !strchr(kept, *text))
+            *out++ = with;
+        else
+            for (size_t i = 0; i < n; i++)
+                *out++ = text[i];
+    }
+    *out = '\0';
+}

@@ -20,6 +20,14 @@ size_t utf8_encode(int32_t c, char *out);
 size_t utf8_valid_prefix(const char *s, size_t size);
 bool utf8_valid(const char *s, size_t size);
 
+/* Length in bytes of the character at the beginning of `s`, which ends with a NUL: 1 for a byte that belongs to none, 0
+ * at the end. *control: it is U+0001 to U+001F or U+007F to U+009F (U+009B begins a terminal's commands as ESC [ does),
+ * or a byte 0x80 to 0x9F that belongs to no character, which a terminal of 8-bit characters takes for these. */
+size_t utf8_next(const char *s, bool *control);
+
+/* Puts `with` in place of each control character of `text` that is not in `kept`. */
+void utf8_blank_controls(char *text, char with, const char *kept);
+
 /* Whether this is a continuation byte. */
 static inline bool utf8_continues(char byte) { return ((unsigned char)byte & 0xC0) == 0x80; }
 

@@ -335,6 +335,7 @@ static const struct other {
               {OPT_PROMPT_FILE, "; give each line a \"prompt\"", ""},
               {OPT_PROMPTS, "; give each line a \"prompt\"", NULL},
               {OPT_OUTPUT, "; give each line an \"output\"", NULL},
+              {OPT_FROM, "", ""},
               {OPT_DUMP, "", ""},
               {OPT_PROFILE, "", ""}};
 

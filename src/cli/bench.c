@@ -3,6 +3,7 @@
 
 #include "cli/bench_lines.h"
 #include "cli/console.h"
+#include "cli/distinct.h"
 #include "cli/progress.h"
 #include "flux1_tools.h"
 
@@ -61,7 +62,7 @@ static bool options_fit(const options *opt, bool model)
         print_error("unexpected argument \"%s\"; reports are compared by --compare %s %s", opt->operand, opt->operand,
                     opt->operand_2 ? opt->operand_2 : "B.json");
     else
-        return true;
+        return outputs_distinct(opt, NULL, NULL, 0);
     return false;
 }
 

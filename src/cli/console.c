@@ -1,5 +1,7 @@
 #include "cli/console.h"
 
+#include "base/utf8.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,11 +45,13 @@ static void print_line(const char *about, const char *format, va_list ap)
     size_t begin = (size_t)snprintf(line, sizeof line, "flux1: %s", about);
     int n = vsnprintf(line + begin, sizeof line - begin - 1, format, ap);
     size_t end = n < 0 ? begin : (size_t)n + begin < sizeof line - 2 ? (size_t)n + begin : sizeof line - 2;
-    for (size_t i = begin; i < end; i++)
-        if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
-            line[i] = line[i] == '\n' ? ' ' : '?';
-    line[end] = '\n';
+    line[end] = '\0';
+    utf8_blank_controls(line, '?', "\n");
+    for (char *c = line; (c = strchr(c, '\n'));)
+        *c = ' ';
     console_wipe();
+    end = strlen(line);
+    line[end] = '\n';
     fwrite(line, 1, end + 1, stderr);
     fflush(stderr);
 }

@@ -3,6 +3,7 @@
 
 #include "base/builder.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "cli/console.h"
 #include "cli/lora_files.h"
 #include "cli/readable.h"
@@ -28,8 +29,12 @@ int print_result(const options *opt, const char *json)
 /* A picture's own text, of which a stranger may be the author: control characters would reach the terminal. */
 static void print_plainly(const char *text)
 {
-    for (; *text; text++)
-        putchar((unsigned char)*text < ' ' && *text != '\n' && *text != '\t' ? '?' : *text == 0x7F ? '?' : *text);
+    bool control;
+    for (size_t n; (n = utf8_next(text, &control)) > 0; text += n)
+        if (control && *text != '\n' && *text != '\t')
+            putchar('?');
+        else
+            fwrite(text, 1, n, stdout);
     putchar('\n');
 }
 

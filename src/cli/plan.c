@@ -3,6 +3,7 @@
 
 #include "base/json_write.h"
 #include "cli/console.h"
+#include "cli/distinct.h"
 #include "cli/readable.h"
 #include "flux1_tools.h"
 
@@ -161,6 +162,8 @@ int plan_run(const options *opt)
         print_error("%s", conflict(v));
         return EXIT_USAGE;
     }
+    if (!outputs_distinct(opt, NULL, NULL, 0))
+        return EXIT_USAGE;
     fill_plan(opt, &params);
     catch_signals();
     int status = open_planner(opt, &context);

@@ -6,6 +6,7 @@
 #include "base/units.h"
 #include "cli/answer.h"
 #include "cli/console.h"
+#include "cli/distinct.h"
 #include "cli/from.h"
 #include "cli/latents.h"
 #include "cli/output.h"
@@ -109,14 +110,6 @@ static int prepare_seed(request *r)
     return EXIT_USAGE;
 }
 
-int request_check(const options *opt)
-{
-    request r = {.opt = opt};
-    fill_request(opt, &r.params);
-    const int status = prepare_names(&r);
-    return status == EXIT_DONE ? prepare_seed(&r) : status;
-}
-
 /* The prompt's words for a name, where a file of latents has none: its own. */
 static char *name_of_file(const char *path)
 {
@@ -178,6 +171,32 @@ static int prepare_previews(request *r)
     return EXIT_DONE;
 }
 
+/* Pictures and previews; made-up names only where there is a prompt to make them of. */
+static int check_distinct(const request *r)
+{
+    const output_names *pictures = r->prompt || r->names.output ? &r->names : NULL;
+    const output_names *previews = r->opt->values[OPT_PREVIEW].given ? &r->previews : NULL;
+    return outputs_distinct(r->opt, pictures, previews, r->params.seed) ? EXIT_DONE : EXIT_USAGE;
+}
+
+/* Names and seed of pictures and previews. */
+static int prepare_outputs(request *r)
+{
+    int status = prepare_names(r);
+    if (status == EXIT_DONE)
+        status = prepare_seed(r);
+    if (status == EXIT_DONE)
+        status = prepare_previews(r);
+    return status == EXIT_DONE ? check_distinct(r) : status;
+}
+
+int request_check(const options *opt)
+{
+    request r = {.opt = opt};
+    fill_request(opt, &r.params);
+    return prepare_outputs(&r);
+}
+
 /* Everything that can be refused before a model is opened. */
 static int prepare(request *r)
 {
@@ -198,12 +217,9 @@ static int prepare(request *r)
         return EXIT_USAGE;
     }
     fill_request(r->opt, &r->params);
-    if ((status = open_initial(r)) != EXIT_DONE || (status = prepare_names(r)) != EXIT_DONE)
-        return status;
     r->params.prompt = r->prompt;
-    if ((status = prepare_seed(r)) != EXIT_DONE)
-        return status;
-    return prepare_previews(r);
+    status = open_initial(r);
+    return status == EXIT_DONE ? prepare_outputs(r) : status;
 }
 
 /* That the file of a picture can be written. */

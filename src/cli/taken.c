@@ -17,21 +17,9 @@ static int by_path(const void *a, const void *b)
     return strcmp(((const taken_file *)a)->path, ((const taken_file *)b)->path);
 }
 
-/* The folder's true path and the name in it, malloc'd; NULL: there is no such folder, or no memory. */
-static char *resolve(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    char *folder = slash ? strndup(path, (size_t)(slash - path + 1)) : strdup(".");
-    char *true_folder = folder ? realpath(folder, NULL) : NULL;
-    char *out = true_folder ? path_join(true_folder, slash ? slash + 1 : path) : NULL;
-    free(folder);
-    free(true_folder);
-    return out;
-}
-
 long taken_by(const taken *t, const char *path)
 {
-    taken_file key = {.path = resolve(path)};
+    taken_file key = {.path = file_place(path)};
     taken_file *const *found = key.path ? tfind(&key, &t->tree, by_path) : NULL;
     const long line = found ? (*found)->line : 0;
     free(key.path);
@@ -45,7 +33,7 @@ void taken_add(taken *t, const char *path, long line)
         return;
     f->line = line;
     f->next = t->files;
-    f->path = resolve(path);
+    f->path = file_place(path);
     taken_file *const *found = f->path ? tsearch(f, &t->tree, by_path) : NULL;
     if (found && *found == f) {
         t->files = f;

@@ -104,14 +104,45 @@ static size_t find_entry(const tiff *t, size_t ifd, unsigned tag)
     return 0;
 }
 
-/* Writers disagree about the order of the text's bytes: most characters of prompts are below U+0100, so the half that
- * has more zeros is the high one. */
-static bool text_is_low_first(const uint8_t *bytes, size_t size, bool otherwise)
+/* An ASCII character whose bytes are in the wrong order: U+6100 for "a". Text has few of these characters, but for the
+ * ideographic space and two common words, which are "0", "N" and "_". */
+static bool is_swapped_ascii(unsigned c)
 {
-    size_t zeros[2] = {0, 0};
-    for (size_t i = 0; i < size; i++)
-        zeros[i & 1] += bytes[i] == 0;
-    return zeros[0] == zeros[1] ? otherwise : zeros[1] > zeros[0];
+    const unsigned high = c >> 8;
+    return (c & 0xFF) == 0 && ((high >= 0x20 && high < 0x7F) || high == '\n' || high == '\r' || high == '\t') &&
+           c != 0x3000 && c != 0x4E00 && c != 0x5F00;
+}
+
+/* Characters in front of a NUL that text hardly has; the number of all in *count. */
+static size_t odd_characters(const tiff *text, size_t *count)
+{
+    size_t odd = 0;
+    unsigned c;
+    *count = 0;
+    for (size_t at = 0; (c = u16(text, at)) != 0; at += 2, ++*count) {
+        const unsigned next = u16(text, at + 2);
+        if (c >= 0xD800 && c < 0xDC00 && next >= 0xDC00 && next < 0xE000)
+            at += 2;
+        else
+            odd += is_swapped_ascii(c) || (c >= 0xD800 && c < 0xF900) || c >= 0xFFFE ||
+                   (c < 0x20 && c != '\n' && c != '\r' && c != '\t');
+    }
+    return odd;
+}
+
+/* A byte order mark tells the order of the text's bytes. Without one it is the header's, which the standard asks for.
+ * But some writers have one order for all text, and some programs turn the header over and leave the comment: where the
+ * header's order makes no text, and the other order makes more of it, that one counts. Single characters prove nothing:
+ * U+7A00 is a word and "z" the other way round, so it takes three and an eighth of all, or more than half. */
+static bool text_is_low_first(const uint8_t *bytes, size_t size, bool header)
+{
+    size_t count, others;
+    if (size >= 2 && ((bytes[0] == 0xFE && bytes[1] == 0xFF) || (bytes[0] == 0xFF && bytes[1] == 0xFE)))
+        return bytes[0] == 0xFF;
+    const size_t odd = odd_characters(&(tiff){bytes, size, header}, &count);
+    if (odd * 2 <= count && (odd < 3 || odd * 8 < count))
+        return header;
+    return odd_characters(&(tiff){bytes, size, !header}, &others) < odd ? !header : header;
 }
 
 static void add_utf8(builder *b, const tiff *text)

@@ -4,6 +4,7 @@
 
 #include "base/json.h"
 #include "base/json_write.h"
+#include "base/utf8.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -47,10 +48,10 @@ enum { LISTS = sizeof lists / sizeof *lists };
 
 static bool is_printable(const char *text)
 {
-    for (; *text; text++)
-        if ((unsigned char)*text < ' ' || *text == 0x7F)
-            return false;
-    return true;
+    bool control = false;
+    for (size_t n; !control && (n = utf8_next(text, &control)) > 0;)
+        text += n;
+    return !control;
 }
 
 static flux1_status take_time(const json_value *object, const char *path, const char *key, double *out,

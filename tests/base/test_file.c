@@ -582,10 +582,45 @@ static void what_cannot_be_looked_at_is_not_missing(void **state)
     clear_folder();
 }
 
+static void assert_place(const char *name, const char *expected)
+{
+    char path[200], wanted[300], *root = realpath(folder, NULL);
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    snprintf(wanted, sizeof wanted, "%s/%s", root, expected);
+    char *place = file_place(path);
+    assert_non_null(place);
+    assert_string_equal(place, wanted);
+    free(place);
+    free(root);
+}
+
+static void spellings_of_a_file_have_one_place(void **state)
+{
+    (void)state;
+    char link[200], folder_link[200];
+    snprintf(link, sizeof link, "%s/link", folder);
+    snprintf(folder_link, sizeof folder_link, "%s/here", folder);
+    assert_int_equal(symlink("./later", link), 0); /* to nothing yet */
+    assert_int_equal(symlink(folder, folder_link), 0);
+    assert_place("a", "a");
+    assert_place(".//./a", "a");
+    assert_place("here/here/a", "a");
+    assert_place("link", "later");
+    assert_place("here/link", "later");
+    assert_place("not/./there//a", "not/there/a");
+    assert_place("here/not/a", "not/a");
+    char *place = file_place("/a"), *below_file = file_place("/dev/null/a");
+    assert_string_equal(place, "/a");
+    assert_null(below_file);
+    free(place);
+    clear_folder();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(committed_file_replaces_the_old_one),
+        cmocka_unit_test(spellings_of_a_file_have_one_place),
         cmocka_unit_test(abandoned_file_leaves_nothing),
         cmocka_unit_test(mode_follows_the_umask),
         cmocka_unit_test(killed_writer_leaves_the_target_unchanged),

@@ -27,6 +27,10 @@ static void a_message_holds_no_control_characters(void **state)
     flux1_error err;
     error_set(&err, FLUX1_ERR_IO, "a%sb", "\x1b[2J\x7f\r");
     assert_string_equal(err.message, "a [2J  b");
+    error_set(&err, FLUX1_ERR_IO,
+              "fox \xC2\x9B"
+              "31m \xC3\x9B");
+    assert_string_equal(err.message, "fox  31m \xC3\x9B");
 }
 
 static void a_prefix_keeps_status_and_sentence(void **state)

@@ -58,11 +58,44 @@ static void only_utf8_is_utf8(void **state)
     assert_true(utf8_valid("a\0b", 3));
 }
 
+/* Unicode's table: C0 up to U+001F, DEL and C1 up to U+009F. */
+static void control_characters_are_of_three_kinds(void **state)
+{
+    (void)state;
+    bool control;
+    for (int32_t c = 1; c < 0x3000; c++) {
+        char text[8] = {0};
+        const size_t n = utf8_encode(c, text);
+        strcat(text, "x");
+        assert_int_equal(utf8_next(text, &control), n);
+        assert_int_equal(control, c < 0x20 || (c >= 0x7F && c <= 0x9F));
+    }
+    assert_int_equal(utf8_next("", &control), 0);
+    assert_false(control);
+    assert_int_equal(utf8_next("\x9B", &control), 1); /* no character; for a terminal of 8-bit characters it is one */
+    assert_true(control);
+    assert_int_equal(utf8_next("\xA0", &control), 1);
+    assert_false(control);
+    assert_int_equal(utf8_next("\xC2", &control), 1); /* cut short */
+    assert_false(control);
+}
+
+static void control_characters_are_blanked(void **state)
+{
+    (void)state;
+    char text[] = "\x1B[2J\xC2\x9B"
+                  "31m\xE4\xB8\x80\n\t\x9B\x7F\xC3\x9B\xC2";
+    utf8_blank_controls(text, '?', "\n");
+    assert_string_equal(text, "?[2J?31m\xE4\xB8\x80\n???\xC3\x9B\xC2");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_code_point_goes_there_and_back),
         cmocka_unit_test(only_utf8_is_utf8),
+        cmocka_unit_test(control_characters_are_of_three_kinds),
+        cmocka_unit_test(control_characters_are_blanked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

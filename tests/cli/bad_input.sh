@@ -140,6 +140,31 @@ at_once 1 'absent.*does not exist' bench -m "$tiny" --stage clip --profile ../ab
 at_once 1 'absent.*does not exist' bench -m "$tiny" --repeats 0 --events ../absent/x.json
 at_once 1 'absent.*does not exist' plan --machine wh-n300 --timeline ../absent/x.svg
 at_once 1 'absent.*does not exist' plan --machine wh-n300 --record ../absent/x.txt
+
+# ---- two outputs that are one file, of which the last would replace the first
+twice() { # the two options and the file in the sentence, then the arguments
+    pattern_of_both="^flux1: $1 and $2 would both write $3; "
+    shift 3
+    at_once 2 "$pattern_of_both" "$@"
+}
+ln -s run ../same
+for option in --dump --profile --preview; do
+    twice --output "$option" x.png generate -m "$tiny" -p x -o x.png $option x.png
+    twice --output "$option" '\./x.png' generate -m "$tiny" -p x -o x.png $option ./x.png
+    [ $option = --preview ] || # which are of several pictures, too
+        twice --output "$option" "$work/same/o2.png" generate -m "$tiny" -p x -n 3 -o o%d.png $option "$work/same/o2.png"
+    at_once 2 "^flux1: $option: the picture would be written to x_seed7.png too" generate -m "$tiny" -p x -S 7 $option x_seed7.png
+done
+twice --output --preview o-1.png generate -m "$tiny" -p x -n 2 -o o.png --preview o.png
+twice --output --preview o1.png generate -m "$tiny" --prompts /dev/null -o o%d.png --preview o%d.png
+twice --preview --dump p.png generate -m "$tiny" -p x -o x.png --preview p.png --dump p.png
+twice --dump --profile d generate -m "$tiny" -p x -o x.png --dump d --profile d
+twice --output --dump not/there/x.png generate -m "$tiny" -p x --output-dir not/./there -o x.png --dump not/there/x.png
+twice --profile --events e.json bench -m "$tiny" --repeats 0 --profile e.json --events e.json
+twice --timeline --record ./../run/r.svg plan --machine wh-n300 --timeline r.svg --record ./../run/r.svg
+flux1 generate -m "$tiny" -p x -S 1 -o x.png --preview x-1.png --dump x.safetensors -q
+expect_status 0 "three files of three names"
+rm -f -- x.png x-1.png x.safetensors ../same
 refused 1 '/dev/full' generate -m "$tiny" -p x -o /dev/full
 if [ "$(id -u)" -ne 0 ]; then
     chmod 555 ../folder

@@ -90,6 +90,8 @@ bad 1 'at most' '{"prompt": "x", "max_sequence_length": 65536}'
 refused 2 '--prompt cannot be combined with --jsonl' generate -m "$tiny" --jsonl -p x
 refused 2 '--output cannot be combined with --jsonl.*"output"' generate -m "$tiny" --jsonl -o x.png
 refused 2 '--dump cannot be combined with --jsonl' generate -m "$tiny" --jsonl --dump x.safetensors
+refused 2 '--from cannot be combined with --jsonl' generate -m "$tiny" --jsonl --from nope.png
+refused 2 '--from cannot be combined with --prompts' generate -m "$tiny" --prompts /dev/null --from nope.png
 printf '{"prompt": "x"}\n{"prompt": "y"}\n' >../two
 "$FLUX1" generate -m ./nowhere --jsonl <../two >../out 2>../err
 [ $? = 1 ] && [ "$(wc -l <../err)" = 1 ] || fail "a model that cannot be opened gives one error"

@@ -78,6 +78,15 @@ grep -q 'was drawn in' ../err && fail "the same dtype is told"
 cmp -s fast.png again.png || fail "--dtype repeats the picture"
 flux1 info fast.png
 grep -q '^max sequence length [0-9]*, dtype int8-fast, device cpu, mesh 1x1$' ../out || fail "info prints how it was drawn: $(cat ../out)"
+# control characters of a stranger's text do not reach the terminal: C0, and C1, of which U+009B begins a command too
+controls() { LC_ALL=C grep -qP '[\x01-\x08\x0B-\x1F\x7F]|\xC2[\x80-\x9F]' "$1"; }
+flux1 info --json "$pictures/controls.png"
+controls ../out || fail "the picture holds control characters"
+flux1 info "$pictures/controls.png"
+controls ../out && fail "info prints control characters: $(od -c ../out)"
+grep -q '^a ?31mred?\[2J föx$' ../out || fail "they are blanked: $(cat ../out)"
+refused 2 '^flux1: --width 6\?31m4: ' generate -m "$tiny" -p x -W "$(printf '6\302\23331m4')"
+controls ../err && fail "a message prints control characters: $(od -c ../err)"
 # ComfyUI's graphs
 flux1 info --json "$pictures/comfy_dev.png"
 [ "$("$VALUE" request.prompt <../out)" = 'a red fox, "Füchse" 狐' ] || fail "the prompt of ComfyUI's graph: $(cat ../out)"

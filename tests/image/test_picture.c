@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "base/file.h"
+#include "image/exif.h"
 #include "image/picture_read.h"
 
 #include <stdlib.h>
@@ -154,6 +155,67 @@ static void pictures_of_other_writers_are_read(void **state)
     expect_file("lossless.webp", PICTURE_WEBP, NULL);
 }
 
+/* A block with a comment alone, whose numbers have the header's order. */
+static size_t exif_block(bool header_low, bool text_low, const uint16_t *text, size_t count, uint8_t *out)
+{
+    static const uint8_t high[] = {'M', 'M', 0,    42,   0, 0, 0, 8,                    /* the directory is at 8 */
+                                   0,   1,   0x87, 0x69, 0, 4, 0, 0, 0, 1, 0, 0, 0, 26, /* EXIF: at 26 */
+                                   0,   0,   0,    0,                                   /* */
+                                   0,   1,   0x92, 0x86, 0, 7, 0, 0, 0, 0, 0, 0, 0, 44, /* UserComment: at 44 */
+                                   0,   0,   0,    0},
+                         low[] = {'I', 'I', 42,   0,    8, 0, 0, 0,                    /* */
+                                  1,   0,   0x69, 0x87, 4, 0, 1, 0, 0, 0, 26, 0, 0, 0, /* */
+                                  0,   0,   0,    0,                                   /* */
+                                  1,   0,   0x86, 0x92, 7, 0, 0, 0, 0, 0, 44, 0, 0, 0, /* */
+                                  0,   0,   0,    0};
+    memcpy(out, header_low ? low : high, sizeof high);
+    out[header_low ? 32 : 35] = (uint8_t)(8 + 2 * count);
+    memcpy(out + sizeof high, "UNICODE", 8);
+    for (size_t i = 0; i < count; i++) {
+        out[sizeof high + 8 + 2 * i + (text_low ? 0 : 1)] = (uint8_t)text[i];
+        out[sizeof high + 8 + 2 * i + (text_low ? 1 : 0)] = (uint8_t)(text[i] >> 8);
+    }
+    return sizeof high + 8 + 2 * count;
+}
+
+static void expect_comment(bool header_low, bool text_low, const uint16_t *text, const char *expected)
+{
+    uint8_t block[300];
+    char *comment;
+    size_t count = 0;
+    while (text[count])
+        count++;
+    const size_t size = exif_block(header_low, text_low, text, count, block);
+    assert_int_equal(exif_comment(block, size, &comment, NULL), FLUX1_OK);
+    assert_non_null(comment);
+    assert_string_equal(comment, expected);
+    free(comment);
+}
+
+/* Code points from Unicode's charts; U+4E00, U+5F00 and U+7A00 have a low byte that is zero. */
+static void the_order_of_a_comment_is_its_mark_s_then_the_header_s(void **state)
+{
+    (void)state;
+    static const uint16_t fox[] = {0x4E00, 0x53EA, 0x7EA2, 0x8272, 0x7684, 0x72D0, 0x72F8, 0},
+                          one[] = {0x4E00, 0x6735, 0x82B1, 0}, rare[] = {0x7A00, 0x6709, 0x7684, 0x82B1, 0},
+                          korean[] = {0xAC00, 0xC800, 0xB300, 0xACE0, 0},
+                          marked[] = {0xFEFF, 0x4E00, 0x7A00, 0x4E00, 0x7A00, 0},
+                          latin[] = {'a', ' ', 'f', 'o', 'x', 0}, marked_latin[] = {0xFEFF, 'f', 'o', 'x', 0},
+                          mixed[] = {0x7EA2, 0x8272, 0x7684, 0x72D0, 0x72F8, '\n', 'S', 't', 'e', 'p', 's', 0};
+    for (int low = 0; low < 2; low++) {
+        expect_comment(low, low, fox, "一只红色的狐狸");
+        expect_comment(low, low, one, "一朵花");
+        expect_comment(low, low, rare, "稀有的花");
+        expect_comment(low, low, korean, "가저대고");
+        for (int header = 0; header < 2; header++) {
+            expect_comment(header, low, marked, "一稀一稀");
+            expect_comment(header, low, marked_latin, "fox");
+            expect_comment(header, low, latin, "a fox");
+            expect_comment(header, low, mixed, "红色的狐狸\nSteps");
+        }
+    }
+}
+
 /* Cut short anywhere in front of the pixels, and with any byte changed: a status with the path, or facts; no crash. */
 static void broken_pictures_are_a_status(const char *name, size_t header)
 {
@@ -204,6 +266,7 @@ int main(void)
         cmocka_unit_test(the_mark_is_there_with_texts_only),
         cmocka_unit_test(texts_too_long_for_jpeg_are_left_out),
         cmocka_unit_test(pictures_of_other_writers_are_read),
+        cmocka_unit_test(the_order_of_a_comment_is_its_mark_s_then_the_header_s),
         cmocka_unit_test(broken_jpegs_are_a_status),
         cmocka_unit_test(broken_webps_are_a_status),
         cmocka_unit_test(broken_pngs_are_a_status),

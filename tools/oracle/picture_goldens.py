@@ -17,6 +17,8 @@ A1111 = ("a red fox, (best:1.2)\nÄpfel 狐狸 🦊\nNegative prompt: ugly, bad\
 FORGE = ("a red fox\nNegative prompt: bad\nSteps: 3, Sampler: Euler, Schedule type: Simple, CFG scale: 1.5, Distilled CFG Scale: 3.5, Seed: 5, "
          "Size: 64x48, Model: dev, Version: f2.0.1v1.10.1, Diffusion in Low Bits: Automatic (fp16 LoRA)")
 
+CONTROLS = "a \x9b31mred\x1b[2J f\xf6x\nSteps: 3, Seed: 5, Size: 64x48"
+
 
 def unquote(text):
     if len(text) == 0 or text[0] != '"' or text[-1] != '"':
@@ -58,6 +60,9 @@ def save_pictures(folder, image):
         info = PngImagePlugin.PngInfo()
         info.add_itxt("parameters", text, zip=compressed)
         image.save(folder / name, pnginfo=info)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("parameters", CONTROLS)  # Latin-1, as A1111 writes a text that has room in it
+    image.save(folder / "controls.png", pnginfo=info)
     for name, code in (("be", "utf-16-be"), ("le", "utf-16-le")):  # piexif writes the first, others the second
         exif = image.getexif()
         exif.get_ifd(0x8769)[0x9286] = b"UNICODE\0" + A1111.encode(code)
