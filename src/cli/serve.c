@@ -1,6 +1,7 @@
 /* flux1 serve: one open model behind HTTP, until a signal comes. */
 #include "cli/cli.h"
 
+#include "base/signals.h"
 #include "cli/ahead.h"
 #include "cli/console.h"
 #include "cli/serve_workers.h"
@@ -9,7 +10,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -211,12 +211,11 @@ static void wait_for_signal(void)
         nanosleep(&pause, NULL);
 }
 
-/* Signals are this thread's: the server's threads are started with all of them blocked. */
+/* Signals are this thread's: the server's threads take none but what they raise themselves. */
 static int with_signals_blocked(int (*call)(serving *v), serving *v)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    signals_block(&before);
     const int status = call(v);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return status;

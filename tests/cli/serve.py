@@ -1,5 +1,5 @@
 """flux1 serve as its clients see it: status codes, answers, events, hang-ups, restarts. usage: serve.py FLUX1 MODEL ADAPTER FOLDER"""
-import atexit, base64, http.client, json, os, re, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
+import atexit, base64, http.client, json, os, re, shutil, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
 
 from jsonl_schema import resolve
 from openapi_fits import Description
@@ -18,7 +18,7 @@ def check(good, what):
 class Server:
     """Starts one and waits until it is ready; `stop` ends it and gives its exit status."""
 
-    def __init__(self, *options, host=None, wait=True):
+    def __init__(self, *options, host=None, wait=True, model=model):
         self.errors = os.path.join(folder, "stderr%d" % time.monotonic_ns())
         self.process = subprocess.Popen([program, "serve", "--model", model, "--threads", "2", *options], stdout=subprocess.DEVNULL, stderr=open(self.errors, "w"))
         self.description = None
@@ -531,6 +531,22 @@ def other_models():
     check(s.stop() == 0, "a stop with a model of the folder open")
 
 
+def cut_files():
+    """A file of weights that becomes shorter while it is served fails the job that needs it, and nothing else."""
+    copy = folder + "/cut"
+    shutil.copytree(model, copy)
+    file = copy + "/transformer/diffusion_pytorch_model.safetensors"
+    s = Server("--port", "0", model=copy)
+    os.truncate(file, os.path.getsize(file) // 2)
+    try:
+        error_of(s.call("POST", "/v1/images/generations", SHORT), 500, "server_error", "became shorter")
+        check(s.call("GET", "/health")[0] == 200, "the server goes on")
+    except OSError as e:
+        check(False, "no answer (%s), exit status %s" % (e, s.process.wait(60)))
+        return
+    check(s.stop() == 0, "a stop with a file that was cut")
+
+
 def ahead():
     """With a device for the encoders, the next job's prompt is encoded while one is denoised."""
     names = folder + "/ahead_loras"
@@ -996,6 +1012,7 @@ room(folder + "/room")
 keys()
 loras()
 other_models()
+cut_files()
 ahead()
 workers()
 together(folder + "/together")
