@@ -179,15 +179,14 @@ static int open_writer(serving *v)
 
 static int open_engine(serving *v)
 {
-    flux1_model_parts parts;
     server_engine *e = &v->engine;
-    if (!name_parts(v->opt, &parts))
+    if (!name_parts(v->opt, &e->parts))
         return EXIT_USAGE;
     int status = open_writer(v);
     if (status != EXIT_DONE)
         return status;
     watch_signals(e->writer);
-    flux1_status st = flux1_model_open_parts(e->writer, &parts, &v->model);
+    flux1_status st = flux1_model_open_parts(e->writer, &e->parts, &v->model);
     watch_signals(NULL);
     e->model = v->model;
     if (st != FLUX1_OK)

@@ -532,19 +532,35 @@ def other_models():
 
 
 def cut_files():
-    """A file of weights that becomes shorter while it is served fails the job that needs it, and nothing else."""
+    """A file of weights that becomes shorter while it is served fails the job that needs it, and nothing else; when it is whole again, so is the model."""
     copy = folder + "/cut"
     shutil.copytree(model, copy)
     file = copy + "/transformer/diffusion_pytorch_model.safetensors"
-    s = Server("--port", "0", model=copy)
-    os.truncate(file, os.path.getsize(file) // 2)
-    try:
-        error_of(s.call("POST", "/v1/images/generations", SHORT), 500, "server_error", "became shorter")
+    whole = open(file, "rb").read()
+    os.symlink(copy, folder + "/models/cut-too")
+    s = Server("--port", "0", "--models", folder + "/models", model=copy)
+    draw = lambda name: s.call("POST", "/v1/images/generations", dict(SHORT, model=name))
+    expected = draw("other")[1]["data"][0]["b64_json"]
+
+    def cut(name):
+        os.truncate(file, len(whole) // 2)
+        error_of(draw(name), 500, "server_error", "became shorter")
         check(s.call("GET", "/health")[0] == 200, "the server goes on")
+        error_of(draw(name), *((503, "unavailable_error") if name == "cut" else (400, "invalid_request_error")), '"%s" cannot be opened' % name)
+        check(draw("other")[0] == 200, "other models do not mind")
+
+    try:
+        for name in ("cut", "cut-too", "cut"):  # the served one; one of the folder; the served one that was opened anew
+            check(name == "cut" or draw(name)[0] == 200, "a model is opened")
+            cut(name)
+            open(file, "r+b").write(whole)
+            status, answer = draw(name)
+            check(status == 200 and pixels(base64.b64decode(answer["data"][0]["b64_json"])) == pixels(base64.b64decode(expected)), "%s is whole again: %d %s" % (name, status, answer if status != 200 else ""))
+            check(s.call("GET", "/api/info")[1]["model"]["name"] == "cut", "what the server says of itself")
     except OSError as e:
         check(False, "no answer (%s), exit status %s" % (e, s.process.wait(60)))
         return
-    check(s.stop() == 0, "a stop with a file that was cut")
+    check(s.stop() == 0, "a stop with a model that was opened anew")
 
 
 def ahead():
