@@ -177,12 +177,21 @@ static int open_writer(serving *v)
     return open_context(&v->first, &v->engine.writer);
 }
 
+/* It computes nothing. */
+static int open_reader(serving *v)
+{
+    const flux1_status st = open_plain_context(NULL, &v->engine.reader);
+    return st == FLUX1_OK ? EXIT_DONE : report(v->engine.reader, st);
+}
+
 static int open_engine(serving *v)
 {
     server_engine *e = &v->engine;
     if (!name_parts(v->opt, &e->parts))
         return EXIT_USAGE;
     int status = open_writer(v);
+    if (status == EXIT_DONE)
+        status = open_reader(v);
     if (status != EXIT_DONE)
         return status;
     watch_signals(e->writer);
@@ -263,6 +272,7 @@ int serve_run(const options *opt)
         flux1_context_destroy(v.engine.worker[i]);
     flux1_context_destroy(v.engine.planner);
     flux1_model_close(v.model);
+    flux1_context_destroy(v.engine.reader);
     flux1_context_destroy(v.engine.writer);
     server_close(v.server);
     if (v.log && v.log != stdout)

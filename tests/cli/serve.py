@@ -1,5 +1,5 @@
 """flux1 serve as its clients see it: status codes, answers, events, hang-ups, restarts. usage: serve.py FLUX1 MODEL ADAPTER FOLDER"""
-import atexit, base64, http.client, json, os, re, shutil, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
+import atexit, base64, http.client, json, os, re, select, shutil, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
 
 from jsonl_schema import resolve
 from openapi_fits import Description
@@ -744,6 +744,25 @@ def metrics(s):
     check(int(values["flux1_pictures_total"]) >= 8 and int(values["flux1_requests_refused_total"]) == 1 and int(values['flux1_jobs_total{state="cancelled"}']) == 4, "metrics' numbers: %s" % values)
 
 
+def large_texts(s):
+    """Pictures whose texts are small and inflate to much are refused one after the other, and jobs do not wait for them."""
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    text = chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(7000000), 9))
+    picture = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)) + 60 * text
+    picture += chunk(b"IDAT", zlib.compress(bytes(4))) + chunk(b"IEND", b"")
+    sent = b"POST /api/png-info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(picture) + picture
+    connections = [s.connect(sent) for _ in range(4)]
+    answered = lambda: select.select(connections, [], [], 60)[0]
+    check(len(answered()) < len(connections), "not all are read at once")
+    job_id = s.call("POST", "/api/jobs", SHORT)[1]["id"]
+    check(len(answered()) < len(connections), "a job is accepted before all of them are read")
+    check(s.until(job_id, ["done"])["state"] == "done", "and made")
+    for c in connections:
+        answer = b"".join(iter(lambda: c.recv(65536), b""))
+        check(b" 400 " in answer[:20] and b"beside the pixels take more than 64 MiB" in answer, "large texts: %s" % answer)
+        c.close()
+
+
 def crowd(s):
     """More connections than threads, some of them silent, while requests are served."""
     silent = [s.connect("POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Le") for _ in range(100)]
@@ -1014,7 +1033,7 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), crowd, all_was_described):
+for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), large_texts, crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
