@@ -1,7 +1,8 @@
 #include "base/pool.h"
 
+#include "base/signals.h"
+
 #include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -119,10 +120,8 @@ static void *worker_main(void *argument)
 
 int thread_start(pthread_t *out, void *(*body)(void *), void *arg)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    sigdelset(&all, SIGBUS);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    signals_block(&before);
     int fault = pthread_create(out, NULL, body, arg);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return fault;

@@ -29,8 +29,7 @@ void pool_run(pool *p, int64_t count, pool_fn *fn, void *arg);
 void pool_await(const atomic_int *done, int wanted);
 
 /* pthread_create for threads that a program does not know of. Its signals belong to its own threads: this one takes
- * none (an interrupt must reach the thread that installed for it), but bus errors, which are a thread's own (guard.h).
- */
+ * none (an interrupt must reach the thread that installed for it) but what it raises itself (signals.h). */
 int thread_start(pthread_t *out, void *(*body)(void *), void *arg);
 
 /* Physical cores this process may run on (affinity, cgroup quota and SMT siblings considered), at least 1. */

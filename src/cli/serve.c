@@ -1,6 +1,7 @@
 /* flux1 serve: one open model behind HTTP, until a signal comes. */
 #include "cli/cli.h"
 
+#include "base/signals.h"
 #include "cli/ahead.h"
 #include "cli/console.h"
 #include "cli/serve_workers.h"
@@ -9,7 +10,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -177,17 +177,25 @@ static int open_writer(serving *v)
     return open_context(&v->first, &v->engine.writer);
 }
 
+/* It computes nothing. */
+static int open_reader(serving *v)
+{
+    const flux1_status st = open_plain_context(NULL, &v->engine.reader);
+    return st == FLUX1_OK ? EXIT_DONE : report(v->engine.reader, st);
+}
+
 static int open_engine(serving *v)
 {
-    flux1_model_parts parts;
     server_engine *e = &v->engine;
-    if (!name_parts(v->opt, &parts))
+    if (!name_parts(v->opt, &e->parts))
         return EXIT_USAGE;
     int status = open_writer(v);
+    if (status == EXIT_DONE)
+        status = open_reader(v);
     if (status != EXIT_DONE)
         return status;
     watch_signals(e->writer);
-    flux1_status st = flux1_model_open_parts(e->writer, &parts, &v->model);
+    flux1_status st = flux1_model_open_parts(e->writer, &e->parts, &v->model);
     watch_signals(NULL);
     e->model = v->model;
     if (st != FLUX1_OK)
@@ -211,12 +219,11 @@ static void wait_for_signal(void)
         nanosleep(&pause, NULL);
 }
 
-/* Signals are this thread's: the server's threads are started with all of them blocked. */
+/* Signals are this thread's: the server's threads take none but what they raise themselves. */
 static int with_signals_blocked(int (*call)(serving *v), serving *v)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t before;
+    signals_block(&before);
     const int status = call(v);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return status;
@@ -265,6 +272,7 @@ int serve_run(const options *opt)
         flux1_context_destroy(v.engine.worker[i]);
     flux1_context_destroy(v.engine.planner);
     flux1_model_close(v.model);
+    flux1_context_destroy(v.engine.reader);
     flux1_context_destroy(v.engine.writer);
     server_close(v.server);
     if (v.log && v.log != stdout)

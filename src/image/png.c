@@ -9,8 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PNG_SIDE_MAX 32768                 /* of pictures read: 3 GiB of pixels at most */
-#define PNG_MEMORY_MAX ((size_t)256 << 20) /* what reading one takes beside its pixels, all blocks together */
+#define PNG_SIDE_MAX 32768                /* of pictures read: 3 GiB of pixels at most */
+#define PNG_MEMORY_MAX ((size_t)64 << 20) /* what reading one takes beside its pixels, all blocks together */
 
 /* What libpng's callbacks share with us. libpng reports errors by longjmp: everything that must survive one lives here,
  * not in locals. */
@@ -74,11 +74,13 @@ static void on_error(png_structp png, png_const_charp message)
     png_longjmp(png, 1);
 }
 
-/* libpng warns of oddities it can live with, such as an unknown colour profile; so can we. */
+/* libpng warns of oddities it can live with, such as an unknown colour profile; so can we. A text that it has no room
+ * for is one of them: it would inflate all that follow as well, to learn their sizes. */
 static void on_warning(png_structp png, png_const_charp message)
 {
-    (void)png;
-    (void)message;
+    const session *s = png_get_error_ptr(png);
+    if (s->too_much)
+        png_error(png, message);
 }
 
 static void session_end(session *s)
@@ -316,7 +318,7 @@ static flux1_status read_file(const char *path, bool pixels, png_picture *out, f
     if (pixels)
         TRY_CLEANUP(make_picture(&s));
     TRY_CLEANUP(read_rest(&s));
-    TRY_CLEANUP(why_no_memory(&s)); /* libpng leaves out a text that it has no room for, with a warning */
+    TRY_CLEANUP(why_no_memory(&s)); /* libpng leaves out a text that it gets no memory for, with a warning */
     TRY_CLEANUP(take_texts(&s));
     st = file_map_check(&s.map, path, err);
 cleanup:

@@ -20,4 +20,4 @@ static void tell(exchange *x)
     answer_json(x, 200, &w);
 }
 
-void png_info_post(exchange *x) { exchange_aside(x, tell); } /* it writes a file */
+void png_info_post(exchange *x) { exchange_aside_reading(x, tell); } /* it writes a file */

@@ -268,4 +268,4 @@ static void tell_png_info(exchange *x)
     answer_json(x, 200, &w);
 }
 
-void webui_png_info(exchange *x) { exchange_aside(x, tell_png_info); } /* it writes a file */
+void webui_png_info(exchange *x) { exchange_aside_reading(x, tell_png_info); } /* it writes a file */

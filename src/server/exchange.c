@@ -130,9 +130,17 @@ void answer_file(exchange *x, int descriptor, uint64_t bytes, const char *type, 
     answer_with(x, MHD_HTTP_OK, response, type);
 }
 
-/* ---- the errands' thread ---- */
+/* ---- the errands' threads ---- */
 
-void exchange_aside(exchange *x, exchange_fn *step) { x->aside = step; }
+static void leave_to(exchange *x, errands *by, exchange_fn *step)
+{
+    x->aside = step;
+    x->by = by;
+}
+
+void exchange_aside(exchange *x, exchange_fn *step) { leave_to(x, &x->server->errands, step); }
+
+void exchange_aside_reading(exchange *x, exchange_fn *step) { leave_to(x, &x->server->readings, step); }
 
 /* Behind it the connection goes on, or waits for a job. */
 static void run_aside(errand *e, void *user)
@@ -155,7 +163,7 @@ void exchange_leave(exchange *x)
     x->left = x->away = true;
     x->errand.run = run_aside;
     MHD_suspend_connection(x->connection);
-    errands_add(&x->server->errands, &x->errand);
+    errands_add(x->by, &x->errand);
 }
 
 /* ---- waiting ---- */

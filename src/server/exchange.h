@@ -29,8 +29,9 @@ struct exchange {
     struct MHD_Response *response; /* that waits until the library's thread has the request again; NULL: none */
     double began;
     char method[12], path[256]; /* for the log, cut */
-    exchange_fn *aside;         /* what the errands' thread does of it; NULL: nothing */
-    bool left;                  /* the errands' thread got the request */
+    exchange_fn *aside;         /* what an errands' thread does of it; NULL: nothing */
+    errands *by;                /* that thread */
+    bool left;                  /* that thread got the request */
     bool away;                  /* that thread has it now, and the connection is suspended */
     errand errand;
     waiter wait;
@@ -66,6 +67,8 @@ void answer_with(exchange *x, int status, struct MHD_Response *response, const c
 /* The last call of a handler whose further work writes, plans or opens a model: the errands' thread calls `step`, which
  * answers, or calls exchange_wait. */
 void exchange_aside(exchange *x, exchange_fn *step);
+/* The same where it reads a client's picture and does nothing else: jobs do not wait for that. */
+void exchange_aside_reading(exchange *x, exchange_fn *step);
 /* For such a step. Calls `finish` on one of the library's threads when the job has ended; it answers. If the client
  * hangs up before, the job is cancelled. Takes the caller's reference of the job; x->job in `finish`. */
 void exchange_wait(exchange *x, job *j, exchange_fn *finish);

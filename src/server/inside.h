@@ -44,7 +44,8 @@ struct server {
     unsigned formats; /* bit f: flux1_format f can be written */
     atomic_int ready; /* engine, model and defaults are there */
     queue queue;
-    errands errands; /* its thread: requests that write, plan or open a model, and what they leave to do */
+    errands errands;  /* its thread: requests that write, plan or open a model, and what they leave to do */
+    errands readings; /* another one's: those that read a client's picture */
     history *history;
     loras loras;
     bool has_loras;
@@ -64,7 +65,8 @@ struct server {
     bool has_watcher;
     next_text next; /* the only worker's */
 
-    pthread_mutex_t writing; /* one picture at a time is encoded, or asked how it was made: the writer is one context */
+    pthread_mutex_t writing;  /* one picture at a time is encoded: the writer is one context */
+    pthread_mutex_t reading;  /* one at a time is asked how it was made: that may be a stranger's, and take its time */
     pthread_mutex_t planning; /* one request at a time is planned */
     remarks *plan_notes;      /* of that one */
 };

@@ -171,14 +171,21 @@ static void close_idle(server *s)
     }
 }
 
+/* With the mutex held: where one of that name is, which can be read. */
+static served_model **find_opened(models *l, const char *name)
+{
+    served_model **at = &l->opened;
+    while (*at && (strcasecmp((*at)->name, name) != 0 || atomic_load(&(*at)->unreadable)))
+        at = &(*at)->next;
+    return at;
+}
+
 /* One that is open becomes the first, with one more user. */
-static served_model *take_opened(models *l, const char *folder)
+static served_model *take_opened(models *l, const char *name)
 {
     pthread_mutex_lock(&l->mutex);
-    served_model **at = &l->opened, *m;
-    while (*at && strcmp((*at)->name, folder) != 0)
-        at = &(*at)->next;
-    if ((m = *at)) {
+    served_model **at = find_opened(l, name), *m = *at;
+    if (m) {
         *at = m->next;
         m->next = l->opened;
         l->opened = m;
@@ -188,20 +195,30 @@ static served_model *take_opened(models *l, const char *folder)
     return m;
 }
 
-/* On the planner's context, which the caller has. */
-static served_model *open_folder(server *s, const char *folder, const char *param, fault *f)
+static flux1_status open_files(server *s, const char *name, bool engines, flux1_model **out)
 {
-    char *path = path_join(s->settings.models, folder);
+    if (engines)
+        return flux1_model_open_parts(s->engine.planner, &s->engine.parts, out);
+    char *path = path_join(s->settings.models, name);
+    const flux1_status st = path ? flux1_model_open(s->engine.planner, path, out) : FLUX1_ERR_MEMORY;
+    free(path);
+    return st;
+}
+
+/* On the planner's context, which the caller has. The engine's was whole once, and a request need not name it: what is
+ * wrong with its files is not the request's fault. */
+static served_model *open_named(server *s, const char *name, const char *param, fault *f)
+{
+    const bool engines = is_engines(s, name);
     flux1_model *model = NULL;
     served_model *m = NULL;
     flux1_error err = {0};
-    flux1_status st = path ? flux1_model_open(s->engine.planner, path, &model) : FLUX1_ERR_MEMORY;
+    flux1_status st = open_files(s, name, engines, &model);
     if (st != FLUX1_OK) /* where it lies is the operator's business */
-        fault_set(f, fault_kind_of_file(st), param, "the model \"%.60s\" cannot be opened: %s", folder,
-                  flux1_status_text(st));
-    else if ((st = describe(s, model, model, folder, &m, &err)) != FLUX1_OK)
+        fault_set(f, fault_kind_of_file(engines && st != FLUX1_ERR_MEMORY ? FLUX1_ERR_IO : st), engines ? NULL : param,
+                  "the model \"%.60s\" cannot be opened: %s", name, flux1_status_text(st));
+    else if ((st = describe(s, model, model, name, &m, &err)) != FLUX1_OK)
         fault_of_status(f, st, err.message);
-    free(path);
     if (st == FLUX1_OK)
         return m;
     flux1_model_close(model);
@@ -209,15 +226,15 @@ static served_model *open_folder(server *s, const char *folder, const char *para
     return NULL;
 }
 
-static served_model *take_folder(server *s, const char *folder, const char *param, fault *f)
+static served_model *take_named(server *s, const char *name, const char *param, fault *f)
 {
-    served_model *m = take_opened(&s->models, folder);
+    served_model *m = take_opened(&s->models, name);
     if (m) { /* without waiting for a plan */
         close_idle(s);
         return m;
     }
     pthread_mutex_lock(&s->planning);
-    if (!(m = take_opened(&s->models, folder)) && (m = open_folder(s, folder, param, f))) {
+    if (!(m = take_opened(&s->models, name)) && (m = open_named(s, name, param, f))) {
         pthread_mutex_lock(&s->models.mutex);
         m->users = 1;
         m->next = s->models.opened;
@@ -234,19 +251,28 @@ served_model *models_take(server *s, const char *name, const char *param, fault 
     char folder[MODEL_NAME_ROOM];
     if (!find(s, name, param, folder, f))
         return NULL;
-    return folder[0] ? take_folder(s, folder, param, f) : s->models.engine;
+    if (folder[0])
+        return take_named(s, folder, param, f);
+    served_model *m = s->models.engine;
+    return atomic_load(&m->unreadable) ? take_named(s, m->name, param, f) : m;
 }
 
 bool models_is_open(server *s, const char *name)
 {
-    if (is_engines(s, name))
+    const served_model *engine = s->models.engine;
+    const bool engines = is_engines(s, name);
+    if (engines && !atomic_load(&engine->unreadable))
         return true;
     pthread_mutex_lock(&s->models.mutex);
-    const served_model *m = s->models.opened;
-    while (m && strcasecmp(m->name, name) != 0)
-        m = m->next;
+    const bool open = *find_opened(&s->models, engines ? engine->name : name) != NULL;
     pthread_mutex_unlock(&s->models.mutex);
-    return m != NULL;
+    return open;
+}
+
+void models_note(served_model *m, flux1_status status)
+{
+    if (status == FLUX1_ERR_IO)
+        atomic_store(&m->unreadable, true);
 }
 
 void models_hold(server *s, served_model *m)

@@ -1,5 +1,6 @@
 /* The models that requests may name: the engine's, and the pipelines of one folder (--models), by their folders' names.
- * One of the folder's is opened when a job wants it; the one before is closed when no job has it any more. */
+ * One of the folder's is opened when a job wants it; the one before is closed when no job has it any more. One whose
+ * files a job could not read is opened anew for the next request. */
 #ifndef FLUX1_SERVER_MODELS_H
 #define FLUX1_SERVER_MODELS_H
 
@@ -7,6 +8,7 @@
 #include "server/job_request.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 typedef struct server server;
 
@@ -22,7 +24,8 @@ typedef struct served_model {
     flux1_model_info info;
     job_request defaults; /* a request that says nothing */
     int users;
-    bool looks; /* adapters are being examined for it (looks.c), whose are the next three */
+    atomic_bool unreadable; /* as models_note has it: for no new job */
+    bool looks;             /* adapters are being examined for it (looks.c), whose are the next three */
     errand look;
     lora_paths to_examine;
     size_t next_path;
@@ -35,7 +38,7 @@ typedef struct served_model {
 typedef struct models {
     pthread_mutex_t mutex;
     served_model *engine;         /* as long as the server */
-    served_model *opened;         /* the folder's; the first was wanted last */
+    served_model *opened;         /* the folder's, and the engine's anew; the first was wanted last */
     char chosen[MODEL_NAME_ROOM]; /* by AUTOMATIC1111's options; "": the engine's */
 } models;
 
@@ -43,12 +46,16 @@ flux1_status models_open(server *s, flux1_error *err); /* with engine and settin
 void models_close(server *s);                          /* before the adapters */
 
 /* Opens it, or finds it open; NULL or "": the engine's. models_return ends its use. FAULT_INVALID of that param, with
- * the names that there are. */
+ * the names that there are; FAULT_UNAVAILABLE: it cannot be read now. */
 served_model *models_take(server *s, const char *name, const char *param, fault *f);
 /* Whether models_take need not open it now. */
 bool models_is_open(server *s, const char *name);
 void models_hold(server *s, served_model *m); /* one more user; it has users */
 void models_return(server *s, served_model *m);
+
+/* What a job that used it came to. A file that became shorter may be whole again by the next request, but what is open
+ * stays as it is: FLUX1_ERR_IO. Any thread may call. */
+void models_note(served_model *m, flux1_status status);
 
 /* For a new job, a request of the model's defaults that names it: models_take and request_begin, if the queue has room
  * (queue_has_room: a model is not opened in vain). NULL: f says why. */

@@ -14,16 +14,16 @@ bool png_info_of_file(server *s, const char *path, json_value **facts, fault *f)
     char *text = NULL;
     flux1_error err = {0};
     *facts = NULL;
-    pthread_mutex_lock(&s->writing); /* as pictures are read for answers: a plan may wait for an adapter's disk */
-    const flux1_status st = flux1_picture_json(s->engine.writer, path, &text);
+    pthread_mutex_lock(&s->reading);
+    const flux1_status st = flux1_picture_json(s->engine.reader, path, &text);
     if (st != FLUX1_OK) {
-        const char *message = flux1_context_message(s->engine.writer), *rest = message;
+        const char *message = flux1_context_message(s->engine.reader), *rest = message;
         if (strncmp(message, path, strlen(path)) == 0 && message[strlen(path)] == ':')
             rest += strlen(path) + 1 + (message[strlen(path) + 1] == ' ');
         fault_set(f, st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_LIMIT ? FAULT_INVALID : FAULT_SERVER, NULL,
                   "the picture: %s", rest);
     }
-    pthread_mutex_unlock(&s->writing);
+    pthread_mutex_unlock(&s->reading);
     const bool good = st == FLUX1_OK && json_parse(text, strlen(text), "the picture", facts, &err) == FLUX1_OK;
     if (st == FLUX1_OK && !good)
         fault_set(f, FAULT_SERVER, NULL, "%s", err.message);

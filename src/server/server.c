@@ -61,6 +61,7 @@ static flux1_status open_parts(server *s, flux1_error *err)
     TRY(check_folder(s->settings.models, err));
     TRY(open_listener(s, err));
     TRY(errands_open(&s->errands, s, err));
+    TRY(errands_open(&s->readings, s, err));
     TRY(loras_open(&s->loras, s->settings.loras, err));
     s->has_loras = true;
     TRY(history_open(s->settings.jobs, s->settings.jobs_size, &s->history, err));
@@ -81,7 +82,7 @@ flux1_status server_open(const server_settings *settings, server **out, flux1_er
     s->began = job_now();
     flux1_status st = queue_open(&s->queue, settings->queue, err);
     if (st != FLUX1_OK || pthread_mutex_init(&s->planning, NULL) != 0 || pthread_mutex_init(&s->writing, NULL) != 0 ||
-        pthread_mutex_init(&s->models.mutex, NULL) != 0) {
+        pthread_mutex_init(&s->reading, NULL) != 0 || pthread_mutex_init(&s->models.mutex, NULL) != 0) {
         free(s);
         return st != FLUX1_OK ? st : error_oom(err, 0, "the server");
     }
@@ -175,6 +176,7 @@ void server_end(server *s, double drain, bool (*hurry)(void))
     cancel_running(s);
     workers_join(s);
     watch_join(s);
+    errands_end(&s->readings);
     errands_end(&s->errands); /* answers what it has; HTTP threads do what comes now, and jobs are refused at once */
     http_stop(s);
     models_close(s);
@@ -187,8 +189,10 @@ void server_close(server *s)
 {
     if (!s)
         return;
+    errands_end(&s->readings);
     errands_end(&s->errands);
     http_stop(s);
+    errands_close(&s->readings);
     errands_close(&s->errands);
     if (s->has_loras)
         loras_close(&s->loras);
@@ -199,6 +203,7 @@ void server_close(server *s)
     queue_close(&s->queue);
     pthread_mutex_destroy(&s->planning);
     pthread_mutex_destroy(&s->writing);
+    pthread_mutex_destroy(&s->reading);
     pthread_mutex_destroy(&s->models.mutex);
     free(s);
 }

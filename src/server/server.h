@@ -49,9 +49,11 @@ typedef struct server_engine {
     int workers;
     flux1_context *planner;  /* checks requests meanwhile: what fits worker 0 fits the others */
     flux1_context *writer;   /* encodes files */
+    flux1_context *reader;   /* says what files tell of themselves */
     flux1_context *encoder;  /* encodes the next job's prompt meanwhile; NULL: that does not pay, or several workers */
     flux1_stage encode_from; /* the running job's stage from which on it does */
     const flux1_model *model;
+    flux1_model_parts parts; /* what that was opened of, to do so again when its files could not be read */
 } server_engine;
 
 /* FLUX1_ERR_ARGUMENT, FLUX1_ERR_IO (the address is taken, …), FLUX1_ERR_UNSUPPORTED. *out is NULL then. */

@@ -296,6 +296,7 @@ static flux1_status generate(work *w)
     w->by->notes = &w->found;
     const flux1_status st = flux1_generate_many(w->by->context, w->of[0].j->model->model, params, w->count, NULL);
     w->by->notes = NULL;
+    models_note(w->of[0].j->model, st);
     queue_lock(&w->s->queue);
     for (int i = 0; i < w->count; i++)
         w->of[i].j->drawn = false;

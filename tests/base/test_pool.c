@@ -1,5 +1,7 @@
 #include "base/pool.h"
+#include "base/signals.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -225,6 +227,41 @@ static void pools_come_and_go(void **state)
     assert_null(none);
 }
 
+static void *tell_mask(void *mask)
+{
+    pthread_sigmask(SIG_BLOCK, NULL, mask);
+    return NULL;
+}
+
+static void check_mask(const sigset_t *mask)
+{
+    static const int own[] = {SIGBUS, SIGFPE, SIGILL, SIGSEGV}, others[] = {SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGCHLD};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (sigismember(mask, own[i]))
+            fail_msg("signal %d, which a thread raises itself, is blocked", own[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (!sigismember(mask, others[i]))
+            fail_msg("signal %d is not blocked", others[i]);
+}
+
+static void threads_take_only_the_signals_that_they_raise(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    sigset_t before, inside, after, blocked;
+    tell_mask(&before);
+    assert_int_equal(thread_start(&thread, tell_mask, &inside), 0);
+    pthread_join(thread, NULL);
+    tell_mask(&after);
+    check_mask(&inside);
+    for (int number = 1; number < 32; number++)
+        assert_int_equal(sigismember(&after, number), sigismember(&before, number));
+    signals_block(&after);
+    tell_mask(&blocked);
+    pthread_sigmask(SIG_SETMASK, &after, NULL);
+    check_mask(&blocked);
+}
+
 static void this_machine_has_a_core(void **state)
 {
     (void)state;
@@ -242,6 +279,7 @@ int main(void)
         cmocka_unit_test(caller_waits_for_slow_workers),
         cmocka_unit_test(a_pool_may_run_inside_another),
         cmocka_unit_test(pools_come_and_go),
+        cmocka_unit_test(threads_take_only_the_signals_that_they_raise),
         cmocka_unit_test(this_machine_has_a_core),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

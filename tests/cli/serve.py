@@ -1,5 +1,5 @@
 """flux1 serve as its clients see it: status codes, answers, events, hang-ups, restarts. usage: serve.py FLUX1 MODEL ADAPTER FOLDER"""
-import atexit, base64, http.client, json, os, re, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
+import atexit, base64, http.client, json, os, re, select, shutil, signal, socket, sqlite3, struct, subprocess, sys, threading, time, zlib
 
 from jsonl_schema import resolve
 from openapi_fits import Description
@@ -18,7 +18,7 @@ def check(good, what):
 class Server:
     """Starts one and waits until it is ready; `stop` ends it and gives its exit status."""
 
-    def __init__(self, *options, host=None, wait=True):
+    def __init__(self, *options, host=None, wait=True, model=model):
         self.errors = os.path.join(folder, "stderr%d" % time.monotonic_ns())
         self.process = subprocess.Popen([program, "serve", "--model", model, "--threads", "2", *options], stdout=subprocess.DEVNULL, stderr=open(self.errors, "w"))
         self.description = None
@@ -531,6 +531,38 @@ def other_models():
     check(s.stop() == 0, "a stop with a model of the folder open")
 
 
+def cut_files():
+    """A file of weights that becomes shorter while it is served fails the job that needs it, and nothing else; when it is whole again, so is the model."""
+    copy = folder + "/cut"
+    shutil.copytree(model, copy)
+    file = copy + "/transformer/diffusion_pytorch_model.safetensors"
+    whole = open(file, "rb").read()
+    os.symlink(copy, folder + "/models/cut-too")
+    s = Server("--port", "0", "--models", folder + "/models", model=copy)
+    draw = lambda name: s.call("POST", "/v1/images/generations", dict(SHORT, model=name))
+    expected = draw("other")[1]["data"][0]["b64_json"]
+
+    def cut(name):
+        os.truncate(file, len(whole) // 2)
+        error_of(draw(name), 500, "server_error", "became shorter")
+        check(s.call("GET", "/health")[0] == 200, "the server goes on")
+        error_of(draw(name), *((503, "unavailable_error") if name == "cut" else (400, "invalid_request_error")), '"%s" cannot be opened' % name)
+        check(draw("other")[0] == 200, "other models do not mind")
+
+    try:
+        for name in ("cut", "cut-too", "cut"):  # the served one; one of the folder; the served one that was opened anew
+            check(name == "cut" or draw(name)[0] == 200, "a model is opened")
+            cut(name)
+            open(file, "r+b").write(whole)
+            status, answer = draw(name)
+            check(status == 200 and pixels(base64.b64decode(answer["data"][0]["b64_json"])) == pixels(base64.b64decode(expected)), "%s is whole again: %d %s" % (name, status, answer if status != 200 else ""))
+            check(s.call("GET", "/api/info")[1]["model"]["name"] == "cut", "what the server says of itself")
+    except OSError as e:
+        check(False, "no answer (%s), exit status %s" % (e, s.process.wait(60)))
+        return
+    check(s.stop() == 0, "a stop with a model that was opened anew")
+
+
 def ahead():
     """With a device for the encoders, the next job's prompt is encoded while one is denoised."""
     names = folder + "/ahead_loras"
@@ -710,6 +742,25 @@ def metrics(s):
     values = dict(l.rsplit(" ", 1) for l in lines)
     check(values["flux1_prompts_encoded_ahead_total"] == "0", "on one device nothing is encoded ahead")
     check(int(values["flux1_pictures_total"]) >= 8 and int(values["flux1_requests_refused_total"]) == 1 and int(values['flux1_jobs_total{state="cancelled"}']) == 4, "metrics' numbers: %s" % values)
+
+
+def large_texts(s):
+    """Pictures whose texts are small and inflate to much are refused one after the other, and jobs do not wait for them."""
+    chunk = lambda kind, data: struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    text = chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(7000000), 9))
+    picture = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)) + 60 * text
+    picture += chunk(b"IDAT", zlib.compress(bytes(4))) + chunk(b"IEND", b"")
+    sent = b"POST /api/png-info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(picture) + picture
+    connections = [s.connect(sent) for _ in range(4)]
+    answered = lambda: select.select(connections, [], [], 60)[0]
+    check(len(answered()) < len(connections), "not all are read at once")
+    job_id = s.call("POST", "/api/jobs", SHORT)[1]["id"]
+    check(len(answered()) < len(connections), "a job is accepted before all of them are read")
+    check(s.until(job_id, ["done"])["state"] == "done", "and made")
+    for c in connections:
+        answer = b"".join(iter(lambda: c.recv(65536), b""))
+        check(b" 400 " in answer[:20] and b"beside the pixels take more than 64 MiB" in answer, "large texts: %s" % answer)
+        c.close()
 
 
 def crowd(s):
@@ -982,7 +1033,7 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), crowd, all_was_described):
+for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), large_texts, crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
@@ -996,6 +1047,7 @@ room(folder + "/room")
 keys()
 loras()
 other_models()
+cut_files()
 ahead()
 workers()
 together(folder + "/together")
