@@ -87,7 +87,7 @@ static void tell_info(exchange *x)
     server *s = x->server;
     json_writer w = {.style = JSON_LINE};
     fault f = {0};
-    served_model *m = models_take(s, exchange_query(x, "model"), "model", &f);
+    served_model *m = models_take_facts(s, exchange_query(x, "model"), "model", &f);
     if (!m) {
         answer_fault(x, &f);
         return;

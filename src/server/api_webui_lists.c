@@ -92,7 +92,7 @@ static void tell_loras(exchange *x)
     char name[MODEL_NAME_ROOM];
     fault f = {0};
     models_chosen(s, name);
-    served_model *m = models_take(s, name, "sd_model_checkpoint", &f);
+    served_model *m = models_take_facts(s, name, "sd_model_checkpoint", &f);
     json_writer w = {.style = JSON_LINE};
     if (!m) {
         answer_fault(x, &f);

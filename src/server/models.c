@@ -246,25 +246,26 @@ static served_model *take_named(server *s, const char *name, const char *param, 
     return m;
 }
 
-served_model *models_take(server *s, const char *name, const char *param, fault *f)
+served_model *models_take_facts(server *s, const char *name, const char *param, fault *f)
 {
     char folder[MODEL_NAME_ROOM];
     if (!find(s, name, param, folder, f))
         return NULL;
-    if (folder[0])
-        return take_named(s, folder, param, f);
-    served_model *m = s->models.engine;
-    return atomic_load(&m->unreadable) ? take_named(s, m->name, param, f) : m;
+    return folder[0] ? take_named(s, folder, param, f) : s->models.engine;
+}
+
+served_model *models_take(server *s, const char *name, const char *param, fault *f)
+{
+    served_model *m = models_take_facts(s, name, param, f);
+    return m == s->models.engine && atomic_load(&m->unreadable) ? take_named(s, m->name, param, f) : m;
 }
 
 bool models_is_open(server *s, const char *name)
 {
-    const served_model *engine = s->models.engine;
-    const bool engines = is_engines(s, name);
-    if (engines && !atomic_load(&engine->unreadable))
+    if (is_engines(s, name))
         return true;
     pthread_mutex_lock(&s->models.mutex);
-    const bool open = *find_opened(&s->models, engines ? engine->name : name) != NULL;
+    const bool open = *find_opened(&s->models, name) != NULL;
     pthread_mutex_unlock(&s->models.mutex);
     return open;
 }

@@ -48,7 +48,9 @@ void models_close(server *s);                          /* before the adapters */
 /* Opens it, or finds it open; NULL or "": the engine's. models_return ends its use. FAULT_INVALID of that param, with
  * the names that there are; FAULT_UNAVAILABLE: it cannot be read now. */
 served_model *models_take(server *s, const char *name, const char *param, fault *f);
-/* Whether models_take need not open it now. */
+/* The same for what is told of it: the engine's may be unreadable. */
+served_model *models_take_facts(server *s, const char *name, const char *param, fault *f);
+/* Whether models_take_facts need not open it now. */
 bool models_is_open(server *s, const char *name);
 void models_hold(server *s, served_model *m); /* one more user; it has users */
 void models_return(server *s, served_model *m);
