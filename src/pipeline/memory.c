@@ -276,6 +276,20 @@ static void keep_what_fits(flux1_context *c, const mesh_device *d, const memory_
         d->kind->kept_limit(d->device, &c->kept, spare < KEPT_UNUSED ? (size_t)(n->held + spare + 1) : KEPT_UNUSED);
 }
 
+/* On the host what a larger stage has touched of its arena stays, which this stage has not planned: it may where there
+ * is room for it too. */
+static bool all_may_stay(const flux1_context *c, const mesh_device *d, const memory_need *n, const stage_plan *p,
+                         const size_t *reserve)
+{
+    const uint64_t limit = memory_limit(c, n), taken = memory_peak(c, n) + KEPT_UNUSED;
+    uint64_t more = 0;
+    if (n->device)
+        return true;
+    for (int r = 0; r < mesh_ranks(context_mesh(c, d)); r++)
+        more += reserve[r] > p->arena[r] ? reserve[r] - p->arena[r] : 0;
+    return !d->processes && taken <= limit && more <= limit - taken;
+}
+
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,
                             const size_t *reserve)
 {
@@ -285,7 +299,9 @@ flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, c
         return error_oom(&c->error, 0, "the plan");
     share_out(c, s->device, p, beside, share);
     keep_what_fits(c, s->device, &n);
-    const flux1_status st = session_reserve(c, s, reserve ? reserve : p->arena, share);
+    if (!reserve || !all_may_stay(c, s->device, &n, p, reserve))
+        reserve = p->arena;
+    const flux1_status st = session_reserve(c, s, reserve, share);
     free(share);
     return st;
 }

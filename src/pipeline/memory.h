@@ -42,9 +42,9 @@ uint64_t memory_limit(const flux1_context *c, const memory_need *n);
 /* Bytes that are left of this device's limit beside that plan (NULL: none), on the host that has least to spare. */
 size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken);
 
-/* session_reserve with the plan's arenas (or `reserve`, which are no smaller), and as many of its mapped weights as fit
- * beside it and another plan (NULL: none) of which all weights stay. A host device that keeps prepared weights is told
- * to keep no more than fits as well. */
+/* session_reserve with the plan's arenas (or `reserve`, which are no smaller, where that fits), and as many of its
+ * mapped weights as fit beside it and another plan (NULL: none) of which all weights stay. A host device that keeps
+ * prepared weights is told to keep no more than fits as well. */
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,
                             const size_t *reserve);
 

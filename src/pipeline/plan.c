@@ -280,14 +280,11 @@ static flux1_status plan_decoder(run *g)
                         shows ? "denoising and previewing" : "decoding", (long long)r->width, (long long)r->height);
 }
 
-/* On a device with memory of its own one arena for all stages, so that it need not move between them; where that memory
- * is too small for it beside the largest stage's weights, and on the host, each stage has its own: there what an
- * earlier stage has touched would stay, which the stage has not planned. */
+/* One arena for all stages, so that it need not move between them; where a device's memory is too small for that beside
+ * the largest stage's weights, each stage has its own. On the host memory_reserve decides, stage by stage. */
 static flux1_status plan_reserve(run *g)
 {
     flux1_context *c = g->c;
-    if (!c->device.device->info.memory)
-        return FLUX1_OK;
     int ranks = mesh_ranks(&c->mesh);
     const stage_plan *all[] = {&g->denoiser.plan, &g->decoder.plan, c->has_text_device ? NULL : &g->text_plan.clip,
                                c->has_text_device ? NULL : &g->text_plan.t5};
@@ -302,7 +299,7 @@ static flux1_status plan_reserve(run *g)
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         if (all[i] && weights_of(c, &all[i]->count, memory) > weights)
             weights = weights_of(c, &all[i]->count, memory);
-    if (weights + memory + c->device.kind->sizing->spare > c->max_device_memory) {
+    if (c->device.device->info.memory && weights + memory + c->device.kind->sizing->spare > c->max_device_memory) {
         free(g->reserve);
         g->reserve = NULL;
     }
