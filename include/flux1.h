@@ -334,7 +334,8 @@ typedef struct flux1_progress {
     flux1_stage stage;
     const char *stage_name;     /* "load", "text encoders", "denoise", "decode" */
     int image, images;          /* the current picture, from 0; of how many */
-    int step, steps;            /* finished steps while denoising; 0, 0 elsewhere */
+    int step, steps;            /* finished steps while denoising, from the first one's beginning on; 0, 0 before and
+                                   elsewhere */
     double stage_fraction;      /* 0 to 1; of each text encoder in turn */
     double fraction;            /* of the whole request, by FLOPs */
     double seconds;             /* since the request began */

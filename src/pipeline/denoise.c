@@ -185,10 +185,8 @@ static flux1_status open_for(denoiser *d, const size_t *reserve)
 flux1_status denoiser_open(denoiser *d, const batch_row *rows, const size_t *reserve, progress *p, double *opening)
 {
     bool again = d->open && equal_rows(d, rows);
-    if (p) {
+    if (p)
         progress_stage(p, FLUX1_STAGE_DENOISE, &d->plan, &d->job.ticker);
-        p->state.steps = (int)d->shape.steps;
-    }
     if (p && d->context->cards) /* they do not tick, so nothing else says when the encoders had ended */
         TRY(progress_report(p, &d->context->error));
     d->job.ticker.next = again ? d->plan.opening_ticks : 0;

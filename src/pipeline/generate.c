@@ -193,6 +193,7 @@ static flux1_status denoise_batch(run *g, batch *b)
     TRY(start_batch(g, b));
     g->p.base = plan->opening;
     g->p.state.image = (int)b->first;
+    g->p.state.steps = (int)g->r[0].steps;
     g->p.state.step = 0;
     TRY(run_steps(g, b));
     b->reused = denoiser_reused(b->denoiser);
