@@ -54,8 +54,6 @@ foreach(test ${tests})
   endif()
   if(module STREQUAL valgrind)
     set(label extra)
-  elseif(test MATCHES "_(goldens_cuda_mesh|prepared_cuda)$") # a minute; meshes and forms in files are on the emulated GPU in other tests too
-    set(label extra emulator)
   elseif(test MATCHES "_cuda(_mesh)?$")
     set(label emulator)
   elseif(test MATCHES "_test_allocation$")

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/arena.h"
+#include "base/limits.h"
 #include "ops/device.h"
 #include "ops/kept.h"
 #include "tensor/scale.h"
@@ -504,6 +506,31 @@ static void a_form_that_was_not_lent_is_held_to_the_budget(void **state)
     ops_device_close(d);
 }
 
+extern const kept_memory cpu_kept_memory; /* ops/cpu/cpu.h, whose names are too many for this file */
+
+/* malloc would keep large ones from the second time on, since others lie behind them. */
+static void freed_weights_leave_the_process(void **state)
+{
+    (void)state;
+    enum { COUNT = 16, BYTES = 4 << 20 };
+    uint64_t data[COUNT];
+    for (int round = 0; round < 3; round++) {
+        const uint64_t before = limits_resident();
+        for (int i = 0; i < COUNT; i++) {
+            assert_true(cpu_kept_memory.take(NULL, BYTES, &data[i]));
+            assert_int_equal(data[i] % ARENA_ALIGN, 0);
+            memset((void *)(uintptr_t)data[i], 1, BYTES);
+        }
+        void *behind = malloc(1000);
+        const uint64_t filled = limits_resident();
+        for (int i = 0; i < COUNT; i++)
+            cpu_kept_memory.give_back(NULL, data[i], BYTES);
+        assert_true(filled >= before + COUNT * (uint64_t)BYTES * 9 / 10);
+        assert_true(limits_resident() <= before + BYTES);
+        free(behind);
+    }
+}
+
 /* Two ranks of a process that use the same form have it in memory once: the first counts it. */
 static void a_form_of_two_ranks_counts_once(void **state)
 {
@@ -597,6 +624,7 @@ int main(void)
         cmocka_unit_test(the_cpu_exports_and_adopts_a_block),
         cmocka_unit_test(a_form_that_was_not_lent_is_held_to_the_budget),
         cmocka_unit_test(a_form_of_two_ranks_counts_once),
+        cmocka_unit_test(freed_weights_leave_the_process),
         cmocka_unit_test(two_mapped_blocks_fit_beside_a_form_that_was_not_lent),
         cmocka_unit_test(forms_of_int8_are_not_taken_for_each_other),
         cmocka_unit_test(columns_of_a_matrix_lie_dense_in_the_packed_form),
