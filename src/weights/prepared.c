@@ -162,15 +162,19 @@ static flux1_status check_entry(int fd, uint64_t bytes, const prepared_block *bl
     return all ? check_blocks(fd, h, err) : FLUX1_OK;
 }
 
-/* An entry that nobody here uses goes, and that is told. */
-static void discard(prepared_folder *f, const char *path, const char *name, const flux1_error *problem)
+/* An entry that is wrong goes, whoever reads it at the moment, and that is told: ranks find it wrong at the same time,
+ * and one of them has to make it again. By now another file may have its name, which stays. */
+static void discard(prepared_folder *f, const char *path, int fd, const flux1_error *problem)
 {
-    prepared_remove(f->path, name, NULL);
+    pthread_mutex_lock(&f->lock);
+    if (prepared_still_there(fd, path))
+        unlink(path);
+    pthread_mutex_unlock(&f->lock);
     prepared_warn(f, "%s: prepared weights cannot be used: %s; they are made again", path, problem->message);
 }
 
-static prepared_entry *find_at(prepared_folder *f, const char *path, const char *name, const prepared_block *block,
-                               size_t count, bool all)
+static prepared_entry *find_at(prepared_folder *f, const char *path, const prepared_block *block, size_t count,
+                               bool all)
 {
     int fd;
     uint64_t bytes;
@@ -182,10 +186,10 @@ static prepared_entry *find_at(prepared_folder *f, const char *path, const char 
     flux1_status st = check_entry(fd, bytes, block, count, all, &h, &err);
     if (st == FLUX1_OK && (e = map_entry(path, fd, &h)))
         return e;
+    if (st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_IO)
+        discard(f, path, fd, &err);
     close(fd);
     prepared_header_free(&h);
-    if (st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_IO)
-        discard(f, path, name, &err);
     return NULL;
 }
 
@@ -206,7 +210,7 @@ prepared_entry *prepared_find(prepared_folder *f, const prepared_block *block, s
     if (!entry_name(block, count, name))
         return NULL;
     char *path = path_join(f->path, name);
-    prepared_entry *e = path ? find_at(f, path, name, block, count, all) : NULL;
+    prepared_entry *e = path ? find_at(f, path, block, count, all) : NULL;
     free(path);
     return e;
 }
@@ -237,13 +241,8 @@ void prepared_leave(prepared_entry *e)
 
 void prepared_discard(prepared_folder *f, prepared_entry *e, const flux1_error *problem)
 {
-    char name[PREPARED_NAME];
-    char *path = e->path;
-    prepared_name(e->header.key, name);
-    e->path = NULL;
-    prepared_leave(e); /* its lock would be in the way */
-    discard(f, path, name, problem);
-    free(path);
+    discard(f, e->path, e->fd, problem);
+    prepared_leave(e);
 }
 
 flux1_status prepared_intact(const prepared_entry *e, flux1_error *err)

@@ -1,9 +1,9 @@
 /* The folder of the cache of prepared weights: its files, their total size, and what went wrong in it.
  *
  * An entry is a file `<32 hexadecimal digits>.prepared`. Who uses it has a shared lock (flock) on it, who removes it
- * takes an exclusive one: an entry in use stays. While it is written it is called `….prepared.tmp`, with an exclusive
- * lock: such a file that nobody has locked was left by a process that was killed. Other files are left alone, and so is
- * what has such a name and is no regular file: a folder, a FIFO, a link. */
+ * takes an exclusive one: an entry in use stays, unless it was found wrong. While it is written it is called
+ * `….prepared.tmp`, with an exclusive lock: such a file that nobody has locked was left by a process that was killed.
+ * Other files are left alone, and so is what has such a name and is no regular file: a folder, a FIFO, a link. */
 #ifndef FLUX1_WEIGHTS_PREPARED_FOLDER_H
 #define FLUX1_WEIGHTS_PREPARED_FOLDER_H
 
@@ -19,7 +19,7 @@ enum { PREPARED_WARNINGS = 8 };
 typedef struct prepared_folder {
     char *path;
     uint64_t limit;
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock; /* of what follows, and of removing what is wrong */
     bool full;            /* writing has failed: nothing more is stored */
     char *warning[PREPARED_WARNINGS];
     int warnings;
