@@ -1,6 +1,7 @@
 #include "base/builder.h"
 
 #include "base/checked.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,6 +43,18 @@ void builder_add_bytes(builder *b, const char *bytes, size_t count)
 }
 
 void builder_add(builder *b, const char *text) { builder_add_bytes(b, text, strlen(text)); }
+
+void builder_add_utf8(builder *b, const char *text)
+{
+    for (size_t left = strlen(text); left > 0;) {
+        const size_t good = utf8_valid_prefix(text, left), taken = good < left ? good + 1 : good;
+        builder_add_bytes(b, text, good);
+        if (good < left)
+            builder_add(b, UTF8_REPLACEMENT);
+        text += taken;
+        left -= taken;
+    }
+}
 
 void builder_format(builder *b, const char *format, ...)
 {

@@ -17,6 +17,9 @@ void builder_add(builder *b, const char *text);
 void builder_add_bytes(builder *b, const char *bytes, size_t count);
 void builder_format(builder *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* Adds a text from outside that should be UTF-8: each byte that belongs to no character becomes U+FFFD. */
+void builder_add_utf8(builder *b, const char *text);
+
 /* The shortest decimal that reads back as the same float ("3.5", "0.1"), with a point in every locale. Finite values
  * only. */
 void builder_float(builder *b, float value);

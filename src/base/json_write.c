@@ -27,7 +27,7 @@ void json_quote(builder *b, const char *bytes, size_t count)
         if ((n = plain_bytes(bytes, count)) > 0)
             builder_add_bytes(b, bytes, n);
         else if ((n = utf8_decode(bytes, count, &c)) == 0) {
-            builder_add(b, "\xEF\xBF\xBD");
+            builder_add(b, UTF8_REPLACEMENT);
             n = 1;
         } else if (escape)
             builder_add_bytes(b, (char[]){'\\', letters[escape - escaped]}, 2);

@@ -20,6 +20,8 @@ size_t utf8_encode(int32_t c, char *out);
 size_t utf8_valid_prefix(const char *s, size_t size);
 bool utf8_valid(const char *s, size_t size);
 
+#define UTF8_REPLACEMENT "\xEF\xBF\xBD" /* U+FFFD, in place of each byte that belongs to no character */
+
 /* Length in bytes of the character at the beginning of `s`, which ends with a NUL: 1 for a byte that belongs to none, 0
  * at the end. *control: it is U+0001 to U+001F or U+007F to U+009F (U+009B begins a terminal's commands as ESC [ does),
  * or a byte 0x80 to 0x9F that belongs to no character, which a terminal of 8-bit characters takes for these. */

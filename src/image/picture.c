@@ -93,13 +93,18 @@ static void make_blocks(const picture_texts *t, size_t most, builder *exif, buil
     }
 }
 
-flux1_status picture_encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
-                            int quality, const picture_texts *texts, builder *out, flux1_error *err)
+/* One rule for all formats: in EXIF, XMP and iTXt other bytes would be wrong or lost. */
+static const char *repaired(const char *text, builder *b)
+{
+    if (text)
+        builder_add_utf8(b, text);
+    return text ? b->text : NULL;
+}
+
+static flux1_status encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
+                           int quality, const picture_texts *texts, builder *out, flux1_error *err)
 {
     builder exif = {0}, xmp = {0};
-    TRY(picture_check(format, width, height, name, err));
-    if (width < 1 || height < 1)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", name, width, height);
     if (format == PICTURE_PNG)
         return encode_png(name, width, height, rgb, texts, out, err);
     if (texts)
@@ -111,5 +116,23 @@ flux1_status picture_encode(picture_format format, const char *name, int width, 
     builder_free(&xmp);
     if (st == FLUX1_OK && out->failed)
         st = error_oom(err, 0, name);
+    return st;
+}
+
+flux1_status picture_encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
+                            int quality, const picture_texts *texts, builder *out, flux1_error *err)
+{
+    builder parameters = {0}, json = {0};
+    picture_texts good;
+    TRY(picture_check(format, width, height, name, err));
+    if (width < 1 || height < 1)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", name, width, height);
+    if (texts)
+        good = (picture_texts){repaired(texts->parameters, &parameters), repaired(texts->json, &json), texts->software};
+    const flux1_status st = parameters.failed || json.failed
+                                ? error_oom(err, 0, name)
+                                : encode(format, name, width, height, rgb, quality, texts ? &good : NULL, out, err);
+    builder_free(&parameters);
+    builder_free(&json);
     return st;
 }

@@ -17,7 +17,7 @@ const char *picture_format_name(picture_format format);
 /* Whether this build can write such a picture, and one of that size. FLUX1_ERR_UNSUPPORTED, FLUX1_ERR_LIMIT. */
 flux1_status picture_check(picture_format format, int width, int height, const char *name, flux1_error *err);
 
-/* UTF-8. */
+/* UTF-8; each byte that is none is written as U+FFFD. */
 typedef struct picture_texts {
     const char *parameters, *json; /* metadata.h */
     const char *software;          /* "flux1 0.1.0" */

@@ -1,5 +1,7 @@
 #include "image/xmp.h"
 
+#include "base/utf8.h"
+
 #include <string.h>
 
 #define BEGIN_JSON "<flux1:request>"
@@ -10,7 +12,8 @@ static const struct {
 } entities[] = {{"&amp;", "&"}, {"&lt;", "<"}, {"&gt;", ">"}, {"&quot;", "\""}, {"&apos;", "'"}};
 enum { ENTITIES = sizeof entities / sizeof *entities };
 
-/* JSON has no control characters; U+FFFE and U+FFFF, which XML forbids, are written as JSON's escapes. */
+/* XML forbids control characters, which JSON has none of, but a caller's text may; and U+FFFE and U+FFFF, which are
+ * written as JSON's escapes. */
 static void add_escaped(builder *b, const char *json)
 {
     for (; *json; json++) {
@@ -19,7 +22,9 @@ static void add_escaped(builder *b, const char *json)
         else if (strncmp(json, "\xEF\xBF\xBE", 3) == 0 || strncmp(json, "\xEF\xBF\xBF", 3) == 0) {
             builder_add(b, json[2] == '\xBE' ? "\\ufffe" : "\\uffff");
             json += 2;
-        } else
+        } else if ((unsigned char)*json < 0x20 && !strchr("\t\n\r", *json))
+            builder_add(b, UTF8_REPLACEMENT);
+        else
             builder_add_bytes(b, json, 1);
     }
 }

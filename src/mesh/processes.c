@@ -9,6 +9,7 @@
 
 #include <math.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -754,11 +755,23 @@ static flux1_status introduce(processes *p, const process_info *mine, flux1_erro
     return st;
 }
 
+/* MPI starts once in a process, and not again when it has ended. */
+static flux1_status start_once(flux1_error *err)
+{
+    static atomic_flag started = ATOMIC_FLAG_INIT;
+    if (!atomic_flag_test_and_set(&started))
+        return FLUX1_OK;
+    return error_set(err, FLUX1_ERR_ARGUMENT,
+                     "processes 1: this program has, or had, another context with processes, and MPI starts only once "
+                     "in a program: use that one context for all requests");
+}
+
 flux1_status processes_open(const process_info *mine, processes **out, flux1_error *err)
 {
     const wire_table *w;
     processes *p = NULL;
     TRY(wire_open(&w, err));
+    TRY(start_once(err));
     TRY(create_processes(&p, err));
     flux1_status st;
     TRY_CLEANUP(engine_open(w, START_SECONDS, wire_failed, p, &p->engine, err));

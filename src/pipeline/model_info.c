@@ -2,6 +2,8 @@
 #include "pipeline/context.h"
 #include "pipeline/folder.h"
 
+#include "flux1_tools.h"
+
 #include <string.h>
 
 static void describe_part(const store *s, const char **type, uint64_t *bytes)
@@ -52,7 +54,15 @@ flux1_status flux1_model_get_info(const flux1_model *m, flux1_model_info *info)
     X(flux1_progress)        \
     X(flux1_latents)         \
     X(flux1_generate_params) \
-    X(flux1_write_params)
+    X(flux1_write_params)    \
+    X(flux1_adapter_file)    \
+    X(flux1_tokens)          \
+    X(flux1_doctor_params)   \
+    X(flux1_bench_params)    \
+    X(flux1_plan_params)     \
+    X(flux1_pull_progress)   \
+    X(flux1_pull_params)     \
+    X(flux1_convert_params)
 
 size_t flux1_struct_size(const char *name)
 {

@@ -149,6 +149,18 @@ static flux1_status read_by_dtype(const json_value *o, const char *name, const c
     return FLUX1_OK;
 }
 
+/* Of two rates for one operation the second would never count. */
+static flux1_status check_single(const machine *m, const char *name, const char *operation, flux1_error *err)
+{
+    if (!*operation)
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: \"operation\" is null, it should be a name", name);
+    for (int i = 0; i < m->rates; i++)
+        if (strcmp(m->rate[i].operation, operation) == 0)
+            return error_set(err, FLUX1_ERR_FORMAT, "%s: \"rates\" has two for the operation \"%s\": leave one", name,
+                             operation);
+    return FLUX1_OK;
+}
+
 static flux1_status read_rates(const json_value *root, const char *name, machine *m, flux1_error *err)
 {
     static const char *const keys[] = {"operation", "flops_per_second", "bytes_per_second", "weight_bytes_per_second",
@@ -161,11 +173,14 @@ static flux1_status read_rates(const json_value *root, const char *name, machine
                          MACHINE_RATES);
     for (size_t i = 0; (item = json_array_get(list, i)); i++) {
         machine_rate *r = &m->rate[m->rates];
+        int which = -1;
         if (!json_is_object(item))
             return error_set(err, FLUX1_ERR_FORMAT, "%s: \"rates\" should be a list of objects", name);
         TRY(know_keys(item, name, keys, err));
         TRY(json_require(item, name, "operation", err));
-        TRY(get_text(item, name, "operation", r->operation, sizeof r->operation, err));
+        TRY(get_word(item, name, "operation", machine_operations, MACHINE_OPERATIONS, &which, err));
+        snprintf(r->operation, sizeof r->operation, "%s", which < 0 ? "" : machine_operations[which]);
+        TRY(check_single(m, name, r->operation, err));
         TRY(read_by_dtype(item, name, "flops_per_second", r->flops, err));
         TRY(get_rate(item, name, "bytes_per_second", &r->bytes, err));
         TRY(get_rate(item, name, "weight_bytes_per_second", &r->weights, err));

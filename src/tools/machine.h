@@ -7,7 +7,7 @@
 #include "base/json_write.h"
 #include "ops/device.h"
 
-enum { MACHINE_RATES = 32, MACHINE_OPERATION = 24, MACHINE_DTYPES = 2 };
+enum { MACHINE_OPERATIONS = 22, MACHINE_RATES = MACHINE_OPERATIONS, MACHINE_OPERATION = 24, MACHINE_DTYPES = 2 };
 
 /* What is computed in: the exact arithmetic (0 f32, 1 bf16), and how products are made whose weights bear int8. */
 typedef struct machine_dtype {
@@ -92,7 +92,9 @@ typedef struct machine_device {
 } machine_device;
 extern const ops_device_kind machine_kind;
 
-/* "product", "product_int8" or "product_int8_fast"; "attention" or "attention_int8". */
+/* The operations that a machine may have a rate for. Those that a plan has, and the names in int8:
+ * "product", "product_int8" or "product_int8_fast"; "attention" or "attention_int8". */
+extern const char *const machine_operations[MACHINE_OPERATIONS];
 const char *machine_product(int8_kind int8);
 const char *machine_attention(int8_kind int8);
 

@@ -74,6 +74,15 @@ const char *machine_product(int8_kind int8)
     return names[int8];
 }
 
+const char *const machine_operations[MACHINE_OPERATIONS] = {"product",     "product_int8",   "product_int8_fast",
+                                                            "attention",   "attention_int8", "attention_merge",
+                                                            "conv",        "layer_norm",     "rms_norm",
+                                                            "group_stats", "group_apply",    "head_norm_rope",
+                                                            "upsample",    "embed",          "activate",
+                                                            "add",         "euler",          "cast",
+                                                            "copy_rows",   "finite",         "pack",
+                                                            "unpack"};
+
 const char *machine_attention(int8_kind int8) { return int8 ? "attention_int8" : "attention"; }
 
 static const machine_rate *named(const machine *m, const char *operation)

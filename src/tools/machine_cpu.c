@@ -7,6 +7,7 @@
 #include "ops/int8.h"
 #include "tools/peak.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -265,14 +266,13 @@ static flux1_status time_trial(const ops_config *config, const trial *t, size_t 
     return st;
 }
 
-/* The row of this operation, a new one if there is none; NULL: the table is full. */
+/* The row of this operation, a new one if there is none: there is one for each of machine_operations. */
 static machine_rate *rate_of(machine *m, const char *operation)
 {
     for (int i = 0; i < m->rates; i++)
         if (strcmp(m->rate[i].operation, operation) == 0)
             return &m->rate[i];
-    if (m->rates == MACHINE_RATES)
-        return NULL;
+    assert(m->rates < MACHINE_RATES);
     machine_rate *r = &m->rate[m->rates++];
     *r = (machine_rate){0};
     snprintf(r->operation, sizeof r->operation, "%s", operation);
@@ -285,7 +285,7 @@ static bool is_known(const machine_rate *r, int type) { return r->flops[type] > 
 static void set_rate(machine *m, const char *operation, int type, const work *w, double seconds)
 {
     machine_rate *r = rate_of(m, operation);
-    if (!r || is_known(r, type))
+    if (is_known(r, type))
         return;
     if (w->flops > 0)
         r->flops[type] = w->flops / seconds;
@@ -311,12 +311,7 @@ static flux1_status try_operation(const ops_config *config, int type, const tria
 {
     work w = {0};
     double seconds;
-    const machine_rate *r = rate_of(m, t->operation);
-    if (!r)
-        return error_set(config->err, FLUX1_ERR_LIMIT,
-                         "machine %s: \"rates\" leaves no room for what is measured: at most %d operations", m->name,
-                         MACHINE_RATES);
-    if (is_known(r, type))
+    if (is_known(rate_of(m, t->operation), type))
         return FLUX1_OK;
     TRY(run_trial(config, t, m, &w, &seconds));
     set_rate(m, t->operation, type, &w, seconds);
@@ -333,8 +328,8 @@ static flux1_status try_products(const ops_config *config, int type, machine *m)
     work most = {0}, least = {0};
     double seconds, seconds_few;
     machine_rate *r = rate_of(m, machine_product(config->int8));
-    if (!r || is_known(r, type))
-        return FLUX1_OK; /* try_operation says what is wrong with a full table */
+    if (is_known(r, type))
+        return FLUX1_OK;
     TRY(run_trial(config, &many, m, &most, &seconds));
     TRY(run_trial(config, &few, m, &least, &seconds_few));
     double rate = (most.flops - least.flops) / (seconds - seconds_few), rest = seconds_few - least.flops / rate;

@@ -96,6 +96,25 @@ static void marks(picture_format format)
     builder_free(&without);
 }
 
+/* The same in all formats: no byte is lost, and none makes the file invalid. */
+static void what_is_no_utf8_is_replaced(void **state)
+{
+    (void)state;
+    const picture_texts texts = {"a \xC3( fox\xFF \xED\xA0\x80", "{\"prompt\": \"\x80\x1B\"}", "flux1 0.1.0"};
+    for (int format = 0; format < PICTURE_FORMAT_COUNT; format++) {
+        builder b = {0};
+        picture_facts f;
+        flux1_error err = {0};
+        encode((picture_format)format, &texts, &b);
+        builder_free(&b);
+        assert_int_equal(picture_facts_read(path, &f, &err), FLUX1_OK);
+        assert_string_equal(f.parameters, "a \uFFFD( fox\uFFFD \uFFFD\uFFFD\uFFFD");
+        assert_string_equal(f.json,
+                            format == PICTURE_PNG ? "{\"prompt\": \"\uFFFD\x1B\"}" : "{\"prompt\": \"\uFFFD\uFFFD\"}");
+        picture_facts_free(&f);
+    }
+}
+
 static void the_mark_is_there_with_texts_only(void **state)
 {
     (void)state;
@@ -263,6 +282,7 @@ int main(void)
         cmocka_unit_test(png_carries_its_request),
         cmocka_unit_test(jpeg_carries_its_request),
         cmocka_unit_test(webp_carries_its_request),
+        cmocka_unit_test(what_is_no_utf8_is_replaced),
         cmocka_unit_test(the_mark_is_there_with_texts_only),
         cmocka_unit_test(texts_too_long_for_jpeg_are_left_out),
         cmocka_unit_test(pictures_of_other_writers_are_read),

@@ -1,7 +1,7 @@
 /* The layout of flux1.h's structs, which programs are compiled with: pinned within a MAJOR version (docs/releases.md).
  * A new member moves the beginning of the reserved space, never the size. The numbers are those of every 64-bit system
  * that flux1 runs on. */
-#include <flux1.h>
+#include <flux1_tools.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -31,6 +31,24 @@ static void sizes_are_pinned(void **state)
 #undef SIZE
     assert_int_equal(sizeof(flux1_adapter_use), 16);
     assert_int_equal(flux1_struct_size("flux1_adapter_use"), 16);
+}
+
+/* Their sizes may change; what is asked for by name is what this header has. */
+static void tools_structs_are_known_too(void **state)
+{
+    (void)state;
+#define KNOWN(type) assert_int_equal(flux1_struct_size(#type), sizeof(type));
+    KNOWN(flux1_adapter_file)
+    KNOWN(flux1_tokens)
+    KNOWN(flux1_doctor_params)
+    KNOWN(flux1_bench_params)
+    KNOWN(flux1_plan_params)
+    KNOWN(flux1_pull_progress)
+    KNOWN(flux1_pull_params)
+    KNOWN(flux1_convert_params)
+#undef KNOWN
+    assert_int_equal(flux1_struct_size("flux1_nothing"), 0);
+    assert_int_equal(flux1_struct_size(NULL), 0);
 }
 
 static void members_are_added_in_the_reserved_space(void **state)
@@ -66,6 +84,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_are_pinned),
+        cmocka_unit_test(tools_structs_are_known_too),
         cmocka_unit_test(members_are_added_in_the_reserved_space),
         cmocka_unit_test(reserved_space_is_zero_by_default),
     };

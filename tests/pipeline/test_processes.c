@@ -204,6 +204,21 @@ static void calls_that_do_not_fit_are_refused(void **state)
     flux1_context_destroy(alone);
 }
 
+/* By this process alone: the others are not asked. */
+static void a_second_context_with_processes_is_told_to_use_the_first(void **state)
+{
+    (void)state;
+    flux1_context *second;
+    flux1_context_params p;
+    flux1_context_params_defaults(&p);
+    p.mesh = shape;
+    p.processes = 1;
+    assert_int_equal(flux1_context_create(&p, &second), FLUX1_ERR_ARGUMENT);
+    assert_non_null(strstr(flux1_context_message(second), "processes 1: "));
+    assert_non_null(strstr(flux1_context_message(second), "use that one context"));
+    flux1_context_destroy(second);
+}
+
 /* Its own requests are refused; it carries out the first process's. */
 static int follow(void)
 {
@@ -232,6 +247,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_fails_elsewhere_is_told_with_its_place),
+        cmocka_unit_test(a_second_context_with_processes_is_told_to_use_the_first),
         cmocka_unit_test(every_stage_equals_the_oracle),
         cmocka_unit_test(batches_are_those_of_one_process),
         cmocka_unit_test(a_cancelled_request_leaves_the_next_one_whole),

@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "flux1_tools.h"
+#include "tools/machine.h"
 
 #include <dirent.h>
 
@@ -33,9 +34,21 @@ static const char *text(const json_value *object, const char *key)
     return v ? json_string_value(v) : "";
 }
 
+/* A machine may have a rate for whatever computes; "attention" stands for attention_part too. */
+static void has_a_rate(const char *operation)
+{
+    int i = 0;
+    while (i < MACHINE_OPERATIONS && strcmp(machine_operations[i], operation) != 0)
+        i++;
+    if (i == MACHINE_OPERATIONS && strcmp(operation, "attention_part") != 0)
+        fail_msg("machine_operations lacks %s", operation);
+}
+
 static void add_event(sums *s, const json_value *e)
 {
     const char *operation = text(e, "operation");
+    if (strcmp(text(e, "event"), "compute") == 0)
+        has_a_rate(operation);
     s->events++;
     s->flops += number(e, "flops");
     s->exchanged += number(e, "bytes_moved");

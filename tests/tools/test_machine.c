@@ -64,6 +64,12 @@ static void faults_are_named(void **state)
         {"{\"mesh\": [1, 1], \"dtype\": \"f32\", " CHIP "}", "\"peak_flops_per_second\" has no f32"},
         {"{\"mesh\": [1, 1], \"rates\": [3], " CHIP "}", "\"rates\" should be a list of objects"},
         {"{\"mesh\": [1, 1], \"rates\": [{\"bytes_per_second\": 3}], " CHIP "}", "\"operation\" is missing"},
+        {"{\"mesh\": [1, 1], \"rates\": [{\"operation\": \"linear\", \"bytes_per_second\": 3}], " CHIP "}",
+         "\"operation\" is \"linear\", it should be \"product\", "},
+        {"{\"mesh\": [1, 1], \"rates\": [{\"operation\": null, \"bytes_per_second\": 3}], " CHIP "}", "\"operation\""},
+        {"{\"mesh\": [1, 1], \"rates\": [{\"operation\": \"add\", \"bytes_per_second\": 3}, {\"operation\": "
+         "\"add\"}], " CHIP "}",
+         "\"rates\" has two for the operation \"add\""},
         {"{\"mesh\": [1, 1], \"efficiency\": 1, " CHIP "}", "\"efficiency\" should be an object"},
         {"{\"mesh\": [1, 2], " CHIP "}", "\"exchange\" should have all_gather, reduce_scatter and shift"},
         {"{\"mesh\": [1, 2], \"exchange\": {\"all_gather\": {\"seconds\": 1}}, " CHIP "}",

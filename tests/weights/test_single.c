@@ -253,6 +253,79 @@ static void scales_are_checked(void **state)
     expect(FLUX1_ERR_FORMAT, "two scales", "");
 }
 
+static void scales_are_positive_or_of_zeros(void **state)
+{
+    (void)state;
+    static const unsigned char zeros[] = {0, 0x80}, ones[] = {0x38, 0x38};
+    const float half[] = {0.5f, 0}, less[] = {0.5f, -0.5f};
+    begin("");
+    add("img_in.weight", "F8_E4M3", "[2,1]", ones, 2);
+    add_float("img_in.scale_weight", "[]", 0);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "img_in.scale_weight", "is 0, but its weight is not");
+    begin("");
+    add("img_in.weight", "F8_E4M3", "[2,1]", zeros, 2);
+    add_float("img_in.scale_weight", "[]", 0);
+    finish();
+    store_close(open_part(MODEL_TRANSFORMER));
+    begin("");
+    add("img_in.weight", "I8", "[2,1]", (const unsigned char[]){1, 0}, 2);
+    add("img_in.weight_scale", "F32", "[2]", half, sizeof half);
+    finish();
+    store_close(open_part(MODEL_TRANSFORMER));
+    begin("");
+    add("img_in.weight", "I8", "[2,1]", (const unsigned char[]){1, 0x80}, 2);
+    add("img_in.weight_scale", "F32", "[2]", half, sizeof half);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "img_in.weight_scale", "is 0, but its weight is not");
+    begin("");
+    add("img_in.weight", "F8_E4M3", "[2,1]", ones, 2);
+    add("img_in.weight_scale", "F32", "[2]", less, sizeof less);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "img_in.weight_scale", "negative");
+}
+
+static void a_missing_scale_is_found(void **state)
+{
+    (void)state;
+    static const unsigned char scaled[] = {0x10, 0xF7}; /* 2^-5, -240: as large as a weight itself is not */
+    static const char fp8[] = "{\"format\": \"float8_e4m3fn\"}";
+    begin("");
+    add("scaled_fp8", "F8_E4M3", "[0]", NULL, 0);
+    add("img_in.weight", "F8_E4M3", "[2,1]", NULL, 2);
+    add("txt_in.weight", "F8_E4M3", "[2,1]", scaled, 2);
+    add_float("img_in.scale_weight", "[]", 1);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "the scale of tensor \"txt_in.weight\" is missing (scaled_fp8 says", "");
+    begin("");
+    add("img_in.weight", "F8_E4M3", "[2,1]", NULL, 2);
+    add("img_in.comfy_quant", "U8", "[27]", fp8, sizeof fp8 - 1);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing (img_in.comfy_quant says", "");
+    begin("\"__metadata__\":{\"_quantization_metadata\":\"{\\\"layers\\\":{\\\"img_in\\\":"
+          "{\\\"format\\\":\\\"float8_e4m3fn\\\"}}}\"}");
+    add("img_in.weight", "F8_E4M3", "[2,1]", NULL, 2);
+    finish();
+    expect(FLUX1_ERR_FORMAT, "the scale of tensor \"img_in.weight\" is missing (_quantization_metadata says", "");
+}
+
+/* As ComfyUI does: values as they are, other types and vectors, embeddings, other parts of the file. */
+static void what_has_no_scale_beside_a_marker_is_taken_as_it_is(void **state)
+{
+    (void)state;
+    static const unsigned char plain[] = {0x10, 0xF5}, large[] = {0x10, 0x7E}; /* -208; 448 */
+    begin("");
+    add("model.diffusion_model.scaled_fp8", "F8_E4M3", "[0]", NULL, 0);
+    add("model.diffusion_model.img_in.weight", "F8_E4M3", "[2,1]", plain, 2);
+    add("model.diffusion_model.txt_in.weight", "F8_E4M3", "[2]", large, 2);
+    add("model.diffusion_model.shared.weight", "F8_E4M3", "[2,1]", large, 2);
+    add("text_encoders.t5xxl.transformer.encoder.block.0.layer.0.SelfAttention.q.weight", "F8_E4M3", "[2,1]", large, 2);
+    finish();
+    store *s = open_part(MODEL_TRANSFORMER);
+    assert_true(value_of(s, "x_embedder.weight", 1) == -208);
+    store_close(s);
+}
+
 /* int8 without a scale opens, so that it can be described, and is refused when claimed. */
 static void int8_needs_its_scale(void **state)
 {
@@ -433,6 +506,9 @@ int main(void)
         cmocka_unit_test(packed_layouts_are_named),
         cmocka_unit_test(formats_that_are_not_read_are_named),
         cmocka_unit_test(scales_are_checked),
+        cmocka_unit_test(scales_are_positive_or_of_zeros),
+        cmocka_unit_test(a_missing_scale_is_found),
+        cmocka_unit_test(what_has_no_scale_beside_a_marker_is_taken_as_it_is),
         cmocka_unit_test(int8_needs_its_scale),
         cmocka_unit_test(shares_of_a_fused_tensor_keep_their_scales),
         cmocka_unit_test(halves_are_exchanged),

@@ -38,7 +38,7 @@ static bool mpi_init(char *why)
     int already = 0;
     MPI_Initialized(&already);
     if (already) {
-        snprintf(why, WIRE_WHY, "MPI is in use already in this process");
+        snprintf(why, WIRE_WHY, "the program has started MPI itself; create the context first, without MPI_Init");
         return false;
     }
     int code = MPI_Init_thread(NULL, NULL, MPI_THREAD_SERIALIZED, &level);
