@@ -73,6 +73,8 @@ flux1_status context_begin(flux1_context *c);
 
 /* FLUX1_ERR_ARGUMENT "<name> is NULL" if p is NULL. */
 flux1_status context_needs(flux1_context *c, const void *p, const char *name);
+/* The same of a path, which may not be "" either: "the path of <of> is empty". */
+flux1_status context_needs_path(flux1_context *c, const char *path, const char *of);
 
 /* FLUX1_ERR_ARGUMENT if flux1_context_create failed and the context was kept for its message alone. */
 flux1_status context_computes(flux1_context *c);
