@@ -78,32 +78,39 @@ static encode_fn *const encoders[PICTURE_FORMAT_COUNT] = {
 #endif
 };
 
-/* most: bytes that a block of either kind may have. */
-static void make_blocks(const picture_texts *t, size_t most, builder *exif, builder *xmp)
+/* most: bytes that a block of either kind may have. Returns what is left out. */
+static unsigned make_blocks(const picture_texts *t, size_t most, builder *exif, builder *xmp)
 {
+    unsigned left_out = 0;
     exif_add(exif, t->software, t->parameters);
     xmp_add(xmp, t->software, t->json);
     if (exif->length > most) {
         builder_free(exif);
         exif_add(exif, t->software, NULL);
+        left_out |= PICTURE_LEFT_PARAMETERS;
     }
     if (xmp->length > most) {
         builder_free(xmp);
         xmp_add(xmp, t->software, NULL);
+        left_out |= PICTURE_LEFT_JSON;
     }
+    return left_out;
 }
 
 flux1_status picture_encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
-                            int quality, const picture_texts *texts, builder *out, flux1_error *err)
+                            int quality, const picture_texts *texts, builder *out, unsigned *left_out, flux1_error *err)
 {
     builder exif = {0}, xmp = {0};
+    unsigned left = 0;
+    if (left_out)
+        *left_out = 0;
     TRY(picture_check(format, width, height, name, err));
     if (width < 1 || height < 1)
         return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", name, width, height);
     if (format == PICTURE_PNG)
         return encode_png(name, width, height, rgb, texts, out, err);
     if (texts)
-        make_blocks(texts, format == PICTURE_JPEG ? JPEG_BLOCK_MAX : SIZE_MAX, &exif, &xmp);
+        left = make_blocks(texts, format == PICTURE_JPEG ? JPEG_BLOCK_MAX : SIZE_MAX, &exif, &xmp);
     flux1_status st = exif.failed || xmp.failed ? error_oom(err, 0, name)
                                                 : encoders[format](name, width, height, rgb, quality,
                                                                    texts ? &exif : NULL, texts ? &xmp : NULL, out, err);
@@ -111,5 +118,7 @@ flux1_status picture_encode(picture_format format, const char *name, int width, 
     builder_free(&xmp);
     if (st == FLUX1_OK && out->failed)
         st = error_oom(err, 0, name);
+    if (left_out)
+        *left_out = left;
     return st;
 }
