@@ -64,7 +64,7 @@ flux1_status prepared_make_folder(const prepared_folder *f, flux1_error *err)
         return error_oom(err, 0, "a path");
     flux1_status st = folder_make(path, 0700, &why);
     free(path);
-    return st == FLUX1_OK ? st : error_set(err, st, "the cache folder %s: %s", f->path, why.message);
+    return st == FLUX1_OK ? st : error_set(err, st, "the cache folder: %s", why.message);
 }
 
 void prepared_close(prepared_folder *f)
