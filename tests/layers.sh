@@ -2,6 +2,7 @@
 # Holds the includes of src/ and include/ to the order of the modules and to what each knows nothing of (the table of docs/architecture.md):
 #   base < tensor < weights < text < ops < mesh < model < pipeline < tools; image, fetch and server see base only;
 #   cli sees base, server and the public headers only;
+#   the messages of the library name no options of the command line, but whole commands (src/cli/hints.c adds options to messages);
 #   the public headers see nothing of src; tests and benchmarks are held by what CMake links them with.
 # usage: layers.sh SOURCE_FOLDER           exit 0: in order; 1: each violation on a line
 #        layers.sh --self-test             shows that violations are found
@@ -49,6 +50,9 @@ check() { # folder with src/ and include/
             close(path)
             return found
         }
+        module !~ /^(cli|server|include)$/ && !/^[ \t]*(\/\*|\*)/ && /"[^"]*--[a-z]/ && !/(flux1|hf|srun|docker) -*[a-z]/ {
+            print name ":" NR ": a message names an option: " $0
+        }
         /^[ \t]*#[ \t]*include[ \t]*["<]/ {
             quote = $0 ~ /include[ \t]*"/
             split($0, quoted, quote ? "\"" : "[<>]")
@@ -87,6 +91,8 @@ self_test() {
     printf '#include "pipeline/context.h"\n#include "tools/peak.h"\n#include "fetch/fetch.h"\n' >"$dir/src/tools/good.c"
     printf '#include "flux1_tools.h"\n#include "base/json.h"\n' >"$dir/src/server/good.c"
     printf '#include "flux1_tools.h"\n#include "base/json.h"\n#include "server/server.h"\n' >"$dir/src/cli/good.c"
+    printf '%s\n' '/* "x", as --lora takes it */' 'char a[] = "x; flux1 info --verify finds it";' >"$dir/src/model/named.c"
+    printf 'char a[] = "allow it with --allow-host";\n' >"$dir/src/server/named.c"
     [ -z "$(check "$dir")" ] || { echo "self-test: a permitted include was refused"; check "$dir"; exit 1; }
     expected=0
     for bad in include/flux1.h:base/status.h src/base/a.c:tensor/tensor.h src/ops/ref/b.c:mesh/mesh.h src/model/c.c:pipeline/run.h \
@@ -98,7 +104,8 @@ self_test() {
         expected=$((expected + 1))
     done
     printf '#include <getopt.h>\n' >"$dir/src/pipeline/u.c"
-    expected=$((expected + 1))
+    printf 'char a[] = "no such file; --model takes another";\n' >"$dir/src/pipeline/o.c"
+    expected=$((expected + 2))
     found=$(check "$dir" | wc -l)
     [ "$found" -eq "$expected" ] || { echo "self-test: $expected violations planted, $found found"; check "$dir"; exit 1; }
 }

@@ -396,7 +396,9 @@ flux1_status folder_make(char *path, mode_t mode, flux1_error *err)
         *slash = '\0';
         bool made = mkdir(path, last ? mode : 0777) == 0 || (errno == EEXIST && file_is_directory(path)) ||
                     (kept && file_is_directory(path)); /* also above, on a file system that is read-only */
-        flux1_status st = made ? FLUX1_OK : error_io(err, path, "make the folder");
+        flux1_status st = made              ? FLUX1_OK
+                          : errno == EEXIST ? error_set(err, FLUX1_ERR_IO, "%s: exists and is not a folder", path)
+                                            : error_io(err, path, "make the folder");
         *slash = kept;
         if (st != FLUX1_OK || !kept)
             return st;

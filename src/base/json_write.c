@@ -31,7 +31,7 @@ void json_quote(builder *b, const char *bytes, size_t count)
             n = 1;
         } else if (escape)
             builder_add_bytes(b, (char[]){'\\', letters[escape - escaped]}, 2);
-        else if (c < 0x20)
+        else if (c < 0x20 || (c >= 0x7F && c < 0xA0))
             builder_format(b, "\\u%04x", (unsigned)c);
         else
             builder_add_bytes(b, bytes, n);

@@ -45,7 +45,8 @@ void json_put_value(json_writer *w, const char *key, const json_value *value); /
 flux1_status json_take(json_writer *w, const char *what, char **out, flux1_error *err);
 void json_abandon(json_writer *w);
 
-/* Bytes in quotes, as json.dumps(text, ensure_ascii=False) writes them; a byte that is not UTF-8 becomes U+FFFD. */
+/* Bytes in quotes, as json.dumps(text, ensure_ascii=False) writes them, but U+007F to U+009F as escapes: a terminal
+ * would obey them. A byte that is not UTF-8 becomes U+FFFD. */
 void json_quote(builder *b, const char *bytes, size_t count);
 
 #endif

@@ -27,7 +27,8 @@ flux1_status error_set(flux1_error *err, flux1_status status, const char *format
         err->message[0] = '\0';
     else if ((size_t)n >= sizeof err->message)
         trim_partial_character(err->message);
-    utf8_blank_controls(err->message, ' ', "\n"); /* names from files are quoted, which must not steer a terminal */
+    /* names of files and texts from them are quoted: they must not steer a terminal, and a message is one line */
+    utf8_blank_controls(err->message, ' ', "");
     err->status = status;
     return status;
 }

@@ -30,7 +30,8 @@ typedef struct flux1_error {
             goto cleanup;              \
     } while (0)
 
-/* Writes status and sentence (printf form) and returns the status; err may be NULL. */
+/* Writes status and sentence (printf form) and returns the status; err may be NULL. A control character, a newline too,
+ * becomes a blank. */
 flux1_status error_set(flux1_error *err, flux1_status status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -1,6 +1,8 @@
 #include "cli/bench_lines.h"
 
+#include "base/builder.h"
 #include "base/json.h"
+#include "cli/console.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -74,19 +76,25 @@ static void print_stage(const json_value *row, const json_value *kernels)
             print_kernel(kernel);
 }
 
+/* Models have names of their files, and processors of their makers. */
 static void print_setup(const json_value *report)
 {
-    printf("setup: flux1 %s, %s, %s, %s, threads %.0f, mesh sp %.0f tp %.0f, %.0fx%.0f, tokens %.0f, steps %.0f",
-           text(report, "version"), text(report, "model"), text(report, "dtype"), text(report, "isa"),
-           number(report, "threads"), number(report, "sp"), number(report, "tp"), number(report, "width"),
-           number(report, "height"), number(report, "max_sequence_length"), number(report, "steps"));
+    builder b = {0};
+    builder_format(&b, "setup: flux1 %s, %s, %s, %s, threads %.0f, mesh sp %.0f tp %.0f, %.0fx%.0f, tokens %.0f",
+                   text(report, "version"), text(report, "model"), text(report, "dtype"), text(report, "isa"),
+                   number(report, "threads"), number(report, "sp"), number(report, "tp"), number(report, "width"),
+                   number(report, "height"), number(report, "max_sequence_length"));
+    builder_format(&b, ", steps %.0f", number(report, "steps"));
     if (*text(report, "cpu"))
-        printf(", %s", text(report, "cpu"));
+        builder_format(&b, ", %s", text(report, "cpu"));
     if (number(report, "peak_flops_per_second") > 0)
-        printf(", peak %.1f GFLOP/s of %s", number(report, "peak_flops_per_second") / 1e9, text(report, "peak_type"));
+        builder_format(&b, ", peak %.1f GFLOP/s of %s", number(report, "peak_flops_per_second") / 1e9,
+                       text(report, "peak_type"));
     if (number(report, "peak_int8_flops_per_second") > 0)
-        printf(", %.1f of int8", number(report, "peak_int8_flops_per_second") / 1e9);
+        builder_format(&b, ", %.1f of int8", number(report, "peak_int8_flops_per_second") / 1e9);
+    print_plain(b.text ? b.text : "", "");
     printf(", load %.2f\n", number(report, "load_average"));
+    builder_free(&b);
 }
 
 flux1_status bench_lines_print(const char *json, bool *told, flux1_error *err)

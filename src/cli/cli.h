@@ -74,6 +74,8 @@ int print_result(const options *opt, const char *json);
 
 /* Prints the context's message (NULL: out of memory) with the options that it is about; returns the exit status. */
 int report(flux1_context *context, flux1_status status);
+/* The same with "<about>: " in front; NULL: nothing. */
+int report_about(flux1_context *context, flux1_status status, const char *about);
 
 /* Whether a process of the mesh is gone, so that nothing works any more; the context's message then says which. */
 bool lost_process(flux1_context *context);

@@ -217,7 +217,9 @@ bool lost_process(flux1_context *context)
     return flux1_context_get_info(context, &info) == FLUX1_ERR_COMM;
 }
 
-int report(flux1_context *context, flux1_status status)
+int report(flux1_context *context, flux1_status status) { return report_about(context, status, NULL); }
+
+int report_about(flux1_context *context, flux1_status status, const char *about)
 {
     if (status == FLUX1_OK)
         return EXIT_DONE;
@@ -234,7 +236,8 @@ int report(flux1_context *context, flux1_status status)
     hints_add(&hints, message);
     if (blames_environment(message))
         builder_add(&hints, " (FLUX1_MODEL names this model)");
-    print_failure(status, "%s%s", message[0] ? message : flux1_status_text(status), hints.text ? hints.text : "");
+    print_failure(status, "%s%s%s%s", about ? about : "", about ? ": " : "",
+                  message[0] ? message : flux1_status_text(status), hints.text ? hints.text : "");
     builder_free(&hints);
     return status == FLUX1_ERR_ARGUMENT ? EXIT_USAGE : EXIT_FAILED;
 }

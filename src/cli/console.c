@@ -114,6 +114,9 @@ void print_warning(const char *format, ...)
     va_start(ap, format);
     vsnprintf(message, sizeof message, format, ap);
     va_end(ap);
+    for (size_t i = 0; i < kept_count; i++)
+        if (strcmp(kept[i], message) == 0) /* as of each preview */
+            return;
     print_note("warning: %s", message);
     if (muted)
         return;
@@ -137,6 +140,29 @@ void console_forget_warnings(void)
     kept = NULL;
 }
 
+/* ---- standard output ---- */
+
+void print_plain(const char *text, const char *kept)
+{
+    bool control;
+    for (size_t n; (n = utf8_next(text, &control)) > 0; text += n)
+        if (control && !strchr(kept, *text))
+            putchar('?');
+        else
+            fwrite(text, 1, n, stdout);
+}
+
+void print_name(const char *name)
+{
+    if (isatty(STDOUT_FILENO))
+        print_plain(name, "");
+    else
+        fputs(name, stdout);
+    putchar('\n');
+}
+
+/* ---- the redrawn line ---- */
+
 int console_width(void)
 {
     struct winsize size;
@@ -145,7 +171,10 @@ int console_width(void)
 
 void console_redraw(const char *text)
 {
-    fprintf(stderr, "\r%.*s\033[K", console_width(), text);
+    char line[512];
+    snprintf(line, sizeof line, "%.*s", console_width(), text);
+    utf8_blank_controls(line, '?', ""); /* such as a name from the hub */
+    fprintf(stderr, "\r%s\033[K", line);
     fflush(stderr);
     line_shown = true;
 }

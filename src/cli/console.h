@@ -1,4 +1,5 @@
-/* Standard error: errors, notes, and one line that is redrawn on a terminal. Results never go here. */
+/* Standard error: errors, notes, and one line that is redrawn on a terminal. Results go to standard output; what of
+ * them strangers may have written, names and texts, through the two functions at the end. */
 #ifndef FLUX1_CLI_CONSOLE_H
 #define FLUX1_CLI_CONSOLE_H
 
@@ -20,7 +21,8 @@ flux1_error *console_collect(flux1_error *into);
 void print_note(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void console_quiet(bool quiet);
 
-/* A note "warning: <message>" that is kept too, also where it is not printed: for answers in JSON. */
+/* A note "warning: <message>" that is kept too, also where it is not printed: for answers in JSON. One that is kept
+ * already is not said again. */
 void print_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Those since console_forget_warnings, from 0; NULL behind the last. */
 const char *console_warning(size_t index);
@@ -41,5 +43,13 @@ void console_redraw(const char *text);
 void console_wipe(void);
 bool console_is_terminal(void);
 int console_width(void); /* characters that fit on that line */
+
+/* Result for people, on standard output: a '?' for each control character that is not in `kept`, which would steer a
+ * terminal or begin another line. */
+void print_plain(const char *text, const char *kept);
+
+/* Result that programs read too, the name of a file or folder on a line of its own: as it is, but on a terminal as
+ * print_plain has it. */
+void print_name(const char *name);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "cli/console.h"
+#include "cli/distinct.h"
 #include "cli/lora_files.h"
 #include "cli/progress.h"
 #include "flux1_tools.h"
@@ -72,6 +73,8 @@ int convert_run(const options *opt)
                     "flux1-dev-Q8_0.gguf --type q8_0");
         return EXIT_USAGE;
     }
+    if (!output_is_no_input(opt, opt->operand_2))
+        return EXIT_USAGE;
     flux1_convert_params_defaults(&params);
     if (v[OPT_TYPE].given)
         params.type = v[OPT_TYPE].text;

@@ -22,9 +22,12 @@ static int print_checks(const json_value *root)
     const json_value *checks = json_object_get(root, "checks"), *check;
     for (size_t i = 0; (check = json_array_get(checks, i)); i++) {
         const char *remedy = text(check, "remedy");
-        printf("%-5s  %-16s  %s\n", text(check, "state"), text(check, "check"), text(check, "found"));
+        printf("%-5s  %-16s  ", text(check, "state"), text(check, "check"));
+        print_plain(text(check, "found"), "");
+        printf(remedy[0] ? "\n%25s" : "\n", "");
+        print_plain(remedy, "");
         if (remedy[0])
-            printf("%25s%s\n", "", remedy);
+            putchar('\n');
     }
     const int wrong = (int)json_integer_value(json_object_get(root, "wrong"));
     if (wrong)

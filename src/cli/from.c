@@ -87,6 +87,8 @@ static void tell(const options *o, const char *path, const json_value *root)
             builder_format(&names, "%s%s", names.length ? ", " : "", key);
     if (names.text)
         print_note("%s: not repeated: %s", path, names.text);
+    if (json_object_get(root, "problem"))
+        print_warning("%s: %s", path, json_string_value(json_object_get(root, "problem")));
     if (json_object_get(root, "program"))
         print_note("%s was made by ComfyUI, which has another schedule and other noise for a seed: the picture will be "
                    "another one of the same request",

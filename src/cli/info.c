@@ -2,8 +2,8 @@
 #include "cli/cli.h"
 
 #include "base/builder.h"
+#include "base/file.h"
 #include "base/json.h"
-#include "base/utf8.h"
 #include "cli/console.h"
 #include "cli/lora_files.h"
 #include "cli/readable.h"
@@ -26,15 +26,10 @@ int print_result(const options *opt, const char *json)
     return EXIT_DONE;
 }
 
-/* A picture's own text, of which a stranger may be the author: control characters would reach the terminal. */
-static void print_plainly(const char *text)
+/* A picture's own text, of which a stranger may be the author. */
+static void print_text(const char *text)
 {
-    bool control;
-    for (size_t n; (n = utf8_next(text, &control)) > 0; text += n)
-        if (control && *text != '\n' && *text != '\t')
-            putchar('?');
-        else
-            fwrite(text, 1, n, stdout);
+    print_plain(text, "\n\t");
     putchar('\n');
 }
 
@@ -59,7 +54,7 @@ static void print_run(const json_value *request)
         }
     }
     if (line.text)
-        print_plainly(line.text);
+        print_text(line.text);
     builder_free(&line);
 }
 
@@ -69,16 +64,20 @@ static void print_picture(const char *json)
     if (json_parse(json, strlen(json), "a picture", &root, NULL) != FLUX1_OK)
         return;
     const char *parameters = json_string_value(json_object_get(root, "parameters"));
-    printf("%s: %s, %d×%d\n", json_string_value(json_object_get(root, "file")),
-           json_string_value(json_object_get(root, "format")), (int)json_integer_value(json_object_get(root, "width")),
+    print_plain(json_string_value(json_object_get(root, "file")), "");
+    printf(": %s, %d×%d\n", json_string_value(json_object_get(root, "format")),
+           (int)json_integer_value(json_object_get(root, "width")),
            (int)json_integer_value(json_object_get(root, "height")));
     const char *problem = json_string_value(json_object_get(root, "problem"));
     if (parameters || !json_object_get(root, "request"))
-        print_plainly(parameters ? parameters : problem ? problem : "It does not say how it was made.");
+        print_text(parameters ? parameters : problem ? problem : "It does not say how it was made.");
     else /* ComfyUI's, or a JPEG whose EXIF has no room for it */
-        print_plainly(json);
-    if (parameters)
+        print_text(json);
+    if (parameters) {
         print_run(json_object_get(root, "request"));
+        if (problem)
+            print_warning("%s: %s", json_string_value(json_object_get(root, "file")), problem);
+    }
     json_free(root);
 }
 
@@ -100,6 +99,12 @@ static int picture_run(const options *opt)
     return finish_output(status);
 }
 
+/* By its content, or by its name, so that what is said of a broken one is said of a picture. */
+static bool is_picture(const char *path)
+{
+    return flux1_is_picture(path) || (flux1_format_of(path) != FLUX1_FORMAT_AUTO && !file_is_directory(path));
+}
+
 int info_run(const options *opt)
 {
     flux1_context *context = NULL;
@@ -110,7 +115,7 @@ int info_run(const options *opt)
     bool devices = opt->values[OPT_DEVICES].given;
     flux1_model_parts parts = {.model = opt->operand ? opt->operand : model->text};
     const bool files = given_parts(opt, &parts);
-    const bool picture = opt->operand && !model->given && flux1_is_picture(opt->operand);
+    const bool picture = opt->operand && !model->given && is_picture(opt->operand);
     if (opt->loras && (picture || devices)) {
         print_error("--lora is planned with a model and cannot be combined with %s",
                     picture ? "a picture" : "--devices");

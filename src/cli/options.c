@@ -347,6 +347,11 @@ static bool take_operands(command cmd, int argc, char **argv, options *out)
                     most == 1 ? "one" : "two:", operand);
         return false;
     }
+    for (int i = optind; i < argc; i++)
+        if (!argv[i][0]) {
+            print_error("an argument of %s is empty; it takes %s", name, operand);
+            return false;
+        }
     out->operand = argv[optind];
     out->operand_2 = argc - optind > 1 ? argv[optind + 1] : NULL;
     return true;

@@ -87,7 +87,7 @@ static int print_folder(const char *json)
     print_note("%lld files, %s; fetched now: %s", (long long)json_integer_value(json_object_get(v, "files")),
                format_bytes(bytes, sizeof bytes, json_number_value(json_object_get(v, "bytes"))),
                format_bytes(received, sizeof received, json_number_value(json_object_get(v, "bytes_received"))));
-    puts(json_string_value(json_object_get(v, "folder")));
+    print_name(json_string_value(json_object_get(v, "folder")));
     json_free(v);
     return EXIT_DONE;
 }

@@ -3,6 +3,7 @@
 #include "base/ending.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "cli/console.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -49,9 +50,11 @@ static bool is_leaf(const json_value *value) { return !json_is_object(value) && 
 
 static void leaf_text(const char *key, const json_value *value, char out[CELL])
 {
-    if (json_is_string(value))
+    if (json_is_string(value)) {
         snprintf(out, CELL, "%s", json_string_value(value));
-    else if (json_is_number(value))
+        out[utf8_valid_prefix(out, strlen(out))] = '\0'; /* no half character */
+        utf8_blank_controls(out, '?', "");
+    } else if (json_is_number(value))
         number_text(key, value, out);
     else
         snprintf(out, CELL, "%s", json_is_true(value) ? "yes" : json_is(value, JSON_FALSE) ? "no" : "-");
@@ -59,11 +62,16 @@ static void leaf_text(const char *key, const json_value *value, char out[CELL])
 
 static void print_key(const char *key, int indent, int width)
 {
+    int characters = 0;
+    bool control;
     printf("%*s", indent, "");
-    int n = 0;
-    for (; key[n]; n++)
-        putchar(key[n] == '_' ? ' ' : key[n]);
-    printf("%*s", width > n ? width - n : 0, "");
+    for (size_t n; (n = utf8_next(key, &control)) > 0; key += n, characters++) {
+        if (control || *key == '_')
+            putchar(control ? '?' : ' ');
+        else
+            fwrite(key, 1, n, stdout);
+    }
+    printf("%*s", width > characters ? width - characters : 0, "");
 }
 
 /* Adds a row's keys that are new. False: it is no row of leaves, or there are too many columns. */
@@ -150,12 +158,11 @@ static void print_member(const char *key, const json_value *value, int indent, i
     bool inline_value = is_leaf(value) || (json_is_array(value) && !json_is_object(json_array_get(value, 0)));
     print_key(key, indent, inline_value ? width : 0);
     if (is_leaf(value)) {
-        if (json_is_string(value))
-            printf("  %s\n", json_string_value(value));
-        else {
+        if (!json_is_string(value))
             leaf_text(key, value, cell);
-            printf("  %s\n", cell);
-        }
+        fputs("  ", stdout);
+        print_plain(json_is_string(value) ? json_string_value(value) : cell, "");
+        putchar('\n');
         return;
     }
     if (json_is_object(value)) {
@@ -171,8 +178,11 @@ static void print_member(const char *key, const json_value *value, int indent, i
         for (size_t i = 0; (item = json_array_get(value, i)); i++) {
             if (json_is_object(item))
                 print_object(item, indent + 2);
-            else
-                printf("%*s%s\n", indent + 2, "", json_is_string(item) ? json_string_value(item) : "");
+            else {
+                printf("%*s", indent + 2, "");
+                print_plain(json_is_string(item) ? json_string_value(item) : "", "");
+                putchar('\n');
+            }
         }
     } else {
         for (size_t i = 0; (item = json_array_get(value, i)); i++) {

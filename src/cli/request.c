@@ -205,7 +205,9 @@ static int prepare(request *r)
     if (r->hooks.latents) {
         fill_request(r->opt, &r->params);
         status = take_latents(r);
-        return status == EXIT_DONE ? prepare_names(r) : status;
+        if (status == EXIT_DONE)
+            status = prepare_names(r);
+        return status == EXIT_DONE ? check_distinct(r) : status;
     }
     status = read_prompt(r->opt, &r->prompt, &bytes);
     if (status != EXIT_DONE)
@@ -352,7 +354,7 @@ static int write_picture(request *r, const flux1_image *image)
     if (r->opt->values[OPT_JSON].given || r->hooks.answer)
         return EXIT_DONE;
     console_wipe();
-    puts(p->name);
+    print_name(p->name);
     return finish_output(EXIT_DONE);
 }
 
@@ -556,6 +558,14 @@ static flux1_status make_pictures(request *r)
     return st;
 }
 
+/* The file of latents, if the message is about them: the library has been given values alone. */
+static const char *blamed_file(const request *r)
+{
+    const char *message = flux1_context_message(r->s->context);
+    const bool blames = strncmp(message, "latents", 7) == 0 || strncmp(message, "packed latents", 14) == 0;
+    return !blames ? NULL : r->hooks.latents ? r->opt->operand : r->opt->values[OPT_LATENTS].text;
+}
+
 bool previews_fit(const options *opt)
 {
     static const option_id of_previews[] = {OPT_PREVIEW_EVERY, OPT_PREVIEW_KIND};
@@ -583,7 +593,7 @@ int request_run(session *s, const options *opt, const request_hooks *hooks)
         status = session_adapters(s, opt, r.adapters);
     if (status == EXIT_DONE) {
         const flux1_status st = make_pictures(&r);
-        status = r.failure != EXIT_DONE ? r.failure : report(s->context, st);
+        status = r.failure != EXIT_DONE ? r.failure : report_about(s->context, st, blamed_file(&r));
     }
     tell_of_latents(&r);
     if (status == EXIT_DONE || r.hooks.answer)

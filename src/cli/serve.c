@@ -4,6 +4,7 @@
 #include "base/signals.h"
 #include "cli/ahead.h"
 #include "cli/console.h"
+#include "cli/distinct.h"
 #include "cli/serve_workers.h"
 #include "cli/serve_keys.h"
 #include "server/server.h"
@@ -259,6 +260,8 @@ static int run(serving *v)
 int serve_run(const options *opt)
 {
     serving v = {.opt = opt};
+    if (!outputs_distinct(opt, NULL, NULL, 0))
+        return EXIT_USAGE;
     catch_signals();
     int status = serve_keys_read(opt, &v.keys);
     if (status == EXIT_DONE)

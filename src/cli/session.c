@@ -16,6 +16,13 @@ typedef struct opened_lora {
     char path[];
 } opened_lora;
 
+static void on_warning(void *user, flux1_log_level level, const char *message)
+{
+    (void)user;
+    if (level == FLUX1_LOG_WARNING)
+        print_warning("%s", message);
+}
+
 static int open_once(session *s)
 {
     flux1_model_parts parts;
@@ -33,7 +40,7 @@ static int open_once(session *s)
     if ((st = flux1_model_open_parts(s->context, &parts, &s->model)) != FLUX1_OK)
         return report(s->context, st);
     s->load_seconds = clock_seconds() - start;
-    st = open_plain_context(NULL, &s->writer);
+    st = open_plain_context(on_warning, &s->writer);
     if (st == FLUX1_OK && s->opt->values[OPT_VERBOSE].given)
         verbose_tell(s, &parts);
     return st == FLUX1_OK ? EXIT_DONE : report(s->writer, st);

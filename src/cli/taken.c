@@ -8,7 +8,7 @@
 
 typedef struct taken_file {
     char *path;
-    long line;
+    long number;
     struct taken_file *next;
 } taken_file;
 
@@ -21,17 +21,17 @@ long taken_by(const taken *t, const char *path)
 {
     taken_file key = {.path = file_place(path)};
     taken_file *const *found = key.path ? tfind(&key, &t->tree, by_path) : NULL;
-    const long line = found ? (*found)->line : 0;
+    const long number = found ? (*found)->number : 0;
     free(key.path);
-    return line;
+    return number;
 }
 
-void taken_add(taken *t, const char *path, long line)
+void taken_add(taken *t, const char *path, long number)
 {
     taken_file *f = calloc(1, sizeof *f);
     if (!f)
         return;
-    f->line = line;
+    f->number = number;
     f->next = t->files;
     f->path = file_place(path);
     taken_file *const *found = f->path ? tsearch(f, &t->tree, by_path) : NULL;

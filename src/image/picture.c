@@ -78,19 +78,23 @@ static encode_fn *const encoders[PICTURE_FORMAT_COUNT] = {
 #endif
 };
 
-/* most: bytes that a block of either kind may have. */
-static void make_blocks(const picture_texts *t, size_t most, builder *exif, builder *xmp)
+/* most: bytes that a block of either kind may have. Returns what is left out. */
+static unsigned make_blocks(const picture_texts *t, size_t most, builder *exif, builder *xmp)
 {
+    unsigned left_out = 0;
     exif_add(exif, t->software, t->parameters);
     xmp_add(xmp, t->software, t->json);
     if (exif->length > most) {
         builder_free(exif);
         exif_add(exif, t->software, NULL);
+        left_out |= PICTURE_LEFT_PARAMETERS;
     }
     if (xmp->length > most) {
         builder_free(xmp);
         xmp_add(xmp, t->software, NULL);
+        left_out |= PICTURE_LEFT_JSON;
     }
+    return left_out;
 }
 
 /* One rule for all formats: in EXIF, XMP and iTXt other bytes would be wrong or lost. */
@@ -102,13 +106,14 @@ static const char *repaired(const char *text, builder *b)
 }
 
 static flux1_status encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
-                           int quality, const picture_texts *texts, builder *out, flux1_error *err)
+                           int quality, const picture_texts *texts, builder *out, unsigned *left_out, flux1_error *err)
 {
     builder exif = {0}, xmp = {0};
+    *left_out = 0;
     if (format == PICTURE_PNG)
         return encode_png(name, width, height, rgb, texts, out, err);
     if (texts)
-        make_blocks(texts, format == PICTURE_JPEG ? JPEG_BLOCK_MAX : SIZE_MAX, &exif, &xmp);
+        *left_out = make_blocks(texts, format == PICTURE_JPEG ? JPEG_BLOCK_MAX : SIZE_MAX, &exif, &xmp);
     flux1_status st = exif.failed || xmp.failed ? error_oom(err, 0, name)
                                                 : encoders[format](name, width, height, rgb, quality,
                                                                    texts ? &exif : NULL, texts ? &xmp : NULL, out, err);
@@ -120,19 +125,22 @@ static flux1_status encode(picture_format format, const char *name, int width, i
 }
 
 flux1_status picture_encode(picture_format format, const char *name, int width, int height, const uint8_t *rgb,
-                            int quality, const picture_texts *texts, builder *out, flux1_error *err)
+                            int quality, const picture_texts *texts, builder *out, unsigned *left_out, flux1_error *err)
 {
     builder parameters = {0}, json = {0};
     picture_texts good;
+    unsigned left = 0;
     TRY(picture_check(format, width, height, name, err));
     if (width < 1 || height < 1)
         return error_set(err, FLUX1_ERR_ARGUMENT, "%s: a picture of %d×%d cannot be written", name, width, height);
     if (texts)
         good = (picture_texts){repaired(texts->parameters, &parameters), repaired(texts->json, &json), texts->software};
-    const flux1_status st = parameters.failed || json.failed
-                                ? error_oom(err, 0, name)
-                                : encode(format, name, width, height, rgb, quality, texts ? &good : NULL, out, err);
+    const flux1_status st = parameters.failed || json.failed ? error_oom(err, 0, name)
+                                                             : encode(format, name, width, height, rgb, quality,
+                                                                      texts ? &good : NULL, out, &left, err);
     builder_free(&parameters);
     builder_free(&json);
+    if (left_out)
+        *left_out = left;
     return st;
 }

@@ -1,6 +1,7 @@
 #include "image/picture_read.h"
 
 #include "base/file_map.h"
+#include "base/stand_in.h"
 #include "image/exif.h"
 #include "image/png.h"
 #include "image/xmp.h"
@@ -151,6 +152,28 @@ static char **place_of(picture_facts *f, const char *key)
                                           : NULL;
 }
 
+/* The first text that would have been one of the facts; one without a name could have been any, where there are none.
+ */
+static flux1_status tell_lost(const char *path, const png_picture *p, picture_facts *f, flux1_error *err)
+{
+    builder b = {0};
+    const bool any = f->parameters || f->json || f->comfy || f->comfy_workflow;
+    for (size_t i = 0; i < p->losses.count && !b.length; i++) {
+        const png_lost *l = &p->losses.lost[i];
+        const char *why = png_lost_text(l->reason);
+        char **to = place_of(f, l->key);
+        if (to && !*to)
+            builder_format(&b, "its text \"%s\" %s", l->key, why);
+        else if (!l->key[0] && !any)
+            builder_format(&b, "one of its texts %s", why);
+        if (b.length)
+            builder_add(&b, l->reason == PNG_LOST_DAMAGED
+                                ? "; get the picture again from where it came"
+                                : "; a program that shows all of a picture's texts can read it, such as exiftool");
+    }
+    return b.length || b.failed ? builder_take(&b, path, &f->problem, err) : FLUX1_OK;
+}
+
 static flux1_status read_png(const char *path, picture_facts *facts, flux1_error *err)
 {
     png_picture p;
@@ -163,6 +186,8 @@ static flux1_status read_png(const char *path, picture_facts *facts, flux1_error
         if (to && !*to && !(*to = strdup(p.texts[i].text)))
             st = error_oom(err, 0, path);
     }
+    if (st == FLUX1_OK)
+        st = tell_lost(path, &p, facts, err);
     png_picture_free(&p);
     return st;
 }
@@ -187,7 +212,8 @@ flux1_status picture_facts_read(const char *path, picture_facts *out, flux1_erro
     *out = (picture_facts){0};
     TRY_CLEANUP(file_map_open(path, &map, err));
     if (!picture_known(map.bytes, map.size, &out->format)) {
-        st = error_set(err, FLUX1_ERR_FORMAT, "%s: is not a picture (PNG, JPEG or WebP)", path);
+        const char *other = map.size == 0 ? "the file is empty" : stand_in_named(map.bytes, map.size);
+        st = error_set(err, FLUX1_ERR_FORMAT, "%s: %s", path, other ? other : "is not a PNG, JPEG or WebP picture");
         goto cleanup;
     }
     const source s = {path, map.bytes, map.size, out, err};
@@ -209,5 +235,6 @@ void picture_facts_free(picture_facts *facts)
     free(facts->json);
     free(facts->comfy);
     free(facts->comfy_workflow);
+    free(facts->problem);
     *facts = (picture_facts){0};
 }

@@ -14,6 +14,7 @@ typedef struct picture_facts {
     char *parameters;             /* AUTOMATIC1111's; NULL: none */
     char *json;                   /* flux1's; NULL: none */
     char *comfy, *comfy_workflow; /* ComfyUI's graphs, of PNGs (comfy.h); NULL: none */
+    char *problem;                /* one of these is there and cannot be read: why, and what to do; NULL: none */
 } picture_facts;
 
 /* Whether these first bytes of a file (12 are enough) are those of a picture, and of which format. */

@@ -25,12 +25,13 @@ typedef struct session {
     png_text *texts;       /* writing: what png_set_text is given */
     char **latin1;         /* writing: texts converted for tEXt */
     size_t text_count;
-    file_map map; /* reading */
-    size_t position;
-    png_bytepp rows; /* reading: pointers into the picture */
+    file_map map;                      /* reading */
+    size_t position, chunk, chunk_end; /* reading: the next byte; where the chunk of the last one begins and ends */
+    png_bytepp rows;                   /* reading: pointers into the picture */
     png_picture *picture;
     size_t taken; /* reading: by libpng, what it gave back included */
     bool too_much, out_of_memory;
+    bool full; /* reading: libpng takes no more texts */
 } session;
 
 /* malloc's failures reach us through libpng's own allocations too. libpng asks for as many bytes as a chunk says that
@@ -74,13 +75,17 @@ static void on_error(png_structp png, png_const_charp message)
     png_longjmp(png, 1);
 }
 
-/* libpng warns of oddities it can live with, such as an unknown colour profile; so can we. A text that it has no room
- * for is one of them: it would inflate all that follow as well, to learn their sizes. */
+/* libpng warns of oddities it can live with, such as an unknown colour profile; so can we. A text that it leaves out is
+ * one of them; where memory is lacking for it that is the end, for it would inflate all that follow as well, to learn
+ * their sizes. */
 static void on_warning(png_structp png, png_const_charp message)
 {
-    const session *s = png_get_error_ptr(png);
+    session *s = png_get_error_ptr(png);
     if (s->too_much)
         png_error(png, message);
+    if (s->picture && s->chunk > 0)
+        png_lost_add(&s->picture->losses, s->map.bytes + s->chunk, s->map.size - s->chunk, false);
+    s->full |= strstr(message, "no space") != NULL; /* of those that follow libpng says nothing */
 }
 
 static void session_end(session *s)
@@ -215,11 +220,20 @@ flux1_status png_file_write(const char *path, int width, int height, const uint8
 /* ---- reading
  * ---------------------------------------------------------------------------------------------------------------- */
 
+enum { SIGNATURE_BYTES = 8 };
+
 static void read_bytes(png_structp png, png_bytep bytes, size_t count)
 {
     session *s = png_get_io_ptr(png);
     if (count > s->map.size - s->position)
         png_error(png, "it is cut short");
+    if (s->position >= SIGNATURE_BYTES && s->position >= s->chunk_end && s->map.size - s->position >= PNG_CHUNK_HEAD) {
+        const unsigned char *chunk = s->map.bytes + s->position;
+        s->chunk = s->position;
+        s->chunk_end = s->chunk + PNG_CHUNK_HEAD + png_get_uint_32(chunk) + PNG_CHUNK_CHECK;
+        if (s->full)
+            png_lost_add(&s->picture->losses, chunk, s->map.size - s->chunk, true);
+    }
     memcpy(bytes, s->map.bytes + s->position, count);
     s->position += count;
 }
@@ -280,6 +294,8 @@ static flux1_status read_header(session *s)
         return s->st;
     png_set_read_fn(s->png, s, read_bytes);
     png_set_user_limits(s->png, PNG_SIDE_MAX, PNG_SIDE_MAX);
+    png_set_chunk_malloc_max(s->png, PNG_TEXT_MAX);
+    png_set_chunk_cache_max(s->png, PNG_TEXTS_MAX);
     png_read_info(s->png, s->info);
     png_set_expand(s->png);
     png_set_scale_16(s->png);

@@ -3,6 +3,7 @@
 #define FLUX1_IMAGE_PNG_H
 
 #include "base/builder.h"
+#include "image/png_lost.h"
 
 /* One text of a PNG. Both strings are UTF-8; a keyword has 1 to 79 printable Latin-1 characters (PNG, 11.3.3). */
 typedef struct image_text {
@@ -27,6 +28,7 @@ typedef struct png_picture {
     uint8_t *rgb; /* 3·width·height bytes */
     image_text *texts;
     size_t text_count;
+    png_losses losses; /* texts that it has and that are not among these; a large one may be among them even so */
 } png_picture;
 
 /* Reads a PNG of any colour type as 8-bit RGB (alpha is dropped, 16 bits are scaled to 8). At most 32768×32768.

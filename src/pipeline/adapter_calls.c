@@ -33,7 +33,7 @@ flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model
     TRY(context_needs(context, out, "out"));
     *out = NULL;
     TRY(context_needs(context, model, "model"));
-    TRY(context_needs(context, path, "path"));
+    TRY(context_needs_path(context, path, "the adapter"));
     return adapter_open_named(context, model, path, out);
 }
 

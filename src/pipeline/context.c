@@ -12,6 +12,7 @@
 #include "base/checked.h"
 #include "base/limits.h"
 #include "base/pool.h"
+#include "base/utf8.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -69,6 +70,12 @@ flux1_status context_flag(flux1_context *c, const char *name, int value)
     return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s %d: it should be 0 or 1", name, value);
 }
 
+flux1_status context_needs_path(flux1_context *c, const char *path, const char *of)
+{
+    TRY(context_needs(c, path, "path"));
+    return path[0] ? FLUX1_OK : error_set(&c->error, FLUX1_ERR_ARGUMENT, "the path of %s is empty", of);
+}
+
 flux1_status context_computes(flux1_context *c)
 {
     return c->ready ? FLUX1_OK
@@ -113,6 +120,7 @@ void context_log(flux1_context *c, flux1_log_level level, const char *format, ..
     va_start(ap, format);
     vsnprintf(line, sizeof line, format, ap);
     va_end(ap);
+    utf8_blank_controls(line, ' ', ""); /* as in errors */
     c->log(c->log_user, level, line);
 }
 

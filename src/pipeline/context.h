@@ -73,6 +73,8 @@ flux1_status context_begin(flux1_context *c);
 
 /* FLUX1_ERR_ARGUMENT "<name> is NULL" if p is NULL. */
 flux1_status context_needs(flux1_context *c, const void *p, const char *name);
+/* The same of a path, which may not be "" either: "the path of <of> is empty". */
+flux1_status context_needs_path(flux1_context *c, const char *path, const char *of);
 
 /* FLUX1_ERR_ARGUMENT if a member that says yes or no is neither 0 nor 1: it was not set, or means something in another
  * version. */

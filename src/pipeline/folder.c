@@ -96,8 +96,8 @@ static flux1_status check_builtin(const char *path, const char *encoder, int64_t
         return FLUX1_OK;
     return error_set(err, FLUX1_ERR_MODEL,
                      "%s: no tokenizers are named, and the built-in one for %s has %lld entries, the embedding table "
-                     "%lld: this text encoder needs its own; name the folder with its tokenizer and tokenizer_2 "
-                     "(--tokenizers)",
+                     "%lld: this text encoder needs its own; name the folder with its tokenizer and "
+                     "tokenizer_2",
                      path, encoder, (long long)entries, (long long)table);
 }
 
@@ -255,7 +255,7 @@ flux1_status folder_open_parts(const model_paths *paths, struct flux1_model **ou
         TRY(file_find(paths->model, &there, err));
     if (!there)
         return error_set(err, FLUX1_ERR_MODEL,
-                         "%s: no such file or folder; --model takes a FLUX.1 pipeline folder as Hugging Face lays it "
+                         "%s: no such file or folder; a model is a FLUX.1 pipeline folder as Hugging Face lays it "
                          "out, or a file of weights",
                          paths->model);
     if (paths->model && file_is_directory(paths->model))

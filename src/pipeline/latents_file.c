@@ -161,7 +161,7 @@ flux1_status flux1_latents_open(flux1_context *c, const char *path, int initial,
     TRY(context_begin(c));
     TRY(context_needs(c, out, "out"));
     *out = NULL;
-    TRY(context_needs(c, path, "path"));
+    TRY(context_needs_path(c, path, "the latents"));
     flux1_latents_file *l = calloc(1, sizeof *l);
     if (!l)
         return error_oom(&c->error, sizeof *l, path);
@@ -204,7 +204,7 @@ flux1_status flux1_latents_write(flux1_context *c, const flux1_latents *latents,
     TRY(context_needs(c, latents, "latents"));
     TRY(context_needs(c, image, "image"));
     TRY(context_needs(c, m, "model"));
-    TRY(context_needs(c, path, "path"));
+    TRY(context_needs_path(c, path, "the latents"));
     TRY(request_params(c, params, &p));
     if (latents->unscaled)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The option that names a component's file. */
-static const char *const options[COMPONENTS] = {
-    [COMPONENT_CLIP] = "--clip", [COMPONENT_T5] = "--t5", [COMPONENT_DIT] = "--transformer", [COMPONENT_VAE] = "--vae"};
+/* The member of flux1_model_parts that names a component's file. */
+static const char *const members[COMPONENTS] = {
+    [COMPONENT_CLIP] = "clip", [COMPONENT_T5] = "t5", [COMPONENT_DIT] = "transformer", [COMPONENT_VAE] = "vae"};
 
 /* ---- where ---- */
 
@@ -66,13 +66,15 @@ static flux1_status find_parts(const model_paths *paths, const store_contents *h
         bool found;
         TRY(find_part(paths, held, (component)c, p, &found, err));
         if (!found)
-            used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", options[c]);
+            used += (size_t)snprintf(missing + used, sizeof missing - used, "%s%s", used ? ", " : "", members[c]);
     }
     const char *named = paths->model ? paths->model : paths->part[COMPONENT_DIT];
     if (used)
-        return error_set(err, FLUX1_ERR_MODEL,
-                         "%s%sparts of the model are missing: name a file, or a folder in diffusers' layout, with %s",
-                         named ? named : "", named ? ": " : "", missing);
+        return error_set(
+            err, FLUX1_ERR_MODEL,
+            "%s%sparts of the model are missing: %s; name a file or a folder for each, or a model folder in "
+            "diffusers' layout",
+            named ? named : "", named ? ": " : "", missing);
     return FLUX1_OK;
 }
 

@@ -60,11 +60,24 @@ static flux1_status read_params(flux1_context *c, const flux1_write_params *how,
     return context_flag(c, "plain", out->plain);
 }
 
+static void tell_left_out(flux1_context *c, const char *name, unsigned left_out)
+{
+    static const char *const sentences[] = {
+        [PICTURE_LEFT_PARAMETERS] =
+            "the parameters that other programs read (EXIF) are left out, flux1's own are in it",
+        [PICTURE_LEFT_JSON] = "flux1's own parameters (XMP) are left out, those that other programs read are in it",
+        [PICTURE_LEFT_PARAMETERS | PICTURE_LEFT_JSON] = "prompt and settings are left out"};
+    if (left_out)
+        context_log(c, FLUX1_LOG_WARNING, "%s: %s: they take more than a JPEG's 64 KiB; a PNG or WebP keeps them", name,
+                    sentences[left_out]);
+}
+
 static flux1_status encode(flux1_context *c, const flux1_image *image, const flux1_model *model,
                            const flux1_generate_params *params, const flux1_write_params *how, const char *name,
                            builder *out)
 {
     char software[64], *parameters = NULL, *json = NULL;
+    unsigned left_out;
     flux1_status st = FLUX1_OK;
     snprintf(software, sizeof software, "flux1 %s", flux1_version());
     const bool made = model && params && !(how->parameters && how->json),
@@ -76,7 +89,9 @@ static flux1_status encode(flux1_context *c, const flux1_image *image, const flu
                         texts ? &(picture_texts){how->parameters ? text_or_null(how->parameters) : parameters,
                                                  how->json ? text_or_null(how->json) : json, software}
                               : NULL,
-                        out, &c->error);
+                        out, &left_out, &c->error);
+    if (st == FLUX1_OK)
+        tell_left_out(c, name, left_out);
 cleanup:
     free(parameters);
     free(json);
@@ -96,7 +111,7 @@ flux1_status flux1_image_write(flux1_context *c, const flux1_image *image, const
     builder b = {0};
     TRY(context_begin(c));
     TRY(check_image(c, image));
-    TRY(context_needs(c, path, "path"));
+    TRY(context_needs_path(c, path, "the picture"));
     TRY(read_params(c, given, &how));
     if (how.format == FLUX1_FORMAT_AUTO)
         how.format = flux1_format_of(path);

@@ -246,7 +246,7 @@ flux1_status trial_make(flux1_context *c, const trial_request *q)
     *q->seconds = 0;
     if (c->device.config.bfp8 && !c->cards)
         return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
-                         "a trial takes its values as they are: weights are rounded (--round-weights) on cards alone");
+                         "a trial takes its values as they are: weight_rounding is for cards alone");
     flux1_status st = open_all(&t);
     if (st == FLUX1_OK)
         st = c->cards ? run_on_cards(&t) : run_on_ref(&t);

@@ -85,7 +85,7 @@ static flux1_status take_row(const json_value *object, const char *path, const l
     TRY(take_name(object, path, "shape", &out->shape, err));
     TRY(take_name(object, path, "type", &out->type, err));
     if (!json_object_get(object, k->seconds))
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: %s was planned, not timed (bench --repeats 0)", path, out->stage);
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: %s was planned, not timed (its repeats were 0)", path, out->stage);
     TRY(take_time(object, path, k->seconds, &out->seconds, err));
     TRY(take_time(object, path, k->min, &out->min, err));
     TRY(take_time(object, path, k->max, &out->max, err));

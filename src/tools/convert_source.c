@@ -45,7 +45,7 @@ static flux1_status open_file(const char *path, bool chosen, model_part *part, s
             *part = (model_part)i;
     }
     if (!chosen && count > 1)
-        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: holds several parts (%s); say which one with part", path, names);
+        return error_set(err, FLUX1_ERR_ARGUMENT, "%s: holds several parts (%s); say which one is meant", path, names);
     return store_open_part(path, *part, s, err);
 }
 
@@ -117,7 +117,7 @@ static flux1_status open_folder(const char *path, const char *variant, bool chos
         return error_set(err, FLUX1_ERR_MODEL, "%s: a folder without weights of FLUX.1", path);
     if (!chosen)
         return error_set(err, FLUX1_ERR_ARGUMENT,
-                         "%s: a folder of several parts; say which one with part: transformer, t5, clip or vae", path);
+                         "%s: a folder of several parts; say which one is meant: transformer, t5, clip or vae", path);
     char *folder = path_join(path, component_folder(component_of(*part)));
     flux1_status st = folder ? open_component(folder, variant, true, part, s, err) : error_oom(err, 0, "a path");
     free(folder);

@@ -214,9 +214,8 @@ static flux1_status put_comfy(json_writer *w, const picture_facts *p, flux1_erro
     comfy_facts f;
     TRY(comfy_read(graph_in(p->comfy), graph_in(p->comfy_workflow), &f, err));
     json_put_string(w, "program", "ComfyUI");
-    if (f.problem)
-        json_put_string(w, "problem", f.problem);
-    else {
+    put_text(w, "problem", f.problem ? f.problem : p->problem);
+    if (!f.problem) {
         put_comfy_request(w, &f, p);
         put_comfy_others(w, &f);
     }
@@ -225,6 +224,8 @@ static flux1_status put_comfy(json_writer *w, const picture_facts *p, flux1_erro
 }
 
 /* ---- all of them ---- */
+
+#define BROKEN_OWN "what flux1 wrote into it is damaged; get the picture again from where it came"
 
 /* *request: what our own JSON says; NULL if there is none, or it is no object with a prompt. */
 static void read_own(const picture_facts *f, const char *path, json_value **request)
@@ -244,6 +245,7 @@ static flux1_status write_json(const picture_facts *f, const char *path, char **
     json_value *own;
     infotext text = {0};
     flux1_status st = FLUX1_OK;
+    const bool comfy = !f->parameters && (graph_in(f->comfy) || graph_in(f->comfy_workflow));
     read_own(f, path, &own);
     if (!own && f->parameters)
         TRY(infotext_read(f->parameters, &text, err));
@@ -256,8 +258,10 @@ static flux1_status write_json(const picture_facts *f, const char *path, char **
         json_put_value(&w, "request", own);
     else if (f->parameters)
         put_infotext(&w, &text);
-    else if (graph_in(f->comfy) || graph_in(f->comfy_workflow))
+    else if (comfy)
         st = put_comfy(&w, f, err);
+    if (own || !comfy)
+        put_text(&w, "problem", f->problem ? f->problem : f->json && !own ? BROKEN_OWN : NULL);
     if (f->parameters)
         json_put_string(&w, "parameters", f->parameters);
     json_end_object(&w);
@@ -276,7 +280,7 @@ flux1_status flux1_picture_json(flux1_context *c, const char *path, char **json)
     TRY(context_begin(c));
     TRY(context_needs(c, json, "json"));
     *json = NULL;
-    TRY(context_needs(c, path, "path"));
+    TRY(context_needs_path(c, path, "the picture"));
     TRY(picture_facts_read(path, &facts, &c->error));
     flux1_status st = write_json(&facts, path, json, &c->error);
     picture_facts_free(&facts);

@@ -87,7 +87,7 @@ static flux1_status holds_nothing(const store *s, flux1_error *err)
                              foreign);
     }
     if (s->raw_count && (strstr(s->raw[0].tensor.name, "lora") || strstr(s->raw[0].tensor.name, "lycoris")))
-        return error_set(err, FLUX1_ERR_MODEL, "%s: a LoRA, which goes with a model (--lora)", s->path);
+        return error_set(err, FLUX1_ERR_MODEL, "%s: a LoRA, which is added to a model", s->path);
     if (model)
         return is_of_another(s, model, err);
     if (s->raw_count == 1 && strcmp(s->raw[0].tensor.name, "latents") == 0)

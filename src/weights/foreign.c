@@ -8,16 +8,21 @@
 
 #define SAFE "fetch the safetensors or GGUF file of the same model"
 
+#define PICTURE ", not weights or latents (safetensors, GGUF)"
+#define OTHER_PICTURE PICTURE "; of pictures PNG, JPEG and WebP are read"
+
 typedef struct beginning {
     const char *bytes;
     size_t length;
     const char *sentence;
+    size_t at; /* where the bytes stand, blanks in front left out */
 } beginning;
 
-#define BEGINS(text, sentence)          \
-    {                                   \
-        text, sizeof text - 1, sentence \
+#define STANDS(at, text, sentence)          \
+    {                                       \
+        text, sizeof text - 1, sentence, at \
     }
+#define BEGINS(text, sentence) STANDS(0, text, sentence)
 
 static const beginning beginnings[] = {
     BEGINS("PK\3\4",
@@ -30,6 +35,12 @@ static const beginning beginnings[] = {
     BEGINS("fmgg", "a file of ggml's formats before GGUF; fetch a GGUF file"),
     BEGINS("tjgg", "a file of ggml's formats before GGUF; fetch a GGUF file"),
     BEGINS("\x89HDF\r\n", "an HDF5 file; " SAFE),
+    BEGINS("\x89PNG\r\n", "a picture (PNG)" PICTURE),
+    BEGINS("\xFF\xD8\xFF", "a picture (JPEG)" PICTURE),
+    STANDS(8, "WEBP", "a picture (WebP)" PICTURE),
+    BEGINS("GIF8", "a picture (GIF)" OTHER_PICTURE),
+    STANDS(4, "ftyp", "a picture (AVIF or HEIC) or a video" OTHER_PICTURE),
+    BEGINS("%PDF", "a PDF, not weights or latents (safetensors, GGUF)"),
 };
 
 const char *foreign_file(const unsigned char *bytes, size_t size)
@@ -42,10 +53,11 @@ const char *foreign_file(const unsigned char *bytes, size_t size)
         return other;
     while (at < size && strchr(" \t\r\n", bytes[at]) && bytes[at])
         at++;
-    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++)
-        if (size - at >= beginnings[i].length &&
-            strncasecmp((const char *)bytes + at, beginnings[i].bytes, beginnings[i].length) == 0)
-            return beginnings[i].sentence;
+    for (size_t i = 0; i < sizeof beginnings / sizeof *beginnings; i++) {
+        const beginning *b = &beginnings[i];
+        if (size - at >= b->at + b->length && strncasecmp((const char *)bytes + at + b->at, b->bytes, b->length) == 0)
+            return b->sentence;
+    }
     return NULL;
 }
 

@@ -64,7 +64,11 @@ flux1_status prepared_make_folder(const prepared_folder *f, flux1_error *err)
         return error_oom(err, 0, "a path");
     flux1_status st = folder_make(path, 0700, &why);
     free(path);
-    return st == FLUX1_OK ? st : error_set(err, st, "the cache folder %s: %s", f->path, why.message);
+    if (st == FLUX1_OK)
+        return st;
+    const size_t n = strlen(f->path); /* the message is about the folder, or about one above it */
+    const bool own = strncmp(why.message, f->path, n) == 0 && why.message[n] == ':';
+    return error_set(err, st, "the cache folder %s%s%s", own ? "" : f->path, own ? "" : ": ", why.message);
 }
 
 void prepared_close(prepared_folder *f)

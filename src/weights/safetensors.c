@@ -13,24 +13,27 @@
 static flux1_status header_length(const unsigned char *bytes, size_t size, const char *path, size_t *length,
                                   flux1_error *err)
 {
+    if (size == 0)
+        return error_set(err, FLUX1_ERR_FORMAT, "%s: the file is empty; fetch it again", path);
     if (size < 8)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: has %zu bytes, a safetensors file has at least 8; fetch it again",
-                         path, size);
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: has %zu bytes, a safetensors or GGUF file has at least 8; fetch it again", path, size);
     uint64_t n = 0;
     for (int i = 7; i >= 0; i--)
         n = n << 8 | bytes[i];
     if (n > SAFETENSORS_HEADER_MAX)
-        return error_set(err, FLUX1_ERR_FORMAT,
-                         "%s: its first 8 bytes ask for a header of %llu bytes, at most %u are allowed; this is not a "
-                         "safetensors file",
-                         path, (unsigned long long)n, SAFETENSORS_HEADER_MAX);
+        return error_set(
+            err, FLUX1_ERR_FORMAT,
+            "%s: neither a safetensors nor a GGUF file: its first 8 bytes ask for a header of %llu bytes, and at "
+            "most %u are allowed",
+            path, (unsigned long long)n, SAFETENSORS_HEADER_MAX);
     if (n > size - 8)
         return error_set(err, FLUX1_ERR_FORMAT,
                          "%s: the header should have %llu bytes, but the file ends after %zu of them; fetch it again",
                          path, (unsigned long long)n, size - 8);
     if (n == 0 || bytes[8] != '{')
         return error_set(err, FLUX1_ERR_FORMAT,
-                         "%s: the header does not begin with '{'; this is not a safetensors file", path);
+                         "%s: neither a safetensors nor a GGUF file: its header does not begin with '{'", path);
     *length = (size_t)n;
     return FLUX1_OK;
 }

@@ -102,12 +102,13 @@ static void strings_are_escaped_as_python_does(void **state)
 {
     (void)state;
     builder b = {0};
-    static const char all[] = "\"\\/\n\r\t\b\f\x01\x7f \xC3\xA9 \xF0\x9F\xA6\x8A",
+    static const char all[] = "\"\\/\n\r\t\b\f\x01\x7f \xC2\x9B \xC2\xA0 \xC3\xA9 \xF0\x9F\xA6\x8A",
                       broken[] = "a\xFF"
                                  "b\xC3",
                       nul[] = "a\0b";
     json_quote(&b, all, sizeof all - 1);
-    assert_string_equal(b.text, "\"\\\"\\\\/\\n\\r\\t\\b\\f\\u0001\x7f \xC3\xA9 \xF0\x9F\xA6\x8A\"");
+    assert_string_equal(b.text,
+                        "\"\\\"\\\\/\\n\\r\\t\\b\\f\\u0001\\u007f \\u009b \xC2\xA0 \xC3\xA9 \xF0\x9F\xA6\x8A\"");
     builder_free(&b);
     json_quote(&b, broken, sizeof broken - 1);
     assert_string_equal(b.text, "\"a\xEF\xBF\xBD"

@@ -25,8 +25,8 @@ static void a_message_holds_no_control_characters(void **state)
 {
     (void)state;
     flux1_error err;
-    error_set(&err, FLUX1_ERR_IO, "a%sb", "\x1b[2J\x7f\r");
-    assert_string_equal(err.message, "a [2J  b");
+    error_set(&err, FLUX1_ERR_IO, "a%sb", "\x1b[2J\x7f\r\n");
+    assert_string_equal(err.message, "a [2J   b");
     error_set(&err, FLUX1_ERR_IO,
               "fox \xC2\x9B"
               "31m \xC3\x9B");

@@ -164,6 +164,41 @@ twice --profile --events e.json bench -m "$tiny" --repeats 0 --profile e.json --
 twice --timeline --record ./../run/r.svg plan --machine wh-n300 --timeline r.svg --record ./../run/r.svg
 flux1 generate -m "$tiny" -p x -S 1 -o x.png --preview x-1.png --dump x.safetensors -q
 expect_status 0 "three files of three names"
+
+# ---- an output that would replace an input
+replaces() { # the option that writes, with a blank, or nothing; the file; whose it is; then the arguments
+    pattern_of_input="^flux1: $1$2 would replace $3; give another name$"
+    shift 3
+    cp "$input" ../kept
+    at_once 2 "$pattern_of_input" "$@"
+    cmp -s "$input" ../kept || fail "$input was replaced: $*"
+}
+printf 'a fox\n' | tee p.txt >p1.txt
+printf '{}' >m.json
+input=x.safetensors
+for option in --dump --profile --preview; do
+    replaces "$option " ./x.safetensors 'the file of --latents' generate -m "$tiny" -p x -o y.png --latents x.safetensors $option ./x.safetensors
+    replaces "$option " x.safetensors 'the file of --lora' generate -m "$tiny" -p x -o y.png --lora "$work/same/x.safetensors:0.5" $option x.safetensors
+    replaces "$option " x.safetensors 'the file of --vae' generate -m "$tiny" -p x -o y.png --vae x.safetensors $option x.safetensors
+done
+replaces '--output ' x.safetensors 'the file of --latents' generate -m "$tiny" -p x --latents x.safetensors -o x.safetensors
+replaces '--output ' x.safetensors 'the file that is read' decode -m "$tiny" x.safetensors -o x.safetensors
+replaces '--profile ' x.safetensors 'the file of --transformer' bench --transformer x.safetensors --profile x.safetensors
+replaces '' x.safetensors 'the file of --rules' convert "$tiny/vae" x.safetensors --rules x.safetensors
+replaces '' x.safetensors 'the file that is read' convert ../run/x.safetensors x.safetensors
+input=p.txt
+replaces '--output ' p.txt 'the file of --prompt-file' generate -m "$tiny" --prompt-file p.txt -o p.txt
+replaces '--output ' p1.txt 'the file of --prompts' generate -m "$tiny" --prompts ../run/p1.txt -o p%d.txt
+replaces '--access-log ' p.txt 'the file of --api-key-file' serve -m "$tiny" --port 0 --api-key-file p.txt --access-log p.txt
+input=m.json
+replaces '--record ' m.json 'the file of --machine' plan --machine m.json --record m.json
+flux1 generate -m "$tiny" --from x.png -o x.png -q
+expect_status 0 "a picture that repeats itself"
+flux1 trial <<'END'
+{"recording": "r", "values": "x.safetensors", "out": "./x.safetensors"}
+END
+grep -q 'out ./x.safetensors would replace a file that is read' ../out || fail "trial writes over its values: $(cat ../out)"
+rm p.txt p1.txt m.json
 rm -f -- x.png x-1.png x.safetensors ../same
 refused 1 '/dev/full' generate -m "$tiny" -p x -o /dev/full
 if [ "$(id -u)" -ne 0 ]; then

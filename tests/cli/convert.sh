@@ -35,8 +35,10 @@ refused 2 'unexpected argument "c"' convert a b c
 refused 2 'should end in .gguf or .safetensors' convert t.gguf t.bin
 refused 2 'must be one of keep\|f32' convert t.gguf u.gguf --type q9
 refused 2 'safetensors has no type q4_k' convert t.gguf u.safetensors --type q4_k
-refused 2 'is read for the conversion' convert t.gguf t.gguf
-refused 2 'is read for the conversion' convert t.gguf ./t.gguf --type f16
+refused 2 't.gguf would replace the file that is read' convert t.gguf t.gguf
+ln t.gguf hard.gguf
+refused 2 'hard.gguf: is read for the conversion' convert t.gguf hard.gguf --type f16
+rm hard.gguf
 refused 2 'several parts' convert "$tiny" u.gguf
 refused 1 'no such file' convert nowhere u.gguf
 refused 1 'does not exist' convert t.gguf nowhere/u.gguf

@@ -50,6 +50,14 @@ short -m ../bad
 "$VALUE" warnings.0 <../out | grep -q 'latents are not kept: .*short.latents' || fail "the answer warns that latents are not kept: $(cat ../out)"
 absent short.latents.safetensors
 
+# what is wrong with latents names their file, whichever option it came with
+printf '%b%s' '\0103\0\0\0\0\0\0\0' '{"latents":{"dtype":"F32","shape":[1,3,2,2],"data_offsets":[0,48]}}' >three.safetensors
+head -c 48 /dev/zero >>three.safetensors
+refused 2 '^flux1: three.safetensors: latents of shape \[1, 3, 2, 2\]: ' decode -m "$tiny" three.safetensors
+refused 2 '^flux1: three.safetensors: latents of shape \[1, 3, 2, 2\]: ' generate -m "$tiny" -p x --latents three.safetensors -q
+printf '{"prompt": "x", "latents": "three.safetensors"}\n' | "$FLUX1" generate --jsonl -m "$tiny" -q >../out 2>../err
+"$VALUE" message <../out | grep -q '^three.safetensors: latents of shape' || fail "in an answer too: $(cat ../out)"
+
 # it is known for what it is
 refused 1 "it's.latents.safetensors: a picture's latents, which flux1 decode makes" info "it's.latents.safetensors"
 

@@ -81,7 +81,8 @@ grep -q '^max sequence length [0-9]*, dtype int8-fast, device cpu, mesh 1x1$' ..
 # control characters of a stranger's text do not reach the terminal: C0, and C1, of which U+009B begins a command too
 controls() { LC_ALL=C grep -qP '[\x01-\x08\x0B-\x1F\x7F]|\xC2[\x80-\x9F]' "$1"; }
 flux1 info --json "$pictures/controls.png"
-controls ../out || fail "the picture holds control characters"
+controls ../out && fail "info --json prints control characters: $(od -c ../out)"
+grep -q '"a \\u009b31mred\\u001b\[2J föx"' ../out || fail "they are escapes there: $(cat ../out)"
 flux1 info "$pictures/controls.png"
 controls ../out && fail "info prints control characters: $(od -c ../out)"
 grep -q '^a ?31mred?\[2J föx$' ../out || fail "they are blanked: $(cat ../out)"
@@ -111,7 +112,68 @@ refused 1 'does not say how it was made' generate -m "$tiny" --from "$pictures/o
 head -c 300 "$pictures/a1111_be.jpg" >cut.jpg
 refused 1 'cut.jpg: is not a JPEG that can be read: it is cut short' generate -m "$tiny" --from cut.jpg
 refused 1 'cut short' info cut.jpg
-refused 1 'is not a picture' generate -m "$tiny" --from "$0"
+refused 1 'is not a PNG, JPEG or WebP picture' generate -m "$tiny" --from "$0"
+# what is no picture, or a broken one, is called what it is
+: >empty.png
+printf 'GIF89a\1\0\1\0' >moving.gif
+printf 'GIF89a\1\0\1\0' >wrong.png
+printf 'hello, this is a text' >text.jpg
+for command in info "generate -m $tiny --from"; do
+    refused 1 '^flux1: empty.png: the file is empty$' $command empty.png
+    refused 1 '^flux1: wrong.png: is not a PNG, JPEG or WebP picture$' $command wrong.png
+    refused 1 '^flux1: text.jpg: is not a PNG, JPEG or WebP picture$' $command text.jpg
+    refused 1 '^flux1: nowhere.png: cannot open: ' $command nowhere.png
+done
+refused 1 '^flux1: moving.gif: a picture \(GIF\), .*of pictures PNG, JPEG and WebP are read$' info moving.gif
+for command in decode "generate -m $tiny -p x --latents"; do
+    refused 1 '^flux1: empty.png: the file is empty; fetch it again$' $command empty.png
+    refused 1 '^flux1: one.png: a picture \(PNG\), not weights or latents' $command one.png
+done
+
+# a text that is damaged is not one that is missing; what is left of the request is repeated
+flux1 $draw -p owl -o whole.png
+LC_ALL=C sed 's/"steps": 1/"steps": 3/' whole.png >half.png
+LC_ALL=C sed 's/Steps: 1/Steps: 3/' half.png >none.png
+flux1 generate -m "$tiny" --from half.png -q -o half2.png
+expect_status 0 "a picture with one of its two texts"
+flux1 generate -m "$tiny" --from half.png -o half2.png
+grep -q '^flux1: warning: half.png: its text "flux1" is damaged; ' ../err || fail "the damaged one is told of: $(cat ../err)"
+cmp -s whole.png half2.png || fail "the other one repeats the picture"
+flux1 info half.png
+grep -q '^owl$' ../out || fail "info prints the text that is left: $(cat ../out)"
+grep -q '^flux1: warning: half.png: its text "flux1" is damaged; ' ../err || fail "and tells of the other: $(cat ../err)"
+refused 1 '^flux1: --from none.png: its text "parameters" is damaged; get the picture again' generate -m "$tiny" --from none.png
+flux1 info none.png
+grep -q '^its text "parameters" is damaged; get the picture again' ../out || fail "info says so: $(cat ../out)"
+
+# a JPEG has room for 64 KiB, and says what it leaves out; a preview of it says so once
+awk 'BEGIN { for (i = 0; i < 7000; i++) printf "a red fox " }' >../long
+awk 'BEGIN { for (i = 0; i < 4000; i++) printf "a red fox " }' >../longish
+for format in png webp jpg; do
+    flux1 generate -m "$tiny" --prompt-file ../long -S 5 -s 2 -W 32 -H 32 -o "long.$format" --preview "p.$format" --preview-every 1
+    if [ "$status" -ne 0 ] && grep -q 'made without' ../err; then continue; fi
+    expect_status 0 "a long prompt in a $format"
+    grep 'flux1: warning: [a-z]*\.' ../err >../warnings
+    flux1 info --json "long.$format"
+    "$VALUE" request.prompt <../out >../prompt 2>/dev/null
+    case $format in
+    jpg)
+        [ "$(cut -d: -f1-4 ../warnings | sort | tr '\n' ' ')" = 'flux1: warning: long.jpg: prompt and settings are left out flux1: warning: p.jpg: prompt and settings are left out ' ] ||
+            fail "what is left out of long.jpg and its preview is told once: $(cat ../warnings)"
+        grep -q 'long.jpg: .*64 KiB; a PNG or WebP keeps them$' ../warnings || fail "and what keeps it"
+        ;;
+    *)
+        [ ! -s ../warnings ] || fail "long.$format: $(cat ../warnings)"
+        [ "$(cat ../prompt)" = "$(cat ../long)" ] || fail "long.$format has its prompt"
+        ;;
+    esac
+done
+flux1 generate -m "$tiny" --prompt-file ../longish -S 5 -s 1 -W 32 -H 32 -o long.jpg --json
+if [ "$status" -eq 0 ]; then
+    "$VALUE" warnings.1 <../out | grep -q "^long.jpg: the parameters that other programs read (EXIF) are left out, flux1's own are in it: " || fail "one of two: $(cat ../out)"
+    flux1 info --json long.jpg
+    [ "$("$VALUE" request.prompt <../out)" = "$(cat ../longish)" ] || fail "the other is there"
+fi
 
 # a failure of the third picture leaves two, and lists them
 rm -rf ./*

@@ -17,6 +17,11 @@ for columns in 24 50 200; do
     grep -Eq '(^| )[0-9]+/60 +.*[0-9]\.[0-9]+ ?s/step +[0-9.]+ ?s( left)?$' ../drawn || fail "$columns columns: no step with its seconds and the time left: $(tail -n 3 ../drawn)"
 done
 grep -q '\[#' ../drawn || fail "a wide terminal has a bar"
+odd=$(printf 'a\033[31mb\n.png')
+on 80 0 generate -m "$tiny" -p x -S 1 -s 1 -W 32 -H 32 -q -o "$odd"
+expect_status 0 "a name with control characters"
+grep -q '^a?\[31mb?.png$' ../screen || fail "is printed blanked: $(cat ../screen)"
+rm "$odd"
 on 80 1 generate -m "$tiny" --prompt-file - -o y.png
 expect_status 130 "Ctrl-C while a prompt is waited for"
 grep -q 'waiting for the prompt on the terminal' ../screen || fail "waiting is said: $(cat ../screen)"

@@ -54,11 +54,34 @@ refused 2 '--lora is planned with a model and cannot be combined with --devices'
 refused 2 '--compare -: reports are read from files' bench --compare "$tiny/model_index.json" -
 mkdir ../alone
 cp "$PIPELINES/../files/gguf/flux1.gguf" ../alone/flux1.gguf
-refused 1 'missing.*--clip, --t5, --vae.*flux1 pull' generate --transformer ../alone/flux1.gguf -p x
+refused 1 'missing: clip, t5, vae;.*flux1 pull.* \(--clip, --t5, --vae\)$' generate --transformer ../alone/flux1.gguf -p x
 refused 1 'org/name is not in.*flux1 pull org/name' generate -m org/name -p x
 
 for part in transformer text_encoder text_encoder_2 vae; do cp -r "$PIPELINES/packed/$part" ../alone/; done
-refused 1 'no tokenizers are named' generate --transformer ../alone/transformer --clip ../alone/text_encoder --t5 ../alone/text_encoder_2 --vae ../alone/vae -p x
+refused 1 'no tokenizers are named.*tokenizer_2 \(--tokenizers\)$' generate --transformer ../alone/transformer --clip ../alone/text_encoder --t5 ../alone/text_encoder_2 --vae ../alone/vae -p x
+# the library names things, the command line the options
+refused 2 'folder of several parts; say which one is meant: .* \(--part\)$' convert "$tiny" ../x.gguf
+refused 2 'GGUF has no type fp8; .* \(--type\)$' convert "$tiny/vae" ../x.gguf --type fp8
+refused 1 'no weights of the file variant "fp99" \(--file-variant\)$' convert "$tiny/vae" ../x.safetensors --file-variant fp99
+refused 1 'kohya.safetensors: a LoRA, which is added to a model \(--lora\)$' generate -m "$PIPELINES/../files/lora/kohya.safetensors" -p x
+# what is named once is named: empty arguments, folders
+refused 2 'an argument of info is empty; it takes PATH' info ""
+refused 2 'an argument of convert is empty; it takes IN OUT' convert x ""
+: >../plain
+refused 1 '^flux1: the cache folder ../plain: exists and is not a folder \(--cache\)$' generate -m "$tiny" -p x --cache ../plain
+refused 1 '^flux1: ../plain: exists and is not a folder$' generate -m "$tiny" -p x --output-dir ../plain
+# a name with control characters makes no other line and no command of the terminal
+odd=$(printf 'a\nb\033[31m')
+refused 1 '^flux1: a b \[31m: ' generate -m "$odd" -p x
+refused 1 '^flux1: a b \[31m/x.png: ' generate -m "$tiny" -p x -o "$odd/x.png"
+flux1 info "$odd"
+expect_status 1 "info of a folder that is not there"
+grep -q '^path  *a?b?\[31m$' ../out || fail "info prints its name blanked: $(cat ../out)"
+[ "$(tr -d '\n' <../out | LC_ALL=C tr -d '\040-\176' | wc -c)" -eq 0 ] || fail "info prints control characters: $(od -c ../out)"
+mkdir "$odd"
+flux1 generate -m "$tiny" -p x -S 1 -s 1 -W 32 -H 32 -q -o "$odd/x.png"
+[ "$(cat ../out)" = "$odd/x.png" ] || fail "a program gets the name as it is: $(cat ../out)"
+rm -r "$odd"
 for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"
 done

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
 
 static char path[] = "/tmp/flux1_picture_XXXXXX";
 
@@ -38,19 +39,24 @@ static void put(const void *bytes, size_t size)
     assert_int_equal(fclose(f), 0);
 }
 
-static void encode(picture_format format, const picture_texts *texts, builder *out)
+static void encode_telling(picture_format format, const picture_texts *texts, builder *out, unsigned *left_out)
 {
     static uint8_t rgb[3 * 17 * 9];
     flux1_error err = {0};
     for (size_t i = 0; i < sizeof rgb; i++)
         rgb[i] = (uint8_t)(i * 7);
-    flux1_status st = picture_encode(format, "a picture", 17, 9, rgb, 90, texts, out, &err);
+    flux1_status st = picture_encode(format, "a picture", 17, 9, rgb, 90, texts, out, left_out, &err);
     if (st == FLUX1_ERR_UNSUPPORTED) {
         assert_non_null(strstr(err.message, "made without lib"));
         skip();
     }
     assert_int_equal(st, FLUX1_OK);
     put(out->text, out->length);
+}
+
+static void encode(picture_format format, const picture_texts *texts, builder *out)
+{
+    encode_telling(format, texts, out, NULL);
 }
 
 static void round_trip(picture_format format)
@@ -128,17 +134,142 @@ static void texts_too_long_for_jpeg_are_left_out(void **state)
 {
     (void)state;
     char *longest = calloc(1, 70001);
+    unsigned left_out = 0;
     builder b = {0};
     picture_facts f;
     memset(longest, 'x', 70000);
-    encode(PICTURE_JPEG, &(picture_texts){longest, longest, "flux1 0.1.0"}, &b);
+    encode_telling(PICTURE_JPEG, &(picture_texts){longest, longest, "flux1 0.1.0"}, &b, &left_out);
+    assert_int_equal(left_out, PICTURE_LEFT_PARAMETERS | PICTURE_LEFT_JSON);
     assert_int_equal(picture_facts_read(path, &f, NULL), FLUX1_OK);
     assert_null(f.parameters);
     assert_null(f.json);
     assert_true(contains(&b, "trainedAlgorithmicMedia"));
     picture_facts_free(&f);
     builder_free(&b);
+    longest[40000] = '\0'; /* twice as many bytes in EXIF's UTF-16 */
+    encode_telling(PICTURE_JPEG, &(picture_texts){longest, longest, "flux1 0.1.0"}, &b, &left_out);
+    assert_int_equal(left_out, PICTURE_LEFT_PARAMETERS);
+    assert_int_equal(picture_facts_read(path, &f, NULL), FLUX1_OK);
+    assert_null(f.parameters);
+    assert_string_equal(f.json, longest);
+    picture_facts_free(&f);
+    builder_free(&b);
     free(longest);
+}
+
+static void png_and_webp_have_room_for_long_texts(void **state)
+{
+    (void)state;
+    char *longest = calloc(1, 300001);
+    picture_facts f;
+    memset(longest, 'x', 300000);
+    for (int format = PICTURE_PNG; format <= PICTURE_WEBP; format += PICTURE_WEBP - PICTURE_PNG) {
+        builder b = {0};
+        unsigned left_out = 99;
+        encode_telling((picture_format)format, &(picture_texts){longest, longest, "flux1 0.1.0"}, &b, &left_out);
+        assert_int_equal(left_out, 0);
+        assert_int_equal(picture_facts_read(path, &f, NULL), FLUX1_OK);
+        assert_string_equal(f.parameters, longest);
+        assert_string_equal(f.json, longest);
+        picture_facts_free(&f);
+        builder_free(&b);
+    }
+    free(longest);
+}
+
+/* ---- PNGs whose texts libpng leaves out ---- */
+
+static void add_u32(builder *b, size_t v)
+{
+    builder_add_bytes(b, (const char[]){(char)(v >> 24), (char)(v >> 16), (char)(v >> 8), (char)v}, 4);
+}
+
+/* PNG, annex D, bit by bit. */
+static uint32_t crc(const char *bytes, size_t size)
+{
+    uint32_t c = 0xFFFFFFFF;
+    for (size_t i = 0; i < size; i++) {
+        c ^= (uint8_t)bytes[i];
+        for (int k = 0; k < 8; k++)
+            c = c & 1 ? 0xEDB88320 ^ c >> 1 : c >> 1;
+    }
+    return ~c;
+}
+
+static void add_chunk(builder *b, const char *type, const char *data, size_t size)
+{
+    add_u32(b, size);
+    const size_t begin = b->length;
+    builder_add_bytes(b, type, 4);
+    builder_add_bytes(b, data, size);
+    add_u32(b, crc(b->text + begin, b->length - begin));
+}
+
+/* A picture whose chunk behind the header has that type and content, `wrong` added to the last byte of its check. */
+static void put_with_chunk(const char *type, const char *data, size_t size, int wrong, size_t before)
+{
+    enum { HEADER_END = 33 };
+    builder plain = {0}, b = {0};
+    encode(PICTURE_PNG, NULL, &plain);
+    builder_add_bytes(&b, plain.text, HEADER_END);
+    for (size_t i = 0; i < before; i++)
+        add_chunk(&b, "tEXt", "Comment\0x", 9);
+    add_chunk(&b, type, data, size);
+    b.text[b.length - 1] = (char)(b.text[b.length - 1] + wrong);
+    builder_add_bytes(&b, plain.text + HEADER_END, plain.length - HEADER_END);
+    assert_false(b.failed);
+    put(b.text, b.length);
+    builder_free(&plain);
+    builder_free(&b);
+}
+
+#define EXPECT_PROBLEM(type, data, wrong, before, sentence)             \
+    do {                                                                \
+        put_with_chunk(type, data, sizeof data - 1, wrong, before);     \
+        assert_int_equal(picture_facts_read(path, &f, NULL), FLUX1_OK); \
+        assert_non_null(f.problem);                                     \
+        assert_null(f.parameters);                                      \
+        assert_non_null(strstr(f.problem, sentence));                   \
+        picture_facts_free(&f);                                         \
+    } while (0)
+
+/* Nine million letters, packed behind these bytes. */
+static void expect_large(const char *type, const char *before, size_t bytes)
+{
+    enum { LETTERS = 9000000 };
+    picture_facts f;
+    uLongf packed = compressBound(LETTERS);
+    char *letters = malloc(LETTERS), *chunk = malloc(bytes + packed);
+    assert_true(letters && chunk);
+    memset(letters, 'a', LETTERS);
+    memcpy(chunk, before, bytes);
+    assert_int_equal(compress((Bytef *)chunk + bytes, &packed, (const Bytef *)letters, LETTERS), Z_OK);
+    put_with_chunk(type, chunk, bytes + packed, 0, 0);
+    free(letters);
+    free(chunk);
+    assert_int_equal(picture_facts_read(path, &f, NULL), FLUX1_OK);
+    assert_non_null(f.problem);
+    assert_non_null(strstr(f.problem, "\"parameters\" takes more than 8000000 bytes; a program"));
+    picture_facts_free(&f);
+}
+
+static void a_text_that_a_png_cannot_give_is_named(void **state)
+{
+    (void)state;
+    picture_facts f;
+    EXPECT_PROBLEM("tEXt", "parameters\0a fox", 1, 0, "\"parameters\" is damaged; get");
+    EXPECT_PROBLEM("zTXt", "parameters\0\0no zlib", 0, 0, "\"parameters\" is damaged");
+    EXPECT_PROBLEM("zTXt", "prompt\0\7no method", 0, 0, "\"prompt\" is damaged");
+    EXPECT_PROBLEM("iTXt", "flux1\0\1\0\0\0no zlib", 0, 0, "\"flux1\" is damaged");
+    EXPECT_PROBLEM("iTXt", "flux1\0\1\0", 0, 0, "\"flux1\" is damaged");
+    EXPECT_PROBLEM("zTXt", "no keyword", 0, 0, "one of its texts is damaged");
+    EXPECT_PROBLEM("tEXt", "parameters\0a fox", 0, 1200, "\"parameters\" comes behind so many others");
+    expect_large("zTXt", "parameters\0", 12);
+    expect_large("iTXt", "parameters\0\1\0\0", 15);
+    put_with_chunk("tEXt", "Comment\0a fox", 13, 1, 0); /* not a text that says how it was made */
+    assert_int_equal(picture_facts_read(path, &f, NULL), FLUX1_OK);
+    assert_null(f.problem);
+    picture_facts_free(&f);
 }
 
 static void expect_file(const char *name, picture_format format, const char *part)
@@ -285,6 +416,8 @@ int main(void)
         cmocka_unit_test(what_is_no_utf8_is_replaced),
         cmocka_unit_test(the_mark_is_there_with_texts_only),
         cmocka_unit_test(texts_too_long_for_jpeg_are_left_out),
+        cmocka_unit_test(png_and_webp_have_room_for_long_texts),
+        cmocka_unit_test(a_text_that_a_png_cannot_give_is_named),
         cmocka_unit_test(pictures_of_other_writers_are_read),
         cmocka_unit_test(the_order_of_a_comment_is_its_mark_s_then_the_header_s),
         cmocka_unit_test(broken_jpegs_are_a_status),

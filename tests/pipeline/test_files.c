@@ -122,10 +122,10 @@ static void what_is_missing_or_left_over_is_named(void **state)
     char *path = scratch_path("part.safetensors");
     true_layout l = {.transformer = true, .in_channels = 64};
     true_layout_write(path, &l);
-    expect_refused(&(model_paths){.model = path, .tokenizers = PACKED}, FLUX1_ERR_MODEL, "missing: name a file",
-                   "with --clip, --t5, --vae");
-    expect_refused(&(model_paths){.part = {[COMPONENT_DIT] = path}}, FLUX1_ERR_MODEL, "missing: name a file",
-                   "with --clip, --t5, --vae");
+    expect_refused(&(model_paths){.model = path, .tokenizers = PACKED}, FLUX1_ERR_MODEL,
+                   "name a file or a folder for each", "are missing: clip, t5, vae;");
+    expect_refused(&(model_paths){.part = {[COMPONENT_DIT] = path}}, FLUX1_ERR_MODEL,
+                   "name a file or a folder for each", "are missing: clip, t5, vae;");
     expect_refused(&(model_paths){.model = PACKED, .part = {[COMPONENT_VAE] = path}}, FLUX1_ERR_MODEL, "holds no VAE",
                    path);
     expect_refused(&(model_paths){.part = {PACKED "/text_encoder", PACKED "/text_encoder_2", PACKED "/transformer",

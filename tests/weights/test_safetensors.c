@@ -98,7 +98,7 @@ static void header_length_must_lie_in_the_file(void **state)
         size_t size;
         const char *words;
     } cases[] = {
-        {{0}, 0, "at least 8"},
+        {{0}, 0, "the file is empty"},
         {{2, 0, 0}, 7, "at least 8"},
         {{3, 0, 0, 0, 0, 0, 0, 0, '{', '}'}, 10, "the file ends after 2"},
         {{255, 255, 255, 255, 255, 255, 255, 255, '{', '}'}, 10, "18446744073709551615"},

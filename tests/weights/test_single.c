@@ -120,15 +120,23 @@ static void other_files_are_named_as_what_they_are(void **state)
         {"\n<!DOCTYPE html><html>", 22, "web page", "fetch it again"},
         {"{\"architectures\": [\"x\"]}", 24, "JSON file", ".safetensors"},
         {"lmggsomething", 13, "before GGUF", "GGUF"},
+        {"\x89PNG\r\n\x1A\n", 8, "a picture (PNG)", "not weights or latents"},
+        {"\xFF\xD8\xFF\xE0\0\x10JFIF", 10, "a picture (JPEG)", "not weights or latents"},
+        {"RIFF\0\1\2\3WEBP", 12, "a picture (WebP)", "not weights or latents"},
+        {"GIF89a\1\0", 8, "a picture (GIF)", "of pictures PNG, JPEG and WebP are read"},
+        {"\0\0\0\x1C"
+         "ftypavif",
+         12, "a picture (AVIF", "of pictures PNG, JPEG and WebP are read"},
+        {"%PDF-1.7", 8, "a PDF", "not weights or latents"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         put(cases[i].bytes, cases[i].size);
         expect(FLUX1_ERR_UNSUPPORTED, cases[i].what, cases[i].instead);
     }
     put("", 0);
-    expect(FLUX1_ERR_FORMAT, "has 0 bytes", "fetch it again");
+    expect(FLUX1_ERR_FORMAT, "the file is empty", "fetch it again");
     put("\0\0\0\0\0\0\0\0\0\0", 10);
-    expect(FLUX1_ERR_FORMAT, "not a safetensors file", "");
+    expect(FLUX1_ERR_FORMAT, "neither a safetensors nor a GGUF file", "");
 }
 
 /* Its length, 123, is the byte '{'. */

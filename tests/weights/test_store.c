@@ -157,7 +157,7 @@ static void missing_folder_and_weights_are_named(void **state)
     assert_non_null(strstr(err.message, "/nonexistent/transformer: there is no such folder"));
     expect_fault(FLUX1_ERR_MODEL, "neither model.safetensors nor model.safetensors.index.json", "");
     put("model.safetensors", "", 0);
-    expect_fault(FLUX1_ERR_FORMAT, "model.safetensors: has 0 bytes", "");
+    expect_fault(FLUX1_ERR_FORMAT, "model.safetensors: the file is empty", "");
     assert_int_equal(store_open_file("/nonexistent.safetensors", &s, &err), FLUX1_ERR_IO);
     assert_null(s);
 }
