@@ -222,10 +222,19 @@ def odd_requests(s):
     allowed = answer(head("OPTIONS /api/jobs", "Origin: http://localhost", "Access-Control-Request-Method: POST"), end=False)
     check(" 405 " in allowed and "Allow: GET, POST" in allowed and "Access-Control" not in allowed, "OPTIONS: %s" % allowed)
     # paths and queries that are no text
-    for path in ("/%ff%fe", "/api/jobs/%ff%00", "/api/files/%00", "/" + "a" * 4000, "/api/jobs/" + "%41" * 200):
-        check(" 404 " in answer(head("GET " + path), end=False), "GET " + path[:30])
-    for query, status in (("before=%ff", 400), ("before=%00x", 200), ("limit=%00", 400), ("limit=5%00", 200), ("limit", 200)):
+    for path in ("/%ff%fe", "/api/jobs/%ff%00", "/api/files/%00", "/" + "a" * 4000, "/api/jobs/" + "%41" * 200, "/%00", "/%00x", "/health%00", "/metrics%00x", "/v1/models/schnell%00", "/%", "/%4", "/%4g", "/health%"):
+        check(" 404 " in answer(head("GET " + path), end=False).split("\r\n")[0], "GET " + path[:30])
+    check(all(" 200 " in answer(head("GET " + path), end=False) for path in ("/%68%65alth", "/v1/models/%53chnell", "/%76%31/models", "/openapi%2Ejson", "/openapi%2ejson")), "paths with codes")
+    for query, status in (("before=%ff", 400), ("before=%00x", 400), ("limit=%00", 400), ("limit=5%00", 400), ("limit=%35", 200), ("limit", 200)):
         check(" %d " % status in answer(head("GET /api/jobs?" + query), end=False).split("\r\n")[0], "GET /api/jobs?" + query)
+    # where a request ends, or for whom it is, a proxy in front may see otherwise: nothing behind it is read
+    for headers, words in ((("Content-Length: 2", "Content-Length: 43"), "more than once"), (("Content-Length: 43", "Content-Length: 2"), "more than once"), (("Content-Length: 2", "content-length: 2"), "more than once"),
+                           (("Content-Length: 2", "Transfer-Encoding: chunked"), "more than once"), (("Transfer-Encoding: chunked", "Content-Length: 2"), "more than once"),
+                           (("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"), "more than once"), (("Transfer-Encoding: gzip, chunked",), "must be chunked"), (("Transfer-Encoding: identity",), "must be chunked"),
+                           (("Content-Length : 2",), "white space"), (("Host: other", "Content-Length: 2"), "2 Host headers")):
+        sent = "\r\n".join(("POST /api/jobs HTTP/1.1", "Host: localhost", *headers)) + "\r\n\r\n"
+        said = answer(sent + "{}GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", end=False)
+        check(re.match("HTTP/1.1 400 ", said) and said.count("HTTP/1.1") == 1 and "Connection: close" in said and words in said, "%s: %s" % (headers, said))
     check(s.call("GET", "/health")[0] == 200, "it goes on")
 
 
