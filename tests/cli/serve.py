@@ -1015,6 +1015,21 @@ def room(jobs):
     s.stop()
 
 
+def bad_databases(jobs):
+    """A history that is no database, or is damaged, or one of a later version: what to do about it is told."""
+    s = Server("--port", "0", "--jobs", jobs + "0")
+    s.until(s.call("POST", "/api/jobs", dict(SHORT, prompt="x" * 20000))[1]["id"], ["done"])
+    s.stop()
+    good = open(jobs + "0/jobs.sqlite", "rb").read()
+    damaged = good[:4096] + b"\xff" * (len(good) - 4096)
+    for i, (content, words) in enumerate(((b"no database " * 400, "move it away"), (damaged, "move it away"), (good[:60] + b"\0\0\0\7" + good[64:], "of a later flux1; name another folder with --jobs")), 1):
+        os.makedirs(jobs + str(i))
+        open(jobs + "%d/jobs.sqlite" % i, "wb").write(content)
+        r = subprocess.run([program, "serve", "--model", model, "--port", "0", "--jobs", jobs + str(i)], stderr=subprocess.PIPE, text=True, timeout=60)
+        check(r.returncode == 1 and re.search(r"jobs\.sqlite: .*%s.*--jobs" % words.replace(" with --jobs", ""), r.stderr), "a bad history: %d %s" % (r.returncode, r.stderr))
+        check(i == 2 or open(jobs + "%d/jobs.sqlite" % i, "rb").read() == content, "the history %d is left as it is" % i)  # SQLite itself writes into a damaged one
+
+
 def keys():
     path = folder + "/keys"
     open(path, "w").write("# keys\n\nsecond\n")
@@ -1052,6 +1067,7 @@ slow_disk(folder + "/slow")
 thumbnails(folder + "/thumbnails")
 long_texts(folder + "/texts")
 room(folder + "/room")
+bad_databases(folder + "/bad")
 keys()
 loras()
 other_models()
