@@ -5,17 +5,18 @@
 #include "base/json_write.h"
 
 /* kind, HTTP status, the error's "type" as OpenAI's clients know them */
-#define FAULT_MAP(X)                              \
-    X(NONE, 200, "")                              \
-    X(INVALID, 400, "invalid_request_error")      \
-    X(KEY, 401, "authentication_error")           \
-    X(FORBIDDEN, 403, "invalid_request_error")    \
-    X(NOT_FOUND, 404, "not_found_error")          \
-    X(METHOD, 405, "invalid_request_error")       \
-    X(TOO_LARGE, 413, "invalid_request_error")    \
-    X(CONTENT_TYPE, 415, "invalid_request_error") \
-    X(BUSY, 429, "rate_limit_error")              \
-    X(SERVER, 500, "server_error")                \
+#define FAULT_MAP(X)                               \
+    X(NONE, 200, "")                               \
+    X(INVALID, 400, "invalid_request_error")       \
+    X(KEY, 401, "authentication_error")            \
+    X(FORBIDDEN, 403, "invalid_request_error")     \
+    X(NOT_FOUND, 404, "not_found_error")           \
+    X(METHOD, 405, "invalid_request_error")        \
+    X(TOO_LARGE, 413, "invalid_request_error")     \
+    X(CONTENT_TYPE, 415, "invalid_request_error")  \
+    X(UNPROCESSABLE, 422, "invalid_request_error") \
+    X(BUSY, 429, "rate_limit_error")               \
+    X(SERVER, 500, "server_error")                 \
     X(UNAVAILABLE, 503, "unavailable_error")
 
 typedef enum fault_kind {

@@ -377,6 +377,11 @@ def webui(s):
           and names["samplers"][1][0]["name"] == "Euler" and names["progress"][1]["current_image"] is None, "lists: %s" % names)
     check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "schnell", "other": 1})[0] == 200, "options")
     error_of(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "sdxl"}), 400, "invalid_request_error", "there is schnell")
+    check(not any("scheduler" in n or "tiling" in n for n in info["notes"]), "what is off is not told: %s" % info["notes"])
+    notes = json.loads(made(scheduler="Karras", tiling=True, restore_faces=True, subseed=5, subseed_strength=0.3, alwayson_scripts={"ControlNet": {"args": []}}, override_settings={"eta_noise_seed_delta": 1})["info"])["notes"]
+    check(all(any(word in n for n in notes) for word in ('scheduler "Karras"', "tiling", "restore_faces", "subseed_strength", '"ControlNet"', "eta_noise_seed_delta")), "what was ignored is told: %s" % notes)
+    for body, word in (({"script_name": "x/y/z plot"}, '"x/y/z plot"'), ({"alwayson_scripts": {"ControlNet": {"args": [{"enabled": True}]}}}, '"ControlNet"')):
+        error_of(s.call("POST", "/sdapi/v1/txt2img", dict(sent, **body)), 422, "invalid_request_error", word)
     for body, words in (({"prompt": "a <lora:x:0.5>"}, "no folder of adapters"), ({"prompt": "a <lora:x:y>"}, "NAME:SCALE"), ({"prompt": "a", "batch_size": 50, "n_iter": 50}, "at most"),
                         ({"prompt": "a", "override_settings": {"sd_model_checkpoint": "sdxl"}}, "there is schnell")):
         error_of(s.call("POST", "/sdapi/v1/txt2img", body), 400, "invalid_request_error", words)
