@@ -38,9 +38,6 @@ typedef struct fault {
 bool fault_set(fault *f, fault_kind kind, const char *param, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* From the library: what the request is to blame for is INVALID, all else SERVER. Always false. */
-bool fault_of_status(fault *f, flux1_status status, const char *message);
-
 /* Of a file that a request names and that could not be opened. FAULT_UNAVAILABLE: it could not be read, be it for a
  * moment or until its operator does something (permissions, a link that leads nowhere): not the request's fault. */
 fault_kind fault_kind_of_file(flux1_status status);

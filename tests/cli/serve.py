@@ -121,6 +121,7 @@ SHORT = {"prompt": "a red fox", "width": 64, "height": 48, "steps": 2, "seed": 7
 def error_of(answer, status, kind, words):
     code, body = answer
     e = (body or {}).get("error", {})
+    check(os.path.dirname(folder) not in e.get("message", ""), "a client is told where the server's files lie: %s" % body)
     check(code == status and e.get("type") == kind and e.get("code") == status and re.search(words, e.get("message", "")),
           "%d %s /%s/ expected, got %s %s" % (status, kind, words, code, body))
 
@@ -345,6 +346,7 @@ def lost_pictures(s, jobs):
     os.rename(path, path + ".kept")
     os.mkdir(path)
     error_of(s.call("GET", name), 503, "unavailable_error", "cannot be opened")
+    check(path in open(s.errors).read(), "the operator hears which")
     os.rmdir(path)
     error_of(s.call("GET", name), 404, "not_found_error", "no picture")
     os.rename(path + ".kept", path)
@@ -455,7 +457,7 @@ def info_when_examined(s, model=""):
 def loras():
     names = folder + "/loras"
     os.makedirs(names)
-    s = Server("--port", "0", "--loras", names)
+    s = Server("--port", "0", "--loras", names + "/")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
     os.symlink(adapter, names + "/one.safetensors")  # while it runs
     open(names + "/broken.safetensors", "w").write("x")
@@ -469,6 +471,11 @@ def loras():
     plain = s.call("POST", "/v1/images/generations", SHORT)[1]["data"][0]["b64_json"]
     with_lora = [s.call("POST", path, body)[1] for path, body in (("/v1/images/generations", dict(SHORT, lora=[{"name": "one", "scale": 2}])),
                                                                   ("/sdapi/v1/txt2img", dict(SHORT, prompt="<lora:one:2>a red fox")))]
+    check(all(folder.encode() not in base64.b64decode(p) for p in (with_lora[0]["data"][0]["b64_json"], with_lora[1]["images"][0])), "a picture tells no folder of the server's")
+    facts = s.call("POST", "/api/png-info", base64.b64decode(with_lora[0]["data"][0]["b64_json"]))[1]["request"]
+    check(facts["lora"] == [{"name": "one", "scale": 2}], "a picture tells which adapter it has: %s" % facts)
+    told = json.loads(with_lora[1]["info"])
+    check(told["prompt"] == told["all_prompts"][0] == "<lora:one:2>a red fox" and told["infotexts"][0].startswith("<lora:one:2>a red fox\nSteps: 2,"), "the prompt is told with its tags: %s" % told)
     pictures = [pixels(base64.b64decode(p)) for p in (plain, with_lora[0]["data"][0]["b64_json"], with_lora[1]["images"][0])]
     os.unlink(names + "/one.safetensors")
     open(names + "/one.safetensors", "w").write("x")
@@ -496,6 +503,12 @@ def other_models():
     every = ["schnell", "broken", "dev", "other"]
     check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == every == s.call("GET", "/api/info")[1]["models"], "models are listed")
     check([m["title"] for m in s.call("GET", "/sdapi/v1/sd-models")[1]] == every and s.call("GET", "/v1/models/DEV")[1]["id"] == "dev", "checkpoints are listed")
+    os.makedirs(names + "/gone")
+    open(names + "/gone/model_index.json", "w").write(open(model + "/model_index.json").read())
+    os.symlink(names + "/nowhere", names + "/gone/transformer")
+    status, refused_model = s.call("POST", "/api/jobs", {"prompt": "a", "model": "gone"})
+    check(status in (400, 503) and re.fullmatch('the model "gone" cannot be opened: [a-z ]+', refused_model["error"]["message"]) and names + "/gone" in open(s.errors).read(), "a link that leads nowhere: %s" % refused_model)
+    shutil.rmtree(names + "/gone")
     info = info_when_examined(s, "Dev")
     check(info["model"]["name"] == "dev" and info["model"]["variant"] == "dev" and info["defaults"]["guidance"] == 3.5 and info["models"] == every, "what another model is: %s" % info)
     refused = lambda facts: {l["name"]: l["refused"] for l in facts["loras"]}
@@ -535,7 +548,7 @@ def other_models():
     info_when_examined(s, "dev")
     check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "DEV"})[0] == 200 and "kohya" not in [l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] and s.call("GET", "/sdapi/v1/options")[1]["sd_model_checkpoint"] == "dev"
           and webui_pixels(sent) == dev, "options choose")
-    for name in ("nothing", "..", ".", "../models/dev", "dev/", names + "/dev", "empty", "file", "de"):
+    for name in ("nothing", "..", ".", "../models/dev", "dev/", pipelines + "/dev", "empty", "file", "de"):
         error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": name}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
         error_of(s.call("POST", "/v1/images/generations", {"prompt": "a", "model": name}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
     error_of(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "sdxl"}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
@@ -552,18 +565,43 @@ def cut_files():
     file = copy + "/transformer/diffusion_pytorch_model.safetensors"
     whole = open(file, "rb").read()
     os.symlink(copy, folder + "/models/cut-too")
-    s = Server("--port", "0", "--models", folder + "/models", model=copy)
+    s = Server("--port", "0", "--queue", "8", "--models", folder + "/models", "--loras", os.path.dirname(os.path.abspath(adapter)), model=copy)
     draw = lambda name: s.call("POST", "/v1/images/generations", dict(SHORT, model=name))
     expected = draw("other")[1]["data"][0]["b64_json"]
 
     def cut(name):
         os.truncate(file, len(whole) // 2)
-        error_of(draw(name), 500, "server_error", "became shorter")
+        error_of(draw(name), 500, "server_error", 'no picture can be made with the model "%s": .*became shorter' % name)
+        check(file in open(s.errors).read(), "the operator hears which file")
         check(s.call("GET", "/health")[0] == 200 and s.call("GET", "/api/info")[0] == 200, "the server goes on")
         error_of(draw(name), *((503, "unavailable_error") if name == "cut" else (400, "invalid_request_error")), '"%s" cannot be opened' % name)
         check(draw("other")[0] == 200 and s.call("GET", "/api/info")[0] == 200, "other models do not mind, nor what the server says of itself")
 
+    def behind_a_failure(name, whole_again):
+        """Jobs that wait when another one finds the model unreadable: they get it as it is opened anew."""
+        first, second = (dict(SHORT, model=name, prompt=text, width=size) for text, size in (("fails", 64), ("a red fox", 64)))
+        job = lambda body: s.call("POST", "/api/jobs", body)[1]["id"]
+        blocker, fails, between = job(dict(LONG, model="other")), job(first), job(dict(LONG, model="other", width=80))
+        waiting = [job(body) for body in (second, dict(second, lora="kohya:2"), dict(second, lora="kohya:2", seed=8))]
+        os.truncate(file, len(whole) // 2)
+        s.call("DELETE", "/api/jobs/" + blocker)
+        check(s.until(fails, ["failed", "done"])["state"] == "failed", "the one that finds it fails")
+        if whole_again:
+            open(file, "r+b").write(whole)
+        s.until(between, ["running"])
+        s.call("DELETE", "/api/jobs/" + between)
+        return [s.until(i, ["done", "failed"]) for i in waiting]
+
     try:
+        again = behind_a_failure("cut", True)
+        check([j["state"] for j in again] == ["done"] * 3, "jobs that waited for a model that is whole again: %s" % [j["error"] for j in again])
+        if again[1]["state"] == "done":
+            shown = [pixels(s.call("GET", j["pictures"][0]["url"], raw=True)[1]) for j in again]
+            status, answer = s.call("POST", "/v1/images/generations", dict(SHORT, model="other", lora="kohya:2"))
+            check(shown[0] == pixels(base64.b64decode(expected)) != shown[1] == pixels(base64.b64decode(answer["data"][0]["b64_json"])), "their pictures, adapters included")
+        failed = behind_a_failure("cut-too", False)
+        check([(j["state"], j["error"]["code"]) for j in failed] == [("failed", 500)] * 3 and all('"cut-too" cannot be opened' in j["error"]["message"] for j in failed), "the model still cannot be read: %s" % failed)
+        open(file, "r+b").write(whole)
         for name in ("cut", "cut-too", "cut"):  # the served one; one of the folder; the served one that was opened anew
             check(draw(name)[0] == 200, "a model is opened")
             cut(name)
