@@ -528,7 +528,8 @@ typedef struct flux1_write_params {
     /* Texts "parameters" and "flux1" in place of those that params and model would give (of latents from a file); NULL:
      * those; "": none. In all formats each byte that is not UTF-8 becomes U+FFFD: no picture is lost by its text */
     const char *parameters, *json;
-    uint64_t reserved[4];
+    int adapter_names; /* 1: adapters by their files' names alone, for pictures that others get; 0: by their paths */
+    uint64_t reserved[3];
 } flux1_write_params;
 FLUX1_API void flux1_write_params_defaults(flux1_write_params *params);
 

@@ -1,6 +1,7 @@
 /* flux1 serve: one open model behind HTTP, until a signal comes. */
 #include "cli/cli.h"
 
+#include "base/clock.h"
 #include "base/signals.h"
 #include "cli/ahead.h"
 #include "cli/console.h"
@@ -16,6 +17,7 @@
 #include <time.h>
 
 enum { PORT = 8080, QUEUE = 16, DRAIN = 30 };
+#define QUIET_SECONDS 60
 #define KEPT_BYTES ((uint64_t)10 << 30) /* of pictures, with --jobs */
 #define TEMPORARY_BYTES ((uint64_t)1 << 30)
 
@@ -49,6 +51,22 @@ static int open_log(serving *v)
     return EXIT_FAILED;
 }
 
+/* On a full disk each request fails alike: the same sentence again is not printed for a minute. Any thread calls. */
+static void tell_operator(const char *sentence)
+{
+    static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    static char last[FLUX1_MESSAGE_MAX];
+    static double when;
+    const double now = clock_seconds();
+    pthread_mutex_lock(&mutex);
+    if (strncmp(last, sentence, sizeof last - 1) != 0 || now - when > QUIET_SECONDS) {
+        snprintf(last, sizeof last, "%s", sentence);
+        when = now;
+        print_failure(FLUX1_ERR_IO, "%s", sentence);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
 static server_settings settings_of(const serving *v)
 {
     const options *opt = v->opt;
@@ -76,7 +94,8 @@ static server_settings settings_of(const serving *v)
                              .guidance = request.guidance,
                              .max_sequence_length = request.max_sequence_length,
                              .tiling = request.tiling,
-                             .access_log = v->log};
+                             .access_log = v->log,
+                             .tell = tell_operator};
 }
 
 static int open_server(serving *v)

@@ -7,7 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r,
+static const char *path_or_name(const char *path, bool name)
+{
+    const char *slash = name ? strrchr(path, '/') : NULL;
+    return slash ? slash + 1 : path;
+}
+
+flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r, bool names,
                          char **parameters, char **json)
 {
     char mesh_text[32];
@@ -15,7 +21,7 @@ flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1
     const int *shape = image->mesh[0] ? image->mesh : c->mesh.shape;
     snprintf(mesh_text, sizeof mesh_text, "%dx%d", shape[0], shape[1]);
     for (int i = 0; i < r->adapters.count; i++)
-        loras[i] = (image_lora){r->adapters.adapter[i]->path, r->adapters.scale[i]};
+        loras[i] = (image_lora){path_or_name(r->adapters.adapter[i]->path, names), r->adapters.scale[i]};
     image_metadata d = {.prompt = r->prompt,
                         .model = folder_name(m),
                         .version = flux1_version(),
@@ -84,7 +90,7 @@ flux1_status facts_of_picture(dump *d, int64_t index, flux1_context *c, const fl
     flux1_image sized = *image;
     sized.width = (int)r->width;
     sized.height = (int)r->height;
-    flux1_status st = facts_texts(c, &sized, m, r, &parameters, &json);
+    flux1_status st = facts_texts(c, &sized, m, r, false, &parameters, &json);
     facts_key("flux1", index, key);
     if (st == FLUX1_OK)
         st = dump_note(d, key, json, &c->error);

@@ -8,8 +8,9 @@
 /* request_make, silently: what it rounds was said when the picture was made. */
 flux1_status facts_request(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, request *r);
 
-/* The two texts about a picture of the request (image/metadata.h), malloc'd. */
-flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r,
+/* The two texts about a picture of the request (image/metadata.h), malloc'd. names: adapters are told by their files'
+ * names, without their folders. */
+flux1_status facts_texts(flux1_context *c, const flux1_image *image, const flux1_model *m, const request *r, bool names,
                          char **parameters, char **json);
 
 /* The paths of the model and its parts, under the names of flux1_latents_text. */

@@ -10,7 +10,7 @@
 #include <strings.h>
 
 static flux1_status texts_of(flux1_context *c, const flux1_image *image, const flux1_model *model,
-                             const flux1_generate_params *params, char **parameters, char **json)
+                             const flux1_generate_params *params, bool names, char **parameters, char **json)
 {
     request r;
     flux1_generate_params p;
@@ -23,7 +23,7 @@ static flux1_status texts_of(flux1_context *c, const flux1_image *image, const f
     }
     TRY(facts_request(c, model, &p, &r));
     r.latents = began;
-    return facts_texts(c, image, model, &r, parameters, json);
+    return facts_texts(c, image, model, &r, names, parameters, json);
 }
 
 /* "" is none. */
@@ -83,7 +83,7 @@ static flux1_status encode(flux1_context *c, const flux1_image *image, const flu
     const bool made = model && params && !(how->parameters && how->json),
                texts = (made || how->parameters || how->json) && !how->plain;
     if (texts && made)
-        TRY_CLEANUP(texts_of(c, image, model, params, &parameters, &json));
+        TRY_CLEANUP(texts_of(c, image, model, params, how->adapter_names, &parameters, &json));
     st = picture_encode(format_of(how->format), name, image->width, image->height, image->pixels,
                         how->quality ? how->quality : PICTURE_QUALITY,
                         texts ? &(picture_texts){how->parameters ? text_or_null(how->parameters) : parameters,

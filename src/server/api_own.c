@@ -2,6 +2,7 @@
 #include "base/file.h"
 #include "flux1_tools.h"
 #include "server/base64.h"
+#include "server/failure.h"
 #include "server/jobs.h"
 #include "server/looks.h"
 #include "server/routes.h"
@@ -198,7 +199,7 @@ static void forget(exchange *x)
     flux1_error err = {0};
     fault f = {0};
     if (history_remove(x->server->history, x->argument, &found, &err) != FLUX1_OK)
-        fault_of_status(&f, err.status, err.message);
+        failure_fault(x->server, &f, err.status, "the job cannot be removed", err.message);
     else if (!found)
         fault_set(&f, FAULT_NOT_FOUND, NULL, "there is no job \"%.40s\"", x->argument);
     if (f.kind == FAULT_NONE)
@@ -328,8 +329,10 @@ void file_get(exchange *x)
     if (descriptor < 0) {
         if (st == FLUX1_OK)
             fault_set(&f, FAULT_NOT_FOUND, NULL, "there is no picture of that name");
-        else
-            fault_set(&f, FAULT_UNAVAILABLE, NULL, "the picture cannot be opened now: %s", err.message);
+        else {
+            failure_fault(x->server, &f, st, "the picture cannot be opened now", err.message);
+            f.kind = FAULT_UNAVAILABLE;
+        }
         answer_fault(x, &f);
         return;
     }

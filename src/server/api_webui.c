@@ -12,15 +12,24 @@
 
 /* ---- txt2img ---- */
 
-/* Of one picture: the text "parameters" of its file. */
-static void put_infotext(json_writer *w, server *s, const job_picture *p)
+/* With the tags of adapters, as their own server tells it. */
+static const char *prompt_of(const job *j) { return j->request.written ? j->request.written : j->request.prompt; }
+
+/* Of one picture: the text "parameters" of its file, with the whole prompt, with which it begins. */
+static void put_infotext(json_writer *w, server *s, const job *j, const job_picture *p)
 {
+    builder b = {0};
+    const size_t prompt = strlen(j->request.prompt);
     json_value *facts = NULL;
     fault f;
     char *path = history_picture_path(s->history, p->name);
     const bool good = path && png_info_of_file(s, path, &facts, &f);
     const char *text = good ? json_string_value(json_object_get(facts, "parameters")) : NULL;
-    json_put_string(w, NULL, text ? text : "");
+    const bool begins = text && strncmp(text, j->request.prompt, prompt) == 0;
+    builder_format(&b, "%s%s", begins ? prompt_of(j) : "", !text ? "" : begins ? text + prompt : text);
+    json_put_string(w, NULL, b.text);
+    w->text.failed |= b.failed;
+    builder_free(&b);
     json_free(facts);
     free(path);
 }
@@ -29,7 +38,7 @@ static void put_lists(json_writer *w, server *s, const job *j)
 {
     json_begin_array(w, "all_prompts");
     for (int i = 0; i < j->made; i++)
-        json_put_string(w, NULL, j->request.prompt);
+        json_put_string(w, NULL, prompt_of(j));
     json_end_array(w);
     json_begin_array(w, "all_seeds");
     for (int i = 0; i < j->made; i++)
@@ -37,7 +46,7 @@ static void put_lists(json_writer *w, server *s, const job *j)
     json_end_array(w);
     json_begin_array(w, "infotexts");
     for (int i = 0; i < j->made; i++)
-        put_infotext(w, s, &j->pictures[i]);
+        put_infotext(w, s, j, &j->pictures[i]);
     json_end_array(w);
 }
 
@@ -48,7 +57,7 @@ static void put_info(json_writer *out, server *s, const job *j)
     json_writer w = {.style = JSON_LINE};
     char *text = NULL;
     json_begin_object(&w, NULL);
-    json_put_string(&w, "prompt", r->prompt);
+    json_put_string(&w, "prompt", prompt_of(j));
     json_put_string(&w, "negative_prompt", r->negative_prompt ? r->negative_prompt : "");
     json_put_unsigned(&w, "seed", j->made > 0 ? j->pictures[0].seed : r->seed); /* of the first that is given */
     json_put_integer(&w, "width", r->width);

@@ -1,8 +1,32 @@
 #include "server/database.h"
 
+static const struct {
+    int code;
+    const char *advice;
+} advices[] = {{SQLITE_FULL, "make room on its disk"},
+               {SQLITE_BUSY, "end the program that has locked it"},
+               {SQLITE_LOCKED, "end the program that has locked it"},
+               {SQLITE_READONLY, "let this user write the file and its folder"},
+               {SQLITE_PERM, "let this user write the file and its folder"},
+               {SQLITE_CANTOPEN, "let this user write the file and its folder"},
+               {SQLITE_IOERR, "look after its disk"},
+               {SQLITE_NOMEM, "leave more memory"}};
+
+/* Of all else the cause is what the file holds. */
+static const char *advice_for(int code)
+{
+    for (size_t i = 0; i < sizeof advices / sizeof *advices; i++)
+        if (advices[i].code == (code & 0xff))
+            return advices[i].advice;
+    return "move it away, with jobs.sqlite-wal and jobs.sqlite-shm beside it";
+}
+
 flux1_status database_failed(const database *d, flux1_error *err)
 {
-    return error_set(err, FLUX1_ERR_IO, "%s: %s", d->path, d->db ? sqlite3_errmsg(d->db) : "cannot be opened");
+    if (!d->db)
+        return error_oom(err, 0, "a database");
+    return error_set(err, FLUX1_ERR_IO, "%s: %s; %s, or name another folder with --jobs", d->path,
+                     sqlite3_errmsg(d->db), advice_for(sqlite3_errcode(d->db)));
 }
 
 flux1_status database_open(database *d, const char *path, bool writes, flux1_error *err)

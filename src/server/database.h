@@ -17,7 +17,7 @@ typedef struct database {
 flux1_status database_open(database *d, const char *path, bool writes, flux1_error *err);
 void database_close(database *d); /* fine if it is not open */
 
-/* What went wrong last: FLUX1_ERR_IO. */
+/* What went wrong last, and what to do about it: FLUX1_ERR_IO. */
 flux1_status database_failed(const database *d, flux1_error *err);
 
 flux1_status database_execute(const database *d, const char *sql, flux1_error *err);

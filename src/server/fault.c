@@ -28,17 +28,6 @@ bool fault_set(fault *f, fault_kind kind, const char *param, const char *format,
     return false;
 }
 
-static bool is_requests(flux1_status status)
-{
-    return status == FLUX1_ERR_ARGUMENT || status == FLUX1_ERR_LIMIT || status == FLUX1_ERR_UNSUPPORTED;
-}
-
-bool fault_of_status(fault *f, flux1_status status, const char *message)
-{
-    const char *text = message && message[0] ? message : flux1_status_text(status);
-    return fault_set(f, is_requests(status) ? FAULT_INVALID : FAULT_SERVER, NULL, "%s", text);
-}
-
 fault_kind fault_kind_of_file(flux1_status status)
 {
     return status == FLUX1_ERR_MEMORY ? FAULT_SERVER : status == FLUX1_ERR_IO ? FAULT_UNAVAILABLE : FAULT_INVALID;

@@ -5,17 +5,18 @@
 #include "base/json_write.h"
 
 /* kind, HTTP status, the error's "type" as OpenAI's clients know them */
-#define FAULT_MAP(X)                              \
-    X(NONE, 200, "")                              \
-    X(INVALID, 400, "invalid_request_error")      \
-    X(KEY, 401, "authentication_error")           \
-    X(FORBIDDEN, 403, "invalid_request_error")    \
-    X(NOT_FOUND, 404, "not_found_error")          \
-    X(METHOD, 405, "invalid_request_error")       \
-    X(TOO_LARGE, 413, "invalid_request_error")    \
-    X(CONTENT_TYPE, 415, "invalid_request_error") \
-    X(BUSY, 429, "rate_limit_error")              \
-    X(SERVER, 500, "server_error")                \
+#define FAULT_MAP(X)                               \
+    X(NONE, 200, "")                               \
+    X(INVALID, 400, "invalid_request_error")       \
+    X(KEY, 401, "authentication_error")            \
+    X(FORBIDDEN, 403, "invalid_request_error")     \
+    X(NOT_FOUND, 404, "not_found_error")           \
+    X(METHOD, 405, "invalid_request_error")        \
+    X(TOO_LARGE, 413, "invalid_request_error")     \
+    X(CONTENT_TYPE, 415, "invalid_request_error")  \
+    X(UNPROCESSABLE, 422, "invalid_request_error") \
+    X(BUSY, 429, "rate_limit_error")               \
+    X(SERVER, 500, "server_error")                 \
     X(UNAVAILABLE, 503, "unavailable_error")
 
 typedef enum fault_kind {
@@ -36,9 +37,6 @@ typedef struct fault {
 /* Always false, for "return fault_set(…)". param may be NULL. */
 bool fault_set(fault *f, fault_kind kind, const char *param, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
-
-/* From the library: what the request is to blame for is INVALID, all else SERVER. Always false. */
-bool fault_of_status(fault *f, flux1_status status, const char *message);
 
 /* Of a file that a request names and that could not be opened. FAULT_UNAVAILABLE: it could not be read, be it for a
  * moment or until its operator does something (permissions, a link that leads nowhere): not the request's fault. */

@@ -476,8 +476,9 @@ static flux1_status open_database(history *s, flux1_error *err)
     TRY(database_open(&s->writer, s->database, true, err));
     TRY(database_number(&s->writer, "PRAGMA user_version", &version, err));
     if (version > HISTORY_VERSION)
-        return error_set(err, FLUX1_ERR_FORMAT, "%s: it is of version %d, of a later flux1; name another folder",
-                         s->database, version);
+        return error_set(err, FLUX1_ERR_FORMAT,
+                         "%s: it is of version %d, of a later flux1; name another folder with --jobs", s->database,
+                         version);
     TRY(shrink_by_itself(s, err));
     TRY(database_execute(
         &s->writer, "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA journal_size_limit=4194304;", err));

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "server/access.h"
 #include "server/descriptors.h"
+#include "server/framing.h"
 #include "server/routes.h"
 
 #include <microhttpd.h>
@@ -112,7 +113,10 @@ static exchange *begin(server *s, struct MHD_Connection *connection, const char 
     snprintf(x->method, sizeof x->method, "%s", method);
     snprintf(x->path, sizeof x->path, "%s", path);
     atomic_fetch_add(&s->exchanges, 1);
-    if (!admit(x, method, path, &x->refusal))
+    if (!framing_check(connection, &x->refusal)) {
+        x->handler = NULL;
+        x->refuses_at_once = true; /* and the connection ends, as nobody knows where the next request begins */
+    } else if (!admit(x, method, path, &x->refusal))
         x->handler = NULL;
     return x;
 }
@@ -256,11 +260,12 @@ flux1_status http_start(server *s, flux1_error *err)
         close(listener);
         return st;
     }
-    s->daemon = MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, on_accept, s, on_request,
-                                 s, MHD_OPTION_LISTEN_SOCKET, listener, MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS,
-                                 MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_TIMEOUT,
-                                 (unsigned)IDLE_SECONDS, MHD_OPTION_NOTIFY_COMPLETED, on_completed, s,
-                                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
+    s->daemon =
+        MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, on_accept, s, on_request, s,
+                         MHD_OPTION_UNESCAPE_CALLBACK, framing_unescape, NULL, MHD_OPTION_LISTEN_SOCKET, listener,
+                         MHD_OPTION_THREAD_POOL_SIZE, (unsigned)THREADS, MHD_OPTION_CONNECTION_LIMIT, limit,
+                         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS, MHD_OPTION_NOTIFY_COMPLETED,
+                         on_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_END);
     if (s->daemon)
         return FLUX1_OK;
     connections_close(&s->connections);

@@ -50,11 +50,11 @@ typedef struct job_preview {
 typedef struct job {
     char id[RANDOM_NAME]; /* constant */
     job_request request;  /* constant */
-    served_model *model;  /* constant, until the job has ended */
+    served_model *model;  /* until the job has ended; while it waits constant, and then its worker's (plan_again) */
     remarks notes;
-    flux1_adapter_use adapters[REQUEST_LORAS_MAX]; /* constant: request.lora, opened */
+    flux1_adapter_use adapters[REQUEST_LORAS_MAX]; /* the same: request.lora, opened */
     flux1_format preview_format;                   /* constant */
-    int together;   /* constant, once it is planned: pictures of its kind that are best computed together; 1: none */
+    int together;   /* the same, once it is planned: pictures of its kind that are best computed together; 1: none */
     bool overtaken; /* by jobs that ran together with one before it */
     job_state state;
     bool kept; /* it has ended, and the history says so: clients are told of the end from then on */

@@ -26,7 +26,7 @@ const char *format_type(flux1_format format) { return formats[format].type; }
 bool request_begin(const job_request *defaults, job_request *out, fault *f)
 {
     *out = *defaults;
-    out->model = out->prompt = out->negative_prompt = NULL;
+    out->model = out->prompt = out->written = out->negative_prompt = NULL;
     out->loras = 0;
     out->seed = 0;
     uint32_t seed; /* 32 bits are enough to choose from, and short enough to be typed again */
@@ -40,6 +40,7 @@ void request_free(job_request *r)
 {
     free(r->model);
     free(r->prompt);
+    free(r->written);
     free(r->negative_prompt);
     for (int i = 0; i < r->loras; i++)
         free(r->lora[i].name);

@@ -21,6 +21,7 @@ typedef struct request_lora {
 typedef struct job_request {
     char *model; /* its name; NULL: the one there is */
     char *prompt;
+    char *written;         /* the prompt with the tags of adapters that were in it; NULL: there were none */
     char *negative_prompt; /* NULL: none */
     float true_cfg_scale;  /* 1: off */
     int width, height;     /* after request_round: multiples of the model's unit */

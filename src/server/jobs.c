@@ -1,5 +1,6 @@
 #include "server/jobs.h"
 
+#include "server/failure.h"
 #include "server/plan.h"
 
 #include <stddef.h>
@@ -47,7 +48,7 @@ static bool enter(server *s, job *j, fault *f)
     flux1_error err = {0};
     bool found;
     if (jobs_store(s, j, &err) != FLUX1_OK)
-        return fault_of_status(f, err.status, err.message);
+        return failure_fault(s, f, err.status, "the job cannot be stored", err.message);
     if (queue_submit(&s->queue, j, f))
         return true;
     history_remove(s->history, j->id, &found, NULL);
@@ -75,9 +76,17 @@ job *jobs_submit(server *s, served_model *model, job_request *request, bool good
     return NULL;
 }
 
+/* How it has ended. The history keeps what a full disk does not take. */
+static void store_end(server *s, job *j)
+{
+    flux1_error err = {0};
+    if (jobs_store(s, j, &err) != FLUX1_OK)
+        failure_tell(s, "job %s has ended, which is kept in memory alone so far: %s", j->id, err.message);
+}
+
 void jobs_bury(server *s, job *j)
 {
-    jobs_store(s, j, NULL); /* the history keeps what a full disk does not take */
+    store_end(s, j);
     plan_done(s, j);
     queue_forget(&s->queue, j);
 }
@@ -87,7 +96,7 @@ void jobs_end(server *s, job *j, job_state state)
     queue_lock(&s->queue);
     queue_end(&s->queue, j, state);
     queue_unlock(&s->queue);
-    jobs_store(s, j, NULL); /* the history keeps what a full disk does not take */
+    store_end(s, j);
     queue_forget(&s->queue, j);
 }
 
@@ -120,7 +129,7 @@ char *jobs_text(server *s, const char *id, fault *f)
         return text;
     }
     if (history_get(s->history, id, &text, &err) != FLUX1_OK)
-        fault_of_status(f, err.status, err.message);
+        failure_fault(s, f, err.status, "the history cannot be read", err.message);
     else if (!text)
         fault_set(f, FAULT_NOT_FOUND, NULL, "there is no job \"%.40s\"", id);
     return text;
@@ -170,6 +179,6 @@ char *jobs_list_text(server *s, int limit, const char *before, fault *f)
         st = builder_take(&n.text, "the jobs", &text, &err);
     builder_free(&n.text);
     if (st != FLUX1_OK)
-        fault_of_status(f, st, err.message);
+        failure_fault(s, f, st, "the history cannot be read", err.message);
     return text;
 }

@@ -147,6 +147,14 @@ static void close_idle(loras *l)
     }
 }
 
+const char *loras_without_folder(const loras *l, const char *sentence)
+{
+    size_t n = l->folder ? strlen(l->folder) : 0;
+    while (n > 1 && l->folder[n - 1] == '/')
+        n--;
+    return n > 0 && strncmp(sentence, l->folder, n) == 0 && sentence[n] == '/' ? sentence + n + 1 : sentence;
+}
+
 /* Without the mutex, so that nobody waits for the disk: one thread at a time has the context. */
 static bool open_file(const loras *l, flux1_context *context, const flux1_model *model, const char *path,
                       lora_file **out, fault *f)
@@ -159,11 +167,12 @@ static bool open_file(const loras *l, flux1_context *context, const flux1_model 
     file->identity = identity_of(path);
     const flux1_status st = flux1_adapter_open(context, model, path, &file->adapter);
     if (st != FLUX1_OK) {
-        const char *message = flux1_context_message(context);
-        const size_t folder = strlen(l->folder); /* where it lies is the operator's business */
-        const bool names = strncmp(message, l->folder, folder) == 0 && message[folder] == '/';
+        const char *message = loras_without_folder(l, flux1_context_message(context));
         free(file);
-        return fault_set(f, fault_kind_of_file(st), "lora", "%s", message + (names ? folder + 1 : 0));
+        if (strchr(message, '/')) /* of a path */
+            return fault_set(f, fault_kind_of_file(st), "lora", "%s: %s", loras_without_folder(l, path),
+                             flux1_status_text(st));
+        return fault_set(f, fault_kind_of_file(st), "lora", "%s", message);
     }
     *out = file;
     return true;

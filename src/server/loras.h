@@ -57,6 +57,9 @@ void loras_survey(loras *l, const flux1_model *model, loras_tell *tell, void *us
  * meanwhile. context: as below. */
 void loras_examine(loras *l, flux1_context *context, const flux1_model *model, const char *path);
 
+/* A sentence about a file of the folder, without the folder: where that lies is the operator's business. */
+const char *loras_without_folder(const loras *l, const char *sentence);
+
 /* Opens it, or finds it open; loras_return ends its use. context: for messages, not used by another thread meanwhile.
  * FAULT_INVALID, where there is none with the names that there are; FAULT_UNAVAILABLE: it cannot be read now. */
 bool loras_take(loras *l, flux1_context *context, const flux1_model *model, const char *name, flux1_adapter **out,

@@ -1,7 +1,7 @@
 #include "server/models.h"
 
 #include "base/listing.h"
-#include "server/inside.h"
+#include "server/failure.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,7 +175,7 @@ static void close_idle(server *s)
 static served_model **find_opened(models *l, const char *name)
 {
     served_model **at = &l->opened;
-    while (*at && (strcasecmp((*at)->name, name) != 0 || atomic_load(&(*at)->unreadable)))
+    while (*at && (strcasecmp((*at)->name, name) != 0 || models_is_unreadable(*at)))
         at = &(*at)->next;
     return at;
 }
@@ -214,11 +214,12 @@ static served_model *open_named(server *s, const char *name, const char *param, 
     served_model *m = NULL;
     flux1_error err = {0};
     flux1_status st = open_files(s, name, engines, &model);
-    if (st != FLUX1_OK) /* where it lies is the operator's business */
+    if (st != FLUX1_OK) { /* where it lies is the operator's business */
+        failure_tell(s, "the model \"%s\" cannot be opened: %s", name, flux1_context_message(s->engine.planner));
         fault_set(f, fault_kind_of_file(engines && st != FLUX1_ERR_MEMORY ? FLUX1_ERR_IO : st), engines ? NULL : param,
                   "the model \"%.60s\" cannot be opened: %s", name, flux1_status_text(st));
-    else if ((st = describe(s, model, model, name, &m, &err)) != FLUX1_OK)
-        fault_of_status(f, st, err.message);
+    } else if ((st = describe(s, model, model, name, &m, &err)) != FLUX1_OK)
+        failure_fault(s, f, st, "a model cannot be described", err.message);
     if (st == FLUX1_OK)
         return m;
     flux1_model_close(model);
@@ -257,7 +258,7 @@ served_model *models_take_facts(server *s, const char *name, const char *param, 
 served_model *models_take(server *s, const char *name, const char *param, fault *f)
 {
     served_model *m = models_take_facts(s, name, param, f);
-    return m == s->models.engine && atomic_load(&m->unreadable) ? take_named(s, m->name, param, f) : m;
+    return m == s->models.engine && models_is_unreadable(m) ? take_named(s, m->name, param, f) : m;
 }
 
 bool models_is_open(server *s, const char *name)
@@ -275,6 +276,8 @@ void models_note(served_model *m, flux1_status status)
     if (status == FLUX1_ERR_IO)
         atomic_store(&m->unreadable, true);
 }
+
+bool models_is_unreadable(const served_model *m) { return atomic_load(&m->unreadable); }
 
 void models_hold(server *s, served_model *m)
 {

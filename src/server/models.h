@@ -24,7 +24,7 @@ typedef struct served_model {
     flux1_model_info info;
     job_request defaults; /* a request that says nothing */
     int users;
-    atomic_bool unreadable; /* as models_note has it: for no new job */
+    atomic_bool unreadable; /* as models_note has it */
     bool looks;             /* adapters are being examined for it (looks.c), whose are the next three */
     errand look;
     lora_paths to_examine;
@@ -58,6 +58,7 @@ void models_return(server *s, served_model *m);
 /* What a job that used it came to. A file that became shorter may be whole again by the next request, but what is open
  * stays as it is: FLUX1_ERR_IO. Any thread may call. */
 void models_note(served_model *m, flux1_status status);
+bool models_is_unreadable(const served_model *m); /* it is for no new job, and jobs that wait get it opened anew */
 
 /* For a new job, a request of the model's defaults that names it: models_take and request_begin, if the queue has room
  * (queue_has_room: a model is not opened in vain). NULL: f says why. */

@@ -1,6 +1,7 @@
 #include "server/picture_text.h"
 
 #include "server/base64.h"
+#include "server/failure.h"
 
 #include <stdlib.h>
 
@@ -11,7 +12,7 @@ bool picture_text_put(json_writer *w, const char *key, const server *s, const jo
     builder text = {0};
     flux1_error err = {0};
     if (history_read_picture(s->history, p->name, &bytes, &count, &err) != FLUX1_OK)
-        return fault_set(f, FAULT_SERVER, NULL, "picture %s was made and cannot be read: %s", p->name, err.message);
+        return failure_fault(s, f, err.status, "a picture was made and cannot be read", err.message);
     base64_add(&text, bytes, count);
     json_put_string(w, key, text.text);
     w->text.failed |= text.failed;

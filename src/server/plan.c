@@ -1,6 +1,9 @@
 #include "server/plan.h"
 
+#include "server/failure.h"
+
 #include <stddef.h>
+#include <string.h>
 
 void plan_params(const server *s, const job *j, flux1_generate_params *out)
 {
@@ -30,8 +33,11 @@ static bool take_adapters(server *s, job *j, int *taken, fault *f)
     for (*taken = 0; *taken < r->loras; ++*taken) {
         flux1_adapter_use *use = &j->adapters[*taken];
         use->scale = r->lora[*taken].scale;
-        if (!loras_take(&s->loras, s->engine.planner, j->model->model, r->lora[*taken].name, &use->adapter, f))
+        if (!loras_take(&s->loras, s->engine.planner, j->model->model, r->lora[*taken].name, &use->adapter, f)) {
+            if (f->kind != FAULT_INVALID)
+                failure_tell(s, "%s/%s", s->settings.loras, f->message);
             return false;
+        }
     }
     return true;
 }
@@ -99,7 +105,8 @@ static bool check(server *s, job *j, fault *f)
     ask_for_more(s, &params);
     if (st == FLUX1_OK)
         st = flux1_generate_batch(s->engine.planner, j->model->model, &params, &j->together);
-    return st == FLUX1_OK || fault_of_status(f, st, flux1_context_message(s->engine.planner));
+    return st == FLUX1_OK ||
+           failure_fault(s, f, st, "the job cannot be planned", flux1_context_message(s->engine.planner));
 }
 
 job *plan_job(server *s, served_model *model, job_request *request, fault *f)
@@ -125,4 +132,38 @@ job *plan_job(server *s, served_model *model, job_request *request, fault *f)
     models_return(s, model);
     job_free(j);
     return NULL;
+}
+
+/* The job's new model, adapters and notes are in `now`; its old ones after that. */
+static void swap(server *s, job *j, job *now)
+{
+    const job old = *now;
+    queue_lock(&s->queue);
+    now->model = j->model;
+    memcpy(now->adapters, j->adapters, sizeof now->adapters);
+    j->model = old.model;
+    memcpy(j->adapters, old.adapters, sizeof j->adapters);
+    j->together = old.together;
+    for (int i = 0; i < now->notes.count; i++)
+        remarks_add(&j->notes, "%s", now->notes.text[i]);
+    queue_unlock(&s->queue);
+}
+
+bool plan_again(server *s, job *j, fault *f)
+{
+    job now = {.request = j->request, .model = models_take(s, j->request.model, NULL, f)};
+    int taken = 0;
+    if (!now.model)
+        return false;
+    pthread_mutex_lock(&s->planning);
+    s->plan_notes = &now.notes;
+    const bool good = take_adapters(s, &now, &taken, f) && check(s, &now, f);
+    s->plan_notes = NULL;
+    pthread_mutex_unlock(&s->planning);
+    if (good)
+        swap(s, j, &now);
+    return_adapters(s, &now, taken);
+    models_return(s, now.model);
+    remarks_free(&now.notes);
+    return good;
 }

@@ -11,6 +11,10 @@ void plan_params(const server *s, const job *j, flux1_generate_params *out);
  * rounded, what the library remarks in its notes. NULL: f says why. */
 job *plan_job(server *s, served_model *model, job_request *request, fault *f);
 
+/* For a worker: a job of a model that another one could not read since (models_note) gets that model as it is opened
+ * anew, and its adapters for that. False: f says why not, and the job has what it had. */
+bool plan_again(server *s, job *j, fault *f);
+
 /* One more user of its adapters and its model, which plan_done ends. Does not wait: false, if another thread has them
  * in hand just now. The queue's lock is held, and the job has not ended. */
 bool plan_hold(server *s, const job *j);

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "flux1_tools.h"
+#include "server/failure.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,13 +17,13 @@ bool png_info_of_file(server *s, const char *path, json_value **facts, fault *f)
     *facts = NULL;
     pthread_mutex_lock(&s->reading);
     const flux1_status st = flux1_picture_json(s->engine.reader, path, &text);
-    if (st != FLUX1_OK) {
-        const char *message = flux1_context_message(s->engine.reader), *rest = message;
+    const char *message = flux1_context_message(s->engine.reader), *rest = message;
+    if (st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_LIMIT) {
         if (strncmp(message, path, strlen(path)) == 0 && message[strlen(path)] == ':')
             rest += strlen(path) + 1 + (message[strlen(path) + 1] == ' ');
-        fault_set(f, st == FLUX1_ERR_FORMAT || st == FLUX1_ERR_LIMIT ? FAULT_INVALID : FAULT_SERVER, NULL,
-                  "the picture: %s", rest);
-    }
+        fault_set(f, FAULT_INVALID, NULL, "the picture: %s", rest);
+    } else if (st != FLUX1_OK)
+        failure_fault(s, f, st, "the picture cannot be read", message);
     pthread_mutex_unlock(&s->reading);
     const bool good = st == FLUX1_OK && json_parse(text, strlen(text), "the picture", facts, &err) == FLUX1_OK;
     if (st == FLUX1_OK && !good)
@@ -40,7 +41,7 @@ bool png_info_read(server *s, const char *bytes, size_t count, json_value **fact
     if (count == 0)
         return fault_set(f, FAULT_INVALID, NULL, "the body is empty: it must be a picture");
     if (history_write_scratch(s->history, bytes, count, &path, &err) != FLUX1_OK)
-        return fault_set(f, FAULT_SERVER, NULL, "%s", err.message);
+        return failure_fault(s, f, err.status, "the picture cannot be stored for a moment, to be read", err.message);
     const bool good = png_info_of_file(s, path, facts, f);
     unlink(path);
     free(path);

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "server/descriptors.h"
+#include "server/failure.h"
 #include "server/http.h"
 #include "server/listen.h"
 #include "server/jobs.h"
@@ -16,27 +17,36 @@
 
 /* ---- what contexts log ---- */
 
-static void take_note(remarks *n, flux1_log_level level, const char *message)
+/* A warning is a note of the job that it came with; one that names a file of the server's is for its operator. */
+static void take_note(const server *s, remarks *n, flux1_log_level level, const char *message)
 {
-    if (n && level == FLUX1_LOG_WARNING)
-        remarks_add(n, "%s", message);
+    const char *text = loras_without_folder(&s->loras, message);
+    if (level != FLUX1_LOG_WARNING)
+        return;
+    if (strchr(text, '/'))
+        failure_tell(s, "warning: %s", message);
+    else if (n)
+        remarks_add(n, "%s", text);
 }
 
-void server_log_planner(void *s, flux1_log_level level, const char *message)
+void server_log_planner(void *user, flux1_log_level level, const char *message)
 {
-    take_note(((server *)s)->plan_notes, level, message);
+    const server *s = user;
+    take_note(s, s->plan_notes, level, message);
 }
 
 void *server_worker(server *s, int index) { return &s->worker[index]; }
 
-void server_log_worker(void *by, flux1_log_level level, const char *message)
+void server_log_worker(void *user, flux1_log_level level, const char *message)
 {
-    take_note(((worker *)by)->notes, level, message);
+    const worker *by = user;
+    take_note(by->s, by->notes, level, message);
 }
 
-void server_log_encoder(void *s, flux1_log_level level, const char *message)
+void server_log_encoder(void *user, flux1_log_level level, const char *message)
 {
-    take_note(&((server *)s)->next.notes, level, message);
+    server *s = user;
+    take_note(s, &s->next.notes, level, message);
 }
 
 /* ---- opening ---- */

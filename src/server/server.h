@@ -38,6 +38,8 @@ typedef struct server_settings {
     int max_sequence_length;  /* the same; 0: the model's */
     flux1_tiling tiling;
     FILE *access_log; /* a JSON object a line; NULL: none */
+    /* What the operator is to know, a sentence. Any thread calls it; NULL: nobody listens. */
+    void (*tell)(const char *sentence);
 } server_settings;
 
 /* What it computes with, until server_end has returned. Of the contexts only the server uses any meanwhile; workers,

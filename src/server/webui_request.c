@@ -10,11 +10,53 @@ typedef struct webui_counts {
     int size, times;
 } webui_counts;
 
-/* What clients send whether or not anybody has chosen it: no note. */
-#define PASSED_OVER(name)                                     \
-    {                                                         \
-        name, FIELD_OTHER, .text = "Ignored.", .schema = "{}" \
-    }
+/* What clients send whether or not anybody has chosen it, and this server has no place for. name, SILENT: it changes no
+ * picture here, or belongs to another one of them; OFF: a note where it is not null, false, empty, or a number up to 0
+ */
+#define UNUSED(X)                                     \
+    X("url", SILENT)                                  \
+    X("auth", SILENT)                                 \
+    X("styles", OFF)                                  \
+    X("clip_skip", SILENT)                            \
+    X("denoising_strength", SILENT)                   \
+    X("restore_faces", OFF)                           \
+    X("tiling", OFF)                                  \
+    X("script_args", SILENT)                          \
+    X("hr_scale", SILENT)                             \
+    X("hr_upscaler", SILENT)                          \
+    X("hr_second_pass_steps", SILENT)                 \
+    X("hr_resize_x", SILENT)                          \
+    X("hr_resize_y", SILENT)                          \
+    X("hr_checkpoint_name", SILENT)                   \
+    X("hr_sampler_name", SILENT)                      \
+    X("hr_scheduler", SILENT)                         \
+    X("hr_prompt", SILENT)                            \
+    X("hr_negative_prompt", SILENT)                   \
+    X("hr_additional_modules", SILENT)                \
+    X("firstphase_width", OFF)                        \
+    X("firstphase_height", OFF)                       \
+    X("subseed", SILENT)                              \
+    X("subseed_strength", OFF)                        \
+    X("seed_resize_from_h", OFF)                      \
+    X("seed_resize_from_w", OFF)                      \
+    X("eta", SILENT)                                  \
+    X("s_churn", OFF)                                 \
+    X("s_tmax", SILENT)                               \
+    X("s_tmin", SILENT)                               \
+    X("s_noise", SILENT)                              \
+    X("s_min_uncond", SILENT)                         \
+    X("override_settings_restore_afterwards", SILENT) \
+    X("save_images", SILENT)                          \
+    X("send_images", SILENT)                          \
+    X("do_not_save_samples", SILENT)                  \
+    X("do_not_save_grid", SILENT)
+
+typedef enum unused_rule { SILENT, OFF } unused_rule;
+
+#define UNUSED_TEXT_SILENT "Ignored."
+#define UNUSED_TEXT_OFF "Ignored, with a note where it is on."
+#define UNUSED_ROW(member, rule) {member, FIELD_OTHER, .text = UNUSED_TEXT_##rule, .schema = "{}"},
+
 #define ANY_TEXT "{\"type\": [\"string\", \"null\"]}"
 
 const request_field webui_fields[] = {
@@ -24,47 +66,12 @@ const request_field webui_fields[] = {
     {"override_settings", FIELD_OTHER, .text = "sd_model_checkpoint: one of sd-models.",
      .schema = "{\"type\": [\"object\", \"null\"], \"additionalProperties\": true}"},
     {"sampler_index", FIELD_OTHER, .text = "As sampler_name.", .schema = ANY_TEXT},
+    {"scheduler", FIELD_OTHER, .text = "Simple; others are ignored with a note.", .schema = ANY_TEXT},
     {"enable_hr", FIELD_OTHER, .text = "Ignored with a note.", .schema = "{}"},
-    PASSED_OVER("url"),
-    PASSED_OVER("auth"),
-    PASSED_OVER("scheduler"),
-    PASSED_OVER("styles"),
-    PASSED_OVER("clip_skip"),
-    PASSED_OVER("denoising_strength"),
-    PASSED_OVER("restore_faces"),
-    PASSED_OVER("tiling"),
-    PASSED_OVER("alwayson_scripts"),
-    PASSED_OVER("script_name"),
-    PASSED_OVER("script_args"),
-    PASSED_OVER("hr_scale"),
-    PASSED_OVER("hr_upscaler"),
-    PASSED_OVER("hr_second_pass_steps"),
-    PASSED_OVER("hr_resize_x"),
-    PASSED_OVER("hr_resize_y"),
-    PASSED_OVER("hr_checkpoint_name"),
-    PASSED_OVER("hr_sampler_name"),
-    PASSED_OVER("hr_scheduler"),
-    PASSED_OVER("hr_prompt"),
-    PASSED_OVER("hr_negative_prompt"),
-    PASSED_OVER("hr_additional_modules"),
-    PASSED_OVER("firstphase_width"),
-    PASSED_OVER("firstphase_height"),
-    PASSED_OVER("subseed"),
-    PASSED_OVER("subseed_strength"),
-    PASSED_OVER("seed_resize_from_h"),
-    PASSED_OVER("seed_resize_from_w"),
-    PASSED_OVER("eta"),
-    PASSED_OVER("s_churn"),
-    PASSED_OVER("s_tmax"),
-    PASSED_OVER("s_tmin"),
-    PASSED_OVER("s_noise"),
-    PASSED_OVER("s_min_uncond"),
-    PASSED_OVER("override_settings_restore_afterwards"),
-    PASSED_OVER("save_images"),
-    PASSED_OVER("send_images"),
-    PASSED_OVER("do_not_save_samples"),
-    PASSED_OVER("do_not_save_grid"),
-    {0}};
+    {"script_name", FIELD_OTHER, .text = "There is no script: 422 where one is named.", .schema = ANY_TEXT},
+    {"alwayson_scripts", FIELD_OTHER, .text = "There is no script: 422 where one has arguments.",
+     .schema = "{\"type\": [\"object\", \"null\"], \"additionalProperties\": true}"},
+    UNUSED(UNUSED_ROW){0}};
 
 const request_field webui_count_fields[] = {
     {"batch_size", FIELD_WHOLE, 1, REQUEST_COUNT_MAX, offsetof(webui_counts, size), .text = "Pictures, times n_iter."},
@@ -99,13 +106,15 @@ static bool take_tag(job_request *r, const char *text, size_t bytes, fault *f)
     return request_add_lora(r, name, (size_t)((colon ? colon : end) - name), scale, f);
 }
 
-/* The prompt without its tags. */
+/* The prompt without its tags; what it was with them is kept. */
 static bool take_tags(job_request *r, fault *f)
 {
     for (char *at = r->prompt; (at = strstr(at, "<lora:"));) {
         char *end = strchr(at, '>');
         if (!end)
             return true;
+        if (!r->written && !(r->written = strdup(r->prompt)))
+            return fault_set(f, FAULT_SERVER, NULL, "out of memory for a request");
         if (!take_tag(r, at, (size_t)(end - at) + 1, f))
             return false;
         memmove(at, end + 1, strlen(end + 1) + 1);
@@ -115,24 +124,100 @@ static bool take_tags(job_request *r, fault *f)
 
 /* ---- what is not ours ---- */
 
-static void tell_of_others(const json_value *o, remarks *n)
+/* Neither null, false, empty, nor a number up to 0. */
+static bool is_on(const json_value *v)
 {
-    static const char *const sampler_keys[] = {"sampler_name", "sampler_index"};
+    const char *text = json_string_value(v);
+    return json_is_true(v) || (text && text[0]) || (json_is_number(v) && json_number_value(v) > 0) ||
+           json_array_size(v) > 0 || json_object_size(v) > 0;
+}
+
+static bool is_one_of(const char *text, const char *const *names)
+{
+    while (*names && strcasecmp(text, *names) != 0)
+        names++;
+    return *names != NULL;
+}
+
+/* A name of a sampler or scheduler that is none of FLUX.1's. */
+static const char *other_name(const json_value *o, const char *key, const char *const *own)
+{
+    const char *name = json_string_value(json_object_get(o, key));
+    return name && name[0] && !is_one_of(name, own) ? name : NULL;
+}
+
+static void tell_of_sampling(const json_value *o, remarks *n)
+{
+    static const char *const euler[] = {"Euler", "euler", "k_euler", NULL};
+    static const char *const simple[] = {"Simple", "Automatic", NULL};
+    const char *name;
     float scale = 1;
-    bool high = false;
     fault f;
-    for (int i = 0; i < 2; i++) {
-        const char *sampler = json_string_value(json_object_get(o, sampler_keys[i]));
-        if (sampler && sampler[0] && strcasecmp(sampler, "Euler") != 0)
-            remarks_add(n, "sampler \"%.60s\": Euler was used, which is FLUX.1's", sampler);
-    }
+    if ((name = other_name(o, "sampler_name", euler)))
+        remarks_add(n, "sampler \"%.60s\": Euler was used, which is FLUX.1's", name);
+    if ((name = other_name(o, "sampler_index", euler)))
+        remarks_add(n, "sampler \"%.60s\": Euler was used, which is FLUX.1's", name);
+    if ((name = other_name(o, "scheduler", simple)))
+        remarks_add(n, "scheduler \"%.60s\": Simple was used, which is FLUX.1's", name);
     if (request_real(o, "cfg_scale", 0, 1000, &scale, &f) && scale != 1)
         remarks_add(n,
                     "cfg_scale %g was ignored: FLUX.1's guidance is distilled_cfg_scale, and true_cfg_scale with a "
                     "negative prompt is classifier-free guidance",
                     (double)scale);
+}
+
+/* Those that SillyTavern always sends change nothing of FLUX.1's. */
+static void tell_of_settings(const json_value *o, remarks *n)
+{
+    static const char *const usual[] = {"sd_model_checkpoint", "CLIP_stop_at_last_layers", "sd_vae",
+                                        "forge_additional_modules", NULL};
+    const json_value *settings = json_object_get(o, "override_settings");
+    const char *key;
+    for (size_t i = 0; json_object_at(settings, i, &key); i++)
+        if (!is_one_of(key, usual))
+            remarks_add(n, "override_settings: \"%.60s\" was ignored", key);
+}
+
+static void tell_of_unused(const json_value *o, remarks *n)
+{
+#define UNUSED_RULE(member, rule) {member, rule},
+    static const struct {
+        const char *name;
+        unused_rule rule;
+    } unused[] = {UNUSED(UNUSED_RULE)};
+#undef UNUSED_RULE
+    bool high = false;
+    fault f;
     if (request_flag(o, "enable_hr", &high, &f) && high)
         remarks_add(n, "enable_hr was ignored: this server has no upscaling");
+    for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
+        if (unused[i].rule == OFF && is_on(json_object_get(o, unused[i].name)))
+            remarks_add(n, "%s was ignored: this server has nothing like it", unused[i].name);
+}
+
+/* ---- scripts: their picture would be another one, and their own server refuses one that it does not have ---- */
+
+/* Whether a script is given anything: {"args": [...]}, or whatever else is not empty. */
+static bool has_arguments(const json_value *script)
+{
+    const json_value *args = json_object_get(script, "args");
+    return is_on(args ? args : script);
+}
+
+static bool check_scripts(const json_value *o, remarks *n, fault *f)
+{
+    const char *name = json_string_value(json_object_get(o, "script_name")), *key;
+    const json_value *all = json_object_get(o, "alwayson_scripts"), *script;
+    if (name && name[0])
+        return fault_set(f, FAULT_UNPROCESSABLE, "script_name",
+                         "\"script_name\": there is no script \"%.60s\": this server has none", name);
+    for (size_t i = 0; (script = json_object_at(all, i, &key)); i++) {
+        if (has_arguments(script))
+            return fault_set(f, FAULT_UNPROCESSABLE, "alwayson_scripts",
+                             "\"alwayson_scripts\": there is no script \"%.60s\": this server has none", key);
+        remarks_add(n, "the script \"%.60s\" was ignored: this server has none", key);
+    }
+    return true;
 }
 
 static bool read_count(const json_value *o, job_request *r, fault *f)
@@ -150,13 +235,15 @@ static bool read_count(const json_value *o, job_request *r, fault *f)
 bool webui_request_read(const json_value *o, job_request *r, remarks *n, fault *f)
 {
     if (!request_read_common(o, r, f) || !request_read_fields(webui_fields, o, r, f) || !read_count(o, r, f) ||
-        !take_tags(r, f))
+        !take_tags(r, f) || !check_scripts(o, n, f))
         return false;
     if (r->negative_prompt && !r->negative_prompt[0] && !request_has(o, "true_cfg_scale")) { /* they always send one */
         free(r->negative_prompt);
         r->negative_prompt = NULL;
     }
-    tell_of_others(o, n);
+    tell_of_sampling(o, n);
+    tell_of_settings(o, n);
+    tell_of_unused(o, n);
     request_note_unknown(o, request_common_fields, webui_fields, webui_count_fields, n);
     r->preview_every = r->steps < 8 ? 1 : r->steps / 8; /* for current_image */
     return request_check_seeds(r, f);

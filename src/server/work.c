@@ -1,6 +1,7 @@
 #include "server/work.h"
 
 #include "base/clock.h"
+#include "server/failure.h"
 #include "server/jobs.h"
 #include "server/plan.h"
 #include "server/thumbnail.h"
@@ -62,8 +63,12 @@ static void end(work *w, member *m, job_state state)
 /* What went wrong with one of them alone: nothing more of it is made. */
 static void fail(work *w, member *m, const flux1_error *err)
 {
+    fault why = {0};
+    char what[64];
+    snprintf(what, sizeof what, "picture %d of %d cannot be kept", m->j->made + 1, m->j->request.count);
+    failure_fault(w->s, &why, err->status, what, err->message);
     queue_lock(&w->s->queue);
-    fault_set(&m->j->error, FAULT_SERVER, NULL, "%s", err->message);
+    m->j->error = why;
     queue_unlock(&w->s->queue);
     flux1_cancel_token_cancel(m->j->token);
     end(w, m, JOB_FAILED);
@@ -230,6 +235,7 @@ static flux1_status encode(server *s, const member *m, const flux1_image *image,
     flux1_write_params_defaults(&how);
     how.format = r->format;
     how.quality = r->format == FLUX1_FORMAT_PNG ? 0 : r->quality;
+    how.adapter_names = 1;
     pthread_mutex_lock(&s->writing);
     flux1_status st = flux1_image_encode(s->engine.writer, image, m->j->model->model, &m->params, &how, bytes, size);
     if (st != FLUX1_OK)
@@ -314,14 +320,18 @@ static flux1_status generate(work *w)
 static job_state conclude(work *w, job *j, flux1_status st)
 {
     queue *q = &w->s->queue;
+    const bool failed = st != FLUX1_OK && st != FLUX1_ERR_CANCELLED;
+    fault why = {0};
+    char what[MODEL_NAME_ROOM + 64];
+    snprintf(what, sizeof what, "no picture can be made with the model \"%.100s\"", j->request.model);
+    if (failed)
+        failure_fault(w->s, &why, st, what, flux1_context_message(w->by->context));
     queue_lock(q);
-    const bool given_up = q->given_up;
-    fault *why = &j->error;
-    if (st != FLUX1_OK && st != FLUX1_ERR_CANCELLED)
-        fault_of_status(why, st, flux1_context_message(w->by->context));
-    else if (given_up && !j->cancelled)
-        fault_set(why, FAULT_UNAVAILABLE, NULL, "the server was stopped");
-    const fault_kind kind = why->kind;
+    if (!failed && q->given_up && !j->cancelled)
+        fault_set(&why, FAULT_UNAVAILABLE, NULL, "the server was stopped");
+    if (why.kind != FAULT_NONE)
+        j->error = why;
+    const fault_kind kind = j->error.kind;
     queue_unlock(q);
     return kind == FAULT_NONE ? JOB_CANCELLED : kind == FAULT_UNAVAILABLE ? JOB_INTERRUPTED : JOB_FAILED;
 }
@@ -345,12 +355,39 @@ static bool pass_skipped(work *w, job *j)
     return skips;
 }
 
+/* A job whose model another one could not read: that is opened anew. False: it cannot, and the job has ended. */
+static bool renew(worker *by, job *j)
+{
+    server *s = by->s;
+    fault why = {0};
+    next_text_drop(s); /* of the old one */
+    if (plan_again(s, j, &why))
+        return true;
+    if (why.kind == FAULT_INVALID) /* the request was in order when it came */
+        why.kind = FAULT_SERVER;
+    queue_lock(&s->queue);
+    const bool cancelled = j->cancelled;
+    if (!cancelled)
+        j->error = why;
+    queue_unlock(&s->queue);
+    jobs_end(s, j, cancelled ? JOB_CANCELLED : JOB_FAILED);
+    return false;
+}
+
 /* One call for all of them. Those that are not at their end then: how many, each to be tried alone. What has stopped
  * all of them may concern one alone (a NaN, or the memory for so many). */
 static int run(worker *by, job *const *jobs, int number, job **left)
 {
     work w = {.by = by, .s = by->s, .stage_began = clock_seconds()};
     int count = 0;
+    if (models_is_unreadable(jobs[0]->model)) {
+        if (number > 1) { /* each of them is planned anew, and may come to something else */
+            memcpy(left, jobs, (size_t)number * sizeof *left);
+            return number;
+        }
+        if (!renew(by, jobs[0]))
+            return 0;
+    }
     take_jobs(&w, jobs, number);
     const flux1_status st = generate(&w);
     const bool failed = st != FLUX1_OK && st != FLUX1_ERR_CANCELLED;

@@ -121,6 +121,7 @@ SHORT = {"prompt": "a red fox", "width": 64, "height": 48, "steps": 2, "seed": 7
 def error_of(answer, status, kind, words):
     code, body = answer
     e = (body or {}).get("error", {})
+    check(os.path.dirname(folder) not in e.get("message", ""), "a client is told where the server's files lie: %s" % body)
     check(code == status and e.get("type") == kind and e.get("code") == status and re.search(words, e.get("message", "")),
           "%d %s /%s/ expected, got %s %s" % (status, kind, words, code, body))
 
@@ -222,10 +223,19 @@ def odd_requests(s):
     allowed = answer(head("OPTIONS /api/jobs", "Origin: http://localhost", "Access-Control-Request-Method: POST"), end=False)
     check(" 405 " in allowed and "Allow: GET, POST" in allowed and "Access-Control" not in allowed, "OPTIONS: %s" % allowed)
     # paths and queries that are no text
-    for path in ("/%ff%fe", "/api/jobs/%ff%00", "/api/files/%00", "/" + "a" * 4000, "/api/jobs/" + "%41" * 200):
-        check(" 404 " in answer(head("GET " + path), end=False), "GET " + path[:30])
-    for query, status in (("before=%ff", 400), ("before=%00x", 200), ("limit=%00", 400), ("limit=5%00", 200), ("limit", 200)):
+    for path in ("/%ff%fe", "/api/jobs/%ff%00", "/api/files/%00", "/" + "a" * 4000, "/api/jobs/" + "%41" * 200, "/%00", "/%00x", "/health%00", "/metrics%00x", "/v1/models/schnell%00", "/%", "/%4", "/%4g", "/health%"):
+        check(" 404 " in answer(head("GET " + path), end=False).split("\r\n")[0], "GET " + path[:30])
+    check(all(" 200 " in answer(head("GET " + path), end=False) for path in ("/%68%65alth", "/v1/models/%53chnell", "/%76%31/models", "/openapi%2Ejson", "/openapi%2ejson")), "paths with codes")
+    for query, status in (("before=%ff", 400), ("before=%00x", 400), ("limit=%00", 400), ("limit=5%00", 400), ("limit=%35", 200), ("limit", 200)):
         check(" %d " % status in answer(head("GET /api/jobs?" + query), end=False).split("\r\n")[0], "GET /api/jobs?" + query)
+    # where a request ends, or for whom it is, a proxy in front may see otherwise: nothing behind it is read
+    for headers, words in ((("Content-Length: 2", "Content-Length: 43"), "more than once"), (("Content-Length: 43", "Content-Length: 2"), "more than once"), (("Content-Length: 2", "content-length: 2"), "more than once"),
+                           (("Content-Length: 2", "Transfer-Encoding: chunked"), "more than once"), (("Transfer-Encoding: chunked", "Content-Length: 2"), "more than once"),
+                           (("Transfer-Encoding: chunked", "Transfer-Encoding: chunked"), "more than once"), (("Transfer-Encoding: gzip, chunked",), "must be chunked"), (("Transfer-Encoding: identity",), "must be chunked"),
+                           (("Content-Length : 2",), "white space"), (("Host: other", "Content-Length: 2"), "2 Host headers")):
+        sent = "\r\n".join(("POST /api/jobs HTTP/1.1", "Host: localhost", *headers)) + "\r\n\r\n"
+        said = answer(sent + "{}GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", end=False)
+        check(re.match("HTTP/1.1 400 ", said) and said.count("HTTP/1.1") == 1 and "Connection: close" in said and words in said, "%s: %s" % (headers, said))
     check(s.call("GET", "/health")[0] == 200, "it goes on")
 
 
@@ -336,6 +346,7 @@ def lost_pictures(s, jobs):
     os.rename(path, path + ".kept")
     os.mkdir(path)
     error_of(s.call("GET", name), 503, "unavailable_error", "cannot be opened")
+    check(path in open(s.errors).read(), "the operator hears which")
     os.rmdir(path)
     error_of(s.call("GET", name), 404, "not_found_error", "no picture")
     os.rename(path + ".kept", path)
@@ -368,6 +379,11 @@ def webui(s):
           and names["samplers"][1][0]["name"] == "Euler" and names["progress"][1]["current_image"] is None, "lists: %s" % names)
     check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "schnell", "other": 1})[0] == 200, "options")
     error_of(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "sdxl"}), 400, "invalid_request_error", "there is schnell")
+    check(not any("scheduler" in n or "tiling" in n for n in info["notes"]), "what is off is not told: %s" % info["notes"])
+    notes = json.loads(made(scheduler="Karras", tiling=True, restore_faces=True, subseed=5, subseed_strength=0.3, alwayson_scripts={"ControlNet": {"args": []}}, override_settings={"eta_noise_seed_delta": 1})["info"])["notes"]
+    check(all(any(word in n for n in notes) for word in ('scheduler "Karras"', "tiling", "restore_faces", "subseed_strength", '"ControlNet"', "eta_noise_seed_delta")), "what was ignored is told: %s" % notes)
+    for body, word in (({"script_name": "x/y/z plot"}, '"x/y/z plot"'), ({"alwayson_scripts": {"ControlNet": {"args": [{"enabled": True}]}}}, '"ControlNet"')):
+        error_of(s.call("POST", "/sdapi/v1/txt2img", dict(sent, **body)), 422, "invalid_request_error", word)
     for body, words in (({"prompt": "a <lora:x:0.5>"}, "no folder of adapters"), ({"prompt": "a <lora:x:y>"}, "NAME:SCALE"), ({"prompt": "a", "batch_size": 50, "n_iter": 50}, "at most"),
                         ({"prompt": "a", "override_settings": {"sd_model_checkpoint": "sdxl"}}, "there is schnell")):
         error_of(s.call("POST", "/sdapi/v1/txt2img", body), 400, "invalid_request_error", words)
@@ -441,7 +457,7 @@ def info_when_examined(s, model=""):
 def loras():
     names = folder + "/loras"
     os.makedirs(names)
-    s = Server("--port", "0", "--loras", names)
+    s = Server("--port", "0", "--loras", names + "/")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
     os.symlink(adapter, names + "/one.safetensors")  # while it runs
     open(names + "/broken.safetensors", "w").write("x")
@@ -455,6 +471,11 @@ def loras():
     plain = s.call("POST", "/v1/images/generations", SHORT)[1]["data"][0]["b64_json"]
     with_lora = [s.call("POST", path, body)[1] for path, body in (("/v1/images/generations", dict(SHORT, lora=[{"name": "one", "scale": 2}])),
                                                                   ("/sdapi/v1/txt2img", dict(SHORT, prompt="<lora:one:2>a red fox")))]
+    check(all(folder.encode() not in base64.b64decode(p) for p in (with_lora[0]["data"][0]["b64_json"], with_lora[1]["images"][0])), "a picture tells no folder of the server's")
+    facts = s.call("POST", "/api/png-info", base64.b64decode(with_lora[0]["data"][0]["b64_json"]))[1]["request"]
+    check(facts["lora"] == [{"name": "one", "scale": 2}], "a picture tells which adapter it has: %s" % facts)
+    told = json.loads(with_lora[1]["info"])
+    check(told["prompt"] == told["all_prompts"][0] == "<lora:one:2>a red fox" and told["infotexts"][0].startswith("<lora:one:2>a red fox\nSteps: 2,"), "the prompt is told with its tags: %s" % told)
     pictures = [pixels(base64.b64decode(p)) for p in (plain, with_lora[0]["data"][0]["b64_json"], with_lora[1]["images"][0])]
     os.unlink(names + "/one.safetensors")
     open(names + "/one.safetensors", "w").write("x")
@@ -482,6 +503,12 @@ def other_models():
     every = ["schnell", "broken", "dev", "other"]
     check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == every == s.call("GET", "/api/info")[1]["models"], "models are listed")
     check([m["title"] for m in s.call("GET", "/sdapi/v1/sd-models")[1]] == every and s.call("GET", "/v1/models/DEV")[1]["id"] == "dev", "checkpoints are listed")
+    os.makedirs(names + "/gone")
+    open(names + "/gone/model_index.json", "w").write(open(model + "/model_index.json").read())
+    os.symlink(names + "/nowhere", names + "/gone/transformer")
+    status, refused_model = s.call("POST", "/api/jobs", {"prompt": "a", "model": "gone"})
+    check(status in (400, 503) and re.fullmatch('the model "gone" cannot be opened: [a-z ]+', refused_model["error"]["message"]) and names + "/gone" in open(s.errors).read(), "a link that leads nowhere: %s" % refused_model)
+    shutil.rmtree(names + "/gone")
     info = info_when_examined(s, "Dev")
     check(info["model"]["name"] == "dev" and info["model"]["variant"] == "dev" and info["defaults"]["guidance"] == 3.5 and info["models"] == every, "what another model is: %s" % info)
     refused = lambda facts: {l["name"]: l["refused"] for l in facts["loras"]}
@@ -521,7 +548,7 @@ def other_models():
     info_when_examined(s, "dev")
     check(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "DEV"})[0] == 200 and "kohya" not in [l["name"] for l in s.call("GET", "/sdapi/v1/loras")[1]] and s.call("GET", "/sdapi/v1/options")[1]["sd_model_checkpoint"] == "dev"
           and webui_pixels(sent) == dev, "options choose")
-    for name in ("nothing", "..", ".", "../models/dev", "dev/", names + "/dev", "empty", "file", "de"):
+    for name in ("nothing", "..", ".", "../models/dev", "dev/", pipelines + "/dev", "empty", "file", "de"):
         error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": name}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
         error_of(s.call("POST", "/v1/images/generations", {"prompt": "a", "model": name}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
     error_of(s.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": "sdxl"}), 400, "invalid_request_error", "there is schnell, broken, dev, other")
@@ -538,18 +565,43 @@ def cut_files():
     file = copy + "/transformer/diffusion_pytorch_model.safetensors"
     whole = open(file, "rb").read()
     os.symlink(copy, folder + "/models/cut-too")
-    s = Server("--port", "0", "--models", folder + "/models", model=copy)
+    s = Server("--port", "0", "--queue", "8", "--models", folder + "/models", "--loras", os.path.dirname(os.path.abspath(adapter)), model=copy)
     draw = lambda name: s.call("POST", "/v1/images/generations", dict(SHORT, model=name))
     expected = draw("other")[1]["data"][0]["b64_json"]
 
     def cut(name):
         os.truncate(file, len(whole) // 2)
-        error_of(draw(name), 500, "server_error", "became shorter")
+        error_of(draw(name), 500, "server_error", 'no picture can be made with the model "%s": .*became shorter' % name)
+        check(file in open(s.errors).read(), "the operator hears which file")
         check(s.call("GET", "/health")[0] == 200 and s.call("GET", "/api/info")[0] == 200, "the server goes on")
         error_of(draw(name), *((503, "unavailable_error") if name == "cut" else (400, "invalid_request_error")), '"%s" cannot be opened' % name)
         check(draw("other")[0] == 200 and s.call("GET", "/api/info")[0] == 200, "other models do not mind, nor what the server says of itself")
 
+    def behind_a_failure(name, whole_again):
+        """Jobs that wait when another one finds the model unreadable: they get it as it is opened anew."""
+        first, second = (dict(SHORT, model=name, prompt=text, width=size) for text, size in (("fails", 64), ("a red fox", 64)))
+        job = lambda body: s.call("POST", "/api/jobs", body)[1]["id"]
+        blocker, fails, between = job(dict(LONG, model="other")), job(first), job(dict(LONG, model="other", width=80))
+        waiting = [job(body) for body in (second, dict(second, lora="kohya:2"), dict(second, lora="kohya:2", seed=8))]
+        os.truncate(file, len(whole) // 2)
+        s.call("DELETE", "/api/jobs/" + blocker)
+        check(s.until(fails, ["failed", "done"])["state"] == "failed", "the one that finds it fails")
+        if whole_again:
+            open(file, "r+b").write(whole)
+        s.until(between, ["running"])
+        s.call("DELETE", "/api/jobs/" + between)
+        return [s.until(i, ["done", "failed"]) for i in waiting]
+
     try:
+        again = behind_a_failure("cut", True)
+        check([j["state"] for j in again] == ["done"] * 3, "jobs that waited for a model that is whole again: %s" % [j["error"] for j in again])
+        if again[1]["state"] == "done":
+            shown = [pixels(s.call("GET", j["pictures"][0]["url"], raw=True)[1]) for j in again]
+            status, answer = s.call("POST", "/v1/images/generations", dict(SHORT, model="other", lora="kohya:2"))
+            check(shown[0] == pixels(base64.b64decode(expected)) != shown[1] == pixels(base64.b64decode(answer["data"][0]["b64_json"])), "their pictures, adapters included")
+        failed = behind_a_failure("cut-too", False)
+        check([(j["state"], j["error"]["code"]) for j in failed] == [("failed", 500)] * 3 and all('"cut-too" cannot be opened' in j["error"]["message"] for j in failed), "the model still cannot be read: %s" % failed)
+        open(file, "r+b").write(whole)
         for name in ("cut", "cut-too", "cut"):  # the served one; one of the folder; the served one that was opened anew
             check(draw(name)[0] == 200, "a model is opened")
             cut(name)
@@ -1006,6 +1058,21 @@ def room(jobs):
     s.stop()
 
 
+def bad_databases(jobs):
+    """A history that is no database, or is damaged, or one of a later version: what to do about it is told."""
+    s = Server("--port", "0", "--jobs", jobs + "0")
+    s.until(s.call("POST", "/api/jobs", dict(SHORT, prompt="x" * 20000))[1]["id"], ["done"])
+    s.stop()
+    good = open(jobs + "0/jobs.sqlite", "rb").read()
+    damaged = good[:4096] + b"\xff" * (len(good) - 4096)
+    for i, (content, words) in enumerate(((b"no database " * 400, "move it away"), (damaged, "move it away"), (good[:60] + b"\0\0\0\7" + good[64:], "of a later flux1; name another folder with --jobs")), 1):
+        os.makedirs(jobs + str(i))
+        open(jobs + "%d/jobs.sqlite" % i, "wb").write(content)
+        r = subprocess.run([program, "serve", "--model", model, "--port", "0", "--jobs", jobs + str(i)], stderr=subprocess.PIPE, text=True, timeout=60)
+        check(r.returncode == 1 and re.search(r"jobs\.sqlite: .*%s.*--jobs" % words.replace(" with --jobs", ""), r.stderr), "a bad history: %d %s" % (r.returncode, r.stderr))
+        check(i == 2 or open(jobs + "%d/jobs.sqlite" % i, "rb").read() == content, "the history %d is left as it is" % i)  # SQLite itself writes into a damaged one
+
+
 def keys():
     path = folder + "/keys"
     open(path, "w").write("# keys\n\nsecond\n")
@@ -1043,6 +1110,7 @@ slow_disk(folder + "/slow")
 thumbnails(folder + "/thumbnails")
 long_texts(folder + "/texts")
 room(folder + "/room")
+bad_databases(folder + "/bad")
 keys()
 loras()
 other_models()

@@ -201,6 +201,7 @@ def full_disk():
         check(status == 500 and a["error"]["type"] == "server_error" and re.search("disk|No space", a["error"]["message"]), "a full disk is told: %s %s" % (status, a))
         check(server.call("GET", "/health")[0] == 200 and made > 0, "it goes on")
         check(not [f for f in os.listdir(jobs + "/pictures") if f.endswith(".tmp")], "nothing half-written is left")
+        check(jobs not in json.dumps(a) and re.search(re.escape(jobs) + "/.*(disk|No space)", open(server.log).read()), "the operator hears where, and clients do not: %s" % a)
         listed = server.call("GET", "/api/jobs?limit=100")[1]["jobs"]
         for j in listed[: len(listed) // 2]:
             server.call("DELETE", "/api/jobs/" + j["id"])

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,7 +35,7 @@ static reading read_with(const char *text, bool webui)
     assert_true(request_begin(&defaults, &out.r, &out.f));
     out.good =
         webui ? webui_request_read(root, &out.r, &out.said, &out.f) : request_read(root, &out.r, &out.said, &out.f);
-    assert_int_equal(out.f.kind, out.good ? FAULT_NONE : FAULT_INVALID);
+    assert_true(out.f.kind == FAULT_NONE ? out.good : out.f.kind == FAULT_INVALID || out.f.kind == FAULT_UNPROCESSABLE);
     assert_true(out.good || out.f.message[0]);
     json_free(root);
     return out;
@@ -159,6 +160,7 @@ static void web_uis_tags_and_counts(void **state)
                   true);
     assert_true(x.good);
     assert_string_equal(x.r.prompt, "a  fox");
+    assert_string_equal(x.r.written, "<lora:x:0.5>a <lora:y> fox<lora:z:2:1>");
     assert_null(x.r.negative_prompt);
     assert_float_equal(x.r.guidance, 4, 0);
     assert_int_equal(x.r.count, 6);
@@ -182,6 +184,61 @@ static void web_uis_tags_and_counts(void **state)
     assert_true(open_tag.good);
     assert_int_equal(open_tag.r.loras, 0);
     end(&open_tag);
+}
+
+/* What clients always send is no note where it is off, and one each where it is on. */
+static void web_uis_unused_fields(void **state)
+{
+    (void)state;
+    reading off = read_with(
+        "{\"prompt\": \"a\", \"sampler_name\": \"Euler\", \"scheduler\": \"Automatic\", \"tiling\": false, "
+        "\"restore_faces\": null, \"subseed\": -1, \"subseed_strength\": 0, \"seed_resize_from_h\": -1, \"styles\": "
+        "[], \"s_churn\": 0.0, \"firstphase_width\": 0, \"script_name\": \"\", \"script_args\": [], "
+        "\"alwayson_scripts\": {}, \"override_settings\": {\"CLIP_stop_at_last_layers\": 1}, \"hr_scale\": 2}",
+        true);
+    assert_true(off.good);
+    assert_int_equal(off.said.count, 0);
+    assert_null(off.r.written);
+    end(&off);
+    static const char *const on[] = {"\"scheduler\": \"karras\"",
+                                     "\"tiling\": true",
+                                     "\"restore_faces\": true",
+                                     "\"subseed_strength\": 0.1",
+                                     "\"seed_resize_from_w\": 64",
+                                     "\"styles\": [\"anime\"]",
+                                     "\"s_churn\": 1",
+                                     "\"enable_hr\": true",
+                                     "\"firstphase_height\": 64",
+                                     "\"alwayson_scripts\": {\"ControlNet\": {\"args\": []}}",
+                                     "\"override_settings\": {\"samples_format\": \"jpg\"}"};
+    for (size_t i = 0; i < sizeof on / sizeof *on; i++) {
+        char text[200];
+        snprintf(text, sizeof text, "{\"prompt\": \"a\", %s}", on[i]);
+        reading x = read_with(text, true);
+        if (!x.good || x.said.count != 1)
+            fail_msg("%s: %d notes, %s", text, x.said.count, x.f.message);
+        end(&x);
+    }
+}
+
+/* As AUTOMATIC1111's own server answers (api.py: HTTPException 422). */
+static void scripts_are_refused(void **state)
+{
+    (void)state;
+    static const char *const wrong[][2] = {
+        {"\"script_name\": \"outpainting\"", "script_name"},
+        {"\"alwayson_scripts\": {\"ControlNet\": {\"args\": [{\"model\": \"canny\"}]}}", "alwayson_scripts"},
+        {"\"alwayson_scripts\": {\"a\": {}, \"ADetailer\": {\"args\": [true]}}", "alwayson_scripts"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        char text[200];
+        snprintf(text, sizeof text, "{\"prompt\": \"a\", %s}", wrong[i][0]);
+        reading x = read_with(text, true);
+        assert_false(x.good);
+        assert_int_equal(x.f.kind, FAULT_UNPROCESSABLE);
+        assert_int_equal(fault_http(&x.f), 422);
+        assert_string_equal(x.f.param, wrong[i][1]);
+        end(&x);
+    }
 }
 
 /* What was written is read as the same again. */
@@ -214,6 +271,7 @@ int main(void)
         cmocka_unit_test(every_field_is_taken),        cmocka_unit_test(what_is_null_is_not_given),
         cmocka_unit_test(without_a_seed_it_is_random), cmocka_unit_test(everything_else_is_refused),
         cmocka_unit_test(web_uis_tags_and_counts),     cmocka_unit_test(a_request_comes_back),
+        cmocka_unit_test(web_uis_unused_fields),       cmocka_unit_test(scripts_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
