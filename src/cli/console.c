@@ -142,11 +142,11 @@ void console_forget_warnings(void)
 
 /* ---- standard output ---- */
 
-void print_plain(const char *text, const char *kept)
+void print_plain(const char *text, const char *allowed)
 {
     bool control;
     for (size_t n; (n = utf8_next(text, &control)) > 0; text += n)
-        if (control && !strchr(kept, *text))
+        if (control && !strchr(allowed, *text))
             putchar('?');
         else
             fwrite(text, 1, n, stdout);

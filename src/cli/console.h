@@ -46,7 +46,7 @@ int console_width(void); /* characters that fit on that line */
 
 /* Result for people, on standard output: a '?' for each control character that is not in `kept`, which would steer a
  * terminal or begin another line. */
-void print_plain(const char *text, const char *kept);
+void print_plain(const char *text, const char *allowed);
 
 /* Result that programs read too, the name of a file or folder on a line of its own: as it is, but on a terminal as
  * print_plain has it. */
