@@ -82,6 +82,22 @@ mkdir "$odd"
 flux1 generate -m "$tiny" -p x -S 1 -s 1 -W 32 -H 32 -q -o "$odd/x.png"
 [ "$(cat ../out)" = "$odd/x.png" ] || fail "a program gets the name as it is: $(cat ../out)"
 rm -r "$odd"
+
+# a standard stream that is closed is no place for the next file that is opened
+mkfifo ../lines
+"$FLUX1" tokenize -m "$tiny" --jsonl <../lines >&- 2>&- &
+pid=$!
+exec 3>../lines
+for _ in $(seq 300); do
+    held=$(readlink "/proc/$pid/fd/1" "/proc/$pid/fd/2" | tr '\n' ' ')
+    [ "$held" != '/dev/null /dev/null ' ] || break
+    sleep 0.1
+done
+exec 3>&-
+wait $pid
+[ "$held" = '/dev/null /dev/null ' ] || fail "closed streams are held: $held"
+"$FLUX1" tokenize -m "$tiny" -p x >&- 2>../err && fail "a result that nobody can read is no success"
+grep -q '^flux1: standard output: cannot write: ' ../err || fail "it is told of: $(cat ../err)"
 for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"
 done
@@ -112,6 +128,10 @@ refused 2 '--encoder-device foo: must be one of host\|' generate -m "$tiny" -p x
 refused 2 '--width 65537' generate -m "$tiny" -p x -W 65537
 refused 2 '--preview FILE' generate -m "$tiny" --jsonl --preview-every 2
 refused 2 '--devices .*cannot be combined' info --devices "$tiny"
+refused 2 '--verify .*cannot be combined with --devices' info --devices --verify
+refused 2 '--verify .*cannot be combined with a picture' info nowhere.png --verify
+for option in --host --port; do refused 2 "--socket cannot be combined with $option: " serve -m "$tiny" --socket s $option 1; done
+for option in --hostfile --processes; do refused 2 "^flux1: $option needs a mesh, .*--mesh 2x4" generate -m "$tiny" -p x $option 1; done
 refused 2 'unexpected argument "bar"' help generate bar
 refused 2 'unexpected argument "x"' version x
 refused 2 'unexpected argument "zsh"' completion bash zsh
