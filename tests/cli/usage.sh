@@ -15,6 +15,8 @@ refused 2 'unexpected argument "red"; .*quotes' generate -m "$tiny" -p a red fox
 refused 2 '--json takes no argument' generate --json=1
 refused 2 '--prompt needs an argument' generate -m "$tiny" --prompt
 refused 2 '--prompt is given twice' generate -m "$tiny" -p a -p b
+refused 2 '--seed is given twice' generate -m "$tiny" -p a -S -1 -S 5
+refused 2 '^flux1: negative_prompt: the prompt is not valid UTF-8: .* \(--negative-prompt\)$' generate -m "$tiny" -p a --negative-prompt "$(printf '\377')" --true-cfg-scale 2
 refused 2 'needs a prompt' generate -m "$tiny"
 refused 2 'prompt is empty.*--allow-empty' generate -m "$tiny" -p ''
 refused 2 'prompt is empty.*--allow-empty' generate -m "$tiny" --prompt-file /dev/null
