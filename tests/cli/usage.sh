@@ -62,6 +62,9 @@ refused 1 'org/name is not in.*flux1 pull org/name' generate -m org/name -p x
 for part in transformer text_encoder text_encoder_2 vae; do cp -r "$PIPELINES/packed/$part" ../alone/; done
 refused 1 'no tokenizers are named.*tokenizer_2 \(--tokenizers\)$' generate --transformer ../alone/transformer --clip ../alone/text_encoder --t5 ../alone/text_encoder_2 --vae ../alone/vae -p x
 # the library names things, the command line the options
+flux1 generate -m "$tiny" -p x -S 1 -o x.png --true-cfg-scale 3 -s 1 -W 32 -H 32
+grep -q '^flux1: warning: true_cfg_scale 3 is ignored: .* (--true-cfg-scale)$' ../err || fail "a warning names its option: $(cat ../err)"
+rm x.png
 refused 2 'folder of several parts; say which one is meant: .* \(--part\)$' convert "$tiny" ../x.gguf
 refused 2 'GGUF has no type fp8; .* \(--type\)$' convert "$tiny/vae" ../x.gguf --type fp8
 refused 1 'no weights of the file variant "fp99" \(--file-variant\)$' convert "$tiny/vae" ../x.safetensors --file-variant fp99
