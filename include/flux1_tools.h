@@ -213,8 +213,8 @@ FLUX1_API flux1_status flux1_recording_try(flux1_context *context, const char *p
  * as the command line's options}, "others": {what flux1 has no place for}, "parameters": the web UI's text}. request is
  * missing where the picture says nothing, others where it is flux1's. Of ComfyUI's PNGs ("program") the graph is read:
  * "not_found" says what is not in it, "ignored" by which inputs it made a part of the steps only. "problem", which may
- * stand beside a request, says what of all this is there and cannot be read, why, and what to do. Free *json with flux1_string_free. FLUX1_ERR_IO; FLUX1_ERR_FORMAT: no
- * picture, or a broken one. */
+ * stand beside a request, says what of all this is there and cannot be read, why, and what to do. Free *json with
+ * flux1_string_free. FLUX1_ERR_IO; FLUX1_ERR_FORMAT: no picture, or a broken one. */
 FLUX1_API flux1_status flux1_picture_json(flux1_context *context, const char *path, char **json);
 /* 1: the file begins like one of these pictures. */
 FLUX1_API int flux1_is_picture(const char *path);

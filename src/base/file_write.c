@@ -39,22 +39,22 @@ static flux1_status check_target(const char *path, flux1_error *err)
 /* The folder is the likely culprit when a new name cannot be made: say which. */
 static flux1_status creation_fault(const char *path, flux1_error *err)
 {
-    int number = errno;
+    const int number = errno;
     const char *slash = strrchr(path, '/');
-    int length = slash ? (int)(slash - path) : 1;
-    const char *folder = slash ? path : ".";
-    if (slash == path)
-        length = 1;
+    char folder[PATH_MAX];
+    snprintf(folder, sizeof folder, "%.*s", slash && slash > path ? (int)(slash - path) : 1, slash ? path : ".");
+    if (number == ENOENT && file_is_directory(folder)) /* such as /proc */
+        return error_set(err, FLUX1_ERR_IO, "%s: no file can be made in the folder %s", path, folder);
     if (number == ENOENT)
-        return error_set(err, FLUX1_ERR_IO, "%s: the folder %.*s does not exist; make it first", path, length, folder);
+        return error_set(err, FLUX1_ERR_IO, "%s: the folder %s does not exist; make it first", path, folder);
     if (number == ENOTDIR)
-        return error_set(err, FLUX1_ERR_IO, "%s: %.*s is not a folder", path, length, folder);
+        return error_set(err, FLUX1_ERR_IO, "%s: %s is not a folder", path, folder);
     if (number == EACCES || number == EPERM)
-        return error_set(err, FLUX1_ERR_IO, "%s: no permission to write in the folder %.*s", path, length, folder);
+        return error_set(err, FLUX1_ERR_IO, "%s: no permission to write in the folder %s", path, folder);
     if (number == EROFS)
         return error_set(err, FLUX1_ERR_IO,
-                         "%s: the folder %.*s is on a file system that is mounted read-only; choose another place",
-                         path, length, folder);
+                         "%s: the folder %s is on a file system that is mounted read-only; choose another place", path,
+                         folder);
     errno = number;
     return error_io(err, path, "create");
 }

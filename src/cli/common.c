@@ -124,10 +124,14 @@ static void on_log(void *user, flux1_log_level level, const char *message)
     const options *opt = user;
     if (level == FLUX1_LOG_DETAIL && !opt->values[OPT_VERBOSE].given)
         return;
-    if (level == FLUX1_LOG_WARNING)
-        print_warning("%s", message);
-    else
+    if (level != FLUX1_LOG_WARNING) {
         print_note("%s", message);
+        return;
+    }
+    builder hints = {0};
+    hints_add(&hints, message);
+    print_warning("%s%s", message, hints.text ? hints.text : "");
+    builder_free(&hints);
 }
 
 flux1_dtype dtype_named(const char *name)

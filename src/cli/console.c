@@ -63,6 +63,7 @@ static void print_failure_list(flux1_status status, const char *format, va_list 
     if (collected && collected->status == FLUX1_OK) {
         collected->status = status;
         vsnprintf(collected->message, sizeof collected->message, format, again);
+        utf8_blank_controls(collected->message, ' ', ""); /* as error_set has it */
     }
     va_end(again);
     told = told || !muted;
@@ -142,11 +143,11 @@ void console_forget_warnings(void)
 
 /* ---- standard output ---- */
 
-void print_plain(const char *text, const char *allowed)
+void print_plain(const char *text, const char *keep)
 {
     bool control;
     for (size_t n; (n = utf8_next(text, &control)) > 0; text += n)
-        if (control && !strchr(allowed, *text))
+        if (control && !strchr(keep, *text))
             putchar('?');
         else
             fwrite(text, 1, n, stdout);

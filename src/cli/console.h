@@ -44,9 +44,9 @@ void console_wipe(void);
 bool console_is_terminal(void);
 int console_width(void); /* characters that fit on that line */
 
-/* Result for people, on standard output: a '?' for each control character that is not in `kept`, which would steer a
+/* Result for people, on standard output: a '?' for each control character that is not in `keep`, which would steer a
  * terminal or begin another line. */
-void print_plain(const char *text, const char *allowed);
+void print_plain(const char *text, const char *keep);
 
 /* Result that programs read too, the name of a file or folder on a line of its own: as it is, but on a terminal as
  * print_plain has it. */

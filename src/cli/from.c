@@ -22,9 +22,10 @@ static bool can_tell(int id)
     return false;
 }
 
+/* A seed of -1 is given, too: a random one is wanted. */
 static bool is_given(const options *o, int id)
 {
-    return o->values[id].given || (id == OPT_PROMPT && o->values[OPT_PROMPT_FILE].given);
+    return o->values[id].given || o->values[id].text || (id == OPT_PROMPT && o->values[OPT_PROMPT_FILE].given);
 }
 
 static bool take_loras(options *o, const json_value *list)

@@ -32,6 +32,7 @@ static const struct hint {
     {"max_sequence_length", OPT_MAX_SEQUENCE_LENGTH, ANYWHERE},
     {"mesh", OPT_MESH, FIRST},
     {"names", OPT_NAMES, FIRST},
+    {"negative_prompt", OPT_NEGATIVE_PROMPT, FIRST},
     {"part", OPT_PART, FIRST},
     {"rng", OPT_RNG, FIRST},
     {"sp", OPT_SP, FIRST},

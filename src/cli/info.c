@@ -105,6 +105,25 @@ static bool is_picture(const char *path)
     return flux1_is_picture(path) || (flux1_format_of(path) != FLUX1_FORMAT_AUTO && !file_is_directory(path));
 }
 
+/* What cannot be combined; false after an error. picture: the operand is one. */
+static bool options_fit(const options *opt, bool picture)
+{
+    const option_value *v = opt->values;
+    const bool devices = v[OPT_DEVICES].given;
+    const char *other = picture ? "a picture" : "--devices";
+    if (opt->loras && (picture || devices))
+        print_error("--lora is planned with a model and cannot be combined with %s", other);
+    else if (v[OPT_VERIFY].given && (picture || devices))
+        print_error("--verify reads a model's weights and cannot be combined with %s", other);
+    else if (opt->operand && v[OPT_MODEL].given)
+        print_error("--model cannot be combined with a PATH: both name the model");
+    else if (devices && (opt->operand || v[OPT_MODEL].given))
+        print_error("--devices lists this machine's devices and cannot be combined with a model");
+    else
+        return true;
+    return false;
+}
+
 int info_run(const options *opt)
 {
     flux1_context *context = NULL;
@@ -116,21 +135,10 @@ int info_run(const options *opt)
     flux1_model_parts parts = {.model = opt->operand ? opt->operand : model->text};
     const bool files = given_parts(opt, &parts);
     const bool picture = opt->operand && !model->given && is_picture(opt->operand);
-    if (opt->loras && (picture || devices)) {
-        print_error("--lora is planned with a model and cannot be combined with %s",
-                    picture ? "a picture" : "--devices");
+    if (!options_fit(opt, picture))
         return EXIT_USAGE;
-    }
     if (picture)
         return picture_run(opt);
-    if (opt->operand && model->given) {
-        print_error("--model cannot be combined with a PATH: both name the model");
-        return EXIT_USAGE;
-    }
-    if (devices && (opt->operand || model->given)) {
-        print_error("--devices lists this machine's devices and cannot be combined with a model");
-        return EXIT_USAGE;
-    }
     if (!parts.model)
         parts.model = environment_model();
     if (!devices && !files && !parts.model) {

@@ -279,7 +279,10 @@ static int launch(const options *opt, int argc, char **argv)
         return EXIT_USAGE;
     }
     if (!v[OPT_MESH].given) {
-        print_error("--launch starts a process for each rank of a mesh: give it with --mesh, such as --mesh 2x4");
+        print_error("--%s needs a mesh, whose ranks become processes: give it with --mesh, such as --mesh 2x4",
+                    v[OPT_LAUNCH].given     ? "launch"
+                    : v[OPT_HOSTFILE].given ? "hostfile"
+                                            : "processes");
         return EXIT_USAGE;
     }
     if (v[OPT_HOSTFILE].given && !file_exists(v[OPT_HOSTFILE].text)) {

@@ -8,6 +8,7 @@
 #include "cli/launcher.h"
 #include "cli/names.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -102,10 +103,20 @@ static int run_other(int count, char **words)
     return finish_output(EXIT_DONE);
 }
 
+/* A standard stream that is closed would become the next file that is opened, a picture perhaps, and what is printed
+ * would go into it. What stands in its place refuses to be read, or to be written, as nothing would. */
+static void hold_standard_streams(void)
+{
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) == -1 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) == -1)
+            return;
+}
+
 int main(int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
     options opt;
+    hold_standard_streams();
     /* a closed pipe and a file's size limit become errors of write, which are reported */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);

@@ -151,7 +151,8 @@ static bool parse_text(const option_row *row, const char *text, option_value *ou
 
 static bool parse_value(const option_row *row, const char *text, option_value *out)
 {
-    if (out->given && row->kind != OPTION_FLAG && row->kind != OPTION_FILES && row->kind != OPTION_TEXTS) {
+    if ((out->given || out->text) && row->kind != OPTION_FLAG && row->kind != OPTION_FILES &&
+        row->kind != OPTION_TEXTS) {
         print_error("--%s is given twice", row->name);
         return false;
     }

@@ -279,6 +279,11 @@ static int run(serving *v)
 int serve_run(const options *opt)
 {
     serving v = {.opt = opt};
+    if (opt->values[OPT_SOCKET].given && (opt->values[OPT_HOST].given || opt->values[OPT_PORT].given)) {
+        print_error("--socket cannot be combined with --%s: it is listened on instead",
+                    opt->values[OPT_HOST].given ? "host" : "port");
+        return EXIT_USAGE;
+    }
     if (!outputs_distinct(opt, NULL, NULL, 0))
         return EXIT_USAGE;
     catch_signals();

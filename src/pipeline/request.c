@@ -2,6 +2,7 @@
 
 #include "base/philox.h"
 #include "pipeline/latents.h"
+#include "text/unicode.h"
 
 #include <math.h>
 #include <string.h>
@@ -104,6 +105,8 @@ static flux1_status take_true_cfg(flux1_context *c, const flux1_generate_params 
                     (double)p->true_cfg_scale);
     if (r->passes == 1)
         r->true_cfg_scale = 1;
+    else if (utf8_check_prompt(p->negative_prompt, strlen(p->negative_prompt), &c->error) != FLUX1_OK)
+        return error_prefix(&c->error, "negative_prompt"); /* a tokenizer would not know which prompt it is */
     return FLUX1_OK;
 }
 

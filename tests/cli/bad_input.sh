@@ -133,6 +133,7 @@ at_once() { # as refused: nothing was found out that would be printed
 mkdir ../folder
 refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o ../absent/x.png
 refused 1 'folder' generate -m "$tiny" -p x -o ../folder
+refused 1 '^flux1: /proc/x.png: no file can be made in the folder /proc$' generate -m "$tiny" -p x -o /proc/x.png
 refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o x.png --dump ../absent/x.safetensors
 refused 1 'absent.*does not exist' generate -m "$tiny" -p x -o x.png --preview ../absent/x.png
 at_once 1 'absent.*does not exist' generate -m "$tiny" -p x -o x.png --profile ../absent/x.json

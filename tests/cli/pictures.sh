@@ -55,6 +55,8 @@ for ending in png jpg webp; do
 done
 flux1 generate -m "$tiny" --from one.png -S 6 -q --json
 [ "$("$VALUE" images.0.seed <../out)" = 6 ] || fail "--seed counts more than --from"
+flux1 generate -m "$tiny" --from one.png -S -1 -q --json
+[ "$("$VALUE" images.0.seed <../out)" != 5 ] || fail "--seed -1 counts more than --from"
 flux1 generate -m "$tiny" --from "$pictures/forge.png" -s 1 --output-dir forge --json
 expect_status 0 "Forge's picture"
 [ "$("$VALUE" images.0.seed <../out)" = 5 ] || fail "the seed of Forge's picture"

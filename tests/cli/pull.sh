@@ -228,7 +228,7 @@ words ""
 echo x >file
 flux1 pull org/one --cache-dir file
 expect_status 1 "a file in place of the cache's folder"
-grep -q 'file.*cannot make the folder' ../err || fail "a file in place of the cache's folder: no sentence"
+grep -q 'file.*exists and is not a folder' ../err || fail "a file in place of the cache's folder: no sentence"
 (ulimit -f 20000 && exec "$FLUX1" pull org/flux --cache-dir cache) >../out 2>../err
 status=$?
 expect_status 1 "a disk that is full"

@@ -15,6 +15,8 @@ refused 2 'unexpected argument "red"; .*quotes' generate -m "$tiny" -p a red fox
 refused 2 '--json takes no argument' generate --json=1
 refused 2 '--prompt needs an argument' generate -m "$tiny" --prompt
 refused 2 '--prompt is given twice' generate -m "$tiny" -p a -p b
+refused 2 '--seed is given twice' generate -m "$tiny" -p a -S -1 -S 5
+refused 2 '^flux1: negative_prompt: the prompt is not valid UTF-8: .* \(--negative-prompt\)$' generate -m "$tiny" -p a --negative-prompt "$(printf '\377')" --true-cfg-scale 2
 refused 2 'needs a prompt' generate -m "$tiny"
 refused 2 'prompt is empty.*--allow-empty' generate -m "$tiny" -p ''
 refused 2 'prompt is empty.*--allow-empty' generate -m "$tiny" --prompt-file /dev/null
@@ -60,6 +62,9 @@ refused 1 'org/name is not in.*flux1 pull org/name' generate -m org/name -p x
 for part in transformer text_encoder text_encoder_2 vae; do cp -r "$PIPELINES/packed/$part" ../alone/; done
 refused 1 'no tokenizers are named.*tokenizer_2 \(--tokenizers\)$' generate --transformer ../alone/transformer --clip ../alone/text_encoder --t5 ../alone/text_encoder_2 --vae ../alone/vae -p x
 # the library names things, the command line the options
+flux1 generate -m "$tiny" -p x -S 1 -o x.png --true-cfg-scale 3 -s 1 -W 32 -H 32
+grep -q '^flux1: warning: true_cfg_scale 3 is ignored: .* (--true-cfg-scale)$' ../err || fail "a warning names its option: $(cat ../err)"
+rm x.png
 refused 2 'folder of several parts; say which one is meant: .* \(--part\)$' convert "$tiny" ../x.gguf
 refused 2 'GGUF has no type fp8; .* \(--type\)$' convert "$tiny/vae" ../x.gguf --type fp8
 refused 1 'no weights of the file variant "fp99" \(--file-variant\)$' convert "$tiny/vae" ../x.safetensors --file-variant fp99
@@ -78,10 +83,29 @@ flux1 info "$odd"
 expect_status 1 "info of a folder that is not there"
 grep -q '^path  *a?b?\[31m$' ../out || fail "info prints its name blanked: $(cat ../out)"
 [ "$(tr -d '\n' <../out | LC_ALL=C tr -d '\040-\176' | wc -c)" -eq 0 ] || fail "info prints control characters: $(od -c ../out)"
+printf '{"prompt": "x", "a\\u001bb\\u009bc": 1}\n' | "$FLUX1" generate -m "$tiny" --jsonl >../out 2>../err
+"$VALUE" message <../out | grep -q '^unknown key "a b c"; ' || fail "a key of a line: $(cat ../out)"
+grep -q 'unknown key "a?b?c"; ' ../err || fail "on standard error: $(cat ../err)"
 mkdir "$odd"
 flux1 generate -m "$tiny" -p x -S 1 -s 1 -W 32 -H 32 -q -o "$odd/x.png"
 [ "$(cat ../out)" = "$odd/x.png" ] || fail "a program gets the name as it is: $(cat ../out)"
 rm -r "$odd"
+
+# a standard stream that is closed is no place for the next file that is opened
+mkfifo ../lines
+"$FLUX1" tokenize -m "$tiny" --jsonl <../lines >&- 2>&- &
+pid=$!
+exec 3>../lines
+for _ in $(seq 300); do
+    held=$(readlink "/proc/$pid/fd/1" "/proc/$pid/fd/2" | tr '\n' ' ')
+    [ "$held" != '/dev/null /dev/null ' ] || break
+    sleep 0.1
+done
+exec 3>&-
+wait $pid
+[ "$held" = '/dev/null /dev/null ' ] || fail "closed streams are held: $held"
+"$FLUX1" tokenize -m "$tiny" -p x >&- 2>../err && fail "a result that nobody can read is no success"
+grep -q '^flux1: standard output: cannot write: ' ../err || fail "it is told of: $(cat ../err)"
 for bad in 0 -64 1.5 64x "" 99999999999 0x40 " 64" +64; do
     refused 2 '^flux1: --width .*from 1 to' generate -m "$tiny" -p x -W "$bad"
 done
@@ -112,6 +136,10 @@ refused 2 '--encoder-device foo: must be one of host\|' generate -m "$tiny" -p x
 refused 2 '--width 65537' generate -m "$tiny" -p x -W 65537
 refused 2 '--preview FILE' generate -m "$tiny" --jsonl --preview-every 2
 refused 2 '--devices .*cannot be combined' info --devices "$tiny"
+refused 2 '--verify .*cannot be combined with --devices' info --devices --verify
+refused 2 '--verify .*cannot be combined with a picture' info nowhere.png --verify
+for option in --host --port; do refused 2 "--socket cannot be combined with $option: " serve -m "$tiny" --socket s $option 1; done
+for option in --hostfile --processes; do refused 2 "^flux1: $option needs a mesh, .*--mesh 2x4" generate -m "$tiny" -p x $option 1; done
 refused 2 'unexpected argument "bar"' help generate bar
 refused 2 'unexpected argument "x"' version x
 refused 2 'unexpected argument "zsh"' completion bash zsh

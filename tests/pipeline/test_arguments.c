@@ -234,6 +234,13 @@ static void texts_and_samplers(void **state)
     size_t count = 7;
     REFUSED(c, flux1_latents_open(c, NULL, 0, &file));
     EMPTIED(file);
+    REFUSED(c, flux1_latents_open(c, "", 0, &file));
+    EMPTIED(file);
+    assert_string_equal(flux1_context_message(c), "the path of the latents is empty");
+    flux1_adapter *none = MARK;
+    REFUSED(c, flux1_adapter_open(c, m, "", &none));
+    EMPTIED(none);
+    assert_string_equal(flux1_context_message(c), "the path of the adapter is empty");
     REFUSED(c, flux1_image_encode(c, NULL, m, &p, NULL, &bytes, &count));
     EMPTIED(bytes);
     assert_int_equal(count, 0);

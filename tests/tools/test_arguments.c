@@ -68,6 +68,9 @@ static void pictures_and_recordings(void **state)
     REFUSED(c, flux1_picture_json(c, NULL, &json));
     EMPTIED(json);
     REFUSED(c, flux1_picture_json(c, "x.png", NULL));
+    REFUSED(c, flux1_picture_json(c, "", &json));
+    EMPTIED(json);
+    assert_string_equal(flux1_context_message(c), "the path of the picture is empty");
     REFUSED(c, flux1_recording_json(c, NULL, &json));
     EMPTIED(json);
     REFUSED(c, flux1_recording_json(c, "x.json", NULL));
