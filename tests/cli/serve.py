@@ -820,6 +820,20 @@ def large_texts(s):
         c.close()
 
 
+def aborted_uploads(s):
+    """A client that goes away behind a part of its body: its connection and what came of the body go too, and not after a minute."""
+    descriptors = lambda: len(os.listdir("/proc/%d/fd" % s.process.pid))
+    before = descriptors()
+    for _ in range(5):
+        c = s.connect("POST /api/png-info HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\n")
+        c.sendall(bytes(100000))
+        c.close()
+    until = time.monotonic() + 20
+    while descriptors() > before and time.monotonic() < until:
+        time.sleep(0.02)
+    check(descriptors() <= before, "connections of uploads that were aborted: %d of %d descriptors" % (descriptors(), before))
+
+
 def crowd(s):
     """More connections than threads, some of them silent, while requests are served."""
     silent = [s.connect("POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Le") for _ in range(100)]
@@ -1105,7 +1119,7 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), large_texts, crowd, all_was_described):
+for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), large_texts, aborted_uploads, crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")
