@@ -3,6 +3,7 @@
 #include "base/utf8.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,8 @@
 #include <unistd.h>
 
 /* There is one standard error in a process. */
-static bool quiet_mode, muted, told, line_shown;
+static bool quiet_mode, muted;
+static atomic_bool told, line_shown; /* flux1 serve prints failures from several threads */
 static char subject[256];
 static flux1_error *collected;
 
@@ -66,7 +68,8 @@ static void print_failure_list(flux1_status status, const char *format, va_list 
         utf8_blank_controls(collected->message, ' ', ""); /* as error_set has it */
     }
     va_end(again);
-    told = told || !muted;
+    if (!muted)
+        told = true;
     print_line(subject, format, ap);
 }
 

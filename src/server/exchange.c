@@ -11,6 +11,7 @@
 
 /* Until when a client that is refused should wait before it tries again. */
 #define RETRY_SECONDS "5"
+#define VALUES_MAX ((size_t)1 << 20) /* of a body of JSON; one of pictures has 64 MiB */
 
 const char *exchange_query(const exchange *x, const char *key)
 {
@@ -22,6 +23,15 @@ const char *exchange_header(const exchange *x, const char *key)
     return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, key);
 }
 
+/* Each value but the first of its object or list stands behind a comma, and takes some 50 bytes of memory. */
+static bool has_too_many_values(const builder *body)
+{
+    size_t commas = 0;
+    for (const char *at = body->text, *end = at + body->length; (at = memchr(at, ',', (size_t)(end - at))); at++)
+        commas++;
+    return commas > VALUES_MAX;
+}
+
 bool exchange_json(exchange *x, json_value **out)
 {
     flux1_error err = {0};
@@ -29,6 +39,8 @@ bool exchange_json(exchange *x, json_value **out)
     *out = NULL;
     if (x->body.length == 0)
         fault_set(&f, FAULT_INVALID, NULL, "the body is empty: it must be a JSON object");
+    else if (has_too_many_values(&x->body))
+        fault_set(&f, FAULT_INVALID, NULL, "the body has more than %zu commas: no request needs so many", VALUES_MAX);
     else if (json_parse(x->body.text, x->body.length, "the body", out, &err) != FLUX1_OK)
         fault_set(&f, err.status == FLUX1_ERR_MEMORY ? FAULT_SERVER : FAULT_INVALID, NULL, "%s", err.message);
     else if (!json_is_object(*out))

@@ -60,6 +60,9 @@ class Server:
             unfit = self.description.unfit(method, path, answer.status, kind, json.loads(content) if kind == "application/json" else None)
             check(not unfit, "/openapi.json: %s" % unfit)
 
+    def peak(self):
+        return int(re.search(r"VmHWM:\s+(\d+)", open("/proc/%d/status" % self.process.pid).read()).group(1))
+
     def connect(self, text):
         s = socket.create_connection(("127.0.0.1", self.port), timeout=120)
         s.sendall(text if isinstance(text, bytes) else text.encode())
@@ -217,6 +220,10 @@ def odd_requests(s):
         said = answer(head("POST /api/jobs", "Content-Length: " + length) + "{}", end=False)
         check(re.match("HTTP/1.1 (%s) " % allowed, said), "Content-Length: %s: %s" % (length, said))
     check(" 413 " in answer(head("GET /api/info", "Transfer-Encoding: chunked") + "2\r\n{}\r\n0\r\n\r\n", end=False), "a body where there is none")
+    # a body of many values would take fifty times its size
+    before = s.peak()
+    error_of(s.call("POST", "/sdapi/v1/png-info", b'{"image": [' + b"1," * (8 << 20) + b"1]}"), 400, "invalid_request_error", "more than 1048576 commas")
+    check(s.peak() - before < 64 << 10, "so many values are not read: %d kB" % (s.peak() - before))
     # methods
     whole, headers = (answer(head(method + " /api/info"), end=False) for method in ("GET", "HEAD"))
     check(headers.startswith("HTTP/1.1 200 ") and headers.endswith("\r\n\r\n") and headers.split("Content-Length")[1] and whole.split("\r\n\r\n", 1)[1], "HEAD is GET without a body: %s" % headers)
@@ -323,10 +330,9 @@ def openai(s):
                         ({"prompt": "x", "size": "4294967360x64"}, "size"), ({"prompt": "x", "n": 11}, "n"),
                         ({"prompt": "x", "response_format": 3}, "response_format"), ({"prompt": "x", "stream": "yes"}, "stream")):
         error_of(s.call("POST", "/v1/images/generations", body), 400, "invalid_request_error", words)
-    peak = lambda: int(re.search(r"VmHWM:\s+(\d+)", open("/proc/%d/status" % s.process.pid).read()).group(1))
-    before = peak()
+    before = s.peak()
     error_of(s.call("POST", "/v1/images/edits", bytes(60 << 20)), 400, "invalid_request_error", "^/v1/images/edits is not served: .*from text alone .POST /v1/images/generations")
-    check(peak() - before < 20 << 10, "a body that nobody reads is not held: %d kB" % (peak() - before))
+    check(s.peak() - before < 20 << 10, "a body that nobody reads is not held: %d kB" % (s.peak() - before))
     error_of(s.call("POST", "/v1/images/edits", b"--x", {"Content-Type": "multipart/form-data; boundary=x"}), 400, "invalid_request_error", "from text alone")
 
 
@@ -814,6 +820,20 @@ def large_texts(s):
         c.close()
 
 
+def aborted_uploads(s):
+    """A client that goes away behind a part of its body: its connection and what came of the body go too, and not after a minute."""
+    descriptors = lambda: len(os.listdir("/proc/%d/fd" % s.process.pid))
+    before = descriptors()
+    for _ in range(5):
+        c = s.connect("POST /api/png-info HTTP/1.1\r\nHost: localhost\r\nContent-Length: 60000000\r\n\r\n")
+        c.sendall(bytes(100000))
+        c.close()
+    until = time.monotonic() + 20
+    while descriptors() > before and time.monotonic() < until:
+        time.sleep(0.02)
+    check(descriptors() <= before, "connections of uploads that were aborted: %d of %d descriptors" % (descriptors(), before))
+
+
 def crowd(s):
     """More connections than threads, some of them silent, while requests are served."""
     silent = [s.connect("POST /api/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Le") for _ in range(100)]
@@ -1099,7 +1119,7 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), large_texts, crowd, all_was_described):
+for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), large_texts, aborted_uploads, crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")

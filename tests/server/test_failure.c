@@ -1,0 +1,78 @@
+/* What clients and the operator hear of what went wrong in the server. */
+#include "server/failure.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static char heard[8192];
+
+static void hear(const char *sentence) { snprintf(heard, sizeof heard, "%s", sentence); }
+
+static fault fault_for(flux1_status status, const char *sentence)
+{
+    server s = {.settings.tell = hear};
+    fault f = {0};
+    heard[0] = '\0';
+    assert_false(failure_fault(&s, &f, status, "it cannot be kept", sentence));
+    return f;
+}
+
+static void the_operator_hears_paths_and_clients_do_not(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *sentence, *told;
+    } rows[] = {
+        {"/srv/a b/1.png: cannot write: the disk may be full", "it cannot be kept: cannot write: the disk may be full"},
+        {"jobs/1.png: cannot write", "it cannot be kept: cannot write"}, /* a folder beside the server */
+        {"/srv/a: b/1.png: cannot write", "it cannot be kept: a file could not be read or written"},
+        {"a link to /srv/1, which is not there", "it cannot be kept: a file could not be read or written"},
+        {"/srv/x: a link to /srv/1", "it cannot be kept: a file could not be read or written"},
+        {"x: a link to /srv/1", "it cannot be kept: a file could not be read or written"},
+        {"/srv/x", "it cannot be kept: a file could not be read or written"},
+        {"", "a file could not be read or written"},
+        {"no descriptor is left", "no descriptor is left"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const fault f = fault_for(FLUX1_ERR_IO, rows[i].sentence);
+        assert_int_equal(f.kind, FAULT_SERVER);
+        assert_string_equal(f.message, rows[i].told);
+        assert_non_null(strstr(heard, rows[i].sentence));
+        assert_non_null(strstr(heard, "it cannot be kept: "));
+    }
+}
+
+static void what_the_request_is_to_blame_for_is_its_clients_alone(void **state)
+{
+    (void)state;
+    static const flux1_status statuses[] = {FLUX1_ERR_ARGUMENT, FLUX1_ERR_LIMIT, FLUX1_ERR_UNSUPPORTED};
+    for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
+        const fault f = fault_for(statuses[i], "width 8: at least 16");
+        assert_int_equal(f.kind, FAULT_INVALID);
+        assert_string_equal(f.message, "width 8: at least 16");
+        assert_string_equal(heard, "");
+    }
+}
+
+static void nobody_need_listen(void **state)
+{
+    (void)state;
+    server s = {0};
+    fault f = {0};
+    assert_false(failure_fault(&s, &f, FLUX1_ERR_NUMERIC, "it", "NaN"));
+    assert_string_equal(f.message, "NaN");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_operator_hears_paths_and_clients_do_not),
+        cmocka_unit_test(what_the_request_is_to_blame_for_is_its_clients_alone),
+        cmocka_unit_test(nobody_need_listen),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
