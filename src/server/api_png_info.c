@@ -12,9 +12,12 @@ static void tell(exchange *x)
         return;
     }
     const char *parameters = json_string_value(json_object_get(facts, "parameters"));
+    const char *problem = json_string_value(json_object_get(facts, "problem"));
     json_begin_object(&w, NULL);
     json_put_string(&w, "parameters", parameters ? parameters : "");
     png_info_put_request(&w, "request", json_object_get(facts, "request"));
+    if (problem)
+        json_put_string(&w, "problem", problem);
     json_end_object(&w);
     json_free(facts);
     answer_json(x, 200, &w);

@@ -265,6 +265,9 @@ def own_jobs(s):
     check(facts["parameters"].startswith("a red fox\nSteps: 2,") and facts["request"]["seed"] == "7" and facts["request"]["width"] == 64, "png-info: %s" % facts)
     again = s.call("POST", "/api/jobs", facts["request"])[1]
     check(again["request"]["seed"] == "7" and s.until(again["id"], ["done"])["state"] == "done", "png-info's request is one")
+    damaged = open(os.path.dirname(os.path.abspath(__file__)) + "/../fuzz/corpus/picture/lost_itxt.png", "rb").read()
+    facts = s.call("POST", "/api/png-info", damaged)[1]
+    check(facts["problem"].startswith('its text "flux1" is damaged') and not facts["request"], "png-info of a damaged text: %s" % facts)
     error_of(s.call("POST", "/api/png-info", b"GIF89a no picture"), 400, "invalid_request_error", "the picture: ")
     first = s.call("GET", "/api/jobs?limit=1")[1]
     rest = s.call("GET", "/api/jobs?limit=9&before=" + first["jobs"][0]["id"])[1]
