@@ -6,13 +6,15 @@
  * FLUX1_ERR_ARGUMENT unless stated otherwise; functions that return no status ignore it.
  *
  * Threads: calls on one context (and on what belongs to it, such as samplers) come from one thread at a time. Only
- * flux1_cancel() and flux1_cancel_token_cancel() may be called from any thread or a signal handler.
+ * flux1_cancel() and flux1_cancel_token_cancel() may be called from any thread or a signal handler. A callback may call
+ * the library with other contexts; with the one whose call it belongs to only flux1_cancel().
  * Lifetimes: strings in params (prompt, device, …) are copied or used within the call that takes them. A model must
  * outlive the calls that use it and the samplers made with it. A flux1_text may outlive its model; other models refuse
  * it. A sampler belongs to its context, which may do anything else between the sampler's calls; free it before the
  * context.
  *
- * Initialise every params struct with its _defaults() function: later versions add members in the reserved space. */
+ * Initialise every params struct with its _defaults() function: later versions add members in the reserved space. A
+ * call checks the members that it uses, and no others, before any work, and names the one that is not allowed. */
 #ifndef FLUX1_H
 #define FLUX1_H
 
@@ -63,9 +65,9 @@ FLUX1_API const char *flux1_status_name(flux1_status status); /* "FLUX1_ERR_IO" 
 FLUX1_API const char *flux1_status_text(flux1_status status); /* what it means, in a few words */
 
 /* For callers that do not compile this header (ctypes, cffi): bytes of a struct of that name, such as
- * "flux1_generate_params", in this version of the library; 0: there is none. A buffer of that size may be given to the
- * struct's _defaults function; where there is none, its first member is set to the size. Enumerators are ints, and no
- * macro is needed for any call. */
+ * "flux1_generate_params", of this header or flux1_tools.h, in this version of the library; 0: there is none. A buffer
+ * of that size may be given to the struct's _defaults function; where there is none, its first member is set to the
+ * size. Enumerators are ints, and no macro is needed for any call. */
 FLUX1_API size_t flux1_struct_size(const char *name);
 
 /* ---- context ---- */
@@ -154,7 +156,7 @@ typedef struct flux1_context_params {
     /* 1: this program is one of several that a launcher (mpirun, srun) has started, with equal parameters; they share
      * the mesh's ranks, at least one each (more are threads). flux1_context_create waits for all of them. The first
      * process (flux1_context_info.process 0) then uses the context as always; the others call flux1_context_follow.
-     * One such context per program. max_memory is then each host's. */
+     * One such context per program, ever: MPI starts only once in a process. max_memory is then each host's. */
     int processes;
     flux1_device_weights device_weights;
     flux1_rounding weight_rounding;
@@ -466,21 +468,22 @@ FLUX1_API flux1_status flux1_generate_check(flux1_context *context, const flux1_
 FLUX1_API flux1_status flux1_generate_batch(flux1_context *context, const flux1_model *model,
                                             const flux1_generate_params *params, int *batch);
 
-/* Runs n requests, in batches. Prompt, negative prompt, seed, count, guidance, cancel and preview_every may differ.
- * Size, steps, max_sequence_length, true_cfg_scale (and whether there is a negative prompt), step_cache, tiling, batch
- * and adapters must be the same. progress, preview_kind, image, undecoded, dump and profile are taken from the first
- * request; pictures say whose they are (flux1_image.request), previews too. A request without `cancel` or preview_every
- * has the first one's. One that is cancelled alone gets no more pictures, neither decoded nor handed out, and the
- * others go on; FLUX1_ERR_CANCELLED where all are.
- * *images: all pictures, request by request, without pixels where theirs was cancelled before they were finished; free
- * with flux1_images_free(images, their number). A dump has zeros where nothing was computed for pictures of a cancelled
- * request, and no metadata of them. */
+/* Runs n requests, in batches. Prompt, negative prompt (and their encoded texts), seed, count, guidance, rng,
+ * rng_threads, latents, cancel and preview_every may differ. Size, steps, max_sequence_length, true_cfg_scale (and
+ * whether there is a negative prompt), step_cache, tiling, batch and adapters must be the same. progress, preview_kind,
+ * image, undecoded, dump and profile are taken from the first request; pictures say whose they are
+ * (flux1_image.request), previews too. A request without `cancel` or preview_every has the first one's. One that is
+ * cancelled alone gets no more pictures, neither decoded nor handed out, and the others go on; FLUX1_ERR_CANCELLED
+ * where all are. *images: all pictures, request by request, without pixels where theirs was cancelled before they were
+ * finished; free with flux1_images_free(images, their number). A dump has zeros where nothing was computed for pictures
+ * of a cancelled request, and no metadata of them. */
 FLUX1_API flux1_status flux1_generate_many(flux1_context *context, const flux1_model *model,
                                            const flux1_generate_params *const *params, int n, flux1_image **images);
 FLUX1_API void flux1_images_free(flux1_image *images, int count);
 
 /* Decodes latents that are done: params->count pictures, as flux1_generate would. Of params are used: width, height
- * (packed latents need them, unless they say their own), seed, count, tiling, progress, image, undecoded and cancel. */
+ * (packed latents need them, unless they say their own), seed, count, tiling, progress, image, undecoded and cancel,
+ * and no others. */
 FLUX1_API flux1_status flux1_decode(flux1_context *context, const flux1_model *model, const flux1_latents *latents,
                                     const flux1_generate_params *params, flux1_image **images);
 
@@ -523,15 +526,16 @@ typedef struct flux1_write_params {
     int quality; /* of JPEG and WebP, 1 to 100 (WebP: lossless); 0: 90 */
     int plain;   /* 1: without the request and any other metadata */
     /* Texts "parameters" and "flux1" in place of those that params and model would give (of latents from a file); NULL:
-     * those; "": none */
+     * those; "": none. In all formats each byte that is not UTF-8 becomes U+FFFD: no picture is lost by its text */
     const char *parameters, *json;
     uint64_t reserved[4];
 } flux1_write_params;
 FLUX1_API void flux1_write_params_defaults(flux1_write_params *params);
 
 /* As flux1_image_write_png, in any format. JPEG and WebP carry "parameters" as EXIF's UserComment and the JSON in XMP,
- * and each format has IPTC's mark of a generated picture. how may be NULL. FLUX1_ERR_UNSUPPORTED: this build lacks the
- * format's library; FLUX1_ERR_LIMIT: the picture is too large for the format. */
+ * and each format has IPTC's mark of a generated picture; a JPEG has no room for a text of 64 KiB and is written
+ * without it. how may be NULL. FLUX1_ERR_UNSUPPORTED: this build lacks the format's library; FLUX1_ERR_LIMIT: the
+ * picture is too large for the format. */
 FLUX1_API flux1_status flux1_image_write(flux1_context *context, const flux1_image *image, const flux1_model *model,
                                          const flux1_generate_params *params, const flux1_write_params *how,
                                          const char *path);
@@ -552,14 +556,15 @@ FLUX1_API flux1_status flux1_format_check(flux1_context *context, flux1_format f
 /* One picture between its steps. It belongs to its context and holds memory of its own there until it is freed. */
 typedef struct flux1_sampler flux1_sampler;
 
-/* Encodes params->prompt with both encoders. */
+/* Encodes params->prompt with both encoders. Of params are used: prompt, max_sequence_length, adapters, progress and
+ * cancel, and no others. */
 FLUX1_API flux1_status flux1_encode_text(flux1_context *context, const flux1_model *model,
                                          const flux1_generate_params *params, flux1_text **out);
 FLUX1_API void flux1_text_free(flux1_text *text);
 
 /* text: params->prompt, encoded with the same max_sequence_length; not used after this call. Nothing of params is kept
- * except `cancel`; count, text, dump, profile, image and progress are not used. params->negative_prompt is encoded here
- * if it has an effect and params->negative_text is not given. */
+ * except `cancel`. count (it is one picture), text, batch, dump, profile, image, undecoded, progress and previews are
+ * not used. params->negative_prompt is encoded here if it has an effect and params->negative_text is not given. */
 FLUX1_API flux1_status flux1_sampler_create(flux1_context *context, const flux1_model *model, const flux1_text *text,
                                             const flux1_generate_params *params, flux1_sampler **out);
 /* One Euler step. After a failure or a cancel the sampler is as before: the step can be made again. steps_left may be

@@ -82,11 +82,11 @@ FLUX1_API flux1_status flux1_doctor_json(flux1_context *context, const flux1_doc
 /* The cache of prepared weights (flux1_context_params.cache) in `folder`; NULL: the one that FLUX1_CACHE_DIR names.
  * JSON, free it with flux1_string_free: {"folder", "entries", "bytes", "files"}, files: the one that was used longest
  * ago first, with "file", "bytes", "used" (when: "2026-11-25T23:45:35Z"), and what its header says. Other files in the
- * folder are left alone. LIST    also what cannot be read as an entry ("problem") VERIFY  the same, with all bytes read
- * and compared with their checksums: FLUX1_ERR_FORMAT, naming the first damaged file, where one does not match; *json
- * is set all the same CLEAR   removes all entries but those in use by a process ("in use": their number), and lists
- * what was removed; FLUX1_ERR_IO with the first reason where some cannot be ("not removed": their number); *json is set
- * all the same SIZE    without "files" */
+ * folder are left alone. LIST names also what cannot be read as an entry ("problem"). VERIFY: the same, with all bytes
+ * read and compared with their checksums; FLUX1_ERR_FORMAT, naming the first damaged file, where one does not match;
+ * *json is set all the same. CLEAR removes all entries but those in use by a process ("in use": their number), and
+ * lists what was removed; FLUX1_ERR_IO with the first reason where some cannot be ("not removed": their number); *json
+ * is set all the same. SIZE: without "files". */
 typedef enum flux1_cache_action {
     FLUX1_CACHE_LIST = 0,
     FLUX1_CACHE_VERIFY = 1,
@@ -130,7 +130,7 @@ typedef struct flux1_bench_params {
     int steps;           /* 1 */
     int sequence_length; /* 256 */
     int repeats;         /* 3: the median is reported; 0: the stages are planned, nothing is computed */
-    flux1_dtype weights; /* dtype of synthetic weights: BF16 */
+    flux1_dtype weights; /* of synthetic weights: F32 or BF16, the default */
     const char *events;  /* path of a file for the plan's events, written before anything runs; NULL: none */
     int runs;            /* whole pipelines, timed after two that are not; 0: the stages alone, see below */
     const char *profile; /* path of a Chrome trace of everything that is timed (flux1_generate_params); NULL: none. The

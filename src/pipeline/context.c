@@ -62,6 +62,13 @@ flux1_status context_needs(flux1_context *c, const void *p, const char *name)
     return p ? FLUX1_OK : error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s is NULL", name);
 }
 
+flux1_status context_flag(flux1_context *c, const char *name, int value)
+{
+    if (value == 0 || value == 1)
+        return FLUX1_OK;
+    return error_set(&c->error, FLUX1_ERR_ARGUMENT, "%s %d: it should be 0 or 1", name, value);
+}
+
 flux1_status context_computes(flux1_context *c)
 {
     return c->ready ? FLUX1_OK

@@ -74,6 +74,10 @@ flux1_status context_begin(flux1_context *c);
 /* FLUX1_ERR_ARGUMENT "<name> is NULL" if p is NULL. */
 flux1_status context_needs(flux1_context *c, const void *p, const char *name);
 
+/* FLUX1_ERR_ARGUMENT if a member that says yes or no is neither 0 nor 1: it was not set, or means something in another
+ * version. */
+flux1_status context_flag(flux1_context *c, const char *name, int value);
+
 /* FLUX1_ERR_ARGUMENT if flux1_context_create failed and the context was kept for its message alone. */
 flux1_status context_computes(flux1_context *c);
 

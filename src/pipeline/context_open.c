@@ -166,8 +166,6 @@ static flux1_status find_device(flux1_context *c, const flux1_context_params *p,
         wanted = encoders_dtype(wanted, &d->device->info);
     TRY(choose_dtype(wanted, d, &c->error));
     TRY(choose_held(p->device_weights, d, &c->error));
-    if (p->eager < 0 || p->eager > 2)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "eager %d: it should be 0, 1 or 2", p->eager);
     TRY(choose_rounding(p->weight_rounding, d, &c->error));
     d->config.forms_in_files = c->cache && d->kind->block_key && d->kind->weights_budget;
     d->config.cancel = &c->cancel;
@@ -228,19 +226,30 @@ static flux1_status join_processes(flux1_context *c)
                      c->mesh.shape[0], c->mesh.shape[1], ranks, ranks == 1 ? "" : "s", count, ranks, count);
 }
 
+/* What needs no device to be judged. */
+static flux1_status check_params(flux1_context *c, const flux1_context_params *p)
+{
+    if (p->threads < 0 || p->threads > 4096)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
+    if (p->eager < 0 || p->eager > 2)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "eager %d: it should be 0, 1 or 2", p->eager);
+    TRY(context_flag(c, "processes", p->processes));
+    TRY(context_flag(c, "memory_of_process", p->memory_of_process));
+    return context_flag(c, "plans_only", p->plans_only);
+}
+
 static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
 {
     const mesh_config one_rank = {.shape = {1, 1}, .sp = 1, .tp = 1, .tp_axis = 1};
     int first, text_first = 0;
     c->log = p->log;
     c->log_user = p->log_user;
+    TRY(check_params(c, p));
     const bool on_cards = ttnn_is_device(p->device);
     if (on_cards)
         TRY(ttnn_open(c, p));
     TRY(mesh_parse(on_cards ? NULL : p->mesh, on_cards ? NULL : p->sp, on_cards ? NULL : p->tp, &c->mesh, &c->error));
-    if (p->threads < 0 || p->threads > 4096)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
-                         "threads %d: it should be 1 to 4096, or 0 for the number of physical cores", p->threads);
     TRY(prepared_open(p->cache, p->cache_size, !p->plans_only, &c->cache, &c->error));
     TRY(find_device(c, p, on_cards ? "cpu" : p->device, p->dtype, &c->device, &first));
     c->max_memory = p->max_memory ? p->max_memory : limits_memory();

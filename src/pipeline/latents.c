@@ -25,16 +25,26 @@ static flux1_status check_shape(flux1_context *c, const flux1_model *m, const fl
     const int64_t cells = SIZE_LIMIT / vae_scale(&m->vae), *s = l->shape;
     if (l->size < offsetof(flux1_latents, reserved) || !l->values)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "latents: %s is not set", l->values ? "size" : "values");
+    TRY(context_flag(c, "latents: unscaled", l->unscaled));
+    if (l->dims != 3 && l->dims != 4)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "latents: dims %d, it should be 4, [pictures, channels, rows, columns], or 3, packed",
+                         l->dims);
+    if (l->width < 0 || l->height < 0 || l->width > SIZE_LIMIT || l->height > SIZE_LIMIT)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "latents: %s %d, it should be a picture's, up to %d pixels, or 0 where it is not known",
+                         l->width < 0 || l->width > SIZE_LIMIT ? "width" : "height",
+                         l->width < 0 || l->width > SIZE_LIMIT ? l->width : l->height, SIZE_LIMIT);
     const bool good = is_packed(l) ? s[2] == m->dit.in_channels && s[1] > 0 && s[1] <= cells * cells
-                                   : l->dims == 4 && s[1] == m->vae.latent_channels && s[2] > 0 && s[2] <= cells &&
-                                         s[2] % 2 == 0 && s[3] > 0 && s[3] <= cells && s[3] % 2 == 0;
+                                   : s[1] == m->vae.latent_channels && s[2] > 0 && s[2] <= cells && s[2] % 2 == 0 &&
+                                         s[3] > 0 && s[3] <= cells && s[3] % 2 == 0;
     if (good && s[0] > 0 && s[0] <= COUNT_LIMIT)
         return FLUX1_OK;
     return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                      "latents of shape %s: this model's are [pictures, %lld, rows, columns], rows and columns even, or "
                      "packed [pictures, tokens, %lld]",
-                     l->dims >= 0 && l->dims <= 4 ? tensor_shape_text(l->dims, s, shape, sizeof shape) : "?",
-                     (long long)m->vae.latent_channels, (long long)m->dit.in_channels);
+                     tensor_shape_text(l->dims, s, shape, sizeof shape), (long long)m->vae.latent_channels,
+                     (long long)m->dit.in_channels);
 }
 
 /* The side that makes so many tokens with the other one; 0 if there is none. */

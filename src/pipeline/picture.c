@@ -35,7 +35,13 @@ static flux1_status check_format(flux1_context *c, flux1_format format)
 {
     if ((int)format >= FLUX1_FORMAT_AUTO && format <= FLUX1_FORMAT_WEBP)
         return FLUX1_OK;
-    return error_set(&c->error, FLUX1_ERR_ARGUMENT, "there is no picture format %d", (int)format);
+    return error_set(&c->error, FLUX1_ERR_ARGUMENT, "format %d: it should be one of flux1_format", (int)format);
+}
+
+static flux1_status check_image(flux1_context *c, const flux1_image *image)
+{
+    TRY(context_needs(c, image, "image"));
+    return context_needs(c, image->pixels, "image->pixels");
 }
 
 /* how: NULL, or the caller's. */
@@ -49,8 +55,9 @@ static flux1_status read_params(flux1_context *c, const flux1_write_params *how,
         *out = *how;
     TRY(check_format(c, out->format));
     if (out->quality < 0 || out->quality > 100)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "a quality of %d; it is 1 to 100", out->quality);
-    return FLUX1_OK;
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "quality %d: it should be 1 to 100, or 0 for %d", out->quality,
+                         PICTURE_QUALITY);
+    return context_flag(c, "plain", out->plain);
 }
 
 static flux1_status encode(flux1_context *c, const flux1_image *image, const flux1_model *model,
@@ -88,8 +95,7 @@ flux1_status flux1_image_write(flux1_context *c, const flux1_image *image, const
     flux1_write_params how;
     builder b = {0};
     TRY(context_begin(c));
-    TRY(context_needs(c, image, "image"));
-    TRY(context_needs(c, image->pixels, "image->pixels"));
+    TRY(check_image(c, image));
     TRY(context_needs(c, path, "path"));
     TRY(read_params(c, given, &how));
     if (how.format == FLUX1_FORMAT_AUTO)
@@ -122,8 +128,7 @@ flux1_status flux1_image_encode(flux1_context *c, const flux1_image *image, cons
     TRY(context_needs(c, byte_count, "byte_count"));
     *bytes = NULL;
     *byte_count = 0;
-    TRY(context_needs(c, image, "image"));
-    TRY(context_needs(c, image->pixels, "image->pixels"));
+    TRY(check_image(c, image));
     TRY(read_params(c, given, &how));
     flux1_status st = encode(c, image, model, params, &how, "a picture", &b);
     const size_t count = b.length;
@@ -159,5 +164,8 @@ flux1_status flux1_format_check(flux1_context *c, flux1_format format, int width
 {
     TRY(context_begin(c));
     TRY(check_format(c, format));
+    if (width < 0 || height < 0)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "a picture of %d×%d: both should be positive, or 0", width,
+                         height);
     return picture_check(format_of(format), width, height, "the picture", &c->error);
 }

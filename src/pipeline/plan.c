@@ -18,18 +18,18 @@ static flux1_status check_alike(run *g, int i)
     const char *what = a->width != b->width || a->height != b->height  ? "size"
                        : a->steps != b->steps                          ? "steps"
                        : a->length != b->length                        ? "max_sequence_length"
-                       : a->passes != b->passes                        ? "use of true CFG"
+                       : a->passes != b->passes                        ? "its use of true CFG"
                        : a->true_cfg_scale != b->true_cfg_scale        ? "true_cfg_scale"
                        : a->step_cache != b->step_cache                ? "step_cache"
                        : a->tiling != b->tiling                        ? "tiling"
                        : a->batch != b->batch                          ? "batch"
-                       : !adapter_set_same(&a->adapters, &b->adapters) ? "set of adapters"
+                       : !adapter_set_same(&a->adapters, &b->adapters) ? "adapters"
                                                                        : NULL;
     if (!what)
         return FLUX1_OK;
     return error_set(&g->c->error, FLUX1_ERR_ARGUMENT,
-                     "request %d has another %s than request 0; only prompts, seeds, counts, guidance, cancel and "
-                     "preview_every may differ",
+                     "request %d differs in %s from the first; only prompts, seeds, counts, guidance, rng, latents, "
+                     "cancel and preview_every may differ",
                      i, what);
 }
 

@@ -91,7 +91,8 @@ static flux1_status take_rng(flux1_context *c, const flux1_generate_params *p, r
 static flux1_status take_true_cfg(flux1_context *c, const flux1_generate_params *p, request *r)
 {
     if (isnan(p->true_cfg_scale) || isinf(p->true_cfg_scale))
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "true_cfg_scale: it should be a finite number, such as 4");
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "true_cfg_scale %g: it should be a finite number, such as 4",
+                         (double)p->true_cfg_scale);
     r->true_cfg_scale = p->true_cfg_scale;
     r->passes = p->negative_prompt && p->true_cfg_scale > 1 ? 2 : 1;
     if (p->negative_prompt && r->passes == 1)
@@ -119,8 +120,8 @@ flux1_status request_adapters(flux1_context *c, const flux1_model *m, const flux
         if (!use->adapter || use->adapter->model != m->source.number)
             return error_set(err, FLUX1_ERR_ARGUMENT, "adapters[%d]: it should be an adapter opened for this model", i);
         if (!isfinite(use->scale))
-            return error_set(err, FLUX1_ERR_ARGUMENT, "adapters[%d]: its scale should be a finite number, such as 1",
-                             i);
+            return error_set(err, FLUX1_ERR_ARGUMENT, "adapters[%d]: scale %g, it should be a finite number, such as 1",
+                             i, (double)use->scale);
         r->adapters.adapter[i] = use->adapter;
         r->adapters.scale[i] = use->scale;
     }
@@ -132,7 +133,7 @@ static flux1_status take_step_cache(flux1_context *c, const flux1_model *m, cons
 {
     if (!isfinite(p->step_cache) || p->step_cache < 0)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
-                         "step_cache: it should be a threshold such as 0.12, or 0 for none");
+                         "step_cache %g: it should be a threshold such as 0.12, or 0 for none", (double)p->step_cache);
     if (p->step_cache > 0 && m->dit.layers + m->dit.single_layers < 2)
         return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
                          "step_cache: this transformer has one block, there is nothing to reuse behind it");
@@ -158,6 +159,52 @@ flux1_status request_params(flux1_context *c, const flux1_generate_params *param
     memcpy(out, params, params->size < sizeof *out ? params->size : sizeof *out);
     out->size = sizeof *out;
     return FLUX1_OK;
+}
+
+void request_only_text(flux1_generate_params *p)
+{
+    const flux1_generate_params all = *p;
+    flux1_generate_params_defaults(p);
+    p->prompt = all.prompt;
+    p->max_sequence_length = all.max_sequence_length;
+    p->adapters = all.adapters;
+    p->adapter_count = all.adapter_count;
+    p->progress = all.progress;
+    p->progress_user = all.progress_user;
+    p->cancel = all.cancel;
+}
+
+void request_only_sampler(flux1_generate_params *p)
+{
+    flux1_generate_params none;
+    flux1_generate_params_defaults(&none);
+    p->count = none.count;
+    p->text = none.text;
+    p->dump = none.dump;
+    p->profile = none.profile;
+    p->batch = none.batch;
+    p->image = none.image;
+    p->undecoded = none.undecoded;
+    p->progress = none.progress; /* a sampler's caller knows how far it is */
+    p->preview_every = none.preview_every;
+    p->preview_kind = none.preview_kind;
+}
+
+void request_only_decode(flux1_generate_params *p)
+{
+    const flux1_generate_params all = *p;
+    flux1_generate_params_defaults(p);
+    p->width = all.width;
+    p->height = all.height;
+    p->seed = all.seed;
+    p->count = all.count;
+    p->tiling = all.tiling;
+    p->progress = all.progress;
+    p->progress_user = all.progress_user;
+    p->image = all.image;
+    p->image_user = all.image_user;
+    p->undecoded = all.undecoded;
+    p->cancel = all.cancel;
 }
 
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *params, request *r)
@@ -189,7 +236,9 @@ flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_ge
     TRY(take_rng(c, &p, r));
     TRY(request_adapters(c, m, p.adapters, p.adapter_count, r));
     if (isnan(p.guidance) || isinf(p.guidance))
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "guidance: it should be a finite number, such as 3.5");
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "guidance %g: it should be a finite number, such as 3.5, or negative for the model's default",
+                         (double)p.guidance);
     r->guidance = p.guidance < 0 ? 3.5f : p.guidance;
     if (p.guidance >= 0 && !m->dit.guidance)
         context_log(c, FLUX1_LOG_WARNING, "guidance %g is ignored: this model has no guidance embedding",

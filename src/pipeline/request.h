@@ -39,6 +39,12 @@ typedef struct request {
 /* The caller's params, those of an older version too; FLUX1_ERR_ARGUMENT for NULL, and where size is not set. */
 flux1_status request_params(flux1_context *c, const flux1_generate_params *params, flux1_generate_params *out);
 
+/* Of p, as request_params gives it, a call that is not flux1_generate keeps what it uses; the rest becomes the
+ * defaults, so that no call refuses a member, or warns of it, that it does not use. */
+void request_only_text(flux1_generate_params *p);    /* flux1_encode_text */
+void request_only_sampler(flux1_generate_params *p); /* flux1_sampler_create */
+void request_only_decode(flux1_generate_params *p);  /* flux1_decode */
+
 /* FLUX1_ERR_ARGUMENT or FLUX1_ERR_LIMIT. Roundings and ignored values are logged. Strings are borrowed from p. */
 flux1_status request_make(flux1_context *c, const flux1_model *m, const flux1_generate_params *p, request *out);
 

@@ -231,9 +231,8 @@ flux1_status flux1_decode(flux1_context *c, const flux1_model *model, const flux
     TRY(context_needs(c, model, "model"));
     TRY(context_needs(c, latents, "latents"));
     TRY(request_params(c, params, &p));
+    request_only_decode(&p);
     p.latents = latents;
-    p.dump = p.profile = NULL;
-    p.preview_every = 0;
     TRY_CLEANUP(check_size_is_known(&g, latents, &p));
     TRY_CLEANUP(run_take_requests(&g, &(const flux1_generate_params *){&p}));
     st = run_whole(&g, decode_all, images);

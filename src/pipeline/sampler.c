@@ -47,11 +47,14 @@ flux1_status flux1_encode_text(flux1_context *c, const flux1_model *m, const flu
                                flux1_text **out)
 {
     request r;
+    flux1_generate_params p;
     TRY(context_begin(c));
     TRY(context_needs(c, out, "out"));
     *out = NULL;
     TRY(context_needs(c, m, "model"));
-    TRY(request_make(c, m, params, &r));
+    TRY(request_params(c, params, &p));
+    request_only_text(&p);
+    TRY(request_make(c, m, &p, &r));
     flux1_status st = token_enter(c, r.cancel);
     if (st == FLUX1_OK)
         st = encode_prompt(c, m, &r, r.prompt, out);
@@ -118,21 +121,23 @@ static flux1_status create(flux1_sampler *s, const flux1_model *m, const flux1_t
 flux1_status flux1_sampler_create(flux1_context *c, const flux1_model *m, const flux1_text *text,
                                   const flux1_generate_params *params, flux1_sampler **out)
 {
+    flux1_generate_params p;
     TRY(context_begin(c));
     TRY(context_needs(c, out, "out"));
     *out = NULL;
     TRY(context_needs(c, m, "model"));
     TRY(context_needs(c, text, "text"));
+    TRY(request_params(c, params, &p));
+    request_only_sampler(&p);
     flux1_sampler *s = calloc(1, sizeof *s);
     if (!s)
         return error_oom(&c->error, sizeof *s, "the sampler");
     s->context = c;
-    flux1_status st = request_make(c, m, params, &s->request);
+    flux1_status st = request_make(c, m, &p, &s->request);
     if (st == FLUX1_OK)
         request_warn_size(c, m, &s->request);
     if (st == FLUX1_OK)
         st = token_enter(c, s->request.cancel);
-    s->request.progress = NULL; /* a sampler's caller knows how far it is */
     if (st == FLUX1_OK)
         st = create(s, m, text);
     token_leave(c);

@@ -305,14 +305,42 @@ static flux1_status run_stages(bench *b, const char *stage)
     bool all = strcmp(stage, "all") == 0, is_clip = all || strcmp(stage, "clip") == 0,
          is_t5 = all || strcmp(stage, "t5") == 0;
     bool is_dit = all || strcmp(stage, "dit") == 0, is_vae = all || strcmp(stage, "vae") == 0;
-    if (!is_clip && !is_t5 && !is_dit && !is_vae)
-        return error_set(&b->c->error, FLUX1_ERR_ARGUMENT, "stage \"%s\": it should be all, clip, t5, dit or vae",
-                         stage);
     if (is_clip || is_t5)
         TRY(bench_text(b, is_clip, is_t5));
     if (is_dit)
         TRY(bench_dit(b));
     return is_vae ? bench_vae(b) : FLUX1_OK;
+}
+
+static bool is_stage(const char *name)
+{
+    static const char *const stages[] = {"all", "clip", "t5", "dit", "vae"};
+    for (size_t i = 0; i < sizeof stages / sizeof *stages; i++)
+        if (strcmp(name, stages[i]) == 0)
+            return true;
+    return false;
+}
+
+/* What needs no model to be judged. */
+static flux1_status check_params(flux1_context *c, const flux1_bench_params *p)
+{
+    flux1_error *err = &c->error;
+    if (!p || p->size < offsetof(flux1_bench_params, reserved))
+        return error_set(err, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_bench_params_defaults");
+    TRY(context_needs(c, p->stage, "stage"));
+    if (!is_stage(p->stage))
+        return error_set(err, FLUX1_ERR_ARGUMENT, "stage \"%s\": it should be all, clip, t5, dit or vae", p->stage);
+    if (!p->path && !p->parts)
+        TRY(context_needs(c, p->variant, "variant"));
+    if (p->repeats < 0 || p->repeats > REPEATS_MAX)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "repeats %d: it should be 0 to %d", p->repeats, REPEATS_MAX);
+    if (p->runs < 0 || p->runs > RUNS_MAX)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "runs %d: it should be 1 to %d, or 0 to time the stages alone",
+                         p->runs, RUNS_MAX);
+    if (p->weights != FLUX1_DTYPE_F32 && p->weights != FLUX1_DTYPE_BF16)
+        return error_set(err, FLUX1_ERR_ARGUMENT, "weights %d: it should be FLUX1_DTYPE_F32 or FLUX1_DTYPE_BF16",
+                         (int)p->weights);
+    return p->profile ? file_check_writable(p->profile, err) : FLUX1_OK;
 }
 
 static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, flux1_model **m, bench *b)
@@ -324,11 +352,6 @@ static flux1_status take_params(flux1_context *c, const flux1_bench_params *p, f
     g.steps = p->steps;
     g.max_sequence_length = p->sequence_length;
     g.tiling = FLUX1_TILING_NO;
-    if (p->repeats < 0 || p->repeats > REPEATS_MAX)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "repeats %d: it should be 0 to %d", p->repeats, REPEATS_MAX);
-    if (p->runs < 0 || p->runs > RUNS_MAX)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "runs %d: it should be 1 to %d, or 0 to time the stages alone",
-                         p->runs, RUNS_MAX);
     model_paths paths = {.model = p->path};
     if (p->parts)
         TRY(opening_paths(c, p->parts, &paths));
@@ -523,17 +546,11 @@ flux1_status flux1_bench_json(flux1_context *c, const flux1_bench_params *params
     TRY(context_begin(c));
     TRY(context_needs(c, json, "json"));
     *json = NULL;
-    if (!params || params->size < offsetof(flux1_bench_params, reserved))
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
-                         "the parameters were not set up by flux1_bench_params_defaults");
-    TRY(context_needs(c, params->stage, "stage"));
+    TRY(context_computes(c));
+    TRY(check_params(c, params));
     if (c->cards)
         return error_set(&c->error, FLUX1_ERR_UNSUPPORTED,
                          "bench measures stages on the host and on GPUs; for device ttnn there is flux1 plan");
-    if (!params->path && !params->parts)
-        TRY(context_needs(c, params->variant, "variant"));
-    if (params->profile)
-        TRY(file_check_writable(params->profile, &c->error));
     TRY_CLEANUP(take_params(c, params, &m, &b));
     if (params->events)
         TRY_CLEANUP(write_events(&b, params));

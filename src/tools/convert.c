@@ -5,6 +5,7 @@
 #include "base/pool.h"
 #include "pipeline/opening.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -78,6 +79,10 @@ static flux1_status open_adapters(convert_job *j, const flux1_convert_params *p)
         adapter_file **f = &j->adapter[i];
         if (!p->adapters[i].path)
             return error_set(j->err, FLUX1_ERR_ARGUMENT, "adapter %d: its path is NULL", i);
+        if (!isfinite(p->adapters[i].scale))
+            return error_set(j->err, FLUX1_ERR_ARGUMENT,
+                             "adapter %d: scale %g, it should be a finite number, such as 1", i,
+                             (double)p->adapters[i].scale);
         TRY(adapter_open(p->adapters[i].path, stores, f, j->err));
         j->adapters++;
         j->strength[i] = p->adapters[i].scale;

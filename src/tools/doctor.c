@@ -268,7 +268,7 @@ static flux1_status check_params(flux1_context *c, const flux1_doctor_params *p,
                          "the parameters were not set up by flux1_doctor_params_defaults");
     if (p->device && strcmp(p->device, "cuda") != 0 && strcmp(p->device, "ttnn") != 0)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "device \"%s\": must be cuda or ttnn", p->device);
-    return FLUX1_OK;
+    return context_flag(c, "model_asked", p->model_asked);
 }
 
 flux1_status flux1_doctor_json(flux1_context *c, const flux1_doctor_params *params, char **json)

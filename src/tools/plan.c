@@ -311,6 +311,13 @@ static flux1_status check_params(flux1_context *c, const flux1_plan_params *p)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT, "the parameters were not set up by flux1_plan_params_defaults");
     TRY(context_needs(c, p->machine, "machine"));
     TRY(context_needs(c, p->path ? p->path : p->variant, "variant"));
+    TRY(opening_variant(c, p->file_variant));
+    if (p->steps < 0)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "steps %d: it should be at least 1, or 0 for the model's",
+                         p->steps);
+    if (p->dtype < FLUX1_DTYPE_AUTO || p->dtype > FLUX1_DTYPE_INT8_FAST)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "dtype %d: it should be one of flux1_dtype", (int)p->dtype);
+    TRY(context_flag(c, "describe", p->describe));
     if (p->describe && (p->timeline || p->record))
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "describe plans nothing, so there is no timeline to draw and nothing to record");

@@ -160,6 +160,9 @@ flux1_status flux1_recording_run(flux1_context *c, const flux1_model *model, con
     TRY(context_needs(c, model, "model"));
     TRY(context_needs(c, path, "path"));
     TRY(request_params(c, params, &p));
+    if (!images && !p.image)
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT,
+                         "images is NULL and params->image too: nobody would see a picture");
     TRY(recording_read(path, &r, &c->error));
     context_uses(c, model);
     flux1_status st = FLUX1_OK;

@@ -322,9 +322,8 @@ static void requests_that_may_not_share_a_batch_are_refused(void **state)
     (void)state;
     flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
     flux1_model *m = pipeline_of(c, "dev");
-    static const char *const named[] = {
-        "another size", "another size",           "another steps", "max_sequence_length",
-        "true CFG",     "another true_cfg_scale", "tiling",        "another batch"};
+    static const char *const named[] = {"in size",     "in size",           "in steps",  "in max_sequence_length",
+                                        "of true CFG", "in true_cfg_scale", "in tiling", "in batch"};
     for (int i = 0; i < (int)(sizeof named / sizeof *named); i++) {
         flux1_generate_params a, b;
         flux1_image *images = (flux1_image *)&a;

@@ -221,8 +221,8 @@ static void other_shapes_and_values_are_refused(void **state)
         {4, {1, 16, SIDE_W / 8, SIDE_H / 8}, "of a picture of 32x48, but 48x32"},
         {4, {1, 16, 3, 6}, "[1, 16, 3, 6]"},
         {4, {1, 4, SIDE_H / 8, SIDE_W / 8}, "[1, 4, 4, 6]"},
-        {2, {TOKENS, CHANNELS}, "[6, 64]"},
-        {9, {1, 1, 1, 1}, "this model's are"},
+        {2, {TOKENS, CHANNELS}, "dims 2"},
+        {9, {1, 1, 1, 1}, "dims 9"},
     };
     flux1_context *c = context_on("cpu", "", 1, FLUX1_DTYPE_F32);
     flux1_model *m = pipeline_of(c, "schnell");
