@@ -186,6 +186,9 @@ static flux1_status bench_task(bench *b, const part *p, const mesh_device *d, ta
     return FLUX1_OK;
 }
 
+/* Whether stages run, and so need values; otherwise their shapes are enough. */
+static bool computes(const bench *b) { return b->repeats > 0 && !b->events; }
+
 static part part_of_plan(const char *name, const stage_plan *plan, int64_t rows)
 {
     return (part){name, plan, plan->count.flops, plan->count.exchanged, rows};
@@ -258,20 +261,27 @@ cleanup:
     return st;
 }
 
+/* What the denoiser begins with. */
+static flux1_status make_inputs(const bench *b, const denoiser *d, flux1_text *text, tensor *noise)
+{
+    flux1_error *err = &b->c->error;
+    TRY(tensor_create(DTYPE_F32, 2, (int64_t[]){1, b->m->clip.hidden}, &text->pooled, err));
+    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, b->r.length, b->m->t5.d_model}, &text->embeds, err));
+    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, d->tokens, d->channels}, noise, err));
+    return make_noise(b->m, &b->r, 0, 0, noise->data, err);
+}
+
 static flux1_status bench_dit(bench *b)
 {
     flux1_text *text = NULL;
     denoiser d = {0};
     tensor noise = {0};
-    flux1_error *err = &b->c->error;
     flux1_status st;
-    TRY(text_stand_in(b->m, bench_clip_tokens(b->m, b->params), (int)b->r.length, &text, err));
+    TRY(text_stand_in(b->m, bench_clip_tokens(b->m, b->params), (int)b->r.length, &text, &b->c->error));
     batch_row row = {.text = text, .guidance = b->r.guidance};
-    TRY_CLEANUP(tensor_create(DTYPE_F32, 2, (int64_t[]){1, b->m->clip.hidden}, &text->pooled, err));
-    TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, b->r.length, b->m->t5.d_model}, &text->embeds, err));
     TRY_CLEANUP(denoiser_plan(b->c, b->m, &b->r, 1, &d));
-    TRY_CLEANUP(tensor_create(DTYPE_F32, 3, (int64_t[]){1, d.tokens, d.channels}, &noise, err));
-    TRY_CLEANUP(make_noise(b->m, &b->r, 0, 0, noise.data, err));
+    if (computes(b))
+        TRY_CLEANUP(make_inputs(b, &d, text, &noise));
     st = b->events ? events_stage(b->events, OPENING, STEP, b->c, &b->c->device, dit_dry_body, &d.job, &d.job.ticker)
                    : time_denoiser(b, &d, &row, &noise);
 cleanup:
@@ -281,16 +291,19 @@ cleanup:
     return st;
 }
 
+static flux1_status make_planes(const bench *b, vae_job *job)
+{
+    const int64_t scale = vae_scale(&b->m->vae), cells = job->h * job->w;
+    TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, cells, b->m->vae.latent_channels}, &job->in, &b->c->error));
+    return tensor_create(DTYPE_F32, 3, (int64_t[]){1, cells * scale * scale, 3}, &job->out, &b->c->error);
+}
+
 static flux1_status bench_vae(bench *b)
 {
     decoder d;
     vae_job *job = &d.job;
-    int64_t scale = vae_scale(&b->m->vae);
     TRY(decoder_plan(b->c, b->m, &b->r, SIZE_MAX, &d));
-    flux1_status st =
-        tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w, b->m->vae.latent_channels}, &job->in, &b->c->error);
-    if (st == FLUX1_OK)
-        st = tensor_create(DTYPE_F32, 3, (int64_t[]){1, job->h * job->w * scale * scale, 3}, &job->out, &b->c->error);
+    flux1_status st = computes(b) ? make_planes(b, job) : FLUX1_OK;
     const part p = part_of_plan("vae decode", &d.plan, 0);
     if (st == FLUX1_OK)
         st = bench_task(b, &p, &b->c->device, TASK_VAE_DECODE, job, &job->ticker, &job->session);

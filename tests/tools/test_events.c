@@ -241,12 +241,34 @@ static void events_come_before_the_runs(void **state)
     unlink(path);
 }
 
+/* Its noise alone would be 420 MB. */
+static void what_is_only_planned_takes_no_memory(void **state)
+{
+    (void)state;
+    flux1_context *c = context_on("cpu", NULL, 1, FLUX1_DTYPE_F32);
+    flux1_bench_params p;
+    char *json;
+    flux1_bench_params_defaults(&p);
+    p.path = TEST_DATA "/pipelines/dev";
+    p.width = p.height = 20480;
+    p.repeats = 0;
+    if (flux1_bench_json(c, &p, &json) != FLUX1_OK)
+        fail_msg("%s", flux1_context_message(c));
+    json_value *report = parsed(json, strlen(json));
+    assert_int_equal(json_array_size(json_object_get(report, "stages")), 5);
+    assert_true(number(report, "peak_rss_bytes") < 300e6);
+    json_free(report);
+    flux1_string_free(json);
+    flux1_context_destroy(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_events_add_up_to_the_report),
         cmocka_unit_test(a_file_that_could_not_be_finished_is_not_there),
         cmocka_unit_test(events_come_before_the_runs),
+        cmocka_unit_test(what_is_only_planned_takes_no_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
