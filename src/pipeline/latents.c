@@ -77,8 +77,8 @@ flux1_status latents_check(flux1_context *c, const flux1_model *m, const flux1_l
 {
     const int64_t h = height / folder_size_multiple(m), w = width / folder_size_multiple(m);
     if (l->shape[0] != pictures)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "latents of %lld pictures, but count is %lld",
-                         (long long)l->shape[0], (long long)pictures);
+        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "latents of %lld picture%s, but count is %lld",
+                         (long long)l->shape[0], l->shape[0] == 1 ? "" : "s", (long long)pictures);
     if (is_packed(l) && l->shape[1] != h * w)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "latents of %lld tokens: a picture of %lldx%lld has %lld; give the width and height that they "

@@ -284,6 +284,14 @@ static void of_requests_that_point_elsewhere(void **state)
     assert_int_equal(generate(&f, &p), FLUX1_ERR_ARGUMENT);
     refused(&text, "flux1_generate", FLUX1_ERR_ARGUMENT, flux1_context_message(f.c));
     plain_request(&p);
+    p.dump = p.profile = scratch_path("fields.both");
+    assert_int_equal(generate(&f, &p), FLUX1_ERR_ARGUMENT);
+    refused(&(field){.name = "dump and profile", .says = "one file"}, "flux1_generate", FLUX1_ERR_ARGUMENT,
+            flux1_context_message(f.c));
+    flux1_adapter *lora;
+    assert_int_equal(flux1_adapter_open(f.c, f.m, "", &lora), FLUX1_ERR_ARGUMENT);
+    assert_null(lora);
+    plain_request(&p);
     p.seed = UINT64_MAX;
     p.count = 2;
     try_calls(&f, &seed, &p);
