@@ -2,12 +2,14 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from pathlib import Path
 
 from . import _interface
 from .errors import error_of
 
+FLOAT_MAX = 3.4028234663852886e38
 SONAME = f"libflux1.so.{_interface.VERSION[0]}"
 BESIDE = Path(__file__).with_name("libflux1.so")  # as a wheel has it
 
@@ -76,7 +78,13 @@ def whole(value: object, name: str, low: int, high: int) -> int:
 def real(value: object, name: str) -> float:
     if not hasattr(value, "__float__"):
         raise TypeError(f"{name}: a number is expected, not {type(value).__name__}")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not abs(number) <= FLOAT_MAX:
+        raise argument_error(f"{name} {number}: it must be a finite number, of float32")
+    return number
 
 
 def choice(value: object, name: str, prefix: str) -> int:

@@ -19,7 +19,7 @@ def _listed(value: Any, name: str, count: int) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         return [value] * count
     if len(value) != count:
-        raise argument_error(f"{name}: {len(value)} for {count} prompts")
+        raise argument_error(f"{name}: {len(value)} for {count} prompt{'s' if count > 1 else ''}")
     return list(value)
 
 
@@ -79,7 +79,7 @@ class Request:
 
     def set_guidance(self, guidance: float | None, negative: Any, true_cfg_scale: float, prompt_count: int) -> None:
         negatives = _listed(negative, "negative_prompt", prompt_count)
-        if guidance is not None and not real(guidance, "guidance_scale") >= 0:
+        if guidance is not None and real(guidance, "guidance_scale") < 0:
             raise argument_error(f"guidance_scale {guidance}: it must not be negative")
         for p, prompt in zip(self.params, self.prompts):
             p.negative_prompt = text(negatives[prompt], "negative_prompt")
@@ -99,7 +99,10 @@ class Request:
         if latents is None:
             return
         import numpy
-        values = numpy.ascontiguousarray(latents, numpy.float32)
+        try:
+            values = numpy.ascontiguousarray(latents, numpy.float32)
+        except (TypeError, ValueError) as e:
+            raise TypeError(f"latents: an array of numbers is expected ({e})") from None
         total = len(set(self.prompts)) * self.images_per_prompt
         if values.ndim not in (3, 4) or values.shape[0] != total:
             raise argument_error(f"latents: shape {list(values.shape)}; [{total}, tokens, channels] or "

@@ -126,6 +126,8 @@ class Pictures(Case):
         noise = numpy.zeros((2, 6, 16))
         with self.assertRaisesRegex(flux1.ArgumentError, r"latents: shape \[2, 6, 16\]"):
             self.draw(latents=noise)
+        with self.assertRaisesRegex(TypeError, "latents: an array of numbers is expected"):
+            self.draw(latents="x")
 
     @unittest.skipUnless(has("numpy"), "numpy is not installed")
     def test_latents_are_the_noise_to_begin_with(self):
@@ -355,8 +357,10 @@ class Errors(Case):
                                   ({"num_inference_steps": 0}, "num_inference_steps 0"),
                                   ({"num_images_per_prompt": 0}, "num_images_per_prompt 0"),
                                   ({"guidance_scale": -2}, "guidance_scale -2"),
-                                  ({"guidance_scale": float("nan")}, "guidance_scale nan"),
-                                  ({"negative_prompt": ["a", "b"]}, "negative_prompt: 2 for 1 prompts"),
+                                  ({"guidance_scale": float("nan")}, "guidance_scale nan: it must be a finite number"),
+                                  ({"guidance_scale": 1e300}, r"guidance_scale 1e\+300: it must be a finite number"),
+                                  ({"true_cfg_scale": 10**400}, "true_cfg_scale inf: it must be a finite number"),
+                                  ({"negative_prompt": ["a", "b"]}, "negative_prompt: 2 for 1 prompt$"),
                                   ({"tiling": "never"}, "tiling 'never': known are auto, bands, no, yes"),
                                   ({"rng": "tpu"}, "rng 'tpu': known are cpu, cuda"),
                                   ({"lora": [LORA] * 17}, "at most 16")):
