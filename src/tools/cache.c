@@ -17,8 +17,11 @@ typedef struct cache_job {
     size_t listed, in_use, stuck;
     uint64_t bytes; /* of those listed */
     flux1_status worst;
+    const atomic_int *cancel;
     flux1_error *err;
 } cache_job;
+
+static bool is_cancelled(const cache_job *job) { return atomic_load_explicit(job->cancel, memory_order_relaxed) != 0; }
 
 /* The members of an entry's description. */
 static void put_description(json_writer *w, const char *text)
@@ -39,7 +42,7 @@ static flux1_status look_at(cache_job *job, const prepared_file *f, char **descr
     if (f->unfinished)
         return error_set(problem, FLUX1_ERR_FORMAT, "%s/%s: being written, or left by a process that was killed",
                          job->folder, f->name);
-    return prepared_check(job->folder, f->name, job->action == FLUX1_CACHE_VERIFY, description, problem);
+    return prepared_check(job->folder, f->name, job->action == FLUX1_CACHE_VERIFY, job->cancel, description, problem);
 }
 
 /* "2026-11-25T23:45:35Z" */
@@ -88,7 +91,7 @@ static void put_file(cache_job *job, const prepared_file *f)
 static void put_files(cache_job *job)
 {
     json_begin_array(&job->w, "files");
-    for (size_t i = 0; i < job->count; i++)
+    for (size_t i = 0; i < job->count && !is_cancelled(job); i++)
         put_file(job, &job->file[i]);
     json_end_array(&job->w);
 }
@@ -125,10 +128,15 @@ flux1_status flux1_cache_json(flux1_context *c, const char *folder, flux1_cache_
     if (!folder || !*folder)
         return error_set(&c->error, FLUX1_ERR_ARGUMENT,
                          "no cache folder: name one, or set FLUX1_CACHE_DIR in the environment");
-    cache_job job = {.folder = folder, .action = action, .w = {.style = JSON_INDENTED}, .err = &c->error};
+    cache_job job = {
+        .folder = folder, .action = action, .w = {.style = JSON_INDENTED}, .cancel = &c->cancel, .err = &c->error};
     TRY(prepared_files(folder, &job.file, &job.count, &c->error));
     put_all(&job);
     free(job.file);
+    if (is_cancelled(&job)) {
+        json_abandon(&job.w);
+        return error_set(&c->error, FLUX1_ERR_CANCELLED, "cancelled");
+    }
     flux1_error written = {0};
     flux1_status st = json_take(&job.w, "the cache's entries", json, &written);
     if (st != FLUX1_OK)

@@ -80,7 +80,7 @@ static flux1_status read_block(int fd, const prepared_header *h, size_t i, void 
 }
 
 /* The buffer is no malloc's: what that gets back of a few MiB it keeps, beside what a plan counts. */
-static flux1_status check_blocks(int fd, const prepared_header *h, flux1_error *err)
+static flux1_status check_blocks(int fd, const prepared_header *h, const atomic_int *cancel, flux1_error *err)
 {
     flux1_status st = FLUX1_OK;
     arena memory;
@@ -92,7 +92,9 @@ static flux1_status check_blocks(int fd, const prepared_header *h, flux1_error *
         return error_oom(err, room, "checking an entry of the cache");
     st = arena_alloc(&memory, room, &bytes, err);
     for (size_t i = 0; st == FLUX1_OK && i < h->count; i++)
-        st = read_block(fd, h, i, bytes, err);
+        st = cancel && atomic_load_explicit(cancel, memory_order_relaxed)
+                 ? error_set(err, FLUX1_ERR_CANCELLED, "cancelled")
+                 : read_block(fd, h, i, bytes, err);
     arena_destroy(&memory);
     return st;
 }
@@ -159,7 +161,7 @@ static flux1_status check_entry(int fd, uint64_t bytes, const prepared_block *bl
     TRY(read_header(fd, bytes, h, err));
     if (!same_blocks(h, block, count))
         return error_set(err, FLUX1_ERR_FORMAT, "it is another entry, renamed");
-    return all ? check_blocks(fd, h, err) : FLUX1_OK;
+    return all ? check_blocks(fd, h, NULL, err) : FLUX1_OK;
 }
 
 /* An entry that is wrong goes, whoever reads it at the moment, and that is told: ranks find it wrong at the same time,
@@ -257,7 +259,8 @@ flux1_status prepared_intact(const prepared_entry *e, flux1_error *err)
         e->path);
 }
 
-flux1_status prepared_check(const char *folder, const char *name, bool all, char **description, flux1_error *err)
+flux1_status prepared_check(const char *folder, const char *name, bool all, const atomic_int *cancel,
+                            char **description, flux1_error *err)
 {
     int fd;
     uint64_t bytes;
@@ -281,7 +284,7 @@ flux1_status prepared_check(const char *folder, const char *name, bool all, char
         if (strcmp(expected, name) != 0)
             st = error_set(err, FLUX1_ERR_FORMAT, "it is another entry, renamed");
         else if (all)
-            st = check_blocks(fd, &h, err);
+            st = check_blocks(fd, &h, cancel, err);
     }
     if (description) {
         *description = h.description;

@@ -10,6 +10,8 @@
 
 #include "weights/prepared_folder.h"
 
+#include <stdatomic.h>
+
 /* ---- reading ---- */
 
 /* An entry, mapped. It has one user when it comes; the last that leaves it closes it. */
@@ -39,8 +41,10 @@ flux1_status prepared_intact(const prepared_entry *e, flux1_error *err);
 
 /* Reads a file of the cache and compares its checksums. FLUX1_ERR_FORMAT, naming the file: it is damaged, or no file;
  * FLUX1_ERR_IO, FLUX1_ERR_MEMORY. description (may be NULL): malloc'd; also set for an entry whose blocks are damaged,
- * else NULL. With `all` false only the header is read. */
-flux1_status prepared_check(const char *folder, const char *name, bool all, char **description, flux1_error *err);
+ * else NULL. With `all` false only the header is read. cancel (may be NULL) becomes other than 0: FLUX1_ERR_CANCELLED
+ * after the block that is being read. */
+flux1_status prepared_check(const char *folder, const char *name, bool all, const atomic_int *cancel,
+                            char **description, flux1_error *err);
 
 /* ---- writing ---- */
 

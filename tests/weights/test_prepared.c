@@ -228,6 +228,13 @@ static void a_damaged_entry_is_removed_and_made_again(void **state)
     assert_true(store_entry(cache, 1));
     const prepared_file whole = only_file();
     assert_int_equal(whole.bytes, 4096 + 4096 + 3 * 4096 + 4096); /* header, 5, 9000 and 4096 bytes */
+    for (int stop = 0; stop < 2; stop++) {
+        const atomic_int cancel = stop;
+        flux1_error err = {0};
+        assert_int_equal(prepared_check(folder, whole.name, true, &cancel, NULL, &err),
+                         stop ? FLUX1_ERR_CANCELLED : FLUX1_OK);
+        assert_int_equal(prepared_check(folder, whole.name, false, &cancel, NULL, &err), FLUX1_OK);
+    }
     for (size_t i = 0; i < sizeof at / sizeof *at; i++) {
         const char *path = path_of(whole.name);
         if (at[i] < 0) {
@@ -241,7 +248,7 @@ static void a_damaged_entry_is_removed_and_made_again(void **state)
             close(fd);
         }
         flux1_error err = {0};
-        assert_int_equal(prepared_check(folder, whole.name, true, NULL, &err), FLUX1_ERR_FORMAT);
+        assert_int_equal(prepared_check(folder, whole.name, true, NULL, NULL, &err), FLUX1_ERR_FORMAT);
         assert_non_null(strstr(err.message, whole.name));
         assert_false(found(cache, 1));
         expect_warning("made again");
@@ -336,7 +343,7 @@ static void what_is_no_file_is_named_and_left(void **state)
         assert_false(store_entry(cache, 1));
         expect_warning(what == 0 ? "is a folder" : what == 1 ? "is no regular file" : "is a link");
         assert_true(only_file().stranger && !only_file().unfinished && only_file().bytes == 0);
-        assert_int_equal(prepared_check(folder, name_of(1), true, NULL, &err), FLUX1_ERR_FORMAT);
+        assert_int_equal(prepared_check(folder, name_of(1), true, NULL, NULL, &err), FLUX1_ERR_FORMAT);
         assert_non_null(strstr(err.message, path));
         assert_int_equal(prepared_remove(folder, name_of(1), &err), PREPARED_STUCK);
         assert_true(prepared_make_room(cache, 1));
