@@ -15,6 +15,14 @@ static const struct {
 #undef FAULT_ROW
 };
 
+/* A text that was cut, as a whole or where it quotes a name ("%.60s"), may have a part of a character: that is left
+ * out. */
+static void drop_parts_of_characters(char *text)
+{
+    for (size_t n; text[n = utf8_valid_prefix(text, strlen(text))];)
+        memmove(text + n, text + n + 1, strlen(text + n));
+}
+
 bool fault_set(fault *f, fault_kind kind, const char *param, const char *format, ...)
 {
     va_list ap;
@@ -23,8 +31,8 @@ bool fault_set(fault *f, fault_kind kind, const char *param, const char *format,
     snprintf(f->param, sizeof f->param, "%s", param ? param : "");
     vsnprintf(f->message, sizeof f->message, format, ap);
     va_end(ap);
-    f->message[utf8_valid_prefix(f->message, strlen(f->message))] = '\0'; /* it may have been cut within a character */
-    f->param[utf8_valid_prefix(f->param, strlen(f->param))] = '\0';
+    drop_parts_of_characters(f->message);
+    drop_parts_of_characters(f->param);
     return false;
 }
 

@@ -1,9 +1,10 @@
-/* Bodies and headers of HTTP requests: whatever they say, a request is read within its limits or refused with one
- * sentence that is UTF-8. The first byte chooses the interface; of headers the rest is a value. */
+/* Bodies, headers and paths of HTTP requests: whatever they say, a request is read within its limits or refused with
+ * one sentence that is UTF-8. The first byte chooses the interface; of headers and paths the rest is a value. */
 #include "fuzz.h"
 
 #include "base/utf8.h"
 #include "server/access.h"
+#include "server/framing.h"
 #include "server/webui_request.h"
 
 #include <math.h>
@@ -16,8 +17,9 @@ static void check(const job_request *r)
 {
     if (!r->prompt || strlen(r->prompt) > REQUEST_PROMPT_MAX || r->width < 1 || r->width > REQUEST_SIZE_MAX ||
         r->height < 1 || r->steps < 1 || r->steps > REQUEST_STEPS_MAX || r->count < 1 || r->count > REQUEST_COUNT_MAX ||
-        !isfinite(r->guidance) || !isfinite(r->true_cfg_scale) || !isfinite(r->step_cache) ||
-        r->seed > UINT64_MAX - (uint64_t)(r->count - 1) || r->preview_every < 0)
+        (r->written && strlen(r->written) <= strlen(r->prompt)) || !isfinite(r->guidance) ||
+        !isfinite(r->true_cfg_scale) || !isfinite(r->step_cache) || r->seed > UINT64_MAX - (uint64_t)(r->count - 1) ||
+        r->preview_every < 0)
         abort();
     for (int i = 0; i < r->loras; i++)
         if (!r->lora[i].name[0] || !isfinite(r->lora[i].scale))
@@ -58,6 +60,13 @@ static void read_header(const char *value, bool is_key)
     check_refusal(is_key ? access_key(&locked, value, &f) : access_names(&open_server, value, value, &f), &f);
 }
 
+static void read_path(char *text)
+{
+    const size_t before = strlen(text), after = framing_unescape(NULL, NULL, text);
+    if (after > before || after != strlen(text))
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     char *text = size > 0 ? malloc(size) : NULL;
@@ -65,7 +74,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     memcpy(text, data + 1, size - 1);
     text[size - 1] = '\0';
-    if (data[0] == 'k' || data[0] == 'h')
+    if (data[0] == 'p')
+        read_path(text);
+    else if (data[0] == 'k' || data[0] == 'h')
         read_header(text, data[0] == 'k');
     else
         read_body(text, size - 1, data[0] == 'w');

@@ -67,12 +67,28 @@ static void nobody_need_listen(void **state)
     assert_string_equal(f.message, "NaN");
 }
 
+static void a_name_that_is_cut_does_not_end_the_sentence(void **state)
+{
+    (void)state;
+    char long_name[2 * FAULT_MESSAGE];
+    fault f = {0};
+    assert_false(fault_set(&f, FAULT_INVALID, NULL, "there is no \"%.4s\": take another", "a\xc3\xa9\xc3\xa9"));
+    assert_string_equal(f.message, "there is no \"a\xc3\xa9\": take another");
+    memset(long_name, '\xc3', sizeof long_name - 1);
+    for (size_t i = 1; i < sizeof long_name; i += 2)
+        long_name[i] = i + 1 < sizeof long_name ? '\xa9' : '\0';
+    assert_false(fault_set(&f, FAULT_INVALID, long_name, "%s", long_name));
+    assert_int_equal(strlen(f.message), FAULT_MESSAGE - 2); /* 1023 bytes were there, and half a character of them */
+    assert_int_equal(strlen(f.param), FAULT_PARAM - 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_operator_hears_paths_and_clients_do_not),
         cmocka_unit_test(what_the_request_is_to_blame_for_is_its_clients_alone),
         cmocka_unit_test(nobody_need_listen),
+        cmocka_unit_test(a_name_that_is_cut_does_not_end_the_sentence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
