@@ -257,6 +257,14 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     return c->has_text_device ? set_up_device(c, p, text_first, &c->text_device) : FLUX1_OK;
 }
 
+/* What this process has by now, and what of its code comes into memory when it runs. Which pages of libraries are there
+ * is up to the kernel, so equal processes differ by some hundred KiB: rounded, they have equal plans. */
+static uint64_t program_bytes(void)
+{
+    const uint64_t mib = (uint64_t)1 << 20;
+    return (limits_resident() + 3 * mib - 1) / mib * mib;
+}
+
 flux1_status flux1_context_create(const flux1_context_params *params, flux1_context **out)
 {
     flux1_context_params p;
@@ -275,7 +283,7 @@ flux1_status flux1_context_create(const flux1_context_params *params, flux1_cont
         memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
     TRY(set_up(c, &p));
     c->models = folder_last_number();
-    c->program = p.max_memory && p.memory_of_process ? limits_resident() : 0;
+    c->program = p.max_memory && p.memory_of_process ? program_bytes() : 0;
     c->ready = true;
     return FLUX1_OK;
 }

@@ -148,8 +148,11 @@ static void let_pages_go(const weight_recipe *r)
 static void let_all_pages_go(const cpu_ops *o)
 {
     for (const cpu_block *b = o->blocks; b; b = b->next)
-        for (const cpu_weight *w = b->weights; w; w = w->next)
+        for (const cpu_weight *w = b->weights; w; w = w->next) {
             let_pages_go(&w->recipe);
+            if (w->head.has_bias)
+                let_pages_go(&w->bias_recipe);
+        }
 }
 
 /* Where memory is short, the arena's pages are given back too. */
@@ -717,9 +720,14 @@ static flux1_status make_all_ready(cpu_ops *o)
 {
     unlist(o); /* nothing is read while the ranges are listed again */
     stream_block *first = NULL, **last = &first;
+    bool made = false;
     for (cpu_block *b = o->blocks; b; b = b->next)
-        if (!b->ready && !b->head.idle)
+        if (!b->ready && !b->head.idle) {
             TRY(make_ready(o, b));
+            made = true;
+        }
+    if (made) /* vectors and biases were read, and what lies around them in the file came along */
+        let_all_pages_go(o);
     for (cpu_block *b = o->blocks; b; b = b->next) {
         if (b->head.idle)
             continue;
