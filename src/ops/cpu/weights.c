@@ -13,40 +13,28 @@
 #include "base/checked.h"
 #include "base/file_map.h"
 #include "base/half.h"
+#include "base/large.h"
 #include "base/units.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum { CPU_LAYOUT = 1 }; /* version of what follows: part of a block's key */
 
 /* ---- memory of kept weights ---- */
 
-/* Large ones are mapped: what is given back should leave the process, and malloc keeps it. */
-enum { MAPPED_FROM = 128 << 10 };
-
 static bool take(void *device, size_t bytes, uint64_t *data)
 {
-    void *p = NULL;
+    void *p = bytes >= LARGE_FROM ? large_alloc(bytes) : aligned_alloc(ARENA_ALIGN, size_round_up(bytes, ARENA_ALIGN));
     (void)device;
-    if (bytes >= MAPPED_FROM) {
-        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        p = p == MAP_FAILED ? NULL : p;
-    } else
-        p = aligned_alloc(ARENA_ALIGN, size_round_up(bytes, ARENA_ALIGN));
     *data = (uint64_t)(uintptr_t)p;
     return p != NULL;
 }
 
 static void give_back(void *device, uint64_t data, size_t bytes)
 {
-    void *p = (void *)(uintptr_t)data;
     (void)device;
-    if (bytes >= MAPPED_FROM)
-        munmap(p, bytes);
-    else
-        free(p);
+    large_free((void *)(uintptr_t)data, bytes);
 }
 
 const kept_memory cpu_kept_memory = {take, give_back};
