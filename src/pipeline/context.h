@@ -58,6 +58,10 @@ static inline void context_uses(flux1_context *c, const struct flux1_model *m)
     c->dump = 0;
 }
 
+/* What both devices compute with: as flux1_context_params.dtype, and with a cache folder or without. Sessions that are
+ * open keep what they have, so this is for plans; the caller puts both devices back. */
+flux1_status context_choose(flux1_context *c, flux1_dtype wanted, bool cache);
+
 void context_log(flux1_context *c, flux1_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

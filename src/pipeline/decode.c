@@ -42,6 +42,7 @@ static void count_tile(ops_count *all, const ops_count *one)
     all->arena_peak = larger(all->arena_peak, one->arena_peak);
     all->weight_bytes = larger(all->weight_bytes, one->weight_bytes);
     all->held_bytes = larger(all->held_bytes, one->held_bytes);
+    all->form_bytes = larger(all->form_bytes, one->form_bytes);
     all->packed_bytes = larger(all->packed_bytes, one->packed_bytes);
     all->block_bytes = larger(all->block_bytes, one->block_bytes);
     all->mapped_bytes = larger(all->mapped_bytes, one->mapped_bytes);

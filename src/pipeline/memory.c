@@ -44,6 +44,8 @@ static void add_ranks(memory_need *n, const stage_plan *p, int first, int count)
         n->all += n->device ? 0 : p->mapped[r];
         n->in_steps += n->device ? 0 : p->in_steps[r];
     }
+    if (p && !n->device && p->count.form_bytes > n->form)
+        n->form = p->count.form_bytes;
 }
 
 /* Of a device with memory of its own the picture is not there, nor the dump. */
@@ -144,6 +146,8 @@ static void add_hints(builder *b, unsigned hints)
 /* Beside those of the stage, what the need itself knows. In files of the cache, prepared weights would be streamed. */
 static unsigned all_hints(const flux1_context *c, const memory_need *n, unsigned hints)
 {
+    if (!(hints & HINT_OPTIONS) && !n->device)
+        return hints;
     if (n->bf16)
         hints |= HINT_DTYPE;
     if (n->uncached && n->held > memory_total(*n) - memory_limit(c, n))
@@ -268,12 +272,23 @@ uint64_t memory_peak(const flux1_context *c, const memory_need *n)
     return memory_total(*n) - n->mapped + weights_at_once(c, n);
 }
 
+uint64_t memory_for_unused(const flux1_context *c, const memory_need *n)
+{
+    const uint64_t limit = memory_limit(c, n), peak = memory_peak(c, n), spare = limit > peak ? limit - peak : 0;
+    return least(spare, n->held < KEPT_UNUSED ? KEPT_UNUSED - n->held : 0);
+}
+
 /* Prepared weights that nobody uses take no memory that is wanted. */
 static void keep_what_fits(flux1_context *c, const mesh_device *d, const memory_need *n)
 {
-    const uint64_t limit = memory_limit(c, n), peak = memory_peak(c, n), spare = limit > peak ? limit - peak : 0;
     if (!n->device && d->kind->kept_limit)
-        d->kind->kept_limit(d->device, &c->kept, spare < KEPT_UNUSED ? (size_t)(n->held + spare + 1) : KEPT_UNUSED);
+        d->kind->kept_limit(d->device, &c->kept, (size_t)(n->held + memory_for_unused(c, n) + 1)); /* 0 is no limit */
+}
+
+bool memory_has_room(const flux1_context *c, const memory_need *n, uint64_t more)
+{
+    const uint64_t limit = memory_limit(c, n), taken = memory_peak(c, n) + KEPT_UNUSED;
+    return taken <= limit && more <= limit - taken;
 }
 
 /* On the host what a larger stage has touched of its arena stays, which this stage has not planned: it may where there
@@ -281,13 +296,12 @@ static void keep_what_fits(flux1_context *c, const mesh_device *d, const memory_
 static bool all_may_stay(const flux1_context *c, const mesh_device *d, const memory_need *n, const stage_plan *p,
                          const size_t *reserve)
 {
-    const uint64_t limit = memory_limit(c, n), taken = memory_peak(c, n) + KEPT_UNUSED;
     uint64_t more = 0;
     if (n->device)
         return true;
     for (int r = 0; r < mesh_ranks(context_mesh(c, d)); r++)
         more += reserve[r] > p->arena[r] ? reserve[r] - p->arena[r] : 0;
-    return !d->processes && taken <= limit && more <= limit - taken;
+    return !d->processes && memory_has_room(c, n, more);
 }
 
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,

@@ -15,6 +15,7 @@ typedef struct memory_need {
     size_t dump;     /* what a run keeps for its dump, there too */
     size_t scratch;  /* of the host's threads */
     size_t held;     /* weights in the backend's own form; none where they lie in files of the cache */
+    size_t form;     /* of them, a block's at most. In memory_total by `held` */
     size_t mapped;   /* of the mapped files, and those of the cache, what must be in memory at the same time */
     size_t all;      /* of them, what is read at all: in memory while there is room. Not in memory_total */
     size_t in_steps; /* of `all`, what steps read: it stays from one to the next as far as there is room */
@@ -32,6 +33,12 @@ uint64_t memory_total(memory_need n);
 /* What will be in memory at the most: with all mapped weights where the limit leaves room for them; otherwise with two
  * blocks, and as many of those that steps read as there is room for. */
 uint64_t memory_peak(const flux1_context *c, const memory_need *n);
+
+/* Of the limit, what prepared weights may take that the stage does not use, and stay for the next one. */
+uint64_t memory_for_unused(const flux1_context *c, const memory_need *n);
+
+/* Whether `more` bytes may be there beside all of that: what a larger stage has touched of the arena. */
+bool memory_has_room(const flux1_context *c, const memory_need *n, uint64_t more);
 
 /* Whether mapped weights are read again and again, as the limit leaves no room for all of them. */
 bool memory_streams(const flux1_context *c, const memory_need *n);
@@ -62,8 +69,9 @@ typedef enum memory_hint {
     HINT_PREVIEWS = 8, /* no previews */
     HINT_STEPS = 16,   /* fewer steps */
     HINT_TEXT = 32,    /* a smaller max_sequence_length */
-    HINT_DTYPE = 64,   /* bf16: it and the next one are given by the need itself */
-    HINT_CACHE = 128
+    HINT_DTYPE = 64,   /* bf16: it and the next one are given by the need itself, with HINT_OPTIONS on a host */
+    HINT_CACHE = 128,
+    HINT_OPTIONS = 256 /* nobody says which options would do (wish.h) */
 } memory_hint;
 
 /* FLUX1_ERR_LIMIT if it does not fit: "<doing> takes …", what takes it, which limit it is, what would take less. */

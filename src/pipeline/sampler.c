@@ -1,6 +1,7 @@
 /* The same in stages: encode a prompt, step by step, decode. */
 #include "pipeline/text_cache.h"
 #include "pipeline/text_to_image.h"
+#include "pipeline/wish.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,8 +30,10 @@ static flux1_status encode_prompt(flux1_context *c, const flux1_model *m, const 
         goto cleanup;
     context_uses(c, m);
     TRY_CLEANUP(text_plan_make(c, m, &r->adapters, text, &plan));
-    TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
-    TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)"));
+    st = memory_check(c, memory_of(c, text_device(c), &plan.clip, NULL), 0, "encoding the prompt (CLIP)");
+    if (st == FLUX1_OK)
+        st = memory_check(c, memory_of(c, text_device(c), &plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)");
+    TRY_CLEANUP(wish_advise(c, &(wish){.model = m, .request = r, .text = text, .batch = 1}, st));
     progress_begin(&p, c, r, 1, 1, plan.clip.flops + plan.t5.flops);
     TRY_CLEANUP(text_encode(c, m, &plan, text, &p));
     st = text_cache_keep(c, &r->adapters, text);
@@ -106,7 +109,8 @@ static flux1_status create(flux1_sampler *s, const flux1_model *m, const flux1_t
     TRY(check_text(c, m, r, r->prompt, text, "the text"));
     if (r->passes > 1 && r->negative_text)
         TRY(check_text(c, m, r, r->negative_prompt, r->negative_text, "the negative text"));
-    TRY(plan_sampler(s, m));
+    st = plan_sampler(s, m);
+    TRY(wish_advise(c, &(wish){.model = m, .request = r, .batch = 1, .together = true}, st));
     if (r->passes > 1 && !r->negative_text)
         TRY(encode_prompt(c, m, r, r->negative_prompt, &negative));
     batch_row row = {text, negative ? negative : r->passes > 1 ? r->negative_text : NULL, r->guidance};

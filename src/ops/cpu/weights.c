@@ -149,7 +149,7 @@ static void rest_arena(cpu_ops *o)
     if (!stream_is_limited(&o->stream))
         return;
     record_drop(&o->head); /* it lies there */
-    arena_rest(&o->memory, 0);
+    arena_rest(&o->memory);
 }
 
 void cpu_rest(ops *base)
