@@ -8,8 +8,9 @@
 /* What stages take of the memory that their activations lie in: the device's own, all ranks together; or a host's, the
  * ranks there together. */
 typedef struct memory_need {
-    size_t program; /* what the process had before, where max_memory is all of it */
-    size_t opened;  /* by opening the model: its vocabularies and names */
+    size_t program;  /* what the process had before, where max_memory is all of it */
+    size_t opened;   /* by opening the model: its vocabularies and names */
+    size_t samplers; /* that are open on the context, beside the model's prepared weights */
     size_t activations;
     size_t picture;  /* decoded, on the host of the first process */
     size_t dump;     /* what a run keeps for its dump, there too */
@@ -54,6 +55,18 @@ size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_p
  * prepared weights is told to keep no more than fits as well. */
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,
                             const size_t *reserve);
+
+/* Begins to count what a sampler has (h->session, plan and beside are set), until memory_let_go. */
+void memory_hold_on(flux1_context *c, memory_hold *h, const flux1_model *m);
+void memory_let_go(flux1_context *c, memory_hold *h);
+
+/* What a new sampler needs, beside those that are open: one decodes at a time, be it this one or one of them. */
+memory_need memory_of_sampler(const flux1_context *c, const stage_plan *denoise, const stage_plan *decode);
+
+/* Before a sampler goes on: where others have taken its room for mapped weights, theirs leave now; and if none is open
+ * any more, it gets it back. */
+flux1_status memory_hold_again(flux1_context *c, memory_hold *h);
+void memory_hold_rest(memory_hold *h); /* behind its step: its pages leave, where others want the room */
 
 /* Logs what a stage will take, where not all of its weights can stay in memory. */
 void memory_tell(flux1_context *c, const mesh_device *d, const char *doing, const stage_plan *p,

@@ -13,6 +13,7 @@ struct flux1_sampler {
     decoder decoder;
     tensor latent;
     int64_t step;
+    memory_hold hold; /* of the context's, once it is open */
 };
 
 /* One prompt, planned and encoded. */
@@ -84,7 +85,7 @@ static flux1_status plan_sampler(flux1_sampler *s, const flux1_model *m)
                      (long long)s->request.width, (long long)s->request.height));
     TRY(decoder_plan(c, m, &s->request, memory_beside(c, &c->device, denoise), &s->decoder));
     decoder_tell(&s->decoder, s->request.tiling);
-    return memory_check(c, memory_of(c, &c->device, denoise, &s->decoder.plan),
+    return memory_check(c, memory_of_sampler(c, denoise, &s->decoder.plan),
                         HINT_SIZE | (s->request.tiling == FLUX1_TILING_NO ? HINT_TILING : 0),
                         "denoising and decoding a picture of %lldx%lld", (long long)s->request.width,
                         (long long)s->request.height);
@@ -97,6 +98,9 @@ static flux1_status start_sampler(flux1_sampler *s, const flux1_model *m, const 
     TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, s->denoiser.tokens, s->denoiser.channels}, &s->latent, &c->error));
     TRY(make_noise(m, &s->request, 0, s->request.seed, s->latent.data, &c->error));
     TRY(denoiser_open(&s->denoiser, row, NULL, NULL, &opening));
+    s->hold = (memory_hold){.session = s->denoiser.session, .plan = &s->denoiser.plan, .beside = &s->decoder.plan};
+    if (!c->cards)
+        memory_hold_on(c, &s->hold, m);
     return denoiser_start(&s->denoiser, &s->latent);
 }
 
@@ -162,11 +166,12 @@ static flux1_status begin(flux1_sampler *s)
 flux1_status flux1_sampler_step(flux1_sampler *s, int *steps_left)
 {
     TRY(begin(s));
-    flux1_status st;
-    if (s->step == s->denoiser.shape.steps)
+    flux1_status st = memory_hold_again(s->context, &s->hold);
+    if (st == FLUX1_OK && s->step == s->denoiser.shape.steps)
         st = error_set(&s->context->error, FLUX1_ERR_ARGUMENT, "all %lld steps are done", (long long)s->step);
-    else
+    else if (st == FLUX1_OK)
         st = denoiser_step(&s->denoiser, s->step);
+    memory_hold_rest(&s->hold);
     if (st == FLUX1_OK)
         s->step++;
     if (st == FLUX1_OK && steps_left)
@@ -225,6 +230,7 @@ void flux1_sampler_free(flux1_sampler *s)
 {
     if (!s)
         return;
+    memory_let_go(s->context, &s->hold);
     denoiser_close(&s->denoiser);
     decoder_close(&s->decoder);
     tensor_free(&s->latent);

@@ -128,7 +128,8 @@ static peaks run(const peak_case *p, const flux1_model_parts *parts)
 }
 
 /* Each in a process of its own: a peak never goes down again. */
-static peaks run_apart(const peak_case *p, const flux1_model_parts *parts)
+static peaks run_apart(const peak_case *p, const flux1_model_parts *parts,
+                       peaks (*run_case)(const peak_case *, const flux1_model_parts *))
 {
     int tube[2], status;
     peaks out;
@@ -137,7 +138,7 @@ static peaks run_apart(const peak_case *p, const flux1_model_parts *parts)
     const pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        out = run(p, parts);
+        out = run_case(p, parts);
         _exit(write(tube[1], &out, sizeof out) == (ssize_t)sizeof out ? 0 : 1);
     }
     close(tube[1]);
@@ -176,7 +177,7 @@ static void check(const peak_case *p)
     true_layout_write(transformer_path, &p->transformer);
     true_layout_write(t5_path, &p->t5);
     for (int i = 0; i < (p->cache ? 2 : 1); i++) {
-        const peaks got = run_apart(p, &parts);
+        const peaks got = run_apart(p, &parts, run);
         check_peaks(p, &got);
     }
 }
@@ -220,15 +221,73 @@ static void a_limit_of_the_process_holds_beside_its_own_data(void **state)
     snprintf(model, sizeof model, "%s/mini-schnell", test_models());
     const flux1_model_parts parts = {.size = sizeof parts, .model = model};
     const peak_case p = {.name = "mini-schnell",
-                         .limit = 20 * MIB,
+                         .limit = 21 * MIB,
                          .size = 128,
                          .steps = 2,
                          .dtype = FLUX1_DTYPE_F32,
                          .again = 2,
                          .own = 24 * MIB};
-    const peaks got = run_apart(&p, &parts);
+    const peaks got = run_apart(&p, &parts, run);
     tell_peaks(&p, &got);
     assert_true(got.measured <= got.limit && got.planned <= got.limit && got.planned > p.own);
+#endif
+}
+
+/* ---- samplers ---- */
+
+enum { SAMPLERS = 6 };
+
+/* As many as are not refused, each with a step and a decode by turns, in a process of its own. */
+static peaks run_samplers(const peak_case *p, const flux1_model_parts *parts)
+{
+    peaks out = {.limit = p->limit};
+    flux1_model *m;
+    flux1_text *text;
+    flux1_image *image;
+    flux1_sampler *sampler[SAMPLERS];
+    int count = 0;
+    flux1_generate_params params;
+    flux1_context *c = context_for(p, p->limit);
+    assert_int_equal(flux1_model_open_parts(c, parts, &m), FLUX1_OK);
+    flux1_generate_params_defaults(&params);
+    params.prompt = "a red fox";
+    params.width = params.height = p->size;
+    params.steps = p->steps;
+    params.max_sequence_length = 16;
+    assert_int_equal(flux1_encode_text(c, m, &params, &text), FLUX1_OK);
+    while (count < SAMPLERS && flux1_sampler_create(c, m, text, &params, &sampler[count]) == FLUX1_OK)
+        count++;
+    assert_true(count > 1 && count < SAMPLERS);
+    assert_non_null(strstr(flux1_context_message(c), "open samplers"));
+    for (int i = 0; i < p->steps * count; i++) {
+        assert_int_equal(flux1_sampler_step(sampler[i % count], NULL), FLUX1_OK);
+        assert_int_equal(flux1_sampler_decode(sampler[i % count], &image), FLUX1_OK);
+        flux1_images_free(image, 1);
+    }
+    for (int i = 0; i < count; i++)
+        flux1_sampler_free(sampler[i]);
+    assert_int_equal(flux1_sampler_create(c, m, text, &params, &sampler[0]), FLUX1_OK); /* there is room again */
+    flux1_sampler_free(sampler[0]);
+    out.measured = most_resident();
+    flux1_text_free(text);
+    flux1_model_close(m);
+    flux1_context_destroy(c);
+    return out;
+}
+
+/* mini-schnell: the model is small beside what a sampler has. */
+static void open_samplers_are_in_the_limit(void **state)
+{
+    (void)state;
+#if !defined(__SANITIZE_ADDRESS__)
+    char model[256];
+    snprintf(model, sizeof model, "%s/mini-schnell", test_models());
+    const flux1_model_parts parts = {.size = sizeof parts, .model = model};
+    const peak_case p = {
+        .name = "samplers", .limit = 70 * MIB, .size = 128, .steps = 1, .dtype = FLUX1_DTYPE_F32, .own = 1};
+    const peaks got = run_apart(&p, &parts, run_samplers);
+    printf("samplers: measured %.1f MiB of %.1f\n", (double)got.measured / MIB, (double)got.limit / MIB);
+    assert_true(got.measured <= got.limit);
 #endif
 }
 
@@ -321,7 +380,8 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest few[] = {cmocka_unit_test(a_few_blocks_in_the_memory_that_the_plan_says),
                                      cmocka_unit_test(a_limit_of_the_process_holds_beside_its_own_data),
-                                     cmocka_unit_test(what_a_refusal_says_would_fit_fits)},
+                                     cmocka_unit_test(what_a_refusal_says_would_fit_fits),
+                                     cmocka_unit_test(open_samplers_are_in_the_limit)},
                             all[] = {cmocka_unit_test(all_of_it_in_the_memory_that_the_plan_says)};
     if (argc > 1 && strcmp(argv[1], "--true-size") == 0)
         return cmocka_run_group_tests(all, begin, end);
