@@ -42,12 +42,19 @@ void arena_destroy(arena *a)
     *a = (arena){0};
 }
 
-void arena_rest(arena *a, size_t kept)
+void arena_rest(arena *a)
 {
-    const size_t step = page_bytes();
-    const size_t from = kept < a->size ? size_round_up(kept, step) : a->size;
-    if (a->base && from < a->size)
-        (void)madvise(a->base + from, a->size - from, MADV_DONTNEED); /* anonymous: zeros when it is touched */
+    if (a->base)
+        (void)madvise(a->base, a->size, MADV_DONTNEED); /* anonymous: zeros when it is touched */
+}
+
+void arena_shrink(arena *a, size_t size)
+{
+    if (!a->base || size == 0 || size > a->size - page_bytes())
+        return;
+    const size_t kept = size_round_up(size, page_bytes());
+    if (kept < a->size && munmap(a->base + kept, a->size - kept) == 0)
+        a->size = kept;
 }
 
 flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err)

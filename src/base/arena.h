@@ -32,9 +32,12 @@ flux1_status arena_alloc(arena *a, size_t bytes, void **out, flux1_error *err);
 void *arena_take_end(arena *a, size_t bytes);
 static inline void arena_release_end(arena *a) { a->end = 0; }
 
-/* Gives the memory of an empty arena behind its first `kept` bytes back until it is written again; its contents are
- * lost. */
-void arena_rest(arena *a, size_t kept);
+/* Gives the memory of an empty arena back until it is written again; its contents are lost. */
+void arena_rest(arena *a);
+
+/* Makes an empty arena of the memory at its beginning, of `size` bytes: what lies behind them leaves the process, for
+ * good. As a part of a larger arena it would be touched by whole huge pages, up to 2 MiB behind its end. */
+void arena_shrink(arena *a, size_t size);
 
 static inline size_t arena_mark(const arena *a) { return a->used; }
 static inline void arena_release(arena *a, size_t mark) { a->used = mark; }

@@ -128,13 +128,22 @@ void file_map_read(const void *bytes, size_t length)
         (void)*(const volatile unsigned char *)at;
 }
 
+/* Linux maps so many bytes around a fault, aligned, where they are in the page cache. */
+#define AROUND ((uintptr_t)64 << 10)
+
 void file_map_wont_need(const void *bytes, size_t length)
 {
     long page = sysconf(_SC_PAGESIZE);
     if (!bytes || page <= 0)
         return;
     uintptr_t mask = (uintptr_t)page - 1, begin = ((uintptr_t)bytes + mask) & ~mask,
-              end = ((uintptr_t)bytes + length) & ~mask;
+              end = ((uintptr_t)bytes + length) & ~mask, first, last;
+    if (guard_bounds(bytes, &first, &last)) { /* with what was mapped around it */
+        const uintptr_t from = (uintptr_t)bytes & ~(AROUND - 1),
+                        to = ((uintptr_t)bytes + length + AROUND - 1) & ~(AROUND - 1);
+        begin = from > first ? from : first;
+        end = to < last ? to : last;
+    }
     if (begin < end)
         madvise((void *)begin, end - begin, MADV_DONTNEED); /* what is mapped is read again from the file */
 }

@@ -29,7 +29,8 @@ void file_map_will_need(const void *bytes, size_t length);
 /* Reads [bytes, bytes + length) into this process's memory; what cannot be read is left to whoever uses it. */
 void file_map_read(const void *bytes, size_t length);
 
-/* The process does not use these pages of a file for now: those that lie in it whole no longer count as its own. */
+/* The process does not use these pages of a file for now: they no longer count as its own, nor do those that the kernel
+ * has mapped around them. Their bytes are found again when they are used. */
 void file_map_wont_need(const void *bytes, size_t length);
 
 #endif

@@ -141,6 +141,16 @@ flux1_status guard_begin(const void *bytes, size_t size, uint64_t device, uint64
 
 bool guard_broken(const guard *g) { return atomic_load(&g->broken); }
 
+bool guard_bounds(const void *address, uintptr_t *begin, uintptr_t *end)
+{
+    const guard *g = find((uintptr_t)address);
+    if (!g)
+        return false;
+    *begin = atomic_load(&g->begin);
+    *end = atomic_load(&g->end);
+    return true;
+}
+
 void guard_end(guard *g)
 {
     if (!g)

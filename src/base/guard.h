@@ -24,6 +24,9 @@ flux1_status guard_begin(const void *bytes, size_t size, uint64_t device, uint64
 /* Whether pages of this file were found gone since guard_begin, in this mapping or another one. */
 bool guard_broken(const guard *g);
 
+/* The guarded mapping that has this address, in whole pages. false: there is none. Any thread. */
+bool guard_bounds(const void *address, uintptr_t *begin, uintptr_t *end);
+
 void guard_end(guard *g); /* before the mapping is taken away; NULL is fine */
 
 #endif

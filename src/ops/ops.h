@@ -553,7 +553,8 @@ typedef struct ops_count {
     size_t weight_bytes; /* bytes of files behind prepared weights */
     size_t held_bytes;   /* of those weights in the backend's own form: ops_sizing.weight_bytes. None with
                             forms_in_files: then forms count as file bytes of the block */
-    size_t packed_bytes; /* the same with HELD_PACKED: no more than that */
+    size_t form_bytes;   /* of them, a block's at most */
+    size_t packed_bytes; /* held_bytes with HELD_PACKED: no more than that */
     double flops;        /* 2 per multiply-add, linear + attention + conv */
     double linear_flops, attention_flops, conv_flops;
     size_t block_bytes;  /* file bytes of a block, of what is held beside it, and of the block begun next, at most: that

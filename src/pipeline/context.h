@@ -12,6 +12,18 @@ struct processes;
 struct parcel;
 struct text_cache;
 struct ttnn;
+struct stage_plan;
+
+/* What a sampler has in the host's memory between its calls. */
+typedef struct memory_hold {
+    uint64_t model;      /* its number */
+    size_t bytes, forms; /* all of it but for mapped weights, which may leave; of them, prepared weights */
+    size_t decoding;     /* what its decoder takes beside it, while it decodes */
+    struct session *session;
+    const struct stage_plan *plan, *beside; /* of its denoiser and decoder */
+    bool lowered;                           /* it has got less room for mapped weights than when it was opened */
+    struct memory_hold *next;
+} memory_hold;
 
 struct flux1_context {
     mesh_config mesh;
@@ -26,6 +38,8 @@ struct flux1_context {
     uint64_t opened;            /* bytes that the model in use took when it was opened, since the context is there */
     uint64_t dump;              /* bytes that the run in progress keeps for its dump */
     uint64_t models;            /* number of the newest model when the context was created */
+    memory_hold *holds;         /* samplers that are open */
+    uint64_t model;             /* number of the model in use */
     ops_kept_limit kept;        /* of prepared weights in the host's memory that nobody uses */
     uint64_t max_device_memory; /* of the devices' own, all ranks together; 0: the device is the host */
     prepared_folder *cache;     /* of prepared weights on disk; NULL: none */
@@ -54,9 +68,14 @@ static inline const mesh_config *context_mesh(const flux1_context *c, const mesh
  * where it counts). */
 static inline void context_uses(flux1_context *c, const struct flux1_model *m)
 {
+    c->model = m->source.number;
     c->opened = m->source.number > c->models ? m->opened : 0;
     c->dump = 0;
 }
+
+/* What both devices compute with: as flux1_context_params.dtype, and with a cache folder or without. Sessions that are
+ * open keep what they have, so this is for plans; the caller puts both devices back. */
+flux1_status context_choose(flux1_context *c, flux1_dtype wanted, bool cache);
 
 void context_log(flux1_context *c, flux1_log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

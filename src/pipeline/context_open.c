@@ -107,6 +107,8 @@ static flux1_dtype encoders_dtype(flux1_dtype wanted, const ops_device_info *inf
 static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error *err)
 {
     const ops_device_info *info = &d->device->info;
+    d->config.fp8 = FP8_NO;
+    d->config.int8 = INT8_NONE;
     switch (wanted) {
     case FLUX1_DTYPE_AUTO: choose_auto(d); return FLUX1_OK;
     case FLUX1_DTYPE_F32: d->config.arithmetic = DTYPE_F32; return FLUX1_OK;
@@ -128,6 +130,21 @@ static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error
         return FLUX1_OK;
     }
     return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %d: it should be one of flux1_dtype", (int)wanted);
+}
+
+static void choose_files(mesh_device *d, bool cache)
+{
+    d->config.forms_in_files = cache && d->kind->block_key && d->kind->weights_budget;
+}
+
+flux1_status context_choose(flux1_context *c, flux1_dtype wanted, bool cache)
+{
+    choose_files(&c->device, cache);
+    TRY(choose_dtype(wanted, &c->device, &c->error));
+    if (!c->has_text_device)
+        return FLUX1_OK;
+    choose_files(&c->text_device, cache);
+    return choose_dtype(encoders_dtype(wanted, &c->text_device.device->info), &c->text_device, &c->error);
 }
 
 static flux1_status choose_held(flux1_device_weights wanted, mesh_device *d, flux1_error *err)
@@ -167,7 +184,7 @@ static flux1_status find_device(flux1_context *c, const flux1_context_params *p,
     TRY(choose_dtype(wanted, d, &c->error));
     TRY(choose_held(p->device_weights, d, &c->error));
     TRY(choose_rounding(p->weight_rounding, d, &c->error));
-    d->config.forms_in_files = c->cache && d->kind->block_key && d->kind->weights_budget;
+    choose_files(d, c->cache != NULL);
     d->config.cancel = &c->cancel;
     d->config.eager = p->eager == 1;
     d->config.branches = p->eager == 2;
@@ -266,6 +283,14 @@ static flux1_status set_up(flux1_context *c, const flux1_context_params *p)
     return c->has_text_device ? set_up_device(c, p, text_first, &c->text_device) : FLUX1_OK;
 }
 
+/* What this process has by now, and what of its code comes into memory when it runs. Which pages of libraries are there
+ * is up to the kernel, so equal processes differ by up to a MiB: rounded, they have equal plans. */
+static uint64_t program_bytes(void)
+{
+    const uint64_t later = (uint64_t)2 << 20, step = (uint64_t)2 << 20;
+    return (limits_resident() + later + step - 1) / step * step;
+}
+
 flux1_status flux1_context_create(const flux1_context_params *params, flux1_context **out)
 {
     flux1_context_params p;
@@ -284,7 +309,7 @@ flux1_status flux1_context_create(const flux1_context_params *params, flux1_cont
         memcpy(&p, params, params->size < sizeof p ? params->size : sizeof p);
     TRY(set_up(c, &p));
     c->models = folder_last_number();
-    c->program = p.max_memory && p.memory_of_process ? limits_resident() : 0;
+    c->program = p.max_memory && p.memory_of_process ? program_bytes() : 0;
     c->ready = true;
     return FLUX1_OK;
 }

@@ -42,6 +42,7 @@ static void count_tile(ops_count *all, const ops_count *one)
     all->arena_peak = larger(all->arena_peak, one->arena_peak);
     all->weight_bytes = larger(all->weight_bytes, one->weight_bytes);
     all->held_bytes = larger(all->held_bytes, one->held_bytes);
+    all->form_bytes = larger(all->form_bytes, one->form_bytes);
     all->packed_bytes = larger(all->packed_bytes, one->packed_bytes);
     all->block_bytes = larger(all->block_bytes, one->block_bytes);
     all->mapped_bytes = larger(all->mapped_bytes, one->mapped_bytes);
@@ -137,7 +138,7 @@ static flux1_status plan_whole(decoder *d, int64_t band)
 static uint64_t bytes_of(const decoder *d)
 {
     const memory_need n = memory_of(d->context, &d->context->device, &d->plan, NULL);
-    return memory_total(n) - n.opened - n.program - n.dump; /* these are not the decoder's */
+    return memory_total(n) - n.opened - n.program - n.dump - n.samplers; /* these are not the decoder's */
 }
 
 /* The highest bands that fit, or the lowest ones. */

@@ -1,6 +1,7 @@
 /* The denoising stage: noise, sigmas, positions, and the steps of batches on a session. */
 #include "pipeline/text_to_image.h"
 
+#include "base/large.h"
 #include "base/philox.h"
 #include "base/rng.h"
 #include "pipeline/latents.h"
@@ -29,12 +30,12 @@ flux1_status make_noise(const flux1_model *m, const request *r, int64_t index, u
     }
     int64_t h = request_grid_h(r, m), w = request_grid_w(r, m);
     size_t count = (size_t)(h * w * m->dit.in_channels);
-    float *planes = malloc(count * sizeof *planes);
+    float *planes = large_alloc(count * sizeof *planes);
     if (!planes)
         return error_oom(err, count * sizeof *planes, "the noise");
     draw(r, seed, planes, count);
     latents_pack(planes, m->vae.latent_channels, h, w, out);
-    free(planes);
+    large_free(planes, count * sizeof *planes);
     return FLUX1_OK;
 }
 

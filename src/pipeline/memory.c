@@ -44,6 +44,8 @@ static void add_ranks(memory_need *n, const stage_plan *p, int first, int count)
         n->all += n->device ? 0 : p->mapped[r];
         n->in_steps += n->device ? 0 : p->in_steps[r];
     }
+    if (p && !n->device && p->count.form_bytes > n->form)
+        n->form = p->count.form_bytes;
 }
 
 /* Of a device with memory of its own the picture is not there, nor the dump. */
@@ -81,6 +83,15 @@ static double to_spare(const flux1_context *c, const memory_need *n)
     return (double)memory_limit(c, n) - (double)memory_total(*n);
 }
 
+/* Prepared weights of one model are there once for all. */
+static size_t held_by_samplers(const flux1_context *c)
+{
+    size_t bytes = 0;
+    for (const memory_hold *h = c->holds; h; h = h->next)
+        bytes += h->bytes - (h->model == c->model ? h->forms : 0);
+    return bytes;
+}
+
 memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_plan *p, const stage_plan *beside)
 {
     const ops_device_info *info = &d->device->info;
@@ -92,6 +103,7 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
         const int ranks = mesh_ranks(context_mesh(c, d));
         all.program = none.device ? 0 : c->program;
         all.opened = none.device ? 0 : c->opened;
+        all.samplers = none.device ? 0 : held_by_samplers(c);
         add_pictures(c, &all, p, beside);
         add_ranks(&all, p, 0, ranks);
         add_ranks(&all, beside, 0, ranks);
@@ -110,7 +122,8 @@ memory_need memory_of(const flux1_context *c, const mesh_device *d, const stage_
 
 uint64_t memory_total(memory_need n)
 {
-    return (uint64_t)n.program + n.opened + n.activations + n.picture + n.dump + n.scratch + n.held + n.mapped;
+    return (uint64_t)n.program + n.opened + n.samplers + n.activations + n.picture + n.dump + n.scratch + n.held +
+           n.mapped;
 }
 
 size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_plan *taken)
@@ -144,6 +157,8 @@ static void add_hints(builder *b, unsigned hints)
 /* Beside those of the stage, what the need itself knows. In files of the cache, prepared weights would be streamed. */
 static unsigned all_hints(const flux1_context *c, const memory_need *n, unsigned hints)
 {
+    if (!(hints & HINT_OPTIONS) && !n->device)
+        return hints;
     if (n->bf16)
         hints |= HINT_DTYPE;
     if (n->uncached && n->held > memory_total(*n) - memory_limit(c, n))
@@ -159,6 +174,7 @@ static void add_parts(builder *b, const memory_need *n)
         size_t bytes;
     } part[] = {{"the program itself", n->program},
                 {"the opened model", n->opened},
+                {"open samplers", n->samplers},
                 {"activations", n->activations},
                 {"the picture", n->picture},
                 {"the dump", n->dump},
@@ -166,7 +182,7 @@ static void add_parts(builder *b, const memory_need *n)
                 {"prepared weights", n->held},
                 {"weights of the blocks in use", n->mapped}};
     char bytes[BYTES_TEXT];
-    if (!n->program && !n->opened && !n->picture && !n->dump && !n->scratch && !n->held && !n->mapped)
+    if (!n->program && !n->opened && !n->samplers && !n->picture && !n->dump && !n->scratch && !n->held && !n->mapped)
         return;
     for (size_t i = 0, said = 0; i < sizeof part / sizeof *part; i++)
         if (part[i].bytes)
@@ -268,12 +284,23 @@ uint64_t memory_peak(const flux1_context *c, const memory_need *n)
     return memory_total(*n) - n->mapped + weights_at_once(c, n);
 }
 
+uint64_t memory_for_unused(const flux1_context *c, const memory_need *n)
+{
+    const uint64_t limit = memory_limit(c, n), peak = memory_peak(c, n), spare = limit > peak ? limit - peak : 0;
+    return least(spare, n->held < KEPT_UNUSED ? KEPT_UNUSED - n->held : 0);
+}
+
 /* Prepared weights that nobody uses take no memory that is wanted. */
 static void keep_what_fits(flux1_context *c, const mesh_device *d, const memory_need *n)
 {
-    const uint64_t limit = memory_limit(c, n), peak = memory_peak(c, n), spare = limit > peak ? limit - peak : 0;
     if (!n->device && d->kind->kept_limit)
-        d->kind->kept_limit(d->device, &c->kept, spare < KEPT_UNUSED ? (size_t)(n->held + spare + 1) : KEPT_UNUSED);
+        d->kind->kept_limit(d->device, &c->kept, (size_t)(n->held + memory_for_unused(c, n) + 1)); /* 0 is no limit */
+}
+
+bool memory_has_room(const flux1_context *c, const memory_need *n, uint64_t more)
+{
+    const uint64_t limit = memory_limit(c, n), taken = memory_peak(c, n) + KEPT_UNUSED;
+    return taken <= limit && more <= limit - taken;
 }
 
 /* On the host what a larger stage has touched of its arena stays, which this stage has not planned: it may where there
@@ -281,13 +308,95 @@ static void keep_what_fits(flux1_context *c, const mesh_device *d, const memory_
 static bool all_may_stay(const flux1_context *c, const mesh_device *d, const memory_need *n, const stage_plan *p,
                          const size_t *reserve)
 {
-    const uint64_t limit = memory_limit(c, n), taken = memory_peak(c, n) + KEPT_UNUSED;
     uint64_t more = 0;
     if (n->device)
         return true;
     for (int r = 0; r < mesh_ranks(context_mesh(c, d)); r++)
         more += reserve[r] > p->arena[r] ? reserve[r] - p->arena[r] : 0;
-    return !d->processes && taken <= limit && more <= limit - taken;
+    return !d->processes && memory_has_room(c, n, more);
+}
+
+static size_t decoding_bytes(const flux1_context *c, const stage_plan *p)
+{
+    size_t bytes = p->picture;
+    for (int r = 0; r < mesh_ranks(&c->mesh); r++)
+        bytes += p->arena[r] + p->scratch[r] + p->held[r] + p->block[r];
+    return bytes;
+}
+
+memory_need memory_of_sampler(const flux1_context *c, const stage_plan *denoise, const stage_plan *decode)
+{
+    memory_need n = memory_of(c, &c->device, denoise, decode);
+    size_t most = decoding_bytes(c, decode), own = most;
+    for (const memory_hold *h = n.device ? NULL : c->holds; h; h = h->next)
+        most = h->decoding > most ? h->decoding : most;
+    n.samplers += most - own;
+    return n;
+}
+
+void memory_hold_on(flux1_context *c, memory_hold *h, const flux1_model *m)
+{
+    const stage_plan *p = h->plan;
+    h->model = m->source.number;
+    for (int r = 0; !c->device.device->info.memory && r < mesh_ranks(&c->mesh); r++) {
+        h->bytes += p->arena[r] + p->scratch[r] + p->held[r];
+        h->forms += p->held[r];
+    }
+    h->decoding = decoding_bytes(c, h->beside);
+    h->next = c->holds;
+    c->holds = h;
+}
+
+void memory_let_go(flux1_context *c, memory_hold *h)
+{
+    memory_hold **at = &c->holds;
+    while (*at && *at != h)
+        at = &(*at)->next;
+    if (*at)
+        *at = h->next;
+}
+
+void memory_hold_rest(memory_hold *h)
+{
+    if (h->lowered)
+        mesh_weights_budget(h->session->mesh, h->plan->block);
+}
+
+flux1_status memory_hold_again(flux1_context *c, memory_hold *h)
+{
+    size_t *share;
+    if (!h->lowered)
+        return FLUX1_OK;
+    for (memory_hold *other = c->holds; other; other = other->next)
+        if (other != h) {
+            other->lowered = true;
+            memory_hold_rest(other);
+        }
+    if (c->holds != h || h->next)
+        return FLUX1_OK;
+    if (!(share = calloc((size_t)mesh_ranks(&c->mesh), sizeof *share)))
+        return error_oom(&c->error, 0, "the plan");
+    c->holds = NULL; /* beside its own plan it does not count */
+    share_out(c, &c->device, h->plan, h->beside, share);
+    c->holds = h;
+    mesh_weights_budget(h->session->mesh, share);
+    h->lowered = false;
+    free(share);
+    return FLUX1_OK;
+}
+
+/* Where the weights of all do not stay beside this stage, those of open samplers leave. */
+static void lower_samplers(flux1_context *c, const memory_need *n, const stage_plan *p)
+{
+    uint64_t all = n->all;
+    for (const memory_hold *h = c->holds; h; h = h->next)
+        for (int r = 0; r < mesh_ranks(&c->mesh); r++)
+            all += h->plan->mapped[r];
+    for (memory_hold *h = n->device || all <= room_for_weights(c, n) ? NULL : c->holds; h; h = h->next)
+        if (h->beside != p) { /* its own decoder has room beside it */
+            h->lowered = true;
+            memory_hold_rest(h);
+        }
 }
 
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,
@@ -299,6 +408,7 @@ flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, c
         return error_oom(&c->error, 0, "the plan");
     share_out(c, s->device, p, beside, share);
     keep_what_fits(c, s->device, &n);
+    lower_samplers(c, &n, p);
     if (!reserve || !all_may_stay(c, s->device, &n, p, reserve))
         reserve = p->arena;
     const flux1_status st = session_reserve(c, s, reserve, share);

@@ -8,13 +8,15 @@
 /* What stages take of the memory that their activations lie in: the device's own, all ranks together; or a host's, the
  * ranks there together. */
 typedef struct memory_need {
-    size_t program; /* what the process had before, where max_memory is all of it */
-    size_t opened;  /* by opening the model: its vocabularies and names */
+    size_t program;  /* what the process had before, where max_memory is all of it */
+    size_t opened;   /* by opening the model: its vocabularies and names */
+    size_t samplers; /* that are open on the context, beside the model's prepared weights */
     size_t activations;
     size_t picture;  /* decoded, on the host of the first process */
     size_t dump;     /* what a run keeps for its dump, there too */
     size_t scratch;  /* of the host's threads */
     size_t held;     /* weights in the backend's own form; none where they lie in files of the cache */
+    size_t form;     /* of them, a block's at most. In memory_total by `held` */
     size_t mapped;   /* of the mapped files, and those of the cache, what must be in memory at the same time */
     size_t all;      /* of them, what is read at all: in memory while there is room. Not in memory_total */
     size_t in_steps; /* of `all`, what steps read: it stays from one to the next as far as there is room */
@@ -33,6 +35,12 @@ uint64_t memory_total(memory_need n);
  * blocks, and as many of those that steps read as there is room for. */
 uint64_t memory_peak(const flux1_context *c, const memory_need *n);
 
+/* Of the limit, what prepared weights may take that the stage does not use, and stay for the next one. */
+uint64_t memory_for_unused(const flux1_context *c, const memory_need *n);
+
+/* Whether `more` bytes may be there beside all of that: what a larger stage has touched of the arena. */
+bool memory_has_room(const flux1_context *c, const memory_need *n, uint64_t more);
+
 /* Whether mapped weights are read again and again, as the limit leaves no room for all of them. */
 bool memory_streams(const flux1_context *c, const memory_need *n);
 
@@ -48,6 +56,18 @@ size_t memory_beside(const flux1_context *c, const mesh_device *d, const stage_p
 flux1_status memory_reserve(flux1_context *c, session *s, const stage_plan *p, const stage_plan *beside,
                             const size_t *reserve);
 
+/* Begins to count what a sampler has (h->session, plan and beside are set), until memory_let_go. */
+void memory_hold_on(flux1_context *c, memory_hold *h, const flux1_model *m);
+void memory_let_go(flux1_context *c, memory_hold *h);
+
+/* What a new sampler needs, beside those that are open: one decodes at a time, be it this one or one of them. */
+memory_need memory_of_sampler(const flux1_context *c, const stage_plan *denoise, const stage_plan *decode);
+
+/* Before a sampler goes on: where others have taken its room for mapped weights, theirs leave now; and if none is open
+ * any more, it gets it back. */
+flux1_status memory_hold_again(flux1_context *c, memory_hold *h);
+void memory_hold_rest(memory_hold *h); /* behind its step: its pages leave, where others want the room */
+
 /* Logs what a stage will take, where not all of its weights can stay in memory. */
 void memory_tell(flux1_context *c, const mesh_device *d, const char *doing, const stage_plan *p,
                  const stage_plan *beside);
@@ -62,8 +82,9 @@ typedef enum memory_hint {
     HINT_PREVIEWS = 8, /* no previews */
     HINT_STEPS = 16,   /* fewer steps */
     HINT_TEXT = 32,    /* a smaller max_sequence_length */
-    HINT_DTYPE = 64,   /* bf16: it and the next one are given by the need itself */
-    HINT_CACHE = 128
+    HINT_DTYPE = 64,   /* bf16: it and the next one are given by the need itself, with HINT_OPTIONS on a host */
+    HINT_CACHE = 128,
+    HINT_OPTIONS = 256 /* nobody says which options would do (wish.h) */
 } memory_hint;
 
 /* FLUX1_ERR_LIMIT if it does not fit: "<doing> takes …", what takes it, which limit it is, what would take less. */

@@ -2,6 +2,7 @@
  * compared with what there is. */
 #include "pipeline/run.h"
 #include "pipeline/text_cache.h"
+#include "pipeline/wish.h"
 
 #include "base/units.h"
 
@@ -340,51 +341,68 @@ static flux1_status plan_text_cache(run *g)
 
 /* ---- what would fit ---- */
 
-static flux1_status fits(const run *g, const request *r, bool *out)
+static wish wish_of(const run *g, const request *r)
 {
-    flux1_context *c = g->c;
-    denoiser dit;
-    decoder vae = {0};
-    TRY(denoiser_plan(c, g->m, r, 1, &dit));
-    const memory_need denoise = memory_of(c, &c->device, &dit.plan, NULL);
-    flux1_status st = FLUX1_OK;
-    *out = memory_fits(c, denoise);
-    if (*out)
-        st = decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &vae);
-    *out = *out && st == FLUX1_OK &&
-           memory_fits(c, memory_of(c, &c->device, &vae.plan, run_previews_by_vae(g) ? &dit.plan : NULL));
-    decoder_close(&vae);
-    denoiser_close(&dit);
-    return st;
+    return (wish){.model = g->m,
+                  .request = r,
+                  .text = longest_text(g),
+                  .batch = r->batch && !g->shrinks ? request_batch(g->c, g->m, r, g->count) : 1,
+                  .together = run_previews_by_vae(g)};
 }
 
-/* Adds a picture of the same shape that fits, one at a time: the sides are halved until it does, so that the plans
- * together take little more time than the first. */
-static flux1_status say_what_fits(run *g, flux1_status refused)
+/* A picture of the same shape, one at a time: the sides are halved until it fits, so that the plans together take
+ * little more time than the first. r->width 0: there is none. */
+static void find_size(run *g, request *r)
 {
     flux1_context *c = g->c;
-    const flux1_error refusal = c->error;
     const int64_t unit = folder_size_multiple(g->m);
     bool found = false;
-    request r = g->r[0];
-    if (refused != FLUX1_ERR_LIMIT || !g->denoiser.plan.arena)
-        return refused;
+    uint64_t most;
     int64_t part = g->batch > 1 ? 1 : 2;
     const memory_need need = memory_of(c, &c->device, &g->denoiser.plan, NULL);
     const double times = (double)memory_total(need) / (double)memory_limit(c, &need);
     while (times > (double)(2 * part * part) && part < SIZE_LIMIT) /* far from it */
         part *= 2;
     for (; !found; part *= 2) {
-        r.width = g->r[0].width / part / unit * unit;
-        r.height = g->r[0].height / part / unit * unit;
-        if (r.width < unit || r.height < unit || fits(g, &r, &found) != FLUX1_OK)
+        wish w = wish_of(g, r);
+        w.batch = 1;
+        r->width = g->r[0].width / part / unit * unit;
+        r->height = g->r[0].height / part / unit * unit;
+        if (r->width < unit || r->height < unit || wish_fits(c, &w, &found, &most) != FLUX1_OK)
             break;
     }
-    c->error = refusal;
     if (!found)
+        r->width = 0;
+}
+
+/* Adds a smaller picture that fits, and options by which this one does. */
+static flux1_status say_what_fits(run *g, flux1_status refused)
+{
+    flux1_context *c = g->c;
+    const flux1_error refusal = c->error;
+    request r = g->r[0];
+    char size[64] = "";
+    const char *words = "";
+    if (refused != FLUX1_ERR_LIMIT)
         return refused;
-    return error_append(&c->error, ". %lldx%lld would fit%s", (long long)r.width, (long long)r.height,
-                        r.width == g->r[0].width ? ", one at a time" : "");
+    const wish asked = wish_of(g, &g->r[0]);
+    if (wish_options(c, &asked, &words) != FLUX1_OK)
+        words = "";
+    r.width = 0;
+    if (g->denoiser.plan.arena) {
+        r = g->r[0];
+        find_size(g, &r);
+    }
+    c->error = refusal;
+    if (r.width)
+        snprintf(size, sizeof size, "%lldx%lld would fit%s", (long long)r.width, (long long)r.height,
+                 r.width == g->r[0].width ? ", one at a time" : "");
+    if (size[0] && words[0])
+        return error_append(&c->error, ". %s; %lldx%lld with %s", size, (long long)g->r[0].width,
+                            (long long)g->r[0].height, words);
+    if (words[0])
+        return error_append(&c->error, ". It would fit with %s", words);
+    return size[0] ? error_append(&c->error, ". %s", size) : refused;
 }
 
 static flux1_status plan_pictures(run *g)
@@ -399,8 +417,9 @@ flux1_status run_plan(run *g)
 {
     context_uses(g->c, g->m);
     g->c->dump = g->r[0].dump ? run_dump_bytes(g) : 0;
-    TRY(plan_texts(g));
-    const flux1_status st = plan_pictures(g);
+    flux1_status st = plan_texts(g);
+    if (st == FLUX1_OK)
+        st = plan_pictures(g);
     if (st != FLUX1_OK)
         return say_what_fits(g, st);
     tell_of_memory(g);

@@ -118,7 +118,8 @@ static flux1_status plan_and_fit(flux1_context *c, const flux1_model *m, const r
     small.width = small.height = CELLS * vae_scale(&m->vae);
     small.tiling = FLUX1_TILING_NO;
     TRY(decoder_plan(c, m, &small, memory_beside(c, &c->device, NULL), &d));
-    TRY_CLEANUP(memory_check(c, memory_of(c, &c->device, &d.plan, NULL), HINT_PREVIEWS, "fitting previews"));
+    TRY_CLEANUP(
+        memory_check(c, memory_of(c, &c->device, &d.plan, NULL), HINT_PREVIEWS | HINT_OPTIONS, "fitting previews"));
     const double began = seconds_now();
     if (!p)
         goto cleanup;

@@ -154,7 +154,7 @@ static flux1_status plan_stage(playing *k, played stage)
     free(k->heard);
     k->heard = NULL;
     TRY(st);
-    return memory_check(k->c, memory_of(k->c, &k->c->device, &k->plan[stage], NULL), 0, "%s", doing[stage]);
+    return memory_check(k->c, memory_of(k->c, &k->c->device, &k->plan[stage], NULL), HINT_OPTIONS, "%s", doing[stage]);
 }
 
 /* ---- all stages ---- */

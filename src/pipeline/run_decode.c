@@ -203,8 +203,8 @@ static flux1_status decode_all(run *g, bool keep)
     TRY(decoder_plan(c, g->m, r, memory_beside(c, &c->device, NULL), &g->decoder));
     decoder_tell(&g->decoder, r->tiling);
     TRY(memory_check(c, memory_of(c, &c->device, &g->decoder.plan, NULL),
-                     HINT_SIZE | (r->tiling == FLUX1_TILING_NO ? HINT_TILING : 0), "decoding a picture of %lldx%lld",
-                     (long long)r->width, (long long)r->height));
+                     HINT_SIZE | HINT_OPTIONS | (r->tiling == FLUX1_TILING_NO ? HINT_TILING : 0),
+                     "decoding a picture of %lldx%lld", (long long)r->width, (long long)r->height));
     if (keep && !(g->images = calloc((size_t)g->count, sizeof *g->images)))
         return error_oom(&c->error, 0, "the pictures");
     progress_begin(&g->p, c, r, 1, g->count, (double)g->count * g->decoder.plan.flops);

@@ -1,6 +1,7 @@
 /* The same in stages: encode a prompt, step by step, decode. */
 #include "pipeline/text_cache.h"
 #include "pipeline/text_to_image.h"
+#include "pipeline/wish.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@ struct flux1_sampler {
     decoder decoder;
     tensor latent;
     int64_t step;
+    memory_hold hold; /* of the context's, once it is open */
 };
 
 /* One prompt, planned and encoded. */
@@ -29,8 +31,10 @@ static flux1_status encode_prompt(flux1_context *c, const flux1_model *m, const 
         goto cleanup;
     context_uses(c, m);
     TRY_CLEANUP(text_plan_make(c, m, &r->adapters, text, &plan));
-    TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.clip, NULL), 0, "encoding the prompt (CLIP)"));
-    TRY_CLEANUP(memory_check(c, memory_of(c, text_device(c), &plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)"));
+    st = memory_check(c, memory_of(c, text_device(c), &plan.clip, NULL), 0, "encoding the prompt (CLIP)");
+    if (st == FLUX1_OK)
+        st = memory_check(c, memory_of(c, text_device(c), &plan.t5, NULL), HINT_TEXT, "encoding the prompt (T5)");
+    TRY_CLEANUP(wish_advise(c, &(wish){.model = m, .request = r, .text = text, .batch = 1}, st));
     progress_begin(&p, c, r, 1, 1, plan.clip.flops + plan.t5.flops);
     TRY_CLEANUP(text_encode(c, m, &plan, text, &p));
     st = text_cache_keep(c, &r->adapters, text);
@@ -84,7 +88,7 @@ static flux1_status plan_sampler(flux1_sampler *s, const flux1_model *m)
                      (long long)s->request.width, (long long)s->request.height));
     TRY(decoder_plan(c, m, &s->request, memory_beside(c, &c->device, denoise), &s->decoder));
     decoder_tell(&s->decoder, s->request.tiling);
-    return memory_check(c, memory_of(c, &c->device, denoise, &s->decoder.plan),
+    return memory_check(c, memory_of_sampler(c, denoise, &s->decoder.plan),
                         HINT_SIZE | (s->request.tiling == FLUX1_TILING_NO ? HINT_TILING : 0),
                         "denoising and decoding a picture of %lldx%lld", (long long)s->request.width,
                         (long long)s->request.height);
@@ -97,6 +101,9 @@ static flux1_status start_sampler(flux1_sampler *s, const flux1_model *m, const 
     TRY(tensor_create(DTYPE_F32, 3, (int64_t[]){1, s->denoiser.tokens, s->denoiser.channels}, &s->latent, &c->error));
     TRY(make_noise(m, &s->request, 0, s->request.seed, s->latent.data, &c->error));
     TRY(denoiser_open(&s->denoiser, row, NULL, NULL, &opening));
+    s->hold = (memory_hold){.session = s->denoiser.session, .plan = &s->denoiser.plan, .beside = &s->decoder.plan};
+    if (!c->cards)
+        memory_hold_on(c, &s->hold, m);
     return denoiser_start(&s->denoiser, &s->latent);
 }
 
@@ -109,7 +116,8 @@ static flux1_status create(flux1_sampler *s, const flux1_model *m, const flux1_t
     TRY(check_text(c, m, r, r->prompt, text, "the text"));
     if (r->passes > 1 && r->negative_text)
         TRY(check_text(c, m, r, r->negative_prompt, r->negative_text, "the negative text"));
-    TRY(plan_sampler(s, m));
+    st = plan_sampler(s, m);
+    TRY(wish_advise(c, &(wish){.model = m, .request = r, .batch = 1, .together = true}, st));
     if (r->passes > 1 && !r->negative_text)
         TRY(encode_prompt(c, m, r, r->negative_prompt, &negative));
     batch_row row = {text, negative ? negative : r->passes > 1 ? r->negative_text : NULL, r->guidance};
@@ -163,11 +171,12 @@ static flux1_status begin(flux1_sampler *s)
 flux1_status flux1_sampler_step(flux1_sampler *s, int *steps_left)
 {
     TRY(begin(s));
-    flux1_status st;
-    if (s->step == s->denoiser.shape.steps)
+    flux1_status st = memory_hold_again(s->context, &s->hold);
+    if (st == FLUX1_OK && s->step == s->denoiser.shape.steps)
         st = error_set(&s->context->error, FLUX1_ERR_ARGUMENT, "all %lld steps are done", (long long)s->step);
-    else
+    else if (st == FLUX1_OK)
         st = denoiser_step(&s->denoiser, s->step);
+    memory_hold_rest(&s->hold);
     if (st == FLUX1_OK)
         s->step++;
     if (st == FLUX1_OK && steps_left)
@@ -226,6 +235,7 @@ void flux1_sampler_free(flux1_sampler *s)
 {
     if (!s)
         return;
+    memory_let_go(s->context, &s->hold);
     denoiser_close(&s->denoiser);
     decoder_close(&s->decoder);
     tensor_free(&s->latent);

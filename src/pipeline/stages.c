@@ -36,6 +36,7 @@ static void add_counts(ops_count *sum, const ops_count *one)
     sum->weight_bytes += one->weight_bytes;
     sum->held_bytes += one->held_bytes;
     sum->packed_bytes += one->packed_bytes;
+    sum->form_bytes = sum->form_bytes > one->form_bytes ? sum->form_bytes : one->form_bytes;
     sum->block_bytes += one->block_bytes;
     sum->mapped_bytes += one->mapped_bytes;
     sum->step_bytes += one->step_bytes;
@@ -205,7 +206,7 @@ void stage_plan_elsewhere(stage_plan *p, int ranks)
     for (int i = 0; i < 2; i++) {
         ops_count *c = counts[i];
         c->arena_peak = c->own_bytes = c->weight_bytes = c->held_bytes = c->packed_bytes = 0;
-        c->block_bytes = c->mapped_bytes = c->step_bytes = 0;
+        c->block_bytes = c->mapped_bytes = c->step_bytes = c->form_bytes = 0;
     }
 }
 

@@ -1,6 +1,7 @@
 #include "pipeline/tiles.h"
 
 #include "base/checked.h"
+#include "base/large.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -90,7 +91,7 @@ flux1_status tiles_decode(const tile_grid *g, decode_tile *decode, void *user, f
     int64_t columns = tile_columns(g);
     const size_t pixels = pixel_values(g);
     tile *rows[2] = {calloc((size_t)columns, sizeof(tile)), calloc((size_t)columns, sizeof(tile))};
-    float *memory = malloc(tile_grid_bytes(g));
+    float *memory = large_alloc(tile_grid_bytes(g));
     flux1_status st = FLUX1_OK;
     if (!rows[0] || !rows[1] || !memory) {
         st = error_oom(err, tile_grid_bytes(g), "the picture's tiles");
@@ -101,7 +102,7 @@ flux1_status tiles_decode(const tile_grid *g, decode_tile *decode, void *user, f
     for (int64_t i = 0; i < tile_rows(g); i++)
         TRY_CLEANUP(decode_row(g, i, rows[(i + 1) % 2], rows[i % 2], decode, user, out));
 cleanup:
-    free(memory);
+    large_free(memory, tile_grid_bytes(g));
     free(rows[0]);
     free(rows[1]);
     return st;

@@ -167,7 +167,7 @@ static flux1_status run_on_ref(trial *t)
     mesh_session *s = NULL;
     flux1_status st = stage_plan_make(&c->mesh, &c->device, play_body, t, &none, &plan, &c->error);
     if (st == FLUX1_OK)
-        st = memory_check(c, memory_of(c, &c->device, &plan, NULL), 0, "a trial");
+        st = memory_check(c, memory_of(c, &c->device, &plan, NULL), HINT_OPTIONS, "a trial");
     if (st == FLUX1_OK)
         st = mesh_open(&c->mesh, &c->device, &s, &c->error);
     if (st == FLUX1_OK)

@@ -1,6 +1,7 @@
 #include "tensor/tensor.h"
 
 #include "base/checked.h"
+#include "base/large.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -53,8 +54,7 @@ flux1_status tensor_create(dtype type, int dims, const int64_t *shape, tensor *o
     if (!tensor_size(type, dims, shape, &elements, &bytes))
         return error_set(err, FLUX1_ERR_ARGUMENT, "a tensor of %s cannot have the shape %s", info->name,
                          tensor_shape_text(dims, shape, text, sizeof text));
-    /* one byte for an empty one: its data is not NULL either */
-    void *data = calloc(bytes ? bytes : 1, 1);
+    void *data = large_alloc(bytes); /* not NULL for an empty one either */
     if (!data)
         return error_oom(err, bytes, "a tensor");
     out->dims = dims;
@@ -66,7 +66,8 @@ flux1_status tensor_create(dtype type, int dims, const int64_t *shape, tensor *o
 
 void tensor_free(tensor *t)
 {
-    free(t->data);
+    if (t->data)
+        large_free(t->data, tensor_bytes(t));
     *t = (tensor){0};
 }
 

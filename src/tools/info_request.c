@@ -1,6 +1,7 @@
 #include "tools/info_request.h"
 
 #include "base/units.h"
+#include "pipeline/memory_course.h"
 #include "tools/describe.h"
 #include "tools/estimate.h"
 #include "tools/machine_cpu.h"
@@ -171,10 +172,25 @@ static void put_row(json_writer *w, const planned *p, const char *name, uint64_t
     json_end_object(w);
 }
 
+/* Several batches are decoded each before the next one is denoised, where both fit. */
+static memory_course course_of(const planned *p)
+{
+    const flux1_context *c = p->c;
+    const memory_need both = memory_of(c, &c->device, &p->denoise.plan, &p->decode.plan);
+    const bool alternate = p->r.count > p->batch && memory_fits(c, both);
+    memory_stage stages[STAGES];
+    for (int s = 0; s < STAGES; s++)
+        stages[s] = (memory_stage){device_of(p, s), plan_of(p, s), NULL};
+    if (alternate)
+        stages[STAGE_DENOISE].beside = plan_of(p, STAGE_DECODE);
+    return memory_over(c, stages, alternate ? STAGES - 1 : STAGES);
+}
+
 /* One stage is in memory after the other: of all together the largest counts. */
 static void put_estimate(json_writer *w, const planned *p)
 {
-    uint64_t most = 0, peak = 0;
+    const memory_course course = course_of(p);
+    uint64_t most = 0;
     double flops = 0, seconds = 0;
     bool fits = true;
     for (int s = 0; s < STAGES; s++)
@@ -188,12 +204,12 @@ static void put_estimate(json_writer *w, const planned *p)
         const double work = plan->count.flops * times_of(p, s);
         put_row(w, p, NAMES[s], memory, with_weights, work, p->seconds[s]);
         most = memory > most ? memory : most;
-        peak = with_weights > peak ? with_weights : peak;
         flops += work;
         seconds += p->seconds[s];
     }
-    put_row(w, p, "all", most, peak, flops, seconds);
+    put_row(w, p, "all", most, course.first, flops, seconds);
     json_end_array(w);
+    json_put_unsigned(w, "later_peak_bytes", course.later);
 }
 
 /* The transformer's weights are not where they are used: a host's page cache is too small for them, or a device. */

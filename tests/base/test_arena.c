@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <string.h>
 #include <cmocka.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 static void blocks_are_aligned_zero_and_apart(void **state)
@@ -129,23 +130,26 @@ static void what_lies_at_the_end_is_out_of_reach_of_marks(void **state)
 }
 
 /* Zeros: they were given back. */
-static void what_is_kept_at_rest_stays(void **state)
+static void what_an_arena_gives_back_has_left_the_process(void **state)
 {
     (void)state;
     arena a;
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     assert_int_equal(arena_create(4 * page, &a, NULL), FLUX1_OK);
     memset(a.base, 7, 4 * page);
-    arena_rest(&a, page + 1);
+    arena_shrink(&a, 5 * page);
+    arena_shrink(&a, 0);
+    assert_int_equal(a.size, 4 * page);
+    arena_shrink(&a, page + 1);
+    assert_int_equal(a.size, 2 * page);
     assert_int_equal(a.base[2 * page - 1], 7);
-    assert_int_equal(a.base[2 * page], 0);
-    assert_int_equal(a.base[4 * page - 1], 0);
-    arena_rest(&a, 5 * page);
-    assert_int_equal(a.base[0], 7);
-    arena_rest(&a, 0);
+    unsigned char there;
+    assert_int_equal(mincore(a.base + 2 * page, page, &there), -1); /* no memory of this process's */
+    arena_rest(&a);
     assert_int_equal(a.base[0], 0);
     arena_destroy(&a);
-    arena_rest(&a, 0);
+    arena_rest(&a);
+    arena_shrink(&a, page);
 }
 
 int main(void)
@@ -158,7 +162,7 @@ int main(void)
         cmocka_unit_test(empty_arena_gives_nothing),
         cmocka_unit_test(what_lies_at_the_end_is_out_of_reach_of_marks),
         cmocka_unit_test(nothing_has_an_address_and_takes_no_room),
-        cmocka_unit_test(what_is_kept_at_rest_stays),
+        cmocka_unit_test(what_an_arena_gives_back_has_left_the_process),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

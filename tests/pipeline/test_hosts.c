@@ -51,7 +51,7 @@ static void the_host_with_least_to_spare_is_named(void **state)
     assert_false(memory_fits(c, memory_of(c, &c->device, &p, NULL)));
     held[7] = 300; /* the second lacks 100, the first 10 */
     n = memory_of(c, &c->device, &p, NULL);
-    assert_int_equal(memory_check(c, n, HINT_SIZE, "denoising"), FLUX1_ERR_LIMIT);
+    assert_int_equal(memory_check(c, n, HINT_SIZE | HINT_OPTIONS, "denoising"), FLUX1_ERR_LIMIT);
     assert_string_equal(c->error.message,
                         "denoising takes 700 bytes of host memory on two (activations 400 bytes, prepared weights 300 "
                         "bytes), more than the 600 bytes that it may have (max_memory); a smaller picture, dtype bf16 "

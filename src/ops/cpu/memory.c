@@ -59,7 +59,7 @@ flux1_status cpu_reserve(ops *base, size_t bytes)
     arena_release(&o->memory, 0);
     o->memory.peak = 0; /* of the stage before */
     if (bytes <= o->memory.size) {
-        arena_rest(&o->memory, bytes); /* the stage has not planned what a larger one has touched */
+        arena_shrink(&o->memory, bytes); /* the stage has not planned what a larger one has touched */
         return FLUX1_OK;
     }
     arena_destroy(&o->memory);

@@ -156,6 +156,10 @@ void stream_take(stream *s, stream_block *blocks)
 void stream_budget(stream *s, size_t bytes)
 {
     pthread_mutex_lock(&s->lock);
+    settle(s);
+    for (const stream_block *b = s->blocks; b && bytes < s->total && bytes <= s->budget; b = b->next)
+        if (!b->held)
+            give_back(b);
     s->budget = bytes;
     s->in_steps = false;
     pthread_mutex_unlock(&s->lock);

@@ -51,7 +51,8 @@ typedef struct stream {
 flux1_status stream_create(stream *s, const atomic_int *cancel, flux1_error *err);
 void stream_destroy(stream *s);
 
-/* Bytes that may stay in memory: SIZE_MAX (at first) for all. No block is begun. */
+/* Bytes that may stay in memory: SIZE_MAX (at first) for all. No block is begun. Where that is less than all of them,
+ * and no more than before, pages are given back. */
 void stream_budget(stream *s, size_t bytes);
 bool stream_is_limited(const stream *s); /* to less than all */
 

@@ -13,40 +13,28 @@
 #include "base/checked.h"
 #include "base/file_map.h"
 #include "base/half.h"
+#include "base/large.h"
 #include "base/units.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 enum { CPU_LAYOUT = 1 }; /* version of what follows: part of a block's key */
 
 /* ---- memory of kept weights ---- */
 
-/* Large ones are mapped: what is given back should leave the process, and malloc keeps it. */
-enum { MAPPED_FROM = 128 << 10 };
-
 static bool take(void *device, size_t bytes, uint64_t *data)
 {
-    void *p = NULL;
+    void *p = bytes >= LARGE_FROM ? large_alloc(bytes) : aligned_alloc(ARENA_ALIGN, size_round_up(bytes, ARENA_ALIGN));
     (void)device;
-    if (bytes >= MAPPED_FROM) {
-        p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        p = p == MAP_FAILED ? NULL : p;
-    } else
-        p = aligned_alloc(ARENA_ALIGN, size_round_up(bytes, ARENA_ALIGN));
     *data = (uint64_t)(uintptr_t)p;
     return p != NULL;
 }
 
 static void give_back(void *device, uint64_t data, size_t bytes)
 {
-    void *p = (void *)(uintptr_t)data;
     (void)device;
-    if (bytes >= MAPPED_FROM)
-        munmap(p, bytes);
-    else
-        free(p);
+    large_free((void *)(uintptr_t)data, bytes);
 }
 
 const kept_memory cpu_kept_memory = {take, give_back};
@@ -148,8 +136,11 @@ static void let_pages_go(const weight_recipe *r)
 static void let_all_pages_go(const cpu_ops *o)
 {
     for (const cpu_block *b = o->blocks; b; b = b->next)
-        for (const cpu_weight *w = b->weights; w; w = w->next)
+        for (const cpu_weight *w = b->weights; w; w = w->next) {
             let_pages_go(&w->recipe);
+            if (w->head.has_bias)
+                let_pages_go(&w->bias_recipe);
+        }
 }
 
 /* Where memory is short, the arena's pages are given back too. */
@@ -158,7 +149,7 @@ static void rest_arena(cpu_ops *o)
     if (!stream_is_limited(&o->stream))
         return;
     record_drop(&o->head); /* it lies there */
-    arena_rest(&o->memory, 0);
+    arena_rest(&o->memory);
 }
 
 void cpu_rest(ops *base)
@@ -717,9 +708,14 @@ static flux1_status make_all_ready(cpu_ops *o)
 {
     unlist(o); /* nothing is read while the ranges are listed again */
     stream_block *first = NULL, **last = &first;
+    bool made = false;
     for (cpu_block *b = o->blocks; b; b = b->next)
-        if (!b->ready && !b->head.idle)
+        if (!b->ready && !b->head.idle) {
             TRY(make_ready(o, b));
+            made = true;
+        }
+    if (made) /* vectors and biases were read, and what lies around them in the file came along */
+        let_all_pages_go(o);
     for (cpu_block *b = o->blocks; b; b = b->next) {
         if (b->head.idle)
             continue;

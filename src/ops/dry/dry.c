@@ -370,6 +370,8 @@ static flux1_status dry_block_begin(ops *o, block *b)
         d->count.step_bytes += mine->mapped_bytes;
     mine->stepped = d->in_steps;
     ops_event e = work_block_begin(o, b);
+    if (d->count.form_bytes < mine->own_bytes)
+        d->count.form_bytes = mine->own_bytes;
     e.bytes_weights = mine->mapped_bytes;
     e.bytes_out = mine->own_bytes;
     e.which_weights = mine->which;

@@ -1,0 +1,39 @@
+#include "base/large.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#if defined(__SANITIZE_ADDRESS__)
+static void *pages(size_t bytes)
+{
+    const size_t page = 4096;
+    void *memory = bytes <= SIZE_MAX - page ? aligned_alloc(page, (bytes + page - 1) / page * page) : NULL;
+    return memory ? memset(memory, 0, bytes) : NULL;
+}
+
+static void pages_free(void *memory, size_t bytes)
+{
+    (void)bytes;
+    free(memory);
+}
+#else
+static void *pages(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void pages_free(void *memory, size_t bytes) { munmap(memory, bytes); }
+#endif
+
+void *large_alloc(size_t bytes) { return bytes >= LARGE_FROM ? pages(bytes) : calloc(bytes ? bytes : 1, 1); }
+
+void large_free(void *memory, size_t bytes)
+{
+    if (memory && bytes >= LARGE_FROM)
+        pages_free(memory, bytes);
+    else
+        free(memory);
+}

@@ -1,0 +1,14 @@
+/* Memory that leaves the process when it is freed. malloc may keep what it is given back: after a large buffer was
+ * freed once, later ones come from its heap, which ends at what lies behind them. */
+#ifndef FLUX1_BASE_LARGE_H
+#define FLUX1_BASE_LARGE_H
+
+#include <stddef.h>
+
+/* Zeros; from LARGE_FROM bytes on in pages of their own (under AddressSanitizer, which then finds what is written
+ * beside them, from malloc). NULL if there is no memory. 0 bytes: an address. */
+enum { LARGE_FROM = 128 << 10 };
+void *large_alloc(size_t bytes);
+void large_free(void *memory, size_t bytes); /* with the same number; NULL is fine */
+
+#endif

@@ -1,0 +1,26 @@
+/* Whether a request would fit into memory, also with options that it did not ask for: advice for one that does not. */
+#ifndef FLUX1_PIPELINE_WISH_H
+#define FLUX1_PIPELINE_WISH_H
+
+#include "pipeline/text_to_image.h"
+
+typedef struct wish {
+    const flux1_model *model;
+    const request *request;
+    const flux1_text *text; /* the longest that is to be encoded; NULL: none is */
+    int64_t batch;          /* pictures at a time */
+    bool together;          /* the decoder is open beside the denoiser */
+} wish;
+
+/* By the plans of all its stages. *most: bytes of the largest one (memory_total). */
+flux1_status wish_fits(flux1_context *c, const wish *w, bool *fits, uint64_t *most);
+
+/* What to ask for instead, with the same picture: of dtypes, each with and without a cache folder for prepared weights,
+ * what takes least, in words ("dtype int8 and a cache folder for prepared weights"). *words is "" if nothing fits, or
+ * the device has memory of its own. Static text. */
+flux1_status wish_options(flux1_context *c, const wish *w, const char **words);
+
+/* After a stage was refused (`refused`, which is returned): adds to the message what would fit. */
+flux1_status wish_advise(flux1_context *c, const wish *w, flux1_status refused);
+
+#endif
