@@ -22,6 +22,7 @@ static const struct hint {
     {"device_weights", OPT_DEVICE_WEIGHTS, FIRST},
     {"weight_rounding", OPT_ROUND_WEIGHTS, ANYWHERE},
     {"dtype", OPT_DTYPE, FIRST},
+    {"dtype", OPT_DTYPE, "would fit"},
     {"eager", OPT_CAPTURE, ANYWHERE},
     {"encoder_device", OPT_ENCODER_DEVICE, ANYWHERE},
     {"file variant", OPT_FILE_VARIANT, ANYWHERE},

@@ -382,12 +382,12 @@ static flux1_status say_what_fits(run *g, flux1_status refused)
     const flux1_error refusal = c->error;
     request r = g->r[0];
     char size[64] = "";
-    const char *words = "";
+    char words[WISH_TEXT];
     if (refused != FLUX1_ERR_LIMIT)
         return refused;
     const wish asked = wish_of(g, &g->r[0]);
-    if (wish_options(c, &asked, &words) != FLUX1_OK)
-        words = "";
+    if (wish_options(c, &asked, words) != FLUX1_OK)
+        words[0] = '\0';
     r.width = 0;
     if (g->denoiser.plan.arena) {
         r = g->r[0];

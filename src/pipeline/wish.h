@@ -15,10 +15,11 @@ typedef struct wish {
 /* By the plans of all its stages. *most: bytes of the largest one (memory_total). */
 flux1_status wish_fits(flux1_context *c, const wish *w, bool *fits, uint64_t *most);
 
-/* What to ask for instead, with the same picture: of dtypes, each with and without a cache folder for prepared weights,
- * what takes least, in words ("dtype int8 and a cache folder for prepared weights"). *words is "" if nothing fits, or
- * the device has memory of its own. Static text. */
-flux1_status wish_options(flux1_context *c, const wish *w, const char **words);
+/* What to ask for instead, with the same picture, in words ("dtype int8"): a cache folder for prepared weights, or
+ * another dtype, of which the one that takes least is named; both where neither alone is enough. "" if nothing fits, or
+ * the device has memory of its own. */
+enum { WISH_TEXT = 96 };
+flux1_status wish_options(flux1_context *c, const wish *w, char words[WISH_TEXT]);
 
 /* After a stage was refused (`refused`, which is returned): adds to the message what would fit. */
 flux1_status wish_advise(flux1_context *c, const wish *w, flux1_status refused);
