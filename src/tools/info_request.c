@@ -196,6 +196,7 @@ static void put_estimate(json_writer *w, const planned *p)
     for (int s = 0; s < STAGES; s++)
         fits = fits && memory_fits(p->c, memory_of(p->c, device_of(p, s), plan_of(p, s), NULL));
     json_put_bool(w, "fits", fits);
+    json_put_unsigned(w, "later_peak_bytes", course.later);
     json_begin_array(w, "estimate");
     for (int s = 0; s < STAGES; s++) {
         const stage_plan *plan = plan_of(p, s);
@@ -209,7 +210,6 @@ static void put_estimate(json_writer *w, const planned *p)
     }
     put_row(w, p, "all", most, course.first, flops, seconds);
     json_end_array(w);
-    json_put_unsigned(w, "later_peak_bytes", course.later);
 }
 
 /* The transformer's weights are not where they are used: a host's page cache is too small for them, or a device. */

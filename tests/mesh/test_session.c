@@ -344,29 +344,37 @@ static void the_first_failure_is_told(void **state)
     on_every_mesh(the_first);
 }
 
+enum { MARK = 0x5A };
+
 typedef struct taken {
     size_t bytes;
     void *at[RANKS_MAX];
+    unsigned char found[RANKS_MAX]; /* there, before it was written */
 } taken;
 
 static flux1_status take_body(void *arg, mesh *m)
 {
     taken *t = arg;
-    return ops_exchange(m->o, t->bytes, &t->at[m->rank]);
+    TRY(ops_exchange(m->o, t->bytes, &t->at[m->rank]));
+    unsigned char *last = (unsigned char *)t->at[m->rank] + t->bytes - 1;
+    t->found[m->rank] = *last;
+    *last = MARK;
+    return FLUX1_OK;
 }
 
-/* The arena of place_open has ARENA bytes and something on it. */
+/* The arena of place_open has ARENA bytes and something on it: half of it is kept, and what was written there. */
 static void reserved_again(place *p, job *j, const char *where)
 {
     const int ranks = mesh_ranks(&p->shape);
     size_t bytes[RANKS_MAX] = {ARENA / 2, ARENA / 2, ARENA / 2, ARENA / 2};
-    taken first = {.bytes = ARENA}, again = first; /* more than is asked for: only what was kept has it */
+    taken first = {.bytes = ARENA / 2}, again = first;
     for (int i = 0; i < 2; i++)
         if (mesh_reserve(p->session, bytes, &p->err) != FLUX1_OK ||
             run_order(p->session, take_body, i ? &again : &first, &p->err) != FLUX1_OK)
             fail_msg("%s: %s", where, p->err.message);
     for (int r = 0; r < ranks; r++) {
         assert_ptr_equal(first.at[r], again.at[r]);
+        assert_int_equal(again.found[r], MARK);
         bytes[r] = (size_t)(2 + r) * ARENA;
         j->mark[r] = 0;
     }
