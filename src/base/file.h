@@ -68,6 +68,9 @@ flux1_status file_write(const char *path, const void *bytes, size_t size, flux1_
  * links, also in a folder that is not there yet. malloc'd; NULL: none can be written there, or no memory. */
 char *file_place(const char *path);
 
+/* Whether a writer of `a` replaces `b`. */
+bool file_same_place(const char *a, const char *b);
+
 /* Whether file_begin can begin, before long work whose result the file is to take. What is there stays as it is. */
 flux1_status file_check_writable(const char *path, flux1_error *err);
 

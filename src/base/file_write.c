@@ -154,6 +154,15 @@ char *file_place(const char *path)
     return place;
 }
 
+bool file_same_place(const char *a, const char *b)
+{
+    char *first = file_place(a), *second = file_place(b);
+    const bool same = first && second && strcmp(first, second) == 0;
+    free(first);
+    free(second);
+    return same;
+}
+
 /* ---- targets that cannot be renamed over ---- */
 
 /* mountinfo writes blanks, tabs, newlines and backslashes in octal. */

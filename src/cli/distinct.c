@@ -1,12 +1,11 @@
 #include "cli/distinct.h"
 
-#include "base/file.h"
 #include "cli/console.h"
 #include "cli/lora_files.h"
 #include "cli/taken.h"
 
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 
 /* The options of one file to write, beside those of pictures. */
@@ -137,13 +136,4 @@ bool output_is_no_input(const options *opt, const char *path)
     const bool good = add_all_read(&f) && !is_read(&f, "", false, path);
     taken_free(&f.read);
     return good;
-}
-
-bool same_file(const char *a, const char *b)
-{
-    char *first = file_place(a), *second = file_place(b);
-    const bool same = first && second && strcmp(first, second) == 0;
-    free(first);
-    free(second);
-    return same;
 }

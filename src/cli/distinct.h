@@ -17,7 +17,4 @@ bool outputs_distinct(const options *opt, const output_names *pictures, const ou
 /* The same of `path` alone, a file to write that no option names. */
 bool output_is_no_input(const options *opt, const char *path);
 
-/* Whether a writer of `a` replaces `b`. */
-bool same_file(const char *a, const char *b);
-
 #endif

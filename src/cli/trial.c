@@ -1,11 +1,11 @@
 /* flux1 trial: small recordings on given values, a line each, as the kit for Tenstorrent's cards asks for them. */
 #include "cli/cli.h"
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/json_write.h"
 #include "cli/answer.h"
 #include "cli/console.h"
-#include "cli/distinct.h"
 #include "cli/lines.h"
 #include "flux1_tools.h"
 
@@ -43,7 +43,8 @@ static flux1_status read_line(const char *line, size_t bytes, asked *a, flux1_er
     a->values = json_string_value(json_object_get(a->root, "values"));
     a->out = json_string_value(json_object_get(a->root, "out"));
     a->times = times ? (int)json_integer_value(times) : 0;
-    if (a->recording && a->values && a->out && (same_file(a->out, a->recording) || same_file(a->out, a->values)))
+    if (a->recording && a->values && a->out &&
+        (file_same_place(a->out, a->recording) || file_same_place(a->out, a->values)))
         return error_set(err, FLUX1_ERR_ARGUMENT, "out %s would replace a file that is read; give another name",
                          a->out);
     return a->recording && a->values && a->out

@@ -771,9 +771,9 @@ flux1_status processes_open(const process_info *mine, processes **out, flux1_err
     const wire_table *w;
     processes *p = NULL;
     TRY(wire_open(&w, err));
-    TRY(start_once(err));
     TRY(create_processes(&p, err));
     flux1_status st;
+    TRY_CLEANUP(start_once(err));
     TRY_CLEANUP(engine_open(w, START_SECONDS, wire_failed, p, &p->engine, err));
     p->count = engine_count(p->engine);
     p->index = engine_index(p->engine);

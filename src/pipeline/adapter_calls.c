@@ -17,8 +17,7 @@ static void warn(flux1_context *c, const char *path, const adapter_file *f)
 flux1_status adapter_open_named(flux1_context *c, const flux1_model *m, const char *name, struct flux1_adapter **out)
 {
     char *place;
-    if (!*name)
-        return error_set(&c->error, FLUX1_ERR_ARGUMENT, "no adapter: its path is empty");
+    TRY(context_needs_path(c, name, "the adapter"));
     TRY(adapter_locate(&m->source, name, &place, &c->error));
     const flux1_status st = adapter_open_for(m, place, out, &c->error);
     if (st == FLUX1_OK && strcmp(place, name) != 0)
@@ -35,7 +34,6 @@ flux1_status flux1_adapter_open(flux1_context *context, const flux1_model *model
     TRY(context_needs(context, out, "out"));
     *out = NULL;
     TRY(context_needs(context, model, "model"));
-    TRY(context_needs_path(context, path, "the adapter"));
     return adapter_open_named(context, model, path, out);
 }
 

@@ -99,10 +99,6 @@ flux1_status context_needs_path(flux1_context *c, const char *path, const char *
  * version. */
 flux1_status context_flag(flux1_context *c, const char *name, int value);
 
-/* FLUX1_ERR_ARGUMENT if a member that says yes or no is neither 0 nor 1: it was not set, or means something in another
- * version. */
-flux1_status context_flag(flux1_context *c, const char *name, int value);
-
 /* FLUX1_ERR_ARGUMENT if flux1_context_create failed and the context was kept for its message alone. */
 flux1_status context_computes(flux1_context *c);
 

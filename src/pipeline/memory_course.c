@@ -27,7 +27,8 @@ static uint64_t forms_beside(left_behind *l, int stage, int count, uint64_t room
     for (int k = 1; k < count && all > room; k++) {
         const int oldest = (stage + k) % count;
         const uint64_t bytes = l->forms[oldest].bytes, over = all - room, rest = bytes > over ? bytes - over : 0;
-        l->forms[oldest].bytes = rest ? rest - rest % l->forms[oldest].block : 0;
+        const uint64_t unit = larger(l->forms[oldest].block, 1);
+        l->forms[oldest].bytes = rest - rest % unit;
         all -= bytes - l->forms[oldest].bytes;
     }
     return all;
