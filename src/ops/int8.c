@@ -6,18 +6,24 @@
 #include <math.h>
 #include <string.h>
 
-void int8_quantise(const float *values, int64_t count, int8_t *numbers, float *scale)
+/* most: what becomes INT8_MOST, if no value is larger. */
+static void quantise_as(float most, const float *values, int64_t count, int8_t *numbers, float *scale)
 {
-    float most = 0;
     bool finite = true;
     for (int64_t i = 0; i < count; i++) {
         finite = finite && isfinite(values[i]);
         most = fmaxf(most, fabsf(values[i]));
     }
+    finite = finite && isfinite(most);
     const float inverse = finite && most >= INT8_LEAST ? (float)INT8_MOST / most : 0;
     *scale = !finite ? NAN : inverse > 0 ? most / (float)INT8_MOST : 0;
     for (int64_t i = 0; i < count; i++)
         numbers[i] = inverse > 0 ? (int8_t)nearbyintf(values[i] * inverse) : 0;
+}
+
+void int8_quantise(const float *values, int64_t count, int8_t *numbers, float *scale)
+{
+    quantise_as(0, values, count, numbers, scale);
 }
 
 bool int8_stored(const tensor *t, int64_t first, int64_t count, int8_t *numbers, float *scale)
@@ -106,14 +112,26 @@ int64_t int8_numbers(int8_kind kind, int64_t cols)
 
 /* ---- a group ---- */
 
-void int8_input_group(int8_kind kind, const float *values, int64_t count, int8_t *numbers, float *scale)
+/* What the magnitudes of a rotated group's quads make its largest one. */
+static float most_of_quads(const float *x, int64_t length)
+{
+    float most = 0;
+    for (int64_t i = 0; i < length; i += i % 8 == 0 ? 2 : 6) {
+        const float sum = (x[i] + x[i + 4]) + (x[i + 1] + x[i + 5]),
+                    size = (fabsf(x[i]) + fabsf(x[i + 4])) + (fabsf(x[i + 1]) + fabsf(x[i + 5]));
+        most = fmaxf(most, (size + fabsf(sum)) * INT8_QUAD_SHARE);
+    }
+    return most;
+}
+
+void int8_input_group(int8_kind kind, bool quads, const float *values, int64_t count, int8_t *numbers, float *scale)
 {
     float turned[INT8_LONG] = {0};
     const int64_t length = int8_length(kind, count);
     memcpy(turned, values, (size_t)count * sizeof *values);
     if (kind == INT8_ROTATED)
         int8_rotate(turned, length);
-    int8_quantise(turned, length, numbers, scale);
+    quantise_as(kind == INT8_ROTATED && quads ? most_of_quads(turned, length) : 0, turned, length, numbers, scale);
 }
 
 flux1_status int8_recipe_group(int8_kind kind, const weight_recipe *r, int64_t row, int64_t col, int64_t count,
@@ -126,7 +144,7 @@ flux1_status int8_recipe_group(int8_kind kind, const weight_recipe *r, int64_t r
             return FLUX1_OK;
     }
     TRY(recipe_decode(r, row, col, count, values, err));
-    int8_input_group(kind, values, count, numbers, scale);
+    int8_input_group(kind, false, values, count, numbers, scale);
     if (kind == INT8_ROTATED)
         *scale /= (float)int8_length(kind, count);
     return FLUX1_OK;

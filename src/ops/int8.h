@@ -17,6 +17,13 @@
  * (QuaRot, arXiv:2404.00456): signs (int8_signs), then a Walsh-Hadamard transform (int8_rotate). A last group that is
  * shorter is filled up with zeros to a power of two.
  *
+ * Where instructions add four products in 16 bits (AVX2 without VNNI), a rotated group of the input is quantised in
+ * quads (ops_config.int8_quads): of each eight of its numbers the first two of both halves are a quad, and the last two
+ * of both; of a quad the numbers of one sign add up to no more than INT8_QUAD, so that the sums of a quad's products
+ * with a weight's numbers plus 128 are within ±255·INT8_QUAD, and stay exact. For that the group's largest magnitude is
+ * taken to be no less than INT8_QUAD_SHARE times Σ|x| + |Σx| of any quad: half of which its values of one sign add up
+ * to; four roundings add 2 at most.
+ *
  * With INT8_ROTATED, attention whose arguments say so (attention_args.int8) is in int8 too, where a head is one group:
  *   scores   a row of q's head and one of k's are rotated groups. A score is scale of q · scale of k / length · Σ,
  *            exact in int32, times attention_args.scale
@@ -37,6 +44,8 @@
 #include <stdint.h>
 
 enum { INT8_GROUP = 32, INT8_LONG = 256, INT8_SHORTEST = 64 /* of rotated groups */, INT8_MOST = 127 };
+enum { INT8_QUAD = 128 };
+#define INT8_QUAD_SHARE (0.5f * INT8_MOST / (INT8_QUAD - 2))
 enum { INT8_KEYS = 192 /* of a block; fewer than 256 */, INT8_WEIGHT = 255 /* the highest */ };
 
 /* A group whose largest magnitude is below this is zeros with scale 0: 127 divided by it would be infinite. */
@@ -76,8 +85,8 @@ void int8_rotate(float *values, int64_t length);
 flux1_status int8_recipe_group(int8_kind kind, const weight_recipe *r, int64_t row, int64_t col, int64_t count,
                                int8_t *numbers, float *scale, flux1_error *err);
 
-/* The same of `count` activations. */
-void int8_input_group(int8_kind kind, const float *values, int64_t count, int8_t *numbers, float *scale);
+/* The same of `count` activations, in quads or not. */
+void int8_input_group(int8_kind kind, bool quads, const float *values, int64_t count, int8_t *numbers, float *scale);
 
 static inline int64_t int8_group(int8_kind kind) { return kind == INT8_ROTATED ? INT8_LONG : INT8_GROUP; }
 static inline int64_t int8_groups(int8_kind kind, int64_t cols) { return i64_ceil_div(cols, int8_group(kind)); }

@@ -485,8 +485,9 @@ typedef void ops_event_sink(void *user, const ops_event *e);
 typedef struct ops_config {
     dtype arithmetic; /* DTYPE_F32 or DTYPE_BF16: what activations are stored and multiplied in */
     ops_fp8 fp8;
-    int8_kind int8; /* of products with weights whose recipe says that they may be */
-    bool bfp8;      /* models round their matrices (weights/rounded.h); backends do nothing of it */
+    int8_kind int8;  /* of products with weights whose recipe says that they may be */
+    bool int8_quads; /* ops/ref: INT8_ROTATED's inputs are in quads (int8.h); others do what their instructions want */
+    bool bfp8;       /* models round their matrices (weights/rounded.h); backends do nothing of it */
     ops_held held;
     bool forms_in_files; /* own forms of blocks that are `filed` are lent (kept_adopt) as pages of files: read and given
                             back as the weights' own files are, instead of held. One that was not lent is of the same
@@ -544,6 +545,7 @@ extern const ops_sizing ops_ref_sizing, ops_cpu_sizing;
 flux1_status ops_ref_create(const ops_config *c, ops **out);
 flux1_status ops_cpu_create(const ops_config *c, ops **out);
 const char *ops_cpu_isa(void);      /* what the dispatch chose, such as "avx2" (cpu/isa.c has them) */
+bool ops_cpu_int8_quads(void);      /* its rotated inputs are in quads (int8.h) */
 bool ops_cpu_multiplies_bf16(void); /* the hardware has bf16 multiply-add */
 
 /* What the dry backend counted since its creation: the sum of its events. */

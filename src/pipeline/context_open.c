@@ -127,6 +127,7 @@ static flux1_status choose_dtype(flux1_dtype wanted, mesh_device *d, flux1_error
         TRY(check_int8(info, err));
         choose_auto(d);
         d->config.int8 = wanted == FLUX1_DTYPE_INT8 ? INT8_FINE : INT8_ROTATED;
+        d->config.int8_quads = ops_cpu_int8_quads(); /* device ref says what the processor computes */
         return FLUX1_OK;
     }
     return error_set(err, FLUX1_ERR_ARGUMENT, "dtype %d: it should be one of flux1_dtype", (int)wanted);

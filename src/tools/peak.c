@@ -118,6 +118,27 @@ __attribute__((target("avx2"))) static void turns_avx2_int8(void)
     }
     sink_int = _mm256_extract_epi32(s0, 0);
 }
+#undef STEP
+
+__attribute__((target("avx2"))) static void turns_avx2_quads(void)
+{
+    __m256i a = _mm256_set1_epi32(0x01010101);
+    const __m256i b = a, ones = _mm256_set1_epi16(1);
+#define STEP(i)                                                                    \
+    {                                                                              \
+        const __m256i first = _mm256_maddubs_epi16(a, b);                          \
+        __asm__ volatile("" : "+x"(a));                                            \
+        const __m256i quads = _mm256_add_epi16(first, _mm256_maddubs_epi16(a, b)); \
+        s##i = _mm256_add_epi32(s##i, _mm256_madd_epi16(quads, ones));             \
+        __asm__ volatile("" : "+x"(a));                                            \
+    }
+    CHAINS_12(START_INT)
+    for (int t = 0; t < TURNS; t++) {
+        CHAINS_12(STEP)
+        CHAINS_12(KEEP)
+    }
+    sink_int = _mm256_extract_epi32(s0, 0);
+}
 
 /* All eight tiles are whole. */
 static const struct {
@@ -167,6 +188,10 @@ double peak_avx2_int8(double seconds)
 {
     return __builtin_cpu_supports("avx2") ? rate(turns_avx2_int8, 12 * 16 * 2, seconds) : 0;
 }
+double peak_avx2_quads(double seconds)
+{
+    return __builtin_cpu_supports("avx2") ? rate(turns_avx2_quads, 12 * 64 * 2, seconds) : 0;
+}
 double peak_avx512amx(double seconds) { return rate(turns_amx_bf16, 4 * 16 * 16 * 32 * 2, seconds); }
 double peak_avx512amx_int8(double seconds) { return rate(turns_amx_int8, 4 * 16 * 16 * 64 * 2, seconds); }
 double peak_avxvnni(double seconds) { return rate(turns_avxvnni, 12 * 32 * 2, seconds); }
@@ -176,6 +201,7 @@ double peak_avx512vnni(double seconds)
 }
 #else
 double peak_avx2_int8(double seconds) { return (void)seconds, 0; }
+double peak_avx2_quads(double seconds) { return (void)seconds, 0; }
 double peak_avxvnni(double seconds) { return (void)seconds, 0; }
 double peak_avx512vnni(double seconds) { return (void)seconds, 0; }
 double peak_avx2(double seconds) { return (void)seconds, 0; }

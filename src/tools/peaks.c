@@ -61,7 +61,8 @@ flux1_status peaks_measure(flux1_context *c, peaks *out)
         i++;
     out->exact = of_all(workers, threads, out->bf16 && KNOWN[i].bf16 ? KNOWN[i].bf16 : KNOWN[i].f32);
     if (config->int8)
-        out->int8 = of_all(workers, threads, KNOWN[i].int8);
+        out->int8 = of_all(workers, threads,
+                           config->int8 == INT8_ROTATED && ops_cpu_int8_quads() ? peak_avx2_quads : KNOWN[i].int8);
     pool_destroy(workers);
     return FLUX1_OK;
 }

@@ -7,9 +7,10 @@
 /* FLOP/s (int8: operations) of all threads of all ranks together, multiply and add counting as two; 0: not measured. */
 typedef struct peaks {
     double exact; /* of the type that products have without int8 */
-    double int8;  /* exact sums of int8: of vpdpbusd where the processor has it, else of vpmaddwd with vpaddd */
-    int threads;  /* that the context computes with */
-    bool bf16;    /* exact is bf16's, by the processor's own instruction; else float32's */
+    double int8; /* exact sums of int8: of vpdpbusd where the processor has it, else of quads (int8-fast: ops/int8.h) or
+                    of vpmaddwd with vpaddd */
+    int threads; /* that the context computes with */
+    bool bf16;   /* exact is bf16's, by the processor's own instruction; else float32's */
 } peaks;
 
 /* Those that the context's arithmetic uses, in loops on registers, a fifth of a second each; none on a device with

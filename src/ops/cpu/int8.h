@@ -37,6 +37,7 @@ typedef struct int8_job {
 /* Of one kind. lay: index is a panel; gemm: a block of block_n outputs and block_m rows (whole panels). */
 struct cpu_int8_way {
     int tile, cols, rows; /* outputs of a tile, and of a task at most; its rows at most */
+    bool quads;           /* of the input (ops/int8.h) */
     /* groups of values: whole groups of numbers and a scale each; of the input, so that a rotated weight's scales want
      * their 1/length yet */
     void (*quantise)(const float *values, int64_t count, int8_t *numbers, float *scales);

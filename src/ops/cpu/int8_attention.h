@@ -72,7 +72,7 @@ static void quantise_head(const attention_job *t, const view *x, int64_t m, int6
     for (int64_t d = 0; d < t->dim; d += VW)
         vstore(values + d, vldn(row, x->bf16, d, vcount(t->dim - d)));
     if (t->dim == 128) /* FLUX.1's: loops of known length */
-        quantise_long(values, 128, 128, numbers, scale);
+        quantise_long(false, values, 128, 128, numbers, scale);
     else
         quantise_rotated(values, t->dim, numbers, scale);
 }

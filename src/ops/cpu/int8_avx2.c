@@ -1,12 +1,15 @@
 /* Products in int8 for AVX2, which multiplies int8 only with sums that saturate: the numbers are widened to int16 on
  * their way into the L1 cache, and vpmaddwd is exact. (vpmaddubsw with absolute values and moved signs needs the same
- * number of instructions and is slower: docs/performance.md.) */
+ * number of instructions and is slower: docs/performance.md.) Rotated groups of the input are in quads, so that
+ * vpmaddubsw and a sum in 16 bits are exact too. */
 #if defined(__x86_64__)
 #define SIMD_AVX2
 #include "ops/cpu/simd.h"
+#include "ops/int8.h"
 
 #define DECODERS &cpu_decoders_avx2
 #define INT8_PAIRS 1
+#define INT8_QUADS 1
 #define INT8_OFFSET 0
 #define vw_keep(v) (void)(v) /* vw_dot does */
 
@@ -14,12 +17,35 @@ typedef __m256i vw;
 SIMD_INLINE vw vw_word(int32_t w) { return _mm256_set1_epi32(w); }
 SIMD_INLINE vw vw_load(const int32_t *p) { return _mm256_loadu_si256((const __m256i *)p); }
 SIMD_INLINE void vw_store(int32_t *p, vw v) { _mm256_storeu_si256((__m256i *)p, v); }
+SIMD_INLINE vw vw_sub(vw a, vw b) { return _mm256_sub_epi32(a, b); }
 SIMD_INLINE vf vw_float(vw v) { return _mm256_cvtepi32_ps(v); }
 /* The sum's own register is added to: gcc would add into another, and move it there after each. */
 SIMD_INLINE vw vw_dot(vw sum, vw w, vw x)
 {
     __asm__ volatile("vpaddd %1, %0, %0" : "+x"(sum) : "x"(_mm256_madd_epi16(w, x)));
     return sum;
+}
+
+/* Nothing of it saturates: ops/int8.h says why. */
+SIMD_INLINE vw vw_quads(vw sum, vw w, vw x, vw more_w, vw more_x)
+{
+    const vw quads = _mm256_add_epi16(_mm256_maddubs_epi16(w, x), _mm256_maddubs_epi16(more_w, more_x));
+    __asm__ volatile("vpaddd %1, %0, %0" : "+x"(sum) : "x"(_mm256_madd_epi16(quads, _mm256_set1_epi16(1))));
+    return sum;
+}
+
+SIMD_INLINE __m128 vquads_of(vf v)
+{
+    const __m128 halves = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    return _mm_hadd_ps(halves, halves);
+}
+SIMD_INLINE vf vw_quads_of(vf v)
+{
+    const vf sign = vset1(-0.0f);
+    const __m128 sum = _mm_andnot_ps(_mm256_castps256_ps128(sign), vquads_of(v)),
+                 size = vquads_of(_mm256_andnot_ps(sign, v));
+    const __m128 quads = _mm_mul_ps(_mm_add_ps(size, sum), _mm_set1_ps(INT8_QUAD_SHARE));
+    return _mm256_set_m128(quads, quads);
 }
 
 /* A row's numbers as pairs. */

@@ -56,8 +56,13 @@ SIMD_INLINE void rotate_vectors(vf *v, const int vectors)
             butterfly(v + i, v + i + apart);
 }
 
+#if !INT8_QUADS
+SIMD_INLINE vf vw_quads_of(vf v) { return v; } /* not asked for */
+#endif
+
 /* A rotated group of `count` values, `length` numbers. */
-SIMD_INLINE void quantise_long(const float *values, int count, const int length, int8_t *numbers, float *scale)
+SIMD_INLINE void quantise_long(const bool quads, const float *values, int count, const int length, int8_t *numbers,
+                               float *scale)
 {
     vf v[INT8_LONG / VW], most = vzero(), bad = vzero();
     const int vectors = length / VW;
@@ -70,21 +75,31 @@ SIMD_INLINE void quantise_long(const float *values, int count, const int length,
     for (int i = 0; i < vectors; i++) {
         bad = vadd(bad, vsub(v[i], v[i])); /* NaN, of what is not finite */
         most = vmax(most, vmax(v[i], vsub(vzero(), v[i])));
+        if (quads)
+            most = vmax(most, vw_quads_of(v[i]));
     }
-    const bool finite = vfinite(bad);
-    const float top = vtop(most), inverse = finite && top >= INT8_LEAST ? (float)INT8_MOST / top : 0;
+    const float top = vtop(most);
+    const bool finite = vfinite(bad) && isfinite(top);
+    const float inverse = finite && top >= INT8_LEAST ? (float)INT8_MOST / top : 0;
     *scale = !finite ? NAN : inverse > 0 ? top / (float)INT8_MOST : 0;
     for (int i = 0; i < vectors; i++)
         v_bytes(numbers + i * VW, inverse > 0 ? vround(vmul(v[i], vset1(inverse))) : vzero());
 }
 
-static void quantise_rotated(const float *values, int64_t count, int8_t *numbers, float *scales)
+SIMD_INLINE void quantise_rotated_as(const bool quads, const float *values, int64_t count, int8_t *numbers,
+                                     float *scales)
 {
     int64_t k = 0;
     for (; k + INT8_LONG <= count; k += INT8_LONG)
-        quantise_long(values + k, INT8_LONG, INT8_LONG, numbers + k, scales++);
+        quantise_long(quads, values + k, INT8_LONG, INT8_LONG, numbers + k, scales++);
     if (k < count)
-        quantise_long(values + k, (int)(count - k), (int)int8_length(INT8_ROTATED, count - k), numbers + k, scales);
+        quantise_long(quads, values + k, (int)(count - k), (int)int8_length(INT8_ROTATED, count - k), numbers + k,
+                      scales);
+}
+
+static void quantise_rotated(const float *values, int64_t count, int8_t *numbers, float *scales)
+{
+    quantise_rotated_as(false, values, count, numbers, scales);
 }
 
 /* ---- panels ---- */
@@ -92,7 +107,7 @@ static void quantise_rotated(const float *values, int64_t count, int8_t *numbers
 SIMD_INLINE void quantise_as(const int8_kind kind, const float *values, int64_t count, int8_t *numbers, float *scales)
 {
     if (kind == INT8_ROTATED)
-        quantise_rotated(values, count, numbers, scales);
+        quantise_rotated_as(INT8_QUADS, values, count, numbers, scales);
     else
         quantise_fine(values, count, numbers, scales);
 }

@@ -1,5 +1,5 @@
 /* Instruction sets, best first, and the choice among them. */
-#include "ops/cpu/cpu.h"
+#include "ops/cpu/int8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -120,6 +120,12 @@ const char *ops_cpu_isa(void)
 {
     const cpu_instruction_set *set;
     return cpu_instruction_set_choose(&set, NULL) == FLUX1_OK ? set->name : "none";
+}
+
+bool ops_cpu_int8_quads(void)
+{
+    const cpu_instruction_set *set;
+    return cpu_instruction_set_choose(&set, NULL) == FLUX1_OK && set->int8->rotated.quads;
 }
 
 bool ops_cpu_multiplies_bf16(void)

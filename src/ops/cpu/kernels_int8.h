@@ -6,16 +6,23 @@
  *   INT8_UNITS    is defined where AMX multiplies (int8_units_amx.h): no vw_word, vw_dot, vw_keep
  *   INT8_OFFSET   numbers of the weights are laid plus 128, for instructions that want one operand without a sign: the
  *                 sums begin with −128 times the input's own; with it vw_store, vw_sub
+ *   INT8_QUADS    is 1 where, of INT8_PAIRS, rotated groups are words of four numbers and the input is in quads
+ *                 (ops/int8.h): vw_quads(sum, w, x, w', x') of two words, weights plus 128; vw_quads_of(v): the largest
+ *                 magnitude that VW values' quads ask for
  *
  * Idea: the weights are the broadcast side, a word at a time; the input is laid once a product as panels of TOKENS
  * rows. A tile of TILE_ROWS × TILE_VECTORS exact sums stays in registers for one group; then it is scaled and added to
  * its float32 sums, which lie in the worker's scratch, in the L1 cache while a k block passes. So do the panel's words;
  * the weights' words, up to INT8_MOST_COLS rows of a k block, stay in L2 while all panels pass. Bounded by the
- * multiply-add of int16 (AVX2: vpmaddwd and vpaddd for 16 products, as many instructions as float32 has) or of int8
- * (VNNI). With fine groups scales cost too: 3 instructions for every 8 of VNNI's multiply-adds; with rotated ones for
- * every 64. */
+ * multiply-add of int16 (AVX2: vpmaddwd and vpaddd for 16 products, as many instructions as float32 has; in quads the
+ * half of three multiplications for 64) or of int8 (VNNI). With fine groups scales cost too: 3 instructions for every 8
+ * of VNNI's multiply-adds; with rotated ones for every 64. */
 #ifndef FLUX1_OPS_CPU_KERNELS_INT8_H
 #define FLUX1_OPS_CPU_KERNELS_INT8_H
+
+#if !defined(INT8_QUADS)
+#define INT8_QUADS 0
+#endif
 
 #include "ops/cpu/int8_input.h"
 #include "ops/cpu/lines.h"
@@ -25,8 +32,9 @@
 
 enum {
     PER_WORD = INT8_PAIRS ? 2 : 4,
+    ROTATED_PER_WORD = INT8_QUADS ? 4 : PER_WORD,
     GROUP_WORDS = INT8_GROUP / PER_WORD,
-    LONG_WORDS = INT8_LONG / PER_WORD,
+    LONG_WORDS = INT8_LONG / ROTATED_PER_WORD,
     BLOCK_WORDS = INT8_BLOCK_K / PER_WORD,
     LDA = BLOCK_WORDS + 16, /* rows of weights do not share cache sets */
 #if defined(INT8_UNITS)
@@ -35,7 +43,7 @@ enum {
     ROTATED_COLS = 256,
 #else
     FINE_TILE = TILE_ROWS,
-    ROTATED_TILE = TILE_ROWS,
+    ROTATED_TILE = INT8_QUADS ? 4 : TILE_ROWS, /* 8 sums, 4 of the input, 2 weights, ones */
     ROTATED_COLS = INT8_MOST_COLS,
 #endif
     MOST_COLS = ROTATED_COLS > INT8_MOST_COLS ? ROTATED_COLS : INT8_MOST_COLS,
@@ -48,7 +56,7 @@ typedef struct int8_scratch {
     int32_t weights[INT8_MOST_COLS * LDA];
     int32_t panel[BLOCK_WORDS * TOKENS];
     float scales[MOST_COLS * INT8_BLOCK_GROUPS];
-    int32_t start[INT8_BLOCK_GROUPS * TOKENS]; /* of the panel's sums; INT8_OFFSET */
+    int32_t start[INT8_BLOCK_GROUPS * TOKENS]; /* of the panel's sums; INT8_OFFSET, INT8_QUADS */
     float lines[TOKENS * MOST_COLS];
     float values[INT8_BLOCK_K];
     int8_t numbers[INT8_BLOCK_K];
@@ -57,16 +65,22 @@ _Static_assert(sizeof(int8_scratch) <= GEMM_SCRATCH * sizeof(float), "a task's s
 
 /* ---- weights ---- */
 
+/* offset: each plus 128. */
+SIMD_INLINE void lay_fours(const bool offset, const int8_t *numbers, int64_t count, int32_t *words)
+{
+    for (int64_t i = 0; i < count; i += 4) {
+        uint32_t word;
+        memcpy(&word, numbers + i, sizeof word);
+        words[i / 4] = (int32_t)(offset ? word ^ 0x80808080u : word);
+    }
+}
+
 static void lay_row_words(const int8_t *numbers, int64_t count, int32_t *words)
 {
 #if INT8_PAIRS
     vw_widen(numbers, count, words);
 #else
-    for (int64_t i = 0; i < count; i += 4) {
-        uint32_t word;
-        memcpy(&word, numbers + i, sizeof word);
-        words[i / 4] = (int32_t)(INT8_OFFSET ? word ^ 0x80808080u : word);
-    }
+    lay_fours(INT8_OFFSET, numbers, count, words);
 #endif
 }
 
@@ -92,6 +106,14 @@ SIMD_INLINE const int8_t *form_block(const int8_job *j, int64_t row, int64_t k)
     return j->w->numbers + row * j->numbers + k * INT8_FORM_ROWS;
 }
 
+SIMD_INLINE void lay_form_row(const int8_t *numbers, int32_t *words)
+{
+    if (INT8_QUADS)
+        lay_fours(true, numbers, INT8_FORM_COLS, words);
+    else
+        lay_row_words(numbers, INT8_FORM_COLS, words);
+}
+
 static void lay_rotated(const int8_job *j, int64_t row, int64_t rows, int64_t k, int64_t count, int8_scratch *s)
 {
     const int64_t groups = int8_groups(INT8_ROTATED, count), end = row + rows;
@@ -106,8 +128,8 @@ static void lay_rotated(const int8_job *j, int64_t row, int64_t rows, int64_t k,
         next = i64_min(end, i - within + INT8_FORM_ROWS);
         for (int64_t c = 0; c < all; c += INT8_FORM_COLS, from += INT8_FORM)
             for (int64_t t = i; t < next; t++)
-                lay_row_words(from + (within + t - i) * INT8_FORM_COLS, INT8_FORM_COLS,
-                              s->weights + (t - row) * LDA + c / PER_WORD);
+                lay_form_row(from + (within + t - i) * INT8_FORM_COLS,
+                             s->weights + (t - row) * LDA + c / ROTATED_PER_WORD);
     }
 #else
     (void)end;
@@ -215,6 +237,32 @@ SIMD_INLINE void int8_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, int 
     int8_add(sum, rows, words, a, lda, 1, b, false);
 }
 
+#if INT8_QUADS
+/* The same of quads. */
+SIMD_INLINE void quad_sums(vw sum[TILE_ROWS][TILE_VECTORS], const int rows, int words, const int32_t *start,
+                           const int32_t *a, const int64_t lda, const int32_t *b)
+{
+    SIMD_UNROLL
+    for (int i = 0; i < rows; i++)
+        SIMD_UNROLL
+    for (int v = 0; v < TILE_VECTORS; v++)
+        sum[i][v] = vw_load(start + v * VW);
+    for (int k = 0; k < words; k += 2, b += 2 * TOKENS) {
+        vw x[2][TILE_VECTORS];
+        SIMD_UNROLL
+        for (int v = 0; v < TILE_VECTORS; v++)
+            x[0][v] = vw_load(b + v * VW), x[1][v] = vw_load(b + TOKENS + v * VW);
+        SIMD_UNROLL
+        for (int i = 0; i < rows; i++) {
+            const vw first = vw_word(a[i * lda + k]), second = vw_word(a[i * lda + k + 1]);
+            SIMD_UNROLL
+            for (int v = 0; v < TILE_VECTORS; v++)
+                sum[i][v] = vw_quads(sum[i][v], first, x[0][v], second, x[1][v]);
+        }
+    }
+}
+#endif
+
 SIMD_INLINE void int8_scale(const int rows, vw sum[TILE_ROWS][TILE_VECTORS], const float *weights, const float *tokens,
                             float *c)
 {
@@ -238,7 +286,12 @@ SIMD_INLINE void int8_tile_body(const int8_kind kind, const int rows, int words,
     for (int g = 0; g * most < words; g++, a += most, b += most * TOKENS, scales += TOKENS) {
         vw sum[TILE_ROWS][TILE_VECTORS];
         const int group = kind == INT8_ROTATED && words - g * most < most ? words - g * most : most;
-        int8_sums(sum, rows, group, s->start + g * TOKENS, a, LDA, b);
+#if INT8_QUADS
+        if (kind == INT8_ROTATED)
+            quad_sums(sum, rows, group, s->start + g * TOKENS, a, LDA, b);
+        else
+#endif
+            int8_sums(sum, rows, group, s->start + g * TOKENS, a, LDA, b);
         int8_scale(rows, sum, weights + g, scales, c);
     }
 }
@@ -253,22 +306,29 @@ typedef void int8_tile_fn(int words, const int8_scratch *s, int64_t row, const i
     }
 #define FINE(rows) TILE_OF(fine_tile_, INT8_FINE, rows)
 #define ROTATED(rows) TILE_OF(rotated_tile_, INT8_ROTATED, rows)
+#if INT8_QUADS
+#define EACH_ROTATED_TILE(T) T(1) T(2) T(3) T(4)
+#else
+#define EACH_ROTATED_TILE EACH_TILE
+#endif
 EACH_TILE(FINE)
-EACH_TILE(ROTATED)
+EACH_ROTATED_TILE(ROTATED)
 #define FINE_NAME(rows) fine_tile_##rows,
 #define ROTATED_NAME(rows) rotated_tile_##rows,
 static int8_tile_fn *const int8_tiles[2][TILE_ROWS + 1] = {{NULL, EACH_TILE(FINE_NAME)},
-                                                           {NULL, EACH_TILE(ROTATED_NAME)}};
+                                                           {NULL, EACH_ROTATED_TILE(ROTATED_NAME)}};
 
 /* All outputs of a task with a k block of one panel; tiles differ by one row at most. */
 static void multiply_tiles(const int8_kind kind, int64_t cols, int64_t count, const int8_scratch *s,
                            const int32_t *words, const float *scales, float *c, int8_coming *next)
 {
-    const int64_t tiles = i64_ceil_div(cols, TILE_ROWS);
+    const bool rotated = kind == INT8_ROTATED;
+    const int64_t tiles = i64_ceil_div(cols, rotated ? ROTATED_TILE : FINE_TILE),
+                  length = count / (rotated ? ROTATED_PER_WORD : PER_WORD);
     for (int64_t t = 0, row = 0; t < tiles; t++) {
         const int64_t height = cols / tiles + (t < cols % tiles);
         touch_coming(next);
-        int8_tiles[kind == INT8_ROTATED][height]((int)(count / PER_WORD), s, row, words, scales, c + row * TOKENS);
+        int8_tiles[rotated][height]((int)length, s, row, words, scales, c + row * TOKENS);
         row += height;
     }
 }
@@ -288,16 +348,23 @@ static void multiply_rotated(const int8_job *j, int64_t n, int64_t cols, int64_t
 }
 #endif
 
-#if INT8_OFFSET
+#if INT8_OFFSET || INT8_QUADS
 /* −128 times the sums of the panel's numbers, group by group. */
 static void sum_panel(const int32_t *words, int64_t count, int64_t group, int32_t *start)
 {
     for (int64_t g = 0; g < count; g += group, start += TOKENS)
         for (int v = 0; v < TOKENS; v += VW) {
             const int64_t end = i64_min(count, g + group);
+            const vw offset = vw_word((int32_t)0x80808080u);
             vw sum = vw_word(0);
+#if INT8_QUADS
+            for (int64_t k = g; k < end; k += 2)
+                sum = vw_quads(sum, offset, vw_load(words + k * TOKENS + v), offset,
+                               vw_load(words + (k + 1) * TOKENS + v));
+#else
             for (int64_t k = g; k < end; k++)
-                sum = vw_dot(sum, vw_word((int32_t)0x80808080u), vw_load(words + k * TOKENS + v));
+                sum = vw_dot(sum, offset, vw_load(words + k * TOKENS + v));
+#endif
             vw_store(start + v, vw_sub(vw_word(0), sum));
         }
 }
@@ -311,11 +378,14 @@ SIMD_INLINE void multiply_panel(const int8_kind kind, const int8_job *j, int64_t
     const int32_t *words = j->panels + (panel * j->numbers + k) / 4 * TOKENS;
     const float *scales = j->scales + (panel * j->groups + k / int8_group(kind)) * TOKENS;
 #if INT8_PAIRS
-    vw_widen_panel(words, all / 4, s->panel);
-    words = s->panel;
+    if (!INT8_QUADS || kind == INT8_FINE) {
+        vw_widen_panel(words, all / 4, s->panel);
+        words = s->panel;
+    }
 #endif
-#if INT8_OFFSET
-    sum_panel(words, all / 4, int8_group(kind) / 4, s->start);
+#if INT8_OFFSET || INT8_QUADS
+    if (INT8_OFFSET || kind == INT8_ROTATED)
+        sum_panel(words, all / 4, int8_group(kind) / 4, s->start);
 #endif
     if (kind == INT8_ROTATED)
         multiply_rotated(j, n, cols, k, all, s, words, scales, c, next);
@@ -390,6 +460,7 @@ static void int8_gemm_rotated(void *arg, int64_t index, int worker) { gemm_of(IN
                                             .gemm = TASK(int8_gemm_fine)},                         \
                                    .rotated = {.tile = ROTATED_TILE,                               \
                                                .cols = ROTATED_COLS,                               \
+                                               .quads = INT8_QUADS,                                \
                                                .rows = MOST_SUMS / ROTATED_COLS / TOKENS * TOKENS, \
                                                .quantise = quantise_rotated,                       \
                                                .lay = int8_lay_rotated,                            \

@@ -25,6 +25,7 @@ flux1_status ops_ref_create(const ops_config *c, ops **out)
     o->head = (ops){.fn = &ref_table_of_functions, .err = c->err, .cancel = c->cancel};
     o->fp8 = c->fp8;
     o->int8 = c->int8;
+    o->int8_quads = c->int8_quads;
     o->head.attends = ops_ref_sizing.attends(c);
     *out = &o->head;
     return FLUX1_OK;

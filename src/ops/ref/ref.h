@@ -37,6 +37,7 @@ typedef struct ref_ops {
     ref_block *blocks;
     ops_fp8 fp8;
     int8_kind int8;
+    bool int8_quads;
     unsigned char bad[OPS_SLOTS];
     int ended[OPS_STEPS_AHEAD]; /* lowest bad slot of the last steps */
 } ref_ops;

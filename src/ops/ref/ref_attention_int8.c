@@ -38,7 +38,8 @@ size_t ref_int8_attention_scratch(int64_t keys, int64_t dim)
 static void take_head(attended_head *s, act k, act v, int64_t b, int64_t h)
 {
     for (int64_t i = 0; i < s->keys; i++)
-        int8_input_group(INT8_ROTATED, ref_row(k, b, i) + h * s->dim, s->dim, s->k + i * s->length, s->k_scale + i);
+        int8_input_group(INT8_ROTATED, false, ref_row(k, b, i) + h * s->dim, s->dim, s->k + i * s->length,
+                         s->k_scale + i);
     for (int64_t d = 0; d < s->dim; d++)
         for (int64_t n = 0; n < s->blocks; n++) {
             float column[INT8_KEYS];
@@ -53,7 +54,7 @@ static void score_keys(const attended_head *s, const float *q, float factor)
 {
     int8_t numbers[INT8_LONG];
     float scale;
-    int8_input_group(INT8_ROTATED, q, s->dim, numbers, &scale);
+    int8_input_group(INT8_ROTATED, false, q, s->dim, numbers, &scale);
     for (int64_t i = 0; i < s->keys; i++) {
         int32_t exact = 0;
         for (int64_t d = 0; d < s->length; d++)

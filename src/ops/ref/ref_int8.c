@@ -38,7 +38,7 @@ flux1_status ref_int8_row(ref_ops *o, const float *x, int64_t cols, ref_numbers 
     TRY(arena_alloc(&o->memory, ref_int8_scratch(kind, cols), &bytes, o->head.err));
     *out = (ref_numbers){bytes, (float *)(void *)((char *)bytes + number_bytes(kind, cols))};
     for (int64_t k = 0; k < cols; k += group)
-        int8_input_group(kind, x + k, i64_min(group, cols - k), out->number + k, out->scale + k / group);
+        int8_input_group(kind, o->int8_quads, x + k, i64_min(group, cols - k), out->number + k, out->scale + k / group);
     return FLUX1_OK;
 }
 
