@@ -1106,6 +1106,8 @@ def keys():
                           ("Basic " + base64.b64encode(b"anyone:second").decode(), 200), ("Basic " + base64.b64encode(b"first:").decode(), 401)):
         check(s.call("GET", "/api/info", headers={"Authorization": value})[0] == status, "%r: %d expected" % (value, status))
     check(s.call("POST", "/api/jobs", SHORT)[0] == 401 and s.call("GET", "/metrics")[0] == 401 and s.call("GET", "/nowhere")[0] == 401, "everything else needs the key")
+    second = subprocess.run([program, "serve", "--model", model, "--port", str(s.port)], stderr=subprocess.PIPE, text=True, timeout=60)
+    check(second.returncode == 1 and re.search("another program listens there; .*--port", second.stderr), "a second server at the port: %s" % second.stderr)
     check(s.stop(signal.SIGINT) == 0, "SIGINT is an orderly stop")
 
 
@@ -1117,6 +1119,8 @@ def unix_socket():
         c.connect(path)
         c.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         check(b'{"status": "ok"}' in c.recv(4096) + c.recv(4096), "the Unix socket")
+        second = subprocess.run([program, "serve", "--model", model, "--socket", path], stderr=subprocess.PIPE, text=True, timeout=60)
+        check(second.returncode == 1 and "another program listens on this socket" in second.stderr, "a second server at the socket: %s" % second.stderr)
         s.stop(signal.SIGKILL if _ == 0 else signal.SIGTERM)
     check(not os.path.exists(path), "the socket is removed")
 

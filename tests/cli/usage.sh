@@ -73,8 +73,8 @@ refused 1 'kohya.safetensors: a LoRA, which is added to a model \(--lora\)$' gen
 refused 2 'an argument of info is empty; it takes PATH' info ""
 refused 2 'an argument of convert is empty; it takes IN OUT' convert x ""
 : >../plain
-refused 1 '^flux1: the cache folder ../plain: exists and is not a folder \(--cache\)$' generate -m "$tiny" -p x --cache ../plain
-refused 1 '^flux1: ../plain: exists and is not a folder$' generate -m "$tiny" -p x --output-dir ../plain
+refused 1 '^flux1: the cache folder ../plain: exists and is not a folder; move it away or name another folder \(--cache\)$' generate -m "$tiny" -p x --cache ../plain
+refused 1 '^flux1: ../plain: exists and is not a folder; move it away or name another folder$' generate -m "$tiny" -p x --output-dir ../plain
 # a name with control characters makes no other line and no command of the terminal
 odd=$(printf 'a\nb\033[31m')
 refused 1 '^flux1: a b \[31m: ' generate -m "$odd" -p x
