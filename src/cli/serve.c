@@ -219,7 +219,7 @@ static int open_engine(serving *v)
     watch_signals(NULL);
     e->model = v->model;
     if (st != FLUX1_OK)
-        return report(e->writer, st);
+        return report_opening(v->opt, e->writer, st);
     serve_workers_share(&v->workers, v->opt);
     const options planner = serve_worker_options(v->opt, &v->workers, 0);
     if ((st = open_logged_context(&planner, server_log_planner, v->server, &e->planner)) != FLUX1_OK)
