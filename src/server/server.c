@@ -1,6 +1,7 @@
 #include "server/server.h"
 
 #include "base/clock.h"
+#include "base/listing.h"
 #include "server/descriptors.h"
 #include "server/failure.h"
 #include "server/http.h"
@@ -61,8 +62,13 @@ static flux1_status open_listener(server *s, flux1_error *err)
 
 static flux1_status check_folder(const char *folder, flux1_error *err)
 {
-    return !folder || file_is_directory(folder) ? FLUX1_OK
-                                                : error_set(err, FLUX1_ERR_IO, "%s: there is no such folder", folder);
+    listing names = {0};
+    if (folder && !file_is_directory(folder))
+        return error_set(err, FLUX1_ERR_IO, "%s: there is no such folder", folder);
+    if (folder)
+        TRY(listing_read(folder, &names, err));
+    listing_free(&names);
+    return FLUX1_OK;
 }
 
 static flux1_status open_parts(server *s, flux1_error *err)
@@ -72,7 +78,7 @@ static flux1_status open_parts(server *s, flux1_error *err)
     TRY(open_listener(s, err));
     TRY(errands_open(&s->errands, s, err));
     TRY(errands_open(&s->readings, s, err));
-    TRY(loras_open(&s->loras, s->settings.loras, err));
+    TRY(loras_open(&s->loras, s->settings.loras, s->settings.tell, err));
     s->has_loras = true;
     TRY(history_open(s->settings.jobs, s->settings.jobs_size, &s->history, err));
     return http_start(s, err);
