@@ -15,21 +15,15 @@
 /* With the tags of adapters, as their own server tells it. */
 static const char *prompt_of(const job *j) { return j->request.written ? j->request.written : j->request.prompt; }
 
-/* Of one picture: the text "parameters" of its file, with the whole prompt, with which it begins. */
-static void put_infotext(json_writer *w, server *s, const job *j, const job_picture *p)
+/* The text "parameters" of one picture's file. */
+static void put_infotext(json_writer *w, server *s, const job_picture *p)
 {
-    builder b = {0};
-    const size_t prompt = strlen(j->request.prompt);
     json_value *facts = NULL;
     fault f;
     char *path = history_picture_path(s->history, p->name);
     const bool good = path && png_info_of_file(s, path, &facts, &f);
     const char *text = good ? json_string_value(json_object_get(facts, "parameters")) : NULL;
-    const bool begins = text && strncmp(text, j->request.prompt, prompt) == 0;
-    builder_format(&b, "%s%s", begins ? prompt_of(j) : "", !text ? "" : begins ? text + prompt : text);
-    json_put_string(w, NULL, b.text);
-    w->text.failed |= b.failed;
-    builder_free(&b);
+    json_put_string(w, NULL, text ? text : "");
     json_free(facts);
     free(path);
 }
@@ -48,7 +42,7 @@ static void put_lists(json_writer *w, server *s, const job *j)
     json_begin_array(w, "infotexts");
     for (int i = 0; i < finished; i++)
         if (i < j->made)
-            put_infotext(w, s, j, &j->pictures[i]);
+            put_infotext(w, s, &j->pictures[i]);
         else
             json_put_string(w, NULL, ""); /* it has no file, and is told in full */
     json_end_array(w);

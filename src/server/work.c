@@ -236,6 +236,7 @@ static flux1_status encode(server *s, const member *m, const flux1_image *image,
     how.format = r->format;
     how.quality = r->format == FLUX1_FORMAT_PNG ? 0 : r->quality;
     how.adapter_names = 1;
+    how.prompt = r->written;
     pthread_mutex_lock(&s->writing);
     flux1_status st = flux1_image_encode(s->engine.writer, image, m->j->model->model, &m->params, &how, bytes, size);
     if (st != FLUX1_OK)

@@ -361,6 +361,36 @@ def lost_pictures(s, jobs):
     os.rename(path + ".kept", path)
 
 
+def unkept_pictures(s, jobs):
+    """A picture that cannot be written is given to who waits for it, with those before it, and why there are no more."""
+    def ask(path, body, parse=True):
+        answers, before = [], set(os.listdir(jobs + "/pictures"))
+        thread = threading.Thread(target=lambda: answers.append(s.call("POST", path, dict(LONG, steps=150, seed=7, **body), raw=not parse)))
+        thread.start()
+        while not (new := [n for n in set(os.listdir(jobs + "/pictures")) - before if n.endswith("-1.png")]):
+            time.sleep(0.005)
+        second = jobs + "/pictures/" + new[0].replace("-1.png", "-2.png")
+        os.mkdir(second)
+        thread.join()
+        os.rmdir(second)
+        return answers[0], s.job(new[0][:-6])
+    def is_second(text):
+        return b"Seed: 8, Size: 64x64" in base64.b64decode(text)
+    (status, a), job = ask("/v1/images/generations", {"n": 4})
+    check(status == 200 and len(a["data"]) == 2 and is_second(a["data"][1]["b64_json"]), "OpenAI's answer has both: %d" % status)
+    why = re.compile("picture 2 of 4 cannot be kept: is a folder")
+    check(why.match(a["flux1"]["error"]["message"]) and a["flux1"]["error"]["code"] == 500 and len(a["flux1"]["pictures"]) == 1, "and says why there are no more: %s" % a["flux1"])
+    check(job["state"] == "failed" and why.match(job["error"]["message"]) and len(job["pictures"]) == 1, "the job has failed: %s" % job)
+    (status, a), _ = ask("/v1/images/generations", {"n": 4, "response_format": "url"})
+    check(status == 200 and len(a["data"]) == 1 and s.call("GET", "/" + a["data"][0]["url"].split("/", 3)[3], raw=True)[0] == 200, "one without a file has no address: %s" % a)
+    (status, a), _ = ask("/sdapi/v1/txt2img", {"n_iter": 4})
+    info = json.loads(a["info"])
+    check(status == 200 and len(a["images"]) == 2 and is_second(a["images"][1]) and info["all_seeds"] == [7, 8] and why.match(info["error"]["message"]), "AUTOMATIC1111's: %d %s" % (status, info))
+    (status, text), _ = ask("/v1/images/generations", {"n": 4, "stream": True}, parse=False)
+    events = [(name, e) for name, e in parse_events(text.decode()) if name != "image_generation.partial_image"]
+    check([name for name, _ in events] == ["image_generation.completed"] * 2 + ["error"] and is_second(events[1][1]["b64_json"]) and why.match(events[2][1]["error"]["message"]), "a stream: %s" % [n for n, _ in events])
+
+
 def webui(s):
     """AUTOMATIC1111's interface, with what its clients always send."""
     sent = {"prompt": "a red fox", "negative_prompt": "", "seed": 7, "steps": 2, "width": 64, "height": 48, "cfg_scale": 7, "sampler_name": "Euler a", "scheduler": "Automatic",
@@ -485,12 +515,20 @@ def loras():
     check(facts["lora"] == [{"name": "one", "scale": 2}], "a picture tells which adapter it has: %s" % facts)
     told = json.loads(with_lora[1]["info"])
     check(told["prompt"] == told["all_prompts"][0] == "<lora:one:2>a red fox" and told["infotexts"][0].startswith("<lora:one:2>a red fox\nSteps: 2,"), "the prompt is told with its tags: %s" % told)
+    info = s.call("POST", "/sdapi/v1/png-info", {"image": with_lora[1]["images"][0]})[1]
+    check(info["info"] == told["infotexts"][0] and info["parameters"]["prompt"] == "a red fox" and info["parameters"]["lora"] == [{"name": "one", "scale": 2}], "the picture has its tags: %s" % info)
+    info = s.call("POST", "/sdapi/v1/png-info", {"image": with_lora[0]["data"][0]["b64_json"]})[1]["info"]
+    check(info.startswith("a red fox <lora:one:2>\nSteps: 2,"), "the picture of another interface has a tag, too: %s" % info)
     pictures = [pixels(base64.b64decode(p)) for p in (plain, with_lora[0]["data"][0]["b64_json"], with_lora[1]["images"][0])]
     os.unlink(names + "/one.safetensors")
     open(names + "/one.safetensors", "w").write("x")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "one")
     check(listed()[1][1], "a file that has changed is looked at again")
     check(pictures[0] != pictures[1] and pictures[1] == pictures[2], "an adapter changes the picture, however it is named")
+    os.rename(names, names + ".away")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 503, "unavailable_error", "adapters of this server cannot be listed now")
+    check(s.call("GET", "/sdapi/v1/loras")[1] == [], "no adapter can be listed")
+    check(open(s.errors).read().count("no adapter of --loras can be had: %s/: cannot list" % names) == 1, "the operator is told of the folder, once: %s" % open(s.errors).read())
     s.stop()
 
 
@@ -564,6 +602,11 @@ def other_models():
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "dev", "lora": "kohya"}), 400, "invalid_request_error", "made for another model")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": 3}), 400, "invalid_request_error", "model")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "broken"}), 400, "invalid_request_error", '"broken" cannot be opened')
+    os.rename(names, names + ".away")
+    error_of(s.call("POST", "/api/jobs", {"prompt": "a", "model": "dev"}), 503, "unavailable_error", "models of this server cannot be listed now")
+    error_of(s.call("GET", "/v1/models/dev"), 503, "unavailable_error", "cannot be listed")
+    check([m["id"] for m in s.call("GET", "/v1/models")[1]["data"]] == ["schnell"] and "no model of --models can be had: %s: cannot list" % names in open(s.errors).read(), "the operator is told of the folder")
+    os.rename(names + ".away", names)
     check(s.stop() == 0, "a stop with a model of the folder open")
 
 
@@ -1126,7 +1169,7 @@ def unix_socket():
 
 
 s = Server("--port", "0", "--queue", "3", "--jobs", folder + "/jobs", "--allow-host", "other,my.proxy", "--access-log", folder + "/log")
-for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), large_texts, aborted_uploads, crowd, all_was_described):
+for part in (described, basics, bad_requests, odd_requests, own_jobs, queue_and_cancel, hang_ups, openai, metrics, webui, lambda s: lost_pictures(s, folder + "/jobs"), lambda s: unkept_pictures(s, folder + "/jobs"), large_texts, aborted_uploads, crowd, all_was_described):
     part(s)
 check(s.stop() == 0, "exit status")
 check(all(json.loads(line)["status"] for line in open(folder + "/log")), "the access log")

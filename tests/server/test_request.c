@@ -168,9 +168,10 @@ static void web_uis_tags_and_counts(void **state)
     assert_string_equal(x.r.lora[2].name, "z");
     assert_float_equal(x.r.lora[0].scale, 0.5f, 0);
     assert_float_equal(x.r.lora[1].scale, 1, 0);
-    assert_float_equal(x.r.lora[2].scale, 2, 0);
+    assert_float_equal(x.r.lora[2].scale, 1, 0); /* behind the text encoders' 2 */
     assert_int_equal(x.r.preview_every, 28 / 8);
-    assert_int_equal(x.said.count, 1); /* of cfg_scale */
+    assert_int_equal(x.said.count, 2); /* of z and cfg_scale */
+    assert_non_null(strstr(x.said.text[0], "<lora:z:2:1>: the text encoders had the transformer's scale, 1, too"));
     end(&x);
     refused("{\"prompt\": \"a <lora:x:>\"}", "prompt", true);
     refused("{\"prompt\": \"a <lora:>\"}", "lora", true);
