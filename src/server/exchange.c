@@ -154,6 +154,8 @@ void exchange_aside(exchange *x, exchange_fn *step) { leave_to(x, &x->server->er
 
 void exchange_aside_reading(exchange *x, exchange_fn *step) { leave_to(x, &x->server->readings, step); }
 
+void exchange_aside_listing(exchange *x, exchange_fn *step) { leave_to(x, &x->server->lists, step); }
+
 /* Behind it the connection goes on, or waits for a job. */
 static void run_aside(errand *e, void *user)
 {

@@ -46,6 +46,7 @@ struct server {
     queue queue;
     errands errands;  /* its thread: requests that write, plan or open a model, and what they leave to do */
     errands readings; /* another one's: those that read a client's picture */
+    errands lists;    /* a third one's: those that list jobs */
     history *history;
     loras loras;
     bool has_loras;

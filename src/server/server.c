@@ -78,6 +78,7 @@ static flux1_status open_parts(server *s, flux1_error *err)
     TRY(open_listener(s, err));
     TRY(errands_open(&s->errands, s, err));
     TRY(errands_open(&s->readings, s, err));
+    TRY(errands_open(&s->lists, s, err));
     TRY(loras_open(&s->loras, s->settings.loras, s->settings.tell, err));
     s->has_loras = true;
     TRY(history_open(s->settings.jobs, s->settings.jobs_size, &s->history, err));
@@ -193,6 +194,7 @@ void server_end(server *s, double drain, bool (*hurry)(void))
     workers_join(s);
     watch_join(s);
     errands_end(&s->readings);
+    errands_end(&s->lists);
     errands_end(&s->errands); /* answers what it has; HTTP threads do what comes now, and jobs are refused at once */
     http_stop(s);
     models_close(s);
@@ -206,9 +208,11 @@ void server_close(server *s)
     if (!s)
         return;
     errands_end(&s->readings);
+    errands_end(&s->lists);
     errands_end(&s->errands);
     http_stop(s);
     errands_close(&s->readings);
+    errands_close(&s->lists);
     errands_close(&s->errands);
     if (s->has_loras)
         loras_close(&s->loras);

@@ -1088,6 +1088,22 @@ def thumbnails(jobs):
     s.stop()
 
 
+def others_wait_for_no_list(s):
+    """Clients that ask for long lists, many at a time, keep nobody waiting but each other: how many are made while another client is answered."""
+    askers = [s.connect(b"HEAD /api/jobs?limit=500 HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100) for _ in range(12)]
+    def made():
+        ready = select.select(askers, [], [], 0)[0]
+        return sum(c.recv(1 << 20).count(b"HTTP/1.1 200") for c in ready)
+    def meanwhile():
+        made()
+        s.call("GET", "/health")
+        return made()
+    counts = sorted(meanwhile() for _ in range(9))
+    check(counts[4] <= 1, "lists that are made while another client waits: %s" % counts)
+    for c in askers:
+        c.close()
+
+
 def long_texts(jobs):
     """A history of long prompts: a page of it has a limit in bytes, they count for --jobs-size, and the file shrinks."""
     s = Server("--port", "0", "--jobs", jobs)
@@ -1102,6 +1118,7 @@ def long_texts(jobs):
     s = Server("--port", "0", "--jobs", jobs, "--jobs-size", "1M")
     page = s.call("GET", "/api/jobs?limit=500", raw=True)[1]
     check(8 << 20 < len(page) < 9 << 20 and json.loads(page)["more"] and len(json.loads(page)["jobs"]) < 300, "a page of %d bytes" % len(page))
+    others_wait_for_no_list(s)
     s.call("POST", "/v1/images/generations", SHORT)
     until = time.monotonic() + 10
     while len(s.call("GET", "/api/jobs?limit=500")[1]["jobs"]) > 20 and time.monotonic() < until:
