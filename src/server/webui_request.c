@@ -35,6 +35,15 @@ typedef struct webui_counts {
     X("hr_prompt", SILENT)                            \
     X("hr_negative_prompt", SILENT)                   \
     X("hr_additional_modules", SILENT)                \
+    X("hr_cfg", SILENT)                               \
+    X("hr_distilled_cfg", SILENT)                     \
+    X("refiner_checkpoint", OFF)                      \
+    X("refiner_switch_at", SILENT)                    \
+    X("disable_extra_networks", OFF)                  \
+    X("firstpass_image", OFF)                         \
+    X("infotext", OFF)                                \
+    X("comments", SILENT)                             \
+    X("force_task_id", SILENT)                        \
     X("firstphase_width", OFF)                        \
     X("firstphase_height", OFF)                       \
     X("subseed", SILENT)                              \

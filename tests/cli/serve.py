@@ -397,6 +397,12 @@ def webui(s):
             "batch_size": 1, "n_iter": 2, "restore_faces": False, "enable_hr": False, "override_settings": {"sd_model_checkpoint": "schnell [0123]"}, "alwayson_scripts": {}}
     status, a = s.call("POST", "/sdapi/v1/txt2img", sent)
     check(status == 200 and len(a["images"]) == 2 and pixels(base64.b64decode(a["images"][0])) == pixels(open(folder + "/cli.png", "rb").read()), "txt2img: %d" % status)
+    for method, path in (("POST", "interrogate"), ("POST", "unload-checkpoint"), ("GET", "nothing"), ("DELETE", "nothing")):
+        error_of(s.call(method, "/sdapi/v1/" + path, {} if method == "POST" else None), 404, "not_found_error", "there is nothing at /sdapi/v1/" + path)
+    error_of(s.call("POST", "/sdapi/v1/samplers", {}), 405, "invalid_request_error", "it has GET")
+    status, marked = s.call("POST", "/sdapi/v1/txt2img", b"\xef\xbb\xbf" + json.dumps(dict(sent, n_iter=1)).encode())
+    check(status == 200 and marked["images"] == a["images"][:1], "a body with a byte order mark: %s" % (status,))
+    error_of(s.call("POST", "/sdapi/v1/png-info", {"image": ""}), 400, "invalid_request_error", "no picture: it is empty")
     info = json.loads(a["info"])
     check(info["seed"] == 7 and info["all_seeds"] == [7, 8] and (info["width"], info["height"]) == (64, 48), "info: %s" % info)
     # the rule by which its clients read the last line (spec.md): pairs of key and value

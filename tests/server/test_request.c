@@ -195,7 +195,11 @@ static void web_uis_unused_fields(void **state)
         "{\"prompt\": \"a\", \"sampler_name\": \"Euler\", \"scheduler\": \"Automatic\", \"tiling\": false, "
         "\"restore_faces\": null, \"subseed\": -1, \"subseed_strength\": 0, \"seed_resize_from_h\": -1, \"styles\": "
         "[], \"s_churn\": 0.0, \"firstphase_width\": 0, \"script_name\": \"\", \"script_args\": [], "
-        "\"alwayson_scripts\": {}, \"override_settings\": {\"CLIP_stop_at_last_layers\": 1}, \"hr_scale\": 2}",
+        "\"alwayson_scripts\": {}, \"override_settings\": {\"CLIP_stop_at_last_layers\": 1}, \"hr_scale\": 2, "
+        "\"refiner_checkpoint\": \"\", \"refiner_switch_at\": 0, \"disable_extra_networks\": false, "
+        "\"firstpass_image\": "
+        "null, \"comments\": {}, \"hr_cfg\": 1, \"hr_distilled_cfg\": 3.5, \"force_task_id\": null, \"infotext\": "
+        "null}",
         true);
     assert_true(off.good);
     assert_int_equal(off.said.count, 0);
@@ -210,6 +214,9 @@ static void web_uis_unused_fields(void **state)
                                      "\"s_churn\": 1",
                                      "\"enable_hr\": true",
                                      "\"firstphase_height\": 64",
+                                     "\"refiner_checkpoint\": \"x\"",
+                                     "\"disable_extra_networks\": true",
+                                     "\"infotext\": \"a fox\"",
                                      "\"alwayson_scripts\": {\"ControlNet\": {\"args\": []}}",
                                      "\"override_settings\": {\"samples_format\": \"jpg\"}"};
     for (size_t i = 0; i < sizeof on / sizeof *on; i++) {
