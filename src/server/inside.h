@@ -58,7 +58,7 @@ struct server {
     listen_file socket;   /* of a Unix socket */
     char address[256];
     atomic_int exchanges; /* requests that are being served */
-    double began;         /* Unix seconds */
+    double began, opened; /* Unix seconds; and by clock_seconds, which no clock that is set changes */
 
     worker worker[SERVER_WORKERS];
     int working; /* of their threads; guarded by the queue's lock */

@@ -64,7 +64,8 @@ static flux1_status check_folder(const char *folder, flux1_error *err)
 {
     listing names = {0};
     if (folder && !file_is_directory(folder))
-        return error_set(err, FLUX1_ERR_IO, "%s: there is no such folder", folder);
+        return error_set(err, FLUX1_ERR_IO, file_exists(folder) ? "%s: is not a folder" : "%s: there is no such folder",
+                         folder);
     if (folder)
         TRY(listing_read(folder, &names, err));
     listing_free(&names);
@@ -97,6 +98,7 @@ flux1_status server_open(const server_settings *settings, server **out, flux1_er
     for (int i = 0; i < SERVER_WORKERS; i++)
         s->worker[i].s = s;
     s->began = job_now();
+    s->opened = clock_seconds();
     flux1_status st = queue_open(&s->queue, settings->queue, err);
     if (st != FLUX1_OK || pthread_mutex_init(&s->planning, NULL) != 0 || pthread_mutex_init(&s->writing, NULL) != 0 ||
         pthread_mutex_init(&s->reading, NULL) != 0 || pthread_mutex_init(&s->models.mutex, NULL) != 0) {
