@@ -276,15 +276,42 @@ static int run(serving *v)
     return status;
 }
 
+/* A name that no Host header can have would never count, and nobody would know. */
+static bool hosts_are_names(const char *list)
+{
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._";
+    for (const char *at = list;; at++) {
+        const size_t n = strcspn(at, ",");
+        if ((n == 0 || strspn(at, letters) < n) && !(n == 1 && *at == '*')) {
+            print_error("--allow-host: \"%.*s\" is no name of a host: such as my.proxy, without scheme, port, path and "
+                        "blanks",
+                        (int)n, at);
+            return false;
+        }
+        at += n;
+        if (*at == '\0')
+            return true;
+    }
+}
+
+static bool places_are_clear(const option_value *v)
+{
+    if (v[OPT_SOCKET].given && (v[OPT_HOST].given || v[OPT_PORT].given)) {
+        print_error("--socket cannot be combined with --%s: it is listened on instead",
+                    v[OPT_HOST].given ? "host" : "port");
+        return false;
+    }
+    if (v[OPT_HOST].given && !v[OPT_HOST].text[0]) {
+        print_error("--host: the argument is empty");
+        return false;
+    }
+    return !v[OPT_ALLOW_HOST].given || hosts_are_names(v[OPT_ALLOW_HOST].text);
+}
+
 int serve_run(const options *opt)
 {
     serving v = {.opt = opt};
-    if (opt->values[OPT_SOCKET].given && (opt->values[OPT_HOST].given || opt->values[OPT_PORT].given)) {
-        print_error("--socket cannot be combined with --%s: it is listened on instead",
-                    opt->values[OPT_HOST].given ? "host" : "port");
-        return EXIT_USAGE;
-    }
-    if (!outputs_distinct(opt, NULL, NULL, 0))
+    if (!places_are_clear(opt->values) || !outputs_distinct(opt, NULL, NULL, 0))
         return EXIT_USAGE;
     catch_signals();
     int status = serve_keys_read(opt, &v.keys);

@@ -497,7 +497,11 @@ static flux1_status lock_folder(history *s, flux1_error *err)
     if (!path)
         return error_oom(err, 0, "a path");
     s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    flux1_status st = s->lock < 0 ? error_io(err, path, "open") : FLUX1_OK;
+    flux1_status st = FLUX1_OK;
+    if (s->lock < 0) {
+        st = error_io(err, path, "open");
+        error_append(err, "; let this user write in its folder, or name another folder with --jobs");
+    }
     if (st == FLUX1_OK && flock(s->lock, LOCK_EX | LOCK_NB) != 0)
         st = error_set(err, FLUX1_ERR_ARGUMENT, "%s: another flux1 serve uses this folder", s->folder);
     free(path);
