@@ -49,8 +49,8 @@ refused 1 'sd.safetensors: nothing in it is for FLUX.1.*Stable Diffusion' genera
 refused 1 'oft.safetensors: it has OFT' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/oft.safetensors:-1" -p x
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x
 refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan" -p x
-refused 1 'nowhere.*No such file' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
-refused 1 'nowhere.*No such file' info "$tiny" --lora nowhere.safetensors:0.5
+refused 1 'nowhere.safetensors: there is no such adapter here, .*FLUX1_PATH' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
+refused 1 'nowhere.safetensors: there is no such adapter here' info "$tiny" --lora nowhere.safetensors:0.5
 refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' info "$tiny" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan"
 refused 2 '--lora is planned with a model and cannot be combined with --devices' info --devices --lora x
 refused 2 '--compare -: reports are read from files' bench --compare "$tiny/model_index.json" -
