@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/signals.h"
 #include "cli/ahead.h"
 #include "cli/console.h"
@@ -51,17 +52,37 @@ static int open_log(serving *v)
     return EXIT_FAILED;
 }
 
-/* On a full disk each request fails alike: the same sentence again is not printed for a minute. Any thread calls. */
+/* Sentences of the last minute, by their hashes. */
+static struct {
+    uint64_t hash;
+    double when; /* 0: none */
+} told[16];
+
+/* Where that of the sentence is, or the one that was told longest ago. */
+static size_t told_place(uint64_t hash)
+{
+    size_t oldest = 0;
+    for (size_t i = 0; i < sizeof told / sizeof *told; i++) {
+        if (told[i].hash == hash)
+            return i;
+        if (told[i].when < told[oldest].when)
+            oldest = i;
+    }
+    return oldest;
+}
+
+/* On a full disk each request fails alike, and of several things that fail each comes again: the same sentence is not
+ * printed twice in a minute. Any thread calls. */
 static void tell_operator(const char *sentence)
 {
     static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-    static char last[FLUX1_MESSAGE_MAX];
-    static double when;
     const double now = clock_seconds();
+    const uint64_t hash = hash_bytes(sentence, strlen(sentence));
     pthread_mutex_lock(&mutex);
-    if (strncmp(last, sentence, sizeof last - 1) != 0 || now - when > QUIET_SECONDS) {
-        snprintf(last, sizeof last, "%s", sentence);
-        when = now;
+    const size_t i = told_place(hash);
+    if (told[i].hash != hash || told[i].when == 0 || now - told[i].when > QUIET_SECONDS) {
+        told[i].hash = hash;
+        told[i].when = now;
         print_failure(FLUX1_ERR_IO, "%s", sentence);
     }
     pthread_mutex_unlock(&mutex);

@@ -500,9 +500,10 @@ def info_when_examined(s, model=""):
 
 
 def loras():
-    names = folder + "/loras"
+    names, models = folder + "/loras", folder + "/beside_loras"
     os.makedirs(names)
-    s = Server("--port", "0", "--loras", names + "/")
+    os.makedirs(models)
+    s = Server("--port", "0", "--loras", names + "/", "--models", models)
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 400, "invalid_request_error", "there is none at all")
     os.symlink(adapter, names + "/one.safetensors")  # while it runs
     open(names + "/broken.safetensors", "w").write("x")
@@ -534,7 +535,11 @@ def loras():
     os.rename(names, names + ".away")
     error_of(s.call("POST", "/api/jobs", {"prompt": "a", "lora": "one"}), 503, "unavailable_error", "adapters of this server cannot be listed now")
     check(s.call("GET", "/sdapi/v1/loras")[1] == [], "no adapter can be listed")
-    check(open(s.errors).read().count("no adapter of --loras can be had: %s/: cannot list" % names) == 1, "the operator is told of the folder, once: %s" % open(s.errors).read())
+    os.rmdir(models)
+    for _ in range(3):
+        s.call("GET", "/api/info")
+    told = [open(s.errors).read().count("can be had: %s: cannot list" % path) for path in (names + "/", models)]
+    check(told == [1, 1], "the operator is told of each folder, once a minute: %s" % open(s.errors).read())
     s.stop()
 
 
