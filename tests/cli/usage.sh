@@ -49,6 +49,9 @@ refused 1 'sd.safetensors: nothing in it is for FLUX.1.*Stable Diffusion' genera
 refused 1 'oft.safetensors: it has OFT' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/oft.safetensors:-1" -p x
 refused 1 'kohya.*is for a layer of shape.*another model' generate -m "$PIPELINES/wide" --lora "$PIPELINES/../files/lora/kohya.safetensors" -p x
 refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' generate -m "$PIPELINES/schnell" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan" -p x
+flux1 generate -m "$tiny" -p "a <lora:detail:0.5> fox" -S 1 -o x.png -s 1 -W 32 -H 32
+grep -q '^flux1: warning: <lora:detail:0.5> is a part of the prompt here, .*--lora detail:0.5 does$' ../err || fail "a tag of an adapter is told of: $(cat ../err)"
+rm -f x.png
 refused 1 'nowhere.safetensors: there is no such adapter here, .*FLUX1_PATH' generate -m "$tiny" --lora nowhere.safetensors:0.5 -p x
 refused 1 'nowhere.safetensors: there is no such adapter here' info "$tiny" --lora nowhere.safetensors:0.5
 refused 2 'kohya.safetensors:nan: behind the last colon should be the scale' info "$tiny" --lora "$PIPELINES/../files/lora/kohya.safetensors:nan"

@@ -181,6 +181,12 @@ static void web_uis_tags_and_counts(void **state)
     assert_string_equal(name, "FLUX-dev");
     webui_model_name("a b", name);
     assert_string_equal(name, "a b");
+    reading own = read_with("{\"prompt\": \"a <lora:x:0.5> fox\"}", false); /* no interface where it is a tag */
+    assert_true(own.good);
+    assert_string_equal(own.r.prompt, "a <lora:x:0.5> fox");
+    assert_int_equal(own.said.count, 1);
+    assert_non_null(strstr(own.said.text[0], "<lora:x:0.5> is a part of the prompt here"));
+    end(&own);
     reading open_tag = read_with("{\"prompt\": \"a <lora:x\"}", true); /* is a part of the prompt */
     assert_true(open_tag.good);
     assert_int_equal(open_tag.r.loras, 0);
